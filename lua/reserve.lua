@@ -1,0 +1,111 @@
+#!lua
+--[[
+Reserve stock for one order and hand it to the outbox, in one atomic step.
+
+Invariant: for every SKU total = available + held + sold, before and after. Either everything below "writes"
+happens or nothing does: all reads and refusals come first, because Redis does not roll back.
+Idempotent by orderNo: a resend after a reconnect finds its own idempotency entry and answers `reserved` again.
+
+KEYS  1 sale  2 stock  3 limits  4 order  5 idem  6 outbox  7 deadlines  8 stored_ahead
+ARGV  1 orderNo  2 epoch the orderNo was made for  3 saleId  4 userId  5 idempotencyKey  6 request fingerprint
+      7 idempotency entry's life (ms)  8 orders the engine can start per second  9 ip  10 user agent
+      11… sku, quantity (pairs; each SKU once)
+
+Replies
+  reserved        orderNo, total (minor units), currency, reservedAt (Unix ms), paymentWindow (ms)
+  repeated        orderNo            the same key and the same request were accepted before
+  key-reused      orderNo            the same key came with another request
+  sale-absent                        Redis does not know the sale: closed, never sold out
+  epoch-changed   epoch              the orderNo belongs to another life of the sale's data: make a new one
+  paused
+  not-open-yet    opensAt (Unix ms)
+  closed          closesAt (Unix ms)
+  unknown-sku     sku
+  sold-out        sku, available
+  limit-reached   sku, limit, bought
+  backlog-full    waiting, bound     more orders wait than the engine starts within a third of the window
+]]
+local saleKey, stockKey, limitsKey, orderKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local idemKey, outboxKey, deadlinesKey, storedAheadKey = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local orderNo, epoch, saleId, userId = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local idempotencyKey, fingerprint, idempotencyTtlMs = ARGV[5], ARGV[6], tonumber(ARGV[7])
+local startsPerSecond, ip, userAgent = tonumber(ARGV[8]), ARGV[9], ARGV[10]
+local firstLine = 11
+
+local function integer(number)
+  return string.format('%.0f', number)
+end
+
+local earlier = redis.call('HMGET', idemKey, 'order_no', 'fingerprint')
+if earlier[1] == orderNo then
+  local order = redis.call('HMGET', orderKey, 'total', 'currency', 'reserved_at', 'payment_window')
+  return { 'reserved', orderNo, order[1], order[2], order[3], order[4] }
+elseif earlier[1] then
+  return { earlier[2] == fingerprint and 'repeated' or 'key-reused', earlier[1] }
+end
+
+local sale = redis.call('HMGET', saleKey, 'epoch', 'opens_at', 'closes_at', 'paused', 'payment_window', 'currency')
+if not sale[1] then
+  return { 'sale-absent' }
+end
+if sale[1] ~= epoch then
+  return { 'epoch-changed', sale[1] }
+end
+local opensAt, closesAt, paymentWindow, currency = tonumber(sale[2]), tonumber(sale[3]), tonumber(sale[5]), sale[6]
+if sale[4] == '1' then
+  return { 'paused' }
+end
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+if now < opensAt then
+  return { 'not-open-yet', sale[2] }
+end
+if now >= closesAt then
+  return { 'closed', sale[3] }
+end
+
+local items, total = {}, 0
+for i = firstLine, #ARGV, 2 do
+  local sku, quantity = ARGV[i], tonumber(ARGV[i + 1])
+  local rules = redis.call('HMGET', saleKey, 'price:' .. sku, 'limit:' .. sku)
+  local available = tonumber(redis.call('HGET', stockKey, sku .. ':available'))
+  if not rules[1] or not available then
+    return { 'unknown-sku', sku }
+  end
+  if available < quantity then
+    return { 'sold-out', sku, integer(available) }
+  end
+  local limit = tonumber(rules[2])
+  if limit then
+    local bought = tonumber(redis.call('HGET', limitsKey, sku .. ':' .. userId)) or 0
+    if bought + quantity > limit then
+      return { 'limit-reached', sku, integer(limit), integer(bought) }
+    end
+  end
+  local unitPrice = tonumber(rules[1])
+  total = total + unitPrice * quantity
+  items[#items + 1] = { sku = sku, quantity = quantity, unitPrice = unitPrice }
+end
+
+local waiting = redis.call('XLEN', outboxKey) + (tonumber(redis.call('GET', storedAheadKey)) or 0)
+local bound = math.floor(startsPerSecond * paymentWindow / 3000)
+if waiting >= bound then
+  return { 'backlog-full', integer(waiting), integer(bound) }
+end
+
+-- Writes.
+for _, item in ipairs(items) do
+  redis.call('HINCRBY', stockKey, item.sku .. ':available', -item.quantity)
+  redis.call('HINCRBY', stockKey, item.sku .. ':held', item.quantity)
+  redis.call('HINCRBY', limitsKey, item.sku .. ':' .. userId, item.quantity)
+end
+redis.call('HSET', orderKey,
+  'sale_id', saleId, 'user_id', userId, 'items', cjson.encode(items), 'total', integer(total), 'currency', currency,
+  'idempotency_key', idempotencyKey, 'reserved_at', integer(now), 'payment_window', integer(paymentWindow),
+  'ip', ip, 'user_agent', userAgent,
+  'hold', 'held', 'status', 'queued', 'version', '0', 'payment', 'none', 'reason', '')
+redis.call('HSET', idemKey, 'order_no', orderNo, 'fingerprint', fingerprint)
+redis.call('PEXPIRE', idemKey, idempotencyTtlMs)
+redis.call('ZADD', deadlinesKey, integer(now + paymentWindow), orderNo)
+redis.call('XADD', outboxKey, '*', 'order_no', orderNo)
+return { 'reserved', orderNo, integer(total), currency, integer(now), integer(paymentWindow) }

@@ -1,0 +1,102 @@
+/** The steps of an order, thin over the stores and the provider. Each may run twice or die half-way. */
+
+import { ApplicationFailure } from '@temporalio/activity';
+import type { ClosingReason, FailureReason, Order, OrderState } from '../domain/order.ts';
+import type { PaymentProvider } from '../payments/provider.ts';
+import type { EngineBudget } from '../stores/engine-budget.ts';
+import type { AbandonOutcome, CancelOutcome, Orders } from '../stores/orders.ts';
+import type { Payments } from '../stores/payments.ts';
+import type { Reservations } from '../stores/reservations.ts';
+import { ORDER_REFUSED } from '../workflows/contract.ts';
+
+export interface ActivityDeps {
+  orders: Pick<Orders, 'storeOrders' | 'abandon' | 'markPaid' | 'cancel' | 'park'>;
+  payments: Pick<Payments, 'openSessions' | 'sessionOpened' | 'sessionClosed' | 'record'>;
+  reservations: Pick<Reservations, 'project' | 'confirm' | 'release'>;
+  budget: Pick<EngineBudget, 'release'>;
+  provider: PaymentProvider;
+}
+
+export type Activities = ReturnType<typeof createActivities>;
+
+export function createActivities({ orders, payments, reservations, budget, provider }: ActivityDeps) {
+  /** Lets pollers see what MySQL has committed, and gives the order's slot in the engine back. */
+  async function publish(orderNo: string, state: OrderState): Promise<void> {
+    await Promise.all([reservations.project(orderNo, state), budget.release([orderNo])]);
+  }
+
+  return {
+    /**
+     * Stores the order, or finds it stored.
+     * @throws ApplicationFailure `OrderRefused`, not retryable, when it can never be stored
+     */
+    async persistOrder({ order }: { order: Order }): Promise<OrderState> {
+      const outcome = (await orders.storeOrders([order], 'started')).get(order.orderNo);
+      if (outcome?.kind === 'refused') {
+        throw ApplicationFailure.nonRetryable(
+          `order refused: ${outcome.reason}`,
+          ORDER_REFUSED,
+          outcome.reason,
+        );
+      }
+      if (!outcome) throw new Error(`no outcome for order ${order.orderNo}`);
+      await publish(order.orderNo, outcome.state);
+      return outcome.state;
+    },
+
+    /** Puts a tombstone where the order would be stored, unless it is stored already. */
+    async abandonOrder({ order, reason }: { order: Order; reason: FailureReason }): Promise<AbandonOutcome> {
+      const outcome = await orders.abandon(order, reason);
+      await publish(order.orderNo, outcome.state);
+      return outcome;
+    },
+
+    /** Applies the payment that the inbox holds; without one the order stays as it is. */
+    async markPaid({ orderNo }: { orderNo: string }): Promise<OrderState> {
+      const state = await orders.markPaid(orderNo);
+      await publish(orderNo, state);
+      return state;
+    },
+
+    /** Cancels, unless money came first or, without `force`, payment sessions are still open. */
+    async cancelOrder(input: {
+      orderNo: string;
+      reason: ClosingReason;
+      force: boolean;
+    }): Promise<CancelOutcome> {
+      const { orderNo, reason, force } = input;
+      const outcome = await orders.cancel(orderNo, reason, { force });
+      await publish(orderNo, outcome.state);
+      return outcome;
+    },
+
+    /** held → sold in Redis. */
+    async confirmStock({ orderNo }: { orderNo: string }): Promise<void> {
+      await reservations.confirm(orderNo);
+    },
+
+    /** held → released in Redis; MySQL has committed the order's end before. */
+    async releaseStock({ orderNo }: { orderNo: string }): Promise<void> {
+      await reservations.release(orderNo);
+    },
+
+    /** Closes the order's sessions at the provider; where the shopper has paid meanwhile, the payment is recorded. */
+    async voidPaymentSessions({ orderNo }: { orderNo: string }): Promise<void> {
+      for (const session of await payments.openSessions(orderNo)) {
+        // We died between asking for the session and writing its id down: asking again answers the same session.
+        const { providerSessionId } =
+          session.providerSessionId === null
+            ? await provider.openSession(session)
+            : { providerSessionId: session.providerSessionId };
+        const outcome = await provider.voidSession(providerSessionId);
+        if (outcome.kind === 'already_paid') await payments.record(provider.name, outcome.payment);
+        await payments.sessionClosed(session.sessionId, outcome.kind === 'already_paid' ? 'paid' : 'voided');
+      }
+    },
+
+    /** Shows a person that a step keeps failing. */
+    async parkOrder({ orderNo, reason }: { orderNo: string; reason: string }): Promise<void> {
+      await orders.park(orderNo, reason);
+    },
+  };
+}

@@ -1,0 +1,63 @@
+/**
+ * Tells an order's workflow at once what MySQL has recorded, after the caller has its answer.
+ * A nudge, no more: what is not told here (no room in the engine, Temporal away, this process dead) the relay tells from MySQL.
+ */
+
+import type { Logger } from 'pino';
+import type { OrderEngine } from '../engine/order-engine.ts';
+import type { Order, OrderState } from '../domain/order.ts';
+import type { EngineBudget } from '../stores/engine-budget.ts';
+import type { Reservations } from '../stores/reservations.ts';
+
+/** Notifications under way in this process; the relay takes the rest two seconds later. */
+const IN_FLIGHT_MAX = 64;
+
+export interface NotifierDeps {
+  engine: Pick<OrderEngine, 'tellPaymentReceived' | 'tellCancelRequested'>;
+  budget: Pick<EngineBudget, 'acquire' | 'release'>;
+  reservations: Pick<Reservations, 'project'>;
+  log: Logger;
+}
+
+export type EngineNotifier = ReturnType<typeof createEngineNotifier>;
+
+export function createEngineNotifier({ engine, budget, reservations, log }: NotifierDeps) {
+  const inFlight = new Set<Promise<void>>();
+
+  async function notify(
+    order: Order,
+    state: OrderState,
+    tell: (order: Order) => Promise<void>,
+  ): Promise<void> {
+    const { orderNo } = order;
+    try {
+      await reservations.project(orderNo, state);
+      if ((await budget.acquire([orderNo])).length === 0) return;
+      await tell(order).catch(async (error: unknown) => {
+        await budget.release([orderNo]);
+        throw error;
+      });
+    } catch (error) {
+      log.warn({ err: error, orderNo }, 'the workflow was not told; the relay will');
+    }
+  }
+
+  function inBackground(work: () => Promise<void>): void {
+    if (inFlight.size >= IN_FLIGHT_MAX) return;
+    const running = work().finally(() => inFlight.delete(running));
+    inFlight.add(running);
+  }
+
+  return {
+    paymentReceived: (order: Order, state: OrderState): void =>
+      inBackground(() => notify(order, state, engine.tellPaymentReceived)),
+
+    cancelRequested: (order: Order, state: OrderState): void =>
+      inBackground(() => notify(order, state, engine.tellCancelRequested)),
+
+    /** For an ordered shutdown: what is under way is finished. */
+    async drain(): Promise<void> {
+      await Promise.all(inFlight);
+    },
+  };
+}

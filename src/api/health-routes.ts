@@ -1,0 +1,49 @@
+/** /healthz: this process lives. /readyz: it can take orders. */
+
+import type { Context } from 'koa';
+import type { Pool } from '../stores/mysql.ts';
+import type { RedisClient } from '../stores/redis.ts';
+
+/** A store that needs longer is as good as away. */
+const PROBE_TIMEOUT_MS = 1_000;
+
+export interface HealthDeps {
+  redis: RedisClient;
+  pool: Pool;
+  /** True once the process is stopping: it should get no new requests. */
+  isStopping: () => boolean;
+}
+
+export function createHealthRoutes({ redis, pool, isStopping }: HealthDeps) {
+  return {
+    healthz(ctx: Context): void {
+      ctx.body = { status: 'ok' };
+    },
+
+    /** Selling needs Redis alone, so only Redis decides; MySQL's state is told. */
+    async readyz(ctx: Context): Promise<void> {
+      const [redisUp, mysqlUp] = await Promise.all([
+        isUp(redis.info('server')),
+        isUp(pool.query({ sql: 'SELECT 1', timeout: PROBE_TIMEOUT_MS })),
+      ]);
+      const ready = redisUp && !isStopping();
+      ctx.status = ready ? 200 : 503;
+      ctx.body = {
+        status: ready ? 'ready' : 'not_ready',
+        redis: redisUp ? 'up' : 'down',
+        mysql: mysqlUp ? 'up' : 'down',
+      };
+    },
+  };
+}
+
+async function isUp(probe: Promise<unknown>): Promise<boolean> {
+  const timeout = new Promise<false>((resolve) => {
+    setTimeout(resolve, PROBE_TIMEOUT_MS, false).unref();
+  });
+  const answered = probe.then(
+    () => true,
+    () => false,
+  );
+  return Promise.race([answered, timeout]);
+}

@@ -1,0 +1,136 @@
+/** Reading, cancelling and paying an order. */
+
+import type { Context } from 'koa';
+import type { Logger } from 'pino';
+import { z } from 'zod';
+import type { OrderEngine } from '../engine/order-engine.ts';
+import { isFinal, type OrderState } from '../domain/order.ts';
+import type { PaymentProvider } from '../payments/provider.ts';
+import type { Orders } from '../stores/orders.ts';
+import type { BeginSessionOutcome, Payments } from '../stores/payments.ts';
+import type { ReservedOrder } from '../stores/reservations.ts';
+import type { RequestState } from './auth.ts';
+import type { EngineNotifier } from './engine-notifier.ts';
+import { viewOrder, type OrderFinder } from './order-view.ts';
+import { parseInput, Problem, unavailable } from './problem.ts';
+
+/** A query needs a live worker; a shopper who asks for it waits no longer than this. */
+const QUERY_TIMEOUT_MS = 2_000;
+
+const statusOptions = z.object({ source: z.enum(['workflow']).optional() });
+
+export interface OrderRoutesDeps {
+  orders: Pick<Orders, 'read' | 'storeOrders' | 'requestCancel'>;
+  payments: Pick<Payments, 'beginSession' | 'sessionOpened'>;
+  engine: Pick<OrderEngine, 'queryStatus'>;
+  provider: PaymentProvider;
+  notifier: EngineNotifier;
+  findOrder: OrderFinder;
+  log: Logger;
+}
+
+type OrderContext = Context & { state: RequestState; params: Record<string, string> };
+
+export function createOrderRoutes(deps: OrderRoutesDeps) {
+  const { orders, payments, engine, provider, notifier, findOrder, log } = deps;
+
+  function find(ctx: OrderContext): Promise<ReservedOrder> {
+    return findOrder(ctx.params['orderNo'] ?? '', ctx.state.userId);
+  }
+
+  /** The workflow's own view; while no worker answers, or before the workflow has begun, what MySQL or Redis say. */
+  async function askWorkflow({ order, state }: ReservedOrder): Promise<OrderState> {
+    try {
+      const answer = await engine.queryStatus(order.orderNo, QUERY_TIMEOUT_MS);
+      if (answer) return answer;
+    } catch (error) {
+      log.warn({ err: error, orderNo: order.orderNo }, 'the workflow does not answer; asking MySQL');
+    }
+    return (await orders.read(order.orderNo))?.state ?? state;
+  }
+
+  /** A wish to cancel must be durable, so an order that still waits to be stored is stored first. */
+  async function requestCancel({ order, state }: ReservedOrder): Promise<ReservedOrder> {
+    try {
+      if (state.status === 'queued') {
+        const outcome = (await orders.storeOrders([order], 'due')).get(order.orderNo);
+        // Its own workflow meets the refusal and gives the stock back: nothing is left to cancel.
+        if (outcome?.kind === 'refused') return { order, state };
+      }
+      return await orders.requestCancel(order.orderNo);
+    } catch (error) {
+      throw unavailable('cancel_unavailable', 'The order cannot be cancelled right now.', error);
+    }
+  }
+
+  async function beginSession(orderNo: string): Promise<BeginSessionOutcome> {
+    try {
+      return await payments.beginSession(provider.name, orderNo);
+    } catch (error) {
+      throw unavailable('payment_unavailable', 'No payment can be started right now.', error);
+    }
+  }
+
+  return {
+    async getOrder(ctx: OrderContext): Promise<void> {
+      const { source } = parseInput(statusOptions, ctx.query);
+      const found = await find(ctx);
+      const state = source === 'workflow' ? await askWorkflow(found) : found.state;
+      ctx.set('Cache-Control', 'private, no-cache');
+      ctx.status = 200;
+      ctx.etag = String(state.version);
+      if (ctx.fresh) {
+        ctx.status = 304;
+        return;
+      }
+      ctx.body = viewOrder(found.order, state);
+    },
+
+    async cancelOrder(ctx: OrderContext): Promise<void> {
+      const found = await find(ctx);
+      const { order, state } = isFinal(found.state.status) ? found : await requestCancel(found);
+      if (state.status === 'paid' || state.payment !== 'none') {
+        throw new Problem(409, 'already_paid', 'The order has been paid.', {
+          extra: { order: viewOrder(order, state) },
+        });
+      }
+      if (!isFinal(state.status)) notifier.cancelRequested(order, state);
+      ctx.status = isFinal(state.status) ? 200 : 202;
+      ctx.body = viewOrder(order, state);
+    },
+
+    async payOrder(ctx: OrderContext): Promise<void> {
+      const { order } = await find(ctx);
+      const outcome = await beginSession(order.orderNo);
+      if (outcome.kind !== 'begun') throw toRefusal(outcome);
+      const { session } = outcome;
+      const url = session.url ?? (await openAtProvider(session));
+      ctx.status = 201;
+      ctx.body = { orderNo: order.orderNo, url, expiresAt: new Date(session.expiresAtMs).toISOString() };
+    },
+  };
+
+  async function openAtProvider(
+    session: (BeginSessionOutcome & { kind: 'begun' })['session'],
+  ): Promise<string> {
+    try {
+      const opened = await provider.openSession(session);
+      await payments.sessionOpened(session.sessionId, opened.providerSessionId, opened.url);
+      return opened.url;
+    } catch (error) {
+      throw unavailable('payment_unavailable', 'No payment can be started right now.', error);
+    }
+  }
+}
+
+function toRefusal(outcome: Exclude<BeginSessionOutcome, { kind: 'begun' }>): Problem {
+  if (outcome.kind === 'not-stored') {
+    const detail = 'The order is being stored; it can be paid in a moment.';
+    return new Problem(409, 'not_yet_payable', detail, { retryAfterSeconds: 1 });
+  }
+  const { order, state } = outcome.stored;
+  const extra = { order: viewOrder(order, state) };
+  if (state.payment !== 'none')
+    return new Problem(409, 'already_paid', 'The order has been paid.', { extra });
+  return new Problem(409, 'not_payable', 'The order can no longer be paid.', { extra });
+}

@@ -1,0 +1,77 @@
+/** An order as callers see it, and where it is found. */
+
+import type { Logger } from 'pino';
+import {
+  orderDeadlineMs,
+  parseOrderNo,
+  type Order,
+  type OrderState,
+  type OrderStatus,
+} from '../domain/order.ts';
+import type { Orders } from '../stores/orders.ts';
+import type { ReservedOrder, Reservations } from '../stores/reservations.ts';
+import { orderNotFound, unavailable } from './problem.ts';
+
+/** When to ask again, in ms: soon while the order is being stored, then at the pace of people; never once it has ended. */
+const POLL_AFTER_MS: Record<OrderStatus, number | null> = {
+  queued: 500,
+  awaiting_payment: 2_000,
+  paid: null,
+  cancelled: null,
+  failed: null,
+};
+
+export interface FinderDeps {
+  reservations: Pick<Reservations, 'readOrder'>;
+  orders: Pick<Orders, 'read'>;
+  log: Logger;
+}
+
+export type OrderFinder = ReturnType<typeof createOrderFinder>;
+
+/** Orders of a user, from the projection or, where Redis has none or is away, from MySQL. */
+export function createOrderFinder({ reservations, orders, log }: FinderDeps) {
+  async function readProjection(orderNo: string): Promise<ReservedOrder | undefined> {
+    try {
+      return await reservations.readOrder(orderNo);
+    } catch (error) {
+      log.warn({ err: error, orderNo }, 'no answer from Redis; asking MySQL');
+      return undefined;
+    }
+  }
+
+  async function readStored(orderNo: string): Promise<ReservedOrder | undefined> {
+    try {
+      return await orders.read(orderNo);
+    } catch (error) {
+      throw unavailable('status_unavailable', 'The status cannot be read right now.', error);
+    }
+  }
+
+  /** @throws Problem 404 for what is no order of this user */
+  return async function findOrder(orderNo: string, userId: string): Promise<ReservedOrder> {
+    if (!parseOrderNo(orderNo)) throw orderNotFound();
+    const found = (await readProjection(orderNo)) ?? (await readStored(orderNo));
+    if (found?.order.userId !== userId) throw orderNotFound();
+    return found;
+  };
+}
+
+export function viewOrder(order: Order, state: OrderState) {
+  return {
+    orderNo: order.orderNo,
+    saleId: order.saleId,
+    ...state,
+    items: order.items,
+    total: order.total,
+    currency: order.currency,
+    reservedAt: new Date(order.reservedAtMs).toISOString(),
+    deadline: new Date(orderDeadlineMs(order)).toISOString(),
+    ...viewPolling(state.status),
+  };
+}
+
+/** `pollAfterMs`: when asking again makes sense; null: never, the status is final. */
+export function viewPolling(status: OrderStatus): { pollAfterMs: number | null } {
+  return { pollAfterMs: POLL_AFTER_MS[status] };
+}

@@ -1,0 +1,158 @@
+/** POST /v1/orders: stock is held and the order accepted, in one step, or the shopper is told why not. */
+
+import { createHash } from 'node:crypto';
+import type { Context } from 'koa';
+import { z } from 'zod';
+import {
+  IDEMPOTENCY_KEY_PATTERN,
+  MAX_CART_LINES,
+  MAX_LINE_QUANTITY,
+  MAX_USER_AGENT_CHARS,
+  SALE_ID_PATTERN,
+  SKU_PATTERN,
+} from '../domain/limits.ts';
+import { orderDeadlineMs } from '../domain/order.ts';
+import type { Reservations, ReserveOutcome } from '../stores/reservations.ts';
+import type { RequestState } from './auth.ts';
+import { viewOrder, viewPolling, type OrderFinder } from './order-view.ts';
+import { parseInput, Problem, unavailable } from './problem.ts';
+
+const orderRequest = z.strictObject({
+  saleId: z.string().regex(SALE_ID_PATTERN),
+  items: z
+    .array(
+      z.strictObject({ sku: z.string().regex(SKU_PATTERN), quantity: z.int().min(1).max(MAX_LINE_QUANTITY) }),
+    )
+    .min(1)
+    .max(MAX_CART_LINES)
+    .refine((items) => new Set(items.map((item) => item.sku)).size === items.length, 'each SKU once'),
+});
+type OrderRequest = z.infer<typeof orderRequest>;
+
+/** Backlogs shrink by what the engine starts; asking every few seconds costs nobody anything. */
+const BACKLOG_RETRY_SECONDS = 5;
+
+export interface PlaceOrderDeps {
+  reservations: Pick<Reservations, 'reserve'>;
+  findOrder: OrderFinder;
+}
+
+export function createPlaceOrder({ reservations, findOrder }: PlaceOrderDeps) {
+  async function reserve(ctx: Context, request: OrderRequest, idempotencyKey: string, userId: string) {
+    try {
+      return await reservations.reserve({
+        ...request,
+        userId,
+        idempotencyKey,
+        fingerprint: fingerprintOf(request),
+        ip: ctx.ip,
+        userAgent: ctx.get('User-Agent').slice(0, MAX_USER_AGENT_CHARS),
+      });
+    } catch (error) {
+      // The stock may or may not be held: only the same key finds out.
+      throw unavailable('outcome_unknown', 'Repeat the request with the same Idempotency-Key.', error);
+    }
+  }
+
+  return async function placeOrder(ctx: Context & { state: RequestState }): Promise<void> {
+    const { userId } = ctx.state;
+    const idempotencyKey = readIdempotencyKey(ctx);
+    const request = parseInput(orderRequest, ctx.request.body);
+    const outcome = await reserve(ctx, request, idempotencyKey, userId);
+    if (outcome.kind === 'reserved') {
+      accept(ctx, request.saleId, outcome);
+    } else if (outcome.kind === 'repeated') {
+      const { order, state } = await findOrder(outcome.orderNo, userId);
+      ctx.set('Location', `/v1/orders/${outcome.orderNo}`);
+      ctx.body = viewOrder(order, state);
+    } else {
+      throw toRefusal(outcome);
+    }
+  };
+}
+
+function accept(ctx: Context, saleId: string, outcome: ReserveOutcome & { kind: 'reserved' }): void {
+  const { orderNo, total, currency, reservedAtMs } = outcome;
+  ctx.status = 202;
+  ctx.set('Location', `/v1/orders/${orderNo}`);
+  ctx.set('Retry-After', '1');
+  ctx.body = {
+    orderNo,
+    saleId,
+    status: 'queued',
+    version: 0,
+    payment: 'none',
+    reason: null,
+    total,
+    currency,
+    reservedAt: new Date(reservedAtMs).toISOString(),
+    deadline: new Date(orderDeadlineMs(outcome)).toISOString(),
+    ...viewPolling('queued'),
+  };
+}
+
+function readIdempotencyKey(ctx: Context): string {
+  const key = ctx.get('Idempotency-Key');
+  if (key === '')
+    throw new Problem(
+      400,
+      'idempotency_key_missing',
+      'Send an Idempotency-Key, a fresh UUID for each purchase.',
+    );
+  if (!IDEMPOTENCY_KEY_PATTERN.test(key)) {
+    throw new Problem(
+      400,
+      'idempotency_key_invalid',
+      'An Idempotency-Key has 1 to 128 printable ASCII characters, no spaces.',
+    );
+  }
+  return key;
+}
+
+/** The same cart in another order is the same request. */
+function fingerprintOf({ saleId, items }: OrderRequest): string {
+  const lines = items.map(({ sku, quantity }) => `${sku}=${quantity}`).toSorted();
+  return createHash('sha256')
+    .update(JSON.stringify([saleId, ...lines]))
+    .digest('base64url');
+}
+
+function toRefusal(outcome: Exclude<ReserveOutcome, { kind: 'reserved' | 'repeated' }>): Problem {
+  switch (outcome.kind) {
+    case 'sold-out': {
+      const { sku, available } = outcome;
+      return new Problem(409, 'sold_out', 'There are not enough units left.', { extra: { sku, available } });
+    }
+    case 'limit-reached': {
+      const { sku, limit, bought } = outcome;
+      return new Problem(409, 'limit_reached', 'You hold or own as many as one may.', {
+        extra: { sku, limit, bought },
+      });
+    }
+    case 'key-reused':
+      return new Problem(422, 'idempotency_key_reused', 'This Idempotency-Key was used for another request.');
+    case 'unknown-sku':
+      return new Problem(400, 'unknown_sku', 'The sale has no such SKU.', { extra: { sku: outcome.sku } });
+    case 'sale-absent':
+      return new Problem(403, 'sale_closed', 'The sale is not open.');
+    case 'paused':
+      return new Problem(403, 'sale_paused', 'The sale is paused.', {
+        retryAfterSeconds: BACKLOG_RETRY_SECONDS,
+      });
+    case 'not-open-yet':
+      return new Problem(403, 'sale_not_open_yet', 'The sale has not opened yet.', {
+        extra: { opensAt: new Date(outcome.opensAtMs).toISOString() },
+      });
+    case 'closed':
+      return new Problem(403, 'sale_closed', 'The sale is over.');
+    case 'backlog-full':
+      return new Problem(
+        503,
+        'backlog_full',
+        'More orders wait than can be handled in time; nothing was taken.',
+        {
+          retryAfterSeconds: BACKLOG_RETRY_SECONDS,
+        },
+      );
+  }
+}

@@ -1,0 +1,91 @@
+/** RFC 9457 problems: the only way an error reaches a caller. `code` is stable; internal messages stay in the log. */
+
+import type { Middleware } from 'koa';
+import type { Logger } from 'pino';
+import { z } from 'zod';
+
+export interface ProblemOptions {
+  /** More members of the problem document. */
+  extra?: Record<string, unknown>;
+  /** Seconds after which repeating makes sense. */
+  retryAfterSeconds?: number;
+  cause?: unknown;
+}
+
+export class Problem extends Error {
+  override name = 'Problem';
+  readonly status: number;
+  readonly code: string;
+  readonly options: ProblemOptions;
+
+  constructor(status: number, code: string, detail: string, options: ProblemOptions = {}) {
+    super(detail, { cause: options.cause });
+    this.status = status;
+    this.code = code;
+    this.options = options;
+  }
+}
+
+/** The caller may not know that it exists, either. */
+export function orderNotFound(): Problem {
+  return new Problem(404, 'order_not_found', 'There is no such order of yours.');
+}
+
+/** Redis, MySQL or the provider did not answer: nothing is known to have happened, repeating is safe. */
+export function unavailable(code: string, detail: string, cause: unknown): Problem {
+  return new Problem(503, code, detail, { retryAfterSeconds: 1, cause });
+}
+
+/** Parses what a caller sent; a fault names where it is. */
+export function parseInput<T>(schema: z.ZodType<T>, input: unknown): T {
+  const parsed = schema.safeParse(input);
+  if (parsed.success) return parsed.data;
+  const faults = parsed.error.issues.map((issue) => ({ path: issue.path.join('.'), message: issue.message }));
+  throw new Problem(400, 'invalid_request', 'The request is not as it must be.', { extra: { faults } });
+}
+
+/** Turns whatever a handler throws into a problem document. */
+export function problemResponder(log: Logger): Middleware {
+  return async (ctx, next) => {
+    try {
+      await next();
+      if (ctx.status === 404 && ctx.body === undefined) {
+        throw new Problem(404, 'no_such_resource', 'There is nothing at this address.');
+      }
+    } catch (error) {
+      const problem = toProblem(error);
+      if (problem.status >= 500)
+        log.error({ err: error, path: ctx.path, code: problem.code }, 'request failed');
+      ctx.status = problem.status;
+      const { extra, retryAfterSeconds } = problem.options;
+      if (retryAfterSeconds !== undefined) ctx.set('Retry-After', String(retryAfterSeconds));
+      const { status, code, message } = problem;
+      ctx.body = JSON.stringify({
+        type: 'about:blank',
+        title: titleOf(code),
+        status,
+        code,
+        detail: message,
+        ...extra,
+      });
+      ctx.type = 'application/problem+json';
+    }
+  };
+}
+
+/** Errors that Koa's own parts throw on purpose: their status is the caller's business, their message is not. */
+const httpError = z.object({ status: z.int().min(400).max(499), expose: z.literal(true) });
+
+function toProblem(error: unknown): Problem {
+  if (error instanceof Problem) return error;
+  const status = httpError.safeParse(error).data?.status;
+  if (status === 413)
+    return new Problem(413, 'body_too_large', 'The body is larger than this resource takes.');
+  if (status !== undefined) return new Problem(status, 'malformed_request', 'The request could not be read.');
+  return new Problem(500, 'internal_error', 'Something went wrong on our side.', { retryAfterSeconds: 1 });
+}
+
+function titleOf(code: string): string {
+  const words = code.replaceAll('_', ' ');
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}

@@ -1,0 +1,58 @@
+/** POST /v1/webhooks/payments: a payment notice is verified, committed to the inbox, and only then acknowledged. */
+
+import type { Context } from 'koa';
+import type { Logger } from 'pino';
+import type { PaymentNotice } from '../domain/payment.ts';
+import { InvalidSignatureError, MalformedNoticeError, type PaymentProvider } from '../payments/provider.ts';
+import type { Payments } from '../stores/payments.ts';
+import type { EngineNotifier } from './engine-notifier.ts';
+import { Problem, unavailable } from './problem.ts';
+
+export interface WebhookDeps {
+  provider: PaymentProvider;
+  payments: Pick<Payments, 'receive'>;
+  notifier: Pick<EngineNotifier, 'paymentReceived'>;
+  log: Logger;
+}
+
+export function createReceiveNotice({ provider, payments, notifier, log }: WebhookDeps) {
+  async function commit(notice: PaymentNotice, rawBody: string) {
+    try {
+      return await payments.receive(provider.name, notice, rawBody);
+    } catch (error) {
+      // The provider repeats what is not acknowledged: exactly as long as this store is away.
+      throw unavailable('inbox_unavailable', 'The notice could not be stored; send it again.', error);
+    }
+  }
+
+  return async function receiveNotice(ctx: Context): Promise<void> {
+    const rawBody = ctx.request.rawBody ?? '';
+    const notice = verify(provider, rawBody, ctx);
+    const stored = await commit(notice, rawBody);
+    log.info(
+      { orderNo: stored?.order.orderNo, kind: notice.kind, eventId: notice.eventId },
+      'payment notice',
+    );
+    ctx.status = 204;
+    if (stored?.state.payment === 'received') notifier.paymentReceived(stored.order, stored.state);
+  };
+}
+
+function verify(provider: PaymentProvider, rawBody: string, ctx: Context): PaymentNotice {
+  const headers = Object.fromEntries(
+    Object.entries(ctx.headers).flatMap(([name, value]) =>
+      typeof value === 'string' ? [[name, value]] : [],
+    ),
+  );
+  try {
+    return provider.verifyNotice(rawBody, headers);
+  } catch (error) {
+    if (error instanceof InvalidSignatureError) {
+      throw new Problem(401, 'invalid_signature', 'The notice is forged or stale.', { cause: error });
+    }
+    if (error instanceof MalformedNoticeError) {
+      throw new Problem(400, 'malformed_notice', 'The notice is not of a known shape.', { cause: error });
+    }
+    throw error;
+  }
+}

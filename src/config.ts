@@ -1,0 +1,107 @@
+/** The only reader of the environment: parsed once, all faults listed at once, frozen. */
+
+import { loadClientConnectConfig } from '@temporalio/envconfig';
+import { z } from 'zod';
+
+/** Orders and signals in flight in Temporal; see docs/decisions.md for the measurement behind it. */
+const DEFAULT_ENGINE_BUDGET = 60;
+/** Orders the engine starts per second on a small machine; bounds the backlog at a third of the payment window. */
+const DEFAULT_STARTS_PER_SECOND = 40;
+
+const DEMO_SECRET = /demo/i;
+
+const list = z
+  .string()
+  .transform((text) => text.split(',').map((part) => part.trim()))
+  .pipe(z.array(z.string().min(1)).min(1));
+
+const port = z.coerce.number().int().min(0).max(65_535);
+
+const shared = {
+  NODE_ENV: z.enum(['development', 'production', 'test']).default('production'),
+  LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace']).default('info'),
+  /** One address, or the nodes of a cluster, separated by commas. */
+  REDIS_URL: list.pipe(z.array(z.url({ protocol: /^rediss?$/ }))),
+  MYSQL_URL: z.url({ protocol: /^mysql$/ }),
+  PAYMENT_PROVIDER_URL: z.url({ protocol: /^https?$/ }),
+  PAYMENT_PROVIDER_API_KEY: z.string().min(1),
+  /** Signing secrets of webhooks: the current one, and while rotating the one before. */
+  WEBHOOK_SECRETS: list.pipe(z.array(z.string().startsWith('whsec_')).max(2)),
+  ENGINE_BUDGET: z.coerce.number().int().min(1).max(10_000).default(DEFAULT_ENGINE_BUDGET),
+  ENGINE_STARTS_PER_SECOND: z.coerce.number().int().min(1).max(100_000).default(DEFAULT_STARTS_PER_SECOND),
+};
+
+const apiSchema = z.object({
+  ...shared,
+  API_HOST: z.string().default('0.0.0.0'),
+  API_PORT: port.default(3000),
+  JWT_SECRET: z.string().min(32),
+  /** Proxies in front that append to X-Forwarded-For; a shopper's address is taken from there. */
+  TRUSTED_PROXY_HOPS: z.coerce.number().int().min(0).max(10).default(0),
+  /** With it the demo page is served at `/`. */
+  DEMO_SALE_ID: z.string().optional(),
+  TEMPORAL_UI_URL: z.url().optional(),
+});
+
+const workerSchema = z.object({
+  ...shared,
+  /** The prebuilt workflow bundle. */
+  WORKFLOW_BUNDLE: z.string().min(1),
+});
+
+export type ApiConfig = Readonly<z.infer<typeof apiSchema>> & { temporal: TemporalConfig };
+export type WorkerConfig = Readonly<z.infer<typeof workerSchema>> & { temporal: TemporalConfig };
+/** Address, TLS, API key and namespace, from Temporal's own variables (`TEMPORAL_ADDRESS`, `TEMPORAL_API_KEY`, …). */
+export type TemporalConfig = ReturnType<typeof loadClientConnectConfig>;
+
+/** Lists everything that is wrong with the environment, a line each. */
+export class ConfigError extends Error {
+  override name = 'ConfigError';
+}
+
+export function loadApiConfig(env: NodeJS.ProcessEnv = process.env): ApiConfig {
+  return load(apiSchema.superRefine(refuseDemoInProduction), env);
+}
+
+export function loadWorkerConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig {
+  return load(workerSchema.superRefine(refuseDemoInProduction), env);
+}
+
+function load<T extends object>(schema: z.ZodType<T>, env: NodeJS.ProcessEnv) {
+  // An empty variable is one that was not set: compose files leave them so.
+  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));
+  const parsed = schema.safeParse(given);
+  if (!parsed.success) {
+    const faults = parsed.error.issues.map((issue) => `  ${issue.path.join('.')}: ${issue.message}`);
+    throw new ConfigError(`The environment is not as it must be:\n${faults.join('\n')}`);
+  }
+  const temporal = loadClientConnectConfig({ overrideEnvVars: definedOnly(given) });
+  return Object.freeze({ ...parsed.data, temporal });
+}
+
+function definedOnly(env: Record<string, string | undefined>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(env).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])),
+  );
+}
+
+/** Demo secrets are public: anyone could sign a token or a payment notice with them. */
+function refuseDemoInProduction(config: Record<string, unknown>, context: z.RefinementCtx): void {
+  if (config['NODE_ENV'] !== 'production') return;
+  for (const name of ['JWT_SECRET', 'PAYMENT_PROVIDER_API_KEY']) {
+    if (DEMO_SECRET.test(String(config[name]))) {
+      context.addIssue({
+        code: 'custom',
+        path: [name],
+        message: 'is a demo secret; production needs one of its own',
+      });
+    }
+  }
+  if (config['DEMO_SALE_ID'] !== undefined) {
+    context.addIssue({
+      code: 'custom',
+      path: ['DEMO_SALE_ID'],
+      message: 'the demo page gives tokens to anyone: not in production',
+    });
+  }
+}

@@ -1,0 +1,37 @@
+/** Every bound of the product, with its unit and its reason. */
+
+/** SKUs in one cart: a flash sale has a handful; bounds the work of one atomic script. */
+export const MAX_CART_LINES = 20;
+/** Units of one SKU in one cart. */
+export const MAX_LINE_QUANTITY = 100;
+/** Minor units. With the cart's bounds a total stays below 2e13, which Lua's JSON encoder still prints exactly (14 digits). */
+export const MAX_UNIT_PRICE = 1_000_000_000;
+/** Units of one SKU on sale; fits MySQL's INT UNSIGNED with room. */
+export const MAX_SKU_TOTAL = 10_000_000;
+/** SKUs of one sale: warm-up and the sale's page handle them in one reply. */
+export const MAX_SALE_SKUS = 200;
+/** Bytes of a JSON request body: a full cart is under 2 KiB. */
+export const MAX_BODY_BYTES = 16 * 1024;
+/** Bytes of a webhook body: providers send whole objects; Stripe's largest are about 100 KiB. */
+export const MAX_WEBHOOK_BYTES = 256 * 1024;
+/** Characters of a user agent that are kept; longer ones are cut, for they are only recorded. */
+export const MAX_USER_AGENT_CHARS = 255;
+/** Shoppers repeat a request within minutes; a day covers a phone that slept through the sale. */
+export const IDEMPOTENCY_TTL_MS = 24 * 60 * 60 * 1000;
+/** A settled order's projection stays readable in Redis this long; MySQL keeps it for good. */
+export const PROJECTION_TTL_MS = 24 * 60 * 60 * 1000;
+/** The card's durable timer: how long a shopper may take to pay unless the sale says otherwise. */
+export const DEFAULT_PAYMENT_WINDOW_MS = 30 * 60 * 1000;
+/** The longest payment window; a hold longer than a day is a reservation system's business. */
+export const MAX_PAYMENT_WINDOW_MS = 24 * 60 * 60 * 1000;
+/** Orders stored in one transaction: the group commit's gain flattens beyond, and a culprit is found in seven halvings. */
+export const STORE_BATCH_MAX = 100;
+
+/** SKU codes travel in Redis fields and URLs: letters, digits, dot, dash, underscore. */
+export const SKU_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+/** Sale ids are part of orderNo: lower case, digits and single dashes, at most 32 characters. */
+export const SALE_ID_PATTERN = /^(?=.{1,32}$)[a-z0-9]+(?:-[a-z0-9]+)*$/;
+/** User ids come from the token's subject and are part of Redis keys. */
+export const USER_ID_PATTERN = /^[A-Za-z0-9@._|-]{1,128}$/;
+/** Idempotency keys are part of a Redis key. Printable ASCII without space, as the header's draft recommends UUIDs. */
+export const IDEMPOTENCY_KEY_PATTERN = /^[!-~]{1,128}$/;

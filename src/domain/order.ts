@@ -1,0 +1,95 @@
+/** An order's life, as every store, page and caller names it. */
+
+/**
+ * queued: accepted and held in Redis, not yet durable in MySQL.
+ * awaiting_payment: stored in MySQL; the shopper may pay until `deadline`.
+ * paid, cancelled, failed: final, each with its stock settled.
+ */
+export const ORDER_STATUSES = ['queued', 'awaiting_payment', 'paid', 'cancelled', 'failed'] as const;
+export type OrderStatus = (typeof ORDER_STATUSES)[number];
+
+/** Whether money is known for the order: `received` means committed but not yet acted upon. */
+export const PAYMENT_STATES = ['none', 'received', 'applied'] as const;
+export type PaymentState = (typeof PAYMENT_STATES)[number];
+
+/** Why an order was cancelled. */
+export const CLOSING_REASONS = ['payment_timeout', 'shopper_request', 'operator_request'] as const;
+export type ClosingReason = (typeof CLOSING_REASONS)[number];
+
+/** Why an order failed: it was given up before it was stored, and its stock went back. */
+export const FAILURE_REASONS = [
+  'duplicate_request',
+  'unknown_sku',
+  'stock_exhausted',
+  'lost_hold',
+  'invalid_order',
+  'store_unavailable',
+] as const;
+export type FailureReason = (typeof FAILURE_REASONS)[number];
+
+/** One line of a cart. `unitPrice` in minor units of the order's currency. */
+export interface OrderItem {
+  sku: string;
+  quantity: number;
+  unitPrice: number;
+}
+
+/** Everything an accepted order consists of; fixed by `reserve` at the moment of acceptance. */
+export interface Order {
+  orderNo: string;
+  saleId: string;
+  userId: string;
+  items: OrderItem[];
+  /** Minor units of `currency`. */
+  total: number;
+  /** ISO 4217. */
+  currency: string;
+  idempotencyKey: string;
+  /** Unix time in ms at which the stock was reserved, by Redis' clock. */
+  reservedAtMs: number;
+  /** Length of the payment window in ms. */
+  paymentWindowMs: number;
+  ip: string;
+  userAgent: string;
+}
+
+/** What changes about an order; `version` grows by one with each change and is assigned in MySQL alone (queued = 0). */
+export interface OrderState {
+  status: OrderStatus;
+  version: number;
+  payment: PaymentState;
+  /** Set once the order is closing or has ended without being paid. */
+  reason: ClosingReason | FailureReason | null;
+}
+
+/** An order number's parts; `sale`, `shard` and `epoch` lead any process to the order's Redis keys. */
+export interface OrderNoParts {
+  saleId: string;
+  shard: number;
+  epoch: number;
+  ulid: string;
+}
+
+/** Unix time in ms until which a payment session may be opened; the deadline the shopper sees. */
+export function orderDeadlineMs(order: Pick<Order, 'reservedAtMs' | 'paymentWindowMs'>): number {
+  return order.reservedAtMs + order.paymentWindowMs;
+}
+
+export function isFinal(status: OrderStatus): boolean {
+  return status === 'paid' || status === 'cancelled' || status === 'failed';
+}
+
+export function formatOrderNo(parts: OrderNoParts): string {
+  return `${parts.saleId}-${parts.shard}-${parts.epoch}-${parts.ulid}`;
+}
+
+const ORDER_NO = /^([a-z0-9]+(?:-[a-z0-9]+)*)-(\d{1,3})-(\d{1,9})-([0-9A-HJKMNP-TV-Z]{26})$/;
+
+/** Undefined when `text` is no order number: callers answer "not found", never an error. */
+export function parseOrderNo(text: string): OrderNoParts | undefined {
+  const match = ORDER_NO.exec(text);
+  if (!match) return undefined;
+  const [, saleId, shard, epoch, ulid] = match;
+  if (saleId === undefined || ulid === undefined || saleId.length > 32) return undefined;
+  return { saleId, shard: Number(shard), epoch: Number(epoch), ulid };
+}

@@ -1,0 +1,105 @@
+/** Order workflows as the rest of the service sees them: start, tell, ask. Every call has a deadline. */
+
+import {
+  WorkflowExecutionAlreadyStartedError,
+  WorkflowNotFoundError,
+  type Client,
+  type WorkflowStartOptions,
+} from '@temporalio/client';
+import { TypedSearchAttributes } from '@temporalio/common';
+import { orderStateSchema } from '../domain/order-state-schema.ts';
+import type { Order, OrderState } from '../domain/order.ts';
+import {
+  cancelRequested,
+  ORDER_WORKFLOW,
+  paymentReceived,
+  searchAttributes,
+  statusQuery,
+  TASK_QUEUE,
+} from '../workflows/contract.ts';
+
+/** A start or signal takes milliseconds; a server that needs longer is overloaded and must be left alone for a while. */
+const CALL_TIMEOUT_MS = 5_000;
+
+export type OrderEngine = ReturnType<typeof createOrderEngine>;
+
+export function createOrderEngine(client: Client) {
+  const call = <T>(work: () => Promise<T>, timeoutMs = CALL_TIMEOUT_MS) =>
+    client.withDeadline(Date.now() + timeoutMs, work);
+
+  return {
+    /**
+     * Starts the order's workflow; one that runs or has ended already is as good.
+     * Eager: where the client shares its connection with a worker that has room, the first task needs no round trip.
+     * @throws ServiceError when Temporal is away, overloaded or too slow: try again later
+     */
+    start: (order: Order): Promise<void> =>
+      unlessStarted(() =>
+        call(async () => {
+          await client.workflow.start(ORDER_WORKFLOW, { ...startOptions(order), requestEagerStart: true });
+        }),
+      ),
+
+    /** Tells the workflow to look into the payment inbox; starts it where it has not been. Throws like `start`. */
+    tellPaymentReceived: (order: Order): Promise<void> =>
+      unlessStarted(() =>
+        call(async () => {
+          await client.workflow.signalWithStart(ORDER_WORKFLOW, {
+            ...startOptions(order),
+            signal: paymentReceived,
+          });
+        }),
+      ),
+
+    /** Tells the workflow that the shopper cancels; starts it where it has not been. Throws like `start`. */
+    tellCancelRequested: (order: Order): Promise<void> =>
+      unlessStarted(() =>
+        call(async () => {
+          await client.workflow.signalWithStart(ORDER_WORKFLOW, {
+            ...startOptions(order),
+            signal: cancelRequested,
+            signalArgs: [{ reason: 'shopper_request' }],
+          });
+        }),
+      ),
+
+    /** The workflow's own view; undefined when there is no such workflow. Throws when no worker answers in time. */
+    async queryStatus(orderNo: string, timeoutMs: number): Promise<OrderState | undefined> {
+      try {
+        return orderStateSchema.parse(
+          await call(() => client.workflow.getHandle(orderNo).query(statusQuery), timeoutMs),
+        );
+      } catch (error) {
+        if (error instanceof WorkflowNotFoundError) return undefined;
+        throw error;
+      }
+    },
+  };
+}
+
+/** One workflow per order, ever: the orderNo is its id. */
+function startOptions(order: Order) {
+  const units = order.items.map((item) => `${item.quantity} × ${item.sku}`).join(', ');
+  return {
+    workflowId: order.orderNo,
+    taskQueue: TASK_QUEUE,
+    args: [order],
+    workflowIdReusePolicy: 'REJECT_DUPLICATE',
+    workflowIdConflictPolicy: 'USE_EXISTING',
+    typedSearchAttributes: new TypedSearchAttributes([
+      { key: searchAttributes.status, value: 'queued' },
+      { key: searchAttributes.userId, value: order.userId },
+      { key: searchAttributes.saleId, value: order.saleId },
+    ]),
+    staticSummary: `${units} for ${order.userId}`,
+    staticDetails: `${order.total} ${order.currency} (minor units), reserved ${new Date(order.reservedAtMs).toISOString()}`,
+  } satisfies WorkflowStartOptions;
+}
+
+async function unlessStarted(work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+  }
+}

@@ -1,0 +1,53 @@
+/** How a process of ours lives: configuration, start, ordered stop on a signal, with a deadline. */
+
+import type { Logger } from 'pino';
+import { ConfigError } from './config.ts';
+import { createLog } from './log.ts';
+
+/** Longer than any part needs to finish what it has in hand; shorter than the 30 s after which orchestrators kill. */
+const STOP_DEADLINE_MS = 25_000;
+
+export interface Service {
+  /** Settles when the service ends; it does so by itself only when it fails. */
+  ended: Promise<unknown>;
+  /** Takes nothing new on, finishes what is in hand, closes. */
+  stop(): Promise<void>;
+}
+
+/** Runs until SIGTERM or SIGINT, or until the service fails; sets the exit code. */
+export async function runProcess<C extends { LOG_LEVEL: string }>(
+  name: string,
+  loadConfig: () => C,
+  start: (config: C, log: Logger) => Promise<Service>,
+): Promise<void> {
+  const signalled = new Promise<string>((resolve) => {
+    process.once('SIGTERM', resolve).once('SIGINT', resolve);
+  });
+  try {
+    const config = loadConfig();
+    const log = createLog(name, config.LOG_LEVEL);
+    const service = await start(config, log);
+    // A service that ends unasked has failed: the supervisor should start another.
+    const signal = await Promise.race([signalled, service.ended.then(() => undefined, logged(log))]);
+    if (signal === undefined) process.exitCode = 1;
+    else log.info({ signal }, 'stopping');
+    setTimeout(() => {
+      log.error('not stopped within the deadline');
+      process.exit(1);
+    }, STOP_DEADLINE_MS).unref();
+    await service.stop();
+    log.info('stopped');
+  } catch (error) {
+    process.exitCode = 1;
+    if (error instanceof ConfigError) console.error(error.message);
+    else createLog(name, 'info').fatal({ err: error }, 'could not run');
+  }
+  // Nothing of ours is left to do; a library's forgotten timer must not keep the process.
+  setTimeout(() => process.exit(), 1_000).unref();
+}
+
+function logged(log: Logger) {
+  return (error: unknown): undefined => {
+    log.fatal({ err: error }, 'failed');
+  };
+}

@@ -1,0 +1,54 @@
+/**
+ * Redis keys. All keys of one shard of a sale share a hash tag, so that one script can touch them on a cluster,
+ * and an orderNo alone is enough to derive them.
+ */
+
+import { strict as assert } from 'node:assert';
+import { parseOrderNo } from '../domain/order.ts';
+
+export interface SaleShard {
+  saleId: string;
+  shard: number;
+}
+
+/** The sales that Redis holds: what a relay follows. Members are `saleId.shard`. */
+export const SALES_KEY = 'holdfast:sales';
+/** Orders and signals that the engine is working on, scored by the end of their lease. */
+export const ENGINE_KEY = 'holdfast:engine';
+
+/** The shard is a function of the user, so that idempotency and limits stay local. One shard until hot SKUs are split. */
+export function shardOf(_userId: string): number {
+  return 0;
+}
+
+export function formatSaleShard({ saleId, shard }: SaleShard): string {
+  return `${saleId}.${shard}`;
+}
+
+export function parseSaleShard(text: string): SaleShard {
+  const dot = text.lastIndexOf('.');
+  assert(dot > 0, `not a sale shard: ${text}`);
+  return { saleId: text.slice(0, dot), shard: Number(text.slice(dot + 1)) };
+}
+
+export function saleKeys(saleShard: SaleShard) {
+  const tag = `holdfast:{${formatSaleShard(saleShard)}}`;
+  return {
+    sale: `${tag}:sale`,
+    stock: `${tag}:stock`,
+    limits: `${tag}:limits`,
+    outbox: `${tag}:outbox`,
+    deadlines: `${tag}:deadlines`,
+    storedAhead: `${tag}:stored_ahead`,
+    idem: (userId: string, idempotencyKey: string) => `${tag}:idem:${userId}:${idempotencyKey}`,
+    order: (orderNo: string) => `${tag}:order:${orderNo}`,
+  };
+}
+
+/** The keys of the sale an order belongs to, and its own. `orderNo` must be valid: parse it at the edge. */
+export function orderKeys(orderNo: string) {
+  const parts = parseOrderNo(orderNo);
+  assert(parts, `not an order number: ${orderNo}`);
+  const keys = saleKeys(parts);
+  return { ...keys, orderKey: keys.order(orderNo) };
+}

@@ -1,0 +1,124 @@
+/**
+ * The outbox: accepted orders that are not yet durable in MySQL or Temporal, as a Redis stream per sale shard.
+ * Entries name the order; its data are in the order's hash. An entry is acknowledged and deleted once durable elsewhere.
+ */
+
+import { z } from 'zod';
+import { parseSaleShard, saleKeys, SALES_KEY, type SaleShard } from './keys.ts';
+import { transact, type RedisClient } from './redis.ts';
+
+/** One consumer group: the relays share the work. */
+const GROUP = 'relay';
+
+export interface OutboxEntry {
+  entryId: string;
+  orderNo: string;
+}
+
+const entries = z.array(
+  z
+    .tuple([z.string(), z.tuple([z.literal('order_no'), z.string()])])
+    .transform(([entryId, [, orderNo]]) => ({ entryId, orderNo })),
+);
+const readReply = z.union([z.null(), z.array(z.tuple([z.string(), entries]))]);
+const claimReply = z.tuple([z.string(), z.array(z.unknown())]).rest(z.unknown());
+const consumersReply = z.array(z.array(z.union([z.string(), z.number(), z.null()])));
+
+export type Outbox = ReturnType<typeof createOutbox>;
+
+/** The sales that Redis holds, to follow their outboxes. */
+export async function listSaleShards(redis: RedisClient): Promise<SaleShard[]> {
+  return (await redis.smembers(SALES_KEY)).map(parseSaleShard);
+}
+
+/**
+ * @param redis for everything but blocking reads
+ * @param blocking a connection of its own: a blocked read holds up all that shares it
+ * @param consumer this relay's name, unique among all that live
+ */
+export function createOutbox(
+  redis: RedisClient,
+  blocking: RedisClient,
+  saleShard: SaleShard,
+  consumer: string,
+) {
+  const key = saleKeys(saleShard).outbox;
+
+  /** From 0, so that orders accepted before the first relay came are read too. */
+  async function ensureGroup(): Promise<void> {
+    try {
+      await redis.xgroup('CREATE', key, GROUP, '0', 'MKSTREAM');
+    } catch (error) {
+      if (!isReplyError(error, 'BUSYGROUP')) throw error;
+    }
+  }
+
+  async function read(count: number, from: '>' | '0', blockMs: number): Promise<OutboxEntry[]> {
+    try {
+      // An own backlog (`0`) is answered at once; only new entries are waited for.
+      const reply = await blocking.xreadgroup(
+        'GROUP',
+        GROUP,
+        consumer,
+        'COUNT',
+        count,
+        'BLOCK',
+        blockMs,
+        'STREAMS',
+        key,
+        from,
+      );
+      return readReply.parse(reply)?.[0]?.[1] ?? [];
+    } catch (error) {
+      if (!isReplyError(error, 'NOGROUP')) throw error;
+      await ensureGroup();
+      return [];
+    }
+  }
+
+  return {
+    /** Waits up to `blockMs` for entries that nobody has read yet. */
+    readNew: (count: number, blockMs: number) => read(count, '>', blockMs),
+
+    /** Entries this consumer has read and not acknowledged. */
+    readPending: (count: number) => read(count, '0', 1),
+
+    ensureGroup,
+
+    /** Takes over what a dead consumer left behind; they are then among `readPending`. Answers how many. */
+    async claimAbandoned(count: number, minIdleMs: number): Promise<number> {
+      const reply = await redis.xautoclaim(key, GROUP, consumer, minIdleMs, '0', 'COUNT', count, 'JUSTID');
+      return claimReply.parse(reply)[1].length;
+    },
+
+    /** Only once the orders are durable elsewhere. Deleted too: the stream holds just what waits. */
+    async acknowledge(entryIds: readonly string[]): Promise<void> {
+      if (entryIds.length === 0) return;
+      await transact(
+        redis
+          .multi()
+          .xack(key, GROUP, ...entryIds)
+          .xdel(key, ...entryIds),
+      );
+    },
+
+    /** Orders waiting, read or not. */
+    length: () => redis.xlen(key),
+
+    /** Removes consumers that are idle for so long and hold nothing; one with entries pending must be claimed from first. */
+    async removeIdleConsumers(minIdleMs: number): Promise<void> {
+      const rows = consumersReply.parse(await redis.xinfo('CONSUMERS', key, GROUP));
+      for (const row of rows) {
+        const fields = new Map(row.flatMap((name, i) => (i % 2 === 0 ? [[name, row[i + 1]] as const] : [])));
+        const idle = Number(fields.get('idle')) >= minIdleMs && fields.get('pending') === 0;
+        if (idle && fields.get('name') !== consumer) {
+          await redis.xgroup('DELCONSUMER', key, GROUP, String(fields.get('name')));
+        }
+      }
+    },
+  };
+}
+
+function isReplyError(error: unknown, code: string): boolean {
+  return error instanceof Error && error.message.startsWith(code);
+}

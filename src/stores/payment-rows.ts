@@ -1,0 +1,121 @@
+/** Rows of `payments`: what becomes of money, decided under the lock of its order's row. */
+
+import { strict as assert } from 'node:assert';
+import { z } from 'zod';
+import type { Order, OrderState } from '../domain/order.ts';
+import type { PaymentStatus, ProviderPayment } from '../domain/payment.ts';
+import { modify, selectRows, type PoolConnection } from './mysql.ts';
+import { lockOrder, transition, type StoredOrder } from './order-rows.ts';
+
+const paymentRow = z.object({ payment_id: z.int(), amount: z.int(), currency: z.string() });
+
+/** The API signals at once; should that fail, the relay does it after this time. */
+const SIGNAL_GRACE_MS = 2_000;
+
+/** Records money once, however often it is told. */
+export async function insertPayment(
+  connection: PoolConnection,
+  provider: string,
+  payment: ProviderPayment,
+): Promise<void> {
+  await modify(
+    connection,
+    `INSERT INTO payments (provider, provider_payment_id, order_no, amount, currency, status)
+     VALUES (?, ?, ?, ?, ?, 'received') ON DUPLICATE KEY UPDATE payment_id = payment_id`,
+    [provider, payment.providerPaymentId, payment.orderNo, payment.amount, payment.currency],
+  );
+}
+
+/**
+ * Settles what has been received for a locked order and is still undecided:
+ * the wrong amount or currency is parked, never kept silently; the first right one is the order's payment (`received` until
+ * markPaid applies it); any other, or one for an order that has ended, is to be refunded.
+ */
+export async function settlePayments(connection: PoolConnection, stored: StoredOrder): Promise<StoredOrder> {
+  const { orderNo, total, currency } = stored.order;
+  const rows = await selectRows(
+    connection,
+    paymentRow,
+    `SELECT payment_id, amount, currency FROM payments WHERE order_no = ? AND status = 'received' ORDER BY payment_id`,
+    [orderNo],
+  );
+  let current = stored;
+  let own: number | undefined;
+  for (const { payment_id: paymentId, amount, currency: paidIn } of rows) {
+    if (amount !== total || paidIn !== currency) {
+      await setPaymentStatus(connection, paymentId, 'parked');
+      const reason = `order ${orderNo} costs ${total} ${currency}, paid were ${amount} ${paidIn}`;
+      await park(connection, 'payment', String(paymentId), reason);
+    } else if (current.state.status === 'awaiting_payment' && own === undefined) {
+      own = paymentId;
+      if (current.state.payment === 'none') {
+        current = await transition(connection, current, { payment: 'received' });
+        await makeDue(connection, orderNo);
+      }
+    } else {
+      await setPaymentStatus(connection, paymentId, 'refund_due');
+    }
+  }
+  return current;
+}
+
+/** The order's own payment has done its work. */
+export async function applyPayment(connection: PoolConnection, orderNo: string): Promise<void> {
+  const applied = await modify(
+    connection,
+    `UPDATE payments SET status = 'applied' WHERE order_no = ? AND status = 'received'`,
+    [orderNo],
+  );
+  assert.equal(applied, 1, `order ${orderNo} has one payment to apply`);
+}
+
+/** Money that came before its order was stored. Answers the states of the orders it changed. */
+export async function matchEarlyPayments(
+  connection: PoolConnection,
+  fresh: readonly Order[],
+): Promise<Map<string, OrderState>> {
+  const states = new Map<string, OrderState>();
+  if (fresh.length === 0) return states;
+  const rows = await selectRows(
+    connection,
+    z.object({ order_no: z.string() }),
+    `SELECT DISTINCT order_no FROM payments WHERE order_no IN (?) AND status = 'received'`,
+    [fresh.map((order) => order.orderNo)],
+  );
+  for (const { order_no: orderNo } of rows) {
+    const stored = await lockOrder(connection, orderNo);
+    assert(stored, `order ${orderNo} was inserted in this transaction`);
+    states.set(orderNo, (await settlePayments(connection, stored)).state);
+  }
+  return states;
+}
+
+/** Asks the relay to tell the order's workflow, unless somebody does so before. */
+export async function makeDue(connection: PoolConnection, orderNo: string): Promise<void> {
+  await modify(connection, 'UPDATE orders SET engine_due_at = ? WHERE order_no = ?', [
+    new Date(Date.now() + SIGNAL_GRACE_MS),
+    orderNo,
+  ]);
+}
+
+/** Leaves something to a person; repeating it adds nothing. */
+export async function park(
+  connection: Pick<PoolConnection, 'query'>,
+  kind: 'payment' | 'order' | 'outbox_entry',
+  reference: string,
+  reason: string,
+): Promise<void> {
+  await modify(
+    connection,
+    'INSERT INTO parked (kind, reference, reason) VALUES (?, ?, ?) ON DUPLICATE KEY UPDATE parked_id = parked_id',
+    [kind, reference, reason.slice(0, 500)],
+  );
+}
+
+async function setPaymentStatus(
+  connection: PoolConnection,
+  paymentId: number,
+  status: PaymentStatus,
+): Promise<void> {
+  await modify(connection, 'UPDATE payments SET status = ? WHERE payment_id = ?', [status, paymentId]);
+}

@@ -1,0 +1,167 @@
+/** Holds and projections in Redis: the code that calls `reserve`, `confirm`, `release` and `project`. */
+
+import { strict as assert } from 'node:assert';
+import { ulid } from 'ulidx';
+import type { z } from 'zod';
+import { IDEMPOTENCY_TTL_MS, PROJECTION_TTL_MS } from '../domain/limits.ts';
+import { formatOrderNo, type Order, type OrderState } from '../domain/order.ts';
+import { orderKeys, saleKeys, shardOf } from './keys.ts';
+import type { RedisClient } from './redis.ts';
+import { holdReply, orderHash, projectReply, reserveReply } from './script-replies.ts';
+
+export interface ReserveRequest {
+  saleId: string;
+  userId: string;
+  idempotencyKey: string;
+  /** Digest of what was asked, so that a key cannot be reused for something else. */
+  fingerprint: string;
+  /** Each SKU once. */
+  items: { sku: string; quantity: number }[];
+  ip: string;
+  userAgent: string;
+}
+
+/** What a shopper is told at once; see `lua/reserve.lua`. */
+export type ReserveOutcome = Exclude<z.infer<typeof reserveReply>, { kind: 'epoch-changed' }>;
+
+/** An order as Redis has it: what was accepted, and the projected state. */
+export interface ReservedOrder {
+  order: Order;
+  state: OrderState;
+}
+
+/** Sales whose epoch is remembered; a process meets far fewer, and forgetting one costs one read. */
+const REMEMBERED_SALES_MAX = 1_000;
+/** The epoch changes when Redis is rebuilt, not twice within one request. */
+const EPOCH_TRIES = 3;
+
+export type Reservations = ReturnType<typeof createReservations>;
+
+/** @param startsPerSecond orders the engine can start per second, all workers together; bounds the backlog. */
+export function createReservations(redis: RedisClient, { startsPerSecond }: { startsPerSecond: number }) {
+  // Only a guess to make order numbers with: the script compares it and decides.
+  const epochs = new Map<string, string>();
+
+  async function epochOf(saleId: string, shard: number): Promise<string | null> {
+    const known = epochs.get(saleId);
+    if (known !== undefined) return known;
+    const epoch = await redis.hget(saleKeys({ saleId, shard }).sale, 'epoch');
+    if (epoch !== null) rememberEpoch(saleId, epoch);
+    return epoch;
+  }
+
+  function rememberEpoch(saleId: string, epoch: string): void {
+    if (epochs.size >= REMEMBERED_SALES_MAX) epochs.clear();
+    epochs.set(saleId, epoch);
+  }
+
+  async function callReserve(request: ReserveRequest, shard: number, epoch: string) {
+    const { saleId, userId, idempotencyKey } = request;
+    const orderNo = formatOrderNo({ saleId, shard, epoch: Number(epoch), ulid: ulid() });
+    const keys = saleKeys({ saleId, shard });
+    const reply = await redis.reserve(
+      keys.sale,
+      keys.stock,
+      keys.limits,
+      keys.order(orderNo),
+      keys.idem(userId, idempotencyKey),
+      keys.outbox,
+      keys.deadlines,
+      keys.storedAhead,
+      orderNo,
+      epoch,
+      saleId,
+      userId,
+      idempotencyKey,
+      request.fingerprint,
+      String(IDEMPOTENCY_TTL_MS),
+      String(startsPerSecond),
+      request.ip,
+      request.userAgent,
+      ...request.items.flatMap((item) => [item.sku, String(item.quantity)]),
+    );
+    return reserveReply.parse(reply);
+  }
+
+  return {
+    /**
+     * Holds stock and queues the order, in one atomic step.
+     * @throws when Redis' answer is unknown: the caller repeats with the same idempotency key
+     */
+    async reserve(request: ReserveRequest): Promise<ReserveOutcome> {
+      // The script checks each line by itself, so a SKU named twice could slip past both checks.
+      assert(new Set(request.items.map((item) => item.sku)).size === request.items.length, 'each SKU once');
+      const shard = shardOf(request.userId);
+      for (let attempt = 0; attempt < EPOCH_TRIES; attempt += 1) {
+        // Without a sale no order number can be made; the script would answer the same.
+        const epoch = await epochOf(request.saleId, shard);
+        if (epoch === null) return { kind: 'sale-absent' };
+        const reply = await callReserve(request, shard, epoch);
+        if (reply.kind !== 'epoch-changed') return reply;
+        rememberEpoch(request.saleId, reply.epoch);
+      }
+      throw new Error(`the epoch of sale ${request.saleId} keeps changing`);
+    },
+
+    /** held → sold. Idempotent. */
+    async confirm(orderNo: string): Promise<z.infer<typeof holdReply>> {
+      const keys = orderKeys(orderNo);
+      const reply = await redis.confirm(
+        keys.orderKey,
+        keys.stock,
+        keys.deadlines,
+        orderNo,
+        String(PROJECTION_TTL_MS),
+      );
+      return holdReply.parse(reply);
+    },
+
+    /** held → released. Idempotent. Only after MySQL has committed the order's end. */
+    async release(orderNo: string): Promise<z.infer<typeof holdReply>> {
+      const keys = orderKeys(orderNo);
+      const reply = await redis.release(
+        keys.orderKey,
+        keys.stock,
+        keys.limits,
+        keys.deadlines,
+        orderNo,
+        String(PROJECTION_TTL_MS),
+      );
+      return holdReply.parse(reply);
+    },
+
+    /** Copies a state from MySQL for pollers; an older version changes nothing. */
+    async project(orderNo: string, state: OrderState): Promise<z.infer<typeof projectReply>> {
+      const { version, status, payment, reason } = state;
+      const key = orderKeys(orderNo).orderKey;
+      return projectReply.parse(await redis.project(key, String(version), status, payment, reason ?? ''));
+    },
+
+    /** The order as accepted and its projection; undefined when Redis does not have it (any more). */
+    async readOrder(orderNo: string): Promise<ReservedOrder | undefined> {
+      const hash = await redis.hgetall(orderKeys(orderNo).orderKey);
+      return hash['sale_id'] === undefined ? undefined : toReservedOrder(orderNo, hash);
+    },
+  };
+}
+
+function toReservedOrder(orderNo: string, hash: Record<string, string>): ReservedOrder {
+  const parsed = orderHash.parse(hash);
+  const { status, version, payment, reason } = parsed;
+  return {
+    order: {
+      orderNo,
+      saleId: parsed.sale_id,
+      userId: parsed.user_id,
+      items: parsed.items,
+      total: parsed.total,
+      currency: parsed.currency,
+      idempotencyKey: parsed.idempotency_key,
+      reservedAtMs: parsed.reserved_at,
+      paymentWindowMs: parsed.payment_window,
+      ip: parsed.ip,
+      userAgent: parsed.user_agent,
+    },
+    state: { status, version, payment, reason },
+  };
+}

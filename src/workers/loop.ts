@@ -1,0 +1,47 @@
+/** A background loop that outlives failures and ends when told to. */
+
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Logger } from 'pino';
+
+/** Failures back off from one to the other, so that a store that is away is neither hammered nor found late. */
+const FIRST_BACKOFF_MS = 100;
+const MAX_BACKOFF_MS = 5_000;
+
+/**
+ * Runs `pass` again and again until `signal` aborts; a pass that is under way then is finished.
+ * @param pass answers how long to pause before the next one, in ms
+ */
+export async function runLoop(
+  name: string,
+  pass: () => Promise<number>,
+  { log, signal }: { log: Logger; signal: AbortSignal },
+): Promise<void> {
+  let failures = 0;
+  while (!signal.aborted) {
+    let pauseMs: number;
+    try {
+      pauseMs = await pass();
+      failures = 0;
+    } catch (error) {
+      if (signal.aborted) return;
+      pauseMs = backoffMs(failures);
+      failures += 1;
+      log.warn({ err: error, loop: name, failures, pauseMs }, 'a pass failed and will be repeated');
+    }
+    if (pauseMs > 0) await pause(pauseMs, signal);
+  }
+}
+
+/** Exponential with jitter: relays that failed together must not come back together. */
+export function backoffMs(failures: number): number {
+  const ceilingMs = Math.min(FIRST_BACKOFF_MS * 2 ** failures, MAX_BACKOFF_MS);
+  return ceilingMs * (0.5 + Math.random() / 2);
+}
+
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  try {
+    await delay(ms, undefined, { signal });
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  }
+}

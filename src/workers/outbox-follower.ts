@@ -1,0 +1,106 @@
+/**
+ * Empties the outbox of one sale shard: each accepted order is started in Temporal while the engine has room, or else stored
+ * ahead in MySQL; only then is its entry acknowledged. An entry for which neither worked stays, and is tried again.
+ */
+
+import type { Logger } from 'pino';
+import type { OrderEngine } from '../engine/order-engine.ts';
+import type { Order } from '../domain/order.ts';
+import type { Orders } from '../stores/orders.ts';
+import type { Outbox, OutboxEntry } from '../stores/outbox.ts';
+import type { Reservations } from '../stores/reservations.ts';
+import type { EngineGate } from './engine-gate.ts';
+
+/** Entries per pass: two store batches; more would only wait in this process instead of in Redis. */
+const READ_MAX = 200;
+/** How long one read waits for news; also how long shutdown may have to wait for it. */
+const BLOCK_MS = 1_000;
+/** Entries that stay are tried again after this pause: Temporal's back-off and MySQL's retries have passed already. */
+const RETRY_PAUSE_MS = 250;
+/** A consumer that has not touched an entry for so long is dead: living ones retry theirs every few seconds. */
+const ABANDONED_AFTER_MS = 30_000;
+const MAINTENANCE_EVERY_MS = 10_000;
+/** Consumers of restarted relays; idle so long, they will not come back. */
+const CONSUMER_IDLE_MS = 10 * 60_000;
+
+export interface FollowerDeps {
+  outbox: Outbox;
+  reservations: Pick<Reservations, 'readOrder' | 'project'>;
+  orders: Pick<Orders, 'storeOrders' | 'parkOutboxEntry'>;
+  engine: Pick<OrderEngine, 'start'>;
+  gate: EngineGate;
+  log: Logger;
+}
+
+interface Accepted {
+  entryId: string;
+  order: Order;
+}
+
+/** @returns one pass of the follower's loop; it answers the pause before the next */
+export function createOutboxFollower({ outbox, reservations, orders, engine, gate, log }: FollowerDeps) {
+  // What an earlier life of this process or a dead relay left behind comes first.
+  let hasPending = true;
+  let maintainedAtMs = 0;
+
+  async function maintain(): Promise<void> {
+    if (Date.now() - maintainedAtMs < MAINTENANCE_EVERY_MS) return;
+    await outbox.ensureGroup();
+    const claimed = await outbox.claimAbandoned(READ_MAX, ABANDONED_AFTER_MS);
+    if (claimed > 0) {
+      log.warn({ claimed }, 'took over outbox entries of a dead relay');
+      hasPending = true;
+    }
+    await outbox.removeIdleConsumers(CONSUMER_IDLE_MS);
+    maintainedAtMs = Date.now();
+  }
+
+  async function readAccepted(entries: readonly OutboxEntry[]): Promise<Accepted[]> {
+    const read = await Promise.all(
+      entries.map(async (entry) => ({ ...entry, found: await reservations.readOrder(entry.orderNo) })),
+    );
+    for (const { entryId, orderNo } of read.filter(({ found }) => !found)) {
+      log.error({ orderNo, entryId }, 'an outbox entry names an order that Redis does not have');
+      await orders.parkOutboxEntry(entryId, `no order ${orderNo} in Redis`);
+      await outbox.acknowledge([entryId]);
+    }
+    return read.flatMap(({ entryId, found }) => (found ? [{ entryId, order: found.order }] : []));
+  }
+
+  /** Answers those that are durable now. A refused order is not: its own workflow meets the refusal and gives the stock back. */
+  async function storeAhead(accepted: readonly Accepted[]): Promise<Accepted[]> {
+    if (accepted.length === 0) return [];
+    const outcomes = await orders.storeOrders(
+      accepted.map(({ order }) => order),
+      'due',
+    );
+    const durable = accepted.flatMap((entry) => {
+      const outcome = outcomes.get(entry.order.orderNo);
+      return outcome && outcome.kind !== 'refused' ? [{ entry, state: outcome.state }] : [];
+    });
+    await Promise.all(durable.map(({ entry, state }) => reservations.project(entry.order.orderNo, state)));
+    return durable.map(({ entry }) => entry);
+  }
+
+  return async function pass(): Promise<number> {
+    await maintain();
+    const isRepeat = hasPending;
+    const entries = isRepeat ? await outbox.readPending(READ_MAX) : await outbox.readNew(READ_MAX, BLOCK_MS);
+    // Should anything below fail, these are read again.
+    hasPending = entries.length > 0;
+    const accepted = await readAccepted(entries);
+    const started = await gate.pass(
+      accepted,
+      ({ order }) => order.orderNo,
+      ({ order }) => engine.start(order),
+    );
+    await outbox.acknowledge(started.map(({ entryId }) => entryId));
+    const rest = accepted.filter((entry) => !started.includes(entry));
+    const stored = await storeAhead(rest);
+    await outbox.acknowledge(stored.map(({ entryId }) => entryId));
+    if (stored.length < rest.length) return RETRY_PAUSE_MS;
+    // A full repeat may have shown only a part of what is pending.
+    hasPending = isRepeat && entries.length === READ_MAX;
+    return 0;
+  };
+}

@@ -1,0 +1,48 @@
+/**
+ * Brings to Temporal what MySQL says is due: orders stored ahead whose workflow is yet to be started, and orders whose
+ * workflow has not heard of money or of a cancel because the API could not tell it.
+ */
+
+import type { OrderEngine } from '../engine/order-engine.ts';
+import type { StoredOrder } from '../stores/order-rows.ts';
+import type { Orders } from '../stores/orders.ts';
+import type { EngineGate } from './engine-gate.ts';
+
+/** Orders per pass: about what the engine takes in a second, so that a claim is never held long. */
+const CLAIM_MAX = 50;
+/** With nothing due, how often to look; a due order has waited for seconds already. */
+const IDLE_PAUSE_MS = 200;
+/** With the engine full, how soon to look again: a step of a workflow takes about so long. */
+const FULL_PAUSE_MS = 20;
+
+export interface StarterDeps {
+  orders: Pick<Orders, 'claimDue' | 'handedOver' | 'returnClaims'>;
+  engine: OrderEngine;
+  gate: EngineGate;
+}
+
+/** @returns one pass of the starter's loop; it answers the pause before the next */
+export function createStarter({ orders, engine, gate }: StarterDeps) {
+  return async function pass(): Promise<number> {
+    const room = await gate.room();
+    if (room === 0) return FULL_PAUSE_MS;
+    const claimed = await orders.claimDue(Math.min(room, CLAIM_MAX));
+    if (claimed.length === 0) return IDLE_PAUSE_MS;
+    const handedOver = await gate.pass(
+      claimed,
+      ({ order }) => order.orderNo,
+      (stored) => handOver(engine, stored),
+    );
+    await orders.handedOver(handedOver);
+    const refused = claimed.filter((stored) => !handedOver.includes(stored));
+    await orders.returnClaims(refused);
+    return refused.length > 0 ? FULL_PAUSE_MS : 0;
+  };
+}
+
+/** Money first: it also decides a cancel. */
+function handOver(engine: OrderEngine, { order, state }: StoredOrder): Promise<void> {
+  if (state.payment === 'received') return engine.tellPaymentReceived(order);
+  if (state.reason !== null) return engine.tellCancelRequested(order);
+  return engine.start(order);
+}

@@ -1,0 +1,3 @@
+/** The workflows of the bundle. */
+
+export { OrderWorkflow } from './order.ts';

@@ -1,0 +1,107 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { checkoutDir } from './checkout.ts';
+import { canConnect, findFreePort } from './ports.ts';
+import type { Processes } from './processes.ts';
+import type { Servers } from './servers.ts';
+
+const READY_TIMEOUT_MS = 30_000;
+/** Longer than the API and the worker give the requests and tasks that they have in hand. */
+const STOP_TIMEOUT_MS = 20_000;
+const CALL_TIMEOUT_MS = 2_000;
+
+/** Known to everybody who reads this file: fit for a demonstration on loopback, and for nothing else. */
+export const demoSecrets = {
+  jwt: 'holdfast-demo-secret-not-for-production',
+  providerApiKey: 'sk_holdfast_demo',
+  webhook: `whsec_${Buffer.from('holdfast-demo-webhook-secret').toString('base64')}`,
+};
+
+export type AppUrls = { apiUrl: string; providerUrl: string };
+
+/** Picked late, just before the parts listen there, so that nobody else takes them meanwhile. */
+export async function findAppUrls(): Promise<AppUrls> {
+  const [apiPort, providerPort] = [await findFreePort(3000), await findFreePort(3001)];
+  return { apiUrl: `http://127.0.0.1:${apiPort}`, providerUrl: `http://127.0.0.1:${providerPort}` };
+}
+
+export async function startProvider(processes: Processes, urls: AppUrls): Promise<void> {
+  const port = new URL(urls.providerUrl).port;
+  await startScript(processes, {
+    name: 'provider',
+    script: join('payments', 'sandbox', 'main.js'),
+    env: {
+      SANDBOX_PORT: port,
+      SANDBOX_BOOK_FILE: join(processes.dataDir, 'sandbox-book'),
+      SANDBOX_API_KEY: demoSecrets.providerApiKey,
+      SANDBOX_WEBHOOK_URL: `${urls.apiUrl}/v1/webhooks/payments`,
+      SANDBOX_WEBHOOK_SECRET: demoSecrets.webhook,
+      SANDBOX_PUBLIC_URL: urls.providerUrl,
+    },
+    isReady: () => canConnect('127.0.0.1', Number(port)),
+  });
+}
+
+/** The API and a worker, side by side. */
+export async function startApp(
+  processes: Processes,
+  options: { servers: Servers; urls: AppUrls; demoSaleId: string },
+): Promise<void> {
+  const { servers, urls } = options;
+  const env = {
+    NODE_ENV: 'development',
+    REDIS_URL: servers.redisUrl,
+    MYSQL_URL: servers.mysqlUrl,
+    TEMPORAL_ADDRESS: servers.temporalAddress,
+    TEMPORAL_NAMESPACE: process.env['TEMPORAL_NAMESPACE'] ?? 'default',
+    ...(servers.temporalUiUrl === undefined ? {} : { TEMPORAL_UI_URL: servers.temporalUiUrl }),
+    API_HOST: '127.0.0.1',
+    API_PORT: new URL(urls.apiUrl).port,
+    PUBLIC_URL: urls.apiUrl,
+    JWT_SECRET: demoSecrets.jwt,
+    PAYMENT_PROVIDER_URL: urls.providerUrl,
+    PAYMENT_PROVIDER_API_KEY: demoSecrets.providerApiKey,
+    WEBHOOK_SECRETS: demoSecrets.webhook,
+    DEMO_SALE_ID: options.demoSaleId,
+    WORKFLOW_BUNDLE: join(checkoutDir, 'dist', 'workflow-bundle.js'),
+  };
+  await Promise.all([
+    startScript(processes, {
+      name: 'api',
+      script: join('api', 'main.js'),
+      env,
+      isReady: async () => {
+        const signal = AbortSignal.timeout(CALL_TIMEOUT_MS);
+        const response = await fetch(`${urls.apiUrl}/readyz`, { signal });
+        await response.body?.cancel();
+        return response.ok;
+      },
+    }),
+    startScript(processes, {
+      name: 'worker',
+      script: join('workers', 'main.js'),
+      env,
+      // It serves no port; the line is part of its contract with this file.
+      isReady: async () => readFileSync(processes.logFile('worker'), 'utf8').includes('worker ready'),
+    }),
+  ]);
+}
+
+async function startScript(
+  processes: Processes,
+  part: { name: string; script: string; env: Record<string, string>; isReady: () => Promise<boolean> },
+): Promise<void> {
+  const script = join(checkoutDir, 'dist', 'src', part.script);
+  await processes.start({
+    name: part.name,
+    command: process.execPath,
+    args: ['--enable-source-maps', script],
+    env: { ...process.env, ...part.env },
+    cwd: checkoutDir,
+    marker: script,
+    isReady: part.isReady,
+    readyTimeoutMs: READY_TIMEOUT_MS,
+    stopTimeoutMs: STOP_TIMEOUT_MS,
+  });
+}

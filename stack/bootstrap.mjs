@@ -1,0 +1,156 @@
+// The first thing that runs after `git clone`: Node alone, no dependency. `npm start`, `npm test` and the like
+// come through here; it installs and builds what is missing or stale, and then hands over.
+
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { constants } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const OLDEST_NODE = [20, 19];
+
+/** What a command runs, and whether it needs the compiled sources first. */
+const COMMANDS = {
+  start: { script: 'dist/stack/start.js', needsBuild: true },
+  try: { script: 'dist/stack/try.js', needsBuild: true },
+  test: { script: 'node_modules/vitest/vitest.mjs', args: ['run'], needsBuild: false },
+};
+
+/** A Ctrl-C reaches us from the terminal and once more through npm; the child should see it once. */
+const REPEATED_SIGNAL_MS = 500;
+
+const checkout = dirname(dirname(fileURLToPath(import.meta.url)));
+const inCheckout = (...parts) => join(checkout, ...parts);
+const say = (line) => console.log(`· ${line}`);
+
+process.exitCode = await main(process.argv[2], process.argv.slice(3));
+
+async function main(name, args) {
+  const [major, minor] = process.versions.node.split('.').map(Number);
+  if (major < OLDEST_NODE[0] || (major === OLDEST_NODE[0] && minor < OLDEST_NODE[1])) {
+    console.error(`Holdfast needs Node ${OLDEST_NODE.join('.')} or newer; this is ${process.versions.node}.`);
+    return 1;
+  }
+  if (!Object.hasOwn(COMMANDS, name ?? '')) {
+    console.error(`Usage: node stack/bootstrap.mjs <${Object.keys(COMMANDS).join('|')}>`);
+    return 1;
+  }
+  const command = COMMANDS[name];
+  const steps = [installIfNeeded, ...(command.needsBuild ? [buildIfNeeded] : [])];
+  for (const step of steps) {
+    const exitCode = await step();
+    if (exitCode !== 0) return exitCode;
+  }
+  return run(process.execPath, [inCheckout(command.script), ...(command.args ?? []), ...args]);
+}
+
+/** npm writes its own lock into node_modules when it has finished; the stamp spares a new install after a mere touch. */
+async function installIfNeeded() {
+  const lock = inCheckout('package-lock.json');
+  const installed = inCheckout('node_modules', '.package-lock.json');
+  const stamp = inCheckout('node_modules', '.holdfast-installed');
+  const hash = createHash('sha256').update(readFileSync(lock)).digest('hex');
+  const isCurrent =
+    existsSync(installed) &&
+    (mtimeMs(installed) >= mtimeMs(lock) || (existsSync(stamp) && readFileSync(stamp, 'utf8') === hash));
+  if (isCurrent) return 0;
+  const flags = ['--include=dev', '--no-audit', '--no-fund'];
+  say('Installing the dependencies (npm ci)');
+  let exitCode = await npm(['ci', ...flags]);
+  if (exitCode === 1) {
+    // A registry that lacks the builds for other platforms makes npm ci refuse the lock; npm install only skips them.
+    say('npm ci did not work here; trying npm install, which leaves the lock file as it is');
+    exitCode = await npm(['install', '--no-save', ...flags]);
+  }
+  if (exitCode === 0) writeFileSync(stamp, hash);
+  return exitCode;
+}
+
+async function buildIfNeeded() {
+  const stamp = inCheckout('dist', '.built');
+  const sources = [
+    'src',
+    'stack',
+    'lua',
+    'package.json',
+    'package-lock.json',
+    'tsconfig.json',
+    'tsconfig.build.json',
+  ];
+  if (existsSync(stamp) && sources.every((source) => newestMs(inCheckout(source)) <= mtimeMs(stamp)))
+    return 0;
+  say('Building');
+  const startedAt = new Date();
+  const exitCode = await npm(['run', '--silent', 'build']);
+  if (exitCode !== 0) return exitCode;
+  mkdirSync(dirname(stamp), { recursive: true });
+  writeFileSync(stamp, '');
+  // As of the start: a file saved while the compiler ran is newer than the stamp.
+  utimesSync(stamp, startedAt, startedAt);
+  return 0;
+}
+
+/** The newest change below a path; a folder counts too, because it changes when a file is removed. */
+function newestMs(path) {
+  if (!existsSync(path)) return 0;
+  const own = mtimeMs(path);
+  if (!statSync(path).isDirectory()) return own;
+  return Math.max(own, ...readdirSync(path).map((entry) => newestMs(join(path, entry))));
+}
+
+function mtimeMs(path) {
+  return statSync(path).mtimeMs;
+}
+
+function npm(args) {
+  const cli = process.env.npm_execpath;
+  return cli?.endsWith('.js') ? run(process.execPath, [cli, ...args]) : run('npm', args);
+}
+
+/**
+ * Runs a program to its end and answers its exit code. It gets a process group of its own: a Ctrl-C comes to
+ * it through us alone, exactly once, and what it forgot to end is ended after it.
+ */
+function run(file, args) {
+  return new Promise((resolve) => {
+    const child = spawn(file, args, { cwd: checkout, stdio: 'inherit', detached: true });
+    const lastMs = new Map();
+    const passOn = (signal) => {
+      const isRepeated = Date.now() - (lastMs.get(signal) ?? 0) < REPEATED_SIGNAL_MS;
+      lastMs.set(signal, Date.now());
+      if (!isRepeated) signalGroup(child.pid, signal);
+    };
+    const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'];
+    for (const signal of signals) process.on(signal, passOn);
+    const finish = (exitCode) => {
+      for (const signal of signals) process.off(signal, passOn);
+      resolve(exitCode);
+    };
+    child.once('error', (error) => {
+      console.error(`${file} could not be started: ${error.message}`);
+      finish(1);
+    });
+    child.once('exit', (code, signal) => {
+      signalGroup(child.pid, 'SIGTERM');
+      // Ended by a signal: the code that a shell would give.
+      finish(code ?? 128 + constants.signals[signal]);
+    });
+  });
+}
+
+function signalGroup(pid, signal) {
+  try {
+    process.kill(-pid, signal);
+  } catch (error) {
+    if (error.code !== 'ESRCH') throw error;
+  }
+}

@@ -1,0 +1,64 @@
+import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
+
+const LOOPBACK = '127.0.0.1';
+
+/** A port is given away between our look and the server's bind only by bad luck; three times in a row it is not luck. */
+const PORT_ATTEMPTS = 3;
+
+/** A loopback connection is accepted in microseconds; a second means that nobody is there. */
+const CONNECT_TIMEOUT_MS = 1_000;
+
+/** The preferred port where it is free, otherwise any free one. */
+export async function findFreePort(preferred?: number): Promise<number> {
+  if (preferred !== undefined && (await isPortFree(preferred))) return preferred;
+  return listenOnce(0);
+}
+
+export async function isPortFree(port: number): Promise<boolean> {
+  try {
+    await listenOnce(port);
+    return true;
+  } catch {
+    // Taken, or not ours to take (below 1024 without rights): for us the same answer.
+    return false;
+  }
+}
+
+/** Starts something on a free port, and again on another one if somebody was faster to take it. */
+export async function withFreePort<T>(
+  preferred: number | undefined,
+  start: (port: number) => Promise<T>,
+): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    const port = await findFreePort(attempt === 1 ? preferred : undefined);
+    try {
+      return await start(port);
+    } catch (error) {
+      if (attempt === PORT_ATTEMPTS || (await isPortFree(port))) throw error;
+    }
+  }
+}
+
+export async function canConnect(host: string, port: number): Promise<boolean> {
+  const socket = connect({ host, port });
+  try {
+    await once(socket, 'connect', { signal: AbortSignal.timeout(CONNECT_TIMEOUT_MS) });
+    return true;
+  } catch {
+    return false;
+  } finally {
+    socket.destroy();
+  }
+}
+
+async function listenOnce(port: number): Promise<number> {
+  const server = createServer();
+  server.listen(port, LOOPBACK);
+  await once(server, 'listening');
+  const address = server.address();
+  server.close();
+  await once(server, 'close');
+  if (address === null || typeof address === 'string') throw new Error('a TCP server has a port');
+  return address.port;
+}

@@ -1,0 +1,51 @@
+/** Real stores for a test file: a database of its own, and an empty Redis. */
+
+import { pino } from 'pino';
+import { ulid } from 'ulidx';
+import { inject } from 'vitest';
+import type { Sale } from '../../src/domain/sale.ts';
+import { migrate } from '../../src/stores/migrate.ts';
+import { createMysqlPool } from '../../src/stores/mysql.ts';
+import { openStores, type StoreConfig, type Stores } from '../../src/stores/open.ts';
+
+/** Only what a test must see: errors would come through its assertions anyway. */
+export const silent = pino({ level: 'silent' });
+
+export interface TestStores extends Stores {
+  config: StoreConfig;
+  /** Creates the sale in MySQL and warms it up in Redis. */
+  openSale(sale: Sale): Promise<Sale>;
+}
+
+/** Call in beforeAll, and `close()` in afterAll: it also drops the database. */
+export async function openTestStores(overrides: Partial<StoreConfig> = {}): Promise<TestStores> {
+  const database = `holdfast_${ulid().toLowerCase()}`;
+  const admin = createMysqlPool(inject('mysqlUrl'));
+  await admin.query(`CREATE DATABASE ${database} CHARACTER SET utf8mb4`);
+  const mysqlUrl = new URL(inject('mysqlUrl'));
+  mysqlUrl.pathname = `/${database}`;
+  const config: StoreConfig = {
+    REDIS_URL: [inject('redisUrl')],
+    MYSQL_URL: mysqlUrl.href,
+    ENGINE_BUDGET: 50,
+    ENGINE_STARTS_PER_SECOND: 100,
+    ...overrides,
+  };
+  const stores = await openStores(config, silent);
+  if (config.REDIS_URL.length === 1) await stores.redis.flushall();
+  await migrate(stores.pool, silent);
+  return {
+    ...stores,
+    config,
+    async openSale(sale) {
+      await stores.sales.create(sale);
+      await stores.sales.warmUp(sale.saleId, stores.saleStock);
+      return sale;
+    },
+    async close() {
+      await stores.close();
+      await admin.query(`DROP DATABASE ${database}`);
+      await admin.end();
+    },
+  };
+}

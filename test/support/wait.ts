@@ -1,0 +1,21 @@
+/** Waits for a condition, never for a time. */
+
+import { setTimeout as delay } from 'node:timers/promises';
+
+/** Bounds a hang; says nothing about how fast the condition must hold. */
+const TIMEOUT_MS = 30_000;
+const LOOK_EVERY_MS = 20;
+
+/** Answers the first value of `look` that is neither false nor undefined. */
+export async function waitFor<T>(
+  what: string,
+  look: () => Promise<T | false | undefined> | T | false | undefined,
+): Promise<T> {
+  const until = Date.now() + TIMEOUT_MS;
+  while (Date.now() < until) {
+    const value = await look();
+    if (value !== false && value !== undefined) return value;
+    await delay(LOOK_EVERY_MS);
+  }
+  throw new Error(`waited in vain for ${what}`);
+}
