@@ -2,6 +2,7 @@
 
 import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { z } from 'zod';
+import { SALE_ID_PATTERN } from './domain/limits.ts';
 
 /** Orders and signals in flight in Temporal; see docs/decisions.md for the measurement behind it. */
 const DEFAULT_ENGINE_BUDGET = 60;
@@ -17,12 +18,17 @@ const list = z
 
 const port = z.coerce.number().int().min(0).max(65_535);
 
-const shared = {
+/** What every process needs. */
+const stores = {
   NODE_ENV: z.enum(['development', 'production', 'test']).default('production'),
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace']).default('info'),
   /** One address, or the nodes of a cluster, separated by commas. */
   REDIS_URL: list.pipe(z.array(z.url({ protocol: /^rediss?$/ }))),
   MYSQL_URL: z.url({ protocol: /^mysql$/ }),
+};
+
+const shared = {
+  ...stores,
   PAYMENT_PROVIDER_URL: z.url({ protocol: /^https?$/ }),
   PAYMENT_PROVIDER_API_KEY: z.string().min(1),
   /** Signing secrets of webhooks: the current one, and while rotating the one before. */
@@ -39,7 +45,7 @@ const apiSchema = z.object({
   /** Proxies in front that append to X-Forwarded-For; a shopper's address is taken from there. */
   TRUSTED_PROXY_HOPS: z.coerce.number().int().min(0).max(10).default(0),
   /** With it the demo page is served at `/`. */
-  DEMO_SALE_ID: z.string().optional(),
+  DEMO_SALE_ID: z.string().regex(SALE_ID_PATTERN).optional(),
   TEMPORAL_UI_URL: z.url().optional(),
 });
 
@@ -49,6 +55,13 @@ const workerSchema = z.object({
   WORKFLOW_BUNDLE: z.string().min(1),
 });
 
+const prepareSchema = z.object({
+  ...stores,
+  /** With it a demo sale of this id is created and warmed up. */
+  DEMO_SALE_ID: z.string().regex(SALE_ID_PATTERN).optional(),
+});
+
+export type PrepareConfig = Readonly<z.infer<typeof prepareSchema>>;
 export type ApiConfig = Readonly<z.infer<typeof apiSchema>> & { temporal: TemporalConfig };
 export type WorkerConfig = Readonly<z.infer<typeof workerSchema>> & { temporal: TemporalConfig };
 /** Address, TLS, API key and namespace, from Temporal's own variables (`TEMPORAL_ADDRESS`, `TEMPORAL_API_KEY`, …). */
@@ -59,34 +72,39 @@ export class ConfigError extends Error {
   override name = 'ConfigError';
 }
 
+export function loadPrepareConfig(env: NodeJS.ProcessEnv = process.env): PrepareConfig {
+  return Object.freeze(parse(prepareSchema, dropEmpty(env)));
+}
+
 export function loadApiConfig(env: NodeJS.ProcessEnv = process.env): ApiConfig {
-  return load(apiSchema.superRefine(refuseDemoInProduction), env);
+  return withTemporal(apiSchema, env);
 }
 
 export function loadWorkerConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig {
-  return load(workerSchema.superRefine(refuseDemoInProduction), env);
+  return withTemporal(workerSchema, env);
 }
 
-function load<T extends object>(schema: z.ZodType<T>, env: NodeJS.ProcessEnv) {
-  // An empty variable is one that was not set: compose files leave them so.
-  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));
-  const parsed = schema.safeParse(given);
-  if (!parsed.success) {
-    const faults = parsed.error.issues.map((issue) => `  ${issue.path.join('.')}: ${issue.message}`);
-    throw new ConfigError(`The environment is not as it must be:\n${faults.join('\n')}`);
-  }
-  const temporal = loadClientConnectConfig({ overrideEnvVars: definedOnly(given) });
-  return Object.freeze({ ...parsed.data, temporal });
+function withTemporal<T extends object>(schema: z.ZodType<T>, env: NodeJS.ProcessEnv) {
+  const given = dropEmpty(env);
+  const temporal = loadClientConnectConfig({ overrideEnvVars: given });
+  return Object.freeze({ ...parse(schema, given), temporal });
 }
 
-function definedOnly(env: Record<string, string | undefined>): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(env).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])),
-  );
+function parse<T extends object>(schema: z.ZodType<T>, given: Record<string, string>): T {
+  const parsed = schema.superRefine(refuseDemoInProduction).safeParse(given);
+  if (parsed.success) return parsed.data;
+  const faults = parsed.error.issues.map((issue) => `  ${issue.path.join('.')}: ${issue.message}`);
+  throw new ConfigError(`The environment is not as it must be:\n${faults.join('\n')}`);
+}
+
+/** An empty variable is one that was not set: compose files leave them so. */
+function dropEmpty(env: NodeJS.ProcessEnv): Record<string, string> {
+  return Object.fromEntries(Object.entries(env).flatMap(([name, value]) => (value ? [[name, value]] : [])));
 }
 
 /** Demo secrets are public: anyone could sign a token or a payment notice with them. */
-function refuseDemoInProduction(config: Record<string, unknown>, context: z.RefinementCtx): void {
+function refuseDemoInProduction(parsed: object, context: z.RefinementCtx): void {
+  const config: Record<string, unknown> = { ...parsed };
   if (config['NODE_ENV'] !== 'production') return;
   for (const name of ['JWT_SECRET', 'PAYMENT_PROVIDER_API_KEY']) {
     if (DEMO_SECRET.test(String(config[name]))) {

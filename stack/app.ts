@@ -58,7 +58,6 @@ export async function startApp(
     ...(servers.temporalUiUrl === undefined ? {} : { TEMPORAL_UI_URL: servers.temporalUiUrl }),
     API_HOST: '127.0.0.1',
     API_PORT: new URL(urls.apiUrl).port,
-    PUBLIC_URL: urls.apiUrl,
     JWT_SECRET: demoSecrets.jwt,
     PAYMENT_PROVIDER_URL: urls.providerUrl,
     PAYMENT_PROVIDER_API_KEY: demoSecrets.providerApiKey,

@@ -19,7 +19,10 @@ export async function dockerAnswers(): Promise<boolean> {
 export async function containerCommand(options: {
   name: string;
   dataDir: string;
+  /** Begins with an empty volume. */
   fresh: boolean;
+  /** False: no volume at all, so that test runs leave none behind. */
+  durable: boolean;
   image: string;
   port: number;
   innerPort: number;
@@ -27,8 +30,7 @@ export async function containerCommand(options: {
   options: readonly string[];
   args: readonly string[];
 }): Promise<{ command: string; args: string[]; lastly: string[]; marker: string }> {
-  const suffix = createHash('sha256').update(options.dataDir).digest('hex').slice(0, 12);
-  const container = `holdfast-${options.name}-${suffix}`;
+  const container = `holdfast-${options.name}-${shortHash(options.dataDir)}`;
   // What a killed start has left: two containers cannot share a name, nor two databases a folder.
   await runCommand('docker', ['rm', '--force', container], { timeoutMs: ENGINE_TIMEOUT_MS });
   if (options.fresh) {
@@ -41,7 +43,7 @@ export async function containerCommand(options: {
       '--rm',
       `--name=${container}`,
       `--publish=127.0.0.1:${options.port}:${options.innerPort}`,
-      `--volume=${container}:${options.innerDir}`,
+      ...(options.durable ? [`--volume=${container}:${options.innerDir}`] : []),
       ...options.options,
       options.image,
       ...options.args,
@@ -49,4 +51,9 @@ export async function containerCommand(options: {
     lastly: ['docker', 'rm', '--force', container],
     marker: container,
   };
+}
+
+/** Short names that are the same for a folder every time, where its path itself does not fit. */
+export function shortHash(path: string): string {
+  return createHash('sha256').update(path).digest('hex').slice(0, 12);
 }

@@ -107,7 +107,10 @@ function advice(missing: readonly Piece[]): string {
   const variables = missing.map((piece) => piece.variable).join(' and ');
   const packages = missing.map((piece) => piece.aptPackage).join(' ');
   const formulas = missing.map((piece) => piece.brewFormula).join(' ');
-  const apt = findProgram(['apt-get']) === undefined ? undefined : `sudo apt-get install ${packages}`;
+  const apt =
+    findProgram(['apt-get']) === undefined
+      ? undefined
+      : `${isRoot() ? '' : 'sudo '}apt-get install ${packages}`;
   const command = process.platform === 'darwin' ? `brew install ${formulas}` : apt;
   const first = command === undefined ? 'install it with your package manager' : `run \`${command}\``;
   return `${what} not found: ${first}, or start Docker, or set ${variables} to a running server.`;

@@ -1,11 +1,11 @@
-import { existsSync, mkdirSync, mkdtempSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createConnection } from 'mysql2/promise';
 import { z } from 'zod';
 
 import { runCommand } from './command.ts';
-import { CONTAINER_READY_TIMEOUT_MS, containerCommand } from './docker.ts';
+import { CONTAINER_READY_TIMEOUT_MS, containerCommand, shortHash } from './docker.ts';
 import { findProgram, homeOf, isRoot, type Found, type Piece } from './install.ts';
 import { withFreePort } from './ports.ts';
 import type { Processes } from './processes.ts';
@@ -123,7 +123,7 @@ async function launchPlan(plan: {
   firstFile: string;
   port: number;
 }) {
-  const { found, port, fresh } = plan;
+  const { found, port, fresh, durable } = plan;
   const { dataDir } = plan.processes;
   if (found.kind === 'docker') {
     const innerDir = '/var/lib/mysql';
@@ -131,6 +131,7 @@ async function launchPlan(plan: {
       name: 'mysql',
       dataDir,
       fresh,
+      durable,
       image: 'mysql:8',
       port,
       innerPort: 3306,
@@ -139,23 +140,23 @@ async function launchPlan(plan: {
         '--env=MYSQL_ALLOW_EMPTY_PASSWORD=yes',
         `--volume=${plan.firstFile}:/docker-entrypoint-initdb.d/holdfast.sql:ro`,
       ],
-      args: settings(plan.durable),
+      args: settings(durable),
     });
     return { ...container, dir: innerDir };
   }
   const dir = realpathSync(plan.folder);
   // A socket's path may have about a hundred characters, and a checkout may lie deeper than that.
-  const socketDir = mkdtempSync(join(tmpdir(), 'holdfast-'));
+  const socket = join(tmpdir(), `holdfast-${shortHash(dir)}.sock`);
   const args = [
     '--no-defaults',
     `--datadir=${dir}`,
     `--port=${port}`,
     '--bind-address=127.0.0.1',
-    `--socket=${join(socketDir, 'mysql.sock')}`,
+    `--socket=${socket}`,
     `--pid-file=${join(dir, 'mysql.pid')}`,
     `--init-file=${plan.firstFile}`,
     ...userArgs(),
-    ...settings(plan.durable),
+    ...settings(durable),
   ];
-  return { command: found.path, args, dir, marker: dir, lastly: ['rm', '-rf', socketDir] };
+  return { command: found.path, args, dir, marker: dir, lastly: ['rm', '-f', socket, `${socket}.lock`] };
 }

@@ -38,10 +38,12 @@ export async function startRedis(options: {
   processes: Processes;
   found: Found;
   fresh: boolean;
+  /** False lets a container forget its data when it ends: for tests alone. */
+  durable: boolean;
   preferredPort?: number;
 }): Promise<string> {
   return withFreePort(options.preferredPort, async (port) => {
-    const launch = await launchPlan(options.processes.dataDir, options.found, options.fresh, port);
+    const launch = await launchPlan({ ...options, dataDir: options.processes.dataDir, port });
     const url = `redis://127.0.0.1:${port}`;
     await options.processes.start({
       name: 'redis',
@@ -86,12 +88,29 @@ export async function withRedis<T>(url: string, use: (redis: Redis) => Promise<T
   }
 }
 
-async function launchPlan(dataDir: string, found: Found, fresh: boolean, port: number) {
+async function launchPlan(plan: {
+  dataDir: string;
+  found: Found;
+  fresh: boolean;
+  durable: boolean;
+  port: number;
+}) {
+  const { dataDir, found, fresh, durable, port } = plan;
   if (found.kind === 'docker') {
     const innerDir = '/data';
-    const args = ['redis-server', '--dir', innerDir, '--protected-mode', 'no', ...durableArgs];
-    const place = { name: 'redis', dataDir, fresh, image: 'redis:7', port, innerPort: 6379, innerDir };
-    return { ...(await containerCommand({ ...place, options: [], args })), dir: innerDir };
+    const container = await containerCommand({
+      name: 'redis',
+      dataDir,
+      fresh,
+      durable,
+      image: 'redis:7',
+      port,
+      innerPort: 6379,
+      innerDir,
+      options: [],
+      args: ['redis-server', '--dir', innerDir, '--protected-mode', 'no', ...durableArgs],
+    });
+    return { ...container, dir: innerDir };
   }
   const folder = join(dataDir, 'redis');
   mkdirSync(folder, { recursive: true });

@@ -43,8 +43,8 @@ export async function downloadWithSdk(
       return { ok: true, path };
     }
     if (giveUp.signal.aborted) return { ok: false, reason: 'no answer from the download server' };
-    const firstLine = result.output.trim().split('\n').at(-1) ?? '';
-    return { ok: false, reason: firstLine.slice(0, 120) };
+    // The SDK nests its errors in one line, the cause last.
+    return { ok: false, reason: result.output.trim().split(': ').slice(-2).join(': ') };
   } finally {
     clearTimeout(timer);
   }

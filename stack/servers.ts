@@ -12,7 +12,7 @@ import { waitUntil } from './wait.ts';
 /** Somebody else's server is either there or not; a moment of grace for one that is just starting. */
 const GIVEN_SERVER_TIMEOUT_MS = 10_000;
 
-export type PreferredPorts = { redis?: number; mysql?: number; temporal?: number; temporalUi?: number };
+type PreferredPorts = { redis?: number; mysql?: number; temporal?: number; temporalUi?: number };
 
 export type Servers = {
   redisUrl: string;
@@ -87,7 +87,7 @@ async function launchStores(
   const [redisUrl, mysqlUrl] = await Promise.all([
     given.redis
       ? useGiven('REDIS_URL', given.redis, urlTarget(given.redis, 6379))
-      : startRedis({ processes, found: foundOf(redisPiece), fresh, ...preferred(ports.redis) }),
+      : startRedis({ processes, found: foundOf(redisPiece), fresh, durable, ...preferred(ports.redis) }),
     given.mysql
       ? useGiven('MYSQL_URL', given.mysql, urlTarget(given.mysql, 3306))
       : startMysql({ processes, found: foundOf(mysqlPiece), fresh, durable, ...preferred(ports.mysql) }),

@@ -1,6 +1,6 @@
 import { EventEmitter, once } from 'node:events';
-import { SignJWT } from 'jose';
 
+import { signToken } from '../src/api/auth.ts';
 import { devDataDir, removeAddresses, writeAddresses, type Addresses } from './addresses.ts';
 import { demoSecrets, findAppUrls, startApp, startProvider } from './app.ts';
 import { prepareDemo } from './demo-sale.ts';
@@ -56,13 +56,14 @@ async function startAll(processes: Processes, fresh: boolean): Promise<void> {
   const urls = await findAppUrls();
   say('Starting the payment provider and preparing the demo sale');
   const { redisUrl, mysqlUrl } = servers;
-  const [{ saleId }] = await Promise.all([
+  const [saleId] = await Promise.all([
     prepareDemo({ redisUrl, mysqlUrl, progress: say }),
     startProvider(processes, urls),
   ]);
   say('Starting the API and a worker');
   await startApp(processes, { servers, urls, demoSaleId: saleId });
-  const addresses: Addresses = { ...servers, ...urls, saleId, token: await signDemoToken() };
+  const token = await signToken(demoSecrets.jwt, 'demo-shopper', '12h');
+  const addresses: Addresses = { ...servers, ...urls, saleId, token };
   writeAddresses(addresses);
   console.log(addressBlock(addresses));
 }
@@ -79,16 +80,6 @@ async function stopAll(processes: Processes, end: End): Promise<number> {
   }
   say('Stopped');
   return end.kind === 'asked' ? 0 : 1;
-}
-
-async function signDemoToken(): Promise<string> {
-  return new SignJWT()
-    .setProtectedHeader({ alg: 'HS256' })
-    .setSubject('demo-shopper')
-    .setIssuer('holdfast')
-    .setIssuedAt()
-    .setExpirationTime('12 hours')
-    .sign(new TextEncoder().encode(demoSecrets.jwt));
 }
 
 function addressBlock(addresses: Addresses): string {

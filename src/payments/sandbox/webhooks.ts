@@ -34,14 +34,18 @@ export const DEFAULT_RETRY_DELAYS_MS: readonly number[] = Array.from({ length: 2
 const MAX_IN_FLIGHT = 16;
 
 export function createWebhookSender(options: WebhookSenderOptions): WebhookSender {
-  const { book, logger, retryDelaysMs } = options;
+  const { book, logger } = options;
   const webhook = new Webhook(options.secret);
-  // Each collection holds an event at most once, so the book's own bound is theirs too.
+  // Each collection, here and in the schedule, holds an event at most once, so the book's own bound is theirs too.
   const ready = new Set<string>();
-  const waiting = new Map<string, NodeJS.Timeout>();
-  const tries = new Map<string, number>();
+  const retries = createRetrySchedule(options.retryDelaysMs, makeReady);
   const inFlight = new Set<Promise<void>>();
   let stopped = false;
+
+  function makeReady(eventId: string): void {
+    ready.add(eventId);
+    fill();
+  }
 
   function fill(): void {
     for (const eventId of ready) {
@@ -62,60 +66,82 @@ export function createWebhookSender(options: WebhookSenderOptions): WebhookSende
     if (!event) throw new Error(`the book has no event ${eventId}`);
     const fault = await deliver(event, webhook, options);
     if (fault === undefined) {
-      tries.delete(eventId);
+      retries.forget(eventId);
       book.settleEvent(eventId, 'delivered');
       logger.debug({ eventId }, 'event delivered');
+    } else if (retries.plan(eventId)) {
+      // Without the stack: a receiver that is away fails every event many times in the same way.
+      const cause = fault.cause instanceof Error ? fault.cause.message : undefined;
+      logger.warn({ reason: fault.message, cause, eventId }, 'event not delivered, will be repeated');
     } else {
-      retryLater(eventId, fault);
-    }
-  }
-
-  function retryLater(eventId: string, fault: unknown): void {
-    const failed = (tries.get(eventId) ?? 0) + 1;
-    const delayMs = retryDelaysMs[failed - 1];
-    if (delayMs === undefined) {
-      tries.delete(eventId);
-      logger.error({ err: fault, eventId, tries: failed }, 'event given up');
+      logger.error({ err: fault, eventId }, 'event given up');
       book.settleEvent(eventId, 'given_up');
-      return;
     }
-    // Without the stack: a receiver that is away fails every event many times in the same way.
-    logger.warn(
-      { reason: String(fault), eventId, tries: failed, delayMs },
-      'event not delivered, will be repeated',
-    );
-    tries.set(eventId, failed);
-    // A redelivery asked for by hand may have set the timer already, or the sender may be on its way out.
-    if (stopped || waiting.has(eventId)) return;
-    waiting.set(
-      eventId,
-      setTimeout(() => makeReady(eventId), delayMs),
-    );
-  }
-
-  function makeReady(eventId: string): void {
-    waiting.delete(eventId);
-    ready.add(eventId);
-    fill();
   }
 
   return {
     enqueue: (eventId) => {
       if (stopped) return;
-      clearTimeout(waiting.get(eventId));
-      tries.delete(eventId);
+      retries.forget(eventId);
       makeReady(eventId);
     },
     stop: async () => {
       stopped = true;
-      for (const timer of waiting.values()) clearTimeout(timer);
+      retries.stop();
       await Promise.all(inFlight);
     },
   };
 }
 
+/** Counts the failed tries of each event and calls `onDue` after the pause that follows each. */
+function createRetrySchedule(delaysMs: readonly number[], onDue: (eventId: string) => void) {
+  const failures = new Map<string, number>();
+  const timers = new Map<string, NodeJS.Timeout>();
+  let stopped = false;
+
+  function forget(eventId: string): void {
+    failures.delete(eventId);
+    clearTimeout(timers.get(eventId));
+    timers.delete(eventId);
+  }
+
+  return {
+    forget,
+    /** False when the tries are used up; the event is then forgotten. */
+    plan: (eventId: string): boolean => {
+      // A redelivery asked for during a try makes two at a time; the one that fails first has set the timer for both.
+      if (timers.has(eventId)) return true;
+      const failed = (failures.get(eventId) ?? 0) + 1;
+      const delayMs = delaysMs[failed - 1];
+      if (delayMs === undefined) {
+        forget(eventId);
+        return false;
+      }
+      failures.set(eventId, failed);
+      // The try under way at the stop still counts, but the one after it belongs to the next start.
+      if (stopped) return true;
+      timers.set(
+        eventId,
+        setTimeout(() => {
+          timers.delete(eventId);
+          onDue(eventId);
+        }, delayMs),
+      );
+      return true;
+    },
+    stop: (): void => {
+      stopped = true;
+      for (const timer of timers.values()) clearTimeout(timer);
+    },
+  };
+}
+
 /** Undefined when the receiver took it; otherwise why not. */
-async function deliver(event: Event, webhook: Webhook, options: WebhookSenderOptions): Promise<unknown> {
+async function deliver(
+  event: Event,
+  webhook: Webhook,
+  options: WebhookSenderOptions,
+): Promise<Error | undefined> {
   const body = JSON.stringify(buildNotice(event));
   const sentAt = new Date();
   try {
@@ -135,7 +161,7 @@ async function deliver(event: Event, webhook: Webhook, options: WebhookSenderOpt
     await response.body?.cancel();
     return response.ok ? undefined : new Error(`the receiver answered ${response.status}`);
   } catch (error) {
-    return error;
+    return error instanceof Error ? error : new Error('the callback failed', { cause: error });
   }
 }
 

@@ -22,7 +22,7 @@ export const strayPaymentRequestSchema = z.object({
 });
 
 /** Payments in one page: about 250 bytes each, so a full page stays near 250 KB. */
-export const MAX_PAGE_SIZE = 1000;
+const MAX_PAGE_SIZE = 1000;
 
 export const paymentsQuerySchema = z.object({
   reference: referenceSchema.optional(),

@@ -1,0 +1,32 @@
+/** The demo sale: something to buy for whoever starts Holdfast without a shop. Not for production. */
+
+import { DEFAULT_PAYMENT_WINDOW_MS } from './domain/limits.ts';
+import type { Sale } from './domain/sale.ts';
+import type { SaleStock } from './stores/sale-stock.ts';
+import type { Sales } from './stores/sales.ts';
+
+/** Long enough that an installation somebody comes back to still sells. */
+const OPEN_FOR_MS = 10 * 365 * 24 * 60 * 60 * 1000;
+
+/** Creates and warms up the demo sale; what exists is left as it is. */
+export async function prepareDemoSale(saleId: string, sales: Sales, saleStock: SaleStock): Promise<void> {
+  await sales.create(demoSale(saleId, Date.now()));
+  await sales.warmUp(saleId, saleStock);
+}
+
+function demoSale(saleId: string, nowMs: number): Sale {
+  return {
+    saleId,
+    name: 'Holdfast demo sale',
+    currency: 'EUR',
+    opensAtMs: nowMs,
+    closesAtMs: nowMs + OPEN_FOR_MS,
+    paused: false,
+    paymentWindowMs: DEFAULT_PAYMENT_WINDOW_MS,
+    skus: [
+      { sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 1_000, limitPerUser: 2 },
+      { sku: 'mug', name: 'Enamel mug', unitPrice: 1_450, total: 500, limitPerUser: 4 },
+      { sku: 'anchor', name: 'Brass anchor, numbered', unitPrice: 24_000, total: 10, limitPerUser: 1 },
+    ],
+  };
+}

@@ -1,0 +1,128 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+
+import { processListFile, stopLeftovers } from '../../stack/leftovers.ts';
+import { startProcess } from '../../stack/process.ts';
+import { createProcesses, type Processes, type StartOptions } from '../../stack/processes.ts';
+import { waitUntil } from '../../stack/wait.ts';
+import { isAlive, withDataDir } from './data-dir.ts';
+
+/** A small Node program that says when it is ready, with its data folder on its command line as servers have it. */
+function program(processes: Processes, name: string, script: string): StartOptions {
+  return {
+    name,
+    command: process.execPath,
+    args: ['--eval', `${script}; console.log('ready', process.pid);`, processes.dataDir],
+    marker: processes.dataDir,
+    isReady: async () => (await logOf(processes, name)).includes('ready'),
+    readyTimeoutMs: 10_000,
+    stopTimeoutMs: 500,
+  };
+}
+
+async function logOf(processes: Processes, name: string): Promise<string> {
+  return readFile(processes.logFile(name), 'utf8');
+}
+
+async function pidOf(processes: Processes, name: string): Promise<number> {
+  return Number(/ready (\d+)/.exec(await logOf(processes, name))?.[1]);
+}
+
+const FOREVER = 'setInterval(() => {}, 1000)';
+
+test('a crash is reported with the end of the log, and a stop is not a crash', async () => {
+  await withDataDir(async (dataDir) => {
+    const crashes: Error[] = [];
+    const processes = createProcesses({ dataDir, onCrash: (crash) => crashes.push(crash) });
+    await processes.start(program(processes, 'steady', FOREVER));
+    await processes.start(program(processes, 'fragile', FOREVER));
+    process.kill(await pidOf(processes, 'fragile'), 'SIGKILL');
+    await waitUntil({ what: 'the crash report', timeoutMs: 5_000, check: () => crashes.length > 0 });
+    await processes.stopAll();
+    expect(crashes.map((crash) => crash.message)).toEqual([
+      expect.stringMatching(/^fragile stopped unexpectedly \(ended by SIGKILL\)\. The end of [^]*ready \d+$/),
+    ]);
+  });
+});
+
+test('a process that ends before it is ready fails the start with the end of its log', async () => {
+  await withDataDir(async (dataDir) => {
+    const processes = createProcesses({ dataDir, onCrash: () => {} });
+    const start = processes.start({
+      ...program(processes, 'hopeless', `console.error('no such disk'); process.exit(3)`),
+      isReady: async () => false,
+    });
+    await expect(start).rejects.toThrow(/hopeless stopped unexpectedly \(exit code 3\)[^]*no such disk/);
+    await processes.stopAll();
+  });
+});
+
+test('a program that does not exist fails the start', async () => {
+  await withDataDir(async (dataDir) => {
+    const processes = createProcesses({ dataDir, onCrash: () => {} });
+    const absent = { ...program(processes, 'absent', FOREVER), command: join(dataDir, 'nowhere') };
+    await expect(processes.start(absent)).rejects.toThrow(/absent stopped unexpectedly \(spawn .*ENOENT\)/);
+    await processes.stopAll();
+  });
+});
+
+test('a process that ignores SIGTERM is killed after the bound', async () => {
+  await withDataDir(async (dataDir) => {
+    const processes = createProcesses({ dataDir, onCrash: () => {} });
+    await processes.start(program(processes, 'stubborn', `process.on('SIGTERM', () => {}); ${FOREVER}`));
+    const pid = await pidOf(processes, 'stubborn');
+    await processes.stopAll();
+    expect(isAlive(pid)).toBe(false);
+  });
+});
+
+test('a data folder belongs to one stack at a time', async () => {
+  await withDataDir(async (dataDir) => {
+    const processes = createProcesses({ dataDir, onCrash: () => {} });
+    expect(() => createProcesses({ dataDir, onCrash: () => {} })).toThrow(/another stack/);
+    await processes.stopAll();
+    await createProcesses({ dataDir, onCrash: () => {} }).stopAll();
+  });
+});
+
+test('what a killed start left behind is stopped, and a stranger with a noted pid is not', async () => {
+  await withDataDir(async (dataDir) => {
+    const spawn = (name: string, marker: string) =>
+      startProcess({
+        name,
+        command: process.execPath,
+        args: ['--eval', FOREVER, marker],
+        logFile: join(dataDir, `${name}.log`),
+        isReady: async () => true,
+        readyTimeoutMs: 5_000,
+        stopTimeoutMs: 5_000,
+        onCrash: () => {},
+      });
+    const [left, stranger] = [spawn('left', dataDir), spawn('stranger', 'something else')];
+    await Promise.all([left.ready, stranger.ready]);
+    const processes = [left, stranger].map(({ name, pid }) => ({ name, pid, marker: dataDir }));
+    const list = { owner: { pid: left.pid, marker: 'a start that is gone' }, processes };
+    await writeFile(processListFile(dataDir), JSON.stringify(list));
+    const said: string[] = [];
+    await stopLeftovers({ dataDir, progress: (line) => said.push(line) });
+    expect(said).toEqual([`Stopping left (process ${left.pid}), left behind by a start that was killed`]);
+    await waitUntil({ what: 'the leftover to end', timeoutMs: 5_000, check: () => !isAlive(left.pid) });
+    expect(isAlive(stranger.pid)).toBe(true);
+    await stranger.stop();
+  });
+});
+
+test('a start beside a living one is refused and leaves it alone', async () => {
+  await withDataDir(async (dataDir) => {
+    const processes = createProcesses({ dataDir, onCrash: () => {} });
+    await processes.start(program(processes, 'owner', FOREVER));
+    const owner = { pid: await pidOf(processes, 'owner'), marker: dataDir };
+    await writeFile(processListFile(dataDir), JSON.stringify({ owner, processes: [] }));
+    await expect(stopLeftovers({ dataDir, progress: () => {} })).rejects.toThrow(
+      `This checkout is running already (process ${owner.pid})`,
+    );
+    expect(isAlive(owner.pid)).toBe(true);
+    await processes.stopAll();
+  });
+});

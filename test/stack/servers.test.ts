@@ -1,0 +1,117 @@
+import { createConnection } from 'mysql2/promise';
+import { expect, test } from 'vitest';
+
+import { canConnect } from '../../stack/ports.ts';
+import { startRedisCluster } from '../../stack/redis-cluster.ts';
+import { withRedis } from '../../stack/redis.ts';
+import { startServers } from '../../stack/servers.ts';
+import { waitUntil } from '../../stack/wait.ts';
+import { withDataDir } from './data-dir.ts';
+
+type Stack = Awaited<ReturnType<typeof startServers>>;
+
+async function startStack(dataDir: string, crashes: Error[]): Promise<Stack> {
+  return startServers({
+    dataDir,
+    fresh: true,
+    temporalInMemory: true,
+    durable: false,
+    progress: () => {},
+    onCrash: (crash) => crashes.push(crash),
+  });
+}
+
+function targets(stack: Stack): [string, number][] {
+  const urls = [stack.redisUrl, stack.mysqlUrl, `temporal://${stack.temporalAddress}`];
+  return urls.map((url) => [new URL(url).hostname, Number(new URL(url).port)]);
+}
+
+async function answering(stack: Stack): Promise<boolean[]> {
+  return Promise.all(targets(stack).map((target) => canConnect(...target)));
+}
+
+test(
+  'two stacks run side by side, and stopping one leaves the other alone',
+  { timeout: 60_000 },
+  async () => {
+    await withDataDir((one) =>
+      withDataDir(async (two) => {
+        const crashes: Error[] = [];
+        const [first, second] = await Promise.all([startStack(one, crashes), startStack(two, crashes)]);
+        try {
+          expect(new Set([...targets(first), ...targets(second)].map(([, port]) => port)).size).toBe(6);
+          await first.stop();
+          expect(await answering(first)).toEqual([false, false, false]);
+          expect(await answering(second)).toEqual([true, true, true]);
+        } finally {
+          await Promise.all([first.stop(), second.stop()]);
+        }
+        expect(await answering(second)).toEqual([false, false, false]);
+        expect(crashes).toEqual([]);
+      }),
+    );
+  },
+);
+
+test('the servers are set up so that nothing accepted is lost', { timeout: 60_000 }, async () => {
+  await withDataDir(async (dataDir) => {
+    const stack = await startServers({
+      dataDir,
+      fresh: true,
+      temporalInMemory: true,
+      progress: () => {},
+      onCrash: () => {},
+    });
+    try {
+      const named = ['appendonly', 'appendfsync', 'maxmemory-policy', 'save'];
+      const settings = await withRedis(stack.redisUrl, (redis) =>
+        Promise.all(named.map((name) => redis.call('CONFIG', 'GET', name))),
+      );
+      expect(settings).toEqual([
+        ['appendonly', 'yes'],
+        ['appendfsync', 'always'],
+        ['maxmemory-policy', 'noeviction'],
+        ['save', ''],
+      ]);
+      const connection = await createConnection(stack.mysqlUrl);
+      const [rows] = await connection.query(
+        'SELECT @@innodb_flush_log_at_trx_commit AS flush, @@character_set_database AS charset, DATABASE() AS name',
+      );
+      await connection.end();
+      expect(rows).toEqual([{ flush: 1, charset: 'utf8mb4', name: 'holdfast' }]);
+    } finally {
+      await stack.stop();
+    }
+  });
+});
+
+test('a server that dies is reported by its name', { timeout: 60_000 }, async () => {
+  await withDataDir(async (dataDir) => {
+    const crashes: Error[] = [];
+    const stack = await startStack(dataDir, crashes);
+    try {
+      // Redis ends without an answer, so the call itself fails.
+      await withRedis(stack.redisUrl, (redis) => redis.shutdown('NOSAVE')).catch(() => {});
+      await waitUntil({ what: 'the crash report', timeoutMs: 5_000, check: () => crashes.length > 0 });
+      expect(crashes[0]?.message).toMatch(/^redis stopped unexpectedly/);
+    } finally {
+      await stack.stop();
+    }
+  });
+});
+
+test('a Redis cluster of three masters answers on every slot', { timeout: 60_000 }, async () => {
+  await withDataDir(async (dataDir) => {
+    const cluster = await startRedisCluster({ dataDir });
+    try {
+      const urls = cluster.redisUrl.split(',');
+      expect(urls).toHaveLength(3);
+      for (const url of urls) {
+        const info = await withRedis(url, (redis) => redis.call('CLUSTER', 'INFO'));
+        expect(String(info)).toContain('cluster_slots_ok:16384');
+      }
+    } finally {
+      await cluster.stop();
+    }
+  });
+});
