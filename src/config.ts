@@ -65,7 +65,7 @@ export type PrepareConfig = Readonly<z.infer<typeof prepareSchema>>;
 export type ApiConfig = Readonly<z.infer<typeof apiSchema>> & { temporal: TemporalConfig };
 export type WorkerConfig = Readonly<z.infer<typeof workerSchema>> & { temporal: TemporalConfig };
 /** Address, TLS, API key and namespace, from Temporal's own variables (`TEMPORAL_ADDRESS`, `TEMPORAL_API_KEY`, …). */
-export type TemporalConfig = ReturnType<typeof loadClientConnectConfig>;
+type TemporalConfig = ReturnType<typeof loadClientConnectConfig>;
 
 /** Lists everything that is wrong with the environment, a line each. */
 export class ConfigError extends Error {

@@ -18,10 +18,12 @@ import { fileURLToPath } from 'node:url';
 
 const OLDEST_NODE = [20, 19];
 
-/** What a command runs, and whether it needs the compiled sources first. */
+/** What a command runs, a script of ours or one of package.json, and whether it needs the compiled sources first. */
 const COMMANDS = {
   start: { script: 'dist/stack/start.js', needsBuild: true },
   try: { script: 'dist/stack/try.js', needsBuild: true },
+  bench: { script: 'dist/bench/main.js', needsBuild: true },
+  lint: { npmScript: 'lint:tools', needsBuild: false },
   test: { script: 'node_modules/vitest/vitest.mjs', args: ['run'], needsBuild: false },
 };
 
@@ -50,6 +52,7 @@ async function main(name, args) {
     const exitCode = await step();
     if (exitCode !== 0) return exitCode;
   }
+  if (command.npmScript) return npm(['run', '--silent', command.npmScript]);
   return run(process.execPath, [inCheckout(command.script), ...(command.args ?? []), ...args]);
 }
 
@@ -80,7 +83,7 @@ async function buildIfNeeded() {
   const sources = [
     'src',
     'stack',
-    'lua',
+    'bench',
     'package.json',
     'package-lock.json',
     'tsconfig.json',

@@ -10,7 +10,7 @@ export interface RequestState {
   userId: string;
 }
 
-export const TOKEN_ISSUER = 'holdfast';
+const TOKEN_ISSUER = 'holdfast';
 /** Clocks of shop and service may differ by this much. */
 const CLOCK_TOLERANCE_SECONDS = 5;
 

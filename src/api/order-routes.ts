@@ -79,7 +79,7 @@ export function createOrderRoutes(deps: OrderRoutesDeps) {
       ctx.set('Cache-Control', 'private, no-cache');
       ctx.status = 200;
       ctx.etag = String(state.version);
-      if (ctx.fresh) {
+      if (isKnown(ctx, state.version)) {
         ctx.status = 304;
         return;
       }
@@ -121,6 +121,12 @@ export function createOrderRoutes(deps: OrderRoutesDeps) {
       throw unavailable('payment_unavailable', 'No payment can be started right now.', error);
     }
   }
+}
+
+/** Not `ctx.fresh`: whoever sets If-None-Match with `fetch` also sends `Cache-Control: no-cache`, which turns that off. */
+function isKnown(ctx: Context, version: number): boolean {
+  const tags = ctx.get('If-None-Match').split(/\s*,\s*/);
+  return tags.some((tag) => tag.replace(/^W\//, '') === `"${version}"`);
 }
 
 function toRefusal(outcome: Exclude<BeginSessionOutcome, { kind: 'begun' }>): Problem {

@@ -52,6 +52,10 @@ export function problemResponder(log: Logger): Middleware {
       if (ctx.status === 404 && ctx.body === undefined) {
         throw new Problem(404, 'no_such_resource', 'There is nothing at this address.');
       }
+      // Set by the router's allowedMethods: 501 for a method it has never heard of.
+      if ((ctx.status === 405 || ctx.status === 501) && ctx.body === undefined) {
+        throw new Problem(405, 'method_not_allowed', 'Not with this method; Allow names those that work.');
+      }
     } catch (error) {
       const problem = toProblem(error);
       if (problem.status >= 500)
@@ -73,8 +77,8 @@ export function problemResponder(log: Logger): Middleware {
   };
 }
 
-/** Errors that Koa's own parts throw on purpose: their status is the caller's business, their message is not. */
-const httpError = z.object({ status: z.int().min(400).max(499), expose: z.literal(true) });
+/** Errors that Koa's own parts throw on purpose (`co-body` without `expose`): their status is the caller's business, their message is not. */
+const httpError = z.object({ status: z.int().min(400).max(499) });
 
 function toProblem(error: unknown): Problem {
   if (error instanceof Problem) return error;

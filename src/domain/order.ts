@@ -10,7 +10,7 @@ export type OrderStatus = (typeof ORDER_STATUSES)[number];
 
 /** Whether money is known for the order: `received` means committed but not yet acted upon. */
 export const PAYMENT_STATES = ['none', 'received', 'applied'] as const;
-export type PaymentState = (typeof PAYMENT_STATES)[number];
+type PaymentState = (typeof PAYMENT_STATES)[number];
 
 /** Why an order was cancelled. */
 export const CLOSING_REASONS = ['payment_timeout', 'shopper_request', 'operator_request'] as const;

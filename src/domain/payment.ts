@@ -16,5 +16,4 @@ export type PaymentNotice =
   | { kind: 'ignored'; eventId: string; type: string };
 
 /** received → applied | parked | refund_due → refunded. */
-export const PAYMENT_STATUSES = ['received', 'applied', 'parked', 'refund_due', 'refunded'] as const;
-export type PaymentStatus = (typeof PAYMENT_STATUSES)[number];
+export type PaymentStatus = 'received' | 'applied' | 'parked' | 'refund_due' | 'refunded';

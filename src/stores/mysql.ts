@@ -124,7 +124,7 @@ const mysqlError = z.object({
 });
 
 /** The server's error number; undefined for errors of the connection or of our own. */
-export function errnoOf(error: unknown): number | undefined {
+function errnoOf(error: unknown): number | undefined {
   // Node's system errors (ECONNREFUSED …) carry a negative errno.
   const errno = mysqlError.safeParse(error).data?.errno;
   return errno !== undefined && errno > 0 ? errno : undefined;

@@ -2,7 +2,7 @@
 
 import { strict as assert } from 'node:assert';
 import { z } from 'zod';
-import type { Sale, StockCount } from '../domain/sale.ts';
+import { saleSchema, type Sale, type StockCount } from '../domain/sale.ts';
 import { inTransaction, modify, selectRows, type Pool } from './mysql.ts';
 import type { SaleStock } from './sale-stock.ts';
 
@@ -31,9 +31,13 @@ export type Sales = ReturnType<typeof createSales>;
 
 export function createSales(pool: Pool) {
   return {
-    /** Creates the sale with its SKUs; one that exists is left as it is. */
-    create: (sale: Sale): Promise<void> =>
+    /**
+     * Creates the sale with its SKUs; one that exists is left as it is.
+     * @throws ZodError naming what is wrong with the sale
+     */
+    create: (input: Sale): Promise<void> =>
       inTransaction(pool, async (connection) => {
+        const sale = saleSchema.parse(input);
         const created = await modify(
           connection,
           `INSERT INTO sales (sale_id, name, currency, opens_at, closes_at, payment_window_ms, paused)

@@ -98,7 +98,8 @@ export async function voidSessions(orderNo: string): Promise<void> {
 }
 
 function refusalOf(error: unknown): FailureReason | undefined {
-  const cause = error instanceof ActivityFailure ? error.cause : undefined;
+  // A local activity's failure comes bare, a regular one's wrapped.
+  const cause = error instanceof ActivityFailure ? error.cause : error;
   if (!(cause instanceof ApplicationFailure) || cause.type !== ORDER_REFUSED) return undefined;
   const reason: unknown = cause.details?.[0];
   return FAILURE_REASONS.find((known) => known === reason);

@@ -1,0 +1,97 @@
+/** A whole checkout for a measurement: real servers in a temporary folder, API, worker and provider as processes. */
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Client, Connection } from '@temporalio/client';
+import { pino } from 'pino';
+import { ulid } from 'ulidx';
+
+import type { Sale } from '../src/domain/sale.ts';
+import { createMysqlPool, type Pool } from '../src/stores/mysql.ts';
+import { connectRedis } from '../src/stores/redis.ts';
+import { createSaleStock, type SaleStock } from '../src/stores/sale-stock.ts';
+import { createSales, type Sales } from '../src/stores/sales.ts';
+import { findAppUrls, startApp, startProvider } from '../stack/app.ts';
+import { prepareDemo } from '../stack/demo-sale.ts';
+import { launchServers, openDataDir } from '../stack/servers.ts';
+
+const HOUR_MS = 60 * 60_000;
+
+export interface BenchCheckout {
+  apiUrl: string;
+  providerUrl: string;
+  temporalUiUrl: string | undefined;
+  pool: Pool;
+  sales: Sales;
+  saleStock: SaleStock;
+  client: Client;
+  /** Opens a sale of one SKU, `unit`, at 10.00. */
+  openSale(units: number, paymentWindowMs: number): Promise<string>;
+}
+
+/** Starts everything, runs `work`, and stops exactly what was started, whatever happened. */
+export async function withBenchCheckout(work: (checkout: BenchCheckout) => Promise<void>): Promise<void> {
+  const dataDir = mkdtempSync(join(tmpdir(), 'holdfast-bench-'));
+  const progress = (line: string): void => console.log(`· ${line}`);
+  const onCrash = (crash: Error): void => console.error(crash.message);
+  const processes = await openDataDir({ dataDir, fresh: true, progress, onCrash });
+  const stopOnSignal = (): void => {
+    processes.killAllNow();
+    process.exit(130);
+  };
+  process.once('SIGINT', stopOnSignal).once('SIGTERM', stopOnSignal);
+  try {
+    const servers = await launchServers(processes, { fresh: true, progress });
+    const urls = await findAppUrls();
+    const { redisUrl, mysqlUrl } = servers;
+    const demoSaleId = await prepareDemo({ redisUrl, mysqlUrl, progress });
+    await startProvider(processes, urls);
+    await startApp(processes, { servers, urls, demoSaleId });
+    const pool = createMysqlPool(mysqlUrl);
+    const redis = await connectRedis(redisUrl.split(','), pino({ level: 'silent' }));
+    const connection = await Connection.connect({ address: servers.temporalAddress });
+    const sales = createSales(pool);
+    const saleStock = createSaleStock(redis);
+    try {
+      await work({
+        ...urls,
+        temporalUiUrl: servers.temporalUiUrl,
+        pool,
+        sales,
+        saleStock,
+        client: new Client({ connection }),
+        openSale: (units, paymentWindowMs) => openSale(sales, saleStock, units, paymentWindowMs),
+      });
+    } finally {
+      redis.disconnect();
+      await pool.end();
+      await connection.close();
+    }
+  } finally {
+    await processes.stopAll();
+    rmSync(dataDir, { recursive: true, force: true });
+    process.off('SIGINT', stopOnSignal).off('SIGTERM', stopOnSignal);
+  }
+}
+
+async function openSale(
+  sales: Sales,
+  saleStock: SaleStock,
+  units: number,
+  paymentWindowMs: number,
+): Promise<string> {
+  const sale: Sale = {
+    saleId: `bench-${ulid().toLowerCase()}`,
+    name: 'Bench',
+    currency: 'EUR',
+    opensAtMs: Date.now() - 1000,
+    closesAtMs: Date.now() + HOUR_MS,
+    paused: false,
+    paymentWindowMs,
+    skus: [{ sku: 'unit', name: 'Unit', unitPrice: 1_000, total: units, limitPerUser: null }],
+  };
+  await sales.create(sale);
+  await sales.warmUp(sale.saleId, saleStock);
+  return sale.saleId;
+}

@@ -1,0 +1,15 @@
+/** `npm run bench -- <rush|burst>`: one measurement on servers of its own. */
+
+import { burst } from './burst.ts';
+import { withBenchCheckout } from './checkout.ts';
+import { rush } from './rush.ts';
+
+const BENCHES = { rush, burst };
+
+const name = process.argv[2] ?? '';
+if (name === 'rush' || name === 'burst') {
+  await withBenchCheckout(BENCHES[name]);
+} else {
+  console.error(`Usage: npm run bench -- <${Object.keys(BENCHES).join('|')}>`);
+  process.exitCode = 1;
+}

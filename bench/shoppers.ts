@@ -1,0 +1,100 @@
+/** Many shoppers over keep-alive connections, each call timed. */
+
+import { randomUUID } from 'node:crypto';
+import { Agent, request } from 'node:http';
+import { z } from 'zod';
+
+import { signToken } from '../src/api/auth.ts';
+import { demoSecrets } from '../stack/app.ts';
+
+/** Bounds a hang. */
+const CALL_TIMEOUT_MS = 30_000;
+
+const sessionReply = z.object({ url: z.string() });
+
+export interface Reply {
+  status: number;
+  body: string;
+  latencyMs: number;
+}
+
+export type Shoppers = Awaited<ReturnType<typeof createShoppers>>;
+
+/** @param count users, each with a token of their own, signed beforehand */
+export async function createShoppers(apiUrl: string, count: number, concurrency: number) {
+  const agent = new Agent({ keepAlive: true, maxSockets: concurrency });
+  const tokens = await Promise.all(
+    Array.from({ length: count }, (_, i) => signToken(demoSecrets.jwt, `bench-${i}`, '1h')),
+  );
+
+  function call(user: number, method: string, url: URL, payload?: unknown): Promise<Reply> {
+    const body = payload === undefined ? '' : JSON.stringify(payload);
+    const headers = {
+      authorization: `Bearer ${tokens[user % count]}`,
+      'idempotency-key': randomUUID(),
+      accept: 'application/json',
+      'content-type': 'application/json',
+      'content-length': Buffer.byteLength(body),
+    };
+    return new Promise((resolve, reject) => {
+      const startedMs = performance.now();
+      request(url, { agent, method, headers, timeout: CALL_TIMEOUT_MS }, (response) => {
+        const chunks: Buffer[] = [];
+        response
+          .on('data', (chunk: Buffer) => chunks.push(chunk))
+          .on('error', reject)
+          .on('end', () => {
+            const latencyMs = performance.now() - startedMs;
+            resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString(), latencyMs });
+          });
+      })
+        .on('error', reject)
+        .on('timeout', function onTimeout(this: { destroy(error: Error): void }) {
+          this.destroy(new Error(`no answer from ${url.href}`));
+        })
+        .end(body);
+    });
+  }
+
+  return {
+    placeOrder: (user: number, saleId: string) =>
+      call(user, 'POST', new URL('/v1/orders', apiUrl), { saleId, items: [{ sku: 'unit', quantity: 1 }] }),
+
+    /** Opens a payment session and presses "pay" at the provider. */
+    async pay(user: number, orderNo: string): Promise<void> {
+      const session = await call(user, 'POST', new URL(`/v1/orders/${orderNo}/payment`, apiUrl));
+      if (session.status !== 201) throw new Error(`no session for ${orderNo}: ${session.body}`);
+      const { url } = sessionReply.parse(JSON.parse(session.body));
+      const sessionId = url.split('/').at(-1) ?? '';
+      const paid = await call(user, 'POST', new URL(`/v1/payment_sessions/${sessionId}/pay`, url));
+      if (paid.status !== 200) throw new Error(`${orderNo} was not paid: ${paid.body}`);
+    },
+
+    close: () => agent.destroy(),
+  };
+}
+
+/** Runs `work` for 0 … count-1, so many at a time; answers in that order. */
+export async function runConcurrently<T>(
+  count: number,
+  concurrency: number,
+  work: (index: number) => Promise<T>,
+): Promise<T[]> {
+  const results: T[] = [];
+  let next = 0;
+  async function runner(): Promise<void> {
+    while (next < count) {
+      const index = next;
+      next += 1;
+      results[index] = await work(index);
+    }
+  }
+  await Promise.all(Array.from({ length: Math.min(concurrency, count) }, runner));
+  return results;
+}
+
+/** The value below which this share of the values lies. */
+export function percentile(values: readonly number[], share: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0;
+}
