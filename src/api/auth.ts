@@ -1,5 +1,6 @@
 /** Who is asking: a bearer token, signed with HS256; its subject is the user id. */
 
+import { createSecretKey, type KeyObject } from 'node:crypto';
 import { errors, jwtVerify, SignJWT } from 'jose';
 import type { Middleware } from 'koa';
 import { USER_ID_PATTERN } from '../domain/limits.ts';
@@ -15,7 +16,8 @@ const TOKEN_ISSUER = 'holdfast';
 const CLOCK_TOLERANCE_SECONDS = 5;
 
 export function authenticate(secret: string): Middleware<RequestState> {
-  const key = new TextEncoder().encode(secret);
+  // A key object is imported once; raw bytes would be with each token.
+  const key = createSecretKey(Buffer.from(secret));
   return async (ctx, next) => {
     const token = /^Bearer ([\w.-]{1,4096})$/.exec(ctx.get('Authorization'))?.[1];
     if (token === undefined) throw unauthorized('Send a token: Authorization: Bearer …');
@@ -24,7 +26,7 @@ export function authenticate(secret: string): Middleware<RequestState> {
   };
 }
 
-async function verify(token: string, key: Uint8Array): Promise<string> {
+async function verify(token: string, key: KeyObject): Promise<string> {
   try {
     const { payload } = await jwtVerify(token, key, {
       algorithms: ['HS256'],
@@ -52,5 +54,5 @@ export function signToken(secret: string, userId: string, expiresIn: string): Pr
     .setIssuer(TOKEN_ISSUER)
     .setIssuedAt()
     .setExpirationTime(expiresIn)
-    .sign(new TextEncoder().encode(secret));
+    .sign(createSecretKey(Buffer.from(secret)));
 }
