@@ -30,7 +30,7 @@ local idemKey, outboxKey, deadlinesKey, storedAheadKey = KEYS[5], KEYS[6], KEYS[
 local orderNo, epoch, saleId, userId = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local idempotencyKey, fingerprint, idempotencyTtlMs = ARGV[5], ARGV[6], tonumber(ARGV[7])
 local startsPerSecond, ip, userAgent = tonumber(ARGV[8]), ARGV[9], ARGV[10]
-local firstLine = 11
+local firstRepeated = 11
 
 local function integer(number)
   return string.format('%.0f', number)
@@ -65,7 +65,7 @@ if now >= closesAt then
 end
 
 local items, total = {}, 0
-for i = firstLine, #ARGV, 2 do
+for i = firstRepeated, #ARGV, 2 do
   local sku, quantity = ARGV[i], tonumber(ARGV[i + 1])
   local rules = redis.call('HMGET', saleKey, 'price:' .. sku, 'limit:' .. sku)
   local available = tonumber(redis.call('HGET', stockKey, sku .. ':available'))

@@ -21,9 +21,11 @@ export async function migrate(pool: Pool, log: Logger): Promise<string[]> {
     await selectRows(connection, row, 'SELECT GET_LOCK(?, ?) AS acquired', [LOCK_NAME, LOCK_WAIT_SECONDS]);
     const applied = await createUmzug(connection, log).up();
     await connection.query('SELECT RELEASE_LOCK(?)', [LOCK_NAME]);
-    return applied.map((migration) => migration.name);
-  } finally {
     connection.release();
+    return applied.map((migration) => migration.name);
+  } catch (error) {
+    connection.destroy();
+    throw error;
   }
 }
 

@@ -2,28 +2,45 @@
 
 import { strict as assert } from 'node:assert';
 import { z } from 'zod';
-import type { Order, OrderState } from '../domain/order.ts';
+import { parseOrderNo, type Order, type OrderState } from '../domain/order.ts';
 import type { PaymentStatus, ProviderPayment } from '../domain/payment.ts';
 import { modify, selectRows, type PoolConnection } from './mysql.ts';
 import { lockOrder, transition, type StoredOrder } from './order-rows.ts';
 
-const paymentRow = z.object({ payment_id: z.int(), amount: z.int(), currency: z.string() });
+const paymentRow = z.object({
+  payment_id: z.int(),
+  provider_payment_id: z.string(),
+  amount: z.int(),
+  currency: z.string(),
+});
 
+/** As the columns are. */
+const MAX_REFERENCE_CHARS = 255;
 /** The API signals at once; should that fail, the relay does it after this time. */
 const SIGNAL_GRACE_MS = 2_000;
 
-/** Records money once, however often it is told. */
+/** Records money once, however often it is told. What names no order of ours waits for a person from the start. */
 export async function insertPayment(
   connection: PoolConnection,
   provider: string,
   payment: ProviderPayment,
 ): Promise<void> {
+  const { providerPaymentId, amount, currency } = payment;
+  const status: PaymentStatus = parseOrderNo(payment.orderNo) ? 'received' : 'parked';
+  const reference = cutReference(payment.orderNo);
   await modify(
     connection,
     `INSERT INTO payments (provider, provider_payment_id, order_no, amount, currency, status)
-     VALUES (?, ?, ?, ?, ?, 'received') ON DUPLICATE KEY UPDATE payment_id = payment_id`,
-    [provider, payment.providerPaymentId, payment.orderNo, payment.amount, payment.currency],
+     VALUES (?, ?, ?, ?, ?, ?) ON DUPLICATE KEY UPDATE payment_id = payment_id`,
+    [provider, providerPaymentId, reference, amount, currency, status],
   );
+  if (status === 'parked')
+    await park(connection, 'payment', providerPaymentId, `it names no order: ${reference}`);
+}
+
+/** A provider's reference may be anything; its beginning is kept, the whole is in the inbox. */
+export function cutReference(reference: string): string {
+  return reference.slice(0, MAX_REFERENCE_CHARS);
 }
 
 /**
@@ -36,16 +53,21 @@ export async function settlePayments(connection: PoolConnection, stored: StoredO
   const rows = await selectRows(
     connection,
     paymentRow,
-    `SELECT payment_id, amount, currency FROM payments WHERE order_no = ? AND status = 'received' ORDER BY payment_id`,
+    `SELECT payment_id, provider_payment_id, amount, currency FROM payments WHERE order_no = ? AND status = 'received' ORDER BY payment_id FOR UPDATE`,
     [orderNo],
   );
   let current = stored;
   let own: number | undefined;
-  for (const { payment_id: paymentId, amount, currency: paidIn } of rows) {
+  for (const {
+    payment_id: paymentId,
+    provider_payment_id: providerPaymentId,
+    amount,
+    currency: paidIn,
+  } of rows) {
     if (amount !== total || paidIn !== currency) {
       await setPaymentStatus(connection, paymentId, 'parked');
       const reason = `order ${orderNo} costs ${total} ${currency}, paid were ${amount} ${paidIn}`;
-      await park(connection, 'payment', String(paymentId), reason);
+      await park(connection, 'payment', providerPaymentId, reason);
     } else if (current.state.status === 'awaiting_payment' && own === undefined) {
       own = paymentId;
       if (current.state.payment === 'none') {
@@ -79,7 +101,7 @@ export async function matchEarlyPayments(
   const rows = await selectRows(
     connection,
     z.object({ order_no: z.string() }),
-    `SELECT DISTINCT order_no FROM payments WHERE order_no IN (?) AND status = 'received'`,
+    `SELECT DISTINCT order_no FROM payments WHERE order_no IN (?) AND status = 'received' FOR UPDATE`,
     [fresh.map((order) => order.orderNo)],
   );
   for (const { order_no: orderNo } of rows) {

@@ -6,7 +6,7 @@ import { isFinal, orderDeadlineMs } from '../domain/order.ts';
 import type { PaymentNotice, ProviderPayment } from '../domain/payment.ts';
 import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from './mysql.ts';
 import { lockOrder, type StoredOrder } from './order-rows.ts';
-import { insertPayment, settlePayments } from './payment-rows.ts';
+import { cutReference, insertPayment, settlePayments } from './payment-rows.ts';
 
 const sessionRow = z.object({
   session_id: z.string(),
@@ -55,11 +55,19 @@ export function createPayments(pool: Pool) {
           connection,
           `INSERT INTO payment_events (provider, provider_event_id, kind, order_no, raw_body) VALUES (?, ?, ?, ?, ?)
            ON DUPLICATE KEY UPDATE entry_id = entry_id`,
-          [provider, notice.eventId, notice.kind, orderNo ?? null, Buffer.from(rawBody)],
+          [
+            provider,
+            notice.eventId,
+            notice.kind,
+            orderNo === undefined ? null : cutReference(orderNo),
+            Buffer.from(rawBody),
+          ],
         );
         if (notice.kind !== 'payment_succeeded') return stored;
         await insertPayment(connection, provider, notice.payment);
-        return stored && settlePayments(connection, stored);
+        // It may have been stored since; whoever stores it waits for our row, or we for theirs.
+        const current = stored ?? (await lockOrder(connection, notice.payment.orderNo));
+        return current && settlePayments(connection, current);
       }),
 
     /** Records money that the provider told of in another way than by a notice. */
@@ -67,7 +75,8 @@ export function createPayments(pool: Pool) {
       inTransaction(pool, async (connection) => {
         const stored = await lockOrder(connection, payment.orderNo);
         await insertPayment(connection, provider, payment);
-        if (stored) await settlePayments(connection, stored);
+        const current = stored ?? (await lockOrder(connection, payment.orderNo));
+        if (current) await settlePayments(connection, current);
       }),
 
     /**
@@ -95,7 +104,11 @@ export function createPayments(pool: Pool) {
     openSessions: (orderNo: string): Promise<PaymentSession[]> => selectOpen(pool, orderNo),
 
     async sessionClosed(sessionId: string, status: 'voided' | 'paid'): Promise<void> {
-      await modify(pool, 'UPDATE payment_sessions SET status = ? WHERE session_id = ?', [status, sessionId]);
+      await modify(
+        pool,
+        `UPDATE payment_sessions SET status = ? WHERE session_id = ? AND status IN ('opening', 'open')`,
+        [status, sessionId],
+      );
     },
   };
 }

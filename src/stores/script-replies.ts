@@ -55,6 +55,10 @@ export const restockReply = z.union([
   z.tuple([z.enum(['unknown-sku', 'sale-absent'])]).transform(([kind]) => ({ kind })),
 ]);
 
+export const admitReply = z
+  .tuple([z.literal('admitted')], z.string())
+  .transform(([, ...orderNos]) => orderNos);
+
 /** The fields of an `order:<orderNo>` hash, as `reserve` writes and `project` updates them. */
 export const orderHash = z.object({
   sale_id: z.string(),

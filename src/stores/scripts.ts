@@ -11,6 +11,7 @@ declare module 'ioredis' {
     release(...keysAndArgs: string[]): Result<string[], Context>;
     restock(...keysAndArgs: string[]): Result<string[], Context>;
     project(...keysAndArgs: string[]): Result<string[], Context>;
+    admit(...keysAndArgs: string[]): Result<string[], Context>;
   }
 }
 
@@ -27,4 +28,5 @@ export const SCRIPTS = {
   release: script('release', 4),
   restock: script('restock', 2),
   project: script('project', 1),
+  admit: script('admit', 1),
 };

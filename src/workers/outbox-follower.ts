@@ -5,7 +5,7 @@
 
 import type { Logger } from 'pino';
 import type { OrderEngine } from '../engine/order-engine.ts';
-import type { Order } from '../domain/order.ts';
+import { parseOrderNo, type Order } from '../domain/order.ts';
 import type { Orders } from '../stores/orders.ts';
 import type { Outbox, OutboxEntry } from '../stores/outbox.ts';
 import type { Reservations } from '../stores/reservations.ts';
@@ -57,7 +57,10 @@ export function createOutboxFollower({ outbox, reservations, orders, engine, gat
 
   async function readAccepted(entries: readonly OutboxEntry[]): Promise<Accepted[]> {
     const read = await Promise.all(
-      entries.map(async (entry) => ({ ...entry, found: await reservations.readOrder(entry.orderNo) })),
+      entries.map(async (entry) => ({
+        ...entry,
+        found: parseOrderNo(entry.orderNo) && (await reservations.readOrder(entry.orderNo)),
+      })),
     );
     for (const { entryId, orderNo } of read.filter(({ found }) => !found)) {
       log.error({ orderNo, entryId }, 'an outbox entry names an order that Redis does not have');

@@ -1,0 +1,204 @@
+/** The steps of an order over the real stores: what each does, and that twice is as once. */
+
+import { ApplicationFailure } from '@temporalio/common';
+import { ulid } from 'ulidx';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Order } from '../../src/domain/order.ts';
+import type { ProviderPayment } from '../../src/domain/payment.ts';
+import { buildOrder, buildSale } from '../support/factories.ts';
+import { AWAITING, HELD, openStage, type Stage } from './stage.ts';
+
+let stage: Stage;
+beforeAll(async () => {
+  stage = await openStage();
+});
+afterAll(() => stage.stores.close());
+
+const LAMP_PRICE = 4_900;
+
+function buildPayment(order: Order, overrides: Partial<ProviderPayment> = {}): ProviderPayment {
+  const { orderNo, total: amount, currency } = order;
+  return { providerPaymentId: `pay_${ulid()}`, orderNo, amount, currency, ...overrides };
+}
+
+test('persistOrder stores the order, shows it to pollers and gives the engine slot back; twice the same', async () => {
+  const order = await stage.reserveOrder();
+  expect(await stage.look(order)).toMatchObject({
+    stored: undefined,
+    projected: { status: 'queued' },
+    slotsTaken: 1,
+  });
+  const { persistOrder } = stage.openSteps();
+  const { first, second, world } = await stage.twice(order, () => persistOrder({ order }));
+  expect([first, second]).toEqual([AWAITING, AWAITING]);
+  expect(world).toEqual({ stored: AWAITING, projected: AWAITING, ...HELD, slotsTaken: 0 });
+});
+
+test('persistOrder of an order whose money came first answers that it was received', async () => {
+  const order = await stage.reserveOrder();
+  await stage.stores.payments.record('sandbox', buildPayment(order));
+  const { first, world } = await stage.twice(order, () => stage.openSteps().persistOrder({ order }));
+  expect(first).toEqual({ ...AWAITING, version: 2, payment: 'received' });
+  expect(world.projected).toEqual(first);
+});
+
+async function refusalOf(order: Order): Promise<ApplicationFailure> {
+  const error: unknown = await stage
+    .openSteps()
+    .persistOrder({ order })
+    .catch((failure: unknown) => failure);
+  if (!(error instanceof ApplicationFailure)) throw new Error('not refused', { cause: error });
+  return error;
+}
+
+test('persistOrder refuses for good, with the reason, what can never be stored', async () => {
+  const { saleId } = await stage.stores.openSale(buildSale());
+  const stored = buildOrder({ saleId });
+  await stage.openSteps().persistOrder({ order: stored });
+  const refused = {
+    unknown_sku: buildOrder({ saleId, items: [{ sku: 'none', quantity: 1, unitPrice: 1 }] }),
+    stock_exhausted: buildOrder({ saleId, items: [{ sku: 'lamp', quantity: 10, unitPrice: LAMP_PRICE }] }),
+    duplicate_request: buildOrder({ saleId, idempotencyKey: stored.idempotencyKey }),
+    invalid_order: buildOrder({ saleId, userId: 'u'.repeat(200) }),
+    lost_hold: buildOrder({ saleId, orderNo: buildOrder({ saleId }).orderNo.replace('-0-1-', '-0-2-') }),
+  };
+  for (const [reason, order] of Object.entries(refused)) {
+    const first = await refusalOf(order);
+    expect(first).toMatchObject({ type: 'OrderRefused', nonRetryable: true, details: [reason] });
+    expect((await refusalOf(order)).details).toEqual(first.details);
+    expect((await stage.look(order)).stored).toBeUndefined();
+  }
+  expect((await stage.look(stored)).mysql).toEqual({ held: 1, sold: 0 });
+});
+
+test('abandonOrder keeps a slow write from storing the order later', async () => {
+  const order = await stage.reserveOrder();
+  const { abandonOrder, persistOrder } = stage.openSteps();
+  const { first, second, world } = await stage.twice(order, () =>
+    abandonOrder({ order, reason: 'store_unavailable' }),
+  );
+  const failed = { status: 'failed', version: 1, payment: 'none', reason: 'store_unavailable' };
+  expect(first).toEqual({ kind: 'abandoned', state: failed });
+  expect(second).toEqual(first);
+  expect(world).toMatchObject({
+    stored: failed,
+    projected: failed,
+    mysql: { held: 0, sold: 0 },
+    slotsTaken: 0,
+  });
+  expect(await persistOrder({ order })).toEqual(failed);
+  expect((await stage.look(order)).mysql).toEqual({ held: 0, sold: 0 });
+});
+
+test('abandonOrder leaves an order alone that a slow write has stored', async () => {
+  const steps = stage.openSteps();
+  const order = await stage.storeOrder(steps);
+  const { first, second, world } = await stage.twice(order, () =>
+    steps.abandonOrder({ order, reason: 'store_unavailable' }),
+  );
+  expect(first).toEqual({ kind: 'stored', state: AWAITING });
+  expect(second).toEqual(first);
+  expect(world).toEqual({ stored: AWAITING, projected: AWAITING, ...HELD, slotsTaken: 0 });
+});
+
+test('markPaid applies the payment that the inbox holds, once', async () => {
+  const steps = stage.openSteps();
+  const order = await stage.storeOrder(steps);
+  await stage.stores.payments.record('sandbox', buildPayment(order));
+  const { first, second, world } = await stage.twice(order, () => steps.markPaid(order));
+  expect(first).toEqual({ status: 'paid', version: 3, payment: 'applied', reason: null });
+  expect(second).toEqual(first);
+  expect(world).toMatchObject({
+    stored: first,
+    projected: first,
+    mysql: { held: 0, sold: 1 },
+    slotsTaken: 0,
+  });
+  expect(await stage.paymentStatuses(order)).toEqual(['applied']);
+});
+
+test('markPaid without money, or with the wrong amount, leaves the order waiting', async () => {
+  const steps = stage.openSteps();
+  const order = await stage.storeOrder(steps);
+  await stage.twice(order, () => steps.markPaid(order));
+  await stage.stores.payments.record('sandbox', buildPayment(order, { amount: order.total - 1 }));
+  const { second, world } = await stage.twice(order, () => steps.markPaid(order));
+  expect(second).toEqual(AWAITING);
+  expect(world).toEqual({ stored: AWAITING, projected: AWAITING, ...HELD, slotsTaken: 0 });
+  expect(await stage.paymentStatuses(order)).toEqual(['parked']);
+});
+
+test('cancelOrder ends an unpaid order in MySQL, and leaves the stock in Redis to the next step', async () => {
+  const steps = stage.openSteps();
+  const order = await stage.storeOrder(steps);
+  const cancel = () => steps.cancelOrder({ orderNo: order.orderNo, reason: 'payment_timeout', force: false });
+  const { first, second, world } = await stage.twice(order, cancel);
+  const cancelled = { status: 'cancelled', version: 3, payment: 'none', reason: 'payment_timeout' };
+  expect(first).toEqual({ kind: 'ended', state: cancelled });
+  expect(second).toEqual(first);
+  expect(world).toEqual({
+    stored: cancelled,
+    projected: cancelled,
+    mysql: { held: 0, sold: 0 },
+    redis: HELD.redis,
+    slotsTaken: 0,
+  });
+});
+
+test('cancelOrder finds money that came first, even when forced', async () => {
+  const steps = stage.openSteps();
+  const order = await stage.storeOrder(steps);
+  await stage.stores.payments.record('sandbox', buildPayment(order));
+  const { first, world } = await stage.twice(order, () =>
+    steps.cancelOrder({ orderNo: order.orderNo, reason: 'shopper_request', force: true }),
+  );
+  const received = { ...AWAITING, version: 2, payment: 'received' };
+  expect(first).toEqual({ kind: 'payment-received', state: received });
+  expect(world).toEqual({ stored: received, projected: received, ...HELD, slotsTaken: 0 });
+});
+
+test('cancelOrder waits for open sessions unless forced, and none opens meanwhile', async () => {
+  const steps = stage.openSteps();
+  const order = await stage.storeOrder(steps);
+  const { orderNo } = order;
+  await stage.stores.payments.beginSession('sandbox', orderNo);
+  const { first, world } = await stage.twice(order, () =>
+    steps.cancelOrder({ orderNo, reason: 'shopper_request', force: false }),
+  );
+  const closing = { ...AWAITING, version: 2, reason: 'shopper_request' };
+  expect(first).toEqual({ kind: 'sessions-open', state: closing });
+  expect(world).toEqual({ stored: closing, projected: closing, ...HELD, slotsTaken: 0 });
+  expect(await stage.stores.payments.beginSession('sandbox', orderNo)).toMatchObject({ kind: 'not-payable' });
+  const forced = await stage.twice(order, () =>
+    steps.cancelOrder({ orderNo, reason: 'shopper_request', force: true }),
+  );
+  expect(forced.first).toMatchObject({ kind: 'ended', state: { status: 'cancelled', version: 3 } });
+});
+
+test('confirmStock sells the held stock in Redis, once', async () => {
+  const order = await stage.reserveOrder();
+  const { world } = await stage.twice(order, () => stage.openSteps().confirmStock(order));
+  expect(world.redis).toEqual({ available: 9, held: 0, sold: 1 });
+});
+
+test('releaseStock gives the held stock in Redis back, once', async () => {
+  const order = await stage.reserveOrder();
+  const { world } = await stage.twice(order, () => stage.openSteps().releaseStock(order));
+  expect(world.redis).toEqual({ available: 10, held: 0, sold: 0 });
+});
+
+test('confirmStock and releaseStock of an order that Redis does not know change nothing', async () => {
+  const { saleId } = await stage.stores.openSale(buildSale());
+  const order = buildOrder({ saleId });
+  await stage.openSteps().confirmStock(order);
+  await stage.openSteps().releaseStock(order);
+  expect((await stage.look(order)).redis).toEqual({ available: 10, held: 0, sold: 0 });
+});
+
+test('parkOrder shows the order to a person, once', async () => {
+  const { orderNo } = buildOrder();
+  const { parkOrder } = stage.openSteps();
+  await parkOrder({ orderNo, reason: 'Mark paid: the store is away' });
+  await parkOrder({ orderNo, reason: 'Mark paid: still away' });
+  expect(await stage.parkedReasons(orderNo)).toEqual(['Mark paid: the store is away']);
+});

@@ -1,0 +1,109 @@
+/** voidPaymentSessions over the real stores and the sandbox provider. */
+
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Activities } from '../../src/activities/index.ts';
+import type { Order } from '../../src/domain/order.ts';
+import type { PaymentProvider } from '../../src/payments/provider.ts';
+import { connect, pay, withWorld } from '../payments/sandbox-world.ts';
+import { AWAITING, openStage, type Stage } from './stage.ts';
+
+let stage: Stage;
+beforeAll(async () => {
+  stage = await openStage();
+});
+afterAll(() => stage.stores.close());
+
+/** A stored order with a session written down, and the provider to open it at. */
+function withSession(
+  use: (stage: {
+    order: Order;
+    steps: Activities;
+    /** At the provider; written down only where the test does so. */
+    providerSession: { providerSessionId: string; url: string };
+    writeDown: () => Promise<void>;
+    pay: () => Promise<{ status: number; body: unknown }>;
+    provider: PaymentProvider;
+  }) => Promise<void>,
+): Promise<void> {
+  return withWorld(async ({ startSandbox }) => {
+    const sandbox = await startSandbox();
+    const provider = connect(sandbox);
+    const steps = stage.openSteps(provider);
+    const order = await stage.storeOrder(steps);
+    const begun = await stage.stores.payments.beginSession(provider.name, order.orderNo);
+    if (begun.kind !== 'begun') throw new Error(`no session: ${begun.kind}`);
+    const { session } = begun;
+    const opened = await provider.openSession(session);
+    await use({
+      order,
+      steps,
+      provider,
+      providerSession: opened,
+      writeDown: () =>
+        stage.stores.payments.sessionOpened(session.sessionId, opened.providerSessionId, opened.url),
+      pay: () => pay(sandbox, opened.providerSessionId),
+    });
+  });
+}
+
+test('voidPaymentSessions closes the session at the provider: nobody can pay there any more', () =>
+  withSession(async ({ order, steps, writeDown, pay: payThere }) => {
+    await writeDown();
+    const { world } = await stage.twice(order, () => steps.voidPaymentSessions(order));
+    expect(await stage.sessionStatuses(order)).toEqual(['voided']);
+    expect(await payThere()).toMatchObject({ status: 409 });
+    expect(world.stored).toEqual(AWAITING);
+  }));
+
+test('voidPaymentSessions records the payment where the shopper has paid meanwhile', () =>
+  withSession(async ({ order, steps, writeDown, pay: payThere }) => {
+    await writeDown();
+    await payThere();
+    const { world } = await stage.twice(order, () => steps.voidPaymentSessions(order));
+    expect(world.stored).toEqual({ ...AWAITING, version: 2, payment: 'received' });
+    expect(await stage.sessionStatuses(order)).toEqual(['paid']);
+    expect(await stage.paymentStatuses(order)).toEqual(['received']);
+  }));
+
+test('voidPaymentSessions closes a session whose id at the provider was never written down', () =>
+  withSession(async ({ order, steps, pay: payThere }) => {
+    await stage.twice(order, () => steps.voidPaymentSessions(order));
+    expect(await stage.sessionStatuses(order)).toEqual(['voided']);
+    expect(await payThere()).toMatchObject({ status: 409 });
+  }));
+
+test('voidPaymentSessions that died half-way finishes the next time', () =>
+  withSession(async ({ order, steps, provider, providerSession, writeDown }) => {
+    await writeDown();
+    await provider.voidSession(providerSession.providerSessionId);
+    expect(await stage.sessionStatuses(order)).toEqual(['open']);
+    await steps.voidPaymentSessions(order);
+    expect(await stage.sessionStatuses(order)).toEqual(['voided']);
+  }));
+
+test('voidPaymentSessions that died after the payment was recorded does not record it again', () =>
+  withSession(async ({ order, steps, provider, providerSession, writeDown, pay: payThere }) => {
+    await writeDown();
+    await payThere();
+    const outcome = await provider.voidSession(providerSession.providerSessionId);
+    if (outcome.kind !== 'already_paid') throw new Error(outcome.kind);
+    await stage.stores.payments.record(provider.name, outcome.payment);
+    await steps.voidPaymentSessions(order);
+    expect(await stage.paymentStatuses(order)).toEqual(['received']);
+    expect(await stage.sessionStatuses(order)).toEqual(['paid']);
+  }));
+
+test('voidPaymentSessions fails while the provider is away, and leaves the session to the next try', async () => {
+  const steps = stage.openSteps();
+  const order = await stage.storeOrder(steps);
+  await stage.stores.payments.beginSession('sandbox', order.orderNo);
+  await expect(steps.voidPaymentSessions(order)).rejects.toThrow('no provider here');
+  expect(await stage.sessionStatuses(order)).toEqual(['opening']);
+});
+
+test('voidPaymentSessions of an order without a session asks no provider', async () => {
+  const steps = stage.openSteps();
+  const order = await stage.storeOrder(steps);
+  await steps.voidPaymentSessions(order);
+  expect(await stage.sessionStatuses(order)).toEqual([]);
+});

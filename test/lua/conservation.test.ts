@@ -1,0 +1,169 @@
+/** Whatever the shoppers, the workflows and the operators do, and in whichever order: no unit is made or lost. */
+
+import * as fc from 'fast-check';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { RedisClient } from '../../src/stores/redis.ts';
+import { buildSale } from '../support/factories.ts';
+import { openTestStores, type TestStores } from '../support/stores.ts';
+import {
+  buildReserveCall,
+  callConfirm,
+  callProject,
+  callRelease,
+  callReserve,
+  callRestock,
+  newOrderNo,
+} from './raw-scripts.ts';
+import { expectConservation, expectNoWayBack, readRedisSale } from './redis-sale.ts';
+import { SaleModel, type Attempt } from './sale-model.ts';
+
+let stores: TestStores;
+let clients: RedisClient[];
+beforeAll(async () => {
+  stores = await openTestStores();
+  clients = await Promise.all([1, 2, 3].map(() => stores.connectBlocking()));
+});
+afterAll(async () => {
+  for (const client of clients) client.disconnect();
+  await stores.close();
+});
+
+const SKUS = [
+  { sku: 'lamp', name: 'Lamp', unitPrice: 4_900, total: 6, limitPerUser: 2 },
+  { sku: 'mug', name: 'Mug', unitPrice: 1_450, total: 4, limitPerUser: null },
+  { sku: 'a.b-c_1', name: 'Odd', unitPrice: 1, total: 0, limitPerUser: 5 },
+];
+const CODES = SKUS.map(({ sku }) => sku);
+
+const line = fc.record({
+  sku: fc.constantFrom(...CODES, ...CODES, 'unknown'),
+  quantity: fc.integer({ min: 1, max: 3 }),
+});
+const reserve = fc.record({
+  kind: fc.constant('reserve' as const),
+  userId: fc.constantFrom('ada', 'bo', 'cy@example.com'),
+  // Few keys, so that some come twice, and some with another request.
+  idempotencyKey: fc.integer({ min: 1, max: 12 }).map(String),
+  fingerprint: fc.constantFrom('f', 'f', 'g'),
+  lines: fc.uniqueArray(line, { minLength: 1, maxLength: 3, selector: ({ sku }) => sku }),
+});
+/** Points at one of the attempts made so far, accepted or not. */
+const which = fc.nat(1_000);
+const step = fc.oneof(
+  { weight: 6, arbitrary: reserve },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('resend' as const), which }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('confirm' as const), which }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('release' as const), which }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant('project' as const),
+      which,
+      version: fc.integer({ min: 1, max: 6 }),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant('restock' as const),
+      sku: fc.constantFrom(...CODES, 'unknown'),
+      total: fc.integer({ min: 0, max: 12 }),
+      version: fc.integer({ min: 1, max: 8 }),
+    }),
+  },
+);
+type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
+
+/** One run's sale, and the attempts made in it. */
+async function openRun() {
+  const { saleId } = await stores.openSale(buildSale({ skus: SKUS }));
+  const model = new SaleModel(SKUS);
+  const attempts: Attempt[] = [];
+  const pick = (index: number): Attempt | undefined => attempts[index % Math.max(1, attempts.length)];
+  const send = (redis: RedisClient, attempt: Attempt) =>
+    callReserve(redis, buildReserveCall(saleId, { startsPerSecond: 1_000, ...attempt }));
+
+  /** Sends the step, and answers what Redis and what the model say to it. */
+  function take(redis: RedisClient, next: Step): { actual: Promise<string[]>; expected: () => string[] } {
+    if (next.kind === 'restock') {
+      const { sku, total, version } = next;
+      return {
+        actual: callRestock(redis, saleId, sku, total, version),
+        expected: () => model.restock(sku, total, version),
+      };
+    }
+    if (next.kind === 'reserve') {
+      const { userId, idempotencyKey, fingerprint, lines } = next;
+      const attempt = { orderNo: newOrderNo(saleId), userId, idempotencyKey, fingerprint, lines };
+      attempts.push(attempt);
+      return { actual: send(redis, attempt), expected: () => model.reserve(attempt) };
+    }
+    const attempt = pick(next.which);
+    const orderNo = attempt?.orderNo ?? newOrderNo(saleId);
+    switch (next.kind) {
+      case 'resend':
+        return attempt
+          ? { actual: send(redis, attempt), expected: () => model.reserve(attempt) }
+          : { actual: Promise.resolve([]), expected: () => [] };
+      case 'confirm':
+        return { actual: callConfirm(redis, orderNo), expected: () => model.settle(orderNo, 'sold') };
+      case 'release':
+        return { actual: callRelease(redis, orderNo), expected: () => model.settle(orderNo, 'released') };
+      case 'project':
+        return {
+          actual: callProject(redis, orderNo, next.version),
+          expected: () => model.project(orderNo, next.version),
+        };
+      default:
+        return next satisfies never;
+    }
+  }
+
+  return { model, take, read: () => readRedisSale(stores.redis, saleId, CODES) };
+}
+
+test('after every step each unit is available, held or sold, and the scripts do what the model says', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 40 }), async (steps) => {
+      const { model, take, read } = await openRun();
+      let before = await read();
+      for (const next of steps) {
+        const { actual, expected } = take(stores.redis, next);
+        const wanted = expected();
+        expect((await actual).slice(0, Math.max(1, wanted.length))).toEqual(wanted);
+        const after = await read();
+        expectConservation(after);
+        expectNoWayBack(before, after);
+        for (const [sku, { total, held, sold }] of model.stock) {
+          expect(after.stock.get(sku)).toMatchObject({ total, held, sold });
+        }
+        expect(new Map(after.orders.map(({ orderNo, hold }) => [orderNo, hold]))).toEqual(
+          new Map([...model.holds].map(([orderNo, { hold }]) => [orderNo, hold])),
+        );
+        before = after;
+      }
+    }),
+    { numRuns: 40 },
+  );
+});
+
+test('with several clients at once each unit is still available, held or sold', async () => {
+  const rounds = fc.array(fc.array(step, { minLength: 2, maxLength: 12 }), { minLength: 1, maxLength: 5 });
+  await fc.assert(
+    fc.asyncProperty(rounds, async (crowds) => {
+      const { take, read } = await openRun();
+      let before = await read();
+      for (const crowd of crowds) {
+        const replies = crowd.map(
+          (next, i) => take(clients[i % clients.length] ?? stores.redis, next).actual,
+        );
+        await Promise.all(replies);
+        const after = await read();
+        expectConservation(after);
+        expectNoWayBack(before, after);
+        before = after;
+      }
+    }),
+    { numRuns: 40 },
+  );
+});

@@ -1,0 +1,107 @@
+/** What the scripts must do, said once more in plain TypeScript: the property test compares the two after every step. */
+
+export type Hold = 'held' | 'released' | 'sold';
+
+interface Line {
+  sku: string;
+  quantity: number;
+}
+
+export interface Attempt {
+  orderNo: string;
+  userId: string;
+  idempotencyKey: string;
+  fingerprint: string;
+  lines: readonly Line[];
+}
+
+interface Stock {
+  total: number;
+  held: number;
+  sold: number;
+  version: number;
+  limit: number | null;
+}
+
+export class SaleModel {
+  readonly stock: Map<string, Stock>;
+  readonly holds = new Map<string, { attempt: Attempt; hold: Hold; version: number }>();
+  readonly #requests = new Map<string, Attempt>();
+
+  constructor(skus: readonly { sku: string; total: number; limitPerUser: number | null }[]) {
+    this.stock = new Map(
+      skus.map(({ sku, total, limitPerUser }) => [
+        sku,
+        { total, held: 0, sold: 0, version: 0, limit: limitPerUser },
+      ]),
+    );
+  }
+
+  /** The name of the reply, and what it must be about. */
+  reserve(attempt: Attempt): string[] {
+    const requestKey = `${attempt.userId} ${attempt.idempotencyKey}`;
+    const earlier = this.#requests.get(requestKey);
+    if (earlier?.orderNo === attempt.orderNo) return ['reserved', attempt.orderNo];
+    if (earlier) {
+      return [earlier.fingerprint === attempt.fingerprint ? 'repeated' : 'key-reused', earlier.orderNo];
+    }
+    for (const { sku, quantity } of attempt.lines) {
+      const stock = this.stock.get(sku);
+      if (!stock) return ['unknown-sku', sku];
+      const available = stock.total - stock.held - stock.sold;
+      if (available < quantity) return ['sold-out', sku, String(available)];
+      const bought = this.boughtBy(attempt.userId, sku);
+      if (stock.limit !== null && bought + quantity > stock.limit) {
+        return ['limit-reached', sku, String(stock.limit), String(bought)];
+      }
+    }
+    this.#requests.set(requestKey, attempt);
+    this.holds.set(attempt.orderNo, { attempt, hold: 'held', version: 0 });
+    for (const { sku, quantity } of attempt.lines) this.#of(sku).held += quantity;
+    return ['reserved', attempt.orderNo];
+  }
+
+  settle(orderNo: string, as: 'released' | 'sold'): string[] {
+    const order = this.holds.get(orderNo);
+    if (!order) return ['absent'];
+    if (order.hold !== 'held') return [order.hold];
+    order.hold = as;
+    for (const { sku, quantity } of order.attempt.lines) {
+      this.#of(sku).held -= quantity;
+      if (as === 'sold') this.#of(sku).sold += quantity;
+    }
+    return [as];
+  }
+
+  restock(sku: string, total: number, version: number): string[] {
+    const stock = this.stock.get(sku);
+    if (!stock) return ['unknown-sku'];
+    if (stock.version >= version) return ['stale', String(stock.version)];
+    const committed = stock.held + stock.sold;
+    if (committed > total) return ['below-committed', String(committed)];
+    Object.assign(stock, { total, version });
+    return ['restocked', String(total), String(total - committed)];
+  }
+
+  project(orderNo: string, version: number): string[] {
+    const order = this.holds.get(orderNo);
+    if (!order) return ['absent'];
+    if (order.version >= version) return ['stale', String(order.version)];
+    order.version = version;
+    return ['projected'];
+  }
+
+  /** Units a user holds or owns. */
+  boughtBy(userId: string, sku: string): number {
+    return [...this.holds.values()]
+      .filter(({ attempt, hold }) => attempt.userId === userId && hold !== 'released')
+      .flatMap(({ attempt }) => attempt.lines)
+      .reduce((units, line) => units + (line.sku === sku ? line.quantity : 0), 0);
+  }
+
+  #of(sku: string): Stock {
+    const stock = this.stock.get(sku);
+    if (!stock) throw new Error(`the model has no SKU ${sku}`);
+    return stock;
+  }
+}

@@ -1,0 +1,79 @@
+/** ioredis sends a command again when the connection broke before its answer came: twice must be like once. */
+
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { buildSale } from '../support/factories.ts';
+import { openTestStores, type TestStores } from '../support/stores.ts';
+import {
+  buildReserveCall,
+  callConfirm,
+  callProject,
+  callRelease,
+  callReserve,
+  callRestock,
+  snapshot,
+} from './raw-scripts.ts';
+
+let stores: TestStores;
+beforeAll(async () => {
+  stores = await openTestStores();
+});
+afterAll(() => stores.close());
+
+async function hold() {
+  const { saleId } = await stores.openSale(buildSale());
+  const call = buildReserveCall(saleId);
+  const reply = await callReserve(stores.redis, call);
+  expect(reply[0]).toBe('reserved');
+  return { saleId, call, reply, orderNo: call.orderNo };
+}
+
+async function twice(saleId: string, send: () => Promise<string[]>): Promise<[string[], string[]]> {
+  const first = await send();
+  const after = await snapshot(stores.redis, saleId);
+  const second = await send();
+  expect(await snapshot(stores.redis, saleId)).toEqual(after);
+  return [first, second];
+}
+
+test('reserve sent twice holds once and answers the same, down to the time', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  const call = buildReserveCall(saleId);
+  const [first, second] = await twice(saleId, () => callReserve(stores.redis, call));
+  expect(first[0]).toBe('reserved');
+  expect(second).toEqual(first);
+});
+
+test('reserve sent again after the order was released still answers reserved and holds nothing', async () => {
+  const { saleId, call, reply, orderNo } = await hold();
+  await callRelease(stores.redis, orderNo);
+  const before = await snapshot(stores.redis, saleId);
+  expect(await callReserve(stores.redis, call)).toEqual(reply);
+  expect(await snapshot(stores.redis, saleId)).toEqual(before);
+});
+
+test('confirm sent twice sells once', async () => {
+  const { saleId, orderNo } = await hold();
+  const replies = await twice(saleId, () => callConfirm(stores.redis, orderNo));
+  expect(replies).toEqual([['sold'], ['sold']]);
+});
+
+test('release sent twice gives back once', async () => {
+  const { saleId, orderNo } = await hold();
+  const replies = await twice(saleId, () => callRelease(stores.redis, orderNo));
+  expect(replies).toEqual([['released'], ['released']]);
+});
+
+test('restock sent twice adds once', async () => {
+  const { saleId } = await hold();
+  const replies = await twice(saleId, () => callRestock(stores.redis, saleId, 'lamp', 12, 1));
+  expect(replies).toEqual([
+    ['restocked', '12', '11'],
+    ['stale', '1'],
+  ]);
+});
+
+test('project sent twice applies once', async () => {
+  const { saleId, orderNo } = await hold();
+  const replies = await twice(saleId, () => callProject(stores.redis, orderNo, 1));
+  expect(replies).toEqual([['projected'], ['stale', '1']]);
+});

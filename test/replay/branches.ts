@@ -1,0 +1,138 @@
+/** Every way an order can go, played on a real server: each is recorded once, and replayed against the code as it is now. */
+
+import type { Order } from '../../src/domain/order.ts';
+import type { OrderEngine } from '../../src/engine/order-engine.ts';
+import type { OrderBook } from '../workflows/order-book.ts';
+
+export interface Play {
+  order: Order;
+  book: OrderBook;
+  engine: OrderEngine;
+  /** Starts the order and waits until the shopper may pay. */
+  untilPayable: () => Promise<void>;
+  cancelWorkflow: () => Promise<void>;
+}
+
+interface Branch {
+  /** Short where the branch is that nobody pays; otherwise the 30 minutes of a real order. */
+  paymentWindowMs?: number;
+  play: (play: Play) => Promise<void>;
+}
+
+const SHORT_WINDOW_MS = 300;
+/** More than the quick tries, fewer than those before a person is told. */
+const SOME_FAILURES = 5;
+const PARKING_FAILURES = 15;
+
+const pay = async ({ order, book, engine, untilPayable }: Play): Promise<void> => {
+  await untilPayable();
+  book.receivePayment();
+  await engine.tellPaymentReceived(order);
+};
+const start = ({ order, engine }: Play): Promise<void> => engine.start(order);
+const cancelByShopper = async ({ order, engine, untilPayable }: Play): Promise<void> => {
+  await untilPayable();
+  await engine.tellCancelRequested(order);
+};
+
+/** Starts the order once the world is arranged for it. */
+const arranged =
+  (arrange: (play: Play) => void, then = start) =>
+  async (play: Play): Promise<void> => {
+    arrange(play);
+    await then(play);
+  };
+
+export const branches: Record<string, Branch> = {
+  paid: { play: pay },
+  'paid-before-stored': { play: arranged(({ book }) => book.receivePayment()) },
+  'paid-by-signal-with-start': {
+    play: arranged(
+      ({ book }) => {
+        book.store();
+        book.receivePayment();
+      },
+      ({ order, engine }) => engine.tellPaymentReceived(order),
+    ),
+  },
+  'wrong-amount-then-timeout': {
+    paymentWindowMs: 2_000,
+    play: async ({ order, book, engine, untilPayable }) => {
+      await untilPayable();
+      book.receivePayment(order.total - 1);
+      await engine.tellPaymentReceived(order);
+    },
+  },
+  'payment-timeout': { paymentWindowMs: SHORT_WINDOW_MS, play: start },
+  'paid-in-the-last-moment': {
+    paymentWindowMs: SHORT_WINDOW_MS,
+    play: arranged(({ book }) => book.before('cancelOrder', () => book.receivePayment())),
+  },
+  'cancelled-by-shopper': { play: cancelByShopper },
+  'cancelled-by-operator': {
+    play: async ({ untilPayable, cancelWorkflow }) => {
+      await untilPayable();
+      await cancelWorkflow();
+    },
+  },
+  'stored-ahead-with-wish-to-cancel': {
+    play: arranged(({ book }) => {
+      book.store();
+      book.requestCancel();
+    }),
+  },
+  'sessions-voided': { play: arranged(({ book }) => book.openSession('open'), cancelByShopper) },
+  'sessions-not-voided': {
+    play: arranged(({ book }) => {
+      book.openSession('open');
+      book.fail('voidPaymentSessions', Infinity);
+    }, cancelByShopper),
+  },
+  'void-finds-payment': { play: arranged(({ book }) => book.openSession('paid-unnoticed'), cancelByShopper) },
+  refused: { play: arranged(({ book }) => book.refuse('unknown_sku')) },
+  'refused-after-outage': {
+    play: arranged(({ book }) => {
+      book.fail('persistOrder', SOME_FAILURES);
+      book.refuse('stock_exhausted');
+    }),
+  },
+  'store-unavailable': {
+    paymentWindowMs: SHORT_WINDOW_MS,
+    play: arranged(({ book }) => book.fail('persistOrder', Infinity)),
+  },
+  'slow-write-before-abandon': {
+    paymentWindowMs: SHORT_WINDOW_MS,
+    play: arranged(({ book }) => {
+      book.refuse('unknown_sku');
+      book.before('abandonOrder', () => book.store());
+    }),
+  },
+  'stored-after-outage': {
+    play: arranged(({ book }) => {
+      book.fail('persistOrder', SOME_FAILURES);
+      book.receivePayment();
+    }),
+  },
+  'abandoned-after-outage': {
+    play: arranged(({ book }) => {
+      book.refuse('unknown_sku');
+      book.fail('abandonOrder', SOME_FAILURES);
+    }),
+  },
+  'patient-step': { play: arranged(({ book }) => book.fail('confirmStock', SOME_FAILURES), pay) },
+  'parked-step': { play: arranged(({ book }) => book.fail('markPaid', PARKING_FAILURES), pay) },
+  'parked-release': {
+    play: arranged(({ book }) => book.fail('releaseStock', PARKING_FAILURES), cancelByShopper),
+  },
+  'ended-before-its-workflow': {
+    play: async (play) => {
+      play.book.store();
+      await play.book.activities.cancelOrder({
+        orderNo: play.order.orderNo,
+        reason: 'payment_timeout',
+        force: true,
+      });
+      await start(play);
+    },
+  },
+};

@@ -1,0 +1,80 @@
+/**
+ * Records the histories of branches that have none yet, on the real Temporal server with the code as it is:
+ *
+ *     RECORD_HISTORIES=1 npx vitest run test/replay
+ *
+ * A history stands for the orders that are open in production while a new version is rolled out, so keep it as long as
+ * such orders can exist: a change that breaks it needs `patched`. To record one anew, delete its file first.
+ */
+
+import { existsSync, writeFileSync } from 'node:fs';
+import { Client } from '@temporalio/client';
+import { NativeConnection, Worker, type WorkflowBundle } from '@temporalio/worker';
+import { inject } from 'vitest';
+import { createOrderEngine } from '../../src/engine/order-engine.ts';
+import { TASK_QUEUE } from '../../src/workflows/contract.ts';
+import { buildOrder } from '../support/factories.ts';
+import { createNamespace } from '../support/temporal.ts';
+import { waitFor } from '../support/wait.ts';
+import { createOrderBook, type OrderBook } from '../workflows/order-book.ts';
+import { openBooks } from '../workflows/order-world.ts';
+import { branches } from './branches.ts';
+import { formatHistory } from './history-json.ts';
+
+/** In place of process ids and host names. */
+const IDENTITY = 'recorder';
+/** Failing steps are tried again after this time, so that a recording takes seconds; histories look the same. */
+const RETRY_DELAY_MS = 20;
+
+export function historyFile(name: string): URL {
+  return new URL(`histories/${name}.json`, import.meta.url);
+}
+
+export async function recordMissing(workflowBundle: WorkflowBundle): Promise<void> {
+  const missing = Object.keys(branches).filter((name) => !existsSync(historyFile(name)));
+  if (missing.length === 0) return;
+  const namespace = await createNamespace();
+  const connection = await NativeConnection.connect({ address: inject('temporalAddress') });
+  const books = new Map<string, OrderBook>();
+  const worker = await Worker.create({
+    connection,
+    namespace,
+    identity: IDENTITY,
+    taskQueue: TASK_QUEUE,
+    workflowBundle,
+    activities: openBooks(books),
+  });
+  const client = new Client({ connection, namespace, identity: IDENTITY });
+  await worker.runUntil(async () => {
+    for (const name of missing) writeFileSync(historyFile(name), await record(client, books, name));
+  });
+  await connection.close();
+}
+
+async function record(client: Client, books: Map<string, OrderBook>, name: string): Promise<string> {
+  const branch = branches[name];
+  if (!branch) throw new Error(`no branch ${name}`);
+  const { paymentWindowMs } = branch;
+  const order = buildOrder({
+    saleId: 'replay',
+    ...(paymentWindowMs === undefined ? {} : { paymentWindowMs }),
+  });
+  const book = createOrderBook(order, { retryDelayMs: RETRY_DELAY_MS });
+  books.set(order.orderNo, book);
+  const engine = createOrderEngine(client);
+  const handle = client.workflow.getHandle(order.orderNo);
+  await branch.play({
+    order,
+    book,
+    engine,
+    async untilPayable() {
+      await engine.start(order);
+      await waitFor('the order to be payable', () => book.state()?.status === 'awaiting_payment');
+    },
+    async cancelWorkflow() {
+      await handle.cancel();
+    },
+  });
+  await handle.result();
+  return formatHistory(await handle.fetchHistory());
+}

@@ -1,0 +1,8 @@
+/** Replays a recorded paid order: the same steps in the same order. */
+
+import type { Order } from '../../src/domain/order.ts';
+import { payOrder } from './paid-order.ts';
+
+export function OrderWorkflow(order: Order): Promise<void> {
+  return payOrder(order, ['Mark paid', 'Held stock becomes sold']);
+}

@@ -1,0 +1,8 @@
+/** Must not replay a recorded paid order: its last two steps are swapped. */
+
+import type { Order } from '../../src/domain/order.ts';
+import { payOrder } from './paid-order.ts';
+
+export function OrderWorkflow(order: Order): Promise<void> {
+  return payOrder(order, ['Held stock becomes sold', 'Mark paid']);
+}

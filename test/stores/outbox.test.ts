@@ -1,0 +1,138 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { saleKeys } from '../../src/stores/keys.ts';
+import { createOutbox } from '../../src/stores/outbox.ts';
+import type { RedisClient } from '../../src/stores/redis.ts';
+import { buildReserveRequest, buildSale, uniqueSaleId } from '../support/factories.ts';
+import { openTestStores, type TestStores } from '../support/stores.ts';
+
+let stores: TestStores;
+let blocking: RedisClient;
+beforeAll(async () => {
+  stores = await openTestStores();
+  blocking = await stores.connectBlocking();
+});
+afterAll(async () => {
+  blocking.disconnect();
+  await stores.close();
+});
+
+/** An outbox of its own with relays by name, and a way to put orders into it. */
+function newOutbox() {
+  const saleShard = { saleId: uniqueSaleId(), shard: 0 };
+  const key = saleKeys(saleShard).outbox;
+  return {
+    key,
+    relay: (name: string) => createOutbox(stores.redis, blocking, saleShard, name),
+    add: async (...orderNos: string[]) => {
+      for (const orderNo of orderNos) await stores.redis.xadd(key, '*', 'order_no', orderNo);
+    },
+    consumers: async () => JSON.stringify(await stores.redis.xinfo('CONSUMERS', key, 'relay')),
+  };
+}
+
+const orderNosOf = (entries: readonly { orderNo: string }[]) => entries.map(({ orderNo }) => orderNo);
+const idsOf = (entries: readonly { entryId: string }[]) => entries.map(({ entryId }) => entryId);
+
+test('what reserve wrote is what the relay reads', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  const outcome = await stores.reservations.reserve(buildReserveRequest({ saleId }));
+  if (outcome.kind !== 'reserved') throw new Error(outcome.kind);
+  const outbox = createOutbox(stores.redis, blocking, { saleId, shard: 0 }, 'a');
+  await outbox.ensureGroup();
+  expect(orderNosOf(await outbox.readNew(10, 1))).toEqual([outcome.orderNo]);
+});
+
+test('orders accepted before the first relay came are read too, oldest first', async () => {
+  const { relay, add } = newOutbox();
+  await add('one', 'two', 'three');
+  const outbox = relay('a');
+  await outbox.ensureGroup();
+  expect(orderNosOf(await outbox.readNew(2, 1))).toEqual(['one', 'two']);
+  expect(orderNosOf(await outbox.readNew(2, 1))).toEqual(['three']);
+  expect(await outbox.readNew(2, 1)).toEqual([]);
+});
+
+test('two relays share the entries', async () => {
+  const { relay, add } = newOutbox();
+  await add('one', 'two', 'three');
+  await relay('a').ensureGroup();
+  const first = await relay('a').readNew(2, 1);
+  const second = await relay('b').readNew(2, 1);
+  expect([...orderNosOf(first), ...orderNosOf(second)]).toEqual(['one', 'two', 'three']);
+});
+
+test('what was read and not acknowledged is pending for the relay that read it alone', async () => {
+  const { relay, add } = newOutbox();
+  await add('one');
+  await relay('a').ensureGroup();
+  await relay('a').readNew(10, 1);
+  expect(orderNosOf(await relay('a').readPending(10))).toEqual(['one']);
+  expect(await relay('b').readPending(10)).toEqual([]);
+});
+
+test('acknowledged entries are gone: nothing is pending, nothing waits', async () => {
+  const { relay, add } = newOutbox();
+  await add('one', 'two');
+  const outbox = relay('a');
+  await outbox.ensureGroup();
+  const [first] = await outbox.readNew(10, 1);
+  expect(await outbox.length()).toBe(2);
+  await outbox.acknowledge(idsOf(first ? [first] : []));
+  await outbox.acknowledge([]);
+  expect(await outbox.length()).toBe(1);
+  expect(orderNosOf(await outbox.readPending(10))).toEqual(['two']);
+});
+
+test('what a dead relay left behind can be taken over', async () => {
+  const { relay, add } = newOutbox();
+  await add('one', 'two');
+  await relay('dead').ensureGroup();
+  await relay('dead').readNew(10, 1);
+  expect(await relay('heir').claimAbandoned(10, 0)).toBe(2);
+  expect(orderNosOf(await relay('heir').readPending(10))).toEqual(['one', 'two']);
+  expect(await relay('dead').readPending(10)).toEqual([]);
+});
+
+test('what a living relay works on is not taken from it', async () => {
+  const { relay, add } = newOutbox();
+  await add('one');
+  await relay('alive').ensureGroup();
+  await relay('alive').readNew(10, 1);
+  expect(await relay('other').claimAbandoned(10, 60_000)).toBe(0);
+  expect(orderNosOf(await relay('alive').readPending(10))).toEqual(['one']);
+});
+
+test('when the group is gone reading makes it again, and no order is lost', async () => {
+  const { relay, add, key } = newOutbox();
+  const outbox = relay('a');
+  await outbox.ensureGroup();
+  await stores.redis.del(key);
+  await add('one');
+  expect(await outbox.readNew(10, 1)).toEqual([]);
+  expect(orderNosOf(await outbox.readNew(10, 1))).toEqual(['one']);
+});
+
+test('making the group twice, or at once, keeps what is pending', async () => {
+  const { relay, add } = newOutbox();
+  await add('one');
+  await Promise.all([relay('a').ensureGroup(), relay('b').ensureGroup()]);
+  await relay('a').readNew(10, 1);
+  await relay('a').ensureGroup();
+  expect(orderNosOf(await relay('a').readPending(10))).toEqual(['one']);
+});
+
+test('idle relays are removed only with nothing pending, and never the one that asks', async () => {
+  const { relay, add, consumers } = newOutbox();
+  await relay('asks').ensureGroup();
+  await add('one', 'two', 'three');
+  for (const name of ['asks', 'done']) {
+    await relay(name).acknowledge(idsOf(await relay(name).readNew(1, 1)));
+  }
+  await relay('busy').readNew(1, 1);
+  await relay('asks').removeIdleConsumers(60_000);
+  expect(await consumers()).toContain('done');
+  await relay('asks').removeIdleConsumers(0);
+  expect(await consumers()).not.toContain('done');
+  expect(await consumers()).toContain('asks');
+  expect(orderNosOf(await relay('busy').readPending(10))).toEqual(['three']);
+});

@@ -1,0 +1,55 @@
+/** The whole service in this process, on real servers: API, sandbox provider, worker and relay. */
+
+import type { Client } from '@temporalio/client';
+import type { StoreConfig } from '../../src/stores/open.ts';
+import { openEngine } from './engines.ts';
+import { openHttpApp, type HttpApp } from './http-app.ts';
+import { openTestStores, type TestStores } from './stores.ts';
+import { createNamespace } from './temporal.ts';
+import { startWorker } from './worker.ts';
+
+export interface CheckoutOptions {
+  stores?: Partial<StoreConfig>;
+}
+
+export interface Checkout extends Pick<HttpApp, 'url' | 'shopper' | 'provider' | 'providerUrl'> {
+  stores: TestStores;
+  client: Client;
+  close(): Promise<void>;
+}
+
+/** Owns the service for as long as the callback runs, and closes it whatever happens. */
+export async function withCheckout(
+  options: CheckoutOptions,
+  use: (checkout: Checkout) => Promise<void>,
+): Promise<void> {
+  const checkout = await openCheckout(options);
+  try {
+    await use(checkout);
+  } finally {
+    await checkout.close();
+  }
+}
+
+/** Call in beforeAll, and `close()` in afterAll. Opened in order, closed in the opposite one. */
+export async function openCheckout(options: CheckoutOptions = {}): Promise<Checkout> {
+  const closers: (() => Promise<void>)[] = [];
+  const close = async () => {
+    for (const closeOne of closers.splice(0).toReversed()) await closeOne();
+  };
+  try {
+    const [stores, namespace] = await Promise.all([openTestStores(options.stores), createNamespace()]);
+    closers.push(() => stores.close());
+    const { engine, client, close: closeEngine } = await openEngine(namespace);
+    closers.push(closeEngine);
+    const app = await openHttpApp({ stores, engine });
+    closers.push(() => app.close());
+    const worker = await startWorker({ stores, provider: app.provider, namespace });
+    closers.push(() => worker.stop());
+    const { url, shopper, provider, providerUrl } = app;
+    return { url, shopper, provider, providerUrl, stores, client, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}

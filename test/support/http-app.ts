@@ -1,0 +1,95 @@
+/** The HTTP API on an ephemeral port, with a real sandbox provider that calls it back. No worker, no relay. */
+
+import { strict as assert } from 'node:assert';
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:http';
+import { createApp, type AppDeps } from '../../src/api/app.ts';
+import { createEngineNotifier } from '../../src/api/engine-notifier.ts';
+import type { OrderEngine } from '../../src/engine/order-engine.ts';
+import type { PaymentProvider } from '../../src/payments/provider.ts';
+import { createSandboxAdapter } from '../../src/payments/sandbox/adapter.ts';
+import { createSandboxProvider } from '../../src/payments/sandbox/server.ts';
+import { openShopper, JWT_SECRET, type Shopper } from './shopper.ts';
+import { silent, type TestStores } from './stores.ts';
+
+export const PROVIDER_API_KEY = 'http-app-provider-key';
+export const WEBHOOK_SECRET = 'whsec_aG9sZGZhc3QtaHR0cC1hcHAtc2VjcmV0LTE=';
+/** Quick repeats: a notice that meets a store which is away comes again within the test. */
+const RETRY_DELAYS_MS = Array.from({ length: 200 }, () => 50);
+
+export interface HttpAppOptions {
+  stores: TestStores;
+  engine: OrderEngine;
+  /** Replaces parts of the app, say a store that is away. */
+  overrides?: Partial<AppDeps>;
+}
+
+export interface HttpApp {
+  url: string;
+  provider: PaymentProvider;
+  providerUrl: string;
+  /** A shopper of this name with a valid token; without a name, one that no other test knows. */
+  shopper(userId?: string): Promise<Shopper>;
+  close(): Promise<void>;
+}
+
+export async function openHttpApp({ stores, engine, overrides = {} }: HttpAppOptions): Promise<HttpApp> {
+  // It listens before there is an app, because the provider must know where to call back.
+  const server = createServer();
+  const url = await listen(server);
+  const sandbox = await createSandboxProvider({
+    host: '127.0.0.1',
+    apiKey: PROVIDER_API_KEY,
+    webhookUrl: `${url}/v1/webhooks/payments`,
+    webhookSecret: WEBHOOK_SECRET,
+    retryDelaysMs: RETRY_DELAYS_MS,
+    logger: silent,
+  }).start(0);
+  const provider = createSandboxAdapter({
+    baseUrl: sandbox.url,
+    apiKey: PROVIDER_API_KEY,
+    webhookSecrets: [WEBHOOK_SECRET],
+    requestTimeoutMs: 5_000,
+  });
+  const notifier = createEngineNotifier({ ...stores, engine, log: silent });
+  const app = createApp({
+    ...stores,
+    engine,
+    provider,
+    notifier,
+    jwtSecret: JWT_SECRET,
+    trustedProxyHops: 0,
+    demo: undefined,
+    isStopping: () => false,
+    log: silent,
+    ...overrides,
+  });
+  const handle = app.callback();
+  server.on('request', (request, response) => void handle(request, response));
+  return {
+    url,
+    provider,
+    providerUrl: sandbox.url,
+    shopper: (userId) => openShopper(url, userId),
+    async close() {
+      await sandbox.stop();
+      await closeServer(server);
+      await notifier.drain();
+    },
+  };
+}
+
+async function listen(server: Server): Promise<string> {
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  assert(address !== null && typeof address === 'object', 'a listening TCP server has an address');
+  return `http://127.0.0.1:${address.port}`;
+}
+
+async function closeServer(server: Server): Promise<void> {
+  const closed = once(server, 'close');
+  server.close();
+  server.closeIdleConnections();
+  await closed;
+}

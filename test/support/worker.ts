@@ -1,0 +1,99 @@
+/** A real Temporal worker with the relay beside it, on one native connection, as src/workers/main.ts has them. */
+
+import { fileURLToPath } from 'node:url';
+import { Client } from '@temporalio/client';
+import {
+  bundleWorkflowCode,
+  DefaultLogger,
+  NativeConnection,
+  Worker,
+  type WorkflowBundleWithSourceMap,
+} from '@temporalio/worker';
+import { afterAll, expect, inject } from 'vitest';
+import { createActivities } from '../../src/activities/index.ts';
+import { createOrderEngine, type OrderEngine } from '../../src/engine/order-engine.ts';
+import type { PaymentProvider } from '../../src/payments/provider.ts';
+import type { Stores } from '../../src/stores/open.ts';
+import { runRelay } from '../../src/workers/relay.ts';
+import { TASK_QUEUE } from '../../src/workflows/contract.ts';
+import { installQuietRuntime } from './native-runtime.ts';
+import { silent } from './stores.ts';
+
+export interface WorkerOptions {
+  stores: Stores;
+  provider: PaymentProvider;
+  namespace: string;
+  /** Stands in for the engine on the worker's connection. */
+  engine?: OrderEngine;
+}
+
+export interface TestWorker {
+  client: Client;
+  stop(): Promise<void>;
+}
+
+let bundle: Promise<WorkflowBundleWithSourceMap> | undefined;
+const running = new Set<Worker>();
+
+// Registered at import, so it runs after the file's own hooks.
+afterAll(() => {
+  expect([...running].map((worker) => worker.getState())).toEqual([]);
+});
+
+export async function startWorker(options: WorkerOptions): Promise<TestWorker> {
+  const { stores, provider, namespace } = options;
+  installQuietRuntime();
+  const workflowBundle = await bundleOnce();
+  const connection = await NativeConnection.connect({ address: inject('temporalAddress') });
+  const worker = await Worker.create({
+    connection,
+    namespace,
+    taskQueue: TASK_QUEUE,
+    workflowBundle,
+    activities: createActivities({ ...stores, provider }),
+    shutdownGraceTime: '5 seconds',
+    shutdownForceTime: '10 seconds',
+  });
+  running.add(worker);
+  const client = new Client({ connection, namespace });
+  const stopRelay = startRelay(stores, options.engine ?? createOrderEngine(client));
+  const ended = worker.run();
+  // A worker that fails is told by `stop`; until then nobody awaits it.
+  ended.catch(() => {});
+  return {
+    client,
+    async stop() {
+      await stopRelay();
+      worker.shutdown();
+      await ended;
+      running.delete(worker);
+      await connection.close();
+    },
+  };
+}
+
+/** The relay alone. @returns what stops it, and waits until it has */
+export function startRelay(
+  stores: Pick<
+    Stores,
+    'redis' | 'connectBlocking' | 'reservations' | 'saleStock' | 'orders' | 'sales' | 'budget'
+  >,
+  engine: OrderEngine,
+): () => Promise<void> {
+  const stop = new AbortController();
+  const relay = runRelay({ ...stores, engine, log: silent }, stop.signal);
+  return async () => {
+    stop.abort();
+    await relay;
+  };
+}
+
+function bundleOnce(): Promise<WorkflowBundleWithSourceMap> {
+  if (!bundle) {
+    bundle = bundleWorkflowCode({
+      workflowsPath: fileURLToPath(new URL('../../src/workflows/index.ts', import.meta.url)),
+      logger: new DefaultLogger('ERROR'),
+    });
+  }
+  return bundle;
+}

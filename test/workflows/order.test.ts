@@ -1,0 +1,177 @@
+/** Orders that are paid, and what can be seen of an order on its way. */
+
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { waitFor } from '../support/wait.ts';
+import { createGate } from './order-book.ts';
+import { openOrderWorld, type OrderWorld } from './order-world.ts';
+
+let world: OrderWorld;
+beforeAll(async () => {
+  world = await openOrderWorld();
+});
+afterAll(() => world.close());
+
+const WINDOW_MS = 30 * 60 * 1000;
+const MINUTE_MS = 60 * 1000;
+
+test('an order that is paid within its window ends paid, and its stock is sold', () =>
+  world.withOrder(async ({ order, book, engine, untilPayable, end }) => {
+    await untilPayable();
+    book.receivePayment();
+    await engine.tellPaymentReceived(order);
+    expect(await end()).toEqual({ status: 'paid', version: 3, payment: 'applied', reason: null });
+    expect(book.steps).toEqual(['persistOrder', 'markPaid', 'confirmStock']);
+    expect(book.stock()).toBe('sold');
+  }));
+
+test('a payment that was received before the order was stored pays it without any signal', () =>
+  world.withOrder(async ({ order, book, engine, endAtOnce }) => {
+    book.receivePayment();
+    await engine.start(order);
+    expect(await endAtOnce()).toMatchObject({ status: 'paid', payment: 'applied' });
+    expect(book.steps).toEqual(['persistOrder', 'markPaid', 'confirmStock']);
+  }));
+
+test('a signal of a payment starts the workflow where nobody has', () =>
+  world.withOrder(async ({ order, book, engine, end }) => {
+    book.store();
+    book.receivePayment();
+    await engine.tellPaymentReceived(order);
+    expect(await end()).toMatchObject({ status: 'paid' });
+    expect(book.stock()).toBe('sold');
+  }));
+
+test('the signal of a payment twice pays the order once', () =>
+  world.withOrder(async ({ order, book, engine, untilPayable, end }) => {
+    await untilPayable();
+    book.receivePayment();
+    await engine.tellPaymentReceived(order);
+    await engine.tellPaymentReceived(order);
+    expect(await end()).toEqual({ status: 'paid', version: 3, payment: 'applied', reason: null });
+    expect(book.stock()).toBe('sold');
+    expect(book.payments).toEqual([{ amount: order.total, status: 'applied' }]);
+  }));
+
+test('signals that come while the order is being marked paid change nothing, though its steps may run again', () =>
+  world.withOrder(async ({ order, book, engine, untilPayable, end }) => {
+    await untilPayable();
+    const marking = book.holdUp('markPaid');
+    book.receivePayment();
+    await engine.tellPaymentReceived(order);
+    await marking.entered;
+    await engine.tellPaymentReceived(order);
+    await engine.tellCancelRequested(order);
+    marking.letGo();
+    expect(await end()).toEqual({ status: 'paid', version: 3, payment: 'applied', reason: null });
+    expect(new Set(book.steps)).toEqual(new Set(['persistOrder', 'markPaid', 'confirmStock']));
+    expect(book.stock()).toBe('sold');
+  }));
+
+test('money and the wish to cancel at the same time: money wins', () =>
+  world.withOrder(async ({ order, book, engine, end }) => {
+    const persisting = book.holdUp('persistOrder');
+    await engine.start(order);
+    await persisting.entered;
+    await engine.tellCancelRequested(order);
+    book.receivePayment();
+    await engine.tellPaymentReceived(order);
+    persisting.letGo();
+    expect(await end()).toMatchObject({ status: 'paid', reason: null });
+    expect(book.steps).not.toContain('cancelOrder');
+  }));
+
+test('money committed in the moment in which the timer ends is found by the cancel step and pays the order', () =>
+  world.withOrder(async ({ order, book, engine, end }) => {
+    book.before('cancelOrder', () => book.receivePayment());
+    await engine.start(order);
+    expect(await end()).toMatchObject({ status: 'paid', payment: 'applied' });
+    expect(book.steps).toEqual(['persistOrder', 'cancelOrder', 'markPaid', 'confirmStock']);
+    expect(book.stock()).toBe('sold');
+  }));
+
+test('money committed just after the cancel comes too late: the order is cancelled and the money goes back', () =>
+  world.withOrder(async ({ order, book, engine, end }) => {
+    book.after('cancelOrder', async () => {
+      // The signal makes the server ask for this workflow task, and so for this step, once more.
+      if (book.payments.length > 0) return;
+      book.receivePayment();
+      await engine.tellPaymentReceived(order);
+    });
+    await engine.start(order);
+    expect(await end()).toMatchObject({ status: 'cancelled', reason: 'payment_timeout', payment: 'none' });
+    expect(book.stock()).toBe('released');
+    expect(book.payments).toEqual([{ amount: order.total, status: 'refund_due' }]);
+  }));
+
+test('a payment of the wrong amount leaves the window running, and the order times out', () =>
+  world.withOrder(async ({ order, book, engine, untilPayable, end, nowMs }) => {
+    const startedMs = await nowMs();
+    await untilPayable();
+    book.receivePayment(order.total - 1);
+    await engine.tellPaymentReceived(order);
+    expect(await end()).toMatchObject({ status: 'cancelled', reason: 'payment_timeout', payment: 'none' });
+    expect(book.steps).toEqual(['persistOrder', 'markPaid', 'cancelOrder', 'releaseStock']);
+    expect((await nowMs()) - startedMs).toBeGreaterThanOrEqual(WINDOW_MS);
+    expect((await nowMs()) - startedMs).toBeLessThan(WINDOW_MS + MINUTE_MS);
+  }));
+
+test('the right payment after a wrong one still pays the order', () =>
+  world.withOrder(async ({ order, book, engine, untilPayable, end }) => {
+    await untilPayable();
+    book.receivePayment(order.total + 1);
+    await engine.tellPaymentReceived(order);
+    await waitFor('the look at the wrong payment', () => book.steps.includes('markPaid'));
+    book.receivePayment();
+    await engine.tellPaymentReceived(order);
+    expect(await end()).toMatchObject({ status: 'paid' });
+    expect(book.payments.map(({ status }) => status)).toEqual(['parked', 'applied']);
+  }));
+
+test('the status query answers queued, awaiting_payment and paid as the order goes', () =>
+  world.withOrder(async ({ order, book, engine, end, query }) => {
+    // Quick tries are part of a workflow task, during which no query is answered: let them fail.
+    book.fail('persistOrder', 3);
+    const patient = createGate();
+    book.before('persistOrder', () => (book.tries.length > 3 ? patient.opened : undefined));
+    await engine.start(order);
+    await waitFor('the patient try', () => book.tries.length > 3);
+    expect(await query()).toEqual({ status: 'queued', version: 0, payment: 'none', reason: null });
+
+    patient.open();
+    const payable = await waitFor('the stored order', async () => {
+      const state = await query();
+      return state.status !== 'queued' && state;
+    });
+    expect(payable).toEqual({ status: 'awaiting_payment', version: 1, payment: 'none', reason: null });
+
+    book.receivePayment();
+    await engine.tellPaymentReceived(order);
+    const ended = await end();
+    expect(ended.status).toBe('paid');
+    expect(await query()).toEqual(ended);
+  }));
+
+test('the search attributes tell who ordered in which sale, and how it stands', () =>
+  world.withOrder(async ({ order, book, engine, untilPayable, end, searchAttribute }) => {
+    await untilPayable();
+    expect(await searchAttribute('UserId')).toEqual([order.userId]);
+    expect(await searchAttribute('SaleId')).toEqual([order.saleId]);
+    book.receivePayment();
+    await engine.tellPaymentReceived(order);
+    await end();
+    expect(await searchAttribute('OrderStatus')).toEqual(['paid']);
+  }));
+
+test('an order that was started twice is one workflow, and one that has ended is not started again', () =>
+  world.withOrder(async ({ order, book, engine, untilPayable, end }) => {
+    await untilPayable();
+    await engine.start(order);
+    book.receivePayment();
+    await engine.tellPaymentReceived(order);
+    await end();
+    await engine.start(order);
+    await engine.tellPaymentReceived(order);
+    await engine.tellCancelRequested(order);
+    expect(await end()).toMatchObject({ status: 'paid' });
+    expect(book.tries).toEqual(['persistOrder', 'markPaid', 'confirmStock']);
+  }));
