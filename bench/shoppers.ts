@@ -18,8 +18,6 @@ export interface Reply {
   latencyMs: number;
 }
 
-export type Shoppers = Awaited<ReturnType<typeof createShoppers>>;
-
 /** @param count users, each with a token of their own, signed beforehand */
 export async function createShoppers(apiUrl: string, count: number, concurrency: number) {
   const agent = new Agent({ keepAlive: true, maxSockets: concurrency });

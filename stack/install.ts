@@ -33,7 +33,10 @@ export async function locatePieces(
   let found = await Promise.all(pieces.map(findServer));
   const missing = pieces.filter((_, index) => found[index] === undefined);
   if (missing.length > 0 && canUseApt()) {
-    await withInstallLock('apt', progress, () => installWithApt(missing, progress));
+    await installWithApt(
+      missing.map((piece) => piece.aptPackage),
+      progress,
+    );
     found = await Promise.all(pieces.map(findServer));
   }
   const stillMissing = pieces.filter((_, index) => found[index] === undefined);
@@ -74,7 +77,7 @@ async function findServer(piece: Piece): Promise<string | undefined> {
   return undefined;
 }
 
-function canUseApt(): boolean {
+export function canUseApt(): boolean {
   return process.platform === 'linux' && isRoot() && findProgram(['apt-get']) !== undefined;
 }
 
@@ -82,8 +85,15 @@ function canUseApt(): boolean {
  * Debian's packages start a system service when they are installed; a policy-rc.d that exits 101 is Debian's
  * own way to say no. The whole is one shell script, so that the policy is removed even if we die meanwhile.
  */
-async function installWithApt(pieces: readonly Piece[], progress: (line: string) => void): Promise<void> {
-  const packages = pieces.map((piece) => piece.aptPackage).join(' ');
+export async function installWithApt(
+  names: readonly string[],
+  progress: (line: string) => void,
+): Promise<void> {
+  const packages = names.join(' ');
+  await withInstallLock('apt', progress, () => runApt(packages, progress));
+}
+
+async function runApt(packages: string, progress: (line: string) => void): Promise<void> {
   progress(`Installing ${packages} with apt-get (no system service is started or enabled by this)`);
   const script = `
     policy=/usr/sbin/policy-rc.d

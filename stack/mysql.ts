@@ -73,7 +73,7 @@ async function initialise(server: string, folder: string): Promise<void> {
   const unfinished = `${folder}.unfinished`;
   rmSync(unfinished, { recursive: true, force: true });
   mkdirSync(unfinished, { recursive: true });
-  const place = ['--no-defaults', `--datadir=${unfinished}`, ...userArgs()];
+  const place = ['--no-defaults', `--datadir=${unfinished}`, ownTmpDir(folder), ...userArgs()];
   const timeoutMs = INITIALISE_TIMEOUT_MS;
   const version = await runCommand(server, ['--version'], { timeoutMs });
   // MySQL initialises itself; MariaDB brings a script for it, beside the server or elsewhere on PATH.
@@ -86,6 +86,13 @@ async function initialise(server: string, folder: string): Promise<void> {
     : await runCommand(server, [...place, '--initialize-insecure'], { timeoutMs });
   if (!result.ok) throw new Error(`${folder} could not be made (${result.reason}):\n${result.output}`);
   renameSync(unfinished, folder);
+}
+
+/** Not the shared /tmp: a server that starts clears the temporary tables it finds there, also those of others. */
+function ownTmpDir(folder: string): string {
+  const dir = `${folder}.tmp`;
+  mkdirSync(dir, { recursive: true });
+  return `--tmpdir=${dir}`;
 }
 
 function userArgs(): string[] {
@@ -150,6 +157,7 @@ async function launchPlan(plan: {
   const args = [
     '--no-defaults',
     `--datadir=${dir}`,
+    ownTmpDir(dir),
     `--port=${port}`,
     '--bind-address=127.0.0.1',
     `--socket=${socket}`,

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { ProvidedContext } from 'vitest';
 import type { TestProject } from 'vitest/node';
 
+import { locateChromium } from './chromium.ts';
 import type { Processes } from './processes.ts';
 import { launchServers, openDataDir } from './servers.ts';
 import { timeSkippingServerPath } from './time-skipping.ts';
@@ -15,6 +16,8 @@ declare module 'vitest' {
     temporalAddress: string;
     /** For `createTimeSkipping`; undefined when only the SDK's own download is left. */
     timeSkippingPath: string | undefined;
+    /** Undefined when no browser can be had. */
+    chromiumPath: string | undefined;
   }
 }
 
@@ -33,12 +36,13 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
     rmSync(dataDir, { recursive: true, force: true });
   };
   try {
-    const [servers, timeSkippingPath] = await Promise.all([
+    const [servers, timeSkippingPath, chromiumPath] = await Promise.all([
       launchServers(processes, { fresh: true, temporalInMemory: true, durable: false, progress }),
       timeSkippingServerPath(progress),
+      locateChromium(progress),
     ]);
     const { redisUrl, mysqlUrl, temporalAddress } = servers;
-    provideAll(project, { redisUrl, mysqlUrl, temporalAddress, timeSkippingPath });
+    provideAll(project, { redisUrl, mysqlUrl, temporalAddress, timeSkippingPath, chromiumPath });
   } catch (error) {
     await end();
     throw error;
@@ -52,6 +56,7 @@ function provideAll(project: TestProject, context: ProvidedContext): void {
   project.provide('mysqlUrl', context.mysqlUrl);
   project.provide('temporalAddress', context.temporalAddress);
   project.provide('timeSkippingPath', context.timeSkippingPath);
+  project.provide('chromiumPath', context.chromiumPath);
 }
 
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;

@@ -50,7 +50,11 @@ export function createApp(deps: AppDeps): Koa {
     .post('/v1/orders/:orderNo/payment', shopper, orders.payOrder);
   if (deps.demo) {
     const demo = createDemoRoutes(deps.demo, deps.jwtSecret);
-    router.get('/', demo.getPage).post('/demo/token', demo.postToken);
+    router
+      .get('/', demo.getPage)
+      .get('/demo/page.css', demo.getStyle)
+      .get('/demo/page.js', demo.getScript)
+      .post('/demo/token', demo.postToken);
   }
 
   const app = new Koa({ proxy: deps.trustedProxyHops > 0, maxIpsCount: deps.trustedProxyHops });

@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { extname } from 'node:path';
 import type { Context } from 'koa';
 import { ulid } from 'ulidx';
 import { signToken } from './auth.ts';
@@ -14,12 +15,10 @@ export interface DemoOptions {
 const require = createRequire(import.meta.url);
 
 export function createDemoRoutes(options: DemoOptions, jwtSecret: string) {
-  const page = readFileSync(require.resolve('#pages/demo.html'), 'utf8');
   return {
-    getPage(ctx: Context): void {
-      ctx.type = 'html';
-      ctx.body = page;
-    },
+    getPage: serve('demo.html'),
+    getStyle: serve('demo.css'),
+    getScript: serve('demo.js'),
 
     /** Everybody who opens the page is a shopper of their own. */
     async postToken(ctx: Context): Promise<void> {
@@ -27,5 +26,14 @@ export function createDemoRoutes(options: DemoOptions, jwtSecret: string) {
       const token = await signToken(jwtSecret, userId, '12h');
       ctx.body = { token, userId, saleId: options.saleId, temporalUiUrl: options.temporalUiUrl ?? null };
     },
+  };
+}
+
+/** Read once, at start. */
+function serve(file: string) {
+  const text = readFileSync(require.resolve(`#pages/${file}`), 'utf8');
+  return (ctx: Context): void => {
+    ctx.type = extname(file);
+    ctx.body = text;
   };
 }

@@ -31,30 +31,35 @@ export type OrderFinder = ReturnType<typeof createOrderFinder>;
 
 /** Orders of a user, from the projection or, where Redis has none or is away, from MySQL. */
 export function createOrderFinder({ reservations, orders, log }: FinderDeps) {
-  async function readProjection(orderNo: string): Promise<ReservedOrder | undefined> {
+  /** @throws Problem 404 for what is no order of this user */
+  return async function findOrder(orderNo: string, userId: string): Promise<ReservedOrder> {
+    if (!parseOrderNo(orderNo)) throw orderNotFound();
+    const found = await read(orderNo);
+    if (found?.order.userId !== userId) throw orderNotFound();
+    return found;
+  };
+
+  async function read(orderNo: string): Promise<ReservedOrder | undefined> {
+    const projection = await readProjection(orderNo);
+    if (projection && projection !== 'no-answer') return projection;
+    try {
+      const stored = await orders.read(orderNo);
+      // Redis may hold an accepted order that is not stored yet: while it does not answer, nobody can say there is none.
+      if (stored || projection !== 'no-answer') return stored;
+    } catch (error) {
+      throw unavailable('status_unavailable', 'The status cannot be read right now.', error);
+    }
+    throw unavailable('status_unavailable', 'The status cannot be read right now.', undefined);
+  }
+
+  async function readProjection(orderNo: string): Promise<ReservedOrder | 'no-answer' | undefined> {
     try {
       return await reservations.readOrder(orderNo);
     } catch (error) {
       log.warn({ err: error, orderNo }, 'no answer from Redis; asking MySQL');
-      return undefined;
+      return 'no-answer';
     }
   }
-
-  async function readStored(orderNo: string): Promise<ReservedOrder | undefined> {
-    try {
-      return await orders.read(orderNo);
-    } catch (error) {
-      throw unavailable('status_unavailable', 'The status cannot be read right now.', error);
-    }
-  }
-
-  /** @throws Problem 404 for what is no order of this user */
-  return async function findOrder(orderNo: string, userId: string): Promise<ReservedOrder> {
-    if (!parseOrderNo(orderNo)) throw orderNotFound();
-    const found = (await readProjection(orderNo)) ?? (await readStored(orderNo));
-    if (found?.order.userId !== userId) throw orderNotFound();
-    return found;
-  };
 }
 
 export function viewOrder(order: Order, state: OrderState) {

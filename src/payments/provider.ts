@@ -13,13 +13,13 @@ export interface SessionRequest {
   expiresAtMs: number;
 }
 
-export interface ProviderSession {
+interface ProviderSession {
   providerSessionId: string;
   /** Where the shopper pays. */
   url: string;
 }
 
-export type VoidOutcome = { kind: 'voided' } | { kind: 'already_paid'; payment: ProviderPayment };
+type VoidOutcome = { kind: 'voided' } | { kind: 'already_paid'; payment: ProviderPayment };
 
 /** Thrown by `verifyNotice` for a forged or stale notice: answer 401, store nothing. */
 export class InvalidSignatureError extends Error {

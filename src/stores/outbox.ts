@@ -17,12 +17,10 @@ export interface OutboxEntry {
 
 // Whatever else somebody has put there must not stop the sale: it is read as an entry that names no order.
 const entries = z.array(
-  z
-    .tuple([z.string(), z.array(z.string()).nullable()])
-    .transform(([entryId, fields]) => ({
-      entryId,
-      orderNo: fields?.[0] === 'order_no' ? (fields[1] ?? '') : '',
-    })),
+  z.tuple([z.string(), z.array(z.string()).nullable()]).transform(([entryId, fields]) => ({
+    entryId,
+    orderNo: fields?.[0] === 'order_no' ? (fields[1] ?? '') : '',
+  })),
 );
 const readReply = z.union([z.null(), z.array(z.tuple([z.string(), entries]))]);
 const claimReply = z.tuple([z.string(), z.array(z.unknown())]).rest(z.unknown());

@@ -14,38 +14,42 @@ export function createEngineGate(budget: EngineBudget, log: Logger) {
   let closedUntilMs = 0;
   const isClosed = () => Date.now() < closedUntilMs;
 
+  /** After a failure one order goes ahead as a probe; the others need not wait for its answer. */
+  const passable = <T>(orders: readonly T[]): readonly T[] => (failures === 0 ? orders : orders.slice(0, 1));
+
+  /** Those that may be handed over now, in their order; they hold a slot. */
+  async function admit<T>(orders: readonly T[], orderNoOf: (order: T) => string): Promise<T[]> {
+    if (isClosed()) return [];
+    const granted = new Set(await budget.acquire(passable(orders).map(orderNoOf)));
+    return orders.filter((order) => granted.has(orderNoOf(order)));
+  }
+
+  /** Hands over what was admitted; answers those that Temporal has now. The others have given their slots back. */
+  async function pass<T>(
+    admitted: readonly T[],
+    orderNoOf: (order: T) => string,
+    handOver: (order: T) => Promise<void>,
+  ): Promise<T[]> {
+    const results = await Promise.allSettled(admitted.map(handOver));
+    const errors = results.flatMap((result) =>
+      result.status === 'rejected' ? [result.reason as unknown] : [],
+    );
+    if (errors.length > 0) {
+      await budget.release(admitted.filter((_, i) => results[i]?.status === 'rejected').map(orderNoOf));
+      closedUntilMs = Date.now() + backoffMs(failures);
+      failures += 1;
+      log.warn({ err: errors[0], failed: errors.length, failures }, 'Temporal takes no orders; keeping off');
+    } else if (admitted.length > 0) {
+      failures = 0;
+    }
+    return admitted.filter((_, i) => results[i]?.status === 'fulfilled');
+  }
+
   return {
     /** How many more the engine would take now; none while it is kept off. */
-    room: (): Promise<number> => (isClosed() ? Promise.resolve(0) : budget.room()),
-
-    /**
-     * Hands over as many of `orders` as there is room for, in their order.
-     * @returns those that Temporal has now
-     */
-    async pass<T>(
-      orders: readonly T[],
-      orderNoOf: (order: T) => string,
-      handOver: (order: T) => Promise<void>,
-    ): Promise<T[]> {
-      if (isClosed()) return [];
-      const granted = new Set(await budget.acquire(orders.map(orderNoOf)));
-      const admitted = orders.filter((order) => granted.has(orderNoOf(order)));
-      const results = await Promise.allSettled(admitted.map(handOver));
-      const errors = results.flatMap((result) =>
-        result.status === 'rejected' ? [result.reason as unknown] : [],
-      );
-      if (errors.length > 0) {
-        await budget.release(admitted.filter((_, i) => results[i]?.status === 'rejected').map(orderNoOf));
-        closedUntilMs = Date.now() + backoffMs(failures);
-        failures += 1;
-        log.warn(
-          { err: errors[0], failed: errors.length, failures },
-          'Temporal takes no orders; keeping off',
-        );
-      } else if (admitted.length > 0) {
-        failures = 0;
-      }
-      return admitted.filter((_, i) => results[i]?.status === 'fulfilled');
-    },
+    room: async (): Promise<number> =>
+      isClosed() ? 0 : Math.min(await budget.room(), failures === 0 ? Infinity : 1),
+    admit,
+    pass,
   };
 }

@@ -1,4 +1,4 @@
-/** The worker process: Temporal worker and relay on one connection. */
+/** The worker process: relay and Temporal worker, the latter as soon as Temporal can be reached. */
 
 import { Client } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
@@ -10,6 +10,8 @@ import { openProvider } from '../payments/open.ts';
 import { runProcess } from '../process.ts';
 import { openStores, type Stores } from '../stores/open.ts';
 import { TASK_QUEUE } from '../workflows/contract.ts';
+import { createLateEngine } from './late-engine.ts';
+import { runLoop } from './loop.ts';
 import { runRelay } from './relay.ts';
 
 /** A step takes at most its own timeout of ten seconds; what is not done by then is repeated elsewhere. */
@@ -23,30 +25,55 @@ await runProcess('worker', loadWorkerConfig, startWorker);
 async function startWorker(config: WorkerConfig, log: Logger) {
   installRuntime(log);
   const stores = await openStores(config, log);
-  const connection = await connectTemporal(config);
-  const provider = openProvider(config);
-  const worker = await Worker.create({
-    ...workerOptions(config, connection),
-    activities: createActivities({ ...stores, provider }),
-  });
-  const client = new Client({ connection, namespace: worker.options.namespace });
-  const stopRelay = new AbortController();
-  const relay = runRelay(relayDeps(stores, client, log), stopRelay.signal);
-  const running = worker.run();
-  log.info({ taskQueue: TASK_QUEUE }, 'worker ready');
+  const stopping = new AbortController();
+  const ended = runUntilStopped(config, stores, log, stopping.signal);
   return {
-    /** Settles when the worker ends, by itself only when it fails. */
-    ended: Promise.all([running, relay]),
+    ended,
     async stop() {
-      // First take nothing new on, then finish what is in hand, then close.
-      stopRelay.abort();
-      await relay;
-      worker.shutdown();
-      await running;
-      await connection.close();
+      stopping.abort();
+      await ended;
       await stores.close();
     },
   };
+}
+
+/** First nothing new is taken on, then what is in hand is finished, then the connection is closed. */
+async function runUntilStopped(
+  config: WorkerConfig,
+  stores: Stores,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<void> {
+  const late = createLateEngine();
+  const relay = runRelay({ ...stores, engine: late.engine, log }, signal);
+  const connection = await connectTemporal(config, log, signal);
+  if (!connection) return relay;
+  try {
+    const activities = createActivities({ ...stores, provider: openProvider(config) });
+    const worker = await Worker.create({ ...workerOptions(config, connection), activities });
+    late.connect(createOrderEngine(new Client({ connection, namespace: worker.options.namespace })));
+    log.info({ taskQueue: TASK_QUEUE }, 'worker ready');
+    await worker.runUntil(relay);
+  } finally {
+    await connection.close();
+  }
+}
+
+/** Tries until Temporal is there; undefined when we are stopped before. */
+async function connectTemporal(
+  { temporal }: WorkerConfig,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<NativeConnection | undefined> {
+  const reached = new AbortController();
+  let connection: NativeConnection | undefined;
+  const connect = async () => {
+    connection = await NativeConnection.connect(temporal.connectionOptions);
+    reached.abort();
+    return 0;
+  };
+  await runLoop('temporal', connect, { log, signal: AbortSignal.any([signal, reached.signal]) });
+  return connection;
 }
 
 function workerOptions(config: WorkerConfig, connection: NativeConnection): WorkerOptions {
@@ -62,19 +89,11 @@ function workerOptions(config: WorkerConfig, connection: NativeConnection): Work
   };
 }
 
-/** The SDK's own lines, those that matter, in the same log. */
+/** The SDK's own lines, those that matter, in the same log. Signals are ours to handle: the relay stops first. */
 function installRuntime(log: Logger): void {
   const logger = new DefaultLogger('WARN', ({ level, message, meta }) => {
     if (level === 'ERROR') log.error(meta, message);
     else log.warn(meta, message);
   });
-  Runtime.install({ logger });
-}
-
-function connectTemporal({ temporal }: WorkerConfig): Promise<NativeConnection> {
-  return NativeConnection.connect({ ...temporal.connectionOptions });
-}
-
-function relayDeps(stores: Stores, client: Client, log: Logger) {
-  return { ...stores, engine: createOrderEngine(client), log };
+  Runtime.install({ logger, shutdownSignals: [] });
 }

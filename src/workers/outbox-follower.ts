@@ -4,6 +4,7 @@
  */
 
 import type { Logger } from 'pino';
+import { ZodError } from 'zod';
 import type { OrderEngine } from '../engine/order-engine.ts';
 import { parseOrderNo, type Order } from '../domain/order.ts';
 import type { Orders } from '../stores/orders.ts';
@@ -37,6 +38,8 @@ interface Accepted {
   order: Order;
 }
 
+const orderNoOf = ({ order }: Accepted): string => order.orderNo;
+
 /** @returns one pass of the follower's loop; it answers the pause before the next */
 export function createOutboxFollower({ outbox, reservations, orders, engine, gate, log }: FollowerDeps) {
   // What an earlier life of this process or a dead relay left behind comes first.
@@ -55,22 +58,41 @@ export function createOutboxFollower({ outbox, reservations, orders, engine, gat
     maintainedAtMs = Date.now();
   }
 
+  /** Undefined when the entry names no order, or one that Redis does not have whole. */
+  async function readOrder({ orderNo }: OutboxEntry): Promise<Order | undefined> {
+    if (!parseOrderNo(orderNo)) return undefined;
+    try {
+      return (await reservations.readOrder(orderNo))?.order;
+    } catch (error) {
+      if (error instanceof ZodError) return undefined;
+      throw error;
+    }
+  }
+
+  /** What nobody can make sense of is left to a person; it must not hold up the others. */
   async function readAccepted(entries: readonly OutboxEntry[]): Promise<Accepted[]> {
     const read = await Promise.all(
-      entries.map(async (entry) => ({
-        ...entry,
-        found: parseOrderNo(entry.orderNo) && (await reservations.readOrder(entry.orderNo)),
-      })),
+      entries.map(async (entry) => ({ ...entry, order: await readOrder(entry) })),
     );
-    for (const { entryId, orderNo } of read.filter(({ found }) => !found)) {
+    for (const { entryId, orderNo } of read.filter(({ order }) => !order)) {
       log.error({ orderNo, entryId }, 'an outbox entry names an order that Redis does not have');
       await orders.parkOutboxEntry(entryId, `no order ${orderNo} in Redis`);
       await outbox.acknowledge([entryId]);
     }
-    return read.flatMap(({ entryId, found }) => (found ? [{ entryId, order: found.order }] : []));
+    return read.flatMap(({ entryId, order }) => (order ? [{ entryId, order }] : []));
   }
 
-  /** Answers those that are durable now. A refused order is not: its own workflow meets the refusal and gives the stock back. */
+  /** Starts the orders' workflows; answers those for which it did not work. */
+  async function start(admitted: readonly Accepted[]): Promise<Accepted[]> {
+    const started = await gate.pass(admitted, orderNoOf, ({ order }) => engine.start(order));
+    await outbox.acknowledge(started.map(({ entryId }) => entryId));
+    return admitted.filter((entry) => !started.includes(entry));
+  }
+
+  /**
+   * Stores the orders; answers those for which it did not work. A refused order is among them: its own workflow is to
+   * meet the refusal and give the stock back.
+   */
   async function storeAhead(accepted: readonly Accepted[]): Promise<Accepted[]> {
     if (accepted.length === 0) return [];
     const outcomes = await orders.storeOrders(
@@ -82,7 +104,8 @@ export function createOutboxFollower({ outbox, reservations, orders, engine, gat
       return outcome && outcome.kind !== 'refused' ? [{ entry, state: outcome.state }] : [];
     });
     await Promise.all(durable.map(({ entry, state }) => reservations.project(entry.order.orderNo, state)));
-    return durable.map(({ entry }) => entry);
+    await outbox.acknowledge(durable.map(({ entry }) => entry.entryId));
+    return accepted.filter((entry) => !durable.some((stored) => stored.entry === entry));
   }
 
   return async function pass(): Promise<number> {
@@ -92,16 +115,14 @@ export function createOutboxFollower({ outbox, reservations, orders, engine, gat
     // Should anything below fail, these are read again.
     hasPending = entries.length > 0;
     const accepted = await readAccepted(entries);
-    const started = await gate.pass(
-      accepted,
-      ({ order }) => order.orderNo,
-      ({ order }) => engine.start(order),
-    );
-    await outbox.acknowledge(started.map(({ entryId }) => entryId));
-    const rest = accepted.filter((entry) => !started.includes(entry));
-    const stored = await storeAhead(rest);
-    await outbox.acknowledge(stored.map(({ entryId }) => entryId));
-    if (stored.length < rest.length) return RETRY_PAUSE_MS;
+    const admitted = await gate.admit(accepted, orderNoOf);
+    // Side by side: when Temporal does not answer, the overflow must not wait for it.
+    const [notStarted, notStored] = await Promise.all([
+      start(admitted),
+      storeAhead(accepted.filter((entry) => !admitted.includes(entry))),
+    ]);
+    const left = [...notStored, ...(await storeAhead(notStarted))];
+    if (left.length > 0) return RETRY_PAUSE_MS;
     // A full repeat may have shown only a part of what is pending.
     hasPending = isRepeat && entries.length === READ_MAX;
     return 0;

@@ -28,7 +28,7 @@ export interface RelayDeps {
   saleStock: SaleStock;
   orders: Orders;
   sales: Sales;
-  engine: OrderEngine;
+  engine: Omit<OrderEngine, 'queryStatus'>;
   budget: EngineBudget;
   log: Logger;
 }

@@ -17,7 +17,7 @@ const FULL_PAUSE_MS = 20;
 
 export interface StarterDeps {
   orders: Pick<Orders, 'claimDue' | 'handedOver' | 'returnClaims'>;
-  engine: OrderEngine;
+  engine: Omit<OrderEngine, 'queryStatus'>;
   gate: EngineGate;
 }
 
@@ -28,11 +28,8 @@ export function createStarter({ orders, engine, gate }: StarterDeps) {
     if (room === 0) return FULL_PAUSE_MS;
     const claimed = await orders.claimDue(Math.min(room, CLAIM_MAX));
     if (claimed.length === 0) return IDLE_PAUSE_MS;
-    const handedOver = await gate.pass(
-      claimed,
-      ({ order }) => order.orderNo,
-      (stored) => handOver(engine, stored),
-    );
+    const admitted = await gate.admit(claimed, orderNoOf);
+    const handedOver = await gate.pass(admitted, orderNoOf, (stored) => handOver(engine, stored));
     await orders.handedOver(handedOver);
     const refused = claimed.filter((stored) => !handedOver.includes(stored));
     await orders.returnClaims(refused);
@@ -40,8 +37,10 @@ export function createStarter({ orders, engine, gate }: StarterDeps) {
   };
 }
 
+const orderNoOf = ({ order }: StoredOrder): string => order.orderNo;
+
 /** Money first: it also decides a cancel. */
-function handOver(engine: OrderEngine, { order, state }: StoredOrder): Promise<void> {
+function handOver(engine: StarterDeps['engine'], { order, state }: StoredOrder): Promise<void> {
   if (state.payment === 'received') return engine.tellPaymentReceived(order);
   if (state.reason !== null) return engine.tellCancelRequested(order);
   return engine.start(order);

@@ -1,0 +1,26 @@
+/** An engine for the time before Temporal can be reached: until then every call fails, and the relay stores orders ahead. */
+
+import type { OrderEngine } from '../engine/order-engine.ts';
+
+export function createLateEngine() {
+  let engine: OrderEngine | undefined;
+
+  async function connected(): Promise<OrderEngine> {
+    if (!engine) throw new Error('Temporal has not been reached yet');
+    return engine;
+  }
+
+  const late: Omit<OrderEngine, 'queryStatus'> = {
+    start: async (order) => (await connected()).start(order),
+    tellPaymentReceived: async (order) => (await connected()).tellPaymentReceived(order),
+    tellCancelRequested: async (order) => (await connected()).tellCancelRequested(order),
+  };
+
+  return {
+    engine: late,
+    /** From now on calls go to this one. */
+    connect(reached: OrderEngine): void {
+      engine = reached;
+    },
+  };
+}
