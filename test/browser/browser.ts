@@ -1,0 +1,45 @@
+/** The system's Chromium, for tests that look at a page the way a shopper does. */
+
+import { chromium, type BrowserContext } from 'playwright-core';
+import { inject } from 'vitest';
+
+/** Quiet on the network, and able to run as root in a container. */
+const FLAGS = [
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+];
+
+export interface BrowserOptions {
+  /** CSS pixels. */
+  width: number;
+}
+
+/** A fresh profile for as long as the callback runs; what the pages throw fails the test. */
+export async function withBrowser(
+  { width }: BrowserOptions,
+  use: (context: BrowserContext) => Promise<void>,
+): Promise<void> {
+  const browser = await chromium.launch({ executablePath: findChromium(), args: FLAGS });
+  try {
+    const context = await browser.newContext({ viewport: { width, height: 900 }, locale: 'en-GB' });
+    const thrown: Error[] = [];
+    context.on('weberror', (event) => thrown.push(event.error()));
+    await use(context);
+    if (thrown.length > 0) throw new AggregateError(thrown, 'the page threw');
+  } finally {
+    await browser.close();
+  }
+}
+
+function findChromium(): string {
+  const path = inject('chromiumPath');
+  if (path === undefined) {
+    throw new Error('No Chromium found: install one (Debian: apt-get install chromium) and run again.');
+  }
+  return path;
+}
