@@ -1,0 +1,155 @@
+import { describe, expect, test } from 'vitest';
+import { loadApiConfig, loadPrepareConfig, loadWorkerConfig } from '../../src/config.ts';
+import { compileComposeSchema, loadCompose, parseCompose, readComposeText } from './compose-file.ts';
+
+const OURS = ['migrate', 'provider', 'api', 'worker'];
+
+/** What somebody must set to run it in earnest. */
+const PRODUCTION = {
+  NODE_ENV: 'production',
+  JWT_SECRET: 'a-secret-of-production-with-enough-characters',
+  PAYMENT_PROVIDER_API_KEY: 'sk_live_0123456789abcdef',
+  WEBHOOK_SECRET: 'whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=',
+  DEMO_SALE_ID: '',
+};
+
+const compose = loadCompose();
+const services = Object.entries(compose.services);
+
+function serviceOf(name: string, env: Record<string, string> = {}) {
+  const service = loadCompose(env).services[name];
+  if (!service) throw new Error(`the compose file has no service ${name}`);
+  return service;
+}
+
+describe('the schema of the Compose Specification', () => {
+  const isValid = compileComposeSchema();
+
+  test('takes the compose file', () => {
+    expect(isValid(parseCompose(readComposeText())), JSON.stringify(isValid.errors)).toBe(true);
+  });
+
+  test.each([
+    ['a service key that does not exist', 'restart: unless-stopped', 'restarts: unless-stopped'],
+    ['a condition that does not exist', 'service_healthy', 'service_well'],
+    ['a healthcheck that is no list', /test: \[[^\]]*\]/, 'test: { command: ping }'],
+    ['an unknown section', /^services:/m, 'servicez:'],
+  ])('refuses %s', (_what, found, replacement) => {
+    const text = readComposeText();
+    const broken = text.replace(found, replacement);
+    expect(broken).not.toBe(text);
+    expect(isValid(parseCompose(broken))).toBe(false);
+  });
+});
+
+describe('the services', () => {
+  test('every one that is waited for exists, and says when it is healthy where that is the condition', () => {
+    for (const [name, { depends_on: targets }] of services) {
+      for (const [target, { condition }] of Object.entries(targets)) {
+        const service = compose.services[target];
+        expect(service, `${name} depends on ${target}`).toBeDefined();
+        if (condition === 'service_healthy') expect(service?.healthcheck, target).toBeDefined();
+        // What must complete may fail and be repeated, but must not be started again once it is done.
+        if (condition === 'service_completed_successfully')
+          expect(service?.restart).toMatch(/^on-failure:\d+$/);
+        else expect(service?.restart).toBe('unless-stopped');
+      }
+    }
+  });
+
+  test('every image of others is pinned to a full version, and ours are one image', () => {
+    for (const [name, { image, build }] of services) {
+      if (OURS.includes(name)) expect({ image, build }).toEqual({ image: 'holdfast:local', build: '.' });
+      else
+        expect({ name, image, build }).toEqual({
+          name,
+          image: expect.stringMatching(/:\d+\.\d+\.\d+/),
+          build: undefined,
+        });
+    }
+  });
+
+  test('every volume and config that is used is declared', () => {
+    const named = services.flatMap(([, service]) => service.volumes.map((volume) => volume.split(':')[0]));
+    const sources = services.flatMap(([, service]) => service.configs.map(({ source }) => source));
+    expect(new Set(named)).toEqual(new Set(Object.keys(compose.volumes)));
+    expect(new Set(sources)).toEqual(new Set(Object.keys(compose.configs)));
+  });
+
+  test('every port is published on loopback alone', () => {
+    for (const port of services.flatMap(([, { ports }]) => ports)) expect(port).toMatch(/^127\.0\.0\.1:/);
+  });
+
+  test('Redis never evicts and flushes at every write', () => {
+    const command = serviceOf('redis').command?.join(' ');
+    expect(command).toContain('--maxmemory-policy noeviction');
+    expect(command).toContain('--appendonly yes');
+    expect(command).toContain('--appendfsync always');
+  });
+
+  test('Temporal and Holdfast have databases and users of their own', () => {
+    const temporal = serviceOf('temporal').environment;
+    expect(new URL(serviceOf('api').environment['MYSQL_URL'] ?? '').pathname).toBe('/holdfast');
+    expect(compose.services['mysql']?.environment['MYSQL_DATABASE']).toBe('holdfast');
+    for (const name of [temporal['DBNAME'], temporal['VISIBILITY_DBNAME']]) {
+      expect(compose.configs['temporal-databases']?.content).toContain(`CREATE DATABASE ${name} `);
+    }
+  });
+
+  test('what our processes get to stop is longer than they need', () => {
+    for (const name of OURS) expect(serviceOf(name).stop_grace_period).toBe('30s');
+  });
+});
+
+describe('the environment', () => {
+  test('is complete without any setting', () => {
+    const api = loadApiConfig(serviceOf('api').environment);
+    const worker = loadWorkerConfig(serviceOf('worker').environment);
+    expect(api).toMatchObject({ NODE_ENV: 'development', API_PORT: 3000, DEMO_SALE_ID: 'demo' });
+    for (const { temporal } of [api, worker]) {
+      expect(temporal).toMatchObject({
+        namespace: 'default',
+        connectionOptions: { address: 'temporal:7233' },
+      });
+    }
+    expect(loadPrepareConfig(serviceOf('migrate').environment)).toMatchObject({ DEMO_SALE_ID: 'demo' });
+  });
+
+  test('of api and worker leads to the provider that is there, with its key and its secret', () => {
+    const provider = serviceOf('provider').environment;
+    for (const config of [
+      loadApiConfig(serviceOf('api').environment),
+      loadWorkerConfig(serviceOf('worker').environment),
+    ]) {
+      expect(config.PAYMENT_PROVIDER_URL).toBe(`http://provider:${provider['SANDBOX_PORT']}`);
+      expect(config.PAYMENT_PROVIDER_API_KEY).toBe(provider['SANDBOX_API_KEY']);
+      expect(config.WEBHOOK_SECRETS).toEqual([provider['SANDBOX_WEBHOOK_SECRET']]);
+    }
+    expect(provider['SANDBOX_WEBHOOK_URL']).toBe('http://api:3000/v1/webhooks/payments');
+  });
+
+  test('names no variable that the services do not know', () => {
+    const apiVariables = Object.keys(serviceOf('api').environment);
+    const known = Object.keys(loadApiConfig(withEveryVariable(serviceOf('api').environment)));
+    const temporalVariables = ['TEMPORAL_ADDRESS', 'TEMPORAL_NAMESPACE'];
+    expect(apiVariables.filter((name) => !known.includes(name) && !temporalVariables.includes(name))).toEqual(
+      [],
+    );
+  });
+
+  test('in production is complete with what the file says must be set', () => {
+    expect(loadApiConfig(serviceOf('api', PRODUCTION).environment).DEMO_SALE_ID).toBeUndefined();
+    expect(loadWorkerConfig(serviceOf('worker', PRODUCTION).environment).NODE_ENV).toBe('production');
+    expect(loadPrepareConfig(serviceOf('migrate', PRODUCTION).environment).DEMO_SALE_ID).toBeUndefined();
+  });
+
+  test.each(['JWT_SECRET', 'PAYMENT_PROVIDER_API_KEY'])('in production is refused without %s', (name) => {
+    const { environment } = serviceOf('api', { ...PRODUCTION, [name]: '' });
+    expect(() => loadApiConfig(environment)).toThrow(name);
+  });
+});
+
+/** Variables that are left empty count as not set, so each gets a value that fits. */
+function withEveryVariable(environment: Record<string, string>): Record<string, string> {
+  return Object.fromEntries(Object.entries(environment).map(([name, value]) => [name, value || '1']));
+}
