@@ -21,12 +21,12 @@ export const SECRET = 'whsec_aG9sZGZhc3Qtc2FuZGJveC1zZWNyZXQtMDE=';
 export const OTHER_SECRET = 'whsec_YW5vdGhlci1zYW5kYm94LXNlY3JldC0wMDI=';
 export const ORDER_NO = 'summer-0-1-01JD0000000000000000000000';
 
-export interface ReceivedNotice {
+interface ReceivedNotice {
   body: string;
   headers: Record<string, string>;
 }
 
-export interface Receiver {
+interface Receiver {
   url: string;
   /** Statuses answered to the next notices, in order; 204 once they are used up. */
   answers: number[];

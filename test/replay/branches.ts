@@ -4,7 +4,7 @@ import type { Order } from '../../src/domain/order.ts';
 import type { OrderEngine } from '../../src/engine/order-engine.ts';
 import type { OrderBook } from '../workflows/order-book.ts';
 
-export interface Play {
+interface Play {
   order: Order;
   book: OrderBook;
   engine: OrderEngine;

@@ -1,6 +1,7 @@
 /** The whole service in this process, on real servers: API, sandbox provider, worker and relay. */
 
 import type { Client } from '@temporalio/client';
+import type { AppDeps } from '../../src/api/app.ts';
 import type { StoreConfig } from '../../src/stores/open.ts';
 import { openEngine } from './engines.ts';
 import { openHttpApp, type HttpApp } from './http-app.ts';
@@ -10,25 +11,14 @@ import { startWorker } from './worker.ts';
 
 export interface CheckoutOptions {
   stores?: Partial<StoreConfig>;
+  /** Replaces parts of the API. */
+  overrides?: Partial<AppDeps>;
 }
 
 export interface Checkout extends Pick<HttpApp, 'url' | 'shopper' | 'provider' | 'providerUrl'> {
   stores: TestStores;
   client: Client;
   close(): Promise<void>;
-}
-
-/** Owns the service for as long as the callback runs, and closes it whatever happens. */
-export async function withCheckout(
-  options: CheckoutOptions,
-  use: (checkout: Checkout) => Promise<void>,
-): Promise<void> {
-  const checkout = await openCheckout(options);
-  try {
-    await use(checkout);
-  } finally {
-    await checkout.close();
-  }
 }
 
 /** Call in beforeAll, and `close()` in afterAll. Opened in order, closed in the opposite one. */
@@ -42,7 +32,7 @@ export async function openCheckout(options: CheckoutOptions = {}): Promise<Check
     closers.push(() => stores.close());
     const { engine, client, close: closeEngine } = await openEngine(namespace);
     closers.push(closeEngine);
-    const app = await openHttpApp({ stores, engine });
+    const app = await openHttpApp({ stores, engine, overrides: options.overrides ?? {} });
     closers.push(() => app.close());
     const worker = await startWorker({ stores, provider: app.provider, namespace });
     closers.push(() => worker.stop());

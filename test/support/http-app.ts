@@ -12,7 +12,7 @@ import { createSandboxProvider } from '../../src/payments/sandbox/server.ts';
 import { openShopper, JWT_SECRET, type Shopper } from './shopper.ts';
 import { silent, type TestStores } from './stores.ts';
 
-export const PROVIDER_API_KEY = 'http-app-provider-key';
+const PROVIDER_API_KEY = 'http-app-provider-key';
 export const WEBHOOK_SECRET = 'whsec_aG9sZGZhc3QtaHR0cC1hcHAtc2VjcmV0LTE=';
 /** Quick repeats: a notice that meets a store which is away comes again within the test. */
 const RETRY_DELAYS_MS = Array.from({ length: 200 }, () => 50);

@@ -1,0 +1,87 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { z } from 'zod';
+import { buildSale } from '../support/factories.ts';
+import { acceptedOf, refusalOf, send } from '../support/shopper.ts';
+import { openApi, openMysqlAway, type TestApi } from './open-api.ts';
+
+let api: TestApi;
+
+beforeAll(async () => {
+  api = await openApi();
+});
+afterAll(() => api.close());
+
+test('a process with its stores is alive and ready', async () => {
+  expect(await send(`${api.url}/healthz`, 'GET')).toMatchObject({ status: 200, body: { status: 'ok' } });
+  expect(await send(`${api.url}/readyz`, 'GET')).toMatchObject({
+    status: 200,
+    body: { status: 'ready', redis: 'up', mysql: 'up' },
+  });
+});
+
+test('without MySQL it is ready all the same, and says so: selling needs Redis alone', async () => {
+  const { pool, ...parts } = await openMysqlAway();
+  const app = await api.withParts({ pool, ...parts });
+  try {
+    expect(await send(`${app.url}/readyz`, 'GET')).toMatchObject({
+      status: 200,
+      body: { status: 'ready', redis: 'up', mysql: 'down' },
+    });
+    const { saleId } = await api.stores.openSale(buildSale());
+    await (await app.shopper()).buy(saleId);
+  } finally {
+    await app.close();
+    await pool.end();
+  }
+});
+
+test('a process that is stopping gets no new requests', async () => {
+  const app = await api.withParts({ isStopping: () => true });
+  try {
+    expect((await send(`${app.url}/readyz`, 'GET')).status).toBe(503);
+    expect((await send(`${app.url}/healthz`, 'GET')).status).toBe(200);
+  } finally {
+    await app.close();
+  }
+});
+
+test('an unexpected failure answers 500 and tells nothing of its cause', async () => {
+  const verifyNotice = () => {
+    throw new TypeError('no mysql at 127.0.0.1');
+  };
+  const app = await api.withParts({ provider: { ...api.provider, verifyNotice } });
+  try {
+    const reply = await send(`${app.url}/v1/webhooks/payments`, 'POST', { body: {} });
+    expect(refusalOf(reply)).toBe('500 internal_error');
+  } finally {
+    await app.close();
+  }
+});
+
+test('without the demo there is no page and nobody gets a token', async () => {
+  expect(refusalOf(await send(`${api.url}/`, 'GET'))).toBe('404 no_such_resource');
+  expect(refusalOf(await send(`${api.url}/demo/token`, 'POST'))).toBe('404 no_such_resource');
+});
+
+test('the demo serves its page, and a token that buys', async () => {
+  const { saleId } = await api.stores.openSale(buildSale());
+  const app = await api.withParts({ demo: { saleId, temporalUiUrl: undefined } });
+  try {
+    const page = await send(`${app.url}/`, 'GET');
+    expect(page.status).toBe(200);
+    expect(page.headers.get('content-type')).toContain('text/html');
+    const reply = await send(`${app.url}/demo/token`, 'POST');
+    const demo = z
+      .strictObject({ token: z.string(), userId: z.string(), saleId: z.string(), temporalUiUrl: z.null() })
+      .parse(reply.body);
+    expect(demo.saleId).toBe(saleId);
+    const order = await send(`${app.url}/v1/orders`, 'POST', {
+      headers: { authorization: `Bearer ${demo.token}`, 'idempotency-key': 'k' },
+      body: { saleId, items: [{ sku: 'lamp', quantity: 1 }] },
+    });
+    expect(order.status).toBe(202);
+    expect(acceptedOf(order).saleId).toBe(saleId);
+  } finally {
+    await app.close();
+  }
+});

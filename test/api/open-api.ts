@@ -1,0 +1,63 @@
+/** An API whose orders nobody relays: what a test sees is the API's own doing. */
+
+import type { AppDeps } from '../../src/api/app.ts';
+import { createMysqlPool } from '../../src/stores/mysql.ts';
+import { createOrders } from '../../src/stores/orders.ts';
+import { createPayments } from '../../src/stores/payments.ts';
+import type { WorkflowPresence } from '../../src/stores/store-orders.ts';
+import { findFreePort } from '../../stack/ports.ts';
+import { openEngine, type TestEngine } from '../support/engines.ts';
+import { openHttpApp, type HttpApp } from '../support/http-app.ts';
+import { openTestStores, type TestStores } from '../support/stores.ts';
+import { createNamespace } from '../support/temporal.ts';
+import type { StoreConfig } from '../../src/stores/open.ts';
+
+export interface TestApi extends HttpApp {
+  stores: TestStores;
+  temporal: TestEngine;
+  /** A second app on the same stores, parts of it replaced. The test closes it. */
+  withParts(overrides: Partial<AppDeps>): Promise<HttpApp>;
+  /** Stores an accepted order in MySQL and publishes that, as a worker would. */
+  store(orderNo: string, presence?: WorkflowPresence): Promise<void>;
+  /** Redis forgets the order. */
+  forget(orderNo: string): Promise<void>;
+  countRows(table: string, orderNo: string): Promise<number>;
+}
+
+export async function openApi(config: Partial<StoreConfig> = {}): Promise<TestApi> {
+  const [stores, namespace] = await Promise.all([openTestStores(config), createNamespace()]);
+  const temporal = await openEngine(namespace);
+  const app = await openHttpApp({ stores, engine: temporal.engine });
+  return {
+    ...app,
+    stores,
+    temporal,
+    withParts: (overrides) => openHttpApp({ stores, engine: temporal.engine, overrides }),
+    async store(orderNo, presence = 'due') {
+      const reserved = await stores.reservations.readOrder(orderNo);
+      if (!reserved) throw new Error(`no order ${orderNo} in Redis`);
+      const outcome = (await stores.orders.storeOrders([reserved.order], presence)).get(orderNo);
+      if (outcome?.kind !== 'stored') throw new Error(`order ${orderNo} was not stored`);
+      await stores.reservations.project(orderNo, outcome.state);
+    },
+    async forget(orderNo) {
+      const keys = await stores.redis.keys(`*:order:${orderNo}`);
+      await stores.redis.del(...keys);
+    },
+    async countRows(table, orderNo) {
+      const [rows] = await stores.pool.query('SELECT 1 FROM ?? WHERE order_no = ?', [table, orderNo]);
+      return Array.isArray(rows) ? rows.length : 0;
+    },
+    async close() {
+      await app.close();
+      await temporal.close();
+      await stores.close();
+    },
+  };
+}
+
+/** MySQL's part of the app, at an address where nobody listens. */
+export async function openMysqlAway(): Promise<Pick<AppDeps, 'orders' | 'payments' | 'pool'>> {
+  const pool = createMysqlPool(`mysql://nobody@127.0.0.1:${await findFreePort()}/none`);
+  return { pool, orders: createOrders(pool), payments: createPayments(pool) };
+}

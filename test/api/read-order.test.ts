@@ -1,0 +1,127 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { buildSale } from '../support/factories.ts';
+import { openEngineAway } from '../support/engines.ts';
+import { orderOf, refusalOf, type Shopper } from '../support/shopper.ts';
+import { openApi, openMysqlAway, type TestApi } from './open-api.ts';
+
+let api: TestApi;
+let saleId: string;
+let shopper: Shopper;
+
+beforeAll(async () => {
+  api = await openApi();
+  ({ saleId } = await api.stores.openSale(buildSale({ skus: [lamps] })));
+  shopper = await api.shopper();
+});
+afterAll(() => api.close());
+
+const lamps = { sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 100, limitPerUser: null };
+
+test('a queued order is read from the projection, with when to ask again', async () => {
+  const orderNo = await shopper.buy(saleId);
+
+  const order = await shopper.readOrder(orderNo);
+
+  expect(order).toMatchObject({ orderNo, saleId, status: 'queued', version: 0, pollAfterMs: 500 });
+  expect(order.items).toEqual([{ sku: 'lamp', quantity: 1, unitPrice: 4_900 }]);
+});
+
+test('a status is never served from a cache without asking', async () => {
+  const reply = await shopper.getOrder(await shopper.buy(saleId));
+
+  expect(reply.headers.get('cache-control')).toBe('private, no-cache');
+});
+
+test('asking with the known version answers 304 until the version changes', async () => {
+  const orderNo = await shopper.buy(saleId);
+  const etag = (await shopper.getOrder(orderNo)).headers.get('etag') ?? '';
+
+  const unchanged = await shopper.getOrder(orderNo, { 'if-none-match': etag });
+  await api.store(orderNo);
+  const changed = await shopper.getOrder(orderNo, { 'if-none-match': etag });
+
+  expect(etag).toBe('"0"');
+  expect(unchanged).toMatchObject({ status: 304, body: '' });
+  expect(changed.status).toBe(200);
+  expect(changed.headers.get('etag')).toBe('"1"');
+});
+
+test('an order whose projection is gone is read from MySQL, the same in every field', async () => {
+  const orderNo = await shopper.buy(saleId);
+  await api.store(orderNo);
+  const projected = await shopper.readOrder(orderNo);
+
+  await api.forget(orderNo);
+
+  expect(await shopper.readOrder(orderNo)).toEqual(projected);
+  expect(projected).toMatchObject({ status: 'awaiting_payment', version: 1, pollAfterMs: 2_000 });
+});
+
+test('an order that neither store has is not found', async () => {
+  const orderNo = await shopper.buy(saleId);
+  await api.forget(orderNo);
+
+  expect(refusalOf(await shopper.getOrder(orderNo))).toBe('404 order_not_found');
+});
+
+test('while MySQL is away, orders are still read from the projection', async () => {
+  const { pool, ...parts } = await openMysqlAway();
+  const app = await api.withParts({ pool, ...parts });
+  try {
+    const buyer = await app.shopper();
+    const orderNo = await buyer.buy(saleId);
+    expect((await buyer.getOrder(orderNo)).status).toBe(200);
+    await api.forget(orderNo);
+    const reply = await buyer.getOrder(orderNo);
+    expect(refusalOf(reply)).toBe('503 status_unavailable');
+    expect(reply.headers.get('retry-after')).toBe('1');
+  } finally {
+    await app.close();
+    await pool.end();
+  }
+});
+
+test('the workflow is asked, and MySQL answers when no worker does', async () => {
+  const orderNo = await shopper.buy(saleId);
+  const stored = await api.stores.reservations.readOrder(orderNo);
+  if (!stored) throw new Error('the order was accepted');
+  await api.temporal.engine.tellPaymentReceived(stored.order);
+  // Stored, and not yet projected: only MySQL knows.
+  await api.stores.orders.storeOrders([stored.order], 'started');
+
+  const reply = await shopper.getOrder(`${orderNo}?source=workflow`);
+
+  expect(orderOf(reply)).toMatchObject({ status: 'awaiting_payment', version: 1 });
+  expect(await shopper.readOrder(orderNo)).toMatchObject({ status: 'queued' });
+});
+
+test('an order whose workflow has not begun is answered from the projection', async () => {
+  const orderNo = await shopper.buy(saleId);
+
+  const reply = await shopper.getOrder(`${orderNo}?source=workflow`);
+
+  expect(orderOf(reply)).toMatchObject({ orderNo, status: 'queued' });
+});
+
+test('while Temporal is away, asking the workflow answers what MySQL says', async () => {
+  const away = await openEngineAway();
+  const app = await api.withParts({ engine: away.engine });
+  try {
+    const buyer = await app.shopper();
+    const orderNo = await buyer.buy(saleId);
+    await api.store(orderNo);
+
+    const reply = await buyer.getOrder(`${orderNo}?source=workflow`);
+
+    expect(orderOf(reply)).toMatchObject({ status: 'awaiting_payment', version: 1 });
+  } finally {
+    await app.close();
+    await away.close();
+  }
+});
+
+test('an unknown source is refused', async () => {
+  const orderNo = await shopper.buy(saleId);
+
+  expect(refusalOf(await shopper.getOrder(`${orderNo}?source=crystal-ball`))).toBe('400 invalid_request');
+});

@@ -1,0 +1,191 @@
+import { Webhook } from 'standardwebhooks';
+import { ulid } from 'ulidx';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { buildSale } from '../support/factories.ts';
+import { WEBHOOK_SECRET } from '../support/http-app.ts';
+import { pressPay, refusalOf, send, sessionOf, type Reply, type Shopper } from '../support/shopper.ts';
+import { waitFor } from '../support/wait.ts';
+import { openApi, openMysqlAway, type TestApi } from './open-api.ts';
+
+let api: TestApi;
+let saleId: string;
+let shopper: Shopper;
+
+beforeAll(async () => {
+  api = await openApi();
+  const skus = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 100, limitPerUser: null }];
+  ({ saleId } = await api.stores.openSale(buildSale({ skus })));
+  shopper = await api.shopper();
+});
+afterAll(() => api.close());
+
+interface Notice {
+  secret?: string;
+  sentAt?: Date;
+  /** What is sent instead of what was signed. */
+  tampered?: string;
+  url?: string;
+}
+
+/** As the provider calls: signed over the raw bytes. */
+function call(body: string, { secret = WEBHOOK_SECRET, sentAt = new Date(), tampered, url }: Notice = {}) {
+  const id = `evt_${ulid()}`;
+  const headers = {
+    'webhook-id': id,
+    'webhook-timestamp': String(Math.floor(sentAt.getTime() / 1000)),
+    'webhook-signature': new Webhook(secret).sign(id, sentAt, body),
+  };
+  return send(`${url ?? api.url}/v1/webhooks/payments`, 'POST', { headers, body: tampered ?? body });
+}
+
+function succeeded(orderNo: string, data: { amount?: number; payment_id?: string } = {}): string {
+  const timestamp = new Date().toISOString();
+  const money = { session_id: null, reference: orderNo, amount: 4_900, currency: 'EUR' };
+  return JSON.stringify({
+    type: 'payment.succeeded',
+    timestamp,
+    data: { payment_id: `pay_${ulid()}`, ...money, ...data },
+  });
+}
+
+async function buyStored(): Promise<string> {
+  const orderNo = await shopper.buy(saleId);
+  await api.store(orderNo);
+  return orderNo;
+}
+
+async function paymentStatuses(orderNo: string): Promise<unknown> {
+  const [rows] = await api.stores.pool.query('SELECT status FROM payments WHERE order_no = ?', [orderNo]);
+  return rows;
+}
+
+const codeOf = (reply: Reply) => (reply.status === 204 ? '204' : refusalOf(reply));
+
+test('a notice is answered 204 once it is committed, and the order then answers payment received', async () => {
+  const orderNo = await buyStored();
+
+  expect(codeOf(await call(succeeded(orderNo)))).toBe('204');
+
+  expect((await api.stores.orders.read(orderNo))?.state).toMatchObject({ payment: 'received', version: 2 });
+  const order = await waitFor('the projection', async () => {
+    const seen = await shopper.readOrder(orderNo);
+    return seen.payment === 'received' && seen;
+  });
+  expect(order).toMatchObject({ status: 'awaiting_payment', version: 2 });
+  expect(refusalOf(await shopper.pay(orderNo))).toBe('409 already_paid');
+  expect(refusalOf(await shopper.cancel(orderNo))).toBe('409 already_paid');
+});
+
+test('the raw bytes are kept as they came', async () => {
+  const orderNo = await buyStored();
+  const body = ` ${succeeded(orderNo).replace('{', '{\n  ')} `;
+
+  expect(codeOf(await call(body))).toBe('204');
+
+  const [rows] = await api.stores.pool.query(
+    'SELECT CONVERT(raw_body USING utf8mb4) AS body, kind FROM payment_events WHERE order_no = ?',
+    [orderNo],
+  );
+  expect(rows).toEqual([{ body, kind: 'payment_succeeded' }]);
+});
+
+test('the same payment told twice is recorded once', async () => {
+  const orderNo = await buyStored();
+  const body = succeeded(orderNo);
+
+  await Promise.all([call(body), call(body)]);
+
+  expect(await paymentStatuses(orderNo)).toEqual([{ status: 'received' }]);
+  expect((await api.stores.orders.read(orderNo))?.state.version).toBe(2);
+});
+
+test('a second payment for the same order is to be refunded', async () => {
+  const orderNo = await buyStored();
+
+  await call(succeeded(orderNo));
+  await call(succeeded(orderNo));
+
+  expect(await paymentStatuses(orderNo)).toEqual([{ status: 'received' }, { status: 'refund_due' }]);
+});
+
+test('money for an order that is not stored yet is kept, and matched when it is', async () => {
+  const orderNo = await shopper.buy(saleId);
+
+  expect(codeOf(await call(succeeded(orderNo)))).toBe('204');
+  await api.store(orderNo);
+
+  expect(await shopper.readOrder(orderNo)).toMatchObject({ payment: 'received' });
+});
+
+test('money of the wrong amount is taken, and left to a person', async () => {
+  const orderNo = await buyStored();
+
+  expect(codeOf(await call(succeeded(orderNo, { amount: 1 })))).toBe('204');
+
+  expect(await paymentStatuses(orderNo)).toEqual([{ status: 'parked' }]);
+  expect((await api.stores.orders.read(orderNo))?.state.payment).toBe('none');
+});
+
+test('a failed payment and an event that moves no money change nothing', async () => {
+  const orderNo = await buyStored();
+  const timestamp = new Date().toISOString();
+  const data = { payment_id: null, session_id: null, reference: orderNo, amount: 4_900, currency: 'EUR' };
+
+  expect(codeOf(await call(JSON.stringify({ type: 'payment.failed', timestamp, data })))).toBe('204');
+  expect(codeOf(await call(JSON.stringify({ type: 'customer.created', timestamp })))).toBe('204');
+
+  expect((await api.stores.orders.read(orderNo))?.state).toMatchObject({ payment: 'none', version: 1 });
+});
+
+test.each<[string, Notice]>([
+  ['signed with another secret', { secret: 'whsec_YW5vdGhlci1zZWNyZXQtZm9yLXRlc3RzLTAyMDI=' }],
+  ['changed after it was signed', { tampered: succeeded('s-0-1-01JD0000000000000000000000') }],
+  ['from an hour ago', { sentAt: new Date(Date.now() - 60 * 60 * 1000) }],
+])('a notice %s is refused with 401, and nothing is stored', async (_, notice) => {
+  const orderNo = await buyStored();
+
+  expect(codeOf(await call(succeeded(orderNo), notice))).toBe('401 invalid_signature');
+
+  expect(await api.countRows('payment_events', orderNo)).toBe(0);
+  expect(await paymentStatuses(orderNo)).toEqual([]);
+});
+
+test('a notice without a signature is refused with 401', async () => {
+  const reply = await send(`${api.url}/v1/webhooks/payments`, 'POST', { body: succeeded('x') });
+
+  expect(codeOf(reply)).toBe('401 invalid_signature');
+});
+
+test('an authentic notice of an unknown shape is refused with 400', async () => {
+  expect(codeOf(await call('{"kind":"?"}'))).toBe('400 malformed_notice');
+  expect(codeOf(await call('{"type":"payment.succeeded","data":{}}'))).toBe('400 malformed_notice');
+  expect(codeOf(await call('{"type":'))).toMatch(/^400 malformed_/);
+});
+
+test('a notice larger than any provider sends is refused with 413', async () => {
+  expect(codeOf(await call(JSON.stringify({ type: 'x', pad: 'x'.repeat(300_000) })))).toBe(
+    '413 body_too_large',
+  );
+});
+
+test('while MySQL is away a notice is not acknowledged, so that it comes again', async () => {
+  const { pool, ...parts } = await openMysqlAway();
+  const app = await api.withParts({ pool, ...parts });
+  try {
+    const reply = await call(succeeded(await shopper.buy(saleId)), { url: app.url });
+    expect(codeOf(reply)).toBe('503 inbox_unavailable');
+    expect(reply.headers.get('retry-after')).toBe('1');
+  } finally {
+    await app.close();
+    await pool.end();
+  }
+});
+
+test('pressing pay at the provider brings the notice', async () => {
+  const orderNo = await buyStored();
+
+  await pressPay(sessionOf(await shopper.pay(orderNo)).url);
+
+  await waitFor('the notice', async () => (await api.countRows('payment_events', orderNo)) === 1);
+  expect(await paymentStatuses(orderNo)).toEqual([{ status: 'received' }]);
+});

@@ -1,0 +1,139 @@
+import { expect, test } from 'vitest';
+import { ConfigError, loadApiConfig, loadPrepareConfig, loadWorkerConfig } from '../src/config.ts';
+
+const stores = { REDIS_URL: 'redis://127.0.0.1:6379', MYSQL_URL: 'mysql://root@127.0.0.1/holdfast' };
+const shared = {
+  ...stores,
+  PAYMENT_PROVIDER_URL: 'http://127.0.0.1:4000',
+  PAYMENT_PROVIDER_API_KEY: 'a-key-of-our-own',
+  WEBHOOK_SECRETS: 'whsec_aG9sZGZhc3QtY29uZmlnLXRlc3QtMDE=',
+};
+const api = { ...shared, JWT_SECRET: 'a-secret-of-our-own-that-is-long-enough' };
+const worker = { ...shared, WORKFLOW_BUNDLE: '/app/workflow-bundle.js' };
+
+/** The message with which `load` refuses; each fault is a line. */
+function faultsOf(load: () => unknown): string {
+  try {
+    load();
+  } catch (error) {
+    expect(error).toBeInstanceOf(ConfigError);
+    return error instanceof ConfigError ? error.message : '';
+  }
+  throw new Error('the configuration was taken');
+}
+
+test('what is needed suffices, the rest has defaults, and production is one of them', () => {
+  expect(loadApiConfig(api)).toMatchObject({
+    NODE_ENV: 'production',
+    LOG_LEVEL: 'info',
+    REDIS_URL: ['redis://127.0.0.1:6379'],
+    API_PORT: 3000,
+    TRUSTED_PROXY_HOPS: 0,
+  });
+  expect(loadWorkerConfig(worker)).toMatchObject({ WORKFLOW_BUNDLE: '/app/workflow-bundle.js' });
+  expect(loadPrepareConfig(stores)).toMatchObject({
+    MYSQL_URL: stores.MYSQL_URL,
+    REDIS_URL: [stores.REDIS_URL],
+  });
+});
+
+test('everything that is missing is listed at once', () => {
+  const message = faultsOf(() => loadApiConfig({}));
+
+  const needed = Object.keys(api);
+  for (const name of needed) expect(message).toContain(`\n  ${name}: `);
+  expect(message.split('\n')).toHaveLength(needed.length + 1);
+});
+
+test.each([
+  ['REDIS_URL', 'http://127.0.0.1'],
+  ['REDIS_URL', 'redis://a,,redis://b'],
+  ['MYSQL_URL', 'postgres://127.0.0.1/x'],
+  ['PAYMENT_PROVIDER_URL', 'ftp://127.0.0.1'],
+  ['WEBHOOK_SECRETS', 'no-secret'],
+  ['WEBHOOK_SECRETS', 'whsec_a,whsec_b,whsec_c'],
+  ['ENGINE_BUDGET', '0'],
+  ['ENGINE_BUDGET', 'many'],
+  ['ENGINE_STARTS_PER_SECOND', '1.5'],
+  ['API_PORT', '65536'],
+  ['JWT_SECRET', 'short'],
+  ['TRUSTED_PROXY_HOPS', '-1'],
+  ['DEMO_SALE_ID', 'NOT A SALE'],
+  ['LOG_LEVEL', 'loud'],
+  ['NODE_ENV', 'staging'],
+])('%s=%s is refused by name', (name, value) => {
+  const message = faultsOf(() => loadApiConfig({ NODE_ENV: 'test', ...api, [name]: value }));
+
+  expect(message).toMatch(new RegExp(`\\n  ${name}[.:]`));
+  expect(message.split('\n')).toHaveLength(2);
+});
+
+test('several faults are listed at once, and no secret is repeated', () => {
+  const env = { ...api, API_PORT: 'x', MYSQL_URL: 'x', JWT_SECRET: 'hush-hush' };
+
+  const message = faultsOf(() => loadApiConfig(env));
+
+  for (const name of ['API_PORT', 'MYSQL_URL', 'JWT_SECRET']) expect(message).toContain(`\n  ${name}: `);
+  expect(message).not.toContain('hush-hush');
+});
+
+test.each([
+  ['JWT_SECRET', 'demo-secret-that-is-long-enough-to-be-taken'],
+  ['PAYMENT_PROVIDER_API_KEY', 'sandbox-Demo-key'],
+  ['WEBHOOK_SECRETS', `whsec_${Buffer.from('holdfast-demo-webhook-secret').toString('base64')}`],
+  ['DEMO_SALE_ID', 'demo'],
+])('a demo %s is refused in production and taken in development', (name, value) => {
+  expect(faultsOf(() => loadApiConfig({ ...api, [name]: value }))).toContain(`\n  ${name}: `);
+
+  expect(() => loadApiConfig({ ...api, NODE_ENV: 'development', [name]: value })).not.toThrow();
+});
+
+test('a worker in production takes no demo key either', () => {
+  const message = faultsOf(() => loadWorkerConfig({ ...worker, PAYMENT_PROVIDER_API_KEY: 'demo-key' }));
+
+  expect(message).toContain('\n  PAYMENT_PROVIDER_API_KEY: ');
+});
+
+test('demo secrets are listed together with all other faults', () => {
+  const env = { ...api, JWT_SECRET: 'demo-secret-that-is-long-enough-to-be-taken', API_PORT: 'x' };
+
+  const message = faultsOf(() => loadApiConfig(env));
+
+  expect(message).toContain('\n  API_PORT: ');
+  expect(message).toContain('\n  JWT_SECRET: ');
+});
+
+test('an empty variable is one that was not set', () => {
+  const config = loadApiConfig({ ...api, API_PORT: '', LOG_LEVEL: '', DEMO_SALE_ID: '' });
+
+  expect(config).toMatchObject({ API_PORT: 3000, LOG_LEVEL: 'info' });
+  expect(config.DEMO_SALE_ID).toBeUndefined();
+  expect(faultsOf(() => loadApiConfig({ ...api, MYSQL_URL: '' }))).toContain('\n  MYSQL_URL: ');
+});
+
+test('lists are split at commas: the nodes of a cluster, the secrets while one is replaced', () => {
+  const config = loadApiConfig({
+    ...api,
+    REDIS_URL: 'redis://a:1, rediss://b:2',
+    WEBHOOK_SECRETS: 'whsec_bmV3, whsec_b2xk',
+  });
+
+  expect(config.REDIS_URL).toEqual(['redis://a:1', 'rediss://b:2']);
+  expect(config.WEBHOOK_SECRETS).toEqual(['whsec_bmV3', 'whsec_b2xk']);
+});
+
+test('the configuration is frozen', () => {
+  for (const config of [loadApiConfig(api), loadWorkerConfig(worker)]) {
+    expect(Object.isFrozen(config)).toBe(true);
+    expect(() => Object.assign(config, { LOG_LEVEL: 'trace' })).toThrow(TypeError);
+  }
+});
+
+test("Temporal's address and namespace come from Temporal's own variables", () => {
+  const env = { ...api, TEMPORAL_ADDRESS: 'temporal.example:7233', TEMPORAL_NAMESPACE: 'shop' };
+
+  const { temporal } = loadApiConfig(env);
+
+  expect(temporal.connectionOptions.address).toBe('temporal.example:7233');
+  expect(temporal.namespace).toBe('shop');
+});

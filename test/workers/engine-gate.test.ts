@@ -1,0 +1,84 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createEngineBudget } from '../../src/stores/engine-budget.ts';
+import { createEngineGate } from '../../src/workers/engine-gate.ts';
+import { openTestStores, silent, type TestStores } from '../support/stores.ts';
+import { waitFor } from '../support/wait.ts';
+
+let stores: TestStores;
+
+beforeAll(async () => {
+  stores = await openTestStores();
+});
+afterAll(() => stores.close());
+
+/** A gate with a free budget of this many slots. */
+async function openGate(slots: number) {
+  await stores.redis.flushall();
+  const budget = createEngineBudget(stores.redis, slots);
+  return { budget, gate: createEngineGate(budget, silent) };
+}
+
+const self = (orderNo: string) => orderNo;
+
+/** What a loop does with the gate: ask who may pass, then hand those over. */
+async function passThrough(
+  gate: ReturnType<typeof createEngineGate>,
+  orderNos: readonly string[],
+  handOver: (orderNo: string) => Promise<void>,
+): Promise<string[]> {
+  return gate.pass(await gate.admit(orderNos, self), self, handOver);
+}
+const refuse = () => Promise.reject(new Error('14 UNAVAILABLE'));
+
+test('the gate passes as many as there is room for, in their order', async () => {
+  const { gate } = await openGate(2);
+  const handed: string[] = [];
+  const take = async (orderNo: string) => void handed.push(orderNo);
+
+  expect(await gate.room()).toBe(2);
+  expect(await passThrough(gate, ['a', 'b', 'c'], take)).toEqual(['a', 'b']);
+
+  expect(handed).toEqual(['a', 'b']);
+  expect(await gate.room()).toBe(0);
+  expect(await passThrough(gate, ['c'], take)).toEqual([]);
+});
+
+test('after a failure the gate keeps off for a while, and opens again by itself', async () => {
+  const { gate } = await openGate(5);
+  let calls = 0;
+  const fail = () => {
+    calls += 1;
+    return refuse();
+  };
+
+  expect(await passThrough(gate, ['a', 'b'], fail)).toEqual([]);
+  expect(await gate.room()).toBe(0);
+  expect(await passThrough(gate, ['a', 'b'], fail)).toEqual([]);
+  expect(calls).toBe(2);
+
+  await waitFor('the gate to open', async () => (await gate.room()) > 0);
+  expect(await passThrough(gate, ['a'], async () => {})).toEqual(['a']);
+});
+
+test('slots of orders that were not taken go back, those of the others stay', async () => {
+  const { gate, budget } = await openGate(5);
+
+  const passed = await passThrough(gate, ['a', 'b', 'c'], (orderNo) =>
+    orderNo === 'b' ? refuse() : Promise.resolve(),
+  );
+
+  expect(passed).toEqual(['a', 'c']);
+  expect(await budget.room()).toBe(3);
+});
+
+test('after a failure one order goes ahead as a probe, and its success opens the gate for all', async () => {
+  const { gate } = await openGate(5);
+  await passThrough(gate, ['a', 'b'], refuse);
+  await waitFor('the gate to open', async () => (await gate.room()) > 0);
+
+  expect(await gate.room()).toBe(1);
+  expect(await gate.admit(['a', 'b', 'c'], self)).toEqual(['a']);
+  expect(await gate.pass(['a'], self, async () => {})).toEqual(['a']);
+
+  expect(await gate.admit(['b', 'c'], self)).toEqual(['b', 'c']);
+});

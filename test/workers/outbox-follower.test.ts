@@ -1,0 +1,194 @@
+import { beforeAll, expect, test } from 'vitest';
+import { createEngineGate } from '../../src/workers/engine-gate.ts';
+import { createOutboxFollower, type FollowerDeps } from '../../src/workers/outbox-follower.ts';
+import { silent } from '../support/stores.ts';
+import { createNamespace } from '../support/temporal.ts';
+import { openRelayWorld, type RelayWorld } from './relay-world.ts';
+
+const AWAY = new Error('14 UNAVAILABLE: connection refused');
+
+let namespace: string;
+
+beforeAll(async () => {
+  namespace = await createNamespace();
+});
+
+/** One relay's follower, pass by pass; parts of it may be replaced by such that fail. Its first pass looks for leftovers. */
+async function openFollower(world: RelayWorld, parts: Partial<FollowerDeps> = {}) {
+  const { stores } = world;
+  const outbox = parts.outbox ?? (await world.outbox('relay-1'));
+  const started: string[] = [];
+  const engine = {
+    start: async ({ orderNo }: { orderNo: string }) => {
+      started.push(orderNo);
+    },
+  };
+  const gate = createEngineGate(stores.budget, silent);
+  const pass = createOutboxFollower({ ...stores, engine, gate, log: silent, ...parts, outbox });
+  return { pass, outbox, started };
+}
+
+/** Fails the first time that there is something to do, as a process that dies there would. */
+function failOnce<T, A extends unknown[], R>(
+  real: (items: readonly T[], ...rest: A) => Promise<R>,
+): (items: readonly T[], ...rest: A) => Promise<R> {
+  let hasFailed = false;
+  return async (items, ...rest) => {
+    if (hasFailed || items.length === 0) return real(items, ...rest);
+    hasFailed = true;
+    throw new Error('died here');
+  };
+}
+
+test('no entry is acknowledged before its order is durable elsewhere', async () => {
+  const world = await openRelayWorld(namespace, { ENGINE_BUDGET: 1 });
+  const { orders } = world.stores;
+  const outbox = await world.outbox('relay-1');
+  const seen: Record<string, number> = {};
+  const engine = {
+    start: async () => {
+      seen['at the start'] = await outbox.length();
+    },
+  };
+  const storeOrders: typeof orders.storeOrders = async (...args) => {
+    seen['before storing'] = await outbox.length();
+    const outcomes = await orders.storeOrders(...args);
+    seen['after storing'] = await outbox.length();
+    return outcomes;
+  };
+  const { pass } = await openFollower(world, { outbox, engine, orders: { ...orders, storeOrders } });
+  await world.accept(3);
+
+  await pass();
+  await pass();
+
+  expect(seen['at the start']).toBe(3);
+  // The two that are stored are there all the time; the started one may have gone meanwhile.
+  expect(seen['before storing']).toBeGreaterThanOrEqual(2);
+  expect(seen['after storing']).toBeGreaterThanOrEqual(2);
+  expect(await outbox.length()).toBe(0);
+});
+
+test('an order started by a relay that died before it could acknowledge is started again', async () => {
+  const world = await openRelayWorld(namespace);
+  const outbox = await world.outbox('relay-1');
+  const { pass, started } = await openFollower(world, {
+    outbox: { ...outbox, acknowledge: failOnce(outbox.acknowledge) },
+  });
+  const [order] = await world.accept(1);
+
+  await pass();
+  await expect(pass()).rejects.toThrow('died here');
+  expect(await outbox.length()).toBe(1);
+  await pass();
+
+  expect(started).toEqual([order?.orderNo, order?.orderNo]);
+  expect(await outbox.length()).toBe(0);
+});
+
+test('orders stored ahead by a relay that died before it could acknowledge are stored once', async () => {
+  const world = await openRelayWorld(namespace);
+  const outbox = await world.outbox('relay-1');
+  const { pass } = await openFollower(world, {
+    outbox: { ...outbox, acknowledge: failOnce(outbox.acknowledge) },
+    engine: { start: () => Promise.reject(AWAY) },
+  });
+  await world.accept(3);
+
+  await pass();
+  await expect(pass()).rejects.toThrow('died here');
+  expect((await world.storedOrders()).size).toBe(3);
+  expect(await outbox.length()).toBe(3);
+  await pass();
+
+  expect((await world.storedOrders()).size).toBe(3);
+  expect(await outbox.length()).toBe(0);
+  expect(await world.stores.sales.readStock(world.saleId)).toMatchObject([{ available: 997, held: 3 }]);
+});
+
+test('when neither Temporal nor MySQL takes them, entries stay and are tried again', async () => {
+  const world = await openRelayWorld(namespace);
+  const { orders } = world.stores;
+  const { pass, outbox } = await openFollower(world, {
+    engine: { start: () => Promise.reject(AWAY) },
+    orders: { ...orders, storeOrders: failOnce(orders.storeOrders) },
+  });
+  await world.accept(3);
+
+  await pass();
+  await expect(pass()).rejects.toThrow('died here');
+  expect(await outbox.length()).toBe(3);
+  expect(await pass()).toBe(0);
+
+  expect(await outbox.length()).toBe(0);
+  expect((await world.storedOrders()).size).toBe(3);
+});
+
+test('entries that a dead relay had read are taken over', async () => {
+  const world = await openRelayWorld(namespace);
+  const dead = await world.outbox('dead');
+  await dead.ensureGroup();
+  const orders = await world.accept(2);
+  const read = await dead.readNew(10, 1);
+  expect(read).toHaveLength(2);
+  const key = `holdfast:{${world.saleId}.0}:outbox`;
+  // It read them a minute ago, and was not heard of since.
+  for (const { entryId } of read) {
+    await world.stores.redis.call('XCLAIM', key, 'relay', 'dead', '0', entryId, 'IDLE', '60000', 'JUSTID');
+  }
+  const { pass, outbox, started } = await openFollower(world);
+
+  await pass();
+
+  expect(started.toSorted()).toEqual(orders.map(({ orderNo }) => orderNo).toSorted());
+  expect(await outbox.length()).toBe(0);
+});
+
+test('entries that a living relay has in hand are left to it', async () => {
+  const world = await openRelayWorld(namespace);
+  const living = await world.outbox('living');
+  await living.ensureGroup();
+  await world.accept(2);
+  await living.readNew(10, 1);
+  const { pass, started } = await openFollower(world);
+
+  await pass();
+  await pass();
+
+  expect(started).toEqual([]);
+  expect(await living.readPending(10)).toHaveLength(2);
+});
+
+test('a group that was lost with Redis is made again, and nothing that waits is missed', async () => {
+  const world = await openRelayWorld(namespace);
+  const { pass, outbox, started } = await openFollower(world);
+  await pass();
+  await world.accept(2);
+  await world.stores.redis.xgroup('DESTROY', `holdfast:{${world.saleId}.0}:outbox`, 'relay');
+
+  await pass();
+  await pass();
+
+  expect(started).toHaveLength(2);
+  expect(await outbox.length()).toBe(0);
+});
+
+test.each([
+  ['an order that Redis does not have', (saleId: string) => `${saleId}-0-1-01JD0000000000000000000000`],
+  ['what is no order number', () => 'nonsense'],
+])('an outbox entry that names %s is parked, and holds up no other', async (_, nameIn) => {
+  const world = await openRelayWorld(namespace);
+  const { redis, pool } = world.stores;
+  const name = nameIn(world.saleId);
+  await redis.xadd(`holdfast:{${world.saleId}.0}:outbox`, '*', 'order_no', name);
+  const [order] = await world.accept(1);
+  const { pass, outbox, started } = await openFollower(world);
+
+  await pass();
+  await pass();
+
+  expect(started).toEqual([order?.orderNo]);
+  expect(await outbox.length()).toBe(0);
+  const [parked] = await pool.query('SELECT kind, INSTR(reason, ?) > 0 AS named FROM parked', [name]);
+  expect(parked).toEqual([{ kind: 'outbox_entry', named: 1 }]);
+});

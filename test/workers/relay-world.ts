@@ -1,0 +1,95 @@
+/** What the relay works with: own stores, and an engine in a namespace where, unless a test starts one, no worker is. */
+
+import { inject, onTestFinished } from 'vitest';
+import { z } from 'zod';
+import type { Order } from '../../src/domain/order.ts';
+import { createMysqlPool } from '../../src/stores/mysql.ts';
+import type { StoreConfig } from '../../src/stores/open.ts';
+import { createOrders } from '../../src/stores/orders.ts';
+import { createOutbox, type Outbox } from '../../src/stores/outbox.ts';
+import { createSales } from '../../src/stores/sales.ts';
+import { findFreePort } from '../../stack/ports.ts';
+import { openRelayEngine, type TestEngine } from '../support/engines.ts';
+import { buildReserveRequest, buildSale } from '../support/factories.ts';
+import { openTestStores, type TestStores } from '../support/stores.ts';
+import { openTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
+
+export interface RelayWorld extends TestEngine {
+  stores: TestStores;
+  saleId: string;
+  /** The wire to Temporal. */
+  wire: TcpProxy;
+  /** Accepts this many orders of one lamp each. */
+  accept(count: number): Promise<Order[]>;
+  /** The outbox as a relay of this name has it. */
+  outbox(consumer: string): Promise<Outbox>;
+  /** Of the orders that are stored: whether the workflow has been started. */
+  storedOrders(): Promise<Map<string, boolean>>;
+  isStarted(orderNo: string): Promise<boolean>;
+}
+
+const row = z.object({ order_no: z.string(), started: z.coerce.boolean() });
+
+/** Belongs to the test that calls it. */
+export async function openRelayWorld(
+  namespace: string,
+  config: Partial<StoreConfig> = {},
+): Promise<RelayWorld> {
+  const stores = await openTestStores(config);
+  onTestFinished(() => stores.close());
+  const wire = await openTcpProxy(inject('temporalAddress'));
+  onTestFinished(() => wire.close());
+  const relayEngine = await openRelayEngine(namespace, wire.address);
+  onTestFinished(() => relayEngine.close());
+  const skus = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 1_000, limitPerUser: null }];
+  const { saleId } = await stores.openSale(buildSale({ skus }));
+  return {
+    ...relayEngine,
+    stores,
+    saleId,
+    wire,
+    accept: (count) => Promise.all(Array.from({ length: count }, () => acceptOrder(stores, saleId))),
+    async outbox(consumer) {
+      const blocking = await stores.connectBlocking();
+      onTestFinished(() => blocking.disconnect());
+      return createOutbox(stores.redis, blocking, { saleId, shard: 0 }, consumer);
+    },
+    async storedOrders() {
+      const sql = 'SELECT order_no, workflow_started_at IS NOT NULL AS started FROM orders';
+      const [rows] = await stores.pool.query(sql);
+      return new Map(
+        z
+          .array(row)
+          .parse(rows)
+          .map(({ order_no, started }) => [order_no, started]),
+      );
+    },
+    async isStarted(orderNo) {
+      try {
+        await relayEngine.client.workflow.getHandle(orderNo).describe();
+        return true;
+      } catch {
+        return false;
+      }
+    },
+  };
+}
+
+export async function acceptOrder(
+  stores: TestStores,
+  saleId: string,
+  request: Partial<Parameters<TestStores['reservations']['reserve']>[0]> = {},
+): Promise<Order> {
+  const outcome = await stores.reservations.reserve(buildReserveRequest({ saleId, ...request }));
+  if (outcome.kind !== 'reserved') throw new Error(`not accepted: ${outcome.kind}`);
+  const reserved = await stores.reservations.readOrder(outcome.orderNo);
+  if (!reserved) throw new Error('accepted, and not there');
+  return reserved.order;
+}
+
+/** The MySQL part of the relay's stores, at an address where nobody listens. */
+export async function openMysqlAway() {
+  const pool = createMysqlPool(`mysql://nobody@127.0.0.1:${await findFreePort()}/none`);
+  onTestFinished(() => pool.end());
+  return { orders: createOrders(pool), sales: createSales(pool) };
+}

@@ -1,0 +1,150 @@
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
+import { createNamespace } from '../support/temporal.ts';
+import { waitFor } from '../support/wait.ts';
+import { startRelay } from '../support/worker.ts';
+import { openMysqlAway, openRelayWorld, type RelayWorld } from './relay-world.ts';
+
+let namespace: string;
+
+beforeAll(async () => {
+  namespace = await createNamespace();
+});
+
+/** Runs until the test ends. */
+function relay(world: RelayWorld, stores: Parameters<typeof startRelay>[0] = world.stores): void {
+  onTestFinished(startRelay(stores, world.engine));
+}
+
+async function outboxEmpty(world: RelayWorld): Promise<void> {
+  const outbox = await world.outbox('watcher');
+  await waitFor('the outbox to be empty', async () => (await outbox.length()) === 0);
+}
+
+test('orders accepted before the first relay came are started', async () => {
+  const world = await openRelayWorld(namespace);
+  const orders = await world.accept(3);
+
+  relay(world);
+
+  await outboxEmpty(world);
+  for (const { orderNo } of orders) expect(await world.isStarted(orderNo)).toBe(true);
+  expect((await world.storedOrders()).size).toBe(0);
+});
+
+test('orders of a sale that opens while the relay runs are started', async () => {
+  const world = await openRelayWorld(namespace);
+  relay(world);
+  await outboxEmpty(world);
+
+  const [order] = await world.accept(1);
+
+  await waitFor('the start', () => world.isStarted(order?.orderNo ?? ''));
+  await outboxEmpty(world);
+});
+
+test('the engine takes what its budget has room for; the overflow is stored ahead, payable, and started later', async () => {
+  const world = await openRelayWorld(namespace, { ENGINE_BUDGET: 2 });
+  const { stores, saleId } = world;
+  const orders = await world.accept(6);
+
+  relay(world);
+  await outboxEmpty(world);
+
+  const ahead = await world.storedOrders();
+  expect([...ahead.values()]).toEqual([false, false, false, false]);
+  for (const orderNo of ahead.keys()) {
+    expect(await stores.payments.beginSession('sandbox', orderNo)).toMatchObject({ kind: 'begun' });
+    expect((await stores.reservations.readOrder(orderNo))?.state.status).toBe('awaiting_payment');
+  }
+  const waiting = `holdfast:{${saleId}.0}:stored_ahead`;
+  await waitFor('the backlog to be published', async () => (await stores.redis.get(waiting)) === '4');
+
+  // The workers that are not here would give the slots back.
+  await waitFor('all to be started', async () => {
+    await stores.budget.release(orders.map(({ orderNo }) => orderNo));
+    return [...(await world.storedOrders()).values()].every(Boolean);
+  });
+  for (const { orderNo } of orders) expect(await world.isStarted(orderNo)).toBe(true);
+  await waitFor('no backlog', async () => (await stores.redis.get(waiting)) === '0');
+});
+
+test('while Temporal is away orders are stored ahead and payable; when it is back they are started', async () => {
+  const world = await openRelayWorld(namespace);
+  const { stores } = world;
+  world.wire.cut();
+  const orders = await world.accept(3);
+
+  relay(world);
+  await outboxEmpty(world);
+
+  expect([...(await world.storedOrders()).values()]).toEqual([false, false, false]);
+  for (const { orderNo } of orders) {
+    expect(await stores.payments.beginSession('sandbox', orderNo)).toMatchObject({ kind: 'begun' });
+  }
+
+  world.wire.mend();
+  await waitFor('all to be started', async () => [...(await world.storedOrders()).values()].every(Boolean));
+  for (const { orderNo } of orders) expect(await world.isStarted(orderNo)).toBe(true);
+});
+
+test('while MySQL is away orders are started all the same', async () => {
+  const world = await openRelayWorld(namespace);
+  const orders = await world.accept(3);
+
+  relay(world, { ...world.stores, ...(await openMysqlAway()) });
+
+  await outboxEmpty(world);
+  for (const { orderNo } of orders) expect(await world.isStarted(orderNo)).toBe(true);
+});
+
+test('while Temporal and MySQL are both away every order waits in the outbox, and goes on when one is back', async () => {
+  const world = await openRelayWorld(namespace);
+  world.wire.cut();
+  const orders = await world.accept(3);
+  const away = await openMysqlAway();
+  let refusals = 0;
+  const storeOrders: typeof away.orders.storeOrders = async (...args) => {
+    refusals += 1;
+    return away.orders.storeOrders(...args);
+  };
+
+  relay(world, { ...world.stores, ...away, orders: { ...away.orders, storeOrders } });
+  await waitFor('a second try', () => refusals > 1);
+
+  expect(await (await world.outbox('watcher')).length()).toBe(3);
+  world.wire.mend();
+  await outboxEmpty(world);
+  for (const { orderNo } of orders) expect(await world.isStarted(orderNo)).toBe(true);
+});
+
+test('two relays share the work, and each order is handed over once', async () => {
+  const world = await openRelayWorld(namespace, { ENGINE_BUDGET: 500 });
+  const orders = await world.accept(60);
+  const handedOver: string[] = [];
+  const engine: RelayWorld['engine'] = {
+    ...world.engine,
+    start: async (order) => {
+      handedOver.push(order.orderNo);
+    },
+  };
+
+  onTestFinished(startRelay(world.stores, engine));
+  onTestFinished(startRelay(world.stores, engine));
+  await outboxEmpty(world);
+
+  expect(handedOver.toSorted()).toEqual(orders.map(({ orderNo }) => orderNo).toSorted());
+});
+
+test('a relay that is told to stop ends, and leaves what it has not read to the next', async () => {
+  const world = await openRelayWorld(namespace);
+  const stop = startRelay(world.stores, world.engine);
+  await outboxEmpty(world);
+  await stop();
+
+  const orders = await world.accept(2);
+  expect(await (await world.outbox('watcher')).length()).toBe(2);
+  relay(world);
+
+  await outboxEmpty(world);
+  for (const { orderNo } of orders) expect(await world.isStarted(orderNo)).toBe(true);
+});

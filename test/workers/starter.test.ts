@@ -1,0 +1,131 @@
+import { expect, onTestFinished, test } from 'vitest';
+import type { OrderEngine } from '../../src/engine/order-engine.ts';
+import type { StoreConfig } from '../../src/stores/open.ts';
+import { createEngineGate } from '../../src/workers/engine-gate.ts';
+import { createStarter } from '../../src/workers/starter.ts';
+import { buildOrder, buildSale } from '../support/factories.ts';
+import { openTestStores, silent } from '../support/stores.ts';
+
+async function openStarter(config: Partial<StoreConfig> = {}, failing = new Set<string>()) {
+  const stores = await openTestStores(config);
+  onTestFinished(() => stores.close());
+  const { saleId } = await stores.openSale(buildSale());
+  const told: string[] = [];
+  const tell =
+    (what: string): OrderEngine['start'] =>
+    async ({ orderNo }) => {
+      if (failing.has(orderNo)) throw new Error('14 UNAVAILABLE');
+      told.push(`${what} ${orderNo}`);
+    };
+  const engine: OrderEngine = {
+    start: tell('start'),
+    tellPaymentReceived: tell('money'),
+    tellCancelRequested: tell('cancel'),
+    queryStatus: () => Promise.resolve(undefined),
+  };
+  const gate = createEngineGate(stores.budget, silent);
+  return {
+    stores,
+    told,
+    pass: createStarter({ orders: stores.orders, engine, gate }),
+    async storeAhead(): Promise<string> {
+      const order = buildOrder({ saleId });
+      await stores.orders.storeOrders([order], 'due');
+      return order.orderNo;
+    },
+    receive: (orderNo: string) =>
+      stores.payments.record('sandbox', {
+        providerPaymentId: `pay-${orderNo}`,
+        orderNo,
+        amount: 4_900,
+        currency: 'EUR',
+      }),
+    /** As if the grace of whoever should tell were over. */
+    async makeDueNow(): Promise<void> {
+      await stores.pool.query(
+        'UPDATE orders SET engine_due_at = NOW(3) - INTERVAL 1 SECOND WHERE engine_due_at > NOW(3)',
+      );
+    },
+  };
+}
+
+test('each due order is handed over once, in the way its state asks for', async () => {
+  const { stores, told, pass, storeAhead, receive, makeDueNow } = await openStarter();
+  const [plain, paid, cancelled] = [await storeAhead(), await storeAhead(), await storeAhead()];
+  await receive(paid);
+  await stores.orders.requestCancel(cancelled);
+  await makeDueNow();
+
+  await pass();
+  await pass();
+
+  expect(told.toSorted()).toEqual([`cancel ${cancelled}`, `money ${paid}`, `start ${plain}`]);
+  expect(await stores.sales.countStoredAhead()).toEqual(new Map());
+});
+
+test('with room for one, the order with money goes first, then the oldest', async () => {
+  const { stores, told, pass, storeAhead, receive, makeDueNow } = await openStarter({ ENGINE_BUDGET: 1 });
+  const oldest = await storeAhead();
+  const newer = await storeAhead();
+  const paid = await storeAhead();
+  await receive(paid);
+  await makeDueNow();
+  await stores.pool.query('UPDATE orders SET engine_due_at = NOW(3) - INTERVAL 1 HOUR WHERE order_no = ?', [
+    oldest,
+  ]);
+
+  for (const orderNo of [paid, oldest, newer]) {
+    await pass();
+    await stores.budget.release([orderNo]);
+  }
+
+  expect(told).toEqual([`money ${paid}`, `start ${oldest}`, `start ${newer}`]);
+});
+
+test('without room nothing is claimed', async () => {
+  const { stores, told, pass, storeAhead } = await openStarter({ ENGINE_BUDGET: 1 });
+  await storeAhead();
+  await stores.budget.acquire(['somebody-else']);
+
+  expect(await pass()).toBeGreaterThan(0);
+
+  expect(told).toEqual([]);
+  expect(await stores.orders.claimDue(10)).toHaveLength(1);
+});
+
+test('what Temporal does not take is given back at once for the next try', async () => {
+  const failing = new Set<string>();
+  const { stores, told, pass, storeAhead } = await openStarter({}, failing);
+  const [refused, taken] = [await storeAhead(), await storeAhead()];
+  failing.add(refused);
+
+  await pass();
+
+  expect(told).toEqual([`start ${taken}`]);
+  expect((await stores.orders.claimDue(10)).map(({ order }) => order.orderNo)).toEqual([refused]);
+  expect(await stores.budget.room()).toBe(49);
+});
+
+test('two starters at once never hand over the same order', async () => {
+  const { stores, told, pass, storeAhead } = await openStarter();
+  const orderNos = [];
+  for (let i = 0; i < 10; i += 1) orderNos.push(await storeAhead());
+
+  await Promise.all([pass(), pass(), pass(), pass()]);
+
+  expect(told.toSorted()).toEqual(orderNos.map((orderNo) => `start ${orderNo}`).toSorted());
+  expect(await stores.orders.claimDue(10)).toEqual([]);
+});
+
+test('money that comes while its order is being handed over makes it due again', async () => {
+  const { stores, told, pass, storeAhead, receive, makeDueNow } = await openStarter();
+  const orderNo = await storeAhead();
+  const claimed = await stores.orders.claimDue(10);
+  await receive(orderNo);
+  await stores.orders.handedOver(claimed);
+  await makeDueNow();
+
+  await pass();
+
+  expect(told).toEqual([`money ${orderNo}`]);
+});

@@ -1,0 +1,141 @@
+import { ulid } from 'ulidx';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
+import type { StoreConfig } from '../../src/stores/open.ts';
+import { openEngineAway } from '../support/engines.ts';
+import { buildSale } from '../support/factories.ts';
+import { openHttpApp } from '../support/http-app.ts';
+import { pressPay, sessionOf } from '../support/shopper.ts';
+import { expectStock } from '../support/stock.ts';
+import { openTestStores } from '../support/stores.ts';
+import { createNamespace } from '../support/temporal.ts';
+import { waitFor } from '../support/wait.ts';
+import { startWorker } from '../support/worker.ts';
+import { acceptOrder } from './relay-world.ts';
+
+let namespace: string;
+
+beforeAll(async () => {
+  namespace = await createNamespace();
+});
+
+/** An API whose way to Temporal is cut, and its worker when the test wants it. */
+async function openHalf(config: Partial<StoreConfig> = {}) {
+  const stores = await openTestStores(config);
+  onTestFinished(() => stores.close());
+  const away = await openEngineAway();
+  onTestFinished(() => away.close());
+  const app = await openHttpApp({ stores, engine: away.engine });
+  onTestFinished(() => app.close());
+  const { saleId } = await stores.openSale(buildSale());
+  return {
+    app,
+    stores,
+    saleId,
+    async startWorker(replaced: Partial<typeof stores> = {}) {
+      const worker = await startWorker({
+        stores: { ...stores, ...replaced },
+        provider: app.provider,
+        namespace,
+      });
+      onTestFinished(() => worker.stop());
+      return worker;
+    },
+  };
+}
+
+test('money that the API could not tell of is told by the relay', async () => {
+  const { app, stores, saleId, ...half } = await openHalf();
+  await half.startWorker();
+  const shopper = await app.shopper();
+  const orderNo = await shopper.buy(saleId);
+  await shopper.awaitStatus(orderNo, 'awaiting_payment');
+
+  await pressPay(sessionOf(await shopper.pay(orderNo)).url);
+
+  await shopper.awaitStatus(orderNo, 'paid');
+  await expectStock(stores, saleId, { sku: 'lamp', available: 9, held: 0, sold: 1 });
+});
+
+test('a wish to cancel that the API could not tell of is told by the relay', async () => {
+  const { app, stores, saleId, ...half } = await openHalf();
+  await half.startWorker();
+  const shopper = await app.shopper();
+  const orderNo = await shopper.buy(saleId);
+  await shopper.awaitStatus(orderNo, 'awaiting_payment');
+
+  expect((await shopper.cancel(orderNo)).status).toBe(202);
+
+  await shopper.awaitStatus(orderNo, 'cancelled');
+  await expectStock(stores, saleId, { sku: 'lamp', available: 10, held: 0, sold: 0 });
+});
+
+test('an order cancelled before any worker came is cancelled by the first that comes', async () => {
+  const { app, stores, saleId, ...half } = await openHalf();
+  const shopper = await app.shopper();
+  const orderNo = await shopper.buy(saleId);
+  await shopper.cancel(orderNo);
+
+  await half.startWorker();
+
+  await shopper.awaitStatus(orderNo, 'cancelled');
+  await expectStock(stores, saleId, { sku: 'lamp', available: 10, held: 0, sold: 0 });
+});
+
+test('money for an order that was stored ahead starts its workflow and is applied', async () => {
+  const { app, stores, saleId, ...half } = await openHalf();
+  const shopper = await app.shopper();
+  const orderNo = await shopper.buy(saleId);
+  const reserved = await stores.reservations.readOrder(orderNo);
+  await stores.orders.storeOrders(reserved ? [reserved.order] : [], 'due');
+  await pressPay(sessionOf(await shopper.pay(orderNo)).url);
+  await waitFor('the money', async () => (await stores.orders.read(orderNo))?.state.payment === 'received');
+
+  await half.startWorker();
+
+  await shopper.awaitStatus(orderNo, 'paid');
+  await expectStock(stores, saleId, { sku: 'lamp', available: 9, held: 0, sold: 1 });
+});
+
+test('an order that can never be stored is not acknowledged by storing ahead: it is started, fails, and gives its stock back', async () => {
+  const { app, stores, saleId, ...half } = await openHalf({ ENGINE_BUDGET: 1 });
+  const shopper = await app.shopper();
+  const request = { userId: shopper.userId, idempotencyKey: ulid() };
+  const first = await acceptOrder(stores, saleId, request);
+  await stores.orders.storeOrders([first], 'started');
+  // Redis forgets the key, so the same request is accepted once more.
+  await stores.redis.del(`holdfast:{${saleId}.0}:idem:${request.userId}:${request.idempotencyKey}`);
+  const second = await acceptOrder(stores, saleId, request);
+  await stores.budget.acquire(['somebody-else']);
+  let refusals = 0;
+  const storeOrders: typeof stores.orders.storeOrders = async (...args) => {
+    const outcomes = await stores.orders.storeOrders(...args);
+    if (outcomes.get(second.orderNo)?.kind === 'refused') refusals += 1;
+    return outcomes;
+  };
+  await half.startWorker({ orders: { ...stores.orders, storeOrders } });
+  const outbox = `holdfast:{${saleId}.0}:outbox`;
+  await waitFor('two refusals', () => refusals > 1);
+  expect(await stores.redis.xlen(outbox)).toBe(1);
+
+  await stores.budget.release(['somebody-else']);
+
+  const failed = await shopper.awaitStatus(second.orderNo, 'failed');
+  expect(failed.reason).toBe('duplicate_request');
+  expect(await stores.redis.xlen(outbox)).toBe(0);
+  await expectStock(stores, saleId, { sku: 'lamp', available: 9, held: 1, sold: 0 });
+});
+
+test('an order that MySQL has no stock for fails and gives its stock back to Redis', async () => {
+  const { app, stores, saleId, ...half } = await openHalf();
+  const shopper = await app.shopper();
+  await stores.pool.query("UPDATE skus SET total = 0 WHERE sale_id = ? AND sku = 'lamp'", [saleId]);
+  const orderNo = await shopper.buy(saleId);
+
+  await half.startWorker();
+
+  expect(await shopper.awaitStatus(orderNo, 'failed')).toMatchObject({ reason: 'stock_exhausted' });
+  await waitFor('the unit in Redis', async () => {
+    const sale = await stores.saleStock.read(saleId);
+    return sale?.skus[0]?.available === 10 && sale.skus[0].held === 0;
+  });
+});
