@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { SALE_ID_PATTERN } from './domain/limits.ts';
 
 /** Orders and signals in flight in Temporal; see docs/decisions.md for the measurement behind it. */
-const DEFAULT_ENGINE_BUDGET = 60;
+const DEFAULT_ENGINE_BUDGET = 40;
 /** Orders the engine starts per second on a small machine; bounds the backlog at a third of the payment window. */
 const DEFAULT_STARTS_PER_SECOND = 40;
 
