@@ -105,6 +105,9 @@ async function createShopper(apiUrl: string) {
     return { status: response.status, body: await response.json() };
   }
 
+  /** What was told of each order last. */
+  const told = new Map<string, string>();
+
   return {
     call,
 
@@ -113,6 +116,7 @@ async function createShopper(apiUrl: string) {
       const reply = await call('POST', '/v1/orders', { saleId, items: [{ sku, quantity }] });
       assert.equal(reply.status, 202, JSON.stringify(reply.body));
       const { orderNo, status } = orderReply.parse(reply.body);
+      told.set(orderNo, status);
       tell(
         `ordered ${quantity} × ${sku}: ${orderNo} is ${status}, answered in ${Math.round(performance.now() - placedMs)} ms`,
       );
@@ -121,14 +125,14 @@ async function createShopper(apiUrl: string) {
 
     /** Polls until the order has the status; tells each one on the way. */
     async pollUntil(orderNo: string, wanted: OrderStatus): Promise<void> {
-      let last: OrderStatus = 'queued';
       await waitUntil({
         what: `${orderNo} to be ${wanted}`,
         timeoutMs: STEP_TIMEOUT_MS,
         check: async () => {
           const { status, reason } = orderReply.parse((await call('GET', `/v1/orders/${orderNo}`)).body);
-          if (status !== last) tell(`  … ${status}${reason === null ? '' : ` (${reason})`}`);
-          last = status;
+          const news = reason === null ? status : `${status} (${reason})`;
+          if (news !== told.get(orderNo)) tell(`  … ${news}`);
+          told.set(orderNo, news);
           return status === wanted;
         },
       });
