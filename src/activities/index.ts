@@ -10,7 +10,7 @@ import type { Reservations } from '../stores/reservations.ts';
 import { ORDER_REFUSED } from '../workflows/contract.ts';
 
 export interface ActivityDeps {
-  orders: Pick<Orders, 'storeOrders' | 'abandon' | 'markPaid' | 'cancel' | 'park'>;
+  orders: Pick<Orders, 'storeOrders' | 'abandon' | 'markPaid' | 'cancel' | 'park' | 'unpark'>;
   payments: Pick<Payments, 'openSessions' | 'sessionOpened' | 'sessionClosed' | 'record'>;
   reservations: Pick<Reservations, 'project' | 'confirm' | 'release'>;
   budget: Pick<EngineBudget, 'release'>;
@@ -97,6 +97,11 @@ export function createActivities({ orders, payments, reservations, budget, provi
     /** Shows a person that a step keeps failing. */
     async parkOrder({ orderNo, reason }: { orderNo: string; reason: string }): Promise<void> {
       await orders.park(orderNo, reason);
+    },
+
+    /** The step has worked after all. */
+    async unparkOrder({ orderNo }: { orderNo: string }): Promise<void> {
+      await orders.unpark(orderNo);
     },
   };
 }

@@ -1,10 +1,10 @@
 /**
- * Tells an order's workflow at once what MySQL has recorded, after the caller has its answer.
+ * Tells an order's workflow at once what MySQL has recorded, without making the caller wait.
  * A nudge, no more: what is not told here (no room in the engine, Temporal away, this process dead) the relay tells from MySQL.
  */
 
 import type { Logger } from 'pino';
-import type { OrderEngine } from '../engine/order-engine.ts';
+import type { HandOver, OrderEngine } from '../engine/order-engine.ts';
 import type { Order, OrderState } from '../domain/order.ts';
 import type { EngineBudget } from '../stores/engine-budget.ts';
 import type { Reservations } from '../stores/reservations.ts';
@@ -27,7 +27,7 @@ export function createEngineNotifier({ engine, budget, reservations, log }: Noti
   async function notify(
     order: Order,
     state: OrderState,
-    tell: (order: Order) => Promise<void>,
+    tell: (order: Order) => Promise<HandOver>,
   ): Promise<void> {
     const { orderNo } = order;
     try {

@@ -16,6 +16,8 @@ const REQUEST_TIMEOUT_MS = 15_000;
 const HEADERS_TIMEOUT_MS = 10_000;
 /** Longer than common load balancers keep idle connections (60 s), so that they close first. */
 const KEEP_ALIVE_TIMEOUT_MS = 65_000;
+/** While stopping: a connection that has just been answered is closed before it asks again. */
+const IDLE_SWEEP_MS = 100;
 
 await runProcess('api', loadApiConfig, startApi);
 
@@ -72,9 +74,10 @@ function listen(server: Server, port: number, host: string): Promise<void> {
   });
 }
 
-/** Answers what is under way, then closes; idle keep-alive connections at once. */
-function close(server: Server): Promise<void> {
-  return new Promise((resolve, reject) => {
+/** Answers what is under way, then closes; connections that are kept alive, as soon as they are idle. */
+async function close(server: Server): Promise<void> {
+  const sweep = setInterval(() => server.closeIdleConnections(), IDLE_SWEEP_MS);
+  await new Promise<void>((resolve, reject) => {
     server.close((error) => (error ? reject(error) : resolve()));
-  });
+  }).finally(() => clearInterval(sweep));
 }

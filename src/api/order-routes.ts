@@ -42,7 +42,8 @@ export function createOrderRoutes(deps: OrderRoutesDeps) {
   async function askWorkflow({ order, state }: ReservedOrder): Promise<OrderState> {
     try {
       const answer = await engine.queryStatus(order.orderNo, QUERY_TIMEOUT_MS);
-      if (answer) return answer;
+      // The query may be behind what MySQL has committed; a status never goes back.
+      if (answer && answer.version >= state.version) return answer;
     } catch (error) {
       log.warn({ err: error, orderNo: order.orderNo }, 'the workflow does not answer; asking MySQL');
     }

@@ -1,6 +1,7 @@
 /** POST /v1/orders: stock is held and the order accepted, in one step, or the shopper is told why not. */
 
 import { createHash } from 'node:crypto';
+import { isIP } from 'node:net';
 import type { Context } from 'koa';
 import { z } from 'zod';
 import {
@@ -45,7 +46,8 @@ export function createPlaceOrder({ reservations, findOrder }: PlaceOrderDeps) {
         userId,
         idempotencyKey,
         fingerprint: fingerprintOf(request),
-        ip: ctx.ip,
+        // Behind proxies this may be whatever somebody sent: what is no address is not kept.
+        ip: isIP(ctx.ip) === 0 ? '' : ctx.ip,
         userAgent: ctx.get('User-Agent').slice(0, MAX_USER_AGENT_CHARS),
       });
     } catch (error) {

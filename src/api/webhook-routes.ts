@@ -8,6 +8,9 @@ import type { Payments } from '../stores/payments.ts';
 import type { EngineNotifier } from './engine-notifier.ts';
 import { Problem, unavailable } from './problem.ts';
 
+/** Enough of a refused notice to see what it was. */
+const LOGGED_BODY_CHARS = 1_000;
+
 export interface WebhookDeps {
   provider: PaymentProvider;
   payments: Pick<Payments, 'receive'>;
@@ -27,7 +30,7 @@ export function createReceiveNotice({ provider, payments, notifier, log }: Webho
 
   return async function receiveNotice(ctx: Context): Promise<void> {
     const rawBody = ctx.request.rawBody ?? '';
-    const notice = verify(provider, rawBody, ctx);
+    const notice = verify(provider, rawBody, ctx, log);
     const stored = await commit(notice, rawBody);
     log.info(
       { orderNo: stored?.order.orderNo, kind: notice.kind, eventId: notice.eventId },
@@ -38,7 +41,7 @@ export function createReceiveNotice({ provider, payments, notifier, log }: Webho
   };
 }
 
-function verify(provider: PaymentProvider, rawBody: string, ctx: Context): PaymentNotice {
+function verify(provider: PaymentProvider, rawBody: string, ctx: Context, log: Logger): PaymentNotice {
   const headers = Object.fromEntries(
     Object.entries(ctx.headers).flatMap(([name, value]) =>
       typeof value === 'string' ? [[name, value]] : [],
@@ -47,6 +50,7 @@ function verify(provider: PaymentProvider, rawBody: string, ctx: Context): Payme
   try {
     return provider.verifyNotice(rawBody, headers);
   } catch (error) {
+    log.warn({ err: error, rawBody: rawBody.slice(0, LOGGED_BODY_CHARS) }, 'payment notice refused');
     if (error instanceof InvalidSignatureError) {
       throw new Problem(401, 'invalid_signature', 'The notice is forged or stale.', { cause: error });
     }

@@ -21,6 +21,9 @@ import {
 /** A start or signal takes milliseconds; a server that needs longer is overloaded and must be left alone for a while. */
 const CALL_TIMEOUT_MS = 5_000;
 
+/** ended: the order's workflow was there and is over; whether it settled the order, MySQL tells. */
+export type HandOver = 'running' | 'ended';
+
 export type OrderEngine = ReturnType<typeof createOrderEngine>;
 
 export function createOrderEngine(client: Client) {
@@ -29,38 +32,39 @@ export function createOrderEngine(client: Client) {
 
   return {
     /**
-     * Starts the order's workflow; one that runs or has ended already is as good.
-     * Eager: where the client shares its connection with a worker that has room, the first task needs no round trip.
+     * Starts the order's workflow; one that runs already is as good.
+     * Eager: where the client shares its connection with a worker that has room, the first task needs no round trip. So it
+     * works only on a worker's connection.
      * @throws ServiceError when Temporal is away, overloaded or too slow: try again later
      */
-    start: (order: Order): Promise<void> =>
-      unlessStarted(() =>
-        call(async () => {
-          await client.workflow.start(ORDER_WORKFLOW, { ...startOptions(order), requestEagerStart: true });
-        }),
+    start: (order: Order): Promise<HandOver> =>
+      handOver(() =>
+        call(() =>
+          client.workflow.start(ORDER_WORKFLOW, { ...startOptions(order), requestEagerStart: true }),
+        ),
       ),
 
     /** Tells the workflow to look into the payment inbox; starts it where it has not been. Throws like `start`. */
-    tellPaymentReceived: (order: Order): Promise<void> =>
-      unlessStarted(() =>
-        call(async () => {
-          await client.workflow.signalWithStart(ORDER_WORKFLOW, {
+    tellPaymentReceived: (order: Order): Promise<HandOver> =>
+      handOver(() =>
+        call(() =>
+          client.workflow.signalWithStart(ORDER_WORKFLOW, {
             ...startOptions(order),
             signal: paymentReceived,
-          });
-        }),
+          }),
+        ),
       ),
 
     /** Tells the workflow that the shopper cancels; starts it where it has not been. Throws like `start`. */
-    tellCancelRequested: (order: Order): Promise<void> =>
-      unlessStarted(() =>
-        call(async () => {
-          await client.workflow.signalWithStart(ORDER_WORKFLOW, {
+    tellCancelRequested: (order: Order): Promise<HandOver> =>
+      handOver(() =>
+        call(() =>
+          client.workflow.signalWithStart(ORDER_WORKFLOW, {
             ...startOptions(order),
             signal: cancelRequested,
             signalArgs: [{ reason: 'shopper_request' }],
-          });
-        }),
+          }),
+        ),
       ),
 
     /** The workflow's own view; undefined when there is no such workflow. Throws when no worker answers in time. */
@@ -79,7 +83,6 @@ export function createOrderEngine(client: Client) {
 
 /** One workflow per order, ever: the orderNo is its id. */
 function startOptions(order: Order) {
-  const units = order.items.map((item) => `${item.quantity} × ${item.sku}`).join(', ');
   return {
     workflowId: order.orderNo,
     taskQueue: TASK_QUEUE,
@@ -91,15 +94,23 @@ function startOptions(order: Order) {
       { key: searchAttributes.userId, value: order.userId },
       { key: searchAttributes.saleId, value: order.saleId },
     ]),
-    staticSummary: `${units} for ${order.userId}`,
+    staticSummary: summarize(order),
     staticDetails: `${order.total} ${order.currency} (minor units), reserved ${new Date(order.reservedAtMs).toISOString()}`,
   } satisfies WorkflowStartOptions;
 }
 
-async function unlessStarted(work: () => Promise<void>): Promise<void> {
+function summarize({ items, userId }: Order): string {
+  const [first] = items;
+  const more = items.length > 1 ? ` and ${items.length - 1} more` : '';
+  return `${first?.quantity} × ${first?.sku}${more} for ${userId}`;
+}
+
+async function handOver(call: () => Promise<unknown>): Promise<HandOver> {
   try {
-    await work();
+    await call();
+    return 'running';
   } catch (error) {
-    if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+    if (error instanceof WorkflowExecutionAlreadyStartedError) return 'ended';
+    throw error;
   }
 }

@@ -17,18 +17,16 @@ export type EngineBudget = ReturnType<typeof createEngineBudget>;
 
 /** @param slots orders and signals in flight, all processes together */
 export function createEngineBudget(redis: RedisClient, slots: number) {
+  const admit = async (orderNos: readonly string[]) =>
+    admitReply.parse(await redis.admit(ENGINE_KEY, String(slots), String(LEASE_MS), ...orderNos));
+
   return {
     /** Free slots, a moment ago. */
-    async room(): Promise<number> {
-      const working = await redis.zcount(ENGINE_KEY, Date.now(), '+inf');
-      return Math.max(0, slots - working);
-    },
+    room: async (): Promise<number> => (await admit([])).room,
 
     /** Takes slots for as many of `orderNos` as there is room, in their order. One that holds a slot already keeps it. */
-    async acquire(orderNos: readonly string[]): Promise<string[]> {
-      if (orderNos.length === 0) return [];
-      return admitReply.parse(await redis.admit(ENGINE_KEY, String(slots), String(LEASE_MS), ...orderNos));
-    },
+    acquire: async (orderNos: readonly string[]): Promise<string[]> =>
+      orderNos.length === 0 ? [] : (await admit(orderNos)).orderNos,
 
     /** The workflow has acted, or never will. */
     async release(orderNos: readonly string[]): Promise<void> {

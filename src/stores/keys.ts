@@ -25,10 +25,10 @@ export function formatSaleShard({ saleId, shard }: SaleShard): string {
   return `${saleId}.${shard}`;
 }
 
-export function parseSaleShard(text: string): SaleShard {
-  const dot = text.lastIndexOf('.');
-  assert(dot > 0, `not a sale shard: ${text}`);
-  return { saleId: text.slice(0, dot), shard: Number(text.slice(dot + 1)) };
+/** Undefined when `text` names none. */
+export function parseSaleShard(text: string): SaleShard | undefined {
+  const [, saleId, shard] = /^([a-z0-9-]+)\.(\d+)$/.exec(text) ?? [];
+  return saleId === undefined ? undefined : { saleId, shard: Number(shard) };
 }
 
 export function saleKeys(saleShard: SaleShard) {

@@ -1,18 +1,18 @@
 /** The pool, transactions, and what MySQL's errors mean for us. Works with MySQL 8 and MariaDB 10.11. */
 
-import { createPool, type Connection, type Pool, type PoolConnection } from 'mysql2/promise';
+import { createPool, type Pool, type PoolConnection } from 'mysql2/promise';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 
-export type { Pool, PoolConnection };
+export type { Executor, Pool, PoolConnection };
 
 /** Connections of one process: more only queue up inside a small server. */
 const CONNECTIONS_MAX = 20;
 /** Requests waiting for a connection; beyond it a caller is better told to come back. */
 const QUEUE_MAX = 500;
 const CONNECT_TIMEOUT_MS = 5_000;
-/** A transaction that hangs so long is cut off, so that a stopped server does not hold a connection for ever. */
-const TRANSACTION_TIMEOUT_MS = 8_000;
+/** Statements that hang so long are cut off, so that a stopped server holds nobody and no connection for ever. */
+const STATEMENTS_TIMEOUT_MS = 8_000;
 /** Row locks are held for milliseconds; whoever waits longer is in a tangle and starts again. */
 const LOCK_WAIT_SECONDS = 3;
 /** Deadlocks dissolve at the second try; ten means something else is wrong. */
@@ -69,51 +69,80 @@ export async function inTransaction<T>(
   }
 }
 
-async function tryTransaction<T>(pool: Pool, work: (connection: PoolConnection) => Promise<T>): Promise<T> {
-  const connection = await pool.getConnection();
-  const deadline = setTimeout(() => connection.destroy(), TRANSACTION_TIMEOUT_MS);
-  try {
-    await connection.beginTransaction();
-    const result = await work(connection);
-    await connection.commit();
-    connection.release();
-    return result;
-  } catch (error) {
-    await rollBack(connection);
-    throw error;
-  } finally {
-    clearTimeout(deadline);
-  }
+function tryTransaction<T>(pool: Pool, work: (connection: PoolConnection) => Promise<T>): Promise<T> {
+  return withConnection(pool, async (connection) => {
+    try {
+      await connection.beginTransaction();
+      const result = await work(connection);
+      await connection.commit();
+      return result;
+    } catch (error) {
+      await rollBack(connection);
+      throw error;
+    }
+  });
 }
 
 /** A connection that cannot even roll back is closed, which rolls back as well. */
 async function rollBack(connection: PoolConnection): Promise<void> {
   try {
     await connection.rollback();
-    connection.release();
   } catch {
     connection.destroy();
   }
 }
 
+/** The store did not answer in time; what was asked may or may not have happened. */
+class StoreTimeoutError extends Error {
+  override name = 'StoreTimeoutError';
+  readonly code = 'STORE_TIMEOUT';
+}
+
+/**
+ * Runs `work` on a connection of its own, for a bounded time. A destroyed connection of mysql2 never settles what it was
+ * asked, so the caller is told by us.
+ */
+async function withConnection<T>(pool: Pool, work: (connection: PoolConnection) => Promise<T>): Promise<T> {
+  const connection = await pool.getConnection();
+  const timer = new AbortController();
+  const expired = delay(STATEMENTS_TIMEOUT_MS, undefined, { signal: timer.signal }).then(() => {
+    connection.destroy();
+    throw new StoreTimeoutError(`MySQL did not answer within ${STATEMENTS_TIMEOUT_MS} ms`);
+  });
+  const done = work(connection);
+  try {
+    return await Promise.race([done, expired]);
+  } finally {
+    timer.abort();
+    // Whichever came second has nobody waiting for it.
+    done.catch(() => {});
+    expired.catch(() => {});
+    connection.release();
+  }
+}
+
+/** The pool, or a connection that is in a transaction. */
+type Executor = Pool | PoolConnection;
+
+function execute(executor: Executor, sql: string, values: unknown[]): Promise<unknown[]> {
+  const query = (connection: PoolConnection): Promise<unknown[]> => connection.query(sql, values);
+  return 'getConnection' in executor ? withConnection(executor, query) : query(executor);
+}
+
 /** Rows of a SELECT, each parsed. */
 export async function selectRows<T extends z.ZodType>(
-  connection: Pick<Connection, 'query'>,
+  executor: Executor,
   row: T,
   sql: string,
   values: unknown[] = [],
 ): Promise<z.infer<T>[]> {
-  const [rows] = await connection.query(sql, values);
+  const [rows] = await execute(executor, sql, values);
   return z.array(row).parse(rows);
 }
 
 /** Runs a writing statement; answers how many rows it touched. */
-export async function modify(
-  connection: Pick<Connection, 'query'>,
-  sql: string,
-  values: unknown[] = [],
-): Promise<number> {
-  const [result] = await connection.query(sql, values);
+export async function modify(executor: Executor, sql: string, values: unknown[] = []): Promise<number> {
+  const [result] = await execute(executor, sql, values);
   return z.object({ affectedRows: z.int() }).parse(result).affectedRows;
 }
 

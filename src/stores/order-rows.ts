@@ -4,7 +4,7 @@ import { strict as assert } from 'node:assert';
 import { z } from 'zod';
 import { orderStateSchema } from '../domain/order-state-schema.ts';
 import type { Order, OrderState } from '../domain/order.ts';
-import { modify, selectRows, type Pool, type PoolConnection } from './mysql.ts';
+import { modify, selectRows, type Executor, type PoolConnection } from './mysql.ts';
 
 /** The columns of an order's state, as MySQL names them. */
 export const stateColumns = {
@@ -36,12 +36,10 @@ export interface StoredOrder {
   state: OrderState;
 }
 
-type Reader = Pick<Pool | PoolConnection, 'query'>;
-
 const COLUMNS = `order_no, sale_id, user_id, idempotency_key, status, payment, version, total, currency, ip, user_agent,
   reserved_at, payment_window_ms, closing_reason`;
 
-export async function readOrders(reader: Reader, orderNos: readonly string[]): Promise<StoredOrder[]> {
+export async function readOrders(reader: Executor, orderNos: readonly string[]): Promise<StoredOrder[]> {
   if (orderNos.length === 0) return [];
   return selectOrders(reader, 'order_no IN (?) ORDER BY order_no', [orderNos]);
 }
@@ -57,7 +55,7 @@ export async function lockOrder(
 
 /** @param condition everything after WHERE; it may lock and limit */
 export async function selectOrders(
-  reader: Reader,
+  reader: Executor,
   condition: string,
   values: unknown[],
 ): Promise<StoredOrder[]> {

@@ -2,6 +2,7 @@
 
 import { strict as assert } from 'node:assert';
 import { ulid } from 'ulidx';
+import { z } from 'zod';
 import {
   isFinal,
   orderDeadlineMs,
@@ -11,7 +12,7 @@ import {
   type Order,
   type OrderState,
 } from '../domain/order.ts';
-import { inTransaction, modify, type Pool, type PoolConnection } from './mysql.ts';
+import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from './mysql.ts';
 import {
   lockOrder,
   readOrders,
@@ -20,7 +21,8 @@ import {
   transition,
   type StoredOrder,
 } from './order-rows.ts';
-import { applyPayment, makeDue, park, settlePayments } from './payment-rows.ts';
+import { park, unpark } from './parked.ts';
+import { applyPayment, makeDue, settlePayments } from './payment-rows.ts';
 import { bookMovement } from './stock-ledger.ts';
 import { storeOrders, type StoreOutcome, type WorkflowPresence } from './store-orders.ts';
 
@@ -35,6 +37,8 @@ export type CancelOutcome = { kind: 'ended' | 'payment-received' | 'sessions-ope
 
 /** A claimed order is handed over within seconds; a relay that died leaves it to the next after this time. */
 const CLAIM_MS = 30_000;
+/** The window runs from the workflow's start, which may be a third of it after the reservation; the rest is for slow steps. */
+const OVERDUE_GRACE_MS = 5 * 60_000;
 
 export type Orders = ReturnType<typeof createOrders>;
 
@@ -110,21 +114,44 @@ export function createOrders(pool: Pool) {
       if (orders.length === 0) return;
       // Money that came since then changed the version, and made the order due anew.
       const unchanged = orders.map(({ order, state }) => [order.orderNo, state.version]);
-      await modify(
-        pool,
-        `UPDATE orders SET workflow_started_at = COALESCE(workflow_started_at, NOW(3)), engine_due_at = NULL
+      await inTransaction(pool, (connection) =>
+        modify(
+          connection,
+          `UPDATE orders SET workflow_started_at = COALESCE(workflow_started_at, NOW(3)), engine_due_at = NULL
          WHERE (order_no, version) IN (?)`,
-        [unchanged],
+          [unchanged],
+        ),
       );
     },
 
     /** Gives claimed orders back at once: they could not be handed over now. */
     async returnClaims(orders: readonly StoredOrder[]): Promise<void> {
-      if (orders.length > 0) await setDue(pool, orders, new Date());
+      if (orders.length > 0)
+        await inTransaction(pool, (connection) => setDue(connection, orders, new Date()));
     },
 
     /** Leaves the order to a person, visibly; its workflow goes on trying. */
     park: (orderNo: string, reason: string): Promise<void> => park(pool, 'order', orderNo, reason),
+
+    /** The order has settled after all. */
+    unpark: (orderNo: string): Promise<void> => unpark(pool, 'order', orderNo),
+
+    /**
+     * Orders that should have ended long ago and that nobody is about to hand over become due again: their workflow may have
+     * been terminated, or Temporal may have lost it. For those that run as they should this changes nothing.
+     * @returns how many
+     */
+    wakeOverdue: (limit: number): Promise<number> =>
+      inTransaction(pool, (connection) =>
+        modify(
+          connection,
+          `UPDATE orders SET engine_due_at = NOW(3)
+           WHERE status = 'awaiting_payment' AND engine_due_at IS NULL
+             AND deadline < NOW(3) - INTERVAL (payment_window_ms DIV 2 + ${OVERDUE_GRACE_MS}) * 1000 MICROSECOND
+           LIMIT ?`,
+          [limit],
+        ),
+      ),
 
     /** Leaves an outbox entry that names no order to a person. */
     parkOutboxEntry: (entryId: string, reason: string): Promise<void> =>
@@ -157,8 +184,9 @@ async function abandon(
       batchId,
       order.total,
       order.currency,
-      order.ip,
-      order.userAgent,
+      // A tombstone must fit where the order did not: what is only recorded is left out.
+      '',
+      '',
       new Date(order.reservedAtMs),
       order.paymentWindowMs,
       new Date(orderDeadlineMs(order)),
@@ -193,11 +221,13 @@ async function end(
 }
 
 async function hasOpenSessions(connection: PoolConnection, orderNo: string): Promise<boolean> {
-  const [rows] = await connection.query(
-    `SELECT 1 FROM payment_sessions WHERE order_no = ? AND status IN ('opening', 'open') LIMIT 1`,
+  const rows = await selectRows(
+    connection,
+    z.object({ session_id: z.string() }),
+    `SELECT session_id FROM payment_sessions WHERE order_no = ? AND status IN ('opening', 'open') LIMIT 1`,
     [orderNo],
   );
-  return Array.isArray(rows) && rows.length > 0;
+  return rows.length > 0;
 }
 
 /** Rows that other relays are claiming are skipped; the index is in this order, so only `limit` rows are locked. */
@@ -214,12 +244,12 @@ function selectDue(
 }
 
 async function setDue(
-  executor: Pick<Pool, 'query'>,
+  connection: PoolConnection,
   orders: readonly StoredOrder[],
   dueAt: Date,
 ): Promise<void> {
   await modify(
-    executor,
+    connection,
     'UPDATE orders SET engine_due_at = ? WHERE order_no IN (?) AND engine_due_at IS NOT NULL',
     [dueAt, orders.map(({ order }) => order.orderNo)],
   );

@@ -9,6 +9,8 @@ import { transact, type RedisClient } from './redis.ts';
 
 /** One consumer group: the relays share the work. */
 const GROUP = 'relay';
+/** After a sale's end its outbox is followed on for so long: clocks differ, and the last answers are under way. */
+const LINGER_MS = 10 * 60_000;
 
 export interface OutboxEntry {
   entryId: string;
@@ -28,9 +30,21 @@ const consumersReply = z.array(z.array(z.union([z.string(), z.number(), z.null()
 
 export type Outbox = ReturnType<typeof createOutbox>;
 
-/** The sales that Redis holds, to follow their outboxes. */
-export async function listSaleShards(redis: RedisClient): Promise<SaleShard[]> {
-  return (await redis.smembers(SALES_KEY)).map(parseSaleShard);
+/** The sales whose outboxes are to be followed: all that Redis holds, but those that are over and have nothing waiting. */
+export async function listActiveSales(redis: RedisClient): Promise<SaleShard[]> {
+  const shards = (await redis.smembers(SALES_KEY)).flatMap((text) => parseSaleShard(text) ?? []);
+  const active = await Promise.all(shards.map((shard) => isActive(redis, shard)));
+  return shards.filter((_, i) => active[i]);
+}
+
+async function isActive(redis: RedisClient, shard: SaleShard): Promise<boolean> {
+  const keys = saleKeys(shard);
+  const [closesAtMs, waiting] = await Promise.all([
+    redis.hget(keys.sale, 'closes_at'),
+    redis.xlen(keys.outbox),
+  ]);
+  // A sale that is being warmed up has no end yet.
+  return waiting > 0 || closesAtMs === null || Date.now() < Number(closesAtMs) + LINGER_MS;
 }
 
 /**
@@ -55,7 +69,7 @@ export function createOutbox(
     }
   }
 
-  async function read(count: number, from: '>' | '0', blockMs: number): Promise<OutboxEntry[]> {
+  async function read(count: number, from: string, blockMs: number): Promise<OutboxEntry[]> {
     try {
       // An own backlog (`0`) is answered at once; only new entries are waited for.
       const reply = await blocking.xreadgroup(
@@ -82,15 +96,15 @@ export function createOutbox(
     /** Waits up to `blockMs` for entries that nobody has read yet. */
     readNew: (count: number, blockMs: number) => read(count, '>', blockMs),
 
-    /** Entries this consumer has read and not acknowledged. */
-    readPending: (count: number) => read(count, '0', 1),
-
-    ensureGroup,
+    /** Entries this consumer has read and not acknowledged, from the one after `afterId`; '0' is before the first. */
+    readPending: (count: number, afterId: string) => read(count, afterId, 1),
 
     /** Takes over what a dead consumer left behind; they are then among `readPending`. Answers how many. */
     async claimAbandoned(count: number, minIdleMs: number): Promise<number> {
-      const reply = await redis.xautoclaim(key, GROUP, consumer, minIdleMs, '0', 'COUNT', count, 'JUSTID');
-      return claimReply.parse(reply)[1].length;
+      const reply = await unlessNoGroup(() =>
+        redis.xautoclaim(key, GROUP, consumer, minIdleMs, '0', 'COUNT', count, 'JUSTID'),
+      );
+      return reply === undefined ? 0 : claimReply.parse(reply)[1].length;
     },
 
     /** Only once the orders are durable elsewhere. Deleted too: the stream holds just what waits. */
@@ -109,8 +123,8 @@ export function createOutbox(
 
     /** Removes consumers that are idle for so long and hold nothing; one with entries pending must be claimed from first. */
     async removeIdleConsumers(minIdleMs: number): Promise<void> {
-      const rows = consumersReply.parse(await redis.xinfo('CONSUMERS', key, GROUP));
-      for (const row of rows) {
+      const reply = await unlessNoGroup(() => redis.xinfo('CONSUMERS', key, GROUP));
+      for (const row of consumersReply.parse(reply ?? [])) {
         const fields = new Map(row.flatMap((name, i) => (i % 2 === 0 ? [[name, row[i + 1]] as const] : [])));
         const idle = Number(fields.get('idle')) >= minIdleMs && fields.get('pending') === 0;
         if (idle && fields.get('name') !== consumer) {
@@ -119,6 +133,16 @@ export function createOutbox(
       }
     },
   };
+}
+
+/** Without a group, or without the stream, nobody has read anything; the next read creates both. */
+async function unlessNoGroup<T>(command: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await command();
+  } catch (error) {
+    if (isReplyError(error, 'NOGROUP') || isReplyError(error, 'ERR no such key')) return undefined;
+    throw error;
+  }
 }
 
 function isReplyError(error: unknown, code: string): boolean {

@@ -6,6 +6,7 @@ import { parseOrderNo, type Order, type OrderState } from '../domain/order.ts';
 import type { PaymentStatus, ProviderPayment } from '../domain/payment.ts';
 import { modify, selectRows, type PoolConnection } from './mysql.ts';
 import { lockOrder, transition, type StoredOrder } from './order-rows.ts';
+import { park } from './parked.ts';
 
 const paymentRow = z.object({
   payment_id: z.int(),
@@ -118,20 +119,6 @@ export async function makeDue(connection: PoolConnection, orderNo: string): Prom
     new Date(Date.now() + SIGNAL_GRACE_MS),
     orderNo,
   ]);
-}
-
-/** Leaves something to a person; repeating it adds nothing. */
-export async function park(
-  connection: Pick<PoolConnection, 'query'>,
-  kind: 'payment' | 'order' | 'outbox_entry',
-  reference: string,
-  reason: string,
-): Promise<void> {
-  await modify(
-    connection,
-    'INSERT INTO parked (kind, reference, reason) VALUES (?, ?, ?) ON DUPLICATE KEY UPDATE parked_id = parked_id',
-    [kind, reference, reason.slice(0, 500)],
-  );
 }
 
 async function setPaymentStatus(

@@ -4,8 +4,9 @@ import { ulid } from 'ulidx';
 import { z } from 'zod';
 import { isFinal, orderDeadlineMs } from '../domain/order.ts';
 import type { PaymentNotice, ProviderPayment } from '../domain/payment.ts';
-import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from './mysql.ts';
+import { inTransaction, modify, selectRows, type Executor, type Pool, type PoolConnection } from './mysql.ts';
 import { lockOrder, type StoredOrder } from './order-rows.ts';
+import { park } from './parked.ts';
 import { cutReference, insertPayment, settlePayments } from './payment-rows.ts';
 
 const sessionRow = z.object({
@@ -17,6 +18,9 @@ const sessionRow = z.object({
   currency: z.string(),
   expires_at: z.date(),
 });
+
+/** An accepted order is stored within minutes even in a burst; money that waited so long for its order is a person's business. */
+const ORPHAN_AFTER_SECONDS = 60 * 60;
 
 /** A payment session as we recorded it; its provider id and URL are unknown until the provider has answered. */
 export interface PaymentSession {
@@ -101,6 +105,25 @@ export function createPayments(pool: Pool) {
       );
     },
 
+    /**
+     * Money that names an order nobody knows is shown to a person. It stays `received`, so an order stored late still gets it.
+     */
+    parkOrphans: (limit: number): Promise<void> =>
+      inTransaction(pool, async (connection) => {
+        const orphans = await selectRows(
+          connection,
+          z.object({ provider_payment_id: z.string(), order_no: z.string() }),
+          `SELECT p.provider_payment_id, p.order_no FROM payments p LEFT JOIN orders o ON o.order_no = p.order_no
+           LEFT JOIN parked k ON k.kind = 'payment' AND k.reference = p.provider_payment_id
+           WHERE p.status = 'received' AND o.order_no IS NULL AND k.parked_id IS NULL
+             AND p.received_at < NOW(3) - INTERVAL ? SECOND LIMIT ?`,
+          [ORPHAN_AFTER_SECONDS, limit],
+        );
+        for (const { provider_payment_id: paymentId, order_no: orderNo } of orphans) {
+          await park(connection, 'payment', paymentId, `its order ${orderNo} is not known`);
+        }
+      }),
+
     openSessions: (orderNo: string): Promise<PaymentSession[]> => selectOpen(pool, orderNo),
 
     async sessionClosed(sessionId: string, status: 'voided' | 'paid'): Promise<void> {
@@ -124,7 +147,7 @@ function isPayable({ order, state }: StoredOrder): boolean {
   return open && Date.now() < orderDeadlineMs(order);
 }
 
-async function selectOpen(reader: Pick<PoolConnection, 'query'>, orderNo: string): Promise<PaymentSession[]> {
+async function selectOpen(reader: Executor, orderNo: string): Promise<PaymentSession[]> {
   const rows = await selectRows(
     reader,
     sessionRow,

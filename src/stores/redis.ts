@@ -10,6 +10,8 @@ export type RedisClient = Redis | Cluster;
 /** A command unanswered for so long counts as failed: a shopper is better told to repeat than kept waiting. */
 const COMMAND_TIMEOUT_MS = 2_000;
 const CONNECT_TIMEOUT_MS = 5_000;
+/** With commands unanswered for so long the connection is made anew; longer than any blocking read waits. */
+const SOCKET_TIMEOUT_MS = 5_000;
 /** Reconnects back off to one second, so a restarted Redis is found quickly and not hammered. */
 const MAX_RECONNECT_DELAY_MS = 1_000;
 
@@ -20,7 +22,12 @@ const shared = {
   enableOfflineQueue: false,
 };
 
-const connection = { connectTimeout: CONNECT_TIMEOUT_MS, maxRetriesPerRequest: 1 };
+const connection = {
+  connectTimeout: CONNECT_TIMEOUT_MS,
+  maxRetriesPerRequest: 1,
+  // A server that vanished without a word leaves a socket that TCP gives up only after a quarter of an hour.
+  socketTimeout: SOCKET_TIMEOUT_MS,
+};
 
 function reconnectDelayMs(attempt: number): number {
   return Math.min(attempt * 50, MAX_RECONNECT_DELAY_MS);
@@ -48,7 +55,7 @@ export async function connectRedis(
           ...shared,
           lazyConnect: true,
           clusterRetryStrategy: reconnectDelayMs,
-          redisOptions: timeouts,
+          redisOptions: { ...timeouts, ...credentialsOf(url) },
         })
       : new Redis(url, { ...shared, ...timeouts, lazyConnect: true, retryStrategy: reconnectDelayMs });
   redis.on('error', (error: Error) => log.warn({ err: error }, 'redis connection'));
@@ -61,14 +68,25 @@ export async function connectRedis(
   return redis;
 }
 
+/** The nodes that a cluster names of itself come without user, password or TLS: they are as for the first address. */
+function credentialsOf(url: string) {
+  const { protocol, username, password } = new URL(url);
+  return {
+    ...(username === '' ? {} : { username: decodeURIComponent(username) }),
+    ...(password === '' ? {} : { password: decodeURIComponent(password) }),
+    ...(protocol === 'rediss:' ? { tls: {} } : {}),
+  };
+}
+
 /**
  * An accepted order must never be evicted, so only a Redis that refuses writes when it is full will do.
  * @throws when maxmemory-policy is anything but noeviction
  */
 export async function assertNoEviction(redis: RedisClient): Promise<void> {
-  // INFO rather than CONFIG GET: managed services often refuse the latter.
-  const policy = /maxmemory_policy:(\S+)/.exec(await redis.info('memory'))?.[1];
-  if (policy !== 'noeviction') {
+  for (const node of redis instanceof Cluster ? redis.nodes('master') : [redis]) {
+    // INFO rather than CONFIG GET: managed services often refuse the latter.
+    const policy = /maxmemory_policy:(\S+)/.exec(await node.info('memory'))?.[1];
+    if (policy === 'noeviction') continue;
     throw new Error(
       `Redis has maxmemory-policy ${policy ?? 'unknown'}; Holdfast needs noeviction, or accepted orders could vanish`,
     );

@@ -56,8 +56,8 @@ export const restockReply = z.union([
 ]);
 
 export const admitReply = z
-  .tuple([z.literal('admitted')], z.string())
-  .transform(([, ...orderNos]) => orderNos);
+  .tuple([z.literal('admitted'), int], z.string())
+  .transform(([, room, ...orderNos]) => ({ room, orderNos }));
 
 /** The fields of an `order:<orderNo>` hash, as `reserve` writes and `project` updates them. */
 export const orderHash = z.object({

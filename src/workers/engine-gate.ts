@@ -28,7 +28,7 @@ export function createEngineGate(budget: EngineBudget, log: Logger) {
   async function pass<T>(
     admitted: readonly T[],
     orderNoOf: (order: T) => string,
-    handOver: (order: T) => Promise<void>,
+    handOver: (order: T) => Promise<unknown>,
   ): Promise<T[]> {
     const results = await Promise.allSettled(admitted.map(handOver));
     const errors = results.flatMap((result) =>

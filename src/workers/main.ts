@@ -9,7 +9,7 @@ import { createOrderEngine } from '../engine/order-engine.ts';
 import { openProvider } from '../payments/open.ts';
 import { runProcess } from '../process.ts';
 import { openStores, type Stores } from '../stores/open.ts';
-import { TASK_QUEUE } from '../workflows/contract.ts';
+import { searchAttributes, TASK_QUEUE } from '../workflows/contract.ts';
 import { createLateEngine } from './late-engine.ts';
 import { runLoop } from './loop.ts';
 import { runRelay } from './relay.ts';
@@ -49,6 +49,7 @@ async function runUntilStopped(
   const connection = await connectTemporal(config, log, signal);
   if (!connection) return relay;
   try {
+    await assertSearchAttributes(connection, config.temporal.namespace ?? 'default', log);
     const activities = createActivities({ ...stores, provider: openProvider(config) });
     const worker = await Worker.create({ ...workerOptions(config, connection), activities });
     late.connect(createOrderEngine(new Client({ connection, namespace: worker.options.namespace })));
@@ -74,6 +75,29 @@ async function connectTemporal(
   };
   await runLoop('temporal', connect, { log, signal: AbortSignal.any([signal, reached.signal]) });
   return connection;
+}
+
+/**
+ * Without them every start would be refused, while orders are sold and paid.
+ * @throws when the namespace lacks one; not when it may not be asked, as in Temporal Cloud
+ */
+async function assertSearchAttributes(
+  connection: NativeConnection,
+  namespace: string,
+  log: Logger,
+): Promise<void> {
+  const known = await connection.operatorService
+    .listSearchAttributes({ namespace })
+    .catch((error: unknown) => {
+      log.warn({ err: error }, 'the search attributes cannot be checked');
+    });
+  const missing = Object.values(searchAttributes).filter(
+    ({ name }) => known && !known.customAttributes?.[name],
+  );
+  if (missing.length === 0) return;
+  const flags = missing.map(({ name }) => `--name ${name} --type Keyword`).join(' ');
+  const command = `temporal operator search-attribute create --namespace ${namespace} ${flags}`;
+  throw new Error(`Temporal's namespace lacks search attributes: run \`${command}\``);
 }
 
 function workerOptions(config: WorkerConfig, connection: NativeConnection): WorkerOptions {

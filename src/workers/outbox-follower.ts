@@ -38,21 +38,32 @@ interface Accepted {
   order: Order;
 }
 
+/** Before the first entry. */
+const START = '0';
+
+/** Entries that were read and are not durable yet. What an earlier life or a dead relay left behind comes first. */
+interface Pending {
+  /** Unix ms at which to read them again; Infinity: there are none. */
+  dueMs: number;
+  /** The page to be read next begins after this entry. */
+  afterId: string;
+  /** Whether an earlier page of this round left something. */
+  isLeft: boolean;
+}
+
 const orderNoOf = ({ order }: Accepted): string => order.orderNo;
 
 /** @returns one pass of the follower's loop; it answers the pause before the next */
 export function createOutboxFollower({ outbox, reservations, orders, engine, gate, log }: FollowerDeps) {
-  // What an earlier life of this process or a dead relay left behind comes first.
-  let hasPending = true;
+  let pending: Pending = { dueMs: 0, afterId: START, isLeft: false };
   let maintainedAtMs = 0;
 
   async function maintain(): Promise<void> {
     if (Date.now() - maintainedAtMs < MAINTENANCE_EVERY_MS) return;
-    await outbox.ensureGroup();
     const claimed = await outbox.claimAbandoned(READ_MAX, ABANDONED_AFTER_MS);
     if (claimed > 0) {
-      log.warn({ claimed }, 'took over outbox entries of a dead relay');
-      hasPending = true;
+      log.warn({ claimed }, 'took over outbox entries that nobody had finished');
+      pending = { dueMs: 0, afterId: START, isLeft: false };
     }
     await outbox.removeIdleConsumers(CONSUMER_IDLE_MS);
     maintainedAtMs = Date.now();
@@ -71,15 +82,15 @@ export function createOutboxFollower({ outbox, reservations, orders, engine, gat
 
   /** What nobody can make sense of is left to a person; it must not hold up the others. */
   async function readAccepted(entries: readonly OutboxEntry[]): Promise<Accepted[]> {
-    const read = await Promise.all(
+    const found = await Promise.all(
       entries.map(async (entry) => ({ ...entry, order: await readOrder(entry) })),
     );
-    for (const { entryId, orderNo } of read.filter(({ order }) => !order)) {
+    for (const { entryId, orderNo } of found.filter(({ order }) => !order)) {
       log.error({ orderNo, entryId }, 'an outbox entry names an order that Redis does not have');
       await orders.parkOutboxEntry(entryId, `no order ${orderNo} in Redis`);
       await outbox.acknowledge([entryId]);
     }
-    return read.flatMap(({ entryId, order }) => (order ? [{ entryId, order }] : []));
+    return found.flatMap(({ entryId, order }) => (order ? [{ entryId, order }] : []));
   }
 
   /** Starts the orders' workflows; answers those for which it did not work. */
@@ -108,12 +119,14 @@ export function createOutboxFollower({ outbox, reservations, orders, engine, gat
     return accepted.filter((entry) => !durable.some((stored) => stored.entry === entry));
   }
 
-  return async function pass(): Promise<number> {
-    await maintain();
-    const isRepeat = hasPending;
-    const entries = isRepeat ? await outbox.readPending(READ_MAX) : await outbox.readNew(READ_MAX, BLOCK_MS);
-    // Should anything below fail, these are read again.
-    hasPending = entries.length > 0;
+  /** Entries that are left over must not keep new ones waiting: both are read in turn. */
+  async function read(isRepeat: boolean): Promise<OutboxEntry[]> {
+    if (isRepeat) return outbox.readPending(READ_MAX, pending.afterId);
+    return outbox.readNew(READ_MAX, Math.max(1, Math.min(BLOCK_MS, pending.dueMs - Date.now())));
+  }
+
+  /** Answers those that are not durable yet. */
+  async function handle(entries: readonly OutboxEntry[]): Promise<Accepted[]> {
     const accepted = await readAccepted(entries);
     const admitted = await gate.admit(accepted, orderNoOf);
     // Side by side: when Temporal does not answer, the overflow must not wait for it.
@@ -121,10 +134,33 @@ export function createOutboxFollower({ outbox, reservations, orders, engine, gat
       start(admitted),
       storeAhead(accepted.filter((entry) => !admitted.includes(entry))),
     ]);
-    const left = [...notStored, ...(await storeAhead(notStarted))];
-    if (left.length > 0) return RETRY_PAUSE_MS;
-    // A full repeat may have shown only a part of what is pending.
-    hasPending = isRepeat && entries.length === READ_MAX;
+    return [...notStored, ...(await storeAhead(notStarted))];
+  }
+
+  return async function pass(): Promise<number> {
+    await maintain();
+    const before = pending;
+    const isRepeat = Date.now() >= before.dueMs;
+    const entries = await read(isRepeat).catch((error: unknown) => {
+      // The answer may have been lost on the way: then the entries are ours, and pending.
+      pending = { dueMs: 0, afterId: START, isLeft: false };
+      throw error;
+    });
+    pending = { dueMs: 0, afterId: START, isLeft: false };
+    const left = await handle(entries);
+    pending = isRepeat ? afterRepeat(before, entries, left.length > 0) : afterNews(before, left.length > 0);
     return 0;
   };
+}
+
+function afterNews(before: Pending, isLeft: boolean): Pending {
+  return isLeft ? { ...before, dueMs: Math.min(before.dueMs, Date.now() + RETRY_PAUSE_MS) } : before;
+}
+
+/** A full page is followed by the next one; after the last, what is left comes again in a while. */
+function afterRepeat(before: Pending, entries: readonly OutboxEntry[], isLeftNow: boolean): Pending {
+  const isLeft = before.isLeft || isLeftNow;
+  const last = entries.at(-1);
+  if (last && entries.length === READ_MAX) return { dueMs: 0, afterId: last.entryId, isLeft };
+  return { dueMs: isLeft ? Date.now() + RETRY_PAUSE_MS : Infinity, afterId: START, isLeft: false };
 }

@@ -7,7 +7,8 @@ import type { OrderEngine } from '../engine/order-engine.ts';
 import type { EngineBudget } from '../stores/engine-budget.ts';
 import { formatSaleShard, type SaleShard } from '../stores/keys.ts';
 import type { Orders } from '../stores/orders.ts';
-import { createOutbox, listSaleShards } from '../stores/outbox.ts';
+import type { Payments } from '../stores/payments.ts';
+import { createOutbox, listActiveSales } from '../stores/outbox.ts';
 import type { RedisClient } from '../stores/redis.ts';
 import type { Reservations } from '../stores/reservations.ts';
 import type { SaleStock } from '../stores/sale-stock.ts';
@@ -19,6 +20,10 @@ import { createStarter } from './starter.ts';
 
 /** How soon a new sale is noticed, and how fresh the published backlog is. */
 const SURVEY_EVERY_MS = 1_000;
+/** What is swept up has waited for minutes at least. */
+const SWEEP_EVERY_MS = 60_000;
+/** Rows per sweep: a transaction's worth; the rest comes a minute later. */
+const SWEEP_MAX = 100;
 
 export interface RelayDeps {
   redis: RedisClient;
@@ -27,6 +32,7 @@ export interface RelayDeps {
   reservations: Reservations;
   saleStock: SaleStock;
   orders: Orders;
+  payments: Pick<Payments, 'parkOrphans'>;
   sales: Sales;
   engine: Omit<OrderEngine, 'queryStatus'>;
   budget: EngineBudget;
@@ -35,52 +41,61 @@ export interface RelayDeps {
 
 /** Runs until `signal` aborts and what was under way is done. */
 export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<void> {
-  const { redis, orders, sales, saleStock, engine, log } = deps;
+  const { redis, orders, payments, sales, saleStock, engine, log } = deps;
   const consumer = `${hostname()}-${process.pid}-${ulid()}`;
   const gate = createEngineGate(deps.budget, log);
-  const followers = new Map<string, Promise<void>>();
-  const published = new Map<string, number>();
+  const followers = new Map<string, Follower>();
 
-  async function follow(saleShard: SaleShard): Promise<void> {
+  async function follow(saleShard: SaleShard, until: AbortSignal): Promise<void> {
     const blocking = await deps.connectBlocking();
     try {
       const outbox = createOutbox(redis, blocking, saleShard, consumer);
       const bound = log.child({ sale: saleShard.saleId });
       const pass = createOutboxFollower({ ...deps, outbox, gate, log: bound });
-      await runLoop('outbox', pass, { log: bound, signal });
+      await runLoop('outbox', pass, { log: bound, signal: until });
     } finally {
       blocking.disconnect();
     }
   }
 
-  /** Follows sales that are new, and tells `reserve` how many stored orders still wait. */
+  function startFollowing(name: string, saleShard: SaleShard): void {
+    const stop = new AbortController();
+    const done = follow(saleShard, AbortSignal.any([signal, stop.signal]))
+      // It could not even connect: the next survey tries again.
+      .catch((error: unknown) => log.warn({ err: error, sale: saleShard.saleId }, 'cannot follow the outbox'))
+      .finally(() => followers.delete(name));
+    followers.set(name, { stop, done });
+  }
+
+  /** Follows the sales that are on, lets go of those that are over, and tells `reserve` how many stored orders wait. */
   async function survey(): Promise<number> {
-    for (const saleShard of await listSaleShards(redis)) {
-      const name = formatSaleShard(saleShard);
-      if (followers.has(name)) continue;
-      const following = follow(saleShard).catch((error: unknown) => {
-        // It could not even connect: the next survey tries again.
-        log.warn({ err: error, sale: saleShard.saleId }, 'cannot follow the outbox');
-        followers.delete(name);
-      });
-      followers.set(name, following);
+    const active = new Map((await listActiveSales(redis)).map((shard) => [formatSaleShard(shard), shard]));
+    for (const [name, { stop }] of followers) if (!active.has(name)) stop.abort();
+    for (const [name, shard] of active) if (!followers.has(name)) startFollowing(name, shard);
+    const waiting = await sales.countStoredAhead();
+    for (const { saleId } of active.values()) {
+      await saleStock.publishStoredAhead(saleId, waiting.get(saleId) ?? 0);
     }
-    await publishBacklog();
     return SURVEY_EVERY_MS;
   }
 
-  async function publishBacklog(): Promise<void> {
-    const waiting = await sales.countStoredAhead();
-    for (const saleId of new Set([...waiting.keys(), ...published.keys()])) {
-      const count = waiting.get(saleId) ?? 0;
-      if (published.get(saleId) !== count) await saleStock.publishStoredAhead(saleId, count);
-      published.set(saleId, count);
-    }
+  /** Looks for what should have ended by itself and has not: it is woken, or shown to a person. */
+  async function sweep(): Promise<number> {
+    const woken = await orders.wakeOverdue(SWEEP_MAX);
+    if (woken > 0) log.warn({ woken }, 'orders are long past their deadline');
+    await payments.parkOrphans(SWEEP_MAX);
+    return SWEEP_EVERY_MS;
   }
 
   await Promise.all([
     runLoop('survey', survey, { log, signal }),
+    runLoop('sweep', sweep, { log, signal }),
     runLoop('starter', createStarter({ orders, engine, gate }), { log, signal }),
   ]);
-  await Promise.all(followers.values());
+  await Promise.all([...followers.values()].map(({ done }) => done));
+}
+
+interface Follower {
+  stop: AbortController;
+  done: Promise<void>;
 }

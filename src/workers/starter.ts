@@ -3,7 +3,8 @@
  * workflow has not heard of money or of a cancel because the API could not tell it.
  */
 
-import type { OrderEngine } from '../engine/order-engine.ts';
+import { isFinal } from '../domain/order.ts';
+import type { HandOver, OrderEngine } from '../engine/order-engine.ts';
 import type { StoredOrder } from '../stores/order-rows.ts';
 import type { Orders } from '../stores/orders.ts';
 import type { EngineGate } from './engine-gate.ts';
@@ -16,31 +17,51 @@ const IDLE_PAUSE_MS = 200;
 const FULL_PAUSE_MS = 20;
 
 export interface StarterDeps {
-  orders: Pick<Orders, 'claimDue' | 'handedOver' | 'returnClaims'>;
+  orders: Pick<Orders, 'claimDue' | 'handedOver' | 'returnClaims' | 'read' | 'park'>;
   engine: Omit<OrderEngine, 'queryStatus'>;
   gate: EngineGate;
 }
 
 /** @returns one pass of the starter's loop; it answers the pause before the next */
 export function createStarter({ orders, engine, gate }: StarterDeps) {
+  /** Somebody terminated it, say in the Web UI: the order would wait for ever, so a person must know. */
+  async function showUnsettled({ order }: StoredOrder): Promise<void> {
+    const current = await orders.read(order.orderNo);
+    if (current && !isFinal(current.state.status)) {
+      await orders.park(order.orderNo, 'its workflow has ended without settling it');
+    }
+  }
+
+  async function handOverAll(claimed: readonly StoredOrder[]): Promise<StoredOrder[]> {
+    const ended: StoredOrder[] = [];
+    const admitted = await gate.admit(claimed, orderNoOf);
+    const handedOver = await gate.pass(admitted, orderNoOf, async (stored) => {
+      if ((await handOver(engine, stored)) === 'ended') ended.push(stored);
+    });
+    for (const stored of ended) await showUnsettled(stored);
+    await orders.handedOver(handedOver);
+    return handedOver;
+  }
+
   return async function pass(): Promise<number> {
     const room = await gate.room();
     if (room === 0) return FULL_PAUSE_MS;
     const claimed = await orders.claimDue(Math.min(room, CLAIM_MAX));
     if (claimed.length === 0) return IDLE_PAUSE_MS;
-    const admitted = await gate.admit(claimed, orderNoOf);
-    const handedOver = await gate.pass(admitted, orderNoOf, (stored) => handOver(engine, stored));
-    await orders.handedOver(handedOver);
-    const refused = claimed.filter((stored) => !handedOver.includes(stored));
-    await orders.returnClaims(refused);
-    return refused.length > 0 ? FULL_PAUSE_MS : 0;
+    let handedOver: StoredOrder[] = [];
+    try {
+      handedOver = await handOverAll(claimed);
+    } finally {
+      await orders.returnClaims(claimed.filter((stored) => !handedOver.includes(stored)));
+    }
+    return handedOver.length < claimed.length ? FULL_PAUSE_MS : 0;
   };
 }
 
 const orderNoOf = ({ order }: StoredOrder): string => order.orderNo;
 
 /** Money first: it also decides a cancel. */
-function handOver(engine: StarterDeps['engine'], { order, state }: StoredOrder): Promise<void> {
+function handOver(engine: StarterDeps['engine'], { order, state }: StoredOrder): Promise<HandOver> {
   if (state.payment === 'received') return engine.tellPaymentReceived(order);
   if (state.reason !== null) return engine.tellCancelRequested(order);
   return engine.start(order);

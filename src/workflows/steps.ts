@@ -78,6 +78,7 @@ export async function insist<T>(
     const endless = proxyActivities<Activities>({ ...patient, retry: PATIENCE });
     const reason = `${summary}: ${rootMessage(error)}`;
     const [result] = await Promise.all([step(endless), endless.parkOrder({ orderNo, reason })]);
+    await endless.unparkOrder({ orderNo });
     return result;
   }
 }

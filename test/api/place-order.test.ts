@@ -106,6 +106,22 @@ test('without trusted proxies the address cannot be forged', async () => {
 });
 
 test.each([
+  ['203.0.113.9', '203.0.113.9'],
+  ['2001:db8::1', '2001:db8::1'],
+  ['x'.repeat(100), ''],
+])('behind a trusted proxy the address is the one it names, if it is one (%.20s)', async (named, kept) => {
+  const app = await api.withParts({ trustedProxyHops: 1 });
+  try {
+    const buyer = await app.shopper();
+    const reply = await buyer.placeOrder(mugs(), { 'x-forwarded-for': named });
+    const reserved = await api.stores.reservations.readOrder(acceptedOf(reply).orderNo);
+    expect(reserved?.order.ip).toBe(kept);
+  } finally {
+    await app.close();
+  }
+});
+
+test.each([
   ['absent', undefined, 'idempotency_key_missing'],
   ['empty', '', 'idempotency_key_missing'],
   ['with a space', 'a b', 'idempotency_key_invalid'],

@@ -120,6 +120,23 @@ test('while Temporal is away, asking the workflow answers what MySQL says', asyn
   }
 });
 
+test('a workflow that is behind what is committed turns no status back', async () => {
+  const behind = { status: 'queued', version: 0, payment: 'none', reason: null } as const;
+  const engine = { ...api.temporal.engine, queryStatus: () => Promise.resolve(behind) };
+  const app = await api.withParts({ engine });
+  try {
+    const buyer = await app.shopper();
+    const orderNo = await buyer.buy(saleId);
+    await api.store(orderNo);
+
+    const reply = await buyer.getOrder(`${orderNo}?source=workflow`);
+
+    expect(orderOf(reply)).toMatchObject({ status: 'awaiting_payment', version: 1 });
+  } finally {
+    await app.close();
+  }
+});
+
 test('an unknown source is refused', async () => {
   const orderNo = await shopper.buy(saleId);
 

@@ -63,3 +63,10 @@ test('at maxmemory the scripts that must work do so even when Redis has forgotte
     expect(await stores.reservations.release(orderNo)).toBe('released');
   });
 });
+
+test('at maxmemory orders are still admitted into the engine', async () => {
+  await withFullMemory(async () => {
+    expect(await stores.budget.acquire(['a', 'b'])).toEqual(['a', 'b']);
+    await stores.budget.release(['a', 'b']);
+  });
+});

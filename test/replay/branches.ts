@@ -16,7 +16,7 @@ interface Play {
 interface Branch {
   /** Short where the branch is that nobody pays; otherwise the 30 minutes of a real order. */
   paymentWindowMs?: number;
-  play: (play: Play) => Promise<void>;
+  play: (play: Play) => Promise<unknown>;
 }
 
 const SHORT_WINDOW_MS = 300;
@@ -29,7 +29,7 @@ const pay = async ({ order, book, engine, untilPayable }: Play): Promise<void> =
   book.receivePayment();
   await engine.tellPaymentReceived(order);
 };
-const start = ({ order, engine }: Play): Promise<void> => engine.start(order);
+const start = ({ order, engine }: Play): Promise<unknown> => engine.start(order);
 const cancelByShopper = async ({ order, engine, untilPayable }: Play): Promise<void> => {
   await untilPayable();
   await engine.tellCancelRequested(order);
@@ -37,7 +37,7 @@ const cancelByShopper = async ({ order, engine, untilPayable }: Play): Promise<v
 
 /** Starts the order once the world is arranged for it. */
 const arranged =
-  (arrange: (play: Play) => void, then = start) =>
+  (arrange: (play: Play) => void, then: (play: Play) => Promise<unknown> = start) =>
   async (play: Play): Promise<void> => {
     arrange(play);
     await then(play);

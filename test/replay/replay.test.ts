@@ -66,6 +66,7 @@ test.each([
   'releaseStock',
   'voidPaymentSessions',
   'parkOrder',
+  'unparkOrder',
 ] satisfies Step[])('the step %s occurs in some history', (step) => {
   expect(names.map(readDecoded).join('')).toContain(step);
 });

@@ -38,7 +38,7 @@ test('what reserve wrote is what the relay reads', async () => {
   const outcome = await stores.reservations.reserve(buildReserveRequest({ saleId }));
   if (outcome.kind !== 'reserved') throw new Error(outcome.kind);
   const outbox = createOutbox(stores.redis, blocking, { saleId, shard: 0 }, 'a');
-  await outbox.ensureGroup();
+  await outbox.readNew(1, 1);
   expect(orderNosOf(await outbox.readNew(10, 1))).toEqual([outcome.orderNo]);
 });
 
@@ -46,7 +46,7 @@ test('orders accepted before the first relay came are read too, oldest first', a
   const { relay, add } = newOutbox();
   await add('one', 'two', 'three');
   const outbox = relay('a');
-  await outbox.ensureGroup();
+  await outbox.readNew(1, 1);
   expect(orderNosOf(await outbox.readNew(2, 1))).toEqual(['one', 'two']);
   expect(orderNosOf(await outbox.readNew(2, 1))).toEqual(['three']);
   expect(await outbox.readNew(2, 1)).toEqual([]);
@@ -55,7 +55,7 @@ test('orders accepted before the first relay came are read too, oldest first', a
 test('two relays share the entries', async () => {
   const { relay, add } = newOutbox();
   await add('one', 'two', 'three');
-  await relay('a').ensureGroup();
+  await relay('a').readNew(1, 1);
   const first = await relay('a').readNew(2, 1);
   const second = await relay('b').readNew(2, 1);
   expect([...orderNosOf(first), ...orderNosOf(second)]).toEqual(['one', 'two', 'three']);
@@ -64,48 +64,48 @@ test('two relays share the entries', async () => {
 test('what was read and not acknowledged is pending for the relay that read it alone', async () => {
   const { relay, add } = newOutbox();
   await add('one');
-  await relay('a').ensureGroup();
+  await relay('a').readNew(1, 1);
   await relay('a').readNew(10, 1);
-  expect(orderNosOf(await relay('a').readPending(10))).toEqual(['one']);
-  expect(await relay('b').readPending(10)).toEqual([]);
+  expect(orderNosOf(await relay('a').readPending(10, '0'))).toEqual(['one']);
+  expect(await relay('b').readPending(10, '0')).toEqual([]);
 });
 
 test('acknowledged entries are gone: nothing is pending, nothing waits', async () => {
   const { relay, add } = newOutbox();
   await add('one', 'two');
   const outbox = relay('a');
-  await outbox.ensureGroup();
+  await outbox.readNew(1, 1);
   const [first] = await outbox.readNew(10, 1);
   expect(await outbox.length()).toBe(2);
   await outbox.acknowledge(idsOf(first ? [first] : []));
   await outbox.acknowledge([]);
   expect(await outbox.length()).toBe(1);
-  expect(orderNosOf(await outbox.readPending(10))).toEqual(['two']);
+  expect(orderNosOf(await outbox.readPending(10, '0'))).toEqual(['two']);
 });
 
 test('what a dead relay left behind can be taken over', async () => {
   const { relay, add } = newOutbox();
   await add('one', 'two');
-  await relay('dead').ensureGroup();
+  await relay('dead').readNew(1, 1);
   await relay('dead').readNew(10, 1);
   expect(await relay('heir').claimAbandoned(10, 0)).toBe(2);
-  expect(orderNosOf(await relay('heir').readPending(10))).toEqual(['one', 'two']);
-  expect(await relay('dead').readPending(10)).toEqual([]);
+  expect(orderNosOf(await relay('heir').readPending(10, '0'))).toEqual(['one', 'two']);
+  expect(await relay('dead').readPending(10, '0')).toEqual([]);
 });
 
 test('what a living relay works on is not taken from it', async () => {
   const { relay, add } = newOutbox();
   await add('one');
-  await relay('alive').ensureGroup();
+  await relay('alive').readNew(1, 1);
   await relay('alive').readNew(10, 1);
   expect(await relay('other').claimAbandoned(10, 60_000)).toBe(0);
-  expect(orderNosOf(await relay('alive').readPending(10))).toEqual(['one']);
+  expect(orderNosOf(await relay('alive').readPending(10, '0'))).toEqual(['one']);
 });
 
 test('when the group is gone reading makes it again, and no order is lost', async () => {
   const { relay, add, key } = newOutbox();
   const outbox = relay('a');
-  await outbox.ensureGroup();
+  await outbox.readNew(1, 1);
   await stores.redis.del(key);
   await add('one');
   expect(await outbox.readNew(10, 1)).toEqual([]);
@@ -115,15 +115,15 @@ test('when the group is gone reading makes it again, and no order is lost', asyn
 test('making the group twice, or at once, keeps what is pending', async () => {
   const { relay, add } = newOutbox();
   await add('one');
-  await Promise.all([relay('a').ensureGroup(), relay('b').ensureGroup()]);
+  await Promise.all([relay('a').readNew(1, 1), relay('b').readNew(1, 1)]);
   await relay('a').readNew(10, 1);
-  await relay('a').ensureGroup();
-  expect(orderNosOf(await relay('a').readPending(10))).toEqual(['one']);
+  await relay('a').readNew(1, 1);
+  expect(orderNosOf(await relay('a').readPending(10, '0'))).toEqual(['one']);
 });
 
 test('idle relays are removed only with nothing pending, and never the one that asks', async () => {
   const { relay, add, consumers } = newOutbox();
-  await relay('asks').ensureGroup();
+  await relay('asks').readNew(1, 1);
   await add('one', 'two', 'three');
   for (const name of ['asks', 'done']) {
     await relay(name).acknowledge(idsOf(await relay(name).readNew(1, 1)));
@@ -134,5 +134,5 @@ test('idle relays are removed only with nothing pending, and never the one that 
   await relay('asks').removeIdleConsumers(0);
   expect(await consumers()).not.toContain('done');
   expect(await consumers()).toContain('asks');
-  expect(orderNosOf(await relay('busy').readPending(10))).toEqual(['three']);
+  expect(orderNosOf(await relay('busy').readPending(10, '0'))).toEqual(['three']);
 });

@@ -10,15 +10,11 @@ import { waitFor } from '../support/wait.ts';
 
 type Row = Record<string, unknown>;
 
-export function select(pool: Pick<Pool, 'query'>, sql: string, values: unknown[] = []): Promise<Row[]> {
+export function select(pool: Pool, sql: string, values: unknown[] = []): Promise<Row[]> {
   return selectRows(pool, z.looseObject({}), sql, values);
 }
 
-export async function selectOne(
-  pool: Pick<Pool, 'query'>,
-  sql: string,
-  values: unknown[] = [],
-): Promise<Row> {
+export async function selectOne(pool: Pool, sql: string, values: unknown[] = []): Promise<Row> {
   const [row, ...more] = await select(pool, sql, values);
   if (!row || more.length > 0) throw new Error(`${row ? 'several rows' : 'no row'}: ${sql}`);
   return row;

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { modify } from '../../src/stores/mysql.ts';
-import { listSaleShards } from '../../src/stores/outbox.ts';
+import { listActiveSales } from '../../src/stores/outbox.ts';
 import { buildOrder, buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import { pay } from './payment-notices.ts';
@@ -33,7 +33,7 @@ test('a warmed-up sale is in Redis as it was created', async () => {
 
 test('a warmed-up sale is one that relays follow', async () => {
   const { saleId } = await stores.openSale(buildSale());
-  expect(await listSaleShards(stores.redis)).toContainEqual({ saleId, shard: 0 });
+  expect(await listActiveSales(stores.redis)).toContainEqual({ saleId, shard: 0 });
 });
 
 test('a sale that is not in Redis is unknown there', async () => {

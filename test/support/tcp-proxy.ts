@@ -8,6 +8,8 @@ export interface TcpProxy {
   address: string;
   /** Connections break, and new ones do too. */
   cut(): void;
+  /** Nothing comes through any more, and nobody is told. */
+  freeze(): void;
   mend(): void;
   close(): Promise<void>;
 }
@@ -47,6 +49,12 @@ export async function openTcpProxy(target: string): Promise<TcpProxy> {
     cut() {
       isCut = true;
       destroyAll();
+    },
+    freeze() {
+      for (const socket of sockets) {
+        socket.unpipe();
+        socket.pause();
+      }
     },
     mend() {
       isCut = false;

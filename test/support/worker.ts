@@ -76,7 +76,7 @@ export async function startWorker(options: WorkerOptions): Promise<TestWorker> {
 export function startRelay(
   stores: Pick<
     Stores,
-    'redis' | 'connectBlocking' | 'reservations' | 'saleStock' | 'orders' | 'sales' | 'budget'
+    'redis' | 'connectBlocking' | 'reservations' | 'saleStock' | 'orders' | 'payments' | 'sales' | 'budget'
   >,
   engine: OrderEngine,
 ): () => Promise<void> {

@@ -1,6 +1,8 @@
 import { beforeAll, expect, test } from 'vitest';
+import type { HandOver } from '../../src/engine/order-engine.ts';
 import { createEngineGate } from '../../src/workers/engine-gate.ts';
 import { createOutboxFollower, type FollowerDeps } from '../../src/workers/outbox-follower.ts';
+import { waitFor } from '../support/wait.ts';
 import { silent } from '../support/stores.ts';
 import { createNamespace } from '../support/temporal.ts';
 import { openRelayWorld, type RelayWorld } from './relay-world.ts';
@@ -19,8 +21,9 @@ async function openFollower(world: RelayWorld, parts: Partial<FollowerDeps> = {}
   const outbox = parts.outbox ?? (await world.outbox('relay-1'));
   const started: string[] = [];
   const engine = {
-    start: async ({ orderNo }: { orderNo: string }) => {
+    start: async ({ orderNo }: { orderNo: string }): Promise<HandOver> => {
       started.push(orderNo);
+      return 'running';
     },
   };
   const gate = createEngineGate(stores.budget, silent);
@@ -46,8 +49,9 @@ test('no entry is acknowledged before its order is durable elsewhere', async () 
   const outbox = await world.outbox('relay-1');
   const seen: Record<string, number> = {};
   const engine = {
-    start: async () => {
+    start: async (): Promise<HandOver> => {
       seen['at the start'] = await outbox.length();
+      return 'running';
     },
   };
   const storeOrders: typeof orders.storeOrders = async (...args) => {
@@ -127,7 +131,7 @@ test('when neither Temporal nor MySQL takes them, entries stay and are tried aga
 test('entries that a dead relay had read are taken over', async () => {
   const world = await openRelayWorld(namespace);
   const dead = await world.outbox('dead');
-  await dead.ensureGroup();
+  await dead.readNew(1, 1);
   const orders = await world.accept(2);
   const read = await dead.readNew(10, 1);
   expect(read).toHaveLength(2);
@@ -147,7 +151,7 @@ test('entries that a dead relay had read are taken over', async () => {
 test('entries that a living relay has in hand are left to it', async () => {
   const world = await openRelayWorld(namespace);
   const living = await world.outbox('living');
-  await living.ensureGroup();
+  await living.readNew(1, 1);
   await world.accept(2);
   await living.readNew(10, 1);
   const { pass, started } = await openFollower(world);
@@ -156,7 +160,7 @@ test('entries that a living relay has in hand are left to it', async () => {
   await pass();
 
   expect(started).toEqual([]);
-  expect(await living.readPending(10)).toHaveLength(2);
+  expect(await living.readPending(10, '0')).toHaveLength(2);
 });
 
 test('a group that was lost with Redis is made again, and nothing that waits is missed', async () => {
@@ -191,4 +195,41 @@ test.each([
   expect(await outbox.length()).toBe(0);
   const [parked] = await pool.query('SELECT kind, INSTR(reason, ?) > 0 AS named FROM parked', [name]);
   expect(parked).toEqual([{ kind: 'outbox_entry', named: 1 }]);
+});
+
+test('an order that is refused, while the engine has no room, keeps no other order waiting', async () => {
+  const world = await openRelayWorld(namespace, { ENGINE_BUDGET: 1 });
+  await world.stores.budget.acquire(['somebody-else']);
+  const { pass, outbox } = await openFollower(world);
+  const [refused] = await world.accept(1);
+  // Its sale has another epoch now: storing ahead answers "lost hold".
+  await world.stores.pool.query('UPDATE sales SET epoch = 2');
+  await pass();
+  await pass();
+  await world.stores.pool.query('UPDATE sales SET epoch = 1');
+  // By now it could be stored; what is asked is whether those after it were read meanwhile.
+  const later = await world.accept(2);
+  await pass();
+  const stored = await world.storedOrders();
+  for (const { orderNo } of later) expect(stored.has(orderNo)).toBe(true);
+  await waitFor('the first to be tried again', async () => {
+    await pass();
+    return (await world.storedOrders()).has(refused?.orderNo ?? '');
+  });
+  expect(await outbox.length()).toBe(0);
+});
+
+test('more leftovers than one read shows are all taken up', async () => {
+  const world = await openRelayWorld(namespace, { ENGINE_BUDGET: 1 });
+  const dead = await world.outbox('relay-1');
+  await dead.readNew(1, 1);
+  const orders = await world.accept(205);
+  await dead.readNew(1_000, 1);
+  const { pass, outbox } = await openFollower(world);
+
+  await pass();
+  await pass();
+
+  expect(await outbox.length()).toBe(0);
+  expect((await world.storedOrders()).size).toBeGreaterThanOrEqual(orders.length - 1);
 });

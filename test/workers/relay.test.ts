@@ -125,6 +125,7 @@ test('two relays share the work, and each order is handed over once', async () =
     ...world.engine,
     start: async (order) => {
       handedOver.push(order.orderNo);
+      return 'running';
     },
   };
 

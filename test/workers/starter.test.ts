@@ -6,7 +6,11 @@ import { createStarter } from '../../src/workers/starter.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { openTestStores, silent } from '../support/stores.ts';
 
-async function openStarter(config: Partial<StoreConfig> = {}, failing = new Set<string>()) {
+async function openStarter(
+  config: Partial<StoreConfig> = {},
+  failing = new Set<string>(),
+  ended = new Set<string>(),
+) {
   const stores = await openTestStores(config);
   onTestFinished(() => stores.close());
   const { saleId } = await stores.openSale(buildSale());
@@ -16,6 +20,7 @@ async function openStarter(config: Partial<StoreConfig> = {}, failing = new Set<
     async ({ orderNo }) => {
       if (failing.has(orderNo)) throw new Error('14 UNAVAILABLE');
       told.push(`${what} ${orderNo}`);
+      return ended.has(orderNo) ? 'ended' : 'running';
     };
   const engine: OrderEngine = {
     start: tell('start'),
@@ -128,4 +133,33 @@ test('money that comes while its order is being handed over makes it due again',
   await pass();
 
   expect(told).toEqual([`money ${orderNo}`]);
+});
+
+test('an order whose workflow has ended without settling it is shown to a person', async () => {
+  const ended = new Set<string>();
+  const { stores, pass, storeAhead, receive, makeDueNow } = await openStarter({}, new Set(), ended);
+  const [unsettled, settled] = [await storeAhead(), await storeAhead()];
+  ended.add(unsettled).add(settled);
+  await receive(unsettled);
+  await stores.orders.cancel(settled, 'payment_timeout', { force: false });
+  await stores.pool.query('UPDATE orders SET engine_due_at = NOW(3) WHERE order_no = ?', [settled]);
+  await makeDueNow();
+
+  await pass();
+
+  const [rows] = await stores.pool.query(`SELECT reference FROM parked WHERE kind = 'order'`);
+  expect(rows).toEqual([{ reference: unsettled }]);
+});
+
+test('when the budget cannot be asked, what was claimed is given back at once', async () => {
+  const { stores, storeAhead } = await openStarter();
+  const orderNo = await storeAhead();
+  const budget = { ...stores.budget, acquire: () => Promise.reject(new Error('no Redis')) };
+  const gate = createEngineGate(budget, silent);
+  const start = () => Promise.resolve('running' as const);
+  const engine = { start, tellPaymentReceived: start, tellCancelRequested: start };
+
+  await expect(createStarter({ orders: stores.orders, engine, gate })()).rejects.toThrow('no Redis');
+
+  expect((await stores.orders.claimDue(10)).map(({ order }) => order.orderNo)).toEqual([orderNo]);
 });

@@ -25,6 +25,7 @@ export function createOrderBook(order: Order, { retryDelayMs }: { retryDelayMs?:
   /** Shows in the end result when stock moved before the order's end was committed. */
   let stock: 'held' | 'sold' | 'released' | 'moved too early' = 'held';
   const payments: Payment[] = [];
+  let unparked = 0;
   const parked: string[] = [];
   /** Every try, and those that succeeded. */
   const tries: Step[] = [];
@@ -119,6 +120,9 @@ export function createOrderBook(order: Order, { retryDelayMs }: { retryDelayMs?:
     parkOrder: step('parkOrder', ({ reason }: { reason: string }) => {
       parked.push(reason);
     }),
+    unparkOrder: step('unparkOrder', () => {
+      unparked += 1;
+    }),
   };
 
   return {
@@ -126,6 +130,7 @@ export function createOrderBook(order: Order, { retryDelayMs }: { retryDelayMs?:
     steps,
     tries,
     parked,
+    unparked: () => unparked,
     payments,
     state: () => stored,
     stock: () => stock,

@@ -131,5 +131,6 @@ export function openBooks(books: ReadonlyMap<string, OrderBook>): Activities {
     releaseStock: (input) => stepsOf(input.orderNo).releaseStock(input),
     voidPaymentSessions: (input) => stepsOf(input.orderNo).voidPaymentSessions(input),
     parkOrder: (input) => stepsOf(input.orderNo).parkOrder(input),
+    unparkOrder: (input) => stepsOf(input.orderNo).unparkOrder(input),
   };
 }

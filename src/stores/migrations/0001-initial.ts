@@ -56,6 +56,7 @@ export const initial = [
     created_at DATETIME(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3),
     UNIQUE KEY orders_request (sale_id, user_id, idempotency_key),
     KEY orders_hand_over (payment, engine_due_at, workflow_started_at, sale_id),
+    KEY orders_overdue (status, deadline),
     KEY orders_of_user (user_id, reserved_at)
   )`,
 
