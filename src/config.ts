@@ -61,6 +61,20 @@ const prepareSchema = z.object({
   DEMO_SALE_ID: z.string().regex(SALE_ID_PATTERN).optional(),
 });
 
+const sandboxSchema = z.object({
+  LOG_LEVEL: stores.LOG_LEVEL,
+  SANDBOX_HOST: z.string().min(1).default('127.0.0.1'),
+  SANDBOX_PORT: port,
+  /** Where shoppers' browsers find it; by default where it listens. */
+  SANDBOX_PUBLIC_URL: z.url({ protocol: /^https?$/ }).optional(),
+  /** Without it the book is kept in memory. */
+  SANDBOX_BOOK_FILE: z.string().optional(),
+  SANDBOX_API_KEY: z.string().min(16),
+  SANDBOX_WEBHOOK_URL: z.url({ protocol: /^https?$/ }),
+  SANDBOX_WEBHOOK_SECRET: z.string().startsWith('whsec_'),
+});
+
+export type SandboxConfig = Readonly<z.infer<typeof sandboxSchema>>;
 export type PrepareConfig = Readonly<z.infer<typeof prepareSchema>>;
 export type ApiConfig = Readonly<z.infer<typeof apiSchema>> & { temporal: TemporalConfig };
 export type WorkerConfig = Readonly<z.infer<typeof workerSchema>> & { temporal: TemporalConfig };
@@ -74,6 +88,10 @@ export class ConfigError extends Error {
 
 export function loadPrepareConfig(env: NodeJS.ProcessEnv = process.env): PrepareConfig {
   return Object.freeze(parse(prepareSchema, dropEmpty(env)));
+}
+
+export function loadSandboxConfig(env: NodeJS.ProcessEnv = process.env): SandboxConfig {
+  return Object.freeze(parse(sandboxSchema, dropEmpty(env)));
 }
 
 export function loadApiConfig(env: NodeJS.ProcessEnv = process.env): ApiConfig {

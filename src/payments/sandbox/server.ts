@@ -32,7 +32,7 @@ export interface SandboxOptions {
 
 export interface RunningSandbox {
   url: string;
-  /** Orderly: no new request, no new delivery, then the book is closed. Takes at most `STOP_LIMIT_MS`. */
+  /** Orderly: no new request, no new delivery, then the book is closed. Takes at most the grace, one delivery's time-out and a second. */
   stop: () => Promise<void>;
 }
 
@@ -40,8 +40,6 @@ export interface RunningSandbox {
 const WEBHOOK_TIMEOUT_MS = 5000;
 /** Requests under way get this long to end before their connections are cut: each takes milliseconds. */
 const CONNECTION_GRACE_MS = 2000;
-/** The longest `stop` can take, with a second for what is not counted. */
-export const STOP_LIMIT_MS = CONNECTION_GRACE_MS + WEBHOOK_TIMEOUT_MS + 1000;
 /** A whole request has at most 16 KiB of body, so whoever needs longer is only holding the connection. */
 const REQUEST_TIMEOUT_MS = 10_000;
 
