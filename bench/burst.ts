@@ -44,7 +44,7 @@ export async function burst(checkout: BenchCheckout): Promise<void> {
   );
 }
 
-async function watchProgress({ pool }: BenchCheckout, saleId: string, seconds: () => string) {
+async function watchProgress({ stores: { pool } }: BenchCheckout, saleId: string, seconds: () => string) {
   let payableAfter: string | undefined;
   for (let look = 0; look * LOOK_EVERY_MS < TIMEOUT_MS; look += 1) {
     const [row] = await selectRows(

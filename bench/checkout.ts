@@ -8,11 +8,14 @@ import { pino } from 'pino';
 import { ulid } from 'ulidx';
 
 import type { Sale } from '../src/domain/sale.ts';
-import { createMysqlPool, type Pool } from '../src/stores/mysql.ts';
+import { openProvider } from '../src/payments/open.ts';
+import type { PaymentProvider } from '../src/payments/provider.ts';
+import { createMysqlPool } from '../src/stores/mysql.ts';
+import type { Stores } from '../src/stores/open.ts';
 import { connectRedis } from '../src/stores/redis.ts';
 import { createSaleStock, type SaleStock } from '../src/stores/sale-stock.ts';
 import { createSales, type Sales } from '../src/stores/sales.ts';
-import { findAppUrls, startApp, startProvider } from '../stack/app.ts';
+import { demoSecrets, findAppUrls, startApp, startProvider } from '../stack/app.ts';
 import { prepareDemo } from '../stack/demo-sale.ts';
 import { launchServers, openDataDir } from '../stack/servers.ts';
 
@@ -22,9 +25,9 @@ export interface BenchCheckout {
   apiUrl: string;
   providerUrl: string;
   temporalUiUrl: string | undefined;
-  pool: Pool;
-  sales: Sales;
-  saleStock: SaleStock;
+  /** For looking at; the processes have their own. */
+  stores: Pick<Stores, 'redis' | 'pool' | 'sales' | 'saleStock'>;
+  provider: PaymentProvider;
   client: Client;
   /** Opens a sale of one SKU, `unit`, at 10.00. */
   openSale(units: number, paymentWindowMs: number): Promise<string>;
@@ -57,9 +60,12 @@ export async function withBenchCheckout(work: (checkout: BenchCheckout) => Promi
       await work({
         ...urls,
         temporalUiUrl: servers.temporalUiUrl,
-        pool,
-        sales,
-        saleStock,
+        stores: { redis, pool, sales, saleStock },
+        provider: openProvider({
+          PAYMENT_PROVIDER_URL: urls.providerUrl,
+          PAYMENT_PROVIDER_API_KEY: demoSecrets.providerApiKey,
+          WEBHOOK_SECRETS: [demoSecrets.webhook],
+        }),
         client: new Client({ connection }),
         openSale: (units, paymentWindowMs) => openSale(sales, saleStock, units, paymentWindowMs),
       });

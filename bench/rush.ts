@@ -3,6 +3,7 @@
 import { strict as assert } from 'node:assert';
 import { z } from 'zod';
 
+import { runAudit } from '../src/audit/run-audit.ts';
 import { selectRows } from '../src/stores/mysql.ts';
 import { waitUntil } from '../stack/wait.ts';
 import type { BenchCheckout } from './checkout.ts';
@@ -65,6 +66,13 @@ export async function rush(checkout: BenchCheckout): Promise<void> {
   assert.deepEqual([redis[0]?.sold, redis[0]?.available, redis[0]?.held], [UNITS / 2, UNITS / 2, 0]);
   assert.deepEqual([mysql[0]?.sold, mysql[0]?.available, mysql[0]?.held], [UNITS / 2, UNITS / 2, 0]);
   tell(`the stock equation held in both stores at each of ${await stock.end()} looks`);
+  const { findings } = await runAudit(
+    checkout,
+    saleId,
+    accepted.map(({ orderNo }) => orderNo),
+  );
+  assert.deepEqual(findings, []);
+  tell('the audit of Redis, MySQL, Temporal, the provider and the list of accepted orders is clean');
   shoppers.close();
 
   async function show(what: string, watched: ReturnType<typeof watchStock>) {
@@ -80,7 +88,7 @@ export async function rush(checkout: BenchCheckout): Promise<void> {
 }
 
 async function waitForCounts(
-  { pool }: BenchCheckout,
+  { stores: { pool } }: BenchCheckout,
   saleId: string,
   wanted: Record<string, number>,
 ): Promise<void> {

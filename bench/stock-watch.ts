@@ -8,7 +8,7 @@ import type { BenchCheckout } from './checkout.ts';
 
 const LOOK_EVERY_MS = 50;
 
-export function watchStock({ sales, saleStock }: BenchCheckout, saleId: string) {
+export function watchStock({ stores: { sales, saleStock } }: BenchCheckout, saleId: string) {
   let looks = 0;
   const over = new AbortController();
 

@@ -22,6 +22,7 @@ const OLDEST_NODE = [20, 19];
 const COMMANDS = {
   start: { script: 'dist/stack/start.js', needsBuild: true },
   try: { script: 'dist/stack/try.js', needsBuild: true },
+  audit: { script: 'dist/stack/audit.js', needsBuild: true },
   bench: { script: 'dist/bench/main.js', needsBuild: true },
   lint: { npmScript: 'lint:tools', needsBuild: false },
   test: { script: 'node_modules/vitest/vitest.mjs', args: ['run'], needsBuild: false },

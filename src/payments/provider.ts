@@ -38,6 +38,8 @@ export interface PaymentProvider {
   openSession(request: SessionRequest): Promise<ProviderSession>;
   /** Closes a session for good, idempotently. Throws when the provider is away. */
   voidSession(providerSessionId: string): Promise<VoidOutcome>;
+  /** Everything it took, from its own book, oldest first: for audits. Throws when the provider is away. */
+  listPayments(): AsyncIterable<ProviderPayment>;
   /**
    * Checks the signature over the raw bytes, then parses.
    * @throws InvalidSignatureError | MalformedNoticeError

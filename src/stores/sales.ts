@@ -93,6 +93,16 @@ export function createSales(pool: Pool) {
       }));
     },
 
+    /** Every sale's id, the newest first. */
+    async listIds(): Promise<string[]> {
+      const rows = await selectRows(
+        pool,
+        z.object({ sale_id: z.string() }),
+        'SELECT sale_id FROM sales ORDER BY created_at DESC, sale_id',
+      );
+      return rows.map((row) => row.sale_id);
+    },
+
     /** Stored orders whose workflow is yet to be started, by sale. */
     async countStoredAhead(): Promise<Map<string, number>> {
       const rows = await selectRows(

@@ -17,6 +17,9 @@ export const HELD = { mysql: { held: 1, sold: 0 }, redis: { available: 9, held: 
 const noProvider: PaymentProvider = {
   name: 'none',
   openSession: () => Promise.reject(new Error('no provider here')),
+  listPayments: () => {
+    throw new Error('away');
+  },
   voidSession: () => Promise.reject(new Error('no provider here')),
   verifyNotice: () => {
     throw new Error('no provider here');

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { Cluster } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startRedisCluster } from '../../stack/redis-cluster.ts';
+import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
 import { pressPay, sessionOf } from '../support/shopper.ts';
@@ -21,6 +22,7 @@ beforeAll(async () => {
   closers.push(() => checkout.close());
 });
 afterAll(async () => {
+  await expectCleanAudit(checkout);
   for (const close of closers.toReversed()) await close();
 });
 

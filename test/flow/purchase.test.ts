@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
 import { orderOf, pressPay, refusalOf, sessionOf } from '../support/shopper.ts';
@@ -10,7 +11,10 @@ let checkout: Checkout;
 beforeAll(async () => {
   checkout = await openCheckout();
 });
-afterAll(() => checkout.close());
+afterAll(async () => {
+  await expectCleanAudit(checkout);
+  await checkout.close();
+});
 
 test('an order is accepted, stored, paid, and its unit sold', async () => {
   const { stores } = checkout;

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
 import { acceptedOf, refusalOf, type Reply, type Shopper } from '../support/shopper.ts';
@@ -13,7 +14,10 @@ let checkout: Checkout;
 beforeAll(async () => {
   checkout = await openCheckout();
 });
-afterAll(() => checkout.close());
+afterAll(async () => {
+  await expectCleanAudit(checkout);
+  await checkout.close();
+});
 
 function openScarceSale(limitPerUser: number | null) {
   const skus = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: UNITS, limitPerUser }];

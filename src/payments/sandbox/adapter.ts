@@ -10,8 +10,10 @@ import {
   alreadyPaidReplySchema,
   moneyNoticeSchema,
   noticeEnvelopeSchema,
+  paymentsReplySchema,
   problemReplySchema,
   sessionReplySchema,
+  type PaymentsReply,
   voidReplySchema,
 } from './wire.ts';
 
@@ -41,7 +43,7 @@ export function createSandboxAdapter(options: SandboxAdapterOptions): PaymentPro
     name: 'sandbox',
 
     openSession: async (request) => {
-      const reply = await post(options, 'v1/payment_sessions', {
+      const reply = await send(options, 'POST', 'v1/payment_sessions', {
         idempotencyKey: request.sessionId,
         body: {
           reference: request.orderNo,
@@ -56,7 +58,11 @@ export function createSandboxAdapter(options: SandboxAdapterOptions): PaymentPro
     },
 
     voidSession: async (providerSessionId) => {
-      const reply = await post(options, `v1/payment_sessions/${encodeURIComponent(providerSessionId)}/void`);
+      const reply = await send(
+        options,
+        'POST',
+        `v1/payment_sessions/${encodeURIComponent(providerSessionId)}/void`,
+      );
       if (reply.ok) {
         voidReplySchema.parse(reply.body);
         return { kind: 'voided' };
@@ -64,6 +70,17 @@ export function createSandboxAdapter(options: SandboxAdapterOptions): PaymentPro
       const paid = reply.status === 409 ? alreadyPaidReplySchema.safeParse(reply.body) : undefined;
       if (!paid?.success) throw unexpected('void a session', reply);
       return { kind: 'already_paid', payment: toPayment(paid.data.payment) };
+    },
+
+    listPayments: async function* listPayments() {
+      let cursor: string | null = '0';
+      while (cursor !== null) {
+        const reply = await send(options, 'GET', `v1/payments?cursor=${encodeURIComponent(cursor)}`);
+        if (!reply.ok) throw unexpected('list its payments', reply);
+        const page: PaymentsReply = paymentsReplySchema.parse(reply.body);
+        yield* page.data.map(toPayment);
+        cursor = page.next_cursor;
+      }
     },
 
     verifyNotice: (rawBody, headers) => {
@@ -150,14 +167,15 @@ interface Reply {
 }
 
 /** The timeout covers the reply's body too. Throws when the sandbox is away, slow, or does not answer JSON. */
-async function post(
+async function send(
   options: SandboxAdapterOptions,
+  method: 'GET' | 'POST',
   path: string,
   call: { idempotencyKey?: string; body?: object } = {},
 ): Promise<Reply> {
   const base = options.baseUrl.endsWith('/') ? options.baseUrl : `${options.baseUrl}/`;
   const response = await fetch(new URL(path, base), {
-    method: 'POST',
+    method,
     // The API key goes to the configured address and nowhere else.
     redirect: 'error',
     headers: {
