@@ -12,15 +12,9 @@ import {
   type Order,
   type OrderState,
 } from '../domain/order.ts';
+import { createHandOver } from './hand-over.ts';
 import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from './mysql.ts';
-import {
-  lockOrder,
-  readOrders,
-  recordEvents,
-  selectOrders,
-  transition,
-  type StoredOrder,
-} from './order-rows.ts';
+import { lockOrder, readOrders, recordEvents, transition, type StoredOrder } from './order-rows.ts';
 import { park, unpark } from './parked.ts';
 import { applyPayment, makeDue, settlePayments } from './payment-rows.ts';
 import { bookMovement } from './stock-ledger.ts';
@@ -35,15 +29,12 @@ export type AbandonOutcome = { kind: 'abandoned'; state: OrderState } | { kind: 
  */
 export type CancelOutcome = { kind: 'ended' | 'payment-received' | 'sessions-open'; state: OrderState };
 
-/** A claimed order is handed over within seconds; a relay that died leaves it to the next after this time. */
-const CLAIM_MS = 30_000;
-/** The window runs from the workflow's start, which may be a third of it after the reservation; the rest is for slow steps. */
-const OVERDUE_GRACE_MS = 5 * 60_000;
-
 export type Orders = ReturnType<typeof createOrders>;
 
 export function createOrders(pool: Pool) {
   return {
+    ...createHandOver(pool),
+
     storeOrders: (orders: readonly Order[], presence: WorkflowPresence): Promise<Map<string, StoreOutcome>> =>
       storeOrders(pool, orders, presence),
 
@@ -95,63 +86,11 @@ export function createOrders(pool: Pool) {
         return transition(connection, stored, { reason: 'shopper_request' });
       }),
 
-    /**
-     * Takes up to `limit` orders to be handed to Temporal, those with money first, then the longest due.
-     * Each belongs to the caller until `handedOver`, or until the claim runs out.
-     */
-    claimDue: (limit: number): Promise<StoredOrder[]> =>
-      inTransaction(pool, async (connection) => {
-        const withMoney = await selectDue(connection, 'received', limit);
-        const others =
-          withMoney.length < limit ? await selectDue(connection, 'none', limit - withMoney.length) : [];
-        const claimed = [...withMoney, ...others];
-        if (claimed.length > 0) await setDue(connection, claimed, new Date(Date.now() + CLAIM_MS));
-        return claimed;
-      }),
-
-    /** Temporal has the order's workflow, and knows of money or a cancel where that was the reason. */
-    async handedOver(orders: readonly StoredOrder[]): Promise<void> {
-      if (orders.length === 0) return;
-      // Money that came since then changed the version, and made the order due anew.
-      const unchanged = orders.map(({ order, state }) => [order.orderNo, state.version]);
-      await inTransaction(pool, (connection) =>
-        modify(
-          connection,
-          `UPDATE orders SET workflow_started_at = COALESCE(workflow_started_at, NOW(3)), engine_due_at = NULL
-         WHERE (order_no, version) IN (?)`,
-          [unchanged],
-        ),
-      );
-    },
-
-    /** Gives claimed orders back at once: they could not be handed over now. */
-    async returnClaims(orders: readonly StoredOrder[]): Promise<void> {
-      if (orders.length > 0)
-        await inTransaction(pool, (connection) => setDue(connection, orders, new Date()));
-    },
-
     /** Leaves the order to a person, visibly; its workflow goes on trying. */
     park: (orderNo: string, reason: string): Promise<void> => park(pool, 'order', orderNo, reason),
 
     /** The order has settled after all. */
     unpark: (orderNo: string): Promise<void> => unpark(pool, 'order', orderNo),
-
-    /**
-     * Orders that should have ended long ago and that nobody is about to hand over become due again: their workflow may have
-     * been terminated, or Temporal may have lost it. For those that run as they should this changes nothing.
-     * @returns how many
-     */
-    wakeOverdue: (limit: number): Promise<number> =>
-      inTransaction(pool, (connection) =>
-        modify(
-          connection,
-          `UPDATE orders SET engine_due_at = NOW(3)
-           WHERE status = 'awaiting_payment' AND engine_due_at IS NULL
-             AND deadline < NOW(3) - INTERVAL (payment_window_ms DIV 2 + ${OVERDUE_GRACE_MS}) * 1000 MICROSECOND
-           LIMIT ?`,
-          [limit],
-        ),
-      ),
 
     /** Leaves an outbox entry that names no order to a person. */
     parkOutboxEntry: (entryId: string, reason: string): Promise<void> =>
@@ -228,29 +167,4 @@ async function hasOpenSessions(connection: PoolConnection, orderNo: string): Pro
     [orderNo],
   );
   return rows.length > 0;
-}
-
-/** Rows that other relays are claiming are skipped; the index is in this order, so only `limit` rows are locked. */
-function selectDue(
-  connection: PoolConnection,
-  payment: 'received' | 'none',
-  limit: number,
-): Promise<StoredOrder[]> {
-  return selectOrders(
-    connection,
-    `payment = ? AND engine_due_at <= NOW(3) ORDER BY engine_due_at LIMIT ? FOR UPDATE SKIP LOCKED`,
-    [payment, limit],
-  );
-}
-
-async function setDue(
-  connection: PoolConnection,
-  orders: readonly StoredOrder[],
-  dueAt: Date,
-): Promise<void> {
-  await modify(
-    connection,
-    'UPDATE orders SET engine_due_at = ? WHERE order_no IN (?) AND engine_due_at IS NOT NULL',
-    [dueAt, orders.map(({ order }) => order.orderNo)],
-  );
 }
