@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import { pay } from './payment-notices.ts';
-import { everything, expectBooksToBalance, select } from './rows.ts';
+import { everything, expectBooksToBalance, select, waitForStatement } from './rows.ts';
 
 let stores: TestStores;
 beforeAll(async () => {
@@ -45,6 +45,27 @@ describe('abandon', () => {
     expect(storing.get(order.orderNo)).toEqual({ kind: 'abandoned', state });
     expect((await stores.orders.read(order.orderNo))?.state).toEqual(state);
     expect(await lamps(order.saleId)).toEqual({ held: 0, sold: 0 });
+  });
+
+  test('waits for a write that hangs half-way, and lets the order live when it commits', async () => {
+    const order = await newOrder();
+    const blocker = await stores.pool.getConnection();
+    try {
+      await blocker.beginTransaction();
+      await blocker.query('SELECT held FROM skus WHERE sale_id = ? FOR UPDATE', [order.saleId]);
+      // The order's row is written; the counters, which come last, are not to be had.
+      const storing = stores.orders.storeOrders([order], 'started');
+      await waitForStatement(stores.pool, 'UPDATE skus SET held%');
+      const abandoning = stores.orders.abandon(order, 'store_unavailable');
+      await waitForStatement(stores.pool, 'INSERT INTO orders%');
+      await blocker.commit();
+
+      expect((await storing).get(order.orderNo)?.kind).toBe('stored');
+      expect(await abandoning).toMatchObject({ kind: 'stored', state: { status: 'awaiting_payment' } });
+    } finally {
+      blocker.release();
+    }
+    expect(await lamps(order.saleId)).toEqual({ held: 1, sold: 0 });
   });
 
   test('answers stored where the slow write came first, and changes nothing', async () => {
