@@ -18,7 +18,7 @@ export interface Service {
 export async function runProcess<C extends { LOG_LEVEL: string }>(
   name: string,
   loadConfig: () => C,
-  start: (config: C, log: Logger) => Promise<Service>,
+  start: (config: C, log: Logger) => Promise<Service> | Service,
 ): Promise<void> {
   const signalled = new Promise<string>((resolve) => {
     process.once('SIGTERM', resolve).once('SIGINT', resolve);

@@ -18,7 +18,11 @@ export const demoSecrets = {
   webhook: `whsec_${Buffer.from('holdfast-demo-webhook-secret').toString('base64')}`,
 };
 
-export type AppUrls = { apiUrl: string; providerUrl: string };
+export type AppUrls = {
+  /** Where callers find the API, and the provider's callbacks. */
+  apiUrl: string;
+  providerUrl: string;
+};
 
 /** Picked late, just before the parts listen there, so that nobody else takes them meanwhile. */
 export async function findAppUrls(): Promise<AppUrls> {
@@ -30,7 +34,7 @@ export async function startProvider(processes: Processes, urls: AppUrls): Promis
   const port = new URL(urls.providerUrl).port;
   await startScript(processes, {
     name: 'provider',
-    script: join('payments', 'sandbox', 'main.js'),
+    script: join('src', 'payments', 'sandbox', 'main.js'),
     env: {
       SANDBOX_PORT: port,
       SANDBOX_BOOK_FILE: join(processes.dataDir, 'sandbox-book'),
@@ -43,13 +47,12 @@ export async function startProvider(processes: Processes, urls: AppUrls): Promis
   });
 }
 
-/** The API and a worker, side by side. */
-export async function startApp(
-  processes: Processes,
-  options: { servers: Servers; urls: AppUrls; demoSaleId: string },
-): Promise<void> {
-  const { servers, urls } = options;
-  const env = {
+/** What one API or worker process is told; each of several may reach the servers by a way of its own. */
+type AppEnv = Record<string, string>;
+
+function appEnv(options: { servers: Servers; urls: AppUrls; demoSaleId?: string }): AppEnv {
+  const { servers, urls, demoSaleId } = options;
+  return {
     NODE_ENV: 'development',
     REDIS_URL: servers.redisUrl,
     MYSQL_URL: servers.mysqlUrl,
@@ -62,40 +65,62 @@ export async function startApp(
     PAYMENT_PROVIDER_URL: urls.providerUrl,
     PAYMENT_PROVIDER_API_KEY: demoSecrets.providerApiKey,
     WEBHOOK_SECRETS: demoSecrets.webhook,
-    DEMO_SALE_ID: options.demoSaleId,
+    ...(demoSaleId === undefined ? {} : { DEMO_SALE_ID: demoSaleId }),
     WORKFLOW_BUNDLE: join(checkoutDir, 'dist', 'workflow-bundle.js'),
   };
+}
+
+/** The API and a worker, side by side. */
+export async function startApp(
+  processes: Processes,
+  options: { servers: Servers; urls: AppUrls; demoSaleId: string },
+): Promise<void> {
+  const env = appEnv(options);
   await Promise.all([
-    startScript(processes, {
-      name: 'api',
-      script: join('api', 'main.js'),
-      env,
-      isReady: async () => {
-        const signal = AbortSignal.timeout(CALL_TIMEOUT_MS);
-        const response = await fetch(`${urls.apiUrl}/readyz`, { signal });
-        await response.body?.cancel();
-        return response.ok;
-      },
-    }),
-    startScript(processes, {
-      name: 'worker',
-      script: join('workers', 'main.js'),
-      env,
-      // It serves no port; the line is part of its contract with this file.
-      isReady: async () => readFileSync(processes.logFile('worker'), 'utf8').includes('worker ready'),
-    }),
+    startApi(processes, { name: 'api', env }),
+    startWorker(processes, { name: 'worker', env }),
   ]);
+}
+
+type PartOptions = {
+  name: string;
+  env: AppEnv;
+  /** Of the compiled sources, where it is not the product's own. */
+  script?: string;
+  args?: readonly string[];
+};
+
+function startApi(processes: Processes, options: PartOptions): Promise<void> {
+  return startScript(processes, {
+    script: join('src', 'api', 'main.js'),
+    ...options,
+    isReady: async () => {
+      const signal = AbortSignal.timeout(CALL_TIMEOUT_MS);
+      const response = await fetch(`http://127.0.0.1:${options.env['API_PORT']}/readyz`, { signal });
+      await response.body?.cancel();
+      return response.ok;
+    },
+  });
+}
+
+function startWorker(processes: Processes, options: PartOptions): Promise<void> {
+  return startScript(processes, {
+    script: join('src', 'workers', 'main.js'),
+    ...options,
+    // It serves no port; the line is part of its contract with this file.
+    isReady: async () => readFileSync(processes.logFile(options.name), 'utf8').includes('worker ready'),
+  });
 }
 
 async function startScript(
   processes: Processes,
-  part: { name: string; script: string; env: Record<string, string>; isReady: () => Promise<boolean> },
+  part: PartOptions & { script: string; isReady: () => Promise<boolean> },
 ): Promise<void> {
-  const script = join(checkoutDir, 'dist', 'src', part.script);
+  const script = join(checkoutDir, 'dist', part.script);
   await processes.start({
     name: part.name,
     command: process.execPath,
-    args: ['--enable-source-maps', script],
+    args: ['--enable-source-maps', script, ...(part.args ?? [])],
     env: { ...process.env, ...part.env },
     cwd: checkoutDir,
     marker: script,

@@ -33,6 +33,8 @@ export type RunningProcess = {
   ready: Promise<void>;
   /** SIGTERM, then SIGKILL after the bound. */
   stop(): Promise<void>;
+  /** SIGKILL; resolves when it is gone. */
+  kill(): Promise<void>;
   /** For the last moment of our own life, when nothing asynchronous runs any more. */
   killNow(): void;
 };
@@ -73,7 +75,14 @@ export function startProcess(options: ProcessOptions): RunningProcess {
   if (pid === undefined) {
     // Spawning failed; the reason arrives with the `error` event a moment later.
     const failed = exited.then(() => Promise.reject(describeCrash(options, life.end ?? 'not started')));
-    return { name: options.name, pid: 0, ready: failed, stop: async () => {}, killNow: () => {} };
+    return {
+      name: options.name,
+      pid: 0,
+      ready: failed,
+      stop: async () => {},
+      kill: async () => {},
+      killNow: () => {},
+    };
   }
 
   const becomeReady = async (): Promise<void> => {
@@ -88,18 +97,26 @@ export function startProcess(options: ProcessOptions): RunningProcess {
     life.isReady = true;
   };
 
+  const kill = async (): Promise<void> => {
+    life.isStopping = true;
+    if (life.end === undefined) {
+      signalGroup(pid, 'SIGKILL');
+      if (!(await settlesWithin(exited, KILL_TIMEOUT_MS))) {
+        throw new Error(`${options.name} (process ${pid}) does not end, not even when killed`);
+      }
+    }
+    runLastly(options.lastly);
+  };
+
   const stop = async (): Promise<void> => {
     life.isStopping = true;
     if (life.end === undefined) {
       signalGroup(pid, 'SIGTERM');
-      if (!(await settlesWithin(exited, options.stopTimeoutMs))) {
-        signalGroup(pid, 'SIGKILL');
-        if (!(await settlesWithin(exited, KILL_TIMEOUT_MS))) {
-          throw new Error(`${options.name} (process ${pid}) does not end, not even when killed`);
-        }
-      }
+      // A frozen process hears of it only when it is thawed.
+      signalGroup(pid, 'SIGCONT');
+      await settlesWithin(exited, options.stopTimeoutMs);
     }
-    runLastly(options.lastly);
+    return kill();
   };
   let stopped: Promise<void> | undefined;
 
@@ -108,6 +125,7 @@ export function startProcess(options: ProcessOptions): RunningProcess {
     pid,
     ready: becomeReady(),
     stop: () => (stopped ??= stop()),
+    kill,
     killNow: () => {
       life.isStopping = true;
       if (life.end !== undefined) return;

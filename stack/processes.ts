@@ -2,7 +2,7 @@ import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { processListFile, type ProcessList } from './leftovers.ts';
-import { startProcess, type ProcessOptions, type RunningProcess } from './process.ts';
+import { signalGroup, startProcess, type ProcessOptions, type RunningProcess } from './process.ts';
 
 export type StartOptions = Omit<ProcessOptions, 'logFile' | 'onCrash'> & {
   /** A part of the command line that belongs to no other process: this data folder, or a script's full path. */
@@ -16,6 +16,13 @@ export type Processes = {
   start(options: StartOptions): Promise<void>;
   /** The full path of the log of a process of this name. */
   logFile(name: string): string;
+  /** SIGTERM to the one of this name, and SIGKILL if it does not end; it can be started again. */
+  stop(name: string): Promise<void>;
+  /** SIGKILL to the one of this name, and waits until it is gone; it can be started again. */
+  kill(name: string): Promise<void>;
+  /** SIGSTOP and SIGCONT: it neither works nor ends. */
+  freeze(name: string): void;
+  thaw(name: string): void;
   /** Stops all, the latest first, and refuses further starts. */
   stopAll(): Promise<void>;
   /** Kills all at once, for the last moment of our own life. */
@@ -62,6 +69,18 @@ export function createProcesses(options: { dataDir: string; onCrash: (crash: Err
     }
   };
 
+  const find = (name: string): RunningProcess => {
+    const entry = running.findLast(({ process: started }) => started.name === name);
+    if (entry === undefined) throw new Error(`${name} does not run`);
+    return entry.process;
+  };
+
+  const endOne = async (name: string, end: (one: RunningProcess) => Promise<void>): Promise<void> => {
+    const one = find(name);
+    await end(one);
+    if (!isStopping) forget(one);
+  };
+
   const stopAll = async (): Promise<void> => {
     isStopping = true;
     const failures: unknown[] = [];
@@ -80,7 +99,17 @@ export function createProcesses(options: { dataDir: string; onCrash: (crash: Err
   };
 
   let stopped: Promise<void> | undefined;
-  return { dataDir, start, logFile, stopAll: () => (stopped ??= stopAll()), killAllNow };
+  return {
+    dataDir,
+    start,
+    logFile,
+    stop: (name) => endOne(name, (one) => one.stop()),
+    kill: (name) => endOne(name, (one) => one.kill()),
+    freeze: (name) => void signalGroup(find(name).pid, 'SIGSTOP'),
+    thaw: (name) => void signalGroup(find(name).pid, 'SIGCONT'),
+    stopAll: () => (stopped ??= stopAll()),
+    killAllNow,
+  };
 }
 
 function thisProcess(): ProcessList['owner'] {

@@ -1,83 +1,11 @@
-/** The API process: composition root and ordered shutdown. */
+/** The API process: composition root. */
 
-import { createServer, type Server } from 'node:http';
-import { Client, Connection } from '@temporalio/client';
-import type { Logger } from 'pino';
-import { loadApiConfig, type ApiConfig } from '../config.ts';
-import { createOrderEngine } from '../engine/order-engine.ts';
+import { loadApiConfig } from '../config.ts';
 import { openProvider } from '../payments/open.ts';
 import { runProcess } from '../process.ts';
 import { openStores } from '../stores/open.ts';
-import { createApp } from './app.ts';
-import { createEngineNotifier } from './engine-notifier.ts';
+import { startApi } from './service.ts';
 
-/** A whole request must have arrived by then: carts are small, slow senders hold a socket for nothing. */
-const REQUEST_TIMEOUT_MS = 15_000;
-const HEADERS_TIMEOUT_MS = 10_000;
-/** Longer than common load balancers keep idle connections (60 s), so that they close first. */
-const KEEP_ALIVE_TIMEOUT_MS = 65_000;
-/** While stopping: a connection that has just been answered is closed before it asks again. */
-const IDLE_SWEEP_MS = 100;
-
-await runProcess('api', loadApiConfig, startApi);
-
-async function startApi(config: ApiConfig, log: Logger) {
-  const stores = await openStores(config, log);
-  const { connectionOptions, namespace } = config.temporal;
-  // Lazy: the API sells while Temporal is away.
-  const connection = Connection.lazy(connectionOptions);
-  const engine = createOrderEngine(new Client({ connection, namespace: namespace ?? 'default' }));
-  const provider = openProvider(config);
-  const notifier = createEngineNotifier({ ...stores, engine, log });
-  let stopping = false;
-  const app = createApp({
-    ...stores,
-    engine,
-    provider,
-    notifier,
-    jwtSecret: config.JWT_SECRET,
-    trustedProxyHops: config.TRUSTED_PROXY_HOPS,
-    demo:
-      config.DEMO_SALE_ID === undefined
-        ? undefined
-        : { saleId: config.DEMO_SALE_ID, temporalUiUrl: config.TEMPORAL_UI_URL },
-    isStopping: () => stopping,
-    log,
-  });
-  const handle = app.callback();
-  const server = createServer(
-    {
-      requestTimeout: REQUEST_TIMEOUT_MS,
-      headersTimeout: HEADERS_TIMEOUT_MS,
-      keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
-    },
-    // Koa answers every error itself; its promise never rejects.
-    (request, response) => void handle(request, response),
-  );
-  await listen(server, config.API_PORT, config.API_HOST);
-  log.info({ address: server.address() }, 'api ready');
-  return {
-    ended: new Promise<void>((_, reject) => server.once('error', reject)),
-    async stop() {
-      stopping = true;
-      await close(server);
-      await notifier.drain();
-      await connection.close();
-      await stores.close();
-    },
-  };
-}
-
-function listen(server: Server, port: number, host: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject).listen(port, host, () => resolve());
-  });
-}
-
-/** Answers what is under way, then closes; connections that are kept alive, as soon as they are idle. */
-async function close(server: Server): Promise<void> {
-  const sweep = setInterval(() => server.closeIdleConnections(), IDLE_SWEEP_MS);
-  await new Promise<void>((resolve, reject) => {
-    server.close((error) => (error ? reject(error) : resolve()));
-  }).finally(() => clearInterval(sweep));
-}
+await runProcess('api', loadApiConfig, async (config, log) =>
+  startApi(config, { stores: await openStores(config, log), provider: openProvider(config), log }),
+);

@@ -77,6 +77,42 @@ test('a process that ignores SIGTERM is killed after the bound', async () => {
   });
 });
 
+test('one that was killed or stopped is no crash, and can be started again under its name', async () => {
+  await withDataDir(async (dataDir) => {
+    const crashes: Error[] = [];
+    const processes = createProcesses({ dataDir, onCrash: (crash) => crashes.push(crash) });
+    const ends = [() => processes.kill('phoenix'), () => processes.stop('phoenix')];
+    for (const end of ends) {
+      await processes.start(program(processes, 'phoenix', FOREVER));
+      const pid = await pidOf(processes, 'phoenix');
+      await end();
+      expect(isAlive(pid)).toBe(false);
+    }
+    await expect(processes.kill('phoenix')).rejects.toThrow('phoenix does not run');
+    await processes.stopAll();
+    expect(crashes).toEqual([]);
+  });
+});
+
+test('a frozen process does nothing until it is thawed, and can be stopped while frozen', async () => {
+  await withDataDir(async (dataDir) => {
+    const processes = createProcesses({ dataDir, onCrash: () => {} });
+    await processes.start(
+      program(processes, 'ticker', `process.on('SIGUSR2', () => console.log('heard')); ${FOREVER}`),
+    );
+    const pid = await pidOf(processes, 'ticker');
+    processes.freeze('ticker');
+    process.kill(pid, 'SIGUSR2');
+    expect(await logOf(processes, 'ticker')).not.toContain('heard');
+    processes.thaw('ticker');
+    const heard = async () => (await logOf(processes, 'ticker')).includes('heard');
+    await waitUntil({ what: 'the thawed process to hear the signal', timeoutMs: 5_000, check: heard });
+    processes.freeze('ticker');
+    await processes.stopAll();
+    expect(isAlive(pid)).toBe(false);
+  });
+});
+
 test('a data folder belongs to one stack at a time', async () => {
   await withDataDir(async (dataDir) => {
     const processes = createProcesses({ dataDir, onCrash: () => {} });
