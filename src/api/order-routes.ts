@@ -8,10 +8,10 @@ import { isFinal, type OrderState } from '../domain/order.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
 import type { Orders } from '../stores/orders.ts';
 import type { BeginSessionOutcome, Payments } from '../stores/payments.ts';
-import type { ReservedOrder } from '../stores/reservations.ts';
+import type { ReservedOrder, Reservations } from '../stores/reservations.ts';
 import type { RequestState } from './auth.ts';
 import type { EngineNotifier } from './engine-notifier.ts';
-import { viewOrder, type OrderFinder } from './order-view.ts';
+import { publishState, viewOrder, type OrderFinder } from './order-view.ts';
 import { parseInput, Problem, unavailable } from './problem.ts';
 
 /** A query needs a live worker; a shopper who asks for it waits no longer than this. */
@@ -22,6 +22,7 @@ const statusOptions = z.object({ source: z.enum(['workflow']).optional() });
 export interface OrderRoutesDeps {
   orders: Pick<Orders, 'read' | 'storeOrders' | 'requestCancel'>;
   payments: Pick<Payments, 'beginSession' | 'sessionOpened'>;
+  reservations: Pick<Reservations, 'project'>;
   engine: Pick<OrderEngine, 'queryStatus'>;
   provider: PaymentProvider;
   notifier: EngineNotifier;
@@ -35,7 +36,7 @@ export function createOrderRoutes(deps: OrderRoutesDeps) {
   const { orders, payments, engine, provider, notifier, findOrder, log } = deps;
 
   function find(ctx: OrderContext): Promise<ReservedOrder> {
-    return findOrder(ctx.params['orderNo'] ?? '', ctx.state.userId);
+    return findOrder(ctx.params['orderNo'] ?? '', ctx.state.userId, knownVersionOf(ctx));
   }
 
   /** The workflow's own view; while no worker answers, or before the workflow has begun, what MySQL or Redis say. */
@@ -77,10 +78,11 @@ export function createOrderRoutes(deps: OrderRoutesDeps) {
       const { source } = parseInput(statusOptions, ctx.query);
       const found = await find(ctx);
       const state = source === 'workflow' ? await askWorkflow(found) : found.state;
+      if (state.version > found.state.version) await publishState(deps, { order: found.order, state });
       ctx.set('Cache-Control', 'private, no-cache');
       ctx.status = 200;
       ctx.etag = String(state.version);
-      if (isKnown(ctx, state.version)) {
+      if (knownVersionsOf(ctx).includes(state.version)) {
         ctx.status = 304;
         return;
       }
@@ -90,6 +92,7 @@ export function createOrderRoutes(deps: OrderRoutesDeps) {
     async cancelOrder(ctx: OrderContext): Promise<void> {
       const found = await find(ctx);
       const { order, state } = isFinal(found.state.status) ? found : await requestCancel(found);
+      if (state.version > found.state.version) await publishState(deps, { order, state });
       if (state.status === 'paid' || state.payment !== 'none') {
         throw new Problem(409, 'already_paid', 'The order has been paid.', {
           extra: { order: viewOrder(order, state) },
@@ -125,9 +128,17 @@ export function createOrderRoutes(deps: OrderRoutesDeps) {
 }
 
 /** Not `ctx.fresh`: whoever sets If-None-Match with `fetch` also sends `Cache-Control: no-cache`, which turns that off. */
-function isKnown(ctx: Context, version: number): boolean {
+function knownVersionsOf(ctx: Context): number[] {
   const tags = ctx.get('If-None-Match').split(/\s*,\s*/);
-  return tags.some((tag) => tag.replace(/^W\//, '') === `"${version}"`);
+  return tags.flatMap((tag) => {
+    const version = /^(?:W\/)?"(\d{1,9})"$/.exec(tag)?.[1];
+    return version === undefined ? [] : [Number(version)];
+  });
+}
+
+/** The newest version that the caller has seen. */
+function knownVersionOf(ctx: Context): number {
+  return Math.max(0, ...knownVersionsOf(ctx));
 }
 
 function toRefusal(outcome: Exclude<BeginSessionOutcome, { kind: 'begun' }>): Problem {

@@ -22,30 +22,38 @@ const POLL_AFTER_MS: Record<OrderStatus, number | null> = {
 };
 
 export interface FinderDeps {
-  reservations: Pick<Reservations, 'readOrder'>;
+  reservations: Pick<Reservations, 'readOrder' | 'project'>;
   orders: Pick<Orders, 'read'>;
   log: Logger;
 }
 
 export type OrderFinder = ReturnType<typeof createOrderFinder>;
 
-/** Orders of a user, from the projection or, where Redis has none or is away, from MySQL. */
+/**
+ * Orders of a user, from the projection or, where Redis has none or is away, from MySQL. A caller who knows a newer version
+ * than the projection, say from a time when Redis was away, gets what MySQL has: a status never goes back.
+ */
 export function createOrderFinder({ reservations, orders, log }: FinderDeps) {
-  /** @throws Problem 404 for what is no order of this user */
-  return async function findOrder(orderNo: string, userId: string): Promise<ReservedOrder> {
+  /**
+   * @param knownVersion the newest that the caller has seen
+   * @throws Problem 404 for what is no order of this user
+   */
+  return async function findOrder(orderNo: string, userId: string, knownVersion = 0): Promise<ReservedOrder> {
     if (!parseOrderNo(orderNo)) throw orderNotFound();
-    const found = await read(orderNo);
+    const found = await read(orderNo, knownVersion);
     if (found?.order.userId !== userId) throw orderNotFound();
     return found;
   };
 
-  async function read(orderNo: string): Promise<ReservedOrder | undefined> {
+  async function read(orderNo: string, knownVersion: number): Promise<ReservedOrder | undefined> {
     const projection = await readProjection(orderNo);
-    if (projection && projection !== 'no-answer') return projection;
+    const projected = projection === 'no-answer' ? undefined : projection;
+    if (projected && projected.state.version >= knownVersion) return projected;
     try {
       const stored = await orders.read(orderNo);
+      if (stored && projected) await publishState({ reservations, log }, stored);
       // Redis may hold an accepted order that is not stored yet: while it does not answer, nobody can say there is none.
-      if (stored || projection !== 'no-answer') return stored;
+      if (stored || projection !== 'no-answer') return stored ?? projected;
     } catch (error) {
       throw unavailable('status_unavailable', 'The status cannot be read right now.', error);
     }
@@ -59,6 +67,21 @@ export function createOrderFinder({ reservations, orders, log }: FinderDeps) {
       log.warn({ err: error, orderNo }, 'no answer from Redis; asking MySQL');
       return 'no-answer';
     }
+  }
+}
+
+/**
+ * Projects what MySQL has before a caller is told of it, so that no later answer is older. Without Redis nobody reads a
+ * projection; when it is back the workflow projects again, and until then callers name the version they know.
+ */
+export async function publishState(
+  { reservations, log }: Pick<FinderDeps, 'log'> & { reservations: Pick<Reservations, 'project'> },
+  { order, state }: ReservedOrder,
+): Promise<void> {
+  try {
+    await reservations.project(order.orderNo, state);
+  } catch (error) {
+    log.warn({ err: error, orderNo: order.orderNo }, 'told and not projected');
   }
 }
 

@@ -40,6 +40,19 @@ test('cancelling a queued order stores it first, then records the wish and tells
   expect(await historyOf(orderNo)).toContain('cancelRequested');
 });
 
+test('a wish to cancel is projected before it is answered, so that no later answer is older', async () => {
+  const silentNotifier = { paymentReceived: () => {}, cancelRequested: () => {}, drain: async () => {} };
+  const app = await api.withParts({ notifier: silentNotifier });
+  try {
+    const buyer = await app.shopper();
+    const orderNo = await buyer.buy(saleId);
+    const reply = await buyer.cancel(orderNo);
+    expect(await buyer.readOrder(orderNo)).toEqual(orderOf(reply));
+  } finally {
+    await app.close();
+  }
+});
+
 test('cancelling twice records one wish', async () => {
   const orderNo = await shopper.buy(saleId);
 

@@ -92,7 +92,25 @@ test('the workflow is asked, and MySQL answers when no worker does', async () =>
   const reply = await shopper.getOrder(`${orderNo}?source=workflow`);
 
   expect(orderOf(reply)).toMatchObject({ status: 'awaiting_payment', version: 1 });
-  expect(await shopper.readOrder(orderNo)).toMatchObject({ status: 'queued' });
+  // What was told is projected, so that no later answer is older.
+  expect(await shopper.readOrder(orderNo)).toMatchObject({ status: 'awaiting_payment', version: 1 });
+});
+
+test('whoever knows a newer version than the projection gets what MySQL has', async () => {
+  const orderNo = await shopper.buy(saleId);
+  const accepted = await api.stores.reservations.readOrder(orderNo);
+  if (!accepted) throw new Error('the order was accepted');
+  // As after a time without Redis: MySQL has gone on, and the projection has not.
+  await api.stores.orders.storeOrders([accepted.order], 'due');
+
+  const unaware = await shopper.getOrder(orderNo);
+  const aware = await shopper.getOrder(orderNo, { 'if-none-match': '"0", W/"1"' });
+  const fromTheFuture = await shopper.getOrder(orderNo, { 'if-none-match': '"7"' });
+
+  expect(orderOf(unaware)).toMatchObject({ status: 'queued', version: 0 });
+  expect(aware.status).toBe(304);
+  expect(orderOf(fromTheFuture)).toMatchObject({ status: 'awaiting_payment', version: 1 });
+  expect(await shopper.readOrder(orderNo)).toMatchObject({ version: 1 });
 });
 
 test('an order whose workflow has not begun is answered from the projection', async () => {
