@@ -3,23 +3,29 @@ import { join } from 'node:path';
 import { Connection } from '@temporalio/client';
 
 import { cacheDir, intoCache, withInstallLock } from './cache.ts';
-import { runCommand } from './command.ts';
+import { buildWithGo } from './go-install.ts';
 import { findProgram } from './install.ts';
 import { findFreePort, withFreePort } from './ports.ts';
 import type { Processes } from './processes.ts';
 import { downloadWithSdk } from './sdk-download.ts';
 
-/** The newest that `go install` takes: the module of later ones has a replace directive. */
-const CLI_MODULE = 'github.com/temporalio/cli/cmd/temporal@v1.5.1';
-const OLDEST_GO_MINOR = 25;
-const BUILD_TIMEOUT_MS = 15 * 60_000;
+/** The newest whose module has no replace directive, which would not count in a build from outside. */
+const TEMPORAL = {
+  what: 'the Temporal server (some minutes)',
+  module: 'github.com/temporalio/cli/cmd/temporal@v1.5.1',
+  oldestGoMinor: 25,
+  // Its own version, once a call is cancelled in the middle of a statement, may answer "interrupted" for ever
+  // (temporalio/temporal pull request 9198): under load the server would lose its database until it is started again.
+  overrides: ['modernc.org/sqlite@v1.44.3'],
+};
 
 const READY_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 10_000;
 const CALL_TIMEOUT_MS = 2_000;
 
 const NAMESPACE = 'default';
-const CACHED_NAME = 'temporal';
+/** Renamed whenever what is built changes, so that an older one is not taken for it. */
+const CACHED_NAME = 'temporal-1.5.1-sqlite-1.44.3';
 
 /** `temporal` on PATH, else from our cache, else the SDK's download, else built with Go. */
 export async function locateTemporal(progress: (line: string) => void): Promise<string> {
@@ -100,26 +106,14 @@ async function fetchTemporal(progress: (line: string) => void): Promise<string> 
     const downloaded = await downloadWithSdk('createLocal', workDir);
     if (downloaded.ok) return downloaded.path;
     progress(`That download is not possible here: ${downloaded.reason}`);
-    return buildWithGo(workDir, progress);
+    const file = join(workDir, 'temporal');
+    await buildWithGo({ ...TEMPORAL, advice: advice() }, { workDir, file, progress });
+    return file;
   });
-}
-
-async function buildWithGo(workDir: string, progress: (line: string) => void): Promise<string> {
-  const version = await runCommand('go', ['version'], { timeoutMs: 10_000 });
-  const minor = Number(/go1\.(\d+)/.exec(version.output)?.[1] ?? 0);
-  if (minor < OLDEST_GO_MINOR) throw new Error(advice());
-  progress('Building the Temporal server with Go: this takes some minutes, once');
-  const built = await runCommand('go', ['install', '-ldflags=-s -w', CLI_MODULE], {
-    env: { ...process.env, CGO_ENABLED: '0', GOBIN: workDir },
-    timeoutMs: BUILD_TIMEOUT_MS,
-    onStillRunning: (elapsedMs) => progress(`… Go is building (${Math.round(elapsedMs / 1000)} s)`),
-  });
-  if (!built.ok) throw new Error(`${advice()} (go install: ${built.reason})\n${built.output}`);
-  return join(workDir, 'temporal');
 }
 
 function advice(): string {
   const install =
     process.platform === 'darwin' ? 'run `brew install temporal`' : 'put the `temporal` CLI on PATH';
-  return `The Temporal server can be neither downloaded nor built here: ${install}, or install Go 1.${OLDEST_GO_MINOR} or newer, or set TEMPORAL_ADDRESS to a running server.`;
+  return `The Temporal server can be neither downloaded nor built here: ${install}, or install Go 1.${TEMPORAL.oldestGoMinor} or newer, or set TEMPORAL_ADDRESS to a running server.`;
 }
