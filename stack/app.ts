@@ -48,9 +48,9 @@ export async function startProvider(processes: Processes, urls: AppUrls): Promis
 }
 
 /** What one API or worker process is told; each of several may reach the servers by a way of its own. */
-type AppEnv = Record<string, string>;
+export type AppEnv = Record<string, string>;
 
-function appEnv(options: { servers: Servers; urls: AppUrls; demoSaleId?: string }): AppEnv {
+export function appEnv(options: { servers: Servers; urls: AppUrls; demoSaleId?: string }): AppEnv {
   const { servers, urls, demoSaleId } = options;
   return {
     NODE_ENV: 'development',
@@ -82,7 +82,7 @@ export async function startApp(
   ]);
 }
 
-type PartOptions = {
+export type PartOptions = {
   name: string;
   env: AppEnv;
   /** Of the compiled sources, where it is not the product's own. */
@@ -90,7 +90,7 @@ type PartOptions = {
   args?: readonly string[];
 };
 
-function startApi(processes: Processes, options: PartOptions): Promise<void> {
+export function startApi(processes: Processes, options: PartOptions): Promise<void> {
   return startScript(processes, {
     script: join('src', 'api', 'main.js'),
     ...options,
@@ -103,7 +103,7 @@ function startApi(processes: Processes, options: PartOptions): Promise<void> {
   });
 }
 
-function startWorker(processes: Processes, options: PartOptions): Promise<void> {
+export function startWorker(processes: Processes, options: PartOptions): Promise<void> {
   return startScript(processes, {
     script: join('src', 'workers', 'main.js'),
     ...options,

@@ -24,8 +24,9 @@ const COMMANDS = {
   try: { script: 'dist/stack/try.js', needsBuild: true },
   audit: { script: 'dist/stack/audit.js', needsBuild: true },
   bench: { script: 'dist/bench/main.js', needsBuild: true },
+  chaos: { script: 'dist/chaos/main.js', needsBuild: true },
   lint: { npmScript: 'lint:tools', needsBuild: false },
-  test: { script: 'node_modules/vitest/vitest.mjs', args: ['run'], needsBuild: false },
+  test: { script: 'node_modules/vitest/vitest.mjs', args: ['run'], needsBuild: true },
 };
 
 /** A Ctrl-C reaches us from the terminal and once more through npm; the child should see it once. */
@@ -85,6 +86,8 @@ async function buildIfNeeded() {
     'src',
     'stack',
     'bench',
+    'chaos',
+    'test/compositions',
     'package.json',
     'package-lock.json',
     'tsconfig.json',

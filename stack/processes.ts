@@ -30,7 +30,11 @@ export type Processes = {
 };
 
 /** Claims the data folder for this process; throws when another stack has claimed it. */
-export function createProcesses(options: { dataDir: string; onCrash: (crash: Error) => void }): Processes {
+export function createProcesses(options: {
+  dataDir: string;
+  /** One that was ready has ended by itself. */
+  onCrash: (crash: Error, name: string) => void;
+}): Processes {
   const { dataDir } = options;
   const logDir = join(dataDir, 'logs');
   const running: { process: RunningProcess; marker: string }[] = [];
@@ -56,7 +60,7 @@ export function createProcesses(options: { dataDir: string; onCrash: (crash: Err
     const started = startProcess({
       ...processOptions,
       logFile: logFile(startOptions.name),
-      onCrash: options.onCrash,
+      onCrash: (crash) => options.onCrash(crash, startOptions.name),
     });
     running.push({ process: started, marker });
     note();

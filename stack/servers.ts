@@ -50,7 +50,7 @@ export async function openDataDir(options: {
   dataDir: string;
   fresh: boolean;
   progress: (line: string) => void;
-  onCrash: (crash: Error) => void;
+  onCrash: (crash: Error, name: string) => void;
 }): Promise<Processes> {
   const { dataDir, progress, onCrash } = options;
   await stopLeftovers({ dataDir, progress });

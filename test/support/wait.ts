@@ -10,8 +10,9 @@ const LOOK_EVERY_MS = 20;
 export async function waitFor<T>(
   what: string,
   look: () => Promise<T | false | undefined> | T | false | undefined,
+  timeoutMs = TIMEOUT_MS,
 ): Promise<T> {
-  const until = Date.now() + TIMEOUT_MS;
+  const until = Date.now() + timeoutMs;
   while (Date.now() < until) {
     const value = await look();
     if (value !== false && value !== undefined) return value;

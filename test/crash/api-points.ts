@@ -1,0 +1,174 @@
+/** Where the API dies, in the hands of a shopper or of the provider: both send again what was not answered. */
+
+import { expect } from 'vitest';
+import { orderOf, pressPay, sessionOf, type Reply, type Shopper } from '../support/shopper.ts';
+import { waitFor } from '../support/wait.ts';
+import { selectOne } from '../stores/rows.ts';
+import type { CrashWorld } from './crash-world.ts';
+import { expectLamps, payAndSettle, payAt, type Point } from './points.ts';
+
+interface Buyer {
+  shopper: Shopper;
+  /** Awaits its payment. */
+  orderNo: string;
+}
+
+async function buy(world: CrashWorld): Promise<Buyer> {
+  const shopper = await world.shopper();
+  const orderNo = await shopper.buy(world.saleId);
+  await shopper.awaitStatus(orderNo, 'awaiting_payment');
+  return { shopper, orderNo };
+}
+
+/** The call that the API dies of. */
+async function expectNoAnswer(call: Promise<Reply>, { awaitDeath }: CrashWorld): Promise<void> {
+  await expect(call).rejects.toThrow('fetch failed');
+  await awaitDeath();
+}
+
+/** The provider's notice is what the API dies of. */
+async function buyAndPay(world: CrashWorld): Promise<Buyer> {
+  const buyer = await buy(world);
+  await payAt(sessionOf(await buyer.shopper.pay(buyer.orderNo)).url);
+  await world.awaitDeath();
+  return buyer;
+}
+
+const countNotices = ({ stores }: CrashWorld) =>
+  selectOne(stores.pool, 'SELECT COUNT(*) AS notices FROM payment_events');
+
+const expectPaid = async (world: CrashWorld, { shopper, orderNo }: Buyer) => {
+  await shopper.awaitStatus(orderNo, 'paid');
+  await waitFor('the provider to be answered', () => world.deliveries() === 1);
+  expect(await countNotices(world)).toEqual({ notices: 1 });
+  await expectLamps(world, { available: 9, held: 0, sold: 1 });
+  return { [orderNo]: 'paid' } as const;
+};
+
+/** The shopper comes back, and pays in the one session there is. */
+async function payAgain(world: CrashWorld, { shopper, orderNo }: Buyer) {
+  const { payments } = world.stores;
+  const before = await payments.openSessions(orderNo);
+  // Written down, and no more.
+  expect(before).toMatchObject([{ orderNo, providerSessionId: null, url: null }]);
+
+  await world.takeOver();
+  const { url } = sessionOf(await shopper.pay(orderNo));
+  expect(await payments.openSessions(orderNo)).toMatchObject([{ sessionId: before[0]?.sessionId, url }]);
+  await payAt(url);
+  return expectPaid(world, { shopper, orderNo });
+}
+
+export const apiPoints: Point[] = [
+  {
+    name: 'API: an order is reserved, and the shopper not answered',
+    doom: { part: 'api', cue: 'reserved' },
+    async scenario(world) {
+      const shopper = await world.shopper();
+      const buyOnce = () =>
+        shopper.placeOrder(
+          { saleId: world.saleId, items: [{ sku: 'lamp', quantity: 1 }] },
+          { 'idempotency-key': 'one-purchase' },
+        );
+      await expectNoAnswer(buyOnce(), world);
+
+      await world.takeOver();
+      const repeated = await buyOnce();
+      expect(repeated.status).toBe(200);
+      const { orderNo } = orderOf(repeated);
+      await payAndSettle(shopper, orderNo);
+
+      await expectLamps(world, { available: 9, held: 0, sold: 1 });
+      return { [orderNo]: 'paid' };
+    },
+  },
+  {
+    name: 'API: the inbox is about to commit',
+    doom: { part: 'api', cue: 'receiving-notice' },
+    async scenario(world) {
+      const buyer = await buyAndPay(world);
+      expect([await countNotices(world), world.deliveries()]).toEqual([{ notices: 0 }, 0]);
+
+      await world.takeOver();
+      return expectPaid(world, buyer);
+    },
+  },
+  {
+    name: 'API: the inbox has committed, and the provider is not answered',
+    doom: { part: 'api', cue: 'notice-received' },
+    async scenario(world) {
+      const buyer = await buyAndPay(world);
+      expect([await countNotices(world), world.deliveries()]).toEqual([{ notices: 1 }, 0]);
+
+      await world.takeOver();
+      return expectPaid(world, buyer);
+    },
+  },
+  {
+    name: 'API: the provider is answered, and the workflow not told of the money',
+    doom: { part: 'api', cue: 'before-signal' },
+    async scenario(world) {
+      const buyer = await buyAndPay(world);
+      await waitFor('the provider to be answered', () => world.deliveries() === 1);
+
+      await world.takeOver();
+      return expectPaid(world, buyer);
+    },
+  },
+  {
+    name: "API: a shopper's cancel is committed, and neither answered nor told to the workflow",
+    doom: { part: 'api', cue: 'cancel-requested' },
+    async scenario(world) {
+      const { shopper, orderNo } = await buy(world);
+      await expectNoAnswer(shopper.cancel(orderNo), world);
+      expect((await world.stores.orders.read(orderNo))?.state.reason).toBe('shopper_request');
+
+      await world.takeOver();
+      await shopper.awaitStatus(orderNo, 'cancelled');
+      const repeated = await shopper.cancel(orderNo);
+
+      expect(repeated.status).toBe(200);
+      expect(orderOf(repeated)).toMatchObject({ status: 'cancelled', reason: 'shopper_request' });
+      await expectLamps(world, { available: 10, held: 0, sold: 0 });
+      return { [orderNo]: 'cancelled' };
+    },
+  },
+  {
+    name: 'API: a payment session is written down, and the provider not asked',
+    doom: { part: 'api', cue: 'session-begun' },
+    async scenario(world) {
+      const buyer = await buy(world);
+      await expectNoAnswer(buyer.shopper.pay(buyer.orderNo), world);
+      return payAgain(world, buyer);
+    },
+  },
+  {
+    name: 'API: the provider has opened a session, and it is not recorded',
+    doom: { part: 'api', cue: 'session-at-provider' },
+    async scenario(world) {
+      const buyer = await buy(world);
+      await expectNoAnswer(buyer.shopper.pay(buyer.orderNo), world);
+      return payAgain(world, buyer);
+    },
+  },
+  {
+    name: 'API: the provider has opened a session, it is not recorded, and the shopper cancels',
+    doom: { part: 'api', cue: 'session-at-provider' },
+    async scenario(world) {
+      const { shopper, orderNo } = await buy(world);
+      await expectNoAnswer(shopper.pay(orderNo), world);
+      const sessions = await world.stores.payments.openSessions(orderNo);
+
+      await world.takeOver();
+      expect((await shopper.cancel(orderNo)).status).toBe(202);
+      await shopper.awaitStatus(orderNo, 'cancelled');
+
+      // Who asks once more gets the same session, and it takes no money.
+      const opened = await Promise.all(sessions.map(world.provider.openSession));
+      const replies = await Promise.all(opened.map(({ url }) => pressPay(url)));
+      expect(replies.map(({ status }) => status)).toEqual([409]);
+      await expectLamps(world, { available: 10, held: 0, sold: 0 });
+      return { [orderNo]: 'cancelled' };
+    },
+  },
+];

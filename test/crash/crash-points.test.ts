@@ -1,0 +1,40 @@
+/** A process is killed at each line that matters; another takes over, and the books are as if nothing had happened. */
+
+import { expect, test } from 'vitest';
+import { runAudit } from '../../src/audit/run-audit.ts';
+import type { OrderStatus } from '../../src/domain/order.ts';
+import { select } from '../stores/rows.ts';
+import { apiPoints } from './api-points.ts';
+import { openCrashWorld, type CrashWorld } from './crash-world.ts';
+import { expectRelayToTakeOver } from './points.ts';
+import { relayPoints } from './relay-points.ts';
+import { workerPoints } from './worker-points.ts';
+
+/** The slowest waits for a relay to count as dead, while others want the processors. */
+const POINT_TIMEOUT_MS = 180_000;
+
+// The slow ones first: the others fill the time for which they wait.
+for (const { name, doom, scenario } of [...relayPoints, ...workerPoints, ...apiPoints]) {
+  test.concurrent(name, { timeout: POINT_TIMEOUT_MS }, async ({ onTestFinished }) => {
+    const world = await openCrashWorld(doom, onTestFinished);
+    const outcomes = Object.entries(await scenario(world));
+
+    for (const [orderNo, status] of outcomes) await expectOneOutcome(world, orderNo, status);
+    await expectRelayToTakeOver(world);
+    const accepted = outcomes.map(([orderNo]) => orderNo);
+    const { orders, findings } = await runAudit(world, world.saleId, accepted);
+    expect({ orders, findings }).toEqual({ orders: accepted.length, findings: [] });
+    expect(world.deaths()).toBe(1);
+  });
+}
+
+/** The workflow ended with it, and no other was ever recorded. */
+async function expectOneOutcome({ stores, client }: CrashWorld, orderNo: string, status: OrderStatus) {
+  expect(await client.workflow.getHandle(orderNo).result()).toMatchObject({ status });
+  const ends = await select(
+    stores.pool,
+    "SELECT status FROM order_events WHERE order_no = ? AND status IN ('paid', 'cancelled', 'failed')",
+    [orderNo],
+  );
+  expect(ends).toEqual([{ status }]);
+}

@@ -1,0 +1,147 @@
+/**
+ * A checkout of real processes, of which one is to die at its cue and another of its kind to take over. Each has a Redis, a
+ * database and a namespace of its own, because a relay follows whatever sale its Redis holds.
+ */
+
+import { strict as assert } from 'node:assert';
+import { join } from 'node:path';
+import type { Client } from '@temporalio/client';
+import { pino } from 'pino';
+import { inject } from 'vitest';
+import type { Sale } from '../../src/domain/sale.ts';
+import type { PaymentProvider } from '../../src/payments/provider.ts';
+import { createSandboxAdapter } from '../../src/payments/sandbox/adapter.ts';
+import { createSandboxProvider } from '../../src/payments/sandbox/server.ts';
+import { saleKeys } from '../../src/stores/keys.ts';
+import { appEnv, demoSecrets, startApi, startWorker, type AppEnv } from '../../stack/app.ts';
+import { findFreePort } from '../../stack/ports.ts';
+import type { Processes } from '../../stack/processes.ts';
+import { lastWords, type CueName } from '../compositions/cues.ts';
+import { openEngine } from '../support/engines.ts';
+import { buildSale } from '../support/factories.ts';
+import { startPrivateRedis } from '../support/private-redis.ts';
+import { openShopper, JWT_SECRET, type Shopper } from '../support/shopper.ts';
+import { openTestStores, type TestStores } from '../support/stores.ts';
+import { createNamespace } from '../support/temporal.ts';
+import { openTestProcesses } from '../support/test-processes.ts';
+import { waitFor } from '../support/wait.ts';
+
+/** Below those that systems give to outgoing connections: while an API is dead, nobody takes its port by chance. */
+let nextApiPort = 21_000;
+/** Far longer than a new API needs to come up. */
+const RETRY_DELAYS_MS = Array.from({ length: 600 }, () => 100);
+
+export interface Doom {
+  part: 'api' | 'worker';
+  cue: CueName;
+  sale?: Partial<Sale>;
+  env?: AppEnv;
+}
+
+export interface CrashWorld {
+  stores: TestStores;
+  client: Client;
+  provider: PaymentProvider;
+  /** Of ten lamps, two to a user. */
+  saleId: string;
+  shopper(): Promise<Shopper>;
+  outboxLength(): Promise<number>;
+  /** Notices that the provider has got a 2xx for. */
+  deliveries(): number;
+  /** Waits until the doomed process has died: of SIGKILL, and at its cue. */
+  awaitDeath(): Promise<void>;
+  /** Starts one that is to live. */
+  takeOver(): Promise<void>;
+  /** How many processes have died that nobody stopped. */
+  deaths(): number;
+}
+
+/** With the doomed process and a living one of the other kind. `onClose` takes what ends all of it. */
+export async function openCrashWorld(
+  doom: Doom,
+  onClose: (close: () => Promise<void>) => void,
+): Promise<CrashWorld> {
+  const redis = await startPrivateRedis();
+  onClose(() => redis.stop());
+  const [stores, namespace] = await Promise.all([
+    openTestStores({ REDIS_URL: [redis.url] }),
+    createNamespace(),
+  ]);
+  onClose(() => stores.close());
+  const { client, close: closeEngine } = await openEngine(namespace);
+  onClose(closeEngine);
+  const apiPort = await findFreePort((nextApiPort += 1));
+  const apiUrl = `http://127.0.0.1:${apiPort}`;
+  const { provider, providerUrl, deliveries } = await openProvider(apiUrl, onClose);
+  const env = {
+    ...appEnv({
+      servers: {
+        redisUrl: redis.url,
+        mysqlUrl: stores.config.MYSQL_URL,
+        temporalAddress: inject('temporalAddress'),
+        temporalUiUrl: undefined,
+      },
+      urls: { apiUrl, providerUrl },
+    }),
+    TEMPORAL_NAMESPACE: namespace,
+    JWT_SECRET,
+    ...doom.env,
+  };
+  const { saleId } = await stores.openSale(buildSale(doom.sale));
+  const crashes: Error[] = [];
+  const { processes, close: closeProcesses } = await openTestProcesses((crash) => crashes.push(crash));
+  onClose(closeProcesses);
+  await Promise.all([
+    startPart(processes, doom.part, env, doom.cue),
+    startPart(processes, doom.part === 'api' ? 'worker' : 'api', env),
+  ]);
+  return {
+    stores,
+    client,
+    provider,
+    saleId,
+    shopper: () => openShopper(apiUrl),
+    outboxLength: () => stores.redis.xlen(saleKeys({ saleId, shard: 0 }).outbox),
+    deliveries,
+    async awaitDeath() {
+      const crash = await waitFor(`the death at ${doom.cue}`, () => crashes[0]);
+      assert.match(
+        crash.message,
+        new RegExp(`^doomed-${doom.part} stopped unexpectedly \\(ended by SIGKILL\\)`),
+      );
+      assert.equal(crash.message.split('\n').at(-1), lastWords(doom.cue));
+    },
+    takeOver: () => startPart(processes, doom.part, env),
+    deaths: () => crashes.length,
+  };
+}
+
+/** The provider in this process: nobody is going to kill it. */
+async function openProvider(apiUrl: string, onClose: (close: () => Promise<void>) => void) {
+  const log: string[] = [];
+  const sandbox = await createSandboxProvider({
+    host: '127.0.0.1',
+    apiKey: demoSecrets.providerApiKey,
+    webhookUrl: `${apiUrl}/v1/webhooks/payments`,
+    webhookSecret: demoSecrets.webhook,
+    retryDelaysMs: RETRY_DELAYS_MS,
+    logger: pino({ level: 'debug' }, { write: (line: string) => log.push(line) }),
+  }).start(0);
+  onClose(() => sandbox.stop());
+  const provider = createSandboxAdapter({
+    baseUrl: sandbox.url,
+    apiKey: demoSecrets.providerApiKey,
+    webhookSecrets: [demoSecrets.webhook],
+    requestTimeoutMs: 5_000,
+  });
+  const deliveries = () => log.filter((line) => line.includes('"event delivered"')).length;
+  return { provider, providerUrl: sandbox.url, deliveries };
+}
+
+/** With a cue it is doomed. */
+function startPart(processes: Processes, part: Doom['part'], env: AppEnv, cue?: CueName): Promise<void> {
+  const start = part === 'api' ? startApi : startWorker;
+  if (cue === undefined) return start(processes, { name: part, env });
+  const script = join('test', 'compositions', `crashing-${part}.js`);
+  return start(processes, { name: `doomed-${part}`, env, script, args: [cue] });
+}

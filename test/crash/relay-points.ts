@@ -1,0 +1,77 @@
+/** Where the relay dies. Its entries are taken over when it counts as dead, so each of these takes most of a minute. */
+
+import { expect } from 'vitest';
+import { expectLamps, expectRelayToTakeOver, payAndSettle, type Point } from './points.ts';
+
+export const relayPoints: Point[] = [
+  {
+    name: 'relay: an outbox entry is read, and nothing done about it',
+    doom: { part: 'worker', cue: 'outbox-read' },
+    async scenario(world) {
+      const shopper = await world.shopper();
+      const orderNo = await shopper.buy(world.saleId);
+      await world.awaitDeath();
+      expect(await world.stores.orders.read(orderNo)).toBeUndefined();
+      await expect(world.client.workflow.getHandle(orderNo).describe()).rejects.toThrow('not found');
+
+      await world.takeOver();
+      await expectRelayToTakeOver(world);
+      await payAndSettle(shopper, orderNo);
+
+      await expectLamps(world, { available: 9, held: 0, sold: 1 });
+      return { [orderNo]: 'paid' };
+    },
+  },
+  {
+    name: 'relay: orders are stored ahead, and their entries not acknowledged',
+    doom: { part: 'worker', cue: 'stored', env: { ENGINE_BUDGET: '1' } },
+    async scenario(world) {
+      const { stores, saleId } = world;
+      await stores.budget.acquire(['somebody-else']);
+      const [payer, canceller, changer] = [
+        await world.shopper(),
+        await world.shopper(),
+        await world.shopper(),
+      ];
+      const [paid, cancelled, changed] = await Promise.all([
+        payer.buy(saleId),
+        canceller.buy(saleId),
+        changer.buy(saleId, 'mug'),
+      ]);
+      await world.awaitDeath();
+      expect((await stores.sales.countStoredAhead()).get(saleId)).toBeGreaterThan(0);
+      expect(await world.outboxLength()).toBe(3);
+
+      await stores.budget.release(['somebody-else']);
+      await world.takeOver();
+      await canceller.cancel(cancelled);
+      await expectRelayToTakeOver(world);
+      await payAndSettle(payer, paid);
+      await changer.cancel(changed);
+      await canceller.awaitStatus(cancelled, 'cancelled');
+      await changer.awaitStatus(changed, 'cancelled');
+
+      await expectLamps(world, { available: 9, held: 0, sold: 1 });
+      return { [paid]: 'paid', [cancelled]: 'cancelled', [changed]: 'cancelled' };
+    },
+  },
+  {
+    name: 'relay: a workflow is started, and its entry not acknowledged',
+    doom: { part: 'worker', cue: 'before-acknowledge' },
+    async scenario(world) {
+      const shopper = await world.shopper();
+      const orderNo = await shopper.buy(world.saleId);
+      await world.awaitDeath();
+      const { status } = await world.client.workflow.getHandle(orderNo).describe();
+      expect([status.name, await world.outboxLength()]).toEqual(['RUNNING', 1]);
+
+      await world.takeOver();
+      // By the time the entry comes again the order has ended: that must change nothing.
+      await payAndSettle(shopper, orderNo);
+      await expectRelayToTakeOver(world);
+
+      await expectLamps(world, { available: 9, held: 0, sold: 1 });
+      return { [orderNo]: 'paid' };
+    },
+  },
+];

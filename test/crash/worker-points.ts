@@ -1,0 +1,104 @@
+/** Where the worker dies: inside a step, or between two that belong together. */
+
+import { expect } from 'vitest';
+import { sessionOf } from '../support/shopper.ts';
+import { expectLamps, expectRelayToTakeOver, payAndSettle, payAt, readLamps, type Point } from './points.ts';
+
+export const workerPoints: Point[] = [
+  {
+    name: 'worker: persistOrder is about to commit',
+    doom: { part: 'worker', cue: 'storing' },
+    async scenario(world) {
+      const shopper = await world.shopper();
+      const orderNo = await shopper.buy(world.saleId);
+      await world.awaitDeath();
+      expect(await world.stores.orders.read(orderNo)).toBeUndefined();
+
+      await world.takeOver();
+      await payAndSettle(shopper, orderNo);
+
+      await expectRelayToTakeOver(world);
+      await expectLamps(world, { available: 9, held: 0, sold: 1 });
+      return { [orderNo]: 'paid' };
+    },
+  },
+  {
+    name: 'worker: persistOrder has committed',
+    doom: { part: 'worker', cue: 'stored' },
+    async scenario(world) {
+      const { stores, saleId } = world;
+      const shopper = await world.shopper();
+      const orderNo = await shopper.buy(saleId);
+      await world.awaitDeath();
+      expect((await stores.orders.read(orderNo))?.state.status).toBe('awaiting_payment');
+      // It was the step that stored it, not the relay.
+      expect((await stores.sales.countStoredAhead()).size).toBe(0);
+
+      await world.takeOver();
+      await payAndSettle(shopper, orderNo);
+
+      await expectRelayToTakeOver(world);
+      await expectLamps(world, { available: 9, held: 0, sold: 1 });
+      return { [orderNo]: 'paid' };
+    },
+  },
+  {
+    name: 'worker: markPaid has committed, and the stock is still held',
+    doom: { part: 'worker', cue: 'marked-paid' },
+    async scenario(world) {
+      const shopper = await world.shopper();
+      const orderNo = await shopper.buy(world.saleId);
+      await shopper.awaitStatus(orderNo, 'awaiting_payment');
+      await payAt(sessionOf(await shopper.pay(orderNo)).url);
+      await world.awaitDeath();
+      expect(await readLamps(world)).toEqual({ redis: { held: 1, sold: 0 }, mysql: { held: 0, sold: 1 } });
+
+      await world.takeOver();
+      await shopper.awaitStatus(orderNo, 'paid');
+
+      await expectLamps(world, { available: 9, held: 0, sold: 1 });
+      return { [orderNo]: 'paid' };
+    },
+  },
+  {
+    name: 'worker: cancelOrder has committed at the end of the window, and the stock is still held',
+    doom: { part: 'worker', cue: 'cancelled', sale: { paymentWindowMs: 1_500 } },
+    async scenario(world) {
+      const shopper = await world.shopper();
+      const orderNo = await shopper.buy(world.saleId);
+      await world.awaitDeath();
+      expect((await world.stores.orders.read(orderNo))?.state.status).toBe('cancelled');
+      expect(await readLamps(world)).toEqual({ redis: { held: 1, sold: 0 }, mysql: { held: 0, sold: 0 } });
+
+      await world.takeOver();
+      const cancelled = await shopper.awaitStatus(orderNo, 'cancelled');
+
+      expect(cancelled).toMatchObject({ reason: 'payment_timeout', payment: 'none' });
+      await expectLamps(world, { available: 10, held: 0, sold: 0 });
+      return { [orderNo]: 'cancelled' };
+    },
+  },
+  {
+    name: 'worker: abandonOrder has committed, and the stock is still held',
+    doom: { part: 'worker', cue: 'abandoned' },
+    async scenario(world) {
+      const { stores, saleId } = world;
+      const setTotal = (total: number) =>
+        stores.pool.query("UPDATE skus SET total = ? WHERE sale_id = ? AND sku = 'lamp'", [total, saleId]);
+      const shopper = await world.shopper();
+      await setTotal(0);
+      const orderNo = await shopper.buy(saleId);
+      await world.awaitDeath();
+      await setTotal(10);
+      expect((await stores.orders.read(orderNo))?.state.status).toBe('failed');
+      expect(await readLamps(world)).toEqual({ redis: { held: 1, sold: 0 }, mysql: { held: 0, sold: 0 } });
+
+      await world.takeOver();
+      const failed = await shopper.awaitStatus(orderNo, 'failed');
+
+      expect(failed).toMatchObject({ reason: 'stock_exhausted', payment: 'none' });
+      await expectLamps(world, { available: 10, held: 0, sold: 0 });
+      return { [orderNo]: 'failed' };
+    },
+  },
+];

@@ -1,0 +1,36 @@
+/** Processes of a test's own, in a data folder of their own. */
+
+import { rmSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createProcesses, type Processes } from '../../stack/processes.ts';
+
+export interface TestProcesses {
+  processes: Processes;
+  /** Ends them all. Idempotent. */
+  close(): Promise<void>;
+}
+
+const open = new Set<Processes>();
+
+// An interrupted run closes nothing; at this point only what is synchronous still happens.
+process.once('exit', () => {
+  for (const { killAllNow, dataDir } of open) {
+    killAllNow();
+    rmSync(dataDir, { recursive: true, force: true });
+  }
+});
+
+export async function openTestProcesses(onCrash: (crash: Error) => void): Promise<TestProcesses> {
+  const dataDir = await mkdtemp(join(tmpdir(), 'holdfast-own-'));
+  const processes = createProcesses({ dataDir, onCrash });
+  open.add(processes);
+  const close = async () => {
+    await processes.stopAll();
+    open.delete(processes);
+    await rm(dataDir, { recursive: true, force: true });
+  };
+  let closed: Promise<void> | undefined;
+  return { processes, close: () => (closed ??= close()) };
+}
