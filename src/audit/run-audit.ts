@@ -5,9 +5,10 @@ import type { Client } from '@temporalio/client';
 import type { ProviderPayment } from '../domain/payment.ts';
 import { parseOrderNo } from '../domain/order.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
-import { readMysqlSale, readRedisSale } from '../stores/audit-reads.ts';
+import { readMysqlSale, readRedisSale, readStrayMoney } from '../stores/audit-reads.ts';
 import type { Stores } from '../stores/open.ts';
-import { auditSale, type Finding, type SaleSnapshot } from './audit-sale.ts';
+import { auditSale } from './audit-sale.ts';
+import type { Finding, SaleSnapshot } from './snapshot.ts';
 
 /** A step between two stores, or a notice on its way, is done within seconds; what is not by then is a finding. */
 const SETTLE_MS = 15_000;
@@ -26,18 +27,32 @@ export interface SaleAudit {
   findings: Finding[];
 }
 
-/** Looks again until the sale is clean or the time to settle is over. */
+/**
+ * Looks again until the sale is clean or the time to settle is over.
+ * @param settleMs shorter where the sale is known to have come to rest
+ */
 export async function runAudit(
   deps: AuditDeps,
   saleId: string,
   accepted: readonly string[],
+  settleMs = SETTLE_MS,
 ): Promise<SaleAudit> {
-  const untilMs = Date.now() + SETTLE_MS;
+  return auditUntilClean(() => readSale(deps, saleId, accepted), settleMs);
+}
+
+/** Money that names no sale of ours belongs to no sale's audit: it must be known all the same, and shown to a person. */
+export async function auditStrayMoney(deps: AuditDeps, settleMs = SETTLE_MS): Promise<SaleAudit> {
+  return auditUntilClean(() => readStrays(deps), settleMs);
+}
+
+async function auditUntilClean(read: () => Promise<SaleSnapshot>, settleMs: number): Promise<SaleAudit> {
+  const untilMs = Date.now() + settleMs;
   for (;;) {
-    const sale = await readSale(deps, saleId, accepted);
+    const sale = await read();
     const findings = auditSale(sale);
     if (findings.length === 0 || Date.now() >= untilMs) {
-      return { saleId, orders: sale.mysql.orders.length, payments: sale.taken.length, findings };
+      const { saleId, mysql, taken } = sale;
+      return { saleId, orders: mysql.orders.length, payments: taken.length, findings };
     }
     await delay(LOOK_EVERY_MS);
   }
@@ -56,7 +71,7 @@ export async function readSale(
     readRedisSale(redis, saleId),
     readMysqlSale(pool, saleId),
     listRunning(deps.client, saleId),
-    listTaken(deps.provider, saleId),
+    listTaken(deps.provider, (orderNo) => saleIdOf(orderNo) === saleId),
   ]);
   return {
     saleId,
@@ -70,6 +85,28 @@ export async function readSale(
   };
 }
 
+async function readStrays(deps: AuditDeps): Promise<SaleSnapshot> {
+  const saleIds = new Set(await deps.stores.sales.listIds());
+  const isStray = (orderNo: string) => !saleIds.has(saleIdOf(orderNo) ?? '');
+  const [{ payments, parked }, taken] = await Promise.all([
+    readStrayMoney(deps.stores.pool),
+    listTaken(deps.provider, isStray),
+  ]);
+  const strays = payments.filter(({ orderNo }) => isStray(orderNo));
+  return {
+    saleId: '(no sale)',
+    redisStock: [],
+    mysqlStock: [],
+    redis: { holds: [], outbox: [], limits: new Map() },
+    mysql: { orders: [], events: new Map(), payments: strays, parked, ledger: new Map() },
+    running: new Set(),
+    taken,
+    accepted: [],
+  };
+}
+
+const saleIdOf = (orderNo: string): string | undefined => parseOrderNo(orderNo)?.saleId;
+
 async function listRunning(client: Client, saleId: string): Promise<Set<string>> {
   const running = new Set<string>();
   const query = `SaleId = "${saleId}" AND ExecutionStatus = "Running"`;
@@ -77,10 +114,13 @@ async function listRunning(client: Client, saleId: string): Promise<Set<string>>
   return running;
 }
 
-async function listTaken(provider: AuditDeps['provider'], saleId: string): Promise<ProviderPayment[]> {
+async function listTaken(
+  provider: AuditDeps['provider'],
+  isWanted: (orderNo: string) => boolean,
+): Promise<ProviderPayment[]> {
   const taken: ProviderPayment[] = [];
   for await (const payment of provider.listPayments()) {
-    if (parseOrderNo(payment.orderNo)?.saleId === saleId) taken.push(payment);
+    if (isWanted(payment.orderNo)) taken.push(payment);
   }
   return taken;
 }

@@ -2,14 +2,18 @@
 
 import { z } from 'zod';
 import { orderStateSchema } from '../domain/order-state-schema.ts';
-import type { OrderState } from '../domain/order.ts';
+import { parseOrderNo, type OrderState } from '../domain/order.ts';
+import { IS_OVERDUE } from './hand-over.ts';
 import { saleKeys } from './keys.ts';
 import { selectRows, type Pool } from './mysql.ts';
+import { listWaiting } from './outbox.ts';
 import type { RedisClient } from './redis.ts';
 import { orderHash } from './script-replies.ts';
 
 /** Keys looked at per round trip. */
 const SCAN_COUNT = 1_000;
+/** Holds read at once: a few hundred KiB, answered long before a command counts as failed. */
+const READ_AT_ONCE = 500;
 
 const holdHash = orderHash.extend({ hold: z.enum(['held', 'sold', 'released', 'returned']) });
 
@@ -26,17 +30,33 @@ export async function readRedisSale(redis: RedisClient, saleId: string) {
   const keys = saleKeys({ saleId, shard: 0 });
   const [orderKeys, waiting, limits] = await Promise.all([
     scanKeys(redis, keys.order('*')),
-    redis.xrange(keys.outbox, '-', '+'),
+    listWaiting(redis, { saleId, shard: 0 }),
     redis.hgetall(keys.limits),
   ]);
-  const holds = await Promise.all(
-    orderKeys.map(async (key) => toHold(key.slice(keys.order('').length), await redis.hgetall(key))),
-  );
   return {
-    holds,
-    outbox: waiting.map(([, fields]) => fields[1] ?? ''),
+    holds: await readHolds(redis, orderKeys, keys.order('').length),
+    outbox: waiting,
     limits: new Map(Object.entries(limits).map(([field, count]) => [field, Number(count)])),
   };
+}
+
+/** In portions, each one round trip: all at once a big sale's answers would take longer than a command may. */
+async function readHolds(
+  redis: RedisClient,
+  orderKeys: readonly string[],
+  prefixChars: number,
+): Promise<RedisHold[]> {
+  const holds: RedisHold[] = [];
+  for (let from = 0; from < orderKeys.length; from += READ_AT_ONCE) {
+    const portion = orderKeys.slice(from, from + READ_AT_ONCE);
+    const hashes = await Promise.all(portion.map((key) => redis.hgetall(key)));
+    for (const [i, key] of portion.entries()) {
+      const hash = hashes[i] ?? {};
+      // A settled projection may expire between the two reads.
+      if (Object.keys(hash).length > 0) holds.push(toHold(key.slice(prefixChars), hash));
+    }
+  }
+  return holds;
 }
 
 /** On a cluster each node knows its own keys alone; those of one sale are on one of them. */
@@ -69,6 +89,13 @@ const orderRow = z.object({
   total: z.int(),
   currency: z.string(),
   due: z.coerce.boolean(),
+  overdue: z.coerce.boolean(),
+});
+
+const eventRow = z.object({
+  order_no: z.string(),
+  version: z.int(),
+  status: orderStateSchema.shape.status,
 });
 
 const itemRow = z.object({ order_no: z.string(), sku: z.string(), quantity: z.int() });
@@ -83,13 +110,43 @@ const paymentRow = z.object({
 
 const ledgerRow = z.object({ sku: z.string(), held: z.coerce.number(), sold: z.coerce.number() });
 
-/** The orders of a sale with their items and payments, and the sums of its ledger. */
+const PAYMENTS = 'SELECT p.provider_payment_id, p.order_no, p.amount, p.currency, p.status FROM payments p';
+
+function toPayment({ provider_payment_id, order_no, ...rest }: z.infer<typeof paymentRow>) {
+  return { providerPaymentId: provider_payment_id, orderNo: order_no, ...rest };
+}
+
+/** Money that names an order that is not stored, and what is shown to a person. */
+export async function readStrayMoney(pool: Pool) {
+  const [payments, parked] = await Promise.all([
+    selectRows(
+      pool,
+      paymentRow,
+      `${PAYMENTS} LEFT JOIN orders o ON o.order_no = p.order_no WHERE o.order_no IS NULL`,
+    ),
+    readParked(pool),
+  ]);
+  return { payments: payments.map(toPayment), parked };
+}
+
+/** Orders and payments that are shown to a person. */
+async function readParked(pool: Pool): Promise<Set<string>> {
+  const rows = await selectRows(
+    pool,
+    z.object({ reference: z.string() }),
+    `SELECT reference FROM parked WHERE kind IN ('order', 'payment') AND resolved_at IS NULL`,
+  );
+  return new Set(rows.map(({ reference }) => reference));
+}
+
+/** The orders of a sale with their items, histories and payments, what is shown to a person, and the sums of its ledger. */
 export async function readMysqlSale(pool: Pool, saleId: string) {
-  const [orders, items, payments, ledger] = await Promise.all([
+  const [orders, items, events, payments, parked, ledger] = await Promise.all([
     selectRows(
       pool,
       orderRow,
-      `SELECT order_no, user_id, status, payment, version, total, currency, engine_due_at IS NOT NULL AS due
+      `SELECT order_no, user_id, status, payment, version, total, currency,
+         engine_due_at IS NOT NULL AS due, ${IS_OVERDUE} AS overdue
        FROM orders WHERE sale_id = ?`,
       [saleId],
     ),
@@ -102,10 +159,13 @@ export async function readMysqlSale(pool: Pool, saleId: string) {
     ),
     selectRows(
       pool,
-      paymentRow,
-      `SELECT provider_payment_id, order_no, amount, currency, status FROM payments WHERE order_no LIKE ?`,
-      [`${saleId}-%`],
+      eventRow,
+      `SELECT e.order_no, e.version, e.status FROM order_events e JOIN orders o ON o.order_no = e.order_no
+       WHERE o.sale_id = ? ORDER BY e.order_no, e.version`,
+      [saleId],
     ),
+    selectRows(pool, paymentRow, `${PAYMENTS} WHERE p.order_no LIKE ?`, [`${saleId}-%`]),
+    readParked(pool),
     selectRows(
       pool,
       ledgerRow,
@@ -116,10 +176,7 @@ export async function readMysqlSale(pool: Pool, saleId: string) {
       [saleId],
     ),
   ]);
-  const itemsOf = new Map(
-    orders.map((order): [string, { sku: string; quantity: number }[]] => [order.order_no, []]),
-  );
-  for (const { order_no: orderNo, sku, quantity } of items) itemsOf.get(orderNo)?.push({ sku, quantity });
+  const itemsOf = groupByOrder(items, ({ sku, quantity }) => ({ sku, quantity }));
   return {
     orders: orders.map((row) => ({
       orderNo: row.order_no,
@@ -131,13 +188,28 @@ export async function readMysqlSale(pool: Pool, saleId: string) {
       currency: row.currency,
       /** To be handed to Temporal by a relay. */
       isDue: row.due,
+      /** Long past its deadline. */
+      isOverdue: row.overdue,
       items: itemsOf.get(row.order_no) ?? [],
     })),
-    payments: payments.map(({ provider_payment_id: providerPaymentId, order_no: orderNo, ...rest }) => ({
-      providerPaymentId,
-      orderNo,
-      ...rest,
-    })),
+    /** Each order's changes of state, the oldest first. */
+    events: groupByOrder(events, ({ version, status }) => ({ version, status })),
+    // The pattern also fits a sale whose id goes on after a dash.
+    payments: payments.map(toPayment).filter(({ orderNo }) => parseOrderNo(orderNo)?.saleId === saleId),
+    parked,
     ledger: new Map(ledger.map(({ sku, held, sold }) => [sku, { held, sold }])),
   };
+}
+
+function groupByOrder<R extends { order_no: string }, T>(
+  rows: readonly R[],
+  toEntry: (row: R) => T,
+): Map<string, T[]> {
+  const byOrder = new Map<string, T[]>();
+  for (const row of rows) {
+    const entries = byOrder.get(row.order_no);
+    if (entries) entries.push(toEntry(row));
+    else byOrder.set(row.order_no, [toEntry(row)]);
+  }
+  return byOrder;
 }

@@ -7,6 +7,8 @@ import { selectOrders, type StoredOrder } from './order-rows.ts';
 const CLAIM_MS = 30_000;
 /** The window runs from the workflow's start, which may be a third of it after the reservation; the rest is for slow steps. */
 const OVERDUE_GRACE_MS = 5 * 60_000;
+/** Of an order that awaits payment: by now its workflow should have ended it. */
+export const IS_OVERDUE = `deadline < NOW(3) - INTERVAL (payment_window_ms DIV 2 + ${OVERDUE_GRACE_MS}) * 1000 MICROSECOND`;
 
 export function createHandOver(pool: Pool) {
   return {
@@ -55,9 +57,7 @@ export function createHandOver(pool: Pool) {
         modify(
           connection,
           `UPDATE orders SET engine_due_at = NOW(3)
-           WHERE status = 'awaiting_payment' AND engine_due_at IS NULL
-             AND deadline < NOW(3) - INTERVAL (payment_window_ms DIV 2 + ${OVERDUE_GRACE_MS}) * 1000 MICROSECOND
-           LIMIT ?`,
+           WHERE status = 'awaiting_payment' AND engine_due_at IS NULL AND ${IS_OVERDUE} LIMIT ?`,
           [limit],
         ),
       ),

@@ -26,7 +26,9 @@ const entries = z.array(
 );
 const readReply = z.union([z.null(), z.array(z.tuple([z.string(), entries]))]);
 const claimReply = z.tuple([z.string(), z.array(z.unknown())]).rest(z.unknown());
-const consumersReply = z.array(z.array(z.union([z.string(), z.number(), z.null()])));
+/** XINFO's rows: names and values in turn. */
+const infoReply = z.array(z.array(z.union([z.string(), z.number(), z.null()])));
+const pendingReply = z.array(z.tuple([z.string()]).rest(z.unknown()));
 
 export type Outbox = ReturnType<typeof createOutbox>;
 
@@ -45,6 +47,25 @@ async function isActive(redis: RedisClient, shard: SaleShard): Promise<boolean> 
   ]);
   // A sale that is being warmed up has no end yet.
   return waiting > 0 || closesAtMs === null || Date.now() < Number(closesAtMs) + LINGER_MS;
+}
+
+/**
+ * The orders that a relay will come to: unread, or read and not acknowledged. An entry that is neither is there in vain.
+ * For inspection.
+ */
+export async function listWaiting(redis: RedisClient, saleShard: SaleShard): Promise<string[]> {
+  const key = saleKeys(saleShard).outbox;
+  const all = entries.parse(await redis.xrange(key, '-', '+'));
+  const info = await unlessNoGroup(() => redis.xinfo('GROUPS', key));
+  const group = parseInfo(info ?? []).find((fields) => fields.get('name') === GROUP);
+  // The first relay creates the group from the beginning: all is unread until then.
+  if (!group || all.length === 0) return all.map(({ orderNo }) => orderNo);
+  const [unread, pending] = await Promise.all([
+    redis.xrange(key, `(${group.get('last-delivered-id')}`, '+'),
+    redis.xpending(key, GROUP, '-', '+', all.length),
+  ]);
+  const waiting = new Set([...unread, ...pendingReply.parse(pending)].map(([entryId]) => entryId));
+  return all.filter(({ entryId }) => waiting.has(entryId)).map(({ orderNo }) => orderNo);
 }
 
 /**
@@ -124,8 +145,7 @@ export function createOutbox(
     /** Removes consumers that are idle for so long and hold nothing; one with entries pending must be claimed from first. */
     async removeIdleConsumers(minIdleMs: number): Promise<void> {
       const reply = await unlessNoGroup(() => redis.xinfo('CONSUMERS', key, GROUP));
-      for (const row of consumersReply.parse(reply ?? [])) {
-        const fields = new Map(row.flatMap((name, i) => (i % 2 === 0 ? [[name, row[i + 1]] as const] : [])));
+      for (const fields of parseInfo(reply ?? [])) {
         const idle = Number(fields.get('idle')) >= minIdleMs && fields.get('pending') === 0;
         if (idle && fields.get('name') !== consumer) {
           await redis.xgroup('DELCONSUMER', key, GROUP, String(fields.get('name')));
@@ -133,6 +153,12 @@ export function createOutbox(
       }
     },
   };
+}
+
+function parseInfo(reply: unknown) {
+  return infoReply
+    .parse(reply)
+    .map((row) => new Map(row.flatMap((name, i) => (i % 2 === 0 ? [[name, row[i + 1]] as const] : []))));
 }
 
 /** Without a group, or without the stream, nobody has read anything; the next read creates both. */

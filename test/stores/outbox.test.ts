@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { saleKeys } from '../../src/stores/keys.ts';
-import { createOutbox } from '../../src/stores/outbox.ts';
+import { createOutbox, listWaiting } from '../../src/stores/outbox.ts';
 import type { RedisClient } from '../../src/stores/redis.ts';
 import { buildReserveRequest, buildSale, uniqueSaleId } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
@@ -22,6 +22,7 @@ function newOutbox() {
   const key = saleKeys(saleShard).outbox;
   return {
     key,
+    waiting: () => listWaiting(stores.redis, saleShard),
     relay: (name: string) => createOutbox(stores.redis, blocking, saleShard, name),
     add: async (...orderNos: string[]) => {
       for (const orderNo of orderNos) await stores.redis.xadd(key, '*', 'order_no', orderNo);
@@ -135,4 +136,18 @@ test('idle relays are removed only with nothing pending, and never the one that 
   expect(await consumers()).not.toContain('done');
   expect(await consumers()).toContain('asks');
   expect(orderNosOf(await relay('busy').readPending(10, '0'))).toEqual(['three']);
+});
+
+test('what waits is what is unread, or read and not acknowledged; an entry that is neither waits in vain', async () => {
+  const { relay, add, waiting, key } = newOutbox();
+  expect(await waiting()).toEqual([]);
+  await add('one', 'two', 'three', 'four');
+  expect(await waiting()).toEqual(['one', 'two', 'three', 'four']);
+  await relay('a').readNew(1, 1);
+  const [one, two] = await relay('a').readNew(3, 1);
+  if (!one || !two) throw new Error('nothing to read');
+  expect(await waiting()).toEqual(['one', 'two', 'three', 'four']);
+  await relay('a').acknowledge([one.entryId]);
+  await stores.redis.xack(key, 'relay', two.entryId);
+  expect(await waiting()).toEqual(['three', 'four']);
 });

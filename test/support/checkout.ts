@@ -2,7 +2,7 @@
 
 import type { Client } from '@temporalio/client';
 import type { AppDeps } from '../../src/api/app.ts';
-import type { StoreConfig } from '../../src/stores/open.ts';
+import type { StoreConfig, Stores } from '../../src/stores/open.ts';
 import { openEngine } from './engines.ts';
 import { openHttpApp, type HttpApp } from './http-app.ts';
 import { openTestStores, type TestStores } from './stores.ts';
@@ -13,6 +13,8 @@ export interface CheckoutOptions {
   stores?: Partial<StoreConfig>;
   /** Replaces parts of the API. */
   overrides?: Partial<AppDeps>;
+  /** Puts other stores under the API and the worker, made of the checkout's own, which stay as they are. */
+  under?: (stores: TestStores) => Stores;
 }
 
 export interface Checkout extends Pick<HttpApp, 'url' | 'shopper' | 'provider' | 'providerUrl'> {
@@ -32,9 +34,10 @@ export async function openCheckout(options: CheckoutOptions = {}): Promise<Check
     closers.push(() => stores.close());
     const { engine, client, close: closeEngine } = await openEngine(namespace);
     closers.push(closeEngine);
-    const app = await openHttpApp({ stores, engine, overrides: options.overrides ?? {} });
+    const under = options.under?.(stores) ?? stores;
+    const app = await openHttpApp({ stores: under, engine, overrides: options.overrides ?? {} });
     closers.push(() => app.close());
-    const worker = await startWorker({ stores, provider: app.provider, namespace });
+    const worker = await startWorker({ stores: under, provider: app.provider, namespace });
     closers.push(() => worker.stop());
     const { url, shopper, provider, providerUrl } = app;
     return { url, shopper, provider, providerUrl, stores, client, close };

@@ -9,16 +9,17 @@ import type { OrderEngine } from '../../src/engine/order-engine.ts';
 import type { PaymentProvider } from '../../src/payments/provider.ts';
 import { createSandboxAdapter } from '../../src/payments/sandbox/adapter.ts';
 import { createSandboxProvider } from '../../src/payments/sandbox/server.ts';
+import type { Stores } from '../../src/stores/open.ts';
 import { openShopper, JWT_SECRET, type Shopper } from './shopper.ts';
-import { silent, type TestStores } from './stores.ts';
+import { silent } from './stores.ts';
 
-const PROVIDER_API_KEY = 'http-app-provider-key';
+export const PROVIDER_API_KEY = 'http-app-provider-key';
 export const WEBHOOK_SECRET = 'whsec_aG9sZGZhc3QtaHR0cC1hcHAtc2VjcmV0LTE=';
 /** Quick repeats: a notice that meets a store which is away comes again within the test. */
 const RETRY_DELAYS_MS = Array.from({ length: 200 }, () => 50);
 
 export interface HttpAppOptions {
-  stores: TestStores;
+  stores: Stores;
   engine: OrderEngine;
   /** Replaces parts of the app, say a store that is away. */
   overrides?: Partial<AppDeps>;

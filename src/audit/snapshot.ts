@@ -1,0 +1,30 @@
+/** What the rules of the audit look at, and what they answer. */
+
+import type { ProviderPayment } from '../domain/payment.ts';
+import type { StockCount } from '../domain/sale.ts';
+import type { readMysqlSale, readRedisSale } from '../stores/audit-reads.ts';
+
+/** Everything that is known about a sale at one moment. */
+export interface SaleSnapshot {
+  saleId: string;
+  redisStock: StockCount[];
+  mysqlStock: StockCount[];
+  redis: Awaited<ReturnType<typeof readRedisSale>>;
+  mysql: Awaited<ReturnType<typeof readMysqlSale>>;
+  /** Orders whose workflow runs. */
+  running: ReadonlySet<string>;
+  /** What the provider says it took for orders of this sale. */
+  taken: ProviderPayment[];
+  /** Orders that shoppers were told are accepted, where somebody kept a list. */
+  accepted: readonly string[];
+}
+
+export interface Finding {
+  rule: string;
+  /** The order, payment or SKU that it is about. */
+  subject: string;
+  detail: string;
+}
+
+/** One rule of the promise; it answers what breaks it. */
+export type Rule = (sale: SaleSnapshot) => Omit<Finding, 'rule'>[];

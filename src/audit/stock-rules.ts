@@ -1,0 +1,96 @@
+/** Rules about units: each is counted once, in each store, and for somebody. */
+
+import type { StockCount } from '../domain/sale.ts';
+import type { Rule, SaleSnapshot } from './snapshot.ts';
+
+/** In each store, total = available + held + sold; both agree, but for orders that are yet to be stored. */
+export const stockAddsUp: Rule = ({ redisStock, mysqlStock, redis, mysql }) => {
+  const waiting = sumUnits(heldUnstored({ redis, mysql }), ({ sku }) => sku);
+  const skus = new Set([...redisStock, ...mysqlStock].map(({ sku }) => sku));
+  return [...skus].flatMap((sku) => {
+    const inRedis = redisStock.find((count) => count.sku === sku);
+    const inMysql = mysqlStock.find((count) => count.sku === sku);
+    if (!inRedis || !inMysql) {
+      return [{ subject: sku, detail: `${inRedis ? 'MySQL' : 'Redis'} does not have it` }];
+    }
+    const findings = [inRedis, inMysql].flatMap((count, i) =>
+      count.total === count.available + count.held + count.sold &&
+      Math.min(count.available, count.held, count.sold) >= 0
+        ? []
+        : [{ subject: sku, detail: `${i === 0 ? 'Redis' : 'MySQL'}: ${describeStock(count)}` }],
+    );
+    const heldInMysql = inMysql.held + (waiting.get(sku) ?? 0);
+    const isAgreed =
+      inRedis.total === inMysql.total && inRedis.sold === inMysql.sold && inRedis.held === heldInMysql;
+    if (isAgreed) return findings;
+    const detail = `Redis ${describeStock(inRedis)}; MySQL ${describeStock(inMysql)}, ${waiting.get(sku) ?? 0} yet to be stored`;
+    return [...findings, { subject: sku, detail }];
+  });
+};
+
+/** The counters are the sum of the ledger. */
+export const ledgerAddsUp: Rule = ({ mysqlStock, mysql }) =>
+  mysqlStock.flatMap(({ sku, held, sold }) => {
+    const booked = mysql.ledger.get(sku) ?? { held: 0, sold: 0 };
+    if (booked.held === held && booked.sold === sold) return [];
+    const detail = `counted ${held} held, ${sold} sold; booked ${booked.held} and ${booked.sold}`;
+    return [{ subject: sku, detail }];
+  });
+
+/** What is held is held for open orders, what is sold belongs to paid ones: a unit lost in both stores alike shows here. */
+export const ordersAccountForStock: Rule = ({ mysqlStock, mysql }) => {
+  const unitsOf = (status: string) =>
+    sumUnits(
+      mysql.orders.filter((order) => order.status === status),
+      ({ sku }) => sku,
+    );
+  const [open, paid] = [unitsOf('awaiting_payment'), unitsOf('paid')];
+  return mysqlStock.flatMap(({ sku, held, sold }) => {
+    const [isOpen, isPaid] = [open.get(sku) ?? 0, paid.get(sku) ?? 0];
+    if (held === isOpen && sold === isPaid) return [];
+    const detail = `counted ${held} held, ${sold} sold; in open orders ${isOpen}, in paid ones ${isPaid}`;
+    return [{ subject: sku, detail }];
+  });
+};
+
+/** What counts against a user's limit is what the user holds or owns. */
+export const limitsAreTrue: Rule = ({ mysql, redis }) => {
+  const theirs = [
+    ...mysql.orders.filter(({ status }) => status === 'awaiting_payment' || status === 'paid'),
+    ...heldUnstored({ redis, mysql }),
+  ];
+  const owned = sumUnits(theirs, ({ sku }, { userId }) => `${sku}:${userId}`);
+  return [...new Set([...owned.keys(), ...redis.limits.keys()])].flatMap((subject) => {
+    const [has, counted] = [owned.get(subject) ?? 0, redis.limits.get(subject) ?? 0];
+    return has === counted ? [] : [{ subject, detail: `holds or owns ${has}, counted ${counted}` }];
+  });
+};
+
+/** Accepted, and yet to be stored: Redis alone counts their units. */
+function heldUnstored({ redis, mysql }: Pick<SaleSnapshot, 'redis' | 'mysql'>) {
+  const stored = new Set(mysql.orders.map(({ orderNo }) => orderNo));
+  return redis.holds.filter(({ hold, orderNo }) => hold === 'held' && !stored.has(orderNo));
+}
+
+interface Cart {
+  userId: string;
+  items: readonly { sku: string; quantity: number }[];
+}
+
+function sumUnits(
+  carts: readonly Cart[],
+  keyOf: (item: { sku: string }, cart: Cart) => string,
+): Map<string, number> {
+  const sums = new Map<string, number>();
+  for (const cart of carts) {
+    for (const item of cart.items) {
+      const key = keyOf(item, cart);
+      sums.set(key, (sums.get(key) ?? 0) + item.quantity);
+    }
+  }
+  return sums;
+}
+
+function describeStock({ total, available, held, sold }: StockCount): string {
+  return `${total} = ${available} + ${held} + ${sold}`;
+}

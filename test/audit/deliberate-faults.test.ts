@@ -1,0 +1,232 @@
+/** Proves the auditor: each bug, put into the running system, makes it name what is broken; without the bug it finds nothing. */
+
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { runAudit } from '../../src/audit/run-audit.ts';
+import { isFinal } from '../../src/domain/order.ts';
+import { statusQuery } from '../../src/workflows/contract.ts';
+import { openCheckout, type Checkout } from '../support/checkout.ts';
+import { buildSale } from '../support/factories.ts';
+import { pressPay, sessionOf, type Shopper } from '../support/shopper.ts';
+import { waitFor } from '../support/wait.ts';
+import * as sabotage from './sabotage.ts';
+import type { Sabotage } from './sabotage.ts';
+import * as troubles from './trouble.ts';
+import type { Trouble } from './trouble.ts';
+
+/** For a sale that has come to rest in a wrong way: nobody is about to put it right. */
+const SETTLE_BROKEN_MS = 1_000;
+
+let checkout: Checkout;
+let exchange: ReturnType<typeof troubles.openExchange>;
+beforeAll(async () => {
+  checkout = await openCheckout({
+    under: (stores) => {
+      exchange = troubles.openExchange(stores);
+      return exchange.under;
+    },
+  });
+});
+afterAll(() => checkout.close());
+
+/** A shopper's way through the service, with or without a bug in it; it ends where the bug can no longer be made good. */
+type Scenario = (bug: Sabotage) => Promise<{ saleId: string; accepted: string[] }>;
+
+interface Bought {
+  shopper: Shopper;
+  orderNo: string;
+}
+
+/** One lamp is bought, and `then` is what comes of it. */
+async function buy(stores: ReturnType<Sabotage>, then: (bought: Bought) => Promise<unknown>) {
+  exchange.exchange(stores);
+  const { saleId } = await checkout.stores.openSale(buildSale());
+  const shopper = await checkout.shopper();
+  const orderNo = await shopper.buy(saleId);
+  await then({ shopper, orderNo });
+  return { saleId, accepted: [orderNo] };
+}
+
+const meets = (trouble: Trouble, orderNo: string, times = 1) =>
+  waitFor(`the trouble, ${times} times`, () => trouble.met(orderNo) >= times);
+
+async function openPayment({ shopper, orderNo }: Bought): Promise<string> {
+  await shopper.awaitStatus(orderNo, 'awaiting_payment');
+  return sessionOf(await shopper.pay(orderNo)).url;
+}
+
+async function buyAndPay(bought: Bought): Promise<void> {
+  await pressPay(await openPayment(bought));
+  await bought.shopper.awaitStatus(bought.orderNo, 'paid');
+}
+
+const relayFails: Scenario = (bug) => {
+  const trouble = troubles.relayFailsAtFirst();
+  return buy(bug(trouble.around(checkout.stores)), ({ orderNo }) => meets(trouble, orderNo));
+};
+
+const burst: Scenario = (bug) =>
+  buy(bug(troubles.noRoom(1).around(checkout.stores)), async ({ shopper, orderNo }) => {
+    await shopper.awaitStatus(orderNo, 'awaiting_payment');
+    await waitFor('its workflow to find it stored', async () => {
+      const state = await checkout.client.workflow
+        .getHandle(orderNo)
+        .query(statusQuery)
+        .catch(() => undefined);
+      return state?.status === 'awaiting_payment';
+    });
+  });
+
+const longBurst: Scenario = (bug) => {
+  const trouble = troubles.noRoom(2);
+  return buy(bug(trouble.around(checkout.stores)), ({ orderNo }) => meets(trouble, orderNo, 2));
+};
+
+const cancelWhereWorkerDies: Scenario = (bug) => {
+  const trouble = troubles.diesAfter('release');
+  return buy(trouble.around(bug(checkout.stores)), async ({ shopper, orderNo }) => {
+    await shopper.awaitStatus(orderNo, 'awaiting_payment');
+    await shopper.cancel(orderNo);
+    await meets(trouble, orderNo, 2);
+  });
+};
+
+const payWhereWorkerDies: Scenario = (bug) => {
+  const trouble = troubles.diesAfter('confirm');
+  return buy(trouble.around(bug(checkout.stores)), async (bought) => {
+    await buyAndPay(bought);
+    await meets(trouble, bought.orderNo, 2);
+  });
+};
+
+const slowWrite: Scenario = (bug) => {
+  const trouble = troubles.writeHangs();
+  return buy(bug(trouble.around(checkout.stores)), async ({ shopper, orderNo }) => {
+    await shopper.awaitStatus(orderNo, 'failed');
+    await checkout.client.workflow.getHandle(orderNo).result();
+    await trouble.commit(orderNo);
+    await waitFor('the end to be listed', async () => {
+      const query = `WorkflowId = '${orderNo}' AND ExecutionStatus = 'Running'`;
+      return (await checkout.client.workflow.count(query)).count === 0;
+    });
+  });
+};
+
+const payWhileInboxIsAway: Scenario = (bug) => {
+  const trouble = troubles.inboxAway(1);
+  return buy(bug(trouble.around(checkout.stores)), async (bought) => {
+    await pressPay(await openPayment(bought));
+    await meets(trouble, bought.orderNo);
+  });
+};
+
+/** The notice does not come at all: only closing the session shows that the shopper has paid. */
+const payAndCancel: Scenario = (bug) => {
+  const trouble = troubles.inboxAway(Infinity);
+  return buy(bug(trouble.around(checkout.stores)), async (bought) => {
+    const { shopper, orderNo } = bought;
+    await pressPay(await openPayment(bought));
+    await meets(trouble, orderNo);
+    await shopper.cancel(orderNo);
+    await waitFor('the end', async () => isFinal((await shopper.readOrder(orderNo)).status));
+  });
+};
+
+const lateProjection: Scenario = (bug) =>
+  buy(bug(checkout.stores), async (bought) => {
+    const { version, status, payment, reason } = await bought.shopper.awaitStatus(
+      bought.orderNo,
+      'awaiting_payment',
+    );
+    await buyAndPay(bought);
+    // As a worker would that has slept since it stored the order.
+    await exchange.under.reservations.project(bought.orderNo, { version, status, payment, reason });
+  });
+
+const cancel: Scenario = (bug) =>
+  buy(bug(checkout.stores), async ({ shopper, orderNo }) => {
+    await shopper.cancel(orderNo);
+    await shopper.awaitStatus(orderNo, 'cancelled');
+  });
+
+interface Fault {
+  bug: Sabotage;
+  scenario: Scenario;
+  /** The rules that must find it. */
+  rules: string[];
+}
+
+const FAULTS: Record<string, Fault> = {
+  'acknowledging an outbox entry before its order is durable': {
+    bug: sabotage.acknowledgeWhatIsRead,
+    scenario: relayFails,
+    rules: ['accepted orders exist', 'holds end as their orders'],
+  },
+  'reading the outbox without a trace of who has read what': {
+    bug: sabotage.readWithoutTrace,
+    scenario: relayFails,
+    rules: ['accepted orders exist', 'holds end as their orders'],
+  },
+  'marking a due order as handed over before Temporal has it': {
+    bug: sabotage.markHandedOverWhenClaimed,
+    scenario: longBurst,
+    rules: ['open orders move'],
+  },
+  'releasing a hold twice': {
+    bug: sabotage.releaseWithoutGuard,
+    scenario: cancelWhereWorkerDies,
+    rules: ['stock adds up'],
+  },
+  'confirming a hold twice': {
+    bug: sabotage.confirmWithoutGuard,
+    scenario: payWhereWorkerDies,
+    rules: ['stock adds up'],
+  },
+  'giving back the stock, and not what counts against the limit': {
+    bug: sabotage.releaseStockAlone,
+    scenario: cancel,
+    rules: ['limits are true'],
+  },
+  'giving an order up without a tombstone': {
+    bug: sabotage.abandonWithoutTombstone,
+    scenario: slowWrite,
+    rules: ['open orders move', 'holds end as their orders', 'stock adds up'],
+  },
+  'acknowledging a payment notice before it is committed': {
+    bug: sabotage.acknowledgeNoticeFirst,
+    scenario: payWhileInboxIsAway,
+    rules: ['what the provider took is known'],
+  },
+  'counting an order again that is stored already': {
+    bug: sabotage.countStoredOrdersAgain,
+    scenario: burst,
+    rules: ['the ledger adds up', 'orders account for the stock', 'stock adds up'],
+  },
+  'projecting an older state over a newer one': {
+    bug: sabotage.projectWithoutVersion,
+    scenario: lateProjection,
+    rules: ['the projection is true'],
+  },
+  'cancelling without a last look into the inbox': {
+    bug: sabotage.cancelWithoutInbox,
+    scenario: payAndCancel,
+    rules: ['payments end somewhere'],
+  },
+  'giving the stock back before the cancel is committed': {
+    bug: sabotage.releaseBeforeCommit,
+    scenario: payAndCancel,
+    rules: ['holds end as their orders', 'stock adds up'],
+  },
+};
+
+async function audit({ saleId, accepted }: Awaited<ReturnType<Scenario>>, settleMs?: number) {
+  const { findings } = await runAudit(checkout, saleId, accepted, settleMs);
+  return findings;
+}
+
+test.each(Object.entries(FAULTS))('the auditor finds %s', async (_, { bug, scenario, rules }) => {
+  expect(await audit(await scenario((stores) => stores))).toEqual([]);
+
+  const findings = await audit(await scenario(bug), SETTLE_BROKEN_MS);
+
+  expect(findings.map(({ rule }) => rule)).toEqual(expect.arrayContaining(rules));
+});

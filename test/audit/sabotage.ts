@@ -1,0 +1,194 @@
+/** Bugs that somebody might write into the system, one a function: stores to put under the service, with one part broken. */
+
+import { strict as assert } from 'node:assert';
+import { isFinal } from '../../src/domain/order.ts';
+import { PROJECTION_TTL_MS } from '../../src/domain/limits.ts';
+import { orderKeys } from '../../src/stores/keys.ts';
+import { inTransaction, modify } from '../../src/stores/mysql.ts';
+import type { Stores } from '../../src/stores/open.ts';
+import { lockOrder, transition } from '../../src/stores/order-rows.ts';
+import type { RedisClient } from '../../src/stores/redis.ts';
+import { holdReply } from '../../src/stores/script-replies.ts';
+import { SCRIPTS } from '../../src/stores/scripts.ts';
+import { bookMovement } from '../../src/stores/stock-ledger.ts';
+
+export type Sabotage = (stores: Stores) => Stores;
+
+/** Acknowledge before durable: the relay acknowledges and deletes an entry as soon as it has read it. */
+export const acknowledgeWhatIsRead: Sabotage = (stores) =>
+  withReads(stores, async (read, args) => {
+    const reply = await read(args);
+    const entryIds = JSON.stringify(reply).match(/\d{13}-\d+/g) ?? [];
+    const key = args.at(-2);
+    assert(key, 'a read names its stream');
+    if (entryIds.length > 0) {
+      await stores.redis
+        .multi()
+        .xack(key, 'relay', ...entryIds)
+        .xdel(key, ...entryIds)
+        .exec();
+    }
+    return reply;
+  });
+
+/** Read without a trace: with NOACK an entry is nobody's as soon as it has been read, though it is still there. */
+export const readWithoutTrace: Sabotage = (stores) =>
+  withReads(stores, (read, [group, name, consumer, ...rest]) =>
+    read([group, name, consumer, 'NOACK', ...rest]),
+  );
+
+/** Handed over before it is: a due order is marked as handed over when it is claimed, not when Temporal has it. */
+export const markHandedOverWhenClaimed: Sabotage = (stores) =>
+  withOrders(stores, {
+    async claimDue(limit) {
+      const claimed = await stores.orders.claimDue(limit);
+      await stores.orders.handedOver(claimed);
+      return claimed;
+    },
+  });
+
+/** Release twice: the script does not look whether the hold has ended. */
+export const releaseWithoutGuard: Sabotage = (stores) =>
+  withReservations(stores, {
+    async release(orderNo) {
+      const { orderKey, stock, limits, deadlines } = orderKeys(orderNo);
+      return settle(stores.redis, unguarded('release'), [orderKey, stock, limits, deadlines], orderNo);
+    },
+  });
+
+/** Sell twice: the script does not look whether the hold has ended. */
+export const confirmWithoutGuard: Sabotage = (stores) =>
+  withReservations(stores, {
+    async confirm(orderNo) {
+      const { orderKey, stock, deadlines } = orderKeys(orderNo);
+      return settle(stores.redis, unguarded('confirm'), [orderKey, stock, deadlines], orderNo);
+    },
+  });
+
+/** Half a release: the stock goes back, the user's allowance does not. */
+export const releaseStockAlone: Sabotage = (stores) =>
+  withReservations(stores, {
+    async release(orderNo) {
+      const lua = without('release', /  local field = .*?\n  end\n/s);
+      const { orderKey, stock, limits, deadlines } = orderKeys(orderNo);
+      return settle(stores.redis, lua, [orderKey, stock, limits, deadlines], orderNo);
+    },
+  });
+
+/** No fence: an order is given up without a tombstone in its place. */
+export const abandonWithoutTombstone: Sabotage = (stores) =>
+  withOrders(stores, {
+    abandon: async (_order, reason) => ({
+      kind: 'abandoned',
+      state: { status: 'failed', version: 1, payment: 'none', reason },
+    }),
+  });
+
+/** 2xx before the commit: the webhook is answered while its transaction is under way, whatever becomes of it. */
+export const acknowledgeNoticeFirst: Sabotage = (stores) => ({
+  ...stores,
+  payments: {
+    ...stores.payments,
+    async receive(...args) {
+      stores.payments.receive(...args).catch(() => {});
+      return undefined;
+    },
+  },
+});
+
+/** Counted anew: a batch moves the counters for all of its orders, not for those alone that it has inserted. */
+export const countStoredOrdersAgain: Sabotage = (stores) =>
+  withOrders(stores, {
+    async storeOrders(orders, presence) {
+      const found = await Promise.all(orders.map(({ orderNo }) => stores.orders.read(orderNo)));
+      const outcomes = await stores.orders.storeOrders(orders, presence);
+      for (const { saleId, items } of found.flatMap((stored) => stored?.order ?? [])) {
+        for (const { sku, quantity } of items) {
+          const values = [quantity, saleId, sku];
+          await modify(stores.pool, 'UPDATE skus SET held = held + ? WHERE sale_id = ? AND sku = ?', values);
+        }
+      }
+      return outcomes;
+    },
+  });
+
+/** Project whatever comes: the script does not compare versions. */
+export const projectWithoutVersion: Sabotage = (stores) =>
+  withReservations(stores, {
+    async project(orderNo, { version, status, payment, reason }) {
+      const lua = without('project', /if tonumber\(current\) >= version then.*?end\n/s);
+      await stores.redis.eval(lua, 1, orderKeys(orderNo).orderKey, version, status, payment, reason ?? '');
+      return 'projected';
+    },
+  });
+
+/** Cancel without a look into the inbox: once the sessions are closed, money that came meanwhile is not looked for. */
+export const cancelWithoutInbox: Sabotage = (stores) =>
+  withOrders(stores, {
+    cancel: (orderNo, reason, { force }) =>
+      force
+        ? inTransaction(stores.pool, async (connection) => {
+            const stored = await lockOrder(connection, orderNo);
+            assert(stored, 'only stored orders are cancelled');
+            if (isFinal(stored.state.status)) return { kind: 'ended', state: stored.state };
+            const { state } = await transition(connection, stored, { status: 'cancelled', reason });
+            await bookMovement(connection, 'release', [stored.order]);
+            return { kind: 'ended', state };
+          })
+        : stores.orders.cancel(orderNo, reason, { force }),
+  });
+
+/** Release before the commit: a cancel gives the stock back at once, and only then asks MySQL whether it may. */
+export const releaseBeforeCommit: Sabotage = (stores) =>
+  withOrders(stores, {
+    async cancel(orderNo, ...rest) {
+      await stores.reservations.release(orderNo);
+      return stores.orders.cancel(orderNo, ...rest);
+    },
+  });
+
+export function withOrders(stores: Stores, orders: Partial<Stores['orders']>): Stores {
+  return { ...stores, orders: { ...stores.orders, ...orders } };
+}
+
+export function withReservations(stores: Stores, reservations: Partial<Stores['reservations']>): Stores {
+  return { ...stores, reservations: { ...stores.reservations, ...reservations } };
+}
+
+type Read<Args> = (args: Args) => Promise<unknown>;
+
+/** The relay's reads of the outbox go another way. */
+function withReads(
+  stores: Stores,
+  readOtherwise: (read: Read<unknown[]>, args: string[]) => Promise<unknown>,
+): Stores {
+  return {
+    ...stores,
+    async connectBlocking() {
+      const blocking = await stores.connectBlocking();
+      const read: Read<unknown[]> = async (args) => Reflect.apply(blocking.xreadgroup, blocking, args);
+      return new Proxy(blocking, {
+        get: (client, name) =>
+          name === 'xreadgroup'
+            ? (...args: unknown[]) => readOtherwise(read, args.map(String))
+            : (Reflect.get(client, name, client) as unknown),
+      });
+    },
+  };
+}
+
+/** The script as it is, but for a piece: which must be there, or the sabotage would be none. */
+function without(name: keyof typeof SCRIPTS, piece: RegExp): string {
+  const { lua } = SCRIPTS[name];
+  const sabotaged = lua.replace(piece, '');
+  assert.notEqual(sabotaged, lua, `lua/${name}.lua has no ${piece}`);
+  return sabotaged;
+}
+
+function unguarded(name: 'confirm' | 'release'): string {
+  return without(name, /if order\[1\] ~= 'held' then.*?end\n/s);
+}
+
+async function settle(redis: RedisClient, lua: string, keys: string[], orderNo: string) {
+  return holdReply.parse(await redis.eval(lua, keys.length, ...keys, orderNo, PROJECTION_TTL_MS));
+}

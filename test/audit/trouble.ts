@@ -1,0 +1,132 @@
+/** What goes wrong in the best of systems: a store that is away for a moment, a worker that dies, a write that hangs. */
+
+import type { Stores } from '../../src/stores/open.ts';
+import { withOrders, withReservations, type Sabotage } from './sabotage.ts';
+
+/** Trouble, and how to see that it has come. */
+export interface Trouble {
+  around: Sabotage;
+  /** How often it has met this order. */
+  met(orderNo: string): number;
+}
+
+/** The engine has no room for an order the first `times` that somebody asks. */
+export function noRoom(times: number): Trouble {
+  const { count, met } = countByOrder();
+  return {
+    met,
+    around: (stores) => ({
+      ...stores,
+      budget: {
+        ...stores.budget,
+        acquire: (orderNos) => stores.budget.acquire(orderNos.filter((orderNo) => count(orderNo) > times)),
+      },
+    }),
+  };
+}
+
+/** Neither the engine nor MySQL takes an accepted order at first. */
+export function relayFailsAtFirst(): Trouble {
+  const { count, met } = countByOrder();
+  return {
+    met,
+    around: (stores) =>
+      withOrders(noRoom(1).around(stores), {
+        async storeOrders(orders, presence) {
+          const isFirst = orders.map(({ orderNo }) => count(orderNo)).includes(1);
+          if (isFirst && presence === 'due') throw new Error('MySQL is away');
+          return stores.orders.storeOrders(orders, presence);
+        },
+      }),
+  };
+}
+
+/** The worker dies when the step is done and Temporal does not know yet: the step is repeated. */
+export function diesAfter(step: 'confirm' | 'release'): Trouble {
+  const { count, met } = countByOrder();
+  return {
+    met,
+    around: (stores) =>
+      withReservations(stores, {
+        async [step](orderNo: string) {
+          const outcome = await stores.reservations[step](orderNo);
+          if (count(orderNo) === 1) throw new Error('the worker died');
+          return outcome;
+        },
+      }),
+  };
+}
+
+/** The first write of an order hangs until `commit`; who tries again meanwhile is told that there is no stock. */
+export function writeHangs(): Trouble & { commit(orderNo: string): Promise<void> } {
+  const { count, met } = countByOrder();
+  const hanging = new Map<string, () => Promise<unknown>>();
+  return {
+    met,
+    around: (stores) =>
+      withOrders(stores, {
+        async storeOrders(orders, presence) {
+          for (const order of orders.filter(({ orderNo }) => count(orderNo) === 1)) {
+            hanging.set(order.orderNo, () => stores.orders.storeOrders([order], presence));
+          }
+          return new Map(
+            orders.map(({ orderNo }) => [orderNo, { kind: 'refused', reason: 'stock_exhausted' }]),
+          );
+        },
+      }),
+    async commit(orderNo) {
+      await hanging.get(orderNo)?.();
+    },
+  };
+}
+
+/** No notice can be committed for an order, the first `times` that it comes. */
+export function inboxAway(times: number): Trouble {
+  const { count, met } = countByOrder();
+  return {
+    met,
+    around: (stores) => ({
+      ...stores,
+      payments: {
+        ...stores.payments,
+        async receive(provider, notice, rawBody) {
+          const isFirst = notice.kind === 'payment_succeeded' && count(notice.payment.orderNo) <= times;
+          if (isFirst) throw new Error('MySQL is away');
+          return stores.payments.receive(provider, notice, rawBody);
+        },
+      },
+    }),
+  };
+}
+
+/** A part's methods may be exchanged while the service runs on it. */
+const EXCHANGEABLE = ['orders', 'payments', 'reservations', 'budget'] as const;
+
+/** Stores that can be exchanged under a running service, so that one service serves for every fault. */
+export function openExchange(stores: Stores): { under: Stores; exchange(next: Stores): void } {
+  let current = stores;
+  const delegate = (name: (typeof EXCHANGEABLE)[number]) =>
+    new Proxy(stores[name], { get: (_, method) => Reflect.get(current[name], method) as unknown });
+  return {
+    under: {
+      ...stores,
+      ...Object.fromEntries(EXCHANGEABLE.map((name) => [name, delegate(name)])),
+      connectBlocking: () => current.connectBlocking(),
+    },
+    exchange(next) {
+      current = next;
+    },
+  };
+}
+
+function countByOrder() {
+  const counts = new Map<string, number>();
+  return {
+    met: (orderNo: string): number => counts.get(orderNo) ?? 0,
+    count(orderNo: string): number {
+      const next = (counts.get(orderNo) ?? 0) + 1;
+      counts.set(orderNo, next);
+      return next;
+    },
+  };
+}
