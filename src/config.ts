@@ -27,12 +27,16 @@ const stores = {
   MYSQL_URL: z.url({ protocol: /^mysql$/ }),
 };
 
-const shared = {
-  ...stores,
+const provider = {
   PAYMENT_PROVIDER_URL: z.url({ protocol: /^https?$/ }),
   PAYMENT_PROVIDER_API_KEY: z.string().min(1),
   /** Signing secrets of webhooks: the current one, and while rotating the one before. */
   WEBHOOK_SECRETS: list.pipe(z.array(z.string().startsWith('whsec_')).max(2)),
+};
+
+const shared = {
+  ...stores,
+  ...provider,
   ENGINE_BUDGET: z.coerce.number().int().min(1).max(10_000).default(DEFAULT_ENGINE_BUDGET),
   ENGINE_STARTS_PER_SECOND: z.coerce.number().int().min(1).max(100_000).default(DEFAULT_STARTS_PER_SECOND),
 };
@@ -61,6 +65,9 @@ const prepareSchema = z.object({
   DEMO_SALE_ID: z.string().regex(SALE_ID_PATTERN).optional(),
 });
 
+/** What the audit reads from. */
+const auditSchema = z.object({ ...stores, ...provider });
+
 const sandboxSchema = z.object({
   LOG_LEVEL: stores.LOG_LEVEL,
   SANDBOX_HOST: z.string().min(1).default('127.0.0.1'),
@@ -78,6 +85,7 @@ export type SandboxConfig = Readonly<z.infer<typeof sandboxSchema>>;
 export type PrepareConfig = Readonly<z.infer<typeof prepareSchema>>;
 export type ApiConfig = Readonly<z.infer<typeof apiSchema>> & { temporal: TemporalConfig };
 export type WorkerConfig = Readonly<z.infer<typeof workerSchema>> & { temporal: TemporalConfig };
+export type AuditConfig = Readonly<z.infer<typeof auditSchema>> & { temporal: TemporalConfig };
 /** Address, TLS, API key and namespace, from Temporal's own variables (`TEMPORAL_ADDRESS`, `TEMPORAL_API_KEY`, …). */
 type TemporalConfig = ReturnType<typeof loadClientConnectConfig>;
 
@@ -100,6 +108,10 @@ export function loadApiConfig(env: NodeJS.ProcessEnv = process.env): ApiConfig {
 
 export function loadWorkerConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig {
   return withTemporal(workerSchema, env);
+}
+
+export function loadAuditConfig(env: NodeJS.ProcessEnv = process.env): AuditConfig {
+  return withTemporal(auditSchema, env);
 }
 
 function withTemporal<T extends object>(schema: z.ZodType<T>, env: NodeJS.ProcessEnv) {

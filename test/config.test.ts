@@ -1,5 +1,11 @@
 import { expect, test } from 'vitest';
-import { ConfigError, loadApiConfig, loadPrepareConfig, loadWorkerConfig } from '../src/config.ts';
+import {
+  ConfigError,
+  loadApiConfig,
+  loadAuditConfig,
+  loadPrepareConfig,
+  loadWorkerConfig,
+} from '../src/config.ts';
 
 const stores = { REDIS_URL: 'redis://127.0.0.1:6379', MYSQL_URL: 'mysql://root@127.0.0.1/holdfast' };
 const shared = {
@@ -31,6 +37,7 @@ test('what is needed suffices, the rest has defaults, and production is one of t
     TRUSTED_PROXY_HOPS: 0,
   });
   expect(loadWorkerConfig(worker)).toMatchObject({ WORKFLOW_BUNDLE: '/app/workflow-bundle.js' });
+  expect(loadAuditConfig(shared)).toMatchObject({ PAYMENT_PROVIDER_URL: shared.PAYMENT_PROVIDER_URL });
   expect(loadPrepareConfig(stores)).toMatchObject({
     MYSQL_URL: stores.MYSQL_URL,
     REDIS_URL: [stores.REDIS_URL],
