@@ -11,6 +11,10 @@ const DEFAULT_STARTS_PER_SECOND = 40;
 
 const DEMO_SECRET = /demo/i;
 
+/** Tighter than what Temporal takes: no dot or colon in a deployment's name, both short enough for 255-character ids. */
+const DEPLOYMENT_NAME = /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/;
+const BUILD_ID = /^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$/;
+
 const list = z
   .string()
   .transform((text) => text.split(',').map((part) => part.trim()))
@@ -57,6 +61,9 @@ const workerSchema = z.object({
   ...shared,
   /** The prebuilt workflow bundle. */
   WORKFLOW_BUNDLE: z.string().min(1),
+  /** Names this version of the code; then it gets orders once Temporal is told that it is current. See docs/operations.md. */
+  WORKER_BUILD_ID: z.string().regex(BUILD_ID).optional(),
+  WORKER_DEPLOYMENT_NAME: z.string().regex(DEPLOYMENT_NAME).default('holdfast'),
 });
 
 const prepareSchema = z.object({

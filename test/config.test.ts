@@ -44,6 +44,27 @@ test('what is needed suffices, the rest has defaults, and production is one of t
   });
 });
 
+test('a worker has no version unless it is given a build id', () => {
+  expect(loadWorkerConfig(worker)).toMatchObject({ WORKER_DEPLOYMENT_NAME: 'holdfast' });
+  expect(loadWorkerConfig({ ...worker, WORKER_BUILD_ID: '' }).WORKER_BUILD_ID).toBeUndefined();
+
+  const env = { ...worker, WORKER_BUILD_ID: '1.4.0+5c1f0e9', WORKER_DEPLOYMENT_NAME: 'lamps' };
+  expect(loadWorkerConfig(env)).toMatchObject({
+    WORKER_BUILD_ID: '1.4.0+5c1f0e9',
+    WORKER_DEPLOYMENT_NAME: 'lamps',
+  });
+});
+
+test.each([
+  ['WORKER_BUILD_ID', '__reserved'],
+  ['WORKER_BUILD_ID', 'two words'],
+  ['WORKER_BUILD_ID', 'x'.repeat(65)],
+  ['WORKER_DEPLOYMENT_NAME', 'lamps.eu'],
+  ['WORKER_DEPLOYMENT_NAME', 'lamps:eu'],
+])('%s=%s, which Temporal would refuse or cannot keep, is refused by name', (name, value) => {
+  expect(faultsOf(() => loadWorkerConfig({ ...worker, [name]: value }))).toContain(`\n  ${name}: `);
+});
+
 test('everything that is missing is listed at once', () => {
   const message = faultsOf(() => loadApiConfig({}));
 

@@ -26,21 +26,21 @@ export type HandOver = 'running' | 'ended';
 
 export type OrderEngine = ReturnType<typeof createOrderEngine>;
 
-export function createOrderEngine(client: Client) {
+/** @param eager where the client shares its connection with a worker that has room, `start` needs no round trip to find it */
+export function createOrderEngine(client: Client, { eager = true }: { eager?: boolean } = {}) {
   const call = <T>(work: () => Promise<T>, timeoutMs = CALL_TIMEOUT_MS) =>
     client.withDeadline(Date.now() + timeoutMs, work);
 
   return {
     /**
      * Starts the order's workflow; one that runs already is as good.
-     * Eager: where the client shares its connection with a worker that has room, the first task needs no round trip. So it
-     * works only on a worker's connection.
+     * Eagerly it works only on a worker's connection.
      * @throws ServiceError when Temporal is away, overloaded or too slow: try again later
      */
     start: (order: Order): Promise<HandOver> =>
       handOver(() =>
         call(() =>
-          client.workflow.start(ORDER_WORKFLOW, { ...startOptions(order), requestEagerStart: true }),
+          client.workflow.start(ORDER_WORKFLOW, { ...startOptions(order), requestEagerStart: eager }),
         ),
       ),
 

@@ -1,24 +1,18 @@
 /** Relay and Temporal worker over given stores, the latter as soon as Temporal can be reached. */
 
-import { Client } from '@temporalio/client';
-import { DefaultLogger, NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
+import type { WorkerDeploymentVersion } from '@temporalio/common';
+import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import { createActivities } from '../activities/index.ts';
 import type { WorkerConfig } from '../config.ts';
-import { createOrderEngine } from '../engine/order-engine.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
 import type { Service } from '../process.ts';
 import type { Stores } from '../stores/open.ts';
 import { searchAttributes, TASK_QUEUE } from '../workflows/contract.ts';
 import { createLateEngine } from './late-engine.ts';
 import { runLoop } from './loop.ts';
+import { createOrderWorker } from './order-worker.ts';
 import { runRelay } from './relay.ts';
-
-/** A step takes at most its own timeout of ten seconds; what is not done by then is repeated elsewhere. */
-const SHUTDOWN_GRACE_MS = 10_000;
-const SHUTDOWN_FORCE_MS = 15_000;
-/** About 600 open orders fit a GB of cache; more are replayed when they wake, from histories of a dozen events. */
-const CACHED_WORKFLOWS_MAX = 600;
 
 export interface WorkerParts {
   stores: Stores;
@@ -52,11 +46,18 @@ async function runUntilStopped(
   const connection = await connectTemporal(config, log, signal);
   if (!connection) return relay;
   try {
-    await assertSearchAttributes(connection, config.temporal.namespace ?? 'default', log);
-    const activities = createActivities({ ...stores, provider });
-    const worker = await Worker.create({ ...workerOptions(config, connection), activities });
-    late.connect(createOrderEngine(new Client({ connection, namespace: worker.options.namespace })));
-    log.info({ taskQueue: TASK_QUEUE }, 'worker ready');
+    const namespace = config.temporal.namespace ?? 'default';
+    await assertSearchAttributes(connection, namespace, log);
+    const version = versionOf(config);
+    const { worker, engine } = await createOrderWorker({
+      connection,
+      namespace,
+      workflowBundle: { codePath: config.WORKFLOW_BUNDLE },
+      activities: createActivities({ ...stores, provider }),
+      version,
+    });
+    late.connect(engine);
+    log.info({ taskQueue: TASK_QUEUE, version }, 'worker ready');
     await worker.runUntil(relay);
   } finally {
     await connection.close();
@@ -103,17 +104,11 @@ async function assertSearchAttributes(
   throw new Error(`Temporal's namespace lacks search attributes: run \`${command}\``);
 }
 
-function workerOptions(config: WorkerConfig, connection: NativeConnection): WorkerOptions {
-  return {
-    connection,
-    namespace: config.temporal.namespace ?? 'default',
-    taskQueue: TASK_QUEUE,
-    workflowBundle: { codePath: config.WORKFLOW_BUNDLE },
-    maxCachedWorkflows: CACHED_WORKFLOWS_MAX,
-    workflowTaskPollerBehavior: { type: 'autoscaling' },
-    shutdownGraceTime: SHUTDOWN_GRACE_MS,
-    shutdownForceTime: SHUTDOWN_FORCE_MS,
-  };
+function versionOf({
+  WORKER_DEPLOYMENT_NAME: deploymentName,
+  WORKER_BUILD_ID: buildId,
+}: WorkerConfig): WorkerDeploymentVersion | undefined {
+  return buildId === undefined ? undefined : { deploymentName, buildId };
 }
 
 /** The SDK's own lines, those that matter, in the same log. Signals are ours to handle: the relay stops first. */

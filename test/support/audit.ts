@@ -5,7 +5,9 @@ import { auditStrayMoney, runAudit } from '../../src/audit/run-audit.ts';
 import type { Checkout } from './checkout.ts';
 
 /** Every sale of the checkout adds up, in all that knows of it, and no money has gone astray. */
-export async function expectCleanAudit(checkout: Checkout): Promise<void> {
+export async function expectCleanAudit(
+  checkout: Pick<Checkout, 'stores' | 'client' | 'provider'>,
+): Promise<void> {
   for (const saleId of await checkout.stores.sales.listIds()) {
     expect((await runAudit(checkout, saleId, [])).findings).toEqual([]);
   }

@@ -1,21 +1,22 @@
-/** A real Temporal worker with the relay beside it, on one native connection, as src/workers/main.ts has them. */
+/** A real Temporal worker with the relay beside it, on one native connection, as src/workers/service.ts has them. */
 
 import { fileURLToPath } from 'node:url';
 import { Client } from '@temporalio/client';
+import type { WorkerDeploymentVersion } from '@temporalio/common';
 import {
   bundleWorkflowCode,
   DefaultLogger,
   NativeConnection,
-  Worker,
+  type Worker,
   type WorkflowBundleWithSourceMap,
 } from '@temporalio/worker';
 import { afterAll, expect, inject } from 'vitest';
 import { createActivities } from '../../src/activities/index.ts';
-import { createOrderEngine, type OrderEngine } from '../../src/engine/order-engine.ts';
+import type { OrderEngine } from '../../src/engine/order-engine.ts';
 import type { PaymentProvider } from '../../src/payments/provider.ts';
 import type { Stores } from '../../src/stores/open.ts';
+import { createOrderWorker } from '../../src/workers/order-worker.ts';
 import { runRelay } from '../../src/workers/relay.ts';
-import { TASK_QUEUE } from '../../src/workflows/contract.ts';
 import { installQuietRuntime } from './native-runtime.ts';
 import { silent } from './stores.ts';
 
@@ -25,6 +26,9 @@ export interface WorkerOptions {
   namespace: string;
   /** Stands in for the engine on the worker's connection. */
   engine?: OrderEngine;
+  version?: WorkerDeploymentVersion;
+  /** Stands in for the workflows as they are. */
+  workflowBundle?: WorkflowBundleWithSourceMap;
 }
 
 export interface TestWorker {
@@ -43,20 +47,18 @@ afterAll(() => {
 export async function startWorker(options: WorkerOptions): Promise<TestWorker> {
   const { stores, provider, namespace } = options;
   installQuietRuntime();
-  const workflowBundle = await bundleOnce();
+  const workflowBundle = options.workflowBundle ?? (await bundleOnce());
   const connection = await NativeConnection.connect({ address: inject('temporalAddress') });
-  const worker = await Worker.create({
+  const { worker, engine } = await createOrderWorker({
     connection,
     namespace,
-    taskQueue: TASK_QUEUE,
     workflowBundle,
     activities: createActivities({ ...stores, provider }),
-    shutdownGraceTime: '5 seconds',
-    shutdownForceTime: '10 seconds',
+    version: options.version,
   });
   running.add(worker);
   const client = new Client({ connection, namespace });
-  const stopRelay = startRelay(stores, options.engine ?? createOrderEngine(client));
+  const stopRelay = startRelay(stores, options.engine ?? engine);
   const ended = worker.run();
   // A worker that fails is told by `stop`; until then nobody awaits it.
   ended.catch(() => {});

@@ -1,0 +1,51 @@
+/** A worker on the real server whose steps are decided by each order's book; it ends with the test that opened it. */
+
+import type { WorkerDeploymentVersion } from '@temporalio/common';
+import { NativeConnection, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
+import { inject, onTestFinished } from 'vitest';
+import type { OrderEngine } from '../../src/engine/order-engine.ts';
+import { createOrderWorker } from '../../src/workers/order-worker.ts';
+import { installQuietRuntime } from '../support/native-runtime.ts';
+import type { OrderBook } from '../workflows/order-book.ts';
+import { openBooks } from '../workflows/order-world.ts';
+
+export interface BookWorkerOptions {
+  namespace: string;
+  books: ReadonlyMap<string, OrderBook>;
+  workflowBundle: WorkflowBundleWithSourceMap;
+  version?: WorkerDeploymentVersion;
+}
+
+export interface BookWorker {
+  /** As the relay beside this worker has it. */
+  engine: OrderEngine;
+  stop(): Promise<void>;
+}
+
+export async function openBookWorker({
+  namespace,
+  books,
+  workflowBundle,
+  version,
+}: BookWorkerOptions): Promise<BookWorker> {
+  installQuietRuntime();
+  const connection = await NativeConnection.connect({ address: inject('temporalAddress') });
+  const activities = openBooks(books);
+  const { worker, engine } = await createOrderWorker({
+    connection,
+    namespace,
+    workflowBundle,
+    activities,
+    version,
+  });
+  const ended = worker.run();
+  let stopped: Promise<void> | undefined;
+  const stopOnce = async () => {
+    worker.shutdown();
+    await ended;
+    await connection.close();
+  };
+  const stop = () => (stopped ??= stopOnce());
+  onTestFinished(stop);
+  return { engine, stop };
+}

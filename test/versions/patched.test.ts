@@ -1,0 +1,97 @@
+/** A step is added without versions of the worker: `patched` tells orders that began before from those that began after. */
+
+import { Worker, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
+import { DeterminismViolationError } from '@temporalio/workflow';
+import type { Client } from '@temporalio/client';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
+import type { Order } from '../../src/domain/order.ts';
+import { openEngine } from '../support/engines.ts';
+import { buildOrder } from '../support/factories.ts';
+import { createNamespace } from '../support/temporal.ts';
+import { waitFor } from '../support/wait.ts';
+import { createOrderBook, type OrderBook } from '../workflows/order-book.ts';
+import { bundleOrderWorkflow } from '../workflows/order-world.ts';
+import { openBookWorker, type BookWorker } from './book-worker.ts';
+import { bundleVariant, codeOf } from './deployment.ts';
+
+let asItIs: WorkflowBundleWithSourceMap;
+let changed: WorkflowBundleWithSourceMap;
+let patched: WorkflowBundleWithSourceMap;
+let deprecated: WorkflowBundleWithSourceMap;
+
+beforeAll(async () => {
+  [asItIs, changed, patched, deprecated] = await Promise.all([
+    bundleOrderWorkflow(),
+    bundleVariant('changed-order.ts'),
+    bundleVariant('patched-order.ts'),
+    bundleVariant('deprecated-order.ts'),
+  ]);
+});
+
+interface OpenOrder {
+  order: Order;
+  book: OrderBook;
+}
+
+/** Orders of a namespace of their own, and workers that come and go. */
+async function openWorld() {
+  const namespace = await createNamespace();
+  const { engine, client, close } = await openEngine(namespace);
+  onTestFinished(close);
+  const books = new Map<string, OrderBook>();
+  return {
+    client,
+    startWorker: (workflowBundle: WorkflowBundleWithSourceMap) =>
+      openBookWorker({ namespace, books, workflowBundle }),
+    async open(worker: BookWorker): Promise<OpenOrder> {
+      const order = buildOrder();
+      const book = createOrderBook(order);
+      books.set(order.orderNo, book);
+      await worker.engine.start(order);
+      await waitFor('the order to be payable', () => book.state()?.status === 'awaiting_payment');
+      return { order, book };
+    },
+    async pay({ order, book }: OpenOrder): Promise<void> {
+      book.receivePayment();
+      await engine.tellPaymentReceived(order);
+      expect(await client.workflow.getHandle(order.orderNo).result()).toMatchObject({ status: 'paid' });
+      expect(book.stock()).toBe('sold');
+    },
+  };
+}
+
+async function replay(client: Client, { order }: OpenOrder, workflowBundle: WorkflowBundleWithSourceMap) {
+  const history = await client.workflow.getHandle(order.orderNo).fetchHistory();
+  await Worker.runReplayHistory({ workflowBundle }, history);
+}
+
+test('an order that began before the patch is finished by the worker that has it, and a new one takes the new path', async () => {
+  const { client, startWorker, open, pay } = await openWorld();
+  const before = await startWorker(asItIs);
+  const old = await open(before);
+  await before.stop();
+
+  const after = await startWorker(patched);
+  const young = await open(after);
+  await pay(old);
+  await pay(young);
+
+  expect(await codeOf(client, old.order.orderNo)).toBe('as it is');
+  expect(await codeOf(client, young.order.orderNo)).toBe('changed');
+});
+
+test('refused are the change without a patch, a patch deprecated too early, and the code from before the patch', async () => {
+  const { client, startWorker, open } = await openWorld();
+  const before = await startWorker(asItIs);
+  const old = await open(before);
+  await before.stop();
+  const young = await open(await startWorker(patched));
+
+  await replay(client, old, patched);
+  await expect(replay(client, old, changed)).rejects.toBeInstanceOf(DeterminismViolationError);
+  await expect(replay(client, old, deprecated)).rejects.toBeInstanceOf(DeterminismViolationError);
+  await replay(client, young, deprecated);
+  for (const unpatched of [asItIs, changed]) {
+    await expect(replay(client, young, unpatched)).rejects.toBeInstanceOf(DeterminismViolationError);
+  }
+});

@@ -1,0 +1,163 @@
+/** A new version of the worker arrives while orders are open. */
+
+import { Worker, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
+import { DeterminismViolationError } from '@temporalio/workflow';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
+import { expectCleanAudit } from '../support/audit.ts';
+import { openEngine } from '../support/engines.ts';
+import { buildOrder, buildSale } from '../support/factories.ts';
+import { openHttpApp } from '../support/http-app.ts';
+import { pressPay, sessionOf, type Shopper } from '../support/shopper.ts';
+import { expectStock } from '../support/stock.ts';
+import { openTestStores } from '../support/stores.ts';
+import { createNamespace } from '../support/temporal.ts';
+import { startWorker, type WorkerOptions } from '../support/worker.ts';
+import { createGate, createOrderBook, type OrderBook } from '../workflows/order-book.ts';
+import { bundleOrderWorkflow } from '../workflows/order-world.ts';
+import { openBookWorker } from './book-worker.ts';
+import {
+  buildsAtWork,
+  buildVersion,
+  bundleVariant,
+  codeOf,
+  makeCurrent,
+  pinnedBuildOf,
+  statusOf,
+} from './deployment.ts';
+
+const v1 = buildVersion('v1');
+const v2 = buildVersion('v2');
+const SHORT_WINDOW_MS = 1_000;
+/** Bounds a hang. */
+const QUERY_TIMEOUT_MS = 20_000;
+
+let changedBundle: WorkflowBundleWithSourceMap;
+
+beforeAll(async () => {
+  changedBundle = await bundleVariant('changed-order.ts');
+});
+
+/** API, provider and stores; workers as the test wants them. */
+async function openShop() {
+  const namespace = await createNamespace();
+  const stores = await openTestStores();
+  onTestFinished(() => stores.close());
+  const { engine, client, close } = await openEngine(namespace);
+  onTestFinished(close);
+  const app = await openHttpApp({ stores, engine });
+  onTestFinished(() => app.close());
+  return {
+    ...app,
+    stores,
+    engine,
+    client,
+    /** @returns what stops it; the test does so itself, or its end */
+    async startWorker(options: Partial<WorkerOptions>): Promise<() => Promise<void>> {
+      const worker = await startWorker({ stores, provider: app.provider, namespace, ...options });
+      let stopped: Promise<void> | undefined;
+      const stop = () => (stopped ??= worker.stop());
+      onTestFinished(stop);
+      return stop;
+    },
+  };
+}
+
+async function buyPayable(shopper: Shopper, saleId: string): Promise<string> {
+  const orderNo = await shopper.buy(saleId);
+  await shopper.awaitStatus(orderNo, 'awaiting_payment');
+  return orderNo;
+}
+
+async function pay(shopper: Shopper, orderNo: string): Promise<void> {
+  await pressPay(sessionOf(await shopper.pay(orderNo)).url);
+  await shopper.awaitStatus(orderNo, 'paid');
+}
+
+test('orders that are open when a version arrives end under the one before, and new orders begin under the new one', async () => {
+  const { stores, client, ...shop } = await openShop();
+  const { saleId } = await stores.openSale(buildSale());
+  const hurried = await stores.openSale(buildSale({ paymentWindowMs: SHORT_WINDOW_MS }));
+  // Its timer may run out whenever it likes: it cannot end before the new version is current.
+  const v2IsCurrent = createGate();
+  const cancel: typeof stores.orders.cancel = async (...args) => {
+    await v2IsCurrent.opened;
+    return stores.orders.cancel(...args);
+  };
+  const stopV1 = await shop.startWorker({
+    version: v1,
+    stores: { ...stores, orders: { ...stores.orders, cancel } },
+  });
+  // Should the test fail, its worker must not wait for the step.
+  onTestFinished(v2IsCurrent.open);
+  await makeCurrent(client, v1);
+  const ada = await shop.shopper();
+  const late = await ada.buy(hurried.saleId);
+  const paid = await buyPayable(ada, saleId);
+  const cancelled = await buyPayable(ada, saleId);
+  const old = [paid, cancelled, late];
+  for (const orderNo of old) expect(await pinnedBuildOf(client, orderNo)).toBe('v1');
+
+  const stopV2 = await shop.startWorker({ version: v2, workflowBundle: changedBundle });
+  await makeCurrent(client, v2);
+  v2IsCurrent.open();
+
+  const bob = await shop.shopper();
+  const young = [await buyPayable(bob, saleId), await buyPayable(bob, saleId)];
+  for (const orderNo of young) {
+    expect(await pinnedBuildOf(client, orderNo)).toBe('v2');
+    expect(await codeOf(client, orderNo)).toBe('changed');
+  }
+  expect(await statusOf(client, v1)).toMatch(/DRAINING$/);
+  expect(await statusOf(client, v2)).toMatch(/CURRENT$/);
+  expect(await shop.engine.queryStatus(paid, QUERY_TIMEOUT_MS)).toMatchObject({ status: 'awaiting_payment' });
+
+  await pay(ada, paid);
+  await ada.cancel(cancelled);
+  expect(await ada.awaitStatus(cancelled, 'cancelled')).toMatchObject({ reason: 'shopper_request' });
+  expect(await ada.awaitStatus(late, 'cancelled')).toMatchObject({ reason: 'payment_timeout' });
+  for (const orderNo of old) {
+    const handle = client.workflow.getHandle(orderNo);
+    await handle.result();
+    expect(await buildsAtWork(client, orderNo)).toEqual(['v1']);
+    expect(await codeOf(client, orderNo)).toBe('as it is');
+    // So pinning was needed: under the new version's code none of them could have gone on.
+    await expect(
+      Worker.runReplayHistory({ workflowBundle: changedBundle }, await handle.fetchHistory()),
+    ).rejects.toBeInstanceOf(DeterminismViolationError);
+  }
+
+  await stopV1();
+  for (const orderNo of young) {
+    await pay(bob, orderNo);
+    await client.workflow.getHandle(orderNo).result();
+    expect(await buildsAtWork(client, orderNo)).toEqual(['v2']);
+  }
+  await expectStock(stores, saleId, { sku: 'lamp', available: 7, held: 0, sold: 3 });
+  await expectStock(stores, hurried.saleId, { sku: 'lamp', available: 10, held: 0, sold: 0 });
+  await expectCleanAudit({ stores, client, provider: shop.provider });
+  await stopV2();
+});
+
+test('whichever worker hands an order over, it begins under the version that is current', async () => {
+  const namespace = await createNamespace();
+  const { client, close } = await openEngine(namespace);
+  onTestFinished(close);
+  const books = new Map<string, OrderBook>();
+  const workflowBundle = await bundleOrderWorkflow();
+  const older = await openBookWorker({ namespace, books, workflowBundle, version: v1 });
+  const newer = await openBookWorker({ namespace, books, workflowBundle, version: v2 });
+  const handOver = async ({ engine }: typeof older): Promise<string> => {
+    const order = buildOrder();
+    books.set(order.orderNo, createOrderBook(order));
+    await engine.start(order);
+    return order.orderNo;
+  };
+
+  const beforeAnyIsCurrent = await handOver(older);
+  await makeCurrent(client, v2);
+  expect(await pinnedBuildOf(client, beforeAnyIsCurrent)).toBe('v2');
+  expect(await pinnedBuildOf(client, await handOver(older))).toBe('v2');
+
+  await makeCurrent(client, v1);
+  expect(await pinnedBuildOf(client, await handOver(newer))).toBe('v1');
+});
