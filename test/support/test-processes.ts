@@ -22,7 +22,9 @@ process.once('exit', () => {
   }
 });
 
-export async function openTestProcesses(onCrash: (crash: Error) => void): Promise<TestProcesses> {
+export async function openTestProcesses(
+  onCrash: (crash: Error, name: string) => void,
+): Promise<TestProcesses> {
   const dataDir = await mkdtemp(join(tmpdir(), 'holdfast-own-'));
   const processes = createProcesses({ dataDir, onCrash });
   open.add(processes);

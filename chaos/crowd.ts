@@ -1,0 +1,132 @@
+/** The shoppers of a trial: they buy, then pay, cancel or walk away, and what they were told is kept. */
+
+import { setTimeout as delay } from 'node:timers/promises';
+
+import { isFinal, type OrderStatus } from '../src/domain/order.ts';
+import type { History } from './history.ts';
+import type { Random } from './random.ts';
+import { PAYMENT_WINDOW_MS } from './sale.ts';
+import { createShopper, type Calls, type Cart, type Plan, type Shopper } from './shopper.ts';
+import type { System } from './system.ts';
+
+const USERS = 200;
+/** Offered all the time; about a third of what the engine takes on a small machine, so that a recovery can be seen. */
+const ORDERS_PER_SECOND = 16;
+/** Bounds this process' memory when the system stands still. */
+const OPEN_ORDERS_MAX = 600;
+const BUY_PATIENCE_MS = 60_000;
+/** Past its window an order must end within this, whatever has struck. */
+const END_PATIENCE_MS = 150_000;
+const RECOVERY_TIMEOUT_MS = 120_000;
+const QUICKLY_MS = { min: 50, max: 150 };
+const THINKING_MS = 3_000;
+
+/** Offers orders at an even pace until it is told to stop; then waits until all have ended. */
+export async function shop(crowd: Crowd, random: Random, goesOn: () => boolean): Promise<void> {
+  const visits = new Set<Promise<void>>();
+  while (goesOn()) {
+    await delay(1_000 / ORDERS_PER_SECOND);
+    if (visits.size >= OPEN_ORDERS_MAX) continue;
+    const visit: Promise<void> = crowd.visit(random).finally(() => visits.delete(visit));
+    visits.add(visit);
+  }
+  await Promise.all(visits);
+}
+
+export type Crowd = Awaited<ReturnType<typeof createCrowd>>;
+
+export async function createCrowd(system: System, saleId: string, history: History, random: Random) {
+  const { apiUrls } = system;
+  const calls: Calls = { made: 0, repeated: 0, unanswered: 0, longestMs: 0 };
+  const create = (userId: string) => createShopper({ apiUrls, userId, random, history, calls });
+  const shoppers = await Promise.all(Array.from({ length: USERS }, (_, i) => create(`shopper-${i}`)));
+  const probes = await Promise.all(apiUrls.map((_, i) => create(`probe-${i}`)));
+  const open = new Set<string>();
+  const answers = new Map<string, number>();
+  const ends = new Map<string, number>();
+  let placed = 0;
+
+  async function buy(shopper: Shopper, cart: Cart[], patienceMs: number, api?: string) {
+    placed += 1;
+    const answer = await shopper.buy(saleId, cart, Date.now() + patienceMs, api);
+    count(answers, typeof answer === 'string' ? answer : answer ? 'accepted' : 'no answer');
+    if (answer === undefined || typeof answer === 'string') return undefined;
+    open.add(answer.orderNo);
+    return answer.orderNo;
+  }
+
+  function end(orderNo: string, status: OrderStatus | undefined): void {
+    count(ends, status ?? 'open');
+    if (status !== undefined && isFinal(status)) open.delete(orderNo);
+  }
+
+  async function visit(chance: Random): Promise<void> {
+    const shopper = chance.pick(shoppers);
+    const orderNo = await buy(shopper, fillCart(chance), BUY_PATIENCE_MS);
+    if (orderNo === undefined) return;
+    const untilMs = Date.now() + PAYMENT_WINDOW_MS + END_PATIENCE_MS;
+    const [status] = await Promise.all([
+      shopper.follow(orderNo, untilMs),
+      carryOut(shopper, orderNo, chance, untilMs),
+    ]);
+    end(orderNo, status);
+  }
+
+  /** One order through each API; one is paid and one cancelled, so that every part has had its turn. */
+  async function recover(): Promise<number | undefined> {
+    const startedMs = Date.now();
+    const untilMs = startedMs + RECOVERY_TIMEOUT_MS;
+    const ended = await Promise.all(
+      probes.map(async (probe, i) => {
+        const api = apiUrls[i];
+        const orderNo = await buy(probe, [{ sku: 'lamp', quantity: 1 }], RECOVERY_TIMEOUT_MS, api);
+        if (orderNo === undefined) return undefined;
+        const isPaid = i === 0 && (await probe.pay(orderNo, untilMs, api));
+        if (!isPaid) await probe.cancel(orderNo, untilMs, api);
+        const status = await probe.follow(orderNo, untilMs, { everyMs: QUICKLY_MS });
+        end(orderNo, status);
+        return status;
+      }),
+    );
+    return ended.includes(undefined) ? undefined : Date.now() - startedMs;
+  }
+
+  return { visit, recover, open: () => [...open], placed: () => placed, answers, ends, calls };
+}
+
+async function carryOut(shopper: Shopper, orderNo: string, chance: Random, untilMs: number): Promise<void> {
+  await delay(chance.int(0, THINKING_MS));
+  switch (choosePlan(chance)) {
+    case 'pay':
+      await shopper.pay(orderNo, untilMs);
+      return;
+    case 'cancel':
+      return shopper.cancel(orderNo, untilMs);
+    case 'pay-and-cancel':
+      await Promise.all([shopper.pay(orderNo, untilMs), shopper.cancel(orderNo, untilMs)]);
+      return;
+    case 'walk-away':
+  }
+}
+
+function choosePlan(chance: Random): Plan {
+  const roll = chance.next();
+  if (roll < 0.55) return 'pay';
+  if (roll < 0.7) return 'cancel';
+  return roll < 0.8 ? 'pay-and-cancel' : 'walk-away';
+}
+
+/** Plenty of lamps, few rugs, and vases of which one may have two. */
+function fillCart(chance: Random): Cart[] {
+  const roll = chance.next();
+  if (roll < 0.6) return [{ sku: 'lamp', quantity: chance.int(1, 2) }];
+  if (roll < 0.8) return [{ sku: 'rug', quantity: 1 }];
+  return [
+    { sku: 'vase', quantity: 1 },
+    { sku: 'lamp', quantity: 1 },
+  ];
+}
+
+function count(counts: Map<string, number>, what: string): void {
+  counts.set(what, (counts.get(what) ?? 0) + 1);
+}

@@ -1,0 +1,162 @@
+/** Whether every answer that a shopper got was true, and stayed true. Pure: it looks at what was written down. */
+
+import type { OrderState } from '../src/domain/order.ts';
+import { isFinal } from '../src/domain/order.ts';
+
+/** When a call began and when its answer was there; Unix ms. */
+export interface Span {
+  startMs: number;
+  endMs: number;
+}
+
+/** What a shopper was told of an order. */
+interface Answer extends Span, Pick<OrderState, 'version' | 'status' | 'payment'> {
+  orderNo: string;
+}
+
+export interface Acceptance extends Span {
+  idempotencyKey: string;
+  orderNo: string;
+}
+
+interface SoldOut extends Span {
+  sku: string;
+  quantity: number;
+}
+
+/** A look at Redis: the units that could be had at some instant of it. */
+export interface StockSample extends Span {
+  available: ReadonlyMap<string, number>;
+}
+
+export interface History {
+  acceptances: Acceptance[];
+  answers: Answer[];
+  /** Accepted orders that somebody was told do not exist. */
+  denials: (Span & { orderNo: string })[];
+  soldOut: SoldOut[];
+  stock: StockSample[];
+}
+
+/** What the stores have at the end. */
+export interface Recorded {
+  /** Every state that an order was ever in, by version. */
+  states: ReadonlyMap<string, ReadonlyMap<number, Pick<OrderState, 'status' | 'payment'>>>;
+  /** Every hold that was ever taken, by the clock of Redis. */
+  holds: readonly { reservedAtMs: number; items: readonly { sku: string; quantity: number }[] }[];
+}
+
+export interface Lie {
+  check: string;
+  subject: string;
+  detail: string;
+}
+
+type Check = (history: History, recorded: Recorded) => Omit<Lie, 'check'>[];
+
+/** The same key is the same order, whoever answers and however often it is sent. */
+const oneKeyOneOrder: Check = ({ acceptances }) => {
+  const first = new Map<string, string>();
+  return acceptances.flatMap(({ idempotencyKey, orderNo }) => {
+    const known = first.get(idempotencyKey) ?? orderNo;
+    first.set(idempotencyKey, known);
+    return known === orderNo ? [] : [{ subject: idempotencyKey, detail: `named ${known} and ${orderNo}` }];
+  });
+};
+
+const acceptedIsRecorded: Check = ({ acceptances }, { states }) =>
+  [...new Set(acceptances.map(({ orderNo }) => orderNo))]
+    .filter((orderNo) => !states.has(orderNo))
+    .map((subject) => ({ subject, detail: 'was accepted, and MySQL has never heard of it' }));
+
+const acceptedIsFound: Check = ({ acceptances, denials }) => {
+  const acceptedAt = new Map(acceptances.map(({ orderNo, endMs }) => [orderNo, endMs]));
+  return denials
+    .filter(({ orderNo, startMs }) => startMs >= (acceptedAt.get(orderNo) ?? Infinity))
+    .map(({ orderNo: subject }) => ({ subject, detail: 'was accepted, and then said not to exist' }));
+};
+
+/** Of two answers one after the other, the later is not older; what overlaps may be answered in any order. */
+const versionsNeverGoBack: Check = ({ answers }) =>
+  [...groupByOrder(answers)].flatMap(([subject, ofOrder]) => {
+    const byEnd = ofOrder.toSorted((a, b) => a.endMs - b.endMs);
+    const byStart = ofOrder.toSorted((a, b) => a.startMs - b.startMs);
+    let ended = 0;
+    let newest: Answer | undefined;
+    return byStart.flatMap((answer) => {
+      for (let next = byEnd[ended]; next && next.endMs < answer.startMs; next = byEnd[ended]) {
+        if (!newest || next.version > newest.version) newest = next;
+        ended += 1;
+      }
+      if (!newest || answer.version >= newest.version) return [];
+      return [{ subject, detail: `version ${answer.version} after ${newest.version} (${newest.status})` }];
+    });
+  });
+
+/** What was answered is what MySQL recorded under that version; only `queued` is told before there is a record. */
+const answersWereTrue: Check = ({ answers }, { states }) =>
+  answers.flatMap(({ orderNo: subject, version, status, payment }) => {
+    if (version === 0 && status === 'queued') return [];
+    const known = states.get(subject)?.get(version);
+    if (known?.status === status && known.payment === payment) return [];
+    const was = known ? `${known.status} (payment ${known.payment})` : 'never recorded';
+    return [
+      { subject, detail: `told ${status} (payment ${payment}) as version ${version}, which was ${was}` },
+    ];
+  });
+
+/** Paid stays paid, cancelled stays cancelled, failed stays failed. */
+const endsAreFinal: Check = ({ answers }, { states }) => {
+  const told = groupByOrder(answers.filter(({ status }) => isFinal(status)));
+  return [...new Set([...states.keys(), ...told.keys()])].flatMap((subject) => {
+    const known = [...(states.get(subject)?.values() ?? [])].filter(({ status }) => isFinal(status));
+    const ends = [...known, ...(told.get(subject) ?? [])].map(({ status }) => status);
+    if (new Set(ends).size <= 1 && known.length <= 1) return [];
+    return [{ subject, detail: `ended more than once: ${ends.join(', ')}` }];
+  });
+};
+
+/**
+ * Sold out was true at some instant of the call. It was a lie where an earlier look found so many units that all the
+ * holds taken since leave enough: only holds make units fewer.
+ */
+const soldOutWasTrue: Check = ({ soldOut, stock }, { holds }) =>
+  soldOut.flatMap(({ sku, quantity, startMs, endMs }) => {
+    const before = stock.findLast((sample) => sample.endMs <= startMs);
+    const seen = before?.available.get(sku);
+    if (before === undefined || seen === undefined) return [];
+    const taken = holds
+      .filter(({ reservedAtMs }) => reservedAtMs >= before.startMs && reservedAtMs <= endMs)
+      .flatMap(({ items }) => items)
+      .reduce((sum, item) => sum + (item.sku === sku ? item.quantity : 0), 0);
+    if (seen - taken < quantity) return [];
+    return [{ subject: sku, detail: `refused ${quantity} while at least ${seen - taken} were there` }];
+  });
+
+const CHECKS: { [name: string]: Check } = {
+  'one key, one order': oneKeyOneOrder,
+  'what was accepted is recorded': acceptedIsRecorded,
+  'what was accepted is found': acceptedIsFound,
+  'versions never go back': versionsNeverGoBack,
+  'every answer was true': answersWereTrue,
+  'an end is final': endsAreFinal,
+  'sold out was true': soldOutWasTrue,
+};
+
+export const CHECK_NAMES = Object.keys(CHECKS);
+
+export function checkHistory(history: History, recorded: Recorded): Lie[] {
+  return Object.entries(CHECKS).flatMap(([check, find]) =>
+    find(history, recorded).map((lie) => ({ check, ...lie })),
+  );
+}
+
+function groupByOrder(answers: readonly Answer[]): Map<string, Answer[]> {
+  const groups = new Map<string, Answer[]>();
+  for (const answer of answers) {
+    const group = groups.get(answer.orderNo);
+    if (group) group.push(answer);
+    else groups.set(answer.orderNo, [answer]);
+  }
+  return groups;
+}

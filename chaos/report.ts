@@ -1,0 +1,94 @@
+/** What a trial showed, as a table, and what was broken, a line each. */
+
+import { RULE_NAMES } from '../src/audit/audit-sale.ts';
+import { CHECK_NAMES } from './history.ts';
+import type { RollingReport } from './rolling.ts';
+import type { StormReport } from './storm.ts';
+import type { TrialReport } from './trial.ts';
+
+/** A broken rule may concern thousands of orders; the first ones say enough. */
+const LINES_MAX = 50;
+
+/** What a trial found wrong, a line each; none: it passed. */
+function faultsFound({ lies, audits, ends }: TrialReport): string[] {
+  const open = ends.get('open') ?? 0;
+  return [
+    ...lies.map(({ check, subject, detail }) => `${check}: ${subject}: ${detail}`),
+    ...audits.flatMap(({ findings }) =>
+      findings.map(({ rule, subject, detail }) => `${rule}: ${subject}: ${detail}`),
+    ),
+    ...(open === 0 ? [] : [`${open} orders had not ended when the last shopper gave up`]),
+  ];
+}
+
+export function faultsOfStorm(report: StormReport): string[] {
+  const stuck = report.struck.filter(({ recoveredMs }) => recoveredMs === undefined);
+  return [...faultsFound(report), ...stuck.map(({ name }) => `not recovered from: ${name}`)];
+}
+
+/** A client that repeats what was not answered sees no failure. */
+export function faultsOfRolling(report: RollingReport): string[] {
+  const { unanswered } = report.calls;
+  return [
+    ...faultsFound(report),
+    ...(unanswered === 0 ? [] : [`${unanswered} calls failed although they were repeated`]),
+  ];
+}
+
+export function printStorm(report: StormReport): void {
+  const kinds = [...new Set(report.struck.map(({ name }) => name))].toSorted();
+  console.table(kinds.map((kind) => toRow(kind, report)));
+  const calm = ((report.calmMs ?? Infinity) / 1_000).toFixed(1);
+  console.log(
+    `${report.struck.length} faults; in fair weather the probe that tells a recovery takes ${calm} s`,
+  );
+}
+
+export function printRolling({ restarts }: RollingReport): void {
+  console.table(
+    restarts.map(({ name, stoppedMs, readyMs }) => ({
+      process: name,
+      'ended after SIGTERM (ms)': stoppedMs,
+      'ready again (ms)': readyMs,
+    })),
+  );
+}
+
+export function printTrial(report: TrialReport, crashes: readonly string[], faults: readonly string[]): void {
+  const { audits, lies, stockLooks, told, calls } = report;
+  const sum = (of: (audit: TrialReport['audits'][number]) => number) =>
+    audits.reduce((total, audit) => total + of(audit), 0);
+  const lines = [
+    `asked to buy:  ${describe(report.answers)}`,
+    `orders ended:  ${describe(report.ends)}`,
+    `calls:         ${calls.made}, of which ${calls.repeated} had to be repeated and ${calls.unanswered} were given up; the longest took ${calls.longestMs} ms with its repeats`,
+    `processes that ended by themselves and were started again: ${crashes.length === 0 ? 'none' : crashes.join(', ')}`,
+    `the stock equation was looked at ${stockLooks} times in each store`,
+    `the history:   ${told.answers} answers about orders, ${told.soldOut} times sold out, ${lies.length} lies (${CHECK_NAMES.join(', ')})`,
+    `the audit:     ${sum(({ orders }) => orders)} orders, ${sum(({ payments }) => payments)} payments, ${sum(({ findings }) => findings.length)} findings (${RULE_NAMES.join(', ')})`,
+    ...faults.slice(0, LINES_MAX).map((fault) => `  ${fault}`),
+    faults.length === 0 ? 'passed' : `FAILED: ${faults.length} faults found`,
+  ];
+  console.log(lines.join('\n'));
+}
+
+/** An order that was in flight is lost when it ended in no way, and doubled when in more than one. */
+function toRow(fault: string, { struck: all, finals }: StormReport) {
+  const struck = all.filter(({ name }) => name === fault);
+  const inFlight = [...new Set(struck.flatMap(({ inFlight: orders }) => orders))];
+  const endsOf = (orderNo: string): number => finals.get(orderNo) ?? 0;
+  const recovered = struck.map(({ recoveredMs = Infinity }) => recoveredMs / 1_000).toSorted((a, b) => a - b);
+  return {
+    fault,
+    count: struck.length,
+    'orders in flight': inFlight.length,
+    'recovered in (s, median)': recovered[Math.floor(recovered.length / 2)]?.toFixed(1),
+    'recovered in (s, longest)': recovered.at(-1)?.toFixed(1),
+    lost: inFlight.filter((orderNo) => endsOf(orderNo) === 0).length,
+    doubled: inFlight.filter((orderNo) => endsOf(orderNo) > 1).length,
+  };
+}
+
+function describe(counts: ReadonlyMap<string, number>): string {
+  return [...counts].map(([what, count]) => `${count} ${what}`).join(', ');
+}

@@ -1,0 +1,68 @@
+/** The sale of a trial, and what the stores have of it at the end. */
+
+import { z } from 'zod';
+
+import type { Sale } from '../src/domain/sale.ts';
+import { readRedisSale } from '../src/stores/audit-reads.ts';
+import { selectRows } from '../src/stores/mysql.ts';
+import { isFinal } from '../src/domain/order.ts';
+import type { Recorded } from './history.ts';
+import type { System } from './system.ts';
+
+const HOUR_MS = 60 * 60_000;
+/** Long enough to pay in spite of a fault, short enough that many run out of it within the trial. */
+export const PAYMENT_WINDOW_MS = 40_000;
+
+export async function openSale({ stores: { sales, saleStock } }: System, saleId: string): Promise<void> {
+  const sale: Sale = {
+    saleId,
+    name: 'Trial',
+    currency: 'EUR',
+    opensAtMs: Date.now() - 1_000,
+    closesAtMs: Date.now() + 12 * HOUR_MS,
+    paused: false,
+    paymentWindowMs: PAYMENT_WINDOW_MS,
+    skus: [
+      { sku: 'lamp', name: 'Lamp', unitPrice: 4_900, total: 1_000_000, limitPerUser: null },
+      { sku: 'rug', name: 'Rug', unitPrice: 19_900, total: 60, limitPerUser: null },
+      { sku: 'vase', name: 'Vase', unitPrice: 2_900, total: 2_000, limitPerUser: 2 },
+    ],
+  };
+  await sales.create(sale);
+  await sales.warmUp(saleId, saleStock);
+}
+
+const eventRow = z.object({
+  order_no: z.string(),
+  version: z.int(),
+  status: z.enum(['queued', 'awaiting_payment', 'paid', 'cancelled', 'failed']),
+  payment: z.enum(['none', 'received', 'applied']),
+});
+
+/** Every state that MySQL ever recorded, and every hold that Redis ever took. */
+export async function readRecorded({ stores }: System, saleId: string): Promise<Recorded> {
+  const events = await selectRows(
+    stores.pool,
+    eventRow,
+    'SELECT order_no, version, status, payment FROM order_events WHERE order_no LIKE ?',
+    [`${saleId}-%`],
+  );
+  const states = new Map<string, Map<number, z.infer<typeof eventRow>>>();
+  for (const event of events) {
+    const ofOrder = states.get(event.order_no) ?? new Map<number, z.infer<typeof eventRow>>();
+    states.set(event.order_no, ofOrder.set(event.version, event));
+  }
+  const { holds } = await readRedisSale(stores.redis, saleId);
+  const orders = await Promise.all(holds.map(({ orderNo }) => stores.reservations.readOrder(orderNo)));
+  return { states, holds: orders.flatMap((found) => (found ? [found.order] : [])) };
+}
+
+/** How often each order ended; once is right. */
+export function countFinals({ states }: Recorded): Map<string, number> {
+  return new Map(
+    [...states].map(([orderNo, ofOrder]) => [
+      orderNo,
+      [...ofOrder.values()].filter(({ status }) => isFinal(status)).length,
+    ]),
+  );
+}

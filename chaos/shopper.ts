@@ -1,0 +1,200 @@
+/** One shopper of the storm: buys, then pays, cancels or walks away, repeats what was not answered, and writes down every answer. */
+
+import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import { z } from 'zod';
+
+import { signToken } from '../src/api/auth.ts';
+import { isFinal, type OrderStatus } from '../src/domain/order.ts';
+import { orderStateSchema } from '../src/domain/order-state-schema.ts';
+import { demoSecrets } from '../stack/app.ts';
+import type { Acceptance, History, Span } from './history.ts';
+import type { Random } from './random.ts';
+
+/** A shopper's patience with one call; the longest fault of a wire is shorter than all of it. */
+const CALL_TIMEOUT_MS = 8_000;
+const PAUSE_MS = { min: 200, max: 900 };
+const POLL_EVERY_MS = { min: 800, max: 2_500 };
+
+export type Plan = 'pay' | 'cancel' | 'pay-and-cancel' | 'walk-away';
+
+export interface Cart {
+  sku: string;
+  quantity: number;
+}
+
+const orderReply = z.object({ orderNo: z.string(), ...orderStateSchema.shape });
+const refusalReply = z.object({ code: z.string(), sku: z.string().optional() });
+const sessionReply = z.object({ url: z.string() });
+
+/** How calls fared that were repeated until they were answered. */
+export interface Calls {
+  made: number;
+  repeated: number;
+  unanswered: number;
+  /** With all its repeats. */
+  longestMs: number;
+}
+
+interface Reply extends Span {
+  status: number;
+  body: unknown;
+}
+
+export interface ShopperOptions {
+  apiUrls: readonly string[];
+  userId: string;
+  random: Random;
+  history: History;
+  calls: Calls;
+}
+
+export type Shopper = Awaited<ReturnType<typeof createShopper>>;
+
+export async function createShopper({ apiUrls, userId, random, history, calls }: ShopperOptions) {
+  /** The newest version that was told of each order: sent along, as a page does, so that no answer is older. */
+  const known = new Map<string, number>();
+  const token = await signToken(demoSecrets.jwt, userId, '12h');
+
+  /** Undefined when there was no answer, or none that could be read to its end. */
+  async function call(
+    method: string,
+    url: URL,
+    { headers = {}, body }: { headers?: { [name: string]: string }; body?: string } = {},
+  ): Promise<Reply | undefined> {
+    const startMs = Date.now();
+    try {
+      const response = await fetch(url, {
+        method,
+        headers: { authorization: `Bearer ${token}`, ...headers },
+        ...(body === undefined ? {} : { body }),
+        signal: AbortSignal.timeout(CALL_TIMEOUT_MS),
+      });
+      const text = await response.text();
+      const isJson = response.headers.get('content-type')?.includes('json') ?? false;
+      const answer: unknown = isJson ? JSON.parse(text) : text;
+      return { startMs, endMs: Date.now(), status: response.status, body: answer };
+    } catch {
+      return undefined;
+    }
+  }
+
+  const pause = ({ min, max }: { min: number; max: number }): Promise<void> => delay(random.int(min, max));
+  const anyApi = (path: string, api = random.pick(apiUrls)): URL => new URL(path, api);
+
+  function tell(reply: Reply): z.infer<typeof orderReply> {
+    const { startMs, endMs } = reply;
+    const { orderNo, version, status, payment } = orderReply.parse(reply.body);
+    history.answers.push({ orderNo, startMs, endMs, version, status, payment });
+    known.set(orderNo, Math.max(version, known.get(orderNo) ?? 0));
+    return orderReply.parse(reply.body);
+  }
+
+  /** Repeats until the answer is more than "later", or the time is up. */
+  async function persist(
+    untilMs: number,
+    ask: () => Promise<Reply | undefined>,
+    isLater: (reply: Reply) => boolean = ({ status }) => status >= 500 || status === 429,
+  ): Promise<Reply | undefined> {
+    const startedMs = Date.now();
+    calls.made += 1;
+    for (let tries = 1; Date.now() < untilMs; tries += 1) {
+      const reply = await ask();
+      if (tries === 2) calls.repeated += 1;
+      if (reply && !isLater(reply)) {
+        calls.longestMs = Math.max(calls.longestMs, Date.now() - startedMs);
+        return reply;
+      }
+      await pause(PAUSE_MS);
+    }
+    calls.unanswered += 1;
+    return undefined;
+  }
+
+  return {
+    userId,
+
+    /**
+     * Places one order, always with the same key.
+     * @returns the orderNo when it was accepted, the code of the refusal, or undefined when nobody answered in time
+     */
+    async buy(
+      saleId: string,
+      cart: Cart[],
+      untilMs: number,
+      api?: string,
+    ): Promise<Acceptance | string | undefined> {
+      const idempotencyKey = randomUUID();
+      const reply = await persist(untilMs, () =>
+        call('POST', anyApi('/v1/orders', api), {
+          headers: { 'content-type': 'application/json', 'idempotency-key': idempotencyKey },
+          body: JSON.stringify({ saleId, items: cart }),
+        }),
+      );
+      if (!reply) return undefined;
+      const { startMs, endMs } = reply;
+      if (reply.status === 202 || reply.status === 200) {
+        const { orderNo } = tell(reply);
+        const acceptance = { startMs, endMs, idempotencyKey, orderNo };
+        history.acceptances.push(acceptance);
+        return acceptance;
+      }
+      const { code, sku } = refusalReply.parse(reply.body);
+      const quantity = cart.find((item) => item.sku === sku)?.quantity;
+      if (code === 'sold_out' && sku !== undefined && quantity !== undefined) {
+        history.soldOut.push({ startMs, endMs, sku, quantity });
+      }
+      return code;
+    },
+
+    /** Opens a payment session and presses "pay" at the provider; answers whether the provider took the money. */
+    async pay(orderNo: string, untilMs: number, api?: string): Promise<boolean> {
+      const session = await persist(
+        untilMs,
+        () => call('POST', anyApi(`/v1/orders/${orderNo}/payment`, api)),
+        (reply) => reply.status >= 500 || refusalReply.safeParse(reply.body).data?.code === 'not_yet_payable',
+      );
+      if (session?.status !== 201) return false;
+      const { url } = sessionReply.parse(session.body);
+      const sessionId = url.split('/').at(-1) ?? '';
+      const pressed = await persist(untilMs, () =>
+        call('POST', new URL(`/v1/payment_sessions/${sessionId}/pay`, url)),
+      );
+      return pressed?.status === 200;
+    },
+
+    async cancel(orderNo: string, untilMs: number, api?: string): Promise<void> {
+      const reply = await persist(untilMs, () => call('POST', anyApi(`/v1/orders/${orderNo}/cancel`, api)));
+      if (reply?.status === 200 || reply?.status === 202) tell(reply);
+    },
+
+    /**
+     * Polls like the shop's page: each time with the version it knows, at whichever API it meets.
+     * @returns the status once it is among `wanted` or final; undefined when the time is up before
+     */
+    async follow(
+      orderNo: string,
+      untilMs: number,
+      {
+        wanted = [],
+        everyMs = POLL_EVERY_MS,
+      }: { wanted?: readonly OrderStatus[]; everyMs?: { min: number; max: number } } = {},
+    ): Promise<OrderStatus | undefined> {
+      while (Date.now() < untilMs) {
+        const reply = await call('GET', anyApi(`/v1/orders/${orderNo}`), {
+          headers: { 'if-none-match': `"${known.get(orderNo) ?? -1}"` },
+        });
+        if (reply?.status === 404) {
+          const { startMs, endMs } = reply;
+          history.denials.push({ startMs, endMs, orderNo });
+        }
+        if (reply?.status === 200) {
+          const { status } = tell(reply);
+          if (isFinal(status) || wanted.includes(status)) return status;
+        }
+        await pause(everyMs);
+      }
+      return undefined;
+    },
+  };
+}

@@ -1,0 +1,53 @@
+/** Looks at the stock in both stores all the time: in each, total = available + held + sold, whatever has just died. */
+
+import { setTimeout as delay } from 'node:timers/promises';
+
+import type { StockCount } from '../src/domain/sale.ts';
+import type { Lie, StockSample } from './history.ts';
+import type { System } from './system.ts';
+
+const LOOK_EVERY_MS = 100;
+
+/** @param samples gets what Redis had at each look; a store that does not answer is not looked at */
+export function watchStock({ stores }: Pick<System, 'stores'>, saleId: string, samples: StockSample[]) {
+  const broken: Lie[] = [];
+  const over = new AbortController();
+
+  async function lookAtRedis(): Promise<void> {
+    const startMs = Date.now();
+    const view = await stores.saleStock.read(saleId);
+    const counts = view?.skus ?? [];
+    const available = new Map(counts.map((count) => [count.sku, count.available]));
+    samples.push({ startMs, endMs: Date.now(), available });
+    check('Redis', counts);
+  }
+
+  async function lookAtMysql(): Promise<void> {
+    check('MySQL', await stores.sales.readStock(saleId));
+  }
+
+  function check(store: string, counts: readonly StockCount[]): void {
+    for (const { sku, total, available, held, sold } of counts) {
+      if (total === available + held + sold && Math.min(available, held, sold) >= 0) continue;
+      const detail = `${store}: ${total} = ${available} + ${held} + ${sold}`;
+      broken.push({ check: 'stock adds up at every instant', subject: sku, detail });
+    }
+  }
+
+  async function watch(look: () => Promise<void>): Promise<void> {
+    while (!over.signal.aborted) {
+      // A store that is struck does not answer; what it says when it is back is looked at all the same.
+      await look().catch(() => {});
+      await delay(LOOK_EVERY_MS);
+    }
+  }
+
+  const watching = Promise.all([watch(lookAtRedis), watch(lookAtMysql)]);
+  return {
+    broken,
+    async end(): Promise<void> {
+      over.abort();
+      await watching;
+    },
+  };
+}

@@ -1,0 +1,65 @@
+/** A sale in a storm: one fault after the other strikes, and each time the system must come back by itself. */
+
+import { setTimeout as delay } from 'node:timers/promises';
+
+import { planFaults, type PlannedFault } from './faults.ts';
+import { createRandom, type Random } from './random.ts';
+import type { System } from './system.ts';
+import { runTrial, type TrialReport } from './trial.ts';
+
+const CALM_MS = { min: 0, max: 500 };
+/** Every fourth fault does not come alone. */
+const PAIRED_SHARE = 0.25;
+
+export interface StormOptions {
+  seed: number;
+  faults: number;
+  orders: number;
+  progress: (line: string) => void;
+}
+
+interface StruckFault {
+  name: string;
+  /** Orders that had been accepted and had not ended when it struck. */
+  inFlight: string[];
+  /** From the moment it was healed until both APIs could sell, be paid and cancel again; undefined: not in two minutes. */
+  recoveredMs: number | undefined;
+}
+
+export interface StormReport extends TrialReport {
+  /** What the same probe takes in fair weather. */
+  calmMs: number | undefined;
+  struck: StruckFault[];
+}
+
+export async function runStorm(system: System, options: StormOptions): Promise<StormReport> {
+  const { seed, orders, progress } = options;
+  const random = createRandom(seed);
+  const faults = planFaults(system, random, options.faults);
+  const struck: StruckFault[] = [];
+  let calmMs: number | undefined;
+  const trial = { saleId: `storm-${seed}`, orders, random, progress };
+  const report = await runTrial(system, trial, async (crowd) => {
+    calmMs = await crowd.recover();
+    while (faults.length > 0) {
+      await delay(random.int(CALM_MS.min, CALM_MS.max));
+      const inFlight = crowd.open();
+      const together = takeFaults(faults, random);
+      await Promise.all(together.map((fault) => fault.run()));
+      const recoveredMs = await crowd.recover();
+      for (const { name, lastsMs } of together) {
+        struck.push({ name, inFlight, recoveredMs });
+        const came = recoveredMs === undefined ? 'NOT RECOVERED' : `recovered in ${seconds(recoveredMs)}`;
+        progress(`${struck.length}/${options.faults} ${name} for ${seconds(lastsMs)}: ${came}`);
+      }
+    }
+  });
+  return { ...report, calmMs, struck };
+}
+
+/** Planned in turn, processes and wires: two neighbours never strike the same thing. */
+function takeFaults(faults: PlannedFault[], random: Random): PlannedFault[] {
+  return faults.splice(0, random.next() < PAIRED_SHARE ? 2 : 1);
+}
+
+const seconds = (ms: number): string => `${(ms / 1_000).toFixed(1)} s`;

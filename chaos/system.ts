@@ -1,0 +1,229 @@
+/** The system under test: real servers, two APIs, two workers and the provider, each pair joined by a wire of its own. */
+
+import { Client, Connection } from '@temporalio/client';
+import { pino } from 'pino';
+
+import type { AuditDeps } from '../src/audit/run-audit.ts';
+import { openProvider } from '../src/payments/open.ts';
+import { migrate } from '../src/stores/migrate.ts';
+import { openStores, type Stores } from '../src/stores/open.ts';
+import { appEnv, demoSecrets, startApi, startProvider, startWorker } from '../stack/app.ts';
+import { locatePieces, type Found, type Piece } from '../stack/install.ts';
+import { mysqlPiece, startMysql } from '../stack/mysql.ts';
+import { isPortFree } from '../stack/ports.ts';
+import type { Processes } from '../stack/processes.ts';
+import { redisPiece, startRedis } from '../stack/redis.ts';
+import { locateTemporal, startTemporal } from '../stack/temporal.ts';
+import { startToxiproxy } from '../stack/toxiproxy.ts';
+import { waitUntil } from '../stack/wait.ts';
+import { createLinks, type Link, type Links } from './links.ts';
+
+/**
+ * Below the ports that the kernel gives to outgoing connections: while a server is down, nobody may get its port, and
+ * no connection to it may meet itself.
+ */
+const FIRST_PORT = 20_000;
+const LAST_PORT = 30_000;
+/** A process that cannot start, because what it needs is struck too, is started again until then. */
+const RESTART_TIMEOUT_MS = 90_000;
+/** For looking at: the auditor and the watch start nothing in the engine. */
+const LOOKING_ON = { ENGINE_BUDGET: 1, ENGINE_STARTS_PER_SECOND: 1 };
+
+const STORES = ['redis', 'mysql', 'temporal'] as const;
+const APIS = ['api-1', 'api-2'] as const;
+const WORKERS = ['worker-1', 'worker-2'] as const;
+
+/** A process that can be struck. */
+interface Part {
+  name: string;
+  kill(): Promise<void>;
+  /** SIGTERM: it ends in order. */
+  stop(): Promise<void>;
+  /** On the same address and the same files. */
+  start(): Promise<void>;
+  freeze(): void;
+  thaw(): void;
+}
+
+export interface System extends AuditDeps {
+  stores: Stores;
+  parts: Part[];
+  links: Link[];
+  /** As shoppers reach them, through their wires. */
+  apiUrls: string[];
+  /** Processes that ended by themselves and were started again, as a supervisor would. */
+  crashes: string[];
+  /** Closes what looks on; the processes are stopped by whoever opened them. */
+  close(): Promise<void>;
+}
+
+/** Where each part listens, fixed for the whole run; a worker listens nowhere. */
+type Ports = { [name: string]: number };
+
+/** @param onCrash is told to the `Processes` that are handed in: they call `supervise` */
+export async function startSystem(
+  processes: Processes,
+  progress: (line: string) => void,
+): Promise<System & { supervise(crash: Error, name: string): void }> {
+  const nextPort = createPortPicker();
+  const ports: Ports = {};
+  for (const name of [...STORES, 'provider', ...APIS, ...WORKERS]) ports[name] = await nextPort();
+  const starters = new Map<string, () => Promise<void>>();
+  const target = (name: string): string => `127.0.0.1:${ports[name]}`;
+
+  const servers = await startServers(processes, ports, starters, progress);
+  const links = createLinks(await startToxiproxy(processes, progress));
+  const wires = await openWires(links, nextPort, target);
+  const wire = (from: string, to: string): string => {
+    const found = wires.find((link) => link.from === from && link.to === to);
+    if (!found) throw new Error(`no wire from ${from} to ${to}`);
+    return found.address;
+  };
+
+  const config = { REDIS_URL: [servers.redisUrl], MYSQL_URL: servers.mysqlUrl, ...LOOKING_ON };
+  const silent = pino({ level: 'silent' });
+  const stores = await openStores(config, silent);
+  await migrate(stores.pool, silent);
+
+  const providerUrl = `http://${target('provider')}`;
+  starters.set('provider', () =>
+    startProvider(processes, { providerUrl, apiUrl: `http://${wire('provider', 'api-1')}` }),
+  );
+  for (const name of [...APIS, ...WORKERS]) {
+    const env = appEnv({
+      servers: {
+        redisUrl: withHost(servers.redisUrl, wire(name, 'redis')),
+        mysqlUrl: withHost(servers.mysqlUrl, wire(name, 'mysql')),
+        temporalAddress: wire(name, 'temporal'),
+        temporalUiUrl: undefined,
+      },
+      urls: { apiUrl: `http://${target(name)}`, providerUrl: `http://${wire(name, 'provider')}` },
+    });
+    const start = name.startsWith('api') ? startApi : startWorker;
+    starters.set(name, () => start(processes, { name, env }));
+  }
+  const crashes: string[] = [];
+  const parts = [...starters].map(([name, start]) => toPart(processes, name, start));
+  await Promise.all(['provider', ...APIS, ...WORKERS].map(async (name) => starters.get(name)?.()));
+
+  const connection = await Connection.connect({ address: servers.temporalAddress });
+  return {
+    stores,
+    client: new Client({ connection }),
+    provider: openProvider({
+      PAYMENT_PROVIDER_URL: providerUrl,
+      PAYMENT_PROVIDER_API_KEY: demoSecrets.providerApiKey,
+      WEBHOOK_SECRETS: [demoSecrets.webhook],
+    }),
+    parts,
+    links: wires,
+    apiUrls: APIS.map((name) => `http://${wire('shoppers', name)}`),
+    crashes,
+    supervise(crash, name) {
+      crashes.push(name);
+      progress(`${crash.message.split('\n')[0]}: starting it again`);
+      // Its own failure to come back is seen by whoever waits for the system to recover.
+      parts
+        .find((part) => part.name === name)
+        ?.start()
+        .catch((error: unknown) => progress(String(error)));
+    },
+    async close() {
+      await connection.close();
+      await stores.close();
+    },
+  };
+}
+
+async function startServers(
+  processes: Processes,
+  ports: Ports,
+  starters: Map<string, () => Promise<void>>,
+  progress: (line: string) => void,
+) {
+  const [redis, mysql] = await locatePieces([redisPiece, mysqlPiece], progress);
+  const binary = await locateTemporal(progress);
+  const uiPort = (ports['temporal'] ?? 0) + 1;
+  const base = (name: string) => ({
+    processes,
+    fresh: false,
+    durable: true,
+    ...(ports[name] === undefined ? {} : { preferredPort: ports[name] }),
+  });
+  const start = {
+    redis: () => startRedis({ ...base('redis'), found: asProgram(redis, redisPiece) }),
+    mysql: () => startMysql({ ...base('mysql'), found: asProgram(mysql, mysqlPiece) }),
+    temporal: async () =>
+      (await startTemporal({ ...base('temporal'), binary, inMemory: false, preferredUiPort: uiPort }))
+        .address,
+  };
+  for (const name of STORES) starters.set(name, async () => void (await start[name]()));
+  const [redisUrl, mysqlUrl, temporalAddress] = await Promise.all([
+    start.redis(),
+    start.mysql(),
+    start.temporal(),
+  ]);
+  return { redisUrl, mysqlUrl, temporalAddress };
+}
+
+/** Killing the client of a container would not kill the server. */
+function asProgram(found: Found | undefined, piece: Piece): Found {
+  if (found?.kind === 'binary') return found;
+  throw new Error(`The chaos suite kills servers, so it needs ${piece.what} as a program on PATH.`);
+}
+
+/** Between every pair that talks to each other. */
+async function openWires(
+  links: Links,
+  nextPort: () => Promise<number>,
+  target: (name: string) => string,
+): Promise<Link[]> {
+  const pairs = [
+    ...[...APIS, ...WORKERS].flatMap((from) =>
+      [...STORES, 'provider'].map((to): [string, string] => [from, to]),
+    ),
+    ...APIS.map((to): [string, string] => ['shoppers', to]),
+    ['provider', 'api-1'] as [string, string],
+  ];
+  const wires: Link[] = [];
+  for (const [from, to] of pairs) wires.push(await links.open(from, to, await nextPort(), target(to)));
+  return wires;
+}
+
+function toPart(processes: Processes, name: string, start: () => Promise<void>): Part {
+  return {
+    name,
+    kill: () => processes.kill(name),
+    stop: () => processes.stop(name),
+    start: () =>
+      waitUntil({
+        what: `${name} to start again`,
+        timeoutMs: RESTART_TIMEOUT_MS,
+        check: async () => {
+          await start();
+          return true;
+        },
+      }),
+    freeze: () => processes.freeze(name),
+    thaw: () => processes.thaw(name),
+  };
+}
+
+function withHost(url: string, host: string): string {
+  const changed = new URL(url);
+  changed.host = host;
+  return changed.href;
+}
+
+/** Free ports, one after the other, from a place that differs from run to run. */
+function createPortPicker(): () => Promise<number> {
+  let port = FIRST_PORT + (process.pid % 90) * 100;
+  return async () => {
+    while (port < LAST_PORT) {
+      // Every second one: a server may want the next for its page.
+      port += 2;
+      if (await isPortFree(port)) return port;
+    }
+    throw new Error(`no free port below ${LAST_PORT}`);
+  };
+}

@@ -1,0 +1,89 @@
+import { expect, test } from 'vitest';
+import type { OrderStatus } from '../../src/domain/order.ts';
+import { CHECK_NAMES, checkHistory, type History, type Recorded } from '../../chaos/history.ts';
+
+const ORDER = 'storm-0-1-A';
+
+/** A shopper buys the last of two rugs, pays it, and a second one is told that there is none left. */
+function buildHistory(changes: Partial<History> = {}): History {
+  return {
+    acceptances: [{ startMs: 10, endMs: 12, idempotencyKey: 'key', orderNo: ORDER }],
+    answers: [
+      { startMs: 10, endMs: 12, orderNo: ORDER, version: 0, status: 'queued', payment: 'none' },
+      { startMs: 20, endMs: 22, orderNo: ORDER, version: 1, status: 'awaiting_payment', payment: 'none' },
+      { startMs: 40, endMs: 42, orderNo: ORDER, version: 3, status: 'paid', payment: 'applied' },
+    ],
+    denials: [{ startMs: 5, endMs: 6, orderNo: ORDER }],
+    soldOut: [{ startMs: 30, endMs: 32, sku: 'rug', quantity: 1 }],
+    stock: [{ startMs: 8, endMs: 9, available: new Map([['rug', 1]]) }],
+    ...changes,
+  };
+}
+
+type States = [number, { status: OrderStatus; payment: 'none' | 'received' | 'applied' }][];
+const STATES: States = [
+  [1, { status: 'awaiting_payment', payment: 'none' }],
+  [2, { status: 'awaiting_payment', payment: 'received' }],
+  [3, { status: 'paid', payment: 'applied' }],
+];
+const CANCELLED_TOO: States = [...STATES, [4, { status: 'cancelled', payment: 'applied' }]];
+
+const recorded: Recorded = {
+  states: new Map([[ORDER, new Map(STATES)]]),
+  holds: [{ reservedAtMs: 11, items: [{ sku: 'rug', quantity: 1 }] }],
+};
+
+const answer = { orderNo: ORDER, version: 1, status: 'awaiting_payment', payment: 'none' } as const;
+
+const lies: { [check: string]: [History, Recorded?] } = {
+  'one key, one order': [
+    buildHistory({
+      acceptances: ['A', 'B'].map((name) => ({
+        startMs: 10,
+        endMs: 12,
+        idempotencyKey: 'key',
+        orderNo: `storm-0-1-${name}`,
+      })),
+    }),
+    { ...recorded, states: new Map(['A', 'B'].map((name) => [`storm-0-1-${name}`, new Map(STATES)])) },
+  ],
+  'what was accepted is recorded': [buildHistory({ answers: [] }), { ...recorded, states: new Map() }],
+  'what was accepted is found': [buildHistory({ denials: [{ startMs: 13, endMs: 14, orderNo: ORDER }] })],
+  'versions never go back': [
+    buildHistory({
+      answers: [
+        { ...answer, startMs: 20, endMs: 22, version: 2, payment: 'received' },
+        { ...answer, startMs: 23, endMs: 24 },
+      ],
+    }),
+  ],
+  'every answer was true': [buildHistory({ answers: [{ ...answer, startMs: 20, endMs: 22, version: 2 }] })],
+  'an end is final': [
+    buildHistory({ answers: [] }),
+    {
+      ...recorded,
+      states: new Map([[ORDER, new Map(CANCELLED_TOO)]]),
+    },
+  ],
+  'sold out was true': [buildHistory(), { ...recorded, holds: [] }],
+};
+
+test('a true history has no lies', () => {
+  expect(checkHistory(buildHistory(), recorded)).toEqual([]);
+});
+
+test('answers that overlap may come in any order', () => {
+  const answers = [
+    { ...answer, startMs: 20, endMs: 30, version: 2, payment: 'received' as const },
+    { ...answer, startMs: 21, endMs: 29 },
+  ];
+  expect(checkHistory(buildHistory({ answers }), recorded)).toEqual([]);
+});
+
+test('every check has a lie that it finds', () => {
+  expect(Object.keys(lies).toSorted()).toEqual(CHECK_NAMES.toSorted());
+});
+
+test.each(Object.entries(lies))('a lie is found: %s', (check, [history, stores = recorded]) => {
+  expect(checkHistory(history, stores).map((lie) => lie.check)).toEqual([check]);
+});

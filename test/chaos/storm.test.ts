@@ -1,0 +1,55 @@
+/** The chaos suite as CI runs it: each process is killed once, as many wires are struck, and a rolling restart follows. */
+
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { faultsOfRolling, faultsOfStorm } from '../../chaos/report.ts';
+import { runRolling } from '../../chaos/rolling.ts';
+import { runStorm } from '../../chaos/storm.ts';
+import { startSystem } from '../../chaos/system.ts';
+import { openTestProcesses, type TestProcesses } from '../support/test-processes.ts';
+
+/** Eight processes and as many wires; a longer storm is `npm run chaos`. */
+const FAULTS = 16;
+const TIMEOUT_MS = 10 * 60_000;
+
+const progress = (line: string): void => console.log(`· ${line}`);
+
+let own: TestProcesses;
+let system: Awaited<ReturnType<typeof startSystem>> | undefined;
+
+beforeAll(async () => {
+  own = await openTestProcesses((crash, name) => system?.supervise(crash, name));
+  system = await startSystem(own.processes, progress);
+});
+afterAll(async () => {
+  await system?.close();
+  await own.close();
+});
+
+function running(): NonNullable<typeof system> {
+  if (!system) throw new Error('the system has not started');
+  return system;
+}
+
+test(
+  'a sale survives a storm: every fault is recovered from, every answer stays true, every unit and cent is there',
+  { timeout: TIMEOUT_MS },
+  async () => {
+    const report = await runStorm(running(), { seed: 7, faults: FAULTS, orders: 0, progress });
+
+    expect(faultsOfStorm(report)).toEqual([]);
+    expect(report.struck).toHaveLength(FAULTS);
+    expect(report.answers.get('accepted')).toBeGreaterThan(0);
+    expect(report.told.answers).toBeGreaterThan(0);
+  },
+);
+
+test(
+  'a rolling restart under load fails no call of a client that repeats',
+  { timeout: TIMEOUT_MS },
+  async () => {
+    const report = await runRolling(running(), { seed: 8, orders: 0, progress });
+
+    expect(faultsOfRolling(report)).toEqual([]);
+    expect(report.restarts.map(({ name }) => name)).toEqual(['api-1', 'api-2', 'worker-1', 'worker-2']);
+  },
+);
