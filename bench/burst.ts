@@ -9,7 +9,8 @@ import type { BenchCheckout } from './checkout.ts';
 import { createShoppers, percentile, runConcurrently } from './shoppers.ts';
 
 const ORDERS = 5_000;
-const CONCURRENCY = 256;
+/** As many as one API takes in at once. */
+const CONCURRENCY = 128;
 const WINDOW_MS = 30 * 60_000;
 const LOOK_EVERY_MS = 250;
 const TELL_EVERY_LOOKS = 20;

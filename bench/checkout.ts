@@ -29,6 +29,10 @@ export interface BenchCheckout {
   stores: Pick<Stores, 'redis' | 'pool' | 'sales' | 'saleStock'>;
   provider: PaymentProvider;
   client: Client;
+  /** Of the API's process. */
+  apiPid: number;
+  /** From then on nothing moves that nobody asks for. */
+  stopWorker(): Promise<void>;
   /** Opens a sale of one SKU, `unit`, at 10.00. */
   openSale(units: number, paymentWindowMs: number): Promise<string>;
 }
@@ -67,6 +71,8 @@ export async function withBenchCheckout(work: (checkout: BenchCheckout) => Promi
           WEBHOOK_SECRETS: [demoSecrets.webhook],
         }),
         client: new Client({ connection }),
+        apiPid: processes.pid('api'),
+        stopWorker: () => processes.stop('worker'),
         openSale: (units, paymentWindowMs) => openSale(sales, saleStock, units, paymentWindowMs),
       });
     } finally {

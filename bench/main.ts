@@ -1,13 +1,14 @@
-/** `npm run bench -- <rush|burst>`: one measurement on servers of its own. */
+/** `npm run bench -- <rush|burst|overload>`: one measurement on servers of its own. */
 
 import { burst } from './burst.ts';
 import { withBenchCheckout } from './checkout.ts';
+import { overload } from './overload.ts';
 import { rush } from './rush.ts';
 
-const BENCHES = { rush, burst };
+const BENCHES = { rush, burst, overload };
 
 const name = process.argv[2] ?? '';
-if (name === 'rush' || name === 'burst') {
+if (name === 'rush' || name === 'burst' || name === 'overload') {
   await withBenchCheckout(BENCHES[name]);
 } else {
   console.error(`Usage: npm run bench -- <${Object.keys(BENCHES).join('|')}>`);

@@ -21,9 +21,7 @@ export interface Reply {
 /** @param count users, each with a token of their own, signed beforehand */
 export async function createShoppers(apiUrl: string, count: number, concurrency: number) {
   const agent = new Agent({ keepAlive: true, maxSockets: concurrency });
-  const tokens = await Promise.all(
-    Array.from({ length: count }, (_, i) => signToken(demoSecrets.jwt, `bench-${i}`, '1h')),
-  );
+  const tokens = await signTokens(count);
 
   function call(user: number, method: string, url: URL, payload?: unknown): Promise<Reply> {
     const body = payload === undefined ? '' : JSON.stringify(payload);
@@ -70,6 +68,10 @@ export async function createShoppers(apiUrl: string, count: number, concurrency:
 
     close: () => agent.destroy(),
   };
+}
+
+export function signTokens(count: number): Promise<string[]> {
+  return Promise.all(Array.from({ length: count }, (_, i) => signToken(demoSecrets.jwt, `bench-${i}`, '1h')));
 }
 
 /** Runs `work` for 0 … count-1, so many at a time; answers in that order. */

@@ -16,6 +16,8 @@ export type Processes = {
   start(options: StartOptions): Promise<void>;
   /** The full path of the log of a process of this name. */
   logFile(name: string): string;
+  /** Of the running process of this name. */
+  pid(name: string): number;
   /** SIGTERM to the one of this name, and SIGKILL if it does not end; it can be started again. */
   stop(name: string): Promise<void>;
   /** SIGKILL to the one of this name, and waits until it is gone; it can be started again. */
@@ -107,6 +109,7 @@ export function createProcesses(options: {
     dataDir,
     start,
     logFile,
+    pid: (name) => find(name).pid,
     stop: (name) => endOne(name, (one) => one.stop()),
     kill: (name) => endOne(name, (one) => one.kill()),
     freeze: (name) => void signalGroup(find(name).pid, 'SIGSTOP'),

@@ -1,10 +1,17 @@
 /** The HTTP API: every route in one place. Testable without a port. */
 
-import { bodyParser } from '@koa/bodyparser';
+import type { RequestListener } from 'node:http';
 import { Router } from '@koa/router';
 import Koa from 'koa';
 import type { Logger } from 'pino';
-import { MAX_BODY_BYTES, MAX_WEBHOOK_BYTES } from '../domain/limits.ts';
+import {
+  MAX_BODY_BYTES,
+  MAX_NOTICES_IN_FLIGHT,
+  MAX_OTHERS_IN_FLIGHT,
+  MAX_PURCHASES_AT_WORK,
+  MAX_PURCHASES_WAITING,
+  MAX_WEBHOOK_BYTES,
+} from '../domain/limits.ts';
 import type { OrderEngine } from '../engine/order-engine.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
 import type { Stores } from '../stores/open.ts';
@@ -12,6 +19,8 @@ import { authenticate, type RequestState } from './auth.ts';
 import { createDemoRoutes, type DemoOptions } from './demo-routes.ts';
 import type { EngineNotifier } from './engine-notifier.ts';
 import { createHealthRoutes } from './health-routes.ts';
+import { jsonBody } from './json-body.ts';
+import { createLane, shedPurchases } from './load-shed.ts';
 import { createOrderRoutes } from './order-routes.ts';
 import { createOrderFinder } from './order-view.ts';
 import { createPlaceOrder } from './place-order.ts';
@@ -31,23 +40,26 @@ export interface AppDeps extends Stores {
   log: Logger;
 }
 
-export function createApp(deps: AppDeps): Koa {
+export function createApp(deps: AppDeps): RequestListener {
   const findOrder = createOrderFinder(deps);
   const orders = createOrderRoutes({ ...deps, findOrder });
   const health = createHealthRoutes(deps);
-  const json = bodyParser({ enableTypes: ['json'], jsonLimit: MAX_BODY_BYTES });
-  const notice = bodyParser({ enableTypes: ['json'], jsonLimit: MAX_WEBHOOK_BYTES });
   const shopper = authenticate(deps.jwtSecret);
+  const purchases = createLane({ placesMax: MAX_PURCHASES_AT_WORK, waitingMax: MAX_PURCHASES_WAITING });
+  const notices = createLane({ placesMax: MAX_NOTICES_IN_FLIGHT, waitingMax: 0 });
+  const others = createLane({ placesMax: MAX_OTHERS_IN_FLIGHT, waitingMax: 0 });
+  const [cart, notice] = [jsonBody(MAX_BODY_BYTES), jsonBody(MAX_WEBHOOK_BYTES)];
 
-  const router = new Router<RequestState>()
+  // A lane comes after the body, so that a slow sender occupies no room in it. Health checks are always answered.
+  const router = new Router<RequestState>({ sensitive: true, strict: true })
     .get('/healthz', health.healthz)
     .get('/readyz', health.readyz)
-    .get('/v1/sales/:saleId', createGetSale(deps.saleStock))
-    .post('/v1/webhooks/payments', notice, createReceiveNotice(deps))
-    .post('/v1/orders', shopper, json, createPlaceOrder({ ...deps, findOrder }))
-    .get('/v1/orders/:orderNo', shopper, orders.getOrder)
-    .post('/v1/orders/:orderNo/cancel', shopper, orders.cancelOrder)
-    .post('/v1/orders/:orderNo/payment', shopper, orders.payOrder);
+    .get('/v1/sales/:saleId', others.enter, createGetSale(deps.saleStock))
+    .post('/v1/webhooks/payments', notice, notices.enter, createReceiveNotice(deps))
+    .post('/v1/orders', cart, purchases.enter, shopper, createPlaceOrder({ ...deps, findOrder }))
+    .get('/v1/orders/:orderNo', others.enter, shopper, orders.getOrder)
+    .post('/v1/orders/:orderNo/cancel', others.enter, shopper, orders.cancelOrder)
+    .post('/v1/orders/:orderNo/payment', others.enter, shopper, orders.payOrder);
   if (deps.demo) {
     const demo = createDemoRoutes(deps.demo, deps.jwtSecret);
     router
@@ -59,5 +71,7 @@ export function createApp(deps: AppDeps): Koa {
 
   const app = new Koa({ proxy: deps.trustedProxyHops > 0, maxIpsCount: deps.trustedProxyHops });
   app.use(problemResponder(deps.log)).use(router.routes()).use(router.allowedMethods());
-  return app;
+  const handle = app.callback();
+  // Koa answers every error itself; its promise never rejects.
+  return shedPurchases(purchases, (request, response) => void handle(request, response));
 }

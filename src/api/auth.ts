@@ -34,7 +34,9 @@ async function verify(token: string, key: KeyObject): Promise<string> {
       requiredClaims: ['sub', 'exp'],
       clockTolerance: CLOCK_TOLERANCE_SECONDS,
     });
-    if (payload.sub !== undefined && USER_ID_PATTERN.test(payload.sub)) return payload.sub;
+    // Whoever signs may put a number or a list there, which a pattern alone would take for text.
+    const subject: unknown = payload.sub;
+    if (typeof subject === 'string' && USER_ID_PATTERN.test(subject)) return subject;
   } catch (error) {
     if (!(error instanceof errors.JOSEError)) throw error;
     throw unauthorized('The token is not valid, or no longer.', error);

@@ -129,9 +129,9 @@ export function createOrderRoutes(deps: OrderRoutesDeps) {
 
 /** Not `ctx.fresh`: whoever sets If-None-Match with `fetch` also sends `Cache-Control: no-cache`, which turns that off. */
 function knownVersionsOf(ctx: Context): number[] {
-  const tags = ctx.get('If-None-Match').split(/\s*,\s*/);
+  const tags = ctx.get('If-None-Match').split(',');
   return tags.flatMap((tag) => {
-    const version = /^(?:W\/)?"(\d{1,9})"$/.exec(tag)?.[1];
+    const version = /^(?:W\/)?"(\d{1,9})"$/.exec(tag.trim())?.[1];
     return version === undefined ? [] : [Number(version)];
   });
 }

@@ -147,6 +147,13 @@ function toRefusal(outcome: Exclude<ReserveOutcome, { kind: 'reserved' | 'repeat
       });
     case 'closed':
       return new Problem(403, 'sale_closed', 'The sale is over.');
+    case 'store-full':
+      return new Problem(
+        503,
+        'stock_unavailable',
+        'No order can be taken right now. Repeat with the same Idempotency-Key.',
+        { retryAfterSeconds: BACKLOG_RETRY_SECONDS },
+      );
     case 'backlog-full':
       return new Problem(
         503,

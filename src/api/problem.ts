@@ -4,11 +4,15 @@ import type { Middleware } from 'koa';
 import type { Logger } from 'pino';
 import { z } from 'zod';
 
+export const PROBLEM_TYPE = 'application/problem+json';
+
 export interface ProblemOptions {
   /** More members of the problem document. */
   extra?: Record<string, unknown>;
   /** Seconds after which repeating makes sense. */
   retryAfterSeconds?: number;
+  /** Further headers of the answer. */
+  headers?: Record<string, string>;
   cause?: unknown;
 }
 
@@ -44,6 +48,24 @@ export function parseInput<T>(schema: z.ZodType<T>, input: unknown): T {
   throw new Problem(400, 'invalid_request', 'The request is not as it must be.', { extra: { faults } });
 }
 
+export function problemDocument({ status, code, message, options }: Problem): string {
+  return JSON.stringify({
+    type: 'about:blank',
+    title: titleOf(code),
+    status,
+    code,
+    detail: message,
+    ...options.extra,
+  });
+}
+
+function headersOf({ options: { retryAfterSeconds, headers } }: Problem): Record<string, string> {
+  return {
+    ...headers,
+    ...(retryAfterSeconds === undefined ? {} : { 'Retry-After': String(retryAfterSeconds) }),
+  };
+}
+
 /** Turns whatever a handler throws into a problem document. */
 export function problemResponder(log: Logger): Middleware {
   return async (ctx, next) => {
@@ -58,21 +80,13 @@ export function problemResponder(log: Logger): Middleware {
       }
     } catch (error) {
       const problem = toProblem(error);
-      if (problem.status >= 500)
+      // A refusal that we decided upon has no cause: it is an answer like any other, and there may be thousands.
+      if (problem.status >= 500 && problem.cause !== undefined)
         log.error({ err: error, path: ctx.path, code: problem.code }, 'request failed');
       ctx.status = problem.status;
-      const { extra, retryAfterSeconds } = problem.options;
-      if (retryAfterSeconds !== undefined) ctx.set('Retry-After', String(retryAfterSeconds));
-      const { status, code, message } = problem;
-      ctx.body = JSON.stringify({
-        type: 'about:blank',
-        title: titleOf(code),
-        status,
-        code,
-        detail: message,
-        ...extra,
-      });
-      ctx.type = 'application/problem+json';
+      for (const [name, value] of Object.entries(headersOf(problem))) ctx.set(name, value);
+      ctx.body = problemDocument(problem);
+      ctx.type = PROBLEM_TYPE;
     }
   };
 }
@@ -86,7 +100,10 @@ function toProblem(error: unknown): Problem {
   if (status === 413)
     return new Problem(413, 'body_too_large', 'The body is larger than this resource takes.');
   if (status !== undefined) return new Problem(status, 'malformed_request', 'The request could not be read.');
-  return new Problem(500, 'internal_error', 'Something went wrong on our side.', { retryAfterSeconds: 1 });
+  return new Problem(500, 'internal_error', 'Something went wrong on our side.', {
+    retryAfterSeconds: 1,
+    cause: error,
+  });
 }
 
 function titleOf(code: string): string {

@@ -14,6 +14,17 @@ export const MAX_SALE_SKUS = 200;
 export const MAX_BODY_BYTES = 16 * 1024;
 /** Bytes of a webhook body: providers send whole objects; Stripe's largest are about 100 KiB. */
 export const MAX_WEBHOOK_BYTES = 256 * 1024;
+/**
+ * Purchases that one API process works on at once. Whoever is refused waits behind them, so as few as keep Redis' group commit busy: 64 were
+ * no faster than 24 (about 1,400 a second on two shared cores) and made refusals three times as late (`npm run bench -- overload`).
+ */
+export const MAX_PURCHASES_AT_WORK = 24;
+/** Purchases that wait for a place, which costs nobody anything: of a herd so many are taken in, the last after a tenth of a second. */
+export const MAX_PURCHASES_WAITING = 104;
+/** Payment notices at once: what MySQL's 20 connections take in three rounds. The provider repeats what is refused. */
+export const MAX_NOTICES_IN_FLIGHT = 64;
+/** All other calls at once. They wait for MySQL, the provider or a workflow, so there are more, each with less work. */
+export const MAX_OTHERS_IN_FLIGHT = 256;
 /** Characters of a user agent that are kept; longer ones are cut, for they are only recorded. */
 export const MAX_USER_AGENT_CHARS = 255;
 /** Shoppers repeat a request within minutes; a day covers a phone that slept through the sale. */

@@ -5,7 +5,7 @@
 
 import { z } from 'zod';
 import { parseSaleShard, saleKeys, SALES_KEY, type SaleShard } from './keys.ts';
-import { transact, type RedisClient } from './redis.ts';
+import type { RedisClient } from './redis.ts';
 
 /** One consumer group: the relays share the work. */
 const GROUP = 'relay';
@@ -22,6 +22,7 @@ const entries = z.array(
   z.tuple([z.string(), z.array(z.string()).nullable()]).transform(([entryId, fields]) => ({
     entryId,
     orderNo: fields?.[0] === 'order_no' ? (fields[1] ?? '') : '',
+    isDeleted: fields === null,
   })),
 );
 const readReply = z.union([z.null(), z.array(z.tuple([z.string(), entries]))]);
@@ -105,12 +106,21 @@ export function createOutbox(
         key,
         from,
       );
-      return readReply.parse(reply)?.[0]?.[1] ?? [];
+      return await withoutDeleted(readReply.parse(reply)?.[0]?.[1] ?? []);
     } catch (error) {
       if (!isReplyError(error, 'NOGROUP')) throw error;
       await ensureGroup();
       return [];
     }
+  }
+
+  /** Of an acknowledgement that was cut off the deletion came first: such an entry is done, and only its mark is left. */
+  async function withoutDeleted(
+    found: readonly (OutboxEntry & { isDeleted: boolean })[],
+  ): Promise<OutboxEntry[]> {
+    const deleted = found.filter(({ isDeleted }) => isDeleted).map(({ entryId }) => entryId);
+    if (deleted.length > 0) await redis.xack(key, GROUP, ...deleted);
+    return found.filter(({ isDeleted }) => !isDeleted).map(({ entryId, orderNo }) => ({ entryId, orderNo }));
   }
 
   return {
@@ -128,15 +138,14 @@ export function createOutbox(
       return reply === undefined ? 0 : claimReply.parse(reply)[1].length;
     },
 
-    /** Only once the orders are durable elsewhere. Deleted too: the stream holds just what waits. */
+    /**
+     * Only once the orders are durable elsewhere. Deleted too: the stream holds just what waits. Not in a transaction, because Redis at
+     * maxmemory refuses to queue any command, and what frees memory must go on. Deleted first: a pending entry that is gone is dropped
+     * when it is claimed, while one acknowledged and not deleted would count as waiting for ever.
+     */
     async acknowledge(entryIds: readonly string[]): Promise<void> {
       if (entryIds.length === 0) return;
-      await transact(
-        redis
-          .multi()
-          .xack(key, GROUP, ...entryIds)
-          .xdel(key, ...entryIds),
-      );
+      await Promise.all([redis.xdel(key, ...entryIds), redis.xack(key, GROUP, ...entryIds)]);
     },
 
     /** Orders waiting, read or not. */

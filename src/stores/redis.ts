@@ -93,6 +93,11 @@ export async function assertNoEviction(redis: RedisClient): Promise<void> {
   }
 }
 
+/** Redis is at maxmemory and refused what wants more, before any of it was done. */
+export function isOutOfMemory(error: unknown): boolean {
+  return error instanceof Error && error.name === 'ReplyError' && error.message.startsWith('OOM ');
+}
+
 /** Runs a MULTI; answers each command's result, and throws where one failed instead of hiding it in the list. */
 export async function transact(multi: ChainableCommander): Promise<unknown[]> {
   const replies = await multi.exec();

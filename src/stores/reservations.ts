@@ -6,7 +6,7 @@ import type { z } from 'zod';
 import { IDEMPOTENCY_TTL_MS, PROJECTION_TTL_MS } from '../domain/limits.ts';
 import { formatOrderNo, type Order, type OrderState } from '../domain/order.ts';
 import { orderKeys, saleKeys, shardOf } from './keys.ts';
-import type { RedisClient } from './redis.ts';
+import { isOutOfMemory, type RedisClient } from './redis.ts';
 import { holdReply, orderHash, projectReply, reserveReply } from './script-replies.ts';
 
 export interface ReserveRequest {
@@ -22,7 +22,10 @@ export interface ReserveRequest {
 }
 
 /** What a shopper is told at once; see `lua/reserve.lua`. */
-export type ReserveOutcome = Exclude<z.infer<typeof reserveReply>, { kind: 'epoch-changed' }>;
+export type ReserveOutcome =
+  | Exclude<z.infer<typeof reserveReply>, { kind: 'epoch-changed' }>
+  /** Redis is at maxmemory. The script did not run, so nothing was taken (unless it is a resend after a lost connection). */
+  | { kind: 'store-full' };
 
 /** An order as Redis has it: what was accepted, and the projected state. */
 export interface ReservedOrder {
@@ -85,6 +88,19 @@ export function createReservations(redis: RedisClient, { startsPerSecond }: { st
     return reserveReply.parse(reply);
   }
 
+  async function tryReserve(request: ReserveRequest): Promise<ReserveOutcome> {
+    const shard = shardOf(request.userId);
+    for (let attempt = 0; attempt < EPOCH_TRIES; attempt += 1) {
+      // Without a sale no order number can be made; the script would answer the same.
+      const epoch = await epochOf(request.saleId, shard);
+      if (epoch === null) return { kind: 'sale-absent' };
+      const reply = await callReserve(request, shard, epoch);
+      if (reply.kind !== 'epoch-changed') return reply;
+      rememberEpoch(request.saleId, reply.epoch);
+    }
+    throw new Error(`the epoch of sale ${request.saleId} keeps changing`);
+  }
+
   return {
     /**
      * Holds stock and queues the order, in one atomic step.
@@ -93,16 +109,12 @@ export function createReservations(redis: RedisClient, { startsPerSecond }: { st
     async reserve(request: ReserveRequest): Promise<ReserveOutcome> {
       // The script checks each line by itself, so a SKU named twice could slip past both checks.
       assert(new Set(request.items.map((item) => item.sku)).size === request.items.length, 'each SKU once');
-      const shard = shardOf(request.userId);
-      for (let attempt = 0; attempt < EPOCH_TRIES; attempt += 1) {
-        // Without a sale no order number can be made; the script would answer the same.
-        const epoch = await epochOf(request.saleId, shard);
-        if (epoch === null) return { kind: 'sale-absent' };
-        const reply = await callReserve(request, shard, epoch);
-        if (reply.kind !== 'epoch-changed') return reply;
-        rememberEpoch(request.saleId, reply.epoch);
+      try {
+        return await tryReserve(request);
+      } catch (error) {
+        if (isOutOfMemory(error)) return { kind: 'store-full' };
+        throw error;
       }
-      throw new Error(`the epoch of sale ${request.saleId} keeps changing`);
     },
 
     /** held → sold. Idempotent. */

@@ -1,6 +1,7 @@
 /** An API whose orders nobody relays: what a test sees is the API's own doing. */
 
 import type { AppDeps } from '../../src/api/app.ts';
+import type { HttpBounds } from '../../src/api/http-server.ts';
 import { createMysqlPool } from '../../src/stores/mysql.ts';
 import { createOrders } from '../../src/stores/orders.ts';
 import { createPayments } from '../../src/stores/payments.ts';
@@ -16,7 +17,7 @@ export interface TestApi extends HttpApp {
   stores: TestStores;
   temporal: TestEngine;
   /** A second app on the same stores, parts of it replaced. The test closes it. */
-  withParts(overrides: Partial<AppDeps>): Promise<HttpApp>;
+  withParts(overrides: Partial<AppDeps>, bounds?: Partial<HttpBounds>): Promise<HttpApp>;
   /** Stores an accepted order in MySQL and publishes that, as a worker would. */
   store(orderNo: string, presence?: WorkflowPresence): Promise<void>;
   /** Redis forgets the order. */
@@ -32,7 +33,8 @@ export async function openApi(config: Partial<StoreConfig> = {}): Promise<TestAp
     ...app,
     stores,
     temporal,
-    withParts: (overrides) => openHttpApp({ stores, engine: temporal.engine, overrides }),
+    withParts: (overrides, bounds = {}) =>
+      openHttpApp({ stores, engine: temporal.engine, overrides, bounds }),
     async store(orderNo, presence = 'due') {
       const reserved = await stores.reservations.readOrder(orderNo);
       if (!reserved) throw new Error(`no order ${orderNo} in Redis`);

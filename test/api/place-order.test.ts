@@ -185,7 +185,7 @@ test('a body that is not sent as JSON is refused', async () => {
 
   const reply = await shopper.call('POST', '/v1/orders', { body: JSON.stringify(mugs()), headers });
 
-  expect(problemOf(reply).status).toBe(400);
+  expect(refusalOf(reply)).toBe('415 unsupported_media_type');
 });
 
 test('a refused request leaves its key free for the right one', async () => {

@@ -25,9 +25,9 @@ type Cue =
 
 const CUES = {
   reserved: { part: 'reservations', call: 'reserve', moment: 'after' },
-  // Nobody but the relay reads an order from Redis in the worker's process, and nobody else needs MULTI there.
+  // Nobody but the relay reads an order from Redis in the worker's process, and nobody else deletes from a stream there.
   'outbox-read': { part: 'reservations', call: 'readOrder', moment: 'before' },
-  'before-acknowledge': { part: 'redis', call: 'multi', moment: 'before' },
+  'before-acknowledge': { part: 'redis', call: 'xdel', moment: 'before' },
   storing: { part: 'orders', call: 'storeOrders', moment: 'at-commit' },
   stored: { part: 'orders', call: 'storeOrders', moment: 'after' },
   'receiving-notice': { part: 'payments', call: 'receive', moment: 'at-commit' },

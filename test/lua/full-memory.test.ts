@@ -30,7 +30,7 @@ test('at maxmemory reserve refuses with nothing written, and sells again once th
   await hold(saleId);
   const before = await snapshot(stores.redis, saleId);
   await withFullMemory(async () => {
-    await expect(hold(saleId)).rejects.toThrow('OOM');
+    await expect(hold(saleId)).rejects.toThrow('store-full');
     expect(await snapshot(stores.redis, saleId)).toEqual(before);
   });
   await expect(hold(saleId)).resolves.toContain(saleId);

@@ -53,6 +53,19 @@ test('orders accepted before the first relay came are read too, oldest first', a
   expect(await outbox.readNew(2, 1)).toEqual([]);
 });
 
+test('an acknowledgement that was cut off after the deletion leaves nothing to do', async () => {
+  const { relay, add, key, waiting } = newOutbox();
+  await add('one', 'two');
+  const outbox = relay('a');
+  await outbox.readNew(1, 1);
+  const [first] = await outbox.readNew(2, 1);
+  await stores.redis.xdel(key, first?.entryId ?? '');
+
+  expect(orderNosOf(await outbox.readPending(10, '0'))).toEqual(['two']);
+  expect(await waiting()).toEqual(['two']);
+  expect((await stores.redis.xpending(key, 'relay'))[0]).toBe(1);
+});
+
 test('two relays share the entries', async () => {
   const { relay, add } = newOutbox();
   await add('one', 'two', 'three');

@@ -1,10 +1,10 @@
 /** The HTTP API on an ephemeral port, with a real sandbox provider that calls it back. No worker, no relay. */
 
 import { strict as assert } from 'node:assert';
-import { once } from 'node:events';
-import { createServer, type Server } from 'node:http';
+import type { RequestListener } from 'node:http';
 import { createApp, type AppDeps } from '../../src/api/app.ts';
 import { createEngineNotifier } from '../../src/api/engine-notifier.ts';
+import { createHttpServer, type HttpBounds } from '../../src/api/http-server.ts';
 import type { OrderEngine } from '../../src/engine/order-engine.ts';
 import type { PaymentProvider } from '../../src/payments/provider.ts';
 import { createSandboxAdapter } from '../../src/payments/sandbox/adapter.ts';
@@ -23,6 +23,7 @@ export interface HttpAppOptions {
   engine: OrderEngine;
   /** Replaces parts of the app, say a store that is away. */
   overrides?: Partial<AppDeps>;
+  bounds?: Partial<HttpBounds>;
 }
 
 export interface HttpApp {
@@ -34,10 +35,16 @@ export interface HttpApp {
   close(): Promise<void>;
 }
 
-export async function openHttpApp({ stores, engine, overrides = {} }: HttpAppOptions): Promise<HttpApp> {
+export async function openHttpApp(options: HttpAppOptions): Promise<HttpApp> {
+  const { stores, engine, overrides = {}, bounds = {} } = options;
   // It listens before there is an app, because the provider must know where to call back.
-  const server = createServer();
-  const url = await listen(server);
+  let handle: RequestListener | undefined;
+  const server = createHttpServer((request, response) => {
+    assert(handle, 'nobody calls before there is an app');
+    handle(request, response);
+  }, bounds);
+  const { port } = await server.listen(0, '127.0.0.1');
+  const url = `http://127.0.0.1:${port}`;
   const sandbox = await createSandboxProvider({
     host: '127.0.0.1',
     apiKey: PROVIDER_API_KEY,
@@ -53,7 +60,7 @@ export async function openHttpApp({ stores, engine, overrides = {} }: HttpAppOpt
     requestTimeoutMs: 5_000,
   });
   const notifier = createEngineNotifier({ ...stores, engine, log: silent });
-  const app = createApp({
+  handle = createApp({
     ...stores,
     engine,
     provider,
@@ -65,8 +72,6 @@ export async function openHttpApp({ stores, engine, overrides = {} }: HttpAppOpt
     log: silent,
     ...overrides,
   });
-  const handle = app.callback();
-  server.on('request', (request, response) => void handle(request, response));
   return {
     url,
     provider,
@@ -74,23 +79,8 @@ export async function openHttpApp({ stores, engine, overrides = {} }: HttpAppOpt
     shopper: (userId) => openShopper(url, userId),
     async close() {
       await sandbox.stop();
-      await closeServer(server);
+      await server.close();
       await notifier.drain();
     },
   };
-}
-
-async function listen(server: Server): Promise<string> {
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  assert(address !== null && typeof address === 'object', 'a listening TCP server has an address');
-  return `http://127.0.0.1:${address.port}`;
-}
-
-async function closeServer(server: Server): Promise<void> {
-  const closed = once(server, 'close');
-  server.close();
-  server.closeIdleConnections();
-  await closed;
 }

@@ -82,6 +82,8 @@ export async function openShopper(url: string, userId = `shopper-${ulid().toLowe
 
   const shopper = {
     userId,
+    /** The header, for requests that are written by hand. */
+    authorization,
     call,
 
     /** With a fresh key, unless `headers` carry one. */

@@ -1,4 +1,5 @@
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
+import { saleKeys } from '../../src/stores/keys.ts';
 import { createNamespace } from '../support/temporal.ts';
 import { waitFor } from '../support/wait.ts';
 import { startRelay } from '../support/worker.ts';
@@ -149,3 +150,28 @@ test('a relay that is told to stop ends, and leaves what it has not read to the 
   await outboxEmpty(world);
   for (const { orderNo } of orders) expect(await world.isStarted(orderNo)).toBe(true);
 });
+
+test('at maxmemory accepted orders are handed over all the same, and leave the outbox', async () => {
+  const world = await openRelayWorld(namespace, { ENGINE_BUDGET: 1 });
+  // A relay has been here before, so the outbox has its consumer group.
+  await (await world.outbox('earlier')).readNew(1, 1);
+  const orders = await world.accept(3);
+  // One byte is always used up already, so Redis refuses whatever wants memory.
+  await world.stores.redis.config('SET', 'maxmemory', '1');
+  try {
+    relay(world);
+
+    await outboxLeft(world);
+  } finally {
+    await world.stores.redis.config('SET', 'maxmemory', '0');
+  }
+  const stored = await world.storedOrders();
+  for (const { orderNo } of orders)
+    expect(stored.has(orderNo) || (await world.isStarted(orderNo))).toBe(true);
+});
+
+/** Looked at from outside: to watch as another relay would is to write. */
+async function outboxLeft({ stores, saleId }: RelayWorld): Promise<void> {
+  const { outbox } = saleKeys({ saleId, shard: 0 });
+  await waitFor('the outbox to be empty', async () => (await stores.redis.xlen(outbox)) === 0);
+}

@@ -1,0 +1,133 @@
+/** Three times what the checkout can take, for a minute: who is accepted, who is refused, how soon, and what is left of it after. */
+
+import { strict as assert } from 'node:assert';
+import { readFileSync } from 'node:fs';
+
+import { runAudit } from '../src/audit/run-audit.ts';
+import { saleKeys } from '../src/stores/keys.ts';
+import { waitUntil } from '../stack/wait.ts';
+import type { BenchCheckout } from './checkout.ts';
+import { startLoadGenerator, type Load, type LoadReport } from './load.ts';
+import { signTokens } from './shoppers.ts';
+
+const USERS = 1_000;
+/** Nobody is to be sold out: the bound under test is another. */
+const UNITS = 10_000_000;
+/** A day: of so long a window a third is long enough for the engine, so `backlog_full` does not end the rush either. */
+const WINDOW_MS = 24 * 60 * 60_000;
+/** Fewer than the API works on at once, so nobody waits for a place. */
+const CLOSED_CONNECTIONS = 20;
+const OPEN_CONNECTIONS = 512;
+const WARM_UP_SECONDS = 3;
+const CAPACITY_SECONDS = 8;
+const OVERLOAD_SECONDS = 60;
+const RECOVERY_SECONDS = 5;
+const OVERLOAD = 3;
+const LOOK_EVERY_MS = 250;
+const STORE_TIMEOUT_MS = 10 * 60_000;
+
+export async function overload(checkout: BenchCheckout): Promise<void> {
+  const saleId = await checkout.openSale(UNITS, WINDOW_MS);
+  const { hostname: host, port } = new URL(checkout.apiUrl);
+  const tokens = await signTokens(USERS);
+  const generator = startLoadGenerator();
+  const run = (load: Pick<Load, 'seconds' | 'connections' | 'rate'>): Promise<LoadReport> =>
+    generator.run({ host, port: Number(port), saleId, tokens, ...load });
+  const closed = (seconds: number) => run({ seconds, connections: CLOSED_CONNECTIONS, rate: null });
+  const memory = watchMemory(checkout.apiPid);
+  try {
+    const warmUp = await closed(WARM_UP_SECONDS);
+    const before = await closed(CAPACITY_SECONDS);
+    const capacity = before.accepted.length / before.seconds;
+    const rssBefore = memory.look();
+    console.log(`capacity: ${capacity.toFixed(0)} accepted/s from ${CLOSED_CONNECTIONS} connections`);
+    const rate = Math.round(capacity * OVERLOAD);
+    const rush = await run({ seconds: OVERLOAD_SECONDS, connections: OPEN_CONNECTIONS, rate });
+    const after = await closed(RECOVERY_SECONDS);
+    const rssAfter = memory.look();
+
+    tell(`offered ${rate}/s for ${OVERLOAD_SECONDS} s, ${OVERLOAD} times the capacity`, rush);
+    tell('before', before);
+    tell('at once after', after);
+    console.log(
+      [
+        `first order accepted ${after.firstAcceptedMs.toFixed(0)} ms after the overload`,
+        `API memory: ${rssBefore} MB before, ${memory.peak()} MB at the peak, ${rssAfter} MB after`,
+      ].join('\n'),
+    );
+    for (const { unanswered } of [before, rush, after]) assert.equal(unanswered, 0);
+    memory.end();
+    await audit(
+      checkout,
+      saleId,
+      [warmUp, before, rush, after].flatMap(({ accepted }) => accepted),
+    );
+  } finally {
+    memory.end();
+    await generator.stop();
+  }
+}
+
+/** Everything that is accepted becomes payable; then the worker stops, so that nothing moves while the stores are compared. */
+async function audit(checkout: BenchCheckout, saleId: string, accepted: readonly string[]): Promise<void> {
+  const { outbox } = saleKeys({ saleId, shard: 0 });
+  const startedMs = performance.now();
+  await waitUntil({
+    what: 'all accepted orders to be stored',
+    timeoutMs: STORE_TIMEOUT_MS,
+    check: async () => (await checkout.stores.redis.xlen(outbox)) === 0,
+  });
+  console.log(
+    `all ${accepted.length} accepted orders payable after another ${((performance.now() - startedMs) / 1_000).toFixed(0)} s`,
+  );
+  await checkout.stopWorker();
+  const { orders, findings } = await runAudit(checkout, saleId, accepted);
+  assert.deepEqual(findings, []);
+  console.log(`the audit of ${orders} orders is clean`);
+}
+
+function tell(what: string, { outcomes, seconds, sentLateP99Ms }: LoadReport): void {
+  const row = (cells: readonly string[]): string =>
+    `  ${cells.map((cell, i) => (i === 0 ? cell.padEnd(22) : cell.padStart(12))).join('')}`;
+  const share = (part: number, of: number): string => `${((100 * part) / of).toFixed(2)} %`;
+  console.log(
+    [
+      `${what} (the generator sent its 99th percentile ${sentLateP99Ms.toFixed(1)} ms late)`,
+      row([
+        'answer',
+        'a second',
+        'p50 ms',
+        'p99 ms',
+        'max ms',
+        '<= 50 ms',
+        'sent: p99',
+        '<= 50 ms',
+        'Retry-After',
+      ]),
+      ...outcomes.map(({ name, count, withRetryAfter, ...times }) =>
+        row([
+          name,
+          (count / seconds).toFixed(0),
+          ...[times.p50Ms, times.p99Ms, times.maxMs].map((ms) => ms.toFixed(1)),
+          share(times.within50Ms, count),
+          times.sentP99Ms.toFixed(1),
+          share(times.sentWithin50Ms, count),
+          name === 'accepted' ? '' : share(withRetryAfter, count),
+        ]),
+      ),
+    ].join('\n'),
+  );
+}
+
+/** Resident memory of a process, in MB; from /proc, so on Linux alone. */
+function watchMemory(pid: number) {
+  let peakMb = 0;
+  function look(): number {
+    const kb = Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+    const mb = Math.round(kb / 1024);
+    peakMb = Math.max(peakMb, mb);
+    return mb;
+  }
+  const looking = setInterval(look, LOOK_EVERY_MS);
+  return { look, peak: () => peakMb, end: () => clearInterval(looking) };
+}

@@ -1,0 +1,213 @@
+/** The API's HTTP server: its bounds against slow, stuck and hostile clients, and its ordered close. */
+
+import {
+  createServer,
+  STATUS_CODES,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { AddressInfo, Socket } from 'node:net';
+import { strict as assert } from 'node:assert';
+import { Problem, problemDocument, PROBLEM_TYPE } from './problem.ts';
+
+export interface HttpBounds {
+  headersTimeoutMs: number;
+  requestTimeoutMs: number;
+  checkEveryMs: number;
+  keepAliveTimeoutMs: number;
+  stuckTimeoutMs: number;
+  lingerMs: number;
+  connectionsMax: number;
+}
+
+const BOUNDS: HttpBounds = {
+  /** Headers are one packet; who needs longer holds a socket for nothing. Counts from the connection's first moment. */
+  headersTimeoutMs: 10_000,
+  /** A whole request must have arrived by then: carts are small. */
+  requestTimeoutMs: 15_000,
+  /** How often the two above are looked after; Node's own 30 s would let a slow sender stay three times as long. */
+  checkEveryMs: 1_000,
+  /** Longer than common load balancers keep idle connections (60 s), so that they close first. */
+  keepAliveTimeoutMs: 65_000,
+  /** Nothing moves while an answer is due: who asks and does not read. Longer than any answer takes. */
+  stuckTimeoutMs: 40_000,
+  /** Who is told that its request is malformed may still be sending it; closing at once would destroy the answer on its way. */
+  lingerMs: 1_000,
+  /** Ten thousand idle ones, and room for those who buy; about 200 MB, and below the file descriptors that systems commonly give. */
+  connectionsMax: 15_000,
+};
+
+/** Bytes of request line and headers: a token has at most 4 KiB, proxies add their own. */
+const HEADER_BYTES_MAX = 16 * 1024;
+/** Beyond it Node would drop headers without a word, maybe the one that counts. */
+const HEADERS_MAX = 100;
+/**
+ * Connections that wait to be accepted. When a sale opens thousands come within one turn of the event loop; beyond Node's 511 the kernel
+ * drops them, and a phone tries again after a second, then three, then seven. Systems cap it, commonly at 4,096.
+ */
+const BACKLOG = 4_096;
+/** While stopping: a connection that has just been answered is closed before it asks again. */
+const IDLE_SWEEP_MS = 100;
+
+export interface HttpServer {
+  listen(port: number, host: string): Promise<AddressInfo>;
+  /** Rejects when the server fails while it listens. */
+  ended: Promise<void>;
+  /** Answers what is under way, then closes; connections that are kept alive, as soon as they are idle. */
+  close(): Promise<void>;
+}
+
+interface Exchange {
+  request: IncomingMessage;
+  response: ServerResponse;
+}
+
+/** @param handle answers every request, and never throws; @param overrides for tests, which wait less */
+export function createHttpServer(handle: RequestListener, overrides: Partial<HttpBounds> = {}): HttpServer {
+  const bounds = { ...BOUNDS, ...overrides };
+  /** What each connection has asked and may still be owed an answer for; several with pipelining. */
+  const exchanges = new WeakMap<Duplex, Exchange[]>();
+  const refused = new WeakSet<Duplex>();
+  const server = createServer(
+    {
+      headersTimeout: bounds.headersTimeoutMs,
+      requestTimeout: bounds.requestTimeoutMs,
+      connectionsCheckingInterval: bounds.checkEveryMs,
+      keepAliveTimeout: bounds.keepAliveTimeoutMs,
+      maxHeaderSize: HEADER_BYTES_MAX,
+      // Its absence is ours to answer, so that it is a problem document like any other refusal.
+      requireHostHeader: false,
+    },
+    (request, response) => {
+      const open = exchanges.get(request.socket)?.filter(isUnanswered) ?? [];
+      exchanges.set(request.socket, [...open, { request, response }]);
+      const fault = faultOf(request);
+      if (fault) answer(response, fault);
+      else handle(request, response);
+    },
+  );
+  server.maxHeadersCount = HEADERS_MAX;
+  server.maxConnections = bounds.connectionsMax;
+  server.timeout = bounds.stuckTimeoutMs;
+
+  function refuse(socket: Duplex, problem: Problem): void {
+    refused.add(socket);
+    socket.end(rawAnswer(problem));
+    const linger = setTimeout(() => socket.destroy(), bounds.lingerMs);
+    socket.once('close', () => clearTimeout(linger));
+  }
+
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
+    if (refused.has(socket)) return;
+    const asked = exchanges.get(socket) ?? [];
+    const owed = asked.findLast((exchange) => exchange.request.complete && isUnanswered(exchange));
+    const [last] = asked.slice(-1);
+    if (owed) {
+      // An order may be under way: its shopper must not take the answer to what followed for the answer to it.
+      owed.response.once('close', () => socket.destroy());
+    } else if (
+      !socket.writable ||
+      // Nobody asked, nobody is answered: a connection opened ahead may be about to be used.
+      socket.bytesRead === 0 ||
+      (last && !last.request.complete && last.response.headersSent)
+    ) {
+      socket.destroy();
+    } else {
+      refuse(socket, toProblem(error.code ?? ''));
+    }
+  });
+  server.on('checkExpectation', (_, response: ServerResponse) => {
+    answer(response, new Problem(417, 'expectation_failed', 'Only 100-continue can be expected.'));
+  });
+  server.on('connect', (_, socket) => {
+    refuse(socket, new Problem(405, 'method_not_allowed', 'This is not a proxy.'));
+  });
+
+  return {
+    listen: (port, host) => listen(server, port, host),
+    ended: new Promise<void>((_, reject) => server.once('error', reject)),
+    close: () => close(server, bounds.requestTimeoutMs),
+  };
+}
+
+function isUnanswered({ response }: Exchange): boolean {
+  return !response.writableFinished;
+}
+
+/** What Node's parser lets through and we do not. */
+function faultOf(request: IncomingMessage): Problem | undefined {
+  if (request.rawHeaders.length > 2 * HEADERS_MAX) return headersTooLarge();
+  // Only paths: what a proxy would be asked, `http://…` or `*`, means nothing here.
+  if (request.url?.startsWith('/') !== true) return malformed();
+  return request.headers.host === undefined && request.httpVersion !== '1.0' ? malformed() : undefined;
+}
+
+/** @param code of Node's HTTP parser */
+function toProblem(code: string): Problem {
+  switch (code) {
+    case 'HPE_HEADER_OVERFLOW':
+      return headersTooLarge();
+    case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
+      return new Problem(413, 'body_too_large', 'The body has larger chunk extensions than are read.');
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return new Problem(408, 'request_timeout', 'The request did not arrive in time.');
+    default:
+      return malformed();
+  }
+}
+
+function headersTooLarge(): Problem {
+  return new Problem(431, 'headers_too_large', 'The request has more or larger headers than are read.');
+}
+
+function malformed(): Problem {
+  return new Problem(400, 'malformed_request', 'The request could not be read.');
+}
+
+function answer(response: ServerResponse, problem: Problem): void {
+  const body = problemDocument(problem);
+  const headers = {
+    'Content-Type': PROBLEM_TYPE,
+    'Content-Length': Buffer.byteLength(body),
+    Connection: 'close',
+  };
+  response.writeHead(problem.status, headers).end(body);
+}
+
+/** For a request that has got no further than its socket. */
+function rawAnswer(problem: Problem): string {
+  const body = problemDocument(problem);
+  return [
+    `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}`,
+    `Content-Type: ${PROBLEM_TYPE}`,
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    'Connection: close',
+    '',
+    body,
+  ].join('\r\n');
+}
+
+function listen(server: Server, port: number, host: string): Promise<AddressInfo> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject).listen({ port, host, backlog: BACKLOG }, () => {
+      const address = server.address();
+      assert(address !== null && typeof address === 'object', 'a listening TCP server has an address');
+      resolve(address);
+    });
+  });
+}
+
+/** @param graceMs for requests that have not wholly arrived: Node looks after no time-out while it closes */
+async function close(server: Server, graceMs: number): Promise<void> {
+  const sweep = setInterval(() => server.closeIdleConnections(), IDLE_SWEEP_MS);
+  const grace = setTimeout(() => server.closeAllConnections(), graceMs);
+  await new Promise<void>((resolve, reject) => {
+    server.close((error) => (error ? reject(error) : resolve()));
+  }).finally(() => {
+    clearInterval(sweep);
+    clearTimeout(grace);
+  });
+}

@@ -1,0 +1,105 @@
+/**
+ * Load shedding: what is worked on at once is bounded, and what exceeds the bound is refused at once instead of made to wait.
+ * Kinds of calls have lanes of their own, so that a rush of purchases keeps nobody from paying.
+ */
+
+import type { RequestListener } from 'node:http';
+import { Problem, problemDocument, PROBLEM_TYPE } from './problem.ts';
+
+/** Those who are refused come back spread over so many seconds, not as a herd. */
+const RETRY_SPREAD_SECONDS = 4;
+
+/** As long as a command to Redis may take. While it answers, a place comes free long before; when it hangs, nobody waits for ever. */
+const WAIT_MAX_MS = 2_000;
+
+export interface LaneBounds {
+  /** Worked on at once. */
+  placesMax: number;
+  /** Waiting for a place, first come, first served. */
+  waitingMax: number;
+}
+
+export interface Lane {
+  isFull: () => boolean;
+  /** Occupies a place until all work is done, also for a caller who has gone meanwhile: that work goes on. */
+  enter: (ctx: { res: { closed: boolean } }, next: () => Promise<unknown>) => Promise<void>;
+}
+
+export function createLane({ placesMax, waitingMax }: LaneBounds): Lane {
+  let taken = 0;
+  /** In the order of arrival; each is called with the place of one that is done. */
+  const waiting = new Set<() => void>();
+
+  function isFull(): boolean {
+    return taken >= placesMax && waiting.size >= waitingMax;
+  }
+
+  function wait(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const giveUp = setTimeout(() => {
+        waiting.delete(start);
+        reject(overloaded(retryAfterSeconds()));
+      }, WAIT_MAX_MS);
+      const start = (): void => {
+        clearTimeout(giveUp);
+        waiting.delete(start);
+        resolve();
+      };
+      waiting.add(start);
+    });
+  }
+
+  function leave(): void {
+    const [first] = waiting;
+    if (first) first();
+    else taken -= 1;
+  }
+
+  return {
+    isFull,
+    async enter(ctx, next) {
+      if (isFull()) throw overloaded(retryAfterSeconds());
+      if (taken < placesMax) taken += 1;
+      else await wait();
+      try {
+        // Nobody is there any more to be told of an order, and nothing has been done for it yet.
+        if (!ctx.res.closed) await next();
+      } finally {
+        leave();
+      }
+    },
+  };
+}
+
+/** While the lane is full a purchase is refused before anything is done for it: no routing, no token, no body. */
+export function shedPurchases(lane: Lane, handle: RequestListener): RequestListener {
+  const refusals = Array.from({ length: RETRY_SPREAD_SECONDS }, (_, i) => prepareRefusal(i + 1));
+  return (request, response) => {
+    if (!isPurchase(request.method, request.url) || !lane.isFull()) {
+      handle(request, response);
+      return;
+    }
+    const { headers, body } = refusals[retryAfterSeconds() - 1] ?? prepareRefusal(1);
+    response.writeHead(503, headers).end(body);
+  };
+}
+
+function isPurchase(method: string | undefined, url: string | undefined): boolean {
+  return method === 'POST' && (url === '/v1/orders' || url?.startsWith('/v1/orders?') === true);
+}
+
+function prepareRefusal(seconds: number): { headers: string[]; body: Buffer } {
+  const body = Buffer.from(problemDocument(overloaded(seconds)));
+  const headers = ['Content-Type', PROBLEM_TYPE, 'Content-Length', String(body.length)];
+  return { headers: [...headers, 'Retry-After', String(seconds)], body };
+}
+
+function overloaded(seconds: number): Problem {
+  return new Problem(503, 'overloaded', 'More is asked than can be answered in time; nothing was done.', {
+    retryAfterSeconds: seconds,
+  });
+}
+
+function retryAfterSeconds(): number {
+  return 1 + Math.floor(Math.random() * RETRY_SPREAD_SECONDS);
+}
