@@ -31,6 +31,9 @@ export interface BenchCheckout {
   client: Client;
   /** Of the API's process. */
   apiPid: number;
+  /** While it is frozen accepted orders wait; the cores are the API's. */
+  freezeWorker(): void;
+  thawWorker(): void;
   /** From then on nothing moves that nobody asks for. */
   stopWorker(): Promise<void>;
   /** Opens a sale of one SKU, `unit`, at 10.00. */
@@ -72,6 +75,8 @@ export async function withBenchCheckout(work: (checkout: BenchCheckout) => Promi
         }),
         client: new Client({ connection }),
         apiPid: processes.pid('api'),
+        freezeWorker: () => processes.freeze('worker'),
+        thawWorker: () => processes.thaw('worker'),
         stopWorker: () => processes.stop('worker'),
         openSale: (units, paymentWindowMs) => openSale(sales, saleStock, units, paymentWindowMs),
       });

@@ -1,4 +1,8 @@
-/** Three times what the checkout can take, for a minute: who is accepted, who is refused, how soon, and what is left of it after. */
+/**
+ * Three times what the checkout can take, for a minute: who is accepted, who is refused, how soon, and what is left of it after.
+ * Twice: while the worker and Temporal share this machine with the API, and while the worker is frozen, which leaves the API as much
+ * of the machine as it has where they run elsewhere.
+ */
 
 import { strict as assert } from 'node:assert';
 import { readFileSync } from 'node:fs';
@@ -31,8 +35,22 @@ export async function overload(checkout: BenchCheckout): Promise<void> {
   const { hostname: host, port } = new URL(checkout.apiUrl);
   const tokens = await signTokens(USERS);
   const generator = startLoadGenerator();
-  const run = (load: Pick<Load, 'seconds' | 'connections' | 'rate'>): Promise<LoadReport> =>
-    generator.run({ host, port: Number(port), saleId, tokens, ...load });
+  const run: Run = (load) => generator.run({ host, port: Number(port), saleId, tokens, ...load });
+  try {
+    const shared = await rushAndRecover('all on this machine', checkout, run);
+    checkout.freezeWorker();
+    const apart = await rushAndRecover('the worker frozen', checkout, run);
+    checkout.thawWorker();
+    await audit(checkout, saleId, [...shared, ...apart]);
+  } finally {
+    await generator.stop();
+  }
+}
+
+type Run = (load: Pick<Load, 'seconds' | 'connections' | 'rate'>) => Promise<LoadReport>;
+
+/** @returns the orderNos of all that was accepted */
+async function rushAndRecover(where: string, checkout: BenchCheckout, run: Run): Promise<string[]> {
   const closed = (seconds: number) => run({ seconds, connections: CLOSED_CONNECTIONS, rate: null });
   const memory = watchMemory(checkout.apiPid);
   try {
@@ -40,7 +58,7 @@ export async function overload(checkout: BenchCheckout): Promise<void> {
     const before = await closed(CAPACITY_SECONDS);
     const capacity = before.accepted.length / before.seconds;
     const rssBefore = memory.look();
-    console.log(`capacity: ${capacity.toFixed(0)} accepted/s from ${CLOSED_CONNECTIONS} connections`);
+    console.log(`${where}: ${capacity.toFixed(0)} accepted/s from ${CLOSED_CONNECTIONS} connections`);
     const rate = Math.round(capacity * OVERLOAD);
     const rush = await run({ seconds: OVERLOAD_SECONDS, connections: OPEN_CONNECTIONS, rate });
     const after = await closed(RECOVERY_SECONDS);
@@ -56,15 +74,9 @@ export async function overload(checkout: BenchCheckout): Promise<void> {
       ].join('\n'),
     );
     for (const { unanswered } of [before, rush, after]) assert.equal(unanswered, 0);
-    memory.end();
-    await audit(
-      checkout,
-      saleId,
-      [warmUp, before, rush, after].flatMap(({ accepted }) => accepted),
-    );
+    return [warmUp, before, rush, after].flatMap(({ accepted }) => accepted);
   } finally {
     memory.end();
-    await generator.stop();
   }
 }
 

@@ -15,8 +15,8 @@ export const MAX_BODY_BYTES = 16 * 1024;
 /** Bytes of a webhook body: providers send whole objects; Stripe's largest are about 100 KiB. */
 export const MAX_WEBHOOK_BYTES = 256 * 1024;
 /**
- * Purchases that one API process works on at once. Few, because refusals share the event loop with those at work: on a noisy two-core
- * machine 24 gave a median refusal of 14 ms against 34 ms for 64, with no clear difference at the 99th percentile.
+ * Purchases that one API process works on at once. Few, because refusals share the event loop with those at work: 24 gave a median
+ * refusal of 14 ms against 34 ms for 64 (docs/decisions.md).
  */
 export const MAX_PURCHASES_AT_WORK = 24;
 /** Purchases that wait for a place, which costs nobody anything: of a herd so many are taken in instead of sent back. */
