@@ -14,6 +14,8 @@ import { orderHash } from './script-replies.ts';
 const SCAN_COUNT = 1_000;
 /** Holds read at once: a few hundred KiB, answered long before a command counts as failed. */
 const READ_AT_ONCE = 500;
+/** Rows of MySQL read at once, for the same reason: a big sale has hundreds of thousands. */
+const ROWS_AT_ONCE = 5_000;
 
 const holdHash = orderHash.extend({ hold: z.enum(['held', 'sold', 'released', 'returned']) });
 
@@ -101,6 +103,7 @@ const eventRow = z.object({
 const itemRow = z.object({ order_no: z.string(), sku: z.string(), quantity: z.int() });
 
 const paymentRow = z.object({
+  payment_id: z.int(),
   provider_payment_id: z.string(),
   order_no: z.string(),
   amount: z.int(),
@@ -110,10 +113,11 @@ const paymentRow = z.object({
 
 const ledgerRow = z.object({ sku: z.string(), held: z.coerce.number(), sold: z.coerce.number() });
 
-const PAYMENTS = 'SELECT p.provider_payment_id, p.order_no, p.amount, p.currency, p.status FROM payments p';
+const PAYMENTS =
+  'SELECT p.payment_id, p.provider_payment_id, p.order_no, p.amount, p.currency, p.status FROM payments p';
 
-function toPayment({ provider_payment_id, order_no, ...rest }: z.infer<typeof paymentRow>) {
-  return { providerPaymentId: provider_payment_id, orderNo: order_no, ...rest };
+function toPayment({ provider_payment_id, order_no, amount, currency, status }: z.infer<typeof paymentRow>) {
+  return { providerPaymentId: provider_payment_id, orderNo: order_no, amount, currency, status };
 }
 
 /** Money that names an order that is not stored, and what is shown to a person. */
@@ -141,30 +145,9 @@ async function readParked(pool: Pool): Promise<Set<string>> {
 
 /** The orders of a sale with their items, histories and payments, what is shown to a person, and the sums of its ledger. */
 export async function readMysqlSale(pool: Pool, saleId: string) {
-  const [orders, items, events, payments, parked, ledger] = await Promise.all([
-    selectRows(
-      pool,
-      orderRow,
-      `SELECT order_no, user_id, status, payment, version, total, currency,
-         engine_due_at IS NOT NULL AS due, ${IS_OVERDUE} AS overdue
-       FROM orders WHERE sale_id = ?`,
-      [saleId],
-    ),
-    selectRows(
-      pool,
-      itemRow,
-      `SELECT i.order_no, i.sku, i.quantity FROM order_items i JOIN orders o ON o.order_no = i.order_no
-       WHERE o.sale_id = ?`,
-      [saleId],
-    ),
-    selectRows(
-      pool,
-      eventRow,
-      `SELECT e.order_no, e.version, e.status FROM order_events e JOIN orders o ON o.order_no = e.order_no
-       WHERE o.sale_id = ? ORDER BY e.order_no, e.version`,
-      [saleId],
-    ),
-    selectRows(pool, paymentRow, `${PAYMENTS} WHERE p.order_no LIKE ?`, [`${saleId}-%`]),
+  const [{ orders, items, events }, payments, parked, ledger] = await Promise.all([
+    readOrders(pool, saleId),
+    readPayments(pool, saleId),
     readParked(pool),
     selectRows(
       pool,
@@ -199,6 +182,59 @@ export async function readMysqlSale(pool: Pool, saleId: string) {
     parked,
     ledger: new Map(ledger.map(({ sku, held, sold }) => [sku, { held, sold }])),
   };
+}
+
+async function readOrders(pool: Pool, saleId: string) {
+  const orders: z.infer<typeof orderRow>[] = [];
+  const items: z.infer<typeof itemRow>[] = [];
+  const events: z.infer<typeof eventRow>[] = [];
+  for (let after = ''; ;) {
+    const page = await selectRows(
+      pool,
+      orderRow,
+      `SELECT order_no, user_id, status, payment, version, total, currency,
+         engine_due_at IS NOT NULL AS due, ${IS_OVERDUE} AS overdue
+       FROM orders WHERE sale_id = ? AND order_no > ? AND order_no LIKE ? ORDER BY order_no LIMIT ?`,
+      [saleId, after, `${saleId}-%`, ROWS_AT_ONCE],
+    );
+    const last = page.at(-1)?.order_no;
+    if (last === undefined) return { orders, items, events };
+    const ofPage = [page.map((row) => row.order_no)];
+    const [itemsOfPage, eventsOfPage] = await Promise.all([
+      selectRows(
+        pool,
+        itemRow,
+        'SELECT order_no, sku, quantity FROM order_items WHERE order_no IN (?)',
+        ofPage,
+      ),
+      selectRows(
+        pool,
+        eventRow,
+        'SELECT order_no, version, status FROM order_events WHERE order_no IN (?) ORDER BY order_no, version',
+        ofPage,
+      ),
+    ]);
+    for (const row of page) orders.push(row);
+    for (const row of itemsOfPage) items.push(row);
+    for (const row of eventsOfPage) events.push(row);
+    after = last;
+  }
+}
+
+async function readPayments(pool: Pool, saleId: string) {
+  const payments: z.infer<typeof paymentRow>[] = [];
+  for (let after = 0; ;) {
+    const page = await selectRows(
+      pool,
+      paymentRow,
+      `${PAYMENTS} WHERE p.payment_id > ? AND p.order_no LIKE ? ORDER BY p.payment_id LIMIT ?`,
+      [after, `${saleId}-%`, ROWS_AT_ONCE],
+    );
+    const last = page.at(-1)?.payment_id;
+    if (last === undefined) return payments;
+    for (const row of page) payments.push(row);
+    after = last;
+  }
 }
 
 function groupByOrder<R extends { order_no: string }, T>(
