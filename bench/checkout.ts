@@ -45,9 +45,12 @@ export async function withBenchCheckout(work: (checkout: BenchCheckout) => Promi
   const dataDir = mkdtempSync(join(tmpdir(), 'holdfast-bench-'));
   const progress = (line: string): void => console.log(`· ${line}`);
   const onCrash = (crash: Error): void => console.error(crash.message);
+  // What was killed a moment ago may still be closing its files.
+  const removeData = (): void => rmSync(dataDir, { recursive: true, force: true, maxRetries: 10 });
   const processes = await openDataDir({ dataDir, fresh: true, progress, onCrash });
   const stopOnSignal = (): void => {
     processes.killAllNow();
+    removeData();
     process.exit(130);
   };
   process.once('SIGINT', stopOnSignal).once('SIGTERM', stopOnSignal);
@@ -87,7 +90,7 @@ export async function withBenchCheckout(work: (checkout: BenchCheckout) => Promi
     }
   } finally {
     await processes.stopAll();
-    rmSync(dataDir, { recursive: true, force: true });
+    removeData();
     process.off('SIGINT', stopOnSignal).off('SIGTERM', stopOnSignal);
   }
 }

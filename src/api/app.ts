@@ -13,6 +13,7 @@ import {
   MAX_WEBHOOK_BYTES,
 } from '../domain/limits.ts';
 import type { OrderEngine } from '../engine/order-engine.ts';
+import type { LaneName, Metrics } from '../metrics.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
 import type { Stores } from '../stores/open.ts';
 import { authenticate, type RequestState } from './auth.ts';
@@ -20,18 +21,20 @@ import { createDemoRoutes, type DemoOptions } from './demo-routes.ts';
 import type { EngineNotifier } from './engine-notifier.ts';
 import { createHealthRoutes } from './health-routes.ts';
 import { jsonBody } from './json-body.ts';
-import { createLane, shedPurchases } from './load-shed.ts';
+import { createLane, shedPurchases, type Lane } from './load-shed.ts';
 import { createOrderRoutes } from './order-routes.ts';
 import { createOrderFinder } from './order-view.ts';
 import { createPlaceOrder } from './place-order.ts';
 import { problemResponder } from './problem.ts';
 import { createGetSale } from './sale-routes.ts';
-import { createReceiveNotice } from './webhook-routes.ts';
+import { createShedLog } from './shed-log.ts';
+import { countNotices, createReceiveNotice } from './webhook-routes.ts';
 
 export interface AppDeps extends Stores {
   engine: OrderEngine;
   provider: PaymentProvider;
   notifier: EngineNotifier;
+  metrics: Metrics;
   jwtSecret: string;
   trustedProxyHops: number;
   /** Serves the demo page and gives tokens to anyone; absent in production. */
@@ -45,17 +48,24 @@ export function createApp(deps: AppDeps): RequestListener {
   const orders = createOrderRoutes({ ...deps, findOrder });
   const health = createHealthRoutes(deps);
   const shopper = authenticate(deps.jwtSecret);
-  const purchases = createLane({ placesMax: MAX_PURCHASES_AT_WORK, waitingMax: MAX_PURCHASES_WAITING });
-  const notices = createLane({ placesMax: MAX_NOTICES_IN_FLIGHT, waitingMax: 0 });
-  const others = createLane({ placesMax: MAX_OTHERS_IN_FLIGHT, waitingMax: 0 });
+  const purchases = openLane('purchases', MAX_PURCHASES_AT_WORK, MAX_PURCHASES_WAITING, deps);
+  const notices = openLane('notices', MAX_NOTICES_IN_FLIGHT, 0, deps);
+  const others = openLane('others', MAX_OTHERS_IN_FLIGHT, 0, deps);
   const [cart, notice] = [jsonBody(MAX_BODY_BYTES), jsonBody(MAX_WEBHOOK_BYTES)];
 
-  // A lane comes after the body, so that a slow sender occupies no room in it. Health checks are always answered.
+  // A lane comes after the body, so that a slow sender occupies no room in it. Health checks and metrics are always answered.
   const router = new Router<RequestState>({ sensitive: true, strict: true })
     .get('/healthz', health.healthz)
     .get('/readyz', health.readyz)
+    .get('/metrics', health.metrics)
     .get('/v1/sales/:saleId', others.enter, createGetSale(deps.saleStock))
-    .post('/v1/webhooks/payments', notice, notices.enter, createReceiveNotice(deps))
+    .post(
+      '/v1/webhooks/payments',
+      countNotices(deps.metrics),
+      notice,
+      notices.enter,
+      createReceiveNotice(deps),
+    )
     .post('/v1/orders', cart, purchases.enter, shopper, createPlaceOrder({ ...deps, findOrder }))
     .get('/v1/orders/:orderNo', others.enter, shopper, orders.getOrder)
     .post('/v1/orders/:orderNo/cancel', others.enter, shopper, orders.cancelOrder)
@@ -74,4 +84,18 @@ export function createApp(deps: AppDeps): RequestListener {
   const handle = app.callback();
   // Koa answers every error itself; its promise never rejects.
   return shedPurchases(purchases, (request, response) => void handle(request, response));
+}
+
+function openLane(
+  name: LaneName,
+  placesMax: number,
+  waitingMax: number,
+  { metrics, log }: Pick<AppDeps, 'metrics' | 'log'>,
+): Lane {
+  const [count, tell] = [metrics.shedCounter(name), createShedLog(name, log)];
+  const onShed = (): void => {
+    count();
+    tell();
+  };
+  return createLane({ placesMax, waitingMax, onShed });
 }

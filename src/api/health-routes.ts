@@ -1,6 +1,7 @@
-/** /healthz: this process lives. /readyz: it can take orders. */
+/** /healthz: this process lives. /readyz: it can take orders. /metrics: what it has counted. */
 
 import type { Context } from 'koa';
+import type { Metrics } from '../metrics.ts';
 import type { Pool } from '../stores/mysql.ts';
 import type { RedisClient } from '../stores/redis.ts';
 
@@ -10,11 +11,12 @@ const PROBE_TIMEOUT_MS = 1_000;
 export interface HealthDeps {
   redis: RedisClient;
   pool: Pool;
+  metrics: Pick<Metrics, 'contentType' | 'read'>;
   /** True once the process is stopping: it should get no new requests. */
   isStopping: () => boolean;
 }
 
-export function createHealthRoutes({ redis, pool, isStopping }: HealthDeps) {
+export function createHealthRoutes({ redis, pool, metrics, isStopping }: HealthDeps) {
   return {
     healthz(ctx: Context): void {
       ctx.body = { status: 'ok' };
@@ -33,6 +35,12 @@ export function createHealthRoutes({ redis, pool, isStopping }: HealthDeps) {
         redis: redisUp ? 'up' : 'down',
         mysql: mysqlUp ? 'up' : 'down',
       };
+    },
+
+    /** From this process's memory alone, so it is answered whichever store is away. */
+    async metrics(ctx: Context): Promise<void> {
+      ctx.set('Content-Type', metrics.contentType);
+      ctx.body = await metrics.read();
     },
   };
 }

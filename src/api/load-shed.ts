@@ -12,20 +12,24 @@ const RETRY_SPREAD_SECONDS = 4;
 /** As long as a command to Redis may take. While it answers, a place comes free long before; when it hangs, nobody waits for ever. */
 const WAIT_MAX_MS = 2_000;
 
-export interface LaneBounds {
+export interface LaneOptions {
   /** Worked on at once. */
   placesMax: number;
   /** Waiting for a place, first come, first served. */
   waitingMax: number;
+  /** Called for each refusal, of which there may be thousands a second. */
+  onShed: () => void;
 }
 
 export interface Lane {
   isFull: () => boolean;
+  /** Counts a refusal. @returns the seconds after which to come back */
+  shed: () => number;
   /** Occupies a place until all work is done, also for a caller who has gone meanwhile: that work goes on. */
   enter: (ctx: { res: { closed: boolean } }, next: () => Promise<unknown>) => Promise<void>;
 }
 
-export function createLane({ placesMax, waitingMax }: LaneBounds): Lane {
+export function createLane({ placesMax, waitingMax, onShed }: LaneOptions): Lane {
   let taken = 0;
   /** In the order of arrival; each is called with the place of one that is done. */
   const waiting = new Set<() => void>();
@@ -34,11 +38,16 @@ export function createLane({ placesMax, waitingMax }: LaneBounds): Lane {
     return taken >= placesMax && waiting.size >= waitingMax;
   }
 
+  function shed(): number {
+    onShed();
+    return 1 + Math.floor(Math.random() * RETRY_SPREAD_SECONDS);
+  }
+
   function wait(): Promise<void> {
     return new Promise((resolve, reject) => {
       const giveUp = setTimeout(() => {
         waiting.delete(start);
-        reject(overloaded(retryAfterSeconds()));
+        reject(overloaded(shed()));
       }, WAIT_MAX_MS);
       const start = (): void => {
         clearTimeout(giveUp);
@@ -57,8 +66,9 @@ export function createLane({ placesMax, waitingMax }: LaneBounds): Lane {
 
   return {
     isFull,
+    shed,
     async enter(ctx, next) {
-      if (isFull()) throw overloaded(retryAfterSeconds());
+      if (isFull()) throw overloaded(shed());
       if (taken < placesMax) taken += 1;
       else await wait();
       try {
@@ -79,7 +89,7 @@ export function shedPurchases(lane: Lane, handle: RequestListener): RequestListe
       handle(request, response);
       return;
     }
-    const { headers, body } = refusals[retryAfterSeconds() - 1] ?? prepareRefusal(1);
+    const { headers, body } = refusals[lane.shed() - 1] ?? prepareRefusal(1);
     response.writeHead(503, headers).end(body);
   };
 }
@@ -98,8 +108,4 @@ function overloaded(seconds: number): Problem {
   return new Problem(503, 'overloaded', 'More is asked than can be answered in time; nothing was done.', {
     retryAfterSeconds: seconds,
   });
-}
-
-function retryAfterSeconds(): number {
-  return 1 + Math.floor(Math.random() * RETRY_SPREAD_SECONDS);
 }

@@ -94,7 +94,8 @@ export function problemResponder(log: Logger): Middleware {
 /** Errors that Koa's own parts throw on purpose (`co-body` without `expose`): their status is the caller's business, their message is not. */
 const httpError = z.object({ status: z.int().min(400).max(499) });
 
-function toProblem(error: unknown): Problem {
+/** What a caller is told of it. */
+export function toProblem(error: unknown): Problem {
   if (error instanceof Problem) return error;
   const status = httpError.safeParse(error).data?.status;
   if (status === 413)

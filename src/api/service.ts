@@ -4,6 +4,7 @@ import { Client, Connection } from '@temporalio/client';
 import type { Logger } from 'pino';
 import type { ApiConfig } from '../config.ts';
 import { createOrderEngine } from '../engine/order-engine.ts';
+import { createMetrics } from '../metrics.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
 import type { Service } from '../process.ts';
 import type { Stores } from '../stores/open.ts';
@@ -30,6 +31,7 @@ export async function startApi(config: ApiConfig, { stores, provider, log }: Api
     engine,
     provider,
     notifier,
+    metrics: createMetrics(),
     jwtSecret: config.JWT_SECRET,
     trustedProxyHops: config.TRUSTED_PROXY_HOPS,
     demo:

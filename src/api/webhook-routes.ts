@@ -1,12 +1,13 @@
 /** POST /v1/webhooks/payments: a payment notice is verified, committed to the inbox, and only then acknowledged. */
 
-import type { Context } from 'koa';
+import type { Context, Middleware } from 'koa';
 import type { Logger } from 'pino';
 import type { PaymentNotice } from '../domain/payment.ts';
+import type { Metrics, NoticeOutcome } from '../metrics.ts';
 import { InvalidSignatureError, MalformedNoticeError, type PaymentProvider } from '../payments/provider.ts';
 import type { Payments } from '../stores/payments.ts';
 import type { EngineNotifier } from './engine-notifier.ts';
-import { Problem, unavailable } from './problem.ts';
+import { Problem, toProblem, unavailable } from './problem.ts';
 
 /** Enough of a refused notice to see what it was. */
 const LOGGED_BODY_CHARS = 1_000;
@@ -16,6 +17,24 @@ export interface WebhookDeps {
   payments: Pick<Payments, 'receive'>;
   notifier: Pick<EngineNotifier, 'paymentReceived'>;
   log: Logger;
+}
+
+/** Comes before whatever may refuse a notice: the body's parser and the lane do so too. */
+export function countNotices({ noticeAnswered }: Pick<Metrics, 'noticeAnswered'>): Middleware {
+  return async (_, next) => {
+    try {
+      await next();
+      noticeAnswered('accepted');
+    } catch (error) {
+      noticeAnswered(refusalOutcome(toProblem(error).status));
+      throw error;
+    }
+  };
+}
+
+function refusalOutcome(status: number): NoticeOutcome {
+  if (status === 401) return 'forged';
+  return status < 500 ? 'malformed' : 'unavailable';
 }
 
 export function createReceiveNotice({ provider, payments, notifier, log }: WebhookDeps) {

@@ -148,9 +148,6 @@ export function createOutbox(
       await Promise.all([redis.xdel(key, ...entryIds), redis.xack(key, GROUP, ...entryIds)]);
     },
 
-    /** Orders waiting, read or not. */
-    length: () => redis.xlen(key),
-
     /** Removes consumers that are idle for so long and hold nothing; one with entries pending must be claimed from first. */
     async removeIdleConsumers(minIdleMs: number): Promise<void> {
       const reply = await unlessNoGroup(() => redis.xinfo('CONSUMERS', key, GROUP));

@@ -199,6 +199,30 @@ test('who says nothing is closed without a word', async () => {
   expect(await (await openRaw(app.url)).untilClosed()).toEqual([]);
 });
 
+/** More than all buffers on the way take in, so that some of it still waits to be sent: only then a connection that reads nothing sees its end. */
+const FLOOD_BYTES = 32 * 1024 * 1024;
+
+test('who asks and does not read the answers is closed, and who is only idle is not', async () => {
+  // No other bound is to close it.
+  const bounds = { stuckTimeoutMs: 300, headersTimeoutMs: 600_000, requestTimeoutMs: 600_000 };
+  const app = await api.withParts({ demo: { saleId, temporalUiUrl: undefined } }, bounds);
+  onTestFinished(() => app.close());
+  const [idle, stuck] = await Promise.all([openRaw(app.url), openRaw(app.url)]);
+  onTestFinished(() => {
+    idle.close();
+    stuck.close();
+  });
+  idle.write(`${get()}\r\n`);
+  await idle.replies(1);
+
+  stuck.stopReading();
+  stuck.write(Buffer.alloc(FLOOD_BYTES, `${get('/demo/page.js')}\r\n`));
+  await stuck.untilClosed();
+
+  idle.write(`${get()}\r\n`);
+  expect((await idle.replies(2)).map(({ status }) => status)).toEqual([200, 200]);
+});
+
 test('orders that dribble in take no room from those that are there', async () => {
   const { app, sale } = await openBounded({});
   const slow = await Promise.all(

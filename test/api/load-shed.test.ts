@@ -7,6 +7,7 @@ import {
 import { createLane } from '../../src/api/load-shed.ts';
 import { buildSale } from '../support/factories.ts';
 import type { HttpApp } from '../support/http-app.ts';
+import { scrapeCounter } from '../support/metrics.ts';
 import { openRaw } from '../support/raw-http.ts';
 import { pressPay, refusalOf, send, sessionOf, type Reply, type Shopper } from '../support/shopper.ts';
 import { waitFor } from '../support/wait.ts';
@@ -78,6 +79,8 @@ async function fill({ app, shopper, waiting }: SlowApp): Promise<Promise<Reply>[
 
 const plain = { 'content-type': 'text/plain' };
 
+const shedBy = ({ app }: SlowApp) => scrapeCounter(app.url, 'holdfast_shed_total');
+
 /** Those who wait too long are refused too; nobody gets anything else. */
 function countOf(replies: readonly Reply[]): { accepted: number; overloaded: number } {
   const accepted = replies.filter(({ status }) => status === 202).length;
@@ -99,9 +102,11 @@ test('while as many purchases are in the API as may be, the next is refused befo
   expect([refusalOf(refused), refusalOf(anonymous)]).toEqual(['503 overloaded', '503 overloaded']);
   expect(Number(refused.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
   slow.letGo();
-  const { accepted } = countOf(await Promise.all(replies));
+  const { accepted, overloaded } = countOf(await Promise.all(replies));
   expect(accepted).toBeGreaterThanOrEqual(MAX_PURCHASES_AT_WORK);
   expect((await slow.shopper.placeOrder(cart())).status).toBe(202);
+  // The two, and the probe that found the lane full.
+  expect(await shedBy(slow)).toEqual({ purchases: overloaded + 3, notices: 0, others: 0 });
   expect((await api.stores.saleStock.read(saleId))?.skus[0]).toMatchObject({ held: accepted + 1 });
 });
 
@@ -116,6 +121,7 @@ test('while the store hangs nobody waits for a place for long, and nothing is do
   await Promise.all(counting);
   const counts = countOf(await Promise.all(replies));
   expect(counts).toEqual({ accepted: MAX_PURCHASES_AT_WORK, overloaded: MAX_PURCHASES_WAITING });
+  expect((await shedBy(slow))['purchases']).toBe(MAX_PURCHASES_WAITING + 1);
   expect((await api.stores.saleStock.read(saleId))?.skus[0]).toMatchObject({ held: MAX_PURCHASES_AT_WORK });
 });
 
@@ -128,6 +134,7 @@ test('a rush of purchases keeps nobody from looking, paying or cancelling, and n
 
   expect((await send(`${slow.app.url}/healthz`, 'GET')).status).toBe(200);
   expect((await send(`${slow.app.url}/readyz`, 'GET')).status).toBe(200);
+  expect((await send(`${slow.app.url}/metrics`, 'GET')).status).toBe(200);
   expect((await send(`${slow.app.url}/v1/sales/${saleId}`, 'GET')).status).toBe(200);
   expect((await slow.shopper.cancel(toCancel)).status).toBe(202);
   await pressPay(sessionOf(await slow.shopper.pay(toPay)).url);
@@ -167,7 +174,8 @@ test('shoppers who go away keep their place until their order is done, and no lo
 const present = { res: { closed: false } };
 
 test('a lane has so many places, and each comes back, also after a failure', async () => {
-  const lane = createLane({ placesMax: 1, waitingMax: 0 });
+  let shed = 0;
+  const lane = createLane({ placesMax: 1, waitingMax: 0, onShed: () => (shed += 1) });
 
   await expect(lane.enter(present, () => Promise.reject(new Error('failed')))).rejects.toThrow('failed');
   await lane.enter(present, async () => {
@@ -176,11 +184,11 @@ test('a lane has so many places, and each comes back, also after a failure', asy
     await expect(another).rejects.toMatchObject({ status: 503, code: 'overloaded' });
     expect(lane.isFull()).toBe(true);
   });
-  expect(lane.isFull()).toBe(false);
+  expect([lane.isFull(), shed]).toEqual([false, 1]);
 });
 
 test('who waits comes in the order of arrival, and who has gone meanwhile is passed over', async () => {
-  const lane = createLane({ placesMax: 1, waitingMax: 3 });
+  const lane = createLane({ placesMax: 1, waitingMax: 3, onShed: () => {} });
   const gone = { res: { closed: false } };
   const seen: string[] = [];
   const enter = (ctx: typeof present, name: string) =>
@@ -211,6 +219,7 @@ test('a flood of reads is refused beyond its own bound, and purchases go on', as
 
   expect(refusalOf(refused)).toBe('503 overloaded');
   expect(Number(refused.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
+  expect(await shedBy(slow)).toEqual({ purchases: 0, notices: 0, others: 1 });
   await slow.shopper.buy(saleId);
   slow.letGo();
   expect((await Promise.all(reads)).map(({ status }) => status)).toEqual(reads.map(() => 200));

@@ -1,11 +1,10 @@
-import { Webhook } from 'standardwebhooks';
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { buildSale } from '../support/factories.ts';
-import { WEBHOOK_SECRET } from '../support/http-app.ts';
 import { pressPay, refusalOf, send, sessionOf, type Reply, type Shopper } from '../support/shopper.ts';
 import { waitFor } from '../support/wait.ts';
 import { openApi, openMysqlAway, type TestApi } from './open-api.ts';
+import { sendNotice, type Signing } from './signed-notice.ts';
 
 let api: TestApi;
 let saleId: string;
@@ -19,24 +18,8 @@ beforeAll(async () => {
 });
 afterAll(() => api.close());
 
-interface Notice {
-  secret?: string;
-  sentAt?: Date;
-  /** What is sent instead of what was signed. */
-  tampered?: string;
-  url?: string;
-}
-
-/** As the provider calls: signed over the raw bytes. */
-function call(body: string, { secret = WEBHOOK_SECRET, sentAt = new Date(), tampered, url }: Notice = {}) {
-  const id = `evt_${ulid()}`;
-  const headers = {
-    'webhook-id': id,
-    'webhook-timestamp': String(Math.floor(sentAt.getTime() / 1000)),
-    'webhook-signature': new Webhook(secret).sign(id, sentAt, body),
-  };
-  return send(`${url ?? api.url}/v1/webhooks/payments`, 'POST', { headers, body: tampered ?? body });
-}
+const call = (body: string, { url = api.url, ...signing }: Signing & { url?: string } = {}) =>
+  sendNotice(url, body, signing);
 
 function succeeded(orderNo: string, data: { amount?: number; payment_id?: string } = {}): string {
   const timestamp = new Date().toISOString();
@@ -137,7 +120,7 @@ test('a failed payment and an event that moves no money change nothing', async (
   expect((await api.stores.orders.read(orderNo))?.state).toMatchObject({ payment: 'none', version: 1 });
 });
 
-test.each<[string, Notice]>([
+test.each<[string, Signing]>([
   ['signed with another secret', { secret: 'whsec_YW5vdGhlci1zZWNyZXQtZm9yLXRlc3RzLTAyMDI=' }],
   ['changed after it was signed', { tampered: succeeded('s-0-1-01JD0000000000000000000000') }],
   ['from an hour ago', { sentAt: new Date(Date.now() - 60 * 60 * 1000) }],

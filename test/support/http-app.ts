@@ -6,6 +6,7 @@ import { createApp, type AppDeps } from '../../src/api/app.ts';
 import { createEngineNotifier } from '../../src/api/engine-notifier.ts';
 import { createHttpServer, type HttpBounds } from '../../src/api/http-server.ts';
 import type { OrderEngine } from '../../src/engine/order-engine.ts';
+import { createMetrics } from '../../src/metrics.ts';
 import type { PaymentProvider } from '../../src/payments/provider.ts';
 import { createSandboxAdapter } from '../../src/payments/sandbox/adapter.ts';
 import { createSandboxProvider } from '../../src/payments/sandbox/server.ts';
@@ -65,6 +66,7 @@ export async function openHttpApp(options: HttpAppOptions): Promise<HttpApp> {
     engine,
     provider,
     notifier,
+    metrics: createMetrics(),
     jwtSecret: JWT_SECRET,
     trustedProxyHops: 0,
     demo: undefined,

@@ -7,6 +7,8 @@ import type { Reply } from './shopper.ts';
 
 export interface RawConnection {
   write(text: string | Uint8Array): void;
+  /** Takes in nothing from now on. */
+  stopReading(): void;
   /** The first `count` answers, once they have arrived. */
   replies(count: number): Promise<Reply[]>;
   /** All answers, once the server has closed the connection. */
@@ -24,9 +26,13 @@ export async function openRaw(url: string): Promise<RawConnection> {
   socket.on('data', (chunk: string) => {
     received += chunk;
   });
-  const closed = once(socket, 'close');
+  // Not `once`, which would take such a reset for a failure.
+  const closed = new Promise<void>((resolve) => {
+    socket.once('close', () => resolve());
+  });
   return {
     write: (text) => void socket.write(text),
+    stopReading: () => void socket.pause(),
     async replies(count) {
       while (parseReplies(received).length < count)
         await Promise.race([once(socket, 'data'), refuseEnd(closed)]);

@@ -28,7 +28,7 @@ async function openFollower(world: RelayWorld, parts: Partial<FollowerDeps> = {}
   };
   const gate = createEngineGate(stores.budget, silent);
   const pass = createOutboxFollower({ ...stores, engine, gate, log: silent, ...parts, outbox });
-  return { pass, outbox, started };
+  return { pass, started };
 }
 
 /** Fails the first time that there is something to do, as a process that dies there would. */
@@ -50,14 +50,14 @@ test('no entry is acknowledged before its order is durable elsewhere', async () 
   const seen: Record<string, number> = {};
   const engine = {
     start: async (): Promise<HandOver> => {
-      seen['at the start'] = await outbox.length();
+      seen['at the start'] = await world.outboxLength();
       return 'running';
     },
   };
   const storeOrders: typeof orders.storeOrders = async (...args) => {
-    seen['before storing'] = await outbox.length();
+    seen['before storing'] = await world.outboxLength();
     const outcomes = await orders.storeOrders(...args);
-    seen['after storing'] = await outbox.length();
+    seen['after storing'] = await world.outboxLength();
     return outcomes;
   };
   const { pass } = await openFollower(world, { outbox, engine, orders: { ...orders, storeOrders } });
@@ -70,7 +70,7 @@ test('no entry is acknowledged before its order is durable elsewhere', async () 
   // The two that are stored are there all the time; the started one may have gone meanwhile.
   expect(seen['before storing']).toBeGreaterThanOrEqual(2);
   expect(seen['after storing']).toBeGreaterThanOrEqual(2);
-  expect(await outbox.length()).toBe(0);
+  expect(await world.outboxLength()).toBe(0);
 });
 
 test('an order started by a relay that died before it could acknowledge is started again', async () => {
@@ -83,11 +83,11 @@ test('an order started by a relay that died before it could acknowledge is start
 
   await pass();
   await expect(pass()).rejects.toThrow('died here');
-  expect(await outbox.length()).toBe(1);
+  expect(await world.outboxLength()).toBe(1);
   await pass();
 
   expect(started).toEqual([order?.orderNo, order?.orderNo]);
-  expect(await outbox.length()).toBe(0);
+  expect(await world.outboxLength()).toBe(0);
 });
 
 test('orders stored ahead by a relay that died before it could acknowledge are stored once', async () => {
@@ -102,18 +102,18 @@ test('orders stored ahead by a relay that died before it could acknowledge are s
   await pass();
   await expect(pass()).rejects.toThrow('died here');
   expect((await world.storedOrders()).size).toBe(3);
-  expect(await outbox.length()).toBe(3);
+  expect(await world.outboxLength()).toBe(3);
   await pass();
 
   expect((await world.storedOrders()).size).toBe(3);
-  expect(await outbox.length()).toBe(0);
+  expect(await world.outboxLength()).toBe(0);
   expect(await world.stores.sales.readStock(world.saleId)).toMatchObject([{ available: 997, held: 3 }]);
 });
 
 test('when neither Temporal nor MySQL takes them, entries stay and are tried again', async () => {
   const world = await openRelayWorld(namespace);
   const { orders } = world.stores;
-  const { pass, outbox } = await openFollower(world, {
+  const { pass } = await openFollower(world, {
     engine: { start: () => Promise.reject(AWAY) },
     orders: { ...orders, storeOrders: failOnce(orders.storeOrders) },
   });
@@ -121,10 +121,10 @@ test('when neither Temporal nor MySQL takes them, entries stay and are tried aga
 
   await pass();
   await expect(pass()).rejects.toThrow('died here');
-  expect(await outbox.length()).toBe(3);
+  expect(await world.outboxLength()).toBe(3);
   expect(await pass()).toBe(0);
 
-  expect(await outbox.length()).toBe(0);
+  expect(await world.outboxLength()).toBe(0);
   expect((await world.storedOrders()).size).toBe(3);
 });
 
@@ -140,12 +140,12 @@ test('entries that a dead relay had read are taken over', async () => {
   for (const { entryId } of read) {
     await world.stores.redis.call('XCLAIM', key, 'relay', 'dead', '0', entryId, 'IDLE', '60000', 'JUSTID');
   }
-  const { pass, outbox, started } = await openFollower(world);
+  const { pass, started } = await openFollower(world);
 
   await pass();
 
   expect(started.toSorted()).toEqual(orders.map(({ orderNo }) => orderNo).toSorted());
-  expect(await outbox.length()).toBe(0);
+  expect(await world.outboxLength()).toBe(0);
 });
 
 test('entries that a living relay has in hand are left to it', async () => {
@@ -165,7 +165,7 @@ test('entries that a living relay has in hand are left to it', async () => {
 
 test('a group that was lost with Redis is made again, and nothing that waits is missed', async () => {
   const world = await openRelayWorld(namespace);
-  const { pass, outbox, started } = await openFollower(world);
+  const { pass, started } = await openFollower(world);
   await pass();
   await world.accept(2);
   await world.stores.redis.xgroup('DESTROY', `holdfast:{${world.saleId}.0}:outbox`, 'relay');
@@ -174,7 +174,7 @@ test('a group that was lost with Redis is made again, and nothing that waits is 
   await pass();
 
   expect(started).toHaveLength(2);
-  expect(await outbox.length()).toBe(0);
+  expect(await world.outboxLength()).toBe(0);
 });
 
 test.each([
@@ -186,13 +186,13 @@ test.each([
   const name = nameIn(world.saleId);
   await redis.xadd(`holdfast:{${world.saleId}.0}:outbox`, '*', 'order_no', name);
   const [order] = await world.accept(1);
-  const { pass, outbox, started } = await openFollower(world);
+  const { pass, started } = await openFollower(world);
 
   await pass();
   await pass();
 
   expect(started).toEqual([order?.orderNo]);
-  expect(await outbox.length()).toBe(0);
+  expect(await world.outboxLength()).toBe(0);
   const [parked] = await pool.query('SELECT kind, INSTR(reason, ?) > 0 AS named FROM parked', [name]);
   expect(parked).toEqual([{ kind: 'outbox_entry', named: 1 }]);
 });
@@ -200,7 +200,7 @@ test.each([
 test('an order that is refused, while the engine has no room, keeps no other order waiting', async () => {
   const world = await openRelayWorld(namespace, { ENGINE_BUDGET: 1 });
   await world.stores.budget.acquire(['somebody-else']);
-  const { pass, outbox } = await openFollower(world);
+  const { pass } = await openFollower(world);
   const [refused] = await world.accept(1);
   // Its sale has another epoch now: storing ahead answers "lost hold".
   await world.stores.pool.query('UPDATE sales SET epoch = 2');
@@ -216,7 +216,7 @@ test('an order that is refused, while the engine has no room, keeps no other ord
     await pass();
     return (await world.storedOrders()).has(refused?.orderNo ?? '');
   });
-  expect(await outbox.length()).toBe(0);
+  expect(await world.outboxLength()).toBe(0);
 });
 
 test('more leftovers than one read shows are all taken up', async () => {
@@ -225,11 +225,11 @@ test('more leftovers than one read shows are all taken up', async () => {
   await dead.readNew(1, 1);
   const orders = await world.accept(205);
   await dead.readNew(1_000, 1);
-  const { pass, outbox } = await openFollower(world);
+  const { pass } = await openFollower(world);
 
   await pass();
   await pass();
 
-  expect(await outbox.length()).toBe(0);
+  expect(await world.outboxLength()).toBe(0);
   expect((await world.storedOrders()).size).toBeGreaterThanOrEqual(orders.length - 1);
 });

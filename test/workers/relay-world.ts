@@ -3,6 +3,7 @@
 import { inject, onTestFinished } from 'vitest';
 import { z } from 'zod';
 import type { Order } from '../../src/domain/order.ts';
+import { saleKeys } from '../../src/stores/keys.ts';
 import { createMysqlPool } from '../../src/stores/mysql.ts';
 import type { StoreConfig } from '../../src/stores/open.ts';
 import { createOrders } from '../../src/stores/orders.ts';
@@ -23,6 +24,8 @@ export interface RelayWorld extends TestEngine {
   accept(count: number): Promise<Order[]>;
   /** The outbox as a relay of this name has it. */
   outbox(consumer: string): Promise<Outbox>;
+  /** Entries in the outbox, read or not. */
+  outboxLength(): Promise<number>;
   /** Of the orders that are stored: whether the workflow has been started. */
   storedOrders(): Promise<Map<string, boolean>>;
   isStarted(orderNo: string): Promise<boolean>;
@@ -54,6 +57,7 @@ export async function openRelayWorld(
       onTestFinished(() => blocking.disconnect());
       return createOutbox(stores.redis, blocking, { saleId, shard: 0 }, consumer);
     },
+    outboxLength: () => stores.redis.xlen(saleKeys({ saleId, shard: 0 }).outbox),
     async storedOrders() {
       const sql = 'SELECT order_no, workflow_started_at IS NOT NULL AS started FROM orders';
       const [rows] = await stores.pool.query(sql);

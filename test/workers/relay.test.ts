@@ -1,5 +1,4 @@
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
-import { saleKeys } from '../../src/stores/keys.ts';
 import { createNamespace } from '../support/temporal.ts';
 import { waitFor } from '../support/wait.ts';
 import { startRelay } from '../support/worker.ts';
@@ -17,8 +16,7 @@ function relay(world: RelayWorld, stores: Parameters<typeof startRelay>[0] = wor
 }
 
 async function outboxEmpty(world: RelayWorld): Promise<void> {
-  const outbox = await world.outbox('watcher');
-  await waitFor('the outbox to be empty', async () => (await outbox.length()) === 0);
+  await waitFor('the outbox to be empty', async () => (await world.outboxLength()) === 0);
 }
 
 test('orders accepted before the first relay came are started', async () => {
@@ -112,7 +110,7 @@ test('while Temporal and MySQL are both away every order waits in the outbox, an
   relay(world, { ...world.stores, ...away, orders: { ...away.orders, storeOrders } });
   await waitFor('a second try', () => refusals > 1);
 
-  expect(await (await world.outbox('watcher')).length()).toBe(3);
+  expect(await world.outboxLength()).toBe(3);
   world.wire.mend();
   await outboxEmpty(world);
   for (const { orderNo } of orders) expect(await world.isStarted(orderNo)).toBe(true);
@@ -144,7 +142,7 @@ test('a relay that is told to stop ends, and leaves what it has not read to the 
   await stop();
 
   const orders = await world.accept(2);
-  expect(await (await world.outbox('watcher')).length()).toBe(2);
+  expect(await world.outboxLength()).toBe(2);
   relay(world);
 
   await outboxEmpty(world);
@@ -161,7 +159,7 @@ test('at maxmemory accepted orders are handed over all the same, and leave the o
   try {
     relay(world);
 
-    await outboxLeft(world);
+    await outboxEmpty(world);
   } finally {
     await world.stores.redis.config('SET', 'maxmemory', '0');
   }
@@ -169,9 +167,3 @@ test('at maxmemory accepted orders are handed over all the same, and leave the o
   for (const { orderNo } of orders)
     expect(stored.has(orderNo) || (await world.isStarted(orderNo))).toBe(true);
 });
-
-/** Looked at from outside: to watch as another relay would is to write. */
-async function outboxLeft({ stores, saleId }: RelayWorld): Promise<void> {
-  const { outbox } = saleKeys({ saleId, shard: 0 });
-  await waitFor('the outbox to be empty', async () => (await stores.redis.xlen(outbox)) === 0);
-}

@@ -1,0 +1,120 @@
+import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
+import { MAX_NOTICES_IN_FLIGHT } from '../../src/domain/limits.ts';
+import type { HttpApp } from '../support/http-app.ts';
+import { scrape, scrapeCounter } from '../support/metrics.ts';
+import { refusalOf, send, type Reply } from '../support/shopper.ts';
+import { waitFor } from '../support/wait.ts';
+import { openApi, openMysqlAway, type TestApi } from './open-api.ts';
+import { harmlessNotice, sendNotice, type Signing } from './signed-notice.ts';
+
+let api: TestApi;
+/** An app of the test's own: its counters begin at zero. */
+let app: HttpApp;
+
+beforeAll(async () => {
+  api = await openApi();
+});
+afterAll(() => api.close());
+beforeEach(() => open({}));
+
+async function open(overrides: Parameters<TestApi['withParts']>[0]): Promise<void> {
+  const opened = await api.withParts(overrides);
+  onTestFinished(() => opened.close());
+  app = opened;
+}
+
+const counted = () => scrapeCounter(app.url, 'holdfast_notices_total');
+const none = { accepted: 0, forged: 0, malformed: 0, unavailable: 0 };
+const codeOf = (reply: Reply) => (reply.status === 204 ? '204' : refusalOf(reply));
+
+test('the metrics come in the text format, without a token', async () => {
+  const { status, headers } = await send(`${app.url}/metrics`, 'GET');
+
+  expect([status, headers.get('content-type')]).toEqual([200, 'text/plain; version=0.0.4; charset=utf-8']);
+  const samples = await scrape(app.url);
+  expect(samples.get('process_resident_memory_bytes')).toBeGreaterThan(0);
+  expect([...samples.keys()].some((name) => name.startsWith('nodejs_eventloop_lag'))).toBe(true);
+});
+
+test('every counter is there before it has counted anything', async () => {
+  expect(await counted()).toEqual(none);
+  expect(await scrapeCounter(app.url, 'holdfast_shed_total')).toEqual({
+    purchases: 0,
+    notices: 0,
+    others: 0,
+  });
+});
+
+test('each app counts for itself', async () => {
+  await sendNotice(app.url, harmlessNotice());
+
+  expect(await counted()).toEqual({ ...none, accepted: 1 });
+  expect(await scrapeCounter(api.url, 'holdfast_notices_total')).toEqual(none);
+});
+
+const FORGERIES: [string, Signing][] = [
+  ['forged', { secret: 'whsec_YW5vdGhlci1zZWNyZXQtZm9yLXRlc3RzLTAyMDI=' }],
+  ['changed', { tampered: '{"type":"another"}' }],
+  ['stale', { sentAt: new Date(Date.now() - 60 * 60 * 1000) }],
+  ['premature', { sentAt: new Date(Date.now() + 60 * 60 * 1000) }],
+];
+
+test.each(FORGERIES)('a %s notice is counted as forged', async (_, signing) => {
+  expect(codeOf(await sendNotice(app.url, harmlessNotice(), signing))).toBe('401 invalid_signature');
+
+  expect(await counted()).toEqual({ ...none, forged: 1 });
+});
+
+test.each([
+  ['of an unknown shape', '{"kind":"?"}', '400 malformed_notice'],
+  ['that is no JSON', '{"type":', '400 malformed_request'],
+  ['larger than any', JSON.stringify({ pad: 'x'.repeat(300_000) }), '413 body_too_large'],
+])('a notice %s is counted as malformed', async (_, body, code) => {
+  expect(codeOf(await sendNotice(app.url, body))).toBe(code);
+
+  expect(await counted()).toEqual({ ...none, malformed: 1 });
+});
+
+test('a notice that is not sent as JSON is counted as malformed', async () => {
+  const headers = { 'content-type': 'text/plain' };
+  const reply = await send(`${app.url}/v1/webhooks/payments`, 'POST', { headers, body: harmlessNotice() });
+
+  expect(codeOf(reply)).toBe('415 unsupported_media_type');
+  expect(await counted()).toEqual({ ...none, malformed: 1 });
+});
+
+test('while MySQL is away a notice is counted as unavailable, and metrics are answered as ever', async () => {
+  const { pool, ...parts } = await openMysqlAway();
+  onTestFinished(() => pool.end());
+  await open({ pool, ...parts });
+
+  expect(codeOf(await sendNotice(app.url, harmlessNotice()))).toBe('503 inbox_unavailable');
+
+  expect(await counted()).toEqual({ ...none, unavailable: 1 });
+});
+
+test('notices beyond what is worked on at once are counted as shed, and as unavailable', async () => {
+  let letGo = (): void => {};
+  let waiting = 0;
+  const gate = new Promise<void>((resolve) => {
+    letGo = resolve;
+  });
+  const receive = async (): Promise<undefined> => {
+    waiting += 1;
+    await gate;
+  };
+  await open({ payments: { ...api.stores.payments, receive } });
+  const taken = Array.from({ length: MAX_NOTICES_IN_FLIGHT }, () => sendNotice(app.url, harmlessNotice()));
+  await waitFor('the lane to be full', () => waiting === MAX_NOTICES_IN_FLIGHT);
+
+  expect(codeOf(await sendNotice(app.url, harmlessNotice()))).toBe('503 overloaded');
+
+  expect(await scrapeCounter(app.url, 'holdfast_shed_total')).toEqual({
+    purchases: 0,
+    notices: 1,
+    others: 0,
+  });
+  letGo();
+  await Promise.all(taken);
+  expect(await counted()).toEqual({ ...none, accepted: MAX_NOTICES_IN_FLIGHT, unavailable: 1 });
+});
