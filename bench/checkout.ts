@@ -109,6 +109,7 @@ async function openSale(
     closesAtMs: Date.now() + HOUR_MS,
     paused: false,
     paymentWindowMs,
+    refundRestoresLimit: true,
     skus: [{ sku: 'unit', name: 'Unit', unitPrice: 1_000, total: units, limitPerUser: null }],
   };
   await sales.create(sale);

@@ -3,6 +3,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
 import { isFinal, type OrderStatus } from '../src/domain/order.ts';
+import { createByHand, type ByHand } from './by-hand.ts';
 import type { History } from './history.ts';
 import type { Random } from './random.ts';
 import { PAYMENT_WINDOW_MS } from './sale.ts';
@@ -11,7 +12,7 @@ import type { System } from './system.ts';
 
 const USERS = 200;
 /** Offered all the time; about a third of what the engine takes on a small machine, so that a recovery can be seen. */
-const ORDERS_PER_SECOND = 16;
+const ORDERS_PER_SECOND = 10;
 /** Bounds this process' memory when the system stands still. */
 const OPEN_ORDERS_MAX = 600;
 const BUY_PATIENCE_MS = 60_000;
@@ -36,7 +37,7 @@ export async function shop(crowd: Crowd, random: Random, goesOn: () => boolean):
 export type Crowd = Awaited<ReturnType<typeof createCrowd>>;
 
 export async function createCrowd(system: System, saleId: string, history: History, random: Random) {
-  const { apiUrls } = system;
+  const { apiUrls, farSide } = system;
   const calls: Calls = { made: 0, repeated: 0, unanswered: 0, longestMs: 0 };
   const create = (userId: string) => createShopper({ apiUrls, userId, random, history, calls });
   const shoppers = await Promise.all(Array.from({ length: USERS }, (_, i) => create(`shopper-${i}`)));
@@ -44,6 +45,7 @@ export async function createCrowd(system: System, saleId: string, history: Histo
   const open = new Set<string>();
   const answers = new Map<string, number>();
   const ends = new Map<string, number>();
+  const byHand = createByHand(farSide, saleId);
   let placed = 0;
 
   async function buy(shopper: Shopper, cart: Cart[], patienceMs: number, api?: string) {
@@ -62,14 +64,22 @@ export async function createCrowd(system: System, saleId: string, history: Histo
 
   async function visit(chance: Random): Promise<void> {
     const shopper = chance.pick(shoppers);
+    await byHand.maybePayForNothing(chance);
     const orderNo = await buy(shopper, fillCart(chance), BUY_PATIENCE_MS);
     if (orderNo === undefined) return;
     const untilMs = Date.now() + PAYMENT_WINDOW_MS + END_PATIENCE_MS;
     const [status] = await Promise.all([
       shopper.follow(orderNo, untilMs),
-      carryOut(shopper, orderNo, chance, untilMs),
+      carryOut({ shopper, orderNo, untilMs }, chance, byHand),
     ]);
     end(orderNo, status);
+    if (status === 'paid') await byHand.maybeReverse(shopper, orderNo, chance);
+  }
+
+  /** Answers whether the money is there, and known to be: what becomes of its callback must not blur the time of recovery. */
+  async function payProbe(probe: Shopper, orderNo: string, untilMs: number, api?: string): Promise<boolean> {
+    if ((await probe.pay(orderNo, untilMs, api)) !== 'taken') return false;
+    return (await farSide.tellAgain(orderNo)).some(({ amount }) => amount === probe.totalOf(orderNo));
   }
 
   /** One order through each API; one is paid and one cancelled, so that every part has had its turn. */
@@ -81,7 +91,7 @@ export async function createCrowd(system: System, saleId: string, history: Histo
         const api = apiUrls[i];
         const orderNo = await buy(probe, [{ sku: 'lamp', quantity: 1 }], RECOVERY_TIMEOUT_MS, api);
         if (orderNo === undefined) return undefined;
-        const isPaid = i === 0 && (await probe.pay(orderNo, untilMs, api));
+        const isPaid = i === 0 && (await payProbe(probe, orderNo, untilMs, api));
         if (!isPaid) await probe.cancel(orderNo, untilMs, api);
         const status = await probe.follow(orderNo, untilMs, { everyMs: QUICKLY_MS });
         end(orderNo, status);
@@ -91,27 +101,55 @@ export async function createCrowd(system: System, saleId: string, history: Histo
     return ended.includes(undefined) ? undefined : Date.now() - startedMs;
   }
 
-  return { visit, recover, open: () => [...open], placed: () => placed, answers, ends, calls };
+  return {
+    visit,
+    recover,
+    open: () => [...open],
+    placed: () => placed,
+    answers,
+    ends,
+    byHand: byHand.counts,
+    calls,
+  };
 }
 
-async function carryOut(shopper: Shopper, orderNo: string, chance: Random, untilMs: number): Promise<void> {
+interface Purchase {
+  shopper: Shopper;
+  orderNo: string;
+  /** Unix ms; so long its shopper cares. */
+  untilMs: number;
+}
+
+async function carryOut(
+  { shopper, orderNo, untilMs }: Purchase,
+  chance: Random,
+  byHand: ByHand,
+): Promise<void> {
   await delay(chance.int(0, THINKING_MS));
-  switch (choosePlan(chance)) {
+  const plan = choosePlan(chance);
+  switch (plan) {
     case 'pay':
       await shopper.pay(orderNo, untilMs);
       return;
+    case 'pay-twice':
+      await shopper.pay(orderNo, untilMs);
+      return byHand.payOnceMore(orderNo, shopper.totalOf(orderNo));
     case 'cancel':
       return shopper.cancel(orderNo, untilMs);
     case 'pay-and-cancel':
       await Promise.all([shopper.pay(orderNo, untilMs), shopper.cancel(orderNo, untilMs)]);
       return;
     case 'walk-away':
+      return;
+    default:
+      plan satisfies never;
   }
 }
 
 function choosePlan(chance: Random): Plan {
   const roll = chance.next();
-  if (roll < 0.55) return 'pay';
+  if (roll < 0.49) return 'pay';
+  if (roll < 0.55) return 'pay-twice';
   if (roll < 0.7) return 'cancel';
   return roll < 0.8 ? 'pay-and-cancel' : 'walk-away';
 }

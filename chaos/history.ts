@@ -1,7 +1,6 @@
 /** Whether every answer that a shopper got was true, and stayed true. Pure: it looks at what was written down. */
 
-import type { OrderState } from '../src/domain/order.ts';
-import { isFinal } from '../src/domain/order.ts';
+import { isFinal, type OrderState, type OrderStatus } from '../src/domain/order.ts';
 
 /** When a call began and when its answer was there; Unix ms. */
 export interface Span {
@@ -38,10 +37,14 @@ export interface History {
   stock: StockSample[];
 }
 
+type RecordedState = Pick<OrderState, 'status' | 'payment'>;
+
 /** What the stores have at the end. */
 export interface Recorded {
   /** Every state that an order was ever in, by version. */
-  states: ReadonlyMap<string, ReadonlyMap<number, Pick<OrderState, 'status' | 'payment'>>>;
+  states: ReadonlyMap<string, ReadonlyMap<number, RecordedState>>;
+  /** Orders with money that was parked or went back before it was applied. */
+  lostMoney: ReadonlySet<string>;
   /** Every hold that was ever taken, by the clock of Redis. */
   holds: readonly { reservedAtMs: number; items: readonly { sku: string; quantity: number }[] }[];
 }
@@ -109,12 +112,33 @@ const answersWereTrue: Check = ({ answers }, { states }) =>
 const endsAreFinal: Check = ({ answers }, { states }) => {
   const told = groupByOrder(answers.filter(({ status }) => isFinal(status)));
   return [...new Set([...states.keys(), ...told.keys()])].flatMap((subject) => {
-    const known = [...(states.get(subject)?.values() ?? [])].filter(({ status }) => isFinal(status));
-    const ends = [...known, ...(told.get(subject) ?? [])].map(({ status }) => status);
+    const known = endsOf(states.get(subject) ?? new Map());
+    const ends = [...known, ...(told.get(subject) ?? []).map(({ status }) => status)];
     if (new Set(ends).size <= 1 && known.length <= 1) return [];
     return [{ subject, detail: `ended more than once: ${ends.join(', ')}` }];
   });
 };
+
+/** Where an order's money may be found next; once it was applied, it was. */
+const NEXT_PAYMENT: Record<OrderState['payment'], readonly OrderState['payment'][]> = {
+  none: ['received'],
+  received: ['applied', 'none'],
+  applied: ['disputed', 'refunded'],
+  disputed: ['applied', 'refunded'],
+  refunded: ['applied', 'disputed'],
+};
+
+const moneyMovesAsItMay: Check = (_, { states, lostMoney }) =>
+  [...states].flatMap(([subject, ofOrder]) => {
+    let before: OrderState['payment'] = 'none';
+    return inOrder(ofOrder).flatMap(({ payment }) => {
+      const [from, to] = [before, payment];
+      before = payment;
+      const isAllowed = from === to || NEXT_PAYMENT[from].includes(to);
+      if (isAllowed && !(from === 'received' && to === 'none' && !lostMoney.has(subject))) return [];
+      return [{ subject, detail: `its money was ${from}, and then ${to}` }];
+    });
+  });
 
 /**
  * Sold out was true at some instant of the call. It was a lie where an earlier look found so many units that all the
@@ -140,6 +164,7 @@ const CHECKS: { [name: string]: Check } = {
   'versions never go back': versionsNeverGoBack,
   'every answer was true': answersWereTrue,
   'an end is final': endsAreFinal,
+  'money moves as it may': moneyMovesAsItMay,
   'sold out was true': soldOutWasTrue,
 };
 
@@ -150,6 +175,20 @@ export function checkHistory(history: History, recorded: Recorded): Lie[] {
     find(history, recorded).map((lie) => ({ check, ...lie })),
   );
 }
+
+/** The ends that were recorded, one after the other: one is right. What happens to a paid order's money is no end. */
+export function endsOf(ofOrder: ReadonlyMap<number, RecordedState>): OrderStatus[] {
+  return inOrder(ofOrder)
+    .filter(({ status, payment }, i, all) => {
+      const before = all[i - 1];
+      const isMoneyAlone = status === 'paid' && before?.status === 'paid' && before.payment !== payment;
+      return isFinal(status) && !isMoneyAlone;
+    })
+    .map(({ status }) => status);
+}
+
+const inOrder = (ofOrder: ReadonlyMap<number, RecordedState>): RecordedState[] =>
+  [...ofOrder].toSorted(([a], [b]) => a - b).map(([, state]) => state);
 
 function groupByOrder(answers: readonly Answer[]): Map<string, Answer[]> {
   const groups = new Map<string, Answer[]>();

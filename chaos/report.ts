@@ -10,13 +10,14 @@ import type { TrialReport } from './trial.ts';
 const LINES_MAX = 50;
 
 /** What a trial found wrong, a line each; none: it passed. */
-function faultsFound({ lies, audits, ends }: TrialReport): string[] {
+function faultsFound({ lies, audits, ends, unrest }: TrialReport): string[] {
   const open = ends.get('open') ?? 0;
   return [
     ...lies.map(({ check, subject, detail }) => `${check}: ${subject}: ${detail}`),
     ...audits.flatMap(({ findings }) =>
       findings.map(({ rule, subject, detail }) => `${rule}: ${subject}: ${detail}`),
     ),
+    ...unrest.map((moving) => `the money had not come to rest in time: ${moving}`),
     ...(open === 0 ? [] : [`${open} orders had not ended when the last shopper gave up`]),
   ];
 }
@@ -55,7 +56,7 @@ export function printRolling({ restarts }: RollingReport): void {
 }
 
 export function printTrial(report: TrialReport, crashes: readonly string[], faults: readonly string[]): void {
-  const { audits, lies, stockLooks, told, calls } = report;
+  const { audits, lies, stockLooks, told, calls, books } = report;
   const sum = (of: (audit: TrialReport['audits'][number]) => number) =>
     audits.reduce((total, audit) => total + of(audit), 0);
   const lines = [
@@ -63,6 +64,10 @@ export function printTrial(report: TrialReport, crashes: readonly string[], faul
     `orders ended:  ${describe(report.ends)}`,
     `calls:         ${calls.made}, of which ${calls.repeated} had to be repeated and ${calls.unanswered} were given up; the longest took ${calls.longestMs} ms with its repeats`,
     `processes that ended by themselves and were started again: ${crashes.length === 0 ? 'none' : crashes.join(', ')}`,
+    `mischief:      ${describe(new Map(Object.entries(report.mischief)))}`,
+    `by hand:       ${describe(report.byHand)}`,
+    `its book:      ${describeSum(books.taken)} taken, ${describeSum(books.returned)} returned`,
+    `our book:      ${[...books.known].map(([status, known]) => `${describeSum(known)} ${status}`).join(', ')}; ${describeSum(books.knownReturned)} returned; ${describeSum(books.shown)} applied or due, and shown to a person`,
     `the stock equation was looked at ${stockLooks} times in each store`,
     `the history:   ${told.answers} answers about orders, ${told.soldOut} times sold out, ${lies.length} lies (${CHECK_NAMES.join(', ')})`,
     `the audit:     ${sum(({ orders }) => orders)} orders, ${sum(({ payments }) => payments)} payments, ${sum(({ findings }) => findings.length)} findings (${RULE_NAMES.join(', ')})`,
@@ -87,6 +92,11 @@ function toRow(fault: string, { struck: all, finals }: StormReport) {
     lost: inFlight.filter((orderNo) => endsOf(orderNo) === 0).length,
     doubled: inFlight.filter((orderNo) => endsOf(orderNo) > 1).length,
   };
+}
+
+/** Minor units as the sale's currency has them. */
+function describeSum({ count, amount }: { count: number; amount: number }): string {
+  return `${count} payments of ${(amount / 100).toFixed(2)} EUR`;
 }
 
 function describe(counts: ReadonlyMap<string, number>): string {

@@ -25,7 +25,7 @@ export interface RollingReport extends TrialReport {
 export async function runRolling(system: System, options: RollingOptions): Promise<RollingReport> {
   const { seed, orders, progress } = options;
   const restarts: Restart[] = [];
-  const trial = { saleId: `rolling-${seed}`, orders, random: createRandom(seed), progress };
+  const trial = { saleId: `rolling-${seed}`, orders, random: createRandom(seed), seed, progress };
   const report = await runTrial(system, trial, async () => {
     for (const part of system.parts.filter(({ name }) => /^(api|worker)-/.test(name))) {
       const stoppedMs = await timed(() => part.stop());

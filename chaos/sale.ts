@@ -3,15 +3,18 @@
 import { z } from 'zod';
 
 import type { Sale } from '../src/domain/sale.ts';
-import { readRedisSale } from '../src/stores/audit-reads.ts';
+import { readRedisSale } from '../src/stores/audit-redis-reads.ts';
 import { selectRows } from '../src/stores/mysql.ts';
-import { isFinal } from '../src/domain/order.ts';
-import type { Recorded } from './history.ts';
+import { ORDER_STATUSES, PAYMENT_STATES } from '../src/domain/order.ts';
+import { endsOf, type Recorded } from './history.ts';
 import type { System } from './system.ts';
 
 const HOUR_MS = 60 * 60_000;
 /** Long enough to pay in spite of a fault, short enough that many run out of it within the trial. */
 export const PAYMENT_WINDOW_MS = 40_000;
+
+/** Minor units. */
+export const LAMP_PRICE = 4_900;
 
 export async function openSale({ stores: { sales, saleStock } }: System, saleId: string): Promise<void> {
   const sale: Sale = {
@@ -22,8 +25,9 @@ export async function openSale({ stores: { sales, saleStock } }: System, saleId:
     closesAtMs: Date.now() + 12 * HOUR_MS,
     paused: false,
     paymentWindowMs: PAYMENT_WINDOW_MS,
+    refundRestoresLimit: true,
     skus: [
-      { sku: 'lamp', name: 'Lamp', unitPrice: 4_900, total: 1_000_000, limitPerUser: null },
+      { sku: 'lamp', name: 'Lamp', unitPrice: LAMP_PRICE, total: 1_000_000, limitPerUser: null },
       { sku: 'rug', name: 'Rug', unitPrice: 19_900, total: 60, limitPerUser: null },
       { sku: 'vase', name: 'Vase', unitPrice: 2_900, total: 2_000, limitPerUser: 2 },
     ],
@@ -35,11 +39,11 @@ export async function openSale({ stores: { sales, saleStock } }: System, saleId:
 const eventRow = z.object({
   order_no: z.string(),
   version: z.int(),
-  status: z.enum(['queued', 'awaiting_payment', 'paid', 'cancelled', 'failed']),
-  payment: z.enum(['none', 'received', 'applied']),
+  status: z.enum(ORDER_STATUSES),
+  payment: z.enum(PAYMENT_STATES),
 });
 
-/** Every state that MySQL ever recorded, and every hold that Redis ever took. */
+/** Every state that MySQL ever recorded, what became of early money, and every hold that Redis ever took. */
 export async function readRecorded({ stores }: System, saleId: string): Promise<Recorded> {
   const events = await selectRows(
     stores.pool,
@@ -52,17 +56,23 @@ export async function readRecorded({ stores }: System, saleId: string): Promise<
     const ofOrder = states.get(event.order_no) ?? new Map<number, z.infer<typeof eventRow>>();
     states.set(event.order_no, ofOrder.set(event.version, event));
   }
+  const lost = await selectRows(
+    stores.pool,
+    z.object({ order_no: z.string() }),
+    `SELECT DISTINCT order_no FROM payments
+     WHERE order_no LIKE ? AND applied_at IS NULL AND status IN ('parked', 'refund_due', 'refunded')`,
+    [`${saleId}-%`],
+  );
   const { holds } = await readRedisSale(stores.redis, saleId);
   const orders = await Promise.all(holds.map(({ orderNo }) => stores.reservations.readOrder(orderNo)));
-  return { states, holds: orders.flatMap((found) => (found ? [found.order] : [])) };
+  return {
+    states,
+    lostMoney: new Set(lost.map((row) => row.order_no)),
+    holds: orders.flatMap((found) => (found ? [found.order] : [])),
+  };
 }
 
 /** How often each order ended; once is right. */
 export function countFinals({ states }: Recorded): Map<string, number> {
-  return new Map(
-    [...states].map(([orderNo, ofOrder]) => [
-      orderNo,
-      [...ofOrder.values()].filter(({ status }) => isFinal(status)).length,
-    ]),
-  );
+  return new Map([...states].map(([orderNo, ofOrder]) => [orderNo, endsOf(ofOrder).length]));
 }

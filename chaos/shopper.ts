@@ -16,7 +16,10 @@ const CALL_TIMEOUT_MS = 8_000;
 const PAUSE_MS = { min: 200, max: 900 };
 const POLL_EVERY_MS = { min: 800, max: 2_500 };
 
-export type Plan = 'pay' | 'cancel' | 'pay-and-cancel' | 'walk-away';
+export type Plan = 'pay' | 'pay-twice' | 'cancel' | 'pay-and-cancel' | 'walk-away';
+
+/** promised: the provider has taken the order to pay, and takes the money later. */
+export type Pressed = 'taken' | 'promised' | 'refused';
 
 export interface Cart {
   sku: string;
@@ -24,6 +27,7 @@ export interface Cart {
 }
 
 const orderReply = z.object({ orderNo: z.string(), ...orderStateSchema.shape });
+const acceptedReply = orderReply.extend({ total: z.int() });
 const refusalReply = z.object({ code: z.string(), sku: z.string().optional() });
 const sessionReply = z.object({ url: z.string() });
 
@@ -54,6 +58,8 @@ export type Shopper = Awaited<ReturnType<typeof createShopper>>;
 export async function createShopper({ apiUrls, userId, random, history, calls }: ShopperOptions) {
   /** The newest version that was told of each order: sent along, as a page does, so that no answer is older. */
   const known = new Map<string, { version: number; status: OrderStatus }>();
+  /** What each order costs, in minor units. */
+  const totals = new Map<string, number>();
   const token = await signToken(demoSecrets.jwt, userId, '12h');
 
   /** Undefined when there was no answer, or none that could be read to its end. */
@@ -89,6 +95,12 @@ export async function createShopper({ apiUrls, userId, random, history, calls }:
     if (version >= (known.get(orderNo)?.version ?? 0)) known.set(orderNo, { version, status });
     return orderReply.parse(reply.body);
   }
+
+  /** With the version that the shopper knows, so that no answer is older, whichever API gives it. */
+  const poll = (orderNo: string): Promise<Reply | undefined> =>
+    call('GET', anyApi(`/v1/orders/${orderNo}`), {
+      headers: { 'if-none-match': `"${known.get(orderNo)?.version ?? -1}"` },
+    });
 
   /** Repeats until the answer is more than "later", or the time is up. */
   async function persist(
@@ -135,6 +147,7 @@ export async function createShopper({ apiUrls, userId, random, history, calls }:
       const { startMs, endMs } = reply;
       if (reply.status === 202 || reply.status === 200) {
         const { orderNo } = tell(reply);
+        totals.set(orderNo, acceptedReply.parse(reply.body).total);
         const acceptance = { startMs, endMs, idempotencyKey, orderNo };
         history.acceptances.push(acceptance);
         return acceptance;
@@ -147,25 +160,37 @@ export async function createShopper({ apiUrls, userId, random, history, calls }:
       return code;
     },
 
-    /** Opens a payment session and presses "pay" at the provider; answers whether the provider took the money. */
-    async pay(orderNo: string, untilMs: number, api?: string): Promise<boolean> {
+    /** Minor units; of an order that was accepted. */
+    totalOf: (orderNo: string): number => totals.get(orderNo) ?? 0,
+
+    /** Opens a payment session and presses "pay" at the provider. */
+    async pay(orderNo: string, untilMs: number, api?: string): Promise<Pressed> {
       const session = await persist(
         untilMs,
         () => call('POST', anyApi(`/v1/orders/${orderNo}/payment`, api)),
         (reply) => reply.status >= 500 || refusalReply.safeParse(reply.body).data?.code === 'not_yet_payable',
       );
-      if (session?.status !== 201) return false;
+      if (session?.status !== 201) return 'refused';
       const { url } = sessionReply.parse(session.body);
       const sessionId = url.split('/').at(-1) ?? '';
       const pressed = await persist(untilMs, () =>
         call('POST', new URL(`/v1/payment_sessions/${sessionId}/pay`, url)),
       );
-      return pressed?.status === 200;
+      if (pressed?.status === 202) return 'promised';
+      // Taken at an earlier press that was not answered.
+      const isTaken = refusalReply.safeParse(pressed?.body).data?.code === 'already_paid';
+      return pressed?.status === 200 || isTaken ? 'taken' : 'refused';
     },
 
     async cancel(orderNo: string, untilMs: number, api?: string): Promise<void> {
       const reply = await persist(untilMs, () => call('POST', anyApi(`/v1/orders/${orderNo}/cancel`, api)));
       if (reply?.status === 200 || reply?.status === 202) tell(reply);
+    },
+
+    /** Looks at it once more. */
+    async look(orderNo: string, untilMs: number): Promise<void> {
+      const reply = await persist(untilMs, () => poll(orderNo));
+      if (reply?.status === 200) tell(reply);
     },
 
     /**
@@ -178,9 +203,7 @@ export async function createShopper({ apiUrls, userId, random, history, calls }:
       { everyMs }: { everyMs: { min: number; max: number } } = { everyMs: POLL_EVERY_MS },
     ): Promise<OrderStatus | undefined> {
       while (Date.now() < untilMs) {
-        const reply = await call('GET', anyApi(`/v1/orders/${orderNo}`), {
-          headers: { 'if-none-match': `"${known.get(orderNo)?.version ?? -1}"` },
-        });
+        const reply = await poll(orderNo);
         if (reply?.status === 404) {
           const { startMs, endMs } = reply;
           history.denials.push({ startMs, endMs, orderNo });

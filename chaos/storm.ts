@@ -38,7 +38,7 @@ export async function runStorm(system: System, options: StormOptions): Promise<S
   const faults = planFaults(system, random, options.faults);
   const struck: StruckFault[] = [];
   let calmMs: number | undefined;
-  const trial = { saleId: `storm-${seed}`, orders, random, progress };
+  const trial = { saleId: `storm-${seed}`, orders, random, seed, progress };
   const report = await runTrial(system, trial, async (crowd) => {
     calmMs = await crowd.recover();
     while (faults.length > 0) {

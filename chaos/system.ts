@@ -16,6 +16,7 @@ import { redisPiece, startRedis } from '../stack/redis.ts';
 import { locateTemporal, startTemporal } from '../stack/temporal.ts';
 import { startToxiproxy } from '../stack/toxiproxy.ts';
 import { waitUntil } from '../stack/wait.ts';
+import { createFarSide, type FarSide } from './far-side.ts';
 import { createLinks, type Link, type Links } from './links.ts';
 
 /**
@@ -49,6 +50,8 @@ export interface System extends AuditDeps {
   stores: Stores;
   parts: Part[];
   links: Link[];
+  /** The provider, as its own people reach it. */
+  farSide: FarSide;
   /** As shoppers reach them, through their wires. */
   apiUrls: string[];
   /** Processes that ended by themselves and were started again, as a supervisor would. */
@@ -116,6 +119,7 @@ export async function startSystem(
       WEBHOOK_SECRETS: [demoSecrets.webhook],
     }),
     parts,
+    farSide: createFarSide(providerUrl),
     links: wires,
     apiUrls: APIS.map((name) => `http://${wire('shoppers', name)}`),
     crashes,

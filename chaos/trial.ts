@@ -4,6 +4,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 import { auditStrayMoney, runAudit, type SaleAudit } from '../src/audit/run-audit.ts';
 import { createCrowd, shop, type Crowd } from './crowd.ts';
+import { awaitRest, readBooks, type Books } from './money.ts';
+import { startMischief, type Struck } from './mischief.ts';
 import { checkHistory, type History, type Lie } from './history.ts';
 import type { Random } from './random.ts';
 import { countFinals, openSale, readRecorded } from './sale.ts';
@@ -20,6 +22,8 @@ export interface TrialOptions {
   /** It goes on until so many have been placed. */
   orders: number;
   random: Random;
+  /** Of the provider's mischief. */
+  seed: number;
   progress: (line: string) => void;
 }
 
@@ -27,6 +31,13 @@ export interface TrialReport {
   /** How often each answer to "buy" was given. */
   answers: ReadonlyMap<string, number>;
   ends: ReadonlyMap<string, number>;
+  /** What was done at the provider without Holdfast. */
+  byHand: ReadonlyMap<string, number>;
+  /** How often the provider's mischief struck. */
+  mischief: Struck;
+  books: Books;
+  /** Money that had not come to rest in time. */
+  unrest: string[];
   calls: Calls;
   stockLooks: number;
   told: { answers: number; soldOut: number };
@@ -39,10 +50,11 @@ export interface TrialReport {
 /** Shoppers come until `disturb` is done and enough orders are placed; then all of them are seen to their end. */
 export async function runTrial(
   system: System,
-  { saleId, orders, random, progress }: TrialOptions,
+  { saleId, orders, random, seed, progress }: TrialOptions,
   disturb: (crowd: Crowd) => Promise<void>,
 ): Promise<TrialReport> {
   await openSale(system, saleId);
+  const readStruck = await startMischief(system.farSide, seed);
   const history: History = { acceptances: [], answers: [], denials: [], soldOut: [], stock: [] };
   const crowd = await createCrowd(system, saleId, history, random);
   const watch = watchStock(system, saleId, history.stock);
@@ -61,18 +73,25 @@ export async function runTrial(
     clearInterval(telling);
     await watch.end();
   }
-  progress('it is over; looking at what is left');
+  progress('it is over; waiting for late money and refunds');
+  const unrest = await awaitRest(system, saleId);
+  progress('looking at what is left');
   const accepted = new Set(history.acceptances.map(({ orderNo }) => orderNo));
   const audits = [await runAudit(system, saleId, [...accepted]), await auditStrayMoney(system)];
   const recorded = await readRecorded(system, saleId);
+  const books = await readBooks(system, saleId);
   return {
     answers: crowd.answers,
     ends: crowd.ends,
+    byHand: crowd.byHand,
+    mischief: await readStruck(),
+    books,
+    unrest,
     calls: crowd.calls,
     stockLooks: history.stock.length,
     told: { answers: history.answers.length, soldOut: history.soldOut.length },
     finals: countFinals(recorded),
-    lies: [...checkHistory(history, recorded), ...watch.broken],
+    lies: [...checkHistory(history, recorded), ...watch.broken, ...books.uneven],
     audits,
   };
 }

@@ -226,10 +226,16 @@ const REASONS = {
   lost_hold: 'It was sold out after all. Nothing was charged.',
 };
 
+/** A paid order stays paid, whatever happens to its money afterwards. */
+const PAID = {
+  disputed: { word: 'Payment disputed', tone: 'wait', detail: 'Your bank is looking into it.' },
+  refunded: { word: 'Refunded', tone: '', detail: 'You have the money back.' },
+};
+
 function describe({ status, payment, reason, deadline, isGone }) {
   if (isGone) return { word: 'Unknown', tone: '', detail: 'The service does not know this order any more.' };
   if (status === 'queued') return { word: 'Accepted', tone: '', detail: 'Held for you, being stored…' };
-  if (status === 'paid') return { word: 'Paid', tone: 'good', detail: 'It is yours.' };
+  if (status === 'paid') return PAID[payment] ?? { word: 'Paid', tone: 'good', detail: 'It is yours.' };
   if (status === 'cancelled') return { word: 'Cancelled', tone: '', detail: REASONS[reason] ?? '' };
   if (status === 'failed')
     return { word: 'Failed', tone: 'bad', detail: REASONS[reason] ?? 'Nothing was charged.' };

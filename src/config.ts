@@ -9,6 +9,9 @@ const DEFAULT_ENGINE_BUDGET = 40;
 /** Orders the engine starts per second on a small machine; bounds the backlog at a third of the payment window. */
 const DEFAULT_STARTS_PER_SECOND = 40;
 
+/** A notice that is lost for good is rare, and a look costs a call for each hundred payments of a day. */
+const DEFAULT_PROVIDER_CHECK_SECONDS = 300;
+
 const DEMO_SECRET = /demo/i;
 
 /** Tighter than what Temporal takes: no dot or colon in a deployment's name, both short enough for 255-character ids. */
@@ -31,21 +34,42 @@ const stores = {
   MYSQL_URL: z.url({ protocol: /^mysql$/ }),
 };
 
-const provider = {
-  PAYMENT_PROVIDER_URL: z.url({ protocol: /^https?$/ }),
+const httpUrl = z.url({ protocol: /^https?$/ });
+
+const providerAccess = {
   PAYMENT_PROVIDER_API_KEY: z.string().min(1),
   /** Signing secrets of webhooks: the current one, and while rotating the one before. */
   WEBHOOK_SECRETS: list.pipe(z.array(z.string().startsWith('whsec_')).max(2)),
 };
 
+/** Who takes the money. */
+const provider = z.discriminatedUnion('PAYMENT_PROVIDER', [
+  z.object({
+    ...providerAccess,
+    PAYMENT_PROVIDER: z.literal('sandbox').optional(),
+    PAYMENT_PROVIDER_URL: httpUrl,
+  }),
+  z.object({
+    ...providerAccess,
+    PAYMENT_PROVIDER: z.literal('stripe'),
+    /** By default Stripe's own. */
+    PAYMENT_PROVIDER_URL: httpUrl
+      .refine((url) => new URL(url).pathname === '/', 'is an address without a path')
+      .optional(),
+    /** Where Stripe sends the shopper's browser after paying; the order's number is added. */
+    PAYMENT_RETURN_URL: httpUrl,
+  }),
+]);
+
 const shared = {
   ...stores,
-  ...provider,
+  /** Sign what a payment session carries of its order: the current one, and while rotating the one before. */
+  ORDER_SEAL_SECRETS: list.pipe(z.array(z.string().min(32)).max(2)),
   ENGINE_BUDGET: z.coerce.number().int().min(1).max(10_000).default(DEFAULT_ENGINE_BUDGET),
   ENGINE_STARTS_PER_SECOND: z.coerce.number().int().min(1).max(100_000).default(DEFAULT_STARTS_PER_SECOND),
 };
 
-const apiSchema = z.object({
+const apiFields = z.object({
   ...shared,
   API_HOST: z.string().default('0.0.0.0'),
   API_PORT: port.default(3000),
@@ -56,15 +80,19 @@ const apiSchema = z.object({
   DEMO_SALE_ID: z.string().regex(SALE_ID_PATTERN).optional(),
   TEMPORAL_UI_URL: z.url().optional(),
 });
+const apiSchema = apiFields.and(provider);
 
-const workerSchema = z.object({
+const workerFields = z.object({
   ...shared,
   /** The prebuilt workflow bundle. */
   WORKFLOW_BUNDLE: z.string().min(1),
   /** Names this version of the code; then it gets orders once Temporal is told that it is current. See docs/operations.md. */
   WORKER_BUILD_ID: z.string().regex(BUILD_ID).optional(),
   WORKER_DEPLOYMENT_NAME: z.string().regex(DEPLOYMENT_NAME).default('holdfast'),
+  /** How often the worker looks into the provider's book for money that no notice told of. */
+  PROVIDER_CHECK_SECONDS: z.coerce.number().int().min(1).max(86_400).default(DEFAULT_PROVIDER_CHECK_SECONDS),
 });
+const workerSchema = workerFields.and(provider);
 
 const prepareSchema = z.object({
   ...stores,
@@ -73,18 +101,18 @@ const prepareSchema = z.object({
 });
 
 /** What the audit reads from. */
-const auditSchema = z.object({ ...stores, ...provider });
+const auditSchema = z.object(stores).and(provider);
 
 const sandboxSchema = z.object({
   LOG_LEVEL: stores.LOG_LEVEL,
   SANDBOX_HOST: z.string().min(1).default('127.0.0.1'),
   SANDBOX_PORT: port,
   /** Where shoppers' browsers find it; by default where it listens. */
-  SANDBOX_PUBLIC_URL: z.url({ protocol: /^https?$/ }).optional(),
+  SANDBOX_PUBLIC_URL: httpUrl.optional(),
   /** Without it the book is kept in memory. */
   SANDBOX_BOOK_FILE: z.string().optional(),
   SANDBOX_API_KEY: z.string().min(16),
-  SANDBOX_WEBHOOK_URL: z.url({ protocol: /^https?$/ }),
+  SANDBOX_WEBHOOK_URL: httpUrl,
   SANDBOX_WEBHOOK_SECRET: z.string().startsWith('whsec_'),
 });
 
@@ -145,7 +173,7 @@ function dropEmpty(env: NodeJS.ProcessEnv): Record<string, string> {
 /** Demo secrets are public: anyone could sign a token or a payment notice with them. */
 function demoInProduction(given: Record<string, string>): string[] {
   if ((given['NODE_ENV'] ?? 'production') !== 'production') return [];
-  const faults = ['JWT_SECRET', 'PAYMENT_PROVIDER_API_KEY', 'WEBHOOK_SECRETS']
+  const faults = ['JWT_SECRET', 'PAYMENT_PROVIDER_API_KEY', 'WEBHOOK_SECRETS', 'ORDER_SEAL_SECRETS']
     .filter((name) => isDemoSecret(given[name] ?? ''))
     .map((name) => `${name}: is a demo secret; production needs one of its own`);
   if (given['DEMO_SALE_ID'] === undefined) return faults;

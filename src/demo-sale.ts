@@ -23,6 +23,7 @@ function demoSale(saleId: string, nowMs: number): Sale {
     closesAtMs: nowMs + OPEN_FOR_MS,
     paused: false,
     paymentWindowMs: DEFAULT_PAYMENT_WINDOW_MS,
+    refundRestoresLimit: true,
     skus: [
       { sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 1_000, limitPerUser: 2 },
       { sku: 'mug', name: 'Enamel mug', unitPrice: 1_450, total: 500, limitPerUser: 4 },

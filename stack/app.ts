@@ -16,6 +16,7 @@ export const demoSecrets = {
   jwt: 'holdfast-demo-secret-not-for-production',
   providerApiKey: 'sk_holdfast_demo',
   webhook: `whsec_${Buffer.from('holdfast-demo-webhook-secret').toString('base64')}`,
+  orderSeal: 'holdfast-demo-order-seal-not-for-production',
 };
 
 export type AppUrls = {
@@ -65,6 +66,9 @@ export function appEnv(options: { servers: Servers; urls: AppUrls; demoSaleId?: 
     PAYMENT_PROVIDER_URL: urls.providerUrl,
     PAYMENT_PROVIDER_API_KEY: demoSecrets.providerApiKey,
     WEBHOOK_SECRETS: demoSecrets.webhook,
+    ORDER_SEAL_SECRETS: demoSecrets.orderSeal,
+    // The sandbox is near, and its bad days are for looking at.
+    PROVIDER_CHECK_SECONDS: '10',
     ...(demoSaleId === undefined ? {} : { DEMO_SALE_ID: demoSaleId }),
     WORKFLOW_BUNDLE: join(checkoutDir, 'dist', 'workflow-bundle.js'),
   };

@@ -72,6 +72,7 @@ async function openSale(sales: Sales, saleStock: SaleStock, paymentWindowMs: num
     closesAtMs: Date.now() + LONG_WINDOW_MS,
     paused: false,
     paymentWindowMs,
+    refundRestoresLimit: true,
     skus: [
       { sku: 'lantern', name: 'The only lantern', unitPrice: 9_900, total: 1, limitPerUser: null },
       { sku: 'rope', name: 'Rope', unitPrice: 700, total: 20, limitPerUser: 5 },

@@ -8,12 +8,13 @@ import {
 } from '../src/config.ts';
 
 const stores = { REDIS_URL: 'redis://127.0.0.1:6379', MYSQL_URL: 'mysql://root@127.0.0.1/holdfast' };
-const shared = {
+const audit = {
   ...stores,
   PAYMENT_PROVIDER_URL: 'http://127.0.0.1:4000',
   PAYMENT_PROVIDER_API_KEY: 'a-key-of-our-own',
   WEBHOOK_SECRETS: 'whsec_aG9sZGZhc3QtY29uZmlnLXRlc3QtMDE=',
 };
+const shared = { ...audit, ORDER_SEAL_SECRETS: 'a-seal-of-our-own-that-is-long-enough' };
 const api = { ...shared, JWT_SECRET: 'a-secret-of-our-own-that-is-long-enough' };
 const worker = { ...shared, WORKFLOW_BUNDLE: '/app/workflow-bundle.js' };
 
@@ -37,7 +38,7 @@ test('what is needed suffices, the rest has defaults, and production is one of t
     TRUSTED_PROXY_HOPS: 0,
   });
   expect(loadWorkerConfig(worker)).toMatchObject({ WORKFLOW_BUNDLE: '/app/workflow-bundle.js' });
-  expect(loadAuditConfig(shared)).toMatchObject({ PAYMENT_PROVIDER_URL: shared.PAYMENT_PROVIDER_URL });
+  expect(loadAuditConfig(audit)).toMatchObject({ PAYMENT_PROVIDER_URL: audit.PAYMENT_PROVIDER_URL });
   expect(loadPrepareConfig(stores)).toMatchObject({
     MYSQL_URL: stores.MYSQL_URL,
     REDIS_URL: [stores.REDIS_URL],
@@ -80,6 +81,9 @@ test.each([
   ['PAYMENT_PROVIDER_URL', 'ftp://127.0.0.1'],
   ['WEBHOOK_SECRETS', 'no-secret'],
   ['WEBHOOK_SECRETS', 'whsec_a,whsec_b,whsec_c'],
+  ['PAYMENT_PROVIDER', 'cheques'],
+  ['ORDER_SEAL_SECRETS', 'short'],
+  ['ORDER_SEAL_SECRETS', `${'a'.repeat(32)},${'b'.repeat(32)},${'c'.repeat(32)}`],
   ['ENGINE_BUDGET', '0'],
   ['ENGINE_BUDGET', 'many'],
   ['ENGINE_STARTS_PER_SECOND', '1.5'],
@@ -109,6 +113,7 @@ test.each([
   ['JWT_SECRET', 'demo-secret-that-is-long-enough-to-be-taken'],
   ['PAYMENT_PROVIDER_API_KEY', 'sandbox-Demo-key'],
   ['WEBHOOK_SECRETS', `whsec_${Buffer.from('holdfast-demo-webhook-secret').toString('base64')}`],
+  ['ORDER_SEAL_SECRETS', `${'a'.repeat(32)},demo-seal-that-is-long-enough-to-be-taken`],
   ['DEMO_SALE_ID', 'demo'],
 ])('a demo %s is refused in production and taken in development', (name, value) => {
   expect(faultsOf(() => loadApiConfig({ ...api, [name]: value }))).toContain(`\n  ${name}: `);
@@ -144,10 +149,55 @@ test('lists are split at commas: the nodes of a cluster, the secrets while one i
     ...api,
     REDIS_URL: 'redis://a:1, rediss://b:2',
     WEBHOOK_SECRETS: 'whsec_bmV3, whsec_b2xk',
+    ORDER_SEAL_SECRETS: `${'n'.repeat(32)}, ${'o'.repeat(32)}`,
   });
 
   expect(config.REDIS_URL).toEqual(['redis://a:1', 'rediss://b:2']);
   expect(config.WEBHOOK_SECRETS).toEqual(['whsec_bmV3', 'whsec_b2xk']);
+  expect(config.ORDER_SEAL_SECRETS).toEqual(['n'.repeat(32), 'o'.repeat(32)]);
+});
+
+const withStripe = {
+  PAYMENT_PROVIDER: 'stripe',
+  PAYMENT_PROVIDER_API_KEY: 'sk_live_of_our_own',
+  PAYMENT_PROVIDER_URL: '',
+  PAYMENT_RETURN_URL: 'https://shop.example/orders',
+};
+
+test('Stripe needs no address of its own, but one to send the shopper back to', () => {
+  const config = loadApiConfig({ ...api, ...withStripe });
+
+  expect(config).toMatchObject({
+    PAYMENT_PROVIDER: 'stripe',
+    PAYMENT_RETURN_URL: 'https://shop.example/orders',
+    API_PORT: 3000,
+  });
+  expect(config.PAYMENT_PROVIDER_URL).toBeUndefined();
+  for (const other of [
+    loadWorkerConfig({ ...worker, ...withStripe }),
+    loadAuditConfig({ ...audit, ...withStripe }),
+  ])
+    expect(other.PAYMENT_PROVIDER).toBe('stripe');
+});
+
+test.each([
+  ['PAYMENT_RETURN_URL', ''],
+  ['PAYMENT_RETURN_URL', 'javascript:alert(1)'],
+  ['PAYMENT_PROVIDER_URL', 'https://stripe.example/v1'],
+  ['PAYMENT_PROVIDER_API_KEY', ''],
+])('with Stripe %s="%s" is refused by name', (name, value) => {
+  const message = faultsOf(() => loadApiConfig({ ...api, ...withStripe, [name]: value }));
+
+  expect(message).toContain(`\n  ${name}: `);
+  expect(message.split('\n')).toHaveLength(2);
+});
+
+test('what is wrong with the provider is listed together with all other faults', () => {
+  const env = { ...api, ...withStripe, PAYMENT_RETURN_URL: '', API_PORT: 'x' };
+
+  const message = faultsOf(() => loadApiConfig(env));
+
+  for (const name of ['API_PORT', 'PAYMENT_RETURN_URL']) expect(message).toContain(`\n  ${name}: `);
 });
 
 test('the configuration is frozen', () => {

@@ -1,31 +1,32 @@
-/** The steps of an order, thin over the stores and the provider. Each may run twice or die half-way. */
+/** The steps of an order, and with them all that a worker can do; thin over the stores and the provider. Each may run twice or die half-way. */
 
 import { ApplicationFailure } from '@temporalio/activity';
 import type { ClosingReason, FailureReason, Order, OrderState } from '../domain/order.ts';
-import type { PaymentProvider } from '../payments/provider.ts';
-import type { EngineBudget } from '../stores/engine-budget.ts';
 import type { AbandonOutcome, CancelOutcome, Orders } from '../stores/orders.ts';
 import type { Payments } from '../stores/payments.ts';
 import type { Reservations } from '../stores/reservations.ts';
 import { ORDER_REFUSED } from '../workflows/contract.ts';
+import { createRefundActivities, type RefundActivityDeps } from './refunds.ts';
 
-export interface ActivityDeps {
-  orders: Pick<Orders, 'storeOrders' | 'abandon' | 'markPaid' | 'cancel' | 'park' | 'unpark'>;
+export interface ActivityDeps extends RefundActivityDeps {
+  orders: Pick<Orders, 'storeOrders' | 'abandon' | 'markPaid' | 'cancel' | 'park' | 'unpark' | 'read'>;
   payments: Pick<Payments, 'openSessions' | 'sessionOpened' | 'sessionClosed' | 'record'>;
-  reservations: Pick<Reservations, 'project' | 'confirm' | 'release'>;
-  budget: Pick<EngineBudget, 'release'>;
-  provider: PaymentProvider;
+  reservations: Pick<Reservations, 'confirm' | 'release'> & RefundActivityDeps['reservations'];
 }
 
 export type Activities = ReturnType<typeof createActivities>;
 
-export function createActivities({ orders, payments, reservations, budget, provider }: ActivityDeps) {
+export function createActivities(deps: ActivityDeps) {
+  const { orders, payments, reservations, budget, provider } = deps;
+
   /** Lets pollers see what MySQL has committed, and gives the order's slot in the engine back. */
   async function publish(orderNo: string, state: OrderState): Promise<void> {
     await Promise.all([reservations.project(orderNo, state), budget.release([orderNo])]);
   }
 
   return {
+    ...createRefundActivities(deps),
+
     /**
      * Stores the order, or finds it stored.
      * @throws ApplicationFailure `OrderRefused`, not retryable, when it can never be stored

@@ -15,8 +15,10 @@ import {
 import type { OrderEngine } from '../engine/order-engine.ts';
 import type { LaneName, Metrics } from '../metrics.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
+import type { OrderSealer } from '../payments/sealed-order.ts';
 import type { Stores } from '../stores/open.ts';
-import { authenticate, type RequestState } from './auth.ts';
+import { createAdminRoutes } from './admin-routes.ts';
+import { authenticate, requireAdmin, type RequestState } from './auth.ts';
 import { createDemoRoutes, type DemoOptions } from './demo-routes.ts';
 import type { EngineNotifier } from './engine-notifier.ts';
 import { createHealthRoutes } from './health-routes.ts';
@@ -33,6 +35,7 @@ import { countNotices, createReceiveNotice } from './webhook-routes.ts';
 export interface AppDeps extends Stores {
   engine: OrderEngine;
   provider: PaymentProvider;
+  sealer: OrderSealer;
   notifier: EngineNotifier;
   metrics: Metrics;
   jwtSecret: string;
@@ -45,7 +48,8 @@ export interface AppDeps extends Stores {
 
 export function createApp(deps: AppDeps): RequestListener {
   const findOrder = createOrderFinder(deps);
-  const orders = createOrderRoutes({ ...deps, findOrder });
+  const orders = createOrderRoutes({ ...deps, seal: deps.sealer.seal, findOrder });
+  const admin = createAdminRoutes(deps);
   const health = createHealthRoutes(deps);
   const shopper = authenticate(deps.jwtSecret);
   const purchases = openLane('purchases', MAX_PURCHASES_AT_WORK, MAX_PURCHASES_WAITING, deps);
@@ -69,7 +73,9 @@ export function createApp(deps: AppDeps): RequestListener {
     .post('/v1/orders', cart, purchases.enter, shopper, createPlaceOrder({ ...deps, findOrder }))
     .get('/v1/orders/:orderNo', others.enter, shopper, orders.getOrder)
     .post('/v1/orders/:orderNo/cancel', others.enter, shopper, orders.cancelOrder)
-    .post('/v1/orders/:orderNo/payment', others.enter, shopper, orders.payOrder);
+    .post('/v1/orders/:orderNo/payment', others.enter, shopper, orders.payOrder)
+    .post('/v1/admin/payments/:paymentId/refund', others.enter, shopper, requireAdmin, admin.refundPayment)
+    .post('/v1/admin/orders/:orderNo/return-stock', others.enter, shopper, requireAdmin, admin.returnStock);
   if (deps.demo) {
     const demo = createDemoRoutes(deps.demo, deps.jwtSecret);
     router

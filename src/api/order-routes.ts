@@ -7,7 +7,8 @@ import type { OrderEngine } from '../engine/order-engine.ts';
 import { isFinal, type OrderState } from '../domain/order.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
 import type { Orders } from '../stores/orders.ts';
-import type { BeginSessionOutcome, Payments } from '../stores/payments.ts';
+import type { BeginSessionOutcome, SealOrder } from '../stores/payment-sessions.ts';
+import type { Payments } from '../stores/payments.ts';
 import type { ReservedOrder, Reservations } from '../stores/reservations.ts';
 import type { RequestState } from './auth.ts';
 import type { EngineNotifier } from './engine-notifier.ts';
@@ -25,6 +26,8 @@ export interface OrderRoutesDeps {
   reservations: Pick<Reservations, 'project'>;
   engine: Pick<OrderEngine, 'queryStatus'>;
   provider: PaymentProvider;
+  /** Signs what a payment session carries of its order. */
+  seal: SealOrder;
   notifier: EngineNotifier;
   findOrder: OrderFinder;
   log: Logger;
@@ -33,7 +36,7 @@ export interface OrderRoutesDeps {
 type OrderContext = Context & { state: RequestState; params: Record<string, string> };
 
 export function createOrderRoutes(deps: OrderRoutesDeps) {
-  const { orders, payments, engine, provider, notifier, findOrder, log } = deps;
+  const { orders, payments, engine, provider, seal, notifier, findOrder, log } = deps;
 
   function find(ctx: OrderContext): Promise<ReservedOrder> {
     return findOrder(ctx.params['orderNo'] ?? '', ctx.state.userId, knownVersionOf(ctx));
@@ -67,7 +70,7 @@ export function createOrderRoutes(deps: OrderRoutesDeps) {
 
   async function beginSession(orderNo: string): Promise<BeginSessionOutcome> {
     try {
-      return await payments.beginSession(provider.name, orderNo);
+      return await payments.beginSession(provider.name, orderNo, seal);
     } catch (error) {
       throw unavailable('payment_unavailable', 'No payment can be started right now.', error);
     }
@@ -148,7 +151,8 @@ function toRefusal(outcome: Exclude<BeginSessionOutcome, { kind: 'begun' }>): Pr
   }
   const { order, state } = outcome.stored;
   const extra = { order: viewOrder(order, state) };
-  if (state.payment !== 'none')
+  // Who has the money back has not paid; a disputed payment is with the shop until it is decided.
+  if (state.payment !== 'none' && state.payment !== 'refunded')
     return new Problem(409, 'already_paid', 'The order has been paid.', { extra });
   return new Problem(409, 'not_payable', 'The order can no longer be paid.', { extra });
 }

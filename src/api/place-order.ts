@@ -1,6 +1,5 @@
 /** POST /v1/orders: stock is held and the order accepted, in one step, or the shopper is told why not. */
 
-import { createHash } from 'node:crypto';
 import { isIP } from 'node:net';
 import type { Context } from 'koa';
 import { z } from 'zod';
@@ -13,6 +12,7 @@ import {
   SKU_PATTERN,
 } from '../domain/limits.ts';
 import { orderDeadlineMs } from '../domain/order.ts';
+import { fingerprintOf } from '../stores/request-fingerprint.ts';
 import type { Reservations, ReserveOutcome } from '../stores/reservations.ts';
 import type { RequestState } from './auth.ts';
 import { viewOrder, viewPolling, type OrderFinder } from './order-view.ts';
@@ -109,14 +109,6 @@ function readIdempotencyKey(ctx: Context): string {
     );
   }
   return key;
-}
-
-/** The same cart in another order is the same request. */
-function fingerprintOf({ saleId, items }: OrderRequest): string {
-  const lines = items.map(({ sku, quantity }) => `${sku}=${quantity}`).toSorted();
-  return createHash('sha256')
-    .update(JSON.stringify([saleId, ...lines]))
-    .digest('base64url');
 }
 
 function toRefusal(outcome: Exclude<ReserveOutcome, { kind: 'reserved' | 'repeated' }>): Problem {

@@ -56,7 +56,9 @@ export function createReceiveNotice({ provider, payments, notifier, log }: Webho
       'payment notice',
     );
     ctx.status = 204;
-    if (stored?.state.payment === 'received') notifier.paymentReceived(stored.order, stored.state);
+    // Of money that went back the relay tells the refund workflow; no order waits for that.
+    if (notice.kind !== 'payment_reversed' && stored?.state.payment === 'received')
+      notifier.paymentReceived(stored.order, stored.state);
   };
 }
 

@@ -11,6 +11,12 @@ import {
   workflowsHaveOrders,
 } from './order-rules.ts';
 import {
+  booksBalance,
+  moneyWasKeptForSomething,
+  returnedIsKnown,
+  unwantedReversalsAreShown,
+} from './money-back-rules.ts';
+import {
   knownWasTaken,
   ordersShowTheirMoney,
   paidOrdersArePaidOnce,
@@ -40,6 +46,10 @@ const RULES: Record<string, Rule> = {
   'parked money is shown': parkedMoneyIsShown,
   'paid orders are paid once': paidOrdersArePaidOnce,
   'orders show their money': ordersShowTheirMoney,
+  'what went back is known': returnedIsKnown,
+  'money was kept for something': moneyWasKeptForSomething,
+  'reversed money of a paid order is shown': unwantedReversalsAreShown,
+  'the books balance': booksBalance,
   'limits are true': limitsAreTrue,
 };
 

@@ -1,7 +1,8 @@
 /** Rules about orders: none is lost, each moves until it has ended once, and all that know of it agree. */
 
 import { isFinal } from '../domain/order.ts';
-import type { Rule } from './snapshot.ts';
+import type { RedisHold } from '../stores/audit-redis-reads.ts';
+import type { Rule, SaleSnapshot } from './snapshot.ts';
 
 /** What a shopper was told is accepted is stored, or on its way. */
 export const acceptedExist: Rule = ({ accepted, mysql, redis, running }) => {
@@ -28,16 +29,22 @@ export const ordersEndInTime: Rule = ({ mysql }) =>
       detail: `${status}, long past its deadline, and no person knows`,
     }));
 
-/** Every change is recorded: versions without a gap, the last as the order is, and one end at most. */
+/** Every change is recorded: versions without a gap, the last as the order is, and one end at most, after which only its money changes. */
 export const historiesAreWhole: Rule = ({ mysql }) =>
-  mysql.orders.flatMap(({ orderNo: subject, status, version }) => {
+  mysql.orders.flatMap(({ orderNo: subject, status, payment, version }) => {
     const events = mysql.events.get(subject) ?? [];
     const isGapless = events.length === version && events.every((event, i) => event.version === i + 1);
-    const ends = events.filter((event) => isFinal(event.status)).length;
-    const isWhole = isGapless && events.at(-1)?.status === status && ends === (isFinal(status) ? 1 : 0);
-    if (isWhole) return [];
-    const recorded = events.map((event) => `${event.version} ${event.status}`).join(', ');
-    return [{ subject, detail: `${status} (version ${version}), recorded: ${recorded || 'nothing'}` }];
+    const last = events.at(-1);
+    const isAsRecorded = last?.status === status && last.payment === payment;
+    const goesOn = events.every((event, i) => {
+      const before = events[i - 1];
+      if (!before || !isFinal(before.status)) return true;
+      return event.status === before.status && event.payment !== before.payment;
+    });
+    if (isGapless && isAsRecorded && goesOn) return [];
+    const recorded = events.map((event) => `${event.version} ${event.status} ${event.payment}`).join(', ');
+    const detail = `${status} ${payment} (version ${version}), recorded: ${recorded || 'nothing'}`;
+    return [{ subject, detail }];
   });
 
 /** An open order has its hold: without one its stock could be neither sold nor given back. */
@@ -51,23 +58,31 @@ export const openOrdersHoldStock: Rule = ({ mysql, redis }) => {
     }));
 };
 
-/** A hold ends as its order did; one whose order is not stored is queued or running. */
+/** A hold ends as its order did, and comes back only if MySQL says so; one whose order is not stored is queued or running. */
 export const holdsMatchOrders: Rule = ({ mysql, redis, running }) => {
-  const statuses = new Map(mysql.orders.map(({ orderNo, status }) => [orderNo, status]));
+  const orders = new Map(mysql.orders.map((order) => [order.orderNo, order]));
   const moving = new Set([...running, ...redis.outbox]);
   return redis.holds.flatMap(({ orderNo, hold }) => {
-    const status = statuses.get(orderNo);
-    if (status === undefined) {
+    const order = orders.get(orderNo);
+    if (!order) {
       return hold === 'held' && moving.has(orderNo)
         ? []
         : [{ subject: orderNo, detail: `${hold} for an order that nobody knows` }];
     }
-    const expected = !isFinal(status) ? ['held'] : status === 'paid' ? ['sold', 'returned'] : ['released'];
-    return expected.includes(hold)
-      ? []
-      : [{ subject: orderNo, detail: `the order is ${status}, its stock ${hold}` }];
+    const expected = expectedHold(order);
+    if (hold === expected) return [];
+    return [{ subject: orderNo, detail: `the order is ${order.status}, its stock ${hold}, not ${expected}` }];
   });
 };
+
+function expectedHold({
+  status,
+  isStockReturned,
+}: SaleSnapshot['mysql']['orders'][number]): RedisHold['hold'] {
+  if (!isFinal(status)) return 'held';
+  if (status !== 'paid') return 'released';
+  return isStockReturned ? 'returned' : 'sold';
+}
 
 /** The projection never runs ahead of MySQL; where it is behind, somebody is about to update it. */
 export const projectionIsTrue: Rule = ({ mysql, redis }) => {

@@ -1,6 +1,9 @@
 /** Rules about money: all that was taken is known, and what is known ends on a paid order, goes back, or is shown to a person. */
 
-import { isFinal } from '../domain/order.ts';
+import { isFinal, type OrderState } from '../domain/order.ts';
+import type { AuditedPayment } from '../stores/audit-money-reads.ts';
+import { refundWorkflowId } from '../workflows/contract.ts';
+import { sumReturned } from './money-back-rules.ts';
 import type { Rule, SaleSnapshot } from './snapshot.ts';
 
 /** All the provider took is known, to the cent. */
@@ -27,18 +30,38 @@ export const knownWasTaken: Rule = ({ taken, mysql }) => {
     }));
 };
 
-/** Money that was received paid an order, goes back, waits for a person, or is about to be acted upon. */
-export const paymentsEndSomewhere: Rule = ({ mysql }) => {
+/** Money that was received paid an order, goes back or went, waits for a person, or is about to be acted upon. */
+export const paymentsEndSomewhere: Rule = ({ mysql, refunding }) => {
   const orders = new Map(mysql.orders.map((order) => [order.orderNo, order]));
-  return mysql.payments.flatMap(({ providerPaymentId: subject, orderNo, status }) => {
+  return mysql.payments.flatMap((payment) => {
+    const { providerPaymentId: subject, orderNo, amount, currency, status, paymentId } = payment;
     const order = orders.get(orderNo);
-    const found = [
-      { subject, detail: `${status} for ${orderNo}, which is ${order?.status ?? 'not stored'}` },
-    ];
-    if (status === 'applied' && order?.status !== 'paid') return found;
-    // Money whose order is nowhere to be found stays received, for a person to see: the order might still come.
-    const isShown = !order && mysql.parked.has(subject);
-    return status === 'received' && !isShown && (!order || isFinal(order.status)) ? found : [];
+    const found = (detail: string) => [{ subject, detail: `${status} for ${orderNo}, ${detail}` }];
+    const orderIs = `which is ${order?.status ?? 'not stored'}`;
+    if ((status === 'applied' || payment.wasApplied) && order?.status !== 'paid') return found(orderIs);
+    switch (status) {
+      case 'received': {
+        // Money whose order is nowhere to be found stays received, for a person to see: the order might still come.
+        const isShown = !order && mysql.parked.has(subject);
+        return !isShown && (!order || isFinal(order.status)) ? found(orderIs) : [];
+      }
+      case 'refund_due': {
+        const isMoving = payment.isDue || refunding.has(refundWorkflowId(paymentId));
+        return isMoving ? [] : found('and nobody refunds it');
+      }
+      case 'refunded': {
+        const returned = sumReturned(payment);
+        return returned >= amount
+          ? []
+          : found(`with ${returned} of ${amount} ${currency} recorded as returned`);
+      }
+      // Whose order is paid, and what another rule looks at.
+      case 'applied':
+      case 'parked':
+        return [];
+      default:
+        return status satisfies never;
+    }
   });
 };
 
@@ -51,33 +74,41 @@ export const parkedMoneyIsShown: Rule = ({ mysql }) =>
       detail: `parked for ${orderNo}, and no person can see it`,
     }));
 
-/** A paid order has one payment, of its total. */
+/** A paid order was paid by one payment, of its total, whatever became of the money later. */
 export const paidOrdersArePaidOnce: Rule = ({ mysql }) => {
   const payments = paymentsByOrder(mysql);
   return mysql.orders
     .filter(({ status }) => status === 'paid')
     .flatMap(({ orderNo: subject, total, currency }) => {
-      const applied = (payments.get(subject) ?? []).filter(({ status }) => status === 'applied');
+      const applied = (payments.get(subject) ?? []).filter(({ wasApplied }) => wasApplied);
       const isRight =
         applied.length === 1 && applied[0]?.amount === total && applied[0].currency === currency;
-      return isRight
-        ? []
-        : [{ subject, detail: `paid, with ${applied.length} payments applied to ${total} ${currency}` }];
+      if (isRight) return [];
+      const sums = applied.map((payment) => `${payment.amount} ${payment.currency}`).join(' and ');
+      return [{ subject, detail: `paid, ${total} ${currency} due, applied: ${sums || 'nothing'}` }];
     });
 };
 
-/** What an order says of its money is what the payments say. */
+/** What an order says of its money is what the payments and their reversals say. */
 export const ordersShowTheirMoney: Rule = ({ mysql }) => {
   const payments = paymentsByOrder(mysql);
   return mysql.orders.flatMap(({ orderNo: subject, payment }) => {
-    const statuses = (payments.get(subject) ?? []).map(({ status }) => status);
-    const expected = (['applied', 'received'] as const).find((status) => statuses.includes(status)) ?? 'none';
+    const expected = expectedMoney(payments.get(subject) ?? []);
     return payment === expected ? [] : [{ subject, detail: `shows ${payment}, its money says ${expected}` }];
   });
 };
 
+/** The order's own payment decides; one that a person wants back counts until it is back. */
+function expectedMoney(payments: readonly AuditedPayment[]): OrderState['payment'] {
+  const own = payments.find(({ wasApplied }) => wasApplied);
+  if (!own) return payments.some(({ status }) => status === 'received') ? 'received' : 'none';
+  if (own.status === 'refunded') return 'refunded';
+  const isDisputed = own.reversals.some(({ kind, status }) => kind === 'dispute' && status === 'pending');
+  return isDisputed ? 'disputed' : 'applied';
+}
+
 function paymentsByOrder({ payments }: SaleSnapshot['mysql']) {
-  const byOrder = new Map<string, typeof payments>();
+  const byOrder = new Map<string, AuditedPayment[]>();
   for (const payment of payments) {
     byOrder.set(payment.orderNo, [...(byOrder.get(payment.orderNo) ?? []), payment]);
   }

@@ -2,11 +2,15 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Client } from '@temporalio/client';
-import type { ProviderPayment } from '../domain/payment.ts';
+import type { TakenPayment } from '../domain/payment.ts';
 import { parseOrderNo } from '../domain/order.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
-import { readMysqlSale, readRedisSale, readStrayMoney } from '../stores/audit-reads.ts';
+import { readTaken } from '../payments/taken.ts';
+import { readStrayMoney } from '../stores/audit-money-reads.ts';
+import { readMysqlSale } from '../stores/audit-mysql-reads.ts';
+import { readRedisSale } from '../stores/audit-redis-reads.ts';
 import type { Stores } from '../stores/open.ts';
+import { ORDER_WORKFLOW, REFUND_WORKFLOW } from '../workflows/contract.ts';
 import { auditSale } from './audit-sale.ts';
 import type { Finding, SaleSnapshot } from './snapshot.ts';
 
@@ -17,7 +21,7 @@ const LOOK_EVERY_MS = 500;
 export interface AuditDeps {
   stores: Pick<Stores, 'redis' | 'pool' | 'saleStock' | 'sales'>;
   client: Client;
-  provider: Pick<PaymentProvider, 'listPayments'>;
+  provider: Pick<PaymentProvider, 'listPayments' | 'listReversals'>;
 }
 
 export interface SaleAudit {
@@ -40,7 +44,7 @@ export async function runAudit(
   return auditUntilClean(() => readSale(deps, saleId, accepted), settleMs);
 }
 
-/** Money that names no sale of ours belongs to no sale's audit: it must be known all the same, and shown to a person. */
+/** Money that names no sale of ours belongs to no sale's audit: it must be known all the same, and be shown to a person or go back. */
 export async function auditStrayMoney(deps: AuditDeps, settleMs = SETTLE_MS): Promise<SaleAudit> {
   return auditUntilClean(() => readStrays(deps), settleMs);
 }
@@ -65,12 +69,13 @@ export async function readSale(
   accepted: readonly string[],
 ): Promise<SaleSnapshot> {
   const { redis, pool, saleStock, sales } = deps.stores;
-  const [view, mysqlStock, inRedis, inMysql, running, taken] = await Promise.all([
+  const [view, mysqlStock, inRedis, inMysql, running, refunding, taken] = await Promise.all([
     saleStock.read(saleId),
     sales.readStock(saleId),
     readRedisSale(redis, saleId),
     readMysqlSale(pool, saleId),
-    listRunning(deps.client, saleId),
+    listRunning(deps.client, `WorkflowType = "${ORDER_WORKFLOW}" AND SaleId = "${saleId}"`),
+    listRefunding(deps.client),
     listTaken(deps.provider, (orderNo) => saleIdOf(orderNo) === saleId),
   ]);
   return {
@@ -80,6 +85,7 @@ export async function readSale(
     redis: inRedis,
     mysql: inMysql,
     running,
+    refunding,
     taken,
     accepted,
   };
@@ -88,8 +94,9 @@ export async function readSale(
 async function readStrays(deps: AuditDeps): Promise<SaleSnapshot> {
   const saleIds = new Set(await deps.stores.sales.listIds());
   const isStray = (orderNo: string) => !saleIds.has(saleIdOf(orderNo) ?? '');
-  const [{ payments, parked }, taken] = await Promise.all([
+  const [{ payments, ...parked }, refunding, taken] = await Promise.all([
     readStrayMoney(deps.stores.pool),
+    listRefunding(deps.client),
     listTaken(deps.provider, isStray),
   ]);
   const strays = payments.filter(({ orderNo }) => isStray(orderNo));
@@ -98,8 +105,9 @@ async function readStrays(deps: AuditDeps): Promise<SaleSnapshot> {
     redisStock: [],
     mysqlStock: [],
     redis: { holds: [], outbox: [], limits: new Map() },
-    mysql: { orders: [], events: new Map(), payments: strays, parked, ledger: new Map() },
+    mysql: { orders: [], events: new Map(), payments: strays, ...parked, ledger: new Map() },
     running: new Set(),
+    refunding,
     taken,
     accepted: [],
   };
@@ -107,9 +115,12 @@ async function readStrays(deps: AuditDeps): Promise<SaleSnapshot> {
 
 const saleIdOf = (orderNo: string): string | undefined => parseOrderNo(orderNo)?.saleId;
 
-async function listRunning(client: Client, saleId: string): Promise<Set<string>> {
+/** Of all sales: few run at a time, and those of stray money belong to none. */
+const listRefunding = (client: Client) => listRunning(client, `WorkflowType = "${REFUND_WORKFLOW}"`);
+
+async function listRunning(client: Client, which: string): Promise<Set<string>> {
   const running = new Set<string>();
-  const query = `SaleId = "${saleId}" AND ExecutionStatus = "Running"`;
+  const query = `${which} AND ExecutionStatus = "Running"`;
   for await (const { workflowId } of client.workflow.list({ query })) running.add(workflowId);
   return running;
 }
@@ -117,9 +128,9 @@ async function listRunning(client: Client, saleId: string): Promise<Set<string>>
 async function listTaken(
   provider: AuditDeps['provider'],
   isWanted: (orderNo: string) => boolean,
-): Promise<ProviderPayment[]> {
-  const taken: ProviderPayment[] = [];
-  for await (const payment of provider.listPayments()) {
+): Promise<TakenPayment[]> {
+  const taken: TakenPayment[] = [];
+  for await (const payment of readTaken(provider)) {
     if (isWanted(payment.orderNo)) taken.push(payment);
   }
   return taken;

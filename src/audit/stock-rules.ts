@@ -37,11 +37,11 @@ export const ledgerAddsUp: Rule = ({ mysqlStock, mysql }) =>
     return [{ subject: sku, detail }];
   });
 
-/** What is held is held for open orders, what is sold belongs to paid ones: a unit lost in both stores alike shows here. */
+/** What is held is held for open orders, what is sold belongs to paid ones that kept it: a unit lost in both stores alike shows here. */
 export const ordersAccountForStock: Rule = ({ mysqlStock, mysql }) => {
   const unitsOf = (status: string) =>
     sumUnits(
-      mysql.orders.filter((order) => order.status === status),
+      mysql.orders.filter((order) => order.status === status && !order.isStockReturned),
       ({ sku }) => sku,
     );
   const [open, paid] = [unitsOf('awaiting_payment'), unitsOf('paid')];
@@ -53,10 +53,13 @@ export const ordersAccountForStock: Rule = ({ mysqlStock, mysql }) => {
   });
 };
 
-/** What counts against a user's limit is what the user holds or owns. */
+/** What counts against a user's limit is what the user holds or owns, but for what was refunded where the sale allows as much again. */
 export const limitsAreTrue: Rule = ({ mysql, redis }) => {
   const theirs = [
-    ...mysql.orders.filter(({ status }) => status === 'awaiting_payment' || status === 'paid'),
+    ...mysql.orders.filter(
+      ({ status, isLimitReturned }) =>
+        status === 'awaiting_payment' || (status === 'paid' && !isLimitReturned),
+    ),
     ...heldUnstored({ redis, mysql }),
   ];
   const owned = sumUnits(theirs, ({ sku }, { userId }) => `${sku}:${userId}`);

@@ -8,8 +8,11 @@
 export const ORDER_STATUSES = ['queued', 'awaiting_payment', 'paid', 'cancelled', 'failed'] as const;
 export type OrderStatus = (typeof ORDER_STATUSES)[number];
 
-/** Whether money is known for the order: `received` means committed but not yet acted upon. */
-export const PAYMENT_STATES = ['none', 'received', 'applied'] as const;
+/**
+ * Whether money is known for the order: `received` means committed but not yet acted upon. A paid order stays paid when its money
+ * is `disputed` (a chargeback is open) or `refunded`; its stock comes back only if a person says so.
+ */
+export const PAYMENT_STATES = ['none', 'received', 'applied', 'disputed', 'refunded'] as const;
 type PaymentState = (typeof PAYMENT_STATES)[number];
 
 /** Why an order was cancelled. */

@@ -33,6 +33,8 @@ export const saleSchema = z
     paused: z.boolean(),
     /** How long a shopper may take to pay, in ms. */
     paymentWindowMs: z.int().min(1_000).max(MAX_PAYMENT_WINDOW_MS),
+    /** Whether who gets the money of a paid order back may buy as much again. */
+    refundRestoresLimit: z.boolean().default(true),
     skus: z
       .array(saleSku)
       .min(1)

@@ -1,4 +1,4 @@
-/** Order workflows as the rest of the service sees them: start, tell, ask. Every call has a deadline. */
+/** Workflows of orders and refunds as the rest of the service sees them: start, tell, ask. Every call has a deadline. */
 
 import {
   WorkflowExecutionAlreadyStartedError,
@@ -7,15 +7,21 @@ import {
   type WorkflowStartOptions,
 } from '@temporalio/client';
 import { TypedSearchAttributes } from '@temporalio/common';
+import { formatMoney } from '../domain/money.ts';
 import { orderStateSchema } from '../domain/order-state-schema.ts';
-import type { Order, OrderState } from '../domain/order.ts';
+import { parseOrderNo, type Order, type OrderState } from '../domain/order.ts';
+import type { RefundReason } from '../domain/payment.ts';
 import {
   cancelRequested,
   ORDER_WORKFLOW,
   paymentReceived,
+  REFUND_WORKFLOW,
+  refundUpdated,
+  refundWorkflowId,
   searchAttributes,
   statusQuery,
   TASK_QUEUE,
+  type RefundInput,
 } from '../workflows/contract.ts';
 
 /** A start or signal takes milliseconds; a server that needs longer is overloaded and must be left alone for a while. */
@@ -23,6 +29,17 @@ const CALL_TIMEOUT_MS = 5_000;
 
 /** ended: the order's workflow was there and is over; whether it settled the order, MySQL tells. */
 export type HandOver = 'running' | 'ended';
+
+/** A payment whose refund is to be looked after. */
+export interface RefundToStart extends RefundInput {
+  /** May name no order of ours. */
+  orderNo: string;
+  /** Minor units. */
+  amount: number;
+  currency: string;
+  /** Null where nobody here asked for it. */
+  reason: RefundReason | null;
+}
 
 export type OrderEngine = ReturnType<typeof createOrderEngine>;
 
@@ -67,6 +84,17 @@ export function createOrderEngine(client: Client, { eager = true }: { eager?: bo
         ),
       ),
 
+    /** Starts the payment's refund, or tells the one that runs that there is news; one that ended before runs again. Throws like `start`. */
+    startRefund: (refund: RefundToStart): Promise<HandOver> =>
+      handOver(() =>
+        call(() =>
+          client.workflow.signalWithStart(REFUND_WORKFLOW, {
+            ...refundOptions(refund),
+            signal: refundUpdated,
+          }),
+        ),
+      ),
+
     /** The workflow's own view; undefined when there is no such workflow. Throws when no worker answers in time. */
     async queryStatus(orderNo: string, timeoutMs: number): Promise<OrderState | undefined> {
       try {
@@ -96,6 +124,24 @@ function startOptions(order: Order) {
     ]),
     staticSummary: summarize(order),
     staticDetails: `${order.total} ${order.currency} (minor units), reserved ${new Date(order.reservedAtMs).toISOString()}`,
+  } satisfies WorkflowStartOptions;
+}
+
+/** One workflow per payment at a time. Its steps find what was done before, so it may run as often as something is due. */
+function refundOptions({ paymentId, orderNo, amount, currency, reason }: RefundToStart) {
+  const saleId = parseOrderNo(orderNo)?.saleId;
+  const input: RefundInput = { paymentId };
+  return {
+    workflowId: refundWorkflowId(paymentId),
+    taskQueue: TASK_QUEUE,
+    args: [input],
+    workflowIdReusePolicy: 'ALLOW_DUPLICATE',
+    workflowIdConflictPolicy: 'USE_EXISTING',
+    typedSearchAttributes: new TypedSearchAttributes(
+      saleId === undefined ? [] : [{ key: searchAttributes.saleId, value: saleId }],
+    ),
+    staticSummary: `Refund ${formatMoney(amount, currency)}: ${reason ?? 'made at the provider'}`,
+    staticDetails: `Payment ${paymentId} for order ${orderNo}`,
   } satisfies WorkflowStartOptions;
 }
 

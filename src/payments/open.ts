@@ -2,21 +2,39 @@
 
 import type { PaymentProvider } from './provider.ts';
 import { createSandboxAdapter } from './sandbox/adapter.ts';
+import { createStripeAdapter } from './stripe/adapter.ts';
 
 /** Providers answer within a second or two; a shopper, and a step of a workflow, wait no longer than this. */
 const REQUEST_TIMEOUT_MS = 5_000;
 
-export interface ProviderConfig {
-  PAYMENT_PROVIDER_URL: string;
+interface ProviderAccess {
   PAYMENT_PROVIDER_API_KEY: string;
   WEBHOOK_SECRETS: readonly string[];
 }
 
+export type ProviderConfig = ProviderAccess &
+  (
+    | { PAYMENT_PROVIDER?: 'sandbox' | undefined; PAYMENT_PROVIDER_URL: string }
+    | { PAYMENT_PROVIDER: 'stripe'; PAYMENT_PROVIDER_URL?: string | undefined; PAYMENT_RETURN_URL: string }
+  );
+
 export function openProvider(config: ProviderConfig): PaymentProvider {
-  return createSandboxAdapter({
-    baseUrl: config.PAYMENT_PROVIDER_URL,
+  const access = {
     apiKey: config.PAYMENT_PROVIDER_API_KEY,
     webhookSecrets: config.WEBHOOK_SECRETS,
     requestTimeoutMs: REQUEST_TIMEOUT_MS,
-  });
+  };
+  switch (config.PAYMENT_PROVIDER) {
+    case undefined:
+    case 'sandbox':
+      return createSandboxAdapter({ ...access, baseUrl: config.PAYMENT_PROVIDER_URL });
+    case 'stripe':
+      return createStripeAdapter({
+        ...access,
+        baseUrl: config.PAYMENT_PROVIDER_URL,
+        returnUrl: config.PAYMENT_RETURN_URL,
+      });
+    default:
+      return config satisfies never;
+  }
 }

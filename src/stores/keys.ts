@@ -40,6 +40,10 @@ export function saleKeys(saleShard: SaleShard) {
     outbox: `${tag}:outbox`,
     deadlines: `${tag}:deadlines`,
     storedAhead: `${tag}:stored_ahead`,
+    /** Orders that were reserved again; kept for good. */
+    restored: `${tag}:restored`,
+    /** What has gone back of refunded orders, `<orderNo>:stock` and `<orderNo>:limit`; kept for good. */
+    returns: `${tag}:returns`,
     idem: (userId: string, idempotencyKey: string) => `${tag}:idem:${userId}:${idempotencyKey}`,
     order: (orderNo: string) => `${tag}:order:${orderNo}`,
   };

@@ -4,9 +4,13 @@ import type { Logger } from 'pino';
 import { Umzug } from 'umzug';
 import { z } from 'zod';
 import { initial } from './migrations/0001-initial.ts';
-import { modify, selectRows, type Pool, type PoolConnection } from './mysql.ts';
+import { moneyBack } from './migrations/0002-money-back.ts';
+import { isDefinedAlready, modify, selectRows, type Pool, type PoolConnection } from './mysql.ts';
 
-const MIGRATIONS = [{ name: '0001-initial', statements: initial }];
+const MIGRATIONS = [
+  { name: '0001-initial', statements: initial },
+  { name: '0002-money-back', statements: moneyBack },
+];
 
 const LOCK_NAME = 'holdfast_migrations';
 /** A migration of an empty schema takes a second; a big one is run by itself beforehand. */
@@ -29,13 +33,22 @@ export async function migrate(pool: Pool, log: Logger): Promise<string[]> {
   }
 }
 
+/** MySQL 8 has no ADD COLUMN IF NOT EXISTS: what an earlier run has added answers with an error. */
+async function define(connection: PoolConnection, statement: string): Promise<void> {
+  try {
+    await connection.query(statement);
+  } catch (error) {
+    if (!isDefinedAlready(error)) throw error;
+  }
+}
+
 function createUmzug(connection: PoolConnection, log: Logger) {
   return new Umzug({
     migrations: MIGRATIONS.map(({ name, statements }) => ({
       name,
       up: async () => {
         // DDL commits by itself and a run may die half-way, so each statement must bear being repeated.
-        for (const statement of statements) await connection.query(statement);
+        for (const statement of statements) await define(connection, statement);
       },
     })),
     storage: {

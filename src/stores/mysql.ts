@@ -171,6 +171,12 @@ export function isCheckViolation(error: unknown): boolean {
   return errno === 3819 || errno === 4025;
 }
 
+/** A column (1060) or a key (1061) of that name exists. */
+export function isDefinedAlready(error: unknown): boolean {
+  const errno = errnoOf(error);
+  return errno === 1060 || errno === 1061;
+}
+
 /** Values that the columns do not take: too long, out of range, null, of the wrong form. */
 export function isInvalidValue(error: unknown): boolean {
   return [1048, 1264, 1292, 1366, 1406].includes(errnoOf(error) ?? 0);

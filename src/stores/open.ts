@@ -6,6 +6,7 @@ import { createMysqlPool } from './mysql.ts';
 import { createOrders } from './orders.ts';
 import { createPayments } from './payments.ts';
 import { assertNoEviction, connectRedis } from './redis.ts';
+import { createRefunds } from './refunds.ts';
 import { createReservations } from './reservations.ts';
 import { createSaleStock } from './sale-stock.ts';
 import { createSales } from './sales.ts';
@@ -36,6 +37,7 @@ export async function openStores(config: StoreConfig, log: Logger) {
     budget: createEngineBudget(redis, config.ENGINE_BUDGET),
     orders: createOrders(pool),
     payments: createPayments(pool),
+    refunds: createRefunds(pool),
     sales: createSales(pool),
     async close(): Promise<void> {
       redis.disconnect();

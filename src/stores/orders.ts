@@ -16,7 +16,7 @@ import { createHandOver } from './hand-over.ts';
 import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from './mysql.ts';
 import { lockOrder, readOrders, recordEvents, transition, type StoredOrder } from './order-rows.ts';
 import { park, unpark } from './parked.ts';
-import { applyPayment, makeDue, settlePayments } from './payment-rows.ts';
+import { applyPayment, makeDue, settleEarly, settlePayments } from './settle-payments.ts';
 import { bookMovement } from './stock-ledger.ts';
 import { storeOrders, type StoreOutcome, type WorkflowPresence } from './store-orders.ts';
 
@@ -134,7 +134,7 @@ async function abandon(
   );
   if (inserted === 1) await recordEvents(connection, [{ orderNo, state }]);
   // Money that came for it must go back.
-  const stored = await settlePayments(connection, await mustLock(connection, orderNo));
+  const stored = await settleEarly(connection, await mustLock(connection, orderNo));
   return { kind: stored.state.status === 'failed' ? 'abandoned' : 'stored', state: stored.state };
 }
 

@@ -1,130 +1,141 @@
-/** Rows of `payments`: what becomes of money, decided under the lock of its order's row. */
+/** Rows of `payments`: reading and locking them, and the marks that lead money back. */
 
 import { strict as assert } from 'node:assert';
 import { z } from 'zod';
-import { parseOrderNo, type Order, type OrderState } from '../domain/order.ts';
-import type { PaymentStatus, ProviderPayment } from '../domain/payment.ts';
-import { modify, selectRows, type PoolConnection } from './mysql.ts';
-import { lockOrder, transition, type StoredOrder } from './order-rows.ts';
-import { park } from './parked.ts';
+import {
+  PAYMENT_STATUSES,
+  REFUND_REASONS,
+  type PaymentStatus,
+  type RefundReason,
+} from '../domain/payment.ts';
+import { modify, selectRows, type Executor, type PoolConnection } from './mysql.ts';
+import { lockOrder, type StoredOrder } from './order-rows.ts';
 
 const paymentRow = z.object({
   payment_id: z.int(),
+  provider: z.string(),
   provider_payment_id: z.string(),
+  order_no: z.string(),
   amount: z.int(),
   currency: z.string(),
+  status: z.enum(PAYMENT_STATUSES),
+  refund_reason: z.enum(REFUND_REASONS).nullable(),
+  refund_refusals: z.int(),
+  applied_at: z.date().nullable(),
 });
 
-/** As the columns are. */
-const MAX_REFERENCE_CHARS = 255;
-/** The API signals at once; should that fail, the relay does it after this time. */
-const SIGNAL_GRACE_MS = 2_000;
-
-/** Records money once, however often it is told. What names no order of ours waits for a person from the start. */
-export async function insertPayment(
-  connection: PoolConnection,
-  provider: string,
-  payment: ProviderPayment,
-): Promise<void> {
-  const { providerPaymentId, amount, currency } = payment;
-  const status: PaymentStatus = parseOrderNo(payment.orderNo) ? 'received' : 'parked';
-  const reference = cutReference(payment.orderNo);
-  await modify(
-    connection,
-    `INSERT INTO payments (provider, provider_payment_id, order_no, amount, currency, status)
-     VALUES (?, ?, ?, ?, ?, ?) ON DUPLICATE KEY UPDATE payment_id = payment_id`,
-    [provider, providerPaymentId, reference, amount, currency, status],
-  );
-  if (status === 'parked')
-    await park(connection, 'payment', providerPaymentId, `it names no order: ${reference}`);
+export interface Payment {
+  paymentId: number;
+  provider: string;
+  providerPaymentId: string;
+  /** The provider's reference: an orderNo, or anything else where the money is not for an order of ours. */
+  orderNo: string;
+  /** Minor units. */
+  amount: number;
+  currency: string;
+  status: PaymentStatus;
+  /** Why it goes back; null: nobody here wanted it to. */
+  reason: RefundReason | null;
+  /** How often the provider refused to refund it. */
+  refusals: number;
+  /** It paid for its order, now or before it went back. */
+  wasApplied: boolean;
 }
 
-/** A provider's reference may be anything; its beginning is kept, the whole is in the inbox. */
-export function cutReference(reference: string): string {
-  return reference.slice(0, MAX_REFERENCE_CHARS);
+/** A payment under lock, with its order where that is stored. */
+export interface LockedMoney {
+  payment: Payment;
+  stored: StoredOrder | undefined;
+}
+
+const COLUMNS = `payment_id, provider, provider_payment_id, order_no, amount, currency, status, refund_reason, refund_refusals,
+  applied_at`;
+
+/** @param condition everything after WHERE; it may lock and limit */
+export async function selectPayments(
+  reader: Executor,
+  condition: string,
+  values: unknown[],
+): Promise<Payment[]> {
+  const rows = await selectRows(
+    reader,
+    paymentRow,
+    `SELECT ${COLUMNS} FROM payments WHERE ${condition}`,
+    values,
+  );
+  return rows.map((row) => ({
+    paymentId: row.payment_id,
+    provider: row.provider,
+    providerPaymentId: row.provider_payment_id,
+    orderNo: row.order_no,
+    amount: row.amount,
+    currency: row.currency,
+    status: row.status,
+    reason: row.refund_reason,
+    refusals: row.refund_refusals,
+    wasApplied: row.status === 'applied' || row.applied_at !== null,
+  }));
+}
+
+/** Undefined when there is no such payment. */
+export async function readPayment(reader: Executor, paymentId: number): Promise<Payment | undefined> {
+  return (await selectPayments(reader, 'payment_id = ?', [paymentId]))[0];
 }
 
 /**
- * Settles what has been received for a locked order and is still undecided:
- * the wrong amount or currency is parked, never kept silently; the first right one is the order's payment (`received` until
- * markPaid applies it); any other, or one for an order that has ended, is to be refunded.
+ * Locks the payment's order, where it is stored, and then the payment.
+ * The order is looked for again under the payment's lock: whoever stores it meanwhile waits for our row, or we for theirs.
  */
-export async function settlePayments(connection: PoolConnection, stored: StoredOrder): Promise<StoredOrder> {
-  const { orderNo, total, currency } = stored.order;
-  const rows = await selectRows(
-    connection,
-    paymentRow,
-    `SELECT payment_id, provider_payment_id, amount, currency FROM payments WHERE order_no = ? AND status = 'received' ORDER BY payment_id FOR UPDATE`,
-    [orderNo],
-  );
-  let current = stored;
-  let own: number | undefined;
-  for (const {
-    payment_id: paymentId,
-    provider_payment_id: providerPaymentId,
-    amount,
-    currency: paidIn,
-  } of rows) {
-    if (amount !== total || paidIn !== currency) {
-      await setPaymentStatus(connection, paymentId, 'parked');
-      const reason = `order ${orderNo} costs ${total} ${currency}, paid were ${amount} ${paidIn}`;
-      await park(connection, 'payment', providerPaymentId, reason);
-    } else if (current.state.status === 'awaiting_payment' && own === undefined) {
-      own = paymentId;
-      if (current.state.payment === 'none') {
-        current = await transition(connection, current, { payment: 'received' });
-        await makeDue(connection, orderNo);
-      }
-    } else {
-      await setPaymentStatus(connection, paymentId, 'refund_due');
-    }
-  }
-  return current;
-}
-
-/** The order's own payment has done its work. */
-export async function applyPayment(connection: PoolConnection, orderNo: string): Promise<void> {
-  const applied = await modify(
-    connection,
-    `UPDATE payments SET status = 'applied' WHERE order_no = ? AND status = 'received'`,
-    [orderNo],
-  );
-  assert.equal(applied, 1, `order ${orderNo} has one payment to apply`);
-}
-
-/** Money that came before its order was stored. Answers the states of the orders it changed. */
-export async function matchEarlyPayments(
+export async function lockMoney(
   connection: PoolConnection,
-  fresh: readonly Order[],
-): Promise<Map<string, OrderState>> {
-  const states = new Map<string, OrderState>();
-  if (fresh.length === 0) return states;
-  const rows = await selectRows(
-    connection,
-    z.object({ order_no: z.string() }),
-    `SELECT DISTINCT order_no FROM payments WHERE order_no IN (?) AND status = 'received' FOR UPDATE`,
-    [fresh.map((order) => order.orderNo)],
-  );
-  for (const { order_no: orderNo } of rows) {
-    const stored = await lockOrder(connection, orderNo);
-    assert(stored, `order ${orderNo} was inserted in this transaction`);
-    states.set(orderNo, (await settlePayments(connection, stored)).state);
-  }
-  return states;
+  paymentId: number,
+): Promise<LockedMoney | undefined> {
+  const seen = await readPayment(connection, paymentId);
+  if (!seen) return undefined;
+  const stored = await lockOrder(connection, seen.orderNo);
+  const [payment] = await selectPayments(connection, 'payment_id = ? FOR UPDATE', [paymentId]);
+  assert(payment, `payment ${paymentId} was there a moment ago`);
+  return { payment, stored: stored ?? (await lockOrder(connection, payment.orderNo)) };
 }
 
-/** Asks the relay to tell the order's workflow, unless somebody does so before. */
-export async function makeDue(connection: PoolConnection, orderNo: string): Promise<void> {
-  await modify(connection, 'UPDATE orders SET engine_due_at = ? WHERE order_no = ?', [
-    new Date(Date.now() + SIGNAL_GRACE_MS),
-    orderNo,
-  ]);
-}
+/** A process of the version before writes `applied` without its time: it is made up for before the status is lost. */
+const KEEP_APPLIED = `applied_at = IF(status = 'applied', COALESCE(applied_at, updated_at), applied_at)`;
 
-async function setPaymentStatus(
+export async function setPaymentStatus(
   connection: PoolConnection,
   paymentId: number,
   status: PaymentStatus,
 ): Promise<void> {
-  await modify(connection, 'UPDATE payments SET status = ? WHERE payment_id = ?', [status, paymentId]);
+  await modify(connection, `UPDATE payments SET ${KEEP_APPLIED}, status = ? WHERE payment_id = ?`, [
+    status,
+    paymentId,
+  ]);
+}
+
+/** From here on the payment's refund workflow takes it back to whoever paid. */
+export async function makeRefundDue(
+  connection: PoolConnection,
+  paymentId: number,
+  reason: RefundReason,
+): Promise<void> {
+  await modify(
+    connection,
+    `UPDATE payments SET ${KEEP_APPLIED}, status = 'refund_due', refund_reason = ?, engine_due_at = NOW(3)
+     WHERE payment_id = ?`,
+    [reason, paymentId],
+  );
+}
+
+/** Asks the relay to start the payment's refund workflow, or to wake it. */
+export async function wakeRefund(connection: PoolConnection, paymentId: number): Promise<void> {
+  await modify(connection, 'UPDATE payments SET engine_due_at = NOW(3) WHERE payment_id = ?', [paymentId]);
+}
+
+/** As `wakeRefund`, where nobody is about to hand it over. */
+export async function wakeIdleRefund(connection: PoolConnection, paymentId: number): Promise<void> {
+  await modify(
+    connection,
+    'UPDATE payments SET engine_due_at = NOW(3) WHERE payment_id = ? AND engine_due_at IS NULL',
+    [paymentId],
+  );
 }

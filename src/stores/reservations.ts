@@ -1,4 +1,4 @@
-/** Holds and projections in Redis: the code that calls `reserve`, `confirm`, `release` and `project`. */
+/** Holds and projections in Redis: the code that calls `reserve`, `confirm`, `release`, `project` and what mends later. */
 
 import { strict as assert } from 'node:assert';
 import { monotonicFactory } from 'ulidx';
@@ -7,7 +7,16 @@ import { IDEMPOTENCY_TTL_MS, PROJECTION_TTL_MS } from '../domain/limits.ts';
 import { formatOrderNo, type Order, type OrderState } from '../domain/order.ts';
 import { orderKeys, saleKeys, shardOf } from './keys.ts';
 import { isOutOfMemory, type RedisClient } from './redis.ts';
-import { holdReply, orderHash, projectReply, reserveReply } from './script-replies.ts';
+import type { GiveBack } from './refunds.ts';
+import { fingerprintOf } from './request-fingerprint.ts';
+import {
+  giveBackReply,
+  holdReply,
+  orderHash,
+  projectReply,
+  reserveAgainReply,
+  reserveReply,
+} from './script-replies.ts';
 
 export interface ReserveRequest {
   saleId: string;
@@ -26,6 +35,12 @@ export type ReserveOutcome =
   | Exclude<z.infer<typeof reserveReply>, { kind: 'epoch-changed' }>
   /** Redis is at maxmemory. The script did not run, so nothing was taken (unless it is a resend after a lost connection). */
   | { kind: 'store-full' };
+
+/** See `lua/reserve-again.lua`. */
+type ReserveAgainOutcome = z.infer<typeof reserveAgainReply>;
+
+/** See `lua/return.lua`. Only after `held` does asking again make a difference. */
+type GiveBackOutcome = z.infer<typeof giveBackReply>;
 
 /** An order as Redis has it: what was accepted, and the projected state. */
 export interface ReservedOrder {
@@ -142,6 +157,57 @@ export function createReservations(redis: RedisClient, { startsPerSecond }: { st
         String(PROJECTION_TTL_MS),
       );
       return holdReply.parse(reply);
+    },
+
+    /**
+     * Holds stock for an order that was accepted before and that no store knows any more, and queues it. Idempotent.
+     * @throws when Redis is away or full: nothing is decided
+     */
+    async reserveAgain(order: Order): Promise<ReserveAgainOutcome> {
+      const { orderNo, items } = order;
+      assert(new Set(items.map(({ sku }) => sku)).size === items.length, 'each SKU once');
+      const keys = orderKeys(orderNo);
+      const reply = await redis.reserveAgain(
+        keys.sale,
+        keys.stock,
+        keys.limits,
+        keys.orderKey,
+        keys.idem(order.userId, order.idempotencyKey),
+        keys.outbox,
+        keys.deadlines,
+        keys.restored,
+        orderNo,
+        order.saleId,
+        order.userId,
+        order.idempotencyKey,
+        fingerprintOf(order),
+        String(IDEMPOTENCY_TTL_MS),
+        JSON.stringify(items),
+        String(order.total),
+        order.currency,
+        String(order.reservedAtMs),
+        String(order.paymentWindowMs),
+        order.ip,
+        order.userAgent,
+      );
+      return reserveAgainReply.parse(reply);
+    },
+
+    /** Stock sold → returned, the user's allowance, or both, each once. Only after MySQL has committed it. */
+    async giveBack({ orderNo, userId, items, limit, stock }: GiveBack): Promise<GiveBackOutcome> {
+      const keys = orderKeys(orderNo);
+      const reply = await redis.giveBack(
+        keys.orderKey,
+        keys.stock,
+        keys.limits,
+        keys.returns,
+        orderNo,
+        userId,
+        JSON.stringify(items),
+        limit ? '1' : '0',
+        stock ? '1' : '0',
+      );
+      return giveBackReply.parse(reply);
     },
 
     /** Copies a state from MySQL for pollers; an older version changes nothing. */

@@ -21,8 +21,8 @@ const saleHash = z.object({
     .pipe(z.array(z.object({ sku: z.string(), name: z.string() }))),
 });
 
-/** A sale as shoppers may see it, with its stock, the latter read in one step. */
-export interface SaleView extends Omit<Sale, 'skus'> {
+/** A sale as shoppers may see it, with its stock, the latter read in one step. What becomes of refunds is MySQL's business. */
+export interface SaleView extends Omit<Sale, 'skus' | 'refundRestoresLimit'> {
   skus: (StockCount & { name: string; unitPrice: number; limitPerUser: number | null })[];
 }
 

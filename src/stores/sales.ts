@@ -13,6 +13,7 @@ const saleRow = z.object({
   closes_at: z.date(),
   payment_window_ms: z.int(),
   paused: z.coerce.boolean(),
+  refund_restores_limit: z.coerce.boolean(),
   epoch: z.int(),
   warmed_up_at: z.date().nullable(),
 });
@@ -40,8 +41,9 @@ export function createSales(pool: Pool) {
         const sale = saleSchema.parse(input);
         const created = await modify(
           connection,
-          `INSERT INTO sales (sale_id, name, currency, opens_at, closes_at, payment_window_ms, paused)
-           VALUES (?, ?, ?, ?, ?, ?, ?) ON DUPLICATE KEY UPDATE sale_id = sale_id`,
+          `INSERT INTO sales (sale_id, name, currency, opens_at, closes_at, payment_window_ms, paused,
+             refund_restores_limit)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON DUPLICATE KEY UPDATE sale_id = sale_id`,
           [
             sale.saleId,
             sale.name,
@@ -50,6 +52,7 @@ export function createSales(pool: Pool) {
             new Date(sale.closesAtMs),
             sale.paymentWindowMs,
             sale.paused,
+            sale.refundRestoresLimit,
           ],
         );
         if (created !== 1) return;
@@ -124,8 +127,8 @@ async function readSale(
   const [row] = await selectRows(
     pool,
     saleRow,
-    `SELECT name, currency, opens_at, closes_at, payment_window_ms, paused, epoch, warmed_up_at
-     FROM sales WHERE sale_id = ?`,
+    `SELECT name, currency, opens_at, closes_at, payment_window_ms, paused, refund_restores_limit, epoch,
+       warmed_up_at FROM sales WHERE sale_id = ?`,
     [saleId],
   );
   assert(row, `no sale ${saleId}`);
@@ -138,6 +141,7 @@ async function readSale(
     closesAtMs: row.closes_at.getTime(),
     paused: row.paused,
     paymentWindowMs: row.payment_window_ms,
+    refundRestoresLimit: row.refund_restores_limit,
     skus: skus.map((sku) => ({
       sku: sku.sku,
       name: sku.name,

@@ -41,6 +41,19 @@ export const holdReply = z
   .tuple([z.enum(['sold', 'released', 'returned', 'absent'])])
   .transform(([state]) => state);
 
+export const reserveAgainReply = z.union([
+  z.tuple([z.enum(['reserved', 'sale-absent'])]).transform(([kind]) => ({ kind })),
+  z
+    .tuple([z.literal('known'), z.enum(['held', 'sold', 'released', 'returned', 'absent'])])
+    .transform(([kind, hold]) => ({ kind, hold })),
+  z.tuple([z.enum(['unknown-sku', 'sold-out']), z.string()]).transform(([kind, sku]) => ({ kind, sku })),
+]);
+
+export const giveBackReply = z.union([
+  z.tuple([z.enum(['returned', 'held', 'released', 'sale-absent'])]).transform(([kind]) => ({ kind })),
+  z.tuple([z.literal('not-sold'), z.string()]).transform(([kind, sku]) => ({ kind, sku })),
+]);
+
 export const projectReply = z.union([
   z.tuple([z.enum(['projected', 'absent'])]).transform(([kind]) => kind),
   z.tuple([z.literal('stale'), z.string()]).transform(([kind]) => kind),

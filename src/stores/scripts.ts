@@ -9,6 +9,8 @@ declare module 'ioredis' {
     reserve(...keysAndArgs: string[]): Result<string[], Context>;
     confirm(...keysAndArgs: string[]): Result<string[], Context>;
     release(...keysAndArgs: string[]): Result<string[], Context>;
+    reserveAgain(...keysAndArgs: string[]): Result<string[], Context>;
+    giveBack(...keysAndArgs: string[]): Result<string[], Context>;
     restock(...keysAndArgs: string[]): Result<string[], Context>;
     project(...keysAndArgs: string[]): Result<string[], Context>;
     admit(...keysAndArgs: string[]): Result<string[], Context>;
@@ -26,6 +28,8 @@ export const SCRIPTS = {
   reserve: script('reserve', 8),
   confirm: script('confirm', 3),
   release: script('release', 4),
+  reserveAgain: script('reserve-again', 8),
+  giveBack: script('return', 4),
   restock: script('restock', 2),
   project: script('project', 1),
   admit: script('admit', 1),

@@ -3,8 +3,8 @@
 import type { OrderItem } from '../domain/order.ts';
 import { modify, type PoolConnection } from './mysql.ts';
 
-/** hold: available → held. sell: held → sold. release: held → available. */
-export type Movement = 'hold' | 'sell' | 'release';
+/** hold: available → held. sell: held → sold. release: held → available. return: sold → available. */
+export type Movement = 'hold' | 'sell' | 'release' | 'return';
 
 /** An order names a SKU that its sale does not have. */
 export class UnknownSkuError extends Error {
@@ -15,6 +15,7 @@ const COUNTERS: Record<Movement, string> = {
   hold: 'held = held + ?',
   sell: 'sold = sold + ?, held = held - ?',
   release: 'held = held - ?',
+  return: 'sold = sold - ?',
 };
 
 export interface Booking {

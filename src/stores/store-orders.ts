@@ -26,7 +26,7 @@ import {
   type PoolConnection,
 } from './mysql.ts';
 import { recordEvents, stateColumns, toState } from './order-rows.ts';
-import { matchEarlyPayments } from './payment-rows.ts';
+import { matchEarlyPayments } from './settle-payments.ts';
 import { bookMovement, UnknownSkuError } from './stock-ledger.ts';
 
 /** stored: durable, in whatever state it is by now. abandoned: given up earlier. refused: can never be stored. */

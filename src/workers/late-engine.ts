@@ -14,6 +14,7 @@ export function createLateEngine() {
     start: async (order) => (await connected()).start(order),
     tellPaymentReceived: async (order) => (await connected()).tellPaymentReceived(order),
     tellCancelRequested: async (order) => (await connected()).tellCancelRequested(order),
+    startRefund: async (refund) => (await connected()).startRefund(refund),
   };
 
   return {

@@ -12,7 +12,7 @@ import type { Activities } from '../activities/index.ts';
 import { createOrderEngine, type OrderEngine } from '../engine/order-engine.ts';
 import { TASK_QUEUE } from '../workflows/contract.ts';
 
-/** A step takes at most its own timeout of ten seconds; what is not done by then is repeated elsewhere. */
+/** An order's step takes at most its own timeout of ten seconds; what is not done by then, as a slow refund, is repeated elsewhere. */
 const SHUTDOWN_GRACE_MS = 10_000;
 const SHUTDOWN_FORCE_MS = 15_000;
 /** About 600 open orders fit a GB of cache; more are replayed when they wake, from histories of a dozen events. */

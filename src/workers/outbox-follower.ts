@@ -6,11 +6,13 @@
 import type { Logger } from 'pino';
 import { ZodError } from 'zod';
 import type { OrderEngine } from '../engine/order-engine.ts';
-import { parseOrderNo, type Order } from '../domain/order.ts';
+import { parseOrderNo, type FailureReason } from '../domain/order.ts';
+import { isInvalidValue } from '../stores/mysql.ts';
 import type { Orders } from '../stores/orders.ts';
 import type { Outbox, OutboxEntry } from '../stores/outbox.ts';
-import type { Reservations } from '../stores/reservations.ts';
+import type { ReservedOrder, Reservations } from '../stores/reservations.ts';
 import type { EngineGate } from './engine-gate.ts';
+import { followInRedis, giveUp } from './give-up.ts';
 
 /** Entries per pass: two store batches; more would only wait in this process instead of in Redis. */
 const READ_MAX = 200;
@@ -26,16 +28,21 @@ const CONSUMER_IDLE_MS = 10 * 60_000;
 
 export interface FollowerDeps {
   outbox: Outbox;
-  reservations: Pick<Reservations, 'readOrder' | 'project'>;
-  orders: Pick<Orders, 'storeOrders' | 'parkOutboxEntry'>;
+  reservations: Pick<Reservations, 'readOrder' | 'project' | 'release'>;
+  orders: Pick<Orders, 'storeOrders' | 'abandon' | 'parkOutboxEntry'>;
   engine: Pick<OrderEngine, 'start'>;
   gate: EngineGate;
   log: Logger;
 }
 
-interface Accepted {
+/** An entry, and its order as Redis has it. */
+interface Accepted extends ReservedOrder {
   entryId: string;
-  order: Order;
+}
+
+/** MySQL will never store it. */
+interface Refused extends Accepted {
+  reason: FailureReason;
 }
 
 /** Before the first entry. */
@@ -70,10 +77,10 @@ export function createOutboxFollower({ outbox, reservations, orders, engine, gat
   }
 
   /** Undefined when the entry names no order, or one that Redis does not have whole. */
-  async function readOrder({ orderNo }: OutboxEntry): Promise<Order | undefined> {
+  async function readOrder({ orderNo }: OutboxEntry): Promise<ReservedOrder | undefined> {
     if (!parseOrderNo(orderNo)) return undefined;
     try {
-      return (await reservations.readOrder(orderNo))?.order;
+      return await reservations.readOrder(orderNo);
     } catch (error) {
       if (error instanceof ZodError) return undefined;
       throw error;
@@ -83,40 +90,86 @@ export function createOutboxFollower({ outbox, reservations, orders, engine, gat
   /** What nobody can make sense of is left to a person; it must not hold up the others. */
   async function readAccepted(entries: readonly OutboxEntry[]): Promise<Accepted[]> {
     const found = await Promise.all(
-      entries.map(async (entry) => ({ ...entry, order: await readOrder(entry) })),
+      entries.map(async (entry) => ({ ...entry, reserved: await readOrder(entry) })),
     );
-    for (const { entryId, orderNo } of found.filter(({ order }) => !order)) {
+    for (const { entryId, orderNo } of found.filter(({ reserved }) => !reserved)) {
       log.error({ orderNo, entryId }, 'an outbox entry names an order that Redis does not have');
       await orders.parkOutboxEntry(entryId, `no order ${orderNo} in Redis`);
       await outbox.acknowledge([entryId]);
     }
-    return found.flatMap(({ entryId, order }) => (order ? [{ entryId, order }] : []));
+    return found.flatMap(({ entryId, reserved }) => (reserved ? [{ entryId, ...reserved }] : []));
   }
 
   /** Starts the orders' workflows; answers those for which it did not work. */
   async function start(admitted: readonly Accepted[]): Promise<Accepted[]> {
-    const started = await gate.pass(admitted, orderNoOf, ({ order }) => engine.start(order));
-    await outbox.acknowledge(started.map(({ entryId }) => entryId));
+    const ended = new Set<Accepted>();
+    const started = await gate.pass(admitted, orderNoOf, async (entry) => {
+      if ((await engine.start(entry.order)) === 'ended') ended.add(entry);
+    });
+    await outbox.acknowledge(started.filter((entry) => !ended.has(entry)).map(({ entryId }) => entryId));
+    await settleEnded([...ended]);
     return admitted.filter((entry) => !started.includes(entry));
   }
 
   /**
-   * Stores the orders; answers those for which it did not work. A refused order is among them: its own workflow is to
-   * meet the refusal and give the stock back.
+   * The workflow is over, and most likely stored the order itself. If it did not, say because it was terminated, or because the
+   * order was reserved again after every store had lost it, nobody else will: it is stored here, or given up.
    */
-  async function storeAhead(accepted: readonly Accepted[]): Promise<Accepted[]> {
+  async function settleEnded(ended: readonly Accepted[]): Promise<void> {
+    for (const refused of await storeAhead(ended)) {
+      const why = await giveUpRefused(refused);
+      if (why !== undefined) {
+        await orders.parkOutboxEntry(
+          refused.entryId,
+          `the workflow of ${refused.order.orderNo} has ended, and MySQL refuses the order: ${why}`,
+        );
+      }
+      await outbox.acknowledge([refused.entryId]);
+    }
+  }
+
+  /** Answers why it is left to a person; undefined: its stock is back. */
+  async function giveUpRefused({ order, state, reason }: Refused): Promise<string | undefined> {
+    // Its goods may be on their way: they are not offered again.
+    if (state.status === 'paid') return `${reason}, and it was paid`;
+    try {
+      await giveUp({ orders, reservations }, order, reason);
+      return undefined;
+    } catch (error) {
+      // Only what MySQL says about this very order: it would say so again, and hold up the others.
+      if (!isInvalidValue(error)) throw error;
+      return `${reason}, and ${String(error)}`;
+    }
+  }
+
+  /**
+   * Stores the orders; answers those that MySQL refuses: their own workflows are to meet the refusal and give the stock back.
+   * @throws when the store as a whole is unavailable
+   */
+  async function storeAhead(accepted: readonly Accepted[]): Promise<Refused[]> {
     if (accepted.length === 0) return [];
     const outcomes = await orders.storeOrders(
       accepted.map(({ order }) => order),
       'due',
     );
-    const durable = accepted.flatMap((entry) => {
-      const outcome = outcomes.get(entry.order.orderNo);
-      return outcome && outcome.kind !== 'refused' ? [{ entry, state: outcome.state }] : [];
-    });
-    await Promise.all(durable.map(({ entry, state }) => reservations.project(entry.order.orderNo, state)));
-    await outbox.acknowledge(durable.map(({ entry }) => entry.entryId));
-    return accepted.filter((entry) => !durable.some((stored) => stored.entry === entry));
+    const durable: string[] = [];
+    const refused: Refused[] = [];
+    await Promise.all(
+      accepted.map(async (entry) => {
+        const { orderNo } = entry.order;
+        const outcome = outcomes.get(orderNo);
+        if (!outcome) throw new Error(`no outcome for order ${orderNo}`);
+        if (outcome.kind === 'refused') {
+          refused.push({ ...entry, reason: outcome.reason });
+          return;
+        }
+        // Whoever gave it up may have died before its stock was back.
+        await followInRedis({ reservations }, orderNo, outcome.state);
+        durable.push(entry.entryId);
+      }),
+    );
+    await outbox.acknowledge(durable);
+    return refused;
   }
 
   /** Entries that are left over must not keep new ones waiting: both are read in turn. */

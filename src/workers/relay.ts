@@ -1,21 +1,27 @@
-/** The relay: follows the outbox of every sale, brings due orders to Temporal, and publishes the backlog. */
+/**
+ * The relay: follows the outbox of every sale, brings due orders and refunds to Temporal, finds the orders of money, and
+ * publishes the backlog.
+ */
 
 import { hostname } from 'node:os';
 import type { Logger } from 'pino';
 import { ulid } from 'ulidx';
 import type { OrderEngine } from '../engine/order-engine.ts';
+import type { OrderSealer } from '../payments/sealed-order.ts';
 import type { EngineBudget } from '../stores/engine-budget.ts';
 import { formatSaleShard, type SaleShard } from '../stores/keys.ts';
 import type { Orders } from '../stores/orders.ts';
-import type { Payments } from '../stores/payments.ts';
 import { createOutbox, listActiveSales } from '../stores/outbox.ts';
 import type { RedisClient } from '../stores/redis.ts';
+import type { Refunds } from '../stores/refunds.ts';
 import type { Reservations } from '../stores/reservations.ts';
 import type { SaleStock } from '../stores/sale-stock.ts';
 import type { Sales } from '../stores/sales.ts';
 import { createEngineGate } from './engine-gate.ts';
 import { runLoop } from './loop.ts';
+import { createOrphanSweep, type OrphanPayments } from './orphans.ts';
 import { createOutboxFollower } from './outbox-follower.ts';
+import { createRefundStarter } from './refund-starter.ts';
 import { createStarter } from './starter.ts';
 
 /** How soon a new sale is noticed, and how fresh the published backlog is. */
@@ -32,16 +38,18 @@ export interface RelayDeps {
   reservations: Reservations;
   saleStock: SaleStock;
   orders: Orders;
-  payments: Pick<Payments, 'parkOrphans'>;
+  payments: OrphanPayments;
+  refunds: Pick<Refunds, 'claimDue' | 'handedOver' | 'returnClaims' | 'wakeOverdue'>;
   sales: Sales;
   engine: Omit<OrderEngine, 'queryStatus'>;
   budget: EngineBudget;
+  sealer: Pick<OrderSealer, 'unseal'>;
   log: Logger;
 }
 
 /** Runs until `signal` aborts and what was under way is done. */
 export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<void> {
-  const { redis, orders, payments, sales, saleStock, engine, log } = deps;
+  const { redis, orders, refunds, sales, saleStock, engine, log } = deps;
   const consumer = `${hostname()}-${process.pid}-${ulid()}`;
   const gate = createEngineGate(deps.budget, log);
   const followers = new Map<string, Follower>();
@@ -79,18 +87,21 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
     return SURVEY_EVERY_MS;
   }
 
-  /** Looks for what should have ended by itself and has not: it is woken, or shown to a person. */
+  /** Wakes what should have ended by itself and has not. */
   async function sweep(): Promise<number> {
     const woken = await orders.wakeOverdue(SWEEP_MAX);
     if (woken > 0) log.warn({ woken }, 'orders are long past their deadline');
-    await payments.parkOrphans(SWEEP_MAX);
+    const stuck = await refunds.wakeOverdue(SWEEP_MAX);
+    if (stuck > 0) log.warn({ woken: stuck }, 'refunds have not moved for an hour');
     return SWEEP_EVERY_MS;
   }
 
   await Promise.all([
     runLoop('survey', survey, { log, signal }),
     runLoop('sweep', sweep, { log, signal }),
+    runLoop('orphans', createOrphanSweep(deps), { log, signal }),
     runLoop('starter', createStarter({ orders, engine, gate }), { log, signal }),
+    runLoop('refunds', createRefundStarter({ refunds, engine, gate }), { log, signal }),
   ]);
   await Promise.all([...followers.values()].map(({ done }) => done));
 }

@@ -1,4 +1,4 @@
-/** Relay and Temporal worker over given stores, the latter as soon as Temporal can be reached. */
+/** Relay, book check and Temporal worker over given stores, the latter as soon as Temporal can be reached. */
 
 import type { WorkerDeploymentVersion } from '@temporalio/common';
 import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
@@ -6,9 +6,11 @@ import type { Logger } from 'pino';
 import { createActivities } from '../activities/index.ts';
 import type { WorkerConfig } from '../config.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
+import { createOrderSealer } from '../payments/sealed-order.ts';
 import type { Service } from '../process.ts';
 import type { Stores } from '../stores/open.ts';
 import { searchAttributes, TASK_QUEUE } from '../workflows/contract.ts';
+import { createBookCheck } from './book-check.ts';
 import { createLateEngine } from './late-engine.ts';
 import { runLoop } from './loop.ts';
 import { createOrderWorker } from './order-worker.ts';
@@ -42,9 +44,17 @@ async function runUntilStopped(
   signal: AbortSignal,
 ): Promise<void> {
   const late = createLateEngine();
-  const relay = runRelay({ ...stores, engine: late.engine, log }, signal);
+  const sealer = createOrderSealer(config.ORDER_SEAL_SECRETS);
+  const everyMs = config.PROVIDER_CHECK_SECONDS * 1_000;
+  const background = Promise.all([
+    runRelay({ ...stores, engine: late.engine, sealer, log }, signal),
+    runLoop('provider-book', createBookCheck({ ...stores, provider, everyMs, signal, log }), { log, signal }),
+  ]);
   const connection = await connectTemporal(config, log, signal);
-  if (!connection) return relay;
+  if (!connection) {
+    await background;
+    return;
+  }
   try {
     const namespace = config.temporal.namespace ?? 'default';
     await assertSearchAttributes(connection, namespace, log);
@@ -58,7 +68,7 @@ async function runUntilStopped(
     });
     late.connect(engine);
     log.info({ taskQueue: TASK_QUEUE, version }, 'worker ready');
-    await worker.runUntil(relay);
+    await worker.runUntil(background);
   } finally {
     await connection.close();
   }

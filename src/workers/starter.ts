@@ -18,7 +18,7 @@ const FULL_PAUSE_MS = 20;
 
 export interface StarterDeps {
   orders: Pick<Orders, 'claimDue' | 'handedOver' | 'returnClaims' | 'read' | 'park'>;
-  engine: Omit<OrderEngine, 'queryStatus'>;
+  engine: Pick<OrderEngine, 'start' | 'tellPaymentReceived' | 'tellCancelRequested'>;
   gate: EngineGate;
 }
 

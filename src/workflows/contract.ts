@@ -28,3 +28,18 @@ export const searchAttributes = {
 
 /** The failure type with which persistOrder says "never"; its only detail is the `FailureReason`. */
 export const ORDER_REFUSED = 'OrderRefused';
+
+/** Started with a `RefundInput` under `refund-<paymentId>`; ends when the payer has the money back. */
+export const REFUND_WORKFLOW = 'RefundWorkflow';
+
+export interface RefundInput {
+  /** Of the `payments` table. */
+  paymentId: number;
+}
+
+export function refundWorkflowId(paymentId: number): string {
+  return `refund-${paymentId}`;
+}
+
+/** A nudge: the provider has told something about the refund. */
+export const refundUpdated = defineSignal('refundUpdated');

@@ -16,10 +16,11 @@ import {
   type OrderState,
 } from '../domain/order.ts';
 import { cancelRequested, paymentReceived, searchAttributes, statusQuery } from './contract.ts';
-import { insist, persist, voidSessions } from './steps.ts';
+import { insist, orderParking, persist, voidSessions } from './steps.ts';
 
 export async function OrderWorkflow(order: Order): Promise<OrderState> {
   const { orderNo } = order;
+  const parking = orderParking(orderNo);
   let state: OrderState = { status: 'queued', version: 0, payment: 'none', reason: null };
   let moneyNoticed = false;
   let cancelReason: ClosingReason | undefined;
@@ -52,7 +53,7 @@ export async function OrderWorkflow(order: Order): Promise<OrderState> {
       });
       if (moneyNoticed) {
         moneyNoticed = false;
-        become(await insist(orderNo, 'Mark paid', (activities) => activities.markPaid({ orderNo })));
+        become(await insist(parking, 'Mark paid', (activities) => activities.markPaid({ orderNo })));
       } else {
         const outcome = await cancel(orderNo, cancelReason ?? 'payment_timeout');
         become(outcome.state);
@@ -61,9 +62,9 @@ export async function OrderWorkflow(order: Order): Promise<OrderState> {
     }
 
     if (state.status === 'paid') {
-      await insist(orderNo, 'Held stock becomes sold', (activities) => activities.confirmStock({ orderNo }));
+      await insist(parking, 'Held stock becomes sold', (activities) => activities.confirmStock({ orderNo }));
     } else {
-      await insist(orderNo, 'Give the stock back', (activities) => activities.releaseStock({ orderNo }));
+      await insist(parking, 'Give the stock back', (activities) => activities.releaseStock({ orderNo }));
     }
     await condition(allHandlersFinished);
   });
@@ -83,7 +84,7 @@ export async function OrderWorkflow(order: Order): Promise<OrderState> {
 async function storeOrGiveUp(order: Order): Promise<OrderState> {
   const stored = await persist(order, orderDeadlineMs(order));
   if (typeof stored !== 'string') return stored;
-  const { state } = await insist(order.orderNo, 'Give the order up', (activities) =>
+  const { state } = await insist(orderParking(order.orderNo), 'Give the order up', (activities) =>
     activities.abandonOrder({ order, reason: stored }),
   );
   return state;
@@ -92,7 +93,9 @@ async function storeOrGiveUp(order: Order): Promise<OrderState> {
 /** Payment sessions are closed first, so that nobody pays for an order that is being cancelled. */
 async function cancel(orderNo: string, reason: ClosingReason) {
   const cancelOnce = (force: boolean) =>
-    insist(orderNo, `Cancel: ${reason}`, (activities) => activities.cancelOrder({ orderNo, reason, force }));
+    insist(orderParking(orderNo), `Cancel: ${reason}`, (activities) =>
+      activities.cancelOrder({ orderNo, reason, force }),
+    );
   const outcome = await cancelOnce(false);
   if (outcome.kind !== 'sessions-open') return outcome;
   await voidSessions(orderNo);

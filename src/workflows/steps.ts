@@ -1,4 +1,4 @@
-/** How the order workflow calls its activities: quickly first, then with patience. */
+/** How workflows call their activities: quickly first, then with patience. */
 
 import {
   ActivityFailure,
@@ -7,6 +7,7 @@ import {
   proxyLocalActivities,
   type RetryPolicy,
 } from '@temporalio/workflow';
+import type { Duration } from '@temporalio/common';
 import type { Activities } from '../activities/index.ts';
 import { FAILURE_REASONS, type FailureReason, type Order, type OrderState } from '../domain/order.ts';
 import { ORDER_REFUSED } from './contract.ts';
@@ -59,9 +60,22 @@ export async function persist(order: Order, deadlineMs: number): Promise<OrderSt
   }
 }
 
-/** The step must happen: after a number of tries the order is parked for a person to see, and the tries go on. */
+/** Shows a person that a step keeps failing, and no longer once it has worked. */
+export interface Parking {
+  park: (activities: Activities, reason: string) => Promise<void>;
+  unpark: (activities: Activities) => Promise<void>;
+}
+
+export function orderParking(orderNo: string): Parking {
+  return {
+    park: (activities, reason) => activities.parkOrder({ orderNo, reason }),
+    unpark: (activities) => activities.unparkOrder({ orderNo }),
+  };
+}
+
+/** The step must happen: quick tries, then patient ones, then a person is told and the tries go on. */
 export async function insist<T>(
-  orderNo: string,
+  parking: Parking,
   summary: string,
   step: (activities: Activities) => Promise<T>,
 ): Promise<T> {
@@ -70,15 +84,25 @@ export async function insist<T>(
   } catch {
     // Every failure of these steps is the stores'; Temporal's history keeps each of them.
   }
-  const patient = { summary, startToCloseTimeout: STEP_TIMEOUT } as const;
+  return insistPatiently(parking, { summary, startToCloseTimeout: STEP_TIMEOUT }, step);
+}
+
+/** As `insist`, without the quick tries: for what talks to a provider. Once parked, tries are at most `parkedInterval` apart. */
+export async function insistPatiently<T>(
+  parking: Parking,
+  options: { summary: string; startToCloseTimeout: Duration; parkedInterval?: Duration },
+  step: (activities: Activities) => Promise<T>,
+): Promise<T> {
+  const { parkedInterval, ...patient } = options;
   try {
     const retry = { ...PATIENCE, maximumAttempts: TRIES_BEFORE_PARKING };
     return await step(proxyActivities<Activities>({ ...patient, retry }));
   } catch (error) {
-    const endless = proxyActivities<Activities>({ ...patient, retry: PATIENCE });
-    const reason = `${summary}: ${rootMessage(error)}`;
-    const [result] = await Promise.all([step(endless), endless.parkOrder({ orderNo, reason })]);
-    await endless.unparkOrder({ orderNo });
+    const retry = parkedInterval === undefined ? PATIENCE : { ...PATIENCE, maximumInterval: parkedInterval };
+    const endless = proxyActivities<Activities>({ ...patient, retry });
+    const reason = `${patient.summary}: ${rootMessage(error)}`;
+    const [result] = await Promise.all([step(endless), parking.park(endless, reason)]);
+    await parking.unpark(endless);
     return result;
   }
 }

@@ -14,13 +14,15 @@ export const AWAITING = { status: 'awaiting_payment', version: 1, payment: 'none
 export const HELD = { mysql: { held: 1, sold: 0 }, redis: { available: 9, held: 1, sold: 0 } };
 
 /** Fails a test whose step has no business with the provider. */
-const noProvider: PaymentProvider = {
+export const noProvider: PaymentProvider = {
   name: 'none',
   openSession: () => Promise.reject(new Error('no provider here')),
   listPayments: () => {
     throw new Error('away');
   },
   voidSession: () => Promise.reject(new Error('no provider here')),
+  refund: () => Promise.reject(new Error('no provider here')),
+  listReversals: () => Promise.reject(new Error('no provider here')),
   verifyNotice: () => {
     throw new Error('no provider here');
   },

@@ -5,6 +5,7 @@ import type { Activities } from '../../src/activities/index.ts';
 import type { Order } from '../../src/domain/order.ts';
 import type { PaymentProvider } from '../../src/payments/provider.ts';
 import { connect, pay, withWorld } from '../payments/sandbox-world.ts';
+import { sealer } from '../support/sealer.ts';
 import { AWAITING, openStage, type Stage } from './stage.ts';
 
 let stage: Stage;
@@ -30,7 +31,7 @@ function withSession(
     const provider = connect(sandbox);
     const steps = stage.openSteps(provider);
     const order = await stage.storeOrder(steps);
-    const begun = await stage.stores.payments.beginSession(provider.name, order.orderNo);
+    const begun = await stage.stores.payments.beginSession(provider.name, order.orderNo, sealer.seal);
     if (begun.kind !== 'begun') throw new Error(`no session: ${begun.kind}`);
     const { session } = begun;
     const opened = await provider.openSession(session);
@@ -96,7 +97,7 @@ test('voidPaymentSessions that died after the payment was recorded does not reco
 test('voidPaymentSessions fails while the provider is away, and leaves the session to the next try', async () => {
   const steps = stage.openSteps();
   const order = await stage.storeOrder(steps);
-  await stage.stores.payments.beginSession('sandbox', order.orderNo);
+  await stage.stores.payments.beginSession('sandbox', order.orderNo, sealer.seal);
   await expect(steps.voidPaymentSessions(order)).rejects.toThrow('no provider here');
   expect(await stage.sessionStatuses(order)).toEqual(['opening']);
 });

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { buildSale } from '../support/factories.ts';
+import { sealer } from '../support/sealer.ts';
 import { orderOf, problemOf, refusalOf, sessionOf, type Shopper } from '../support/shopper.ts';
 import { waitFor } from '../support/wait.ts';
 import { openApi, openMysqlAway, type TestApi } from './open-api.ts';
@@ -145,6 +146,55 @@ test('while the provider is away no payment can be started, and the next try ope
 
     expect((await shopper.pay(orderNo)).status).toBe(201);
     expect(await api.countRows('payment_sessions', orderNo)).toBe(1);
+  } finally {
+    await app.close();
+  }
+});
+
+/** Stored, and paid; then its money goes the way that a bank or a person decides. */
+async function buyWithMoney(payment: 'disputed' | 'refunded'): Promise<string> {
+  const orderNo = await shopper.buy(saleId);
+  await api.store(orderNo);
+  await api.stores.pool.query(
+    "UPDATE orders SET status = 'paid', payment = ?, version = 4 WHERE order_no = ?",
+    [payment, orderNo],
+  );
+  const state = { status: 'paid', version: 4, payment, reason: null } as const;
+  await api.stores.reservations.project(orderNo, state);
+  return orderNo;
+}
+
+test.each([
+  ['disputed', 'already_paid'],
+  ['refunded', 'not_payable'],
+] as const)(
+  'a paid order whose money is %s is shown as that, and takes no other payment',
+  async (payment, code) => {
+    const orderNo = await buyWithMoney(payment);
+
+    expect(await shopper.readOrder(orderNo)).toMatchObject({ status: 'paid', payment, pollAfterMs: null });
+    const reply = await shopper.pay(orderNo);
+    expect(refusalOf(reply)).toBe(`409 ${code}`);
+    expect(problemOf(reply)['order']).toMatchObject({ status: 'paid', payment });
+    expect(refusalOf(await shopper.cancel(orderNo))).toBe('409 already_paid');
+    expect(await api.countRows('payment_sessions', orderNo)).toBe(0);
+  },
+);
+
+test('the order is sealed into its payment session with what restores it', async () => {
+  const sealed: unknown[] = [];
+  const beginSession: typeof api.stores.payments.beginSession = async (_provider, orderNo, seal) => {
+    const stored = await api.stores.orders.read(orderNo);
+    sealed.push(stored && (await seal(stored.order)));
+    return { kind: 'not-stored' };
+  };
+  const app = await api.withParts({ payments: { ...api.stores.payments, beginSession } });
+  try {
+    const orderNo = await shopper.buy(saleId);
+    await api.store(orderNo);
+    await (await app.shopper(shopper.userId)).pay(orderNo);
+    const order = await sealer.unseal(String(sealed[0]));
+    expect(order).toMatchObject({ orderNo, userId: shopper.userId, total: 4_900, currency: 'EUR' });
   } finally {
     await app.close();
   }

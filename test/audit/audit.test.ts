@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { auditSale, RULE_NAMES } from '../../src/audit/audit-sale.ts';
 import { auditStrayMoney, readSale, runAudit, type SaleAudit } from '../../src/audit/run-audit.ts';
-import type { OrderStatus } from '../../src/domain/order.ts';
+import type { OrderState, OrderStatus } from '../../src/domain/order.ts';
 import type { Sale } from '../../src/domain/sale.ts';
 import { saleKeys } from '../../src/stores/keys.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
@@ -50,6 +50,10 @@ test('a sale with a paid, an open and a cancelled order is clean', async () => {
 const sql = (statement: string, ...values: unknown[]) => checkout.stores.pool.query(statement, values);
 const keysOf = ({ saleId }: Sold) => saleKeys({ saleId, shard: 0 });
 
+/** Behind the service's back. Takes kind, amount, status and the order whose payment it is about. */
+const RECORD_REVERSAL = `INSERT INTO reversals (provider, provider_reversal_id, kind, provider_payment_id, amount, currency, status)
+  SELECT provider, CONCAT('re_of_nobody_', payment_id), ?, provider_payment_id, ?, currency, ? FROM payments WHERE order_no = ?`;
+
 /** For each rule a way to break what it looks at. */
 const FAULTS: Record<string, (sold: Sold) => Promise<unknown>> = {
   'stock adds up': (sold) => checkout.stores.redis.hincrby(keysOf(sold).stock, 'lamp:available', 1),
@@ -85,11 +89,17 @@ const FAULTS: Record<string, (sold: Sold) => Promise<unknown>> = {
   'payments end somewhere': ({ paid }) =>
     sql(`UPDATE orders SET status = 'cancelled' WHERE order_no = ?`, paid),
   'paid orders are paid once': ({ paid }) =>
-    sql(`UPDATE payments SET status = 'refund_due' WHERE order_no = ?`, paid),
+    sql(`UPDATE payments SET status = 'parked', applied_at = NULL WHERE order_no = ?`, paid),
   'parked money is shown': ({ paid }) =>
     sql(`UPDATE payments SET status = 'parked' WHERE order_no = ?`, paid),
   'orders show their money': ({ open }) =>
     sql(`UPDATE orders SET payment = 'received' WHERE order_no = ?`, open),
+  'what went back is known': ({ paid }) => sql(RECORD_REVERSAL, 'refund', 100, 'succeeded', paid),
+  'money was kept for something': ({ paid }) =>
+    sql(`UPDATE payments SET status = 'refunded' WHERE order_no = ?`, paid),
+  'reversed money of a paid order is shown': ({ paid }) =>
+    sql(RECORD_REVERSAL, 'dispute', 4_900, 'pending', paid),
+  'the books balance': ({ paid }) => sql('UPDATE payments SET amount = amount + 1 WHERE order_no = ?', paid),
   'limits are true': (sold) => checkout.stores.redis.hincrby(keysOf(sold).limits, `lamp:${sold.userId}`, -1),
 };
 
@@ -119,11 +129,17 @@ test('an order long past its deadline is no finding while a person is shown it',
   expect((await audit(sold)).findings).toEqual([]);
 });
 
+/** With the money applied, where nothing else is said. */
+type HistoryState = OrderStatus | [OrderStatus, OrderState['payment']];
+
 test('each way in which a history can be broken is found', async () => {
   const { saleId, paid } = await sellTwo();
   const sale = await readSale(checkout, saleId, []);
-  const audited = (...statuses: OrderStatus[]) => {
-    const history = statuses.map((status, i) => ({ version: i + 1, status }));
+  const audited = (...states: HistoryState[]) => {
+    const history = states.map((state, i) => {
+      const [status, payment] = typeof state === 'string' ? ([state, 'applied'] as const) : state;
+      return { version: i + 1, status, payment };
+    });
     const events = new Map([...sale.mysql.events, [paid, history]]);
     return auditSale({ ...sale, mysql: { ...sale.mysql, events } }).map(({ rule }) => rule);
   };
@@ -133,6 +149,8 @@ test('each way in which a history can be broken is found', async () => {
   expect(audited('awaiting_payment', 'paid', 'paid')).toContain('histories are whole');
   expect(audited('awaiting_payment', 'cancelled', 'paid')).toContain('histories are whole');
   expect(audited('awaiting_payment', 'paid', 'awaiting_payment')).toContain('histories are whole');
+  expect(audited('awaiting_payment', 'awaiting_payment', ['paid', 'none'])).toContain('histories are whole');
+  expect(audited('awaiting_payment', ['paid', 'disputed'], 'paid')).not.toContain('histories are whole');
 });
 
 test('a sale whose name another begins with has its own payments alone', async () => {
@@ -143,14 +161,22 @@ test('a sale whose name another begins with has its own payments alone', async (
 });
 
 test('money that names no sale is found, unless it is known and a person is shown it', async () => {
-  const payment = { providerPaymentId: 'pay_rent', orderNo: 'November', amount: 80_000, currency: 'EUR' };
+  const payment = {
+    providerPaymentId: 'pay_rent',
+    orderNo: 'November',
+    amount: 80_000,
+    currency: 'EUR',
+    sealedOrder: null,
+  };
   async function* listPayments() {
-    yield payment;
+    yield { ...payment, wentBack: { returned: 0, isDisputed: false } };
   }
   const strays = async () =>
-    (await auditStrayMoney({ ...checkout, provider: { listPayments } }, 0)).findings.map(({ rule }) => rule);
+    (
+      await auditStrayMoney({ ...checkout, provider: { ...checkout.provider, listPayments } }, 0)
+    ).findings.map(({ rule }) => rule);
 
-  expect(await strays()).toEqual(['what the provider took is known']);
+  expect(await strays()).toEqual(['what the provider took is known', 'the books balance']);
   await checkout.stores.payments.record('sandbox', payment);
   expect(await strays()).toEqual([]);
   await sql(`UPDATE parked SET resolved_at = NOW(3) WHERE reference = 'pay_rent'`);

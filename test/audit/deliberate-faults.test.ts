@@ -3,11 +3,14 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { runAudit } from '../../src/audit/run-audit.ts';
 import { isFinal } from '../../src/domain/order.ts';
-import { statusQuery } from '../../src/workflows/contract.ts';
+import type { PaymentProvider } from '../../src/payments/provider.ts';
+import { refundWorkflowId, statusQuery } from '../../src/workflows/contract.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
+import { selectOne } from '../stores/rows.ts';
 import { pressPay, sessionOf, type Shopper } from '../support/shopper.ts';
 import { waitFor } from '../support/wait.ts';
+import { createFarSide, type FarSide } from './far-side.ts';
 import * as sabotage from './sabotage.ts';
 import type { Sabotage } from './sabotage.ts';
 import * as troubles from './trouble.ts';
@@ -18,13 +21,20 @@ const SETTLE_BROKEN_MS = 1_000;
 
 let checkout: Checkout;
 let exchange: ReturnType<typeof troubles.openExchange>;
+let providers: ReturnType<typeof troubles.openProviderExchange>;
+let farSide: FarSide;
 beforeAll(async () => {
   checkout = await openCheckout({
     under: (stores) => {
       exchange = troubles.openExchange(stores);
       return exchange.under;
     },
+    inFront: (provider) => {
+      providers = troubles.openProviderExchange(provider);
+      return providers.inFront;
+    },
   });
+  farSide = createFarSide(checkout.providerUrl);
 });
 afterAll(() => checkout.close());
 
@@ -148,6 +158,44 @@ const cancel: Scenario = (bug) =>
     await shopper.awaitStatus(orderNo, 'cancelled');
   });
 
+/** A person wants the money of a paid order back. @returns once it is, and all that comes back with it */
+async function refund(orderNo: string): Promise<void> {
+  const { pool, refunds } = checkout.stores;
+  const read = () =>
+    selectOne(pool, 'SELECT payment_id AS id, status FROM payments WHERE order_no = ?', [orderNo]);
+  const paymentId = Number((await read())['id']);
+  expect(await refunds.request(paymentId, 'a person')).toBe('requested');
+  await waitFor('the refund', async () => (await read())['status'] === 'refunded');
+  await checkout.client.workflow.getHandle(refundWorkflowId(paymentId)).result();
+}
+
+const refundPaid: Scenario = (bug) =>
+  buy(bug(checkout.stores), async (bought) => {
+    await buyAndPay(bought);
+    await refund(bought.orderNo);
+  });
+
+/** The shopper has another lamp, so that an allowance too much would show. */
+const refundWhereWorkerDies: Scenario = async (bug) => {
+  const trouble = troubles.diesAfterGiveBack();
+  let other = '';
+  const { saleId, accepted } = await buy(trouble.around(bug(checkout.stores)), async (bought) => {
+    const { shopper, orderNo } = bought;
+    await buyAndPay(bought);
+    other = await shopper.buy((await shopper.readOrder(orderNo)).saleId);
+    await buyAndPay({ shopper, orderNo: other });
+    await refund(orderNo);
+    await meets(trouble, orderNo, 2);
+  });
+  return { saleId, accepted: [...accepted, other] };
+};
+
+const refundRefusedAtFirst: Scenario = (bug) =>
+  buy(bug(checkout.stores), async (bought) => {
+    await buyAndPay(bought);
+    await farSide.withMischief({ refund_refused: 1 }, () => refund(bought.orderNo));
+  });
+
 interface Fault {
   bug: Sabotage;
   scenario: Scenario;
@@ -216,6 +264,21 @@ const FAULTS: Record<string, Fault> = {
     scenario: payAndCancel,
     rules: ['holds end as their orders', 'stock adds up'],
   },
+  'recording a refund before the provider has made it': {
+    bug: sabotage.recordRefundFirst,
+    scenario: refundRefusedAtFirst,
+    rules: ['what went back is known', 'money was kept for something', 'the books balance'],
+  },
+  'giving back twice what counts against the limit': {
+    bug: sabotage.returnLimitUnremembered,
+    scenario: refundWhereWorkerDies,
+    rules: ['limits are true'],
+  },
+  'giving back the stock of a refunded order that nobody wants back': {
+    bug: sabotage.returnStockUnasked,
+    scenario: refundPaid,
+    rules: ['holds end as their orders', 'stock adds up'],
+  },
 };
 
 async function audit({ saleId, accepted }: Awaited<ReturnType<Scenario>>, settleMs?: number) {
@@ -229,4 +292,28 @@ test.each(Object.entries(FAULTS))('the auditor finds %s', async (_, { bug, scena
   const findings = await audit(await scenario(bug), SETTLE_BROKEN_MS);
 
   expect(findings.map(({ rule }) => rule)).toEqual(expect.arrayContaining(rules));
+});
+
+/** The provider's answer gets lost, and no callback tells of it either. */
+async function auditRefund(bug: (provider: PaymentProvider) => PaymentProvider, settleMs?: number) {
+  const provider = troubles.lavishProvider(checkout.provider);
+  const { saleId, accepted } = await buy(checkout.stores, async (bought) => {
+    await buyAndPay(bought);
+    providers.exchange(bug(provider));
+    await farSide.withMischief({ drop: 1 }, () => refund(bought.orderNo));
+  });
+  providers.exchange(checkout.provider);
+  return (await runAudit({ ...checkout, provider }, saleId, accepted, settleMs)).findings;
+}
+
+test('the auditor finds a refund that was made twice', async () => {
+  expect(await auditRefund((provider) => provider)).toEqual([]);
+
+  const findings = await auditRefund(sabotage.refundAnew, SETTLE_BROKEN_MS);
+
+  expect(findings.map(({ rule }) => rule)).toEqual([
+    'what went back is known',
+    'money was kept for something',
+    'the books balance',
+  ]);
 });

@@ -1,14 +1,16 @@
 /** Bugs that somebody might write into the system, one a function: stores to put under the service, with one part broken. */
 
 import { strict as assert } from 'node:assert';
+import { ulid } from 'ulidx';
 import { isFinal } from '../../src/domain/order.ts';
 import { PROJECTION_TTL_MS } from '../../src/domain/limits.ts';
+import type { PaymentProvider } from '../../src/payments/provider.ts';
 import { orderKeys } from '../../src/stores/keys.ts';
 import { inTransaction, modify } from '../../src/stores/mysql.ts';
 import type { Stores } from '../../src/stores/open.ts';
 import { lockOrder, transition } from '../../src/stores/order-rows.ts';
 import type { RedisClient } from '../../src/stores/redis.ts';
-import { holdReply } from '../../src/stores/script-replies.ts';
+import { giveBackReply, holdReply } from '../../src/stores/script-replies.ts';
 import { SCRIPTS } from '../../src/stores/scripts.ts';
 import { bookMovement } from '../../src/stores/stock-ledger.ts';
 
@@ -145,6 +147,49 @@ export const releaseBeforeCommit: Sabotage = (stores) =>
       await stores.reservations.release(orderNo);
       return stores.orders.cancel(orderNo, ...rest);
     },
+  });
+
+/** Refund anew: what an earlier try did is not looked up, and each try has another key. */
+export const refundAnew = (provider: PaymentProvider): PaymentProvider => ({
+  ...provider,
+  listReversals: () => Promise.resolve([]),
+  refund: (request) => provider.refund({ ...request, refundKey: ulid() }),
+});
+
+/** Recorded before it is: a refund counts as made when the provider is about to be asked for it. */
+export const recordRefundFirst: Sabotage = (stores) => ({
+  ...stores,
+  refunds: {
+    ...stores.refunds,
+    async read(paymentId) {
+      const task = await stores.refunds.read(paymentId);
+      if (task?.status !== 'refund_due') return task;
+      const { provider, providerPaymentId, amount, currency } = task;
+      const id = { providerReversalId: `re_of_${paymentId}`, providerPaymentId };
+      await stores.refunds.recordReversals(provider, [
+        { kind: 'refund', ...id, amount, currency, status: 'succeeded' },
+      ]);
+      return task;
+    },
+  },
+});
+
+/** Given back twice: the script does not look whether the user has had the allowance back. */
+export const returnLimitUnremembered: Sabotage = (stores) =>
+  withReservations(stores, {
+    async giveBack({ orderNo, userId, items, limit, stock }) {
+      const lua = without('giveBack', / and redis\.call\('SISMEMBER', returnsKey, limitMark\) == 0/);
+      const { orderKey, stock: stockKey, limits, returns } = orderKeys(orderNo);
+      const keys = [orderKey, stockKey, limits, returns];
+      const args = [orderNo, userId, JSON.stringify(items), limit ? '1' : '0', stock ? '1' : '0'];
+      return giveBackReply.parse(await stores.redis.eval(lua, keys.length, ...keys, ...args));
+    },
+  });
+
+/** Nobody said so: with the money the stock comes back too, in Redis. */
+export const returnStockUnasked: Sabotage = (stores) =>
+  withReservations(stores, {
+    giveBack: (given) => stores.reservations.giveBack({ ...given, stock: true }),
   });
 
 export function withOrders(stores: Stores, orders: Partial<Stores['orders']>): Stores {

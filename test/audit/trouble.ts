@@ -1,5 +1,8 @@
 /** What goes wrong in the best of systems: a store that is away for a moment, a worker that dies, a write that hangs. */
 
+import { ulid } from 'ulidx';
+import type { Reversal } from '../../src/domain/payment.ts';
+import { RefundRefusedError, type PaymentProvider } from '../../src/payments/provider.ts';
 import type { Stores } from '../../src/stores/open.ts';
 import { withOrders, withReservations, type Sabotage } from './sabotage.ts';
 
@@ -57,6 +60,58 @@ export function diesAfter(step: 'confirm' | 'release'): Trouble {
   };
 }
 
+/** The worker dies when limit or stock has come back and Temporal does not know yet: the step is repeated. */
+export function diesAfterGiveBack(): Trouble {
+  const { count, met } = countByOrder();
+  return {
+    met,
+    around: (stores) =>
+      withReservations(stores, {
+        async giveBack(given) {
+          const outcome = await stores.reservations.giveBack(given);
+          if (count(given.orderNo) === 1) throw new Error('the worker died');
+          return outcome;
+        },
+      }),
+  };
+}
+
+/** A provider that gives back whatever it is asked to, even more than it took; its first answer about each payment gets lost. */
+export function lavishProvider(provider: PaymentProvider): PaymentProvider {
+  const byKey = new Map<string, Reversal>();
+  const extra: Reversal[] = [];
+  const answered = new Set<string>();
+  const extraOf = (paymentId: string) =>
+    extra.filter(({ providerPaymentId }) => providerPaymentId === paymentId);
+  return {
+    ...provider,
+    async refund(request) {
+      const { refundKey, providerPaymentId, amount, currency } = request;
+      let reversal = byKey.get(refundKey);
+      try {
+        reversal ??= await provider.refund(request);
+      } catch (error) {
+        if (!(error instanceof RefundRefusedError)) throw error;
+        const id = { providerReversalId: `re_${ulid()}`, providerPaymentId };
+        reversal = { kind: 'refund', ...id, amount, currency, status: 'succeeded' };
+        extra.push(reversal);
+      }
+      byKey.set(refundKey, reversal);
+      const isFirst = !answered.has(providerPaymentId);
+      answered.add(providerPaymentId);
+      if (isFirst) throw new Error('the connection broke');
+      return reversal;
+    },
+    listReversals: async (id) => [...(await provider.listReversals(id)), ...extraOf(id)],
+    async *listPayments() {
+      for await (const payment of provider.listPayments()) {
+        const hasExtra = extraOf(payment.providerPaymentId).length > 0;
+        yield hasExtra ? { ...payment, wentBack: null } : payment;
+      }
+    },
+  };
+}
+
 /** The first write of an order hangs until `commit`; who tries again meanwhile is told that there is no stock. */
 export function writeHangs(): Trouble & { commit(orderNo: string): Promise<void> } {
   const { count, met } = countByOrder();
@@ -100,7 +155,7 @@ export function inboxAway(times: number): Trouble {
 }
 
 /** A part's methods may be exchanged while the service runs on it. */
-const EXCHANGEABLE = ['orders', 'payments', 'reservations', 'budget'] as const;
+const EXCHANGEABLE = ['orders', 'payments', 'refunds', 'reservations', 'budget'] as const;
 
 /** Stores that can be exchanged under a running service, so that one service serves for every fault. */
 export function openExchange(stores: Stores): { under: Stores; exchange(next: Stores): void } {
@@ -114,6 +169,17 @@ export function openExchange(stores: Stores): { under: Stores; exchange(next: St
       connectBlocking: () => current.connectBlocking(),
     },
     exchange(next) {
+      current = next;
+    },
+  };
+}
+
+/** The same for the provider. */
+export function openProviderExchange(provider: PaymentProvider) {
+  let current = provider;
+  return {
+    inFront: new Proxy(provider, { get: (_, name) => Reflect.get(current, name) as unknown }),
+    exchange(next: PaymentProvider) {
       current = next;
     },
   };

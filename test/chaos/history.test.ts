@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import type { OrderStatus } from '../../src/domain/order.ts';
-import { CHECK_NAMES, checkHistory, type History, type Recorded } from '../../chaos/history.ts';
+import type { OrderState } from '../../src/domain/order.ts';
+import { CHECK_NAMES, checkHistory, endsOf, type History, type Recorded } from '../../chaos/history.ts';
 
 const ORDER = 'storm-0-1-A';
 
@@ -20,16 +20,29 @@ function buildHistory(changes: Partial<History> = {}): History {
   };
 }
 
-type States = [number, { status: OrderStatus; payment: 'none' | 'received' | 'applied' }][];
+type States = [number, Pick<OrderState, 'status' | 'payment'>][];
 const STATES: States = [
   [1, { status: 'awaiting_payment', payment: 'none' }],
   [2, { status: 'awaiting_payment', payment: 'received' }],
   [3, { status: 'paid', payment: 'applied' }],
 ];
 const CANCELLED_TOO: States = [...STATES, [4, { status: 'cancelled', payment: 'applied' }]];
+const CHARGED_BACK: States = [
+  ...STATES,
+  [4, { status: 'paid', payment: 'disputed' }],
+  [5, { status: 'paid', payment: 'refunded' }],
+];
+/** The payment that came first was taken back before it was applied. */
+const PAID_AGAIN: States = [
+  ...STATES.slice(0, 2),
+  [3, { status: 'awaiting_payment', payment: 'none' }],
+  [4, { status: 'awaiting_payment', payment: 'received' }],
+  [5, { status: 'paid', payment: 'applied' }],
+];
 
 const recorded: Recorded = {
   states: new Map([[ORDER, new Map(STATES)]]),
+  lostMoney: new Set(),
   holds: [{ reservedAtMs: 11, items: [{ sku: 'rug', quantity: 1 }] }],
 };
 
@@ -65,11 +78,36 @@ const lies: { [check: string]: [History, Recorded?] } = {
       states: new Map([[ORDER, new Map(CANCELLED_TOO)]]),
     },
   ],
+  'money moves as it may': [
+    buildHistory({ answers: [] }),
+    { ...recorded, states: new Map([[ORDER, new Map(PAID_AGAIN)]]) },
+  ],
   'sold out was true': [buildHistory(), { ...recorded, holds: [] }],
 };
 
 test('a true history has no lies', () => {
   expect(checkHistory(buildHistory(), recorded)).toEqual([]);
+});
+
+test.each([
+  ['a paid order stays paid when its money is disputed and goes back', CHARGED_BACK, []],
+  ['an order whose money went back before it was applied may be paid again', PAID_AGAIN, [ORDER]],
+] as const)('%s', (_, states, lost) => {
+  const stores = { ...recorded, states: new Map([[ORDER, new Map(states)]]), lostMoney: new Set(lost) };
+  expect(checkHistory(buildHistory({ answers: [] }), stores)).toEqual([]);
+});
+
+test.each([
+  ['paid twice', [...STATES, [4, { status: 'paid', payment: 'applied' }]]],
+  [
+    'cancelled twice',
+    [
+      ...STATES.slice(0, 1),
+      ...[2, 3].map((version) => [version, { status: 'cancelled', payment: 'none' }] as const),
+    ],
+  ],
+] as const)('an order that was %s has ended twice', (_, states) => {
+  expect(endsOf(new Map(states))).toHaveLength(2);
 });
 
 test('answers that overlap may come in any order', () => {

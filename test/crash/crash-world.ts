@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import type { Client } from '@temporalio/client';
 import { pino } from 'pino';
 import { inject } from 'vitest';
+import { createFarSide, type FarSide } from '../../chaos/far-side.ts';
 import type { Sale } from '../../src/domain/sale.ts';
 import type { PaymentProvider } from '../../src/payments/provider.ts';
 import { createSandboxAdapter } from '../../src/payments/sandbox/adapter.ts';
@@ -42,6 +43,8 @@ export interface CrashWorld {
   stores: TestStores;
   client: Client;
   provider: PaymentProvider;
+  /** The provider, as its own people reach it. */
+  farSide: FarSide;
   /** Of ten lamps, two to a user. */
   saleId: string;
   shopper(): Promise<Shopper>;
@@ -99,6 +102,7 @@ export async function openCrashWorld(
     stores,
     client,
     provider,
+    farSide: createFarSide(providerUrl),
     saleId,
     shopper: () => openShopper(apiUrl),
     outboxLength: () => stores.redis.xlen(saleKeys({ saleId, shard: 0 }).outbox),

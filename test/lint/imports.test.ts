@@ -22,6 +22,7 @@ const FORBIDDEN: [folder: string, imported: string][] = [
   ['workers', '../workflows/steps.ts'],
   ['engine', '../workflows/index.ts'],
   ['activities', '../workflows/order.ts'],
+  ['workers', '../workflows/refund.ts'],
   ['domain', 'ioredis'],
   ['workflows', 'ioredis'],
   ['activities', 'mysql2/promise'],

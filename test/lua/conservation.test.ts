@@ -2,15 +2,18 @@
 
 import * as fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { orderKeys } from '../../src/stores/keys.ts';
 import type { RedisClient } from '../../src/stores/redis.ts';
 import { buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import {
   buildReserveCall,
   callConfirm,
+  callGiveBack,
   callProject,
   callRelease,
   callReserve,
+  callReserveAgain,
   callRestock,
   newOrderNo,
 } from './raw-scripts.ts';
@@ -39,21 +42,32 @@ const line = fc.record({
   sku: fc.constantFrom(...CODES, ...CODES, 'unknown'),
   quantity: fc.integer({ min: 1, max: 3 }),
 });
-const reserve = fc.record({
-  kind: fc.constant('reserve' as const),
+const request = {
   userId: fc.constantFrom('ada', 'bo', 'cy@example.com'),
   // Few keys, so that some come twice, and some with another request.
   idempotencyKey: fc.integer({ min: 1, max: 12 }).map(String),
   fingerprint: fc.constantFrom('f', 'f', 'g'),
   lines: fc.uniqueArray(line, { minLength: 1, maxLength: 3, selector: ({ sku }) => sku }),
-});
+};
+const reserve = fc.record({ ...request, kind: fc.constant('reserve' as const) });
 /** Points at one of the attempts made so far, accepted or not. */
 const which = fc.nat(1_000);
 const step = fc.oneof(
   { weight: 6, arbitrary: reserve },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('resend' as const), which }) },
-  { weight: 2, arbitrary: fc.record({ kind: fc.constant('confirm' as const), which }) },
+  { weight: 3, arbitrary: fc.record({ kind: fc.constant('confirm' as const), which }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('release' as const), which }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('reserve-again' as const), which }) },
+  { weight: 2, arbitrary: fc.record({ ...request, kind: fc.constant('restore' as const) }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      kind: fc.constant('give-back' as const),
+      which,
+      limit: fc.boolean(),
+      stock: fc.boolean(),
+    }),
+  },
   {
     weight: 1,
     arbitrary: fc.record({
@@ -74,14 +88,36 @@ const step = fc.oneof(
 );
 type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
 
+/** Nobody gives anything back of an order that was never accepted. */
+async function giveBack(
+  redis: RedisClient,
+  attempt: Attempt,
+  what: { limit: boolean; stock: boolean },
+): Promise<string[]> {
+  const isThere = (await redis.exists(orderKeys(attempt.orderNo).orderKey)) === 1;
+  return isThere ? callGiveBack(redis, { ...attempt, ...what }) : [];
+}
+
 /** One run's sale, and the attempts made in it. */
 async function openRun() {
   const { saleId } = await stores.openSale(buildSale({ skus: SKUS }));
   const model = new SaleModel(SKUS);
   const attempts: Attempt[] = [];
-  const pick = (index: number): Attempt | undefined => attempts[index % Math.max(1, attempts.length)];
+  const accepted: Attempt[] = [];
+  /** Mostly one that was accepted: of the others nothing can be settled. */
+  const pick = (index: number): Attempt | undefined => {
+    const choice = index % 4 > 0 && accepted.length > 0 ? accepted : attempts;
+    return choice[index % Math.max(1, choice.length)];
+  };
+  const noted = async (attempt: Attempt, call: Promise<string[]>): Promise<string[]> => {
+    const reply = await call;
+    if (reply[0] === 'reserved') accepted.push(attempt);
+    return reply;
+  };
   const send = (redis: RedisClient, attempt: Attempt) =>
-    callReserve(redis, buildReserveCall(saleId, { startsPerSecond: 1_000, ...attempt }));
+    noted(attempt, callReserve(redis, buildReserveCall(saleId, { startsPerSecond: 1_000, ...attempt })));
+  const restore = (redis: RedisClient, attempt: Attempt) =>
+    noted(attempt, callReserveAgain(redis, buildReserveCall(saleId, attempt)));
 
   /** Sends the step, and answers what Redis and what the model say to it. */
   function take(redis: RedisClient, next: Step): { actual: Promise<string[]>; expected: () => string[] } {
@@ -92,11 +128,13 @@ async function openRun() {
         expected: () => model.restock(sku, total, version),
       };
     }
-    if (next.kind === 'reserve') {
+    if (next.kind === 'reserve' || next.kind === 'restore') {
       const { userId, idempotencyKey, fingerprint, lines } = next;
       const attempt = { orderNo: newOrderNo(saleId), userId, idempotencyKey, fingerprint, lines };
       attempts.push(attempt);
-      return { actual: send(redis, attempt), expected: () => model.reserve(attempt) };
+      return next.kind === 'reserve'
+        ? { actual: send(redis, attempt), expected: () => model.reserve(attempt) }
+        : { actual: restore(redis, attempt), expected: () => model.reserveAgain(attempt) };
     }
     const attempt = pick(next.which);
     const orderNo = attempt?.orderNo ?? newOrderNo(saleId);
@@ -105,6 +143,18 @@ async function openRun() {
         return attempt
           ? { actual: send(redis, attempt), expected: () => model.reserve(attempt) }
           : { actual: Promise.resolve([]), expected: () => [] };
+      case 'reserve-again':
+        return attempt
+          ? {
+              actual: restore(redis, attempt),
+              expected: () => model.reserveAgain(attempt),
+            }
+          : { actual: Promise.resolve([]), expected: () => [] };
+      case 'give-back':
+        return {
+          actual: attempt ? giveBack(redis, attempt, next) : Promise.resolve([]),
+          expected: () => model.giveBack(orderNo, next),
+        };
       case 'confirm':
         return { actual: callConfirm(redis, orderNo), expected: () => model.settle(orderNo, 'sold') };
       case 'release':
@@ -124,7 +174,7 @@ async function openRun() {
 
 test('after every step each unit is available, held or sold, and the scripts do what the model says', async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 40 }), async (steps) => {
+    fc.asyncProperty(fc.array(step, { minLength: 15, maxLength: 50 }), async (steps) => {
       const { model, take, read } = await openRun();
       let before = await read();
       for (const next of steps) {
@@ -148,7 +198,7 @@ test('after every step each unit is available, held or sold, and the scripts do 
 });
 
 test('with several clients at once each unit is still available, held or sold', async () => {
-  const rounds = fc.array(fc.array(step, { minLength: 2, maxLength: 12 }), { minLength: 1, maxLength: 5 });
+  const rounds = fc.array(fc.array(step, { minLength: 4, maxLength: 12 }), { minLength: 3, maxLength: 6 });
   await fc.assert(
     fc.asyncProperty(rounds, async (crowds) => {
       const { take, read } = await openRun();

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { buildReserveRequest, buildSale } from '../support/factories.ts';
+import { buildOrder, buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import { snapshot } from './raw-scripts.ts';
 
@@ -53,6 +53,22 @@ test('at maxmemory orders are still confirmed, released and projected', async ()
   });
   const [lamp] = (await stores.saleStock.read(saleId))?.skus ?? [];
   expect(lamp).toMatchObject({ total: 10, available: 9, held: 0, sold: 1 });
+});
+
+test('at maxmemory a refunded order is still given back, and no lost one is restored', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  const orderNo = await hold(saleId);
+  await stores.reservations.confirm(orderNo);
+  const items = [{ sku: 'lamp', quantity: 1, unitPrice: 4_900 }];
+  await withFullMemory(async () => {
+    const back = { orderNo, userId: 'ada', items, limit: true, stock: true };
+    expect(await stores.reservations.giveBack(back)).toEqual({ kind: 'returned' });
+    const before = await snapshot(stores.redis, saleId);
+    await expect(stores.reservations.reserveAgain(buildOrder({ saleId }))).rejects.toThrow(/^OOM /);
+    expect(await snapshot(stores.redis, saleId)).toEqual(before);
+  });
+  const [lamp] = (await stores.saleStock.read(saleId))?.skus ?? [];
+  expect(lamp).toMatchObject({ total: 10, available: 10, held: 0, sold: 0 });
 });
 
 test('at maxmemory the scripts that must work do so even when Redis has forgotten them', async () => {

@@ -75,6 +75,57 @@ export function callRelease(redis: RedisClient, orderNo: string): Promise<string
   return redis.release(keys.orderKey, keys.stock, keys.limits, keys.deadlines, orderNo, DAY_MS);
 }
 
+/** The same order, said to have been accepted at noon of a day long past. */
+export function callReserveAgain(redis: RedisClient, call: ReserveCall): Promise<string[]> {
+  const keys = orderKeys(call.orderNo);
+  return redis.reserveAgain(
+    keys.sale,
+    keys.stock,
+    keys.limits,
+    keys.orderKey,
+    keys.idem(call.userId, call.idempotencyKey),
+    keys.outbox,
+    keys.deadlines,
+    keys.restored,
+    call.orderNo,
+    call.saleId,
+    call.userId,
+    call.idempotencyKey,
+    call.fingerprint,
+    DAY_MS,
+    JSON.stringify(call.lines.map((line) => ({ ...line, unitPrice: 100 }))),
+    '100',
+    'EUR',
+    String(Date.UTC(2026, 0, 31, 12)),
+    '60000',
+    '',
+    '',
+  );
+}
+
+export interface GiveBackCall extends Pick<ReserveCall, 'orderNo' | 'userId' | 'lines'> {
+  limit: boolean;
+  stock: boolean;
+}
+
+export function callGiveBack(
+  redis: RedisClient,
+  { orderNo, userId, lines, limit, stock }: GiveBackCall,
+): Promise<string[]> {
+  const keys = orderKeys(orderNo);
+  const flags = [limit, stock].map((asked) => (asked ? '1' : '0'));
+  return redis.giveBack(
+    keys.orderKey,
+    keys.stock,
+    keys.limits,
+    keys.returns,
+    orderNo,
+    userId,
+    JSON.stringify(lines),
+    ...flags,
+  );
+}
+
 export function callRestock(
   redis: RedisClient,
   saleId: string,
@@ -109,6 +160,7 @@ async function readKey(redis: RedisClient, key: string): Promise<unknown> {
   const type = await redis.type(key);
   if (type === 'hash') return redis.hgetall(key);
   if (type === 'zset') return redis.zrange(key, '0', '-1', 'WITHSCORES');
+  if (type === 'set') return (await redis.smembers(key)).toSorted();
   if (type === 'stream') return redis.xrange(key, '-', '+');
   return redis.get(key);
 }

@@ -15,6 +15,8 @@ interface RedisOrder {
 export interface RedisSale {
   stock: Map<string, { total: number; available: number; held: number; sold: number }>;
   limits: Record<string, string>;
+  /** Marks of what has gone back of refunded orders. */
+  returns: string[];
   orders: RedisOrder[];
   deadlines: string[];
   outbox: string[];
@@ -26,9 +28,10 @@ export async function readRedisSale(
   skus: readonly string[],
 ): Promise<RedisSale> {
   const keys = saleKeys({ saleId, shard: 0 });
-  const [hash, limits, deadlines, outbox] = await Promise.all([
+  const [hash, limits, returns, deadlines, outbox] = await Promise.all([
     redis.hgetall(keys.stock),
     redis.hgetall(keys.limits),
+    redis.smembers(keys.returns),
     redis.zrange(keys.deadlines, '0', '-1'),
     redis.xrange(keys.outbox, '-', '+'),
   ]);
@@ -36,6 +39,7 @@ export async function readRedisSale(
   return {
     stock: new Map(skus.map((sku) => [sku, countsOf(hash, sku)])),
     limits,
+    returns,
     orders: await Promise.all(queued.map((orderNo) => readRedisOrder(redis, saleId, orderNo))),
     deadlines,
     outbox: queued,
@@ -63,7 +67,15 @@ export function expectConservation(sale: RedisSale): void {
     expect(total, sku).toBe(available + counts.held + counts.sold);
     expect(Math.min(available, counts.held, counts.sold), sku).toBeGreaterThanOrEqual(0);
   }
-  const allowances = unitsBy(sale, ['held', 'sold'], (order, sku) => `${sku}:${order.userId}`);
+  const counted = sale.orders.filter(({ orderNo }) => !sale.returns.includes(`${orderNo}:limit`));
+  const allowances = unitsBy(
+    { orders: counted },
+    ['held', 'sold', 'returned'],
+    (order, sku) => `${sku}:${order.userId}`,
+  );
+  const returned = sale.orders.filter(({ hold }) => hold === 'returned').map(({ orderNo }) => orderNo);
+  const marked = sale.returns.flatMap((mark) => (mark.endsWith(':stock') ? [mark.slice(0, -6)] : []));
+  expect(marked.toSorted()).toEqual(returned.toSorted());
   expect(
     Object.fromEntries(Object.entries(sale.limits).map(([field, units]) => [field, Number(units)])),
   ).toEqual(allowances);
@@ -76,19 +88,20 @@ export function expectConservation(sale: RedisSale): void {
   expect(new Set(sale.outbox).size).toBe(sale.outbox.length);
 }
 
-/** A hold that has ended keeps its end, and a version never falls. */
+/** A hold that has ended keeps its end, but that what was sold may come back; and a version never falls. */
 export function expectNoWayBack(before: RedisSale, after: RedisSale): void {
   const now = new Map(after.orders.map((order) => [order.orderNo, order]));
   for (const order of before.orders) {
     const later = now.get(order.orderNo);
-    if (order.hold !== 'held') expect(later?.hold).toBe(order.hold);
+    if (order.hold === 'sold') expect(['sold', 'returned']).toContain(later?.hold);
+    else if (order.hold !== 'held') expect(later?.hold).toBe(order.hold);
     expect(later?.version).toBeGreaterThanOrEqual(order.version);
     expect(later?.items).toEqual(order.items);
   }
 }
 
 function unitsBy(
-  sale: RedisSale,
+  sale: Pick<RedisSale, 'orders'>,
   holds: readonly string[],
   keyOf: (order: RedisOrder, sku: string) => string,
 ): Record<string, number> {

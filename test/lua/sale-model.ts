@@ -1,6 +1,6 @@
 /** What the scripts must do, said once more in plain TypeScript: the property test compares the two after every step. */
 
-export type Hold = 'held' | 'released' | 'sold';
+export type Hold = 'held' | 'released' | 'sold' | 'returned';
 
 interface Line {
   sku: string;
@@ -25,7 +25,7 @@ interface Stock {
 
 export class SaleModel {
   readonly stock: Map<string, Stock>;
-  readonly holds = new Map<string, { attempt: Attempt; hold: Hold; version: number }>();
+  readonly holds = new Map<string, { attempt: Attempt; hold: Hold; version: number; isLimitBack: boolean }>();
   readonly #requests = new Map<string, Attempt>();
 
   constructor(skus: readonly { sku: string; total: number; limitPerUser: number | null }[]) {
@@ -56,9 +56,35 @@ export class SaleModel {
       }
     }
     this.#requests.set(requestKey, attempt);
-    this.holds.set(attempt.orderNo, { attempt, hold: 'held', version: 0 });
-    for (const { sku, quantity } of attempt.lines) this.#of(sku).held += quantity;
+    this.#hold(attempt);
     return ['reserved', attempt.orderNo];
+  }
+
+  reserveAgain(attempt: Attempt): string[] {
+    const known = this.holds.get(attempt.orderNo);
+    if (known) return ['known', known.hold];
+    for (const { sku, quantity } of attempt.lines) {
+      const stock = this.stock.get(sku);
+      if (!stock) return ['unknown-sku', sku];
+      if (stock.total - stock.held - stock.sold < quantity) return ['sold-out', sku];
+    }
+    const requestKey = `${attempt.userId} ${attempt.idempotencyKey}`;
+    if (!this.#requests.has(requestKey)) this.#requests.set(requestKey, attempt);
+    this.#hold(attempt);
+    return ['reserved'];
+  }
+
+  /** Of an order that is there: MySQL has committed that it was paid. */
+  giveBack(orderNo: string, { limit, stock }: { limit: boolean; stock: boolean }): string[] {
+    const order = this.holds.get(orderNo);
+    if (!order) return [];
+    if (order.hold === 'held' || order.hold === 'released') return [order.hold];
+    if (stock && order.hold === 'sold') {
+      order.hold = 'returned';
+      for (const { sku, quantity } of order.attempt.lines) this.#of(sku).sold -= quantity;
+    }
+    order.isLimitBack ||= limit;
+    return ['returned'];
   }
 
   settle(orderNo: string, as: 'released' | 'sold'): string[] {
@@ -91,12 +117,19 @@ export class SaleModel {
     return ['projected'];
   }
 
-  /** Units a user holds or owns. */
+  /** Units that count against a user's limit. */
   boughtBy(userId: string, sku: string): number {
     return [...this.holds.values()]
-      .filter(({ attempt, hold }) => attempt.userId === userId && hold !== 'released')
+      .filter(
+        ({ attempt, hold, isLimitBack }) => attempt.userId === userId && hold !== 'released' && !isLimitBack,
+      )
       .flatMap(({ attempt }) => attempt.lines)
       .reduce((units, line) => units + (line.sku === sku ? line.quantity : 0), 0);
+  }
+
+  #hold(attempt: Attempt): void {
+    this.holds.set(attempt.orderNo, { attempt, hold: 'held', version: 0, isLimitBack: false });
+    for (const { sku, quantity } of attempt.lines) this.#of(sku).held += quantity;
   }
 
   #of(sku: string): Stock {

@@ -1,14 +1,17 @@
 /** ioredis sends a command again when the connection broke before its answer came: twice must be like once. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { orderKeys } from '../../src/stores/keys.ts';
 import { buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import {
   buildReserveCall,
   callConfirm,
+  callGiveBack,
   callProject,
   callRelease,
   callReserve,
+  callReserveAgain,
   callRestock,
   snapshot,
 } from './raw-scripts.ts';
@@ -25,6 +28,12 @@ async function hold() {
   const reply = await callReserve(stores.redis, call);
   expect(reply[0]).toBe('reserved');
   return { saleId, call, reply, orderNo: call.orderNo };
+}
+
+async function another(saleId: string): Promise<string> {
+  const call = buildReserveCall(saleId);
+  await callReserve(stores.redis, call);
+  return call.orderNo;
 }
 
 async function twice(saleId: string, send: () => Promise<string[]>): Promise<[string[], string[]]> {
@@ -61,6 +70,45 @@ test('release sent twice gives back once', async () => {
   const { saleId, orderNo } = await hold();
   const replies = await twice(saleId, () => callRelease(stores.redis, orderNo));
   expect(replies).toEqual([['released'], ['released']]);
+});
+
+test('reserve-again sent twice holds once and queues once', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  const call = buildReserveCall(saleId);
+  const replies = await twice(saleId, () => callReserveAgain(stores.redis, call));
+  expect(replies).toEqual([['reserved'], ['known', 'held']]);
+});
+
+test('reserve-again sent once more after the order ended and expired holds nothing', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  const call = buildReserveCall(saleId);
+  await callReserveAgain(stores.redis, call);
+  await callRelease(stores.redis, call.orderNo);
+  await stores.redis.del(orderKeys(call.orderNo).orderKey);
+  const before = await snapshot(stores.redis, saleId);
+  expect(await callReserveAgain(stores.redis, call)).toEqual(['known', 'absent']);
+  expect(await snapshot(stores.redis, saleId)).toEqual(before);
+});
+
+test('give back sent twice gives back once', async () => {
+  const { saleId, call, orderNo } = await hold();
+  await callConfirm(stores.redis, orderNo);
+  const back = { ...call, limit: true, stock: true };
+  const replies = await twice(saleId, () => callGiveBack(stores.redis, back));
+  expect(replies).toEqual([['returned'], ['returned']]);
+});
+
+test('give back sent once more after the hold has expired gives nothing', async () => {
+  const { saleId, call, orderNo } = await hold();
+  await callConfirm(stores.redis, orderNo);
+  const back = { ...call, limit: true, stock: true };
+  await callGiveBack(stores.redis, back);
+  // Another lamp is sold, so there would be one to take.
+  await callConfirm(stores.redis, await another(saleId));
+  await stores.redis.del(orderKeys(orderNo).orderKey);
+  const before = await snapshot(stores.redis, saleId);
+  expect(await callGiveBack(stores.redis, back)).toEqual(['returned']);
+  expect(await snapshot(stores.redis, saleId)).toEqual(before);
 });
 
 test('restock sent twice adds once', async () => {

@@ -2,7 +2,7 @@ import { appendFile, readFile, writeFile } from 'node:fs/promises';
 
 import { expect, test } from 'vitest';
 
-import { entrySchema } from '../../src/payments/sandbox/book-state.ts';
+import { entrySchema } from '../../src/payments/sandbox/entries.ts';
 import { buildSessionRequest, call, connect, ORDER_NO, pay, withWorld } from './sandbox-world.ts';
 
 test('what the sandbox took survives a restart', () =>

@@ -1,13 +1,23 @@
 import { expect, test } from 'vitest';
 
 import { paymentsReplySchema } from '../../src/payments/sandbox/wire.ts';
-import { buildSessionRequest, call, connect, ORDER_NO, pay, withWorld } from './sandbox-world.ts';
+import {
+  buildSessionRequest,
+  call,
+  connect,
+  listTaken,
+  ORDER_NO,
+  pay,
+  SEALED_ORDER,
+  withWorld,
+} from './sandbox-world.ts';
 
 const SESSIONS = '/v1/payment_sessions';
 const TERMS = {
   reference: ORDER_NO,
   amount: 12_345,
   currency: 'SGD',
+  sealed_order: SEALED_ORDER,
   expires_at: '2099-01-01T00:00:00Z',
 };
 
@@ -32,7 +42,37 @@ test('other terms under a used idempotency key are refused with 422', () =>
     expect(other.type).toMatch(/^application\/problem\+json/);
   }));
 
+test('a sealed order is one of the terms', () =>
+  withWorld(async ({ startSandbox }) => {
+    const sandbox = await startSandbox();
+    const headers = { 'idempotency-key': 'key-1' };
+    await call(sandbox, 'POST', SESSIONS, { body: TERMS, headers });
+    const other = await call(sandbox, 'POST', SESSIONS, { body: { ...TERMS, sealed_order: 'x' }, headers });
+    expect(other).toMatchObject({ status: 422, body: { code: 'idempotency_key_reused' } });
+  }));
+
+test('a sealed order of 4,096 characters, whichever they are, comes back with the payment', () =>
+  withWorld(async ({ receiver, startSandbox }) => {
+    const sandbox = await startSandbox();
+    const adapter = connect(sandbox);
+    // Quotes and backslashes take twice their length in JSON.
+    const sealedOrder = '"\\'.repeat(2_048);
+    const { providerSessionId } = await adapter.openSession(buildSessionRequest({ sealedOrder }));
+    await pay(sandbox, providerSessionId);
+    const { body, headers } = await receiver.next();
+    expect(adapter.verifyNotice(body, headers)).toMatchObject({ payment: { sealedOrder } });
+    expect(await adapter.voidSession(providerSessionId)).toMatchObject({ payment: { sealedOrder } });
+    expect(await listTaken(sandbox)).toMatchObject([{ sealedOrder, returned: 0 }]);
+  }));
+
 test.each([
+  [
+    'a longer sealed order',
+    { 'idempotency-key': 'k' },
+    { ...TERMS, sealed_order: 'x'.repeat(4_097) },
+    400,
+    'invalid_request',
+  ],
   ['no idempotency key', {}, TERMS, 400, 'idempotency_key_required'],
   ['a fraction of a cent', { 'idempotency-key': 'k' }, { ...TERMS, amount: 0.5 }, 400, 'invalid_request'],
   ['no amount at all', { 'idempotency-key': 'k' }, { ...TERMS, amount: 0 }, 400, 'invalid_request'],
@@ -117,6 +157,7 @@ test('voiding a paid session answers the payment that was taken', () =>
         orderNo: ORDER_NO,
         amount: 12_345,
         currency: 'SGD',
+        sealedOrder: SEALED_ORDER,
       },
     });
   }));

@@ -14,6 +14,7 @@ import {
   ORDER_NO,
   OTHER_SECRET,
   pay,
+  SEALED_ORDER,
   SECRET,
   withWorld,
 } from './sandbox-world.ts';
@@ -58,6 +59,7 @@ test('a payment is told by a signed callback that the adapter verifies', () =>
         orderNo: ORDER_NO,
         amount: 12_345,
         currency: 'SGD',
+        sealedOrder: SEALED_ORDER,
       },
     });
     expect(JSON.parse(body)).toMatchObject({ data: { session_id: providerSessionId } });
@@ -95,11 +97,16 @@ test('money outside any session is taken and told', () =>
     const sandbox = await startSandbox();
     const stray = { reference: 'no-such-order', amount: 7, currency: 'JPY' };
     const taken = await call(sandbox, 'POST', '/v1/test/payments', { body: stray });
-    expect(taken).toMatchObject({ status: 201, body: { ...stray, session_id: null } });
+    expect(taken).toMatchObject({ status: 201, body: { ...stray, session_id: null, sealed_order: null } });
     const { body, headers } = await receiver.next();
     expect(connect(sandbox).verifyNotice(body, headers)).toMatchObject({
       kind: 'payment_succeeded',
-      payment: { orderNo: 'no-such-order', amount: 7, currency: 'JPY' },
+      payment: { orderNo: 'no-such-order', amount: 7, currency: 'JPY', sealedOrder: null },
+    });
+    await call(sandbox, 'POST', '/v1/test/payments', { body: { ...stray, sealed_order: SEALED_ORDER } });
+    const sealed = await receiver.next();
+    expect(connect(sandbox).verifyNotice(sealed.body, sealed.headers)).toMatchObject({
+      payment: { sealedOrder: SEALED_ORDER },
     });
   }));
 

@@ -1,24 +1,33 @@
 /** Both ends of a payment as real servers: the sandbox provider, and the shop's receiver of its callbacks. */
 
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { pino } from 'pino';
 
+import type { TakenPayment } from '../../src/domain/payment.ts';
 import { createSandboxAdapter } from '../../src/payments/sandbox/adapter.ts';
 import {
   createSandboxProvider,
   type RunningSandbox,
   type SandboxOptions,
 } from '../../src/payments/sandbox/server.ts';
+import {
+  mischiefReplySchema,
+  type MischiefReply,
+  type MischiefSettings,
+} from '../../src/payments/sandbox/mischief.ts';
+import { sessionReplySchema } from '../../src/payments/sandbox/wire.ts';
+import { readTaken } from '../../src/payments/taken.ts';
 import type { PaymentProvider, SessionRequest } from '../../src/payments/provider.ts';
 
 const API_KEY = 'sandbox-test-api-key';
 export const SECRET = 'whsec_aG9sZGZhc3Qtc2FuZGJveC1zZWNyZXQtMDE=';
 export const OTHER_SECRET = 'whsec_YW5vdGhlci1zYW5kYm94LXNlY3JldC0wMDI=';
+export const SEALED_ORDER = 'eyJhbGciOiJIUzI1NiJ9.eyJvcmRlciI6MX0.c2VhbA';
 export const ORDER_NO = 'summer-0-1-01JD0000000000000000000000';
 
 interface ReceivedNotice {
@@ -94,6 +103,8 @@ export function buildSessionRequest(overrides: Partial<SessionRequest> = {}): Se
     amount: 12_345,
     currency: 'SGD',
     expiresAtMs: Date.now() + 30 * 60 * 1000,
+    createdAtMs: Date.now(),
+    sealedOrder: SEALED_ORDER,
     ...overrides,
   };
 }
@@ -101,7 +112,7 @@ export function buildSessionRequest(overrides: Partial<SessionRequest> = {}): Se
 /** One API call with the key, as a shop or a test makes it. */
 export async function call(
   sandbox: { url: string },
-  method: 'GET' | 'POST',
+  method: 'GET' | 'POST' | 'PUT',
   path: string,
   options: { body?: unknown; headers?: Record<string, string> } = {},
 ): Promise<{ status: number; type: string; body: unknown }> {
@@ -123,6 +134,52 @@ export async function call(
 
 export function pay(sandbox: { url: string }, providerSessionId: string) {
   return call(sandbox, 'POST', `/v1/payment_sessions/${providerSessionId}/pay`);
+}
+
+/** Opens a session and pays it; answers the provider's id of the payment, whose callback is the next to come. */
+export async function takePayment(
+  sandbox: { url: string },
+  overrides: Partial<SessionRequest> = {},
+): Promise<string> {
+  const { providerSessionId } = await connect(sandbox).openSession(buildSessionRequest(overrides));
+  const paid = sessionReplySchema.parse((await pay(sandbox, providerSessionId)).body);
+  if (paid.payment_id === null) throw new Error(`nothing was taken: ${paid.status}`);
+  return paid.payment_id;
+}
+
+/** The provider's own book, as an audit reads it. */
+export async function listTaken(sandbox: { url: string }): Promise<TakenPayment[]> {
+  const taken: TakenPayment[] = [];
+  for await (const payment of readTaken(connect(sandbox))) taken.push(payment);
+  return taken;
+}
+
+/** All switches at once: those that are left out are off. */
+export async function setMischief(
+  sandbox: { url: string },
+  settings: Partial<MischiefSettings>,
+): Promise<void> {
+  const reply = await call(sandbox, 'PUT', '/v1/test/mischief', { body: settings });
+  if (reply.status !== 200) throw new Error(`no mischief: ${JSON.stringify(reply.body)}`);
+}
+
+/** How often each switch struck. */
+export async function countStruck(sandbox: { url: string }): Promise<MischiefReply['struck']> {
+  return mischiefReplySchema.parse((await call(sandbox, 'GET', '/v1/test/mischief')).body).struck;
+}
+
+/** Changes what a stopped sandbox will read: the time of what it promised, for instance. */
+export async function rewriteBook(
+  bookFile: string,
+  replacements: Readonly<Record<string, number>>,
+): Promise<void> {
+  const text = await readFile(bookFile, 'utf8');
+  const changed = Object.entries(replacements).reduce(
+    (lines, [field, value]) => lines.replaceAll(new RegExp(`"${field}":\\d+`, 'g'), `"${field}":${value}`),
+    text,
+  );
+  if (changed === text) throw new Error(`${bookFile} has nothing to change`);
+  await writeFile(bookFile, changed);
 }
 
 async function startReceiver(): Promise<{ receiver: Receiver; close: () => Promise<void> }> {

@@ -3,7 +3,7 @@
 import { condition, setHandler, upsertSearchAttributes } from '@temporalio/workflow';
 import type { Order } from '../../src/domain/order.ts';
 import { paymentReceived, searchAttributes } from '../../src/workflows/contract.ts';
-import { insist, persist } from '../../src/workflows/steps.ts';
+import { insist, orderParking, persist } from '../../src/workflows/steps.ts';
 
 type LastStep = 'Mark paid' | 'Held stock becomes sold';
 
@@ -18,10 +18,10 @@ export async function payOrder(order: Order, lastSteps: readonly LastStep[]): Pr
   await condition(() => moneyNoticed, order.paymentWindowMs, { summary: 'Payment window' });
   for (const step of lastSteps) {
     if (step === 'Mark paid') {
-      await insist(orderNo, step, (activities) => activities.markPaid({ orderNo }));
+      await insist(orderParking(orderNo), step, (activities) => activities.markPaid({ orderNo }));
       upsertSearchAttributes([{ key: searchAttributes.status, value: 'paid' }]);
     } else {
-      await insist(orderNo, step, (activities) => activities.confirmStock({ orderNo }));
+      await insist(orderParking(orderNo), step, (activities) => activities.confirmStock({ orderNo }));
     }
   }
 }

@@ -12,14 +12,16 @@ import { Client } from '@temporalio/client';
 import { NativeConnection, Worker, type WorkflowBundle } from '@temporalio/worker';
 import { inject } from 'vitest';
 import { createOrderEngine } from '../../src/engine/order-engine.ts';
-import { TASK_QUEUE } from '../../src/workflows/contract.ts';
-import { buildOrder } from '../support/factories.ts';
+import { REFUND_WORKFLOW, refundWorkflowId, TASK_QUEUE } from '../../src/workflows/contract.ts';
+import { buildOrder, buildRefund } from '../support/factories.ts';
 import { createNamespace } from '../support/temporal.ts';
 import { waitFor } from '../support/wait.ts';
 import { createOrderBook, type OrderBook } from '../workflows/order-book.ts';
 import { openBooks } from '../workflows/order-world.ts';
+import { createRefundBook, type RefundBook } from '../workflows/refund-book.ts';
 import { branches } from './branches.ts';
 import { formatHistory } from './history-json.ts';
+import { refundBranches } from './refund-branches.ts';
 
 /** In place of process ids and host names. */
 const IDENTITY = 'recorder';
@@ -30,23 +32,30 @@ export function historyFile(name: string): URL {
   return new URL(`histories/${name}.json`, import.meta.url);
 }
 
+const isMissing = (name: string): boolean => !existsSync(historyFile(name));
+
 export async function recordMissing(workflowBundle: WorkflowBundle): Promise<void> {
-  const missing = Object.keys(branches).filter((name) => !existsSync(historyFile(name)));
-  if (missing.length === 0) return;
+  const missing = Object.keys(branches).filter(isMissing);
+  const missingRefunds = Object.keys(refundBranches).filter(isMissing);
+  if (missing.length + missingRefunds.length === 0) return;
   const namespace = await createNamespace();
   const connection = await NativeConnection.connect({ address: inject('temporalAddress') });
   const books = new Map<string, OrderBook>();
+  const refundBooks = new Map<number, RefundBook>();
   const worker = await Worker.create({
     connection,
     namespace,
     identity: IDENTITY,
     taskQueue: TASK_QUEUE,
     workflowBundle,
-    activities: openBooks(books),
+    activities: openBooks(books, refundBooks),
   });
   const client = new Client({ connection, namespace, identity: IDENTITY });
   await worker.runUntil(async () => {
     for (const name of missing) writeFileSync(historyFile(name), await record(client, books, name));
+    for (const name of missingRefunds) {
+      writeFileSync(historyFile(name), await recordRefund(client, refundBooks, name));
+    }
   });
   await connection.close();
 }
@@ -70,6 +79,39 @@ async function record(client: Client, books: Map<string, OrderBook>, name: strin
     async untilPayable() {
       await engine.start(order);
       await waitFor('the order to be payable', () => book.state()?.status === 'awaiting_payment');
+    },
+    async cancelWorkflow() {
+      await handle.cancel();
+    },
+  });
+  await handle.result();
+  return formatHistory(await handle.fetchHistory());
+}
+
+async function recordRefund(client: Client, books: Map<number, RefundBook>, name: string): Promise<string> {
+  const play = refundBranches[name];
+  if (!play) throw new Error(`no branch ${name}`);
+  const paymentId = books.size + 1;
+  const refund = buildRefund({ paymentId });
+  const book = createRefundBook({ retryDelayMs: RETRY_DELAY_MS });
+  books.set(paymentId, book);
+  const engine = createOrderEngine(client);
+  const workflowId = refundWorkflowId(paymentId);
+  const handle = client.workflow.getHandle(workflowId);
+  await play({
+    book,
+    start: () => engine.startRefund(refund),
+    goOn: (pending) =>
+      client.workflow.start(REFUND_WORKFLOW, {
+        workflowId,
+        taskQueue: TASK_QUEUE,
+        args: [{ paymentId, pending }],
+      }),
+    async untilPending() {
+      await waitFor('the timer', async () => {
+        const { events } = await handle.fetchHistory();
+        return events?.some(({ timerStartedEventAttributes }) => timerStartedEventAttributes);
+      });
     },
     async cancelWorkflow() {
       await handle.cancel();

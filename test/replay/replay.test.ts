@@ -1,4 +1,4 @@
-/** Orders that are open while a new version is rolled out go on under it: their histories must replay. */
+/** Orders and refunds that are open while a new version is rolled out go on under it: their histories must replay. */
 
 import { readdirSync, readFileSync } from 'node:fs';
 import {
@@ -10,20 +10,21 @@ import {
 } from '@temporalio/worker';
 import { DeterminismViolationError } from '@temporalio/workflow';
 import { beforeAll, expect, test } from 'vitest';
-import type { Step } from '../workflows/order-book.ts';
-import { bundleOrderWorkflow } from '../workflows/order-world.ts';
+import type { Activities } from '../../src/activities/index.ts';
+import { bundleWorkflows } from '../workflows/time-skipping.ts';
 import { branches } from './branches.ts';
 import { parseHistory } from './history-json.ts';
 import { historyFile, recordMissing } from './record.ts';
+import { refundBranches } from './refund-branches.ts';
 
-const names = Object.keys(branches);
+const names = [...Object.keys(branches), ...Object.keys(refundBranches)];
 const folder = new URL('histories/', import.meta.url);
 let workflowBundle: WorkflowBundleWithSourceMap;
 
 beforeAll(async () => {
   // The log of a refused replay is what the assertions tell anyway.
   Runtime.install({ logger: new DefaultLogger('ERROR', () => undefined) });
-  workflowBundle = await bundleOrderWorkflow();
+  workflowBundle = await bundleWorkflows();
   if (process.env['RECORD_HISTORIES']) await recordMissing(workflowBundle);
 });
 
@@ -42,7 +43,7 @@ test('every branch has its history, and every history its branch', () => {
   expect(readdirSync(folder).toSorted()).toEqual(names.map((name) => `${name}.json`).toSorted());
 });
 
-test.each(names)('an order that went the way "%s" replays under the present code', async (name) => {
+test.each(names)('what went the way "%s" replays under the present code', async (name) => {
   await Worker.runReplayHistory({ workflowBundle }, parseHistory(readText(name)));
 });
 
@@ -67,7 +68,11 @@ test.each([
   'voidPaymentSessions',
   'parkOrder',
   'unparkOrder',
-] satisfies Step[])('the step %s occurs in some history', (step) => {
+  'refundPayment',
+  'giveBack',
+  'parkRefund',
+  'unparkRefund',
+] satisfies (keyof Activities)[])('the step %s occurs in some history', (step) => {
   expect(names.map(readDecoded).join('')).toContain(step);
 });
 

@@ -33,12 +33,12 @@ test('a schema that is up to date is left alone', async () => {
 test('of two processes that start at once one migrates and the other waits for it', async () => {
   await withEmptyDatabase(async (pools) => {
     const applied = await Promise.all(pools.map((pool) => migrate(pool, silent)));
-    expect(applied.flat()).toEqual(['0001-initial']);
+    expect(applied.flat()).toEqual(['0001-initial', '0002-money-back']);
     const { tables } = await selectOne(
       pools[0],
       'SELECT COUNT(*) AS tables FROM information_schema.tables WHERE table_schema = DATABASE()',
     );
-    expect(tables).toBe(12);
+    expect(tables).toBe(13);
   });
 });
 
@@ -47,8 +47,45 @@ test('a migration that died half-way is finished by the next run', async () => {
     await migrate(pool, silent);
     await modify(pool, 'DELETE FROM migrations');
     await pool.query('DROP TABLE audit_log');
-    expect(await migrate(pool, silent)).toEqual(['0001-initial']);
+    expect(await migrate(pool, silent)).toEqual(['0001-initial', '0002-money-back']);
     expect(await selectOne(pool, 'SELECT COUNT(*) AS entries FROM audit_log')).toEqual({ entries: 0 });
+  });
+});
+
+test('columns that a migration had added before it died are left, and the missing ones are added', async () => {
+  await withEmptyDatabase(async ([pool]) => {
+    await migrate(pool, silent);
+    await modify(pool, `DELETE FROM migrations WHERE name = '0002-money-back'`);
+    await pool.query('ALTER TABLE payments DROP KEY payments_due, DROP COLUMN engine_due_at');
+    await pool.query('DROP TABLE reversals');
+    expect(await migrate(pool, silent)).toEqual(['0002-money-back']);
+    const due =
+      'SELECT COUNT(*) AS payments FROM payments FORCE INDEX (payments_due) WHERE engine_due_at IS NULL';
+    expect(await selectOne(pool, due)).toEqual({ payments: 0 });
+    expect(await selectOne(pool, 'SELECT COUNT(*) AS reversals FROM reversals')).toEqual({ reversals: 0 });
+  });
+});
+
+test('money that an older schema had applied or wanted refunded is known as that', async () => {
+  await withEmptyDatabase(async ([pool]) => {
+    await migrate(pool, silent);
+    await modify(pool, `DELETE FROM migrations WHERE name = '0002-money-back'`);
+    for (const status of ['applied', 'refund_due', 'received']) {
+      await modify(
+        pool,
+        `INSERT INTO payments (provider, provider_payment_id, order_no, amount, currency, status)
+         VALUES ('sandbox', ?, 'an order', 1, 'EUR', ?)`,
+        [status, status],
+      );
+    }
+    await migrate(pool, silent);
+    const marks = `SELECT status, applied_at = updated_at AS applied, engine_due_at <= NOW(3) AS due FROM payments
+       ORDER BY payment_id`;
+    expect(await select(pool, marks)).toEqual([
+      { status: 'applied', applied: 1, due: null },
+      { status: 'refund_due', applied: null, due: 1 },
+      { status: 'received', applied: null, due: null },
+    ]);
   });
 });
 

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
-import { pay } from './payment-notices.ts';
+import { pay, seal } from './payment-notices.ts';
 import { everything, expectBooksToBalance, select, waitForStatement } from './rows.ts';
 
 let stores: TestStores;
@@ -96,8 +96,10 @@ describe('abandon', () => {
     await pay(stores, order);
     await stores.orders.abandon(order, 'store_unavailable');
     expect(
-      await select(stores.pool, 'SELECT status FROM payments WHERE order_no = ?', [order.orderNo]),
-    ).toEqual([{ status: 'refund_due' }]);
+      await select(stores.pool, 'SELECT status, refund_reason FROM payments WHERE order_no = ?', [
+        order.orderNo,
+      ]),
+    ).toEqual([{ status: 'refund_due', refund_reason: 'order_ended' }]);
   });
 });
 
@@ -165,7 +167,7 @@ describe('cancel', () => {
 
   test('waits for open sessions, goes on once they are void, and keeps its reason', async () => {
     const order = await storedOrder();
-    const begun = await stores.payments.beginSession('sandbox', order.orderNo);
+    const begun = await stores.payments.beginSession('sandbox', order.orderNo, seal);
     if (begun.kind !== 'begun') throw new Error(begun.kind);
     for (const _ of [1, 2]) {
       expect(await stores.orders.cancel(order.orderNo, 'payment_timeout', gently)).toMatchObject({
@@ -182,7 +184,7 @@ describe('cancel', () => {
 
   test('with force ends the order although a session is open', async () => {
     const order = await storedOrder();
-    await stores.payments.beginSession('sandbox', order.orderNo);
+    await stores.payments.beginSession('sandbox', order.orderNo, seal);
     expect(await stores.orders.cancel(order.orderNo, 'payment_timeout', { force: true })).toMatchObject({
       kind: 'ended',
       state: { status: 'cancelled' },

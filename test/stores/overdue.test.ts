@@ -2,7 +2,6 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Order } from '../../src/domain/order.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
-import { pay } from './payment-notices.ts';
 import { select } from './rows.ts';
 
 let stores: TestStores;
@@ -36,25 +35,6 @@ test('an order that has ended is never overdue', async () => {
   await stores.orders.cancel(order.orderNo, 'payment_timeout', { force: false });
   await stores.pool.query(`UPDATE orders SET deadline = ${HOUR_AGO} WHERE order_no = ?`, [order.orderNo]);
   expect(await stores.orders.wakeOverdue(10)).toBe(0);
-});
-
-test('money that names an order nobody knows is shown to a person after a while, and still finds a late order', async () => {
-  const { saleId } = await stores.openSale(buildSale());
-  const order = buildOrder({ saleId });
-  await pay(stores, order);
-  const parked = () => select(stores.pool, `SELECT reference FROM parked WHERE kind = 'payment'`);
-  await stores.payments.parkOrphans(10);
-  expect(await parked()).toEqual([]);
-
-  await stores.pool.query(`UPDATE payments SET received_at = ${HOUR_AGO} WHERE order_no = ?`, [
-    order.orderNo,
-  ]);
-  await stores.payments.parkOrphans(10);
-  await stores.payments.parkOrphans(10);
-  expect(await parked()).toHaveLength(1);
-
-  await stores.orders.storeOrders([order], 'started');
-  expect((await stores.orders.markPaid(order.orderNo)).status).toBe('paid');
 });
 
 test('an order that does not fit the columns can still be given up', async () => {

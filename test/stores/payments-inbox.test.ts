@@ -25,6 +25,16 @@ const paymentsOf = async (order: Order): Promise<unknown[]> =>
     ])
   ).map(({ status }) => status);
 
+/** Why each of the order's payments goes back, and whether the relay is to see to it now. */
+const refundsOf = async (order: Order): Promise<unknown[]> =>
+  (
+    await select(
+      stores.pool,
+      `SELECT refund_reason, engine_due_at <= NOW(3) AS due FROM payments WHERE order_no = ? ORDER BY payment_id`,
+      [order.orderNo],
+    )
+  ).map(({ refund_reason: reason, due }) => (due === 1 ? reason : null));
+
 const inboxOf = (order: Order) =>
   select(stores.pool, 'SELECT kind, raw_body FROM payment_events WHERE order_no = ?', [order.orderNo]);
 
@@ -96,6 +106,7 @@ test('a second payment is to be refunded, before the order is paid and after', a
   await stores.orders.markPaid(order.orderNo);
   await pay(stores, order);
   expect(await paymentsOf(order)).toEqual(['applied', 'refund_due', 'refund_due']);
+  expect(await refundsOf(order)).toEqual([null, 'duplicate_payment', 'duplicate_payment']);
 });
 
 test('of payments that come at once exactly one is the order’s', async () => {
@@ -110,6 +121,7 @@ test('money after the order was cancelled is to be refunded, and the order stays
   await stores.orders.cancel(order.orderNo, 'payment_timeout', { force: false });
   expect(await pay(stores, order)).toMatchObject({ state: { status: 'cancelled', payment: 'none' } });
   expect(await paymentsOf(order)).toEqual(['refund_due']);
+  expect(await refundsOf(order)).toEqual(['order_ended']);
 });
 
 test('money after the order was given up is to be refunded', async () => {
@@ -118,6 +130,7 @@ test('money after the order was given up is to be refunded', async () => {
   await stores.orders.abandon(order, 'store_unavailable');
   expect(await pay(stores, order)).toMatchObject({ state: { status: 'failed', payment: 'none' } });
   expect(await paymentsOf(order)).toEqual(['refund_due']);
+  expect(await refundsOf(order)).toEqual(['order_ended']);
 });
 
 test('money for an order that is not stored is kept until it is', async () => {
@@ -143,6 +156,15 @@ test('a failed payment is kept and leaves the order as it is', async () => {
   expect(await stores.payments.receive('sandbox', notice, '{}')).toMatchObject({ state: { version: 1 } });
   expect((await inboxOf(order)).map(({ kind }) => kind)).toEqual(['payment_failed']);
   expect(await paymentsOf(order)).toEqual([]);
+});
+
+test('a failed attempt that is told after the payment changes nothing', async () => {
+  const order = await storedOrder();
+  const paid = await pay(stores, order);
+  const notice = { kind: 'payment_failed', eventId: `f-${order.orderNo}`, orderNo: order.orderNo } as const;
+  expect(await stores.payments.receive('sandbox', notice, '{}')).toEqual(paid);
+  expect(await paymentsOf(order)).toEqual(['received']);
+  expect(await stores.orders.markPaid(order.orderNo)).toMatchObject({ status: 'paid' });
 });
 
 test('a notice that moves no money is kept all the same', async () => {

@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Order } from '../../src/domain/order.ts';
+import { modify } from '../../src/stores/mysql.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
-import { pay } from './payment-notices.ts';
-import { select } from './rows.ts';
+import { pay, seal } from './payment-notices.ts';
+import { select, selectOne } from './rows.ts';
 
 let stores: TestStores;
 beforeAll(async () => {
@@ -18,7 +19,7 @@ async function storedOrder(overrides: Partial<Order> = {}): Promise<Order> {
   return order;
 }
 
-const begin = ({ orderNo }: Order) => stores.payments.beginSession('sandbox', orderNo);
+const begin = ({ orderNo }: Order) => stores.payments.beginSession('sandbox', orderNo, seal);
 
 async function begun(order: Order) {
   const outcome = await begin(order);
@@ -42,6 +43,7 @@ test('a session is written down for the order’s total and until its deadline, 
     amount: 4_900,
     currency: 'EUR',
     expiresAtMs: order.reservedAtMs + order.paymentWindowMs,
+    sealedOrder: `sealed ${order.orderNo}`,
   });
   expect(await statusesOf(order)).toEqual(['opening']);
 });
@@ -51,6 +53,42 @@ test('an order has one session at a time: asking again answers the same', async 
   const session = await begun(order);
   expect(await begun(order)).toEqual(session);
   expect(await stores.payments.openSessions(order.orderNo)).toEqual([session]);
+});
+
+test('what the session carries is fixed when it is written down, whatever sealing would answer later', async () => {
+  const order = await storedOrder();
+  const session = await begun(order);
+  const again = await stores.payments.beginSession('sandbox', order.orderNo, () => Promise.resolve('other'));
+  expect(again).toEqual({ kind: 'begun', session });
+  const row = await selectOne(
+    stores.pool,
+    'SELECT sealed_order, created_at FROM payment_sessions WHERE session_id = ?',
+    [session.sessionId],
+  );
+  expect(row).toEqual({ sealed_order: session.sealedOrder, created_at: new Date(session.createdAtMs) });
+});
+
+test('a session from before sessions carried their order is given it before it is used, once', async () => {
+  const order = await storedOrder();
+  const { sessionId } = await begun(order);
+  await modify(stores.pool, 'UPDATE payment_sessions SET sealed_order = NULL WHERE session_id = ?', [
+    sessionId,
+  ]);
+  expect(await stores.payments.openSessions(order.orderNo)).toMatchObject([{ sealedOrder: '' }]);
+  const beginWith = (sealed: string) =>
+    stores.payments.beginSession('sandbox', order.orderNo, () => Promise.resolve(sealed));
+  expect(await beginWith('late')).toMatchObject({ session: { sessionId, sealedOrder: 'late' } });
+  expect(await beginWith('later')).toMatchObject({ session: { sessionId, sealedOrder: 'late' } });
+  expect(await stores.payments.openSessions(order.orderNo)).toMatchObject([{ sealedOrder: 'late' }]);
+});
+
+test('no session is written down for an order that cannot be sealed', async () => {
+  const order = await storedOrder();
+  const failing = stores.payments.beginSession('sandbox', order.orderNo, () =>
+    Promise.reject(new Error('no secret')),
+  );
+  await expect(failing).rejects.toThrow('no secret');
+  expect(await statusesOf(order)).toEqual([]);
 });
 
 test('shoppers who ask at once get the same session', async () => {

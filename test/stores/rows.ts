@@ -39,8 +39,8 @@ export async function expectBooksToBalance(stores: TestStores, saleId: string): 
   const booked = await select(
     stores.pool,
     `SELECT skus.sku,
-       CAST(COALESCE(SUM(CASE movement WHEN 'hold' THEN quantity ELSE -quantity END), 0) AS SIGNED) AS held,
-       CAST(COALESCE(SUM(CASE movement WHEN 'sell' THEN quantity ELSE 0 END), 0) AS SIGNED) AS sold
+       CAST(COALESCE(SUM(CASE movement WHEN 'hold' THEN quantity WHEN 'return' THEN 0 ELSE -quantity END), 0) AS SIGNED) AS held,
+       CAST(COALESCE(SUM(CASE movement WHEN 'sell' THEN quantity WHEN 'return' THEN -quantity ELSE 0 END), 0) AS SIGNED) AS sold
      FROM skus LEFT JOIN stock_ledger USING (sale_id, sku) WHERE sale_id = ? GROUP BY skus.sku, position ORDER BY position`,
     [saleId],
   );

@@ -25,8 +25,9 @@ async function loseSale(saleId: string): Promise<void> {
 test('a warmed-up sale is in Redis as it was created', async () => {
   const sale = await stores.openSale(buildSale());
   const view = await stores.saleStock.read(sale.saleId);
+  const { refundRestoresLimit: _, ...shown } = sale;
   expect(view).toEqual({
-    ...sale,
+    ...shown,
     skus: sale.skus.map((item) => ({ ...item, available: item.total, held: 0, sold: 0 })),
   });
 });

@@ -144,7 +144,7 @@ test('money that came before its order is matched when the order is stored', asy
   const saleId = await openSale();
   const [paid, unpaid] = [buildOrder({ saleId }), buildOrder({ saleId })];
   const { orderNo, total: amount, currency } = paid;
-  const payment = { providerPaymentId: `p-${orderNo}`, orderNo, amount, currency };
+  const payment = { providerPaymentId: `p-${orderNo}`, orderNo, amount, currency, sealedOrder: null };
   const notice = { kind: 'payment_succeeded', eventId: `e-${orderNo}`, payment } as const;
   expect(await stores.payments.receive('sandbox', notice, '{}')).toBeUndefined();
   const outcomes = await stores.orders.storeOrders([paid, unpaid], 'started');

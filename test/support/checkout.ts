@@ -3,6 +3,7 @@
 import type { Client } from '@temporalio/client';
 import type { AppDeps } from '../../src/api/app.ts';
 import type { StoreConfig, Stores } from '../../src/stores/open.ts';
+import type { PaymentProvider } from '../../src/payments/provider.ts';
 import { openEngine } from './engines.ts';
 import { openHttpApp, type HttpApp } from './http-app.ts';
 import { openTestStores, type TestStores } from './stores.ts';
@@ -15,6 +16,8 @@ export interface CheckoutOptions {
   overrides?: Partial<AppDeps>;
   /** Puts other stores under the API and the worker, made of the checkout's own, which stay as they are. */
   under?: (stores: TestStores) => Stores;
+  /** Puts something between the worker and the provider. */
+  inFront?: (provider: PaymentProvider) => PaymentProvider;
 }
 
 export interface Checkout extends Pick<HttpApp, 'url' | 'shopper' | 'provider' | 'providerUrl'> {
@@ -37,7 +40,8 @@ export async function openCheckout(options: CheckoutOptions = {}): Promise<Check
     const under = options.under?.(stores) ?? stores;
     const app = await openHttpApp({ stores: under, engine, overrides: options.overrides ?? {} });
     closers.push(() => app.close());
-    const worker = await startWorker({ stores: under, provider: app.provider, namespace });
+    const provided = options.inFront?.(app.provider) ?? app.provider;
+    const worker = await startWorker({ stores: under, provider: provided, namespace });
     closers.push(() => worker.stop());
     const { url, shopper, provider, providerUrl } = app;
     return { url, shopper, provider, providerUrl, stores, client, close };

@@ -3,6 +3,7 @@
 import { ulid } from 'ulidx';
 import { formatOrderNo, type Order } from '../../src/domain/order.ts';
 import type { Sale } from '../../src/domain/sale.ts';
+import type { RefundToStart } from '../../src/engine/order-engine.ts';
 import type { ReserveRequest } from '../../src/stores/reservations.ts';
 
 const HOUR_MS = 60 * 60 * 1000;
@@ -22,6 +23,7 @@ export function buildSale(overrides: Partial<Sale> = {}): Sale {
     closesAtMs: Date.now() + HOUR_MS,
     paused: false,
     paymentWindowMs: 30 * 60 * 1000,
+    refundRestoresLimit: true,
     skus: [
       { sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 10, limitPerUser: 2 },
       { sku: 'mug', name: 'Enamel mug', unitPrice: 1_450, total: 5, limitPerUser: null },
@@ -60,6 +62,18 @@ export function buildReserveRequest(overrides: Partial<ReserveRequest> = {}): Re
     items: [{ sku: 'lamp', quantity: 1 }],
     ip: '192.0.2.1',
     userAgent: 'test',
+    ...overrides,
+  };
+}
+
+/** The money for one lamp, which came after its order had ended. */
+export function buildRefund(overrides: Partial<RefundToStart> = {}): RefundToStart {
+  return {
+    paymentId: 1,
+    orderNo: buildOrder().orderNo,
+    amount: 4_900,
+    currency: 'EUR',
+    reason: 'order_ended',
     ...overrides,
   };
 }

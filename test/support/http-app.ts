@@ -11,6 +11,7 @@ import type { PaymentProvider } from '../../src/payments/provider.ts';
 import { createSandboxAdapter } from '../../src/payments/sandbox/adapter.ts';
 import { createSandboxProvider } from '../../src/payments/sandbox/server.ts';
 import type { Stores } from '../../src/stores/open.ts';
+import { sealer } from './sealer.ts';
 import { openShopper, JWT_SECRET, type Shopper } from './shopper.ts';
 import { silent } from './stores.ts';
 
@@ -65,6 +66,7 @@ export async function openHttpApp(options: HttpAppOptions): Promise<HttpApp> {
     ...stores,
     engine,
     provider,
+    sealer,
     notifier,
     metrics: createMetrics(),
     jwtSecret: JWT_SECRET,

@@ -17,6 +17,7 @@ import type { PaymentProvider } from '../../src/payments/provider.ts';
 import type { Stores } from '../../src/stores/open.ts';
 import { createOrderWorker } from '../../src/workers/order-worker.ts';
 import { runRelay } from '../../src/workers/relay.ts';
+import { sealer } from './sealer.ts';
 import { installQuietRuntime } from './native-runtime.ts';
 import { silent } from './stores.ts';
 
@@ -78,12 +79,20 @@ export async function startWorker(options: WorkerOptions): Promise<TestWorker> {
 export function startRelay(
   stores: Pick<
     Stores,
-    'redis' | 'connectBlocking' | 'reservations' | 'saleStock' | 'orders' | 'payments' | 'sales' | 'budget'
+    | 'redis'
+    | 'connectBlocking'
+    | 'reservations'
+    | 'saleStock'
+    | 'orders'
+    | 'payments'
+    | 'refunds'
+    | 'sales'
+    | 'budget'
   >,
   engine: OrderEngine,
 ): () => Promise<void> {
   const stop = new AbortController();
-  const relay = runRelay({ ...stores, engine, log: silent }, stop.signal);
+  const relay = runRelay({ ...stores, engine, sealer, log: silent }, stop.signal);
   return async () => {
     stop.abort();
     await relay;

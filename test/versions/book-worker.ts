@@ -8,10 +8,12 @@ import { createOrderWorker } from '../../src/workers/order-worker.ts';
 import { installQuietRuntime } from '../support/native-runtime.ts';
 import type { OrderBook } from '../workflows/order-book.ts';
 import { openBooks } from '../workflows/order-world.ts';
+import type { RefundBook } from '../workflows/refund-book.ts';
 
 export interface BookWorkerOptions {
   namespace: string;
   books: ReadonlyMap<string, OrderBook>;
+  refundBooks?: ReadonlyMap<number, RefundBook>;
   workflowBundle: WorkflowBundleWithSourceMap;
   version?: WorkerDeploymentVersion;
 }
@@ -25,12 +27,13 @@ export interface BookWorker {
 export async function openBookWorker({
   namespace,
   books,
+  refundBooks,
   workflowBundle,
   version,
 }: BookWorkerOptions): Promise<BookWorker> {
   installQuietRuntime();
   const connection = await NativeConnection.connect({ address: inject('temporalAddress') });
-  const activities = openBooks(books);
+  const activities = openBooks(books, refundBooks);
   const { worker, engine } = await createOrderWorker({
     connection,
     namespace,

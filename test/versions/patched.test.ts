@@ -10,7 +10,7 @@ import { buildOrder } from '../support/factories.ts';
 import { createNamespace } from '../support/temporal.ts';
 import { waitFor } from '../support/wait.ts';
 import { createOrderBook, type OrderBook } from '../workflows/order-book.ts';
-import { bundleOrderWorkflow } from '../workflows/order-world.ts';
+import { bundleWorkflows } from '../workflows/time-skipping.ts';
 import { openBookWorker, type BookWorker } from './book-worker.ts';
 import { bundleVariant, codeOf } from './deployment.ts';
 
@@ -21,7 +21,7 @@ let deprecated: WorkflowBundleWithSourceMap;
 
 beforeAll(async () => {
   [asItIs, changed, patched, deprecated] = await Promise.all([
-    bundleOrderWorkflow(),
+    bundleWorkflows(),
     bundleVariant('changed-order.ts'),
     bundleVariant('patched-order.ts'),
     bundleVariant('deprecated-order.ts'),

@@ -5,15 +5,19 @@ import { DeterminismViolationError } from '@temporalio/workflow';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { expectCleanAudit } from '../support/audit.ts';
 import { openEngine } from '../support/engines.ts';
-import { buildOrder, buildSale } from '../support/factories.ts';
+import { refundWorkflowId } from '../../src/workflows/contract.ts';
+import { buildOrder, buildRefund, buildSale } from '../support/factories.ts';
 import { openHttpApp } from '../support/http-app.ts';
 import { pressPay, sessionOf, type Shopper } from '../support/shopper.ts';
 import { expectStock } from '../support/stock.ts';
 import { openTestStores } from '../support/stores.ts';
 import { createNamespace } from '../support/temporal.ts';
+import { waitFor } from '../support/wait.ts';
 import { startWorker, type WorkerOptions } from '../support/worker.ts';
-import { createGate, createOrderBook, type OrderBook } from '../workflows/order-book.ts';
-import { bundleOrderWorkflow } from '../workflows/order-world.ts';
+import { createOrderBook, type OrderBook } from '../workflows/order-book.ts';
+import { createRefundBook } from '../workflows/refund-book.ts';
+import { createGate } from '../workflows/stepper.ts';
+import { bundleWorkflows } from '../workflows/time-skipping.ts';
 import { openBookWorker } from './book-worker.ts';
 import {
   buildsAtWork,
@@ -143,7 +147,7 @@ test('whichever worker hands an order over, it begins under the version that is 
   const { client, close } = await openEngine(namespace);
   onTestFinished(close);
   const books = new Map<string, OrderBook>();
-  const workflowBundle = await bundleOrderWorkflow();
+  const workflowBundle = await bundleWorkflows();
   const older = await openBookWorker({ namespace, books, workflowBundle, version: v1 });
   const newer = await openBookWorker({ namespace, books, workflowBundle, version: v2 });
   const handOver = async ({ engine }: typeof older): Promise<string> => {
@@ -160,4 +164,40 @@ test('whichever worker hands an order over, it begins under the version that is 
 
   await makeCurrent(client, v1);
   expect(await pinnedBuildOf(client, await handOver(newer))).toBe('v1');
+});
+
+test('a refund that waits goes on under the version that is current, so that it keeps no old one alive', async () => {
+  const namespace = await createNamespace();
+  const { client, close } = await openEngine(namespace);
+  onTestFinished(close);
+  const workflowBundle = await bundleWorkflows();
+  const refund = buildRefund();
+  const book = createRefundBook();
+  book.is('due-slow');
+  const world = {
+    namespace,
+    books: new Map<string, OrderBook>(),
+    refundBooks: new Map([[refund.paymentId, book]]),
+    workflowBundle,
+  };
+  const older = await openBookWorker({ ...world, version: v1 });
+  await makeCurrent(client, v1);
+  await older.engine.startRefund(refund);
+  const workflowId = refundWorkflowId(refund.paymentId);
+  const handle = client.workflow.getHandle(workflowId);
+  await waitFor('the refund to wait', async () => {
+    const { events } = await handle.fetchHistory();
+    return events?.some(({ timerStartedEventAttributes }) => timerStartedEventAttributes);
+  });
+  expect(await buildsAtWork(client, workflowId)).toEqual(['v1']);
+
+  const newer = await openBookWorker({ ...world, version: v2 });
+  await makeCurrent(client, v2);
+  await older.stop();
+  book.is('refunded');
+  await newer.engine.startRefund(refund);
+
+  await handle.result();
+  expect(await buildsAtWork(client, workflowId)).toEqual(['v1', 'v2']);
+  expect(book.givenBackWhile()).toBe('refunded');
 });

@@ -233,3 +233,164 @@ test('more leftovers than one read shows are all taken up', async () => {
   expect(await world.outboxLength()).toBe(0);
   expect((await world.storedOrders()).size).toBeGreaterThanOrEqual(orders.length - 1);
 });
+
+/** An engine in which the order's workflow has been, and is over. */
+const ended = { start: async (): Promise<HandOver> => 'ended' };
+
+test('an order whose workflow is over, and which MySQL does not know, is stored before its entry goes', async () => {
+  const world = await openRelayWorld(namespace);
+  const { orders, reservations, payments } = world.stores;
+  const outbox = await world.outbox('relay-1');
+  const { pass } = await openFollower(world, {
+    outbox,
+    engine: ended,
+    orders: { ...orders, storeOrders: failOnce(orders.storeOrders) },
+  });
+  const [order] = await world.accept(1);
+  const orderNo = order?.orderNo ?? '';
+  await payments.record('sandbox', {
+    providerPaymentId: 'pay-1',
+    orderNo,
+    amount: 4_900,
+    currency: 'EUR',
+    sealedOrder: null,
+  });
+
+  await pass();
+  await expect(pass()).rejects.toThrow('died here');
+  expect(await world.outboxLength()).toBe(1);
+  await pass();
+
+  expect(await world.outboxLength()).toBe(0);
+  // Due, so that the starter meets the ended workflow with the money, and shows it to a person.
+  expect(await world.storedOrders()).toEqual(new Map([[orderNo, false]]));
+  const state = { status: 'awaiting_payment', payment: 'received' };
+  expect((await orders.read(orderNo))?.state).toMatchObject(state);
+  expect((await reservations.readOrder(orderNo))?.state).toMatchObject(state);
+});
+
+test('an order whose workflow has settled it is left as it is', async () => {
+  const world = await openRelayWorld(namespace);
+  const { orders, reservations } = world.stores;
+  const { pass } = await openFollower(world, { engine: ended });
+  const [order] = await world.accept(1);
+  const abandoned = order && (await orders.abandon(order, 'store_unavailable'));
+
+  await pass();
+  await pass();
+
+  expect(await world.outboxLength()).toBe(0);
+  expect((await orders.read(order?.orderNo ?? ''))?.state).toEqual(abandoned?.state);
+  expect((await reservations.readOrder(order?.orderNo ?? ''))?.state).toEqual(abandoned?.state);
+  const [parked] = await world.stores.pool.query('SELECT reference FROM parked');
+  expect(parked).toEqual([]);
+});
+
+/** An order whose workflow is over, which MySQL refuses because its sale has another epoch by now, and its money. */
+async function openRefused() {
+  const world = await openRelayWorld(namespace);
+  const { pool, payments } = world.stores;
+  const [order] = await world.accept(1);
+  if (!order) throw new Error('no order');
+  await pool.query('UPDATE sales SET epoch = 2');
+  const { orderNo, total: amount, currency } = order;
+  await payments.record('sandbox', {
+    providerPaymentId: 'pay-1',
+    orderNo,
+    amount,
+    currency,
+    sealedOrder: null,
+  });
+  return { world, order };
+}
+
+/** Its tombstone stands, its money goes back, its unit is on sale again, and no person is asked. */
+async function expectGivenUp({ world, order }: Awaited<ReturnType<typeof openRefused>>): Promise<void> {
+  const { pool, orders, reservations, saleStock } = world.stores;
+  expect(await world.outboxLength()).toBe(0);
+  const failed = { status: 'failed', reason: 'lost_hold' };
+  expect((await orders.read(order.orderNo))?.state).toMatchObject(failed);
+  expect((await reservations.readOrder(order.orderNo))?.state).toMatchObject(failed);
+  expect((await saleStock.read(world.saleId))?.skus[0]).toMatchObject({ available: 1_000, held: 0 });
+  const [payments] = await pool.query('SELECT status, refund_reason FROM payments');
+  expect(payments).toEqual([{ status: 'refund_due', refund_reason: 'order_ended' }]);
+  const [parked] = await pool.query('SELECT reference FROM parked');
+  expect(parked).toEqual([]);
+}
+
+test('an order whose workflow is over, and which MySQL refuses, is given up: first in MySQL, then in Redis', async () => {
+  const refused = await openRefused();
+  const { orders, reservations } = refused.world.stores;
+  const release: typeof reservations.release = async (orderNo) => {
+    expect((await orders.read(orderNo))?.state.status).toBe('failed');
+    return reservations.release(orderNo);
+  };
+  const { pass } = await openFollower(refused.world, {
+    engine: ended,
+    reservations: { ...reservations, release },
+  });
+
+  await pass();
+  await pass();
+
+  await expectGivenUp(refused);
+});
+
+test('the stock of an order that is given up comes back though the relay dies between MySQL and Redis', async () => {
+  const refused = await openRefused();
+  const { reservations } = refused.world.stores;
+  let deaths = 0;
+  const release: typeof reservations.release = async (orderNo) => {
+    deaths += 1;
+    if (deaths === 1) throw new Error('died here');
+    return reservations.release(orderNo);
+  };
+  const { pass } = await openFollower(refused.world, {
+    engine: ended,
+    reservations: { ...reservations, release },
+  });
+
+  await waitFor('the entry to go', async () => {
+    await pass().catch(() => undefined);
+    return (await refused.world.outboxLength()) === 0;
+  });
+
+  expect(deaths).toBe(2);
+  await expectGivenUp(refused);
+});
+
+test.each<
+  [string, (world: RelayWorld, orderNo: string) => Promise<unknown>, Partial<FollowerDeps['orders']>]
+>([
+  [
+    'was paid, as far as Redis knows',
+    (world, orderNo) =>
+      world.stores.reservations.project(orderNo, {
+        status: 'paid',
+        version: 3,
+        payment: 'applied',
+        reason: null,
+      }),
+    {},
+  ],
+  [
+    'does not even fit as a tombstone',
+    async () => undefined,
+    { abandon: () => Promise.reject(Object.assign(new Error('too long'), { errno: 1406 })) },
+  ],
+])('a refused order that %s is left to a person, and keeps its stock', async (_, prepare, parts) => {
+  const { world, order } = await openRefused();
+  const { pool, orders, saleStock } = world.stores;
+  await prepare(world, order.orderNo);
+  const { pass } = await openFollower(world, { engine: ended, orders: { ...orders, ...parts } });
+
+  await pass();
+  await pass();
+
+  expect(await world.outboxLength()).toBe(0);
+  const [parked] = await pool.query('SELECT kind, INSTR(reason, ?) > 0 AS named FROM parked', [
+    order.orderNo,
+  ]);
+  expect(parked).toEqual([{ kind: 'outbox_entry', named: 1 }]);
+  expect((await saleStock.read(world.saleId))?.skus[0]).toMatchObject({ held: 1 });
+});

@@ -1,4 +1,7 @@
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
+import { refundWorkflowId } from '../../src/workflows/contract.ts';
+import { selectOne } from '../stores/rows.ts';
+import { sealer } from '../support/sealer.ts';
 import { createNamespace } from '../support/temporal.ts';
 import { waitFor } from '../support/wait.ts';
 import { startRelay } from '../support/worker.ts';
@@ -52,7 +55,9 @@ test('the engine takes what its budget has room for; the overflow is stored ahea
   const ahead = await world.storedOrders();
   expect([...ahead.values()]).toEqual([false, false, false, false]);
   for (const orderNo of ahead.keys()) {
-    expect(await stores.payments.beginSession('sandbox', orderNo)).toMatchObject({ kind: 'begun' });
+    expect(await stores.payments.beginSession('sandbox', orderNo, sealer.seal)).toMatchObject({
+      kind: 'begun',
+    });
     expect((await stores.reservations.readOrder(orderNo))?.state.status).toBe('awaiting_payment');
   }
   const waiting = `holdfast:{${saleId}.0}:stored_ahead`;
@@ -78,7 +83,9 @@ test('while Temporal is away orders are stored ahead and payable; when it is bac
 
   expect([...(await world.storedOrders()).values()]).toEqual([false, false, false]);
   for (const { orderNo } of orders) {
-    expect(await stores.payments.beginSession('sandbox', orderNo)).toMatchObject({ kind: 'begun' });
+    expect(await stores.payments.beginSession('sandbox', orderNo, sealer.seal)).toMatchObject({
+      kind: 'begun',
+    });
   }
 
   world.wire.mend();
@@ -166,4 +173,34 @@ test('at maxmemory accepted orders are handed over all the same, and leave the o
   const stored = await world.storedOrders();
   for (const { orderNo } of orders)
     expect(stored.has(orderNo) || (await world.isStarted(orderNo))).toBe(true);
+});
+
+test('a refund whose workflow was lost is started again', async () => {
+  const world = await openRelayWorld(namespace);
+  const { pool, orders, payments } = world.stores;
+  const [order] = await world.accept(1);
+  if (!order) throw new Error('no order');
+  await orders.abandon(order, 'store_unavailable');
+  const { orderNo, total: amount, currency } = order;
+  await payments.record('sandbox', {
+    providerPaymentId: 'pay-1',
+    orderNo,
+    amount,
+    currency,
+    sealedOrder: null,
+  });
+  await pool.query('UPDATE payments SET engine_due_at = NULL, updated_at = NOW(3) - INTERVAL 61 MINUTE');
+
+  relay(world);
+
+  const { payment_id: paymentId } = await selectOne(pool, 'SELECT payment_id FROM payments');
+  await waitFor('the refund to be handed over', async () => {
+    const { done } = await selectOne(
+      pool,
+      `SELECT engine_due_at IS NULL AND updated_at > NOW(3) - INTERVAL 1 MINUTE AS done FROM payments WHERE payment_id = ?`,
+      [paymentId],
+    );
+    return done === 1;
+  });
+  expect(await world.isStarted(refundWorkflowId(Number(paymentId)))).toBe(true);
 });

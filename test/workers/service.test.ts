@@ -11,13 +11,13 @@ import { openHttpApp, WEBHOOK_SECRET } from '../support/http-app.ts';
 import { openTestStores, silent } from '../support/stores.ts';
 import { createNamespace } from '../support/temporal.ts';
 import { makeCurrent, pinnedBuildOf } from '../versions/deployment.ts';
-import { bundleOrderWorkflow } from '../workflows/order-world.ts';
+import { bundleWorkflows } from '../workflows/time-skipping.ts';
 
 async function writeBundle(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'holdfast-bundle-'));
   onTestFinished(() => rm(folder, { recursive: true }));
   const file = join(folder, 'workflow-bundle.js');
-  await writeFile(file, (await bundleOrderWorkflow()).code);
+  await writeFile(file, (await bundleWorkflows()).code);
   return file;
 }
 
@@ -36,6 +36,7 @@ test('a worker whose environment names a build takes orders once that build is c
     PAYMENT_PROVIDER_URL: app.providerUrl,
     PAYMENT_PROVIDER_API_KEY: 'the-provider-is-given',
     WEBHOOK_SECRETS: WEBHOOK_SECRET,
+    ORDER_SEAL_SECRETS: 'nothing-is-sealed-by-this-worker-here',
     TEMPORAL_ADDRESS: inject('temporalAddress'),
     TEMPORAL_NAMESPACE: namespace,
     WORKFLOW_BUNDLE: await writeBundle(),

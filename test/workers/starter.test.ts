@@ -2,7 +2,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import type { OrderEngine } from '../../src/engine/order-engine.ts';
 import type { StoreConfig } from '../../src/stores/open.ts';
 import { createEngineGate } from '../../src/workers/engine-gate.ts';
-import { createStarter } from '../../src/workers/starter.ts';
+import { createStarter, type StarterDeps } from '../../src/workers/starter.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { openTestStores, silent } from '../support/stores.ts';
 
@@ -22,11 +22,10 @@ async function openStarter(
       told.push(`${what} ${orderNo}`);
       return ended.has(orderNo) ? 'ended' : 'running';
     };
-  const engine: OrderEngine = {
+  const engine: StarterDeps['engine'] = {
     start: tell('start'),
     tellPaymentReceived: tell('money'),
     tellCancelRequested: tell('cancel'),
-    queryStatus: () => Promise.resolve(undefined),
   };
   const gate = createEngineGate(stores.budget, silent);
   return {
@@ -44,6 +43,7 @@ async function openStarter(
         orderNo,
         amount: 4_900,
         currency: 'EUR',
+        sealedOrder: null,
       }),
     /** As if the grace of whoever should tell were over. */
     async makeDueNow(): Promise<void> {

@@ -3,13 +3,15 @@
 import { strict as assert } from 'node:assert';
 import { ApplicationFailure } from '@temporalio/common';
 import type { Activities } from '../../src/activities/index.ts';
+import type { RefundActivities } from '../../src/activities/refunds.ts';
 import { isFinal, type FailureReason, type Order, type OrderState } from '../../src/domain/order.ts';
 import type { PaymentStatus } from '../../src/domain/payment.ts';
 import type { CancelOutcome } from '../../src/stores/orders.ts';
 import { ORDER_REFUSED } from '../../src/workflows/contract.ts';
+import { createStepper } from './stepper.ts';
 
-export type Step = keyof Activities;
-type Act = () => Promise<void> | void;
+type OrderActivities = Omit<Activities, keyof RefundActivities>;
+export type Step = keyof OrderActivities;
 interface Payment {
   amount: number;
   status: PaymentStatus;
@@ -19,6 +21,7 @@ export type OrderBook = ReturnType<typeof createOrderBook>;
 
 /** @param retryDelayMs where given, a failing step is tried again after this time instead of the workflow's own delays */
 export function createOrderBook(order: Order, { retryDelayMs }: { retryDelayMs?: number } = {}) {
+  const { step, controls } = createStepper<Step>(retryDelayMs);
   let stored: OrderState | undefined;
   let refusal: FailureReason | undefined;
   let session: 'none' | 'open' | 'paid-unnoticed' | 'closed' = 'none';
@@ -27,12 +30,6 @@ export function createOrderBook(order: Order, { retryDelayMs }: { retryDelayMs?:
   const payments: Payment[] = [];
   let unparked = 0;
   const parked: string[] = [];
-  /** Every try, and those that succeeded. */
-  const tries: Step[] = [];
-  const steps: Step[] = [];
-  const failuresLeft = new Map<Step, number>();
-  const before = new Map<Step, Act>();
-  const after = new Map<Step, Act>();
 
   function mustBeStored(): OrderState {
     assert(stored, `order ${order.orderNo} is not stored`);
@@ -65,21 +62,7 @@ export function createOrderBook(order: Order, { retryDelayMs }: { retryDelayMs?:
     if (stored) settle();
   }
 
-  const step =
-    <I, R>(name: Step, work: (input: I) => R) =>
-    async (input: I): Promise<R> => {
-      tries.push(name);
-      await before.get(name)?.();
-      const left = failuresLeft.get(name) ?? 0;
-      failuresLeft.set(name, left - 1);
-      if (left > 0) throw unavailable(name, retryDelayMs);
-      const result = work(input);
-      steps.push(name);
-      await after.get(name)?.();
-      return result;
-    };
-
-  const activities: Activities = {
+  const activities: OrderActivities = {
     persistOrder: step('persistOrder', () => {
       if (!stored && refusal) throw ApplicationFailure.nonRetryable('refused', ORDER_REFUSED, refusal);
       store();
@@ -126,9 +109,8 @@ export function createOrderBook(order: Order, { retryDelayMs }: { retryDelayMs?:
   };
 
   return {
+    ...controls,
     activities,
-    steps,
-    tries,
     parked,
     unparked: () => unparked,
     payments,
@@ -143,34 +125,5 @@ export function createOrderBook(order: Order, { retryDelayMs }: { retryDelayMs?:
     openSession: (kind: 'open' | 'paid-unnoticed') => void (session = kind),
     /** persistOrder can never store the order. */
     refuse: (reason: FailureReason) => void (refusal = reason),
-    /** The step's next tries fail, as when its store is away. */
-    fail: (name: Step, times: number) => void failuresLeft.set(name, times),
-    /** What happens in the world just before the step looks, or just after it has committed; at every try. */
-    before: (name: Step, act: Act) => void before.set(name, act),
-    after: (name: Step, act: Act) => void after.set(name, act),
-    /** Holds the step up: `entered` settles when it is there, `letGo` lets it and all later tries pass. */
-    holdUp: (name: Step) => {
-      const entered = createGate();
-      const released = createGate();
-      before.set(name, () => {
-        entered.open();
-        return released.opened;
-      });
-      return { entered: entered.opened, letGo: released.open };
-    },
   };
-}
-
-export function createGate() {
-  let open = (): void => undefined;
-  const opened = new Promise<void>((resolve) => {
-    open = resolve;
-  });
-  return { opened, open };
-}
-
-function unavailable(name: Step, retryDelayMs: number | undefined): Error {
-  const message = `${name}: the store is away`;
-  if (retryDelayMs === undefined) return new Error(message);
-  return ApplicationFailure.create({ message, nextRetryDelay: retryDelayMs });
 }

@@ -1,21 +1,16 @@
-/** Temporal's time-skipping server and a worker whose steps are decided by each order's book. */
+/** Orders on Temporal's time-skipping server, their steps decided by each order's book. */
 
 import { strict as assert } from 'node:assert';
-import { Client } from '@temporalio/client';
-import { temporal } from '@temporalio/proto';
-import { TestWorkflowEnvironment } from '@temporalio/testing';
-import { bundleWorkflowCode, DefaultLogger, Runtime, Worker } from '@temporalio/worker';
-import { inject } from 'vitest';
 import type { Activities } from '../../src/activities/index.ts';
 import type { Order, OrderState } from '../../src/domain/order.ts';
-import { createOrderEngine, type OrderEngine } from '../../src/engine/order-engine.ts';
-import { statusQuery, TASK_QUEUE } from '../../src/workflows/contract.ts';
+import type { OrderEngine } from '../../src/engine/order-engine.ts';
+import { statusQuery } from '../../src/workflows/contract.ts';
 import type { OrderWorkflow } from '../../src/workflows/index.ts';
 import { buildOrder } from '../support/factories.ts';
 import { waitFor } from '../support/wait.ts';
 import { createOrderBook, type OrderBook } from './order-book.ts';
-
-const KEYWORD = temporal.api.enums.v1.IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD;
+import type { RefundBook } from './refund-book.ts';
+import { openTimeSkipping } from './time-skipping.ts';
 
 export interface Stage {
   order: Order;
@@ -40,28 +35,8 @@ export type OrderWorld = Awaited<ReturnType<typeof openOrderWorld>>;
 
 /** Call once a file: skipping concerns the whole server, so tests must not run at the same time. */
 export async function openOrderWorld() {
-  // Steps fail on purpose; the assertions tell whether that went well.
-  Runtime.install({ logger: new DefaultLogger('ERROR') });
-  const path = inject('timeSkippingPath');
-  const [env, workflowBundle] = await Promise.all([
-    TestWorkflowEnvironment.createTimeSkipping(
-      path === undefined ? {} : { server: { executable: { type: 'existing-path', path } } },
-    ),
-    bundleOrderWorkflow(),
-  ]);
-  await env.connection.operatorService.addSearchAttributes({
-    namespace: 'default',
-    searchAttributes: { OrderStatus: KEYWORD, UserId: KEYWORD, SaleId: KEYWORD },
-  });
-  const engine = createOrderEngine(new Client({ connection: env.nativeConnection }));
   const books = new Map<string, OrderBook>();
-  const worker = await Worker.create({
-    connection: env.nativeConnection,
-    taskQueue: TASK_QUEUE,
-    workflowBundle,
-    activities: openBooks(books),
-  });
-  const running = worker.run();
+  const { env, engine, close } = await openTimeSkipping(openBooks(books));
 
   return {
     /** An order that nobody has started, with its book; leaves no workflow behind. */
@@ -100,24 +75,21 @@ export async function openOrderWorld() {
         await handle.terminate().catch(() => undefined);
       }
     },
-    async close(): Promise<void> {
-      worker.shutdown();
-      await running;
-      await env.teardown();
-    },
+    close,
   };
 }
 
-export function bundleOrderWorkflow() {
-  return bundleWorkflowCode({
-    workflowsPath: new URL('../../src/workflows/index.ts', import.meta.url).pathname,
-    logger: new DefaultLogger('ERROR'),
-  });
-}
-
-/** The activities of a worker: each step is for the book of its order. */
-export function openBooks(books: ReadonlyMap<string, OrderBook>): Activities {
-  function stepsOf(orderNo: string): Activities {
+/** The activities of a worker: each step is for the book of its order, or of its refund by the payment's id. */
+export function openBooks(
+  books: ReadonlyMap<string, OrderBook>,
+  refundBooks: ReadonlyMap<number, RefundBook> = new Map(),
+): Activities {
+  function refundStepsOf(paymentId: number): RefundBook['activities'] {
+    const book = refundBooks.get(paymentId);
+    assert(book, `nobody keeps the book of refund ${paymentId}`);
+    return book.activities;
+  }
+  function stepsOf(orderNo: string): OrderBook['activities'] {
     const book = books.get(orderNo);
     assert(book, `nobody keeps the book of ${orderNo}`);
     return book.activities;
@@ -132,5 +104,9 @@ export function openBooks(books: ReadonlyMap<string, OrderBook>): Activities {
     voidPaymentSessions: (input) => stepsOf(input.orderNo).voidPaymentSessions(input),
     parkOrder: (input) => stepsOf(input.orderNo).parkOrder(input),
     unparkOrder: (input) => stepsOf(input.orderNo).unparkOrder(input),
+    refundPayment: (input) => refundStepsOf(input.paymentId).refundPayment(input),
+    giveBack: (input) => refundStepsOf(input.paymentId).giveBack(input),
+    parkRefund: (input) => refundStepsOf(input.paymentId).parkRefund(input),
+    unparkRefund: (input) => refundStepsOf(input.paymentId).unparkRefund(input),
   };
 }

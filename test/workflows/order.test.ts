@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { waitFor } from '../support/wait.ts';
-import { createGate } from './order-book.ts';
+import { createGate } from './stepper.ts';
 import { openOrderWorld, type OrderWorld } from './order-world.ts';
 
 let world: OrderWorld;

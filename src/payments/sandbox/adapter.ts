@@ -2,34 +2,41 @@
 
 import assert from 'node:assert/strict';
 
-import { Webhook, WebhookVerificationError } from 'standardwebhooks';
+import { Webhook } from 'standardwebhooks';
 
-import type { PaymentNotice, ProviderPayment } from '../../domain/payment.ts';
-import { InvalidSignatureError, MalformedNoticeError, type PaymentProvider } from '../provider.ts';
+import { RefundRefusedError, type PaymentProvider } from '../provider.ts';
+import { parseNotice, verifySignature } from './adapter-notices.ts';
+import { codeOf, send, unexpected, type SandboxClientOptions } from './client.ts';
+import type { ProblemCode } from './errors.ts';
+import { toPayment, toReversal } from './translate.ts';
 import {
   alreadyPaidReplySchema,
-  moneyNoticeSchema,
-  noticeEnvelopeSchema,
   paymentsReplySchema,
-  problemReplySchema,
+  reversalReplySchema,
+  reversalsReplySchema,
   sessionReplySchema,
   type PaymentsReply,
   voidReplySchema,
 } from './wire.ts';
 
-export interface SandboxAdapterOptions {
-  /** Where the sandbox listens; a path is kept. */
-  baseUrl: string;
-  apiKey: string;
+export interface SandboxAdapterOptions extends SandboxClientOptions {
   /** `whsec_…`: one, or two while a secret is being replaced. */
   webhookSecrets: readonly string[];
-  requestTimeoutMs: number;
 }
 
-/** Bytes of a reply: those that this adapter reads are under 1 KiB. */
-const MAX_REPLY_BYTES = 64 * 1024;
-/** Kinds of event that move money; whatever else a provider tells is noted and left alone. */
-const MONEY_TYPES: readonly string[] = ['payment.succeeded', 'payment.failed'];
+/** Payments in one page: with `MAX_REPLY_BYTES` it bounds what an audit holds at a time. */
+const PAGE_SIZE = 100;
+/**
+ * The provider has decided, and nothing was refunded. That a key was used with other terms is among them: only a new key leads on,
+ * and what the old one did is found in the list of reversals.
+ */
+const REFUSALS: readonly string[] = [
+  'refund_refused',
+  'refund_exceeds_payment',
+  'too_many_refunds',
+  'currency_mismatch',
+  'idempotency_key_reused',
+] satisfies ProblemCode[];
 
 export function createSandboxAdapter(options: SandboxAdapterOptions): PaymentProvider {
   const { webhookSecrets } = options;
@@ -49,6 +56,7 @@ export function createSandboxAdapter(options: SandboxAdapterOptions): PaymentPro
           reference: request.orderNo,
           amount: request.amount,
           currency: request.currency,
+          sealed_order: request.sealedOrder,
           expires_at: new Date(request.expiresAtMs).toISOString(),
         },
       });
@@ -72,13 +80,41 @@ export function createSandboxAdapter(options: SandboxAdapterOptions): PaymentPro
       return { kind: 'already_paid', payment: toPayment(paid.data.payment) };
     },
 
-    listPayments: async function* listPayments() {
+    refund: async ({ refundKey, providerPaymentId, amount, currency }) => {
+      const reply = await send(options, 'POST', 'v1/refunds', {
+        idempotencyKey: refundKey,
+        body: { payment_id: providerPaymentId, amount, currency },
+      });
+      if (reply.ok) return toReversal(reversalReplySchema.parse(reply.body));
+      const code = codeOf(reply);
+      if (code !== undefined && REFUSALS.includes(code)) {
+        throw new RefundRefusedError(`the sandbox refused to refund ${providerPaymentId}: ${code}`);
+      }
+      throw unexpected('refund', reply);
+    },
+
+    listReversals: async (providerPaymentId) => {
+      const query = `payment_id=${encodeURIComponent(providerPaymentId)}`;
+      const reply = await send(options, 'GET', `v1/reversals?${query}`);
+      if (!reply.ok) throw unexpected('list its reversals', reply);
+      return reversalsReplySchema.parse(reply.body).data.map(toReversal);
+    },
+
+    listPayments: async function* listPayments(sinceMs = 0) {
+      const since = encodeURIComponent(new Date(sinceMs).toISOString());
       let cursor: string | null = '0';
       while (cursor !== null) {
-        const reply = await send(options, 'GET', `v1/payments?cursor=${encodeURIComponent(cursor)}`);
+        const reply = await send(
+          options,
+          'GET',
+          `v1/payments?since=${since}&limit=${PAGE_SIZE}&cursor=${cursor}`,
+        );
         if (!reply.ok) throw unexpected('list its payments', reply);
         const page: PaymentsReply = paymentsReplySchema.parse(reply.body);
-        yield* page.data.map(toPayment);
+        yield* page.data.map((payment) => ({
+          ...toPayment(payment),
+          wentBack: { returned: payment.returned, isDisputed: payment.disputed },
+        }));
         cursor = page.next_cursor;
       }
     },
@@ -90,124 +126,4 @@ export function createSandboxAdapter(options: SandboxAdapterOptions): PaymentPro
       return parseNotice(rawBody, eventId);
     },
   };
-}
-
-/** The notice is authentic when any of the secrets says so: the far side changes over at its own time. */
-function verifySignature(
-  webhooks: readonly Webhook[],
-  rawBody: string,
-  headers: Readonly<Record<string, string>>,
-): void {
-  let refusal: WebhookVerificationError | undefined;
-  for (const webhook of webhooks) {
-    try {
-      // Parsing is left to `parseNotice`, so that authentic nonsense is told from a forgery.
-      webhook.verify(rawBody, headers, { jsonParse: false });
-      return;
-    } catch (error) {
-      if (!(error instanceof WebhookVerificationError)) throw error;
-      refusal = error;
-    }
-  }
-  throw new InvalidSignatureError('the notice is not signed by the sandbox, or is stale', { cause: refusal });
-}
-
-function parseNotice(rawBody: string, eventId: string): PaymentNotice {
-  const json = parseJson(rawBody);
-  const envelope = noticeEnvelopeSchema.safeParse(json);
-  if (!envelope.success) throw new MalformedNoticeError('the notice has no type', { cause: envelope.error });
-  const { type } = envelope.data;
-  if (!MONEY_TYPES.includes(type)) return { kind: 'ignored', eventId, type };
-
-  const parsed = moneyNoticeSchema.safeParse(json);
-  if (!parsed.success) {
-    throw new MalformedNoticeError(`the notice is no ${type} that we know`, { cause: parsed.error });
-  }
-  const notice = parsed.data;
-  switch (notice.type) {
-    case 'payment.succeeded':
-      return {
-        kind: 'payment_succeeded',
-        eventId,
-        payment: toPayment({ ...notice.data, id: notice.data.payment_id }),
-      };
-    case 'payment.failed':
-      return { kind: 'payment_failed', eventId, orderNo: notice.data.reference };
-    default:
-      return notice satisfies never;
-  }
-}
-
-function parseJson(rawBody: string): unknown {
-  try {
-    return JSON.parse(rawBody);
-  } catch (error) {
-    throw new MalformedNoticeError('the notice is not JSON', { cause: error });
-  }
-}
-
-function toPayment(wire: {
-  id: string;
-  reference: string;
-  amount: number;
-  currency: string;
-}): ProviderPayment {
-  return {
-    providerPaymentId: wire.id,
-    orderNo: wire.reference,
-    amount: wire.amount,
-    currency: wire.currency,
-  };
-}
-
-interface Reply {
-  ok: boolean;
-  status: number;
-  body: unknown;
-}
-
-/** The timeout covers the reply's body too. Throws when the sandbox is away, slow, or does not answer JSON. */
-async function send(
-  options: SandboxAdapterOptions,
-  method: 'GET' | 'POST',
-  path: string,
-  call: { idempotencyKey?: string; body?: object } = {},
-): Promise<Reply> {
-  const base = options.baseUrl.endsWith('/') ? options.baseUrl : `${options.baseUrl}/`;
-  const response = await fetch(new URL(path, base), {
-    method,
-    // The API key goes to the configured address and nowhere else.
-    redirect: 'error',
-    headers: {
-      accept: 'application/json',
-      authorization: `Bearer ${options.apiKey}`,
-      ...(call.idempotencyKey === undefined ? {} : { 'idempotency-key': call.idempotencyKey }),
-      ...(call.body === undefined ? {} : { 'content-type': 'application/json' }),
-    },
-    ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
-    signal: AbortSignal.timeout(options.requestTimeoutMs),
-  });
-  const text = await readBounded(response);
-  try {
-    return { ok: response.ok, status: response.status, body: JSON.parse(text) as unknown };
-  } catch (error) {
-    throw new Error(`the sandbox answered ${response.status} to ${path}, and not in JSON`, { cause: error });
-  }
-}
-
-async function readBounded(response: Response): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
-  for await (const chunk of response.body ?? []) {
-    bytes += chunk.length;
-    if (bytes > MAX_REPLY_BYTES) throw new Error(`the sandbox's reply exceeds ${MAX_REPLY_BYTES} bytes`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
-}
-
-function unexpected(attempt: string, reply: Reply): Error {
-  const problem = problemReplySchema.safeParse(reply.body);
-  const code = problem.success ? problem.data.code : 'no code';
-  return new Error(`the sandbox did not ${attempt}: ${reply.status} (${code})`);
 }

@@ -1,56 +1,31 @@
 /**
- * The far side's own book: payment sessions, payments taken, and the events that tell of them. Every change is
+ * The far side's own book: payment sessions, payments taken, what went back, and the events that tell of them. Every change is
  * written to the file, where there is one, before it is believed; one change is one line, so a crash leaves no half.
  */
 
-import assert from 'node:assert/strict';
-
-import { ulid } from 'ulidx';
-
-import {
-  applyEntry,
-  createBookState,
-  entrySchema,
-  type BookState,
-  type Entry,
-  type Event,
-  type Payment,
-  type Session,
-} from './book-state.ts';
+import { applyEntry, createBookState, eventOf, type BookState, type Event } from './book-state.ts';
+import { entrySchema, type Entry, type Payment, type PaymentPromise, type Refund } from './entries.ts';
 import { openJournal } from './journal.ts';
-
-/**
- * Entries of each kind (sessions, payments, events). All stay in memory, at about half a kilobyte each, and a payment
- * is never forgotten, so a full book refuses new entries; this is hours of the fastest sale that the tests drive.
- */
-const MAX_ENTRIES = 200_000;
-/** Failed attempts on one session: nobody tries a card more often, and each one is an event that must be delivered. */
-const MAX_FAILURES = 20;
-
-export interface Money {
-  reference: string;
-  amount: number;
-  currency: string;
-}
-export type SessionTerms = Money & { expiresAtMs: number };
+import type { MischiefSettings, MischiefState } from './mischief.ts';
+import { createReversalBook } from './reversal-book.ts';
+import { createSessionBook } from './session-book.ts';
 
 export interface PaymentsQuery {
   reference: string | undefined;
+  sinceMs: number;
   from: number;
   limit: number;
 }
 
-export type OpenOutcome =
-  | { kind: 'opened' | 'repeated'; session: Session }
-  | { kind: 'idempotency_key_reused' }
-  | { kind: 'book_full' };
-export type Refusal =
-  | { kind: 'already_paid'; payment: Payment }
-  | { kind: 'session_voided' | 'session_expired' | 'too_many_failures' | 'book_full' };
-export type PayOutcome = { kind: 'paid'; payment: Payment } | Refusal;
-export type FailOutcome = { kind: 'failed'; event: Event } | Refusal;
-export type VoidOutcome = { kind: 'voided' } | { kind: 'already_paid'; payment: Payment };
-export type StrayOutcome = { kind: 'paid'; payment: Payment } | { kind: 'book_full' };
+/** What the book owes: money to take, or a refund to end, at its time. */
+export type Debt =
+  | { kind: 'payment'; sessionId: string; dueAtMs: number }
+  | { kind: 'refund'; refundId: string; dueAtMs: number };
+
+export interface BookListener {
+  event: (eventId: string) => void;
+  debt: (debt: Debt) => void;
+}
 
 export type Book = Awaited<ReturnType<typeof openBook>>;
 
@@ -61,51 +36,31 @@ export async function openBook(file: string | undefined) {
     file === undefined
       ? undefined
       : await openJournal(file, (entry) => applyEntry(state, entrySchema.parse(entry)));
+  let listener: BookListener | undefined;
 
   function record(entry: Entry): void {
     journal?.append(entry);
     applyEntry(state, entry);
+    if (!listener) return;
+    if ('event' in entry) listener.event(entry.event.id);
+    const debt = debtOf(entry);
+    if (debt) listener.debt(debt);
   }
 
   return {
-    /** The key names the session: the same terms again find it, other terms are refused. */
-    openSession: (idempotencyKey: string, terms: SessionTerms): OpenOutcome =>
-      openOnce(state, record, idempotencyKey, terms),
-
-    findSession: (id: string): Session | undefined => state.sessions.get(id),
-
-    voidSession: (session: Session): VoidOutcome => {
-      if (session.paymentId !== null) {
-        return { kind: 'already_paid', payment: paymentOf(state, session.paymentId) };
-      }
-      if (session.status === 'open') record({ kind: 'session_voided', sessionId: session.id });
-      return { kind: 'voided' };
+    /** Hears of every new event and debt from now on, after it was written. */
+    onRecorded: (hears: BookListener): void => {
+      listener = hears;
     },
 
-    paySession: (session: Session): PayOutcome => {
-      const refusal = refuseAttempt(state, session);
-      if (refusal) return refusal;
-      return { kind: 'paid', payment: takePayment(state, record, session, session.id) };
-    },
+    ...createSessionBook(state, record),
 
-    /** The attempt fails and takes nothing; the session stays open, as with a card that is declined. */
-    failSession: (session: Session): FailOutcome => {
-      const refusal = refuseAttempt(state, session);
-      if (refusal) return refusal;
-      if (session.failures >= MAX_FAILURES) return { kind: 'too_many_failures' };
-      const event = buildEvent('payment.failed', session, { paymentId: null, sessionId: session.id });
-      record({ kind: 'payment_failed', event });
-      return { kind: 'failed', event: eventOf(state, event.id) };
-    },
-
-    /** Money outside any session: late, doubled or from nowhere, as real providers have it on a bad day. */
-    takeStrayPayment: (money: Money): StrayOutcome =>
-      isFull(state)
-        ? { kind: 'book_full' }
-        : { kind: 'paid', payment: takePayment(state, record, money, null) },
+    findPayment: (id: string): Payment | undefined => state.payments[state.positionsById.get(id) ?? -1],
 
     /** From position `from` on; `next` is where the following page starts, null on the last one. */
     listPayments: (query: PaymentsQuery) => listFrom(state, query),
+
+    reversals: createReversalBook(state, record),
 
     findEvent: (id: string): Event | undefined => state.events.get(id),
 
@@ -118,112 +73,48 @@ export async function openBook(file: string | undefined) {
       record({ kind: 'event_settled', eventId: id, delivery });
     },
 
+    /** What was promised before a restart, to be kept after it. */
+    debts: (): Debt[] => listDebts(state),
+
+    mischief: (): Readonly<MischiefState> => state.mischief,
+
+    setMischief: (settings: MischiefSettings): void => record({ kind: 'mischief_set', settings }),
+
     close: (): void => journal?.close(),
   };
 }
 
-export function hasExpired(session: Session): boolean {
-  return session.status === 'open' && Date.now() >= session.expiresAtMs;
-}
-
-function openOnce(
-  state: BookState,
-  record: (entry: Entry) => void,
-  idempotencyKey: string,
-  terms: SessionTerms,
-): OpenOutcome {
-  const knownId = state.sessionIdsByKey.get(idempotencyKey);
-  if (knownId !== undefined) {
-    const known = sessionOf(state, knownId);
-    return sameTerms(known, terms)
-      ? { kind: 'repeated', session: known }
-      : { kind: 'idempotency_key_reused' };
-  }
-  if (state.sessions.size >= MAX_ENTRIES) return { kind: 'book_full' };
-  const id = `ps_${ulid()}`;
-  record({ kind: 'session_opened', session: { ...terms, id, idempotencyKey, createdAtMs: Date.now() } });
-  return { kind: 'opened', session: sessionOf(state, id) };
-}
-
-function listFrom(state: BookState, { reference, from, limit }: PaymentsQuery) {
+function listFrom(state: BookState, { reference, sinceMs, from, limit }: PaymentsQuery) {
+  const first = state.payments.findIndex(({ createdAtMs }) => createdAtMs >= sinceMs);
+  const start = first === -1 ? state.payments.length : Math.max(from, first);
   const positions =
     reference === undefined
-      ? rangeOf(from, Math.min(from + limit + 1, state.payments.length))
-      : (state.positionsByReference.get(reference) ?? []).filter((at) => at >= from);
+      ? rangeOf(start, Math.min(start + limit + 1, state.payments.length))
+      : (state.positionsByReference.get(reference) ?? []).filter((at) => at >= start);
   const payments = positions.slice(0, limit).flatMap((at) => state.payments[at] ?? []);
   return { payments, next: positions[limit] ?? null };
 }
 
-function sameTerms(session: Session, terms: SessionTerms): boolean {
-  return (
-    session.reference === terms.reference &&
-    session.amount === terms.amount &&
-    session.currency === terms.currency &&
-    session.expiresAtMs === terms.expiresAtMs
-  );
+function debtOf(entry: Entry): Debt | undefined {
+  if (entry.kind === 'payment_promised') return promisedPayment(entry.promise);
+  return entry.kind === 'refund_made' ? slowRefund(entry.refund) : undefined;
 }
 
-function refuseAttempt(state: BookState, session: Session): Refusal | undefined {
-  if (session.paymentId !== null) {
-    return { kind: 'already_paid', payment: paymentOf(state, session.paymentId) };
-  }
-  if (session.status === 'voided') return { kind: 'session_voided' };
-  if (hasExpired(session)) return { kind: 'session_expired' };
-  return isFull(state) ? { kind: 'book_full' } : undefined;
+function listDebts({ promises, reversals }: BookState): Debt[] {
+  return [
+    ...[...promises.values()].map(promisedPayment),
+    ...[...reversals.slowRefunds.values()].flatMap((refund) => slowRefund(refund) ?? []),
+  ];
 }
 
-function takePayment(
-  state: BookState,
-  record: (entry: Entry) => void,
-  money: Money,
-  sessionId: string | null,
-): Payment {
-  const id = `pay_${ulid()}`;
-  const event = buildEvent('payment.succeeded', money, { paymentId: id, sessionId });
-  const { reference, amount, currency } = money;
-  const payment = {
-    id,
-    reference,
-    amount,
-    currency,
-    createdAtMs: event.createdAtMs,
-    sessionId,
-    eventId: event.id,
-  };
-  record({ kind: 'payment_taken', payment, event });
-  return paymentOf(state, id);
+function promisedPayment({ sessionId, dueAtMs }: PaymentPromise): Debt {
+  return { kind: 'payment', sessionId, dueAtMs };
 }
 
-function buildEvent(
-  type: Event['type'],
-  { reference, amount, currency }: Money,
-  about: Pick<Event, 'paymentId' | 'sessionId'>,
-): Omit<Event, 'delivery'> {
-  return { id: `evt_${ulid()}`, type, createdAtMs: Date.now(), reference, amount, currency, ...about };
-}
-
-function isFull(state: BookState): boolean {
-  return state.payments.length >= MAX_ENTRIES || state.events.size >= MAX_ENTRIES;
+function slowRefund({ id, dueAtMs }: Refund): Debt | undefined {
+  return dueAtMs === null ? undefined : { kind: 'refund', refundId: id, dueAtMs };
 }
 
 function rangeOf(from: number, to: number): number[] {
   return Array.from({ length: Math.max(0, to - from) }, (_, offset) => from + offset);
-}
-
-function sessionOf(state: BookState, id: string): Session {
-  const session = state.sessions.get(id);
-  assert(session, `the book has no session ${id}`);
-  return session;
-}
-
-function paymentOf(state: BookState, id: string): Payment {
-  const payment = state.payments[state.positionsById.get(id) ?? -1];
-  assert(payment, `the book has no payment ${id}`);
-  return payment;
-}
-
-function eventOf(state: BookState, id: string): Event {
-  const event = state.events.get(id);
-  assert(event, `the book has no event ${id}`);
-  return event;
 }

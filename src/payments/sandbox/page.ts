@@ -8,7 +8,7 @@ export interface PaymentPageView {
   amount: number;
   currency: string;
   expiresAtMs: number;
-  status: 'open' | 'paid' | 'voided' | 'expired';
+  status: 'open' | 'processing' | 'paid' | 'voided' | 'expired';
   paymentId: string | null;
   /** The last attempt failed, and the session is still open. */
   lastAttemptFailed: boolean;
@@ -59,6 +59,7 @@ export const PAGE_POLICY = [
 
 const HEADINGS: Readonly<Record<PaymentPageView['status'], string>> = {
   open: 'Amount to pay',
+  processing: 'Payment processing',
   paid: 'Amount paid',
   voided: 'Payment closed',
   expired: 'Payment expired',
@@ -114,6 +115,8 @@ function renderOutcome(view: PaymentPageView): string {
       return view.lastAttemptFailed
         ? '<p class="outcome failed" role="status">The payment failed and nothing was taken. You can try again.</p>'
         : '';
+    case 'processing':
+      return '<p class="outcome" role="status"><strong>Processing.</strong> The payment takes a while. You can go back to the shop.</p>';
     case 'paid':
       return `<p class="outcome paid" role="status"><strong>Paid.</strong> You can go back to the shop.</p>`;
     case 'voided':

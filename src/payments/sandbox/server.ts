@@ -9,6 +9,7 @@ import Koa, { type Middleware } from 'koa';
 import type { Logger } from 'pino';
 
 import { MAX_BODY_BYTES } from '../../domain/limits.ts';
+import { createAlarms } from './alarms.ts';
 import { openBook } from './book.ts';
 import { describeProblem, ProblemError, type ProblemCode } from './errors.ts';
 import { PAGE_POLICY, renderMessagePage } from './page.ts';
@@ -32,7 +33,7 @@ export interface SandboxOptions {
 
 export interface RunningSandbox {
   url: string;
-  /** Orderly: no new request, no new delivery, then the book is closed. Takes at most the grace, one delivery's time-out and a second. */
+  /** Orderly: no new request, no new delivery, then the book is closed. Takes at most the grace, two deliveries' time-outs and a second. */
   stop: () => Promise<void>;
 }
 
@@ -59,6 +60,7 @@ export function createSandboxProvider(options: SandboxOptions) {
           timeoutMs: WEBHOOK_TIMEOUT_MS,
           logger,
         });
+        const alarms = createAlarms(book, logger);
         server.listen(port, options.host);
         await once(server, 'listening');
         const url = urlOf(server);
@@ -67,17 +69,20 @@ export function createSandboxProvider(options: SandboxOptions) {
             book,
             apiKey: options.apiKey,
             publicUrl: (options.publicUrl ?? url).replace(/\/+$/, ''),
-            sendEvent: sender.enqueue,
+            redeliver: sender.redeliver,
           },
           logger,
         ).callback();
         // No connection is handed out in this turn of the event loop, so none meets a server without an app.
         server.on('request', (request, response) => void answer(request, response));
         for (const eventId of book.pendingEventIds()) sender.enqueue(eventId);
+        for (const debt of book.debts()) alarms.set(debt);
+        book.onRecorded({ event: sender.enqueue, debt: alarms.set });
 
         return {
           url,
           stop: async () => {
+            alarms.stop();
             await closeServer(server);
             await sender.stop();
             book.close();

@@ -5,7 +5,8 @@ import { Webhook } from 'standardwebhooks';
 
 import type { Book } from './book.ts';
 import type { Event } from './book-state.ts';
-import type { MoneyNotice } from './wire.ts';
+import { buildNotice } from './events.ts';
+import { createRetrySchedule } from './retry-schedule.ts';
 
 export interface WebhookSenderOptions {
   book: Book;
@@ -20,9 +21,14 @@ export interface WebhookSenderOptions {
 }
 
 export interface WebhookSender {
-  /** Sends the event as soon as there is room, with all its tries before it, also when it was delivered before. */
+  /** Sends a new event when its time has come, as its fate has it. */
   enqueue: (eventId: string) => void;
-  /** Starts no further try and waits for those under way: at most `timeoutMs`. What is undelivered stays in the book. */
+  /** Sends the event as soon as there is room, with all its tries before it, also when it was delivered or dropped before. */
+  redeliver: (eventId: string) => void;
+  /**
+   * Starts no further try and waits for those under way: at most twice `timeoutMs`, for what is sent a second time.
+   * What is undelivered stays in the book.
+   */
   stop: () => Promise<void>;
 }
 
@@ -30,7 +36,10 @@ export interface WebhookSender {
 export const DEFAULT_RETRY_DELAYS_MS: readonly number[] = Array.from({ length: 24 }, (_, nth) =>
   Math.min(500 * 2 ** nth, 5 * 60 * 1000),
 );
-/** Deliveries at the same time: keeps a group-committing receiver busy, and is no flood for one that comes back up. */
+/**
+ * Events delivered at the same time: keeps a group-committing receiver busy, and is no flood for one that comes back up.
+ * One that is sent twice at once counts as one.
+ */
 const MAX_IN_FLIGHT = 16;
 
 export function createWebhookSender(options: WebhookSenderOptions): WebhookSender {
@@ -62,9 +71,7 @@ export function createWebhookSender(options: WebhookSenderOptions): WebhookSende
   }
 
   async function attempt(eventId: string): Promise<void> {
-    const event = book.findEvent(eventId);
-    if (!event) throw new Error(`the book has no event ${eventId}`);
-    const fault = await deliver(event, webhook, options);
+    const fault = await deliver(eventOf(eventId), webhook, options);
     if (fault === undefined) {
       retries.forget(eventId);
       book.settleEvent(eventId, 'delivered');
@@ -79,8 +86,22 @@ export function createWebhookSender(options: WebhookSenderOptions): WebhookSende
     }
   }
 
+  function eventOf(eventId: string): Event {
+    const event = book.findEvent(eventId);
+    if (!event) throw new Error(`the book has no event ${eventId}`);
+    return event;
+  }
+
   return {
     enqueue: (eventId) => {
+      if (stopped) return;
+      const { delivery, createdAtMs, fate } = eventOf(eventId);
+      if (delivery === 'dropped') return;
+      const waitMs = createdAtMs + fate.delayMs - Date.now();
+      if (fate.delayMs > 0 && waitMs > 0) retries.hold(eventId, waitMs);
+      else makeReady(eventId);
+    },
+    redeliver: (eventId) => {
       if (stopped) return;
       retries.forget(eventId);
       makeReady(eventId);
@@ -93,59 +114,41 @@ export function createWebhookSender(options: WebhookSenderOptions): WebhookSende
   };
 }
 
-/** Counts the failed tries of each event and calls `onDue` after the pause that follows each. */
-function createRetrySchedule(delaysMs: readonly number[], onDue: (eventId: string) => void) {
-  const failures = new Map<string, number>();
-  const timers = new Map<string, NodeJS.Timeout>();
-  let stopped = false;
-
-  function forget(eventId: string): void {
-    failures.delete(eventId);
-    clearTimeout(timers.get(eventId));
-    timers.delete(eventId);
-  }
-
-  return {
-    forget,
-    /** False when the tries are used up; the event is then forgotten. */
-    plan: (eventId: string): boolean => {
-      // A redelivery asked for during a try makes two at a time; the one that fails first has set the timer for both.
-      if (timers.has(eventId)) return true;
-      const failed = (failures.get(eventId) ?? 0) + 1;
-      const delayMs = delaysMs[failed - 1];
-      if (delayMs === undefined) {
-        forget(eventId);
-        return false;
-      }
-      failures.set(eventId, failed);
-      // The try under way at the stop still counts, but the one after it belongs to the next start.
-      if (stopped) return true;
-      timers.set(
-        eventId,
-        setTimeout(() => {
-          timers.delete(eventId);
-          onDue(eventId);
-        }, delayMs),
-      );
-      return true;
-    },
-    stop: (): void => {
-      stopped = true;
-      for (const timer of timers.values()) clearTimeout(timer);
-    },
-  };
-}
-
-/** Undefined when the receiver took it; otherwise why not. */
+/** Undefined when the receiver took it, at least once where the event is sent twice; otherwise why not. */
 async function deliver(
   event: Event,
   webhook: Webhook,
   options: WebhookSenderOptions,
 ): Promise<Error | undefined> {
-  const body = JSON.stringify(buildNotice(event));
+  const sendOnce = () => send(event, webhook, options);
+  switch (event.fate.duplicate) {
+    case 'no':
+      return sendOnce();
+    case 'together': {
+      const faults = await Promise.all([sendOnce(), sendOnce()]);
+      return faults.includes(undefined) ? undefined : faults[0];
+    }
+    case 'after': {
+      const fault = await sendOnce();
+      // What becomes of the second copy is nobody's concern: the first was taken.
+      if (fault === undefined) await sendOnce();
+      return fault;
+    }
+    default:
+      return event.fate.duplicate satisfies never;
+  }
+}
+
+async function send(
+  event: Event,
+  webhook: Webhook,
+  { book, url, timeoutMs }: WebhookSenderOptions,
+): Promise<Error | undefined> {
+  const payment = event.paymentId === null ? undefined : book.findPayment(event.paymentId);
+  const body = JSON.stringify(buildNotice(event, payment?.sealedOrder ?? null));
   const sentAt = new Date();
   try {
-    const response = await fetch(options.url, {
+    const response = await fetch(url, {
       method: 'POST',
       // A redirect is no receipt, and following it would hand the notice to whoever the answer names.
       redirect: 'manual',
@@ -156,21 +159,11 @@ async function deliver(
         'webhook-signature': webhook.sign(event.id, sentAt, body),
       },
       body,
-      signal: AbortSignal.timeout(options.timeoutMs),
+      signal: AbortSignal.timeout(timeoutMs),
     });
     await response.body?.cancel();
     return response.ok ? undefined : new Error(`the receiver answered ${response.status}`);
   } catch (error) {
     return error instanceof Error ? error : new Error('the callback failed', { cause: error });
   }
-}
-
-/** The same event always gives the same bytes: only the signature's time differs between tries. */
-function buildNotice(event: Event): MoneyNotice {
-  const timestamp = new Date(event.createdAtMs).toISOString();
-  const { reference, amount, currency, paymentId } = event;
-  const data = { session_id: event.sessionId, reference, amount, currency };
-  return paymentId === null
-    ? { type: 'payment.failed', timestamp, data: { payment_id: null, ...data } }
-    : { type: 'payment.succeeded', timestamp, data: { payment_id: paymentId, ...data } };
 }

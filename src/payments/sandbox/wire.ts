@@ -2,30 +2,40 @@
 
 import { z } from 'zod';
 
+import { REVERSAL_STATUSES } from '../../domain/payment.ts';
+import { MAX_SEALED_ORDER_CHARS } from '../sealed-order.ts';
+
 /** Minor units. Nobody opens a payment over nothing, and a provider never takes a negative amount. */
 export const amountSchema = z.int().positive();
 export const currencySchema = z.string().regex(/^[A-Z]{3}$/, 'three capital letters, as ISO 4217 has them');
 /** The caller's own name for what is being paid; opaque here. Order numbers have at most 73 characters. */
 export const referenceSchema = z.string().min(1).max(128);
+/** Opaque here, and given back with the payment. Printable ASCII takes one or two bytes in JSON, so the body's bound holds it. */
+export const sealedOrderSchema = z
+  .string()
+  .regex(/^[!-~]+$/, 'printable ASCII without spaces')
+  .max(MAX_SEALED_ORDER_CHARS);
+export const reversalStatusSchema = z.enum(REVERSAL_STATUSES);
+const timeSchema = z.iso.datetime({ offset: true });
 
-export const sessionRequestSchema = z.object({
-  reference: referenceSchema,
-  amount: amountSchema,
-  currency: currencySchema,
-  expires_at: z.iso.datetime({ offset: true }),
+const moneySchema = z.object({ reference: referenceSchema, amount: amountSchema, currency: currencySchema });
+
+export const sessionRequestSchema = moneySchema.extend({
+  sealed_order: sealedOrderSchema,
+  expires_at: timeSchema,
 });
 
-export const strayPaymentRequestSchema = z.object({
-  reference: referenceSchema,
-  amount: amountSchema,
-  currency: currencySchema,
+export const strayPaymentRequestSchema = moneySchema.extend({
+  sealed_order: sealedOrderSchema.nullable().default(null),
 });
 
-/** Payments in one page: about 250 bytes each, so a full page stays near 250 KB. */
+/** Payments in one page: at most 4.5 KB each with a sealed order of the greatest length, and usually a fifth of that. */
 const MAX_PAGE_SIZE = 1000;
 
 export const paymentsQuerySchema = z.object({
   reference: referenceSchema.optional(),
+  /** Only those taken at or after it. */
+  since: z.iso.datetime({ offset: true }).default('1970-01-01T00:00:00Z'),
   limit: z
     .string()
     .regex(/^\d{1,4}$/)
@@ -40,29 +50,32 @@ export const paymentsQuerySchema = z.object({
     .default(0),
 });
 
-export const sessionReplySchema = z.object({
+export const sessionReplySchema = moneySchema.extend({
   id: z.string().min(1),
   url: z.url({ protocol: /^https?$/ }),
-  status: z.enum(['open', 'paid', 'voided', 'expired']),
-  reference: referenceSchema,
-  amount: amountSchema,
-  currency: currencySchema,
-  expires_at: z.iso.datetime({ offset: true }),
-  created_at: z.iso.datetime({ offset: true }),
+  /** `processing`: the shopper has paid, and the money is not taken yet. */
+  status: z.enum(['open', 'processing', 'paid', 'voided', 'expired']),
+  expires_at: timeSchema,
+  created_at: timeSchema,
   payment_id: z.string().nullable(),
 });
 export type SessionReply = z.infer<typeof sessionReplySchema>;
 
-export const paymentReplySchema = z.object({
+/** Null for money that came outside any session, and for sessions from before there were sealed orders. */
+export const sealedOrderReplySchema = z.string().nullable().default(null);
+
+export const paymentReplySchema = moneySchema.extend({
   id: z.string().min(1),
-  reference: referenceSchema,
-  amount: amountSchema,
-  currency: currencySchema,
   /** Null for money that came outside any session. */
   session_id: z.string().nullable(),
+  sealed_order: sealedOrderReplySchema,
+  /** Minor units that went back: refunds that succeeded, and disputes that were lost. */
+  returned: z.int().min(0),
+  /** A dispute about it is open. */
+  disputed: z.boolean(),
   /** The event that tells of it, for `/v1/test/events/:eventId/redeliver`. */
   event_id: z.string(),
-  created_at: z.iso.datetime({ offset: true }),
+  created_at: timeSchema,
 });
 export type PaymentReply = z.infer<typeof paymentReplySchema>;
 
@@ -78,35 +91,32 @@ export const voidReplySchema = z.object({ status: z.literal('voided') });
 export const problemReplySchema = z.object({ code: z.string() });
 export const alreadyPaidReplySchema = z.object({
   code: z.literal('already_paid'),
-  payment: z.object({
-    id: z.string().min(1),
-    reference: referenceSchema,
-    amount: amountSchema,
-    currency: currencySchema,
-  }),
+  payment: moneySchema.extend({ id: z.string().min(1), sealed_order: sealedOrderReplySchema }),
 });
+export type AlreadyPaidPayment = z.infer<typeof alreadyPaidReplySchema>['payment'];
 
-/** The part that every callback has, whatever it tells. */
-export const noticeEnvelopeSchema = z.object({ type: z.string().min(1) });
-
-const noticeDataSchema = z.object({
-  session_id: z.string().nullable(),
-  reference: referenceSchema,
+export const refundRequestSchema = z.object({
+  payment_id: z.string().min(1),
   amount: amountSchema,
   currency: currencySchema,
 });
 
-/** The callbacks that speak of money. A failed attempt took none, so it names no payment. */
-export const moneyNoticeSchema = z.discriminatedUnion('type', [
-  z.object({
-    type: z.literal('payment.succeeded'),
-    timestamp: z.iso.datetime({ offset: true }),
-    data: noticeDataSchema.extend({ payment_id: z.string().min(1) }),
-  }),
-  z.object({
-    type: z.literal('payment.failed'),
-    timestamp: z.iso.datetime({ offset: true }),
-    data: noticeDataSchema.extend({ payment_id: z.null() }),
-  }),
-]);
-export type MoneyNotice = z.infer<typeof moneyNoticeSchema>;
+export const reversalsQuerySchema = z.object({ payment_id: z.string().min(1) });
+
+/** A refund, or a dispute: pending while that is open, failed when the shop won. */
+export const reversalReplySchema = moneySchema.extend({
+  kind: z.enum(['refund', 'dispute']),
+  id: z.string().min(1),
+  payment_id: z.string().min(1),
+  status: reversalStatusSchema,
+  created_at: timeSchema,
+});
+export type ReversalReply = z.infer<typeof reversalReplySchema>;
+
+/** All of a payment, refunds first: it has a bounded number. */
+export const reversalsReplySchema = z.object({ data: z.array(reversalReplySchema) });
+export type ReversalsReply = z.infer<typeof reversalsReplySchema>;
+
+/** For what a test does to a payment at the provider; left out: all that is left of it. */
+export const reversalRequestSchema = z.object({ amount: amountSchema.optional() });
+export const disputeCloseRequestSchema = z.object({ won: z.boolean() });

@@ -1,0 +1,47 @@
+/** The provider's bad days in a trial, and how often each of its switches struck. */
+
+import type { MischiefReply, MischiefSettings } from '../src/payments/sandbox/mischief.ts';
+import type { FarSide } from './far-side.ts';
+import { PAYMENT_WINDOW_MS } from './sale.ts';
+
+/** Callbacks that are held back are overtaken by others, also of the same order. */
+const REORDER_MS = 4_000;
+/** Late money meets an order that was cancelled when its window was over. */
+const LATE_MS = PAYMENT_WINDOW_MS + 5_000;
+/** About as long as the first pause of a refund that is under way. */
+const SLOW_REFUND_MS = 5_000;
+
+export type Struck = MischiefReply['struck'];
+
+function mischiefOf(seed: number): MischiefSettings {
+  return {
+    duplicate: 0.2,
+    reorder: 0.2,
+    reorder_ms: REORDER_MS,
+    drop: 0.1,
+    late: 0.1,
+    late_ms: LATE_MS,
+    wrong_amount: 0.02,
+    refund_refused: 0.1,
+    slow_refund: 0.1,
+    slow_refund_ms: SLOW_REFUND_MS,
+    seed,
+  };
+}
+
+/** From now on, and through its restarts. @returns what tells how often it struck since */
+export async function startMischief(farSide: FarSide, seed: number): Promise<() => Promise<Struck>> {
+  const { struck: before } = await farSide.setMischief(mischiefOf(seed));
+  return async () => {
+    const { struck } = await farSide.readMischief();
+    return {
+      duplicate: struck.duplicate - before.duplicate,
+      reorder: struck.reorder - before.reorder,
+      drop: struck.drop - before.drop,
+      late: struck.late - before.late,
+      wrong_amount: struck.wrong_amount - before.wrong_amount,
+      refund_refused: struck.refund_refused - before.refund_refused,
+      slow_refund: struck.slow_refund - before.slow_refund,
+    };
+  };
+}

@@ -1,0 +1,146 @@
+/** The money of a trial in both books, the provider's and Holdfast's: when it has come to rest, and whether it comes out even. */
+
+import { setTimeout as delay } from 'node:timers/promises';
+import { z } from 'zod';
+
+import { PAYMENT_STATUSES, type PaymentStatus } from '../src/domain/payment.ts';
+import type { PaymentReply } from '../src/payments/sandbox/wire.ts';
+import { selectRows } from '../src/stores/mysql.ts';
+import type { Lie } from './history.ts';
+import type { System } from './system.ts';
+
+/**
+ * Late money, found in the provider's book because its callback was dropped, for an order that nobody knows, is back within
+ * three minutes.
+ */
+const REST_TIMEOUT_MS = 240_000;
+const LOOK_EVERY_MS = 1_000;
+
+type Deps = Pick<System, 'stores' | 'farSide'>;
+
+/** Payments, and what they add up to in minor units. */
+interface Sum {
+  count: number;
+  amount: number;
+}
+
+export interface Books {
+  /** As the provider has it. `returned` counts the payments of which something went back. */
+  taken: Sum;
+  returned: Sum;
+  /** As Holdfast has it, by status. A parked one may also be applied: a person is to look at it. */
+  known: ReadonlyMap<PaymentStatus, Sum>;
+  /** What Holdfast knows to have gone back. */
+  knownReturned: Sum;
+  /** Applied or to be refunded, and shown to a person. */
+  shown: Sum;
+  uneven: Lie[];
+}
+
+const paymentRow = z.object({
+  provider_payment_id: z.string(),
+  status: z.enum(PAYMENT_STATUSES),
+  amount: z.int(),
+  returned: z.coerce.number(),
+  is_shown: z.coerce.boolean(),
+});
+type KnownPayment = z.infer<typeof paymentRow>;
+
+/** Waits until nothing moves any more and both books agree. @returns what still moves when the time is up */
+export async function awaitRest(deps: Deps, saleId: string): Promise<string[]> {
+  const untilMs = Date.now() + REST_TIMEOUT_MS;
+  let sessions = await listSessions(deps, saleId);
+  for (;;) {
+    sessions = await filterPromised(deps, sessions);
+    const [taken, known] = await Promise.all([listTaken(deps, saleId), readKnown(deps, saleId)]);
+    const moving = [
+      ...sessions.map((session) => `money is promised in session ${session}`),
+      ...known.filter(isMoving).map((row) => `payment ${row.provider_payment_id} is ${row.status}`),
+    ];
+    const isAtRest = moving.length === 0 && compare(taken, known).length === 0;
+    if (isAtRest || Date.now() >= untilMs) return moving;
+    await delay(LOOK_EVERY_MS);
+  }
+}
+
+/** Unless a person has been told of it. */
+const isMoving = ({ status, is_shown: isShown }: KnownPayment): boolean =>
+  !isShown && (status === 'received' || status === 'refund_due');
+
+export async function readBooks(deps: Deps, saleId: string): Promise<Books> {
+  const [taken, known] = await Promise.all([listTaken(deps, saleId), readKnown(deps, saleId)]);
+  const byStatus = PAYMENT_STATUSES.map((status) => {
+    const ofStatus = known.filter((row) => row.status === status);
+    return [status, sum(ofStatus.map(({ amount }) => amount))] as const;
+  });
+  const isShown = (row: KnownPayment) => row.is_shown && row.status !== 'parked';
+  return {
+    taken: sum(taken.map(({ amount }) => amount)),
+    returned: sum(taken.map(({ returned }) => returned)),
+    known: new Map(byStatus),
+    knownReturned: sum(known.map(({ returned }) => returned)),
+    shown: sum(known.filter(isShown).map(({ amount }) => amount)),
+    uneven: compare(taken, known).map((found) => ({ check: 'both books agree', ...found })),
+  };
+}
+
+/** Payment by payment, to the cent. */
+function compare(
+  taken: readonly PaymentReply[],
+  known: readonly KnownPayment[],
+): { subject: string; detail: string }[] {
+  const rows = new Map(known.map((row) => [row.provider_payment_id, row]));
+  const differences = taken.flatMap(({ id: subject, amount, returned }) => {
+    const row = rows.get(subject);
+    rows.delete(subject);
+    if (!row) return [{ subject, detail: `${amount} taken, and not known` }];
+    const isOver = row.status === 'refunded' && row.returned !== row.amount;
+    if (row.amount === amount && row.returned === returned && !isOver) return [];
+    const detail = `${row.status}, ${row.amount} known and ${row.returned} of it returned; the provider took ${amount} and returned ${returned}`;
+    return [{ subject, detail }];
+  });
+  const invented = [...rows.keys()].map((subject) => ({ subject, detail: 'the provider did not take it' }));
+  return [...differences, ...invented];
+}
+
+function sum(amounts: readonly number[]): Sum {
+  return {
+    count: amounts.filter((amount) => amount !== 0).length,
+    amount: amounts.reduce((total, amount) => total + amount, 0),
+  };
+}
+
+async function listTaken({ farSide }: Deps, saleId: string): Promise<PaymentReply[]> {
+  return (await farSide.listPayments()).filter(({ reference }) => reference.startsWith(`${saleId}-`));
+}
+
+function readKnown({ stores }: Deps, saleId: string): Promise<KnownPayment[]> {
+  return selectRows(
+    stores.pool,
+    paymentRow,
+    `SELECT p.provider_payment_id, p.status, p.amount,
+       (SELECT COALESCE(SUM(r.amount), 0) FROM reversals r WHERE r.provider = p.provider
+          AND r.provider_payment_id = p.provider_payment_id AND r.status = 'succeeded') AS returned,
+       EXISTS (SELECT 1 FROM parked k WHERE k.kind IN ('payment', 'refund') AND k.reference = p.provider_payment_id
+          AND k.resolved_at IS NULL) AS is_shown
+     FROM payments p WHERE p.order_no LIKE ?`,
+    [`${saleId}-%`],
+  );
+}
+
+async function listSessions({ stores }: Deps, saleId: string): Promise<string[]> {
+  const rows = await selectRows(
+    stores.pool,
+    z.object({ provider_session_id: z.string() }),
+    'SELECT provider_session_id FROM payment_sessions WHERE order_no LIKE ? AND provider_session_id IS NOT NULL',
+    [`${saleId}-%`],
+  );
+  return rows.map((row) => row.provider_session_id);
+}
+
+/** One by one: the provider is one small process. */
+async function filterPromised({ farSide }: Deps, sessions: readonly string[]): Promise<string[]> {
+  const promised: string[] = [];
+  for (const session of sessions) if (await farSide.isPromised(session)) promised.push(session);
+  return promised;
+}

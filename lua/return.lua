@@ -1,0 +1,69 @@
+#!lua flags=allow-oom
+--[[
+Give back what a refunded order had bought: its units (sold → returned), its user's allowance, or both.
+
+Call it only after MySQL has committed what goes back: MySQL gives back before Redis. Invariant: total = available + held + sold.
+Each of the two happens once, however often it is asked for: `returns` remembers it, and never expires, while the order's hash
+does. Quantities come from the hold; where that has expired, from the arguments. May run at maxmemory: giving back must always work.
+
+KEYS  1 order  2 stock  3 limits  4 returns
+ARGV  1 orderNo  2 userId  3 items (JSON list of sku, quantity)  4 the allowance goes back (1: yes)  5 the units go back (1: yes)
+
+Replies
+  returned      all that was asked for has gone back, now or before
+  held          not sold yet: nothing was changed; ask again once it is
+  released      the order was never sold, and had all of it back: nothing was changed
+  sale-absent   Redis does not know the sale's stock: nothing was changed
+  not-sold      sku       fewer units are sold than would come back: nothing was changed
+]]
+local orderKey, stockKey, limitsKey, returnsKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local orderNo, userId, items = ARGV[1], ARGV[2], cjson.decode(ARGV[3])
+local isLimitAsked, isStockAsked = ARGV[4] == '1', ARGV[5] == '1'
+local stockMark, limitMark = orderNo .. ':stock', orderNo .. ':limit'
+
+local order = redis.call('HMGET', orderKey, 'hold', 'items', 'user_id')
+local hold = order[1]
+if hold == 'held' then
+  return { 'held' }
+end
+if hold == 'released' then
+  return { 'released' }
+end
+if redis.call('EXISTS', stockKey) == 0 then
+  return { 'sale-absent' }
+end
+if hold then
+  items, userId = cjson.decode(order[2]), order[3]
+end
+local givesStock = isStockAsked and hold ~= 'returned' and redis.call('SISMEMBER', returnsKey, stockMark) == 0
+local givesLimit = isLimitAsked and redis.call('SISMEMBER', returnsKey, limitMark) == 0
+if givesStock then
+  for _, item in ipairs(items) do
+    local sold = tonumber(redis.call('HGET', stockKey, item.sku .. ':sold')) or 0
+    if sold < item.quantity then
+      return { 'not-sold', item.sku }
+    end
+  end
+end
+
+-- Writes.
+if givesStock then
+  for _, item in ipairs(items) do
+    redis.call('HINCRBY', stockKey, item.sku .. ':sold', -item.quantity)
+    redis.call('HINCRBY', stockKey, item.sku .. ':available', item.quantity)
+  end
+  redis.call('SADD', returnsKey, stockMark)
+  if hold then
+    redis.call('HSET', orderKey, 'hold', 'returned')
+  end
+end
+if givesLimit then
+  for _, item in ipairs(items) do
+    local field = item.sku .. ':' .. userId
+    if redis.call('HINCRBY', limitsKey, field, -item.quantity) <= 0 then
+      redis.call('HDEL', limitsKey, field)
+    end
+  end
+  redis.call('SADD', returnsKey, limitMark)
+end
+return { 'returned' }

@@ -1,0 +1,74 @@
+/** What people decide about money: a payment is to be refunded, a refunded order's units are to be sold again. */
+
+import type { Context } from 'koa';
+import { parseOrderNo } from '../domain/order.ts';
+import type { Refunds } from '../stores/refunds.ts';
+import type { RequestState } from './auth.ts';
+import { Problem, unavailable } from './problem.ts';
+
+export interface AdminRoutesDeps {
+  refunds: Pick<Refunds, 'request' | 'returnStock'>;
+}
+
+type AdminContext = Context & { state: RequestState; params: Record<string, string> };
+
+/** As MySQL numbers payments, and no longer than JavaScript's numbers are exact. */
+const PAYMENT_ID = /^[1-9]\d{0,14}$/;
+
+/** Each answers the same when it is repeated: what was asked for is under way, or done. Who asked is recorded. */
+export function createAdminRoutes({ refunds }: AdminRoutesDeps) {
+  return {
+    async refundPayment(ctx: AdminContext): Promise<void> {
+      const paymentId = ctx.params['paymentId'] ?? '';
+      if (!PAYMENT_ID.test(paymentId)) throw paymentNotFound();
+      const outcome = await decide(() => refunds.request(Number(paymentId), ctx.state.userId));
+      switch (outcome) {
+        case 'requested':
+          ctx.status = 202;
+          ctx.body = { paymentId: Number(paymentId), refund: outcome };
+          return;
+        case 'not-refundable':
+          throw new Problem(409, 'not_refundable', 'This payment cannot be refunded now.');
+        case 'unknown':
+          throw paymentNotFound();
+        default:
+          outcome satisfies never;
+      }
+    },
+
+    async returnStock(ctx: AdminContext): Promise<void> {
+      const orderNo = ctx.params['orderNo'] ?? '';
+      if (!parseOrderNo(orderNo)) throw orderUnknown();
+      const outcome = await decide(() => refunds.returnStock(orderNo, ctx.state.userId));
+      switch (outcome) {
+        case 'returned':
+          ctx.status = 202;
+          ctx.body = { orderNo, stock: outcome };
+          return;
+        case 'not-refunded':
+          throw new Problem(409, 'not_refunded', 'Only what was paid and refunded can be sold again.');
+        case 'unknown':
+          throw orderUnknown();
+        default:
+          outcome satisfies never;
+      }
+    },
+  };
+}
+
+async function decide<T>(ask: () => Promise<T>): Promise<T> {
+  try {
+    return await ask();
+  } catch (error) {
+    throw unavailable('decision_unavailable', 'The decision could not be recorded; send it again.', error);
+  }
+}
+
+function paymentNotFound(): Problem {
+  return new Problem(404, 'payment_not_found', 'There is no such payment.');
+}
+
+/** Not "of yours": an administrator sees every order. */
+function orderUnknown(): Problem {
+  return new Problem(404, 'order_not_found', 'There is no such order.');
+}

@@ -1,0 +1,80 @@
+/** Rules about money that goes back: all of it is known, to the cent, has its reason, and what nobody here wanted is shown. */
+
+import type { TakenPayment } from '../domain/payment.ts';
+import type { AuditedPayment } from '../stores/audit-money-reads.ts';
+import type { Rule, SaleSnapshot } from './snapshot.ts';
+
+/** All that the provider gave back is recorded, and nothing else. Of payments that are not known another rule tells. */
+export const returnedIsKnown: Rule = (sale) =>
+  knownPairs(sale).flatMap(({ payment, taken }) => {
+    const { providerPaymentId: subject, currency } = payment;
+    const recorded = sumReturned(payment);
+    const strange = payment.reversals.find(
+      (reversal) => reversal.status === 'succeeded' && reversal.currency !== currency,
+    );
+    if (taken.returned === recorded && !strange) return [];
+    const also = strange ? `, and ${strange.amount} ${strange.currency}` : '';
+    return [{ subject, detail: `${taken.returned} ${currency} went back, recorded ${recorded}${also}` }];
+  });
+
+/** Money that paid for an order was kept, money that was refunded was not, and none went back for a reason that is not its own. */
+export const moneyWasKeptForSomething: Rule = (sale) =>
+  knownPairs(sale).flatMap(({ payment, taken }) => {
+    const { providerPaymentId: subject, orderNo, amount, status, wasApplied, reason } = payment;
+    const found = (detail: string) => [{ subject, detail: `${detail} (for ${orderNo})` }];
+    const { returned } = taken;
+    if (returned > taken.amount) return found(`${taken.amount} taken, and ${returned} went back`);
+    if (status === 'applied' && returned >= amount) return found('applied, and all of it went back');
+    if (status === 'refunded' && returned < amount) {
+      return found(`refunded, and ${returned} of ${amount} went back`);
+    }
+    // The order's own payment goes back only if a person or the provider says so.
+    const isWronglyRefunded = wasApplied && reason !== null && reason !== 'operator_request';
+    return isWronglyRefunded ? found(`paid for its order, and is ${status} as ${reason}`) : [];
+  });
+
+/** What the provider has kept is what we account for, per currency, to the cent. */
+export const booksBalance: Rule = ({ taken, mysql }) => {
+  const kept = new Map<string, number>();
+  const accounted = new Map<string, number>();
+  const add = (sums: Map<string, number>, currency: string, amount: number) =>
+    sums.set(currency, (sums.get(currency) ?? 0) + amount);
+  for (const { currency, amount, returned } of taken) add(kept, currency, amount - returned);
+  for (const payment of mysql.payments) {
+    // Nothing of a refunded payment is left to account for, nor owed by the provider.
+    if (payment.status !== 'refunded')
+      add(accounted, payment.currency, payment.amount - sumReturned(payment));
+  }
+  return [...new Set([...kept.keys(), ...accounted.keys()])].flatMap((subject) => {
+    const [there, here] = [kept.get(subject) ?? 0, accounted.get(subject) ?? 0];
+    return there === here ? [] : [{ subject, detail: `the provider kept ${there}, accounted for ${here}` }];
+  });
+};
+
+/** A refund or chargeback that nobody here wanted, of money that paid for an order, is or was shown to a person. */
+export const unwantedReversalsAreShown: Rule = ({ mysql }) =>
+  mysql.payments
+    .filter(({ wasApplied, reason, reversals, providerPaymentId }) => {
+      const isUnwanted =
+        wasApplied && reason === null && reversals.some((reversal) => reversal.status !== 'failed');
+      return isUnwanted && !mysql.everParked.has(providerPaymentId);
+    })
+    .map(({ providerPaymentId, orderNo }) => ({
+      subject: providerPaymentId,
+      detail: `paid for ${orderNo}, goes back or went, and no person was told`,
+    }));
+
+/** What went back of it for good, in its own currency. */
+export function sumReturned({ currency, reversals }: AuditedPayment): number {
+  return reversals
+    .filter((reversal) => reversal.status === 'succeeded' && reversal.currency === currency)
+    .reduce((sum, { amount }) => sum + amount, 0);
+}
+
+function knownPairs({ taken, mysql }: SaleSnapshot): { payment: AuditedPayment; taken: TakenPayment }[] {
+  const byId = new Map(taken.map((payment) => [payment.providerPaymentId, payment]));
+  return mysql.payments.flatMap((payment) => {
+    const there = byId.get(payment.providerPaymentId);
+    return there ? [{ payment, taken: there }] : [];
+  });
+}

@@ -1,0 +1,68 @@
+/** One call to the sandbox's API. */
+
+import { problemReplySchema } from './wire.ts';
+
+export interface SandboxClientOptions {
+  /** Where the sandbox listens; a path is kept. */
+  baseUrl: string;
+  apiKey: string;
+  requestTimeoutMs: number;
+}
+
+/** Bytes of a reply: the largest is a page of 100 payments with sealed orders of the greatest length, under 500 KB. */
+const MAX_REPLY_BYTES = 1024 * 1024;
+
+export interface Reply {
+  ok: boolean;
+  status: number;
+  body: unknown;
+}
+
+/** The timeout covers the reply's body too. Throws when the sandbox is away, slow, or does not answer JSON. */
+export async function send(
+  options: SandboxClientOptions,
+  method: 'GET' | 'POST',
+  path: string,
+  call: { idempotencyKey?: string; body?: object } = {},
+): Promise<Reply> {
+  const base = options.baseUrl.endsWith('/') ? options.baseUrl : `${options.baseUrl}/`;
+  const response = await fetch(new URL(path, base), {
+    method,
+    // The API key goes to the configured address and nowhere else.
+    redirect: 'error',
+    headers: {
+      accept: 'application/json',
+      authorization: `Bearer ${options.apiKey}`,
+      ...(call.idempotencyKey === undefined ? {} : { 'idempotency-key': call.idempotencyKey }),
+      ...(call.body === undefined ? {} : { 'content-type': 'application/json' }),
+    },
+    ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
+    signal: AbortSignal.timeout(options.requestTimeoutMs),
+  });
+  const text = await readBounded(response);
+  try {
+    return { ok: response.ok, status: response.status, body: JSON.parse(text) as unknown };
+  } catch (error) {
+    throw new Error(`the sandbox answered ${response.status} to ${path}, and not in JSON`, { cause: error });
+  }
+}
+
+async function readBounded(response: Response): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of response.body ?? []) {
+    bytes += chunk.length;
+    if (bytes > MAX_REPLY_BYTES) throw new Error(`the sandbox's reply exceeds ${MAX_REPLY_BYTES} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+export function unexpected(attempt: string, reply: Reply): Error {
+  return new Error(`the sandbox did not ${attempt}: ${reply.status} (${codeOf(reply) ?? 'no code'})`);
+}
+
+/** The stable code of a refusal. */
+export function codeOf(reply: Reply): string | undefined {
+  return problemReplySchema.safeParse(reply.body).data?.code;
+}

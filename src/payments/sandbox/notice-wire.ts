@@ -1,0 +1,55 @@
+/** The callbacks, as they travel. */
+
+import { z } from 'zod';
+
+import {
+  amountSchema,
+  currencySchema,
+  referenceSchema,
+  reversalStatusSchema,
+  sealedOrderReplySchema,
+} from './wire.ts';
+
+/** The part that every callback has, whatever it tells. */
+export const noticeEnvelopeSchema = z.object({ type: z.string().min(1) });
+
+const timestampSchema = z.iso.datetime({ offset: true });
+const moneySchema = z.object({ reference: referenceSchema, amount: amountSchema, currency: currencySchema });
+const attemptSchema = moneySchema.extend({ session_id: z.string().nullable() });
+const reversedSchema = moneySchema.extend({ payment_id: z.string().min(1) });
+const disputeSchema = reversedSchema.extend({ dispute_id: z.string().min(1) });
+
+/** The callbacks that speak of money. A failed attempt took none, so it names no payment. */
+export const moneyNoticeSchema = z.discriminatedUnion('type', [
+  z.object({
+    type: z.literal('payment.succeeded'),
+    timestamp: timestampSchema,
+    data: attemptSchema.extend({ payment_id: z.string().min(1), sealed_order: sealedOrderReplySchema }),
+  }),
+  z.object({
+    type: z.literal('payment.failed'),
+    timestamp: timestampSchema,
+    data: attemptSchema.extend({ payment_id: z.null() }),
+  }),
+  z.object({
+    type: z.literal('refund.updated'),
+    timestamp: timestampSchema,
+    data: reversedSchema.extend({ refund_id: z.string().min(1), status: reversalStatusSchema }),
+  }),
+  z.object({ type: z.literal('dispute.opened'), timestamp: timestampSchema, data: disputeSchema }),
+  z.object({
+    type: z.literal('dispute.closed'),
+    timestamp: timestampSchema,
+    data: disputeSchema.extend({ won: z.boolean() }),
+  }),
+]);
+export type MoneyNotice = z.infer<typeof moneyNoticeSchema>;
+
+/** Kinds of callback that move money; whatever else a provider tells is noted and left alone. */
+export const MONEY_TYPES: readonly string[] = [
+  'payment.succeeded',
+  'payment.failed',
+  'refund.updated',
+  'dispute.opened',
+  'dispute.closed',
+] satisfies MoneyNotice['type'][];

@@ -1,0 +1,37 @@
+/** The sandbox's words for money, in Holdfast's. */
+
+import type { ProviderPayment, Reversal, ReversalStatus } from '../../domain/payment.ts';
+
+export function toPayment(wire: {
+  id: string;
+  reference: string;
+  amount: number;
+  currency: string;
+  sealed_order: string | null;
+}): ProviderPayment {
+  return {
+    providerPaymentId: wire.id,
+    orderNo: wire.reference,
+    amount: wire.amount,
+    currency: wire.currency,
+    sealedOrder: wire.sealed_order,
+  };
+}
+
+export function toReversal(wire: {
+  kind: Reversal['kind'];
+  id: string;
+  payment_id: string;
+  amount: number;
+  currency: string;
+  status: ReversalStatus;
+}): Reversal {
+  return {
+    kind: wire.kind,
+    providerReversalId: wire.id,
+    providerPaymentId: wire.payment_id,
+    amount: wire.amount,
+    currency: wire.currency,
+    status: wire.status,
+  };
+}

@@ -1,0 +1,74 @@
+/** Stripe's events as notices. Whoever calls has verified the signature. */
+
+import { z } from 'zod';
+
+import type { PaymentNotice, Reversal } from '../../domain/payment.ts';
+import { MalformedNoticeError } from '../provider.ts';
+import {
+  orderOf,
+  reversedPaymentOf,
+  sessionStateSchema,
+  stripeIdSchema,
+  toDispute,
+  toRefund,
+  toSessionPayment,
+} from './objects.ts';
+
+const eventSchema = z.object({
+  id: stripeIdSchema,
+  type: z.string().min(1),
+  data: z.object({ object: z.unknown() }),
+});
+type Event = z.infer<typeof eventSchema>;
+
+/** @throws MalformedNoticeError */
+export function toNotice(event: unknown): PaymentNotice {
+  try {
+    return mapEvent(eventSchema.parse(event));
+  } catch (error) {
+    if (!(error instanceof z.ZodError)) throw error;
+    throw new MalformedNoticeError('the notice is no event of Stripe that we know', { cause: error });
+  }
+}
+
+function mapEvent(event: Event): PaymentNotice {
+  const { id: eventId, type } = event;
+  const { object } = event.data;
+  switch (type) {
+    case 'checkout.session.completed':
+    case 'checkout.session.async_payment_succeeded': {
+      const isPaid = sessionStateSchema.parse(object).payment_status === 'paid';
+      const payment = isPaid ? toSessionPayment(object) : undefined;
+      return payment ? { kind: 'payment_succeeded', eventId, payment } : ignored(event);
+    }
+    case 'payment_intent.payment_failed': {
+      const order = orderOf(object);
+      return order ? { kind: 'payment_failed', eventId, orderNo: order.orderNo } : ignored(event);
+    }
+    case 'refund.created':
+    case 'refund.updated':
+    case 'refund.failed':
+      return reversed(event, toRefund);
+    case 'charge.dispute.created':
+    case 'charge.dispute.updated':
+    case 'charge.dispute.closed':
+      return reversed(event, toDispute);
+    default:
+      return ignored(event);
+  }
+}
+
+/** A refund made by hand carries no metadata: whose payment it reverses is known only where payments are. */
+function reversed(
+  event: Event,
+  toReversal: (object: unknown, providerPaymentId: string) => Reversal,
+): PaymentNotice {
+  const { object } = event.data;
+  const providerPaymentId = reversedPaymentOf(object);
+  if (providerPaymentId === undefined) return ignored(event);
+  return { kind: 'payment_reversed', eventId: event.id, reversal: toReversal(object, providerPaymentId) };
+}
+
+function ignored({ id, type }: Event): PaymentNotice {
+  return { kind: 'ignored', eventId: id, type };
+}

@@ -1,0 +1,67 @@
+/** A Checkout Session for one order. Everything in it comes from the request, so that a repeat is the same byte for byte. */
+
+import type { Stripe } from 'stripe';
+
+import type { SessionRequest } from '../provider.ts';
+import { writeMetadata } from './metadata.ts';
+
+/** Stripe keeps no session shorter. */
+const LEAST_SESSION_MS = 30 * 60 * 1000;
+/**
+ * Stripe counts from its own clock when the call arrives, and a repeat must not ask for another time. So late a call may arrive, after
+ * an outage, and still be taken; a shorter payment window ends by the void at its deadline.
+ */
+const ARRIVAL_SLACK_MS = 10 * 60 * 1000;
+
+/** Currencies whose amounts Stripe counts in another unit than ISO 4217. */
+const OTHER_UNIT: readonly string[] = ['ISK', 'MGA', 'UGX'];
+/** Three decimals, of which Stripe wants the last to be zero. */
+const THREE_DECIMALS: readonly string[] = ['BHD', 'IQD', 'JOD', 'KWD', 'LYD', 'OMR', 'TND'];
+
+/** @throws when Stripe would take another amount than the order's */
+export function buildSessionParams(
+  request: SessionRequest,
+  returnUrl: string,
+): Stripe.Checkout.SessionCreateParams {
+  const { orderNo, amount, currency } = request;
+  refuseOddAmounts(amount, currency);
+  const metadata = writeMetadata(request);
+  const back = new URL(returnUrl);
+  back.searchParams.set('orderNo', orderNo);
+  return {
+    mode: 'payment',
+    // Other methods may settle days later, long after the stock has gone to somebody else.
+    allowed_payment_method_types: ['card'],
+    // Otherwise Stripe may let the shopper pay in a currency of its choice.
+    adaptive_pricing: { enabled: false },
+    line_items: [
+      {
+        quantity: 1,
+        price_data: {
+          currency: currency.toLowerCase(),
+          unit_amount: amount,
+          product_data: { name: `Order ${orderNo}` },
+        },
+      },
+    ],
+    client_reference_id: orderNo,
+    metadata,
+    // The payment has metadata of its own: by it a failed attempt, and the audit, know the order.
+    payment_intent_data: { metadata },
+    expires_at: Math.floor(
+      Math.max(request.expiresAtMs, request.createdAtMs + LEAST_SESSION_MS + ARRIVAL_SLACK_MS) / 1000,
+    ),
+    // Both ways lead to the same page: whether it is paid is told by the order, not by the browser.
+    success_url: back.href,
+    cancel_url: back.href,
+  };
+}
+
+function refuseOddAmounts(amount: number, currency: string): void {
+  if (OTHER_UNIT.includes(currency)) {
+    throw new Error(`Stripe does not count ${currency} in the minor units of ISO 4217: not supported`);
+  }
+  if (THREE_DECIMALS.includes(currency) && amount % 10 !== 0) {
+    throw new Error(`Stripe takes ${currency} in steps of ten minor units, and ${amount} is none`);
+  }
+}

@@ -1,0 +1,40 @@
+/** Money that goes back: refunds, chargebacks, and what is given back with them. One column a statement, so that each bears being repeated. */
+
+export const moneyBack = [
+  `ALTER TABLE sales ADD COLUMN refund_restores_limit BOOLEAN NOT NULL DEFAULT TRUE`,
+
+  // What was given back after the order was paid; each at most once.
+  `ALTER TABLE orders ADD COLUMN limit_returned BOOLEAN NOT NULL DEFAULT FALSE`,
+  `ALTER TABLE orders ADD COLUMN stock_returned BOOLEAN NOT NULL DEFAULT FALSE`,
+
+  `ALTER TABLE payment_sessions ADD COLUMN sealed_order TEXT NULL`,
+
+  // applied_at: stays when the money goes back; tells the order's own payment from all others.
+  // engine_due_at: when the relay should start or wake the payment's refund workflow; null: nothing to hand over.
+  `ALTER TABLE payments ADD COLUMN sealed_order TEXT NULL`,
+  `ALTER TABLE payments ADD COLUMN applied_at DATETIME(3) NULL`,
+  `ALTER TABLE payments ADD COLUMN refund_reason VARCHAR(32) NULL`,
+  `ALTER TABLE payments ADD COLUMN refund_refusals INT UNSIGNED NOT NULL DEFAULT 0`,
+  `ALTER TABLE payments ADD COLUMN engine_due_at DATETIME(3) NULL`,
+  `ALTER TABLE payments ADD KEY payments_due (engine_due_at)`,
+
+  // All refunds and chargebacks that we know of, also those whose payment we do not know yet.
+  `CREATE TABLE IF NOT EXISTS reversals (
+    reversal_id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    provider VARCHAR(20) NOT NULL,
+    provider_reversal_id VARCHAR(128) NOT NULL,
+    kind VARCHAR(10) NOT NULL,
+    provider_payment_id VARCHAR(128) NOT NULL,
+    amount BIGINT UNSIGNED NOT NULL,
+    currency CHAR(3) NOT NULL,
+    status VARCHAR(10) NOT NULL,
+    created_at DATETIME(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3),
+    updated_at DATETIME(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3) ON UPDATE CURRENT_TIMESTAMP(3),
+    UNIQUE KEY reversals_once (provider, provider_reversal_id),
+    KEY reversals_of_payment (provider, provider_payment_id)
+  ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin`,
+
+  // What was decided before these columns existed.
+  `UPDATE payments SET applied_at = updated_at, updated_at = updated_at WHERE status = 'applied' AND applied_at IS NULL`,
+  `UPDATE payments SET engine_due_at = NOW(3) WHERE status = 'refund_due' AND engine_due_at IS NULL`,
+];

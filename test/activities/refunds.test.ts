@@ -1,0 +1,447 @@
+/** The steps of a refund over the real stores. The provider is scripted here: what it might answer at the worst moment. */
+
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { z } from 'zod';
+import type { RefundActivities } from '../../src/activities/refunds.ts';
+import type { Order } from '../../src/domain/order.ts';
+import type { Reversal } from '../../src/domain/payment.ts';
+import { RefundRefusedError, type RefundRequest } from '../../src/payments/provider.ts';
+import { saleKeys } from '../../src/stores/keys.ts';
+import { selectRows } from '../../src/stores/mysql.ts';
+import { refundWorkflowId } from '../../src/workflows/contract.ts';
+import { noProvider, openStage, type Stage } from './stage.ts';
+
+let stage: Stage;
+beforeAll(async () => {
+  stage = await openStage();
+});
+afterAll(() => stage.stores.close());
+
+type Answer = Reversal['status'] | 'refused' | 'unheard' | 'away';
+
+/** A provider with one payment in its book: repeats are answered by their key, and all is remembered. */
+function createScript(providerPaymentId: string, currency: string) {
+  const book: Reversal[] = [];
+  const byKey = new Map<string, Reversal | 'refused'>();
+  const asked: RefundRequest[] = [];
+  let answers: Answer[] = [];
+
+  function enter(amount: number, status: Reversal['status'], change: Partial<Reversal> = {}): Reversal {
+    const providerReversalId = `re-${providerPaymentId}-${book.length}`;
+    const made = { kind: 'refund', providerReversalId, providerPaymentId, amount, currency, status } as const;
+    book.push({ ...made, ...change });
+    return { ...made, ...change };
+  }
+
+  async function refund(request: RefundRequest): Promise<Reversal> {
+    asked.push(request);
+    const answer = answers.shift() ?? 'succeeded';
+    if (answer === 'away') throw new Error('connect ECONNREFUSED');
+    const isFinal = answer === 'pending' || answer === 'succeeded' || answer === 'failed';
+    const known = byKey.get(request.refundKey);
+    const made =
+      known ?? (answer === 'refused' ? answer : enter(request.amount, isFinal ? answer : 'succeeded'));
+    byKey.set(request.refundKey, made);
+    if (made === 'refused') throw new RefundRefusedError('no money on the account');
+    if (answer === 'unheard') throw new Error('timeout');
+    return made;
+  }
+
+  return {
+    asked,
+    book,
+    enter,
+    /** To the next calls; after them, refunds succeed. */
+    answers: (...next: Answer[]) => void (answers = next),
+    /** What becomes of the newest, later. */
+    turn: (status: Reversal['status']) =>
+      void book.splice(-1, 1, ...book.slice(-1).map((last) => ({ ...last, status }))),
+    provider: { ...noProvider, name: 'sandbox', refund, listReversals: async () => [...book] },
+  };
+}
+
+interface Owed {
+  steps: RefundActivities;
+  order: Order;
+  paymentId: number;
+  script: ReturnType<typeof createScript>;
+  status: () => Promise<string[]>;
+  refund: () => ReturnType<RefundActivities['refundPayment']>;
+}
+
+async function paymentIdOf(order: Order): Promise<number> {
+  const [row] = await selectRows(
+    stage.stores.pool,
+    z.object({ payment_id: z.int() }),
+    'SELECT payment_id FROM payments WHERE order_no = ?',
+    [order.orderNo],
+  );
+  if (!row) throw new Error('no payment');
+  return row.payment_id;
+}
+
+/** A paid order; and where `isDue`, a person wants its money to go back. */
+async function openPaid({ isDue }: { isDue: boolean }): Promise<Owed> {
+  const order = await stage.reserveOrder();
+  const providerPaymentId = `pay-${order.orderNo}`;
+  const script = createScript(providerPaymentId, order.currency);
+  const steps = stage.openSteps(script.provider);
+  await steps.persistOrder({ order });
+  const { orderNo, total: amount, currency } = order;
+  await stage.stores.payments.record('sandbox', {
+    providerPaymentId,
+    orderNo,
+    amount,
+    currency,
+    sealedOrder: null,
+  });
+  await steps.markPaid({ orderNo });
+  await steps.confirmStock({ orderNo });
+  const paymentId = await paymentIdOf(order);
+  if (isDue) await stage.stores.refunds.request(paymentId, 'olga');
+  return {
+    steps,
+    order,
+    paymentId,
+    script,
+    status: () => stage.paymentStatuses(order),
+    refund: () => steps.refundPayment({ paymentId }),
+  };
+}
+
+const openDue = (): Promise<Owed> => openPaid({ isDue: true });
+
+test('refundPayment sends the money back, once however often it runs', async () => {
+  const { refund, status, script, order, paymentId } = await openDue();
+
+  expect(await refund()).toBe('refunded');
+  expect(await refund()).toBe('nothing-due');
+
+  expect(await status()).toEqual(['refunded']);
+  expect(script.asked).toEqual([
+    {
+      refundKey: `refund-${paymentId}-0`,
+      providerPaymentId: `pay-${order.orderNo}`,
+      amount: order.total,
+      currency: order.currency,
+    },
+  ]);
+});
+
+test('refundPayment asks nobody about a payment that is not due, or that does not exist', async () => {
+  const { steps, refund, status } = await openPaid({ isDue: false });
+  expect(await refund()).toBe('nothing-due');
+  expect(await status()).toEqual(['applied']);
+  expect(await steps.refundPayment({ paymentId: 4_000_000 })).toBe('nothing-due');
+});
+
+test('refundPayment finds a refund whose answer was never heard, however long ago', async () => {
+  const { refund, status, script } = await openDue();
+  script.answers('unheard');
+
+  await expect(refund()).rejects.toThrow('timeout');
+  expect(await status()).toEqual(['refund_due']);
+  expect(await refund()).toBe('refunded');
+
+  expect(script.asked).toHaveLength(1);
+  expect(script.book).toHaveLength(1);
+  expect(await status()).toEqual(['refunded']);
+});
+
+test('refundPayment repeats a call that may not have arrived under the same key', async () => {
+  const { refund, script } = await openDue();
+  script.answers('away');
+
+  await expect(refund()).rejects.toThrow('ECONNREFUSED');
+  expect(await refund()).toBe('refunded');
+
+  expect(new Set(script.asked.map(({ refundKey }) => refundKey)).size).toBe(1);
+});
+
+test('refundPayment asks anew after a refusal: under the same key it would be refused for ever', async () => {
+  const { refund, status, script, paymentId } = await openDue();
+  script.answers('refused', 'refused');
+
+  await expect(refund()).rejects.toThrow('no money on the account');
+  await expect(refund()).rejects.toThrow('no money on the account');
+  expect(await status()).toEqual(['refund_due']);
+  expect(await refund()).toBe('refunded');
+
+  expect(script.asked.map(({ refundKey }) => refundKey)).toEqual(
+    [0, 1, 2].map((refusals) => `refund-${paymentId}-${refusals}`),
+  );
+  expect(await status()).toEqual(['refunded']);
+});
+
+test('refundPayment says while a refund is pending, and asks for no second one', async () => {
+  const { refund, status, script } = await openDue();
+  script.answers('pending');
+
+  expect(await refund()).toBe('pending');
+  expect(await refund()).toBe('pending');
+  expect(await status()).toEqual(['refund_due']);
+  script.turn('succeeded');
+  expect(await refund()).toBe('refunded');
+
+  expect(script.asked).toHaveLength(1);
+  expect(await status()).toEqual(['refunded']);
+});
+
+test('refundPayment makes a refund anew that was pending and has failed', async () => {
+  const { refund, status, script } = await openDue();
+  script.answers('pending');
+  await refund();
+  script.turn('failed');
+
+  // The key's answer is the refund that has failed; the next try has another.
+  await expect(refund()).rejects.toThrow('has failed at the provider');
+  expect(await refund()).toBe('refunded');
+
+  expect(script.book.map(({ status: its }) => its)).toEqual(['failed', 'succeeded']);
+  expect(await status()).toEqual(['refunded']);
+});
+
+test('refundPayment tries again when a refund fails at once', async () => {
+  const { refund, status, script } = await openDue();
+  script.answers('failed');
+
+  await expect(refund()).rejects.toThrow('has failed at the provider');
+  expect(await status()).toEqual(['refund_due']);
+  expect(await refund()).toBe('refunded');
+});
+
+test('refundPayment finds a refund made by hand, and sends only what is left', async () => {
+  const { refund, status, script, order, paymentId } = await openDue();
+  script.enter(1_000, 'succeeded');
+
+  expect(await refund()).toBe('refunded');
+
+  expect(script.asked).toEqual([
+    expect.objectContaining({
+      amount: order.total - 1_000,
+      refundKey: `refund-${paymentId}-0-${order.total - 1_000}`,
+    }),
+  ]);
+  expect(await status()).toEqual(['refunded']);
+});
+
+test('refundPayment sends nothing where all was refunded by hand', async () => {
+  const { refund, status, script, order } = await openDue();
+  script.enter(order.total, 'succeeded');
+  expect(await refund()).toBe('refunded');
+  expect(script.asked).toEqual([]);
+  expect(await status()).toEqual(['refunded']);
+});
+
+test('refundPayment never sends on top of a chargeback: it waits for what becomes of it', async () => {
+  const { refund, status, script, order } = await openDue();
+  const dispute: Reversal = {
+    kind: 'dispute',
+    providerReversalId: `dp-${order.orderNo}`,
+    providerPaymentId: `pay-${order.orderNo}`,
+    amount: order.total,
+    currency: order.currency,
+    status: 'pending',
+  };
+  await stage.stores.refunds.recordReversals('sandbox', [dispute]);
+
+  expect(await refund()).toBe('pending');
+  expect(script.asked).toEqual([]);
+  await stage.stores.refunds.recordReversals('sandbox', [{ ...dispute, status: 'succeeded' }]);
+
+  expect(await refund()).toBe('nothing-due');
+  expect(await status()).toEqual(['refunded']);
+  expect(script.asked).toEqual([]);
+});
+
+/** An open chargeback of this much of the payment. */
+function buildDispute({ orderNo, currency }: Order, amount: number): Reversal {
+  const id = { providerReversalId: `dp-${orderNo}`, providerPaymentId: `pay-${orderNo}` };
+  return { kind: 'dispute', ...id, amount, currency, status: 'pending' };
+}
+
+test('refundPayment counts a chargeback once that it finds at the provider, and sends the rest', async () => {
+  const { refund, script, order } = await openDue();
+  const dispute = buildDispute(order, 1_000);
+  await stage.stores.refunds.recordReversals('sandbox', [dispute]);
+  script.enter(1_000, 'pending', dispute);
+
+  expect(await refund()).toBe('pending');
+
+  expect(script.asked.map(({ amount }) => amount)).toEqual([order.total - 1_000]);
+});
+
+test('refundPayment finds a lost chargeback of which no notice told', async () => {
+  const { refund, status, script, order } = await openDue();
+  script.enter(order.total, 'succeeded', { ...buildDispute(order, order.total), status: 'succeeded' });
+
+  expect(await refund()).toBe('refunded');
+
+  expect(script.asked).toEqual([]);
+  expect(await status()).toEqual(['refunded']);
+});
+
+test('refundPayment waits for an open chargeback of which no notice told', async () => {
+  const { refund, status, script, order } = await openDue();
+  script.enter(order.total, 'pending', buildDispute(order, order.total));
+
+  expect(await refund()).toBe('pending');
+
+  expect(script.asked).toEqual([]);
+  expect(await status()).toEqual(['refund_due']);
+});
+
+test('refundPayment does not count what went back in another currency', async () => {
+  const { refund, status, script, order } = await openDue();
+  script.enter(order.total, 'succeeded', { currency: 'XTS' });
+
+  expect(await refund()).toBe('refunded');
+
+  expect(script.asked.map(({ amount }) => amount)).toEqual([order.total]);
+  expect(await status()).toEqual(['refunded']);
+});
+
+test('refundPayment goes on trying where the provider says that all is back, and MySQL does not', async () => {
+  const { refund, status, script, order } = await openDue();
+  const made = script.enter(order.total, 'succeeded');
+  // A failure is the last that a refund's row takes.
+  await stage.stores.refunds.recordReversals('sandbox', [{ ...made, status: 'failed' }]);
+
+  await expect(refund()).rejects.toThrow('back as the provider has it, and not as MySQL has it');
+
+  expect(script.asked).toEqual([]);
+  expect(await status()).toEqual(['refund_due']);
+});
+
+test('refundPayment asks for no more under another key where less was made than it asked for', async () => {
+  const { refund, status, script, order } = await openDue();
+  const { provider, asked } = script;
+  const stingy = stage.openSteps({
+    ...provider,
+    refund: (request) => provider.refund({ ...request, amount: request.amount - 1 }),
+  });
+  const paymentId = await paymentIdOf(order);
+
+  await expect(stingy.refundPayment({ paymentId })).rejects.toThrow('not what was asked for');
+  expect(await refund()).toBe('refunded');
+
+  expect(asked.map(({ amount }) => amount)).toEqual([order.total - 1, 1]);
+  expect(await status()).toEqual(['refunded']);
+});
+
+test('refundPayment leaves money alone that another provider took', async () => {
+  const { paymentId, script, status } = await openDue();
+  const steps = stage.openSteps({ ...script.provider, name: 'another' });
+  await expect(steps.refundPayment({ paymentId })).rejects.toThrow('taken by sandbox');
+  expect(await status()).toEqual(['refund_due']);
+});
+
+test('refundPayment gives its slot in the engine back, whether it works or not', async () => {
+  const { refund, script, paymentId } = await openDue();
+  const { budget } = stage.stores;
+  const room = await budget.room();
+  script.answers('refused');
+  for (const outcome of ['rejected', 'fulfilled']) {
+    await budget.acquire([refundWorkflowId(paymentId)]);
+    const [result] = await Promise.allSettled([refund()]);
+    expect(result.status).toBe(outcome);
+    expect(await budget.room()).toBe(room);
+  }
+});
+
+test('giveBack lets pollers see that the money is back, and gives the allowance back once', async () => {
+  const { refund, steps, order, paymentId } = await openDue();
+  await refund();
+
+  const world = await giveBackTwice(steps, paymentId, order);
+
+  expect(world.stored).toMatchObject({ status: 'paid', payment: 'refunded' });
+  expect(world.projected).toEqual(world.stored);
+  // The units stay sold until a person says that they are back.
+  expect(world.redis).toEqual({ available: 9, held: 0, sold: 1 });
+  expect(await readLimits(order)).toEqual({});
+});
+
+test('giveBack puts units on sale again that a person gave back', async () => {
+  const { refund, steps, order, paymentId } = await openDue();
+  await refund();
+  await stage.stores.refunds.returnStock(order.orderNo, 'olga');
+
+  const world = await giveBackTwice(steps, paymentId, order);
+
+  expect(world.mysql).toEqual({ held: 0, sold: 0 });
+  expect(world.redis).toEqual({ available: 10, held: 0, sold: 0 });
+});
+
+test('giveBack fails while Redis has the order not as sold yet, so that it is tried again', async () => {
+  const order = await stage.reserveOrder();
+  const script = createScript(`pay-${order.orderNo}`, order.currency);
+  const steps = stage.openSteps(script.provider);
+  await steps.persistOrder({ order });
+  const { orderNo, total: amount, currency } = order;
+  await stage.stores.payments.record('sandbox', {
+    providerPaymentId: `pay-${orderNo}`,
+    orderNo,
+    amount,
+    currency,
+    sealedOrder: null,
+  });
+  await steps.markPaid({ orderNo });
+  const paymentId = await paymentIdOf(order);
+  await stage.stores.refunds.request(paymentId, 'olga');
+  await steps.refundPayment({ paymentId });
+
+  await expect(steps.giveBack({ paymentId })).rejects.toThrow('not sold in Redis');
+  await steps.confirmStock({ orderNo });
+  await steps.giveBack({ paymentId });
+
+  expect(await readLimits(order)).toEqual({});
+});
+
+test('giveBack changes nothing for money that never paid for an order', async () => {
+  const order = await stage.reserveOrder();
+  const steps = stage.openSteps();
+  await steps.abandonOrder({ order, reason: 'unknown_sku' });
+  await stage.stores.payments.record('sandbox', {
+    providerPaymentId: `pay-${order.orderNo}`,
+    orderNo: order.orderNo,
+    amount: order.total,
+    currency: order.currency,
+    sealedOrder: null,
+  });
+  const before = await stage.look(order);
+  await steps.giveBack({ paymentId: await paymentIdOf(order) });
+  expect((await stage.look(order)).redis).toEqual(before.redis);
+});
+
+test('parkRefund shows the payment to a person, unparkRefund no longer', async () => {
+  const { steps, paymentId, order } = await openDue();
+  const openRows = async () => {
+    const rows = await selectRows(
+      stage.stores.pool,
+      z.object({ reason: z.string() }),
+      `SELECT reason FROM parked WHERE kind = 'refund' AND reference = ? AND resolved_at IS NULL`,
+      [`pay-${order.orderNo}`],
+    );
+    return rows.map(({ reason }) => reason);
+  };
+  await steps.parkRefund({ paymentId, reason: 'refused' });
+  await steps.parkRefund({ paymentId, reason: 'refused again' });
+  expect(await openRows()).toEqual(['refused']);
+  await steps.unparkRefund({ paymentId });
+  expect(await openRows()).toEqual([]);
+});
+
+/** The world is the same after each. */
+async function giveBackTwice(steps: RefundActivities, paymentId: number, order: Order) {
+  await steps.giveBack({ paymentId });
+  const world = await stage.look(order);
+  await steps.giveBack({ paymentId });
+  expect(await stage.look(order)).toEqual(world);
+  return world;
+}
+
+/** What the order's user has bought of the sale, as Redis counts it. */
+function readLimits({ saleId }: Order): Promise<Record<string, string>> {
+  return stage.stores.redis.hgetall(saleKeys({ saleId, shard: 0 }).limits);
+}

@@ -1,0 +1,271 @@
+/** The audit of money that goes back: clean in every way in which it may, and each way in which it may not is found. */
+
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { auditSale } from '../../src/audit/audit-sale.ts';
+import { auditStrayMoney, readSale, runAudit } from '../../src/audit/run-audit.ts';
+import type { SaleSnapshot } from '../../src/audit/snapshot.ts';
+import type { OrderState } from '../../src/domain/order.ts';
+import type { RefundReason } from '../../src/domain/payment.ts';
+import { refundWorkflowId } from '../../src/workflows/contract.ts';
+import { selectOne } from '../stores/rows.ts';
+import { openCheckout, type Checkout } from '../support/checkout.ts';
+import { buildSale } from '../support/factories.ts';
+import { pressPay, sessionOf } from '../support/shopper.ts';
+import { waitFor } from '../support/wait.ts';
+import { createFarSide, type FarSide } from './far-side.ts';
+
+let checkout: Checkout;
+let farSide: FarSide;
+let orders: Awaited<ReturnType<typeof sellAndGiveBack>>;
+let sale: SaleSnapshot;
+
+beforeAll(async () => {
+  checkout = await openCheckout();
+  farSide = createFarSide(checkout.providerUrl);
+  orders = await sellAndGiveBack();
+  expect((await runAudit(checkout, orders.saleId, [])).findings).toEqual([]);
+  sale = await readSale(checkout, orders.saleId, []);
+}, 60_000);
+afterAll(() => checkout.close());
+
+async function paidOrder(saleId: string) {
+  const shopper = await checkout.shopper();
+  const orderNo = await shopper.buy(saleId);
+  await shopper.awaitStatus(orderNo, 'awaiting_payment');
+  await pressPay(sessionOf(await shopper.pay(orderNo)).url);
+  await shopper.awaitStatus(orderNo, 'paid');
+  const sql = 'SELECT payment_id AS id, provider_payment_id AS money FROM payments WHERE order_no = ?';
+  const { id, money } = await selectOne(checkout.stores.pool, sql, [orderNo]);
+  return { orderNo, paymentId: Number(id), money: String(money) };
+}
+
+const shows = (orderNo: string, payment: OrderState['payment']) =>
+  waitFor(
+    `order ${orderNo} to show ${payment}`,
+    async () => (await checkout.stores.orders.read(orderNo))?.state.payment === payment,
+  );
+
+/** One order for each way in which money goes back. */
+async function sellAndGiveBack() {
+  const { refunds, pool } = checkout.stores;
+  const { saleId } = await checkout.stores.openSale(buildSale());
+  const [wanted, byHand, partly, disputed, lost, won, twice] = await Promise.all([
+    paidOrder(saleId),
+    paidOrder(saleId),
+    paidOrder(saleId),
+    paidOrder(saleId),
+    paidOrder(saleId),
+    paidOrder(saleId),
+    paidOrder(saleId),
+  ]);
+
+  await refunds.request(wanted.paymentId, 'a person');
+  await farSide.refund(byHand.money);
+  await farSide.refund(partly.money, 1_000);
+  await farSide.dispute(disputed.money);
+  await farSide.closeDispute(await farSide.dispute(lost.money), { won: false });
+  const dispute = await farSide.dispute(won.money);
+  await shows(won.orderNo, 'disputed');
+  await farSide.closeDispute(dispute, { won: true });
+  await farSide.pay(twice.orderNo, 4_900);
+
+  for (const { orderNo } of [wanted, byHand, lost]) await shows(orderNo, 'refunded');
+  await shows(disputed.orderNo, 'disputed');
+  await shows(won.orderNo, 'applied');
+  await refunds.returnStock(wanted.orderNo, 'a person');
+  await waitFor('the second payment to go back', async () => {
+    const sql = `SELECT COUNT(*) AS n FROM payments WHERE order_no = ? AND status = 'refunded'`;
+    return Number((await selectOne(pool, sql, [twice.orderNo]))['n']) === 1;
+  });
+  return { saleId, wanted, byHand, partly, disputed, lost, won, twice };
+}
+
+type Orders = typeof orders;
+type Order = SaleSnapshot['mysql']['orders'][number];
+type Payment = SaleSnapshot['mysql']['payments'][number];
+
+const withMysql = (mysql: Partial<SaleSnapshot['mysql']>): SaleSnapshot => ({
+  ...sale,
+  mysql: { ...sale.mysql, ...mysql },
+});
+
+const withOrder = (which: keyof Omit<Orders, 'saleId'>, change: Partial<Order>): SaleSnapshot =>
+  withMysql({
+    orders: sale.mysql.orders.map((order) =>
+      order.orderNo === orders[which].orderNo ? { ...order, ...change } : order,
+    ),
+  });
+
+const withPayment = (
+  which: keyof Omit<Orders, 'saleId'>,
+  change: (payment: Payment) => Partial<Payment>,
+): SaleSnapshot =>
+  withMysql({
+    payments: sale.mysql.payments.map((payment) =>
+      payment.paymentId === orders[which].paymentId ? { ...payment, ...change(payment) } : payment,
+    ),
+  });
+
+const withTaken = (which: keyof Omit<Orders, 'saleId'>, returned: number): SaleSnapshot => ({
+  ...sale,
+  taken: sale.taken.map((payment) =>
+    payment.providerPaymentId === orders[which].money ? { ...payment, returned } : payment,
+  ),
+});
+
+const abandoned = { status: 'refund_due', isDue: false } as const;
+
+const rulesOf = (snapshot: SaleSnapshot): string[] => auditSale(snapshot).map(({ rule }) => rule);
+
+/** What is changed about the sale, and the rules that find it. */
+const FAULTS: Record<string, [() => SaleSnapshot, string[]]> = {
+  'stock that came back, and MySQL does not say so': [
+    () => withOrder('wanted', { isStockReturned: false }),
+    ['orders account for the stock', 'holds end as their orders'],
+  ],
+  'stock that never came back': [
+    () => withOrder('byHand', { isStockReturned: true }),
+    ['orders account for the stock', 'holds end as their orders'],
+  ],
+  'an allowance that came back, and MySQL does not say so': [
+    () => withOrder('lost', { isLimitReturned: false }),
+    ['limits are true'],
+  ],
+  'an allowance that never came back': [
+    () => withOrder('partly', { isLimitReturned: true }),
+    ['limits are true'],
+  ],
+  'a refunded order that nothing had paid': [
+    () => withPayment('byHand', () => ({ wasApplied: false })),
+    ['paid orders are paid once', 'orders show their money'],
+  ],
+  'an order paid by two payments': [
+    () => withMysql({ payments: sale.mysql.payments.map((payment) => ({ ...payment, wasApplied: true })) }),
+    ['paid orders are paid once'],
+  ],
+  'an order paid in another currency': [
+    () => withPayment('partly', () => ({ currency: 'USD' })),
+    ['paid orders are paid once', 'what went back is known', 'the books balance'],
+  ],
+  'a refunded order that shows its money': [
+    () => withOrder('lost', { payment: 'applied' }),
+    ['orders show their money'],
+  ],
+  'an open chargeback that does not show': [
+    () => withOrder('disputed', { payment: 'applied' }),
+    ['orders show their money'],
+  ],
+  'a part that went back, shown as all': [
+    () => withOrder('partly', { payment: 'refunded' }),
+    ['orders show their money'],
+  ],
+  'a refund that nobody makes': [() => withPayment('twice', () => abandoned), ['payments end somewhere']],
+  'a refunded payment without a refund': [
+    () => withPayment('wanted', () => ({ reversals: [] })),
+    ['payments end somewhere', 'what went back is known'],
+  ],
+  'a refund that is recorded as pending, and was made': [
+    () =>
+      withPayment('wanted', ({ reversals }) => ({
+        reversals: reversals.map((reversal) => ({ ...reversal, status: 'pending' })),
+      })),
+    ['payments end somewhere', 'what went back is known'],
+  ],
+  'a part that went back in another currency': [
+    () =>
+      withPayment('partly', ({ reversals }) => ({
+        reversals: reversals.map((reversal) => ({ ...reversal, currency: 'USD' })),
+      })),
+    ['what went back is known'],
+  ],
+  'a cent that went back unheard': [
+    () => withTaken('partly', 1_001),
+    ['what went back is known', 'the books balance'],
+  ],
+  'more that went back than was taken': [
+    () => withTaken('byHand', 4_901),
+    ['what went back is known', 'money was kept for something', 'the books balance'],
+  ],
+  'money that counts as applied, and went back': [
+    () => withPayment('byHand', () => ({ status: 'applied' })),
+    ['money was kept for something', 'orders show their money'],
+  ],
+  'money that counts as refunded, and was kept in part': [
+    () => withPayment('partly', () => ({ status: 'refunded' })),
+    ['money was kept for something', 'payments end somewhere', 'the books balance'],
+  ],
+  'an order that lost its own money to its second payment': [
+    () => withPayment('wanted', () => ({ reason: 'duplicate_payment' satisfies RefundReason })),
+    ['money was kept for something'],
+  ],
+  'refunds and chargebacks that nobody was shown': [
+    () => withMysql({ everParked: new Set() }),
+    ['reversed money of a paid order is shown'],
+  ],
+};
+
+test.each(Object.entries(FAULTS))('the audit finds %s', (_, [change, rules]) => {
+  expect(rulesOf(change())).toEqual(expect.arrayContaining(rules));
+});
+
+test('a refund that is due, or whose workflow runs, is on its way', () => {
+  expect(rulesOf(withPayment('twice', () => ({ ...abandoned, isDue: true })))).not.toContain(
+    'payments end somewhere',
+  );
+  const refunding = new Set([refundWorkflowId(orders.twice.paymentId)]);
+  const running = { ...withPayment('twice', () => abandoned), refunding };
+  expect(rulesOf(running)).not.toContain('payments end somewhere');
+});
+
+test('what a person wanted back, and a chargeback that the shop has won, need not be shown', () => {
+  const rule = 'reversed money of a paid order is shown';
+  const subjects = auditSale(withMysql({ everParked: new Set() }))
+    .filter((finding) => finding.rule === rule)
+    .map(({ subject }) => subject);
+  const { byHand, partly, disputed, lost } = orders;
+  expect(subjects.toSorted()).toEqual([byHand, partly, disputed, lost].map(({ money }) => money).toSorted());
+});
+
+/** The callback has come, and what it may have set off is over, also as Temporal lists it. */
+async function comeToRest(paymentId: number, money: string): Promise<void> {
+  const { pool } = checkout.stores;
+  const { workflow } = checkout.client;
+  await waitFor('the callback', async () => {
+    const told = `SELECT COUNT(*) AS n FROM payment_events WHERE kind = 'payment_reversed' AND raw_body LIKE ?`;
+    const due = 'SELECT COUNT(*) AS n FROM payments WHERE payment_id = ? AND engine_due_at IS NOT NULL';
+    const isTold = Number((await selectOne(pool, told, [`%${money}%`]))['n']) > 0;
+    return isTold && Number((await selectOne(pool, due, [paymentId]))['n']) === 0;
+  });
+  await workflow.getHandle(refundWorkflowId(paymentId)).result();
+  await waitFor('the end to be listed', async () => {
+    const query = `WorkflowId = '${refundWorkflowId(paymentId)}' AND ExecutionStatus = 'Running'`;
+    return (await workflow.count(query)).count === 0;
+  });
+}
+
+test('stray money that goes back is looked after like any other', async () => {
+  const { refunds, pool } = checkout.stores;
+  const strays = async (settleMs?: number) =>
+    (await auditStrayMoney(checkout, settleMs)).findings.map(({ rule }) => rule);
+  const read = () =>
+    selectOne(
+      pool,
+      `SELECT payment_id AS id, provider_payment_id AS money, status FROM payments WHERE order_no = 'November'`,
+    );
+  await farSide.pay('November', 80_000);
+  await waitFor('the money to be known', async () => (await read().catch(() => undefined)) !== undefined);
+  const { id, money } = await read();
+  expect(await strays()).toEqual([]);
+
+  await refunds.request(Number(id), 'a person');
+  await waitFor('the refund', async () => (await read())['status'] === 'refunded');
+  expect(await strays()).toEqual([]);
+  await comeToRest(Number(id), String(money));
+
+  await pool.query('DELETE FROM reversals WHERE provider_payment_id = ?', [money]);
+  expect(await strays(0)).toEqual(['payments end somewhere', 'what went back is known']);
+  await pool.query(`UPDATE payments SET status = 'refund_due', engine_due_at = NULL WHERE payment_id = ?`, [
+    id,
+  ]);
+  expect(await strays(0)).toContain('payments end somewhere');
+});

@@ -1,0 +1,197 @@
+/** Where money goes back, and something dies on the way: the payer has it back once, and no unit is lost. */
+
+import { expect } from 'vitest';
+import { createOrderSealer } from '../../src/payments/sealed-order.ts';
+import { refundWorkflowId } from '../../src/workflows/contract.ts';
+import { demoSecrets } from '../../stack/app.ts';
+import { buildOrder } from '../support/factories.ts';
+import { acceptedOf, sessionOf } from '../support/shopper.ts';
+import { waitFor } from '../support/wait.ts';
+import { selectOne } from '../stores/rows.ts';
+import type { CrashWorld } from './crash-world.ts';
+import { expectLamps, payAndSettle, payAt, type Point } from './points.ts';
+
+/** A step of a refund that died is repeated after its 20 seconds, and a claim of the starter runs out after 30. */
+const REFUNDED_WITHIN_MS = 90_000;
+
+interface Paid {
+  orderNo: string;
+  /** The one that goes back. */
+  paymentId: number;
+  providerPaymentId: string;
+  amount: number;
+}
+
+/** From now on nothing but what it is asked tells of what happens at the provider. */
+const dropCallbacks = ({ farSide }: CrashWorld) => farSide.setMischief({ drop: 1 });
+
+async function readMoney({ stores }: CrashWorld, orderNo: string, condition = 'TRUE'): Promise<Paid> {
+  const row = await selectOne(
+    stores.pool,
+    `SELECT payment_id, provider_payment_id, amount FROM payments WHERE order_no = ? AND ${condition}`,
+    [orderNo],
+  );
+  return {
+    orderNo,
+    paymentId: Number(row['payment_id']),
+    providerPaymentId: String(row['provider_payment_id']),
+    amount: Number(row['amount']),
+  };
+}
+
+const readPayment = ({ stores }: CrashWorld, { paymentId }: Paid) =>
+  selectOne(stores.pool, 'SELECT status, engine_due_at FROM payments WHERE payment_id = ?', [paymentId]);
+
+/** The second payment of an order goes back. */
+async function payTwice(world: CrashWorld): Promise<Paid> {
+  const shopper = await world.shopper();
+  const orderNo = await shopper.buy(world.saleId);
+  await payAndSettle(shopper, orderNo);
+  const { total } = await shopper.readOrder(orderNo);
+  await dropCallbacks(world);
+  await world.farSide.payOutside(orderNo, total);
+  await world.farSide.tellAgain(orderNo);
+  return waitFor('the second payment to be due', () =>
+    readMoney(world, orderNo, "status = 'refund_due'").catch(() => undefined),
+  );
+}
+
+async function expectOneRefund(world: CrashWorld, paid: Paid): Promise<void> {
+  await waitFor(
+    'the payment to be refunded',
+    async () => (await readPayment(world, paid))['status'] === 'refunded',
+    REFUNDED_WITHIN_MS,
+  );
+  await world.client.workflow.getHandle(refundWorkflowId(paid.paymentId)).result();
+  const { providerPaymentId, amount } = paid;
+  const refunds = await world.provider.listReversals(providerPaymentId);
+  expect(refunds).toMatchObject([{ providerPaymentId, amount, status: 'succeeded' }]);
+  const { count, returned } = await selectOne(
+    world.stores.pool,
+    'SELECT COUNT(*) AS count, SUM(amount) AS returned FROM reversals WHERE provider_payment_id = ?',
+    [providerPaymentId],
+  );
+  expect([Number(count), Number(returned)]).toEqual([1, amount]);
+}
+
+export const refundPoints: Point[] = [
+  {
+    name: 'refund: the provider has made it, and it is not recorded',
+    doom: { part: 'worker', cue: 'refund-made' },
+    async scenario(world) {
+      const paid = await payTwice(world);
+      await world.awaitDeath();
+      expect(await world.provider.listReversals(paid.providerPaymentId)).toHaveLength(1);
+      expect(await readPayment(world, paid)).toMatchObject({ status: 'refund_due' });
+
+      await world.takeOver();
+      await expectOneRefund(world, paid);
+      await expectLamps(world, { available: 9, held: 0, sold: 1 });
+      return { [paid.orderNo]: 'paid' };
+    },
+  },
+  {
+    name: 'refund: it is recorded, and the limit is not given back',
+    doom: { part: 'worker', cue: 'refund-recorded' },
+    async scenario(world) {
+      const { stores, saleId } = world;
+      const shopper = await world.shopper();
+      const orderNo = await shopper.buy(saleId, 'lamp', 2);
+      await payAndSettle(shopper, orderNo);
+      await dropCallbacks(world);
+      const paid = await readMoney(world, orderNo);
+      const buyAgain = () => shopper.placeOrder({ saleId, items: [{ sku: 'lamp', quantity: 2 }] });
+      await stores.refunds.request(paid.paymentId, 'tester');
+      await world.awaitDeath();
+      expect(await readPayment(world, paid)).toMatchObject({ status: 'refunded' });
+      expect((await buyAgain()).status).toBe(409);
+
+      await world.takeOver();
+      await expectOneRefund(world, paid);
+      const refunded = await shopper.awaitStatus(orderNo, 'paid');
+      expect(refunded.payment).toBe('refunded');
+      await world.farSide.setMischief({});
+      const again = acceptedOf(await buyAgain()).orderNo;
+      await payAndSettle(shopper, again);
+      // Nobody has said that the first two can be sold again.
+      await expectLamps(world, { available: 6, held: 0, sold: 4 });
+      return { [orderNo]: 'paid', [again]: 'paid' };
+    },
+  },
+  {
+    name: 'refund: its workflow is started, and the claim not ended',
+    doom: { part: 'worker', cue: 'refund-started' },
+    async scenario(world) {
+      const paid = await payTwice(world);
+      await world.awaitDeath();
+      const workflow = world.client.workflow.getHandle(refundWorkflowId(paid.paymentId));
+      const { runId } = await workflow.describe();
+      expect((await readPayment(world, paid))['engine_due_at']).not.toBeNull();
+
+      await world.takeOver();
+      // The claim runs out, and the refund is started once more.
+      await waitFor(
+        'the claim to be ended',
+        async () => (await readPayment(world, paid))['engine_due_at'] === null,
+        REFUNDED_WITHIN_MS,
+      );
+      expect((await workflow.describe()).runId).not.toBe(runId);
+      await expectOneRefund(world, paid);
+      await expectLamps(world, { available: 9, held: 0, sold: 1 });
+      return { [paid.orderNo]: 'paid' };
+    },
+  },
+  {
+    name: 'worker: an order that was lost is reserved again for its money',
+    doom: { part: 'worker', cue: 'reserved-again' },
+    async scenario(world) {
+      const { stores, saleId, farSide } = world;
+      const shopper = await world.shopper();
+      const order = buildOrder({ saleId, userId: shopper.userId });
+      const { orderNo } = order;
+      const sealed = await createOrderSealer([demoSecrets.orderSeal]).seal(order);
+      await farSide.payOutside(orderNo, order.total, sealed);
+      const paid = await waitFor('the money to be known', () =>
+        readMoney(world, orderNo).catch(() => undefined),
+      );
+      // It is looked into after a minute.
+      await stores.pool.query(
+        'UPDATE payments SET received_at = NOW(3) - INTERVAL 2 MINUTE WHERE payment_id = ?',
+        [paid.paymentId],
+      );
+      await world.awaitDeath();
+      expect(await stores.orders.read(orderNo)).toBeUndefined();
+
+      await world.takeOver();
+      await shopper.awaitStatus(orderNo, 'paid');
+      expect(await readPayment(world, paid)).toMatchObject({ status: 'applied' });
+      expect(await world.provider.listReversals(paid.providerPaymentId)).toEqual([]);
+      await expectLamps(world, { available: 9, held: 0, sold: 1 });
+      return { [orderNo]: 'paid' };
+    },
+  },
+  {
+    name: 'API: a refund made at the provider has committed, and the provider is not answered',
+    doom: { part: 'api', cue: 'reversal-received' },
+    async scenario(world) {
+      const shopper = await world.shopper();
+      const orderNo = await shopper.buy(world.saleId);
+      await shopper.awaitStatus(orderNo, 'awaiting_payment');
+      await payAt(sessionOf(await shopper.pay(orderNo)).url);
+      await shopper.awaitStatus(orderNo, 'paid');
+      const paid = await readMoney(world, orderNo);
+      await waitFor('the payment to be told', () => world.deliveries() === 1);
+      await world.farSide.reverse(orderNo, 'refund');
+      await world.awaitDeath();
+      expect(await readPayment(world, paid)).toMatchObject({ status: 'refunded' });
+      expect(world.deliveries()).toBe(1);
+
+      await world.takeOver();
+      await waitFor('the provider to be answered', () => world.deliveries() === 2);
+      await expectOneRefund(world, paid);
+      expect(await shopper.readOrder(orderNo)).toMatchObject({ status: 'paid', payment: 'refunded' });
+      await expectLamps(world, { available: 9, held: 0, sold: 1 });
+      return { [orderNo]: 'paid' };
+    },
+  },
+];

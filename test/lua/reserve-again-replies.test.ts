@@ -1,0 +1,169 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { orderKeys } from '../../src/stores/keys.ts';
+import type { Order } from '../../src/domain/order.ts';
+import { buildOrder, buildReserveRequest, buildSale } from '../support/factories.ts';
+import { openTestStores, type TestStores } from '../support/stores.ts';
+import { snapshot } from './raw-scripts.ts';
+
+let stores: TestStores;
+beforeAll(async () => {
+  stores = await openTestStores();
+});
+afterAll(() => stores.close());
+
+const HOUR_MS = 60 * 60 * 1000;
+
+/** Two lamps and a mug of long ago, as the payment session carried them: address and user agent are not among it. */
+function lostOrder(saleId: string, overrides: Partial<Order> = {}): Order {
+  const items = [
+    { sku: 'lamp', quantity: 2, unitPrice: 4_000 },
+    { sku: 'mug', quantity: 1, unitPrice: 1_450 },
+  ];
+  const reservedAtMs = Date.now() - 3 * HOUR_MS;
+  return buildOrder({ saleId, items, reservedAtMs, ip: '', userAgent: '', ...overrides });
+}
+
+/** The refusal, with the proof that it wrote nothing. */
+async function refusal(order: Order) {
+  const before = await snapshot(stores.redis, order.saleId);
+  const outcome = await stores.reservations.reserveAgain(order);
+  expect(await snapshot(stores.redis, order.saleId)).toEqual(before);
+  return outcome;
+}
+
+test('a lost order is there again as it was accepted, held and queued', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  const order = lostOrder(saleId);
+  expect(await stores.reservations.reserveAgain(order)).toEqual({ kind: 'reserved' });
+  expect(await stores.reservations.readOrder(order.orderNo)).toEqual({
+    order,
+    state: { status: 'queued', version: 0, payment: 'none', reason: null },
+  });
+  const { limits, outbox, deadlines, orderKey } = orderKeys(order.orderNo);
+  const sale = await stores.saleStock.read(saleId);
+  expect(sale?.skus).toMatchObject([
+    { sku: 'lamp', total: 10, available: 8, held: 2, sold: 0 },
+    { sku: 'mug', total: 5, available: 4, held: 1, sold: 0 },
+  ]);
+  expect(await stores.redis.hgetall(limits)).toEqual({ 'lamp:ada': '2', 'mug:ada': '1' });
+  expect((await stores.redis.xrange(outbox, '-', '+')).map(([, fields]) => fields)).toEqual([
+    ['order_no', order.orderNo],
+  ]);
+  expect(await stores.redis.zscore(deadlines, order.orderNo)).toBe(
+    String(order.reservedAtMs + order.paymentWindowMs),
+  );
+  expect(await stores.redis.pttl(orderKey)).toBe(-1);
+});
+
+test('neither a pause, nor the end of the sale, nor the limit, nor a full backlog stands in the way', async () => {
+  const { saleId } = await stores.openSale(
+    buildSale({ paused: true, opensAtMs: Date.now() - 3 * HOUR_MS, closesAtMs: Date.now() - HOUR_MS }),
+  );
+  await stores.saleStock.publishStoredAhead(saleId, 1_000_000);
+  const [first, second] = [lostOrder(saleId), lostOrder(saleId)];
+  expect(await stores.reservations.reserveAgain(first)).toEqual({ kind: 'reserved' });
+  expect(await stores.reservations.reserveAgain(second)).toEqual({ kind: 'reserved' });
+  expect(await stores.redis.hgetall(orderKeys(first.orderNo).limits)).toEqual({
+    'lamp:ada': '4',
+    'mug:ada': '2',
+  });
+});
+
+test('what was taken again counts against the limit of new orders', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  await stores.reservations.reserveAgain(lostOrder(saleId));
+  expect(await stores.reservations.reserve(buildReserveRequest({ saleId }))).toMatchObject({
+    kind: 'limit-reached',
+    bought: 2,
+  });
+});
+
+test('the shopper who repeats the request gets the restored order', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  const order = lostOrder(saleId);
+  await stores.reservations.reserveAgain(order);
+  const { orderNo, userId, idempotencyKey } = order;
+  const { idem } = orderKeys(orderNo);
+  const entry = await stores.redis.hgetall(idem(userId, idempotencyKey));
+  expect(entry['order_no']).toBe(orderNo);
+  expect(await stores.redis.pttl(idem(userId, idempotencyKey))).toBeGreaterThan(0);
+  const again = buildReserveRequest({
+    saleId,
+    userId,
+    idempotencyKey,
+    fingerprint: String(entry['fingerprint']),
+  });
+  expect(await stores.reservations.reserve(again)).toEqual({ kind: 'repeated', orderNo });
+});
+
+test('a key under which the shopper got another order meanwhile stays with that', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  const order = lostOrder(saleId);
+  const request = buildReserveRequest({ saleId, idempotencyKey: order.idempotencyKey });
+  const later = await stores.reservations.reserve(request);
+  if (later.kind !== 'reserved') throw new Error(later.kind);
+  expect(await stores.reservations.reserveAgain(order)).toEqual({ kind: 'reserved' });
+  expect(await stores.reservations.reserve(request)).toEqual({ kind: 'repeated', orderNo: later.orderNo });
+});
+
+test.each(['held', 'sold', 'released', 'returned'] as const)(
+  'an order that is there and %s is answered as it is',
+  async (hold) => {
+    const { saleId } = await stores.openSale(buildSale());
+    const order = lostOrder(saleId);
+    await stores.reservations.reserveAgain(order);
+    if (hold === 'released') await stores.reservations.release(order.orderNo);
+    if (hold === 'sold' || hold === 'returned') await stores.reservations.confirm(order.orderNo);
+    if (hold === 'returned') await stores.reservations.giveBack({ ...order, limit: false, stock: true });
+    expect(await refusal(order)).toEqual({ kind: 'known', hold });
+  },
+);
+
+test('an order restored before, ended and expired is not restored once more', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  const order = lostOrder(saleId);
+  await stores.reservations.reserveAgain(order);
+  await stores.reservations.release(order.orderNo);
+  await stores.redis.del(orderKeys(order.orderNo).orderKey);
+  expect(await refusal(order)).toEqual({ kind: 'known', hold: 'absent' });
+});
+
+test('while Redis does not know the sale nothing is said about its stock', async () => {
+  const { saleId } = buildSale();
+  expect(await refusal(lostOrder(saleId))).toEqual({ kind: 'sale-absent' });
+});
+
+test('when one line is sold out nothing is taken of any', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  const items = [{ sku: 'mug', quantity: 5 }];
+  await stores.reservations.reserve(buildReserveRequest({ saleId, userId: 'bo', items }));
+  expect(await refusal(lostOrder(saleId))).toEqual({ kind: 'sold-out', sku: 'mug' });
+});
+
+test('the last units may be taken', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  const items = [{ sku: 'mug', quantity: 5, unitPrice: 1_450 }];
+  expect(await stores.reservations.reserveAgain(lostOrder(saleId, { items }))).toEqual({ kind: 'reserved' });
+});
+
+test('a SKU that the sale does not have is named', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  const items = [
+    { sku: 'lamp', quantity: 1, unitPrice: 4_900 },
+    { sku: 'sofa', quantity: 1, unitPrice: 99 },
+  ];
+  expect(await refusal(lostOrder(saleId, { items }))).toEqual({ kind: 'unknown-sku', sku: 'sofa' });
+});
+
+test('a restored order can be sold, and released, like any other', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  const [paid, unpaid] = [lostOrder(saleId), lostOrder(saleId, { userId: 'bo' })];
+  await stores.reservations.reserveAgain(paid);
+  await stores.reservations.reserveAgain(unpaid);
+  expect(await stores.reservations.confirm(paid.orderNo)).toBe('sold');
+  expect(await stores.reservations.release(unpaid.orderNo)).toBe('released');
+  expect((await stores.saleStock.read(saleId))?.skus).toMatchObject([
+    { available: 8, held: 0, sold: 2 },
+    { available: 4, held: 0, sold: 1 },
+  ]);
+});

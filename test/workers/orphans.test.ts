@@ -1,0 +1,436 @@
+import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
+import { orderDeadlineMs, type Order, type OrderState } from '../../src/domain/order.ts';
+import type { Sale } from '../../src/domain/sale.ts';
+import { createOrderSealer } from '../../src/payments/sealed-order.ts';
+import { orderKeys, saleKeys } from '../../src/stores/keys.ts';
+import type { Orphan } from '../../src/stores/orphans.ts';
+import { createOrphanSweep, type OrphanDeps } from '../../src/workers/orphans.ts';
+import { buildOrder, buildReserveRequest, buildSale } from '../support/factories.ts';
+import { ORDER_SEAL_SECRET, sealer } from '../support/sealer.ts';
+import { openTestStores, silent, type TestStores } from '../support/stores.ts';
+import { selectOne } from '../stores/rows.ts';
+import { acceptOrder } from './relay-world.ts';
+
+let stores: TestStores;
+beforeAll(async () => {
+  stores = await openTestStores();
+});
+afterAll(() => stores.close());
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+const AWAY = new Error('connect ECONNREFUSED');
+
+let lastPaymentId = 0;
+
+/** Money as the sweep finds it. */
+function buildOrphan(orderNo: string, sealedOrder: string | null = null): Orphan {
+  lastPaymentId += 1;
+  return {
+    paymentId: lastPaymentId,
+    providerPaymentId: `pay-${lastPaymentId}`,
+    orderNo,
+    receivedAtMs: Date.now(),
+    sealedOrder,
+  };
+}
+
+/** A sweep over these payments, and what it decides about them. What is decided is no orphan any more. */
+function openSweep(orphans: readonly Orphan[], parts: Partial<OrphanDeps> = {}) {
+  const left = new Set(orphans);
+  const decisions: string[] = [];
+  const decide = (orphan: Orphan | undefined, decision: string) => {
+    if (orphan) left.delete(orphan);
+    decisions.push(decision);
+  };
+  const payments: OrphanDeps['payments'] = {
+    listOrphans: async (limit) => [...left].slice(0, limit),
+    refundOrphan: async (paymentId, reason) =>
+      decide(
+        orphans.find((orphan) => orphan.paymentId === paymentId),
+        `refund ${reason}`,
+      ),
+    parkOrphan: async (providerPaymentId, reason) =>
+      decide(
+        orphans.find((orphan) => orphan.providerPaymentId === providerPaymentId),
+        `park: ${reason}`,
+      ),
+  };
+  const pass = createOrphanSweep({ ...stores, payments, sealer, log: silent, ...parts });
+  return { pass, decisions };
+}
+
+const openSale = (overrides: Partial<Sale> = {}): Promise<Sale> => stores.openSale(buildSale(overrides));
+
+/** An order as its payment session carried it, which no store knows. */
+async function loseOrder(saleId: string, overrides: Partial<Order> = {}) {
+  const order = buildOrder({ saleId, ip: '', userAgent: '', ...overrides });
+  return { order, orphan: buildOrphan(order.orderNo, await sealer.seal(order)) };
+}
+
+/** The money itself, in MySQL, where storing the order finds it. */
+const receive = ({ orderNo, total: amount, currency }: Order): Promise<void> =>
+  stores.payments.record('sandbox', {
+    providerPaymentId: `pay-of-${orderNo}`,
+    orderNo,
+    amount,
+    currency,
+    sealedOrder: null,
+  });
+
+const paymentOf = ({ orderNo }: Order) =>
+  selectOne(stores.pool, 'SELECT status, refund_reason FROM payments WHERE order_no = ?', [orderNo]);
+
+const project = ({ orderNo }: Order, state: Partial<OrderState>) =>
+  stores.reservations.project(orderNo, {
+    status: 'awaiting_payment',
+    version: 1,
+    payment: 'none',
+    reason: null,
+    ...state,
+  });
+
+const queued = ({ saleId }: Pick<Order, 'saleId'>) =>
+  stores.redis.xlen(saleKeys({ saleId, shard: 0 }).outbox);
+
+test('with no such money a pass decides nothing and asks for nothing else', async () => {
+  const sales = { listIds: () => Promise.reject(AWAY) };
+  const { pass, decisions } = openSweep([], { sales });
+  expect(await pass()).toBeGreaterThan(0);
+  expect(decisions).toEqual([]);
+});
+
+test.each<[string, Partial<OrderState>]>([
+  ['waits in the outbox', { version: 0 }],
+  ['awaits payment, as far as Redis knows', { version: 1 }],
+  ['is closing', { version: 2, reason: 'shopper_request' }],
+  ['is paid, as far as Redis knows', { version: 3, status: 'paid', payment: 'applied' }],
+])('an order that %s and is not in MySQL is stored there, with its money', async (_, state) => {
+  const { saleId } = await openSale();
+  const order = await acceptOrder(stores, saleId);
+  await project(order, state);
+  await receive(order);
+  const { pass, decisions } = openSweep([buildOrphan(order.orderNo)]);
+
+  await pass();
+
+  expect(decisions).toEqual([]);
+  expect(await stores.orders.read(order.orderNo)).toMatchObject({
+    order,
+    state: { status: 'awaiting_payment', payment: 'received' },
+  });
+});
+
+test('a stored order is due for the engine, and pollers see it', async () => {
+  const { saleId } = await openSale();
+  const order = await acceptOrder(stores, saleId);
+  await receive(order);
+
+  await openSweep([buildOrphan(order.orderNo)]).pass();
+
+  expect((await stores.reservations.readOrder(order.orderNo))?.state).toMatchObject({
+    status: 'awaiting_payment',
+    payment: 'received',
+  });
+  await stores.pool.query('UPDATE orders SET engine_due_at = NOW(3) WHERE engine_due_at > NOW(3)');
+  const due = await stores.orders.claimDue(100);
+  expect(due.map((stored) => stored.order.orderNo)).toContain(order.orderNo);
+});
+
+test.each(['cancelled', 'failed'] as const)(
+  'money for an order that has %s, as far as Redis knows, goes back',
+  async (status) => {
+    const { saleId } = await openSale();
+    const order = await acceptOrder(stores, saleId);
+    await project(order, { status, reason: 'store_unavailable' });
+    const { pass, decisions } = openSweep([buildOrphan(order.orderNo, await sealer.seal(order))]);
+
+    await pass();
+
+    expect(decisions).toEqual(['refund order_ended']);
+    expect(await stores.orders.read(order.orderNo)).toBeUndefined();
+  },
+);
+
+test('money for an order that MySQL refuses goes back, and then its stock', async () => {
+  const { saleId } = await openSale();
+  const request = { idempotencyKey: 'once' };
+  const first = await acceptOrder(stores, saleId, request);
+  await stores.orders.storeOrders([first], 'started');
+  // Redis forgets the key, so the same request is accepted once more.
+  await stores.redis.del(orderKeys(first.orderNo).idem(first.userId, 'once'));
+  const second = await acceptOrder(stores, saleId, request);
+  await receive(second);
+  const { reservations } = stores;
+  const release: typeof reservations.release = async (orderNo) => {
+    expect((await stores.orders.read(orderNo))?.state.status).toBe('failed');
+    return reservations.release(orderNo);
+  };
+  const { pass, decisions } = openSweep([buildOrphan(second.orderNo)], {
+    reservations: { ...reservations, release },
+  });
+
+  await pass();
+
+  expect(decisions).toEqual([]);
+  expect((await stores.orders.read(second.orderNo))?.state).toMatchObject({
+    status: 'failed',
+    reason: 'duplicate_request',
+  });
+  expect(await paymentOf(second)).toEqual({ status: 'refund_due', refund_reason: 'order_ended' });
+  // The first one's alone.
+  expect((await stores.saleStock.read(saleId))?.skus[0]).toMatchObject({ available: 9, held: 1 });
+});
+
+test('money for an order that was paid, and that MySQL refuses now, is left to a person', async () => {
+  const { saleId } = await openSale();
+  const order = await acceptOrder(stores, saleId);
+  await project(order, { version: 3, status: 'paid', payment: 'applied' });
+  await stores.pool.query("UPDATE skus SET total = 0 WHERE sale_id = ? AND sku = 'lamp'", [saleId]);
+  const { pass, decisions } = openSweep([buildOrphan(order.orderNo)]);
+
+  await pass();
+
+  expect(decisions).toEqual([
+    `park: order ${order.orderNo} was paid, and cannot be stored again: stock_exhausted`,
+  ]);
+});
+
+test('money for an order that Redis has, but not whole, is left to a person', async () => {
+  const { saleId } = await openSale();
+  const order = await acceptOrder(stores, saleId);
+  await stores.redis.hdel(orderKeys(order.orderNo).orderKey, 'items');
+  const { pass, decisions } = openSweep([buildOrphan(order.orderNo)]);
+
+  await pass();
+
+  expect(decisions).toEqual([`park: Redis has order ${order.orderNo}, but not whole`]);
+});
+
+test.each([
+  ['no sale of ours', buildOrder().orderNo],
+  ['no order at all', 'INV-2026-11'],
+])('money that names %s is left to a person', async (_, orderNo) => {
+  const { pass, decisions } = openSweep([buildOrphan(orderNo)]);
+  await pass();
+  expect(decisions).toEqual([`park: it names no order of any sale: ${orderNo}`]);
+});
+
+test('a lost order is restored from its essentials: held and queued, after its deadline and that of the sale', async () => {
+  const { saleId } = await openSale({ paused: true, closesAtMs: Date.now() - 1 });
+  const reservedAtMs = Date.now() - 60 * 60_000;
+  const { order, orphan } = await loseOrder(saleId, { reservedAtMs, userId: 'bo' });
+  expect(orderDeadlineMs(order)).toBeLessThan(Date.now());
+  const { pass, decisions } = openSweep([orphan]);
+
+  await pass();
+
+  expect(decisions).toEqual([]);
+  expect((await stores.reservations.readOrder(order.orderNo))?.order).toEqual(order);
+  expect(await queued(order)).toBe(1);
+});
+
+test('a restored order that is not stored by the next pass is stored by it, with its money', async () => {
+  const { saleId } = await openSale();
+  const { order, orphan } = await loseOrder(saleId);
+  await receive(order);
+  const { pass, decisions } = openSweep([orphan]);
+
+  await pass();
+  await pass();
+
+  expect(decisions).toEqual([]);
+  expect((await stores.orders.read(order.orderNo))?.state.payment).toBe('received');
+  expect(await queued(order)).toBe(1);
+});
+
+test('two sweeps at once restore an order once', async () => {
+  const { saleId } = await openSale();
+  const { order, orphan } = await loseOrder(saleId);
+  const [one, other] = [openSweep([orphan]), openSweep([orphan])];
+
+  await Promise.all([one.pass(), other.pass()]);
+
+  expect([...one.decisions, ...other.decisions]).toEqual([]);
+  expect(await queued(order)).toBe(1);
+  expect((await stores.saleStock.read(saleId))?.skus[0]).toMatchObject({ available: 9, held: 1 });
+});
+
+test('essentials that were sealed before the secret was changed are as good', async () => {
+  const { saleId } = await openSale();
+  const { order, orphan } = await loseOrder(saleId);
+  const rotated = createOrderSealer(['the-secret-of-now-with-enough-characters', ORDER_SEAL_SECRET]);
+
+  await openSweep([orphan], { sealer: rotated }).pass();
+
+  expect(await queued(order)).toBe(1);
+});
+
+test('money for a lost order whose stock is sold goes back', async () => {
+  const { saleId } = await openSale();
+  const items = [{ sku: 'mug', quantity: 5 }];
+  await stores.reservations.reserve(buildReserveRequest({ saleId, items }));
+  const lost = await loseOrder(saleId, { items: [{ sku: 'mug', quantity: 1, unitPrice: 1_450 }] });
+  const { pass, decisions } = openSweep([lost.orphan]);
+
+  await pass();
+
+  expect(decisions).toEqual(['refund sold_out']);
+});
+
+test('money for a lost order of a SKU that is on sale no more goes back', async () => {
+  const { saleId } = await openSale();
+  const lost = await loseOrder(saleId, { items: [{ sku: 'sofa', quantity: 1, unitPrice: 1 }] });
+  const { pass, decisions } = openSweep([lost.orphan]);
+
+  await pass();
+
+  expect(decisions).toEqual(['refund sold_out']);
+});
+
+test.each<[string, (order: Order) => Promise<string | null>]>([
+  ['no essentials', async () => null],
+  ['essentials that are none', async () => 'eyJhbGciOiJub25lIn0.e30.'],
+  ['essentials that somebody else sealed', (order) => createOrderSealer(['x'.repeat(32)]).seal(order)],
+  ['the essentials of another order', ({ saleId }) => sealer.seal(buildOrder({ saleId }))],
+])('money that comes with %s, for an order that nobody knows, goes back', async (_, seal) => {
+  const { saleId } = await openSale();
+  const order = buildOrder({ saleId });
+  const { pass, decisions } = openSweep([buildOrphan(order.orderNo, await seal(order))]);
+
+  await pass();
+
+  expect(decisions).toEqual(['refund order_unknown']);
+  expect(await queued(order)).toBe(0);
+});
+
+/** A sale that Redis has lost, and two payments for it: one with essentials, one without. */
+async function loseSale() {
+  const sale = await openSale();
+  const { order, orphan } = await loseOrder(sale.saleId);
+  const { sale: saleKey, stock } = saleKeys({ saleId: sale.saleId, shard: 0 });
+  await stores.redis.del(saleKey, stock);
+  return { sale, order, orphans: [orphan, buildOrphan(buildOrder({ saleId: sale.saleId }).orderNo)] };
+}
+
+test('while its sale is not in Redis money waits, and it is decided once the sale is back', async () => {
+  const { sale, order, orphans } = await loseSale();
+  const { pass, decisions } = openSweep(orphans);
+
+  await pass();
+  expect(decisions).toEqual([]);
+
+  await stores.saleStock.warmUp(sale, 1);
+  await pass();
+  expect(decisions).toEqual(['refund order_unknown']);
+  expect(await queued(order)).toBe(1);
+});
+
+test('a sale that stays away for an hour is a matter for a person, who sees its money', async () => {
+  const { orphans } = await loseSale();
+  const { pass, decisions } = openSweep(orphans);
+  await pass();
+
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 59 * 60_000 });
+  await pass();
+  expect(decisions).toEqual([]);
+
+  vi.setSystemTime(Date.now() + 60_000);
+  await pass();
+  expect(decisions.toSorted()).toEqual(
+    orphans
+      .map(({ orderNo }) => `park: order ${orderNo} is not known, and its sale is not in Redis`)
+      .toSorted(),
+  );
+});
+
+test('money that came an hour ago is shown at the first look of a process that has just started', async () => {
+  const { orphans } = await loseSale();
+  const [old, young] = orphans;
+  if (!old || !young) throw new Error('no money');
+  const hourAgo = { ...old, receivedAtMs: Date.now() - 60 * 60_000 };
+  const { pass, decisions } = openSweep([hourAgo, young]);
+
+  await pass();
+
+  expect(decisions).toEqual([`park: order ${old.orderNo} is not known, and its sale is not in Redis`]);
+});
+
+/** Every way in which a lost, a known and an unknown order could be decided. */
+async function openEachKind() {
+  const { saleId } = await openSale();
+  const known = await acceptOrder(stores, saleId);
+  const lost = await loseOrder(saleId);
+  return {
+    known: buildOrphan(known.orderNo),
+    lost: lost.orphan,
+    unknown: buildOrphan(buildOrder({ saleId }).orderNo),
+  };
+}
+
+const redisAway: OrphanDeps['reservations'] = {
+  readOrder: () => Promise.reject(AWAY),
+  reserveAgain: () => Promise.reject(AWAY),
+  project: () => Promise.reject(AWAY),
+  release: () => Promise.reject(AWAY),
+};
+
+test.each<[string, Partial<OrphanDeps>]>([
+  ['Redis is away', { reservations: redisAway, saleStock: { read: () => Promise.reject(AWAY) } }],
+  ['MySQL is away', { sales: { listIds: () => Promise.reject(AWAY) } }],
+])('while %s nothing is decided, and the next pass decides', async (_, parts) => {
+  const orphans = Object.values(await openEachKind());
+  const { pass, decisions } = openSweep(orphans, parts);
+
+  await expect(pass()).rejects.toThrow('ECONNREFUSED');
+  expect(decisions).toEqual([]);
+
+  const next = openSweep(orphans);
+  await next.pass();
+  expect(next.decisions).toEqual(['refund order_unknown']);
+});
+
+test('money that Redis is too full to restore an order for waits', async () => {
+  const { saleId } = await openSale();
+  const lost = await loseOrder(saleId);
+  const { pass, decisions } = openSweep([lost.orphan]);
+  // One byte is always used up already, so Redis refuses whatever wants memory.
+  await stores.redis.config('SET', 'maxmemory', '1');
+  try {
+    await expect(pass()).rejects.toThrow(/^OOM /);
+  } finally {
+    await stores.redis.config('SET', 'maxmemory', '0');
+  }
+  expect(decisions).toEqual([]);
+  await pass();
+  expect(await queued(lost.order)).toBe(1);
+});
+
+const cannotStore: OrphanDeps['orders'] = {
+  storeOrders: () => Promise.reject(new Error('unheard of')),
+  abandon: () => Promise.reject(new Error('unheard of')),
+};
+
+test('one payment that cannot be decided holds up no other', async () => {
+  const { known, lost, unknown } = await openEachKind();
+  const { pass, decisions } = openSweep([known, lost, unknown], { orders: cannotStore });
+
+  expect(await pass()).toBeGreaterThan(0);
+
+  expect(decisions).toEqual(['refund order_unknown']);
+  expect(await stores.redis.exists(orderKeys(lost.orderNo).orderKey)).toBe(1);
+});
+
+test('money that cannot be decided for an hour is a matter for a person, alone or among others', async () => {
+  const { known } = await openEachKind();
+  const young = openSweep([known], { orders: cannotStore });
+  await expect(young.pass()).rejects.toThrow('unheard of');
+
+  const hourAgo = { ...known, receivedAtMs: Date.now() - 60 * 60_000 };
+  const { pass, decisions } = openSweep([hourAgo, { ...known }], { orders: cannotStore });
+  await pass();
+  expect(decisions).toEqual(['park: nothing could be decided: Error: unheard of']);
+  // What is left is young, and all of it fails.
+  await expect(pass()).rejects.toThrow('unheard of');
+});

@@ -1,0 +1,156 @@
+import { expect, onTestFinished, test } from 'vitest';
+import { z } from 'zod';
+import { selectRows } from '../../src/stores/mysql.ts';
+import { refundWorkflowId } from '../../src/workflows/contract.ts';
+import { createEngineGate } from '../../src/workers/engine-gate.ts';
+import { createRefundStarter, type RefundStarterDeps } from '../../src/workers/refund-starter.ts';
+import { buildOrder, buildSale } from '../support/factories.ts';
+import { openTestStores, silent } from '../support/stores.ts';
+
+/** More than one pass takes. */
+const MANY = 13;
+const PASS_MAX = 10;
+
+const byId = (a: number, b: number): number => a - b;
+
+async function openStarter({ engineBudget = 50 }: { engineBudget?: number } = {}) {
+  const stores = await openTestStores({ ENGINE_BUDGET: engineBudget });
+  onTestFinished(() => stores.close());
+  const { saleId } = await stores.openSale(buildSale());
+  const started: number[] = [];
+  const failing = new Set<number>();
+  /** What happens while Temporal is being told. */
+  let meanwhile = (_paymentId: number): Promise<unknown> => Promise.resolve();
+  const engine: RefundStarterDeps['engine'] = {
+    async startRefund({ paymentId }) {
+      if (failing.has(paymentId)) throw new Error('14 UNAVAILABLE');
+      started.push(paymentId);
+      await meanwhile(paymentId);
+      return 'running';
+    },
+  };
+  const { refunds, budget } = stores;
+  return {
+    stores,
+    started,
+    failing,
+    during: (act: typeof meanwhile) => void (meanwhile = act),
+    pass: createRefundStarter({ refunds, engine, gate: createEngineGate(budget, silent) }),
+    /** Money of an order that has ended: due to be refunded. */
+    async owe(): Promise<number> {
+      const order = buildOrder({ saleId });
+      await stores.orders.abandon(order, 'unknown_sku');
+      const { orderNo, total: amount, currency } = order;
+      const providerPaymentId = `pay-${orderNo}`;
+      await stores.payments.record('sandbox', {
+        providerPaymentId,
+        orderNo,
+        amount,
+        currency,
+        sealedOrder: null,
+      });
+      const [row] = await selectRows(
+        stores.pool,
+        z.object({ payment_id: z.int() }),
+        'SELECT payment_id FROM payments WHERE provider_payment_id = ?',
+        [providerPaymentId],
+      );
+      return row?.payment_id ?? 0;
+    },
+    async makeDueNow(paymentId: number): Promise<void> {
+      await stores.pool.query('UPDATE payments SET engine_due_at = NOW(3) WHERE payment_id = ?', [paymentId]);
+    },
+    /** Those that anybody might claim now. */
+    async due(): Promise<number[]> {
+      return (await refunds.claimDue(100)).map(({ paymentId }) => paymentId);
+    },
+  };
+}
+
+test('each payment that is to go back is handed over once', async () => {
+  const { started, pass, owe } = await openStarter();
+  const owed = [await owe(), await owe()];
+
+  await pass();
+  await pass();
+
+  expect(started.toSorted(byId)).toEqual(owed.toSorted(byId));
+});
+
+test('with nothing due it pauses', async () => {
+  const { started, pass } = await openStarter();
+  expect(await pass()).toBeGreaterThan(0);
+  expect(started).toEqual([]);
+});
+
+test('a pass takes a few, so that orders find room beside them; the next takes the rest', async () => {
+  const { started, pass, owe, stores } = await openStarter();
+  const owed: number[] = [];
+  for (let i = 0; i < MANY; i += 1) owed.push(await owe());
+
+  await pass();
+  expect(started).toHaveLength(PASS_MAX);
+  await stores.budget.release(started.map(refundWorkflowId));
+  await pass();
+
+  expect(started.toSorted(byId)).toEqual(owed.toSorted(byId));
+});
+
+test('a refund holds a slot of the engine until its first step gives it back', async () => {
+  const { started, pass, owe, stores } = await openStarter({ engineBudget: 1 });
+  const owed = [await owe(), await owe()];
+
+  await pass();
+  await pass();
+  expect(started).toHaveLength(1);
+  await stores.budget.release(started.map(refundWorkflowId));
+  await pass();
+
+  expect(started.toSorted(byId)).toEqual(owed.toSorted(byId));
+});
+
+test('without room nothing is claimed', async () => {
+  const { started, pass, owe, due, stores } = await openStarter({ engineBudget: 1 });
+  const paymentId = await owe();
+  await stores.budget.acquire(['an-order']);
+
+  await pass();
+
+  expect(started).toEqual([]);
+  expect(await due()).toEqual([paymentId]);
+});
+
+test('what Temporal does not take is given back at once, with its slot', async () => {
+  const { started, failing, pass, owe, due, stores } = await openStarter();
+  const [refused, taken] = [await owe(), await owe()];
+  failing.add(refused);
+
+  await pass();
+
+  expect(started).toEqual([taken]);
+  expect(await due()).toEqual([refused]);
+  expect(await stores.budget.room()).toBe(49);
+});
+
+test('two starters at once never hand over the same payment', async () => {
+  const { started, pass, owe } = await openStarter();
+  const owed: number[] = [];
+  for (let i = 0; i < MANY; i += 1) owed.push(await owe());
+
+  await Promise.all([pass(), pass(), pass()]);
+
+  expect(started.toSorted(byId)).toEqual(owed.toSorted(byId));
+});
+
+test('a payment that becomes due anew while it is handed over is handed over again', async () => {
+  const { started, during, pass, owe, makeDueNow } = await openStarter();
+  const paymentId = await owe();
+  during(makeDueNow);
+  await pass();
+  during(() => Promise.resolve());
+
+  await pass();
+  await pass();
+
+  expect(started).toEqual([paymentId, paymentId]);
+});

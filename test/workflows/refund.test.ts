@@ -1,0 +1,126 @@
+/** Refunds that work, fail, or are nobody's business any more. */
+
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { looks, openRefundWorld, type RefundWorld } from './refund-world.ts';
+
+let world: RefundWorld;
+beforeAll(async () => {
+  world = await openRefundWorld();
+});
+afterAll(() => world.close());
+
+const HOUR_MS = 60 * 60 * 1000;
+/** Of the refund itself; other steps have three quick tries before. */
+const TRIES_BEFORE_PARKING = 10;
+
+test('a refund that works at once ends its workflow, and then limit and stock come back', () =>
+  world.withRefund(async ({ book, start, endAtOnce }) => {
+    await start();
+    await endAtOnce();
+    expect(book.tries).toEqual(['refundPayment', 'giveBack']);
+    expect(book.money()).toBe('refunded');
+    expect(book.givenBackWhile()).toBe('refunded');
+    expect(book.parked).toEqual([]);
+  }));
+
+test('money that went back at the provider is not sent again, but limit and stock come back', () =>
+  world.withRefund(async ({ book, start, endAtOnce }) => {
+    book.is('nothing');
+    await start();
+    await endAtOnce();
+    expect(book.steps).toEqual(['refundPayment', 'giveBack']);
+    expect(book.givenBackWhile()).toBe('nothing');
+  }));
+
+test('a refund that has ended runs again when something is due anew', () =>
+  world.withRefund(async ({ book, start, endAtOnce, describe }) => {
+    await start();
+    await endAtOnce();
+    const { runId } = await describe();
+    await start();
+    await endAtOnce();
+    expect((await describe()).runId).not.toBe(runId);
+    expect(book.steps).toEqual(['refundPayment', 'giveBack', 'refundPayment', 'giveBack']);
+  }));
+
+test('a refund that fails at first is tried again, and shown to nobody', () =>
+  world.withRefund(async ({ book, start, end }) => {
+    book.fail('refundPayment', TRIES_BEFORE_PARKING - 1);
+    await start();
+    await end();
+    expect(looks(book)).toBe(TRIES_BEFORE_PARKING);
+    expect(book.parked).toEqual([]);
+    expect(book.money()).toBe('refunded');
+    expect(book.givenBackWhile()).toBe('refunded');
+  }));
+
+test('a refund that keeps failing is parked for a person, goes on until it works, and is then parked no longer', () =>
+  world.withRefund(async ({ book, start, end, nowMs }) => {
+    const triedAtMs: number[] = [];
+    book.before('refundPayment', async () => {
+      triedAtMs.push(await nowMs());
+    });
+    book.fail('refundPayment', TRIES_BEFORE_PARKING + 15);
+    await start();
+    await end();
+    expect(book.parked).toEqual(['Refund the payment: refundPayment: the store is away']);
+    expect(book.isParked()).toBe(false);
+    expect(looks(book)).toBe(TRIES_BEFORE_PARKING + 16);
+    expect(book.money()).toBe('refunded');
+    const pausesS = triedAtMs.slice(1).map((atMs, i) => Math.round((atMs - (triedAtMs[i] ?? 0)) / 1_000));
+    expect(pausesS.slice(0, TRIES_BEFORE_PARKING - 1)).toEqual([1, 2, 4, 8, 16, 32, 60, 60, 60]);
+    // Then it doubles again, to ten minutes.
+    expect(pausesS.slice(-6)).toEqual([512, 600, 600, 600, 600, 600]);
+  }));
+
+test('it is parked as soon as the tenth try has failed, not only when it works at last', () =>
+  world.withRefund(async ({ book, start, sleep, end }) => {
+    book.fail('refundPayment', 1_000);
+    await start();
+    await sleep(HOUR_MS);
+    expect(book.isParked()).toBe(true);
+    expect(book.givenBackWhile()).toBeUndefined();
+    book.fail('refundPayment', 0);
+    await end();
+    expect(book.isParked()).toBe(false);
+    expect(book.givenBackWhile()).toBe('refunded');
+  }));
+
+test('limit and stock come back however long Redis is away', () =>
+  world.withRefund(async ({ book, start, end }) => {
+    book.fail('giveBack', 20);
+    await start();
+    await end();
+    expect(looks(book)).toBe(1);
+    expect(book.parked).toEqual(['Limit and stock come back: giveBack: the store is away']);
+    expect(book.isParked()).toBe(false);
+    expect(book.givenBackWhile()).toBe('refunded');
+  }));
+
+test('news that comes while limit and stock come back is looked into before the end', () =>
+  world.withRefund(async ({ book, start, end }) => {
+    const givingBack = book.holdUp('giveBack');
+    await start();
+    await givingBack.entered;
+    book.is('due');
+    await start();
+    givingBack.letGo();
+    await end();
+    expect(looks(book)).toBe(2);
+    expect(book.money()).toBe('refunded');
+    expect(book.steps.at(-1)).toBe('giveBack');
+  }));
+
+test('cancelling the workflow does not keep the money: it is refunded, and the workflow completes', () =>
+  world.withRefund(async ({ book, start, cancelWorkflow, end, describe }) => {
+    book.fail('refundPayment', 3);
+    const refunding = book.holdUp('refundPayment');
+    await start();
+    await refunding.entered;
+    await cancelWorkflow();
+    refunding.letGo();
+    await end();
+    expect((await describe()).status).toBe('COMPLETED');
+    expect(book.money()).toBe('refunded');
+    expect(book.givenBackWhile()).toBe('refunded');
+  }));

@@ -1,0 +1,52 @@
+/** Temporal's time-skipping server and a worker with the workflows as they are. */
+
+import { Client } from '@temporalio/client';
+import { temporal } from '@temporalio/proto';
+import { TestWorkflowEnvironment } from '@temporalio/testing';
+import { bundleWorkflowCode, DefaultLogger, Runtime, Worker } from '@temporalio/worker';
+import { inject } from 'vitest';
+import type { Activities } from '../../src/activities/index.ts';
+import { createOrderEngine } from '../../src/engine/order-engine.ts';
+import { TASK_QUEUE } from '../../src/workflows/contract.ts';
+
+const KEYWORD = temporal.api.enums.v1.IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD;
+
+/** Call once a file: skipping concerns the whole server, so tests must not run at the same time. */
+export async function openTimeSkipping(activities: Activities) {
+  // Steps fail on purpose; the assertions tell whether that went well.
+  Runtime.install({ logger: new DefaultLogger('ERROR') });
+  const path = inject('timeSkippingPath');
+  const [env, workflowBundle] = await Promise.all([
+    TestWorkflowEnvironment.createTimeSkipping(
+      path === undefined ? {} : { server: { executable: { type: 'existing-path', path } } },
+    ),
+    bundleWorkflows(),
+  ]);
+  await env.connection.operatorService.addSearchAttributes({
+    namespace: 'default',
+    searchAttributes: { OrderStatus: KEYWORD, UserId: KEYWORD, SaleId: KEYWORD },
+  });
+  const worker = await Worker.create({
+    connection: env.nativeConnection,
+    taskQueue: TASK_QUEUE,
+    workflowBundle,
+    activities,
+  });
+  const running = worker.run();
+  return {
+    env,
+    engine: createOrderEngine(new Client({ connection: env.nativeConnection })),
+    async close(): Promise<void> {
+      worker.shutdown();
+      await running;
+      await env.teardown();
+    },
+  };
+}
+
+export function bundleWorkflows() {
+  return bundleWorkflowCode({
+    workflowsPath: new URL('../../src/workflows/index.ts', import.meta.url).pathname,
+    logger: new DefaultLogger('ERROR'),
+  });
+}
