@@ -53,7 +53,8 @@ export async function withBenchCheckout(work: (checkout: BenchCheckout) => Promi
     removeData();
     process.exit(130);
   };
-  process.once('SIGINT', stopOnSignal).once('SIGTERM', stopOnSignal);
+  // Not `once`: without a listener a second signal, as a terminal and npm both send one, would end us in the middle of it.
+  process.on('SIGINT', stopOnSignal).on('SIGTERM', stopOnSignal);
   try {
     const servers = await launchServers(processes, { fresh: true, progress });
     const urls = await findAppUrls();

@@ -26,7 +26,8 @@ async function main(): Promise<number> {
     processes.killAllNow();
     process.exit(130);
   };
-  process.once('SIGINT', stopOnSignal).once('SIGTERM', stopOnSignal);
+  // Not `once`: without a listener a second signal, as a terminal and npm both send one, would end us in the middle of it.
+  process.on('SIGINT', stopOnSignal).on('SIGTERM', stopOnSignal);
   let passed = false;
   try {
     system = await startSystem(processes, progress);
