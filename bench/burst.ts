@@ -1,10 +1,9 @@
 /** A burst: as many orders as there are units, all at once. How soon are all payable, how soon are all in the engine? */
 
-import { strict as assert } from 'node:assert';
+import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
-
-import { selectRows } from '../src/stores/mysql.ts';
+import { selectRows } from '../src/stores/mysql/connection.ts';
 import type { BenchCheckout } from './checkout.ts';
 import { createShoppers, percentile, runConcurrently } from './shoppers.ts';
 

@@ -6,18 +6,17 @@ import { join } from 'node:path';
 import { Client, Connection } from '@temporalio/client';
 import { pino } from 'pino';
 import { ulid } from 'ulidx';
-
 import type { Sale } from '../src/domain/sale.ts';
 import { openProvider } from '../src/payments/open.ts';
 import type { PaymentProvider } from '../src/payments/provider.ts';
-import { createMysqlPool } from '../src/stores/mysql.ts';
+import { createMysqlPool } from '../src/stores/mysql/connection.ts';
+import { createSales, type Sales } from '../src/stores/mysql/sales.ts';
 import type { Stores } from '../src/stores/open.ts';
-import { connectRedis } from '../src/stores/redis.ts';
-import { createSaleStock, type SaleStock } from '../src/stores/sale-stock.ts';
-import { createSales, type Sales } from '../src/stores/sales.ts';
+import { connectRedis } from '../src/stores/redis/connection.ts';
+import { createSaleStock, type SaleStock } from '../src/stores/redis/sale-stock.ts';
 import { demoSecrets, findAppUrls, startApp, startProvider } from '../stack/app.ts';
 import { prepareDemo } from '../stack/demo-sale.ts';
-import { launchServers, openDataDir } from '../stack/servers.ts';
+import { launchServers, openDataDir } from '../stack/servers/servers.ts';
 
 const HOUR_MS = 60 * 60_000;
 

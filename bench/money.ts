@@ -3,18 +3,17 @@
  * refuses refunds at first. At the end each cent that it took is on a paid order or back with whoever paid.
  */
 
-import { strict as assert } from 'node:assert';
+import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
-
+import { mischiefReplySchema } from '../sandbox/book/mischief.ts';
 import { runAudit } from '../src/audit/run-audit.ts';
 import { isFinal, ORDER_STATUSES } from '../src/domain/order.ts';
 import { PAYMENT_STATUSES } from '../src/domain/payment.ts';
-import { mischiefReplySchema } from '../src/payments/sandbox/mischief.ts';
-import { readTaken } from '../src/payments/taken.ts';
-import { selectRows } from '../src/stores/mysql.ts';
+import { readCollected } from '../src/payments/collected.ts';
+import { selectRows } from '../src/stores/mysql/connection.ts';
 import { demoSecrets } from '../stack/app.ts';
-import { waitUntil } from '../stack/wait.ts';
+import { waitUntil } from '../stack/processes/wait.ts';
 import type { BenchCheckout } from './checkout.ts';
 import { createShoppers, runConcurrently } from './shoppers.ts';
 
@@ -121,7 +120,7 @@ async function compareBooks(
   tell: (line: string) => void,
 ): Promise<void> {
   let [count, taken, returned] = [0, 0, 0];
-  for await (const payment of readTaken(checkout.provider)) {
+  for await (const payment of readCollected(checkout.provider)) {
     count += 1;
     taken += payment.amount;
     returned += payment.returned;

@@ -4,12 +4,11 @@
  * of the machine as it has where they run elsewhere.
  */
 
-import { strict as assert } from 'node:assert';
+import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-
 import { runAudit } from '../src/audit/run-audit.ts';
-import { saleKeys } from '../src/stores/keys.ts';
-import { waitUntil } from '../stack/wait.ts';
+import { saleKeys } from '../src/stores/redis/keys.ts';
+import { waitUntil } from '../stack/processes/wait.ts';
 import type { BenchCheckout } from './checkout.ts';
 import { startLoadGenerator, type Load, type LoadReport } from './load.ts';
 import { signTokens } from './shoppers.ts';

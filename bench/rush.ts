@@ -1,11 +1,10 @@
 /** A rush: 2,000 orders of 500 users for 300 units; half of the accepted are paid, the rest run into the timer. */
 
-import { strict as assert } from 'node:assert';
+import assert from 'node:assert/strict';
 import { z } from 'zod';
-
 import { runAudit } from '../src/audit/run-audit.ts';
-import { selectRows } from '../src/stores/mysql.ts';
-import { waitUntil } from '../stack/wait.ts';
+import { selectRows } from '../src/stores/mysql/connection.ts';
+import { waitUntil } from '../stack/processes/wait.ts';
 import type { BenchCheckout } from './checkout.ts';
 import { createShoppers, percentile, runConcurrently } from './shoppers.ts';
 import { watchStock } from './stock-watch.ts';

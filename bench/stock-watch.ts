@@ -1,8 +1,7 @@
 /** Looks at the stock in both stores all the time: in each, total = available + held + sold, at every look. */
 
-import { strict as assert } from 'node:assert';
+import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
-
 import type { StockCount } from '../src/domain/sale.ts';
 import type { BenchCheckout } from './checkout.ts';
 

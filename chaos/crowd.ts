@@ -1,10 +1,9 @@
 /** The shoppers of a trial: they buy, then pay, cancel or walk away, and what they were told is kept. */
 
 import { setTimeout as delay } from 'node:timers/promises';
-
 import { isFinal, type OrderStatus } from '../src/domain/order.ts';
-import { createByHand, type ByHand } from './by-hand.ts';
 import type { History } from './history.ts';
+import { createByHand, type ByHand } from './provider-staff.ts';
 import type { Random } from './random.ts';
 import { PAYMENT_WINDOW_MS } from './sale.ts';
 import { createShopper, type Calls, type Cart, type Plan, type Shopper } from './shopper.ts';

@@ -2,12 +2,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
-
-import {
-  mischiefReplySchema,
-  type MischiefReply,
-  type MischiefSettings,
-} from '../src/payments/sandbox/mischief.ts';
+import { mischiefReplySchema, type MischiefReply, type MischiefSettings } from '../sandbox/book/mischief.ts';
 import {
   paymentsReplySchema,
   reversalReplySchema,
@@ -126,8 +121,8 @@ export function createFarSide(providerUrl: string) {
     readMischief: (): Promise<MischiefReply> => mischief('GET'),
 
     /** Money that comes in no session of ours. Minor units. */
-    async payOutside(orderNo: string, amount: number, sealedOrder: string | null = null): Promise<void> {
-      const body = { reference: orderNo, amount, currency: 'EUR', sealed_order: sealedOrder };
+    async payOutside(orderNo: string, amount: number, signedOrder: string | null = null): Promise<void> {
+      const body = { reference: orderNo, amount, currency: 'EUR', signed_order: signedOrder };
       await ask(z.unknown(), 'POST', '/v1/test/payments', body);
     },
 

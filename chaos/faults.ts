@@ -1,7 +1,6 @@
 /** What can go wrong, and the order in which it does: planned beforehand, from the seed alone. */
 
 import { setTimeout as delay } from 'node:timers/promises';
-
 import { LINK_FAULTS } from './links.ts';
 import type { Random } from './random.ts';
 import type { System } from './system.ts';

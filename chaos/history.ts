@@ -49,13 +49,13 @@ export interface Recorded {
   holds: readonly { reservedAtMs: number; items: readonly { sku: string; quantity: number }[] }[];
 }
 
-export interface Lie {
+export interface Violation {
   check: string;
   subject: string;
   detail: string;
 }
 
-type Check = (history: History, recorded: Recorded) => Omit<Lie, 'check'>[];
+type Check = (history: History, recorded: Recorded) => Omit<Violation, 'check'>[];
 
 /** The same key is the same order, whoever answers and however often it is sent. */
 const oneKeyOneOrder: Check = ({ acceptances }) => {
@@ -141,7 +141,7 @@ const moneyMovesAsItMay: Check = (_, { states, lostMoney }) =>
   });
 
 /**
- * Sold out was true at some instant of the call. It was a lie where an earlier look found so many units that all the
+ * Sold out was true at some instant of the call. It was a violation where an earlier look found so many units that all the
  * holds taken since leave enough: only holds make units fewer.
  */
 const soldOutWasTrue: Check = ({ soldOut, stock }, { holds }) =>
@@ -170,9 +170,9 @@ const CHECKS: { [name: string]: Check } = {
 
 export const CHECK_NAMES = Object.keys(CHECKS);
 
-export function checkHistory(history: History, recorded: Recorded): Lie[] {
+export function checkHistory(history: History, recorded: Recorded): Violation[] {
   return Object.entries(CHECKS).flatMap(([check, find]) =>
-    find(history, recorded).map((lie) => ({ check, ...lie })),
+    find(history, recorded).map((violation) => ({ check, ...violation })),
   );
 }
 

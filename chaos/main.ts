@@ -4,8 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-
-import { openDataDir } from '../stack/servers.ts';
+import { openDataDir } from '../stack/servers/servers.ts';
 import { faultsOfRolling, faultsOfStorm, printRolling, printStorm, printTrial } from './report.ts';
 import { runRolling } from './rolling.ts';
 import { runStorm, type StormOptions } from './storm.ts';

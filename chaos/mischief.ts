@@ -1,6 +1,6 @@
 /** The provider's bad days in a trial, and how often each of its switches struck. */
 
-import type { MischiefReply, MischiefSettings } from '../src/payments/sandbox/mischief.ts';
+import type { MischiefReply, MischiefSettings } from '../sandbox/book/mischief.ts';
 import type { FarSide } from './far-side.ts';
 import { PAYMENT_WINDOW_MS } from './sale.ts';
 

@@ -2,11 +2,10 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
-
 import { PAYMENT_STATUSES, type PaymentStatus } from '../src/domain/payment.ts';
 import type { PaymentReply } from '../src/payments/sandbox/wire.ts';
-import { selectRows } from '../src/stores/mysql.ts';
-import type { Lie } from './history.ts';
+import { selectRows } from '../src/stores/mysql/connection.ts';
+import type { Violation } from './history.ts';
 import type { System } from './system.ts';
 
 /**
@@ -34,7 +33,7 @@ export interface Books {
   knownReturned: Sum;
   /** Applied or to be refunded, and shown to a person. */
   shown: Sum;
-  uneven: Lie[];
+  uneven: Violation[];
 }
 
 const paymentRow = z.object({
@@ -52,7 +51,7 @@ export async function awaitRest(deps: Deps, saleId: string): Promise<string[]> {
   let sessions = await listSessions(deps, saleId);
   for (;;) {
     sessions = await filterPromised(deps, sessions);
-    const [taken, known] = await Promise.all([listTaken(deps, saleId), readKnown(deps, saleId)]);
+    const [taken, known] = await Promise.all([listCollected(deps, saleId), readKnown(deps, saleId)]);
     const moving = [
       ...sessions.map((session) => `money is promised in session ${session}`),
       ...known.filter(isMoving).map((row) => `payment ${row.provider_payment_id} is ${row.status}`),
@@ -68,7 +67,7 @@ const isMoving = ({ status, is_shown: isShown }: KnownPayment): boolean =>
   !isShown && (status === 'received' || status === 'refund_due');
 
 export async function readBooks(deps: Deps, saleId: string): Promise<Books> {
-  const [taken, known] = await Promise.all([listTaken(deps, saleId), readKnown(deps, saleId)]);
+  const [taken, known] = await Promise.all([listCollected(deps, saleId), readKnown(deps, saleId)]);
   const byStatus = PAYMENT_STATUSES.map((status) => {
     const ofStatus = known.filter((row) => row.status === status);
     return [status, sum(ofStatus.map(({ amount }) => amount))] as const;
@@ -110,7 +109,7 @@ function sum(amounts: readonly number[]): Sum {
   };
 }
 
-async function listTaken({ farSide }: Deps, saleId: string): Promise<PaymentReply[]> {
+async function listCollected({ farSide }: Deps, saleId: string): Promise<PaymentReply[]> {
   return (await farSide.listPayments()).filter(({ reference }) => reference.startsWith(`${saleId}-`));
 }
 

@@ -10,10 +10,10 @@ import type { TrialReport } from './trial.ts';
 const LINES_MAX = 50;
 
 /** What a trial found wrong, a line each; none: it passed. */
-function faultsFound({ lies, audits, ends, unrest }: TrialReport): string[] {
+function faultsFound({ violations, audits, ends, unrest }: TrialReport): string[] {
   const open = ends.get('open') ?? 0;
   return [
-    ...lies.map(({ check, subject, detail }) => `${check}: ${subject}: ${detail}`),
+    ...violations.map(({ check, subject, detail }) => `${check}: ${subject}: ${detail}`),
     ...audits.flatMap(({ findings }) =>
       findings.map(({ rule, subject, detail }) => `${rule}: ${subject}: ${detail}`),
     ),
@@ -56,7 +56,7 @@ export function printRolling({ restarts }: RollingReport): void {
 }
 
 export function printTrial(report: TrialReport, crashes: readonly string[], faults: readonly string[]): void {
-  const { audits, lies, stockLooks, told, calls, books } = report;
+  const { audits, violations, stockLooks, told, calls, books } = report;
   const sum = (of: (audit: TrialReport['audits'][number]) => number) =>
     audits.reduce((total, audit) => total + of(audit), 0);
   const lines = [
@@ -69,7 +69,7 @@ export function printTrial(report: TrialReport, crashes: readonly string[], faul
     `its book:      ${describeSum(books.taken)} taken, ${describeSum(books.returned)} returned`,
     `our book:      ${[...books.known].map(([status, known]) => `${describeSum(known)} ${status}`).join(', ')}; ${describeSum(books.knownReturned)} returned; ${describeSum(books.shown)} applied or due, and shown to a person`,
     `the stock equation was looked at ${stockLooks} times in each store`,
-    `the history:   ${told.answers} answers about orders, ${told.soldOut} times sold out, ${lies.length} lies (${CHECK_NAMES.join(', ')})`,
+    `the history:   ${told.answers} answers about orders, ${told.soldOut} times sold out, ${violations.length} violations (${CHECK_NAMES.join(', ')})`,
     `the audit:     ${sum(({ orders }) => orders)} orders, ${sum(({ payments }) => payments)} payments, ${sum(({ findings }) => findings.length)} findings (${RULE_NAMES.join(', ')})`,
     ...faults.slice(0, LINES_MAX).map((fault) => `  ${fault}`),
     faults.length === 0 ? 'passed' : `FAILED: ${faults.length} faults found`,

@@ -1,11 +1,10 @@
 /** The sale of a trial, and what the stores have of it at the end. */
 
 import { z } from 'zod';
-
-import type { Sale } from '../src/domain/sale.ts';
-import { readRedisSale } from '../src/stores/audit-redis-reads.ts';
-import { selectRows } from '../src/stores/mysql.ts';
 import { ORDER_STATUSES, PAYMENT_STATES } from '../src/domain/order.ts';
+import type { Sale } from '../src/domain/sale.ts';
+import { readRedisSale } from '../src/stores/audit/redis-reads.ts';
+import { selectRows } from '../src/stores/mysql/connection.ts';
 import { endsOf, type Recorded } from './history.ts';
 import type { System } from './system.ts';
 

@@ -3,10 +3,9 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
-
 import { signToken } from '../src/api/auth.ts';
-import { isFinal, type OrderStatus } from '../src/domain/order.ts';
 import { orderStateSchema } from '../src/domain/order-state-schema.ts';
+import { isFinal, type OrderStatus } from '../src/domain/order.ts';
 import { demoSecrets } from '../stack/app.ts';
 import type { Acceptance, History, Span } from './history.ts';
 import type { Random } from './random.ts';

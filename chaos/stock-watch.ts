@@ -1,16 +1,15 @@
 /** Looks at the stock in both stores all the time: in each, total = available + held + sold, whatever has just died. */
 
 import { setTimeout as delay } from 'node:timers/promises';
-
 import type { StockCount } from '../src/domain/sale.ts';
-import type { Lie, StockSample } from './history.ts';
+import type { Violation, StockSample } from './history.ts';
 import type { System } from './system.ts';
 
 const LOOK_EVERY_MS = 100;
 
 /** @param samples gets what Redis had at each look; a store that does not answer is not looked at */
 export function watchStock({ stores }: Pick<System, 'stores'>, saleId: string, samples: StockSample[]) {
-  const broken: Lie[] = [];
+  const broken: Violation[] = [];
   const over = new AbortController();
 
   async function lookAtRedis(): Promise<void> {

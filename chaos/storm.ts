@@ -1,7 +1,6 @@
 /** A sale in a storm: one fault after the other strikes, and each time the system must come back by itself. */
 
 import { setTimeout as delay } from 'node:timers/promises';
-
 import { planFaults, type PlannedFault } from './faults.ts';
 import { createRandom, type Random } from './random.ts';
 import type { System } from './system.ts';

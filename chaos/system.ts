@@ -2,20 +2,19 @@
 
 import { Client, Connection } from '@temporalio/client';
 import { pino } from 'pino';
-
 import type { AuditDeps } from '../src/audit/run-audit.ts';
 import { openProvider } from '../src/payments/open.ts';
-import { migrate } from '../src/stores/migrate.ts';
+import { migrate } from '../src/stores/mysql/migrations/migrate.ts';
 import { openStores, type Stores } from '../src/stores/open.ts';
 import { appEnv, demoSecrets, startApi, startProvider, startWorker } from '../stack/app.ts';
-import { locatePieces, type Found, type Piece } from '../stack/install.ts';
-import { mysqlPiece, startMysql } from '../stack/mysql.ts';
-import { isPortFree } from '../stack/ports.ts';
-import type { Processes } from '../stack/processes.ts';
-import { redisPiece, startRedis } from '../stack/redis.ts';
-import { locateTemporal, startTemporal } from '../stack/temporal.ts';
-import { startToxiproxy } from '../stack/toxiproxy.ts';
-import { waitUntil } from '../stack/wait.ts';
+import { locatePieces, type Found, type Piece } from '../stack/install/pieces.ts';
+import { isPortFree } from '../stack/processes/ports.ts';
+import type { Processes } from '../stack/processes/processes.ts';
+import { waitUntil } from '../stack/processes/wait.ts';
+import { mysqlPiece, startMysql } from '../stack/servers/mysql.ts';
+import { redisPiece, startRedis } from '../stack/servers/redis.ts';
+import { locateTemporal, startTemporal } from '../stack/servers/temporal.ts';
+import { startToxiproxy } from '../stack/servers/toxiproxy.ts';
 import { createFarSide, type FarSide } from './far-side.ts';
 import { createLinks, type Link, type Links } from './links.ts';
 

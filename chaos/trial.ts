@@ -1,12 +1,11 @@
 /** A trial: a sale with shoppers all over it while something is done to the system, and whether all is well afterwards. */
 
 import { setTimeout as delay } from 'node:timers/promises';
-
 import { auditStrayMoney, runAudit, type SaleAudit } from '../src/audit/run-audit.ts';
 import { createCrowd, shop, type Crowd } from './crowd.ts';
-import { awaitRest, readBooks, type Books } from './money.ts';
+import { checkHistory, type History, type Violation } from './history.ts';
 import { startMischief, type Struck } from './mischief.ts';
-import { checkHistory, type History, type Lie } from './history.ts';
+import { awaitRest, readBooks, type Books } from './money.ts';
 import type { Random } from './random.ts';
 import { countFinals, openSale, readRecorded } from './sale.ts';
 import type { Calls } from './shopper.ts';
@@ -43,7 +42,7 @@ export interface TrialReport {
   told: { answers: number; soldOut: number };
   /** How often each order ended, as MySQL recorded it. */
   finals: ReadonlyMap<string, number>;
-  lies: Lie[];
+  violations: Violation[];
   audits: SaleAudit[];
 }
 
@@ -91,7 +90,7 @@ export async function runTrial(
     stockLooks: history.stock.length,
     told: { answers: history.answers.length, soldOut: history.soldOut.length },
     finals: countFinals(recorded),
-    lies: [...checkHistory(history, recorded), ...watch.broken, ...books.uneven],
+    violations: [...checkHistory(history, recorded), ...watch.broken, ...books.uneven],
     audits,
   };
 }

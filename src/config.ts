@@ -10,7 +10,7 @@ const DEFAULT_ENGINE_BUDGET = 40;
 const DEFAULT_STARTS_PER_SECOND = 40;
 
 /** A notice that is lost for good is rare, and a look costs a call for each hundred payments of a day. */
-const DEFAULT_PROVIDER_CHECK_SECONDS = 300;
+const DEFAULT_RECONCILE_EVERY_SECONDS = 300;
 
 const DEMO_SECRET = /demo/i;
 
@@ -23,18 +23,19 @@ const list = z
   .transform((text) => text.split(',').map((part) => part.trim()))
   .pipe(z.array(z.string().min(1)).min(1));
 
-const port = z.coerce.number().int().min(0).max(65_535);
+export const logLevel = z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace']).default('info');
+export const port = z.coerce.number().int().min(0).max(65_535);
 
 /** What every process needs. */
 const stores = {
   NODE_ENV: z.enum(['development', 'production', 'test']).default('production'),
-  LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace']).default('info'),
+  LOG_LEVEL: logLevel,
   /** One address, or the nodes of a cluster, separated by commas. */
   REDIS_URL: list.pipe(z.array(z.url({ protocol: /^rediss?$/ }))),
   MYSQL_URL: z.url({ protocol: /^mysql$/ }),
 };
 
-const httpUrl = z.url({ protocol: /^https?$/ });
+export const httpUrl = z.url({ protocol: /^https?$/ });
 
 const providerAccess = {
   PAYMENT_PROVIDER_API_KEY: z.string().min(1),
@@ -64,7 +65,7 @@ const provider = z.discriminatedUnion('PAYMENT_PROVIDER', [
 const shared = {
   ...stores,
   /** Sign what a payment session carries of its order: the current one, and while rotating the one before. */
-  ORDER_SEAL_SECRETS: list.pipe(z.array(z.string().min(32)).max(2)),
+  ORDER_SIGNING_SECRETS: list.pipe(z.array(z.string().min(32)).max(2)),
   ENGINE_BUDGET: z.coerce.number().int().min(1).max(10_000).default(DEFAULT_ENGINE_BUDGET),
   ENGINE_STARTS_PER_SECOND: z.coerce.number().int().min(1).max(100_000).default(DEFAULT_STARTS_PER_SECOND),
 };
@@ -90,7 +91,12 @@ const workerFields = z.object({
   WORKER_BUILD_ID: z.string().regex(BUILD_ID).optional(),
   WORKER_DEPLOYMENT_NAME: z.string().regex(DEPLOYMENT_NAME).default('holdfast'),
   /** How often the worker looks into the provider's book for money that no notice told of. */
-  PROVIDER_CHECK_SECONDS: z.coerce.number().int().min(1).max(86_400).default(DEFAULT_PROVIDER_CHECK_SECONDS),
+  RECONCILE_EVERY_SECONDS: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(86_400)
+    .default(DEFAULT_RECONCILE_EVERY_SECONDS),
 });
 const workerSchema = workerFields.and(provider);
 
@@ -103,20 +109,6 @@ const prepareSchema = z.object({
 /** What the audit reads from. */
 const auditSchema = z.object(stores).and(provider);
 
-const sandboxSchema = z.object({
-  LOG_LEVEL: stores.LOG_LEVEL,
-  SANDBOX_HOST: z.string().min(1).default('127.0.0.1'),
-  SANDBOX_PORT: port,
-  /** Where shoppers' browsers find it; by default where it listens. */
-  SANDBOX_PUBLIC_URL: httpUrl.optional(),
-  /** Without it the book is kept in memory. */
-  SANDBOX_BOOK_FILE: z.string().optional(),
-  SANDBOX_API_KEY: z.string().min(16),
-  SANDBOX_WEBHOOK_URL: httpUrl,
-  SANDBOX_WEBHOOK_SECRET: z.string().startsWith('whsec_'),
-});
-
-export type SandboxConfig = Readonly<z.infer<typeof sandboxSchema>>;
 export type PrepareConfig = Readonly<z.infer<typeof prepareSchema>>;
 export type ApiConfig = Readonly<z.infer<typeof apiSchema>> & { temporal: TemporalConfig };
 export type WorkerConfig = Readonly<z.infer<typeof workerSchema>> & { temporal: TemporalConfig };
@@ -130,11 +122,7 @@ export class ConfigError extends Error {
 }
 
 export function loadPrepareConfig(env: NodeJS.ProcessEnv = process.env): PrepareConfig {
-  return Object.freeze(parse(prepareSchema, dropEmpty(env)));
-}
-
-export function loadSandboxConfig(env: NodeJS.ProcessEnv = process.env): SandboxConfig {
-  return Object.freeze(parse(sandboxSchema, dropEmpty(env)));
+  return parseEnv(prepareSchema, env);
 }
 
 export function loadApiConfig(env: NodeJS.ProcessEnv = process.env): ApiConfig {
@@ -155,6 +143,11 @@ function withTemporal<T extends object>(schema: z.ZodType<T>, env: NodeJS.Proces
   return Object.freeze({ ...parse(schema, given), temporal });
 }
 
+/** @throws ConfigError naming every fault */
+export function parseEnv<T extends object>(schema: z.ZodType<T>, env: NodeJS.ProcessEnv): Readonly<T> {
+  return Object.freeze(parse(schema, dropEmpty(env)));
+}
+
 function parse<T extends object>(schema: z.ZodType<T>, given: Record<string, string>): T {
   const parsed = schema.safeParse(given);
   const faults = (parsed.error?.issues ?? []).map((issue) => `${issue.path.join('.')}: ${issue.message}`);
@@ -173,7 +166,7 @@ function dropEmpty(env: NodeJS.ProcessEnv): Record<string, string> {
 /** Demo secrets are public: anyone could sign a token or a payment notice with them. */
 function demoInProduction(given: Record<string, string>): string[] {
   if ((given['NODE_ENV'] ?? 'production') !== 'production') return [];
-  const faults = ['JWT_SECRET', 'PAYMENT_PROVIDER_API_KEY', 'WEBHOOK_SECRETS', 'ORDER_SEAL_SECRETS']
+  const faults = ['JWT_SECRET', 'PAYMENT_PROVIDER_API_KEY', 'WEBHOOK_SECRETS', 'ORDER_SIGNING_SECRETS']
     .filter((name) => isDemoSecret(given[name] ?? ''))
     .map((name) => `${name}: is a demo secret; production needs one of its own`);
   if (given['DEMO_SALE_ID'] === undefined) return faults;

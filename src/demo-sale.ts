@@ -2,8 +2,8 @@
 
 import { DEFAULT_PAYMENT_WINDOW_MS } from './domain/limits.ts';
 import type { Sale } from './domain/sale.ts';
-import type { SaleStock } from './stores/sale-stock.ts';
-import type { Sales } from './stores/sales.ts';
+import type { Sales } from './stores/mysql/sales.ts';
+import type { SaleStock } from './stores/redis/sale-stock.ts';
 
 /** Long enough that an installation somebody comes back to still sells. */
 const OPEN_FOR_MS = 10 * 365 * 24 * 60 * 60 * 1000;

@@ -3,11 +3,11 @@
 import { loadPrepareConfig, type PrepareConfig } from './config.ts';
 import { prepareDemoSale } from './demo-sale.ts';
 import { createLog } from './log.ts';
-import { migrate } from './stores/migrate.ts';
-import { createMysqlPool, type Pool } from './stores/mysql.ts';
-import { connectRedis } from './stores/redis.ts';
-import { createSaleStock } from './stores/sale-stock.ts';
-import { createSales } from './stores/sales.ts';
+import { createMysqlPool, type Pool } from './stores/mysql/connection.ts';
+import { migrate } from './stores/mysql/migrations/migrate.ts';
+import { createSales } from './stores/mysql/sales.ts';
+import { connectRedis } from './stores/redis/connection.ts';
+import { createSaleStock } from './stores/redis/sale-stock.ts';
 
 const config = loadPrepareConfig();
 const log = createLog('prepare', config.LOG_LEVEL);

@@ -1,11 +1,10 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-
-import { checkoutDir } from './checkout.ts';
+import { repoDir } from './repo-dir.ts';
 
 /** Where `npm start` keeps everything that is its own: data, logs, addresses. */
-export const devDataDir = join(checkoutDir, '.holdfast', 'dev');
+export const devDataDir = join(repoDir, '.holdfast', 'dev');
 
 const file = join(devDataDir, 'addresses.json');
 

@@ -1,10 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-
-import { checkoutDir } from './checkout.ts';
-import { canConnect, findFreePort } from './ports.ts';
-import type { Processes } from './processes.ts';
-import type { Servers } from './servers.ts';
+import { canConnect, findFreePort } from './processes/ports.ts';
+import type { Processes } from './processes/processes.ts';
+import { repoDir } from './repo-dir.ts';
+import type { Servers } from './servers/servers.ts';
 
 const READY_TIMEOUT_MS = 30_000;
 /** Longer than the API and the worker give the requests and tasks that they have in hand. */
@@ -16,7 +15,7 @@ export const demoSecrets = {
   jwt: 'holdfast-demo-secret-not-for-production',
   providerApiKey: 'sk_holdfast_demo',
   webhook: `whsec_${Buffer.from('holdfast-demo-webhook-secret').toString('base64')}`,
-  orderSeal: 'holdfast-demo-order-seal-not-for-production',
+  orderSigning: 'holdfast-demo-order-signing-not-for-production',
 };
 
 export type AppUrls = {
@@ -35,7 +34,7 @@ export async function startProvider(processes: Processes, urls: AppUrls): Promis
   const port = new URL(urls.providerUrl).port;
   await startScript(processes, {
     name: 'provider',
-    script: join('src', 'payments', 'sandbox', 'main.js'),
+    script: join('sandbox', 'main.js'),
     env: {
       SANDBOX_PORT: port,
       SANDBOX_BOOK_FILE: join(processes.dataDir, 'sandbox-book'),
@@ -66,11 +65,11 @@ export function appEnv(options: { servers: Servers; urls: AppUrls; demoSaleId?: 
     PAYMENT_PROVIDER_URL: urls.providerUrl,
     PAYMENT_PROVIDER_API_KEY: demoSecrets.providerApiKey,
     WEBHOOK_SECRETS: demoSecrets.webhook,
-    ORDER_SEAL_SECRETS: demoSecrets.orderSeal,
+    ORDER_SIGNING_SECRETS: demoSecrets.orderSigning,
     // The sandbox is near, and its bad days are for looking at.
-    PROVIDER_CHECK_SECONDS: '10',
+    RECONCILE_EVERY_SECONDS: '10',
     ...(demoSaleId === undefined ? {} : { DEMO_SALE_ID: demoSaleId }),
-    WORKFLOW_BUNDLE: join(checkoutDir, 'dist', 'workflow-bundle.js'),
+    WORKFLOW_BUNDLE: join(repoDir, 'dist', 'workflow-bundle.js'),
   };
 }
 
@@ -120,13 +119,13 @@ async function startScript(
   processes: Processes,
   part: PartOptions & { script: string; isReady: () => Promise<boolean> },
 ): Promise<void> {
-  const script = join(checkoutDir, 'dist', part.script);
+  const script = join(repoDir, 'dist', part.script);
   await processes.start({
     name: part.name,
     command: process.execPath,
     args: ['--enable-source-maps', script, ...(part.args ?? [])],
     env: { ...process.env, ...part.env },
-    cwd: checkoutDir,
+    cwd: repoDir,
     marker: script,
     isReady: part.isReady,
     readyTimeoutMs: READY_TIMEOUT_MS,

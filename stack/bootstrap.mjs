@@ -84,6 +84,7 @@ async function buildIfNeeded() {
   const stamp = inCheckout('dist', '.built');
   const sources = [
     'src',
+    'sandbox',
     'stack',
     'bench',
     'chaos',
@@ -91,13 +92,13 @@ async function buildIfNeeded() {
     'package.json',
     'package-lock.json',
     'tsconfig.json',
-    'tsconfig.build.json',
+    'tsconfig.dev.json',
   ];
   if (existsSync(stamp) && sources.every((source) => newestMs(inCheckout(source)) <= mtimeMs(stamp)))
     return 0;
   say('Building');
   const startedAt = new Date();
-  const exitCode = await npm(['run', '--silent', 'build']);
+  const exitCode = await npm(['run', '--silent', 'build:dev']);
   if (exitCode !== 0) return exitCode;
   mkdirSync(dirname(stamp), { recursive: true });
   writeFileSync(stamp, '');

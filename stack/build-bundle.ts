@@ -1,16 +1,15 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
-
-import { checkoutDir } from './checkout.ts';
+import { repoDir } from './repo-dir.ts';
 
 /**
  * Bundles the workflows ahead of time, so that a worker starts in a moment and all workers run the same code.
  * The bundler takes the TypeScript sources themselves: stack traces in the Web UI then name their lines.
  */
 const { code } = await bundleWorkflowCode({
-  workflowsPath: join(checkoutDir, 'src', 'workflows', 'index.ts'),
+  workflowsPath: join(repoDir, 'src', 'workflows', 'index.ts'),
   logger: new DefaultLogger('WARN'),
 });
-mkdirSync(join(checkoutDir, 'dist'), { recursive: true });
-writeFileSync(join(checkoutDir, 'dist', 'workflow-bundle.js'), code);
+mkdirSync(join(repoDir, 'dist'), { recursive: true });
+writeFileSync(join(repoDir, 'dist', 'workflow-bundle.js'), code);

@@ -1,13 +1,12 @@
 /** Prepares the stores of `npm start`: the schema, and a sale with something to buy. */
 
 import { pino } from 'pino';
-
 import { prepareDemoSale } from '../src/demo-sale.ts';
-import { migrate } from '../src/stores/migrate.ts';
-import { createMysqlPool } from '../src/stores/mysql.ts';
-import { connectRedis } from '../src/stores/redis.ts';
-import { createSaleStock } from '../src/stores/sale-stock.ts';
-import { createSales } from '../src/stores/sales.ts';
+import { createMysqlPool } from '../src/stores/mysql/connection.ts';
+import { migrate } from '../src/stores/mysql/migrations/migrate.ts';
+import { createSales } from '../src/stores/mysql/sales.ts';
+import { connectRedis } from '../src/stores/redis/connection.ts';
+import { createSaleStock } from '../src/stores/redis/sale-stock.ts';
 
 const SALE_ID = 'demo';
 

@@ -1,11 +1,10 @@
 import { EventEmitter, once } from 'node:events';
-
 import { signToken } from '../src/api/auth.ts';
 import { devDataDir, removeAddresses, writeAddresses, type Addresses } from './addresses.ts';
 import { demoSecrets, findAppUrls, startApp, startProvider } from './app.ts';
 import { prepareDemo } from './demo-sale.ts';
-import type { Processes } from './processes.ts';
-import { launchServers, openDataDir } from './servers.ts';
+import type { Processes } from './processes/processes.ts';
+import { launchServers, openDataDir } from './servers/servers.ts';
 
 const PREFERRED_PORTS = { redis: 6379, mysql: 3306, temporal: 7233, temporalUi: 8233 };
 

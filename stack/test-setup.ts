@@ -3,11 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ProvidedContext } from 'vitest';
 import type { TestProject } from 'vitest/node';
-
-import { locateChromium } from './chromium.ts';
-import type { Processes } from './processes.ts';
-import { launchServers, openDataDir } from './servers.ts';
-import { timeSkippingServerPath } from './time-skipping.ts';
+import { locateChromium } from './install/chromium.ts';
+import { timeSkippingServerPath } from './install/time-skipping.ts';
+import type { Processes } from './processes/processes.ts';
+import { launchServers, openDataDir } from './servers/servers.ts';
 
 declare module 'vitest' {
   export interface ProvidedContext {

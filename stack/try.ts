@@ -1,6 +1,6 @@
 /** `npm run try`: does what a shop does against a running `npm start`, and tells what happens. */
 
-import { strict as assert } from 'node:assert';
+import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { pino } from 'pino';
 import { ulid } from 'ulidx';
@@ -8,13 +8,13 @@ import { z } from 'zod';
 import { signToken } from '../src/api/auth.ts';
 import { ORDER_STATUSES, type OrderStatus } from '../src/domain/order.ts';
 import type { Sale, StockCount } from '../src/domain/sale.ts';
-import { createMysqlPool } from '../src/stores/mysql.ts';
-import { connectRedis } from '../src/stores/redis.ts';
-import { createSaleStock, type SaleStock } from '../src/stores/sale-stock.ts';
-import { createSales, type Sales } from '../src/stores/sales.ts';
+import { createMysqlPool } from '../src/stores/mysql/connection.ts';
+import { createSales, type Sales } from '../src/stores/mysql/sales.ts';
+import { connectRedis } from '../src/stores/redis/connection.ts';
+import { createSaleStock, type SaleStock } from '../src/stores/redis/sale-stock.ts';
 import { readAddresses, type Addresses } from './addresses.ts';
 import { demoSecrets } from './app.ts';
-import { waitUntil } from './wait.ts';
+import { waitUntil } from './processes/wait.ts';
 
 /** Bounds a hang; each step takes about a second. */
 const STEP_TIMEOUT_MS = 30_000;

@@ -14,7 +14,7 @@ const audit = {
   PAYMENT_PROVIDER_API_KEY: 'a-key-of-our-own',
   WEBHOOK_SECRETS: 'whsec_aG9sZGZhc3QtY29uZmlnLXRlc3QtMDE=',
 };
-const shared = { ...audit, ORDER_SEAL_SECRETS: 'a-seal-of-our-own-that-is-long-enough' };
+const shared = { ...audit, ORDER_SIGNING_SECRETS: 'a-sign-of-our-own-that-is-long-enough' };
 const api = { ...shared, JWT_SECRET: 'a-secret-of-our-own-that-is-long-enough' };
 const worker = { ...shared, WORKFLOW_BUNDLE: '/app/workflow-bundle.js' };
 
@@ -82,8 +82,8 @@ test.each([
   ['WEBHOOK_SECRETS', 'no-secret'],
   ['WEBHOOK_SECRETS', 'whsec_a,whsec_b,whsec_c'],
   ['PAYMENT_PROVIDER', 'cheques'],
-  ['ORDER_SEAL_SECRETS', 'short'],
-  ['ORDER_SEAL_SECRETS', `${'a'.repeat(32)},${'b'.repeat(32)},${'c'.repeat(32)}`],
+  ['ORDER_SIGNING_SECRETS', 'short'],
+  ['ORDER_SIGNING_SECRETS', `${'a'.repeat(32)},${'b'.repeat(32)},${'c'.repeat(32)}`],
   ['ENGINE_BUDGET', '0'],
   ['ENGINE_BUDGET', 'many'],
   ['ENGINE_STARTS_PER_SECOND', '1.5'],
@@ -113,7 +113,7 @@ test.each([
   ['JWT_SECRET', 'demo-secret-that-is-long-enough-to-be-taken'],
   ['PAYMENT_PROVIDER_API_KEY', 'sandbox-Demo-key'],
   ['WEBHOOK_SECRETS', `whsec_${Buffer.from('holdfast-demo-webhook-secret').toString('base64')}`],
-  ['ORDER_SEAL_SECRETS', `${'a'.repeat(32)},demo-seal-that-is-long-enough-to-be-taken`],
+  ['ORDER_SIGNING_SECRETS', `${'a'.repeat(32)},demo-sign-that-is-long-enough-to-be-taken`],
   ['DEMO_SALE_ID', 'demo'],
 ])('a demo %s is refused in production and taken in development', (name, value) => {
   expect(faultsOf(() => loadApiConfig({ ...api, [name]: value }))).toContain(`\n  ${name}: `);
@@ -149,12 +149,12 @@ test('lists are split at commas: the nodes of a cluster, the secrets while one i
     ...api,
     REDIS_URL: 'redis://a:1, rediss://b:2',
     WEBHOOK_SECRETS: 'whsec_bmV3, whsec_b2xk',
-    ORDER_SEAL_SECRETS: `${'n'.repeat(32)}, ${'o'.repeat(32)}`,
+    ORDER_SIGNING_SECRETS: `${'n'.repeat(32)}, ${'o'.repeat(32)}`,
   });
 
   expect(config.REDIS_URL).toEqual(['redis://a:1', 'rediss://b:2']);
   expect(config.WEBHOOK_SECRETS).toEqual(['whsec_bmV3', 'whsec_b2xk']);
-  expect(config.ORDER_SEAL_SECRETS).toEqual(['n'.repeat(32), 'o'.repeat(32)]);
+  expect(config.ORDER_SIGNING_SECRETS).toEqual(['n'.repeat(32), 'o'.repeat(32)]);
 });
 
 const withStripe = {

@@ -2,22 +2,24 @@
 
 import { ApplicationFailure } from '@temporalio/activity';
 import type { ClosingReason, FailureReason, Order, OrderState } from '../domain/order.ts';
-import type { AbandonOutcome, CancelOutcome, Orders } from '../stores/orders.ts';
-import type { Payments } from '../stores/payments.ts';
-import type { Reservations } from '../stores/reservations.ts';
+import type { PaymentSessions } from '../stores/mysql/money/payment-sessions.ts';
+import type { Payments } from '../stores/mysql/money/payments.ts';
+import type { AbandonOutcome, CancelOutcome, Orders } from '../stores/mysql/orders/orders.ts';
+import type { Reservations } from '../stores/redis/reservations.ts';
 import { ORDER_REFUSED } from '../workflows/contract.ts';
 import { createRefundActivities, type RefundActivityDeps } from './refunds.ts';
 
 export interface ActivityDeps extends RefundActivityDeps {
-  orders: Pick<Orders, 'storeOrders' | 'abandon' | 'markPaid' | 'cancel' | 'park' | 'unpark' | 'read'>;
-  payments: Pick<Payments, 'openSessions' | 'sessionOpened' | 'sessionClosed' | 'record'>;
+  orders: Pick<Orders, 'storeOrder' | 'abandon' | 'markPaid' | 'cancel' | 'park' | 'unpark' | 'read'>;
+  payments: Pick<Payments, 'record'>;
+  paymentSessions: Pick<PaymentSessions, 'listOpen' | 'recordClosed'>;
   reservations: Pick<Reservations, 'confirm' | 'release'> & RefundActivityDeps['reservations'];
 }
 
 export type Activities = ReturnType<typeof createActivities>;
 
 export function createActivities(deps: ActivityDeps) {
-  const { orders, payments, reservations, budget, provider } = deps;
+  const { orders, payments, paymentSessions, reservations, budget, provider } = deps;
 
   /** Lets pollers see what MySQL has committed, and gives the order's slot in the engine back. */
   async function publish(orderNo: string, state: OrderState): Promise<void> {
@@ -32,15 +34,14 @@ export function createActivities(deps: ActivityDeps) {
      * @throws ApplicationFailure `OrderRefused`, not retryable, when it can never be stored
      */
     async persistOrder({ order }: { order: Order }): Promise<OrderState> {
-      const outcome = (await orders.storeOrders([order], 'started')).get(order.orderNo);
-      if (outcome?.kind === 'refused') {
+      const outcome = await orders.storeOrder(order, 'started');
+      if (outcome.kind === 'refused') {
         throw ApplicationFailure.nonRetryable(
           `order refused: ${outcome.reason}`,
           ORDER_REFUSED,
           outcome.reason,
         );
       }
-      if (!outcome) throw new Error(`no outcome for order ${order.orderNo}`);
       await publish(order.orderNo, outcome.state);
       return outcome.state;
     },
@@ -83,7 +84,7 @@ export function createActivities(deps: ActivityDeps) {
 
     /** Closes the order's sessions at the provider; where the shopper has paid meanwhile, the payment is recorded. */
     async voidPaymentSessions({ orderNo }: { orderNo: string }): Promise<void> {
-      for (const session of await payments.openSessions(orderNo)) {
+      for (const session of await paymentSessions.listOpen(orderNo)) {
         // We died between asking for the session and writing its id down: asking again answers the same session.
         const { providerSessionId } =
           session.providerSessionId === null
@@ -91,7 +92,10 @@ export function createActivities(deps: ActivityDeps) {
             : { providerSessionId: session.providerSessionId };
         const outcome = await provider.voidSession(providerSessionId);
         if (outcome.kind === 'already_paid') await payments.record(provider.name, outcome.payment);
-        await payments.sessionClosed(session.sessionId, outcome.kind === 'already_paid' ? 'paid' : 'voided');
+        await paymentSessions.recordClosed(
+          session.sessionId,
+          outcome.kind === 'already_paid' ? 'paid' : 'voided',
+        );
       }
     },
 

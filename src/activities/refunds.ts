@@ -1,11 +1,13 @@
 /** The steps of a refund, thin over the stores and the provider. Each may run twice or die half-way. */
 
+import type { GiveBack } from '../domain/order.ts';
 import type { Reversal } from '../domain/payment.ts';
+import { sumReversals } from '../domain/reversals.ts';
 import { RefundRefusedError, type PaymentProvider } from '../payments/provider.ts';
-import type { EngineBudget } from '../stores/engine-budget.ts';
-import type { Orders } from '../stores/orders.ts';
-import type { GiveBack, Refunds, RefundTask } from '../stores/refunds.ts';
-import type { Reservations } from '../stores/reservations.ts';
+import type { Refunds, RefundTask } from '../stores/mysql/money/refunds.ts';
+import type { Orders } from '../stores/mysql/orders/orders.ts';
+import type { EngineBudget } from '../stores/redis/engine-budget.ts';
+import type { Reservations } from '../stores/redis/reservations.ts';
 import { refundWorkflowId } from '../workflows/contract.ts';
 
 export interface RefundActivityDeps {
@@ -122,26 +124,21 @@ export function createRefundActivities(deps: RefundActivityDeps) {
   };
 }
 
-/** Minor units of the payment's own currency; nobody can add up others. */
-function sumOf({ currency }: RefundTask, reversals: readonly Reversal[]): number {
-  return reversals
-    .filter((reversal) => reversal.currency === currency)
-    .reduce((sum, { amount }) => sum + amount, 0);
-}
-
 /**
- * Minor units that nobody has asked the provider for, or that it has decided against.
- * @param task read after `reversals` were recorded: it counts the disputes among them, and those that only a notice told of
+ * Minor units that the provider has not been asked for, or that it has decided against.
+ * @param task read after `reversals` were recorded: it counts the disputes among them, and those that only a notice reported
  */
 function leftOf(task: RefundTask, reversals: readonly Reversal[]): number {
-  const refunds = reversals.filter(({ kind, status }) => kind === 'refund' && status !== 'failed');
-  return task.amount - task.chargedBack - sumOf(task, refunds);
+  const { succeeded, pending } = sumReversals(
+    task.currency,
+    reversals.filter(({ kind }) => kind === 'refund'),
+  );
+  return task.amount - task.chargedBack - succeeded - pending;
 }
 
 /** Once nothing is left to be asked for, of a payment that MySQL still has as due: it must be on its way. */
 function awaited(task: RefundTask, reversals: readonly Reversal[]): RefundProgress {
-  const succeeded = reversals.filter(({ status }) => status === 'succeeded');
-  if (sumOf(task, succeeded) < task.amount) return 'pending';
+  if (sumReversals(task.currency, reversals).succeeded < task.amount) return 'pending';
   // As where something counts as failed here, and as succeeded there: no waiting settles it.
   throw new Error(`all of ${task.providerPaymentId} is back as the provider has it, and not as MySQL has it`);
 }

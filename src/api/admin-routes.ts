@@ -2,7 +2,7 @@
 
 import type { Context } from 'koa';
 import { parseOrderNo } from '../domain/order.ts';
-import type { Refunds } from '../stores/refunds.ts';
+import type { Refunds } from '../stores/mysql/money/refunds.ts';
 import type { RequestState } from './auth.ts';
 import { Problem, unavailable } from './problem.ts';
 

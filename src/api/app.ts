@@ -15,7 +15,7 @@ import {
 import type { OrderEngine } from '../engine/order-engine.ts';
 import type { LaneName, Metrics } from '../metrics.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
-import type { OrderSealer } from '../payments/sealed-order.ts';
+import type { OrderSigner } from '../payments/signed-order.ts';
 import type { Stores } from '../stores/open.ts';
 import { createAdminRoutes } from './admin-routes.ts';
 import { authenticate, requireAdmin, type RequestState } from './auth.ts';
@@ -35,7 +35,7 @@ import { countNotices, createReceiveNotice } from './webhook-routes.ts';
 export interface AppDeps extends Stores {
   engine: OrderEngine;
   provider: PaymentProvider;
-  sealer: OrderSealer;
+  signer: OrderSigner;
   notifier: EngineNotifier;
   metrics: Metrics;
   jwtSecret: string;
@@ -48,7 +48,7 @@ export interface AppDeps extends Stores {
 
 export function createApp(deps: AppDeps): RequestListener {
   const findOrder = createOrderFinder(deps);
-  const orders = createOrderRoutes({ ...deps, seal: deps.sealer.seal, findOrder });
+  const orders = createOrderRoutes({ ...deps, sign: deps.signer.sign, findOrder });
   const admin = createAdminRoutes(deps);
   const health = createHealthRoutes(deps);
   const shopper = authenticate(deps.jwtSecret);

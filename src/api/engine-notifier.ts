@@ -4,16 +4,16 @@
  */
 
 import type { Logger } from 'pino';
-import type { HandOver, OrderEngine } from '../engine/order-engine.ts';
 import type { Order, OrderState } from '../domain/order.ts';
-import type { EngineBudget } from '../stores/engine-budget.ts';
-import type { Reservations } from '../stores/reservations.ts';
+import type { StartOutcome, OrderEngine } from '../engine/order-engine.ts';
+import type { EngineBudget } from '../stores/redis/engine-budget.ts';
+import type { Reservations } from '../stores/redis/reservations.ts';
 
 /** Notifications under way in this process; the relay takes the rest two seconds later. */
 const IN_FLIGHT_MAX = 64;
 
 export interface NotifierDeps {
-  engine: Pick<OrderEngine, 'tellPaymentReceived' | 'tellCancelRequested'>;
+  engine: Pick<OrderEngine, 'signalPaymentReceived' | 'signalCancelRequested'>;
   budget: Pick<EngineBudget, 'acquire' | 'release'>;
   reservations: Pick<Reservations, 'project'>;
   log: Logger;
@@ -27,7 +27,7 @@ export function createEngineNotifier({ engine, budget, reservations, log }: Noti
   async function notify(
     order: Order,
     state: OrderState,
-    tell: (order: Order) => Promise<HandOver>,
+    tell: (order: Order) => Promise<StartOutcome>,
   ): Promise<void> {
     const { orderNo } = order;
     try {
@@ -50,10 +50,10 @@ export function createEngineNotifier({ engine, budget, reservations, log }: Noti
 
   return {
     paymentReceived: (order: Order, state: OrderState): void =>
-      inBackground(() => notify(order, state, engine.tellPaymentReceived)),
+      inBackground(() => notify(order, state, engine.signalPaymentReceived)),
 
     cancelRequested: (order: Order, state: OrderState): void =>
-      inBackground(() => notify(order, state, engine.tellCancelRequested)),
+      inBackground(() => notify(order, state, engine.signalCancelRequested)),
 
     /** For an ordered shutdown: what is under way is finished. */
     async drain(): Promise<void> {

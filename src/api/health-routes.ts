@@ -2,8 +2,8 @@
 
 import type { Context } from 'koa';
 import type { Metrics } from '../metrics.ts';
-import type { Pool } from '../stores/mysql.ts';
-import type { RedisClient } from '../stores/redis.ts';
+import type { Pool } from '../stores/mysql/connection.ts';
+import type { RedisClient } from '../stores/redis/connection.ts';
 
 /** A store that needs longer is as good as away. */
 const PROBE_TIMEOUT_MS = 1_000;

@@ -1,5 +1,6 @@
 /** The API's HTTP server: its bounds against slow, stuck and hostile clients, and its ordered close. */
 
+import assert from 'node:assert/strict';
 import {
   createServer,
   STATUS_CODES,
@@ -8,9 +9,8 @@ import {
   type Server,
   type ServerResponse,
 } from 'node:http';
-import type { Duplex } from 'node:stream';
 import type { AddressInfo, Socket } from 'node:net';
-import { strict as assert } from 'node:assert';
+import type { Duplex } from 'node:stream';
 import { Problem, problemDocument, PROBLEM_TYPE } from './problem.ts';
 
 export interface HttpBounds {

@@ -3,16 +3,19 @@
 import type { Context } from 'koa';
 import type { Logger } from 'pino';
 import { z } from 'zod';
-import type { OrderEngine } from '../engine/order-engine.ts';
 import { isFinal, type OrderState } from '../domain/order.ts';
+import type { OrderEngine } from '../engine/order-engine.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
-import type { Orders } from '../stores/orders.ts';
-import type { BeginSessionOutcome, SealOrder } from '../stores/payment-sessions.ts';
-import type { Payments } from '../stores/payments.ts';
-import type { ReservedOrder, Reservations } from '../stores/reservations.ts';
+import type {
+  BeginSessionOutcome,
+  PaymentSessions,
+  SignOrder,
+} from '../stores/mysql/money/payment-sessions.ts';
+import type { Orders } from '../stores/mysql/orders/orders.ts';
+import type { ReservedOrder, Reservations } from '../stores/redis/reservations.ts';
 import type { RequestState } from './auth.ts';
 import type { EngineNotifier } from './engine-notifier.ts';
-import { publishState, viewOrder, type OrderFinder } from './order-view.ts';
+import { projectState, viewOrder, type OrderFinder } from './order-view.ts';
 import { parseInput, Problem, unavailable } from './problem.ts';
 
 /** A query needs a live worker; a shopper who asks for it waits no longer than this. */
@@ -21,13 +24,13 @@ const QUERY_TIMEOUT_MS = 2_000;
 const statusOptions = z.object({ source: z.enum(['workflow']).optional() });
 
 export interface OrderRoutesDeps {
-  orders: Pick<Orders, 'read' | 'storeOrders' | 'requestCancel'>;
-  payments: Pick<Payments, 'beginSession' | 'sessionOpened'>;
+  orders: Pick<Orders, 'read' | 'storeOrder' | 'requestCancel'>;
+  paymentSessions: Pick<PaymentSessions, 'begin' | 'recordOpened'>;
   reservations: Pick<Reservations, 'project'>;
   engine: Pick<OrderEngine, 'queryStatus'>;
   provider: PaymentProvider;
   /** Signs what a payment session carries of its order. */
-  seal: SealOrder;
+  sign: SignOrder;
   notifier: EngineNotifier;
   findOrder: OrderFinder;
   log: Logger;
@@ -36,7 +39,7 @@ export interface OrderRoutesDeps {
 type OrderContext = Context & { state: RequestState; params: Record<string, string> };
 
 export function createOrderRoutes(deps: OrderRoutesDeps) {
-  const { orders, payments, engine, provider, seal, notifier, findOrder, log } = deps;
+  const { orders, paymentSessions, engine, provider, sign, notifier, findOrder, log } = deps;
 
   function find(ctx: OrderContext): Promise<ReservedOrder> {
     return findOrder(ctx.params['orderNo'] ?? '', ctx.state.userId, knownVersionOf(ctx));
@@ -58,9 +61,9 @@ export function createOrderRoutes(deps: OrderRoutesDeps) {
   async function requestCancel({ order, state }: ReservedOrder): Promise<ReservedOrder> {
     try {
       if (state.status === 'queued') {
-        const outcome = (await orders.storeOrders([order], 'due')).get(order.orderNo);
+        const outcome = await orders.storeOrder(order, 'due');
         // Its own workflow meets the refusal and gives the stock back: nothing is left to cancel.
-        if (outcome?.kind === 'refused') return { order, state };
+        if (outcome.kind === 'refused') return { order, state };
       }
       return await orders.requestCancel(order.orderNo);
     } catch (error) {
@@ -70,7 +73,7 @@ export function createOrderRoutes(deps: OrderRoutesDeps) {
 
   async function beginSession(orderNo: string): Promise<BeginSessionOutcome> {
     try {
-      return await payments.beginSession(provider.name, orderNo, seal);
+      return await paymentSessions.begin(provider.name, orderNo, sign);
     } catch (error) {
       throw unavailable('payment_unavailable', 'No payment can be started right now.', error);
     }
@@ -81,7 +84,7 @@ export function createOrderRoutes(deps: OrderRoutesDeps) {
       const { source } = parseInput(statusOptions, ctx.query);
       const found = await find(ctx);
       const state = source === 'workflow' ? await askWorkflow(found) : found.state;
-      if (state.version > found.state.version) await publishState(deps, { order: found.order, state });
+      if (state.version > found.state.version) await projectState(deps, { order: found.order, state });
       ctx.set('Cache-Control', 'private, no-cache');
       ctx.status = 200;
       ctx.etag = String(state.version);
@@ -95,7 +98,7 @@ export function createOrderRoutes(deps: OrderRoutesDeps) {
     async cancelOrder(ctx: OrderContext): Promise<void> {
       const found = await find(ctx);
       const { order, state } = isFinal(found.state.status) ? found : await requestCancel(found);
-      if (state.version > found.state.version) await publishState(deps, { order, state });
+      if (state.version > found.state.version) await projectState(deps, { order, state });
       if (state.status === 'paid' || state.payment !== 'none') {
         throw new Problem(409, 'already_paid', 'The order has been paid.', {
           extra: { order: viewOrder(order, state) },
@@ -122,7 +125,7 @@ export function createOrderRoutes(deps: OrderRoutesDeps) {
   ): Promise<string> {
     try {
       const opened = await provider.openSession(session);
-      await payments.sessionOpened(session.sessionId, opened.providerSessionId, opened.url);
+      await paymentSessions.recordOpened(session.sessionId, opened.providerSessionId, opened.url);
       return opened.url;
     } catch (error) {
       throw unavailable('payment_unavailable', 'No payment can be started right now.', error);

@@ -8,8 +8,8 @@ import {
   type OrderState,
   type OrderStatus,
 } from '../domain/order.ts';
-import type { Orders } from '../stores/orders.ts';
-import type { ReservedOrder, Reservations } from '../stores/reservations.ts';
+import type { Orders } from '../stores/mysql/orders/orders.ts';
+import type { ReservedOrder, Reservations } from '../stores/redis/reservations.ts';
 import { orderNotFound, unavailable } from './problem.ts';
 
 /** When to ask again, in ms: soon while the order is being stored, then at the pace of people; never once it has ended. */
@@ -51,7 +51,7 @@ export function createOrderFinder({ reservations, orders, log }: FinderDeps) {
     if (projected && projected.state.version >= knownVersion) return projected;
     try {
       const stored = await orders.read(orderNo);
-      if (stored && projected) await publishState({ reservations, log }, stored);
+      if (stored && projected) await projectState({ reservations, log }, stored);
       // Redis may hold an accepted order that is not stored yet: while it does not answer, nobody can say there is none.
       if (stored || projection !== 'no-answer') return stored ?? projected;
     } catch (error) {
@@ -74,7 +74,7 @@ export function createOrderFinder({ reservations, orders, log }: FinderDeps) {
  * Projects what MySQL has before a caller is told of it, so that no later answer is older. Without Redis nobody reads a
  * projection; when it is back the workflow projects again, and until then callers name the version they know.
  */
-export async function publishState(
+export async function projectState(
   { reservations, log }: Pick<FinderDeps, 'log'> & { reservations: Pick<Reservations, 'project'> },
   { order, state }: ReservedOrder,
 ): Promise<void> {

@@ -12,8 +12,8 @@ import {
   SKU_PATTERN,
 } from '../domain/limits.ts';
 import { orderDeadlineMs } from '../domain/order.ts';
-import { fingerprintOf } from '../stores/request-fingerprint.ts';
-import type { Reservations, ReserveOutcome } from '../stores/reservations.ts';
+import { fingerprintOf } from '../domain/request-fingerprint.ts';
+import type { Reservations, ReserveOutcome } from '../stores/redis/reservations.ts';
 import type { RequestState } from './auth.ts';
 import { viewOrder, viewPolling, type OrderFinder } from './order-view.ts';
 import { parseInput, Problem, unavailable } from './problem.ts';

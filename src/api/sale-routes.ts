@@ -2,7 +2,7 @@
 
 import type { Context } from 'koa';
 import { SALE_ID_PATTERN } from '../domain/limits.ts';
-import type { SaleStock, SaleView } from '../stores/sale-stock.ts';
+import type { SaleStock, SaleView } from '../stores/redis/sale-stock.ts';
 import { Problem, unavailable } from './problem.ts';
 
 export function createGetSale(saleStock: Pick<SaleStock, 'read'>) {

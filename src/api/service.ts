@@ -6,7 +6,7 @@ import type { ApiConfig } from '../config.ts';
 import { createOrderEngine } from '../engine/order-engine.ts';
 import { createMetrics } from '../metrics.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
-import { createOrderSealer } from '../payments/sealed-order.ts';
+import { createOrderSigner } from '../payments/signed-order.ts';
 import type { Service } from '../process.ts';
 import type { Stores } from '../stores/open.ts';
 import { createApp } from './app.ts';
@@ -31,7 +31,7 @@ export async function startApi(config: ApiConfig, { stores, provider, log }: Api
     ...stores,
     engine,
     provider,
-    sealer: createOrderSealer(config.ORDER_SEAL_SECRETS),
+    signer: createOrderSigner(config.ORDER_SIGNING_SECRETS),
     notifier,
     metrics: createMetrics(),
     jwtSecret: config.JWT_SECRET,

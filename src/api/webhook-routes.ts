@@ -5,7 +5,7 @@ import type { Logger } from 'pino';
 import type { PaymentNotice } from '../domain/payment.ts';
 import type { Metrics, NoticeOutcome } from '../metrics.ts';
 import { InvalidSignatureError, MalformedNoticeError, type PaymentProvider } from '../payments/provider.ts';
-import type { Payments } from '../stores/payments.ts';
+import type { Payments } from '../stores/mysql/money/payments.ts';
 import type { EngineNotifier } from './engine-notifier.ts';
 import { Problem, toProblem, unavailable } from './problem.ts';
 

@@ -1,6 +1,12 @@
 /** The audit of one sale: does what Redis, MySQL, Temporal, the provider and the shoppers say add up? */
 
 import {
+  booksBalance,
+  moneyWasKeptForSomething,
+  returnedIsKnown,
+  unwantedReversalsAreShown,
+} from './money-back-rules.ts';
+import {
   acceptedExist,
   historiesAreWhole,
   holdsMatchOrders,
@@ -11,18 +17,12 @@ import {
   workflowsHaveOrders,
 } from './order-rules.ts';
 import {
-  booksBalance,
-  moneyWasKeptForSomething,
-  returnedIsKnown,
-  unwantedReversalsAreShown,
-} from './money-back-rules.ts';
-import {
-  knownWasTaken,
+  knownWasCollected,
   ordersShowTheirMoney,
   paidOrdersArePaidOnce,
   parkedMoneyIsShown,
   paymentsEndSomewhere,
-  takenIsKnown,
+  collectedIsKnown,
 } from './payment-rules.ts';
 import type { Finding, Rule, SaleSnapshot } from './snapshot.ts';
 import { ledgerAddsUp, limitsAreTrue, ordersAccountForStock, stockAddsUp } from './stock-rules.ts';
@@ -40,8 +40,8 @@ const RULES: Record<string, Rule> = {
   'holds end as their orders': holdsMatchOrders,
   'the projection is true': projectionIsTrue,
   'workflows have orders': workflowsHaveOrders,
-  'what the provider took is known': takenIsKnown,
-  'what is known was taken': knownWasTaken,
+  'what the provider took is known': collectedIsKnown,
+  'what is known was taken': knownWasCollected,
   'payments end somewhere': paymentsEndSomewhere,
   'parked money is shown': parkedMoneyIsShown,
   'paid orders are paid once': paidOrdersArePaidOnce,

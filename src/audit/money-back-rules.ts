@@ -1,14 +1,15 @@
 /** Rules about money that goes back: all of it is known, to the cent, has its reason, and what nobody here wanted is shown. */
 
-import type { TakenPayment } from '../domain/payment.ts';
-import type { AuditedPayment } from '../stores/audit-money-reads.ts';
+import type { CollectedPayment } from '../domain/payment.ts';
+import { sumReversals } from '../domain/reversals.ts';
+import type { AuditedPayment } from '../stores/audit/money-reads.ts';
 import type { Rule, SaleSnapshot } from './snapshot.ts';
 
 /** All that the provider gave back is recorded, and nothing else. Of payments that are not known another rule tells. */
 export const returnedIsKnown: Rule = (sale) =>
   knownPairs(sale).flatMap(({ payment, taken }) => {
     const { providerPaymentId: subject, currency } = payment;
-    const recorded = sumReturned(payment);
+    const recorded = sumReversals(payment.currency, payment.reversals).succeeded;
     const strange = payment.reversals.find(
       (reversal) => reversal.status === 'succeeded' && reversal.currency !== currency,
     );
@@ -43,7 +44,11 @@ export const booksBalance: Rule = ({ taken, mysql }) => {
   for (const payment of mysql.payments) {
     // Nothing of a refunded payment is left to account for, nor owed by the provider.
     if (payment.status !== 'refunded')
-      add(accounted, payment.currency, payment.amount - sumReturned(payment));
+      add(
+        accounted,
+        payment.currency,
+        payment.amount - sumReversals(payment.currency, payment.reversals).succeeded,
+      );
   }
   return [...new Set([...kept.keys(), ...accounted.keys()])].flatMap((subject) => {
     const [there, here] = [kept.get(subject) ?? 0, accounted.get(subject) ?? 0];
@@ -64,14 +69,7 @@ export const unwantedReversalsAreShown: Rule = ({ mysql }) =>
       detail: `paid for ${orderNo}, goes back or went, and no person was told`,
     }));
 
-/** What went back of it for good, in its own currency. */
-export function sumReturned({ currency, reversals }: AuditedPayment): number {
-  return reversals
-    .filter((reversal) => reversal.status === 'succeeded' && reversal.currency === currency)
-    .reduce((sum, { amount }) => sum + amount, 0);
-}
-
-function knownPairs({ taken, mysql }: SaleSnapshot): { payment: AuditedPayment; taken: TakenPayment }[] {
+function knownPairs({ taken, mysql }: SaleSnapshot): { payment: AuditedPayment; taken: CollectedPayment }[] {
   const byId = new Map(taken.map((payment) => [payment.providerPaymentId, payment]));
   return mysql.payments.flatMap((payment) => {
     const there = byId.get(payment.providerPaymentId);

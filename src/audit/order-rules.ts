@@ -1,7 +1,7 @@
 /** Rules about orders: none is lost, each moves until it has ended once, and all that know of it agree. */
 
 import { isFinal } from '../domain/order.ts';
-import type { RedisHold } from '../stores/audit-redis-reads.ts';
+import type { RedisHold } from '../stores/audit/redis-reads.ts';
 import type { Rule, SaleSnapshot } from './snapshot.ts';
 
 /** What a shopper was told is accepted is stored, or on its way. */

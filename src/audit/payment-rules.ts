@@ -1,13 +1,13 @@
 /** Rules about money: all that was taken is known, and what is known ends on a paid order, goes back, or is shown to a person. */
 
 import { isFinal, type OrderState } from '../domain/order.ts';
-import type { AuditedPayment } from '../stores/audit-money-reads.ts';
+import { sumReversals } from '../domain/reversals.ts';
+import type { AuditedPayment } from '../stores/audit/money-reads.ts';
 import { refundWorkflowId } from '../workflows/contract.ts';
-import { sumReturned } from './money-back-rules.ts';
 import type { Rule, SaleSnapshot } from './snapshot.ts';
 
 /** All the provider took is known, to the cent. */
-export const takenIsKnown: Rule = ({ taken, mysql }) => {
+export const collectedIsKnown: Rule = ({ taken, mysql }) => {
   const known = new Map(mysql.payments.map((payment) => [payment.providerPaymentId, payment]));
   return taken.flatMap(({ providerPaymentId: subject, orderNo, amount, currency }) => {
     const payment = known.get(subject);
@@ -20,7 +20,7 @@ export const takenIsKnown: Rule = ({ taken, mysql }) => {
 };
 
 /** Nothing counts as money that the provider did not take. */
-export const knownWasTaken: Rule = ({ taken, mysql }) => {
+export const knownWasCollected: Rule = ({ taken, mysql }) => {
   const known = new Set(taken.map(({ providerPaymentId }) => providerPaymentId));
   return mysql.payments
     .filter(({ providerPaymentId }) => !known.has(providerPaymentId))
@@ -50,7 +50,7 @@ export const paymentsEndSomewhere: Rule = ({ mysql, refunding }) => {
         return isMoving ? [] : found('and nobody refunds it');
       }
       case 'refunded': {
-        const returned = sumReturned(payment);
+        const returned = sumReversals(payment.currency, payment.reversals).succeeded;
         return returned >= amount
           ? []
           : found(`with ${returned} of ${amount} ${currency} recorded as returned`);

@@ -2,13 +2,13 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Client } from '@temporalio/client';
-import type { TakenPayment } from '../domain/payment.ts';
 import { parseOrderNo } from '../domain/order.ts';
+import type { CollectedPayment } from '../domain/payment.ts';
+import { readCollected } from '../payments/collected.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
-import { readTaken } from '../payments/taken.ts';
-import { readStrayMoney } from '../stores/audit-money-reads.ts';
-import { readMysqlSale } from '../stores/audit-mysql-reads.ts';
-import { readRedisSale } from '../stores/audit-redis-reads.ts';
+import { readStrayMoney } from '../stores/audit/money-reads.ts';
+import { readMysqlSale } from '../stores/audit/mysql-reads.ts';
+import { readRedisSale } from '../stores/audit/redis-reads.ts';
 import type { Stores } from '../stores/open.ts';
 import { ORDER_WORKFLOW, REFUND_WORKFLOW } from '../workflows/contract.ts';
 import { auditSale } from './audit-sale.ts';
@@ -76,7 +76,7 @@ export async function readSale(
     readMysqlSale(pool, saleId),
     listRunning(deps.client, `WorkflowType = "${ORDER_WORKFLOW}" AND SaleId = "${saleId}"`),
     listRefunding(deps.client),
-    listTaken(deps.provider, (orderNo) => saleIdOf(orderNo) === saleId),
+    listCollected(deps.provider, (orderNo) => saleIdOf(orderNo) === saleId),
   ]);
   return {
     saleId,
@@ -97,7 +97,7 @@ async function readStrays(deps: AuditDeps): Promise<SaleSnapshot> {
   const [{ payments, ...parked }, refunding, taken] = await Promise.all([
     readStrayMoney(deps.stores.pool),
     listRefunding(deps.client),
-    listTaken(deps.provider, isStray),
+    listCollected(deps.provider, isStray),
   ]);
   const strays = payments.filter(({ orderNo }) => isStray(orderNo));
   return {
@@ -125,12 +125,12 @@ async function listRunning(client: Client, which: string): Promise<Set<string>> 
   return running;
 }
 
-async function listTaken(
+async function listCollected(
   provider: AuditDeps['provider'],
   isWanted: (orderNo: string) => boolean,
-): Promise<TakenPayment[]> {
-  const taken: TakenPayment[] = [];
-  for await (const payment of readTaken(provider)) {
+): Promise<CollectedPayment[]> {
+  const taken: CollectedPayment[] = [];
+  for await (const payment of readCollected(provider)) {
     if (isWanted(payment.orderNo)) taken.push(payment);
   }
   return taken;

@@ -1,9 +1,9 @@
 /** What the rules of the audit look at, and what they answer. */
 
-import type { TakenPayment } from '../domain/payment.ts';
+import type { CollectedPayment } from '../domain/payment.ts';
 import type { StockCount } from '../domain/sale.ts';
-import type { readMysqlSale } from '../stores/audit-mysql-reads.ts';
-import type { readRedisSale } from '../stores/audit-redis-reads.ts';
+import type { readMysqlSale } from '../stores/audit/mysql-reads.ts';
+import type { readRedisSale } from '../stores/audit/redis-reads.ts';
 
 /** Everything that is known about a sale at one moment. */
 export interface SaleSnapshot {
@@ -17,7 +17,7 @@ export interface SaleSnapshot {
   /** Ids of refund workflows that run; also those of other sales' payments. */
   refunding: ReadonlySet<string>;
   /** What the provider says it took for orders of this sale, and what of it went back. */
-  taken: TakenPayment[];
+  taken: CollectedPayment[];
   /** Orders that shoppers were told are accepted, where somebody kept a list. */
   accepted: readonly string[];
 }

@@ -65,6 +65,17 @@ export interface OrderState {
   reason: ClosingReason | FailureReason | null;
 }
 
+/** What goes back to the sale of a refunded order: MySQL has committed it, and Redis is to follow. */
+export interface GiveBack {
+  orderNo: string;
+  userId: string;
+  items: OrderItem[];
+  /** What its user may buy again. */
+  limit: boolean;
+  /** Its units. */
+  stock: boolean;
+}
+
 /** An order number's parts; `sale`, `shard` and `epoch` lead any process to the order's Redis keys. */
 export interface OrderNoParts {
   saleId: string;

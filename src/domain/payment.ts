@@ -1,5 +1,7 @@
 /** Payments as Holdfast sees them, whichever provider took them. */
 
+import type { ReversalTotals } from './reversals.ts';
+
 /** A payment the provider says it took. `amount` in minor units. */
 export interface ProviderPayment {
   /** The provider's own id: unique, and the key of the `payments` table. */
@@ -7,26 +9,18 @@ export interface ProviderPayment {
   orderNo: string;
   amount: number;
   currency: string;
-  /** The order's essentials as the session carried them, still sealed; null for money that came outside any session. */
-  sealedOrder: string | null;
-}
-
-/** What went back of a payment, as far as its reversals say. */
-export interface WentBack {
-  /** Minor units; refunds that succeeded and chargebacks that were lost. */
-  returned: number;
-  /** A chargeback is open. */
-  isDisputed: boolean;
+  /** The order's essentials as the session carried them, still signed; null for money that came outside any session. */
+  signedOrder: string | null;
 }
 
 /** A payment as the list of the provider's own book has it. */
 export interface ListedPayment extends ProviderPayment {
-  /** Null: something of it went back or may, and only its reversals tell what. */
-  wentBack: WentBack | null;
+  /** As the list has it; null: something of it went back or may, and the list does not say what. */
+  totals: Pick<ReversalTotals, 'succeeded' | 'isDisputed'> | null;
 }
 
 /** A payment in the provider's own book, with what went back to the payer. */
-export interface TakenPayment extends ProviderPayment {
+export interface CollectedPayment extends ProviderPayment {
   /** Minor units; refunds that succeeded and chargebacks that were lost. */
   returned: number;
 }

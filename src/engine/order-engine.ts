@@ -28,7 +28,7 @@ import {
 const CALL_TIMEOUT_MS = 5_000;
 
 /** ended: the order's workflow was there and is over; whether it settled the order, MySQL tells. */
-export type HandOver = 'running' | 'ended';
+export type StartOutcome = 'running' | 'ended';
 
 /** A payment whose refund is to be looked after. */
 export interface RefundToStart extends RefundInput {
@@ -54,7 +54,7 @@ export function createOrderEngine(client: Client, { eager = true }: { eager?: bo
      * Eagerly it works only on a worker's connection.
      * @throws ServiceError when Temporal is away, overloaded or too slow: try again later
      */
-    start: (order: Order): Promise<HandOver> =>
+    start: (order: Order): Promise<StartOutcome> =>
       handOver(() =>
         call(() =>
           client.workflow.start(ORDER_WORKFLOW, { ...startOptions(order), requestEagerStart: eager }),
@@ -62,7 +62,7 @@ export function createOrderEngine(client: Client, { eager = true }: { eager?: bo
       ),
 
     /** Tells the workflow to look into the payment inbox; starts it where it has not been. Throws like `start`. */
-    tellPaymentReceived: (order: Order): Promise<HandOver> =>
+    signalPaymentReceived: (order: Order): Promise<StartOutcome> =>
       handOver(() =>
         call(() =>
           client.workflow.signalWithStart(ORDER_WORKFLOW, {
@@ -73,7 +73,7 @@ export function createOrderEngine(client: Client, { eager = true }: { eager?: bo
       ),
 
     /** Tells the workflow that the shopper cancels; starts it where it has not been. Throws like `start`. */
-    tellCancelRequested: (order: Order): Promise<HandOver> =>
+    signalCancelRequested: (order: Order): Promise<StartOutcome> =>
       handOver(() =>
         call(() =>
           client.workflow.signalWithStart(ORDER_WORKFLOW, {
@@ -85,7 +85,7 @@ export function createOrderEngine(client: Client, { eager = true }: { eager?: bo
       ),
 
     /** Starts the payment's refund, or tells the one that runs that there is news; one that ended before runs again. Throws like `start`. */
-    startRefund: (refund: RefundToStart): Promise<HandOver> =>
+    startRefund: (refund: RefundToStart): Promise<StartOutcome> =>
       handOver(() =>
         call(() =>
           client.workflow.signalWithStart(REFUND_WORKFLOW, {
@@ -151,7 +151,7 @@ function summarize({ items, userId }: Order): string {
   return `${first?.quantity} × ${first?.sku}${more} for ${userId}`;
 }
 
-async function handOver(call: () => Promise<unknown>): Promise<HandOver> {
+async function handOver(call: () => Promise<unknown>): Promise<StartOutcome> {
   try {
     await call();
     return 'running';

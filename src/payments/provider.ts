@@ -13,8 +13,8 @@ export interface SessionRequest {
   expiresAtMs: number;
   /** Unix time in ms at which the session was written down; for providers whose sessions have a least length. */
   createdAtMs: number;
-  /** The order's essentials, signed (`sealed-order.ts`), at most `MAX_SEALED_ORDER_CHARS`; comes back with each payment of the session. */
-  sealedOrder: string;
+  /** The order's essentials, signed (`signed-order.ts`), at most `MAX_SIGNED_ORDER_CHARS`; comes back with each payment of the session. */
+  signedOrder: string;
 }
 
 export interface RefundRequest {

@@ -1,15 +1,19 @@
 /** Opens all stores of a process over one Redis client and one MySQL pool. */
 
 import type { Logger } from 'pino';
-import { createEngineBudget } from './engine-budget.ts';
-import { createMysqlPool } from './mysql.ts';
-import { createOrders } from './orders.ts';
-import { createPayments } from './payments.ts';
-import { assertNoEviction, connectRedis } from './redis.ts';
-import { createRefunds } from './refunds.ts';
-import { createReservations } from './reservations.ts';
-import { createSaleStock } from './sale-stock.ts';
-import { createSales } from './sales.ts';
+import { createMysqlPool } from './mysql/connection.ts';
+import { createPaymentSessions } from './mysql/money/payment-sessions.ts';
+import { createPayments } from './mysql/money/payments.ts';
+import { createRefundClaims } from './mysql/money/refund-claims.ts';
+import { createRefunds } from './mysql/money/refunds.ts';
+import { createUnmatchedPayments } from './mysql/money/unmatched-payments.ts';
+import { createOrderClaims } from './mysql/orders/order-claims.ts';
+import { createOrders } from './mysql/orders/orders.ts';
+import { createSales } from './mysql/sales.ts';
+import { assertNoEviction, connectRedis } from './redis/connection.ts';
+import { createEngineBudget } from './redis/engine-budget.ts';
+import { createReservations } from './redis/reservations.ts';
+import { createSaleStock } from './redis/sale-stock.ts';
 
 export interface StoreConfig {
   REDIS_URL: readonly string[];
@@ -36,8 +40,12 @@ export async function openStores(config: StoreConfig, log: Logger) {
     saleStock: createSaleStock(redis),
     budget: createEngineBudget(redis, config.ENGINE_BUDGET),
     orders: createOrders(pool),
+    orderClaims: createOrderClaims(pool),
     payments: createPayments(pool),
+    paymentSessions: createPaymentSessions(pool),
+    unmatchedPayments: createUnmatchedPayments(pool),
     refunds: createRefunds(pool),
+    refundClaims: createRefundClaims(pool),
     sales: createSales(pool),
     async close(): Promise<void> {
       redis.disconnect();

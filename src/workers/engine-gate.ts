@@ -4,7 +4,7 @@
  */
 
 import type { Logger } from 'pino';
-import type { EngineBudget } from '../stores/engine-budget.ts';
+import type { EngineBudget } from '../stores/redis/engine-budget.ts';
 import { backoffMs } from './loop.ts';
 
 export type EngineGate = ReturnType<typeof createEngineGate>;

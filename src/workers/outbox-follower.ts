@@ -5,14 +5,14 @@
 
 import type { Logger } from 'pino';
 import { ZodError } from 'zod';
-import type { OrderEngine } from '../engine/order-engine.ts';
 import { parseOrderNo, type FailureReason } from '../domain/order.ts';
-import { isInvalidValue } from '../stores/mysql.ts';
-import type { Orders } from '../stores/orders.ts';
-import type { Outbox, OutboxEntry } from '../stores/outbox.ts';
-import type { ReservedOrder, Reservations } from '../stores/reservations.ts';
+import type { OrderEngine } from '../engine/order-engine.ts';
+import { isInvalidValue } from '../stores/mysql/connection.ts';
+import type { Orders } from '../stores/mysql/orders/orders.ts';
+import type { Outbox, OutboxEntry } from '../stores/redis/outbox.ts';
+import type { ReservedOrder, Reservations } from '../stores/redis/reservations.ts';
+import { projectEnd, abandonOrder } from './abandon.ts';
 import type { EngineGate } from './engine-gate.ts';
-import { followInRedis, giveUp } from './give-up.ts';
 
 /** Entries per pass: two store batches; more would only wait in this process instead of in Redis. */
 const READ_MAX = 200;
@@ -117,7 +117,7 @@ export function createOutboxFollower({ outbox, reservations, orders, engine, gat
    */
   async function settleEnded(ended: readonly Accepted[]): Promise<void> {
     for (const refused of await storeAhead(ended)) {
-      const why = await giveUpRefused(refused);
+      const why = await abandonRefused(refused);
       if (why !== undefined) {
         await orders.parkOutboxEntry(
           refused.entryId,
@@ -129,11 +129,11 @@ export function createOutboxFollower({ outbox, reservations, orders, engine, gat
   }
 
   /** Answers why it is left to a person; undefined: its stock is back. */
-  async function giveUpRefused({ order, state, reason }: Refused): Promise<string | undefined> {
+  async function abandonRefused({ order, state, reason }: Refused): Promise<string | undefined> {
     // Its goods may be on their way: they are not offered again.
     if (state.status === 'paid') return `${reason}, and it was paid`;
     try {
-      await giveUp({ orders, reservations }, order, reason);
+      await abandonOrder({ orders, reservations }, order, reason);
       return undefined;
     } catch (error) {
       // Only what MySQL says about this very order: it would say so again, and hold up the others.
@@ -164,7 +164,7 @@ export function createOutboxFollower({ outbox, reservations, orders, engine, gat
           return;
         }
         // Whoever gave it up may have died before its stock was back.
-        await followInRedis({ reservations }, orderNo, outcome.state);
+        await projectEnd({ reservations }, orderNo, outcome.state);
         durable.push(entry.entryId);
       }),
     );

@@ -1,7 +1,7 @@
 /** Brings to Temporal the payments that MySQL says are due there: money to be sent back, or something to be given back for it. */
 
 import type { OrderEngine } from '../engine/order-engine.ts';
-import type { Refunds } from '../stores/refunds.ts';
+import type { DueRefund, RefundClaims } from '../stores/mysql/money/refund-claims.ts';
 import { refundWorkflowId } from '../workflows/contract.ts';
 import type { EngineGate } from './engine-gate.ts';
 
@@ -12,34 +12,32 @@ const IDLE_PAUSE_MS = 1_000;
 /** Between full passes, and with the engine full: so about fifty a second are begun at most. */
 const FULL_PAUSE_MS = 200;
 
-type DueRefund = Awaited<ReturnType<Refunds['claimDue']>>[number];
-
 export interface RefundStarterDeps {
-  refunds: Pick<Refunds, 'claimDue' | 'handedOver' | 'returnClaims'>;
+  refundClaims: Pick<RefundClaims, 'take' | 'complete' | 'release'>;
   engine: Pick<OrderEngine, 'startRefund'>;
   gate: EngineGate;
 }
 
 /** @returns one pass of the starter's loop; it answers the pause before the next */
-export function createRefundStarter({ refunds, engine, gate }: RefundStarterDeps) {
+export function createRefundStarter({ refundClaims, engine, gate }: RefundStarterDeps) {
   async function handOverAll(claimed: readonly DueRefund[]): Promise<DueRefund[]> {
     const admitted = await gate.admit(claimed, slotOf);
     const handedOver = await gate.pass(admitted, slotOf, (refund) => engine.startRefund(refund));
-    await refunds.handedOver(handedOver);
+    await refundClaims.complete(handedOver);
     return handedOver;
   }
 
   return async function pass(): Promise<number> {
     const room = await gate.room();
     if (room === 0) return FULL_PAUSE_MS;
-    const claimed = await refunds.claimDue(Math.min(room, CLAIM_MAX));
+    const claimed = await refundClaims.take(Math.min(room, CLAIM_MAX));
     if (claimed.length === 0) return IDLE_PAUSE_MS;
     let handedOver: DueRefund[] = [];
     try {
       handedOver = await handOverAll(claimed);
     } finally {
       const left = claimed.filter((refund) => !handedOver.includes(refund));
-      if (left.length > 0) await refunds.returnClaims(left);
+      if (left.length > 0) await refundClaims.release(left);
     }
     return FULL_PAUSE_MS;
   };

@@ -7,22 +7,24 @@ import { hostname } from 'node:os';
 import type { Logger } from 'pino';
 import { ulid } from 'ulidx';
 import type { OrderEngine } from '../engine/order-engine.ts';
-import type { OrderSealer } from '../payments/sealed-order.ts';
-import type { EngineBudget } from '../stores/engine-budget.ts';
-import { formatSaleShard, type SaleShard } from '../stores/keys.ts';
-import type { Orders } from '../stores/orders.ts';
-import { createOutbox, listActiveSales } from '../stores/outbox.ts';
-import type { RedisClient } from '../stores/redis.ts';
-import type { Refunds } from '../stores/refunds.ts';
-import type { Reservations } from '../stores/reservations.ts';
-import type { SaleStock } from '../stores/sale-stock.ts';
-import type { Sales } from '../stores/sales.ts';
+import type { OrderSigner } from '../payments/signed-order.ts';
+import type { RefundClaims } from '../stores/mysql/money/refund-claims.ts';
+import type { UnmatchedPayments } from '../stores/mysql/money/unmatched-payments.ts';
+import type { OrderClaims } from '../stores/mysql/orders/order-claims.ts';
+import type { Orders } from '../stores/mysql/orders/orders.ts';
+import type { Sales } from '../stores/mysql/sales.ts';
+import type { RedisClient } from '../stores/redis/connection.ts';
+import type { EngineBudget } from '../stores/redis/engine-budget.ts';
+import { formatSaleShard, type SaleShard } from '../stores/redis/keys.ts';
+import { createOutbox, listActiveSales } from '../stores/redis/outbox.ts';
+import type { Reservations } from '../stores/redis/reservations.ts';
+import type { SaleStock } from '../stores/redis/sale-stock.ts';
 import { createEngineGate } from './engine-gate.ts';
 import { runLoop } from './loop.ts';
-import { createOrphanSweep, type OrphanPayments } from './orphans.ts';
 import { createOutboxFollower } from './outbox-follower.ts';
 import { createRefundStarter } from './refund-starter.ts';
 import { createStarter } from './starter.ts';
+import { createUnmatchedPaymentSweep } from './unmatched-payments.ts';
 
 /** How soon a new sale is noticed, and how fresh the published backlog is. */
 const SURVEY_EVERY_MS = 1_000;
@@ -38,18 +40,19 @@ export interface RelayDeps {
   reservations: Reservations;
   saleStock: SaleStock;
   orders: Orders;
-  payments: OrphanPayments;
-  refunds: Pick<Refunds, 'claimDue' | 'handedOver' | 'returnClaims' | 'wakeOverdue'>;
+  orderClaims: OrderClaims;
+  unmatchedPayments: UnmatchedPayments;
+  refundClaims: RefundClaims;
   sales: Sales;
   engine: Omit<OrderEngine, 'queryStatus'>;
   budget: EngineBudget;
-  sealer: Pick<OrderSealer, 'unseal'>;
+  signer: Pick<OrderSigner, 'verify'>;
   log: Logger;
 }
 
 /** Runs until `signal` aborts and what was under way is done. */
 export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<void> {
-  const { redis, orders, refunds, sales, saleStock, engine, log } = deps;
+  const { redis, orders, orderClaims, refundClaims, sales, saleStock, engine, log } = deps;
   const consumer = `${hostname()}-${process.pid}-${ulid()}`;
   const gate = createEngineGate(deps.budget, log);
   const followers = new Map<string, Follower>();
@@ -82,16 +85,16 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
     for (const [name, shard] of active) if (!followers.has(name)) startFollowing(name, shard);
     const waiting = await sales.countStoredAhead();
     for (const { saleId } of active.values()) {
-      await saleStock.publishStoredAhead(saleId, waiting.get(saleId) ?? 0);
+      await saleStock.setStoredAhead(saleId, waiting.get(saleId) ?? 0);
     }
     return SURVEY_EVERY_MS;
   }
 
   /** Wakes what should have ended by itself and has not. */
   async function sweep(): Promise<number> {
-    const woken = await orders.wakeOverdue(SWEEP_MAX);
+    const woken = await orderClaims.wakeOverdue(SWEEP_MAX);
     if (woken > 0) log.warn({ woken }, 'orders are long past their deadline');
-    const stuck = await refunds.wakeOverdue(SWEEP_MAX);
+    const stuck = await refundClaims.wakeOverdue(SWEEP_MAX);
     if (stuck > 0) log.warn({ woken: stuck }, 'refunds have not moved for an hour');
     return SWEEP_EVERY_MS;
   }
@@ -99,9 +102,9 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
   await Promise.all([
     runLoop('survey', survey, { log, signal }),
     runLoop('sweep', sweep, { log, signal }),
-    runLoop('orphans', createOrphanSweep(deps), { log, signal }),
-    runLoop('starter', createStarter({ orders, engine, gate }), { log, signal }),
-    runLoop('refunds', createRefundStarter({ refunds, engine, gate }), { log, signal }),
+    runLoop('unmatched', createUnmatchedPaymentSweep(deps), { log, signal }),
+    runLoop('starter', createStarter({ orders, orderClaims, engine, gate }), { log, signal }),
+    runLoop('refunds', createRefundStarter({ refundClaims, engine, gate }), { log, signal }),
   ]);
   await Promise.all([...followers.values()].map(({ done }) => done));
 }

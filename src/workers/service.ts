@@ -1,4 +1,4 @@
-/** Relay, book check and Temporal worker over given stores, the latter as soon as Temporal can be reached. */
+/** Relay, reconciliation and Temporal worker over given stores, the latter as soon as Temporal can be reached. */
 
 import type { WorkerDeploymentVersion } from '@temporalio/common';
 import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
@@ -6,14 +6,14 @@ import type { Logger } from 'pino';
 import { createActivities } from '../activities/index.ts';
 import type { WorkerConfig } from '../config.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
-import { createOrderSealer } from '../payments/sealed-order.ts';
+import { createOrderSigner } from '../payments/signed-order.ts';
 import type { Service } from '../process.ts';
 import type { Stores } from '../stores/open.ts';
 import { searchAttributes, TASK_QUEUE } from '../workflows/contract.ts';
-import { createBookCheck } from './book-check.ts';
-import { createLateEngine } from './late-engine.ts';
+import { createDeferredEngine } from './deferred-engine.ts';
 import { runLoop } from './loop.ts';
 import { createOrderWorker } from './order-worker.ts';
+import { createReconciliation } from './reconciliation.ts';
 import { runRelay } from './relay.ts';
 
 export interface WorkerParts {
@@ -43,12 +43,15 @@ async function runUntilStopped(
   { stores, provider, log }: WorkerParts,
   signal: AbortSignal,
 ): Promise<void> {
-  const late = createLateEngine();
-  const sealer = createOrderSealer(config.ORDER_SEAL_SECRETS);
-  const everyMs = config.PROVIDER_CHECK_SECONDS * 1_000;
+  const deferred = createDeferredEngine();
+  const signer = createOrderSigner(config.ORDER_SIGNING_SECRETS);
+  const everyMs = config.RECONCILE_EVERY_SECONDS * 1_000;
   const background = Promise.all([
-    runRelay({ ...stores, engine: late.engine, sealer, log }, signal),
-    runLoop('provider-book', createBookCheck({ ...stores, provider, everyMs, signal, log }), { log, signal }),
+    runRelay({ ...stores, engine: deferred.engine, signer, log }, signal),
+    runLoop('provider-book', createReconciliation({ ...stores, provider, everyMs, signal, log }), {
+      log,
+      signal,
+    }),
   ]);
   const connection = await connectTemporal(config, log, signal);
   if (!connection) {
@@ -66,7 +69,7 @@ async function runUntilStopped(
       activities: createActivities({ ...stores, provider }),
       version,
     });
-    late.connect(engine);
+    deferred.connect(engine);
     log.info({ taskQueue: TASK_QUEUE, version }, 'worker ready');
     await worker.runUntil(background);
   } finally {

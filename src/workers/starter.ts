@@ -4,9 +4,10 @@
  */
 
 import { isFinal } from '../domain/order.ts';
-import type { HandOver, OrderEngine } from '../engine/order-engine.ts';
-import type { StoredOrder } from '../stores/order-rows.ts';
-import type { Orders } from '../stores/orders.ts';
+import type { StartOutcome, OrderEngine } from '../engine/order-engine.ts';
+import type { OrderClaims } from '../stores/mysql/orders/order-claims.ts';
+import type { Orders } from '../stores/mysql/orders/orders.ts';
+import type { StoredOrder } from '../stores/mysql/rows/order-rows.ts';
 import type { EngineGate } from './engine-gate.ts';
 
 /** Orders per pass: about what the engine takes in a second, so that a claim is never held long. */
@@ -17,13 +18,14 @@ const IDLE_PAUSE_MS = 200;
 const FULL_PAUSE_MS = 20;
 
 export interface StarterDeps {
-  orders: Pick<Orders, 'claimDue' | 'handedOver' | 'returnClaims' | 'read' | 'park'>;
-  engine: Pick<OrderEngine, 'start' | 'tellPaymentReceived' | 'tellCancelRequested'>;
+  orders: Pick<Orders, 'read' | 'park'>;
+  orderClaims: Pick<OrderClaims, 'take' | 'complete' | 'release'>;
+  engine: Pick<OrderEngine, 'start' | 'signalPaymentReceived' | 'signalCancelRequested'>;
   gate: EngineGate;
 }
 
 /** @returns one pass of the starter's loop; it answers the pause before the next */
-export function createStarter({ orders, engine, gate }: StarterDeps) {
+export function createStarter({ orders, orderClaims, engine, gate }: StarterDeps) {
   /** Somebody terminated it, say in the Web UI: the order would wait for ever, so a person must know. */
   async function showUnsettled({ order }: StoredOrder): Promise<void> {
     const current = await orders.read(order.orderNo);
@@ -39,20 +41,20 @@ export function createStarter({ orders, engine, gate }: StarterDeps) {
       if ((await handOver(engine, stored)) === 'ended') ended.push(stored);
     });
     for (const stored of ended) await showUnsettled(stored);
-    await orders.handedOver(handedOver);
+    await orderClaims.complete(handedOver);
     return handedOver;
   }
 
   return async function pass(): Promise<number> {
     const room = await gate.room();
     if (room === 0) return FULL_PAUSE_MS;
-    const claimed = await orders.claimDue(Math.min(room, CLAIM_MAX));
+    const claimed = await orderClaims.take(Math.min(room, CLAIM_MAX));
     if (claimed.length === 0) return IDLE_PAUSE_MS;
     let handedOver: StoredOrder[] = [];
     try {
       handedOver = await handOverAll(claimed);
     } finally {
-      await orders.returnClaims(claimed.filter((stored) => !handedOver.includes(stored)));
+      await orderClaims.release(claimed.filter((stored) => !handedOver.includes(stored)));
     }
     return handedOver.length < claimed.length ? FULL_PAUSE_MS : 0;
   };
@@ -61,8 +63,8 @@ export function createStarter({ orders, engine, gate }: StarterDeps) {
 const orderNoOf = ({ order }: StoredOrder): string => order.orderNo;
 
 /** Money first: it also decides a cancel. */
-function handOver(engine: StarterDeps['engine'], { order, state }: StoredOrder): Promise<HandOver> {
-  if (state.payment === 'received') return engine.tellPaymentReceived(order);
-  if (state.reason !== null) return engine.tellCancelRequested(order);
+function handOver(engine: StarterDeps['engine'], { order, state }: StoredOrder): Promise<StartOutcome> {
+  if (state.payment === 'received') return engine.signalPaymentReceived(order);
+  if (state.reason !== null) return engine.signalCancelRequested(order);
   return engine.start(order);
 }

@@ -39,7 +39,7 @@ export async function OrderWorkflow(order: Order): Promise<OrderState> {
   });
 
   await CancellationScope.nonCancellable(async () => {
-    become(await storeOrGiveUp(order));
+    become(await storeOrAbandon(order));
     moneyNoticed ||= state.payment === 'received';
     // Who wants to cancel writes it down first: an order stored ahead may meet the wish before the signal.
     if (state.reason !== null) cancelReason ??= 'shopper_request';
@@ -81,7 +81,7 @@ export async function OrderWorkflow(order: Order): Promise<OrderState> {
  * Only here can an order be given up: when MySQL refuses it, or stays away until the deadline. The tombstone comes before
  * the stock goes back, so that no slow write can bring the order to life afterwards; if one came first, the order lives.
  */
-async function storeOrGiveUp(order: Order): Promise<OrderState> {
+async function storeOrAbandon(order: Order): Promise<OrderState> {
   const stored = await persist(order, orderDeadlineMs(order));
   if (typeof stored !== 'string') return stored;
   const { state } = await insist(orderParking(order.orderNo), 'Give the order up', (activities) =>

@@ -1,5 +1,6 @@
 /** How workflows call their activities: quickly first, then with patience. */
 
+import type { Duration } from '@temporalio/common';
 import {
   ActivityFailure,
   ApplicationFailure,
@@ -7,7 +8,6 @@ import {
   proxyLocalActivities,
   type RetryPolicy,
 } from '@temporalio/workflow';
-import type { Duration } from '@temporalio/common';
 import type { Activities } from '../activities/index.ts';
 import { FAILURE_REASONS, type FailureReason, type Order, type OrderState } from '../domain/order.ts';
 import { ORDER_REFUSED } from './contract.ts';

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Order } from '../../src/domain/order.ts';
 import type { ProviderPayment } from '../../src/domain/payment.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
-import { sealer } from '../support/sealer.ts';
+import { signer } from '../support/signer.ts';
 import { AWAITING, HELD, openStage, type Stage } from './stage.ts';
 
 let stage: Stage;
@@ -19,7 +19,7 @@ const LAMP_PRICE = 4_900;
 
 function buildPayment(order: Order, overrides: Partial<ProviderPayment> = {}): ProviderPayment {
   const { orderNo, total: amount, currency } = order;
-  return { providerPaymentId: `pay_${ulid()}`, orderNo, amount, currency, sealedOrder: null, ...overrides };
+  return { providerPaymentId: `pay_${ulid()}`, orderNo, amount, currency, signedOrder: null, ...overrides };
 }
 
 test('persistOrder stores the order, shows it to pollers and gives the engine slot back; twice the same', async () => {
@@ -162,14 +162,14 @@ test('cancelOrder waits for open sessions unless forced, and none opens meanwhil
   const steps = stage.openSteps();
   const order = await stage.storeOrder(steps);
   const { orderNo } = order;
-  await stage.stores.payments.beginSession('sandbox', orderNo, sealer.seal);
+  await stage.stores.paymentSessions.begin('sandbox', orderNo, signer.sign);
   const { first, world } = await stage.twice(order, () =>
     steps.cancelOrder({ orderNo, reason: 'shopper_request', force: false }),
   );
   const closing = { ...AWAITING, version: 2, reason: 'shopper_request' };
   expect(first).toEqual({ kind: 'sessions-open', state: closing });
   expect(world).toEqual({ stored: closing, projected: closing, ...HELD, slotsTaken: 0 });
-  expect(await stage.stores.payments.beginSession('sandbox', orderNo, sealer.seal)).toMatchObject({
+  expect(await stage.stores.paymentSessions.begin('sandbox', orderNo, signer.sign)).toMatchObject({
     kind: 'not-payable',
   });
   const forced = await stage.twice(order, () =>

@@ -6,8 +6,8 @@ import type { RefundActivities } from '../../src/activities/refunds.ts';
 import type { Order } from '../../src/domain/order.ts';
 import type { Reversal } from '../../src/domain/payment.ts';
 import { RefundRefusedError, type RefundRequest } from '../../src/payments/provider.ts';
-import { saleKeys } from '../../src/stores/keys.ts';
-import { selectRows } from '../../src/stores/mysql.ts';
+import { selectRows } from '../../src/stores/mysql/connection.ts';
+import { saleKeys } from '../../src/stores/redis/keys.ts';
 import { refundWorkflowId } from '../../src/workflows/contract.ts';
 import { noProvider, openStage, type Stage } from './stage.ts';
 
@@ -93,7 +93,7 @@ async function openPaid({ isDue }: { isDue: boolean }): Promise<Owed> {
     orderNo,
     amount,
     currency,
-    sealedOrder: null,
+    signedOrder: null,
   });
   await steps.markPaid({ orderNo });
   await steps.confirmStock({ orderNo });
@@ -384,7 +384,7 @@ test('giveBack fails while Redis has the order not as sold yet, so that it is tr
     orderNo,
     amount,
     currency,
-    sealedOrder: null,
+    signedOrder: null,
   });
   await steps.markPaid({ orderNo });
   const paymentId = await paymentIdOf(order);
@@ -407,7 +407,7 @@ test('giveBack changes nothing for money that never paid for an order', async ()
     orderNo: order.orderNo,
     amount: order.total,
     currency: order.currency,
-    sealedOrder: null,
+    signedOrder: null,
   });
   const before = await stage.look(order);
   await steps.giveBack({ paymentId: await paymentIdOf(order) });

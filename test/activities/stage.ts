@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { createActivities, type Activities } from '../../src/activities/index.ts';
 import type { Order } from '../../src/domain/order.ts';
 import type { PaymentProvider } from '../../src/payments/provider.ts';
-import { selectRows } from '../../src/stores/mysql.ts';
+import { selectRows } from '../../src/stores/mysql/connection.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores } from '../support/stores.ts';
 

@@ -4,8 +4,8 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Activities } from '../../src/activities/index.ts';
 import type { Order } from '../../src/domain/order.ts';
 import type { PaymentProvider } from '../../src/payments/provider.ts';
-import { connect, pay, withWorld } from '../payments/sandbox-world.ts';
-import { sealer } from '../support/sealer.ts';
+import { connect, pay, withWorld } from '../sandbox/sandbox-world.ts';
+import { signer } from '../support/signer.ts';
 import { AWAITING, openStage, type Stage } from './stage.ts';
 
 let stage: Stage;
@@ -31,7 +31,7 @@ function withSession(
     const provider = connect(sandbox);
     const steps = stage.openSteps(provider);
     const order = await stage.storeOrder(steps);
-    const begun = await stage.stores.payments.beginSession(provider.name, order.orderNo, sealer.seal);
+    const begun = await stage.stores.paymentSessions.begin(provider.name, order.orderNo, signer.sign);
     if (begun.kind !== 'begun') throw new Error(`no session: ${begun.kind}`);
     const { session } = begun;
     const opened = await provider.openSession(session);
@@ -41,7 +41,7 @@ function withSession(
       provider,
       providerSession: opened,
       writeDown: () =>
-        stage.stores.payments.sessionOpened(session.sessionId, opened.providerSessionId, opened.url),
+        stage.stores.paymentSessions.recordOpened(session.sessionId, opened.providerSessionId, opened.url),
       pay: () => pay(sandbox, opened.providerSessionId),
     });
   });
@@ -97,7 +97,7 @@ test('voidPaymentSessions that died after the payment was recorded does not reco
 test('voidPaymentSessions fails while the provider is away, and leaves the session to the next try', async () => {
   const steps = stage.openSteps();
   const order = await stage.storeOrder(steps);
-  await stage.stores.payments.beginSession('sandbox', order.orderNo, sealer.seal);
+  await stage.stores.paymentSessions.begin('sandbox', order.orderNo, signer.sign);
   await expect(steps.voidPaymentSessions(order)).rejects.toThrow('no provider here');
   expect(await stage.sessionStatuses(order)).toEqual(['opening']);
 });

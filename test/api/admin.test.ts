@@ -1,5 +1,5 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { SignJWT } from 'jose';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { AdminRoutesDeps } from '../../src/api/admin-routes.ts';
 import { signToken } from '../../src/api/auth.ts';
 import { buildOrder } from '../support/factories.ts';

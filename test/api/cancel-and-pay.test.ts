@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { buildSale } from '../support/factories.ts';
-import { sealer } from '../support/sealer.ts';
 import { orderOf, problemOf, refusalOf, sessionOf, type Shopper } from '../support/shopper.ts';
+import { signer } from '../support/signer.ts';
 import { waitFor } from '../support/wait.ts';
 import { openApi, openMysqlAway, type TestApi } from './open-api.ts';
 
@@ -181,19 +181,19 @@ test.each([
   },
 );
 
-test('the order is sealed into its payment session with what restores it', async () => {
-  const sealed: unknown[] = [];
-  const beginSession: typeof api.stores.payments.beginSession = async (_provider, orderNo, seal) => {
+test('the order is signed into its payment session with what restores it', async () => {
+  const signed: unknown[] = [];
+  const begin: typeof api.stores.paymentSessions.begin = async (_provider, orderNo, sign) => {
     const stored = await api.stores.orders.read(orderNo);
-    sealed.push(stored && (await seal(stored.order)));
+    signed.push(stored && (await sign(stored.order)));
     return { kind: 'not-stored' };
   };
-  const app = await api.withParts({ payments: { ...api.stores.payments, beginSession } });
+  const app = await api.withParts({ paymentSessions: { ...api.stores.paymentSessions, begin } });
   try {
     const orderNo = await shopper.buy(saleId);
     await api.store(orderNo);
     await (await app.shopper(shopper.userId)).pay(orderNo);
-    const order = await sealer.unseal(String(sealed[0]));
+    const order = await signer.verify(String(signed[0]));
     expect(order).toMatchObject({ orderNo, userId: shopper.userId, total: 4_900, currency: 'EUR' });
   } finally {
     await app.close();

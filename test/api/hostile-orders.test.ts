@@ -1,7 +1,7 @@
 /** Orders that nobody means well: each is refused with a clear 4xx, and nothing is taken. */
 
-import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import { createHmac, generateKeyPairSync } from 'node:crypto';
+import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import { SignJWT } from 'jose';
 import { ulid } from 'ulidx';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';

@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
+import { createLane } from '../../src/api/load-shed.ts';
 import {
   MAX_OTHERS_IN_FLIGHT,
   MAX_PURCHASES_AT_WORK,
   MAX_PURCHASES_WAITING,
 } from '../../src/domain/limits.ts';
-import { createLane } from '../../src/api/load-shed.ts';
 import { buildSale } from '../support/factories.ts';
 import type { HttpApp } from '../support/http-app.ts';
 import { scrapeCounter } from '../support/metrics.ts';

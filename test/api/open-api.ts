@@ -2,16 +2,16 @@
 
 import type { AppDeps } from '../../src/api/app.ts';
 import type { HttpBounds } from '../../src/api/http-server.ts';
-import { createMysqlPool } from '../../src/stores/mysql.ts';
-import { createOrders } from '../../src/stores/orders.ts';
-import { createPayments } from '../../src/stores/payments.ts';
-import type { WorkflowPresence } from '../../src/stores/store-orders.ts';
-import { findFreePort } from '../../stack/ports.ts';
+import { createMysqlPool } from '../../src/stores/mysql/connection.ts';
+import { createPayments } from '../../src/stores/mysql/money/payments.ts';
+import { createOrders } from '../../src/stores/mysql/orders/orders.ts';
+import type { WorkflowPresence } from '../../src/stores/mysql/orders/store-orders.ts';
+import type { StoreConfig } from '../../src/stores/open.ts';
+import { findFreePort } from '../../stack/processes/ports.ts';
 import { openEngine, type TestEngine } from '../support/engines.ts';
 import { openHttpApp, type HttpApp } from '../support/http-app.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import { createNamespace } from '../support/temporal.ts';
-import type { StoreConfig } from '../../src/stores/open.ts';
 
 export interface TestApi extends HttpApp {
   stores: TestStores;
@@ -38,7 +38,7 @@ export async function openApi(config: Partial<StoreConfig> = {}): Promise<TestAp
     async store(orderNo, presence = 'due') {
       const reserved = await stores.reservations.readOrder(orderNo);
       if (!reserved) throw new Error(`no order ${orderNo} in Redis`);
-      const outcome = (await stores.orders.storeOrders([reserved.order], presence)).get(orderNo);
+      const outcome = await stores.orders.storeOrder(reserved.order, presence);
       if (outcome?.kind !== 'stored') throw new Error(`order ${orderNo} was not stored`);
       await stores.reservations.project(orderNo, outcome.state);
     },

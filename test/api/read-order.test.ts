@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { buildSale } from '../support/factories.ts';
 import { openEngineAway } from '../support/engines.ts';
+import { buildSale } from '../support/factories.ts';
 import { orderOf, refusalOf, type Shopper } from '../support/shopper.ts';
 import { openApi, openMysqlAway, type TestApi } from './open-api.ts';
 
@@ -85,9 +85,9 @@ test('the workflow is asked, and MySQL answers when no worker does', async () =>
   const orderNo = await shopper.buy(saleId);
   const stored = await api.stores.reservations.readOrder(orderNo);
   if (!stored) throw new Error('the order was accepted');
-  await api.temporal.engine.tellPaymentReceived(stored.order);
+  await api.temporal.engine.signalPaymentReceived(stored.order);
   // Stored, and not yet projected: only MySQL knows.
-  await api.stores.orders.storeOrders([stored.order], 'started');
+  await api.stores.orders.storeOrder(stored.order, 'started');
 
   const reply = await shopper.getOrder(`${orderNo}?source=workflow`);
 
@@ -101,7 +101,7 @@ test('whoever knows a newer version than the projection gets what MySQL has', as
   const accepted = await api.stores.reservations.readOrder(orderNo);
   if (!accepted) throw new Error('the order was accepted');
   // As after a time without Redis: MySQL has gone on, and the projection has not.
-  await api.stores.orders.storeOrders([accepted.order], 'due');
+  await api.stores.orders.storeOrder(accepted.order, 'due');
 
   const unaware = await shopper.getOrder(orderNo);
   const aware = await shopper.getOrder(orderNo, { 'if-none-match': '"0", W/"1"' });

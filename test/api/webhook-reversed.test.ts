@@ -36,7 +36,7 @@ async function tell(notice: PaymentNotice) {
 async function storedOrder() {
   const { saleId } = await api.stores.openSale(buildSale());
   const order = buildOrder({ saleId });
-  await api.stores.orders.storeOrders([order], 'started');
+  await api.stores.orders.storeOrder(order, 'started');
   return order;
 }
 
@@ -51,7 +51,7 @@ function reversed(providerPaymentId: string, overrides: Partial<Reversal> = {}) 
 
 test('money that went back is committed before the notice is acknowledged, and no order is signalled', async () => {
   const { orderNo, total: amount, currency } = await storedOrder();
-  const payment = { providerPaymentId: ulid(), orderNo, amount, currency, sealedOrder: null };
+  const payment = { providerPaymentId: ulid(), orderNo, amount, currency, signedOrder: null };
   expect(await tell(succeeded(payment))).toEqual({ status: 204, signalled: [orderNo] });
   const refused = reversed(payment.providerPaymentId, { status: 'failed' });
   expect(await tell(refused)).toEqual({ status: 204, signalled: [] });
@@ -63,13 +63,13 @@ test('money that went back is committed before the notice is acknowledged, and n
     status: 'paid',
     payment: 'refunded',
   });
-  expect(await api.stores.refunds.claimDue(1)).toMatchObject([{ orderNo }]);
+  expect(await api.stores.refundClaims.take(1)).toMatchObject([{ orderNo }]);
   expect(await api.countRows('payment_events', orderNo)).toBe(3);
 });
 
 test('news of a payment that is not known yet is acknowledged and kept', async () => {
   const { orderNo, total: amount, currency } = await storedOrder();
-  const payment = { providerPaymentId: ulid(), orderNo, amount, currency, sealedOrder: null };
+  const payment = { providerPaymentId: ulid(), orderNo, amount, currency, signedOrder: null };
   expect(await tell(reversed(payment.providerPaymentId))).toEqual({ status: 204, signalled: [] });
   expect(await tell(succeeded(payment))).toEqual({ status: 204, signalled: [] });
   expect((await api.stores.orders.read(orderNo))?.state).toMatchObject({ payment: 'none', version: 1 });

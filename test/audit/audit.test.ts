@@ -3,7 +3,7 @@ import { auditSale, RULE_NAMES } from '../../src/audit/audit-sale.ts';
 import { auditStrayMoney, readSale, runAudit, type SaleAudit } from '../../src/audit/run-audit.ts';
 import type { OrderState, OrderStatus } from '../../src/domain/order.ts';
 import type { Sale } from '../../src/domain/sale.ts';
-import { saleKeys } from '../../src/stores/keys.ts';
+import { saleKeys } from '../../src/stores/redis/keys.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildOrder, buildSale, uniqueSaleId } from '../support/factories.ts';
 import { pressPay, sessionOf } from '../support/shopper.ts';
@@ -166,10 +166,10 @@ test('money that names no sale is found, unless it is known and a person is show
     orderNo: 'November',
     amount: 80_000,
     currency: 'EUR',
-    sealedOrder: null,
+    signedOrder: null,
   };
   async function* listPayments() {
-    yield { ...payment, wentBack: { returned: 0, isDisputed: false } };
+    yield { ...payment, totals: { succeeded: 0, isDisputed: false } };
   }
   const strays = async () =>
     (

@@ -7,12 +7,12 @@ import type { PaymentProvider } from '../../src/payments/provider.ts';
 import { refundWorkflowId, statusQuery } from '../../src/workflows/contract.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
-import { selectOne } from '../stores/rows.ts';
+import { selectOne } from '../support/rows.ts';
 import { pressPay, sessionOf, type Shopper } from '../support/shopper.ts';
 import { waitFor } from '../support/wait.ts';
 import { createFarSide, type FarSide } from './far-side.ts';
-import * as sabotage from './sabotage.ts';
-import type { Sabotage } from './sabotage.ts';
+import * as mutants from './mutants.ts';
+import type { Mutant } from './mutants.ts';
 import * as troubles from './trouble.ts';
 import type { Trouble } from './trouble.ts';
 
@@ -39,7 +39,7 @@ beforeAll(async () => {
 afterAll(() => checkout.close());
 
 /** A shopper's way through the service, with or without a bug in it; it ends where the bug can no longer be made good. */
-type Scenario = (bug: Sabotage) => Promise<{ saleId: string; accepted: string[] }>;
+type Scenario = (bug: Mutant) => Promise<{ saleId: string; accepted: string[] }>;
 
 interface Bought {
   shopper: Shopper;
@@ -47,7 +47,7 @@ interface Bought {
 }
 
 /** One lamp is bought, and `then` is what comes of it. */
-async function buy(stores: ReturnType<Sabotage>, then: (bought: Bought) => Promise<unknown>) {
+async function buy(stores: ReturnType<Mutant>, then: (bought: Bought) => Promise<unknown>) {
   exchange.exchange(stores);
   const { saleId } = await checkout.stores.openSale(buildSale());
   const shopper = await checkout.shopper();
@@ -197,7 +197,7 @@ const refundRefusedAtFirst: Scenario = (bug) =>
   });
 
 interface Fault {
-  bug: Sabotage;
+  bug: Mutant;
   scenario: Scenario;
   /** The rules that must find it. */
   rules: string[];
@@ -205,77 +205,77 @@ interface Fault {
 
 const FAULTS: Record<string, Fault> = {
   'acknowledging an outbox entry before its order is durable': {
-    bug: sabotage.acknowledgeWhatIsRead,
+    bug: mutants.acknowledgeWhatIsRead,
     scenario: relayFails,
     rules: ['accepted orders exist', 'holds end as their orders'],
   },
   'reading the outbox without a trace of who has read what': {
-    bug: sabotage.readWithoutTrace,
+    bug: mutants.readWithoutTrace,
     scenario: relayFails,
     rules: ['accepted orders exist', 'holds end as their orders'],
   },
   'marking a due order as handed over before Temporal has it': {
-    bug: sabotage.markHandedOverWhenClaimed,
+    bug: mutants.completeClaimsWhenTaken,
     scenario: longBurst,
     rules: ['open orders move'],
   },
   'releasing a hold twice': {
-    bug: sabotage.releaseWithoutGuard,
+    bug: mutants.releaseWithoutGuard,
     scenario: cancelWhereWorkerDies,
     rules: ['stock adds up'],
   },
   'confirming a hold twice': {
-    bug: sabotage.confirmWithoutGuard,
+    bug: mutants.confirmWithoutGuard,
     scenario: payWhereWorkerDies,
     rules: ['stock adds up'],
   },
   'giving back the stock, and not what counts against the limit': {
-    bug: sabotage.releaseStockAlone,
+    bug: mutants.releaseStockAlone,
     scenario: cancel,
     rules: ['limits are true'],
   },
   'giving an order up without a tombstone': {
-    bug: sabotage.abandonWithoutTombstone,
+    bug: mutants.abandonWithoutTombstone,
     scenario: slowWrite,
     rules: ['open orders move', 'holds end as their orders', 'stock adds up'],
   },
   'acknowledging a payment notice before it is committed': {
-    bug: sabotage.acknowledgeNoticeFirst,
+    bug: mutants.acknowledgeNoticeFirst,
     scenario: payWhileInboxIsAway,
     rules: ['what the provider took is known'],
   },
   'counting an order again that is stored already': {
-    bug: sabotage.countStoredOrdersAgain,
+    bug: mutants.countStoredOrdersAgain,
     scenario: burst,
     rules: ['the ledger adds up', 'orders account for the stock', 'stock adds up'],
   },
   'projecting an older state over a newer one': {
-    bug: sabotage.projectWithoutVersion,
+    bug: mutants.projectWithoutVersion,
     scenario: lateProjection,
     rules: ['the projection is true'],
   },
   'cancelling without a last look into the inbox': {
-    bug: sabotage.cancelWithoutInbox,
+    bug: mutants.cancelWithoutInbox,
     scenario: payAndCancel,
     rules: ['payments end somewhere'],
   },
   'giving the stock back before the cancel is committed': {
-    bug: sabotage.releaseBeforeCommit,
+    bug: mutants.releaseBeforeCommit,
     scenario: payAndCancel,
     rules: ['holds end as their orders', 'stock adds up'],
   },
   'recording a refund before the provider has made it': {
-    bug: sabotage.recordRefundFirst,
+    bug: mutants.recordRefundFirst,
     scenario: refundRefusedAtFirst,
     rules: ['what went back is known', 'money was kept for something', 'the books balance'],
   },
   'giving back twice what counts against the limit': {
-    bug: sabotage.returnLimitUnremembered,
+    bug: mutants.returnLimitUnremembered,
     scenario: refundWhereWorkerDies,
     rules: ['limits are true'],
   },
   'giving back the stock of a refunded order that nobody wants back': {
-    bug: sabotage.returnStockUnasked,
+    bug: mutants.returnStockUnasked,
     scenario: refundPaid,
     rules: ['holds end as their orders', 'stock adds up'],
   },
@@ -309,7 +309,7 @@ async function auditRefund(bug: (provider: PaymentProvider) => PaymentProvider, 
 test('the auditor finds a refund that was made twice', async () => {
   expect(await auditRefund((provider) => provider)).toEqual([]);
 
-  const findings = await auditRefund(sabotage.refundAnew, SETTLE_BROKEN_MS);
+  const findings = await auditRefund(mutants.refundAnew, SETTLE_BROKEN_MS);
 
   expect(findings.map(({ rule }) => rule)).toEqual([
     'what went back is known',

@@ -1,8 +1,8 @@
 /** What people do at the provider: refunds by hand, chargebacks, money out of the blue, and bad days. */
 
-import { strict as assert } from 'node:assert';
+import assert from 'node:assert/strict';
 import { z } from 'zod';
-import type { MischiefSettings } from '../../src/payments/sandbox/mischief.ts';
+import type { MischiefSettings } from '../../sandbox/book/mischief.ts';
 import { PROVIDER_API_KEY } from '../support/http-app.ts';
 import { send } from '../support/shopper.ts';
 

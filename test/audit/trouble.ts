@@ -4,11 +4,11 @@ import { ulid } from 'ulidx';
 import type { Reversal } from '../../src/domain/payment.ts';
 import { RefundRefusedError, type PaymentProvider } from '../../src/payments/provider.ts';
 import type { Stores } from '../../src/stores/open.ts';
-import { withOrders, withReservations, type Sabotage } from './sabotage.ts';
+import { withOrders, withReservations, type Mutant } from './mutants.ts';
 
 /** Trouble, and how to see that it has come. */
 export interface Trouble {
-  around: Sabotage;
+  around: Mutant;
   /** How often it has met this order. */
   met(orderNo: string): number;
 }
@@ -106,7 +106,7 @@ export function lavishProvider(provider: PaymentProvider): PaymentProvider {
     async *listPayments() {
       for await (const payment of provider.listPayments()) {
         const hasExtra = extraOf(payment.providerPaymentId).length > 0;
-        yield hasExtra ? { ...payment, wentBack: null } : payment;
+        yield hasExtra ? { ...payment, totals: null } : payment;
       }
     },
   };

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import type { OrderState } from '../../src/domain/order.ts';
 import { CHECK_NAMES, checkHistory, endsOf, type History, type Recorded } from '../../chaos/history.ts';
+import type { OrderState } from '../../src/domain/order.ts';
 
 const ORDER = 'storm-0-1-A';
 
@@ -48,7 +48,7 @@ const recorded: Recorded = {
 
 const answer = { orderNo: ORDER, version: 1, status: 'awaiting_payment', payment: 'none' } as const;
 
-const lies: { [check: string]: [History, Recorded?] } = {
+const violations: { [check: string]: [History, Recorded?] } = {
   'one key, one order': [
     buildHistory({
       acceptances: ['A', 'B'].map((name) => ({
@@ -85,7 +85,7 @@ const lies: { [check: string]: [History, Recorded?] } = {
   'sold out was true': [buildHistory(), { ...recorded, holds: [] }],
 };
 
-test('a true history has no lies', () => {
+test('a true history has no violations', () => {
   expect(checkHistory(buildHistory(), recorded)).toEqual([]);
 });
 
@@ -118,10 +118,10 @@ test('answers that overlap may come in any order', () => {
   expect(checkHistory(buildHistory({ answers }), recorded)).toEqual([]);
 });
 
-test('every check has a lie that it finds', () => {
-  expect(Object.keys(lies).toSorted()).toEqual(CHECK_NAMES.toSorted());
+test('every check has a violation that it finds', () => {
+  expect(Object.keys(violations).toSorted()).toEqual(CHECK_NAMES.toSorted());
 });
 
-test.each(Object.entries(lies))('a lie is found: %s', (check, [history, stores = recorded]) => {
-  expect(checkHistory(history, stores).map((lie) => lie.check)).toEqual([check]);
+test.each(Object.entries(violations))('a violation is found: %s', (check, [history, stores = recorded]) => {
+  expect(checkHistory(history, stores).map((violation) => violation.check)).toEqual([check]);
 });

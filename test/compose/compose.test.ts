@@ -10,7 +10,7 @@ const PRODUCTION = {
   JWT_SECRET: 'a-secret-of-production-with-enough-characters',
   PAYMENT_PROVIDER_API_KEY: 'sk_live_0123456789abcdef',
   WEBHOOK_SECRET: 'whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=',
-  ORDER_SEAL_SECRETS: 'a-seal-of-production-with-enough-characters',
+  ORDER_SIGNING_SECRETS: 'a-sign-of-production-with-enough-characters',
   DEMO_SALE_ID: '',
 };
 
@@ -144,7 +144,7 @@ describe('the environment', () => {
     expect(loadPrepareConfig(serviceOf('migrate', PRODUCTION).environment).DEMO_SALE_ID).toBeUndefined();
   });
 
-  test.each(['JWT_SECRET', 'PAYMENT_PROVIDER_API_KEY', 'ORDER_SEAL_SECRETS'])(
+  test.each(['JWT_SECRET', 'PAYMENT_PROVIDER_API_KEY', 'ORDER_SIGNING_SECRETS'])(
     'in production is refused without %s',
     (name) => {
       const { environment } = serviceOf('api', { ...PRODUCTION, [name]: '' });

@@ -3,15 +3,18 @@
  * the product has no such switch.
  */
 
-import { strict as assert } from 'node:assert';
+import assert from 'node:assert/strict';
 import { writeSync } from 'node:fs';
 import type { PaymentProvider } from '../../src/payments/provider.ts';
-import { createMysqlPool, type Pool } from '../../src/stores/mysql.ts';
+import { createMysqlPool, type Pool } from '../../src/stores/mysql/connection.ts';
+import { createPayments } from '../../src/stores/mysql/money/payments.ts';
+import { createOrders } from '../../src/stores/mysql/orders/orders.ts';
 import type { Stores } from '../../src/stores/open.ts';
-import { createOrders } from '../../src/stores/orders.ts';
-import { createPayments } from '../../src/stores/payments.ts';
 
-type Parts = Pick<Stores, 'redis' | 'reservations' | 'budget' | 'orders' | 'payments' | 'refunds'> & {
+type Parts = Pick<
+  Stores,
+  'redis' | 'reservations' | 'budget' | 'orders' | 'payments' | 'paymentSessions' | 'refunds' | 'refundClaims'
+> & {
   provider: PaymentProvider;
 };
 
@@ -20,7 +23,8 @@ type Moment = 'before' | 'at-commit' | 'after';
 
 type CueOf<P extends keyof Parts, M extends Moment> = {
   part: P;
-  call: keyof Parts[P] & string;
+  /** By whichever of them it comes. */
+  calls: readonly (keyof Parts[P] & string)[];
   moment: M;
   /** Not every such call is the one: what must be in what it was asked. */
   about?: string;
@@ -30,26 +34,26 @@ type Cue =
   | { [P in 'orders' | 'payments']: CueOf<P, 'at-commit'> }['orders' | 'payments'];
 
 const CUES = {
-  reserved: { part: 'reservations', call: 'reserve', moment: 'after' },
+  reserved: { part: 'reservations', calls: ['reserve'], moment: 'after' },
   // Nobody but the relay reads an order from Redis in the worker's process, and nobody else deletes from a stream there.
-  'outbox-read': { part: 'reservations', call: 'readOrder', moment: 'before' },
-  'before-acknowledge': { part: 'redis', call: 'xdel', moment: 'before' },
-  storing: { part: 'orders', call: 'storeOrders', moment: 'at-commit' },
-  stored: { part: 'orders', call: 'storeOrders', moment: 'after' },
-  'receiving-notice': { part: 'payments', call: 'receive', moment: 'at-commit' },
-  'notice-received': { part: 'payments', call: 'receive', moment: 'after' },
-  'before-signal': { part: 'budget', call: 'acquire', moment: 'before' },
-  'marked-paid': { part: 'orders', call: 'markPaid', moment: 'after' },
-  cancelled: { part: 'orders', call: 'cancel', moment: 'after' },
-  abandoned: { part: 'orders', call: 'abandon', moment: 'after' },
-  'cancel-requested': { part: 'orders', call: 'requestCancel', moment: 'after' },
-  'reversal-received': { part: 'payments', call: 'receive', moment: 'after', about: 'payment_reversed' },
-  'session-begun': { part: 'payments', call: 'beginSession', moment: 'after' },
-  'session-at-provider': { part: 'provider', call: 'openSession', moment: 'after' },
-  'refund-made': { part: 'provider', call: 'refund', moment: 'after' },
-  'refund-recorded': { part: 'refunds', call: 'recordReversals', moment: 'after' },
-  'refund-started': { part: 'refunds', call: 'handedOver', moment: 'before' },
-  'reserved-again': { part: 'reservations', call: 'reserveAgain', moment: 'after' },
+  'outbox-read': { part: 'reservations', calls: ['readOrder'], moment: 'before' },
+  'before-acknowledge': { part: 'redis', calls: ['xdel'], moment: 'before' },
+  storing: { part: 'orders', calls: ['storeOrders', 'storeOrder'], moment: 'at-commit' },
+  stored: { part: 'orders', calls: ['storeOrders', 'storeOrder'], moment: 'after' },
+  'receiving-notice': { part: 'payments', calls: ['receive'], moment: 'at-commit' },
+  'notice-received': { part: 'payments', calls: ['receive'], moment: 'after' },
+  'before-signal': { part: 'budget', calls: ['acquire'], moment: 'before' },
+  'marked-paid': { part: 'orders', calls: ['markPaid'], moment: 'after' },
+  cancelled: { part: 'orders', calls: ['cancel'], moment: 'after' },
+  abandoned: { part: 'orders', calls: ['abandon'], moment: 'after' },
+  'cancel-requested': { part: 'orders', calls: ['requestCancel'], moment: 'after' },
+  'reversal-received': { part: 'payments', calls: ['receive'], moment: 'after', about: 'payment_reversed' },
+  'session-begun': { part: 'paymentSessions', calls: ['begin'], moment: 'after' },
+  'session-at-provider': { part: 'provider', calls: ['openSession'], moment: 'after' },
+  'refund-made': { part: 'provider', calls: ['refund'], moment: 'after' },
+  'refund-recorded': { part: 'refunds', calls: ['recordReversals'], moment: 'after' },
+  'refund-started': { part: 'refundClaims', calls: ['complete'], moment: 'before' },
+  'reserved-again': { part: 'reservations', calls: ['reserveAgain'], moment: 'after' },
 } as const satisfies Record<string, Cue>;
 
 export type CueName = keyof typeof CUES;
@@ -61,19 +65,19 @@ export const lastWords = (cue: CueName): string => `killed at its cue: ${cue}`;
 export function armCue(name: string | undefined, parts: Parts, mysqlUrl: string): void {
   assert(isCueName(name), `no such cue: ${name}`);
   const cue: Cue = CUES[name];
-  const original: unknown = Reflect.get(
-    originalPart(cue, parts, () => die(name), mysqlUrl),
-    cue.call,
-  );
-  assert(typeof original === 'function', `${cue.part} has no call ${cue.call}`);
+  const originals = originalPart(cue, parts, () => die(name), mysqlUrl);
   const owner = parts[cue.part];
-  Reflect.set(owner, cue.call, async (...args: unknown[]): Promise<unknown> => {
-    const isMeant = cue.about === undefined || JSON.stringify(args).includes(cue.about);
-    if (isMeant && cue.moment === 'before') die(name);
-    const answer: unknown = await Reflect.apply(original, owner, args);
-    if (isMeant && cue.moment === 'after') die(name);
-    return answer;
-  });
+  for (const call of cue.calls) {
+    const original: unknown = Reflect.get(originals, call);
+    assert(typeof original === 'function', `${cue.part} has no call ${call}`);
+    Reflect.set(owner, call, async (...args: unknown[]): Promise<unknown> => {
+      const isMeant = cue.about === undefined || JSON.stringify(args).includes(cue.about);
+      if (isMeant && cue.moment === 'before') die(name);
+      const answer: unknown = await Reflect.apply(original, owner, args);
+      if (isMeant && cue.moment === 'after') die(name);
+      return answer;
+    });
+  }
 }
 
 function isCueName(name: string | undefined): name is CueName {

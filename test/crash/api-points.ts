@@ -1,9 +1,9 @@
 /** Where the API dies, in the hands of a shopper or of the provider: both send again what was not answered. */
 
 import { expect } from 'vitest';
+import { selectOne } from '../support/rows.ts';
 import { orderOf, pressPay, sessionOf, type Reply, type Shopper } from '../support/shopper.ts';
 import { waitFor } from '../support/wait.ts';
-import { selectOne } from '../stores/rows.ts';
 import type { CrashWorld } from './crash-world.ts';
 import { expectLamps, payAndSettle, payAt, type Point } from './points.ts';
 
@@ -47,14 +47,14 @@ const expectPaid = async (world: CrashWorld, { shopper, orderNo }: Buyer) => {
 
 /** The shopper comes back, and pays in the one session there is. */
 async function payAgain(world: CrashWorld, { shopper, orderNo }: Buyer) {
-  const { payments } = world.stores;
-  const before = await payments.openSessions(orderNo);
+  const { paymentSessions } = world.stores;
+  const before = await paymentSessions.listOpen(orderNo);
   // Written down, and no more.
   expect(before).toMatchObject([{ orderNo, providerSessionId: null, url: null }]);
 
   await world.takeOver();
   const { url } = sessionOf(await shopper.pay(orderNo));
-  expect(await payments.openSessions(orderNo)).toMatchObject([{ sessionId: before[0]?.sessionId, url }]);
+  expect(await paymentSessions.listOpen(orderNo)).toMatchObject([{ sessionId: before[0]?.sessionId, url }]);
   await payAt(url);
   return expectPaid(world, { shopper, orderNo });
 }
@@ -157,7 +157,7 @@ export const apiPoints: Point[] = [
     async scenario(world) {
       const { shopper, orderNo } = await buy(world);
       await expectNoAnswer(shopper.pay(orderNo), world);
-      const sessions = await world.stores.payments.openSessions(orderNo);
+      const sessions = await world.stores.paymentSessions.listOpen(orderNo);
 
       await world.takeOver();
       expect((await shopper.cancel(orderNo)).status).toBe(202);

@@ -3,7 +3,7 @@
 import { expect, test } from 'vitest';
 import { runAudit } from '../../src/audit/run-audit.ts';
 import type { OrderStatus } from '../../src/domain/order.ts';
-import { select } from '../stores/rows.ts';
+import { select } from '../support/rows.ts';
 import { apiPoints } from './api-points.ts';
 import { openCrashWorld, type CrashWorld } from './crash-world.ts';
 import { expectRelayToTakeOver } from './points.ts';

@@ -3,20 +3,20 @@
  * database and a namespace of its own, because a relay follows whatever sale its Redis holds.
  */
 
-import { strict as assert } from 'node:assert';
+import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import type { Client } from '@temporalio/client';
 import { pino } from 'pino';
 import { inject } from 'vitest';
 import { createFarSide, type FarSide } from '../../chaos/far-side.ts';
+import { createSandboxProvider } from '../../sandbox/server.ts';
 import type { Sale } from '../../src/domain/sale.ts';
 import type { PaymentProvider } from '../../src/payments/provider.ts';
 import { createSandboxAdapter } from '../../src/payments/sandbox/adapter.ts';
-import { createSandboxProvider } from '../../src/payments/sandbox/server.ts';
-import { saleKeys } from '../../src/stores/keys.ts';
+import { saleKeys } from '../../src/stores/redis/keys.ts';
 import { appEnv, demoSecrets, startApi, startWorker, type AppEnv } from '../../stack/app.ts';
-import { findFreePort } from '../../stack/ports.ts';
-import type { Processes } from '../../stack/processes.ts';
+import { findFreePort } from '../../stack/processes/ports.ts';
+import type { Processes } from '../../stack/processes/processes.ts';
 import { lastWords, type CueName } from '../compositions/cues.ts';
 import { openEngine } from '../support/engines.ts';
 import { buildSale } from '../support/factories.ts';

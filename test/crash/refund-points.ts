@@ -1,13 +1,13 @@
 /** Where money goes back, and something dies on the way: the payer has it back once, and no unit is lost. */
 
 import { expect } from 'vitest';
-import { createOrderSealer } from '../../src/payments/sealed-order.ts';
+import { createOrderSigner } from '../../src/payments/signed-order.ts';
 import { refundWorkflowId } from '../../src/workflows/contract.ts';
 import { demoSecrets } from '../../stack/app.ts';
 import { buildOrder } from '../support/factories.ts';
+import { selectOne } from '../support/rows.ts';
 import { acceptedOf, sessionOf } from '../support/shopper.ts';
 import { waitFor } from '../support/wait.ts';
-import { selectOne } from '../stores/rows.ts';
 import type { CrashWorld } from './crash-world.ts';
 import { expectLamps, payAndSettle, payAt, type Point } from './points.ts';
 
@@ -149,8 +149,8 @@ export const refundPoints: Point[] = [
       const shopper = await world.shopper();
       const order = buildOrder({ saleId, userId: shopper.userId });
       const { orderNo } = order;
-      const sealed = await createOrderSealer([demoSecrets.orderSeal]).seal(order);
-      await farSide.payOutside(orderNo, order.total, sealed);
+      const signed = await createOrderSigner([demoSecrets.orderSigning]).sign(order);
+      await farSide.payOutside(orderNo, order.total, signed);
       const paid = await waitFor('the money to be known', () =>
         readMoney(world, orderNo).catch(() => undefined),
       );

@@ -1,13 +1,13 @@
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
-import { modify, selectRows } from '../../src/stores/mysql.ts';
+import { modify, selectRows } from '../../src/stores/mysql/connection.ts';
 import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
-import { farSideOf } from '../support/far-side.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
-import { sealer } from '../support/sealer.ts';
+import { farSideOf } from '../support/far-side.ts';
 import { pressPay, sessionOf } from '../support/shopper.ts';
+import { signer } from '../support/signer.ts';
 import { expectStock } from '../support/stock.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -123,7 +123,7 @@ test('an order that every store has lost is restored from what its payment carri
   });
   const { orderNo, total: amount } = lost;
 
-  await farSide.takeStray({ orderNo, amount, sealedOrder: await sealer.seal(lost) });
+  await farSide.takeStray({ orderNo, amount, signedOrder: await signer.sign(lost) });
   await letAMinutePass(orderNo);
 
   const restored = await waitFor(`order ${orderNo} to be paid`, async () => {
@@ -142,7 +142,7 @@ test('where its stock has been sold meanwhile, the money of a lost order goes ba
   await shopper.buy(saleId, 'mug', 4);
   const { orderNo, total: amount } = lost;
 
-  await farSide.takeStray({ orderNo, amount, sealedOrder: await sealer.seal(lost) });
+  await farSide.takeStray({ orderNo, amount, signedOrder: await signer.sign(lost) });
   await letAMinutePass(orderNo);
 
   await awaitReturned(orderNo, [[4_350, 4_350]]);
@@ -152,10 +152,10 @@ test('where its stock has been sold meanwhile, the money of a lost order goes ba
 test('money for an order that nobody knows goes back when nothing tells of the order', async () => {
   const { saleId } = await checkout.stores.openSale(buildSale());
   const { orderNo } = buildOrder({ saleId });
-  const otherOrder = await sealer.seal(buildOrder({ saleId }));
+  const otherOrder = await signer.sign(buildOrder({ saleId }));
 
   await farSide.takeStray({ orderNo, amount: LAMP_PRICE });
-  await farSide.takeStray({ orderNo, amount: LAMP_PRICE, sealedOrder: otherOrder });
+  await farSide.takeStray({ orderNo, amount: LAMP_PRICE, signedOrder: otherOrder });
   await letAMinutePass(orderNo, 2);
 
   await awaitReturned(orderNo, [

@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
 import { signToken } from '../../src/api/auth.ts';
-import { selectRows } from '../../src/stores/mysql.ts';
+import { selectRows } from '../../src/stores/mysql/connection.ts';
 import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
-import { farSideOf } from '../support/far-side.ts';
 import { buildSale } from '../support/factories.ts';
+import { farSideOf } from '../support/far-side.ts';
 import { JWT_SECRET, pressPay, refusalOf, send, sessionOf, type Shopper } from '../support/shopper.ts';
 import { expectStock } from '../support/stock.ts';
 import { waitFor } from '../support/wait.ts';

@@ -2,8 +2,8 @@
 
 import * as fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { orderKeys } from '../../src/stores/keys.ts';
-import type { RedisClient } from '../../src/stores/redis.ts';
+import type { RedisClient } from '../../src/stores/redis/connection.ts';
+import { orderKeys } from '../../src/stores/redis/keys.ts';
 import { buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import {

@@ -1,7 +1,7 @@
 /** The headers are what people read instead of the scripts; so they are held to what the scripts do. */
 
 import { describe, expect, test } from 'vitest';
-import { SCRIPTS } from '../../src/stores/scripts.ts';
+import { SCRIPTS } from '../../src/stores/redis/scripts.ts';
 
 /** How a hold can have ended: what a script answers that passes the hold's own state on. */
 const SETTLED_HOLDS = ['released', 'returned', 'sold'];

@@ -2,8 +2,8 @@
 
 import { ulid } from 'ulidx';
 import { formatOrderNo } from '../../src/domain/order.ts';
-import { orderKeys, saleKeys } from '../../src/stores/keys.ts';
-import type { RedisClient } from '../../src/stores/redis.ts';
+import type { RedisClient } from '../../src/stores/redis/connection.ts';
+import { orderKeys, saleKeys } from '../../src/stores/redis/keys.ts';
 
 const DAY_MS = '86400000';
 

@@ -1,8 +1,8 @@
 /** A sale as Redis has it, and what must be true of it at every instant, whoever did what. */
 
 import { expect } from 'vitest';
-import { saleKeys } from '../../src/stores/keys.ts';
-import type { RedisClient } from '../../src/stores/redis.ts';
+import type { RedisClient } from '../../src/stores/redis/connection.ts';
+import { saleKeys } from '../../src/stores/redis/keys.ts';
 
 interface RedisOrder {
   orderNo: string;

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { orderKeys } from '../../src/stores/keys.ts';
 import type { Order } from '../../src/domain/order.ts';
+import { orderKeys } from '../../src/stores/redis/keys.ts';
 import { buildOrder, buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import { snapshot } from './raw-scripts.ts';
@@ -59,7 +59,7 @@ test('neither a pause, nor the end of the sale, nor the limit, nor a full backlo
   const { saleId } = await stores.openSale(
     buildSale({ paused: true, opensAtMs: Date.now() - 3 * HOUR_MS, closesAtMs: Date.now() - HOUR_MS }),
   );
-  await stores.saleStock.publishStoredAhead(saleId, 1_000_000);
+  await stores.saleStock.setStoredAhead(saleId, 1_000_000);
   const [first, second] = [lostOrder(saleId), lostOrder(saleId)];
   expect(await stores.reservations.reserveAgain(first)).toEqual({ kind: 'reserved' });
   expect(await stores.reservations.reserveAgain(second)).toEqual({ kind: 'reserved' });

@@ -1,7 +1,7 @@
 /** ioredis sends a command again when the connection broke before its answer came: twice must be like once. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { orderKeys } from '../../src/stores/keys.ts';
+import { orderKeys } from '../../src/stores/redis/keys.ts';
 import { buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import {

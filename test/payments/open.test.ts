@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openProvider } from '../../src/payments/open.ts';
-import { openFarSide, type FarSide } from '../support/stripe-far-side.ts';
-import { buildPaidSession, buildSessionRequest, ORDER_NO, SECRET } from './stripe-world.ts';
+import { openFarSide, type FarSide } from '../support/scripted-stripe.ts';
+import { buildPaidSession, buildSessionRequest, ORDER_NO, SECRET } from './stripe/stripe-world.ts';
 
 const access = { PAYMENT_PROVIDER_API_KEY: 'sk_test_123', WEBHOOK_SECRETS: [SECRET] };
 

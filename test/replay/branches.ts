@@ -2,7 +2,7 @@
 
 import type { Order } from '../../src/domain/order.ts';
 import type { OrderEngine } from '../../src/engine/order-engine.ts';
-import type { OrderBook } from '../workflows/order-book.ts';
+import type { OrderBook } from '../support/order-book.ts';
 
 interface Play {
   order: Order;
@@ -27,12 +27,12 @@ const PARKING_FAILURES = 15;
 const pay = async ({ order, book, engine, untilPayable }: Play): Promise<void> => {
   await untilPayable();
   book.receivePayment();
-  await engine.tellPaymentReceived(order);
+  await engine.signalPaymentReceived(order);
 };
 const start = ({ order, engine }: Play): Promise<unknown> => engine.start(order);
 const cancelByShopper = async ({ order, engine, untilPayable }: Play): Promise<void> => {
   await untilPayable();
-  await engine.tellCancelRequested(order);
+  await engine.signalCancelRequested(order);
 };
 
 /** Starts the order once the world is arranged for it. */
@@ -52,7 +52,7 @@ export const branches: Record<string, Branch> = {
         book.store();
         book.receivePayment();
       },
-      ({ order, engine }) => engine.tellPaymentReceived(order),
+      ({ order, engine }) => engine.signalPaymentReceived(order),
     ),
   },
   'wrong-amount-then-timeout': {
@@ -60,7 +60,7 @@ export const branches: Record<string, Branch> = {
     play: async ({ order, book, engine, untilPayable }) => {
       await untilPayable();
       book.receivePayment(order.total - 1);
-      await engine.tellPaymentReceived(order);
+      await engine.signalPaymentReceived(order);
     },
   },
   'payment-timeout': { paymentWindowMs: SHORT_WINDOW_MS, play: start },

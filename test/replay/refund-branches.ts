@@ -1,7 +1,7 @@
 /** Every way a refund can go, played on a real server. */
 
 import type { RefundRun } from '../../src/workflows/refund.ts';
-import type { RefundBook } from '../workflows/refund-book.ts';
+import type { RefundBook } from '../support/refund-book.ts';
 
 export interface RefundPlay {
   book: RefundBook;

@@ -11,7 +11,7 @@ import {
 import { DeterminismViolationError } from '@temporalio/workflow';
 import { beforeAll, expect, test } from 'vitest';
 import type { Activities } from '../../src/activities/index.ts';
-import { bundleWorkflows } from '../workflows/time-skipping.ts';
+import { bundleWorkflows } from '../support/time-skipping.ts';
 import { branches } from './branches.ts';
 import { parseHistory } from './history-json.ts';
 import { historyFile, recordMissing } from './record.ts';

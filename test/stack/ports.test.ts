@@ -1,8 +1,7 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { expect, test } from 'vitest';
-
-import { canConnect, findFreePort, isPortFree, withFreePort } from '../../stack/ports.ts';
+import { canConnect, findFreePort, isPortFree, withFreePort } from '../../stack/processes/ports.ts';
 
 async function withListener<T>(use: (port: number, close: () => Promise<void>) => Promise<T>): Promise<T> {
   const server = createServer().listen(await findFreePort(), '127.0.0.1');

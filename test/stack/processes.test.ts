@@ -1,11 +1,10 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-
-import { processListFile, stopLeftovers } from '../../stack/leftovers.ts';
-import { startProcess } from '../../stack/process.ts';
-import { createProcesses, type Processes, type StartOptions } from '../../stack/processes.ts';
-import { waitUntil } from '../../stack/wait.ts';
+import { processListFile, stopLeftovers } from '../../stack/processes/leftovers.ts';
+import { startProcess } from '../../stack/processes/process.ts';
+import { createProcesses, type Processes, type StartOptions } from '../../stack/processes/processes.ts';
+import { waitUntil } from '../../stack/processes/wait.ts';
 import { isAlive, withDataDir } from './data-dir.ts';
 
 /** A small Node program that says when it is ready, with its data folder on its command line as servers have it. */

@@ -1,11 +1,10 @@
 import { createConnection } from 'mysql2/promise';
 import { expect, test } from 'vitest';
-
-import { canConnect } from '../../stack/ports.ts';
-import { startRedisCluster } from '../../stack/redis-cluster.ts';
-import { withRedis } from '../../stack/redis.ts';
-import { startServers } from '../../stack/servers.ts';
-import { waitUntil } from '../../stack/wait.ts';
+import { canConnect } from '../../stack/processes/ports.ts';
+import { waitUntil } from '../../stack/processes/wait.ts';
+import { startRedisCluster } from '../../stack/servers/redis-cluster.ts';
+import { withRedis } from '../../stack/servers/redis.ts';
+import { startServers } from '../../stack/servers/servers.ts';
 import { withDataDir } from './data-dir.ts';
 
 type Stack = Awaited<ReturnType<typeof startServers>>;

@@ -2,8 +2,8 @@
 
 import type { Client } from '@temporalio/client';
 import type { AppDeps } from '../../src/api/app.ts';
-import type { StoreConfig, Stores } from '../../src/stores/open.ts';
 import type { PaymentProvider } from '../../src/payments/provider.ts';
+import type { StoreConfig, Stores } from '../../src/stores/open.ts';
 import { openEngine } from './engines.ts';
 import { openHttpApp, type HttpApp } from './http-app.ts';
 import { openTestStores, type TestStores } from './stores.ts';

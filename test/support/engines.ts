@@ -4,7 +4,7 @@ import { Client, Connection } from '@temporalio/client';
 import { NativeConnection } from '@temporalio/worker';
 import { inject } from 'vitest';
 import { createOrderEngine, type OrderEngine } from '../../src/engine/order-engine.ts';
-import { findFreePort } from '../../stack/ports.ts';
+import { findFreePort } from '../../stack/processes/ports.ts';
 import { installQuietRuntime } from './native-runtime.ts';
 
 export interface TestEngine {

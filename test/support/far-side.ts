@@ -1,10 +1,10 @@
 /** What a test does at the sandbox provider: money from nowhere, reversals made there, bad days, a look into its book. */
 
-import { strict as assert } from 'node:assert';
+import assert from 'node:assert/strict';
 import { z } from 'zod';
-import type { TakenPayment } from '../../src/domain/payment.ts';
-import type { MischiefSettings } from '../../src/payments/sandbox/mischief.ts';
-import { readTaken } from '../../src/payments/taken.ts';
+import type { MischiefSettings } from '../../sandbox/book/mischief.ts';
+import type { CollectedPayment } from '../../src/domain/payment.ts';
+import { readCollected } from '../../src/payments/collected.ts';
 import { PROVIDER_API_KEY, type HttpApp } from './http-app.ts';
 import { send } from './shopper.ts';
 
@@ -14,7 +14,7 @@ export interface StrayMoney {
   orderNo: string;
   amount: number;
   currency?: string;
-  sealedOrder?: string;
+  signedOrder?: string;
 }
 
 export function farSideOf({ provider, providerUrl }: Pick<HttpApp, 'provider' | 'providerUrl'>) {
@@ -27,12 +27,12 @@ export function farSideOf({ provider, providerUrl }: Pick<HttpApp, 'provider' | 
 
   return {
     /** Outside any session. @returns the provider's id of the payment */
-    takeStray: ({ orderNo, amount, currency = 'EUR', sealedOrder }: StrayMoney): Promise<string> =>
+    takeStray: ({ orderNo, amount, currency = 'EUR', signedOrder }: StrayMoney): Promise<string> =>
       call('POST', 'payments', {
         reference: orderNo,
         amount,
         currency,
-        ...(sealedOrder === undefined ? {} : { sealed_order: sealedOrder }),
+        ...(signedOrder === undefined ? {} : { signed_order: signedOrder }),
       }),
 
     /** As a whole: what is left out is off. */
@@ -50,9 +50,9 @@ export function farSideOf({ provider, providerUrl }: Pick<HttpApp, 'provider' | 
       call('POST', `disputes/${disputeId}/close`, { won }),
 
     /** What it took for an order, oldest first. */
-    async taken(orderNo: string): Promise<TakenPayment[]> {
-      const payments: TakenPayment[] = [];
-      for await (const payment of readTaken(provider))
+    async taken(orderNo: string): Promise<CollectedPayment[]> {
+      const payments: CollectedPayment[] = [];
+      for await (const payment of readCollected(provider))
         if (payment.orderNo === orderNo) payments.push(payment);
       return payments;
     },

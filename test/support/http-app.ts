@@ -1,7 +1,8 @@
 /** The HTTP API on an ephemeral port, with a real sandbox provider that calls it back. No worker, no relay. */
 
-import { strict as assert } from 'node:assert';
+import assert from 'node:assert/strict';
 import type { RequestListener } from 'node:http';
+import { createSandboxProvider } from '../../sandbox/server.ts';
 import { createApp, type AppDeps } from '../../src/api/app.ts';
 import { createEngineNotifier } from '../../src/api/engine-notifier.ts';
 import { createHttpServer, type HttpBounds } from '../../src/api/http-server.ts';
@@ -9,10 +10,9 @@ import type { OrderEngine } from '../../src/engine/order-engine.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import type { PaymentProvider } from '../../src/payments/provider.ts';
 import { createSandboxAdapter } from '../../src/payments/sandbox/adapter.ts';
-import { createSandboxProvider } from '../../src/payments/sandbox/server.ts';
 import type { Stores } from '../../src/stores/open.ts';
-import { sealer } from './sealer.ts';
 import { openShopper, JWT_SECRET, type Shopper } from './shopper.ts';
+import { signer } from './signer.ts';
 import { silent } from './stores.ts';
 
 export const PROVIDER_API_KEY = 'http-app-provider-key';
@@ -66,7 +66,7 @@ export async function openHttpApp(options: HttpAppOptions): Promise<HttpApp> {
     ...stores,
     engine,
     provider,
-    sealer,
+    signer,
     notifier,
     metrics: createMetrics(),
     jwtSecret: JWT_SECRET,

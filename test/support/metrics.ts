@@ -1,6 +1,6 @@
 /** What a process has counted, read as Prometheus reads it. */
 
-import { strict as assert } from 'node:assert';
+import assert from 'node:assert/strict';
 import { send } from './shopper.ts';
 
 // A lag that nothing was measured of yet is `Nan`; Prometheus takes it in any case of letters.

@@ -1,7 +1,7 @@
 /** A Redis of a test's own, to be stopped in its middle. */
 
-import { locatePieces } from '../../stack/install.ts';
-import { redisPiece, startRedis } from '../../stack/redis.ts';
+import { locatePieces } from '../../stack/install/pieces.ts';
+import { redisPiece, startRedis } from '../../stack/servers/redis.ts';
 import { openTestProcesses } from './test-processes.ts';
 
 export interface PrivateRedis {

@@ -1,6 +1,6 @@
 /** HTTP by hand, for what no client would send. */
 
-import { strict as assert } from 'node:assert';
+import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import type { Reply } from './shopper.ts';

@@ -1,6 +1,6 @@
 /** A shopper's HTTP client, and what the API may answer: every reply is parsed strictly. */
 
-import { strict as assert } from 'node:assert';
+import assert from 'node:assert/strict';
 import { ulid } from 'ulidx';
 import { z } from 'zod';
 import { signToken } from '../../src/api/auth.ts';

@@ -1,6 +1,6 @@
 /** A wire to a server that a test can cut and mend. */
 
-import { strict as assert } from 'node:assert';
+import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 

@@ -4,7 +4,7 @@ import { rmSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createProcesses, type Processes } from '../../stack/processes.ts';
+import { createProcesses, type Processes } from '../../stack/processes/processes.ts';
 
 export interface TestProcesses {
   processes: Processes;

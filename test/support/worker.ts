@@ -17,8 +17,8 @@ import type { PaymentProvider } from '../../src/payments/provider.ts';
 import type { Stores } from '../../src/stores/open.ts';
 import { createOrderWorker } from '../../src/workers/order-worker.ts';
 import { runRelay } from '../../src/workers/relay.ts';
-import { sealer } from './sealer.ts';
 import { installQuietRuntime } from './native-runtime.ts';
+import { signer } from './signer.ts';
 import { silent } from './stores.ts';
 
 export interface WorkerOptions {
@@ -84,15 +84,16 @@ export function startRelay(
     | 'reservations'
     | 'saleStock'
     | 'orders'
-    | 'payments'
-    | 'refunds'
+    | 'orderClaims'
+    | 'unmatchedPayments'
+    | 'refundClaims'
     | 'sales'
     | 'budget'
   >,
   engine: OrderEngine,
 ): () => Promise<void> {
   const stop = new AbortController();
-  const relay = runRelay({ ...stores, engine, sealer, log: silent }, stop.signal);
+  const relay = runRelay({ ...stores, engine, signer, log: silent }, stop.signal);
   return async () => {
     stop.abort();
     await relay;

@@ -6,9 +6,9 @@ import { inject, onTestFinished } from 'vitest';
 import type { OrderEngine } from '../../src/engine/order-engine.ts';
 import { createOrderWorker } from '../../src/workers/order-worker.ts';
 import { installQuietRuntime } from '../support/native-runtime.ts';
-import type { OrderBook } from '../workflows/order-book.ts';
-import { openBooks } from '../workflows/order-world.ts';
-import type { RefundBook } from '../workflows/refund-book.ts';
+import type { OrderBook } from '../support/order-book.ts';
+import { openBooks } from '../support/order-world.ts';
+import type { RefundBook } from '../support/refund-book.ts';
 
 export interface BookWorkerOptions {
   namespace: string;

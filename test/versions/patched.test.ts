@@ -1,16 +1,16 @@
 /** A step is added without versions of the worker: `patched` tells orders that began before from those that began after. */
 
+import type { Client } from '@temporalio/client';
 import { Worker, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
 import { DeterminismViolationError } from '@temporalio/workflow';
-import type { Client } from '@temporalio/client';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import type { Order } from '../../src/domain/order.ts';
 import { openEngine } from '../support/engines.ts';
 import { buildOrder } from '../support/factories.ts';
+import { createOrderBook, type OrderBook } from '../support/order-book.ts';
 import { createNamespace } from '../support/temporal.ts';
+import { bundleWorkflows } from '../support/time-skipping.ts';
 import { waitFor } from '../support/wait.ts';
-import { createOrderBook, type OrderBook } from '../workflows/order-book.ts';
-import { bundleWorkflows } from '../workflows/time-skipping.ts';
 import { openBookWorker, type BookWorker } from './book-worker.ts';
 import { bundleVariant, codeOf } from './deployment.ts';
 
@@ -53,7 +53,7 @@ async function openWorld() {
     },
     async pay({ order, book }: OpenOrder): Promise<void> {
       book.receivePayment();
-      await engine.tellPaymentReceived(order);
+      await engine.signalPaymentReceived(order);
       expect(await client.workflow.getHandle(order.orderNo).result()).toMatchObject({ status: 'paid' });
       expect(book.stock()).toBe('sold');
     },

@@ -3,21 +3,21 @@
 import { Worker, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
 import { DeterminismViolationError } from '@temporalio/workflow';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
+import { refundWorkflowId } from '../../src/workflows/contract.ts';
 import { expectCleanAudit } from '../support/audit.ts';
 import { openEngine } from '../support/engines.ts';
-import { refundWorkflowId } from '../../src/workflows/contract.ts';
 import { buildOrder, buildRefund, buildSale } from '../support/factories.ts';
 import { openHttpApp } from '../support/http-app.ts';
+import { createOrderBook, type OrderBook } from '../support/order-book.ts';
+import { createRefundBook } from '../support/refund-book.ts';
 import { pressPay, sessionOf, type Shopper } from '../support/shopper.ts';
+import { createGate } from '../support/stepper.ts';
 import { expectStock } from '../support/stock.ts';
 import { openTestStores } from '../support/stores.ts';
 import { createNamespace } from '../support/temporal.ts';
+import { bundleWorkflows } from '../support/time-skipping.ts';
 import { waitFor } from '../support/wait.ts';
 import { startWorker, type WorkerOptions } from '../support/worker.ts';
-import { createOrderBook, type OrderBook } from '../workflows/order-book.ts';
-import { createRefundBook } from '../workflows/refund-book.ts';
-import { createGate } from '../workflows/stepper.ts';
-import { bundleWorkflows } from '../workflows/time-skipping.ts';
 import { openBookWorker } from './book-worker.ts';
 import {
   buildsAtWork,

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { createEngineBudget } from '../../src/stores/engine-budget.ts';
+import { createEngineBudget } from '../../src/stores/redis/engine-budget.ts';
 import { createEngineGate } from '../../src/workers/engine-gate.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
 import { waitFor } from '../support/wait.ts';

@@ -1,10 +1,10 @@
 import { beforeAll, expect, test } from 'vitest';
-import type { HandOver } from '../../src/engine/order-engine.ts';
+import type { StartOutcome } from '../../src/engine/order-engine.ts';
 import { createEngineGate } from '../../src/workers/engine-gate.ts';
 import { createOutboxFollower, type FollowerDeps } from '../../src/workers/outbox-follower.ts';
-import { waitFor } from '../support/wait.ts';
 import { silent } from '../support/stores.ts';
 import { createNamespace } from '../support/temporal.ts';
+import { waitFor } from '../support/wait.ts';
 import { openRelayWorld, type RelayWorld } from './relay-world.ts';
 
 const AWAY = new Error('14 UNAVAILABLE: connection refused');
@@ -21,7 +21,7 @@ async function openFollower(world: RelayWorld, parts: Partial<FollowerDeps> = {}
   const outbox = parts.outbox ?? (await world.outbox('relay-1'));
   const started: string[] = [];
   const engine = {
-    start: async ({ orderNo }: { orderNo: string }): Promise<HandOver> => {
+    start: async ({ orderNo }: { orderNo: string }): Promise<StartOutcome> => {
       started.push(orderNo);
       return 'running';
     },
@@ -49,7 +49,7 @@ test('no entry is acknowledged before its order is durable elsewhere', async () 
   const outbox = await world.outbox('relay-1');
   const seen: Record<string, number> = {};
   const engine = {
-    start: async (): Promise<HandOver> => {
+    start: async (): Promise<StartOutcome> => {
       seen['at the start'] = await world.outboxLength();
       return 'running';
     },
@@ -235,7 +235,7 @@ test('more leftovers than one read shows are all taken up', async () => {
 });
 
 /** An engine in which the order's workflow has been, and is over. */
-const ended = { start: async (): Promise<HandOver> => 'ended' };
+const ended = { start: async (): Promise<StartOutcome> => 'ended' };
 
 test('an order whose workflow is over, and which MySQL does not know, is stored before its entry goes', async () => {
   const world = await openRelayWorld(namespace);
@@ -253,7 +253,7 @@ test('an order whose workflow is over, and which MySQL does not know, is stored 
     orderNo,
     amount: 4_900,
     currency: 'EUR',
-    sealedOrder: null,
+    signedOrder: null,
   });
 
   await pass();
@@ -299,7 +299,7 @@ async function openRefused() {
     orderNo,
     amount,
     currency,
-    sealedOrder: null,
+    signedOrder: null,
   });
   return { world, order };
 }

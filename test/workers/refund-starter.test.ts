@@ -1,9 +1,9 @@
 import { expect, onTestFinished, test } from 'vitest';
 import { z } from 'zod';
-import { selectRows } from '../../src/stores/mysql.ts';
-import { refundWorkflowId } from '../../src/workflows/contract.ts';
+import { selectRows } from '../../src/stores/mysql/connection.ts';
 import { createEngineGate } from '../../src/workers/engine-gate.ts';
 import { createRefundStarter, type RefundStarterDeps } from '../../src/workers/refund-starter.ts';
+import { refundWorkflowId } from '../../src/workflows/contract.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { openTestStores, silent } from '../support/stores.ts';
 
@@ -29,13 +29,13 @@ async function openStarter({ engineBudget = 50 }: { engineBudget?: number } = {}
       return 'running';
     },
   };
-  const { refunds, budget } = stores;
+  const { refundClaims, budget } = stores;
   return {
     stores,
     started,
     failing,
     during: (act: typeof meanwhile) => void (meanwhile = act),
-    pass: createRefundStarter({ refunds, engine, gate: createEngineGate(budget, silent) }),
+    pass: createRefundStarter({ refundClaims, engine, gate: createEngineGate(budget, silent) }),
     /** Money of an order that has ended: due to be refunded. */
     async owe(): Promise<number> {
       const order = buildOrder({ saleId });
@@ -47,7 +47,7 @@ async function openStarter({ engineBudget = 50 }: { engineBudget?: number } = {}
         orderNo,
         amount,
         currency,
-        sealedOrder: null,
+        signedOrder: null,
       });
       const [row] = await selectRows(
         stores.pool,
@@ -62,7 +62,7 @@ async function openStarter({ engineBudget = 50 }: { engineBudget?: number } = {}
     },
     /** Those that anybody might claim now. */
     async due(): Promise<number[]> {
-      return (await refunds.claimDue(100)).map(({ paymentId }) => paymentId);
+      return (await refundClaims.take(100)).map(({ paymentId }) => paymentId);
     },
   };
 }

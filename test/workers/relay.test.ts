@@ -1,7 +1,7 @@
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { refundWorkflowId } from '../../src/workflows/contract.ts';
-import { selectOne } from '../stores/rows.ts';
-import { sealer } from '../support/sealer.ts';
+import { selectOne } from '../support/rows.ts';
+import { signer } from '../support/signer.ts';
 import { createNamespace } from '../support/temporal.ts';
 import { waitFor } from '../support/wait.ts';
 import { startRelay } from '../support/worker.ts';
@@ -55,7 +55,7 @@ test('the engine takes what its budget has room for; the overflow is stored ahea
   const ahead = await world.storedOrders();
   expect([...ahead.values()]).toEqual([false, false, false, false]);
   for (const orderNo of ahead.keys()) {
-    expect(await stores.payments.beginSession('sandbox', orderNo, sealer.seal)).toMatchObject({
+    expect(await stores.paymentSessions.begin('sandbox', orderNo, signer.sign)).toMatchObject({
       kind: 'begun',
     });
     expect((await stores.reservations.readOrder(orderNo))?.state.status).toBe('awaiting_payment');
@@ -83,7 +83,7 @@ test('while Temporal is away orders are stored ahead and payable; when it is bac
 
   expect([...(await world.storedOrders()).values()]).toEqual([false, false, false]);
   for (const { orderNo } of orders) {
-    expect(await stores.payments.beginSession('sandbox', orderNo, sealer.seal)).toMatchObject({
+    expect(await stores.paymentSessions.begin('sandbox', orderNo, signer.sign)).toMatchObject({
       kind: 'begun',
     });
   }
@@ -187,7 +187,7 @@ test('a refund whose workflow was lost is started again', async () => {
     orderNo,
     amount,
     currency,
-    sealedOrder: null,
+    signedOrder: null,
   });
   await pool.query('UPDATE payments SET engine_due_at = NULL, updated_at = NOW(3) - INTERVAL 61 MINUTE');
 

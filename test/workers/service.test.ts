@@ -10,8 +10,8 @@ import { buildSale } from '../support/factories.ts';
 import { openHttpApp, WEBHOOK_SECRET } from '../support/http-app.ts';
 import { openTestStores, silent } from '../support/stores.ts';
 import { createNamespace } from '../support/temporal.ts';
+import { bundleWorkflows } from '../support/time-skipping.ts';
 import { makeCurrent, pinnedBuildOf } from '../versions/deployment.ts';
-import { bundleWorkflows } from '../workflows/time-skipping.ts';
 
 async function writeBundle(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'holdfast-bundle-'));
@@ -36,7 +36,7 @@ test('a worker whose environment names a build takes orders once that build is c
     PAYMENT_PROVIDER_URL: app.providerUrl,
     PAYMENT_PROVIDER_API_KEY: 'the-provider-is-given',
     WEBHOOK_SECRETS: WEBHOOK_SECRET,
-    ORDER_SEAL_SECRETS: 'nothing-is-sealed-by-this-worker-here',
+    ORDER_SIGNING_SECRETS: 'nothing-is-signed-by-this-worker-here',
     TEMPORAL_ADDRESS: inject('temporalAddress'),
     TEMPORAL_NAMESPACE: namespace,
     WORKFLOW_BUNDLE: await writeBundle(),

@@ -24,17 +24,17 @@ async function openStarter(
     };
   const engine: StarterDeps['engine'] = {
     start: tell('start'),
-    tellPaymentReceived: tell('money'),
-    tellCancelRequested: tell('cancel'),
+    signalPaymentReceived: tell('money'),
+    signalCancelRequested: tell('cancel'),
   };
   const gate = createEngineGate(stores.budget, silent);
   return {
     stores,
     told,
-    pass: createStarter({ orders: stores.orders, engine, gate }),
+    pass: createStarter({ ...stores, engine, gate }),
     async storeAhead(): Promise<string> {
       const order = buildOrder({ saleId });
-      await stores.orders.storeOrders([order], 'due');
+      await stores.orders.storeOrder(order, 'due');
       return order.orderNo;
     },
     receive: (orderNo: string) =>
@@ -43,7 +43,7 @@ async function openStarter(
         orderNo,
         amount: 4_900,
         currency: 'EUR',
-        sealedOrder: null,
+        signedOrder: null,
       }),
     /** As if the grace of whoever should tell were over. */
     async makeDueNow(): Promise<void> {
@@ -95,7 +95,7 @@ test('without room nothing is claimed', async () => {
   expect(await pass()).toBeGreaterThan(0);
 
   expect(told).toEqual([]);
-  expect(await stores.orders.claimDue(10)).toHaveLength(1);
+  expect(await stores.orderClaims.take(10)).toHaveLength(1);
 });
 
 test('what Temporal does not take is given back at once for the next try', async () => {
@@ -107,7 +107,7 @@ test('what Temporal does not take is given back at once for the next try', async
   await pass();
 
   expect(told).toEqual([`start ${taken}`]);
-  expect((await stores.orders.claimDue(10)).map(({ order }) => order.orderNo)).toEqual([refused]);
+  expect((await stores.orderClaims.take(10)).map(({ order }) => order.orderNo)).toEqual([refused]);
   expect(await stores.budget.room()).toBe(49);
 });
 
@@ -119,15 +119,15 @@ test('two starters at once never hand over the same order', async () => {
   await Promise.all([pass(), pass(), pass(), pass()]);
 
   expect(told.toSorted()).toEqual(orderNos.map((orderNo) => `start ${orderNo}`).toSorted());
-  expect(await stores.orders.claimDue(10)).toEqual([]);
+  expect(await stores.orderClaims.take(10)).toEqual([]);
 });
 
 test('money that comes while its order is being handed over makes it due again', async () => {
   const { stores, told, pass, storeAhead, receive, makeDueNow } = await openStarter();
   const orderNo = await storeAhead();
-  const claimed = await stores.orders.claimDue(10);
+  const claimed = await stores.orderClaims.take(10);
   await receive(orderNo);
-  await stores.orders.handedOver(claimed);
+  await stores.orderClaims.complete(claimed);
   await makeDueNow();
 
   await pass();
@@ -157,9 +157,9 @@ test('when the budget cannot be asked, what was claimed is given back at once', 
   const budget = { ...stores.budget, acquire: () => Promise.reject(new Error('no Redis')) };
   const gate = createEngineGate(budget, silent);
   const start = () => Promise.resolve('running' as const);
-  const engine = { start, tellPaymentReceived: start, tellCancelRequested: start };
+  const engine = { start, signalPaymentReceived: start, signalCancelRequested: start };
 
-  await expect(createStarter({ orders: stores.orders, engine, gate })()).rejects.toThrow('no Redis');
+  await expect(createStarter({ ...stores, engine, gate })()).rejects.toThrow('no Redis');
 
-  expect((await stores.orders.claimDue(10)).map(({ order }) => order.orderNo)).toEqual([orderNo]);
+  expect((await stores.orderClaims.take(10)).map(({ order }) => order.orderNo)).toEqual([orderNo]);
 });

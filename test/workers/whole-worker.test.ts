@@ -101,7 +101,7 @@ test('an order that can never be stored is not acknowledged by storing ahead: it
   const shopper = await app.shopper();
   const request = { userId: shopper.userId, idempotencyKey: ulid() };
   const first = await acceptOrder(stores, saleId, request);
-  await stores.orders.storeOrders([first], 'started');
+  await stores.orders.storeOrder(first, 'started');
   // Redis forgets the key, so the same request is accepted once more.
   await stores.redis.del(`holdfast:{${saleId}.0}:idem:${request.userId}:${request.idempotencyKey}`);
   const second = await acceptOrder(stores, saleId, request);

@@ -1,7 +1,7 @@
 /** Orders that are cancelled: by the clock, the shopper or an operator, with payment sessions open or not. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { openOrderWorld, type OrderWorld } from './order-world.ts';
+import { openOrderWorld, type OrderWorld } from '../support/order-world.ts';
 
 let world: OrderWorld;
 beforeAll(async () => {
@@ -33,7 +33,7 @@ test('an order that nobody pays is cancelled when its 30 minutes are over, and i
 test("the shopper's cancel ends the order at once, before its window is over", () =>
   world.withOrder(async ({ order, book, engine, untilPayable, endAtOnce }) => {
     await untilPayable();
-    await engine.tellCancelRequested(order);
+    await engine.signalCancelRequested(order);
     expect(await endAtOnce()).toMatchObject({ status: 'cancelled', reason: 'shopper_request' });
     expect(book.steps).toEqual(['persistOrder', 'cancelOrder', 'releaseStock']);
     expect(book.stock()).toBe('released');
@@ -41,7 +41,7 @@ test("the shopper's cancel ends the order at once, before its window is over", (
 
 test('a cancel before the order is stored stores it, then cancels it', () =>
   world.withOrder(async ({ order, book, engine, end }) => {
-    await engine.tellCancelRequested(order);
+    await engine.signalCancelRequested(order);
     expect(await end()).toMatchObject({ status: 'cancelled', reason: 'shopper_request' });
     expect(book.steps).toEqual(['persistOrder', 'cancelOrder', 'releaseStock']);
   }));
@@ -51,8 +51,8 @@ test('a second cancel changes nothing', () =>
     const persisting = book.holdUp('persistOrder');
     await engine.start(order);
     await persisting.entered;
-    await engine.tellCancelRequested(order);
-    await engine.tellCancelRequested(order);
+    await engine.signalCancelRequested(order);
+    await engine.signalCancelRequested(order);
     persisting.letGo();
     expect(await end()).toEqual({
       status: 'cancelled',
@@ -109,7 +109,7 @@ test('open payment sessions are voided first, then the order is cancelled, then 
   world.withOrder(async ({ order, book, engine, untilPayable, end }) => {
     await untilPayable();
     book.openSession('open');
-    await engine.tellCancelRequested(order);
+    await engine.signalCancelRequested(order);
     expect(await end()).toMatchObject({ status: 'cancelled', reason: 'shopper_request' });
     expect(book.steps).toEqual([
       'persistOrder',
@@ -138,7 +138,7 @@ test('a session that turns out to be paid while it is being voided pays the orde
   world.withOrder(async ({ order, book, engine, untilPayable, end }) => {
     await untilPayable();
     book.openSession('paid-unnoticed');
-    await engine.tellCancelRequested(order);
+    await engine.signalCancelRequested(order);
     expect(await end()).toMatchObject({ status: 'paid', payment: 'applied', reason: null });
     expect(book.steps).toEqual([
       'persistOrder',

@@ -1,7 +1,7 @@
 /** Orders whose stores refuse, are away, or come back late. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { openOrderWorld, type OrderWorld } from './order-world.ts';
+import { openOrderWorld, type OrderWorld } from '../support/order-world.ts';
 
 let world: OrderWorld;
 beforeAll(async () => {
@@ -82,7 +82,7 @@ test('an order that a slow write stored before it was given up goes on, and can 
     book.after('abandonOrder', async () => {
       if (book.payments.length > 0) return;
       book.receivePayment();
-      await engine.tellPaymentReceived(order);
+      await engine.signalPaymentReceived(order);
     });
     await engine.start(order);
     expect(await end()).toMatchObject({ status: 'paid' });
@@ -115,7 +115,7 @@ test('money that came for an order that is given up goes back', () =>
   world.withOrder(async ({ order, book, engine, end }) => {
     book.refuse('stock_exhausted');
     book.receivePayment();
-    await engine.tellPaymentReceived(order);
+    await engine.signalPaymentReceived(order);
     expect(await end()).toMatchObject({ status: 'failed', reason: 'stock_exhausted', payment: 'none' });
     expect(book.payments).toEqual([{ amount: order.total, status: 'refund_due' }]);
     expect(book.stock()).toBe('released');

@@ -1,9 +1,9 @@
 /** Orders that are paid, and what can be seen of an order on its way. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { openOrderWorld, type OrderWorld } from '../support/order-world.ts';
+import { createGate } from '../support/stepper.ts';
 import { waitFor } from '../support/wait.ts';
-import { createGate } from './stepper.ts';
-import { openOrderWorld, type OrderWorld } from './order-world.ts';
 
 let world: OrderWorld;
 beforeAll(async () => {
@@ -18,7 +18,7 @@ test('an order that is paid within its window ends paid, and its stock is sold',
   world.withOrder(async ({ order, book, engine, untilPayable, end }) => {
     await untilPayable();
     book.receivePayment();
-    await engine.tellPaymentReceived(order);
+    await engine.signalPaymentReceived(order);
     expect(await end()).toEqual({ status: 'paid', version: 3, payment: 'applied', reason: null });
     expect(book.steps).toEqual(['persistOrder', 'markPaid', 'confirmStock']);
     expect(book.stock()).toBe('sold');
@@ -36,7 +36,7 @@ test('a signal of a payment starts the workflow where nobody has', () =>
   world.withOrder(async ({ order, book, engine, end }) => {
     book.store();
     book.receivePayment();
-    await engine.tellPaymentReceived(order);
+    await engine.signalPaymentReceived(order);
     expect(await end()).toMatchObject({ status: 'paid' });
     expect(book.stock()).toBe('sold');
   }));
@@ -45,8 +45,8 @@ test('the signal of a payment twice pays the order once', () =>
   world.withOrder(async ({ order, book, engine, untilPayable, end }) => {
     await untilPayable();
     book.receivePayment();
-    await engine.tellPaymentReceived(order);
-    await engine.tellPaymentReceived(order);
+    await engine.signalPaymentReceived(order);
+    await engine.signalPaymentReceived(order);
     expect(await end()).toEqual({ status: 'paid', version: 3, payment: 'applied', reason: null });
     expect(book.stock()).toBe('sold');
     expect(book.payments).toEqual([{ amount: order.total, status: 'applied' }]);
@@ -57,10 +57,10 @@ test('signals that come while the order is being marked paid change nothing, tho
     await untilPayable();
     const marking = book.holdUp('markPaid');
     book.receivePayment();
-    await engine.tellPaymentReceived(order);
+    await engine.signalPaymentReceived(order);
     await marking.entered;
-    await engine.tellPaymentReceived(order);
-    await engine.tellCancelRequested(order);
+    await engine.signalPaymentReceived(order);
+    await engine.signalCancelRequested(order);
     marking.letGo();
     expect(await end()).toEqual({ status: 'paid', version: 3, payment: 'applied', reason: null });
     expect(new Set(book.steps)).toEqual(new Set(['persistOrder', 'markPaid', 'confirmStock']));
@@ -72,9 +72,9 @@ test('money and the wish to cancel at the same time: money wins', () =>
     const persisting = book.holdUp('persistOrder');
     await engine.start(order);
     await persisting.entered;
-    await engine.tellCancelRequested(order);
+    await engine.signalCancelRequested(order);
     book.receivePayment();
-    await engine.tellPaymentReceived(order);
+    await engine.signalPaymentReceived(order);
     persisting.letGo();
     expect(await end()).toMatchObject({ status: 'paid', reason: null });
     expect(book.steps).not.toContain('cancelOrder');
@@ -95,7 +95,7 @@ test('money committed just after the cancel comes too late: the order is cancell
       // The signal makes the server ask for this workflow task, and so for this step, once more.
       if (book.payments.length > 0) return;
       book.receivePayment();
-      await engine.tellPaymentReceived(order);
+      await engine.signalPaymentReceived(order);
     });
     await engine.start(order);
     expect(await end()).toMatchObject({ status: 'cancelled', reason: 'payment_timeout', payment: 'none' });
@@ -108,7 +108,7 @@ test('a payment of the wrong amount leaves the window running, and the order tim
     const startedMs = await nowMs();
     await untilPayable();
     book.receivePayment(order.total - 1);
-    await engine.tellPaymentReceived(order);
+    await engine.signalPaymentReceived(order);
     expect(await end()).toMatchObject({ status: 'cancelled', reason: 'payment_timeout', payment: 'none' });
     expect(book.steps).toEqual(['persistOrder', 'markPaid', 'cancelOrder', 'releaseStock']);
     expect((await nowMs()) - startedMs).toBeGreaterThanOrEqual(WINDOW_MS);
@@ -119,10 +119,10 @@ test('the right payment after a wrong one still pays the order', () =>
   world.withOrder(async ({ order, book, engine, untilPayable, end }) => {
     await untilPayable();
     book.receivePayment(order.total + 1);
-    await engine.tellPaymentReceived(order);
+    await engine.signalPaymentReceived(order);
     await waitFor('the look at the wrong payment', () => book.steps.includes('markPaid'));
     book.receivePayment();
-    await engine.tellPaymentReceived(order);
+    await engine.signalPaymentReceived(order);
     expect(await end()).toMatchObject({ status: 'paid' });
     expect(book.payments.map(({ status }) => status)).toEqual(['parked', 'applied']);
   }));
@@ -145,7 +145,7 @@ test('the status query answers queued, awaiting_payment and paid as the order go
     expect(payable).toEqual({ status: 'awaiting_payment', version: 1, payment: 'none', reason: null });
 
     book.receivePayment();
-    await engine.tellPaymentReceived(order);
+    await engine.signalPaymentReceived(order);
     const ended = await end();
     expect(ended.status).toBe('paid');
     expect(await query()).toEqual(ended);
@@ -157,7 +157,7 @@ test('the search attributes tell who ordered in which sale, and how it stands', 
     expect(await searchAttribute('UserId')).toEqual([order.userId]);
     expect(await searchAttribute('SaleId')).toEqual([order.saleId]);
     book.receivePayment();
-    await engine.tellPaymentReceived(order);
+    await engine.signalPaymentReceived(order);
     await end();
     expect(await searchAttribute('OrderStatus')).toEqual(['paid']);
   }));
@@ -167,11 +167,11 @@ test('an order that was started twice is one workflow, and one that has ended is
     await untilPayable();
     await engine.start(order);
     book.receivePayment();
-    await engine.tellPaymentReceived(order);
+    await engine.signalPaymentReceived(order);
     await end();
     await engine.start(order);
-    await engine.tellPaymentReceived(order);
-    await engine.tellCancelRequested(order);
+    await engine.signalPaymentReceived(order);
+    await engine.signalCancelRequested(order);
     expect(await end()).toMatchObject({ status: 'paid' });
     expect(book.tries).toEqual(['persistOrder', 'markPaid', 'confirmStock']);
   }));

@@ -1,17 +1,15 @@
 /** Holdfast's side of the sandbox provider: the payment port spoken over HTTP. */
 
 import assert from 'node:assert/strict';
-
 import { Webhook } from 'standardwebhooks';
-
 import { RefundRefusedError, type PaymentProvider } from '../provider.ts';
-import { parseNotice, verifySignature } from './adapter-notices.ts';
 import { codeOf, send, unexpected, type SandboxClientOptions } from './client.ts';
-import type { ProblemCode } from './errors.ts';
+import { parseNotice, verifySignature } from './notices.ts';
 import { toPayment, toReversal } from './translate.ts';
 import {
   alreadyPaidReplySchema,
   paymentsReplySchema,
+  refusalCodeSchema,
   reversalReplySchema,
   reversalsReplySchema,
   sessionReplySchema,
@@ -26,18 +24,6 @@ export interface SandboxAdapterOptions extends SandboxClientOptions {
 
 /** Payments in one page: with `MAX_REPLY_BYTES` it bounds what an audit holds at a time. */
 const PAGE_SIZE = 100;
-/**
- * The provider has decided, and nothing was refunded. That a key was used with other terms is among them: only a new key leads on,
- * and what the old one did is found in the list of reversals.
- */
-const REFUSALS: readonly string[] = [
-  'refund_refused',
-  'refund_exceeds_payment',
-  'too_many_refunds',
-  'currency_mismatch',
-  'idempotency_key_reused',
-] satisfies ProblemCode[];
-
 export function createSandboxAdapter(options: SandboxAdapterOptions): PaymentProvider {
   const { webhookSecrets } = options;
   assert(
@@ -56,7 +42,7 @@ export function createSandboxAdapter(options: SandboxAdapterOptions): PaymentPro
           reference: request.orderNo,
           amount: request.amount,
           currency: request.currency,
-          sealed_order: request.sealedOrder,
+          signed_order: request.signedOrder,
           expires_at: new Date(request.expiresAtMs).toISOString(),
         },
       });
@@ -87,7 +73,7 @@ export function createSandboxAdapter(options: SandboxAdapterOptions): PaymentPro
       });
       if (reply.ok) return toReversal(reversalReplySchema.parse(reply.body));
       const code = codeOf(reply);
-      if (code !== undefined && REFUSALS.includes(code)) {
+      if (refusalCodeSchema.safeParse(code).success) {
         throw new RefundRefusedError(`the sandbox refused to refund ${providerPaymentId}: ${code}`);
       }
       throw unexpected('refund', reply);
@@ -113,7 +99,7 @@ export function createSandboxAdapter(options: SandboxAdapterOptions): PaymentPro
         const page: PaymentsReply = paymentsReplySchema.parse(reply.body);
         yield* page.data.map((payment) => ({
           ...toPayment(payment),
-          wentBack: { returned: payment.returned, isDisputed: payment.disputed },
+          totals: { succeeded: payment.returned, isDisputed: payment.disputed },
         }));
         cursor = page.next_cursor;
       }

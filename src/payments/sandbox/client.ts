@@ -9,7 +9,7 @@ export interface SandboxClientOptions {
   requestTimeoutMs: number;
 }
 
-/** Bytes of a reply: the largest is a page of 100 payments with sealed orders of the greatest length, under 500 KB. */
+/** Bytes of a reply: the largest is a page of 100 payments with signed orders of the greatest length, under 500 KB. */
 const MAX_REPLY_BYTES = 1024 * 1024;
 
 export interface Reply {

@@ -1,13 +1,12 @@
 /** The callbacks, as they travel. */
 
 import { z } from 'zod';
-
 import {
   amountSchema,
   currencySchema,
   referenceSchema,
   reversalStatusSchema,
-  sealedOrderReplySchema,
+  signedOrderReplySchema,
 } from './wire.ts';
 
 /** The part that every callback has, whatever it tells. */
@@ -24,7 +23,7 @@ export const moneyNoticeSchema = z.discriminatedUnion('type', [
   z.object({
     type: z.literal('payment.succeeded'),
     timestamp: timestampSchema,
-    data: attemptSchema.extend({ payment_id: z.string().min(1), sealed_order: sealedOrderReplySchema }),
+    data: attemptSchema.extend({ payment_id: z.string().min(1), signed_order: signedOrderReplySchema }),
   }),
   z.object({
     type: z.literal('payment.failed'),

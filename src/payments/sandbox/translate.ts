@@ -7,14 +7,14 @@ export function toPayment(wire: {
   reference: string;
   amount: number;
   currency: string;
-  sealed_order: string | null;
+  signed_order: string | null;
 }): ProviderPayment {
   return {
     providerPaymentId: wire.id,
     orderNo: wire.reference,
     amount: wire.amount,
     currency: wire.currency,
-    sealedOrder: wire.sealed_order,
+    signedOrder: wire.signed_order,
   };
 }
 

@@ -1,9 +1,8 @@
 /** What travels between the sandbox provider and whoever calls it: one schema a message, used by both ends. */
 
 import { z } from 'zod';
-
 import { REVERSAL_STATUSES } from '../../domain/payment.ts';
-import { MAX_SEALED_ORDER_CHARS } from '../sealed-order.ts';
+import { MAX_SIGNED_ORDER_CHARS } from '../signed-order.ts';
 
 /** Minor units. Nobody opens a payment over nothing, and a provider never takes a negative amount. */
 export const amountSchema = z.int().positive();
@@ -11,25 +10,25 @@ export const currencySchema = z.string().regex(/^[A-Z]{3}$/, 'three capital lett
 /** The caller's own name for what is being paid; opaque here. Order numbers have at most 73 characters. */
 export const referenceSchema = z.string().min(1).max(128);
 /** Opaque here, and given back with the payment. Printable ASCII takes one or two bytes in JSON, so the body's bound holds it. */
-export const sealedOrderSchema = z
+export const signedOrderSchema = z
   .string()
   .regex(/^[!-~]+$/, 'printable ASCII without spaces')
-  .max(MAX_SEALED_ORDER_CHARS);
+  .max(MAX_SIGNED_ORDER_CHARS);
 export const reversalStatusSchema = z.enum(REVERSAL_STATUSES);
 const timeSchema = z.iso.datetime({ offset: true });
 
 const moneySchema = z.object({ reference: referenceSchema, amount: amountSchema, currency: currencySchema });
 
 export const sessionRequestSchema = moneySchema.extend({
-  sealed_order: sealedOrderSchema,
+  signed_order: signedOrderSchema,
   expires_at: timeSchema,
 });
 
 export const strayPaymentRequestSchema = moneySchema.extend({
-  sealed_order: sealedOrderSchema.nullable().default(null),
+  signed_order: signedOrderSchema.nullable().default(null),
 });
 
-/** Payments in one page: at most 4.5 KB each with a sealed order of the greatest length, and usually a fifth of that. */
+/** Payments in one page: at most 4.5 KB each with a signed order of the greatest length, and usually a fifth of that. */
 const MAX_PAGE_SIZE = 1000;
 
 export const paymentsQuerySchema = z.object({
@@ -61,14 +60,14 @@ export const sessionReplySchema = moneySchema.extend({
 });
 export type SessionReply = z.infer<typeof sessionReplySchema>;
 
-/** Null for money that came outside any session, and for sessions from before there were sealed orders. */
-export const sealedOrderReplySchema = z.string().nullable().default(null);
+/** Null for money that came outside any session, and for sessions from before there were signed orders. */
+export const signedOrderReplySchema = z.string().nullable().default(null);
 
 export const paymentReplySchema = moneySchema.extend({
   id: z.string().min(1),
   /** Null for money that came outside any session. */
   session_id: z.string().nullable(),
-  sealed_order: sealedOrderReplySchema,
+  signed_order: signedOrderReplySchema,
   /** Minor units that went back: refunds that succeeded, and disputes that were lost. */
   returned: z.int().min(0),
   /** A dispute about it is open. */
@@ -91,7 +90,7 @@ export const voidReplySchema = z.object({ status: z.literal('voided') });
 export const problemReplySchema = z.object({ code: z.string() });
 export const alreadyPaidReplySchema = z.object({
   code: z.literal('already_paid'),
-  payment: moneySchema.extend({ id: z.string().min(1), sealed_order: sealedOrderReplySchema }),
+  payment: moneySchema.extend({ id: z.string().min(1), signed_order: signedOrderReplySchema }),
 });
 export type AlreadyPaidPayment = z.infer<typeof alreadyPaidReplySchema>['payment'];
 
@@ -100,6 +99,18 @@ export const refundRequestSchema = z.object({
   amount: amountSchema,
   currency: currencySchema,
 });
+
+/**
+ * The provider has decided against a refund, and refunded nothing. A key that was used with other terms is among them: only a new key
+ * leads on, and what the old one did is found in the list of reversals.
+ */
+export const refusalCodeSchema = z.enum([
+  'refund_refused',
+  'refund_exceeds_payment',
+  'too_many_refunds',
+  'currency_mismatch',
+  'idempotency_key_reused',
+]);
 
 export const reversalsQuerySchema = z.object({ payment_id: z.string().min(1) });
 

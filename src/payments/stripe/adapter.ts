@@ -1,9 +1,7 @@
 /** Holdfast's side of Stripe: sessions are Checkout Sessions, payments are PaymentIntents. */
 
 import assert from 'node:assert/strict';
-
 import { Stripe } from 'stripe';
-
 import type { ListedPayment, Reversal } from '../../domain/payment.ts';
 import {
   InvalidSignatureError,

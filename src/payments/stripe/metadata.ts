@@ -1,42 +1,41 @@
 /** What a session and its payment carry at Stripe, so that money finds its order, or restores it. */
 
 import assert from 'node:assert/strict';
-
-import { MAX_SEALED_ORDER_CHARS } from '../sealed-order.ts';
+import { MAX_SIGNED_ORDER_CHARS } from '../signed-order.ts';
 
 const ORDER_NO_KEY = 'holdfast_order_no';
-const SEALED_KEY = 'holdfast_sealed_';
-/** Characters that Stripe keeps in one value of metadata; an object has 50 of them, and a full seal needs nine. */
+const SIGNED_KEY = 'holdfast_signed_';
+/** Characters that Stripe keeps in one value of metadata; an object has 50 of them, and a full sign needs nine. */
 const MAX_VALUE_CHARS = 500;
 
 export interface OrderMetadata {
   orderNo: string;
   /** Null when no part of it is there. */
-  sealedOrder: string | null;
+  signedOrder: string | null;
 }
 
-export function writeMetadata(order: { orderNo: string; sealedOrder: string }): Record<string, string> {
-  const { orderNo, sealedOrder } = order;
-  assert(sealedOrder.length <= MAX_SEALED_ORDER_CHARS, 'a sealed order has a bound');
+export function writeMetadata(order: { orderNo: string; signedOrder: string }): Record<string, string> {
+  const { orderNo, signedOrder } = order;
+  assert(signedOrder.length <= MAX_SIGNED_ORDER_CHARS, 'a signed order has a bound');
   const metadata: Record<string, string> = { [ORDER_NO_KEY]: orderNo };
-  for (let start = 0; start < sealedOrder.length; start += MAX_VALUE_CHARS) {
-    metadata[`${SEALED_KEY}${start / MAX_VALUE_CHARS}`] = sealedOrder.slice(start, start + MAX_VALUE_CHARS);
+  for (let start = 0; start < signedOrder.length; start += MAX_VALUE_CHARS) {
+    metadata[`${SIGNED_KEY}${start / MAX_VALUE_CHARS}`] = signedOrder.slice(start, start + MAX_VALUE_CHARS);
   }
   return metadata;
 }
 
 /**
- * Undefined where there is no order of ours: a Stripe account may serve other business too. A seal of which somebody removed a part
+ * Undefined where there is no order of ours: a Stripe account may serve other business too. A sign of which somebody removed a part
  * comes back shorter, and is then no authentic one.
  */
 export function readMetadata(metadata: Readonly<Record<string, string>>): OrderMetadata | undefined {
   const orderNo = metadata[ORDER_NO_KEY];
   if (orderNo === undefined || orderNo === '') return undefined;
-  let sealedOrder = '';
-  for (let part = 0; sealedOrder.length < MAX_SEALED_ORDER_CHARS; part++) {
-    const value = metadata[`${SEALED_KEY}${part}`];
+  let signedOrder = '';
+  for (let part = 0; signedOrder.length < MAX_SIGNED_ORDER_CHARS; part++) {
+    const value = metadata[`${SIGNED_KEY}${part}`];
     if (value === undefined) break;
-    sealedOrder += value;
+    signedOrder += value;
   }
-  return { orderNo, sealedOrder: sealedOrder === '' ? null : sealedOrder };
+  return { orderNo, signedOrder: signedOrder === '' ? null : signedOrder };
 }

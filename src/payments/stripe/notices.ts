@@ -1,7 +1,6 @@
 /** Stripe's events as notices. Whoever calls has verified the signature. */
 
 import { z } from 'zod';
-
 import type { PaymentNotice, Reversal } from '../../domain/payment.ts';
 import { MalformedNoticeError } from '../provider.ts';
 import {

@@ -1,14 +1,7 @@
 /** What we read of Stripe's objects, from replies and notices alike, and what it means to us. */
 
 import { z } from 'zod';
-
-import type {
-  ListedPayment,
-  ProviderPayment,
-  Reversal,
-  ReversalStatus,
-  WentBack,
-} from '../../domain/payment.ts';
+import type { ListedPayment, ProviderPayment, Reversal, ReversalStatus } from '../../domain/payment.ts';
 import { readMetadata } from './metadata.ts';
 
 /** Far above Stripe's own lengths, within what we store. */
@@ -68,7 +61,7 @@ const takenIntentSchema = z.object({
   latest_charge: z.object({ amount_refunded: z.int().nonnegative(), disputed: z.boolean() }),
 });
 
-const UNTOUCHED: WentBack = { returned: 0, isDisputed: false };
+const UNTOUCHED: ListedPayment['totals'] = { succeeded: 0, isDisputed: false };
 
 /**
  * A payment from the book; undefined when it is no business of ours. Its charge must be expanded. The charge counts refunds also while
@@ -79,7 +72,7 @@ export function toListedPayment(intent: unknown): ListedPayment | undefined {
   if (!order) return undefined;
   const { id, amount_received: amount, currency, latest_charge: charge } = takenIntentSchema.parse(intent);
   const isTouched = charge.amount_refunded > 0 || charge.disputed;
-  return { providerPaymentId: id, ...order, amount, currency, wentBack: isTouched ? null : UNTOUCHED };
+  return { providerPaymentId: id, ...order, amount, currency, totals: isTouched ? null : UNTOUCHED };
 }
 
 const REFUND_STATUSES = {

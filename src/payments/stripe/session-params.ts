@@ -1,7 +1,6 @@
 /** A Checkout Session for one order. Everything in it comes from the request, so that a repeat is the same byte for byte. */
 
 import type { Stripe } from 'stripe';
-
 import type { SessionRequest } from '../provider.ts';
 import { writeMetadata } from './metadata.ts';
 

@@ -1,0 +1,64 @@
+/** Events: what happened at the far side, and the bytes that tell of it. */
+
+import { ulid } from 'ulidx';
+import type { MoneyNotice } from '../../src/payments/sandbox/notice-wire.ts';
+import type { BookState, Event } from './book-state.ts';
+import type { EventAbout, WrittenEvent } from './entries.ts';
+import { decideFate } from './mischief.ts';
+
+interface Money {
+  reference: string;
+  amount: number;
+  currency: string;
+}
+
+/** A new event, with what will become of its callback. */
+export function buildEvent(
+  { mischief }: BookState,
+  { reference, amount, currency }: Money,
+  about: EventAbout,
+): WrittenEvent {
+  return {
+    id: `evt_${ulid()}`,
+    createdAtMs: Date.now(),
+    reference,
+    amount,
+    currency,
+    fate: decideFate(mischief, about.type),
+    ...about,
+  };
+}
+
+/**
+ * The same event always gives the same notice: only the signature's time differs between tries.
+ * @param signedOrder of the event's payment
+ */
+export function buildNotice(event: Event, signedOrder: string | null): MoneyNotice {
+  const timestamp = new Date(event.createdAtMs).toISOString();
+  const { reference, amount, currency } = event;
+  const money = { reference, amount, currency };
+  switch (event.type) {
+    case 'payment.succeeded': {
+      const of = { payment_id: event.paymentId, session_id: event.sessionId };
+      return { type: event.type, timestamp, data: { ...of, ...money, signed_order: signedOrder } };
+    }
+    case 'payment.failed': {
+      const of = { payment_id: null, session_id: event.sessionId };
+      return { type: event.type, timestamp, data: { ...of, ...money } };
+    }
+    case 'refund.updated': {
+      const of = { refund_id: event.refundId, payment_id: event.paymentId };
+      return { type: event.type, timestamp, data: { ...of, ...money, status: event.status } };
+    }
+    case 'dispute.opened': {
+      const of = { dispute_id: event.disputeId, payment_id: event.paymentId };
+      return { type: event.type, timestamp, data: { ...of, ...money } };
+    }
+    case 'dispute.closed': {
+      const of = { dispute_id: event.disputeId, payment_id: event.paymentId };
+      return { type: event.type, timestamp, data: { ...of, ...money, won: event.won } };
+    }
+    default:
+      return event satisfies never;
+  }
+}

@@ -1,0 +1,41 @@
+/** What every address does with a request before it answers. */
+
+import { createHash, timingSafeEqual } from 'node:crypto';
+import type { RouterContext } from '@koa/router';
+import type { Middleware } from 'koa';
+import type { z } from 'zod';
+import { IDEMPOTENCY_KEY_PATTERN } from '../../src/domain/limits.ts';
+import { ProblemError } from './errors.ts';
+
+export function requireApiKey(apiKey: string): Middleware {
+  const expected = digest(`Bearer ${apiKey}`);
+  return async (ctx, next) => {
+    if (!timingSafeEqual(digest(ctx.get('authorization')), expected)) throw new ProblemError('unauthorized');
+    await next();
+  };
+}
+
+export function requireIdempotencyKey(ctx: RouterContext): string {
+  const key = ctx.get('idempotency-key');
+  if (!IDEMPOTENCY_KEY_PATTERN.test(key)) throw new ProblemError('idempotency_key_required');
+  return key;
+}
+
+export function parse<Schema extends z.ZodType>(schema: Schema, value: unknown): z.output<Schema> {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw new ProblemError('invalid_request', {
+    errors: parsed.error.issues.map(({ path, message }) => ({ field: path.join('.'), message })),
+  });
+}
+
+/** What the address names, or the answer that there is nothing. */
+export function orNotFound<T>(found: T | undefined): T {
+  if (found === undefined) throw new ProblemError('not_found');
+  return found;
+}
+
+/** Keys are compared by their digests, so neither the time nor an exception tells their length. */
+function digest(text: string): Buffer {
+  return createHash('sha256').update(text).digest();
+}

@@ -1,0 +1,83 @@
+/** What the sandbox answers to the shop: sessions, payments, refunds. */
+
+import { Router } from '@koa/router';
+import {
+  paymentsQuerySchema,
+  refundRequestSchema,
+  reversalsQuerySchema,
+  sessionRequestSchema,
+  type PaymentsReply,
+  type ReversalsReply,
+} from '../../src/payments/sandbox/wire.ts';
+import type { Book } from '../book/book.ts';
+import { ProblemError } from './errors.ts';
+import { addPageRoutes } from './page-routes.ts';
+import { refuse, toDisputeReply, toPaymentReply, toRefundReply, toSessionReply } from './replies.ts';
+import { orNotFound, parse, requireApiKey, requireIdempotencyKey } from './requests.ts';
+import { addTestRoutes } from './test-routes.ts';
+
+export interface RoutesOptions {
+  book: Book;
+  apiKey: string;
+  /** Where browsers reach the sandbox, without a trailing slash. */
+  publicUrl: string;
+  /** Sends an event once more, or for the first time if it was dropped. */
+  redeliver: (eventId: string) => void;
+}
+
+export function createRoutes(options: RoutesOptions): Router {
+  const { book, publicUrl } = options;
+  const router = new Router();
+  const keyed = requireApiKey(options.apiKey);
+
+  router.post('/v1/payment_sessions', keyed, (ctx) => {
+    const key = requireIdempotencyKey(ctx);
+    const { expires_at, signed_order, ...money } = parse(sessionRequestSchema, ctx.request.body);
+    // A session that is born expired is answered like any other: it simply takes nothing.
+    const terms = { ...money, signedOrder: signed_order, expiresAtMs: Date.parse(expires_at) };
+    const outcome = book.openSession(key, terms);
+    if (!('session' in outcome)) throw new ProblemError(outcome.kind);
+    ctx.status = outcome.kind === 'opened' ? 201 : 200;
+    ctx.body = toSessionReply(outcome.session, publicUrl);
+  });
+
+  router.get('/v1/payment_sessions/:id', keyed, (ctx) => {
+    ctx.body = toSessionReply(orNotFound(book.findSession(ctx.params.id ?? '')), publicUrl);
+  });
+
+  router.post('/v1/payment_sessions/:id/void', keyed, (ctx) => {
+    const outcome = book.voidSession(orNotFound(book.findSession(ctx.params.id ?? '')));
+    if (outcome.kind === 'already_paid') throw refuse(outcome);
+    ctx.body = { status: 'voided' };
+  });
+
+  router.get('/v1/payments', keyed, (ctx) => {
+    const { reference, since, cursor, limit } = parse(paymentsQuerySchema, ctx.query);
+    const page = book.listPayments({ reference, sinceMs: Date.parse(since), from: cursor, limit });
+    ctx.body = {
+      data: page.payments.map((payment) => toPaymentReply(payment, book)),
+      next_cursor: page.next === null ? null : String(page.next),
+    } satisfies PaymentsReply;
+  });
+
+  router.post('/v1/refunds', keyed, (ctx) => {
+    const key = requireIdempotencyKey(ctx);
+    const { payment_id, ...terms } = parse(refundRequestSchema, ctx.request.body);
+    const outcome = book.reversals.refund(orNotFound(book.findPayment(payment_id)), key, terms);
+    if (!('refund' in outcome)) throw new ProblemError(outcome.kind);
+    ctx.status = outcome.kind === 'made' ? 201 : 200;
+    ctx.body = toRefundReply(outcome.refund);
+  });
+
+  router.get('/v1/reversals', keyed, (ctx) => {
+    const payment = orNotFound(book.findPayment(parse(reversalsQuerySchema, ctx.query).payment_id));
+    const { refunds, disputes } = book.reversals.list(payment);
+    ctx.body = {
+      data: [...refunds.map(toRefundReply), ...disputes.map(toDisputeReply)],
+    } satisfies ReversalsReply;
+  });
+
+  addTestRoutes(router, keyed, options);
+  addPageRoutes(router, options);
+  return router;
+}

@@ -1,0 +1,86 @@
+/** The sandbox's callbacks, as Holdfast understands them. */
+
+import { type Webhook, WebhookVerificationError } from 'standardwebhooks';
+import type { PaymentNotice, ReversalStatus } from '../../domain/payment.ts';
+import { InvalidSignatureError, MalformedNoticeError } from '../provider.ts';
+import { MONEY_TYPES, moneyNoticeSchema, noticeEnvelopeSchema, type MoneyNotice } from './notice-wire.ts';
+import { toPayment, toReversal } from './translate.ts';
+
+/** The notice is authentic when any of the secrets says so: the far side changes over at its own time. */
+export function verifySignature(
+  webhooks: readonly Webhook[],
+  rawBody: string,
+  headers: Readonly<Record<string, string>>,
+): void {
+  let refusal: WebhookVerificationError | undefined;
+  for (const webhook of webhooks) {
+    try {
+      // Parsing is left to `parseNotice`, so that authentic nonsense is told from a forgery.
+      webhook.verify(rawBody, headers, { jsonParse: false });
+      return;
+    } catch (error) {
+      if (!(error instanceof WebhookVerificationError)) throw error;
+      refusal = error;
+    }
+  }
+  throw new InvalidSignatureError('the notice is not signed by the sandbox, or is stale', { cause: refusal });
+}
+
+export function parseNotice(rawBody: string, eventId: string): PaymentNotice {
+  const json = parseJson(rawBody);
+  const envelope = noticeEnvelopeSchema.safeParse(json);
+  if (!envelope.success) throw new MalformedNoticeError('the notice has no type', { cause: envelope.error });
+  const { type } = envelope.data;
+  if (!MONEY_TYPES.includes(type)) return { kind: 'ignored', eventId, type };
+
+  const parsed = moneyNoticeSchema.safeParse(json);
+  if (!parsed.success) {
+    throw new MalformedNoticeError(`the notice is no ${type} that we know`, { cause: parsed.error });
+  }
+  return toNotice(parsed.data, eventId);
+}
+
+function toNotice(notice: MoneyNotice, eventId: string): PaymentNotice {
+  switch (notice.type) {
+    case 'payment.succeeded':
+      return {
+        kind: 'payment_succeeded',
+        eventId,
+        payment: toPayment({ ...notice.data, id: notice.data.payment_id }),
+      };
+    case 'payment.failed':
+      return { kind: 'payment_failed', eventId, orderNo: notice.data.reference };
+    case 'refund.updated': {
+      const { refund_id, payment_id, amount, currency, status } = notice.data;
+      return {
+        kind: 'payment_reversed',
+        eventId,
+        reversal: toReversal({ kind: 'refund', id: refund_id, payment_id, amount, currency, status }),
+      };
+    }
+    case 'dispute.opened':
+      return toDisputeNotice(notice.data, eventId, 'pending');
+    case 'dispute.closed':
+      return toDisputeNotice(notice.data, eventId, notice.data.won ? 'failed' : 'succeeded');
+    default:
+      return notice satisfies never;
+  }
+}
+
+function toDisputeNotice(
+  data: Extract<MoneyNotice, { type: 'dispute.opened' }>['data'],
+  eventId: string,
+  status: ReversalStatus,
+): PaymentNotice {
+  const { dispute_id: id, payment_id, amount, currency } = data;
+  const reversal = toReversal({ kind: 'dispute', id, payment_id, amount, currency, status });
+  return { kind: 'payment_reversed', eventId, reversal };
+}
+
+function parseJson(rawBody: string): unknown {
+  try {
+    return JSON.parse(rawBody);
+  } catch (error) {
+    throw new MalformedNoticeError('the notice is not JSON', { cause: error });
+  }
+}

@@ -1,0 +1,85 @@
+/**
+ * An order's essentials, signed, as a payment session carries them: enough to restore an order that every store has lost.
+ * A compact JWS, so that whoever can edit metadata at the provider cannot make up an order. Network address and user agent stay here.
+ */
+
+import { createSecretKey } from 'node:crypto';
+import { CompactSign, compactVerify, errors } from 'jose';
+import { z } from 'zod';
+import { IDEMPOTENCY_KEY_PATTERN, MAX_CART_LINES, SKU_PATTERN, USER_ID_PATTERN } from '../domain/limits.ts';
+import { parseOrderNo, type Order } from '../domain/order.ts';
+
+/** A full cart of the longest SKUs and ids, in base64: under 4 KiB. */
+export const MAX_SIGNED_ORDER_CHARS = 4_096;
+
+const TYPE = 'holdfast-order';
+
+const essentialsSchema = z
+  .object({
+    orderNo: z.string(),
+    userId: z.string().regex(USER_ID_PATTERN),
+    items: z
+      .array(
+        z.object({
+          sku: z.string().regex(SKU_PATTERN),
+          quantity: z.int().positive(),
+          unitPrice: z.int().positive(),
+        }),
+      )
+      .min(1)
+      .max(MAX_CART_LINES),
+    total: z.int().positive(),
+    currency: z.string().regex(/^[A-Z]{3}$/),
+    idempotencyKey: z.string().regex(IDEMPOTENCY_KEY_PATTERN),
+    reservedAtMs: z.int().positive(),
+    paymentWindowMs: z.int().positive(),
+  })
+  .transform((essentials, ctx): Order => {
+    const parts = parseOrderNo(essentials.orderNo);
+    if (parts) return { ...essentials, saleId: parts.saleId, ip: '', userAgent: '' };
+    ctx.addIssue('names no order');
+    return z.NEVER;
+  });
+
+export type OrderSigner = ReturnType<typeof createOrderSigner>;
+
+/** @param secrets the current one, and while rotating the one before, which is accepted still */
+export function createOrderSigner(secrets: readonly string[]) {
+  const keys = secrets.map((secret) => createSecretKey(Buffer.from(secret)));
+  const [current] = keys;
+  if (!current) throw new Error('signing needs a secret');
+
+  return {
+    sign({ orderNo, userId, items, total, currency, ...rest }: Order): Promise<string> {
+      const { idempotencyKey, reservedAtMs, paymentWindowMs } = rest;
+      const essentials = {
+        orderNo,
+        userId,
+        items,
+        total,
+        currency,
+        idempotencyKey,
+        reservedAtMs,
+        paymentWindowMs,
+      };
+      return new CompactSign(Buffer.from(JSON.stringify(essentials)))
+        .setProtectedHeader({ alg: 'HS256', typ: TYPE })
+        .sign(current);
+    },
+
+    /** Undefined when it was not signed with one of our secrets. */
+    async verify(signed: string): Promise<Order | undefined> {
+      for (const key of keys) {
+        try {
+          const { payload, protectedHeader } = await compactVerify(signed, key, { algorithms: ['HS256'] });
+          // Another kind of token signed with the same secret is no order.
+          if (protectedHeader.typ !== TYPE) return undefined;
+          return essentialsSchema.safeParse(JSON.parse(Buffer.from(payload).toString())).data;
+        } catch (error) {
+          if (!(error instanceof errors.JOSEError)) throw error;
+        }
+      }
+      return undefined;
+    },
+  };
+}

@@ -1,0 +1,143 @@
+/** What the auditor reads of money in MySQL: payments with what went back of them, and what is shown to a person. */
+
+import { z } from 'zod';
+import { parseOrderNo } from '../../domain/order.ts';
+import {
+  PAYMENT_STATUSES,
+  REFUND_REASONS,
+  REVERSAL_STATUSES,
+  type PaymentStatus,
+  type RefundReason,
+  type Reversal,
+} from '../../domain/payment.ts';
+import { selectRows, type Pool } from '../mysql/connection.ts';
+
+/** Payments read at once, for the same reason as orders. */
+const PAYMENTS_AT_ONCE = 5_000;
+
+/** A payment as it is recorded here. Amounts in minor units. */
+export interface AuditedPayment {
+  paymentId: number;
+  providerPaymentId: string;
+  orderNo: string;
+  amount: number;
+  currency: string;
+  status: PaymentStatus;
+  /** It paid for its order, now or before it went back. */
+  wasApplied: boolean;
+  /** Why it goes back; null: nobody here wanted it to. */
+  reason: RefundReason | null;
+  /** Its refund workflow is to be started or woken by a relay. */
+  isDue: boolean;
+  /** What we know of that went back of it, or may. */
+  reversals: Pick<Reversal, 'kind' | 'amount' | 'currency' | 'status'>[];
+}
+
+const paymentRow = z.object({
+  payment_id: z.int(),
+  provider_payment_id: z.string(),
+  order_no: z.string(),
+  amount: z.int(),
+  currency: z.string(),
+  status: z.enum(PAYMENT_STATUSES),
+  applied: z.coerce.boolean(),
+  refund_reason: z.enum(REFUND_REASONS).nullable(),
+  due: z.coerce.boolean(),
+});
+
+const reversalRow = z.object({
+  payment_id: z.int(),
+  kind: z.enum(['refund', 'dispute']),
+  amount: z.int(),
+  currency: z.string(),
+  status: z.enum(REVERSAL_STATUSES),
+});
+
+/** The payments that name an order of the sale, stored or not. */
+export async function readSaleMoney(pool: Pool, saleId: string): Promise<{ payments: AuditedPayment[] }> {
+  const payments = await readPayments(pool, 'p.order_no LIKE ?', [`${saleId}-%`]);
+  // The pattern also fits a sale whose id goes on after a dash.
+  return { payments: payments.filter(({ orderNo }) => parseOrderNo(orderNo)?.saleId === saleId) };
+}
+
+/** Money that names an order that is not stored, and what is shown to a person. */
+export async function readStrayMoney(pool: Pool) {
+  const [payments, parked] = await Promise.all([
+    readPayments(pool, 'NOT EXISTS (SELECT 1 FROM orders o WHERE o.order_no = p.order_no)', []),
+    readParked(pool),
+  ]);
+  return { payments, ...parked };
+}
+
+/** References of orders, and of payments for whatever reason: `parked` is shown to a person, `everParked` is or was. */
+export async function readParked(pool: Pool): Promise<{ parked: Set<string>; everParked: Set<string> }> {
+  const rows = await selectRows(
+    pool,
+    z.object({ reference: z.string(), shown: z.coerce.boolean() }),
+    `SELECT reference, resolved_at IS NULL AS shown FROM parked WHERE kind IN ('order', 'payment', 'refund')`,
+  );
+  return {
+    parked: new Set(rows.filter(({ shown }) => shown).map(({ reference }) => reference)),
+    everParked: new Set(rows.map(({ reference }) => reference)),
+  };
+}
+
+/** @param condition about `payments p` */
+async function readPayments(
+  pool: Pool,
+  condition: string,
+  values: readonly unknown[],
+): Promise<AuditedPayment[]> {
+  const payments: AuditedPayment[] = [];
+  for (let after = 0; ;) {
+    const page = await selectRows(
+      pool,
+      paymentRow,
+      `SELECT p.payment_id, p.provider_payment_id, p.order_no, p.amount, p.currency, p.status,
+         p.status = 'applied' OR p.applied_at IS NOT NULL AS applied, p.refund_reason, p.engine_due_at IS NOT NULL AS due
+       FROM payments p WHERE p.payment_id > ? AND ${condition} ORDER BY p.payment_id LIMIT ?`,
+      [after, ...values, PAYMENTS_AT_ONCE],
+    );
+    const last = page.at(-1)?.payment_id;
+    if (last === undefined) return payments;
+    const reversals = await readReversals(
+      pool,
+      page.map((row) => row.payment_id),
+    );
+    for (const row of page) {
+      payments.push({
+        paymentId: row.payment_id,
+        providerPaymentId: row.provider_payment_id,
+        orderNo: row.order_no,
+        amount: row.amount,
+        currency: row.currency,
+        status: row.status,
+        wasApplied: row.applied,
+        reason: row.refund_reason,
+        isDue: row.due,
+        reversals: reversals.get(row.payment_id) ?? [],
+      });
+    }
+    after = last;
+  }
+}
+
+/** By the id of their payment. */
+async function readReversals(
+  pool: Pool,
+  paymentIds: readonly number[],
+): Promise<Map<number, AuditedPayment['reversals']>> {
+  const rows = await selectRows(
+    pool,
+    reversalRow,
+    `SELECT p.payment_id, r.kind, r.amount, r.currency, r.status FROM payments p
+     JOIN reversals r ON r.provider = p.provider AND r.provider_payment_id = p.provider_payment_id
+     WHERE p.payment_id IN (?)`,
+    [paymentIds],
+  );
+  const byPayment = new Map<number, AuditedPayment['reversals']>();
+  for (const { payment_id: paymentId, ...reversal } of rows) {
+    byPayment.set(paymentId, [...(byPayment.get(paymentId) ?? []), reversal]);
+  }
+  return byPayment;
+}

@@ -1,0 +1,129 @@
+/** What the auditor reads of one sale in MySQL, whole. For inspection, not for any hot path. */
+
+import { z } from 'zod';
+import { orderStateSchema } from '../../domain/order-state-schema.ts';
+import { selectRows, type Pool } from '../mysql/connection.ts';
+import { IS_OVERDUE } from '../mysql/orders/order-claims.ts';
+import { readParked, readSaleMoney } from './money-reads.ts';
+
+/** Orders read at once: a big sale has hundreds of thousands, and a statement's answer should stay small. */
+const ORDERS_AT_ONCE = 5_000;
+
+const orderRow = z.object({
+  order_no: z.string(),
+  user_id: z.string(),
+  status: orderStateSchema.shape.status,
+  payment: orderStateSchema.shape.payment,
+  version: z.int(),
+  total: z.int(),
+  currency: z.string(),
+  due: z.coerce.boolean(),
+  overdue: z.coerce.boolean(),
+  limit_returned: z.coerce.boolean(),
+  stock_returned: z.coerce.boolean(),
+});
+
+const eventRow = z.object({
+  order_no: z.string(),
+  version: z.int(),
+  status: orderStateSchema.shape.status,
+  payment: orderStateSchema.shape.payment,
+});
+
+const itemRow = z.object({ order_no: z.string(), sku: z.string(), quantity: z.int() });
+
+const ledgerRow = z.object({ sku: z.string(), held: z.coerce.number(), sold: z.coerce.number() });
+
+/** The orders of a sale with their items, histories and payments, what is shown to a person, and the sums of its ledger. */
+export async function readMysqlSale(pool: Pool, saleId: string) {
+  const [{ orders, items, events }, money, parked, ledger] = await Promise.all([
+    readOrders(pool, saleId),
+    readSaleMoney(pool, saleId),
+    readParked(pool),
+    selectRows(
+      pool,
+      ledgerRow,
+      `SELECT sku,
+         SUM(CASE movement WHEN 'hold' THEN quantity WHEN 'return' THEN 0 ELSE -quantity END) AS held,
+         SUM(CASE movement WHEN 'sell' THEN quantity WHEN 'return' THEN -quantity ELSE 0 END) AS sold
+       FROM stock_ledger WHERE sale_id = ? GROUP BY sku`,
+      [saleId],
+    ),
+  ]);
+  const itemsOf = groupByOrder(items, ({ sku, quantity }) => ({ sku, quantity }));
+  return {
+    orders: orders.map((row) => ({
+      orderNo: row.order_no,
+      userId: row.user_id,
+      status: row.status,
+      payment: row.payment,
+      version: row.version,
+      total: row.total,
+      currency: row.currency,
+      /** To be handed to Temporal by a relay. */
+      isDue: row.due,
+      /** Long past its deadline. */
+      isOverdue: row.overdue,
+      /** Refunded, and no longer counted against its user's limit. */
+      isLimitReturned: row.limit_returned,
+      /** Refunded, and a person said that its units can be sold again. */
+      isStockReturned: row.stock_returned,
+      items: itemsOf.get(row.order_no) ?? [],
+    })),
+    /** Each order's changes of state, the oldest first. */
+    events: groupByOrder(events, ({ version, status, payment }) => ({ version, status, payment })),
+    ...money,
+    ...parked,
+    ledger: new Map(ledger.map(({ sku, held, sold }) => [sku, { held, sold }])),
+  };
+}
+
+async function readOrders(pool: Pool, saleId: string) {
+  const orders: z.infer<typeof orderRow>[] = [];
+  const items: z.infer<typeof itemRow>[] = [];
+  const events: z.infer<typeof eventRow>[] = [];
+  for (let after = ''; ;) {
+    const page = await selectRows(
+      pool,
+      orderRow,
+      `SELECT order_no, user_id, status, payment, version, total, currency,
+         engine_due_at IS NOT NULL AS due, ${IS_OVERDUE} AS overdue, limit_returned, stock_returned
+       FROM orders WHERE sale_id = ? AND order_no > ? AND order_no LIKE ? ORDER BY order_no LIMIT ?`,
+      [saleId, after, `${saleId}-%`, ORDERS_AT_ONCE],
+    );
+    const last = page.at(-1)?.order_no;
+    if (last === undefined) return { orders, items, events };
+    const ofPage = [page.map((row) => row.order_no)];
+    const [itemsOfPage, eventsOfPage] = await Promise.all([
+      selectRows(
+        pool,
+        itemRow,
+        'SELECT order_no, sku, quantity FROM order_items WHERE order_no IN (?)',
+        ofPage,
+      ),
+      selectRows(
+        pool,
+        eventRow,
+        'SELECT order_no, version, status, payment FROM order_events WHERE order_no IN (?) ORDER BY order_no, version',
+        ofPage,
+      ),
+    ]);
+    for (const row of page) orders.push(row);
+    for (const row of itemsOfPage) items.push(row);
+    for (const row of eventsOfPage) events.push(row);
+    after = last;
+  }
+}
+
+function groupByOrder<R extends { order_no: string }, T>(
+  rows: readonly R[],
+  toEntry: (row: R) => T,
+): Map<string, T[]> {
+  const byOrder = new Map<string, T[]>();
+  for (const row of rows) {
+    const entries = byOrder.get(row.order_no);
+    if (entries) entries.push(toEntry(row));
+    else byOrder.set(row.order_no, [toEntry(row)]);
+  }
+  return byOrder;
+}

@@ -1,0 +1,78 @@
+/** What the auditor reads of one sale in Redis, whole. For inspection, not for any hot path. */
+
+import { z } from 'zod';
+import type { OrderState } from '../../domain/order.ts';
+import type { RedisClient } from '../redis/connection.ts';
+import { saleKeys } from '../redis/keys.ts';
+import { listWaiting } from '../redis/outbox.ts';
+import { orderHash } from '../redis/replies.ts';
+
+/** Keys looked at per round trip. */
+const SCAN_COUNT = 1_000;
+/** Holds read at once: a few hundred KiB, answered long before a command counts as failed. */
+const READ_AT_ONCE = 500;
+
+const holdHash = orderHash.extend({ hold: z.enum(['held', 'sold', 'released', 'returned']) });
+
+export interface RedisHold {
+  orderNo: string;
+  userId: string;
+  hold: z.infer<typeof holdHash>['hold'];
+  items: { sku: string; quantity: number }[];
+  state: OrderState;
+}
+
+/** The holds of a sale, the orders that wait in its outbox, and what it counts per SKU and user. */
+export async function readRedisSale(redis: RedisClient, saleId: string) {
+  const keys = saleKeys({ saleId, shard: 0 });
+  const [orderKeys, waiting, limits] = await Promise.all([
+    scanKeys(redis, keys.order('*')),
+    listWaiting(redis, { saleId, shard: 0 }),
+    redis.hgetall(keys.limits),
+  ]);
+  return {
+    holds: await readHolds(redis, orderKeys, keys.order('').length),
+    outbox: waiting,
+    limits: new Map(Object.entries(limits).map(([field, count]) => [field, Number(count)])),
+  };
+}
+
+/** In portions, each one round trip: all at once a big sale's answers would take longer than a command may. */
+async function readHolds(
+  redis: RedisClient,
+  orderKeys: readonly string[],
+  prefixChars: number,
+): Promise<RedisHold[]> {
+  const holds: RedisHold[] = [];
+  for (let from = 0; from < orderKeys.length; from += READ_AT_ONCE) {
+    const portion = orderKeys.slice(from, from + READ_AT_ONCE);
+    const hashes = await Promise.all(portion.map((key) => redis.hgetall(key)));
+    for (const [i, key] of portion.entries()) {
+      const hash = hashes[i] ?? {};
+      // A settled projection may expire between the two reads.
+      if (Object.keys(hash).length > 0) holds.push(toHold(key.slice(prefixChars), hash));
+    }
+  }
+  return holds;
+}
+
+/** On a cluster each node knows its own keys alone; those of one sale are on one of them. */
+async function scanKeys(redis: RedisClient, pattern: string): Promise<string[]> {
+  const nodes = 'nodes' in redis ? redis.nodes('master') : [redis];
+  const found = await Promise.all(
+    nodes.map(async (node) => {
+      const keys: string[] = [];
+      const escaped = pattern.replace('{', '[{]').replace('}', '[}]');
+      for await (const batch of node.scanStream({ match: escaped, count: SCAN_COUNT })) {
+        keys.push(...z.array(z.string()).parse(batch));
+      }
+      return keys;
+    }),
+  );
+  return [...new Set(found.flat())];
+}
+
+function toHold(orderNo: string, hash: Record<string, string>): RedisHold {
+  const { user_id: userId, hold, items, status, version, payment, reason } = holdHash.parse(hash);
+  return { orderNo, userId, hold, items, state: { status, version, payment, reason } };
+}

@@ -1,0 +1,83 @@
+/** Brings the schema up to date; safe to run from several processes at once. */
+
+import type { Logger } from 'pino';
+import { Umzug } from 'umzug';
+import { z } from 'zod';
+import { isDefinedAlready, modify, selectRows, type Pool, type PoolConnection } from '../connection.ts';
+import { initial } from './0001-initial.ts';
+import { moneyBack } from './0002-money-back.ts';
+import { signedOrder } from './0003-signed-order.ts';
+
+const MIGRATIONS = [
+  { name: '0001-initial', statements: initial },
+  { name: '0002-money-back', statements: moneyBack },
+  { name: '0003-signed-order', statements: signedOrder },
+];
+
+const LOCK_NAME = 'holdfast_migrations';
+/** A migration of an empty schema takes a second; a big one is run by itself beforehand. */
+const LOCK_WAIT_SECONDS = 60;
+
+/** @returns the names of the migrations that were applied now */
+export async function migrate(pool: Pool, log: Logger): Promise<string[]> {
+  // The lock belongs to the connection: should this process die, it is free again.
+  const connection = await pool.getConnection();
+  try {
+    const row = z.object({ acquired: z.literal(1) });
+    await selectRows(connection, row, 'SELECT GET_LOCK(?, ?) AS acquired', [LOCK_NAME, LOCK_WAIT_SECONDS]);
+    const applied = await createUmzug(connection, log).up();
+    await connection.query('SELECT RELEASE_LOCK(?)', [LOCK_NAME]);
+    connection.release();
+    return applied.map((migration) => migration.name);
+  } catch (error) {
+    connection.destroy();
+    throw error;
+  }
+}
+
+/** MySQL 8 has no ADD COLUMN IF NOT EXISTS: what an earlier run has added or renamed answers with an error. */
+async function define(connection: PoolConnection, statement: string): Promise<void> {
+  try {
+    await connection.query(statement);
+  } catch (error) {
+    if (!isDefinedAlready(error)) throw error;
+  }
+}
+
+function createUmzug(connection: PoolConnection, log: Logger) {
+  return new Umzug({
+    migrations: MIGRATIONS.map(({ name, statements }) => ({
+      name,
+      up: async () => {
+        // DDL commits by itself and a run may die half-way, so each statement must bear being repeated.
+        for (const statement of statements) await define(connection, statement);
+      },
+    })),
+    storage: {
+      async logMigration({ name }) {
+        await modify(connection, 'INSERT INTO migrations (name) VALUES (?)', [name]);
+      },
+      async unlogMigration({ name }) {
+        await modify(connection, 'DELETE FROM migrations WHERE name = ?', [name]);
+      },
+      async executed() {
+        await connection.query(
+          `CREATE TABLE IF NOT EXISTS migrations (name VARCHAR(100) NOT NULL PRIMARY KEY,
+           applied_at DATETIME(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3)) ENGINE = InnoDB`,
+        );
+        const rows = await selectRows(
+          connection,
+          z.object({ name: z.string() }),
+          'SELECT name FROM migrations',
+        );
+        return rows.map((row) => row.name);
+      },
+    },
+    logger: {
+      info: (message) => log.info(message),
+      warn: (message) => log.warn(message),
+      error: (message) => log.error(message),
+      debug: (message) => log.debug(message),
+    },
+  });
+}

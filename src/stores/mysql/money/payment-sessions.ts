@@ -1,0 +1,172 @@
+/** Payment sessions at the provider, as we wrote them down before it knew of them. */
+
+import { ulid } from 'ulidx';
+import { z } from 'zod';
+import { isFinal, orderDeadlineMs, type Order } from '../../../domain/order.ts';
+import {
+  inTransaction,
+  modify,
+  selectRows,
+  type Executor,
+  type Pool,
+  type PoolConnection,
+} from '../connection.ts';
+import { lockOrder, type StoredOrder } from '../rows/order-rows.ts';
+
+const sessionRow = z
+  .object({
+    session_id: z.string(),
+    order_no: z.string(),
+    provider_session_id: z.string().nullable(),
+    url: z.string().nullable(),
+    amount: z.int(),
+    currency: z.string(),
+    expires_at: z.date(),
+    created_at: z.date(),
+    signed_order: z.string().nullable(),
+  })
+  .transform((row) => ({
+    sessionId: row.session_id,
+    orderNo: row.order_no,
+    providerSessionId: row.provider_session_id,
+    url: row.url,
+    amount: row.amount,
+    currency: row.currency,
+    expiresAtMs: row.expires_at.getTime(),
+    createdAtMs: row.created_at.getTime(),
+    signedOrder: row.signed_order,
+  }));
+
+/** A payment session as we recorded it; its provider id and URL are unknown until the provider has answered. */
+export interface PaymentSession {
+  sessionId: string;
+  orderNo: string;
+  providerSessionId: string | null;
+  url: string | null;
+  /** Minor units. */
+  amount: number;
+  currency: string;
+  /** Unix time in ms. */
+  expiresAtMs: number;
+  /** Unix time in ms. */
+  createdAtMs: number;
+  /** The order's essentials, signed; empty in a session that was written down before sessions carried them. */
+  signedOrder: string;
+}
+
+/** Why no session opens is told by the order's state. */
+export type BeginSessionOutcome =
+  | { kind: 'begun'; session: PaymentSession }
+  | { kind: 'not-payable'; stored: StoredOrder }
+  | { kind: 'not-stored' };
+
+/** Signs an order's essentials. */
+export type SignOrder = (order: Order) => Promise<string>;
+
+export type PaymentSessions = ReturnType<typeof createPaymentSessions>;
+
+export function createPaymentSessions(pool: Pool) {
+  return {
+    /**
+     * Writes a session down before the provider is asked for it, so that none is ever open unknown to us.
+     * An order has one session at a time: asking again answers the same, to the byte.
+     */
+    begin: (provider: string, orderNo: string, sign: SignOrder): Promise<BeginSessionOutcome> =>
+      inTransaction(pool, async (connection) => {
+        const stored = await lockOrder(connection, orderNo);
+        if (!stored) return { kind: 'not-stored' };
+        if (!isPayable(stored)) return { kind: 'not-payable', stored };
+        const [existing] = await selectOpen(connection, orderNo);
+        const signedOrder = existing?.signedOrder ?? (await sign(stored.order));
+        if (!existing) {
+          const session = await insertSession(connection, provider, stored.order, signedOrder);
+          return { kind: 'begun', session };
+        }
+        if (existing.signedOrder === null) await keepSigned(connection, existing.sessionId, signedOrder);
+        return { kind: 'begun', session: { ...existing, signedOrder } };
+      }),
+
+    async recordOpened(sessionId: string, providerSessionId: string, url: string): Promise<void> {
+      await modify(
+        pool,
+        `UPDATE payment_sessions SET status = 'open', provider_session_id = ?, url = ?
+         WHERE session_id = ? AND status = 'opening'`,
+        [providerSessionId, url, sessionId],
+      );
+    },
+
+    async listOpen(orderNo: string): Promise<PaymentSession[]> {
+      const sessions = await selectOpen(pool, orderNo);
+      return sessions.map((session) => ({ ...session, signedOrder: session.signedOrder ?? '' }));
+    },
+
+    async recordClosed(sessionId: string, status: 'voided' | 'paid'): Promise<void> {
+      await modify(
+        pool,
+        `UPDATE payment_sessions SET status = ? WHERE session_id = ? AND status IN ('opening', 'open')`,
+        [status, sessionId],
+      );
+    },
+  };
+}
+
+/** Until the deadline, and only while neither money nor the wish to cancel is known. */
+function isPayable({ order, state }: StoredOrder): boolean {
+  const open = !isFinal(state.status) && state.payment === 'none' && state.reason === null;
+  return open && Date.now() < orderDeadlineMs(order);
+}
+
+function selectOpen(reader: Executor, orderNo: string): Promise<z.infer<typeof sessionRow>[]> {
+  return selectRows(
+    reader,
+    sessionRow,
+    `SELECT session_id, order_no, provider_session_id, url, amount, currency, expires_at, created_at, signed_order
+     FROM payment_sessions WHERE order_no = ? AND status IN ('opening', 'open')`,
+    [orderNo],
+  );
+}
+
+async function insertSession(
+  connection: PoolConnection,
+  provider: string,
+  order: Order,
+  signedOrder: string,
+): Promise<PaymentSession> {
+  const sessionId = ulid();
+  const createdAtMs = Date.now();
+  const expiresAtMs = orderDeadlineMs(order);
+  const { orderNo, total: amount, currency } = order;
+  await modify(
+    connection,
+    `INSERT INTO payment_sessions (session_id, order_no, provider, amount, currency, status, expires_at, created_at,
+       signed_order) VALUES (?, ?, ?, ?, ?, 'opening', ?, ?, ?)`,
+    [
+      sessionId,
+      orderNo,
+      provider,
+      amount,
+      currency,
+      new Date(expiresAtMs),
+      new Date(createdAtMs),
+      signedOrder,
+    ],
+  );
+  const unknown = { providerSessionId: null, url: null };
+  return { sessionId, orderNo, ...unknown, amount, currency, expiresAtMs, createdAtMs, signedOrder };
+}
+
+async function keepSigned(connection: PoolConnection, sessionId: string, signedOrder: string): Promise<void> {
+  await modify(connection, 'UPDATE payment_sessions SET signed_order = ? WHERE session_id = ?', [
+    signedOrder,
+    sessionId,
+  ]);
+}
+
+/** The order's money came and went again: whatever session was open has been paid. */
+export async function closePaidSessions(connection: PoolConnection, orderNo: string): Promise<void> {
+  await modify(
+    connection,
+    `UPDATE payment_sessions SET status = 'paid' WHERE order_no = ? AND status IN ('opening', 'open')`,
+    [orderNo],
+  );
+}

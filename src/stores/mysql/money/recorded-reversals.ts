@@ -1,0 +1,49 @@
+/** What MySQL has recorded as gone back of payments that a provider lists. */
+
+import { z } from 'zod';
+import { REVERSAL_STATUSES } from '../../../domain/payment.ts';
+import { sumReversals, type ReversalTotals } from '../../../domain/reversals.ts';
+import { selectRows, type Pool } from '../connection.ts';
+
+const paymentRow = z.object({ provider_payment_id: z.string(), currency: z.string() });
+
+const reversalRow = z.object({
+  provider_payment_id: z.string(),
+  kind: z.enum(['refund', 'dispute']),
+  amount: z.int(),
+  currency: z.string(),
+  status: z.enum(REVERSAL_STATUSES),
+});
+
+/** @returns the totals of each payment that is known, by provider payment id */
+export async function readReversalTotals(
+  pool: Pool,
+  provider: string,
+  providerPaymentIds: readonly string[],
+): Promise<Map<string, ReversalTotals>> {
+  if (providerPaymentIds.length === 0) return new Map();
+  const which = [provider, providerPaymentIds];
+  // Payments first: a reversal that is recorded in between is then counted, and one too many only makes the books be compared again.
+  const payments = await selectRows(
+    pool,
+    paymentRow,
+    'SELECT provider_payment_id, currency FROM payments WHERE provider = ? AND provider_payment_id IN (?)',
+    which,
+  );
+  const reversals = await selectRows(
+    pool,
+    reversalRow,
+    `SELECT provider_payment_id, kind, amount, currency, status FROM reversals
+     WHERE provider = ? AND provider_payment_id IN (?)`,
+    which,
+  );
+  return new Map(
+    payments.map(({ provider_payment_id: id, currency }) => [
+      id,
+      sumReversals(
+        currency,
+        reversals.filter((row) => row.provider_payment_id === id),
+      ),
+    ]),
+  );
+}

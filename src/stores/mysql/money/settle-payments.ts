@@ -1,0 +1,126 @@
+/** What becomes of money that came: recorded once, and decided under the lock of its order's row. */
+
+import assert from 'node:assert/strict';
+import { z } from 'zod';
+import { parseOrderNo, type Order, type OrderState } from '../../../domain/order.ts';
+import type { PaymentStatus, ProviderPayment } from '../../../domain/payment.ts';
+import { modify, selectRows, type PoolConnection } from '../connection.ts';
+import { lockOrder, transition, type StoredOrder } from '../rows/order-rows.ts';
+import { park, unpark } from '../rows/parked.ts';
+import { makeRefundDue, selectPayments, setPaymentStatus, type Payment } from '../rows/payment-rows.ts';
+import { meetReversals } from './settle-reversals.ts';
+
+/** As the columns are. */
+const MAX_REFERENCE_CHARS = 255;
+/** Twice as long as the longest that we sign; a longer one is none of ours. */
+const MAX_SIGNED_CHARS = 8_192;
+/** The API signals at once; should that fail, the relay does it after this time. */
+const SIGNAL_GRACE_MS = 2_000;
+
+/** Records money once, however often it is told. What names no order of ours waits for a person from the start. */
+export async function insertPayment(
+  connection: PoolConnection,
+  provider: string,
+  payment: ProviderPayment,
+): Promise<void> {
+  const { providerPaymentId, amount, currency } = payment;
+  const status: PaymentStatus = parseOrderNo(payment.orderNo) ? 'received' : 'parked';
+  const reference = cutReference(payment.orderNo);
+  const signed = (payment.signedOrder?.length ?? 0) > MAX_SIGNED_CHARS ? null : payment.signedOrder;
+  const written = await modify(
+    connection,
+    `INSERT INTO payments (provider, provider_payment_id, order_no, amount, currency, status, signed_order)
+     VALUES (?, ?, ?, ?, ?, ?, ?) ON DUPLICATE KEY UPDATE signed_order = COALESCE(signed_order, VALUES(signed_order))`,
+    [provider, providerPaymentId, reference, amount, currency, status, signed],
+  );
+  // 1: inserted, 2: there before and amended.
+  if (written !== 1) return;
+  if (status === 'parked')
+    await park(connection, 'payment', providerPaymentId, `it names no order: ${reference}`);
+  await meetReversals(connection, provider, providerPaymentId);
+}
+
+/** A provider's reference may be anything; its beginning is kept, the whole is in the inbox. */
+export function cutReference(reference: string): string {
+  return reference.slice(0, MAX_REFERENCE_CHARS);
+}
+
+/**
+ * Settles what has been received for a locked order and is still undecided:
+ * the wrong amount or currency is parked, never kept silently; the first right one is the order's payment (`received` until
+ * markPaid applies it); any other, or one for an order that has ended, is to be refunded.
+ */
+export async function settlePayments(connection: PoolConnection, stored: StoredOrder): Promise<StoredOrder> {
+  const { orderNo, total, currency } = stored.order;
+  let current = stored;
+  let own: number | undefined;
+  for (const { paymentId, providerPaymentId, ...paid } of await lockReceived(connection, orderNo)) {
+    if (paid.amount !== total || paid.currency !== currency) {
+      await setPaymentStatus(connection, paymentId, 'parked');
+      const reason = `order ${orderNo} costs ${total} ${currency}, paid were ${paid.amount} ${paid.currency}`;
+      await park(connection, 'payment', providerPaymentId, reason);
+    } else if (current.state.status === 'awaiting_payment' && own === undefined) {
+      own = paymentId;
+      if (current.state.payment === 'none') {
+        current = await transition(connection, current, { payment: 'received' });
+        await makeDue(connection, orderNo);
+      }
+    } else {
+      const isLive = current.state.status === 'awaiting_payment' || current.state.status === 'paid';
+      await makeRefundDue(connection, paymentId, isLive ? 'duplicate_payment' : 'order_ended');
+    }
+  }
+  return current;
+}
+
+function lockReceived(connection: PoolConnection, orderNo: string): Promise<Payment[]> {
+  const condition = `order_no = ? AND status = 'received' ORDER BY payment_id FOR UPDATE`;
+  return selectPayments(connection, condition, [orderNo]);
+}
+
+/** The order's own payment has done its work. */
+export async function applyPayment(connection: PoolConnection, orderNo: string): Promise<void> {
+  const applied = await modify(
+    connection,
+    `UPDATE payments SET status = 'applied', applied_at = NOW(3) WHERE order_no = ? AND status = 'received'`,
+    [orderNo],
+  );
+  assert.equal(applied, 1, `order ${orderNo} has one payment to apply`);
+}
+
+/** Money that came before its order was stored. Answers the states of the orders it changed. */
+export async function matchEarlyPayments(
+  connection: PoolConnection,
+  fresh: readonly Order[],
+): Promise<Map<string, OrderState>> {
+  const states = new Map<string, OrderState>();
+  if (fresh.length === 0) return states;
+  const rows = await selectRows(
+    connection,
+    z.object({ order_no: z.string() }),
+    `SELECT DISTINCT order_no FROM payments WHERE order_no IN (?) AND status = 'received' FOR UPDATE`,
+    [fresh.map((order) => order.orderNo)],
+  );
+  for (const { order_no: orderNo } of rows) {
+    const stored = await lockOrder(connection, orderNo);
+    assert(stored, `order ${orderNo} was inserted in this transaction`);
+    states.set(orderNo, (await settleEarly(connection, stored)).state);
+  }
+  return states;
+}
+
+/** Settles money that came before its order was stored; what was shown to a person for that has found its order now. */
+export async function settleEarly(connection: PoolConnection, stored: StoredOrder): Promise<StoredOrder> {
+  for (const { providerPaymentId } of await lockReceived(connection, stored.order.orderNo)) {
+    await unpark(connection, 'payment', providerPaymentId);
+  }
+  return settlePayments(connection, stored);
+}
+
+/** Asks the relay to tell the order's workflow, unless somebody does so before. */
+export async function makeDue(connection: PoolConnection, orderNo: string): Promise<void> {
+  await modify(connection, 'UPDATE orders SET engine_due_at = ? WHERE order_no = ?', [
+    new Date(Date.now() + SIGNAL_GRACE_MS),
+    orderNo,
+  ]);
+}

@@ -1,0 +1,141 @@
+/** Rows of `payments`: reading and locking them, and the marks that lead money back. */
+
+import assert from 'node:assert/strict';
+import { z } from 'zod';
+import {
+  PAYMENT_STATUSES,
+  REFUND_REASONS,
+  type PaymentStatus,
+  type RefundReason,
+} from '../../../domain/payment.ts';
+import { modify, selectRows, type Executor, type PoolConnection } from '../connection.ts';
+import { lockOrder, type StoredOrder } from './order-rows.ts';
+
+const paymentRow = z.object({
+  payment_id: z.int(),
+  provider: z.string(),
+  provider_payment_id: z.string(),
+  order_no: z.string(),
+  amount: z.int(),
+  currency: z.string(),
+  status: z.enum(PAYMENT_STATUSES),
+  refund_reason: z.enum(REFUND_REASONS).nullable(),
+  refund_refusals: z.int(),
+  applied_at: z.date().nullable(),
+});
+
+export interface Payment {
+  paymentId: number;
+  provider: string;
+  providerPaymentId: string;
+  /** The provider's reference: an orderNo, or anything else where the money is not for an order of ours. */
+  orderNo: string;
+  /** Minor units. */
+  amount: number;
+  currency: string;
+  status: PaymentStatus;
+  /** Why it goes back; null: nobody here wanted it to. */
+  reason: RefundReason | null;
+  /** How often the provider refused to refund it. */
+  refusals: number;
+  /** It paid for its order, now or before it went back. */
+  wasApplied: boolean;
+}
+
+/** A payment under lock, with its order where that is stored. */
+export interface LockedMoney {
+  payment: Payment;
+  stored: StoredOrder | undefined;
+}
+
+const COLUMNS = `payment_id, provider, provider_payment_id, order_no, amount, currency, status, refund_reason, refund_refusals,
+  applied_at`;
+
+/** @param condition everything after WHERE; it may lock and limit */
+export async function selectPayments(
+  reader: Executor,
+  condition: string,
+  values: unknown[],
+): Promise<Payment[]> {
+  const rows = await selectRows(
+    reader,
+    paymentRow,
+    `SELECT ${COLUMNS} FROM payments WHERE ${condition}`,
+    values,
+  );
+  return rows.map((row) => ({
+    paymentId: row.payment_id,
+    provider: row.provider,
+    providerPaymentId: row.provider_payment_id,
+    orderNo: row.order_no,
+    amount: row.amount,
+    currency: row.currency,
+    status: row.status,
+    reason: row.refund_reason,
+    refusals: row.refund_refusals,
+    wasApplied: row.status === 'applied' || row.applied_at !== null,
+  }));
+}
+
+/** Undefined when there is no such payment. */
+export async function readPayment(reader: Executor, paymentId: number): Promise<Payment | undefined> {
+  return (await selectPayments(reader, 'payment_id = ?', [paymentId]))[0];
+}
+
+/**
+ * Locks the payment's order, where it is stored, and then the payment.
+ * The order is looked for again under the payment's lock: whoever stores it meanwhile waits for our row, or we for theirs.
+ */
+export async function lockMoney(
+  connection: PoolConnection,
+  paymentId: number,
+): Promise<LockedMoney | undefined> {
+  const seen = await readPayment(connection, paymentId);
+  if (!seen) return undefined;
+  const stored = await lockOrder(connection, seen.orderNo);
+  const [payment] = await selectPayments(connection, 'payment_id = ? FOR UPDATE', [paymentId]);
+  assert(payment, `payment ${paymentId} was there a moment ago`);
+  return { payment, stored: stored ?? (await lockOrder(connection, payment.orderNo)) };
+}
+
+/** A process of the version before writes `applied` without its time: it is made up for before the status is lost. */
+const KEEP_APPLIED = `applied_at = IF(status = 'applied', COALESCE(applied_at, updated_at), applied_at)`;
+
+export async function setPaymentStatus(
+  connection: PoolConnection,
+  paymentId: number,
+  status: PaymentStatus,
+): Promise<void> {
+  await modify(connection, `UPDATE payments SET ${KEEP_APPLIED}, status = ? WHERE payment_id = ?`, [
+    status,
+    paymentId,
+  ]);
+}
+
+/** From here on the payment's refund workflow takes it back to whoever paid. */
+export async function makeRefundDue(
+  connection: PoolConnection,
+  paymentId: number,
+  reason: RefundReason,
+): Promise<void> {
+  await modify(
+    connection,
+    `UPDATE payments SET ${KEEP_APPLIED}, status = 'refund_due', refund_reason = ?, engine_due_at = NOW(3)
+     WHERE payment_id = ?`,
+    [reason, paymentId],
+  );
+}
+
+/** Asks the relay to start the payment's refund workflow, or to wake it. */
+export async function wakeRefund(connection: PoolConnection, paymentId: number): Promise<void> {
+  await modify(connection, 'UPDATE payments SET engine_due_at = NOW(3) WHERE payment_id = ?', [paymentId]);
+}
+
+/** As `wakeRefund`, where nobody is about to hand it over. */
+export async function wakeIdleRefund(connection: PoolConnection, paymentId: number): Promise<void> {
+  await modify(
+    connection,
+    'UPDATE payments SET engine_due_at = NOW(3) WHERE payment_id = ? AND engine_due_at IS NULL',
+    [paymentId],
+  );
+}

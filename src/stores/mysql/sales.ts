@@ -1,0 +1,167 @@
+/** Sales in MySQL, and their way into Redis. */
+
+import assert from 'node:assert/strict';
+import { z } from 'zod';
+import { saleSchema, type Sale, type StockCount } from '../../domain/sale.ts';
+import { inTransaction, modify, selectRows, type Pool } from './connection.ts';
+
+const saleRow = z.object({
+  name: z.string(),
+  currency: z.string(),
+  opens_at: z.date(),
+  closes_at: z.date(),
+  payment_window_ms: z.int(),
+  paused: z.coerce.boolean(),
+  refund_restores_limit: z.coerce.boolean(),
+  epoch: z.int(),
+  warmed_up_at: z.date().nullable(),
+});
+
+const skuRow = z.object({
+  sku: z.string(),
+  name: z.string(),
+  unit_price: z.int(),
+  limit_per_user: z.int().nullable(),
+  total: z.int(),
+  held: z.int(),
+  sold: z.int(),
+});
+
+/** The sale's stock in Redis, as far as warming up needs it. */
+interface WarmStock {
+  warmUp(sale: Sale, epoch: number): Promise<void>;
+}
+
+export type Sales = ReturnType<typeof createSales>;
+
+export function createSales(pool: Pool) {
+  return {
+    /**
+     * Creates the sale with its SKUs; one that exists is left as it is.
+     * @throws ZodError naming what is wrong with the sale
+     */
+    create: (input: Sale): Promise<void> =>
+      inTransaction(pool, async (connection) => {
+        const sale = saleSchema.parse(input);
+        const created = await modify(
+          connection,
+          `INSERT INTO sales (sale_id, name, currency, opens_at, closes_at, payment_window_ms, paused,
+             refund_restores_limit)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON DUPLICATE KEY UPDATE sale_id = sale_id`,
+          [
+            sale.saleId,
+            sale.name,
+            sale.currency,
+            new Date(sale.opensAtMs),
+            new Date(sale.closesAtMs),
+            sale.paymentWindowMs,
+            sale.paused,
+            sale.refundRestoresLimit,
+          ],
+        );
+        if (created !== 1) return;
+        await modify(
+          connection,
+          'INSERT INTO skus (sale_id, sku, name, unit_price, limit_per_user, total, position) VALUES ?',
+          [
+            sale.skus.map((item, position) => [
+              sale.saleId,
+              item.sku,
+              item.name,
+              item.unitPrice,
+              item.limitPerUser,
+              item.total,
+              position,
+            ]),
+          ],
+        );
+      }),
+
+    /**
+     * Puts the sale into Redis, once in its life: stock that Redis has lost must not come back as unsold.
+     * Should this die before the mark is set, repeating it finds the fields in place and sets the mark.
+     */
+    async warmUp(saleId: string, saleStock: WarmStock): Promise<void> {
+      const { sale, epoch, warmedUpAt } = await readSale(pool, saleId);
+      if (warmedUpAt !== null) return;
+      await saleStock.warmUp(sale, epoch);
+      await modify(pool, 'UPDATE sales SET warmed_up_at = NOW(3) WHERE sale_id = ?', [saleId]);
+    },
+
+    /** The stock as MySQL has it: total = available + held + sold, with `available` derived. */
+    async readStock(saleId: string): Promise<StockCount[]> {
+      const rows = await readSkus(pool, saleId);
+      return rows.map(({ sku, total, held, sold }) => ({
+        sku,
+        total,
+        available: total - held - sold,
+        held,
+        sold,
+      }));
+    },
+
+    /** Every sale's id, the newest first. */
+    async listIds(): Promise<string[]> {
+      const rows = await selectRows(
+        pool,
+        z.object({ sale_id: z.string() }),
+        'SELECT sale_id FROM sales ORDER BY created_at DESC, sale_id',
+      );
+      return rows.map((row) => row.sale_id);
+    },
+
+    /** Stored orders whose workflow is yet to be started, by sale. */
+    async countStoredAhead(): Promise<Map<string, number>> {
+      const rows = await selectRows(
+        pool,
+        z.object({ sale_id: z.string(), waiting: z.int() }),
+        `SELECT sale_id, COUNT(*) AS waiting FROM orders
+         WHERE payment IN ('none', 'received') AND engine_due_at > '2000-01-01' AND workflow_started_at IS NULL
+         GROUP BY sale_id`,
+      );
+      return new Map(rows.map((row) => [row.sale_id, row.waiting]));
+    },
+  };
+}
+
+async function readSale(
+  pool: Pool,
+  saleId: string,
+): Promise<{ sale: Sale; epoch: number; warmedUpAt: Date | null }> {
+  const [row] = await selectRows(
+    pool,
+    saleRow,
+    `SELECT name, currency, opens_at, closes_at, payment_window_ms, paused, refund_restores_limit, epoch,
+       warmed_up_at FROM sales WHERE sale_id = ?`,
+    [saleId],
+  );
+  assert(row, `no sale ${saleId}`);
+  const skus = await readSkus(pool, saleId);
+  const sale = {
+    saleId,
+    name: row.name,
+    currency: row.currency,
+    opensAtMs: row.opens_at.getTime(),
+    closesAtMs: row.closes_at.getTime(),
+    paused: row.paused,
+    paymentWindowMs: row.payment_window_ms,
+    refundRestoresLimit: row.refund_restores_limit,
+    skus: skus.map((sku) => ({
+      sku: sku.sku,
+      name: sku.name,
+      unitPrice: sku.unit_price,
+      limitPerUser: sku.limit_per_user,
+      total: sku.total,
+    })),
+  };
+  return { sale, epoch: row.epoch, warmedUpAt: row.warmed_up_at };
+}
+
+function readSkus(pool: Pool, saleId: string) {
+  return selectRows(
+    pool,
+    skuRow,
+    'SELECT sku, name, unit_price, limit_per_user, total, held, sold FROM skus WHERE sale_id = ? ORDER BY position',
+    [saleId],
+  );
+}

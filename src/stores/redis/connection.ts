@@ -1,0 +1,109 @@
+/** Connections to Redis, single or cluster. */
+
+import assert from 'node:assert/strict';
+import { Cluster, Redis, type ChainableCommander } from 'ioredis';
+import type { Logger } from 'pino';
+import { SCRIPTS } from './scripts.ts';
+
+export type RedisClient = Redis | Cluster;
+
+/** A command unanswered for so long counts as failed: a shopper is better told to repeat than kept waiting. */
+const COMMAND_TIMEOUT_MS = 2_000;
+const CONNECT_TIMEOUT_MS = 5_000;
+/** With commands unanswered for so long the connection is made anew; longer than any blocking read waits. */
+const SOCKET_TIMEOUT_MS = 5_000;
+/** Reconnects back off to one second, so a restarted Redis is found quickly and not hammered. */
+const MAX_RECONNECT_DELAY_MS = 1_000;
+
+const shared = {
+  scripts: SCRIPTS,
+  enableAutoPipelining: true,
+  // While Redis is away a command fails at once: an offline queue would hold shoppers and memory without a bound.
+  enableOfflineQueue: false,
+};
+
+const connection = {
+  connectTimeout: CONNECT_TIMEOUT_MS,
+  maxRetriesPerRequest: 1,
+  // A server that vanished without a word leaves a socket that TCP gives up only after a quarter of an hour.
+  socketTimeout: SOCKET_TIMEOUT_MS,
+};
+
+function reconnectDelayMs(attempt: number): number {
+  return Math.min(attempt * 50, MAX_RECONNECT_DELAY_MS);
+}
+
+/**
+ * Connects and waits until commands can be sent. Several URLs are the nodes of a cluster.
+ * @param commandTimeoutMs null for a connection that blocks on reads
+ * @throws the last connection error when Redis is not reachable
+ */
+export async function connectRedis(
+  urls: readonly string[],
+  log: Logger,
+  commandTimeoutMs: number | null = COMMAND_TIMEOUT_MS,
+): Promise<RedisClient> {
+  const timeouts = {
+    ...connection,
+    ...(commandTimeoutMs === null ? {} : { commandTimeout: commandTimeoutMs }),
+  };
+  const [url] = urls;
+  if (url === undefined) throw new Error('no Redis address');
+  const redis =
+    urls.length > 1
+      ? new Cluster([...urls], {
+          ...shared,
+          lazyConnect: true,
+          clusterRetryStrategy: reconnectDelayMs,
+          redisOptions: { ...timeouts, ...credentialsOf(url) },
+        })
+      : new Redis(url, { ...shared, ...timeouts, lazyConnect: true, retryStrategy: reconnectDelayMs });
+  redis.on('error', (error: Error) => log.warn({ err: error }, 'redis connection'));
+  try {
+    await redis.connect();
+  } catch (error) {
+    redis.disconnect();
+    throw new Error(`Redis is not reachable at ${urls.join(', ')}`, { cause: error });
+  }
+  return redis;
+}
+
+/** The nodes that a cluster names of itself come without user, password or TLS: they are as for the first address. */
+function credentialsOf(url: string) {
+  const { protocol, username, password } = new URL(url);
+  return {
+    ...(username === '' ? {} : { username: decodeURIComponent(username) }),
+    ...(password === '' ? {} : { password: decodeURIComponent(password) }),
+    ...(protocol === 'rediss:' ? { tls: {} } : {}),
+  };
+}
+
+/**
+ * An accepted order must never be evicted, so only a Redis that refuses writes when it is full will do.
+ * @throws when maxmemory-policy is anything but noeviction
+ */
+export async function assertNoEviction(redis: RedisClient): Promise<void> {
+  for (const node of redis instanceof Cluster ? redis.nodes('master') : [redis]) {
+    // INFO rather than CONFIG GET: managed services often refuse the latter.
+    const policy = /maxmemory_policy:(\S+)/.exec(await node.info('memory'))?.[1];
+    if (policy === 'noeviction') continue;
+    throw new Error(
+      `Redis has maxmemory-policy ${policy ?? 'unknown'}; Holdfast needs noeviction, or accepted orders could vanish`,
+    );
+  }
+}
+
+/** Redis is at maxmemory and refused what wants more, before any of it was done. */
+export function isOutOfMemory(error: unknown): boolean {
+  return error instanceof Error && error.name === 'ReplyError' && error.message.startsWith('OOM ');
+}
+
+/** Runs a MULTI; answers each command's result, and throws where one failed instead of hiding it in the list. */
+export async function transact(multi: ChainableCommander): Promise<unknown[]> {
+  const replies = await multi.exec();
+  assert(replies, 'a transaction without WATCH is never aborted');
+  return replies.map(([error, value]) => {
+    if (error) throw error;
+    return value;
+  });
+}

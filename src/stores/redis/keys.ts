@@ -1,0 +1,58 @@
+/**
+ * Redis keys. All keys of one shard of a sale share a hash tag, so that one script can touch them on a cluster,
+ * and an orderNo alone is enough to derive them.
+ */
+
+import assert from 'node:assert/strict';
+import { parseOrderNo } from '../../domain/order.ts';
+
+export interface SaleShard {
+  saleId: string;
+  shard: number;
+}
+
+/** The sales that Redis holds: what a relay follows. Members are `saleId.shard`. */
+export const SALES_KEY = 'holdfast:sales';
+/** Orders and signals that the engine is working on, scored by the end of their lease. */
+export const ENGINE_KEY = 'holdfast:engine';
+
+/** The shard is a function of the user, so that idempotency and limits stay local. One shard until hot SKUs are split. */
+export function shardOf(_userId: string): number {
+  return 0;
+}
+
+export function formatSaleShard({ saleId, shard }: SaleShard): string {
+  return `${saleId}.${shard}`;
+}
+
+/** Undefined when `text` names none. */
+export function parseSaleShard(text: string): SaleShard | undefined {
+  const [, saleId, shard] = /^([a-z0-9-]+)\.(\d+)$/.exec(text) ?? [];
+  return saleId === undefined ? undefined : { saleId, shard: Number(shard) };
+}
+
+export function saleKeys(saleShard: SaleShard) {
+  const tag = `holdfast:{${formatSaleShard(saleShard)}}`;
+  return {
+    sale: `${tag}:sale`,
+    stock: `${tag}:stock`,
+    limits: `${tag}:limits`,
+    outbox: `${tag}:outbox`,
+    deadlines: `${tag}:deadlines`,
+    storedAhead: `${tag}:stored_ahead`,
+    /** Orders that were reserved again; kept for good. */
+    restored: `${tag}:restored`,
+    /** What has gone back of refunded orders, `<orderNo>:stock` and `<orderNo>:limit`; kept for good. */
+    returns: `${tag}:returns`,
+    idem: (userId: string, idempotencyKey: string) => `${tag}:idem:${userId}:${idempotencyKey}`,
+    order: (orderNo: string) => `${tag}:order:${orderNo}`,
+  };
+}
+
+/** The keys of the sale an order belongs to, and its own. `orderNo` must be valid: parse it at the edge. */
+export function orderKeys(orderNo: string) {
+  const parts = parseOrderNo(orderNo);
+  assert(parts, `not an order number: ${orderNo}`);
+  const keys = saleKeys(parts);
+  return { ...keys, orderKey: keys.order(orderNo) };
+}

@@ -1,0 +1,182 @@
+/**
+ * The outbox: accepted orders that are not yet durable in MySQL or Temporal, as a Redis stream per sale shard.
+ * Entries name the order; its data are in the order's hash. An entry is acknowledged and deleted once durable elsewhere.
+ */
+
+import { z } from 'zod';
+import type { RedisClient } from './connection.ts';
+import { parseSaleShard, saleKeys, SALES_KEY, type SaleShard } from './keys.ts';
+
+/** One consumer group: the relays share the work. */
+const GROUP = 'relay';
+/** After a sale's end its outbox is followed on for so long: clocks differ, and the last answers are under way. */
+const LINGER_MS = 10 * 60_000;
+
+export interface OutboxEntry {
+  entryId: string;
+  orderNo: string;
+}
+
+// Whatever else somebody has put there must not stop the sale: it is read as an entry that names no order.
+const entries = z.array(
+  z.tuple([z.string(), z.array(z.string()).nullable()]).transform(([entryId, fields]) => ({
+    entryId,
+    orderNo: fields?.[0] === 'order_no' ? (fields[1] ?? '') : '',
+    isDeleted: fields === null,
+  })),
+);
+const readReply = z.union([z.null(), z.array(z.tuple([z.string(), entries]))]);
+const claimReply = z.tuple([z.string(), z.array(z.unknown())]).rest(z.unknown());
+/** XINFO's rows: names and values in turn. */
+const infoReply = z.array(z.array(z.union([z.string(), z.number(), z.null()])));
+const pendingReply = z.array(z.tuple([z.string()]).rest(z.unknown()));
+
+export type Outbox = ReturnType<typeof createOutbox>;
+
+/** The sales whose outboxes are to be followed: all that Redis holds, but those that are over and have nothing waiting. */
+export async function listActiveSales(redis: RedisClient): Promise<SaleShard[]> {
+  const shards = (await redis.smembers(SALES_KEY)).flatMap((text) => parseSaleShard(text) ?? []);
+  const active = await Promise.all(shards.map((shard) => isActive(redis, shard)));
+  return shards.filter((_, i) => active[i]);
+}
+
+async function isActive(redis: RedisClient, shard: SaleShard): Promise<boolean> {
+  const keys = saleKeys(shard);
+  const [closesAtMs, waiting] = await Promise.all([
+    redis.hget(keys.sale, 'closes_at'),
+    redis.xlen(keys.outbox),
+  ]);
+  // A sale that is being warmed up has no end yet.
+  return waiting > 0 || closesAtMs === null || Date.now() < Number(closesAtMs) + LINGER_MS;
+}
+
+/**
+ * The orders that a relay will come to: unread, or read and not acknowledged. An entry that is neither is there in vain.
+ * For inspection.
+ */
+export async function listWaiting(redis: RedisClient, saleShard: SaleShard): Promise<string[]> {
+  const key = saleKeys(saleShard).outbox;
+  const all = entries.parse(await redis.xrange(key, '-', '+'));
+  const info = await unlessNoGroup(() => redis.xinfo('GROUPS', key));
+  const group = parseInfo(info ?? []).find((fields) => fields.get('name') === GROUP);
+  // The first relay creates the group from the beginning: all is unread until then.
+  if (!group || all.length === 0) return all.map(({ orderNo }) => orderNo);
+  const [unread, pending] = await Promise.all([
+    redis.xrange(key, `(${group.get('last-delivered-id')}`, '+'),
+    redis.xpending(key, GROUP, '-', '+', all.length),
+  ]);
+  const waiting = new Set([...unread, ...pendingReply.parse(pending)].map(([entryId]) => entryId));
+  return all.filter(({ entryId }) => waiting.has(entryId)).map(({ orderNo }) => orderNo);
+}
+
+/**
+ * @param redis for everything but blocking reads
+ * @param blocking a connection of its own: a blocked read holds up all that shares it
+ * @param consumer this relay's name, unique among all that live
+ */
+export function createOutbox(
+  redis: RedisClient,
+  blocking: RedisClient,
+  saleShard: SaleShard,
+  consumer: string,
+) {
+  const key = saleKeys(saleShard).outbox;
+
+  /** From 0, so that orders accepted before the first relay came are read too. */
+  async function ensureGroup(): Promise<void> {
+    try {
+      await redis.xgroup('CREATE', key, GROUP, '0', 'MKSTREAM');
+    } catch (error) {
+      if (!isReplyError(error, 'BUSYGROUP')) throw error;
+    }
+  }
+
+  async function read(count: number, from: string, blockMs: number): Promise<OutboxEntry[]> {
+    try {
+      // An own backlog (`0`) is answered at once; only new entries are waited for.
+      const reply = await blocking.xreadgroup(
+        'GROUP',
+        GROUP,
+        consumer,
+        'COUNT',
+        count,
+        'BLOCK',
+        blockMs,
+        'STREAMS',
+        key,
+        from,
+      );
+      return await withoutDeleted(readReply.parse(reply)?.[0]?.[1] ?? []);
+    } catch (error) {
+      if (!isReplyError(error, 'NOGROUP')) throw error;
+      await ensureGroup();
+      return [];
+    }
+  }
+
+  /** Of an acknowledgement that was cut off the deletion came first: such an entry is done, and only its mark is left. */
+  async function withoutDeleted(
+    found: readonly (OutboxEntry & { isDeleted: boolean })[],
+  ): Promise<OutboxEntry[]> {
+    const deleted = found.filter(({ isDeleted }) => isDeleted).map(({ entryId }) => entryId);
+    if (deleted.length > 0) await redis.xack(key, GROUP, ...deleted);
+    return found.filter(({ isDeleted }) => !isDeleted).map(({ entryId, orderNo }) => ({ entryId, orderNo }));
+  }
+
+  return {
+    /** Waits up to `blockMs` for entries that nobody has read yet. */
+    readNew: (count: number, blockMs: number) => read(count, '>', blockMs),
+
+    /** Entries this consumer has read and not acknowledged, from the one after `afterId`; '0' is before the first. */
+    readPending: (count: number, afterId: string) => read(count, afterId, 1),
+
+    /** Takes over what a dead consumer left behind; they are then among `readPending`. Answers how many. */
+    async claimAbandoned(count: number, minIdleMs: number): Promise<number> {
+      const reply = await unlessNoGroup(() =>
+        redis.xautoclaim(key, GROUP, consumer, minIdleMs, '0', 'COUNT', count, 'JUSTID'),
+      );
+      return reply === undefined ? 0 : claimReply.parse(reply)[1].length;
+    },
+
+    /**
+     * Only once the orders are durable elsewhere. Deleted too: the stream holds just what waits. Not in a transaction, because Redis at
+     * maxmemory refuses to queue any command, and what frees memory must go on. Deleted first: a pending entry that is gone is dropped
+     * when it is claimed, while one acknowledged and not deleted would count as waiting for ever.
+     */
+    async acknowledge(entryIds: readonly string[]): Promise<void> {
+      if (entryIds.length === 0) return;
+      await Promise.all([redis.xdel(key, ...entryIds), redis.xack(key, GROUP, ...entryIds)]);
+    },
+
+    /** Removes consumers that are idle for so long and hold nothing; one with entries pending must be claimed from first. */
+    async removeIdleConsumers(minIdleMs: number): Promise<void> {
+      const reply = await unlessNoGroup(() => redis.xinfo('CONSUMERS', key, GROUP));
+      for (const fields of parseInfo(reply ?? [])) {
+        const idle = Number(fields.get('idle')) >= minIdleMs && fields.get('pending') === 0;
+        if (idle && fields.get('name') !== consumer) {
+          await redis.xgroup('DELCONSUMER', key, GROUP, String(fields.get('name')));
+        }
+      }
+    },
+  };
+}
+
+function parseInfo(reply: unknown) {
+  return infoReply
+    .parse(reply)
+    .map((row) => new Map(row.flatMap((name, i) => (i % 2 === 0 ? [[name, row[i + 1]] as const] : []))));
+}
+
+/** Without a group, or without the stream, nobody has read anything; the next read creates both. */
+async function unlessNoGroup<T>(command: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await command();
+  } catch (error) {
+    if (isReplyError(error, 'NOGROUP') || isReplyError(error, 'ERR no such key')) return undefined;
+    throw error;
+  }
+}
+
+function isReplyError(error: unknown, code: string): boolean {
+  return error instanceof Error && error.message.startsWith(code);
+}

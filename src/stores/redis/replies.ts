@@ -1,0 +1,98 @@
+/** What the Lua scripts answer, parsed once. Each reply is documented in its script's header. */
+
+import { z } from 'zod';
+import { orderStateSchema } from '../../domain/order-state-schema.ts';
+
+const int = z.coerce.number().int();
+
+/** Times are Unix ms by Redis' clock, amounts minor units. Frequent replies come first. */
+export const reserveReply = z.union([
+  z
+    .tuple([z.literal('sold-out'), z.string(), int])
+    .transform(([kind, sku, available]) => ({ kind, sku, available })),
+  z
+    .tuple([z.literal('reserved'), z.string(), int, z.string(), int, int])
+    .transform(([kind, orderNo, total, currency, reservedAtMs, paymentWindowMs]) => ({
+      kind,
+      orderNo,
+      total,
+      currency,
+      reservedAtMs,
+      paymentWindowMs,
+    })),
+  z.tuple([z.literal('repeated'), z.string()]).transform(([kind, orderNo]) => ({ kind, orderNo })),
+  z.tuple([z.literal('key-reused'), z.string()]).transform(([kind, orderNo]) => ({ kind, orderNo })),
+  z
+    .tuple([z.literal('limit-reached'), z.string(), int, int])
+    .transform(([kind, sku, limit, bought]) => ({ kind, sku, limit, bought })),
+  z.tuple([z.literal('sale-absent')]).transform(([kind]) => ({ kind })),
+  z.tuple([z.literal('paused')]).transform(([kind]) => ({ kind })),
+  z.tuple([z.literal('not-open-yet'), int]).transform(([kind, opensAtMs]) => ({ kind, opensAtMs })),
+  z.tuple([z.literal('closed'), int]).transform(([kind, closesAtMs]) => ({ kind, closesAtMs })),
+  z.tuple([z.literal('unknown-sku'), z.string()]).transform(([kind, sku]) => ({ kind, sku })),
+  z.tuple([z.literal('epoch-changed'), z.string()]).transform(([kind, epoch]) => ({ kind, epoch })),
+  z
+    .tuple([z.literal('backlog-full'), int, int])
+    .transform(([kind, waiting, bound]) => ({ kind, waiting, bound })),
+]);
+
+/** Where a hold stands; `absent`: Redis no longer has it, nothing was changed. */
+export const holdReply = z
+  .tuple([z.enum(['sold', 'released', 'returned', 'absent'])])
+  .transform(([state]) => state);
+
+export const reserveAgainReply = z.union([
+  z.tuple([z.enum(['reserved', 'sale-absent'])]).transform(([kind]) => ({ kind })),
+  z
+    .tuple([z.literal('known'), z.enum(['held', 'sold', 'released', 'returned', 'absent'])])
+    .transform(([kind, hold]) => ({ kind, hold })),
+  z.tuple([z.enum(['unknown-sku', 'sold-out']), z.string()]).transform(([kind, sku]) => ({ kind, sku })),
+]);
+
+export const giveBackReply = z.union([
+  z.tuple([z.enum(['returned', 'held', 'released', 'sale-absent'])]).transform(([kind]) => ({ kind })),
+  z.tuple([z.literal('not-sold'), z.string()]).transform(([kind, sku]) => ({ kind, sku })),
+]);
+
+export const projectReply = z.union([
+  z.tuple([z.enum(['projected', 'absent'])]).transform(([kind]) => kind),
+  z.tuple([z.literal('stale'), z.string()]).transform(([kind]) => kind),
+]);
+
+export const restockReply = z.union([
+  z
+    .tuple([z.literal('restocked'), int, int])
+    .transform(([kind, total, available]) => ({ kind, total, available })),
+  z.tuple([z.literal('stale'), int]).transform(([kind, version]) => ({ kind, version })),
+  z.tuple([z.literal('below-committed'), int]).transform(([kind, committed]) => ({ kind, committed })),
+  z.tuple([z.enum(['unknown-sku', 'sale-absent'])]).transform(([kind]) => ({ kind })),
+]);
+
+export const admitReply = z
+  .tuple([z.literal('admitted'), int], z.string())
+  .transform(([, room, ...orderNos]) => ({ room, orderNos }));
+
+/** The fields of an `order:<orderNo>` hash, as `reserve` writes and `project` updates them. */
+export const orderHash = z.object({
+  sale_id: z.string(),
+  user_id: z.string(),
+  items: z
+    .string()
+    .transform((text) => JSON.parse(text) as unknown)
+    .pipe(z.array(z.object({ sku: z.string(), quantity: z.int(), unitPrice: z.int() }))),
+  total: int,
+  currency: z.string(),
+  idempotency_key: z.string(),
+  reserved_at: int,
+  payment_window: int,
+  ip: z.string(),
+  user_agent: z.string(),
+  status: orderStateSchema.shape.status,
+  version: int,
+  payment: orderStateSchema.shape.payment,
+  // Redis has no null: empty means none.
+  reason: z
+    .string()
+    .transform((text) => (text === '' ? null : text))
+    .pipe(orderStateSchema.shape.reason),
+});

@@ -1,0 +1,84 @@
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { waitUntil } from '../processes/wait.ts';
+
+/** The slowest piece, the build of the Temporal server, took two and a half minutes on two cores. */
+const LOCK_TIMEOUT_MS = 20 * 60_000;
+
+/** Outside the checkout, so that a second clone or a fresh one finds what the first has fetched. */
+export function cacheDir(): string {
+  const base = process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache');
+  const dir = join(base, 'holdfast');
+  mkdirSync(dir, { recursive: true });
+  return dir;
+}
+
+/**
+ * Makes a piece in a folder of its own and puts it into the cache with one rename: another stack sees it
+ * whole or not at all. `make` answers the path of the piece inside the folder.
+ */
+export async function intoCache(name: string, make: (workDir: string) => Promise<string>): Promise<string> {
+  const target = join(cacheDir(), name);
+  const workDir = mkdtempSync(join(cacheDir(), `${name}.making-`));
+  const removeWorkDir = (): void => rmSync(workDir, { recursive: true, force: true });
+  process.once('exit', removeWorkDir);
+  try {
+    renameSync(await make(workDir), target);
+    return target;
+  } finally {
+    process.off('exit', removeWorkDir);
+    removeWorkDir();
+  }
+}
+
+/** One stack at a time fetches a piece; the others wait and then find it done. A dead holder's lock is taken over. */
+export async function withInstallLock<T>(
+  piece: string,
+  progress: (line: string) => void,
+  install: () => Promise<T>,
+): Promise<T> {
+  const lock = join(cacheDir(), `${piece}.lock`);
+  let saidSo = false;
+  await waitUntil({
+    what: `another process to finish getting ${piece} (its lock is ${lock})`,
+    timeoutMs: LOCK_TIMEOUT_MS,
+    check: () => {
+      if (takeLock(lock)) return true;
+      if (!saidSo) progress(`Waiting for another process that is getting ${piece}`);
+      saidSo = true;
+      return false;
+    },
+  });
+  const release = (): void => rmSync(lock, { force: true });
+  process.once('exit', release);
+  try {
+    return await install();
+  } finally {
+    process.off('exit', release);
+    release();
+  }
+}
+
+function takeLock(lock: string): boolean {
+  try {
+    writeFileSync(lock, String(process.pid), { flag: 'wx' });
+    return true;
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
+    if (!isAlive(lock)) rmSync(lock, { force: true });
+    return false;
+  }
+}
+
+function isAlive(lock: string): boolean {
+  try {
+    const holder = Number(readFileSync(lock, 'utf8'));
+    // Written a moment after it was created: an empty lock is a living one.
+    if (holder === 0) return true;
+    return process.kill(holder, 0);
+  } catch (error) {
+    // Somebody else's process is alive too; a vanished lock or process is not.
+    return error instanceof Error && 'code' in error && error.code === 'EPERM';
+  }
+}

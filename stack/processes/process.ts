@@ -1,0 +1,170 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { settlesWithin, waitUntil } from './wait.ts';
+
+/** How much of a log a crash report quotes: enough for a stack trace, not for a flood. */
+const QUOTED_LINES = 15;
+const QUOTED_BYTES = 8_192;
+
+/** The kernel ends a killed process within milliseconds; a process stuck in I/O may take longer. */
+const KILL_TIMEOUT_MS = 5_000;
+
+export type ProcessOptions = {
+  name: string;
+  command: string;
+  args: readonly string[];
+  cwd?: string;
+  env?: NodeJS.ProcessEnv;
+  logFile: string;
+  isReady: () => Promise<boolean>;
+  readyTimeoutMs: number;
+  stopTimeoutMs: number;
+  /** A command that ends what may outlive the process, such as a container whose client was killed. */
+  lastly?: readonly string[];
+  /** Called once if the process ends on its own after it was ready. */
+  onCrash: (crash: Error) => void;
+};
+
+export type RunningProcess = {
+  name: string;
+  pid: number;
+  /** Rejects when the process ends before it is ready, or is not ready in time. */
+  ready: Promise<void>;
+  /** SIGTERM, then SIGKILL after the bound. */
+  stop(): Promise<void>;
+  /** SIGKILL; resolves when it is gone. */
+  kill(): Promise<void>;
+  /** For the last moment of our own life, when nothing asynchronous runs any more. */
+  killNow(): void;
+};
+
+/**
+ * Starts a process in its own process group: a Ctrl-C in the terminal then reaches only us, and we decide
+ * the order in which things end.
+ */
+export function startProcess(options: ProcessOptions): RunningProcess {
+  const log = openSync(options.logFile, 'w');
+  const child = spawn(options.command, options.args, {
+    detached: true,
+    stdio: ['ignore', log, log],
+    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+    ...(options.env === undefined ? {} : { env: options.env }),
+  });
+  closeSync(log);
+
+  const life = { isReady: false, isStopping: false, end: undefined as string | undefined };
+  const waiting = new AbortController();
+  const exited = new Promise<void>((resolve) => {
+    const finish = (end: string): void => {
+      if (life.end !== undefined) return;
+      life.end = end;
+      resolve();
+      if (life.isStopping) return waiting.abort(new Error(`${options.name} was stopped`));
+      const crash = describeCrash(options, end);
+      waiting.abort(crash);
+      if (life.isReady) options.onCrash(crash);
+    };
+    child.once('error', (error) => finish(error.message));
+    child.once('exit', (code, signal) =>
+      finish(signal === null ? `exit code ${code}` : `ended by ${signal}`),
+    );
+  });
+
+  const pid = child.pid;
+  if (pid === undefined) {
+    // Spawning failed; the reason arrives with the `error` event a moment later.
+    const failed = exited.then(() => Promise.reject(describeCrash(options, life.end ?? 'not started')));
+    return {
+      name: options.name,
+      pid: 0,
+      ready: failed,
+      stop: async () => {},
+      kill: async () => {},
+      killNow: () => {},
+    };
+  }
+
+  const becomeReady = async (): Promise<void> => {
+    await waitUntil({
+      what: `${options.name} to be ready; its log is ${options.logFile}`,
+      timeoutMs: options.readyTimeoutMs,
+      check: options.isReady,
+      signal: waiting.signal,
+    });
+    // Something else may have answered at the address of a process that has just ended.
+    waiting.signal.throwIfAborted();
+    life.isReady = true;
+  };
+
+  const kill = async (): Promise<void> => {
+    life.isStopping = true;
+    if (life.end === undefined) {
+      signalGroup(pid, 'SIGKILL');
+      if (!(await settlesWithin(exited, KILL_TIMEOUT_MS))) {
+        throw new Error(`${options.name} (process ${pid}) does not end, not even when killed`);
+      }
+    }
+    runLastly(options.lastly);
+  };
+
+  const stop = async (): Promise<void> => {
+    life.isStopping = true;
+    if (life.end === undefined) {
+      signalGroup(pid, 'SIGTERM');
+      // A frozen process hears of it only when it is thawed.
+      signalGroup(pid, 'SIGCONT');
+      await settlesWithin(exited, options.stopTimeoutMs);
+    }
+    return kill();
+  };
+  let stopped: Promise<void> | undefined;
+
+  return {
+    name: options.name,
+    pid,
+    ready: becomeReady(),
+    stop: () => (stopped ??= stop()),
+    kill,
+    killNow: () => {
+      life.isStopping = true;
+      if (life.end !== undefined) return;
+      signalGroup(pid, 'SIGKILL');
+      runLastly(options.lastly);
+    },
+  };
+}
+
+/** Signals the process group; false when it is gone already. */
+export function signalGroup(pid: number, signal: NodeJS.Signals): boolean {
+  try {
+    return process.kill(-pid, signal);
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ESRCH') return false;
+    throw error;
+  }
+}
+
+function runLastly(command: readonly string[] | undefined): void {
+  const [file, ...args] = command ?? [];
+  // Its failure means that there was nothing left to end.
+  if (file !== undefined) spawnSync(file, args, { stdio: 'ignore', timeout: 15_000 });
+}
+
+function describeCrash(options: ProcessOptions, end: string): Error {
+  const quoted = lastLines(options.logFile);
+  const log =
+    quoted === '' ? `Its log ${options.logFile} is empty.` : `The end of ${options.logFile}:\n${quoted}`;
+  return new Error(`${options.name} stopped unexpectedly (${end}). ${log}`);
+}
+
+function lastLines(file: string): string {
+  const fd = openSync(file, 'r');
+  try {
+    const size = fstatSync(fd).size;
+    const buffer = Buffer.alloc(Math.min(size, QUOTED_BYTES));
+    readSync(fd, buffer, 0, buffer.length, size - buffer.length);
+    return buffer.toString().trimEnd().split('\n').slice(-QUOTED_LINES).join('\n');
+  } finally {
+    closeSync(fd);
+  }
+}

@@ -1,0 +1,169 @@
+import { existsSync, mkdirSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createConnection } from 'mysql2/promise';
+import { z } from 'zod';
+import { CONTAINER_READY_TIMEOUT_MS, containerCommand, shortHash } from '../install/docker.ts';
+import { findProgram, homeOf, isRoot, type Found, type Piece } from '../install/pieces.ts';
+import { runCommand } from '../processes/command.ts';
+import { withFreePort } from '../processes/ports.ts';
+import type { Processes } from '../processes/processes.ts';
+
+/** MariaDB initialises in under a second and starts in one; MySQL 8 takes ten times that, recovery longer. */
+const READY_TIMEOUT_MS = 60_000;
+const INITIALISE_TIMEOUT_MS = 120_000;
+/** A clean shutdown writes the changed pages; a killed one recovers from its log at the next start. */
+const STOP_TIMEOUT_MS = 20_000;
+const CONNECT_TIMEOUT_MS = 1_000;
+
+/** The first versions that enforce CHECK constraints and are still maintained somewhere. */
+export const mysqlPiece: Piece = {
+  what: 'MariaDB 10.5 or MySQL 8 (or newer)',
+  binaries: ['mariadbd', 'mysqld'],
+  isGoodVersion: (output) => {
+    const [, major = '0', minor = '0'] = /Ver (\d+)\.(\d+)/.exec(output) ?? [];
+    const version = Number(major) * 100 + Number(minor);
+    return output.includes('MariaDB') ? version >= 1005 : version >= 800;
+  },
+  aptPackage: 'mariadb-server',
+  brewFormula: 'mariadb',
+  variable: 'MYSQL_URL',
+};
+
+/** It listens on loopback alone, and whoever can reach it there can read this file too. */
+const PASSWORD = 'holdfast';
+
+/** Tests may make databases of their own, as long as the name begins with `holdfast`. */
+const FIRST_STATEMENTS = `CREATE DATABASE IF NOT EXISTS holdfast CHARACTER SET utf8mb4;
+CREATE USER IF NOT EXISTS 'holdfast'@'%' IDENTIFIED BY '${PASSWORD}';
+GRANT ALL PRIVILEGES ON \`holdfast%\`.* TO 'holdfast'@'%';
+`;
+
+/** Answers the URL of a private MySQL or MariaDB on loopback, with the database `holdfast`. */
+export async function startMysql(options: {
+  processes: Processes;
+  found: Found;
+  fresh: boolean;
+  /** False lets a power cut take the last second of commits: for tests alone. */
+  durable: boolean;
+  preferredPort?: number;
+}): Promise<string> {
+  const { processes, found } = options;
+  const folder = join(processes.dataDir, 'mysql');
+  if (found.kind === 'binary' && !existsSync(folder)) await initialise(found.path, folder);
+  const firstFile = join(processes.dataDir, 'mysql-first-statements.sql');
+  writeFileSync(firstFile, FIRST_STATEMENTS);
+  return withFreePort(options.preferredPort, async (port) => {
+    const launch = await launchPlan({ ...options, folder, firstFile, port });
+    const url = `mysql://holdfast:${PASSWORD}@127.0.0.1:${port}/holdfast`;
+    await processes.start({
+      name: 'mysql',
+      ...launch,
+      isReady: () => answersFrom(url, launch.dir),
+      readyTimeoutMs: found.kind === 'docker' ? CONTAINER_READY_TIMEOUT_MS : READY_TIMEOUT_MS,
+      stopTimeoutMs: STOP_TIMEOUT_MS,
+    });
+    return url;
+  });
+}
+
+/** Made beside and renamed, so that an interrupted initialisation is never taken for a database. */
+async function initialise(server: string, folder: string): Promise<void> {
+  const unfinished = `${folder}.unfinished`;
+  rmSync(unfinished, { recursive: true, force: true });
+  mkdirSync(unfinished, { recursive: true });
+  const place = ['--no-defaults', `--datadir=${unfinished}`, ownTmpDir(folder), ...userArgs()];
+  const timeoutMs = INITIALISE_TIMEOUT_MS;
+  const version = await runCommand(server, ['--version'], { timeoutMs });
+  // MySQL initialises itself; MariaDB brings a script for it, beside the server or elsewhere on PATH.
+  const result = version.output.includes('MariaDB')
+    ? await runCommand(
+        findProgram(['mariadb-install-db', 'mysql_install_db'], [homeOf(server)]) ?? 'mariadb-install-db',
+        [...place, '--auth-root-authentication-method=normal', '--skip-test-db'],
+        { timeoutMs },
+      )
+    : await runCommand(server, [...place, '--initialize-insecure'], { timeoutMs });
+  if (!result.ok) throw new Error(`${folder} could not be made (${result.reason}):\n${result.output}`);
+  renameSync(unfinished, folder);
+}
+
+/** Not the shared /tmp: a server that starts clears the temporary tables it finds there, also those of others. */
+function ownTmpDir(folder: string): string {
+  const dir = `${folder}.tmp`;
+  mkdirSync(dir, { recursive: true });
+  return `--tmpdir=${dir}`;
+}
+
+function userArgs(): string[] {
+  return isRoot() ? ['--user=root'] : [];
+}
+
+async function answersFrom(url: string, dir: string): Promise<boolean> {
+  const connection = await createConnection({ uri: url, connectTimeout: CONNECT_TIMEOUT_MS });
+  try {
+    const [rows] = await connection.query('SELECT @@datadir AS dir');
+    return z.array(z.object({ dir: z.string() })).parse(rows)[0]?.dir === `${dir}/`;
+  } finally {
+    connection.destroy();
+  }
+}
+
+/** `loose` options are taken by the server that knows them and ignored by the other. */
+function settings(durable: boolean): string[] {
+  return [
+    '--character-set-server=utf8mb4',
+    `--innodb-flush-log-at-trx-commit=${durable ? 1 : 0}`,
+    '--max-connections=300',
+    '--skip-name-resolve',
+    '--skip-log-bin',
+    '--loose-mysqlx=OFF',
+  ];
+}
+
+async function launchPlan(plan: {
+  processes: Processes;
+  found: Found;
+  fresh: boolean;
+  durable: boolean;
+  folder: string;
+  firstFile: string;
+  port: number;
+}) {
+  const { found, port, fresh, durable } = plan;
+  const { dataDir } = plan.processes;
+  if (found.kind === 'docker') {
+    const innerDir = '/var/lib/mysql';
+    const container = await containerCommand({
+      name: 'mysql',
+      dataDir,
+      fresh,
+      durable,
+      image: 'mysql:8',
+      port,
+      innerPort: 3306,
+      innerDir,
+      options: [
+        '--env=MYSQL_ALLOW_EMPTY_PASSWORD=yes',
+        `--volume=${plan.firstFile}:/docker-entrypoint-initdb.d/holdfast.sql:ro`,
+      ],
+      args: settings(durable),
+    });
+    return { ...container, dir: innerDir };
+  }
+  const dir = realpathSync(plan.folder);
+  // A socket's path may have about a hundred characters, and a checkout may lie deeper than that.
+  const socket = join(tmpdir(), `holdfast-${shortHash(dir)}.sock`);
+  const args = [
+    '--no-defaults',
+    `--datadir=${dir}`,
+    ownTmpDir(dir),
+    `--port=${port}`,
+    '--bind-address=127.0.0.1',
+    `--socket=${socket}`,
+    `--pid-file=${join(dir, 'mysql.pid')}`,
+    `--init-file=${plan.firstFile}`,
+    ...userArgs(),
+    ...settings(durable),
+  ];
+  return { command: found.path, args, dir, marker: dir, lastly: ['rm', '-f', socket, `${socket}.lock`] };
+}

@@ -1,0 +1,118 @@
+import { mkdirSync, realpathSync } from 'node:fs';
+import { join } from 'node:path';
+import { Redis } from 'ioredis';
+import { CONTAINER_READY_TIMEOUT_MS, containerCommand } from '../install/docker.ts';
+import type { Found, Piece } from '../install/pieces.ts';
+import { withFreePort } from '../processes/ports.ts';
+import type { Processes } from '../processes/processes.ts';
+
+/** Redis listens within milliseconds; reading a large append-only file back takes longer. */
+const READY_TIMEOUT_MS = 30_000;
+const STOP_TIMEOUT_MS = 10_000;
+const CONNECT_TIMEOUT_MS = 1_000;
+
+/** The scripts' flags (allow-oom) came with Redis 7. */
+export const redisPiece: Piece = {
+  what: 'Redis 7 or newer',
+  binaries: ['redis-server'],
+  isGoodVersion: (output) => Number(/v=(\d+)\./.exec(output)?.[1]) >= 7,
+  aptPackage: 'redis-server',
+  brewFormula: 'redis',
+  variable: 'REDIS_URL',
+};
+
+/**
+ * What a sale needs of its Redis: every accepted order on disk before the answer, and no key ever evicted.
+ * Snapshots are off, because the append-only file holds it all.
+ */
+const durableArgs = Object.entries({
+  appendonly: 'yes',
+  appendfsync: 'always',
+  save: '',
+  'maxmemory-policy': 'noeviction',
+}).flatMap(([name, value]) => [`--${name}`, value]);
+
+/** Answers the URL of a private Redis on loopback. */
+export async function startRedis(options: {
+  processes: Processes;
+  found: Found;
+  fresh: boolean;
+  /** False lets a container forget its data when it ends: for tests alone. */
+  durable: boolean;
+  preferredPort?: number;
+}): Promise<string> {
+  return withFreePort(options.preferredPort, async (port) => {
+    const launch = await launchPlan({ ...options, dataDir: options.processes.dataDir, port });
+    const url = `redis://127.0.0.1:${port}`;
+    await options.processes.start({
+      name: 'redis',
+      ...launch,
+      isReady: () => answersFrom(url, launch.dir),
+      readyTimeoutMs: options.found.kind === 'docker' ? CONTAINER_READY_TIMEOUT_MS : READY_TIMEOUT_MS,
+      stopTimeoutMs: STOP_TIMEOUT_MS,
+    });
+    return url;
+  });
+}
+
+/** The arguments of a Redis that keeps its data in this folder and can be recognised by its command line. */
+export function redisArgs(dir: string, port: number): string[] {
+  const place = ['--bind', '127.0.0.1', '--port', String(port), '--dir', dir];
+  return [...place, '--set-proc-title', 'no', ...durableArgs];
+}
+
+/** True when the Redis at this address answers and is the one that lives in this folder. */
+export async function answersFrom(url: string, dir: string): Promise<boolean> {
+  return withRedis(url, async (redis) => {
+    const settings = await redis.config('GET', 'dir');
+    return JSON.stringify(settings).includes(JSON.stringify(dir));
+  });
+}
+
+/** One connection that fails at once instead of trying again. */
+export async function withRedis<T>(url: string, use: (redis: Redis) => Promise<T>): Promise<T> {
+  const redis = new Redis(url, {
+    lazyConnect: true,
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    retryStrategy: () => null,
+    maxRetriesPerRequest: 0,
+  });
+  // The rejected call carries the same error; without a listener ioredis prints it as unhandled.
+  redis.on('error', () => {});
+  try {
+    await redis.connect();
+    return await use(redis);
+  } finally {
+    redis.disconnect();
+  }
+}
+
+async function launchPlan(plan: {
+  dataDir: string;
+  found: Found;
+  fresh: boolean;
+  durable: boolean;
+  port: number;
+}) {
+  const { dataDir, found, fresh, durable, port } = plan;
+  if (found.kind === 'docker') {
+    const innerDir = '/data';
+    const container = await containerCommand({
+      name: 'redis',
+      dataDir,
+      fresh,
+      durable,
+      image: 'redis:7',
+      port,
+      innerPort: 6379,
+      innerDir,
+      options: [],
+      args: ['redis-server', '--dir', innerDir, '--protected-mode', 'no', ...durableArgs],
+    });
+    return { ...container, dir: innerDir };
+  }
+  const folder = join(dataDir, 'redis');
+  mkdirSync(folder, { recursive: true });
+  const dir = realpathSync(folder);
+  return { command: found.path, args: redisArgs(dir, port), dir, marker: dir };
+}

@@ -1,0 +1,250 @@
+/** Bugs that somebody might write into the system, one a function: stores to put under the service, with one part broken. */
+
+import assert from 'node:assert/strict';
+import { ulid } from 'ulidx';
+import { PROJECTION_TTL_MS } from '../../src/domain/limits.ts';
+import { isFinal } from '../../src/domain/order.ts';
+import type { PaymentProvider } from '../../src/payments/provider.ts';
+import { inTransaction, modify } from '../../src/stores/mysql/connection.ts';
+import { lockOrder, transition } from '../../src/stores/mysql/rows/order-rows.ts';
+import { bookMovement } from '../../src/stores/mysql/rows/stock-ledger.ts';
+import type { Stores } from '../../src/stores/open.ts';
+import type { RedisClient } from '../../src/stores/redis/connection.ts';
+import { orderKeys } from '../../src/stores/redis/keys.ts';
+import { giveBackReply, holdReply } from '../../src/stores/redis/replies.ts';
+import { SCRIPTS } from '../../src/stores/redis/scripts.ts';
+
+export type Mutant = (stores: Stores) => Stores;
+
+/** Acknowledge before durable: the relay acknowledges and deletes an entry as soon as it has read it. */
+export const acknowledgeWhatIsRead: Mutant = (stores) =>
+  withReads(stores, async (read, args) => {
+    const reply = await read(args);
+    const entryIds = JSON.stringify(reply).match(/\d{13}-\d+/g) ?? [];
+    const key = args.at(-2);
+    assert(key, 'a read names its stream');
+    if (entryIds.length > 0) {
+      await stores.redis
+        .multi()
+        .xack(key, 'relay', ...entryIds)
+        .xdel(key, ...entryIds)
+        .exec();
+    }
+    return reply;
+  });
+
+/** Read without a trace: with NOACK an entry is nobody's as soon as it has been read, though it is still there. */
+export const readWithoutTrace: Mutant = (stores) =>
+  withReads(stores, (read, [group, name, consumer, ...rest]) =>
+    read([group, name, consumer, 'NOACK', ...rest]),
+  );
+
+/** Handed over before it is: a due order is marked as handed over when it is claimed, not when Temporal has it. */
+export const completeClaimsWhenTaken: Mutant = (stores) => ({
+  ...stores,
+  orderClaims: {
+    ...stores.orderClaims,
+    async take(limit) {
+      const claimed = await stores.orderClaims.take(limit);
+      await stores.orderClaims.complete(claimed);
+      return claimed;
+    },
+  },
+});
+
+/** Release twice: the script does not look whether the hold has ended. */
+export const releaseWithoutGuard: Mutant = (stores) =>
+  withReservations(stores, {
+    async release(orderNo) {
+      const { orderKey, stock, limits, deadlines } = orderKeys(orderNo);
+      return settle(stores.redis, unguarded('release'), [orderKey, stock, limits, deadlines], orderNo);
+    },
+  });
+
+/** Sell twice: the script does not look whether the hold has ended. */
+export const confirmWithoutGuard: Mutant = (stores) =>
+  withReservations(stores, {
+    async confirm(orderNo) {
+      const { orderKey, stock, deadlines } = orderKeys(orderNo);
+      return settle(stores.redis, unguarded('confirm'), [orderKey, stock, deadlines], orderNo);
+    },
+  });
+
+/** Half a release: the stock goes back, the user's allowance does not. */
+export const releaseStockAlone: Mutant = (stores) =>
+  withReservations(stores, {
+    async release(orderNo) {
+      const lua = without('release', /  local field = .*?\n  end\n/s);
+      const { orderKey, stock, limits, deadlines } = orderKeys(orderNo);
+      return settle(stores.redis, lua, [orderKey, stock, limits, deadlines], orderNo);
+    },
+  });
+
+/** No fence: an order is given up without a tombstone in its place. */
+export const abandonWithoutTombstone: Mutant = (stores) =>
+  withOrders(stores, {
+    abandon: async (_order, reason) => ({
+      kind: 'abandoned',
+      state: { status: 'failed', version: 1, payment: 'none', reason },
+    }),
+  });
+
+/** 2xx before the commit: the webhook is answered while its transaction is under way, whatever becomes of it. */
+export const acknowledgeNoticeFirst: Mutant = (stores) => ({
+  ...stores,
+  payments: {
+    ...stores.payments,
+    async receive(...args) {
+      stores.payments.receive(...args).catch(() => {});
+      return undefined;
+    },
+  },
+});
+
+/** Counted anew: a batch moves the counters for all of its orders, not for those alone that it has inserted. */
+export const countStoredOrdersAgain: Mutant = (stores) =>
+  withOrders(stores, {
+    async storeOrders(orders, presence) {
+      const found = await Promise.all(orders.map(({ orderNo }) => stores.orders.read(orderNo)));
+      const outcomes = await stores.orders.storeOrders(orders, presence);
+      for (const { saleId, items } of found.flatMap((stored) => stored?.order ?? [])) {
+        for (const { sku, quantity } of items) {
+          const values = [quantity, saleId, sku];
+          await modify(stores.pool, 'UPDATE skus SET held = held + ? WHERE sale_id = ? AND sku = ?', values);
+        }
+      }
+      return outcomes;
+    },
+  });
+
+/** Project whatever comes: the script does not compare versions. */
+export const projectWithoutVersion: Mutant = (stores) =>
+  withReservations(stores, {
+    async project(orderNo, { version, status, payment, reason }) {
+      const lua = without('project', /if tonumber\(current\) >= version then.*?end\n/s);
+      await stores.redis.eval(lua, 1, orderKeys(orderNo).orderKey, version, status, payment, reason ?? '');
+      return 'projected';
+    },
+  });
+
+/** Cancel without a look into the inbox: once the sessions are closed, money that came meanwhile is not looked for. */
+export const cancelWithoutInbox: Mutant = (stores) =>
+  withOrders(stores, {
+    cancel: (orderNo, reason, { force }) =>
+      force
+        ? inTransaction(stores.pool, async (connection) => {
+            const stored = await lockOrder(connection, orderNo);
+            assert(stored, 'only stored orders are cancelled');
+            if (isFinal(stored.state.status)) return { kind: 'ended', state: stored.state };
+            const { state } = await transition(connection, stored, { status: 'cancelled', reason });
+            await bookMovement(connection, 'release', [stored.order]);
+            return { kind: 'ended', state };
+          })
+        : stores.orders.cancel(orderNo, reason, { force }),
+  });
+
+/** Release before the commit: a cancel gives the stock back at once, and only then asks MySQL whether it may. */
+export const releaseBeforeCommit: Mutant = (stores) =>
+  withOrders(stores, {
+    async cancel(orderNo, ...rest) {
+      await stores.reservations.release(orderNo);
+      return stores.orders.cancel(orderNo, ...rest);
+    },
+  });
+
+/** Refund anew: what an earlier try did is not looked up, and each try has another key. */
+export const refundAnew = (provider: PaymentProvider): PaymentProvider => ({
+  ...provider,
+  listReversals: () => Promise.resolve([]),
+  refund: (request) => provider.refund({ ...request, refundKey: ulid() }),
+});
+
+/** Recorded before it is: a refund counts as made when the provider is about to be asked for it. */
+export const recordRefundFirst: Mutant = (stores) => ({
+  ...stores,
+  refunds: {
+    ...stores.refunds,
+    async read(paymentId) {
+      const task = await stores.refunds.read(paymentId);
+      if (task?.status !== 'refund_due') return task;
+      const { provider, providerPaymentId, amount, currency } = task;
+      const id = { providerReversalId: `re_of_${paymentId}`, providerPaymentId };
+      await stores.refunds.recordReversals(provider, [
+        { kind: 'refund', ...id, amount, currency, status: 'succeeded' },
+      ]);
+      return task;
+    },
+  },
+});
+
+/** Given back twice: the script does not look whether the user has had the allowance back. */
+export const returnLimitUnremembered: Mutant = (stores) =>
+  withReservations(stores, {
+    async giveBack({ orderNo, userId, items, limit, stock }) {
+      const lua = without('giveBack', / and redis\.call\('SISMEMBER', returnsKey, limitMark\) == 0/);
+      const { orderKey, stock: stockKey, limits, returns } = orderKeys(orderNo);
+      const keys = [orderKey, stockKey, limits, returns];
+      const args = [orderNo, userId, JSON.stringify(items), limit ? '1' : '0', stock ? '1' : '0'];
+      return giveBackReply.parse(await stores.redis.eval(lua, keys.length, ...keys, ...args));
+    },
+  });
+
+/** Nobody said so: with the money the stock comes back too, in Redis. */
+export const returnStockUnasked: Mutant = (stores) =>
+  withReservations(stores, {
+    giveBack: (given) => stores.reservations.giveBack({ ...given, stock: true }),
+  });
+
+export function withOrders(stores: Stores, orders: Partial<Stores['orders']>): Stores {
+  const { storeOrders } = orders;
+  if (!storeOrders) return { ...stores, orders: { ...stores.orders, ...orders } };
+  // One order is a batch of one: what changes the batch changes it too.
+  const storeOrder: Stores['orders']['storeOrder'] = async (order, presence) => {
+    const outcome = (await storeOrders([order], presence)).get(order.orderNo);
+    assert(outcome, `no outcome for order ${order.orderNo}`);
+    return outcome;
+  };
+  return { ...stores, orders: { ...stores.orders, ...orders, storeOrder } };
+}
+
+export function withReservations(stores: Stores, reservations: Partial<Stores['reservations']>): Stores {
+  return { ...stores, reservations: { ...stores.reservations, ...reservations } };
+}
+
+type Read<Args> = (args: Args) => Promise<unknown>;
+
+/** The relay's reads of the outbox go another way. */
+function withReads(
+  stores: Stores,
+  readOtherwise: (read: Read<unknown[]>, args: string[]) => Promise<unknown>,
+): Stores {
+  return {
+    ...stores,
+    async connectBlocking() {
+      const blocking = await stores.connectBlocking();
+      const read: Read<unknown[]> = async (args) => Reflect.apply(blocking.xreadgroup, blocking, args);
+      return new Proxy(blocking, {
+        get: (client, name) =>
+          name === 'xreadgroup'
+            ? (...args: unknown[]) => readOtherwise(read, args.map(String))
+            : (Reflect.get(client, name, client) as unknown),
+      });
+    },
+  };
+}
+
+/** The script as it is, but for a piece: which must be there, or it would be no mutant. */
+function without(name: keyof typeof SCRIPTS, piece: RegExp): string {
+  const { lua } = SCRIPTS[name];
+  const mutated = lua.replace(piece, '');
+  assert.notEqual(mutated, lua, `lua/${name}.lua has no ${piece}`);
+  return mutated;
+}
+
+function unguarded(name: 'confirm' | 'release'): string {
+  return without(name, /if order\[1\] ~= 'held' then.*?end\n/s);
+}
+
+async function settle(redis: RedisClient, lua: string, keys: string[], orderNo: string) {
+  return holdReply.parse(await redis.eval(lua, keys.length, ...keys, orderNo, PROJECTION_TTL_MS));
+}

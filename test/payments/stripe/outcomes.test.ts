@@ -1,0 +1,315 @@
+/** What Stripe may answer and stripe-mock never does: refusals, faults, silence, long lists. */
+
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { RefundRefusedError } from '../../../src/payments/provider.ts';
+import { openFarSide, type FarSide } from '../../support/scripted-stripe.ts';
+import {
+  buildDispute,
+  buildError,
+  buildIntent,
+  buildList,
+  buildPaidSession,
+  buildRefund,
+  buildSessionRequest,
+  connect,
+  PAYMENT,
+  readBook,
+} from './stripe-world.ts';
+
+const OPEN = 'POST /v1/checkout/sessions';
+const EXPIRE = 'POST /v1/checkout/sessions/cs_1/expire';
+const RETRIEVE = 'GET /v1/checkout/sessions/cs_1';
+const REFUND = 'POST /v1/refunds';
+const REFUNDS = 'GET /v1/refunds';
+const INTENTS = 'GET /v1/payment_intents';
+const DISPUTES = 'GET /v1/disputes';
+
+const NOT_OPEN = buildError(400, 'invalid_request_error', 'session_not_open');
+/** Long enough for an answer on loopback, too short for one that never comes. */
+const SHORT_TIMEOUT_MS = 500;
+
+let farSide: FarSide;
+beforeEach(async () => {
+  farSide = await openFarSide();
+});
+afterEach(() => farSide.close());
+
+function routes(): string[] {
+  return farSide.seen.map(({ route }) => route);
+}
+
+describe('a session', () => {
+  test.each([
+    ['without an address', { status: 200, body: { id: 'cs_1', url: null } }],
+    [
+      'with an address that is no web page',
+      { status: 200, body: { id: 'cs_1', url: 'javascript:alert(1)' } },
+    ],
+    ['that Stripe refuses', buildError(400, 'invalid_request_error', 'amount_too_small')],
+  ])('%s is none', async (_what, answer) => {
+    farSide.script(OPEN, answer);
+
+    await expect(connect(farSide.url).openSession(buildSessionRequest())).rejects.toThrow();
+  });
+
+  test('is not looked for where a redirect leads: the API key stays with whom it was given for', async () => {
+    farSide.script(OPEN, { status: 307, body: {}, location: '/elsewhere' });
+
+    await expect(connect(farSide.url).openSession(buildSessionRequest())).rejects.toThrow();
+    expect(routes()).toEqual([OPEN]);
+  });
+
+  test.each(['hang-up', 'half', 'silence'] as const)(
+    'is asked for once and not waited for without end when Stripe answers with %s',
+    async (answer) => {
+      farSide.script(OPEN, answer);
+      const adapter = connect(farSide.url, { requestTimeoutMs: SHORT_TIMEOUT_MS });
+
+      await expect(adapter.openSession(buildSessionRequest())).rejects.toThrow();
+      expect(routes()).toEqual([OPEN]);
+    },
+  );
+});
+
+describe('voiding a session', () => {
+  test('that was paid answers its payment, with the order it was for', async () => {
+    farSide.script(EXPIRE, NOT_OPEN);
+    farSide.script(RETRIEVE, { status: 200, body: buildPaidSession() });
+
+    const outcome = await connect(farSide.url).voidSession('cs_1');
+
+    expect(outcome).toEqual({ kind: 'already_paid', payment: PAYMENT });
+  });
+
+  test('again, or after it has expired, is done', async () => {
+    farSide.script(EXPIRE, NOT_OPEN);
+    farSide.script(RETRIEVE, {
+      status: 200,
+      body: buildPaidSession({ status: 'expired', payment_status: 'unpaid' }),
+    });
+
+    expect(await connect(farSide.url).voidSession('cs_1')).toEqual({ kind: 'voided' });
+  });
+
+  test.each([
+    ['is being paid', { status: 'open', payment_status: 'unpaid' }],
+    ['is complete but not paid', { status: 'complete', payment_status: 'unpaid' }],
+    ['was paid for somebody else', { metadata: {} }],
+  ])('that %s decides nothing, and says why', async (_what, session) => {
+    farSide.script(EXPIRE, NOT_OPEN);
+    farSide.script(RETRIEVE, { status: 200, body: buildPaidSession(session) });
+
+    await expect(connect(farSide.url).voidSession('cs_1')).rejects.toThrow('session_not_open');
+  });
+
+  test.each([
+    ['a fault of Stripe', buildError(500, 'api_error', 'oops')],
+    ['too many calls', buildError(429, 'invalid_request_error', 'rate_limit')],
+    ['a closed connection', 'hang-up' as const],
+  ])('with %s decides nothing and asks no further', async (_what, answer) => {
+    farSide.script(EXPIRE, answer);
+
+    await expect(connect(farSide.url).voidSession('cs_1')).rejects.toThrow();
+    expect(routes()).toEqual([EXPIRE]);
+  });
+});
+
+describe('a refund', () => {
+  const request = { refundKey: 'refund-7-0', providerPaymentId: 'pi_1', amount: 12_345, currency: 'EUR' };
+
+  test.each([
+    ['pending', 'pending'],
+    ['requires_action', 'pending'],
+    ['succeeded', 'succeeded'],
+    ['failed', 'failed'],
+    ['canceled', 'failed'],
+  ])('that Stripe calls %s is %s', async (status, expected) => {
+    farSide.script(REFUND, { status: 200, body: buildRefund({ status }) });
+
+    expect(await connect(farSide.url).refund(request)).toMatchObject({
+      kind: 'refund',
+      providerReversalId: 're_1',
+      providerPaymentId: 'pi_1',
+      amount: 12_345,
+      currency: 'EUR',
+      status: expected,
+    });
+  });
+
+  test.each([
+    ['already refunded', buildError(400, 'invalid_request_error', 'charge_already_refunded')],
+    ['disputed', buildError(400, 'invalid_request_error', 'charge_disputed')],
+    ['not known', buildError(404, 'invalid_request_error', 'resource_missing')],
+    ['declined', buildError(402, 'card_error', 'card_declined')],
+    ['asked for another amount under the same key', buildError(400, 'idempotency_error', 'key_reused')],
+  ])('of a payment that is %s is refused: nothing went back', async (_what, answer) => {
+    farSide.script(REFUND, answer);
+
+    await expect(connect(farSide.url).refund(request)).rejects.toThrow(RefundRefusedError);
+  });
+
+  test.each([
+    ['a fault of Stripe', buildError(500, 'api_error', 'oops')],
+    ['a gateway without Stripe behind it', { status: 502, body: '<html>Bad gateway</html>' }],
+    ['too many calls', buildError(429, 'invalid_request_error', 'rate_limit')],
+    ['a lock that is taken', buildError(400, 'invalid_request_error', 'rate_limit')],
+    ['the same call still under way', buildError(409, 'idempotency_error', 'idempotency_key_in_use')],
+    ['a wrong API key', buildError(401, 'invalid_request_error', 'api_key_expired')],
+    ['a key that may not', buildError(403, 'invalid_request_error', 'more_permissions_required')],
+    ['a status that we do not know', { status: 200, body: buildRefund({ status: 'dreaming' }) }],
+    ['a closed connection', 'hang-up' as const],
+    ['half a reply', 'half' as const],
+    ['silence', 'silence' as const],
+  ])('that meets %s is neither made nor refused, and is not repeated unasked', async (_what, answer) => {
+    farSide.script(REFUND, answer);
+    const adapter = connect(farSide.url, { requestTimeoutMs: SHORT_TIMEOUT_MS });
+
+    const error: unknown = await adapter.refund(request).catch((thrown: unknown) => thrown);
+
+    expect(error).toBeInstanceOf(Error);
+    expect(error).not.toBeInstanceOf(RefundRefusedError);
+    expect(routes()).toEqual([REFUND]);
+  });
+});
+
+describe('the reversals of a payment', () => {
+  const list = () => connect(farSide.url).listReversals('pi_1');
+
+  test('are its refunds and its disputes', async () => {
+    farSide.script(REFUNDS, buildList([buildRefund({ amount: 2_000 })]));
+    farSide.script(DISPUTES, buildList([buildDispute(), buildDispute({ id: 'dp_2', status: 'lost' })]));
+
+    const about = { providerPaymentId: 'pi_1', currency: 'EUR' };
+    expect(await list()).toEqual([
+      { ...about, kind: 'refund', providerReversalId: 're_1', amount: 2_000, status: 'succeeded' },
+      { ...about, kind: 'dispute', providerReversalId: 'dp_1', amount: 12_345, status: 'pending' },
+      { ...about, kind: 'dispute', providerReversalId: 'dp_2', amount: 12_345, status: 'succeeded' },
+    ]);
+  });
+
+  test('are read to the last page', async () => {
+    farSide.script(
+      REFUNDS,
+      buildList([buildRefund()], true),
+      buildList([buildRefund({ id: 're_2', amount: 5 })]),
+    );
+    farSide.script(DISPUTES, buildList([buildDispute()], true), buildList([buildDispute({ id: 'dp_2' })]));
+
+    const ids = (await list()).map(({ providerReversalId }) => providerReversalId);
+
+    expect(ids).toEqual(['re_1', 're_2', 'dp_1', 'dp_2']);
+    expect(farSide.seen.map(({ query }) => query['starting_after'])).toEqual([
+      undefined,
+      're_1',
+      undefined,
+      'dp_1',
+    ]);
+  });
+
+  test.each([
+    ['refunds', REFUNDS, buildRefund],
+    ['disputes', DISPUTES, buildDispute],
+  ])('are an error rather than a list of %s cut short', async (_what, route, build) => {
+    farSide.script(REFUNDS, ...(route === REFUNDS ? [] : [buildList([])]));
+    const page = Array.from({ length: 100 }, (_, nth) => build({ id: `x_${nth}`, amount: 1 }));
+    farSide.script(route, ...Array.from({ length: 11 }, () => buildList(page, true)));
+
+    await expect(list()).rejects.toThrow('more than 1000');
+  });
+
+  test.each([
+    ['refunds', [buildList([buildRefund()], true), buildError(500, 'api_error', 'oops')], []],
+    ['disputes', [buildList([buildRefund()])], [buildError(500, 'api_error', 'oops')]],
+  ])('are an error when a page of %s is missing', async (_what, refunds, disputes) => {
+    farSide.script(REFUNDS, ...refunds);
+    farSide.script(DISPUTES, ...disputes);
+
+    await expect(list()).rejects.toThrow('oops');
+  });
+});
+
+describe('the book', () => {
+  const list = () => readBook(connect(farSide.url));
+  const refunded = { id: 'ch_1', amount_refunded: 12_345, disputed: false };
+  const disputed = { id: 'ch_1', amount_refunded: 0, disputed: true };
+
+  test('tells of what was taken for our orders, page by page, and asks for its charges', async () => {
+    farSide.script(
+      INTENTS,
+      buildList(
+        [buildIntent(), buildIntent({ id: 'pi_2', status: 'requires_payment_method', latest_charge: null })],
+        true,
+      ),
+      buildList([
+        buildIntent({ id: 'pi_3', metadata: {} }),
+        buildIntent({ id: 'pi_4', amount_received: 700 }),
+      ]),
+    );
+
+    expect(await list()).toEqual([
+      { ...PAYMENT, returned: 0 },
+      { ...PAYMENT, providerPaymentId: 'pi_4', amount: 700, returned: 0 },
+    ]);
+    expect(farSide.seen.map(({ query }) => query)).toEqual([
+      expect.objectContaining({ 'expand[0]': 'data.latest_charge' }),
+      expect.objectContaining({ 'expand[0]': 'data.latest_charge', starting_after: 'pi_2' }),
+    ]);
+  });
+
+  test('counts as returned what refunds have given back, not what they are about to', async () => {
+    farSide.script(INTENTS, buildList([buildIntent({ latest_charge: refunded })]));
+    farSide.script(DISPUTES, buildList([]));
+    farSide.script(
+      REFUNDS,
+      buildList([
+        buildRefund({ amount: 2_000 }),
+        buildRefund({ id: 're_2', amount: 10_000, status: 'pending' }),
+        buildRefund({ id: 're_3', amount: 345, status: 'failed' }),
+      ]),
+    );
+
+    expect(await list()).toEqual([{ ...PAYMENT, returned: 2_000 }]);
+  });
+
+  test.each([
+    ['lost', 12_345],
+    ['won', 0],
+    ['under_review', 0],
+  ])('counts a chargeback that is %s as %i', async (status, returned) => {
+    farSide.script(INTENTS, buildList([buildIntent({ latest_charge: disputed })]));
+    farSide.script(REFUNDS, buildList([]));
+    farSide.script(DISPUTES, buildList([buildDispute({ status })]));
+
+    expect(await list()).toEqual([{ ...PAYMENT, returned }]);
+  });
+
+  test('is listed without asking about single payments, and says of which there is more to know', async () => {
+    farSide.script(
+      INTENTS,
+      buildList([
+        buildIntent({ latest_charge: refunded }),
+        buildIntent({ id: 'pi_2', latest_charge: disputed }),
+        buildIntent({ id: 'pi_3' }),
+      ]),
+    );
+
+    const totals = [];
+    for await (const payment of connect(farSide.url).listPayments()) totals.push(payment.totals);
+
+    expect(totals).toEqual([null, null, { succeeded: 0, isDisputed: false }]);
+    expect(routes()).toEqual([INTENTS]);
+  });
+
+  test('with sums is an error where a payment cannot be looked up, not a wrong sum', async () => {
+    farSide.script(INTENTS, buildList([buildIntent({ latest_charge: refunded })]));
+    farSide.script(REFUNDS, buildError(500, 'api_error', 'oops'));
+
+    await expect(list()).rejects.toThrow('oops');
+  });
+
+  test('that cannot be read to the end is an error', async () => {
+    farSide.script(INTENTS, buildList([buildIntent()], true), 'hang-up');
+
+    await expect(list()).rejects.toThrow();
+  });
+});

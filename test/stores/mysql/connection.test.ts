@@ -1,0 +1,39 @@
+import { inject, expect, onTestFinished, test } from 'vitest';
+import {
+  createMysqlPool,
+  inTransaction,
+  isUnavailable,
+  modify,
+} from '../../../src/stores/mysql/connection.ts';
+import { openTcpProxy } from '../../support/tcp-proxy.ts';
+
+/** A pool whose wire to MySQL a test can freeze: nothing comes through, and nobody is told. */
+async function openFreezable() {
+  const url = new URL(inject('mysqlUrl'));
+  const wire = await openTcpProxy(url.host);
+  url.host = wire.address;
+  const pool = createMysqlPool(url.href);
+  onTestFinished(() => wire.close());
+  return { pool, wire };
+}
+
+test('a transaction whose server falls silent fails in bounded time, even when the connection breaks later', async () => {
+  const { pool, wire } = await openFreezable();
+  const failed = inTransaction(pool, async (connection) => {
+    await modify(connection, 'DO 1');
+    wire.freeze();
+    await modify(connection, 'DO 2');
+  }).catch((error: unknown) => error);
+  expect(isUnavailable(await failed)).toBe(true);
+  // The pool goes on with another connection.
+  await expect(modify(pool, 'DO 3')).resolves.toBe(0);
+});
+
+test('a single statement whose server falls silent fails in bounded time, too', async () => {
+  const { pool, wire } = await openFreezable();
+  await modify(pool, 'DO 1');
+  wire.freeze();
+  const failed = modify(pool, 'DO 2').catch((error: unknown) => error);
+  expect(isUnavailable(await failed)).toBe(true);
+  await expect(modify(pool, 'DO 3')).resolves.toBe(0);
+});

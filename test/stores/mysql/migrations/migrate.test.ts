@@ -1,0 +1,107 @@
+import { ulid } from 'ulidx';
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { createMysqlPool, modify, type Pool } from '../../../../src/stores/mysql/connection.ts';
+import { migrate } from '../../../../src/stores/mysql/migrations/migrate.ts';
+import { select, selectOne } from '../../../support/rows.ts';
+import { openTestStores, silent, type TestStores } from '../../../support/stores.ts';
+
+let stores: TestStores;
+beforeAll(async () => {
+  stores = await openTestStores();
+});
+afterAll(() => stores.close());
+
+/** Several processes' pools on an empty database. */
+async function withEmptyDatabase(use: (pools: [Pool, Pool]) => Promise<void>): Promise<void> {
+  const name = `holdfast_${ulid().toLowerCase()}`;
+  await stores.pool.query(`CREATE DATABASE ${name} CHARACTER SET utf8mb4`);
+  const url = new URL(inject('mysqlUrl'));
+  url.pathname = `/${name}`;
+  const pools: [Pool, Pool] = [createMysqlPool(url.href), createMysqlPool(url.href)];
+  try {
+    await use(pools);
+  } finally {
+    await Promise.all(pools.map((pool) => pool.end()));
+    await stores.pool.query(`DROP DATABASE ${name}`);
+  }
+}
+
+test('a schema that is up to date is left alone', async () => {
+  expect(await migrate(stores.pool, silent)).toEqual([]);
+});
+
+test('of two processes that start at once one migrates and the other waits for it', async () => {
+  await withEmptyDatabase(async (pools) => {
+    const applied = await Promise.all(pools.map((pool) => migrate(pool, silent)));
+    expect(applied.flat()).toEqual(['0001-initial', '0002-money-back', '0003-signed-order']);
+    const { tables } = await selectOne(
+      pools[0],
+      'SELECT COUNT(*) AS tables FROM information_schema.tables WHERE table_schema = DATABASE()',
+    );
+    expect(tables).toBe(13);
+  });
+});
+
+test('a migration that died half-way is finished by the next run', async () => {
+  await withEmptyDatabase(async ([pool]) => {
+    await migrate(pool, silent);
+    await modify(pool, 'DELETE FROM migrations');
+    await pool.query('DROP TABLE audit_log');
+    expect(await migrate(pool, silent)).toEqual(['0001-initial', '0002-money-back', '0003-signed-order']);
+    expect(await selectOne(pool, 'SELECT COUNT(*) AS entries FROM audit_log')).toEqual({ entries: 0 });
+  });
+});
+
+test('columns that a migration had added before it died are left, and the missing ones are added', async () => {
+  await withEmptyDatabase(async ([pool]) => {
+    await migrate(pool, silent);
+    await modify(pool, `DELETE FROM migrations WHERE name = '0002-money-back'`);
+    await pool.query('ALTER TABLE payments DROP KEY payments_due, DROP COLUMN engine_due_at');
+    await pool.query('DROP TABLE reversals');
+    expect(await migrate(pool, silent)).toEqual(['0002-money-back']);
+    const due =
+      'SELECT COUNT(*) AS payments FROM payments FORCE INDEX (payments_due) WHERE engine_due_at IS NULL';
+    expect(await selectOne(pool, due)).toEqual({ payments: 0 });
+    expect(await selectOne(pool, 'SELECT COUNT(*) AS reversals FROM reversals')).toEqual({ reversals: 0 });
+  });
+});
+
+test('money that an older schema had applied or wanted refunded is known as that', async () => {
+  await withEmptyDatabase(async ([pool]) => {
+    await migrate(pool, silent);
+    await modify(pool, `DELETE FROM migrations WHERE name = '0002-money-back'`);
+    for (const status of ['applied', 'refund_due', 'received']) {
+      await modify(
+        pool,
+        `INSERT INTO payments (provider, provider_payment_id, order_no, amount, currency, status)
+         VALUES ('sandbox', ?, 'an order', 1, 'EUR', ?)`,
+        [status, status],
+      );
+    }
+    await migrate(pool, silent);
+    const marks = `SELECT status, applied_at = updated_at AS applied, engine_due_at <= NOW(3) AS due FROM payments
+       ORDER BY payment_id`;
+    expect(await select(pool, marks)).toEqual([
+      { status: 'applied', applied: 1, due: null },
+      { status: 'refund_due', applied: null, due: 1 },
+      { status: 'received', applied: null, due: null },
+    ]);
+  });
+});
+
+test('a migration that failed holds up no other process', async () => {
+  const url = new URL(inject('mysqlUrl'));
+  url.pathname = '/information_schema';
+  const readOnly = createMysqlPool(url.href);
+  try {
+    await expect(migrate(readOnly, silent)).rejects.toThrow();
+    const [one] = await select(
+      stores.pool,
+      // Waits a moment, for a server notices a closed connection late; the lock is given back in the same statement.
+      `SELECT GET_LOCK('holdfast_migrations', 5) AS acquired, RELEASE_LOCK('holdfast_migrations') AS released`,
+    );
+    expect(one).toEqual({ acquired: 1, released: 1 });
+  } finally {
+    await readOnly.end();
+  }
+});

@@ -1,0 +1,164 @@
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import type { ProviderPayment } from '../../../../src/domain/payment.ts';
+import { modify } from '../../../../src/stores/mysql/connection.ts';
+import { createMoneyWorld, type MoneyWorld } from '../../../support/money-world.ts';
+import { buildReversal, reverse } from '../../../support/payment-notices.ts';
+import { openTestStores, type TestStores } from '../../../support/stores.ts';
+
+let stores: TestStores;
+let world: MoneyWorld;
+beforeAll(async () => {
+  stores = await openTestStores();
+  world = createMoneyWorld(stores);
+});
+afterAll(() => stores.close());
+// What is due is due of all orders: each test begins with nothing.
+beforeEach(() => world.settleDue());
+
+/** So many payments that came after their order was cancelled. */
+async function lateMoney(count: number): Promise<ProviderPayment[]> {
+  const order = await world.storedOrder();
+  await stores.orders.cancel(order.orderNo, 'payment_timeout', { force: false });
+  const payments: ProviderPayment[] = [];
+  for (let i = 0; i < count; i += 1) payments.push((await world.withMoney(order)).payment);
+  return payments;
+}
+
+/** As if it had become due, or its claim had run out, so long ago. */
+const ageDue = (payment: ProviderPayment | undefined, seconds: number) =>
+  modify(
+    stores.pool,
+    `UPDATE payments SET engine_due_at = NOW(3) - INTERVAL ? SECOND
+     WHERE provider_payment_id = ? AND engine_due_at IS NOT NULL`,
+    [seconds, payment?.providerPaymentId],
+  );
+
+const idsOf = (payments: readonly ProviderPayment[]) => Promise.all(payments.map(world.idOf));
+const claim = async (limit: number) =>
+  (await stores.refundClaims.take(limit)).map(({ paymentId }) => paymentId);
+
+test('a refund that is due is claimed once, with what its workflow needs', async () => {
+  const payments = await lateMoney(1);
+  const [payment] = payments;
+  const [paymentId] = await idsOf(payments);
+  const claimed = await stores.refundClaims.take(10);
+  expect(claimed).toMatchObject([
+    { paymentId, orderNo: payment?.orderNo, amount: 4_900, currency: 'EUR', reason: 'order_ended' },
+  ]);
+  expect(await stores.refundClaims.take(10)).toEqual([]);
+});
+
+test('the longest due come first, up to the limit', async () => {
+  const payments = await lateMoney(3);
+  const [young, old, middle] = payments;
+  await ageDue(young, 10);
+  await ageDue(old, 30);
+  await ageDue(middle, 20);
+  const [youngId, oldId, middleId] = await idsOf(payments);
+  expect(await claim(2)).toEqual([oldId, middleId]);
+  expect(await claim(2)).toEqual([youngId]);
+});
+
+test('relays that claim at once never get the same refund, and together get all', async () => {
+  const payments = await lateMoney(12);
+  const claims = await Promise.all(Array.from({ length: 4 }, () => claim(5)));
+  const claimed = [...claims.flat(), ...(await claim(20))];
+  expect(claimed).toHaveLength(12);
+  expect(new Set(claimed)).toEqual(new Set(await idsOf(payments)));
+});
+
+test('what was handed over is due no more; a claim that was given back is due at once', async () => {
+  const payments = await lateMoney(2);
+  const [first, second] = await idsOf(payments);
+  const claimed = await stores.refundClaims.take(2);
+  await stores.refundClaims.complete(claimed.filter(({ paymentId }) => paymentId === first));
+  await stores.refundClaims.release(claimed.filter(({ paymentId }) => paymentId === second));
+  expect(await claim(2)).toEqual([second]);
+  for (const payment of payments) await ageDue(payment, 0);
+  expect(await claim(2)).toEqual([second]);
+});
+
+test('the claim of a relay that died runs out', async () => {
+  const payments = await lateMoney(1);
+  await claim(1);
+  await ageDue(payments[0], 0);
+  expect(await claim(1)).toEqual(await idsOf(payments));
+});
+
+test('news of a refund while it is handed over keeps it due', async () => {
+  const [payment] = await lateMoney(1);
+  if (!payment) throw new Error('no payment');
+  const claimed = await stores.refundClaims.take(1);
+  await reverse(stores, buildReversal(payment));
+  await stores.refundClaims.complete(claimed);
+  expect(await claim(1)).toEqual([await world.idOf(payment)]);
+});
+
+test('a relay that hands over late does not end the claim of the next', async () => {
+  const payments = await lateMoney(1);
+  const late = await stores.refundClaims.take(1);
+  await ageDue(payments[0], 0);
+  const next = await stores.refundClaims.take(1);
+  expect(next[0]?.claimedUntilMs).not.toBe(late[0]?.claimedUntilMs);
+  await stores.refundClaims.complete(late);
+  await ageDue(payments[0], 0);
+  expect(await claim(1)).toEqual(await idsOf(payments));
+});
+
+test('a claim that is given back late makes nothing due that was handed over', async () => {
+  await lateMoney(1);
+  const claimed = await stores.refundClaims.take(1);
+  await stores.refundClaims.complete(claimed);
+  await stores.refundClaims.release(claimed);
+  expect(await claim(1)).toEqual([]);
+});
+
+test('handing over and returning nothing does nothing', async () => {
+  const payments = await lateMoney(1);
+  await stores.refundClaims.complete([]);
+  await stores.refundClaims.release([]);
+  expect(await claim(1)).toEqual(await idsOf(payments));
+});
+
+/** As if nothing had been written to it for so long. */
+const ageMoved = (payment: ProviderPayment | undefined, minutes: number) =>
+  modify(
+    stores.pool,
+    'UPDATE payments SET updated_at = NOW(3) - INTERVAL ? MINUTE WHERE provider_payment_id = ?',
+    [minutes, payment?.providerPaymentId],
+  );
+
+test('a refund that has not moved for an hour is due again, once an hour', async () => {
+  const payments = await lateMoney(2);
+  const [lost, young] = payments;
+  await world.settleDue();
+  await ageMoved(lost, 61);
+  await ageMoved(young, 59);
+  expect(await stores.refundClaims.wakeOverdue(10)).toBe(1);
+  const claimed = await stores.refundClaims.take(10);
+  expect(claimed.map(({ paymentId }) => paymentId)).toEqual([(await idsOf(payments))[0]]);
+  await stores.refundClaims.complete(claimed);
+  expect(await stores.refundClaims.wakeOverdue(10)).toBe(0);
+});
+
+test('what is due or claimed, and money that need not go back, is never overdue', async () => {
+  const claimed = await lateMoney(1);
+  await claim(1);
+  const { payment: applied } = await world.paidOrder();
+  const { payment: refunded } = await world.paidOrder();
+  await reverse(stores, buildReversal(refunded));
+  await modify(stores.pool, 'UPDATE payments SET engine_due_at = NULL WHERE provider_payment_id = ?', [
+    refunded.providerPaymentId,
+  ]);
+  for (const payment of [...claimed, applied, refunded]) await ageMoved(payment, 61);
+  expect(await stores.refundClaims.wakeOverdue(10)).toBe(0);
+});
+
+test('no more are woken at once than asked for, and two relays wake none twice', async () => {
+  const payments = await lateMoney(5);
+  await world.settleDue();
+  for (const payment of payments) await ageMoved(payment, 61);
+  expect(await stores.refundClaims.wakeOverdue(2)).toBe(2);
+  const woken = await Promise.all([stores.refundClaims.wakeOverdue(10), stores.refundClaims.wakeOverdue(10)]);
+  expect(woken[0] + woken[1]).toBe(3);
+});

@@ -1,0 +1,133 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { modify } from '../../../src/stores/mysql/connection.ts';
+import { listActiveSales } from '../../../src/stores/redis/outbox.ts';
+import { buildOrder, buildReserveRequest, buildSale } from '../../support/factories.ts';
+import { pay } from '../../support/payment-notices.ts';
+import { selectOne } from '../../support/rows.ts';
+import { openTestStores, type TestStores } from '../../support/stores.ts';
+
+let stores: TestStores;
+beforeAll(async () => {
+  stores = await openTestStores();
+});
+afterAll(() => stores.close());
+
+const freshStock = [
+  { sku: 'lamp', total: 10, available: 10, held: 0, sold: 0 },
+  { sku: 'mug', total: 5, available: 5, held: 0, sold: 0 },
+];
+
+/** As if Redis had lost the sale. */
+async function loseSale(saleId: string): Promise<void> {
+  await stores.redis.del(...(await stores.redis.keys(`holdfast:{${saleId}.0}:*`)));
+}
+
+test('a warmed-up sale is in Redis as it was created', async () => {
+  const sale = await stores.openSale(buildSale());
+  const view = await stores.saleStock.read(sale.saleId);
+  const { refundRestoresLimit: _, ...shown } = sale;
+  expect(view).toEqual({
+    ...shown,
+    skus: sale.skus.map((item) => ({ ...item, available: item.total, held: 0, sold: 0 })),
+  });
+});
+
+test('a warmed-up sale is one that relays follow', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  expect(await listActiveSales(stores.redis)).toContainEqual({ saleId, shard: 0 });
+});
+
+test('a sale that is not in Redis is unknown there', async () => {
+  const sale = buildSale();
+  await stores.sales.create(sale);
+  expect(await stores.saleStock.read(sale.saleId)).toBeUndefined();
+});
+
+test('creating a sale again, or twice at once, leaves it as it was', async () => {
+  const sale = buildSale();
+  await Promise.all([stores.sales.create(sale), stores.sales.create(sale)]);
+  await stores.sales.create({ ...sale, name: 'Another', skus: sale.skus.slice(0, 1) });
+  expect(await stores.sales.readStock(sale.saleId)).toEqual(freshStock);
+  const { name } = await selectOne(stores.pool, 'SELECT name FROM sales WHERE sale_id = ?', [sale.saleId]);
+  expect(name).toBe('Test sale');
+});
+
+test('warming up again gives no stock back', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  await stores.reservations.reserve(buildReserveRequest({ saleId }));
+  await stores.sales.warmUp(saleId, stores.saleStock);
+  expect((await stores.saleStock.read(saleId))?.skus[0]).toMatchObject({ available: 9, held: 1 });
+});
+
+test('a warm-up that died before its mark is finished by the next, and gives no stock back', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  await stores.reservations.reserve(buildReserveRequest({ saleId }));
+  await modify(stores.pool, 'UPDATE sales SET warmed_up_at = NULL WHERE sale_id = ?', [saleId]);
+  await stores.sales.warmUp(saleId, stores.saleStock);
+  expect((await stores.saleStock.read(saleId))?.skus[0]).toMatchObject({ available: 9, held: 1 });
+  const { warmed } = await selectOne(
+    stores.pool,
+    'SELECT warmed_up_at IS NOT NULL AS warmed FROM sales WHERE sale_id = ?',
+    [saleId],
+  );
+  expect(warmed).toBe(1);
+});
+
+test('stock that Redis has lost never comes back as unsold: the sale stays absent', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  await loseSale(saleId);
+  await stores.sales.warmUp(saleId, stores.saleStock);
+  expect(await stores.saleStock.read(saleId)).toBeUndefined();
+  expect(await stores.reservations.reserve(buildReserveRequest({ saleId }))).toEqual({ kind: 'sale-absent' });
+});
+
+test('two processes that warm up at once make the stock once', async () => {
+  const sale = buildSale();
+  await stores.sales.create(sale);
+  const warmUp = () => stores.sales.warmUp(sale.saleId, stores.saleStock);
+  await Promise.all([warmUp(), warmUp(), warmUp()]);
+  expect(await stores.saleStock.read(sale.saleId)).toMatchObject({ skus: freshStock });
+});
+
+test('a sale that does not exist cannot be warmed up', async () => {
+  await expect(stores.sales.warmUp(buildSale().saleId, stores.saleStock)).rejects.toThrow('no sale');
+});
+
+test('the stock in MySQL follows the orders', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  const [paid, cancelled, waiting] = [
+    buildOrder({ saleId }),
+    buildOrder({ saleId }),
+    buildOrder({ saleId, items: [{ sku: 'mug', quantity: 3, unitPrice: 1_450 }] }),
+  ];
+  await stores.orders.storeOrders([paid, cancelled, waiting], 'due');
+  await pay(stores, paid);
+  await stores.orders.markPaid(paid.orderNo);
+  await stores.orders.cancel(cancelled.orderNo, 'operator_request', { force: false });
+  expect(await stores.sales.readStock(saleId)).toEqual([
+    { sku: 'lamp', total: 10, available: 9, held: 0, sold: 1 },
+    { sku: 'mug', total: 5, available: 2, held: 3, sold: 0 },
+  ]);
+});
+
+test('stored ahead are the orders whose workflow is yet to start, by sale', async () => {
+  const sales = [await stores.openSale(buildSale()), await stores.openSale(buildSale())];
+  const [one, other] = sales.map(({ saleId }) => saleId);
+  const ahead = [1, 2, 3].map(() => buildOrder({ saleId: one ?? '' }));
+  const [paid, ended] = ahead;
+  await stores.orders.storeOrders(ahead, 'due');
+  await stores.orders.storeOrders([buildOrder({ saleId: other ?? '' })], 'started');
+  if (paid) await pay(stores, paid);
+  await stores.orders.cancel(ended?.orderNo ?? '', 'operator_request', { force: false });
+  const waiting = await stores.sales.countStoredAhead();
+  expect(waiting.get(one ?? '')).toBe(2);
+  expect(waiting.has(other ?? '')).toBe(false);
+});
+
+test('orders that run and wait to be told of money are not counted as stored ahead', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  const order = buildOrder({ saleId });
+  await stores.orders.storeOrder(order, 'started');
+  await pay(stores, order);
+  expect((await stores.sales.countStoredAhead()).has(saleId)).toBe(false);
+});

@@ -1,0 +1,166 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { RedisClient } from '../../../src/stores/redis/connection.ts';
+import { saleKeys } from '../../../src/stores/redis/keys.ts';
+import { createOutbox, listWaiting } from '../../../src/stores/redis/outbox.ts';
+import { buildReserveRequest, buildSale, uniqueSaleId } from '../../support/factories.ts';
+import { openTestStores, type TestStores } from '../../support/stores.ts';
+
+let stores: TestStores;
+let blocking: RedisClient;
+beforeAll(async () => {
+  stores = await openTestStores();
+  blocking = await stores.connectBlocking();
+});
+afterAll(async () => {
+  blocking.disconnect();
+  await stores.close();
+});
+
+/** An outbox of its own with relays by name, and a way to put orders into it. */
+function newOutbox() {
+  const saleShard = { saleId: uniqueSaleId(), shard: 0 };
+  const key = saleKeys(saleShard).outbox;
+  return {
+    key,
+    waiting: () => listWaiting(stores.redis, saleShard),
+    relay: (name: string) => createOutbox(stores.redis, blocking, saleShard, name),
+    add: async (...orderNos: string[]) => {
+      for (const orderNo of orderNos) await stores.redis.xadd(key, '*', 'order_no', orderNo);
+    },
+    consumers: async () => JSON.stringify(await stores.redis.xinfo('CONSUMERS', key, 'relay')),
+  };
+}
+
+const orderNosOf = (entries: readonly { orderNo: string }[]) => entries.map(({ orderNo }) => orderNo);
+const idsOf = (entries: readonly { entryId: string }[]) => entries.map(({ entryId }) => entryId);
+
+test('what reserve wrote is what the relay reads', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  const outcome = await stores.reservations.reserve(buildReserveRequest({ saleId }));
+  if (outcome.kind !== 'reserved') throw new Error(outcome.kind);
+  const outbox = createOutbox(stores.redis, blocking, { saleId, shard: 0 }, 'a');
+  await outbox.readNew(1, 1);
+  expect(orderNosOf(await outbox.readNew(10, 1))).toEqual([outcome.orderNo]);
+});
+
+test('orders accepted before the first relay came are read too, oldest first', async () => {
+  const { relay, add } = newOutbox();
+  await add('one', 'two', 'three');
+  const outbox = relay('a');
+  await outbox.readNew(1, 1);
+  expect(orderNosOf(await outbox.readNew(2, 1))).toEqual(['one', 'two']);
+  expect(orderNosOf(await outbox.readNew(2, 1))).toEqual(['three']);
+  expect(await outbox.readNew(2, 1)).toEqual([]);
+});
+
+test('an acknowledgement that was cut off after the deletion leaves nothing to do', async () => {
+  const { relay, add, key, waiting } = newOutbox();
+  await add('one', 'two');
+  const outbox = relay('a');
+  await outbox.readNew(1, 1);
+  const [first] = await outbox.readNew(2, 1);
+  await stores.redis.xdel(key, first?.entryId ?? '');
+
+  expect(orderNosOf(await outbox.readPending(10, '0'))).toEqual(['two']);
+  expect(await waiting()).toEqual(['two']);
+  expect((await stores.redis.xpending(key, 'relay'))[0]).toBe(1);
+});
+
+test('two relays share the entries', async () => {
+  const { relay, add } = newOutbox();
+  await add('one', 'two', 'three');
+  await relay('a').readNew(1, 1);
+  const first = await relay('a').readNew(2, 1);
+  const second = await relay('b').readNew(2, 1);
+  expect([...orderNosOf(first), ...orderNosOf(second)]).toEqual(['one', 'two', 'three']);
+});
+
+test('what was read and not acknowledged is pending for the relay that read it alone', async () => {
+  const { relay, add } = newOutbox();
+  await add('one');
+  await relay('a').readNew(1, 1);
+  await relay('a').readNew(10, 1);
+  expect(orderNosOf(await relay('a').readPending(10, '0'))).toEqual(['one']);
+  expect(await relay('b').readPending(10, '0')).toEqual([]);
+});
+
+test('acknowledged entries are gone: nothing is pending, nothing waits', async () => {
+  const { relay, add, key } = newOutbox();
+  await add('one', 'two');
+  const outbox = relay('a');
+  await outbox.readNew(1, 1);
+  const [first] = await outbox.readNew(10, 1);
+  expect(await stores.redis.xlen(key)).toBe(2);
+  await outbox.acknowledge(idsOf(first ? [first] : []));
+  await outbox.acknowledge([]);
+  expect(await stores.redis.xlen(key)).toBe(1);
+  expect(orderNosOf(await outbox.readPending(10, '0'))).toEqual(['two']);
+});
+
+test('what a dead relay left behind can be taken over', async () => {
+  const { relay, add } = newOutbox();
+  await add('one', 'two');
+  await relay('dead').readNew(1, 1);
+  await relay('dead').readNew(10, 1);
+  expect(await relay('heir').claimAbandoned(10, 0)).toBe(2);
+  expect(orderNosOf(await relay('heir').readPending(10, '0'))).toEqual(['one', 'two']);
+  expect(await relay('dead').readPending(10, '0')).toEqual([]);
+});
+
+test('what a living relay works on is not taken from it', async () => {
+  const { relay, add } = newOutbox();
+  await add('one');
+  await relay('alive').readNew(1, 1);
+  await relay('alive').readNew(10, 1);
+  expect(await relay('other').claimAbandoned(10, 60_000)).toBe(0);
+  expect(orderNosOf(await relay('alive').readPending(10, '0'))).toEqual(['one']);
+});
+
+test('when the group is gone reading makes it again, and no order is lost', async () => {
+  const { relay, add, key } = newOutbox();
+  const outbox = relay('a');
+  await outbox.readNew(1, 1);
+  await stores.redis.del(key);
+  await add('one');
+  expect(await outbox.readNew(10, 1)).toEqual([]);
+  expect(orderNosOf(await outbox.readNew(10, 1))).toEqual(['one']);
+});
+
+test('making the group twice, or at once, keeps what is pending', async () => {
+  const { relay, add } = newOutbox();
+  await add('one');
+  await Promise.all([relay('a').readNew(1, 1), relay('b').readNew(1, 1)]);
+  await relay('a').readNew(10, 1);
+  await relay('a').readNew(1, 1);
+  expect(orderNosOf(await relay('a').readPending(10, '0'))).toEqual(['one']);
+});
+
+test('idle relays are removed only with nothing pending, and never the one that asks', async () => {
+  const { relay, add, consumers } = newOutbox();
+  await relay('asks').readNew(1, 1);
+  await add('one', 'two', 'three');
+  for (const name of ['asks', 'done']) {
+    await relay(name).acknowledge(idsOf(await relay(name).readNew(1, 1)));
+  }
+  await relay('busy').readNew(1, 1);
+  await relay('asks').removeIdleConsumers(60_000);
+  expect(await consumers()).toContain('done');
+  await relay('asks').removeIdleConsumers(0);
+  expect(await consumers()).not.toContain('done');
+  expect(await consumers()).toContain('asks');
+  expect(orderNosOf(await relay('busy').readPending(10, '0'))).toEqual(['three']);
+});
+
+test('what waits is what is unread, or read and not acknowledged; an entry that is neither waits in vain', async () => {
+  const { relay, add, waiting, key } = newOutbox();
+  expect(await waiting()).toEqual([]);
+  await add('one', 'two', 'three', 'four');
+  expect(await waiting()).toEqual(['one', 'two', 'three', 'four']);
+  await relay('a').readNew(1, 1);
+  const [one, two] = await relay('a').readNew(3, 1);
+  if (!one || !two) throw new Error('nothing to read');
+  expect(await waiting()).toEqual(['one', 'two', 'three', 'four']);
+  await relay('a').acknowledge([one.entryId]);
+  await stores.redis.xack(key, 'relay', two.entryId);
+  expect(await waiting()).toEqual(['three', 'four']);
+});

@@ -1,0 +1,104 @@
+/** Orders whose money came, and what the stores say of both. */
+
+import type { Order } from '../../src/domain/order.ts';
+import type { ProviderPayment } from '../../src/domain/payment.ts';
+import type { Sale } from '../../src/domain/sale.ts';
+import { modify } from '../../src/stores/mysql/connection.ts';
+import { buildOrder, buildSale } from './factories.ts';
+import { buildNotice, buildPayment } from './payment-notices.ts';
+import { select, selectOne } from './rows.ts';
+import type { TestStores } from './stores.ts';
+
+export interface Paid {
+  order: Order;
+  payment: ProviderPayment;
+}
+
+export type MoneyWorld = ReturnType<typeof createMoneyWorld>;
+
+export function createMoneyWorld(stores: TestStores) {
+  const { pool } = stores;
+
+  async function newOrder(sale: Partial<Sale> = {}): Promise<Order> {
+    const { saleId } = await stores.openSale(buildSale(sale));
+    return buildOrder({ saleId });
+  }
+
+  async function storedOrder(sale: Partial<Sale> = {}): Promise<Order> {
+    const order = await newOrder(sale);
+    await stores.orders.storeOrder(order, 'started');
+    return order;
+  }
+
+  const receive = (payment: ProviderPayment) =>
+    stores.payments.receive('sandbox', buildNotice(payment), '{}');
+
+  async function withMoney(order: Order, overrides: Partial<ProviderPayment> = {}): Promise<Paid> {
+    const payment = buildPayment(order, overrides);
+    await receive(payment);
+    return { order, payment };
+  }
+
+  const rowOf = ({ providerPaymentId }: ProviderPayment) =>
+    selectOne(
+      pool,
+      `SELECT payment_id, status, refund_reason, applied_at IS NOT NULL AS applied, engine_due_at <= NOW(3) AS due
+       FROM payments WHERE provider = 'sandbox' AND provider_payment_id = ?`,
+      [providerPaymentId],
+    );
+
+  return {
+    newOrder,
+    storedOrder,
+    receive,
+    withMoney,
+    rowOf,
+
+    /** Its money is committed, and nobody has acted on it yet. */
+    receivedOrder: async (): Promise<Paid> => withMoney(await storedOrder()),
+
+    async paidOrder(sale: Partial<Sale> = {}): Promise<Paid> {
+      const paid = await withMoney(await storedOrder(sale));
+      await stores.orders.markPaid(paid.order.orderNo);
+      return paid;
+    },
+
+    idOf: async (payment: ProviderPayment): Promise<number> => Number((await rowOf(payment))['payment_id']),
+
+    statusOf: async (payment: ProviderPayment): Promise<unknown> => (await rowOf(payment))['status'],
+
+    stateOf: async ({ orderNo }: Order) => (await stores.orders.read(orderNo))?.state,
+
+    /** Why it is shown to a person now; undefined: it is not. Of kind `refund`: because its refund does not get on. */
+    async parkedReason(
+      { providerPaymentId }: ProviderPayment,
+      kind: 'payment' | 'refund' = 'payment',
+    ): Promise<string | undefined> {
+      const [parked] = await select(
+        pool,
+        `SELECT reason FROM parked WHERE kind = ? AND reference = ? AND resolved_at IS NULL`,
+        [kind, providerPaymentId],
+      );
+      return parked && String(parked['reason']);
+    },
+
+    /** As if the relay had handed over all that was due. */
+    settleDue: () => modify(pool, 'UPDATE payments SET engine_due_at = NULL'),
+
+    returnedOf: ({ orderNo }: Order) =>
+      selectOne(pool, 'SELECT limit_returned, stock_returned FROM orders WHERE order_no = ?', [orderNo]),
+
+    /** Each version of the order with what was told of its money. */
+    async historyOf({ orderNo }: Order): Promise<string[]> {
+      const events = await select(
+        pool,
+        'SELECT version, status, payment FROM order_events WHERE order_no = ? ORDER BY version',
+        [orderNo],
+      );
+      return events.map(({ version, status, payment }) => [version, status, payment].map(String).join(' '));
+    },
+
+    auditOf: (subject: string) =>
+      select(pool, 'SELECT actor, action FROM audit_log WHERE subject = ? ORDER BY entry_id', [subject]),
+  };
+}

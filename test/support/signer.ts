@@ -1,0 +1,7 @@
+/** Signs and verifies orders as one shop of the tests does. */
+
+import { createOrderSigner } from '../../src/payments/signed-order.ts';
+
+export const ORDER_SIGNING_SECRET = 'a-secret-of-the-tests-with-enough-characters';
+
+export const signer = createOrderSigner([ORDER_SIGNING_SECRET]);
