@@ -1,4 +1,4 @@
-/** What the order workflow and those who talk to it agree upon: names, ids, signals, queries, types. */
+/** What the workflows share with the code that starts, signals and queries them: names, ids, signals, queries, types. */
 
 import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
 import { defineQuery, defineSignal } from '@temporalio/workflow';
@@ -6,7 +6,7 @@ import type { ClosingReason, OrderState } from '../domain/order.ts';
 
 export const TASK_QUEUE = 'orders';
 
-/** Started with the accepted `Order`, under its orderNo as the workflow id; answers how the order ended. */
+/** Started with the accepted `Order`, under its orderNo as the workflow id; returns how the order ended. */
 export const ORDER_WORKFLOW = 'OrderWorkflow';
 
 /** A nudge to look into the payment inbox; the inbox is the truth. */
@@ -19,17 +19,17 @@ export const cancelRequested = defineSignal<[CancelRequest]>('cancelRequested');
 
 export const statusQuery = defineQuery<OrderState>('status');
 
-/** So that the Web UI reads like an order book. They must exist in the namespace. */
+/** By these the Web UI lists and filters orders. They must exist in the namespace. */
 export const searchAttributes = {
   status: defineSearchAttributeKey('OrderStatus', SearchAttributeType.KEYWORD),
   userId: defineSearchAttributeKey('UserId', SearchAttributeType.KEYWORD),
   saleId: defineSearchAttributeKey('SaleId', SearchAttributeType.KEYWORD),
 };
 
-/** The failure type with which persistOrder says "never"; its only detail is the `FailureReason`. */
+/** The type of persistOrder's failure when the order can never be stored; its only detail is the `FailureReason`. */
 export const ORDER_REFUSED = 'OrderRefused';
 
-/** Started with a `RefundInput` under `refund-<paymentId>`; ends when the payer has the money back. */
+/** Started with a `RefundInput` under `refund-<paymentId>`; ends when the payer has the money back, and limit and stock are settled. */
 export const REFUND_WORKFLOW = 'RefundWorkflow';
 
 export interface RefundInput {
@@ -41,5 +41,5 @@ export function refundWorkflowId(paymentId: number): string {
   return `refund-${paymentId}`;
 }
 
-/** A nudge: the provider has told something about the refund. */
+/** A nudge to look at the provider: something about the refund has changed. */
 export const refundUpdated = defineSignal('refundUpdated');

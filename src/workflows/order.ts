@@ -8,27 +8,23 @@ import {
   upsertSearchAttributes,
   workflowInfo,
 } from '@temporalio/workflow';
-import {
-  isFinal,
-  orderDeadlineMs,
-  type ClosingReason,
-  type Order,
-  type OrderState,
-} from '../domain/order.ts';
+import { isFinal, type ClosingReason, type Order, type OrderState } from '../domain/order.ts';
 import { cancelRequested, paymentReceived, searchAttributes, statusQuery } from './contract.ts';
-import { insist, orderParking, persist, voidSessions } from './steps.ts';
+import { createSteps, type Steps } from './steps.ts';
+import { SUMMARIES } from './summaries.ts';
+import type { Parking } from './until-done.ts';
 
 export async function OrderWorkflow(order: Order): Promise<OrderState> {
   const { orderNo } = order;
-  const parking = orderParking(orderNo);
+  const steps = createSteps(orderParking(orderNo));
   let state: OrderState = { status: 'queued', version: 0, payment: 'none', reason: null };
-  let moneyNoticed = false;
+  let paymentNoticed = false;
   let cancelReason: ClosingReason | undefined;
 
   // Handlers only record; the main line decides.
   setHandler(statusQuery, () => state);
   setHandler(paymentReceived, () => {
-    moneyNoticed = true;
+    paymentNoticed = true;
   });
   setHandler(cancelRequested, ({ reason }) => {
     cancelReason ??= reason;
@@ -39,33 +35,30 @@ export async function OrderWorkflow(order: Order): Promise<OrderState> {
   });
 
   await CancellationScope.nonCancellable(async () => {
-    become(await storeOrAbandon(order));
-    moneyNoticed ||= state.payment === 'received';
-    // Who wants to cancel writes it down first: an order stored ahead may meet the wish before the signal.
+    become(await storeOrAbandon(steps, order));
+    paymentNoticed ||= state.payment === 'received';
+    // The wish to cancel is recorded before it is signalled: an order stored ahead may meet it here first.
     if (state.reason !== null) cancelReason ??= 'shopper_request';
 
     // The window runs from the workflow's start: wake-ups come at the pace of starts, never as a herd.
     const windowEndsAtMs = workflowInfo().startTime.getTime() + order.paymentWindowMs;
     while (!isFinal(state.status)) {
       const leftMs = Math.max(windowEndsAtMs - Date.now(), 1);
-      await condition(() => moneyNoticed || cancelReason !== undefined, leftMs, {
-        summary: 'Payment window',
+      await condition(() => paymentNoticed || cancelReason !== undefined, leftMs, {
+        summary: SUMMARIES.paymentWindow,
       });
-      if (moneyNoticed) {
-        moneyNoticed = false;
-        become(await insist(parking, 'Mark paid', (activities) => activities.markPaid({ orderNo })));
+      if (paymentNoticed) {
+        paymentNoticed = false;
+        become(await steps.markPaid({ orderNo }));
       } else {
-        const outcome = await cancel(orderNo, cancelReason ?? 'payment_timeout');
+        const outcome = await cancel(steps, orderNo, cancelReason ?? 'payment_timeout');
         become(outcome.state);
-        moneyNoticed ||= outcome.kind === 'payment-received';
+        paymentNoticed ||= outcome.kind === 'payment-received';
       }
     }
 
-    if (state.status === 'paid') {
-      await insist(parking, 'Held stock becomes sold', (activities) => activities.confirmStock({ orderNo }));
-    } else {
-      await insist(parking, 'Give the stock back', (activities) => activities.releaseStock({ orderNo }));
-    }
+    if (state.status === 'paid') await steps.confirmStock({ orderNo });
+    else await steps.releaseStock({ orderNo });
     await condition(allHandlersFinished);
   });
   return state;
@@ -78,26 +71,27 @@ export async function OrderWorkflow(order: Order): Promise<OrderState> {
 }
 
 /**
- * Only here can an order be given up: when MySQL refuses it, or stays away until the deadline. The tombstone comes before
+ * Only here can an order be abandoned: when MySQL refuses it, or stays away until the deadline. The tombstone comes before
  * the stock goes back, so that no slow write can bring the order to life afterwards; if one came first, the order lives.
  */
-async function storeOrAbandon(order: Order): Promise<OrderState> {
-  const stored = await persist(order, orderDeadlineMs(order));
-  if (typeof stored !== 'string') return stored;
-  const { state } = await insist(orderParking(order.orderNo), 'Give the order up', (activities) =>
-    activities.abandonOrder({ order, reason: stored }),
-  );
+async function storeOrAbandon(steps: Steps, order: Order): Promise<OrderState> {
+  const stored = await steps.storeOrder(order);
+  if (stored.kind === 'stored') return stored.state;
+  const { state } = await steps.abandonOrder({ order, reason: stored.reason });
   return state;
 }
 
-/** Payment sessions are closed first, so that nobody pays for an order that is being cancelled. */
-async function cancel(orderNo: string, reason: ClosingReason) {
-  const cancelOnce = (force: boolean) =>
-    insist(orderParking(orderNo), `Cancel: ${reason}`, (activities) =>
-      activities.cancelOrder({ orderNo, reason, force }),
-    );
-  const outcome = await cancelOnce(false);
+/** Payment sessions are closed first, so that an order that is being cancelled cannot be paid. */
+async function cancel(steps: Steps, orderNo: string, reason: ClosingReason) {
+  const outcome = await steps.cancelOrder({ orderNo, reason, force: false });
   if (outcome.kind !== 'sessions-open') return outcome;
-  await voidSessions(orderNo);
-  return cancelOnce(true);
+  await steps.closeSessions({ orderNo });
+  return steps.cancelOrder({ orderNo, reason, force: true });
+}
+
+function orderParking(orderNo: string): Parking {
+  return {
+    park: (activities, reason) => activities.parkOrder({ orderNo, reason }),
+    unpark: (activities) => activities.unparkOrder({ orderNo }),
+  };
 }

@@ -1,4 +1,4 @@
-/** The life of one refund: the money goes back to whoever paid, and then what is to come back to the sale. */
+/** The life of one refund: the money goes back to the payer, and then limit and stock come back to the sale. */
 
 import {
   CancellationScope,
@@ -8,30 +8,27 @@ import {
   setWorkflowOptions,
   workflowInfo,
 } from '@temporalio/workflow';
-import type { RefundProgress } from '../activities/refunds.ts';
 import { refundUpdated, type RefundInput } from './contract.ts';
-import { insist, insistPatiently, type Parking } from './steps.ts';
+import { createSteps } from './steps.ts';
+import { SUMMARIES } from './summaries.ts';
+import type { Parking } from './until-done.ts';
 
-/** Two calls of the provider, each of which has five seconds, and some statements. */
-const REFUND_TIMEOUT = '20 seconds';
-/** A refusal may be overcome by a person, say with money on the provider's account: soon enough after that, and still rare. */
-const PARKED_INTERVAL = '10 minutes';
 /** Most refunds are through by then. */
 const FIRST_PAUSE_MS = 5_000;
 /** The provider's notice comes first as a rule; one that was lost costs an hour, of a refund that takes days. */
 const MAX_PAUSE_MS = 60 * 60 * 1000;
-/** So long a payer has waited in vain, and may be told so by a person. */
+/** A payer who has waited so long may need an answer from an operator. */
 const SHOW_AFTER_MS = 24 * 60 * 60 * 1000;
 /** A look takes a dozen events, so this is some days: replayed within moments, and far below what the server takes. */
 const HISTORY_EVENTS_MAX = 1_000;
 
-/** The provider is at it. */
+/** A refund that the provider accepted and has not finished. */
 interface Pending {
   /** Unix time in ms. */
   sinceMs: number;
   /** Until the next look. */
   pauseMs: number;
-  /** To a person. */
+  /** To an operator. */
   isShown: boolean;
 }
 
@@ -42,37 +39,37 @@ export interface RefundRun extends RefundInput {
 
 export async function RefundWorkflow(input: RefundRun): Promise<void> {
   const { paymentId } = input;
-  const parking = refundParking(paymentId);
+  const steps = createSteps(refundParking(paymentId));
   let { pending } = input;
-  let isNews = false;
+  let hasNews = false;
   setHandler(refundUpdated, () => {
-    isNews = true;
+    hasNews = true;
   });
 
   // Cancelling the workflow itself, say in the Web UI, is no reason to keep the money.
   await CancellationScope.nonCancellable(async () => {
     do {
-      isNews = false;
-      while ((await refund(paymentId, parking)) === 'pending') {
+      hasNews = false;
+      while ((await steps.refundPayment({ paymentId })) === 'pending') {
         pending ??= { sinceMs: Date.now(), pauseMs: FIRST_PAUSE_MS, isShown: false };
         if (Date.now() - pending.sinceMs >= SHOW_AFTER_MS) {
-          await show(parking);
+          // At each look, for a step that failed and then worked in between has taken it off the list.
+          const reason = 'the provider has not finished the refund within a day';
+          await steps.parkRefund({ paymentId, reason });
           pending = { ...pending, isShown: true };
         }
-        await condition(() => isNews, pending.pauseMs, { summary: 'The provider is at it' });
-        isNews = false;
+        await condition(() => hasNews, pending.pauseMs, { summary: SUMMARIES.refundPending });
+        hasNews = false;
         pending = { ...pending, pauseMs: Math.min(pending.pauseMs * 2, MAX_PAUSE_MS) };
         if (workflowInfo().historyLength > HISTORY_EVENTS_MAX) {
           await continueAsNew<typeof RefundWorkflow>({ paymentId, pending });
         }
       }
-      if (pending?.isShown) {
-        await insist(parking, 'Show it no longer', (activities) => parking.unpark(activities));
-      }
+      if (pending?.isShown) await steps.unparkRefund({ paymentId });
       pending = undefined;
-      await insist(parking, 'Limit and stock come back', (activities) => activities.giveBack({ paymentId }));
-      // News in between may be of a refund that failed after all, or of stock that a person gives back.
-    } while (isNews);
+      await steps.giveBack({ paymentId });
+      // News in between may be of a refund that failed after all, or of stock that an operator gives back.
+    } while (hasNews);
   });
 }
 
@@ -83,25 +80,6 @@ setWorkflowOptions(
     workflowInfo().currentDeploymentVersion?.deploymentName ? { versioningBehavior: 'AUTO_UPGRADE' } : {},
   RefundWorkflow,
 );
-
-function refund(paymentId: number, parking: Parking): Promise<RefundProgress> {
-  return insistPatiently(
-    parking,
-    {
-      summary: 'Refund the payment',
-      startToCloseTimeout: REFUND_TIMEOUT,
-      parkedInterval: PARKED_INTERVAL,
-    },
-    (activities) => activities.refundPayment({ paymentId }),
-  );
-}
-
-/** At each look, for a step that failed and then worked in between has taken it off the list. */
-function show(parking: Parking): Promise<void> {
-  return insist(parking, 'Show it to a person', (activities) =>
-    parking.park(activities, 'the provider has not finished the refund within a day'),
-  );
-}
 
 function refundParking(paymentId: number): Parking {
   return {

@@ -3,25 +3,22 @@
 import { condition, setHandler, upsertSearchAttributes } from '@temporalio/workflow';
 import type { Order } from '../../src/domain/order.ts';
 import { paymentReceived, searchAttributes } from '../../src/workflows/contract.ts';
-import { insist, orderParking, persist } from '../../src/workflows/steps.ts';
+import { createSteps } from '../../src/workflows/steps.ts';
 
-type LastStep = 'Mark paid' | 'Held stock becomes sold';
+type LastStep = 'markPaid' | 'confirmStock';
 
 export async function payOrder(order: Order, lastSteps: readonly LastStep[]): Promise<void> {
   const { orderNo } = order;
-  let moneyNoticed = false;
+  const steps = createSteps({ park: async () => {}, unpark: async () => {} });
+  let paymentNoticed = false;
   setHandler(paymentReceived, () => {
-    moneyNoticed = true;
+    paymentNoticed = true;
   });
-  await persist(order, order.reservedAtMs + order.paymentWindowMs);
+  await steps.storeOrder(order);
   upsertSearchAttributes([{ key: searchAttributes.status, value: 'awaiting_payment' }]);
-  await condition(() => moneyNoticed, order.paymentWindowMs, { summary: 'Payment window' });
+  await condition(() => paymentNoticed, order.paymentWindowMs, { summary: 'Payment window' });
   for (const step of lastSteps) {
-    if (step === 'Mark paid') {
-      await insist(orderParking(orderNo), step, (activities) => activities.markPaid({ orderNo }));
-      upsertSearchAttributes([{ key: searchAttributes.status, value: 'paid' }]);
-    } else {
-      await insist(orderParking(orderNo), step, (activities) => activities.confirmStock({ orderNo }));
-    }
+    await steps[step]({ orderNo });
+    if (step === 'markPaid') upsertSearchAttributes([{ key: searchAttributes.status, value: 'paid' }]);
   }
 }

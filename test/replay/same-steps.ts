@@ -4,5 +4,5 @@ import type { Order } from '../../src/domain/order.ts';
 import { payOrder } from './paid-order.ts';
 
 export function OrderWorkflow(order: Order): Promise<void> {
-  return payOrder(order, ['Mark paid', 'Held stock becomes sold']);
+  return payOrder(order, ['markPaid', 'confirmStock']);
 }

@@ -4,5 +4,5 @@ import type { Order } from '../../src/domain/order.ts';
 import { payOrder } from './paid-order.ts';
 
 export function OrderWorkflow(order: Order): Promise<void> {
-  return payOrder(order, ['Held stock becomes sold', 'Mark paid']);
+  return payOrder(order, ['confirmStock', 'markPaid']);
 }
