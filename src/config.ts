@@ -6,15 +6,15 @@ import { SALE_ID_PATTERN } from './domain/limits.ts';
 
 /** Orders and signals in flight in Temporal; see docs/decisions.md for the measurement behind it. */
 const DEFAULT_ENGINE_BUDGET = 40;
-/** Orders the engine starts per second on a small machine; bounds the backlog at a third of the payment window. */
+/** Orders that Temporal starts per second on a small machine; bounds the backlog to a third of the window. */
 const DEFAULT_STARTS_PER_SECOND = 40;
 
-/** A notice that is lost for good is rare, and a look costs a call for each hundred payments of a day. */
+/** A notice that is lost for good is rare; a look costs a call for each hundred payments of a day. */
 const DEFAULT_RECONCILE_EVERY_SECONDS = 300;
 
 const DEMO_SECRET = /demo/i;
 
-/** Tighter than what Temporal takes: no dot or colon in a deployment's name, both short enough for 255-character ids. */
+/** Tighter than Temporal's own: no dot or colon in a deployment's name, both short for 255-character ids. */
 const DEPLOYMENT_NAME = /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/;
 const BUILD_ID = /^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$/;
 
@@ -23,97 +23,155 @@ const list = z
   .transform((text) => text.split(',').map((part) => part.trim()))
   .pipe(z.array(z.string().min(1)).min(1));
 
-export const logLevel = z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace']).default('info');
-export const port = z.coerce.number().int().min(0).max(65_535);
+function wholeNumber(min: number, max: number) {
+  return z.coerce.number().int().min(min).max(max);
+}
 
-/** What every process needs. */
+/** docs/configuration.md shows the schemes; zod keeps no readable trace of them. */
+function urlOf(...schemes: string[]) {
+  return z.url({ protocol: new RegExp(`^(${schemes.join('|')})$`) }).meta({ schemes });
+}
+
+export const logLevel = z
+  .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace'])
+  .default('info')
+  .describe('The least severe log line that is written; logs are JSON lines on standard output.');
+export const port = wholeNumber(0, 65_535);
+export const httpUrl = urlOf('http', 'https');
+
+/** What every process of the product reads. The descriptions are the text of docs/configuration.md. */
 const stores = {
-  NODE_ENV: z.enum(['development', 'production', 'test']).default('production'),
+  NODE_ENV: z
+    .enum(['development', 'production', 'test'])
+    .default('production')
+    .describe(
+      'In `production` demo secrets and the demo sale are refused, and the payment provider must be named.',
+    ),
   LOG_LEVEL: logLevel,
-  /** One address, or the nodes of a cluster, separated by commas. */
-  REDIS_URL: list.pipe(z.array(z.url({ protocol: /^rediss?$/ }))),
-  MYSQL_URL: z.url({ protocol: /^mysql$/ }),
+  REDIS_URL: list
+    .pipe(z.array(urlOf('redis', 'rediss')))
+    .describe(
+      'One Redis, or nodes of one cluster; the nodes that are not named are found from those that are.',
+    ),
+  MYSQL_URL: urlOf('mysql').describe(
+    'User, password, host and database: `mysql://user:password@host/database`.',
+  ),
 };
 
-export const httpUrl = z.url({ protocol: /^https?$/ });
-
-const providerAccess = {
-  PAYMENT_PROVIDER_API_KEY: z.string().min(1),
-  /** Signing secrets of webhooks: the current one, and while rotating the one before. */
-  WEBHOOK_SECRETS: list.pipe(z.array(z.string().startsWith('whsec_')).max(2)),
-};
-
-/** Who takes the money. */
-const provider = z.discriminatedUnion('PAYMENT_PROVIDER', [
-  z.object({
-    ...providerAccess,
-    PAYMENT_PROVIDER: z.literal('sandbox').optional(),
-    PAYMENT_PROVIDER_URL: httpUrl,
-  }),
-  z.object({
-    ...providerAccess,
-    PAYMENT_PROVIDER: z.literal('stripe'),
-    /** By default Stripe's own. */
-    PAYMENT_PROVIDER_URL: httpUrl
-      .refine((url) => new URL(url).pathname === '/', 'is an address without a path')
-      .optional(),
-    /** Where Stripe sends the shopper's browser after paying; the order's number is added. */
-    PAYMENT_RETURN_URL: httpUrl,
-  }),
-]);
-
-const shared = {
+/** What a process needs that talks to the payment provider. */
+const checkout = {
   ...stores,
-  /** Sign what a payment session carries of its order: the current one, and while rotating the one before. */
-  ORDER_SIGNING_SECRETS: list.pipe(z.array(z.string().min(32)).max(2)),
-  ENGINE_BUDGET: z.coerce.number().int().min(1).max(10_000).default(DEFAULT_ENGINE_BUDGET),
-  ENGINE_STARTS_PER_SECOND: z.coerce.number().int().min(1).max(100_000).default(DEFAULT_STARTS_PER_SECOND),
+  PAYMENT_PROVIDER_API_KEY: z
+    .string()
+    .min(1)
+    .describe(
+      "The key for the provider's API: with Stripe a secret key, with the sandbox its `SANDBOX_API_KEY`.",
+    ),
+  WEBHOOK_SECRETS: list
+    .pipe(z.array(z.string().startsWith('whsec_')).max(2))
+    .describe('Verify payment notices: the current one, while rotating also the one before.'),
 };
+
+const providerUrl = "The provider's address; with Stripe it has no path, and is Stripe's own unless set.";
+
+/** The provider that takes the money, with the settings that only this one needs. */
+const provider = z.discriminatedUnion(
+  'PAYMENT_PROVIDER',
+  [
+    z.object({
+      PAYMENT_PROVIDER: z.literal('sandbox').meta({
+        description: 'The provider that takes the money; the sandbox takes none, it is for trying out.',
+        unset: 'sandbox; required in production',
+      }),
+      PAYMENT_PROVIDER_URL: httpUrl.describe(providerUrl),
+    }),
+    z.object({
+      PAYMENT_PROVIDER: z.literal('stripe'),
+      PAYMENT_PROVIDER_URL: httpUrl
+        .refine((url) => new URL(url).pathname === '/', 'is an address without a path')
+        .optional()
+        .describe(providerUrl),
+      PAYMENT_RETURN_URL: httpUrl.describe(
+        "The page to which Stripe sends the shopper's browser after paying; its query gets `orderNo`.",
+      ),
+    }),
+  ],
+  { error: 'is neither sandbox nor stripe; production must name its payment provider' },
+);
+
+const orders = {
+  ...checkout,
+  ORDER_SIGNING_SECRETS: list
+    .pipe(z.array(z.string().min(32)).max(2))
+    .describe(
+      'Sign what a payment session carries of its order: the current one, while rotating also the one before.',
+    ),
+  ENGINE_BUDGET: wholeNumber(1, 10_000)
+    .default(DEFAULT_ENGINE_BUDGET)
+    .describe('Orders and signals in flight in Temporal, over all processes together; set it alike on all.'),
+  ENGINE_STARTS_PER_SECOND: wholeNumber(1, 100_000)
+    .default(DEFAULT_STARTS_PER_SECOND)
+    .describe(
+      'Orders that Temporal can start per second; orders beyond a third of the payment window are refused.',
+    ),
+};
+
+const demoSaleId = z.string().regex(SALE_ID_PATTERN).optional();
 
 const apiFields = z.object({
-  ...shared,
-  API_HOST: z.string().default('0.0.0.0'),
-  API_PORT: port.default(3000),
-  JWT_SECRET: z.string().min(32),
-  /** Proxies in front that append to X-Forwarded-For; a shopper's address is taken from there. */
-  TRUSTED_PROXY_HOPS: z.coerce.number().int().min(0).max(10).default(0),
-  /** With it the demo page is served at `/`. */
-  DEMO_SALE_ID: z.string().regex(SALE_ID_PATTERN).optional(),
-  TEMPORAL_UI_URL: z.url().optional(),
+  ...orders,
+  API_HOST: z
+    .string()
+    .default('127.0.0.1')
+    .describe('The address to listen on; `0.0.0.0` opens it to other machines.'),
+  API_PORT: port.default(3000).describe('The port to listen on; 0 takes any that is free.'),
+  JWT_SECRET: z.string().min(32).describe("Verifies callers' tokens (HS256)."),
+  TRUSTED_PROXY_HOPS: wholeNumber(0, 10)
+    .default(0)
+    .describe("Proxies in front that append to `X-Forwarded-For`; a shopper's address is taken from there."),
+  DEMO_SALE_ID: demoSaleId.describe(
+    'Serves the demo page for this sale at `/`, which gives tokens to anyone; refused in production.',
+  ),
+  TEMPORAL_UI_URL: z.url().optional().describe("Temporal's Web UI, to which the demo page links each order."),
 });
-const apiSchema = apiFields.and(provider);
 
 const workerFields = z.object({
-  ...shared,
-  /** The prebuilt workflow bundle. */
-  WORKFLOW_BUNDLE: z.string().min(1),
-  /** Names this version of the code; then it gets orders once Temporal is told that it is current. See docs/operations.md. */
-  WORKER_BUILD_ID: z.string().regex(BUILD_ID).optional(),
-  WORKER_DEPLOYMENT_NAME: z.string().regex(DEPLOYMENT_NAME).default('holdfast'),
-  /** How often the worker looks into the provider's book for money that no notice told of. */
-  RECONCILE_EVERY_SECONDS: z.coerce
-    .number()
-    .int()
+  ...orders,
+  WORKFLOW_BUNDLE: z
+    .string()
     .min(1)
-    .max(86_400)
-    .default(DEFAULT_RECONCILE_EVERY_SECONDS),
+    .describe('The file of the prebuilt workflows: `dist/workflow-bundle.js` after `npm run build`.'),
+  WORKER_BUILD_ID: z
+    .string()
+    .regex(BUILD_ID)
+    .optional()
+    .describe('Names this version of the worker; it gets orders once the version is current in Temporal.'),
+  WORKER_DEPLOYMENT_NAME: z
+    .string()
+    .regex(DEPLOYMENT_NAME)
+    .default('holdfast')
+    .describe("Groups the versions of one shop's workers."),
+  RECONCILE_EVERY_SECONDS: wholeNumber(1, 86_400)
+    .default(DEFAULT_RECONCILE_EVERY_SECONDS)
+    .describe("Seconds between two looks into the provider's book for money that no notice reported."),
 });
-const workerSchema = workerFields.and(provider);
 
 const prepareSchema = z.object({
   ...stores,
-  /** With it a demo sale of this id is created and warmed up. */
-  DEMO_SALE_ID: z.string().regex(SALE_ID_PATTERN).optional(),
+  DEMO_SALE_ID: demoSaleId.describe('Creates and warms up a demo sale of this id; refused in production.'),
 });
+const apiSchema = apiFields.and(provider);
+const workerSchema = workerFields.and(provider);
+const auditSchema = z.object(checkout).and(provider);
 
-/** What the audit reads from. */
-const auditSchema = z.object(stores).and(provider);
+/** The settings of each process of the product, for docs/configuration.md. */
+export const settings = { api: apiSchema, worker: workerSchema, prepare: prepareSchema, audit: auditSchema };
 
 export type PrepareConfig = Readonly<z.infer<typeof prepareSchema>>;
 export type ApiConfig = Readonly<z.infer<typeof apiSchema>> & { temporal: TemporalConfig };
 export type WorkerConfig = Readonly<z.infer<typeof workerSchema>> & { temporal: TemporalConfig };
 export type AuditConfig = Readonly<z.infer<typeof auditSchema>> & { temporal: TemporalConfig };
-/** Address, TLS, API key and namespace, from Temporal's own variables (`TEMPORAL_ADDRESS`, `TEMPORAL_API_KEY`, …). */
+/** Address, TLS, API key and namespace, from Temporal's own variables: `TEMPORAL_ADDRESS` and others. */
 type TemporalConfig = ReturnType<typeof loadClientConnectConfig>;
 
 /** Lists everything that is wrong with the environment, a line each. */
@@ -140,7 +198,7 @@ export function loadAuditConfig(env: NodeJS.ProcessEnv = process.env): AuditConf
 function withTemporal<T extends object>(schema: z.ZodType<T>, env: NodeJS.ProcessEnv) {
   const given = dropEmpty(env);
   const temporal = loadClientConnectConfig({ overrideEnvVars: given });
-  return Object.freeze({ ...parse(schema, given), temporal });
+  return Object.freeze({ ...parse(schema, nameProvider(given)), temporal });
 }
 
 /** @throws ConfigError naming every fault */
@@ -163,9 +221,18 @@ function dropEmpty(env: NodeJS.ProcessEnv): Record<string, string> {
   return Object.fromEntries(Object.entries(env).flatMap(([name, value]) => (value ? [[name, value]] : [])));
 }
 
+/** Only production must name its provider: a shop that forgot to would take orders and no money. */
+function nameProvider(given: Record<string, string>): Record<string, string> {
+  return isProduction(given) ? given : { PAYMENT_PROVIDER: 'sandbox', ...given };
+}
+
+function isProduction(given: Record<string, string>): boolean {
+  return (given['NODE_ENV'] ?? 'production') === 'production';
+}
+
 /** Demo secrets are public: anyone could sign a token or a payment notice with them. */
 function demoInProduction(given: Record<string, string>): string[] {
-  if ((given['NODE_ENV'] ?? 'production') !== 'production') return [];
+  if (!isProduction(given)) return [];
   const faults = ['JWT_SECRET', 'PAYMENT_PROVIDER_API_KEY', 'WEBHOOK_SECRETS', 'ORDER_SIGNING_SECRETS']
     .filter((name) => isDemoSecret(given[name] ?? ''))
     .map((name) => `${name}: is a demo secret; production needs one of its own`);

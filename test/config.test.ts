@@ -10,6 +10,7 @@ import {
 const stores = { REDIS_URL: 'redis://127.0.0.1:6379', MYSQL_URL: 'mysql://root@127.0.0.1/holdfast' };
 const audit = {
   ...stores,
+  PAYMENT_PROVIDER: 'sandbox',
   PAYMENT_PROVIDER_URL: 'http://127.0.0.1:4000',
   PAYMENT_PROVIDER_API_KEY: 'a-key-of-our-own',
   WEBHOOK_SECRETS: 'whsec_aG9sZGZhc3QtY29uZmlnLXRlc3QtMDE=',
@@ -34,6 +35,7 @@ test('what is needed suffices, the rest has defaults, and production is one of t
     NODE_ENV: 'production',
     LOG_LEVEL: 'info',
     REDIS_URL: ['redis://127.0.0.1:6379'],
+    API_HOST: '127.0.0.1',
     API_PORT: 3000,
     TRUSTED_PROXY_HOPS: 0,
   });
@@ -69,7 +71,8 @@ test.each([
 test('everything that is missing is listed at once', () => {
   const message = faultsOf(() => loadApiConfig({}));
 
-  const needed = Object.keys(api);
+  // Which provider decides whether an address is needed.
+  const needed = Object.keys(api).filter((name) => name !== 'PAYMENT_PROVIDER_URL');
   for (const name of needed) expect(message).toContain(`\n  ${name}: `);
   expect(message.split('\n')).toHaveLength(needed.length + 1);
 });
@@ -155,6 +158,35 @@ test('lists are split at commas: the nodes of a cluster, the secrets while one i
   expect(config.REDIS_URL).toEqual(['redis://a:1', 'rediss://b:2']);
   expect(config.WEBHOOK_SECRETS).toEqual(['whsec_bmV3', 'whsec_b2xk']);
   expect(config.ORDER_SIGNING_SECRETS).toEqual(['n'.repeat(32), 'o'.repeat(32)]);
+});
+
+test('production takes no provider that is not named', () => {
+  for (const [load, env] of [
+    [loadApiConfig, api],
+    [loadWorkerConfig, worker],
+    [loadAuditConfig, audit],
+  ] as const) {
+    const message = faultsOf(() => load({ ...env, PAYMENT_PROVIDER: '' }));
+
+    expect(message).toContain('\n  PAYMENT_PROVIDER: is neither sandbox nor stripe; production must name');
+    expect(message.split('\n')).toHaveLength(2);
+    expect(load(env).PAYMENT_PROVIDER).toBe('sandbox');
+  }
+});
+
+test.each(['development', 'test'])(
+  'in %s the sandbox is the provider unless another is named',
+  (NODE_ENV) => {
+    const env = { ...api, NODE_ENV, PAYMENT_PROVIDER: '' };
+
+    expect(loadApiConfig(env).PAYMENT_PROVIDER).toBe('sandbox');
+    expect(loadApiConfig({ ...env, ...withStripe }).PAYMENT_PROVIDER).toBe('stripe');
+  },
+);
+
+test('the API is open to other machines only where it is said', () => {
+  expect(loadApiConfig(api).API_HOST).toBe('127.0.0.1');
+  expect(loadApiConfig({ ...api, API_HOST: '0.0.0.0' }).API_HOST).toBe('0.0.0.0');
 });
 
 const withStripe = {

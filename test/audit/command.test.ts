@@ -21,6 +21,7 @@ beforeAll(async () => {
     MYSQL_URL: stores.config.MYSQL_URL,
     TEMPORAL_ADDRESS: inject('temporalAddress'),
     TEMPORAL_NAMESPACE: client.options.namespace,
+    PAYMENT_PROVIDER: 'sandbox',
     PAYMENT_PROVIDER_URL: providerUrl,
     PAYMENT_PROVIDER_API_KEY: PROVIDER_API_KEY,
     WEBHOOK_SECRETS: WEBHOOK_SECRET,
