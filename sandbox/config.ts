@@ -3,17 +3,29 @@
 import { z } from 'zod';
 import { httpUrl, logLevel, parseEnv, port } from '../src/config.ts';
 
-const sandboxSchema = z.object({
+export const sandboxSchema = z.object({
   LOG_LEVEL: logLevel,
-  SANDBOX_HOST: z.string().min(1).default('127.0.0.1'),
-  SANDBOX_PORT: port,
-  /** Where shoppers' browsers find it; by default where it listens. */
-  SANDBOX_PUBLIC_URL: httpUrl.optional(),
-  /** Without it the book is kept in memory. */
-  SANDBOX_BOOK_FILE: z.string().optional(),
-  SANDBOX_API_KEY: z.string().min(16),
-  SANDBOX_WEBHOOK_URL: httpUrl,
-  SANDBOX_WEBHOOK_SECRET: z.string().startsWith('whsec_'),
+  SANDBOX_HOST: z
+    .string()
+    .min(1)
+    .default('127.0.0.1')
+    .describe('The address to listen on; `0.0.0.0` opens it to other machines.'),
+  SANDBOX_PORT: port.describe('The port to listen on; 0 takes any that is free.'),
+  SANDBOX_PUBLIC_URL: httpUrl
+    .optional()
+    .describe("Where shoppers' browsers find its pages, where that is not the address it listens on."),
+  SANDBOX_BOOK_FILE: z
+    .string()
+    .optional()
+    .describe('The file that keeps its book over a restart; without it the book is in memory alone.'),
+  SANDBOX_API_KEY: z.string().min(16).describe('The key that callers of its API must send.'),
+  SANDBOX_WEBHOOK_URL: httpUrl.describe(
+    "Where it sends payment notices: the API's address with the path `/v1/webhooks/payments`.",
+  ),
+  SANDBOX_WEBHOOK_SECRET: z
+    .string()
+    .startsWith('whsec_')
+    .describe("Signs payment notices: one of the API's `WEBHOOK_SECRETS`."),
 });
 
 export type SandboxConfig = Readonly<z.infer<typeof sandboxSchema>>;
