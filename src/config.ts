@@ -50,9 +50,7 @@ const stores = {
   LOG_LEVEL: logLevel,
   REDIS_URL: list
     .pipe(z.array(urlOf('redis', 'rediss')))
-    .describe(
-      'One Redis, or nodes of one cluster; the nodes that are not named are found from those that are.',
-    ),
+    .describe('One Redis; two addresses or more are nodes of one cluster, from which the others are found.'),
   MYSQL_URL: urlOf('mysql').describe(
     'User, password, host and database: `mysql://user:password@host/database`.',
   ),
@@ -81,7 +79,7 @@ const provider = z.discriminatedUnion(
     z.object({
       PAYMENT_PROVIDER: z.literal('sandbox').meta({
         description: 'The provider that takes the money; the sandbox takes none, it is for trying out.',
-        unset: 'sandbox; required in production',
+        unset: '`sandbox`; required in production',
       }),
       PAYMENT_PROVIDER_URL: httpUrl.describe(providerUrl),
     }),
@@ -132,7 +130,7 @@ const apiFields = z.object({
   DEMO_SALE_ID: demoSaleId.describe(
     'Serves the demo page for this sale at `/`, which gives tokens to anyone; refused in production.',
   ),
-  TEMPORAL_UI_URL: z.url().optional().describe("Temporal's Web UI, to which the demo page links each order."),
+  TEMPORAL_UI_URL: httpUrl.optional().describe("Temporal's Web UI, to which the demo page links each order."),
 });
 
 const workerFields = z.object({
