@@ -1,0 +1,93 @@
+import { readFile, readdir } from 'node:fs/promises';
+import { expect, test } from 'vitest';
+
+const page = new URL('../../docs/payments.md', import.meta.url);
+const testDir = new URL('../', import.meta.url);
+
+/** `folder/file` "a title", "another title": a cell of the table of cases. An ellipsis stands for any text. */
+const NAMED = /`([\w/-]+)`((?:,? "[^"]+")*)/g;
+
+test('every test that docs/payments.md names exists, and every case names one', async () => {
+  const cases = readCases(await readFile(page, 'utf8'));
+  const titles = await readTitles();
+  expect(cases.length).toBeGreaterThan(20);
+
+  const wrong = cases.flatMap(({ money, tests }) => {
+    if (tests.length === 0) return [`"${money}" names no test`];
+    return tests.flatMap((named) => describeFault(named, titles));
+  });
+
+  expect(wrong.join('\n')).toBe('');
+});
+
+test('a test that is missing is named, with the file that has its title, or the titles that are near', () => {
+  const titles = new Map([
+    ['flow/money', ['a slow refund is awaited']],
+    ['flow/late', ['a payment whose notice never comes is found when its window ends, and pays']],
+  ]);
+  const fault = (file: string, title?: string) => describeFault({ file, title }, titles);
+
+  expect(fault('flow/late', 'a payment whose notice never comes is found …')).toEqual([]);
+  expect(fault('flow/late')).toEqual([]);
+  expect(fault('flow/none')).toEqual(['there is no test/flow/none.test.ts']);
+  expect(fault('flow/late', 'a slow refund is awaited')[0]).toContain(
+    'flow/money "a slow refund is awaited"',
+  );
+  expect(fault('flow/money', 'a slow refund is waited for')[0]).toContain('"a slow refund is awaited"');
+});
+
+type Named = { file: string; title: string | undefined };
+
+function readCases(text: string): { money: string; tests: Named[] }[] {
+  const table = text.split('## The cases')[1]?.split('\n## ')[0] ?? '';
+  const rows = table.split('\n').filter((line) => line.startsWith('|'));
+  return rows.slice(2).map((row) => {
+    const cells = row.split('|').map((cell) => cell.trim());
+    const tests = [...(cells[3] ?? '').matchAll(NAMED)].flatMap(([, file = '', quoted = '']) => {
+      const named = [...quoted.matchAll(/"([^"]+)"/g)].map(([, title]) => ({ file, title }));
+      return named.length > 0 ? named : [{ file, title: undefined }];
+    });
+    return { money: cells[1] ?? '', tests };
+  });
+}
+
+/** By file: every text in it that could be a title. */
+async function readTitles(): Promise<Map<string, string[]>> {
+  const names = await readdir(testDir, { recursive: true });
+  const files = names.filter((name) => name.endsWith('.test.ts'));
+  return new Map(
+    await Promise.all(
+      files.map(async (name): Promise<[string, string[]]> => {
+        const source = await readFile(new URL(name, testDir), 'utf8');
+        const literals = source.matchAll(/'((?:[^'\\\n]|\\.)+)'|"((?:[^"\\\n]|\\.)+)"|`((?:[^`\\]|\\.)+)`/g);
+        const texts = [...literals].map(([, single, double, back]) => single ?? double ?? back ?? '');
+        return [name.replace('.test.ts', ''), texts.map((literal) => literal.replaceAll(/\\(.)/g, '$1'))];
+      }),
+    ),
+  );
+}
+
+function describeFault({ file, title }: Named, titles: Map<string, string[]>): string[] {
+  const known = titles.get(file);
+  const pattern = title === undefined ? /^/ : toPattern(title);
+  if (known?.some((each) => pattern.test(each))) return [];
+  const elsewhere = [...titles].flatMap(([other, texts]) =>
+    title === undefined ? [] : texts.filter((each) => pattern.test(each)).map((each) => `${other} "${each}"`),
+  );
+  const near = (known ?? []).filter((each) => countShared(each, title ?? '') >= 4).map((each) => `"${each}"`);
+  const fault =
+    known === undefined ? `there is no test/${file}.test.ts` : `test/${file}.test.ts has no "${title}"`;
+  const hints = elsewhere.length > 0 ? elsewhere : near;
+  return [hints.length === 0 ? fault : `${fault}; did you mean ${hints.join(' or ')}?`];
+}
+
+/** Placeholders of test.each and the page's ellipses stand for any text. */
+function toPattern(title: string): RegExp {
+  const parts = title.split(/\s*…\s*|%s/).map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&'));
+  return new RegExp(`^${parts.join('.*')}$`, 's');
+}
+
+function countShared(a: string, b: string): number {
+  const words = new Set(a.split(/\W+/));
+  return new Set(b.split(/\W+/).filter((word) => words.has(word))).size;
+}
