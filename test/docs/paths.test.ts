@@ -37,11 +37,12 @@ function findMissing(page: string, text: string): string[] {
   const paths = [...text.matchAll(new RegExp(`(?<![\\w/.-])(?:${FOLDERS})/[\\w./*<>-]*[\\w*>]`, 'g'))];
   const names = [...text.matchAll(/`([\w-]+\.(?:ts|lua|mjs|md|json|yml))`/g)];
   const links = [...text.matchAll(/\]\(([^)\s]+)\)/g)].map(([, link]) => link ?? '');
-  return [
+  const missing = [
     ...paths.map(([path]) => path).filter((path) => !path.includes('<') && !isThere(path)),
     ...names.map(([, name]) => name ?? '').filter((name) => !isThere(name) && !hasName(name)),
     ...links.filter((link) => !/^https?:/.test(link) && !isLinkTarget(page, link)),
   ];
+  return [...new Set(missing)];
 }
 
 /** Rooms may be named without the extension of their only file; a star stands for one part of a path. */
