@@ -25,7 +25,7 @@ const fields = z.object({
   required: z.array(z.string()).optional(),
 });
 /** Where settings depend on the provider, the schema is one variant for each. */
-const process = z.union([
+const processSettings = z.union([
   fields.transform((only) => [only]),
   z.object({ oneOf: z.array(fields) }).transform(({ oneOf }) => oneOf),
 ]);
@@ -61,7 +61,7 @@ export function renderSettings(): string {
 }
 
 function addRows(rows: Map<string, Row>, processName: string, schema: z.ZodType): void {
-  const variants = process.parse(z.toJSONSchema(schema));
+  const variants = processSettings.parse(z.toJSONSchema(schema));
   for (const name of new Set(variants.flatMap((variant) => Object.keys(variant.properties))))
     addRow(rows, processName, name, variants);
 }
