@@ -1,16 +1,16 @@
-/** The shoppers of a trial: they buy, then pay, cancel or walk away, and what they were told is kept. */
+/** The shoppers of a trial: they buy, then pay, cancel or walk away, and every answer is kept in the history. */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { isFinal, type OrderStatus } from '../src/domain/order.ts';
 import type { History } from './history.ts';
-import { createByHand, type ByHand } from './provider-staff.ts';
+import { createProviderStaff, type ProviderStaff } from './provider-staff.ts';
 import type { Random } from './random.ts';
 import { PAYMENT_WINDOW_MS } from './sale.ts';
 import { createShopper, type Calls, type Cart, type Plan, type Shopper } from './shopper.ts';
 import type { System } from './system.ts';
 
 const USERS = 200;
-/** Offered all the time; about a third of what the engine takes on a small machine, so that a recovery can be seen. */
+/** Offered all the time: about a third of what the engine takes on a small machine, so that a recovery can be seen. */
 const ORDERS_PER_SECOND = 10;
 /** Bounds this process' memory when the system stands still. */
 const OPEN_ORDERS_MAX = 600;
@@ -21,7 +21,7 @@ const RECOVERY_TIMEOUT_MS = 120_000;
 const QUICKLY_MS = { min: 50, max: 150 };
 const THINKING_MS = 3_000;
 
-/** Offers orders at an even pace until it is told to stop; then waits until all have ended. */
+/** Offers orders at an even pace while `goesOn`; then waits until all have ended. */
 export async function shop(crowd: Crowd, random: Random, goesOn: () => boolean): Promise<void> {
   const visits = new Set<Promise<void>>();
   while (goesOn()) {
@@ -36,7 +36,7 @@ export async function shop(crowd: Crowd, random: Random, goesOn: () => boolean):
 export type Crowd = Awaited<ReturnType<typeof createCrowd>>;
 
 export async function createCrowd(system: System, saleId: string, history: History, random: Random) {
-  const { apiUrls, farSide } = system;
+  const { apiUrls, providerConsole } = system;
   const calls: Calls = { made: 0, repeated: 0, unanswered: 0, longestMs: 0 };
   const create = (userId: string) => createShopper({ apiUrls, userId, random, history, calls });
   const shoppers = await Promise.all(Array.from({ length: USERS }, (_, i) => create(`shopper-${i}`)));
@@ -44,7 +44,7 @@ export async function createCrowd(system: System, saleId: string, history: Histo
   const open = new Set<string>();
   const answers = new Map<string, number>();
   const ends = new Map<string, number>();
-  const byHand = createByHand(farSide, saleId);
+  const providerStaff = createProviderStaff(providerConsole, saleId);
   let placed = 0;
 
   async function buy(shopper: Shopper, cart: Cart[], patienceMs: number, api?: string) {
@@ -63,25 +63,32 @@ export async function createCrowd(system: System, saleId: string, history: Histo
 
   async function visit(chance: Random): Promise<void> {
     const shopper = chance.pick(shoppers);
-    await byHand.maybePayForNothing(chance);
+    await providerStaff.maybePayUnknown(chance);
     const orderNo = await buy(shopper, fillCart(chance), BUY_PATIENCE_MS);
     if (orderNo === undefined) return;
     const untilMs = Date.now() + PAYMENT_WINDOW_MS + END_PATIENCE_MS;
     const [status] = await Promise.all([
       shopper.follow(orderNo, untilMs),
-      carryOut({ shopper, orderNo, untilMs }, chance, byHand),
+      carryOut({ shopper, orderNo, untilMs }, chance, providerStaff),
     ]);
     end(orderNo, status);
-    if (status === 'paid') await byHand.maybeReverse(shopper, orderNo, chance);
+    if (status === 'paid') await providerStaff.maybeReverse(shopper, orderNo, chance);
   }
 
-  /** Answers whether the money is there, and known to be: what becomes of its callback must not blur the time of recovery. */
+  /**
+   * Pays, and has the callback sent at once, so that mischief with it does not blur the time of recovery.
+   * @returns whether all of the money was taken
+   */
   async function payProbe(probe: Shopper, orderNo: string, untilMs: number, api?: string): Promise<boolean> {
     if ((await probe.pay(orderNo, untilMs, api)) !== 'taken') return false;
-    return (await farSide.tellAgain(orderNo)).some(({ amount }) => amount === probe.totalOf(orderNo));
+    const payments = await providerConsole.redeliverPayments(orderNo);
+    return payments.some(({ amount }) => amount === probe.totalOf(orderNo));
   }
 
-  /** One order through each API; one is paid and one cancelled, so that every part has had its turn. */
+  /**
+   * One order through each API; one is paid and one cancelled, so that every part has had its turn.
+   * @returns the milliseconds until both have ended; undefined when they have not in time
+   */
   async function recover(): Promise<number | undefined> {
     const startedMs = Date.now();
     const untilMs = startedMs + RECOVERY_TIMEOUT_MS;
@@ -107,7 +114,7 @@ export async function createCrowd(system: System, saleId: string, history: Histo
     placed: () => placed,
     answers,
     ends,
-    byHand: byHand.counts,
+    byStaff: providerStaff.counts,
     calls,
   };
 }
@@ -115,14 +122,14 @@ export async function createCrowd(system: System, saleId: string, history: Histo
 interface Purchase {
   shopper: Shopper;
   orderNo: string;
-  /** Unix ms; so long its shopper cares. */
+  /** Unix ms; when its shopper stops trying. */
   untilMs: number;
 }
 
 async function carryOut(
   { shopper, orderNo, untilMs }: Purchase,
   chance: Random,
-  byHand: ByHand,
+  providerStaff: ProviderStaff,
 ): Promise<void> {
   await delay(chance.int(0, THINKING_MS));
   const plan = choosePlan(chance);
@@ -132,7 +139,7 @@ async function carryOut(
       return;
     case 'pay-twice':
       await shopper.pay(orderNo, untilMs);
-      return byHand.payOnceMore(orderNo, shopper.totalOf(orderNo));
+      return providerStaff.payOnceMore(orderNo, shopper.totalOf(orderNo));
     case 'cancel':
       return shopper.cancel(orderNo, untilMs);
     case 'pay-and-cancel':

@@ -1,4 +1,4 @@
-/** What can go wrong, and the order in which it does: planned beforehand, from the seed alone. */
+/** Which faults strike, and in which order: planned beforehand, from the seed alone. */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { LINK_FAULTS } from './links.ts';
@@ -24,7 +24,7 @@ export interface PlannedFault {
 }
 
 /**
- * Every process killed, then frozen, and every wire cut, slowed, half-opened and reset, in the seed's order, round after round.
+ * Round after round, in the seed's order: every process killed and frozen, every wire cut, slowed, half-opened and reset.
  * Processes come in turn with wires, so that even a short run has killed each process.
  */
 export function planFaults(system: System, random: Random, count: number): PlannedFault[] {

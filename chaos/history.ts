@@ -1,4 +1,4 @@
-/** Whether every answer that a shopper got was true, and stayed true. Pure: it looks at what was written down. */
+/** Checks whether every answer that a shopper got was true and stayed true. Pure: it reads what the shoppers recorded. */
 
 import { isFinal, type OrderState, type OrderStatus } from '../src/domain/order.ts';
 
@@ -8,7 +8,7 @@ export interface Span {
   endMs: number;
 }
 
-/** What a shopper was told of an order. */
+/** What an API returned about an order. */
 interface Answer extends Span, Pick<OrderState, 'version' | 'status' | 'payment'> {
   orderNo: string;
 }
@@ -31,7 +31,7 @@ export interface StockSample extends Span {
 export interface History {
   acceptances: Acceptance[];
   answers: Answer[];
-  /** Accepted orders that somebody was told do not exist. */
+  /** Answers that an accepted order does not exist. */
   denials: (Span & { orderNo: string })[];
   soldOut: SoldOut[];
   stock: StockSample[];
@@ -57,7 +57,7 @@ export interface Violation {
 
 type Check = (history: History, recorded: Recorded) => Omit<Violation, 'check'>[];
 
-/** The same key is the same order, whoever answers and however often it is sent. */
+/** The same key is the same order, whichever API answers and however often it is sent. */
 const oneKeyOneOrder: Check = ({ acceptances }) => {
   const first = new Map<string, string>();
   return acceptances.flatMap(({ idempotencyKey, orderNo }) => {
@@ -70,7 +70,7 @@ const oneKeyOneOrder: Check = ({ acceptances }) => {
 const acceptedIsRecorded: Check = ({ acceptances }, { states }) =>
   [...new Set(acceptances.map(({ orderNo }) => orderNo))]
     .filter((orderNo) => !states.has(orderNo))
-    .map((subject) => ({ subject, detail: 'was accepted, and MySQL has never heard of it' }));
+    .map((subject) => ({ subject, detail: 'was accepted, and MySQL has no record of it' }));
 
 const acceptedIsFound: Check = ({ acceptances, denials }) => {
   const acceptedAt = new Map(acceptances.map(({ orderNo, endMs }) => [orderNo, endMs]));
@@ -96,7 +96,7 @@ const versionsNeverGoBack: Check = ({ answers }) =>
     });
   });
 
-/** What was answered is what MySQL recorded under that version; only `queued` is told before there is a record. */
+/** What was answered is what MySQL recorded under that version; only `queued` is returned before there is a record. */
 const answersWereTrue: Check = ({ answers }, { states }) =>
   answers.flatMap(({ orderNo: subject, version, status, payment }) => {
     if (version === 0 && status === 'queued') return [];
@@ -104,22 +104,22 @@ const answersWereTrue: Check = ({ answers }, { states }) =>
     if (known?.status === status && known.payment === payment) return [];
     const was = known ? `${known.status} (payment ${known.payment})` : 'never recorded';
     return [
-      { subject, detail: `told ${status} (payment ${payment}) as version ${version}, which was ${was}` },
+      { subject, detail: `returned ${status} (payment ${payment}) as version ${version}, which was ${was}` },
     ];
   });
 
 /** Paid stays paid, cancelled stays cancelled, failed stays failed. */
 const endsAreFinal: Check = ({ answers }, { states }) => {
-  const told = groupByOrder(answers.filter(({ status }) => isFinal(status)));
-  return [...new Set([...states.keys(), ...told.keys()])].flatMap((subject) => {
+  const returned = groupByOrder(answers.filter(({ status }) => isFinal(status)));
+  return [...new Set([...states.keys(), ...returned.keys()])].flatMap((subject) => {
     const known = endsOf(states.get(subject) ?? new Map());
-    const ends = [...known, ...(told.get(subject) ?? []).map(({ status }) => status)];
+    const ends = [...known, ...(returned.get(subject) ?? []).map(({ status }) => status)];
     if (new Set(ends).size <= 1 && known.length <= 1) return [];
     return [{ subject, detail: `ended more than once: ${ends.join(', ')}` }];
   });
 };
 
-/** Where an order's money may be found next; once it was applied, it was. */
+/** The payment states that may follow each payment state. */
 const NEXT_PAYMENT: Record<OrderState['payment'], readonly OrderState['payment'][]> = {
   none: ['received'],
   received: ['applied', 'none'],

@@ -1,4 +1,4 @@
-/** The wires between the parts. Each goes through Toxiproxy, where it can be cut, slowed, half-opened and reset. */
+/** The wires between the parts. Each runs through Toxiproxy, where it can be cut, slowed, half-opened and reset. */
 
 const CALL_TIMEOUT_MS = 15_000;
 /** Added to every answer: far beyond any healthy server, within what a call may take. */
@@ -10,7 +10,7 @@ export const LINK_FAULTS = ['cut', 'slow', 'half-open', 'reset'] as const;
 type LinkFault = (typeof LINK_FAULTS)[number];
 
 export interface Link {
-  /** Who calls, and who is called, as in `api-1` and `redis`. */
+  /** The caller and the called, as in `api-1` and `redis`. */
   from: string;
   to: string;
   /** `host:port`, for the caller. */
@@ -67,7 +67,7 @@ export function createLinks(controlUrl: string): Links {
           }
         },
         async mend() {
-          // A new wire: what the old one has swallowed must not leave a gap in a stream that goes on, so its connections end.
+          // A new wire, so that all connections of the old one end: what it has swallowed must not leave a gap in a stream.
           await control('DELETE', `/proxies/${name}`);
           await lay();
         },

@@ -1,4 +1,4 @@
-/** `npm run chaos -- [--rolling] [--seed N] [--faults N] [--orders N]`: a sale in a storm, or a rolling restart in mid-sale. */
+/** `npm run chaos -- [--rolling] [--seed N] [--faults N] [--orders N]`: a sale in a storm, or a rolling restart. */
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -25,7 +25,7 @@ async function main(): Promise<number> {
     processes.killAllNow();
     process.exit(130);
   };
-  // Not `once`: without a listener a second signal, as a terminal and npm both send one, would end us in the middle of it.
+  // Not `once`: a terminal and npm both send the signal, and without a listener the second one would end us half-way.
   process.on('SIGINT', stopOnSignal).on('SIGTERM', stopOnSignal);
   let passed = false;
   try {
@@ -43,7 +43,7 @@ async function main(): Promise<number> {
   return passed ? 0 : 1;
 }
 
-/** Answers whether nothing was found wrong. */
+/** @returns whether nothing was found wrong */
 async function storm(system: System, options: Options): Promise<boolean> {
   const report = await runStorm(system, options);
   const faults = faultsOfStorm(report);

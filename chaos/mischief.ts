@@ -1,7 +1,7 @@
-/** The provider's bad days in a trial, and how often each of its switches struck. */
+/** The mischief that the provider makes during a trial, and how often each of its switches struck. */
 
 import type { MischiefReply, MischiefSettings } from '../sandbox/book/mischief.ts';
-import type { FarSide } from './far-side.ts';
+import type { SandboxConsole } from '../sandbox/console.ts';
 import { PAYMENT_WINDOW_MS } from './sale.ts';
 
 /** Callbacks that are held back are overtaken by others, also of the same order. */
@@ -29,11 +29,14 @@ function mischiefOf(seed: number): MischiefSettings {
   };
 }
 
-/** From now on, and through its restarts. @returns what tells how often it struck since */
-export async function startMischief(farSide: FarSide, seed: number): Promise<() => Promise<Struck>> {
-  const { struck: before } = await farSide.setMischief(mischiefOf(seed));
+/** From now on, and through the provider's restarts. @returns a reader of how often each switch struck since */
+export async function startMischief(
+  providerConsole: SandboxConsole,
+  seed: number,
+): Promise<() => Promise<Struck>> {
+  const { struck: before } = await providerConsole.setMischief(mischiefOf(seed));
   return async () => {
-    const { struck } = await farSide.readMischief();
+    const { struck } = await providerConsole.readMischief();
     return {
       duplicate: struck.duplicate - before.duplicate,
       reorder: struck.reorder - before.reorder,

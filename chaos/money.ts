@@ -1,4 +1,4 @@
-/** The money of a trial in both books, the provider's and Holdfast's: when it has come to rest, and whether it comes out even. */
+/** The money of a trial in the provider's book and in Holdfast's: whether it has come to rest, and whether both agree. */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
@@ -9,13 +9,13 @@ import type { Violation } from './history.ts';
 import type { System } from './system.ts';
 
 /**
- * Late money, found in the provider's book because its callback was dropped, for an order that nobody knows, is back within
- * three minutes.
+ * The slowest money is late, for an order that no store knows, and found by reconciliation because its callback was
+ * dropped: it is back within three minutes.
  */
 const REST_TIMEOUT_MS = 240_000;
 const LOOK_EVERY_MS = 1_000;
 
-type Deps = Pick<System, 'stores' | 'farSide'>;
+type Deps = Pick<System, 'stores' | 'providerConsole'>;
 
 /** Payments, and what they add up to in minor units. */
 interface Sum {
@@ -25,13 +25,13 @@ interface Sum {
 
 export interface Books {
   /** As the provider has it. `returned` counts the payments of which something went back. */
-  taken: Sum;
+  collected: Sum;
   returned: Sum;
-  /** As Holdfast has it, by status. A parked one may also be applied: a person is to look at it. */
+  /** As Holdfast has it, by status. */
   known: ReadonlyMap<PaymentStatus, Sum>;
   /** What Holdfast knows to have gone back. */
   knownReturned: Sum;
-  /** Applied or to be refunded, and shown to a person. */
+  /** Not parked by its status, and shown to an operator all the same. */
   shown: Sum;
   uneven: Violation[];
 }
@@ -51,48 +51,48 @@ export async function awaitRest(deps: Deps, saleId: string): Promise<string[]> {
   let sessions = await listSessions(deps, saleId);
   for (;;) {
     sessions = await filterPromised(deps, sessions);
-    const [taken, known] = await Promise.all([listCollected(deps, saleId), readKnown(deps, saleId)]);
+    const [collected, known] = await Promise.all([listCollected(deps, saleId), readKnown(deps, saleId)]);
     const moving = [
       ...sessions.map((session) => `money is promised in session ${session}`),
       ...known.filter(isMoving).map((row) => `payment ${row.provider_payment_id} is ${row.status}`),
     ];
-    const isAtRest = moving.length === 0 && compare(taken, known).length === 0;
+    const isAtRest = moving.length === 0 && compare(collected, known).length === 0;
     if (isAtRest || Date.now() >= untilMs) return moving;
     await delay(LOOK_EVERY_MS);
   }
 }
 
-/** Unless a person has been told of it. */
+/** Unless an operator has been shown it. */
 const isMoving = ({ status, is_shown: isShown }: KnownPayment): boolean =>
   !isShown && (status === 'received' || status === 'refund_due');
 
 export async function readBooks(deps: Deps, saleId: string): Promise<Books> {
-  const [taken, known] = await Promise.all([listCollected(deps, saleId), readKnown(deps, saleId)]);
+  const [collected, known] = await Promise.all([listCollected(deps, saleId), readKnown(deps, saleId)]);
   const byStatus = PAYMENT_STATUSES.map((status) => {
     const ofStatus = known.filter((row) => row.status === status);
     return [status, sum(ofStatus.map(({ amount }) => amount))] as const;
   });
   const isShown = (row: KnownPayment) => row.is_shown && row.status !== 'parked';
   return {
-    taken: sum(taken.map(({ amount }) => amount)),
-    returned: sum(taken.map(({ returned }) => returned)),
+    collected: sum(collected.map(({ amount }) => amount)),
+    returned: sum(collected.map(({ returned }) => returned)),
     known: new Map(byStatus),
     knownReturned: sum(known.map(({ returned }) => returned)),
     shown: sum(known.filter(isShown).map(({ amount }) => amount)),
-    uneven: compare(taken, known).map((found) => ({ check: 'both books agree', ...found })),
+    uneven: compare(collected, known).map((found) => ({ check: 'both books agree', ...found })),
   };
 }
 
 /** Payment by payment, to the cent. */
 function compare(
-  taken: readonly PaymentReply[],
+  collected: readonly PaymentReply[],
   known: readonly KnownPayment[],
 ): { subject: string; detail: string }[] {
   const rows = new Map(known.map((row) => [row.provider_payment_id, row]));
-  const differences = taken.flatMap(({ id: subject, amount, returned }) => {
+  const differences = collected.flatMap(({ id: subject, amount, returned }) => {
     const row = rows.get(subject);
     rows.delete(subject);
-    if (!row) return [{ subject, detail: `${amount} taken, and not known` }];
+    if (!row) return [{ subject, detail: `${amount} collected, and not known` }];
     const isOver = row.status === 'refunded' && row.returned !== row.amount;
     if (row.amount === amount && row.returned === returned && !isOver) return [];
     const detail = `${row.status}, ${row.amount} known and ${row.returned} of it returned; the provider took ${amount} and returned ${returned}`;
@@ -109,8 +109,8 @@ function sum(amounts: readonly number[]): Sum {
   };
 }
 
-async function listCollected({ farSide }: Deps, saleId: string): Promise<PaymentReply[]> {
-  return (await farSide.listPayments()).filter(({ reference }) => reference.startsWith(`${saleId}-`));
+async function listCollected({ providerConsole }: Deps, saleId: string): Promise<PaymentReply[]> {
+  return (await providerConsole.listPayments()).filter(({ reference }) => reference.startsWith(`${saleId}-`));
 }
 
 function readKnown({ stores }: Deps, saleId: string): Promise<KnownPayment[]> {
@@ -137,9 +137,11 @@ async function listSessions({ stores }: Deps, saleId: string): Promise<string[]>
   return rows.map((row) => row.provider_session_id);
 }
 
-/** One by one: the provider is one small process. */
-async function filterPromised({ farSide }: Deps, sessions: readonly string[]): Promise<string[]> {
+/** Those in which the shopper has paid and the money is not taken yet. One by one: the provider is one small process. */
+async function filterPromised({ providerConsole }: Deps, sessions: readonly string[]): Promise<string[]> {
+  const isPromised = async (session: string): Promise<boolean> =>
+    (await providerConsole.readSession(session)).status === 'processing';
   const promised: string[] = [];
-  for (const session of sessions) if (await farSide.isPromised(session)) promised.push(session);
+  for (const session of sessions) if (await isPromised(session)) promised.push(session);
   return promised;
 }

@@ -1,4 +1,4 @@
-/** Random numbers that can be had again: the same seed gives the same choices. */
+/** Random numbers that can be repeated: the same seed gives the same choices. */
 
 export interface Random {
   /** From 0 up to, but not including, 1. */

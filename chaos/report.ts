@@ -1,4 +1,4 @@
-/** What a trial showed, as a table, and what was broken, a line each. */
+/** Prints what a trial showed as a table, and each thing that was wrong as a line. */
 
 import { RULE_NAMES } from '../src/audit/audit-sale.ts';
 import { CHECK_NAMES } from './history.ts';
@@ -9,7 +9,7 @@ import type { TrialReport } from './trial.ts';
 /** A broken rule may concern thousands of orders; the first ones say enough. */
 const LINES_MAX = 50;
 
-/** What a trial found wrong, a line each; none: it passed. */
+/** What a trial found wrong, a line each; it passed when there is none. */
 function faultsFound({ violations, audits, ends, unrest }: TrialReport): string[] {
   const open = ends.get('open') ?? 0;
   return [
@@ -18,7 +18,7 @@ function faultsFound({ violations, audits, ends, unrest }: TrialReport): string[
       findings.map(({ rule, subject, detail }) => `${rule}: ${subject}: ${detail}`),
     ),
     ...unrest.map((moving) => `the money had not come to rest in time: ${moving}`),
-    ...(open === 0 ? [] : [`${open} orders had not ended when the last shopper gave up`]),
+    ...(open === 0 ? [] : [`${open} orders had not ended when the last shopper stopped trying`]),
   ];
 }
 
@@ -27,7 +27,7 @@ export function faultsOfStorm(report: StormReport): string[] {
   return [...faultsFound(report), ...stuck.map(({ name }) => `not recovered from: ${name}`)];
 }
 
-/** A client that repeats what was not answered sees no failure. */
+/** A rolling restart is correct when a client that repeats what was not answered sees no failure. */
 export function faultsOfRolling(report: RollingReport): string[] {
   const { unanswered } = report.calls;
   return [
@@ -41,7 +41,7 @@ export function printStorm(report: StormReport): void {
   console.table(kinds.map((kind) => toRow(kind, report)));
   const calm = ((report.calmMs ?? Infinity) / 1_000).toFixed(1);
   console.log(
-    `${report.struck.length} faults; in fair weather the probe that tells a recovery takes ${calm} s`,
+    `${report.struck.length} faults; without a fault the probe that measures a recovery takes ${calm} s`,
   );
 }
 
@@ -56,20 +56,20 @@ export function printRolling({ restarts }: RollingReport): void {
 }
 
 export function printTrial(report: TrialReport, crashes: readonly string[], faults: readonly string[]): void {
-  const { audits, violations, stockLooks, told, calls, books } = report;
+  const { audits, violations, stockLooks, history, calls, books } = report;
   const sum = (of: (audit: TrialReport['audits'][number]) => number) =>
     audits.reduce((total, audit) => total + of(audit), 0);
   const lines = [
     `asked to buy:  ${describe(report.answers)}`,
     `orders ended:  ${describe(report.ends)}`,
-    `calls:         ${calls.made}, of which ${calls.repeated} had to be repeated and ${calls.unanswered} were given up; the longest took ${calls.longestMs} ms with its repeats`,
+    `calls:         ${calls.made}, of which ${calls.repeated} had to be repeated and ${calls.unanswered} had no answer in time; the longest took ${calls.longestMs} ms with its repeats`,
     `processes that ended by themselves and were started again: ${crashes.length === 0 ? 'none' : crashes.join(', ')}`,
     `mischief:      ${describe(new Map(Object.entries(report.mischief)))}`,
-    `by hand:       ${describe(report.byHand)}`,
-    `its book:      ${describeSum(books.taken)} taken, ${describeSum(books.returned)} returned`,
-    `our book:      ${[...books.known].map(([status, known]) => `${describeSum(known)} ${status}`).join(', ')}; ${describeSum(books.knownReturned)} returned; ${describeSum(books.shown)} applied or due, and shown to a person`,
+    `its staff:     ${describe(report.byStaff)}`,
+    `its book:      ${describeSum(books.collected)} collected, ${describeSum(books.returned)} returned`,
+    `our book:      ${[...books.known].map(([status, known]) => `${describeSum(known)} ${status}`).join(', ')}; ${describeSum(books.knownReturned)} returned; ${describeSum(books.shown)} not parked, and shown to an operator`,
     `the stock equation was looked at ${stockLooks} times in each store`,
-    `the history:   ${told.answers} answers about orders, ${told.soldOut} times sold out, ${violations.length} violations (${CHECK_NAMES.join(', ')})`,
+    `the history:   ${history.answers} answers about orders, ${history.soldOut} times sold out, ${violations.length} violations (${CHECK_NAMES.join(', ')})`,
     `the audit:     ${sum(({ orders }) => orders)} orders, ${sum(({ payments }) => payments)} payments, ${sum(({ findings }) => findings.length)} findings (${RULE_NAMES.join(', ')})`,
     ...faults.slice(0, LINES_MAX).map((fault) => `  ${fault}`),
     faults.length === 0 ? 'passed' : `FAILED: ${faults.length} faults found`,

@@ -1,4 +1,4 @@
-/** A rolling restart in mid-sale: each API and each worker is told to stop (SIGTERM) and started again, one at a time. */
+/** A rolling restart during a sale: each API and each worker gets SIGTERM, ends and is started again, one at a time. */
 
 import { createRandom } from './random.ts';
 import type { System } from './system.ts';

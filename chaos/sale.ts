@@ -1,4 +1,4 @@
-/** The sale of a trial, and what the stores have of it at the end. */
+/** Opens the sale of a trial, and reads what the stores have recorded of it at the end. */
 
 import { z } from 'zod';
 import { ORDER_STATUSES, PAYMENT_STATES } from '../src/domain/order.ts';

@@ -1,4 +1,4 @@
-/** One shopper of the storm: buys, then pays, cancels or walks away, repeats what was not answered, and writes down every answer. */
+/** One shopper of the storm: repeats what was not answered, as a page does, and records every answer in the history. */
 
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -17,7 +17,7 @@ const POLL_EVERY_MS = { min: 800, max: 2_500 };
 
 export type Plan = 'pay' | 'pay-twice' | 'cancel' | 'pay-and-cancel' | 'walk-away';
 
-/** promised: the provider has taken the order to pay, and takes the money later. */
+/** promised: the shopper has paid, and the provider takes the money later. */
 export type Pressed = 'taken' | 'promised' | 'refused';
 
 export interface Cart {
@@ -55,7 +55,7 @@ export interface ShopperOptions {
 export type Shopper = Awaited<ReturnType<typeof createShopper>>;
 
 export async function createShopper({ apiUrls, userId, random, history, calls }: ShopperOptions) {
-  /** The newest version that was told of each order: sent along, as a page does, so that no answer is older. */
+  /** The newest version that was returned of each order: sent along, as a page does, so that no answer is older. */
   const known = new Map<string, { version: number; status: OrderStatus }>();
   /** What each order costs, in minor units. */
   const totals = new Map<string, number>();
@@ -87,7 +87,7 @@ export async function createShopper({ apiUrls, userId, random, history, calls }:
   const pause = ({ min, max }: { min: number; max: number }): Promise<void> => delay(random.int(min, max));
   const anyApi = (path: string, api = random.pick(apiUrls)): URL => new URL(path, api);
 
-  function tell(reply: Reply): z.infer<typeof orderReply> {
+  function record(reply: Reply): z.infer<typeof orderReply> {
     const { startMs, endMs } = reply;
     const { orderNo, version, status, payment } = orderReply.parse(reply.body);
     history.answers.push({ orderNo, startMs, endMs, version, status, payment });
@@ -101,7 +101,7 @@ export async function createShopper({ apiUrls, userId, random, history, calls }:
       headers: { 'if-none-match': `"${known.get(orderNo)?.version ?? -1}"` },
     });
 
-  /** Repeats until the answer is more than "later", or the time is up. */
+  /** Repeats until there is an answer other than "later", or the time is up. */
   async function persist(
     untilMs: number,
     ask: () => Promise<Reply | undefined>,
@@ -127,7 +127,7 @@ export async function createShopper({ apiUrls, userId, random, history, calls }:
 
     /**
      * Places one order, always with the same key.
-     * @returns the orderNo when it was accepted, the code of the refusal, or undefined when nobody answered in time
+     * @returns the orderNo when it was accepted, the code of the refusal, or undefined when there was no answer in time
      */
     async buy(
       saleId: string,
@@ -145,7 +145,7 @@ export async function createShopper({ apiUrls, userId, random, history, calls }:
       if (!reply) return undefined;
       const { startMs, endMs } = reply;
       if (reply.status === 202 || reply.status === 200) {
-        const { orderNo } = tell(reply);
+        const { orderNo } = record(reply);
         totals.set(orderNo, acceptedReply.parse(reply.body).total);
         const acceptance = { startMs, endMs, idempotencyKey, orderNo };
         history.acceptances.push(acceptance);
@@ -183,13 +183,13 @@ export async function createShopper({ apiUrls, userId, random, history, calls }:
 
     async cancel(orderNo: string, untilMs: number, api?: string): Promise<void> {
       const reply = await persist(untilMs, () => call('POST', anyApi(`/v1/orders/${orderNo}/cancel`, api)));
-      if (reply?.status === 200 || reply?.status === 202) tell(reply);
+      if (reply?.status === 200 || reply?.status === 202) record(reply);
     },
 
-    /** Looks at it once more. */
+    /** Reads the order once more. */
     async look(orderNo: string, untilMs: number): Promise<void> {
       const reply = await persist(untilMs, () => poll(orderNo));
-      if (reply?.status === 200) tell(reply);
+      if (reply?.status === 200) record(reply);
     },
 
     /**
@@ -207,8 +207,8 @@ export async function createShopper({ apiUrls, userId, random, history, calls }:
           const { startMs, endMs } = reply;
           history.denials.push({ startMs, endMs, orderNo });
         }
-        if (reply?.status === 200) tell(reply);
-        // Another of this shopper's calls may have been told the end already; then the answer here is "not modified".
+        if (reply?.status === 200) record(reply);
+        // Another of this shopper's calls may have met the end already; then the answer here is "not modified".
         const status = known.get(orderNo)?.status;
         if (status !== undefined && isFinal(status)) return status;
         await pause(everyMs);

@@ -1,8 +1,8 @@
-/** Looks at the stock in both stores all the time: in each, total = available + held + sold, whatever has just died. */
+/** Checks the stock in both stores all the time: in each, total = available + held + sold, whatever has just died. */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import type { StockCount } from '../src/domain/sale.ts';
-import type { Violation, StockSample } from './history.ts';
+import type { StockSample, Violation } from './history.ts';
 import type { System } from './system.ts';
 
 const LOOK_EVERY_MS = 100;
@@ -35,7 +35,7 @@ export function watchStock({ stores }: Pick<System, 'stores'>, saleId: string, s
 
   async function watch(look: () => Promise<void>): Promise<void> {
     while (!over.signal.aborted) {
-      // A store that is struck does not answer; what it says when it is back is looked at all the same.
+      // A store that is struck does not answer; it is checked again when it is back.
       await look().catch(() => {});
       await delay(LOOK_EVERY_MS);
     }

@@ -1,4 +1,4 @@
-/** A sale in a storm: one fault after the other strikes, and each time the system must come back by itself. */
+/** A sale in a storm: one fault after the other strikes, and each time the system must recover by itself. */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { planFaults, type PlannedFault } from './faults.ts';
@@ -21,12 +21,12 @@ interface StruckFault {
   name: string;
   /** Orders that had been accepted and had not ended when it struck. */
   inFlight: string[];
-  /** From the moment it was healed until both APIs could sell, be paid and cancel again; undefined: not in two minutes. */
+  /** From its end until both APIs could sell, be paid and cancel again; undefined when that took over two minutes. */
   recoveredMs: number | undefined;
 }
 
 export interface StormReport extends TrialReport {
-  /** What the same probe takes in fair weather. */
+  /** What the same probe takes without a fault. */
   calmMs: number | undefined;
   struck: StruckFault[];
 }

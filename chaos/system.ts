@@ -1,7 +1,8 @@
-/** The system under test: real servers, two APIs, two workers and the provider, each pair joined by a wire of its own. */
+/** The system under test: real servers, two APIs, two workers and the provider, each pair joined by a proxied wire. */
 
 import { Client, Connection } from '@temporalio/client';
 import { pino } from 'pino';
+import { openConsole, type SandboxConsole } from '../sandbox/console.ts';
 import type { AuditDeps } from '../src/audit/run-audit.ts';
 import { openProvider } from '../src/payments/open.ts';
 import { migrate } from '../src/stores/mysql/migrations/migrate.ts';
@@ -15,19 +16,20 @@ import { mysqlPiece, startMysql } from '../stack/servers/mysql.ts';
 import { redisPiece, startRedis } from '../stack/servers/redis.ts';
 import { locateTemporal, startTemporal } from '../stack/servers/temporal.ts';
 import { startToxiproxy } from '../stack/servers/toxiproxy.ts';
-import { createFarSide, type FarSide } from './far-side.ts';
 import { createLinks, type Link, type Links } from './links.ts';
 
 /**
- * Below the ports that the kernel gives to outgoing connections: while a server is down, nobody may get its port, and
- * no connection to it may meet itself.
+ * Below the ports that the kernel gives to outgoing connections: while a server is down, no process may get its port,
+ * and no connection to it may meet itself.
  */
 const FIRST_PORT = 20_000;
 const LAST_PORT = 30_000;
 /** A process that cannot start, because what it needs is struck too, is started again until then. */
 const RESTART_TIMEOUT_MS = 90_000;
-/** For looking at: the auditor and the watch start nothing in the engine. */
-const LOOKING_ON = { ENGINE_BUDGET: 1, ENGINE_STARTS_PER_SECOND: 1 };
+/** Longer than any fault of the provider, with its restart. */
+const PROVIDER_PATIENCE_MS = 120_000;
+/** For the auditor and the stock watch, which read only and start nothing in the engine. */
+const READ_ONLY = { ENGINE_BUDGET: 1, ENGINE_STARTS_PER_SECOND: 1 };
 
 const STORES = ['redis', 'mysql', 'temporal'] as const;
 const APIS = ['api-1', 'api-2'] as const;
@@ -49,20 +51,20 @@ export interface System extends AuditDeps {
   stores: Stores;
   parts: Part[];
   links: Link[];
-  /** The provider, as its own people reach it. */
-  farSide: FarSide;
+  /** What the provider's staff do there; no wire is in between, and calls are repeated through its faults. */
+  providerConsole: SandboxConsole;
   /** As shoppers reach them, through their wires. */
   apiUrls: string[];
   /** Processes that ended by themselves and were started again, as a supervisor would. */
   crashes: string[];
-  /** Closes what looks on; the processes are stopped by whoever opened them. */
+  /** Closes the connections of the auditor and the watch; the processes are stopped by the caller that opened them. */
   close(): Promise<void>;
 }
 
 /** Where each part listens, fixed for the whole run; a worker listens nowhere. */
 type Ports = { [name: string]: number };
 
-/** @param onCrash is told to the `Processes` that are handed in: they call `supervise` */
+/** The caller passes `supervise` as the crash handler of the `Processes` that it hands in. */
 export async function startSystem(
   processes: Processes,
   progress: (line: string) => void,
@@ -82,7 +84,7 @@ export async function startSystem(
     return found.address;
   };
 
-  const config = { REDIS_URL: [servers.redisUrl], MYSQL_URL: servers.mysqlUrl, ...LOOKING_ON };
+  const config = { REDIS_URL: [servers.redisUrl], MYSQL_URL: servers.mysqlUrl, ...READ_ONLY };
   const silent = pino({ level: 'silent' });
   const stores = await openStores(config, silent);
   await migrate(stores.pool, silent);
@@ -118,14 +120,18 @@ export async function startSystem(
       WEBHOOK_SECRETS: [demoSecrets.webhook],
     }),
     parts,
-    farSide: createFarSide(providerUrl),
+    providerConsole: openConsole({
+      url: providerUrl,
+      apiKey: demoSecrets.providerApiKey,
+      patienceMs: PROVIDER_PATIENCE_MS,
+    }),
     links: wires,
     apiUrls: APIS.map((name) => `http://${wire('shoppers', name)}`),
     crashes,
     supervise(crash, name) {
       crashes.push(name);
       progress(`${crash.message.split('\n')[0]}: starting it again`);
-      // Its own failure to come back is seen by whoever waits for the system to recover.
+      // If it fails to come back, the probe that waits for the system to recover fails.
       parts
         .find((part) => part.name === name)
         ?.start()
@@ -175,7 +181,7 @@ function asProgram(found: Found | undefined, piece: Piece): Found {
   throw new Error(`The chaos suite kills servers, so it needs ${piece.what} as a program on PATH.`);
 }
 
-/** Between every pair that talks to each other. */
+/** One between every two parts that call each other. */
 async function openWires(
   links: Links,
   nextPort: () => Promise<number>,

@@ -1,4 +1,4 @@
-/** A trial: a sale with shoppers all over it while something is done to the system, and whether all is well afterwards. */
+/** A trial: shoppers buy in a sale while something is done to the system; afterwards all stores and answers are checked. */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { auditStrayMoney, runAudit, type SaleAudit } from '../src/audit/run-audit.ts';
@@ -12,16 +12,16 @@ import type { Calls } from './shopper.ts';
 import { watchStock } from './stock-watch.ts';
 import type { System } from './system.ts';
 
-/** So that the first thing that is done meets orders in every state. */
+/** So that the first disturbance meets orders in every state. */
 const WARM_UP_MS = 5_000;
-const TELL_EVERY_MS = 15_000;
+const REPORT_EVERY_MS = 15_000;
 
 export interface TrialOptions {
   saleId: string;
-  /** It goes on until so many have been placed. */
+  /** The trial goes on until so many orders have been placed. */
   orders: number;
   random: Random;
-  /** Of the provider's mischief. */
+  /** For the provider's mischief. */
   seed: number;
   progress: (line: string) => void;
 }
@@ -30,8 +30,8 @@ export interface TrialReport {
   /** How often each answer to "buy" was given. */
   answers: ReadonlyMap<string, number>;
   ends: ReadonlyMap<string, number>;
-  /** What was done at the provider without Holdfast. */
-  byHand: ReadonlyMap<string, number>;
+  /** How often each thing was done at the provider without Holdfast. */
+  byStaff: ReadonlyMap<string, number>;
   /** How often the provider's mischief struck. */
   mischief: Struck;
   books: Books;
@@ -39,29 +39,30 @@ export interface TrialReport {
   unrest: string[];
   calls: Calls;
   stockLooks: number;
-  told: { answers: number; soldOut: number };
+  /** How many answers the history holds. */
+  history: { answers: number; soldOut: number };
   /** How often each order ended, as MySQL recorded it. */
   finals: ReadonlyMap<string, number>;
   violations: Violation[];
   audits: SaleAudit[];
 }
 
-/** Shoppers come until `disturb` is done and enough orders are placed; then all of them are seen to their end. */
+/** Shoppers come until `disturb` is done and enough orders are placed; the trial ends when all orders have ended. */
 export async function runTrial(
   system: System,
   { saleId, orders, random, seed, progress }: TrialOptions,
   disturb: (crowd: Crowd) => Promise<void>,
 ): Promise<TrialReport> {
   await openSale(system, saleId);
-  const readStruck = await startMischief(system.farSide, seed);
+  const readStruck = await startMischief(system.providerConsole, seed);
   const history: History = { acceptances: [], answers: [], denials: [], soldOut: [], stock: [] };
   const crowd = await createCrowd(system, saleId, history, random);
   const watch = watchStock(system, saleId, history.stock);
   const over = new AbortController();
   const shopping = shop(crowd, random, () => !over.signal.aborted || crowd.placed() < orders);
-  const telling = setInterval(() => {
+  const reporting = setInterval(() => {
     progress(`${crowd.placed()} orders placed, ${crowd.open().length} open`);
-  }, TELL_EVERY_MS);
+  }, REPORT_EVERY_MS);
   try {
     await delay(WARM_UP_MS);
     await disturb(crowd);
@@ -69,7 +70,7 @@ export async function runTrial(
     await shopping;
   } finally {
     over.abort();
-    clearInterval(telling);
+    clearInterval(reporting);
     await watch.end();
   }
   progress('it is over; waiting for late money and refunds');
@@ -82,13 +83,13 @@ export async function runTrial(
   return {
     answers: crowd.answers,
     ends: crowd.ends,
-    byHand: crowd.byHand,
+    byStaff: crowd.byStaff,
     mischief: await readStruck(),
     books,
     unrest,
     calls: crowd.calls,
     stockLooks: history.stock.length,
-    told: { answers: history.answers.length, soldOut: history.soldOut.length },
+    history: { answers: history.answers.length, soldOut: history.soldOut.length },
     finals: countFinals(recorded),
     violations: [...checkHistory(history, recorded), ...watch.broken, ...books.uneven],
     audits,

@@ -1,6 +1,7 @@
 /** Proves the auditor: each bug, put into the running system, makes it name what is broken; without the bug it finds nothing. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { SandboxConsole } from '../../sandbox/console.ts';
 import { runAudit } from '../../src/audit/run-audit.ts';
 import { isFinal } from '../../src/domain/order.ts';
 import type { PaymentProvider } from '../../src/payments/provider.ts';
@@ -10,7 +11,6 @@ import { buildSale } from '../support/factories.ts';
 import { selectOne } from '../support/rows.ts';
 import { pressPay, sessionOf, type Shopper } from '../support/shopper.ts';
 import { waitFor } from '../support/wait.ts';
-import { createFarSide, type FarSide } from './far-side.ts';
 import * as mutants from './mutants.ts';
 import type { Mutant } from './mutants.ts';
 import * as troubles from './trouble.ts';
@@ -22,7 +22,7 @@ const SETTLE_BROKEN_MS = 1_000;
 let checkout: Checkout;
 let exchange: ReturnType<typeof troubles.openExchange>;
 let providers: ReturnType<typeof troubles.openProviderExchange>;
-let farSide: FarSide;
+let providerConsole: SandboxConsole;
 beforeAll(async () => {
   checkout = await openCheckout({
     under: (stores) => {
@@ -34,7 +34,7 @@ beforeAll(async () => {
       return providers.inFront;
     },
   });
-  farSide = createFarSide(checkout.providerUrl);
+  ({ providerConsole } = checkout);
 });
 afterAll(() => checkout.close());
 
@@ -193,7 +193,7 @@ const refundWhereWorkerDies: Scenario = async (bug) => {
 const refundRefusedAtFirst: Scenario = (bug) =>
   buy(bug(checkout.stores), async (bought) => {
     await buyAndPay(bought);
-    await farSide.withMischief({ refund_refused: 1 }, () => refund(bought.orderNo));
+    await providerConsole.withMischief({ refund_refused: 1 }, () => refund(bought.orderNo));
   });
 
 interface Fault {
@@ -300,7 +300,7 @@ async function auditRefund(bug: (provider: PaymentProvider) => PaymentProvider, 
   const { saleId, accepted } = await buy(checkout.stores, async (bought) => {
     await buyAndPay(bought);
     providers.exchange(bug(provider));
-    await farSide.withMischief({ drop: 1 }, () => refund(bought.orderNo));
+    await providerConsole.withMischief({ drop: 1 }, () => refund(bought.orderNo));
   });
   providers.exchange(checkout.provider);
   return (await runAudit({ ...checkout, provider }, saleId, accepted, settleMs)).findings;

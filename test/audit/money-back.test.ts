@@ -1,6 +1,7 @@
 /** The audit of money that goes back: clean in every way in which it may, and each way in which it may not is found. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { SandboxConsole } from '../../sandbox/console.ts';
 import { auditSale } from '../../src/audit/audit-sale.ts';
 import { auditStrayMoney, readSale, runAudit } from '../../src/audit/run-audit.ts';
 import type { SaleSnapshot } from '../../src/audit/snapshot.ts';
@@ -12,16 +13,15 @@ import { buildSale } from '../support/factories.ts';
 import { selectOne } from '../support/rows.ts';
 import { pressPay, sessionOf } from '../support/shopper.ts';
 import { waitFor } from '../support/wait.ts';
-import { createFarSide, type FarSide } from './far-side.ts';
 
 let checkout: Checkout;
-let farSide: FarSide;
+let providerConsole: SandboxConsole;
 let orders: Awaited<ReturnType<typeof sellAndGiveBack>>;
 let sale: SaleSnapshot;
 
 beforeAll(async () => {
   checkout = await openCheckout();
-  farSide = createFarSide(checkout.providerUrl);
+  ({ providerConsole } = checkout);
   orders = await sellAndGiveBack();
   expect((await runAudit(checkout, orders.saleId, [])).findings).toEqual([]);
   sale = await readSale(checkout, orders.saleId, []);
@@ -60,14 +60,14 @@ async function sellAndGiveBack() {
   ]);
 
   await refunds.request(wanted.paymentId, 'a person');
-  await farSide.refund(byHand.money);
-  await farSide.refund(partly.money, 1_000);
-  await farSide.dispute(disputed.money);
-  await farSide.closeDispute(await farSide.dispute(lost.money), { won: false });
-  const dispute = await farSide.dispute(won.money);
+  await providerConsole.refund(byHand.money);
+  await providerConsole.refund(partly.money, 1_000);
+  await providerConsole.openDispute(disputed.money);
+  await providerConsole.closeDispute((await providerConsole.openDispute(lost.money)).id, { won: false });
+  const dispute = await providerConsole.openDispute(won.money);
   await shows(won.orderNo, 'disputed');
-  await farSide.closeDispute(dispute, { won: true });
-  await farSide.pay(twice.orderNo, 4_900);
+  await providerConsole.closeDispute(dispute.id, { won: true });
+  await providerConsole.takeStrayPayment({ reference: twice.orderNo, amount: 4_900 });
 
   for (const { orderNo } of [wanted, byHand, lost]) await shows(orderNo, 'refunded');
   await shows(disputed.orderNo, 'disputed');
@@ -252,7 +252,7 @@ test('stray money that goes back is looked after like any other', async () => {
       pool,
       `SELECT payment_id AS id, provider_payment_id AS money, status FROM payments WHERE order_no = 'November'`,
     );
-  await farSide.pay('November', 80_000);
+  await providerConsole.takeStrayPayment({ reference: 'November', amount: 80_000 });
   await waitFor('the money to be known', async () => (await read().catch(() => undefined)) !== undefined);
   const { id, money } = await read();
   expect(await strays()).toEqual([]);

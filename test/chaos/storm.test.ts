@@ -40,7 +40,7 @@ test(
     expect(faultsOfStorm(report)).toEqual([]);
     expect(report.struck).toHaveLength(FAULTS);
     expect(report.answers.get('accepted')).toBeGreaterThan(0);
-    expect(report.told.answers).toBeGreaterThan(0);
+    expect(report.history.answers).toBeGreaterThan(0);
     const { duplicate, reorder, drop, late } = report.mischief;
     expect(Math.min(duplicate, reorder, drop, late)).toBeGreaterThan(0);
     expect(report.books.returned.amount).toBeGreaterThan(0);

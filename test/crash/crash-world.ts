@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import type { Client } from '@temporalio/client';
 import { pino } from 'pino';
 import { inject } from 'vitest';
-import { createFarSide, type FarSide } from '../../chaos/far-side.ts';
+import { openConsole, type SandboxConsole } from '../../sandbox/console.ts';
 import { createSandboxProvider } from '../../sandbox/server.ts';
 import type { Sale } from '../../src/domain/sale.ts';
 import type { PaymentProvider } from '../../src/payments/provider.ts';
@@ -43,8 +43,8 @@ export interface CrashWorld {
   stores: TestStores;
   client: Client;
   provider: PaymentProvider;
-  /** The provider, as its own people reach it. */
-  farSide: FarSide;
+  /** What the provider's staff do there. */
+  providerConsole: SandboxConsole;
   /** Of ten lamps, two to a user. */
   saleId: string;
   shopper(): Promise<Shopper>;
@@ -102,7 +102,7 @@ export async function openCrashWorld(
     stores,
     client,
     provider,
-    farSide: createFarSide(providerUrl),
+    providerConsole: openConsole({ url: providerUrl, apiKey: demoSecrets.providerApiKey }),
     saleId,
     shopper: () => openShopper(apiUrl),
     outboxLength: () => stores.redis.xlen(saleKeys({ saleId, shard: 0 }).outbox),

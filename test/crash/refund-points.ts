@@ -23,7 +23,7 @@ interface Paid {
 }
 
 /** From now on nothing but what it is asked tells of what happens at the provider. */
-const dropCallbacks = ({ farSide }: CrashWorld) => farSide.setMischief({ drop: 1 });
+const dropCallbacks = ({ providerConsole }: CrashWorld) => providerConsole.setMischief({ drop: 1 });
 
 async function readMoney({ stores }: CrashWorld, orderNo: string, condition = 'TRUE'): Promise<Paid> {
   const row = await selectOne(
@@ -49,8 +49,8 @@ async function payTwice(world: CrashWorld): Promise<Paid> {
   await payAndSettle(shopper, orderNo);
   const { total } = await shopper.readOrder(orderNo);
   await dropCallbacks(world);
-  await world.farSide.payOutside(orderNo, total);
-  await world.farSide.tellAgain(orderNo);
+  await world.providerConsole.takeStrayPayment({ reference: orderNo, amount: total });
+  await world.providerConsole.redeliverPayments(orderNo);
   return waitFor('the second payment to be due', () =>
     readMoney(world, orderNo, "status = 'refund_due'").catch(() => undefined),
   );
@@ -110,7 +110,7 @@ export const refundPoints: Point[] = [
       await expectOneRefund(world, paid);
       const refunded = await shopper.awaitStatus(orderNo, 'paid');
       expect(refunded.payment).toBe('refunded');
-      await world.farSide.setMischief({});
+      await world.providerConsole.setMischief({});
       const again = acceptedOf(await buyAgain()).orderNo;
       await payAndSettle(shopper, again);
       // Nobody has said that the first two can be sold again.
@@ -145,12 +145,12 @@ export const refundPoints: Point[] = [
     name: 'worker: an order that was lost is reserved again for its money',
     doom: { part: 'worker', cue: 'reserved-again' },
     async scenario(world) {
-      const { stores, saleId, farSide } = world;
+      const { stores, saleId, providerConsole } = world;
       const shopper = await world.shopper();
       const order = buildOrder({ saleId, userId: shopper.userId });
       const { orderNo } = order;
-      const signed = await createOrderSigner([demoSecrets.orderSigning]).sign(order);
-      await farSide.payOutside(orderNo, order.total, signed);
+      const signedOrder = await createOrderSigner([demoSecrets.orderSigning]).sign(order);
+      await providerConsole.takeStrayPayment({ reference: orderNo, amount: order.total, signedOrder });
       const paid = await waitFor('the money to be known', () =>
         readMoney(world, orderNo).catch(() => undefined),
       );
@@ -181,7 +181,7 @@ export const refundPoints: Point[] = [
       await shopper.awaitStatus(orderNo, 'paid');
       const paid = await readMoney(world, orderNo);
       await waitFor('the payment to be told', () => world.deliveries() === 1);
-      await world.farSide.reverse(orderNo, 'refund');
+      await world.providerConsole.refund(paid.providerPaymentId);
       await world.awaitDeath();
       expect(await readPayment(world, paid)).toMatchObject({ status: 'refunded' });
       expect(world.deliveries()).toBe(1);

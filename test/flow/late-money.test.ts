@@ -1,11 +1,11 @@
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
+import type { SandboxConsole } from '../../sandbox/console.ts';
 import { modify, selectRows } from '../../src/stores/mysql/connection.ts';
 import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
-import { farSideOf } from '../support/far-side.ts';
 import { pressPay, sessionOf } from '../support/shopper.ts';
 import { signer } from '../support/signer.ts';
 import { expectStock } from '../support/stock.ts';
@@ -14,11 +14,11 @@ import { waitFor } from '../support/wait.ts';
 const LAMP_PRICE = 4_900;
 
 let checkout: Checkout;
-let farSide: ReturnType<typeof farSideOf>;
+let providerConsole: SandboxConsole;
 
 beforeAll(async () => {
   checkout = await openCheckout();
-  farSide = farSideOf(checkout);
+  ({ providerConsole } = checkout);
 });
 afterAll(async () => {
   await expectCleanAudit(checkout);
@@ -27,7 +27,7 @@ afterAll(async () => {
 
 /** What the provider took for an order, and how much of each went back. */
 async function returnedOf(orderNo: string): Promise<[taken: number, returned: number][]> {
-  return (await farSide.taken(orderNo)).map(({ amount, returned }) => [amount, returned]);
+  return (await providerConsole.listPayments(orderNo)).map(({ amount, returned }) => [amount, returned]);
 }
 
 function awaitReturned(orderNo: string, wanted: [taken: number, returned: number][]): Promise<boolean> {
@@ -59,7 +59,7 @@ test('money that comes after the cancel goes back, and the order stays cancelled
   await shopper.cancel(orderNo);
   await shopper.awaitStatus(orderNo, 'cancelled');
 
-  await farSide.takeStray({ orderNo, amount: LAMP_PRICE });
+  await providerConsole.takeStrayPayment({ reference: orderNo, amount: LAMP_PRICE });
 
   await awaitReturned(orderNo, [[LAMP_PRICE, LAMP_PRICE]]);
   expect(await shopper.readOrder(orderNo)).toMatchObject({ status: 'cancelled', payment: 'none' });
@@ -74,7 +74,7 @@ test('of two payments the first is applied, and the second goes back', async () 
   await pressPay(sessionOf(await shopper.pay(orderNo)).url);
   await shopper.awaitStatus(orderNo, 'paid');
 
-  await farSide.takeStray({ orderNo, amount: LAMP_PRICE });
+  await providerConsole.takeStrayPayment({ reference: orderNo, amount: LAMP_PRICE });
 
   await awaitReturned(orderNo, [
     [LAMP_PRICE, 0],
@@ -89,9 +89,9 @@ test('a payment whose notice never comes is found when its window ends, and pays
   const orderNo = await shopper.buy(saleId);
   await shopper.awaitStatus(orderNo, 'awaiting_payment');
   const { url } = sessionOf(await shopper.pay(orderNo));
-  await farSide.setMischief({ drop: 1 });
+  await providerConsole.setMischief({ drop: 1 });
   await pressPay(url);
-  await farSide.setMischief({});
+  await providerConsole.setMischief({});
 
   await shopper.awaitStatus(orderNo, 'paid');
 
@@ -104,9 +104,9 @@ test('money that the provider takes after it has closed the session goes back', 
   const orderNo = await shopper.buy(saleId);
   await shopper.awaitStatus(orderNo, 'awaiting_payment');
   const { url } = sessionOf(await shopper.pay(orderNo));
-  await farSide.setMischief({ late: 1, late_ms: 6_000 });
+  await providerConsole.setMischief({ late: 1, late_ms: 6_000 });
   await pressPay(url);
-  await farSide.setMischief({});
+  await providerConsole.setMischief({});
 
   await shopper.awaitStatus(orderNo, 'cancelled');
 
@@ -123,7 +123,11 @@ test('an order that every store has lost is restored from what its payment carri
   });
   const { orderNo, total: amount } = lost;
 
-  await farSide.takeStray({ orderNo, amount, signedOrder: await signer.sign(lost) });
+  await providerConsole.takeStrayPayment({
+    reference: orderNo,
+    amount,
+    signedOrder: await signer.sign(lost),
+  });
   await letAMinutePass(orderNo);
 
   const restored = await waitFor(`order ${orderNo} to be paid`, async () => {
@@ -142,7 +146,11 @@ test('where its stock has been sold meanwhile, the money of a lost order goes ba
   await shopper.buy(saleId, 'mug', 4);
   const { orderNo, total: amount } = lost;
 
-  await farSide.takeStray({ orderNo, amount, signedOrder: await signer.sign(lost) });
+  await providerConsole.takeStrayPayment({
+    reference: orderNo,
+    amount,
+    signedOrder: await signer.sign(lost),
+  });
   await letAMinutePass(orderNo);
 
   await awaitReturned(orderNo, [[4_350, 4_350]]);
@@ -154,8 +162,8 @@ test('money for an order that nobody knows goes back when nothing tells of the o
   const { orderNo } = buildOrder({ saleId });
   const otherOrder = await signer.sign(buildOrder({ saleId }));
 
-  await farSide.takeStray({ orderNo, amount: LAMP_PRICE });
-  await farSide.takeStray({ orderNo, amount: LAMP_PRICE, signedOrder: otherOrder });
+  await providerConsole.takeStrayPayment({ reference: orderNo, amount: LAMP_PRICE });
+  await providerConsole.takeStrayPayment({ reference: orderNo, amount: LAMP_PRICE, signedOrder: otherOrder });
   await letAMinutePass(orderNo, 2);
 
   await awaitReturned(orderNo, [
@@ -167,7 +175,7 @@ test('money for an order that nobody knows goes back when nothing tells of the o
 test('money for a sale that is not ours waits for a person', async () => {
   const orderNo = `not-ours-0-1-${ulid()}`;
 
-  await farSide.takeStray({ orderNo, amount: LAMP_PRICE });
+  await providerConsole.takeStrayPayment({ reference: orderNo, amount: LAMP_PRICE });
   await letAMinutePass(orderNo);
 
   const parked = await waitFor('a person to be shown the money', async () => {

@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
+import type { SandboxConsole } from '../../sandbox/console.ts';
 import { signToken } from '../../src/api/auth.ts';
 import { selectRows } from '../../src/stores/mysql/connection.ts';
 import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
-import { farSideOf } from '../support/far-side.ts';
 import { JWT_SECRET, pressPay, refusalOf, send, sessionOf, type Shopper } from '../support/shopper.ts';
 import { expectStock } from '../support/stock.ts';
 import { waitFor } from '../support/wait.ts';
@@ -13,11 +13,11 @@ import { waitFor } from '../support/wait.ts';
 const LAMP_PRICE = 4_900;
 
 let checkout: Checkout;
-let farSide: ReturnType<typeof farSideOf>;
+let providerConsole: SandboxConsole;
 
 beforeAll(async () => {
   checkout = await openCheckout();
-  farSide = farSideOf(checkout);
+  ({ providerConsole } = checkout);
 });
 afterAll(async () => {
   await expectCleanAudit(checkout);
@@ -30,8 +30,8 @@ async function buyAndPay(shopper: Shopper, saleId: string) {
   await shopper.awaitStatus(orderNo, 'awaiting_payment');
   await pressPay(sessionOf(await shopper.pay(orderNo)).url);
   await shopper.awaitStatus(orderNo, 'paid');
-  const [payment] = await farSide.taken(orderNo);
-  return { orderNo, providerPaymentId: payment?.providerPaymentId ?? '' };
+  const [payment] = await providerConsole.listPayments(orderNo);
+  return { orderNo, providerPaymentId: payment?.id ?? '' };
 }
 
 function awaitPayment(shopper: Shopper, orderNo: string, payment: string) {
@@ -72,15 +72,15 @@ test('a refund that is refused at first is made all the same, once', async () =>
   await shopper.awaitStatus(orderNo, 'awaiting_payment');
   await shopper.cancel(orderNo);
   await shopper.awaitStatus(orderNo, 'cancelled');
-  await farSide.setMischief({ refund_refused: 1 });
+  await providerConsole.setMischief({ refund_refused: 1 });
 
-  await farSide.takeStray({ orderNo, amount: LAMP_PRICE });
+  await providerConsole.takeStrayPayment({ reference: orderNo, amount: LAMP_PRICE });
 
   await awaitRefunded(orderNo);
-  await farSide.setMischief({});
-  const [payment] = await farSide.taken(orderNo);
+  await providerConsole.setMischief({});
+  const [payment] = await providerConsole.listPayments(orderNo);
   expect(payment?.returned).toBe(LAMP_PRICE);
-  expect(await checkout.provider.listReversals(payment?.providerPaymentId ?? '')).toHaveLength(1);
+  expect(await checkout.provider.listReversals(payment?.id ?? '')).toHaveLength(1);
 });
 
 test('a slow refund is waited for', async () => {
@@ -90,13 +90,13 @@ test('a slow refund is waited for', async () => {
   await shopper.awaitStatus(orderNo, 'awaiting_payment');
   await shopper.cancel(orderNo);
   await shopper.awaitStatus(orderNo, 'cancelled');
-  await farSide.setMischief({ slow_refund: 1, slow_refund_ms: 1_500 });
+  await providerConsole.setMischief({ slow_refund: 1, slow_refund_ms: 1_500 });
 
-  await farSide.takeStray({ orderNo, amount: LAMP_PRICE });
+  await providerConsole.takeStrayPayment({ reference: orderNo, amount: LAMP_PRICE });
 
   await awaitRefunded(orderNo);
-  await farSide.setMischief({});
-  expect((await farSide.taken(orderNo)).map(({ returned }) => returned)).toEqual([LAMP_PRICE]);
+  await providerConsole.setMischief({});
+  expect((await providerConsole.listPayments(orderNo)).map(({ returned }) => returned)).toEqual([LAMP_PRICE]);
 });
 
 test("a refund made at the provider is shown, gives the limit back by the sale's rule, and leaves the stock sold", async () => {
@@ -107,7 +107,7 @@ test("a refund made at the provider is shown, gives the limit back by the sale's
     '409 limit_reached',
   );
 
-  await farSide.refund(providerPaymentId);
+  await providerConsole.refund(providerPaymentId);
 
   expect(await awaitPayment(shopper, orderNo, 'refunded')).toMatchObject({ status: 'paid' });
   expect(await reasonsShown(providerPaymentId)).toHaveLength(1);
@@ -123,7 +123,7 @@ test('where the sale says so, a refund leaves the limit used', async () => {
   const shopper = await checkout.shopper();
   const { orderNo, providerPaymentId } = await buyAndPay(shopper, saleId);
 
-  await farSide.refund(providerPaymentId);
+  await providerConsole.refund(providerPaymentId);
   await awaitPayment(shopper, orderNo, 'refunded');
 
   expect(refusalOf(await shopper.placeOrder({ saleId, items: [{ sku: 'lamp', quantity: 1 }] }))).toBe(
@@ -152,10 +152,10 @@ test('a chargeback is shown while it is open; one that the shop wins leaves ever
   const shopper = await checkout.shopper();
   const { orderNo, providerPaymentId } = await buyAndPay(shopper, saleId);
 
-  const disputeId = await farSide.dispute(providerPaymentId);
+  const dispute = await providerConsole.openDispute(providerPaymentId);
   await awaitPayment(shopper, orderNo, 'disputed');
   expect(await reasonsShown(providerPaymentId)).toHaveLength(1);
-  await farSide.closeDispute(disputeId, true);
+  await providerConsole.closeDispute(dispute.id, { won: true });
 
   expect(await awaitPayment(shopper, orderNo, 'applied')).toMatchObject({ status: 'paid' });
   await expectStock(checkout.stores, saleId, { sku: 'lamp', available: 8, held: 0, sold: 2 });
@@ -166,9 +166,13 @@ test('a chargeback that the shop loses leaves the order paid, its money returned
   const shopper = await checkout.shopper();
   const { orderNo, providerPaymentId } = await buyAndPay(shopper, saleId);
 
-  await farSide.closeDispute(await farSide.dispute(providerPaymentId), false);
+  await providerConsole.closeDispute((await providerConsole.openDispute(providerPaymentId)).id, {
+    won: false,
+  });
 
   expect(await awaitPayment(shopper, orderNo, 'refunded')).toMatchObject({ status: 'paid' });
-  expect((await farSide.taken(orderNo)).map(({ returned }) => returned)).toEqual([2 * LAMP_PRICE]);
+  expect((await providerConsole.listPayments(orderNo)).map(({ returned }) => returned)).toEqual([
+    2 * LAMP_PRICE,
+  ]);
   await expectStock(checkout.stores, saleId, { sku: 'lamp', available: 8, held: 0, sold: 2 });
 });

@@ -1,18 +1,18 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openProvider } from '../../src/payments/open.ts';
-import { openFarSide, type FarSide } from '../support/scripted-stripe.ts';
+import { openScriptedStripe, type ScriptedStripe } from './stripe/scripted-stripe.ts';
 import { buildPaidSession, buildSessionRequest, ORDER_NO, SECRET } from './stripe/stripe-world.ts';
 
 const access = { PAYMENT_PROVIDER_API_KEY: 'sk_test_123', WEBHOOK_SECRETS: [SECRET] };
 
-let farSide: FarSide;
+let stripe: ScriptedStripe;
 beforeAll(async () => {
-  farSide = await openFarSide();
+  stripe = await openScriptedStripe();
 });
-afterAll(() => farSide.close());
+afterAll(() => stripe.close());
 
 test('the sandbox is the provider unless the configuration says otherwise', () => {
-  const PAYMENT_PROVIDER_URL = farSide.url;
+  const PAYMENT_PROVIDER_URL = stripe.url;
 
   // Webhook secrets of the sandbox are base64.
   const sandbox = { ...access, WEBHOOK_SECRETS: ['whsec_b3Blbi1wcm92aWRlci10ZXN0'], PAYMENT_PROVIDER_URL };
@@ -21,14 +21,14 @@ test('the sandbox is the provider unless the configuration says otherwise', () =
 });
 
 test('Stripe is asked at the configured address, and sends the shopper back to the configured page', async () => {
-  farSide.script('POST /v1/checkout/sessions', {
+  stripe.script('POST /v1/checkout/sessions', {
     status: 200,
     body: buildPaidSession({ url: 'https://checkout.stripe.com/c/pay/cs_1' }),
   });
   const provider = openProvider({
     ...access,
     PAYMENT_PROVIDER: 'stripe',
-    PAYMENT_PROVIDER_URL: farSide.url,
+    PAYMENT_PROVIDER_URL: stripe.url,
     PAYMENT_RETURN_URL: 'https://shop.example/orders',
   });
 
@@ -36,7 +36,7 @@ test('Stripe is asked at the configured address, and sends the shopper back to t
 
   expect(provider.name).toBe('stripe');
   expect(session.providerSessionId).toBe('cs_1');
-  expect(farSide.seen[0]?.form['success_url']).toBe(`https://shop.example/orders?orderNo=${ORDER_NO}`);
+  expect(stripe.seen[0]?.form['success_url']).toBe(`https://shop.example/orders?orderNo=${ORDER_NO}`);
 });
 
 test('an address of Stripe with a path, which its client would drop, is refused', () => {

@@ -20,7 +20,7 @@ export interface CheckoutOptions {
   inFront?: (provider: PaymentProvider) => PaymentProvider;
 }
 
-export interface Checkout extends Pick<HttpApp, 'url' | 'shopper' | 'provider' | 'providerUrl'> {
+export interface Checkout extends Omit<HttpApp, 'close'> {
   stores: TestStores;
   client: Client;
   close(): Promise<void>;
@@ -43,8 +43,7 @@ export async function openCheckout(options: CheckoutOptions = {}): Promise<Check
     const provided = options.inFront?.(app.provider) ?? app.provider;
     const worker = await startWorker({ stores: under, provider: provided, namespace });
     closers.push(() => worker.stop());
-    const { url, shopper, provider, providerUrl } = app;
-    return { url, shopper, provider, providerUrl, stores, client, close };
+    return { ...app, stores, client, close };
   } catch (error) {
     await close();
     throw error;

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import type { RequestListener } from 'node:http';
+import { openConsole, type SandboxConsole } from '../../sandbox/console.ts';
 import { createSandboxProvider } from '../../sandbox/server.ts';
 import { createApp, type AppDeps } from '../../src/api/app.ts';
 import { createEngineNotifier } from '../../src/api/engine-notifier.ts';
@@ -32,6 +33,8 @@ export interface HttpApp {
   url: string;
   provider: PaymentProvider;
   providerUrl: string;
+  /** What the provider's staff do there. */
+  providerConsole: SandboxConsole;
   /** A shopper of this name with a valid token; without a name, one that no other test knows. */
   shopper(userId?: string): Promise<Shopper>;
   close(): Promise<void>;
@@ -42,7 +45,7 @@ export async function openHttpApp(options: HttpAppOptions): Promise<HttpApp> {
   // It listens before there is an app, because the provider must know where to call back.
   let handle: RequestListener | undefined;
   const server = createHttpServer((request, response) => {
-    assert(handle, 'nobody calls before there is an app');
+    assert(handle, 'no request comes before there is an app');
     handle(request, response);
   }, bounds);
   const { port } = await server.listen(0, '127.0.0.1');
@@ -80,6 +83,7 @@ export async function openHttpApp(options: HttpAppOptions): Promise<HttpApp> {
     url,
     provider,
     providerUrl: sandbox.url,
+    providerConsole: openConsole({ url: sandbox.url, apiKey: PROVIDER_API_KEY }),
     shopper: (userId) => openShopper(url, userId),
     async close() {
       await sandbox.stop();

@@ -21,7 +21,7 @@ export interface Reply {
 /** The timeout covers the reply's body too. Throws when the sandbox is away, slow, or does not answer JSON. */
 export async function send(
   options: SandboxClientOptions,
-  method: 'GET' | 'POST',
+  method: 'GET' | 'POST' | 'PUT',
   path: string,
   call: { idempotencyKey?: string; body?: object } = {},
 ): Promise<Reply> {

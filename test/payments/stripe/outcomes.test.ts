@@ -2,7 +2,7 @@
 
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { RefundRefusedError } from '../../../src/payments/provider.ts';
-import { openFarSide, type FarSide } from '../../support/scripted-stripe.ts';
+import { openScriptedStripe, type ScriptedStripe } from './scripted-stripe.ts';
 import {
   buildDispute,
   buildError,
@@ -28,14 +28,14 @@ const NOT_OPEN = buildError(400, 'invalid_request_error', 'session_not_open');
 /** Long enough for an answer on loopback, too short for one that never comes. */
 const SHORT_TIMEOUT_MS = 500;
 
-let farSide: FarSide;
+let stripe: ScriptedStripe;
 beforeEach(async () => {
-  farSide = await openFarSide();
+  stripe = await openScriptedStripe();
 });
-afterEach(() => farSide.close());
+afterEach(() => stripe.close());
 
 function routes(): string[] {
-  return farSide.seen.map(({ route }) => route);
+  return stripe.seen.map(({ route }) => route);
 }
 
 describe('a session', () => {
@@ -47,23 +47,23 @@ describe('a session', () => {
     ],
     ['that Stripe refuses', buildError(400, 'invalid_request_error', 'amount_too_small')],
   ])('%s is none', async (_what, answer) => {
-    farSide.script(OPEN, answer);
+    stripe.script(OPEN, answer);
 
-    await expect(connect(farSide.url).openSession(buildSessionRequest())).rejects.toThrow();
+    await expect(connect(stripe.url).openSession(buildSessionRequest())).rejects.toThrow();
   });
 
   test('is not looked for where a redirect leads: the API key stays with whom it was given for', async () => {
-    farSide.script(OPEN, { status: 307, body: {}, location: '/elsewhere' });
+    stripe.script(OPEN, { status: 307, body: {}, location: '/elsewhere' });
 
-    await expect(connect(farSide.url).openSession(buildSessionRequest())).rejects.toThrow();
+    await expect(connect(stripe.url).openSession(buildSessionRequest())).rejects.toThrow();
     expect(routes()).toEqual([OPEN]);
   });
 
   test.each(['hang-up', 'half', 'silence'] as const)(
     'is asked for once and not waited for without end when Stripe answers with %s',
     async (answer) => {
-      farSide.script(OPEN, answer);
-      const adapter = connect(farSide.url, { requestTimeoutMs: SHORT_TIMEOUT_MS });
+      stripe.script(OPEN, answer);
+      const adapter = connect(stripe.url, { requestTimeoutMs: SHORT_TIMEOUT_MS });
 
       await expect(adapter.openSession(buildSessionRequest())).rejects.toThrow();
       expect(routes()).toEqual([OPEN]);
@@ -73,22 +73,22 @@ describe('a session', () => {
 
 describe('voiding a session', () => {
   test('that was paid answers its payment, with the order it was for', async () => {
-    farSide.script(EXPIRE, NOT_OPEN);
-    farSide.script(RETRIEVE, { status: 200, body: buildPaidSession() });
+    stripe.script(EXPIRE, NOT_OPEN);
+    stripe.script(RETRIEVE, { status: 200, body: buildPaidSession() });
 
-    const outcome = await connect(farSide.url).voidSession('cs_1');
+    const outcome = await connect(stripe.url).voidSession('cs_1');
 
     expect(outcome).toEqual({ kind: 'already_paid', payment: PAYMENT });
   });
 
   test('again, or after it has expired, is done', async () => {
-    farSide.script(EXPIRE, NOT_OPEN);
-    farSide.script(RETRIEVE, {
+    stripe.script(EXPIRE, NOT_OPEN);
+    stripe.script(RETRIEVE, {
       status: 200,
       body: buildPaidSession({ status: 'expired', payment_status: 'unpaid' }),
     });
 
-    expect(await connect(farSide.url).voidSession('cs_1')).toEqual({ kind: 'voided' });
+    expect(await connect(stripe.url).voidSession('cs_1')).toEqual({ kind: 'voided' });
   });
 
   test.each([
@@ -96,10 +96,10 @@ describe('voiding a session', () => {
     ['is complete but not paid', { status: 'complete', payment_status: 'unpaid' }],
     ['was paid for somebody else', { metadata: {} }],
   ])('that %s decides nothing, and says why', async (_what, session) => {
-    farSide.script(EXPIRE, NOT_OPEN);
-    farSide.script(RETRIEVE, { status: 200, body: buildPaidSession(session) });
+    stripe.script(EXPIRE, NOT_OPEN);
+    stripe.script(RETRIEVE, { status: 200, body: buildPaidSession(session) });
 
-    await expect(connect(farSide.url).voidSession('cs_1')).rejects.toThrow('session_not_open');
+    await expect(connect(stripe.url).voidSession('cs_1')).rejects.toThrow('session_not_open');
   });
 
   test.each([
@@ -107,9 +107,9 @@ describe('voiding a session', () => {
     ['too many calls', buildError(429, 'invalid_request_error', 'rate_limit')],
     ['a closed connection', 'hang-up' as const],
   ])('with %s decides nothing and asks no further', async (_what, answer) => {
-    farSide.script(EXPIRE, answer);
+    stripe.script(EXPIRE, answer);
 
-    await expect(connect(farSide.url).voidSession('cs_1')).rejects.toThrow();
+    await expect(connect(stripe.url).voidSession('cs_1')).rejects.toThrow();
     expect(routes()).toEqual([EXPIRE]);
   });
 });
@@ -124,9 +124,9 @@ describe('a refund', () => {
     ['failed', 'failed'],
     ['canceled', 'failed'],
   ])('that Stripe calls %s is %s', async (status, expected) => {
-    farSide.script(REFUND, { status: 200, body: buildRefund({ status }) });
+    stripe.script(REFUND, { status: 200, body: buildRefund({ status }) });
 
-    expect(await connect(farSide.url).refund(request)).toMatchObject({
+    expect(await connect(stripe.url).refund(request)).toMatchObject({
       kind: 'refund',
       providerReversalId: 're_1',
       providerPaymentId: 'pi_1',
@@ -143,9 +143,9 @@ describe('a refund', () => {
     ['declined', buildError(402, 'card_error', 'card_declined')],
     ['asked for another amount under the same key', buildError(400, 'idempotency_error', 'key_reused')],
   ])('of a payment that is %s is refused: nothing went back', async (_what, answer) => {
-    farSide.script(REFUND, answer);
+    stripe.script(REFUND, answer);
 
-    await expect(connect(farSide.url).refund(request)).rejects.toThrow(RefundRefusedError);
+    await expect(connect(stripe.url).refund(request)).rejects.toThrow(RefundRefusedError);
   });
 
   test.each([
@@ -161,8 +161,8 @@ describe('a refund', () => {
     ['half a reply', 'half' as const],
     ['silence', 'silence' as const],
   ])('that meets %s is neither made nor refused, and is not repeated unasked', async (_what, answer) => {
-    farSide.script(REFUND, answer);
-    const adapter = connect(farSide.url, { requestTimeoutMs: SHORT_TIMEOUT_MS });
+    stripe.script(REFUND, answer);
+    const adapter = connect(stripe.url, { requestTimeoutMs: SHORT_TIMEOUT_MS });
 
     const error: unknown = await adapter.refund(request).catch((thrown: unknown) => thrown);
 
@@ -173,11 +173,11 @@ describe('a refund', () => {
 });
 
 describe('the reversals of a payment', () => {
-  const list = () => connect(farSide.url).listReversals('pi_1');
+  const list = () => connect(stripe.url).listReversals('pi_1');
 
   test('are its refunds and its disputes', async () => {
-    farSide.script(REFUNDS, buildList([buildRefund({ amount: 2_000 })]));
-    farSide.script(DISPUTES, buildList([buildDispute(), buildDispute({ id: 'dp_2', status: 'lost' })]));
+    stripe.script(REFUNDS, buildList([buildRefund({ amount: 2_000 })]));
+    stripe.script(DISPUTES, buildList([buildDispute(), buildDispute({ id: 'dp_2', status: 'lost' })]));
 
     const about = { providerPaymentId: 'pi_1', currency: 'EUR' };
     expect(await list()).toEqual([
@@ -188,17 +188,17 @@ describe('the reversals of a payment', () => {
   });
 
   test('are read to the last page', async () => {
-    farSide.script(
+    stripe.script(
       REFUNDS,
       buildList([buildRefund()], true),
       buildList([buildRefund({ id: 're_2', amount: 5 })]),
     );
-    farSide.script(DISPUTES, buildList([buildDispute()], true), buildList([buildDispute({ id: 'dp_2' })]));
+    stripe.script(DISPUTES, buildList([buildDispute()], true), buildList([buildDispute({ id: 'dp_2' })]));
 
     const ids = (await list()).map(({ providerReversalId }) => providerReversalId);
 
     expect(ids).toEqual(['re_1', 're_2', 'dp_1', 'dp_2']);
-    expect(farSide.seen.map(({ query }) => query['starting_after'])).toEqual([
+    expect(stripe.seen.map(({ query }) => query['starting_after'])).toEqual([
       undefined,
       're_1',
       undefined,
@@ -210,9 +210,9 @@ describe('the reversals of a payment', () => {
     ['refunds', REFUNDS, buildRefund],
     ['disputes', DISPUTES, buildDispute],
   ])('are an error rather than a list of %s cut short', async (_what, route, build) => {
-    farSide.script(REFUNDS, ...(route === REFUNDS ? [] : [buildList([])]));
+    stripe.script(REFUNDS, ...(route === REFUNDS ? [] : [buildList([])]));
     const page = Array.from({ length: 100 }, (_, nth) => build({ id: `x_${nth}`, amount: 1 }));
-    farSide.script(route, ...Array.from({ length: 11 }, () => buildList(page, true)));
+    stripe.script(route, ...Array.from({ length: 11 }, () => buildList(page, true)));
 
     await expect(list()).rejects.toThrow('more than 1000');
   });
@@ -221,20 +221,20 @@ describe('the reversals of a payment', () => {
     ['refunds', [buildList([buildRefund()], true), buildError(500, 'api_error', 'oops')], []],
     ['disputes', [buildList([buildRefund()])], [buildError(500, 'api_error', 'oops')]],
   ])('are an error when a page of %s is missing', async (_what, refunds, disputes) => {
-    farSide.script(REFUNDS, ...refunds);
-    farSide.script(DISPUTES, ...disputes);
+    stripe.script(REFUNDS, ...refunds);
+    stripe.script(DISPUTES, ...disputes);
 
     await expect(list()).rejects.toThrow('oops');
   });
 });
 
 describe('the book', () => {
-  const list = () => readBook(connect(farSide.url));
+  const list = () => readBook(connect(stripe.url));
   const refunded = { id: 'ch_1', amount_refunded: 12_345, disputed: false };
   const disputed = { id: 'ch_1', amount_refunded: 0, disputed: true };
 
   test('tells of what was taken for our orders, page by page, and asks for its charges', async () => {
-    farSide.script(
+    stripe.script(
       INTENTS,
       buildList(
         [buildIntent(), buildIntent({ id: 'pi_2', status: 'requires_payment_method', latest_charge: null })],
@@ -250,16 +250,16 @@ describe('the book', () => {
       { ...PAYMENT, returned: 0 },
       { ...PAYMENT, providerPaymentId: 'pi_4', amount: 700, returned: 0 },
     ]);
-    expect(farSide.seen.map(({ query }) => query)).toEqual([
+    expect(stripe.seen.map(({ query }) => query)).toEqual([
       expect.objectContaining({ 'expand[0]': 'data.latest_charge' }),
       expect.objectContaining({ 'expand[0]': 'data.latest_charge', starting_after: 'pi_2' }),
     ]);
   });
 
   test('counts as returned what refunds have given back, not what they are about to', async () => {
-    farSide.script(INTENTS, buildList([buildIntent({ latest_charge: refunded })]));
-    farSide.script(DISPUTES, buildList([]));
-    farSide.script(
+    stripe.script(INTENTS, buildList([buildIntent({ latest_charge: refunded })]));
+    stripe.script(DISPUTES, buildList([]));
+    stripe.script(
       REFUNDS,
       buildList([
         buildRefund({ amount: 2_000 }),
@@ -276,15 +276,15 @@ describe('the book', () => {
     ['won', 0],
     ['under_review', 0],
   ])('counts a chargeback that is %s as %i', async (status, returned) => {
-    farSide.script(INTENTS, buildList([buildIntent({ latest_charge: disputed })]));
-    farSide.script(REFUNDS, buildList([]));
-    farSide.script(DISPUTES, buildList([buildDispute({ status })]));
+    stripe.script(INTENTS, buildList([buildIntent({ latest_charge: disputed })]));
+    stripe.script(REFUNDS, buildList([]));
+    stripe.script(DISPUTES, buildList([buildDispute({ status })]));
 
     expect(await list()).toEqual([{ ...PAYMENT, returned }]);
   });
 
   test('is listed without asking about single payments, and says of which there is more to know', async () => {
-    farSide.script(
+    stripe.script(
       INTENTS,
       buildList([
         buildIntent({ latest_charge: refunded }),
@@ -294,21 +294,21 @@ describe('the book', () => {
     );
 
     const totals = [];
-    for await (const payment of connect(farSide.url).listPayments()) totals.push(payment.totals);
+    for await (const payment of connect(stripe.url).listPayments()) totals.push(payment.totals);
 
     expect(totals).toEqual([null, null, { succeeded: 0, isDisputed: false }]);
     expect(routes()).toEqual([INTENTS]);
   });
 
   test('with sums is an error where a payment cannot be looked up, not a wrong sum', async () => {
-    farSide.script(INTENTS, buildList([buildIntent({ latest_charge: refunded })]));
-    farSide.script(REFUNDS, buildError(500, 'api_error', 'oops'));
+    stripe.script(INTENTS, buildList([buildIntent({ latest_charge: refunded })]));
+    stripe.script(REFUNDS, buildError(500, 'api_error', 'oops'));
 
     await expect(list()).rejects.toThrow('oops');
   });
 
   test('that cannot be read to the end is an error', async () => {
-    farSide.script(INTENTS, buildList([buildIntent()], true), 'hang-up');
+    stripe.script(INTENTS, buildList([buildIntent()], true), 'hang-up');
 
     await expect(list()).rejects.toThrow();
   });

@@ -3,8 +3,8 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { MAX_SIGNED_ORDER_CHARS } from '../../../src/payments/signed-order.ts';
 import { startStripeMock } from '../../../stack/servers/stripe-mock.ts';
-import { openFarSide, type FarSide } from '../../support/scripted-stripe.ts';
 import { openTestProcesses, type TestProcesses } from '../../support/test-processes.ts';
+import { openScriptedStripe, type ScriptedStripe } from './scripted-stripe.ts';
 import {
   buildSessionRequest,
   connect,
@@ -19,23 +19,23 @@ const SESSIONS = 'POST /v1/checkout/sessions';
 
 let owned: TestProcesses;
 let mockUrl: string;
-let farSide: FarSide;
+let stripe: ScriptedStripe;
 beforeAll(async () => {
   owned = await openTestProcesses((crash) => {
     throw crash;
   });
   mockUrl = await startStripeMock(owned.processes, () => {});
-  farSide = await openFarSide(mockUrl);
+  stripe = await openScriptedStripe(mockUrl);
   // The first run on a machine builds it.
 }, 600_000);
 afterAll(async () => {
-  await farSide?.close();
+  await stripe?.close();
   await owned.close();
 });
-beforeEach(() => void farSide.seen.splice(0));
+beforeEach(() => void stripe.seen.splice(0));
 
 test('a session is one that Stripe takes, and its reply has an id and an address', async () => {
-  const session = await connect(farSide.url).openSession(buildSessionRequest());
+  const session = await connect(stripe.url).openSession(buildSessionRequest());
 
   expect(session).toEqual({
     providerSessionId: expect.stringMatching(/^cs_/),
@@ -44,9 +44,9 @@ test('a session is one that Stripe takes, and its reply has an id and an address
 });
 
 test("a session asks for the whole amount by card, in the order's own currency, and names the order", async () => {
-  await connect(farSide.url).openSession(buildSessionRequest());
+  await connect(stripe.url).openSession(buildSessionRequest());
 
-  const [request] = farSide.seen;
+  const [request] = stripe.seen;
   expect(request?.route).toBe(SESSIONS);
   expect(request?.headers).toMatchObject({
     authorization: 'Bearer sk_test_123',
@@ -75,11 +75,11 @@ function metadataAt(where: string): Record<string, string> {
 }
 
 test('the same request again is the same, byte for byte', async () => {
-  const adapter = connect(farSide.url);
+  const adapter = connect(stripe.url);
   await adapter.openSession(buildSessionRequest());
   await adapter.openSession(buildSessionRequest());
 
-  const [first, second] = farSide.seen;
+  const [first, second] = stripe.seen;
   expect(first?.body).toBeTruthy();
   expect(second?.body).toBe(first?.body);
   expect(second?.headers['idempotency-key']).toBe(first?.headers['idempotency-key']);
@@ -89,16 +89,16 @@ test('the same request again is the same, byte for byte', async () => {
 
 test('a window shorter than the shortest session of Stripe gets one that a late call is still given', async () => {
   const expiresAtMs = CREATED_AT_MS + 5 * MINUTE_MS;
-  await connect(farSide.url).openSession(buildSessionRequest({ expiresAtMs }));
+  await connect(stripe.url).openSession(buildSessionRequest({ expiresAtMs }));
 
-  expect(farSide.seen[0]?.form['expires_at']).toBe(String((CREATED_AT_MS + 40 * MINUTE_MS) / 1000));
+  expect(stripe.seen[0]?.form['expires_at']).toBe(String((CREATED_AT_MS + 40 * MINUTE_MS) / 1000));
 });
 
 test("the largest sign fits Stripe's metadata", async () => {
   const signedOrder = 'x'.repeat(MAX_SIGNED_ORDER_CHARS);
-  await connect(farSide.url).openSession(buildSessionRequest({ signedOrder }));
+  await connect(stripe.url).openSession(buildSessionRequest({ signedOrder }));
 
-  const metadata = Object.entries(farSide.seen[0]?.form ?? {}).filter(([name]) =>
+  const metadata = Object.entries(stripe.seen[0]?.form ?? {}).filter(([name]) =>
     name.startsWith('metadata['),
   );
   const keys = metadata.map(([name]) => name.slice('metadata['.length, -1));
@@ -115,10 +115,10 @@ test.each([
   ['MGA', 1_000],
   ['KWD', 12_345],
 ])('%s %i, which Stripe counts in another way, is refused before it is asked', async (currency, amount) => {
-  const opening = connect(farSide.url).openSession(buildSessionRequest({ currency, amount }));
+  const opening = connect(stripe.url).openSession(buildSessionRequest({ currency, amount }));
 
   await expect(opening).rejects.toThrow(currency);
-  expect(farSide.seen).toEqual([]);
+  expect(stripe.seen).toEqual([]);
 });
 
 test.each([
@@ -126,19 +126,19 @@ test.each([
   ['HUF', 12_345],
   ['KWD', 12_340],
 ])('%s %i is the same number at Stripe', async (currency, amount) => {
-  await connect(farSide.url).openSession(buildSessionRequest({ currency, amount }));
+  await connect(stripe.url).openSession(buildSessionRequest({ currency, amount }));
 
-  expect(farSide.seen[0]?.form['line_items[0][price_data][unit_amount]']).toBe(String(amount));
+  expect(stripe.seen[0]?.form['line_items[0][price_data][unit_amount]']).toBe(String(amount));
 });
 
 test('a session is voided', async () => {
-  expect(await connect(farSide.url).voidSession('cs_test_1')).toEqual({ kind: 'voided' });
+  expect(await connect(stripe.url).voidSession('cs_test_1')).toEqual({ kind: 'voided' });
 
-  expect(farSide.seen.map(({ route }) => route)).toEqual(['POST /v1/checkout/sessions/cs_test_1/expire']);
+  expect(stripe.seen.map(({ route }) => route)).toEqual(['POST /v1/checkout/sessions/cs_test_1/expire']);
 });
 
 test('a refund is one that Stripe takes, under its key', async () => {
-  const reversal = await connect(farSide.url).refund({
+  const reversal = await connect(stripe.url).refund({
     refundKey: 'refund-7-0',
     providerPaymentId: 'pi_1',
     amount: 2_345,
@@ -153,7 +153,7 @@ test('a refund is one that Stripe takes, under its key', async () => {
     currency: 'USD',
     status: 'succeeded',
   });
-  expect(farSide.seen[0]).toMatchObject({
+  expect(stripe.seen[0]).toMatchObject({
     route: 'POST /v1/refunds',
     headers: { 'idempotency-key': 'refund-7-0' },
     form: { payment_intent: 'pi_1', amount: '2345', 'metadata[holdfast_refund_key]': 'refund-7-0' },
@@ -161,7 +161,7 @@ test('a refund is one that Stripe takes, under its key', async () => {
 });
 
 test('the refunds and disputes of a payment are listed', async () => {
-  const reversals = await connect(farSide.url).listReversals('pi_1');
+  const reversals = await connect(stripe.url).listReversals('pi_1');
 
   const about = { providerPaymentId: 'pi_1', amount: expect.any(Number), currency: 'USD' };
   const [re, dp] = [/^re_/, /^(dp|du)_/].map((id) => expect.stringMatching(id));
@@ -170,19 +170,19 @@ test('the refunds and disputes of a payment are listed', async () => {
     { ...about, kind: 'refund', providerReversalId: re, status: 'succeeded' },
     { ...about, kind: 'dispute', providerReversalId: dp, status: 'pending' },
   ]);
-  expect(farSide.seen).toMatchObject([
+  expect(stripe.seen).toMatchObject([
     { route: 'GET /v1/refunds', query: { payment_intent: 'pi_1' } },
     { route: 'GET /v1/disputes', query: { payment_intent: 'pi_1' } },
   ]);
 });
 
 test('payments that are no business of ours are left out of the book', async () => {
-  expect(await readBook(connect(farSide.url))).toEqual([]);
+  expect(await readBook(connect(stripe.url))).toEqual([]);
 
-  expect(farSide.seen.map(({ route }) => route)).toEqual(['GET /v1/payment_intents']);
+  expect(stripe.seen.map(({ route }) => route)).toEqual(['GET /v1/payment_intents']);
 });
 
-// When this fails, the mock has caught up: `RENAMED` in the far side can go.
+// When this fails, the mock has caught up: `RENAMED` in scripted-stripe.ts can go.
 test('all that the mock, being a version behind, does not take is the one name that is translated for it', async () => {
   const opening = connect(mockUrl).openSession(buildSessionRequest());
 

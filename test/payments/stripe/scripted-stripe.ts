@@ -19,7 +19,7 @@ interface SeenRequest {
 /** A reply; or the connection is closed without one; or headers come and the body never; or nothing comes at all. */
 type Answer = { status: number; body: unknown; location?: string } | 'hang-up' | 'half' | 'silence';
 
-export interface FarSide {
+export interface ScriptedStripe {
   url: string;
   seen: SeenRequest[];
   /** Answers the next requests of this route, in order. */
@@ -27,7 +27,7 @@ export interface FarSide {
   close(): Promise<void>;
 }
 
-export async function openFarSide(mockUrl?: string): Promise<FarSide> {
+export async function openScriptedStripe(mockUrl?: string): Promise<ScriptedStripe> {
   const seen: SeenRequest[] = [];
   const scripted = new Map<string, Answer[]>();
   const server = createServer((request, response) => {
@@ -36,7 +36,7 @@ export async function openFarSide(mockUrl?: string): Promise<FarSide> {
 
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const body = await readAll(request);
-    const url = new URL(request.url ?? '/', 'http://far.side');
+    const url = new URL(request.url ?? '/', 'http://scripted.stripe');
     const route = `${request.method} ${url.pathname}`;
     seen.push({
       route,

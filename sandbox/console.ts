@@ -1,0 +1,176 @@
+/**
+ * The sandbox provider's console: what its staff, a payer's bank or a test do there, over its HTTP test routes. Every
+ * reply is checked against the schema that the sandbox itself uses.
+ */
+
+import { setTimeout as delay } from 'node:timers/promises';
+import { z } from 'zod';
+import { codeOf, send, type Reply } from '../src/payments/sandbox/client.ts';
+import {
+  paymentReplySchema,
+  paymentsReplySchema,
+  reversalReplySchema,
+  sessionReplySchema,
+  type disputeCloseRequestSchema,
+  type PaymentReply,
+  type reversalRequestSchema,
+  type ReversalReply,
+  type SessionReply,
+  type strayPaymentRequestSchema,
+} from '../src/payments/sandbox/wire.ts';
+import { mischiefReplySchema, type MischiefReply, type MischiefSettings } from './book/mischief.ts';
+
+const REQUEST_TIMEOUT_MS = 5_000;
+/** Between two tries of one call. */
+const PAUSE_MS = 500;
+/** Payments in a page: with signed orders of the greatest length a page stays below the client's bound of 1 MiB. */
+const PAGE_SIZE = 200;
+
+export interface ConsoleOptions {
+  /** Where the sandbox listens. */
+  url: string;
+  apiKey: string;
+  /**
+   * For so long a call is repeated that met no answer or a fault of the sandbox (5xx). The sandbox may then do it twice.
+   * Without it each call is made once.
+   */
+  patienceMs?: number;
+}
+
+/** The sandbox decided against a call (4xx) and did nothing. */
+export class ConsoleRefusedError extends Error {
+  override name = 'ConsoleRefusedError';
+  /** The stable code of the refusal, as in `refund_exceeds_payment`. */
+  readonly code: string | undefined;
+
+  constructor(message: string, code: string | undefined) {
+    super(message);
+    this.code = code;
+  }
+}
+
+/** Money outside any session: amounts in minor units, euros unless another currency is named. */
+interface StrayPayment {
+  reference: string;
+  amount: number;
+  currency?: string;
+  signedOrder?: string;
+}
+
+const redeliveredSchema = z.object({ id: z.string(), type: z.string(), delivery: z.string() });
+
+export type SandboxConsole = ReturnType<typeof openConsole>;
+
+/** @throws ConsoleRefusedError from every call that the sandbox decides against */
+export function openConsole({ url, apiKey, patienceMs = 0 }: ConsoleOptions) {
+  const client = { baseUrl: url, apiKey, requestTimeoutMs: REQUEST_TIMEOUT_MS };
+
+  async function call<T>(
+    schema: z.ZodType<T>,
+    method: 'GET' | 'POST' | 'PUT',
+    path: string,
+    body?: object,
+  ): Promise<T> {
+    const name = `${method} ${path}`;
+    const untilMs = Date.now() + patienceMs;
+    for (;;) {
+      const reply = await send(client, method, path, body === undefined ? {} : { body }).catch(
+        (cause: unknown) => new Error(`the sandbox does not answer ${name}`, { cause }),
+      );
+      if (!(reply instanceof Error) && reply.ok) return schema.parse(reply.body);
+      const fault = reply instanceof Error ? reply : toFault(name, reply);
+      if (fault instanceof ConsoleRefusedError || Date.now() >= untilMs) throw fault;
+      await delay(PAUSE_MS);
+    }
+  }
+
+  const setMischief = (settings: Partial<MischiefSettings>): Promise<MischiefReply> =>
+    call(mischiefReplySchema, 'PUT', 'v1/test/mischief', settings);
+
+  /** The callback of an event is sent at once, also when it was dropped or was delivered before. */
+  const redeliver = (eventId: string) =>
+    call(redeliveredSchema, 'POST', `v1/test/events/${segment(eventId)}/redeliver`);
+
+  /** All payments, or those of one order; oldest first. */
+  async function listPayments(reference?: string): Promise<PaymentReply[]> {
+    const payments: PaymentReply[] = [];
+    const filter = reference === undefined ? '' : `&reference=${segment(reference)}`;
+    for (let cursor: string | null = '0'; cursor !== null;) {
+      const path: string = `v1/payments?limit=${PAGE_SIZE}&cursor=${cursor}${filter}`;
+      const page = await call(paymentsReplySchema, 'GET', path);
+      payments.push(...page.data);
+      cursor = page.next_cursor;
+    }
+    return payments;
+  }
+
+  return {
+    listPayments,
+    redeliver,
+
+    /** Every callback of the order's payments. @returns those payments */
+    async redeliverPayments(reference: string): Promise<PaymentReply[]> {
+      const payments = await listPayments(reference);
+      for (const payment of payments) await redeliver(payment.event_id);
+      return payments;
+    },
+
+    /** The settings as a whole: a switch that is left out is off. */
+    setMischief,
+
+    readMischief: (): Promise<MischiefReply> => call(mischiefReplySchema, 'GET', 'v1/test/mischief'),
+
+    /** The settings hold while `work` runs, and all switches are off afterwards. */
+    async withMischief(settings: Partial<MischiefSettings>, work: () => Promise<void>): Promise<void> {
+      await setMischief(settings);
+      try {
+        await work();
+      } finally {
+        await setMischief({});
+      }
+    },
+
+    takeStrayPayment: ({
+      reference,
+      amount,
+      currency = 'EUR',
+      signedOrder,
+    }: StrayPayment): Promise<PaymentReply> =>
+      call(paymentReplySchema, 'POST', 'v1/test/payments', {
+        reference,
+        amount,
+        currency,
+        signed_order: signedOrder ?? null,
+      } satisfies z.input<typeof strayPaymentRequestSchema>),
+
+    /** A refund by hand, made at once. Without an amount (minor units): all that is left of the payment. */
+    refund: (paymentId: string, amount?: number): Promise<ReversalReply> =>
+      call(reversalReplySchema, 'POST', `v1/test/payments/${segment(paymentId)}/refund`, amountOf(amount)),
+
+    /** The payer's bank sends a refund back, also one that had succeeded. */
+    failRefund: (refundId: string): Promise<ReversalReply> =>
+      call(reversalReplySchema, 'POST', `v1/test/refunds/${segment(refundId)}/fail`),
+
+    /** Without an amount (minor units): all that is left of the payment. */
+    openDispute: (paymentId: string, amount?: number): Promise<ReversalReply> =>
+      call(reversalReplySchema, 'POST', `v1/test/payments/${segment(paymentId)}/dispute`, amountOf(amount)),
+
+    /** `won` by the shop; otherwise the payer has the money back. */
+    closeDispute: (disputeId: string, { won }: z.input<typeof disputeCloseRequestSchema>) =>
+      call(reversalReplySchema, 'POST', `v1/test/disputes/${segment(disputeId)}/close`, { won }),
+
+    readSession: (providerSessionId: string): Promise<SessionReply> =>
+      call(sessionReplySchema, 'GET', `v1/payment_sessions/${segment(providerSessionId)}`),
+  };
+}
+
+const segment = encodeURIComponent;
+
+const amountOf = (amount: number | undefined): z.input<typeof reversalRequestSchema> =>
+  amount === undefined ? {} : { amount };
+
+function toFault(name: string, reply: Reply): Error {
+  const code = codeOf(reply);
+  const message = `the sandbox answered ${reply.status} (${code ?? 'no code'}) to ${name}`;
+  return reply.status < 500 ? new ConsoleRefusedError(message, code) : new Error(message);
+}
