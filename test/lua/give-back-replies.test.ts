@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Order } from '../../src/domain/order.ts';
 import { orderKeys } from '../../src/stores/redis/keys.ts';
+import { acceptOrder } from '../support/accept-order.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
-import { acceptOrder } from '../workers/relay-world.ts';
 import { snapshot } from './raw-scripts.ts';
 
 let stores: TestStores;

@@ -5,6 +5,7 @@ import { Worker, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
 import { DeterminismViolationError } from '@temporalio/workflow';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import type { Order } from '../../src/domain/order.ts';
+import { codeOf } from '../support/deployment.ts';
 import { openEngine } from '../support/engines.ts';
 import { buildOrder } from '../support/factories.ts';
 import { createOrderBook, type OrderBook } from '../support/order-book.ts';
@@ -12,7 +13,7 @@ import { createNamespace } from '../support/temporal.ts';
 import { bundleWorkflows } from '../support/time-skipping.ts';
 import { waitFor } from '../support/wait.ts';
 import { openBookWorker, type BookWorker } from './book-worker.ts';
-import { bundleVariant, codeOf } from './deployment.ts';
+import { bundleVariant } from './variants.ts';
 
 let asItIs: WorkflowBundleWithSourceMap;
 let changed: WorkflowBundleWithSourceMap;

@@ -5,6 +5,14 @@ import { DeterminismViolationError } from '@temporalio/workflow';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { refundWorkflowId } from '../../src/workflows/contract.ts';
 import { expectCleanAudit } from '../support/audit.ts';
+import {
+  buildsAtWork,
+  buildVersion,
+  codeOf,
+  makeCurrent,
+  pinnedBuildOf,
+  statusOf,
+} from '../support/deployment.ts';
 import { openEngine } from '../support/engines.ts';
 import { buildOrder, buildRefund, buildSale } from '../support/factories.ts';
 import { openHttpApp } from '../support/http-app.ts';
@@ -19,15 +27,7 @@ import { bundleWorkflows } from '../support/time-skipping.ts';
 import { waitFor } from '../support/wait.ts';
 import { startWorker, type WorkerOptions } from '../support/worker.ts';
 import { openBookWorker } from './book-worker.ts';
-import {
-  buildsAtWork,
-  buildVersion,
-  bundleVariant,
-  codeOf,
-  makeCurrent,
-  pinnedBuildOf,
-  statusOf,
-} from './deployment.ts';
+import { bundleVariant } from './variants.ts';
 
 const v1 = buildVersion('v1');
 const v2 = buildVersion('v2');

@@ -10,8 +10,9 @@ import type { StoreConfig } from '../../src/stores/open.ts';
 import { saleKeys } from '../../src/stores/redis/keys.ts';
 import { createOutbox, type Outbox } from '../../src/stores/redis/outbox.ts';
 import { findFreePort } from '../../stack/processes/ports.ts';
+import { acceptOrder } from '../support/accept-order.ts';
 import { openRelayEngine, type TestEngine } from '../support/engines.ts';
-import { buildReserveRequest, buildSale } from '../support/factories.ts';
+import { buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import { openTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
 
@@ -77,18 +78,6 @@ export async function openRelayWorld(
       }
     },
   };
-}
-
-export async function acceptOrder(
-  stores: TestStores,
-  saleId: string,
-  request: Partial<Parameters<TestStores['reservations']['reserve']>[0]> = {},
-): Promise<Order> {
-  const outcome = await stores.reservations.reserve(buildReserveRequest({ saleId, ...request }));
-  if (outcome.kind !== 'reserved') throw new Error(`not accepted: ${outcome.kind}`);
-  const reserved = await stores.reservations.readOrder(outcome.orderNo);
-  if (!reserved) throw new Error('accepted, and not there');
-  return reserved.order;
 }
 
 /** The MySQL part of the relay's stores, at an address where nobody listens. */

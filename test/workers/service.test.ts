@@ -5,13 +5,13 @@ import { expect, inject, onTestFinished, test } from 'vitest';
 import { loadWorkerConfig } from '../../src/config.ts';
 import { openStores } from '../../src/stores/open.ts';
 import { startWorker } from '../../src/workers/service.ts';
+import { makeCurrent, pinnedBuildOf } from '../support/deployment.ts';
 import { openEngine } from '../support/engines.ts';
 import { buildSale } from '../support/factories.ts';
 import { openHttpApp, WEBHOOK_SECRET } from '../support/http-app.ts';
 import { openTestStores, silent } from '../support/stores.ts';
 import { createNamespace } from '../support/temporal.ts';
 import { bundleWorkflows } from '../support/time-skipping.ts';
-import { makeCurrent, pinnedBuildOf } from '../versions/deployment.ts';
 
 async function writeBundle(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'holdfast-bundle-'));

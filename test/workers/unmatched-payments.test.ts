@@ -8,11 +8,11 @@ import {
   createUnmatchedPaymentSweep,
   type UnmatchedPaymentDeps,
 } from '../../src/workers/unmatched-payments.ts';
+import { acceptOrder } from '../support/accept-order.ts';
 import { buildOrder, buildReserveRequest, buildSale } from '../support/factories.ts';
 import { selectOne } from '../support/rows.ts';
 import { ORDER_SIGNING_SECRET, signer } from '../support/signer.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
-import { acceptOrder } from './relay-world.ts';
 
 let stores: TestStores;
 beforeAll(async () => {

@@ -1,6 +1,7 @@
 import { ulid } from 'ulidx';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import type { StoreConfig } from '../../src/stores/open.ts';
+import { acceptOrder } from '../support/accept-order.ts';
 import { openEngineAway } from '../support/engines.ts';
 import { buildSale } from '../support/factories.ts';
 import { openHttpApp } from '../support/http-app.ts';
@@ -10,7 +11,6 @@ import { openTestStores } from '../support/stores.ts';
 import { createNamespace } from '../support/temporal.ts';
 import { waitFor } from '../support/wait.ts';
 import { startWorker } from '../support/worker.ts';
-import { acceptOrder } from './relay-world.ts';
 
 let namespace: string;
 

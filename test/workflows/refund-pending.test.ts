@@ -1,7 +1,7 @@
 /** Refunds that the provider takes on and finishes later. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { looks, openRefundWorld, type RefundWorld } from '../support/refund-world.ts';
+import { looks, openRefundWorld, type RefundWorld } from './refund-world.ts';
 
 let world: RefundWorld;
 beforeAll(async () => {

@@ -1,7 +1,7 @@
 /** Refunds that work, fail, or are nobody's business any more. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { looks, openRefundWorld, type RefundWorld } from '../support/refund-world.ts';
+import { looks, openRefundWorld, type RefundWorld } from './refund-world.ts';
 
 let world: RefundWorld;
 beforeAll(async () => {

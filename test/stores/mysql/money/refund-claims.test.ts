@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { ProviderPayment } from '../../../../src/domain/payment.ts';
 import { modify } from '../../../../src/stores/mysql/connection.ts';
-import { createMoneyWorld, type MoneyWorld } from '../../../support/money-world.ts';
 import { buildReversal, reverse } from '../../../support/payment-notices.ts';
 import { openTestStores, type TestStores } from '../../../support/stores.ts';
+import { createMoneyWorld, type MoneyWorld } from './money-world.ts';
 
 let stores: TestStores;
 let world: MoneyWorld;

@@ -3,10 +3,10 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readParked, readSaleMoney } from '../../../../src/stores/audit/money-reads.ts';
 import { modify } from '../../../../src/stores/mysql/connection.ts';
-import { createMoneyWorld, type MoneyWorld, type Paid } from '../../../support/money-world.ts';
 import { buildPayment, buildReversal, pay, reverse } from '../../../support/payment-notices.ts';
 import { everything, expectBooksToBalance, select } from '../../../support/rows.ts';
 import { openTestStores, type TestStores } from '../../../support/stores.ts';
+import { createMoneyWorld, type MoneyWorld, type Paid } from './money-world.ts';
 
 let stores: TestStores;
 let world: MoneyWorld;

@@ -3,7 +3,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Order } from '../../../../src/domain/order.ts';
 import type { Reversal } from '../../../../src/domain/payment.ts';
-import { createMoneyWorld, type MoneyWorld } from '../../../support/money-world.ts';
 import {
   buildNotice,
   buildPayment,
@@ -14,6 +13,7 @@ import {
 } from '../../../support/payment-notices.ts';
 import { select, selectOne } from '../../../support/rows.ts';
 import { openTestStores, type TestStores } from '../../../support/stores.ts';
+import { createMoneyWorld, type MoneyWorld } from './money-world.ts';
 
 let stores: TestStores;
 let world: MoneyWorld;

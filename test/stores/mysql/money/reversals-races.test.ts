@@ -3,10 +3,10 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ProviderPayment } from '../../../../src/domain/payment.ts';
 import { modify } from '../../../../src/stores/mysql/connection.ts';
-import { createMoneyWorld, type MoneyWorld } from '../../../support/money-world.ts';
 import { buildNotice, buildPayment, buildReversal, reverse } from '../../../support/payment-notices.ts';
 import { expectBooksToBalance, waitForStatement } from '../../../support/rows.ts';
 import { openTestStores, type TestStores } from '../../../support/stores.ts';
+import { createMoneyWorld, type MoneyWorld } from './money-world.ts';
 
 let stores: TestStores;
 let world: MoneyWorld;

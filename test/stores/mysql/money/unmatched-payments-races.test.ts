@@ -4,11 +4,11 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createRefunds } from '../../../../src/stores/mysql/money/refunds.ts';
 import { createUnmatchedPayments } from '../../../../src/stores/mysql/money/unmatched-payments.ts';
 import { buildOrder, buildSale } from '../../../support/factories.ts';
-import { createMoneyWorld, type MoneyWorld } from '../../../support/money-world.ts';
-import { pausingPool } from '../../../support/pausing-pool.ts';
 import { buildReversal } from '../../../support/payment-notices.ts';
 import { waitForStatement } from '../../../support/rows.ts';
 import { openTestStores, type TestStores } from '../../../support/stores.ts';
+import { createMoneyWorld, type MoneyWorld } from './money-world.ts';
+import { pausingPool } from './pausing-pool.ts';
 
 let stores: TestStores;
 let world: MoneyWorld;

@@ -2,9 +2,9 @@
 
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { modify } from '../../../../src/stores/mysql/connection.ts';
-import { createMoneyWorld, type MoneyWorld, type Paid } from '../../../support/money-world.ts';
 import { selectOne } from '../../../support/rows.ts';
 import { openTestStores, type TestStores } from '../../../support/stores.ts';
+import { createMoneyWorld, type MoneyWorld, type Paid } from './money-world.ts';
 
 let stores: TestStores;
 let world: MoneyWorld;

@@ -1,10 +1,9 @@
-/** Versions of the worker, as the operator and Temporal see them. */
+/** Worker versions in Temporal: makes a build current, and reads which build works on an order. */
 
 import { isGrpcServiceError, type Client } from '@temporalio/client';
 import type { WorkerDeploymentVersion } from '@temporalio/common';
 import { temporal } from '@temporalio/proto';
-import { bundleWorkflowCode, DefaultLogger, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
-import { waitFor } from '../support/wait.ts';
+import { waitFor } from './wait.ts';
 
 const { WorkerDeploymentVersionStatus, TaskQueueType, VersioningBehavior } = temporal.api.enums.v1;
 /** Of gRPC. */
@@ -12,11 +11,6 @@ const NOT_FOUND = 5;
 
 export function buildVersion(buildId: string): WorkerDeploymentVersion {
   return { deploymentName: 'holdfast', buildId };
-}
-
-export function bundleVariant(file: string): Promise<WorkflowBundleWithSourceMap> {
-  const { pathname } = new URL(file, import.meta.url);
-  return bundleWorkflowCode({ workflowsPath: pathname, logger: new DefaultLogger('ERROR') });
 }
 
 /** New orders begin under this version from now on; its worker must be running. */

@@ -3,11 +3,11 @@
 import type { OrderEngine, RefundToStart } from '../../src/engine/order-engine.ts';
 import { refundWorkflowId } from '../../src/workflows/contract.ts';
 import type { RefundWorkflow } from '../../src/workflows/index.ts';
-import { buildRefund } from './factories.ts';
-import { openBooks } from './order-world.ts';
-import { createRefundBook, type RefundBook } from './refund-book.ts';
-import { openTimeSkipping } from './time-skipping.ts';
-import { waitFor } from './wait.ts';
+import { buildRefund } from '../support/factories.ts';
+import { openBooks } from '../support/order-world.ts';
+import { createRefundBook, type RefundBook } from '../support/refund-book.ts';
+import { openTimeSkipping } from '../support/time-skipping.ts';
+import { waitFor } from '../support/wait.ts';
 
 interface Stage {
   refund: RefundToStart;

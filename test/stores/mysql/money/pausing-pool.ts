@@ -1,6 +1,6 @@
 /** A pool whose transactions stop where a test wants something to happen in between. */
 
-import type { Pool } from '../../src/stores/mysql/connection.ts';
+import type { Pool } from '../../../../src/stores/mysql/connection.ts';
 
 /** `pause` runs once, before the first statement that matches. */
 export function pausingPool(pool: Pool, before: RegExp, pause: () => Promise<unknown>): Pool {

@@ -1,13 +1,13 @@
 /** Orders whose money came, and what the stores say of both. */
 
-import type { Order } from '../../src/domain/order.ts';
-import type { ProviderPayment } from '../../src/domain/payment.ts';
-import type { Sale } from '../../src/domain/sale.ts';
-import { modify } from '../../src/stores/mysql/connection.ts';
-import { buildOrder, buildSale } from './factories.ts';
-import { buildNotice, buildPayment } from './payment-notices.ts';
-import { select, selectOne } from './rows.ts';
-import type { TestStores } from './stores.ts';
+import type { Order } from '../../../../src/domain/order.ts';
+import type { ProviderPayment } from '../../../../src/domain/payment.ts';
+import type { Sale } from '../../../../src/domain/sale.ts';
+import { modify } from '../../../../src/stores/mysql/connection.ts';
+import { buildOrder, buildSale } from '../../../support/factories.ts';
+import { buildNotice, buildPayment } from '../../../support/payment-notices.ts';
+import { select, selectOne } from '../../../support/rows.ts';
+import type { TestStores } from '../../../support/stores.ts';
 
 export interface Paid {
   order: Order;
