@@ -1,4 +1,7 @@
-/** A burst: as many orders as there are units, all at once. How soon are all payable, how soon are all in the engine? */
+/**
+ * A burst: 5,000 orders at once for as many units. Measures
+ * how soon all are accepted, payable, and in the engine.
+ */
 
 import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -12,7 +15,7 @@ const ORDERS = 5_000;
 const CONCURRENCY = 128;
 const WINDOW_MS = 30 * 60_000;
 const LOOK_EVERY_MS = 250;
-const TELL_EVERY_LOOKS = 20;
+const REPORT_EVERY_LOOKS = 20;
 /** Far more than the slowest machine needs; bounds a hang. */
 const TIMEOUT_MS = 10 * 60_000;
 
@@ -55,7 +58,7 @@ async function watchProgress({ stores: { pool } }: BenchCheckout, saleId: string
       [saleId],
     );
     assert(row);
-    if (look % TELL_EVERY_LOOKS === 0)
+    if (look % REPORT_EVERY_LOOKS === 0)
       console.log(`${seconds().padStart(6)} s  payable ${row.stored}, in the engine ${row.started}`);
     if (row.stored === ORDERS) payableAfter ??= seconds();
     if (row.started === ORDERS) return { payableAfter, inEngineAfter: seconds() };

@@ -1,4 +1,4 @@
-/** A whole checkout for a measurement: real servers in a temporary folder, API, worker and provider as processes. */
+/** A whole checkout to measure: real servers in a temporary folder; API, worker and provider as processes. */
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -24,7 +24,7 @@ export interface BenchCheckout {
   apiUrl: string;
   providerUrl: string;
   temporalUiUrl: string | undefined;
-  /** For looking at; the processes have their own. */
+  /** For measurements; the processes have their own. */
   stores: Pick<Stores, 'redis' | 'pool' | 'sales' | 'saleStock'>;
   provider: PaymentProvider;
   client: Client;
@@ -33,7 +33,7 @@ export interface BenchCheckout {
   /** While it is frozen accepted orders wait; the cores are the API's. */
   freezeWorker(): void;
   thawWorker(): void;
-  /** From then on nothing moves that nobody asks for. */
+  /** From then on nothing changes without a call. */
   stopWorker(): Promise<void>;
   /** Opens a sale of one SKU, `unit`, at 10.00. */
   openSale(units: number, paymentWindowMs: number): Promise<string>;
@@ -52,7 +52,8 @@ export async function withBenchCheckout(work: (checkout: BenchCheckout) => Promi
     removeData();
     process.exit(130);
   };
-  // Not `once`: without a listener a second signal, as a terminal and npm both send one, would end us in the middle of it.
+  // Not `once`: a terminal and npm both send the signal, and
+  // without a listener the second one would end us half-way.
   process.on('SIGINT', stopOnSignal).on('SIGTERM', stopOnSignal);
   try {
     const servers = await launchServers(processes, { fresh: true, progress });

@@ -1,6 +1,7 @@
 /**
- * The process behind `bench/load.ts`. Times count from the moment at which a purchase was meant to be sent, so one that had to
- * wait for the generator or for a connection is not measured as if it had been quick.
+ * The process that `bench/load.ts` starts: it sends purchases and reports
+ * their latencies. Times count from the moment at which a purchase was due,
+ * so that a wait for the generator or for a connection counts as well.
  */
 
 import { once } from 'node:events';

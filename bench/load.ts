@@ -1,4 +1,7 @@
-/** Load from a process of its own, so that the one that measures shares neither thread nor heap with it. */
+/**
+ * Starts the load generator in a process of its own, so that
+ * it shares neither thread nor heap with the measurement.
+ */
 
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -14,7 +17,10 @@ export const loadSchema = z.object({
   seconds: z.number(),
   /** Open before the first purchase. */
   connections: z.int(),
-  /** Purchases a second, however they are answered; null: each connection asks again as soon as it is answered. */
+  /**
+   * Purchases a second, however they are answered; null:
+   * each connection asks again as soon as it is answered.
+   */
   rate: z.number().nullable(),
 });
 export type Load = z.infer<typeof loadSchema>;
@@ -42,7 +48,7 @@ const reportSchema = z.object({
   accepted: z.array(z.string()),
   /** From the start of the load to the first accepted order. */
   firstAcceptedMs: z.number(),
-  /** How much later than meant the generator itself sent. */
+  /** The 99th percentile of how much later than planned the generator itself sent. */
   sentLateP99Ms: z.number(),
   seconds: z.number(),
 });
@@ -59,7 +65,7 @@ export function startLoadGenerator(): LoadGenerator {
   const failed = ended.then(([code]) => {
     throw new Error(`the load generator ended with ${code}`);
   });
-  // Its end is a failure only while somebody waits for a report.
+  // Its end is a failure only while a caller waits for a report.
   failed.catch(() => {});
   return {
     async run(load) {

@@ -1,7 +1,7 @@
 /**
- * 5,000 orders while the provider misbehaves: it repeats and reorders callbacks, drops some, takes some money after the
- * deadline and refuses some refunds at first. At the end each cent that it collected is on a paid order or back with its
- * payer.
+ * 5,000 orders while the provider misbehaves: it repeats and reorders callbacks,
+ * drops some, takes some money after the deadline and refuses some refunds at first.
+ * At the end each cent that it collected is on a paid order or back with its payer.
  */
 
 import assert from 'node:assert/strict';
@@ -31,7 +31,9 @@ const MISCHIEF = {
   reorder: 0.2,
   reorder_ms: 5_000,
   late: 0.1,
-  /** Beyond the end of an order that was paid at once and started last: windows run from the workflow's start. */
+  /**
+   * Beyond the end of an order that was paid at once and started last: windows run from the workflow's start.
+   */
   late_ms: WINDOW_MS + 240_000,
   drop: 0.1,
   refund_refused: 0.1,
@@ -90,7 +92,10 @@ export async function money(checkout: BenchCheckout): Promise<void> {
   shoppers.close();
 }
 
-/** Waits until every order has ended, all that shoppers paid is collected and known, and no refund is due any more. */
+/**
+ * Waits until every order has ended, all that shoppers paid
+ * is collected and known, and no refund is due any more.
+ */
 async function waitForRest(
   checkout: BenchCheckout,
   saleId: string,

@@ -1,7 +1,7 @@
 /**
- * Three times what the checkout can take, for a minute: who is accepted, who is refused, how soon, and what is left of it after.
- * Twice: while the worker and Temporal share this machine with the API, and while the worker is frozen, which leaves the API as much
- * of the machine as it has where they run elsewhere.
+ * Three times what the checkout can take, for a minute: how many orders are accepted and refused, how
+ * soon, and how the API recovers. It runs twice: with the worker on this machine, and with the worker
+ * frozen, which leaves the API as much of the machine as it has where worker and Temporal run elsewhere.
  */
 
 import assert from 'node:assert/strict';
@@ -14,11 +14,14 @@ import { startLoadGenerator, type Load, type LoadReport } from './load.ts';
 import { signTokens } from './shoppers.ts';
 
 const USERS = 1_000;
-/** Nobody is to be sold out: the bound under test is another. */
+/** So many that nothing sells out: the bound under test is another. */
 const UNITS = 10_000_000;
-/** A day: of so long a window a third is long enough for the engine, so `backlog_full` does not end the rush either. */
+/**
+ * A day: of so long a window a third is long enough for the
+ * engine, so `backlog_full` does not end the rush either.
+ */
 const WINDOW_MS = 24 * 60 * 60_000;
-/** Fewer than the API works on at once, so nobody waits for a place. */
+/** Fewer than the API works on at once, so no call waits for a place. */
 const CLOSED_CONNECTIONS = 20;
 const OPEN_CONNECTIONS = 512;
 const WARM_UP_SECONDS = 3;
@@ -63,9 +66,9 @@ async function rushAndRecover(where: string, checkout: BenchCheckout, run: Run):
     const after = await closed(RECOVERY_SECONDS);
     const rssAfter = memory.look();
 
-    tell(`offered ${rate}/s for ${OVERLOAD_SECONDS} s, ${OVERLOAD} times the capacity`, rush);
-    tell('before', before);
-    tell('at once after', after);
+    report(`offered ${rate}/s for ${OVERLOAD_SECONDS} s, ${OVERLOAD} times the capacity`, rush);
+    report('before', before);
+    report('at once after', after);
     console.log(
       [
         `first order accepted ${after.firstAcceptedMs.toFixed(0)} ms after the overload`,
@@ -79,7 +82,10 @@ async function rushAndRecover(where: string, checkout: BenchCheckout, run: Run):
   }
 }
 
-/** Everything that is accepted becomes payable; then the worker stops, so that nothing moves while the stores are compared. */
+/**
+ * Waits until all accepted orders are payable, and stops
+ * the worker, so that nothing changes during the audit.
+ */
 async function audit(checkout: BenchCheckout, saleId: string, accepted: readonly string[]): Promise<void> {
   const { outbox } = saleKeys({ saleId, shard: 0 });
   const startedMs = performance.now();
@@ -97,7 +103,7 @@ async function audit(checkout: BenchCheckout, saleId: string, accepted: readonly
   console.log(`the audit of ${orders} orders is clean`);
 }
 
-function tell(what: string, { outcomes, seconds, sentLateP99Ms }: LoadReport): void {
+function report(what: string, { outcomes, seconds, sentLateP99Ms }: LoadReport): void {
   const row = (cells: readonly string[]): string =>
     `  ${cells.map((cell, i) => (i === 0 ? cell.padEnd(22) : cell.padStart(12))).join('')}`;
   const share = (part: number, of: number): string => `${((100 * part) / of).toFixed(2)} %`;

@@ -1,4 +1,7 @@
-/** One keep-alive connection that buys: bare sockets, because an HTTP client costs more than the API's refusal. */
+/**
+ * One keep-alive connection that buys, on a bare socket,
+ * because an HTTP client costs more than the API's refusal.
+ */
 
 import { once } from 'node:events';
 import { connect } from 'node:net';
@@ -12,7 +15,7 @@ export interface Answer {
 }
 
 export interface Purchaser {
-  /** The API closes what nobody uses. */
+  /** The API closes idle connections. */
   isOpen(): boolean;
   /** One at a time. */
   buy(idempotencyKey: string, onAnswer: (answer: Answer) => void): void;

@@ -1,4 +1,7 @@
-/** A rush: 2,000 orders of 500 users for 300 units; half of the accepted are paid, the rest run into the timer. */
+/**
+ * A rush: 2,000 orders of 500 users for 300 units. Half of
+ * the accepted are paid, the others are cancelled by timer.
+ */
 
 import assert from 'node:assert/strict';
 import { z } from 'zod';
@@ -26,7 +29,7 @@ export async function rush(checkout: BenchCheckout): Promise<void> {
   const shoppers = await createShoppers(checkout.apiUrl, USERS, CONCURRENCY);
   const stock = watchStock(checkout, saleId);
   const startedMs = performance.now();
-  const tell = (line: string): void =>
+  const report = (line: string): void =>
     console.log(`${((performance.now() - startedMs) / 1000).toFixed(1).padStart(6)} s  ${line}`);
 
   const replies = await runConcurrently(ORDERS, CONCURRENCY, (i) => shoppers.placeOrder(i % USERS, saleId));
@@ -35,7 +38,7 @@ export async function rush(checkout: BenchCheckout): Promise<void> {
   );
   const soldOut = replies.filter(({ status, body }) => status === 409 && body.includes('"sold_out"')).length;
   const latencies = replies.map(({ latencyMs }) => latencyMs);
-  tell(
+  report(
     `${ORDERS} answers: ${accepted.length} accepted, ${soldOut} sold out; ` +
       `p50 ${percentile(latencies, 0.5).toFixed(1)} ms, p99 ${percentile(latencies, 0.99).toFixed(1)} ms`,
   );
@@ -43,9 +46,9 @@ export async function rush(checkout: BenchCheckout): Promise<void> {
   assert.equal(soldOut, ORDERS - UNITS);
 
   await waitForCounts(checkout, saleId, { awaiting_payment: UNITS });
-  tell(`all ${UNITS} await payment in MySQL`);
+  report(`all ${UNITS} await payment in MySQL`);
   await waitForRunning(checkout, saleId, UNITS);
-  tell(`all ${UNITS} workflows run`);
+  report(`all ${UNITS} workflows run`);
   await show('stock', stock);
 
   const payers = accepted.slice(0, UNITS / 2);
@@ -55,30 +58,30 @@ export async function rush(checkout: BenchCheckout): Promise<void> {
     await shoppers.pay(payer.user, payer.orderNo);
   });
   await waitForCounts(checkout, saleId, { awaiting_payment: UNITS / 2, paid: UNITS / 2 });
-  tell(`${UNITS / 2} are paid, by webhook`);
+  report(`${UNITS / 2} are paid, by webhook`);
   await show('stock', stock);
 
   await waitForCounts(checkout, saleId, { cancelled: UNITS / 2, paid: UNITS / 2 });
-  tell(`the other ${UNITS / 2} were cancelled by their timer`);
+  report(`the other ${UNITS / 2} were cancelled by their timer`);
   await waitForRunning(checkout, saleId, 0);
   const { redis, mysql } = await show('stock', stock);
   assert.deepEqual([redis[0]?.sold, redis[0]?.available, redis[0]?.held], [UNITS / 2, UNITS / 2, 0]);
   assert.deepEqual([mysql[0]?.sold, mysql[0]?.available, mysql[0]?.held], [UNITS / 2, UNITS / 2, 0]);
-  tell(`the stock equation held in both stores at each of ${await stock.end()} looks`);
+  report(`the stock equation held in both stores at each of ${await stock.end()} looks`);
   const { findings } = await runAudit(
     checkout,
     saleId,
     accepted.map(({ orderNo }) => orderNo),
   );
   assert.deepEqual(findings, []);
-  tell('the audit of Redis, MySQL, Temporal, the provider and the list of accepted orders is clean');
+  report('the audit of Redis, MySQL, Temporal, the provider and the list of accepted orders is clean');
   shoppers.close();
 
   async function show(what: string, watched: ReturnType<typeof watchStock>) {
     const seen = await watched.look();
     for (const [store, [count]] of Object.entries(seen)) {
       assert(count);
-      tell(
+      report(
         `  ${what} in ${store.padEnd(5)}: ${count.total} = ${count.available} + ${count.held} + ${count.sold}`,
       );
     }

@@ -1,4 +1,4 @@
-/** Many shoppers over keep-alive connections, each call timed. */
+/** Many shoppers that buy, pay and cancel over keep-alive connections; each call is timed. */
 
 import { randomUUID } from 'node:crypto';
 import { Agent, request, type OutgoingHttpHeaders } from 'node:http';
@@ -53,7 +53,7 @@ export async function createShoppers(apiUrl: string, count: number, concurrency:
       });
       sent
         .on('error', (error: NodeJS.ErrnoException) => {
-          // The server closed an idle connection in the moment in which it was used again: nothing was read from it.
+          // The server closed an idle connection while we used it again: it has read nothing of the request.
           if (sent.reusedSocket && error.code === 'ECONNRESET') resolve(send(url, method, headers, body));
           else reject(error);
         })
@@ -101,7 +101,7 @@ export function signTokens(count: number): Promise<string[]> {
   return Promise.all(Array.from({ length: count }, (_, i) => signToken(demoSecrets.jwt, `bench-${i}`, '1h')));
 }
 
-/** Runs `work` for 0 … count-1, so many at a time; answers in that order. */
+/** Runs `work` for 0 … count-1, so many at a time. @returns the results in that order */
 export async function runConcurrently<T>(
   count: number,
   concurrency: number,

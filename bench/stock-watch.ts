@@ -1,4 +1,4 @@
-/** Looks at the stock in both stores all the time: in each, total = available + held + sold, at every look. */
+/** Checks the stock in both stores all the time: in each, total = available + held + sold, at every look. */
 
 import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -32,7 +32,7 @@ export function watchStock({ stores: { sales, saleStock } }: BenchCheckout, sale
   const watching = watch();
   return {
     look,
-    /** Ends the watch; throws what it found. Answers how often it looked. */
+    /** Ends the watch; throws what it found. @returns how often it looked */
     async end(): Promise<number> {
       over.abort();
       await watching;

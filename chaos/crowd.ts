@@ -1,4 +1,6 @@
-/** The shoppers of a trial: they buy, then pay, cancel or walk away, and every answer is kept in the history. */
+/**
+ * The shoppers of a trial: they buy, then pay, cancel or walk away, and every answer is kept in the history.
+ */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { isFinal, type OrderStatus } from '../src/domain/order.ts';
@@ -10,7 +12,10 @@ import { createShopper, type Calls, type Cart, type Plan, type Shopper } from '.
 import type { System } from './system.ts';
 
 const USERS = 200;
-/** Offered all the time: about a third of what the engine takes on a small machine, so that a recovery can be seen. */
+/**
+ * Offered all the time: about a third of what the engine
+ * takes on a small machine, so that a recovery can be seen.
+ */
 const ORDERS_PER_SECOND = 10;
 /** Bounds this process' memory when the system stands still. */
 const OPEN_ORDERS_MAX = 600;

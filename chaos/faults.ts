@@ -5,7 +5,10 @@ import { LINK_FAULTS } from './links.ts';
 import type { Random } from './random.ts';
 import type { System } from './system.ts';
 
-/** How long each fault lasts; beyond the product's own time limits (2 s for Redis, 8 s for MySQL) now and then. */
+/**
+ * How long each fault lasts; beyond the product's own time
+ * limits (2 s for Redis, 8 s for MySQL) now and then.
+ */
 const LASTS_MS = {
   kill: { min: 0, max: 2_500 },
   freeze: { min: 1_000, max: 6_000 },
@@ -24,8 +27,8 @@ export interface PlannedFault {
 }
 
 /**
- * Round after round, in the seed's order: every process killed and frozen, every wire cut, slowed, half-opened and reset.
- * Processes come in turn with wires, so that even a short run has killed each process.
+ * Round after round, in the seed's order: every process killed and frozen, every wire cut, slowed,
+ * half-opened and reset. Processes come in turn with wires, so that even a short run has killed each process.
  */
 export function planFaults(system: System, random: Random, count: number): PlannedFault[] {
   const planned: PlannedFault[] = [];

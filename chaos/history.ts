@@ -1,4 +1,7 @@
-/** Checks whether every answer that a shopper got was true and stayed true. Pure: it reads what the shoppers recorded. */
+/**
+ * Checks whether every answer that a shopper got was true and
+ * stayed true. Pure: it reads what the shoppers recorded.
+ */
 
 import { isFinal, type OrderState, type OrderStatus } from '../src/domain/order.ts';
 
@@ -96,7 +99,10 @@ const versionsNeverGoBack: Check = ({ answers }) =>
     });
   });
 
-/** What was answered is what MySQL recorded under that version; only `queued` is returned before there is a record. */
+/**
+ * What was answered is what MySQL recorded under that version;
+ * only `queued` is returned before there is a record.
+ */
 const answersWereTrue: Check = ({ answers }, { states }) =>
   answers.flatMap(({ orderNo: subject, version, status, payment }) => {
     if (version === 0 && status === 'queued') return [];
@@ -141,8 +147,8 @@ const moneyMovesAsItMay: Check = (_, { states, lostMoney }) =>
   });
 
 /**
- * Sold out was true at some instant of the call. It was a violation where an earlier look found so many units that all the
- * holds taken since leave enough: only holds make units fewer.
+ * Sold out was true at some instant of the call. It was a violation where an earlier look found
+ * so many units that all the holds taken since leave enough: only holds make units fewer.
  */
 const soldOutWasTrue: Check = ({ soldOut, stock }, { holds }) =>
   soldOut.flatMap(({ sku, quantity, startMs, endMs }) => {
@@ -176,7 +182,10 @@ export function checkHistory(history: History, recorded: Recorded): Violation[] 
   );
 }
 
-/** The ends that were recorded, one after the other: one is right. What happens to a paid order's money is no end. */
+/**
+ * The ends that were recorded, one after the other: one is
+ * right. What happens to a paid order's money is no end.
+ */
 export function endsOf(ofOrder: ReadonlyMap<number, RecordedState>): OrderStatus[] {
   return inOrder(ofOrder)
     .filter(({ status, payment }, i, all) => {

@@ -1,4 +1,7 @@
-/** The wires between the parts. Each runs through Toxiproxy, where it can be cut, slowed, half-opened and reset. */
+/**
+ * The wires between the parts. Each runs through Toxiproxy,
+ * where it can be cut, slowed, half-opened and reset.
+ */
 
 const CALL_TIMEOUT_MS = 15_000;
 /** Added to every answer: far beyond any healthy server, within what a call may take. */
@@ -67,7 +70,8 @@ export function createLinks(controlUrl: string): Links {
           }
         },
         async mend() {
-          // A new wire, so that all connections of the old one end: what it has swallowed must not leave a gap in a stream.
+          // A new wire, so that all connections of the old one end:
+          // what it has swallowed must not leave a gap in a stream.
           await control('DELETE', `/proxies/${name}`);
           await lay();
         },

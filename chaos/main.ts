@@ -1,4 +1,7 @@
-/** `npm run chaos -- [--rolling] [--seed N] [--faults N] [--orders N]`: a sale in a storm, or a rolling restart. */
+/**
+ * `npm run chaos -- [--rolling] [--seed N] [--faults N]
+ * [--orders N]`: a sale in a storm, or a rolling restart.
+ */
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -25,7 +28,8 @@ async function main(): Promise<number> {
     processes.killAllNow();
     process.exit(130);
   };
-  // Not `once`: a terminal and npm both send the signal, and without a listener the second one would end us half-way.
+  // Not `once`: a terminal and npm both send the signal, and
+  // without a listener the second one would end us half-way.
   process.on('SIGINT', stopOnSignal).on('SIGTERM', stopOnSignal);
   let passed = false;
   try {

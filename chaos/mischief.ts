@@ -29,7 +29,10 @@ function mischiefOf(seed: number): MischiefSettings {
   };
 }
 
-/** From now on, and through the provider's restarts. @returns a reader of how often each switch struck since */
+/**
+ * From now on, and through the provider's restarts.
+ * @returns a reader of how often each switch struck since
+ */
 export async function startMischief(
   providerConsole: SandboxConsole,
   seed: number,

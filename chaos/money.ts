@@ -1,4 +1,7 @@
-/** The money of a trial in the provider's book and in Holdfast's: whether it has come to rest, and whether both agree. */
+/**
+ * The money of a trial in the provider's book and in Holdfast's:
+ * whether it has come to rest, and whether both agree.
+ */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
@@ -9,8 +12,8 @@ import type { Violation } from './history.ts';
 import type { System } from './system.ts';
 
 /**
- * The slowest money is late, for an order that no store knows, and found by reconciliation because its callback was
- * dropped: it is back within three minutes.
+ * The slowest money is late, for an order that no store knows, and found by
+ * reconciliation because its callback was dropped: it is back within three minutes.
  */
 const REST_TIMEOUT_MS = 240_000;
 const LOOK_EVERY_MS = 1_000;
@@ -137,7 +140,10 @@ async function listSessions({ stores }: Deps, saleId: string): Promise<string[]>
   return rows.map((row) => row.provider_session_id);
 }
 
-/** Those in which the shopper has paid and the money is not taken yet. One by one: the provider is one small process. */
+/**
+ * Those in which the shopper has paid and the money is not
+ * taken yet. One by one: the provider is one small process.
+ */
 async function filterPromised({ providerConsole }: Deps, sessions: readonly string[]): Promise<string[]> {
   const isPromised = async (session: string): Promise<boolean> =>
     (await providerConsole.readSession(session)).status === 'processing';

@@ -1,6 +1,6 @@
 /**
- * What happens at the provider without Holdfast: its staff, shoppers and their banks pay orders twice, pay for orders that
- * do not exist, refund and dispute.
+ * What happens at the provider without Holdfast: its staff, shoppers and their
+ * banks pay orders twice, pay for orders that do not exist, refund and dispute.
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
@@ -60,7 +60,10 @@ export function createProviderStaff(providerConsole: SandboxConsole, saleId: str
       await providerConsole.takeStrayPayment({ reference, amount: LAMP_PRICE });
     },
 
-    /** Now and then: the money of a paid order goes back, or is disputed. The shopper reads the order afterwards. */
+    /**
+     * Now and then: the money of a paid order goes back, or
+     * is disputed. The shopper reads the order afterwards.
+     */
     async maybeReverse(shopper: Shopper, orderNo: string, chance: Random): Promise<void> {
       if (chance.next() >= REVERSED_SHARE || countOf(REVERSALS) >= REVERSALS_MAX) return;
       const how = chance.pick(REVERSALS);

@@ -1,4 +1,7 @@
-/** A rolling restart during a sale: each API and each worker gets SIGTERM, ends and is started again, one at a time. */
+/**
+ * A rolling restart during a sale: each API and each worker
+ * gets SIGTERM, ends and is started again, one at a time.
+ */
 
 import { createRandom } from './random.ts';
 import type { System } from './system.ts';

@@ -1,4 +1,7 @@
-/** One shopper of the storm: repeats what was not answered, as a page does, and records every answer in the history. */
+/**
+ * One shopper of the storm: repeats what was not answered,
+ * as a page does, and records every answer in the history.
+ */
 
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -55,7 +58,10 @@ export interface ShopperOptions {
 export type Shopper = Awaited<ReturnType<typeof createShopper>>;
 
 export async function createShopper({ apiUrls, userId, random, history, calls }: ShopperOptions) {
-  /** The newest version that was returned of each order: sent along, as a page does, so that no answer is older. */
+  /**
+   * The newest version that was returned of each order:
+   * sent along, as a page does, so that no answer is older.
+   */
   const known = new Map<string, { version: number; status: OrderStatus }>();
   /** What each order costs, in minor units. */
   const totals = new Map<string, number>();
@@ -127,7 +133,8 @@ export async function createShopper({ apiUrls, userId, random, history, calls }:
 
     /**
      * Places one order, always with the same key.
-     * @returns the orderNo when it was accepted, the code of the refusal, or undefined when there was no answer in time
+     * @returns the orderNo when it was accepted, the code of the
+     * refusal, or undefined when there was no answer in time
      */
     async buy(
       saleId: string,
@@ -208,7 +215,8 @@ export async function createShopper({ apiUrls, userId, random, history, calls }:
           history.denials.push({ startMs, endMs, orderNo });
         }
         if (reply?.status === 200) record(reply);
-        // Another of this shopper's calls may have met the end already; then the answer here is "not modified".
+        // Another of this shopper's calls may have met the end
+        // already; then the answer here is "not modified".
         const status = known.get(orderNo)?.status;
         if (status !== undefined && isFinal(status)) return status;
         await pause(everyMs);

@@ -1,4 +1,7 @@
-/** Checks the stock in both stores all the time: in each, total = available + held + sold, whatever has just died. */
+/**
+ * Checks the stock in both stores all the time: in each,
+ * total = available + held + sold, whatever has just died.
+ */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import type { StockCount } from '../src/domain/sale.ts';

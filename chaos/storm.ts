@@ -21,7 +21,10 @@ interface StruckFault {
   name: string;
   /** Orders that had been accepted and had not ended when it struck. */
   inFlight: string[];
-  /** From its end until both APIs could sell, be paid and cancel again; undefined when that took over two minutes. */
+  /**
+   * From its end until both APIs could sell, be paid and
+   * cancel again; undefined when that took over two minutes.
+   */
   recoveredMs: number | undefined;
 }
 

@@ -1,4 +1,7 @@
-/** The system under test: real servers, two APIs, two workers and the provider, each pair joined by a proxied wire. */
+/**
+ * The system under test: real servers, two APIs, two workers
+ * and the provider, each pair joined by a proxied wire.
+ */
 
 import { Client, Connection } from '@temporalio/client';
 import { pino } from 'pino';
@@ -19,8 +22,8 @@ import { startToxiproxy } from '../stack/servers/toxiproxy.ts';
 import { createLinks, type Link, type Links } from './links.ts';
 
 /**
- * Below the ports that the kernel gives to outgoing connections: while a server is down, no process may get its port,
- * and no connection to it may meet itself.
+ * Below the ports that the kernel gives to outgoing connections: while a server
+ * is down, no process may get its port, and no connection to it may meet itself.
  */
 const FIRST_PORT = 20_000;
 const LAST_PORT = 30_000;
@@ -57,7 +60,10 @@ export interface System extends AuditDeps {
   apiUrls: string[];
   /** Processes that ended by themselves and were started again, as a supervisor would. */
   crashes: string[];
-  /** Closes the connections of the auditor and the watch; the processes are stopped by the caller that opened them. */
+  /**
+   * Closes the connections of the auditor and the watch; the
+   * processes are stopped by the caller that opened them.
+   */
   close(): Promise<void>;
 }
 

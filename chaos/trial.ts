@@ -1,4 +1,7 @@
-/** A trial: shoppers buy in a sale while something is done to the system; afterwards all stores and answers are checked. */
+/**
+ * A trial: shoppers buy in a sale while something is done to
+ * the system; afterwards all stores and answers are checked.
+ */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { auditStrayMoney, runAudit, type SaleAudit } from '../src/audit/run-audit.ts';
@@ -47,7 +50,10 @@ export interface TrialReport {
   audits: SaleAudit[];
 }
 
-/** Shoppers come until `disturb` is done and enough orders are placed; the trial ends when all orders have ended. */
+/**
+ * Shoppers come until `disturb` is done and enough orders
+ * are placed; the trial ends when all orders have ended.
+ */
 export async function runTrial(
   system: System,
   { saleId, orders, random, seed, progress }: TrialOptions,

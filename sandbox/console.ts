@@ -1,6 +1,6 @@
 /**
- * The sandbox provider's console: what its staff, a payer's bank or a test do there, over its HTTP test routes. Every
- * reply is checked against the schema that the sandbox itself uses.
+ * The sandbox provider's console: what its staff, a payer's bank or a test do there, over its
+ * HTTP test routes. Every reply is checked against the schema that the sandbox itself uses.
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
@@ -23,7 +23,10 @@ import { mischiefReplySchema, type MischiefReply, type MischiefSettings } from '
 const REQUEST_TIMEOUT_MS = 5_000;
 /** Between two tries of one call. */
 const PAUSE_MS = 500;
-/** Payments in a page: with signed orders of the greatest length a page stays below the client's bound of 1 MiB. */
+/**
+ * Payments in a page: with signed orders of the greatest
+ * length a page stays below the client's bound of 1 MiB.
+ */
 const PAGE_SIZE = 200;
 
 export interface ConsoleOptions {
@@ -31,8 +34,8 @@ export interface ConsoleOptions {
   url: string;
   apiKey: string;
   /**
-   * For so long a call is repeated that met no answer or a fault of the sandbox (5xx). The sandbox may then do it twice.
-   * Without it each call is made once.
+   * For so long a call is repeated that met no answer or a fault of the sandbox
+   * (5xx). The sandbox may then do it twice. Without it each call is made once.
    */
   patienceMs?: number;
 }

@@ -1,4 +1,4 @@
-/** The steps of an order over the real stores: what each does, and that twice is as once. */
+/** The steps of an order over the real stores: what each does, and that a repeated step changes nothing. */
 
 import { ApplicationFailure } from '@temporalio/common';
 import { ulid } from 'ulidx';
@@ -198,7 +198,7 @@ test('confirmStock and releaseStock of an order that Redis does not know change 
   expect((await stage.look(order)).redis).toEqual({ available: 10, held: 0, sold: 0 });
 });
 
-test('parkOrder shows the order to a person, once', async () => {
+test('parkOrder shows the order to an operator, once', async () => {
   const { orderNo } = buildOrder();
   const { parkOrder } = stage.openSteps();
   await parkOrder({ orderNo, reason: 'Mark paid: the store is away' });

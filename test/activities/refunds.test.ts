@@ -1,4 +1,7 @@
-/** The steps of a refund over the real stores. The provider is scripted here: what it might answer at the worst moment. */
+/**
+ * The steps of a refund over the real stores. The provider is
+ * scripted, so that it can answer the worst at the worst moment.
+ */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
@@ -19,7 +22,7 @@ afterAll(() => stage.stores.close());
 
 type Answer = Reversal['status'] | 'refused' | 'unheard' | 'away';
 
-/** A provider with one payment in its book: repeats are answered by their key, and all is remembered. */
+/** A provider with one payment in its book: a repeat is answered by its key, and every call is recorded. */
 function createScript(providerPaymentId: string, currency: string) {
   const book: Reversal[] = [];
   const byKey = new Map<string, Reversal | 'refused'>();
@@ -80,7 +83,7 @@ async function paymentIdOf(order: Order): Promise<number> {
   return row.payment_id;
 }
 
-/** A paid order; and where `isDue`, a person wants its money to go back. */
+/** A paid order; with `isDue` an operator has requested its refund. */
 async function openPaid({ isDue }: { isDue: boolean }): Promise<Owed> {
   const order = await stage.reserveOrder();
   const providerPaymentId = `pay-${order.orderNo}`;
@@ -128,7 +131,7 @@ test('refundPayment sends the money back, once however often it runs', async () 
   ]);
 });
 
-test('refundPayment asks nobody about a payment that is not due, or that does not exist', async () => {
+test('refundPayment does not ask the provider about a payment that is not due, or that does not exist', async () => {
   const { steps, refund, status } = await openPaid({ isDue: false });
   expect(await refund()).toBe('nothing-due');
   expect(await status()).toEqual(['applied']);
@@ -210,7 +213,7 @@ test('refundPayment tries again when a refund fails at once', async () => {
   expect(await refund()).toBe('refunded');
 });
 
-test('refundPayment finds a refund made by hand, and sends only what is left', async () => {
+test('refundPayment finds a refund that provider staff made, and sends only what is left', async () => {
   const { refund, status, script, order, paymentId } = await openDue();
   script.enter(1_000, 'succeeded');
 
@@ -225,7 +228,7 @@ test('refundPayment finds a refund made by hand, and sends only what is left', a
   expect(await status()).toEqual(['refunded']);
 });
 
-test('refundPayment sends nothing where all was refunded by hand', async () => {
+test('refundPayment sends nothing where provider staff refunded all', async () => {
   const { refund, status, script, order } = await openDue();
   script.enter(order.total, 'succeeded');
   expect(await refund()).toBe('refunded');
@@ -271,7 +274,7 @@ test('refundPayment counts a chargeback once that it finds at the provider, and 
   expect(script.asked.map(({ amount }) => amount)).toEqual([order.total - 1_000]);
 });
 
-test('refundPayment finds a lost chargeback of which no notice told', async () => {
+test('refundPayment finds a lost chargeback without a notice', async () => {
   const { refund, status, script, order } = await openDue();
   script.enter(order.total, 'succeeded', { ...buildDispute(order, order.total), status: 'succeeded' });
 
@@ -281,7 +284,7 @@ test('refundPayment finds a lost chargeback of which no notice told', async () =
   expect(await status()).toEqual(['refunded']);
 });
 
-test('refundPayment waits for an open chargeback of which no notice told', async () => {
+test('refundPayment waits for an open chargeback without a notice', async () => {
   const { refund, status, script, order } = await openDue();
   script.enter(order.total, 'pending', buildDispute(order, order.total));
 
@@ -329,7 +332,7 @@ test('refundPayment asks for no more under another key where less was made than 
   expect(await status()).toEqual(['refunded']);
 });
 
-test('refundPayment leaves money alone that another provider took', async () => {
+test('refundPayment leaves money alone that another provider collected', async () => {
   const { paymentId, script, status } = await openDue();
   const steps = stage.openSteps({ ...script.provider, name: 'another' });
   await expect(steps.refundPayment({ paymentId })).rejects.toThrow('taken by sandbox');
@@ -357,12 +360,12 @@ test('giveBack lets pollers see that the money is back, and gives the allowance 
 
   expect(world.stored).toMatchObject({ status: 'paid', payment: 'refunded' });
   expect(world.projected).toEqual(world.stored);
-  // The units stay sold until a person says that they are back.
+  // The units stay sold until an operator returns them to the stock.
   expect(world.redis).toEqual({ available: 9, held: 0, sold: 1 });
   expect(await readLimits(order)).toEqual({});
 });
 
-test('giveBack puts units on sale again that a person gave back', async () => {
+test('giveBack puts units on sale again that an operator returned to the stock', async () => {
   const { refund, steps, order, paymentId } = await openDue();
   await refund();
   await stage.stores.refunds.returnStock(order.orderNo, 'olga');
@@ -414,7 +417,7 @@ test('giveBack changes nothing for money that never paid for an order', async ()
   expect((await stage.look(order)).redis).toEqual(before.redis);
 });
 
-test('parkRefund shows the payment to a person, unparkRefund no longer', async () => {
+test('parkRefund shows the payment to an operator, unparkRefund no longer', async () => {
   const { steps, paymentId, order } = await openDue();
   const openRows = async () => {
     const rows = await selectRows(
@@ -432,7 +435,7 @@ test('parkRefund shows the payment to a person, unparkRefund no longer', async (
   expect(await openRows()).toEqual([]);
 });
 
-/** The world is the same after each. */
+/** Takes the step twice and expects the same rows and counts after each. */
 async function giveBackTwice(steps: RefundActivities, paymentId: number, order: Order) {
   await steps.giveBack({ paymentId });
   const world = await stage.look(order);

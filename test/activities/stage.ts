@@ -1,4 +1,4 @@
-/** Orders in the real stores, the steps to take with them, and a look at what became of them. */
+/** Orders in the real stores, the activities to run on them, and reads of what the stores have afterwards. */
 
 import { ulid } from 'ulidx';
 import { expect } from 'vitest';
@@ -13,7 +13,7 @@ import { openTestStores } from '../support/stores.ts';
 export const AWAITING = { status: 'awaiting_payment', version: 1, payment: 'none', reason: null };
 export const HELD = { mysql: { held: 1, sold: 0 }, redis: { available: 9, held: 1, sold: 0 } };
 
-/** Fails a test whose step has no business with the provider. */
+/** Fails a test whose step calls the provider although it must not. */
 export const noProvider: PaymentProvider = {
   name: 'none',
   openSession: () => Promise.reject(new Error('no provider here')),
@@ -82,7 +82,7 @@ export async function openStage() {
   const parkedReasons = (orderNo: string) => readColumn('parked', 'reference', orderNo);
   const sessionStatuses = (order: Order) => readColumn('payment_sessions', 'order_no', order.orderNo);
 
-  /** Takes the step twice and expects the world to be the same after each. */
+  /** Takes the step twice and expects the stores to be the same after each. */
   async function twice<T>(order: Order, take: () => Promise<T>) {
     const first = await take();
     const world = await look(order);

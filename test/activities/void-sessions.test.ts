@@ -1,4 +1,7 @@
-/** voidPaymentSessions over the real stores and the sandbox provider. */
+/**
+ * The step that closes an order's payment sessions before
+ * a cancel, over the real stores and the sandbox provider.
+ */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Activities } from '../../src/activities/index.ts';
@@ -14,12 +17,12 @@ beforeAll(async () => {
 });
 afterAll(() => stage.stores.close());
 
-/** A stored order with a session written down, and the provider to open it at. */
+/** A stored order with a recorded session, and the provider to open it at. */
 function withSession(
   use: (stage: {
     order: Order;
     steps: Activities;
-    /** At the provider; written down only where the test does so. */
+    /** At the provider; recorded here only where the test does so. */
     providerSession: { providerSessionId: string; url: string };
     writeDown: () => Promise<void>;
     pay: () => Promise<{ status: number; body: unknown }>;
@@ -47,7 +50,7 @@ function withSession(
   });
 }
 
-test('voidPaymentSessions closes the session at the provider: nobody can pay there any more', () =>
+test('voidPaymentSessions closes the session at the provider: it takes no payment any more', () =>
   withSession(async ({ order, steps, writeDown, pay: payThere }) => {
     await writeDown();
     const { world } = await stage.twice(order, () => steps.voidPaymentSessions(order));
@@ -66,7 +69,7 @@ test('voidPaymentSessions records the payment where the shopper has paid meanwhi
     expect(await stage.paymentStatuses(order)).toEqual(['received']);
   }));
 
-test('voidPaymentSessions closes a session whose id at the provider was never written down', () =>
+test('voidPaymentSessions closes a session whose id at the provider was never recorded', () =>
   withSession(async ({ order, steps, pay: payThere }) => {
     await stage.twice(order, () => steps.voidPaymentSessions(order));
     expect(await stage.sessionStatuses(order)).toEqual(['voided']);

@@ -1,3 +1,5 @@
+/** The audit over real stores: a correct sale is clean, and each rule finds the fault that breaks it. */
+
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { auditSale, RULE_NAMES } from '../../src/audit/audit-sale.ts';
 import { auditStrayMoney, readSale, runAudit, type SaleAudit } from '../../src/audit/run-audit.ts';
@@ -50,11 +52,14 @@ test('a sale with a paid, an open and a cancelled order is clean', async () => {
 const sql = (statement: string, ...values: unknown[]) => checkout.stores.pool.query(statement, values);
 const keysOf = ({ saleId }: Sold) => saleKeys({ saleId, shard: 0 });
 
-/** Behind the service's back. Takes kind, amount, status and the order whose payment it is about. */
+/**
+ * Writes to MySQL directly, past the service. Takes kind,
+ * amount, status and the order whose payment it is about.
+ */
 const RECORD_REVERSAL = `INSERT INTO reversals (provider, provider_reversal_id, kind, provider_payment_id, amount, currency, status)
   SELECT provider, CONCAT('re_of_nobody_', payment_id), ?, provider_payment_id, ?, currency, ? FROM payments WHERE order_no = ?`;
 
-/** For each rule a way to break what it looks at. */
+/** For each rule, a way to break what the rule checks. */
 const FAULTS: Record<string, (sold: Sold) => Promise<unknown>> = {
   'stock adds up': (sold) => checkout.stores.redis.hincrby(keysOf(sold).stock, 'lamp:available', 1),
   'the ledger adds up': ({ paid }) =>
@@ -114,7 +119,7 @@ test.concurrent.each(Object.entries(FAULTS))('a deliberate fault is found: %s', 
   expect(findings.map((finding) => finding.rule)).toContain(rule);
 });
 
-test('an accepted order that nobody knows is found', async () => {
+test('an accepted order that no store knows is found', async () => {
   const sold = await sellTwo();
   expect((await audit(sold)).findings).toEqual([]);
   const { orderNo: lost } = buildOrder({ saleId: sold.saleId });
@@ -122,7 +127,7 @@ test('an accepted order that nobody knows is found', async () => {
   expect(findings).toEqual([expect.objectContaining({ rule: 'accepted orders exist', subject: lost })]);
 });
 
-test('an order long past its deadline is no finding while a person is shown it', async () => {
+test('an order long past its deadline is no finding while it is shown to an operator', async () => {
   const sold = await sellTwo();
   await sql('UPDATE orders SET deadline = NOW(3) - INTERVAL 1 HOUR WHERE order_no = ?', sold.open);
   await checkout.stores.orders.park(sold.open, 'Mark paid: out of order');
@@ -160,7 +165,7 @@ test('a sale whose name another begins with has its own payments alone', async (
   expect(await runAudit(checkout, saleId, [])).toEqual({ saleId, orders: 0, payments: 0, findings: [] });
 });
 
-test('money that names no sale is found, unless it is known and a person is shown it', async () => {
+test('money that names no sale is found, unless it is known and shown to an operator', async () => {
   const payment = {
     providerPaymentId: 'pay_rent',
     orderNo: 'November',

@@ -1,3 +1,5 @@
+/** The command `npm run audit`: what it prints, and its exit codes. */
+
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -55,7 +57,7 @@ test('what adds up is clean, and the exit code says so', async () => {
   expect(printed).toMatch(/^clean: /);
 });
 
-test('an order that a client was promised and nobody knows is named, and the exit code is 1', async () => {
+test('an order that was accepted and that no store knows is named, and the exit code is 1', async () => {
   const { saleId } = await checkout.stores.openSale(buildSale());
   const shopper = await checkout.shopper();
   const orderNo = await shopper.buy(saleId);

@@ -1,4 +1,7 @@
-/** Proves the auditor: each bug, put into the running system, makes it name what is broken; without the bug it finds nothing. */
+/**
+ * Proves the auditor: it names what each mutant breaks in
+ * the running system, and finds nothing without the mutant.
+ */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { SandboxConsole } from '../../sandbox/console.ts';
@@ -16,7 +19,7 @@ import type { Mutant } from './mutants.ts';
 import * as troubles from './trouble.ts';
 import type { Trouble } from './trouble.ts';
 
-/** For a sale that has come to rest in a wrong way: nobody is about to put it right. */
+/** For a sale that has come to rest in a wrong state, which nothing is about to correct. */
 const SETTLE_BROKEN_MS = 1_000;
 
 let checkout: Checkout;
@@ -38,7 +41,10 @@ beforeAll(async () => {
 });
 afterAll(() => checkout.close());
 
-/** A shopper's way through the service, with or without a bug in it; it ends where the bug can no longer be made good. */
+/**
+ * A shopper's way through the service, with or without a
+ * mutant in it; at its end nothing can correct the damage.
+ */
 type Scenario = (bug: Mutant) => Promise<{ saleId: string; accepted: string[] }>;
 
 interface Bought {
@@ -148,7 +154,7 @@ const lateProjection: Scenario = (bug) =>
       'awaiting_payment',
     );
     await buyAndPay(bought);
-    // As a worker would that has slept since it stored the order.
+    // As a worker does that was suspended since it stored the order.
     await exchange.under.reservations.project(bought.orderNo, { version, status, payment, reason });
   });
 
@@ -158,13 +164,16 @@ const cancel: Scenario = (bug) =>
     await shopper.awaitStatus(orderNo, 'cancelled');
   });
 
-/** A person wants the money of a paid order back. @returns once it is, and all that comes back with it */
+/**
+ * An operator requests the refund of a paid order.
+ * @returns once it is made, and limit and stock are given back
+ */
 async function refund(orderNo: string): Promise<void> {
   const { pool, refunds } = checkout.stores;
   const read = () =>
     selectOne(pool, 'SELECT payment_id AS id, status FROM payments WHERE order_no = ?', [orderNo]);
   const paymentId = Number((await read())['id']);
-  expect(await refunds.request(paymentId, 'a person')).toBe('requested');
+  expect(await refunds.request(paymentId, 'an operator')).toBe('requested');
   await waitFor('the refund', async () => (await read())['status'] === 'refunded');
   await checkout.client.workflow.getHandle(refundWorkflowId(paymentId)).result();
 }
@@ -209,12 +218,12 @@ const FAULTS: Record<string, Fault> = {
     scenario: relayFails,
     rules: ['accepted orders exist', 'holds end as their orders'],
   },
-  'reading the outbox without a trace of who has read what': {
+  'reading the outbox without a record of which relay has read what': {
     bug: mutants.readWithoutTrace,
     scenario: relayFails,
     rules: ['accepted orders exist', 'holds end as their orders'],
   },
-  'marking a due order as handed over before Temporal has it': {
+  "completing an order's claim before Temporal has the order": {
     bug: mutants.completeClaimsWhenTaken,
     scenario: longBurst,
     rules: ['open orders move'],
@@ -234,7 +243,7 @@ const FAULTS: Record<string, Fault> = {
     scenario: cancel,
     rules: ['limits are true'],
   },
-  'giving an order up without a tombstone': {
+  'abandoning an order without a tombstone': {
     bug: mutants.abandonWithoutTombstone,
     scenario: slowWrite,
     rules: ['open orders move', 'holds end as their orders', 'stock adds up'],
@@ -274,7 +283,7 @@ const FAULTS: Record<string, Fault> = {
     scenario: refundWhereWorkerDies,
     rules: ['limits are true'],
   },
-  'giving back the stock of a refunded order that nobody wants back': {
+  'giving back the stock of a refunded order unasked': {
     bug: mutants.returnStockUnasked,
     scenario: refundPaid,
     rules: ['holds end as their orders', 'stock adds up'],
@@ -294,7 +303,7 @@ test.each(Object.entries(FAULTS))('the auditor finds %s', async (_, { bug, scena
   expect(findings.map(({ rule }) => rule)).toEqual(expect.arrayContaining(rules));
 });
 
-/** The provider's answer gets lost, and no callback tells of it either. */
+/** The provider's answer gets lost, and its callback as well. */
 async function auditRefund(bug: (provider: PaymentProvider) => PaymentProvider, settleMs?: number) {
   const provider = troubles.lavishProvider(checkout.provider);
   const { saleId, accepted } = await buy(checkout.stores, async (bought) => {

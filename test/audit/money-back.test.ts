@@ -1,4 +1,4 @@
-/** The audit of money that goes back: clean in every way in which it may, and each way in which it may not is found. */
+/** The audit of refunds and chargebacks: it is clean for each correct one, and finds each incorrect one. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { SandboxConsole } from '../../sandbox/console.ts';
@@ -59,7 +59,7 @@ async function sellAndGiveBack() {
     paidOrder(saleId),
   ]);
 
-  await refunds.request(wanted.paymentId, 'a person');
+  await refunds.request(wanted.paymentId, 'an operator');
   await providerConsole.refund(byHand.money);
   await providerConsole.refund(partly.money, 1_000);
   await providerConsole.openDispute(disputed.money);
@@ -72,7 +72,7 @@ async function sellAndGiveBack() {
   for (const { orderNo } of [wanted, byHand, lost]) await shows(orderNo, 'refunded');
   await shows(disputed.orderNo, 'disputed');
   await shows(won.orderNo, 'applied');
-  await refunds.returnStock(wanted.orderNo, 'a person');
+  await refunds.returnStock(wanted.orderNo, 'an operator');
   await waitFor('the second payment to go back', async () => {
     const sql = `SELECT COUNT(*) AS n FROM payments WHERE order_no = ? AND status = 'refunded'`;
     return Number((await selectOne(pool, sql, [twice.orderNo]))['n']) === 1;
@@ -159,7 +159,7 @@ const FAULTS: Record<string, [() => SaleSnapshot, string[]]> = {
     () => withOrder('partly', { payment: 'refunded' }),
     ['orders show their money'],
   ],
-  'a refund that nobody makes': [() => withPayment('twice', () => abandoned), ['payments end somewhere']],
+  'a refund that is never made': [() => withPayment('twice', () => abandoned), ['payments end somewhere']],
   'a refunded payment without a refund': [
     () => withPayment('wanted', () => ({ reversals: [] })),
     ['payments end somewhere', 'what went back is known'],
@@ -178,11 +178,11 @@ const FAULTS: Record<string, [() => SaleSnapshot, string[]]> = {
       })),
     ['what went back is known'],
   ],
-  'a cent that went back unheard': [
+  'a cent that went back without a record': [
     () => withTaken('partly', 1_001),
     ['what went back is known', 'the books balance'],
   ],
-  'more that went back than was taken': [
+  'more that went back than was collected': [
     () => withTaken('byHand', 4_901),
     ['what went back is known', 'money was kept for something', 'the books balance'],
   ],
@@ -198,7 +198,7 @@ const FAULTS: Record<string, [() => SaleSnapshot, string[]]> = {
     () => withPayment('wanted', () => ({ reason: 'duplicate_payment' satisfies RefundReason })),
     ['money was kept for something'],
   ],
-  'refunds and chargebacks that nobody was shown': [
+  'refunds and chargebacks that were never shown to an operator': [
     () => withMysql({ everParked: new Set() }),
     ['reversed money of a paid order is shown'],
   ],
@@ -217,7 +217,7 @@ test('a refund that is due, or whose workflow runs, is on its way', () => {
   expect(rulesOf(running)).not.toContain('payments end somewhere');
 });
 
-test('what a person wanted back, and a chargeback that the shop has won, need not be shown', () => {
+test('what an operator requested, and a chargeback that the shop has won, need not be shown', () => {
   const rule = 'reversed money of a paid order is shown';
   const subjects = auditSale(withMysql({ everParked: new Set() }))
     .filter((finding) => finding.rule === rule)
@@ -226,15 +226,15 @@ test('what a person wanted back, and a chargeback that the shop has won, need no
   expect(subjects.toSorted()).toEqual([byHand, partly, disputed, lost].map(({ money }) => money).toSorted());
 });
 
-/** The callback has come, and what it may have set off is over, also as Temporal lists it. */
+/** Waits until the callback has come, and what it may have started is over, also in Temporal's listing. */
 async function comeToRest(paymentId: number, money: string): Promise<void> {
   const { pool } = checkout.stores;
   const { workflow } = checkout.client;
   await waitFor('the callback', async () => {
-    const told = `SELECT COUNT(*) AS n FROM payment_events WHERE kind = 'payment_reversed' AND raw_body LIKE ?`;
+    const received = `SELECT COUNT(*) AS n FROM payment_events WHERE kind = 'payment_reversed' AND raw_body LIKE ?`;
     const due = 'SELECT COUNT(*) AS n FROM payments WHERE payment_id = ? AND engine_due_at IS NOT NULL';
-    const isTold = Number((await selectOne(pool, told, [`%${money}%`]))['n']) > 0;
-    return isTold && Number((await selectOne(pool, due, [paymentId]))['n']) === 0;
+    const isReceived = Number((await selectOne(pool, received, [`%${money}%`]))['n']) > 0;
+    return isReceived && Number((await selectOne(pool, due, [paymentId]))['n']) === 0;
   });
   await workflow.getHandle(refundWorkflowId(paymentId)).result();
   await waitFor('the end to be listed', async () => {
@@ -243,7 +243,7 @@ async function comeToRest(paymentId: number, money: string): Promise<void> {
   });
 }
 
-test('stray money that goes back is looked after like any other', async () => {
+test('stray money that goes back is audited like any other', async () => {
   const { refunds, pool } = checkout.stores;
   const strays = async (settleMs?: number) =>
     (await auditStrayMoney(checkout, settleMs)).findings.map(({ rule }) => rule);
@@ -257,7 +257,7 @@ test('stray money that goes back is looked after like any other', async () => {
   const { id, money } = await read();
   expect(await strays()).toEqual([]);
 
-  await refunds.request(Number(id), 'a person');
+  await refunds.request(Number(id), 'an operator');
   await waitFor('the refund', async () => (await read())['status'] === 'refunded');
   expect(await strays()).toEqual([]);
   await comeToRest(Number(id), String(money));

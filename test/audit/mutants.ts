@@ -1,4 +1,7 @@
-/** Bugs that somebody might write into the system, one a function: stores to put under the service, with one part broken. */
+/**
+ * Mutants: bugs that a change might bring into the system, one
+ * a function. Each returns the stores with one part broken.
+ */
 
 import assert from 'node:assert/strict';
 import { ulid } from 'ulidx';
@@ -16,7 +19,7 @@ import { SCRIPTS } from '../../src/stores/redis/scripts.ts';
 
 export type Mutant = (stores: Stores) => Stores;
 
-/** Acknowledge before durable: the relay acknowledges and deletes an entry as soon as it has read it. */
+/** Acknowledged before durable: the relay acknowledges and deletes an entry as soon as it has read it. */
 export const acknowledgeWhatIsRead: Mutant = (stores) =>
   withReads(stores, async (read, args) => {
     const reply = await read(args);
@@ -33,13 +36,19 @@ export const acknowledgeWhatIsRead: Mutant = (stores) =>
     return reply;
   });
 
-/** Read without a trace: with NOACK an entry is nobody's as soon as it has been read, though it is still there. */
+/**
+ * Read without a trace: with NOACK an entry is pending for
+ * no consumer once it was read, though it is still there.
+ */
 export const readWithoutTrace: Mutant = (stores) =>
   withReads(stores, (read, [group, name, consumer, ...rest]) =>
     read([group, name, consumer, 'NOACK', ...rest]),
   );
 
-/** Handed over before it is: a due order is marked as handed over when it is claimed, not when Temporal has it. */
+/**
+ * Completed when taken: the claim of a due order is completed
+ * when it is taken, not when Temporal has the order.
+ */
 export const completeClaimsWhenTaken: Mutant = (stores) => ({
   ...stores,
   orderClaims: {
@@ -52,7 +61,7 @@ export const completeClaimsWhenTaken: Mutant = (stores) => ({
   },
 });
 
-/** Release twice: the script does not look whether the hold has ended. */
+/** Released twice: the script does not check whether the hold has ended. */
 export const releaseWithoutGuard: Mutant = (stores) =>
   withReservations(stores, {
     async release(orderNo) {
@@ -61,7 +70,7 @@ export const releaseWithoutGuard: Mutant = (stores) =>
     },
   });
 
-/** Sell twice: the script does not look whether the hold has ended. */
+/** Sold twice: the script does not check whether the hold has ended. */
 export const confirmWithoutGuard: Mutant = (stores) =>
   withReservations(stores, {
     async confirm(orderNo) {
@@ -80,7 +89,7 @@ export const releaseStockAlone: Mutant = (stores) =>
     },
   });
 
-/** No fence: an order is given up without a tombstone in its place. */
+/** No fence: an order is abandoned without a tombstone in its place. */
 export const abandonWithoutTombstone: Mutant = (stores) =>
   withOrders(stores, {
     abandon: async (_order, reason) => ({
@@ -89,7 +98,9 @@ export const abandonWithoutTombstone: Mutant = (stores) =>
     }),
   });
 
-/** 2xx before the commit: the webhook is answered while its transaction is under way, whatever becomes of it. */
+/**
+ * 2xx before the commit: the webhook is answered while its transaction is under way, whatever becomes of it.
+ */
 export const acknowledgeNoticeFirst: Mutant = (stores) => ({
   ...stores,
   payments: {
@@ -101,7 +112,9 @@ export const acknowledgeNoticeFirst: Mutant = (stores) => ({
   },
 });
 
-/** Counted anew: a batch moves the counters for all of its orders, not for those alone that it has inserted. */
+/**
+ * Counted anew: a batch moves the counters for all of its orders, not for those alone that it has inserted.
+ */
 export const countStoredOrdersAgain: Mutant = (stores) =>
   withOrders(stores, {
     async storeOrders(orders, presence) {
@@ -117,7 +130,7 @@ export const countStoredOrdersAgain: Mutant = (stores) =>
     },
   });
 
-/** Project whatever comes: the script does not compare versions. */
+/** Projected whatever comes: the script does not compare versions. */
 export const projectWithoutVersion: Mutant = (stores) =>
   withReservations(stores, {
     async project(orderNo, { version, status, payment, reason }) {
@@ -127,7 +140,10 @@ export const projectWithoutVersion: Mutant = (stores) =>
     },
   });
 
-/** Cancel without a look into the inbox: once the sessions are closed, money that came meanwhile is not looked for. */
+/**
+ * Cancelled without reading the inbox: once the sessions
+ * are closed, money that came meanwhile is not looked for.
+ */
 export const cancelWithoutInbox: Mutant = (stores) =>
   withOrders(stores, {
     cancel: (orderNo, reason, { force }) =>
@@ -143,7 +159,9 @@ export const cancelWithoutInbox: Mutant = (stores) =>
         : stores.orders.cancel(orderNo, reason, { force }),
   });
 
-/** Release before the commit: a cancel gives the stock back at once, and only then asks MySQL whether it may. */
+/**
+ * Released before the commit: a cancel gives the stock back at once, and only then asks MySQL whether it may.
+ */
 export const releaseBeforeCommit: Mutant = (stores) =>
   withOrders(stores, {
     async cancel(orderNo, ...rest) {
@@ -152,7 +170,7 @@ export const releaseBeforeCommit: Mutant = (stores) =>
     },
   });
 
-/** Refund anew: what an earlier try did is not looked up, and each try has another key. */
+/** Refunded anew: what an earlier try did is not looked up, and each try has another key. */
 export const refundAnew = (provider: PaymentProvider): PaymentProvider => ({
   ...provider,
   listReversals: () => Promise.resolve([]),
@@ -177,7 +195,7 @@ export const recordRefundFirst: Mutant = (stores) => ({
   },
 });
 
-/** Given back twice: the script does not look whether the user has had the allowance back. */
+/** Given back twice: the script does not check whether the user has had the allowance back. */
 export const returnLimitUnremembered: Mutant = (stores) =>
   withReservations(stores, {
     async giveBack({ orderNo, userId, items, limit, stock }) {
@@ -189,7 +207,7 @@ export const returnLimitUnremembered: Mutant = (stores) =>
     },
   });
 
-/** Nobody said so: with the money the stock comes back too, in Redis. */
+/** Returned unasked: with the money the stock comes back too, in Redis. */
 export const returnStockUnasked: Mutant = (stores) =>
   withReservations(stores, {
     giveBack: (given) => stores.reservations.giveBack({ ...given, stock: true }),
@@ -233,7 +251,7 @@ function withReads(
   };
 }
 
-/** The script as it is, but for a piece: which must be there, or it would be no mutant. */
+/** The script without a piece, which must be in it: otherwise nothing would be mutated. */
 function without(name: keyof typeof SCRIPTS, piece: RegExp): string {
   const { lua } = SCRIPTS[name];
   const mutated = lua.replace(piece, '');

@@ -1,4 +1,7 @@
-/** What goes wrong in the best of systems: a store that is away for a moment, a worker that dies, a write that hangs. */
+/**
+ * Troubles that correct software must survive: a store that is
+ * away for a moment, a worker that dies, a write that hangs.
+ */
 
 import { ulid } from 'ulidx';
 import type { Reversal } from '../../src/domain/payment.ts';
@@ -13,7 +16,7 @@ export interface Trouble {
   met(orderNo: string): number;
 }
 
-/** The engine has no room for an order the first `times` that somebody asks. */
+/** The engine has no room for an order the first `times` that a loop asks. */
 export function noRoom(times: number): Trouble {
   const { count, met } = countByOrder();
   return {
@@ -76,7 +79,10 @@ export function diesAfterGiveBack(): Trouble {
   };
 }
 
-/** A provider that gives back whatever it is asked to, even more than it took; its first answer about each payment gets lost. */
+/**
+ * A provider that refunds whatever it is asked to, even more than
+ * it collected; its first answer about each payment is lost.
+ */
 export function lavishProvider(provider: PaymentProvider): PaymentProvider {
   const byKey = new Map<string, Reversal>();
   const extra: Reversal[] = [];
@@ -112,7 +118,7 @@ export function lavishProvider(provider: PaymentProvider): PaymentProvider {
   };
 }
 
-/** The first write of an order hangs until `commit`; who tries again meanwhile is told that there is no stock. */
+/** The first write of an order hangs until `commit`; a try meanwhile returns that there is no stock. */
 export function writeHangs(): Trouble & { commit(orderNo: string): Promise<void> } {
   const { count, met } = countByOrder();
   const hanging = new Map<string, () => Promise<unknown>>();

@@ -1,10 +1,12 @@
+/** The checker of a chaos trial: a true history has no violations, and each check finds its own. */
+
 import { expect, test } from 'vitest';
 import { CHECK_NAMES, checkHistory, endsOf, type History, type Recorded } from '../../chaos/history.ts';
 import type { OrderState } from '../../src/domain/order.ts';
 
 const ORDER = 'storm-0-1-A';
 
-/** A shopper buys the last of two rugs, pays it, and a second one is told that there is none left. */
+/** A shopper buys the last of two rugs, pays it, and a second shopper is refused because none is left. */
 function buildHistory(changes: Partial<History> = {}): History {
   return {
     acceptances: [{ startMs: 10, endMs: 12, idempotencyKey: 'key', orderNo: ORDER }],
@@ -32,7 +34,7 @@ const CHARGED_BACK: States = [
   [4, { status: 'paid', payment: 'disputed' }],
   [5, { status: 'paid', payment: 'refunded' }],
 ];
-/** The payment that came first was taken back before it was applied. */
+/** The payment that came first went back before it was applied. */
 const PAID_AGAIN: States = [
   ...STATES.slice(0, 2),
   [3, { status: 'awaiting_payment', payment: 'none' }],

@@ -1,4 +1,7 @@
-/** The chaos suite as CI runs it: each process is killed once, as many wires are struck, and a rolling restart follows. */
+/**
+ * The chaos suite as CI runs it: each process is killed once,
+ * as many wires are struck, and a rolling restart follows.
+ */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { faultsOfRolling, faultsOfStorm } from '../../chaos/report.ts';

@@ -1,6 +1,6 @@
 /**
- * Where the processes of the crash tests die: at a call into a store or to the provider. Only these compositions know of it;
- * the product has no such switch.
+ * Where the processes of the crash tests die: at a call into a store or to the
+ * provider. Only these compositions know of it; the product has no such switch.
  */
 
 import assert from 'node:assert/strict';
@@ -18,15 +18,18 @@ type Parts = Pick<
   provider: PaymentProvider;
 };
 
-/** before: the call is not made. at-commit: its statements are done, its transaction is open. after: it has answered. */
+/**
+ * before: the call is not made. at-commit: its statements
+ * are done, its transaction is open. after: it has answered.
+ */
 type Moment = 'before' | 'at-commit' | 'after';
 
 type CueOf<P extends keyof Parts, M extends Moment> = {
   part: P;
-  /** By whichever of them it comes. */
+  /** One of these methods; whichever is called first. */
   calls: readonly (keyof Parts[P] & string)[];
   moment: M;
-  /** Not every such call is the one: what must be in what it was asked. */
+  /** Text that the call's arguments must contain; where it is missing, the call is not the cue. */
   about?: string;
 };
 type Cue =
@@ -35,7 +38,8 @@ type Cue =
 
 const CUES = {
   reserved: { part: 'reservations', calls: ['reserve'], moment: 'after' },
-  // Nobody but the relay reads an order from Redis in the worker's process, and nobody else deletes from a stream there.
+  // In the worker's process the relay alone reads an order
+  // from Redis, and the relay alone deletes from a stream.
   'outbox-read': { part: 'reservations', calls: ['readOrder'], moment: 'before' },
   'before-acknowledge': { part: 'redis', calls: ['xdel'], moment: 'before' },
   storing: { part: 'orders', calls: ['storeOrders', 'storeOrder'], moment: 'at-commit' },
@@ -58,10 +62,10 @@ const CUES = {
 
 export type CueName = keyof typeof CUES;
 
-/** What the log's last line says. */
+/** The last line of the dead process's log. */
 export const lastWords = (cue: CueName): string => `killed at its cue: ${cue}`;
 
-/** From now on this process dies when it comes to the cue; `parts` must not be in use yet. */
+/** From now on this process dies when it reaches the cue; `parts` must not be in use yet. */
 export function armCue(name: string | undefined, parts: Parts, mysqlUrl: string): void {
   assert(isCueName(name), `no such cue: ${name}`);
   const cue: Cue = CUES[name];
@@ -84,7 +88,10 @@ function isCueName(name: string | undefined): name is CueName {
   return name !== undefined && Object.hasOwn(CUES, name);
 }
 
-/** To die at its commit, a call gets a pool of its own: other transactions of the process must not meet the cue. */
+/**
+ * To die at its commit, a call gets a pool of its own:
+ * other transactions of the process must not meet the cue.
+ */
 function originalPart(cue: Cue, parts: Parts, dieNow: () => never, mysqlUrl: string): object {
   if (cue.moment !== 'at-commit') return parts[cue.part];
   const pool = dyingAtCommit(createMysqlPool(mysqlUrl), dieNow);

@@ -1,4 +1,7 @@
-/** Where the API dies, in the hands of a shopper or of the provider: both send again what was not answered. */
+/**
+ * Crash points of the API: it dies in a call of a shopper or
+ * of the provider, and both repeat what was not answered.
+ */
 
 import { expect } from 'vitest';
 import { selectOne } from '../support/rows.ts';
@@ -20,13 +23,13 @@ async function buy(world: CrashWorld): Promise<Buyer> {
   return { shopper, orderNo };
 }
 
-/** The call that the API dies of. */
+/** The call during which the API dies. */
 async function expectNoAnswer(call: Promise<Reply>, { awaitDeath }: CrashWorld): Promise<void> {
   await expect(call).rejects.toThrow('fetch failed');
   await awaitDeath();
 }
 
-/** The provider's notice is what the API dies of. */
+/** The API dies during the provider's notice. */
 async function buyAndPay(world: CrashWorld): Promise<Buyer> {
   const buyer = await buy(world);
   await payAt(sessionOf(await buyer.shopper.pay(buyer.orderNo)).url);
@@ -49,7 +52,7 @@ const expectPaid = async (world: CrashWorld, { shopper, orderNo }: Buyer) => {
 async function payAgain(world: CrashWorld, { shopper, orderNo }: Buyer) {
   const { paymentSessions } = world.stores;
   const before = await paymentSessions.listOpen(orderNo);
-  // Written down, and no more.
+  // Recorded, and not opened at the provider.
   expect(before).toMatchObject([{ orderNo, providerSessionId: null, url: null }]);
 
   await world.takeOver();
@@ -105,7 +108,7 @@ export const apiPoints: Point[] = [
     },
   },
   {
-    name: 'API: the provider is answered, and the workflow not told of the money',
+    name: 'API: the provider is answered, and the money is not signalled to the workflow',
     doom: { part: 'api', cue: 'before-signal' },
     async scenario(world) {
       const buyer = await buyAndPay(world);
@@ -116,7 +119,7 @@ export const apiPoints: Point[] = [
     },
   },
   {
-    name: "API: a shopper's cancel is committed, and neither answered nor told to the workflow",
+    name: "API: a shopper's cancel is committed, and neither answered nor signalled to the workflow",
     doom: { part: 'api', cue: 'cancel-requested' },
     async scenario(world) {
       const { shopper, orderNo } = await buy(world);
@@ -163,7 +166,7 @@ export const apiPoints: Point[] = [
       expect((await shopper.cancel(orderNo)).status).toBe(202);
       await shopper.awaitStatus(orderNo, 'cancelled');
 
-      // Who asks once more gets the same session, and it takes no money.
+      // Another request gets the same session, and it takes no money.
       const opened = await Promise.all(sessions.map(world.provider.openSession));
       const replies = await Promise.all(opened.map(({ url }) => pressPay(url)));
       expect(replies.map(({ status }) => status)).toEqual([409]);

@@ -1,4 +1,7 @@
-/** A process is killed at each line that matters; another takes over, and the books are as if nothing had happened. */
+/**
+ * Kills a process at each crash point; another takes over,
+ * and the audit finds the stores as if nothing had happened.
+ */
 
 import { expect, test } from 'vitest';
 import { runAudit } from '../../src/audit/run-audit.ts';
@@ -11,7 +14,7 @@ import { refundPoints } from './refund-points.ts';
 import { relayPoints } from './relay-points.ts';
 import { workerPoints } from './worker-points.ts';
 
-/** The slowest waits for a relay to count as dead, while others want the processors. */
+/** The slowest waits until a relay counts as dead, while the others use the processors. */
 const POINT_TIMEOUT_MS = 180_000;
 
 // The slow ones first: the others fill the time for which they wait.
@@ -29,7 +32,10 @@ for (const { name, doom, scenario } of [...relayPoints, ...refundPoints, ...work
   });
 }
 
-/** The workflow ended with it, and no other was ever recorded; a paid order is recorded again when its money goes back. */
+/**
+ * The workflow ended with it, and no other was ever recorded;
+ * a paid order is recorded again when its money goes back.
+ */
 async function expectOneOutcome({ stores, client }: CrashWorld, orderNo: string, status: OrderStatus) {
   expect(await client.workflow.getHandle(orderNo).result()).toMatchObject({ status });
   const ends = await select(

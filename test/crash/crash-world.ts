@@ -1,6 +1,7 @@
 /**
- * A checkout of real processes, of which one is to die at its cue and another of its kind to take over. Each has a Redis, a
- * database and a namespace of its own, because a relay follows whatever sale its Redis holds.
+ * A checkout of real processes, one of which dies at its cue so that another of
+ * its kind can take over. Each checkout has a Redis, a database and a namespace
+ * of its own, because a relay follows every sale that its Redis holds.
  */
 
 import assert from 'node:assert/strict';
@@ -27,7 +28,10 @@ import { createNamespace } from '../support/temporal.ts';
 import { openTestProcesses } from '../support/test-processes.ts';
 import { waitFor } from '../support/wait.ts';
 
-/** Below those that systems give to outgoing connections: while an API is dead, nobody takes its port by chance. */
+/**
+ * Below those that systems give to outgoing connections:
+ * while an API is dead, no process takes its port by chance.
+ */
 let nextApiPort = 21_000;
 /** Far longer than a new API needs to come up. */
 const RETRY_DELAYS_MS = Array.from({ length: 600 }, () => 100);
@@ -55,7 +59,7 @@ export interface CrashWorld {
   awaitDeath(): Promise<void>;
   /** Starts one that is to live. */
   takeOver(): Promise<void>;
-  /** How many processes have died that nobody stopped. */
+  /** How many processes have died without being stopped. */
   deaths(): number;
 }
 
@@ -120,7 +124,7 @@ export async function openCrashWorld(
   };
 }
 
-/** The provider in this process: nobody is going to kill it. */
+/** The provider runs in this process, because no crash point kills it. */
 async function openProvider(apiUrl: string, onClose: (close: () => Promise<void>) => void) {
   const log: string[] = [];
   const sandbox = await createSandboxProvider({

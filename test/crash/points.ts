@@ -1,4 +1,4 @@
-/** What the crash points share: how one is written, and the steps and looks that they have in common. */
+/** What the crash points share: their type, and the steps and checks that several of them use. */
 
 import { expect } from 'vitest';
 import type { OrderStatus } from '../../src/domain/order.ts';
@@ -10,11 +10,11 @@ import type { CrashWorld, Doom } from './crash-world.ts';
 export interface Point {
   name: string;
   doom: Doom;
-  /** @returns the orders that shoppers were told are accepted, and how each must end */
+  /** @returns the orders that were accepted, and how each must end */
   scenario(world: CrashWorld): Promise<Record<string, OrderStatus>>;
 }
 
-/** A relay counts as dead after 30 seconds, and the others look for such every ten. */
+/** A relay counts as dead after 30 seconds, and the others look for dead ones every ten. */
 const RELAY_TAKES_OVER_MS = 90_000;
 
 export async function payAndSettle(shopper: Shopper, orderNo: string): Promise<void> {

@@ -1,4 +1,6 @@
-/** Where money goes back, and something dies on the way: the payer has it back once, and no unit is lost. */
+/**
+ * Crash points of refunds: the payer has the money back once, and no unit is lost, wherever a process dies.
+ */
 
 import { expect } from 'vitest';
 import { createOrderSigner } from '../../src/payments/signed-order.ts';
@@ -11,7 +13,10 @@ import { waitFor } from '../support/wait.ts';
 import type { CrashWorld } from './crash-world.ts';
 import { expectLamps, payAndSettle, payAt, type Point } from './points.ts';
 
-/** A step of a refund that died is repeated after its 20 seconds, and a claim of the starter runs out after 30. */
+/**
+ * A step of a refund that died is repeated after its 20
+ * seconds, and a claim of the starter runs out after 30.
+ */
 const REFUNDED_WITHIN_MS = 90_000;
 
 interface Paid {
@@ -22,7 +27,7 @@ interface Paid {
   amount: number;
 }
 
-/** From now on nothing but what it is asked tells of what happens at the provider. */
+/** From now on the provider sends no callbacks: only a question to it shows what happened there. */
 const dropCallbacks = ({ providerConsole }: CrashWorld) => providerConsole.setMischief({ drop: 1 });
 
 async function readMoney({ stores }: CrashWorld, orderNo: string, condition = 'TRUE'): Promise<Paid> {
@@ -113,13 +118,13 @@ export const refundPoints: Point[] = [
       await world.providerConsole.setMischief({});
       const again = acceptedOf(await buyAgain()).orderNo;
       await payAndSettle(shopper, again);
-      // Nobody has said that the first two can be sold again.
+      // The first two units have not been returned to the stock.
       await expectLamps(world, { available: 6, held: 0, sold: 4 });
       return { [orderNo]: 'paid', [again]: 'paid' };
     },
   },
   {
-    name: 'refund: its workflow is started, and the claim not ended',
+    name: 'refund: its workflow is started, and the claim is not completed',
     doom: { part: 'worker', cue: 'refund-started' },
     async scenario(world) {
       const paid = await payTwice(world);
@@ -131,7 +136,7 @@ export const refundPoints: Point[] = [
       await world.takeOver();
       // The claim runs out, and the refund is started once more.
       await waitFor(
-        'the claim to be ended',
+        'the claim to be completed',
         async () => (await readPayment(world, paid))['engine_due_at'] === null,
         REFUNDED_WITHIN_MS,
       );
@@ -180,7 +185,7 @@ export const refundPoints: Point[] = [
       await payAt(sessionOf(await shopper.pay(orderNo)).url);
       await shopper.awaitStatus(orderNo, 'paid');
       const paid = await readMoney(world, orderNo);
-      await waitFor('the payment to be told', () => world.deliveries() === 1);
+      await waitFor('the notice of the payment', () => world.deliveries() === 1);
       await world.providerConsole.refund(paid.providerPaymentId);
       await world.awaitDeath();
       expect(await readPayment(world, paid)).toMatchObject({ status: 'refunded' });

@@ -1,4 +1,7 @@
-/** Where the relay dies. Its entries are taken over when it counts as dead, so each of these takes most of a minute. */
+/**
+ * Crash points of the relay. Another takes its entries over
+ * once it counts as dead: each takes most of a minute.
+ */
 
 import { expect } from 'vitest';
 import { expectLamps, expectRelayToTakeOver, payAndSettle, type Point } from './points.ts';
@@ -27,7 +30,7 @@ export const relayPoints: Point[] = [
     doom: { part: 'worker', cue: 'stored', env: { ENGINE_BUDGET: '1' } },
     async scenario(world) {
       const { stores, saleId } = world;
-      await stores.budget.acquire(['somebody-else']);
+      await stores.budget.acquire(['another-order']);
       const [payer, canceller, changer] = [
         await world.shopper(),
         await world.shopper(),
@@ -42,7 +45,7 @@ export const relayPoints: Point[] = [
       expect((await stores.sales.countStoredAhead()).get(saleId)).toBeGreaterThan(0);
       expect(await world.outboxLength()).toBe(3);
 
-      await stores.budget.release(['somebody-else']);
+      await stores.budget.release(['another-order']);
       await world.takeOver();
       await canceller.cancel(cancelled);
       await expectRelayToTakeOver(world);

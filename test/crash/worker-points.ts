@@ -1,4 +1,4 @@
-/** Where the worker dies: inside a step, or between two that belong together. */
+/** Crash points of the worker: it dies inside a step, or between two steps that belong together. */
 
 import { expect } from 'vitest';
 import { sessionOf } from '../support/shopper.ts';

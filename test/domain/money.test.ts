@@ -1,3 +1,5 @@
+/** Formats money from minor units, for currencies with none, two or three decimals. */
+
 import { expect, test } from 'vitest';
 import { formatMoney } from '../../src/domain/money.ts';
 

@@ -1,3 +1,5 @@
+/** Starts refund workflows on a real Temporal server, and signals those that run. */
+
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { parseOrderNo } from '../../src/domain/order.ts';
 import { refundWorkflowId } from '../../src/workflows/contract.ts';
@@ -19,7 +21,7 @@ async function countSignals(paymentId: number): Promise<number> {
   return signals?.filter((name) => name === 'refundUpdated').length ?? 0;
 }
 
-test('a refund reads well in the Web UI, and is found by its sale', async () => {
+test('a refund has a readable summary in the Web UI, and is found by its sale', async () => {
   const refund = buildRefund({ paymentId: 1 });
   expect(await world.engine.startRefund(refund)).toBe('running');
   const { type, searchAttributes, staticSummary } = await handleOf(1).describe();
@@ -35,7 +37,7 @@ test('money for an order number that we could not have made is refunded as well'
   expect(await staticSummary()).toBe('Refund 49.00 EUR: made at the provider');
 });
 
-test('a refund that runs is told that there is news; one that has ended runs again', async () => {
+test('a running refund is signalled that there is news; one that has ended runs again', async () => {
   const refund = buildRefund({ paymentId: 3 });
   await world.engine.startRefund(refund);
   const { runId } = await handleOf(3).describe();

@@ -1,3 +1,5 @@
+/** The whole flow on a Redis Cluster: orders are accepted, paid and cancelled as on a single Redis. */
+
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

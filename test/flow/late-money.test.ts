@@ -1,3 +1,8 @@
+/**
+ * Money that comes late, twice, without a notice, or for
+ * orders that no store knows, through the whole service.
+ */
+
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
@@ -25,19 +30,19 @@ afterAll(async () => {
   await checkout.close();
 });
 
-/** What the provider took for an order, and how much of each went back. */
-async function returnedOf(orderNo: string): Promise<[taken: number, returned: number][]> {
+/** What the provider collected for an order, and how much of each payment went back. */
+async function returnedOf(orderNo: string): Promise<[collected: number, returned: number][]> {
   return (await providerConsole.listPayments(orderNo)).map(({ amount, returned }) => [amount, returned]);
 }
 
-function awaitReturned(orderNo: string, wanted: [taken: number, returned: number][]): Promise<boolean> {
+function awaitReturned(orderNo: string, wanted: [collected: number, returned: number][]): Promise<boolean> {
   return waitFor(`${JSON.stringify(wanted)} in the provider's book`, async () => {
     const seen = await returnedOf(orderNo);
     return JSON.stringify(seen) === JSON.stringify(wanted);
   });
 }
 
-/** The money of an order that no store knows counts as such after a minute; it need not be spent waiting. */
+/** Money counts as unmatched a minute after it came; the clock of its row is moved instead of waiting. */
 async function letAMinutePass(orderNo: string, payments = 1): Promise<void> {
   const { pool } = checkout.stores;
   const row = z.object({ payment_id: z.int() });
@@ -157,7 +162,7 @@ test('where its stock has been sold meanwhile, the money of a lost order goes ba
   await expectStock(checkout.stores, saleId, { sku: 'mug', available: 1, held: 4, sold: 0 });
 });
 
-test('money for an order that nobody knows goes back when nothing tells of the order', async () => {
+test('money for an unknown order goes back when it carries no signed order', async () => {
   const { saleId } = await checkout.stores.openSale(buildSale());
   const { orderNo } = buildOrder({ saleId });
   const otherOrder = await signer.sign(buildOrder({ saleId }));
@@ -172,13 +177,13 @@ test('money for an order that nobody knows goes back when nothing tells of the o
   ]);
 });
 
-test('money for a sale that is not ours waits for a person', async () => {
+test('money for a sale that is not ours waits for an operator', async () => {
   const orderNo = `not-ours-0-1-${ulid()}`;
 
   await providerConsole.takeStrayPayment({ reference: orderNo, amount: LAMP_PRICE });
   await letAMinutePass(orderNo);
 
-  const parked = await waitFor('a person to be shown the money', async () => {
+  const parked = await waitFor('the money to be shown to an operator', async () => {
     const [rows] = await checkout.stores.pool.query('SELECT reason FROM parked WHERE INSTR(reason, ?)', [
       orderNo,
     ]);

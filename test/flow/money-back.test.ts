@@ -1,3 +1,5 @@
+/** Refunds and chargebacks through the whole service: the order's money, its limit and its stock. */
+
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
 import type { SandboxConsole } from '../../sandbox/console.ts';
@@ -131,7 +133,7 @@ test('where the sale says so, a refund leaves the limit used', async () => {
   );
 });
 
-test('the units of a refunded order are sold again only when a person says so, and once', async () => {
+test('the units of a refunded order are sold again only when an operator returns them to the stock, and once', async () => {
   const { saleId } = await checkout.stores.openSale(buildSale());
   const shopper = await checkout.shopper();
   const { orderNo } = await buyAndPay(shopper, saleId);

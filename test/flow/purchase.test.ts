@@ -1,3 +1,5 @@
+/** A purchase through the whole service: paid, cancelled, timed out, and how Temporal lists it. */
+
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
@@ -81,7 +83,7 @@ test('cancelling twice answers the cancelled order', async () => {
   expect(orderOf(again)).toMatchObject({ status: 'cancelled', reason: 'shopper_request' });
 });
 
-test('an order that nobody pays is cancelled when its window ends', async () => {
+test('an unpaid order is cancelled when its window ends', async () => {
   const { stores } = checkout;
   const { saleId } = await stores.openSale(buildSale({ paymentWindowMs: 1_500 }));
   const shopper = await checkout.shopper();

@@ -1,3 +1,5 @@
+/** Many shoppers at once through the whole service: no unit is sold twice, and no limit is exceeded. */
+
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';

@@ -1,3 +1,5 @@
+/** The choice of the payment provider by the configuration: the sandbox or Stripe. */
+
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openProvider } from '../../src/payments/open.ts';
 import { openScriptedStripe, type ScriptedStripe } from './stripe/scripted-stripe.ts';

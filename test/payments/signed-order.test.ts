@@ -1,3 +1,5 @@
+/** The signed order that a payment session carries: what it holds, its size, and which signatures count. */
+
 import { createSecretKey } from 'node:crypto';
 import { CompactSign } from 'jose';
 import { expect, test } from 'vitest';
@@ -74,11 +76,11 @@ test('an order that was changed after it was signed is none', async () => {
   expect(await signer.verify([header, cheaper, signature].join('.'))).toBeUndefined();
 });
 
-test.each(['', 'no sign', 'a.b.c', 'e30.e30.'])('"%s" is none', async (signed) => {
+test.each(['', 'no signature', 'a.b.c', 'e30.e30.'])('"%s" is none', async (signed) => {
   expect(await signer.verify(signed)).toBeUndefined();
 });
 
-/** Signed with the right secret, as somebody else's token might be. */
+/** Signed with the right secret, as another service's token might be. */
 function sign(payload: string, header: { alg: string; typ?: string }): Promise<string> {
   return new CompactSign(Buffer.from(payload))
     .setProtectedHeader(header)

@@ -1,4 +1,7 @@
-/** Every way an order can go, played on a real server: each is recorded once, and replayed against the code as it is now. */
+/**
+ * Every way an order can go, run on a real server. Each is
+ * recorded once, and replayed against the code as it is now.
+ */
 
 import type { Order } from '../../src/domain/order.ts';
 import type { OrderEngine } from '../../src/engine/order-engine.ts';
@@ -14,13 +17,13 @@ interface Play {
 }
 
 interface Branch {
-  /** Short where the branch is that nobody pays; otherwise the 30 minutes of a real order. */
+  /** Short where the order stays unpaid; otherwise the 30 minutes of a real order. */
   paymentWindowMs?: number;
   play: (play: Play) => Promise<unknown>;
 }
 
 const SHORT_WINDOW_MS = 300;
-/** More than the quick tries, fewer than those before a person is told. */
+/** More than the quick tries, fewer than those before the order is parked. */
 const SOME_FAILURES = 5;
 const PARKING_FAILURES = 15;
 
@@ -35,7 +38,7 @@ const cancelByShopper = async ({ order, engine, untilPayable }: Play): Promise<v
   await engine.signalCancelRequested(order);
 };
 
-/** Starts the order once the world is arranged for it. */
+/** Starts the order once the test has prepared it. */
 const arranged =
   (arrange: (play: Play) => void, then: (play: Play) => Promise<unknown> = start) =>
   async (play: Play): Promise<void> => {

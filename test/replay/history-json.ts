@@ -1,7 +1,6 @@
 /**
- * Histories as the Temporal CLI and the Web UI write them.
- * The SDK's own `historyToJSON` fails wherever npm gives its packages a copy of protobufjs each; here type and code
- * come from the same copy.
+ * Histories as the Temporal CLI and the Web UI write them. The SDK's own `historyToJSON` fails wherever
+ * npm gives its packages a copy of protobufjs each; here type and code come from the same copy.
  */
 
 import { createRequire } from 'node:module';
@@ -23,7 +22,7 @@ const root: Record<string, unknown> & { lookupType?: (name: string) => unknown }
 });
 const historyType = root.lookupType?.('temporal.api.history.v1.History');
 
-/** One event a line; without stack traces, which tell of the machine and are read by no replay. */
+/** One event a line; without stack traces, which hold paths of the machine and are read by no replay. */
 export function formatHistory(history: History): string {
   const message = proto.temporal.api.history.v1.History.fromObject(history);
   const { events }: { events: unknown[] } = JSON.parse(JSON.stringify(toJson(historyType, message)), scrub);

@@ -1,4 +1,6 @@
-/** A paid order's steps as OrderWorkflow takes them, in an order to be given: what the replay gate must tell apart. */
+/**
+ * A paid order's steps as OrderWorkflow takes them, in a given sequence: the replay gate must notice a swap.
+ */
 
 import { condition, setHandler, upsertSearchAttributes } from '@temporalio/workflow';
 import type { Order } from '../../src/domain/order.ts';

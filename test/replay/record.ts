@@ -3,8 +3,9 @@
  *
  *     RECORD_HISTORIES=1 npx vitest run test/replay
  *
- * A history stands for the orders that are open in production while a new version is rolled out, so keep it as long as
- * such orders can exist: a change that breaks it needs `patched`. To record one anew, delete its file first.
+ * A history stands for the orders that are open in production while a new
+ * version is rolled out, so keep it as long as such orders can exist: a change
+ * that breaks it needs `patched`. To record one anew, delete its file first.
  */
 
 import { existsSync, writeFileSync } from 'node:fs';
@@ -25,7 +26,9 @@ import { refundBranches } from './refund-branches.ts';
 
 /** In place of process ids and host names. */
 const IDENTITY = 'recorder';
-/** Failing steps are tried again after this time, so that a recording takes seconds; histories look the same. */
+/**
+ * Failing steps are tried again after this time, so that a recording takes seconds; histories look the same.
+ */
 const RETRY_DELAY_MS = 20;
 
 export function historyFile(name: string): URL {

@@ -1,20 +1,20 @@
-/** Every way a refund can go, played on a real server. */
+/** Every way a refund can go, run on a real server, to be recorded and replayed. */
 
 import type { RefundRun } from '../../src/workflows/refund.ts';
 import type { RefundBook } from '../support/refund-book.ts';
 
 export interface RefundPlay {
   book: RefundBook;
-  /** Starts the refund, or brings it news. */
+  /** Starts the refund, or signals news to it. */
   start: () => Promise<unknown>;
-  /** Starts it as if an earlier run had handed it on. */
+  /** Starts it as if an earlier run had continued as new. */
   goOn: (pending: NonNullable<RefundRun['pending']>) => Promise<unknown>;
   untilPending: () => Promise<void>;
   cancelWorkflow: () => Promise<void>;
 }
 
 const DAY_MS = 24 * 60 * 60 * 1000;
-/** Fewer than those before a person is told, and more. */
+/** Fewer tries than those before the refund is parked, and more. */
 const SOME_FAILURES = 5;
 const PARKING_FAILURES = 12;
 

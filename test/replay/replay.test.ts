@@ -1,4 +1,4 @@
-/** Orders and refunds that are open while a new version is rolled out go on under it: their histories must replay. */
+/** The replay gate: recorded histories of orders and refunds must replay under the present workflow code. */
 
 import { readdirSync, readFileSync } from 'node:fs';
 import {
@@ -22,7 +22,7 @@ const folder = new URL('histories/', import.meta.url);
 let workflowBundle: WorkflowBundleWithSourceMap;
 
 beforeAll(async () => {
-  // The log of a refused replay is what the assertions tell anyway.
+  // The log of a refused replay repeats what the assertions show.
   Runtime.install({ logger: new DefaultLogger('ERROR', () => undefined) });
   workflowBundle = await bundleWorkflows();
   if (process.env['RECORD_HISTORIES']) await recordMissing(workflowBundle);
@@ -47,16 +47,19 @@ test.each(names)('what went the way "%s" replays under the present code', async 
   await Worker.runReplayHistory({ workflowBundle }, parseHistory(readText(name)));
 });
 
-test.each(names)('the history "%s" is whole, and tells nothing of the machine that recorded it', (name) => {
-  const decoded = readDecoded(name);
-  expect(decoded).toContain('EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED');
-  // Absolute paths would come with stack traces, host names with identities.
-  expect(decoded).not.toMatch(/node_modules|file:|stackTrace|\/(?:home|root|tmp|work|Users)\//);
-  const identities = [...decoded.matchAll(/"identity":"([^"]*)"/g)].map(([, identity]) => identity);
-  expect(identities.filter((identity) => identity !== 'recorder' && identity !== 'history-service')).toEqual(
-    [],
-  );
-});
+test.each(names)(
+  'the history "%s" is whole, and holds nothing about the machine that recorded it',
+  (name) => {
+    const decoded = readDecoded(name);
+    expect(decoded).toContain('EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED');
+    // Absolute paths would come with stack traces, host names with identities.
+    expect(decoded).not.toMatch(/node_modules|file:|stackTrace|\/(?:home|root|tmp|work|Users)\//);
+    const identities = [...decoded.matchAll(/"identity":"([^"]*)"/g)].map(([, identity]) => identity);
+    expect(
+      identities.filter((identity) => identity !== 'recorder' && identity !== 'history-service'),
+    ).toEqual([]);
+  },
+);
 
 test.each([
   'persistOrder',

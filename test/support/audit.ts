@@ -1,10 +1,10 @@
-/** How every test of the whole flow ends. */
+/** The check with which every test of the whole flow ends: the audit finds nothing. */
 
 import { expect } from 'vitest';
 import { auditStrayMoney, runAudit } from '../../src/audit/run-audit.ts';
 import type { Checkout } from './checkout.ts';
 
-/** Every sale of the checkout adds up, in all that knows of it, and no money has gone astray. */
+/** Audits every sale of the checkout in all stores, and money that names no sale. */
 export async function expectCleanAudit(
   checkout: Pick<Checkout, 'stores' | 'client' | 'provider'>,
 ): Promise<void> {

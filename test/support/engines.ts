@@ -1,4 +1,4 @@
-/** Ways into Temporal for tests: a client of a namespace, and an engine whose Temporal is away. */
+/** Connections to Temporal for tests: a client of a namespace, and an engine whose Temporal is away. */
 
 import { Client, Connection } from '@temporalio/client';
 import { NativeConnection } from '@temporalio/worker';
@@ -18,7 +18,7 @@ export async function openEngine(namespace: string): Promise<TestEngine> {
   return engineAt(inject('temporalAddress'), namespace);
 }
 
-/** Nobody listens at its address. */
+/** No server listens at its address. */
 export async function openEngineAway(): Promise<TestEngine> {
   return engineAt(`127.0.0.1:${await findFreePort()}`, 'default');
 }

@@ -1,4 +1,6 @@
-/** The HTTP API on an ephemeral port, with a real sandbox provider that calls it back. No worker, no relay. */
+/**
+ * The HTTP API on an ephemeral port, with a real sandbox provider that calls it back. No worker, no relay.
+ */
 
 import assert from 'node:assert/strict';
 import type { RequestListener } from 'node:http';

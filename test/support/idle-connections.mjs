@@ -1,4 +1,7 @@
-// A process that opens so many connections to a port, tells its parent once they stand, and holds them until it is told to end.
+/**
+ * A process that opens many connections to a port, signals
+ * its parent once they stand, and holds them until it ends.
+ */
 
 import { once } from 'node:events';
 import { connect } from 'node:net';

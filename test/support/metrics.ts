@@ -1,4 +1,4 @@
-/** What a process has counted, read as Prometheus reads it. */
+/** Reads a process's metrics as Prometheus does. */
 
 import assert from 'node:assert/strict';
 import { send } from './shopper.ts';

@@ -1,10 +1,10 @@
-/** The SDK's native part says only what is wrong: tests cut its wires on purpose. */
+/** Makes the SDK's native part log errors alone, because tests cut its wires on purpose. */
 
 import { DefaultLogger, makeTelemetryFilterString, Runtime } from '@temporalio/worker';
 
 let isInstalled = false;
 
-/** Before anything else of the native part; there is one runtime a process. */
+/** Call it before anything else uses the native part; there is one runtime a process. */
 export function installQuietRuntime(): void {
   if (isInstalled) return;
   isInstalled = true;

@@ -1,4 +1,7 @@
-/** One order in memory, decided about as MySQL and Redis do: for workflow tests alone. Its steps can fail, wait and be raced. */
+/**
+ * One order in memory for workflow tests alone: it decides as
+ * MySQL and Redis do, and its steps can fail, wait and be raced.
+ */
 
 import assert from 'node:assert/strict';
 import { ApplicationFailure } from '@temporalio/common';
@@ -19,7 +22,10 @@ interface Payment {
 
 export type OrderBook = ReturnType<typeof createOrderBook>;
 
-/** @param retryDelayMs where given, a failing step is tried again after this time instead of the workflow's own delays */
+/**
+ * @param retryDelayMs where given, a failing step is tried
+ * again after this time instead of the workflow's own delays
+ */
 export function createOrderBook(order: Order, { retryDelayMs }: { retryDelayMs?: number } = {}) {
   const { step, controls } = createStepper<Step>(retryDelayMs);
   let stored: OrderState | undefined;
@@ -42,7 +48,9 @@ export function createOrderBook(order: Order, { retryDelayMs }: { retryDelayMs?:
     return stored;
   }
 
-  /** The wrong amount is parked; the first right one is the order's, if it still waits; any other goes back. */
+  /**
+   * The wrong amount is parked; the first right one is the order's, if it still waits; any other goes back.
+   */
   function settle(): void {
     for (const payment of payments.filter(({ status }) => status === 'received')) {
       const { status, payment: known } = mustBeStored();
@@ -118,9 +126,9 @@ export function createOrderBook(order: Order, { retryDelayMs }: { retryDelayMs?:
     stock: () => stock,
     /** The relay or the API stores the order, or a write that took long arrives. */
     store,
-    /** The provider's notice is committed to the inbox; the signal is another matter. */
+    /** Commits the provider's notice to the inbox, and sends no signal. */
     receivePayment,
-    /** The shopper's wish is written down; the signal is another matter. */
+    /** Records the shopper's wish to cancel, and sends no signal. */
     requestCancel: () => void change({ reason: 'shopper_request' }),
     openSession: (kind: 'open' | 'paid-unnoticed') => void (session = kind),
     /** persistOrder can never store the order. */

@@ -1,4 +1,4 @@
-/** Orders on Temporal's time-skipping server, their steps decided by each order's book. */
+/** Orders on Temporal's time-skipping server. A book in memory decides the outcome of each order's steps. */
 
 import assert from 'node:assert/strict';
 import type { Activities } from '../../src/activities/index.ts';
@@ -39,7 +39,7 @@ export async function openOrderWorld() {
   const { env, engine, close } = await openTimeSkipping(openBooks(books));
 
   return {
-    /** An order that nobody has started, with its book; leaves no workflow behind. */
+    /** An order that is not started yet, with its book; leaves no workflow behind. */
     async withOrder(use: (stage: Stage) => Promise<void>): Promise<void> {
       const order = buildOrder({ reservedAtMs: await env.currentTimeMs() });
       const book = createOrderBook(order);
@@ -71,7 +71,8 @@ export async function openOrderWorld() {
       try {
         await use(stage);
       } finally {
-        // One that has ended refuses; one that a failed test left open would keep the server from skipping time.
+        // One that has ended refuses; one that a failed test
+        // left open would keep the server from skipping time.
         await handle.terminate().catch(() => undefined);
       }
     },
@@ -79,19 +80,21 @@ export async function openOrderWorld() {
   };
 }
 
-/** The activities of a worker: each step is for the book of its order, or of its refund by the payment's id. */
+/**
+ * The activities of a worker: each step is for the book of its order, or of its refund by the payment's id.
+ */
 export function openBooks(
   books: ReadonlyMap<string, OrderBook>,
   refundBooks: ReadonlyMap<number, RefundBook> = new Map(),
 ): Activities {
   function refundStepsOf(paymentId: number): RefundBook['activities'] {
     const book = refundBooks.get(paymentId);
-    assert(book, `nobody keeps the book of refund ${paymentId}`);
+    assert(book, `there is no book of refund ${paymentId}`);
     return book.activities;
   }
   function stepsOf(orderNo: string): OrderBook['activities'] {
     const book = books.get(orderNo);
-    assert(book, `nobody keeps the book of ${orderNo}`);
+    assert(book, `there is no book of order ${orderNo}`);
     return book.activities;
   }
   return {

@@ -1,4 +1,4 @@
-/** Money that comes for an order, as the provider would tell of it. */
+/** Payments and refunds as the provider reports them, given straight to the stores. */
 
 import { ulid } from 'ulidx';
 import type { Order } from '../../src/domain/order.ts';
@@ -30,11 +30,11 @@ export function buildReversal(payment: ProviderPayment, overrides: Partial<Rever
   return { kind: 'refund', ...id, amount, currency, status: 'succeeded', ...overrides };
 }
 
-/** The provider tells of it. */
+/** The provider reports the reversal. */
 export function reverse(stores: TestStores, reversal: Reversal, provider = 'sandbox') {
   const notice = { kind: 'payment_reversed', eventId: `evt_${ulid()}`, reversal } as const;
   return stores.payments.receive(provider, notice, JSON.stringify(notice));
 }
 
-/** Stands for a signature: tests of the stores look only whether it is kept. */
+/** Stands for a signed order: tests of the stores check only that it is kept. */
 export const sign = ({ orderNo }: Order) => Promise.resolve(`signed ${orderNo}`);

@@ -1,4 +1,4 @@
-/** A Redis of a test's own, to be stopped in its middle. */
+/** A Redis that belongs to one test, which may stop it half-way. */
 
 import { locatePieces } from '../../stack/install/pieces.ts';
 import { redisPiece, startRedis } from '../../stack/servers/redis.ts';

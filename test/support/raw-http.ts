@@ -1,4 +1,4 @@
-/** HTTP by hand, for what no client would send. */
+/** HTTP over a bare socket, for requests that no client would send. */
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -46,7 +46,9 @@ export async function openRaw(url: string): Promise<RawConnection> {
   };
 }
 
-/** Sends it and answers the last of what comes back. The request must make the server close the connection. */
+/**
+ * Sends it and answers the last of what comes back. The request must make the server close the connection.
+ */
 export async function sendRaw(url: string, ...parts: (string | Uint8Array)[]): Promise<Reply> {
   const connection = await openRaw(url);
   for (const part of parts) connection.write(part);

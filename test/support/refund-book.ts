@@ -1,16 +1,22 @@
-/** One refund in memory, decided about as MySQL and the provider do: for workflow tests alone. */
+/** One refund in memory for workflow tests alone: it decides as MySQL and the provider do. */
 
 import type { RefundActivities } from '../../src/activities/refunds.ts';
 import { createStepper } from './stepper.ts';
 
 type RefundStep = keyof RefundActivities;
 
-/** nothing: due no more, or never. slow: the provider takes the refund on, and finishes it when it likes. */
+/**
+ * nothing: not due, or never was. slow: the provider accepts
+ * the refund, and finishes it when the test says so.
+ */
 type Money = 'nothing' | 'due' | 'due-slow' | 'pending' | 'refunded';
 
 export type RefundBook = ReturnType<typeof createRefundBook>;
 
-/** @param retryDelayMs where given, a failing step is tried again after this time instead of the workflow's own delays */
+/**
+ * @param retryDelayMs where given, a failing step is tried
+ * again after this time instead of the workflow's own delays
+ */
 export function createRefundBook({ retryDelayMs }: { retryDelayMs?: number } = {}) {
   const { step, controls } = createStepper<RefundStep>(retryDelayMs);
   let money: Money = 'due';
@@ -40,7 +46,7 @@ export function createRefundBook({ retryDelayMs }: { retryDelayMs?: number } = {
   return {
     ...controls,
     activities,
-    /** Reasons, each time it was shown to a person anew. */
+    /** Reasons, one each time it was parked anew. */
     parked,
     isParked: () => isParked,
     money: () => money,

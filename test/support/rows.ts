@@ -1,4 +1,4 @@
-/** What MySQL has, for tests to look at. */
+/** Reads of MySQL's rows for assertions. */
 
 import { expect } from 'vitest';
 import { z } from 'zod';
@@ -20,7 +20,7 @@ export async function selectOne(pool: Pool, sql: string, values: unknown[] = [])
   return row;
 }
 
-/** Every row that could tell of the sale's orders: equal answers mean that nothing was written. */
+/** Every row about the sale's orders: equal results mean that nothing was written. */
 export async function everything(pool: Pool, saleId: string): Promise<Record<string, Row[]>> {
   const ofSale = 'order_no IN (SELECT order_no FROM orders WHERE sale_id = ?)';
   const read = (table: string, condition: string) =>
@@ -57,7 +57,10 @@ export function kindsOf(outcomes: Map<string, StoreOutcome>, orders: readonly Or
   });
 }
 
-/** Waits until another connection is at a statement like this one; with a lock of ours in its way it stays there. */
+/**
+ * Waits until another connection is at a statement like
+ * this one; with a lock of ours in its way it stays there.
+ */
 export async function waitForStatement(pool: Pool, like: string): Promise<void> {
   await waitFor(`the statement ${like}`, async () => {
     const running = await select(

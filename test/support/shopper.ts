@@ -1,4 +1,4 @@
-/** A shopper's HTTP client, and what the API may answer: every reply is parsed strictly. */
+/** A shopper's HTTP client for tests. Every reply is parsed strictly, so a field too much fails a test. */
 
 import assert from 'node:assert/strict';
 import { ulid } from 'ulidx';
@@ -82,7 +82,7 @@ export async function openShopper(url: string, userId = `shopper-${ulid().toLowe
 
   const shopper = {
     userId,
-    /** The header, for requests that are written by hand. */
+    /** The header's value, for tests that build their requests themselves. */
     authorization,
     call,
 
@@ -133,7 +133,7 @@ export const acceptedOf = ({ body }: Reply) => acceptedSchema.parse(body);
 export const orderOf = ({ body }: Reply): OrderView => orderSchema.parse(body);
 export const sessionOf = ({ body }: Reply) => sessionSchema.parse(body);
 
-/** The problem document, checked for its form and for what it must not tell. */
+/** The problem document, checked for its form and for internals that it must not reveal. */
 export function problemOf({ status, headers, body }: Reply): z.infer<typeof problemSchema> {
   assert.match(headers.get('content-type') ?? '', /^application\/problem\+json/, JSON.stringify(body));
   const problem = problemSchema.parse(body);

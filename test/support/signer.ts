@@ -1,4 +1,4 @@
-/** Signs and verifies orders as one shop of the tests does. */
+/** The order signer of the tests' shop. */
 
 import { createOrderSigner } from '../../src/payments/signed-order.ts';
 

@@ -1,10 +1,13 @@
-/** Steps that are counted, and can fail, wait and be raced: for workflow tests alone. */
+/** Fake steps for workflow tests alone: they are counted, and can fail, wait and be raced. */
 
 import { ApplicationFailure } from '@temporalio/common';
 
 type Act = () => Promise<void> | void;
 
-/** @param retryDelayMs where given, a failing step is tried again after this time instead of the workflow's own delays */
+/**
+ * @param retryDelayMs where given, a failing step is tried
+ * again after this time instead of the workflow's own delays
+ */
 export function createStepper<Step extends string>(retryDelayMs?: number) {
   /** Every try, and those that succeeded. */
   const tries: Step[] = [];
@@ -35,7 +38,7 @@ export function createStepper<Step extends string>(retryDelayMs?: number) {
       steps,
       /** The step's next tries fail, as when its store is away. */
       fail: (name: Step, times: number) => void failuresLeft.set(name, times),
-      /** What happens in the world just before the step looks, or just after it has committed; at every try. */
+      /** Runs just before the step reads, or just after it has committed; at every try. */
       before: (name: Step, act: Act) => void before.set(name, act),
       after: (name: Step, act: Act) => void after.set(name, act),
       /** Holds the step up: `entered` settles when it is there, `letGo` lets it and all later tries pass. */

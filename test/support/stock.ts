@@ -1,4 +1,4 @@
-/** The promise about stock, checked in both stores. */
+/** Checks the promise about stock in both stores: total = available + held + sold. */
 
 import { expect } from 'vitest';
 import type { StockCount } from '../../src/domain/sale.ts';

@@ -8,7 +8,7 @@ export interface TcpProxy {
   address: string;
   /** Connections break, and new ones do too. */
   cut(): void;
-  /** Nothing comes through any more, and nobody is told. */
+  /** Nothing comes through any more, and neither side is notified. */
   freeze(): void;
   mend(): void;
   close(): Promise<void>;

@@ -1,4 +1,4 @@
-/** Processes of a test's own, in a data folder of their own. */
+/** Processes that belong to one test file, in a data folder of their own. */
 
 import { rmSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';

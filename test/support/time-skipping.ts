@@ -13,7 +13,7 @@ const KEYWORD = temporal.api.enums.v1.IndexedValueType.INDEXED_VALUE_TYPE_KEYWOR
 
 /** Call once a file: skipping concerns the whole server, so tests must not run at the same time. */
 export async function openTimeSkipping(activities: Activities) {
-  // Steps fail on purpose; the assertions tell whether that went well.
+  // Steps fail on purpose; the assertions check the outcome.
   Runtime.install({ logger: new DefaultLogger('ERROR') });
   const path = inject('timeSkippingPath');
   const [env, workflowBundle] = await Promise.all([

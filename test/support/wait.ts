@@ -1,4 +1,4 @@
-/** Waits for a condition, never for a time. */
+/** Waits until a condition holds; there are no fixed sleeps. */
 
 import { setTimeout as delay } from 'node:timers/promises';
 

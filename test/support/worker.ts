@@ -1,4 +1,7 @@
-/** A real Temporal worker with the relay beside it, on one native connection, as src/workers/service.ts has them. */
+/**
+ * A real Temporal worker with the relay beside it, on one
+ * native connection, as src/workers/service.ts has them.
+ */
 
 import { fileURLToPath } from 'node:url';
 import { Client } from '@temporalio/client';
@@ -61,7 +64,7 @@ export async function startWorker(options: WorkerOptions): Promise<TestWorker> {
   const client = new Client({ connection, namespace });
   const stopRelay = startRelay(stores, options.engine ?? engine);
   const ended = worker.run();
-  // A worker that fails is told by `stop`; until then nobody awaits it.
+  // `stop` rethrows the failure of a worker; until then nothing awaits it.
   ended.catch(() => {});
   return {
     client,

@@ -1,4 +1,7 @@
-/** A worker on the real server whose steps are decided by each order's book; it ends with the test that opened it. */
+/**
+ * A worker on the real server whose steps are decided by
+ * each order's book; it ends with the test that opened it.
+ */
 
 import type { WorkerDeploymentVersion } from '@temporalio/common';
 import { NativeConnection, type WorkflowBundleWithSourceMap } from '@temporalio/worker';

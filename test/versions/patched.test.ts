@@ -1,4 +1,7 @@
-/** A step is added without versions of the worker: `patched` tells orders that began before from those that began after. */
+/**
+ * A step is added without worker versions: `patched` separates
+ * orders that began before it from those that began after.
+ */
 
 import type { Client } from '@temporalio/client';
 import { Worker, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
@@ -34,7 +37,7 @@ interface OpenOrder {
   book: OrderBook;
 }
 
-/** Orders of a namespace of their own, and workers that come and go. */
+/** A namespace of the test's own, with orders in it and workers that come and go. */
 async function openWorld() {
   const namespace = await createNamespace();
   const { engine, client, close } = await openEngine(namespace);

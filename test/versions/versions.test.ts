@@ -1,4 +1,4 @@
-/** A new version of the worker arrives while orders are open. */
+/** A new version of the worker is deployed while orders are open. */
 
 import { Worker, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
 import { DeterminismViolationError } from '@temporalio/workflow';
@@ -142,7 +142,7 @@ test('orders that are open when a version arrives end under the one before, and 
   await stopV2();
 });
 
-test('whichever worker hands an order over, it begins under the version that is current', async () => {
+test('whichever worker starts an order, it begins under the version that is current', async () => {
   const namespace = await createNamespace();
   const { client, close } = await openEngine(namespace);
   onTestFinished(close);

@@ -1,3 +1,5 @@
+/** The gate to the engine: it admits orders up to the budget, and closes for a while after a failure. */
+
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createEngineBudget } from '../../src/stores/redis/engine-budget.ts';
 import { createEngineGate } from '../../src/workers/engine-gate.ts';
@@ -20,7 +22,7 @@ async function openGate(slots: number) {
 
 const self = (orderNo: string) => orderNo;
 
-/** What a loop does with the gate: ask who may pass, then hand those over. */
+/** What a loop does with the gate: asks which orders may pass, then starts those. */
 async function passThrough(
   gate: ReturnType<typeof createEngineGate>,
   orderNos: readonly string[],
@@ -60,7 +62,7 @@ test('after a failure the gate keeps off for a while, and opens again by itself'
   expect(await passThrough(gate, ['a'], async () => {})).toEqual(['a']);
 });
 
-test('slots of orders that were not taken go back, those of the others stay', async () => {
+test('slots of orders that Temporal did not take go back, those of the others stay', async () => {
   const { gate, budget } = await openGate(5);
 
   const passed = await passThrough(gate, ['a', 'b', 'c'], (orderNo) =>

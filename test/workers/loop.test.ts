@@ -1,11 +1,13 @@
+/** The relay's loop: its pauses after failures, and how it stops. */
+
 import { expect, test } from 'vitest';
 import { backoffMs, runLoop } from '../../src/workers/loop.ts';
 import { silent } from '../support/stores.ts';
 
-/** Longer than any test: whoever waits for it waits in vain. */
+/** Longer than any test, so that a wait for it never ends. */
 const FOREVER_MS = 10 * 60_000;
 
-/** A pass that says when it has begun, and ends when it is told to. */
+/** A pass that reports when it has begun, and ends when the test lets it. */
 function openGates() {
   let begin = () => {};
   let finish = () => {};
@@ -49,7 +51,7 @@ test('a loop goes on after failures, pausing longer each time, and soon again af
   expect(pauses[3]).toBeGreaterThanOrEqual(49);
 });
 
-test('a loop that is told to stop finishes the pass under way and begins no other', async () => {
+test('a loop that is to stop finishes the pass under way and begins no other', async () => {
   const stop = new AbortController();
   const { begun, begin, finished, finish } = openGates();
   let passes = 0;
@@ -71,7 +73,7 @@ test('a loop that is told to stop finishes the pass under way and begins no othe
   expect(passes).toBe(1);
 });
 
-test('a loop that is told to stop does not wait for its pause to end', async () => {
+test('a loop that is to stop does not wait for its pause to end', async () => {
   const stop = new AbortController();
   const pass = () => {
     setImmediate(() => stop.abort());
@@ -83,7 +85,7 @@ test('a loop that is told to stop does not wait for its pause to end', async () 
   expect(stop.signal.aborted).toBe(true);
 });
 
-test('a loop that was told to stop before it began does nothing', async () => {
+test('a loop that was stopped before it began does nothing', async () => {
   let passes = 0;
   const pass = () => Promise.resolve((passes += 1));
 

@@ -1,3 +1,5 @@
+/** The relay's outbox follower, pass by pass: no entry is acknowledged before its order is durable. */
+
 import { beforeAll, expect, test } from 'vitest';
 import type { StartOutcome } from '../../src/engine/order-engine.ts';
 import { createEngineGate } from '../../src/workers/engine-gate.ts';
@@ -15,7 +17,10 @@ beforeAll(async () => {
   namespace = await createNamespace();
 });
 
-/** One relay's follower, pass by pass; parts of it may be replaced by such that fail. Its first pass looks for leftovers. */
+/**
+ * One relay's follower, pass by pass; parts of it may be replaced
+ * by such that fail. Its first pass looks for leftovers.
+ */
 async function openFollower(world: RelayWorld, parts: Partial<FollowerDeps> = {}) {
   const { stores } = world;
   const outbox = parts.outbox ?? (await world.outbox('relay-1'));
@@ -136,7 +141,7 @@ test('entries that a dead relay had read are taken over', async () => {
   const read = await dead.readNew(10, 1);
   expect(read).toHaveLength(2);
   const key = `holdfast:{${world.saleId}.0}:outbox`;
-  // It read them a minute ago, and was not heard of since.
+  // It read them a minute ago, and has been silent since.
   for (const { entryId } of read) {
     await world.stores.redis.call('XCLAIM', key, 'relay', 'dead', '0', entryId, 'IDLE', '60000', 'JUSTID');
   }
@@ -199,7 +204,7 @@ test.each([
 
 test('an order that is refused, while the engine has no room, keeps no other order waiting', async () => {
   const world = await openRelayWorld(namespace, { ENGINE_BUDGET: 1 });
-  await world.stores.budget.acquire(['somebody-else']);
+  await world.stores.budget.acquire(['another-order']);
   const { pass } = await openFollower(world);
   const [refused] = await world.accept(1);
   // Its sale has another epoch now: storing ahead answers "lost hold".
@@ -219,7 +224,7 @@ test('an order that is refused, while the engine has no room, keeps no other ord
   expect(await world.outboxLength()).toBe(0);
 });
 
-test('more leftovers than one read shows are all taken up', async () => {
+test('more leftovers than one read shows are all read', async () => {
   const world = await openRelayWorld(namespace, { ENGINE_BUDGET: 1 });
   const dead = await world.outbox('relay-1');
   await dead.readNew(1, 1);
@@ -262,7 +267,7 @@ test('an order whose workflow is over, and which MySQL does not know, is stored 
   await pass();
 
   expect(await world.outboxLength()).toBe(0);
-  // Due, so that the starter meets the ended workflow with the money, and shows it to a person.
+  // Due, so that the starter meets the ended workflow with the money, and shows it to an operator.
   expect(await world.storedOrders()).toEqual(new Map([[orderNo, false]]));
   const state = { status: 'awaiting_payment', payment: 'received' };
   expect((await orders.read(orderNo))?.state).toMatchObject(state);
@@ -286,7 +291,10 @@ test('an order whose workflow has settled it is left as it is', async () => {
   expect(parked).toEqual([]);
 });
 
-/** An order whose workflow is over, which MySQL refuses because its sale has another epoch by now, and its money. */
+/**
+ * An order whose workflow is over, which MySQL refuses
+ * because its sale has another epoch by now, and its money.
+ */
 async function openRefused() {
   const world = await openRelayWorld(namespace);
   const { pool, payments } = world.stores;
@@ -304,7 +312,9 @@ async function openRefused() {
   return { world, order };
 }
 
-/** Its tombstone stands, its money goes back, its unit is on sale again, and no person is asked. */
+/**
+ * Its tombstone stands, its money goes back, its unit is on sale again, and nothing is shown to an operator.
+ */
 async function expectGivenUp({ world, order }: Awaited<ReturnType<typeof openRefused>>): Promise<void> {
   const { pool, orders, reservations, saleStock } = world.stores;
   expect(await world.outboxLength()).toBe(0);
@@ -318,7 +328,7 @@ async function expectGivenUp({ world, order }: Awaited<ReturnType<typeof openRef
   expect(parked).toEqual([]);
 }
 
-test('an order whose workflow is over, and which MySQL refuses, is given up: first in MySQL, then in Redis', async () => {
+test('an order whose workflow is over, and which MySQL refuses, is abandoned: first in MySQL, then in Redis', async () => {
   const refused = await openRefused();
   const { orders, reservations } = refused.world.stores;
   const release: typeof reservations.release = async (orderNo) => {
@@ -336,7 +346,7 @@ test('an order whose workflow is over, and which MySQL refuses, is given up: fir
   await expectGivenUp(refused);
 });
 
-test('the stock of an order that is given up comes back though the relay dies between MySQL and Redis', async () => {
+test('the stock of an abandoned order comes back though the relay dies between MySQL and Redis', async () => {
   const refused = await openRefused();
   const { reservations } = refused.world.stores;
   let deaths = 0;
@@ -378,7 +388,7 @@ test.each<
     async () => undefined,
     { abandon: () => Promise.reject(Object.assign(new Error('too long'), { errno: 1406 })) },
   ],
-])('a refused order that %s is left to a person, and keeps its stock', async (_, prepare, parts) => {
+])('a refused order that %s is left to an operator, and keeps its stock', async (_, prepare, parts) => {
   const { world, order } = await openRefused();
   const { pool, orders, saleStock } = world.stores;
   await prepare(world, order.orderNo);

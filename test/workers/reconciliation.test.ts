@@ -1,3 +1,7 @@
+/**
+ * Reconciliation: the provider's list of payments is compared with MySQL, and what is missing is recorded.
+ */
+
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ListedPayment, ProviderPayment, Reversal } from '../../src/domain/payment.ts';
 import { sumReversals } from '../../src/domain/reversals.ts';
@@ -16,8 +20,11 @@ interface Entry {
   reversals?: Reversal[];
 }
 
-/** A provider with this book, and what it was asked. Unless `tells`, its list says no more than that there are reversals. */
-function openBook(book: Entry[], { tells = true } = {}) {
+/**
+ * A provider with this book, and what it was asked. Without
+ * `listsTotals` its list shows only that there are reversals.
+ */
+function openBook(book: Entry[], { listsTotals = true } = {}) {
   const since: (number | undefined)[] = [];
   const lookedUp: string[] = [];
   const provider: ReconciliationDeps['provider'] = {
@@ -25,10 +32,10 @@ function openBook(book: Entry[], { tells = true } = {}) {
     async *listPayments(sinceMs) {
       since.push(sinceMs);
       for (const { payment, reversals = [] } of book) {
-        const isUntold = !tells && reversals.length > 0;
+        const isUnknown = !listsTotals && reversals.length > 0;
         yield {
           ...payment,
-          totals: isUntold ? null : sumReversals(payment.currency, reversals),
+          totals: isUnknown ? null : sumReversals(payment.currency, reversals),
         } satisfies ListedPayment;
       }
     },
@@ -89,7 +96,7 @@ function look(provider: ReconciliationDeps['provider'], overrides: Partial<Recon
   })();
 }
 
-test('a payment that no notice told of is on its order, and the next look comes in its time', async () => {
+test('a payment without a notice is on its order, and the next look comes in its time', async () => {
   const { state, payment } = await storeOrder();
   const { provider, since, lookedUp } = openBook([{ payment }]);
 
@@ -102,12 +109,12 @@ test('a payment that no notice told of is on its order, and the next look comes 
 });
 
 test.each([
-  ['its list tells of', true],
-  ['only its reversals tell of', false],
-])('money that went back without a notice, which %s, is on the order as well', async (_what, tells) => {
+  ['its list shows', true],
+  ['only its reversals show', false],
+])('money that went back without a notice, which %s, is on the order as well', async (_what, listsTotals) => {
   const { state, payment } = await storePaidOrder();
 
-  await look(openBook([{ payment, reversals: [buildReversal(payment, {})] }], { tells }).provider);
+  await look(openBook([{ payment, reversals: [buildReversal(payment, {})] }], { listsTotals }).provider);
 
   expect(await state()).toMatchObject({ status: 'paid', payment: 'refunded' });
 });
@@ -128,7 +135,7 @@ test.each([
   ['lost', 'succeeded', 'refunded'],
   ['won', 'failed', 'applied'],
 ] as const)(
-  'a chargeback of which no notice tells is seen while it is open, and when it is %s',
+  'a chargeback without a notice is seen while it is open, and when it is %s',
   async (_how, status, shown) => {
     const { state, payment } = await storePaidOrder();
     const dispute = buildReversal(payment, { kind: 'dispute', status: 'pending' });
@@ -141,7 +148,7 @@ test.each([
   },
 );
 
-test('what is known changes nothing, and nobody is asked about it again', async () => {
+test('what is known changes nothing, and the provider is not asked about it again', async () => {
   const { state, payment } = await storePaidOrder();
   const other = await storePaidOrder();
   const part = buildReversal(payment, { amount: 1 });
@@ -159,7 +166,7 @@ test('what is known changes nothing, and nobody is asked about it again', async 
   expect(lookedUp).toEqual([]);
 });
 
-test('money that came and went unheard is never on its order', async () => {
+test('money that came and went without a notice is never on its order', async () => {
   const { order, payment } = await storeOrder();
   const seen: unknown[] = [];
   const { provider } = openBook([{ payment, reversals: [buildReversal(payment, {})] }]);
@@ -228,7 +235,7 @@ test('a look fails where none of its payments could be compared', async () => {
   await expect(looking).rejects.toThrow('none of 1 payments');
 });
 
-test('a look that is told to stop stops between two payments', async () => {
+test('a look that is to stop ends between two payments', async () => {
   const [first, second] = [await storeOrder(), await storeOrder()];
   const stopping = new AbortController();
 
@@ -247,7 +254,7 @@ test('a look that is told to stop stops between two payments', async () => {
   expect(await second.state()).toMatchObject({ payment: 'none' });
 });
 
-test('a look that is told to stop at the end of the list does not begin to compare', async () => {
+test('a look that is to stop at the end of the list does not begin to compare', async () => {
   const { state, payment } = await storeOrder();
   const stopping = new AbortController();
   const { provider } = openBook([{ payment }]);

@@ -1,3 +1,5 @@
+/** The relay's refund starter: due refunds are claimed and started as workflows, each once. */
+
 import { expect, onTestFinished, test } from 'vitest';
 import { z } from 'zod';
 import { selectRows } from '../../src/stores/mysql/connection.ts';
@@ -19,7 +21,7 @@ async function openStarter({ engineBudget = 50 }: { engineBudget?: number } = {}
   const { saleId } = await stores.openSale(buildSale());
   const started: number[] = [];
   const failing = new Set<number>();
-  /** What happens while Temporal is being told. */
+  /** Runs while Temporal is being signalled. */
   let meanwhile = (_paymentId: number): Promise<unknown> => Promise.resolve();
   const engine: RefundStarterDeps['engine'] = {
     async startRefund({ paymentId }) {
@@ -60,14 +62,14 @@ async function openStarter({ engineBudget = 50 }: { engineBudget?: number } = {}
     async makeDueNow(paymentId: number): Promise<void> {
       await stores.pool.query('UPDATE payments SET engine_due_at = NOW(3) WHERE payment_id = ?', [paymentId]);
     },
-    /** Those that anybody might claim now. */
+    /** Those that any relay might claim now. */
     async due(): Promise<number[]> {
       return (await refundClaims.take(100)).map(({ paymentId }) => paymentId);
     },
   };
 }
 
-test('each payment that is to go back is handed over once', async () => {
+test('the refund of each payment that is to go back is started once', async () => {
   const { started, pass, owe } = await openStarter();
   const owed = [await owe(), await owe()];
 
@@ -120,19 +122,19 @@ test('without room nothing is claimed', async () => {
   expect(await due()).toEqual([paymentId]);
 });
 
-test('what Temporal does not take is given back at once, with its slot', async () => {
+test('a claim that Temporal does not take is released at once, with its slot', async () => {
   const { started, failing, pass, owe, due, stores } = await openStarter();
-  const [refused, taken] = [await owe(), await owe()];
+  const [refused, accepted] = [await owe(), await owe()];
   failing.add(refused);
 
   await pass();
 
-  expect(started).toEqual([taken]);
+  expect(started).toEqual([accepted]);
   expect(await due()).toEqual([refused]);
   expect(await stores.budget.room()).toBe(49);
 });
 
-test('two starters at once never hand over the same payment', async () => {
+test('two starters at once never start the same refund', async () => {
   const { started, pass, owe } = await openStarter();
   const owed: number[] = [];
   for (let i = 0; i < MANY; i += 1) owed.push(await owe());
@@ -142,7 +144,7 @@ test('two starters at once never hand over the same payment', async () => {
   expect(started.toSorted(byId)).toEqual(owed.toSorted(byId));
 });
 
-test('a payment that becomes due anew while it is handed over is handed over again', async () => {
+test('a payment that becomes due anew while its refund is being started is claimed again', async () => {
   const { started, during, pass, owe, makeDueNow } = await openStarter();
   const paymentId = await owe();
   during(makeDueNow);

@@ -1,4 +1,7 @@
-/** What the relay works with: own stores, and an engine in a namespace where, unless a test starts one, no worker is. */
+/**
+ * What the relay works with: stores of its own, and an engine
+ * in a namespace that has no worker unless a test starts one.
+ */
 
 import { inject, onTestFinished } from 'vitest';
 import { z } from 'zod';
@@ -80,9 +83,9 @@ export async function openRelayWorld(
   };
 }
 
-/** The MySQL part of the relay's stores, at an address where nobody listens. */
+/** The MySQL part of the relay's stores, at an address where no server listens. */
 export async function openMysqlAway() {
-  const pool = createMysqlPool(`mysql://nobody@127.0.0.1:${await findFreePort()}/none`);
+  const pool = createMysqlPool(`mysql://none@127.0.0.1:${await findFreePort()}/none`);
   onTestFinished(() => pool.end());
   return { orders: createOrders(pool), sales: createSales(pool) };
 }

@@ -1,3 +1,5 @@
+/** The relay on real servers: every accepted order is started or stored ahead, whatever is away. */
+
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { refundWorkflowId } from '../../src/workflows/contract.ts';
 import { selectOne } from '../support/rows.ts';
@@ -123,7 +125,7 @@ test('while Temporal and MySQL are both away every order waits in the outbox, an
   for (const { orderNo } of orders) expect(await world.isStarted(orderNo)).toBe(true);
 });
 
-test('two relays share the work, and each order is handed over once', async () => {
+test('two relays share the work, and each order is started once', async () => {
   const world = await openRelayWorld(namespace, { ENGINE_BUDGET: 500 });
   const orders = await world.accept(60);
   const handedOver: string[] = [];
@@ -142,7 +144,7 @@ test('two relays share the work, and each order is handed over once', async () =
   expect(handedOver.toSorted()).toEqual(orders.map(({ orderNo }) => orderNo).toSorted());
 });
 
-test('a relay that is told to stop ends, and leaves what it has not read to the next', async () => {
+test('a relay that is to stop ends, and leaves what it has not read to the next', async () => {
   const world = await openRelayWorld(namespace);
   const stop = startRelay(world.stores, world.engine);
   await outboxEmpty(world);
@@ -156,7 +158,7 @@ test('a relay that is told to stop ends, and leaves what it has not read to the 
   for (const { orderNo } of orders) expect(await world.isStarted(orderNo)).toBe(true);
 });
 
-test('at maxmemory accepted orders are handed over all the same, and leave the outbox', async () => {
+test('at maxmemory accepted orders are started all the same, and leave the outbox', async () => {
   const world = await openRelayWorld(namespace, { ENGINE_BUDGET: 1 });
   // A relay has been here before, so the outbox has its consumer group.
   await (await world.outbox('earlier')).readNew(1, 1);
@@ -194,7 +196,7 @@ test('a refund whose workflow was lost is started again', async () => {
   relay(world);
 
   const { payment_id: paymentId } = await selectOne(pool, 'SELECT payment_id FROM payments');
-  await waitFor('the refund to be handed over', async () => {
+  await waitFor('the refund to be started', async () => {
     const { done } = await selectOne(
       pool,
       `SELECT engine_due_at IS NULL AND updated_at > NOW(3) - INTERVAL 1 MINUTE AS done FROM payments WHERE payment_id = ?`,

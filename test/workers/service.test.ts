@@ -1,3 +1,5 @@
+/** The worker's process as it starts in production, with a workflow bundle and a build id. */
+
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,3 +1,5 @@
+/** The relay's starter: orders due in MySQL are claimed, and started or signalled. */
+
 import { expect, onTestFinished, test } from 'vitest';
 import type { OrderEngine } from '../../src/engine/order-engine.ts';
 import type { StoreConfig } from '../../src/stores/open.ts';
@@ -14,23 +16,23 @@ async function openStarter(
   const stores = await openTestStores(config);
   onTestFinished(() => stores.close());
   const { saleId } = await stores.openSale(buildSale());
-  const told: string[] = [];
-  const tell =
+  const calls: string[] = [];
+  const record =
     (what: string): OrderEngine['start'] =>
     async ({ orderNo }) => {
       if (failing.has(orderNo)) throw new Error('14 UNAVAILABLE');
-      told.push(`${what} ${orderNo}`);
+      calls.push(`${what} ${orderNo}`);
       return ended.has(orderNo) ? 'ended' : 'running';
     };
   const engine: StarterDeps['engine'] = {
-    start: tell('start'),
-    signalPaymentReceived: tell('money'),
-    signalCancelRequested: tell('cancel'),
+    start: record('start'),
+    signalPaymentReceived: record('money'),
+    signalCancelRequested: record('cancel'),
   };
   const gate = createEngineGate(stores.budget, silent);
   return {
     stores,
-    told,
+    calls,
     pass: createStarter({ ...stores, engine, gate }),
     async storeAhead(): Promise<string> {
       const order = buildOrder({ saleId });
@@ -45,7 +47,7 @@ async function openStarter(
         currency: 'EUR',
         signedOrder: null,
       }),
-    /** As if the grace of whoever should tell were over. */
+    /** As if the time in which the API should signal it itself were over. */
     async makeDueNow(): Promise<void> {
       await stores.pool.query(
         'UPDATE orders SET engine_due_at = NOW(3) - INTERVAL 1 SECOND WHERE engine_due_at > NOW(3)',
@@ -54,8 +56,8 @@ async function openStarter(
   };
 }
 
-test('each due order is handed over once, in the way its state asks for', async () => {
-  const { stores, told, pass, storeAhead, receive, makeDueNow } = await openStarter();
+test('each due order is started or signalled once, as its state demands', async () => {
+  const { stores, calls, pass, storeAhead, receive, makeDueNow } = await openStarter();
   const [plain, paid, cancelled] = [await storeAhead(), await storeAhead(), await storeAhead()];
   await receive(paid);
   await stores.orders.requestCancel(cancelled);
@@ -64,12 +66,12 @@ test('each due order is handed over once, in the way its state asks for', async 
   await pass();
   await pass();
 
-  expect(told.toSorted()).toEqual([`cancel ${cancelled}`, `money ${paid}`, `start ${plain}`]);
+  expect(calls.toSorted()).toEqual([`cancel ${cancelled}`, `money ${paid}`, `start ${plain}`]);
   expect(await stores.sales.countStoredAhead()).toEqual(new Map());
 });
 
 test('with room for one, the order with money goes first, then the oldest', async () => {
-  const { stores, told, pass, storeAhead, receive, makeDueNow } = await openStarter({ ENGINE_BUDGET: 1 });
+  const { stores, calls, pass, storeAhead, receive, makeDueNow } = await openStarter({ ENGINE_BUDGET: 1 });
   const oldest = await storeAhead();
   const newer = await storeAhead();
   const paid = await storeAhead();
@@ -84,46 +86,46 @@ test('with room for one, the order with money goes first, then the oldest', asyn
     await stores.budget.release([orderNo]);
   }
 
-  expect(told).toEqual([`money ${paid}`, `start ${oldest}`, `start ${newer}`]);
+  expect(calls).toEqual([`money ${paid}`, `start ${oldest}`, `start ${newer}`]);
 });
 
 test('without room nothing is claimed', async () => {
-  const { stores, told, pass, storeAhead } = await openStarter({ ENGINE_BUDGET: 1 });
+  const { stores, calls, pass, storeAhead } = await openStarter({ ENGINE_BUDGET: 1 });
   await storeAhead();
-  await stores.budget.acquire(['somebody-else']);
+  await stores.budget.acquire(['another-order']);
 
   expect(await pass()).toBeGreaterThan(0);
 
-  expect(told).toEqual([]);
+  expect(calls).toEqual([]);
   expect(await stores.orderClaims.take(10)).toHaveLength(1);
 });
 
-test('what Temporal does not take is given back at once for the next try', async () => {
+test('a claim that Temporal does not take is released at once for the next try', async () => {
   const failing = new Set<string>();
-  const { stores, told, pass, storeAhead } = await openStarter({}, failing);
-  const [refused, taken] = [await storeAhead(), await storeAhead()];
+  const { stores, calls, pass, storeAhead } = await openStarter({}, failing);
+  const [refused, accepted] = [await storeAhead(), await storeAhead()];
   failing.add(refused);
 
   await pass();
 
-  expect(told).toEqual([`start ${taken}`]);
+  expect(calls).toEqual([`start ${accepted}`]);
   expect((await stores.orderClaims.take(10)).map(({ order }) => order.orderNo)).toEqual([refused]);
   expect(await stores.budget.room()).toBe(49);
 });
 
-test('two starters at once never hand over the same order', async () => {
-  const { stores, told, pass, storeAhead } = await openStarter();
+test('two starters at once never start the same order', async () => {
+  const { stores, calls, pass, storeAhead } = await openStarter();
   const orderNos = [];
   for (let i = 0; i < 10; i += 1) orderNos.push(await storeAhead());
 
   await Promise.all([pass(), pass(), pass(), pass()]);
 
-  expect(told.toSorted()).toEqual(orderNos.map((orderNo) => `start ${orderNo}`).toSorted());
+  expect(calls.toSorted()).toEqual(orderNos.map((orderNo) => `start ${orderNo}`).toSorted());
   expect(await stores.orderClaims.take(10)).toEqual([]);
 });
 
-test('money that comes while its order is being handed over makes it due again', async () => {
-  const { stores, told, pass, storeAhead, receive, makeDueNow } = await openStarter();
+test('money that comes while its order is being started makes it due again', async () => {
+  const { stores, calls, pass, storeAhead, receive, makeDueNow } = await openStarter();
   const orderNo = await storeAhead();
   const claimed = await stores.orderClaims.take(10);
   await receive(orderNo);
@@ -132,10 +134,10 @@ test('money that comes while its order is being handed over makes it due again',
 
   await pass();
 
-  expect(told).toEqual([`money ${orderNo}`]);
+  expect(calls).toEqual([`money ${orderNo}`]);
 });
 
-test('an order whose workflow has ended without settling it is shown to a person', async () => {
+test('an order whose workflow has ended without settling it is shown to an operator', async () => {
   const ended = new Set<string>();
   const { stores, pass, storeAhead, receive, makeDueNow } = await openStarter({}, new Set(), ended);
   const [unsettled, settled] = [await storeAhead(), await storeAhead()];
@@ -151,7 +153,7 @@ test('an order whose workflow has ended without settling it is shown to a person
   expect(rows).toEqual([{ reference: unsettled }]);
 });
 
-test('when the budget cannot be asked, what was claimed is given back at once', async () => {
+test('when the budget cannot be asked, the claims are released at once', async () => {
   const { stores, storeAhead } = await openStarter();
   const orderNo = await storeAhead();
   const budget = { ...stores.budget, acquire: () => Promise.reject(new Error('no Redis')) };

@@ -1,3 +1,8 @@
+/**
+ * The sweep over unmatched payments: it restores their
+ * orders, sends the money back, or shows it to an operator.
+ */
+
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { orderDeadlineMs, type Order, type OrderState } from '../../src/domain/order.ts';
 import type { Sale } from '../../src/domain/sale.ts';
@@ -72,7 +77,7 @@ async function loseOrder(saleId: string, overrides: Partial<Order> = {}) {
   return { order, unmatched: buildUnmatched(order.orderNo, await signer.sign(order)) };
 }
 
-/** The money itself, in MySQL, where storing the order finds it. */
+/** The payment's row in MySQL, where storing the order finds it. */
 const receive = ({ orderNo, total: amount, currency }: Order): Promise<void> =>
   stores.payments.record('sandbox', {
     providerPaymentId: `pay-of-${orderNo}`,
@@ -186,7 +191,7 @@ test('money for an order that MySQL refuses goes back, and then its stock', asyn
   expect((await stores.saleStock.read(saleId))?.skus[0]).toMatchObject({ available: 9, held: 1 });
 });
 
-test('money for an order that was paid, and that MySQL refuses now, is left to a person', async () => {
+test('money for an order that was paid, and that MySQL refuses now, is left to an operator', async () => {
   const { saleId } = await openSale();
   const order = await acceptOrder(stores, saleId);
   await project(order, { version: 3, status: 'paid', payment: 'applied' });
@@ -200,7 +205,7 @@ test('money for an order that was paid, and that MySQL refuses now, is left to a
   ]);
 });
 
-test('money for an order that Redis has, but not whole, is left to a person', async () => {
+test('money for an order that Redis has, but not whole, is left to an operator', async () => {
   const { saleId } = await openSale();
   const order = await acceptOrder(stores, saleId);
   await stores.redis.hdel(orderKeys(order.orderNo).orderKey, 'items');
@@ -214,7 +219,7 @@ test('money for an order that Redis has, but not whole, is left to a person', as
 test.each([
   ['no sale of ours', buildOrder().orderNo],
   ['no order at all', 'INV-2026-11'],
-])('money that names %s is left to a person', async (_, orderNo) => {
+])('money that names %s is left to an operator', async (_, orderNo) => {
   const { pass, decisions } = openSweep([buildUnmatched(orderNo)]);
   await pass();
   expect(decisions).toEqual([`park: it names no order of any sale: ${orderNo}`]);
@@ -295,9 +300,9 @@ test('money for a lost order of a SKU that is on sale no more goes back', async 
 test.each<[string, (order: Order) => Promise<string | null>]>([
   ['no essentials', async () => null],
   ['essentials that are none', async () => 'eyJhbGciOiJub25lIn0.e30.'],
-  ['essentials that somebody else signed', (order) => createOrderSigner(['x'.repeat(32)]).sign(order)],
+  ['essentials that another shop signed', (order) => createOrderSigner(['x'.repeat(32)]).sign(order)],
   ['the essentials of another order', ({ saleId }) => signer.sign(buildOrder({ saleId }))],
-])('money that comes with %s, for an order that nobody knows, goes back', async (_, sign) => {
+])('money that comes with %s, for an order that no store knows, goes back', async (_, sign) => {
   const { saleId } = await openSale();
   const order = buildOrder({ saleId });
   const { pass, decisions } = openSweep([buildUnmatched(order.orderNo, await sign(order))]);
@@ -330,7 +335,7 @@ test('while its sale is not in Redis money waits, and it is decided once the sal
   expect(await queued(order)).toBe(1);
 });
 
-test('a sale that stays away for an hour is a matter for a person, who sees its money', async () => {
+test('the money of a sale that stays away for an hour is shown to an operator', async () => {
   const { unmatched } = await loseSale();
   const { pass, decisions } = openSweep(unmatched);
   await pass();
@@ -425,7 +430,7 @@ test('one payment that cannot be decided holds up no other', async () => {
   expect(await stores.redis.exists(orderKeys(lost.orderNo).orderKey)).toBe(1);
 });
 
-test('money that cannot be decided for an hour is a matter for a person, alone or among others', async () => {
+test('money that cannot be decided for an hour is shown to an operator, alone or among others', async () => {
   const { known } = await openEachKind();
   const young = openSweep([known], { orders: cannotStore });
   await expect(young.pass()).rejects.toThrow('unheard of');

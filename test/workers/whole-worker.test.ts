@@ -1,3 +1,7 @@
+/**
+ * Worker and relay together, beside an API that cannot reach Temporal: they finish what it could not start.
+ */
+
 import { ulid } from 'ulidx';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import type { StoreConfig } from '../../src/stores/open.ts';
@@ -43,7 +47,7 @@ async function openHalf(config: Partial<StoreConfig> = {}) {
   };
 }
 
-test('money that the API could not tell of is told by the relay', async () => {
+test('money that the API could not signal is signalled by the relay', async () => {
   const { app, stores, saleId, ...half } = await openHalf();
   await half.startWorker();
   const shopper = await app.shopper();
@@ -56,7 +60,7 @@ test('money that the API could not tell of is told by the relay', async () => {
   await expectStock(stores, saleId, { sku: 'lamp', available: 9, held: 0, sold: 1 });
 });
 
-test('a wish to cancel that the API could not tell of is told by the relay', async () => {
+test('a wish to cancel that the API could not signal is signalled by the relay', async () => {
   const { app, stores, saleId, ...half } = await openHalf();
   await half.startWorker();
   const shopper = await app.shopper();
@@ -105,7 +109,7 @@ test('an order that can never be stored is not acknowledged by storing ahead: it
   // Redis forgets the key, so the same request is accepted once more.
   await stores.redis.del(`holdfast:{${saleId}.0}:idem:${request.userId}:${request.idempotencyKey}`);
   const second = await acceptOrder(stores, saleId, request);
-  await stores.budget.acquire(['somebody-else']);
+  await stores.budget.acquire(['another-order']);
   let refusals = 0;
   const storeOrders: typeof stores.orders.storeOrders = async (...args) => {
     const outcomes = await stores.orders.storeOrders(...args);
@@ -117,7 +121,7 @@ test('an order that can never be stored is not acknowledged by storing ahead: it
   await waitFor('two refusals', () => refusals > 1);
   expect(await stores.redis.xlen(outbox)).toBe(1);
 
-  await stores.budget.release(['somebody-else']);
+  await stores.budget.release(['another-order']);
 
   const failed = await shopper.awaitStatus(second.orderNo, 'failed');
   expect(failed.reason).toBe('duplicate_request');

@@ -14,7 +14,7 @@ const MINUTE_MS = 60 * 1000;
 /** Of voidPaymentSessions, before the order is cancelled anyway. */
 const VOID_TRIES = 5;
 
-test('an order that nobody pays is cancelled when its 30 minutes are over, and its stock goes back', () =>
+test('an unpaid order is cancelled when its 30 minutes are over, and its stock goes back', () =>
   world.withOrder(async ({ order, book, engine, end, nowMs }) => {
     const startedMs = await nowMs();
     await engine.start(order);
@@ -96,7 +96,7 @@ test('cancelling the workflow of an order with money in does not cancel the orde
     expect(book.stock()).toBe('sold');
   }));
 
-test('an order stored ahead with the wish to cancel written down is cancelled without any signal', () =>
+test('an order stored ahead with the wish to cancel recorded is cancelled without any signal', () =>
   world.withOrder(async ({ order, book, engine, endAtOnce }) => {
     book.store();
     book.requestCancel();

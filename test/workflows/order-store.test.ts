@@ -11,7 +11,7 @@ afterAll(() => world.close());
 
 const WINDOW_MS = 30 * 60 * 1000;
 const MINUTE_MS = 60 * 1000;
-/** Quick tries of a step, then patient ones, before a person is told. */
+/** Quick tries of a step, then patient ones, before the order is parked. */
 const TRIES_BEFORE_PARKING = 3 + 10;
 
 test.each([
@@ -29,7 +29,7 @@ test.each([
   }),
 );
 
-test('an order that can never be stored is given up at once, and its stock goes back', () =>
+test('an order that can never be stored is abandoned at once, and its stock goes back', () =>
   world.withOrder(async ({ order, book, engine, endAtOnce }) => {
     book.refuse('unknown_sku');
     await engine.start(order);
@@ -53,7 +53,7 @@ test('an order that is refused when the store comes back is not tried again', ()
     expect(book.steps).toEqual(['abandonOrder', 'releaseStock']);
   }));
 
-test('an order whose store stays away past the deadline is given up, and not before', () =>
+test('an order whose store stays away past the deadline is abandoned, and not before', () =>
   world.withOrder(async ({ order, book, engine, end, nowMs }) => {
     const startedMs = await nowMs();
     book.fail('persistOrder', Infinity);
@@ -75,7 +75,7 @@ test('an order that comes to its workflow past its deadline still gets an honest
     expect(book.steps).toEqual(['persistOrder', 'cancelOrder', 'releaseStock']);
   }));
 
-test('an order that a slow write stored before it was given up goes on, and can be paid', () =>
+test('an order that a slow write stored before it was abandoned goes on, and can be paid', () =>
   world.withOrder(async ({ order, book, engine, end }) => {
     book.refuse('invalid_order');
     book.before('abandonOrder', () => book.store());
@@ -100,7 +100,7 @@ test('an order that a slow write stored after the store was away till the deadli
     expect(book.stock()).toBe('released');
   }));
 
-test('stock of an order that was given up goes back only once that is committed', () =>
+test('stock of an abandoned order goes back only once that is committed', () =>
   world.withOrder(async ({ order, book, engine, end }) => {
     book.refuse('lost_hold');
     book.fail('abandonOrder', 8);
@@ -111,7 +111,7 @@ test('stock of an order that was given up goes back only once that is committed'
     expect(book.stock()).toBe('released');
   }));
 
-test('money that came for an order that is given up goes back', () =>
+test('money that came for an abandoned order goes back', () =>
   world.withOrder(async ({ order, book, engine, end }) => {
     book.refuse('stock_exhausted');
     book.receivePayment();
@@ -132,7 +132,7 @@ test('an order that has ended already ends its workflow, and its stock is settle
   }));
 
 test.each(['markPaid', 'confirmStock'] as const)(
-  'a %s that keeps failing parks the order for a person, and goes on until it works',
+  'a %s that keeps failing parks the order for an operator, and goes on until it works',
   (step) =>
     world.withOrder(async ({ order, book, engine, end }) => {
       book.receivePayment();
@@ -146,7 +146,7 @@ test.each(['markPaid', 'confirmStock'] as const)(
 );
 
 test.each(['cancelOrder', 'releaseStock'] as const)(
-  'a %s that keeps failing parks the order for a person, and goes on until it works',
+  'a %s that keeps failing parks the order for an operator, and goes on until it works',
   (step) =>
     world.withOrder(async ({ order, book, engine, end }) => {
       book.fail(step, TRIES_BEFORE_PARKING + 5);
@@ -157,7 +157,7 @@ test.each(['cancelOrder', 'releaseStock'] as const)(
     }),
 );
 
-test('a step that works again just before it would be parked is not shown to anybody', () =>
+test('a step that works again just before it would be parked is not shown to an operator', () =>
   world.withOrder(async ({ order, book, engine, end }) => {
     book.fail('releaseStock', TRIES_BEFORE_PARKING - 1);
     await engine.start(order);

@@ -32,7 +32,7 @@ test('a payment that was received before the order was stored pays it without an
     expect(book.steps).toEqual(['persistOrder', 'markPaid', 'confirmStock']);
   }));
 
-test('a signal of a payment starts the workflow where nobody has', () =>
+test('a signal of a payment starts a workflow that was not started yet', () =>
   world.withOrder(async ({ order, book, engine, end }) => {
     book.store();
     book.receivePayment();
@@ -151,7 +151,7 @@ test('the status query answers queued, awaiting_payment and paid as the order go
     expect(await query()).toEqual(ended);
   }));
 
-test('the search attributes tell who ordered in which sale, and how it stands', () =>
+test('the search attributes hold the user, the sale and the status', () =>
   world.withOrder(async ({ order, book, engine, untilPayable, end, searchAttribute }) => {
     await untilPayable();
     expect(await searchAttribute('UserId')).toEqual([order.userId]);

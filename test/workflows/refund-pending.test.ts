@@ -1,4 +1,4 @@
-/** Refunds that the provider takes on and finishes later. */
+/** Refunds that the provider accepts and finishes later. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { looks, openRefundWorld, type RefundWorld } from './refund-world.ts';
@@ -42,7 +42,7 @@ test('without any news a pending refund is looked into, at first after seconds, 
     expect(book.givenBackWhile()).toBe('refunded');
   }));
 
-test('a refund that is pending for a day is shown to a person, and goes on', () =>
+test('a refund that is pending for a day is shown to an operator, and goes on', () =>
   world.withRefund(async ({ book, start, sleep, end }) => {
     book.is('due-slow');
     await start();
@@ -68,7 +68,7 @@ test('a pending refund that fails after all is made anew', () =>
     expect(book.money()).toBe('refunded');
   }));
 
-test('a refund that is pending for weeks goes on in a new run, still shown to a person and woken by news', () =>
+test('a refund that is pending for weeks goes on in a new run, still shown to an operator and woken by news', () =>
   world.withRefund(async ({ book, start, sleep, endAtOnce, describe }) => {
     book.is('due-slow');
     await start();

@@ -1,4 +1,6 @@
-/** Refunds on Temporal's time-skipping server, their steps decided by each refund's book. */
+/**
+ * Refunds on Temporal's time-skipping server. A book in memory decides the outcome of each refund's steps.
+ */
 
 import type { OrderEngine, RefundToStart } from '../../src/engine/order-engine.ts';
 import { refundWorkflowId } from '../../src/workflows/contract.ts';
@@ -13,7 +15,7 @@ interface Stage {
   refund: RefundToStart;
   book: RefundBook;
   engine: OrderEngine;
-  /** Starts the refund, or brings it news. */
+  /** Starts the refund, or signals news to it. */
   start: () => Promise<void>;
   /** Only while this is awaited does the server skip time. */
   end: () => Promise<void>;
@@ -37,7 +39,7 @@ export async function openRefundWorld() {
   const books = new Map<number, RefundBook>();
   const { env, engine, close } = await openTimeSkipping(openBooks(new Map(), books));
   return {
-    /** A refund that nobody has started, with its book; leaves no workflow behind. */
+    /** A refund that is not started yet, with its book; leaves no workflow behind. */
     async withRefund(use: (stage: Stage) => Promise<void>): Promise<void> {
       const refund = buildRefund({ paymentId: books.size + 1 });
       const book = createRefundBook();
@@ -70,7 +72,8 @@ export async function openRefundWorld() {
           },
         });
       } finally {
-        // One that has ended refuses; one that a failed test left open would keep the server from skipping time.
+        // One that has ended refuses; one that a failed test
+        // left open would keep the server from skipping time.
         await handle.terminate().catch(() => undefined);
       }
     },

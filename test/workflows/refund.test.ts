@@ -1,4 +1,4 @@
-/** Refunds that work, fail, or are nobody's business any more. */
+/** Refunds that work, fail, or are no longer due. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { looks, openRefundWorld, type RefundWorld } from './refund-world.ts';
@@ -43,7 +43,7 @@ test('a refund that has ended runs again when something is due anew', () =>
     expect(book.steps).toEqual(['refundPayment', 'giveBack', 'refundPayment', 'giveBack']);
   }));
 
-test('a refund that fails at first is tried again, and shown to nobody', () =>
+test('a refund that fails at first is tried again, and not parked', () =>
   world.withRefund(async ({ book, start, end }) => {
     book.fail('refundPayment', TRIES_BEFORE_PARKING - 1);
     await start();
@@ -54,7 +54,7 @@ test('a refund that fails at first is tried again, and shown to nobody', () =>
     expect(book.givenBackWhile()).toBe('refunded');
   }));
 
-test('a refund that keeps failing is parked for a person, goes on until it works, and is then parked no longer', () =>
+test('a refund that keeps failing is parked for an operator, goes on until it works, and is then parked no longer', () =>
   world.withRefund(async ({ book, start, end, nowMs }) => {
     const triedAtMs: number[] = [];
     book.before('refundPayment', async () => {

@@ -15,8 +15,8 @@ import {
   SECRET,
 } from './stripe-world.ts';
 
-const NOBODY = 'http://127.0.0.1:9';
-const adapter = connect(NOBODY);
+const NO_SERVER = 'http://127.0.0.1:9';
+const adapter = connect(NO_SERVER);
 /** Stripe's own tolerance is five minutes. */
 const STALE_SECONDS = 6 * 60;
 
@@ -48,20 +48,20 @@ describe('a notice', () => {
     expect(() => adapter.verifyNotice(body, headers)).toThrow(InvalidSignatureError);
   });
 
-  test('is taken whatever the case of its header', () => {
+  test('is accepted whatever the case of its header', () => {
     const headers = { 'Stripe-Signature': sign(completed)['stripe-signature'] ?? '' };
 
     expect(adapter.verifyNotice(completed, headers).kind).toBe('payment_succeeded');
   });
 
-  test.each([SECRET, OTHER_SECRET])('is taken with either secret while one is replaced: %s', (secret) => {
-    const rotating = connect(NOBODY, { webhookSecrets: [SECRET, OTHER_SECRET] });
+  test.each([SECRET, OTHER_SECRET])('is accepted with either secret while one is replaced: %s', (secret) => {
+    const rotating = connect(NO_SERVER, { webhookSecrets: [SECRET, OTHER_SECRET] });
 
     expect(rotating.verifyNotice(completed, sign(completed, { secret })).kind).toBe('payment_succeeded');
   });
 
   test('with neither of two secrets is refused', () => {
-    const rotating = connect(NOBODY, { webhookSecrets: [SECRET, OTHER_SECRET] });
+    const rotating = connect(NO_SERVER, { webhookSecrets: [SECRET, OTHER_SECRET] });
     const headers = sign(completed, { secret: 'whsec_a_third' });
 
     expect(() => rotating.verifyNotice(completed, headers)).toThrow(InvalidSignatureError);
@@ -108,7 +108,7 @@ describe('a notice', () => {
     // Other business of the same account.
     ['checkout.session.completed', buildPaidSession({ metadata: {}, payment_intent: null })],
     ['checkout.session.completed', buildPaidSession({ metadata: null })],
-    ['payment_intent.payment_failed', buildIntent({ metadata: { order: 'of somebody else' } })],
+    ['payment_intent.payment_failed', buildIntent({ metadata: { order: 'of another shop' } })],
     ['refund.created', buildRefund({ payment_intent: null })],
   ])('of %s that moves no money of ours is ignored', (type, object) => {
     expect(receive(type, object)).toEqual({ kind: 'ignored', eventId: 'evt_1', type });
@@ -116,7 +116,7 @@ describe('a notice', () => {
 });
 
 test.each(['checkout.session.completed', 'checkout.session.async_payment_succeeded'])(
-  '%s tells of a payment, with the order and its sign',
+  '%s reports a payment, with the order number and the signed order',
   (type) => {
     expect(receive(type, buildPaidSession())).toEqual({
       kind: 'payment_succeeded',
@@ -132,7 +132,7 @@ test('a payment that comes as a whole object is known by its id', () => {
   expect(notice).toMatchObject({ payment: { providerPaymentId: 'pi_1' } });
 });
 
-test('a payment whose sign somebody has removed still names its order', () => {
+test('a payment whose signed order was removed still names its order', () => {
   const notice = receive(
     'checkout.session.completed',
     buildPaidSession({ metadata: { holdfast_order_no: ORDER_NO } }),
@@ -157,7 +157,7 @@ test.each([
   ['refund.updated', 'succeeded', 'succeeded'],
   ['refund.updated', 'canceled', 'failed'],
   ['refund.failed', 'failed', 'failed'],
-])('%s that is %s tells of a reversal that is %s', (type, status, expected) => {
+])('%s that is %s reports a reversal that is %s', (type, status, expected) => {
   expect(receive(type, buildRefund({ status, amount: 500 }))).toEqual({
     kind: 'payment_reversed',
     eventId: 'evt_1',
@@ -181,7 +181,7 @@ test.each([
   ['charge.dispute.closed', 'warning_closed', 'failed'],
   ['charge.dispute.closed', 'lost', 'succeeded'],
   ['charge.dispute.closed', 'prevented', 'pending'],
-])('%s that is %s tells of a chargeback that is %s', (type, status, expected) => {
+])('%s that is %s reports a chargeback that is %s', (type, status, expected) => {
   expect(receive(type, buildDispute({ status }))).toEqual({
     kind: 'payment_reversed',
     eventId: 'evt_1',

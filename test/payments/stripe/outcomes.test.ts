@@ -52,7 +52,7 @@ describe('a session', () => {
     await expect(connect(stripe.url).openSession(buildSessionRequest())).rejects.toThrow();
   });
 
-  test('is not looked for where a redirect leads: the API key stays with whom it was given for', async () => {
+  test('is not looked for where a redirect leads: the API key is sent to the configured address alone', async () => {
     stripe.script(OPEN, { status: 307, body: {}, location: '/elsewhere' });
 
     await expect(connect(stripe.url).openSession(buildSessionRequest())).rejects.toThrow();
@@ -94,7 +94,7 @@ describe('voiding a session', () => {
   test.each([
     ['is being paid', { status: 'open', payment_status: 'unpaid' }],
     ['is complete but not paid', { status: 'complete', payment_status: 'unpaid' }],
-    ['was paid for somebody else', { metadata: {} }],
+    ['was paid for another shop', { metadata: {} }],
   ])('that %s decides nothing, and says why', async (_what, session) => {
     stripe.script(EXPIRE, NOT_OPEN);
     stripe.script(RETRIEVE, { status: 200, body: buildPaidSession(session) });
@@ -152,7 +152,7 @@ describe('a refund', () => {
     ['a fault of Stripe', buildError(500, 'api_error', 'oops')],
     ['a gateway without Stripe behind it', { status: 502, body: '<html>Bad gateway</html>' }],
     ['too many calls', buildError(429, 'invalid_request_error', 'rate_limit')],
-    ['a lock that is taken', buildError(400, 'invalid_request_error', 'rate_limit')],
+    ['a lock that another call holds', buildError(400, 'invalid_request_error', 'rate_limit')],
     ['the same call still under way', buildError(409, 'idempotency_error', 'idempotency_key_in_use')],
     ['a wrong API key', buildError(401, 'invalid_request_error', 'api_key_expired')],
     ['a key that may not', buildError(403, 'invalid_request_error', 'more_permissions_required')],
@@ -233,7 +233,7 @@ describe('the book', () => {
   const refunded = { id: 'ch_1', amount_refunded: 12_345, disputed: false };
   const disputed = { id: 'ch_1', amount_refunded: 0, disputed: true };
 
-  test('tells of what was taken for our orders, page by page, and asks for its charges', async () => {
+  test('lists what was collected for our orders, page by page, and asks for its charges', async () => {
     stripe.script(
       INTENTS,
       buildList(
@@ -283,7 +283,7 @@ describe('the book', () => {
     expect(await list()).toEqual([{ ...PAYMENT, returned }]);
   });
 
-  test('is listed without asking about single payments, and says of which there is more to know', async () => {
+  test('is listed without asking about single payments, and says which have reversals to look up', async () => {
     stripe.script(
       INTENTS,
       buildList([

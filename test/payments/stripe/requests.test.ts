@@ -1,4 +1,7 @@
-/** Against stripe-mock, which refuses what Stripe's specification does not allow and answers Stripe's own examples. */
+/**
+ * The Stripe adapter's requests, sent to stripe-mock, which
+ * refuses what Stripe's specification does not allow.
+ */
 
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { MAX_SIGNED_ORDER_CHARS } from '../../../src/payments/signed-order.ts';
@@ -83,7 +86,7 @@ test('the same request again is the same, byte for byte', async () => {
   expect(first?.body).toBeTruthy();
   expect(second?.body).toBe(first?.body);
   expect(second?.headers['idempotency-key']).toBe(first?.headers['idempotency-key']);
-  // A second call would tell Stripe how long the first one took.
+  // A second call would report to Stripe how long the first one took.
   expect(second?.headers['x-stripe-client-telemetry']).toBeUndefined();
 });
 
@@ -94,7 +97,7 @@ test('a window shorter than the shortest session of Stripe gets one that a late 
   expect(stripe.seen[0]?.form['expires_at']).toBe(String((CREATED_AT_MS + 40 * MINUTE_MS) / 1000));
 });
 
-test("the largest sign fits Stripe's metadata", async () => {
+test("the largest signed order fits Stripe's metadata", async () => {
   const signedOrder = 'x'.repeat(MAX_SIGNED_ORDER_CHARS);
   await connect(stripe.url).openSession(buildSessionRequest({ signedOrder }));
 
@@ -105,8 +108,8 @@ test("the largest sign fits Stripe's metadata", async () => {
   expect(keys.length).toBeLessThanOrEqual(50);
   for (const key of keys) expect(key.length).toBeLessThanOrEqual(40);
   for (const [, value] of metadata) expect(value.length).toBeLessThanOrEqual(500);
-  const sign = metadata.filter(([name]) => name.includes('signed')).map(([, value]) => value);
-  expect(sign.join('')).toBe(signedOrder);
+  const parts = metadata.filter(([name]) => name.includes('signed')).map(([, value]) => value);
+  expect(parts.join('')).toBe(signedOrder);
 });
 
 test.each([
@@ -176,7 +179,7 @@ test('the refunds and disputes of a payment are listed', async () => {
   ]);
 });
 
-test('payments that are no business of ours are left out of the book', async () => {
+test('payments that are not for our orders are left out of the book', async () => {
   expect(await readBook(connect(stripe.url))).toEqual([]);
 
   expect(stripe.seen.map(({ route }) => route)).toEqual(['GET /v1/payment_intents']);

@@ -1,6 +1,6 @@
 /**
- * Stripe's side as a real server that says what a test wants said: refusals, faults, silence. What no test has scripted goes on to
- * stripe-mock, where there is one.
+ * A stand-in for Stripe: a real server that gives the answers that a test scripts, such as refusals,
+ * faults and silence. What is not scripted is passed on to stripe-mock, where there is one.
  */
 
 import { once } from 'node:events';
@@ -16,7 +16,10 @@ interface SeenRequest {
   form: Record<string, string>;
 }
 
-/** A reply; or the connection is closed without one; or headers come and the body never; or nothing comes at all. */
+/**
+ * A reply; or the connection is closed without one; or
+ * headers come and the body never; or nothing comes at all.
+ */
 type Answer = { status: number; body: unknown; location?: string } | 'hang-up' | 'half' | 'silence';
 
 export interface ScriptedStripe {
@@ -70,7 +73,10 @@ export async function openScriptedStripe(mockUrl?: string): Promise<ScriptedStri
   };
 }
 
-/** stripe-mock is one version of the API behind and knows this parameter by the name it had: the only one that differs. */
+/**
+ * stripe-mock is one version of the API behind and knows this
+ * parameter by the name it had: the only one that differs.
+ */
 const RENAMED = { now: 'allowed_payment_method_types', before: 'payment_method_types' };
 
 async function askMock(mockUrl: string | undefined, request: IncomingMessage, body: string): Promise<Answer> {

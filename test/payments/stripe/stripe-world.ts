@@ -29,7 +29,7 @@ export async function readBook(provider: PaymentProvider): Promise<CollectedPaym
   return payments;
 }
 
-/** An order of 123.45 with an hour left, whose sign is of middle length. */
+/** An order of 123.45 with an hour left, whose signed form is of middle length. */
 export function buildSessionRequest(overrides: Partial<SessionRequest> = {}): SessionRequest {
   return {
     sessionId: '01JD0000000000000000SESSION',
@@ -51,7 +51,7 @@ export const METADATA = {
   holdfast_signed_2: 'sign'.repeat(50),
 };
 
-/** The payment that the objects below tell of. */
+/** The payment that the objects below are about. */
 export const PAYMENT = {
   providerPaymentId: 'pi_1',
   orderNo: ORDER_NO,

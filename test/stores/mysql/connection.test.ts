@@ -1,3 +1,5 @@
+/** The MySQL pool: a server that falls silent makes calls fail in bounded time. */
+
 import { inject, expect, onTestFinished, test } from 'vitest';
 import {
   createMysqlPool,
@@ -7,7 +9,7 @@ import {
 } from '../../../src/stores/mysql/connection.ts';
 import { openTcpProxy } from '../../support/tcp-proxy.ts';
 
-/** A pool whose wire to MySQL a test can freeze: nothing comes through, and nobody is told. */
+/** A pool whose wire to MySQL a test can freeze: nothing comes through, and neither side is notified. */
 async function openFreezable() {
   const url = new URL(inject('mysqlUrl'));
   const wire = await openTcpProxy(url.host);

@@ -1,3 +1,5 @@
+/** Sales in MySQL and their warm-up in Redis, which never makes stock a second time. */
+
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { modify } from '../../../src/stores/mysql/connection.ts';
 import { listActiveSales } from '../../../src/stores/redis/outbox.ts';
@@ -124,7 +126,7 @@ test('stored ahead are the orders whose workflow is yet to start, by sale', asyn
   expect(waiting.has(other ?? '')).toBe(false);
 });
 
-test('orders that run and wait to be told of money are not counted as stored ahead', async () => {
+test('orders that run and wait for a signal of money are not counted as stored ahead', async () => {
   const { saleId } = await stores.openSale(buildSale());
   const order = buildOrder({ saleId });
   await stores.orders.storeOrder(order, 'started');

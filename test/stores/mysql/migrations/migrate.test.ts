@@ -1,3 +1,5 @@
+/** Migrations on empty, half-migrated and older databases, by one process or several at once. */
+
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { createMysqlPool, modify, type Pool } from '../../../../src/stores/mysql/connection.ts';
@@ -97,7 +99,8 @@ test('a migration that failed holds up no other process', async () => {
     await expect(migrate(readOnly, silent)).rejects.toThrow();
     const [one] = await select(
       stores.pool,
-      // Waits a moment, for a server notices a closed connection late; the lock is given back in the same statement.
+      // Waits a moment, for a server notices a closed connection
+      // late; the lock is given back in the same statement.
       `SELECT GET_LOCK('holdfast_migrations', 5) AS acquired, RELEASE_LOCK('holdfast_migrations') AS released`,
     );
     expect(one).toEqual({ acquired: 1, released: 1 });

@@ -1,4 +1,4 @@
-/** Orders whose money came, and what the stores say of both. */
+/** Orders whose money came, and reads of what MySQL has of both. */
 
 import type { Order } from '../../../../src/domain/order.ts';
 import type { ProviderPayment } from '../../../../src/domain/payment.ts';
@@ -54,7 +54,7 @@ export function createMoneyWorld(stores: TestStores) {
     withMoney,
     rowOf,
 
-    /** Its money is committed, and nobody has acted on it yet. */
+    /** Its money is committed, and its workflow has not acted on it yet. */
     receivedOrder: async (): Promise<Paid> => withMoney(await storedOrder()),
 
     async paidOrder(sale: Partial<Sale> = {}): Promise<Paid> {
@@ -69,7 +69,10 @@ export function createMoneyWorld(stores: TestStores) {
 
     stateOf: async ({ orderNo }: Order) => (await stores.orders.read(orderNo))?.state,
 
-    /** Why it is shown to a person now; undefined: it is not. Of kind `refund`: because its refund does not get on. */
+    /**
+     * Why it is shown to an operator now; undefined when it is
+     * not. Kind `refund`: because its refund keeps failing.
+     */
     async parkedReason(
       { providerPaymentId }: ProviderPayment,
       kind: 'payment' | 'refund' = 'payment',
@@ -82,13 +85,13 @@ export function createMoneyWorld(stores: TestStores) {
       return parked && String(parked['reason']);
     },
 
-    /** As if the relay had handed over all that was due. */
+    /** As if the relay had completed the claims of all that was due. */
     settleDue: () => modify(pool, 'UPDATE payments SET engine_due_at = NULL'),
 
     returnedOf: ({ orderNo }: Order) =>
       selectOne(pool, 'SELECT limit_returned, stock_returned FROM orders WHERE order_no = ?', [orderNo]),
 
-    /** Each version of the order with what was told of its money. */
+    /** Each version of the order with its status and payment state. */
     async historyOf({ orderNo }: Order): Promise<string[]> {
       const events = await select(
         pool,

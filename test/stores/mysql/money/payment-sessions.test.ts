@@ -1,3 +1,5 @@
+/** Payment sessions in MySQL: an order has one open session at a time, and none once it must not be paid. */
+
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Order } from '../../../../src/domain/order.ts';
 import { modify } from '../../../../src/stores/mysql/connection.ts';
@@ -91,14 +93,14 @@ test('no session is written down for an order that cannot be signed', async () =
   expect(await statusesOf(order)).toEqual([]);
 });
 
-test('shoppers who ask at once get the same session', async () => {
+test('requests at once get the same session', async () => {
   const order = await storedOrder();
   const sessions = await Promise.all(Array.from({ length: 6 }, () => begun(order)));
   expect(new Set(sessions.map(({ sessionId }) => sessionId)).size).toBe(1);
   expect(await statusesOf(order)).toEqual(['opening']);
 });
 
-test('what the provider answered is kept, and told to whoever asks again', async () => {
+test('what the provider answered is kept, and returned to later requests', async () => {
   const order = await storedOrder();
   const { sessionId } = await begun(order);
   await stores.paymentSessions.recordOpened(sessionId, 'ps_1', 'https://pay.example/1');

@@ -1,3 +1,5 @@
+/** The payment inbox: every notice is recorded once, and decides what becomes of its payment and order. */
+
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Order } from '../../../../src/domain/order.ts';
 import { buildOrder, buildSale } from '../../../support/factories.ts';
@@ -25,7 +27,7 @@ const paymentsOf = async (order: Order): Promise<unknown[]> =>
     ])
   ).map(({ status }) => status);
 
-/** Why each of the order's payments goes back, and whether the relay is to see to it now. */
+/** Why each of the order's payments goes back, and whether its refund is due for the relay now. */
 const refundsOf = async (order: Order): Promise<unknown[]> =>
   (
     await select(
@@ -72,7 +74,7 @@ test('two notices of one payment are both kept, and the payment counts once', as
 });
 
 test.each([{ amount: 4_899 }, { amount: 4_901 }, { currency: 'USD' }])(
-  'money of the wrong amount or currency (%o) waits for a person and pays for nothing',
+  'money of the wrong amount or currency (%o) waits for an operator and pays for nothing',
   async (wrong) => {
     const order = await storedOrder();
     expect(await pay(stores, order, wrong)).toMatchObject({ state: { payment: 'none', version: 1 } });
@@ -124,7 +126,7 @@ test('money after the order was cancelled is to be refunded, and the order stays
   expect(await refundsOf(order)).toEqual(['order_ended']);
 });
 
-test('money after the order was given up is to be refunded', async () => {
+test('money after the order was abandoned is to be refunded', async () => {
   const { saleId } = await stores.openSale(buildSale());
   const order = buildOrder({ saleId });
   await stores.orders.abandon(order, 'store_unavailable');
@@ -158,7 +160,7 @@ test('a failed payment is kept and leaves the order as it is', async () => {
   expect(await paymentsOf(order)).toEqual([]);
 });
 
-test('a failed attempt that is told after the payment changes nothing', async () => {
+test('a failed attempt that is reported after the payment changes nothing', async () => {
   const order = await storedOrder();
   const paid = await pay(stores, order);
   const notice = { kind: 'payment_failed', eventId: `f-${order.orderNo}`, orderNo: order.orderNo } as const;
@@ -190,7 +192,7 @@ test('money learned of in another way counts once together with its notice', asy
 });
 
 test.each(['an invoice of another shop', 'x'.repeat(3_000)])(
-  'money that names no order (%.30s) is taken down and waits for a person',
+  'money that names no order (%.30s) is recorded and waits for an operator',
   async (reference) => {
     const order = buildOrder({ orderNo: reference });
     expect(await pay(stores, order)).toBeUndefined();

@@ -1,4 +1,7 @@
-/** Money that comes at the very moment in which its order is stored or given up: neither sees the other's row yet. */
+/**
+ * Money that comes while its order is being stored or
+ * abandoned: neither transaction sees the other's row yet.
+ */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Order } from '../../../../src/domain/order.ts';
@@ -54,7 +57,7 @@ test('money that comes while its order is being stored is on the order afterward
   expect((await stores.orders.read(order.orderNo))?.state).toMatchObject({ payment: 'received' });
 });
 
-test('money that comes while its order is being given up is to be refunded', async () => {
+test('money that comes while its order is being abandoned is to be refunded', async () => {
   const order = await newOrder();
   await payWhile(order, () => stores.orders.abandon(order, 'store_unavailable'));
   expect(await paymentOf(order)).toBe('refund_due');

@@ -1,3 +1,5 @@
+/** Claims of due refunds: relays take, complete and release them, and no two have the same. */
+
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { ProviderPayment } from '../../../../src/domain/payment.ts';
 import { modify } from '../../../../src/stores/mysql/connection.ts';
@@ -67,7 +69,7 @@ test('relays that claim at once never get the same refund, and together get all'
   expect(new Set(claimed)).toEqual(new Set(await idsOf(payments)));
 });
 
-test('what was handed over is due no more; a claim that was given back is due at once', async () => {
+test('a completed claim is due no more; a released one is due at once', async () => {
   const payments = await lateMoney(2);
   const [first, second] = await idsOf(payments);
   const claimed = await stores.refundClaims.take(2);
@@ -85,7 +87,7 @@ test('the claim of a relay that died runs out', async () => {
   expect(await claim(1)).toEqual(await idsOf(payments));
 });
 
-test('news of a refund while it is handed over keeps it due', async () => {
+test('news of a refund while it is claimed keeps it due', async () => {
   const [payment] = await lateMoney(1);
   if (!payment) throw new Error('no payment');
   const claimed = await stores.refundClaims.take(1);
@@ -94,7 +96,7 @@ test('news of a refund while it is handed over keeps it due', async () => {
   expect(await claim(1)).toEqual([await world.idOf(payment)]);
 });
 
-test('a relay that hands over late does not end the claim of the next', async () => {
+test('a relay that completes its claim late does not end the claim of the next', async () => {
   const payments = await lateMoney(1);
   const late = await stores.refundClaims.take(1);
   await ageDue(payments[0], 0);
@@ -105,7 +107,7 @@ test('a relay that hands over late does not end the claim of the next', async ()
   expect(await claim(1)).toEqual(await idsOf(payments));
 });
 
-test('a claim that is given back late makes nothing due that was handed over', async () => {
+test('a claim that is released late makes nothing due that was completed', async () => {
   await lateMoney(1);
   const claimed = await stores.refundClaims.take(1);
   await stores.refundClaims.complete(claimed);
@@ -113,7 +115,7 @@ test('a claim that is given back late makes nothing due that was handed over', a
   expect(await claim(1)).toEqual([]);
 });
 
-test('handing over and returning nothing does nothing', async () => {
+test('completing and releasing no claims does nothing', async () => {
   const payments = await lateMoney(1);
   await stores.refundClaims.complete([]);
   await stores.refundClaims.release([]);

@@ -1,4 +1,4 @@
-/** What a person decides about money and stock, and what the refund workflow asks and tells. */
+/** What operators decide about money and stock, and what the refund workflow reads and records. */
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readParked, readSaleMoney } from '../../../../src/stores/audit/money-reads.ts';
@@ -22,7 +22,7 @@ async function requestFor({ payment }: Paid, actor = 'ops') {
   return stores.refunds.request(await world.idOf(payment), actor);
 }
 
-/** Paid, and then refunded because a person asked for it. */
+/** Paid, and then refunded because an operator requested it. */
 async function refundedOrder(): Promise<Paid> {
   const paid = await world.paidOrder();
   await requestFor(paid);
@@ -53,7 +53,7 @@ describe('request', () => {
     expect(await soldLamps(order.saleId)).toBe(1);
   });
 
-  test('is written down once, however often and by however many it is made, before and after the refund', async () => {
+  test('is recorded once, however often and by however many operators it is made, before and after the refund', async () => {
     const paid = await world.paidOrder();
     await Promise.all([requestFor(paid), requestFor(paid, 'another')]);
     expect(await requestFor(paid)).toBe('requested');
@@ -64,7 +64,7 @@ describe('request', () => {
     expect(audit.map(({ action }) => action)).toEqual(['refund_requested']);
   });
 
-  test('wakes a refund that is due and that nobody is about to hand over, and leaves a claim alone', async () => {
+  test('wakes a refund that is due and that no relay has claimed, and leaves a claim alone', async () => {
     const paid = await world.paidOrder();
     await requestFor(paid);
     await stores.refundClaims.take(1_000);
@@ -76,7 +76,7 @@ describe('request', () => {
     expect(await world.auditOf(`payment ${await world.idOf(paid.payment)}`)).toHaveLength(1);
   });
 
-  test('sends parked money back, which then waits for nobody any more', async () => {
+  test('sends parked money back, which then waits for no operator any more', async () => {
     const parked = await world.withMoney(await world.storedOrder(), { amount: 1 });
     expect(await requestFor(parked)).toBe('requested');
     expect(await world.statusOf(parked.payment)).toBe('refund_due');
@@ -103,7 +103,7 @@ describe('request', () => {
     expect(await stores.refunds.request(NO_PAYMENT, 'ops')).toBe('unknown');
   });
 
-  test('also takes money that is held for an order nobody knows; an order stored later awaits payment', async () => {
+  test('also takes money that is held for an unknown order; an order stored later awaits payment', async () => {
     const held = await world.withMoney(await world.newOrder());
     expect(await requestFor(held)).toBe('requested');
     await stores.orders.storeOrder(held.order, 'due');
@@ -135,7 +135,7 @@ describe('returnStock', () => {
     expect(await world.auditOf(order.orderNo)).toEqual([{ actor: 'ops', action: 'stock_returned' }]);
   });
 
-  test('answers what a person was asked about the stock, and nothing else that they are shown', async () => {
+  test('resolves what an operator was asked about the stock, and nothing else that is shown', async () => {
     const [asked, strange] = [await world.paidOrder(), await world.paidOrder()];
     for (const { payment } of [asked, strange]) await reverse(stores, buildReversal(payment));
     await reverse(stores, buildReversal(strange.payment, { kind: 'dispute', status: 'pending' }));
@@ -173,7 +173,7 @@ describe('returnStock', () => {
 describe('giveBackOf', () => {
   const giveBackOf = async ({ payment }: Paid) => stores.refunds.giveBackOf(await world.idOf(payment));
 
-  test('names the limit after the refund, and the stock as well once a person said so', async () => {
+  test('names the limit after the refund, and the stock as well once an operator returned it', async () => {
     const refunded = await refundedOrder();
     const { orderNo, userId, items } = refunded.order;
     const limit = { orderNo, userId, items, limit: true, stock: false };
@@ -182,7 +182,7 @@ describe('giveBackOf', () => {
     expect(await giveBackOf(refunded)).toEqual({ ...limit, stock: true });
   });
 
-  test('names nothing where the sale keeps the limit used, and the stock alone once a person said so', async () => {
+  test('names nothing where the sale keeps the limit used, and the stock alone once an operator returned it', async () => {
     const paid = await world.paidOrder({ refundRestoresLimit: false });
     await reverse(stores, buildReversal(paid.payment));
     expect(await giveBackOf(paid)).toBeUndefined();
@@ -231,7 +231,7 @@ describe('the refund workflow', () => {
     expect(await stores.refunds.read(NO_PAYMENT)).toBeUndefined();
   });
 
-  test('shows a refund that keeps failing to a person until it worked', async () => {
+  test('shows a refund that keeps failing to an operator until it worked', async () => {
     const paid = await world.paidOrder();
     await requestFor(paid);
     const id = await world.idOf(paid.payment);
@@ -245,7 +245,7 @@ describe('the refund workflow', () => {
     expect(await world.parkedReason(paid.payment, 'refund')).toBeUndefined();
   });
 
-  test('takes only its own trouble off the list, not what else a person is shown about the payment', async () => {
+  test('takes only its own trouble off the list, not what else is shown to an operator about the payment', async () => {
     const { payment } = await world.paidOrder();
     const id = await world.idOf(payment);
     const refund = buildReversal(payment);
@@ -285,7 +285,7 @@ describe('a payment that a process of the version before has applied, without sa
 
   test.each<[string, (paid: Paid) => Promise<unknown>]>([
     [
-      'a person wants it back',
+      'an operator requests its refund',
       async (paid) => {
         await requestFor(paid);
         expect(await world.rowOf(paid.payment)).toMatchObject({ status: 'refund_due', applied: 1 });

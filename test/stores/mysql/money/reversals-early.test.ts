@@ -58,7 +58,7 @@ describe('a payment that was received and not applied yet', () => {
     { status: 'pending' },
     { kind: 'dispute', status: 'pending' },
     { currency: 'USD' },
-  ] as const)('waits for a person when it is not all there (%o)', async (overrides) => {
+  ] as const)('waits for an operator when it is not all there (%o)', async (overrides) => {
     const { order, payment } = await world.receivedOrder();
     await reverse(stores, buildReversal(payment, overrides));
     expect(await world.statusOf(payment)).toBe('parked');
@@ -69,7 +69,7 @@ describe('a payment that was received and not applied yet', () => {
     });
   });
 
-  test('leaves no session that was paid: who pays again gets another', async () => {
+  test('leaves no session that was paid: paying again opens another', async () => {
     const order = await world.storedOrder();
     const first = await begin(order);
     const { payment } = await world.withMoney(order);
@@ -85,7 +85,7 @@ describe('a payment that was received and not applied yet', () => {
     expect(await world.statusOf(payment)).toBe('applied');
   });
 
-  test('and is held for an order nobody knows is settled the same way', async () => {
+  test('and is held for an unknown order is settled the same way', async () => {
     const [whole, part] = [
       await world.withMoney(await world.newOrder()),
       await world.withMoney(await world.newOrder()),

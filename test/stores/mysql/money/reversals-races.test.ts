@@ -1,4 +1,4 @@
-/** Refunds and chargebacks that come at the very moment in which their payment, or its order, changes. */
+/** Refunds and chargebacks that come while their payment, or its order, changes. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ProviderPayment } from '../../../../src/domain/payment.ts';
@@ -16,7 +16,10 @@ beforeAll(async () => {
 });
 afterAll(() => stores.close());
 
-/** Begins `act`, which then waits for a row that another connection holds; `meanwhile` happens before that is let go. */
+/**
+ * Begins `act`, which then waits for a row that another
+ * connection holds; `meanwhile` happens before that is let go.
+ */
 async function holdUp(
   [lock, value]: [string, string],
   act: () => Promise<unknown>,
@@ -57,7 +60,8 @@ test('a reversal that looked for its payment in vain, before the payment came, s
 test('a payment that is being written when its reversal comes meets it', async () => {
   const payment = buildPayment(await world.newOrder());
   let reversing: Promise<unknown> = Promise.resolve();
-  // The payment of an order that is not stored: its notice is written, the payment itself waits for the rival.
+  // The payment of an order that is not stored: its notice
+  // is written, the payment itself waits for the rival.
   await holdUp(
     [
       `INSERT INTO payments (provider, provider_payment_id, order_no, amount, currency, status)
@@ -115,7 +119,7 @@ test('storing an order and reversing its early money at once, many times: the or
   }
 });
 
-test('two halves told at once by notice and by workflow: the payment is refunded, and the order changes once', async () => {
+test('two halves reported at once by notice and by workflow: the payment is refunded, and the order changes once', async () => {
   for (let round = 0; round < 8; round += 1) {
     const { order, payment } = await world.paidOrder();
     const halves = [1, 2].map(() => buildReversal(payment, { amount: 2_450 }));
@@ -128,7 +132,7 @@ test('two halves told at once by notice and by workflow: the payment is refunded
   }
 });
 
-test('one reversal’s statuses told at once end at the greatest rank', async () => {
+test('one reversal’s statuses reported at once end at the greatest rank', async () => {
   for (let round = 0; round < 8; round += 1) {
     const { order, payment } = await world.paidOrder();
     const dispute = buildReversal(payment, { kind: 'dispute' });

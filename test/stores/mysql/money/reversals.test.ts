@@ -1,4 +1,4 @@
-/** Refunds and chargebacks as the provider tells of them, whoever asked for them. */
+/** Refunds and chargebacks that the provider reports, made by us, by provider staff or by a payer's bank. */
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Reversal } from '../../../../src/domain/payment.ts';
@@ -24,9 +24,9 @@ const reversalOf = ({ providerReversalId }: Reversal) =>
 describe('an applied payment', () => {
   test('that went back at the provider: the order stays paid, says so, gives the limit back and is shown', async () => {
     const { order, payment } = await world.paidOrder();
-    const told = await reverse(stores, buildReversal(payment));
-    expect(told?.state).toEqual({ status: 'paid', version: 4, payment: 'refunded', reason: null });
-    expect(await world.stateOf(order)).toEqual(told?.state);
+    const changed = await reverse(stores, buildReversal(payment));
+    expect(changed?.state).toEqual({ status: 'paid', version: 4, payment: 'refunded', reason: null });
+    expect(await world.stateOf(order)).toEqual(changed?.state);
     expect(await world.historyOf(order)).toEqual([
       '1 awaiting_payment none',
       '2 awaiting_payment received',
@@ -56,7 +56,7 @@ describe('an applied payment', () => {
     expect(await world.stateOf(order)).toMatchObject({ payment: 'refunded', version: 4 });
   });
 
-  test('is not refunded by money of another currency, which a person sees', async () => {
+  test('is not refunded by money of another currency, which is shown to an operator', async () => {
     const { payment } = await world.paidOrder();
     await reverse(stores, buildReversal(payment, { currency: 'USD' }));
     expect(await world.statusOf(payment)).toBe('applied');
@@ -121,7 +121,7 @@ describe('an applied payment', () => {
   });
 });
 
-test('a parked payment that went back is refunded and waits for nobody any more', async () => {
+test('a parked payment that went back is refunded and waits for no operator any more', async () => {
   const { payment } = await world.withMoney(await world.storedOrder(), { amount: 1_000 });
   await reverse(stores, buildReversal(payment, { amount: 400 }));
   expect(await world.statusOf(payment)).toBe('parked');
@@ -159,10 +159,10 @@ describe('a reversal’s own status', () => {
     [['failed', 'succeeded', 'pending'], 'failed'],
     [['pending', 'succeeded', 'failed'], 'failed'],
     [['pending', 'succeeded', 'succeeded'], 'succeeded'],
-  ] as const)('told as %j is %s: it never goes back', async (told, kept) => {
+  ] as const)('reported as %j is %s: it never goes back', async (reported, kept) => {
     const { payment } = await world.paidOrder();
     const reversal = buildReversal(payment);
-    for (const status of told) await reverse(stores, { ...reversal, status });
+    for (const status of reported) await reverse(stores, { ...reversal, status });
     expect(await reversalOf(reversal)).toMatchObject({ status: kept });
   });
 
@@ -176,7 +176,7 @@ describe('a reversal’s own status', () => {
   });
 });
 
-test('the same news again changes nothing, though a person has dealt with it', async () => {
+test('the same news again changes nothing, though an operator has dealt with it', async () => {
   const { order, payment } = await world.paidOrder();
   const reversal = buildReversal(payment);
   await reverse(stores, reversal);

@@ -1,4 +1,4 @@
-/** Held money that is about to go back at the very moment in which its order is stored: exactly one of both happens. */
+/** Held money that is about to go back while its order is being stored: exactly one of both happens. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createRefunds } from '../../../../src/stores/mysql/money/refunds.ts';
@@ -18,7 +18,10 @@ beforeAll(async () => {
 });
 afterAll(() => stores.close());
 
-/** Another connection holds what `sql` locks while `act` begins, and lets go when `act` has got where it must wait. */
+/**
+ * Another connection holds what `sql` locks while `act`
+ * begins, and lets go when `act` has got where it must wait.
+ */
 async function whileHolding(
   [sql, value]: [string, string],
   act: (letGo: () => Promise<void>) => Promise<void>,

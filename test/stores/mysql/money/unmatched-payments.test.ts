@@ -1,4 +1,4 @@
-/** Money held for orders that are not stored. */
+/** Unmatched payments: money that is held for orders that are not stored. */
 
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { modify } from '../../../../src/stores/mysql/connection.ts';
@@ -28,7 +28,7 @@ async function heldMoney(overrides: { signedOrder?: string; amount?: number } = 
 const listed = async (limit = 10) =>
   (await stores.unmatchedPayments.list(limit)).map(({ providerPaymentId }) => providerPaymentId);
 
-test('money whose order nobody has stored for a minute is listed, with what may restore the order', async () => {
+test('money whose order was not stored for a minute is listed, with what may restore the order', async () => {
   const { order, payment } = await world.withMoney(await world.newOrder(), { signedOrder: 'signed' });
   expect(await listed()).toEqual([]);
   await age(61);
@@ -56,7 +56,7 @@ test('what a second notice knows of the order is added, what the first knew stay
   expect(await stores.unmatchedPayments.list(10)).toMatchObject([{ signedOrder: 'late' }]);
 });
 
-test('a sign that is longer than any of ours is left out, the money is kept', async () => {
+test('a signed order that is longer than any of ours is left out, the money is kept', async () => {
   await heldMoney({ signedOrder: 'x'.repeat(70_000) });
   expect(await stores.unmatchedPayments.list(10)).toMatchObject([{ signedOrder: null }]);
 });
@@ -93,7 +93,7 @@ test('held money goes back with the reason why, and an order stored later awaits
   expect(await world.stateOf(order)).toMatchObject({ status: 'awaiting_payment', payment: 'none' });
 });
 
-test('money whose order is stored by now is its order’s business, and nothing is shown', async () => {
+test('money whose order is stored by now is left to its order, and nothing is shown', async () => {
   const { order, payment } = await heldMoney();
   await stores.orders.storeOrder(order, 'due');
   await stores.unmatchedPayments.refund(await world.idOf(payment), 'order_unknown');
@@ -112,7 +112,7 @@ test('money that is shown still finds an order stored late, and is shown no more
   expect(await stores.orders.markPaid(order.orderNo)).toMatchObject({ status: 'paid' });
 });
 
-test('money that is shown goes back when its order is given up, and is shown no more', async () => {
+test('money that is shown goes back when its order is abandoned, and is shown no more', async () => {
   const { order, payment } = await heldMoney();
   await stores.unmatchedPayments.park(payment.providerPaymentId, 'no such sale');
   await stores.orders.abandon(order, 'store_unavailable');

@@ -1,3 +1,5 @@
+/** Claims of due orders: relays take, complete and release them, and no two have the same. */
+
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { Order } from '../../../../src/domain/order.ts';
 import { modify } from '../../../../src/stores/mysql/connection.ts';
@@ -79,7 +81,7 @@ test('a claim of a relay that died expires', async () => {
   expect(await claim(1)).toEqual([order?.orderNo]);
 });
 
-test('an order that was handed over is started and due no more', async () => {
+test('an order whose claim is completed is started and due no more', async () => {
   const [order] = await storeAhead(1);
   await stores.orderClaims.complete(await stores.orderClaims.take(1));
   const row = await selectOne(
@@ -90,7 +92,7 @@ test('an order that was handed over is started and due no more', async () => {
   expect(row).toEqual({ started: 1, due: null });
 });
 
-test('money that came while an order was handed over keeps it due', async () => {
+test('money that came while an order was claimed keeps it due', async () => {
   const [order, quiet] = await storeAhead(2);
   const claimed = await stores.orderClaims.take(2);
   if (order) await pay(stores, order);
@@ -100,7 +102,7 @@ test('money that came while an order was handed over keeps it due', async () => 
   expect(await claim(10)).toEqual([order?.orderNo]);
 });
 
-test('handing over twice keeps the time of the first start', async () => {
+test('completing a claim twice keeps the time of the first start', async () => {
   const [order] = await storeAhead(1);
   const claimed = await stores.orderClaims.take(1);
   await stores.orderClaims.complete(claimed);
@@ -116,13 +118,13 @@ test('handing over twice keeps the time of the first start', async () => {
   expect(row['at']).toEqual(new Date('2026-01-01T00:00:00Z'));
 });
 
-test('returned claims can be claimed again at once', async () => {
+test('released claims can be claimed again at once', async () => {
   const orders = await storeAhead(3);
   await stores.orderClaims.release(await stores.orderClaims.take(3));
   expect(new Set(await claim(3))).toEqual(new Set(orders.map(({ orderNo }) => orderNo)));
 });
 
-test('a claim returned late does not make an order due that has ended meanwhile', async () => {
+test('a claim released late does not make an order due that has ended meanwhile', async () => {
   const [order] = await storeAhead(1);
   const claimed = await stores.orderClaims.take(1);
   await stores.orders.cancel(order?.orderNo ?? '', 'operator_request', { force: false });
@@ -130,7 +132,7 @@ test('a claim returned late does not make an order due that has ended meanwhile'
   expect(await claim(1)).toEqual([]);
 });
 
-test('handing over and returning nothing does nothing', async () => {
+test('completing and releasing no claims does nothing', async () => {
   await storeAhead(1);
   await stores.orderClaims.complete([]);
   await stores.orderClaims.release([]);
@@ -155,7 +157,7 @@ test('an order that has ended is not due', async () => {
   expect(await select(stores.pool, due, [saleId])).toEqual([]);
 });
 
-test('what is parked twice waits for a person once, with the first reason', async () => {
+test('what is parked twice waits for an operator once, with the first reason', async () => {
   const [order] = await storeAhead(1);
   const orderNo = order?.orderNo ?? '';
   await stores.orders.park(orderNo, 'first');

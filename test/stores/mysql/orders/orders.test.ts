@@ -1,3 +1,5 @@
+/** The changes of an order in MySQL: abandon, markPaid, cancel and requestCancel. */
+
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { buildOrder, buildSale } from '../../../support/factories.ts';
 import { pay, sign } from '../../../support/payment-notices.ts';

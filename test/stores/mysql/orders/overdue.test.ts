@@ -1,3 +1,5 @@
+/** Orders long past their deadline that have not ended: they become due again, or are parked. */
+
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Order } from '../../../../src/domain/order.ts';
 import { buildOrder, buildSale } from '../../../support/factories.ts';
@@ -19,7 +21,7 @@ async function storeStarted(): Promise<Order> {
 
 const HOUR_AGO = `NOW(3) - INTERVAL 61 MINUTE`;
 
-test('an order long past its deadline that nobody settled is handed over again', async () => {
+test('an order long past its deadline that was not settled is due again', async () => {
   const [overdue, open] = [await storeStarted(), await storeStarted()];
   await stores.pool.query(`UPDATE orders SET deadline = ${HOUR_AGO} WHERE order_no = ?`, [overdue.orderNo]);
 
@@ -37,7 +39,7 @@ test('an order that has ended is never overdue', async () => {
   expect(await stores.orderClaims.wakeOverdue(10)).toBe(0);
 });
 
-test('an order that does not fit the columns can still be given up', async () => {
+test('an order that does not fit the columns can still be abandoned', async () => {
   const { saleId } = await stores.openSale(buildSale());
   const order = buildOrder({ saleId, ip: 'x'.repeat(400), userAgent: 'y'.repeat(4_000) });
   const outcome = await stores.orders.storeOrder(order, 'started');
@@ -45,7 +47,7 @@ test('an order that does not fit the columns can still be given up', async () =>
   expect(await stores.orders.abandon(order, 'invalid_order')).toMatchObject({ kind: 'abandoned' });
 });
 
-test('what settled after all waits for nobody, and parked anew it has its new reason', async () => {
+test('what settled after all waits for no operator, and parked anew it has its new reason', async () => {
   const { orderNo } = buildOrder();
   await stores.orders.park(orderNo, 'first');
   await stores.orders.unpark(orderNo);

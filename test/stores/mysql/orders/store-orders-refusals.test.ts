@@ -1,3 +1,5 @@
+/** Orders that MySQL refuses to store, alone and among others of their batch. */
+
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { formatOrderNo, type Order } from '../../../../src/domain/order.ts';
@@ -129,7 +131,7 @@ test('an order of a sale that MySQL does not know is invalid', async () => {
   expect(kindsOf(await stores.orders.storeOrders([order], 'due'), [order])).toEqual(['invalid_order']);
 });
 
-test('an order that was given up before stays given up, and its neighbours are stored', async () => {
+test('an order that was abandoned before stays abandoned, and its neighbours are stored', async () => {
   const saleId = await openSale();
   const [abandoned, good] = [buildOrder({ saleId }), buildOrder({ saleId })];
   await stores.orders.abandon(abandoned, 'store_unavailable');

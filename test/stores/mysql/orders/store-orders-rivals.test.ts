@@ -1,3 +1,5 @@
+/** Callers that store the same orders at the same time, and the locks that they meet. */
+
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { modify, type PoolConnection } from '../../../../src/stores/mysql/connection.ts';
 import { buildOrder, buildSale } from '../../../support/factories.ts';
@@ -15,7 +17,7 @@ const lampAndMug = [
   { sku: 'mug', quantity: 1, unitPrice: 1_450 },
 ];
 
-/** A transaction of somebody else, rolled back in the end whatever happens. */
+/** A rival's transaction, rolled back in the end whatever happens. */
 async function withRival(use: (rival: PoolConnection) => Promise<void>): Promise<void> {
   const rival = await stores.pool.getConnection();
   try {
@@ -69,7 +71,7 @@ test('of two orders with the same request at once one is stored and the other is
   expect((await stores.sales.readStock(saleId))[0]?.held).toBe(1);
 });
 
-test('when an order is stored and given up at once, both callers learn the same end', async () => {
+test('when an order is stored and abandoned at once, both callers learn the same end', async () => {
   const saleId = await openBigSale();
   const orders = Array.from({ length: 10 }, () => buildOrder({ saleId }));
   const ends = await Promise.all(

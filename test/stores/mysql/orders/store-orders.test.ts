@@ -1,3 +1,5 @@
+/** Orders stored in batches: each is stored and counted once, however often it is given. */
+
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Order } from '../../../../src/domain/order.ts';
 import { buildOrder, buildSale } from '../../../support/factories.ts';
