@@ -82,10 +82,10 @@ export async function createCrowd(system: System, saleId: string, history: Histo
 
   /**
    * Pays, and has the callback sent at once, so that mischief with it does not blur the time of recovery.
-   * @returns whether all of the money was taken
+   * @returns whether all of the money was collected
    */
   async function payProbe(probe: Shopper, orderNo: string, untilMs: number, api?: string): Promise<boolean> {
-    if ((await probe.pay(orderNo, untilMs, api)) !== 'taken') return false;
+    if ((await probe.pay(orderNo, untilMs, api)) !== 'collected') return false;
     const payments = await providerConsole.redeliverPayments(orderNo);
     return payments.some(({ amount }) => amount === probe.totalOf(orderNo));
   }

@@ -142,7 +142,7 @@ async function listSessions({ stores }: Deps, saleId: string): Promise<string[]>
 
 /**
  * Those in which the shopper has paid and the money is not
- * taken yet. One by one: the provider is one small process.
+ * collected yet. One by one: the provider is one small process.
  */
 async function filterPromised({ providerConsole }: Deps, sessions: readonly string[]): Promise<string[]> {
   const isPromised = async (session: string): Promise<boolean> =>

@@ -20,8 +20,8 @@ const POLL_EVERY_MS = { min: 800, max: 2_500 };
 
 export type Plan = 'pay' | 'pay-twice' | 'cancel' | 'pay-and-cancel' | 'walk-away';
 
-/** promised: the shopper has paid, and the provider takes the money later. */
-export type Pressed = 'taken' | 'promised' | 'refused';
+/** promised: the shopper has paid, and the provider collects the money later. */
+export type Pressed = 'collected' | 'promised' | 'refused';
 
 export interface Cart {
   sku: string;
@@ -183,9 +183,9 @@ export async function createShopper({ apiUrls, userId, random, history, calls }:
         call('POST', new URL(`/v1/payment_sessions/${sessionId}/pay`, url)),
       );
       if (pressed?.status === 202) return 'promised';
-      // Taken at an earlier press that was not answered.
-      const isTaken = refusalReply.safeParse(pressed?.body).data?.code === 'already_paid';
-      return pressed?.status === 200 || isTaken ? 'taken' : 'refused';
+      // Collected after an earlier press that was not answered.
+      const isCollected = refusalReply.safeParse(pressed?.body).data?.code === 'already_paid';
+      return pressed?.status === 200 || isCollected ? 'collected' : 'refused';
     },
 
     async cancel(orderNo: string, untilMs: number, api?: string): Promise<void> {

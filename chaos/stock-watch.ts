@@ -10,7 +10,7 @@ import type { System } from './system.ts';
 
 const LOOK_EVERY_MS = 100;
 
-/** @param samples gets what Redis had at each look; a store that does not answer is not looked at */
+/** @param samples gets what Redis had at each look; a store that does not answer gives none */
 export function watchStock({ stores }: Pick<System, 'stores'>, saleId: string, samples: StockSample[]) {
   const broken: Violation[] = [];
   const over = new AbortController();

@@ -35,7 +35,7 @@ test('persistOrder stores the order, shows it to pollers and gives the engine sl
   expect(world).toEqual({ stored: AWAITING, projected: AWAITING, ...HELD, slotsTaken: 0 });
 });
 
-test('persistOrder of an order whose money came first answers that it was received', async () => {
+test('persistOrder of an order whose money came first returns that it was received', async () => {
   const order = await stage.reserveOrder();
   await stage.stores.payments.record('sandbox', buildPayment(order));
   const { first, world } = await stage.twice(order, () => stage.openSteps().persistOrder({ order }));

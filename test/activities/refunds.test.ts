@@ -138,7 +138,7 @@ test('refundPayment does not ask the provider about a payment that is not due, o
   expect(await steps.refundPayment({ paymentId: 4_000_000 })).toBe('nothing-due');
 });
 
-test('refundPayment finds a refund whose answer was never heard, however long ago', async () => {
+test('refundPayment finds a refund whose answer never came, however long ago', async () => {
   const { refund, status, script } = await openDue();
   script.answers('unheard');
 
@@ -196,7 +196,7 @@ test('refundPayment makes a refund anew that was pending and has failed', async 
   await refund();
   script.turn('failed');
 
-  // The key's answer is the refund that has failed; the next try has another.
+  // A repeat under the same key returns the refund that has failed; the next try has another key.
   await expect(refund()).rejects.toThrow('has failed at the provider');
   expect(await refund()).toBe('refunded');
 

@@ -49,7 +49,7 @@ const shows = (orderNo: string, payment: OrderState['payment']) =>
 async function sellAndGiveBack() {
   const { refunds, pool } = checkout.stores;
   const { saleId } = await checkout.stores.openSale(buildSale());
-  const [wanted, byHand, partly, disputed, lost, won, twice] = await Promise.all([
+  const [wanted, byStaff, partly, disputed, lost, won, twice] = await Promise.all([
     paidOrder(saleId),
     paidOrder(saleId),
     paidOrder(saleId),
@@ -60,7 +60,7 @@ async function sellAndGiveBack() {
   ]);
 
   await refunds.request(wanted.paymentId, 'an operator');
-  await providerConsole.refund(byHand.money);
+  await providerConsole.refund(byStaff.money);
   await providerConsole.refund(partly.money, 1_000);
   await providerConsole.openDispute(disputed.money);
   await providerConsole.closeDispute((await providerConsole.openDispute(lost.money)).id, { won: false });
@@ -69,7 +69,7 @@ async function sellAndGiveBack() {
   await providerConsole.closeDispute(dispute.id, { won: true });
   await providerConsole.takeStrayPayment({ reference: twice.orderNo, amount: 4_900 });
 
-  for (const { orderNo } of [wanted, byHand, lost]) await shows(orderNo, 'refunded');
+  for (const { orderNo } of [wanted, byStaff, lost]) await shows(orderNo, 'refunded');
   await shows(disputed.orderNo, 'disputed');
   await shows(won.orderNo, 'applied');
   await refunds.returnStock(wanted.orderNo, 'an operator');
@@ -77,7 +77,7 @@ async function sellAndGiveBack() {
     const sql = `SELECT COUNT(*) AS n FROM payments WHERE order_no = ? AND status = 'refunded'`;
     return Number((await selectOne(pool, sql, [twice.orderNo]))['n']) === 1;
   });
-  return { saleId, wanted, byHand, partly, disputed, lost, won, twice };
+  return { saleId, wanted, byStaff, partly, disputed, lost, won, twice };
 }
 
 type Orders = typeof orders;
@@ -124,7 +124,7 @@ const FAULTS: Record<string, [() => SaleSnapshot, string[]]> = {
     ['orders account for the stock', 'holds end as their orders'],
   ],
   'stock that never came back': [
-    () => withOrder('byHand', { isStockReturned: true }),
+    () => withOrder('byStaff', { isStockReturned: true }),
     ['orders account for the stock', 'holds end as their orders'],
   ],
   'an allowance that came back, and MySQL does not say so': [
@@ -136,7 +136,7 @@ const FAULTS: Record<string, [() => SaleSnapshot, string[]]> = {
     ['limits are true'],
   ],
   'a refunded order that nothing had paid': [
-    () => withPayment('byHand', () => ({ wasApplied: false })),
+    () => withPayment('byStaff', () => ({ wasApplied: false })),
     ['paid orders are paid once', 'orders show their money'],
   ],
   'an order paid by two payments': [
@@ -183,11 +183,11 @@ const FAULTS: Record<string, [() => SaleSnapshot, string[]]> = {
     ['what went back is known', 'the books balance'],
   ],
   'more that went back than was collected': [
-    () => withTaken('byHand', 4_901),
+    () => withTaken('byStaff', 4_901),
     ['what went back is known', 'money was kept for something', 'the books balance'],
   ],
   'money that counts as applied, and went back': [
-    () => withPayment('byHand', () => ({ status: 'applied' })),
+    () => withPayment('byStaff', () => ({ status: 'applied' })),
     ['money was kept for something', 'orders show their money'],
   ],
   'money that counts as refunded, and was kept in part': [
@@ -222,8 +222,8 @@ test('what an operator requested, and a chargeback that the shop has won, need n
   const subjects = auditSale(withMysql({ everParked: new Set() }))
     .filter((finding) => finding.rule === rule)
     .map(({ subject }) => subject);
-  const { byHand, partly, disputed, lost } = orders;
-  expect(subjects.toSorted()).toEqual([byHand, partly, disputed, lost].map(({ money }) => money).toSorted());
+  const { byStaff, partly, disputed, lost } = orders;
+  expect(subjects.toSorted()).toEqual([byStaff, partly, disputed, lost].map(({ money }) => money).toSorted());
 });
 
 /** Waits until the callback has come, and what it may have started is over, also in Temporal's listing. */

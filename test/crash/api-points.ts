@@ -137,7 +137,7 @@ export const apiPoints: Point[] = [
     },
   },
   {
-    name: 'API: a payment session is written down, and the provider not asked',
+    name: 'API: a payment session is recorded, and the provider not asked',
     doom: { part: 'api', cue: 'session-begun' },
     async scenario(world) {
       const buyer = await buy(world);

@@ -69,7 +69,7 @@ test("a shopper's cancel closes the open session and gives the unit back", async
   await expectStock(stores, saleId, { sku: 'lamp', available: 10, held: 0, sold: 0 });
 });
 
-test('cancelling twice answers the cancelled order', async () => {
+test('cancelling twice returns the cancelled order', async () => {
   const { stores } = checkout;
   const { saleId } = await stores.openSale(buildSale());
   const shopper = await checkout.shopper();

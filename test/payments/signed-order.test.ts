@@ -63,7 +63,7 @@ test('while a secret is replaced, orders signed with the one before are still kn
   expect(await signer.verify(await rotating.sign(order))).toEqual(essentials(order));
 });
 
-test('an order signed with another secret is none of ours', async () => {
+test('an order signed with another secret is refused', async () => {
   expect(await signer.verify(await createOrderSigner([OLDER_SECRET]).sign(buildOrder()))).toBeUndefined();
 });
 

@@ -47,7 +47,7 @@ export async function openRaw(url: string): Promise<RawConnection> {
 }
 
 /**
- * Sends it and answers the last of what comes back. The request must make the server close the connection.
+ * Sends it and returns the last reply. The request must make the server close the connection.
  */
 export async function sendRaw(url: string, ...parts: (string | Uint8Array)[]): Promise<Reply> {
   const connection = await openRaw(url);

@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 const TIMEOUT_MS = 30_000;
 const LOOK_EVERY_MS = 20;
 
-/** Answers the first value of `look` that is neither false nor undefined. */
+/** @returns the first value of `look` that is neither false nor undefined */
 export async function waitFor<T>(
   what: string,
   look: () => Promise<T | false | undefined> | T | false | undefined,

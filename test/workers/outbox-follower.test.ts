@@ -207,7 +207,7 @@ test('an order that is refused, while the engine has no room, keeps no other ord
   await world.stores.budget.acquire(['another-order']);
   const { pass } = await openFollower(world);
   const [refused] = await world.accept(1);
-  // Its sale has another epoch now: storing ahead answers "lost hold".
+  // Its sale has another epoch now: storing ahead returns "lost hold".
   await world.stores.pool.query('UPDATE sales SET epoch = 2');
   await pass();
   await pass();

@@ -127,7 +127,7 @@ test('the right payment after a wrong one still pays the order', () =>
     expect(book.payments.map(({ status }) => status)).toEqual(['parked', 'applied']);
   }));
 
-test('the status query answers queued, awaiting_payment and paid as the order goes', () =>
+test('the status query returns queued, awaiting_payment and paid as the order goes', () =>
   world.withOrder(async ({ order, book, engine, end, query }) => {
     // Quick tries are part of a workflow task, during which no query is answered: let them fail.
     book.fail('persistOrder', 3);

@@ -1,4 +1,4 @@
-/** What Stripe may answer and stripe-mock never does: refusals, faults, silence, long lists. */
+/** The Stripe adapter with answers that stripe-mock never gives: refusals, faults, silence, long lists. */
 
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { RefundRefusedError } from '../../../src/payments/provider.ts';
@@ -72,7 +72,7 @@ describe('a session', () => {
 });
 
 describe('voiding a session', () => {
-  test('that was paid answers its payment, with the order it was for', async () => {
+  test('that was paid returns its payment, with the order it was for', async () => {
     stripe.script(EXPIRE, NOT_OPEN);
     stripe.script(RETRIEVE, { status: 200, body: buildPaidSession() });
 

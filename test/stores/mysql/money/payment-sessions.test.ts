@@ -36,7 +36,7 @@ const statusesOf = async ({ orderNo }: Order) =>
     ])
   ).map(({ status }) => status);
 
-test('a session is written down for the order’s total and until its deadline, before the provider knows', async () => {
+test('a session is recorded for the order’s total and until its deadline, before the provider knows', async () => {
   const order = await storedOrder();
   expect(await begun(order)).toMatchObject({
     orderNo: order.orderNo,
@@ -50,14 +50,14 @@ test('a session is written down for the order’s total and until its deadline, 
   expect(await statusesOf(order)).toEqual(['opening']);
 });
 
-test('an order has one session at a time: asking again answers the same', async () => {
+test('an order has one session at a time: beginning again returns the same', async () => {
   const order = await storedOrder();
   const session = await begun(order);
   expect(await begun(order)).toEqual(session);
   expect(await stores.paymentSessions.listOpen(order.orderNo)).toEqual([session]);
 });
 
-test('what the session carries is fixed when it is written down, whatever signing would answer later', async () => {
+test('what the session carries is fixed when it is recorded, whatever signing would return later', async () => {
   const order = await storedOrder();
   const session = await begun(order);
   const again = await stores.paymentSessions.begin('sandbox', order.orderNo, () => Promise.resolve('other'));
@@ -84,7 +84,7 @@ test('a session from before sessions carried their order is given it before it i
   expect(await stores.paymentSessions.listOpen(order.orderNo)).toMatchObject([{ signedOrder: 'late' }]);
 });
 
-test('no session is written down for an order that cannot be signed', async () => {
+test('no session is recorded for an order that cannot be signed', async () => {
   const order = await storedOrder();
   const failing = stores.paymentSessions.begin('sandbox', order.orderNo, () =>
     Promise.reject(new Error('no secret')),

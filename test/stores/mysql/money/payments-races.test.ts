@@ -18,7 +18,7 @@ beforeAll(async () => {
 afterAll(() => stores.close());
 
 /**
- * Receives money for an order that is not stored; `meanwhile` happens after the order was looked for in vain,
+ * Receives money for an order that is not stored; `meanwhile` happens after the order was not found,
  * and before the money is written.
  */
 async function payWhile(order: Order, meanwhile: () => Promise<unknown>): Promise<void> {

@@ -44,7 +44,7 @@ async function holdUp(
 const holdReversal = `INSERT INTO reversals (provider, provider_reversal_id, kind, provider_payment_id, amount, currency, status)
    VALUES ('sandbox', ?, 'refund', 'another', 1, 'EUR', 'pending')`;
 
-test('a reversal that looked for its payment in vain, before the payment came, still meets it', async () => {
+test('a reversal that did not find its payment, before the payment came, still meets it', async () => {
   const payment = buildPayment(await world.storedOrder());
   const reversal = buildReversal(payment);
   await holdUp(

@@ -37,10 +37,10 @@ async function whileHolding(
   }
 }
 
-/** Between the look for the order, in vain, and the payment's lock. */
+/** After the order was looked for and not found, before the payment is locked. */
 const LOCKING_THE_PAYMENT = /FROM payments WHERE payment_id = \? FOR UPDATE/;
 
-test('an order that is stored after it was looked for in vain keeps its money from going back', async () => {
+test('an order that is stored just after it was not found keeps its money from going back', async () => {
   const { order, payment } = await world.withMoney(await world.newOrder());
   const id = await world.idOf(payment);
   const pool = pausingPool(stores.pool, LOCKING_THE_PAYMENT, () => stores.orders.storeOrders([order], 'due'));
@@ -49,7 +49,7 @@ test('an order that is stored after it was looked for in vain keeps its money fr
   expect(await world.stateOf(order)).toMatchObject({ payment: 'received' });
 });
 
-test('an order that is stored after it was looked for in vain learns that its money went back', async () => {
+test('an order that is stored just after it was not found learns that its money went back', async () => {
   const { order, payment } = await world.withMoney(await world.newOrder());
   const pool = pausingPool(stores.pool, LOCKING_THE_PAYMENT, () => stores.orders.storeOrders([order], 'due'));
   await createRefunds(pool).recordReversals('sandbox', [buildReversal(payment)]);

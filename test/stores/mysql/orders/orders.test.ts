@@ -70,7 +70,7 @@ describe('abandon', () => {
     expect(await lamps(order.saleId)).toEqual({ held: 1, sold: 0 });
   });
 
-  test('answers stored where the slow write came first, and changes nothing', async () => {
+  test('returns stored where the slow write came first, and changes nothing', async () => {
     const order = await storedOrder();
     const before = await everything(stores.pool, order.saleId);
     expect(await stores.orders.abandon(order, 'store_unavailable')).toMatchObject({
@@ -80,7 +80,7 @@ describe('abandon', () => {
     expect(await everything(stores.pool, order.saleId)).toEqual(before);
   });
 
-  test('answers the same when it is repeated, with the first reason', async () => {
+  test('returns the same when it is repeated, with the first reason', async () => {
     const order = await newOrder();
     const first = await stores.orders.abandon(order, 'stock_exhausted');
     expect(await stores.orders.abandon(order, 'store_unavailable')).toEqual(first);
@@ -157,7 +157,7 @@ describe('cancel', () => {
     expect(await lamps(order.saleId)).toEqual({ held: 1, sold: 0 });
   });
 
-  test('answers ended for a paid order, which stays paid', async () => {
+  test('returns ended for a paid order, which stays paid', async () => {
     const order = await storedOrder();
     await pay(stores, order);
     await stores.orders.markPaid(order.orderNo);

@@ -49,7 +49,7 @@ test('storing writes one event of version 1, one movement a line, and counts the
   ]);
 });
 
-test('storing the same batch again answers the same and writes nothing', async () => {
+test('storing the same batch again returns the same and writes nothing', async () => {
   const saleId = await openSale();
   const orders = buildOrders(saleId, 4);
   const first = await stores.orders.storeOrders(orders, 'started');
@@ -77,7 +77,7 @@ test('a batch of known and new orders counts only the new', async () => {
   await expectBooksToBalance(stores, saleId);
 });
 
-test('an order stored again later answers the state it has reached', async () => {
+test('an order stored again later returns the state it has reached', async () => {
   const saleId = await openSale();
   const order = buildOrder({ saleId });
   await stores.orders.storeOrder(order, 'started');
@@ -108,7 +108,7 @@ test('orders of several sales share a batch', async () => {
   expect((await stores.sales.readStock(other))[0]?.held).toBe(3);
 });
 
-test('storing nothing answers nothing', async () => {
+test('storing no orders returns no outcomes', async () => {
   expect(await stores.orders.storeOrders([], 'due')).toEqual(new Map());
 });
 
