@@ -1,28 +1,44 @@
-# One image for every process of ours; compose or the orchestrator says which by its command.
+# Two images: the product's, one for every process of it (compose or the orchestrator says which by its command),
+# and with `--target sandbox` the sandbox payment provider's, which has no place in production.
 # Debian, not Alpine: the Temporal SDK's native core is built for glibc.
-ARG NODE_IMAGE=node:20.19.5-bookworm-slim
+ARG NODE_IMAGE=node:24.21.0-bookworm-slim
 
-FROM ${NODE_IMAGE} AS build
+FROM ${NODE_IMAGE} AS sources
 WORKDIR /app
 # Alone in their layer: an edit of the sources does not install again.
 COPY package.json package-lock.json ./
 # A lock written on one platform may lack the optional builds for this one; npm install then adds those, and changes nothing else.
 RUN npm ci --no-audit --no-fund || npm install --no-save --no-audit --no-fund
 COPY . .
+
+FROM sources AS build
 RUN npm run build && npm prune --omit=dev --no-audit --no-fund
 
-FROM ${NODE_IMAGE}
+FROM sources AS build-sandbox
+RUN npm run build:sandbox && npm prune --omit=dev --no-audit --no-fund
+
+FROM ${NODE_IMAGE} AS run
 ENV NODE_ENV=production \
-    NODE_OPTIONS=--enable-source-maps \
-    WORKFLOW_BUNDLE=/app/dist/workflow-bundle.js
+    NODE_OPTIONS=--enable-source-maps
+WORKDIR /app
+STOPSIGNAL SIGTERM
+
+FROM run AS sandbox
 # The sandbox provider keeps its book here; a new named volume takes this folder's owner.
 RUN install --directory --owner=node /var/lib/holdfast
-WORKDIR /app
+COPY --from=build-sandbox /app/package.json ./
+COPY --from=build-sandbox /app/node_modules ./node_modules
+COPY --from=build-sandbox /app/dist ./dist
+USER node
+CMD ["node", "dist/sandbox/main.js"]
+
+# Last, so that it is what `docker build .` makes.
+FROM run AS product
+ENV WORKFLOW_BUNDLE=/app/dist/workflow-bundle.js
 COPY --from=build /app/package.json ./
 COPY --from=build /app/node_modules ./node_modules
 COPY --from=build /app/dist ./dist
 COPY lua ./lua
 COPY pages ./pages
 USER node
-STOPSIGNAL SIGTERM
 CMD ["node", "dist/src/api/main.js"]

@@ -16,7 +16,7 @@ const composeSchema = z.object({
     z.string(),
     z.object({
       image: z.string(),
-      build: z.string().optional(),
+      build: z.object({ context: z.string(), target: z.string() }).optional(),
       command: z.array(z.string()).optional(),
       restart: z.string(),
       stop_grace_period: z.string().optional(),

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { loadApiConfig, loadPrepareConfig, loadWorkerConfig } from '../../src/config.ts';
 import { compileComposeSchema, loadCompose, parseCompose, readComposeText } from './compose-file.ts';
+import { isLetThrough, builtSources, sourcesUnder, stages, tsconfigs } from './images.ts';
 
 const OURS = ['migrate', 'provider', 'api', 'worker'];
 
@@ -9,7 +10,7 @@ const PRODUCTION = {
   NODE_ENV: 'production',
   JWT_SECRET: 'a-secret-of-production-with-enough-characters',
   PAYMENT_PROVIDER_API_KEY: 'sk_live_0123456789abcdef',
-  WEBHOOK_SECRET: 'whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=',
+  WEBHOOK_SECRETS: 'whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=',
   ORDER_SIGNING_SECRETS: 'a-sign-of-production-with-enough-characters',
   DEMO_SALE_ID: '',
 };
@@ -22,6 +23,9 @@ function serviceOf(name: string, env: Record<string, string> = {}) {
   if (!service) throw new Error(`the compose file has no service ${name}`);
   return service;
 }
+
+/** The sandbox provider is no part of the product. */
+const targetOf = (name: string): 'product' | 'sandbox' => (name === 'provider' ? 'sandbox' : 'product');
 
 describe('the schema of the Compose Specification', () => {
   const isValid = compileComposeSchema();
@@ -58,16 +62,25 @@ describe('the services', () => {
     }
   });
 
-  test('every image of others is pinned to a full version, and ours are one image', () => {
+  test('every image of others is pinned to a full version, and ours are one image and the sandbox', () => {
     for (const [name, { image, build }] of services) {
-      if (OURS.includes(name)) expect({ image, build }).toEqual({ image: 'holdfast:local', build: '.' });
-      else
+      const target = OURS.includes(name) ? targetOf(name) : undefined;
+      if (target !== undefined) {
+        const own = target === 'product' ? 'holdfast:local' : 'holdfast-sandbox:local';
+        expect({ image, build }).toEqual({ image: own, build: { context: '.', target } });
+      } else
         expect({ name, image, build }).toEqual({
           name,
           image: expect.stringMatching(/:\d+\.\d+\.\d+/),
           build: undefined,
         });
     }
+  });
+
+  test.each(OURS)('%s runs what its image builds of the sources', (name) => {
+    const [program, file = ''] = serviceOf(name).command ?? [];
+    expect(program).toBe('node');
+    expect(builtSources[targetOf(name)]).toContain(file.replace(/^dist\/(.*)\.js$/, '$1.ts'));
   });
 
   test('every volume and config that is used is declared', () => {
@@ -151,6 +164,28 @@ describe('the environment', () => {
       expect(() => loadApiConfig(environment)).toThrow(name);
     },
   );
+});
+
+describe('the images', () => {
+  test('are the two that the compose file names, and the product by default', () => {
+    const targets = OURS.map((name) => serviceOf(name).build?.target ?? '');
+    expect(stages).toEqual(expect.arrayContaining(targets));
+    expect(stages.at(-1)).toBe('product');
+  });
+
+  test('are built from all of their sources and nothing else', () => {
+    const built = [...builtSources.product, ...builtSources.sandbox];
+    const other = ['package.json', 'package-lock.json', ...tsconfigs, 'lua/reserve.lua', 'pages/demo.html'];
+    expect([...built, ...other].filter((file) => !isLetThrough(file))).toEqual([]);
+
+    const code = sourcesUnder('stack', 'bench', 'chaos', 'test');
+    expect(code.filter((file) => isLetThrough(file) && !built.includes(file))).toEqual([]);
+    expect(['.git', 'node_modules', 'dist', '.env', 'README.md'].filter(isLetThrough)).toEqual([]);
+  });
+
+  test('of the product have nothing of the sandbox provider', () => {
+    expect(builtSources.product.filter((file) => file.startsWith('sandbox/'))).toEqual([]);
+  });
 });
 
 /** Variables that are left empty count as not set, so each gets a value that fits. */
