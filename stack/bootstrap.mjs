@@ -18,6 +18,12 @@ import { fileURLToPath } from 'node:url';
 
 const OLDEST_NODE = [20, 19];
 
+/** A run of these projects of vitest.config.ts. */
+function vitest(...projects) {
+  const args = ['run', ...projects.map((project) => `--project=${project}`)];
+  return { script: 'node_modules/vitest/vitest.mjs', args, needsBuild: true };
+}
+
 /** What a command runs, a script of ours or one of package.json, and whether it needs the compiled sources first. */
 const COMMANDS = {
   start: { script: 'dist/stack/start.js', needsBuild: true },
@@ -26,7 +32,9 @@ const COMMANDS = {
   bench: { script: 'dist/bench/main.js', needsBuild: true },
   chaos: { script: 'dist/chaos/main.js', needsBuild: true },
   lint: { npmScript: 'lint:tools', needsBuild: false },
-  test: { script: 'node_modules/vitest/vitest.mjs', args: ['run'], needsBuild: true },
+  test: vitest('deep', 'fast'),
+  'test:fast': vitest('fast'),
+  'test:storm': vitest('storm'),
 };
 
 /** A Ctrl-C reaches us from the terminal and once more through npm; the child should see it once. */

@@ -4,13 +4,16 @@ import { join } from 'node:path';
 import type { ProvidedContext } from 'vitest';
 import type { TestProject } from 'vitest/node';
 import { locateChromium } from './install/chromium.ts';
+import { locatePieces } from './install/pieces.ts';
 import { timeSkippingServerPath } from './install/time-skipping.ts';
 import type { Processes } from './processes/processes.ts';
+import { redisPiece, startRedis } from './servers/redis.ts';
 import { launchServers, openDataDir } from './servers/servers.ts';
 
 declare module 'vitest' {
   export interface ProvidedContext {
-    redisUrl: string;
+    /** One for each file that runs at the same time: each begins with an empty one. */
+    redisUrls: string[];
     mysqlUrl: string;
     temporalAddress: string;
     /** For `createTimeSkipping`; undefined when only the SDK's own download is left. */
@@ -27,10 +30,19 @@ const onCrash = (crash: Error): void => console.error(crash.message);
 export async function setup(project: TestProject): Promise<() => Promise<void>> {
   const startedMs = Date.now();
   const dataDir = mkdtempSync(join(tmpdir(), 'holdfast-test-'));
-  const processes = await openDataDir({ dataDir, fresh: true, progress, onCrash });
-  const disarm = killWhenInterrupted(processes);
+  const open = (dir: string): Promise<Processes> =>
+    openDataDir({ dataDir: dir, fresh: true, progress, onCrash });
+  const processes = await open(dataDir);
+  // Beside the first Redis, which the servers bring.
+  const ofMoreRedises = await Promise.all(
+    Array.from({ length: project.vitest.config.maxWorkers - 1 }, (_, index) =>
+      open(join(dataDir, `redis-${index + 2}`)),
+    ),
+  );
+  const all = [processes, ...ofMoreRedises];
+  const disarm = killWhenInterrupted(dataDir, all);
   const end = async (): Promise<void> => {
-    await processes.stopAll();
+    await Promise.all(all.map((each) => each.stopAll()));
     disarm();
     rmSync(dataDir, { recursive: true, force: true });
   };
@@ -41,7 +53,8 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
       locateChromium(progress),
     ]);
     const { redisUrl, mysqlUrl, temporalAddress } = servers;
-    provideAll(project, { redisUrl, mysqlUrl, temporalAddress, timeSkippingPath, chromiumPath });
+    const redisUrls = [redisUrl, ...(await Promise.all(ofMoreRedises.map(startOneRedis)))];
+    provideAll(project, { redisUrls, mysqlUrl, temporalAddress, timeSkippingPath, chromiumPath });
   } catch (error) {
     await end();
     throw error;
@@ -51,11 +64,17 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
 }
 
 function provideAll(project: TestProject, context: ProvidedContext): void {
-  project.provide('redisUrl', context.redisUrl);
+  project.provide('redisUrls', context.redisUrls);
   project.provide('mysqlUrl', context.mysqlUrl);
   project.provide('temporalAddress', context.temporalAddress);
   project.provide('timeSkippingPath', context.timeSkippingPath);
   project.provide('chromiumPath', context.chromiumPath);
+}
+
+async function startOneRedis(processes: Processes): Promise<string> {
+  const [found] = await locatePieces([redisPiece], progress);
+  if (!found) throw new Error('Redis was asked for');
+  return startRedis({ processes, found, fresh: true, durable: false });
 }
 
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
@@ -65,10 +84,10 @@ function exitOnSignal(_signal: NodeJS.Signals, number: number): void {
 }
 
 /** An interrupted vitest exits without a teardown; at that point only what is synchronous still happens. */
-function killWhenInterrupted(processes: Processes): () => void {
+function killWhenInterrupted(dataDir: string, all: readonly Processes[]): () => void {
   const killAll = (): void => {
-    processes.killAllNow();
-    rmSync(processes.dataDir, { recursive: true, force: true });
+    for (const processes of all) processes.killAllNow();
+    rmSync(dataDir, { recursive: true, force: true });
   };
   process.on('exit', killAll);
   for (const signal of signals) process.on(signal, exitOnSignal);

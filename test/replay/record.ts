@@ -10,7 +10,7 @@
 
 import { existsSync, writeFileSync } from 'node:fs';
 import { Client } from '@temporalio/client';
-import { NativeConnection, Worker, type WorkflowBundle } from '@temporalio/worker';
+import { NativeConnection, Worker, type WorkflowBundleOption } from '@temporalio/worker';
 import { inject } from 'vitest';
 import { createOrderEngine } from '../../src/engine/order-engine.ts';
 import { REFUND_WORKFLOW, refundWorkflowId, TASK_QUEUE } from '../../src/workflows/contract.ts';
@@ -37,7 +37,7 @@ export function historyFile(name: string): URL {
 
 const isMissing = (name: string): boolean => !existsSync(historyFile(name));
 
-export async function recordMissing(workflowBundle: WorkflowBundle): Promise<void> {
+export async function recordMissing(workflowBundle: WorkflowBundleOption): Promise<void> {
   const missing = Object.keys(branches).filter(isMissing);
   const missingRefunds = Object.keys(refundBranches).filter(isMissing);
   if (missing.length + missingRefunds.length === 0) return;

@@ -4,14 +4,14 @@ import { readdirSync, readFileSync } from 'node:fs';
 import {
   bundleWorkflowCode,
   DefaultLogger,
-  Runtime,
   Worker,
   type WorkflowBundleWithSourceMap,
 } from '@temporalio/worker';
 import { DeterminismViolationError } from '@temporalio/workflow';
 import { beforeAll, expect, test } from 'vitest';
 import type { Activities } from '../../src/activities/index.ts';
-import { bundleWorkflows } from '../support/time-skipping.ts';
+import { builtWorkflows } from '../support/built-workflows.ts';
+import { installQuietRuntime } from '../support/native-runtime.ts';
 import { branches } from './branches.ts';
 import { parseHistory } from './history-json.ts';
 import { historyFile, recordMissing } from './record.ts';
@@ -19,13 +19,10 @@ import { refundBranches } from './refund-branches.ts';
 
 const names = [...Object.keys(branches), ...Object.keys(refundBranches)];
 const folder = new URL('histories/', import.meta.url);
-let workflowBundle: WorkflowBundleWithSourceMap;
 
 beforeAll(async () => {
-  // The log of a refused replay repeats what the assertions show.
-  Runtime.install({ logger: new DefaultLogger('ERROR', () => undefined) });
-  workflowBundle = await bundleWorkflows();
-  if (process.env['RECORD_HISTORIES']) await recordMissing(workflowBundle);
+  installQuietRuntime();
+  if (process.env['RECORD_HISTORIES']) await recordMissing(builtWorkflows);
 });
 
 const readText = (name: string): string => readFileSync(historyFile(name), 'utf8');
@@ -44,7 +41,7 @@ test('every branch has its history, and every history its branch', () => {
 });
 
 test.each(names)('what went the way "%s" replays under the present code', async (name) => {
-  await Worker.runReplayHistory({ workflowBundle }, parseHistory(readText(name)));
+  await Worker.runReplayHistory({ workflowBundle: builtWorkflows }, parseHistory(readText(name)));
 });
 
 test.each(names)(

@@ -65,7 +65,7 @@ export async function waitForStatement(pool: Pool, like: string): Promise<void> 
   await waitFor(`the statement ${like}`, async () => {
     const running = await select(
       pool,
-      'SELECT id FROM information_schema.processlist WHERE info LIKE ? AND id <> CONNECTION_ID()',
+      'SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND info LIKE ? AND id <> CONNECTION_ID()',
       [like],
     );
     return running.length > 0;

@@ -1,5 +1,6 @@
 /** Real stores for a test file: a database of its own, and an empty Redis. */
 
+import assert from 'node:assert/strict';
 import { pino } from 'pino';
 import { ulid } from 'ulidx';
 import { inject } from 'vitest';
@@ -17,6 +18,14 @@ export interface TestStores extends Stores {
   openSale(sale: Sale): Promise<Sale>;
 }
 
+/** Test files that run side by side have a Redis each, because each begins with an empty one. */
+export function ownRedisUrl(): string {
+  // Vitest numbers the files that run at the same time from 1.
+  const url = inject('redisUrls')[Number(process.env['VITEST_POOL_ID']) - 1];
+  assert(url, 'one Redis for each file that runs at the same time');
+  return url;
+}
+
 /** Call in beforeAll, and `close()` in afterAll: it also drops the database. */
 export async function openTestStores(overrides: Partial<StoreConfig> = {}): Promise<TestStores> {
   const database = `holdfast_${ulid().toLowerCase()}`;
@@ -25,7 +34,7 @@ export async function openTestStores(overrides: Partial<StoreConfig> = {}): Prom
   const mysqlUrl = new URL(inject('mysqlUrl'));
   mysqlUrl.pathname = `/${database}`;
   const config: StoreConfig = {
-    REDIS_URL: [inject('redisUrl')],
+    REDIS_URL: [ownRedisUrl()],
     MYSQL_URL: mysqlUrl.href,
     ENGINE_BUDGET: 50,
     ENGINE_STARTS_PER_SECOND: 100,

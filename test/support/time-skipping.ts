@@ -3,25 +3,23 @@
 import { Client } from '@temporalio/client';
 import { temporal } from '@temporalio/proto';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
-import { bundleWorkflowCode, DefaultLogger, Runtime, Worker } from '@temporalio/worker';
+import { Worker } from '@temporalio/worker';
 import { inject } from 'vitest';
 import type { Activities } from '../../src/activities/index.ts';
 import { createOrderEngine } from '../../src/engine/order-engine.ts';
 import { TASK_QUEUE } from '../../src/workflows/contract.ts';
+import { builtWorkflows } from './built-workflows.ts';
+import { installQuietRuntime } from './native-runtime.ts';
 
 const KEYWORD = temporal.api.enums.v1.IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD;
 
 /** Call once a file: skipping concerns the whole server, so tests must not run at the same time. */
 export async function openTimeSkipping(activities: Activities) {
-  // Steps fail on purpose; the assertions check the outcome.
-  Runtime.install({ logger: new DefaultLogger('ERROR') });
+  installQuietRuntime();
   const path = inject('timeSkippingPath');
-  const [env, workflowBundle] = await Promise.all([
-    TestWorkflowEnvironment.createTimeSkipping(
-      path === undefined ? {} : { server: { executable: { type: 'existing-path', path } } },
-    ),
-    bundleWorkflows(),
-  ]);
+  const env = await TestWorkflowEnvironment.createTimeSkipping(
+    path === undefined ? {} : { server: { executable: { type: 'existing-path', path } } },
+  );
   await env.connection.operatorService.addSearchAttributes({
     namespace: 'default',
     searchAttributes: { OrderStatus: KEYWORD, UserId: KEYWORD, SaleId: KEYWORD },
@@ -29,7 +27,7 @@ export async function openTimeSkipping(activities: Activities) {
   const worker = await Worker.create({
     connection: env.nativeConnection,
     taskQueue: TASK_QUEUE,
-    workflowBundle,
+    workflowBundle: builtWorkflows,
     activities,
   });
   const running = worker.run();
@@ -42,11 +40,4 @@ export async function openTimeSkipping(activities: Activities) {
       await env.teardown();
     },
   };
-}
-
-export function bundleWorkflows() {
-  return bundleWorkflowCode({
-    workflowsPath: new URL('../../src/workflows/index.ts', import.meta.url).pathname,
-    logger: new DefaultLogger('ERROR'),
-  });
 }

@@ -3,24 +3,19 @@
  * native connection, as src/workers/service.ts has them.
  */
 
-import { fileURLToPath } from 'node:url';
 import { Client } from '@temporalio/client';
 import type { WorkerDeploymentVersion } from '@temporalio/common';
-import {
-  bundleWorkflowCode,
-  DefaultLogger,
-  NativeConnection,
-  type Worker,
-  type WorkflowBundleWithSourceMap,
-} from '@temporalio/worker';
-import { afterAll, expect, inject } from 'vitest';
+import { NativeConnection, type WorkflowBundleOption } from '@temporalio/worker';
+import { inject } from 'vitest';
 import { createActivities } from '../../src/activities/index.ts';
 import type { OrderEngine } from '../../src/engine/order-engine.ts';
 import type { PaymentProvider } from '../../src/payments/provider.ts';
 import type { Stores } from '../../src/stores/open.ts';
 import { createOrderWorker } from '../../src/workers/order-worker.ts';
 import { runRelay } from '../../src/workers/relay.ts';
+import { builtWorkflows } from './built-workflows.ts';
 import { installQuietRuntime } from './native-runtime.ts';
+import { runningWorkers } from './running-workers.ts';
 import { signer } from './signer.ts';
 import { silent } from './stores.ts';
 
@@ -32,7 +27,7 @@ export interface WorkerOptions {
   engine?: OrderEngine;
   version?: WorkerDeploymentVersion;
   /** Stands in for the workflows as they are. */
-  workflowBundle?: WorkflowBundleWithSourceMap;
+  workflowBundle?: WorkflowBundleOption;
 }
 
 export interface TestWorker {
@@ -40,18 +35,10 @@ export interface TestWorker {
   stop(): Promise<void>;
 }
 
-let bundle: Promise<WorkflowBundleWithSourceMap> | undefined;
-const running = new Set<Worker>();
-
-// Registered at import, so it runs after the file's own hooks.
-afterAll(() => {
-  expect([...running].map((worker) => worker.getState())).toEqual([]);
-});
-
 export async function startWorker(options: WorkerOptions): Promise<TestWorker> {
   const { stores, provider, namespace } = options;
   installQuietRuntime();
-  const workflowBundle = options.workflowBundle ?? (await bundleOnce());
+  const workflowBundle = options.workflowBundle ?? builtWorkflows;
   const connection = await NativeConnection.connect({ address: inject('temporalAddress') });
   const { worker, engine } = await createOrderWorker({
     connection,
@@ -60,7 +47,7 @@ export async function startWorker(options: WorkerOptions): Promise<TestWorker> {
     activities: createActivities({ ...stores, provider }),
     version: options.version,
   });
-  running.add(worker);
+  runningWorkers.add(worker);
   const client = new Client({ connection, namespace });
   const stopRelay = startRelay(stores, options.engine ?? engine);
   const ended = worker.run();
@@ -72,7 +59,7 @@ export async function startWorker(options: WorkerOptions): Promise<TestWorker> {
       await stopRelay();
       worker.shutdown();
       await ended;
-      running.delete(worker);
+      runningWorkers.delete(worker);
       await connection.close();
     },
   };
@@ -101,14 +88,4 @@ export function startRelay(
     stop.abort();
     await relay;
   };
-}
-
-function bundleOnce(): Promise<WorkflowBundleWithSourceMap> {
-  if (!bundle) {
-    bundle = bundleWorkflowCode({
-      workflowsPath: fileURLToPath(new URL('../../src/workflows/index.ts', import.meta.url)),
-      logger: new DefaultLogger('ERROR'),
-    });
-  }
-  return bundle;
 }

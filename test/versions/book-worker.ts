@@ -4,7 +4,7 @@
  */
 
 import type { WorkerDeploymentVersion } from '@temporalio/common';
-import { NativeConnection, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
+import { NativeConnection, type WorkflowBundleOption } from '@temporalio/worker';
 import { inject, onTestFinished } from 'vitest';
 import type { OrderEngine } from '../../src/engine/order-engine.ts';
 import { createOrderWorker } from '../../src/workers/order-worker.ts';
@@ -17,7 +17,7 @@ export interface BookWorkerOptions {
   namespace: string;
   books: ReadonlyMap<string, OrderBook>;
   refundBooks?: ReadonlyMap<number, RefundBook>;
-  workflowBundle: WorkflowBundleWithSourceMap;
+  workflowBundle: WorkflowBundleOption;
   version?: WorkerDeploymentVersion;
 }
 

@@ -4,28 +4,26 @@
  */
 
 import type { Client } from '@temporalio/client';
-import { Worker, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
+import { Worker, type WorkflowBundleOption } from '@temporalio/worker';
 import { DeterminismViolationError } from '@temporalio/workflow';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import type { Order } from '../../src/domain/order.ts';
+import { builtWorkflows } from '../support/built-workflows.ts';
 import { codeOf } from '../support/deployment.ts';
 import { openEngine } from '../support/engines.ts';
 import { buildOrder } from '../support/factories.ts';
 import { createOrderBook, type OrderBook } from '../support/order-book.ts';
 import { createNamespace } from '../support/temporal.ts';
-import { bundleWorkflows } from '../support/time-skipping.ts';
 import { waitFor } from '../support/wait.ts';
 import { openBookWorker, type BookWorker } from './book-worker.ts';
 import { bundleVariant } from './variants.ts';
 
-let asItIs: WorkflowBundleWithSourceMap;
-let changed: WorkflowBundleWithSourceMap;
-let patched: WorkflowBundleWithSourceMap;
-let deprecated: WorkflowBundleWithSourceMap;
+let changed: WorkflowBundleOption;
+let patched: WorkflowBundleOption;
+let deprecated: WorkflowBundleOption;
 
 beforeAll(async () => {
-  [asItIs, changed, patched, deprecated] = await Promise.all([
-    bundleWorkflows(),
+  [changed, patched, deprecated] = await Promise.all([
     bundleVariant('changed-order.ts'),
     bundleVariant('patched-order.ts'),
     bundleVariant('deprecated-order.ts'),
@@ -45,7 +43,7 @@ async function openWorld() {
   const books = new Map<string, OrderBook>();
   return {
     client,
-    startWorker: (workflowBundle: WorkflowBundleWithSourceMap) =>
+    startWorker: (workflowBundle: WorkflowBundleOption) =>
       openBookWorker({ namespace, books, workflowBundle }),
     async open(worker: BookWorker): Promise<OpenOrder> {
       const order = buildOrder();
@@ -64,14 +62,14 @@ async function openWorld() {
   };
 }
 
-async function replay(client: Client, { order }: OpenOrder, workflowBundle: WorkflowBundleWithSourceMap) {
+async function replay(client: Client, { order }: OpenOrder, workflowBundle: WorkflowBundleOption) {
   const history = await client.workflow.getHandle(order.orderNo).fetchHistory();
   await Worker.runReplayHistory({ workflowBundle }, history);
 }
 
 test('an order that began before the patch is finished by the worker that has it, and a new one takes the new path', async () => {
   const { client, startWorker, open, pay } = await openWorld();
-  const before = await startWorker(asItIs);
+  const before = await startWorker(builtWorkflows);
   const old = await open(before);
   await before.stop();
 
@@ -86,7 +84,7 @@ test('an order that began before the patch is finished by the worker that has it
 
 test('refused are the change without a patch, a patch deprecated too early, and the code from before the patch', async () => {
   const { client, startWorker, open } = await openWorld();
-  const before = await startWorker(asItIs);
+  const before = await startWorker(builtWorkflows);
   const old = await open(before);
   await before.stop();
   const young = await open(await startWorker(patched));
@@ -95,7 +93,7 @@ test('refused are the change without a patch, a patch deprecated too early, and 
   await expect(replay(client, old, changed)).rejects.toBeInstanceOf(DeterminismViolationError);
   await expect(replay(client, old, deprecated)).rejects.toBeInstanceOf(DeterminismViolationError);
   await replay(client, young, deprecated);
-  for (const unpatched of [asItIs, changed]) {
+  for (const unpatched of [builtWorkflows, changed]) {
     await expect(replay(client, young, unpatched)).rejects.toBeInstanceOf(DeterminismViolationError);
   }
 });

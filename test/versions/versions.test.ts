@@ -5,6 +5,7 @@ import { DeterminismViolationError } from '@temporalio/workflow';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { refundWorkflowId } from '../../src/workflows/contract.ts';
 import { expectCleanAudit } from '../support/audit.ts';
+import { builtWorkflows } from '../support/built-workflows.ts';
 import {
   buildsAtWork,
   buildVersion,
@@ -23,7 +24,6 @@ import { createGate } from '../support/stepper.ts';
 import { expectStock } from '../support/stock.ts';
 import { openTestStores } from '../support/stores.ts';
 import { createNamespace } from '../support/temporal.ts';
-import { bundleWorkflows } from '../support/time-skipping.ts';
 import { waitFor } from '../support/wait.ts';
 import { startWorker, type WorkerOptions } from '../support/worker.ts';
 import { openBookWorker } from './book-worker.ts';
@@ -147,7 +147,7 @@ test('whichever worker starts an order, it begins under the version that is curr
   const { client, close } = await openEngine(namespace);
   onTestFinished(close);
   const books = new Map<string, OrderBook>();
-  const workflowBundle = await bundleWorkflows();
+  const workflowBundle = builtWorkflows;
   const older = await openBookWorker({ namespace, books, workflowBundle, version: v1 });
   const newer = await openBookWorker({ namespace, books, workflowBundle, version: v2 });
   const handOver = async ({ engine }: typeof older): Promise<string> => {
@@ -170,7 +170,7 @@ test('a refund that waits goes on under the version that is current, so that it 
   const namespace = await createNamespace();
   const { client, close } = await openEngine(namespace);
   onTestFinished(close);
-  const workflowBundle = await bundleWorkflows();
+  const workflowBundle = builtWorkflows;
   const refund = buildRefund();
   const book = createRefundBook();
   book.is('due-slow');

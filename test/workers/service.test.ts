@@ -1,27 +1,16 @@
 /** The worker's process as it starts in production, with a workflow bundle and a build id. */
 
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { expect, inject, onTestFinished, test } from 'vitest';
 import { loadWorkerConfig } from '../../src/config.ts';
 import { openStores } from '../../src/stores/open.ts';
 import { startWorker } from '../../src/workers/service.ts';
+import { builtWorkflows } from '../support/built-workflows.ts';
 import { makeCurrent, pinnedBuildOf } from '../support/deployment.ts';
 import { openEngine } from '../support/engines.ts';
 import { buildSale } from '../support/factories.ts';
 import { openHttpApp, WEBHOOK_SECRET } from '../support/http-app.ts';
-import { openTestStores, silent } from '../support/stores.ts';
+import { openTestStores, ownRedisUrl, silent } from '../support/stores.ts';
 import { createNamespace } from '../support/temporal.ts';
-import { bundleWorkflows } from '../support/time-skipping.ts';
-
-async function writeBundle(): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'holdfast-bundle-'));
-  onTestFinished(() => rm(folder, { recursive: true }));
-  const file = join(folder, 'workflow-bundle.js');
-  await writeFile(file, (await bundleWorkflows()).code);
-  return file;
-}
 
 test('a worker whose environment names a build takes orders once that build is current, and stops in order', async () => {
   const namespace = await createNamespace();
@@ -33,7 +22,7 @@ test('a worker whose environment names a build takes orders once that build is c
   onTestFinished(() => app.close());
   const config = loadWorkerConfig({
     NODE_ENV: 'test',
-    REDIS_URL: inject('redisUrl'),
+    REDIS_URL: ownRedisUrl(),
     MYSQL_URL: stores.config.MYSQL_URL,
     PAYMENT_PROVIDER_URL: app.providerUrl,
     PAYMENT_PROVIDER_API_KEY: 'the-provider-is-given',
@@ -41,7 +30,7 @@ test('a worker whose environment names a build takes orders once that build is c
     ORDER_SIGNING_SECRETS: 'nothing-is-signed-by-this-worker-here',
     TEMPORAL_ADDRESS: inject('temporalAddress'),
     TEMPORAL_NAMESPACE: namespace,
-    WORKFLOW_BUNDLE: await writeBundle(),
+    WORKFLOW_BUNDLE: builtWorkflows.codePath,
     WORKER_DEPLOYMENT_NAME: 'lamps',
     WORKER_BUILD_ID: '5c1f0e9',
   });
