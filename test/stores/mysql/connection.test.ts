@@ -1,6 +1,6 @@
 /** The MySQL pool: a server that falls silent makes calls fail in bounded time. */
 
-import { inject, expect, onTestFinished, test } from 'vitest';
+import { inject, expect, test, type TestContext } from 'vitest';
 import {
   createMysqlPool,
   inTransaction,
@@ -10,7 +10,7 @@ import {
 import { openTcpProxy } from '../../support/tcp-proxy.ts';
 
 /** A pool whose wire to MySQL a test can freeze: nothing comes through, and neither side is notified. */
-async function openFreezable() {
+async function openFreezable({ onTestFinished }: TestContext) {
   const url = new URL(inject('mysqlUrl'));
   const wire = await openTcpProxy(url.host);
   url.host = wire.address;
@@ -19,8 +19,9 @@ async function openFreezable() {
   return { pool, wire };
 }
 
-test('a transaction whose server falls silent fails in bounded time, even when the connection breaks later', async () => {
-  const { pool, wire } = await openFreezable();
+// Side by side, because each waits for the bound on a statement, which is seconds.
+test.concurrent('a transaction whose server falls silent fails in bounded time, even when the connection breaks later', async (context) => {
+  const { pool, wire } = await openFreezable(context);
   const failed = inTransaction(pool, async (connection) => {
     await modify(connection, 'DO 1');
     wire.freeze();
@@ -31,8 +32,8 @@ test('a transaction whose server falls silent fails in bounded time, even when t
   await expect(modify(pool, 'DO 3')).resolves.toBe(0);
 });
 
-test('a single statement whose server falls silent fails in bounded time, too', async () => {
-  const { pool, wire } = await openFreezable();
+test.concurrent('a single statement whose server falls silent fails in bounded time, too', async (context) => {
+  const { pool, wire } = await openFreezable(context);
   await modify(pool, 'DO 1');
   wire.freeze();
   const failed = modify(pool, 'DO 2').catch((error: unknown) => error);
