@@ -14,6 +14,11 @@ export const sandboxSchema = z.object({
   SANDBOX_PUBLIC_URL: httpUrl
     .optional()
     .describe("Where shoppers' browsers find its pages, where that is not the address it listens on."),
+  SANDBOX_RETURN_URL: httpUrl
+    .optional()
+    .describe(
+      "The shop's page to which the payment page links back, with the order and the outcome; without it no link.",
+    ),
   SANDBOX_BOOK_FILE: z
     .string()
     .optional()

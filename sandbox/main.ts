@@ -1,4 +1,4 @@
-/** The sandbox as a process. */
+/** The sandbox payment provider as a process of its own. */
 
 import type { Logger } from 'pino';
 import { runProcess } from '../src/process.ts';
@@ -11,6 +11,7 @@ async function startSandbox(config: SandboxConfig, logger: Logger) {
   const provider = createSandboxProvider({
     host: config.SANDBOX_HOST,
     publicUrl: config.SANDBOX_PUBLIC_URL,
+    returnUrl: config.SANDBOX_RETURN_URL,
     bookFile: config.SANDBOX_BOOK_FILE,
     apiKey: config.SANDBOX_API_KEY,
     webhookUrl: config.SANDBOX_WEBHOOK_URL,
@@ -20,7 +21,7 @@ async function startSandbox(config: SandboxConfig, logger: Logger) {
   const sandbox = await provider.start(config.SANDBOX_PORT);
   logger.info({ url: sandbox.url }, 'the sandbox provider takes payments');
   return {
-    // It ends only when it is told to.
+    // It ends only by a signal.
     ended: new Promise<never>(() => {}),
     stop: () => sandbox.stop(),
   };

@@ -1,4 +1,7 @@
-/** The sandbox payment provider: a real server standing for the far side, with its own book and its own bad days. */
+/**
+ * The sandbox payment provider: a real server that stands for a payment company, for demonstrations and tests. It keeps a
+ * book of its own and can misbehave on purpose.
+ */
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -18,6 +21,8 @@ export interface SandboxOptions {
   host: string;
   /** Where browsers reach the sandbox; left out: the address on which it listens. */
   publicUrl?: string | undefined;
+  /** The shop's page, to which the payment page links back; left out: there is no such link. */
+  returnUrl?: string | undefined;
   /** Left out: the book lives in memory and ends with the process. */
   bookFile?: string | undefined;
   apiKey: string;
@@ -31,7 +36,10 @@ export interface SandboxOptions {
 
 export interface RunningSandbox {
   url: string;
-  /** Orderly: no new request, no new delivery, then the book is closed. Takes at most the grace, two deliveries' time-outs and a second. */
+  /**
+   * Takes no new request, starts no new delivery, then closes the book.
+   * Takes at most the grace, two deliveries' time-outs and a second.
+   */
   stop: () => Promise<void>;
 }
 
@@ -39,7 +47,7 @@ export interface RunningSandbox {
 const WEBHOOK_TIMEOUT_MS = 5000;
 /** Requests under way get this long to end before their connections are cut: each takes milliseconds. */
 const CONNECTION_GRACE_MS = 2000;
-/** A whole request has at most 16 KiB of body, so whoever needs longer is only holding the connection. */
+/** A whole request has at most 16 KiB of body, so a client that needs longer only holds the connection. */
 const REQUEST_TIMEOUT_MS = 10_000;
 
 export function createSandboxProvider(options: SandboxOptions) {
@@ -67,6 +75,7 @@ export function createSandboxProvider(options: SandboxOptions) {
             book,
             apiKey: options.apiKey,
             publicUrl: (options.publicUrl ?? url).replace(/\/+$/, ''),
+            returnUrl: options.returnUrl,
             redeliver: sender.redeliver,
           },
           logger,
@@ -119,7 +128,7 @@ const setSafetyHeaders: Middleware = async (ctx, next) => {
   await next();
 };
 
-/** The one place where an exception becomes an answer; what we did not foresee is logged and told to nobody. */
+/** The one place where an exception becomes an answer. An unforeseen one is logged, and its message stays here. */
 function answerProblems(logger: Logger): Middleware {
   return async (ctx, next) => {
     try {

@@ -42,6 +42,7 @@ export async function startProvider(processes: Processes, urls: AppUrls): Promis
       SANDBOX_WEBHOOK_URL: `${urls.apiUrl}/v1/webhooks/payments`,
       SANDBOX_WEBHOOK_SECRET: demoSecrets.webhook,
       SANDBOX_PUBLIC_URL: urls.providerUrl,
+      SANDBOX_RETURN_URL: `${urls.apiUrl}/`,
     },
     isReady: () => canConnect('127.0.0.1', Number(port)),
   });

@@ -14,6 +14,8 @@ export interface PaymentPageView {
   lastAttemptFailed: boolean;
   payAction: string;
   failAction: string;
+  /** The shop's page; null where the sandbox knows none. */
+  backUrl: string | null;
 }
 
 const STYLE = `
@@ -40,12 +42,14 @@ dd { margin: 0; overflow-wrap: anywhere; }
 .outcome.failed { border-color: var(--bad); }
 form { margin: 1.25rem 0 0; }
 form + form { margin-top: .75rem; }
-button { width: 100%; min-height: 3rem; padding: .625rem 1rem; border: 1px solid transparent; border-radius: .625rem;
-  font: inherit; font-weight: 600; cursor: pointer; }
+button, .back { display: block; width: 100%; min-height: 3rem; padding: .625rem 1rem; border: 1px solid transparent;
+  border-radius: .625rem; font: inherit; font-weight: 600; text-align: center; text-decoration: none; cursor: pointer; }
 .pay { background: var(--accent); color: var(--accent-ink); }
 .fail { background: transparent; border-color: var(--line); color: var(--ink); }
+.back { margin-top: .75rem; color: var(--accent); }
+.outcome + .back { margin-top: 1.25rem; border-color: var(--line); }
 button:hover { filter: brightness(1.1); }
-button:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
+button:focus-visible, .back:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
 `;
 
 /** The page loads nothing, runs nothing, and posts to its own origin only. */
@@ -59,7 +63,7 @@ export const PAGE_POLICY = [
 
 const HEADINGS: Readonly<Record<PaymentPageView['status'], string>> = {
   open: 'Amount to pay',
-  processing: 'Payment processing',
+  processing: 'Payment in progress',
   paid: 'Amount paid',
   voided: 'Payment closed',
   expired: 'Payment expired',
@@ -76,7 +80,8 @@ export function renderPaymentPage(view: PaymentPageView): string {
 ${renderLastDetail(view)}
 </dl>
 ${renderOutcome(view)}
-${view.status === 'open' ? renderButtons(view, amount) : ''}`,
+${view.status === 'open' ? renderButtons(view, amount) : ''}
+${view.backUrl === null ? '' : `<a class="back" href="${escapeHtml(view.backUrl)}">Back to the shop</a>`}`,
   );
 }
 
@@ -106,23 +111,23 @@ ${content}
 
 function renderButtons(view: PaymentPageView, amount: string): string {
   return `<form method="post" action="${escapeHtml(view.payAction)}"><button class="pay">Pay ${escapeHtml(amount)}</button></form>
-<form method="post" action="${escapeHtml(view.failAction)}"><button class="fail">Fail this payment</button></form>`;
+<form method="post" action="${escapeHtml(view.failAction)}"><button class="fail">Let this payment fail</button></form>`;
 }
 
 function renderOutcome(view: PaymentPageView): string {
   switch (view.status) {
     case 'open':
       return view.lastAttemptFailed
-        ? '<p class="outcome failed" role="status">The payment failed and nothing was taken. You can try again.</p>'
+        ? '<p class="outcome failed" role="status">The payment failed, and nothing was charged. You can try again.</p>'
         : '';
     case 'processing':
-      return '<p class="outcome" role="status"><strong>Processing.</strong> The payment takes a while. You can go back to the shop.</p>';
+      return '<p class="outcome" role="status"><strong>Processing.</strong> The payment takes a while. You need not wait here.</p>';
     case 'paid':
-      return `<p class="outcome paid" role="status"><strong>Paid.</strong> You can go back to the shop.</p>`;
+      return `<p class="outcome paid" role="status"><strong>Paid.</strong> The shop is notified of your payment.</p>`;
     case 'voided':
-      return '<p class="outcome" role="status">The shop has closed this payment. Nothing was taken.</p>';
+      return '<p class="outcome" role="status">The shop has closed this payment. Nothing was charged.</p>';
     case 'expired':
-      return '<p class="outcome" role="status">The time to pay is over. Nothing was taken.</p>';
+      return '<p class="outcome" role="status">The time to pay is over. Nothing was charged.</p>';
     default:
       return view.status satisfies never;
   }

@@ -1,4 +1,4 @@
-/** What the sandbox answers to the shop: sessions, payments, refunds. */
+/** The sandbox's API for the shop: payment sessions, payments, refunds. */
 
 import { Router } from '@koa/router';
 import {
@@ -21,6 +21,8 @@ export interface RoutesOptions {
   apiKey: string;
   /** Where browsers reach the sandbox, without a trailing slash. */
   publicUrl: string;
+  /** The shop's page, to which the payment page links back. */
+  returnUrl: string | undefined;
   /** Sends an event once more, or for the first time if it was dropped. */
   redeliver: (eventId: string) => void;
 }

@@ -1,13 +1,16 @@
+/** The payment page as a browser without scripts gets it: what it shows, its buttons, and its way back to the shop. */
+
 import { expect, test } from 'vitest';
-import { buildSessionRequest, connect, withWorld, type World } from './sandbox-world.ts';
+import { buildSessionRequest, connect, ORDER_NO, withWorld, type World } from './sandbox-world.ts';
 
 const BROWSER = { accept: 'text/html,application/xhtml+xml,*/*;q=0.8' };
 
 async function openPage(
   world: World,
   overrides: Parameters<typeof buildSessionRequest>[0] = {},
+  options: Parameters<World['startSandbox']>[0] = {},
 ): Promise<{ url: string; origin: string; id: string; html: string; response: Response }> {
-  const sandbox = await world.startSandbox();
+  const sandbox = await world.startSandbox(options);
   const { url, providerSessionId } = await connect(sandbox).openSession(buildSessionRequest(overrides));
   const response = await fetch(url, { headers: BROWSER });
   return { url, origin: sandbox.url, id: providerSessionId, html: await response.text(), response };
@@ -73,8 +76,42 @@ test('pressing Fail says so and lets the shopper try again', () =>
   withWorld(async (world) => {
     const page = await openPage(world);
     const html = await (await press(page, 'fail')).text();
-    expect(html).toContain('The payment failed and nothing was taken.');
+    expect(html).toContain('The payment failed, and nothing was charged.');
     expect((await press({ ...page, html }, 'pay')).status).toBe(200);
+  }));
+
+test('the page leads back to the shop with the order and the outcome, and stays without a script', () =>
+  withWorld(async (world) => {
+    const returnUrl = 'https://shop.example/checkout?lang=en';
+    const page = await openPage(world, {}, { returnUrl });
+    const backWith = (outcome: string) =>
+      `<a class="back" href="https://shop.example/checkout?lang=en&amp;payment=${outcome}&amp;orderNo=${ORDER_NO}">`;
+    expect(page.html).toContain(backWith('open'));
+    const failed = await press(page, 'fail');
+    expect(await failed.text()).toContain(backWith('failed'));
+    const paid = await press(page, 'pay');
+    expect(paid.headers.get('content-security-policy')).toContain("default-src 'none'");
+    const html = await paid.text();
+    expect(html).toContain(backWith('paid'));
+    expect(html).not.toContain('<script');
+  }));
+
+test.each([
+  ['voided', 'The shop has closed this payment.', {}],
+  ['expired', 'The time to pay is over.', { expiresAtMs: 1 }],
+] as const)('a %s session leads back to the shop, too', (outcome, sentence, times) =>
+  withWorld(async (world) => {
+    const page = await openPage(world, times, { returnUrl: 'https://shop.example/' });
+    if (outcome === 'voided') await connect({ url: page.origin }).voidSession(page.id);
+    const html = await (await fetch(page.url, { headers: BROWSER })).text();
+    expect(html).toContain(sentence);
+    expect(html).toContain(`href="https://shop.example/?payment=${outcome}&amp;orderNo=${ORDER_NO}"`);
+  }),
+);
+
+test('without a shop to return to, the page has no link', () =>
+  withWorld(async (world) => {
+    expect((await openPage(world)).html).not.toContain('<a ');
   }));
 
 test('an expired session has no buttons to press', () =>

@@ -56,6 +56,7 @@ export async function openHttpApp(options: HttpAppOptions): Promise<HttpApp> {
     host: '127.0.0.1',
     apiKey: PROVIDER_API_KEY,
     webhookUrl: `${url}/v1/webhooks/payments`,
+    returnUrl: `${url}/`,
     webhookSecret: WEBHOOK_SECRET,
     retryDelaysMs: RETRY_DELAYS_MS,
     logger: silent,
