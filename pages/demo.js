@@ -1,3 +1,5 @@
+/** The demo shop: shows the sale, buys, follows the orders of this tab, and lists the calls that it makes. */
+
 const SALE_REFRESH_MS = 1500;
 const CALL_TIMEOUT_MS = 15_000;
 const RETRY_MS = 1000;
@@ -9,22 +11,27 @@ const QUANTITY_MAX = 10;
 const byId = (id) => document.getElementById(id);
 const delay = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** What a reload must not lose: who we are, our orders, and purchases whose outcome is not known yet (by SKU). */
-const tab = JSON.parse(sessionStorage.getItem('holdfast')) ?? {
+/** What a reload, or the way to the payment page and back, must not lose. `intents`: purchases without an answer, by SKU. */
+const tab = {
   session: null,
   orders: [],
   intents: {},
+  log: [],
+  ...JSON.parse(sessionStorage.getItem('holdfast')),
 };
 const save = () => sessionStorage.setItem('holdfast', JSON.stringify(tab));
 const names = new Map();
 const skuCards = new Map();
 const orderCards = new Map();
-const quiet = { looks: 0, polls: 0 };
+const quiet = { refreshes: 0, polls: 0 };
+/** Notices that the service does not answer: each takes itself back when it answers again. */
+const outages = new Map();
+/** The service's clock minus this browser's. */
 let clockSkewMs = 0;
 
 /** One call, with its line in the log. No answer is an answer too: status 0. */
 async function call(method, path, { headers = {}, body, isQuiet = () => false } = {}) {
-  const startedAt = performance.now();
+  const [startedAt, sentAtMs] = [performance.now(), Date.now()];
   let reply = { status: 0, headers: new Headers(), body: { detail: 'The service does not answer.' } };
   try {
     const token = tab.session && { Authorization: `Bearer ${tab.session.token}` };
@@ -42,14 +49,35 @@ async function call(method, path, { headers = {}, body, isQuiet = () => false } 
       headers: response.headers,
       body: isJson ? await response.json() : {},
     };
-    clockSkewMs = Date.parse(reply.headers.get('Date')) - Date.now() || 0;
+    adjustClock(Date.parse(reply.headers.get('Date')), sentAtMs);
   } catch (error) {
     console.warn(error);
   }
   if (!isQuiet(reply)) log(method, path, reply.status, performance.now() - startedAt);
+  if (isOk(reply) || reply.status === 304) endOutages();
   if (reply.status === 401)
     reply.body.detail = 'This session has ended: start over as another shopper, below.';
   return reply;
+}
+
+/**
+ * The Date header gives whole seconds of some moment between sending and now. The estimate moves only where it
+ * contradicts that, so a browser whose clock is right keeps its own.
+ */
+function adjustClock(dateMs, sentAtMs) {
+  if (Number.isNaN(dateMs)) return;
+  const [lowestMs, highestMs] = [dateMs - Date.now(), dateMs + 1000 - sentAtMs];
+  clockSkewMs = Math.min(Math.max(clockSkewMs, lowestMs), highestMs);
+}
+
+/** `element` shows that there was no answer. With the next good answer of any call, `takeBack` runs. */
+function showOutage(element, takeBack) {
+  outages.set(element, takeBack);
+}
+
+function endOutages() {
+  for (const takeBack of outages.values()) takeBack();
+  outages.clear();
 }
 
 const isOk = ({ status }) => status >= 200 && status < 300;
@@ -77,11 +105,18 @@ function explain({ status, body }) {
 }
 
 function log(method, path, status, durationMs) {
+  const entry = { atMs: Date.now(), method, path, status, durationMs };
+  tab.log = [entry, ...tab.log].slice(0, LOG_MAX);
+  save();
+  showLogged(entry);
+}
+
+function showLogged({ atMs, method, path, status, durationMs }) {
   const short = path.replace(/[^/]{16,}/, (orderNo) => `…${orderNo.slice(-4)}`);
   const cells = [
-    new Date().toLocaleTimeString('en-GB'),
+    new Date(atMs).toLocaleTimeString('en-GB'),
     `${method} ${short}`,
-    status || 'none',
+    status || 'no answer',
     `${Math.round(durationMs)} ms`,
   ];
   const line = Object.assign(document.createElement('li'), { title: path });
@@ -93,10 +128,14 @@ function log(method, path, status, durationMs) {
 
 function countQuiet(what) {
   quiet[what] += 1;
-  setText(byId('quiet'), `Not listed: ${quiet.looks} looks at the stock, ${quiet.polls} polls without news.`);
+  const refreshes = plural(quiet.refreshes, 'refresh', 'refreshes');
+  setText(
+    byId('quiet'),
+    `Not listed: ${refreshes} of the stock, ${plural(quiet.polls, 'poll')} without a change.`,
+  );
 }
 
-/** Nobody looks at a hidden tab, so it asks nothing; coming back to it asks at once. */
+/** A hidden tab asks nothing; when it is shown again, it asks at once. */
 function pauseUntilSeen(ms) {
   return new Promise((resolve) => {
     const wake = () => {
@@ -110,7 +149,8 @@ function pauseUntilSeen(ms) {
   });
 }
 
-async function followSale() {
+/** @param returned the order with which the shopper comes back from the payment page */
+async function followSale(returned) {
   for (let isFirst = true; ; isFirst = false) {
     const reply = await call('GET', `/v1/sales/${tab.session.saleId}`, {
       isQuiet: (it) => isOk(it) && !isFirst,
@@ -118,13 +158,16 @@ async function followSale() {
     if (isOk(reply)) showSale(reply.body);
     else setText(byId('sale-state'), explain(reply));
     for (const id of ['below', 'foot']) byId(id).hidden = false;
-    countQuiet('looks');
+    // Not before: the catalogue above it would push it out of view again.
+    if (isFirst && returned) bringIntoView(returned);
+    countQuiet('refreshes');
     await pauseUntilSeen(SALE_REFRESH_MS);
   }
 }
 
 function showSale(sale) {
   setText(byId('sale-name'), sale.name);
+  document.title = `${sale.name} · Holdfast`;
   setText(byId('sale-state'), saleState(sale));
   const format = new Intl.NumberFormat('en');
   for (const sku of sale.skus) {
@@ -148,7 +191,9 @@ function saleState(sale) {
   if (nowMs < Date.parse(sale.opensAt))
     return `The sale opens on ${new Date(sale.opensAt).toLocaleString('en')}.`;
   if (nowMs >= Date.parse(sale.closesAt)) return 'The sale is over.';
-  return `Open. You have ${Math.round(sale.paymentWindowMs / 60_000)} minutes to pay for what you take.`;
+  const seconds = Math.round(sale.paymentWindowMs / 1000);
+  const window = seconds < 60 ? plural(seconds, 'second') : plural(Math.round(seconds / 60), 'minute');
+  return `Open. Once you buy, you have ${window} to pay.`;
 }
 
 function createSkuCard(sku, sale) {
@@ -156,7 +201,7 @@ function createSkuCard(sku, sale) {
   const [button, select, note] = [part('buy'), part('quantity'), part('note')];
   part('name').textContent = sku.name;
   part('price').textContent = money(sku.unitPrice, sale.currency);
-  part('limit').textContent = sku.limitPerUser === null ? '' : `max. ${sku.limitPerUser} each`;
+  part('limit').textContent = sku.limitPerUser === null ? '' : `at most ${sku.limitPerUser} per person`;
   const most = Math.min(sku.limitPerUser ?? QUANTITY_MAX, QUANTITY_MAX);
   for (let quantity = 1; quantity <= most; quantity += 1) select.add(new Option(quantity));
   let isBusy = false;
@@ -166,31 +211,54 @@ function createSkuCard(sku, sale) {
     const intent = tab.intents[sku.sku];
     select.disabled = isBusy || intent !== undefined;
     if (intent) select.value = intent.quantity;
-    setText(button, isBusy ? 'Buying…' : intent ? 'Ask again' : isBuyable ? 'Buy' : 'Sold out');
+    setText(button, isBusy ? 'Buying…' : intent ? 'Try again' : isBuyable ? 'Buy' : 'Sold out');
     button.setAttribute('aria-label', `${button.textContent}: ${sku.name}`);
     button.setAttribute('aria-disabled', String(isBusy || (!isBuyable && !intent)));
   };
+  let heldOrder = null;
   const say = (text, isBad = false) => {
+    heldOrder = null;
+    outages.delete(note);
     setText(note, text);
     note.classList.toggle('bad', isBad);
+  };
+  const sayUnanswered = () => say('Your last purchase had no answer. Try again: you buy only once.', true);
+  /** The word follows the order that was bought last here, so that it never outlives the hold. */
+  const showHeld = (order = heldOrder) => {
+    if (!order) return;
+    say(isHeld(order) ? 'Held for you: see My orders.' : '');
+    heldOrder = order;
   };
   button.form.addEventListener('submit', async (event) => {
     event.preventDefault();
     if (button.getAttribute('aria-disabled') === 'true') return;
     isBusy = true;
-    const bought = buy(sku.sku, Number(select.value), say);
+    const bought = buy(sku.sku, Number(select.value), { note, say, sayUnanswered });
     show();
-    await bought;
+    const order = await bought;
     isBusy = false;
     show();
+    if (!order) return;
+    showHeld(order);
+    // Only where the shopper still waits: a focus that has moved on is left alone.
+    if ([button, document.body].includes(document.activeElement)) bringIntoView(order);
   });
-  if (tab.intents[sku.sku]) say('Your last purchase had no answer. Ask again: it buys once.', true);
+  if (tab.intents[sku.sku]) sayUnanswered();
   byId('skus').append(element);
-  return { part, setBuyable: (yes) => ((isBuyable = yes), show()) };
+  return { part, showHeld, setBuyable: (yes) => ((isBuyable = yes), show()) };
 }
 
-/** One click is one intent with one key; however often it is sent, it buys once. */
-async function buy(sku, quantity, say) {
+/** On a narrow screen My orders is below the catalogue: the focus goes to the order, so the keyboard goes on from there. */
+function bringIntoView({ orderNo }) {
+  const { element } = orderCards.get(orderNo);
+  const { top, bottom } = element.getBoundingClientRect();
+  if (top >= 0 && bottom <= innerHeight) return;
+  element.focus({ preventScroll: true });
+  element.scrollIntoView({ block: 'center' });
+}
+
+/** One click is one intent with one key; however often it is sent, it buys once. Returns the order, if there is one. */
+async function buy(sku, quantity, { note, say, sayUnanswered }) {
   const intent = (tab.intents[sku] ??= { key: newKey(), quantity });
   save();
   const items = [{ sku, quantity: intent.quantity }];
@@ -202,11 +270,16 @@ async function buy(sku, quantity, say) {
     });
     if (!isRetryable(reply)) {
       delete tab.intents[sku];
-      if (isOk(reply)) addOrder({ items, ...reply.body });
+      const order = isOk(reply) ? addOrder({ items, ...reply.body }) : undefined;
       save();
-      return say(isOk(reply) ? 'Held for you: see My orders.' : explain(reply), !isOk(reply));
+      say(order ? '' : explain(reply), !order);
+      return order;
     }
-    if (attempt === TRIES_MAX) return say(`${explain(reply)} Ask again: it buys once.`, true);
+    if (attempt === TRIES_MAX) {
+      say(`${explain(reply)} Try again: you buy only once.`, true);
+      if (reply.status === 0) showOutage(note, sayUnanswered);
+      return undefined;
+    }
     say(`${explain(reply)} Trying again (${attempt + 1} of ${TRIES_MAX}).`, true);
     await delay(retryAfterMs(reply));
   }
@@ -232,28 +305,53 @@ const PAID = {
   refunded: { word: 'Refunded', tone: '', detail: 'You have the money back.' },
 };
 
-function describe({ status, payment, reason, deadline, isGone }) {
+const isFinal = ({ status }) => status === 'paid' || status === 'cancelled' || status === 'failed';
+/** A wish to cancel is recorded and the end is not reached; a service that does not say so gives the reason early. */
+const isClosing = (order) => !isFinal(order) && (order.closing ?? order.reason !== null);
+const isHeld = (order) => !isFinal(order) && !isClosing(order) && !order.isGone;
+
+function describe(order) {
+  const { status, payment, reason, reservedAt, deadline, isGone } = order;
   if (isGone) return { word: 'Unknown', tone: '', detail: 'The service does not know this order any more.' };
+  if (isClosing(order) && payment === 'none')
+    return { word: 'Being cancelled…', tone: '', detail: REASONS[reason] ?? '' };
   if (status === 'queued') return { word: 'Accepted', tone: '', detail: 'Held for you, being stored…' };
   if (status === 'paid') return PAID[payment] ?? { word: 'Paid', tone: 'good', detail: 'It is yours.' };
   if (status === 'cancelled') return { word: 'Cancelled', tone: '', detail: REASONS[reason] ?? '' };
   if (status === 'failed')
     return { word: 'Failed', tone: 'bad', detail: REASONS[reason] ?? 'Nothing was charged.' };
   if (payment !== 'none') return { word: 'Payment received', tone: 'good', detail: 'Being confirmed…' };
-  if (reason !== null) return { word: 'Being cancelled', tone: '', detail: REASONS[reason] ?? '' };
-  const seconds = Math.ceil((Date.parse(deadline) - Date.now() - clockSkewMs) / 1000);
+  const leftMs = Date.parse(deadline) - Date.now() - clockSkewMs;
+  // The clocks differ by a moment: there is never more time left than the order had at first.
+  const seconds = Math.ceil(Math.min(leftMs, Date.parse(deadline) - Date.parse(reservedAt)) / 1000);
   if (seconds <= 0) return { word: 'Awaiting payment', tone: 'wait', detail: 'The time to pay is over.' };
   const clock = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`;
   return { word: 'Awaiting payment', tone: 'wait', detail: `${clock} left to pay`, isPayable: true };
 }
 
+/** What became of the shopper's last visit to the payment page; the service itself reports only money that arrived. */
+const ATTEMPTS = {
+  open: 'No payment has arrived yet.',
+  failed: 'The payment page reported that your last payment failed. You can pay again.',
+  processing: 'The payment page reported that your payment takes a while.',
+  paid: 'The payment page reported your payment. It has not arrived here yet.',
+  voided: 'The payment page has closed this payment. No payment has arrived.',
+  expired: 'The time on the payment page is over. No payment has arrived.',
+};
+const describeAttempt = (order) =>
+  order.status === 'awaiting_payment' && order.payment === 'none' && !isClosing(order)
+    ? (ATTEMPTS[order.attempt] ?? '')
+    : '';
+
 function addOrder(order) {
-  if (tab.orders.some(({ orderNo }) => orderNo === order.orderNo)) return;
+  const known = tab.orders.find(({ orderNo }) => orderNo === order.orderNo);
+  if (known) return known;
   tab.orders.unshift(order);
   for (const { orderNo } of tab.orders.splice(ORDERS_MAX)) orderCards.get(orderNo)?.element.remove();
   announce(order);
   showOrder(order);
   void followOrder(order);
+  return order;
 }
 
 /** Polls as the service says, until the status is final. */
@@ -278,7 +376,10 @@ function updateOrder(order, change) {
   const before = describe(order).word;
   Object.assign(order, change);
   save();
-  if (describe(order).word !== before) announce(order);
+  if (describe(order).word !== before) {
+    announce(order);
+    setText(orderCards.get(order.orderNo).part('note'), '');
+  }
   showOrder(order);
 }
 
@@ -290,13 +391,16 @@ function showOrder(order) {
   setText(part('word'), word);
   part('word').className = `badge ${tone}`;
   setText(part('detail'), detail);
+  setText(part('attempt'), describeAttempt(order));
+  part('attempt').classList.toggle('bad', order.attempt === 'failed');
   part('pay').setAttribute('aria-disabled', String(!isPayable));
   part('pay').setAttribute('aria-label', `Pay for ${nameItems(order)}`);
   part('cancel').setAttribute('aria-label', `Cancel ${nameItems(order)}`);
   const hadFocus = part('actions').contains(document.activeElement);
-  part('actions').hidden = !isPayable && order.status !== 'queued';
+  part('actions').hidden = !isPayable && !(order.status === 'queued' && isHeld(order));
   if (hadFocus && part('actions').hidden) element.focus({ preventScroll: true });
   byId('no-orders').hidden = true;
+  for (const { sku } of order.items) skuCards.get(sku)?.showHeld();
 }
 
 function createOrderCard(order) {
@@ -316,20 +420,31 @@ function createOrderCard(order) {
 
 async function pay(order, part) {
   if (part('pay').getAttribute('aria-disabled') === 'true') return;
-  // Opened while it still counts as the click's; browsers block it later.
-  const page = window.open('', '_blank');
   const url = await act('payment', order, part);
-  if (!url) return page?.close();
-  if (!page) return location.assign(url);
-  page.opener = null;
-  page.location.replace(url);
+  if (!url) return;
+  order.attempt = 'open';
+  save();
+  location.assign(url);
+}
+
+/** Back from the payment page, whose link names the order and the outcome. It is a hint, shown only on an order of this tab. */
+function takeReturn() {
+  const query = new URLSearchParams(location.search);
+  const order = tab.orders.find(({ orderNo }) => orderNo === query.get('orderNo'));
+  if (!order || !Object.hasOwn(ATTEMPTS, query.get('payment'))) return;
+  order.attempt = query.get('payment');
+  save();
+  history.replaceState(null, '', location.pathname);
+  return order;
 }
 
 /** Asks for a payment or a cancellation. Answers where to pay, if that was asked for and is possible. */
 async function act(action, order, part) {
   const reply = await call('POST', `/v1/orders/${order.orderNo}/${action}`);
   setText(part('note'), isOk(reply) ? '' : explain(reply));
-  const view = reply.body.status ? reply.body : reply.body.order;
+  if (reply.status === 0) showOutage(part('note'), () => setText(part('note'), ''));
+  else outages.delete(part('note'));
+  const view = isOk(reply) && reply.body.status ? reply.body : reply.body.order;
   if (view?.version) updateOrder(order, view);
   return reply.body.url;
 }
@@ -337,6 +452,8 @@ async function act(action, order, part) {
 const nameItems = ({ items }) =>
   items.map(({ sku, quantity }) => `${quantity} × ${names.get(sku) ?? sku}`).join(', ');
 const announce = (order) => setText(byId('announcer'), `${nameItems(order)}: ${describe(order).word}`);
+
+const plural = (count, one, many = `${one}s`) => `${count} ${count === 1 ? one : many}`;
 
 /** Text alone, so nothing that was inserted can become markup; untouched where nothing changed. */
 function setText(element, text) {
@@ -357,6 +474,7 @@ byId('start-over').addEventListener('click', () => {
   sessionStorage.removeItem('holdfast');
   location.reload();
 });
+tab.log.toReversed().forEach(showLogged);
 while (!tab.session) {
   const reply = await call('POST', '/demo/token');
   if (isOk(reply)) tab.session = reply.body;
@@ -365,7 +483,8 @@ while (!tab.session) {
 }
 save();
 setText(byId('who'), `You are ${tab.session.userId}.`);
+const returned = takeReturn();
 tab.orders.toReversed().forEach(showOrder);
 tab.orders.forEach((order) => void followOrder(order));
 setInterval(() => tab.orders.forEach(showOrder), 1000);
-await followSale();
+await followSale(returned);

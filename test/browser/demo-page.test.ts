@@ -1,4 +1,6 @@
-import type { BrowserContext, Page } from 'playwright-core';
+/** The demo page in a real browser, in front of the whole service: a shopper buys, pays, cancels and meets failures. */
+
+import type { Locator, Page } from 'playwright-core';
 import { expect, test } from 'vitest';
 import type { Sale } from '../../src/domain/sale.ts';
 import { openCheckout } from '../support/checkout.ts';
@@ -11,10 +13,11 @@ const NARROW = { width: 360 };
 const TEMPORAL_UI_URL = 'http://temporal.example';
 
 test.each([WIDE, NARROW])('a shopper buys and pays on a page $width pixels wide', async (size) => {
-  await onDemoPage(size, buildSale(), async (page, context) => {
+  await onDemoPage(size, buildSale(), async (page) => {
     await page.getByText('10 of 10 left').waitFor();
+    await page.getByText('at most 2 per person').waitFor();
     await page.getByRole('button', { name: 'Buy: Storm lamp' }).click();
-    const order = page.getByRole('listitem').filter({ hasText: '1 × Storm lamp' });
+    const order = orderOf(page, '1 × Storm lamp');
     await order.getByText('Awaiting payment').waitFor();
     await order.getByText(/^(29:\d\d|30:00) left to pay$/).waitFor();
     await page.getByText('9 of 10 left').waitFor();
@@ -22,13 +25,11 @@ test.each([WIDE, NARROW])('a shopper buys and pays on a page $width pixels wide'
       new RegExp(`^${TEMPORAL_UI_URL}/namespaces/default/workflows/s[0-9a-z]{26}-0-1-[0-9A-Z]{26}$`),
     );
 
-    const opened = context.waitForEvent('page');
     await order.getByRole('button', { name: 'Pay for 1 × Storm lamp' }).click();
-    const provider = await opened;
-    await provider.getByText('€49.00').first().waitFor();
-    await provider.getByRole('button', { name: /^Pay/ }).click();
-    await provider.getByText('You can go back to the shop.').waitFor();
-    await provider.close();
+    await page.getByText('€49.00').first().waitFor();
+    await page.getByRole('button', { name: /^Pay/ }).click();
+    await page.getByText('The shop is notified of your payment.').waitFor();
+    await page.getByRole('link', { name: 'Back to the shop' }).click();
 
     await order.getByText('Paid', { exact: true }).waitFor();
     await expect.poll(() => order.getByRole('button').count()).toBe(0);
@@ -47,14 +48,115 @@ test('a cancelled order gives its units back', async () => {
       .selectOption('2');
     await page.getByRole('button', { name: 'Buy: Storm lamp' }).click();
     await page.getByText('8 of 10 left').waitFor();
-    const order = page.getByRole('listitem').filter({ hasText: '2 × Storm lamp' });
+    await page.getByText('Held for you: see My orders.').waitFor();
+    const order = orderOf(page, '2 × Storm lamp');
     await order.getByRole('button', { name: 'Cancel 2 × Storm lamp' }).click();
     await order.getByText('Cancelled', { exact: true }).waitFor();
     await page.getByText('10 of 10 left').waitFor();
+    expect(await page.getByText('Held for you').count()).toBe(0);
   });
 });
 
-test('a refusal is told in plain words', async () => {
+test.each([
+  ['says closing', { closing: true, reason: 'shopper_request' }],
+  ['only gives the reason', { reason: 'shopper_request' }],
+])(
+  'an order that is being cancelled is no longer held and cannot be paid: the API %s',
+  async (_, closing) => {
+    await onDemoPage(WIDE, buildSale(), async (page) => {
+      // The order stays in this state: the page sees every answer with the wish to cancel in it.
+      let isClosing = false;
+      await page.route(/\/v1\/orders\/[^/]+(\/cancel)?$/, async (route) => {
+        isClosing ||= route.request().method() === 'POST';
+        if (!isClosing) return route.continue();
+        const response = await route.fetch({
+          method: 'GET',
+          url: route.request().url().replace('/cancel', ''),
+          headers: { ...route.request().headers(), 'if-none-match': '' },
+        });
+        const view: unknown = await response.json();
+        return route.fulfill({ response, json: Object.assign({}, view, closing) });
+      });
+      await page.getByRole('button', { name: 'Buy: Storm lamp' }).click();
+      const order = orderOf(page, '1 × Storm lamp');
+      await order.getByText('Awaiting payment').waitFor();
+      await page.getByText('Held for you: see My orders.').waitFor();
+      await order.getByRole('button', { name: 'Cancel 1 × Storm lamp' }).click();
+      await order.getByText('Being cancelled…').waitFor();
+      expect(await order.getByRole('button').count()).toBe(0);
+      expect(await page.getByText('Held for you').count()).toBe(0);
+    });
+  },
+);
+
+test('a notice that the service does not answer goes away with its next good answer', async () => {
+  await onDemoPage(WIDE, buildSale(), async (page) => {
+    await page.getByRole('button', { name: 'Buy: Storm lamp' }).click();
+    const order = orderOf(page, '1 × Storm lamp');
+    await order.getByText('Awaiting payment').waitFor();
+    await page.route('**/v1/**', (route) => route.abort());
+    await order.getByRole('button', { name: 'Pay for 1 × Storm lamp' }).click();
+    await order.getByText('The service does not answer.').waitFor();
+    await page.unroute('**/v1/**');
+    await order.getByText('The service does not answer.').waitFor({ state: 'detached' });
+    expect(await order.getByRole('button').count()).toBe(2);
+  });
+});
+
+test('on a phone a new order comes into view and has the focus', async () => {
+  await onDemoPage(NARROW, buildSale(), async (page) => {
+    await page.getByRole('button', { name: 'Buy: Storm lamp' }).click();
+    const order = orderOf(page, '1 × Storm lamp');
+    await order.getByText('Awaiting payment').waitFor();
+    await expect.poll(() => isInView(order)).toBe(true);
+    expect(await page.locator('li:focus').count()).toBe(1);
+    await page.getByRole('status').getByText('1 × Storm lamp: Awaiting payment').waitFor();
+    // The next key press goes on from the order.
+    await page.keyboard.press('Tab');
+    expect(await page.locator('button:focus').getAttribute('aria-label')).toBe('Pay for 1 × Storm lamp');
+  });
+});
+
+test('a failed payment is shown on its order after the way back, and can be repeated', async () => {
+  await onDemoPage(NARROW, buildSale(), async (page) => {
+    await page.getByRole('button', { name: 'Buy: Storm lamp' }).click();
+    const order = orderOf(page, '1 × Storm lamp');
+    await order.getByRole('button', { name: 'Pay for 1 × Storm lamp' }).click();
+    await page.getByRole('button', { name: 'Let this payment fail' }).click();
+    await page.getByText('The payment failed, and nothing was charged.').waitFor();
+    await page.getByRole('link', { name: 'Back to the shop' }).click();
+    await order.getByText('The payment page reported that your last payment failed.').waitFor();
+    await expect.poll(() => isInView(order)).toBe(true);
+    expect(new URL(page.url()).search).toBe('');
+
+    await order.getByRole('button', { name: 'Pay for 1 × Storm lamp' }).click();
+    await page.getByRole('button', { name: /^Pay/ }).click();
+    await page.getByRole('link', { name: 'Back to the shop' }).click();
+    await order.getByText('Paid', { exact: true }).waitFor();
+    expect(await page.getByText('The payment page').count()).toBe(0);
+  });
+});
+
+test.each([-90, 90])(
+  'with a clock that is %s s off, no more time is shown than there is',
+  async (seconds) => {
+    await onDemoPage(WIDE, buildSale(), async (page) => {
+      await page.route('**/v1/**', async (route) => {
+        const response = await route.fetch();
+        const date = new Date(Date.now() + seconds * 1000).toUTCString();
+        await route.fulfill({ response, headers: { ...response.headers(), date } });
+      });
+      await page.reload();
+      await page.getByRole('button', { name: 'Buy: Storm lamp' }).click();
+      const left = orderOf(page, '1 × Storm lamp').getByText(/^\d+:\d\d left to pay$/);
+      await left.waitFor();
+      // Ahead, the service's clock counts; behind, the window is the most that there can be.
+      expect(await left.textContent()).toMatch(seconds > 0 ? /^28:[23]\d / : /^30:00 /);
+    });
+  },
+);
+
+test('a refusal is shown in plain words', async () => {
   await onDemoPage(WIDE, buildSale(), async (page) => {
     const lamp = page.getByRole('article').filter({ hasText: 'Storm lamp' });
     await lamp.getByLabel('Quantity').selectOption('2');
@@ -76,7 +178,7 @@ test('a purchase whose answer is lost is asked for again with the same key, and 
       return route.abort();
     });
     await page.getByRole('button', { name: 'Buy: Storm lamp' }).click();
-    const order = page.getByRole('listitem').filter({ hasText: '1 × Storm lamp' });
+    const order = orderOf(page, '1 × Storm lamp');
     await order.getByText('Awaiting payment').waitFor();
     expect(keys).toEqual([keys[0], keys[0]]);
     await page.getByText('9 of 10 left').waitFor();
@@ -96,13 +198,13 @@ test('names from the sale are shown as text, never as markup', async () => {
 async function onDemoPage(
   size: { width: number },
   sale: Sale,
-  use: (page: Page, context: BrowserContext) => Promise<void>,
+  use: (page: Page) => Promise<void>,
 ): Promise<void> {
   await withDemo(sale, (url) =>
     withBrowser(size, async (context) => {
       const page = await context.newPage();
       await page.goto(url);
-      await use(page, context);
+      await use(page);
     }),
   );
 }
@@ -116,6 +218,17 @@ async function withDemo(sale: Sale, use: (url: string) => Promise<void>): Promis
   } finally {
     await checkout.close();
   }
+}
+
+function orderOf(page: Page, items: string): Locator {
+  return page.getByRole('listitem').filter({ hasText: items });
+}
+
+/** The whole of it, without scrolling. */
+function isInView(locator: Locator): Promise<boolean> {
+  return locator.evaluate(
+    '(it) => (({ top, bottom }) => top >= 0 && bottom <= innerHeight)(it.getBoundingClientRect())',
+  );
 }
 
 function widthOverflow(page: Page): Promise<number> {
