@@ -11,7 +11,10 @@ const QUANTITY_MAX = 10;
 const byId = (id) => document.getElementById(id);
 const delay = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** What a reload, or the way to the payment page and back, must not lose. `intents`: purchases without an answer, by SKU. */
+/**
+ * What a reload, or the way to the payment page and back, must not lose. `intents`: purchases without an
+ * answer, by SKU.
+ */
 const tab = {
   session: null,
   orders: [],
@@ -61,8 +64,8 @@ async function call(method, path, { headers = {}, body, isQuiet = () => false } 
 }
 
 /**
- * The Date header gives whole seconds of some moment between sending and now. The estimate moves only where it
- * contradicts that, so a browser whose clock is right keeps its own.
+ * The Date header gives whole seconds of some moment between sending and now. The estimate moves only where
+ * it contradicts that, so a browser whose clock is right keeps its own.
  */
 function adjustClock(dateMs, sentAtMs) {
   if (Number.isNaN(dateMs)) return;
@@ -207,7 +210,8 @@ function createSkuCard(sku, sale) {
   let isBusy = false;
   let isBuyable = true;
   const show = () => {
-    // A purchase without an answer is settled first, by asking for the same again, even when the rest is sold.
+    // A purchase without an answer is settled first, by asking for the same again, even when the rest is
+    // sold.
     const intent = tab.intents[sku.sku];
     select.disabled = isBusy || intent !== undefined;
     if (intent) select.value = intent.quantity;
@@ -248,7 +252,10 @@ function createSkuCard(sku, sale) {
   return { part, showHeld, setBuyable: (yes) => ((isBuyable = yes), show()) };
 }
 
-/** On a narrow screen My orders is below the catalogue: the focus goes to the order, so the keyboard goes on from there. */
+/**
+ * On a narrow screen My orders is below the catalogue: the focus goes to the order, so the keyboard goes on
+ * from there.
+ */
 function bringIntoView({ orderNo }) {
   const { element } = orderCards.get(orderNo);
   const { top, bottom } = element.getBoundingClientRect();
@@ -257,7 +264,10 @@ function bringIntoView({ orderNo }) {
   element.scrollIntoView({ block: 'center' });
 }
 
-/** One click is one intent with one key; however often it is sent, it buys once. Returns the order, if there is one. */
+/**
+ * One click is one intent with one key; however often it is sent, it buys once. Returns the order, if there
+ * is one.
+ */
 async function buy(sku, quantity, { note, say, sayUnanswered }) {
   const intent = (tab.intents[sku] ??= { key: newKey(), quantity });
   save();
@@ -306,7 +316,10 @@ const PAID = {
 };
 
 const isFinal = ({ status }) => status === 'paid' || status === 'cancelled' || status === 'failed';
-/** A wish to cancel is recorded and the end is not reached; a service that does not say so gives the reason early. */
+/**
+ * A wish to cancel is recorded and the end is not reached; a service that does not say so gives the reason
+ * early.
+ */
 const isClosing = (order) => !isFinal(order) && (order.closing ?? order.reason !== null);
 const isHeld = (order) => !isFinal(order) && !isClosing(order) && !order.isGone;
 
@@ -329,7 +342,10 @@ function describe(order) {
   return { word: 'Awaiting payment', tone: 'wait', detail: `${clock} left to pay`, isPayable: true };
 }
 
-/** What became of the shopper's last visit to the payment page; the service itself reports only money that arrived. */
+/**
+ * What became of the shopper's last visit to the payment page; the service itself reports only money that
+ * arrived.
+ */
 const ATTEMPTS = {
   open: 'No payment has arrived yet.',
   failed: 'The payment page reported that your last payment failed. You can pay again.',
@@ -427,7 +443,10 @@ async function pay(order, part) {
   location.assign(url);
 }
 
-/** Back from the payment page, whose link names the order and the outcome. It is a hint, shown only on an order of this tab. */
+/**
+ * Back from the payment page, whose link names the order and the outcome. It is a hint, shown only on an
+ * order of this tab.
+ */
 function takeReturn() {
   const query = new URLSearchParams(location.search);
   const order = tab.orders.find(({ orderNo }) => orderNo === query.get('orderNo'));

@@ -1,6 +1,6 @@
 /**
- * The sandbox payment provider: a real server that stands for a payment company, for demonstrations and tests. It keeps a
- * book of its own and can misbehave on purpose.
+ * The sandbox payment provider: a real server that stands for a payment company, for demonstrations and
+ * tests. It keeps a book of its own and can misbehave on purpose.
  */
 
 import assert from 'node:assert/strict';
@@ -128,7 +128,10 @@ const setSafetyHeaders: Middleware = async (ctx, next) => {
   await next();
 };
 
-/** The one place where an exception becomes an answer. An unforeseen one is logged, and its message stays here. */
+/**
+ * The one place where an exception becomes an answer. An unforeseen one is logged, and its message stays
+ * here.
+ */
 function answerProblems(logger: Logger): Middleware {
   return async (ctx, next) => {
     try {

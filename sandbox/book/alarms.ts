@@ -1,4 +1,6 @@
-/** What is promised for a time is done at that time: money that comes late, refunds that take their time. */
+/**
+ * Timers for the book's debts: a late payment is taken, and a slow refund succeeds, when its time has come.
+ */
 
 import type { Logger } from 'pino';
 import type { Book, Debt } from './book.ts';
@@ -10,18 +12,18 @@ export interface Alarms {
 }
 
 export function createAlarms(book: Book, logger: Logger): Alarms {
-  // As many as the book has promises, and it refuses new ones when it is full.
+  // As many as the book has debts, and it refuses new ones when it is full.
   const timers = new Set<NodeJS.Timeout>();
   let stopped = false;
 
-  function keep(debt: Debt): void {
+  function settle(debt: Debt): void {
     try {
       if (debt.kind === 'payment') book.keepPromise(debt.sessionId);
       else book.reversals.endSlowRefund(debt.refundId);
     } catch (error) {
       logger.error(
         { err: error, debt },
-        'the book did not take what was promised; it is tried again at the next start',
+        'the book refused a debt that was due; it is tried again at the next start',
       );
     }
   }
@@ -32,7 +34,7 @@ export function createAlarms(book: Book, logger: Logger): Alarms {
       const timer = setTimeout(
         () => {
           timers.delete(timer);
-          keep(debt);
+          settle(debt);
         },
         Math.max(0, debt.dueAtMs - Date.now()),
       );

@@ -3,9 +3,9 @@
 import type { BookState } from './book-state.ts';
 
 /**
- * Entries of each kind (sessions, payments, events, refunds and refusals, disputes). All stay in memory, at about a kilobyte each
- * with a usual signed order, and a payment is never forgotten, so a full book refuses new entries; this is hours of the fastest sale
- * that the tests drive.
+ * Entries of each kind (sessions, payments, events, refunds and refusals, disputes). All stay in memory, at
+ * about a kilobyte each with a usual signed order, and a payment is never forgotten, so a full book refuses
+ * new entries. This is hours of the fastest sale that the tests drive.
  */
 export const MAX_ENTRIES = 200_000;
 

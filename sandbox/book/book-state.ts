@@ -1,4 +1,7 @@
-/** The book's content as a fold over its entries, so that what is live and what is replayed cannot differ. */
+/**
+ * The book's content, built from its entries alone, so that a restart reads the same content as was live
+ * before.
+ */
 
 import assert from 'node:assert/strict';
 import type { Entry, OpenedSession, Payment, PaymentPromise, WrittenEvent } from './entries.ts';
@@ -14,7 +17,7 @@ export type Session = OpenedSession & {
   /** Attempts that failed. */
   failures: number;
 };
-/** `dropped`: never sent, unless somebody asks for it. */
+/** `dropped`: never sent, unless a redelivery is asked for. */
 export type Event = WrittenEvent & { delivery: 'pending' | 'delivered' | 'given_up' | 'dropped' };
 
 export interface BookState {
@@ -73,7 +76,7 @@ export function applyEntry(state: BookState, entry: Entry): void {
       addEvent(state, entry.event);
       return;
     case 'payment_failed':
-      assert(entry.event.type === 'payment.failed', 'a failed payment is told as such');
+      assert(entry.event.type === 'payment.failed', 'the event of a failed payment has its type');
       openSession(state, entry.event.sessionId).failures += 1;
       addEvent(state, entry.event);
       return;

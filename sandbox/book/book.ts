@@ -1,6 +1,7 @@
 /**
- * The far side's own book: payment sessions, payments taken, what went back, and the events that tell of them. Every change is
- * written to the file, where there is one, before it is believed; one change is one line, so a crash leaves no half.
+ * The sandbox provider's own book: payment sessions, payments taken, refunds, disputes, and the events that
+ * report them. Every change is written to the file, where there is one, before it takes effect. One change is
+ * one line, so a crash leaves no half of one.
  */
 
 import { applyEntry, createBookState, eventOf, type BookState, type Event } from './book-state.ts';
@@ -48,9 +49,9 @@ export async function openBook(file: string | undefined) {
   }
 
   return {
-    /** Hears of every new event and debt from now on, after it was written. */
-    onRecorded: (hears: BookListener): void => {
-      listener = hears;
+    /** Is called for every new event and debt from now on, after it was written. */
+    onRecorded: (newListener: BookListener): void => {
+      listener = newListener;
     },
 
     ...createSessionBook(state, record),
@@ -66,14 +67,14 @@ export async function openBook(file: string | undefined) {
 
     pendingEventIds: (): string[] => [...state.pendingEventIds],
 
-    /** A delivery that is repeated by hand changes nothing that is already so, and writes nothing. */
+    /** A redelivery that changes nothing writes nothing. */
     settleEvent: (id: string, delivery: 'delivered' | 'given_up'): void => {
       const current = eventOf(state, id).delivery;
       if (current === delivery || current === 'delivered') return;
       record({ kind: 'event_settled', eventId: id, delivery });
     },
 
-    /** What was promised before a restart, to be kept after it. */
+    /** The debts of the time before a restart, to be settled after it. */
     debts: (): Debt[] => listDebts(state),
 
     mischief: (): Readonly<MischiefState> => state.mischief,

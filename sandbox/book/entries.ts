@@ -1,4 +1,4 @@
-/** The lines of the book: every kind of change, as it is written down. What older books do not have yet has a default. */
+/** The lines of the book's file, one for each kind of change. A field that older files lack has a default. */
 
 import { z } from 'zod';
 import {
@@ -28,14 +28,17 @@ const openedSessionSchema = moneySchema.extend({
 const paymentSchema = moneySchema.extend({
   sessionId: z.string().nullable(),
   eventId: z.string(),
-  /** Only of money outside any session: elsewhere the session has it, and writing four kilobytes twice helps nobody. */
+  /**
+   * Only of money outside any session: elsewhere the session has it, and need not write its four kilobytes
+   * twice.
+   */
   signedOrder: signedOrderSchema.nullable().default(null),
 });
 
 const refundSchema = moneySchema.extend({
   paymentId: z.string(),
   status: reversalStatusSchema,
-  /** Null for one made by hand at the provider. */
+  /** Null for one made by provider staff. */
   idempotencyKey: z.string().nullable(),
   /** When a slow one succeeds; null for one that has an outcome from the start. */
   dueAtMs: z.int().nullable(),
@@ -43,7 +46,7 @@ const refundSchema = moneySchema.extend({
 
 const disputeSchema = moneySchema.extend({ paymentId: z.string() });
 
-/** The status is that of the time of the event, so that a repeat tells the same. */
+/** The status is that of the time of the event, so that a repeat reports the same. */
 const eventAboutSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('payment.succeeded'), paymentId: z.string(), sessionId: z.string().nullable() }),
   z.object({ type: z.literal('payment.failed'), paymentId: z.null(), sessionId: z.string() }),

@@ -1,4 +1,4 @@
-/** Events: what happened at the far side, and the bytes that tell of it. */
+/** Events: what happened at the provider, and the notices by which the shop learns of it. */
 
 import { ulid } from 'ulidx';
 import type { MoneyNotice } from '../../src/payments/sandbox/notice-wire.ts';

@@ -1,24 +1,28 @@
-/** An append-only file of JSON lines: what the book wrote before a restart, it reads after it. */
+/** An append-only file of JSON lines, read again at the next start. */
 
 import { closeSync, createReadStream, ftruncateSync, mkdirSync, openSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 
 export interface Journal {
-  /** Returns once the operating system has the line, so it outlives this process. Throws, leaving no half line, when it cannot be written. */
+  /**
+   * Returns once the operating system has the line, so it outlives this process.
+   * Throws, leaving no half line, when it cannot be written.
+   */
   append: (entry: object) => void;
   close: () => void;
 }
 
 /**
- * Bytes of one line. Entries hold a handful of short fields, so a longer line means that the file is not ours,
- * and reading on would only fill the memory.
+ * Bytes of one line. Entries hold a handful of short fields, so a longer line means that the file is not
+ * ours, and reading on would only fill the memory.
  */
 const MAX_LINE_BYTES = 64 * 1024;
 const NEWLINE = 0x0a;
 
 /**
- * Hands every whole line to `onEntry`, in order, then opens the file for appending. A last line without its newline
- * is what a crash left of a write nobody was told of; it is cut off. A broken line anywhere else stops the start.
+ * Hands every whole line to `onEntry`, in order, then opens the file for appending. A last line without its
+ * newline is what a crash left of a write that no caller saw succeed; it is cut off. A broken line anywhere
+ * else stops the start.
  */
 export async function openJournal(path: string, onEntry: (entry: unknown) => void): Promise<Journal> {
   mkdirSync(dirname(path), { recursive: true });

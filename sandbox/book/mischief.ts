@@ -1,6 +1,7 @@
 /**
- * The sandbox's bad days: shares of callbacks, payments and refunds that go wrong on purpose. Whether something is struck is decided
- * when it is made, and written with it, so that a restart changes nothing; the n-th decision under a seed is always the same.
+ * Mischief: shares of callbacks, payments and refunds that go wrong on purpose. What goes wrong is decided
+ * when it is made, and written with it, so that a restart changes nothing. The n-th decision under a seed is
+ * always the same.
  */
 
 import { createHash } from 'node:crypto';
@@ -23,7 +24,10 @@ export const mischiefSettingsSchema = z.strictObject({
   reorder_ms: delaySchema,
   /** The callback of a payment or a refund is never sent. */
   drop: shareSchema,
-  /** What the shopper pays is taken only `late_ms` later, even if the session has been voided or has expired by then. */
+  /**
+   * What the shopper pays is taken only `late_ms` later, even if the session has been voided or has expired
+   * by then.
+   */
   late: shareSchema,
   late_ms: delaySchema,
   /** One minor unit less is taken. */
@@ -86,7 +90,7 @@ export function createMischiefState(): MischiefState {
   };
 }
 
-/** A dispute's callbacks are never dropped: nothing but they tells the shop of it. */
+/** A dispute's callbacks are never dropped: the shop learns of a dispute from them alone. */
 export function decideFate({ settings, made }: MischiefState, eventType: string): Fate {
   const nth = made.events;
   const isDropped = !eventType.startsWith('dispute.') && strikes(settings, 'drop', nth);

@@ -1,4 +1,4 @@
-/** The part of the book that gives money back: refunds, asked for or made by hand, and disputes. */
+/** The part of the book that gives money back: refunds, by the shop or by provider staff, and disputes. */
 
 import { ulid } from 'ulidx';
 import { hasReversalRoom, hasRoom } from './book-room.ts';
@@ -8,7 +8,10 @@ import { buildEvent } from './events.ts';
 import { decideRefund } from './mischief.ts';
 import type { Dispute } from './reversal-state.ts';
 
-/** Refunds of one payment, and disputes: nobody makes so many parts of it, and a list of them stays one short answer. */
+/**
+ * Refunds of one payment, and disputes: no shop makes so many parts of one, and a list of them stays one
+ * short answer.
+ */
 const MAX_REVERSALS_PER_PAYMENT = 100;
 
 export interface RefundTerms {
@@ -67,7 +70,7 @@ export function createReversalBook(state: BookState, record: (entry: Entry) => v
       };
     },
 
-    /** By somebody at the provider: no mischief, and done at once. Without an amount, all that is left. */
+    /** By provider staff: no mischief, and done at once. Without an amount, all that is left. */
     refundByHand: (payment: Payment, amount = leftOf(state, payment)): HandRefundOutcome => {
       const obstacle = findObstacle(state, payment, amount);
       if (obstacle) return obstacle;

@@ -1,4 +1,4 @@
-/** The part of the book's fold that knows what goes back to the payers: refunds and disputes. */
+/** The part of the book's content that goes back to the payers: refunds and disputes. */
 
 import assert from 'node:assert/strict';
 import type { Entry, OpenedDispute, Refund, RefundRefusal } from './entries.ts';

@@ -1,4 +1,4 @@
-/** The part of the book that sells: payment sessions, and the money that shoppers pay there or send from nowhere. */
+/** The part of the book that takes money: payment sessions, and payments outside any session. */
 
 import { ulid } from 'ulidx';
 import { hasRoom, MAX_ENTRIES } from './book-room.ts';
@@ -7,7 +7,10 @@ import type { Entry, Payment } from './entries.ts';
 import { buildEvent } from './events.ts';
 import { decidePayment } from './mischief.ts';
 
-/** Failed attempts on one session: nobody tries a card more often, and each one is an event that must be delivered. */
+/**
+ * Failed attempts on one session: no shopper tries a card more often, and each is an event that must be
+ * delivered.
+ */
 const MAX_FAILURES = 20;
 
 interface Money {
@@ -32,7 +35,7 @@ export type FailOutcome = { kind: 'failed' } | Refusal;
 export type VoidOutcome = { kind: 'voided' } | { kind: 'already_paid'; payment: Payment };
 export type StrayOutcome = { kind: 'paid'; payment: Payment } | { kind: 'book_full' };
 
-/** Writes a change down, and then believes it. */
+/** Writes a change to the file, then applies it. */
 type Write = (entry: Entry) => void;
 
 export function createSessionBook(state: BookState, record: Write) {
@@ -53,13 +56,16 @@ export function createSessionBook(state: BookState, record: Write) {
     },
 
     paySession: (session: Session): PayOutcome => {
-      // Whoever presses again meanwhile is told the same.
+      // A second press meanwhile gets the same answer.
       if (session.promise) return { kind: 'processing' };
       const refusal = refuseAttempt(state, session);
       return refusal ?? payOrPromise(state, record, session);
     },
 
-    /** Takes the money that was promised, even of a session that is voided or has expired. Does nothing when there is none. */
+    /**
+     * Takes the money that was promised, even of a session that is voided or has expired.
+     * Does nothing when none was promised.
+     */
     keepPromise: (sessionId: string): void => {
       const session = sessionOf(state, sessionId);
       if (session.promise) takeFrom(state, record, session, session.promise.amount);
@@ -76,7 +82,7 @@ export function createSessionBook(state: BookState, record: Write) {
       return { kind: 'failed' };
     },
 
-    /** Money outside any session: late, doubled or from nowhere, as real providers have it on a bad day. */
+    /** Money outside any session: late, doubled or for no known order, as it happens at real providers. */
     takeStrayPayment: (terms: StrayTerms): StrayOutcome =>
       hasRoom(state) ? { kind: 'paid', payment: take(state, record, terms, null) } : { kind: 'book_full' },
   };

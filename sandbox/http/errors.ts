@@ -1,4 +1,4 @@
-/** The sandbox's refusals: RFC 9457 problems with stable codes. */
+/** The sandbox's errors as callers see them: RFC 9457 problems with stable codes. */
 
 /** Every code a caller can meet, with its HTTP status and its title. */
 const PROBLEMS = {

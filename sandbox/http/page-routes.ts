@@ -1,4 +1,7 @@
-/** What the shopper's browser calls: the payment page and its buttons. The session's unguessable id is the only key. */
+/**
+ * What the shopper's browser calls: the payment page and its buttons. The session's unguessable id is the
+ * only key.
+ */
 
 import type { Router, RouterContext } from '@koa/router';
 import type { Session } from '../book/book-state.ts';
@@ -77,8 +80,8 @@ function answerPage(ctx: RouterContext, session: Session, { publicUrl, returnUrl
 }
 
 /**
- * The way back to the shop names the order and what became of the payment. Anyone can write such an address, so the shop
- * takes it for a hint: it learns of money from the signed callback alone.
+ * The way back to the shop names the order and what became of the payment. Anyone can write such an address,
+ * so the shop takes it for a hint: it learns of money from the signed callback alone.
  */
 function backUrlOf(session: Session, returnUrl: string): string {
   const status = statusOf(session);

@@ -1,4 +1,7 @@
-/** The page on which a shopper "pays". Plain HTML without a script: it works on any phone and in any test browser. */
+/**
+ * The page on which a shopper "pays": plain HTML without a script, so it works on any phone and in any
+ * browser.
+ */
 
 import { createHash } from 'node:crypto';
 

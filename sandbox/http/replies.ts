@@ -1,4 +1,4 @@
-/** What is in the book, as it is answered. */
+/** The book's content in the shape of the API's replies. */
 
 import type {
   AlreadyPaidPayment,
@@ -13,7 +13,7 @@ import type { Dispute } from '../book/reversal-state.ts';
 import { hasExpired, type Refusal } from '../book/session-book.ts';
 import { ProblemError } from './errors.ts';
 
-/** Whoever has paid is told of the payment that is coming, whatever became of the session. */
+/** Once the shopper has paid, the payment that is coming counts, whatever became of the session. */
 export function statusOf(session: Session): SessionReply['status'] {
   if (session.promise) return 'processing';
   return hasExpired(session) ? 'expired' : session.status;
@@ -56,7 +56,7 @@ export function toDisputeReply(dispute: Dispute): ReversalReply {
   return toReversalReply('dispute', dispute);
 }
 
-/** From outside, both look alike. */
+/** Refunds and disputes have the same shape in a reply. */
 function toReversalReply(kind: ReversalReply['kind'], reversal: Refund | Dispute): ReversalReply {
   const { id, paymentId, reference, amount, currency, status, createdAtMs } = reversal;
   const created_at = new Date(createdAtMs).toISOString();

@@ -1,4 +1,4 @@
-/** What every address does with a request before it answers. */
+/** Checks of a request that several routes share: API key, idempotency key, shape. */
 
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { RouterContext } from '@koa/router';
@@ -35,7 +35,7 @@ export function orNotFound<T>(found: T | undefined): T {
   return found;
 }
 
-/** Keys are compared by their digests, so neither the time nor an exception tells their length. */
+/** Keys are compared by their digests, so neither the time nor an exception reveals their length. */
 function digest(text: string): Buffer {
   return createHash('sha256').update(text).digest();
 }

@@ -1,4 +1,7 @@
-/** What tests do at the far side: money from nowhere, reversals made there, bad days. */
+/**
+ * Routes for tests: payments outside any session, refunds and disputes by provider staff, redeliveries,
+ * mischief.
+ */
 
 import type { Router } from '@koa/router';
 import type { Middleware } from 'koa';

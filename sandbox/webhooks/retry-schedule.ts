@@ -1,4 +1,4 @@
-/** When an event is sent again. */
+/** Decides when an undelivered event is sent again. */
 
 /** Counts the failed tries of each event and calls `onDue` after the pause that follows each. */
 export function createRetrySchedule(delaysMs: readonly number[], onDue: (eventId: string) => void) {
@@ -27,7 +27,8 @@ export function createRetrySchedule(delaysMs: readonly number[], onDue: (eventId
     hold,
     /** False when the tries are used up; the event is then forgotten. */
     plan: (eventId: string): boolean => {
-      // A redelivery asked for during a try makes two at a time; the one that fails first has set the timer for both.
+      // A redelivery asked for during a try makes two at a time; the one that fails first has set the timer
+      // for both.
       if (timers.has(eventId)) return true;
       const failed = (failures.get(eventId) ?? 0) + 1;
       const delayMs = delaysMs[failed - 1];

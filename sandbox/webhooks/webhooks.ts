@@ -1,4 +1,4 @@
-/** Signed callbacks (Standard Webhooks), sent until the receiver says 2xx or the tries are used up. */
+/** Sends signed callbacks (Standard Webhooks) until the receiver answers 2xx or the tries are used up. */
 
 import type { Logger } from 'pino';
 import { Webhook } from 'standardwebhooks';
@@ -12,7 +12,7 @@ export interface WebhookSenderOptions {
   url: string;
   /** `whsec_…` */
   secret: string;
-  /** The pause before each repeat; when they are used up, the event is given up until somebody asks for it again. */
+  /** The pause before each repeat; when they are used up, the event is given up until a redelivery. */
   retryDelaysMs: readonly number[];
   /** How long one try may take. */
   timeoutMs: number;
@@ -22,29 +22,36 @@ export interface WebhookSenderOptions {
 export interface WebhookSender {
   /** Sends a new event when its time has come, as its fate has it. */
   enqueue: (eventId: string) => void;
-  /** Sends the event as soon as there is room, with all its tries before it, also when it was delivered or dropped before. */
+  /**
+   * Sends the event as soon as there is room, with all its tries anew, even if it was delivered or dropped
+   * before.
+   */
   redeliver: (eventId: string) => void;
   /**
-   * Starts no further try and waits for those under way: at most twice `timeoutMs`, for what is sent a second time.
-   * What is undelivered stays in the book.
+   * Starts no further try and waits for those under way: at most twice `timeoutMs`, for what is sent a second
+   * time. What is undelivered stays in the book.
    */
   stop: () => Promise<void>;
 }
 
-/** Half a second, doubled up to five minutes, 24 times: about 80 minutes, which bridges a long outage of the shop. */
+/**
+ * Half a second, doubled up to five minutes, 24 times: about 80 minutes, which bridges a long outage of the
+ * shop.
+ */
 export const DEFAULT_RETRY_DELAYS_MS: readonly number[] = Array.from({ length: 24 }, (_, nth) =>
   Math.min(500 * 2 ** nth, 5 * 60 * 1000),
 );
 /**
- * Events delivered at the same time: keeps a group-committing receiver busy, and is no flood for one that comes back up.
- * One that is sent twice at once counts as one.
+ * Events delivered at the same time: enough to keep a group-committing receiver busy, few enough not to flood
+ * one that has just come back. An event that is sent twice at once counts as one.
  */
 const MAX_IN_FLIGHT = 16;
 
 export function createWebhookSender(options: WebhookSenderOptions): WebhookSender {
   const { book, logger } = options;
   const webhook = new Webhook(options.secret);
-  // Each collection, here and in the schedule, holds an event at most once, so the book's own bound is theirs too.
+  // Each collection, here and in the schedule, holds an event at most once, so the book's own bound is theirs
+  // too.
   const ready = new Set<string>();
   const retries = createRetrySchedule(options.retryDelaysMs, makeReady);
   const inFlight = new Set<Promise<void>>();
@@ -129,7 +136,7 @@ async function deliver(
     }
     case 'after': {
       const fault = await sendOnce();
-      // What becomes of the second copy is nobody's concern: the first was taken.
+      // The second copy's fate does not matter: the first was taken.
       if (fault === undefined) await sendOnce();
       return fault;
     }
@@ -149,7 +156,7 @@ async function send(
   try {
     const response = await fetch(url, {
       method: 'POST',
-      // A redirect is no receipt, and following it would hand the notice to whoever the answer names.
+      // A redirect is no receipt, and following it would hand the notice to a stranger.
       redirect: 'manual',
       headers: {
         'content-type': 'application/json',

@@ -1,4 +1,4 @@
-/** The demo page, and a token for whoever opens it. Never in production. */
+/** The demo page, and a shopper's token for each browser that opens it. Never in production. */
 
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -20,7 +20,7 @@ export function createDemoRoutes(options: DemoOptions, jwtSecret: string) {
     getStyle: serve('demo.css'),
     getScript: serve('demo.js'),
 
-    /** Everybody who opens the page is a shopper of their own. */
+    /** Each tab is a shopper of its own. */
     async postToken(ctx: Context): Promise<void> {
       const userId = `shopper-${ulid().toLowerCase()}`;
       const token = await signToken(jwtSecret, userId, '12h');

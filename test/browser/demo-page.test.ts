@@ -1,4 +1,7 @@
-/** The demo page in a real browser, in front of the whole service: a shopper buys, pays, cancels and meets failures. */
+/**
+ * The demo page in a real browser, in front of the whole service: a shopper buys, pays, cancels and meets
+ * failures.
+ */
 
 import type { Locator, Page } from 'playwright-core';
 import { expect, test } from 'vitest';

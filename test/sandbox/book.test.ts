@@ -1,3 +1,5 @@
+/** The sandbox provider's book on disk: restarts, lines cut short, files that are no book. */
+
 import { appendFile, readFile, writeFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 import { entrySchema } from '../../sandbox/book/entries.ts';

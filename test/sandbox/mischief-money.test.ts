@@ -1,3 +1,5 @@
+/** Mischief with money: wrong amounts, late payments, refunds that are refused or slow. */
+
 import { expect, test } from 'vitest';
 import { RefundRefusedError } from '../../src/payments/provider.ts';
 import {
@@ -97,9 +99,9 @@ test('a slow refund is pending, counts as under way, and succeeds in its time', 
     const slow = await adapter.refund({ ...rest, amount: 12_000 });
     expect(slow.status).toBe('pending');
     const notices = [await receiver.next(), await receiver.next()];
-    const told = notices.map(({ body, headers }) => adapter.verifyNotice(body, headers));
+    const reported = notices.map(({ body, headers }) => adapter.verifyNotice(body, headers));
     // Two deliveries may overtake each other.
-    expect(told).toEqual(
+    expect(reported).toEqual(
       expect.arrayContaining(
         ['pending', 'succeeded'].map((status) => expect.objectContaining({ reversal: { ...slow, status } })),
       ),

@@ -1,3 +1,5 @@
+/** Mischief with callbacks: dropped, duplicated and held back, by shares and by a seed. */
+
 import { once } from 'node:events';
 import { createServer, type ServerResponse } from 'node:http';
 import { expect, test } from 'vitest';
@@ -22,7 +24,7 @@ function decideFates(settings: Partial<MischiefSettings>, count: number, type = 
   );
 }
 
-test('all is well unless somebody says otherwise', () =>
+test('without settings nothing goes wrong', () =>
   withWorld(async ({ startSandbox }) => {
     const sandbox = await startSandbox();
     const reply = await call(sandbox, 'GET', '/v1/test/mischief');
@@ -58,7 +60,7 @@ test('a switch that is left out is off again', () =>
     });
   }));
 
-test('a dropped callback is never sent, unless somebody asks for it', () =>
+test('a dropped callback is never sent, unless by a redelivery', () =>
   withWorld(async ({ receiver, startSandbox, bookFile }) => {
     const sandbox = await startSandbox({ bookFile });
     const adapter = connect(sandbox);
@@ -83,7 +85,7 @@ test('a dropped callback is never sent, unless somebody asks for it', () =>
     expect(receiver.waiting()).toBe(0);
   }));
 
-test('a dispute is told even when everything is dropped', () =>
+test('a dispute is reported even when everything is dropped', () =>
   withWorld(async ({ receiver, startSandbox }) => {
     const sandbox = await startSandbox();
     await setMischief(sandbox, { drop: 1 });
@@ -122,7 +124,7 @@ test('a callback may come twice at the same time', () =>
     const seed = seeds.find(
       (each) => decideFates({ duplicate: 1, seed: each }, 1)[0]?.duplicate === 'together',
     );
-    // Nobody gets an answer before both copies are here.
+    // Neither copy gets an answer before both are here.
     const waiting: ServerResponse[] = [];
     const patient = createServer((request, response) => {
       request.resume();
@@ -154,7 +156,7 @@ test('a callback that is held back is overtaken', () =>
     await call(sandbox, 'POST', '/v1/test/payments', { body: { ...STRAY, reference: 'later' } });
     expect((await receiver.next()).body).toContain('later');
     expect(await countStruck(sandbox)).toMatchObject({ reorder: 1 });
-    // It is not lost: whoever asks for it has it at once, and only once.
+    // It is not lost: a redelivery sends it at once, and only once.
     await call(sandbox, 'POST', `/v1/test/events/${heldId}/redeliver`);
     expect((await receiver.next()).headers['webhook-id']).toBe(heldId);
     await sandbox.stop();

@@ -1,4 +1,7 @@
-/** The payment page as a browser without scripts gets it: what it shows, its buttons, and its way back to the shop. */
+/**
+ * The payment page as a browser without scripts gets it: what it shows, its buttons, and its way back to the
+ * shop.
+ */
 
 import { expect, test } from 'vitest';
 import { buildSessionRequest, connect, ORDER_NO, withWorld, type World } from './sandbox-world.ts';

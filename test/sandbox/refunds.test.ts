@@ -1,3 +1,5 @@
+/** Refunds and disputes at the sandbox provider, and how the shop's adapter reads them. */
+
 import { expect, test } from 'vitest';
 import type { ListedPayment } from '../../src/domain/payment.ts';
 import { RefundRefusedError, type PaymentProvider, type RefundRequest } from '../../src/payments/provider.ts';
@@ -21,7 +23,7 @@ async function list(provider: PaymentProvider): Promise<ListedPayment[]> {
   return payments;
 }
 
-test('a refund is made once under its key, listed, and told by a callback', () =>
+test('a refund is made once under its key, listed, and reported by a callback', () =>
   withWorld(async ({ receiver, startSandbox }) => {
     const sandbox = await startSandbox();
     const adapter = connect(sandbox);
@@ -67,7 +69,7 @@ test('a refund needs an Idempotency-Key, an API key and a payment that there is'
     expect(attempts.map(({ status }) => status)).toEqual([400, 401, 400, 404, 400, 404]);
   }));
 
-test('the adapter tells a refusal from an unknown outcome', () =>
+test('the adapter distinguishes a refusal from an unknown outcome', () =>
   withWorld(async ({ startSandbox }) => {
     const sandbox = await startSandbox();
     const adapter = connect(sandbox);
@@ -128,7 +130,7 @@ test('a payment is refunded in a hundred parts at most', () =>
     expect(await adapter.listReversals(paymentId)).toHaveLength(100);
   }));
 
-test('a refund made by hand at the provider is listed and told', () =>
+test('a refund made by provider staff is listed and reported', () =>
   withWorld(async ({ receiver, startSandbox }) => {
     const sandbox = await startSandbox();
     const adapter = connect(sandbox);
@@ -142,15 +144,15 @@ test('a refund made by hand at the provider is listed and told', () =>
       { amount: 12_300, status: 'succeeded' },
     ]);
     const notices = [await receiver.next(), await receiver.next()];
-    const told = notices.map(({ body, headers }) => adapter.verifyNotice(body, headers));
-    expect(told).toEqual(
+    const reported = notices.map(({ body, headers }) => adapter.verifyNotice(body, headers));
+    expect(reported).toEqual(
       expect.arrayContaining(
         refunds.map((reversal) => expect.objectContaining({ kind: 'payment_reversed', reversal })),
       ),
     );
   }));
 
-test('a refund may fail after it succeeded: it is told, its key keeps it, and another key refunds anew', () =>
+test('a refund may fail after it succeeded: it is reported, its key keeps it, and another key refunds anew', () =>
   withWorld(async ({ receiver, startSandbox }) => {
     const sandbox = await startSandbox();
     const adapter = connect(sandbox);
@@ -177,7 +179,7 @@ test('a refund may fail after it succeeded: it is told, its key keeps it, and an
 test.each([
   ['won', true, 'failed', 0],
   ['lost', false, 'succeeded', 12_345],
-] as const)('a dispute is told when it is opened and when it is %s', (_, won, status, returned) =>
+] as const)('a dispute is reported when it is opened and when it is %s', (_, won, status, returned) =>
   withWorld(async ({ receiver, startSandbox }) => {
     const sandbox = await startSandbox();
     const adapter = connect(sandbox);

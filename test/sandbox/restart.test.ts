@@ -1,3 +1,8 @@
+/**
+ * A restart of the sandbox provider loses nothing: refunds, settings, late money, slow refunds, held
+ * callbacks.
+ */
+
 import { copyFile, writeFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 import { RefundRefusedError } from '../../src/payments/provider.ts';
@@ -29,7 +34,7 @@ test('refunds, refusals and disputes are on disk the moment they are answered', 
     const made = await refund(before, 'made');
     await call(before, 'POST', `/v1/test/payments/${providerPaymentId}/refund`, { body: { amount: 100 } });
     await call(before, 'POST', `/v1/test/payments/${providerPaymentId}/dispute`, { body: { amount: 200 } });
-    // What a kill would leave: the file as it is, with nobody to close it.
+    // What a kill would leave: the file as it is, without being closed.
     await copyFile(bookFile, `${bookFile}.killed`);
     const after = await startSandbox({ bookFile: `${bookFile}.killed` });
     expect(await connect(after).listReversals(providerPaymentId)).toEqual(

@@ -33,7 +33,7 @@ interface Receiver {
   url: string;
   /** Statuses answered to the next notices, in order; 204 once they are used up. */
   answers: number[];
-  /** The next notice nobody has taken yet, in order of arrival. */
+  /** The next notice that was not returned yet, in order of arrival. */
   next: () => Promise<ReceivedNotice>;
   /** How many arrived and wait for `next`. */
   waiting: () => number;
@@ -130,7 +130,9 @@ export function pay(sandbox: { url: string }, providerSessionId: string) {
   return call(sandbox, 'POST', `/v1/payment_sessions/${providerSessionId}/pay`);
 }
 
-/** Opens a session and pays it; answers the provider's id of the payment, whose callback is the next to come. */
+/**
+ * Opens a session and pays it; answers the provider's id of the payment, whose callback is the next to come.
+ */
 export async function takePayment(
   sandbox: { url: string },
   overrides: Partial<SessionRequest> = {},

@@ -1,3 +1,5 @@
+/** Payment sessions at the sandbox provider: opened once, paid once, voided, expired, listed. */
+
 import { expect, test } from 'vitest';
 import { paymentsReplySchema } from '../../src/payments/sandbox/wire.ts';
 import {
@@ -161,7 +163,7 @@ test('voiding a paid session answers the payment that was taken', () =>
     });
   }));
 
-test('a session is paid once, however often somebody presses', () =>
+test('a session is paid once, however often Pay is pressed', () =>
   withWorld(async ({ startSandbox }) => {
     const sandbox = await startSandbox();
     const { providerSessionId } = await connect(sandbox).openSession(buildSessionRequest());

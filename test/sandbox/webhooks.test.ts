@@ -1,3 +1,5 @@
+/** Callbacks: the sandbox provider signs and repeats them, and the shop's adapter verifies them. */
+
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { Webhook } from 'standardwebhooks';
@@ -42,7 +44,7 @@ function buildNotice(overrides: Record<string, unknown> = {}): string {
   });
 }
 
-test('a payment is told by a signed callback that the adapter verifies', () =>
+test('a payment is reported by a signed callback that the adapter verifies', () =>
   withWorld(async ({ receiver, startSandbox }) => {
     const sandbox = await startSandbox();
     const adapter = connect(sandbox);
@@ -63,7 +65,7 @@ test('a payment is told by a signed callback that the adapter verifies', () =>
     expect(JSON.parse(body)).toMatchObject({ data: { session_id: providerSessionId } });
   }));
 
-test('a failed attempt is told, takes nothing, and leaves the session open', () =>
+test('a failed attempt is reported, takes nothing, and leaves the session open', () =>
   withWorld(async ({ receiver, startSandbox }) => {
     const sandbox = await startSandbox();
     const adapter = connect(sandbox);
@@ -90,7 +92,7 @@ test('a session endures twenty failed attempts and no more', () =>
     expect(statuses).toEqual([...Array.from({ length: 20 }, () => 200), 409]);
   }));
 
-test('money outside any session is taken and told', () =>
+test('money outside any session is taken and reported', () =>
   withWorld(async ({ receiver, startSandbox }) => {
     const sandbox = await startSandbox();
     const stray = { reference: 'no-such-order', amount: 7, currency: 'JPY' };
@@ -127,7 +129,7 @@ test('a callback is repeated with the same id and bytes until the receiver says 
     expect(receiver.waiting()).toBe(0);
   }));
 
-test('an event is given up when its tries are used up, and sent again when somebody asks', () =>
+test('an event is given up when its tries are used up, and sent again by a redelivery', () =>
   withWorld(async ({ receiver, startSandbox, bookFile }) => {
     const sandbox = await startSandbox({ retryDelaysMs: [1], bookFile });
     receiver.answers.push(500, 500);
@@ -136,7 +138,8 @@ test('an event is given up when its tries are used up, and sent again when someb
     const eventId = paymentReplySchema.parse(body).event_id;
     await receiver.next();
     await receiver.next();
-    // The stop waits for the second refusal to be written down, and a restart does not try a third time by itself.
+    // The stop waits for the second refusal to be written down, and a restart does not try a third time by
+    // itself.
     await sandbox.stop();
     const restarted = await startSandbox({ bookFile });
     const redelivery = await call(restarted, 'POST', `/v1/test/events/${eventId}/redeliver`);
