@@ -56,7 +56,7 @@ test('a cancelled order gives its units back', async () => {
     await order.getByRole('button', { name: 'Cancel 2 × Storm lamp' }).click();
     await order.getByText('Cancelled', { exact: true }).waitFor();
     await page.getByText('10 of 10 left').waitFor();
-    expect(await page.getByText('Held for you').count()).toBe(0);
+    expect(await page.getByText('Held for you: see My orders.').count()).toBe(0);
   });
 });
 
@@ -87,7 +87,7 @@ test.each([
       await order.getByRole('button', { name: 'Cancel 1 × Storm lamp' }).click();
       await order.getByText('Being cancelled…').waitFor();
       expect(await order.getByRole('button').count()).toBe(0);
-      expect(await page.getByText('Held for you').count()).toBe(0);
+      expect(await page.getByText('Held for you: see My orders.').count()).toBe(0);
     });
   },
 );
@@ -228,10 +228,9 @@ function orderOf(page: Page, items: string): Locator {
 }
 
 /** The whole of it, without scrolling. */
-function isInView(locator: Locator): Promise<boolean> {
-  return locator.evaluate(
-    '(it) => (({ top, bottom }) => top >= 0 && bottom <= innerHeight)(it.getBoundingClientRect())',
-  );
+async function isInView(locator: Locator): Promise<boolean> {
+  const [box, size] = [await locator.boundingBox(), locator.page().viewportSize()];
+  return box !== null && size !== null && box.y >= 0 && box.y + box.height <= size.height;
 }
 
 function widthOverflow(page: Page): Promise<number> {
