@@ -1,3 +1,5 @@
+/** One child process from its start to its end: its log, when it is ready, how it stops, how it crashed. */
+
 import { spawn, spawnSync } from 'node:child_process';
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { settlesWithin, waitUntil } from './wait.ts';
@@ -22,25 +24,40 @@ export type ProcessOptions = {
   /** A command that ends what may outlive the process, such as a container whose client was killed. */
   lastly?: readonly string[];
   /** Called once if the process ends on its own after it was ready. */
-  onCrash: (crash: Error) => void;
+  onCrash: (crash: CrashError) => void;
 };
+
+/** A process that ended on its own; the message quotes the end of its log. */
+export class CrashError extends Error {
+  /** As in "exit code 3" or "killed by SIGKILL". */
+  readonly end: string;
+
+  constructor(options: ProcessOptions, end: string) {
+    const quoted = lastLines(options.logFile);
+    const log =
+      quoted === '' ? `Its log ${options.logFile} is empty.` : `The end of ${options.logFile}:\n${quoted}`;
+    super(`${options.name} stopped unexpectedly (${end}). ${log}`);
+    this.end = end;
+  }
+}
 
 export type RunningProcess = {
   name: string;
   pid: number;
+  hasEnded(): boolean;
   /** Rejects when the process ends before it is ready, or is not ready in time. */
   ready: Promise<void>;
   /** SIGTERM, then SIGKILL after the bound. */
   stop(): Promise<void>;
   /** SIGKILL; resolves when it is gone. */
   kill(): Promise<void>;
-  /** For the last moment of our own life, when nothing asynchronous runs any more. */
+  /** SIGKILL, for the moment in which this process exits and nothing asynchronous runs any more. */
   killNow(): void;
 };
 
 /**
- * Starts a process in its own process group: a Ctrl-C in the terminal then reaches only us, and we decide
- * the order in which things end.
+ * Starts a process in its own process group: a Ctrl-C in the terminal then reaches only this process, which
+ * decides in what order the others end.
  */
 export function startProcess(options: ProcessOptions): RunningProcess {
   const log = openSync(options.logFile, 'w');
@@ -60,23 +77,24 @@ export function startProcess(options: ProcessOptions): RunningProcess {
       life.end = end;
       resolve();
       if (life.isStopping) return waiting.abort(new Error(`${options.name} was stopped`));
-      const crash = describeCrash(options, end);
+      const crash = new CrashError(options, end);
       waiting.abort(crash);
       if (life.isReady) options.onCrash(crash);
     };
     child.once('error', (error) => finish(error.message));
     child.once('exit', (code, signal) =>
-      finish(signal === null ? `exit code ${code}` : `ended by ${signal}`),
+      finish(signal === null ? `exit code ${code}` : `killed by ${signal}`),
     );
   });
 
   const pid = child.pid;
   if (pid === undefined) {
     // Spawning failed; the reason arrives with the `error` event a moment later.
-    const failed = exited.then(() => Promise.reject(describeCrash(options, life.end ?? 'not started')));
+    const failed = exited.then(() => Promise.reject(new CrashError(options, life.end ?? 'not started')));
     return {
       name: options.name,
       pid: 0,
+      hasEnded: () => true,
       ready: failed,
       stop: async () => {},
       kill: async () => {},
@@ -111,7 +129,7 @@ export function startProcess(options: ProcessOptions): RunningProcess {
     life.isStopping = true;
     if (life.end === undefined) {
       signalGroup(pid, 'SIGTERM');
-      // A frozen process hears of it only when it is thawed.
+      // A frozen process receives SIGTERM only when it is thawed.
       signalGroup(pid, 'SIGCONT');
       await settlesWithin(exited, options.stopTimeoutMs);
     }
@@ -122,6 +140,7 @@ export function startProcess(options: ProcessOptions): RunningProcess {
   return {
     name: options.name,
     pid,
+    hasEnded: () => life.end !== undefined,
     ready: becomeReady(),
     stop: () => (stopped ??= stop()),
     kill,
@@ -148,13 +167,6 @@ function runLastly(command: readonly string[] | undefined): void {
   const [file, ...args] = command ?? [];
   // Its failure means that there was nothing left to end.
   if (file !== undefined) spawnSync(file, args, { stdio: 'ignore', timeout: 15_000 });
-}
-
-function describeCrash(options: ProcessOptions, end: string): Error {
-  const quoted = lastLines(options.logFile);
-  const log =
-    quoted === '' ? `Its log ${options.logFile} is empty.` : `The end of ${options.logFile}:\n${quoted}`;
-  return new Error(`${options.name} stopped unexpectedly (${end}). ${log}`);
 }
 
 function lastLines(file: string): string {

@@ -115,7 +115,7 @@ export async function openCrashWorld(
       const crash = await waitFor(`the death at ${doom.cue}`, () => crashes[0]);
       assert.match(
         crash.message,
-        new RegExp(`^doomed-${doom.part} stopped unexpectedly \\(ended by SIGKILL\\)`),
+        new RegExp(`^doomed-${doom.part} stopped unexpectedly \\(killed by SIGKILL\\)`),
       );
       assert.equal(crash.message.split('\n').at(-1), lastWords(doom.cue));
     },

@@ -1,34 +1,14 @@
-import { readFile, writeFile } from 'node:fs/promises';
+/** The processes of a stack: when they count as ready, how they end, and what a killed stack leaves behind. */
+
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { processListFile, stopLeftovers } from '../../stack/processes/leftovers.ts';
 import { startProcess } from '../../stack/processes/process.ts';
-import { createProcesses, type Processes, type StartOptions } from '../../stack/processes/processes.ts';
+import { createProcesses } from '../../stack/processes/processes.ts';
 import { waitUntil } from '../../stack/processes/wait.ts';
 import { isAlive, withDataDir } from './data-dir.ts';
-
-/** A small Node program that says when it is ready, with its data folder on its command line as servers have it. */
-function program(processes: Processes, name: string, script: string): StartOptions {
-  return {
-    name,
-    command: process.execPath,
-    args: ['--eval', `${script}; console.log('ready', process.pid);`, processes.dataDir],
-    marker: processes.dataDir,
-    isReady: async () => (await logOf(processes, name)).includes('ready'),
-    readyTimeoutMs: 10_000,
-    stopTimeoutMs: 500,
-  };
-}
-
-async function logOf(processes: Processes, name: string): Promise<string> {
-  return readFile(processes.logFile(name), 'utf8');
-}
-
-async function pidOf(processes: Processes, name: string): Promise<number> {
-  return Number(/ready (\d+)/.exec(await logOf(processes, name))?.[1]);
-}
-
-const FOREVER = 'setInterval(() => {}, 1000)';
+import { FOREVER, logOf, pidOf, program } from './program.ts';
 
 test('a crash is reported with the end of the log, and a stop is not a crash', async () => {
   await withDataDir(async (dataDir) => {
@@ -40,7 +20,9 @@ test('a crash is reported with the end of the log, and a stop is not a crash', a
     await waitUntil({ what: 'the crash report', timeoutMs: 5_000, check: () => crashes.length > 0 });
     await processes.stopAll();
     expect(crashes.map((crash) => crash.message)).toEqual([
-      expect.stringMatching(/^fragile stopped unexpectedly \(ended by SIGKILL\)\. The end of [^]*ready \d+$/),
+      expect.stringMatching(
+        /^fragile stopped unexpectedly \(killed by SIGKILL\)\. The end of [^]*ready \d+$/,
+      ),
     ]);
   });
 });
@@ -109,6 +91,25 @@ test('a frozen process does nothing until it is thawed, and can be stopped while
     processes.freeze('ticker');
     await processes.stopAll();
     expect(isAlive(pid)).toBe(false);
+  });
+});
+
+test('one that is restarted runs anew with the same options, whether it ran or not', async () => {
+  await withDataDir(async (dataDir) => {
+    const crashes: Error[] = [];
+    const processes = createProcesses({ dataDir, onCrash: (crash) => crashes.push(crash) });
+    await processes.start(program(processes, 'server', FOREVER));
+    const first = processes.pid('server');
+    await processes.restart('server');
+    const second = await pidOf(processes, 'server');
+    expect([isAlive(first), isAlive(second)]).toEqual([false, true]);
+    process.kill(second, 'SIGKILL');
+    await waitUntil({ what: 'the crash report', timeoutMs: 5_000, check: () => crashes.length > 0 });
+    await processes.restart('server');
+    expect(isAlive(await pidOf(processes, 'server'))).toBe(true);
+    expect(processes.names()).toEqual(['server']);
+    await processes.stopAll();
+    expect(crashes).toHaveLength(1);
   });
 });
 
