@@ -1,3 +1,8 @@
+/**
+ * Starts the parts of Holdfast itself: the API, the worker and the sandbox provider, each with its environment.
+ * `npm start`, the benchmarks, the chaos suite and the crash tests all start them from here.
+ */
+
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { canConnect, findFreePort } from './processes/ports.ts';
@@ -10,7 +15,7 @@ const READY_TIMEOUT_MS = 30_000;
 const STOP_TIMEOUT_MS = 20_000;
 const CALL_TIMEOUT_MS = 2_000;
 
-/** Known to everybody who reads this file: fit for a demonstration on loopback, and for nothing else. */
+/** Public, as this file is: fit for a demonstration on loopback, and for nothing else. */
 export const demoSecrets = {
   jwt: 'holdfast-demo-secret-not-for-production',
   providerApiKey: 'sk_holdfast_demo',
@@ -19,14 +24,18 @@ export const demoSecrets = {
 };
 
 export type AppUrls = {
-  /** Where callers find the API, and the provider's callbacks. */
+  /** Where callers and the provider's callbacks find the API. */
   apiUrl: string;
   providerUrl: string;
 };
 
-/** Picked late, just before the parts listen there, so that nobody else takes them meanwhile. */
+/** Where the API and the provider listen when these ports are free. */
+export const APP_PORTS = { api: 3000, provider: 3001 };
+
+/** Call it just before the parts start, so that no other process takes the ports meanwhile. */
 export async function findAppUrls(): Promise<AppUrls> {
-  const [apiPort, providerPort] = [await findFreePort(3000), await findFreePort(3001)];
+  const apiPort = await findFreePort(APP_PORTS.api);
+  const providerPort = await findFreePort(APP_PORTS.provider);
   return { apiUrl: `http://127.0.0.1:${apiPort}`, providerUrl: `http://127.0.0.1:${providerPort}` };
 }
 
@@ -48,7 +57,7 @@ export async function startProvider(processes: Processes, urls: AppUrls): Promis
   });
 }
 
-/** What one API or worker process is told; each of several may reach the servers by a way of its own. */
+/** The environment of one API or worker process; each of several may reach the servers through its own proxies. */
 export type AppEnv = Record<string, string>;
 
 export function appEnv(options: { servers: Servers; urls: AppUrls; demoSaleId?: string }): AppEnv {
@@ -67,7 +76,7 @@ export function appEnv(options: { servers: Servers; urls: AppUrls; demoSaleId?: 
     PAYMENT_PROVIDER_API_KEY: demoSecrets.providerApiKey,
     WEBHOOK_SECRETS: demoSecrets.webhook,
     ORDER_SIGNING_SECRETS: demoSecrets.orderSigning,
-    // The sandbox is near, and its bad days are for looking at.
+    // More often than in production, so that an operator who plays with the sandbox sees it happen.
     RECONCILE_EVERY_SECONDS: '10',
     ...(demoSaleId === undefined ? {} : { DEMO_SALE_ID: demoSaleId }),
     WORKFLOW_BUNDLE: join(repoDir, 'dist', 'workflow-bundle.js'),
@@ -89,7 +98,7 @@ export async function startApp(
 export type PartOptions = {
   name: string;
   env: AppEnv;
-  /** Of the compiled sources, where it is not the product's own. */
+  /** The compiled script, where it is not the product's own; its path below `dist`. */
   script?: string;
   args?: readonly string[];
 };
@@ -111,7 +120,7 @@ export function startWorker(processes: Processes, options: PartOptions): Promise
   return startScript(processes, {
     script: join('src', 'workers', 'main.js'),
     ...options,
-    // It serves no port; the line is part of its contract with this file.
+    // The worker listens on no port; the words in its log are part of its contract with this file.
     isReady: async () => readFileSync(processes.logFile(options.name), 'utf8').includes('worker ready'),
   });
 }

@@ -1,55 +1,70 @@
+/**
+ * `npm start`: runs all of Holdfast on this machine until Ctrl-C, and starts again each part that dies.
+ */
+
 import { EventEmitter, once } from 'node:events';
+import { join } from 'node:path';
 import { signToken } from '../src/api/auth.ts';
+import { addressBlock, SERVER_PORTS, takenPortLines } from './address-block.ts';
 import { devDataDir, removeAddresses, writeAddresses, type Addresses } from './addresses.ts';
 import { demoSecrets, findAppUrls, startApp, startProvider } from './app.ts';
 import { prepareDemo } from './demo-sale.ts';
 import type { Processes } from './processes/processes.ts';
+import { restartOnCrash } from './processes/supervisor.ts';
 import { launchServers, openDataDir } from './servers/servers.ts';
 
-const PREFERRED_PORTS = { redis: 6379, mysql: 3306, temporal: 7233, temporalUi: 8233 };
+const FLAGS = ['--fresh'];
 
-/** How a run ends: somebody asked for it, or something broke. */
+type Flags = {
+  /** Begins with empty stores. */
+  fresh: boolean;
+};
+
+/** How a run ends: an operator asked for it, or something broke. */
 type End = { kind: 'asked' } | { kind: 'broken'; why: unknown };
 
 const say = (line: string): void => console.log(`· ${line}`);
 
-// Not just the exit code: a download or a build that was cut short must not keep us alive.
+// Not just the exit code: a download or a build that was cut short must not keep this process alive.
 process.exit(await main(process.argv.slice(2)));
 
 async function main(args: string[]): Promise<number> {
-  const unknown = args.find((arg) => arg !== '--fresh');
+  const unknown = args.find((arg) => !FLAGS.includes(arg));
   if (unknown !== undefined) {
-    console.error(`npm start knows one flag, --fresh (begin with empty stores), and not ${unknown}`);
+    console.error(
+      `npm start knows --fresh (begin with empty stores) and not ${unknown}`,
+    );
     return 1;
   }
-  const fresh = args.includes('--fresh');
+  const flags: Flags = { fresh: args.includes('--fresh') };
   const outcome = new EventEmitter<{ end: [End] }>();
   const ended = once(outcome, 'end');
   const asked = (): boolean => outcome.emit('end', { kind: 'asked' });
   const broken = (why: unknown): boolean => outcome.emit('end', { kind: 'broken', why });
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, asked);
-  const processes = await openDev(fresh, broken);
+  const processes = await openDev(flags, broken);
   if (processes === undefined) return 1;
-  // Not awaited: a crash or a Ctrl-C ends the start as well as the run.
-  startAll(processes, fresh).catch(broken);
+  // Not awaited: a broken part or a Ctrl-C ends the start as well as the run.
+  startAll(processes, flags).catch(broken);
   const [end] = await ended;
   return stopAll(processes, end);
 }
 
-async function openDev(fresh: boolean, onCrash: (crash: Error) => void): Promise<Processes | undefined> {
+async function openDev(flags: Flags, broken: (why: Error) => void): Promise<Processes | undefined> {
+  const onCrash = restartOnCrash({ say, onGivenUp: broken });
   try {
-    return await openDataDir({ dataDir: devDataDir, fresh, progress: say, onCrash });
+    return await openDataDir({ dataDir: devDataDir, fresh: flags.fresh, progress: say, onCrash });
   } catch (error) {
     console.error(describe(error));
     return undefined;
   }
 }
 
-async function startAll(processes: Processes, fresh: boolean): Promise<void> {
+async function startAll(processes: Processes, flags: Flags): Promise<void> {
   say('Starting Redis, MySQL and Temporal');
-  const servers = await launchServers(processes, {
-    preferredPorts: PREFERRED_PORTS,
-    fresh,
+  const { temporalCli, ...servers } = await launchServers(processes, {
+    preferredPorts: SERVER_PORTS,
+    fresh: flags.fresh,
     progress: say,
   });
   const urls = await findAppUrls();
@@ -62,9 +77,13 @@ async function startAll(processes: Processes, fresh: boolean): Promise<void> {
   say('Starting the API and a worker');
   await startApp(processes, { servers, urls, demoSaleId: saleId });
   const token = await signToken(demoSecrets.jwt, 'demo-shopper', '12h');
+  const adminToken = await signToken(demoSecrets.jwt, 'demo-admin', '12h', ['admin']);
   const addresses: Addresses = { ...servers, ...urls, saleId, token };
   writeAddresses(addresses);
-  console.log(addressBlock(addresses));
+  const parts = processes.names().map((name) => ({ name, pid: processes.pid(name) }));
+  for (const line of takenPortLines({ addresses, parts })) say(line);
+  const logDir = join(devDataDir, 'logs');
+  console.log(addressBlock({ addresses, adminToken, tokenLife: '12 hours', temporalCli, logDir, parts }));
 }
 
 async function stopAll(processes: Processes, end: End): Promise<number> {
@@ -81,24 +100,7 @@ async function stopAll(processes: Processes, end: End): Promise<number> {
   return end.kind === 'asked' ? 0 : 1;
 }
 
-function addressBlock(addresses: Addresses): string {
-  return `
-  Holdfast is running
-
-  Demo page         ${addresses.apiUrl}/
-  API               ${addresses.apiUrl}
-  Payment provider  ${addresses.providerUrl} (sandbox)
-  Temporal Web UI   ${addresses.temporalUiUrl ?? `that of ${addresses.temporalAddress}`}
-  Logs              ${devDataDir}/logs
-
-  A token of the demo shopper, good for 12 hours:
-  ${addresses.token}
-
-  Ctrl-C stops everything
-`;
-}
-
-/** The message with the causes that led to it; a stack trace of this file would help nobody. */
+/** The message with the causes that led to it; a stack trace of this file would add nothing. */
 function describe(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   return error.cause === undefined ? error.message : `${error.message}: ${describe(error.cause)}`;

@@ -1,14 +1,19 @@
+/**
+ * The three servers that Holdfast needs, Redis, MySQL and Temporal: those that the environment names, or ones of
+ * its own in a data folder.
+ */
+
 import { mkdirSync, rmSync } from 'node:fs';
 import { locatePieces, type Found, type Piece } from '../install/pieces.ts';
 import { stopLeftovers } from '../processes/leftovers.ts';
 import { canConnect } from '../processes/ports.ts';
-import { createProcesses, type Processes } from '../processes/processes.ts';
+import { createProcesses, type CrashHandler, type Processes } from '../processes/processes.ts';
 import { waitUntil } from '../processes/wait.ts';
 import { mysqlPiece, startMysql } from './mysql.ts';
 import { redisPiece, startRedis } from './redis.ts';
 import { locateTemporal, startTemporal } from './temporal.ts';
 
-/** Somebody else's server is either there or not; a moment of grace for one that is just starting. */
+/** A server that the environment names either runs or does not; one that is just starting has this time. */
 const GIVEN_SERVER_TIMEOUT_MS = 10_000;
 
 type PreferredPorts = { redis?: number; mysql?: number; temporal?: number; temporalUi?: number };
@@ -19,6 +24,11 @@ export type Servers = {
   temporalAddress: string;
   /** Undefined when TEMPORAL_ADDRESS names a server and TEMPORAL_UI_URL does not say where its Web UI is. */
   temporalUiUrl: string | undefined;
+};
+
+export type LaunchedServers = Servers & {
+  /** The path of the `temporal` CLI that serves; undefined when TEMPORAL_ADDRESS names a server. */
+  temporalCli: string | undefined;
 };
 
 export type ServerOptions = {
@@ -44,12 +54,12 @@ export async function startServers(
   }
 }
 
-/** Makes a data folder ours: ends what a killed start left there, wipes it when asked, and claims it. */
+/** Takes a data folder for this process: ends what a killed start left there, wipes it when asked, and claims it. */
 export async function openDataDir(options: {
   dataDir: string;
   fresh: boolean;
   progress: (line: string) => void;
-  onCrash: (crash: Error, name: string) => void;
+  onCrash: CrashHandler;
 }): Promise<Processes> {
   const { dataDir, progress, onCrash } = options;
   await stopLeftovers({ dataDir, progress });
@@ -59,12 +69,13 @@ export async function openDataDir(options: {
 }
 
 /** Starts the three side by side. On failure the caller stops `processes`, which also ends those still starting. */
-export async function launchServers(processes: Processes, options: ServerOptions): Promise<Servers> {
+export async function launchServers(processes: Processes, options: ServerOptions): Promise<LaunchedServers> {
   const [stores, temporal] = await Promise.all([
     launchStores(processes, options),
     launchTemporal(processes, options),
   ]);
-  return { ...stores, temporalAddress: temporal.address, temporalUiUrl: temporal.uiUrl };
+  const { address, uiUrl, cli } = temporal;
+  return { ...stores, temporalAddress: address, temporalUiUrl: uiUrl, temporalCli: cli };
 }
 
 async function launchStores(
@@ -97,20 +108,22 @@ async function launchStores(
 async function launchTemporal(
   processes: Processes,
   options: ServerOptions,
-): Promise<{ address: string; uiUrl: string | undefined }> {
+): Promise<{ address: string; uiUrl: string | undefined; cli: string | undefined }> {
   const given = process.env['TEMPORAL_ADDRESS'];
   if (given) {
     await useGiven('TEMPORAL_ADDRESS', given, urlTarget(`temporal://${given}`, 7233));
-    return { address: given, uiUrl: process.env['TEMPORAL_UI_URL'] };
+    return { address: given, uiUrl: process.env['TEMPORAL_UI_URL'], cli: undefined };
   }
   const { preferredPorts: ports = {} } = options;
-  return startTemporal({
+  const binary = await locateTemporal(options.progress);
+  const started = await startTemporal({
     processes,
-    binary: await locateTemporal(options.progress),
+    binary,
     inMemory: options.temporalInMemory ?? false,
     ...preferred(ports.temporal),
     ...(ports.temporalUi === undefined ? {} : { preferredUiPort: ports.temporalUi }),
   });
+  return { ...started, cli: binary };
 }
 
 function preferred(port: number | undefined): { preferredPort?: number } {

@@ -1,0 +1,37 @@
+/** What `npm start` prints when everything runs. */
+
+import { expect, test } from 'vitest';
+import { addressBlock, takenPortLines } from '../../stack/address-block.ts';
+
+const addresses = {
+  apiUrl: 'http://127.0.0.1:41234',
+  providerUrl: 'http://127.0.0.1:3001',
+  temporalUiUrl: 'http://127.0.0.1:41235',
+  redisUrl: 'redis://127.0.0.1:41236',
+  mysqlUrl: 'mysql://holdfast:secret@127.0.0.1:3306/holdfast',
+  temporalAddress: '127.0.0.1:7233',
+  saleId: 'demo',
+  token: 'a-shopper-token',
+};
+const parts = ['mysql', 'temporal', 'provider', 'api', 'worker'].map((name, i) => ({ name, pid: 100 + i }));
+
+test('a port that was taken is said in one line, unless the environment names the server', () => {
+  expect(takenPortLines({ addresses, parts })).toEqual([
+    'Port 8233 is taken; the Temporal Web UI listens on 41235 instead',
+    'Port 3000 is taken; the API listens on 41234 instead',
+  ]);
+});
+
+test('the block names both tokens, the Temporal CLI and the pid of every part', () => {
+  const block = addressBlock({
+    addresses,
+    adminToken: 'an-admin-token',
+    tokenLife: '12 hours',
+    temporalCli: '/opt/temporal',
+    logDir: '/data/logs',
+    parts,
+  });
+  for (const named of ['a-shopper-token', 'an-admin-token', '/opt/temporal', '/data/logs', 'worker 104']) {
+    expect(block).toContain(named);
+  }
+});
