@@ -1,5 +1,7 @@
-// The first thing that runs after `git clone`: Node alone, no dependency. `npm start`, `npm test` and the like
-// come through here; it installs and builds what is missing or stale, and then hands over.
+/**
+ * The first thing that runs after `git clone`, with Node alone and no dependency. `npm start`, `npm test` and the
+ * like begin here: it installs and builds what is missing or stale, and then runs the command itself.
+ */
 
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -24,9 +26,10 @@ function vitest(...projects) {
   return { script: 'node_modules/vitest/vitest.mjs', args, needsBuild: true };
 }
 
-/** What a command runs, a script of ours or one of package.json, and whether it needs the compiled sources first. */
+/** What a command runs, a script or one of package.json's, and whether it needs the compiled sources first. */
 const COMMANDS = {
   start: { script: 'dist/stack/start.js', needsBuild: true },
+  dev: { script: 'dist/stack/start.js', args: ['--watch'], needsBuild: true },
   try: { script: 'dist/stack/try.js', needsBuild: true },
   audit: { script: 'dist/stack/audit.js', needsBuild: true },
   bench: { script: 'dist/bench/main.js', needsBuild: true },
@@ -35,13 +38,15 @@ const COMMANDS = {
   test: vitest('deep', 'fast'),
   'test:fast': vitest('fast'),
   'test:storm': vitest('storm'),
+  /** Brings dist/ up to date and runs nothing. */
+  build: { needsBuild: true },
 };
 
-/** A Ctrl-C reaches us from the terminal and once more through npm; the child should see it once. */
+/** A Ctrl-C arrives from the terminal and once more through npm; the child should receive it once. */
 const REPEATED_SIGNAL_MS = 500;
 
-const checkout = dirname(dirname(fileURLToPath(import.meta.url)));
-const inCheckout = (...parts) => join(checkout, ...parts);
+const repo = dirname(dirname(fileURLToPath(import.meta.url)));
+const inRepo = (...parts) => join(repo, ...parts);
 const say = (line) => console.log(`· ${line}`);
 
 process.exitCode = await main(process.argv[2], process.argv.slice(3));
@@ -63,14 +68,15 @@ async function main(name, args) {
     if (exitCode !== 0) return exitCode;
   }
   if (command.npmScript) return npm(['run', '--silent', command.npmScript]);
-  return run(process.execPath, [inCheckout(command.script), ...(command.args ?? []), ...args]);
+  if (!command.script) return 0;
+  return run(process.execPath, [inRepo(command.script), ...(command.args ?? []), ...args]);
 }
 
 /** npm writes its own lock into node_modules when it has finished; the stamp spares a new install after a mere touch. */
 async function installIfNeeded() {
-  const lock = inCheckout('package-lock.json');
-  const installed = inCheckout('node_modules', '.package-lock.json');
-  const stamp = inCheckout('node_modules', '.holdfast-installed');
+  const lock = inRepo('package-lock.json');
+  const installed = inRepo('node_modules', '.package-lock.json');
+  const stamp = inRepo('node_modules', '.holdfast-installed');
   const hash = createHash('sha256').update(readFileSync(lock)).digest('hex');
   const isCurrent =
     existsSync(installed) &&
@@ -89,7 +95,7 @@ async function installIfNeeded() {
 }
 
 async function buildIfNeeded() {
-  const stamp = inCheckout('dist', '.built');
+  const stamp = inRepo('dist', '.built');
   const sources = [
     'src',
     'sandbox',
@@ -102,8 +108,7 @@ async function buildIfNeeded() {
     'tsconfig.json',
     'tsconfig.dev.json',
   ];
-  if (existsSync(stamp) && sources.every((source) => newestMs(inCheckout(source)) <= mtimeMs(stamp)))
-    return 0;
+  if (existsSync(stamp) && sources.every((source) => newestMs(inRepo(source)) <= mtimeMs(stamp))) return 0;
   say('Building');
   const startedAt = new Date();
   const exitCode = await npm(['run', '--silent', 'build:dev']);
@@ -133,12 +138,12 @@ function npm(args) {
 }
 
 /**
- * Runs a program to its end and answers its exit code. It gets a process group of its own: a Ctrl-C comes to
- * it through us alone, exactly once, and what it forgot to end is ended after it.
+ * Runs a program to its end and returns its exit code. It gets a process group of its own: a Ctrl-C reaches it
+ * through this process alone, exactly once, and what it forgot to end is ended after it.
  */
 function run(file, args) {
   return new Promise((resolve) => {
-    const child = spawn(file, args, { cwd: checkout, stdio: 'inherit', detached: true });
+    const child = spawn(file, args, { cwd: repo, stdio: 'inherit', detached: true });
     const lastMs = new Map();
     const passOn = (signal) => {
       const isRepeated = Date.now() - (lastMs.get(signal) ?? 0) < REPEATED_SIGNAL_MS;

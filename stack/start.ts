@@ -1,5 +1,6 @@
 /**
  * `npm start`: runs all of Holdfast on this machine until Ctrl-C, and starts again each part that dies.
+ * `npm run dev` is the same with `--watch`.
  */
 
 import { EventEmitter, once } from 'node:events';
@@ -9,15 +10,18 @@ import { addressBlock, SERVER_PORTS, takenPortLines } from './address-block.ts';
 import { devDataDir, removeAddresses, writeAddresses, type Addresses } from './addresses.ts';
 import { demoSecrets, findAppUrls, startApp, startProvider } from './app.ts';
 import { prepareDemo } from './demo-sale.ts';
+import { RESTARTED_PARTS, restartOnChange } from './dev.ts';
 import type { Processes } from './processes/processes.ts';
 import { restartOnCrash } from './processes/supervisor.ts';
 import { launchServers, openDataDir } from './servers/servers.ts';
 
-const FLAGS = ['--fresh'];
+const FLAGS = ['--fresh', '--watch'];
 
 type Flags = {
   /** Begins with empty stores. */
   fresh: boolean;
+  /** Restarts the API and the worker when the sources change. */
+  watch: boolean;
 };
 
 /** How a run ends: an operator asked for it, or something broke. */
@@ -32,11 +36,11 @@ async function main(args: string[]): Promise<number> {
   const unknown = args.find((arg) => !FLAGS.includes(arg));
   if (unknown !== undefined) {
     console.error(
-      `npm start knows --fresh (begin with empty stores) and not ${unknown}`,
+      `npm start knows --fresh (begin with empty stores) and --watch (restart on a change), and not ${unknown}`,
     );
     return 1;
   }
-  const flags: Flags = { fresh: args.includes('--fresh') };
+  const flags: Flags = { fresh: args.includes('--fresh'), watch: args.includes('--watch') };
   const outcome = new EventEmitter<{ end: [End] }>();
   const ended = once(outcome, 'end');
   const asked = (): boolean => outcome.emit('end', { kind: 'asked' });
@@ -51,7 +55,12 @@ async function main(args: string[]): Promise<number> {
 }
 
 async function openDev(flags: Flags, broken: (why: Error) => void): Promise<Processes | undefined> {
-  const onCrash = restartOnCrash({ say, onGivenUp: broken });
+  const onGivenUp = (reason: Error, name: string): void => {
+    // The next change may be the one that mends it.
+    if (flags.watch && RESTARTED_PARTS.includes(name)) say(`${describe(reason)}\n  It waits for a change`);
+    else broken(reason);
+  };
+  const onCrash = restartOnCrash({ say, onGivenUp });
   try {
     return await openDataDir({ dataDir: devDataDir, fresh: flags.fresh, progress: say, onCrash });
   } catch (error) {
@@ -84,6 +93,9 @@ async function startAll(processes: Processes, flags: Flags): Promise<void> {
   for (const line of takenPortLines({ addresses, parts })) say(line);
   const logDir = join(devDataDir, 'logs');
   console.log(addressBlock({ addresses, adminToken, tokenLife: '12 hours', temporalCli, logDir, parts }));
+  if (!flags.watch) return;
+  restartOnChange(processes, say);
+  say('Watching the sources: a change restarts the API and the worker');
 }
 
 async function stopAll(processes: Processes, end: End): Promise<number> {
