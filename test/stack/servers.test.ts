@@ -1,10 +1,14 @@
+/** The servers of a stack: side by side, durable, and back with their data after they were killed. */
+
+import { Client, Connection } from '@temporalio/client';
 import { createConnection } from 'mysql2/promise';
 import { expect, test } from 'vitest';
 import { canConnect } from '../../stack/processes/ports.ts';
+import { restartOnCrash } from '../../stack/processes/supervisor.ts';
 import { waitUntil } from '../../stack/processes/wait.ts';
 import { startRedisCluster } from '../../stack/servers/redis-cluster.ts';
 import { withRedis } from '../../stack/servers/redis.ts';
-import { startServers } from '../../stack/servers/servers.ts';
+import { launchServers, openDataDir, startServers, type Servers } from '../../stack/servers/servers.ts';
 import { withDataDir } from './data-dir.ts';
 
 type Stack = Awaited<ReturnType<typeof startServers>>;
@@ -98,6 +102,85 @@ test('a server that dies is reported by its name', { timeout: 60_000 }, async ()
     }
   });
 });
+
+async function withMysql<T>(
+  url: string,
+  use: (connection: Awaited<ReturnType<typeof createConnection>>) => Promise<T>,
+): Promise<T> {
+  const connection = await createConnection(url);
+  try {
+    return await use(connection);
+  } finally {
+    await connection.end();
+  }
+}
+
+async function withTemporal<T>(address: string, use: (client: Client) => Promise<T>): Promise<T> {
+  const connection = await Connection.connect({ address });
+  try {
+    return await use(new Client({ connection }));
+  } finally {
+    await connection.close();
+  }
+}
+
+async function leaveTraces(servers: Servers): Promise<void> {
+  await withRedis(servers.redisUrl, (redis) => redis.set('trace', 'left'));
+  await withMysql(servers.mysqlUrl, async (connection) => {
+    await connection.query('CREATE TABLE traces (trace VARCHAR(10))');
+    await connection.query("INSERT INTO traces VALUES ('left')");
+  });
+  await withTemporal(servers.temporalAddress, (client) =>
+    // No worker takes it: it stays as it was started.
+    client.workflow.start('left', { taskQueue: 'nowhere', workflowId: 'trace' }),
+  );
+}
+
+async function readTraces(servers: Servers): Promise<unknown[]> {
+  return Promise.all([
+    withRedis(servers.redisUrl, (redis) => redis.get('trace')),
+    withMysql(
+      servers.mysqlUrl,
+      async (connection) => (await connection.query('SELECT trace FROM traces'))[0],
+    ),
+    withTemporal(
+      servers.temporalAddress,
+      async (client) => (await client.workflow.getHandle('trace').describe()).type,
+    ),
+  ]);
+}
+
+test(
+  'servers that are killed come back at the same addresses with the same data',
+  { timeout: 120_000 },
+  async () => {
+    await withDataDir(async (dataDir) => {
+      const said: string[] = [];
+      const givenUp: Error[] = [];
+      const onCrash = restartOnCrash({
+        say: (line) => said.push(line),
+        onGivenUp: (reason) => givenUp.push(reason),
+      });
+      const processes = await openDataDir({ dataDir, fresh: true, progress: () => {}, onCrash });
+      try {
+        const servers = await launchServers(processes, { fresh: true, progress: () => {} });
+        await leaveTraces(servers);
+        const names = processes.names();
+        expect(names.toSorted()).toEqual(['mysql', 'redis', 'temporal']);
+        for (const name of names) process.kill(processes.pid(name), 'SIGKILL');
+        await waitUntil({
+          what: 'three restarts',
+          timeoutMs: 60_000,
+          check: () => said.length + givenUp.length === names.length,
+        });
+        expect(await readTraces(servers)).toEqual(['left', [{ trace: 'left' }], 'left']);
+        expect(givenUp).toEqual([]);
+      } finally {
+        await processes.stopAll();
+      }
+    });
+  },
+);
 
 test('a Redis cluster of three masters answers on every slot', { timeout: 60_000 }, async () => {
   await withDataDir(async (dataDir) => {
