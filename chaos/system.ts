@@ -11,12 +11,12 @@ import { openProvider } from '../src/payments/open.ts';
 import { migrate } from '../src/stores/mysql/migrations/migrate.ts';
 import { openStores, type Stores } from '../src/stores/open.ts';
 import { appEnv, demoSecrets, startApi, startProvider, startWorker } from '../stack/app.ts';
-import { locatePieces, type Found, type Piece } from '../stack/install/pieces.ts';
+import { locateServers, type Found, type ServerPackage } from '../stack/install/server-packages.ts';
 import { isPortFree } from '../stack/processes/ports.ts';
 import type { Processes } from '../stack/processes/processes.ts';
 import { waitUntil } from '../stack/processes/wait.ts';
-import { mysqlPiece, startMysql } from '../stack/servers/mysql.ts';
-import { redisPiece, startRedis } from '../stack/servers/redis.ts';
+import { mysqlPackage, startMysql } from '../stack/servers/mysql.ts';
+import { redisPackage, startRedis } from '../stack/servers/redis.ts';
 import { locateTemporal, startTemporal } from '../stack/servers/temporal.ts';
 import { startToxiproxy } from '../stack/servers/toxiproxy.ts';
 import { createLinks, type Link, type Links } from './links.ts';
@@ -156,7 +156,7 @@ async function startServers(
   starters: Map<string, () => Promise<void>>,
   progress: (line: string) => void,
 ) {
-  const [redis, mysql] = await locatePieces([redisPiece, mysqlPiece], progress);
+  const [redis, mysql] = await locateServers([redisPackage, mysqlPackage], progress);
   const binary = await locateTemporal(progress);
   const uiPort = (ports['temporal'] ?? 0) + 1;
   const base = (name: string) => ({
@@ -166,8 +166,8 @@ async function startServers(
     ...(ports[name] === undefined ? {} : { preferredPort: ports[name] }),
   });
   const start = {
-    redis: () => startRedis({ ...base('redis'), found: asProgram(redis, redisPiece) }),
-    mysql: () => startMysql({ ...base('mysql'), found: asProgram(mysql, mysqlPiece) }),
+    redis: () => startRedis({ ...base('redis'), found: asProgram(redis, redisPackage) }),
+    mysql: () => startMysql({ ...base('mysql'), found: asProgram(mysql, mysqlPackage) }),
     temporal: async () =>
       (await startTemporal({ ...base('temporal'), binary, inMemory: false, preferredUiPort: uiPort }))
         .address,
@@ -182,9 +182,9 @@ async function startServers(
 }
 
 /** Killing the client of a container would not kill the server. */
-function asProgram(found: Found | undefined, piece: Piece): Found {
+function asProgram(found: Found | undefined, server: ServerPackage): Found {
   if (found?.kind === 'binary') return found;
-  throw new Error(`The chaos suite kills servers, so it needs ${piece.what} as a program on PATH.`);
+  throw new Error(`The chaos suite kills servers, so it needs ${server.what} as a program on PATH.`);
 }
 
 /** One between every two parts that call each other. */

@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import type { ProvidedContext } from 'vitest';
 import type { TestProject } from 'vitest/node';
 import { locateChromium } from './install/chromium.ts';
-import { locatePieces } from './install/pieces.ts';
+import { locateServers } from './install/server-packages.ts';
 import { timeSkippingServerPath } from './install/time-skipping.ts';
 import type { Processes } from './processes/processes.ts';
-import { redisPiece, startRedis } from './servers/redis.ts';
+import { redisPackage, startRedis } from './servers/redis.ts';
 import { launchServers, openDataDir } from './servers/servers.ts';
 
 declare module 'vitest' {
@@ -72,7 +72,7 @@ function provideAll(project: TestProject, context: ProvidedContext): void {
 }
 
 async function startOneRedis(processes: Processes): Promise<string> {
-  const [found] = await locatePieces([redisPiece], progress);
+  const [found] = await locateServers([redisPackage], progress);
   if (!found) throw new Error('Redis was asked for');
   return startRedis({ processes, found, fresh: true, durable: false });
 }

@@ -1,6 +1,6 @@
 /** A browser for the tests that look at pages. */
 
-import { canUseApt, findProgram, installWithApt } from './pieces.ts';
+import { canUseApt, findProgram, installWithApt } from './server-packages.ts';
 
 const BINARIES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
 

@@ -2,7 +2,7 @@ import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { runCommand } from '../processes/command.ts';
 import { cacheDir, intoCache, withInstallLock } from './cache.ts';
-import { findProgram } from './pieces.ts';
+import { findProgram } from './server-packages.ts';
 
 const BUILD_TIMEOUT_MS = 15 * 60_000;
 

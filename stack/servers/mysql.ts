@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { createConnection } from 'mysql2/promise';
 import { z } from 'zod';
 import { CONTAINER_READY_TIMEOUT_MS, containerCommand, shortHash } from '../install/docker.ts';
-import { findProgram, homeOf, isRoot, type Found, type Piece } from '../install/pieces.ts';
+import { findProgram, homeOf, isRoot, type Found, type ServerPackage } from '../install/server-packages.ts';
 import { runCommand } from '../processes/command.ts';
 import { withFreePort } from '../processes/ports.ts';
 import type { Processes } from '../processes/processes.ts';
@@ -17,7 +17,7 @@ const STOP_TIMEOUT_MS = 20_000;
 const CONNECT_TIMEOUT_MS = 1_000;
 
 /** The first versions that enforce CHECK constraints and are still maintained somewhere. */
-export const mysqlPiece: Piece = {
+export const mysqlPackage: ServerPackage = {
   what: 'MariaDB 10.5 or MySQL 8 (or newer)',
   binaries: ['mariadbd', 'mysqld'],
   isGoodVersion: (output) => {

@@ -1,10 +1,10 @@
 import { mkdirSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
-import { locatePieces } from '../install/pieces.ts';
+import { locateServers } from '../install/server-packages.ts';
 import { findFreePort } from '../processes/ports.ts';
 import { createProcesses } from '../processes/processes.ts';
 import { waitUntil } from '../processes/wait.ts';
-import { answersFrom, redisArgs, redisPiece, withRedis } from './redis.ts';
+import { answersFrom, redisArgs, redisPackage, withRedis } from './redis.ts';
 
 const SLOTS = 16_384;
 const MASTERS = 3;
@@ -18,7 +18,7 @@ type Node = { url: string; port: number; busPort: number };
 export async function startRedisCluster(options: {
   dataDir: string;
 }): Promise<{ redisUrl: string; stop(): Promise<void> }> {
-  const [found] = await locatePieces([redisPiece], console.log);
+  const [found] = await locateServers([redisPackage], console.log);
   if (found?.kind !== 'binary') throw new Error('a Redis cluster needs redis-server on PATH');
   const crashes: Error[] = [];
   const processes = createProcesses({

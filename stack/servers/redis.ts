@@ -2,7 +2,7 @@ import { mkdirSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { CONTAINER_READY_TIMEOUT_MS, containerCommand } from '../install/docker.ts';
-import type { Found, Piece } from '../install/pieces.ts';
+import type { Found, ServerPackage } from '../install/server-packages.ts';
 import { withFreePort } from '../processes/ports.ts';
 import type { Processes } from '../processes/processes.ts';
 
@@ -12,7 +12,7 @@ const STOP_TIMEOUT_MS = 10_000;
 const CONNECT_TIMEOUT_MS = 1_000;
 
 /** The scripts' flags (allow-oom) came with Redis 7. */
-export const redisPiece: Piece = {
+export const redisPackage: ServerPackage = {
   what: 'Redis 7 or newer',
   binaries: ['redis-server'],
   isGoodVersion: (output) => Number(/v=(\d+)\./.exec(output)?.[1]) >= 7,

@@ -4,13 +4,13 @@
  */
 
 import { mkdirSync, rmSync } from 'node:fs';
-import { locatePieces, type Found, type Piece } from '../install/pieces.ts';
+import { locateServers, type Found, type ServerPackage } from '../install/server-packages.ts';
 import { stopLeftovers } from '../processes/leftovers.ts';
 import { canConnect } from '../processes/ports.ts';
 import { createProcesses, type CrashHandler, type Processes } from '../processes/processes.ts';
 import { waitUntil } from '../processes/wait.ts';
-import { mysqlPiece, startMysql } from './mysql.ts';
-import { redisPiece, startRedis } from './redis.ts';
+import { mysqlPackage, startMysql } from './mysql.ts';
+import { redisPackage, startRedis } from './redis.ts';
 import { locateTemporal, startTemporal } from './temporal.ts';
 
 /** A server that the environment names either runs or does not; one that is just starting has this time. */
@@ -84,23 +84,23 @@ async function launchStores(
 ): Promise<{ redisUrl: string; mysqlUrl: string }> {
   const { progress, preferredPorts: ports = {}, fresh, durable = true } = options;
   const given = { redis: process.env['REDIS_URL'], mysql: process.env['MYSQL_URL'] };
-  const wanted: Piece[] = [];
-  if (!given.redis) wanted.push(redisPiece);
-  if (!given.mysql) wanted.push(mysqlPiece);
+  const wanted: ServerPackage[] = [];
+  if (!given.redis) wanted.push(redisPackage);
+  if (!given.mysql) wanted.push(mysqlPackage);
   // Both are located before either is started, so that apt-get is asked once for what is missing.
-  const located = await locatePieces(wanted, progress);
-  const foundOf = (piece: Piece): Found => {
-    const found = located[wanted.indexOf(piece)];
-    if (found === undefined) throw new Error(`${piece.what} was not asked for`);
+  const located = await locateServers(wanted, progress);
+  const foundOf = (server: ServerPackage): Found => {
+    const found = located[wanted.indexOf(server)];
+    if (found === undefined) throw new Error(`${server.what} was not asked for`);
     return found;
   };
   const [redisUrl, mysqlUrl] = await Promise.all([
     given.redis
       ? useGiven('REDIS_URL', given.redis, urlTarget(given.redis, 6379))
-      : startRedis({ processes, found: foundOf(redisPiece), fresh, durable, ...preferred(ports.redis) }),
+      : startRedis({ processes, found: foundOf(redisPackage), fresh, durable, ...preferred(ports.redis) }),
     given.mysql
       ? useGiven('MYSQL_URL', given.mysql, urlTarget(given.mysql, 3306))
-      : startMysql({ processes, found: foundOf(mysqlPiece), fresh, durable, ...preferred(ports.mysql) }),
+      : startMysql({ processes, found: foundOf(mysqlPackage), fresh, durable, ...preferred(ports.mysql) }),
   ]);
   return { redisUrl, mysqlUrl };
 }

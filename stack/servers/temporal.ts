@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { Connection } from '@temporalio/client';
 import { cacheDir, intoCache, withInstallLock } from '../install/cache.ts';
 import { buildWithGo } from '../install/go-install.ts';
-import { findProgram } from '../install/pieces.ts';
 import { downloadWithSdk } from '../install/sdk-download.ts';
+import { findProgram } from '../install/server-packages.ts';
 import { findFreePort, withFreePort } from '../processes/ports.ts';
 import type { Processes } from '../processes/processes.ts';
 

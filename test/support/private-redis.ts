@@ -1,7 +1,7 @@
 /** A Redis that belongs to one test, which may stop it half-way. */
 
-import { locatePieces } from '../../stack/install/pieces.ts';
-import { redisPiece, startRedis } from '../../stack/servers/redis.ts';
+import { locateServers } from '../../stack/install/server-packages.ts';
+import { redisPackage, startRedis } from '../../stack/servers/redis.ts';
 import { openTestProcesses } from './test-processes.ts';
 
 export interface PrivateRedis {
@@ -11,7 +11,7 @@ export interface PrivateRedis {
 }
 
 export async function startPrivateRedis(): Promise<PrivateRedis> {
-  const [found] = await locatePieces([redisPiece], () => {});
+  const [found] = await locateServers([redisPackage], () => {});
   if (!found) throw new Error('Redis was asked for');
   const { processes, close } = await openTestProcesses((crash) => console.error(crash.message));
   try {

@@ -11,7 +11,7 @@ const APT_TIMEOUT_MS = 10 * 60_000;
 const VERSION_TIMEOUT_MS = 10_000;
 
 /** A database server that this checkout needs, and every way to come by it. */
-export type Piece = {
+export type ServerPackage = {
   /** With the oldest version that will do, as in "Redis 7 or newer". */
   what: string;
   binaries: readonly string[];
@@ -25,20 +25,20 @@ export type Piece = {
 export type Found = { kind: 'binary'; path: string } | { kind: 'docker' };
 
 /** On PATH, else by apt as root, else in a container; throws one sentence that says what to do. */
-export async function locatePieces(
-  pieces: readonly Piece[],
+export async function locateServers(
+  servers: readonly ServerPackage[],
   progress: (line: string) => void,
 ): Promise<Found[]> {
-  let found = await Promise.all(pieces.map(findServer));
-  const missing = pieces.filter((_, index) => found[index] === undefined);
+  let found = await Promise.all(servers.map(findServer));
+  const missing = servers.filter((_, index) => found[index] === undefined);
   if (missing.length > 0 && canUseApt()) {
     await installWithApt(
-      missing.map((piece) => piece.aptPackage),
+      missing.map((server) => server.aptPackage),
       progress,
     );
-    found = await Promise.all(pieces.map(findServer));
+    found = await Promise.all(servers.map(findServer));
   }
-  const stillMissing = pieces.filter((_, index) => found[index] === undefined);
+  const stillMissing = servers.filter((_, index) => found[index] === undefined);
   if (stillMissing.length > 0 && !(await dockerAnswers())) throw new Error(advice(stillMissing));
   return found.map((path) => (path === undefined ? { kind: 'docker' } : { kind: 'binary', path }));
 }
@@ -66,12 +66,12 @@ export function isRoot(): boolean {
   return process.getuid?.() === 0;
 }
 
-async function findServer(piece: Piece): Promise<string | undefined> {
-  for (const name of piece.binaries) {
+async function findServer(server: ServerPackage): Promise<string | undefined> {
+  for (const name of server.binaries) {
     const path = findProgram([name]);
     if (path === undefined) continue;
     const version = await runCommand(path, ['--version'], { timeoutMs: VERSION_TIMEOUT_MS });
-    if (version.ok && piece.isGoodVersion(version.output)) return path;
+    if (version.ok && server.isGoodVersion(version.output)) return path;
   }
   return undefined;
 }
@@ -111,11 +111,11 @@ async function runApt(packages: string, progress: (line: string) => void): Promi
   if (!result.ok) progress(`apt-get could not install ${packages} (${result.reason}):\n${result.output}`);
 }
 
-function advice(missing: readonly Piece[]): string {
-  const what = missing.map((piece) => piece.what).join(' and ');
-  const variables = missing.map((piece) => piece.variable).join(' and ');
-  const packages = missing.map((piece) => piece.aptPackage).join(' ');
-  const formulas = missing.map((piece) => piece.brewFormula).join(' ');
+function advice(missing: readonly ServerPackage[]): string {
+  const what = missing.map((server) => server.what).join(' and ');
+  const variables = missing.map((server) => server.variable).join(' and ');
+  const packages = missing.map((server) => server.aptPackage).join(' ');
+  const formulas = missing.map((server) => server.brewFormula).join(' ');
   const apt =
     findProgram(['apt-get']) === undefined
       ? undefined
