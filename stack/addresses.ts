@@ -1,9 +1,14 @@
+/**
+ * Where the parts of a running `npm start` listen: it writes a file, which `npm run try` and `npm run audit`
+ * read.
+ */
+
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { repoDir } from './repo-dir.ts';
 
-/** Where `npm start` keeps everything that is its own: data, logs, addresses. */
+/** The folder of `npm start`: its data, logs and addresses. */
 export const devDataDir = join(repoDir, '.holdfast', 'dev');
 
 const file = join(devDataDir, 'addresses.json');
@@ -20,14 +25,14 @@ const addresses = z.object({
   token: z.string(),
 });
 
-/** What the running `npm start` of this checkout tells to others, such as `npm run try`. */
+/** What the running `npm start` of this repository's folder writes down for other commands. */
 export type Addresses = z.infer<typeof addresses>;
 
 export function writeAddresses(value: Addresses): void {
   writeFileSync(file, JSON.stringify(value, undefined, 2));
 }
 
-/** Undefined when nothing is running. */
+/** Undefined when no `npm start` is running here. */
 export function readAddresses(): Addresses | undefined {
   try {
     return addresses.parse(JSON.parse(readFileSync(file, 'utf8')));

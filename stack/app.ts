@@ -1,6 +1,6 @@
 /**
- * Starts the parts of Holdfast itself: the API, the worker and the sandbox provider, each with its environment.
- * `npm start`, the benchmarks, the chaos suite and the crash tests all start them from here.
+ * Starts the parts of Holdfast itself: the API, the worker and the sandbox provider, each with its
+ * environment. `npm start`, the benchmarks, the chaos suite and the crash tests all start them from here.
  */
 
 import { readFileSync } from 'node:fs';
@@ -57,7 +57,7 @@ export async function startProvider(processes: Processes, urls: AppUrls): Promis
   });
 }
 
-/** The environment of one API or worker process; each of several may reach the servers through its own proxies. */
+/** The environment of one API or worker process; each may reach the servers through proxies of its own. */
 export type AppEnv = Record<string, string>;
 
 export function appEnv(options: { servers: Servers; urls: AppUrls; demoSaleId?: string }): AppEnv {

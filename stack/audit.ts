@@ -1,4 +1,4 @@
-/** `npm run audit`: the audit over the servers that the environment names, else over those of the running `npm start`. */
+/** `npm run audit`: audits the servers that the environment names, else those of the running `npm start`. */
 
 import { auditCommand } from '../src/audit/command.ts';
 import { loadAuditConfig } from '../src/config.ts';
@@ -8,7 +8,7 @@ import { appEnv } from './app.ts';
 const env = findEnv();
 if (env === undefined) {
   console.error(
-    'Nothing is running here: run `npm start` in another terminal first, or name the servers in the environment.',
+    'Holdfast is not running here: run `npm start` in another terminal first, or name the servers in the environment.',
   );
   process.exit(1);
 }

@@ -1,6 +1,6 @@
 /**
- * The first thing that runs after `git clone`, with Node alone and no dependency. `npm start`, `npm test` and the
- * like begin here: it installs and builds what is missing or stale, and then runs the command itself.
+ * The first thing that runs after `git clone`, with Node alone and no dependency. `npm start`, `npm test` and
+ * the like begin here: it installs and builds what is missing or stale, and then runs the command itself.
  */
 
 import { spawn } from 'node:child_process';
@@ -26,7 +26,7 @@ function vitest(...projects) {
   return { script: 'node_modules/vitest/vitest.mjs', args, needsBuild: true };
 }
 
-/** What a command runs, a script or one of package.json's, and whether it needs the compiled sources first. */
+/** What a command runs, a file or a script of package.json, and whether it needs the compiled sources. */
 const COMMANDS = {
   start: { script: 'dist/stack/start.js', needsBuild: true },
   dev: { script: 'dist/stack/start.js', args: ['--watch'], needsBuild: true },
@@ -72,7 +72,10 @@ async function main(name, args) {
   return run(process.execPath, [inRepo(command.script), ...(command.args ?? []), ...args]);
 }
 
-/** npm writes its own lock into node_modules when it has finished; the stamp spares a new install after a mere touch. */
+/**
+ * npm writes its own lock into node_modules when it has finished. The stamp spares a new install when the
+ * lock file of the project was merely touched.
+ */
 async function installIfNeeded() {
   const lock = inRepo('package-lock.json');
   const installed = inRepo('node_modules', '.package-lock.json');
@@ -86,7 +89,8 @@ async function installIfNeeded() {
   say('Installing the dependencies (npm ci)');
   let exitCode = await npm(['ci', ...flags]);
   if (exitCode === 1) {
-    // A registry that lacks the builds for other platforms makes npm ci refuse the lock; npm install only skips them.
+    // A registry that lacks the builds for other platforms makes npm ci refuse the lock; npm install skips
+    // them.
     say('npm ci did not work here; trying npm install, which leaves the lock file as it is');
     exitCode = await npm(['install', '--no-save', ...flags]);
   }
@@ -138,8 +142,8 @@ function npm(args) {
 }
 
 /**
- * Runs a program to its end and returns its exit code. It gets a process group of its own: a Ctrl-C reaches it
- * through this process alone, exactly once, and what it forgot to end is ended after it.
+ * Runs a program to its end and returns its exit code. It gets a process group of its own: a Ctrl-C reaches
+ * it through this process alone, exactly once, and what it forgot to end is ended after it.
  */
 function run(file, args) {
   return new Promise((resolve) => {

@@ -1,12 +1,13 @@
+/**
+ * Bundles the workflows ahead of time, so that a worker starts in a moment and all workers run the same code.
+ * The bundler takes the TypeScript sources themselves: stack traces in the Web UI then name their lines.
+ */
+
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
 import { repoDir } from './repo-dir.ts';
 
-/**
- * Bundles the workflows ahead of time, so that a worker starts in a moment and all workers run the same code.
- * The bundler takes the TypeScript sources themselves: stack traces in the Web UI then name their lines.
- */
 const { code } = await bundleWorkflowCode({
   workflowsPath: join(repoDir, 'src', 'workflows', 'index.ts'),
   logger: new DefaultLogger('WARN'),

@@ -10,7 +10,7 @@ import { createSaleStock } from '../src/stores/redis/sale-stock.ts';
 
 const SALE_ID = 'demo';
 
-/** Safe to repeat: what exists is left as it is. Answers the sale's id. */
+/** Safe to repeat: what exists is left as it is. Returns the sale's id. */
 export async function prepareDemo(options: {
   mysqlUrl: string;
   redisUrl: string;

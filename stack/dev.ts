@@ -1,4 +1,4 @@
-/** What `npm run dev` adds to `npm start`: a change in the sources is built, and the API and the worker restart. */
+/** What `npm run dev` adds to `npm start`: it builds a change in the sources and restarts API and worker. */
 
 import { watch } from 'node:fs';
 import { join } from 'node:path';
@@ -33,8 +33,8 @@ export function restartOnChange(processes: Processes, say: (line: string) => voi
 }
 
 /**
- * Gathers changes and handles them in rounds, one at a time. What changes while a round runs is handled in one
- * further round. `round` must not reject.
+ * Gathers changes and handles them in rounds, one at a time. What changes while a round runs is handled in
+ * one further round. `round` must not reject.
  */
 export function createRounds(options: {
   /** Resolves when the changes that belong together have arrived. */

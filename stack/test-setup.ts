@@ -1,3 +1,5 @@
+/** Vitest's global setup: one private Redis, MySQL and Temporal on free ports for the whole test run. */
+
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,7 +20,7 @@ declare module 'vitest' {
     temporalAddress: string;
     /** For `createTimeSkipping`; undefined when only the SDK's own download is left. */
     timeSkippingPath: string | undefined;
-    /** Undefined when no browser can be had. */
+    /** Undefined when no browser is there and none can be installed. */
     chromiumPath: string | undefined;
   }
 }
@@ -26,7 +28,7 @@ declare module 'vitest' {
 const progress = (line: string): void => console.log(`· ${line}`);
 const onCrash = (crash: Error): void => console.error(crash.message);
 
-/** Starts one stack for the whole run and answers how to end it. */
+/** Starts one stack for the whole run and returns the function that ends it. */
 export async function setup(project: TestProject): Promise<() => Promise<void>> {
   const startedMs = Date.now();
   const dataDir = mkdtempSync(join(tmpdir(), 'holdfast-test-'));

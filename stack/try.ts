@@ -1,4 +1,4 @@
-/** `npm run try`: does what a shop does against a running `npm start`, and tells what happens. */
+/** `npm run try`: orders, pays, cancels and forgets to pay at a running `npm start`, and prints each step. */
 
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
@@ -30,12 +30,12 @@ const paymentReply = z.object({ url: z.string() });
 const problemReply = z.object({ code: z.string(), detail: z.string() });
 
 const startedMs = Date.now();
-const tell = (line: string): void =>
+const log = (line: string): void =>
   console.log(`${((Date.now() - startedMs) / 1000).toFixed(1).padStart(5)} s  ${line}`);
 
 const addresses = readAddresses();
 if (addresses === undefined) {
-  console.error('Nothing is running here: run `npm start` in another terminal first.');
+  console.error('Holdfast is not running here: run `npm start` in another terminal first.');
   process.exit(1);
 }
 await tryOut(addresses);
@@ -48,14 +48,14 @@ async function tryOut(running: Addresses): Promise<void> {
   try {
     const sale = await openSale(sales, saleStock, LONG_WINDOW_MS);
     const hasty = await openSale(sales, saleStock, SHORT_WINDOW_MS);
-    tell(`sale ${sale} is open, and ${hasty}, where one has ${SHORT_WINDOW_MS / 1000} s to pay`);
+    log(`sale ${sale} is open, and ${hasty}, where a shopper has ${SHORT_WINDOW_MS / 1000} s to pay`);
     const shopper = await createShopper(running.apiUrl);
     await buyAndPay(shopper, sale);
     await buyAndCancel(shopper, sale);
     await buyAndForget(shopper, hasty);
     await comeTooLate(shopper, sale);
     for (const saleId of [sale, hasty]) await showStock(sales, saleStock, saleId);
-    tell('all as it should be');
+    log('all as it should be');
   } finally {
     redis.disconnect();
     await pool.end();
@@ -106,8 +106,8 @@ async function createShopper(apiUrl: string) {
     return { status: response.status, body: await response.json() };
   }
 
-  /** What was told of each order last. */
-  const told = new Map<string, string>();
+  /** The last printed status of each order. */
+  const printed = new Map<string, string>();
 
   return {
     call,
@@ -117,14 +117,14 @@ async function createShopper(apiUrl: string) {
       const reply = await call('POST', '/v1/orders', { saleId, items: [{ sku, quantity }] });
       assert.equal(reply.status, 202, JSON.stringify(reply.body));
       const { orderNo, status } = orderReply.parse(reply.body);
-      told.set(orderNo, status);
-      tell(
-        `ordered ${quantity} × ${sku}: ${orderNo} is ${status}, answered in ${Math.round(performance.now() - placedMs)} ms`,
+      printed.set(orderNo, status);
+      log(
+        `ordered ${quantity} × ${sku}: ${orderNo} is ${status}, after ${Math.round(performance.now() - placedMs)} ms`,
       );
       return orderNo;
     },
 
-    /** Polls until the order has the status; tells each one on the way. */
+    /** Polls until the order has the status; prints each one on the way. */
     async pollUntil(orderNo: string, wanted: OrderStatus): Promise<void> {
       await waitUntil({
         what: `${orderNo} to be ${wanted}`,
@@ -132,8 +132,8 @@ async function createShopper(apiUrl: string) {
         check: async () => {
           const { status, reason } = orderReply.parse((await call('GET', `/v1/orders/${orderNo}`)).body);
           const news = reason === null ? status : `${status} (${reason})`;
-          if (news !== told.get(orderNo)) tell(`  … ${news}`);
-          told.set(orderNo, news);
+          if (news !== printed.get(orderNo)) log(`  … ${news}`);
+          printed.set(orderNo, news);
           return status === wanted;
         },
       });
@@ -145,7 +145,7 @@ async function buyAndPay(shopper: Shopper, saleId: string): Promise<void> {
   const orderNo = await shopper.order(saleId, 'lantern', 1);
   await shopper.pollUntil(orderNo, 'awaiting_payment');
   const { url } = paymentReply.parse((await shopper.call('POST', `/v1/orders/${orderNo}/payment`)).body);
-  tell(`  pays at ${url}`);
+  log(`  the shopper pays at ${url}`);
   await pressPay(url);
   await shopper.pollUntil(orderNo, 'paid');
 }
@@ -161,14 +161,14 @@ async function pressPay(pageUrl: string): Promise<void> {
 async function buyAndCancel(shopper: Shopper, saleId: string): Promise<void> {
   const orderNo = await shopper.order(saleId, 'rope', 2);
   await shopper.pollUntil(orderNo, 'awaiting_payment');
-  tell('  changes their mind');
+  log('  the shopper cancels');
   await shopper.call('POST', `/v1/orders/${orderNo}/cancel`);
   await shopper.pollUntil(orderNo, 'cancelled');
 }
 
 async function buyAndForget(shopper: Shopper, saleId: string): Promise<void> {
   const orderNo = await shopper.order(saleId, 'rope', 1);
-  tell('  never pays');
+  log('  the shopper never pays');
   await shopper.pollUntil(orderNo, 'cancelled');
 }
 
@@ -180,10 +180,10 @@ async function comeTooLate(shopper: Shopper, saleId: string): Promise<void> {
   assert.equal(reply.status, 409);
   const { code, detail } = problemReply.parse(reply.body);
   assert.equal(code, 'sold_out');
-  tell(`a second lantern: ${code}. ${detail}`);
+  log(`a second lantern: ${code}. ${detail}`);
 }
 
-/** Both stores, once they agree: the last release may be under way. */
+/** Prints the stock of both stores once they agree: the last release may be under way. */
 async function showStock(sales: Sales, saleStock: SaleStock, saleId: string): Promise<void> {
   const read = async () => ({
     mysql: await sales.readStock(saleId),
@@ -197,7 +197,7 @@ async function showStock(sales: Sales, saleStock: SaleStock, saleId: string): Pr
       return redis.length > 0 && mysql.every((count, i) => isSame(count, redis[i]));
     },
   });
-  tell(`stock of ${saleId}, the same in Redis and MySQL: total = available + held + sold`);
+  log(`stock of ${saleId}, the same in Redis and MySQL: total = available + held + sold`);
   for (const { sku, total, available, held, sold } of (await read()).mysql) {
     assert.equal(total, available + held + sold);
     console.log(`         ${sku.padEnd(8)} ${total} = ${available} + ${held} + ${sold}`);

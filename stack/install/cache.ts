@@ -1,12 +1,14 @@
+/** The cache of downloaded and built programs, shared by all stacks of this user. */
+
 import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { waitUntil } from '../processes/wait.ts';
 
-/** The slowest piece, the build of the Temporal server, took two and a half minutes on two cores. */
+/** The slowest of them, the build of the Temporal server, took two and a half minutes on two cores. */
 const LOCK_TIMEOUT_MS = 20 * 60_000;
 
-/** Outside the checkout, so that a second clone or a fresh one finds what the first has fetched. */
+/** Outside the repository's folder, so that a second clone finds what the first has fetched. */
 export function cacheDir(): string {
   const base = process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache');
   const dir = join(base, 'holdfast');
@@ -15,8 +17,8 @@ export function cacheDir(): string {
 }
 
 /**
- * Makes a piece in a folder of its own and puts it into the cache with one rename: another stack sees it
- * whole or not at all. `make` answers the path of the piece inside the folder.
+ * Makes a program in a folder of its own and puts it into the cache with one rename: another stack sees it
+ * whole or not at all. `make` returns the path of what is cached inside the folder.
  */
 export async function intoCache(name: string, make: (workDir: string) => Promise<string>): Promise<string> {
   const target = join(cacheDir(), name);
@@ -32,20 +34,20 @@ export async function intoCache(name: string, make: (workDir: string) => Promise
   }
 }
 
-/** One stack at a time fetches a piece; the others wait and then find it done. A dead holder's lock is taken over. */
+/** One stack at a time installs a program; the others wait for it. The lock of a dead holder is taken over. */
 export async function withInstallLock<T>(
-  piece: string,
+  name: string,
   progress: (line: string) => void,
   install: () => Promise<T>,
 ): Promise<T> {
-  const lock = join(cacheDir(), `${piece}.lock`);
+  const lock = join(cacheDir(), `${name}.lock`);
   let saidSo = false;
   await waitUntil({
-    what: `another process to finish getting ${piece} (its lock is ${lock})`,
+    what: `another process to finish getting ${name} (its lock is ${lock})`,
     timeoutMs: LOCK_TIMEOUT_MS,
     check: () => {
       if (takeLock(lock)) return true;
-      if (!saidSo) progress(`Waiting for another process that is getting ${piece}`);
+      if (!saidSo) progress(`Waiting for another process that is getting ${name}`);
       saidSo = true;
       return false;
     },
@@ -78,7 +80,7 @@ function isAlive(lock: string): boolean {
     if (holder === 0) return true;
     return process.kill(holder, 0);
   } catch (error) {
-    // Somebody else's process is alive too; a vanished lock or process is not.
+    // EPERM: the process of another user, which is alive too. A vanished lock or process is not.
     return error instanceof Error && 'code' in error && error.code === 'EPERM';
   }
 }

@@ -1,10 +1,10 @@
-/** A browser for the tests that look at pages. */
+/** Finds or installs a browser for the tests that look at pages. */
 
 import { canUseApt, findProgram, installWithApt } from './server-packages.ts';
 
 const BINARIES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
 
-/** The browser's path; undefined when none is there and none can be got: the tests that need it say what to do. */
+/** The browser's path; undefined when none can be installed either: the tests that need it say what to do. */
 export async function locateChromium(progress: (line: string) => void): Promise<string | undefined> {
   const found = findProgram(BINARIES);
   if (found !== undefined || !canUseApt()) return found;

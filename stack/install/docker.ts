@@ -1,7 +1,9 @@
+/** Runs a server in a Docker container where it cannot be installed as a program. */
+
 import { createHash } from 'node:crypto';
 import { runCommand } from '../processes/command.ts';
 
-/** A healthy engine answers at once; one that is just being started may take some seconds. */
+/** A healthy engine replies at once; one that is just being started may take some seconds. */
 const ENGINE_TIMEOUT_MS = 10_000;
 
 /** The first start pulls the image, over a line that may be slow. */
@@ -12,8 +14,8 @@ export async function dockerAnswers(): Promise<boolean> {
 }
 
 /**
- * The command line of a container in the foreground: its client passes our SIGTERM on and ends with it, so it
- * is a process like the others. Data lies in a named volume, because a Mac's folders do not suit a database.
+ * The command line of a container in the foreground: its client passes SIGTERM on and ends with it, so it is
+ * a process like the others. Data lies in a named volume, because a Mac's folders do not suit a database.
  */
 export async function containerCommand(options: {
   name: string;
@@ -52,7 +54,7 @@ export async function containerCommand(options: {
   };
 }
 
-/** Short names that are the same for a folder every time, where its path itself does not fit. */
+/** A short name that is the same for a folder every time, where the path itself does not fit. */
 export function shortHash(path: string): string {
   return createHash('sha256').update(path).digest('hex').slice(0, 12);
 }

@@ -1,3 +1,5 @@
+/** Builds programs with Go: the Temporal server, and small tools that only tests need. */
+
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { runCommand } from '../processes/command.ts';
@@ -13,13 +15,13 @@ export type GoProgram = {
   /** Its main package with the version, as `go get` takes it. */
   module: string;
   oldestGoMinor: number;
-  /** Modules that it must have in other versions than it asks for. */
+  /** Modules, each with the version that replaces the one the program asks for. */
   overrides?: readonly string[];
   /** What to do where it cannot be built. */
   advice: string;
 };
 
-/** Builds a program into `file`, in a module of its own, which alone can choose the versions of what it is made of. */
+/** Builds a program into `file`, in a module of its own: only the main module can override versions. */
 export async function buildWithGo(
   program: GoProgram,
   { workDir, file, progress }: { workDir: string; file: string; progress: (line: string) => void },
@@ -47,10 +49,10 @@ export async function buildWithGo(
   }
 }
 
-/** A small Go program that only tests need, by its name on PATH and in our cache. */
+/** A small Go program that only tests need, by its name on PATH and in the cache. */
 export type GoTool = Omit<GoProgram, 'what' | 'advice'> & { name: string };
 
-/** On PATH, else from our cache, else built. */
+/** On PATH, else from the cache, else built. */
 export async function locateGoTool(tool: GoTool, progress: (line: string) => void): Promise<string> {
   const { name } = tool;
   const find = (): string | undefined => {

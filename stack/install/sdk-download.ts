@@ -1,17 +1,19 @@
+/** Downloads Temporal's servers with Temporal's own SDK, with a bound on the time. */
+
 import { chmodSync, existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { runCommand } from '../processes/command.ts';
 import { repoDir } from '../repo-dir.ts';
 
-/** A hundred megabytes over a slow line. */
+/** For a hundred megabytes over a slow line. */
 const DOWNLOAD_TIMEOUT_MS = 5 * 60_000;
 
 /** When not one byte has come by then, a firewall is swallowing the request. */
 const FIRST_BYTE_TIMEOUT_MS = 20_000;
 
 /**
- * Has Temporal's SDK download one of its servers, in a process of its own: the SDK's download has no time limit
- * and cannot be called off. Answers the program's path below `workDir`, or why there is none.
+ * Has Temporal's SDK download one of its servers, in a process of its own: the SDK's download has no time
+ * limit and cannot be called off. Returns the program's path below `workDir`, or why there is none.
  */
 export async function downloadWithSdk(
   server: 'createLocal' | 'createTimeSkipping',

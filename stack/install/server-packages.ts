@@ -1,3 +1,5 @@
+/** Finds or installs the database servers: as a program on PATH, with apt-get, or in a container. */
+
 import { accessSync, constants, realpathSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { runCommand } from '../processes/command.ts';
@@ -10,7 +12,7 @@ const MORE_BIN_DIRS = ['/usr/sbin', '/usr/local/sbin', '/usr/local/bin', '/opt/h
 const APT_TIMEOUT_MS = 10 * 60_000;
 const VERSION_TIMEOUT_MS = 10_000;
 
-/** A database server that this checkout needs, and every way to come by it. */
+/** A database server that Holdfast needs, and every way to come by it. */
 export type ServerPackage = {
   /** With the oldest version that will do, as in "Redis 7 or newer". */
   what: string;
@@ -24,7 +26,7 @@ export type ServerPackage = {
 
 export type Found = { kind: 'binary'; path: string } | { kind: 'docker' };
 
-/** On PATH, else by apt as root, else in a container; throws one sentence that says what to do. */
+/** On PATH, else by apt-get as root, else in a container; throws one sentence that says what to do. */
 export async function locateServers(
   servers: readonly ServerPackage[],
   progress: (line: string) => void,
@@ -82,7 +84,8 @@ export function canUseApt(): boolean {
 
 /**
  * Debian's packages start a system service when they are installed; a policy-rc.d that exits 101 is Debian's
- * own way to say no. The whole is one shell script, so that the policy is removed even if we die meanwhile.
+ * own way to say no. The whole is one shell script, so that the policy is removed even if this process dies
+ * meanwhile.
  */
 export async function installWithApt(
   names: readonly string[],

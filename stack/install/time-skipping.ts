@@ -1,3 +1,5 @@
+/** Finds or fetches Temporal's time-skipping test server, with which workflow tests skip half an hour. */
+
 import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { runCommand } from '../processes/command.ts';
@@ -12,7 +14,7 @@ const MAVEN_NAME = `temporal-test-server-${VERSION}`;
 const SCRIPT_NAME = 'temporal-test-server.sh';
 
 /**
- * The program to give to `createTimeSkipping` as an existing path: from our cache, else the SDK's download,
+ * The program to give to `createTimeSkipping` as an existing path: from the cache, else the SDK's download,
  * else its Java original from Maven. Undefined when none can be had: the SDK then tries once more by itself
  * and says what is wrong, in the tests that need it alone.
  */
@@ -73,7 +75,7 @@ async function fetchWithMaven(workDir: string, progress: (line: string) => void)
   return whole;
 }
 
-/** `exec`, because the SDK kills the process that it started and knows nothing of a child. */
+/** `exec`, because the SDK kills the process that it started, and not a child of it. */
 function runScript(): string {
   return `#!/bin/sh
 exec java -cp "$(dirname "$0")/lib/*" io.temporal.testserver.TestServer "$@"

@@ -1,13 +1,15 @@
+/** Runs a command that ends by itself, such as a build or an installation. */
+
 import { spawn } from 'node:child_process';
 
-/** What a command printed is kept for its failure message; the end of it says why. */
+/** The end of what a command printed is kept, because it says why the command failed. */
 const KEPT_OUTPUT_CHARS = 4_000;
 
 export type CommandResult = { ok: true; output: string } | { ok: false; reason: string; output: string };
 
 /**
- * Runs a command to its end, bounded. One that is still running when this process exits is ended with it; a
- * signal to our group does not reach it, because a package manager must not be cut short.
+ * Runs a command to its end, bounded. One that is still running when this process exits is ended with it. A
+ * signal to this process group does not reach it, because a package manager must not be cut short.
  */
 export function runCommand(
   command: string,

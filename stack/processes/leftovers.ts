@@ -1,3 +1,5 @@
+/** Ends what a stack that was killed with SIGKILL has left running, by the list that it wrote. */
+
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -5,13 +7,13 @@ import { runCommand } from './command.ts';
 import { signalGroup } from './process.ts';
 import { waitUntil } from './wait.ts';
 
-/** What a database needs to close its files in good order. */
+/** A database needs some seconds to close its files in good order. */
 const STOP_TIMEOUT_MS = 15_000;
 
 const entry = z.object({ pid: z.number().int(), marker: z.string() });
 const processList = z.object({ owner: entry, processes: z.array(entry.extend({ name: z.string() })) });
 
-/** What a stack writes down about itself, so that the next one can clean up after a `kill -9`. */
+/** What a stack writes down about itself, so that the next one can clean up after a `kill -9` of it. */
 export type ProcessList = z.infer<typeof processList>;
 
 export function processListFile(dataDir: string): string {
@@ -19,8 +21,8 @@ export function processListFile(dataDir: string): string {
 }
 
 /**
- * Stops the servers that a killed stack left behind on this data folder. A pid may belong to somebody else by
- * now, so each is stopped only if its command line still carries its marker. Throws when the stack is alive.
+ * Stops the servers that a killed stack left behind on this data folder. A pid may belong to another process
+ * by now, so each is stopped only if its command line still has its marker. Throws when the stack is alive.
  */
 export async function stopLeftovers(options: {
   dataDir: string;
@@ -30,7 +32,7 @@ export async function stopLeftovers(options: {
   if (list === undefined) return;
   if (list.owner.pid !== process.pid && (await isStill(list.owner))) {
     throw new Error(
-      `This checkout is running already (process ${list.owner.pid}): stop it with Ctrl-C in its terminal, or with: kill ${list.owner.pid}`,
+      `Holdfast is running already in this folder (process ${list.owner.pid}): stop it with Ctrl-C in its terminal, or with: kill ${list.owner.pid}`,
     );
   }
   for (const left of list.processes.toReversed()) {

@@ -1,12 +1,14 @@
+/** Picks free ports on loopback, and asks whether a server listens on one. */
+
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 
 const LOOPBACK = '127.0.0.1';
 
-/** A port is given away between our look and the server's bind only by bad luck; three times in a row it is not luck. */
+/** Another process may take a port between the look and the server's bind, but not three times in a row. */
 const PORT_ATTEMPTS = 3;
 
-/** A loopback connection is accepted in microseconds; a second means that nobody is there. */
+/** A loopback connection is accepted in microseconds; after a second, no process listens there. */
 const CONNECT_TIMEOUT_MS = 1_000;
 
 /** The preferred port where it is free, otherwise any free one. */
@@ -20,12 +22,12 @@ export async function isPortFree(port: number): Promise<boolean> {
     await listenOnce(port);
     return true;
   } catch {
-    // Taken, or not ours to take (below 1024 without rights): for us the same answer.
+    // Taken, or not allowed (below 1024 without rights): the caller needs another one in both cases.
     return false;
   }
 }
 
-/** Starts something on a free port, and again on another one if somebody was faster to take it. */
+/** Starts a server on a free port, and again on another one if another process was faster to take it. */
 export async function withFreePort<T>(
   preferred: number | undefined,
   start: (port: number) => Promise<T>,

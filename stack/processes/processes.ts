@@ -15,7 +15,7 @@ import {
 } from './process.ts';
 
 export type StartOptions = Omit<ProcessOptions, 'logFile' | 'onCrash'> & {
-  /** A part of the command line that belongs to no other process: this data folder, or a script's full path. */
+  /** A part of the command line that no other process has: this data folder, or a script's full path. */
   marker: string;
 };
 
@@ -28,8 +28,8 @@ export type Processes = {
   /** Resolves when it is ready; when it does not get there, it is stopped before the promise rejects. */
   start(options: StartOptions): Promise<void>;
   /**
-   * Stops the process of this name if it still runs, and starts it again as it was first started: with the same
-   * port and the same data. Rejects as `start` does; it can then be restarted once more.
+   * Stops the process of this name if it still runs, and starts it again as it was first started: with the
+   * same port and the same data. Rejects as `start` does; it can then be restarted once more.
    */
   restart(name: string): Promise<void>;
   /** The full path of the log of a process of this name. */

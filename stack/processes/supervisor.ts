@@ -1,4 +1,4 @@
-/** Starts a process again that ended on its own, so that `kill -9` on any part of a running stack can be tried. */
+/** Starts a process again that ended on its own, so that an operator can try `kill -9` on any part. */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import type { CrashError } from './process.ts';
@@ -14,8 +14,8 @@ const WINDOW_MS = 60_000;
 const PAUSES_MS = [0, 500, 1_000, 2_000, 4_000];
 
 /**
- * A crash handler for `Processes` that starts again what has crashed, on the same port and with the same data.
- * A process that crashes, or fails to start again, too often is given up.
+ * A crash handler for `Processes` that starts again what has crashed, on the same port and with the same
+ * data. A process that crashes, or fails to start again, too often is given up.
  */
 export function restartOnCrash(options: {
   /** Receives one line for each restart. */

@@ -1,11 +1,13 @@
+/** Waits for conditions and promises, always with a bound. */
+
 import { setTimeout as delay } from 'node:timers/promises';
 
 /** Short enough that a start feels immediate, long enough that asking costs nothing. */
 const POLL_MS = 50;
 
 /**
- * Asks until the answer is yes. A check that throws counts as "not yet": its error becomes the cause
- * when the time is up, so that whoever reads the failure sees the last thing that was wrong.
+ * Repeats a check until it is true. A check that throws counts as "not yet": when the time is up, the last
+ * error becomes the cause of the failure.
  */
 export async function waitUntil(options: {
   /** Completes the sentence "waited 30 s for …". */

@@ -1,3 +1,5 @@
+/** A private MySQL or MariaDB of a stack: how it is initialised, started and recognised. */
+
 import { existsSync, mkdirSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -30,7 +32,7 @@ export const mysqlPackage: ServerPackage = {
   variable: 'MYSQL_URL',
 };
 
-/** It listens on loopback alone, and whoever can reach it there can read this file too. */
+/** It listens on loopback alone, where any process that reaches it can read this file too. */
 const PASSWORD = 'holdfast';
 
 /** Tests may make databases of their own, as long as the name begins with `holdfast`. */
@@ -39,7 +41,7 @@ CREATE USER IF NOT EXISTS 'holdfast'@'%' IDENTIFIED BY '${PASSWORD}';
 GRANT ALL PRIVILEGES ON \`holdfast%\`.* TO 'holdfast'@'%';
 `;
 
-/** Answers the URL of a private MySQL or MariaDB on loopback, with the database `holdfast`. */
+/** Returns the URL of a private MySQL or MariaDB on loopback, with the database `holdfast`. */
 export async function startMysql(options: {
   processes: Processes;
   found: Found;
@@ -59,7 +61,7 @@ export async function startMysql(options: {
     await processes.start({
       name: 'mysql',
       ...launch,
-      isReady: () => answersFrom(url, launch.dir),
+      isReady: () => livesIn(url, launch.dir),
       readyTimeoutMs: found.kind === 'docker' ? CONTAINER_READY_TIMEOUT_MS : READY_TIMEOUT_MS,
       stopTimeoutMs: STOP_TIMEOUT_MS,
     });
@@ -87,7 +89,7 @@ async function initialise(server: string, folder: string): Promise<void> {
   renameSync(unfinished, folder);
 }
 
-/** Not the shared /tmp: a server that starts clears the temporary tables it finds there, also those of others. */
+/** Not the shared /tmp: a server that starts clears the temporary tables there, also those of others. */
 function ownTmpDir(folder: string): string {
   const dir = `${folder}.tmp`;
   mkdirSync(dir, { recursive: true });
@@ -98,7 +100,7 @@ function userArgs(): string[] {
   return isRoot() ? ['--user=root'] : [];
 }
 
-async function answersFrom(url: string, dir: string): Promise<boolean> {
+async function livesIn(url: string, dir: string): Promise<boolean> {
   const connection = await createConnection({ uri: url, connectTimeout: CONNECT_TIMEOUT_MS });
   try {
     const [rows] = await connection.query('SELECT @@datadir AS dir');
@@ -151,7 +153,7 @@ async function launchPlan(plan: {
     return { ...container, dir: innerDir };
   }
   const dir = realpathSync(plan.folder);
-  // A socket's path may have about a hundred characters, and a checkout may lie deeper than that.
+  // A socket's path may have about a hundred characters, and a repository may lie deeper than that.
   const socket = join(tmpdir(), `holdfast-${shortHash(dir)}.sock`);
   const args = [
     '--no-defaults',

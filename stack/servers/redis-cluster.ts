@@ -1,10 +1,12 @@
+/** A private Redis cluster of three masters, for the test that runs on a cluster. */
+
 import { mkdirSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { locateServers } from '../install/server-packages.ts';
 import { findFreePort } from '../processes/ports.ts';
 import { createProcesses } from '../processes/processes.ts';
 import { waitUntil } from '../processes/wait.ts';
-import { answersFrom, redisArgs, redisPackage, withRedis } from './redis.ts';
+import { livesIn, redisArgs, redisPackage, withRedis } from './redis.ts';
 
 const SLOTS = 16_384;
 const MASTERS = 3;
@@ -14,7 +16,7 @@ const AGREE_TIMEOUT_MS = 30_000;
 
 type Node = { url: string; port: number; busPort: number };
 
-/** A real cluster of three masters on loopback; answers its URLs, comma-separated. */
+/** A real cluster on loopback; returns its URLs, comma-separated. */
 export async function startRedisCluster(options: {
   dataDir: string;
 }): Promise<{ redisUrl: string; stop(): Promise<void> }> {
@@ -38,7 +40,7 @@ export async function startRedisCluster(options: {
         command: found.path,
         args: [...redisArgs(dir, port), '--cluster-enabled', 'yes', '--cluster-port', String(busPort)],
         marker: dir,
-        isReady: () => answersFrom(node.url, dir),
+        isReady: () => livesIn(node.url, dir),
         readyTimeoutMs: AGREE_TIMEOUT_MS,
         stopTimeoutMs: AGREE_TIMEOUT_MS,
       });

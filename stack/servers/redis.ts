@@ -1,3 +1,5 @@
+/** A private Redis of a stack: how it is started, so that no accepted order is lost, and recognised. */
+
 import { mkdirSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
@@ -32,7 +34,7 @@ const durableArgs = Object.entries({
   'maxmemory-policy': 'noeviction',
 }).flatMap(([name, value]) => [`--${name}`, value]);
 
-/** Answers the URL of a private Redis on loopback. */
+/** Returns the URL of a private Redis on loopback. */
 export async function startRedis(options: {
   processes: Processes;
   found: Found;
@@ -47,7 +49,7 @@ export async function startRedis(options: {
     await options.processes.start({
       name: 'redis',
       ...launch,
-      isReady: () => answersFrom(url, launch.dir),
+      isReady: () => livesIn(url, launch.dir),
       readyTimeoutMs: options.found.kind === 'docker' ? CONTAINER_READY_TIMEOUT_MS : READY_TIMEOUT_MS,
       stopTimeoutMs: STOP_TIMEOUT_MS,
     });
@@ -61,8 +63,8 @@ export function redisArgs(dir: string, port: number): string[] {
   return [...place, '--set-proc-title', 'no', ...durableArgs];
 }
 
-/** True when the Redis at this address answers and is the one that lives in this folder. */
-export async function answersFrom(url: string, dir: string): Promise<boolean> {
+/** True when the Redis at this address replies and keeps its data in this folder. */
+export async function livesIn(url: string, dir: string): Promise<boolean> {
   return withRedis(url, async (redis) => {
     const settings = await redis.config('GET', 'dir');
     return JSON.stringify(settings).includes(JSON.stringify(dir));

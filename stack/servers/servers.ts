@@ -1,6 +1,6 @@
 /**
- * The three servers that Holdfast needs, Redis, MySQL and Temporal: those that the environment names, or ones of
- * its own in a data folder.
+ * The three servers that Holdfast needs, Redis, MySQL and Temporal: those that the environment names, or ones
+ * of its own in a data folder.
  */
 
 import { mkdirSync, rmSync } from 'node:fs';
@@ -40,7 +40,7 @@ export type ServerOptions = {
   progress: (line: string) => void;
 };
 
-/** Starts Redis, MySQL and Temporal, or uses those that the environment names. When one fails, none is left. */
+/** Starts Redis, MySQL and Temporal, or uses those that the environment names. If one fails, none is left. */
 export async function startServers(
   options: ServerOptions & { dataDir: string; onCrash: (crash: Error) => void },
 ): Promise<Servers & { stop(): Promise<void>; killNow(): void }> {
@@ -54,7 +54,7 @@ export async function startServers(
   }
 }
 
-/** Takes a data folder for this process: ends what a killed start left there, wipes it when asked, and claims it. */
+/** Claims a data folder for this process: ends what a killed start left there, and wipes it when asked. */
 export async function openDataDir(options: {
   dataDir: string;
   fresh: boolean;
@@ -68,7 +68,7 @@ export async function openDataDir(options: {
   return createProcesses({ dataDir, onCrash });
 }
 
-/** Starts the three side by side. On failure the caller stops `processes`, which also ends those still starting. */
+/** Starts the three side by side. On failure the caller stops `processes`, also those that still start. */
 export async function launchServers(processes: Processes, options: ServerOptions): Promise<LaunchedServers> {
   const [stores, temporal] = await Promise.all([
     launchStores(processes, options),

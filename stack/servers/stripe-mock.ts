@@ -1,11 +1,10 @@
+/** Runs stripe-mock, Stripe's own stand-in for its API, for the tests of the Stripe adapter. */
+
 import { locateGoTool } from '../install/go-install.ts';
 import { canConnect, withFreePort } from '../processes/ports.ts';
 import type { Processes } from '../processes/processes.ts';
 
-/**
- * Stripe's own stand-in for its API: refuses requests that its OpenAPI specification does not allow, and answers fixtures. Only the
- * tests of the Stripe adapter need it.
- */
+/** It refuses requests that Stripe's OpenAPI specification does not allow, and replies with fixtures. */
 const STRIPE_MOCK = {
   name: 'stripe-mock',
   module: 'github.com/stripe/stripe-mock@v0.203.0',
@@ -16,7 +15,7 @@ const STRIPE_MOCK = {
 const READY_TIMEOUT_MS = 30_000;
 const STOP_TIMEOUT_MS = 5_000;
 
-/** Answers the URL of its API. */
+/** Returns the URL of its API. */
 export async function startStripeMock(
   processes: Processes,
   progress: (line: string) => void,

@@ -1,3 +1,5 @@
+/** A private Temporal development server of a stack, and the ways to come by its program. */
+
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Connection } from '@temporalio/client';
@@ -13,8 +15,8 @@ const TEMPORAL = {
   what: 'the Temporal server (some minutes)',
   module: 'github.com/temporalio/cli/cmd/temporal@v1.5.1',
   oldestGoMinor: 25,
-  // Its own version, once a call is cancelled in the middle of a statement, may answer "interrupted" for ever
-  // (temporalio/temporal pull request 9198): under load the server would lose its database until it is started again.
+  // The version that it asks for may reply "interrupted" for ever once a call is cancelled inside a statement
+  // (temporalio/temporal pull request 9198): under load the server loses its database until its next start.
   overrides: ['modernc.org/sqlite@v1.44.3'],
 };
 
@@ -26,18 +28,18 @@ const NAMESPACE = 'default';
 /** Renamed whenever what is built changes, so that an older one is not taken for it. */
 const CACHED_NAME = 'temporal-1.5.1-sqlite-1.44.3';
 
-/** `temporal` on PATH, else from our cache, else the SDK's download, else built with Go. */
+/** `temporal` on PATH, else from the cache, else the SDK's download, else built with Go. */
 export async function locateTemporal(progress: (line: string) => void): Promise<string> {
   const there = findTemporal();
   if (there !== undefined) return there;
   return withInstallLock(CACHED_NAME, progress, async () => findTemporal() ?? fetchTemporal(progress));
 }
 
-/** Answers the addresses of a private development server with its Web UI, both on loopback. */
+/** Returns the addresses of a private development server with its Web UI, both on loopback. */
 export async function startTemporal(options: {
   processes: Processes;
   binary: string;
-  /** Nothing outlives the server then: for tests. */
+  /** For tests: the server's data end with it. */
   inMemory: boolean;
   preferredPort?: number;
   preferredUiPort?: number;
@@ -51,7 +53,7 @@ export async function startTemporal(options: {
       name: 'temporal',
       command: options.binary,
       args: [...serverArgs(port, uiPort), ...(options.inMemory ? [] : fileArgs(dbFile))],
-      // In memory it is known by its ports alone, which is enough for as long as it lives.
+      // Without a file it is recognised by its ports, which belong to it for as long as it lives.
       marker: options.inMemory ? `--port ${port} --ui-port ${uiPort}` : dbFile,
       isReady: () => hasNamespace(address),
       readyTimeoutMs: READY_TIMEOUT_MS,
@@ -69,7 +71,7 @@ function serverArgs(port: number, uiPort: number): string[] {
     ['--search-attribute', 'OrderStatus=Keyword'],
     ['--search-attribute', 'UserId=Keyword'],
     ['--search-attribute', 'SaleId=Keyword'],
-    // Off by default in this server, and the point of having the relay beside the worker.
+    // Off by default in this server; it is the reason why the relay runs beside the worker.
     ['--dynamic-config-value', 'system.enableActivityEagerExecution=true'],
     ['--log-level', 'error'],
   ];

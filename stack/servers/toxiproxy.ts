@@ -1,8 +1,9 @@
+/** Runs Toxiproxy, through which the chaos suite cuts, slows and freezes connections. */
+
 import { locateGoTool } from '../install/go-install.ts';
 import { canConnect, findFreePort } from '../processes/ports.ts';
 import type { Processes } from '../processes/processes.ts';
 
-/** A TCP proxy whose connections can be cut, slowed and frozen; only the chaos suite needs it. */
 const TOXIPROXY = {
   name: 'toxiproxy-server',
   module: 'github.com/Shopify/toxiproxy/v2/cmd/server@v2.5.0',
@@ -12,7 +13,7 @@ const TOXIPROXY = {
 const READY_TIMEOUT_MS = 10_000;
 const STOP_TIMEOUT_MS = 5_000;
 
-/** Answers the URL of its control API. */
+/** Returns the URL of its control API. */
 export async function startToxiproxy(
   processes: Processes,
   progress: (line: string) => void,

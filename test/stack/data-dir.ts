@@ -1,3 +1,5 @@
+/** Temporary data folders for the tests of the stack, and whether a process is alive. */
+
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

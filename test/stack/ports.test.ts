@@ -1,3 +1,5 @@
+/** How free ports are picked, and what happens when another process takes one first. */
+
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { expect, test } from 'vitest';
@@ -34,7 +36,7 @@ test('another port is given when the preferred one is taken', async () => {
   });
 });
 
-test('a start that loses its port to somebody faster is made again on another one', async () => {
+test('a start that loses its port to a faster process is made again on another one', async () => {
   const preferred = await findFreePort();
   const thief = createServer();
   try {

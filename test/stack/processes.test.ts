@@ -1,4 +1,4 @@
-/** The processes of a stack: when they count as ready, how they end, and what a killed stack leaves behind. */
+/** The processes of a stack: when they count as ready, how they end, and what a killed stack leaves. */
 
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -156,7 +156,7 @@ test('a start beside a living one is refused and leaves it alone', async () => {
     const owner = { pid: await pidOf(processes, 'owner'), marker: dataDir };
     await writeFile(processListFile(dataDir), JSON.stringify({ owner, processes: [] }));
     await expect(stopLeftovers({ dataDir, progress: () => {} })).rejects.toThrow(
-      `This checkout is running already (process ${owner.pid})`,
+      `Holdfast is running already in this folder (process ${owner.pid})`,
     );
     expect(isAlive(owner.pid)).toBe(true);
     await processes.stopAll();

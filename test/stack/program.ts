@@ -5,7 +5,7 @@ import type { Processes, StartOptions } from '../../stack/processes/processes.ts
 
 export const FOREVER = 'setInterval(() => {}, 1000)';
 
-/** A small Node program that says when it is ready, with its data folder on its command line as servers have it. */
+/** It says when it is ready, and has its data folder on its command line as servers have it. */
 export function program(processes: Processes, name: string, script: string): StartOptions {
   return {
     name,

@@ -43,7 +43,7 @@ async function listedPids(processes: Processes): Promise<number[]> {
   return list.processes.map(({ pid }) => pid);
 }
 
-test('one that is killed is started again, says so in one line, and is on the list under its new pid', async () => {
+test('one that is killed is started again, with one line, and is on the list by its new pid', async () => {
   await withSupervised([0], async ({ processes, said, givenUp }) => {
     await processes.start(program(processes, 'first', FOREVER));
     await processes.start(program(processes, 'second', FOREVER));
