@@ -1,7 +1,7 @@
 /** Each import ban of the lint configuration is proven once by a file that breaks it. */
 
 import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -133,6 +133,7 @@ afterAll(() => rm(folder, { recursive: true }));
 
 /** The project's own rules; only what needs types is left out, for the files name nothing that exists. */
 async function copyRules(): Promise<void> {
+  await cp(join(ROOT, 'lint'), join(folder, 'lint'), { recursive: true });
   const rules = z
     .looseObject({ options: z.looseObject({ typeAware: z.boolean() }) })
     .parse(JSON.parse(await readFile(join(ROOT, '.oxlintrc.json'), 'utf8')));

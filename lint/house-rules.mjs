@@ -1,0 +1,51 @@
+/** The project's own lint rules, as a plugin of oxlint; `.oxlintrc.json` names this file. */
+
+/** A shorter text cannot say what a file is for. */
+const SHORTEST_HEADER_CHARS = 20;
+
+/** A file begins with a documentation comment, before its imports. */
+const fileHeader = {
+  create(context) {
+    return {
+      Program() {
+        const source = context.sourceCode.getText();
+        const comment = /^(?:#!.*\n)?\/\*\*([^]*?)\*\//.exec(source)?.[1] ?? '';
+        const text = comment.replaceAll(/^\s*\*/gm, '').trim();
+        if (text.length >= SHORTEST_HEADER_CHARS) return;
+        const start = { line: 1, column: 0 };
+        context.report({
+          loc: { start, end: start },
+          message: 'A file begins with a /** … */ comment that says what the file is for.',
+        });
+      },
+    };
+  },
+};
+
+const ASSERT_MODULES = ['assert', 'assert/strict', 'node:assert', 'node:assert/strict'];
+
+/** One form of the import alone, so that `assert` means the same in every file. */
+const assertImport = {
+  create(context) {
+    return {
+      ImportDeclaration(node) {
+        if (!ASSERT_MODULES.includes(node.source.value)) return;
+        const [first, ...others] = node.specifiers;
+        const isTheForm =
+          node.source.value === 'node:assert/strict' &&
+          others.length === 0 &&
+          first?.type === 'ImportDefaultSpecifier' &&
+          first.local.name === 'assert';
+        if (isTheForm) return;
+        context.report({ node, message: "One form: import assert from 'node:assert/strict'." });
+      },
+    };
+  },
+};
+
+// oxlint takes a plugin from the default export alone.
+// oxlint-disable-next-line import/no-default-export
+export default {
+  meta: { name: 'house' },
+  rules: { 'file-header': fileHeader, 'assert-import': assertImport },
+};
