@@ -2,11 +2,19 @@
 --[[
 Turn an order's hold into a sale: held → sold.
 
-Invariant: total = available + held + sold. Idempotent: repeating answers the earlier outcome. Quantities come from the
-hold itself. May run at maxmemory: it needs no new memory to speak of, and a paid order must not wait for some.
+Invariant: total = available + held + sold.
+Idempotent: a repeat returns the earlier outcome.
+Quantities come from the hold itself.
+May run at maxmemory: it needs almost no new memory, and a paid order must not wait for memory.
 
-KEYS  1 order  2 stock  3 deadlines
-ARGV  1 orderNo  2 how long the settled projection stays readable (ms)
+KEYS
+  1   order
+  2   stock
+  3   deadlines
+
+ARGV
+  1   orderNo
+  2   projectionTtlMs     how long the settled projection stays readable (ms)
 
 Replies
   sold        now, or already before

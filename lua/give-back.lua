@@ -2,16 +2,29 @@
 --[[
 Give back what a refunded order had bought: its units (sold → returned), its user's allowance, or both.
 
-Call it only after MySQL has committed what goes back: MySQL gives back before Redis. Invariant: total = available + held + sold.
-Each of the two happens once, however often it is asked for: `returns` remembers it, and never expires, while the order's hash
-does. Quantities come from the hold; where that has expired, from the arguments. May run at maxmemory: giving back must always work.
+Call it only after MySQL has committed what goes back: MySQL gives back before Redis.
+Invariant: total = available + held + sold.
+Each of the two happens once, however often it is asked for: `returns` records it and never expires, while the
+order's hash expires.
+Quantities and user come from the hold; where the hold has expired, from the arguments.
+May run at maxmemory: giving back must always work.
 
-KEYS  1 order  2 stock  3 limits  4 returns
-ARGV  1 orderNo  2 userId  3 items (JSON list of sku, quantity)  4 the allowance goes back (1: yes)  5 the units go back (1: yes)
+KEYS
+  1   order
+  2   stock
+  3   limits
+  4   returns
+
+ARGV
+  1   orderNo
+  2   userId
+  3   items            JSON list of sku, quantity (units)
+  4   isLimitAsked     1: the allowance goes back; 0: it does not
+  5   isStockAsked     1: the units go back; 0: they do not
 
 Replies
   returned      all that was asked for has gone back, now or before
-  held          not sold yet: nothing was changed; ask again once it is
+  held          not sold yet: nothing was changed; a call after the sale gives back
   released      the order was never sold, and had all of it back: nothing was changed
   sale-absent   Redis does not know the sale's stock: nothing was changed
   not-sold      sku       fewer units are sold than would come back: nothing was changed

@@ -2,11 +2,18 @@
 --[[
 Copy an order's state from MySQL into the projection that pollers read.
 
-Only a greater version is applied, so a late or repeated copy never turns a status back. Touches no stock.
+Only a greater version is applied, so a late or repeated copy never turns a status back. The script touches no
+stock.
 May run at maxmemory: it rewrites fields that exist.
 
-KEYS  1 order
-ARGV  1 version  2 status  3 payment  4 reason (empty: none)
+KEYS
+  1   order
+
+ARGV
+  1   version     of the state, assigned by MySQL
+  2   status
+  3   payment
+  4   reason      empty: none
 
 Replies
   projected

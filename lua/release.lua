@@ -2,12 +2,22 @@
 --[[
 Give an order's hold back: held → released, stock and the user's allowance alike.
 
-Call it only after MySQL has committed the order's end: MySQL gives back before Redis, so Redis never offers a unit that
-MySQL still counts. Invariant: total = available + held + sold. Idempotent: repeating answers the earlier outcome.
+Call it only after MySQL has committed the order's end: MySQL gives back before Redis, so Redis never offers a
+unit that MySQL still counts.
+Invariant: total = available + held + sold.
+Idempotent: a repeat returns the earlier outcome.
+Quantities come from the hold itself.
 May run at maxmemory: giving back must always work.
 
-KEYS  1 order  2 stock  3 limits  4 deadlines
-ARGV  1 orderNo  2 how long the settled projection stays readable (ms)
+KEYS
+  1   order
+  2   stock
+  3   limits
+  4   deadlines
+
+ARGV
+  1   orderNo
+  2   projectionTtlMs     how long the settled projection stays readable (ms)
 
 Replies
   released    now, or already before

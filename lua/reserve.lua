@@ -4,12 +4,31 @@ Reserve stock for one order and hand it to the outbox, in one atomic step.
 
 Invariant: for every SKU total = available + held + sold, before and after. Either everything below "writes"
 happens or nothing does: all reads and refusals come first, because Redis does not roll back.
-Idempotent by orderNo: a resend after a reconnect finds its own idempotency entry and answers `reserved` again.
+Idempotent by orderNo: a resend after a reconnect finds its own idempotency entry and returns `reserved`
+again.
 
-KEYS  1 sale  2 stock  3 limits  4 order  5 idem  6 outbox  7 deadlines  8 stored_ahead
-ARGV  1 orderNo  2 epoch the orderNo was made for  3 saleId  4 userId  5 idempotencyKey  6 request fingerprint
-      7 idempotency entry's life (ms)  8 orders the engine can start per second  9 ip  10 user agent
-      11… sku, quantity (pairs; each SKU once)
+KEYS
+  1   sale
+  2   stock
+  3   limits
+  4   order
+  5   idem
+  6   outbox
+  7   deadlines
+  8   storedAhead
+
+ARGV
+  1   orderNo
+  2   epoch                the epoch that the orderNo was made for
+  3   saleId
+  4   userId
+  5   idempotencyKey
+  6   fingerprint          digest of the request
+  7   idempotencyTtlMs     life of the idempotency entry (ms)
+  8   startsPerSecond      orders that the engine can start per second
+  9   ip
+  10  userAgent
+  11… sku, quantity        one pair a line of the cart (units); each SKU once
 
 Replies
   reserved        orderNo, total (minor units), currency, reservedAt (Unix ms), paymentWindow (ms)

@@ -1,11 +1,18 @@
 #!lua
 --[[
-Set a SKU's total to an absolute, versioned number; the difference goes to or comes from what is available.
+Set a SKU's total to an absolute, versioned number; the difference goes to or comes from the available units.
 
-Absolute and versioned, so that a repeat or a late, older change does nothing. Invariant: total = available + held + sold.
+The number is absolute and versioned, so that a repeat or a late, older change does nothing.
+Invariant: total = available + held + sold.
 
-KEYS  1 sale  2 stock
-ARGV  1 sku  2 total (units)  3 version (grows with each change of this SKU's total, assigned by MySQL)
+KEYS
+  1   sale
+  2   stock
+
+ARGV
+  1   sku
+  2   total       units
+  3   version     grows with each change of this SKU's total, assigned by MySQL
 
 Replies
   restocked         total, available

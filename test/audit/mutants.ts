@@ -14,8 +14,8 @@ import { bookMovement } from '../../src/stores/mysql/rows/stock-ledger.ts';
 import type { Stores } from '../../src/stores/open.ts';
 import type { RedisClient } from '../../src/stores/redis/connection.ts';
 import { orderKeys } from '../../src/stores/redis/keys.ts';
-import { giveBackReply, holdReply } from '../../src/stores/redis/replies.ts';
-import { SCRIPTS } from '../../src/stores/redis/scripts.ts';
+import { run } from '../../src/stores/redis/script-call.ts';
+import { confirm, giveBack, project, release } from '../../src/stores/redis/scripts.ts';
 
 export type Mutant = (stores: Stores) => Stores;
 
@@ -62,32 +62,40 @@ export const completeClaimsWhenTaken: Mutant = (stores) => ({
 });
 
 /** Released twice: the script does not check whether the hold has ended. */
-export const releaseWithoutGuard: Mutant = (stores) =>
-  withReservations(stores, {
-    async release(orderNo) {
-      const { orderKey, stock, limits, deadlines } = orderKeys(orderNo);
-      return settle(stores.redis, unguarded('release'), [orderKey, stock, limits, deadlines], orderNo);
-    },
+export const releaseWithoutGuard: Mutant = (stores) => {
+  const mutant = without(stores.redis, release, GUARD);
+  return withReservations(stores, {
+    release: (orderNo) =>
+      run(stores.redis, mutant, {
+        keys: orderKeys(orderNo),
+        args: { orderNo, projectionTtlMs: PROJECTION_TTL_MS },
+      }),
   });
+};
 
 /** Sold twice: the script does not check whether the hold has ended. */
-export const confirmWithoutGuard: Mutant = (stores) =>
-  withReservations(stores, {
-    async confirm(orderNo) {
-      const { orderKey, stock, deadlines } = orderKeys(orderNo);
-      return settle(stores.redis, unguarded('confirm'), [orderKey, stock, deadlines], orderNo);
-    },
+export const confirmWithoutGuard: Mutant = (stores) => {
+  const mutant = without(stores.redis, confirm, GUARD);
+  return withReservations(stores, {
+    confirm: (orderNo) =>
+      run(stores.redis, mutant, {
+        keys: orderKeys(orderNo),
+        args: { orderNo, projectionTtlMs: PROJECTION_TTL_MS },
+      }),
   });
+};
 
 /** Half a release: the stock goes back, the user's allowance does not. */
-export const releaseStockAlone: Mutant = (stores) =>
-  withReservations(stores, {
-    async release(orderNo) {
-      const lua = without('release', /  local field = .*?\n  end\n/s);
-      const { orderKey, stock, limits, deadlines } = orderKeys(orderNo);
-      return settle(stores.redis, lua, [orderKey, stock, limits, deadlines], orderNo);
-    },
+export const releaseStockAlone: Mutant = (stores) => {
+  const mutant = without(stores.redis, release, /  local field = .*?\n  end\n/s);
+  return withReservations(stores, {
+    release: (orderNo) =>
+      run(stores.redis, mutant, {
+        keys: orderKeys(orderNo),
+        args: { orderNo, projectionTtlMs: PROJECTION_TTL_MS },
+      }),
   });
+};
 
 /** No fence: an order is abandoned without a tombstone in its place. */
 export const abandonWithoutTombstone: Mutant = (stores) =>
@@ -131,14 +139,16 @@ export const countStoredOrdersAgain: Mutant = (stores) =>
   });
 
 /** Projected whatever comes: the script does not compare versions. */
-export const projectWithoutVersion: Mutant = (stores) =>
-  withReservations(stores, {
-    async project(orderNo, { version, status, payment, reason }) {
-      const lua = without('project', /if tonumber\(current\) >= version then.*?end\n/s);
-      await stores.redis.eval(lua, 1, orderKeys(orderNo).orderKey, version, status, payment, reason ?? '');
-      return 'projected';
-    },
+export const projectWithoutVersion: Mutant = (stores) => {
+  const mutant = without(stores.redis, project, /if tonumber\(current\) >= version then.*?end\n/s);
+  return withReservations(stores, {
+    project: (orderNo, state) =>
+      run(stores.redis, mutant, {
+        keys: orderKeys(orderNo),
+        args: { ...state, reason: state.reason ?? '' },
+      }),
   });
+};
 
 /**
  * Cancelled without reading the inbox: once the sessions
@@ -196,16 +206,20 @@ export const recordRefundFirst: Mutant = (stores) => ({
 });
 
 /** Given back twice: the script does not check whether the user has had the allowance back. */
-export const returnLimitUnremembered: Mutant = (stores) =>
-  withReservations(stores, {
-    async giveBack({ orderNo, userId, items, limit, stock }) {
-      const lua = without('giveBack', / and redis\.call\('SISMEMBER', returnsKey, limitMark\) == 0/);
-      const { orderKey, stock: stockKey, limits, returns } = orderKeys(orderNo);
-      const keys = [orderKey, stockKey, limits, returns];
-      const args = [orderNo, userId, JSON.stringify(items), limit ? '1' : '0', stock ? '1' : '0'];
-      return giveBackReply.parse(await stores.redis.eval(lua, keys.length, ...keys, ...args));
-    },
+export const returnLimitUnremembered: Mutant = (stores) => {
+  const mutant = without(
+    stores.redis,
+    giveBack,
+    / and redis\.call\('SISMEMBER', returnsKey, limitMark\) == 0/,
+  );
+  return withReservations(stores, {
+    giveBack: ({ orderNo, userId, items, limit, stock }) =>
+      run(stores.redis, mutant, {
+        keys: orderKeys(orderNo),
+        args: { orderNo, userId, items: JSON.stringify(items), isLimitAsked: limit, isStockAsked: stock },
+      }),
   });
+};
 
 /** Returned unasked: with the money the stock comes back too, in Redis. */
 export const returnStockUnasked: Mutant = (stores) =>
@@ -251,18 +265,18 @@ function withReads(
   };
 }
 
-/** The script without a piece, which must be in it: otherwise nothing would be mutated. */
-function without(name: keyof typeof SCRIPTS, piece: RegExp): string {
-  const { lua } = SCRIPTS[name];
-  const mutated = lua.replace(piece, '');
-  assert.notEqual(mutated, lua, `lua/${name}.lua has no ${piece}`);
-  return mutated;
-}
+/** The check of `release` and `confirm` that the hold has not ended. */
+const GUARD = /if order\[1\] ~= 'held' then.*?end\n/s;
 
-function unguarded(name: 'confirm' | 'release'): string {
-  return without(name, /if order\[1\] ~= 'held' then.*?end\n/s);
-}
-
-async function settle(redis: RedisClient, lua: string, keys: string[], orderNo: string) {
-  return holdReply.parse(await redis.eval(lua, keys.length, ...keys, orderNo, PROJECTION_TTL_MS));
+/** The same script under a name of its own and without `piece`, which must be in it: otherwise nothing would be mutated. */
+function without<S extends { name: string; lua: string; keys: readonly string[] }>(
+  redis: RedisClient,
+  script: S,
+  piece: RegExp,
+): S {
+  const lua = script.lua.replace(piece, '');
+  assert.notEqual(lua, script.lua, `lua/${script.name}.lua has no ${piece}`);
+  const name = `${script.name} without ${piece}`;
+  redis.defineCommand(name, { lua, numberOfKeys: script.keys.length });
+  return { ...script, name, lua };
 }

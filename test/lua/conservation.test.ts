@@ -94,7 +94,7 @@ async function giveBack(
   attempt: Attempt,
   what: { limit: boolean; stock: boolean },
 ): Promise<string[]> {
-  const isThere = (await redis.exists(orderKeys(attempt.orderNo).orderKey)) === 1;
+  const isThere = (await redis.exists(orderKeys(attempt.orderNo).order)) === 1;
   return isThere ? callGiveBack(redis, { ...attempt, ...what }) : [];
 }
 

@@ -34,12 +34,12 @@ async function sell(): Promise<Order> {
 }
 
 async function look({ saleId, orderNo }: Order) {
-  const { limits, orderKey } = orderKeys(orderNo);
+  const { limits, order } = orderKeys(orderNo);
   const [lamp] = (await stores.saleStock.read(saleId))?.skus ?? [];
   return {
     lamp: [lamp?.available, lamp?.held, lamp?.sold],
     limits: await stores.redis.hgetall(limits),
-    hold: await stores.redis.hget(orderKey, 'hold'),
+    hold: await stores.redis.hget(order, 'hold'),
   };
 }
 
@@ -94,7 +94,7 @@ test('who has the allowance back may buy as much again, and it is not given back
 
 test('after the hold has expired, units and allowance come back by what MySQL knows, once', async () => {
   const order = await sell();
-  await stores.redis.del(orderKeys(order.orderNo).orderKey);
+  await stores.redis.del(orderKeys(order.orderNo).order);
   expect(await giveBack(order, { limit: true, stock: true })).toEqual({ kind: 'returned' });
   expect(await look(order)).toEqual({ lamp: [10, 0, 0], limits: {}, hold: null });
   expect(await withoutChange(order, { limit: true, stock: true })).toEqual({ kind: 'returned' });
@@ -105,16 +105,16 @@ test('what came back before the hold expired does not come back after', async ()
   await giveBack(order, { limit: true, stock: true });
   const other = await acceptOrder(stores, order.saleId, { items: [{ sku: 'lamp', quantity: 2 }] });
   await stores.reservations.confirm(other.orderNo);
-  await stores.redis.del(orderKeys(order.orderNo).orderKey);
+  await stores.redis.del(orderKeys(order.orderNo).order);
   expect(await withoutChange(order, { limit: true, stock: true })).toEqual({ kind: 'returned' });
 });
 
 test('giving back leaves the time at which the projection expires', async () => {
   const order = await sell();
-  const { orderKey, returns } = orderKeys(order.orderNo);
-  const expiresAtMs = await stores.redis.pexpiretime(orderKey);
+  const { order: key, returns } = orderKeys(order.orderNo);
+  const expiresAtMs = await stores.redis.pexpiretime(key);
   await giveBack(order, { limit: true, stock: true });
-  expect(await stores.redis.pexpiretime(orderKey)).toBe(expiresAtMs);
+  expect(await stores.redis.pexpiretime(key)).toBe(expiresAtMs);
   expect(await stores.redis.pttl(returns)).toBe(-1);
 });
 
@@ -140,7 +140,7 @@ test('nothing comes back of what was released', async () => {
 
 test('into a sale that Redis has lost nothing comes back', async () => {
   const order = await sell();
-  await stores.redis.del(orderKeys(order.orderNo).stock, orderKeys(order.orderNo).orderKey);
+  await stores.redis.del(orderKeys(order.orderNo).stock, orderKeys(order.orderNo).order);
   expect(await withoutChange(order, { limit: true, stock: true })).toEqual({ kind: 'sale-absent' });
 });
 
@@ -148,6 +148,6 @@ test('more than is sold never comes back', async () => {
   const order = await hold();
   // Released, and forgotten: that it was ever sold is a mistake.
   await stores.reservations.release(order.orderNo);
-  await stores.redis.del(orderKeys(order.orderNo).orderKey);
+  await stores.redis.del(orderKeys(order.orderNo).order);
   expect(await withoutChange(order, { stock: true })).toEqual({ kind: 'not-sold', sku: 'lamp' });
 });

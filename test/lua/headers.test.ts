@@ -1,33 +1,41 @@
 /** The headers are what people read instead of the scripts; so they are held to what the scripts do. */
 
+import { readdir } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { SCRIPTS } from '../../src/stores/redis/scripts.ts';
 
 /** How a hold can have ended: what a script answers that passes the hold's own state on. */
 const SETTLED_HOLDS = ['released', 'returned', 'sold'];
 
-interface Script {
+interface Text {
   header: string;
   code: string;
 }
 
-function split(lua: string): Script {
+function split(lua: string): Text {
   const end = lua.indexOf(']]');
   return { header: lua.slice(0, end), code: lua.slice(end + 2).replaceAll(/--.*$/gm, '') };
 }
 
-/** The text of a section: from its name to the next one, or to an empty line. */
-function section(header: string, name: string): string {
-  return new RegExp(`^${name}\\s+([\\s\\S]*?)(?=^\\S|^$)`, 'm').exec(`${header}\n`)?.[1] ?? '';
+/** The lines of a section: from its name to an empty line. */
+function section(header: string, name: string): string[] {
+  const lines = header.split('\n');
+  const from = lines.indexOf(name) + 1;
+  return from === 0 ? [] : lines.slice(from, lines.indexOf('', from));
 }
 
-function numbersIn(text: string): number[] {
-  return [...text.matchAll(/(?<=^|\s\s)(\d+)…? /gm)].map(([, number]) => Number(number));
+/** Each line is a number, a name (a repeated one: names), and after two spaces an explanation. */
+function entriesOf(lines: readonly string[]): { number: string; name: string }[] {
+  return lines.map((line) => {
+    const [, number, name] = /^ {2}(\d+…?) +(\S+(?: \S+)*)(?: {2,}.+)?$/.exec(line) ?? [];
+    return { number: String(number), name: String(name) };
+  });
 }
 
 function documentedReplies(header: string): string[] {
-  const replies = section(header, 'Replies');
-  return [...`  ${replies}`.matchAll(/^ {2}([a-z-]+)/gm)].map(([, name]) => String(name)).toSorted();
+  return section(`${header}\n`, 'Replies')
+    .flatMap((line) => /^ {2}([a-z-]+)/.exec(line)?.[1] ?? [])
+    .toSorted();
 }
 
 function repliesOf(code: string): string[] {
@@ -41,29 +49,49 @@ function repliesOf(code: string): string[] {
   return [...new Set([...literals, ...(passesHoldOn ? SETTLED_HOLDS : [])])].toSorted();
 }
 
-function indexesIn(code: string, table: 'KEYS' | 'ARGV'): number[] {
-  return [...code.matchAll(new RegExp(`${table}\\[(\\d+)\\]`, 'g'))].map(([, index]) => Number(index));
+/** The locals that are bound to an element of KEYS or ARGV, by its index as it is written: `1`, `i`, `i + 1`. */
+function boundLocals(code: string, table: 'KEYS' | 'ARGV'): Record<string, string> {
+  const bound: Record<string, string> = {};
+  for (const [, names, values] of code.matchAll(/^ *local ([\w, ]+) = (.+)$/gm)) {
+    const locals = String(names).split(', ');
+    for (const [i, value] of String(values).split(', ').entries()) {
+      const index = new RegExp(`${table}\\[([^\\]]+)\\]`).exec(value)?.[1];
+      if (index !== undefined) bound[index] = String(locals[i]);
+    }
+  }
+  return bound;
 }
 
-const range = (length: number) => Array.from({ length }, (_, i) => i + 1);
+/** The elements of KEYS or ARGV that the code reads at all. */
+function indexesIn(code: string, table: 'KEYS' | 'ARGV'): Set<string> {
+  return new Set([...code.matchAll(new RegExp(`${table}\\[([^\\]]+)\\]`, 'g'))].map(([, i]) => String(i)));
+}
 
-describe.each(Object.entries(SCRIPTS))('the header of %s', (_name, { lua, numberOfKeys }) => {
+const numbered = (names: readonly string[]) => names.map((name, i) => ({ number: String(i + 1), name }));
+const byNumber = (names: readonly string[]) => Object.fromEntries(names.map((name, i) => [i + 1, name]));
+
+describe.each(SCRIPTS)('the header of $name', ({ lua, keys, args, repeated }) => {
   const { header, code } = split(lua);
 
-  test('numbers as many keys as the script is called with and uses', () => {
-    expect(numbersIn(section(header, 'KEYS'))).toEqual(range(numberOfKeys));
-    expect(new Set(indexesIn(code, 'KEYS'))).toEqual(new Set(range(numberOfKeys)));
+  test('names the keys of the definition in their order, and the script binds each to a local of its name', () => {
+    expect(entriesOf(section(header, 'KEYS'))).toEqual(numbered(keys));
+    expect(boundLocals(code, 'KEYS')).toEqual(byNumber(keys.map((name) => `${name}Key`)));
+    expect(indexesIn(code, 'KEYS')).toEqual(new Set(Object.keys(byNumber(keys))));
   });
 
-  test('numbers every argument that the script reads', () => {
-    const documented = numbersIn(section(header, 'ARGV'));
-    expect(documented).toEqual(range(documented.length));
-    const firstRepeated = /local firstRepeated = (\d+)/.exec(code)?.[1];
-    const used = [
-      ...indexesIn(code, 'ARGV'),
-      ...(firstRepeated === undefined ? [] : [Number(firstRepeated)]),
-    ];
-    expect(new Set(used)).toEqual(new Set(documented));
+  test('names the arguments of the definition in their order, and the script binds each to a local of its name', () => {
+    const rows = repeated.length === 0 ? [] : [{ number: `${args.length + 1}…`, name: repeated.join(', ') }];
+    expect(entriesOf(section(header, 'ARGV'))).toEqual([...numbered(args), ...rows]);
+    const columns = Object.fromEntries(repeated.map((name, i) => [i === 0 ? 'i' : `i + ${i}`, name]));
+    expect(boundLocals(code, 'ARGV')).toEqual({ ...byNumber(args), ...columns });
+    expect(indexesIn(code, 'ARGV')).toEqual(new Set(Object.keys({ ...byNumber(args), ...columns })));
+  });
+
+  test('is of a script that reads repeated arguments after the others, row by row', () => {
+    const first = /local firstRepeated = (\d+)/.exec(code)?.[1];
+    const loop = /for i = firstRepeated, #ARGV(?:, (\d+))? do/.exec(code);
+    expect(first).toBe(repeated.length === 0 ? undefined : String(args.length + 1));
+    expect(loop && Number(loop[1] ?? 1)).toBe(repeated.length === 0 ? null : repeated.length);
   });
 
   test('names every reply that the script gives, and no other', () => {
@@ -75,4 +103,9 @@ describe.each(Object.entries(SCRIPTS))('the header of %s', (_name, { lua, number
     expect(header).toMatch(/^#!lua( flags=allow-oom)?\n--\[\[\n[A-Z]/);
     expect(code).not.toMatch(/\bos\.(time|clock)\b/);
   });
+});
+
+test('every script in lua/ is defined, once', async () => {
+  const files = await readdir(new URL('../../lua/', import.meta.url));
+  expect(SCRIPTS.map(({ name }) => `${name}.lua`).toSorted()).toEqual(files.toSorted());
 });

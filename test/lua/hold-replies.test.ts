@@ -53,7 +53,7 @@ describe('confirm', () => {
     const { orderNo } = await hold();
     await stores.reservations.confirm(orderNo);
     expect(await stores.redis.zscore(orderKeys(orderNo).deadlines, orderNo)).toBeNull();
-    expect(await stores.redis.pttl(orderKeys(orderNo).orderKey)).toBeGreaterThan(0);
+    expect(await stores.redis.pttl(orderKeys(orderNo).order)).toBeGreaterThan(0);
   });
 
   test('answers sold again when it is repeated', async () => {
@@ -70,7 +70,7 @@ describe('confirm', () => {
 
   test('sells nothing that came back after it was sold', async () => {
     const { saleId, orderNo } = await hold();
-    await stores.redis.hset(orderKeys(orderNo).orderKey, 'hold', 'returned');
+    await stores.redis.hset(orderKeys(orderNo).order, 'hold', 'returned');
     expect(await withoutChange(saleId, () => stores.reservations.confirm(orderNo))).toBe('returned');
   });
 
@@ -107,7 +107,7 @@ describe('release', () => {
     const { orderNo } = await hold();
     await stores.reservations.release(orderNo);
     expect(await stores.redis.zscore(orderKeys(orderNo).deadlines, orderNo)).toBeNull();
-    expect(await stores.redis.pttl(orderKeys(orderNo).orderKey)).toBeGreaterThan(0);
+    expect(await stores.redis.pttl(orderKeys(orderNo).order)).toBeGreaterThan(0);
   });
 
   test('answers released again when it is repeated', async () => {
@@ -124,7 +124,7 @@ describe('release', () => {
 
   test('gives nothing back that came back already', async () => {
     const { saleId, orderNo } = await hold();
-    await stores.redis.hset(orderKeys(orderNo).orderKey, 'hold', 'returned');
+    await stores.redis.hset(orderKeys(orderNo).order, 'hold', 'returned');
     expect(await withoutChange(saleId, () => stores.reservations.release(orderNo))).toBe('returned');
   });
 

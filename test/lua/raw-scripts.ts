@@ -1,11 +1,23 @@
-/** The scripts called as ioredis sends them, with everything to be chosen; and a sale's keys as Redis has them. */
+/** The scripts with every argument to be chosen and replies as Redis gives them; and a sale's keys as Redis has them. */
 
 import { ulid } from 'ulidx';
+import { z } from 'zod';
 import { formatOrderNo } from '../../src/domain/order.ts';
 import type { RedisClient } from '../../src/stores/redis/connection.ts';
 import { orderKeys, saleKeys } from '../../src/stores/redis/keys.ts';
+import { send } from '../../src/stores/redis/script-call.ts';
+import {
+  confirm,
+  giveBack,
+  project,
+  release,
+  reserve,
+  reserveAgain,
+  restock,
+} from '../../src/stores/redis/scripts.ts';
 
-const DAY_MS = '86400000';
+const DAY_MS = 86_400_000;
+const reply = z.array(z.string());
 
 export interface ReserveCall {
   saleId: string;
@@ -40,67 +52,44 @@ export function newOrderNo(saleId: string): string {
   return formatOrderNo({ saleId, shard: 0, epoch: 1, ulid: ulid() });
 }
 
-export function callReserve(redis: RedisClient, call: ReserveCall): Promise<string[]> {
+export async function callReserve(redis: RedisClient, call: ReserveCall): Promise<string[]> {
   const keys = orderKeys(call.orderNo);
-  return redis.reserve(
-    keys.sale,
-    keys.stock,
-    keys.limits,
-    keys.orderKey,
-    keys.idem(call.userId, call.idempotencyKey),
-    keys.outbox,
-    keys.deadlines,
-    keys.storedAhead,
-    call.orderNo,
-    call.epoch,
-    call.saleId,
-    call.userId,
-    call.idempotencyKey,
-    call.fingerprint,
-    DAY_MS,
-    String(call.startsPerSecond),
-    '192.0.2.1',
-    'test',
-    ...call.lines.flatMap(({ sku, quantity }) => [sku, String(quantity)]),
-  );
+  const answer = await send(redis, reserve, {
+    keys: { ...keys, idem: keys.idem(call.userId, call.idempotencyKey) },
+    args: { ...call, idempotencyTtlMs: DAY_MS, ip: '192.0.2.1', userAgent: 'test' },
+    repeated: call.lines,
+  });
+  return reply.parse(answer);
 }
 
-export function callConfirm(redis: RedisClient, orderNo: string): Promise<string[]> {
-  const keys = orderKeys(orderNo);
-  return redis.confirm(keys.orderKey, keys.stock, keys.deadlines, orderNo, DAY_MS);
+export async function callConfirm(redis: RedisClient, orderNo: string): Promise<string[]> {
+  const args = { orderNo, projectionTtlMs: DAY_MS };
+  return reply.parse(await send(redis, confirm, { keys: orderKeys(orderNo), args }));
 }
 
-export function callRelease(redis: RedisClient, orderNo: string): Promise<string[]> {
-  const keys = orderKeys(orderNo);
-  return redis.release(keys.orderKey, keys.stock, keys.limits, keys.deadlines, orderNo, DAY_MS);
+export async function callRelease(redis: RedisClient, orderNo: string): Promise<string[]> {
+  const args = { orderNo, projectionTtlMs: DAY_MS };
+  return reply.parse(await send(redis, release, { keys: orderKeys(orderNo), args }));
 }
 
 /** The same order, said to have been accepted at noon of a day long past. */
-export function callReserveAgain(redis: RedisClient, call: ReserveCall): Promise<string[]> {
+export async function callReserveAgain(redis: RedisClient, call: ReserveCall): Promise<string[]> {
   const keys = orderKeys(call.orderNo);
-  return redis.reserveAgain(
-    keys.sale,
-    keys.stock,
-    keys.limits,
-    keys.orderKey,
-    keys.idem(call.userId, call.idempotencyKey),
-    keys.outbox,
-    keys.deadlines,
-    keys.restored,
-    call.orderNo,
-    call.saleId,
-    call.userId,
-    call.idempotencyKey,
-    call.fingerprint,
-    DAY_MS,
-    JSON.stringify(call.lines.map((line) => ({ ...line, unitPrice: 100 }))),
-    '100',
-    'EUR',
-    String(Date.UTC(2026, 0, 31, 12)),
-    '60000',
-    '',
-    '',
-  );
+  const answer = await send(redis, reserveAgain, {
+    keys: { ...keys, idem: keys.idem(call.userId, call.idempotencyKey) },
+    args: {
+      ...call,
+      idempotencyTtlMs: DAY_MS,
+      items: JSON.stringify(call.lines.map((line) => ({ ...line, unitPrice: 100 }))),
+      total: 100,
+      currency: 'EUR',
+      reservedAtMs: Date.UTC(2026, 0, 31, 12),
+      paymentWindowMs: 60_000,
+      ip: '',
+      userAgent: '',
+    },
+  });
+  return reply.parse(answer);
 }
 
 export interface GiveBackCall extends Pick<ReserveCall, 'orderNo' | 'userId' | 'lines'> {
@@ -108,25 +97,18 @@ export interface GiveBackCall extends Pick<ReserveCall, 'orderNo' | 'userId' | '
   stock: boolean;
 }
 
-export function callGiveBack(
+export async function callGiveBack(
   redis: RedisClient,
   { orderNo, userId, lines, limit, stock }: GiveBackCall,
 ): Promise<string[]> {
-  const keys = orderKeys(orderNo);
-  const flags = [limit, stock].map((asked) => (asked ? '1' : '0'));
-  return redis.giveBack(
-    keys.orderKey,
-    keys.stock,
-    keys.limits,
-    keys.returns,
-    orderNo,
-    userId,
-    JSON.stringify(lines),
-    ...flags,
-  );
+  const answer = await send(redis, giveBack, {
+    keys: orderKeys(orderNo),
+    args: { orderNo, userId, items: JSON.stringify(lines), isLimitAsked: limit, isStockAsked: stock },
+  });
+  return reply.parse(answer);
 }
 
-export function callRestock(
+export async function callRestock(
   redis: RedisClient,
   saleId: string,
   sku: string,
@@ -134,16 +116,17 @@ export function callRestock(
   version: number,
 ): Promise<string[]> {
   const keys = saleKeys({ saleId, shard: 0 });
-  return redis.restock(keys.sale, keys.stock, sku, String(total), String(version));
+  return reply.parse(await send(redis, restock, { keys, args: { sku, total, version } }));
 }
 
-export function callProject(
+export async function callProject(
   redis: RedisClient,
   orderNo: string,
   version: number,
   status = 'awaiting_payment',
 ): Promise<string[]> {
-  return redis.project(orderKeys(orderNo).orderKey, String(version), status, 'none', '');
+  const args = { version, status, payment: 'none', reason: '' };
+  return reply.parse(await send(redis, project, { keys: orderKeys(orderNo), args }));
 }
 
 /** Every key of the sale with its value and the moment it expires: equal snapshots mean that nothing was written. */

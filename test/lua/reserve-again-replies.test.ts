@@ -39,7 +39,7 @@ test('a lost order is there again as it was accepted, held and queued', async ()
     order,
     state: { status: 'queued', version: 0, payment: 'none', reason: null },
   });
-  const { limits, outbox, deadlines, orderKey } = orderKeys(order.orderNo);
+  const { limits, outbox, deadlines, order: key } = orderKeys(order.orderNo);
   const sale = await stores.saleStock.read(saleId);
   expect(sale?.skus).toMatchObject([
     { sku: 'lamp', total: 10, available: 8, held: 2, sold: 0 },
@@ -52,7 +52,7 @@ test('a lost order is there again as it was accepted, held and queued', async ()
   expect(await stores.redis.zscore(deadlines, order.orderNo)).toBe(
     String(order.reservedAtMs + order.paymentWindowMs),
   );
-  expect(await stores.redis.pttl(orderKey)).toBe(-1);
+  expect(await stores.redis.pttl(key)).toBe(-1);
 });
 
 test('neither a pause, nor the end of the sale, nor the limit, nor a full backlog stands in the way', async () => {
@@ -124,7 +124,7 @@ test('an order restored before, ended and expired is not restored once more', as
   const order = lostOrder(saleId);
   await stores.reservations.reserveAgain(order);
   await stores.reservations.release(order.orderNo);
-  await stores.redis.del(orderKeys(order.orderNo).orderKey);
+  await stores.redis.del(orderKeys(order.orderNo).order);
   expect(await refusal(order)).toEqual({ kind: 'known', hold: 'absent' });
 });
 

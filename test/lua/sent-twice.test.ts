@@ -84,7 +84,7 @@ test('reserve-again sent once more after the order ended and expired holds nothi
   const call = buildReserveCall(saleId);
   await callReserveAgain(stores.redis, call);
   await callRelease(stores.redis, call.orderNo);
-  await stores.redis.del(orderKeys(call.orderNo).orderKey);
+  await stores.redis.del(orderKeys(call.orderNo).order);
   const before = await snapshot(stores.redis, saleId);
   expect(await callReserveAgain(stores.redis, call)).toEqual(['known', 'absent']);
   expect(await snapshot(stores.redis, saleId)).toEqual(before);
@@ -105,7 +105,7 @@ test('give back sent once more after the hold has expired gives nothing', async 
   await callGiveBack(stores.redis, back);
   // Another lamp is sold, so there would be one to take.
   await callConfirm(stores.redis, await another(saleId));
-  await stores.redis.del(orderKeys(orderNo).orderKey);
+  await stores.redis.del(orderKeys(orderNo).order);
   const before = await snapshot(stores.redis, saleId);
   expect(await callGiveBack(stores.redis, back)).toEqual(['returned']);
   expect(await snapshot(stores.redis, saleId)).toEqual(before);

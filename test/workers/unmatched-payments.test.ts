@@ -208,7 +208,7 @@ test('money for an order that was paid, and that MySQL refuses now, is left to a
 test('money for an order that Redis has, but not whole, is left to an operator', async () => {
   const { saleId } = await openSale();
   const order = await acceptOrder(stores, saleId);
-  await stores.redis.hdel(orderKeys(order.orderNo).orderKey, 'items');
+  await stores.redis.hdel(orderKeys(order.orderNo).order, 'items');
   const { pass, decisions } = openSweep([buildUnmatched(order.orderNo)]);
 
   await pass();
@@ -427,7 +427,7 @@ test('one payment that cannot be decided holds up no other', async () => {
   expect(await pass()).toBeGreaterThan(0);
 
   expect(decisions).toEqual(['refund order_unknown']);
-  expect(await stores.redis.exists(orderKeys(lost.orderNo).orderKey)).toBe(1);
+  expect(await stores.redis.exists(orderKeys(lost.orderNo).order)).toBe(1);
 });
 
 test('money that cannot be decided for an hour is shown to an operator, alone or among others', async () => {

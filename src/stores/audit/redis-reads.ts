@@ -4,8 +4,8 @@ import { z } from 'zod';
 import type { OrderState } from '../../domain/order.ts';
 import type { RedisClient } from '../redis/connection.ts';
 import { saleKeys } from '../redis/keys.ts';
+import { orderHash } from '../redis/order-hash.ts';
 import { listWaiting } from '../redis/outbox.ts';
-import { orderHash } from '../redis/replies.ts';
 
 /** Keys looked at per round trip. */
 const SCAN_COUNT = 1_000;

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { Cluster, Redis, type ChainableCommander } from 'ioredis';
 import type { Logger } from 'pino';
-import { SCRIPTS } from './scripts.ts';
+import { SCRIPT_COMMANDS } from './scripts.ts';
 
 export type RedisClient = Redis | Cluster;
 
@@ -16,7 +16,7 @@ const SOCKET_TIMEOUT_MS = 5_000;
 const MAX_RECONNECT_DELAY_MS = 1_000;
 
 const shared = {
-  scripts: SCRIPTS,
+  scripts: SCRIPT_COMMANDS,
   enableAutoPipelining: true,
   // While Redis is away a command fails at once: an offline queue would hold shoppers and memory without a bound.
   enableOfflineQueue: false,

@@ -8,7 +8,8 @@
 
 import type { RedisClient } from './connection.ts';
 import { ENGINE_KEY } from './keys.ts';
-import { admitReply } from './replies.ts';
+import { run } from './script-call.ts';
+import { admit } from './scripts.ts';
 
 /** Longer than a start and its first step take under load, short enough that dead starts do not starve the living. */
 const LEASE_MS = 15_000;
@@ -17,16 +18,20 @@ export type EngineBudget = ReturnType<typeof createEngineBudget>;
 
 /** @param slots orders and signals in flight, all processes together */
 export function createEngineBudget(redis: RedisClient, slots: number) {
-  const admit = async (orderNos: readonly string[]) =>
-    admitReply.parse(await redis.admit(ENGINE_KEY, String(slots), String(LEASE_MS), ...orderNos));
+  const take = (orderNos: readonly string[]) =>
+    run(redis, admit, {
+      keys: { engine: ENGINE_KEY },
+      args: { slots, leaseMs: LEASE_MS },
+      repeated: orderNos.map((orderNo) => ({ orderNo })),
+    });
 
   return {
     /** Free slots, a moment ago. */
-    room: async (): Promise<number> => (await admit([])).room,
+    room: async (): Promise<number> => (await take([])).room,
 
     /** Takes slots for as many of `orderNos` as there is room, in their order. One that holds a slot already keeps it. */
     acquire: async (orderNos: readonly string[]): Promise<string[]> =>
-      orderNos.length === 0 ? [] : (await admit(orderNos)).orderNos,
+      orderNos.length === 0 ? [] : (await take(orderNos)).orderNos,
 
     /** The workflow has acted, or never will. */
     async release(orderNos: readonly string[]): Promise<void> {

@@ -54,5 +54,5 @@ export function orderKeys(orderNo: string) {
   const parts = parseOrderNo(orderNo);
   assert(parts, `not an order number: ${orderNo}`);
   const keys = saleKeys(parts);
-  return { ...keys, orderKey: keys.order(orderNo) };
+  return { ...keys, order: keys.order(orderNo) };
 }

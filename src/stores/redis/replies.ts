@@ -1,11 +1,10 @@
-/** What the Lua scripts answer, parsed once. Each reply is documented in its script's header. */
+/** The replies of the Lua scripts, as schemas. Each reply is explained in its script's header. */
 
 import { z } from 'zod';
-import { orderStateSchema } from '../../domain/order-state-schema.ts';
 
 const int = z.coerce.number().int();
 
-/** Times are Unix ms by Redis' clock, amounts minor units. Frequent replies come first. */
+/** Times are Unix ms by Redis' clock, amounts minor units. The frequent replies come first: they are tried in order. */
 export const reserveReply = z.union([
   z
     .tuple([z.literal('sold-out'), z.string(), int])
@@ -36,7 +35,7 @@ export const reserveReply = z.union([
     .transform(([kind, waiting, bound]) => ({ kind, waiting, bound })),
 ]);
 
-/** Where a hold stands; `absent`: Redis no longer has it, nothing was changed. */
+/** The state of a hold. `absent`: Redis no longer has the hold, and nothing was changed. */
 export const holdReply = z
   .tuple([z.enum(['sold', 'released', 'returned', 'absent'])])
   .transform(([state]) => state);
@@ -71,28 +70,3 @@ export const restockReply = z.union([
 export const admitReply = z
   .tuple([z.literal('admitted'), int], z.string())
   .transform(([, room, ...orderNos]) => ({ room, orderNos }));
-
-/** The fields of an `order:<orderNo>` hash, as `reserve` writes and `project` updates them. */
-export const orderHash = z.object({
-  sale_id: z.string(),
-  user_id: z.string(),
-  items: z
-    .string()
-    .transform((text) => JSON.parse(text) as unknown)
-    .pipe(z.array(z.object({ sku: z.string(), quantity: z.int(), unitPrice: z.int() }))),
-  total: int,
-  currency: z.string(),
-  idempotency_key: z.string(),
-  reserved_at: int,
-  payment_window: int,
-  ip: z.string(),
-  user_agent: z.string(),
-  status: orderStateSchema.shape.status,
-  version: int,
-  payment: orderStateSchema.shape.payment,
-  // Redis has no null: empty means none.
-  reason: z
-    .string()
-    .transform((text) => (text === '' ? null : text))
-    .pipe(orderStateSchema.shape.reason),
-});

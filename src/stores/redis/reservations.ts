@@ -1,4 +1,4 @@
-/** Holds and projections in Redis: the code that calls `reserve`, `confirm`, `release`, `project` and what mends later. */
+/** Holds and projections in Redis: takes stock for an order, settles it, gives it back, and shows the order's state. */
 
 import assert from 'node:assert/strict';
 import { monotonicFactory } from 'ulidx';
@@ -8,14 +8,12 @@ import { formatOrderNo, type GiveBack, type Order, type OrderState } from '../..
 import { fingerprintOf } from '../../domain/request-fingerprint.ts';
 import { isOutOfMemory, type RedisClient } from './connection.ts';
 import { orderKeys, saleKeys, shardOf } from './keys.ts';
-import {
-  giveBackReply,
-  holdReply,
-  orderHash,
-  projectReply,
-  reserveAgainReply,
-  reserveReply,
-} from './replies.ts';
+import { toReservedOrder, type ReservedOrder } from './order-hash.ts';
+import type { giveBackReply, holdReply, projectReply, reserveAgainReply, reserveReply } from './replies.ts';
+import { run } from './script-call.ts';
+import { confirm, giveBack, project, release, reserve, reserveAgain } from './scripts.ts';
+
+export type { ReservedOrder } from './order-hash.ts';
 
 export interface ReserveRequest {
   saleId: string;
@@ -29,23 +27,17 @@ export interface ReserveRequest {
   userAgent: string;
 }
 
-/** What a shopper is told at once; see `lua/reserve.lua`. */
+/** The answer to a shopper's request; see `lua/reserve.lua`. */
 export type ReserveOutcome =
   | Exclude<z.infer<typeof reserveReply>, { kind: 'epoch-changed' }>
-  /** Redis is at maxmemory. The script did not run, so nothing was taken (unless it is a resend after a lost connection). */
+  /** Redis is at maxmemory. The script did not run and took nothing (an earlier send, cut off, may have taken it). */
   | { kind: 'store-full' };
 
 /** See `lua/reserve-again.lua`. */
 type ReserveAgainOutcome = z.infer<typeof reserveAgainReply>;
 
-/** See `lua/give-back.lua`. Only after `held` does asking again make a difference. */
+/** See `lua/give-back.lua`. Only `held` can become another outcome later. */
 type GiveBackOutcome = z.infer<typeof giveBackReply>;
-
-/** An order as Redis has it: what was accepted, and the projected state. */
-export interface ReservedOrder {
-  order: Order;
-  state: OrderState;
-}
 
 /** Sales whose epoch is remembered; a process meets far fewer, and forgetting one costs one read. */
 const REMEMBERED_SALES_MAX = 1_000;
@@ -78,28 +70,22 @@ export function createReservations(redis: RedisClient, { startsPerSecond }: { st
     const { saleId, userId, idempotencyKey } = request;
     const orderNo = formatOrderNo({ saleId, shard, epoch: Number(epoch), ulid: nextUlid() });
     const keys = saleKeys({ saleId, shard });
-    const reply = await redis.reserve(
-      keys.sale,
-      keys.stock,
-      keys.limits,
-      keys.order(orderNo),
-      keys.idem(userId, idempotencyKey),
-      keys.outbox,
-      keys.deadlines,
-      keys.storedAhead,
-      orderNo,
-      epoch,
-      saleId,
-      userId,
-      idempotencyKey,
-      request.fingerprint,
-      String(IDEMPOTENCY_TTL_MS),
-      String(startsPerSecond),
-      request.ip,
-      request.userAgent,
-      ...request.items.flatMap((item) => [item.sku, String(item.quantity)]),
-    );
-    return reserveReply.parse(reply);
+    return run(redis, reserve, {
+      keys: { ...keys, order: keys.order(orderNo), idem: keys.idem(userId, idempotencyKey) },
+      args: {
+        orderNo,
+        epoch,
+        saleId,
+        userId,
+        idempotencyKey,
+        fingerprint: request.fingerprint,
+        idempotencyTtlMs: IDEMPOTENCY_TTL_MS,
+        startsPerSecond,
+        ip: request.ip,
+        userAgent: request.userAgent,
+      },
+      repeated: request.items,
+    });
   }
 
   async function tryReserve(request: ReserveRequest): Promise<ReserveOutcome> {
@@ -121,8 +107,7 @@ export function createReservations(redis: RedisClient, { startsPerSecond }: { st
      * @throws when Redis' answer is unknown: the caller repeats with the same idempotency key
      */
     async reserve(request: ReserveRequest): Promise<ReserveOutcome> {
-      // The script checks each line by itself, so a SKU named twice could slip past both checks.
-      assert(new Set(request.items.map((item) => item.sku)).size === request.items.length, 'each SKU once');
+      assertEachSkuOnce(request.items);
       try {
         return await tryReserve(request);
       } catch (error) {
@@ -132,115 +117,59 @@ export function createReservations(redis: RedisClient, { startsPerSecond }: { st
     },
 
     /** held → sold. Idempotent. */
-    async confirm(orderNo: string): Promise<z.infer<typeof holdReply>> {
-      const keys = orderKeys(orderNo);
-      const reply = await redis.confirm(
-        keys.orderKey,
-        keys.stock,
-        keys.deadlines,
-        orderNo,
-        String(PROJECTION_TTL_MS),
-      );
-      return holdReply.parse(reply);
-    },
+    confirm: (orderNo: string): Promise<z.infer<typeof holdReply>> =>
+      run(redis, confirm, {
+        keys: orderKeys(orderNo),
+        args: { orderNo, projectionTtlMs: PROJECTION_TTL_MS },
+      }),
 
     /** held → released. Idempotent. Only after MySQL has committed the order's end. */
-    async release(orderNo: string): Promise<z.infer<typeof holdReply>> {
-      const keys = orderKeys(orderNo);
-      const reply = await redis.release(
-        keys.orderKey,
-        keys.stock,
-        keys.limits,
-        keys.deadlines,
-        orderNo,
-        String(PROJECTION_TTL_MS),
-      );
-      return holdReply.parse(reply);
-    },
+    release: (orderNo: string): Promise<z.infer<typeof holdReply>> =>
+      run(redis, release, {
+        keys: orderKeys(orderNo),
+        args: { orderNo, projectionTtlMs: PROJECTION_TTL_MS },
+      }),
 
     /**
      * Holds stock for an order that was accepted before and that no store knows any more, and queues it. Idempotent.
      * @throws when Redis is away or full: nothing is decided
      */
     async reserveAgain(order: Order): Promise<ReserveAgainOutcome> {
-      const { orderNo, items } = order;
-      assert(new Set(items.map(({ sku }) => sku)).size === items.length, 'each SKU once');
+      const { orderNo, items, userId, idempotencyKey } = order;
+      assertEachSkuOnce(items);
       const keys = orderKeys(orderNo);
-      const reply = await redis.reserveAgain(
-        keys.sale,
-        keys.stock,
-        keys.limits,
-        keys.orderKey,
-        keys.idem(order.userId, order.idempotencyKey),
-        keys.outbox,
-        keys.deadlines,
-        keys.restored,
-        orderNo,
-        order.saleId,
-        order.userId,
-        order.idempotencyKey,
-        fingerprintOf(order),
-        String(IDEMPOTENCY_TTL_MS),
-        JSON.stringify(items),
-        String(order.total),
-        order.currency,
-        String(order.reservedAtMs),
-        String(order.paymentWindowMs),
-        order.ip,
-        order.userAgent,
-      );
-      return reserveAgainReply.parse(reply);
+      return run(redis, reserveAgain, {
+        keys: { ...keys, idem: keys.idem(userId, idempotencyKey) },
+        args: {
+          ...order,
+          items: JSON.stringify(items),
+          fingerprint: fingerprintOf(order),
+          idempotencyTtlMs: IDEMPOTENCY_TTL_MS,
+        },
+      });
     },
 
     /** Stock sold → returned, the user's allowance, or both, each once. Only after MySQL has committed it. */
-    async giveBack({ orderNo, userId, items, limit, stock }: GiveBack): Promise<GiveBackOutcome> {
-      const keys = orderKeys(orderNo);
-      const reply = await redis.giveBack(
-        keys.orderKey,
-        keys.stock,
-        keys.limits,
-        keys.returns,
-        orderNo,
-        userId,
-        JSON.stringify(items),
-        limit ? '1' : '0',
-        stock ? '1' : '0',
-      );
-      return giveBackReply.parse(reply);
-    },
+    giveBack: ({ orderNo, userId, items, limit, stock }: GiveBack): Promise<GiveBackOutcome> =>
+      run(redis, giveBack, {
+        keys: orderKeys(orderNo),
+        args: { orderNo, userId, items: JSON.stringify(items), isLimitAsked: limit, isStockAsked: stock },
+      }),
 
     /** Copies a state from MySQL for pollers; an older version changes nothing. */
-    async project(orderNo: string, state: OrderState): Promise<z.infer<typeof projectReply>> {
-      const { version, status, payment, reason } = state;
-      const key = orderKeys(orderNo).orderKey;
-      return projectReply.parse(await redis.project(key, String(version), status, payment, reason ?? ''));
-    },
+    project: (orderNo: string, state: OrderState): Promise<z.infer<typeof projectReply>> =>
+      // Redis has no null: empty means none.
+      run(redis, project, { keys: orderKeys(orderNo), args: { ...state, reason: state.reason ?? '' } }),
 
     /** The order as accepted and its projection; undefined when Redis does not have it (any more). */
     async readOrder(orderNo: string): Promise<ReservedOrder | undefined> {
-      const hash = await redis.hgetall(orderKeys(orderNo).orderKey);
+      const hash = await redis.hgetall(orderKeys(orderNo).order);
       return hash['sale_id'] === undefined ? undefined : toReservedOrder(orderNo, hash);
     },
   };
 }
 
-function toReservedOrder(orderNo: string, hash: Record<string, string>): ReservedOrder {
-  const parsed = orderHash.parse(hash);
-  const { status, version, payment, reason } = parsed;
-  return {
-    order: {
-      orderNo,
-      saleId: parsed.sale_id,
-      userId: parsed.user_id,
-      items: parsed.items,
-      total: parsed.total,
-      currency: parsed.currency,
-      idempotencyKey: parsed.idempotency_key,
-      reservedAtMs: parsed.reserved_at,
-      paymentWindowMs: parsed.payment_window,
-      ip: parsed.ip,
-      userAgent: parsed.user_agent,
-    },
-    state: { status, version, payment, reason },
-  };
+/** The scripts check each line by itself, so a SKU that is named twice could slip past both checks. */
+function assertEachSkuOnce(items: readonly { sku: string }[]): void {
+  assert(new Set(items.map(({ sku }) => sku)).size === items.length, 'each SKU once');
 }

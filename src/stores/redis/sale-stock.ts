@@ -4,7 +4,8 @@ import { z } from 'zod';
 import type { Sale, StockCount } from '../../domain/sale.ts';
 import { transact, type RedisClient } from './connection.ts';
 import { formatSaleShard, saleKeys, SALES_KEY } from './keys.ts';
-import { restockReply } from './replies.ts';
+import { run } from './script-call.ts';
+import { restock } from './scripts.ts';
 
 const int = z.coerce.number().int();
 const saleHash = z.object({
@@ -66,12 +67,8 @@ export function createSaleStock(redis: RedisClient) {
     },
 
     /** Sets a SKU's total; `version` grows with each change and comes from MySQL. */
-    async restock(saleId: string, sku: string, total: number, version: number) {
-      const keys = keysOf(saleId);
-      return restockReply.parse(
-        await redis.restock(keys.sale, keys.stock, sku, String(total), String(version)),
-      );
-    },
+    restock: (saleId: string, sku: string, total: number, version: number) =>
+      run(redis, restock, { keys: keysOf(saleId), args: { sku, total, version } }),
 
     /** Undefined when Redis does not know the sale. */
     async read(saleId: string): Promise<SaleView | undefined> {

@@ -1,36 +1,103 @@
-/** The Lua scripts as typed ioredis commands; their replies are documented in each script's header. */
+/** The Lua scripts: each is defined here once. The header in its file says what the keys, arguments and replies mean. */
 
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import type { ClientContext, Result } from 'ioredis';
+import {
+  admitReply,
+  giveBackReply,
+  holdReply,
+  projectReply,
+  reserveAgainReply,
+  reserveReply,
+  restockReply,
+} from './replies.ts';
+import { defineScript } from './script-call.ts';
 
-declare module 'ioredis' {
-  interface RedisCommander<Context extends ClientContext = { type: 'default' }> {
-    reserve(...keysAndArgs: string[]): Result<string[], Context>;
-    confirm(...keysAndArgs: string[]): Result<string[], Context>;
-    release(...keysAndArgs: string[]): Result<string[], Context>;
-    reserveAgain(...keysAndArgs: string[]): Result<string[], Context>;
-    giveBack(...keysAndArgs: string[]): Result<string[], Context>;
-    restock(...keysAndArgs: string[]): Result<string[], Context>;
-    project(...keysAndArgs: string[]): Result<string[], Context>;
-    admit(...keysAndArgs: string[]): Result<string[], Context>;
-  }
-}
+export const reserve = defineScript({
+  file: 'reserve',
+  keys: ['sale', 'stock', 'limits', 'order', 'idem', 'outbox', 'deadlines', 'storedAhead'],
+  args: [
+    'orderNo',
+    'epoch',
+    'saleId',
+    'userId',
+    'idempotencyKey',
+    'fingerprint',
+    'idempotencyTtlMs',
+    'startsPerSecond',
+    'ip',
+    'userAgent',
+  ],
+  repeated: ['sku', 'quantity'],
+  reply: reserveReply,
+});
 
-const require = createRequire(import.meta.url);
+export const reserveAgain = defineScript({
+  file: 'reserve-again',
+  keys: ['sale', 'stock', 'limits', 'order', 'idem', 'outbox', 'deadlines', 'restored'],
+  args: [
+    'orderNo',
+    'saleId',
+    'userId',
+    'idempotencyKey',
+    'fingerprint',
+    'idempotencyTtlMs',
+    'items',
+    'total',
+    'currency',
+    'reservedAtMs',
+    'paymentWindowMs',
+    'ip',
+    'userAgent',
+  ],
+  reply: reserveAgainReply,
+});
 
-function script(name: string, numberOfKeys: number) {
-  return { lua: readFileSync(require.resolve(`#lua/${name}.lua`), 'utf8'), numberOfKeys };
-}
+export const confirm = defineScript({
+  file: 'confirm',
+  keys: ['order', 'stock', 'deadlines'],
+  args: ['orderNo', 'projectionTtlMs'],
+  reply: holdReply,
+});
+
+export const release = defineScript({
+  file: 'release',
+  keys: ['order', 'stock', 'limits', 'deadlines'],
+  args: ['orderNo', 'projectionTtlMs'],
+  reply: holdReply,
+});
+
+export const giveBack = defineScript({
+  file: 'give-back',
+  keys: ['order', 'stock', 'limits', 'returns'],
+  args: ['orderNo', 'userId', 'items', 'isLimitAsked', 'isStockAsked'],
+  reply: giveBackReply,
+});
+
+export const project = defineScript({
+  file: 'project',
+  keys: ['order'],
+  args: ['version', 'status', 'payment', 'reason'],
+  reply: projectReply,
+});
+
+export const restock = defineScript({
+  file: 'restock',
+  keys: ['sale', 'stock'],
+  args: ['sku', 'total', 'version'],
+  reply: restockReply,
+});
+
+export const admit = defineScript({
+  file: 'admit',
+  keys: ['engine'],
+  args: ['slots', 'leaseMs'],
+  repeated: ['orderNo'],
+  reply: admitReply,
+});
+
+/** All of them. */
+export const SCRIPTS = [reserve, reserveAgain, confirm, release, giveBack, project, restock, admit] as const;
 
 /** For the `scripts` option of ioredis, which sends EVALSHA and, where Redis has forgotten a script, EVAL. */
-export const SCRIPTS = {
-  reserve: script('reserve', 8),
-  confirm: script('confirm', 3),
-  release: script('release', 4),
-  reserveAgain: script('reserve-again', 8),
-  giveBack: script('give-back', 4),
-  restock: script('restock', 2),
-  project: script('project', 1),
-  admit: script('admit', 1),
-};
+export const SCRIPT_COMMANDS = Object.fromEntries(
+  SCRIPTS.map(({ name, lua, keys }) => [name, { lua, numberOfKeys: keys.length }]),
+);

@@ -1,0 +1,60 @@
+/** The hash of an order in Redis: what was accepted, and the projected state. */
+
+import { z } from 'zod';
+import { orderStateSchema } from '../../domain/order-state-schema.ts';
+import type { Order, OrderState } from '../../domain/order.ts';
+
+/** An order as Redis has it. */
+export interface ReservedOrder {
+  order: Order;
+  state: OrderState;
+}
+
+const int = z.coerce.number().int();
+
+/** The fields as `reserve` and `reserve-again` write them; `project` updates the state's. */
+export const orderHash = z.object({
+  sale_id: z.string(),
+  user_id: z.string(),
+  items: z
+    .string()
+    .transform((text) => JSON.parse(text) as unknown)
+    .pipe(z.array(z.object({ sku: z.string(), quantity: z.int(), unitPrice: z.int() }))),
+  total: int,
+  currency: z.string(),
+  idempotency_key: z.string(),
+  reserved_at: int,
+  payment_window: int,
+  ip: z.string(),
+  user_agent: z.string(),
+  status: orderStateSchema.shape.status,
+  version: int,
+  payment: orderStateSchema.shape.payment,
+  // Redis has no null: empty means none.
+  reason: z
+    .string()
+    .transform((text) => (text === '' ? null : text))
+    .pipe(orderStateSchema.shape.reason),
+});
+
+/** @throws when `hash` is not as the scripts write it */
+export function toReservedOrder(orderNo: string, hash: Record<string, string>): ReservedOrder {
+  const parsed = orderHash.parse(hash);
+  const { status, version, payment, reason } = parsed;
+  return {
+    order: {
+      orderNo,
+      saleId: parsed.sale_id,
+      userId: parsed.user_id,
+      items: parsed.items,
+      total: parsed.total,
+      currency: parsed.currency,
+      idempotencyKey: parsed.idempotency_key,
+      reservedAtMs: parsed.reserved_at,
+      paymentWindowMs: parsed.payment_window,
+      ip: parsed.ip,
+      userAgent: parsed.user_agent,
+    },
+    state: { status, version, payment, reason },
+  };
+}

@@ -1,0 +1,104 @@
+/** How a Lua script is defined and called: by the names of its keys and arguments, which the definition puts in order. */
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import type { Cluster, Redis } from 'ioredis';
+import type { z } from 'zod';
+
+/** A number is an integer, because every unit is whole. A boolean is sent as 1 or 0. */
+type Value = string | number | boolean;
+
+export interface Script<Key extends string, Arg extends string, Column extends string, Reply> {
+  /** The name of the command, and of the file: `lua/<name>.lua`. */
+  name: string;
+  lua: string;
+  /** KEYS, in order. */
+  keys: readonly Key[];
+  /** ARGV, in order. */
+  args: readonly Arg[];
+  /** The columns of a list that follows `args` in ARGV, row by row. */
+  repeated: readonly Column[];
+  reply: z.ZodType<Reply>;
+}
+
+interface Named<Key extends string, Arg extends string> {
+  /** More keys than the script's may be given, so that all keys of a sale or an order can be passed as they are. */
+  keys: Readonly<Record<Key, string>>;
+  args: Readonly<Record<Arg, Value>>;
+}
+
+interface Rows<Column extends string> {
+  repeated: readonly Readonly<Record<Column, Value>>[];
+}
+
+type Call<Key extends string, Arg extends string, Column extends string> = [Column] extends [never]
+  ? Named<Key, Arg>
+  : Named<Key, Arg> & Rows<Column>;
+
+const require = createRequire(import.meta.url);
+
+export function defineScript<
+  const Key extends string,
+  const Arg extends string,
+  Reply,
+  const Column extends string = never,
+>({
+  file,
+  keys,
+  args,
+  repeated = [],
+  reply,
+}: {
+  /** Without `.lua`. */
+  file: string;
+  keys: readonly Key[];
+  args: readonly Arg[];
+  repeated?: readonly Column[];
+  reply: z.ZodType<Reply>;
+}): Script<Key, Arg, Column, Reply> {
+  const lua = readFileSync(require.resolve(`#lua/${file}.lua`), 'utf8');
+  return { name: file, lua, keys, args, repeated, reply };
+}
+
+/** Sends the script and parses its reply. */
+export async function run<Key extends string, Arg extends string, Column extends string, Reply>(
+  redis: Redis | Cluster,
+  script: Script<Key, Arg, Column, Reply>,
+  call: NoInfer<Call<Key, Arg, Column>>,
+): Promise<Reply> {
+  return script.reply.parse(await send(redis, script, call));
+}
+
+/** The reply as Redis gives it. */
+export async function send<Key extends string, Arg extends string, Column extends string, Reply>(
+  redis: Redis | Cluster,
+  script: Script<Key, Arg, Column, Reply>,
+  call: NoInfer<Call<Key, Arg, Column>>,
+): Promise<unknown> {
+  // The types of ioredis do not show the scripts that it is given, and so a script is called here and nowhere else.
+  const command: unknown = Reflect.get(redis, script.name);
+  assert(typeof command === 'function', `the connection has no script ${script.name}`);
+  const reply: unknown = await Reflect.apply(command, redis, inOrder(script, call));
+  return reply;
+}
+
+/** KEYS and ARGV as Redis wants them. `reserve` comes through here for each order, so it is one pass over the names. */
+function inOrder<Key extends string, Arg extends string, Column extends string>(
+  script: Script<Key, Arg, Column, unknown>,
+  call: NoInfer<Call<Key, Arg, Column>>,
+): string[] {
+  const { keys, args, repeated = [] }: Named<Key, Arg> & Partial<Rows<Column>> = call;
+  const values: string[] = [];
+  for (const name of script.keys) values.push(keys[name]);
+  for (const name of script.args) values.push(toText(name, args[name]));
+  for (const row of repeated) for (const name of script.repeated) values.push(toText(name, row[name]));
+  return values;
+}
+
+function toText(name: string, value: Value): string {
+  if (typeof value === 'string') return value;
+  if (typeof value === 'boolean') return value ? '1' : '0';
+  if (!Number.isSafeInteger(value)) throw new Error(`${name} is not an integer: ${value}`);
+  return String(value);
+}

@@ -1,0 +1,91 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { z } from 'zod';
+import { run, send, type Script } from '../../../src/stores/redis/script-call.ts';
+import { openTestStores, type TestStores } from '../../support/stores.ts';
+
+/** Returns what it was called with. */
+const echo: Script<'from' | 'to', 'name' | 'amount' | 'isGift', 'sku' | 'quantity', string[]> = {
+  name: 'echo',
+  lua: 'local all = {} for i, key in ipairs(KEYS) do all[i] = key end for i, arg in ipairs(ARGV) do all[#KEYS + i] = arg end return all',
+  keys: ['from', 'to'],
+  args: ['name', 'amount', 'isGift'],
+  repeated: ['sku', 'quantity'],
+  reply: z.array(z.string()),
+};
+/** The same without rows. */
+const plain: Script<'from' | 'to', 'name' | 'amount' | 'isGift', never, string[]> = { ...echo, repeated: [] };
+
+const keys = { from: '{echo}:from', to: '{echo}:to' };
+const args = { name: 'lamp', amount: 4_900, isGift: true };
+
+let stores: TestStores;
+beforeAll(async () => {
+  stores = await openTestStores();
+  stores.redis.defineCommand(echo.name, { lua: echo.lua, numberOfKeys: echo.keys.length });
+});
+afterAll(() => stores.close());
+
+describe('a call by name', () => {
+  test('arrives in the order of the definition, in whichever order it names things', async () => {
+    const reply = await run(stores.redis, echo, {
+      repeated: [
+        { quantity: 2, sku: 'lamp' },
+        { quantity: 1, sku: 'mug' },
+      ],
+      args: { isGift: false, amount: 0, name: '' },
+      keys: { to: keys.to, from: keys.from },
+    });
+    expect(reply).toEqual(['{echo}:from', '{echo}:to', '', '0', '0', 'lamp', '2', 'mug', '1']);
+  });
+
+  test('sends of a larger object only the keys and arguments that the script has', async () => {
+    const more = { keys: { other: '{other}', ...keys }, args: { other: 1, ...args } };
+    expect(await run(stores.redis, plain, more)).toEqual(['{echo}:from', '{echo}:to', 'lamp', '4900', '1']);
+  });
+
+  test.each([0.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53])(
+    'with %d for a number is refused with the name, and not sent',
+    async (amount) => {
+      await expect(run(stores.redis, plain, { keys, args: { ...args, amount } })).rejects.toThrow(
+        `amount is not an integer: ${amount}`,
+      );
+    },
+  );
+
+  test('with a reply that the definition does not know is refused', async () => {
+    const mistaken = { ...plain, reply: z.tuple([z.literal('done')]) };
+    await expect(run(stores.redis, mistaken, { keys, args })).rejects.toThrow(z.ZodError);
+    expect(await send(stores.redis, mistaken, { keys, args })).toHaveLength(5);
+  });
+
+  test('of a script that the connection was not given is refused', async () => {
+    const unknown = { ...plain, name: 'no-such-script' };
+    await expect(run(stores.redis, unknown, { keys, args })).rejects.toThrow('no script no-such-script');
+  });
+});
+
+/** Never called: each call would be an error of the compiler, or this file would not compile. */
+export const doNotCompile = [
+  // @ts-expect-error a key is missing
+  () => run(stores.redis, plain, { keys: { from: '' }, args }),
+  // @ts-expect-error a key is misspelt
+  () => run(stores.redis, plain, { keys: { from: '', too: '' }, args }),
+  // @ts-expect-error a key too many
+  () => run(stores.redis, plain, { keys: { from: '', to: '', via: '' }, args }),
+  // @ts-expect-error a key that is no text
+  () => run(stores.redis, plain, { keys: { from: '', to: (id: string) => id }, args }),
+  // @ts-expect-error an argument is missing
+  () => run(stores.redis, plain, { keys, args: { name: '', amount: 1 } }),
+  // @ts-expect-error an argument is misspelt
+  () => run(stores.redis, plain, { keys, args: { name: '', amuont: 1, isGift: true } }),
+  // @ts-expect-error an argument too many
+  () => run(stores.redis, plain, { keys, args: { name: '', amount: 1, isGift: true, colour: 'red' } }),
+  // @ts-expect-error an argument without a value
+  () => run(stores.redis, plain, { keys, args: { name: null, amount: 1, isGift: true } }),
+  // @ts-expect-error the rows are missing
+  () => run(stores.redis, echo, { keys, args }),
+  // @ts-expect-error a column is misspelt
+  () => run(stores.redis, echo, { keys, args, repeated: [{ sku: '', count: 1 }] }),
+  // @ts-expect-error rows of a script that has none
+  () => run(stores.redis, plain, { keys, args, repeated: [] }),
+];
