@@ -1,4 +1,6 @@
-/** Whatever the shoppers, the workflows and the operators do, and in whichever order: no unit is made or lost. */
+/**
+ * Whatever the shoppers, the workflows and the operators do, and in whichever order: no unit is made or lost.
+ */
 
 import * as fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';

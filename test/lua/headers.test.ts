@@ -49,7 +49,9 @@ function repliesOf(code: string): string[] {
   return [...new Set([...literals, ...(passesHoldOn ? SETTLED_HOLDS : [])])].toSorted();
 }
 
-/** The locals that are bound to an element of KEYS or ARGV, by its index as it is written: `1`, `i`, `i + 1`. */
+/**
+ * The locals that are bound to an element of KEYS or ARGV, by its index as it is written: `1`, `i`, `i + 1`.
+ */
 function boundLocals(code: string, table: 'KEYS' | 'ARGV'): Record<string, string> {
   const bound: Record<string, string> = {};
   for (const [, names, values] of code.matchAll(/^ *local ([\w, ]+) = (.+)$/gm)) {

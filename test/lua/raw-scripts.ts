@@ -1,4 +1,7 @@
-/** The scripts with every argument to be chosen and replies as Redis gives them; and a sale's keys as Redis has them. */
+/**
+ * The scripts with every argument to be chosen and replies as Redis gives them; and a sale's keys as Redis
+ * has them.
+ */
 
 import { ulid } from 'ulidx';
 import { z } from 'zod';
@@ -129,7 +132,10 @@ export async function callProject(
   return reply.parse(await send(redis, project, { keys: orderKeys(orderNo), args }));
 }
 
-/** Every key of the sale with its value and the moment it expires: equal snapshots mean that nothing was written. */
+/**
+ * Every key of the sale with its value and the moment it expires: equal snapshots mean that nothing was
+ * written.
+ */
 export async function snapshot(redis: RedisClient, saleId: string): Promise<Record<string, unknown>> {
   const keys = (await redis.keys(`holdfast:{${saleId}.0}:*`)).toSorted();
   const values: Record<string, unknown> = {};

@@ -13,7 +13,10 @@ afterAll(() => stores.close());
 
 const HOUR_MS = 60 * 60 * 1000;
 
-/** Two lamps and a mug of long ago, as the payment session carried them: address and user agent are not among it. */
+/**
+ * Two lamps and a mug of long ago, as the payment session carried them: address and user agent are not among
+ * it.
+ */
 function lostOrder(saleId: string, overrides: Partial<Order> = {}): Order {
   const items = [
     { sku: 'lamp', quantity: 2, unitPrice: 4_000 },

@@ -1,4 +1,7 @@
-/** What the scripts must do, said once more in plain TypeScript: the property test compares the two after every step. */
+/**
+ * What the scripts must do, said once more in plain TypeScript: the property test compares the two after
+ * every step.
+ */
 
 export type Hold = 'held' | 'released' | 'sold' | 'returned';
 

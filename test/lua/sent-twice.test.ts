@@ -1,4 +1,6 @@
-/** ioredis sends a command again when the connection broke before its answer came: twice must be like once. */
+/**
+ * ioredis sends a command again when the connection broke before its answer came: twice must be like once.
+ */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { orderKeys } from '../../src/stores/redis/keys.ts';

@@ -3,11 +3,12 @@
 import assert from 'node:assert/strict';
 import { Cluster, Redis, type ChainableCommander } from 'ioredis';
 import type { Logger } from 'pino';
+import { credentialsOf, hideSecrets, parseAddress } from './address.ts';
 import { SCRIPT_COMMANDS } from './scripts.ts';
 
 export type RedisClient = Redis | Cluster;
 
-/** A command unanswered for so long counts as failed: a shopper is better told to repeat than kept waiting. */
+/** A command unanswered for so long counts as failed: a shopper had better repeat than wait on. */
 const COMMAND_TIMEOUT_MS = 2_000;
 const CONNECT_TIMEOUT_MS = 5_000;
 /** With commands unanswered for so long the connection is made anew; longer than any blocking read waits. */
@@ -18,14 +19,15 @@ const MAX_RECONNECT_DELAY_MS = 1_000;
 const shared = {
   scripts: SCRIPT_COMMANDS,
   enableAutoPipelining: true,
-  // While Redis is away a command fails at once: an offline queue would hold shoppers and memory without a bound.
+  // While Redis is away a command fails at once: an offline queue would hold shoppers and memory without a
+  // bound.
   enableOfflineQueue: false,
 };
 
 const connection = {
   connectTimeout: CONNECT_TIMEOUT_MS,
   maxRetriesPerRequest: 1,
-  // A server that vanished without a word leaves a socket that TCP gives up only after a quarter of an hour.
+  // A server that vanished without closing leaves a socket that TCP gives up only after a quarter of an hour.
   socketTimeout: SOCKET_TIMEOUT_MS,
 };
 
@@ -34,9 +36,10 @@ function reconnectDelayMs(attempt: number): number {
 }
 
 /**
- * Connects and waits until commands can be sent. Several URLs are the nodes of a cluster.
+ * Connects and waits until commands can be sent. Several URLs are the nodes of a cluster. No error and no log
+ * line of the connection shows a password.
  * @param commandTimeoutMs null for a connection that blocks on reads
- * @throws the last connection error when Redis is not reachable
+ * @throws when Redis is not reachable, with the last connection error as the cause
  */
 export async function connectRedis(
   urls: readonly string[],
@@ -47,35 +50,34 @@ export async function connectRedis(
     ...connection,
     ...(commandTimeoutMs === null ? {} : { commandTimeout: commandTimeoutMs }),
   };
-  const [url] = urls;
-  if (url === undefined) throw new Error('no Redis address');
+  const addresses = urls.map(parseAddress);
+  const [first] = addresses;
+  if (first === undefined) throw new Error('no Redis address');
   const redis =
-    urls.length > 1
+    addresses.length > 1
       ? new Cluster([...urls], {
           ...shared,
           lazyConnect: true,
           clusterRetryStrategy: reconnectDelayMs,
-          redisOptions: { ...timeouts, ...credentialsOf(url) },
+          redisOptions: { ...timeouts, ...credentialsOf(first) },
         })
-      : new Redis(url, { ...shared, ...timeouts, lazyConnect: true, retryStrategy: reconnectDelayMs });
-  redis.on('error', (error: Error) => log.warn({ err: error }, 'redis connection'));
+      : new Redis(first.url, { ...shared, ...timeouts, lazyConnect: true, retryStrategy: reconnectDelayMs });
+  const secrets = addresses.flatMap((address) => address.secrets);
+  redis.on('error', (error: Error) => {
+    hideSecrets(error, secrets);
+    log.warn({ err: error }, 'redis connection');
+  });
+  // An error of one node of a cluster; it may come back within an error of the whole cluster.
+  redis.on('node error', (error: Error) => hideSecrets(error, secrets));
   try {
     await redis.connect();
   } catch (error) {
     redis.disconnect();
-    throw new Error(`Redis is not reachable at ${urls.join(', ')}`, { cause: error });
+    hideSecrets(error, secrets);
+    const endpoints = addresses.map(({ endpoint }) => endpoint);
+    throw new Error(`Redis is not reachable at ${endpoints.join(', ')}`, { cause: error });
   }
   return redis;
-}
-
-/** The nodes that a cluster names of itself come without user, password or TLS: they are as for the first address. */
-function credentialsOf(url: string) {
-  const { protocol, username, password } = new URL(url);
-  return {
-    ...(username === '' ? {} : { username: decodeURIComponent(username) }),
-    ...(password === '' ? {} : { password: decodeURIComponent(password) }),
-    ...(protocol === 'rediss:' ? { tls: {} } : {}),
-  };
 }
 
 /**
@@ -93,12 +95,16 @@ export async function assertNoEviction(redis: RedisClient): Promise<void> {
   }
 }
 
-/** Redis is at maxmemory and refused what wants more, before any of it was done. */
+/** Redis is at maxmemory and refused a command that needs more memory, before any of it was done. */
 export function isOutOfMemory(error: unknown): boolean {
   return error instanceof Error && error.name === 'ReplyError' && error.message.startsWith('OOM ');
 }
 
-/** Runs a MULTI; answers each command's result, and throws where one failed instead of hiding it in the list. */
+/**
+ * Runs a MULTI.
+ * @returns the result of each command
+ * @throws the error of a command that failed; ioredis would leave it in the list
+ */
 export async function transact(multi: ChainableCommander): Promise<unknown[]> {
   const replies = await multi.exec();
   assert(replies, 'a transaction without WATCH is never aborted');

@@ -1,9 +1,9 @@
 /**
  * The engine budget: how many orders Temporal works on at once, over all processes.
  *
- * The engine is the slowest part, and a backlog of some hundred tasks makes a small server thrash. So whoever wants to start
- * or signal a workflow takes a slot first, and the workflow's next step on the order gives it back. A slot is a lease: when
- * its workflow never gets that far, the slot returns by itself.
+ * The engine is the slowest part, and a backlog of some hundred tasks makes a small server thrash. So a
+ * process that starts or signals a workflow takes a slot first, and the workflow's next step on the order
+ * gives it back. A slot is a lease: when its workflow never gets that far, the slot becomes free by itself.
  */
 
 import type { RedisClient } from './connection.ts';
@@ -11,7 +11,10 @@ import { ENGINE_KEY } from './keys.ts';
 import { run } from './script-call.ts';
 import { admit } from './scripts.ts';
 
-/** Longer than a start and its first step take under load, short enough that dead starts do not starve the living. */
+/**
+ * Longer than a start and its first step take under load; short enough that starts that died do not starve
+ * others.
+ */
 const LEASE_MS = 15_000;
 
 export type EngineBudget = ReturnType<typeof createEngineBudget>;
@@ -26,14 +29,17 @@ export function createEngineBudget(redis: RedisClient, slots: number) {
     });
 
   return {
-    /** Free slots, a moment ago. */
+    /** The free slots, as of a moment ago. */
     room: async (): Promise<number> => (await take([])).room,
 
-    /** Takes slots for as many of `orderNos` as there is room, in their order. One that holds a slot already keeps it. */
+    /**
+     * Takes slots for as many of `orderNos` as there is room, in their order. An order that holds a slot
+     * keeps it.
+     */
     acquire: async (orderNos: readonly string[]): Promise<string[]> =>
       orderNos.length === 0 ? [] : (await take(orderNos)).orderNos,
 
-    /** The workflow has acted, or never will. */
+    /** Gives slots back: the workflow has acted, or never will. */
     async release(orderNos: readonly string[]): Promise<void> {
       if (orderNos.length > 0) await redis.zrem(ENGINE_KEY, ...orderNos);
     },

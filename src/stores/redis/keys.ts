@@ -1,6 +1,6 @@
 /**
- * Redis keys. All keys of one shard of a sale share a hash tag, so that one script can touch them on a cluster,
- * and an orderNo alone is enough to derive them.
+ * Redis keys. All keys of one shard of a sale share a hash tag, so that one script can touch them on a
+ * cluster, and an orderNo alone is enough to derive them.
  */
 
 import assert from 'node:assert/strict';
@@ -11,12 +11,15 @@ export interface SaleShard {
   shard: number;
 }
 
-/** The sales that Redis holds: what a relay follows. Members are `saleId.shard`. */
+/** The sales that Redis holds, whose outboxes a relay reads. Members are `saleId.shard`. */
 export const SALES_KEY = 'holdfast:sales';
 /** Orders and signals that the engine is working on, scored by the end of their lease. */
 export const ENGINE_KEY = 'holdfast:engine';
 
-/** The shard is a function of the user, so that idempotency and limits stay local. One shard until hot SKUs are split. */
+/**
+ * A function of the user, so that idempotency and limits stay in one shard. There is one shard until hot SKUs
+ * are split.
+ */
 export function shardOf(_userId: string): number {
   return 0;
 }
@@ -25,7 +28,7 @@ export function formatSaleShard({ saleId, shard }: SaleShard): string {
   return `${saleId}.${shard}`;
 }
 
-/** Undefined when `text` names none. */
+/** @returns undefined when `text` names no shard of a sale */
 export function parseSaleShard(text: string): SaleShard | undefined {
   const [, saleId, shard] = /^([a-z0-9-]+)\.(\d+)$/.exec(text) ?? [];
   return saleId === undefined ? undefined : { saleId, shard: Number(shard) };
@@ -42,7 +45,10 @@ export function saleKeys(saleShard: SaleShard) {
     storedAhead: `${tag}:stored_ahead`,
     /** Orders that were reserved again; kept for good. */
     restored: `${tag}:restored`,
-    /** What has gone back of refunded orders, `<orderNo>:stock` and `<orderNo>:limit`; kept for good. */
+    /**
+     * The parts of refunded orders that have gone back, `<orderNo>:stock` and `<orderNo>:limit`; kept for
+     * good.
+     */
     returns: `${tag}:returns`,
     idem: (userId: string, idempotencyKey: string) => `${tag}:idem:${userId}:${idempotencyKey}`,
     order: (orderNo: string) => `${tag}:order:${orderNo}`,

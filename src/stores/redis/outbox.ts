@@ -1,6 +1,7 @@
 /**
- * The outbox: accepted orders that are not yet durable in MySQL or Temporal, as a Redis stream per sale shard.
- * Entries name the order; its data are in the order's hash. An entry is acknowledged and deleted once durable elsewhere.
+ * The outbox: accepted orders that are not yet durable in MySQL or Temporal, as a Redis stream per sale
+ * shard. Entries name the order; its data are in the order's hash. An entry is acknowledged and deleted once
+ * durable elsewhere.
  */
 
 import { z } from 'zod';
@@ -9,7 +10,7 @@ import { parseSaleShard, saleKeys, SALES_KEY, type SaleShard } from './keys.ts';
 
 /** One consumer group: the relays share the work. */
 const GROUP = 'relay';
-/** After a sale's end its outbox is followed on for so long: clocks differ, and the last answers are under way. */
+/** An outbox is read for so long after its sale's end: clocks differ, and the last answers are under way. */
 const LINGER_MS = 10 * 60_000;
 
 export interface OutboxEntry {
@@ -17,7 +18,7 @@ export interface OutboxEntry {
   orderNo: string;
 }
 
-// Whatever else somebody has put there must not stop the sale: it is read as an entry that names no order.
+// An entry of unknown shape must not stop the sale: it is read as an entry that names no order.
 const entries = z.array(
   z.tuple([z.string(), z.array(z.string()).nullable()]).transform(([entryId, fields]) => ({
     entryId,
@@ -33,7 +34,7 @@ const pendingReply = z.array(z.tuple([z.string()]).rest(z.unknown()));
 
 export type Outbox = ReturnType<typeof createOutbox>;
 
-/** The sales whose outboxes are to be followed: all that Redis holds, but those that are over and have nothing waiting. */
+/** The sales whose outboxes a relay reads: all in Redis, except those that are over with nothing waiting. */
 export async function listActiveSales(redis: RedisClient): Promise<SaleShard[]> {
   const shards = (await redis.smembers(SALES_KEY)).flatMap((text) => parseSaleShard(text) ?? []);
   const active = await Promise.all(shards.map((shard) => isActive(redis, shard)));
@@ -51,15 +52,15 @@ async function isActive(redis: RedisClient, shard: SaleShard): Promise<boolean> 
 }
 
 /**
- * The orders that a relay will come to: unread, or read and not acknowledged. An entry that is neither is there in vain.
- * For inspection.
+ * The orders that a relay will still read: new ones, and those read and not acknowledged. No relay comes to
+ * an entry that is neither. For inspection.
  */
 export async function listWaiting(redis: RedisClient, saleShard: SaleShard): Promise<string[]> {
   const key = saleKeys(saleShard).outbox;
   const all = entries.parse(await redis.xrange(key, '-', '+'));
   const info = await unlessNoGroup(() => redis.xinfo('GROUPS', key));
   const group = parseInfo(info ?? []).find((fields) => fields.get('name') === GROUP);
-  // The first relay creates the group from the beginning: all is unread until then.
+  // The first relay creates the group from the beginning: every entry is unread until then.
   if (!group || all.length === 0) return all.map(({ orderNo }) => orderNo);
   const [unread, pending] = await Promise.all([
     redis.xrange(key, `(${group.get('last-delivered-id')}`, '+'),
@@ -71,8 +72,8 @@ export async function listWaiting(redis: RedisClient, saleShard: SaleShard): Pro
 
 /**
  * @param redis for everything but blocking reads
- * @param blocking a connection of its own: a blocked read holds up all that shares it
- * @param consumer this relay's name, unique among all that live
+ * @param blocking a connection of its own: a blocked read holds up every command that shares it
+ * @param consumer this relay's name, unique among all relays that run
  */
 export function createOutbox(
   redis: RedisClient,
@@ -93,7 +94,7 @@ export function createOutbox(
 
   async function read(count: number, from: string, blockMs: number): Promise<OutboxEntry[]> {
     try {
-      // An own backlog (`0`) is answered at once; only new entries are waited for.
+      // Redis answers at once for this consumer's own backlog (`0`), and waits only for new entries.
       const reply = await blocking.xreadgroup(
         'GROUP',
         GROUP,
@@ -114,7 +115,7 @@ export function createOutbox(
     }
   }
 
-  /** Of an acknowledgement that was cut off the deletion came first: such an entry is done, and only its mark is left. */
+  /** An acknowledgement deletes first: an entry deleted and still pending is done, and only its mark is left. */
   async function withoutDeleted(
     found: readonly (OutboxEntry & { isDeleted: boolean })[],
   ): Promise<OutboxEntry[]> {
@@ -124,13 +125,16 @@ export function createOutbox(
   }
 
   return {
-    /** Waits up to `blockMs` for entries that nobody has read yet. */
+    /** Waits up to `blockMs` for entries that no consumer has read yet. */
     readNew: (count: number, blockMs: number) => read(count, '>', blockMs),
 
-    /** Entries this consumer has read and not acknowledged, from the one after `afterId`; '0' is before the first. */
+    /** Entries that this consumer has read and not acknowledged, after `afterId`; '0' is before the first. */
     readPending: (count: number, afterId: string) => read(count, afterId, 1),
 
-    /** Takes over what a dead consumer left behind; they are then among `readPending`. Answers how many. */
+    /**
+     * Takes over entries that a dead consumer left behind; they are then among `readPending`.
+     * @returns how many
+     */
     async claimAbandoned(count: number, minIdleMs: number): Promise<number> {
       const reply = await unlessNoGroup(() =>
         redis.xautoclaim(key, GROUP, consumer, minIdleMs, '0', 'COUNT', count, 'JUSTID'),
@@ -139,16 +143,18 @@ export function createOutbox(
     },
 
     /**
-     * Only once the orders are durable elsewhere. Deleted too: the stream holds just what waits. Not in a transaction, because Redis at
-     * maxmemory refuses to queue any command, and what frees memory must go on. Deleted first: a pending entry that is gone is dropped
-     * when it is claimed, while one acknowledged and not deleted would count as waiting for ever.
+     * Acknowledges and deletes; only once the orders are durable elsewhere. The entries are deleted so that
+     * the stream holds just those that wait. There is no transaction, because Redis at maxmemory refuses to
+     * queue any command, and commands that free memory must go on. The deletion comes first: a pending entry
+     * that is gone is dropped when it is claimed, while one that is acknowledged and not deleted would count
+     * as waiting for ever.
      */
     async acknowledge(entryIds: readonly string[]): Promise<void> {
       if (entryIds.length === 0) return;
       await Promise.all([redis.xdel(key, ...entryIds), redis.xack(key, GROUP, ...entryIds)]);
     },
 
-    /** Removes consumers that are idle for so long and hold nothing; one with entries pending must be claimed from first. */
+    /** Removes consumers that are idle for so long with nothing pending; pending entries are claimed first. */
     async removeIdleConsumers(minIdleMs: number): Promise<void> {
       const reply = await unlessNoGroup(() => redis.xinfo('CONSUMERS', key, GROUP));
       for (const fields of parseInfo(reply ?? [])) {
@@ -167,7 +173,7 @@ function parseInfo(reply: unknown) {
     .map((row) => new Map(row.flatMap((name, i) => (i % 2 === 0 ? [[name, row[i + 1]] as const] : []))));
 }
 
-/** Without a group, or without the stream, nobody has read anything; the next read creates both. */
+/** Without a group, or without the stream, no entry has been read yet; the next read creates both. */
 async function unlessNoGroup<T>(command: () => Promise<T>): Promise<T | undefined> {
   try {
     return await command();

@@ -4,7 +4,10 @@ import { z } from 'zod';
 
 const int = z.coerce.number().int();
 
-/** Times are Unix ms by Redis' clock, amounts minor units. The frequent replies come first: they are tried in order. */
+/**
+ * Times are Unix ms by Redis' clock, amounts minor units. The frequent replies come first: they are tried in
+ * order.
+ */
 export const reserveReply = z.union([
   z
     .tuple([z.literal('sold-out'), z.string(), int])

@@ -1,4 +1,7 @@
-/** Holds and projections in Redis: takes stock for an order, settles it, gives it back, and shows the order's state. */
+/**
+ * Holds and projections in Redis: takes stock for an order, settles it, gives it back, and shows the order's
+ * state.
+ */
 
 import assert from 'node:assert/strict';
 import { monotonicFactory } from 'ulidx';
@@ -30,7 +33,10 @@ export interface ReserveRequest {
 /** The answer to a shopper's request; see `lua/reserve.lua`. */
 export type ReserveOutcome =
   | Exclude<z.infer<typeof reserveReply>, { kind: 'epoch-changed' }>
-  /** Redis is at maxmemory. The script did not run and took nothing (an earlier send, cut off, may have taken it). */
+  /**
+   * Redis is at maxmemory. The script did not run and took nothing (an earlier send, cut off, may have taken
+   * it).
+   */
   | { kind: 'store-full' };
 
 /** See `lua/reserve-again.lua`. */
@@ -46,11 +52,13 @@ const EPOCH_TRIES = 3;
 
 export type Reservations = ReturnType<typeof createReservations>;
 
-/** @param startsPerSecond orders the engine can start per second, all workers together; bounds the backlog. */
+/**
+ * @param startsPerSecond orders the engine can start per second, all workers together; bounds the backlog.
+ */
 export function createReservations(redis: RedisClient, { startsPerSecond }: { startsPerSecond: number }) {
-  // Only a guess to make order numbers with: the script compares it and decides.
+  // A guess, to make order numbers with: the script compares it and decides.
   const epochs = new Map<string, string>();
-  // Within a millisecond it counts on, which spares most of the random bytes.
+  // Within a millisecond it increments, which spares most of the random bytes.
   const nextUlid = monotonicFactory();
 
   async function epochOf(saleId: string, shard: number): Promise<string | null> {
@@ -131,7 +139,8 @@ export function createReservations(redis: RedisClient, { startsPerSecond }: { st
       }),
 
     /**
-     * Holds stock for an order that was accepted before and that no store knows any more, and queues it. Idempotent.
+     * Holds stock for an order that was accepted before and that no store knows any more, and queues it.
+     * Idempotent.
      * @throws when Redis is away or full: nothing is decided
      */
     async reserveAgain(order: Order): Promise<ReserveAgainOutcome> {

@@ -1,4 +1,6 @@
-/** A sale in Redis: its rules and its stock. Only warm-up and rebuild create them; `restock` changes a total. */
+/**
+ * A sale in Redis: its rules and its stock. Only warm-up and rebuild create them; `restock` changes a total.
+ */
 
 import { z } from 'zod';
 import type { Sale, StockCount } from '../../domain/sale.ts';
@@ -22,7 +24,10 @@ const saleHash = z.object({
     .pipe(z.array(z.object({ sku: z.string(), name: z.string() }))),
 });
 
-/** A sale as shoppers may see it, with its stock, the latter read in one step. What becomes of refunds is MySQL's business. */
+/**
+ * A sale as shoppers may see it, and its stock, which is read in one step. MySQL alone has the rule for
+ * refunds.
+ */
 export interface SaleView extends Omit<Sale, 'skus' | 'refundRestoresLimit'> {
   skus: (StockCount & { name: string; unitPrice: number; limitPerUser: number | null })[];
 }
@@ -35,12 +40,13 @@ export type SaleStock = ReturnType<typeof createSaleStock>;
 export function createSaleStock(redis: RedisClient) {
   return {
     /**
-     * Puts a sale into Redis, each field only where it is absent: repeating it, or two at once, changes nothing.
-     * Never for a sale that has sold before: lost stock must be rebuilt from MySQL instead.
+     * Puts a sale into Redis, each field only where it is absent: repeating it, or two at once, changes
+     * nothing. Never for a sale that has sold before: lost stock must be rebuilt from MySQL instead.
      */
     async warmUp(sale: Sale, epoch: number): Promise<void> {
       const keys = keysOf(sale.saleId);
-      // Registered first: a relay that follows a sale too early waits, one that follows it never would lose its orders.
+      // Registered first: a relay that knows a sale too early waits; orders of a sale that no relay knows
+      // would be lost.
       await redis.sadd(SALES_KEY, formatSaleShard({ saleId: sale.saleId, shard: 0 }));
       const transaction = redis.multi();
       for (const item of sale.skus) {
@@ -70,16 +76,17 @@ export function createSaleStock(redis: RedisClient) {
     restock: (saleId: string, sku: string, total: number, version: number) =>
       run(redis, restock, { keys: keysOf(saleId), args: { sku, total, version } }),
 
-    /** Undefined when Redis does not know the sale. */
+    /** @returns undefined when Redis does not know the sale */
     async read(saleId: string): Promise<SaleView | undefined> {
       const keys = keysOf(saleId);
-      // All of the stock is one hash, so the equation holds in what is shown. A transaction would fail at maxmemory, even to read.
+      // All of the stock is one hash, so the equation holds in the view. A transaction would fail at
+      // maxmemory, even to read.
       const [sale, stock] = await Promise.all([redis.hgetall(keys.sale), redis.hgetall(keys.stock)]);
       if (sale['epoch'] === undefined) return undefined;
       return toSaleView(saleId, sale, stock);
     },
 
-    /** How many stored orders wait for their workflow; a part of the backlog that `reserve` bounds. */
+    /** Sets how many stored orders wait for their workflow; a part of the backlog that `reserve` bounds. */
     async setStoredAhead(saleId: string, waiting: number): Promise<void> {
       await redis.set(keysOf(saleId).storedAhead, waiting);
     },

@@ -1,4 +1,4 @@
-/** How a Lua script is defined and called: by the names of its keys and arguments, which the definition puts in order. */
+/** Defines Lua scripts and calls them by the names of their keys and arguments; the definition has the order. */
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -23,7 +23,7 @@ export interface Script<Key extends string, Arg extends string, Column extends s
 }
 
 interface Named<Key extends string, Arg extends string> {
-  /** More keys than the script's may be given, so that all keys of a sale or an order can be passed as they are. */
+  /** Other keys may be there too, so that all keys of a sale or an order can be passed as they are. */
   keys: Readonly<Record<Key, string>>;
   args: Readonly<Record<Arg, Value>>;
 }
@@ -76,14 +76,14 @@ export async function send<Key extends string, Arg extends string, Column extend
   script: Script<Key, Arg, Column, Reply>,
   call: NoInfer<Call<Key, Arg, Column>>,
 ): Promise<unknown> {
-  // The types of ioredis do not show the scripts that it is given, and so a script is called here and nowhere else.
+  // The types of ioredis do not show the scripts that it is given, so no other code can call one.
   const command: unknown = Reflect.get(redis, script.name);
   assert(typeof command === 'function', `the connection has no script ${script.name}`);
   const reply: unknown = await Reflect.apply(command, redis, inOrder(script, call));
   return reply;
 }
 
-/** KEYS and ARGV as Redis wants them. `reserve` comes through here for each order, so it is one pass over the names. */
+/** KEYS and ARGV in order. `reserve` comes through here for each order, so it is one pass over the names. */
 function inOrder<Key extends string, Arg extends string, Column extends string>(
   script: Script<Key, Arg, Column, unknown>,
   call: NoInfer<Call<Key, Arg, Column>>,

@@ -1,4 +1,7 @@
-/** The Lua scripts: each is defined here once. The header in its file says what the keys, arguments and replies mean. */
+/**
+ * The Lua scripts: each is defined here once. The header in its file says what the keys, arguments and
+ * replies mean.
+ */
 
 import {
   admitReply,

@@ -1,5 +1,8 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { inspect } from 'node:util';
+import { pino } from 'pino';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openStores } from '../../../src/stores/open.ts';
+import { hideSecrets, parseAddress } from '../../../src/stores/redis/address.ts';
 import { assertNoEviction, connectRedis, transact } from '../../../src/stores/redis/connection.ts';
 import { openTestStores, silent, type TestStores } from '../../support/stores.ts';
 
@@ -32,11 +35,84 @@ test.each(['allkeys-lru', 'volatile-ttl'])(
   },
 );
 
-test('a Redis that cannot be reached is named, with the cause', async () => {
-  // Nothing listens on port 1.
-  await expect(connectRedis(['redis://127.0.0.1:1'], silent)).rejects.toThrow(
-    'Redis is not reachable at redis://127.0.0.1:1',
-  );
+describe('a password', () => {
+  const PASSWORD = 's3cret p@ss/word';
+  const USER = 'holdfast';
+  const spelt = encodeURIComponent(PASSWORD);
+  /** Nothing listens on port 1. */
+  const away = `redis://${USER}:${spelt}@127.0.0.1:1`;
+  const wrongPasswordUrl = () => {
+    const url = new URL(stores.config.REDIS_URL[0] ?? '');
+    return `redis://${USER}:${spelt}@${url.host}`;
+  };
+
+  /** The error, and all that pino prints while it comes about and of the error itself. */
+  async function failToConnect(urls: readonly string[]): Promise<{ error: Error; printed: string }> {
+    const lines: string[] = [];
+    const log = pino({ level: 'trace' }, { write: (line: string) => lines.push(line) });
+    const error: unknown = await connectRedis(urls, log).then(
+      () => undefined,
+      (failure: unknown) => failure,
+    );
+    if (!(error instanceof Error)) throw new Error('connected');
+    log.fatal({ err: error }, 'could not run');
+    return { error, printed: lines.join('') };
+  }
+
+  function expectNoPassword({ error, printed }: { error: Error; printed: string }): void {
+    // Hidden properties and causes are shown too.
+    for (const text of [printed, inspect(error, { showHidden: true, depth: Number.POSITIVE_INFINITY })]) {
+      expect(text).not.toContain(PASSWORD);
+      expect(text).not.toContain(spelt);
+      expect(text).not.toContain('p@ss');
+    }
+  }
+
+  test.each([
+    ['that cannot be reached', () => [away], '127.0.0.1:1'],
+    ['of several nodes that cannot be reached', () => [away, away], '127.0.0.1:1, 127.0.0.1:1'],
+    ['that cannot be reached, in the query', () => [`redis://127.0.0.1:1?password=${spelt}`], '127.0.0.1:1'],
+  ])('of a Redis %s is in no message, cause or log line', async (_case, urls, endpoints) => {
+    const failure = await failToConnect(urls());
+    expect(failure.error.message).toBe(`Redis is not reachable at ${endpoints}`);
+    expect(failure.error.cause).toBeInstanceOf(Error);
+    expectNoPassword(failure);
+  });
+
+  test('that Redis refuses is in no message, cause or log line', async () => {
+    const failure = await failToConnect([wrongPasswordUrl()]);
+    expect(failure.printed).toContain('WRONGPASS');
+    expectNoPassword(failure);
+  });
+
+  test('that a cluster refuses is in no message, cause or log line', async () => {
+    const failure = await failToConnect([wrongPasswordUrl(), wrongPasswordUrl()]);
+    expect(failure.printed).toContain('redis connection');
+    expectNoPassword(failure);
+  });
+
+  test('of an address that is no URL is in no message, cause or log line', async () => {
+    const failure = await failToConnect([`redis://${USER}:${spelt}@127.0.0.1:no-port`]);
+    expect(failure.error.message).toBe('a Redis address is not a URL');
+    expectNoPassword(failure);
+  });
+
+  test('that a server without AUTH repeats is taken out of message, stack and command', () => {
+    const error = Object.assign(
+      new Error(`ERR unknown command 'AUTH', with args beginning with: '${PASSWORD}'`),
+      {
+        command: { name: 'auth', args: [PASSWORD] },
+      },
+    );
+    hideSecrets(error, parseAddress(away).secrets);
+    expect(error.message).toBe("ERR unknown command 'AUTH', with args beginning with: '***'");
+    expectNoPassword({ error, printed: String(error.stack) });
+  });
+});
+
+test('an address is shown by host and port, the default one included', () => {
+  expect(parseAddress('rediss://redis.example').endpoint).toBe('redis.example:6379');
+  expect(parseAddress('redis://[::1]:7000').endpoint).toBe('[::1]:7000');
 });
 
 test('a transaction of which one command failed is an error', async () => {
