@@ -90,7 +90,7 @@ const step = fc.oneof(
 );
 type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
 
-/** Nobody gives anything back of an order that was never accepted. */
+/** Gives back only of an order that was accepted: no process asks for another. */
 async function giveBack(
   redis: RedisClient,
   attempt: Attempt,
@@ -121,7 +121,7 @@ async function openRun() {
   const restore = (redis: RedisClient, attempt: Attempt) =>
     noted(attempt, callReserveAgain(redis, buildReserveCall(saleId, attempt)));
 
-  /** Sends the step, and answers what Redis and what the model say to it. */
+  /** Sends the step. @returns the reply of Redis, and that of the model */
   function take(redis: RedisClient, next: Step): { actual: Promise<string[]>; expected: () => string[] } {
     if (next.kind === 'restock') {
       const { sku, total, version } = next;

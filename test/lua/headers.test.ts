@@ -1,10 +1,10 @@
-/** The headers are what people read instead of the scripts; so they are held to what the scripts do. */
+/** The headers are read instead of the scripts, so they must agree with the definitions and with the code. */
 
 import { readdir } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { SCRIPTS } from '../../src/stores/redis/scripts.ts';
 
-/** How a hold can have ended: what a script answers that passes the hold's own state on. */
+/** How a hold can have ended: the replies of a script that passes the hold's own state on. */
 const SETTLED_HOLDS = ['released', 'returned', 'sold'];
 
 interface Text {

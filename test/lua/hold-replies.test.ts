@@ -27,7 +27,7 @@ async function counts(saleId: string) {
   return view?.skus.map(({ sku, total, available, held, sold }) => ({ sku, total, available, held, sold }));
 }
 
-/** What the script answers, with the proof that it changed nothing. */
+/** The script's reply, with the proof that it changed nothing. */
 async function withoutChange(saleId: string, call: () => Promise<string>): Promise<string> {
   const before = await snapshot(stores.redis, saleId);
   const reply = await call();

@@ -1,4 +1,4 @@
-/** A sale as Redis has it, and what must be true of it at every instant, whoever did what. */
+/** A sale as Redis has it, and what must be true of it at every instant. */
 
 import { expect } from 'vitest';
 import type { RedisClient } from '../../src/stores/redis/connection.ts';

@@ -172,7 +172,7 @@ test('the last unit is sold and the next shopper finds none', async () => {
   expect(outcome).toEqual({ kind: 'sold-out', sku: 'mug', available: 0 });
 });
 
-test('a user over the limit is told the limit and what they have', async () => {
+test('a user over the limit is refused with the limit and the units that they have', async () => {
   const { saleId } = await openSale();
   await reserve(saleId);
   const outcome = await refusal(saleId, { items: [{ sku: 'lamp', quantity: 2 }] });

@@ -62,7 +62,7 @@ test('the lease of a dead start runs out', async () => {
   expect(await budget.acquire(['next'])).toEqual(['next']);
 });
 
-test('whoever asks at once, together they never get more than the budget', async () => {
+test('processes that ask at once never get more than the budget together', async () => {
   const slots = 10;
   for (let round = 0; round < 30; round += 1) {
     const grants = await Promise.all(
