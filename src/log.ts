@@ -1,7 +1,47 @@
-/** Logs: JSON lines; whoever logs about an order binds its orderNo. */
+/** Logs as JSON lines. A line about an order carries its `orderNo`. No line carries a token or a password. */
 
-import { pino, type Logger } from 'pino';
+import { pino, stdSerializers, type DestinationStream, type Logger } from 'pino';
 
-export function createLog(name: string, level: string): Logger {
-  return pino({ name, level, redact: ['headers.authorization'], timestamp: pino.stdTimeFunctions.isoTime });
+/** @param destination by default the process' standard output */
+export function createLog(name: string, level: string, destination?: DestinationStream): Logger {
+  const options = {
+    name,
+    level,
+    redact: ['headers.authorization'],
+    timestamp: pino.stdTimeFunctions.isoTime,
+    serializers: { err: serializeError },
+    // Over the whole line, so that no message, cause or member of an error escapes it.
+    hooks: { streamWrite: redactCredentials },
+  };
+  return destination === undefined ? pino(options) : pino(options, destination);
+}
+
+/** Users may be named, passwords never: `redis://user:secret@host` becomes `redis://user:***@host`. */
+export function redactCredentials(text: string): string {
+  return text.replaceAll(/(\/\/[^\s/?#"@:]*):[^\s/?#"]*@/g, '$1:***@');
+}
+
+/** ioredis adds the command to an error: with AUTH its arguments are the password, with others a shopper's data. */
+function serializeError(error: unknown): unknown {
+  return error instanceof Error ? withoutArguments(stdSerializers.err(error)) : error;
+}
+
+/** @param serialized an error as pino writes it, maybe with others inside */
+function withoutArguments(serialized: object): object {
+  return Object.fromEntries(
+    Object.entries(serialized).map(([name, member]: [string, unknown]) => {
+      if (name === 'command') return [name, nameOf(member)];
+      if (Array.isArray(member))
+        return [name, member.map((one: unknown) => (isError(one) ? withoutArguments(one) : one))];
+      return [name, isError(member) ? withoutArguments(member) : member];
+    }),
+  );
+}
+
+function isError(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && 'stack' in value && 'message' in value;
+}
+
+function nameOf(command: unknown): unknown {
+  return typeof command === 'object' && command !== null && 'name' in command ? command.name : undefined;
 }

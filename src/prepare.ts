@@ -1,31 +1,60 @@
-/** The process that runs before the others: migrates the schema and, in demo mode, opens the demo sale. */
+/** The process that runs before the others: checks Redis, migrates MySQL and, in demo mode, opens the demo sale. */
 
+import type { Logger } from 'pino';
 import { loadPrepareConfig, type PrepareConfig } from './config.ts';
 import { prepareDemoSale } from './demo-sale.ts';
-import { createLog } from './log.ts';
+import { OperatorError, runTask } from './process.ts';
 import { createMysqlPool, type Pool } from './stores/mysql/connection.ts';
 import { migrate } from './stores/mysql/migrations/migrate.ts';
 import { createSales } from './stores/mysql/sales.ts';
-import { connectRedis } from './stores/redis/connection.ts';
+import { assertNoEviction, connectRedis, type RedisClient } from './stores/redis/connection.ts';
 import { createSaleStock } from './stores/redis/sale-stock.ts';
 
-const config = loadPrepareConfig();
-const log = createLog('prepare', config.LOG_LEVEL);
-const pool = createMysqlPool(config.MYSQL_URL);
-try {
-  const applied = await migrate(pool, log);
-  log.info({ applied }, applied.length > 0 ? 'migrated' : 'the schema is up to date');
-  if (config.DEMO_SALE_ID !== undefined) await openDemoSale(config, config.DEMO_SALE_ID, pool);
-} finally {
-  await pool.end();
-}
+await runTask('prepare', loadPrepareConfig, prepare);
 
-async function openDemoSale({ REDIS_URL }: PrepareConfig, saleId: string, mysql: Pool): Promise<void> {
-  const redis = await connectRedis(REDIS_URL, log);
+async function prepare(config: PrepareConfig, log: Logger): Promise<void> {
+  const redis = await openRedis(config, log);
+  const pool = createMysqlPool(config.MYSQL_URL);
   try {
-    await prepareDemoSale(saleId, createSales(mysql), createSaleStock(redis));
-    log.info({ saleId }, 'the demo sale is open');
+    await awaitAnswer(pool);
+    const applied = await migrate(pool, log);
+    log.info({ applied }, applied.length > 0 ? 'migrated' : 'the schema is up to date');
+    if (config.DEMO_SALE_ID !== undefined) {
+      await prepareDemoSale(config.DEMO_SALE_ID, createSales(pool), createSaleStock(redis));
+      log.info({ saleId: config.DEMO_SALE_ID }, 'the demo sale is open');
+    }
   } finally {
     redis.disconnect();
+    await pool.end();
   }
+}
+
+/** API and worker would refuse to start on a Redis that is away or evicts; here it is noticed before MySQL is changed. */
+async function openRedis({ REDIS_URL }: PrepareConfig, log: Logger): Promise<RedisClient> {
+  // The client reports each failed connection as a warning with a stack; the error below says the same in one line.
+  const redis = await connectRedis(REDIS_URL, log.child({}, { level: 'error' })).catch(failForOperator);
+  try {
+    await assertNoEviction(redis);
+  } catch (error) {
+    redis.disconnect();
+    failForOperator(error);
+  }
+  return redis;
+}
+
+/** A failed migration is a fault of ours and keeps its stack; a MySQL that does not answer is not. */
+async function awaitAnswer(pool: Pool): Promise<void> {
+  await pool.query('SELECT 1').catch((error: unknown) => failForOperator(error, 'MySQL does not answer'));
+}
+
+function failForOperator(error: unknown, what?: string): never {
+  const lines = [...(what === undefined ? [] : [what]), ...messagesOf(error)];
+  throw new OperatorError(lines.join(': '), { cause: error });
+}
+
+/** Down to the cause that names the address. An AggregateError, as of a name with two addresses, has no message of its own. */
+function messagesOf(error: unknown): string[] {
+  if (!(error instanceof Error)) return [];
+  const own = error.message === '' && 'code' in error ? String(error.code) : error.message;
+  return [own, ...messagesOf(error.cause)];
 }

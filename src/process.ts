@@ -1,8 +1,8 @@
-/** How a process of ours lives: configuration, start, ordered stop on a signal, with a deadline. */
+/** How each process of Holdfast lives: configuration, work, an ordered end. */
 
 import type { Logger } from 'pino';
 import { ConfigError } from './config.ts';
-import { createLog } from './log.ts';
+import { createLog, redactCredentials } from './log.ts';
 
 /** Longer than any part needs to finish what it has in hand; shorter than the 30 s after which orchestrators kill. */
 const STOP_DEADLINE_MS = 25_000;
@@ -14,7 +14,12 @@ export interface Service {
   stop(): Promise<void>;
 }
 
-/** Runs until SIGTERM or SIGINT, or until the service fails; sets the exit code. */
+/** What only an operator can mend, such as a store that does not answer: its message is reported without a stack. */
+export class OperatorError extends Error {
+  override name = 'OperatorError';
+}
+
+/** Runs a service until SIGTERM or SIGINT, or until the service fails; sets the exit code. */
 export async function runProcess<C extends { LOG_LEVEL: string }>(
   name: string,
   loadConfig: () => C,
@@ -23,9 +28,7 @@ export async function runProcess<C extends { LOG_LEVEL: string }>(
   const signalled = new Promise<string>((resolve) => {
     process.once('SIGTERM', resolve).once('SIGINT', resolve);
   });
-  try {
-    const config = loadConfig();
-    const log = createLog(name, config.LOG_LEVEL);
+  await runTask(name, loadConfig, async (config, log) => {
     const service = await start(config, log);
     // A service that ends unasked has failed: the supervisor should start another.
     const signal = await Promise.race([signalled, service.ended.then(() => undefined, logged(log))]);
@@ -37,9 +40,22 @@ export async function runProcess<C extends { LOG_LEVEL: string }>(
     }, STOP_DEADLINE_MS).unref();
     await service.stop();
     log.info('stopped');
+  });
+}
+
+/** Runs what ends by itself; sets the exit code to 1 when it fails. */
+export async function runTask<C extends { LOG_LEVEL: string }>(
+  name: string,
+  loadConfig: () => C,
+  work: (config: C, log: Logger) => Promise<void>,
+): Promise<void> {
+  try {
+    const config = loadConfig();
+    await work(config, createLog(name, config.LOG_LEVEL));
   } catch (error) {
     process.exitCode = 1;
-    if (error instanceof ConfigError) console.error(error.message);
+    if (error instanceof ConfigError || error instanceof OperatorError)
+      console.error(redactCredentials(error.message));
     else createLog(name, 'info').fatal({ err: error }, 'could not run');
   }
   // Nothing of ours is left to do; a library's forgotten timer must not keep the process.

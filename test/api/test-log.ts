@@ -1,0 +1,16 @@
+/** A log whose lines a test reads, written by the log that every process has. */
+
+import type { Logger } from 'pino';
+import { createLog } from '../../src/log.ts';
+
+export interface TestLog {
+  log: Logger;
+  /** What was written so far, parsed. */
+  lines: () => unknown[];
+}
+
+export function openTestLog(): TestLog {
+  const written: string[] = [];
+  const log = createLog('test', 'info', { write: (line: string) => void written.push(line) });
+  return { log, lines: () => written.map((line): unknown => JSON.parse(line)) };
+}
