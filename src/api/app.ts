@@ -28,8 +28,8 @@ import { createOrderRoutes } from './order-routes.ts';
 import { createOrderFinder } from './order-view.ts';
 import { createPlaceOrder } from './place-order.ts';
 import { problemResponder } from './problem.ts';
+import { createShedLog, createTokenLog } from './refusal-logs.ts';
 import { createGetSale } from './sale-routes.ts';
-import { createShedLog } from './shed-log.ts';
 import { countNotices, createReceiveNotice } from './webhook-routes.ts';
 
 export interface AppDeps extends Stores {
@@ -51,7 +51,7 @@ export function createApp(deps: AppDeps): RequestListener {
   const orders = createOrderRoutes({ ...deps, sign: deps.signer.sign, findOrder });
   const admin = createAdminRoutes(deps);
   const health = createHealthRoutes(deps);
-  const shopper = authenticate(deps.jwtSecret);
+  const shopper = authenticate(deps.jwtSecret, createTokenLog(deps.log));
   const purchases = openLane('purchases', MAX_PURCHASES_AT_WORK, MAX_PURCHASES_WAITING, deps);
   const notices = openLane('notices', MAX_NOTICES_IN_FLIGHT, 0, deps);
   const others = openLane('others', MAX_OTHERS_IN_FLIGHT, 0, deps);
@@ -98,10 +98,10 @@ function openLane(
   waitingMax: number,
   { metrics, log }: Pick<AppDeps, 'metrics' | 'log'>,
 ): Lane {
-  const [count, tell] = [metrics.shedCounter(name), createShedLog(name, log)];
+  const [count, report] = [metrics.shedCounter(name), createShedLog(name, log)];
   const onShed = (): void => {
     count();
-    tell();
+    report();
   };
   return createLane({ placesMax, waitingMax, onShed });
 }

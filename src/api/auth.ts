@@ -1,4 +1,4 @@
-/** Who is asking: a bearer token, signed with HS256; its subject is the user id, its claim `roles` what else they may do. */
+/** The caller's identity: a bearer token signed with HS256, with the user id as its subject and `roles` as a claim. */
 
 import { createSecretKey, type KeyObject } from 'node:crypto';
 import { errors, jwtVerify, SignJWT } from 'jose';
@@ -6,7 +6,7 @@ import type { Middleware } from 'koa';
 import { USER_ID_PATTERN } from '../domain/limits.ts';
 import { Problem } from './problem.ts';
 
-/** What the middlewares know about a request. */
+/** What the middlewares have found out about a request's caller. */
 export interface RequestState {
   userId: string;
   /** Of those that the token names, the ones we know. */
@@ -16,28 +16,53 @@ export interface RequestState {
 const ROLES = ['admin'] as const;
 type Role = (typeof ROLES)[number];
 
+/** Why a token was refused: jose's code, and for a claim its name and what is wrong with it. All from fixed lists. */
+export interface TokenFault {
+  code: string;
+  claim?: string;
+  reason?: string;
+}
+
+/** RFC 6750: without a token the challenge names the scheme alone; a token that is refused gets the error as well. */
+const CHALLENGE = 'Bearer realm="holdfast"';
+const INVALID_TOKEN_CHALLENGE = `${CHALLENGE}, error="invalid_token"`;
+const NO_TOKEN_FORM: TokenFault = { code: 'NOT_A_TOKEN' };
+
 const TOKEN_ISSUER = 'holdfast';
 /** Clocks of shop and service may differ by this much. */
 const CLOCK_TOLERANCE_SECONDS = 5;
 
-export function authenticate(secret: string): Middleware<RequestState> {
+/** @param onRefused is called with the reason for each token that is sent and not taken, never with the token */
+export function authenticate(
+  secret: string,
+  onRefused: (reason: TokenFault) => void,
+): Middleware<RequestState> {
   // A key object is imported once; raw bytes would be with each token.
   const key = createSecretKey(Buffer.from(secret));
   return async (ctx, next) => {
-    const token = /^Bearer ([\w.-]{1,4096})$/.exec(ctx.get('Authorization'))?.[1];
-    if (token === undefined) throw unauthorized('Send a token: Authorization: Bearer …');
-    Object.assign(ctx.state, await verify(token, key));
+    const header = ctx.get('Authorization');
+    if (!/^Bearer\b/i.test(header)) throw unauthorized('Send a token: Authorization: Bearer …', CHALLENGE);
+    const token = /^Bearer ([\w.-]{1,4096})$/i.exec(header)?.[1];
+    const caller = token === undefined ? NO_TOKEN_FORM : await verify(token, key);
+    if ('code' in caller) {
+      onRefused(caller);
+      throw unauthorized(
+        caller.claim === 'sub' ? 'The token names no user of ours.' : 'The token is not valid, or no longer.',
+        INVALID_TOKEN_CHALLENGE,
+      );
+    }
+    Object.assign(ctx.state, caller);
     await next();
   };
 }
 
-/** After `authenticate`: lets in whose token carries the role. */
+/** After `authenticate`: lets a caller in when the token carries the role. */
 export const requireAdmin: Middleware<RequestState> = async (ctx, next) => {
   if (!ctx.state.roles.includes('admin')) throw new Problem(403, 'forbidden', 'This is for administrators.');
   await next();
 };
 
-async function verify(token: string, key: KeyObject): Promise<RequestState> {
+async function verify(token: string, key: KeyObject): Promise<RequestState | TokenFault> {
   try {
     const { payload } = await jwtVerify(token, key, {
       algorithms: ['HS256'],
@@ -45,16 +70,22 @@ async function verify(token: string, key: KeyObject): Promise<RequestState> {
       requiredClaims: ['sub', 'exp'],
       clockTolerance: CLOCK_TOLERANCE_SECONDS,
     });
-    // Whoever signs may put a number or a list there, which a pattern alone would take for text.
+    // A signer may put a number or a list there, which a pattern alone would take for text.
     const subject: unknown = payload.sub;
     if (typeof subject === 'string' && USER_ID_PATTERN.test(subject)) {
       return { userId: subject, roles: rolesOf(payload['roles']) };
     }
   } catch (error) {
     if (!(error instanceof errors.JOSEError)) throw error;
-    throw unauthorized('The token is not valid, or no longer.', error);
+    return toFault(error);
   }
-  throw unauthorized('The token names no user.');
+  return { code: 'ERR_JWT_CLAIM_VALIDATION_FAILED', claim: 'sub', reason: 'not_a_user_id' };
+}
+
+/** Not jose's message, which may quote the token's header. */
+function toFault(error: errors.JOSEError): TokenFault {
+  const isAboutClaim = error instanceof errors.JWTClaimValidationFailed || error instanceof errors.JWTExpired;
+  return isAboutClaim ? { code: error.code, claim: error.claim, reason: error.reason } : { code: error.code };
 }
 
 /** Anything but a list of names gives no role. */
@@ -62,8 +93,8 @@ function rolesOf(claim: unknown): Role[] {
   return Array.isArray(claim) ? ROLES.filter((role) => claim.includes(role)) : [];
 }
 
-function unauthorized(detail: string, cause?: unknown): Problem {
-  return new Problem(401, 'unauthorized', detail, { cause });
+function unauthorized(detail: string, challenge: string): Problem {
+  return new Problem(401, 'unauthorized', detail, { headers: { 'WWW-Authenticate': challenge } });
 }
 
 /** For the demo and for tests; a shop signs its own. */

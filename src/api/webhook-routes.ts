@@ -1,4 +1,4 @@
-/** POST /v1/webhooks/payments: a payment notice is verified, committed to the inbox, and only then acknowledged. */
+/** POST /v1/webhooks/payments: verifies a payment notice, commits it to the inbox, and only then acknowledges it. */
 
 import type { Context, Middleware } from 'koa';
 import type { Logger } from 'pino';
@@ -8,8 +8,9 @@ import { InvalidSignatureError, MalformedNoticeError, type PaymentProvider } fro
 import type { Payments } from '../stores/mysql/money/payments.ts';
 import type { EngineNotifier } from './engine-notifier.ts';
 import { Problem, toProblem, unavailable } from './problem.ts';
+import { createForgeryLog } from './refusal-logs.ts';
 
-/** Enough of a refused notice to see what it was. */
+/** Enough of an authentic notice of an unknown shape to see what it is. */
 const LOGGED_BODY_CHARS = 1_000;
 
 export interface WebhookDeps {
@@ -19,7 +20,7 @@ export interface WebhookDeps {
   log: Logger;
 }
 
-/** Comes before whatever may refuse a notice: the body's parser and the lane do so too. */
+/** Comes before everything that may refuse a notice: the body's parser and the lane do so too. */
 export function countNotices({ noticeAnswered }: Pick<Metrics, 'noticeAnswered'>): Middleware {
   return async (_, next) => {
     try {
@@ -38,6 +39,24 @@ function refusalOutcome(status: number): NoticeOutcome {
 }
 
 export function createReceiveNotice({ provider, payments, notifier, log }: WebhookDeps) {
+  const reportForgery = createForgeryLog(log);
+
+  function verify(rawBody: string, ctx: Context): PaymentNotice {
+    try {
+      return provider.verifyNotice(rawBody, headersOf(ctx));
+    } catch (error) {
+      if (error instanceof InvalidSignatureError) {
+        reportForgery(reasonOf(error));
+        throw new Problem(401, 'invalid_signature', 'The notice is forged or stale.', { cause: error });
+      }
+      if (error instanceof MalformedNoticeError) {
+        log.warn({ err: error, rawBody: rawBody.slice(0, LOGGED_BODY_CHARS) }, 'payment notice malformed');
+        throw new Problem(400, 'malformed_notice', 'The notice is not of a known shape.', { cause: error });
+      }
+      throw error;
+    }
+  }
+
   async function commit(notice: PaymentNotice, rawBody: string) {
     try {
       return await payments.receive(provider.name, notice, rawBody);
@@ -49,35 +68,28 @@ export function createReceiveNotice({ provider, payments, notifier, log }: Webho
 
   return async function receiveNotice(ctx: Context): Promise<void> {
     const rawBody = ctx.request.rawBody ?? '';
-    const notice = verify(provider, rawBody, ctx, log);
+    const notice = verify(rawBody, ctx);
     const stored = await commit(notice, rawBody);
     log.info(
       { orderNo: stored?.order.orderNo, kind: notice.kind, eventId: notice.eventId },
       'payment notice',
     );
     ctx.status = 204;
-    // Of money that went back the relay tells the refund workflow; no order waits for that.
+    // No order waits for money that went back: the relay signals its refund workflow.
     if (notice.kind !== 'payment_reversed' && stored?.state.payment === 'received')
       notifier.paymentReceived(stored.order, stored.state);
   };
 }
 
-function verify(provider: PaymentProvider, rawBody: string, ctx: Context, log: Logger): PaymentNotice {
-  const headers = Object.fromEntries(
+function headersOf(ctx: Context): Record<string, string> {
+  return Object.fromEntries(
     Object.entries(ctx.headers).flatMap(([name, value]) =>
       typeof value === 'string' ? [[name, value]] : [],
     ),
   );
-  try {
-    return provider.verifyNotice(rawBody, headers);
-  } catch (error) {
-    log.warn({ err: error, rawBody: rawBody.slice(0, LOGGED_BODY_CHARS) }, 'payment notice refused');
-    if (error instanceof InvalidSignatureError) {
-      throw new Problem(401, 'invalid_signature', 'The notice is forged or stale.', { cause: error });
-    }
-    if (error instanceof MalformedNoticeError) {
-      throw new Problem(400, 'malformed_notice', 'The notice is not of a known shape.', { cause: error });
-    }
-    throw error;
-  }
+}
+
+/** The library's own words say which check failed; they quote nothing of the notice. */
+function reasonOf({ message, cause }: InvalidSignatureError): string {
+  return cause instanceof Error ? `${message}: ${cause.message}` : message;
 }

@@ -1,8 +1,10 @@
 import { SignJWT } from 'jose';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import type { TokenFault } from '../../src/api/auth.ts';
 import { buildSale } from '../support/factories.ts';
 import { JWT_SECRET, refusalOf, send, type Reply } from '../support/shopper.ts';
 import { openApi, type TestApi } from './open-api.ts';
+import { openTestLog } from './test-log.ts';
 
 let api: TestApi;
 let orderNo: string;
@@ -39,7 +41,7 @@ async function tokenWith(parts: TokenParts): Promise<string> {
   return token.sign(new TextEncoder().encode(secret));
 }
 
-/** What nobody signed: `alg: none`. */
+/** Without a signature: `alg: none`. */
 function unsignedToken(): string {
   const encode = (part: object) => Buffer.from(JSON.stringify(part)).toString('base64url');
   const claims = { sub: 'ada', iss: 'holdfast', exp: Math.floor(Date.now() / 1000) + 60 };
@@ -63,19 +65,56 @@ test.each<[string, () => Promise<string> | string | undefined]>([
   ['an oversized token', () => `Bearer ${'x'.repeat(5_000)}`],
   ['an unsigned token', () => `Bearer ${unsignedToken()}`],
 ])('%s is refused with 401', async (_, authorization) => {
-  expect(refusalOf(await ask(await authorization()))).toBe('401 unauthorized');
+  const reply = await ask(await authorization());
+  expect(refusalOf(reply)).toBe('401 unauthorized');
+  // RFC 6750: the error is named where a token was sent, and only there.
+  const isToken = (await authorization())?.startsWith('Bearer ') === true;
+  const challenge = `Bearer realm="holdfast"${isToken ? ', error="invalid_token"' : ''}`;
+  expect(reply.headers.get('www-authenticate')).toBe(challenge);
 });
 
-test.each<[string, TokenParts]>([
-  ['signed with another secret', { secret: 'another-secret-that-is-long-enough-for-it' }],
-  ['signed with another algorithm', { alg: 'HS512' }],
-  ['of another issuer', { issuer: 'somebody' }],
-  ['that has expired', { expiresInSeconds: -60 }],
-  ['that never expires', { expiresInSeconds: undefined }],
-  ['without a subject', { subject: undefined }],
-  ['with a subject that could forge keys', { subject: 'ada}:x' }],
-])('a token %s is refused with 401', async (_, parts) => {
-  expect(refusalOf(await ask(`Bearer ${await tokenWith(parts)}`))).toBe('401 unauthorized');
+const CLAIM = 'ERR_JWT_CLAIM_VALIDATION_FAILED';
+
+test.each<[string, TokenParts, TokenFault]>([
+  [
+    'signed with another secret',
+    { secret: 'another-secret-that-is-long-enough-for-it' },
+    { code: 'ERR_JWS_SIGNATURE_VERIFICATION_FAILED' },
+  ],
+  ['signed with another algorithm', { alg: 'HS512' }, { code: 'ERR_JOSE_ALG_NOT_ALLOWED' }],
+  ['of another issuer', { issuer: 'another' }, { code: CLAIM, claim: 'iss', reason: 'check_failed' }],
+  [
+    'that has expired',
+    { expiresInSeconds: -60 },
+    { code: 'ERR_JWT_EXPIRED', claim: 'exp', reason: 'check_failed' },
+  ],
+  ['that never expires', { expiresInSeconds: undefined }, { code: CLAIM, claim: 'exp', reason: 'missing' }],
+  ['without a subject', { subject: undefined }, { code: CLAIM, claim: 'sub', reason: 'missing' }],
+  [
+    'with a subject that could forge keys',
+    { subject: 'ada}:x' },
+    { code: CLAIM, claim: 'sub', reason: 'not_a_user_id' },
+  ],
+])(
+  'a token %s is refused with 401, and the log has the reason without the token',
+  async (_, parts, fault) => {
+    const { log, lines } = openTestLog();
+    const app = await api.withParts({ log });
+    onTestFinished(() => app.close());
+    const token = await tokenWith(parts);
+    const headers = { authorization: `Bearer ${token}` };
+
+    const reply = await send(`${app.url}/v1/orders/${orderNo}`, 'GET', { headers });
+
+    expect(refusalOf(reply)).toBe('401 unauthorized');
+    expect(reply.headers.get('www-authenticate')).toBe('Bearer realm="holdfast", error="invalid_token"');
+    expect(lines()).toEqual([expect.objectContaining({ ...fault, refused: 1, msg: 'tokens were refused' })]);
+    expect(JSON.stringify(lines())).not.toContain(token.split('.')[1]);
+  },
+);
+
+test('the scheme of a token is read in any case', async () => {
+  expect((await ask(`bearer ${await tokenWith({})}`)).status).toBe(200);
 });
 
 test.each<[string, () => string]>([

@@ -1,10 +1,12 @@
 import { ulid } from 'ulidx';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { z } from 'zod';
 import { buildSale } from '../support/factories.ts';
 import { pressPay, refusalOf, send, sessionOf, type Reply, type Shopper } from '../support/shopper.ts';
 import { waitFor } from '../support/wait.ts';
 import { openApi, openMysqlAway, type TestApi } from './open-api.ts';
 import { sendNotice, type Signing } from './signed-notice.ts';
+import { openTestLog } from './test-log.ts';
 
 let api: TestApi;
 let saleId: string;
@@ -72,7 +74,7 @@ test('the raw bytes are kept as they came', async () => {
   expect(rows).toEqual([{ body, kind: 'payment_succeeded' }]);
 });
 
-test('the same payment told twice is recorded once', async () => {
+test('the same payment notified twice is recorded once', async () => {
   const orderNo = await buyStored();
   const body = succeeded(orderNo);
 
@@ -100,7 +102,7 @@ test('money for an order that is not stored yet is kept, and matched when it is'
   expect(await shopper.readOrder(orderNo)).toMatchObject({ payment: 'received' });
 });
 
-test('money of the wrong amount is taken, and left to a person', async () => {
+test('money of the wrong amount is taken, and left to an operator', async () => {
   const orderNo = await buyStored();
 
   expect(codeOf(await call(succeeded(orderNo, { amount: 1 })))).toBe('204');
@@ -137,6 +139,40 @@ test('a notice without a signature is refused with 401', async () => {
   const reply = await send(`${api.url}/v1/webhooks/payments`, 'POST', { body: succeeded('x') });
 
   expect(codeOf(reply)).toBe('401 invalid_signature');
+});
+
+test('forged notices are one line in the log, with the reason and without body or stack', async () => {
+  const { log, lines } = openTestLog();
+  const app = await api.withParts({ log });
+  onTestFinished(() => app.close());
+  const secret = 'whsec_YW5vdGhlci1zZWNyZXQtZm9yLXRlc3RzLTAyMDI=';
+  const body = succeeded('forged'.repeat(300));
+
+  await call(body, { url: app.url, secret });
+  await call(body, { url: app.url, secret });
+
+  expect(lines()).toEqual([
+    expect.objectContaining({
+      level: 40,
+      msg: 'payment notices were refused: forged or stale',
+      reason: expect.stringContaining('No matching signature'),
+      refused: 1,
+    }),
+  ]);
+  expect(JSON.stringify(lines()).length).toBeLessThan(400);
+});
+
+test('an authentic notice of an unknown shape is in the log with the beginning of its body', async () => {
+  const { log, lines } = openTestLog();
+  const app = await api.withParts({ log });
+  onTestFinished(() => app.close());
+
+  await call(JSON.stringify({ type: 'payment.succeeded', pad: 'x'.repeat(5_000) }), { url: app.url });
+
+  const [line] = z.array(z.object({ msg: z.string(), rawBody: z.string() })).parse(lines());
+  expect(line).toMatchObject({ msg: 'payment notice malformed' });
+  expect(line?.rawBody).toMatch(/^\{"type":"payment.succeeded"/);
+  expect(line?.rawBody).toHaveLength(1_000);
 });
 
 test('an authentic notice of an unknown shape is refused with 400', async () => {
