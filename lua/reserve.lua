@@ -31,7 +31,8 @@ ARGV
   11… sku, quantity        one pair a line of the cart (units); each SKU once
 
 Replies
-  reserved        orderNo, total (minor units), currency, reservedAt (Unix ms), paymentWindow (ms)
+  reserved        orderNo, total (minor units), currency, reservedAt (Unix ms), paymentWindow (ms),
+                  items (JSON list of sku, quantity, unitPrice)
   repeated        orderNo            the same key and the same request were accepted before
   key-reused      orderNo            the same key came with another request
   sale-absent                        Redis does not know the sale: closed, never sold out
@@ -57,8 +58,8 @@ end
 
 local earlier = redis.call('HMGET', idemKey, 'order_no', 'fingerprint')
 if earlier[1] == orderNo then
-  local order = redis.call('HMGET', orderKey, 'total', 'currency', 'reserved_at', 'payment_window')
-  return { 'reserved', orderNo, order[1], order[2], order[3], order[4] }
+  local order = redis.call('HMGET', orderKey, 'total', 'currency', 'reserved_at', 'payment_window', 'items')
+  return { 'reserved', orderNo, order[1], order[2], order[3], order[4], order[5] }
 elseif earlier[1] then
   return { earlier[2] == fingerprint and 'repeated' or 'key-reused', earlier[1] }
 end
@@ -112,6 +113,8 @@ if waiting >= bound then
   return { 'backlog-full', integer(waiting), integer(bound) }
 end
 
+local itemsJson = cjson.encode(items)
+
 -- Writes.
 for _, item in ipairs(items) do
   redis.call('HINCRBY', stockKey, item.sku .. ':available', -item.quantity)
@@ -119,7 +122,7 @@ for _, item in ipairs(items) do
   redis.call('HINCRBY', limitsKey, item.sku .. ':' .. userId, item.quantity)
 end
 redis.call('HSET', orderKey,
-  'sale_id', saleId, 'user_id', userId, 'items', cjson.encode(items), 'total', integer(total), 'currency', currency,
+  'sale_id', saleId, 'user_id', userId, 'items', itemsJson, 'total', integer(total), 'currency', currency,
   'idempotency_key', idempotencyKey, 'reserved_at', integer(now), 'payment_window', integer(paymentWindow),
   'ip', ip, 'user_agent', userAgent,
   'hold', 'held', 'status', 'queued', 'version', '0', 'payment', 'none', 'reason', '')
@@ -127,4 +130,4 @@ redis.call('HSET', idemKey, 'order_no', orderNo, 'fingerprint', fingerprint)
 redis.call('PEXPIRE', idemKey, idempotencyTtlMs)
 redis.call('ZADD', deadlinesKey, integer(now + paymentWindow), orderNo)
 redis.call('XADD', outboxKey, '*', 'order_no', orderNo)
-return { 'reserved', orderNo, integer(total), currency, integer(now), integer(paymentWindow) }
+return { 'reserved', orderNo, integer(total), currency, integer(now), integer(paymentWindow), itemsJson }

@@ -15,7 +15,7 @@ import type { Orders } from '../stores/mysql/orders/orders.ts';
 import type { ReservedOrder, Reservations } from '../stores/redis/reservations.ts';
 import type { RequestState } from './auth.ts';
 import type { EngineNotifier } from './engine-notifier.ts';
-import { projectState, viewOrder, type OrderFinder } from './order-view.ts';
+import { projectState, viewOrder, type FoundOrder, type OrderFinder } from './order-view.ts';
 import { parseInput, Problem, unavailable } from './problem.ts';
 
 /** A query needs a live worker; a shopper who asks for it waits no longer than this. */
@@ -36,25 +36,39 @@ export interface OrderRoutesDeps {
   log: Logger;
 }
 
+/** A state, and what answered. */
+interface Answered {
+  state: OrderState;
+  source: 'workflow' | FoundOrder['source'];
+}
+
 type OrderContext = Context & { state: RequestState; params: Record<string, string> };
 
 export function createOrderRoutes(deps: OrderRoutesDeps) {
   const { orders, paymentSessions, engine, provider, sign, notifier, findOrder, log } = deps;
 
-  function find(ctx: OrderContext): Promise<ReservedOrder> {
+  function find(ctx: OrderContext): Promise<FoundOrder> {
     return findOrder(ctx.params['orderNo'] ?? '', ctx.state.userId, knownVersionOf(ctx));
   }
 
-  /** The workflow's own view; while no worker answers, or before the workflow has begun, what MySQL or Redis say. */
-  async function askWorkflow({ order, state }: ReservedOrder): Promise<OrderState> {
+  /** The workflow's own view; while no worker answers, or before the workflow has begun, that of MySQL or Redis. */
+  async function askWorkflow(found: FoundOrder): Promise<Answered> {
+    const { orderNo } = found.order;
     try {
-      const answer = await engine.queryStatus(order.orderNo, QUERY_TIMEOUT_MS);
+      const state = await engine.queryStatus(orderNo, QUERY_TIMEOUT_MS);
       // The query may be behind what MySQL has committed; a status never goes back.
-      if (answer && answer.version >= state.version) return answer;
+      if (state && state.version >= found.state.version) return { state, source: 'workflow' };
     } catch (error) {
-      log.warn({ err: error, orderNo: order.orderNo }, 'the workflow does not answer; asking MySQL');
+      log.warn({ err: error, orderNo }, 'the workflow does not answer; asking MySQL');
     }
-    return (await orders.read(order.orderNo))?.state ?? state;
+    try {
+      const stored = await orders.read(orderNo);
+      if (stored && stored.state.version >= found.state.version)
+        return { state: stored.state, source: 'database' };
+    } catch (error) {
+      log.warn({ err: error, orderNo }, 'neither the workflow nor MySQL answers');
+    }
+    return found;
   }
 
   /** A wish to cancel must be durable, so an order that still waits to be stored is stored first. */
@@ -83,16 +97,19 @@ export function createOrderRoutes(deps: OrderRoutesDeps) {
     async getOrder(ctx: OrderContext): Promise<void> {
       const { source } = parseInput(statusOptions, ctx.query);
       const found = await find(ctx);
-      const state = source === 'workflow' ? await askWorkflow(found) : found.state;
+      const answered = source === 'workflow' ? await askWorkflow(found) : found;
+      const { state } = answered;
       if (state.version > found.state.version) await projectState(deps, { order: found.order, state });
       ctx.set('Cache-Control', 'private, no-cache');
       ctx.status = 200;
       ctx.etag = String(state.version);
-      if (knownVersionsOf(ctx).includes(state.version)) {
+      if (knowsVersion(ctx, state.version)) {
         ctx.status = 304;
         return;
       }
-      ctx.body = viewOrder(found.order, state);
+      const view = viewOrder(found.order, state);
+      // A caller that asked for the workflow must see whether the workflow answered; others have not chosen a source.
+      ctx.body = source === 'workflow' ? { ...view, source: answered.source } : view;
     },
 
     async cancelOrder(ctx: OrderContext): Promise<void> {
@@ -133,7 +150,12 @@ export function createOrderRoutes(deps: OrderRoutesDeps) {
   }
 }
 
-/** Not `ctx.fresh`: whoever sets If-None-Match with `fetch` also sends `Cache-Control: no-cache`, which turns that off. */
+/** `*` matches any version of an order that exists (RFC 9110, 13.1.2). */
+function knowsVersion(ctx: Context, version: number): boolean {
+  return ctx.get('If-None-Match').trim() === '*' || knownVersionsOf(ctx).includes(version);
+}
+
+/** Not `ctx.fresh`: a `fetch` that sets If-None-Match also sends `Cache-Control: no-cache`, which turns that off. */
 function knownVersionsOf(ctx: Context): number[] {
   const tags = ctx.get('If-None-Match').split(',');
   return tags.flatMap((tag) => {

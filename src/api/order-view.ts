@@ -2,6 +2,7 @@
 
 import type { Logger } from 'pino';
 import {
+  isFinal,
   orderDeadlineMs,
   parseOrderNo,
   type Order,
@@ -12,9 +13,12 @@ import type { Orders } from '../stores/mysql/orders/orders.ts';
 import type { ReservedOrder, Reservations } from '../stores/redis/reservations.ts';
 import { orderNotFound, unavailable } from './problem.ts';
 
-/** When to ask again, in ms: soon while the order is being stored, then at the pace of people; never once it has ended. */
+/**
+ * When to ask again, in ms: soon while the order is being stored, then at a human pace, and never once it has ended.
+ * Whole seconds, because `Retry-After` beside the 202 counts in seconds and must name the same moment.
+ */
 const POLL_AFTER_MS: Record<OrderStatus, number | null> = {
-  queued: 500,
+  queued: 1_000,
   awaiting_payment: 2_000,
   paid: null,
   cancelled: null,
@@ -25,6 +29,11 @@ export interface FinderDeps {
   reservations: Pick<Reservations, 'readOrder' | 'project'>;
   orders: Pick<Orders, 'read'>;
   log: Logger;
+}
+
+/** `source`: where the state was read. */
+export interface FoundOrder extends ReservedOrder {
+  source: 'database' | 'projection';
 }
 
 export type OrderFinder = ReturnType<typeof createOrderFinder>;
@@ -38,22 +47,24 @@ export function createOrderFinder({ reservations, orders, log }: FinderDeps) {
    * @param knownVersion the newest that the caller has seen
    * @throws Problem 404 for what is no order of this user
    */
-  return async function findOrder(orderNo: string, userId: string, knownVersion = 0): Promise<ReservedOrder> {
+  return async function findOrder(orderNo: string, userId: string, knownVersion = 0): Promise<FoundOrder> {
     if (!parseOrderNo(orderNo)) throw orderNotFound();
     const found = await read(orderNo, knownVersion);
     if (found?.order.userId !== userId) throw orderNotFound();
     return found;
   };
 
-  async function read(orderNo: string, knownVersion: number): Promise<ReservedOrder | undefined> {
+  async function read(orderNo: string, knownVersion: number): Promise<FoundOrder | undefined> {
     const projection = await readProjection(orderNo);
     const projected = projection === 'no-answer' ? undefined : projection;
-    if (projected && projected.state.version >= knownVersion) return projected;
+    if (projected && projected.state.version >= knownVersion) return { ...projected, source: 'projection' };
     try {
       const stored = await orders.read(orderNo);
       if (stored && projected) await projectState({ reservations, log }, stored);
-      // Redis may hold an accepted order that is not stored yet: while it does not answer, nobody can say there is none.
-      if (stored || projection !== 'no-answer') return stored ?? projected;
+      if (stored) return { ...stored, source: 'database' };
+      if (projected) return { ...projected, source: 'projection' };
+      // Redis may hold an accepted order that is not stored yet: only its answer proves that there is none.
+      if (projection === undefined) return undefined;
     } catch (error) {
       throw unavailable('status_unavailable', 'The status cannot be read right now.', error);
     }
@@ -85,21 +96,28 @@ export async function projectState(
   }
 }
 
-export function viewOrder(order: Order, state: OrderState) {
+/** What callers see of an order is fixed when it is accepted, except for its state. */
+type VisibleOrder = Pick<
+  Order,
+  'orderNo' | 'saleId' | 'items' | 'total' | 'currency' | 'reservedAtMs' | 'paymentWindowMs'
+>;
+
+/** The one shape of an order in every answer. `closing`: its end is under way, and payment can still win. */
+export function viewOrder(order: VisibleOrder, state: OrderState) {
+  const { status, version, payment, reason } = state;
   return {
     orderNo: order.orderNo,
     saleId: order.saleId,
-    ...state,
+    status,
+    version,
+    payment,
+    reason,
+    closing: reason !== null && !isFinal(status),
     items: order.items,
     total: order.total,
     currency: order.currency,
     reservedAt: new Date(order.reservedAtMs).toISOString(),
     deadline: new Date(orderDeadlineMs(order)).toISOString(),
-    ...viewPolling(state.status),
+    pollAfterMs: POLL_AFTER_MS[status],
   };
-}
-
-/** `pollAfterMs`: when asking again makes sense; null: never, the status is final. */
-export function viewPolling(status: OrderStatus): { pollAfterMs: number | null } {
-  return { pollAfterMs: POLL_AFTER_MS[status] };
 }

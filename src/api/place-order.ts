@@ -11,12 +11,12 @@ import {
   SALE_ID_PATTERN,
   SKU_PATTERN,
 } from '../domain/limits.ts';
-import { orderDeadlineMs } from '../domain/order.ts';
+import type { OrderState } from '../domain/order.ts';
 import { fingerprintOf } from '../domain/request-fingerprint.ts';
 import type { Reservations, ReserveOutcome } from '../stores/redis/reservations.ts';
 import type { RequestState } from './auth.ts';
-import { viewOrder, viewPolling, type OrderFinder } from './order-view.ts';
-import { parseInput, Problem, unavailable } from './problem.ts';
+import { viewOrder, type OrderFinder } from './order-view.ts';
+import { parseInput, Problem, saleNotFound, unavailable } from './problem.ts';
 
 const orderRequest = z.strictObject({
   saleId: z.string().regex(SALE_ID_PATTERN),
@@ -29,6 +29,9 @@ const orderRequest = z.strictObject({
     .refine((items) => new Set(items.map((item) => item.sku)).size === items.length, 'each SKU once'),
 });
 type OrderRequest = z.infer<typeof orderRequest>;
+
+/** An order that was accepted just now: MySQL assigns versions from 1 on. */
+const QUEUED: OrderState = { status: 'queued', version: 0, payment: 'none', reason: null };
 
 /** Backlogs shrink by what the engine starts; asking every few seconds costs nobody anything. */
 const BACKLOG_RETRY_SECONDS = 5;
@@ -74,23 +77,11 @@ export function createPlaceOrder({ reservations, findOrder }: PlaceOrderDeps) {
 }
 
 function accept(ctx: Context, saleId: string, outcome: ReserveOutcome & { kind: 'reserved' }): void {
-  const { orderNo, total, currency, reservedAtMs } = outcome;
+  const view = viewOrder({ ...outcome, saleId }, QUEUED);
   ctx.status = 202;
-  ctx.set('Location', `/v1/orders/${orderNo}`);
-  ctx.set('Retry-After', '1');
-  ctx.body = {
-    orderNo,
-    saleId,
-    status: 'queued',
-    version: 0,
-    payment: 'none',
-    reason: null,
-    total,
-    currency,
-    reservedAt: new Date(reservedAtMs).toISOString(),
-    deadline: new Date(orderDeadlineMs(outcome)).toISOString(),
-    ...viewPolling('queued'),
-  };
+  ctx.set('Location', `/v1/orders/${outcome.orderNo}`);
+  if (view.pollAfterMs !== null) ctx.set('Retry-After', String(Math.ceil(view.pollAfterMs / 1_000)));
+  ctx.body = view;
 }
 
 function readIdempotencyKey(ctx: Context): string {
@@ -119,7 +110,7 @@ function toRefusal(outcome: Exclude<ReserveOutcome, { kind: 'reserved' | 'repeat
     }
     case 'limit-reached': {
       const { sku, limit, bought } = outcome;
-      return new Problem(409, 'limit_reached', 'You hold or own as many as one may.', {
+      return new Problem(409, 'limit_reached', describeLimit(limit, bought), {
         extra: { sku, limit, bought },
       });
     }
@@ -128,7 +119,7 @@ function toRefusal(outcome: Exclude<ReserveOutcome, { kind: 'reserved' | 'repeat
     case 'unknown-sku':
       return new Problem(400, 'unknown_sku', 'The sale has no such SKU.', { extra: { sku: outcome.sku } });
     case 'sale-absent':
-      return new Problem(403, 'sale_closed', 'The sale is not open.');
+      return saleNotFound();
     case 'paused':
       return new Problem(403, 'sale_paused', 'The sale is paused.', {
         retryAfterSeconds: BACKLOG_RETRY_SECONDS,
@@ -156,4 +147,11 @@ function toRefusal(outcome: Exclude<ReserveOutcome, { kind: 'reserved' | 'repeat
         },
       );
   }
+}
+
+/** True of a shopper with none, with some and with all: what is theirs counts held and sold units alike. */
+function describeLimit(limit: number, bought: number): string {
+  const left = Math.max(0, limit - bought);
+  const more = left === 0 ? 'no more' : `at most ${left} more`;
+  return `One shopper may have ${limit} of this SKU; you have ${bought}, so you may order ${more}.`;
 }

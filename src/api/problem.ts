@@ -35,6 +35,11 @@ export function orderNotFound(): Problem {
   return new Problem(404, 'order_not_found', 'There is no such order of yours.');
 }
 
+/** A sale that is created and not warmed up yet looks the same, and so does one that Redis has lost: never sold out. */
+export function saleNotFound(): Problem {
+  return new Problem(404, 'sale_not_found', 'There is no such sale, or it is not on yet.');
+}
+
 /** Redis, MySQL or the provider did not answer: nothing is known to have happened, repeating is safe. */
 export function unavailable(code: string, detail: string, cause: unknown): Problem {
   return new Problem(503, code, detail, { retryAfterSeconds: 1, cause });

@@ -3,7 +3,7 @@
 import type { Context } from 'koa';
 import { SALE_ID_PATTERN } from '../domain/limits.ts';
 import type { SaleStock, SaleView } from '../stores/redis/sale-stock.ts';
-import { Problem, unavailable } from './problem.ts';
+import { saleNotFound, unavailable } from './problem.ts';
 
 export function createGetSale(saleStock: Pick<SaleStock, 'read'>) {
   async function read(saleId: string): Promise<SaleView | undefined> {
@@ -17,7 +17,7 @@ export function createGetSale(saleStock: Pick<SaleStock, 'read'>) {
 
   return async function getSale(ctx: Context & { params: Record<string, string> }): Promise<void> {
     const sale = await read(ctx.params['saleId'] ?? '');
-    if (!sale) throw new Problem(404, 'sale_not_found', 'There is no such sale.');
+    if (!sale) throw saleNotFound();
     const { opensAtMs, closesAtMs, ...rest } = sale;
     ctx.body = {
       ...rest,

@@ -36,7 +36,12 @@ test('cancelling a queued order stores it first, then records the wish and tells
   const reply = await shopper.cancel(orderNo);
 
   expect(reply.status).toBe(202);
-  expect(orderOf(reply)).toMatchObject({ status: 'awaiting_payment', reason: 'shopper_request', version: 2 });
+  expect(orderOf(reply)).toMatchObject({
+    status: 'awaiting_payment',
+    closing: true,
+    reason: 'shopper_request',
+    version: 2,
+  });
   expect((await api.stores.orders.read(orderNo))?.state).toMatchObject({ reason: 'shopper_request' });
   expect(await historyOf(orderNo)).toContain('cancelRequested');
 });
@@ -62,6 +67,20 @@ test('cancelling twice records one wish', async () => {
 
   expect(orderOf(again)).toMatchObject({ reason: 'shopper_request', version: 2 });
   expect(await api.countRows('order_events', orderNo)).toBe(2);
+});
+
+test('an order is closing from the wish to cancel until its end, and not before or after', async () => {
+  const orderNo = await shopper.buy(saleId);
+  expect(await shopper.readOrder(orderNo)).toMatchObject({ closing: false });
+  await shopper.cancel(orderNo);
+  expect(await shopper.readOrder(orderNo)).toMatchObject({ status: 'awaiting_payment', closing: true });
+
+  await api.stores.orders.cancel(orderNo, 'shopper_request', { force: true });
+  await api.forget(orderNo);
+
+  const ended = await shopper.cancel(orderNo);
+  expect(ended.status).toBe(200);
+  expect(orderOf(ended)).toMatchObject({ status: 'cancelled', reason: 'shopper_request', closing: false });
 });
 
 test('while MySQL is away a wish to cancel is not taken', async () => {

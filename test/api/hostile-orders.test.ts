@@ -126,10 +126,10 @@ test.each([
   expect(problemOf(reply)['sku']).toBe(sku);
 });
 
-test.each(['constructor', 'valueof', 'holdfast', 'sales'])('a sale named %s is not open', async (name) => {
+test.each(['constructor', 'valueof', 'holdfast', 'sales'])('a sale named %s is not found', async (name) => {
   const reply = await shopper.placeOrder({ saleId: name, items: [{ sku: 'lamp', quantity: 1 }] });
 
-  expect(refusalOf(reply)).toBe('403 sale_closed');
+  expect(refusalOf(reply)).toBe('404 sale_not_found');
 });
 
 test.each<[string, () => string]>([

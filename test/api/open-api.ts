@@ -1,9 +1,11 @@
-/** An API whose orders nobody relays: what a test sees is the API's own doing. */
+/** An API without a relay and without a worker: everything that a test sees is the API's own doing. */
 
 import type { AppDeps } from '../../src/api/app.ts';
 import type { HttpBounds } from '../../src/api/http-server.ts';
 import { createMysqlPool } from '../../src/stores/mysql/connection.ts';
+import { createPaymentSessions } from '../../src/stores/mysql/money/payment-sessions.ts';
 import { createPayments } from '../../src/stores/mysql/money/payments.ts';
+import { createRefunds } from '../../src/stores/mysql/money/refunds.ts';
 import { createOrders } from '../../src/stores/mysql/orders/orders.ts';
 import type { WorkflowPresence } from '../../src/stores/mysql/orders/store-orders.ts';
 import type { StoreConfig } from '../../src/stores/open.ts';
@@ -18,7 +20,7 @@ export interface TestApi extends HttpApp {
   temporal: TestEngine;
   /** A second app on the same stores, parts of it replaced. The test closes it. */
   withParts(overrides: Partial<AppDeps>, bounds?: Partial<HttpBounds>): Promise<HttpApp>;
-  /** Stores an accepted order in MySQL and publishes that, as a worker would. */
+  /** Stores an accepted order in MySQL and projects that, as a worker would. */
   store(orderNo: string, presence?: WorkflowPresence): Promise<void>;
   /** Redis forgets the order. */
   forget(orderNo: string): Promise<void>;
@@ -58,8 +60,16 @@ export async function openApi(config: Partial<StoreConfig> = {}): Promise<TestAp
   };
 }
 
-/** MySQL's part of the app, at an address where nobody listens. */
-export async function openMysqlAway(): Promise<Pick<AppDeps, 'orders' | 'payments' | 'pool'>> {
-  const pool = createMysqlPool(`mysql://nobody@127.0.0.1:${await findFreePort()}/none`);
-  return { pool, orders: createOrders(pool), payments: createPayments(pool) };
+/** MySQL's part of the app, at an address where no server listens. */
+export async function openMysqlAway(): Promise<
+  Pick<AppDeps, 'orders' | 'payments' | 'paymentSessions' | 'refunds' | 'pool'>
+> {
+  const pool = createMysqlPool(`mysql://user@127.0.0.1:${await findFreePort()}/none`);
+  return {
+    pool,
+    orders: createOrders(pool),
+    payments: createPayments(pool),
+    paymentSessions: createPaymentSessions(pool),
+    refunds: createRefunds(pool),
+  };
 }

@@ -22,7 +22,7 @@ test('a queued order is read from the projection, with when to ask again', async
 
   const order = await shopper.readOrder(orderNo);
 
-  expect(order).toMatchObject({ orderNo, saleId, status: 'queued', version: 0, pollAfterMs: 500 });
+  expect(order).toMatchObject({ orderNo, saleId, status: 'queued', version: 0, pollAfterMs: 1_000 });
   expect(order.items).toEqual([{ sku: 'lamp', quantity: 1, unitPrice: 4_900 }]);
 });
 
@@ -44,6 +44,15 @@ test('asking with the known version answers 304 until the version changes', asyn
   expect(unchanged).toMatchObject({ status: 304, body: '' });
   expect(changed.status).toBe(200);
   expect(changed.headers.get('etag')).toBe('"1"');
+});
+
+test('If-None-Match: * answers 304 for an order that exists, and 404 for one that does not', async () => {
+  const orderNo = await shopper.buy(saleId);
+  const any = { 'if-none-match': '*' };
+
+  expect(await shopper.getOrder(orderNo, any)).toMatchObject({ status: 304, body: '' });
+  await api.forget(orderNo);
+  expect(refusalOf(await shopper.getOrder(orderNo, any))).toBe('404 order_not_found');
 });
 
 test('an order whose projection is gone is read from MySQL, the same in every field', async () => {
@@ -91,8 +100,8 @@ test('the workflow is asked, and MySQL answers when no worker does', async () =>
 
   const reply = await shopper.getOrder(`${orderNo}?source=workflow`);
 
-  expect(orderOf(reply)).toMatchObject({ status: 'awaiting_payment', version: 1 });
-  // What was told is projected, so that no later answer is older.
+  expect(orderOf(reply)).toMatchObject({ status: 'awaiting_payment', version: 1, source: 'database' });
+  // What is answered is projected first, so that no later answer is older.
   expect(await shopper.readOrder(orderNo)).toMatchObject({ status: 'awaiting_payment', version: 1 });
 });
 
@@ -118,7 +127,7 @@ test('an order whose workflow has not begun is answered from the projection', as
 
   const reply = await shopper.getOrder(`${orderNo}?source=workflow`);
 
-  expect(orderOf(reply)).toMatchObject({ orderNo, status: 'queued' });
+  expect(orderOf(reply)).toMatchObject({ orderNo, status: 'queued', source: 'projection' });
 });
 
 test('while Temporal is away, asking the workflow answers what MySQL says', async () => {
@@ -131,10 +140,46 @@ test('while Temporal is away, asking the workflow answers what MySQL says', asyn
 
     const reply = await buyer.getOrder(`${orderNo}?source=workflow`);
 
-    expect(orderOf(reply)).toMatchObject({ status: 'awaiting_payment', version: 1 });
+    expect(orderOf(reply)).toMatchObject({ status: 'awaiting_payment', version: 1, source: 'database' });
   } finally {
     await app.close();
     await away.close();
+  }
+});
+
+test('a workflow that answers is named as the source, and only where it was asked', async () => {
+  const ahead = { status: 'awaiting_payment', version: 3, payment: 'received', reason: null } as const;
+  const engine = { ...api.temporal.engine, queryStatus: () => Promise.resolve(ahead) };
+  const app = await api.withParts({ engine });
+  try {
+    const buyer = await app.shopper();
+    const orderNo = await buyer.buy(saleId);
+    await api.store(orderNo);
+
+    const asked = await buyer.getOrder(`${orderNo}?source=workflow`);
+
+    expect(orderOf(asked)).toMatchObject({ ...ahead, source: 'workflow' });
+    expect(orderOf(await buyer.getOrder(orderNo))).not.toHaveProperty('source');
+  } finally {
+    await app.close();
+  }
+});
+
+test('while Temporal and MySQL are away, asking the workflow answers the projection and says so', async () => {
+  const away = await openEngineAway();
+  const { pool, ...parts } = await openMysqlAway();
+  const app = await api.withParts({ pool, ...parts, engine: away.engine });
+  try {
+    const buyer = await app.shopper();
+    const orderNo = await buyer.buy(saleId);
+
+    const reply = await buyer.getOrder(`${orderNo}?source=workflow`);
+
+    expect(orderOf(reply)).toMatchObject({ status: 'queued', source: 'projection' });
+  } finally {
+    await app.close();
+    await away.close();
+    await pool.end();
   }
 });
 
@@ -149,7 +194,7 @@ test('a workflow that is behind what is committed turns no status back', async (
 
     const reply = await buyer.getOrder(`${orderNo}?source=workflow`);
 
-    expect(orderOf(reply)).toMatchObject({ status: 'awaiting_payment', version: 1 });
+    expect(orderOf(reply)).toMatchObject({ status: 'awaiting_payment', version: 1, source: 'database' });
   } finally {
     await app.close();
   }

@@ -50,7 +50,26 @@ test('more than a shopper may have answers 409 limit_reached with limit and coun
 
   expect(refusalOf(reply)).toBe('409 limit_reached');
   expect(problemOf(reply)).toMatchObject({ sku: 'lamp', limit: 2, bought: 2 });
+  expect(problemOf(reply).detail).toMatch(/you have 2, so you may order no more\.$/);
 });
+
+test.each([
+  [0, 3, 'you have 0, so you may order at most 2 more.'],
+  [1, 2, 'you have 1, so you may order at most 1 more.'],
+])(
+  'a shopper with %i of 2 who asks for %i is answered how many more there may be',
+  async (has, asks, end) => {
+    const { saleId } = await api.stores.openSale(buildSale());
+    const buyer = await api.shopper();
+    if (has > 0) await buyer.buy(saleId, 'lamp', has);
+
+    const reply = await buyer.placeOrder({ saleId, items: [{ sku: 'lamp', quantity: asks }] });
+
+    expect(refusalOf(reply)).toBe('409 limit_reached');
+    expect(problemOf(reply)).toMatchObject({ limit: 2, bought: has });
+    expect(problemOf(reply).detail).toContain(end);
+  },
+);
 
 test('a sale that opens later answers 403 with when', async () => {
   const opensAtMs = Date.now() + HOUR_MS;
@@ -74,13 +93,14 @@ test('a paused sale answers 403 with when to try again', async () => {
   expect(Number(reply.headers.get('retry-after'))).toBeGreaterThan(0);
 });
 
-test('a sale that Redis does not have is closed, never sold out', async () => {
-  const reply = await shopper.placeOrder({
-    saleId: uniqueSaleId(),
-    items: [{ sku: 'lamp', quantity: 1 }],
-  });
+test('a sale that Redis does not have is not found, never sold out, in both calls alike', async () => {
+  const saleId = uniqueSaleId();
 
-  expect(refusalOf(reply)).toBe('403 sale_closed');
+  const ordered = await shopper.placeOrder({ saleId, items: [{ sku: 'lamp', quantity: 1 }] });
+  const looked = await send(`${api.url}/v1/sales/${saleId}`, 'GET');
+
+  expect(refusalOf(ordered)).toBe('404 sale_not_found');
+  expect(ordered.body).toEqual(looked.body);
 });
 
 test('when more orders wait than can be handled in time, 503 says when to try again', async () => {

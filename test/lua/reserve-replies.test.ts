@@ -41,6 +41,10 @@ test('a cart is reserved at the prices of the sale', async () => {
     total: 11_250,
     currency: 'EUR',
     paymentWindowMs: 1_800_000,
+    items: [
+      { sku: 'lamp', quantity: 2, unitPrice: 4_900 },
+      { sku: 'mug', quantity: 1, unitPrice: 1_450 },
+    ],
   });
 });
 

@@ -24,19 +24,18 @@ export interface Call {
 
 const time = z.iso.datetime();
 
-const acceptedSchema = z.strictObject({
+const orderSchema = z.strictObject({
   orderNo: z.string(),
   saleId: z.string(),
   ...orderStateSchema.shape,
+  closing: z.boolean(),
+  items: z.array(z.strictObject({ sku: z.string(), quantity: z.int(), unitPrice: z.int() })),
   total: z.int(),
   currency: z.string(),
   reservedAt: time,
   deadline: time,
   pollAfterMs: z.int().nullable(),
-});
-
-const orderSchema = acceptedSchema.extend({
-  items: z.array(z.strictObject({ sku: z.string(), quantity: z.int(), unitPrice: z.int() })),
+  source: z.enum(['workflow', 'database', 'projection']).optional(),
 });
 
 const problemSchema = z.looseObject({
@@ -129,8 +128,8 @@ export function pressPay(pageUrl: string): Promise<Reply> {
   return send(new URL(`/v1/payment_sessions/${sessionId}/pay`, page).href, 'POST');
 }
 
-export const acceptedOf = ({ body }: Reply) => acceptedSchema.parse(body);
 export const orderOf = ({ body }: Reply): OrderView => orderSchema.parse(body);
+export const acceptedOf = orderOf;
 export const sessionOf = ({ body }: Reply) => sessionSchema.parse(body);
 
 /** The problem document, checked for its form and for internals that it must not reveal. */

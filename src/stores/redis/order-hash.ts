@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { orderStateSchema } from '../../domain/order-state-schema.ts';
 import type { Order, OrderState } from '../../domain/order.ts';
+import { itemsJson } from './replies.ts';
 
 /** An order as Redis has it. */
 export interface ReservedOrder {
@@ -16,10 +17,7 @@ const int = z.coerce.number().int();
 export const orderHash = z.object({
   sale_id: z.string(),
   user_id: z.string(),
-  items: z
-    .string()
-    .transform((text) => JSON.parse(text) as unknown)
-    .pipe(z.array(z.object({ sku: z.string(), quantity: z.int(), unitPrice: z.int() }))),
+  items: itemsJson,
   total: int,
   currency: z.string(),
   idempotency_key: z.string(),

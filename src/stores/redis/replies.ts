@@ -3,6 +3,11 @@
 import { z } from 'zod';
 
 const int = z.coerce.number().int();
+/** The items of an order as `reserve` writes them. */
+export const itemsJson = z
+  .string()
+  .transform((text) => JSON.parse(text) as unknown)
+  .pipe(z.array(z.object({ sku: z.string(), quantity: z.int(), unitPrice: z.int() })));
 
 /**
  * Times are Unix ms by Redis' clock, amounts minor units. The frequent replies come first: they are tried in
@@ -13,14 +18,15 @@ export const reserveReply = z.union([
     .tuple([z.literal('sold-out'), z.string(), int])
     .transform(([kind, sku, available]) => ({ kind, sku, available })),
   z
-    .tuple([z.literal('reserved'), z.string(), int, z.string(), int, int])
-    .transform(([kind, orderNo, total, currency, reservedAtMs, paymentWindowMs]) => ({
+    .tuple([z.literal('reserved'), z.string(), int, z.string(), int, int, itemsJson])
+    .transform(([kind, orderNo, total, currency, reservedAtMs, paymentWindowMs, items]) => ({
       kind,
       orderNo,
       total,
       currency,
       reservedAtMs,
       paymentWindowMs,
+      items,
     })),
   z.tuple([z.literal('repeated'), z.string()]).transform(([kind, orderNo]) => ({ kind, orderNo })),
   z.tuple([z.literal('key-reused'), z.string()]).transform(([kind, orderNo]) => ({ kind, orderNo })),
