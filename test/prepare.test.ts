@@ -26,7 +26,7 @@ interface Ended {
 /** As compose runs it, on the stores of this file unless the environment says otherwise. */
 function prepare(env: Record<string, string>): Promise<Ended> {
   const script = join(repoDir, 'dist', 'src', 'prepare.js');
-  const given = { REDIS_URL: inject('redisUrl'), MYSQL_URL: stores.config.MYSQL_URL, ...env };
+  const given = { REDIS_URL: ownRedisUrl(), MYSQL_URL: stores.config.MYSQL_URL, ...env };
   return new Promise((resolve) => {
     execFile(process.execPath, [script], { env: given }, (error, stdout, stderr) => {
       resolve({ exitCode: error?.code ?? 0, stdout, stderr });

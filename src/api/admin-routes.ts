@@ -1,10 +1,11 @@
-/** What people decide about money: a payment is to be refunded, a refunded order's units are to be sold again. */
+/** What an administrator decides: that a payment goes back, and that a refunded order's units are sold again. */
 
 import type { Context } from 'koa';
 import { parseOrderNo } from '../domain/order.ts';
 import type { Refunds } from '../stores/mysql/money/refunds.ts';
 import type { RequestState } from './auth.ts';
 import { Problem, unavailable } from './problem.ts';
+import type { RefundReply, ReturnStockReply } from './replies.ts';
 
 export interface AdminRoutesDeps {
   refunds: Pick<Refunds, 'request' | 'returnStock'>;
@@ -15,7 +16,10 @@ type AdminContext = Context & { state: RequestState; params: Record<string, stri
 /** As MySQL numbers payments, and no longer than JavaScript's numbers are exact. */
 const PAYMENT_ID = /^[1-9]\d{0,14}$/;
 
-/** Each answers the same when it is repeated: what was asked for is under way, or done. Who asked is recorded. */
+/**
+ * Each call answers the same when it is repeated: the decision is under way, or done. The administrator's user id is
+ * recorded with it.
+ */
 export function createAdminRoutes({ refunds }: AdminRoutesDeps) {
   return {
     async refundPayment(ctx: AdminContext): Promise<void> {
@@ -25,10 +29,10 @@ export function createAdminRoutes({ refunds }: AdminRoutesDeps) {
       switch (outcome) {
         case 'requested':
           ctx.status = 202;
-          ctx.body = { paymentId: Number(paymentId), refund: outcome };
+          ctx.body = { paymentId: Number(paymentId), refund: outcome } satisfies RefundReply;
           return;
         case 'not-refundable':
-          throw new Problem(409, 'not_refundable', 'This payment cannot be refunded now.');
+          throw new Problem('not_refundable', 'This payment cannot be refunded now.');
         case 'unknown':
           throw paymentNotFound();
         default:
@@ -43,10 +47,10 @@ export function createAdminRoutes({ refunds }: AdminRoutesDeps) {
       switch (outcome) {
         case 'returned':
           ctx.status = 202;
-          ctx.body = { orderNo, stock: outcome };
+          ctx.body = { orderNo, stock: outcome } satisfies ReturnStockReply;
           return;
         case 'not-refunded':
-          throw new Problem(409, 'not_refunded', 'Only what was paid and refunded can be sold again.');
+          throw new Problem('not_refunded', 'Only what was paid and refunded can be sold again.');
         case 'unknown':
           throw orderUnknown();
         default:
@@ -65,10 +69,10 @@ async function decide<T>(ask: () => Promise<T>): Promise<T> {
 }
 
 function paymentNotFound(): Problem {
-  return new Problem(404, 'payment_not_found', 'There is no such payment.');
+  return new Problem('payment_not_found', 'There is no such payment.');
 }
 
 /** Not "of yours": an administrator sees every order. */
 function orderUnknown(): Problem {
-  return new Problem(404, 'order_not_found', 'There is no such order.');
+  return new Problem('order_not_found', 'There is no such order.');
 }

@@ -58,7 +58,7 @@ export function authenticate(
 
 /** After `authenticate`: lets a caller in when the token carries the role. */
 export const requireAdmin: Middleware<RequestState> = async (ctx, next) => {
-  if (!ctx.state.roles.includes('admin')) throw new Problem(403, 'forbidden', 'This is for administrators.');
+  if (!ctx.state.roles.includes('admin')) throw new Problem('forbidden', 'This is for administrators.');
   await next();
 };
 
@@ -94,7 +94,7 @@ function rolesOf(claim: unknown): Role[] {
 }
 
 function unauthorized(detail: string, challenge: string): Problem {
-  return new Problem(401, 'unauthorized', detail, { headers: { 'WWW-Authenticate': challenge } });
+  return new Problem('unauthorized', detail, { headers: { 'WWW-Authenticate': challenge } });
 }
 
 /** For the demo and for tests; a shop signs its own. */

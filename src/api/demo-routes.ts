@@ -6,6 +6,7 @@ import { extname } from 'node:path';
 import type { Context } from 'koa';
 import { ulid } from 'ulidx';
 import { signToken } from './auth.ts';
+import type { TokenReply } from './replies.ts';
 
 export interface DemoOptions {
   saleId: string;
@@ -24,7 +25,8 @@ export function createDemoRoutes(options: DemoOptions, jwtSecret: string) {
     async postToken(ctx: Context): Promise<void> {
       const userId = `shopper-${ulid().toLowerCase()}`;
       const token = await signToken(jwtSecret, userId, '12h');
-      ctx.body = { token, userId, saleId: options.saleId, temporalUiUrl: options.temporalUiUrl ?? null };
+      const { saleId, temporalUiUrl = null } = options;
+      ctx.body = { token, userId, saleId, temporalUiUrl } satisfies TokenReply;
     },
   };
 }

@@ -1,9 +1,10 @@
-/** /healthz: this process lives. /readyz: it can take orders. /metrics: what it has counted. */
+/** /healthz: this process lives. /readyz: it can take orders. /metrics: its counters. */
 
 import type { Context } from 'koa';
 import type { Metrics } from '../metrics.ts';
 import type { Pool } from '../stores/mysql/connection.ts';
 import type { RedisClient } from '../stores/redis/connection.ts';
+import type { HealthReply, ReadyReply } from './replies.ts';
 
 /** A store that needs longer is as good as away. */
 const PROBE_TIMEOUT_MS = 1_000;
@@ -19,10 +20,10 @@ export interface HealthDeps {
 export function createHealthRoutes({ redis, pool, metrics, isStopping }: HealthDeps) {
   return {
     healthz(ctx: Context): void {
-      ctx.body = { status: 'ok' };
+      ctx.body = { status: 'ok' } satisfies HealthReply;
     },
 
-    /** Selling needs Redis alone, so only Redis decides; MySQL's state is told. */
+    /** Selling needs Redis alone, so only Redis decides; MySQL's state is shown beside it. */
     async readyz(ctx: Context): Promise<void> {
       const [redisUp, mysqlUp] = await Promise.all([
         isUp(redis.info('server')),
@@ -34,10 +35,10 @@ export function createHealthRoutes({ redis, pool, metrics, isStopping }: HealthD
         status: ready ? 'ready' : 'not_ready',
         redis: redisUp ? 'up' : 'down',
         mysql: mysqlUp ? 'up' : 'down',
-      };
+      } satisfies ReadyReply;
     },
 
-    /** From this process's memory alone, so it is answered whichever store is away. */
+    /** From this process's memory alone, so it is answered while any store is away. */
     async metrics(ctx: Context): Promise<void> {
       ctx.set('Content-Type', metrics.contentType);
       ctx.body = await metrics.read();

@@ -120,10 +120,10 @@ export function createHttpServer(handle: RequestListener, overrides: Partial<Htt
     }
   });
   server.on('checkExpectation', (_, response: ServerResponse) => {
-    answer(response, new Problem(417, 'expectation_failed', 'Only 100-continue can be expected.'));
+    answer(response, new Problem('expectation_failed', 'Only 100-continue can be expected.'));
   });
   server.on('connect', (_, socket) => {
-    refuse(socket, new Problem(405, 'method_not_allowed', 'This is not a proxy.'));
+    refuse(socket, new Problem('method_not_allowed', 'This is not a proxy.'));
   });
 
   return {
@@ -151,20 +151,20 @@ function toProblem(code: string): Problem {
     case 'HPE_HEADER_OVERFLOW':
       return headersTooLarge();
     case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
-      return new Problem(413, 'body_too_large', 'The body has larger chunk extensions than are read.');
+      return new Problem('body_too_large', 'The body has larger chunk extensions than are read.');
     case 'ERR_HTTP_REQUEST_TIMEOUT':
-      return new Problem(408, 'request_timeout', 'The request did not arrive in time.');
+      return new Problem('request_timeout', 'The request did not arrive in time.');
     default:
       return malformed();
   }
 }
 
 function headersTooLarge(): Problem {
-  return new Problem(431, 'headers_too_large', 'The request has more or larger headers than are read.');
+  return new Problem('headers_too_large', 'The request has more or larger headers than are read.');
 }
 
 function malformed(): Problem {
-  return new Problem(400, 'malformed_request', 'The request could not be read.');
+  return new Problem('malformed_request', 'The request could not be read.');
 }
 
 function answer(response: ServerResponse, problem: Problem): void {

@@ -17,11 +17,11 @@ export function jsonBody(limitBytes: number): Middleware {
   });
   return (ctx, next) => {
     if (ctx.is('application/json') === false) {
-      throw new Problem(415, 'unsupported_media_type', 'Send the body as application/json.');
+      throw new Problem('unsupported_media_type', 'Send the body as application/json.');
     }
     // The parser would inflate it: a few KiB from the caller, a thousand times as much work for us.
     if (!['', 'identity'].includes(ctx.get('Content-Encoding'))) {
-      throw new Problem(415, 'unsupported_content_encoding', 'Send the body as it is, not compressed.', {
+      throw new Problem('unsupported_content_encoding', 'Send the body as it is, not compressed.', {
         headers: { 'Accept-Encoding': 'identity' },
       });
     }

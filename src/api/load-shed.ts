@@ -105,7 +105,7 @@ function prepareRefusal(seconds: number): { headers: string[]; body: Buffer } {
 }
 
 function overloaded(seconds: number): Problem {
-  return new Problem(503, 'overloaded', 'More is asked than can be answered in time; nothing was done.', {
+  return new Problem('overloaded', 'More is asked than can be answered in time; nothing was done.', {
     retryAfterSeconds: seconds,
   });
 }

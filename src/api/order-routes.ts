@@ -17,6 +17,7 @@ import type { RequestState } from './auth.ts';
 import type { EngineNotifier } from './engine-notifier.ts';
 import { projectState, viewOrder, type FoundOrder, type OrderFinder } from './order-view.ts';
 import { parseInput, Problem, unavailable } from './problem.ts';
+import type { SessionReply, SourcedOrderReply } from './replies.ts';
 
 /** A query needs a live worker; a shopper who asks for it waits no longer than this. */
 const QUERY_TIMEOUT_MS = 2_000;
@@ -39,7 +40,7 @@ export interface OrderRoutesDeps {
 /** A state, and what answered. */
 interface Answered {
   state: OrderState;
-  source: 'workflow' | FoundOrder['source'];
+  source: SourcedOrderReply['source'];
 }
 
 type OrderContext = Context & { state: RequestState; params: Record<string, string> };
@@ -109,7 +110,8 @@ export function createOrderRoutes(deps: OrderRoutesDeps) {
       }
       const view = viewOrder(found.order, state);
       // A caller that asked for the workflow must see whether the workflow answered; others have not chosen a source.
-      ctx.body = source === 'workflow' ? { ...view, source: answered.source } : view;
+      ctx.body =
+        source === 'workflow' ? ({ ...view, source: answered.source } satisfies SourcedOrderReply) : view;
     },
 
     async cancelOrder(ctx: OrderContext): Promise<void> {
@@ -117,7 +119,7 @@ export function createOrderRoutes(deps: OrderRoutesDeps) {
       const { order, state } = isFinal(found.state.status) ? found : await requestCancel(found);
       if (state.version > found.state.version) await projectState(deps, { order, state });
       if (state.status === 'paid' || state.payment !== 'none') {
-        throw new Problem(409, 'already_paid', 'The order has been paid.', {
+        throw new Problem('already_paid', 'The order has been paid.', {
           extra: { order: viewOrder(order, state) },
         });
       }
@@ -133,7 +135,8 @@ export function createOrderRoutes(deps: OrderRoutesDeps) {
       const { session } = outcome;
       const url = session.url ?? (await openAtProvider(session));
       ctx.status = 201;
-      ctx.body = { orderNo: order.orderNo, url, expiresAt: new Date(session.expiresAtMs).toISOString() };
+      const expiresAt = new Date(session.expiresAtMs).toISOString();
+      ctx.body = { orderNo: order.orderNo, url, expiresAt } satisfies SessionReply;
     },
   };
 
@@ -172,12 +175,12 @@ function knownVersionOf(ctx: Context): number {
 function toRefusal(outcome: Exclude<BeginSessionOutcome, { kind: 'begun' }>): Problem {
   if (outcome.kind === 'not-stored') {
     const detail = 'The order is being stored; it can be paid in a moment.';
-    return new Problem(409, 'not_yet_payable', detail, { retryAfterSeconds: 1 });
+    return new Problem('not_yet_payable', detail, { retryAfterSeconds: 1 });
   }
   const { order, state } = outcome.stored;
   const extra = { order: viewOrder(order, state) };
   // Who has the money back has not paid; a disputed payment is with the shop until it is decided.
   if (state.payment !== 'none' && state.payment !== 'refunded')
-    return new Problem(409, 'already_paid', 'The order has been paid.', { extra });
-  return new Problem(409, 'not_payable', 'The order can no longer be paid.', { extra });
+    return new Problem('already_paid', 'The order has been paid.', { extra });
+  return new Problem('not_payable', 'The order can no longer be paid.', { extra });
 }

@@ -12,6 +12,7 @@ import {
 import type { Orders } from '../stores/mysql/orders/orders.ts';
 import type { ReservedOrder, Reservations } from '../stores/redis/reservations.ts';
 import { orderNotFound, unavailable } from './problem.ts';
+import type { OrderReply, SourcedOrderReply } from './replies.ts';
 
 /**
  * When to ask again, in ms: soon while the order is being stored, then at a human pace, and never once it has ended.
@@ -33,7 +34,7 @@ export interface FinderDeps {
 
 /** `source`: where the state was read. */
 export interface FoundOrder extends ReservedOrder {
-  source: 'database' | 'projection';
+  source: Exclude<SourcedOrderReply['source'], 'workflow'>;
 }
 
 export type OrderFinder = ReturnType<typeof createOrderFinder>;
@@ -103,7 +104,7 @@ type VisibleOrder = Pick<
 >;
 
 /** The one shape of an order in every answer. `closing`: its end is under way, and payment can still win. */
-export function viewOrder(order: VisibleOrder, state: OrderState) {
+export function viewOrder(order: VisibleOrder, state: OrderState): OrderReply {
   const { status, version, payment, reason } = state;
   return {
     orderNo: order.orderNo,

@@ -87,14 +87,9 @@ function accept(ctx: Context, saleId: string, outcome: ReserveOutcome & { kind: 
 function readIdempotencyKey(ctx: Context): string {
   const key = ctx.get('Idempotency-Key');
   if (key === '')
-    throw new Problem(
-      400,
-      'idempotency_key_missing',
-      'Send an Idempotency-Key, a fresh UUID for each purchase.',
-    );
+    throw new Problem('idempotency_key_missing', 'Send an Idempotency-Key, a fresh UUID for each purchase.');
   if (!IDEMPOTENCY_KEY_PATTERN.test(key)) {
     throw new Problem(
-      400,
       'idempotency_key_invalid',
       'An Idempotency-Key has 1 to 128 printable ASCII characters, no spaces.',
     );
@@ -106,46 +101,40 @@ function toRefusal(outcome: Exclude<ReserveOutcome, { kind: 'reserved' | 'repeat
   switch (outcome.kind) {
     case 'sold-out': {
       const { sku, available } = outcome;
-      return new Problem(409, 'sold_out', 'There are not enough units left.', { extra: { sku, available } });
+      return new Problem('sold_out', 'There are not enough units left.', { extra: { sku, available } });
     }
     case 'limit-reached': {
       const { sku, limit, bought } = outcome;
-      return new Problem(409, 'limit_reached', describeLimit(limit, bought), {
+      return new Problem('limit_reached', describeLimit(limit, bought), {
         extra: { sku, limit, bought },
       });
     }
     case 'key-reused':
-      return new Problem(422, 'idempotency_key_reused', 'This Idempotency-Key was used for another request.');
+      return new Problem('idempotency_key_reused', 'This Idempotency-Key was used for another request.');
     case 'unknown-sku':
-      return new Problem(400, 'unknown_sku', 'The sale has no such SKU.', { extra: { sku: outcome.sku } });
+      return new Problem('unknown_sku', 'The sale has no such SKU.', { extra: { sku: outcome.sku } });
     case 'sale-absent':
       return saleNotFound();
     case 'paused':
-      return new Problem(403, 'sale_paused', 'The sale is paused.', {
+      return new Problem('sale_paused', 'The sale is paused.', {
         retryAfterSeconds: BACKLOG_RETRY_SECONDS,
       });
     case 'not-open-yet':
-      return new Problem(403, 'sale_not_open_yet', 'The sale has not opened yet.', {
+      return new Problem('sale_not_open_yet', 'The sale has not opened yet.', {
         extra: { opensAt: new Date(outcome.opensAtMs).toISOString() },
       });
     case 'closed':
-      return new Problem(403, 'sale_closed', 'The sale is over.');
+      return new Problem('sale_closed', 'The sale is over.');
     case 'store-full':
       return new Problem(
-        503,
         'stock_unavailable',
         'No order can be taken right now. Repeat with the same Idempotency-Key.',
         { retryAfterSeconds: BACKLOG_RETRY_SECONDS },
       );
     case 'backlog-full':
-      return new Problem(
-        503,
-        'backlog_full',
-        'More orders wait than can be handled in time; nothing was taken.',
-        {
-          retryAfterSeconds: BACKLOG_RETRY_SECONDS,
-        },
-      );
+      return new Problem('backlog_full', 'More orders wait than can be handled in time; nothing was taken.', {
+        retryAfterSeconds: BACKLOG_RETRY_SECONDS,
+      });
   }
 }
 

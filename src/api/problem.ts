@@ -3,12 +3,14 @@
 import type { Middleware } from 'koa';
 import type { Logger } from 'pino';
 import { z } from 'zod';
+import { PROBLEM_STATUS, type ProblemCode, type UnavailableCode } from './problem-codes.ts';
+import type { ProblemExtra } from './replies.ts';
 
 export const PROBLEM_TYPE = 'application/problem+json';
 
-export interface ProblemOptions {
+export interface ProblemOptions<Code extends ProblemCode> {
   /** More members of the problem document. */
-  extra?: Record<string, unknown>;
+  extra?: ProblemExtra<Code>;
   /** Seconds after which repeating makes sense. */
   retryAfterSeconds?: number;
   /** Further headers of the answer. */
@@ -16,15 +18,15 @@ export interface ProblemOptions {
   cause?: unknown;
 }
 
-export class Problem extends Error {
+export class Problem<Code extends ProblemCode = ProblemCode> extends Error {
   override name = 'Problem';
   readonly status: number;
-  readonly code: string;
-  readonly options: ProblemOptions;
+  readonly code: Code;
+  readonly options: ProblemOptions<Code>;
 
-  constructor(status: number, code: string, detail: string, options: ProblemOptions = {}) {
+  constructor(code: Code, detail: string, options: ProblemOptions<Code> = {}) {
     super(detail, { cause: options.cause });
-    this.status = status;
+    this.status = PROBLEM_STATUS[code];
     this.code = code;
     this.options = options;
   }
@@ -32,17 +34,17 @@ export class Problem extends Error {
 
 /** The caller may not know that it exists, either. */
 export function orderNotFound(): Problem {
-  return new Problem(404, 'order_not_found', 'There is no such order of yours.');
+  return new Problem('order_not_found', 'There is no such order of yours.');
 }
 
 /** A sale that is created and not warmed up yet looks the same, and so does one that Redis has lost: never sold out. */
 export function saleNotFound(): Problem {
-  return new Problem(404, 'sale_not_found', 'There is no such sale, or it is not on yet.');
+  return new Problem('sale_not_found', 'There is no such sale, or it is not on yet.');
 }
 
 /** Redis, MySQL or the provider did not answer: nothing is known to have happened, repeating is safe. */
-export function unavailable(code: string, detail: string, cause: unknown): Problem {
-  return new Problem(503, code, detail, { retryAfterSeconds: 1, cause });
+export function unavailable(code: UnavailableCode, detail: string, cause: unknown): Problem {
+  return new Problem(code, detail, { retryAfterSeconds: 1, cause });
 }
 
 /** Parses what a caller sent; a fault names where it is. */
@@ -50,7 +52,7 @@ export function parseInput<T>(schema: z.ZodType<T>, input: unknown): T {
   const parsed = schema.safeParse(input);
   if (parsed.success) return parsed.data;
   const faults = parsed.error.issues.map((issue) => ({ path: issue.path.join('.'), message: issue.message }));
-  throw new Problem(400, 'invalid_request', 'The request is not as it must be.', { extra: { faults } });
+  throw new Problem('invalid_request', 'The request is not as it must be.', { extra: { faults } });
 }
 
 export function problemDocument({ status, code, message, options }: Problem): string {
@@ -77,11 +79,11 @@ export function problemResponder(log: Logger): Middleware {
     try {
       await next();
       if (ctx.status === 404 && ctx.body === undefined) {
-        throw new Problem(404, 'no_such_resource', 'There is nothing at this address.');
+        throw new Problem('no_such_resource', 'There is nothing at this address.');
       }
       // Set by the router's allowedMethods: 501 for a method it has never heard of.
       if ((ctx.status === 405 || ctx.status === 501) && ctx.body === undefined) {
-        throw new Problem(405, 'method_not_allowed', 'Not with this method; Allow names those that work.');
+        throw new Problem('method_not_allowed', 'Not with this method; Allow names those that work.');
       }
     } catch (error) {
       const problem = toProblem(error);
@@ -103,10 +105,11 @@ const httpError = z.object({ status: z.int().min(400).max(499) });
 export function toProblem(error: unknown): Problem {
   if (error instanceof Problem) return error;
   const status = httpError.safeParse(error).data?.status;
-  if (status === 413)
-    return new Problem(413, 'body_too_large', 'The body is larger than this resource takes.');
-  if (status !== undefined) return new Problem(status, 'malformed_request', 'The request could not be read.');
-  return new Problem(500, 'internal_error', 'Something went wrong on our side.', {
+  if (status === 413) return new Problem('body_too_large', 'The body is larger than this resource takes.');
+  if (status === 415)
+    return new Problem('unsupported_media_type', 'Send the body as application/json, in UTF-8.');
+  if (status !== undefined) return new Problem('malformed_request', 'The request could not be read.');
+  return new Problem('internal_error', 'Something went wrong on our side.', {
     retryAfterSeconds: 1,
     cause: error,
   });

@@ -4,6 +4,7 @@ import type { Context } from 'koa';
 import { SALE_ID_PATTERN } from '../domain/limits.ts';
 import type { SaleStock, SaleView } from '../stores/redis/sale-stock.ts';
 import { saleNotFound, unavailable } from './problem.ts';
+import type { SaleReply } from './replies.ts';
 
 export function createGetSale(saleStock: Pick<SaleStock, 'read'>) {
   async function read(saleId: string): Promise<SaleView | undefined> {
@@ -23,6 +24,6 @@ export function createGetSale(saleStock: Pick<SaleStock, 'read'>) {
       ...rest,
       opensAt: new Date(opensAtMs).toISOString(),
       closesAt: new Date(closesAtMs).toISOString(),
-    };
+    } satisfies SaleReply;
   };
 }

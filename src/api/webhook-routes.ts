@@ -47,11 +47,11 @@ export function createReceiveNotice({ provider, payments, notifier, log }: Webho
     } catch (error) {
       if (error instanceof InvalidSignatureError) {
         reportForgery(reasonOf(error));
-        throw new Problem(401, 'invalid_signature', 'The notice is forged or stale.', { cause: error });
+        throw new Problem('invalid_signature', 'The notice is forged or stale.', { cause: error });
       }
       if (error instanceof MalformedNoticeError) {
         log.warn({ err: error, rawBody: rawBody.slice(0, LOGGED_BODY_CHARS) }, 'payment notice malformed');
-        throw new Problem(400, 'malformed_notice', 'The notice is not of a known shape.', { cause: error });
+        throw new Problem('malformed_notice', 'The notice is not of a known shape.', { cause: error });
       }
       throw error;
     }

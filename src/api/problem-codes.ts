@@ -1,0 +1,62 @@
+/**
+ * Every code that a problem document can carry, each with the one status that it is sent with. Codes are a promise to
+ * callers: docs/api.md says of each what it means and what to do.
+ */
+export const PROBLEM_STATUS = {
+  /** What cannot be read, or is not as it must be. */
+  malformed_request: 400,
+  invalid_request: 400,
+  idempotency_key_missing: 400,
+  idempotency_key_invalid: 400,
+  unknown_sku: 400,
+  malformed_notice: 400,
+  /** Who may. */
+  unauthorized: 401,
+  invalid_signature: 401,
+  forbidden: 403,
+  /** What is not there. */
+  no_such_resource: 404,
+  order_not_found: 404,
+  sale_not_found: 404,
+  payment_not_found: 404,
+  /** The sale's rules. */
+  sale_not_open_yet: 403,
+  sale_paused: 403,
+  sale_closed: 403,
+  sold_out: 409,
+  limit_reached: 409,
+  idempotency_key_reused: 422,
+  /** The order's or the payment's state. */
+  not_yet_payable: 409,
+  already_paid: 409,
+  not_payable: 409,
+  not_refundable: 409,
+  not_refunded: 409,
+  /** HTTP's own. */
+  method_not_allowed: 405,
+  request_timeout: 408,
+  body_too_large: 413,
+  unsupported_media_type: 415,
+  unsupported_content_encoding: 415,
+  expectation_failed: 417,
+  headers_too_large: 431,
+  /** Ours: nothing is wrong with the request. */
+  internal_error: 500,
+  overloaded: 503,
+  backlog_full: 503,
+  stock_unavailable: 503,
+  outcome_unknown: 503,
+  sale_unavailable: 503,
+  status_unavailable: 503,
+  cancel_unavailable: 503,
+  payment_unavailable: 503,
+  inbox_unavailable: 503,
+  decision_unavailable: 503,
+} as const;
+
+type Statuses = typeof PROBLEM_STATUS;
+export type ProblemCode = keyof Statuses;
+/** Those that say that a store or the provider did not answer. */
+export type UnavailableCode = {
+  [Code in ProblemCode]: Statuses[Code] extends 503 ? Code : never;
+}[ProblemCode];
