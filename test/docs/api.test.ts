@@ -1,0 +1,139 @@
+/** docs/api.md names everything that the code can answer, and nothing else. */
+
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { PROBLEM_STATUS } from '../../src/api/problem-codes.ts';
+import { orderReply, problemReply, sourcedOrderReply } from '../../src/api/replies.ts';
+import {
+  IDEMPOTENCY_KEY_PATTERN,
+  MAX_BODY_BYTES,
+  MAX_CART_LINES,
+  MAX_LINE_QUANTITY,
+  MAX_WEBHOOK_BYTES,
+  SALE_ID_PATTERN,
+  SKU_PATTERN,
+  USER_ID_PATTERN,
+} from '../../src/domain/limits.ts';
+import { CLOSING_REASONS, FAILURE_REASONS, ORDER_STATUSES, PAYMENT_STATES } from '../../src/domain/order.ts';
+import { createMetrics } from '../../src/metrics.ts';
+import { repoDir } from '../../stack/repo-dir.ts';
+import { PROBLEM_CODES } from '../support/api-contract.ts';
+
+const doc = readFileSync(join(repoDir, 'docs', 'api.md'), 'utf8');
+
+/** The rows of the table whose head begins with this cell. */
+function rowsOf(head: string): string[][] {
+  const lines = doc.split('\n');
+  const start = lines.findIndex((line) => new RegExp(`^\\| ${head} +\\|`).test(line));
+  const end = lines.findIndex((line, i) => i > start && !line.startsWith('|'));
+  return start < 0 ? [] : lines.slice(start + 2, end).map(cellsOf);
+}
+
+function cellsOf(row: string): string[] {
+  return row
+    .split('|')
+    .slice(1, -1)
+    .map((cell) => cell.trim());
+}
+
+const bare = (cell: string | undefined): string => String(cell).replaceAll('`', '');
+const firstCells = (head: string): string[] => rowsOf(head).map(([first]) => bare(first));
+
+test('the table of refusals has every code with its status, and no other', () => {
+  const documented = rowsOf('code').map(([code, status]) => `${status} ${bare(code)}`);
+  const published = Object.entries(PROBLEM_STATUS).map(([code, status]) => `${status} ${code}`);
+  expect(documented.toSorted()).toEqual(published.toSorted());
+  for (const row of rowsOf('code'))
+    expect(
+      row.every((cell) => cell !== ''),
+      row.join(' '),
+    ).toBe(true);
+});
+
+test('a code that a call names exists, and comes with that status', () => {
+  const named = [...doc.matchAll(/\b([45]\d\d) `([a-z_]+)`/g)].map(([, status, code]) => [
+    code,
+    Number(status),
+  ]);
+  expect(named.length).toBeGreaterThan(40);
+  const statuses: { [code: string]: number } = PROBLEM_STATUS;
+  expect(named).toEqual(named.map(([code]) => [code, statuses[String(code)]]));
+});
+
+test('the members of a refusal are named', () => {
+  for (const code of PROBLEM_CODES) {
+    const extras = Object.keys(problemReply(code).shape).filter(
+      (name) => !(name in problemReply('forbidden').shape),
+    );
+    const row = rowsOf('code').find(([cell]) => bare(cell) === code);
+    for (const name of extras) expect(row?.[2], code).toContain(`\`${name}\``);
+  }
+});
+
+test.each([
+  ['`status`', ORDER_STATUSES],
+  ['`payment`', PAYMENT_STATES],
+  ['`reason`', [...CLOSING_REASONS, ...FAILURE_REASONS]],
+  ['`source`', sourcedOrderReply.shape.source.options],
+])('the table of %s has every value, and no other', (head, values) => {
+  expect(firstCells(head).toSorted()).toEqual([...values].toSorted());
+});
+
+test('a reason is documented under the status that it explains', () => {
+  const documented = rowsOf('`reason`').map(([reason, of]) => [bare(reason), bare(of)]);
+  expect(Object.fromEntries(documented)).toEqual(
+    Object.fromEntries([
+      ...CLOSING_REASONS.map((reason) => [reason, 'cancelled']),
+      ...FAILURE_REASONS.map((reason) => [reason, 'failed']),
+    ]),
+  );
+});
+
+test('each member of an order is in the example', () => {
+  const examples = [...doc.matchAll(/```json\n([\s\S]*?)```/g)].map(([, json]): unknown =>
+    JSON.parse(String(json)),
+  );
+  expect(examples.filter((example) => orderReply.safeParse(example).success)).toHaveLength(1);
+});
+
+test('every route of the app is named, and no other', () => {
+  const app = readFileSync(join(repoDir, 'src', 'api', 'app.ts'), 'utf8');
+  const routes = [...app.matchAll(/\.(get|post|put|patch|delete)\(\s*'(\/[^']*)'/g)].map(
+    ([, method, path]) => `${String(method).toUpperCase()} ${String(path).replaceAll(/:(\w+)/g, '{$1}')}`,
+  );
+  const named = [...doc.matchAll(/`((?:GET|POST|PUT|PATCH|DELETE) \/[^`?]*)`/g)].map(([, call]) =>
+    String(call),
+  );
+
+  expect(routes.length).toBeGreaterThan(10);
+  expect([...new Set(named)].toSorted()).toEqual(routes.toSorted());
+});
+
+describe('the bounds', () => {
+  test.each([
+    ['a SKU', SKU_PATTERN],
+    ["a sale's id", SALE_ID_PATTERN],
+    ["a user's id", USER_ID_PATTERN],
+    ['an idempotency key', IDEMPOTENCY_KEY_PATTERN],
+  ])('of %s are those of the code', (_, { source }) => {
+    expect(doc).toContain(`\`${source}\``);
+  });
+
+  test('of carts and bodies are those of the code', () => {
+    expect(doc).toContain(`1 to ${MAX_CART_LINES} lines`);
+    expect(doc).toContain(`a quantity of 1 to ${MAX_LINE_QUANTITY} each`);
+    expect(doc).toContain(`at most ${MAX_BODY_BYTES} bytes, a webhook's at most ${MAX_WEBHOOK_BYTES}`);
+  });
+});
+
+test('each metric of ours is named, with the values of its label', async () => {
+  const text = await createMetrics().read();
+  const samples = [...text.matchAll(/^(holdfast_\w+)\{\w+="(\w+)"\}/gm)];
+
+  expect(samples.length).toBeGreaterThan(5);
+  for (const [, name, value] of samples) {
+    const row = rowsOf('metric').find(([cell]) => cell?.includes(String(name)));
+    expect(row?.[1], name).toContain(`\`${value}\``);
+  }
+});
