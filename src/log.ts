@@ -21,7 +21,7 @@ export function redactCredentials(text: string): string {
   return text.replaceAll(/(\/\/[^\s/?#"@:]*):[^\s/?#"]*@/g, '$1:***@');
 }
 
-/** ioredis adds the command to an error: with AUTH its arguments are the password, with others a shopper's data. */
+/** ioredis adds its command to an error: the arguments of AUTH are the password, of others a user's data. */
 function serializeError(error: unknown): unknown {
   return error instanceof Error ? withoutArguments(stdSerializers.err(error)) : error;
 }

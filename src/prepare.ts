@@ -1,4 +1,4 @@
-/** The process that runs before the others: checks Redis, migrates MySQL and, in demo mode, opens the demo sale. */
+/** The process that runs first: checks Redis, migrates MySQL and, in demo mode, opens the demo sale. */
 
 import type { Logger } from 'pino';
 import { loadPrepareConfig, type PrepareConfig } from './config.ts';
@@ -29,9 +29,9 @@ async function prepare(config: PrepareConfig, log: Logger): Promise<void> {
   }
 }
 
-/** API and worker would refuse to start on a Redis that is away or evicts; here it is noticed before MySQL is changed. */
+/** API and worker refuse a Redis that is away or evicts; here that is noticed before MySQL is changed. */
 async function openRedis({ REDIS_URL }: PrepareConfig, log: Logger): Promise<RedisClient> {
-  // The client reports each failed connection as a warning with a stack; the error below says the same in one line.
+  // The client logs each failed connection with a stack; the error below says the same in one line.
   const redis = await connectRedis(REDIS_URL, log.child({}, { level: 'error' })).catch(failForOperator);
   try {
     await assertNoEviction(redis);
@@ -52,7 +52,10 @@ function failForOperator(error: unknown, what?: string): never {
   throw new OperatorError(lines.join(': '), { cause: error });
 }
 
-/** Down to the cause that names the address. An AggregateError, as of a name with two addresses, has no message of its own. */
+/**
+ * With those of the causes. A host name with two addresses fails with an AggregateError, which has no
+ * message.
+ */
 function messagesOf(error: unknown): string[] {
   if (!(error instanceof Error)) return [];
   const own = error.message === '' && 'code' in error ? String(error.code) : error.message;

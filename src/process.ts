@@ -4,7 +4,7 @@ import type { Logger } from 'pino';
 import { ConfigError } from './config.ts';
 import { createLog, redactCredentials } from './log.ts';
 
-/** Longer than any part needs to finish what it has in hand; shorter than the 30 s after which orchestrators kill. */
+/** Longer than any part needs to finish its work; shorter than the 30 s after which orchestrators kill. */
 const STOP_DEADLINE_MS = 25_000;
 
 export interface Service {
@@ -14,7 +14,7 @@ export interface Service {
   stop(): Promise<void>;
 }
 
-/** What only an operator can mend, such as a store that does not answer: its message is reported without a stack. */
+/** A fault that only an operator can mend, such as a store that is away: reported without a stack. */
 export class OperatorError extends Error {
   override name = 'OperatorError';
 }

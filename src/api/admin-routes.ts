@@ -1,4 +1,4 @@
-/** What an administrator decides: that a payment goes back, and that a refunded order's units are sold again. */
+/** What an administrator decides: a payment goes back, or a refunded order's units are sold again. */
 
 import type { Context } from 'koa';
 import { parseOrderNo } from '../domain/order.ts';
@@ -17,8 +17,8 @@ type AdminContext = Context & { state: RequestState; params: Record<string, stri
 const PAYMENT_ID = /^[1-9]\d{0,14}$/;
 
 /**
- * Each call answers the same when it is repeated: the decision is under way, or done. The administrator's user id is
- * recorded with it.
+ * Each call answers the same when it is repeated: the decision is under way, or done. The administrator's
+ * user id is recorded with it.
  */
 export function createAdminRoutes({ refunds }: AdminRoutesDeps) {
   return {

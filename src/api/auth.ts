@@ -1,4 +1,4 @@
-/** The caller's identity: a bearer token signed with HS256, with the user id as its subject and `roles` as a claim. */
+/** The caller's identity: a bearer token (HS256) with the user id as its subject, and maybe `roles`. */
 
 import { createSecretKey, type KeyObject } from 'node:crypto';
 import { errors, jwtVerify, SignJWT } from 'jose';
@@ -16,14 +16,14 @@ export interface RequestState {
 const ROLES = ['admin'] as const;
 type Role = (typeof ROLES)[number];
 
-/** Why a token was refused: jose's code, and for a claim its name and what is wrong with it. All from fixed lists. */
+/** Why a token was refused: jose's code, for a claim also its name and fault. All from fixed lists. */
 export interface TokenFault {
   code: string;
   claim?: string;
   reason?: string;
 }
 
-/** RFC 6750: without a token the challenge names the scheme alone; a token that is refused gets the error as well. */
+/** RFC 6750: without a token the challenge names the scheme alone; a refused token also gets the error. */
 const CHALLENGE = 'Bearer realm="holdfast"';
 const INVALID_TOKEN_CHALLENGE = `${CHALLENGE}, error="invalid_token"`;
 const NO_TOKEN_FORM: TokenFault = { code: 'NOT_A_TOKEN' };
@@ -32,7 +32,7 @@ const TOKEN_ISSUER = 'holdfast';
 /** Clocks of shop and service may differ by this much. */
 const CLOCK_TOLERANCE_SECONDS = 5;
 
-/** @param onRefused is called with the reason for each token that is sent and not taken, never with the token */
+/** @param onRefused gets the reason for each token that is sent and refused, never the token */
 export function authenticate(
   secret: string,
   onRefused: (reason: TokenFault) => void,

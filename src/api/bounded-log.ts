@@ -1,12 +1,12 @@
-/** Log lines for what a hostile client can cause thousands of times a second: enough to see it by, and no more. */
+/** Bounds the log lines about what a hostile client can cause thousands of times a second. */
 
 /** At most one line of a kind in this time. */
 const LINE_EVERY_MS = 10_000;
 
 /**
  * @param write writes one line about so many occurrences since the line before
- * @returns what counts an occurrence: the first is written at once, those that follow together. No timer runs while
- *   nothing occurs.
+ * @returns what counts an occurrence: the first is written at once, those that follow together; no timer runs
+ *   while nothing occurs
  */
 export function createBoundedLog(write: (count: number) => void): () => void {
   let count = 0;

@@ -1,6 +1,7 @@
 /**
- * Tells an order's workflow at once what MySQL has recorded, without making the caller wait.
- * A nudge, no more: what is not told here (no room in the engine, Temporal away, this process dead) the relay tells from MySQL.
+ * Signals an order's workflow as soon as MySQL has recorded a payment or a wish to cancel; the caller does
+ * not wait for it. A signal that is not sent (no room in the engine, Temporal away, this process dead) is
+ * sent by the relay, from MySQL.
  */
 
 import type { Logger } from 'pino';
@@ -27,18 +28,18 @@ export function createEngineNotifier({ engine, budget, reservations, log }: Noti
   async function notify(
     order: Order,
     state: OrderState,
-    tell: (order: Order) => Promise<StartOutcome>,
+    signal: (order: Order) => Promise<StartOutcome>,
   ): Promise<void> {
     const { orderNo } = order;
     try {
       await reservations.project(orderNo, state);
       if ((await budget.acquire([orderNo])).length === 0) return;
-      await tell(order).catch(async (error: unknown) => {
+      await signal(order).catch(async (error: unknown) => {
         await budget.release([orderNo]);
         throw error;
       });
     } catch (error) {
-      log.warn({ err: error, orderNo }, 'the workflow was not told; the relay will');
+      log.warn({ err: error, orderNo }, 'the workflow was not signalled; the relay will do it');
     }
   }
 

@@ -24,19 +24,28 @@ export interface HttpBounds {
 }
 
 const BOUNDS: HttpBounds = {
-  /** Headers are one packet; who needs longer holds a socket for nothing. Counts from the connection's first moment. */
+  /**
+   * Headers are one packet; a client that needs longer holds a socket for nothing. Counts from the
+   * connection's first moment.
+   */
   headersTimeoutMs: 10_000,
   /** A whole request must have arrived by then: carts are small. */
   requestTimeoutMs: 15_000,
-  /** How often the two above are looked after; Node's own 30 s would let a slow sender stay three times as long. */
+  /** How often the two above are checked; with Node's own 30 s a slow sender stays three times as long. */
   checkEveryMs: 1_000,
   /** Longer than common load balancers keep idle connections (60 s), so that they close first. */
   keepAliveTimeoutMs: 65_000,
-  /** Nothing moves while an answer is due: who asks and does not read. Longer than any answer takes. */
+  /** Nothing moves while an answer is due: the client does not read. Longer than any answer takes. */
   stuckTimeoutMs: 40_000,
-  /** Who is told that its request is malformed may still be sending it; closing at once would destroy the answer on its way. */
+  /**
+   * A client whose request is refused as malformed may still be sending it; closing at once would destroy the
+   * answer on its way.
+   */
   lingerMs: 1_000,
-  /** Ten thousand idle ones, and room for those who buy; about 200 MB, and below the file descriptors that systems commonly give. */
+  /**
+   * Ten thousand idle ones, and room for those that buy; about 200 MB, and below the file descriptors that
+   * systems commonly give.
+   */
   connectionsMax: 15_000,
 };
 
@@ -45,8 +54,9 @@ const HEADER_BYTES_MAX = 16 * 1024;
 /** Beyond it Node would drop headers without a word, maybe the one that counts. */
 const HEADERS_MAX = 100;
 /**
- * Connections that wait to be accepted. When a sale opens thousands come within one turn of the event loop; beyond Node's 511 the kernel
- * drops them, and a phone tries again after a second, then three, then seven. Systems cap it, commonly at 4,096.
+ * Connections that wait to be accepted. When a sale opens thousands come within one turn of the event loop;
+ * beyond Node's 511 the kernel drops them, and a phone tries again after a second, then three, then seven.
+ * Systems cap it, commonly at 4,096.
  */
 const BACKLOG = 4_096;
 /** While stopping: a connection that has just been answered is closed before it asks again. */
@@ -106,11 +116,11 @@ export function createHttpServer(handle: RequestListener, overrides: Partial<Htt
     const owed = asked.findLast((exchange) => exchange.request.complete && isUnanswered(exchange));
     const [last] = asked.slice(-1);
     if (owed) {
-      // An order may be under way: its shopper must not take the answer to what followed for the answer to it.
+      // An order may be under way: the answer to what followed must not be taken for the answer to the order.
       owed.response.once('close', () => socket.destroy());
     } else if (
       !socket.writable ||
-      // Nobody asked, nobody is answered: a connection opened ahead may be about to be used.
+      // Without a request there is no answer: a connection opened ahead may be about to be used.
       socket.bytesRead === 0 ||
       (last && !last.request.complete && last.response.headersSent)
     ) {

@@ -4,13 +4,13 @@ import { bodyParser } from '@koa/bodyparser';
 import type { Middleware } from 'koa';
 import { Problem } from './problem.ts';
 
-/** The parser itself answers 400 for what is no JSON, or would set a prototype, and 413 for what is too large. */
+/** The parser itself answers 400 for what is no JSON or would set a prototype, and 413 for too much. */
 export function jsonBody(limitBytes: number): Middleware {
   const parse = bodyParser({
     enableTypes: ['json'],
     jsonLimit: limitBytes,
     onError(error, ctx) {
-      // The parser stops reading where it gave up; the rest must pass, or the connection's next request never arrives.
+      // The parser stops reading where it gave up; the rest must pass, or the next request never arrives.
       ctx.req.resume();
       throw error;
     },

@@ -1,15 +1,18 @@
 /**
- * Load shedding: what is worked on at once is bounded, and what exceeds the bound is refused at once instead of made to wait.
- * Kinds of calls have lanes of their own, so that a rush of purchases keeps nobody from paying.
+ * Load shedding: a bounded number of calls is worked on, and the next is refused at once instead of made to
+ * wait. Kinds of calls have lanes of their own, so that a rush of purchases keeps no shopper from paying.
  */
 
 import type { RequestListener } from 'node:http';
 import { Problem, problemDocument, PROBLEM_TYPE } from './problem.ts';
 
-/** Those who are refused come back spread over so many seconds, not as a herd. */
+/** Refused callers come back spread over so many seconds, not as a herd. */
 const RETRY_SPREAD_SECONDS = 4;
 
-/** As long as a command to Redis may take. While it answers, a place comes free long before; when it hangs, nobody waits for ever. */
+/**
+ * As long as a command to Redis may take. While Redis answers, a place comes free long before; when it hangs,
+ * no caller waits for ever.
+ */
 const WAIT_MAX_MS = 2_000;
 
 export interface LaneOptions {
@@ -25,7 +28,7 @@ export interface Lane {
   isFull: () => boolean;
   /** Counts a refusal. @returns the seconds after which to come back */
   shed: () => number;
-  /** Occupies a place until all work is done, also for a caller who has gone meanwhile: that work goes on. */
+  /** Occupies a place until all work is done, also for a caller that has gone meanwhile. */
   enter: (ctx: { res: { closed: boolean } }, next: () => Promise<unknown>) => Promise<void>;
 }
 
@@ -72,7 +75,7 @@ export function createLane({ placesMax, waitingMax, onShed }: LaneOptions): Lane
       if (taken < placesMax) taken += 1;
       else await wait();
       try {
-        // Nobody is there any more to be told of an order, and nothing has been done for it yet.
+        // The caller has gone and could not learn of its order, and nothing has been done for it yet.
         if (!ctx.res.closed) await next();
       } finally {
         leave();
@@ -81,7 +84,7 @@ export function createLane({ placesMax, waitingMax, onShed }: LaneOptions): Lane
   };
 }
 
-/** While the lane is full a purchase is refused before anything is done for it: no routing, no token, no body. */
+/** While the lane is full a purchase is refused before any work: no routing, no token, no body. */
 export function shedPurchases(lane: Lane, handle: RequestListener): RequestListener {
   const refusals = Array.from({ length: RETRY_SPREAD_SECONDS }, (_, i) => prepareRefusal(i + 1));
   return (request, response) => {

@@ -19,7 +19,7 @@ import { projectState, viewOrder, type FoundOrder, type OrderFinder } from './or
 import { parseInput, Problem, unavailable } from './problem.ts';
 import type { SessionReply, SourcedOrderReply } from './replies.ts';
 
-/** A query needs a live worker; a shopper who asks for it waits no longer than this. */
+/** A query needs a live worker; its caller waits no longer than this. */
 const QUERY_TIMEOUT_MS = 2_000;
 
 const statusOptions = z.object({ source: z.enum(['workflow']).optional() });
@@ -52,7 +52,7 @@ export function createOrderRoutes(deps: OrderRoutesDeps) {
     return findOrder(ctx.params['orderNo'] ?? '', ctx.state.userId, knownVersionOf(ctx));
   }
 
-  /** The workflow's own view; while no worker answers, or before the workflow has begun, that of MySQL or Redis. */
+  /** The workflow's own view; that of MySQL or Redis while no worker answers or no workflow has begun. */
   async function askWorkflow(found: FoundOrder): Promise<Answered> {
     const { orderNo } = found.order;
     try {
@@ -109,7 +109,7 @@ export function createOrderRoutes(deps: OrderRoutesDeps) {
         return;
       }
       const view = viewOrder(found.order, state);
-      // A caller that asked for the workflow must see whether the workflow answered; others have not chosen a source.
+      // A caller that asked for the workflow must see whether it answered; the others chose no source.
       ctx.body =
         source === 'workflow' ? ({ ...view, source: answered.source } satisfies SourcedOrderReply) : view;
     },
@@ -158,7 +158,7 @@ function knowsVersion(ctx: Context, version: number): boolean {
   return ctx.get('If-None-Match').trim() === '*' || knownVersionsOf(ctx).includes(version);
 }
 
-/** Not `ctx.fresh`: a `fetch` that sets If-None-Match also sends `Cache-Control: no-cache`, which turns that off. */
+/** Not `ctx.fresh`: a `fetch` with If-None-Match also sends `Cache-Control: no-cache`, which turns it off. */
 function knownVersionsOf(ctx: Context): number[] {
   const tags = ctx.get('If-None-Match').split(',');
   return tags.flatMap((tag) => {
@@ -179,7 +179,7 @@ function toRefusal(outcome: Exclude<BeginSessionOutcome, { kind: 'begun' }>): Pr
   }
   const { order, state } = outcome.stored;
   const extra = { order: viewOrder(order, state) };
-  // Who has the money back has not paid; a disputed payment is with the shop until it is decided.
+  // A refunded order is not paid; a disputed payment is with the shop until it is decided.
   if (state.payment !== 'none' && state.payment !== 'refunded')
     return new Problem('already_paid', 'The order has been paid.', { extra });
   return new Problem('not_payable', 'The order can no longer be paid.', { extra });

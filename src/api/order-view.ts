@@ -15,8 +15,8 @@ import { orderNotFound, unavailable } from './problem.ts';
 import type { OrderReply, SourcedOrderReply } from './replies.ts';
 
 /**
- * When to ask again, in ms: soon while the order is being stored, then at a human pace, and never once it has ended.
- * Whole seconds, because `Retry-After` beside the 202 counts in seconds and must name the same moment.
+ * When to ask again, in ms: soon while the order is being stored, then at a human pace, and never once it has
+ * ended. Whole seconds, because `Retry-After` beside the 202 counts in seconds and must name the same moment.
  */
 const POLL_AFTER_MS: Record<OrderStatus, number | null> = {
   queued: 1_000,
@@ -40,8 +40,9 @@ export interface FoundOrder extends ReservedOrder {
 export type OrderFinder = ReturnType<typeof createOrderFinder>;
 
 /**
- * Orders of a user, from the projection or, where Redis has none or is away, from MySQL. A caller who knows a newer version
- * than the projection, say from a time when Redis was away, gets what MySQL has: a status never goes back.
+ * Orders of a user, from the projection or, where Redis has none or is away, from MySQL. A caller that knows
+ * a newer version than the projection, say from a time when Redis was away, gets what MySQL has: a status
+ * never goes back.
  */
 export function createOrderFinder({ reservations, orders, log }: FinderDeps) {
   /**
@@ -83,8 +84,9 @@ export function createOrderFinder({ reservations, orders, log }: FinderDeps) {
 }
 
 /**
- * Projects what MySQL has before a caller is told of it, so that no later answer is older. Without Redis nobody reads a
- * projection; when it is back the workflow projects again, and until then callers name the version they know.
+ * Projects what MySQL has before it is answered, so that no later answer is older. Without Redis no process
+ * reads a projection; when it is back the workflow projects again, and until then callers name the version
+ * they know.
  */
 export async function projectState(
   { reservations, log }: Pick<FinderDeps, 'log'> & { reservations: Pick<Reservations, 'project'> },
@@ -93,7 +95,7 @@ export async function projectState(
   try {
     await reservations.project(order.orderNo, state);
   } catch (error) {
-    log.warn({ err: error, orderNo: order.orderNo }, 'told and not projected');
+    log.warn({ err: error, orderNo: order.orderNo }, 'answered and not projected');
   }
 }
 

@@ -1,4 +1,4 @@
-/** POST /v1/orders: stock is held and the order accepted, in one step, or the shopper is told why not. */
+/** POST /v1/orders: holds the stock and accepts the order in one step, or refuses with the reason. */
 
 import { isIP } from 'node:net';
 import type { Context } from 'koa';
@@ -33,7 +33,7 @@ type OrderRequest = z.infer<typeof orderRequest>;
 /** An order that was accepted just now: MySQL assigns versions from 1 on. */
 const QUEUED: OrderState = { status: 'queued', version: 0, payment: 'none', reason: null };
 
-/** Backlogs shrink by what the engine starts; asking every few seconds costs nobody anything. */
+/** A backlog shrinks by what the engine starts; a repeat every few seconds costs little. */
 const BACKLOG_RETRY_SECONDS = 5;
 
 export interface PlaceOrderDeps {
@@ -49,7 +49,7 @@ export function createPlaceOrder({ reservations, findOrder }: PlaceOrderDeps) {
         userId,
         idempotencyKey,
         fingerprint: fingerprintOf(request),
-        // Behind proxies this may be whatever somebody sent: what is no address is not kept.
+        // Behind proxies this may be any text that a client sent: what is no address is not kept.
         ip: isIP(ctx.ip) === 0 ? '' : ctx.ip,
         userAgent: ctx.get('User-Agent').slice(0, MAX_USER_AGENT_CHARS),
       });

@@ -1,6 +1,6 @@
 /**
- * Every code that a problem document can carry, each with the one status that it is sent with. Codes are a promise to
- * callers: docs/api.md says of each what it means and what to do.
+ * Every code that a problem document can carry, each with the one status that it is sent with. Codes are a
+ * promise to callers: docs/api.md says of each what it means and what to do.
  */
 export const PROBLEM_STATUS = {
   /** What cannot be read, or is not as it must be. */
@@ -10,7 +10,7 @@ export const PROBLEM_STATUS = {
   idempotency_key_invalid: 400,
   unknown_sku: 400,
   malformed_notice: 400,
-  /** Who may. */
+  /** The caller's identity and rights. */
   unauthorized: 401,
   invalid_signature: 401,
   forbidden: 403,

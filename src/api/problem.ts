@@ -1,4 +1,4 @@
-/** RFC 9457 problems: the only way an error reaches a caller. `code` is stable; internal messages stay in the log. */
+/** RFC 9457 problems: how every error reaches a caller. Internal messages stay in the log. */
 
 import type { Middleware } from 'koa';
 import type { Logger } from 'pino';
@@ -32,12 +32,15 @@ export class Problem<Code extends ProblemCode = ProblemCode> extends Error {
   }
 }
 
-/** The caller may not know that it exists, either. */
+/** The same for an order of another user: a caller must not learn that it exists. */
 export function orderNotFound(): Problem {
   return new Problem('order_not_found', 'There is no such order of yours.');
 }
 
-/** A sale that is created and not warmed up yet looks the same, and so does one that Redis has lost: never sold out. */
+/**
+ * A sale that is created and not warmed up yet looks the same, and so does one that Redis has lost: never
+ * sold out.
+ */
 export function saleNotFound(): Problem {
   return new Problem('sale_not_found', 'There is no such sale, or it is not on yet.');
 }
@@ -87,7 +90,7 @@ export function problemResponder(log: Logger): Middleware {
       }
     } catch (error) {
       const problem = toProblem(error);
-      // A refusal that we decided upon has no cause: it is an answer like any other, and there may be thousands.
+      // A refusal without a cause was decided upon: an answer like any other, and there may be thousands.
       if (problem.status >= 500 && problem.cause !== undefined)
         log.error({ err: error, path: ctx.path, code: problem.code }, 'request failed');
       ctx.status = problem.status;
@@ -98,10 +101,13 @@ export function problemResponder(log: Logger): Middleware {
   };
 }
 
-/** Errors that Koa's own parts throw on purpose (`co-body` without `expose`): their status is the caller's business, their message is not. */
+/**
+ * Errors that Koa's own parts throw on purpose (`co-body` without `expose`): callers get their status, not
+ * their message.
+ */
 const httpError = z.object({ status: z.int().min(400).max(499) });
 
-/** What a caller is told of it. */
+/** The answer to any error. */
 export function toProblem(error: unknown): Problem {
   if (error instanceof Problem) return error;
   const status = httpError.safeParse(error).data?.status;

@@ -10,7 +10,9 @@ export function createShedLog(lane: LaneName, log: Logger): () => void {
   return createBoundedLog((refused) => log.warn({ lane, refused }, 'overloaded: calls were refused'));
 }
 
-/** Expired tokens are everyday, so the level is info. A line for each reason, of which jose has about twenty. */
+/**
+ * Expired tokens are everyday, so the level is info. A line for each reason, of which jose has about twenty.
+ */
 export function createTokenLog(log: Logger): (fault: TokenFault) => void {
   const counters = new Map<string, () => void>();
   return (fault) => {

@@ -1,6 +1,6 @@
 /**
- * Every JSON answer of the API. The handlers' types come from here, and every answer that a test gets is checked against
- * it; in production nothing is checked, for that would cost each caller time.
+ * Every JSON answer of the API. The handlers' types come from here, and every answer that a test gets is
+ * checked against it; in production nothing is checked, for that would cost each caller time.
  */
 
 import { z } from 'zod';

@@ -1,4 +1,4 @@
-/** POST /v1/webhooks/payments: verifies a payment notice, commits it to the inbox, and only then acknowledges it. */
+/** POST /v1/webhooks/payments: verifies a notice, commits it to the inbox, and only then acknowledges it. */
 
 import type { Context, Middleware } from 'koa';
 import type { Logger } from 'pino';

@@ -1,3 +1,5 @@
+/** Administrators' calls: their rights, what they ask of the store, and how each outcome is answered. */
+
 import { SignJWT } from 'jose';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { AdminRoutesDeps } from '../../src/api/admin-routes.ts';
@@ -59,7 +61,7 @@ const tokenWith = (roles: unknown): Promise<string> =>
     .setExpirationTime('1h')
     .sign(new TextEncoder().encode(JWT_SECRET));
 
-describe('who may', () => {
+describe('the right to decide', () => {
   test.each([REFUND, RETURN])('%s needs a token', async (path) => {
     expect(refusalOf(await send(`${app.url}${path}`, 'POST'))).toBe('401 unauthorized');
     expect(asked).toEqual([]);
@@ -72,7 +74,7 @@ describe('who may', () => {
   });
 
   test.each([
-    ['nobody', []],
+    ['an empty list', []],
     ['others', ['support', 'Admin', 'administrator']],
     ['text', 'admin'],
     ['null', null],
@@ -87,14 +89,14 @@ describe('who may', () => {
     expect((await post(REFUND, await tokenWith(['support', 'admin']))).status).toBe(202);
   });
 
-  test('an administrator without a valid signature is nobody', async () => {
+  test("an administrator's token without a valid signature is refused", async () => {
     const forged = await signToken('another-secret-that-is-long-enough-for-it', 'grace', '1h', ['admin']);
     expect(refusalOf(await post(REFUND, forged))).toBe('401 unauthorized');
   });
 });
 
 describe('a refund', () => {
-  test('is asked for in the name of who asks, and answers the same when it is repeated', async () => {
+  test('is recorded under the administrator, and answers the same when it is repeated', async () => {
     const first = await post(REFUND);
     const second = await post(REFUND);
     expect([first.status, second.status]).toEqual([202, 202]);
@@ -117,7 +119,7 @@ describe('a refund', () => {
   });
 
   test.each(['0', '-1', '07', '7.5', '1e3', 'seven', '9'.repeat(16), "1'--"])(
-    'of what is no number of a payment, %s, is not found, and nobody is asked',
+    'of what is no number of a payment, %s, is not found, and the store is not asked',
     async (text) => {
       const path = `/v1/admin/payments/${encodeURIComponent(text)}/refund`;
       expect(refusalOf(await post(path))).toBe('404 payment_not_found');
@@ -134,7 +136,7 @@ describe('a refund', () => {
 });
 
 describe('return of stock', () => {
-  test('is asked for in the name of who asks, and answers the same when it is repeated', async () => {
+  test('is recorded under the administrator, and answers the same when it is repeated', async () => {
     const first = await post(RETURN);
     const second = await post(RETURN);
     expect([first.status, second.status]).toEqual([202, 202]);
@@ -156,7 +158,7 @@ describe('return of stock', () => {
     expect(refusalOf(await post(RETURN))).toBe('404 order_not_found');
   });
 
-  test('of what is no orderNo is not found, and nobody is asked', async () => {
+  test('of what is no orderNo is not found, and the store is not asked', async () => {
     expect(refusalOf(await post('/v1/admin/orders/nope/return-stock'))).toBe('404 order_not_found');
     expect(asked).toEqual([]);
   });

@@ -1,3 +1,7 @@
+/**
+ * Tokens: which are taken, how the others are refused and logged, and that an order is its own user's alone.
+ */
+
 import { SignJWT } from 'jose';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import type { TokenFault } from '../../src/api/auth.ts';

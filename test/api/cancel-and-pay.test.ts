@@ -1,3 +1,5 @@
+/** Cancelling an order and opening its payment page, up to the moment at which the workflow takes over. */
+
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { buildSale } from '../support/factories.ts';
 import { orderOf, problemOf, refusalOf, sessionOf, type Shopper } from '../support/shopper.ts';
@@ -17,7 +19,7 @@ beforeAll(async () => {
 });
 afterAll(() => api.close());
 
-/** Waits until the API has told the order's workflow, which nobody runs here. */
+/** Waits until the API has signalled the order's workflow, which no worker runs here. */
 function historyOf(orderNo: string): Promise<(string | null | undefined)[]> {
   return waitFor(`the workflow of ${orderNo}`, async () => {
     try {
@@ -30,7 +32,7 @@ function historyOf(orderNo: string): Promise<(string | null | undefined)[]> {
   });
 }
 
-test('cancelling a queued order stores it first, then records the wish and tells the workflow', async () => {
+test('cancelling a queued order stores it first, then records the wish and signals the workflow', async () => {
   const orderNo = await shopper.buy(saleId);
 
   const reply = await shopper.cancel(orderNo);
@@ -170,7 +172,7 @@ test('while the provider is away no payment can be started, and the next try ope
   }
 });
 
-/** Stored, and paid; then its money goes the way that a bank or a person decides. */
+/** Stored, and paid; then its money goes the way that a bank or an operator decides. */
 async function buyWithMoney(payment: 'disputed' | 'refunded'): Promise<string> {
   const orderNo = await shopper.buy(saleId);
   await api.store(orderNo);

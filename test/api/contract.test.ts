@@ -1,4 +1,7 @@
-/** The contract itself: an answer that deviates from it fails the test that gets it, and each published code is sent. */
+/**
+ * The contract itself: an answer that deviates from it fails the test that gets it, and each published code
+ * is sent.
+ */
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';

@@ -1,3 +1,5 @@
+/** Liveness, readiness, unexpected failures, and the demo that is there only when it is configured. */
+
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
 import { buildSale } from '../support/factories.ts';
@@ -45,7 +47,7 @@ test('a process that is stopping gets no new requests', async () => {
   }
 });
 
-test('an unexpected failure answers 500 and tells nothing of its cause', async () => {
+test('an unexpected failure answers 500 and shows nothing of its cause', async () => {
   const verifyNotice = () => {
     throw new TypeError('no mysql at 127.0.0.1');
   };
@@ -58,7 +60,7 @@ test('an unexpected failure answers 500 and tells nothing of its cause', async (
   }
 });
 
-test('without the demo there is no page and nobody gets a token', async () => {
+test('without the demo there is no page and no token', async () => {
   expect(refusalOf(await send(`${api.url}/`, 'GET'))).toBe('404 no_such_resource');
   expect(refusalOf(await send(`${api.url}/demo/token`, 'POST'))).toBe('404 no_such_resource');
 });

@@ -1,4 +1,4 @@
-/** Orders that nobody means well: each is refused with a clear 4xx, and nothing is taken. */
+/** Hostile orders: each is refused with a clear 4xx, and nothing is taken. */
 
 import { createHmac, generateKeyPairSync } from 'node:crypto';
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
@@ -20,7 +20,7 @@ beforeAll(async () => {
   shopper = await api.shopper();
 });
 afterAll(async () => {
-  // After all of it a shopper who means well buys as ever.
+  // After all of it an honest shopper buys as ever.
   await shopper.buy(saleId);
   expect((await api.stores.saleStock.read(saleId))?.skus[0]).toMatchObject({
     available: 9,
@@ -265,7 +265,7 @@ function sign(payload: string, header: unknown = { alg: 'HS256' }): string {
 }
 
 test.each<[string, () => Promise<string> | string]>([
-  ['that nobody signed', () => `${encode({ alg: 'none' })}.${encode(claims('ada'))}.`],
+  ['without a signature', () => `${encode({ alg: 'none' })}.${encode(claims('ada'))}.`],
   ['whose algorithm is written otherwise', () => sign(encode(claims('ada')), { alg: 'hs256' })],
   ['without an algorithm', () => sign(encode(claims('ada')), {})],
   [

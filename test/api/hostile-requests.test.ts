@@ -1,4 +1,7 @@
-/** Callers that break HTTP itself, or take their time: an answer where one can be given, and nobody else is held up. */
+/**
+ * Callers that break HTTP itself, or take their time: an answer where one can be given, and no other caller
+ * is held up.
+ */
 
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -27,7 +30,7 @@ afterAll(async () => {
     available: 10,
     held: 0,
   });
-  // After all of it a shopper who means well buys as ever.
+  // After all of it an honest shopper buys as ever.
   await shopper.buy(saleId);
   await api.close();
 });
@@ -72,7 +75,7 @@ test.each<[string, string]>([
   ['another protocol', 'SSH-2.0-OpenSSH_9.2\r\n'],
   ['the greeting of HTTP/2', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'],
   ['another version of HTTP', 'GET / HTTP/9.9\r\nHost: shop\r\n\r\n'],
-  ['a method nobody knows', 'STEAL / HTTP/1.1\r\nHost: shop\r\n\r\n'],
+  ['a method that does not exist', 'STEAL / HTTP/1.1\r\nHost: shop\r\n\r\n'],
   ['a path with a space', 'GET /a b HTTP/1.1\r\nHost: shop\r\n\r\n'],
   ['no host', 'GET /healthz HTTP/1.1\r\n\r\n'],
   ['a whole URL, as for a proxy', 'GET http://shop:99999/[ HTTP/1.1\r\nHost: shop\r\n\r\n'],
@@ -176,7 +179,7 @@ test('a body that does not end is refused, and its connection closed', async () 
 
 const impatient = { headersTimeoutMs: 300, requestTimeoutMs: 600, checkEveryMs: 50 };
 
-test('who does not finish its headers, or its body, is told so and closed', async () => {
+test('a client that does not finish its headers, or its body, gets 408 and is closed', async () => {
   const { app } = await openBounded(impatient);
   const [head, body] = orderParts();
 
@@ -193,16 +196,19 @@ test('who does not finish its headers, or its body, is told so and closed', asyn
   ]);
 });
 
-test('who says nothing is closed without a word', async () => {
+test('a client that sends nothing is closed without an answer', async () => {
   const { app } = await openBounded(impatient);
 
   expect(await (await openRaw(app.url)).untilClosed()).toEqual([]);
 });
 
-/** More than all buffers on the way take in, so that some of it still waits to be sent: only then a connection that reads nothing sees its end. */
+/**
+ * More than all buffers on the way take in, so that some of it still waits to be sent: only then a connection
+ * that reads nothing sees its end.
+ */
 const FLOOD_BYTES = 32 * 1024 * 1024;
 
-test('who asks and does not read the answers is closed, and who is only idle is not', async () => {
+test('a client that asks and does not read the answers is closed, and one that is only idle is not', async () => {
   // No other bound is to close it.
   const bounds = { stuckTimeoutMs: 300, headersTimeoutMs: 600_000, requestTimeoutMs: 600_000 };
   const app = await api.withParts({ demo: { saleId, temporalUiUrl: undefined } }, bounds);
@@ -293,7 +299,7 @@ test.each([
   `"${'"'.repeat(9_000)}`,
   `x${' '.repeat(15_000)}x`,
   '\u00ff',
-])('an If-None-Match of %.20s is known by nobody', async (tags) => {
+])('an If-None-Match of %.20s names no version', async (tags) => {
   const { saleId: sale } = await api.stores.openSale(buildSale());
   const orderNo = await shopper.buy(sale);
 

@@ -1,3 +1,5 @@
+/** Load shedding: how many calls of a kind are worked on at once, and what happens to the next. */
+
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
 import { createLane } from '../../src/api/load-shed.ts';
 import {
@@ -33,7 +35,7 @@ interface SlowApp {
   shopper: Shopper;
   /** How many calls of the slow function wait. */
   waiting: () => number;
-  /** From now on nobody waits any more. */
+  /** From now on no call waits any more. */
   letGo: () => void;
 }
 
@@ -68,7 +70,7 @@ const cart = () => ({ saleId, items: [{ sku: 'lamp', quantity: 1 }] });
 async function fill({ app, shopper, waiting }: SlowApp): Promise<Promise<Reply>[]> {
   const count = MAX_PURCHASES_AT_WORK + MAX_PURCHASES_WAITING;
   const replies = Array.from({ length: count }, () => shopper.placeOrder(cart()));
-  // What is no JSON gets no place: it is refused for its type until there is no room for anybody.
+  // What is no JSON gets no place: it is refused for its type until there is no room for any call.
   await waitFor('the lane to be full', async () => {
     const probe = await send(`${app.url}/v1/orders?probe`, 'POST', { headers: plain, body: '?' });
     return refusalOf(probe) === '503 overloaded';
@@ -81,7 +83,7 @@ const plain = { 'content-type': 'text/plain' };
 
 const shedBy = ({ app }: SlowApp) => scrapeCounter(app.url, 'holdfast_shed_total');
 
-/** Those who wait too long are refused too; nobody gets anything else. */
+/** Those that wait too long are refused too; there is no other answer. */
 function countOf(replies: readonly Reply[]): { accepted: number; overloaded: number } {
   const accepted = replies.filter(({ status }) => status === 202).length;
   const overloaded = replies.filter(({ status }) => status === 503).map(refusalOf);
@@ -110,13 +112,13 @@ test('while as many purchases are in the API as may be, the next is refused befo
   expect((await api.stores.saleStock.read(saleId))?.skus[0]).toMatchObject({ held: accepted + 1 });
 });
 
-test('while the store hangs nobody waits for a place for long, and nothing is done for who waited in vain', async () => {
+test('while the store hangs no call waits long for a place, and nothing is done for one that waited in vain', async () => {
   const slow = await openSlow('reserve');
   const replies = await fill(slow);
   let answered = 0;
   const counting = replies.map((reply) => reply.then(() => (answered += 1)));
 
-  await waitFor('all who waited to be refused', () => answered === MAX_PURCHASES_WAITING);
+  await waitFor('all that waited to be refused', () => answered === MAX_PURCHASES_WAITING);
   slow.letGo();
   await Promise.all(counting);
   const counts = countOf(await Promise.all(replies));
@@ -125,7 +127,7 @@ test('while the store hangs nobody waits for a place for long, and nothing is do
   expect((await api.stores.saleStock.read(saleId))?.skus[0]).toMatchObject({ held: MAX_PURCHASES_AT_WORK });
 });
 
-test('a rush of purchases keeps nobody from looking, paying or cancelling, and no notice from arriving', async () => {
+test('a rush of purchases keeps no shopper from looking, paying or cancelling, and no notice from arriving', async () => {
   const slow = await openSlow('reserve');
   const shopper = await api.shopper(slow.shopper.userId);
   const [toPay, toCancel] = [await shopper.buy(saleId), await shopper.buy(saleId)];
@@ -187,7 +189,7 @@ test('a lane has so many places, and each comes back, also after a failure', asy
   expect([lane.isFull(), shed]).toEqual([false, 1]);
 });
 
-test('who waits comes in the order of arrival, and who has gone meanwhile is passed over', async () => {
+test('callers come in the order of arrival, and those that have gone meanwhile are passed over', async () => {
   const lane = createLane({ placesMax: 1, waitingMax: 3, onShed: () => {} });
   const gone = { res: { closed: false } };
   const seen: string[] = [];

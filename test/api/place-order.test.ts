@@ -1,3 +1,5 @@
+/** Placing an order: the accepted one, its repeats, and every request that is not as it must be. */
+
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { buildSale } from '../support/factories.ts';

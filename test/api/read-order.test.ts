@@ -1,3 +1,7 @@
+/**
+ * Reading an order from the projection, MySQL or the workflow, without ever going back to an older version.
+ */
+
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openEngineAway } from '../support/engines.ts';
 import { buildSale } from '../support/factories.ts';
@@ -105,7 +109,7 @@ test('the workflow is asked, and MySQL answers when no worker does', async () =>
   expect(await shopper.readOrder(orderNo)).toMatchObject({ status: 'awaiting_payment', version: 1 });
 });
 
-test('whoever knows a newer version than the projection gets what MySQL has', async () => {
+test('a caller that knows a newer version than the projection gets what MySQL has', async () => {
   const orderNo = await shopper.buy(saleId);
   const accepted = await api.stores.reservations.readOrder(orderNo);
   if (!accepted) throw new Error('the order was accepted');

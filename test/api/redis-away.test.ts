@@ -1,3 +1,5 @@
+/** The API while its Redis is gone: what still works, and what callers get instead. */
+
 import { ulid } from 'ulidx';
 import { expect, onTestFinished, test } from 'vitest';
 import { buildSale } from '../support/factories.ts';
@@ -70,7 +72,7 @@ test('without Redis a stored order is read, cancelled and paid from MySQL', asyn
   expect(orderOf(await shopper.cancel(toCancel))).toMatchObject({ reason: 'shopper_request' });
 });
 
-test('without Redis nobody is told that an order which may be queued there does not exist', async () => {
+test('without Redis an order that may be queued there is not said to be missing', async () => {
   const { api, redis } = await openOnPrivateRedis();
   const { saleId } = await api.stores.openSale(buildSale());
   const shopper = await api.shopper();

@@ -1,3 +1,5 @@
+/** The API while Redis is at maxmemory: no new orders, and everything else goes on. */
+
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { buildSale } from '../support/factories.ts';

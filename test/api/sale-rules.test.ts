@@ -1,3 +1,5 @@
+/** The rules of a sale: stock, limits, opening times, the backlog, and how the sale itself is shown. */
+
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Sale } from '../../src/domain/sale.ts';
 import { buildSale, uniqueSaleId } from '../support/factories.ts';

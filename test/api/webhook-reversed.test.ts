@@ -1,4 +1,7 @@
-/** Notices of refunds and chargebacks, whichever provider tells of them: the app is given one that answers what a test wants. */
+/**
+ * Notices of refunds and chargebacks. The app is given a provider that reads each notice as the test wants
+ * it.
+ */
 
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -14,8 +17,11 @@ beforeAll(async () => {
 });
 afterAll(() => api.close());
 
-/** Sends a notice to an app whose provider reads it as this one; answers the status, and which orders were signalled. */
-async function tell(notice: PaymentNotice) {
+/**
+ * Sends a notice to an app whose provider reads it as this one; answers the status, and which orders were
+ * signalled.
+ */
+async function notify(notice: PaymentNotice) {
   const signalled: string[] = [];
   const provider: PaymentProvider = { ...api.provider, verifyNotice: () => notice };
   const notifier = {
@@ -52,12 +58,12 @@ function reversed(providerPaymentId: string, overrides: Partial<Reversal> = {}) 
 test('money that went back is committed before the notice is acknowledged, and no order is signalled', async () => {
   const { orderNo, total: amount, currency } = await storedOrder();
   const payment = { providerPaymentId: ulid(), orderNo, amount, currency, signedOrder: null };
-  expect(await tell(succeeded(payment))).toEqual({ status: 204, signalled: [orderNo] });
+  expect(await notify(succeeded(payment))).toEqual({ status: 204, signalled: [orderNo] });
   const refused = reversed(payment.providerPaymentId, { status: 'failed' });
-  expect(await tell(refused)).toEqual({ status: 204, signalled: [] });
+  expect(await notify(refused)).toEqual({ status: 204, signalled: [] });
   await api.stores.orders.markPaid(orderNo);
 
-  expect(await tell(reversed(payment.providerPaymentId))).toEqual({ status: 204, signalled: [] });
+  expect(await notify(reversed(payment.providerPaymentId))).toEqual({ status: 204, signalled: [] });
 
   expect((await api.stores.orders.read(orderNo))?.state).toMatchObject({
     status: 'paid',
@@ -70,7 +76,7 @@ test('money that went back is committed before the notice is acknowledged, and n
 test('news of a payment that is not known yet is acknowledged and kept', async () => {
   const { orderNo, total: amount, currency } = await storedOrder();
   const payment = { providerPaymentId: ulid(), orderNo, amount, currency, signedOrder: null };
-  expect(await tell(reversed(payment.providerPaymentId))).toEqual({ status: 204, signalled: [] });
-  expect(await tell(succeeded(payment))).toEqual({ status: 204, signalled: [] });
+  expect(await notify(reversed(payment.providerPaymentId))).toEqual({ status: 204, signalled: [] });
+  expect(await notify(succeeded(payment))).toEqual({ status: 204, signalled: [] });
   expect((await api.stores.orders.read(orderNo))?.state).toMatchObject({ payment: 'none', version: 1 });
 });

@@ -17,7 +17,9 @@ beforeAll(async () => {
 });
 afterAll(() => api.close());
 
-/** An app with these secrets, as after a restart; answers how a notice signed with each of both is received. */
+/**
+ * An app with these secrets, as after a restart; answers how a notice signed with each of both is received.
+ */
 async function answersWith(webhookSecrets: readonly string[]) {
   const baseUrl = api.providerUrl;
   const provider = createSandboxAdapter({

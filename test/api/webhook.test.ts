@@ -1,3 +1,5 @@
+/** Payment notices: committed before they are acknowledged, and refused when forged or malformed. */
+
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { z } from 'zod';

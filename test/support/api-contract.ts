@@ -1,4 +1,7 @@
-/** What the API may answer: every reply that a test gets is held to the schemas that the handlers are typed by. */
+/**
+ * What the API may answer: every reply that a test gets is held to the schemas that the handlers are typed
+ * by.
+ */
 
 import assert from 'node:assert/strict';
 import { z } from 'zod';
@@ -82,7 +85,9 @@ export function checkReply(method: string, url: string, reply: Reply): void {
   assert(parsed.success, `not the promised shape: ${call}\n${parsed.error?.message}`);
 }
 
-/** The problem document, strictly: a published code, its status, its members and no other, nothing internal. */
+/**
+ * The problem document, strictly: a published code, its status, its members and no other, nothing internal.
+ */
 export function parseProblem({ status, headers, body }: Reply) {
   const seen = JSON.stringify(body);
   assert.match(headers.get('content-type') ?? '', /^application\/problem\+json/, seen);
