@@ -52,10 +52,7 @@ function failForOperator(error: unknown, what?: string): never {
   throw new OperatorError(lines.join(': '), { cause: error });
 }
 
-/**
- * With those of the causes. A host name with two addresses fails with an AggregateError, which has no
- * message.
- */
+/** With those of the causes. A host with two addresses fails with an AggregateError, without a message. */
 function messagesOf(error: unknown): string[] {
   if (!(error instanceof Error)) return [];
   const own = error.message === '' && 'code' in error ? String(error.code) : error.message;

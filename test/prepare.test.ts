@@ -3,11 +3,11 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { ulid } from 'ulidx';
-import { afterAll, beforeAll, expect, inject, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { findFreePort } from '../stack/processes/ports.ts';
 import { repoDir } from '../stack/repo-dir.ts';
 import { startPrivateRedis } from './support/private-redis.ts';
-import { openTestStores, type TestStores } from './support/stores.ts';
+import { openTestStores, ownRedisUrl, type TestStores } from './support/stores.ts';
 
 const PASSWORD = 'not-for-the-log';
 

@@ -57,8 +57,8 @@ export function createApp(deps: AppDeps): RequestListener {
   const others = openLane('others', MAX_OTHERS_IN_FLIGHT, 0, deps);
   const [cart, notice] = [jsonBody(MAX_BODY_BYTES), jsonBody(MAX_WEBHOOK_BYTES)];
 
-  // A lane comes after the body, so that a slow sender occupies no room in it. Health checks and metrics are
-  // always answered.
+  // A lane comes after the body, so that a slow sender occupies no room in it. Health checks and metrics
+  // have none: they are always answered.
   const router = new Router<RequestState>({ sensitive: true, strict: true })
     .get('/healthz', health.healthz)
     .get('/readyz', health.readyz)

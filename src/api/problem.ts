@@ -37,10 +37,7 @@ export function orderNotFound(): Problem {
   return new Problem('order_not_found', 'There is no such order of yours.');
 }
 
-/**
- * A sale that is created and not warmed up yet looks the same, and so does one that Redis has lost: never
- * sold out.
- */
+/** Also for a sale that is not warmed up yet, and one that Redis has lost: neither is said to be sold out. */
 export function saleNotFound(): Problem {
   return new Problem('sale_not_found', 'There is no such sale, or it is not on yet.');
 }
@@ -101,10 +98,7 @@ export function problemResponder(log: Logger): Middleware {
   };
 }
 
-/**
- * Errors that Koa's own parts throw on purpose (`co-body` without `expose`): callers get their status, not
- * their message.
- */
+/** Errors that Koa's own parts throw on purpose (`co-body` without `expose`); callers never get their message. */
 const httpError = z.object({ status: z.int().min(400).max(499) });
 
 /** The answer to any error. */

@@ -1,7 +1,4 @@
-/**
- * The contract itself: an answer that deviates from it fails the test that gets it, and each published code
- * is sent.
- */
+/** The contract itself: a test that gets another answer fails, and each published code is sent. */
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';

@@ -1,7 +1,4 @@
-/**
- * Notices of refunds and chargebacks. The app is given a provider that reads each notice as the test wants
- * it.
- */
+/** Notices of refunds and chargebacks, through a provider that reads each notice as the test wants it. */
 
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -17,10 +14,7 @@ beforeAll(async () => {
 });
 afterAll(() => api.close());
 
-/**
- * Sends a notice to an app whose provider reads it as this one; answers the status, and which orders were
- * signalled.
- */
+/** Sends a notice that the app's provider reads as this one. @returns the status and the signalled orders */
 async function notify(notice: PaymentNotice) {
   const signalled: string[] = [];
   const provider: PaymentProvider = { ...api.provider, verifyNotice: () => notice };
