@@ -22,7 +22,7 @@ export function createActivities(deps: ActivityDeps) {
   const { orders, payments, paymentSessions, reservations, budget, provider } = deps;
 
   /** Lets pollers see what MySQL has committed, and gives the order's slot in the engine back. */
-  async function publish(orderNo: string, state: OrderState): Promise<void> {
+  async function projectState(orderNo: string, state: OrderState): Promise<void> {
     await Promise.all([reservations.project(orderNo, state), budget.release([orderNo])]);
   }
 
@@ -42,21 +42,21 @@ export function createActivities(deps: ActivityDeps) {
           outcome.reason,
         );
       }
-      await publish(order.orderNo, outcome.state);
+      await projectState(order.orderNo, outcome.state);
       return outcome.state;
     },
 
     /** Puts a tombstone where the order would be stored, unless it is stored already. */
     async abandonOrder({ order, reason }: { order: Order; reason: FailureReason }): Promise<AbandonOutcome> {
       const outcome = await orders.abandon(order, reason);
-      await publish(order.orderNo, outcome.state);
+      await projectState(order.orderNo, outcome.state);
       return outcome;
     },
 
     /** Applies the payment that the inbox holds; without one the order stays as it is. */
     async markPaid({ orderNo }: { orderNo: string }): Promise<OrderState> {
       const state = await orders.markPaid(orderNo);
-      await publish(orderNo, state);
+      await projectState(orderNo, state);
       return state;
     },
 
@@ -68,7 +68,7 @@ export function createActivities(deps: ActivityDeps) {
     }): Promise<CancelOutcome> {
       const { orderNo, reason, force } = input;
       const outcome = await orders.cancel(orderNo, reason, { force });
-      await publish(orderNo, outcome.state);
+      await projectState(orderNo, outcome.state);
       return outcome;
     },
 

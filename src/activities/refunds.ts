@@ -11,7 +11,7 @@ import type { Reservations } from '../stores/redis/reservations.ts';
 import { refundWorkflowId } from '../workflows/contract.ts';
 
 export interface RefundActivityDeps {
-  refunds: Pick<Refunds, 'read' | 'recordReversals' | 'recordRefusal' | 'giveBackOf' | 'park' | 'unpark'>;
+  refunds: Pick<Refunds, 'read' | 'recordReversals' | 'recordRefusal' | 'readGiveBack' | 'park' | 'unpark'>;
   orders: Pick<Orders, 'read'>;
   reservations: Pick<Reservations, 'project'> & {
     giveBack: (giveBack: GiveBack) => Promise<{ kind: string }>;
@@ -106,7 +106,7 @@ export function createRefundActivities(deps: RefundActivityDeps) {
       const stored = task && (await orders.read(task.orderNo));
       if (!stored) return;
       await reservations.project(stored.order.orderNo, stored.state);
-      const given = await refunds.giveBackOf(paymentId);
+      const given = await refunds.readGiveBack(paymentId);
       if (!given) return;
       const { kind } = await reservations.giveBack(given);
       if (kind === 'held' || kind === 'not-sold') throw new Error(`not sold in Redis: ${kind}`);

@@ -7,24 +7,24 @@ import type { Rule, SaleSnapshot } from './snapshot.ts';
 
 /** All that the provider gave back is recorded, and nothing else. Of payments that are not known another rule tells. */
 export const returnedIsKnown: Rule = (sale) =>
-  knownPairs(sale).flatMap(({ payment, taken }) => {
+  knownPairs(sale).flatMap(({ payment, collected }) => {
     const { providerPaymentId: subject, currency } = payment;
     const recorded = sumReversals(payment.currency, payment.reversals).succeeded;
     const strange = payment.reversals.find(
       (reversal) => reversal.status === 'succeeded' && reversal.currency !== currency,
     );
-    if (taken.returned === recorded && !strange) return [];
+    if (collected.returned === recorded && !strange) return [];
     const also = strange ? `, and ${strange.amount} ${strange.currency}` : '';
-    return [{ subject, detail: `${taken.returned} ${currency} went back, recorded ${recorded}${also}` }];
+    return [{ subject, detail: `${collected.returned} ${currency} went back, recorded ${recorded}${also}` }];
   });
 
 /** Money that paid for an order was kept, money that was refunded was not, and none went back for a reason that is not its own. */
 export const moneyWasKeptForSomething: Rule = (sale) =>
-  knownPairs(sale).flatMap(({ payment, taken }) => {
+  knownPairs(sale).flatMap(({ payment, collected }) => {
     const { providerPaymentId: subject, orderNo, amount, status, wasApplied, reason } = payment;
     const found = (detail: string) => [{ subject, detail: `${detail} (for ${orderNo})` }];
-    const { returned } = taken;
-    if (returned > taken.amount) return found(`${taken.amount} taken, and ${returned} went back`);
+    const { returned } = collected;
+    if (returned > collected.amount) return found(`${collected.amount} collected, and ${returned} went back`);
     if (status === 'applied' && returned >= amount) return found('applied, and all of it went back');
     if (status === 'refunded' && returned < amount) {
       return found(`refunded, and ${returned} of ${amount} went back`);
@@ -35,12 +35,12 @@ export const moneyWasKeptForSomething: Rule = (sale) =>
   });
 
 /** What the provider has kept is what we account for, per currency, to the cent. */
-export const booksBalance: Rule = ({ taken, mysql }) => {
+export const booksBalance: Rule = ({ collected, mysql }) => {
   const kept = new Map<string, number>();
   const accounted = new Map<string, number>();
   const add = (sums: Map<string, number>, currency: string, amount: number) =>
     sums.set(currency, (sums.get(currency) ?? 0) + amount);
-  for (const { currency, amount, returned } of taken) add(kept, currency, amount - returned);
+  for (const { currency, amount, returned } of collected) add(kept, currency, amount - returned);
   for (const payment of mysql.payments) {
     // Nothing of a refunded payment is left to account for, nor owed by the provider.
     if (payment.status !== 'refunded')
@@ -69,10 +69,13 @@ export const unwantedReversalsAreShown: Rule = ({ mysql }) =>
       detail: `paid for ${orderNo}, goes back or went, and no person was told`,
     }));
 
-function knownPairs({ taken, mysql }: SaleSnapshot): { payment: AuditedPayment; taken: CollectedPayment }[] {
-  const byId = new Map(taken.map((payment) => [payment.providerPaymentId, payment]));
+function knownPairs({
+  collected,
+  mysql,
+}: SaleSnapshot): { payment: AuditedPayment; collected: CollectedPayment }[] {
+  const byId = new Map(collected.map((payment) => [payment.providerPaymentId, payment]));
   return mysql.payments.flatMap((payment) => {
     const there = byId.get(payment.providerPaymentId);
-    return there ? [{ payment, taken: there }] : [];
+    return there ? [{ payment, collected: there }] : [];
   });
 }

@@ -1,4 +1,4 @@
-/** Rules about money: all that was taken is known, and what is known ends on a paid order, goes back, or is shown to a person. */
+/** Rules about money: all that was collected is known, and what is known ends on a paid order, goes back, or is shown to a person. */
 
 import { isFinal, type OrderState } from '../domain/order.ts';
 import { sumReversals } from '../domain/reversals.ts';
@@ -7,21 +7,21 @@ import { refundWorkflowId } from '../workflows/contract.ts';
 import type { Rule, SaleSnapshot } from './snapshot.ts';
 
 /** All the provider took is known, to the cent. */
-export const collectedIsKnown: Rule = ({ taken, mysql }) => {
+export const collectedIsKnown: Rule = ({ collected, mysql }) => {
   const known = new Map(mysql.payments.map((payment) => [payment.providerPaymentId, payment]));
-  return taken.flatMap(({ providerPaymentId: subject, orderNo, amount, currency }) => {
+  return collected.flatMap(({ providerPaymentId: subject, orderNo, amount, currency }) => {
     const payment = known.get(subject);
     if (!payment)
-      return [{ subject, detail: `${amount} ${currency} taken for ${orderNo}, and not known here` }];
+      return [{ subject, detail: `${amount} ${currency} collected for ${orderNo}, and not known here` }];
     if (payment.amount === amount && payment.currency === currency && payment.orderNo === orderNo) return [];
-    const detail = `taken ${amount} ${currency} for ${orderNo}, recorded ${payment.amount} ${payment.currency} for ${payment.orderNo}`;
+    const detail = `collected ${amount} ${currency} for ${orderNo}, recorded ${payment.amount} ${payment.currency} for ${payment.orderNo}`;
     return [{ subject, detail }];
   });
 };
 
 /** Nothing counts as money that the provider did not take. */
-export const knownWasCollected: Rule = ({ taken, mysql }) => {
-  const known = new Set(taken.map(({ providerPaymentId }) => providerPaymentId));
+export const knownWasCollected: Rule = ({ collected, mysql }) => {
+  const known = new Set(collected.map(({ providerPaymentId }) => providerPaymentId));
   return mysql.payments
     .filter(({ providerPaymentId }) => !known.has(providerPaymentId))
     .map(({ providerPaymentId, orderNo, status }) => ({

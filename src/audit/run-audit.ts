@@ -55,8 +55,8 @@ async function auditUntilClean(read: () => Promise<SaleSnapshot>, settleMs: numb
     const sale = await read();
     const findings = auditSale(sale);
     if (findings.length === 0 || Date.now() >= untilMs) {
-      const { saleId, mysql, taken } = sale;
-      return { saleId, orders: mysql.orders.length, payments: taken.length, findings };
+      const { saleId, mysql, collected } = sale;
+      return { saleId, orders: mysql.orders.length, payments: collected.length, findings };
     }
     await delay(LOOK_EVERY_MS);
   }
@@ -69,7 +69,7 @@ export async function readSale(
   accepted: readonly string[],
 ): Promise<SaleSnapshot> {
   const { redis, pool, saleStock, sales } = deps.stores;
-  const [view, mysqlStock, inRedis, inMysql, running, refunding, taken] = await Promise.all([
+  const [view, mysqlStock, inRedis, inMysql, running, refunding, collected] = await Promise.all([
     saleStock.read(saleId),
     sales.readStock(saleId),
     readRedisSale(redis, saleId),
@@ -86,7 +86,7 @@ export async function readSale(
     mysql: inMysql,
     running,
     refunding,
-    taken,
+    collected,
     accepted,
   };
 }
@@ -94,7 +94,7 @@ export async function readSale(
 async function readStrays(deps: AuditDeps): Promise<SaleSnapshot> {
   const saleIds = new Set(await deps.stores.sales.listIds());
   const isStray = (orderNo: string) => !saleIds.has(saleIdOf(orderNo) ?? '');
-  const [{ payments, ...parked }, refunding, taken] = await Promise.all([
+  const [{ payments, ...parked }, refunding, collected] = await Promise.all([
     readStrayMoney(deps.stores.pool),
     listRefunding(deps.client),
     listCollected(deps.provider, isStray),
@@ -108,7 +108,7 @@ async function readStrays(deps: AuditDeps): Promise<SaleSnapshot> {
     mysql: { orders: [], events: new Map(), payments: strays, ...parked, ledger: new Map() },
     running: new Set(),
     refunding,
-    taken,
+    collected,
     accepted: [],
   };
 }
@@ -129,9 +129,9 @@ async function listCollected(
   provider: AuditDeps['provider'],
   isWanted: (orderNo: string) => boolean,
 ): Promise<CollectedPayment[]> {
-  const taken: CollectedPayment[] = [];
+  const collected: CollectedPayment[] = [];
   for await (const payment of readCollected(provider)) {
-    if (isWanted(payment.orderNo)) taken.push(payment);
+    if (isWanted(payment.orderNo)) collected.push(payment);
   }
-  return taken;
+  return collected;
 }

@@ -17,7 +17,7 @@ export interface SaleSnapshot {
   /** Ids of refund workflows that run; also those of other sales' payments. */
   refunding: ReadonlySet<string>;
   /** What the provider says it took for orders of this sale, and what of it went back. */
-  taken: CollectedPayment[];
+  collected: CollectedPayment[];
   /** Orders that shoppers were told are accepted, where somebody kept a list. */
   accepted: readonly string[];
 }

@@ -55,7 +55,7 @@ export function createOrderEngine(client: Client, { eager = true }: { eager?: bo
      * @throws ServiceError when Temporal is away, overloaded or too slow: try again later
      */
     start: (order: Order): Promise<StartOutcome> =>
-      handOver(() =>
+      startOrSignal(() =>
         call(() =>
           client.workflow.start(ORDER_WORKFLOW, { ...startOptions(order), requestEagerStart: eager }),
         ),
@@ -63,7 +63,7 @@ export function createOrderEngine(client: Client, { eager = true }: { eager?: bo
 
     /** Tells the workflow to look into the payment inbox; starts it where it has not been. Throws like `start`. */
     signalPaymentReceived: (order: Order): Promise<StartOutcome> =>
-      handOver(() =>
+      startOrSignal(() =>
         call(() =>
           client.workflow.signalWithStart(ORDER_WORKFLOW, {
             ...startOptions(order),
@@ -74,7 +74,7 @@ export function createOrderEngine(client: Client, { eager = true }: { eager?: bo
 
     /** Tells the workflow that the shopper cancels; starts it where it has not been. Throws like `start`. */
     signalCancelRequested: (order: Order): Promise<StartOutcome> =>
-      handOver(() =>
+      startOrSignal(() =>
         call(() =>
           client.workflow.signalWithStart(ORDER_WORKFLOW, {
             ...startOptions(order),
@@ -86,7 +86,7 @@ export function createOrderEngine(client: Client, { eager = true }: { eager?: bo
 
     /** Starts the payment's refund, or tells the one that runs that there is news; one that ended before runs again. Throws like `start`. */
     startRefund: (refund: RefundToStart): Promise<StartOutcome> =>
-      handOver(() =>
+      startOrSignal(() =>
         call(() =>
           client.workflow.signalWithStart(REFUND_WORKFLOW, {
             ...refundOptions(refund),
@@ -151,7 +151,7 @@ function summarize({ items, userId }: Order): string {
   return `${first?.quantity} × ${first?.sku}${more} for ${userId}`;
 }
 
-async function handOver(call: () => Promise<unknown>): Promise<StartOutcome> {
+async function startOrSignal(call: () => Promise<unknown>): Promise<StartOutcome> {
   try {
     await call();
     return 'running';

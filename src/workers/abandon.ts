@@ -13,7 +13,7 @@ export interface AbandonDeps extends ProjectDeps {
 }
 
 /** Redis follows what MySQL has committed: the state for pollers, and the stock of an order that has ended unpaid. Idempotent. */
-export async function projectEnd(
+export async function projectAndRelease(
   { reservations }: ProjectDeps,
   orderNo: string,
   state: OrderState,
@@ -29,5 +29,5 @@ export async function projectEnd(
  */
 export async function abandonOrder(deps: AbandonDeps, order: Order, reason: FailureReason): Promise<void> {
   const { state } = await deps.orders.abandon(order, reason);
-  await projectEnd(deps, order.orderNo, state);
+  await projectAndRelease(deps, order.orderNo, state);
 }

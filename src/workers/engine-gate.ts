@@ -15,22 +15,23 @@ export function createEngineGate(budget: EngineBudget, log: Logger) {
   const isClosed = () => Date.now() < closedUntilMs;
 
   /** After a failure one order goes ahead as a probe; the others need not wait for its answer. */
-  const passable = <T>(orders: readonly T[]): readonly T[] => (failures === 0 ? orders : orders.slice(0, 1));
+  const limitToProbe = <T>(orders: readonly T[]): readonly T[] =>
+    failures === 0 ? orders : orders.slice(0, 1);
 
   /** Those that may be handed over now, in their order; they hold a slot. */
   async function admit<T>(orders: readonly T[], orderNoOf: (order: T) => string): Promise<T[]> {
     if (isClosed()) return [];
-    const granted = new Set(await budget.acquire(passable(orders).map(orderNoOf)));
+    const granted = new Set(await budget.acquire(limitToProbe(orders).map(orderNoOf)));
     return orders.filter((order) => granted.has(orderNoOf(order)));
   }
 
   /** Hands over what was admitted; answers those that Temporal has now. The others have given their slots back. */
-  async function pass<T>(
+  async function run<T>(
     admitted: readonly T[],
     orderNoOf: (order: T) => string,
-    handOver: (order: T) => Promise<unknown>,
+    work: (order: T) => Promise<unknown>,
   ): Promise<T[]> {
-    const results = await Promise.allSettled(admitted.map(handOver));
+    const results = await Promise.allSettled(admitted.map(work));
     const errors = results.flatMap((result) =>
       result.status === 'rejected' ? [result.reason as unknown] : [],
     );
@@ -50,6 +51,6 @@ export function createEngineGate(budget: EngineBudget, log: Logger) {
     room: async (): Promise<number> =>
       isClosed() ? 0 : Math.min(await budget.room(), failures === 0 ? Infinity : 1),
     admit,
-    pass,
+    run,
   };
 }

@@ -11,7 +11,7 @@ import { isInvalidValue } from '../stores/mysql/connection.ts';
 import type { Orders } from '../stores/mysql/orders/orders.ts';
 import type { Outbox, OutboxEntry } from '../stores/redis/outbox.ts';
 import type { ReservedOrder, Reservations } from '../stores/redis/reservations.ts';
-import { projectEnd, abandonOrder } from './abandon.ts';
+import { projectAndRelease, abandonOrder } from './abandon.ts';
 import type { EngineGate } from './engine-gate.ts';
 
 /** Entries per pass: two store batches; more would only wait in this process instead of in Redis. */
@@ -103,11 +103,11 @@ export function createOutboxFollower({ outbox, reservations, orders, engine, gat
   /** Starts the orders' workflows; answers those for which it did not work. */
   async function start(admitted: readonly Accepted[]): Promise<Accepted[]> {
     const ended = new Set<Accepted>();
-    const started = await gate.pass(admitted, orderNoOf, async (entry) => {
+    const started = await gate.run(admitted, orderNoOf, async (entry) => {
       if ((await engine.start(entry.order)) === 'ended') ended.add(entry);
     });
     await outbox.acknowledge(started.filter((entry) => !ended.has(entry)).map(({ entryId }) => entryId));
-    await settleEnded([...ended]);
+    await settleEndedWorkflows([...ended]);
     return admitted.filter((entry) => !started.includes(entry));
   }
 
@@ -115,7 +115,7 @@ export function createOutboxFollower({ outbox, reservations, orders, engine, gat
    * The workflow is over, and most likely stored the order itself. If it did not, say because it was terminated, or because the
    * order was reserved again after every store had lost it, nobody else will: it is stored here, or given up.
    */
-  async function settleEnded(ended: readonly Accepted[]): Promise<void> {
+  async function settleEndedWorkflows(ended: readonly Accepted[]): Promise<void> {
     for (const refused of await storeAhead(ended)) {
       const why = await abandonRefused(refused);
       if (why !== undefined) {
@@ -164,7 +164,7 @@ export function createOutboxFollower({ outbox, reservations, orders, engine, gat
           return;
         }
         // Whoever gave it up may have died before its stock was back.
-        await projectEnd({ reservations }, orderNo, outcome.state);
+        await projectAndRelease({ reservations }, orderNo, outcome.state);
         durable.push(entry.entryId);
       }),
     );

@@ -20,11 +20,11 @@ export interface RefundStarterDeps {
 
 /** @returns one pass of the starter's loop; it answers the pause before the next */
 export function createRefundStarter({ refundClaims, engine, gate }: RefundStarterDeps) {
-  async function handOverAll(claimed: readonly DueRefund[]): Promise<DueRefund[]> {
+  async function startAll(claimed: readonly DueRefund[]): Promise<DueRefund[]> {
     const admitted = await gate.admit(claimed, slotOf);
-    const handedOver = await gate.pass(admitted, slotOf, (refund) => engine.startRefund(refund));
-    await refundClaims.complete(handedOver);
-    return handedOver;
+    const succeeded = await gate.run(admitted, slotOf, (refund) => engine.startRefund(refund));
+    await refundClaims.complete(succeeded);
+    return succeeded;
   }
 
   return async function pass(): Promise<number> {
@@ -32,11 +32,11 @@ export function createRefundStarter({ refundClaims, engine, gate }: RefundStarte
     if (room === 0) return FULL_PAUSE_MS;
     const claimed = await refundClaims.take(Math.min(room, CLAIM_MAX));
     if (claimed.length === 0) return IDLE_PAUSE_MS;
-    let handedOver: DueRefund[] = [];
+    let succeeded: DueRefund[] = [];
     try {
-      handedOver = await handOverAll(claimed);
+      succeeded = await startAll(claimed);
     } finally {
-      const left = claimed.filter((refund) => !handedOver.includes(refund));
+      const left = claimed.filter((refund) => !succeeded.includes(refund));
       if (left.length > 0) await refundClaims.release(left);
     }
     return FULL_PAUSE_MS;

@@ -92,9 +92,9 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
 
   /** Wakes what should have ended by itself and has not. */
   async function sweep(): Promise<number> {
-    const woken = await orderClaims.wakeOverdue(SWEEP_MAX);
+    const woken = await orderClaims.requeueOverdue(SWEEP_MAX);
     if (woken > 0) log.warn({ woken }, 'orders are long past their deadline');
-    const stuck = await refundClaims.wakeOverdue(SWEEP_MAX);
+    const stuck = await refundClaims.requeueOverdue(SWEEP_MAX);
     if (stuck > 0) log.warn({ woken: stuck }, 'refunds have not moved for an hour');
     return SWEEP_EVERY_MS;
   }

@@ -48,7 +48,7 @@ async function runUntilStopped(
   const everyMs = config.RECONCILE_EVERY_SECONDS * 1_000;
   const background = Promise.all([
     runRelay({ ...stores, engine: deferred.engine, signer, log }, signal),
-    runLoop('provider-book', createReconciliation({ ...stores, provider, everyMs, signal, log }), {
+    runLoop('reconciliation', createReconciliation({ ...stores, provider, everyMs, signal, log }), {
       log,
       signal,
     }),

@@ -27,22 +27,22 @@ export interface StarterDeps {
 /** @returns one pass of the starter's loop; it answers the pause before the next */
 export function createStarter({ orders, orderClaims, engine, gate }: StarterDeps) {
   /** Somebody terminated it, say in the Web UI: the order would wait for ever, so a person must know. */
-  async function showUnsettled({ order }: StoredOrder): Promise<void> {
+  async function parkUnsettled({ order }: StoredOrder): Promise<void> {
     const current = await orders.read(order.orderNo);
     if (current && !isFinal(current.state.status)) {
       await orders.park(order.orderNo, 'its workflow has ended without settling it');
     }
   }
 
-  async function handOverAll(claimed: readonly StoredOrder[]): Promise<StoredOrder[]> {
+  async function startOrSignalAll(claimed: readonly StoredOrder[]): Promise<StoredOrder[]> {
     const ended: StoredOrder[] = [];
     const admitted = await gate.admit(claimed, orderNoOf);
-    const handedOver = await gate.pass(admitted, orderNoOf, async (stored) => {
-      if ((await handOver(engine, stored)) === 'ended') ended.push(stored);
+    const succeeded = await gate.run(admitted, orderNoOf, async (stored) => {
+      if ((await startOrSignal(engine, stored)) === 'ended') ended.push(stored);
     });
-    for (const stored of ended) await showUnsettled(stored);
-    await orderClaims.complete(handedOver);
-    return handedOver;
+    for (const stored of ended) await parkUnsettled(stored);
+    await orderClaims.complete(succeeded);
+    return succeeded;
   }
 
   return async function pass(): Promise<number> {
@@ -50,20 +50,20 @@ export function createStarter({ orders, orderClaims, engine, gate }: StarterDeps
     if (room === 0) return FULL_PAUSE_MS;
     const claimed = await orderClaims.take(Math.min(room, CLAIM_MAX));
     if (claimed.length === 0) return IDLE_PAUSE_MS;
-    let handedOver: StoredOrder[] = [];
+    let succeeded: StoredOrder[] = [];
     try {
-      handedOver = await handOverAll(claimed);
+      succeeded = await startOrSignalAll(claimed);
     } finally {
-      await orderClaims.release(claimed.filter((stored) => !handedOver.includes(stored)));
+      await orderClaims.release(claimed.filter((stored) => !succeeded.includes(stored)));
     }
-    return handedOver.length < claimed.length ? FULL_PAUSE_MS : 0;
+    return succeeded.length < claimed.length ? FULL_PAUSE_MS : 0;
   };
 }
 
 const orderNoOf = ({ order }: StoredOrder): string => order.orderNo;
 
 /** Money first: it also decides a cancel. */
-function handOver(engine: StarterDeps['engine'], { order, state }: StoredOrder): Promise<StartOutcome> {
+function startOrSignal(engine: StarterDeps['engine'], { order, state }: StoredOrder): Promise<StartOutcome> {
   if (state.payment === 'received') return engine.signalPaymentReceived(order);
   if (state.reason !== null) return engine.signalCancelRequested(order);
   return engine.start(order);

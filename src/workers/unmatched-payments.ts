@@ -14,7 +14,7 @@ import type { Orders } from '../stores/mysql/orders/orders.ts';
 import type { Sales } from '../stores/mysql/sales.ts';
 import type { ReservedOrder, Reservations } from '../stores/redis/reservations.ts';
 import type { SaleStock } from '../stores/redis/sale-stock.ts';
-import { projectEnd, abandonOrder } from './abandon.ts';
+import { projectAndRelease, abandonOrder } from './abandon.ts';
 
 /** Such money has waited for a minute, so a few seconds more cost nobody anything; an idle look is one query. */
 const SWEEP_EVERY_MS = 5_000;
@@ -44,7 +44,7 @@ type Decision =
 export function createUnmatchedPaymentSweep(deps: UnmatchedPaymentDeps): () => Promise<number> {
   const { unmatchedPayments, log } = deps;
 
-  async function carryOut(unmatched: UnmatchedPayment, decision: Decision): Promise<void> {
+  async function applyDecision(unmatched: UnmatchedPayment, decision: Decision): Promise<void> {
     const { paymentId, providerPaymentId, orderNo } = unmatched;
     if (decision.kind === 'wait' && !isOverdue(unmatched)) return;
     log.warn({ paymentId, orderNo, ...decision }, 'money had no order');
@@ -59,7 +59,7 @@ export function createUnmatchedPaymentSweep(deps: UnmatchedPaymentDeps): () => P
       if (!isOverdue(unmatched)) throw error;
       return { kind: 'wait', why: `nothing could be decided: ${String(error)}` };
     });
-    await carryOut(unmatched, decision);
+    await applyDecision(unmatched, decision);
   }
 
   return async function pass(): Promise<number> {
@@ -118,7 +118,7 @@ async function settleKnown(deps: UnmatchedPaymentDeps, { order, state }: Reserve
   if (isFinal(state.status) && state.status !== 'paid') return { kind: 'refund', reason: 'order_ended' };
   const outcome = await deps.orders.storeOrder(order, 'due');
   if (outcome.kind !== 'refused') {
-    await projectEnd(deps, orderNo, outcome.state);
+    await projectAndRelease(deps, orderNo, outcome.state);
     return { kind: 'settled', as: outcome.kind };
   }
   if (state.status === 'paid')

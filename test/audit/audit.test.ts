@@ -84,8 +84,8 @@ const FAULTS: Record<string, (sold: Sold) => Promise<unknown>> = {
     checkout.stores.redis.hset(keysOf(sold).order(sold.open), 'version', '9'),
   'workflows have orders': ({ open }) =>
     sql(`UPDATE orders SET status = 'cancelled' WHERE order_no = ?`, open),
-  'what the provider took is known': ({ paid }) => sql('DELETE FROM payments WHERE order_no = ?', paid),
-  'what is known was taken': ({ paid }) =>
+  'collected money is known': ({ paid }) => sql('DELETE FROM payments WHERE order_no = ?', paid),
+  'known money was collected': ({ paid }) =>
     sql(
       `INSERT INTO payments (provider, provider_payment_id, order_no, amount, currency, status)
        VALUES ('sandbox', 'pay_of_nobody', ?, 4900, 'EUR', 'refund_due')`,
@@ -181,7 +181,7 @@ test('money that names no sale is found, unless it is known and shown to an oper
       await auditStrayMoney({ ...checkout, provider: { ...checkout.provider, listPayments } }, 0)
     ).findings.map(({ rule }) => rule);
 
-  expect(await strays()).toEqual(['what the provider took is known', 'the books balance']);
+  expect(await strays()).toEqual(['collected money is known', 'the books balance']);
   await checkout.stores.payments.record('sandbox', payment);
   expect(await strays()).toEqual([]);
   await sql(`UPDATE parked SET resolved_at = NOW(3) WHERE reference = 'pay_rent'`);

@@ -251,7 +251,7 @@ const FAULTS: Record<string, Fault> = {
   'acknowledging a payment notice before it is committed': {
     bug: mutants.acknowledgeNoticeFirst,
     scenario: payWhileInboxIsAway,
-    rules: ['what the provider took is known'],
+    rules: ['collected money is known'],
   },
   'counting an order again that is stored already': {
     bug: mutants.countStoredOrdersAgain,

@@ -106,9 +106,9 @@ const withPayment = (
     ),
   });
 
-const withTaken = (which: keyof Omit<Orders, 'saleId'>, returned: number): SaleSnapshot => ({
+const withCollected = (which: keyof Omit<Orders, 'saleId'>, returned: number): SaleSnapshot => ({
   ...sale,
-  taken: sale.taken.map((payment) =>
+  collected: sale.collected.map((payment) =>
     payment.providerPaymentId === orders[which].money ? { ...payment, returned } : payment,
   ),
 });
@@ -179,11 +179,11 @@ const FAULTS: Record<string, [() => SaleSnapshot, string[]]> = {
     ['what went back is known'],
   ],
   'a cent that went back without a record': [
-    () => withTaken('partly', 1_001),
+    () => withCollected('partly', 1_001),
     ['what went back is known', 'the books balance'],
   ],
   'more that went back than was collected': [
-    () => withTaken('byStaff', 4_901),
+    () => withCollected('byStaff', 4_901),
     ['what went back is known', 'money was kept for something', 'the books balance'],
   ],
   'money that counts as applied, and went back': [

@@ -28,7 +28,7 @@ async function passThrough(
   orderNos: readonly string[],
   handOver: (orderNo: string) => Promise<void>,
 ): Promise<string[]> {
-  return gate.pass(await gate.admit(orderNos, self), self, handOver);
+  return gate.run(await gate.admit(orderNos, self), self, handOver);
 }
 const refuse = () => Promise.reject(new Error('14 UNAVAILABLE'));
 
@@ -80,7 +80,7 @@ test('after a failure one order goes ahead as a probe, and its success opens the
 
   expect(await gate.room()).toBe(1);
   expect(await gate.admit(['a', 'b', 'c'], self)).toEqual(['a']);
-  expect(await gate.pass(['a'], self, async () => {})).toEqual(['a']);
+  expect(await gate.run(['a'], self, async () => {})).toEqual(['a']);
 
   expect(await gate.admit(['b', 'c'], self)).toEqual(['b', 'c']);
 });

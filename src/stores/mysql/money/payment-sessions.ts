@@ -82,7 +82,7 @@ export function createPaymentSessions(pool: Pool) {
           const session = await insertSession(connection, provider, stored.order, signedOrder);
           return { kind: 'begun', session };
         }
-        if (existing.signedOrder === null) await keepSigned(connection, existing.sessionId, signedOrder);
+        if (existing.signedOrder === null) await saveSignedOrder(connection, existing.sessionId, signedOrder);
         return { kind: 'begun', session: { ...existing, signedOrder } };
       }),
 
@@ -155,7 +155,11 @@ async function insertSession(
   return { sessionId, orderNo, ...unknown, amount, currency, expiresAtMs, createdAtMs, signedOrder };
 }
 
-async function keepSigned(connection: PoolConnection, sessionId: string, signedOrder: string): Promise<void> {
+async function saveSignedOrder(
+  connection: PoolConnection,
+  sessionId: string,
+  signedOrder: string,
+): Promise<void> {
   await modify(connection, 'UPDATE payment_sessions SET signed_order = ? WHERE session_id = ?', [
     signedOrder,
     sessionId,

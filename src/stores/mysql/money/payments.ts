@@ -6,7 +6,7 @@ import { inTransaction, modify, type Pool, type PoolConnection } from '../connec
 import { lockOrder, type StoredOrder } from '../rows/order-rows.ts';
 import { readReversalTotals } from './recorded-reversals.ts';
 import { cutReference, insertPayment, settlePayments } from './settle-payments.ts';
-import { takeReversals } from './settle-reversals.ts';
+import { recordAndSettleReversals } from './settle-reversals.ts';
 
 export type Payments = ReturnType<typeof createPayments>;
 
@@ -58,7 +58,7 @@ async function receiveReversal(
   rawBody: string,
 ): Promise<StoredOrder | undefined> {
   const { reversal } = notice;
-  const stored = await takeReversals(
+  const stored = await recordAndSettleReversals(
     connection,
     provider,
     reversal.providerPaymentId,

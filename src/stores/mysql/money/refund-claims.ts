@@ -90,7 +90,7 @@ export function createRefundClaims(pool: Pool) {
      * woken more than once an hour.
      * @returns how many
      */
-    async wakeOverdue(limit: number): Promise<number> {
+    async requeueOverdue(limit: number): Promise<number> {
       // Looked for without locks: the payments that are being settled at this moment are none of them.
       const stuck = await selectRows(
         pool,

@@ -14,19 +14,19 @@ import {
 } from '../connection.ts';
 import { recordAction } from '../rows/audit-log.ts';
 import { lockOrder, readOrders } from '../rows/order-rows.ts';
-import { answerStockQuestion, park, unpark } from '../rows/parked.ts';
+import { resolveStockDecision, park, unpark } from '../rows/parked.ts';
 import {
-  lockMoney,
+  lockPaymentAndOrder,
   makeRefundDue,
   readPayment,
   selectPayments,
-  wakeIdleRefund,
-  wakeRefund,
-  type LockedMoney,
+  makeIdleRefundSignalDue,
+  makeRefundSignalDue,
+  type LockedPayment,
 } from '../rows/payment-rows.ts';
 import { readReversals } from '../rows/reversal-rows.ts';
 import { bookMovement } from '../rows/stock-ledger.ts';
-import { takeReversals, type Teller } from './settle-reversals.ts';
+import { recordAndSettleReversals, type ReportedBy } from './settle-reversals.ts';
 
 /** What the refund workflow must know of a payment. */
 export interface RefundTask {
@@ -58,18 +58,18 @@ export function createRefunds(pool: Pool) {
 
     /**
      * Records what went back, in any order and any number of times, and settles the payments. One transaction for each payment.
-     * @param teller who found it out: its own workflow need not be woken
+     * @param reportedBy who found it out: its own workflow need not be woken
      */
     async recordReversals(
       provider: string,
       reversals: readonly Reversal[],
-      teller: Teller = 'workflow',
+      reportedBy: ReportedBy = 'workflow',
     ): Promise<void> {
       const paymentIds = new Set(reversals.map(({ providerPaymentId }) => providerPaymentId));
       for (const paymentId of paymentIds) {
         const ofPayment = reversals.filter(({ providerPaymentId }) => providerPaymentId === paymentId);
         await inTransaction(pool, (connection) =>
-          takeReversals(connection, provider, paymentId, ofPayment, teller),
+          recordAndSettleReversals(connection, provider, paymentId, ofPayment, reportedBy),
         );
       }
     },
@@ -82,7 +82,7 @@ export function createRefunds(pool: Pool) {
     },
 
     /** Undefined when nothing is to be given back: the money never paid for the order, or neither rule nor person says so. */
-    async giveBackOf(paymentId: number): Promise<GiveBack | undefined> {
+    async readGiveBack(paymentId: number): Promise<GiveBack | undefined> {
       const payment = await readPayment(pool, paymentId);
       if (!payment?.wasApplied) return undefined;
       const { orderNo } = payment;
@@ -110,10 +110,10 @@ export function createRefunds(pool: Pool) {
      */
     request: (paymentId: number, actor: string): Promise<'requested' | 'not-refundable' | 'unknown'> =>
       inTransaction(pool, async (connection) => {
-        const money = await lockMoney(connection, paymentId);
+        const money = await lockPaymentAndOrder(connection, paymentId);
         if (!money) return 'unknown';
         const { status, reason, providerPaymentId, orderNo, amount, currency } = money.payment;
-        if (status === 'refund_due') await wakeIdleRefund(connection, paymentId);
+        if (status === 'refund_due') await makeIdleRefundSignalDue(connection, paymentId);
         if (status === 'refund_due' || reason === 'operator_request') return 'requested';
         if (!isRefundable(money)) return 'not-refundable';
         await makeRefundDue(connection, paymentId, 'operator_request');
@@ -131,7 +131,7 @@ export function createRefunds(pool: Pool) {
 }
 
 /** Also money that is held for an order nobody knows; of any other that was received, its order decides. */
-function isRefundable({ payment, stored }: LockedMoney): boolean {
+function isRefundable({ payment, stored }: LockedPayment): boolean {
   return (
     payment.status === 'applied' || payment.status === 'parked' || (payment.status === 'received' && !stored)
   );
@@ -150,8 +150,8 @@ async function returnStock(
   await modify(connection, 'UPDATE orders SET stock_returned = TRUE WHERE order_no = ?', [orderNo]);
   for (const money of await selectPayments(connection, 'order_no = ?', [orderNo])) {
     if (!money.wasApplied) continue;
-    await wakeRefund(connection, money.paymentId);
-    await answerStockQuestion(connection, money.providerPaymentId);
+    await makeRefundSignalDue(connection, money.paymentId);
+    await resolveStockDecision(connection, money.providerPaymentId);
   }
   const detail = { items: stored.order.items.map(({ sku, quantity }) => ({ sku, quantity })) };
   await recordAction(connection, { actor, action: 'stock_returned', subject: orderNo, detail });

@@ -8,7 +8,7 @@ import { modify, selectRows, type PoolConnection } from '../connection.ts';
 import { lockOrder, transition, type StoredOrder } from '../rows/order-rows.ts';
 import { park, unpark } from '../rows/parked.ts';
 import { makeRefundDue, selectPayments, setPaymentStatus, type Payment } from '../rows/payment-rows.ts';
-import { meetReversals } from './settle-reversals.ts';
+import { settleEarlyReversals } from './settle-reversals.ts';
 
 /** As the columns are. */
 const MAX_REFERENCE_CHARS = 255;
@@ -37,7 +37,7 @@ export async function insertPayment(
   if (written !== 1) return;
   if (status === 'parked')
     await park(connection, 'payment', providerPaymentId, `it names no order: ${reference}`);
-  await meetReversals(connection, provider, providerPaymentId);
+  await settleEarlyReversals(connection, provider, providerPaymentId);
 }
 
 /** A provider's reference may be anything; its beginning is kept, the whole is in the inbox. */
@@ -63,7 +63,7 @@ export async function settlePayments(connection: PoolConnection, stored: StoredO
       own = paymentId;
       if (current.state.payment === 'none') {
         current = await transition(connection, current, { payment: 'received' });
-        await makeDue(connection, orderNo);
+        await makeSignalDue(connection, orderNo);
       }
     } else {
       const isLive = current.state.status === 'awaiting_payment' || current.state.status === 'paid';
@@ -89,7 +89,7 @@ export async function applyPayment(connection: PoolConnection, orderNo: string):
 }
 
 /** Money that came before its order was stored. Answers the states of the orders it changed. */
-export async function matchEarlyPayments(
+export async function settleEarlyPaymentsOfBatch(
   connection: PoolConnection,
   fresh: readonly Order[],
 ): Promise<Map<string, OrderState>> {
@@ -104,13 +104,16 @@ export async function matchEarlyPayments(
   for (const { order_no: orderNo } of rows) {
     const stored = await lockOrder(connection, orderNo);
     assert(stored, `order ${orderNo} was inserted in this transaction`);
-    states.set(orderNo, (await settleEarly(connection, stored)).state);
+    states.set(orderNo, (await settleEarlyPayments(connection, stored)).state);
   }
   return states;
 }
 
 /** Settles money that came before its order was stored; what was shown to a person for that has found its order now. */
-export async function settleEarly(connection: PoolConnection, stored: StoredOrder): Promise<StoredOrder> {
+export async function settleEarlyPayments(
+  connection: PoolConnection,
+  stored: StoredOrder,
+): Promise<StoredOrder> {
   for (const { providerPaymentId } of await lockReceived(connection, stored.order.orderNo)) {
     await unpark(connection, 'payment', providerPaymentId);
   }
@@ -118,7 +121,7 @@ export async function settleEarly(connection: PoolConnection, stored: StoredOrde
 }
 
 /** Asks the relay to tell the order's workflow, unless somebody does so before. */
-export async function makeDue(connection: PoolConnection, orderNo: string): Promise<void> {
+export async function makeSignalDue(connection: PoolConnection, orderNo: string): Promise<void> {
   await modify(connection, 'UPDATE orders SET engine_due_at = ? WHERE order_no = ?', [
     new Date(Date.now() + SIGNAL_GRACE_MS),
     orderNo,

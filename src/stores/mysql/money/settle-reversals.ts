@@ -5,49 +5,49 @@ import type { PaymentStatus, Reversal } from '../../../domain/payment.ts';
 import { isTouched, statusAfter, sumReversals, type ReversalTotals } from '../../../domain/reversals.ts';
 import { modify, selectRows, type PoolConnection } from '../connection.ts';
 import { lockOrder, transition, type StoredOrder } from '../rows/order-rows.ts';
-import { park, parkAnew, STOCK_QUESTION, unpark } from '../rows/parked.ts';
+import { park, parkAnew, STOCK_DECISION_PENDING, unpark } from '../rows/parked.ts';
 import {
-  lockMoney,
+  lockPaymentAndOrder,
   selectPayments,
   setPaymentStatus,
-  wakeRefund,
-  type LockedMoney,
+  makeRefundSignalDue,
+  type LockedPayment,
   type Payment,
 } from '../rows/payment-rows.ts';
 import { lockReversals, upsertReversals } from '../rows/reversal-rows.ts';
 import { closePaidSessions } from './payment-sessions.ts';
 
 /** Who tells: the refund workflow, which goes on by itself, or the provider, so that the workflow must be woken. */
-export type Teller = 'workflow' | 'provider';
+export type ReportedBy = 'workflow' | 'provider';
 
 /**
  * Records what went back of one payment, each reversal in any order and any number of times, and settles the payment.
  * A payment that is not known yet meets its reversals when it comes.
  * @returns the payment's order as it is now; undefined where payment or order is not known
  */
-export async function takeReversals(
+export async function recordAndSettleReversals(
   connection: PoolConnection,
   provider: string,
   providerPaymentId: string,
   reversals: readonly Reversal[],
-  teller: Teller,
+  reportedBy: ReportedBy,
 ): Promise<StoredOrder | undefined> {
   const which = [provider, providerPaymentId];
   const byId = 'provider = ? AND provider_payment_id = ?';
   const [seen] = await selectPayments(connection, byId, which);
-  const known = seen && (await lockMoney(connection, seen.paymentId));
+  const known = seen && (await lockPaymentAndOrder(connection, seen.paymentId));
   const changed = await upsertReversals(connection, provider, reversals);
-  if (known) return settleReversals(connection, known, changed, teller);
+  if (known) return settleReversals(connection, known, changed, reportedBy);
 
   // Money that comes at this very moment: it looks for reversals after it was written, as we look for it.
   const [payment] = await selectPayments(connection, `${byId} FOR UPDATE`, which);
   if (!payment) return undefined;
   const stored = await lockOrder(connection, payment.orderNo);
-  return settleReversals(connection, { payment, stored }, changed, teller);
+  return settleReversals(connection, { payment, stored }, changed, reportedBy);
 }
 
 /** For a payment that was written in this transaction: its reversals may have come before it. */
-export async function meetReversals(
+export async function settleEarlyReversals(
   connection: PoolConnection,
   provider: string,
   providerPaymentId: string,
@@ -62,9 +62,9 @@ export async function meetReversals(
 
 async function settleReversals(
   connection: PoolConnection,
-  { payment, stored }: LockedMoney,
+  { payment, stored }: LockedPayment,
   changed: readonly Reversal[],
-  teller: Teller,
+  reportedBy: ReportedBy,
 ): Promise<StoredOrder | undefined> {
   if (changed.length === 0) return stored;
   const which = [payment.provider, payment.providerPaymentId];
@@ -72,12 +72,13 @@ async function settleReversals(
   const mayStay = await isWonBack(connection, payment, changed);
   const next = statusAfter(payment, totals, mayStay);
   if (next !== payment.status) await changeStatus(connection, payment, next);
-  await showToPerson(connection, payment, next, totals, changed);
-  const current = stored && (await reflectOnOrder(connection, payment, next, totals, stored));
+  await parkOrUnpark(connection, payment, next, totals, changed);
+  const current = stored && (await updateOrderPayment(connection, payment, next, totals, stored));
 
-  const isRefundNews = payment.status === 'refund_due' && teller === 'provider';
+  const isRefundNews = payment.status === 'refund_due' && reportedBy === 'provider';
   const isDueAnew = next === 'refund_due' && payment.status !== 'refund_due';
-  if (isRefundNews || isDueAnew || current !== stored) await wakeRefund(connection, payment.paymentId);
+  if (isRefundNews || isDueAnew || current !== stored)
+    await makeRefundSignalDue(connection, payment.paymentId);
   return current;
 }
 
@@ -111,7 +112,7 @@ async function isWonBack(
 }
 
 /** What nobody here asked for, or what went wrong after it was done, is a person's business; what is settled no more. */
-async function showToPerson(
+async function parkOrUnpark(
   connection: PoolConnection,
   payment: Payment,
   next: PaymentStatus,
@@ -128,7 +129,7 @@ async function showToPerson(
   } else if (status === 'applied' || next === 'applied') {
     if (!isTouched(totals)) await unpark(connection, 'payment', providerPaymentId);
     else if (changed.some((reversal) => reversal.status !== 'failed')) {
-      const reason = `${what}: ${sums}; ${STOCK_QUESTION}`;
+      const reason = `${what}: ${sums}; ${STOCK_DECISION_PENDING}`;
       await parkAnew(connection, 'payment', providerPaymentId, reason);
     }
   } else if (status === 'refunded' && next === 'refund_due') {
@@ -146,7 +147,7 @@ async function showToPerson(
 }
 
 /** A paid order stays paid; what is told of is its money. One that awaits payment awaits another. */
-async function reflectOnOrder(
+async function updateOrderPayment(
   connection: PoolConnection,
   payment: Payment,
   next: PaymentStatus,

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import type { RefundReason } from '../../../domain/payment.ts';
 import { inTransaction, selectRows, type Pool } from '../connection.ts';
 import { park, unpark } from '../rows/parked.ts';
-import { lockMoney, makeRefundDue, selectPayments } from '../rows/payment-rows.ts';
+import { lockPaymentAndOrder, makeRefundDue, selectPayments } from '../rows/payment-rows.ts';
 
 /** The overflow of a burst is stored within seconds; money that waited longer for its order is looked into. */
 const UNMATCHED_AFTER_SECONDS = 60;
@@ -55,7 +55,7 @@ export function createUnmatchedPayments(pool: Pool) {
     /** Sends held money back; an order that is stored after all has decided about it before, and nothing happens. */
     refund: (paymentId: number, reason: RefundReason): Promise<void> =>
       inTransaction(pool, async (connection) => {
-        const money = await lockMoney(connection, paymentId);
+        const money = await lockPaymentAndOrder(connection, paymentId);
         if (!money || money.stored || money.payment.status !== 'received') return;
         await makeRefundDue(connection, paymentId, reason);
         await unpark(connection, 'payment', money.payment.providerPaymentId);
@@ -66,7 +66,7 @@ export function createUnmatchedPayments(pool: Pool) {
       inTransaction(pool, async (connection) => {
         const condition = `provider_payment_id = ? AND status = 'received'`;
         for (const { paymentId } of await selectPayments(connection, condition, [providerPaymentId])) {
-          const money = await lockMoney(connection, paymentId);
+          const money = await lockPaymentAndOrder(connection, paymentId);
           if (money?.payment.status !== 'received' || money.stored) continue;
           await park(connection, 'payment', providerPaymentId, reason);
         }

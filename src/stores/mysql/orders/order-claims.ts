@@ -54,7 +54,7 @@ export function createOrderClaims(pool: Pool) {
      * been terminated, or Temporal may have lost it. For those that run as they should this changes nothing.
      * @returns how many
      */
-    wakeOverdue: (limit: number): Promise<number> =>
+    requeueOverdue: (limit: number): Promise<number> =>
       inTransaction(pool, (connection) =>
         modify(
           connection,

@@ -13,7 +13,12 @@ import {
   type OrderState,
 } from '../../../domain/order.ts';
 import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../connection.ts';
-import { applyPayment, makeDue, settleEarly, settlePayments } from '../money/settle-payments.ts';
+import {
+  applyPayment,
+  makeSignalDue,
+  settleEarlyPayments,
+  settlePayments,
+} from '../money/settle-payments.ts';
 import { lockOrder, readOrders, recordEvents, transition, type StoredOrder } from '../rows/order-rows.ts';
 import { park, unpark } from '../rows/parked.ts';
 import { bookMovement } from '../rows/stock-ledger.ts';
@@ -57,7 +62,7 @@ export function createOrders(pool: Pool) {
     /** awaiting_payment → paid, where a payment has been received; otherwise the order stays as it is. */
     markPaid: (orderNo: string): Promise<OrderState> =>
       inTransaction(pool, async (connection) => {
-        const stored = await settlePayments(connection, await mustLock(connection, orderNo));
+        const stored = await settlePayments(connection, await lockStoredOrder(connection, orderNo));
         const { status, payment } = stored.state;
         if (status !== 'awaiting_payment' || payment !== 'received') return stored.state;
         await applyPayment(connection, orderNo);
@@ -67,7 +72,7 @@ export function createOrders(pool: Pool) {
     /** awaiting_payment → cancelled, unless money came first. `force`: sessions still open no longer hold it up. */
     cancel: (orderNo: string, reason: ClosingReason, { force }: { force: boolean }): Promise<CancelOutcome> =>
       inTransaction(pool, async (connection) => {
-        const stored = await settlePayments(connection, await mustLock(connection, orderNo));
+        const stored = await settlePayments(connection, await lockStoredOrder(connection, orderNo));
         if (isFinal(stored.state.status)) return { kind: 'ended', state: stored.state };
         if (stored.state.payment === 'received') return { kind: 'payment-received', state: stored.state };
         const closing = stored.state.reason ? stored : await transition(connection, stored, { reason });
@@ -83,10 +88,10 @@ export function createOrders(pool: Pool) {
      */
     requestCancel: (orderNo: string): Promise<StoredOrder> =>
       inTransaction(pool, async (connection) => {
-        const stored = await settlePayments(connection, await mustLock(connection, orderNo));
+        const stored = await settlePayments(connection, await lockStoredOrder(connection, orderNo));
         const { status, payment, reason } = stored.state;
         if (status !== 'awaiting_payment' || payment !== 'none' || reason) return stored;
-        await makeDue(connection, orderNo);
+        await makeSignalDue(connection, orderNo);
         return transition(connection, stored, { reason: 'shopper_request' });
       }),
 
@@ -138,11 +143,11 @@ async function abandon(
   );
   if (inserted === 1) await recordEvents(connection, [{ orderNo, state }]);
   // Money that came for it must go back.
-  const stored = await settleEarly(connection, await mustLock(connection, orderNo));
+  const stored = await settleEarlyPayments(connection, await lockStoredOrder(connection, orderNo));
   return { kind: stored.state.status === 'failed' ? 'abandoned' : 'stored', state: stored.state };
 }
 
-async function mustLock(connection: PoolConnection, orderNo: string): Promise<StoredOrder> {
+async function lockStoredOrder(connection: PoolConnection, orderNo: string): Promise<StoredOrder> {
   const stored = await lockOrder(connection, orderNo);
   assert(stored, `order ${orderNo} is not stored`);
   return stored;

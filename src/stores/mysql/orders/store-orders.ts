@@ -25,7 +25,7 @@ import {
   type Pool,
   type PoolConnection,
 } from '../connection.ts';
-import { matchEarlyPayments } from '../money/settle-payments.ts';
+import { settleEarlyPaymentsOfBatch } from '../money/settle-payments.ts';
 import { recordEvents, stateColumns, toState } from '../rows/order-rows.ts';
 import { bookMovement, UnknownSkuError } from '../rows/stock-ledger.ts';
 
@@ -109,7 +109,7 @@ async function insertBatch(
   const rows = await readStates(connection, batch);
   const fresh = current.filter((order) => rows.get(order.orderNo)?.batch_id === batchId);
   await insertDetails(connection, fresh);
-  const early = await matchEarlyPayments(connection, fresh);
+  const early = await settleEarlyPaymentsOfBatch(connection, fresh);
   if (presence === 'started') await markStarted(connection, batch);
   await bookMovement(connection, 'hold', fresh);
 

@@ -9,7 +9,7 @@ import { modify, type Executor } from '../connection.ts';
 type ParkedKind = 'payment' | 'refund' | 'order' | 'outbox_entry';
 
 /** How a reason ends that asks whether the units of a refunded order may be sold again. */
-export const STOCK_QUESTION = 'stock comes back only if you say so';
+export const STOCK_DECISION_PENDING = 'stock comes back only if you say so';
 
 /** As the column is. */
 const MAX_REASON_CHARS = 500;
@@ -51,11 +51,11 @@ export async function unpark(executor: Executor, kind: ParkedKind, reference: st
 }
 
 /** The person has decided what they were asked. What they are shown for another reason stays. */
-export async function answerStockQuestion(executor: Executor, reference: string): Promise<void> {
+export async function resolveStockDecision(executor: Executor, reference: string): Promise<void> {
   await modify(
     executor,
     `UPDATE parked SET resolved_at = NOW(3)
      WHERE kind = 'payment' AND reference = ? AND resolved_at IS NULL AND RIGHT(reason, CHAR_LENGTH(?)) = ?`,
-    [reference, STOCK_QUESTION, STOCK_QUESTION],
+    [reference, STOCK_DECISION_PENDING, STOCK_DECISION_PENDING],
   );
 }

@@ -43,7 +43,7 @@ export interface Payment {
 }
 
 /** A payment under lock, with its order where that is stored. */
-export interface LockedMoney {
+export interface LockedPayment {
   payment: Payment;
   stored: StoredOrder | undefined;
 }
@@ -86,10 +86,10 @@ export async function readPayment(reader: Executor, paymentId: number): Promise<
  * Locks the payment's order, where it is stored, and then the payment.
  * The order is looked for again under the payment's lock: whoever stores it meanwhile waits for our row, or we for theirs.
  */
-export async function lockMoney(
+export async function lockPaymentAndOrder(
   connection: PoolConnection,
   paymentId: number,
-): Promise<LockedMoney | undefined> {
+): Promise<LockedPayment | undefined> {
   const seen = await readPayment(connection, paymentId);
   if (!seen) return undefined;
   const stored = await lockOrder(connection, seen.orderNo);
@@ -127,12 +127,12 @@ export async function makeRefundDue(
 }
 
 /** Asks the relay to start the payment's refund workflow, or to wake it. */
-export async function wakeRefund(connection: PoolConnection, paymentId: number): Promise<void> {
+export async function makeRefundSignalDue(connection: PoolConnection, paymentId: number): Promise<void> {
   await modify(connection, 'UPDATE payments SET engine_due_at = NOW(3) WHERE payment_id = ?', [paymentId]);
 }
 
-/** As `wakeRefund`, where nobody is about to hand it over. */
-export async function wakeIdleRefund(connection: PoolConnection, paymentId: number): Promise<void> {
+/** As `makeRefundSignalDue`, where nobody is about to hand it over. */
+export async function makeIdleRefundSignalDue(connection: PoolConnection, paymentId: number): Promise<void> {
   await modify(
     connection,
     'UPDATE payments SET engine_due_at = NOW(3) WHERE payment_id = ? AND engine_due_at IS NULL',

@@ -136,11 +136,11 @@ test('a refund that has not moved for an hour is due again, once an hour', async
   await world.settleDue();
   await ageMoved(lost, 61);
   await ageMoved(young, 59);
-  expect(await stores.refundClaims.wakeOverdue(10)).toBe(1);
+  expect(await stores.refundClaims.requeueOverdue(10)).toBe(1);
   const claimed = await stores.refundClaims.take(10);
   expect(claimed.map(({ paymentId }) => paymentId)).toEqual([(await idsOf(payments))[0]]);
   await stores.refundClaims.complete(claimed);
-  expect(await stores.refundClaims.wakeOverdue(10)).toBe(0);
+  expect(await stores.refundClaims.requeueOverdue(10)).toBe(0);
 });
 
 test('what is due or claimed, and money that need not go back, is never overdue', async () => {
@@ -153,14 +153,17 @@ test('what is due or claimed, and money that need not go back, is never overdue'
     refunded.providerPaymentId,
   ]);
   for (const payment of [...claimed, applied, refunded]) await ageMoved(payment, 61);
-  expect(await stores.refundClaims.wakeOverdue(10)).toBe(0);
+  expect(await stores.refundClaims.requeueOverdue(10)).toBe(0);
 });
 
 test('no more are woken at once than asked for, and two relays wake none twice', async () => {
   const payments = await lateMoney(5);
   await world.settleDue();
   for (const payment of payments) await ageMoved(payment, 61);
-  expect(await stores.refundClaims.wakeOverdue(2)).toBe(2);
-  const woken = await Promise.all([stores.refundClaims.wakeOverdue(10), stores.refundClaims.wakeOverdue(10)]);
+  expect(await stores.refundClaims.requeueOverdue(2)).toBe(2);
+  const woken = await Promise.all([
+    stores.refundClaims.requeueOverdue(10),
+    stores.refundClaims.requeueOverdue(10),
+  ]);
   expect(woken[0] + woken[1]).toBe(3);
 });

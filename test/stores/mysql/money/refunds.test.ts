@@ -170,33 +170,33 @@ describe('returnStock', () => {
   });
 });
 
-describe('giveBackOf', () => {
-  const giveBackOf = async ({ payment }: Paid) => stores.refunds.giveBackOf(await world.idOf(payment));
+describe('readGiveBack', () => {
+  const readGiveBack = async ({ payment }: Paid) => stores.refunds.readGiveBack(await world.idOf(payment));
 
   test('names the limit after the refund, and the stock as well once an operator returned it', async () => {
     const refunded = await refundedOrder();
     const { orderNo, userId, items } = refunded.order;
     const limit = { orderNo, userId, items, limit: true, stock: false };
-    expect(await giveBackOf(refunded)).toEqual(limit);
+    expect(await readGiveBack(refunded)).toEqual(limit);
     await stores.refunds.returnStock(orderNo, 'ops');
-    expect(await giveBackOf(refunded)).toEqual({ ...limit, stock: true });
+    expect(await readGiveBack(refunded)).toEqual({ ...limit, stock: true });
   });
 
   test('names nothing where the sale keeps the limit used, and the stock alone once an operator returned it', async () => {
     const paid = await world.paidOrder({ refundRestoresLimit: false });
     await reverse(stores, buildReversal(paid.payment));
-    expect(await giveBackOf(paid)).toBeUndefined();
+    expect(await readGiveBack(paid)).toBeUndefined();
     await stores.refunds.returnStock(paid.order.orderNo, 'ops');
-    expect(await giveBackOf(paid)).toMatchObject({ limit: false, stock: true });
+    expect(await readGiveBack(paid)).toMatchObject({ limit: false, stock: true });
   });
 
   test('names nothing for money that never paid for the order', async () => {
     const refunded = await refundedOrder();
     const second = buildPayment(refunded.order);
     await world.receive(second);
-    expect(await giveBackOf({ order: refunded.order, payment: second })).toBeUndefined();
-    expect(await giveBackOf(await world.paidOrder())).toBeUndefined();
-    expect(await stores.refunds.giveBackOf(NO_PAYMENT)).toBeUndefined();
+    expect(await readGiveBack({ order: refunded.order, payment: second })).toBeUndefined();
+    expect(await readGiveBack(await world.paidOrder())).toBeUndefined();
+    expect(await stores.refunds.readGiveBack(NO_PAYMENT)).toBeUndefined();
   });
 });
 

@@ -25,7 +25,7 @@ test('an order long past its deadline that was not settled is due again', async 
   const [overdue, open] = [await storeStarted(), await storeStarted()];
   await stores.pool.query(`UPDATE orders SET deadline = ${HOUR_AGO} WHERE order_no = ?`, [overdue.orderNo]);
 
-  expect(await stores.orderClaims.wakeOverdue(10)).toBe(1);
+  expect(await stores.orderClaims.requeueOverdue(10)).toBe(1);
 
   const due = await stores.orderClaims.take(10);
   expect(due.map(({ order }) => order.orderNo)).toEqual([overdue.orderNo]);
@@ -36,7 +36,7 @@ test('an order that has ended is never overdue', async () => {
   const order = await storeStarted();
   await stores.orders.cancel(order.orderNo, 'payment_timeout', { force: false });
   await stores.pool.query(`UPDATE orders SET deadline = ${HOUR_AGO} WHERE order_no = ?`, [order.orderNo]);
-  expect(await stores.orderClaims.wakeOverdue(10)).toBe(0);
+  expect(await stores.orderClaims.requeueOverdue(10)).toBe(0);
 });
 
 test('an order that does not fit the columns can still be abandoned', async () => {
