@@ -1,14 +1,14 @@
-/** The demo sale: something to buy for whoever starts Holdfast without a shop. Not for production. */
+/** The demo sale, so that a Holdfast that runs without a shop has something to sell. Not for production. */
 
 import { DEFAULT_PAYMENT_WINDOW_MS } from './domain/limits.ts';
 import type { Sale } from './domain/sale.ts';
 import type { Sales } from './stores/mysql/sales.ts';
 import type { SaleStock } from './stores/redis/sale-stock.ts';
 
-/** Long enough that an installation somebody comes back to still sells. */
+/** Ten years, so that an old installation still sells when it is used again. */
 const OPEN_FOR_MS = 10 * 365 * 24 * 60 * 60 * 1000;
 
-/** Creates and warms up the demo sale; what exists is left as it is. */
+/** Creates the demo sale and warms it up. A sale that exists is left as it is. */
 export async function prepareDemoSale(saleId: string, sales: Sales, saleStock: SaleStock): Promise<void> {
   await sales.create(demoSale(saleId, Date.now()));
   await sales.warmUp(saleId, saleStock);

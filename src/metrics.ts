@@ -1,15 +1,18 @@
-/** What a process counts, for Prometheus to fetch. Each service has a registry of its own, so two in one process never mix. */
+/**
+ * The counters of a process, for Prometheus to fetch. Each service has its own registry, so that the counts of
+ * two services in one process never mix.
+ */
 
 import { collectDefaultMetrics, Counter, Registry } from 'prom-client';
 
 /**
- * How a payment notice was answered. accepted: 2xx, it is committed. forged: 401, the signature is wrong or stale. malformed: any
- * other 4xx. unavailable: 5xx, so the provider sends it again. Each answer counts once.
+ * How a payment notice was answered, each answer counted once. accepted: 2xx, the notice is committed. forged:
+ * 401, the signature is wrong or stale. malformed: any other 4xx. unavailable: 5xx, so the provider repeats it.
  */
 const NOTICE_OUTCOMES = ['accepted', 'forged', 'malformed', 'unavailable'] as const;
 export type NoticeOutcome = (typeof NOTICE_OUTCOMES)[number];
 
-/** The kinds of calls that load shedding keeps apart. */
+/** The kinds of calls that load shedding bounds separately. */
 const LANES = ['purchases', 'notices', 'others'] as const;
 export type LaneName = (typeof LANES)[number];
 
@@ -30,19 +33,19 @@ export function createMetrics() {
     labelNames: ['lane'],
     registers: [registry],
   });
-  // From the start, so that the first of its kind is seen as an increase.
+  // Each label begins at 0, so that its first event shows as an increase.
   for (const outcome of NOTICE_OUTCOMES) notices.inc({ outcome }, 0);
   for (const lane of LANES) shed.inc({ lane }, 0);
 
   return {
     contentType: registry.contentType,
 
-    /** Everything, in Prometheus' text format. */
+    /** All metrics in Prometheus' text format. */
     read: (): Promise<string> => registry.metrics(),
 
     noticeAnswered: (outcome: NoticeOutcome): void => notices.inc({ outcome }),
 
-    /** Made once for a lane, so that counting a refusal costs no more than the increment. */
+    /** The caller creates it once for each lane, so that counting a refusal costs only the increment. */
     shedCounter(lane: LaneName): () => void {
       const counter = shed.labels(lane);
       return () => counter.inc();

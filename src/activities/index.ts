@@ -1,4 +1,7 @@
-/** The steps of an order, and with them all that a worker can do; thin over the stores and the provider. Each may run twice or die half-way. */
+/**
+ * All activities of the worker: the steps of an order, and by `createRefundActivities` those of a refund. They
+ * are thin over the stores and the provider, and each may run twice or die half-way.
+ */
 
 import { ApplicationFailure } from '@temporalio/activity';
 import type { ClosingReason, FailureReason, Order, OrderState } from '../domain/order.ts';
@@ -21,7 +24,7 @@ export type Activities = ReturnType<typeof createActivities>;
 export function createActivities(deps: ActivityDeps) {
   const { orders, payments, paymentSessions, reservations, budget, provider } = deps;
 
-  /** Lets pollers see what MySQL has committed, and gives the order's slot in the engine back. */
+  /** Updates the projection that pollers read to what MySQL has committed, and releases the order's engine slot. */
   async function projectState(orderNo: string, state: OrderState): Promise<void> {
     await Promise.all([reservations.project(orderNo, state), budget.release([orderNo])]);
   }
@@ -30,7 +33,7 @@ export function createActivities(deps: ActivityDeps) {
     ...createRefundActivities(deps),
 
     /**
-     * Stores the order, or finds it stored.
+     * Stores the order; one that is stored already stays as it is.
      * @throws ApplicationFailure `OrderRefused`, not retryable, when it can never be stored
      */
     async persistOrder({ order }: { order: Order }): Promise<OrderState> {
@@ -46,21 +49,21 @@ export function createActivities(deps: ActivityDeps) {
       return outcome.state;
     },
 
-    /** Puts a tombstone where the order would be stored, unless it is stored already. */
+    /** Inserts a tombstone in the order's place, so that no later write stores it; unless it is stored already. */
     async abandonOrder({ order, reason }: { order: Order; reason: FailureReason }): Promise<AbandonOutcome> {
       const outcome = await orders.abandon(order, reason);
       await projectState(order.orderNo, outcome.state);
       return outcome;
     },
 
-    /** Applies the payment that the inbox holds; without one the order stays as it is. */
+    /** Applies the order's payment from the inbox; without a payment the order stays as it is. */
     async markPaid({ orderNo }: { orderNo: string }): Promise<OrderState> {
       const state = await orders.markPaid(orderNo);
       await projectState(orderNo, state);
       return state;
     },
 
-    /** Cancels, unless money came first or, without `force`, payment sessions are still open. */
+    /** Cancels the order, unless a payment came first or, without `force`, payment sessions are still open. */
     async cancelOrder(input: {
       orderNo: string;
       reason: ClosingReason;
@@ -77,15 +80,15 @@ export function createActivities(deps: ActivityDeps) {
       await reservations.confirm(orderNo);
     },
 
-    /** held → released in Redis; MySQL has committed the order's end before. */
+    /** held → released in Redis, after MySQL has committed the order's end. */
     async releaseStock({ orderNo }: { orderNo: string }): Promise<void> {
       await reservations.release(orderNo);
     },
 
-    /** Closes the order's sessions at the provider; where the shopper has paid meanwhile, the payment is recorded. */
+    /** Closes the order's sessions at the provider, and records the payment where the shopper has paid meanwhile. */
     async voidPaymentSessions({ orderNo }: { orderNo: string }): Promise<void> {
       for (const session of await paymentSessions.listOpen(orderNo)) {
-        // We died between asking for the session and writing its id down: asking again answers the same session.
+        // A process died after asking for the session and before recording its id. A repeat returns the same one.
         const { providerSessionId } =
           session.providerSessionId === null
             ? await provider.openSession(session)
@@ -99,12 +102,12 @@ export function createActivities(deps: ActivityDeps) {
       }
     },
 
-    /** Shows a person that a step keeps failing. */
+    /** Parks the order, so that an operator sees that one of its steps keeps failing. */
     async parkOrder({ orderNo, reason }: { orderNo: string; reason: string }): Promise<void> {
       await orders.park(orderNo, reason);
     },
 
-    /** The step has worked after all. */
+    /** Ends the parking once the step has succeeded. */
     async unparkOrder({ orderNo }: { orderNo: string }): Promise<void> {
       await orders.unpark(orderNo);
     },

@@ -1,4 +1,4 @@
-/** The steps of a refund, thin over the stores and the provider. Each may run twice or die half-way. */
+/** The activities of a refund, thin over the stores and the provider. Each may run twice or die half-way. */
 
 import type { GiveBack } from '../domain/order.ts';
 import type { Reversal } from '../domain/payment.ts';
@@ -20,7 +20,7 @@ export interface RefundActivityDeps {
   provider: PaymentProvider;
 }
 
-/** pending: all of it is on its way (or disputed), and the payer does not have all of it yet. */
+/** pending: the whole amount is on its way or disputed, and the payer does not have all of it yet. */
 export type RefundProgress = 'nothing-due' | 'pending' | 'refunded';
 
 export type RefundActivities = ReturnType<typeof createRefundActivities>;
@@ -28,32 +28,33 @@ export type RefundActivities = ReturnType<typeof createRefundActivities>;
 export function createRefundActivities(deps: RefundActivityDeps) {
   const { refunds, orders, reservations, budget, provider } = deps;
 
-  /** @throws when the provider is away, refuses, or has not taken on all of what is due: try again */
+  /** @throws when the provider is away, refuses, or accepts less than what is due: the step is to be repeated */
   async function refund(task: RefundTask): Promise<RefundProgress> {
-    // Always first: an earlier try may have worked unheard, longer ago than the provider remembers keys, and people refund by hand.
+    // The list is always read first. An earlier request may have succeeded although its answer was lost, longer
+    // ago than the provider remembers idempotency keys, and provider staff may have refunded by hand.
     const known = await provider.listReversals(task.providerPaymentId);
     const due = await record(task, known);
     if (!due) return 'refunded';
-    const left = leftOf(due, known);
-    if (left <= 0) return awaited(due, known);
+    const left = unrequestedAmount(due, known);
+    if (left <= 0) return progressOf(due, known);
 
-    const made = await askFor(due, left);
+    const made = await requestRefund(due, left);
     const stillDue = await record(due, [made]);
     if (!stillDue) return 'refunded';
-    // What was looked up is newer than the answer to a repeated key.
+    // The list is newer than the answer, because a repeated key gets its first answer again.
     const earlier = known.find(({ providerReversalId }) => providerReversalId === made.providerReversalId);
     const all = earlier ? known : [...known, made];
     if ((earlier ?? made).status === 'failed') {
-      // The same key would be answered the same for ever.
+      // The provider would repeat this answer under the same key, so the next request needs another key.
       await refunds.recordRefusal(task.paymentId);
       throw new Error(`refund ${made.providerReversalId} has failed at the provider`);
     }
-    if (leftOf(stillDue, all) > 0)
-      throw new Error(`refund ${made.providerReversalId} is not what was asked for`);
-    return awaited(stillDue, all);
+    if (unrequestedAmount(stillDue, all) > 0)
+      throw new Error(`refund ${made.providerReversalId} covers less than was requested`);
+    return progressOf(stillDue, all);
   }
 
-  /** @returns the payment as it is now, with all that is recorded of it; undefined when it is no longer to be refunded */
+  /** @returns the payment as MySQL has it after recording; undefined when it is no longer to be refunded */
   async function record(
     { paymentId }: RefundTask,
     reversals: readonly Reversal[],
@@ -63,7 +64,7 @@ export function createRefundActivities(deps: RefundActivityDeps) {
     return task?.status === 'refund_due' ? task : undefined;
   }
 
-  async function askFor(task: RefundTask, left: number): Promise<Reversal> {
+  async function requestRefund(task: RefundTask, left: number): Promise<Reversal> {
     const { paymentId, providerPaymentId, currency } = task;
     try {
       return await provider.refund({
@@ -80,26 +81,28 @@ export function createRefundActivities(deps: RefundActivityDeps) {
 
   return {
     /**
-     * Sends back what the payment still owes its payer, or finds it sent.
-     * @throws when the provider is away, refuses, or has not taken on all of what is due: try again
+     * Refunds what is not refunded yet. What the provider has refunded already is recorded, not repeated.
+     * @throws when the provider is away, refuses, or accepts less than what is due: the step is to be repeated
      */
     async refundPayment({ paymentId }: { paymentId: number }): Promise<RefundProgress> {
       try {
         const task = await refunds.read(paymentId);
         if (task?.status !== 'refund_due') return 'nothing-due';
         if (task.provider !== provider.name) {
-          throw new Error(`the payment was taken by ${task.provider}, and ${provider.name} is configured`);
+          throw new Error(
+            `the payment was collected by ${task.provider}, but ${provider.name} is configured`,
+          );
         }
         return await refund(task);
       } finally {
-        // The slot is a lease and returns by itself: money must not wait for Redis.
+        // A refund must not wait for Redis. A slot that is not released expires, because it is a lease.
         await budget.release([refundWorkflowId(paymentId)]).catch(() => undefined);
       }
     },
 
     /**
-     * Redis follows what MySQL has committed: the order's state for pollers, and the limit or stock that came back.
-     * @throws when Redis is away, or has the order's units not as sold (yet): try again
+     * Brings to Redis what MySQL has committed: the order's state, and the limit or stock that it gives back.
+     * @throws when Redis is away, or does not have the order's units as sold (yet): the step is to be repeated
      */
     async giveBack({ paymentId }: { paymentId: number }): Promise<void> {
       const task = await refunds.read(paymentId);
@@ -112,12 +115,12 @@ export function createRefundActivities(deps: RefundActivityDeps) {
       if (kind === 'held' || kind === 'not-sold') throw new Error(`not sold in Redis: ${kind}`);
     },
 
-    /** Shows a person that the money does not get back. */
+    /** Parks the refund, so that an operator sees that it keeps failing. */
     async parkRefund({ paymentId, reason }: { paymentId: number; reason: string }): Promise<void> {
       await refunds.park(paymentId, reason);
     },
 
-    /** It is back after all. */
+    /** Ends the parking once the refund has succeeded. */
     async unparkRefund({ paymentId }: { paymentId: number }): Promise<void> {
       await refunds.unpark(paymentId);
     },
@@ -125,10 +128,11 @@ export function createRefundActivities(deps: RefundActivityDeps) {
 }
 
 /**
- * Minor units that the provider has not been asked for, or that it has decided against.
- * @param task read after `reversals` were recorded: it counts the disputes among them, and those that only a notice reported
+ * Minor units that are still to be requested from the provider; refused ones count again.
+ * @param task read after `reversals` were recorded, so that `chargedBack` counts the disputes among them and
+ *   those that only a notice reported
  */
-function leftOf(task: RefundTask, reversals: readonly Reversal[]): number {
+function unrequestedAmount(task: RefundTask, reversals: readonly Reversal[]): number {
   const { succeeded, pending } = sumReversals(
     task.currency,
     reversals.filter(({ kind }) => kind === 'refund'),
@@ -136,16 +140,20 @@ function leftOf(task: RefundTask, reversals: readonly Reversal[]): number {
   return task.amount - task.chargedBack - succeeded - pending;
 }
 
-/** Once nothing is left to be asked for, of a payment that MySQL still has as due: it must be on its way. */
-function awaited(task: RefundTask, reversals: readonly Reversal[]): RefundProgress {
+/**
+ * The progress of a refund that MySQL still has as due although nothing is left to be requested.
+ * @throws when all of it has succeeded at the provider: no waiting settles that difference
+ */
+function progressOf(task: RefundTask, reversals: readonly Reversal[]): RefundProgress {
   if (sumReversals(task.currency, reversals).succeeded < task.amount) return 'pending';
-  // As where something counts as failed here, and as succeeded there: no waiting settles it.
-  throw new Error(`all of ${task.providerPaymentId} is back as the provider has it, and not as MySQL has it`);
+  // This happens where MySQL has recorded a reversal as failed and the provider lists it as succeeded.
+  throw new Error(`${task.providerPaymentId} is refunded in full at the provider, but not in MySQL`);
 }
 
 /**
- * The same for each repeat of a call whose outcome is unknown. A refusal changes it, because providers repeat their answer under
- * the same key; so does the amount, because they take no other request under it. That both are made is no danger: together they
+ * The idempotency key of a refund request, the same for each repeat of a call whose outcome is unknown. A
+ * refusal changes the key, because providers repeat their answer under the same key. Another amount changes it,
+ * because they accept no other request under it. Two such requests cannot both succeed, because together they
  * would exceed the payment.
  */
 function refundKeyOf({ paymentId, refusals, amount }: RefundTask, left: number): string {

@@ -1,44 +1,50 @@
 /** Every bound of the product, with its unit and its reason. */
 
-/** SKUs in one cart: a flash sale has a handful; bounds the work of one atomic script. */
+/** SKUs in one cart. A flash sale has a handful, and the bound limits the work of one atomic script. */
 export const MAX_CART_LINES = 20;
 /** Units of one SKU in one cart. */
 export const MAX_LINE_QUANTITY = 100;
-/** Minor units. With the cart's bounds a total stays below 2e13, which Lua's JSON encoder still prints exactly (14 digits). */
+/**
+ * Minor units. With the cart's bounds a total stays below 2e13, which Lua's JSON encoder still prints exactly
+ * (14 digits).
+ */
 export const MAX_UNIT_PRICE = 1_000_000_000;
 /** Units of one SKU on sale; fits MySQL's INT UNSIGNED with room. */
 export const MAX_SKU_TOTAL = 10_000_000;
-/** SKUs of one sale: warm-up and the sale's page handle them in one reply. */
+/** SKUs of one sale. Warm-up and the sale's page handle them in one reply. */
 export const MAX_SALE_SKUS = 200;
-/** Bytes of a JSON request body: a full cart is under 2 KiB. */
+/** Bytes of a JSON request body. A full cart is under 2 KiB. */
 export const MAX_BODY_BYTES = 16 * 1024;
-/** Bytes of a webhook body: providers send whole objects; Stripe's largest are about 100 KiB. */
+/** Bytes of a webhook body. Providers send whole objects, and Stripe's largest are about 100 KiB. */
 export const MAX_WEBHOOK_BYTES = 256 * 1024;
 /**
- * Purchases that one API process works on at once. Few, because refusals share the event loop with those at work: 24 gave a median
- * refusal of 14 ms against 34 ms for 64 (docs/decisions.md).
+ * Purchases that one API process works on at once. The number is low because refusals share the event loop
+ * with the purchases at work: 24 gave a median refusal of 14 ms, 64 gave 34 ms (docs/decisions.md).
  */
 export const MAX_PURCHASES_AT_WORK = 24;
-/** Purchases that wait for a place, which costs nobody anything: of a herd so many are taken in instead of sent back. */
+/** Purchases that wait for one of those places. Waiting costs nothing, so a rush is queued up to here, not refused. */
 export const MAX_PURCHASES_WAITING = 104;
-/** Payment notices at once: what MySQL's 20 connections take in three rounds. The provider repeats what is refused. */
+/** Payment notices at once: MySQL's 20 connections handle them in three rounds. The provider repeats refused ones. */
 export const MAX_NOTICES_IN_FLIGHT = 64;
-/** All other calls at once. They wait for MySQL, the provider or a workflow, so there are more, each with less work. */
+/** All other calls at once. The number is higher because they mostly wait for MySQL, the provider or a workflow. */
 export const MAX_OTHERS_IN_FLIGHT = 256;
-/** Characters of a user agent that are kept; longer ones are cut, for they are only recorded. */
+/** Characters of a user agent that are kept. A longer one is cut, because it is only recorded. */
 export const MAX_USER_AGENT_CHARS = 255;
-/** Shoppers repeat a request within minutes; a day covers a phone that slept through the sale. */
+/** How long a repeated request finds its first one. A day covers a phone that slept through the sale. */
 export const IDEMPOTENCY_TTL_MS = 24 * 60 * 60 * 1000;
 /** A settled order's projection stays readable in Redis this long; MySQL keeps it for good. */
 export const PROJECTION_TTL_MS = 24 * 60 * 60 * 1000;
-/** The card's durable timer: how long a shopper may take to pay unless the sale says otherwise. */
+/** How long a shopper may take to pay unless the sale says otherwise. */
 export const DEFAULT_PAYMENT_WINDOW_MS = 30 * 60 * 1000;
-/** The longest payment window; a hold longer than a day is a reservation system's business. */
+/** The longest payment window. A hold of more than a day would be a reservation, not a checkout. */
 export const MAX_PAYMENT_WINDOW_MS = 24 * 60 * 60 * 1000;
-/** Orders stored in one transaction: the group commit's gain flattens beyond, and a culprit is found in seven halvings. */
+/**
+ * Orders stored in one transaction. The gain of a group commit flattens beyond this, and seven halvings find
+ * an order that fails its batch.
+ */
 export const STORE_BATCH_MAX = 100;
 
-/** SKU codes travel in Redis fields and URLs: letters, digits, dot, dash, underscore. */
+/** SKU codes are part of Redis fields and URLs: letters, digits, dot, dash, underscore. */
 export const SKU_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 /** Sale ids are part of orderNo: lower case, digits and single dashes, at most 32 characters. */
 export const SALE_ID_PATTERN = /^(?=.{1,32}$)[a-z0-9]+(?:-[a-z0-9]+)*$/;

@@ -1,8 +1,11 @@
-/** Amounts as people read them. */
+/** Amounts of money as readable text. */
 
 const CURRENCY_CODE = /^[A-Z]{3}$/i;
 
-/** `49.00 EUR`: minor units with as many decimals as the currency has. Never throws: what is no currency is told as it is. */
+/**
+ * `49.00 EUR`: minor units with as many decimals as the currency has. Never throws: an amount of an unknown
+ * currency is given in minor units.
+ */
 export function formatMoney(amount: number, currency: string): string {
   if (!CURRENCY_CODE.test(currency)) return `${amount} minor units of ${currency}`;
   const format = new Intl.NumberFormat('en', { style: 'currency', currency });

@@ -1,4 +1,7 @@
-/** An order's state where it crosses an edge. Apart from order.ts, which workflows import without a validator. */
+/**
+ * Validates an order's state where it is read from outside, such as a reply of Redis or of a workflow. This is
+ * not part of order.ts because workflows import that file and must not bundle a validator.
+ */
 
 import { z } from 'zod';
 import { CLOSING_REASONS, FAILURE_REASONS, ORDER_STATUSES, PAYMENT_STATES } from './order.ts';

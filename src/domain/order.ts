@@ -1,4 +1,4 @@
-/** An order's life, as every store, page and caller names it. */
+/** The types of an order: its number, its content and its states, under the names that all other files use. */
 
 /**
  * queued: accepted and held in Redis, not yet durable in MySQL.
@@ -9,8 +9,9 @@ export const ORDER_STATUSES = ['queued', 'awaiting_payment', 'paid', 'cancelled'
 export type OrderStatus = (typeof ORDER_STATUSES)[number];
 
 /**
- * Whether money is known for the order: `received` means committed but not yet acted upon. A paid order stays paid when its money
- * is `disputed` (a chargeback is open) or `refunded`; its stock comes back only if a person says so.
+ * What is known of the order's money. received: committed to MySQL, and the workflow has yet to act on it.
+ * disputed: a chargeback is open. A paid order stays paid when its money is `disputed` or `refunded`, and its
+ * stock comes back only if an operator decides so.
  */
 export const PAYMENT_STATES = ['none', 'received', 'applied', 'disputed', 'refunded'] as const;
 type PaymentState = (typeof PAYMENT_STATES)[number];
@@ -19,7 +20,7 @@ type PaymentState = (typeof PAYMENT_STATES)[number];
 export const CLOSING_REASONS = ['payment_timeout', 'shopper_request', 'operator_request'] as const;
 export type ClosingReason = (typeof CLOSING_REASONS)[number];
 
-/** Why an order failed: it was given up before it was stored, and its stock went back. */
+/** Why an order failed: it was abandoned before it was stored, and its stock went back. */
 export const FAILURE_REASONS = [
   'duplicate_request',
   'unknown_sku',
@@ -37,7 +38,7 @@ export interface OrderItem {
   unitPrice: number;
 }
 
-/** Everything an accepted order consists of; fixed by `reserve` at the moment of acceptance. */
+/** Everything an accepted order consists of. `reserve` fixes it at the moment of acceptance. */
 export interface Order {
   orderNo: string;
   saleId: string;
@@ -56,7 +57,7 @@ export interface Order {
   userAgent: string;
 }
 
-/** What changes about an order; `version` grows by one with each change and is assigned in MySQL alone (queued = 0). */
+/** What changes about an order. `version` grows by one a change, and only MySQL assigns it (queued = 0). */
 export interface OrderState {
   status: OrderStatus;
   version: number;
@@ -65,18 +66,18 @@ export interface OrderState {
   reason: ClosingReason | FailureReason | null;
 }
 
-/** What goes back to the sale of a refunded order: MySQL has committed it, and Redis is to follow. */
+/** What a refunded order gives back to its sale. MySQL has committed it, and Redis is updated afterwards. */
 export interface GiveBack {
   orderNo: string;
   userId: string;
   items: OrderItem[];
-  /** What its user may buy again. */
+  /** The user may buy as many units again. */
   limit: boolean;
-  /** Its units. */
+  /** The units may be sold again. */
   stock: boolean;
 }
 
-/** An order number's parts; `sale`, `shard` and `epoch` lead any process to the order's Redis keys. */
+/** The parts of an order number. Any process derives the order's Redis keys from `saleId`, `shard` and `epoch`. */
 export interface OrderNoParts {
   saleId: string;
   shard: number;
@@ -84,7 +85,7 @@ export interface OrderNoParts {
   ulid: string;
 }
 
-/** Unix time in ms until which a payment session may be opened; the deadline the shopper sees. */
+/** Unix time in ms until which a payment session may be opened. It is the deadline that the shopper sees. */
 export function orderDeadlineMs(order: Pick<Order, 'reservedAtMs' | 'paymentWindowMs'>): number {
   return order.reservedAtMs + order.paymentWindowMs;
 }
@@ -99,7 +100,7 @@ export function formatOrderNo(parts: OrderNoParts): string {
 
 const ORDER_NO = /^([a-z0-9]+(?:-[a-z0-9]+)*)-(\d{1,3})-(\d{1,9})-([0-9A-HJKMNP-TV-Z]{26})$/;
 
-/** Undefined when `text` is no order number: callers answer "not found", never an error. */
+/** Undefined when `text` is no order number, so that callers answer "not found" and not with an error. */
 export function parseOrderNo(text: string): OrderNoParts | undefined {
   const match = ORDER_NO.exec(text);
   if (!match) return undefined;

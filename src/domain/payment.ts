@@ -1,35 +1,41 @@
-/** Payments as Holdfast sees them, whichever provider took them. */
+/** The types of payments, refunds and notices, the same for every payment provider. */
 
 import type { ReversalTotals } from './reversals.ts';
 
-/** A payment the provider says it took. `amount` in minor units. */
+/** A payment that the provider reports as collected. `amount` in minor units. */
 export interface ProviderPayment {
-  /** The provider's own id: unique, and the key of the `payments` table. */
+  /** The provider's own id. It is unique, and the key of the `payments` table. */
   providerPaymentId: string;
   orderNo: string;
   amount: number;
   currency: string;
-  /** The order's essentials as the session carried them, still signed; null for money that came outside any session. */
+  /** The signed order as the session carried it, unverified; null for a payment made outside any session. */
   signedOrder: string | null;
 }
 
-/** A payment as the list of the provider's own book has it. */
+/** A payment as the provider's own list shows it. */
 export interface ListedPayment extends ProviderPayment {
-  /** As the list has it; null: something of it went back or may, and the list does not say what. */
+  /** What went back, by that list; null: something went back or may, and the list does not say what. */
   totals: Pick<ReversalTotals, 'succeeded' | 'isDisputed'> | null;
 }
 
-/** A payment in the provider's own book, with what went back to the payer. */
+/** A payment that the provider collected, with what of it went back to the payer. */
 export interface CollectedPayment extends ProviderPayment {
   /** Minor units; refunds that succeeded and chargebacks that were lost. */
   returned: number;
 }
 
-/** pending → succeeded: the payer has the money back | failed: the shop kept it. A success may still turn into a failure, never the other way. */
+/**
+ * pending → succeeded: the payer has the money back | failed: the shop kept it. A success may still turn into
+ * a failure, never the other way.
+ */
 export const REVERSAL_STATUSES = ['pending', 'succeeded', 'failed'] as const;
 export type ReversalStatus = (typeof REVERSAL_STATUSES)[number];
 
-/** Money on its way back: a refund (ours, or made at the provider), or a chargeback, which `succeeded` when the shop lost it. */
+/**
+ * Money that goes back to the payer: a refund, requested here or made at the provider, or a dispute. A dispute
+ * has `succeeded` when the shop lost it (a chargeback).
+ */
 export interface Reversal {
   kind: 'refund' | 'dispute';
   /** Unique at the provider. */
@@ -41,24 +47,27 @@ export interface Reversal {
   status: ReversalStatus;
 }
 
-/** A verified webhook, parsed. `ignored` covers every event that moves no money. */
+/** A verified and parsed webhook. `ignored` covers every event that moves no money. */
 export type PaymentNotice =
   | { kind: 'payment_succeeded'; eventId: string; payment: ProviderPayment }
   | { kind: 'payment_failed'; eventId: string; orderNo: string }
   | { kind: 'payment_reversed'; eventId: string; reversal: Reversal }
   | { kind: 'ignored'; eventId: string; type: string };
 
-/** received → applied | parked | refund_due → refunded. An applied payment may become refund_due (a person says so) or refunded (at the provider). */
+/**
+ * received → applied | parked | refund_due → refunded. An applied payment may become refund_due (an operator
+ * requests it) or refunded (at the provider).
+ */
 export const PAYMENT_STATUSES = ['received', 'applied', 'parked', 'refund_due', 'refunded'] as const;
 export type PaymentStatus = (typeof PAYMENT_STATUSES)[number];
 
-/** Why money goes back. */
+/** Why a payment is refunded. */
 export const REFUND_REASONS = [
   /** The order has another payment. */
   'duplicate_payment',
-  /** The order was cancelled or failed before the money came. */
+  /** The order was cancelled or failed before the payment came. */
   'order_ended',
-  /** No such order, and nothing to restore it from. */
+  /** No such order is known, and the payment carries no signed order to restore it from. */
   'order_unknown',
   /** The order could be restored, but its stock is sold. */
   'sold_out',

@@ -1,4 +1,4 @@
-/** What a shopper asked for, as a digest: an idempotency key must not be reused for something else. */
+/** A digest of a shopper's request, by which the reuse of an idempotency key for another cart is noticed. */
 
 import { createHash } from 'node:crypto';
 import type { Order } from './order.ts';
@@ -7,7 +7,7 @@ interface Cart extends Pick<Order, 'saleId'> {
   items: readonly { sku: string; quantity: number }[];
 }
 
-/** The same cart in another order is the same request. */
+/** The order of the cart's lines makes no difference. */
 export function fingerprintOf({ saleId, items }: Cart): string {
   const lines = items.map(({ sku, quantity }) => `${sku}=${quantity}`).toSorted();
   return createHash('sha256')

@@ -1,19 +1,19 @@
-/** Refunds and chargebacks of one payment: how they add up, and what the sum makes of the payment. Pure rules. */
+/** Pure rules: how the refunds and disputes of one payment add up, and which status they give the payment. */
 
 import type { PaymentStatus, Reversal } from './payment.ts';
 
 /**
- * What went back of a payment, in minor units of the payment's own currency. An amount in another currency is never added, because no
- * rate is known here: it is only flagged, and a person decides.
+ * What went back of a payment, in minor units of the payment's own currency. An amount in another currency is
+ * never added, because no exchange rate is known: it is only flagged, and an operator decides.
  */
 export interface ReversalTotals {
-  /** Refunds that succeeded and chargebacks that the shop lost. */
+  /** Refunds that succeeded, and disputes that the shop lost. */
   succeeded: number;
-  /** On its way, or in dispute. */
+  /** Refunds on their way, and open disputes. */
   pending: number;
-  /** A chargeback is open. */
+  /** A dispute is open. */
   isDisputed: boolean;
-  /** Something went back, or may, in another currency. */
+  /** A reversal in another currency succeeded or is pending. */
   isMixed: boolean;
 }
 
@@ -35,27 +35,28 @@ export function sumReversals(
   };
 }
 
-/** Something of it has gone back, or may. */
+/** Whether any of the payment went back or still may. */
 export function isTouched({ succeeded, pending, isMixed }: ReversalTotals): boolean {
   return succeeded + pending > 0 || isMixed;
 }
 
 /**
  * The payment's status after these reversals.
- * @param mayStay a payment that is no longer refunded may pay for its order again: the shop has won the dispute about it
+ * @param mayPayAgain a payment that is no longer refunded may pay for its order again, because the shop won the
+ *   dispute about it
  */
 export function statusAfter(
   payment: { amount: number; status: PaymentStatus },
   totals: ReversalTotals,
-  mayStay: boolean,
+  mayPayAgain: boolean,
 ): PaymentStatus {
   if (totals.succeeded >= payment.amount) return 'refunded';
   switch (payment.status) {
     case 'received':
-      // Money that is not all there pays for nothing.
+      // A payment of which part may go back does not pay for an order.
       return isTouched(totals) ? 'parked' : 'received';
     case 'refunded':
-      return mayStay ? 'applied' : 'refund_due';
+      return mayPayAgain ? 'applied' : 'refund_due';
     case 'applied':
     case 'parked':
     case 'refund_due':

@@ -13,7 +13,7 @@ import {
 const saleSku = z.strictObject({
   sku: z.string().regex(SKU_PATTERN),
   name: z.string().min(1).max(200),
-  /** Minor units of the sale's currency. Nothing is free: a payment is what ends an order well. */
+  /** Minor units of the sale's currency. Never 0, because only a payment makes an order `paid`. */
   unitPrice: z.int().min(1).max(MAX_UNIT_PRICE),
   /** Units on sale. */
   total: z.int().min(0).max(MAX_SKU_TOTAL),
@@ -33,7 +33,7 @@ export const saleSchema = z
     paused: z.boolean(),
     /** How long a shopper may take to pay, in ms. */
     paymentWindowMs: z.int().min(1_000).max(MAX_PAYMENT_WINDOW_MS),
-    /** Whether who gets the money of a paid order back may buy as much again. */
+    /** Whether the user of a refunded order may buy as much again. */
     refundRestoresLimit: z.boolean().default(true),
     skus: z
       .array(saleSku)

@@ -1,4 +1,4 @@
-/** Workflows of orders and refunds as the rest of the service sees them: start, tell, ask. Every call has a deadline. */
+/** Starts, signals and queries the workflows of orders and refunds. Every call has a deadline. */
 
 import {
   WorkflowExecutionAlreadyStartedError,
@@ -24,35 +24,38 @@ import {
   type RefundInput,
 } from '../workflows/contract.ts';
 
-/** A start or signal takes milliseconds; a server that needs longer is overloaded and must be left alone for a while. */
+/** A start or signal takes milliseconds. A server that needs longer is overloaded and must not get more calls. */
 const CALL_TIMEOUT_MS = 5_000;
 
-/** ended: the order's workflow was there and is over; whether it settled the order, MySQL tells. */
+/** ended: the order's workflow has ended already. Whether it settled the order is to be read from MySQL. */
 export type StartOutcome = 'running' | 'ended';
 
-/** A payment whose refund is to be looked after. */
+/** A payment whose refund workflow is to be started or signalled. */
 export interface RefundToStart extends RefundInput {
   /** May name no order of ours. */
   orderNo: string;
   /** Minor units. */
   amount: number;
   currency: string;
-  /** Null where nobody here asked for it. */
+  /** Null when the refund was not requested here. */
   reason: RefundReason | null;
 }
 
 export type OrderEngine = ReturnType<typeof createOrderEngine>;
 
-/** @param eager where the client shares its connection with a worker that has room, `start` needs no round trip to find it */
+/**
+ * @param eager where the client shares its connection with a worker that has free slots, `start` hands it the
+ *   workflow without a round trip
+ */
 export function createOrderEngine(client: Client, { eager = true }: { eager?: boolean } = {}) {
   const call = <T>(work: () => Promise<T>, timeoutMs = CALL_TIMEOUT_MS) =>
     client.withDeadline(Date.now() + timeoutMs, work);
 
   return {
     /**
-     * Starts the order's workflow; one that runs already is as good.
-     * Eagerly it works only on a worker's connection.
-     * @throws ServiceError when Temporal is away, overloaded or too slow: try again later
+     * Starts the order's workflow. A workflow that runs already counts as started.
+     * An eager start works only on a worker's connection.
+     * @throws ServiceError when Temporal is away, overloaded or too slow: the call may be repeated later
      */
     start: (order: Order): Promise<StartOutcome> =>
       startOrSignal(() =>
@@ -61,7 +64,7 @@ export function createOrderEngine(client: Client, { eager = true }: { eager?: bo
         ),
       ),
 
-    /** Tells the workflow to look into the payment inbox; starts it where it has not been. Throws like `start`. */
+    /** Signals the workflow to look into the payment inbox, and starts it where needed. Throws like `start`. */
     signalPaymentReceived: (order: Order): Promise<StartOutcome> =>
       startOrSignal(() =>
         call(() =>
@@ -72,7 +75,7 @@ export function createOrderEngine(client: Client, { eager = true }: { eager?: bo
         ),
       ),
 
-    /** Tells the workflow that the shopper cancels; starts it where it has not been. Throws like `start`. */
+    /** Signals the workflow that the shopper cancels, and starts it where needed. Throws like `start`. */
     signalCancelRequested: (order: Order): Promise<StartOutcome> =>
       startOrSignal(() =>
         call(() =>
@@ -84,7 +87,10 @@ export function createOrderEngine(client: Client, { eager = true }: { eager?: bo
         ),
       ),
 
-    /** Starts the payment's refund, or tells the one that runs that there is news; one that ended before runs again. Throws like `start`. */
+    /**
+     * Starts the payment's refund workflow, or signals the running one that its payment changed. A refund
+     * workflow that ended before runs again. Throws like `start`.
+     */
     startRefund: (refund: RefundToStart): Promise<StartOutcome> =>
       startOrSignal(() =>
         call(() =>
@@ -95,7 +101,10 @@ export function createOrderEngine(client: Client, { eager = true }: { eager?: bo
         ),
       ),
 
-    /** The workflow's own view; undefined when there is no such workflow. Throws when no worker answers in time. */
+    /**
+     * The order's state by the workflow's own query; undefined when there is no such workflow.
+     * @throws when no worker answers in time
+     */
     async queryStatus(orderNo: string, timeoutMs: number): Promise<OrderState | undefined> {
       try {
         return orderStateSchema.parse(
@@ -109,7 +118,7 @@ export function createOrderEngine(client: Client, { eager = true }: { eager?: bo
   };
 }
 
-/** One workflow per order, ever: the orderNo is its id. */
+/** An order has one workflow in all its life, because the workflow's id is the orderNo. */
 function startOptions(order: Order) {
   return {
     workflowId: order.orderNo,
@@ -123,11 +132,11 @@ function startOptions(order: Order) {
       { key: searchAttributes.saleId, value: order.saleId },
     ]),
     staticSummary: summarize(order),
-    staticDetails: `${order.total} ${order.currency} (minor units), reserved ${new Date(order.reservedAtMs).toISOString()}`,
+    staticDetails: describe(order),
   } satisfies WorkflowStartOptions;
 }
 
-/** One workflow per payment at a time. Its steps find what was done before, so it may run as often as something is due. */
+/** A payment has one refund workflow at a time. Its steps find what was done before, so it may run again. */
 function refundOptions({ paymentId, orderNo, amount, currency, reason }: RefundToStart) {
   const saleId = parseOrderNo(orderNo)?.saleId;
   const input: RefundInput = { paymentId };
@@ -149,6 +158,10 @@ function summarize({ items, userId }: Order): string {
   const [first] = items;
   const more = items.length > 1 ? ` and ${items.length - 1} more` : '';
   return `${first?.quantity} × ${first?.sku}${more} for ${userId}`;
+}
+
+function describe({ total, currency, reservedAtMs }: Order): string {
+  return `${total} ${currency} (minor units), reserved ${new Date(reservedAtMs).toISOString()}`;
 }
 
 async function startOrSignal(call: () => Promise<unknown>): Promise<StartOutcome> {

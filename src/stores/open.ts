@@ -18,15 +18,15 @@ import { createSaleStock } from './redis/sale-stock.ts';
 export interface StoreConfig {
   REDIS_URL: readonly string[];
   MYSQL_URL: string;
-  /** Orders and signals in flight in Temporal, all processes together. */
+  /** Orders and signals in flight in Temporal, over all processes. */
   ENGINE_BUDGET: number;
-  /** Orders the engine can start per second, all workers together. */
+  /** Orders that the engine can start per second, over all workers. */
   ENGINE_STARTS_PER_SECOND: number;
 }
 
 export type Stores = Awaited<ReturnType<typeof openStores>>;
 
-/** @throws when Redis is not reachable or might evict; MySQL may be away, its statements then fail one by one */
+/** @throws when Redis is unreachable or might evict keys; while MySQL is away, each of its statements fails */
 export async function openStores(config: StoreConfig, log: Logger) {
   const redis = await connectRedis(config.REDIS_URL, log);
   await assertNoEviction(redis);
@@ -34,7 +34,7 @@ export async function openStores(config: StoreConfig, log: Logger) {
   return {
     redis,
     pool,
-    /** A connection of its own for reads that block. */
+    /** Opens a separate connection, for reads that block. */
     connectBlocking: () => connectRedis(config.REDIS_URL, log, null),
     reservations: createReservations(redis, { startsPerSecond: config.ENGINE_STARTS_PER_SECOND }),
     saleStock: createSaleStock(redis),

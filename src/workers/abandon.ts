@@ -1,4 +1,4 @@
-/** The end of an order that MySQL refuses, for those that meet the refusal where no workflow does. */
+/** Abandons an order that MySQL refuses to store and that has no workflow to do so. */
 
 import { isFinal, type FailureReason, type Order, type OrderState } from '../domain/order.ts';
 import type { Orders } from '../stores/mysql/orders/orders.ts';
@@ -12,7 +12,7 @@ export interface AbandonDeps extends ProjectDeps {
   orders: Pick<Orders, 'abandon'>;
 }
 
-/** Redis follows what MySQL has committed: the state for pollers, and the stock of an order that has ended unpaid. Idempotent. */
+/** Projects the state that MySQL has committed, and releases the stock of an order that ended unpaid. Idempotent. */
 export async function projectAndRelease(
   { reservations }: ProjectDeps,
   orderNo: string,
@@ -23,9 +23,10 @@ export async function projectAndRelease(
 }
 
 /**
- * Does what the order's workflow would do: the tombstone first, which sends the order's money back and keeps any slow write
- * out, and only then the stock. Should the order have been stored at that moment, it lives, and keeps its stock.
- * @throws when a store is away, or MySQL takes not even the tombstone: again, from the start
+ * Does what the order's workflow would do. First a tombstone makes the order's payments due for refund and keeps
+ * any slow write from storing the order, and only then its stock is released. An order that was stored in the
+ * meantime goes on and keeps its stock.
+ * @throws when a store is away, or when MySQL refuses the tombstone too: the whole is to be repeated
  */
 export async function abandonOrder(deps: AbandonDeps, order: Order, reason: FailureReason): Promise<void> {
   const { state } = await deps.orders.abandon(order, reason);

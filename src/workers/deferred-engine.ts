@@ -1,4 +1,7 @@
-/** An engine for the time before Temporal can be reached: until then every call fails, and the relay stores orders ahead. */
+/**
+ * An order engine that exists before Temporal is reached. Until then every call fails, so that the relay stores
+ * orders ahead.
+ */
 
 import type { OrderEngine } from '../engine/order-engine.ts';
 
@@ -19,7 +22,7 @@ export function createDeferredEngine() {
 
   return {
     engine: deferred,
-    /** From now on calls go to this one. */
+    /** Later calls go to this engine. */
     connect(reached: OrderEngine): void {
       engine = reached;
     },

@@ -1,6 +1,6 @@
 /**
- * The way into Temporal, shared by all that start or tell workflows in this process: takes slots from the engine budget, and
- * keeps off for a while when Temporal is away or overloaded. What it does not take is stored ahead or tried again.
+ * Bounds how many workflows this process starts or signals at once, by slots of the engine budget, and makes no
+ * calls for a while after Temporal failed or was overloaded. The callers store the others ahead or try again.
  */
 
 import type { Logger } from 'pino';
@@ -14,18 +14,21 @@ export function createEngineGate(budget: EngineBudget, log: Logger) {
   let closedUntilMs = 0;
   const isClosed = () => Date.now() < closedUntilMs;
 
-  /** After a failure one order goes ahead as a probe; the others need not wait for its answer. */
+  /** After a failure only one order is let through, as a probe. The others are not held until it answers. */
   const limitToProbe = <T>(orders: readonly T[]): readonly T[] =>
     failures === 0 ? orders : orders.slice(0, 1);
 
-  /** Those that may be handed over now, in their order; they hold a slot. */
+  /** @returns those that got a slot and may start or signal now, in the given order */
   async function admit<T>(orders: readonly T[], orderNoOf: (order: T) => string): Promise<T[]> {
     if (isClosed()) return [];
     const granted = new Set(await budget.acquire(limitToProbe(orders).map(orderNoOf)));
     return orders.filter((order) => granted.has(orderNoOf(order)));
   }
 
-  /** Hands over what was admitted; answers those that Temporal has now. The others have given their slots back. */
+  /**
+   * Runs `work`, a start or a signal, for each admitted order. The slots of those that failed are released.
+   * @returns those that succeeded
+   */
   async function run<T>(
     admitted: readonly T[],
     orderNoOf: (order: T) => string,
@@ -39,7 +42,10 @@ export function createEngineGate(budget: EngineBudget, log: Logger) {
       await budget.release(admitted.filter((_, i) => results[i]?.status === 'rejected').map(orderNoOf));
       closedUntilMs = Date.now() + backoffMs(failures);
       failures += 1;
-      log.warn({ err: errors[0], failed: errors.length, failures }, 'Temporal takes no orders; keeping off');
+      log.warn(
+        { err: errors[0], failed: errors.length, failures },
+        'Temporal does not accept orders; pausing',
+      );
     } else if (admitted.length > 0) {
       failures = 0;
     }
@@ -47,7 +53,7 @@ export function createEngineGate(budget: EngineBudget, log: Logger) {
   }
 
   return {
-    /** How many more the engine would take now; none while it is kept off. */
+    /** How many more orders would be admitted now; 0 during the pause after a failure. */
     room: async (): Promise<number> =>
       isClosed() ? 0 : Math.min(await budget.room(), failures === 0 ? Infinity : 1),
     admit,

@@ -1,15 +1,18 @@
-/** A background loop that outlives failures and ends when told to. */
+/** Runs a background loop that goes on after failures, with a back-off, until it is aborted. */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 
-/** Failures back off from one to the other, so that a store that is away is neither hammered nor found late. */
+/**
+ * The first and the longest back-off after failures, so that a store that is away is neither hammered nor
+ * noticed late when it is back.
+ */
 const FIRST_BACKOFF_MS = 100;
 const MAX_BACKOFF_MS = 5_000;
 
 /**
- * Runs `pass` again and again until `signal` aborts; a pass that is under way then is finished.
- * @param pass answers how long to pause before the next one, in ms
+ * Runs `pass` again and again until `signal` aborts. A pass under way at that moment is finished.
+ * @param pass returns the pause before the next one, in ms
  */
 export async function runLoop(
   name: string,
@@ -32,7 +35,7 @@ export async function runLoop(
   }
 }
 
-/** Exponential with jitter: relays that failed together must not come back together. */
+/** Exponential with jitter, because relays that failed together must not return together. In ms. */
 export function backoffMs(failures: number): number {
   const ceilingMs = Math.min(FIRST_BACKOFF_MS * 2 ** failures, MAX_BACKOFF_MS);
   return ceilingMs * (0.5 + Math.random() / 2);

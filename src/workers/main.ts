@@ -1,4 +1,4 @@
-/** The worker process: composition root. */
+/** The composition root of the worker process. */
 
 import { loadWorkerConfig } from '../config.ts';
 import { openProvider } from '../payments/open.ts';

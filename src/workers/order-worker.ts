@@ -1,4 +1,4 @@
-/** The Temporal worker for orders, and the engine with which its relay starts them over the same connection. */
+/** Creates the Temporal worker, and the order engine by which the relay starts workflows over its connection. */
 
 import { Client } from '@temporalio/client';
 import type { WorkerDeploymentVersion } from '@temporalio/common';
@@ -12,10 +12,13 @@ import type { Activities } from '../activities/index.ts';
 import { createOrderEngine, type OrderEngine } from '../engine/order-engine.ts';
 import { TASK_QUEUE } from '../workflows/contract.ts';
 
-/** An order's step takes at most its own timeout of ten seconds; what is not done by then, as a slow refund, is repeated elsewhere. */
+/**
+ * An order's step takes at most its own timeout of ten seconds. What takes longer, such as a slow refund, is
+ * repeated by another worker.
+ */
 const SHUTDOWN_GRACE_MS = 10_000;
 const SHUTDOWN_FORCE_MS = 15_000;
-/** About 600 open orders fit a GB of cache; more are replayed when they wake, from histories of a dozen events. */
+/** About 600 open orders fit into a GB. Others are replayed when they wake, from histories of a dozen events. */
 const CACHED_WORKFLOWS_MAX = 600;
 
 export interface OrderWorkerParts {
@@ -23,7 +26,7 @@ export interface OrderWorkerParts {
   namespace: string;
   workflowBundle: WorkflowBundleOption;
   activities: Activities;
-  /** With it the worker gets the orders of this version alone; without it there are no versions. */
+  /** With a version, the worker gets only the orders of that version; undefined: workers have no versions. */
   version: WorkerDeploymentVersion | undefined;
 }
 
@@ -41,12 +44,13 @@ export async function createOrderWorker({
     ...(version && pinnedTo(version)),
   });
   const client = new Client({ connection: parts.connection, namespace: parts.namespace });
-  // An eager start begins on the very worker that asks, current or not, and would pin the order there: then a version
-  // would take orders before it is current, and an old one would never drain. So where there are versions, Temporal chooses.
+  // An eager start runs on the worker that asked for it, current version or not, and pins the order there. A
+  // version would get orders before it is current, and an old one would never drain. With versions, Temporal
+  // chooses the worker.
   return { worker, engine: createOrderEngine(client, { eager: version === undefined }) };
 }
 
-/** An order ends under the code it began with: it lives for a payment window, so an old version is soon done. */
+/** An order ends under the version that it began with. It lasts a payment window, so an old version drains soon. */
 function pinnedTo(version: WorkerDeploymentVersion): Pick<WorkerOptions, 'workerDeploymentOptions'> {
   return {
     workerDeploymentOptions: { version, useWorkerVersioning: true, defaultVersioningBehavior: 'PINNED' },

@@ -1,6 +1,6 @@
 /**
- * Looks into the provider's own book for money, taken or returned, that no notice told of: a provider gives up repeating one some day.
- * What is found is recorded as if a notice had come, and so meets the same rules.
+ * Compares the provider's list of payments with MySQL, because a provider gives up repeating a notice some day.
+ * A payment or reversal without a notice is recorded as if its notice had come, by the same rules.
  */
 
 import type { Logger } from 'pino';
@@ -10,10 +10,13 @@ import type { PaymentProvider } from '../payments/provider.ts';
 import type { Payments } from '../stores/mysql/money/payments.ts';
 import type { Refunds } from '../stores/mysql/money/refunds.ts';
 
-/** The longest payment window is a day; a payment begun at its start may be taken at its end. */
+/**
+ * How far back payments are compared, by the time at which they began. The longest payment window is a day, and
+ * a payment that began at its start may be collected at its end.
+ */
 const LOOK_BACK_MS = 26 * 60 * 60_000;
-/** Compared in one query. */
-const PORTION = 500;
+/** Payments compared by one query. */
+const PORTION_SIZE = 500;
 const UNTOUCHED: ReversalTotals = { succeeded: 0, pending: 0, isDisputed: false, isMixed: false };
 
 export interface ReconciliationDeps {
@@ -21,24 +24,24 @@ export interface ReconciliationDeps {
   payments: Pick<Payments, 'readReversalTotals' | 'record'>;
   refunds: Pick<Refunds, 'recordReversals'>;
   everyMs: number;
-  /** Aborts: a long look is not looked to its end. */
+  /** Ends a pass early when it aborts, so that a stop does not wait for a long list. */
   signal: AbortSignal;
   log: Logger;
 }
 
-/** @returns one pass of the check's loop; it answers the pause before the next */
+/** @returns one pass of the reconciliation's loop; the pass returns the pause before the next, in ms */
 export function createReconciliation(deps: ReconciliationDeps): () => Promise<number> {
   const { provider, payments, refunds, everyMs, signal, log } = deps;
 
-  /** @throws when the books differ, and the difference cannot be read or recorded now */
-  async function settle(
+  /** @throws when provider and MySQL differ, and the difference cannot be read or recorded now */
+  async function comparePayment(
     { totals, ...payment }: ListedPayment,
     known: ReversalTotals | undefined,
   ): Promise<void> {
     const { providerPaymentId, orderNo } = payment;
     if (!known) log.warn({ providerPaymentId, orderNo }, 'a payment without a notice');
     const recorded = known ?? UNTOUCHED;
-    // Before the payment: reversals wait for theirs, and money that is gone must pay for nothing.
+    // Reversals are recorded before their payment, so that a payment that went back never pays for an order.
     if (totals === null || !isSame({ ...totals, isMixed: false }, recorded)) {
       const reversals = await provider.listReversals(providerPaymentId);
       const listed = sumReversals(payment.currency, reversals);
@@ -50,8 +53,11 @@ export function createReconciliation(deps: ReconciliationDeps): () => Promise<nu
     if (!known) await payments.record(provider.name, payment);
   }
 
-  /** @throws when nothing of it could be compared; a single payment holds up no other, and is met again by the next pass */
-  async function compare(portion: readonly ListedPayment[]): Promise<void> {
+  /**
+   * One payment that cannot be compared does not delay the others; the next pass compares it again.
+   * @throws when no payment of the portion could be compared
+   */
+  async function comparePortion(portion: readonly ListedPayment[]): Promise<void> {
     if (portion.length === 0) return;
     const known = await payments.readReversalTotals(
       provider.name,
@@ -62,10 +68,13 @@ export function createReconciliation(deps: ReconciliationDeps): () => Promise<nu
       if (signal.aborted) return;
       const { providerPaymentId, orderNo } = payment;
       try {
-        await settle(payment, known.get(providerPaymentId));
+        await comparePayment(payment, known.get(providerPaymentId));
       } catch (error) {
         failures.push(error);
-        log.warn({ err: error, providerPaymentId, orderNo }, 'a payment could not be compared with the book');
+        log.warn(
+          { err: error, providerPaymentId, orderNo },
+          'a payment could not be compared with the provider',
+        );
       }
     }
     if (failures.length === portion.length) {
@@ -78,19 +87,19 @@ export function createReconciliation(deps: ReconciliationDeps): () => Promise<nu
     for await (const payment of provider.listPayments(Date.now() - LOOK_BACK_MS)) {
       if (signal.aborted) return 0;
       portion.push(payment);
-      if (portion.length < PORTION) continue;
-      await compare(portion);
+      if (portion.length < PORTION_SIZE) continue;
+      await comparePortion(portion);
       portion = [];
     }
     if (signal.aborted) return 0;
-    await compare(portion);
+    await comparePortion(portion);
     return everyMs;
   };
 }
 
 type Settled = Omit<ReversalTotals, 'pending'>;
 
-/** What is pending is left out: providers list it under different conditions, and its end is compared anyway. */
+/** Pending amounts are not compared: providers list them under different conditions, and their end is compared. */
 function isSame(one: Settled, other: Settled): boolean {
   return (
     one.succeeded === other.succeeded && one.isDisputed === other.isDisputed && one.isMixed === other.isMixed

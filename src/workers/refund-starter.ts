@@ -1,15 +1,18 @@
-/** Brings to Temporal the payments that MySQL says are due there: money to be sent back, or something to be given back for it. */
+/**
+ * Starts or signals the refund workflows of payments that MySQL has as due: because the payment is to be
+ * refunded, or because its order gives back a limit or stock.
+ */
 
 import type { OrderEngine } from '../engine/order-engine.ts';
 import type { DueRefund, RefundClaims } from '../stores/mysql/money/refund-claims.ts';
 import { refundWorkflowId } from '../workflows/contract.ts';
 import type { EngineGate } from './engine-gate.ts';
 
-/** Refunds per pass: few, for shoppers who want to pay share the engine, and the provider counts calls a second. */
+/** Refunds per pass. Few, because orders share the engine, and the provider limits the calls per second. */
 const CLAIM_MAX = 10;
-/** With nothing due, how often to look: money that goes back takes days, so a second is nothing. */
+/** Pause when nothing is due. A refund takes days, so a second does not matter. */
 const IDLE_PAUSE_MS = 1_000;
-/** Between full passes, and with the engine full: so about fifty a second are begun at most. */
+/** Pause after a pass that found work, and while the engine is full: at most about fifty refunds start a second. */
 const FULL_PAUSE_MS = 200;
 
 export interface RefundStarterDeps {
@@ -18,7 +21,7 @@ export interface RefundStarterDeps {
   gate: EngineGate;
 }
 
-/** @returns one pass of the starter's loop; it answers the pause before the next */
+/** @returns one pass of the starter's loop; the pass returns the pause before the next, in ms */
 export function createRefundStarter({ refundClaims, engine, gate }: RefundStarterDeps) {
   async function startAll(claimed: readonly DueRefund[]): Promise<DueRefund[]> {
     const admitted = await gate.admit(claimed, slotOf);
@@ -43,5 +46,5 @@ export function createRefundStarter({ refundClaims, engine, gate }: RefundStarte
   };
 }
 
-/** The refund's place in the engine budget, which its first step gives back. */
+/** The name of the refund's slot in the engine budget. The refund's first step releases the slot. */
 const slotOf = ({ paymentId }: DueRefund): string => refundWorkflowId(paymentId);

@@ -1,6 +1,6 @@
 /**
- * The relay: follows the outbox of every sale, brings due orders and refunds to Temporal, finds the orders of money, and
- * publishes the backlog.
+ * The relay: runs the background loops beside the Temporal worker. They follow the outbox of every sale, start
+ * or signal due workflows, settle unmatched payments, and keep the backlog in Redis up to date.
  */
 
 import { hostname } from 'node:os';
@@ -26,16 +26,16 @@ import { createRefundStarter } from './refund-starter.ts';
 import { createStarter } from './starter.ts';
 import { createUnmatchedPaymentSweep } from './unmatched-payments.ts';
 
-/** How soon a new sale is noticed, and how fresh the published backlog is. */
+/** How soon a new sale is noticed, and how old the backlog in Redis may be. */
 const SURVEY_EVERY_MS = 1_000;
-/** What is swept up has waited for minutes at least. */
+/** What is overdue has waited for minutes at least, so a minute more does not matter. */
 const SWEEP_EVERY_MS = 60_000;
-/** Rows per sweep: a transaction's worth; the rest comes a minute later. */
+/** Rows per sweep, as many as suit one transaction. The next sweep handles the others. */
 const SWEEP_MAX = 100;
 
 export interface RelayDeps {
   redis: RedisClient;
-  /** Opens a connection for blocking reads. */
+  /** Opens a separate connection for blocking reads. */
   connectBlocking: () => Promise<RedisClient>;
   reservations: Reservations;
   saleStock: SaleStock;
@@ -50,7 +50,7 @@ export interface RelayDeps {
   log: Logger;
 }
 
-/** Runs until `signal` aborts and what was under way is done. */
+/** Runs until `signal` aborts and the passes under way are finished. */
 export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<void> {
   const { redis, orders, orderClaims, refundClaims, sales, saleStock, engine, log } = deps;
   const consumer = `${hostname()}-${process.pid}-${ulid()}`;
@@ -72,13 +72,16 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
   function startFollowing(name: string, saleShard: SaleShard): void {
     const stop = new AbortController();
     const done = follow(saleShard, AbortSignal.any([signal, stop.signal]))
-      // It could not even connect: the next survey tries again.
+      // The connection failed, as the loop itself never throws. The next survey tries again.
       .catch((error: unknown) => log.warn({ err: error, sale: saleShard.saleId }, 'cannot follow the outbox'))
       .finally(() => followers.delete(name));
     followers.set(name, { stop, done });
   }
 
-  /** Follows the sales that are on, lets go of those that are over, and tells `reserve` how many stored orders wait. */
+  /**
+   * Follows new sales and stops following ended ones, and writes to Redis how many stored orders wait for their
+   * workflow: `reserve` refuses orders when too many wait.
+   */
   async function survey(): Promise<number> {
     const active = new Map((await listActiveSales(redis)).map((shard) => [formatSaleShard(shard), shard]));
     for (const [name, { stop }] of followers) if (!active.has(name)) stop.abort();
@@ -90,12 +93,13 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
     return SURVEY_EVERY_MS;
   }
 
-  /** Wakes what should have ended by itself and has not. */
+  /** Makes orders and refunds due again that should have ended by now and have not. */
   async function sweep(): Promise<number> {
-    const woken = await orderClaims.requeueOverdue(SWEEP_MAX);
-    if (woken > 0) log.warn({ woken }, 'orders are long past their deadline');
-    const stuck = await refundClaims.requeueOverdue(SWEEP_MAX);
-    if (stuck > 0) log.warn({ woken: stuck }, 'refunds have not moved for an hour');
+    const orderCount = await orderClaims.requeueOverdue(SWEEP_MAX);
+    if (orderCount > 0) log.warn({ requeued: orderCount }, 'orders are long past their deadline');
+    const refundCount = await refundClaims.requeueOverdue(SWEEP_MAX);
+    if (refundCount > 0) log.warn({ requeued: refundCount }, 'refunds have not moved for an hour');
+
     return SWEEP_EVERY_MS;
   }
 

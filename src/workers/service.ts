@@ -1,4 +1,4 @@
-/** Relay, reconciliation and Temporal worker over given stores, the latter as soon as Temporal can be reached. */
+/** Runs the relay, the reconciliation and, as soon as Temporal is reached, the Temporal worker. */
 
 import type { WorkerDeploymentVersion } from '@temporalio/common';
 import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
@@ -22,7 +22,7 @@ export interface WorkerParts {
   log: Logger;
 }
 
-/** The stores are closed with the service. */
+/** The service closes the stores when it stops. */
 export function startWorker(config: WorkerConfig, parts: WorkerParts): Service {
   installRuntime(parts.log);
   const stopping = new AbortController();
@@ -37,7 +37,7 @@ export function startWorker(config: WorkerConfig, parts: WorkerParts): Service {
   };
 }
 
-/** First nothing new is taken on, then what is in hand is finished, then the connection is closed. */
+/** On a stop it begins nothing new, finishes what is under way, and then closes the connection. */
 async function runUntilStopped(
   config: WorkerConfig,
   { stores, provider, log }: WorkerParts,
@@ -77,7 +77,7 @@ async function runUntilStopped(
   }
 }
 
-/** Tries until Temporal is there; undefined when we are stopped before. */
+/** Tries until Temporal is reached; undefined when the service is stopped before that. */
 async function connectTemporal(
   { temporal }: WorkerConfig,
   log: Logger,
@@ -95,8 +95,9 @@ async function connectTemporal(
 }
 
 /**
- * Without them every start would be refused, while orders are sold and paid.
- * @throws when the namespace lacks one; not when it may not be asked, as in Temporal Cloud
+ * Checks the search attributes at the start, because without them Temporal refuses to start any order, while
+ * orders are sold and paid.
+ * @throws when the namespace lacks one; not when the list cannot be read, as in Temporal Cloud
  */
 async function assertSearchAttributes(
   connection: NativeConnection,
@@ -124,7 +125,10 @@ function versionOf({
   return buildId === undefined ? undefined : { deploymentName, buildId };
 }
 
-/** The SDK's own lines, those that matter, in the same log. Signals are ours to handle: the relay stops first. */
+/**
+ * Sends the SDK's warnings and errors to the service's log, and leaves the process signals to the service,
+ * because the relay must stop first.
+ */
 function installRuntime(log: Logger): void {
   const logger = new DefaultLogger('WARN', ({ level, message, meta }) => {
     if (level === 'ERROR') log.error(meta, message);

@@ -1,6 +1,6 @@
 /**
- * Brings to Temporal what MySQL says is due: orders stored ahead whose workflow is yet to be started, and orders whose
- * workflow has not heard of money or of a cancel because the API could not tell it.
+ * Starts or signals the workflows of orders that MySQL has as due: orders stored ahead whose workflow is yet to
+ * be started, and orders whose workflow the API could not signal about a payment or a cancel.
  */
 
 import { isFinal } from '../domain/order.ts';
@@ -10,11 +10,11 @@ import type { Orders } from '../stores/mysql/orders/orders.ts';
 import type { StoredOrder } from '../stores/mysql/rows/order-rows.ts';
 import type { EngineGate } from './engine-gate.ts';
 
-/** Orders per pass: about what the engine takes in a second, so that a claim is never held long. */
+/** Orders per pass, about as many as the engine starts in a second, so that no claim is held for long. */
 const CLAIM_MAX = 50;
-/** With nothing due, how often to look; a due order has waited for seconds already. */
+/** Pause when nothing is due. A due order has waited for seconds already. */
 const IDLE_PAUSE_MS = 200;
-/** With the engine full, how soon to look again: a step of a workflow takes about so long. */
+/** Pause while the engine is full: about the time that a step of a workflow takes. */
 const FULL_PAUSE_MS = 20;
 
 export interface StarterDeps {
@@ -24,9 +24,12 @@ export interface StarterDeps {
   gate: EngineGate;
 }
 
-/** @returns one pass of the starter's loop; it answers the pause before the next */
+/** @returns one pass of the starter's loop; the pass returns the pause before the next, in ms */
 export function createStarter({ orders, orderClaims, engine, gate }: StarterDeps) {
-  /** Somebody terminated it, say in the Web UI: the order would wait for ever, so a person must know. */
+  /**
+   * Parks an order whose workflow ended without settling it, as when an operator terminated it in the Web UI.
+   * The order would wait for ever otherwise.
+   */
   async function parkUnsettled({ order }: StoredOrder): Promise<void> {
     const current = await orders.read(order.orderNo);
     if (current && !isFinal(current.state.status)) {
@@ -62,7 +65,7 @@ export function createStarter({ orders, orderClaims, engine, gate }: StarterDeps
 
 const orderNoOf = ({ order }: StoredOrder): string => order.orderNo;
 
-/** Money first: it also decides a cancel. */
+/** A payment is signalled before a cancel, because it also decides the cancel. */
 function startOrSignal(engine: StarterDeps['engine'], { order, state }: StoredOrder): Promise<StartOutcome> {
   if (state.payment === 'received') return engine.signalPaymentReceived(order);
   if (state.reason !== null) return engine.signalCancelRequested(order);

@@ -310,7 +310,7 @@ test('refundPayment goes on trying where the provider says that all is back, and
   // A failure is the last that a refund's row takes.
   await stage.stores.refunds.recordReversals('sandbox', [{ ...made, status: 'failed' }]);
 
-  await expect(refund()).rejects.toThrow('back as the provider has it, and not as MySQL has it');
+  await expect(refund()).rejects.toThrow('refunded in full at the provider, but not in MySQL');
 
   expect(script.asked).toEqual([]);
   expect(await status()).toEqual(['refund_due']);

@@ -69,8 +69,8 @@ async function settleReversals(
   if (changed.length === 0) return stored;
   const which = [payment.provider, payment.providerPaymentId];
   const totals = sumReversals(payment.currency, await lockReversals(connection, which));
-  const mayStay = await isWonBack(connection, payment, changed);
-  const next = statusAfter(payment, totals, mayStay);
+  const mayPayAgain = await isWonBack(connection, payment, changed);
+  const next = statusAfter(payment, totals, mayPayAgain);
   if (next !== payment.status) await changeStatus(connection, payment, next);
   await parkOrUnpark(connection, payment, next, totals, changed);
   const current = stored && (await updateOrderPayment(connection, payment, next, totals, stored));
