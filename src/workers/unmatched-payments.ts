@@ -1,7 +1,8 @@
 /**
- * Money for an order that MySQL does not know. Redis may know the order: then it is stored now, and gets its money. Or the payment
- * carries the order's essentials, signed: then it is reserved again while stock remains. Otherwise the money goes back. Only a
- * payment that names no sale of ours, or whose stores stay silent about it, is left to a person.
+ * Settles unmatched payments, those for an order that MySQL does not have. An order that Redis has is stored and
+ * gets its payment. An order that the payment carries signed is reserved again while stock remains. Otherwise
+ * the payment is refunded. It is parked for an operator when it names no sale of ours, or when nothing could be
+ * decided for an hour.
  */
 
 import type { Logger } from 'pino';
@@ -14,13 +15,13 @@ import type { Orders } from '../stores/mysql/orders/orders.ts';
 import type { Sales } from '../stores/mysql/sales.ts';
 import type { ReservedOrder, Reservations } from '../stores/redis/reservations.ts';
 import type { SaleStock } from '../stores/redis/sale-stock.ts';
-import { projectAndRelease, abandonOrder } from './abandon.ts';
+import { abandonOrder, projectAndRelease } from './abandon.ts';
 
-/** Such money has waited for a minute, so a few seconds more cost nobody anything; an idle look is one query. */
+/** Unmatched payments have waited for a minute, so a few seconds more do not matter. An idle pass is one query. */
 const SWEEP_EVERY_MS = 5_000;
-/** Settled side by side: as many as MySQL's connections take within the time that a stop leaves to a pass. */
+/** Payments settled at once: as many as MySQL's connections handle within the time that a stop leaves to a pass. */
 const UNMATCHED_MAX = 200;
-/** Since it came: what stands in the way of a decision is gone sooner, or somebody must look why not. */
+/** Time since a payment came after which it is parked: what prevents a decision for so long needs an operator. */
 const PARKED_AFTER_MS = 60 * 60_000;
 
 export interface UnmatchedPaymentDeps {
@@ -33,21 +34,21 @@ export interface UnmatchedPaymentDeps {
   log: Logger;
 }
 
-/** wait: nothing can be decided now; `why` is what a person is told when it stays so. */
+/** wait: nothing can be decided now, and `why` is shown to an operator if it stays so. */
 type Decision =
   | { kind: 'settled'; as: string }
   | { kind: 'refund'; reason: RefundReason }
   | { kind: 'park'; why: string }
   | { kind: 'wait'; why: string };
 
-/** @returns one pass of the sweep's loop; it answers the pause before the next */
+/** @returns one pass of the sweep's loop; the pass returns the pause before the next, in ms */
 export function createUnmatchedPaymentSweep(deps: UnmatchedPaymentDeps): () => Promise<number> {
   const { unmatchedPayments, log } = deps;
 
   async function applyDecision(unmatched: UnmatchedPayment, decision: Decision): Promise<void> {
     const { paymentId, providerPaymentId, orderNo } = unmatched;
     if (decision.kind === 'wait' && !isOverdue(unmatched)) return;
-    log.warn({ paymentId, orderNo, ...decision }, 'money had no order');
+    log.warn({ paymentId, orderNo, ...decision }, 'a payment had no stored order');
     if (decision.kind === 'refund') await unmatchedPayments.refund(paymentId, decision.reason);
     if (decision.kind === 'park' || decision.kind === 'wait')
       await unmatchedPayments.park(providerPaymentId, decision.why);
@@ -55,7 +56,7 @@ export function createUnmatchedPaymentSweep(deps: UnmatchedPaymentDeps): () => P
 
   async function settle(saleIds: ReadonlySet<string>, unmatched: UnmatchedPayment): Promise<void> {
     const decision = await decide(deps, saleIds, unmatched).catch((error: unknown): Decision => {
-      // What fails for so long is not left to another pass, but to a person.
+      // A payment that has failed for so long is parked instead of being left to another pass.
       if (!isOverdue(unmatched)) throw error;
       return { kind: 'wait', why: `nothing could be decided: ${String(error)}` };
     });
@@ -70,10 +71,10 @@ export function createUnmatchedPaymentSweep(deps: UnmatchedPaymentDeps): () => P
     const failures = results.flatMap((result, i) =>
       result.status === 'rejected' ? [{ error: result.reason as unknown, unmatched: found[i] }] : [],
     );
-    // One alone must not hold up the others; when none could be settled, a store is away, and the loop backs off.
+    // A single failure must not delay the others. When all fail, a store is away, and the loop backs off.
     if (failures.length === found.length) throw failures[0]?.error;
     for (const { error, unmatched } of failures)
-      log.warn({ err: error, paymentId: unmatched?.paymentId }, 'undecided');
+      log.warn({ err: error, paymentId: unmatched?.paymentId }, 'an unmatched payment is still undecided');
     return SWEEP_EVERY_MS;
   };
 }
@@ -96,8 +97,8 @@ async function decide(
   if (known === 'damaged') return { kind: 'park', why: `Redis has order ${orderNo}, but not whole` };
   if (known) return settleKnown(deps, known);
   const order = await verify(deps.signer, unmatched);
-  if (order) return restore(deps, order);
-  // An empty Redis knows no order at all, and says nothing about this one.
+  if (order) return reserveAgain(deps, order);
+  // A Redis that lost its data has no sale either, and then a missing order means nothing.
   if (await deps.saleStock.read(saleId)) return { kind: 'refund', reason: 'order_unknown' };
   return saleAbsent(orderNo);
 }
@@ -111,10 +112,10 @@ async function readOrder({ reservations }: UnmatchedPaymentDeps, orderNo: string
   }
 }
 
-/** Storing it matches it with its money; the starter tells its workflow. */
+/** Stores the order, which matches it with its payment. The starter then starts or signals its workflow. */
 async function settleKnown(deps: UnmatchedPaymentDeps, { order, state }: ReservedOrder): Promise<Decision> {
   const { orderNo } = order;
-  // It has ended unpaid, and its stock has gone back.
+  // The order has ended unpaid, and its stock was released.
   if (isFinal(state.status) && state.status !== 'paid') return { kind: 'refund', reason: 'order_ended' };
   const outcome = await deps.orders.storeOrder(order, 'due');
   if (outcome.kind !== 'refused') {
@@ -123,19 +124,20 @@ async function settleKnown(deps: UnmatchedPaymentDeps, { order, state }: Reserve
   }
   if (state.status === 'paid')
     return { kind: 'park', why: `order ${orderNo} was paid, and cannot be stored again: ${outcome.reason}` };
-  // Its own workflow may have been, and be over: then nobody else gives its stock back.
+  // Its workflow may have ended already, and then no other process releases its stock.
   await abandonOrder(deps, order, outcome.reason);
-  return { kind: 'settled', as: 'given up' };
+  return { kind: 'settled', as: 'abandoned' };
 }
 
-async function restore({ reservations }: UnmatchedPaymentDeps, order: Order): Promise<Decision> {
+async function reserveAgain({ reservations }: UnmatchedPaymentDeps, order: Order): Promise<Decision> {
   const { orderNo } = order;
   const outcome = await reservations.reserveAgain(order);
   switch (outcome.kind) {
     case 'reserved':
       return { kind: 'settled', as: 'reserved again' };
     case 'known':
-      // It has come since we asked, and the next pass settles it; or it was restored, ended and expired before.
+      // The order came since it was read, and the next pass settles it. Or it was restored before, has ended, and
+      // its projection has expired.
       return {
         kind: 'wait',
         why: `order ${orderNo} is ${outcome.hold} in Redis, and MySQL does not know it`,
@@ -150,7 +152,7 @@ async function restore({ reservations }: UnmatchedPaymentDeps, order: Order): Pr
   }
 }
 
-/** Undefined unless the essentials are authentic, and of the order that the payment names. */
+/** Undefined unless the signed order is authentic, and is the order that the payment names. */
 async function verify(
   signer: Pick<OrderSigner, 'verify'>,
   { orderNo, signedOrder }: UnmatchedPayment,
