@@ -1,4 +1,4 @@
-/** The pool, transactions, and what MySQL's errors mean for us. Works with MySQL 8 and MariaDB 10.11. */
+/** Connections, transactions and the classification of errors, for MySQL 8 and MariaDB 10.11. */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { createPool, type Pool, type PoolConnection } from 'mysql2/promise';
@@ -6,16 +6,16 @@ import { z } from 'zod';
 
 export type { Executor, Pool, PoolConnection };
 
-/** Connections of one process: more only queue up inside a small server. */
+/** Connections of one process. More would only queue inside a small server. */
 const CONNECTIONS_MAX = 20;
-/** Requests waiting for a connection; beyond it a caller is better told to come back. */
+/** Requests that may wait for a connection. More are refused, so that their callers come back later. */
 const QUEUE_MAX = 500;
 const CONNECT_TIMEOUT_MS = 5_000;
-/** Statements that hang so long are cut off, so that a stopped server holds nobody and no connection for ever. */
+/** Work that hangs for so long is cut off, so that a stopped server blocks no caller and no connection for ever. */
 const STATEMENTS_TIMEOUT_MS = 8_000;
-/** Row locks are held for milliseconds; whoever waits longer is in a tangle and starts again. */
+/** Row locks are held for milliseconds. A transaction that waits longer is rolled back and repeated. */
 const LOCK_WAIT_SECONDS = 3;
-/** Deadlocks dissolve at the second try; ten means something else is wrong. */
+/** A deadlock is gone at the second try. One that is left after ten has another cause. */
 const TRANSACTION_TRIES = 10;
 
 export function createMysqlPool(url: string): Pool {
@@ -26,12 +26,13 @@ export function createMysqlPool(url: string): Pool {
     connectTimeout: CONNECT_TIMEOUT_MS,
     timezone: 'Z',
     charset: 'utf8mb4',
-    // Rows changed, not rows found: that is how a no-op is told from an insert.
+    // Count changed rows instead of found ones, which distinguishes a no-op from an insert.
     flags: ['-FOUND_ROWS'],
-    // An object among the values must not become SQL of its own.
+    // An object among the values would otherwise become a part of the SQL.
     stringifyObjects: true,
   });
-  // Sent ahead of the connection's first statement. READ COMMITTED: no gap locks, so batches do not block each other.
+  // Sent ahead of the connection's first statement. READ COMMITTED takes no gap locks, so batches do not block
+  // each other.
   pool.pool.on('connection', (connection) => {
     connection.query('SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED', abortOnError(connection));
     connection.query(
@@ -43,7 +44,7 @@ export function createMysqlPool(url: string): Pool {
   return pool;
 }
 
-/** A session without its settings must not be used: its statement then fails and is tried on another. */
+/** Closes a connection without its settings, so that its statement fails and is repeated on another. */
 function abortOnError(connection: { destroy(): void }) {
   return (error: unknown) => {
     if (error) connection.destroy();
@@ -51,8 +52,8 @@ function abortOnError(connection: { destroy(): void }) {
 }
 
 /**
- * Runs `work` in one transaction; on a deadlock or lock timeout the whole of it again.
- * @throws whatever `work` throws, after a rollback
+ * Runs `work` in one transaction, and all of it again after a deadlock or lock timeout.
+ * @throws what `work` throws, after a rollback
  */
 export async function inTransaction<T>(
   pool: Pool,
@@ -63,7 +64,7 @@ export async function inTransaction<T>(
       return await tryTransaction(pool, work);
     } catch (error) {
       if (!isLockConflict(error) || attempt === TRANSACTION_TRIES) throw error;
-      // Unequal pauses let one of two rivals go first.
+      // Random pauses let one of two rivals go first.
       await delay(Math.random() * 10 * attempt);
     }
   }
@@ -83,7 +84,7 @@ function tryTransaction<T>(pool: Pool, work: (connection: PoolConnection) => Pro
   });
 }
 
-/** A connection that cannot even roll back is closed, which rolls back as well. */
+/** A connection that cannot roll back is closed, and the server then rolls back. */
 async function rollBack(connection: PoolConnection): Promise<void> {
   try {
     await connection.rollback();
@@ -92,15 +93,16 @@ async function rollBack(connection: PoolConnection): Promise<void> {
   }
 }
 
-/** The store did not answer in time; what was asked may or may not have happened. */
+/** MySQL did not answer in time. The work may or may not have happened. */
 class StoreTimeoutError extends Error {
   override name = 'StoreTimeoutError';
   readonly code = 'STORE_TIMEOUT';
 }
 
 /**
- * Runs `work` on a connection of its own, for a bounded time. A destroyed connection of mysql2 never settles what it was
- * asked, so the caller is told by us.
+ * Runs `work` on a connection of its own, for a bounded time. The promises of a destroyed mysql2 connection never
+ * settle, so the time-out is raced against them.
+ * @throws StoreTimeoutError
  */
 async function withConnection<T>(pool: Pool, work: (connection: PoolConnection) => Promise<T>): Promise<T> {
   const connection = await pool.getConnection();
@@ -114,14 +116,14 @@ async function withConnection<T>(pool: Pool, work: (connection: PoolConnection) 
     return await Promise.race([done, expired]);
   } finally {
     timer.abort();
-    // Whichever came second has nobody waiting for it.
+    // No caller awaits the one that came second, so its rejection must not count as unhandled.
     done.catch(() => {});
     expired.catch(() => {});
     connection.release();
   }
 }
 
-/** The pool, or a connection that is in a transaction. */
+/** The pool, or a connection inside a transaction. */
 type Executor = Pool | PoolConnection;
 
 function execute(executor: Executor, sql: string, values: unknown[]): Promise<unknown[]> {
@@ -129,7 +131,7 @@ function execute(executor: Executor, sql: string, values: unknown[]): Promise<un
   return 'getConnection' in executor ? withConnection(executor, query) : query(executor);
 }
 
-/** Rows of a SELECT, each parsed. */
+/** Runs a SELECT; returns its rows, each parsed. */
 export async function selectRows<T extends z.ZodType>(
   executor: Executor,
   row: T,
@@ -140,7 +142,7 @@ export async function selectRows<T extends z.ZodType>(
   return z.array(row).parse(rows);
 }
 
-/** Runs a writing statement; answers how many rows it touched. */
+/** Runs a writing statement; returns the number of affected rows. */
 export async function modify(executor: Executor, sql: string, values: unknown[] = []): Promise<number> {
   const [result] = await execute(executor, sql, values);
   return z.object({ affectedRows: z.int() }).parse(result).affectedRows;
@@ -152,7 +154,7 @@ const mysqlError = z.object({
   fatal: z.boolean().optional(),
 });
 
-/** The server's error number; undefined for errors of the connection or of our own. */
+/** The server's error number; undefined for errors of the connection or of this file. */
 function errnoOf(error: unknown): number | undefined {
   // Node's system errors (ECONNREFUSED …) carry a negative errno.
   const errno = mysqlError.safeParse(error).data?.errno;
@@ -171,19 +173,19 @@ export function isCheckViolation(error: unknown): boolean {
   return errno === 3819 || errno === 4025;
 }
 
-/** A column (1060) or a key (1061) of that name exists, or the column to be renamed (1054) does not any more. */
+/** A column (1060) or key (1061) of that name exists already, or the column to be renamed (1054) is gone. */
 export function isDefinedAlready(error: unknown): boolean {
   return [1054, 1060, 1061].includes(errnoOf(error) ?? 0);
 }
 
-/** Values that the columns do not take: too long, out of range, null, of the wrong form. */
+/** A value does not fit its column: too long, out of range, null, or of the wrong form. */
 export function isInvalidValue(error: unknown): boolean {
   return [1048, 1264, 1292, 1366, 1406].includes(errnoOf(error) ?? 0);
 }
 
 /**
- * The store as a whole is in trouble, not one row: gone, shutting down, full, read-only, out of connections or locked up.
- * Repeating later may work; looking for a culprit in the batch will not.
+ * The failure concerns the server and not a row: it is unreachable, shutting down, full, read-only, out of
+ * connections, or has a lock conflict. A later repeat may succeed; splitting a batch does not help.
  */
 export function isUnavailable(error: unknown): boolean {
   const parsed = mysqlError.safeParse(error).data;

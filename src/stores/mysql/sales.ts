@@ -1,4 +1,4 @@
-/** Sales in MySQL, and their way into Redis. */
+/** Sales in MySQL: their creation, their stock counters, and their warm-up into Redis. */
 
 import assert from 'node:assert/strict';
 import { z } from 'zod';
@@ -27,7 +27,7 @@ const skuRow = z.object({
   sold: z.int(),
 });
 
-/** The sale's stock in Redis, as far as warming up needs it. */
+/** The part of the sale's stock in Redis that warming up needs. */
 interface WarmStock {
   warmUp(sale: Sale, epoch: number): Promise<void>;
 }
@@ -37,8 +37,8 @@ export type Sales = ReturnType<typeof createSales>;
 export function createSales(pool: Pool) {
   return {
     /**
-     * Creates the sale with its SKUs; one that exists is left as it is.
-     * @throws ZodError naming what is wrong with the sale
+     * Creates the sale with its SKUs. A sale that exists is left as it is.
+     * @throws ZodError that lists what is wrong with the sale
      */
     create: (input: Sale): Promise<void> =>
       inTransaction(pool, async (connection) => {
@@ -78,8 +78,8 @@ export function createSales(pool: Pool) {
       }),
 
     /**
-     * Puts the sale into Redis, once in its life: stock that Redis has lost must not come back as unsold.
-     * Should this die before the mark is set, repeating it finds the fields in place and sets the mark.
+     * Puts the sale into Redis, once in its life, because stock that Redis has lost must not come back as unsold.
+     * When the process dies before `warmed_up_at` is set, a repeat finds the fields in place and sets it.
      */
     async warmUp(saleId: string, saleStock: WarmStock): Promise<void> {
       const { sale, epoch, warmedUpAt } = await readSale(pool, saleId);
@@ -88,7 +88,7 @@ export function createSales(pool: Pool) {
       await modify(pool, 'UPDATE sales SET warmed_up_at = NOW(3) WHERE sale_id = ?', [saleId]);
     },
 
-    /** The stock as MySQL has it: total = available + held + sold, with `available` derived. */
+    /** The stock as MySQL counts it: total = available + held + sold, where `available` is derived. */
     async readStock(saleId: string): Promise<StockCount[]> {
       const rows = await readSkus(pool, saleId);
       return rows.map(({ sku, total, held, sold }) => ({
@@ -110,7 +110,7 @@ export function createSales(pool: Pool) {
       return rows.map((row) => row.sale_id);
     },
 
-    /** Stored orders whose workflow is yet to be started, by sale. */
+    /** The number of stored orders whose workflow is yet to be started, by sale id. */
     async countStoredAhead(): Promise<Map<string, number>> {
       const rows = await selectRows(
         pool,

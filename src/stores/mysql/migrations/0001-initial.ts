@@ -14,7 +14,7 @@ export const initial = [
     created_at DATETIME(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3)
   )`,
 
-  // No foreign key points here: its shared lock on the row would deadlock with the counters' update.
+  // No foreign key refers to this table: its shared lock on the row would deadlock with the counters' update.
   `CREATE TABLE IF NOT EXISTS skus (
     sale_id VARCHAR(32) NOT NULL,
     sku VARCHAR(64) NOT NULL,
@@ -31,8 +31,8 @@ export const initial = [
   )`,
 
   // workflow_started_at: null while the order is only stored ahead.
-  // engine_due_at: when the relay should hand the order to Temporal (start it, or tell it of money or of a cancel);
-  // null: nothing to hand over.
+  // engine_due_at: when the relay is to start the order's workflow, or signal it about a payment or a cancel;
+  // null: neither.
   `CREATE TABLE IF NOT EXISTS orders (
     order_no VARCHAR(80) NOT NULL PRIMARY KEY,
     sale_id VARCHAR(32) NOT NULL,
@@ -79,7 +79,7 @@ export const initial = [
     PRIMARY KEY (order_no, version)
   )`,
 
-  // movement: hold, sell, release. Unique, so that no movement is ever booked twice.
+  // movement: hold, sell, release. The unique key keeps a movement from being booked twice.
   `CREATE TABLE IF NOT EXISTS stock_ledger (
     entry_id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
     sale_id VARCHAR(32) NOT NULL,
@@ -106,7 +106,7 @@ export const initial = [
     KEY sessions_of_order (order_no)
   )`,
 
-  // The payment inbox: every authentic notice, as it came.
+  // The payment inbox: every authentic notice, unchanged.
   `CREATE TABLE IF NOT EXISTS payment_events (
     entry_id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
     provider VARCHAR(20) NOT NULL,
@@ -134,7 +134,7 @@ export const initial = [
     KEY payments_by_status (status)
   )`,
 
-  // Work that needs a person: an order or a payment that the rules could not settle.
+  // Work that needs an operator: an order or a payment that the rules could not settle.
   `CREATE TABLE IF NOT EXISTS parked (
     parked_id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
     kind VARCHAR(20) NOT NULL,

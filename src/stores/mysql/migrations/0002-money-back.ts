@@ -1,16 +1,20 @@
-/** Money that goes back: refunds, chargebacks, and what is given back with them. One column a statement, so that each bears being repeated. */
+/**
+ * The schema of refunds and disputes, and of the limits and stock that are given back with them. Each statement
+ * adds one column, so that each may be repeated.
+ */
 
 export const moneyBack = [
   `ALTER TABLE sales ADD COLUMN refund_restores_limit BOOLEAN NOT NULL DEFAULT TRUE`,
 
-  // What was given back after the order was paid; each at most once.
+  // What the paid order gave back to its sale, each at most once.
   `ALTER TABLE orders ADD COLUMN limit_returned BOOLEAN NOT NULL DEFAULT FALSE`,
   `ALTER TABLE orders ADD COLUMN stock_returned BOOLEAN NOT NULL DEFAULT FALSE`,
 
   `ALTER TABLE payment_sessions ADD COLUMN sealed_order TEXT NULL`,
 
-  // applied_at: stays when the money goes back; tells the order's own payment from all others.
-  // engine_due_at: when the relay should start or wake the payment's refund workflow; null: nothing to hand over.
+  // applied_at: when the payment paid for its order. It stays when the payment is refunded, and so marks the
+  // order's own payment among all others.
+  // engine_due_at: when the relay is to start or signal the payment's refund workflow; null: neither.
   `ALTER TABLE payments ADD COLUMN sealed_order TEXT NULL`,
   `ALTER TABLE payments ADD COLUMN applied_at DATETIME(3) NULL`,
   `ALTER TABLE payments ADD COLUMN refund_reason VARCHAR(32) NULL`,
@@ -18,7 +22,7 @@ export const moneyBack = [
   `ALTER TABLE payments ADD COLUMN engine_due_at DATETIME(3) NULL`,
   `ALTER TABLE payments ADD KEY payments_due (engine_due_at)`,
 
-  // All refunds and chargebacks that we know of, also those whose payment we do not know yet.
+  // All known refunds and disputes, also those whose payment is not known yet.
   `CREATE TABLE IF NOT EXISTS reversals (
     reversal_id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
     provider VARCHAR(20) NOT NULL,
@@ -34,7 +38,7 @@ export const moneyBack = [
     KEY reversals_of_payment (provider, provider_payment_id)
   ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin`,
 
-  // What was decided before these columns existed.
+  // Payments that were decided before these columns existed.
   `UPDATE payments SET applied_at = updated_at, updated_at = updated_at WHERE status = 'applied' AND applied_at IS NULL`,
   `UPDATE payments SET engine_due_at = NOW(3) WHERE status = 'refund_due' AND engine_due_at IS NULL`,
 ];

@@ -1,4 +1,4 @@
-/** What a payment session carries of its order is signed (a JWS), so that is what its columns are called. */
+/** Renames the columns of the signed order that a payment session carries, because a JWS is signed, not sealed. */
 
 export const signedOrder = [
   `ALTER TABLE payment_sessions RENAME COLUMN sealed_order TO signed_order`,

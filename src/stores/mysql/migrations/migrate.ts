@@ -1,4 +1,4 @@
-/** Brings the schema up to date; safe to run from several processes at once. */
+/** Brings the schema of MySQL up to date. Several processes may do so at once. */
 
 import type { Logger } from 'pino';
 import { Umzug } from 'umzug';
@@ -15,12 +15,12 @@ const MIGRATIONS = [
 ];
 
 const LOCK_NAME = 'holdfast_migrations';
-/** A migration of an empty schema takes a second; a big one is run by itself beforehand. */
+/** An empty schema is migrated within a second. A long migration is to be run beforehand, by itself. */
 const LOCK_WAIT_SECONDS = 60;
 
 /** @returns the names of the migrations that were applied now */
 export async function migrate(pool: Pool, log: Logger): Promise<string[]> {
-  // The lock belongs to the connection: should this process die, it is free again.
+  // The lock belongs to the connection, so it is released when this process dies.
   const connection = await pool.getConnection();
   try {
     const row = z.object({ acquired: z.literal(1) });
@@ -35,7 +35,7 @@ export async function migrate(pool: Pool, log: Logger): Promise<string[]> {
   }
 }
 
-/** MySQL 8 has no ADD COLUMN IF NOT EXISTS: what an earlier run has added or renamed answers with an error. */
+/** Ignores the error of a column or key that an earlier run defined: MySQL 8 has no ADD COLUMN IF NOT EXISTS. */
 async function define(connection: PoolConnection, statement: string): Promise<void> {
   try {
     await connection.query(statement);
@@ -49,7 +49,7 @@ function createUmzug(connection: PoolConnection, log: Logger) {
     migrations: MIGRATIONS.map(({ name, statements }) => ({
       name,
       up: async () => {
-        // DDL commits by itself and a run may die half-way, so each statement must bear being repeated.
+        // DDL commits by itself and a run may die half-way, so each statement must be repeatable.
         for (const statement of statements) await define(connection, statement);
       },
     })),

@@ -1,4 +1,4 @@
-/** Payment sessions at the provider, as we wrote them down before it knew of them. */
+/** Payment sessions: each is recorded here before it is opened at the provider. */
 
 import { ulid } from 'ulidx';
 import { z } from 'zod';
@@ -37,7 +37,7 @@ const sessionRow = z
     signedOrder: row.signed_order,
   }));
 
-/** A payment session as we recorded it; its provider id and URL are unknown until the provider has answered. */
+/** A recorded payment session. Its provider id and URL are null until the provider has answered. */
 export interface PaymentSession {
   sessionId: string;
   orderNo: string;
@@ -50,17 +50,17 @@ export interface PaymentSession {
   expiresAtMs: number;
   /** Unix time in ms. */
   createdAtMs: number;
-  /** The order's essentials, signed; empty in a session that was written down before sessions carried them. */
+  /** The signed order; empty in a session that was recorded before sessions carried it. */
   signedOrder: string;
 }
 
-/** Why no session opens is told by the order's state. */
+/** not-payable: no session opens, and the order's state says why. */
 export type BeginSessionOutcome =
   | { kind: 'begun'; session: PaymentSession }
   | { kind: 'not-payable'; stored: StoredOrder }
   | { kind: 'not-stored' };
 
-/** Signs an order's essentials. */
+/** Signs an order, as `OrderSigner.sign` does. */
 export type SignOrder = (order: Order) => Promise<string>;
 
 export type PaymentSessions = ReturnType<typeof createPaymentSessions>;
@@ -68,8 +68,8 @@ export type PaymentSessions = ReturnType<typeof createPaymentSessions>;
 export function createPaymentSessions(pool: Pool) {
   return {
     /**
-     * Writes a session down before the provider is asked for it, so that none is ever open unknown to us.
-     * An order has one session at a time: asking again answers the same, to the byte.
+     * Records a session before the provider is asked for it, so that no session is ever open without a record.
+     * An order has one session at a time, and a repeated call returns the same one, to the byte.
      */
     begin: (provider: string, orderNo: string, sign: SignOrder): Promise<BeginSessionOutcome> =>
       inTransaction(pool, async (connection) => {
@@ -110,7 +110,7 @@ export function createPaymentSessions(pool: Pool) {
   };
 }
 
-/** Until the deadline, and only while neither money nor the wish to cancel is known. */
+/** An order is payable until its deadline, and only while neither a payment nor a request to cancel is known. */
 function isPayable({ order, state }: StoredOrder): boolean {
   const open = !isFinal(state.status) && state.payment === 'none' && state.reason === null;
   return open && Date.now() < orderDeadlineMs(order);
@@ -166,7 +166,7 @@ async function saveSignedOrder(
   ]);
 }
 
-/** The order's money came and went again: whatever session was open has been paid. */
+/** Closes the sessions of an order whose payment came and went back: a session that was open has been paid. */
 export async function closePaidSessions(connection: PoolConnection, orderNo: string): Promise<void> {
   await modify(
     connection,

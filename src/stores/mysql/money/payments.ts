@@ -1,4 +1,7 @@
-/** Payments in MySQL: the inbox. Every notice is committed here, with all that it means, before the provider is told so. */
+/**
+ * The payment inbox: commits every notice, together with what it changes about payments and orders, before the
+ * provider gets its answer.
+ */
 
 import type { PaymentNotice, ProviderPayment } from '../../../domain/payment.ts';
 import type { ReversalTotals } from '../../../domain/reversals.ts';
@@ -15,31 +18,32 @@ type ReversedNotice = Extract<PaymentNotice, { kind: 'payment_reversed' }>;
 export function createPayments(pool: Pool) {
   return {
     /**
-     * Commits a notice to the inbox, with the money it tells of and what that means for its order.
-     * A notice that came before changes nothing. Money for an order that is not stored is kept until it is.
+     * Commits a notice to the inbox, with its payment and what that changes about the order. A repeated notice
+     * changes nothing. A payment for an order that is not stored is kept until the order is stored.
      * @returns the order as it is now; undefined when it is not stored or the notice names none
      */
     receive: (provider: string, notice: PaymentNotice, rawBody: string): Promise<StoredOrder | undefined> =>
       inTransaction(pool, async (connection) => {
         if (notice.kind === 'payment_reversed') return receiveReversal(connection, provider, notice, rawBody);
         const orderNo = orderNoOf(notice);
-        // Locked before anything is written: the order's row decides every race about its money.
+        // The order is locked before anything is written, because its row decides every race about its payments.
         const stored = orderNo === undefined ? undefined : await lockOrder(connection, orderNo);
         await insertEvent(connection, provider, notice, orderNo, rawBody);
         if (notice.kind !== 'payment_succeeded') return stored;
         await insertPayment(connection, provider, notice.payment);
-        // It may have been stored since; whoever stores it waits for our row, or we for theirs.
+        // The order may have been stored since. A transaction that is storing it waits for this row, or this one
+        // for it.
         const current = stored ?? (await lockOrder(connection, notice.payment.orderNo));
         return current && settlePayments(connection, current);
       }),
 
-    /** What is recorded as gone back of those payments that are known, by provider payment id. */
+    /** What is recorded as gone back of the known ones of these payments, by provider payment id. */
     readReversalTotals: (
       provider: string,
       providerPaymentIds: readonly string[],
     ): Promise<Map<string, ReversalTotals>> => readReversalTotals(pool, provider, providerPaymentIds),
 
-    /** Records money that the provider told of in another way than by a notice. */
+    /** Records a payment that the provider reported in another way than by a notice. */
     record: (provider: string, payment: ProviderPayment): Promise<void> =>
       inTransaction(pool, async (connection) => {
         const stored = await lockOrder(connection, payment.orderNo);
@@ -50,7 +54,7 @@ export function createPayments(pool: Pool) {
   };
 }
 
-/** It names no order; the payment does, where that is known. */
+/** The notice names no order. Its payment does, where that is known. */
 async function receiveReversal(
   connection: PoolConnection,
   provider: string,

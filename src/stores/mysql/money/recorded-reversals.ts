@@ -1,4 +1,4 @@
-/** What MySQL has recorded as gone back of payments that a provider lists. */
+/** Reads what MySQL has recorded as gone back of payments, to be compared with the provider's list. */
 
 import { z } from 'zod';
 import { REVERSAL_STATUSES } from '../../../domain/payment.ts';
@@ -15,7 +15,7 @@ const reversalRow = z.object({
   status: z.enum(REVERSAL_STATUSES),
 });
 
-/** @returns the totals of each payment that is known, by provider payment id */
+/** @returns the totals of the known ones of these payments, by provider payment id */
 export async function readReversalTotals(
   pool: Pool,
   provider: string,
@@ -23,7 +23,8 @@ export async function readReversalTotals(
 ): Promise<Map<string, ReversalTotals>> {
   if (providerPaymentIds.length === 0) return new Map();
   const which = [provider, providerPaymentIds];
-  // Payments first: a reversal that is recorded in between is then counted, and one too many only makes the books be compared again.
+  // Payments are read first, so that a reversal recorded in between counts. One too many only makes the payment
+  // be compared once more.
   const payments = await selectRows(
     pool,
     paymentRow,

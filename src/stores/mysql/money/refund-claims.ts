@@ -1,26 +1,26 @@
-/** Payments on their way from MySQL to their refund workflow: which are due, who has claimed them, which have arrived. */
+/** Claims of payments whose refund workflow is due to be started or signalled: taken, completed or released. */
 
 import { z } from 'zod';
 import { REFUND_REASONS, type RefundReason } from '../../../domain/payment.ts';
 import { inTransaction, modify, selectRows, type Pool } from '../connection.ts';
 
-/** A claimed payment is handed over within seconds; a relay that died leaves it to the next after this time. */
+/** How long a claim lasts. A relay completes it within seconds; after this time another relay may take it. */
 const CLAIM_MS = 30_000;
-/** A refund that gets on is written to more often; one that waits for its provider bears being looked at once an hour. */
-const STUCK_AFTER_SECONDS = 3_600;
-/** The index on the time it is due would find all payments that are not due. */
-const IS_STUCK = `status = 'refund_due' AND engine_due_at IS NULL AND updated_at < NOW(3) - INTERVAL ? SECOND`;
+/** A refund that proceeds is updated more often. One that waits for its provider may be checked once an hour. */
+const OVERDUE_AFTER_SECONDS = 3_600;
+/** To be used with the index on the status: the one on `engine_due_at` would find every payment that is not due. */
+const IS_OVERDUE = `status = 'refund_due' AND engine_due_at IS NULL AND updated_at < NOW(3) - INTERVAL ? SECOND`;
 
-/** A payment whose refund workflow is to be started or woken, claimed by one relay. */
+/** A payment whose refund workflow is to be started or signalled, claimed by one relay. */
 export interface DueRefund {
   paymentId: number;
   orderNo: string;
   /** Minor units. */
   amount: number;
   currency: string;
-  /** Null: nobody here wanted the money to go back; what it means for the order's limit or stock is to be given back. */
+  /** Null: no refund was requested here, and the workflow only gives back the order's limit or stock. */
   reason: RefundReason | null;
-  /** Unix time in ms at which the claim runs out; it is what tells it from the next one. */
+  /** Unix time in ms at which the claim runs out. It distinguishes this claim from the next one. */
   claimedUntilMs: number;
 }
 
@@ -42,13 +42,13 @@ const dueRow = z
 export type RefundClaims = ReturnType<typeof createRefundClaims>;
 
 export function createRefundClaims(pool: Pool) {
-  /** Only what is still the caller's: made due anew meanwhile, it has another time, and stays due. */
+  /** Ends only claims that the caller still has. A payment that became due again has another time, and stays due. */
   async function endClaims(claimed: readonly DueRefund[], dueAt: 'NULL' | 'NOW(3)'): Promise<void> {
     if (claimed.length === 0) return;
     const ids = claimed.map(({ paymentId }) => paymentId);
     const claims = claimed.map(({ paymentId, claimedUntilMs }) => [paymentId, new Date(claimedUntilMs)]);
     await inTransaction(pool, (connection) =>
-      // The ids alone lead through the index.
+      // The ids are given once more because only they lead through the index.
       modify(
         connection,
         `UPDATE payments SET engine_due_at = ${dueAt}
@@ -59,7 +59,10 @@ export function createRefundClaims(pool: Pool) {
   }
 
   return {
-    /** Takes up to `limit` payments, the longest due first. Each belongs to the caller until `complete`, or until the claim runs out. */
+    /**
+     * Claims up to `limit` payments, the longest due first. Each is the caller's until `complete` or `release`, or
+     * until the claim runs out.
+     */
     take: (limit: number): Promise<DueRefund[]> =>
       inTransaction(pool, async (connection) => {
         const due = await selectRows(
@@ -78,33 +81,33 @@ export function createRefundClaims(pool: Pool) {
         return due.map((refund) => ({ ...refund, claimedUntilMs }));
       }),
 
-    /** Their workflows run, or were woken. */
+    /** Ends the claims of payments whose workflow was started or signalled. */
     complete: (claimed: readonly DueRefund[]): Promise<void> => endClaims(claimed, 'NULL'),
 
-    /** Gives claims back at once: they could not be handed over now. */
+    /** Ends the claims of payments whose workflow could not be started or signalled; they are due again at once. */
     release: (claimed: readonly DueRefund[]): Promise<void> => endClaims(claimed, 'NOW(3)'),
 
     /**
-     * Money that should have gone back and of which nothing was heard for an hour is due again: its workflow may have been
-     * terminated, or Temporal may have lost it. A workflow that runs looks again, and each claim is a sign of life, so none is
-     * woken more than once an hour.
+     * Makes refunds due again that nothing has updated for an hour: their workflow may have been terminated, or
+     * Temporal may have lost it. A workflow that still runs only looks again. Each claim is an update, so no refund
+     * becomes due more than once an hour this way.
      * @returns how many
      */
     async requeueOverdue(limit: number): Promise<number> {
-      // Looked for without locks: the payments that are being settled at this moment are none of them.
-      const stuck = await selectRows(
+      // The search takes no locks: payments that are being settled at this moment are not among those it looks for.
+      const overdue = await selectRows(
         pool,
         z.object({ payment_id: z.int() }),
-        `SELECT payment_id FROM payments FORCE INDEX (payments_by_status) WHERE ${IS_STUCK} LIMIT ?`,
-        [STUCK_AFTER_SECONDS, limit],
+        `SELECT payment_id FROM payments FORCE INDEX (payments_by_status) WHERE ${IS_OVERDUE} LIMIT ?`,
+        [OVERDUE_AFTER_SECONDS, limit],
       );
-      if (stuck.length === 0) return 0;
-      const ids = stuck.map((row) => row.payment_id);
+      if (overdue.length === 0) return 0;
+      const ids = overdue.map((row) => row.payment_id);
       return inTransaction(pool, (connection) =>
         modify(
           connection,
-          `UPDATE payments SET engine_due_at = NOW(3) WHERE payment_id IN (?) AND ${IS_STUCK}`,
-          [ids, STUCK_AFTER_SECONDS],
+          `UPDATE payments SET engine_due_at = NOW(3) WHERE payment_id IN (?) AND ${IS_OVERDUE}`,
+          [ids, OVERDUE_AFTER_SECONDS],
         ),
       );
     },

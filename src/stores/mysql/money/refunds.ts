@@ -1,4 +1,4 @@
-/** Money on its way back to whoever paid, and what a person decides about it. */
+/** Refunds: what their workflow reads and records, and what operators decide about them. */
 
 import { z } from 'zod';
 import type { GiveBack } from '../../../domain/order.ts';
@@ -28,19 +28,19 @@ import { readReversals } from '../rows/reversal-rows.ts';
 import { bookMovement } from '../rows/stock-ledger.ts';
 import { recordAndSettleReversals, type ReportedBy } from './settle-reversals.ts';
 
-/** What the refund workflow must know of a payment. */
+/** What the refund workflow needs to know of a payment. */
 export interface RefundTask {
   paymentId: number;
   provider: string;
   providerPaymentId: string;
   orderNo: string;
-  /** Minor units: what was paid. */
+  /** Minor units that were paid. */
   amount: number;
   currency: string;
   status: PaymentStatus;
-  /** How often the provider refused; the next try needs another key. */
+  /** How often the provider refused. After each refusal the next request needs another idempotency key. */
   refusals: number;
-  /** Minor units that chargebacks have taken, or may take: never to be refunded on top. */
+  /** Minor units that disputes have taken or may take. They must not be refunded in addition. */
   chargedBack: number;
 }
 
@@ -57,8 +57,9 @@ export function createRefunds(pool: Pool) {
     },
 
     /**
-     * Records what went back, in any order and any number of times, and settles the payments. One transaction for each payment.
-     * @param reportedBy who found it out: its own workflow need not be woken
+     * Records reversals, in any order and any number of times, and settles their payments, one transaction for each
+     * payment.
+     * @param reportedBy a refund workflow that reports a reversal itself is not signalled about it
      */
     async recordReversals(
       provider: string,
@@ -74,14 +75,17 @@ export function createRefunds(pool: Pool) {
       }
     },
 
-    /** The provider decided against a refund: the same key would be answered the same for ever. */
+    /** Counts a refusal of the provider. It changes the key of the next request, as the same key gets the same answer. */
     async recordRefusal(paymentId: number): Promise<void> {
       await modify(pool, 'UPDATE payments SET refund_refusals = refund_refusals + 1 WHERE payment_id = ?', [
         paymentId,
       ]);
     },
 
-    /** Undefined when nothing is to be given back: the money never paid for the order, or neither rule nor person says so. */
+    /**
+     * Undefined when nothing is to be given back: the payment never paid for its order, or neither the sale's rule
+     * nor an operator gives anything back.
+     */
     async readGiveBack(paymentId: number): Promise<GiveBack | undefined> {
       const payment = await readPayment(pool, paymentId);
       if (!payment?.wasApplied) return undefined;
@@ -92,30 +96,30 @@ export function createRefunds(pool: Pool) {
       return { orderNo, userId: stored.order.userId, items: stored.order.items, limit, stock };
     },
 
-    /** Shows a refund that keeps failing to a person; its workflow goes on trying. */
+    /** Parks a refund that keeps failing, for an operator. Its workflow goes on trying. */
     async park(paymentId: number, reason: string): Promise<void> {
       const payment = await readPayment(pool, paymentId);
       if (payment) await park(pool, 'refund', payment.providerPaymentId, reason);
     },
 
-    /** It has worked after all. */
+    /** Ends the parking once the refund has succeeded. */
     async unpark(paymentId: number): Promise<void> {
       const payment = await readPayment(pool, paymentId);
       if (payment) await unpark(pool, 'refund', payment.providerPaymentId);
     },
 
     /**
-     * A person wants the money to go back. Asked again, it answers the same, and wakes the refund where nobody is about to.
-     * not-refundable: it went back already, or its order is about to decide on it.
+     * An operator requests a refund. A repeat returns the same, and makes the refund workflow due where it is not.
+     * not-refundable: the payment went back already, or its order is about to decide about it.
      */
     request: (paymentId: number, actor: string): Promise<'requested' | 'not-refundable' | 'unknown'> =>
       inTransaction(pool, async (connection) => {
-        const money = await lockPaymentAndOrder(connection, paymentId);
-        if (!money) return 'unknown';
-        const { status, reason, providerPaymentId, orderNo, amount, currency } = money.payment;
+        const locked = await lockPaymentAndOrder(connection, paymentId);
+        if (!locked) return 'unknown';
+        const { status, reason, providerPaymentId, orderNo, amount, currency } = locked.payment;
         if (status === 'refund_due') await makeIdleRefundSignalDue(connection, paymentId);
         if (status === 'refund_due' || reason === 'operator_request') return 'requested';
-        if (!isRefundable(money)) return 'not-refundable';
+        if (!isRefundable(locked)) return 'not-refundable';
         await makeRefundDue(connection, paymentId, 'operator_request');
         await unpark(connection, 'payment', providerPaymentId);
         const subject = `payment ${paymentId}`;
@@ -124,13 +128,13 @@ export function createRefunds(pool: Pool) {
         return 'requested';
       }),
 
-    /** A person says that the units of a refunded order can be sold again. Asked again, it answers the same. */
+    /** An operator decides that the units of a refunded order may be sold again. A repeat returns the same. */
     returnStock: (orderNo: string, actor: string): Promise<'returned' | 'not-refunded' | 'unknown'> =>
       inTransaction(pool, (connection) => returnStock(connection, orderNo, actor)),
   };
 }
 
-/** Also money that is held for an order nobody knows; of any other that was received, its order decides. */
+/** A received payment is refundable only while its order is not stored. Otherwise its order decides about it. */
 function isRefundable({ payment, stored }: LockedPayment): boolean {
   return (
     payment.status === 'applied' || payment.status === 'parked' || (payment.status === 'received' && !stored)
@@ -148,10 +152,14 @@ async function returnStock(
   const { status, payment } = stored.state;
   if (status !== 'paid' || payment !== 'refunded') return 'not-refunded';
   await modify(connection, 'UPDATE orders SET stock_returned = TRUE WHERE order_no = ?', [orderNo]);
-  for (const money of await selectPayments(connection, 'order_no = ?', [orderNo])) {
-    if (!money.wasApplied) continue;
-    await makeRefundSignalDue(connection, money.paymentId);
-    await resolveStockDecision(connection, money.providerPaymentId);
+  for (const { wasApplied, paymentId, providerPaymentId } of await selectPayments(
+    connection,
+    'order_no = ?',
+    [orderNo],
+  )) {
+    if (!wasApplied) continue;
+    await makeRefundSignalDue(connection, paymentId);
+    await resolveStockDecision(connection, providerPaymentId);
   }
   const detail = { items: stored.order.items.map(({ sku, quantity }) => ({ sku, quantity })) };
   await recordAction(connection, { actor, action: 'stock_returned', subject: orderNo, detail });

@@ -1,4 +1,4 @@
-/** What becomes of money that came: recorded once, and decided under the lock of its order's row. */
+/** Records each payment once, and decides under the lock of its order's row what becomes of it. */
 
 import assert from 'node:assert/strict';
 import { z } from 'zod';
@@ -10,14 +10,14 @@ import { park, unpark } from '../rows/parked.ts';
 import { makeRefundDue, selectPayments, setPaymentStatus, type Payment } from '../rows/payment-rows.ts';
 import { settleEarlyReversals } from './settle-reversals.ts';
 
-/** As the columns are. */
+/** The width of the columns. */
 const MAX_REFERENCE_CHARS = 255;
-/** Twice as long as the longest that we sign; a longer one is none of ours. */
+/** Twice the length of the longest order that is signed. A longer text was not signed here. */
 const MAX_SIGNED_CHARS = 8_192;
-/** The API signals at once; should that fail, the relay does it after this time. */
+/** The API signals the workflow at once. When that fails, the relay signals it after this time. */
 const SIGNAL_GRACE_MS = 2_000;
 
-/** Records money once, however often it is told. What names no order of ours waits for a person from the start. */
+/** Records a payment once, however often it is reported. A payment that names no order of ours is parked at once. */
 export async function insertPayment(
   connection: PoolConnection,
   provider: string,
@@ -40,15 +40,15 @@ export async function insertPayment(
   await settleEarlyReversals(connection, provider, providerPaymentId);
 }
 
-/** A provider's reference may be anything; its beginning is kept, the whole is in the inbox. */
+/** A provider's reference may be any text. Its beginning is kept here, and the whole is in the inbox. */
 export function cutReference(reference: string): string {
   return reference.slice(0, MAX_REFERENCE_CHARS);
 }
 
 /**
- * Settles what has been received for a locked order and is still undecided:
- * the wrong amount or currency is parked, never kept silently; the first right one is the order's payment (`received` until
- * markPaid applies it); any other, or one for an order that has ended, is to be refunded.
+ * Settles the undecided payments of a locked order. A wrong amount or currency is parked and never kept silently. The
+ * first right payment is the order's own; it stays `received` until `markPaid` applies it. Any other one, or one for
+ * an order that has ended, is to be refunded.
  */
 export async function settlePayments(connection: PoolConnection, stored: StoredOrder): Promise<StoredOrder> {
   const { orderNo, total, currency } = stored.order;
@@ -78,7 +78,7 @@ function lockReceived(connection: PoolConnection, orderNo: string): Promise<Paym
   return selectPayments(connection, condition, [orderNo]);
 }
 
-/** The order's own payment has done its work. */
+/** Gives the order's own payment the status `applied`: it has paid for the order. */
 export async function applyPayment(connection: PoolConnection, orderNo: string): Promise<void> {
   const applied = await modify(
     connection,
@@ -88,8 +88,8 @@ export async function applyPayment(connection: PoolConnection, orderNo: string):
   assert.equal(applied, 1, `order ${orderNo} has one payment to apply`);
 }
 
-/** Money that came before its order was stored. Answers the states of the orders it changed. */
-export async function settleEarlyPaymentsOfBatch(
+/** Settles the payments that came before these orders were stored. Returns the states of the orders it changed. */
+export async function settleBatchEarlyPayments(
   connection: PoolConnection,
   fresh: readonly Order[],
 ): Promise<Map<string, OrderState>> {
@@ -109,7 +109,7 @@ export async function settleEarlyPaymentsOfBatch(
   return states;
 }
 
-/** Settles money that came before its order was stored; what was shown to a person for that has found its order now. */
+/** Settles the payments that came before the order was stored, and unparks those that were parked as unmatched. */
 export async function settleEarlyPayments(
   connection: PoolConnection,
   stored: StoredOrder,
@@ -120,7 +120,7 @@ export async function settleEarlyPayments(
   return settlePayments(connection, stored);
 }
 
-/** Asks the relay to tell the order's workflow, unless somebody does so before. */
+/** Has the relay signal the order's workflow after a grace, in which the API normally does so itself. */
 export async function makeSignalDue(connection: PoolConnection, orderNo: string): Promise<void> {
   await modify(connection, 'UPDATE orders SET engine_due_at = ? WHERE order_no = ?', [
     new Date(Date.now() + SIGNAL_GRACE_MS),

@@ -1,4 +1,4 @@
-/** Money on its way back: what that means for its payment and its order, in one transaction. */
+/** Records refunds and disputes of a payment, and settles the payment and its order, in one transaction. */
 
 import { z } from 'zod';
 import type { PaymentStatus, Reversal } from '../../../domain/payment.ts';
@@ -17,12 +17,12 @@ import {
 import { lockReversals, upsertReversals } from '../rows/reversal-rows.ts';
 import { closePaidSessions } from './payment-sessions.ts';
 
-/** Who tells: the refund workflow, which goes on by itself, or the provider, so that the workflow must be woken. */
+/** The refund workflow goes on after its own reports. After a report of the provider it must be signalled. */
 export type ReportedBy = 'workflow' | 'provider';
 
 /**
- * Records what went back of one payment, each reversal in any order and any number of times, and settles the payment.
- * A payment that is not known yet meets its reversals when it comes.
+ * Records reversals of one payment, in any order and any number of times, and settles the payment. The reversals of
+ * a payment that is not known yet are settled when it comes.
  * @returns the payment's order as it is now; undefined where payment or order is not known
  */
 export async function recordAndSettleReversals(
@@ -39,14 +39,15 @@ export async function recordAndSettleReversals(
   const changed = await upsertReversals(connection, provider, reversals);
   if (known) return settleReversals(connection, known, changed, reportedBy);
 
-  // Money that comes at this very moment: it looks for reversals after it was written, as we look for it.
+  // The payment may be inserted at this very moment. Its transaction looks for reversals after the insert, and this
+  // one looks for the payment after its own.
   const [payment] = await selectPayments(connection, `${byId} FOR UPDATE`, which);
   if (!payment) return undefined;
   const stored = await lockOrder(connection, payment.orderNo);
   return settleReversals(connection, { payment, stored }, changed, reportedBy);
 }
 
-/** For a payment that was written in this transaction: its reversals may have come before it. */
+/** Settles the reversals that came before their payment, which was inserted in this transaction. */
 export async function settleEarlyReversals(
   connection: PoolConnection,
   provider: string,
@@ -56,7 +57,7 @@ export async function settleEarlyReversals(
   const reversals = await lockReversals(connection, which);
   if (reversals.length === 0) return;
   const [payment] = await selectPayments(connection, 'provider = ? AND provider_payment_id = ?', which);
-  // No order counts on it yet.
+  // The order's state does not count on this payment yet, so no order is given.
   if (payment) await settleReversals(connection, { payment, stored: undefined }, reversals, 'provider');
 }
 
@@ -69,7 +70,7 @@ async function settleReversals(
   if (changed.length === 0) return stored;
   const which = [payment.provider, payment.providerPaymentId];
   const totals = sumReversals(payment.currency, await lockReversals(connection, which));
-  const mayPayAgain = await isWonBack(connection, payment, changed);
+  const mayPayAgain = await isDisputeWon(connection, payment, changed);
   const next = statusAfter(payment, totals, mayPayAgain);
   if (next !== payment.status) await changeStatus(connection, payment, next);
   await parkOrUnpark(connection, payment, next, totals, changed);
@@ -82,7 +83,7 @@ async function settleReversals(
   return current;
 }
 
-/** What the change ends: a payment that was taken back pays for nothing any more, and one that is back has no refund to worry about. */
+/** Sets the status, and ends what the change ends: a parked refund, or the sessions that the payment paid. */
 async function changeStatus(
   connection: PoolConnection,
   { paymentId, providerPaymentId, orderNo, status }: Payment,
@@ -90,18 +91,21 @@ async function changeStatus(
 ): Promise<void> {
   await setPaymentStatus(connection, paymentId, next);
   if (next === 'refunded') await unpark(connection, 'refund', providerPaymentId);
-  // Its session is paid at the provider, and takes no money any more: who wants to pay again needs another.
+  // The payment's session is paid at the provider and takes no other payment. To pay again needs another session.
   if (status === 'received') await closePaidSessions(connection, orderNo);
 }
 
-/** A lost dispute that was won after all, about money that nobody here wanted to give back, nor took the goods back for. */
-async function isWonBack(
+/**
+ * Whether a lost dispute was won after all, so that the payment pays for its order again: no refund was requested
+ * here, and the order's stock was not returned.
+ */
+async function isDisputeWon(
   connection: PoolConnection,
   payment: Payment,
   changed: readonly Reversal[],
 ): Promise<boolean> {
-  const isOurs = payment.status === 'refunded' && payment.wasApplied && payment.reason === null;
-  if (!isOurs || changed.some(({ kind }) => kind !== 'dispute')) return false;
+  const isUnrequestedRefund = payment.status === 'refunded' && payment.wasApplied && payment.reason === null;
+  if (!isUnrequestedRefund || changed.some(({ kind }) => kind !== 'dispute')) return false;
   const [kept] = await selectRows(
     connection,
     z.object({ order_no: z.string() }),
@@ -111,7 +115,10 @@ async function isWonBack(
   return kept !== undefined;
 }
 
-/** What nobody here asked for, or what went wrong after it was done, is a person's business; what is settled no more. */
+/**
+ * Parks the payment for an operator when money went back that was not requested here, when a refund failed after it
+ * had succeeded, or when more goes back than was paid. Unparks it once that is settled.
+ */
 async function parkOrUnpark(
   connection: PoolConnection,
   payment: Payment,
@@ -146,7 +153,7 @@ async function parkOrUnpark(
   }
 }
 
-/** A paid order stays paid; what is told of is its money. One that awaits payment awaits another. */
+/** Updates the `payment` of the order's state. A paid order stays paid; one that awaits payment awaits another one. */
 async function updateOrderPayment(
   connection: PoolConnection,
   payment: Payment,
@@ -165,7 +172,7 @@ async function updateOrderPayment(
   return stored.state.payment === state ? stored : transition(connection, stored, { payment: state });
 }
 
-/** Where the sale's rule says so, whoever has their money back may buy as much again. */
+/** Gives the user's limit back where the sale's rule says so, so that the user may buy as much again. */
 async function returnLimit(connection: PoolConnection, { order }: StoredOrder): Promise<void> {
   const [sale] = await selectRows(
     connection,

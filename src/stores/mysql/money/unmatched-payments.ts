@@ -1,4 +1,4 @@
-/** Money held for orders that are not stored: maybe they come, maybe they can be restored, maybe nobody knows them. */
+/** Unmatched payments: received for an order that is not stored. The relay stores or restores the order, or refunds. */
 
 import { z } from 'zod';
 import type { RefundReason } from '../../../domain/payment.ts';
@@ -6,7 +6,7 @@ import { inTransaction, selectRows, type Pool } from '../connection.ts';
 import { park, unpark } from '../rows/parked.ts';
 import { lockPaymentAndOrder, makeRefundDue, selectPayments } from '../rows/payment-rows.ts';
 
-/** The overflow of a burst is stored within seconds; money that waited longer for its order is looked into. */
+/** The overflow of a burst is stored within seconds. A payment that waits for its order longer counts as unmatched. */
 const UNMATCHED_AFTER_SECONDS = 60;
 
 const unmatchedRow = z.object({
@@ -23,7 +23,7 @@ export interface UnmatchedPayment {
   orderNo: string;
   /** Unix time in ms. */
   receivedAtMs: number;
-  /** The order's essentials as the payment session carried them, to be verified; null: none came with the money. */
+  /** The signed order as the payment session carried it, unverified; null: the payment came without one. */
   signedOrder: string | null;
 }
 
@@ -31,7 +31,7 @@ export type UnmatchedPayments = ReturnType<typeof createUnmatchedPayments>;
 
 export function createUnmatchedPayments(pool: Pool) {
   return {
-    /** In no order: those that have to wait for something must not keep the others from their turn. */
+    /** In random order, so that payments which have to wait never keep the others from their turn. */
     async list(limit: number): Promise<UnmatchedPayment[]> {
       const rows = await selectRows(
         pool,
@@ -52,22 +52,22 @@ export function createUnmatchedPayments(pool: Pool) {
       }));
     },
 
-    /** Sends held money back; an order that is stored after all has decided about it before, and nothing happens. */
+    /** Makes a payment's refund due; unless its order was stored meanwhile, and so has decided about it. */
     refund: (paymentId: number, reason: RefundReason): Promise<void> =>
       inTransaction(pool, async (connection) => {
-        const money = await lockPaymentAndOrder(connection, paymentId);
-        if (!money || money.stored || money.payment.status !== 'received') return;
+        const locked = await lockPaymentAndOrder(connection, paymentId);
+        if (!locked || locked.stored || locked.payment.status !== 'received') return;
         await makeRefundDue(connection, paymentId, reason);
-        await unpark(connection, 'payment', money.payment.providerPaymentId);
+        await unpark(connection, 'payment', locked.payment.providerPaymentId);
       }),
 
-    /** Shows held money to a person. It stays `received`, so an order stored late still gets it. */
+    /** Parks a payment for an operator. It stays `received`, so that an order stored later still gets it. */
     park: (providerPaymentId: string, reason: string): Promise<void> =>
       inTransaction(pool, async (connection) => {
         const condition = `provider_payment_id = ? AND status = 'received'`;
         for (const { paymentId } of await selectPayments(connection, condition, [providerPaymentId])) {
-          const money = await lockPaymentAndOrder(connection, paymentId);
-          if (money?.payment.status !== 'received' || money.stored) continue;
+          const locked = await lockPaymentAndOrder(connection, paymentId);
+          if (locked?.payment.status !== 'received' || locked.stored) continue;
           await park(connection, 'payment', providerPaymentId, reason);
         }
       }),

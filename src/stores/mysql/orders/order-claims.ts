@@ -1,22 +1,26 @@
-/** Orders on their way from MySQL to Temporal: which are due, who has claimed them, which have arrived. */
+/** Claims of orders whose workflow is due to be started or signalled: taken, completed or released. */
 
 import { inTransaction, modify, type Pool, type PoolConnection } from '../connection.ts';
 import { selectOrders, type StoredOrder } from '../rows/order-rows.ts';
 
-/** A claimed order is handed over within seconds; a relay that died leaves it to the next after this time. */
+/** How long a claim lasts. A relay completes it within seconds; after this time another relay may take it. */
 const CLAIM_MS = 30_000;
-/** The window runs from the workflow's start, which may be a third of it after the reservation; the rest is for slow steps. */
+/** The time that a workflow's slow steps may take. */
 const OVERDUE_GRACE_MS = 5 * 60_000;
-/** Of an order that awaits payment: by now its workflow should have ended it. */
-export const IS_OVERDUE = `deadline < NOW(3) - INTERVAL (payment_window_ms DIV 2 + ${OVERDUE_GRACE_MS}) * 1000 MICROSECOND`;
+/**
+ * Half a payment window and the grace after its deadline, the workflow of an order should have ended it. The window
+ * runs from the workflow's start, which may be a third of a window later than the reservation.
+ */
+export const IS_OVERDUE = `deadline < NOW(3)
+  - INTERVAL (payment_window_ms DIV 2 + ${OVERDUE_GRACE_MS}) * 1000 MICROSECOND`;
 
 export type OrderClaims = ReturnType<typeof createOrderClaims>;
 
 export function createOrderClaims(pool: Pool) {
   return {
     /**
-     * Takes up to `limit` orders to be handed to Temporal, those with money first, then the longest due.
-     * Each belongs to the caller until `complete`, or until the claim runs out.
+     * Claims up to `limit` orders, those with a payment first, then the longest due. Each is the caller's until
+     * `complete` or `release`, or until the claim runs out.
      */
     take: (limit: number): Promise<StoredOrder[]> =>
       inTransaction(pool, async (connection) => {
@@ -28,10 +32,10 @@ export function createOrderClaims(pool: Pool) {
         return claimed;
       }),
 
-    /** Temporal has the order's workflow, and knows of money or a cancel where that was the reason. */
+    /** Ends the claims of orders whose workflow was started or signalled. */
     async complete(orders: readonly StoredOrder[]): Promise<void> {
       if (orders.length === 0) return;
-      // Money that came since then changed the version, and made the order due anew.
+      // A payment that came since then changed the version, and made the order due again.
       const unchanged = orders.map(({ order, state }) => [order.orderNo, state.version]);
       await inTransaction(pool, (connection) =>
         modify(
@@ -43,15 +47,15 @@ export function createOrderClaims(pool: Pool) {
       );
     },
 
-    /** Gives claimed orders back at once: they could not be handed over now. */
+    /** Ends the claims of orders whose workflow could not be started or signalled; they are due again at once. */
     async release(orders: readonly StoredOrder[]): Promise<void> {
       if (orders.length > 0)
         await inTransaction(pool, (connection) => setDue(connection, orders, new Date()));
     },
 
     /**
-     * Orders that should have ended long ago and that nobody is about to hand over become due again: their workflow may have
-     * been terminated, or Temporal may have lost it. For those that run as they should this changes nothing.
+     * Makes orders due again that should have ended long ago and that are neither due nor claimed: their workflow may
+     * have been terminated, or Temporal may have lost it. A workflow that runs as it should is not affected.
      * @returns how many
      */
     requeueOverdue: (limit: number): Promise<number> =>
@@ -66,7 +70,7 @@ export function createOrderClaims(pool: Pool) {
   };
 }
 
-/** Rows that other relays are claiming are skipped; the index is in this order, so only `limit` rows are locked. */
+/** Skips rows that other relays are claiming. The index has this order, so that only `limit` rows are locked. */
 function selectDue(
   connection: PoolConnection,
   payment: 'received' | 'none',

@@ -1,12 +1,10 @@
-/** Stored orders: the changes of their status, each a conditional step under the lock of the order's row. */
+/** Stored orders, and the changes of their status. Each change is conditional and holds the lock of the order's row. */
 
 import assert from 'node:assert/strict';
 import { ulid } from 'ulidx';
 import { z } from 'zod';
 import {
   isFinal,
-  orderDeadlineMs,
-  parseOrderNo,
   type ClosingReason,
   type FailureReason,
   type Order,
@@ -22,14 +20,16 @@ import {
 import { lockOrder, readOrders, recordEvents, transition, type StoredOrder } from '../rows/order-rows.ts';
 import { park, unpark } from '../rows/parked.ts';
 import { bookMovement } from '../rows/stock-ledger.ts';
+import { insertOrderRows } from './insert-order-rows.ts';
 import { storeOrders, type StoreOutcome, type WorkflowPresence } from './store-orders.ts';
 
-/** stored: a slow write came first, so the order lives and goes on. */
+/** stored: a slow write had stored the order before, so it goes on. */
 export type AbandonOutcome = { kind: 'abandoned'; state: OrderState } | { kind: 'stored'; state: OrderState };
 
 /**
- * ended: the order is final, now or before. payment-received: money came first, mark it paid.
- * sessions-open: shoppers might still pay; void their sessions, then cancel again.
+ * ended: the order is final, by this call or an earlier one. payment-received: a payment came first, so the caller
+ * must mark the order paid. sessions-open: the shopper might still pay, so the caller must void the sessions and
+ * cancel again.
  */
 export type CancelOutcome = { kind: 'ended' | 'payment-received' | 'sessions-open'; state: OrderState };
 
@@ -40,7 +40,7 @@ export function createOrders(pool: Pool) {
     storeOrders: (orders: readonly Order[], presence: WorkflowPresence): Promise<Map<string, StoreOutcome>> =>
       storeOrders(pool, orders, presence),
 
-    /** As `storeOrders`, of one. */
+    /** As `storeOrders`, for one order. */
     async storeOrder(order: Order, presence: WorkflowPresence): Promise<StoreOutcome> {
       const outcome = (await storeOrders(pool, [order], presence)).get(order.orderNo);
       assert(outcome, `order ${order.orderNo} was stored without an outcome`);
@@ -53,8 +53,8 @@ export function createOrders(pool: Pool) {
     },
 
     /**
-     * Gives up an order that could not be stored: a tombstone in its place keeps any slow write from storing it later.
-     * Its idempotency key stays free of the tombstone, for it may be another order's.
+     * Abandons an order that could not be stored: a tombstone in its place keeps any slow write from storing it later.
+     * The tombstone leaves the idempotency key out, because another order may have it.
      */
     abandon: (order: Order, reason: FailureReason): Promise<AbandonOutcome> =>
       inTransaction(pool, (connection) => abandon(connection, order, reason)),
@@ -69,7 +69,7 @@ export function createOrders(pool: Pool) {
         return end(connection, stored, 'sell', { status: 'paid', payment: 'applied', reason: null });
       }),
 
-    /** awaiting_payment → cancelled, unless money came first. `force`: sessions still open no longer hold it up. */
+    /** awaiting_payment → cancelled, unless a payment came first. `force`: also while payment sessions are open. */
     cancel: (orderNo: string, reason: ClosingReason, { force }: { force: boolean }): Promise<CancelOutcome> =>
       inTransaction(pool, async (connection) => {
         const stored = await settlePayments(connection, await lockStoredOrder(connection, orderNo));
@@ -83,8 +83,9 @@ export function createOrders(pool: Pool) {
       }),
 
     /**
-     * Records that the shopper wants to cancel. From then on no payment session opens; the workflow does the rest.
-     * Answers the order as it is now: the wish is recorded where it awaits payment and no money has come.
+     * Records that the shopper wants to cancel, where the order awaits payment and no payment has come. From then on
+     * no payment session opens, and the workflow cancels the order.
+     * @returns the order as it is now
      */
     requestCancel: (orderNo: string): Promise<StoredOrder> =>
       inTransaction(pool, async (connection) => {
@@ -95,13 +96,13 @@ export function createOrders(pool: Pool) {
         return transition(connection, stored, { reason: 'shopper_request' });
       }),
 
-    /** Leaves the order to a person, visibly; its workflow goes on trying. */
+    /** Parks the order for an operator. Its workflow goes on trying. */
     park: (orderNo: string, reason: string): Promise<void> => park(pool, 'order', orderNo, reason),
 
-    /** The order has settled after all. */
+    /** Ends the parking once the order's step has succeeded. */
     unpark: (orderNo: string): Promise<void> => unpark(pool, 'order', orderNo),
 
-    /** Leaves an outbox entry that names no order to a person. */
+    /** Parks an outbox entry whose order cannot be read, started or stored. */
     parkOutboxEntry: (entryId: string, reason: string): Promise<void> =>
       park(pool, 'outbox_entry', entryId, reason),
   };
@@ -113,36 +114,17 @@ async function abandon(
   reason: FailureReason,
 ): Promise<AbandonOutcome> {
   const { orderNo } = order;
-  const batchId = ulid();
   const state: OrderState = { status: 'failed', version: 1, payment: 'none', reason };
-  const inserted = await modify(
-    connection,
-    `INSERT INTO orders (order_no, sale_id, user_id, idempotency_key, status, payment, version, epoch, batch_id, total,
-       currency, ip, user_agent, reserved_at, payment_window_ms, deadline, closing_reason, workflow_started_at)
-     VALUES (?, ?, ?, NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NOW(3))
-     ON DUPLICATE KEY UPDATE order_no = order_no`,
-    [
-      orderNo,
-      order.saleId,
-      order.userId,
-      state.status,
-      state.payment,
-      state.version,
-      parseOrderNo(orderNo)?.epoch,
-      batchId,
-      order.total,
-      order.currency,
-      // A tombstone must fit where the order did not: what is only recorded is left out.
-      '',
-      '',
-      new Date(order.reservedAtMs),
-      order.paymentWindowMs,
-      new Date(orderDeadlineMs(order)),
-      reason,
-    ],
-  );
+  // A tombstone must fit where the order did not, so the columns that are only recorded are left out.
+  const tombstone = { ...order, idempotencyKey: null, ip: '', userAgent: '' };
+  const inserted = await insertOrderRows(connection, [tombstone], {
+    batchId: ulid(),
+    state,
+    startedAt: new Date(),
+    dueAt: null,
+  });
   if (inserted === 1) await recordEvents(connection, [{ orderNo, state }]);
-  // Money that came for it must go back.
+  // A payment that came for the order must be refunded.
   const stored = await settleEarlyPayments(connection, await lockStoredOrder(connection, orderNo));
   return { kind: stored.state.status === 'failed' ? 'abandoned' : 'stored', state: stored.state };
 }
@@ -153,7 +135,7 @@ async function lockStoredOrder(connection: PoolConnection, orderNo: string): Pro
   return stored;
 }
 
-/** The order's end: final status, nothing more to hand over, stock moved. */
+/** Ends the order: sets a final status, ends what is due of its workflow, and moves its stock. */
 async function end(
   connection: PoolConnection,
   stored: StoredOrder,

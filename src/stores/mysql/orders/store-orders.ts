@@ -1,20 +1,15 @@
 /**
- * Storing orders in MySQL: the one function behind the workflow's persistOrder, the relay's overflow and the API.
+ * Stores orders in MySQL: for the workflow's persistOrder, for the relay's overflow, and for the API.
  *
- * Any of them may come twice, at once, or after the order was given up. What is new in a transaction is told by the batch
- * id that this very attempt wrote; items, events, ledger and counters derive from those rows alone.
+ * Each of them may come twice, at the same time as another, or after the order was abandoned. The rows that are new
+ * in a transaction have the batch id of this very attempt, and items, events, ledger and counters derive from them
+ * alone.
  */
 
 import { ulid } from 'ulidx';
 import { z } from 'zod';
 import { STORE_BATCH_MAX } from '../../../domain/limits.ts';
-import {
-  orderDeadlineMs,
-  parseOrderNo,
-  type FailureReason,
-  type Order,
-  type OrderState,
-} from '../../../domain/order.ts';
+import { parseOrderNo, type FailureReason, type Order, type OrderState } from '../../../domain/order.ts';
 import {
   inTransaction,
   isCheckViolation,
@@ -25,17 +20,18 @@ import {
   type Pool,
   type PoolConnection,
 } from '../connection.ts';
-import { settleEarlyPaymentsOfBatch } from '../money/settle-payments.ts';
+import { settleBatchEarlyPayments } from '../money/settle-payments.ts';
 import { recordEvents, stateColumns, toState } from '../rows/order-rows.ts';
 import { bookMovement, UnknownSkuError } from '../rows/stock-ledger.ts';
+import { insertOrderRows } from './insert-order-rows.ts';
 
-/** stored: durable, in whatever state it is by now. abandoned: given up earlier. refused: can never be stored. */
+/** stored: durable, with its present state. abandoned: before this call. refused: it can never be stored. */
 export type StoreOutcome =
   | { kind: 'stored'; state: OrderState }
   | { kind: 'abandoned'; state: OrderState }
   | { kind: 'refused'; reason: FailureReason };
 
-/** started: its workflow runs and calls this. due: the relay starts the workflow later, from MySQL. */
+/** started: the order's workflow runs and stores it. due: the relay starts the workflow later, from MySQL. */
 export type WorkflowPresence = 'started' | 'due';
 
 const STORED: OrderState = { status: 'awaiting_payment', version: 1, payment: 'none', reason: null };
@@ -47,9 +43,9 @@ const stateRow = z.object({
 });
 
 /**
- * Stores orders, `STORE_BATCH_MAX` to a transaction. One that cannot be stored does not hold up the others.
+ * Stores orders, `STORE_BATCH_MAX` to a transaction. An order that cannot be stored does not keep back the others.
  * @returns an outcome for every order, by orderNo
- * @throws when the store as a whole is unavailable: repeat later, with any other composition of the batch
+ * @throws when the store as a whole is unavailable: to be repeated later, in a batch of any composition
  */
 export async function storeOrders(
   pool: Pool,
@@ -57,7 +53,7 @@ export async function storeOrders(
   presence: WorkflowPresence,
 ): Promise<Map<string, StoreOutcome>> {
   const unique = new Map(orders.map((order) => [order.orderNo, order]));
-  // In the same order everywhere, so that rivals wait for each other instead of deadlocking.
+  // Every process sorts the same way, so that rivals wait for each other instead of deadlocking.
   const sorted = [...unique.values()].toSorted((a, b) => (a.orderNo < b.orderNo ? -1 : 1));
   const outcomes = new Map<string, StoreOutcome>();
   for (let from = 0; from < sorted.length; from += STORE_BATCH_MAX) {
@@ -67,7 +63,7 @@ export async function storeOrders(
   return outcomes;
 }
 
-/** Halves the batch until a culprit is alone. */
+/** Stores a batch, and halves it after a failure until an order that cannot be stored is alone. */
 async function storeBatch(
   pool: Pool,
   batch: readonly Order[],
@@ -88,7 +84,7 @@ async function storeBatch(
   }
 }
 
-/** @throws the error itself where it says nothing about the order */
+/** @throws the error itself when it does not concern the order */
 function toRefusal(error: unknown): FailureReason {
   if (isCheckViolation(error)) return 'stock_exhausted';
   if (error instanceof UnknownSkuError) return 'unknown_sku';
@@ -104,12 +100,18 @@ async function insertBatch(
   const epochs = await shareLockEpochs(connection, batch);
   const current = batch.filter((order) => parseOrderNo(order.orderNo)?.epoch === epochs.get(order.saleId));
   const batchId = ulid();
-  await insertRows(connection, current, batchId, presence);
+  const now = new Date();
+  await insertOrderRows(connection, current, {
+    batchId,
+    state: STORED,
+    startedAt: presence === 'started' ? now : null,
+    dueAt: presence === 'due' ? now : null,
+  });
 
   const rows = await readStates(connection, batch);
   const fresh = current.filter((order) => rows.get(order.orderNo)?.batch_id === batchId);
   await insertDetails(connection, fresh);
-  const early = await settleEarlyPaymentsOfBatch(connection, fresh);
+  const early = await settleBatchEarlyPayments(connection, fresh);
   if (presence === 'started') await markStarted(connection, batch);
   await bookMovement(connection, 'hold', fresh);
 
@@ -126,14 +128,17 @@ function toOutcome(state: OrderState): StoreOutcome {
   return { kind: state.status === 'failed' ? 'abandoned' : 'stored', state };
 }
 
-/** Neither inserted nor there before: no such sale, another life of it, or the same request under another number. */
+/**
+ * Why an order was neither inserted nor there before: there is no such sale, the order is of another epoch, or
+ * another order number has the same request.
+ */
 function explainRefusal(order: Order, epoch: number | undefined): StoreOutcome {
   if (epoch === undefined) return { kind: 'refused', reason: 'invalid_order' };
   const isCurrent = parseOrderNo(order.orderNo)?.epoch === epoch;
   return { kind: 'refused', reason: isCurrent ? 'duplicate_request' : 'lost_hold' };
 }
 
-/** Shared locks keep a rebuild from changing the epoch while orders of it are being stored. */
+/** The shared locks keep a rebuild from changing an epoch while orders of that epoch are being stored. */
 async function shareLockEpochs(
   connection: PoolConnection,
   batch: readonly Order[],
@@ -145,45 +150,6 @@ async function shareLockEpochs(
     [[...new Set(batch.map((order) => order.saleId))]],
   );
   return new Map(rows.map((row) => [row.sale_id, row.epoch]));
-}
-
-async function insertRows(
-  connection: PoolConnection,
-  orders: readonly Order[],
-  batchId: string,
-  presence: WorkflowPresence,
-): Promise<void> {
-  if (orders.length === 0) return;
-  const now = new Date();
-  // A duplicate leaves the row as it is; IGNORE would also swallow truncations and out-of-range values.
-  await modify(
-    connection,
-    `INSERT INTO orders (order_no, sale_id, user_id, idempotency_key, status, payment, version, epoch, batch_id, total,
-       currency, ip, user_agent, reserved_at, payment_window_ms, deadline, workflow_started_at, engine_due_at)
-     VALUES ? ON DUPLICATE KEY UPDATE order_no = order_no`,
-    [
-      orders.map((order) => [
-        order.orderNo,
-        order.saleId,
-        order.userId,
-        order.idempotencyKey,
-        STORED.status,
-        STORED.payment,
-        STORED.version,
-        parseOrderNo(order.orderNo)?.epoch,
-        batchId,
-        order.total,
-        order.currency,
-        order.ip,
-        order.userAgent,
-        new Date(order.reservedAtMs),
-        order.paymentWindowMs,
-        new Date(orderDeadlineMs(order)),
-        presence === 'started' ? now : null,
-        presence === 'due' ? now : null,
-      ]),
-    ],
-  );
 }
 
 async function readStates(connection: PoolConnection, batch: readonly Order[]) {
@@ -213,7 +179,7 @@ async function insertDetails(connection: PoolConnection, orders: readonly Order[
   );
 }
 
-/** For orders that were stored ahead: the workflow that calls has come, nobody needs to start it any more. */
+/** Marks orders that were stored ahead: the calling workflow runs, so the relay need not start it. */
 async function markStarted(connection: PoolConnection, batch: readonly Order[]): Promise<void> {
   await modify(
     connection,

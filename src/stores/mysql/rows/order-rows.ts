@@ -1,4 +1,4 @@
-/** Rows of `orders`: reading, locking, and the one way in which a stored order changes its state. */
+/** Reads and locks rows of `orders`, and changes a stored order's state, which happens here alone. */
 
 import assert from 'node:assert/strict';
 import { z } from 'zod';
@@ -53,7 +53,7 @@ export async function lockOrder(
   return stored;
 }
 
-/** @param condition everything after WHERE; it may lock and limit */
+/** @param condition everything after WHERE, including a LIMIT or a lock */
 export async function selectOrders(
   reader: Executor,
   condition: string,
@@ -98,7 +98,7 @@ export function toState(row: z.infer<typeof stateRow>): OrderState {
 }
 
 /**
- * Moves a locked order on: its version grows by one and the transition is recorded.
+ * Changes the state of a locked order: its version grows by one, and the transition is recorded.
  * @returns the order with its new state
  */
 export async function transition(

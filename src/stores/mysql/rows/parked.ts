@@ -1,20 +1,23 @@
-/** Work that needs a person: an order, a payment or an outbox entry that the rules could not settle. */
+/** Parked work: orders, payments, refunds and outbox entries that the rules could not settle, for an operator. */
 
 import { modify, type Executor } from '../connection.ts';
 
 /**
- * payment: what the rules could not settle about it. refund: its refund workflow does not get on. Both are referred to by the
- * provider's payment id, and each is settled by whoever parked it.
+ * payment: the rules could not settle it. refund: its refund workflow keeps failing. Both refer to the provider's
+ * payment id, and each is unparked only by the code that parks its kind.
  */
 type ParkedKind = 'payment' | 'refund' | 'order' | 'outbox_entry';
 
-/** How a reason ends that asks whether the units of a refunded order may be sold again. */
+/**
+ * The end of a reason that leaves a decision to an operator: whether the units of a refunded order may be sold
+ * again. Rows are found by it, so the text must stay as it is.
+ */
 export const STOCK_DECISION_PENDING = 'stock comes back only if you say so';
 
-/** As the column is. */
+/** The width of the column. */
 const MAX_REASON_CHARS = 500;
 
-/** Leaves something to a person. While it is parked the first reason stands; parked anew, it has a new one. */
+/** Parks something for an operator. While it is parked, its first reason stays; parked again later, it gets a new one. */
 export async function park(
   executor: Executor,
   kind: ParkedKind,
@@ -31,7 +34,7 @@ export async function park(
   );
 }
 
-/** Parks with a new reason, whatever the reason was. */
+/** Parks with a new reason, also when it is parked already. */
 export async function parkAnew(
   executor: Executor,
   kind: ParkedKind,
@@ -42,7 +45,7 @@ export async function parkAnew(
   await park(executor, kind, reference, reason);
 }
 
-/** It has settled after all. */
+/** Ends the parking: the matter is settled. */
 export async function unpark(executor: Executor, kind: ParkedKind, reference: string): Promise<void> {
   await modify(executor, 'UPDATE parked SET resolved_at = NOW(3) WHERE kind = ? AND reference = ?', [
     kind,
@@ -50,7 +53,7 @@ export async function unpark(executor: Executor, kind: ParkedKind, reference: st
   ]);
 }
 
-/** The person has decided what they were asked. What they are shown for another reason stays. */
+/** Unparks a payment whose stock decision was made. A payment that is parked for another reason stays parked. */
 export async function resolveStockDecision(executor: Executor, reference: string): Promise<void> {
   await modify(
     executor,

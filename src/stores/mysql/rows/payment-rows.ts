@@ -1,4 +1,4 @@
-/** Rows of `payments`: reading and locking them, and the marks that lead money back. */
+/** Reads and locks rows of `payments`, sets their status, and makes refunds due. */
 
 import assert from 'node:assert/strict';
 import { z } from 'zod';
@@ -28,21 +28,21 @@ export interface Payment {
   paymentId: number;
   provider: string;
   providerPaymentId: string;
-  /** The provider's reference: an orderNo, or anything else where the money is not for an order of ours. */
+  /** The provider's reference: an orderNo, or any other text where the payment is for no order of ours. */
   orderNo: string;
   /** Minor units. */
   amount: number;
   currency: string;
   status: PaymentStatus;
-  /** Why it goes back; null: nobody here wanted it to. */
+  /** Why it is refunded; null: no refund was requested here. */
   reason: RefundReason | null;
   /** How often the provider refused to refund it. */
   refusals: number;
-  /** It paid for its order, now or before it went back. */
+  /** Whether it paid for its order, also when it went back later. */
   wasApplied: boolean;
 }
 
-/** A payment under lock, with its order where that is stored. */
+/** A locked payment, with its locked order where that is stored. */
 export interface LockedPayment {
   payment: Payment;
   stored: StoredOrder | undefined;
@@ -51,7 +51,7 @@ export interface LockedPayment {
 const COLUMNS = `payment_id, provider, provider_payment_id, order_no, amount, currency, status, refund_reason, refund_refusals,
   applied_at`;
 
-/** @param condition everything after WHERE; it may lock and limit */
+/** @param condition everything after WHERE, including a LIMIT or a lock */
 export async function selectPayments(
   reader: Executor,
   condition: string,
@@ -83,8 +83,10 @@ export async function readPayment(reader: Executor, paymentId: number): Promise<
 }
 
 /**
- * Locks the payment's order, where it is stored, and then the payment.
- * The order is looked for again under the payment's lock: whoever stores it meanwhile waits for our row, or we for theirs.
+ * Locks the payment's order, where it is stored, and then the payment. Under the payment's lock the order is looked
+ * for again, because it may have been stored since; a transaction that is storing it waits for this one or this one
+ * for it.
+ * @returns undefined when there is no such payment
  */
 export async function lockPaymentAndOrder(
   connection: PoolConnection,
@@ -98,7 +100,10 @@ export async function lockPaymentAndOrder(
   return { payment, stored: stored ?? (await lockOrder(connection, payment.orderNo)) };
 }
 
-/** A process of the version before writes `applied` without its time: it is made up for before the status is lost. */
+/**
+ * Sets a missing `applied_at` before the status `applied` is lost. A process of the version before that
+ * column writes the status without the time.
+ */
 const KEEP_APPLIED = `applied_at = IF(status = 'applied', COALESCE(applied_at, updated_at), applied_at)`;
 
 export async function setPaymentStatus(
@@ -112,7 +117,7 @@ export async function setPaymentStatus(
   ]);
 }
 
-/** From here on the payment's refund workflow takes it back to whoever paid. */
+/** Gives the payment the status `refund_due` and makes its refund workflow due to start. */
 export async function makeRefundDue(
   connection: PoolConnection,
   paymentId: number,
@@ -126,12 +131,12 @@ export async function makeRefundDue(
   );
 }
 
-/** Asks the relay to start the payment's refund workflow, or to wake it. */
+/** Has the relay start or signal the payment's refund workflow. */
 export async function makeRefundSignalDue(connection: PoolConnection, paymentId: number): Promise<void> {
   await modify(connection, 'UPDATE payments SET engine_due_at = NOW(3) WHERE payment_id = ?', [paymentId]);
 }
 
-/** As `makeRefundSignalDue`, where nobody is about to hand it over. */
+/** As `makeRefundSignalDue`, unless the workflow is due or claimed already. */
 export async function makeIdleRefundSignalDue(connection: PoolConnection, paymentId: number): Promise<void> {
   await modify(
     connection,

@@ -1,19 +1,20 @@
-/** Rows of `reversals`: refunds and chargebacks, as the provider told of them in any order. */
+/** Rows of `reversals`: refunds and disputes, which the provider may report in any order. */
 
 import { z } from 'zod';
 import { REVERSAL_STATUSES, type Reversal } from '../../../domain/payment.ts';
 import { modify, selectRows, type Executor, type PoolConnection } from '../connection.ts';
 
-/** @returns those that were news */
+/** @returns those that changed a row */
 export async function upsertReversals(
   connection: PoolConnection,
   provider: string,
   reversals: readonly Reversal[],
 ): Promise<Reversal[]> {
-  const news: Reversal[] = [];
+  const changed: Reversal[] = [];
   for (const reversal of reversals) {
-    // A status has a rank, and only a greater one applies. The amount goes first: it looks at the status from before.
-    const changed = await modify(
+    // A status has a rank, and only a greater one applies. The amount is set first, because it is compared with the
+    // status from before.
+    const affected = await modify(
       connection,
       `INSERT INTO reversals (provider, provider_reversal_id, kind, provider_payment_id, amount, currency, status)
        VALUES (?, ?, ?, ?, ?, ?, ?) ON DUPLICATE KEY UPDATE
@@ -30,9 +31,9 @@ export async function upsertReversals(
         ...Array.from({ length: 4 }, () => REVERSAL_STATUSES),
       ],
     );
-    if (changed > 0) news.push(reversal);
+    if (affected > 0) changed.push(reversal);
   }
-  return news;
+  return changed;
 }
 
 const reversalRow = z
@@ -60,7 +61,10 @@ export function readReversals(reader: Executor, which: unknown[]): Promise<Rever
   return selectRows(reader, reversalRow, SELECT, which);
 }
 
-/** Waits for a transaction that writes one of them. In a small table another index could be chosen, and all of the provider's rows locked. */
+/**
+ * Waits for a transaction that writes one of them. The statement forces its index: in a small table MySQL could
+ * choose another one and lock all rows of the provider.
+ */
 export function lockReversals(connection: PoolConnection, which: unknown[]): Promise<Reversal[]> {
   return selectRows(connection, reversalRow, `${SELECT} FOR UPDATE`, which);
 }

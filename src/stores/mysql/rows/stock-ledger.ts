@@ -1,4 +1,4 @@
-/** Stock movements in MySQL: each is booked in the ledger and counted on the SKU, in the transaction of its order. */
+/** Books stock movements in MySQL: in the ledger and on the SKU's counters, in the transaction of the order. */
 
 import type { OrderItem } from '../../../domain/order.ts';
 import { modify, type PoolConnection } from '../connection.ts';
@@ -25,9 +25,9 @@ export interface Booking {
 }
 
 /**
- * Books one movement for each of the orders. Call it last in a transaction: the counters' rows are the ones
- * everybody needs, so they are locked once per SKU, in SKU order, and held only until the commit.
- * @throws UnknownSkuError, or the CHECK's violation where more would be held than exists
+ * Books one movement for each of the orders. It must be the last call in a transaction: every transaction needs the
+ * counters' rows, so they are locked once per SKU, in SKU order, and only until the commit.
+ * @throws UnknownSkuError, or the violation of the CHECK when more would be held than exists
  */
 export async function bookMovement(
   connection: PoolConnection,
