@@ -1,4 +1,4 @@
-/** The audit of one sale: does what Redis, MySQL, Temporal, the provider and the shoppers say add up? */
+/** The audit of one sale: checks that Redis, MySQL, Temporal, the provider and the accepted orders agree. */
 
 import {
   booksBalance,
@@ -27,7 +27,7 @@ import {
 import type { Finding, Rule, SaleSnapshot } from './snapshot.ts';
 import { ledgerAddsUp, limitsAreTrue, ordersAccountForStock, stockAddsUp } from './stock-rules.ts';
 
-/** In the order of the promise. */
+/** The rules by name, in the order in which findings are listed: stock, orders, money, limits. */
 const RULES: Record<string, Rule> = {
   'stock adds up': stockAddsUp,
   'the ledger adds up': ledgerAddsUp,

@@ -1,4 +1,4 @@
-/** The audit as a command: every sale, a table, each discrepancy by name. */
+/** The audit as a command: audits every sale, and prints a table and each discrepancy by its rule. */
 
 import { readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
@@ -11,12 +11,12 @@ import { openStores } from '../stores/open.ts';
 import { RULE_NAMES } from './audit-sale.ts';
 import { auditStrayMoney, runAudit, type AuditDeps, type SaleAudit } from './run-audit.ts';
 
-/** The auditor only reads: what bounds starts does not concern it. */
+/** Settings that bound the start of orders. The audit only reads, so their values do not matter. */
 const READS_ONLY = { ENGINE_BUDGET: 1, ENGINE_STARTS_PER_SECOND: 1 };
 
 /**
- * @param args `--accepted FILE`: the orders that clients were told are accepted, an orderNo a line
- * @returns the exit code: 0 when everything adds up
+ * @param args `--accepted FILE`: a list of orders that were accepted by an answer to a client, an orderNo a line
+ * @returns the exit code: 0 without discrepancies, otherwise 1
  */
 export async function auditCommand(config: AuditConfig, args: readonly string[]): Promise<number> {
   const { values } = parseArgs({ args: [...args], options: { accepted: { type: 'string' } } });
@@ -58,8 +58,8 @@ async function withDeps<T>(config: AuditConfig, use: (deps: AuditDeps) => Promis
 
 async function auditSales(deps: AuditDeps, accepted: readonly string[]): Promise<SaleAudit[]> {
   const saleIds = await deps.stores.sales.listIds();
-  const strange = accepted.find((orderNo) => !saleIds.includes(parseOrderNo(orderNo)?.saleId ?? ''));
-  if (strange !== undefined) throw new Error(`accepted, and of no sale that is known: ${strange}`);
+  const ofNoSale = accepted.find((orderNo) => !saleIds.includes(parseOrderNo(orderNo)?.saleId ?? ''));
+  if (ofNoSale !== undefined) throw new Error(`the accepted order ${ofNoSale} is of no known sale`);
   const audits: SaleAudit[] = [];
   for (const saleId of saleIds) {
     const ofSale = accepted.filter((orderNo) => parseOrderNo(orderNo)?.saleId === saleId);

@@ -1,11 +1,11 @@
-/** Rules about money that goes back: all of it is known, to the cent, has its reason, and what nobody here wanted is shown. */
+/** The audit's rules about reversals: each is known to the cent and has a reason, and unrequested ones were parked. */
 
 import type { CollectedPayment } from '../domain/payment.ts';
 import { sumReversals } from '../domain/reversals.ts';
 import type { AuditedPayment } from '../stores/audit/money-reads.ts';
 import type { Rule, SaleSnapshot } from './snapshot.ts';
 
-/** All that the provider gave back is recorded, and nothing else. Of payments that are not known another rule tells. */
+/** What went back at the provider is recorded, and nothing else. Another rule reports payments that are not known. */
 export const returnedIsKnown: Rule = (sale) =>
   knownPairs(sale).flatMap(({ payment, collected }) => {
     const { providerPaymentId: subject, currency } = payment;
@@ -18,7 +18,7 @@ export const returnedIsKnown: Rule = (sale) =>
     return [{ subject, detail: `${collected.returned} ${currency} went back, recorded ${recorded}${also}` }];
   });
 
-/** Money that paid for an order was kept, money that was refunded was not, and none went back for a reason that is not its own. */
+/** Payments that paid for an order were kept, refunded ones went back, and no payment went back for a wrong reason. */
 export const moneyWasKeptForSomething: Rule = (sale) =>
   knownPairs(sale).flatMap(({ payment, collected }) => {
     const { providerPaymentId: subject, orderNo, amount, status, wasApplied, reason } = payment;
@@ -29,12 +29,12 @@ export const moneyWasKeptForSomething: Rule = (sale) =>
     if (status === 'refunded' && returned < amount) {
       return found(`refunded, and ${returned} of ${amount} went back`);
     }
-    // The order's own payment goes back only if a person or the provider says so.
+    // The order's own payment goes back only by an operator's request or at the provider.
     const isWronglyRefunded = wasApplied && reason !== null && reason !== 'operator_request';
     return isWronglyRefunded ? found(`paid for its order, and is ${status} as ${reason}`) : [];
   });
 
-/** What the provider has kept is what we account for, per currency, to the cent. */
+/** What the provider has kept is what MySQL accounts for, per currency, to the cent. */
 export const booksBalance: Rule = ({ collected, mysql }) => {
   const kept = new Map<string, number>();
   const accounted = new Map<string, number>();
@@ -42,7 +42,7 @@ export const booksBalance: Rule = ({ collected, mysql }) => {
     sums.set(currency, (sums.get(currency) ?? 0) + amount);
   for (const { currency, amount, returned } of collected) add(kept, currency, amount - returned);
   for (const payment of mysql.payments) {
-    // Nothing of a refunded payment is left to account for, nor owed by the provider.
+    // A refunded payment has nothing left to account for, and the provider owes nothing of it.
     if (payment.status !== 'refunded')
       add(
         accounted,
@@ -56,7 +56,7 @@ export const booksBalance: Rule = ({ collected, mysql }) => {
   });
 };
 
-/** A refund or chargeback that nobody here wanted, of money that paid for an order, is or was shown to a person. */
+/** A payment that paid for its order and has an unrequested reversal is or was parked for an operator. */
 export const unwantedReversalsAreShown: Rule = ({ mysql }) =>
   mysql.payments
     .filter(({ wasApplied, reason, reversals, providerPaymentId }) => {
@@ -66,7 +66,7 @@ export const unwantedReversalsAreShown: Rule = ({ mysql }) =>
     })
     .map(({ providerPaymentId, orderNo }) => ({
       subject: providerPaymentId,
-      detail: `paid for ${orderNo}, goes back or went, and no person was told`,
+      detail: `paid for ${orderNo}, goes back or went, and was never parked`,
     }));
 
 function knownPairs({

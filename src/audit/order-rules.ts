@@ -1,10 +1,10 @@
-/** Rules about orders: none is lost, each moves until it has ended once, and all that know of it agree. */
+/** The audit's rules about orders: none is lost, each moves on until it ends once, and all stores agree about it. */
 
 import { isFinal } from '../domain/order.ts';
 import type { RedisHold } from '../stores/audit/redis-reads.ts';
 import type { Rule, SaleSnapshot } from './snapshot.ts';
 
-/** What a shopper was told is accepted is stored, or on its way. */
+/** An order that was accepted is stored, or on its way. */
 export const acceptedExist: Rule = ({ accepted, mysql, redis, running }) => {
   const known = new Set([...mysql.orders.map(({ orderNo }) => orderNo), ...redis.outbox, ...running]);
   return accepted
@@ -17,19 +17,22 @@ export const openOrdersMove: Rule = ({ mysql, redis, running }) => {
   const moving = new Set([...running, ...redis.outbox]);
   return mysql.orders
     .filter(({ status, isDue, orderNo }) => !isFinal(status) && !isDue && !moving.has(orderNo))
-    .map(({ orderNo, status }) => ({ subject: orderNo, detail: `${status}, and nobody works on it` }));
+    .map(({ orderNo, status }) => ({ subject: orderNo, detail: `${status}, and no process works on it` }));
 };
 
-/** An order ends soon after its deadline; one that cannot is shown to a person. */
+/** An order ends soon after its deadline, or is parked. */
 export const ordersEndInTime: Rule = ({ mysql }) =>
   mysql.orders
     .filter(({ orderNo, status, isOverdue }) => !isFinal(status) && isOverdue && !mysql.parked.has(orderNo))
     .map(({ orderNo, status }) => ({
       subject: orderNo,
-      detail: `${status}, long past its deadline, and no person knows`,
+      detail: `${status}, long past its deadline, and not parked`,
     }));
 
-/** Every change is recorded: versions without a gap, the last as the order is, and one end at most, after which only its money changes. */
+/**
+ * Every change is recorded: versions have no gap, the last event is the order's state, and after an order's one end
+ * only its `payment` changes.
+ */
 export const historiesAreWhole: Rule = ({ mysql }) =>
   mysql.orders.flatMap(({ orderNo: subject, status, payment, version }) => {
     const events = mysql.events.get(subject) ?? [];
@@ -47,7 +50,7 @@ export const historiesAreWhole: Rule = ({ mysql }) =>
     return [{ subject, detail }];
   });
 
-/** An open order has its hold: without one its stock could be neither sold nor given back. */
+/** An open order has its hold. Without a hold its stock could be neither sold nor released. */
 export const openOrdersHoldStock: Rule = ({ mysql, redis }) => {
   const holds = new Set(redis.holds.map(({ orderNo }) => orderNo));
   return mysql.orders
@@ -58,7 +61,10 @@ export const openOrdersHoldStock: Rule = ({ mysql, redis }) => {
     }));
 };
 
-/** A hold ends as its order did, and comes back only if MySQL says so; one whose order is not stored is queued or running. */
+/**
+ * A hold ends as its order did, and is `returned` only where MySQL says so. The order of a hold that is not stored is
+ * queued or has a running workflow.
+ */
 export const holdsMatchOrders: Rule = ({ mysql, redis, running }) => {
   const orders = new Map(mysql.orders.map((order) => [order.orderNo, order]));
   const moving = new Set([...running, ...redis.outbox]);
@@ -67,7 +73,7 @@ export const holdsMatchOrders: Rule = ({ mysql, redis, running }) => {
     if (!order) {
       return hold === 'held' && moving.has(orderNo)
         ? []
-        : [{ subject: orderNo, detail: `${hold} for an order that nobody knows` }];
+        : [{ subject: orderNo, detail: `${hold} for an unknown order` }];
     }
     const expected = expectedHold(order);
     if (hold === expected) return [];
@@ -84,7 +90,7 @@ function expectedHold({
   return isStockReturned ? 'returned' : 'sold';
 }
 
-/** The projection never runs ahead of MySQL; where it is behind, somebody is about to update it. */
+/** A projection shows the state of MySQL. One that is behind is updated within seconds; one ahead is always wrong. */
 export const projectionIsTrue: Rule = ({ mysql, redis }) => {
   const orders = new Map(mysql.orders.map((order) => [order.orderNo, order]));
   return redis.holds.flatMap(({ orderNo, state }) => {

@@ -1,4 +1,4 @@
-/** Rules about money: all that was collected is known, and what is known ends on a paid order, goes back, or is shown to a person. */
+/** The audit's rules about payments: each is known, and pays for an order, goes back, or is parked for an operator. */
 
 import { isFinal, type OrderState } from '../domain/order.ts';
 import { sumReversals } from '../domain/reversals.ts';
@@ -6,31 +6,31 @@ import type { AuditedPayment } from '../stores/audit/money-reads.ts';
 import { refundWorkflowId } from '../workflows/contract.ts';
 import type { Rule, SaleSnapshot } from './snapshot.ts';
 
-/** All the provider took is known, to the cent. */
+/** Every payment that the provider collected is known, to the cent. */
 export const collectedIsKnown: Rule = ({ collected, mysql }) => {
   const known = new Map(mysql.payments.map((payment) => [payment.providerPaymentId, payment]));
   return collected.flatMap(({ providerPaymentId: subject, orderNo, amount, currency }) => {
     const payment = known.get(subject);
     if (!payment)
-      return [{ subject, detail: `${amount} ${currency} collected for ${orderNo}, and not known here` }];
+      return [{ subject, detail: `${amount} ${currency} collected for ${orderNo}, and not recorded` }];
     if (payment.amount === amount && payment.currency === currency && payment.orderNo === orderNo) return [];
     const detail = `collected ${amount} ${currency} for ${orderNo}, recorded ${payment.amount} ${payment.currency} for ${payment.orderNo}`;
     return [{ subject, detail }];
   });
 };
 
-/** Nothing counts as money that the provider did not take. */
+/** Every known payment was collected by the provider. */
 export const knownWasCollected: Rule = ({ collected, mysql }) => {
   const known = new Set(collected.map(({ providerPaymentId }) => providerPaymentId));
   return mysql.payments
     .filter(({ providerPaymentId }) => !known.has(providerPaymentId))
     .map(({ providerPaymentId, orderNo, status }) => ({
       subject: providerPaymentId,
-      detail: `${status} for ${orderNo}, and the provider took nothing of the kind`,
+      detail: `${status} for ${orderNo}, and not collected by the provider`,
     }));
 };
 
-/** Money that was received paid an order, goes back or went, waits for a person, or is about to be acted upon. */
+/** Each payment paid for an order, goes back or went, is parked, or is about to be acted upon. */
 export const paymentsEndSomewhere: Rule = ({ mysql, refunding }) => {
   const orders = new Map(mysql.orders.map((order) => [order.orderNo, order]));
   return mysql.payments.flatMap((payment) => {
@@ -41,13 +41,13 @@ export const paymentsEndSomewhere: Rule = ({ mysql, refunding }) => {
     if ((status === 'applied' || payment.wasApplied) && order?.status !== 'paid') return found(orderIs);
     switch (status) {
       case 'received': {
-        // Money whose order is nowhere to be found stays received, for a person to see: the order might still come.
+        // A parked payment without an order stays `received`, because the order might still come.
         const isShown = !order && mysql.parked.has(subject);
         return !isShown && (!order || isFinal(order.status)) ? found(orderIs) : [];
       }
       case 'refund_due': {
         const isMoving = payment.isDue || refunding.has(refundWorkflowId(paymentId));
-        return isMoving ? [] : found('and nobody refunds it');
+        return isMoving ? [] : found('and no process refunds it');
       }
       case 'refunded': {
         const returned = sumReversals(payment.currency, payment.reversals).succeeded;
@@ -55,7 +55,7 @@ export const paymentsEndSomewhere: Rule = ({ mysql, refunding }) => {
           ? []
           : found(`with ${returned} of ${amount} ${currency} recorded as returned`);
       }
-      // Whose order is paid, and what another rule looks at.
+      // The order of an applied payment is paid, and another rule checks parked ones.
       case 'applied':
       case 'parked':
         return [];
@@ -65,16 +65,16 @@ export const paymentsEndSomewhere: Rule = ({ mysql, refunding }) => {
   });
 };
 
-/** A parked payment is among what is shown to a person. */
+/** A payment with the status `parked` is in the list that operators see. */
 export const parkedMoneyIsShown: Rule = ({ mysql }) =>
   mysql.payments
     .filter(({ providerPaymentId, status }) => status === 'parked' && !mysql.parked.has(providerPaymentId))
     .map(({ providerPaymentId, orderNo }) => ({
       subject: providerPaymentId,
-      detail: `parked for ${orderNo}, and no person can see it`,
+      detail: `parked for ${orderNo}, and not in the list of parked work`,
     }));
 
-/** A paid order was paid by one payment, of its total, whatever became of the money later. */
+/** A paid order was paid by one payment of its total, also when the payment went back later. */
 export const paidOrdersArePaidOnce: Rule = ({ mysql }) => {
   const payments = paymentsByOrder(mysql);
   return mysql.orders
@@ -89,16 +89,18 @@ export const paidOrdersArePaidOnce: Rule = ({ mysql }) => {
     });
 };
 
-/** What an order says of its money is what the payments and their reversals say. */
+/** An order's `payment` is what its payments and their reversals imply. */
 export const ordersShowTheirMoney: Rule = ({ mysql }) => {
   const payments = paymentsByOrder(mysql);
   return mysql.orders.flatMap(({ orderNo: subject, payment }) => {
     const expected = expectedMoney(payments.get(subject) ?? []);
-    return payment === expected ? [] : [{ subject, detail: `shows ${payment}, its money says ${expected}` }];
+    return payment === expected
+      ? []
+      : [{ subject, detail: `shows ${payment}, its payments say ${expected}` }];
   });
 };
 
-/** The order's own payment decides; one that a person wants back counts until it is back. */
+/** The order's own payment decides. One whose refund was requested counts until it is refunded. */
 function expectedMoney(payments: readonly AuditedPayment[]): OrderState['payment'] {
   const own = payments.find(({ wasApplied }) => wasApplied);
   if (!own) return payments.some(({ status }) => status === 'received') ? 'received' : 'none';

@@ -1,4 +1,4 @@
-/** Audits sales of a system that may be in motion: only what stays wrong is wrong. */
+/** Audits sales of a running system: reads a sale again and again, and reports only findings that persist. */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Client } from '@temporalio/client';
@@ -14,7 +14,7 @@ import { ORDER_WORKFLOW, REFUND_WORKFLOW } from '../workflows/contract.ts';
 import { auditSale } from './audit-sale.ts';
 import type { Finding, SaleSnapshot } from './snapshot.ts';
 
-/** A step between two stores, or a notice on its way, is done within seconds; what is not by then is a finding. */
+/** How long a finding may take to disappear. A step between two stores, or a notice on its way, takes seconds. */
 const SETTLE_MS = 15_000;
 const LOOK_EVERY_MS = 500;
 
@@ -32,8 +32,8 @@ export interface SaleAudit {
 }
 
 /**
- * Looks again until the sale is clean or the time to settle is over.
- * @param settleMs shorter where the sale is known to have come to rest
+ * Audits the sale repeatedly, until it is clean or the time to settle is over.
+ * @param settleMs may be shorter where the sale is known to be at rest
  */
 export async function runAudit(
   deps: AuditDeps,
@@ -44,7 +44,7 @@ export async function runAudit(
   return auditUntilClean(() => readSale(deps, saleId, accepted), settleMs);
 }
 
-/** Money that names no sale of ours belongs to no sale's audit: it must be known all the same, and be shown to a person or go back. */
+/** Audits the payments that name no sale of ours. They too must be known, and be parked or go back. */
 export async function auditStrayMoney(deps: AuditDeps, settleMs = SETTLE_MS): Promise<SaleAudit> {
   return auditUntilClean(() => readStrays(deps), settleMs);
 }
@@ -62,7 +62,7 @@ async function auditUntilClean(read: () => Promise<SaleSnapshot>, settleMs: numb
   }
 }
 
-/** One look, which may catch the system between two steps. */
+/** Reads the sale once, perhaps between two steps of the system. */
 export async function readSale(
   deps: AuditDeps,
   saleId: string,
@@ -115,7 +115,7 @@ async function readStrays(deps: AuditDeps): Promise<SaleSnapshot> {
 
 const saleIdOf = (orderNo: string): string | undefined => parseOrderNo(orderNo)?.saleId;
 
-/** Of all sales: few run at a time, and those of stray money belong to none. */
+/** Lists the refund workflows of all sales: few run at a time, and those of stray payments belong to no sale. */
 const listRefunding = (client: Client) => listRunning(client, `WorkflowType = "${REFUND_WORKFLOW}"`);
 
 async function listRunning(client: Client, which: string): Promise<Set<string>> {

@@ -1,11 +1,11 @@
-/** What the rules of the audit look at, and what they answer. */
+/** The types of the audit: what its rules look at, and what they return. */
 
 import type { CollectedPayment } from '../domain/payment.ts';
 import type { StockCount } from '../domain/sale.ts';
 import type { readMysqlSale } from '../stores/audit/mysql-reads.ts';
 import type { readRedisSale } from '../stores/audit/redis-reads.ts';
 
-/** Everything that is known about a sale at one moment. */
+/** A sale at one moment, as each store, Temporal and the provider have it. */
 export interface SaleSnapshot {
   saleId: string;
   redisStock: StockCount[];
@@ -14,11 +14,11 @@ export interface SaleSnapshot {
   mysql: Awaited<ReturnType<typeof readMysqlSale>>;
   /** Orders whose workflow runs. */
   running: ReadonlySet<string>;
-  /** Ids of refund workflows that run; also those of other sales' payments. */
+  /** Ids of running refund workflows, including those of other sales' payments. */
   refunding: ReadonlySet<string>;
-  /** What the provider says it took for orders of this sale, and what of it went back. */
+  /** The payments that the provider collected for orders of this sale, with what of them went back. */
   collected: CollectedPayment[];
-  /** Orders that shoppers were told are accepted, where somebody kept a list. */
+  /** Orders that were accepted by an answer to a client, where a list of them was kept; empty otherwise. */
   accepted: readonly string[];
 }
 
@@ -29,5 +29,5 @@ export interface Finding {
   detail: string;
 }
 
-/** One rule of the promise; it answers what breaks it. */
+/** One rule; it returns what breaks it. */
 export type Rule = (sale: SaleSnapshot) => Omit<Finding, 'rule'>[];

@@ -1,9 +1,9 @@
-/** Rules about units: each is counted once, in each store, and for somebody. */
+/** The audit's rules about stock: each unit is counted once in each store, and held or sold for an order. */
 
 import type { StockCount } from '../domain/sale.ts';
 import type { Rule, SaleSnapshot } from './snapshot.ts';
 
-/** In each store, total = available + held + sold; both agree, but for orders that are yet to be stored. */
+/** In each store total = available + held + sold, and both agree except for orders that are yet to be stored. */
 export const stockAddsUp: Rule = ({ redisStock, mysqlStock, redis, mysql }) => {
   const waiting = sumUnits(heldUnstored({ redis, mysql }), ({ sku }) => sku);
   const skus = new Set([...redisStock, ...mysqlStock].map(({ sku }) => sku));
@@ -37,7 +37,10 @@ export const ledgerAddsUp: Rule = ({ mysqlStock, mysql }) =>
     return [{ subject: sku, detail }];
   });
 
-/** What is held is held for open orders, what is sold belongs to paid ones that kept it: a unit lost in both stores alike shows here. */
+/**
+ * Held units belong to open orders, and sold ones to paid orders that kept them. This finds a unit that both stores
+ * lost alike.
+ */
 export const ordersAccountForStock: Rule = ({ mysqlStock, mysql }) => {
   const unitsOf = (status: string) =>
     sumUnits(
@@ -53,7 +56,7 @@ export const ordersAccountForStock: Rule = ({ mysqlStock, mysql }) => {
   });
 };
 
-/** What counts against a user's limit is what the user holds or owns, but for what was refunded where the sale allows as much again. */
+/** A user's limit counts the units that the user holds or owns, without refunded ones whose limit was given back. */
 export const limitsAreTrue: Rule = ({ mysql, redis }) => {
   const theirs = [
     ...mysql.orders.filter(
@@ -69,7 +72,7 @@ export const limitsAreTrue: Rule = ({ mysql, redis }) => {
   });
 };
 
-/** Accepted, and yet to be stored: Redis alone counts their units. */
+/** The orders that are accepted and yet to be stored, whose units only Redis counts. */
 function heldUnstored({ redis, mysql }: Pick<SaleSnapshot, 'redis' | 'mysql'>) {
   const stored = new Set(mysql.orders.map(({ orderNo }) => orderNo));
   return redis.holds.filter(({ hold, orderNo }) => hold === 'held' && !stored.has(orderNo));

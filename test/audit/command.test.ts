@@ -69,5 +69,5 @@ test('an order that was accepted and that no store knows is named, and the exit 
 });
 
 test('a list with something else than orders of our sales is refused', async () => {
-  await expect(auditWith(['no order'])).rejects.toThrow('of no sale that is known: no order');
+  await expect(auditWith(['no order'])).rejects.toThrow('the accepted order no order is of no known sale');
 });

@@ -1,4 +1,4 @@
-/** What the auditor reads of money in MySQL: payments with what went back of them, and what is shown to a person. */
+/** Reads for the audit, from MySQL: payments with their reversals, and what is parked. */
 
 import { z } from 'zod';
 import { parseOrderNo } from '../../domain/order.ts';
@@ -12,10 +12,10 @@ import {
 } from '../../domain/payment.ts';
 import { selectRows, type Pool } from '../mysql/connection.ts';
 
-/** Payments read at once, for the same reason as orders. */
+/** Payments read by one statement, so that its answer stays small. */
 const PAYMENTS_AT_ONCE = 5_000;
 
-/** A payment as it is recorded here. Amounts in minor units. */
+/** A payment as MySQL has recorded it. Amounts in minor units. */
 export interface AuditedPayment {
   paymentId: number;
   providerPaymentId: string;
@@ -23,13 +23,13 @@ export interface AuditedPayment {
   amount: number;
   currency: string;
   status: PaymentStatus;
-  /** It paid for its order, now or before it went back. */
+  /** Whether it paid for its order, also when it went back later. */
   wasApplied: boolean;
-  /** Why it goes back; null: nobody here wanted it to. */
+  /** Why it is refunded; null: no refund was requested here. */
   reason: RefundReason | null;
-  /** Its refund workflow is to be started or woken by a relay. */
+  /** A relay is to start or signal its refund workflow. */
   isDue: boolean;
-  /** What we know of that went back of it, or may. */
+  /** Its recorded refunds and disputes. */
   reversals: Pick<Reversal, 'kind' | 'amount' | 'currency' | 'status'>[];
 }
 
@@ -56,11 +56,11 @@ const reversalRow = z.object({
 /** The payments that name an order of the sale, stored or not. */
 export async function readSaleMoney(pool: Pool, saleId: string): Promise<{ payments: AuditedPayment[] }> {
   const payments = await readPayments(pool, 'p.order_no LIKE ?', [`${saleId}-%`]);
-  // The pattern also fits a sale whose id goes on after a dash.
+  // The pattern also matches sales whose id continues after a dash.
   return { payments: payments.filter(({ orderNo }) => parseOrderNo(orderNo)?.saleId === saleId) };
 }
 
-/** Money that names an order that is not stored, and what is shown to a person. */
+/** The payments that name no stored order, and what is parked. */
 export async function readStrayMoney(pool: Pool) {
   const [payments, parked] = await Promise.all([
     readPayments(pool, 'NOT EXISTS (SELECT 1 FROM orders o WHERE o.order_no = p.order_no)', []),
@@ -69,7 +69,7 @@ export async function readStrayMoney(pool: Pool) {
   return { payments, ...parked };
 }
 
-/** References of orders, and of payments for whatever reason: `parked` is shown to a person, `everParked` is or was. */
+/** The references of parked orders, payments and refunds: `parked` are parked now, `everParked` are or were. */
 export async function readParked(pool: Pool): Promise<{ parked: Set<string>; everParked: Set<string> }> {
   const rows = await selectRows(
     pool,
@@ -122,7 +122,7 @@ async function readPayments(
   }
 }
 
-/** By the id of their payment. */
+/** @returns the reversals by the id of their payment */
 async function readReversals(
   pool: Pool,
   paymentIds: readonly number[],

@@ -1,4 +1,4 @@
-/** What the auditor reads of one sale in MySQL, whole. For inspection, not for any hot path. */
+/** Reads for the audit, from MySQL: one whole sale. Too slow for any other use. */
 
 import { z } from 'zod';
 import { orderStateSchema } from '../../domain/order-state-schema.ts';
@@ -6,7 +6,7 @@ import { selectRows, type Pool } from '../mysql/connection.ts';
 import { IS_OVERDUE } from '../mysql/orders/order-claims.ts';
 import { readParked, readSaleMoney } from './money-reads.ts';
 
-/** Orders read at once: a big sale has hundreds of thousands, and a statement's answer should stay small. */
+/** Orders read by one statement. A big sale has hundreds of thousands, and an answer should stay small. */
 const ORDERS_AT_ONCE = 5_000;
 
 const orderRow = z.object({
@@ -34,7 +34,7 @@ const itemRow = z.object({ order_no: z.string(), sku: z.string(), quantity: z.in
 
 const ledgerRow = z.object({ sku: z.string(), held: z.coerce.number(), sold: z.coerce.number() });
 
-/** The orders of a sale with their items, histories and payments, what is shown to a person, and the sums of its ledger. */
+/** The orders of a sale with their items, histories and payments, what is parked, and the sums of the sale's ledger. */
 export async function readMysqlSale(pool: Pool, saleId: string) {
   const [{ orders, items, events }, money, parked, ledger] = await Promise.all([
     readOrders(pool, saleId),
@@ -60,17 +60,17 @@ export async function readMysqlSale(pool: Pool, saleId: string) {
       version: row.version,
       total: row.total,
       currency: row.currency,
-      /** To be handed to Temporal by a relay. */
+      /** A relay is to start or signal its workflow. */
       isDue: row.due,
       /** Long past its deadline. */
       isOverdue: row.overdue,
-      /** Refunded, and no longer counted against its user's limit. */
+      /** The order is refunded and no longer counts against its user's limit. */
       isLimitReturned: row.limit_returned,
-      /** Refunded, and a person said that its units can be sold again. */
+      /** The order is refunded, and an operator decided that its units may be sold again. */
       isStockReturned: row.stock_returned,
       items: itemsOf.get(row.order_no) ?? [],
     })),
-    /** Each order's changes of state, the oldest first. */
+    /** The changes of each order's state, the oldest first. */
     events: groupByOrder(events, ({ version, status, payment }) => ({ version, status, payment })),
     ...money,
     ...parked,

@@ -1,4 +1,4 @@
-/** What the auditor reads of one sale in Redis, whole. For inspection, not for any hot path. */
+/** Reads for the audit, from Redis: one whole sale. Too slow for any other use. */
 
 import { z } from 'zod';
 import type { OrderState } from '../../domain/order.ts';
@@ -7,9 +7,9 @@ import { saleKeys } from '../redis/keys.ts';
 import { orderHash } from '../redis/order-hash.ts';
 import { listWaiting } from '../redis/outbox.ts';
 
-/** Keys looked at per round trip. */
+/** Keys scanned per round trip. */
 const SCAN_COUNT = 1_000;
-/** Holds read at once: a few hundred KiB, answered long before a command counts as failed. */
+/** Holds read at once: a few hundred KiB, which are answered long before a command times out. */
 const READ_AT_ONCE = 500;
 
 const holdHash = orderHash.extend({ hold: z.enum(['held', 'sold', 'released', 'returned']) });
@@ -22,7 +22,7 @@ export interface RedisHold {
   state: OrderState;
 }
 
-/** The holds of a sale, the orders that wait in its outbox, and what it counts per SKU and user. */
+/** The holds of a sale, the orders that wait in its outbox, and the units counted per SKU and user. */
 export async function readRedisSale(redis: RedisClient, saleId: string) {
   const keys = saleKeys({ saleId, shard: 0 });
   const [orderKeys, waiting, limits] = await Promise.all([
@@ -37,7 +37,7 @@ export async function readRedisSale(redis: RedisClient, saleId: string) {
   };
 }
 
-/** In portions, each one round trip: all at once a big sale's answers would take longer than a command may. */
+/** Reads in portions of one round trip each, because the holds of a big sale take longer than one command may. */
 async function readHolds(
   redis: RedisClient,
   orderKeys: readonly string[],
@@ -49,14 +49,14 @@ async function readHolds(
     const hashes = await Promise.all(portion.map((key) => redis.hgetall(key)));
     for (const [i, key] of portion.entries()) {
       const hash = hashes[i] ?? {};
-      // A settled projection may expire between the two reads.
+      // The projection of an ended order may expire between the two reads.
       if (Object.keys(hash).length > 0) holds.push(toHold(key.slice(prefixChars), hash));
     }
   }
   return holds;
 }
 
-/** On a cluster each node knows its own keys alone; those of one sale are on one of them. */
+/** Scans all nodes of a cluster. The keys of one sale are on one node, and each node lists only its own. */
 async function scanKeys(redis: RedisClient, pattern: string): Promise<string[]> {
   const nodes = 'nodes' in redis ? redis.nodes('master') : [redis];
   const found = await Promise.all(
