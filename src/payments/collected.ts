@@ -1,12 +1,12 @@
-/** What a provider has collected and not given back, from its own book. */
+/** Reads all payments that a provider collected, with what went back of each, from its own list. */
 
 import type { CollectedPayment } from '../domain/payment.ts';
 import { sumReversals } from '../domain/reversals.ts';
 import type { PaymentProvider } from './provider.ts';
 
 /**
- * The whole book; where its list does not say what went back, the payment's reversals are asked for.
- * @throws when the provider is away: a sum that is not known is an error, never a wrong number
+ * Reads the whole list. Where it does not say what went back of a payment, the payment's reversals are read too.
+ * @throws when the provider is away, because an unknown sum must be an error and never a wrong number
  */
 export async function* readCollected(
   provider: Pick<PaymentProvider, 'listPayments' | 'listReversals'>,

@@ -1,10 +1,10 @@
-/** The provider that the configuration names. */
+/** Creates the payment provider that the configuration names. */
 
 import type { PaymentProvider } from './provider.ts';
 import { createSandboxAdapter } from './sandbox/adapter.ts';
 import { createStripeAdapter } from './stripe/adapter.ts';
 
-/** Providers answer within a second or two; a shopper, and a step of a workflow, wait no longer than this. */
+/** Providers answer within a second or two. A shopper or a workflow's step waits for at most this time. */
 const REQUEST_TIMEOUT_MS = 5_000;
 
 interface ProviderAccess {

@@ -1,76 +1,86 @@
-/** The provider port: all that Holdfast asks of whoever takes the money. */
+/** The port to payment providers: all that Holdfast needs of one. Each provider has an adapter that implements it. */
 
 import type { ListedPayment, PaymentNotice, ProviderPayment, Reversal } from '../domain/payment.ts';
 
 export interface SessionRequest {
-  /** Our id of the session; also the provider call's idempotency key, so a repeat opens no second one. */
+  /** Holdfast's id of the session, and the idempotency key of the call, so that a repeat opens no second session. */
   sessionId: string;
   orderNo: string;
   /** Minor units. */
   amount: number;
   currency: string;
-  /** Unix time in ms after which the provider takes no payment for it. */
+  /** Unix time in ms after which the provider accepts no payment for the session. */
   expiresAtMs: number;
-  /** Unix time in ms at which the session was written down; for providers whose sessions have a least length. */
+  /** Unix time in ms at which the session was recorded, for providers whose sessions have a least length. */
   createdAtMs: number;
-  /** The order's essentials, signed (`signed-order.ts`), at most `MAX_SIGNED_ORDER_CHARS`; comes back with each payment of the session. */
+  /**
+   * The signed order (`signed-order.ts`), at most `MAX_SIGNED_ORDER_CHARS` long. It comes back with each payment of
+   * the session.
+   */
   signedOrder: string;
 }
 
 export interface RefundRequest {
-  /** The provider call's idempotency key: a repeat with the same key makes no second refund. */
+  /** The idempotency key of the call: a repeat with the same key makes no second refund. */
   refundKey: string;
   providerPaymentId: string;
-  /** Minor units: what is left to go back. */
+  /** Minor units that are still to be refunded. */
   amount: number;
   currency: string;
 }
 
 interface ProviderSession {
   providerSessionId: string;
-  /** Where the shopper pays. */
+  /** The address of the page where the shopper pays. */
   url: string;
 }
 
 type VoidOutcome = { kind: 'voided' } | { kind: 'already_paid'; payment: ProviderPayment };
 
-/** Thrown by `refund` when the provider has decided against it: nothing was refunded, and the same key will be answered the same. */
+/**
+ * Thrown by `refund` when the provider has refused: nothing was refunded, and a repeat with the same key gets the
+ * same answer.
+ */
 export class RefundRefusedError extends Error {
   override name = 'RefundRefusedError';
 }
 
-/** Thrown by `verifyNotice` for a forged or stale notice: answer 401, store nothing. */
+/** Thrown by `verifyNotice` for a forged or stale notice: the answer is 401, and nothing is stored. */
 export class InvalidSignatureError extends Error {
   override name = 'InvalidSignatureError';
 }
 
-/** Thrown by `verifyNotice` for an authentic notice of a shape we do not know: answer 400. */
+/** Thrown by `verifyNotice` for an authentic notice of an unknown shape: the answer is 400. */
 export class MalformedNoticeError extends Error {
   override name = 'MalformedNoticeError';
 }
 
 export interface PaymentProvider {
-  /** Short name, recorded with every payment. */
+  /** A short name, recorded with every payment. */
   readonly name: string;
-  /** Opens a session; the same `sessionId` again answers the same session. Throws when the provider is away. */
+  /** Opens a session; a repeat with the same `sessionId` returns the same one. Throws when the provider is away. */
   openSession(request: SessionRequest): Promise<ProviderSession>;
   /** Closes a session for good, idempotently. Throws when the provider is away. */
   voidSession(providerSessionId: string): Promise<VoidOutcome>;
   /**
-   * Sends money back to whoever paid. Throws `RefundRefusedError`, or any other error when the outcome is unknown: then look up
-   * with `listReversals`, or repeat with the same key.
+   * Refunds the payer.
+   * @throws RefundRefusedError; any other error leaves the outcome unknown: `listReversals` shows it, or a repeat
+   *   with the same key
    */
   refund(request: RefundRequest): Promise<Reversal>;
-  /** All refunds of a payment, also those made at the provider by hand, and all disputes about it. Throws when the provider is away. */
+  /**
+   * Lists all refunds of a payment, including those made by provider staff, and all disputes about it. Throws when
+   * the provider is away.
+   */
   listReversals(providerPaymentId: string): Promise<Reversal[]>;
   /**
-   * What it took, from its own book, without a further call for each payment: one that cannot be looked up must not hide the
-   * others. Throws when the provider is away.
-   * @param sinceMs Unix time in ms: only payments begun at or after it; without it everything
+   * Lists the collected payments from the provider's own book, without a further call for each payment: one that
+   * cannot be read must not hide the others. Throws when the provider is away.
+   * @param sinceMs Unix time in ms: only payments begun at or after it; all without it
    */
   listPayments(sinceMs?: number): AsyncIterable<ListedPayment>;
   /**
-   * Checks the signature over the raw bytes, then parses.
+   * Verifies the signature over the raw bytes, then parses the notice.
    * @throws InvalidSignatureError | MalformedNoticeError
    */
   verifyNotice(rawBody: string, headers: Readonly<Record<string, string>>): PaymentNotice;

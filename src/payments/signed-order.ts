@@ -1,6 +1,7 @@
 /**
- * An order's essentials, signed, as a payment session carries them: enough to restore an order that every store has lost.
- * A compact JWS, so that whoever can edit metadata at the provider cannot make up an order. Network address and user agent stay here.
+ * Signs and verifies the essentials of an order that a payment session carries: enough to restore an order that every
+ * store has lost. A signed order is a compact JWS, so that provider staff who edit metadata cannot invent an order. The
+ * network address and the user agent are not part of it: they stay in Holdfast.
  */
 
 import { createSecretKey } from 'node:crypto';
@@ -9,7 +10,7 @@ import { z } from 'zod';
 import { IDEMPOTENCY_KEY_PATTERN, MAX_CART_LINES, SKU_PATTERN, USER_ID_PATTERN } from '../domain/limits.ts';
 import { parseOrderNo, type Order } from '../domain/order.ts';
 
-/** A full cart of the longest SKUs and ids, in base64: under 4 KiB. */
+/** A full cart with the longest SKUs and ids takes less than 4 KiB in base64. */
 export const MAX_SIGNED_ORDER_CHARS = 4_096;
 
 const TYPE = 'holdfast-order';
@@ -43,7 +44,7 @@ const essentialsSchema = z
 
 export type OrderSigner = ReturnType<typeof createOrderSigner>;
 
-/** @param secrets the current one, and while rotating the one before, which is accepted still */
+/** @param secrets the current one and, while secrets are rotated, the previous one, which is still accepted */
 export function createOrderSigner(secrets: readonly string[]) {
   const keys = secrets.map((secret) => createSecretKey(Buffer.from(secret)));
   const [current] = keys;
@@ -67,12 +68,12 @@ export function createOrderSigner(secrets: readonly string[]) {
         .sign(current);
     },
 
-    /** Undefined when it was not signed with one of our secrets. */
+    /** Undefined when it was not signed with one of the secrets. */
     async verify(signed: string): Promise<Order | undefined> {
       for (const key of keys) {
         try {
           const { payload, protectedHeader } = await compactVerify(signed, key, { algorithms: ['HS256'] });
-          // Another kind of token signed with the same secret is no order.
+          // A token of another kind may be signed with the same secret, and is no order.
           if (protectedHeader.typ !== TYPE) return undefined;
           return essentialsSchema.safeParse(JSON.parse(Buffer.from(payload).toString())).data;
         } catch (error) {

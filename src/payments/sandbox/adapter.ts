@@ -1,4 +1,4 @@
-/** Holdfast's side of the sandbox provider: the payment port spoken over HTTP. */
+/** The adapter of the sandbox provider: implements the payment port by calls of the sandbox's HTTP API. */
 
 import assert from 'node:assert/strict';
 import { Webhook } from 'standardwebhooks';
@@ -18,12 +18,13 @@ import {
 } from './wire.ts';
 
 export interface SandboxAdapterOptions extends SandboxClientOptions {
-  /** `whsec_…`: one, or two while a secret is being replaced. */
+  /** `whsec_…`: one secret, or two while it is being replaced. */
   webhookSecrets: readonly string[];
 }
 
-/** Payments in one page: with `MAX_REPLY_BYTES` it bounds what an audit holds at a time. */
+/** Payments in one page. Together with `MAX_REPLY_BYTES` it bounds the memory of an audit. */
 const PAGE_SIZE = 100;
+
 export function createSandboxAdapter(options: SandboxAdapterOptions): PaymentProvider {
   const { webhookSecrets } = options;
   assert(

@@ -1,15 +1,15 @@
-/** One call to the sandbox's API. */
+/** Sends one call to the sandbox's API, with a bound on its time and on the size of the reply. */
 
 import { problemReplySchema } from './wire.ts';
 
 export interface SandboxClientOptions {
-  /** Where the sandbox listens; a path is kept. */
+  /** The sandbox's address. A path in it is kept. */
   baseUrl: string;
   apiKey: string;
   requestTimeoutMs: number;
 }
 
-/** Bytes of a reply: the largest is a page of 100 payments with signed orders of the greatest length, under 500 KB. */
+/** Bytes of a reply. The largest is a page of 100 payments with the longest signed orders, under 500 KB. */
 const MAX_REPLY_BYTES = 1024 * 1024;
 
 export interface Reply {
@@ -18,7 +18,10 @@ export interface Reply {
   body: unknown;
 }
 
-/** The timeout covers the reply's body too. Throws when the sandbox is away, slow, or does not answer JSON. */
+/**
+ * Sends the call. The timeout covers the reply's body too.
+ * @throws when the sandbox is away or slow, or when its answer is not JSON or too large
+ */
 export async function send(
   options: SandboxClientOptions,
   method: 'GET' | 'POST' | 'PUT',
@@ -43,7 +46,9 @@ export async function send(
   try {
     return { ok: response.ok, status: response.status, body: JSON.parse(text) as unknown };
   } catch (error) {
-    throw new Error(`the sandbox answered ${response.status} to ${path}, and not in JSON`, { cause: error });
+    throw new Error(`the sandbox answered ${response.status} to ${path}, and not in JSON`, {
+      cause: error,
+    });
   }
 }
 
@@ -62,7 +67,7 @@ export function unexpected(attempt: string, reply: Reply): Error {
   return new Error(`the sandbox did not ${attempt}: ${reply.status} (${codeOf(reply) ?? 'no code'})`);
 }
 
-/** The stable code of a refusal. */
+/** The stable code of a refusal; undefined when the reply has none. */
 export function codeOf(reply: Reply): string | undefined {
   return problemReplySchema.safeParse(reply.body).data?.code;
 }

@@ -1,4 +1,4 @@
-/** The callbacks, as they travel. */
+/** The schemas of the callbacks that the sandbox sends. */
 
 import { z } from 'zod';
 import {
@@ -9,7 +9,7 @@ import {
   signedOrderReplySchema,
 } from './wire.ts';
 
-/** The part that every callback has, whatever it tells. */
+/** The part that every callback has. */
 export const noticeEnvelopeSchema = z.object({ type: z.string().min(1) });
 
 const timestampSchema = z.iso.datetime({ offset: true });
@@ -18,7 +18,7 @@ const attemptSchema = moneySchema.extend({ session_id: z.string().nullable() });
 const reversedSchema = moneySchema.extend({ payment_id: z.string().min(1) });
 const disputeSchema = reversedSchema.extend({ dispute_id: z.string().min(1) });
 
-/** The callbacks that speak of money. A failed attempt took none, so it names no payment. */
+/** The callbacks about money. A failed attempt collected nothing, so it names no payment. */
 export const moneyNoticeSchema = z.discriminatedUnion('type', [
   z.object({
     type: z.literal('payment.succeeded'),
@@ -44,7 +44,7 @@ export const moneyNoticeSchema = z.discriminatedUnion('type', [
 ]);
 export type MoneyNotice = z.infer<typeof moneyNoticeSchema>;
 
-/** Kinds of callback that move money; whatever else a provider tells is noted and left alone. */
+/** The types of callbacks about money. Callbacks of any other type are recorded and ignored. */
 export const MONEY_TYPES: readonly string[] = [
   'payment.succeeded',
   'payment.failed',

@@ -1,4 +1,4 @@
-/** The sandbox's callbacks, as Holdfast understands them. */
+/** Verifies the sandbox's callbacks and translates them to Holdfast's notices. */
 
 import { type Webhook, WebhookVerificationError } from 'standardwebhooks';
 import type { PaymentNotice, ReversalStatus } from '../../domain/payment.ts';
@@ -6,7 +6,7 @@ import { InvalidSignatureError, MalformedNoticeError } from '../provider.ts';
 import { MONEY_TYPES, moneyNoticeSchema, noticeEnvelopeSchema, type MoneyNotice } from './notice-wire.ts';
 import { toPayment, toReversal } from './translate.ts';
 
-/** The notice is authentic when any of the secrets says so: the far side changes over at its own time. */
+/** A notice is authentic when any of the secrets verifies it, because the sandbox changes its secret at its own time. */
 export function verifySignature(
   webhooks: readonly Webhook[],
   rawBody: string,
@@ -15,7 +15,7 @@ export function verifySignature(
   let refusal: WebhookVerificationError | undefined;
   for (const webhook of webhooks) {
     try {
-      // Parsing is left to `parseNotice`, so that authentic nonsense is told from a forgery.
+      // Parsing is left to `parseNotice`, so that an authentic but malformed notice does not count as a forgery.
       webhook.verify(rawBody, headers, { jsonParse: false });
       return;
     } catch (error) {
@@ -35,7 +35,7 @@ export function parseNotice(rawBody: string, eventId: string): PaymentNotice {
 
   const parsed = moneyNoticeSchema.safeParse(json);
   if (!parsed.success) {
-    throw new MalformedNoticeError(`the notice is no ${type} that we know`, { cause: parsed.error });
+    throw new MalformedNoticeError(`the notice is no known ${type}`, { cause: parsed.error });
   }
   return toNotice(parsed.data, eventId);
 }

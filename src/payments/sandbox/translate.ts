@@ -1,4 +1,4 @@
-/** The sandbox's words for money, in Holdfast's. */
+/** Translates the sandbox's payments and reversals to Holdfast's types. */
 
 import type { ProviderPayment, Reversal, ReversalStatus } from '../../domain/payment.ts';
 

@@ -1,15 +1,18 @@
-/** What travels between the sandbox provider and whoever calls it: one schema a message, used by both ends. */
+/** The messages between the sandbox provider and its callers: one schema a message, used by both sides. */
 
 import { z } from 'zod';
 import { REVERSAL_STATUSES } from '../../domain/payment.ts';
 import { MAX_SIGNED_ORDER_CHARS } from '../signed-order.ts';
 
-/** Minor units. Nobody opens a payment over nothing, and a provider never takes a negative amount. */
+/** Minor units. A payment of 0 or of a negative amount does not exist. */
 export const amountSchema = z.int().positive();
 export const currencySchema = z.string().regex(/^[A-Z]{3}$/, 'three capital letters, as ISO 4217 has them');
-/** The caller's own name for what is being paid; opaque here. Order numbers have at most 73 characters. */
+/** The caller's own name for what is paid, opaque to the sandbox. Order numbers have at most 73 characters. */
 export const referenceSchema = z.string().min(1).max(128);
-/** Opaque here, and given back with the payment. Printable ASCII takes one or two bytes in JSON, so the body's bound holds it. */
+/**
+ * Opaque to the sandbox, and returned with the payment. A character of printable ASCII takes one or two bytes in
+ * JSON, so the longest signed order fits the bound of a body.
+ */
 export const signedOrderSchema = z
   .string()
   .regex(/^[!-~]+$/, 'printable ASCII without spaces')
@@ -28,12 +31,12 @@ export const strayPaymentRequestSchema = moneySchema.extend({
   signed_order: signedOrderSchema.nullable().default(null),
 });
 
-/** Payments in one page: at most 4.5 KB each with a signed order of the greatest length, and usually a fifth of that. */
+/** Payments in one page. One takes at most 4.5 KB, with the longest signed order, and usually a fifth of that. */
 const MAX_PAGE_SIZE = 1000;
 
 export const paymentsQuerySchema = z.object({
   reference: referenceSchema.optional(),
-  /** Only those taken at or after it. */
+  /** Only payments collected at or after it. */
   since: z.iso.datetime({ offset: true }).default('1970-01-01T00:00:00Z'),
   limit: z
     .string()
@@ -41,7 +44,7 @@ export const paymentsQuerySchema = z.object({
     .transform(Number)
     .pipe(z.int().min(1).max(MAX_PAGE_SIZE))
     .default(100),
-  /** Opaque to callers; in truth the position in the book from which to read on. */
+  /** Opaque to callers: the position in the book from which the next page is read. */
   cursor: z
     .string()
     .regex(/^\d{1,9}$/)
@@ -52,7 +55,7 @@ export const paymentsQuerySchema = z.object({
 export const sessionReplySchema = moneySchema.extend({
   id: z.string().min(1),
   url: z.url({ protocol: /^https?$/ }),
-  /** `processing`: the shopper has paid, and the money is not taken yet. */
+  /** `processing`: the shopper has paid, and the payment is not collected yet. */
   status: z.enum(['open', 'processing', 'paid', 'voided', 'expired']),
   expires_at: timeSchema,
   created_at: timeSchema,
@@ -60,19 +63,19 @@ export const sessionReplySchema = moneySchema.extend({
 });
 export type SessionReply = z.infer<typeof sessionReplySchema>;
 
-/** Null for money that came outside any session, and for sessions from before there were signed orders. */
+/** Null for payments outside any session, and for sessions that are older than signed orders. */
 export const signedOrderReplySchema = z.string().nullable().default(null);
 
 export const paymentReplySchema = moneySchema.extend({
   id: z.string().min(1),
-  /** Null for money that came outside any session. */
+  /** Null for a payment outside any session. */
   session_id: z.string().nullable(),
   signed_order: signedOrderReplySchema,
-  /** Minor units that went back: refunds that succeeded, and disputes that were lost. */
+  /** Minor units that went back: refunds that succeeded, and disputes that the shop lost. */
   returned: z.int().min(0),
-  /** A dispute about it is open. */
+  /** Whether a dispute about it is open. */
   disputed: z.boolean(),
-  /** The event that tells of it, for `/v1/test/events/:eventId/redeliver`. */
+  /** The id of the event that reported it, for `/v1/test/events/:eventId/redeliver`. */
   event_id: z.string(),
   created_at: timeSchema,
 });
@@ -101,8 +104,8 @@ export const refundRequestSchema = z.object({
 });
 
 /**
- * The provider has decided against a refund, and refunded nothing. A key that was used with other terms is among them: only a new key
- * leads on, and what the old one did is found in the list of reversals.
+ * The codes with which the sandbox refuses a refund, after which nothing was refunded. The reuse of a key with other
+ * terms is among them: only a new key helps, and what the old one did is in the list of reversals.
  */
 export const refusalCodeSchema = z.enum([
   'refund_refused',
@@ -114,7 +117,7 @@ export const refusalCodeSchema = z.enum([
 
 export const reversalsQuerySchema = z.object({ payment_id: z.string().min(1) });
 
-/** A refund, or a dispute: pending while that is open, failed when the shop won. */
+/** A refund or a dispute. A dispute is pending while it is open, and failed when the shop won it. */
 export const reversalReplySchema = moneySchema.extend({
   kind: z.enum(['refund', 'dispute']),
   id: z.string().min(1),
@@ -124,10 +127,10 @@ export const reversalReplySchema = moneySchema.extend({
 });
 export type ReversalReply = z.infer<typeof reversalReplySchema>;
 
-/** All of a payment, refunds first: it has a bounded number. */
+/** All reversals of a payment, refunds first. Their number is bounded, so there are no pages. */
 export const reversalsReplySchema = z.object({ data: z.array(reversalReplySchema) });
 export type ReversalsReply = z.infer<typeof reversalsReplySchema>;
 
-/** For what a test does to a payment at the provider; left out: all that is left of it. */
+/** A reversal that a test makes at the provider. Without an amount it is all that is left of the payment. */
 export const reversalRequestSchema = z.object({ amount: amountSchema.optional() });
 export const disputeCloseRequestSchema = z.object({ won: z.boolean() });

@@ -1,4 +1,4 @@
-/** Holdfast's side of Stripe: sessions are Checkout Sessions, payments are PaymentIntents. */
+/** The adapter of Stripe: sessions are Checkout Sessions, and payments are PaymentIntents. */
 
 import assert from 'node:assert/strict';
 import { Stripe } from 'stripe';
@@ -21,21 +21,21 @@ import {
 import { buildSessionParams } from './session-params.ts';
 
 export interface StripeAdapterOptions {
-  /** `http(s)://host[:port]`; Stripe's own API without it. */
+  /** `http(s)://host[:port]`; undefined: Stripe's own API. */
   baseUrl?: string | undefined;
   apiKey: string;
-  /** `whsec_…`: one, or two while a secret is being replaced. */
+  /** `whsec_…`: one secret, or two while it is being replaced. */
   webhookSecrets: readonly string[];
-  /** Where the shopper's browser comes back to; the order's number is added. */
+  /** The page to which the shopper's browser returns; the order's number is added to it. */
   returnUrl: string;
   requestTimeoutMs: number;
 }
 
-/** What the schemas here and the tests were written for; Stripe keeps answering in this version's shapes. */
+/** The version for which the schemas and tests were written. Stripe keeps answering in the shapes of this version. */
 const API_VERSION = '2026-10-28.endive';
-/** The most that Stripe puts in one page. */
+/** The largest page that Stripe offers. */
 const PAGE_SIZE = 100;
-/** Refunds of one payment, or disputes. A list cut short would hide money that went back, so a longer one is an error. */
+/** Refunds of one payment, or its disputes. A longer list is an error, because a cut list would hide reversals. */
 const MAX_REVERSALS = 1_000;
 
 export function createStripeAdapter(options: StripeAdapterOptions): PaymentProvider {
@@ -50,14 +50,14 @@ export function createStripeAdapter(options: StripeAdapterOptions): PaymentProvi
     const refunds = await stripe.refunds
       .list({ payment_intent: providerPaymentId, limit: PAGE_SIZE })
       .autoPagingToArray({ limit: MAX_REVERSALS + 1 });
-    return whole(refunds).map((refund) => toRefund(refund, providerPaymentId));
+    return assertWhole(refunds).map((refund) => toRefund(refund, providerPaymentId));
   }
 
   async function listDisputes(providerPaymentId: string): Promise<Reversal[]> {
     const disputes = await stripe.disputes
       .list({ payment_intent: providerPaymentId, limit: PAGE_SIZE })
       .autoPagingToArray({ limit: MAX_REVERSALS + 1 });
-    return whole(disputes).map((dispute) => toDispute(dispute, providerPaymentId));
+    return assertWhole(disputes).map((dispute) => toDispute(dispute, providerPaymentId));
   }
 
   return {
@@ -76,9 +76,9 @@ export function createStripeAdapter(options: StripeAdapterOptions): PaymentProvi
         await stripe.checkout.sessions.expire(providerSessionId);
         return { kind: 'voided' };
       } catch (error) {
-        // Only an open session can be expired; what this one is, it must tell itself.
+        // Stripe expires only open sessions. The state of this one is to be read.
         if (!(error instanceof Stripe.errors.StripeInvalidRequestError)) throw error;
-        return endOf(await stripe.checkout.sessions.retrieve(providerSessionId), error);
+        return toVoidOutcome(await stripe.checkout.sessions.retrieve(providerSessionId), error);
       }
     },
 
@@ -127,10 +127,10 @@ function openClient(options: StripeAdapterOptions): Stripe {
   return new Stripe(options.apiKey, {
     apiVersion: API_VERSION,
     appInfo: { name: 'holdfast' },
-    // By fetch, because its timeout covers a whole call with its body, and because it never repeats a call by itself.
+    // The fetch client's timeout covers a whole call with its body, and it never repeats a call by itself.
     httpClient: Stripe.createFetchHttpClient(fetchWithoutRedirect),
     timeout: options.requestTimeoutMs,
-    // Whoever calls repeats, knowing what may have happened.
+    // The callers repeat a call, because they know what it may have done.
     maxNetworkRetries: 0,
     telemetry: false,
     ...(options.baseUrl === undefined ? {} : addressOf(options.baseUrl)),
@@ -150,8 +150,11 @@ function addressOf(baseUrl: string) {
     : { protocol: 'https' as const, host: hostname, port: port || '443' };
 }
 
-/** Why a session could not be expired. Throws what Stripe said where it is neither paid nor expired, as while it is being paid. */
-function endOf(session: unknown, refusal: Error) {
+/**
+ * The outcome of voiding a session that Stripe refused to expire.
+ * @throws `refusal` when the session is neither paid nor expired, as while it is being paid
+ */
+function toVoidOutcome(session: unknown, refusal: Error) {
   const { status, payment_status: paymentStatus } = sessionStateSchema.parse(session);
   if (status === 'expired') return { kind: 'voided' as const };
   const payment = status === 'complete' && paymentStatus === 'paid' ? toSessionPayment(session) : undefined;
@@ -160,8 +163,9 @@ function endOf(session: unknown, refusal: Error) {
 }
 
 /**
- * Stripe has looked at the request and decided. A key that was used for another amount counts: this request refunded nothing, and the
- * one before is found by listing. Wrong API keys, limits, conflicts with a call still under way and faults of Stripe's decide nothing.
+ * Whether Stripe has looked at the request and refused it. The reuse of a key for another amount counts: this request
+ * refunded nothing, and the earlier one is in the list of refunds. Wrong API keys, rate limits, conflicts with a call
+ * under way and faults of Stripe decide nothing.
  */
 function isRefusal(error: unknown): error is Stripe.errors.StripeError {
   return (
@@ -171,12 +175,13 @@ function isRefusal(error: unknown): error is Stripe.errors.StripeError {
   );
 }
 
-function whole<T>(list: readonly T[]): readonly T[] {
+/** @throws when the list may have been cut */
+function assertWhole<T>(list: readonly T[]): readonly T[] {
   if (list.length > MAX_REVERSALS) throw new Error(`a payment has more than ${MAX_REVERSALS} reversals`);
   return list;
 }
 
-/** The notice is authentic when any of the secrets says so: Stripe changes over at its own time. */
+/** A notice is authentic when any of the secrets verifies it, because Stripe changes its secret at its own time. */
 function verifyEvent(
   stripe: Stripe,
   secrets: readonly string[],
@@ -188,10 +193,10 @@ function verifyEvent(
       return stripe.webhooks.constructEvent(rawBody, signature, secret);
     } catch (error) {
       if (error instanceof Stripe.errors.StripeSignatureVerificationError) continue;
-      // The signature was good; what it covers is no event.
+      // The signature is right, but the signed body is no event.
       throw new MalformedNoticeError('the notice is no event of Stripe', { cause: error });
     }
   }
-  // Without Stripe's own error as the cause: it holds the whole body.
+  // Stripe's own error is not kept as the cause, because it holds the whole body.
   throw new InvalidSignatureError('the notice is not signed by Stripe, or is stale');
 }

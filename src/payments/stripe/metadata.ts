@@ -1,16 +1,16 @@
-/** What a session and its payment carry at Stripe, so that money finds its order, or restores it. */
+/** The metadata of a session and its payment at Stripe, by which a payment finds its order or restores it. */
 
 import assert from 'node:assert/strict';
 import { MAX_SIGNED_ORDER_CHARS } from '../signed-order.ts';
 
 const ORDER_NO_KEY = 'holdfast_order_no';
 const SIGNED_KEY = 'holdfast_signed_';
-/** Characters that Stripe keeps in one value of metadata; an object has 50 of them, and a full sign needs nine. */
+/** Characters that Stripe keeps in one value. An object has up to 50 values, and the longest signed order needs nine. */
 const MAX_VALUE_CHARS = 500;
 
 export interface OrderMetadata {
   orderNo: string;
-  /** Null when no part of it is there. */
+  /** Null when the metadata has no part of it. */
   signedOrder: string | null;
 }
 
@@ -25,8 +25,8 @@ export function writeMetadata(order: { orderNo: string; signedOrder: string }): 
 }
 
 /**
- * Undefined where there is no order of ours: a Stripe account may serve other business too. A sign of which somebody removed a part
- * comes back shorter, and is then no authentic one.
+ * Undefined where the object is for no order of ours, because a Stripe account may serve other business too. A signed
+ * order of which a part was removed comes back shorter, and is then not authentic.
  */
 export function readMetadata(metadata: Readonly<Record<string, string>>): OrderMetadata | undefined {
   const orderNo = metadata[ORDER_NO_KEY];

@@ -1,4 +1,4 @@
-/** Stripe's events as notices. Whoever calls has verified the signature. */
+/** Translates Stripe's events to notices. The caller has verified their signature. */
 
 import { z } from 'zod';
 import type { PaymentNotice, Reversal } from '../../domain/payment.ts';
@@ -26,7 +26,7 @@ export function toNotice(event: unknown): PaymentNotice {
     return mapEvent(eventSchema.parse(event));
   } catch (error) {
     if (!(error instanceof z.ZodError)) throw error;
-    throw new MalformedNoticeError('the notice is no event of Stripe that we know', { cause: error });
+    throw new MalformedNoticeError('the notice is no known event of Stripe', { cause: error });
   }
 }
 
@@ -57,7 +57,7 @@ function mapEvent(event: Event): PaymentNotice {
   }
 }
 
-/** A refund made by hand carries no metadata: whose payment it reverses is known only where payments are. */
+/** A refund made by provider staff carries no metadata, so the notice names only the payment and no order. */
 function reversed(
   event: Event,
   toReversal: (object: unknown, providerPaymentId: string) => Reversal,

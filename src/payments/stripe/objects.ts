@@ -1,12 +1,12 @@
-/** What we read of Stripe's objects, from replies and notices alike, and what it means to us. */
+/** The schemas of the fields read from Stripe's objects, in replies and notices, and their translation. */
 
 import { z } from 'zod';
 import type { ListedPayment, ProviderPayment, Reversal, ReversalStatus } from '../../domain/payment.ts';
 import { readMetadata } from './metadata.ts';
 
-/** Far above Stripe's own lengths, within what we store. */
+/** Far more than Stripe's ids have, and within the width of the columns. */
 export const stripeIdSchema = z.string().min(1).max(128);
-/** Some fields are an id, or the object itself where it was asked for. */
+/** Some fields hold an id, or the object itself where it was expanded. */
 const referenceSchema = z
   .union([stripeIdSchema, z.object({ id: stripeIdSchema })])
   .transform((value) => (typeof value === 'string' ? value : value.id));
@@ -23,12 +23,12 @@ export const openedSessionSchema = z.object({
   url: z.url({ protocol: /^https?$/ }),
 });
 
-/** By which we know whose object it is, before we ask more of it. */
-const tagsSchema = z.object({ metadata: z.record(z.string(), z.string()).nullish() });
+/** Metadata says whether an object is of Holdfast, before any other field is required. */
+const taggedSchema = z.object({ metadata: z.record(z.string(), z.string()).nullish() });
 
-/** The order that a session or a payment was opened for; undefined when it is no business of ours. */
+/** The order for which a session or a payment was opened; undefined when the object is not of Holdfast. */
 export function orderOf(object: unknown) {
-  return readMetadata(tagsSchema.parse(object).metadata ?? {});
+  return readMetadata(taggedSchema.parse(object).metadata ?? {});
 }
 
 export const sessionStateSchema = z.object({
@@ -42,7 +42,10 @@ const paidSessionSchema = z.object({
   currency: currencySchema,
 });
 
-/** @throws ZodError when a session of ours is not as a paid one must be */
+/**
+ * The payment of a paid session; undefined when the session is not of Holdfast.
+ * @throws ZodError when the session lacks what a paid one must have
+ */
 export function toSessionPayment(session: unknown): ProviderPayment | undefined {
   const order = orderOf(session);
   if (!order) return undefined;
@@ -54,7 +57,7 @@ export function toSessionPayment(session: unknown): ProviderPayment | undefined 
   return { providerPaymentId, ...order, amount, currency };
 }
 
-const takenIntentSchema = z.object({
+const collectedIntentSchema = z.object({
   id: stripeIdSchema,
   amount_received: amountSchema,
   currency: currencySchema,
@@ -64,20 +67,26 @@ const takenIntentSchema = z.object({
 const UNTOUCHED: ListedPayment['totals'] = { succeeded: 0, isDisputed: false };
 
 /**
- * A payment from the book; undefined when it is no business of ours. Its charge must be expanded. The charge counts refunds also while
- * they are pending, and calls itself disputed also when that is over: more than that there is something, it does not tell.
+ * A listed payment, whose charge must be expanded; undefined when it is not of Holdfast. The charge counts refunds also
+ * while they are pending, and stays disputed when a dispute is over. So it says that there are reversals, but not what
+ * they amount to.
  */
 export function toListedPayment(intent: unknown): ListedPayment | undefined {
   const order = orderOf(intent);
   if (!order) return undefined;
-  const { id, amount_received: amount, currency, latest_charge: charge } = takenIntentSchema.parse(intent);
+  const {
+    id,
+    amount_received: amount,
+    currency,
+    latest_charge: charge,
+  } = collectedIntentSchema.parse(intent);
   const isTouched = charge.amount_refunded > 0 || charge.disputed;
   return { providerPaymentId: id, ...order, amount, currency, totals: isTouched ? null : UNTOUCHED };
 }
 
 const REFUND_STATUSES = {
   pending: 'pending',
-  // The payer is asked where to send it.
+  // Stripe asks the payer where to send the money.
   requires_action: 'pending',
   succeeded: 'succeeded',
   failed: 'failed',
@@ -100,8 +109,8 @@ export function toRefund(refund: unknown, providerPaymentId: string): Reversal {
 }
 
 /**
- * All others leave it open, also an appeal. So does `prevented`: it says that the payer was content before it came to a chargeback, but
- * not whether by our money, so a person looks; a refund is told of by itself.
+ * A dispute of any other status is open, also under appeal. So is a `prevented` one: it means that the payer was content
+ * before it came to a chargeback, but not whether by a refund, so an operator looks at it. A refund is reported as such.
  */
 const CLOSED_DISPUTES: Readonly<Record<string, ReversalStatus>> = {
   won: 'failed',
@@ -124,7 +133,7 @@ export function toDispute(dispute: unknown, providerPaymentId: string): Reversal
 
 const reversedSchema = z.object({ payment_intent: referenceSchema.nullish() });
 
-/** The payment that a refund or a dispute is about; undefined for a charge without one, which is never ours. */
+/** The payment of a refund or a dispute; undefined for a charge without a payment, which is never of Holdfast. */
 export function reversedPaymentOf(object: unknown): string | undefined {
   return reversedSchema.parse(object).payment_intent ?? undefined;
 }

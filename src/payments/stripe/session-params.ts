@@ -1,23 +1,27 @@
-/** A Checkout Session for one order. Everything in it comes from the request, so that a repeat is the same byte for byte. */
+/**
+ * Builds the parameters of a Checkout Session for one order. All of them come from the request, so that a repeated
+ * call is the same, byte for byte.
+ */
 
 import type { Stripe } from 'stripe';
 import type { SessionRequest } from '../provider.ts';
 import { writeMetadata } from './metadata.ts';
 
-/** Stripe keeps no session shorter. */
+/** Stripe's shortest session. */
 const LEAST_SESSION_MS = 30 * 60 * 1000;
 /**
- * Stripe counts from its own clock when the call arrives, and a repeat must not ask for another time. So late a call may arrive, after
- * an outage, and still be taken; a shorter payment window ends by the void at its deadline.
+ * How late a call may arrive, after an outage, and still be accepted. Stripe counts the shortest session by its own
+ * clock when the call arrives, and a repeat must not change the time. A payment window that ends earlier is ended by
+ * voiding the session at its deadline.
  */
 const ARRIVAL_SLACK_MS = 10 * 60 * 1000;
 
-/** Currencies whose amounts Stripe counts in another unit than ISO 4217. */
+/** Currencies whose amounts Stripe counts in another unit than ISO 4217 does. */
 const OTHER_UNIT: readonly string[] = ['ISK', 'MGA', 'UGX'];
-/** Three decimals, of which Stripe wants the last to be zero. */
+/** Currencies with three decimals, of which Stripe requires the last to be 0. */
 const THREE_DECIMALS: readonly string[] = ['BHD', 'IQD', 'JOD', 'KWD', 'LYD', 'OMR', 'TND'];
 
-/** @throws when Stripe would take another amount than the order's */
+/** @throws when Stripe would collect another amount than the order's */
 export function buildSessionParams(
   request: SessionRequest,
   returnUrl: string,
@@ -29,9 +33,9 @@ export function buildSessionParams(
   back.searchParams.set('orderNo', orderNo);
   return {
     mode: 'payment',
-    // Other methods may settle days later, long after the stock has gone to somebody else.
+    // Other methods may settle days later, long after the stock was sold to another shopper.
     allowed_payment_method_types: ['card'],
-    // Otherwise Stripe may let the shopper pay in a currency of its choice.
+    // Adaptive pricing would let the shopper pay in another currency.
     adaptive_pricing: { enabled: false },
     line_items: [
       {
@@ -45,12 +49,12 @@ export function buildSessionParams(
     ],
     client_reference_id: orderNo,
     metadata,
-    // The payment has metadata of its own: by it a failed attempt, and the audit, know the order.
+    // The payment has metadata of its own, by which the notice of a failed attempt and the audit know the order.
     payment_intent_data: { metadata },
     expires_at: Math.floor(
       Math.max(request.expiresAtMs, request.createdAtMs + LEAST_SESSION_MS + ARRIVAL_SLACK_MS) / 1000,
     ),
-    // Both ways lead to the same page: whether it is paid is told by the order, not by the browser.
+    // Both lead to the same page, because the order and not the browser says whether it is paid.
     success_url: back.href,
     cancel_url: back.href,
   };
