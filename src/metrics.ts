@@ -1,13 +1,14 @@
 /**
- * The counters of a process, for Prometheus to fetch. Each service has its own registry, so that the counts of
- * two services in one process never mix.
+ * The counters of a process, for Prometheus to fetch. Each service has its own registry, so that the counts
+ * of two services in one process never mix.
  */
 
 import { collectDefaultMetrics, Counter, Registry } from 'prom-client';
 
 /**
- * How a payment notice was answered, each answer counted once. accepted: 2xx, the notice is committed. forged:
- * 401, the signature is wrong or stale. malformed: any other 4xx. unavailable: 5xx, so the provider repeats it.
+ * How a payment notice was answered, each answer counted once. accepted: 2xx, the notice is committed.
+ * forged: 401, the signature is wrong or stale. malformed: any other 4xx. unavailable: 5xx, so the provider
+ * repeats it.
  */
 const NOTICE_OUTCOMES = ['accepted', 'forged', 'malformed', 'unavailable'] as const;
 export type NoticeOutcome = (typeof NOTICE_OUTCOMES)[number];

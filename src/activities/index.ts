@@ -1,6 +1,6 @@
 /**
- * All activities of the worker: the steps of an order, and by `createRefundActivities` those of a refund. They
- * are thin over the stores and the provider, and each may run twice or die half-way.
+ * All activities of the worker: the steps of an order, and by `createRefundActivities` those of a refund.
+ * They are thin over the stores and the provider, and each may run twice or die half-way.
  */
 
 import { ApplicationFailure } from '@temporalio/activity';
@@ -24,7 +24,7 @@ export type Activities = ReturnType<typeof createActivities>;
 export function createActivities(deps: ActivityDeps) {
   const { orders, payments, paymentSessions, reservations, budget, provider } = deps;
 
-  /** Updates the projection that pollers read to what MySQL has committed, and releases the order's engine slot. */
+  /** Updates the projection to the state that MySQL has committed, and releases the order's engine slot. */
   async function projectState(orderNo: string, state: OrderState): Promise<void> {
     await Promise.all([reservations.project(orderNo, state), budget.release([orderNo])]);
   }
@@ -49,7 +49,7 @@ export function createActivities(deps: ActivityDeps) {
       return outcome.state;
     },
 
-    /** Inserts a tombstone in the order's place, so that no later write stores it; unless it is stored already. */
+    /** Unless the order is stored, puts a tombstone in its place, so that no later write stores it. */
     async abandonOrder({ order, reason }: { order: Order; reason: FailureReason }): Promise<AbandonOutcome> {
       const outcome = await orders.abandon(order, reason);
       await projectState(order.orderNo, outcome.state);
@@ -63,7 +63,9 @@ export function createActivities(deps: ActivityDeps) {
       return state;
     },
 
-    /** Cancels the order, unless a payment came first or, without `force`, payment sessions are still open. */
+    /**
+     * Cancels the order, unless a payment came first or, without `force`, payment sessions are still open.
+     */
     async cancelOrder(input: {
       orderNo: string;
       reason: ClosingReason;
@@ -85,10 +87,11 @@ export function createActivities(deps: ActivityDeps) {
       await reservations.release(orderNo);
     },
 
-    /** Closes the order's sessions at the provider, and records the payment where the shopper has paid meanwhile. */
+    /** Closes the order's sessions at the provider. Records the payment of one that was paid meanwhile. */
     async voidPaymentSessions({ orderNo }: { orderNo: string }): Promise<void> {
       for (const session of await paymentSessions.listOpen(orderNo)) {
-        // A process died after asking for the session and before recording its id. A repeat returns the same one.
+        // A process died after asking for the session and before recording its id. A repeat returns the same
+        // one.
         const { providerSessionId } =
           session.providerSessionId === null
             ? await provider.openSession(session)

@@ -28,10 +28,12 @@ export type RefundActivities = ReturnType<typeof createRefundActivities>;
 export function createRefundActivities(deps: RefundActivityDeps) {
   const { refunds, orders, reservations, budget, provider } = deps;
 
-  /** @throws when the provider is away, refuses, or accepts less than what is due: the step is to be repeated */
+  /**
+   * @throws when the provider is away, refuses, or accepts less than what is due: the step is to be repeated
+   */
   async function refund(task: RefundTask): Promise<RefundProgress> {
-    // The list is always read first. An earlier request may have succeeded although its answer was lost, longer
-    // ago than the provider remembers idempotency keys, and provider staff may have refunded by hand.
+    // The list is always read first. An earlier request may have succeeded although its answer was lost,
+    // longer ago than the provider remembers idempotency keys, and provider staff may have refunded by hand.
     const known = await provider.listReversals(task.providerPaymentId);
     const due = await record(task, known);
     if (!due) return 'refunded';
@@ -82,7 +84,8 @@ export function createRefundActivities(deps: RefundActivityDeps) {
   return {
     /**
      * Refunds what is not refunded yet. What the provider has refunded already is recorded, not repeated.
-     * @throws when the provider is away, refuses, or accepts less than what is due: the step is to be repeated
+     * @throws when the provider is away, refuses, or accepts less than what is due: the step is to be
+     *   repeated
      */
     async refundPayment({ paymentId }: { paymentId: number }): Promise<RefundProgress> {
       try {
@@ -102,7 +105,8 @@ export function createRefundActivities(deps: RefundActivityDeps) {
 
     /**
      * Brings to Redis what MySQL has committed: the order's state, and the limit or stock that it gives back.
-     * @throws when Redis is away, or does not have the order's units as sold (yet): the step is to be repeated
+     * @throws when Redis is away, or does not have the order's units as sold (yet): the step is to be
+     *   repeated
      */
     async giveBack({ paymentId }: { paymentId: number }): Promise<void> {
       const task = await refunds.read(paymentId);
@@ -152,9 +156,9 @@ function progressOf(task: RefundTask, reversals: readonly Reversal[]): RefundPro
 
 /**
  * The idempotency key of a refund request, the same for each repeat of a call whose outcome is unknown. A
- * refusal changes the key, because providers repeat their answer under the same key. Another amount changes it,
- * because they accept no other request under it. Two such requests cannot both succeed, because together they
- * would exceed the payment.
+ * refusal changes the key, because providers repeat their answer under the same key. Another amount changes
+ * it, because they accept no other request under it. Two such requests cannot both succeed, because together
+ * they would exceed the payment.
  */
 function refundKeyOf({ paymentId, refusals, amount }: RefundTask, left: number): string {
   const key = `refund-${paymentId}-${refusals}`;

@@ -15,7 +15,8 @@ import { auditStrayMoney, runAudit, type AuditDeps, type SaleAudit } from './run
 const READS_ONLY = { ENGINE_BUDGET: 1, ENGINE_STARTS_PER_SECOND: 1 };
 
 /**
- * @param args `--accepted FILE`: a list of orders that were accepted by an answer to a client, an orderNo a line
+ * @param args `--accepted FILE`: a list of orders that were accepted by an answer to a client, an orderNo a
+ *   line
  * @returns the exit code: 0 without discrepancies, otherwise 1
  */
 export async function auditCommand(config: AuditConfig, args: readonly string[]): Promise<number> {

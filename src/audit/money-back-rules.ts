@@ -1,11 +1,11 @@
-/** The audit's rules about reversals: each is known to the cent and has a reason, and unrequested ones were parked. */
+/** The audit's rules about reversals: each is known to the cent and has a reason, or was parked. */
 
 import type { CollectedPayment } from '../domain/payment.ts';
 import { sumReversals } from '../domain/reversals.ts';
 import type { AuditedPayment } from '../stores/audit/money-reads.ts';
 import type { Rule, SaleSnapshot } from './snapshot.ts';
 
-/** What went back at the provider is recorded, and nothing else. Another rule reports payments that are not known. */
+/** What went back at the provider is recorded, and nothing else. Another rule reports unknown payments. */
 export const returnedIsKnown: Rule = (sale) =>
   knownPairs(sale).flatMap(({ payment, collected }) => {
     const { providerPaymentId: subject, currency } = payment;
@@ -18,7 +18,7 @@ export const returnedIsKnown: Rule = (sale) =>
     return [{ subject, detail: `${collected.returned} ${currency} went back, recorded ${recorded}${also}` }];
   });
 
-/** Payments that paid for an order were kept, refunded ones went back, and no payment went back for a wrong reason. */
+/** Payments that paid for an order were kept, refunded ones went back, and none went back without reason. */
 export const moneyWasKeptForSomething: Rule = (sale) =>
   knownPairs(sale).flatMap(({ payment, collected }) => {
     const { providerPaymentId: subject, orderNo, amount, status, wasApplied, reason } = payment;

@@ -1,4 +1,4 @@
-/** The audit's rules about orders: none is lost, each moves on until it ends once, and all stores agree about it. */
+/** The audit's rules about orders: none is lost, each moves on until it ends once, and all stores agree. */
 
 import { isFinal } from '../domain/order.ts';
 import type { RedisHold } from '../stores/audit/redis-reads.ts';
@@ -30,8 +30,8 @@ export const ordersEndInTime: Rule = ({ mysql }) =>
     }));
 
 /**
- * Every change is recorded: versions have no gap, the last event is the order's state, and after an order's one end
- * only its `payment` changes.
+ * Every change is recorded: versions have no gap, the last event is the order's state, and after an order's
+ * one end only its `payment` changes.
  */
 export const historiesAreWhole: Rule = ({ mysql }) =>
   mysql.orders.flatMap(({ orderNo: subject, status, payment, version }) => {
@@ -62,8 +62,8 @@ export const openOrdersHoldStock: Rule = ({ mysql, redis }) => {
 };
 
 /**
- * A hold ends as its order did, and is `returned` only where MySQL says so. The order of a hold that is not stored is
- * queued or has a running workflow.
+ * A hold ends as its order did, and is `returned` only where MySQL says so. The order of a hold that is not
+ * stored is queued or has a running workflow.
  */
 export const holdsMatchOrders: Rule = ({ mysql, redis, running }) => {
   const orders = new Map(mysql.orders.map((order) => [order.orderNo, order]));
@@ -90,7 +90,10 @@ function expectedHold({
   return isStockReturned ? 'returned' : 'sold';
 }
 
-/** A projection shows the state of MySQL. One that is behind is updated within seconds; one ahead is always wrong. */
+/**
+ * A projection shows the state of MySQL. One that is behind is updated within seconds; one ahead is always
+ * wrong.
+ */
 export const projectionIsTrue: Rule = ({ mysql, redis }) => {
   const orders = new Map(mysql.orders.map((order) => [order.orderNo, order]));
   return redis.holds.flatMap(({ orderNo, state }) => {

@@ -1,4 +1,4 @@
-/** The audit's rules about payments: each is known, and pays for an order, goes back, or is parked for an operator. */
+/** The audit's rules about payments: each is known, and pays for an order, goes back or is parked. */
 
 import { isFinal, type OrderState } from '../domain/order.ts';
 import { sumReversals } from '../domain/reversals.ts';

@@ -14,7 +14,9 @@ import { ORDER_WORKFLOW, REFUND_WORKFLOW } from '../workflows/contract.ts';
 import { auditSale } from './audit-sale.ts';
 import type { Finding, SaleSnapshot } from './snapshot.ts';
 
-/** How long a finding may take to disappear. A step between two stores, or a notice on its way, takes seconds. */
+/**
+ * How long a finding may take to disappear. A step between two stores, or a notice on its way, takes seconds.
+ */
 const SETTLE_MS = 15_000;
 const LOOK_EVERY_MS = 500;
 
@@ -115,7 +117,9 @@ async function readStrays(deps: AuditDeps): Promise<SaleSnapshot> {
 
 const saleIdOf = (orderNo: string): string | undefined => parseOrderNo(orderNo)?.saleId;
 
-/** Lists the refund workflows of all sales: few run at a time, and those of stray payments belong to no sale. */
+/**
+ * Lists the refund workflows of all sales: few run at a time, and those of stray payments belong to no sale.
+ */
 const listRefunding = (client: Client) => listRunning(client, `WorkflowType = "${REFUND_WORKFLOW}"`);
 
 async function listRunning(client: Client, which: string): Promise<Set<string>> {

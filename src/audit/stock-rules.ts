@@ -3,7 +3,9 @@
 import type { StockCount } from '../domain/sale.ts';
 import type { Rule, SaleSnapshot } from './snapshot.ts';
 
-/** In each store total = available + held + sold, and both agree except for orders that are yet to be stored. */
+/**
+ * In each store total = available + held + sold, and both agree except for orders that are yet to be stored.
+ */
 export const stockAddsUp: Rule = ({ redisStock, mysqlStock, redis, mysql }) => {
   const waiting = sumUnits(heldUnstored({ redis, mysql }), ({ sku }) => sku);
   const skus = new Set([...redisStock, ...mysqlStock].map(({ sku }) => sku));
@@ -38,8 +40,8 @@ export const ledgerAddsUp: Rule = ({ mysqlStock, mysql }) =>
   });
 
 /**
- * Held units belong to open orders, and sold ones to paid orders that kept them. This finds a unit that both stores
- * lost alike.
+ * Held units belong to open orders, and sold ones to paid orders that kept them. This finds a unit that both
+ * stores lost alike.
  */
 export const ordersAccountForStock: Rule = ({ mysqlStock, mysql }) => {
   const unitsOf = (status: string) =>
@@ -56,7 +58,7 @@ export const ordersAccountForStock: Rule = ({ mysqlStock, mysql }) => {
   });
 };
 
-/** A user's limit counts the units that the user holds or owns, without refunded ones whose limit was given back. */
+/** A user's limit counts the units that the user holds or owns, less those whose limit was given back. */
 export const limitsAreTrue: Rule = ({ mysql, redis }) => {
   const theirs = [
     ...mysql.orders.filter(

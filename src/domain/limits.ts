@@ -22,11 +22,11 @@ export const MAX_WEBHOOK_BYTES = 256 * 1024;
  * with the purchases at work: 24 gave a median refusal of 14 ms, 64 gave 34 ms (docs/decisions.md).
  */
 export const MAX_PURCHASES_AT_WORK = 24;
-/** Purchases that wait for one of those places. Waiting costs nothing, so a rush is queued up to here, not refused. */
+/** Purchases that wait for such a place. Waiting costs nothing, so a rush is queued before it is refused. */
 export const MAX_PURCHASES_WAITING = 104;
-/** Payment notices at once: MySQL's 20 connections handle them in three rounds. The provider repeats refused ones. */
+/** Payment notices at once: three rounds of MySQL's 20 connections. The provider repeats refused notices. */
 export const MAX_NOTICES_IN_FLIGHT = 64;
-/** All other calls at once. The number is higher because they mostly wait for MySQL, the provider or a workflow. */
+/** All other calls at once. There are more, as they mostly wait for MySQL, the provider or a workflow. */
 export const MAX_OTHERS_IN_FLIGHT = 256;
 /** Characters of a user agent that are kept. A longer one is cut, because it is only recorded. */
 export const MAX_USER_AGENT_CHARS = 255;
@@ -50,5 +50,5 @@ export const SKU_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 export const SALE_ID_PATTERN = /^(?=.{1,32}$)[a-z0-9]+(?:-[a-z0-9]+)*$/;
 /** User ids come from the token's subject and are part of Redis keys. */
 export const USER_ID_PATTERN = /^[A-Za-z0-9@._|-]{1,128}$/;
-/** Idempotency keys are part of a Redis key. Printable ASCII without space, as the header's draft recommends UUIDs. */
+/** Idempotency keys are part of a Redis key: printable ASCII without space. The header suggests UUIDs. */
 export const IDEMPOTENCY_KEY_PATTERN = /^[!-~]{1,128}$/;

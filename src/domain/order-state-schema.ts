@@ -1,6 +1,6 @@
 /**
- * Validates an order's state where it is read from outside, such as a reply of Redis or of a workflow. This is
- * not part of order.ts because workflows import that file and must not bundle a validator.
+ * Validates an order's state where it is read from outside, such as a reply of Redis or of a workflow. This
+ * is not part of order.ts because workflows import that file and must not bundle a validator.
  */
 
 import { z } from 'zod';

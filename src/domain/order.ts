@@ -1,4 +1,6 @@
-/** The types of an order: its number, its content and its states, under the names that all other files use. */
+/**
+ * The types of an order: its number, its content and its states, under the names that all other files use.
+ */
 
 /**
  * queued: accepted and held in Redis, not yet durable in MySQL.
@@ -77,7 +79,7 @@ export interface GiveBack {
   stock: boolean;
 }
 
-/** The parts of an order number. Any process derives the order's Redis keys from `saleId`, `shard` and `epoch`. */
+/** The parts of an order number. The order's Redis keys follow from `saleId`, `shard` and `epoch`. */
 export interface OrderNoParts {
   saleId: string;
   shard: number;

@@ -33,8 +33,8 @@ export const REVERSAL_STATUSES = ['pending', 'succeeded', 'failed'] as const;
 export type ReversalStatus = (typeof REVERSAL_STATUSES)[number];
 
 /**
- * Money that goes back to the payer: a refund, requested here or made at the provider, or a dispute. A dispute
- * has `succeeded` when the shop lost it (a chargeback).
+ * Money that goes back to the payer: a refund, requested here or made at the provider, or a dispute. A
+ * dispute has `succeeded` when the shop lost it (a chargeback).
  */
 export interface Reversal {
   kind: 'refund' | 'dispute';

@@ -42,8 +42,8 @@ export function isTouched({ succeeded, pending, isMixed }: ReversalTotals): bool
 
 /**
  * The payment's status after these reversals.
- * @param mayPayAgain a payment that is no longer refunded may pay for its order again, because the shop won the
- *   dispute about it
+ * @param mayPayAgain a payment that is no longer refunded may pay for its order again, because the shop won
+ *   the dispute about it
  */
 export function statusAfter(
   payment: { amount: number; status: PaymentStatus },

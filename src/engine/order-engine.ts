@@ -24,7 +24,9 @@ import {
   type RefundInput,
 } from '../workflows/contract.ts';
 
-/** A start or signal takes milliseconds. A server that needs longer is overloaded and must not get more calls. */
+/**
+ * A start or signal takes milliseconds. A server that needs longer is overloaded and must not get more calls.
+ */
 const CALL_TIMEOUT_MS = 5_000;
 
 /** ended: the order's workflow has ended already. Whether it settled the order is to be read from MySQL. */
@@ -64,7 +66,9 @@ export function createOrderEngine(client: Client, { eager = true }: { eager?: bo
         ),
       ),
 
-    /** Signals the workflow to look into the payment inbox, and starts it where needed. Throws like `start`. */
+    /**
+     * Signals the workflow to look into the payment inbox, and starts it where needed. Throws like `start`.
+     */
     signalPaymentReceived: (order: Order): Promise<StartOutcome> =>
       startOrSignal(() =>
         call(() =>

@@ -5,7 +5,8 @@ import { sumReversals } from '../domain/reversals.ts';
 import type { PaymentProvider } from './provider.ts';
 
 /**
- * Reads the whole list. Where it does not say what went back of a payment, the payment's reversals are read too.
+ * Reads the whole list. Where it does not say what went back of a payment, the payment's reversals are read
+ * too.
  * @throws when the provider is away, because an unknown sum must be an error and never a wrong number
  */
 export async function* readCollected(

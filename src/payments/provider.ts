@@ -1,9 +1,9 @@
-/** The port to payment providers: all that Holdfast needs of one. Each provider has an adapter that implements it. */
+/** The port to payment providers: all that Holdfast needs of one. Each has an adapter that implements it. */
 
 import type { ListedPayment, PaymentNotice, ProviderPayment, Reversal } from '../domain/payment.ts';
 
 export interface SessionRequest {
-  /** Holdfast's id of the session, and the idempotency key of the call, so that a repeat opens no second session. */
+  /** Holdfast's id of the session, and the call's idempotency key: a repeat opens no second session. */
   sessionId: string;
   orderNo: string;
   /** Minor units. */
@@ -14,8 +14,8 @@ export interface SessionRequest {
   /** Unix time in ms at which the session was recorded, for providers whose sessions have a least length. */
   createdAtMs: number;
   /**
-   * The signed order (`signed-order.ts`), at most `MAX_SIGNED_ORDER_CHARS` long. It comes back with each payment of
-   * the session.
+   * The signed order (`signed-order.ts`), at most `MAX_SIGNED_ORDER_CHARS` long. It comes back with each
+   * payment of the session.
    */
   signedOrder: string;
 }
@@ -38,8 +38,8 @@ interface ProviderSession {
 type VoidOutcome = { kind: 'voided' } | { kind: 'already_paid'; payment: ProviderPayment };
 
 /**
- * Thrown by `refund` when the provider has refused: nothing was refunded, and a repeat with the same key gets the
- * same answer.
+ * Thrown by `refund` when the provider has refused: nothing was refunded, and a repeat with the same key gets
+ * the same answer.
  */
 export class RefundRefusedError extends Error {
   override name = 'RefundRefusedError';
@@ -58,24 +58,24 @@ export class MalformedNoticeError extends Error {
 export interface PaymentProvider {
   /** A short name, recorded with every payment. */
   readonly name: string;
-  /** Opens a session; a repeat with the same `sessionId` returns the same one. Throws when the provider is away. */
+  /** Opens a session; the same `sessionId` returns the same session. Throws when the provider is away. */
   openSession(request: SessionRequest): Promise<ProviderSession>;
   /** Closes a session for good, idempotently. Throws when the provider is away. */
   voidSession(providerSessionId: string): Promise<VoidOutcome>;
   /**
    * Refunds the payer.
-   * @throws RefundRefusedError; any other error leaves the outcome unknown: `listReversals` shows it, or a repeat
-   *   with the same key
+   * @throws RefundRefusedError; any other error leaves the outcome unknown: `listReversals` shows it, or a
+   *   repeat with the same key
    */
   refund(request: RefundRequest): Promise<Reversal>;
   /**
-   * Lists all refunds of a payment, including those made by provider staff, and all disputes about it. Throws when
-   * the provider is away.
+   * Lists all refunds of a payment, including those made by provider staff, and all disputes about it. Throws
+   * when the provider is away.
    */
   listReversals(providerPaymentId: string): Promise<Reversal[]>;
   /**
-   * Lists the collected payments from the provider's own book, without a further call for each payment: one that
-   * cannot be read must not hide the others. Throws when the provider is away.
+   * Lists the collected payments from the provider's own book, without a further call for each payment: one
+   * that cannot be read must not hide the others. Throws when the provider is away.
    * @param sinceMs Unix time in ms: only payments begun at or after it; all without it
    */
   listPayments(sinceMs?: number): AsyncIterable<ListedPayment>;

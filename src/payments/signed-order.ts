@@ -1,7 +1,7 @@
 /**
- * Signs and verifies the essentials of an order that a payment session carries: enough to restore an order that every
- * store has lost. A signed order is a compact JWS, so that provider staff who edit metadata cannot invent an order. The
- * network address and the user agent are not part of it: they stay in Holdfast.
+ * Signs and verifies the essentials of an order that a payment session carries: enough to restore an order
+ * that every store has lost. A signed order is a compact JWS, so that provider staff who edit metadata cannot
+ * invent an order. The network address and the user agent are not part of it: they stay in Holdfast.
  */
 
 import { createSecretKey } from 'node:crypto';
@@ -44,7 +44,9 @@ const essentialsSchema = z
 
 export type OrderSigner = ReturnType<typeof createOrderSigner>;
 
-/** @param secrets the current one and, while secrets are rotated, the previous one, which is still accepted */
+/**
+ * @param secrets the current one and, while secrets are rotated, the previous one, which is still accepted
+ */
 export function createOrderSigner(secrets: readonly string[]) {
   const keys = secrets.map((secret) => createSecretKey(Buffer.from(secret)));
   const [current] = keys;

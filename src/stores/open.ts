@@ -26,7 +26,9 @@ export interface StoreConfig {
 
 export type Stores = Awaited<ReturnType<typeof openStores>>;
 
-/** @throws when Redis is unreachable or might evict keys; while MySQL is away, each of its statements fails */
+/**
+ * @throws when Redis is unreachable or might evict keys; while MySQL is away, each of its statements fails
+ */
 export async function openStores(config: StoreConfig, log: Logger) {
   const redis = await connectRedis(config.REDIS_URL, log);
   await assertNoEviction(redis);

@@ -12,7 +12,7 @@ export interface AbandonDeps extends ProjectDeps {
   orders: Pick<Orders, 'abandon'>;
 }
 
-/** Projects the state that MySQL has committed, and releases the stock of an order that ended unpaid. Idempotent. */
+/** Projects the committed state, and releases the stock of an order that ended unpaid. Idempotent. */
 export async function projectAndRelease(
   { reservations }: ProjectDeps,
   orderNo: string,
@@ -23,9 +23,9 @@ export async function projectAndRelease(
 }
 
 /**
- * Does what the order's workflow would do. First a tombstone makes the order's payments due for refund and keeps
- * any slow write from storing the order, and only then its stock is released. An order that was stored in the
- * meantime goes on and keeps its stock.
+ * Does what the order's workflow would do. First a tombstone makes the order's payments due for refund and
+ * keeps any slow write from storing the order, and only then its stock is released. An order that was stored
+ * in the meantime goes on and keeps its stock.
  * @throws when a store is away, or when MySQL refuses the tombstone too: the whole is to be repeated
  */
 export async function abandonOrder(deps: AbandonDeps, order: Order, reason: FailureReason): Promise<void> {

@@ -1,6 +1,6 @@
 /**
- * An order engine that exists before Temporal is reached. Until then every call fails, so that the relay stores
- * orders ahead.
+ * An order engine that exists before Temporal is reached. Until then every call fails, so that the relay
+ * stores orders ahead.
  */
 
 import type { OrderEngine } from '../engine/order-engine.ts';

@@ -1,6 +1,7 @@
 /**
- * Bounds how many workflows this process starts or signals at once, by slots of the engine budget, and makes no
- * calls for a while after Temporal failed or was overloaded. The callers store the others ahead or try again.
+ * Bounds how many workflows this process starts or signals at once, by slots of the engine budget, and makes
+ * no calls for a while after Temporal failed or was overloaded. The callers store the others ahead or try
+ * again.
  */
 
 import type { Logger } from 'pino';

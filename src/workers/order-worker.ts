@@ -1,4 +1,6 @@
-/** Creates the Temporal worker, and the order engine by which the relay starts workflows over its connection. */
+/**
+ * Creates the Temporal worker, and the order engine by which the relay starts workflows over its connection.
+ */
 
 import { Client } from '@temporalio/client';
 import type { WorkerDeploymentVersion } from '@temporalio/common';
@@ -18,7 +20,9 @@ import { TASK_QUEUE } from '../workflows/contract.ts';
  */
 const SHUTDOWN_GRACE_MS = 10_000;
 const SHUTDOWN_FORCE_MS = 15_000;
-/** About 600 open orders fit into a GB. Others are replayed when they wake, from histories of a dozen events. */
+/**
+ * About 600 open orders fit into a GB. Others are replayed when they wake, from histories of a dozen events.
+ */
 const CACHED_WORKFLOWS_MAX = 600;
 
 export interface OrderWorkerParts {
@@ -50,7 +54,7 @@ export async function createOrderWorker({
   return { worker, engine: createOrderEngine(client, { eager: version === undefined }) };
 }
 
-/** An order ends under the version that it began with. It lasts a payment window, so an old version drains soon. */
+/** An order ends under the version that it began with; an old version drains within a payment window. */
 function pinnedTo(version: WorkerDeploymentVersion): Pick<WorkerOptions, 'workerDeploymentOptions'> {
   return {
     workerDeploymentOptions: { version, useWorkerVersioning: true, defaultVersioningBehavior: 'PINNED' },

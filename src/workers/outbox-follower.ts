@@ -1,7 +1,7 @@
 /**
- * Empties the outbox of one sale shard: starts the workflow of each accepted order while the engine has room, and
- * stores the others ahead in MySQL. Only then an entry is acknowledged; one that could be neither started nor
- * stored stays and is repeated.
+ * Empties the outbox of one sale shard: starts the workflow of each accepted order while the engine has room,
+ * and stores the others ahead in MySQL. Only then an entry is acknowledged; one that could be neither started
+ * nor stored stays and is repeated.
  */
 
 import type { Logger } from 'pino';
@@ -16,7 +16,7 @@ import { abandonOrder, projectAndRelease } from './abandon.ts';
 import type { EngineGate } from './engine-gate.ts';
 import { createOutboxPages, PAGE_SIZE } from './outbox-pages.ts';
 
-/** A consumer that has not touched an entry for so long is dead, because a living one retries every few seconds. */
+/** A consumer that has not touched an entry for so long is dead: a living one retries every few seconds. */
 const DEAD_AFTER_MS = 30_000;
 const MAINTENANCE_EVERY_MS = 10_000;
 /** A consumer that has been idle for so long belongs to a relay that has ended, and is removed. */
@@ -71,7 +71,9 @@ export function createOutboxFollower({ outbox, reservations, orders, engine, gat
     }
   }
 
-  /** Parks entries whose order cannot be read, and acknowledges them, so that they do not delay the others. */
+  /**
+   * Parks entries whose order cannot be read, and acknowledges them, so that they do not delay the others.
+   */
   async function readAccepted(entries: readonly OutboxEntry[]): Promise<Accepted[]> {
     const found = await Promise.all(
       entries.map(async (entry) => ({ ...entry, reserved: await readOrder(entry) })),
@@ -96,9 +98,9 @@ export function createOutboxFollower({ outbox, reservations, orders, engine, gat
   }
 
   /**
-   * Stores or abandons orders whose workflow has ended. Usually the workflow stored the order itself. It did not
-   * when it was terminated, or when the order was reserved again after every store had lost it, and then no other
-   * process stores the order.
+   * Stores or abandons orders whose workflow has ended. Usually the workflow stored the order itself. It did
+   * not when it was terminated, or when the order was reserved again after every store had lost it, and then
+   * no other process stores the order.
    */
   async function settleEndedWorkflows(ended: readonly Accepted[]): Promise<void> {
     for (const refused of await storeAhead(ended)) {

@@ -1,6 +1,6 @@
 /**
- * Reads the outbox of one sale shard page by page, new entries and repeated ones in turn, so that entries that
- * failed never keep new ones waiting.
+ * Reads the outbox of one sale shard page by page, new entries and repeated ones in turn, so that entries
+ * that failed never keep new ones waiting.
  */
 
 import type { Outbox, OutboxEntry } from '../stores/redis/outbox.ts';
@@ -14,7 +14,7 @@ const RETRY_PAUSE_MS = 250;
 
 export interface OutboxPage {
   entries: readonly OutboxEntry[];
-  /** To be called once the page was handled. Without the call, all unacknowledged entries are read again at once. */
+  /** To be called after the page was handled; otherwise all unacknowledged entries are read again at once. */
   finish: (isLeft: boolean) => void;
 }
 
@@ -28,7 +28,9 @@ interface PendingPosition {
   isLeft: boolean;
 }
 
-/** Where the relay begins too: an earlier process of its name, or a relay that died, may have left entries. */
+/**
+ * Where the relay begins too: an earlier process of its name, or a relay that died, may have left entries.
+ */
 const FROM_FIRST: PendingPosition = { dueMs: 0, afterId: '0', isLeft: false };
 
 export function createOutboxPages(outbox: Pick<Outbox, 'readPending' | 'readNew'>) {
@@ -62,7 +64,9 @@ function afterNew(before: PendingPosition, isLeft: boolean): PendingPosition {
   return isLeft ? { ...before, dueMs: Math.min(before.dueMs, Date.now() + RETRY_PAUSE_MS) } : before;
 }
 
-/** A full page is followed by the next one. After the last page, a new round begins once the pause is over. */
+/**
+ * A full page is followed by the next one. After the last page, a new round begins once the pause is over.
+ */
 function afterRepeated(
   before: PendingPosition,
   entries: readonly OutboxEntry[],

@@ -1,6 +1,6 @@
 /**
- * Compares the provider's list of payments with MySQL, because a provider gives up repeating a notice some day.
- * A payment or reversal without a notice is recorded as if its notice had come, by the same rules.
+ * Compares the provider's list of payments with MySQL, because a provider gives up repeating a notice some
+ * day. A payment or reversal without a notice is recorded as if its notice had come, by the same rules.
  */
 
 import type { Logger } from 'pino';
@@ -11,8 +11,8 @@ import type { Payments } from '../stores/mysql/money/payments.ts';
 import type { Refunds } from '../stores/mysql/money/refunds.ts';
 
 /**
- * How far back payments are compared, by the time at which they began. The longest payment window is a day, and
- * a payment that began at its start may be collected at its end.
+ * How far back payments are compared, by the time at which they began. The longest payment window is a day,
+ * and a payment that began at its start may be collected at its end.
  */
 const LOOK_BACK_MS = 26 * 60 * 60_000;
 /** Payments compared by one query. */
@@ -99,7 +99,7 @@ export function createReconciliation(deps: ReconciliationDeps): () => Promise<nu
 
 type Settled = Omit<ReversalTotals, 'pending'>;
 
-/** Pending amounts are not compared: providers list them under different conditions, and their end is compared. */
+/** Pending amounts are not compared, because providers list them differently. Their end is compared. */
 function isSame(one: Settled, other: Settled): boolean {
   return (
     one.succeeded === other.succeeded && one.isDisputed === other.isDisputed && one.isMixed === other.isMixed

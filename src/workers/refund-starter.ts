@@ -12,7 +12,7 @@ import type { EngineGate } from './engine-gate.ts';
 const CLAIM_MAX = 10;
 /** Pause when nothing is due. A refund takes days, so a second does not matter. */
 const IDLE_PAUSE_MS = 1_000;
-/** Pause after a pass that found work, and while the engine is full: at most about fifty refunds start a second. */
+/** Pause after a pass with work, and while the engine is full: at most about fifty starts a second. */
 const FULL_PAUSE_MS = 200;
 
 export interface RefundStarterDeps {

@@ -1,6 +1,6 @@
 /**
- * The relay: runs the background loops beside the Temporal worker. They follow the outbox of every sale, start
- * or signal due workflows, settle unmatched payments, and keep the backlog in Redis up to date.
+ * The relay: runs the background loops beside the Temporal worker. They follow the outbox of every sale,
+ * start or signal due workflows, settle unmatched payments, and keep the backlog in Redis up to date.
  */
 
 import { hostname } from 'node:os';
@@ -79,8 +79,8 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
   }
 
   /**
-   * Follows new sales and stops following ended ones, and writes to Redis how many stored orders wait for their
-   * workflow: `reserve` refuses orders when too many wait.
+   * Follows new sales and stops following ended ones, and writes to Redis how many stored orders wait for
+   * their workflow: `reserve` refuses orders when too many wait.
    */
   async function survey(): Promise<number> {
     const active = new Map((await listActiveSales(redis)).map((shard) => [formatSaleShard(shard), shard]));

@@ -1,6 +1,6 @@
 /**
- * Starts or signals the workflows of orders that MySQL has as due: orders stored ahead whose workflow is yet to
- * be started, and orders whose workflow the API could not signal about a payment or a cancel.
+ * Starts or signals the workflows of orders that MySQL has as due: orders stored ahead whose workflow is yet
+ * to be started, and orders whose workflow the API could not signal about a payment or a cancel.
  */
 
 import { isFinal } from '../domain/order.ts';

@@ -1,8 +1,8 @@
 /**
- * Settles unmatched payments, those for an order that MySQL does not have. An order that Redis has is stored and
- * gets its payment. An order that the payment carries signed is reserved again while stock remains. Otherwise
- * the payment is refunded. It is parked for an operator when it names no sale of ours, or when nothing could be
- * decided for an hour.
+ * Settles unmatched payments, those for an order that MySQL does not have. An order that Redis has is stored
+ * and gets its payment. An order that the payment carries signed is reserved again while stock remains.
+ * Otherwise the payment is refunded. It is parked for an operator when it names no sale of ours, or when
+ * nothing could be decided for an hour.
  */
 
 import type { Logger } from 'pino';
@@ -17,11 +17,13 @@ import type { ReservedOrder, Reservations } from '../stores/redis/reservations.t
 import type { SaleStock } from '../stores/redis/sale-stock.ts';
 import { abandonOrder, projectAndRelease } from './abandon.ts';
 
-/** Unmatched payments have waited for a minute, so a few seconds more do not matter. An idle pass is one query. */
+/** Unmatched payments have waited for a minute, so a few seconds do not matter. An idle pass is one query. */
 const SWEEP_EVERY_MS = 5_000;
-/** Payments settled at once: as many as MySQL's connections handle within the time that a stop leaves to a pass. */
+/** Payments settled at once: as many as MySQL's connections handle in the time that a stop leaves. */
 const UNMATCHED_MAX = 200;
-/** Time since a payment came after which it is parked: what prevents a decision for so long needs an operator. */
+/**
+ * Time since a payment came after which it is parked: what prevents a decision for so long needs an operator.
+ */
 const PARKED_AFTER_MS = 60 * 60_000;
 
 export interface UnmatchedPaymentDeps {
@@ -136,8 +138,8 @@ async function reserveAgain({ reservations }: UnmatchedPaymentDeps, order: Order
     case 'reserved':
       return { kind: 'settled', as: 'reserved again' };
     case 'known':
-      // The order came since it was read, and the next pass settles it. Or it was restored before, has ended, and
-      // its projection has expired.
+      // The order came since it was read, and the next pass settles it. Or it was restored before, has ended,
+      // and its projection has expired.
       return {
         kind: 'wait',
         why: `order ${orderNo} is ${outcome.hold} in Redis, and MySQL does not know it`,

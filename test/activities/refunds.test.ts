@@ -325,7 +325,7 @@ test('refundPayment asks for no more under another key where less was made than 
   });
   const paymentId = await paymentIdOf(order);
 
-  await expect(stingy.refundPayment({ paymentId })).rejects.toThrow('not what was asked for');
+  await expect(stingy.refundPayment({ paymentId })).rejects.toThrow('covers less than was requested');
   expect(await refund()).toBe('refunded');
 
   expect(asked.map(({ amount }) => amount)).toEqual([order.total - 1, 1]);
@@ -335,7 +335,7 @@ test('refundPayment asks for no more under another key where less was made than 
 test('refundPayment leaves money alone that another provider collected', async () => {
   const { paymentId, script, status } = await openDue();
   const steps = stage.openSteps({ ...script.provider, name: 'another' });
-  await expect(steps.refundPayment({ paymentId })).rejects.toThrow('taken by sandbox');
+  await expect(steps.refundPayment({ paymentId })).rejects.toThrow('collected by sandbox');
   expect(await status()).toEqual(['refund_due']);
 });
 

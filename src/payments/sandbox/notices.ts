@@ -6,7 +6,7 @@ import { InvalidSignatureError, MalformedNoticeError } from '../provider.ts';
 import { MONEY_TYPES, moneyNoticeSchema, noticeEnvelopeSchema, type MoneyNotice } from './notice-wire.ts';
 import { toPayment, toReversal } from './translate.ts';
 
-/** A notice is authentic when any of the secrets verifies it, because the sandbox changes its secret at its own time. */
+/** A notice is authentic when any secret verifies it: the sandbox changes its secret at its own time. */
 export function verifySignature(
   webhooks: readonly Webhook[],
   rawBody: string,
@@ -15,7 +15,8 @@ export function verifySignature(
   let refusal: WebhookVerificationError | undefined;
   for (const webhook of webhooks) {
     try {
-      // Parsing is left to `parseNotice`, so that an authentic but malformed notice does not count as a forgery.
+      // Parsing is left to `parseNotice`, so that an authentic but malformed notice does not count as a
+      // forgery.
       webhook.verify(rawBody, headers, { jsonParse: false });
       return;
     } catch (error) {

@@ -7,11 +7,13 @@ import { MAX_SIGNED_ORDER_CHARS } from '../signed-order.ts';
 /** Minor units. A payment of 0 or of a negative amount does not exist. */
 export const amountSchema = z.int().positive();
 export const currencySchema = z.string().regex(/^[A-Z]{3}$/, 'three capital letters, as ISO 4217 has them');
-/** The caller's own name for what is paid, opaque to the sandbox. Order numbers have at most 73 characters. */
+/**
+ * The caller's own name for what is paid, opaque to the sandbox. Order numbers have at most 73 characters.
+ */
 export const referenceSchema = z.string().min(1).max(128);
 /**
- * Opaque to the sandbox, and returned with the payment. A character of printable ASCII takes one or two bytes in
- * JSON, so the longest signed order fits the bound of a body.
+ * Opaque to the sandbox, and returned with the payment. A character of printable ASCII takes one or two bytes
+ * in JSON, so the longest signed order fits the bound of a body.
  */
 export const signedOrderSchema = z
   .string()
@@ -31,7 +33,9 @@ export const strayPaymentRequestSchema = moneySchema.extend({
   signed_order: signedOrderSchema.nullable().default(null),
 });
 
-/** Payments in one page. One takes at most 4.5 KB, with the longest signed order, and usually a fifth of that. */
+/**
+ * Payments in one page. One takes at most 4.5 KB, with the longest signed order, and usually a fifth of that.
+ */
 const MAX_PAGE_SIZE = 1000;
 
 export const paymentsQuerySchema = z.object({
@@ -104,8 +108,8 @@ export const refundRequestSchema = z.object({
 });
 
 /**
- * The codes with which the sandbox refuses a refund, after which nothing was refunded. The reuse of a key with other
- * terms is among them: only a new key helps, and what the old one did is in the list of reversals.
+ * The codes with which the sandbox refuses a refund, after which nothing was refunded. The reuse of a key
+ * with other terms is among them: only a new key helps, and what the old one did is in the list of reversals.
  */
 export const refusalCodeSchema = z.enum([
   'refund_refused',

@@ -31,11 +31,11 @@ export interface StripeAdapterOptions {
   requestTimeoutMs: number;
 }
 
-/** The version for which the schemas and tests were written. Stripe keeps answering in the shapes of this version. */
+/** The version for which schemas and tests were written. Stripe keeps answering in this version's shapes. */
 const API_VERSION = '2026-10-28.endive';
 /** The largest page that Stripe offers. */
 const PAGE_SIZE = 100;
-/** Refunds of one payment, or its disputes. A longer list is an error, because a cut list would hide reversals. */
+/** Refunds, or disputes, of one payment. More are an error, because a cut list would hide reversals. */
 const MAX_REVERSALS = 1_000;
 
 export function createStripeAdapter(options: StripeAdapterOptions): PaymentProvider {
@@ -163,9 +163,9 @@ function toVoidOutcome(session: unknown, refusal: Error) {
 }
 
 /**
- * Whether Stripe has looked at the request and refused it. The reuse of a key for another amount counts: this request
- * refunded nothing, and the earlier one is in the list of refunds. Wrong API keys, rate limits, conflicts with a call
- * under way and faults of Stripe decide nothing.
+ * Whether Stripe has looked at the request and refused it. The reuse of a key for another amount counts: this
+ * request refunded nothing, and the earlier one is in the list of refunds. Wrong API keys, rate limits,
+ * conflicts with a call under way and faults of Stripe decide nothing.
  */
 function isRefusal(error: unknown): error is Stripe.errors.StripeError {
   return (
@@ -181,7 +181,7 @@ function assertWhole<T>(list: readonly T[]): readonly T[] {
   return list;
 }
 
-/** A notice is authentic when any of the secrets verifies it, because Stripe changes its secret at its own time. */
+/** A notice is authentic when any secret verifies it: Stripe changes its secret at its own time. */
 function verifyEvent(
   stripe: Stripe,
   secrets: readonly string[],

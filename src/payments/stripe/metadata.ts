@@ -5,7 +5,7 @@ import { MAX_SIGNED_ORDER_CHARS } from '../signed-order.ts';
 
 const ORDER_NO_KEY = 'holdfast_order_no';
 const SIGNED_KEY = 'holdfast_signed_';
-/** Characters that Stripe keeps in one value. An object has up to 50 values, and the longest signed order needs nine. */
+/** Characters of one value at Stripe. An object has up to 50 values; the longest signed order needs nine. */
 const MAX_VALUE_CHARS = 500;
 
 export interface OrderMetadata {
@@ -25,8 +25,8 @@ export function writeMetadata(order: { orderNo: string; signedOrder: string }): 
 }
 
 /**
- * Undefined where the object is for no order of ours, because a Stripe account may serve other business too. A signed
- * order of which a part was removed comes back shorter, and is then not authentic.
+ * Undefined where the object is for no order of ours, because a Stripe account may serve other business too.
+ * A signed order of which a part was removed comes back shorter, and is then not authentic.
  */
 export function readMetadata(metadata: Readonly<Record<string, string>>): OrderMetadata | undefined {
   const orderNo = metadata[ORDER_NO_KEY];

@@ -67,9 +67,9 @@ const collectedIntentSchema = z.object({
 const UNTOUCHED: ListedPayment['totals'] = { succeeded: 0, isDisputed: false };
 
 /**
- * A listed payment, whose charge must be expanded; undefined when it is not of Holdfast. The charge counts refunds also
- * while they are pending, and stays disputed when a dispute is over. So it says that there are reversals, but not what
- * they amount to.
+ * A listed payment, whose charge must be expanded; undefined when it is not of Holdfast. The charge counts
+ * refunds also while they are pending, and stays disputed when a dispute is over. So it says that there are
+ * reversals, but not what they amount to.
  */
 export function toListedPayment(intent: unknown): ListedPayment | undefined {
   const order = orderOf(intent);
@@ -109,8 +109,9 @@ export function toRefund(refund: unknown, providerPaymentId: string): Reversal {
 }
 
 /**
- * A dispute of any other status is open, also under appeal. So is a `prevented` one: it means that the payer was content
- * before it came to a chargeback, but not whether by a refund, so an operator looks at it. A refund is reported as such.
+ * A dispute of any other status is open, also under appeal. So is a `prevented` one: it means that the payer
+ * was content before it came to a chargeback, but not whether by a refund, so an operator looks at it. A
+ * refund is reported as such.
  */
 const CLOSED_DISPUTES: Readonly<Record<string, ReversalStatus>> = {
   won: 'failed',
@@ -133,7 +134,9 @@ export function toDispute(dispute: unknown, providerPaymentId: string): Reversal
 
 const reversedSchema = z.object({ payment_intent: referenceSchema.nullish() });
 
-/** The payment of a refund or a dispute; undefined for a charge without a payment, which is never of Holdfast. */
+/**
+ * The payment of a refund or a dispute; undefined for a charge without a payment, which is never of Holdfast.
+ */
 export function reversedPaymentOf(object: unknown): string | undefined {
   return reversedSchema.parse(object).payment_intent ?? undefined;
 }

@@ -1,6 +1,6 @@
 /**
- * Builds the parameters of a Checkout Session for one order. All of them come from the request, so that a repeated
- * call is the same, byte for byte.
+ * Builds the parameters of a Checkout Session for one order. All of them come from the request, so that a
+ * repeated call is the same, byte for byte.
  */
 
 import type { Stripe } from 'stripe';
@@ -10,9 +10,9 @@ import { writeMetadata } from './metadata.ts';
 /** Stripe's shortest session. */
 const LEAST_SESSION_MS = 30 * 60 * 1000;
 /**
- * How late a call may arrive, after an outage, and still be accepted. Stripe counts the shortest session by its own
- * clock when the call arrives, and a repeat must not change the time. A payment window that ends earlier is ended by
- * voiding the session at its deadline.
+ * How late a call may arrive, after an outage, and still be accepted. Stripe counts the shortest session by
+ * its own clock when the call arrives, and a repeat must not change the time. A payment window that ends
+ * earlier is ended by voiding the session at its deadline.
  */
 const ARRIVAL_SLACK_MS = 10 * 60 * 1000;
 
@@ -49,7 +49,8 @@ export function buildSessionParams(
     ],
     client_reference_id: orderNo,
     metadata,
-    // The payment has metadata of its own, by which the notice of a failed attempt and the audit know the order.
+    // The payment has metadata of its own, by which the notice of a failed attempt and the audit know the
+    // order.
     payment_intent_data: { metadata },
     expires_at: Math.floor(
       Math.max(request.expiresAtMs, request.createdAtMs + LEAST_SESSION_MS + ARRIVAL_SLACK_MS) / 1000,

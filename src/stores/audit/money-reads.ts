@@ -69,7 +69,9 @@ export async function readStrayMoney(pool: Pool) {
   return { payments, ...parked };
 }
 
-/** The references of parked orders, payments and refunds: `parked` are parked now, `everParked` are or were. */
+/**
+ * The references of parked orders, payments and refunds: `parked` are parked now, `everParked` are or were.
+ */
 export async function readParked(pool: Pool): Promise<{ parked: Set<string>; everParked: Set<string> }> {
   const rows = await selectRows(
     pool,

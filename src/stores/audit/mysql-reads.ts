@@ -34,7 +34,7 @@ const itemRow = z.object({ order_no: z.string(), sku: z.string(), quantity: z.in
 
 const ledgerRow = z.object({ sku: z.string(), held: z.coerce.number(), sold: z.coerce.number() });
 
-/** The orders of a sale with their items, histories and payments, what is parked, and the sums of the sale's ledger. */
+/** The orders of a sale with items, histories and payments, what is parked, and the sums of its ledger. */
 export async function readMysqlSale(pool: Pool, saleId: string) {
   const [{ orders, items, events }, money, parked, ledger] = await Promise.all([
     readOrders(pool, saleId),

@@ -37,7 +37,9 @@ export async function readRedisSale(redis: RedisClient, saleId: string) {
   };
 }
 
-/** Reads in portions of one round trip each, because the holds of a big sale take longer than one command may. */
+/**
+ * Reads in portions of one round trip each, because the holds of a big sale take longer than one command may.
+ */
 async function readHolds(
   redis: RedisClient,
   orderKeys: readonly string[],

@@ -11,7 +11,7 @@ const CONNECTIONS_MAX = 20;
 /** Requests that may wait for a connection. More are refused, so that their callers come back later. */
 const QUEUE_MAX = 500;
 const CONNECT_TIMEOUT_MS = 5_000;
-/** Work that hangs for so long is cut off, so that a stopped server blocks no caller and no connection for ever. */
+/** Work that hangs so long is cut off: a stopped server must block no caller and no connection for ever. */
 const STATEMENTS_TIMEOUT_MS = 8_000;
 /** Row locks are held for milliseconds. A transaction that waits longer is rolled back and repeated. */
 const LOCK_WAIT_SECONDS = 3;
@@ -31,8 +31,8 @@ export function createMysqlPool(url: string): Pool {
     // An object among the values would otherwise become a part of the SQL.
     stringifyObjects: true,
   });
-  // Sent ahead of the connection's first statement. READ COMMITTED takes no gap locks, so batches do not block
-  // each other.
+  // Sent ahead of the connection's first statement. READ COMMITTED takes no gap locks, so batches do not
+  // block each other.
   pool.pool.on('connection', (connection) => {
     connection.query('SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED', abortOnError(connection));
     connection.query(
@@ -100,8 +100,8 @@ class StoreTimeoutError extends Error {
 }
 
 /**
- * Runs `work` on a connection of its own, for a bounded time. The promises of a destroyed mysql2 connection never
- * settle, so the time-out is raced against them.
+ * Runs `work` on a connection of its own, for a bounded time. The promises of a destroyed mysql2 connection
+ * never settle, so the time-out is raced against them.
  * @throws StoreTimeoutError
  */
 async function withConnection<T>(pool: Pool, work: (connection: PoolConnection) => Promise<T>): Promise<T> {

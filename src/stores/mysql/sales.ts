@@ -78,8 +78,9 @@ export function createSales(pool: Pool) {
       }),
 
     /**
-     * Puts the sale into Redis, once in its life, because stock that Redis has lost must not come back as unsold.
-     * When the process dies before `warmed_up_at` is set, a repeat finds the fields in place and sets it.
+     * Puts the sale into Redis, once in its life, because stock that Redis has lost must not come back as
+     * unsold. When the process dies before `warmed_up_at` is set, a repeat finds the fields in place and sets
+     * it.
      */
     async warmUp(saleId: string, saleStock: WarmStock): Promise<void> {
       const { sale, epoch, warmedUpAt } = await readSale(pool, saleId);

@@ -1,6 +1,6 @@
 /**
- * The schema of refunds and disputes, and of the limits and stock that are given back with them. Each statement
- * adds one column, so that each may be repeated.
+ * The schema of refunds and disputes, and of the limits and stock that are given back with them. Each
+ * statement adds one column, so that each may be repeated.
  */
 
 export const moneyBack = [

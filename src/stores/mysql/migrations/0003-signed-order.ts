@@ -1,4 +1,4 @@
-/** Renames the columns of the signed order that a payment session carries, because a JWS is signed, not sealed. */
+/** Renames the columns of the signed order: it is a JWS, which is signed and not sealed. */
 
 export const signedOrder = [
   `ALTER TABLE payment_sessions RENAME COLUMN sealed_order TO signed_order`,

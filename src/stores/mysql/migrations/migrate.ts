@@ -35,7 +35,9 @@ export async function migrate(pool: Pool, log: Logger): Promise<string[]> {
   }
 }
 
-/** Ignores the error of a column or key that an earlier run defined: MySQL 8 has no ADD COLUMN IF NOT EXISTS. */
+/**
+ * Ignores the error of a column or key that an earlier run defined: MySQL 8 has no ADD COLUMN IF NOT EXISTS.
+ */
 async function define(connection: PoolConnection, statement: string): Promise<void> {
   try {
     await connection.query(statement);

@@ -68,8 +68,8 @@ export type PaymentSessions = ReturnType<typeof createPaymentSessions>;
 export function createPaymentSessions(pool: Pool) {
   return {
     /**
-     * Records a session before the provider is asked for it, so that no session is ever open without a record.
-     * An order has one session at a time, and a repeated call returns the same one, to the byte.
+     * Records a session before the provider is asked for it, so that no session is ever open without a
+     * record. An order has one session at a time, and a repeated call returns the same one, to the byte.
      */
     begin: (provider: string, orderNo: string, sign: SignOrder): Promise<BeginSessionOutcome> =>
       inTransaction(pool, async (connection) => {
@@ -110,7 +110,9 @@ export function createPaymentSessions(pool: Pool) {
   };
 }
 
-/** An order is payable until its deadline, and only while neither a payment nor a request to cancel is known. */
+/**
+ * An order is payable until its deadline, and only while neither a payment nor a request to cancel is known.
+ */
 function isPayable({ order, state }: StoredOrder): boolean {
   const open = !isFinal(state.status) && state.payment === 'none' && state.reason === null;
   return open && Date.now() < orderDeadlineMs(order);
@@ -166,7 +168,9 @@ async function saveSignedOrder(
   ]);
 }
 
-/** Closes the sessions of an order whose payment came and went back: a session that was open has been paid. */
+/**
+ * Closes the sessions of an order whose payment came and went back: a session that was open has been paid.
+ */
 export async function closePaidSessions(connection: PoolConnection, orderNo: string): Promise<void> {
   await modify(
     connection,

@@ -1,6 +1,6 @@
 /**
- * The payment inbox: commits every notice, together with what it changes about payments and orders, before the
- * provider gets its answer.
+ * The payment inbox: commits every notice, together with what it changes about payments and orders, before
+ * the provider gets its answer.
  */
 
 import type { PaymentNotice, ProviderPayment } from '../../../domain/payment.ts';
@@ -18,21 +18,22 @@ type ReversedNotice = Extract<PaymentNotice, { kind: 'payment_reversed' }>;
 export function createPayments(pool: Pool) {
   return {
     /**
-     * Commits a notice to the inbox, with its payment and what that changes about the order. A repeated notice
-     * changes nothing. A payment for an order that is not stored is kept until the order is stored.
+     * Commits a notice to the inbox, with its payment and what that changes about the order. A repeated
+     * notice changes nothing. A payment for an order that is not stored is kept until the order is stored.
      * @returns the order as it is now; undefined when it is not stored or the notice names none
      */
     receive: (provider: string, notice: PaymentNotice, rawBody: string): Promise<StoredOrder | undefined> =>
       inTransaction(pool, async (connection) => {
         if (notice.kind === 'payment_reversed') return receiveReversal(connection, provider, notice, rawBody);
         const orderNo = orderNoOf(notice);
-        // The order is locked before anything is written, because its row decides every race about its payments.
+        // The order is locked before anything is written, because its row decides every race about its
+        // payments.
         const stored = orderNo === undefined ? undefined : await lockOrder(connection, orderNo);
         await insertEvent(connection, provider, notice, orderNo, rawBody);
         if (notice.kind !== 'payment_succeeded') return stored;
         await insertPayment(connection, provider, notice.payment);
-        // The order may have been stored since. A transaction that is storing it waits for this row, or this one
-        // for it.
+        // The order may have been stored since. A transaction that is storing it waits for this row, or this
+        // one for it.
         const current = stored ?? (await lockOrder(connection, notice.payment.orderNo));
         return current && settlePayments(connection, current);
       }),

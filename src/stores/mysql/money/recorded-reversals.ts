@@ -23,8 +23,8 @@ export async function readReversalTotals(
 ): Promise<Map<string, ReversalTotals>> {
   if (providerPaymentIds.length === 0) return new Map();
   const which = [provider, providerPaymentIds];
-  // Payments are read first, so that a reversal recorded in between counts. One too many only makes the payment
-  // be compared once more.
+  // Payments are read first, so that a reversal recorded in between counts. One too many only makes the
+  // payment be compared once more.
   const payments = await selectRows(
     pool,
     paymentRow,

@@ -1,4 +1,6 @@
-/** Claims of payments whose refund workflow is due to be started or signalled: taken, completed or released. */
+/**
+ * Claims of payments whose refund workflow is due to be started or signalled: taken, completed or released.
+ */
 
 import { z } from 'zod';
 import { REFUND_REASONS, type RefundReason } from '../../../domain/payment.ts';
@@ -6,9 +8,14 @@ import { inTransaction, modify, selectRows, type Pool } from '../connection.ts';
 
 /** How long a claim lasts. A relay completes it within seconds; after this time another relay may take it. */
 const CLAIM_MS = 30_000;
-/** A refund that proceeds is updated more often. One that waits for its provider may be checked once an hour. */
+/**
+ * A refund that proceeds is updated more often. One that waits for its provider may be checked once an hour.
+ */
 const OVERDUE_AFTER_SECONDS = 3_600;
-/** To be used with the index on the status: the one on `engine_due_at` would find every payment that is not due. */
+/**
+ * To be used with the index on the status: the one on `engine_due_at` would find every payment that is not
+ * due.
+ */
 const IS_OVERDUE = `status = 'refund_due' AND engine_due_at IS NULL AND updated_at < NOW(3) - INTERVAL ? SECOND`;
 
 /** A payment whose refund workflow is to be started or signalled, claimed by one relay. */
@@ -42,7 +49,7 @@ const dueRow = z
 export type RefundClaims = ReturnType<typeof createRefundClaims>;
 
 export function createRefundClaims(pool: Pool) {
-  /** Ends only claims that the caller still has. A payment that became due again has another time, and stays due. */
+  /** Ends only the caller's own claims. A payment that became due again has another time, and stays due. */
   async function endClaims(claimed: readonly DueRefund[], dueAt: 'NULL' | 'NOW(3)'): Promise<void> {
     if (claimed.length === 0) return;
     const ids = claimed.map(({ paymentId }) => paymentId);
@@ -60,8 +67,8 @@ export function createRefundClaims(pool: Pool) {
 
   return {
     /**
-     * Claims up to `limit` payments, the longest due first. Each is the caller's until `complete` or `release`, or
-     * until the claim runs out.
+     * Claims up to `limit` payments, the longest due first. Each is the caller's until `complete` or
+     * `release`, or until the claim runs out.
      */
     take: (limit: number): Promise<DueRefund[]> =>
       inTransaction(pool, async (connection) => {
@@ -84,17 +91,21 @@ export function createRefundClaims(pool: Pool) {
     /** Ends the claims of payments whose workflow was started or signalled. */
     complete: (claimed: readonly DueRefund[]): Promise<void> => endClaims(claimed, 'NULL'),
 
-    /** Ends the claims of payments whose workflow could not be started or signalled; they are due again at once. */
+    /**
+     * Ends the claims of payments whose workflow could not be started or signalled; they are due again at
+     * once.
+     */
     release: (claimed: readonly DueRefund[]): Promise<void> => endClaims(claimed, 'NOW(3)'),
 
     /**
-     * Makes refunds due again that nothing has updated for an hour: their workflow may have been terminated, or
-     * Temporal may have lost it. A workflow that still runs only looks again. Each claim is an update, so no refund
-     * becomes due more than once an hour this way.
+     * Makes refunds due again that nothing has updated for an hour: their workflow may have been terminated,
+     * or Temporal may have lost it. A workflow that still runs only looks again. Each claim is an update, so
+     * no refund becomes due more than once an hour this way.
      * @returns how many
      */
     async requeueOverdue(limit: number): Promise<number> {
-      // The search takes no locks: payments that are being settled at this moment are not among those it looks for.
+      // The search takes no locks: payments that are being settled at this moment are not among those it
+      // looks for.
       const overdue = await selectRows(
         pool,
         z.object({ payment_id: z.int() }),

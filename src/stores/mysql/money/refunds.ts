@@ -57,8 +57,8 @@ export function createRefunds(pool: Pool) {
     },
 
     /**
-     * Records reversals, in any order and any number of times, and settles their payments, one transaction for each
-     * payment.
+     * Records reversals, in any order and any number of times, and settles their payments, one transaction
+     * for each payment.
      * @param reportedBy a refund workflow that reports a reversal itself is not signalled about it
      */
     async recordReversals(
@@ -75,7 +75,7 @@ export function createRefunds(pool: Pool) {
       }
     },
 
-    /** Counts a refusal of the provider. It changes the key of the next request, as the same key gets the same answer. */
+    /** Counts a refusal, which changes the key of the next request: the same key gets the same answer. */
     async recordRefusal(paymentId: number): Promise<void> {
       await modify(pool, 'UPDATE payments SET refund_refusals = refund_refusals + 1 WHERE payment_id = ?', [
         paymentId,
@@ -83,8 +83,8 @@ export function createRefunds(pool: Pool) {
     },
 
     /**
-     * Undefined when nothing is to be given back: the payment never paid for its order, or neither the sale's rule
-     * nor an operator gives anything back.
+     * Undefined when nothing is to be given back: the payment never paid for its order, or neither the sale's
+     * rule nor an operator gives anything back.
      */
     async readGiveBack(paymentId: number): Promise<GiveBack | undefined> {
       const payment = await readPayment(pool, paymentId);
@@ -109,8 +109,8 @@ export function createRefunds(pool: Pool) {
     },
 
     /**
-     * An operator requests a refund. A repeat returns the same, and makes the refund workflow due where it is not.
-     * not-refundable: the payment went back already, or its order is about to decide about it.
+     * An operator requests a refund. A repeat returns the same, and makes the refund workflow due where it is
+     * not. not-refundable: the payment went back already, or its order is about to decide about it.
      */
     request: (paymentId: number, actor: string): Promise<'requested' | 'not-refundable' | 'unknown'> =>
       inTransaction(pool, async (connection) => {
@@ -128,13 +128,17 @@ export function createRefunds(pool: Pool) {
         return 'requested';
       }),
 
-    /** An operator decides that the units of a refunded order may be sold again. A repeat returns the same. */
+    /**
+     * An operator decides that the units of a refunded order may be sold again. A repeat returns the same.
+     */
     returnStock: (orderNo: string, actor: string): Promise<'returned' | 'not-refunded' | 'unknown'> =>
       inTransaction(pool, (connection) => returnStock(connection, orderNo, actor)),
   };
 }
 
-/** A received payment is refundable only while its order is not stored. Otherwise its order decides about it. */
+/**
+ * A received payment is refundable only while its order is not stored. Otherwise its order decides about it.
+ */
 function isRefundable({ payment, stored }: LockedPayment): boolean {
   return (
     payment.status === 'applied' || payment.status === 'parked' || (payment.status === 'received' && !stored)

@@ -17,7 +17,7 @@ const MAX_SIGNED_CHARS = 8_192;
 /** The API signals the workflow at once. When that fails, the relay signals it after this time. */
 const SIGNAL_GRACE_MS = 2_000;
 
-/** Records a payment once, however often it is reported. A payment that names no order of ours is parked at once. */
+/** Records a payment once, however often it is reported. One that names no order is parked at once. */
 export async function insertPayment(
   connection: PoolConnection,
   provider: string,
@@ -46,9 +46,9 @@ export function cutReference(reference: string): string {
 }
 
 /**
- * Settles the undecided payments of a locked order. A wrong amount or currency is parked and never kept silently. The
- * first right payment is the order's own; it stays `received` until `markPaid` applies it. Any other one, or one for
- * an order that has ended, is to be refunded.
+ * Settles the undecided payments of a locked order. A wrong amount or currency is parked and never kept
+ * silently. The first right payment is the order's own; it stays `received` until `markPaid` applies it. Any
+ * other one, or one for an order that has ended, is to be refunded.
  */
 export async function settlePayments(connection: PoolConnection, stored: StoredOrder): Promise<StoredOrder> {
   const { orderNo, total, currency } = stored.order;
@@ -88,7 +88,7 @@ export async function applyPayment(connection: PoolConnection, orderNo: string):
   assert.equal(applied, 1, `order ${orderNo} has one payment to apply`);
 }
 
-/** Settles the payments that came before these orders were stored. Returns the states of the orders it changed. */
+/** Settles payments that came before these orders were stored; returns the states of changed orders. */
 export async function settleBatchEarlyPayments(
   connection: PoolConnection,
   fresh: readonly Order[],
@@ -109,7 +109,7 @@ export async function settleBatchEarlyPayments(
   return states;
 }
 
-/** Settles the payments that came before the order was stored, and unparks those that were parked as unmatched. */
+/** Settles payments that came before the order was stored, and unparks those that were unmatched. */
 export async function settleEarlyPayments(
   connection: PoolConnection,
   stored: StoredOrder,

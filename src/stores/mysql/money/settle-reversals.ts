@@ -21,8 +21,8 @@ import { closePaidSessions } from './payment-sessions.ts';
 export type ReportedBy = 'workflow' | 'provider';
 
 /**
- * Records reversals of one payment, in any order and any number of times, and settles the payment. The reversals of
- * a payment that is not known yet are settled when it comes.
+ * Records reversals of one payment, in any order and any number of times, and settles the payment. The
+ * reversals of a payment that is not known yet are settled when it comes.
  * @returns the payment's order as it is now; undefined where payment or order is not known
  */
 export async function recordAndSettleReversals(
@@ -39,8 +39,8 @@ export async function recordAndSettleReversals(
   const changed = await upsertReversals(connection, provider, reversals);
   if (known) return settleReversals(connection, known, changed, reportedBy);
 
-  // The payment may be inserted at this very moment. Its transaction looks for reversals after the insert, and this
-  // one looks for the payment after its own.
+  // The payment may be inserted at this very moment. Its transaction looks for reversals after the insert,
+  // and this one looks for the payment after its own.
   const [payment] = await selectPayments(connection, `${byId} FOR UPDATE`, which);
   if (!payment) return undefined;
   const stored = await lockOrder(connection, payment.orderNo);
@@ -91,13 +91,14 @@ async function changeStatus(
 ): Promise<void> {
   await setPaymentStatus(connection, paymentId, next);
   if (next === 'refunded') await unpark(connection, 'refund', providerPaymentId);
-  // The payment's session is paid at the provider and takes no other payment. To pay again needs another session.
+  // The payment's session is paid at the provider and takes no other payment. To pay again needs another
+  // session.
   if (status === 'received') await closePaidSessions(connection, orderNo);
 }
 
 /**
- * Whether a lost dispute was won after all, so that the payment pays for its order again: no refund was requested
- * here, and the order's stock was not returned.
+ * Whether a lost dispute was won after all, so that the payment pays for its order again: no refund was
+ * requested here, and the order's stock was not returned.
  */
 async function isDisputeWon(
   connection: PoolConnection,
@@ -116,8 +117,8 @@ async function isDisputeWon(
 }
 
 /**
- * Parks the payment for an operator when money went back that was not requested here, when a refund failed after it
- * had succeeded, or when more goes back than was paid. Unparks it once that is settled.
+ * Parks the payment for an operator when money went back that was not requested here, when a refund failed
+ * after it had succeeded, or when more goes back than was paid. Unparks it once that is settled.
  */
 async function parkOrUnpark(
   connection: PoolConnection,
@@ -153,7 +154,7 @@ async function parkOrUnpark(
   }
 }
 
-/** Updates the `payment` of the order's state. A paid order stays paid; one that awaits payment awaits another one. */
+/** Updates the `payment` of the order's state. A paid order stays paid; another awaits a new payment. */
 async function updateOrderPayment(
   connection: PoolConnection,
   payment: Payment,

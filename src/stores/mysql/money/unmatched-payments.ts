@@ -1,4 +1,4 @@
-/** Unmatched payments: received for an order that is not stored. The relay stores or restores the order, or refunds. */
+/** Unmatched payments: received for an order that is not stored. The relay finds the order or refunds. */
 
 import { z } from 'zod';
 import type { RefundReason } from '../../../domain/payment.ts';
@@ -6,7 +6,7 @@ import { inTransaction, selectRows, type Pool } from '../connection.ts';
 import { park, unpark } from '../rows/parked.ts';
 import { lockPaymentAndOrder, makeRefundDue, selectPayments } from '../rows/payment-rows.ts';
 
-/** The overflow of a burst is stored within seconds. A payment that waits for its order longer counts as unmatched. */
+/** The overflow of a burst is stored within seconds. A payment that waits longer counts as unmatched. */
 const UNMATCHED_AFTER_SECONDS = 60;
 
 const unmatchedRow = z.object({

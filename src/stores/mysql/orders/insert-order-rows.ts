@@ -3,7 +3,9 @@
 import { orderDeadlineMs, parseOrderNo, type Order, type OrderState } from '../../../domain/order.ts';
 import { modify, type PoolConnection } from '../connection.ts';
 
-/** An order as it is to be inserted. Without an idempotency key the row does not take part in its unique key. */
+/**
+ * An order as it is to be inserted. Without an idempotency key the row does not take part in its unique key.
+ */
 type NewOrder = Omit<Order, 'idempotencyKey' | 'items'> & { idempotencyKey: string | null };
 
 /** The columns that are the same for all rows of one insert. */

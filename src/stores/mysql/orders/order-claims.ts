@@ -8,8 +8,8 @@ const CLAIM_MS = 30_000;
 /** The time that a workflow's slow steps may take. */
 const OVERDUE_GRACE_MS = 5 * 60_000;
 /**
- * Half a payment window and the grace after its deadline, the workflow of an order should have ended it. The window
- * runs from the workflow's start, which may be a third of a window later than the reservation.
+ * Half a payment window and the grace after its deadline, the workflow of an order should have ended it. The
+ * window runs from the workflow's start, which may be a third of a window later than the reservation.
  */
 export const IS_OVERDUE = `deadline < NOW(3)
   - INTERVAL (payment_window_ms DIV 2 + ${OVERDUE_GRACE_MS}) * 1000 MICROSECOND`;
@@ -19,8 +19,8 @@ export type OrderClaims = ReturnType<typeof createOrderClaims>;
 export function createOrderClaims(pool: Pool) {
   return {
     /**
-     * Claims up to `limit` orders, those with a payment first, then the longest due. Each is the caller's until
-     * `complete` or `release`, or until the claim runs out.
+     * Claims up to `limit` orders, those with a payment first, then the longest due. Each is the caller's
+     * until `complete` or `release`, or until the claim runs out.
      */
     take: (limit: number): Promise<StoredOrder[]> =>
       inTransaction(pool, async (connection) => {
@@ -47,15 +47,18 @@ export function createOrderClaims(pool: Pool) {
       );
     },
 
-    /** Ends the claims of orders whose workflow could not be started or signalled; they are due again at once. */
+    /**
+     * Ends the claims of orders whose workflow could not be started or signalled; they are due again at once.
+     */
     async release(orders: readonly StoredOrder[]): Promise<void> {
       if (orders.length > 0)
         await inTransaction(pool, (connection) => setDue(connection, orders, new Date()));
     },
 
     /**
-     * Makes orders due again that should have ended long ago and that are neither due nor claimed: their workflow may
-     * have been terminated, or Temporal may have lost it. A workflow that runs as it should is not affected.
+     * Makes orders due again that should have ended long ago and that are neither due nor claimed: their
+     * workflow may have been terminated, or Temporal may have lost it. A workflow that runs as it should is
+     * not affected.
      * @returns how many
      */
     requeueOverdue: (limit: number): Promise<number> =>
@@ -70,7 +73,9 @@ export function createOrderClaims(pool: Pool) {
   };
 }
 
-/** Skips rows that other relays are claiming. The index has this order, so that only `limit` rows are locked. */
+/**
+ * Skips rows that other relays are claiming. The index has this order, so that only `limit` rows are locked.
+ */
 function selectDue(
   connection: PoolConnection,
   payment: 'received' | 'none',

@@ -1,4 +1,4 @@
-/** Stored orders, and the changes of their status. Each change is conditional and holds the lock of the order's row. */
+/** Stored orders, and the changes of their status, each conditional and under the lock of the order's row. */
 
 import assert from 'node:assert/strict';
 import { ulid } from 'ulidx';
@@ -27,9 +27,9 @@ import { storeOrders, type StoreOutcome, type WorkflowPresence } from './store-o
 export type AbandonOutcome = { kind: 'abandoned'; state: OrderState } | { kind: 'stored'; state: OrderState };
 
 /**
- * ended: the order is final, by this call or an earlier one. payment-received: a payment came first, so the caller
- * must mark the order paid. sessions-open: the shopper might still pay, so the caller must void the sessions and
- * cancel again.
+ * ended: the order is final, by this call or an earlier one. payment-received: a payment came first, so the
+ * caller must mark the order paid. sessions-open: the shopper might still pay, so the caller must void the
+ * sessions and cancel again.
  */
 export type CancelOutcome = { kind: 'ended' | 'payment-received' | 'sessions-open'; state: OrderState };
 
@@ -53,8 +53,8 @@ export function createOrders(pool: Pool) {
     },
 
     /**
-     * Abandons an order that could not be stored: a tombstone in its place keeps any slow write from storing it later.
-     * The tombstone leaves the idempotency key out, because another order may have it.
+     * Abandons an order that could not be stored: a tombstone in its place keeps any slow write from storing
+     * it later. The tombstone leaves the idempotency key out, because another order may have it.
      */
     abandon: (order: Order, reason: FailureReason): Promise<AbandonOutcome> =>
       inTransaction(pool, (connection) => abandon(connection, order, reason)),
@@ -69,7 +69,7 @@ export function createOrders(pool: Pool) {
         return end(connection, stored, 'sell', { status: 'paid', payment: 'applied', reason: null });
       }),
 
-    /** awaiting_payment → cancelled, unless a payment came first. `force`: also while payment sessions are open. */
+    /** awaiting_payment → cancelled, unless a payment came first. `force`: even with open sessions. */
     cancel: (orderNo: string, reason: ClosingReason, { force }: { force: boolean }): Promise<CancelOutcome> =>
       inTransaction(pool, async (connection) => {
         const stored = await settlePayments(connection, await lockStoredOrder(connection, orderNo));
@@ -83,8 +83,8 @@ export function createOrders(pool: Pool) {
       }),
 
     /**
-     * Records that the shopper wants to cancel, where the order awaits payment and no payment has come. From then on
-     * no payment session opens, and the workflow cancels the order.
+     * Records that the shopper wants to cancel, where the order awaits payment and no payment has come. From
+     * then on no payment session opens, and the workflow cancels the order.
      * @returns the order as it is now
      */
     requestCancel: (orderNo: string): Promise<StoredOrder> =>

@@ -1,9 +1,9 @@
 /**
  * Stores orders in MySQL: for the workflow's persistOrder, for the relay's overflow, and for the API.
  *
- * Each of them may come twice, at the same time as another, or after the order was abandoned. The rows that are new
- * in a transaction have the batch id of this very attempt, and items, events, ledger and counters derive from them
- * alone.
+ * Each of them may come twice, at the same time as another, or after the order was abandoned. The rows that
+ * are new in a transaction have the batch id of this very attempt, and items, events, ledger and counters
+ * derive from them alone.
  */
 
 import { ulid } from 'ulidx';
@@ -43,7 +43,8 @@ const stateRow = z.object({
 });
 
 /**
- * Stores orders, `STORE_BATCH_MAX` to a transaction. An order that cannot be stored does not keep back the others.
+ * Stores orders, `STORE_BATCH_MAX` to a transaction. An order that cannot be stored does not keep back the
+ * others.
  * @returns an outcome for every order, by orderNo
  * @throws when the store as a whole is unavailable: to be repeated later, in a batch of any composition
  */
@@ -129,8 +130,8 @@ function toOutcome(state: OrderState): StoreOutcome {
 }
 
 /**
- * Why an order was neither inserted nor there before: there is no such sale, the order is of another epoch, or
- * another order number has the same request.
+ * Why an order was neither inserted nor there before: there is no such sale, the order is of another epoch,
+ * or another order number has the same request.
  */
 function explainRefusal(order: Order, epoch: number | undefined): StoreOutcome {
   if (epoch === undefined) return { kind: 'refused', reason: 'invalid_order' };

@@ -1,23 +1,28 @@
-/** Parked work: orders, payments, refunds and outbox entries that the rules could not settle, for an operator. */
+/**
+ * Parked work: orders, payments, refunds and outbox entries that the rules could not settle, for an operator.
+ */
 
 import { modify, type Executor } from '../connection.ts';
 
 /**
- * payment: the rules could not settle it. refund: its refund workflow keeps failing. Both refer to the provider's
- * payment id, and each is unparked only by the code that parks its kind.
+ * payment: the rules could not settle it. refund: its refund workflow keeps failing. Both refer to the
+ * provider's payment id, and each is unparked only by the code that parks its kind.
  */
 type ParkedKind = 'payment' | 'refund' | 'order' | 'outbox_entry';
 
 /**
- * The end of a reason that leaves a decision to an operator: whether the units of a refunded order may be sold
- * again. Rows are found by it, so the text must stay as it is.
+ * The end of a reason that leaves a decision to an operator: whether the units of a refunded order may be
+ * sold again. Rows are found by it, so the text must stay as it is.
  */
 export const STOCK_DECISION_PENDING = 'stock comes back only if you say so';
 
 /** The width of the column. */
 const MAX_REASON_CHARS = 500;
 
-/** Parks something for an operator. While it is parked, its first reason stays; parked again later, it gets a new one. */
+/**
+ * Parks something for an operator. While it is parked, its first reason stays; parked again later, it gets a
+ * new one.
+ */
 export async function park(
   executor: Executor,
   kind: ParkedKind,
@@ -53,7 +58,9 @@ export async function unpark(executor: Executor, kind: ParkedKind, reference: st
   ]);
 }
 
-/** Unparks a payment whose stock decision was made. A payment that is parked for another reason stays parked. */
+/**
+ * Unparks a payment whose stock decision was made. A payment that is parked for another reason stays parked.
+ */
 export async function resolveStockDecision(executor: Executor, reference: string): Promise<void> {
   await modify(
     executor,

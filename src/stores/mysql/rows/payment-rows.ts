@@ -83,9 +83,9 @@ export async function readPayment(reader: Executor, paymentId: number): Promise<
 }
 
 /**
- * Locks the payment's order, where it is stored, and then the payment. Under the payment's lock the order is looked
- * for again, because it may have been stored since; a transaction that is storing it waits for this one or this one
- * for it.
+ * Locks the payment's order, where it is stored, and then the payment. Under the payment's lock the order is
+ * looked for again, because it may have been stored since; a transaction that is storing it waits for this
+ * one or this one for it.
  * @returns undefined when there is no such payment
  */
 export async function lockPaymentAndOrder(

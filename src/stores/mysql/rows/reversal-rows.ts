@@ -12,8 +12,8 @@ export async function upsertReversals(
 ): Promise<Reversal[]> {
   const changed: Reversal[] = [];
   for (const reversal of reversals) {
-    // A status has a rank, and only a greater one applies. The amount is set first, because it is compared with the
-    // status from before.
+    // A status has a rank, and only a greater one applies. The amount is set first, because it is compared
+    // with the status from before.
     const affected = await modify(
       connection,
       `INSERT INTO reversals (provider, provider_reversal_id, kind, provider_payment_id, amount, currency, status)
@@ -62,8 +62,8 @@ export function readReversals(reader: Executor, which: unknown[]): Promise<Rever
 }
 
 /**
- * Waits for a transaction that writes one of them. The statement forces its index: in a small table MySQL could
- * choose another one and lock all rows of the provider.
+ * Waits for a transaction that writes one of them. The statement forces its index: in a small table MySQL
+ * could choose another one and lock all rows of the provider.
  */
 export function lockReversals(connection: PoolConnection, which: unknown[]): Promise<Reversal[]> {
   return selectRows(connection, reversalRow, `${SELECT} FOR UPDATE`, which);

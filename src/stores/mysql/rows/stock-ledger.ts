@@ -1,4 +1,6 @@
-/** Books stock movements in MySQL: in the ledger and on the SKU's counters, in the transaction of the order. */
+/**
+ * Books stock movements in MySQL: in the ledger and on the SKU's counters, in the transaction of the order.
+ */
 
 import type { OrderItem } from '../../../domain/order.ts';
 import { modify, type PoolConnection } from '../connection.ts';
@@ -25,8 +27,8 @@ export interface Booking {
 }
 
 /**
- * Books one movement for each of the orders. It must be the last call in a transaction: every transaction needs the
- * counters' rows, so they are locked once per SKU, in SKU order, and only until the commit.
+ * Books one movement for each of the orders. It must be the last call in a transaction: every transaction
+ * needs the counters' rows, so they are locked once per SKU, in SKU order, and only until the commit.
  * @throws UnknownSkuError, or the violation of the CHECK when more would be held than exists
  */
 export async function bookMovement(
