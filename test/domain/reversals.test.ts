@@ -1,0 +1,111 @@
+/** How refunds and disputes of one payment add up, and which status they give the payment. */
+
+import { describe, expect, test } from 'vitest';
+import type { PaymentStatus, Reversal } from '../../src/domain/payment.ts';
+import { isTouched, statusAfter, sumReversals } from '../../src/domain/reversals.ts';
+
+function buildReversal(overrides: Partial<Reversal> = {}) {
+  return { kind: 'refund', amount: 1_000, currency: 'EUR', status: 'succeeded', ...overrides } as const;
+}
+
+const NOTHING = { succeeded: 0, pending: 0, isDisputed: false, isMixed: false };
+
+describe('the sum of reversals', () => {
+  test('of none is nothing', () => {
+    expect(sumReversals('EUR', [])).toEqual(NOTHING);
+  });
+
+  test('keeps what succeeded apart from what is pending', () => {
+    const reversals = [
+      buildReversal({ amount: 900 }),
+      buildReversal({ kind: 'dispute', amount: 100 }),
+      buildReversal({ amount: 30, status: 'pending' }),
+    ];
+    expect(sumReversals('EUR', reversals)).toEqual({ ...NOTHING, succeeded: 1_000, pending: 30 });
+  });
+
+  test('leaves failed ones out, whatever their currency', () => {
+    const reversals = [
+      buildReversal({ status: 'failed' }),
+      buildReversal({ kind: 'dispute', status: 'failed' }),
+      buildReversal({ currency: 'USD', status: 'failed' }),
+    ];
+    expect(sumReversals('EUR', reversals)).toEqual(NOTHING);
+  });
+
+  test('counts an open dispute as pending and says that the payment is disputed', () => {
+    const dispute = buildReversal({ kind: 'dispute', status: 'pending' });
+    expect(sumReversals('EUR', [dispute])).toEqual({ ...NOTHING, pending: 1_000, isDisputed: true });
+  });
+
+  test('does not call a payment disputed for a pending refund, nor for a dispute that is over', () => {
+    const reversals = [
+      buildReversal({ status: 'pending' }),
+      buildReversal({ kind: 'dispute', status: 'succeeded' }),
+    ];
+    expect(sumReversals('EUR', reversals).isDisputed).toBe(false);
+  });
+
+  test.each(['succeeded', 'pending'] as const)(
+    'flags what %s in another currency, and never adds it',
+    (status) => {
+      const reversals = [buildReversal({ currency: 'USD', amount: 4_000, status }), buildReversal()];
+      expect(sumReversals('EUR', reversals)).toEqual({ ...NOTHING, succeeded: 1_000, isMixed: true });
+    },
+  );
+
+  test('of disputes in another currency is disputed as well as mixed', () => {
+    const dispute = buildReversal({ kind: 'dispute', currency: 'USD', status: 'pending' });
+    expect(sumReversals('EUR', [dispute])).toEqual({ ...NOTHING, isDisputed: true, isMixed: true });
+  });
+
+  test('is in the currency of the payment, not in that of most reversals', () => {
+    const reversals = [buildReversal({ currency: 'USD' }), buildReversal({ currency: 'USD' })];
+    expect(sumReversals('USD', reversals)).toEqual({ ...NOTHING, succeeded: 2_000 });
+    expect(sumReversals('EUR', reversals)).toEqual({ ...NOTHING, isMixed: true });
+  });
+});
+
+test.each([
+  [{}, false],
+  [{ succeeded: 1 }, true],
+  [{ pending: 1 }, true],
+  [{ isMixed: true }, true],
+])('totals of %j touch the payment: %s', (totals, expected) => {
+  expect(isTouched({ ...NOTHING, ...totals })).toBe(expected);
+});
+
+describe('the status after reversals', () => {
+  const after = (status: PaymentStatus, totals: Partial<typeof NOTHING>, mayPayAgain = false) =>
+    statusAfter({ amount: 1_000, status }, { ...NOTHING, ...totals }, mayPayAgain);
+
+  test.each(['received', 'applied', 'parked', 'refund_due', 'refunded'] as const)(
+    'is refunded once all of a payment that was %s has gone back',
+    (status) => {
+      expect(after(status, { succeeded: 1_000 })).toBe('refunded');
+    },
+  );
+
+  test.each([{ succeeded: 1 }, { pending: 1_000 }, { isMixed: true }])(
+    'parks a received payment of which %j went back or may',
+    (totals) => {
+      expect(after('received', totals)).toBe('parked');
+    },
+  );
+
+  test('stays received where nothing went back', () => {
+    expect(after('received', {})).toBe('received');
+  });
+
+  test.each(['applied', 'parked', 'refund_due'] as const)('stays %s after a part has gone back', (status) => {
+    expect(after(status, { succeeded: 999 })).toBe(status);
+  });
+
+  test('is refund_due again when a refund fails after it had succeeded', () => {
+    expect(after('refunded', {})).toBe('refund_due');
+  });
+
+  test('is applied again when the shop has won the dispute', () => {
+    expect(after('refunded', {}, true)).toBe('applied');
+  });
+});
