@@ -17,12 +17,12 @@ import {
   workflowsHaveOrders,
 } from './order-rules.ts';
 import {
+  collectedIsKnown,
   knownWasCollected,
   ordersShowTheirMoney,
   paidOrdersArePaidOnce,
   parkedMoneyIsShown,
   paymentsEndSomewhere,
-  collectedIsKnown,
 } from './payment-rules.ts';
 import type { Finding, Rule, SaleSnapshot } from './snapshot.ts';
 import { ledgerAddsUp, limitsAreTrue, ordersAccountForStock, stockAddsUp } from './stock-rules.ts';

@@ -11,7 +11,7 @@ import type { OrderEngine } from '../engine/order-engine.ts';
 import { isInvalidValue } from '../stores/mysql/connection.ts';
 import type { Orders } from '../stores/mysql/orders/orders.ts';
 import type { Outbox, OutboxEntry } from '../stores/redis/outbox.ts';
-import type { ReservedOrder, Reservations } from '../stores/redis/reservations.ts';
+import type { Reservations, ReservedOrder } from '../stores/redis/reservations.ts';
 import { abandonOrder, projectAndRelease } from './abandon.ts';
 import type { EngineGate } from './engine-gate.ts';
 import { createOutboxPages, PAGE_SIZE } from './outbox-pages.ts';

@@ -4,7 +4,7 @@
  */
 
 import { isFinal } from '../domain/order.ts';
-import type { StartOutcome, OrderEngine } from '../engine/order-engine.ts';
+import type { OrderEngine, StartOutcome } from '../engine/order-engine.ts';
 import type { OrderClaims } from '../stores/mysql/orders/order-claims.ts';
 import type { Orders } from '../stores/mysql/orders/orders.ts';
 import type { StoredOrder } from '../stores/mysql/rows/order-rows.ts';

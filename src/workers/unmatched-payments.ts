@@ -13,7 +13,7 @@ import type { OrderSigner } from '../payments/signed-order.ts';
 import type { UnmatchedPayment, UnmatchedPayments } from '../stores/mysql/money/unmatched-payments.ts';
 import type { Orders } from '../stores/mysql/orders/orders.ts';
 import type { Sales } from '../stores/mysql/sales.ts';
-import type { ReservedOrder, Reservations } from '../stores/redis/reservations.ts';
+import type { Reservations, ReservedOrder } from '../stores/redis/reservations.ts';
 import type { SaleStock } from '../stores/redis/sale-stock.ts';
 import { abandonOrder, projectAndRelease } from './abandon.ts';
 

@@ -13,8 +13,8 @@ import {
   reversalReplySchema,
   reversalsReplySchema,
   sessionReplySchema,
-  type PaymentsReply,
   voidReplySchema,
+  type PaymentsReply,
 } from './wire.ts';
 
 export interface SandboxAdapterOptions extends SandboxClientOptions {

@@ -25,7 +25,7 @@ export interface DueRefund {
   /** Minor units. */
   amount: number;
   currency: string;
-  /** Null: no refund was requested here, and the workflow only gives back the order's limit or stock. */
+  /** Null: no refund was requested here. The workflow then gives back the limit or stock. */
   reason: RefundReason | null;
   /** Unix time in ms at which the claim runs out. It distinguishes this claim from the next one. */
   claimedUntilMs: number;

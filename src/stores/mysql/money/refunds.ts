@@ -14,14 +14,14 @@ import {
 } from '../connection.ts';
 import { recordAction } from '../rows/audit-log.ts';
 import { lockOrder, readOrders } from '../rows/order-rows.ts';
-import { resolveStockDecision, park, unpark } from '../rows/parked.ts';
+import { park, resolveStockDecision, unpark } from '../rows/parked.ts';
 import {
   lockPaymentAndOrder,
+  makeIdleRefundSignalDue,
   makeRefundDue,
+  makeRefundSignalDue,
   readPayment,
   selectPayments,
-  makeIdleRefundSignalDue,
-  makeRefundSignalDue,
   type LockedPayment,
 } from '../rows/payment-rows.ts';
 import { readReversals } from '../rows/reversal-rows.ts';

@@ -8,9 +8,9 @@ import { lockOrder, transition, type StoredOrder } from '../rows/order-rows.ts';
 import { park, parkAnew, STOCK_DECISION_PENDING, unpark } from '../rows/parked.ts';
 import {
   lockPaymentAndOrder,
+  makeRefundSignalDue,
   selectPayments,
   setPaymentStatus,
-  makeRefundSignalDue,
   type LockedPayment,
   type Payment,
 } from '../rows/payment-rows.ts';
