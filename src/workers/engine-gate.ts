@@ -15,7 +15,7 @@ export function createEngineGate(budget: EngineBudget, log: Logger) {
   let closedUntilMs = 0;
   const isClosed = () => Date.now() < closedUntilMs;
 
-  /** After a failure only one order is let through, as a probe. The others are not held until it answers. */
+  /** After a failure only one order is let through, as a probe. The others are refused without a wait. */
   const limitToProbe = <T>(orders: readonly T[]): readonly T[] =>
     failures === 0 ? orders : orders.slice(0, 1);
 
