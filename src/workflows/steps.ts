@@ -23,7 +23,7 @@ const REFUND_OPTIONS = {
   parkedInterval: '10 minutes',
 } as const;
 
-export type StoreOutcome = { kind: 'stored'; state: OrderState } | { kind: 'refused'; reason: FailureReason };
+type StoreOutcome = { kind: 'stored'; state: OrderState } | { kind: 'refused'; reason: FailureReason };
 
 export type Steps = ReturnType<typeof createSteps>;
 
