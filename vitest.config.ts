@@ -41,7 +41,7 @@ function project(name: string, own: TestProjectInlineConfiguration['test']): Tes
       name,
       ...own,
       maxWorkers: FILES_AT_ONCE,
-      setupFiles: 'test/support/no-worker-left.ts',
+      setupFiles: 'test/support/workflows/no-worker-left.ts',
       // The Temporal worker's native module wants processes, not threads.
       pool: 'forks',
       // A real workflow on a real server takes seconds on a busy machine; this bounds a hang, it asserts no speed.

@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { Agent, request, type OutgoingHttpHeaders } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
-import { signToken } from '../src/api/auth.ts';
+import { signToken } from '../src/api/http/auth.ts';
 import { demoSecrets } from '../stack/app.ts';
 
 /** Bounds a hang. */

@@ -6,7 +6,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
-import { signToken } from '../src/api/auth.ts';
+import { signToken } from '../src/api/http/auth.ts';
 import { orderStateSchema } from '../src/domain/order-state-schema.ts';
 import { isFinal, type OrderStatus } from '../src/domain/order.ts';
 import { demoSecrets } from '../stack/app.ts';

@@ -316,11 +316,8 @@ const PAID = {
 };
 
 const isFinal = ({ status }) => status === 'paid' || status === 'cancelled' || status === 'failed';
-/**
- * A wish to cancel is recorded and the end is not reached; a service that does not say so gives the reason
- * early.
- */
-const isClosing = (order) => !isFinal(order) && (order.closing ?? order.reason !== null);
+/** A wish to cancel is recorded, and the order has not ended yet. */
+const isClosing = (order) => order.closing && !isFinal(order);
 const isHeld = (order) => !isFinal(order) && !isClosing(order) && !order.isGone;
 
 function describe(order) {

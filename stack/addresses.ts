@@ -6,7 +6,7 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { repoDir } from './repo-dir.ts';
+import { repoDir } from './install/repo-dir.ts';
 
 /** The folder of `npm start`: its data, logs and addresses. */
 export const devDataDir = join(repoDir, '.holdfast', 'dev');

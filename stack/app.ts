@@ -5,9 +5,9 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { repoDir } from './install/repo-dir.ts';
 import { canConnect, findFreePort } from './processes/ports.ts';
 import type { Processes } from './processes/processes.ts';
-import { repoDir } from './repo-dir.ts';
 import type { Servers } from './servers/servers.ts';
 
 const READY_TIMEOUT_MS = 30_000;

@@ -6,7 +6,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
-import { repoDir } from './repo-dir.ts';
+import { repoDir } from './install/repo-dir.ts';
 
 const { code } = await bundleWorkflowCode({
   workflowsPath: join(repoDir, 'src', 'workflows', 'index.ts'),

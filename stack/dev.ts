@@ -3,9 +3,9 @@
 import { watch } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { repoDir } from './install/repo-dir.ts';
 import { runCommand } from './processes/command.ts';
 import type { Processes } from './processes/processes.ts';
-import { repoDir } from './repo-dir.ts';
 
 const WATCHED_FOLDERS = ['src', 'lua', 'pages'];
 /** Editors also write backups and swap files, which change nothing. */

@@ -5,7 +5,7 @@
 
 import { EventEmitter, once } from 'node:events';
 import { join } from 'node:path';
-import { signToken } from '../src/api/auth.ts';
+import { signToken } from '../src/api/http/auth.ts';
 import { addressBlock, SERVER_PORTS, takenPortLines } from './address-block.ts';
 import { devDataDir, removeAddresses, writeAddresses, type Addresses } from './addresses.ts';
 import { demoSecrets, findAppUrls, startApp, startProvider } from './app.ts';

@@ -5,7 +5,7 @@ import { randomUUID } from 'node:crypto';
 import { pino } from 'pino';
 import { ulid } from 'ulidx';
 import { z } from 'zod';
-import { signToken } from '../src/api/auth.ts';
+import { signToken } from '../src/api/http/auth.ts';
 import { ORDER_STATUSES, type OrderStatus } from '../src/domain/order.ts';
 import type { Sale, StockCount } from '../src/domain/sale.ts';
 import { createMysqlPool } from '../src/stores/mysql/connection.ts';

@@ -4,8 +4,8 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { repoDir } from '../stack/install/repo-dir.ts';
 import { findFreePort } from '../stack/processes/ports.ts';
-import { repoDir } from '../stack/repo-dir.ts';
 import { startPrivateRedis } from './support/private-redis.ts';
 import { openTestStores, ownRedisUrl, type TestStores } from './support/stores.ts';
 

@@ -3,9 +3,9 @@
 import type { Context } from 'koa';
 import { parseOrderNo } from '../domain/order.ts';
 import type { Refunds } from '../stores/mysql/money/refunds.ts';
-import type { RequestState } from './auth.ts';
-import { Problem, unavailable } from './problem.ts';
-import type { RefundReply, ReturnStockReply } from './replies.ts';
+import type { RequestState } from './http/auth.ts';
+import { Problem, unavailable } from './http/problem.ts';
+import type { RefundReply, ReturnStockReply } from './http/replies.ts';
 
 export interface AdminRoutesDeps {
   refunds: Pick<Refunds, 'request' | 'returnStock'>;

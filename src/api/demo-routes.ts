@@ -5,8 +5,8 @@ import { createRequire } from 'node:module';
 import { extname } from 'node:path';
 import type { Context } from 'koa';
 import { ulid } from 'ulidx';
-import { signToken } from './auth.ts';
-import type { TokenReply } from './replies.ts';
+import { signToken } from './http/auth.ts';
+import type { TokenReply } from './http/replies.ts';
 
 export interface DemoOptions {
   saleId: string;

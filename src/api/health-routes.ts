@@ -4,7 +4,7 @@ import type { Context } from 'koa';
 import type { Metrics } from '../metrics.ts';
 import type { Pool } from '../stores/mysql/connection.ts';
 import type { RedisClient } from '../stores/redis/connection.ts';
-import type { HealthReply, ReadyReply } from './replies.ts';
+import type { HealthReply, ReadyReply } from './http/replies.ts';
 
 /** A store that needs longer is as good as away. */
 const PROBE_TIMEOUT_MS = 1_000;

@@ -3,8 +3,8 @@
 import type { Context } from 'koa';
 import { SALE_ID_PATTERN } from '../domain/limits.ts';
 import type { SaleStock, SaleView } from '../stores/redis/sale-stock.ts';
-import { saleNotFound, unavailable } from './problem.ts';
-import type { SaleReply } from './replies.ts';
+import { saleNotFound, unavailable } from './http/problem.ts';
+import type { SaleReply } from './http/replies.ts';
 
 export function createGetSale(saleStock: Pick<SaleStock, 'read'>) {
   async function read(saleId: string): Promise<SaleView | undefined> {

@@ -10,8 +10,8 @@ import { createOrderSigner } from '../payments/signed-order.ts';
 import type { Service } from '../process.ts';
 import type { Stores } from '../stores/open.ts';
 import { createApp } from './app.ts';
-import { createEngineNotifier } from './engine-notifier.ts';
-import { createHttpServer } from './http-server.ts';
+import { createHttpServer } from './http/http-server.ts';
+import { createEngineNotifier } from './orders/engine-notifier.ts';
 
 export interface ApiParts {
   stores: Stores;

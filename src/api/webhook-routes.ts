@@ -6,9 +6,9 @@ import type { PaymentNotice } from '../domain/payment.ts';
 import type { Metrics, NoticeOutcome } from '../metrics.ts';
 import { InvalidSignatureError, MalformedNoticeError, type PaymentProvider } from '../payments/provider.ts';
 import type { Payments } from '../stores/mysql/money/payments.ts';
-import type { EngineNotifier } from './engine-notifier.ts';
-import { Problem, toProblem, unavailable } from './problem.ts';
-import { createForgeryLog } from './refusal-logs.ts';
+import { Problem, toProblem, unavailable } from './http/problem.ts';
+import { createForgeryLog } from './http/refusal-logs.ts';
+import type { EngineNotifier } from './orders/engine-notifier.ts';
 
 /** Enough of an authentic notice of an unknown shape to see what it is. */
 const LOGGED_BODY_CHARS = 1_000;

@@ -1,7 +1,5 @@
 /** The types of payments, refunds and notices, the same for every payment provider. */
 
-import type { ReversalTotals } from './reversals.ts';
-
 /** A payment that the provider reports as collected. `amount` in minor units. */
 export interface ProviderPayment {
   /** The provider's own id. It is unique, and the key of the `payments` table. */
@@ -11,6 +9,21 @@ export interface ProviderPayment {
   currency: string;
   /** The signed order as the session carried it, unverified; null for a payment made outside any session. */
   signedOrder: string | null;
+}
+
+/**
+ * What went back of a payment, in minor units of the payment's own currency. An amount in another currency is
+ * never added, because no exchange rate is known: it is only flagged, and an operator decides.
+ */
+export interface ReversalTotals {
+  /** Refunds that succeeded, and disputes that the shop lost. */
+  succeeded: number;
+  /** Refunds on their way, and open disputes. */
+  pending: number;
+  /** A dispute is open. */
+  isDisputed: boolean;
+  /** A reversal in another currency succeeded or is pending. */
+  isMixed: boolean;
 }
 
 /** A payment as the provider's own list shows it. */

@@ -1,21 +1,6 @@
 /** Pure rules: how the refunds and disputes of one payment add up, and which status they give the payment. */
 
-import type { PaymentStatus, Reversal } from './payment.ts';
-
-/**
- * What went back of a payment, in minor units of the payment's own currency. An amount in another currency is
- * never added, because no exchange rate is known: it is only flagged, and an operator decides.
- */
-export interface ReversalTotals {
-  /** Refunds that succeeded, and disputes that the shop lost. */
-  succeeded: number;
-  /** Refunds on their way, and open disputes. */
-  pending: number;
-  /** A dispute is open. */
-  isDisputed: boolean;
-  /** A reversal in another currency succeeded or is pending. */
-  isMixed: boolean;
-}
+import type { PaymentStatus, Reversal, ReversalTotals } from './payment.ts';
 
 /** @param currency of the payment */
 export function sumReversals(

@@ -4,8 +4,8 @@
  */
 
 import type { Logger } from 'pino';
-import type { ListedPayment } from '../domain/payment.ts';
-import { sumReversals, type ReversalTotals } from '../domain/reversals.ts';
+import type { ListedPayment, ReversalTotals } from '../domain/payment.ts';
+import { sumReversals } from '../domain/reversals.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
 import type { Payments } from '../stores/mysql/money/payments.ts';
 import type { Refunds } from '../stores/mysql/money/refunds.ts';

@@ -3,7 +3,7 @@
 import { chmodSync, existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { runCommand } from '../processes/command.ts';
-import { repoDir } from '../repo-dir.ts';
+import { repoDir } from './repo-dir.ts';
 
 /** For a hundred megabytes over a slow line. */
 const DOWNLOAD_TIMEOUT_MS = 5 * 60_000;

@@ -3,7 +3,7 @@
 import { SignJWT } from 'jose';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { AdminRoutesDeps } from '../../src/api/admin-routes.ts';
-import { signToken } from '../../src/api/auth.ts';
+import { signToken } from '../../src/api/http/auth.ts';
 import { buildOrder } from '../support/factories.ts';
 import type { HttpApp } from '../support/http-app.ts';
 import { JWT_SECRET, refusalOf, send, type Reply } from '../support/shopper.ts';

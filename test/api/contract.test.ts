@@ -2,8 +2,8 @@
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { PROBLEM_STATUS } from '../../src/api/problem-codes.ts';
-import { Problem, problemDocument } from '../../src/api/problem.ts';
+import { PROBLEM_STATUS } from '../../src/api/http/problem-codes.ts';
+import { Problem, problemDocument } from '../../src/api/http/problem.ts';
 import { checkReply } from '../support/api-contract.ts';
 
 const ORDERS = 'http://shop/v1/orders';
@@ -63,7 +63,9 @@ function reply(body: unknown) {
 /** The compiler refuses a code that is not published; the other way round only the source can be asked. */
 test('each published code is sent from somewhere', () => {
   const folder = new URL('../../src/api/', import.meta.url);
-  const files = readdirSync(folder).filter((name) => name !== 'problem-codes.ts' && name !== 'replies.ts');
+  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter(
+    (name) => name.endsWith('.ts') && !/(?:problem-codes|replies)\.ts$/.test(name),
+  );
   const source = files.map((name) => readFileSync(new URL(name, folder), 'utf8')).join('\n');
   const sent = [...source.matchAll(/(?:new Problem|unavailable)\(\s*'([a-z_]+)'/g)].map(([, code]) =>
     String(code),

@@ -3,11 +3,11 @@
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
 import { MAX_NOTICES_IN_FLIGHT } from '../../src/domain/limits.ts';
 import type { HttpApp } from '../support/http-app.ts';
-import { scrape, scrapeCounter } from '../support/metrics.ts';
 import { refusalOf, send, type Reply } from '../support/shopper.ts';
 import { waitFor } from '../support/wait.ts';
+import { scrape, scrapeCounter } from './metrics.ts';
 import { openApi, openMysqlAway, type TestApi } from './open-api.ts';
-import { harmlessNotice, sendNotice, type Signing } from './signed-notice.ts';
+import { harmlessNotice, sendNotice, type Signing } from './webhooks/signed-notice.ts';
 
 let api: TestApi;
 /** An app of the test's own: its counters begin at zero. */

@@ -1,7 +1,7 @@
 /** An API without a relay and without a worker: everything that a test sees is the API's own doing. */
 
 import type { AppDeps } from '../../src/api/app.ts';
-import type { HttpBounds } from '../../src/api/http-server.ts';
+import type { HttpBounds } from '../../src/api/http/http-server.ts';
 import { createMysqlPool } from '../../src/stores/mysql/connection.ts';
 import { createPaymentSessions } from '../../src/stores/mysql/money/payment-sessions.ts';
 import { createPayments } from '../../src/stores/mysql/money/payments.ts';
@@ -10,10 +10,10 @@ import { createOrders } from '../../src/stores/mysql/orders/orders.ts';
 import type { WorkflowPresence } from '../../src/stores/mysql/orders/store-orders.ts';
 import type { StoreConfig } from '../../src/stores/open.ts';
 import { findFreePort } from '../../stack/processes/ports.ts';
-import { openEngine, type TestEngine } from '../support/engines.ts';
 import { openHttpApp, type HttpApp } from '../support/http-app.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
-import { createNamespace } from '../support/temporal.ts';
+import { openEngine, type TestEngine } from '../support/workflows/engines.ts';
+import { createNamespace } from '../support/workflows/temporal.ts';
 
 export interface TestApi extends HttpApp {
   stores: TestStores;

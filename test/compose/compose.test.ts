@@ -1,3 +1,5 @@
+/** docker-compose.temporal.yml fits the Compose schema, the images and the settings of the services. */
+
 import { describe, expect, test } from 'vitest';
 import { loadApiConfig, loadPrepareConfig, loadWorkerConfig } from '../../src/config.ts';
 import { compileComposeSchema, loadCompose, parseCompose, readComposeText } from './compose-file.ts';

@@ -3,7 +3,7 @@
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
-import { repoDir } from '../../stack/repo-dir.ts';
+import { repoDir } from '../../stack/install/repo-dir.ts';
 
 const TSCONFIGS = { product: 'tsconfig.build.json', sandbox: 'tsconfig.sandbox.json' };
 

@@ -19,14 +19,14 @@ import { appEnv, demoSecrets, startApi, startWorker, type AppEnv } from '../../s
 import { findFreePort } from '../../stack/processes/ports.ts';
 import type { Processes } from '../../stack/processes/processes.ts';
 import { lastWords, type CueName } from '../compositions/cues.ts';
-import { openEngine } from '../support/engines.ts';
 import { buildSale } from '../support/factories.ts';
 import { startPrivateRedis } from '../support/private-redis.ts';
 import { openShopper, JWT_SECRET, type Shopper } from '../support/shopper.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
-import { createNamespace } from '../support/temporal.ts';
 import { openTestProcesses } from '../support/test-processes.ts';
 import { waitFor } from '../support/wait.ts';
+import { openEngine } from '../support/workflows/engines.ts';
+import { createNamespace } from '../support/workflows/temporal.ts';
 
 /**
  * Below those that systems give to outgoing connections:

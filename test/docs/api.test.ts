@@ -3,8 +3,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { PROBLEM_STATUS } from '../../src/api/problem-codes.ts';
-import { orderReply, problemReply, sourcedOrderReply } from '../../src/api/replies.ts';
+import { PROBLEM_STATUS } from '../../src/api/http/problem-codes.ts';
+import { orderReply, problemReply, sourcedOrderReply } from '../../src/api/http/replies.ts';
 import {
   IDEMPOTENCY_KEY_PATTERN,
   MAX_BODY_BYTES,
@@ -17,7 +17,7 @@ import {
 } from '../../src/domain/limits.ts';
 import { CLOSING_REASONS, FAILURE_REASONS, ORDER_STATUSES, PAYMENT_STATES } from '../../src/domain/order.ts';
 import { createMetrics } from '../../src/metrics.ts';
-import { repoDir } from '../../stack/repo-dir.ts';
+import { repoDir } from '../../stack/install/repo-dir.ts';
 import { PROBLEM_CODES } from '../support/api-contract.ts';
 
 const doc = readFileSync(join(repoDir, 'docs', 'api.md'), 'utf8');

@@ -1,3 +1,5 @@
+/** docs/configuration.md is what the schemas of the settings render. */
+
 import { readFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 import { settings } from '../../src/config.ts';

@@ -1,3 +1,5 @@
+/** Every path, link and heading that the documents name exists. */
+
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -1,3 +1,5 @@
+/** The tests that docs/payments.md names for each case exist under those titles. */
+
 import { readFile, readdir } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 

@@ -3,9 +3,9 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { parseOrderNo } from '../../src/domain/order.ts';
 import { refundWorkflowId } from '../../src/workflows/contract.ts';
-import { openEngine, type TestEngine } from '../support/engines.ts';
 import { buildRefund } from '../support/factories.ts';
-import { createNamespace } from '../support/temporal.ts';
+import { openEngine, type TestEngine } from '../support/workflows/engines.ts';
+import { createNamespace } from '../support/workflows/temporal.ts';
 
 let world: TestEngine;
 beforeAll(async () => {

@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
 import type { SandboxConsole } from '../../sandbox/console.ts';
-import { signToken } from '../../src/api/auth.ts';
+import { signToken } from '../../src/api/http/auth.ts';
 import { selectRows } from '../../src/stores/mysql/connection.ts';
 import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';

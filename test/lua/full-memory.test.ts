@@ -1,3 +1,5 @@
+/** What the scripts do when Redis is at maxmemory: taking stock is refused, giving it back still works. */
+
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { buildOrder, buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';

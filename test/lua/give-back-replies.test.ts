@@ -1,3 +1,5 @@
+/** Every reply of `give-back`, which returns the units and the allowance of a refunded order. */
+
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Order } from '../../src/domain/order.ts';
 import { orderKeys } from '../../src/stores/redis/keys.ts';

@@ -1,3 +1,5 @@
+/** Every reply of `confirm` and `release`, which end a hold. */
+
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { orderKeys } from '../../src/stores/redis/keys.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';

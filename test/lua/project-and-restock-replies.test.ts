@@ -1,3 +1,5 @@
+/** Every reply of `project` and `restock`, on a real Redis. */
+
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { OrderState } from '../../src/domain/order.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';

@@ -1,3 +1,5 @@
+/** Every reply of `reserve-again`, which holds stock for an order that every store has lost. */
+
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Order } from '../../src/domain/order.ts';
 import { orderKeys } from '../../src/stores/redis/keys.ts';

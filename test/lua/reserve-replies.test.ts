@@ -1,3 +1,5 @@
+/** Every reply of `reserve`, on a real Redis, and what each leaves behind. */
+
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { saleKeys } from '../../src/stores/redis/keys.ts';
 import type { ReserveOutcome, ReserveRequest } from '../../src/stores/redis/reservations.ts';

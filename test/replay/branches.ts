@@ -5,7 +5,7 @@
 
 import type { Order } from '../../src/domain/order.ts';
 import type { OrderEngine } from '../../src/engine/order-engine.ts';
-import type { OrderBook } from '../support/order-book.ts';
+import type { OrderBook } from '../support/workflows/order-book.ts';
 
 interface Play {
   order: Order;

@@ -1,7 +1,7 @@
 /** Every way a refund can go, run on a real server, to be recorded and replayed. */
 
 import type { RefundRun } from '../../src/workflows/refund.ts';
-import type { RefundBook } from '../support/refund-book.ts';
+import type { RefundBook } from '../support/workflows/refund-book.ts';
 
 export interface RefundPlay {
   book: RefundBook;

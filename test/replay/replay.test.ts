@@ -10,8 +10,8 @@ import {
 import { DeterminismViolationError } from '@temporalio/workflow';
 import { beforeAll, expect, test } from 'vitest';
 import type { Activities } from '../../src/activities/index.ts';
-import { builtWorkflows } from '../support/built-workflows.ts';
-import { installQuietRuntime } from '../support/native-runtime.ts';
+import { builtWorkflows } from '../support/workflows/built-workflows.ts';
+import { installQuietRuntime } from '../support/workflows/native-runtime.ts';
 import { branches } from './branches.ts';
 import { parseHistory } from './history-json.ts';
 import { historyFile, recordMissing } from './record.ts';

@@ -5,7 +5,7 @@
 
 import assert from 'node:assert/strict';
 import { z } from 'zod';
-import { PROBLEM_STATUS, type ProblemCode } from '../../src/api/problem-codes.ts';
+import { PROBLEM_STATUS, type ProblemCode } from '../../src/api/http/problem-codes.ts';
 import {
   healthReply,
   orderReply,
@@ -17,7 +17,7 @@ import {
   sessionReply,
   sourcedOrderReply,
   tokenReply,
-} from '../../src/api/replies.ts';
+} from '../../src/api/http/replies.ts';
 
 export interface Reply {
   status: number;

@@ -4,11 +4,11 @@ import type { Client } from '@temporalio/client';
 import type { AppDeps } from '../../src/api/app.ts';
 import type { PaymentProvider } from '../../src/payments/provider.ts';
 import type { StoreConfig, Stores } from '../../src/stores/open.ts';
-import { openEngine } from './engines.ts';
 import { openHttpApp, type HttpApp } from './http-app.ts';
 import { openTestStores, type TestStores } from './stores.ts';
-import { createNamespace } from './temporal.ts';
-import { startWorker } from './worker.ts';
+import { openEngine } from './workflows/engines.ts';
+import { createNamespace } from './workflows/temporal.ts';
+import { startWorker } from './workflows/worker.ts';
 
 export interface CheckoutOptions {
   stores?: Partial<StoreConfig>;

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { ulid } from 'ulidx';
 import { z } from 'zod';
-import { signToken } from '../../src/api/auth.ts';
+import { signToken } from '../../src/api/http/auth.ts';
 import {
   orderReply,
   sessionReply,
@@ -11,7 +11,7 @@ import {
   type OrderReply,
   type SessionReply,
   type SourcedOrderReply,
-} from '../../src/api/replies.ts';
+} from '../../src/api/http/replies.ts';
 import type { OrderStatus } from '../../src/domain/order.ts';
 import { checkReply, parseProblem, type Reply } from './api-contract.ts';
 import { waitFor } from './wait.ts';

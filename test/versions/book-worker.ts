@@ -8,10 +8,10 @@ import { NativeConnection, type WorkflowBundleOption } from '@temporalio/worker'
 import { inject, onTestFinished } from 'vitest';
 import type { OrderEngine } from '../../src/engine/order-engine.ts';
 import { createOrderWorker } from '../../src/workers/order-worker.ts';
-import { installQuietRuntime } from '../support/native-runtime.ts';
-import type { OrderBook } from '../support/order-book.ts';
-import { openBooks } from '../support/order-world.ts';
-import type { RefundBook } from '../support/refund-book.ts';
+import { installQuietRuntime } from '../support/workflows/native-runtime.ts';
+import type { OrderBook } from '../support/workflows/order-book.ts';
+import { openBooks } from '../support/workflows/order-world.ts';
+import type { RefundBook } from '../support/workflows/refund-book.ts';
 
 export interface BookWorkerOptions {
   namespace: string;

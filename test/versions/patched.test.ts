@@ -8,13 +8,13 @@ import { Worker, type WorkflowBundleOption } from '@temporalio/worker';
 import { DeterminismViolationError } from '@temporalio/workflow';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import type { Order } from '../../src/domain/order.ts';
-import { builtWorkflows } from '../support/built-workflows.ts';
-import { codeOf } from '../support/deployment.ts';
-import { openEngine } from '../support/engines.ts';
 import { buildOrder } from '../support/factories.ts';
-import { createOrderBook, type OrderBook } from '../support/order-book.ts';
-import { createNamespace } from '../support/temporal.ts';
 import { waitFor } from '../support/wait.ts';
+import { builtWorkflows } from '../support/workflows/built-workflows.ts';
+import { codeOf } from '../support/workflows/deployment.ts';
+import { openEngine } from '../support/workflows/engines.ts';
+import { createOrderBook, type OrderBook } from '../support/workflows/order-book.ts';
+import { createNamespace } from '../support/workflows/temporal.ts';
 import { openBookWorker, type BookWorker } from './book-worker.ts';
 import { bundleVariant } from './variants.ts';
 

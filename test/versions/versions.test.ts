@@ -5,7 +5,13 @@ import { DeterminismViolationError } from '@temporalio/workflow';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { refundWorkflowId } from '../../src/workflows/contract.ts';
 import { expectCleanAudit } from '../support/audit.ts';
-import { builtWorkflows } from '../support/built-workflows.ts';
+import { buildOrder, buildRefund, buildSale } from '../support/factories.ts';
+import { openHttpApp } from '../support/http-app.ts';
+import { pressPay, sessionOf, type Shopper } from '../support/shopper.ts';
+import { expectStock } from '../support/stock.ts';
+import { openTestStores } from '../support/stores.ts';
+import { waitFor } from '../support/wait.ts';
+import { builtWorkflows } from '../support/workflows/built-workflows.ts';
 import {
   buildsAtWork,
   buildVersion,
@@ -13,19 +19,13 @@ import {
   makeCurrent,
   pinnedBuildOf,
   statusOf,
-} from '../support/deployment.ts';
-import { openEngine } from '../support/engines.ts';
-import { buildOrder, buildRefund, buildSale } from '../support/factories.ts';
-import { openHttpApp } from '../support/http-app.ts';
-import { createOrderBook, type OrderBook } from '../support/order-book.ts';
-import { createRefundBook } from '../support/refund-book.ts';
-import { pressPay, sessionOf, type Shopper } from '../support/shopper.ts';
-import { createGate } from '../support/stepper.ts';
-import { expectStock } from '../support/stock.ts';
-import { openTestStores } from '../support/stores.ts';
-import { createNamespace } from '../support/temporal.ts';
-import { waitFor } from '../support/wait.ts';
-import { startWorker, type WorkerOptions } from '../support/worker.ts';
+} from '../support/workflows/deployment.ts';
+import { openEngine } from '../support/workflows/engines.ts';
+import { createOrderBook, type OrderBook } from '../support/workflows/order-book.ts';
+import { createRefundBook } from '../support/workflows/refund-book.ts';
+import { createGate } from '../support/workflows/stepper.ts';
+import { createNamespace } from '../support/workflows/temporal.ts';
+import { startWorker, type WorkerOptions } from '../support/workflows/worker.ts';
 import { openBookWorker } from './book-worker.ts';
 import { bundleVariant } from './variants.ts';
 

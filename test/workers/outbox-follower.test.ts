@@ -5,8 +5,8 @@ import type { StartOutcome } from '../../src/engine/order-engine.ts';
 import { createEngineGate } from '../../src/workers/engine-gate.ts';
 import { createOutboxFollower, type FollowerDeps } from '../../src/workers/outbox-follower.ts';
 import { silent } from '../support/stores.ts';
-import { createNamespace } from '../support/temporal.ts';
 import { waitFor } from '../support/wait.ts';
+import { createNamespace } from '../support/workflows/temporal.ts';
 import { openRelayWorld, type RelayWorld } from './relay-world.ts';
 
 const AWAY = new Error('14 UNAVAILABLE: connection refused');

@@ -14,10 +14,10 @@ import { saleKeys } from '../../src/stores/redis/keys.ts';
 import { createOutbox, type Outbox } from '../../src/stores/redis/outbox.ts';
 import { findFreePort } from '../../stack/processes/ports.ts';
 import { acceptOrder } from '../support/accept-order.ts';
-import { openRelayEngine, type TestEngine } from '../support/engines.ts';
 import { buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import { openTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
+import { openRelayEngine, type TestEngine } from '../support/workflows/engines.ts';
 
 export interface RelayWorld extends TestEngine {
   stores: TestStores;

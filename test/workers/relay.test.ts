@@ -4,9 +4,9 @@ import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { refundWorkflowId } from '../../src/workflows/contract.ts';
 import { selectOne } from '../support/rows.ts';
 import { signer } from '../support/signer.ts';
-import { createNamespace } from '../support/temporal.ts';
 import { waitFor } from '../support/wait.ts';
-import { startRelay } from '../support/worker.ts';
+import { createNamespace } from '../support/workflows/temporal.ts';
+import { startRelay } from '../support/workflows/worker.ts';
 import { openMysqlAway, openRelayWorld, type RelayWorld } from './relay-world.ts';
 
 let namespace: string;

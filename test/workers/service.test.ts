@@ -4,13 +4,13 @@ import { expect, inject, onTestFinished, test } from 'vitest';
 import { loadWorkerConfig } from '../../src/config.ts';
 import { openStores } from '../../src/stores/open.ts';
 import { startWorker } from '../../src/workers/service.ts';
-import { builtWorkflows } from '../support/built-workflows.ts';
-import { makeCurrent, pinnedBuildOf } from '../support/deployment.ts';
-import { openEngine } from '../support/engines.ts';
 import { buildSale } from '../support/factories.ts';
 import { openHttpApp, WEBHOOK_SECRET } from '../support/http-app.ts';
 import { openTestStores, ownRedisUrl, silent } from '../support/stores.ts';
-import { createNamespace } from '../support/temporal.ts';
+import { builtWorkflows } from '../support/workflows/built-workflows.ts';
+import { makeCurrent, pinnedBuildOf } from '../support/workflows/deployment.ts';
+import { openEngine } from '../support/workflows/engines.ts';
+import { createNamespace } from '../support/workflows/temporal.ts';
 
 test('a worker whose environment names a build takes orders once that build is current, and stops in order', async () => {
   const namespace = await createNamespace();

@@ -6,15 +6,15 @@ import { ulid } from 'ulidx';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import type { StoreConfig } from '../../src/stores/open.ts';
 import { acceptOrder } from '../support/accept-order.ts';
-import { openEngineAway } from '../support/engines.ts';
 import { buildSale } from '../support/factories.ts';
 import { openHttpApp } from '../support/http-app.ts';
 import { pressPay, sessionOf } from '../support/shopper.ts';
 import { expectStock } from '../support/stock.ts';
 import { openTestStores } from '../support/stores.ts';
-import { createNamespace } from '../support/temporal.ts';
 import { waitFor } from '../support/wait.ts';
-import { startWorker } from '../support/worker.ts';
+import { openEngineAway } from '../support/workflows/engines.ts';
+import { createNamespace } from '../support/workflows/temporal.ts';
+import { startWorker } from '../support/workflows/worker.ts';
 
 let namespace: string;
 

@@ -1,7 +1,7 @@
 /** Orders that are cancelled: by the clock, the shopper or an operator, with payment sessions open or not. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { openOrderWorld, type OrderWorld } from '../support/order-world.ts';
+import { openOrderWorld, type OrderWorld } from '../support/workflows/order-world.ts';
 
 let world: OrderWorld;
 beforeAll(async () => {

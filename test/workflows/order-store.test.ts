@@ -1,7 +1,7 @@
 /** Orders whose stores refuse, are away, or come back late. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { openOrderWorld, type OrderWorld } from '../support/order-world.ts';
+import { openOrderWorld, type OrderWorld } from '../support/workflows/order-world.ts';
 
 let world: OrderWorld;
 beforeAll(async () => {

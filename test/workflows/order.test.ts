@@ -1,9 +1,9 @@
 /** Orders that are paid, and what can be seen of an order on its way. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { openOrderWorld, type OrderWorld } from '../support/order-world.ts';
-import { createGate } from '../support/stepper.ts';
 import { waitFor } from '../support/wait.ts';
+import { openOrderWorld, type OrderWorld } from '../support/workflows/order-world.ts';
+import { createGate } from '../support/workflows/stepper.ts';
 
 let world: OrderWorld;
 beforeAll(async () => {

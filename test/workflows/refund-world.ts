@@ -6,10 +6,10 @@ import type { OrderEngine, RefundToStart } from '../../src/engine/order-engine.t
 import { refundWorkflowId } from '../../src/workflows/contract.ts';
 import type { RefundWorkflow } from '../../src/workflows/index.ts';
 import { buildRefund } from '../support/factories.ts';
-import { openBooks } from '../support/order-world.ts';
-import { createRefundBook, type RefundBook } from '../support/refund-book.ts';
-import { openTimeSkipping } from '../support/time-skipping.ts';
 import { waitFor } from '../support/wait.ts';
+import { openBooks } from '../support/workflows/order-world.ts';
+import { createRefundBook, type RefundBook } from '../support/workflows/refund-book.ts';
+import { openTimeSkipping } from '../support/workflows/time-skipping.ts';
 
 interface Stage {
   refund: RefundToStart;

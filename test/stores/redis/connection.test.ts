@@ -1,3 +1,5 @@
+/** Connecting to Redis: what is refused at start, and that no password reaches a log. */
+
 import { inspect } from 'node:util';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';

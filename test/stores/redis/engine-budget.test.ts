@@ -1,3 +1,5 @@
+/** The engine budget: slots that all processes share, each a lease. */
+
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { RedisClient } from '../../../src/stores/redis/connection.ts';
 import { createEngineBudget } from '../../../src/stores/redis/engine-budget.ts';

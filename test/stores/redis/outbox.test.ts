@@ -1,3 +1,5 @@
+/** The outbox: what relays read, acknowledge and take over from each other. */
+
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { RedisClient } from '../../../src/stores/redis/connection.ts';
 import { saleKeys } from '../../../src/stores/redis/keys.ts';

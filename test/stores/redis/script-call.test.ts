@@ -1,3 +1,5 @@
+/** Lua scripts are called by the names of their keys and arguments, checked by the compiler and at run time. */
+
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { run, send, type Script } from '../../../src/stores/redis/script-call.ts';

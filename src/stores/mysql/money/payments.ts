@@ -3,8 +3,7 @@
  * the provider gets its answer.
  */
 
-import type { PaymentNotice, ProviderPayment } from '../../../domain/payment.ts';
-import type { ReversalTotals } from '../../../domain/reversals.ts';
+import type { PaymentNotice, ProviderPayment, ReversalTotals } from '../../../domain/payment.ts';
 import { inTransaction, modify, type Pool, type PoolConnection } from '../connection.ts';
 import { lockOrder, type StoredOrder } from '../rows/order-rows.ts';
 import { readReversalTotals } from './recorded-reversals.ts';

@@ -2,7 +2,8 @@
 
 import { z } from 'zod';
 import { REVERSAL_STATUSES } from '../../../domain/payment.ts';
-import { sumReversals, type ReversalTotals } from '../../../domain/reversals.ts';
+import type { ReversalTotals } from '../../../domain/payment.ts';
+import { sumReversals } from '../../../domain/reversals.ts';
 import { selectRows, type Pool } from '../connection.ts';
 
 const paymentRow = z.object({ provider_payment_id: z.string(), currency: z.string() });

@@ -1,8 +1,8 @@
 /** Records refunds and disputes of a payment, and settles the payment and its order, in one transaction. */
 
 import { z } from 'zod';
-import type { PaymentStatus, Reversal } from '../../../domain/payment.ts';
-import { isTouched, statusAfter, sumReversals, type ReversalTotals } from '../../../domain/reversals.ts';
+import type { PaymentStatus, Reversal, ReversalTotals } from '../../../domain/payment.ts';
+import { isTouched, statusAfter, sumReversals } from '../../../domain/reversals.ts';
 import { modify, selectRows, type PoolConnection } from '../connection.ts';
 import { lockOrder, transition, type StoredOrder } from '../rows/order-rows.ts';
 import { park, parkAnew, STOCK_DECISION_PENDING, unpark } from '../rows/parked.ts';

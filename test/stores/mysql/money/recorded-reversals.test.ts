@@ -1,9 +1,9 @@
 /** What MySQL has recorded as gone back, by payment, as the reconciliation compares it with the provider's list. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { createMoneyWorld, type MoneyWorld } from './money-world.ts';
 import { buildReversal, reverse } from '../../../support/payment-notices.ts';
 import { openTestStores, type TestStores } from '../../../support/stores.ts';
+import { createMoneyWorld, type MoneyWorld } from './money-world.ts';
 
 let stores: TestStores;
 let world: MoneyWorld;

@@ -1,0 +1,38 @@
+/** The lines about refusals: calls that load shedding refused, tokens and notices that were not authentic. */
+
+import type { Logger } from 'pino';
+import type { LaneName } from '../../metrics.ts';
+import type { TokenFault } from './auth.ts';
+import { createBoundedLog } from './bounded-log.ts';
+
+/** @returns what the lane calls for each refusal */
+export function createShedLog(lane: LaneName, log: Logger): () => void {
+  return createBoundedLog((refused) => log.warn({ lane, refused }, 'overloaded: calls were refused'));
+}
+
+/**
+ * Expired tokens are everyday, so the level is info. A line for each reason, of which jose has about twenty.
+ */
+export function createTokenLog(log: Logger): (fault: TokenFault) => void {
+  const counters = new Map<string, () => void>();
+  return (fault) => {
+    const key = Object.values(fault).join(' ');
+    const count =
+      counters.get(key) ??
+      createBoundedLog((refused) => log.info({ ...fault, refused }, 'tokens were refused'));
+    counters.set(key, count);
+    count();
+  };
+}
+
+/** Without the body and the stack: a forger chooses the first, and the second is always the same. */
+export function createForgeryLog(log: Logger): (reason: string) => void {
+  let latest = '';
+  const count = createBoundedLog((refused) =>
+    log.warn({ reason: latest, refused }, 'payment notices were refused: forged or stale'),
+  );
+  return (reason) => {
+    latest = reason;
+    count();
+  };
+}

@@ -1,0 +1,127 @@
+/**
+ * Every JSON answer of the API. The handlers' types come from here, and every answer that a test gets is
+ * checked against it; in production nothing is checked, for that would cost each caller time.
+ */
+
+import { z } from 'zod';
+import { orderStateSchema } from '../../domain/order-state-schema.ts';
+import { PROBLEM_STATUS, type ProblemCode } from './problem-codes.ts';
+
+/** RFC 3339, in UTC, with milliseconds. */
+const time = z.iso.datetime();
+/** Minor units of the currency beside it. */
+const amount = z.int().min(0);
+const count = z.int().min(0);
+
+/** An order, in each answer that shows one. */
+export const orderReply = z.strictObject({
+  orderNo: z.string(),
+  saleId: z.string(),
+  ...orderStateSchema.shape,
+  /** Its end is under way and not decided: a payment may still win. */
+  closing: z.boolean(),
+  items: z.array(z.strictObject({ sku: z.string(), quantity: z.int().min(1), unitPrice: amount })),
+  total: amount,
+  /** ISO 4217. */
+  currency: z.string().length(3),
+  reservedAt: time,
+  /** Until then a payment can be started. */
+  deadline: time,
+  /** Milliseconds after which asking again makes sense; null: never, the status is final. */
+  pollAfterMs: z.int().min(1).nullable(),
+});
+export type OrderReply = z.infer<typeof orderReply>;
+
+/** An order where the caller asked for the workflow's view: with what answered. */
+export const sourcedOrderReply = orderReply.extend({
+  source: z.enum(['workflow', 'database', 'projection']),
+});
+export type SourcedOrderReply = z.infer<typeof sourcedOrderReply>;
+
+export const sessionReply = z.strictObject({
+  orderNo: z.string(),
+  /** The provider's page, where the shopper pays. */
+  url: z.url(),
+  expiresAt: time,
+});
+export type SessionReply = z.infer<typeof sessionReply>;
+
+export const saleReply = z.strictObject({
+  saleId: z.string(),
+  name: z.string(),
+  currency: z.string().length(3),
+  opensAt: time,
+  closesAt: time,
+  paused: z.boolean(),
+  paymentWindowMs: z.int().min(1),
+  skus: z.array(
+    z.strictObject({
+      sku: z.string(),
+      name: z.string(),
+      unitPrice: amount,
+      limitPerUser: z.int().min(1).nullable(),
+      total: count,
+      available: count,
+      held: count,
+      sold: count,
+    }),
+  ),
+});
+export type SaleReply = z.infer<typeof saleReply>;
+
+export const refundReply = z.strictObject({ paymentId: z.int().min(1), refund: z.literal('requested') });
+export type RefundReply = z.infer<typeof refundReply>;
+
+export const returnStockReply = z.strictObject({ orderNo: z.string(), stock: z.literal('returned') });
+export type ReturnStockReply = z.infer<typeof returnStockReply>;
+
+export const healthReply = z.strictObject({ status: z.literal('ok') });
+export type HealthReply = z.infer<typeof healthReply>;
+
+const upOrDown = z.enum(['up', 'down']);
+export const readyReply = z.strictObject({
+  status: z.enum(['ready', 'not_ready']),
+  redis: upOrDown,
+  mysql: upOrDown,
+});
+export type ReadyReply = z.infer<typeof readyReply>;
+
+/** The demo's alone. */
+export const tokenReply = z.strictObject({
+  token: z.string(),
+  userId: z.string(),
+  saleId: z.string(),
+  temporalUiUrl: z.string().nullable(),
+});
+export type TokenReply = z.infer<typeof tokenReply>;
+
+/** What the problem document of a code has beside the members that all have. */
+const problemExtras = {
+  invalid_request: z.strictObject({
+    faults: z.array(z.strictObject({ path: z.string(), message: z.string() })),
+  }),
+  unknown_sku: z.strictObject({ sku: z.string() }),
+  sale_not_open_yet: z.strictObject({ opensAt: time }),
+  sold_out: z.strictObject({ sku: z.string(), available: count }),
+  limit_reached: z.strictObject({ sku: z.string(), limit: count, bought: count }),
+  already_paid: z.strictObject({ order: orderReply }),
+  not_payable: z.strictObject({ order: orderReply }),
+} satisfies { [Code in ProblemCode]?: z.ZodObject };
+
+type Extras = typeof problemExtras;
+export type ProblemExtra<Code extends ProblemCode> = Code extends keyof Extras
+  ? z.infer<Extras[Code]>
+  : never;
+
+/** The problem document (RFC 9457) of this code. */
+export function problemReply(code: ProblemCode) {
+  const members = z.strictObject({
+    type: z.literal('about:blank'),
+    title: z.string().min(1),
+    status: z.literal(PROBLEM_STATUS[code]),
+    code: z.literal(code),
+    detail: z.string().min(1),
+  });
+  const extras: { [code: string]: z.ZodObject } = problemExtras;
+  return members.extend(extras[code]?.shape ?? {});
+}

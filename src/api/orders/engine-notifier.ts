@@ -1,0 +1,64 @@
+/**
+ * Signals an order's workflow as soon as MySQL has recorded a payment or a wish to cancel; the caller does
+ * not wait for it. A signal that is not sent (no room in the engine, Temporal away, this process dead) is
+ * sent by the relay, from MySQL.
+ */
+
+import type { Logger } from 'pino';
+import type { Order, OrderState } from '../../domain/order.ts';
+import type { StartOutcome, OrderEngine } from '../../engine/order-engine.ts';
+import type { EngineBudget } from '../../stores/redis/engine-budget.ts';
+import type { Reservations } from '../../stores/redis/reservations.ts';
+
+/** Notifications under way in this process; the relay takes the rest two seconds later. */
+const IN_FLIGHT_MAX = 64;
+
+export interface NotifierDeps {
+  engine: Pick<OrderEngine, 'signalPaymentReceived' | 'signalCancelRequested'>;
+  budget: Pick<EngineBudget, 'acquire' | 'release'>;
+  reservations: Pick<Reservations, 'project'>;
+  log: Logger;
+}
+
+export type EngineNotifier = ReturnType<typeof createEngineNotifier>;
+
+export function createEngineNotifier({ engine, budget, reservations, log }: NotifierDeps) {
+  const inFlight = new Set<Promise<void>>();
+
+  async function notify(
+    order: Order,
+    state: OrderState,
+    signal: (order: Order) => Promise<StartOutcome>,
+  ): Promise<void> {
+    const { orderNo } = order;
+    try {
+      await reservations.project(orderNo, state);
+      if ((await budget.acquire([orderNo])).length === 0) return;
+      await signal(order).catch(async (error: unknown) => {
+        await budget.release([orderNo]);
+        throw error;
+      });
+    } catch (error) {
+      log.warn({ err: error, orderNo }, 'the workflow was not signalled; the relay will do it');
+    }
+  }
+
+  function inBackground(work: () => Promise<void>): void {
+    if (inFlight.size >= IN_FLIGHT_MAX) return;
+    const running = work().finally(() => inFlight.delete(running));
+    inFlight.add(running);
+  }
+
+  return {
+    paymentReceived: (order: Order, state: OrderState): void =>
+      inBackground(() => notify(order, state, engine.signalPaymentReceived)),
+
+    cancelRequested: (order: Order, state: OrderState): void =>
+      inBackground(() => notify(order, state, engine.signalCancelRequested)),
+
+    /** For an ordered shutdown: what is under way is finished. */
+    async drain(): Promise<void> {
+      await Promise.all(inFlight);
+    },
+  };
+}

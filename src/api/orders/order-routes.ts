@@ -1,0 +1,186 @@
+/** Reading, cancelling and paying an order. */
+
+import type { Context } from 'koa';
+import type { Logger } from 'pino';
+import { z } from 'zod';
+import { isFinal, type OrderState } from '../../domain/order.ts';
+import type { OrderEngine } from '../../engine/order-engine.ts';
+import type { PaymentProvider } from '../../payments/provider.ts';
+import type {
+  BeginSessionOutcome,
+  PaymentSessions,
+  SignOrder,
+} from '../../stores/mysql/money/payment-sessions.ts';
+import type { Orders } from '../../stores/mysql/orders/orders.ts';
+import type { ReservedOrder, Reservations } from '../../stores/redis/reservations.ts';
+import type { RequestState } from '../http/auth.ts';
+import { parseInput, Problem, unavailable } from '../http/problem.ts';
+import type { SessionReply, SourcedOrderReply } from '../http/replies.ts';
+import type { EngineNotifier } from './engine-notifier.ts';
+import { projectState, viewOrder, type FoundOrder, type OrderFinder } from './order-view.ts';
+
+/** A query needs a live worker; its caller waits no longer than this. */
+const QUERY_TIMEOUT_MS = 2_000;
+
+const statusOptions = z.object({ source: z.enum(['workflow']).optional() });
+
+export interface OrderRoutesDeps {
+  orders: Pick<Orders, 'read' | 'storeOrder' | 'requestCancel'>;
+  paymentSessions: Pick<PaymentSessions, 'begin' | 'recordOpened'>;
+  reservations: Pick<Reservations, 'project'>;
+  engine: Pick<OrderEngine, 'queryStatus'>;
+  provider: PaymentProvider;
+  /** Signs what a payment session carries of its order. */
+  sign: SignOrder;
+  notifier: EngineNotifier;
+  findOrder: OrderFinder;
+  log: Logger;
+}
+
+/** A state, and what answered. */
+interface Answered {
+  state: OrderState;
+  source: SourcedOrderReply['source'];
+}
+
+type OrderContext = Context & { state: RequestState; params: Record<string, string> };
+
+export function createOrderRoutes(deps: OrderRoutesDeps) {
+  const { orders, paymentSessions, engine, provider, sign, notifier, findOrder, log } = deps;
+
+  function find(ctx: OrderContext): Promise<FoundOrder> {
+    return findOrder(ctx.params['orderNo'] ?? '', ctx.state.userId, knownVersionOf(ctx));
+  }
+
+  /** The workflow's own view; that of MySQL or Redis while no worker answers or no workflow has begun. */
+  async function askWorkflow(found: FoundOrder): Promise<Answered> {
+    const { orderNo } = found.order;
+    try {
+      const state = await engine.queryStatus(orderNo, QUERY_TIMEOUT_MS);
+      // The query may be behind what MySQL has committed; a status never goes back.
+      if (state && state.version >= found.state.version) return { state, source: 'workflow' };
+    } catch (error) {
+      log.warn({ err: error, orderNo }, 'the workflow does not answer; asking MySQL');
+    }
+    try {
+      const stored = await orders.read(orderNo);
+      if (stored && stored.state.version >= found.state.version)
+        return { state: stored.state, source: 'database' };
+    } catch (error) {
+      log.warn({ err: error, orderNo }, 'neither the workflow nor MySQL answers');
+    }
+    return found;
+  }
+
+  /** A wish to cancel must be durable, so an order that still waits to be stored is stored first. */
+  async function requestCancel({ order, state }: ReservedOrder): Promise<ReservedOrder> {
+    try {
+      if (state.status === 'queued') {
+        const outcome = await orders.storeOrder(order, 'due');
+        // Its own workflow meets the refusal and gives the stock back: nothing is left to cancel.
+        if (outcome.kind === 'refused') return { order, state };
+      }
+      return await orders.requestCancel(order.orderNo);
+    } catch (error) {
+      throw unavailable('cancel_unavailable', 'The order cannot be cancelled right now.', error);
+    }
+  }
+
+  async function beginSession(orderNo: string): Promise<BeginSessionOutcome> {
+    try {
+      return await paymentSessions.begin(provider.name, orderNo, sign);
+    } catch (error) {
+      throw unavailable('payment_unavailable', 'No payment can be started right now.', error);
+    }
+  }
+
+  return {
+    async getOrder(ctx: OrderContext): Promise<void> {
+      const { source } = parseInput(statusOptions, ctx.query);
+      const found = await find(ctx);
+      const answered = source === 'workflow' ? await askWorkflow(found) : found;
+      const { state } = answered;
+      if (state.version > found.state.version) await projectState(deps, { order: found.order, state });
+      ctx.set('Cache-Control', 'private, no-cache');
+      ctx.status = 200;
+      ctx.etag = String(state.version);
+      if (knowsVersion(ctx, state.version)) {
+        ctx.status = 304;
+        return;
+      }
+      const view = viewOrder(found.order, state);
+      // A caller that asked for the workflow must see whether it answered; the others chose no source.
+      ctx.body =
+        source === 'workflow' ? ({ ...view, source: answered.source } satisfies SourcedOrderReply) : view;
+    },
+
+    async cancelOrder(ctx: OrderContext): Promise<void> {
+      const found = await find(ctx);
+      const { order, state } = isFinal(found.state.status) ? found : await requestCancel(found);
+      if (state.version > found.state.version) await projectState(deps, { order, state });
+      if (state.status === 'paid' || state.payment !== 'none') {
+        throw new Problem('already_paid', 'The order has been paid.', {
+          extra: { order: viewOrder(order, state) },
+        });
+      }
+      if (!isFinal(state.status)) notifier.cancelRequested(order, state);
+      ctx.status = isFinal(state.status) ? 200 : 202;
+      ctx.body = viewOrder(order, state);
+    },
+
+    async payOrder(ctx: OrderContext): Promise<void> {
+      const { order } = await find(ctx);
+      const outcome = await beginSession(order.orderNo);
+      if (outcome.kind !== 'begun') throw toRefusal(outcome);
+      const { session } = outcome;
+      const url = session.url ?? (await openAtProvider(session));
+      ctx.status = 201;
+      const expiresAt = new Date(session.expiresAtMs).toISOString();
+      ctx.body = { orderNo: order.orderNo, url, expiresAt } satisfies SessionReply;
+    },
+  };
+
+  async function openAtProvider(
+    session: (BeginSessionOutcome & { kind: 'begun' })['session'],
+  ): Promise<string> {
+    try {
+      const opened = await provider.openSession(session);
+      await paymentSessions.recordOpened(session.sessionId, opened.providerSessionId, opened.url);
+      return opened.url;
+    } catch (error) {
+      throw unavailable('payment_unavailable', 'No payment can be started right now.', error);
+    }
+  }
+}
+
+/** `*` matches any version of an order that exists (RFC 9110, 13.1.2). */
+function knowsVersion(ctx: Context, version: number): boolean {
+  return ctx.get('If-None-Match').trim() === '*' || knownVersionsOf(ctx).includes(version);
+}
+
+/** Not `ctx.fresh`: a `fetch` with If-None-Match also sends `Cache-Control: no-cache`, which turns it off. */
+function knownVersionsOf(ctx: Context): number[] {
+  const tags = ctx.get('If-None-Match').split(',');
+  return tags.flatMap((tag) => {
+    const version = /^(?:W\/)?"(\d{1,9})"$/.exec(tag.trim())?.[1];
+    return version === undefined ? [] : [Number(version)];
+  });
+}
+
+/** The newest version that the caller has seen. */
+function knownVersionOf(ctx: Context): number {
+  return Math.max(0, ...knownVersionsOf(ctx));
+}
+
+function toRefusal(outcome: Exclude<BeginSessionOutcome, { kind: 'begun' }>): Problem {
+  if (outcome.kind === 'not-stored') {
+    const detail = 'The order is being stored; it can be paid in a moment.';
+    return new Problem('not_yet_payable', detail, { retryAfterSeconds: 1 });
+  }
+  const { order, state } = outcome.stored;
+  const extra = { order: viewOrder(order, state) };
+  // A refunded order is not paid; a disputed payment is with the shop until it is decided.
+  if (state.payment !== 'none' && state.payment !== 'refunded')
+    return new Problem('already_paid', 'The order has been paid.', { extra });
+  return new Problem('not_payable', 'The order can no longer be paid.', { extra });
+}

@@ -1,0 +1,146 @@
+/** POST /v1/orders: holds the stock and accepts the order in one step, or refuses with the reason. */
+
+import { isIP } from 'node:net';
+import type { Context } from 'koa';
+import { z } from 'zod';
+import {
+  IDEMPOTENCY_KEY_PATTERN,
+  MAX_CART_LINES,
+  MAX_LINE_QUANTITY,
+  MAX_USER_AGENT_CHARS,
+  SALE_ID_PATTERN,
+  SKU_PATTERN,
+} from '../../domain/limits.ts';
+import type { OrderState } from '../../domain/order.ts';
+import { fingerprintOf } from '../../domain/request-fingerprint.ts';
+import type { Reservations, ReserveOutcome } from '../../stores/redis/reservations.ts';
+import type { RequestState } from '../http/auth.ts';
+import { parseInput, Problem, saleNotFound, unavailable } from '../http/problem.ts';
+import { viewOrder, type OrderFinder } from './order-view.ts';
+
+const orderRequest = z.strictObject({
+  saleId: z.string().regex(SALE_ID_PATTERN),
+  items: z
+    .array(
+      z.strictObject({ sku: z.string().regex(SKU_PATTERN), quantity: z.int().min(1).max(MAX_LINE_QUANTITY) }),
+    )
+    .min(1)
+    .max(MAX_CART_LINES)
+    .refine((items) => new Set(items.map((item) => item.sku)).size === items.length, 'each SKU once'),
+});
+type OrderRequest = z.infer<typeof orderRequest>;
+
+/** An order that was accepted just now: MySQL assigns versions from 1 on. */
+const QUEUED: OrderState = { status: 'queued', version: 0, payment: 'none', reason: null };
+
+/** A backlog shrinks by what the engine starts; a repeat every few seconds costs little. */
+const BACKLOG_RETRY_SECONDS = 5;
+
+export interface PlaceOrderDeps {
+  reservations: Pick<Reservations, 'reserve'>;
+  findOrder: OrderFinder;
+}
+
+export function createPlaceOrder({ reservations, findOrder }: PlaceOrderDeps) {
+  async function reserve(ctx: Context, request: OrderRequest, idempotencyKey: string, userId: string) {
+    try {
+      return await reservations.reserve({
+        ...request,
+        userId,
+        idempotencyKey,
+        fingerprint: fingerprintOf(request),
+        // Behind proxies this may be any text that a client sent: what is no address is not kept.
+        ip: isIP(ctx.ip) === 0 ? '' : ctx.ip,
+        userAgent: ctx.get('User-Agent').slice(0, MAX_USER_AGENT_CHARS),
+      });
+    } catch (error) {
+      // The stock may or may not be held: only the same key finds out.
+      throw unavailable('outcome_unknown', 'Repeat the request with the same Idempotency-Key.', error);
+    }
+  }
+
+  return async function placeOrder(ctx: Context & { state: RequestState }): Promise<void> {
+    const { userId } = ctx.state;
+    const idempotencyKey = readIdempotencyKey(ctx);
+    const request = parseInput(orderRequest, ctx.request.body);
+    const outcome = await reserve(ctx, request, idempotencyKey, userId);
+    if (outcome.kind === 'reserved') {
+      accept(ctx, request.saleId, outcome);
+    } else if (outcome.kind === 'repeated') {
+      const { order, state } = await findOrder(outcome.orderNo, userId);
+      ctx.set('Location', `/v1/orders/${outcome.orderNo}`);
+      ctx.body = viewOrder(order, state);
+    } else {
+      throw toRefusal(outcome);
+    }
+  };
+}
+
+function accept(ctx: Context, saleId: string, outcome: ReserveOutcome & { kind: 'reserved' }): void {
+  const view = viewOrder({ ...outcome, saleId }, QUEUED);
+  ctx.status = 202;
+  ctx.set('Location', `/v1/orders/${outcome.orderNo}`);
+  if (view.pollAfterMs !== null) ctx.set('Retry-After', String(Math.ceil(view.pollAfterMs / 1_000)));
+  ctx.body = view;
+}
+
+function readIdempotencyKey(ctx: Context): string {
+  const key = ctx.get('Idempotency-Key');
+  if (key === '')
+    throw new Problem('idempotency_key_missing', 'Send an Idempotency-Key, a fresh UUID for each purchase.');
+  if (!IDEMPOTENCY_KEY_PATTERN.test(key)) {
+    throw new Problem(
+      'idempotency_key_invalid',
+      'An Idempotency-Key has 1 to 128 printable ASCII characters, no spaces.',
+    );
+  }
+  return key;
+}
+
+function toRefusal(outcome: Exclude<ReserveOutcome, { kind: 'reserved' | 'repeated' }>): Problem {
+  switch (outcome.kind) {
+    case 'sold-out': {
+      const { sku, available } = outcome;
+      return new Problem('sold_out', 'There are not enough units left.', { extra: { sku, available } });
+    }
+    case 'limit-reached': {
+      const { sku, limit, bought } = outcome;
+      return new Problem('limit_reached', describeLimit(limit, bought), {
+        extra: { sku, limit, bought },
+      });
+    }
+    case 'key-reused':
+      return new Problem('idempotency_key_reused', 'This Idempotency-Key was used for another request.');
+    case 'unknown-sku':
+      return new Problem('unknown_sku', 'The sale has no such SKU.', { extra: { sku: outcome.sku } });
+    case 'sale-absent':
+      return saleNotFound();
+    case 'paused':
+      return new Problem('sale_paused', 'The sale is paused.', {
+        retryAfterSeconds: BACKLOG_RETRY_SECONDS,
+      });
+    case 'not-open-yet':
+      return new Problem('sale_not_open_yet', 'The sale has not opened yet.', {
+        extra: { opensAt: new Date(outcome.opensAtMs).toISOString() },
+      });
+    case 'closed':
+      return new Problem('sale_closed', 'The sale is over.');
+    case 'store-full':
+      return new Problem(
+        'stock_unavailable',
+        'No order can be taken right now. Repeat with the same Idempotency-Key.',
+        { retryAfterSeconds: BACKLOG_RETRY_SECONDS },
+      );
+    case 'backlog-full':
+      return new Problem('backlog_full', 'More orders wait than can be handled in time; nothing was taken.', {
+        retryAfterSeconds: BACKLOG_RETRY_SECONDS,
+      });
+  }
+}
+
+/** True of a shopper with none, with some and with all: what is theirs counts held and sold units alike. */
+function describeLimit(limit: number, bought: number): string {
+  const left = Math.max(0, limit - bought);
+  const more = left === 0 ? 'no more' : `at most ${left} more`;
+  return `One shopper may have ${limit} of this SKU; you have ${bought}, so you may order ${more}.`;
+}

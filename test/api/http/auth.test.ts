@@ -1,0 +1,159 @@
+/**
+ * Tokens: which are taken, how the others are refused and logged, and that an order is its own user's alone.
+ */
+
+import { SignJWT } from 'jose';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import type { TokenFault } from '../../../src/api/http/auth.ts';
+import { buildSale } from '../../support/factories.ts';
+import { JWT_SECRET, refusalOf, send, type Reply } from '../../support/shopper.ts';
+import { openApi, type TestApi } from '../open-api.ts';
+import { openTestLog } from '../test-log.ts';
+
+let api: TestApi;
+let orderNo: string;
+
+beforeAll(async () => {
+  api = await openApi();
+  const { saleId } = await api.stores.openSale(buildSale());
+  orderNo = await (await api.shopper('ada')).buy(saleId);
+});
+afterAll(() => api.close());
+
+interface TokenParts {
+  secret?: string;
+  subject?: string | undefined;
+  issuer?: string;
+  expiresInSeconds?: number | undefined;
+  alg?: 'HS256' | 'HS512';
+}
+
+/** A valid token of ada, each part to be spoilt. */
+async function tokenWith(parts: TokenParts): Promise<string> {
+  const valid = {
+    secret: JWT_SECRET,
+    subject: 'ada',
+    issuer: 'holdfast',
+    expiresInSeconds: 60,
+    alg: 'HS256',
+  };
+  const { secret, subject, issuer, expiresInSeconds, alg } = { ...valid, ...parts };
+  const token = new SignJWT().setProtectedHeader({ alg }).setIssuer(issuer);
+  if (subject !== undefined) token.setSubject(subject);
+  if (expiresInSeconds !== undefined)
+    token.setExpirationTime(Math.floor(Date.now() / 1000) + expiresInSeconds);
+  return token.sign(new TextEncoder().encode(secret));
+}
+
+/** Without a signature: `alg: none`. */
+function unsignedToken(): string {
+  const encode = (part: object) => Buffer.from(JSON.stringify(part)).toString('base64url');
+  const claims = { sub: 'ada', iss: 'holdfast', exp: Math.floor(Date.now() / 1000) + 60 };
+  return `${encode({ alg: 'none' })}.${encode(claims)}.`;
+}
+
+function ask(authorization: string | undefined): Promise<Reply> {
+  const headers = authorization === undefined ? {} : { authorization };
+  return send(`${api.url}/v1/orders/${orderNo}`, 'GET', { headers });
+}
+
+test('a valid token is let in, also one that has just run out on another clock', async () => {
+  expect((await ask(`Bearer ${await tokenWith({})}`)).status).toBe(200);
+  expect((await ask(`Bearer ${await tokenWith({ expiresInSeconds: -2 })}`)).status).toBe(200);
+});
+
+test.each<[string, () => Promise<string> | string | undefined]>([
+  ['no token', () => undefined],
+  ['another scheme', () => 'Basic YWRhOmFkYQ=='],
+  ['nonsense', () => 'Bearer nonsense'],
+  ['an oversized token', () => `Bearer ${'x'.repeat(5_000)}`],
+  ['an unsigned token', () => `Bearer ${unsignedToken()}`],
+])('%s is refused with 401', async (_, authorization) => {
+  const reply = await ask(await authorization());
+  expect(refusalOf(reply)).toBe('401 unauthorized');
+  // RFC 6750: the error is named where a token was sent, and only there.
+  const isToken = (await authorization())?.startsWith('Bearer ') === true;
+  const challenge = `Bearer realm="holdfast"${isToken ? ', error="invalid_token"' : ''}`;
+  expect(reply.headers.get('www-authenticate')).toBe(challenge);
+});
+
+const CLAIM = 'ERR_JWT_CLAIM_VALIDATION_FAILED';
+
+test.each<[string, TokenParts, TokenFault]>([
+  [
+    'signed with another secret',
+    { secret: 'another-secret-that-is-long-enough-for-it' },
+    { code: 'ERR_JWS_SIGNATURE_VERIFICATION_FAILED' },
+  ],
+  ['signed with another algorithm', { alg: 'HS512' }, { code: 'ERR_JOSE_ALG_NOT_ALLOWED' }],
+  ['of another issuer', { issuer: 'another' }, { code: CLAIM, claim: 'iss', reason: 'check_failed' }],
+  [
+    'that has expired',
+    { expiresInSeconds: -60 },
+    { code: 'ERR_JWT_EXPIRED', claim: 'exp', reason: 'check_failed' },
+  ],
+  ['that never expires', { expiresInSeconds: undefined }, { code: CLAIM, claim: 'exp', reason: 'missing' }],
+  ['without a subject', { subject: undefined }, { code: CLAIM, claim: 'sub', reason: 'missing' }],
+  [
+    'with a subject that could forge keys',
+    { subject: 'ada}:x' },
+    { code: CLAIM, claim: 'sub', reason: 'not_a_user_id' },
+  ],
+])(
+  'a token %s is refused with 401, and the log has the reason without the token',
+  async (_, parts, fault) => {
+    const { log, lines } = openTestLog();
+    const app = await api.withParts({ log });
+    onTestFinished(() => app.close());
+    const token = await tokenWith(parts);
+    const headers = { authorization: `Bearer ${token}` };
+
+    const reply = await send(`${app.url}/v1/orders/${orderNo}`, 'GET', { headers });
+
+    expect(refusalOf(reply)).toBe('401 unauthorized');
+    expect(reply.headers.get('www-authenticate')).toBe('Bearer realm="holdfast", error="invalid_token"');
+    expect(lines()).toEqual([expect.objectContaining({ ...fault, refused: 1, msg: 'tokens were refused' })]);
+    expect(JSON.stringify(lines())).not.toContain(token.split('.')[1]);
+  },
+);
+
+test('the scheme of a token is read in any case', async () => {
+  expect((await ask(`bearer ${await tokenWith({})}`)).status).toBe(200);
+});
+
+test.each<[string, () => string]>([
+  ['POST', () => '/v1/orders'],
+  ['POST', () => `/v1/orders/${orderNo}/cancel`],
+  ['POST', () => `/v1/orders/${orderNo}/payment`],
+])('%s to an order needs a token (%#)', async (method, path) => {
+  expect(refusalOf(await send(`${api.url}${path()}`, method, { body: {} }))).toBe('401 unauthorized');
+});
+
+test("another shopper's order is not found, neither to read nor to cancel nor to pay", async () => {
+  const bob = await api.shopper('bob');
+
+  expect(refusalOf(await bob.getOrder(orderNo))).toBe('404 order_not_found');
+  expect(refusalOf(await bob.cancel(orderNo))).toBe('404 order_not_found');
+  expect(refusalOf(await bob.pay(orderNo))).toBe('404 order_not_found');
+});
+
+test("another shopper's order is not found in MySQL either", async () => {
+  const ada = await api.shopper('ada');
+  const { saleId } = await api.stores.openSale(buildSale());
+  const stored = await ada.buy(saleId);
+  await api.store(stored);
+  await api.forget(stored);
+
+  expect((await ada.getOrder(stored)).status).toBe(200);
+  expect(refusalOf(await (await api.shopper('bob')).getOrder(stored))).toBe('404 order_not_found');
+});
+
+test.each(['nope', 'a-0-1-short', '%7B%7D', 'x%00y', '..%2f..%2fx', '%E0%A4%A', `s-0-1-${'0'.repeat(400)}`])(
+  'what is no orderNo, %s, is not found',
+  async (text) => {
+    const ada = await api.shopper('ada');
+
+    expect(refusalOf(await ada.getOrder(text))).toBe('404 order_not_found');
+    expect(refusalOf(await ada.cancel(text))).toBe('404 order_not_found');
+  },
+);

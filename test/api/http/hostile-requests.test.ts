@@ -1,0 +1,307 @@
+/**
+ * Callers that break HTTP itself, or take their time: an answer where one can be given, and no other caller
+ * is held up.
+ */
+
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import { ulid } from 'ulidx';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import type { HttpBounds } from '../../../src/api/http/http-server.ts';
+import { MAX_PURCHASES_AT_WORK, MAX_PURCHASES_WAITING } from '../../../src/domain/limits.ts';
+import { buildSale } from '../../support/factories.ts';
+import type { HttpApp } from '../../support/http-app.ts';
+import { acceptedOf, refusalOf, send, type Shopper } from '../../support/shopper.ts';
+import { openApi, type TestApi } from '../open-api.ts';
+import { openRaw, sendRaw } from '../raw-http.ts';
+
+let api: TestApi;
+let saleId: string;
+let shopper: Shopper;
+
+beforeAll(async () => {
+  api = await openApi();
+  ({ saleId } = await api.stores.openSale(buildSale()));
+  shopper = await api.shopper();
+});
+afterAll(async () => {
+  expect((await api.stores.saleStock.read(saleId))?.skus[0], 'nothing was taken').toMatchObject({
+    available: 10,
+    held: 0,
+  });
+  // After all of it an honest shopper buys as ever.
+  await shopper.buy(saleId);
+  await api.close();
+});
+
+const get = (path = '/healthz') => `GET ${path} HTTP/1.1\r\nHost: shop\r\n`;
+
+interface OrderParts {
+  as?: Shopper;
+  sale?: string;
+  headers?: string;
+  body?: string;
+}
+
+/** The head of an order and its body, ready to be spoilt. */
+function orderParts({ as = shopper, sale = saleId, headers, body }: OrderParts = {}): [
+  head: string,
+  body: string,
+] {
+  const cart = body ?? JSON.stringify({ saleId: sale, items: [{ sku: 'lamp', quantity: 1 }] });
+  const head = [
+    'POST /v1/orders HTTP/1.1',
+    'Host: shop',
+    `Authorization: ${as.authorization}`,
+    `Idempotency-Key: ${ulid()}`,
+    'Content-Type: application/json',
+    headers ?? `Content-Length: ${cart.length}`,
+  ];
+  return [`${head.join('\r\n')}\r\n\r\n`, cart];
+}
+
+/** An app of its own with these bounds, and a sale of its own. */
+async function openBounded(bounds: Partial<HttpBounds>): Promise<{ app: HttpApp; sale: string }> {
+  const app = await api.withParts({}, bounds);
+  onTestFinished(() => app.close());
+  const { saleId: sale } = await api.stores.openSale(buildSale());
+  return { app, sale };
+}
+
+test.each<[string, string]>([
+  ['noise', '\x00\x01\x02\xff\r\n\r\n'],
+  ['a TLS greeting', '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03'],
+  ['another protocol', 'SSH-2.0-OpenSSH_9.2\r\n'],
+  ['the greeting of HTTP/2', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'],
+  ['another version of HTTP', 'GET / HTTP/9.9\r\nHost: shop\r\n\r\n'],
+  ['a method that does not exist', 'STEAL / HTTP/1.1\r\nHost: shop\r\n\r\n'],
+  ['a path with a space', 'GET /a b HTTP/1.1\r\nHost: shop\r\n\r\n'],
+  ['no host', 'GET /healthz HTTP/1.1\r\n\r\n'],
+  ['a whole URL, as for a proxy', 'GET http://shop:99999/[ HTTP/1.1\r\nHost: shop\r\n\r\n'],
+  ['no path', 'OPTIONS * HTTP/1.1\r\nHost: shop\r\n\r\n'],
+  ['a header without a name', `${get()}: x\r\n\r\n`],
+  ['a header without a colon', `${get()}nonsense\r\n\r\n`],
+  ['a header with a NUL', `${get()}X-A: a\x00b\r\n\r\n`],
+  ['a space before the colon', `${get()}X-A : a\r\n\r\n`],
+  ['two lengths', `${get()}Content-Length: 1\r\nContent-Length: 2\r\n\r\n`],
+  ['a length and chunks', `${get()}Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`],
+  ['a negative length', `${get()}Content-Length: -1\r\n\r\n`],
+  ['a length beyond any number', `${get()}Content-Length: 99999999999999999999999\r\n\r\n`],
+  ['an unknown transfer', `${get()}Transfer-Encoding: chunked, x\r\n\r\n`],
+])('a request with %s is answered 400, and the connection closed', async (_, bytes) => {
+  expect(refusalOf(await sendRaw(api.url, Buffer.from(bytes, 'latin1')))).toBe('400 malformed_request');
+});
+
+test.each<[string, string]>([
+  ['a header of 20 KiB', `${get()}X-A: ${'x'.repeat(20_000)}\r\n\r\n`],
+  ['a path of 20 KiB', `${get(`/${'x'.repeat(20_000)}`)}\r\n`],
+  ['101 headers', `${get()}${'X-A: a\r\n'.repeat(100)}\r\n`],
+  ['2,000 headers', `${get()}${'a:b\r\n'.repeat(2_000)}\r\n`],
+])('a request with %s is answered 431', async (_, text) => {
+  expect(refusalOf(await sendRaw(api.url, text))).toBe('431 headers_too_large');
+});
+
+test('an order whose chunks are malformed is answered 400', async () => {
+  const [head] = orderParts({ headers: 'Transfer-Encoding: chunked' });
+
+  expect(refusalOf(await sendRaw(api.url, head, 'zz\r\n{}\r\n'))).toBe('400 malformed_request');
+  expect(refusalOf(await sendRaw(api.url, head, `2;${'x'.repeat(20_000)}\r\n{}\r\n`))).toBe(
+    '413 body_too_large',
+  );
+});
+
+test('what cannot be expected, and what only a proxy does, is refused', async () => {
+  const [head, body] = orderParts({ headers: 'Expect: the-unexpected\r\nContent-Length: 2', body: '{}' });
+
+  expect(refusalOf(await sendRaw(api.url, head, body))).toBe('417 expectation_failed');
+  expect(refusalOf(await sendRaw(api.url, 'CONNECT shop:443 HTTP/1.1\r\nHost: shop\r\n\r\n'))).toBe(
+    '405 method_not_allowed',
+  );
+});
+
+test.each([
+  '/../../healthz',
+  '/v1/orders/../sales',
+  '/%',
+  '/%00',
+  '/v1/sales/%ff',
+  '/v1/sales/..%2f',
+  '/?a=%',
+  '//shop/healthz',
+])('a path of %s leads nowhere', async (path) => {
+  expect(refusalOf(await sendRaw(api.url, `${get(path)}Connection: close\r\n\r\n`))).toMatch(
+    /^404 \w+_not_found$|^404 no_such_resource$/,
+  );
+});
+
+test('an order is answered even when noise follows it, and only the order', async () => {
+  const { app, sale } = await openBounded({});
+  const connection = await openRaw(app.url);
+  const [head, body] = orderParts({ sale });
+
+  connection.write(`${head}${body}\x00noise\r\n\r\n`);
+  const replies = await connection.untilClosed();
+
+  expect(replies.map(({ status }) => status)).toEqual([202]);
+  expect((await shopper.getOrder(acceptedOf(...firstOf(replies)).orderNo)).status).toBe(200);
+});
+
+const firstOf = <T>([first]: readonly T[]): [T] => {
+  if (first === undefined) throw new Error('there is none');
+  return [first];
+};
+
+test('after a body that was too large the connection takes the next request', async () => {
+  const connection = await openRaw(api.url);
+  const [head, body] = orderParts({ body: ' '.repeat(100_000) });
+
+  connection.write(head);
+  connection.write(body);
+  connection.write(`${get()}\r\n`);
+  const [refused, health] = await connection.replies(2);
+
+  expect(refused && refusalOf(refused)).toBe('413 body_too_large');
+  expect(health?.status).toBe(200);
+  connection.close();
+});
+
+test('a body that does not end is refused, and its connection closed', async () => {
+  const { app } = await openBounded({ requestTimeoutMs: 500, headersTimeoutMs: 500, checkEveryMs: 50 });
+  const connection = await openRaw(app.url);
+  const [head] = orderParts({ headers: 'Transfer-Encoding: chunked' });
+
+  connection.write(head);
+  for (let i = 0; i < 20; i += 1) connection.write(`400\r\n${' '.repeat(1_024)}\r\n`);
+
+  expect((await connection.untilClosed()).map(refusalOf)).toEqual(['413 body_too_large']);
+});
+
+const impatient = { headersTimeoutMs: 300, requestTimeoutMs: 600, checkEveryMs: 50 };
+
+test('a client that does not finish its headers, or its body, gets 408 and is closed', async () => {
+  const { app } = await openBounded(impatient);
+  const [head, body] = orderParts();
+
+  const replies = await Promise.all([
+    sendRaw(app.url, 'GET /healthz HTTP/1.1\r\nHo'),
+    sendRaw(app.url, head),
+    sendRaw(app.url, head, body.slice(0, -1)),
+  ]);
+
+  expect(replies.map(refusalOf)).toEqual([
+    '408 request_timeout',
+    '408 request_timeout',
+    '408 request_timeout',
+  ]);
+});
+
+test('a client that sends nothing is closed without an answer', async () => {
+  const { app } = await openBounded(impatient);
+
+  expect(await (await openRaw(app.url)).untilClosed()).toEqual([]);
+});
+
+/**
+ * More than all buffers on the way take in, so that some of it still waits to be sent: only then a connection
+ * that reads nothing sees its end.
+ */
+const FLOOD_BYTES = 32 * 1024 * 1024;
+
+test('a client that asks and does not read the answers is closed, and one that is only idle is not', async () => {
+  // No other bound is to close it.
+  const bounds = { stuckTimeoutMs: 300, headersTimeoutMs: 600_000, requestTimeoutMs: 600_000 };
+  const app = await api.withParts({ demo: { saleId, temporalUiUrl: undefined } }, bounds);
+  onTestFinished(() => app.close());
+  const [idle, stuck] = await Promise.all([openRaw(app.url), openRaw(app.url)]);
+  onTestFinished(() => {
+    idle.close();
+    stuck.close();
+  });
+  idle.write(`${get()}\r\n`);
+  await idle.replies(1);
+
+  stuck.stopReading();
+  stuck.write(Buffer.alloc(FLOOD_BYTES, `${get('/demo/page.js')}\r\n`));
+  await stuck.untilClosed();
+
+  idle.write(`${get()}\r\n`);
+  expect((await idle.replies(2)).map(({ status }) => status)).toEqual([200, 200]);
+});
+
+test('orders that dribble in take no room from those that are there', async () => {
+  const { app, sale } = await openBounded({});
+  const slow = await Promise.all(
+    Array.from({ length: MAX_PURCHASES_AT_WORK + MAX_PURCHASES_WAITING + 1 }, async () => {
+      const connection = await openRaw(app.url);
+      const [head, body] = orderParts({ sale });
+      connection.write(`${head}${body.slice(0, 5)}`);
+      return connection;
+    }),
+  );
+
+  await (await app.shopper()).buy(sale);
+
+  for (const connection of slow) connection.close();
+  await (await app.shopper()).buy(sale);
+});
+
+test('a server that stops does not wait for ever for a request that never arrives', async () => {
+  const app = await api.withParts({}, { headersTimeoutMs: 300, requestTimeoutMs: 300, checkEveryMs: 60_000 });
+  const connection = await openRaw(app.url);
+  connection.write(orderParts()[0]);
+  await send(`${app.url}/healthz`, 'GET');
+
+  await app.close();
+
+  expect(await connection.untilClosed()).toEqual([]);
+});
+
+test('with ten thousand idle connections an order is taken as ever', async () => {
+  const { app, sale } = await openBounded({ headersTimeoutMs: 60_000, requestTimeoutMs: 60_000 });
+  const script = fileURLToPath(new URL('./idle-connections.mjs', import.meta.url));
+  const crowd = fork(script, [new URL(app.url).port, '10000'], { execArgv: [] });
+  onTestFinished(async () => {
+    crowd.kill();
+    await once(crowd, 'exit');
+  });
+  const [opened]: unknown[] = await once(crowd, 'message');
+  expect(opened).toEqual({ open: 10_000 });
+
+  const buyer = await app.shopper();
+  await buyer.readOrder(await buyer.buy(sale));
+
+  crowd.send('how many?');
+  const [left]: unknown[] = await once(crowd, 'message');
+  expect(left).toEqual({ open: 10_000 });
+});
+
+test('with as many connections as there may be, one more is closed at once', async () => {
+  const { app } = await openBounded({ connectionsMax: 2 });
+  const two = await Promise.all([openRaw(app.url), openRaw(app.url)]);
+
+  expect(await (await openRaw(app.url)).untilClosed()).toEqual([]);
+
+  for (const connection of two) {
+    connection.write(`${get()}\r\n`);
+    expect((await connection.replies(1)).map(({ status }) => status)).toEqual([200]);
+    connection.close();
+  }
+});
+
+test.each([
+  '"',
+  'W/',
+  'W/"',
+  ',,,,',
+  '*"',
+  '"0',
+  `"${'"'.repeat(9_000)}`,
+  `x${' '.repeat(15_000)}x`,
+  '\u00ff',
+])('an If-None-Match of %.20s names no version', async (tags) => {
+  const { saleId: sale } = await api.stores.openSale(buildSale());
+  const orderNo = await shopper.buy(sale);
+
+  expect((await shopper.getOrder(orderNo, { 'if-none-match': tags })).status).toBe(200);
+});

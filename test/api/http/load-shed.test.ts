@@ -1,0 +1,228 @@
+/** Load shedding: how many calls of a kind are worked on at once, and what happens to the next. */
+
+import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
+import { createLane } from '../../../src/api/http/load-shed.ts';
+import {
+  MAX_OTHERS_IN_FLIGHT,
+  MAX_PURCHASES_AT_WORK,
+  MAX_PURCHASES_WAITING,
+} from '../../../src/domain/limits.ts';
+import { buildSale } from '../../support/factories.ts';
+import type { HttpApp } from '../../support/http-app.ts';
+import { pressPay, refusalOf, send, sessionOf, type Reply, type Shopper } from '../../support/shopper.ts';
+import { waitFor } from '../../support/wait.ts';
+import { scrapeCounter } from '../metrics.ts';
+import { openApi, type TestApi } from '../open-api.ts';
+import { openRaw } from '../raw-http.ts';
+
+let api: TestApi;
+let saleId: string;
+
+beforeAll(async () => {
+  api = await openApi();
+});
+afterAll(() => api.close());
+
+beforeEach(async () => {
+  const skus = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 1_000, limitPerUser: null }];
+  ({ saleId } = await api.stores.openSale(buildSale({ skus })));
+});
+
+type Reservations = TestApi['stores']['reservations'];
+
+interface SlowApp {
+  app: HttpApp;
+  shopper: Shopper;
+  /** How many calls of the slow function wait. */
+  waiting: () => number;
+  /** From now on no call waits any more. */
+  letGo: () => void;
+}
+
+/** An app whose store does not answer in this function, until it is let go. */
+async function openSlow(slow: 'reserve' | 'readOrder'): Promise<SlowApp> {
+  let letGo = (): void => {};
+  let waiting = 0;
+  const gate = new Promise<void>((resolve) => {
+    letGo = resolve;
+  });
+  const wait = async () => {
+    waiting += 1;
+    await gate;
+    waiting -= 1;
+  };
+  const { reservations } = api.stores;
+  const slowed: Partial<Reservations> =
+    slow === 'reserve'
+      ? { reserve: (request) => wait().then(() => reservations.reserve(request)) }
+      : { readOrder: (orderNo) => wait().then(() => reservations.readOrder(orderNo)) };
+  const app = await api.withParts({ reservations: { ...reservations, ...slowed } });
+  onTestFinished(async () => {
+    letGo();
+    await app.close();
+  });
+  return { app, shopper: await app.shopper(), waiting: () => waiting, letGo };
+}
+
+const cart = () => ({ saleId, items: [{ sku: 'lamp', quantity: 1 }] });
+
+/** As many purchases as may be in the API at once; answers once all of them are. */
+async function fill({ app, shopper, waiting }: SlowApp): Promise<Promise<Reply>[]> {
+  const count = MAX_PURCHASES_AT_WORK + MAX_PURCHASES_WAITING;
+  const replies = Array.from({ length: count }, () => shopper.placeOrder(cart()));
+  // What is no JSON gets no place: it is refused for its type until there is no room for any call.
+  await waitFor('the lane to be full', async () => {
+    const probe = await send(`${app.url}/v1/orders?probe`, 'POST', { headers: plain, body: '?' });
+    return refusalOf(probe) === '503 overloaded';
+  });
+  expect(waiting()).toBe(MAX_PURCHASES_AT_WORK);
+  return replies;
+}
+
+const plain = { 'content-type': 'text/plain' };
+
+const shedBy = ({ app }: SlowApp) => scrapeCounter(app.url, 'holdfast_shed_total');
+
+/** Those that wait too long are refused too; there is no other answer. */
+function countOf(replies: readonly Reply[]): { accepted: number; overloaded: number } {
+  const accepted = replies.filter(({ status }) => status === 202).length;
+  const overloaded = replies.filter(({ status }) => status === 503).map(refusalOf);
+  expect(new Set(overloaded)).toEqual(new Set(overloaded.length > 0 ? ['503 overloaded'] : []));
+  expect(accepted + overloaded.length).toBe(replies.length);
+  return { accepted, overloaded: overloaded.length };
+}
+
+test('while as many purchases are in the API as may be, the next is refused before anything is done for it', async () => {
+  const slow = await openSlow('reserve');
+  const replies = await fill(slow);
+
+  const [refused, anonymous] = await Promise.all([
+    slow.shopper.placeOrder(cart()),
+    send(`${slow.app.url}/v1/orders`, 'POST', { body: 'no token, no JSON' }),
+  ]);
+
+  expect([refusalOf(refused), refusalOf(anonymous)]).toEqual(['503 overloaded', '503 overloaded']);
+  expect(Number(refused.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
+  slow.letGo();
+  const { accepted, overloaded } = countOf(await Promise.all(replies));
+  expect(accepted).toBeGreaterThanOrEqual(MAX_PURCHASES_AT_WORK);
+  expect((await slow.shopper.placeOrder(cart())).status).toBe(202);
+  // The two, and the probe that found the lane full.
+  expect(await shedBy(slow)).toEqual({ purchases: overloaded + 3, notices: 0, others: 0 });
+  expect((await api.stores.saleStock.read(saleId))?.skus[0]).toMatchObject({ held: accepted + 1 });
+});
+
+test('while the store hangs no call waits long for a place, and nothing is done for one that waited in vain', async () => {
+  const slow = await openSlow('reserve');
+  const replies = await fill(slow);
+  let answered = 0;
+  const counting = replies.map((reply) => reply.then(() => (answered += 1)));
+
+  await waitFor('all that waited to be refused', () => answered === MAX_PURCHASES_WAITING);
+  slow.letGo();
+  await Promise.all(counting);
+  const counts = countOf(await Promise.all(replies));
+  expect(counts).toEqual({ accepted: MAX_PURCHASES_AT_WORK, overloaded: MAX_PURCHASES_WAITING });
+  expect((await shedBy(slow))['purchases']).toBe(MAX_PURCHASES_WAITING + 1);
+  expect((await api.stores.saleStock.read(saleId))?.skus[0]).toMatchObject({ held: MAX_PURCHASES_AT_WORK });
+});
+
+test('a rush of purchases keeps no shopper from looking, paying or cancelling, and no notice from arriving', async () => {
+  const slow = await openSlow('reserve');
+  const shopper = await api.shopper(slow.shopper.userId);
+  const [toPay, toCancel] = [await shopper.buy(saleId), await shopper.buy(saleId)];
+  await api.store(toPay);
+  const replies = await fill(slow);
+
+  expect((await send(`${slow.app.url}/healthz`, 'GET')).status).toBe(200);
+  expect((await send(`${slow.app.url}/readyz`, 'GET')).status).toBe(200);
+  expect((await send(`${slow.app.url}/metrics`, 'GET')).status).toBe(200);
+  expect((await send(`${slow.app.url}/v1/sales/${saleId}`, 'GET')).status).toBe(200);
+  expect((await slow.shopper.cancel(toCancel)).status).toBe(202);
+  await pressPay(sessionOf(await slow.shopper.pay(toPay)).url);
+  await waitFor('the notice', async () => (await slow.shopper.readOrder(toPay)).payment === 'received');
+
+  expect(slow.waiting()).toBe(MAX_PURCHASES_AT_WORK);
+  slow.letGo();
+  await Promise.all(replies);
+});
+
+test('shoppers who go away keep their place until their order is done, and no longer', async () => {
+  const slow = await openSlow('reserve');
+  const connections = await Promise.all(
+    Array.from({ length: MAX_PURCHASES_AT_WORK }, () => openRaw(slow.app.url)),
+  );
+  const body = JSON.stringify(cart());
+  connections.forEach((connection, i) =>
+    connection.write(
+      `POST /v1/orders HTTP/1.1\r\nHost: shop\r\nAuthorization: ${slow.shopper.authorization}\r\nIdempotency-Key: gone-${i}\r\n` +
+        `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+    ),
+  );
+  await waitFor('the places to be taken', () => slow.waiting() === MAX_PURCHASES_AT_WORK);
+  for (const connection of connections) connection.close();
+  await Promise.all(connections.map((connection) => connection.untilClosed()));
+
+  // It finds no place, and none comes free while their work goes on.
+  expect(refusalOf(await slow.shopper.placeOrder(cart()))).toBe('503 overloaded');
+  slow.letGo();
+  await waitFor('their orders to be done', () => slow.waiting() === 0);
+  expect((await slow.shopper.placeOrder(cart())).status).toBe(202);
+  expect((await api.stores.saleStock.read(saleId))?.skus[0]).toMatchObject({
+    held: MAX_PURCHASES_AT_WORK + 1,
+  });
+});
+
+const present = { res: { closed: false } };
+
+test('a lane has so many places, and each comes back, also after a failure', async () => {
+  let shed = 0;
+  const lane = createLane({ placesMax: 1, waitingMax: 0, onShed: () => (shed += 1) });
+
+  await expect(lane.enter(present, () => Promise.reject(new Error('failed')))).rejects.toThrow('failed');
+  await lane.enter(present, async () => {
+    expect(lane.isFull()).toBe(true);
+    const another = lane.enter(present, () => Promise.resolve());
+    await expect(another).rejects.toMatchObject({ status: 503, code: 'overloaded' });
+    expect(lane.isFull()).toBe(true);
+  });
+  expect([lane.isFull(), shed]).toEqual([false, 1]);
+});
+
+test('callers come in the order of arrival, and those that have gone meanwhile are passed over', async () => {
+  const lane = createLane({ placesMax: 1, waitingMax: 3, onShed: () => {} });
+  const gone = { res: { closed: false } };
+  const seen: string[] = [];
+  const enter = (ctx: typeof present, name: string) =>
+    lane.enter(ctx, async () => {
+      seen.push(name);
+    });
+  const waiters: Promise<void>[] = [];
+
+  await lane.enter(present, async () => {
+    waiters.push(enter(present, 'first'), enter(gone, 'gone'), enter(present, 'last'));
+    expect(lane.isFull()).toBe(true);
+    gone.res.closed = true;
+  });
+  await Promise.all(waiters);
+
+  expect(seen).toEqual(['first', 'last']);
+  await enter(present, 'later');
+  expect(seen).toEqual(['first', 'last', 'later']);
+});
+
+test('a flood of reads is refused beyond its own bound, and purchases go on', async () => {
+  const slow = await openSlow('readOrder');
+  const orderNo = await slow.shopper.buy(saleId);
+  const reads = Array.from({ length: MAX_OTHERS_IN_FLIGHT }, () => slow.shopper.getOrder(orderNo));
+  await waitFor('the lane to be full', () => slow.waiting() === MAX_OTHERS_IN_FLIGHT);
+
+  const refused = await slow.shopper.getOrder(orderNo);
+
+  expect(refusalOf(refused)).toBe('503 overloaded');
+  expect(Number(refused.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
+  expect(await shedBy(slow)).toEqual({ purchases: 0, notices: 0, others: 1 });
+  await slow.shopper.buy(saleId);
+  slow.letGo();
+  expect((await Promise.all(reads)).map(({ status }) => status)).toEqual(reads.map(() => 200));
+});

@@ -1,0 +1,73 @@
+/** Lines about refusals: the first at once, those that follow together, and never one for each. */
+
+import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
+import { createForgeryLog, createShedLog, createTokenLog } from '../../../src/api/http/refusal-logs.ts';
+import { openTestLog } from '../test-log.ts';
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  onTestFinished(() => void vi.useRealTimers());
+});
+
+const shed = (refused: number) => expect.objectContaining({ level: 40, lane: 'purchases', refused });
+
+test('the first refusal is logged at once, and those of the next ten seconds in one line', () => {
+  const { log, lines } = openTestLog();
+  const onShed = createShedLog('purchases', log);
+
+  for (let i = 0; i < 1_000; i += 1) onShed();
+  vi.advanceTimersByTime(9_999);
+  expect(lines()).toEqual([shed(1)]);
+  vi.advanceTimersByTime(1);
+
+  expect(lines()).toEqual([shed(1), shed(999)]);
+});
+
+test('while nothing is refused there is no line, and soon no timer', () => {
+  const { log, lines } = openTestLog();
+  const onShed = createShedLog('purchases', log);
+  expect(vi.getTimerCount()).toBe(0);
+
+  onShed();
+  expect(vi.getTimerCount()).toBe(1);
+  vi.advanceTimersByTime(10_000);
+
+  expect([lines(), vi.getTimerCount()]).toEqual([[shed(1)], 0]);
+  onShed();
+  expect(lines()).toEqual([shed(1), shed(1)]);
+});
+
+test('a thousand bad tokens are a line for each reason, and later one more with the count', () => {
+  const { log, lines } = openTestLog();
+  const onRefused = createTokenLog(log);
+  const noExp = { code: 'ERR_JWT_CLAIM_VALIDATION_FAILED', claim: 'exp', reason: 'missing' };
+  const unsigned = { code: 'ERR_JWS_SIGNATURE_VERIFICATION_FAILED' };
+
+  for (let i = 0; i < 500; i += 1) {
+    onRefused(noExp);
+    onRefused(unsigned);
+  }
+  expect(lines()).toMatchObject([
+    { ...noExp, refused: 1 },
+    { ...unsigned, refused: 1 },
+  ]);
+  vi.advanceTimersByTime(10_000);
+
+  expect(lines().slice(2)).toMatchObject([
+    { ...noExp, refused: 499 },
+    { ...unsigned, refused: 499 },
+  ]);
+});
+
+test('a flood of forged notices is one line in ten seconds, with the latest reason', () => {
+  const { log, lines } = openTestLog();
+  const report = createForgeryLog(log);
+
+  report('stale');
+  report('stale');
+  report('no signature');
+  expect(lines()).toMatchObject([{ reason: 'stale', refused: 1 }]);
+  vi.advanceTimersByTime(10_000);
+
+  expect(lines().slice(1)).toMatchObject([{ reason: 'no signature', refused: 2 }]);
+});

@@ -1,0 +1,212 @@
+/** Payment notices: committed before they are acknowledged, and refused when forged or malformed. */
+
+import { ulid } from 'ulidx';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { z } from 'zod';
+import { buildSale } from '../../support/factories.ts';
+import { pressPay, refusalOf, send, sessionOf, type Reply, type Shopper } from '../../support/shopper.ts';
+import { waitFor } from '../../support/wait.ts';
+import { openApi, openMysqlAway, type TestApi } from '../open-api.ts';
+import { openTestLog } from '../test-log.ts';
+import { sendNotice, type Signing } from './signed-notice.ts';
+
+let api: TestApi;
+let saleId: string;
+let shopper: Shopper;
+
+beforeAll(async () => {
+  api = await openApi();
+  const skus = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 100, limitPerUser: null }];
+  ({ saleId } = await api.stores.openSale(buildSale({ skus })));
+  shopper = await api.shopper();
+});
+afterAll(() => api.close());
+
+const call = (body: string, { url = api.url, ...signing }: Signing & { url?: string } = {}) =>
+  sendNotice(url, body, signing);
+
+function succeeded(orderNo: string, data: { amount?: number; payment_id?: string } = {}): string {
+  const timestamp = new Date().toISOString();
+  const money = { session_id: null, reference: orderNo, amount: 4_900, currency: 'EUR' };
+  return JSON.stringify({
+    type: 'payment.succeeded',
+    timestamp,
+    data: { payment_id: `pay_${ulid()}`, ...money, ...data },
+  });
+}
+
+async function buyStored(): Promise<string> {
+  const orderNo = await shopper.buy(saleId);
+  await api.store(orderNo);
+  return orderNo;
+}
+
+async function paymentStatuses(orderNo: string): Promise<unknown> {
+  const [rows] = await api.stores.pool.query('SELECT status FROM payments WHERE order_no = ?', [orderNo]);
+  return rows;
+}
+
+const codeOf = (reply: Reply) => (reply.status === 204 ? '204' : refusalOf(reply));
+
+test('a notice is answered 204 once it is committed, and the order then answers payment received', async () => {
+  const orderNo = await buyStored();
+
+  expect(codeOf(await call(succeeded(orderNo)))).toBe('204');
+
+  expect((await api.stores.orders.read(orderNo))?.state).toMatchObject({ payment: 'received', version: 2 });
+  const order = await waitFor('the projection', async () => {
+    const seen = await shopper.readOrder(orderNo);
+    return seen.payment === 'received' && seen;
+  });
+  expect(order).toMatchObject({ status: 'awaiting_payment', version: 2 });
+  expect(refusalOf(await shopper.pay(orderNo))).toBe('409 already_paid');
+  expect(refusalOf(await shopper.cancel(orderNo))).toBe('409 already_paid');
+});
+
+test('the raw bytes are kept as they came', async () => {
+  const orderNo = await buyStored();
+  const body = ` ${succeeded(orderNo).replace('{', '{\n  ')} `;
+
+  expect(codeOf(await call(body))).toBe('204');
+
+  const [rows] = await api.stores.pool.query(
+    'SELECT CONVERT(raw_body USING utf8mb4) AS body, kind FROM payment_events WHERE order_no = ?',
+    [orderNo],
+  );
+  expect(rows).toEqual([{ body, kind: 'payment_succeeded' }]);
+});
+
+test('the same payment notified twice is recorded once', async () => {
+  const orderNo = await buyStored();
+  const body = succeeded(orderNo);
+
+  await Promise.all([call(body), call(body)]);
+
+  expect(await paymentStatuses(orderNo)).toEqual([{ status: 'received' }]);
+  expect((await api.stores.orders.read(orderNo))?.state.version).toBe(2);
+});
+
+test('a second payment for the same order is to be refunded', async () => {
+  const orderNo = await buyStored();
+
+  await call(succeeded(orderNo));
+  await call(succeeded(orderNo));
+
+  expect(await paymentStatuses(orderNo)).toEqual([{ status: 'received' }, { status: 'refund_due' }]);
+});
+
+test('money for an order that is not stored yet is kept, and matched when it is', async () => {
+  const orderNo = await shopper.buy(saleId);
+
+  expect(codeOf(await call(succeeded(orderNo)))).toBe('204');
+  await api.store(orderNo);
+
+  expect(await shopper.readOrder(orderNo)).toMatchObject({ payment: 'received' });
+});
+
+test('money of the wrong amount is taken, and left to an operator', async () => {
+  const orderNo = await buyStored();
+
+  expect(codeOf(await call(succeeded(orderNo, { amount: 1 })))).toBe('204');
+
+  expect(await paymentStatuses(orderNo)).toEqual([{ status: 'parked' }]);
+  expect((await api.stores.orders.read(orderNo))?.state.payment).toBe('none');
+});
+
+test('a failed payment and an event that moves no money change nothing', async () => {
+  const orderNo = await buyStored();
+  const timestamp = new Date().toISOString();
+  const data = { payment_id: null, session_id: null, reference: orderNo, amount: 4_900, currency: 'EUR' };
+
+  expect(codeOf(await call(JSON.stringify({ type: 'payment.failed', timestamp, data })))).toBe('204');
+  expect(codeOf(await call(JSON.stringify({ type: 'customer.created', timestamp })))).toBe('204');
+
+  expect((await api.stores.orders.read(orderNo))?.state).toMatchObject({ payment: 'none', version: 1 });
+});
+
+test.each<[string, Signing]>([
+  ['signed with another secret', { secret: 'whsec_YW5vdGhlci1zZWNyZXQtZm9yLXRlc3RzLTAyMDI=' }],
+  ['changed after it was signed', { tampered: succeeded('s-0-1-01JD0000000000000000000000') }],
+  ['from an hour ago', { sentAt: new Date(Date.now() - 60 * 60 * 1000) }],
+])('a notice %s is refused with 401, and nothing is stored', async (_, notice) => {
+  const orderNo = await buyStored();
+
+  expect(codeOf(await call(succeeded(orderNo), notice))).toBe('401 invalid_signature');
+
+  expect(await api.countRows('payment_events', orderNo)).toBe(0);
+  expect(await paymentStatuses(orderNo)).toEqual([]);
+});
+
+test('a notice without a signature is refused with 401', async () => {
+  const reply = await send(`${api.url}/v1/webhooks/payments`, 'POST', { body: succeeded('x') });
+
+  expect(codeOf(reply)).toBe('401 invalid_signature');
+});
+
+test('forged notices are one line in the log, with the reason and without body or stack', async () => {
+  const { log, lines } = openTestLog();
+  const app = await api.withParts({ log });
+  onTestFinished(() => app.close());
+  const secret = 'whsec_YW5vdGhlci1zZWNyZXQtZm9yLXRlc3RzLTAyMDI=';
+  const body = succeeded('forged'.repeat(300));
+
+  await call(body, { url: app.url, secret });
+  await call(body, { url: app.url, secret });
+
+  expect(lines()).toEqual([
+    expect.objectContaining({
+      level: 40,
+      msg: 'payment notices were refused: forged or stale',
+      reason: expect.stringContaining('No matching signature'),
+      refused: 1,
+    }),
+  ]);
+  expect(JSON.stringify(lines()).length).toBeLessThan(400);
+});
+
+test('an authentic notice of an unknown shape is in the log with the beginning of its body', async () => {
+  const { log, lines } = openTestLog();
+  const app = await api.withParts({ log });
+  onTestFinished(() => app.close());
+
+  await call(JSON.stringify({ type: 'payment.succeeded', pad: 'x'.repeat(5_000) }), { url: app.url });
+
+  const [line] = z.array(z.object({ msg: z.string(), rawBody: z.string() })).parse(lines());
+  expect(line).toMatchObject({ msg: 'payment notice malformed' });
+  expect(line?.rawBody).toMatch(/^\{"type":"payment.succeeded"/);
+  expect(line?.rawBody).toHaveLength(1_000);
+});
+
+test('an authentic notice of an unknown shape is refused with 400', async () => {
+  expect(codeOf(await call('{"kind":"?"}'))).toBe('400 malformed_notice');
+  expect(codeOf(await call('{"type":"payment.succeeded","data":{}}'))).toBe('400 malformed_notice');
+  expect(codeOf(await call('{"type":'))).toMatch(/^400 malformed_/);
+});
+
+test('a notice larger than any provider sends is refused with 413', async () => {
+  expect(codeOf(await call(JSON.stringify({ type: 'x', pad: 'x'.repeat(300_000) })))).toBe(
+    '413 body_too_large',
+  );
+});
+
+test('while MySQL is away a notice is not acknowledged, so that it comes again', async () => {
+  const { pool, ...parts } = await openMysqlAway();
+  const app = await api.withParts({ pool, ...parts });
+  try {
+    const reply = await call(succeeded(await shopper.buy(saleId)), { url: app.url });
+    expect(codeOf(reply)).toBe('503 inbox_unavailable');
+    expect(reply.headers.get('retry-after')).toBe('1');
+  } finally {
+    await app.close();
+    await pool.end();
+  }
+});
+
+test('pressing pay at the provider brings the notice', async () => {
+  const orderNo = await buyStored();
+
+  await pressPay(sessionOf(await shopper.pay(orderNo)).url);
+
+  await waitFor('the notice', async () => (await api.countRows('payment_events', orderNo)) === 1);
+  expect(await paymentStatuses(orderNo)).toEqual([{ status: 'received' }]);
+});

@@ -1,0 +1,43 @@
+/** Temporal's time-skipping server and a worker with the workflows as they are. */
+
+import { Client } from '@temporalio/client';
+import { temporal } from '@temporalio/proto';
+import { TestWorkflowEnvironment } from '@temporalio/testing';
+import { Worker } from '@temporalio/worker';
+import { inject } from 'vitest';
+import type { Activities } from '../../../src/activities/index.ts';
+import { createOrderEngine } from '../../../src/engine/order-engine.ts';
+import { TASK_QUEUE } from '../../../src/workflows/contract.ts';
+import { builtWorkflows } from './built-workflows.ts';
+import { installQuietRuntime } from './native-runtime.ts';
+
+const KEYWORD = temporal.api.enums.v1.IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD;
+
+/** Call once a file: skipping concerns the whole server, so tests must not run at the same time. */
+export async function openTimeSkipping(activities: Activities) {
+  installQuietRuntime();
+  const path = inject('timeSkippingPath');
+  const env = await TestWorkflowEnvironment.createTimeSkipping(
+    path === undefined ? {} : { server: { executable: { type: 'existing-path', path } } },
+  );
+  await env.connection.operatorService.addSearchAttributes({
+    namespace: 'default',
+    searchAttributes: { OrderStatus: KEYWORD, UserId: KEYWORD, SaleId: KEYWORD },
+  });
+  const worker = await Worker.create({
+    connection: env.nativeConnection,
+    taskQueue: TASK_QUEUE,
+    workflowBundle: builtWorkflows,
+    activities,
+  });
+  const running = worker.run();
+  return {
+    env,
+    engine: createOrderEngine(new Client({ connection: env.nativeConnection })),
+    async close(): Promise<void> {
+      worker.shutdown();
+      await running;
+      await env.teardown();
+    },
+  };
+}

@@ -1,0 +1,91 @@
+/**
+ * A real Temporal worker with the relay beside it, on one
+ * native connection, as src/workers/service.ts has them.
+ */
+
+import { Client } from '@temporalio/client';
+import type { WorkerDeploymentVersion } from '@temporalio/common';
+import { NativeConnection, type WorkflowBundleOption } from '@temporalio/worker';
+import { inject } from 'vitest';
+import { createActivities } from '../../../src/activities/index.ts';
+import type { OrderEngine } from '../../../src/engine/order-engine.ts';
+import type { PaymentProvider } from '../../../src/payments/provider.ts';
+import type { Stores } from '../../../src/stores/open.ts';
+import { createOrderWorker } from '../../../src/workers/order-worker.ts';
+import { runRelay } from '../../../src/workers/relay.ts';
+import { signer } from '../signer.ts';
+import { silent } from '../stores.ts';
+import { builtWorkflows } from './built-workflows.ts';
+import { installQuietRuntime } from './native-runtime.ts';
+import { runningWorkers } from './running-workers.ts';
+
+export interface WorkerOptions {
+  stores: Stores;
+  provider: PaymentProvider;
+  namespace: string;
+  /** Stands in for the engine on the worker's connection. */
+  engine?: OrderEngine;
+  version?: WorkerDeploymentVersion;
+  /** Stands in for the workflows as they are. */
+  workflowBundle?: WorkflowBundleOption;
+}
+
+export interface TestWorker {
+  client: Client;
+  stop(): Promise<void>;
+}
+
+export async function startWorker(options: WorkerOptions): Promise<TestWorker> {
+  const { stores, provider, namespace } = options;
+  installQuietRuntime();
+  const workflowBundle = options.workflowBundle ?? builtWorkflows;
+  const connection = await NativeConnection.connect({ address: inject('temporalAddress') });
+  const { worker, engine } = await createOrderWorker({
+    connection,
+    namespace,
+    workflowBundle,
+    activities: createActivities({ ...stores, provider }),
+    version: options.version,
+  });
+  runningWorkers.add(worker);
+  const client = new Client({ connection, namespace });
+  const stopRelay = startRelay(stores, options.engine ?? engine);
+  const ended = worker.run();
+  // `stop` rethrows the failure of a worker; until then nothing awaits it.
+  ended.catch(() => {});
+  return {
+    client,
+    async stop() {
+      await stopRelay();
+      worker.shutdown();
+      await ended;
+      runningWorkers.delete(worker);
+      await connection.close();
+    },
+  };
+}
+
+/** The relay alone. @returns what stops it, and waits until it has */
+export function startRelay(
+  stores: Pick<
+    Stores,
+    | 'redis'
+    | 'connectBlocking'
+    | 'reservations'
+    | 'saleStock'
+    | 'orders'
+    | 'orderClaims'
+    | 'unmatchedPayments'
+    | 'refundClaims'
+    | 'sales'
+    | 'budget'
+  >,
+  engine: OrderEngine,
+): () => Promise<void> {
+  const stop = new AbortController();
+  const relay = runRelay({ ...stores, engine, signer, log: silent }, stop.signal);
+  return async () => {
+    stop.abort();
+    await relay;
+  };
+}
