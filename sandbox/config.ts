@@ -17,7 +17,7 @@ export const sandboxSchema = z.object({
   SANDBOX_RETURN_URL: httpUrl
     .optional()
     .describe(
-      "The shop's page to which the payment page links back, with the order and the outcome; without it no link.",
+      "The shop's page to which the payment page links back, with the order and the outcome; by the host that shoppers open, for the page knows its orders by it. Without it no link.",
     ),
   SANDBOX_BOOK_FILE: z
     .string()

@@ -31,11 +31,16 @@ function withoutArguments(serialized: object): object {
   return Object.fromEntries(
     Object.entries(serialized).map(([name, member]: [string, unknown]) => {
       if (name === 'command') return [name, nameOf(member)];
-      if (Array.isArray(member))
-        return [name, member.map((one: unknown) => (isError(one) ? withoutArguments(one) : one))];
-      return [name, isError(member) ? withoutArguments(member) : member];
+      if (Array.isArray(member)) return [name, member.map(serializeMember)];
+      return [name, serializeMember(member)];
     }),
   );
+}
+
+/** What pino has not serialized yet, such as an error in a list, and what it has. */
+function serializeMember(member: unknown): unknown {
+  if (member instanceof Error) return serializeError(member);
+  return isError(member) ? withoutArguments(member) : member;
 }
 
 function isError(value: unknown): value is object {

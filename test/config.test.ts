@@ -1,4 +1,6 @@
-/** The environment of each process: what is required, what is refused, and that all faults are listed at once. */
+/**
+ * The environment of each process: what is required, what is refused, and that all faults are listed at once.
+ */
 
 import { expect, test } from 'vitest';
 import {

@@ -26,7 +26,7 @@ export type RefundOutcome =
   | { kind: 'made' | 'repeated'; refund: Refund }
   | { kind: 'currency_mismatch' | 'refund_refused' | 'idempotency_key_reused' }
   | NoRoom;
-export type HandRefundOutcome = { kind: 'made'; refund: Refund } | NoRoom;
+export type StaffRefundOutcome = { kind: 'made'; refund: Refund } | NoRoom;
 export type FailRefundOutcome = { kind: 'failed' | 'book_full' };
 export type OpenDisputeOutcome = { kind: 'opened'; dispute: Dispute } | NoRoom;
 export type CloseDisputeOutcome = { kind: 'closed' | 'dispute_closed' | 'book_full' };
@@ -71,7 +71,7 @@ export function createReversalBook(state: BookState, record: (entry: Entry) => v
     },
 
     /** By provider staff: no mischief, and done at once. Without an amount, all that is left. */
-    refundByHand: (payment: Payment, amount = leftOf(state, payment)): HandRefundOutcome => {
+    refundByStaff: (payment: Payment, amount = leftOf(state, payment)): StaffRefundOutcome => {
       const obstacle = findObstacle(state, payment, amount);
       if (obstacle) return obstacle;
       const manner = { idempotencyKey: null, delayMs: null };

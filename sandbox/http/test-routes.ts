@@ -54,7 +54,7 @@ function addReversalRoutes(router: Router, keyed: Middleware, book: Book): void 
 
   router.post('/v1/test/payments/:id/refund', keyed, (ctx) => {
     const { amount } = parse(reversalRequestSchema, ctx.request.body ?? {});
-    const outcome = reversals.refundByHand(orNotFound(book.findPayment(ctx.params.id ?? '')), amount);
+    const outcome = reversals.refundByStaff(orNotFound(book.findPayment(ctx.params.id ?? '')), amount);
     if (outcome.kind !== 'made') throw new ProblemError(outcome.kind);
     ctx.status = 201;
     ctx.body = toRefundReply(outcome.refund);

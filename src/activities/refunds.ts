@@ -33,10 +33,13 @@ export function createRefundActivities(deps: RefundActivityDeps) {
    */
   async function refund(task: RefundTask): Promise<RefundProgress> {
     // The list is always read first. An earlier request may have succeeded although its answer was lost,
-    // longer ago than the provider remembers idempotency keys, and provider staff may have refunded by hand.
+    // longer ago than the provider remembers idempotency keys, and provider staff may have refunded.
     const known = await provider.listReversals(task.providerPaymentId);
     const due = await record(task, known);
     if (!due) return 'refunded';
+    // What it is worth in the payment's currency is not known here, so an operator decides how much is left.
+    if (sumReversals(due.currency, known).isMixed)
+      throw new Error(`something of ${due.providerPaymentId} went back in another currency`);
     const left = unrequestedAmount(due, known);
     if (left <= 0) return progressOf(due, known);
 

@@ -9,13 +9,16 @@ import type { Rule, SaleSnapshot } from './snapshot.ts';
 export const returnedIsKnown: Rule = (sale) =>
   knownPairs(sale).flatMap(({ payment, collected }) => {
     const { providerPaymentId: subject, currency } = payment;
-    const recorded = sumReversals(payment.currency, payment.reversals).succeeded;
+    const { succeeded: recorded, isMixed } = sumReversals(currency, payment.reversals);
     const strange = payment.reversals.find(
       (reversal) => reversal.status === 'succeeded' && reversal.currency !== currency,
     );
-    if (collected.returned === recorded && !strange) return [];
+    const isUnknown = collected.isMixed && !isMixed;
+    if (collected.returned === recorded && !strange && !isUnknown) return [];
     const also = strange ? `, and ${strange.amount} ${strange.currency}` : '';
-    return [{ subject, detail: `${collected.returned} ${currency} went back, recorded ${recorded}${also}` }];
+    const unknown = isUnknown ? '; more in another currency, not recorded' : '';
+    const detail = `${collected.returned} ${currency} went back, recorded ${recorded}${also}${unknown}`;
+    return [{ subject, detail }];
   });
 
 /** Payments that paid for an order were kept, refunded ones went back, and none went back without reason. */

@@ -36,6 +36,8 @@ export interface ListedPayment extends ProviderPayment {
 export interface CollectedPayment extends ProviderPayment {
   /** Minor units; refunds that succeeded and chargebacks that were lost. */
   returned: number;
+  /** Something went back, or may, in another currency. */
+  isMixed: boolean;
 }
 
 /**

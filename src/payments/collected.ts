@@ -13,8 +13,9 @@ export async function* readCollected(
   provider: Pick<PaymentProvider, 'listPayments' | 'listReversals'>,
 ): AsyncGenerator<CollectedPayment> {
   for await (const { totals, ...payment } of provider.listPayments()) {
-    const { succeeded } =
-      totals ?? sumReversals(payment.currency, await provider.listReversals(payment.providerPaymentId));
-    yield { ...payment, returned: succeeded };
+    const { succeeded, isMixed } = totals
+      ? { ...totals, isMixed: false }
+      : sumReversals(payment.currency, await provider.listReversals(payment.providerPaymentId));
+    yield { ...payment, returned: succeeded, isMixed };
   }
 }

@@ -1,4 +1,7 @@
-/** The port to payment providers: all that Holdfast needs of one. Each has an adapter that implements it. */
+/**
+ * The port to payment providers: all that Holdfast needs of one. Each has an adapter that implements it;
+ * docs/payments.md says how to add one.
+ */
 
 import type { ListedPayment, PaymentNotice, ProviderPayment, Reversal } from '../domain/payment.ts';
 

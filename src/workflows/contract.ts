@@ -1,4 +1,7 @@
-/** What the workflows share with the code that starts, signals and queries them: names, ids, signals, queries, types. */
+/**
+ * What the workflows share with the code that starts, signals and queries them: names, ids, signals, queries,
+ * types.
+ */
 
 import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
 import { defineQuery, defineSignal } from '@temporalio/workflow';
@@ -26,10 +29,16 @@ export const searchAttributes = {
   saleId: defineSearchAttributeKey('SaleId', SearchAttributeType.KEYWORD),
 };
 
-/** The type of persistOrder's failure when the order can never be stored; its only detail is the `FailureReason`. */
+/**
+ * The type of persistOrder's failure when the order can never be stored; its only detail is the
+ * `FailureReason`.
+ */
 export const ORDER_REFUSED = 'OrderRefused';
 
-/** Started with a `RefundInput` under `refund-<paymentId>`; ends when the payer has the money back, and limit and stock are settled. */
+/**
+ * Started with a `RefundInput` under `refund-<paymentId>`; ends when the payer has the money back, and limit
+ * and stock are settled.
+ */
 export const REFUND_WORKFLOW = 'RefundWorkflow';
 
 export interface RefundInput {

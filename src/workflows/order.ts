@@ -29,7 +29,8 @@ export async function OrderWorkflow(order: Order): Promise<OrderState> {
   setHandler(cancelRequested, ({ reason }) => {
     cancelReason ??= reason;
   });
-  // Cancelling the workflow itself, say in the Web UI, is a wish to cancel the order: it must not cut a step short.
+  // Cancelling the workflow itself, say in the Web UI, is a wish to cancel the order: it must not cut a step
+  // short.
   CancellationScope.current().cancelRequested.catch(() => {
     cancelReason ??= 'operator_request';
   });
@@ -40,7 +41,9 @@ export async function OrderWorkflow(order: Order): Promise<OrderState> {
     // The wish to cancel is recorded before it is signalled: an order stored ahead may meet it here first.
     if (state.reason !== null) cancelReason ??= 'shopper_request';
 
-    // The window runs from the workflow's start: wake-ups come at the pace of starts, never as a herd.
+    // Payment sessions open and take money until the order's deadline, and money that still comes before the
+    // cancel counts. The window here runs from the workflow's start, so that wake-ups come at the pace of
+    // starts, never as a herd.
     const windowEndsAtMs = workflowInfo().startTime.getTime() + order.paymentWindowMs;
     while (!isFinal(state.status)) {
       const leftMs = Math.max(windowEndsAtMs - Date.now(), 1);
@@ -71,8 +74,10 @@ export async function OrderWorkflow(order: Order): Promise<OrderState> {
 }
 
 /**
- * Only here can an order be abandoned: when MySQL refuses it, or stays away until the deadline. The tombstone comes before
- * the stock goes back, so that no slow write can bring the order to life afterwards; if one came first, the order lives.
+ * Abandons an order that MySQL refuses, or that cannot be stored before its deadline because MySQL is away.
+ * The tombstone comes before the stock goes back, so that no slow write can bring the order to life
+ * afterwards; if one came first, the order lives. Where there is no workflow, `src/workers/abandon.ts` does
+ * the same.
  */
 async function storeOrAbandon(steps: Steps, order: Order): Promise<OrderState> {
   const stored = await steps.storeOrder(order);

@@ -1,4 +1,6 @@
-/** The life of one refund: the money goes back to the payer, and then limit and stock come back to the sale. */
+/**
+ * The life of one refund: the money goes back to the payer, and then limit and stock come back to the sale.
+ */
 
 import {
   CancellationScope,
@@ -15,11 +17,16 @@ import type { Parking } from './until-done.ts';
 
 /** Most refunds are through by then. */
 const FIRST_PAUSE_MS = 5_000;
-/** The provider's notice comes first as a rule; one that was lost costs an hour, of a refund that takes days. */
+/**
+ * The provider's notice comes first as a rule; one that was lost costs an hour, of a refund that takes days.
+ */
 const MAX_PAUSE_MS = 60 * 60 * 1000;
 /** A payer who has waited so long may need an answer from an operator. */
 const SHOW_AFTER_MS = 24 * 60 * 60 * 1000;
-/** A look takes a dozen events, so this is some days: replayed within moments, and far below what the server takes. */
+/**
+ * A look takes a dozen events, so this is some days: replayed within moments, and far below what the server
+ * takes.
+ */
 const HISTORY_EVENTS_MAX = 1_000;
 
 /** A refund that the provider accepted and has not finished. */
@@ -50,6 +57,8 @@ export async function RefundWorkflow(input: RefundRun): Promise<void> {
   await CancellationScope.nonCancellable(async () => {
     do {
       hasNews = false;
+      // A call that the provider refuses or does not answer is repeated inside the step (steps.ts). This
+      // looks again at a refund that was accepted and is not finished.
       while ((await steps.refundPayment({ paymentId })) === 'pending') {
         pending ??= { sinceMs: Date.now(), pauseMs: FIRST_PAUSE_MS, isShown: false };
         if (Date.now() - pending.sinceMs >= SHOW_AFTER_MS) {
@@ -73,8 +82,9 @@ export async function RefundWorkflow(input: RefundRun): Promise<void> {
   });
 }
 
-// A refund may wait for weeks, and would keep its version of the worker alive so long. It goes on under the current one
-// instead, so this code must always replay what has begun before. The server refuses the option of a worker without a version.
+// A refund may wait for weeks, and would keep its version of the worker alive so long. It goes on under the
+// current one instead, so this code must always replay what has begun before. The server refuses the option
+// of a worker without a version.
 setWorkflowOptions(
   () =>
     workflowInfo().currentDeploymentVersion?.deploymentName ? { versioningBehavior: 'AUTO_UPGRADE' } : {},

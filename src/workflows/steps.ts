@@ -19,11 +19,12 @@ const REFUND_OPTIONS = {
   summary: SUMMARIES.refundPayment,
   // Two calls of the provider, each of which has five seconds, and some statements.
   startToCloseTimeout: '20 seconds',
-  // An operator may overcome a refusal, say with money on the provider's account: soon enough after that, and still rare.
+  // An operator may overcome a refusal, say with money on the provider's account: soon enough after that, and
+  // still rare.
   parkedInterval: '10 minutes',
 } as const;
 
-type StoreOutcome = { kind: 'stored'; state: OrderState } | { kind: 'refused'; reason: FailureReason };
+type StoreOutcome = { kind: 'stored'; state: OrderState } | { kind: 'not-stored'; reason: FailureReason };
 
 export type Steps = ReturnType<typeof createSteps>;
 
@@ -62,7 +63,7 @@ async function storeOrder(order: Order): Promise<StoreOutcome> {
     return { kind: 'stored', state: await quick(summary).persistOrder({ order }) };
   } catch (error) {
     const reason = refusalOf(error);
-    if (reason) return { kind: 'refused', reason };
+    if (reason) return { kind: 'not-stored', reason };
   }
   const { persistOrder } = proxyActivities<Activities>({
     summary,
@@ -73,11 +74,14 @@ async function storeOrder(order: Order): Promise<StoreOutcome> {
   try {
     return { kind: 'stored', state: await persistOrder({ order }) };
   } catch (error) {
-    return { kind: 'refused', reason: refusalOf(error) ?? 'store_unavailable' };
+    return { kind: 'not-stored', reason: refusalOf(error) ?? 'store_unavailable' };
   }
 }
 
-/** Closes what is open at the provider. Bounded: should it fail, the order is cancelled anyway and late money refunded. */
+/**
+ * Closes what is open at the provider. Bounded: should it fail, the order is cancelled anyway and late money
+ * refunded.
+ */
 async function closeSessions(input: { orderNo: string }): Promise<void> {
   const { voidPaymentSessions } = proxyActivities<Activities>({
     summary: SUMMARIES.closeSessions,

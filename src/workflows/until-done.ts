@@ -1,4 +1,7 @@
-/** Calls a step until it is done: quickly at first, then patiently, and at last while an operator can see that it keeps failing. */
+/**
+ * Calls a step until it is done: quickly at first, then patiently, and at last while an operator can see that
+ * it keeps failing.
+ */
 
 import type { Duration } from '@temporalio/common';
 import {
@@ -28,7 +31,10 @@ export interface Parking {
 
 type Step<T> = (activities: Activities) => Promise<T>;
 
-/** Local activities spare the server three events a step. They fit while the stores are well: three tries in about a second. */
+/**
+ * Local activities spare the server three events a step. They fit while the stores are well: three tries in
+ * about a second.
+ */
 export function quick(summary: string): Activities {
   return proxyLocalActivities<Activities>({
     summary,
@@ -48,7 +54,10 @@ export async function untilDone<T>(parking: Parking, summary: string, step: Step
   return patiently(parking, { summary, startToCloseTimeout: STEP_TIMEOUT }, step);
 }
 
-/** As `untilDone`, without the quick tries: for a step that calls a provider. Once parked, tries are at most `parkedInterval` apart. */
+/**
+ * As `untilDone`, without the quick tries: for a step that calls a provider. Once parked, tries are at most
+ * `parkedInterval` apart.
+ */
 export async function patiently<T>(
   parking: Parking,
   options: { summary: string; startToCloseTimeout: Duration; parkedInterval?: Duration },

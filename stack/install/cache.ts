@@ -34,7 +34,9 @@ export async function intoCache(name: string, make: (workDir: string) => Promise
   }
 }
 
-/** One stack at a time installs a program; the others wait for it. The lock of a dead holder is taken over. */
+/**
+ * One stack at a time installs a program; the others wait for it. The lock of a dead holder is taken over.
+ */
 export async function withInstallLock<T>(
   name: string,
   progress: (line: string) => void,

@@ -106,10 +106,14 @@ const withPayment = (
     ),
   });
 
-const withCollected = (which: keyof Omit<Orders, 'saleId'>, returned: number): SaleSnapshot => ({
+const withCollected = (
+  which: keyof Omit<Orders, 'saleId'>,
+  returned: number,
+  isMixed = false,
+): SaleSnapshot => ({
   ...sale,
   collected: sale.collected.map((payment) =>
-    payment.providerPaymentId === orders[which].money ? { ...payment, returned } : payment,
+    payment.providerPaymentId === orders[which].money ? { ...payment, returned, isMixed } : payment,
   ),
 });
 
@@ -181,6 +185,10 @@ const FAULTS: Record<string, [() => SaleSnapshot, string[]]> = {
   'a cent that went back without a record': [
     () => withCollected('partly', 1_001),
     ['what went back is known', 'the books balance'],
+  ],
+  'something that went back in another currency without a record': [
+    () => withCollected('partly', 1_000, true),
+    ['what went back is known'],
   ],
   'more that went back than was collected': [
     () => withCollected('byStaff', 4_901),

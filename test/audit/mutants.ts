@@ -268,7 +268,10 @@ function withReads(
 /** The check of `release` and `confirm` that the hold has not ended. */
 const GUARD = /if order\[1\] ~= 'held' then.*?end\n/s;
 
-/** The same script under a name of its own and without `piece`, which must be in it: otherwise nothing would be mutated. */
+/**
+ * The same script under a name of its own and without `piece`, which must be in it: otherwise nothing would
+ * be mutated.
+ */
 function without<S extends { name: string; lua: string; keys: readonly string[] }>(
   redis: RedisClient,
   script: S,

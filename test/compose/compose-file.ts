@@ -47,7 +47,9 @@ export function loadCompose(env: Record<string, string> = {}): ComposeFile {
   return composeSchema.parse(interpolate(parseCompose(readComposeText()), env));
 }
 
-/** `${NAME}`, `${NAME:-default}`, `${NAME-default}`, `${NAME:?message}` and `$$`: what the file makes use of. */
+/**
+ * `${NAME}`, `${NAME:-default}`, `${NAME-default}`, `${NAME:?message}` and `$$`: what the file makes use of.
+ */
 function interpolate(node: unknown, env: Record<string, string>): unknown {
   if (typeof node === 'string') return interpolateText(node, env);
   if (Array.isArray(node)) return node.map((item: unknown) => interpolate(item, env));

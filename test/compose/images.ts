@@ -1,4 +1,7 @@
-/** The images as their builds would make them: the Dockerfile's stages, the sources of each, what Docker gets to see. */
+/**
+ * The images as their builds would make them: the Dockerfile's stages, the sources of each, what Docker gets
+ * to see.
+ */
 
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';

@@ -8,7 +8,7 @@ import { selectOne } from '../support/rows.ts';
 import { orderOf, pressPay, sessionOf, type Reply, type Shopper } from '../support/shopper.ts';
 import { waitFor } from '../support/wait.ts';
 import type { CrashWorld } from './crash-world.ts';
-import { expectLamps, payAndSettle, payAt, type Point } from './points.ts';
+import { expectLamps, payAndSettle, payAt, type Point } from './shared-steps.ts';
 
 interface Buyer {
   shopper: Shopper;

@@ -9,9 +9,9 @@ import type { OrderStatus } from '../../src/domain/order.ts';
 import { select } from '../support/rows.ts';
 import { apiPoints } from './api-points.ts';
 import { openCrashWorld, type CrashWorld } from './crash-world.ts';
-import { expectRelayToTakeOver } from './points.ts';
 import { refundPoints } from './refund-points.ts';
 import { relayPoints } from './relay-points.ts';
+import { expectRelayToTakeOver } from './shared-steps.ts';
 import { workerPoints } from './worker-points.ts';
 
 /** The slowest waits until a relay counts as dead, while the others use the processors. */

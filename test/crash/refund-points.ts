@@ -11,7 +11,7 @@ import { selectOne } from '../support/rows.ts';
 import { acceptedOf, sessionOf } from '../support/shopper.ts';
 import { waitFor } from '../support/wait.ts';
 import type { CrashWorld } from './crash-world.ts';
-import { expectLamps, payAndSettle, payAt, type Point } from './points.ts';
+import { expectLamps, payAndSettle, payAt, type Point } from './shared-steps.ts';
 
 /**
  * A step of a refund that died is repeated after its 20

@@ -4,7 +4,7 @@
  */
 
 import { expect } from 'vitest';
-import { expectLamps, expectRelayToTakeOver, payAndSettle, type Point } from './points.ts';
+import { expectLamps, expectRelayToTakeOver, payAndSettle, type Point } from './shared-steps.ts';
 
 export const relayPoints: Point[] = [
   {

@@ -2,7 +2,14 @@
 
 import { expect } from 'vitest';
 import { sessionOf } from '../support/shopper.ts';
-import { expectLamps, expectRelayToTakeOver, payAndSettle, payAt, readLamps, type Point } from './points.ts';
+import {
+  expectLamps,
+  expectRelayToTakeOver,
+  payAndSettle,
+  payAt,
+  readLamps,
+  type Point,
+} from './shared-steps.ts';
 
 export const workerPoints: Point[] = [
   {

@@ -35,7 +35,8 @@ test('a path, a file name, a link and a heading that do not exist are found', ()
 });
 
 function findMissing(page: string, text: string): string[] {
-  // Anywhere, not only in backticks: commands name paths too. What is built (`dist/…`) is not in the repository.
+  // Anywhere, not only in backticks: commands name paths too. What is built (`dist/…`) is not in the
+  // repository.
   const paths = [...text.matchAll(new RegExp(`(?<![\\w/.-])(?:${FOLDERS})/[\\w./*<>-]*[\\w*>]`, 'g'))];
   const names = [...text.matchAll(/`([\w-]+\.(?:ts|lua|mjs|md|json|yml))`/g)];
   const links = [...text.matchAll(/\]\(([^)\s]+)\)/g)].map(([, link]) => link ?? '');

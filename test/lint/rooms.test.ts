@@ -1,4 +1,7 @@
-/** The rooms' tables in docs/architecture.md are true: every file has its room, every import its permission, and no rooms form a circle. */
+/**
+ * The rooms' tables in docs/architecture.md are true: every file has its room, every import its permission,
+ * and no rooms form a circle.
+ */
 
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -22,7 +25,10 @@ interface Import {
   isType: boolean;
 }
 
-/** Rows that begin with a name in backticks; the last column names rooms, and those whose types alone may be imported. */
+/**
+ * Rows that begin with a name in backticks; the last column names rooms, and those whose types alone may be
+ * imported.
+ */
 function readRooms(): Room[] {
   const text = readFileSync(join(ROOT, 'docs', 'architecture.md'), 'utf8');
   const section = /^## The rooms$([\s\S]*?)(?=^## )/m.exec(text)?.[1] ?? '';

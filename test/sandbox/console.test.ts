@@ -1,4 +1,7 @@
-/** The sandbox provider's console: what it does there, and how it fails when the sandbox refuses, fails or is away. */
+/**
+ * The sandbox provider's console: what it does there, and how it fails when the sandbox refuses, fails or is
+ * away.
+ */
 
 import { once } from 'node:events';
 import { createServer, type RequestListener } from 'node:http';

@@ -150,20 +150,20 @@ test('whichever worker starts an order, it begins under the version that is curr
   const workflowBundle = builtWorkflows;
   const older = await openBookWorker({ namespace, books, workflowBundle, version: v1 });
   const newer = await openBookWorker({ namespace, books, workflowBundle, version: v2 });
-  const handOver = async ({ engine }: typeof older): Promise<string> => {
+  const startOn = async ({ engine }: typeof older): Promise<string> => {
     const order = buildOrder();
     books.set(order.orderNo, createOrderBook(order));
     await engine.start(order);
     return order.orderNo;
   };
 
-  const beforeAnyIsCurrent = await handOver(older);
+  const beforeAnyIsCurrent = await startOn(older);
   await makeCurrent(client, v2);
   expect(await pinnedBuildOf(client, beforeAnyIsCurrent)).toBe('v2');
-  expect(await pinnedBuildOf(client, await handOver(older))).toBe('v2');
+  expect(await pinnedBuildOf(client, await startOn(older))).toBe('v2');
 
   await makeCurrent(client, v1);
-  expect(await pinnedBuildOf(client, await handOver(newer))).toBe('v1');
+  expect(await pinnedBuildOf(client, await startOn(newer))).toBe('v1');
 });
 
 test('a refund that waits goes on under the version that is current, so that it keeps no old one alive', async () => {

@@ -26,9 +26,9 @@ const self = (orderNo: string) => orderNo;
 async function passThrough(
   gate: ReturnType<typeof createEngineGate>,
   orderNos: readonly string[],
-  handOver: (orderNo: string) => Promise<void>,
+  start: (orderNo: string) => Promise<void>,
 ): Promise<string[]> {
-  return gate.run(await gate.admit(orderNos, self), self, handOver);
+  return gate.run(await gate.admit(orderNos, self), self, start);
 }
 const refuse = () => Promise.reject(new Error('14 UNAVAILABLE'));
 

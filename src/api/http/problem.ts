@@ -98,7 +98,9 @@ export function problemResponder(log: Logger): Middleware {
   };
 }
 
-/** Errors that Koa's own parts throw on purpose (`co-body` without `expose`); callers never get their message. */
+/**
+ * Errors that Koa's own parts throw on purpose (`co-body` without `expose`); callers never get their message.
+ */
 const httpError = z.object({ status: z.int().min(400).max(499) });
 
 /** The answer to any error. */

@@ -5,12 +5,12 @@ import { parseOrderNo } from '../../domain/order.ts';
 import {
   PAYMENT_STATUSES,
   REFUND_REASONS,
-  REVERSAL_STATUSES,
   type PaymentStatus,
   type RefundReason,
   type Reversal,
 } from '../../domain/payment.ts';
 import { selectRows, type Pool } from '../mysql/connection.ts';
+import { reversalColumns } from '../mysql/rows/reversal-rows.ts';
 
 /** Payments read by one statement, so that its answer stays small. */
 const PAYMENTS_AT_ONCE = 5_000;
@@ -45,13 +45,7 @@ const paymentRow = z.object({
   due: z.coerce.boolean(),
 });
 
-const reversalRow = z.object({
-  payment_id: z.int(),
-  kind: z.enum(['refund', 'dispute']),
-  amount: z.int(),
-  currency: z.string(),
-  status: z.enum(REVERSAL_STATUSES),
-});
+const reversalRow = z.object({ payment_id: z.int(), ...reversalColumns });
 
 /** The payments that name an order of the sale, stored or not. */
 export async function readSaleMoney(pool: Pool, saleId: string): Promise<{ payments: AuditedPayment[] }> {

@@ -173,9 +173,15 @@ export function isCheckViolation(error: unknown): boolean {
   return errno === 3819 || errno === 4025;
 }
 
-/** A column (1060) or key (1061) of that name exists already, or the column to be renamed (1054) is gone. */
+/** A column (1060) or key (1061) of that name exists already. */
 export function isDefinedAlready(error: unknown): boolean {
-  return [1054, 1060, 1061].includes(errnoOf(error) ?? 0);
+  const errno = errnoOf(error);
+  return errno === 1060 || errno === 1061;
+}
+
+/** There is no column of that name. */
+export function isUnknownColumn(error: unknown): boolean {
+  return errnoOf(error) === 1054;
 }
 
 /** A value does not fit its column: too long, out of range, null, or of the wrong form. */

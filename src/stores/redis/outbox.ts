@@ -115,7 +115,9 @@ export function createOutbox(
     }
   }
 
-  /** An acknowledgement deletes first: an entry deleted and still pending is done, and only its mark is left. */
+  /**
+   * An acknowledgement deletes first: an entry deleted and still pending is done, and only its mark is left.
+   */
   async function withoutDeleted(
     found: readonly (OutboxEntry & { isDeleted: boolean })[],
   ): Promise<OutboxEntry[]> {
@@ -154,7 +156,9 @@ export function createOutbox(
       await Promise.all([redis.xdel(key, ...entryIds), redis.xack(key, GROUP, ...entryIds)]);
     },
 
-    /** Removes consumers that are idle for so long with nothing pending; pending entries are claimed first. */
+    /**
+     * Removes consumers that are idle for so long with nothing pending; pending entries are claimed first.
+     */
     async removeIdleConsumers(minIdleMs: number): Promise<void> {
       const reply = await unlessNoGroup(() => redis.xinfo('CONSUMERS', key, GROUP));
       for (const fields of parseInfo(reply ?? [])) {

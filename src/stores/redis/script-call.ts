@@ -1,4 +1,6 @@
-/** Defines Lua scripts and calls them by the names of their keys and arguments; the definition has the order. */
+/**
+ * Defines Lua scripts and calls them by the names of their keys and arguments; the definition has the order.
+ */
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';

@@ -247,8 +247,8 @@ describe('the book', () => {
     );
 
     expect(await list()).toEqual([
-      { ...PAYMENT, returned: 0 },
-      { ...PAYMENT, providerPaymentId: 'pi_4', amount: 700, returned: 0 },
+      { ...PAYMENT, returned: 0, isMixed: false },
+      { ...PAYMENT, providerPaymentId: 'pi_4', amount: 700, returned: 0, isMixed: false },
     ]);
     expect(stripe.seen.map(({ query }) => query)).toEqual([
       expect.objectContaining({ 'expand[0]': 'data.latest_charge' }),
@@ -268,7 +268,7 @@ describe('the book', () => {
       ]),
     );
 
-    expect(await list()).toEqual([{ ...PAYMENT, returned: 2_000 }]);
+    expect(await list()).toEqual([{ ...PAYMENT, returned: 2_000, isMixed: false }]);
   });
 
   test.each([
@@ -280,7 +280,7 @@ describe('the book', () => {
     stripe.script(REFUNDS, buildList([]));
     stripe.script(DISPUTES, buildList([buildDispute({ status })]));
 
-    expect(await list()).toEqual([{ ...PAYMENT, returned }]);
+    expect(await list()).toEqual([{ ...PAYMENT, returned, isMixed: false }]);
   });
 
   test('is listed without asking about single payments, and says which have reversals to look up', async () => {

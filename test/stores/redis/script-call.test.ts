@@ -1,4 +1,6 @@
-/** Lua scripts are called by the names of their keys and arguments, checked by the compiler and at run time. */
+/**
+ * Lua scripts are called by the names of their keys and arguments, checked by the compiler and at run time.
+ */
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';

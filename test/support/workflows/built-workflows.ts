@@ -1,4 +1,7 @@
-/** The workflows as they are, as the build bundled them: bundling takes seconds, and here each file would do it again. */
+/**
+ * The workflows as they are, as the build bundled them: bundling takes seconds, and here each file would do
+ * it again.
+ */
 
 import { join } from 'node:path';
 import { repoDir } from '../../../stack/install/repo-dir.ts';

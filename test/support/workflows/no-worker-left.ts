@@ -1,4 +1,6 @@
-/** Holds each test file to the rule that it stops the workers it starts. Vitest loads this before every file. */
+/**
+ * Holds each test file to the rule that it stops the workers it starts. Vitest loads this before every file.
+ */
 
 import { afterAll, expect } from 'vitest';
 import { runningWorkers } from './running-workers.ts';

@@ -3,7 +3,14 @@
 import type { Logger } from 'pino';
 import { Umzug } from 'umzug';
 import { z } from 'zod';
-import { isDefinedAlready, modify, selectRows, type Pool, type PoolConnection } from '../connection.ts';
+import {
+  isDefinedAlready,
+  isUnknownColumn,
+  modify,
+  selectRows,
+  type Pool,
+  type PoolConnection,
+} from '../connection.ts';
 import { initial } from './0001-initial.ts';
 import { moneyBack } from './0002-money-back.ts';
 import { signedOrder } from './0003-signed-order.ts';
@@ -36,13 +43,15 @@ export async function migrate(pool: Pool, log: Logger): Promise<string[]> {
 }
 
 /**
- * Ignores the error of a column or key that an earlier run defined: MySQL 8 has no ADD COLUMN IF NOT EXISTS.
+ * Ignores the error of a column or key that an earlier run defined or renamed: MySQL 8 has no
+ * ADD COLUMN IF NOT EXISTS.
  */
 async function define(connection: PoolConnection, statement: string): Promise<void> {
   try {
     await connection.query(statement);
   } catch (error) {
-    if (!isDefinedAlready(error)) throw error;
+    const isRenamed = /\bRENAME COLUMN\b/.test(statement) && isUnknownColumn(error);
+    if (!isDefinedAlready(error) && !isRenamed) throw error;
   }
 }
 

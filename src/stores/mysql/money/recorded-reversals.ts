@@ -1,20 +1,14 @@
 /** Reads what MySQL has recorded as gone back of payments, to be compared with the provider's list. */
 
 import { z } from 'zod';
-import { REVERSAL_STATUSES } from '../../../domain/payment.ts';
 import type { ReversalTotals } from '../../../domain/payment.ts';
 import { sumReversals } from '../../../domain/reversals.ts';
 import { selectRows, type Pool } from '../connection.ts';
+import { reversalColumns } from '../rows/reversal-rows.ts';
 
 const paymentRow = z.object({ provider_payment_id: z.string(), currency: z.string() });
 
-const reversalRow = z.object({
-  provider_payment_id: z.string(),
-  kind: z.enum(['refund', 'dispute']),
-  amount: z.int(),
-  currency: z.string(),
-  status: z.enum(REVERSAL_STATUSES),
-});
+const reversalRow = z.object({ provider_payment_id: z.string(), ...reversalColumns });
 
 /** @returns the totals of the known ones of these payments, by provider payment id */
 export async function readReversalTotals(

@@ -36,14 +36,19 @@ export async function upsertReversals(
   return changed;
 }
 
+/** What sums are made of. */
+export const reversalColumns = {
+  kind: z.enum(['refund', 'dispute']),
+  amount: z.int(),
+  currency: z.string(),
+  status: z.enum(REVERSAL_STATUSES),
+};
+
 const reversalRow = z
   .object({
-    kind: z.enum(['refund', 'dispute']),
+    ...reversalColumns,
     provider_reversal_id: z.string(),
     provider_payment_id: z.string(),
-    amount: z.int(),
-    currency: z.string(),
-    status: z.enum(REVERSAL_STATUSES),
   })
   .transform(
     ({ provider_reversal_id: providerReversalId, provider_payment_id: providerPaymentId, ...rest }) => ({

@@ -68,6 +68,22 @@ test('columns that a migration had added before it died are left, and the missin
   });
 });
 
+test('a column that a migration had renamed before it died is left, and one that never was is an error', async () => {
+  await withEmptyDatabase(async ([pool]) => {
+    await migrate(pool, silent);
+    await modify(pool, `DELETE FROM migrations WHERE name = '0003-signed-order'`);
+    await pool.query('ALTER TABLE payments RENAME COLUMN signed_order TO sealed_order');
+    expect(await migrate(pool, silent)).toEqual(['0003-signed-order']);
+    const renamed = `SELECT COUNT(*) AS found FROM information_schema.columns
+       WHERE table_schema = DATABASE() AND column_name = 'signed_order'`;
+    expect(await selectOne(pool, renamed)).toEqual({ found: 2 });
+
+    await modify(pool, `DELETE FROM migrations WHERE name = '0002-money-back'`);
+    await pool.query('ALTER TABLE payments DROP COLUMN updated_at');
+    await expect(migrate(pool, silent)).rejects.toThrow('updated_at');
+  });
+});
+
 test('money that an older schema had applied or wanted refunded is known as that', async () => {
   await withEmptyDatabase(async ([pool]) => {
     await migrate(pool, silent);

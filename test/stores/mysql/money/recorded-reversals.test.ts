@@ -1,4 +1,7 @@
-/** What MySQL has recorded as gone back, by payment, as the reconciliation compares it with the provider's list. */
+/**
+ * What MySQL has recorded as gone back, by payment, as the reconciliation compares it with the provider's
+ * list.
+ */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { buildReversal, reverse } from '../../../support/payment-notices.ts';

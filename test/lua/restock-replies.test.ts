@@ -1,24 +1,15 @@
-/** Every reply of `project` and `restock`, on a real Redis. */
+/** Every reply of `restock`, which sets the total of a SKU. */
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { OrderState } from '../../src/domain/order.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
-import { callProject, newOrderNo, snapshot } from './raw-scripts.ts';
+import { snapshot } from './raw-scripts.ts';
 
 let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
 afterAll(() => stores.close());
-
-const stored: OrderState = { status: 'awaiting_payment', version: 1, payment: 'none', reason: null };
-const cancelled: OrderState = {
-  status: 'cancelled',
-  version: 3,
-  payment: 'none',
-  reason: 'payment_timeout',
-};
 
 async function hold(quantity = 1): Promise<{ saleId: string; orderNo: string }> {
   const { saleId } = await stores.openSale(buildSale());
@@ -31,51 +22,6 @@ async function hold(quantity = 1): Promise<{ saleId: string; orderNo: string }> 
 async function lamp(saleId: string) {
   return (await stores.saleStock.read(saleId))?.skus.find(({ sku }) => sku === 'lamp');
 }
-
-describe('project', () => {
-  test('shows a newer state to pollers', async () => {
-    const { orderNo } = await hold();
-    expect(await stores.reservations.project(orderNo, stored)).toBe('projected');
-    expect(await stores.reservations.project(orderNo, cancelled)).toBe('projected');
-    expect((await stores.reservations.readOrder(orderNo))?.state).toEqual(cancelled);
-  });
-
-  test('never turns a status back when an older copy comes late', async () => {
-    const { orderNo } = await hold();
-    await stores.reservations.project(orderNo, cancelled);
-    expect(await callProject(stores.redis, orderNo, 2)).toEqual(['stale', '3']);
-    expect((await stores.reservations.readOrder(orderNo))?.state).toEqual(cancelled);
-  });
-
-  test('calls a repeated copy stale and changes nothing', async () => {
-    const { saleId, orderNo } = await hold();
-    await stores.reservations.project(orderNo, stored);
-    const before = await snapshot(stores.redis, saleId);
-    expect(await stores.reservations.project(orderNo, stored)).toBe('stale');
-    expect(await snapshot(stores.redis, saleId)).toEqual(before);
-  });
-
-  test('compares versions as numbers', async () => {
-    const { orderNo } = await hold();
-    await callProject(stores.redis, orderNo, 9);
-    expect(await callProject(stores.redis, orderNo, 10)).toEqual(['projected']);
-  });
-
-  test('creates no projection for an order that Redis does not have', async () => {
-    const { saleId } = await hold();
-    const before = await snapshot(stores.redis, saleId);
-    expect(await stores.reservations.project(newOrderNo(saleId), stored)).toBe('absent');
-    expect(await snapshot(stores.redis, saleId)).toEqual(before);
-  });
-
-  test('does not make a settled projection live for ever', async () => {
-    const { saleId, orderNo } = await hold();
-    await stores.reservations.release(orderNo);
-    await stores.reservations.project(orderNo, cancelled);
-    const entry = (await snapshot(stores.redis, saleId))[`holdfast:{${saleId}.0}:order:${orderNo}`];
-    expect(entry).not.toMatchObject({ expiresAtMs: -1 });
-  });
-});
 
 describe('restock', () => {
   test('adds the difference to what is available', async () => {

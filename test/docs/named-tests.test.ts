@@ -1,26 +1,36 @@
-/** The tests that docs/payments.md names for each case exist under those titles. */
+/**
+ * The tests that the documents name, for each promise and for each case of money, exist under those titles.
+ */
 
 import { readFile, readdir } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 
-const page = new URL('../../docs/payments.md', import.meta.url);
+const docsDir = new URL('../../docs/', import.meta.url);
 const testDir = new URL('../', import.meta.url);
 
-/** `folder/file` "a title", "another title": a cell of the table of cases. An ellipsis stands for any text. */
-const NAMED = /`([\w/-]+)`((?:,? "[^"]+")*)/g;
+/**
+ * `folder/file` "a title", "another title": a cell of the table of cases. An ellipsis stands for any text.
+ */
+const NAMED = /`(?:test\/)?([\w/-]+)(?:\.test\.ts)?`((?:,? "[^"]+")*)/g;
 
-test('every test that docs/payments.md names exists, and every case names one', async () => {
-  const cases = readCases(await readFile(page, 'utf8'));
-  const titles = await readTitles();
-  expect(cases.length).toBeGreaterThan(20);
+test.each([
+  ['payments.md', 'The cases', 20],
+  ['architecture.md', 'The promise', 4],
+])(
+  'every test that docs/%s names under "%s" exists, and every row names one',
+  async (file, heading, least) => {
+    const cases = readCases(await readFile(new URL(file, docsDir), 'utf8'), heading);
+    const titles = await readTitles();
+    expect(cases.length).toBeGreaterThanOrEqual(least);
 
-  const wrong = cases.flatMap(({ money, tests }) => {
-    if (tests.length === 0) return [`"${money}" names no test`];
-    return tests.flatMap((named) => describeFault(named, titles));
-  });
+    const wrong = cases.flatMap(({ first, tests }) => {
+      if (tests.length === 0) return [`"${first}" names no test`];
+      return tests.flatMap((named) => describeFault(named, titles));
+    });
 
-  expect(wrong.join('\n')).toBe('');
-});
+    expect(wrong.join('\n')).toBe('');
+  },
+);
 
 test('a test that is missing is named, with the file that has its title, or the titles that are near', () => {
   const titles = new Map([
@@ -40,16 +50,16 @@ test('a test that is missing is named, with the file that has its title, or the 
 
 type Named = { file: string; title: string | undefined };
 
-function readCases(text: string): { money: string; tests: Named[] }[] {
-  const table = text.split('## The cases')[1]?.split('\n## ')[0] ?? '';
+function readCases(text: string, heading: string): { first: string; tests: Named[] }[] {
+  const table = text.split(`## ${heading}\n`)[1]?.split('\n## ')[0] ?? '';
   const rows = table.split('\n').filter((line) => line.startsWith('|'));
   return rows.slice(2).map((row) => {
     const cells = row.split('|').map((cell) => cell.trim());
-    const tests = [...(cells[3] ?? '').matchAll(NAMED)].flatMap(([, file = '', quoted = '']) => {
+    const tests = [...(cells.at(-2) ?? '').matchAll(NAMED)].flatMap(([, file = '', quoted = '']) => {
       const named = [...quoted.matchAll(/"([^"]+)"/g)].map(([, title]) => ({ file, title }));
       return named.length > 0 ? named : [{ file, title: undefined }];
     });
-    return { money: cells[1] ?? '', tests };
+    return { first: cells[1] ?? '', tests };
   });
 }
 
