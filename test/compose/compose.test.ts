@@ -10,6 +10,7 @@ const OURS = ['migrate', 'provider', 'api', 'worker'];
 /** What somebody must set to run it in earnest. */
 const PRODUCTION = {
   NODE_ENV: 'production',
+  PAYMENT_PROVIDER: 'sandbox',
   JWT_SECRET: 'a-secret-of-production-with-enough-characters',
   PAYMENT_PROVIDER_API_KEY: 'sk_live_0123456789abcdef',
   WEBHOOK_SECRETS: 'whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=',
@@ -145,8 +146,11 @@ describe('the environment', () => {
   });
 
   test('names no variable that the services do not know', () => {
-    const apiVariables = Object.keys(serviceOf('api').environment);
-    const known = Object.keys(loadApiConfig(withEveryVariable(serviceOf('api').environment)));
+    const { environment } = serviceOf('api');
+    const apiVariables = Object.keys(environment);
+    const known = ['sandbox', 'stripe'].flatMap((PAYMENT_PROVIDER) =>
+      Object.keys(loadApiConfig({ ...withEveryVariable(environment), PAYMENT_PROVIDER })),
+    );
     const temporalVariables = ['TEMPORAL_ADDRESS', 'TEMPORAL_NAMESPACE'];
     expect(apiVariables.filter((name) => !known.includes(name) && !temporalVariables.includes(name))).toEqual(
       [],
@@ -159,7 +163,19 @@ describe('the environment', () => {
     expect(loadPrepareConfig(serviceOf('migrate', PRODUCTION).environment).DEMO_SALE_ID).toBeUndefined();
   });
 
-  test.each(['JWT_SECRET', 'PAYMENT_PROVIDER_API_KEY', 'ORDER_SIGNING_SECRETS'])(
+  test('takes the money by Stripe where that is the provider', () => {
+    const { environment } = serviceOf('api', {
+      ...PRODUCTION,
+      PAYMENT_PROVIDER: 'stripe',
+      PAYMENT_PROVIDER_URL: '',
+      PAYMENT_RETURN_URL: 'https://shop.example/orders',
+    });
+    const config = loadApiConfig(environment);
+    expect(config).toMatchObject({ PAYMENT_PROVIDER: 'stripe' });
+    expect(config.PAYMENT_PROVIDER_URL).toBeUndefined();
+  });
+
+  test.each(['JWT_SECRET', 'PAYMENT_PROVIDER', 'PAYMENT_PROVIDER_API_KEY', 'ORDER_SIGNING_SECRETS'])(
     'in production is refused without %s',
     (name) => {
       const { environment } = serviceOf('api', { ...PRODUCTION, [name]: '' });
@@ -192,5 +208,9 @@ describe('the images', () => {
 
 /** Variables that are left empty count as not set, so each gets a value that fits. */
 function withEveryVariable(environment: Record<string, string>): Record<string, string> {
-  return Object.fromEntries(Object.entries(environment).map(([name, value]) => [name, value || '1']));
+  return Object.fromEntries(
+    Object.entries(environment).map(([name, value]) => [name, value || fitting(name)]),
+  );
 }
+
+const fitting = (name: string) => (name.endsWith('_URL') ? 'http://host.example' : '1');
