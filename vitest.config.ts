@@ -2,7 +2,10 @@ import { configDefaults, defineConfig, type TestProjectInlineConfiguration } fro
 
 /** Two trials of minutes: a step of their own in CI, so that `npm test` can be waited for. */
 const STORM = ['test/chaos/storm.test.ts'];
-/** Real processes that die, versions that come and go, a browser, a cluster: `npm run test:fast` leaves them out. */
+/**
+ * Real processes that die, versions that come and go, a browser, a cluster: `npm run test:fast` leaves them
+ * out.
+ */
 const DEEP = [
   'test/crash/**/*.test.ts',
   'test/chaos/**/*.test.ts',
@@ -12,8 +15,9 @@ const DEEP = [
 ];
 
 /**
- * Most files wait for timers and servers, so two cores take more than two files at once. Each has a Redis, a database
- * and a namespace of its own. A Redis that the environment names is the only one, so the files take turns there.
+ * Most files wait for timers and servers, so two cores take more than two files at once. Each has a Redis, a
+ * database and a namespace of its own. A Redis that the environment names is the only one, so the files take
+ * turns there.
  */
 const FILES_AT_ONCE = process.env['REDIS_URL'] ? 1 : 4;
 
@@ -24,7 +28,8 @@ export default defineConfig({
     // Vitest begins with the first project by name: `deep` waits the longest, and `fast` fills that time.
     projects: [
       project('deep', { include: DEEP, exclude: [...configDefaults.exclude, ...STORM] }),
-      // Its files share their processes: loading Temporal's client and worker anew took a quarter of the CPU time.
+      // Its files share their processes: loading Temporal's client and worker anew took a quarter of the CPU
+      // time.
       project('fast', {
         include: ['test/**/*.test.ts'],
         exclude: [...configDefaults.exclude, ...DEEP],
@@ -44,7 +49,8 @@ function project(name: string, own: TestProjectInlineConfiguration['test']): Tes
       setupFiles: 'test/support/workflows/no-worker-left.ts',
       // The Temporal worker's native module wants processes, not threads.
       pool: 'forks',
-      // A real workflow on a real server takes seconds on a busy machine; this bounds a hang, it asserts no speed.
+      // A real workflow on a real server takes seconds on a busy machine; this bounds a hang, it asserts no
+      // speed.
       testTimeout: 60_000,
       hookTimeout: 120_000,
     },

@@ -22,6 +22,35 @@ const fileHeader = {
   },
 };
 
+/** Prose in code is read beside the code, so it is no wider. */
+const WIDEST_COMMENT_COLUMNS = 110;
+
+/**
+ * No line of a comment is wider than the formatter lets code be; the formatter itself leaves comments as they
+ * are.
+ */
+const commentWidth = {
+  create(context) {
+    return {
+      Program() {
+        const lines = context.sourceCode.getText().split('\n');
+        for (const { loc, value } of context.sourceCode.getAllComments()) {
+          for (let line = loc.start.line; line <= loc.end.line; line += 1) {
+            // A directive of a tool, or an address, cannot be broken.
+            if (lines[line - 1].length <= WIDEST_COMMENT_COLUMNS || /^ ?(ox|eslint|https?:)/.test(value))
+              continue;
+            const place = { line, column: 0 };
+            context.report({
+              loc: { start: place, end: place },
+              message: `A comment has at most ${WIDEST_COMMENT_COLUMNS} columns.`,
+            });
+          }
+        }
+      },
+    };
+  },
+};
+
 const ASSERT_MODULES = ['assert', 'assert/strict', 'node:assert', 'node:assert/strict'];
 
 /** One form of the import alone, so that `assert` means the same in every file. */
@@ -47,5 +76,5 @@ const assertImport = {
 // oxlint-disable-next-line import/no-default-export
 export default {
   meta: { name: 'house' },
-  rules: { 'file-header': fileHeader, 'assert-import': assertImport },
+  rules: { 'file-header': fileHeader, 'comment-width': commentWidth, 'assert-import': assertImport },
 };

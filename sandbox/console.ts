@@ -146,7 +146,7 @@ export function openConsole({ url, apiKey, patienceMs = 0 }: ConsoleOptions) {
         signed_order: signedOrder ?? null,
       } satisfies z.input<typeof strayPaymentRequestSchema>),
 
-    /** A refund by provider staff, made at once. Without an amount (minor units): all that is left of the payment. */
+    /** A refund by provider staff, made at once. Without an amount (minor units): all that is left. */
     refund: (paymentId: string, amount?: number): Promise<ReversalReply> =>
       call(reversalReplySchema, 'POST', `v1/test/payments/${segment(paymentId)}/refund`, amountOf(amount)),
 

@@ -29,6 +29,14 @@ const WRONG_ASSERTS = {
   'assert-renamed': "import check from 'node:assert/strict';",
   'assert-namespace': "import * as assert from 'node:assert/strict';",
 };
+const WIDE = {
+  'wide-line': `${HEADER}\n// ${'wide '.repeat(30)}\nexport const a = 1;`,
+  'wide-documentation': `${HEADER}\n/**\n * ${'wide '.repeat(30)}\n */\nexport const a = 1;`,
+};
+const NOT_WIDE = {
+  'narrow-line': `${HEADER}\n// ${'x'.repeat(107)}\nexport const a = 1;`,
+  directive: `${HEADER}\n// oxlint-disable-next-line ${'x'.repeat(110)}\nexport const a = 1;`,
+};
 const RIGHT_ASSERT = { 'assert-right': "import assert from 'node:assert/strict';" };
 
 let folder: string;
@@ -40,10 +48,10 @@ beforeAll(async () => {
   const config = {
     jsPlugins: ['./lint/house-rules.mjs'],
     categories: { correctness: 'off' },
-    rules: { 'house/file-header': 'error', 'house/assert-import': 'error' },
+    rules: { 'house/file-header': 'error', 'house/comment-width': 'error', 'house/assert-import': 'error' },
   };
   await writeFile(join(folder, '.oxlintrc.json'), JSON.stringify(config));
-  for (const [name, source] of Object.entries({ ...FORBIDDEN, ...ALLOWED })) {
+  for (const [name, source] of Object.entries({ ...FORBIDDEN, ...ALLOWED, ...WIDE, ...NOT_WIDE })) {
     await writeFile(join(folder, `${name}.ts`), source);
   }
   for (const [name, source] of Object.entries({ ...WRONG_ASSERTS, ...RIGHT_ASSERT })) {
@@ -80,5 +88,13 @@ test.each(Object.keys(WRONG_ASSERTS))('assert is imported in one form alone: %s'
 });
 
 test.each(Object.keys({ ...ALLOWED, ...RIGHT_ASSERT }))('what follows the rules is accepted: %s', (name) => {
+  expect(found.get(`${name}.ts`)).toBeUndefined();
+});
+
+test.each(Object.keys(WIDE))('a comment that is too wide is refused: %s', (name) => {
+  expect(found.get(`${name}.ts`)).toEqual([expect.stringContaining('comment-width')]);
+});
+
+test.each(Object.keys(NOT_WIDE))('a comment of at most 110 columns, or a directive, is fine: %s', (name) => {
   expect(found.get(`${name}.ts`)).toBeUndefined();
 });
