@@ -9,9 +9,14 @@ const docsDir = new URL('../../docs/', import.meta.url);
 const testDir = new URL('../', import.meta.url);
 
 /**
- * `folder/file` "a title", "another title": a cell of the table of cases. An ellipsis stands for any text.
+ * `folder/file` "a title", "another title": a cell of the table of cases. Titles are whole, and those of
+ * `test.each` have their `%s`.
  */
 const NAMED = /`(?:test\/)?([\w/-]+)(?:\.test\.ts)?`((?:,? "[^"]+")*)/g;
+
+/** The title of a test or of a group, after `test(`, `describe(`, `test.each(…)(` and the like. */
+const LITERAL = String.raw`'((?:[^'\\\n]|\\.)+)'|"((?:[^"\\\n]|\\.)+)"|\x60((?:[^\x60\\]|\\.)+)\x60`;
+const TITLED = new RegExp(String.raw`^ *(?:test|describe)(?:\(|\.\w+\([^]*?\)\()\s*(?:${LITERAL})`, 'gm');
 
 test.each([
   ['payments.md', 'The cases', 20],
@@ -39,13 +44,38 @@ test('a test that is missing is named, with the file that has its title, or the 
   ]);
   const fault = (file: string, title?: string) => describeFault({ file, title }, titles);
 
-  expect(fault('flow/late', 'a payment whose notice never comes is found …')).toEqual([]);
+  expect(
+    fault('flow/late', 'a payment whose notice never comes is found when its window ends, and pays'),
+  ).toEqual([]);
+  expect(fault('flow/late', 'a payment whose notice never comes')).not.toEqual([]);
   expect(fault('flow/late')).toEqual([]);
   expect(fault('flow/none')).toEqual(['there is no test/flow/none.test.ts']);
   expect(fault('flow/late', 'a slow refund is awaited')[0]).toContain(
     'flow/money "a slow refund is awaited"',
   );
   expect(fault('flow/money', 'a slow refund is waited for')[0]).toContain('"a slow refund is awaited"');
+});
+
+test('titles are what tests and groups are called, and no other text of a file', () => {
+  const source = [
+    "test('one', () => { const text = 'no title'; });",
+    "describe('a group', () => {",
+    "  test.each(['no title', f('neither')])(",
+    "    'the %s of two',",
+    "    () => expect(text).toBe('nor this'),",
+    '  );',
+    '  test("the shopper\'s own", () => {});',
+    "  test('it\\'s escaped', () => {});",
+    '});',
+  ].join('\n');
+
+  expect(findTitles(source)).toEqual([
+    'one',
+    'a group',
+    'the %s of two',
+    "the shopper's own",
+    "it's escaped",
+  ]);
 });
 
 type Named = { file: string; title: string | undefined };
@@ -63,7 +93,7 @@ function readCases(text: string, heading: string): { first: string; tests: Named
   });
 }
 
-/** By file: every text in it that could be a title. */
+/** By file: the titles of its tests and of their groups. */
 async function readTitles(): Promise<Map<string, string[]>> {
   const names = await readdir(testDir, { recursive: true });
   const files = names.filter((name) => name.endsWith('.test.ts'));
@@ -71,32 +101,31 @@ async function readTitles(): Promise<Map<string, string[]>> {
     await Promise.all(
       files.map(async (name): Promise<[string, string[]]> => {
         const source = await readFile(new URL(name, testDir), 'utf8');
-        const literals = source.matchAll(/'((?:[^'\\\n]|\\.)+)'|"((?:[^"\\\n]|\\.)+)"|`((?:[^`\\]|\\.)+)`/g);
-        const texts = [...literals].map(([, single, double, back]) => single ?? double ?? back ?? '');
-        return [name.replace('.test.ts', ''), texts.map((literal) => literal.replaceAll(/\\(.)/g, '$1'))];
+        return [name.replace('.test.ts', ''), findTitles(source)];
       }),
     ),
   );
 }
 
+/** The first argument of `test(`, `describe(` and of what `test.each(…)` and the like return. */
+function findTitles(source: string): string[] {
+  const calls = source.matchAll(TITLED);
+  return [...calls].map(([, single, double, back]) =>
+    (single ?? double ?? back ?? '').replaceAll(/\\(.)/g, '$1'),
+  );
+}
+
 function describeFault({ file, title }: Named, titles: Map<string, string[]>): string[] {
   const known = titles.get(file);
-  const pattern = title === undefined ? /^/ : toPattern(title);
-  if (known?.some((each) => pattern.test(each))) return [];
+  if (title === undefined ? known !== undefined : known?.includes(title)) return [];
   const elsewhere = [...titles].flatMap(([other, texts]) =>
-    title === undefined ? [] : texts.filter((each) => pattern.test(each)).map((each) => `${other} "${each}"`),
+    texts.filter((each) => each === title).map((each) => `${other} "${each}"`),
   );
   const near = (known ?? []).filter((each) => countShared(each, title ?? '') >= 4).map((each) => `"${each}"`);
   const fault =
     known === undefined ? `there is no test/${file}.test.ts` : `test/${file}.test.ts has no "${title}"`;
   const hints = elsewhere.length > 0 ? elsewhere : near;
   return [hints.length === 0 ? fault : `${fault}; did you mean ${hints.join(' or ')}?`];
-}
-
-/** Placeholders of test.each and the page's ellipses stand for any text. */
-function toPattern(title: string): RegExp {
-  const parts = title.split(/\s*…\s*|%s/).map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&'));
-  return new RegExp(`^${parts.join('.*')}$`, 's');
 }
 
 function countShared(a: string, b: string): number {
