@@ -18,14 +18,14 @@ const INITIALISE_TIMEOUT_MS = 120_000;
 const STOP_TIMEOUT_MS = 20_000;
 const CONNECT_TIMEOUT_MS = 1_000;
 
-/** The first versions that enforce CHECK constraints and are still maintained somewhere. */
+/** The first versions that enforce CHECK constraints and know SKIP LOCKED. */
 export const mysqlPackage: ServerPackage = {
-  what: 'MariaDB 10.5 or MySQL 8 (or newer)',
+  what: 'MariaDB 10.6 or MySQL 8 (or newer)',
   binaries: ['mariadbd', 'mysqld'],
   isGoodVersion: (output) => {
     const [, major = '0', minor = '0'] = /Ver (\d+)\.(\d+)/.exec(output) ?? [];
     const version = Number(major) * 100 + Number(minor);
-    return output.includes('MariaDB') ? version >= 1005 : version >= 800;
+    return output.includes('MariaDB') ? version >= 1006 : version >= 800;
   },
   aptPackage: 'mariadb-server',
   brewFormula: 'mariadb',
