@@ -1,6 +1,6 @@
 /** What `npm run dev` adds to `npm start`: it builds a change in the sources and restarts API and worker. */
 
-import { watch } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { repoDir } from './install/repo-dir.ts';
@@ -10,8 +10,10 @@ import type { Processes } from './processes/processes.ts';
 const WATCHED_FOLDERS = ['src', 'lua', 'pages'];
 /** Editors also write backups and swap files, which change nothing. */
 const SOURCE_FILE = /\.(ts|lua|html|css|js)$/;
-/** An editor, or a git checkout, writes its files within this time. */
-const SETTLE_MS = 200;
+/** Short enough that a save is noticed at once; a look at some 150 files takes a few milliseconds. */
+const POLL_MS = 250;
+/** Longer than a poll, so that what a git checkout writes between two polls is one round. */
+const SETTLE_MS = 300;
 /** A build takes some seconds; this bounds a hang. */
 const BUILD_TIMEOUT_MS = 5 * 60_000;
 
@@ -25,11 +27,67 @@ export function restartOnChange(processes: Processes, say: (line: string) => voi
     round: (files) => rebuildAndRestart(processes, files, say),
   });
   for (const folder of WATCHED_FOLDERS) {
-    const options = { recursive: true, signal: processes.stopping };
-    watch(join(repoDir, folder), options, (_, file) => {
-      if (file !== null && SOURCE_FILE.test(file)) onChange(join(folder, file));
+    pollSources({
+      dir: join(repoDir, folder),
+      intervalMs: POLL_MS,
+      signal: processes.stopping,
+      onChange: (file) => onChange(join(folder, file)),
+      onUnreadable: (error) => say(`${folder} is not watched until it can be read again: ${String(error)}`),
     });
   }
+}
+
+/**
+ * Until the signal: compares the source files below a folder with those of the poll before.
+ *
+ * It polls because a recursive `fs.watch` on Linux follows a file's inode: after a save that writes a
+ * temporary file and renames it (vim, JetBrains, git checkout, sed -i) it misses all later saves of the file.
+ */
+export function pollSources(options: {
+  dir: string;
+  intervalMs: number;
+  signal: AbortSignal;
+  /** Receives the path, from the folder, of a file that was added, saved or removed. */
+  onChange: (file: string) => void;
+  /** Called at the first of successive polls that fail; the later polls go on. */
+  onUnreadable: (error: unknown) => void;
+}): void {
+  let versions = new Map<string, string>();
+  let isReadable = true;
+
+  const read = (): Map<string, string> => {
+    try {
+      const latest = readVersions(options.dir);
+      isReadable = true;
+      return latest;
+    } catch (error) {
+      if (isReadable) options.onUnreadable(error);
+      isReadable = false;
+      return versions;
+    }
+  };
+
+  versions = read();
+  const timer = setInterval(() => {
+    if (options.signal.aborted) return clearInterval(timer);
+    const before = versions;
+    versions = read();
+    for (const file of new Set([...before.keys(), ...versions.keys()])) {
+      if (before.get(file) !== versions.get(file)) options.onChange(file);
+    }
+  }, options.intervalMs);
+}
+
+/** Inode and size are part of a version, because two saves within milliseconds may share the time. */
+function readVersions(dir: string): Map<string, string> {
+  const versions = new Map<string, string>();
+  for (const file of readdirSync(dir, { recursive: true, encoding: 'utf8' })) {
+    if (!SOURCE_FILE.test(file)) continue;
+    const stats = statSync(join(dir, file), { throwIfNoEntry: false });
+    // Undefined when it was removed after the folder was read.
+    if (stats !== undefined) versions.set(file, `${stats.ino} ${stats.size} ${stats.mtimeMs}`);
+  }
+  return versions;
 }
 
 /**
