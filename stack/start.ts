@@ -55,12 +55,12 @@ async function main(args: string[]): Promise<number> {
 }
 
 async function openDev(flags: Flags, broken: (why: Error) => void): Promise<Processes | undefined> {
-  const onGivenUp = (reason: Error, name: string): void => {
+  const onStaysDown = (reason: Error, name: string): void => {
     // The next change may be the one that mends it.
     if (flags.watch && RESTARTED_PARTS.includes(name)) say(`${describe(reason)}\n  It waits for a change`);
     else broken(reason);
   };
-  const onCrash = restartOnCrash({ say, onGivenUp });
+  const onCrash = restartOnCrash({ say, onStaysDown });
   try {
     return await openDataDir({ dataDir: devDataDir, fresh: flags.fresh, progress: say, onCrash });
   } catch (error) {

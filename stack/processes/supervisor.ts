@@ -15,16 +15,16 @@ const PAUSES_MS = [0, 500, 1_000, 2_000, 4_000];
 
 /**
  * A crash handler for `Processes` that starts again what has crashed, on the same port and with the same
- * data. A process that crashes, or fails to start again, too often is given up.
+ * data. A process that crashes, or fails to start again, too often stays down.
  */
 export function restartOnCrash(options: {
   /** Receives one line for each restart. */
   say: (line: string) => void;
   /** Called when a process stays down. */
-  onGivenUp: (reason: Error, name: string) => void;
+  onStaysDown: (reason: Error, name: string) => void;
   pausesMs?: readonly number[];
 }): CrashHandler {
-  const { say, onGivenUp, pausesMs = PAUSES_MS } = options;
+  const { say, onStaysDown, pausesMs = PAUSES_MS } = options;
   const restartsMs = new Map<string, number[]>();
 
   const bringBack = async (crash: CrashError, name: string, processes: Processes): Promise<void> => {
@@ -36,7 +36,7 @@ export function restartOnCrash(options: {
     while (!processes.stopping.aborted) {
       const pauseMs = pausesMs[recentMs.length];
       if (pauseMs === undefined) {
-        return onGivenUp(new Error(givenUp(name, pausesMs.length), { cause: reason }), name);
+        return onStaysDown(new Error(staysDownMessage(name, pausesMs.length), { cause: reason }), name);
       }
       try {
         await delay(pauseMs, undefined, { signal: processes.stopping });
@@ -53,6 +53,6 @@ export function restartOnCrash(options: {
   return (crash, name, processes) => void bringBack(crash, name, processes);
 }
 
-function givenUp(name: string, restarts: number): string {
+function staysDownMessage(name: string, restarts: number): string {
   return `${name} was started again ${restarts} times within a minute and does not stay up`;
 }

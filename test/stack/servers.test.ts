@@ -156,10 +156,10 @@ test(
   async () => {
     await withDataDir(async (dataDir) => {
       const said: string[] = [];
-      const givenUp: Error[] = [];
+      const stayedDown: Error[] = [];
       const onCrash = restartOnCrash({
         say: (line) => said.push(line),
-        onGivenUp: (reason) => givenUp.push(reason),
+        onStaysDown: (reason) => stayedDown.push(reason),
       });
       const processes = await openDataDir({ dataDir, fresh: true, progress: () => {}, onCrash });
       try {
@@ -171,10 +171,10 @@ test(
         await waitUntil({
           what: 'three restarts',
           timeoutMs: 60_000,
-          check: () => said.length + givenUp.length === names.length,
+          check: () => said.length + stayedDown.length === names.length,
         });
         expect(await readTraces(servers)).toEqual(['left', [{ trace: 'left' }], 'left']);
-        expect(givenUp).toEqual([]);
+        expect(stayedDown).toEqual([]);
       } finally {
         await processes.stopAll();
       }

@@ -9,7 +9,7 @@ import { waitUntil } from '../../stack/processes/wait.ts';
 import { isAlive, withDataDir } from './data-dir.ts';
 import { FOREVER, logOf, pidOf, program } from './program.ts';
 
-type Supervised = { processes: Processes; said: string[]; givenUp: Error[] };
+type Supervised = { processes: Processes; said: string[]; stayedDown: Error[] };
 
 async function withSupervised(
   pausesMs: readonly number[],
@@ -17,15 +17,15 @@ async function withSupervised(
 ): Promise<void> {
   await withDataDir(async (dataDir) => {
     const said: string[] = [];
-    const givenUp: Error[] = [];
+    const stayedDown: Error[] = [];
     const onCrash = restartOnCrash({
       say: (line) => said.push(line),
-      onGivenUp: (reason) => givenUp.push(reason),
+      onStaysDown: (reason) => stayedDown.push(reason),
       pausesMs,
     });
     const processes = createProcesses({ dataDir, onCrash });
     try {
-      await use({ processes, said, givenUp });
+      await use({ processes, said, stayedDown });
     } finally {
       await processes.stopAll();
     }
@@ -44,7 +44,7 @@ async function listedPids(processes: Processes): Promise<number[]> {
 }
 
 test('one that is killed is started again, with one line, and is on the list by its new pid', async () => {
-  await withSupervised([0], async ({ processes, said, givenUp }) => {
+  await withSupervised([0], async ({ processes, said, stayedDown }) => {
     await processes.start(program(processes, 'first', FOREVER));
     await processes.start(program(processes, 'second', FOREVER));
     const [killed, other] = [processes.pid('first'), processes.pid('second')];
@@ -60,20 +60,20 @@ test('one that is killed is started again, with one line, and is on the list by 
     ]);
     expect(await listedPids(processes)).toEqual([pid, other]);
     expect(await logOf(processes, 'first.previous')).toContain(`ready ${killed}`);
-    expect(givenUp).toEqual([]);
+    expect(stayedDown).toEqual([]);
   });
 });
 
-test('one that dies more often than its restarts allow is given up, with the end of its log', async () => {
-  await withSupervised([0, 0], async ({ processes, said, givenUp }) => {
+test('one that dies more often than its restarts allow stays down, with the end of its log', async () => {
+  await withSupervised([0, 0], async ({ processes, said, stayedDown }) => {
     await processes.start(program(processes, 'frail', FOREVER));
     for (const restarts of [1, 2]) {
       process.kill(processes.pid('frail'), 'SIGKILL');
       await until(`restart ${restarts}`, () => said.length === restarts);
     }
     process.kill(processes.pid('frail'), 'SIGKILL');
-    await until('the end of patience', () => givenUp.length > 0);
-    expect(givenUp).toEqual([
+    await until('it to stay down', () => stayedDown.length > 0);
+    expect(stayedDown).toEqual([
       expect.objectContaining({
         message: 'frail was started again 2 times within a minute and does not stay up',
         cause: expect.objectContaining({
@@ -86,8 +86,8 @@ test('one that dies more often than its restarts allow is given up, with the end
   });
 });
 
-test('one that does not become ready again is given up after as many tries', async () => {
-  await withSupervised([0, 0], async ({ processes, said, givenUp }) => {
+test('one that does not become ready again stays down after as many tries', async () => {
+  await withSupervised([0, 0], async ({ processes, said, stayedDown }) => {
     const once = `
       const { existsSync, writeFileSync } = require('node:fs');
       const mark = process.argv[1] + '/started-once';
@@ -95,8 +95,8 @@ test('one that does not become ready again is given up after as many tries', asy
       writeFileSync(mark, ''); ${FOREVER}`;
     await processes.start(program(processes, 'once', once));
     process.kill(processes.pid('once'), 'SIGKILL');
-    await until('the end of patience', () => givenUp.length > 0);
-    expect(givenUp[0]?.cause).toMatchObject({
+    await until('it to stay down', () => stayedDown.length > 0);
+    expect(stayedDown[0]?.cause).toMatchObject({
       message: expect.stringMatching(/once stopped unexpectedly \(exit code 3\)[^]*no such disk/),
     });
     expect(said).toEqual([]);
@@ -104,18 +104,18 @@ test('one that does not become ready again is given up after as many tries', asy
 });
 
 test('one that never was ready fails its start and is not started again', async () => {
-  await withSupervised([0], async ({ processes, said, givenUp }) => {
+  await withSupervised([0], async ({ processes, said, stayedDown }) => {
     const start = processes.start({
       ...program(processes, 'hopeless', 'process.exit(3)'),
       isReady: async () => false,
     });
     await expect(start).rejects.toThrow(/hopeless stopped unexpectedly \(exit code 3\)/);
-    expect([...said, ...givenUp, ...processes.names()]).toEqual([]);
+    expect([...said, ...stayedDown, ...processes.names()]).toEqual([]);
   });
 });
 
 test('a stop during a restart ends the process that is being started', async () => {
-  await withSupervised([0, 0], async ({ processes, said, givenUp }) => {
+  await withSupervised([0, 0], async ({ processes, said, stayedDown }) => {
     const slow = `
       const { existsSync, writeFileSync } = require('node:fs');
       const mark = process.argv[1] + '/started-once';
@@ -131,17 +131,17 @@ test('a stop during a restart ends the process that is being started', async () 
     const pid = Number(await alive());
     await processes.stopAll();
     expect(isAlive(pid)).toBe(false);
-    expect([...said, ...givenUp]).toEqual([]);
+    expect([...said, ...stayedDown]).toEqual([]);
   });
 });
 
 test('a stop during the pause before a restart starts nothing', async () => {
-  await withSupervised([60_000], async ({ processes, said, givenUp }) => {
+  await withSupervised([60_000], async ({ processes, said, stayedDown }) => {
     await processes.start(program(processes, 'waiting', FOREVER));
     process.kill(processes.pid('waiting'), 'SIGKILL');
     await until('the end to be noticed', async () => (await listedPids(processes)).length === 0);
     await processes.stopAll();
     await expect(processes.restart('waiting')).rejects.toThrow('the stack is being stopped');
-    expect([...said, ...givenUp]).toEqual([]);
+    expect([...said, ...stayedDown]).toEqual([]);
   });
 });
