@@ -3,8 +3,8 @@
 import { randomUUID } from 'node:crypto';
 import { Agent, request, type OutgoingHttpHeaders } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
-import { z } from 'zod';
 import { signToken } from '../src/api/http/auth.ts';
+import { sessionReply } from '../src/api/http/replies.ts';
 import { demoSecrets } from '../stack/app.ts';
 
 /** Bounds a hang. */
@@ -12,8 +12,6 @@ const CALL_TIMEOUT_MS = 30_000;
 /** A full engine stores an order within seconds; this bounds a hang. */
 const PAYABLE_TIMEOUT_MS = 120_000;
 const ASK_AGAIN_AFTER_MS = 200;
-
-const sessionReply = z.object({ url: z.string() });
 
 export interface Reply {
   status: number;

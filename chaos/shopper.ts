@@ -7,7 +7,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { signToken } from '../src/api/http/auth.ts';
-import { orderStateSchema } from '../src/domain/order-state-schema.ts';
+import { orderReply, sessionReply } from '../src/api/http/replies.ts';
 import { isFinal, type OrderStatus } from '../src/domain/order.ts';
 import { demoSecrets } from '../stack/app.ts';
 import type { Acceptance, History, Span } from './history.ts';
@@ -28,10 +28,13 @@ export interface Cart {
   quantity: number;
 }
 
-const orderReply = z.object({ orderNo: z.string(), ...orderStateSchema.shape });
-const acceptedReply = orderReply.extend({ total: z.int() });
-const refusalReply = z.object({ code: z.string(), sku: z.string().optional() });
-const sessionReply = z.object({ url: z.string() });
+/** The members that the history records: the rest of an answer is not the storm's to judge. */
+const orderView = orderReply
+  .pick({ orderNo: true, status: true, version: true, payment: true, total: true })
+  .strip();
+const sessionView = sessionReply.pick({ url: true }).strip();
+/** Of the API or of the provider, with any code. */
+const refusal = z.object({ code: z.string(), sku: z.string().optional() });
 
 /** How calls fared that were repeated until they were answered. */
 export interface Calls {
@@ -93,12 +96,13 @@ export async function createShopper({ apiUrls, userId, random, history, calls }:
   const pause = ({ min, max }: { min: number; max: number }): Promise<void> => delay(random.int(min, max));
   const anyApi = (path: string, api = random.pick(apiUrls)): URL => new URL(path, api);
 
-  function record(reply: Reply): z.infer<typeof orderReply> {
+  function record(reply: Reply): z.infer<typeof orderView> {
     const { startMs, endMs } = reply;
-    const { orderNo, version, status, payment } = orderReply.parse(reply.body);
+    const order = orderView.parse(reply.body);
+    const { orderNo, version, status, payment } = order;
     history.answers.push({ orderNo, startMs, endMs, version, status, payment });
     if (version >= (known.get(orderNo)?.version ?? 0)) known.set(orderNo, { version, status });
-    return orderReply.parse(reply.body);
+    return order;
   }
 
   /** With the version that the shopper knows, so that no answer is older, whichever API gives it. */
@@ -152,13 +156,13 @@ export async function createShopper({ apiUrls, userId, random, history, calls }:
       if (!reply) return undefined;
       const { startMs, endMs } = reply;
       if (reply.status === 202 || reply.status === 200) {
-        const { orderNo } = record(reply);
-        totals.set(orderNo, acceptedReply.parse(reply.body).total);
+        const { orderNo, total } = record(reply);
+        totals.set(orderNo, total);
         const acceptance = { startMs, endMs, idempotencyKey, orderNo };
         history.acceptances.push(acceptance);
         return acceptance;
       }
-      const { code, sku } = refusalReply.parse(reply.body);
+      const { code, sku } = refusal.parse(reply.body);
       const quantity = cart.find((item) => item.sku === sku)?.quantity;
       if (code === 'sold_out' && sku !== undefined && quantity !== undefined) {
         history.soldOut.push({ startMs, endMs, sku, quantity });
@@ -174,17 +178,17 @@ export async function createShopper({ apiUrls, userId, random, history, calls }:
       const session = await persist(
         untilMs,
         () => call('POST', anyApi(`/v1/orders/${orderNo}/payment`, api)),
-        (reply) => reply.status >= 500 || refusalReply.safeParse(reply.body).data?.code === 'not_yet_payable',
+        (reply) => reply.status >= 500 || refusal.safeParse(reply.body).data?.code === 'not_yet_payable',
       );
       if (session?.status !== 201) return 'refused';
-      const { url } = sessionReply.parse(session.body);
+      const { url } = sessionView.parse(session.body);
       const sessionId = url.split('/').at(-1) ?? '';
       const pressed = await persist(untilMs, () =>
         call('POST', new URL(`/v1/payment_sessions/${sessionId}/pay`, url)),
       );
       if (pressed?.status === 202) return 'promised';
       // Collected after an earlier press that was not answered.
-      const isCollected = refusalReply.safeParse(pressed?.body).data?.code === 'already_paid';
+      const isCollected = refusal.safeParse(pressed?.body).data?.code === 'already_paid';
       return pressed?.status === 200 || isCollected ? 'collected' : 'refused';
     },
 

@@ -6,7 +6,8 @@ import { pino } from 'pino';
 import { ulid } from 'ulidx';
 import { z } from 'zod';
 import { signToken } from '../src/api/http/auth.ts';
-import { ORDER_STATUSES, type OrderStatus } from '../src/domain/order.ts';
+import { orderReply, sessionReply } from '../src/api/http/replies.ts';
+import type { OrderStatus } from '../src/domain/order.ts';
 import type { Sale, StockCount } from '../src/domain/sale.ts';
 import { createMysqlPool } from '../src/stores/mysql/connection.ts';
 import { createSales, type Sales } from '../src/stores/mysql/sales.ts';
@@ -21,12 +22,7 @@ const STEP_TIMEOUT_MS = 30_000;
 const SHORT_WINDOW_MS = 3_000;
 const LONG_WINDOW_MS = 30 * 60_000;
 
-const orderReply = z.object({
-  orderNo: z.string(),
-  status: z.enum(ORDER_STATUSES),
-  reason: z.string().nullable(),
-});
-const paymentReply = z.object({ url: z.string() });
+/** With any code. */
 const problemReply = z.object({ code: z.string(), detail: z.string() });
 
 const startedMs = Date.now();
@@ -144,7 +140,7 @@ async function createShopper(apiUrl: string) {
 async function buyAndPay(shopper: Shopper, saleId: string): Promise<void> {
   const orderNo = await shopper.order(saleId, 'lantern', 1);
   await shopper.pollUntil(orderNo, 'awaiting_payment');
-  const { url } = paymentReply.parse((await shopper.call('POST', `/v1/orders/${orderNo}/payment`)).body);
+  const { url } = sessionReply.parse((await shopper.call('POST', `/v1/orders/${orderNo}/payment`)).body);
   log(`  the shopper pays at ${url}`);
   await pressPay(url);
   await shopper.pollUntil(orderNo, 'paid');

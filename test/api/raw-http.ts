@@ -1,9 +1,12 @@
-/** HTTP over a bare socket, for requests that no client would send. */
+/**
+ * HTTP over a bare socket, for requests that no client would send. Every reply is held to the API's contract
+ * before a test sees it.
+ */
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import type { Reply } from '../support/shopper.ts';
+import { checkReply, type Reply } from '../support/api-contract.ts';
 
 export interface RawConnection {
   write(text: string | Uint8Array): void;
@@ -20,6 +23,7 @@ export async function openRaw(url: string): Promise<RawConnection> {
   const { hostname, port } = new URL(url);
   const socket = connect(Number(port), hostname);
   await once(socket, 'connect');
+  let sent = '';
   let received = '';
   // What is still being sent when the server closes may come back as a reset; its answer has arrived before.
   socket.setEncoding('latin1').on('error', () => {});
@@ -30,17 +34,28 @@ export async function openRaw(url: string): Promise<RawConnection> {
   const closed = new Promise<void>((resolve) => {
     socket.once('close', () => resolve());
   });
+  function checked(replies: Reply[]): Reply[] {
+    const requests = requestLines(sent);
+    for (const [index, reply] of replies.entries()) {
+      const { method, path } = requests[index] ?? UNREADABLE;
+      checkReply(method, URL.canParse(path, url) ? new URL(path, url).href : url, reply);
+    }
+    return replies;
+  }
   return {
-    write: (text) => void socket.write(text),
+    write(text) {
+      sent += typeof text === 'string' ? text : Buffer.from(text).toString('latin1');
+      socket.write(text);
+    },
     stopReading: () => void socket.pause(),
     async replies(count) {
       while (parseReplies(received).length < count)
         await Promise.race([once(socket, 'data'), refuseEnd(closed)]);
-      return parseReplies(received).slice(0, count);
+      return checked(parseReplies(received).slice(0, count));
     },
     async untilClosed() {
       await closed;
-      return parseReplies(received);
+      return checked(parseReplies(received));
     },
     close: () => void socket.destroy(),
   };
@@ -55,6 +70,18 @@ export async function sendRaw(url: string, ...parts: (string | Uint8Array)[]): P
   const last = (await connection.untilClosed()).at(-1);
   assert(last, 'the server answers before it closes');
   return last;
+}
+
+/** No route has this method, so the only answer that is promised is a problem document. */
+const UNREADABLE = { method: '', path: '/' };
+
+/**
+ * In the order of the answers; one may follow a body on its line. A line that is no HTTP is left out, for the
+ * server closes the connection after it.
+ */
+function requestLines(sent: string): { method: string; path: string }[] {
+  const lines = sent.matchAll(/([A-Z]+) (\S+) HTTP\/1\.1\r\n/g);
+  return Array.from(lines, ([, method = '', path = '']) => ({ method, path }));
 }
 
 async function refuseEnd(closed: Promise<unknown>): Promise<never> {
