@@ -3,8 +3,34 @@
  * it again.
  */
 
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { repoDir } from '../../../stack/install/repo-dir.ts';
 
-/** `npm test` builds before it runs, where a source is newer than the build. */
-export const builtWorkflows = { codePath: join(repoDir, 'dist', 'workflow-bundle.js') };
+const bundlePath = join(repoDir, 'dist', 'workflow-bundle.js');
+/** What the bundle is made of. The contract is among the workflows. */
+const SOURCES = ['src/workflows', 'src/domain'];
+
+// `npm test` builds before it runs. A run that was started in another way, say by an IDE, does not: its tests
+// would pass on code that is no longer there.
+const stale = changedSinceBuild();
+assert(
+  stale === undefined,
+  `dist/workflow-bundle.js is missing or older than ${stale}: run npm test, or node stack/bootstrap.mjs build`,
+);
+
+export const builtWorkflows = { codePath: bundlePath };
+
+/** @returns the first source that is newer than the bundle */
+function changedSinceBuild(): string | undefined {
+  const builtMs = existsSync(bundlePath) ? statSync(bundlePath).mtimeMs : 0;
+  return SOURCES.flatMap((folder) =>
+    readdirSync(join(repoDir, folder), { recursive: true, encoding: 'utf8' }).map(
+      (name) => `${folder}/${name}`,
+    ),
+  ).find((file) => {
+    const stats = statSync(join(repoDir, file));
+    return stats.isFile() && stats.mtimeMs > builtMs;
+  });
+}
