@@ -12,6 +12,7 @@ import { installQuietRuntime } from '../support/workflows/native-runtime.ts';
 import type { OrderBook } from '../support/workflows/order-book.ts';
 import { openBooks } from '../support/workflows/order-world.ts';
 import type { RefundBook } from '../support/workflows/refund-book.ts';
+import { runningWorkers } from '../support/workflows/running-workers.ts';
 
 export interface BookWorkerOptions {
   namespace: string;
@@ -44,11 +45,13 @@ export async function openBookWorker({
     activities,
     version,
   });
+  runningWorkers.add(worker);
   const ended = worker.run();
   let stopped: Promise<void> | undefined;
   const stopOnce = async () => {
     worker.shutdown();
     await ended;
+    runningWorkers.delete(worker);
     await connection.close();
   };
   const stop = () => (stopped ??= stopOnce());

@@ -10,6 +10,7 @@ import { createOrderEngine } from '../../../src/engine/order-engine.ts';
 import { TASK_QUEUE } from '../../../src/workflows/contract.ts';
 import { builtWorkflows } from './built-workflows.ts';
 import { installQuietRuntime } from './native-runtime.ts';
+import { runningWorkers } from './running-workers.ts';
 
 const KEYWORD = temporal.api.enums.v1.IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD;
 
@@ -30,6 +31,7 @@ export async function openTimeSkipping(activities: Activities) {
     workflowBundle: builtWorkflows,
     activities,
   });
+  runningWorkers.add(worker);
   const running = worker.run();
   return {
     env,
@@ -37,6 +39,7 @@ export async function openTimeSkipping(activities: Activities) {
     async close(): Promise<void> {
       worker.shutdown();
       await running;
+      runningWorkers.delete(worker);
       await env.teardown();
     },
   };
