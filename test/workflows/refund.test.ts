@@ -1,6 +1,8 @@
 /** Refunds that work, fail, or are no longer due. */
 
+import { activityInfo } from '@temporalio/activity';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createGate } from '../support/workflows/stepper.ts';
 import { looks, openRefundWorld, type RefundWorld } from './refund-world.ts';
 
 let world: RefundWorld;
@@ -97,15 +99,25 @@ test('limit and stock come back however long Redis is away', () =>
     expect(book.givenBackWhile()).toBe('refunded');
   }));
 
+// Held as a regular activity. During a local one news makes the server refuse the workflow's end, and the
+// time-skipping server now and then returns the next task before the SDK has dropped that end.
 test('news that comes while limit and stock come back is looked into before the end', () =>
-  world.withRefund(async ({ book, start, end }) => {
-    const givingBack = book.holdUp('giveBack');
+  world.withRefund(async ({ book, start, end, describe }) => {
+    const entered = createGate();
+    const released = createGate();
+    book.before('giveBack', () => {
+      if (activityInfo().isLocal) throw new Error('the store is away');
+      entered.open();
+      return released.opened;
+    });
     await start();
-    await givingBack.entered;
+    await entered.opened;
+    const { runId } = await describe();
     book.is('due');
     await start();
-    givingBack.letGo();
+    released.open();
     await end();
+    expect((await describe()).runId).toBe(runId);
     expect(looks(book)).toBe(2);
     expect(book.money()).toBe('refunded');
     expect(book.steps.at(-1)).toBe('giveBack');
