@@ -36,10 +36,10 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
     openDataDir({ dataDir: dir, fresh: true, progress, onCrash });
   const processes = await open(dataDir);
   // Beside the first Redis, which the servers bring.
+  // A project may have more files at once than the root.
+  const filesAtOnce = Math.max(...project.vitest.projects.map(({ config }) => config.maxWorkers));
   const ofMoreRedises = await Promise.all(
-    Array.from({ length: project.vitest.config.maxWorkers - 1 }, (_, index) =>
-      open(join(dataDir, `redis-${index + 2}`)),
-    ),
+    Array.from({ length: filesAtOnce - 1 }, (_, index) => open(join(dataDir, `redis-${index + 2}`))),
   );
   const all = [processes, ...ofMoreRedises];
   const disarm = killWhenInterrupted(dataDir, all);
