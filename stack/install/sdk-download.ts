@@ -27,15 +27,15 @@ export async function downloadWithSdk(
       (env) => env.teardown(),
       (error) => { console.error(error.message); process.exit(1); },
     );`;
-  const giveUp = new AbortController();
+  const noAnswer = new AbortController();
   const timer = setTimeout(() => {
-    if (bytesIn(workDir) === 0) giveUp.abort();
+    if (bytesIn(workDir) === 0) noAnswer.abort();
   }, FIRST_BYTE_TIMEOUT_MS);
   try {
     const result = await runCommand(
       process.execPath,
       ['--input-type=module', '--eval', script, '--', workDir],
-      { cwd: repoDir, timeoutMs: DOWNLOAD_TIMEOUT_MS, signal: giveUp.signal },
+      { cwd: repoDir, timeoutMs: DOWNLOAD_TIMEOUT_MS, signal: noAnswer.signal },
     );
     const file = readdirSync(workDir).find((name) => !name.endsWith('.downloading'));
     if (result.ok && file !== undefined) {
@@ -43,7 +43,7 @@ export async function downloadWithSdk(
       chmodSync(path, 0o755);
       return { ok: true, path };
     }
-    if (giveUp.signal.aborted) return { ok: false, reason: 'no answer from the download server' };
+    if (noAnswer.signal.aborted) return { ok: false, reason: 'no answer from the download server' };
     // The SDK nests its errors in one line, the cause last.
     return { ok: false, reason: result.output.trim().split(': ').slice(-2).join(': ') };
   } finally {

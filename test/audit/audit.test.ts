@@ -57,7 +57,7 @@ const keysOf = ({ saleId }: Sold) => saleKeys({ saleId, shard: 0 });
  * amount, status and the order whose payment it is about.
  */
 const RECORD_REVERSAL = `INSERT INTO reversals (provider, provider_reversal_id, kind, provider_payment_id, amount, currency, status)
-  SELECT provider, CONCAT('re_of_nobody_', payment_id), ?, provider_payment_id, ?, currency, ? FROM payments WHERE order_no = ?`;
+  SELECT provider, CONCAT('re_unknown_', payment_id), ?, provider_payment_id, ?, currency, ? FROM payments WHERE order_no = ?`;
 
 /** For each rule, a way to break what the rule checks. */
 const FAULTS: Record<string, (sold: Sold) => Promise<unknown>> = {
@@ -88,7 +88,7 @@ const FAULTS: Record<string, (sold: Sold) => Promise<unknown>> = {
   'known money was collected': ({ paid }) =>
     sql(
       `INSERT INTO payments (provider, provider_payment_id, order_no, amount, currency, status)
-       VALUES ('sandbox', 'pay_of_nobody', ?, 4900, 'EUR', 'refund_due')`,
+       VALUES ('sandbox', 'pay_unknown', ?, 4900, 'EUR', 'refund_due')`,
       paid,
     ),
   'payments end somewhere': ({ paid }) =>

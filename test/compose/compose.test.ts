@@ -7,7 +7,7 @@ import { isLetThrough, builtSources, sourcesUnder, stages, tsconfigs } from './i
 
 const OURS = ['migrate', 'provider', 'api', 'worker'];
 
-/** What somebody must set to run it in earnest. */
+/** What an operator must set to run it in production. */
 const PRODUCTION = {
   NODE_ENV: 'production',
   PAYMENT_PROVIDER: 'sandbox',

@@ -315,7 +315,7 @@ async function openRefused() {
 /**
  * Its tombstone stands, its money goes back, its unit is on sale again, and nothing is shown to an operator.
  */
-async function expectGivenUp({ world, order }: Awaited<ReturnType<typeof openRefused>>): Promise<void> {
+async function expectAbandoned({ world, order }: Awaited<ReturnType<typeof openRefused>>): Promise<void> {
   const { pool, orders, reservations, saleStock } = world.stores;
   expect(await world.outboxLength()).toBe(0);
   const failed = { status: 'failed', reason: 'lost_hold' };
@@ -343,7 +343,7 @@ test('an order whose workflow is over, and which MySQL refuses, is abandoned: fi
   await pass();
   await pass();
 
-  await expectGivenUp(refused);
+  await expectAbandoned(refused);
 });
 
 test('the stock of an abandoned order comes back though the relay dies between MySQL and Redis', async () => {
@@ -366,7 +366,7 @@ test('the stock of an abandoned order comes back though the relay dies between M
   });
 
   expect(deaths).toBe(2);
-  await expectGivenUp(refused);
+  await expectAbandoned(refused);
 });
 
 test.each<

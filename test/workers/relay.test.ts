@@ -128,11 +128,11 @@ test('while Temporal and MySQL are both away every order waits in the outbox, an
 test('two relays share the work, and each order is started once', async () => {
   const world = await openRelayWorld(namespace, { ENGINE_BUDGET: 500 });
   const orders = await world.accept(60);
-  const handedOver: string[] = [];
+  const started: string[] = [];
   const engine: RelayWorld['engine'] = {
     ...world.engine,
     start: async (order) => {
-      handedOver.push(order.orderNo);
+      started.push(order.orderNo);
       return 'running';
     },
   };
@@ -141,7 +141,7 @@ test('two relays share the work, and each order is started once', async () => {
   onTestFinished(startRelay(world.stores, engine));
   await outboxEmpty(world);
 
-  expect(handedOver.toSorted()).toEqual(orders.map(({ orderNo }) => orderNo).toSorted());
+  expect(started.toSorted()).toEqual(orders.map(({ orderNo }) => orderNo).toSorted());
 });
 
 test('a relay that is to stop ends, and leaves what it has not read to the next', async () => {

@@ -48,12 +48,12 @@ export function createLane({ placesMax, waitingMax, onShed }: LaneOptions): Lane
 
   function wait(): Promise<void> {
     return new Promise((resolve, reject) => {
-      const giveUp = setTimeout(() => {
+      const refuseLate = setTimeout(() => {
         waiting.delete(start);
         reject(overloaded(shed()));
       }, WAIT_MAX_MS);
       const start = (): void => {
-        clearTimeout(giveUp);
+        clearTimeout(refuseLate);
         waiting.delete(start);
         resolve();
       };

@@ -101,8 +101,8 @@ export function createOrderBook(order: Order, { retryDelayMs }: { retryDelayMs?:
       stock = stored?.status === 'paid' ? 'sold' : 'moved too early';
     }),
     releaseStock: step('releaseStock', () => {
-      const isGivenUp = stored?.status === 'cancelled' || stored?.status === 'failed';
-      stock = isGivenUp ? 'released' : 'moved too early';
+      const isAbandoned = stored?.status === 'cancelled' || stored?.status === 'failed';
+      stock = isAbandoned ? 'released' : 'moved too early';
     }),
     voidPaymentSessions: step('voidPaymentSessions', () => {
       if (session === 'paid-unnoticed') receivePayment();
