@@ -1,8 +1,7 @@
 /** Runs stripe-mock, Stripe's own stand-in for its API, for the tests of the Stripe adapter. */
 
-import { locateGoTool } from '../install/go-install.ts';
-import { canConnect, withFreePort } from '../processes/ports.ts';
 import type { Processes } from '../processes/processes.ts';
+import { startGoServer } from './go-server.ts';
 
 /** It refuses requests that Stripe's OpenAPI specification does not allow, and replies with fixtures. */
 const STRIPE_MOCK = {
@@ -13,25 +12,16 @@ const STRIPE_MOCK = {
 
 /** It reads a specification of several megabytes first. */
 const READY_TIMEOUT_MS = 30_000;
-const STOP_TIMEOUT_MS = 5_000;
 
 /** Returns the URL of its API. */
 export async function startStripeMock(
   processes: Processes,
   progress: (line: string) => void,
 ): Promise<string> {
-  const command = await locateGoTool(STRIPE_MOCK, progress);
-  return withFreePort(undefined, async (port) => {
-    const address = `127.0.0.1:${port}`;
-    await processes.start({
-      name: 'stripe-mock',
-      command,
-      args: ['-http-addr', address],
-      marker: `-http-addr ${address}`,
-      isReady: () => canConnect('127.0.0.1', port),
-      readyTimeoutMs: READY_TIMEOUT_MS,
-      stopTimeoutMs: STOP_TIMEOUT_MS,
-    });
-    return `http://${address}`;
-  });
+  const server = {
+    tool: STRIPE_MOCK,
+    argsFor: (port: number) => ['-http-addr', `127.0.0.1:${port}`],
+    readyTimeoutMs: READY_TIMEOUT_MS,
+  };
+  return startGoServer(processes, server, progress);
 }
