@@ -44,7 +44,7 @@ export interface Target {
 
 export interface OpenPart {
   contestants: readonly Contestant[];
-  /** Printed below the table and in the docs: CPU shares, what was counted how. Called after the last round. */
+  /** For the table and the docs, after the last round: CPU shares, what was counted how. */
   notes?(): readonly string[];
   close(): Promise<void>;
 }

@@ -39,10 +39,10 @@ export const DEFAULT_PAYMENT_WINDOW_MS = 30 * 60 * 1000;
 /** The longest payment window. A hold of more than a day would be a reservation, not a checkout. */
 export const MAX_PAYMENT_WINDOW_MS = 24 * 60 * 60 * 1000;
 /**
- * Orders stored in one transaction. The gain of a group commit flattens beyond this, and seven halvings find
- * an order that fails its batch.
+ * Orders stored in one transaction. The gain of a group commit flattens beyond this, and nine halvings find
+ * an order that fails its batch (docs/decisions.md).
  */
-export const STORE_BATCH_MAX = 100;
+export const STORE_BATCH_MAX = 500;
 
 /** SKU codes are part of Redis fields and URLs: letters, digits, dot, dash, underscore. */
 export const SKU_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;

@@ -1,19 +1,30 @@
 /**
  * Bounds how many workflows this process starts or signals at once, by slots of the engine budget, and makes
- * no calls for a while after Temporal failed or was overloaded. The callers store the others ahead or try
- * again.
+ * no calls while Temporal does not answer, and for a while after it failed or was overloaded. The callers
+ * store the others ahead or try again.
  */
 
 import type { Logger } from 'pino';
 import type { EngineBudget } from '../stores/redis/engine-budget.ts';
 import { backoffMs } from './loop.ts';
 
+/**
+ * A start takes milliseconds, some dozens under load. With one unanswered for so long, Temporal has stalled.
+ */
+export const STALL_MS = 250;
+
 export type EngineGate = ReturnType<typeof createEngineGate>;
 
 export function createEngineGate(budget: EngineBudget, log: Logger) {
   let failures = 0;
   let closedUntilMs = 0;
-  const isClosed = () => Date.now() < closedUntilMs;
+  /** When the calls under way began, in Unix ms; the first is the oldest. */
+  const underWay = new Set<{ sinceMs: number }>();
+
+  function isClosed(): boolean {
+    const [oldest] = underWay;
+    return Date.now() < closedUntilMs || (oldest !== undefined && Date.now() - oldest.sinceMs >= STALL_MS);
+  }
 
   /** After a failure only one order is let through, as a probe. The others are refused without a wait. */
   const limitToProbe = <T>(orders: readonly T[]): readonly T[] =>
@@ -35,7 +46,8 @@ export function createEngineGate(budget: EngineBudget, log: Logger) {
     orderNoOf: (order: T) => string,
     work: (order: T) => Promise<unknown>,
   ): Promise<T[]> {
-    const results = await Promise.allSettled(admitted.map(work));
+    if (admitted.length === 0) return [];
+    const results = await Promise.allSettled(admitted.map(watch(work)));
     const errors = results.flatMap((result) =>
       result.status === 'rejected' ? [result.reason as unknown] : [],
     );
@@ -47,14 +59,22 @@ export function createEngineGate(budget: EngineBudget, log: Logger) {
         { err: errors[0], failed: errors.length, failures },
         'Temporal does not accept orders; pausing',
       );
-    } else if (admitted.length > 0) {
+    } else {
       failures = 0;
     }
     return admitted.filter((_, i) => results[i]?.status === 'fulfilled');
   }
 
+  function watch<T>(work: (order: T) => Promise<unknown>): (order: T) => Promise<void> {
+    return async (order) => {
+      const call = { sinceMs: Date.now() };
+      underWay.add(call);
+      await work(order).finally(() => underWay.delete(call));
+    };
+  }
+
   return {
-    /** How many more orders would be admitted now; 0 during the pause after a failure. */
+    /** How many more orders would be admitted now; 0 while Temporal stalls and in a pause after a failure. */
     room: async (): Promise<number> =>
       isClosed() ? 0 : Math.min(await budget.room(), failures === 0 ? Infinity : 1),
     admit,

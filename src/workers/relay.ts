@@ -4,6 +4,7 @@
  */
 
 import { hostname } from 'node:os';
+import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import { ulid } from 'ulidx';
 import type { OrderEngine } from '../engine/order-engine.ts';
@@ -19,6 +20,7 @@ import { formatSaleShard, type SaleShard } from '../stores/redis/keys.ts';
 import { createOutbox, listActiveSales } from '../stores/redis/outbox.ts';
 import type { Reservations } from '../stores/redis/reservations.ts';
 import type { SaleStock } from '../stores/redis/sale-stock.ts';
+import { createBurst } from './burst.ts';
 import { createEngineGate } from './engine-gate.ts';
 import { runLoop } from './loop.ts';
 import { createOutboxFollower } from './outbox-follower.ts';
@@ -30,6 +32,10 @@ import { createUnmatchedPaymentSweep } from './unmatched-payments.ts';
 const SURVEY_EVERY_MS = 1_000;
 /** What is overdue has waited for minutes at least, so a minute more does not matter. */
 const SWEEP_EVERY_MS = 60_000;
+/** Reading the backlog may take a fiftieth of a core: where it takes long it is read more rarely. */
+const SURVEY_REST = 50;
+/** Store transactions at once. One prepares while another commits; more wait for the same rows of stock. */
+const STORING_MAX = 2;
 /** Rows per sweep, as many as suit one transaction. The next sweep handles the others. */
 const SWEEP_MAX = 100;
 
@@ -52,9 +58,11 @@ export interface RelayDeps {
 
 /** Runs until `signal` aborts and the passes under way are finished. */
 export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<void> {
-  const { redis, orders, orderClaims, refundClaims, sales, saleStock, engine, log } = deps;
+  const { redis, orders, orderClaims, refundClaims, saleStock, engine, log } = deps;
   const consumer = `${hostname()}-${process.pid}-${ulid()}`;
   const gate = createEngineGate(deps.budget, log);
+  const burst = createBurst();
+  const storing = pLimit(STORING_MAX);
   const followers = new Map<string, Follower>();
 
   async function follow(saleShard: SaleShard, until: AbortSignal): Promise<void> {
@@ -62,8 +70,9 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
     try {
       const outbox = createOutbox(redis, blocking, saleShard, consumer);
       const bound = log.child({ sale: saleShard.saleId });
-      const pass = createOutboxFollower({ ...deps, outbox, gate, log: bound });
-      await runLoop('outbox', pass, { log: bound, signal: until });
+      const follower = createOutboxFollower({ ...deps, outbox, gate, burst, storing, log: bound });
+      await runLoop('outbox', follower.pass, { log: bound, signal: until });
+      await follower.drain();
     } finally {
       blocking.disconnect();
     }
@@ -86,11 +95,13 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
     const active = new Map((await listActiveSales(redis)).map((shard) => [formatSaleShard(shard), shard]));
     for (const [name, { stop }] of followers) if (!active.has(name)) stop.abort();
     for (const [name, shard] of active) if (!followers.has(name)) startFollowing(name, shard);
-    const waiting = await sales.countStoredAhead();
+    const beganMs = performance.now();
+    const waiting = await orderClaims.countStoredAhead();
+    const tookMs = performance.now() - beganMs;
     for (const { saleId } of active.values()) {
       await saleStock.setStoredAhead(saleId, waiting.get(saleId) ?? 0);
     }
-    return SURVEY_EVERY_MS;
+    return Math.max(SURVEY_EVERY_MS, tookMs * SURVEY_REST);
   }
 
   /** Makes orders and refunds due again that should have ended by now and have not. */
@@ -107,7 +118,7 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
     runLoop('survey', survey, { log, signal }),
     runLoop('sweep', sweep, { log, signal }),
     runLoop('unmatched', createUnmatchedPaymentSweep(deps), { log, signal }),
-    runLoop('starter', createStarter({ orders, orderClaims, engine, gate }), { log, signal }),
+    runLoop('starter', createStarter({ orders, orderClaims, engine, gate, burst }), { log, signal }),
     runLoop('refunds', createRefundStarter({ refundClaims, engine, gate }), { log, signal }),
   ]);
   await Promise.all([...followers.values()].map(({ done }) => done));

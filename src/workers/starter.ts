@@ -8,6 +8,7 @@ import type { OrderEngine, StartOutcome } from '../engine/order-engine.ts';
 import type { OrderClaims } from '../stores/mysql/orders/order-claims.ts';
 import type { Orders } from '../stores/mysql/orders/orders.ts';
 import type { StoredOrder } from '../stores/mysql/rows/order-rows.ts';
+import type { Burst } from './burst.ts';
 import type { EngineGate } from './engine-gate.ts';
 
 /** Orders per pass, about as many as the engine starts in a second, so that no claim is held for long. */
@@ -22,10 +23,11 @@ export interface StarterDeps {
   orderClaims: Pick<OrderClaims, 'take' | 'complete' | 'release'>;
   engine: Pick<OrderEngine, 'start' | 'signalPaymentReceived' | 'signalCancelRequested'>;
   gate: EngineGate;
+  burst: Pick<Burst, 'isOn'>;
 }
 
 /** @returns one pass of the starter's loop; the pass returns the pause before the next, in ms */
-export function createStarter({ orders, orderClaims, engine, gate }: StarterDeps) {
+export function createStarter({ orders, orderClaims, engine, gate, burst }: StarterDeps) {
   /**
    * Parks an order whose workflow ended without settling it, as when an operator terminated it in the Web UI.
    * The order would wait for ever otherwise.
@@ -51,7 +53,9 @@ export function createStarter({ orders, orderClaims, engine, gate }: StarterDeps
   return async function pass(): Promise<number> {
     const room = await gate.room();
     if (room === 0) return FULL_PAUSE_MS;
-    const claimed = await orderClaims.take(Math.min(room, CLAIM_MAX));
+    // In a burst new orders have the processors, and those that only wait to be started can wait.
+    const which = burst.isOn() ? 'urgent' : 'all';
+    const claimed = await orderClaims.take(Math.min(room, CLAIM_MAX), which);
     if (claimed.length === 0) return IDLE_PAUSE_MS;
     let succeeded: StoredOrder[] = [];
     try {

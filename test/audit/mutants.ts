@@ -140,13 +140,17 @@ export const countStoredOrdersAgain: Mutant = (stores) =>
 
 /** Projected whatever comes: the script does not compare versions. */
 export const projectWithoutVersion: Mutant = (stores) => {
-  const mutant = without(stores.redis, project, /if tonumber\(current\) >= version then.*?end\n/s);
+  const mutant = without(stores.redis, project, /elseif tonumber\(current\) >= .*?'stale'\n/s);
+  const projectAll: Stores['reservations']['projectAll'] = (changes) =>
+    run(stores.redis, mutant, {
+      keys: {},
+      args: {},
+      rowKeys: changes.map(({ orderNo }) => orderKeys(orderNo).order),
+      repeated: changes.map(({ state }) => ({ ...state, reason: state.reason ?? '' })),
+    });
   return withReservations(stores, {
-    project: (orderNo, state) =>
-      run(stores.redis, mutant, {
-        keys: orderKeys(orderNo),
-        args: { ...state, reason: state.reason ?? '' },
-      }),
+    projectAll,
+    project: async (orderNo, state) => (await projectAll([{ orderNo, state }]))[0] ?? 'absent',
   });
 };
 
@@ -272,7 +276,7 @@ const GUARD = /if order\[1\] ~= 'held' then.*?end\n/s;
  * The same script under a name of its own and without `piece`, which must be in it: otherwise nothing would
  * be mutated.
  */
-function without<S extends { name: string; lua: string; keys: readonly string[] }>(
+function without<S extends Pick<typeof project, 'name' | 'lua' | 'rowKey'> & { keys: readonly string[] }>(
   redis: RedisClient,
   script: S,
   piece: RegExp,
@@ -280,6 +284,7 @@ function without<S extends { name: string; lua: string; keys: readonly string[] 
   const lua = script.lua.replace(piece, '');
   assert.notEqual(lua, script.lua, `lua/${script.name}.lua has no ${piece}`);
   const name = `${script.name} without ${piece}`;
-  redis.defineCommand(name, { lua, numberOfKeys: script.keys.length });
+  const numberOfKeys = script.keys.length;
+  redis.defineCommand(name, script.rowKey === undefined ? { lua, numberOfKeys } : { lua });
   return { ...script, name, lua };
 }

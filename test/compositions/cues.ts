@@ -38,9 +38,9 @@ type Cue =
 
 const CUES = {
   reserved: { part: 'reservations', calls: ['reserve'], moment: 'after' },
-  // In the worker's process the relay alone reads an order
+  // In the worker's process the relay alone reads orders
   // from Redis, and the relay alone deletes from a stream.
-  'outbox-read': { part: 'reservations', calls: ['readOrder'], moment: 'before' },
+  'outbox-read': { part: 'reservations', calls: ['readOrders'], moment: 'before' },
   'before-acknowledge': { part: 'redis', calls: ['xdel'], moment: 'before' },
   storing: { part: 'orders', calls: ['storeOrders', 'storeOrder'], moment: 'at-commit' },
   stored: { part: 'orders', calls: ['storeOrders', 'storeOrder'], moment: 'after' },

@@ -42,7 +42,7 @@ export const relayPoints: Point[] = [
         changer.buy(saleId, 'mug'),
       ]);
       await world.awaitDeath();
-      expect((await stores.sales.countStoredAhead()).get(saleId)).toBeGreaterThan(0);
+      expect((await stores.orderClaims.countStoredAhead()).get(saleId)).toBeGreaterThan(0);
       expect(await world.outboxLength()).toBe(3);
 
       await stores.budget.release(['another-order']);

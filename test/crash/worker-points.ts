@@ -39,7 +39,7 @@ export const workerPoints: Point[] = [
       await world.awaitDeath();
       expect((await stores.orders.read(orderNo))?.state.status).toBe('awaiting_payment');
       // It was the step that stored it, not the relay.
-      expect((await stores.sales.countStoredAhead()).size).toBe(0);
+      expect((await stores.orderClaims.countStoredAhead()).size).toBe(0);
 
       await world.takeOver();
       await payAndSettle(shopper, orderNo);

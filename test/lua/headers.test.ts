@@ -33,13 +33,16 @@ function entriesOf(lines: readonly string[]): { number: string; name: string }[]
 }
 
 function documentedReplies(header: string): string[] {
-  return section(`${header}\n`, 'Replies')
+  return [...section(`${header}\n`, 'Replies'), ...section(`${header}\n`, 'Replies, one an order')]
     .flatMap((line) => /^ {2}([a-z-]+)/.exec(line)?.[1] ?? [])
     .toSorted();
 }
 
 function repliesOf(code: string): string[] {
-  const returns = [...code.matchAll(/return \{([^}]*)\}/g)].map(([, values]) => String(values));
+  // A script for many orders collects a reply for each.
+  const returns = [...code.matchAll(/(?:return \{|replies\[#replies \+ 1\] =)([^}\n]*)/g)].map(([, values]) =>
+    String(values),
+  );
   const literals = returns.flatMap((values) => {
     // The first value is the name; it may be chosen by a condition.
     const first = values.split(',')[0] ?? '';
@@ -72,13 +75,18 @@ function indexesIn(code: string, table: 'KEYS' | 'ARGV'): Set<string> {
 const numbered = (names: readonly string[]) => names.map((name, i) => ({ number: String(i + 1), name }));
 const byNumber = (names: readonly string[]) => Object.fromEntries(names.map((name, i) => [i + 1, name]));
 
-describe.each(SCRIPTS)('the header of $name', ({ lua, keys, args, repeated }) => {
+describe.each(SCRIPTS)('the header of $name', ({ lua, keys, args, repeated, rowKey }) => {
   const { header, code } = split(lua);
 
   test('names the keys of the definition in their order, and the script binds each to a local of its name', () => {
-    expect(entriesOf(section(header, 'KEYS'))).toEqual(numbered(keys));
-    expect(boundLocals(code, 'KEYS')).toEqual(byNumber(keys.map((name) => `${name}Key`)));
-    expect(indexesIn(code, 'KEYS')).toEqual(new Set(Object.keys(byNumber(keys))));
+    const rows = rowKey === undefined ? [] : [{ number: `${keys.length + 1}…`, name: rowKey }];
+    expect(entriesOf(section(header, 'KEYS'))).toEqual([...numbered(keys), ...rows]);
+    const locals = {
+      ...byNumber(keys.map((name) => `${name}Key`)),
+      ...(rowKey === undefined ? {} : { '#replies + 1': `${rowKey}Key` }),
+    };
+    expect(boundLocals(code, 'KEYS')).toEqual(locals);
+    expect(indexesIn(code, 'KEYS')).toEqual(new Set(Object.keys(locals)));
   });
 
   test('names the arguments of the definition in their order, and the script binds each to a local of its name', () => {

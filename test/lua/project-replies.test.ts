@@ -39,7 +39,7 @@ describe('project', () => {
   test('never turns a status back when an older copy comes late', async () => {
     const { orderNo } = await hold();
     await stores.reservations.project(orderNo, cancelled);
-    expect(await callProject(stores.redis, orderNo, 2)).toEqual(['stale', '3']);
+    expect(await callProject(stores.redis, orderNo, 2)).toEqual(['stale']);
     expect((await stores.reservations.readOrder(orderNo))?.state).toEqual(cancelled);
   });
 
@@ -55,6 +55,16 @@ describe('project', () => {
     const { orderNo } = await hold();
     await callProject(stores.redis, orderNo, 9);
     expect(await callProject(stores.redis, orderNo, 10)).toEqual(['projected']);
+  });
+
+  test('answers for many orders of a sale at once, in their order', async () => {
+    const [newer, older] = [await hold(), await hold()];
+    await stores.reservations.project(older.orderNo, cancelled);
+    const absent = newOrderNo(newer.saleId);
+    const changes = [older.orderNo, absent, newer.orderNo].map((orderNo) => ({ orderNo, state: stored }));
+    expect(await stores.reservations.projectAll(changes)).toEqual(['stale', 'absent', 'projected']);
+    expect((await stores.reservations.readOrder(newer.orderNo))?.state).toEqual(stored);
+    expect((await stores.reservations.readOrder(older.orderNo))?.state).toEqual(cancelled);
   });
 
   test('creates no projection for an order that Redis does not have', async () => {

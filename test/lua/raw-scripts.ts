@@ -128,8 +128,9 @@ export async function callProject(
   version: number,
   status = 'awaiting_payment',
 ): Promise<string[]> {
-  const args = { version, status, payment: 'none', reason: '' };
-  return reply.parse(await send(redis, project, { keys: orderKeys(orderNo), args }));
+  const rowKeys = [orderKeys(orderNo).order];
+  const repeated = [{ version, status, payment: 'none', reason: '' }];
+  return reply.parse(await send(redis, project, { keys: {}, args: {}, rowKeys, repeated }));
 }
 
 /**

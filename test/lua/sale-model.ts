@@ -115,7 +115,7 @@ export class SaleModel {
   project(orderNo: string, version: number): string[] {
     const order = this.holds.get(orderNo);
     if (!order) return ['absent'];
-    if (order.version >= version) return ['stale', String(order.version)];
+    if (order.version >= version) return ['stale'];
     order.version = version;
     return ['projected'];
   }

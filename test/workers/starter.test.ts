@@ -3,7 +3,9 @@
 import { expect, onTestFinished, test } from 'vitest';
 import type { OrderEngine } from '../../src/engine/order-engine.ts';
 import type { StoreConfig } from '../../src/stores/open.ts';
+import { createBurst } from '../../src/workers/burst.ts';
 import { createEngineGate } from '../../src/workers/engine-gate.ts';
+import { PAGE_SIZE } from '../../src/workers/outbox-pages.ts';
 import { createStarter, type StarterDeps } from '../../src/workers/starter.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { openTestStores, silent } from '../support/stores.ts';
@@ -30,10 +32,12 @@ async function openStarter(
     signalCancelRequested: record('cancel'),
   };
   const gate = createEngineGate(stores.budget, silent);
+  const burst = createBurst();
   return {
     stores,
     calls,
-    pass: createStarter({ ...stores, engine, gate }),
+    burst,
+    pass: createStarter({ ...stores, engine, gate, burst }),
     async storeAhead(): Promise<string> {
       const order = buildOrder({ saleId });
       await stores.orders.storeOrder(order, 'due');
@@ -67,7 +71,7 @@ test('each due order is started or signalled once, as its state demands', async 
   await pass();
 
   expect(calls.toSorted()).toEqual([`cancel ${cancelled}`, `money ${paid}`, `start ${plain}`]);
-  expect(await stores.sales.countStoredAhead()).toEqual(new Map());
+  expect(await stores.orderClaims.countStoredAhead()).toEqual(new Map());
 });
 
 test('with room for one, the order with money goes first, then the oldest', async () => {
@@ -87,6 +91,34 @@ test('with room for one, the order with money goes first, then the oldest', asyn
   }
 
   expect(calls).toEqual([`money ${paid}`, `start ${oldest}`, `start ${newer}`]);
+});
+
+test('an order that its shopper wants cancelled is signalled before others are started', async () => {
+  const { stores, calls, pass, storeAhead } = await openStarter({ ENGINE_BUDGET: 1 });
+  const [oldest, unwanted] = [await storeAhead(), await storeAhead()];
+  await stores.orders.requestCancel(unwanted);
+  await stores.pool.query('UPDATE orders SET engine_due_at = NOW(3) - INTERVAL 1 SECOND');
+
+  for (const orderNo of [unwanted, oldest]) {
+    await pass();
+    await stores.budget.release([orderNo]);
+  }
+
+  expect(calls).toEqual([`cancel ${unwanted}`, `start ${oldest}`]);
+});
+
+test('in a burst orders wait to be started, and those with money or a wish to cancel do not', async () => {
+  const { stores, calls, pass, storeAhead, receive, burst } = await openStarter();
+  const [waiting, paid, unwanted] = [await storeAhead(), await storeAhead(), await storeAhead()];
+  await receive(paid);
+  await stores.orders.requestCancel(unwanted);
+  await stores.pool.query('UPDATE orders SET engine_due_at = NOW(3) - INTERVAL 1 SECOND');
+  burst.note(PAGE_SIZE);
+
+  await pass();
+
+  expect(calls).toEqual([`money ${paid}`, `cancel ${unwanted}`]);
+  expect((await stores.orderClaims.take(10)).map(({ order }) => order.orderNo)).toEqual([waiting]);
 });
 
 test('without room nothing is claimed', async () => {
@@ -161,7 +193,9 @@ test('when the budget cannot be asked, the claims are released at once', async (
   const start = () => Promise.resolve('running' as const);
   const engine = { start, signalPaymentReceived: start, signalCancelRequested: start };
 
-  await expect(createStarter({ ...stores, engine, gate })()).rejects.toThrow('no Redis');
+  await expect(createStarter({ ...stores, engine, gate, burst: createBurst() })()).rejects.toThrow(
+    'no Redis',
+  );
 
   expect((await stores.orderClaims.take(10)).map(({ order }) => order.orderNo)).toEqual([orderNo]);
 });

@@ -179,6 +179,11 @@ export function isDefinedAlready(error: unknown): boolean {
   return errno === 1060 || errno === 1061;
 }
 
+/** There is no column or key of that name to drop. */
+export function isDroppedAlready(error: unknown): boolean {
+  return errnoOf(error) === 1091;
+}
+
 /** There is no column of that name. */
 export function isUnknownColumn(error: unknown): boolean {
   return errnoOf(error) === 1054;

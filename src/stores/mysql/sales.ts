@@ -110,18 +110,6 @@ export function createSales(pool: Pool) {
       );
       return rows.map((row) => row.sale_id);
     },
-
-    /** The number of stored orders whose workflow is yet to be started, by sale id. */
-    async countStoredAhead(): Promise<Map<string, number>> {
-      const rows = await selectRows(
-        pool,
-        z.object({ sale_id: z.string(), waiting: z.int() }),
-        `SELECT sale_id, COUNT(*) AS waiting FROM orders
-         WHERE payment IN ('none', 'received') AND engine_due_at > '2000-01-01' AND workflow_started_at IS NULL
-         GROUP BY sale_id`,
-      );
-      return new Map(rows.map((row) => [row.sale_id, row.waiting]));
-    },
   };
 }
 

@@ -11,7 +11,9 @@ export interface ReservedOrder {
   state: OrderState;
 }
 
-const int = z.coerce.number().int();
+/** Not `coerce` alone, which takes what is absent for zero. */
+const int = z.string().transform(Number).pipe(z.int());
+const fieldsReply = z.array(z.string().nullable());
 
 /** The fields as `reserve` and `reserve-again` write them; `project` updates the state's. */
 export const orderHash = z.object({
@@ -35,9 +37,23 @@ export const orderHash = z.object({
     .pipe(orderStateSchema.shape.reason),
 });
 
+/** In the order in which `readFields` takes them. */
+export const ORDER_FIELDS = Object.keys(orderHash.shape);
+
+/** As `toReservedOrder`, from an HMGET's reply; undefined where Redis has no order or only a part of it. */
+export function readFields(orderNo: string, reply: unknown): ReservedOrder | undefined {
+  const values = fieldsReply.parse(reply);
+  const hash = Object.fromEntries(ORDER_FIELDS.map((field, i) => [field, values[i]]));
+  const parsed = orderHash.safeParse(hash);
+  return parsed.success ? fromHash(orderNo, parsed.data) : undefined;
+}
+
 /** @throws when `hash` is not as the scripts write it */
 export function toReservedOrder(orderNo: string, hash: Record<string, string>): ReservedOrder {
-  const parsed = orderHash.parse(hash);
+  return fromHash(orderNo, orderHash.parse(hash));
+}
+
+function fromHash(orderNo: string, parsed: z.infer<typeof orderHash>): ReservedOrder {
   const { status, version, payment, reason } = parsed;
   return {
     order: {

@@ -62,10 +62,8 @@ export const giveBackReply = z.union([
   z.tuple([z.literal('not-sold'), z.string()]).transform(([kind, sku]) => ({ kind, sku })),
 ]);
 
-export const projectReply = z.union([
-  z.tuple([z.enum(['projected', 'absent'])]).transform(([kind]) => kind),
-  z.tuple([z.literal('stale'), z.string()]).transform(([kind]) => kind),
-]);
+/** One an order. */
+export const projectReply = z.array(z.enum(['projected', 'stale', 'absent']));
 
 export const restockReply = z.union([
   z

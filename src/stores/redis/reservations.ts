@@ -7,11 +7,17 @@ import assert from 'node:assert/strict';
 import { monotonicFactory } from 'ulidx';
 import type { z } from 'zod';
 import { IDEMPOTENCY_TTL_MS, PROJECTION_TTL_MS } from '../../domain/limits.ts';
-import { formatOrderNo, type GiveBack, type Order, type OrderState } from '../../domain/order.ts';
+import {
+  formatOrderNo,
+  parseOrderNo,
+  type GiveBack,
+  type Order,
+  type OrderState,
+} from '../../domain/order.ts';
 import { fingerprintOf } from '../../domain/request-fingerprint.ts';
-import { isOutOfMemory, type RedisClient } from './connection.ts';
+import { isOutOfMemory, transact, type RedisClient } from './connection.ts';
 import { orderKeys, saleKeys, shardOf } from './keys.ts';
-import { toReservedOrder, type ReservedOrder } from './order-hash.ts';
+import { ORDER_FIELDS, readFields, toReservedOrder, type ReservedOrder } from './order-hash.ts';
 import type { giveBackReply, holdReply, projectReply, reserveAgainReply, reserveReply } from './replies.ts';
 import { run } from './script-call.ts';
 import { confirm, giveBack, project, release, reserve, reserveAgain } from './scripts.ts';
@@ -109,6 +115,20 @@ export function createReservations(redis: RedisClient, { startsPerSecond }: { st
     throw new Error(`the epoch of sale ${request.saleId} keeps changing`);
   }
 
+  /** As `project`, for orders of one sale shard in one round trip. */
+  async function projectAll(
+    changes: readonly { orderNo: string; state: OrderState }[],
+  ): Promise<z.infer<typeof projectReply>> {
+    if (changes.length === 0) return [];
+    return run(redis, project, {
+      keys: {},
+      args: {},
+      rowKeys: changes.map(({ orderNo }) => orderKeys(orderNo).order),
+      // Redis has no null: empty means none.
+      repeated: changes.map(({ state }) => ({ ...state, reason: state.reason ?? '' })),
+    });
+  }
+
   return {
     /**
      * Holds stock and queues the order, in one atomic step.
@@ -166,14 +186,31 @@ export function createReservations(redis: RedisClient, { startsPerSecond }: { st
       }),
 
     /** Copies a state from MySQL for pollers; an older version changes nothing. */
-    project: (orderNo: string, state: OrderState): Promise<z.infer<typeof projectReply>> =>
-      // Redis has no null: empty means none.
-      run(redis, project, { keys: orderKeys(orderNo), args: { ...state, reason: state.reason ?? '' } }),
+    async project(orderNo: string, state: OrderState): Promise<z.infer<typeof projectReply>[number]> {
+      const [reply] = await projectAll([{ orderNo, state }]);
+      assert(reply !== undefined, 'a reply for each order');
+      return reply;
+    },
+
+    projectAll,
 
     /** The order as accepted and its projection; undefined when Redis does not have it (any more). */
     async readOrder(orderNo: string): Promise<ReservedOrder | undefined> {
       const hash = await redis.hgetall(orderKeys(orderNo).order);
       return hash['sale_id'] === undefined ? undefined : toReservedOrder(orderNo, hash);
+    },
+
+    /**
+     * As `readOrder`, for orders of one sale shard in one round trip. Undefined also for what is no order
+     * number, and for an order that Redis has only in part.
+     */
+    async readOrders(orderNos: readonly string[]): Promise<(ReservedOrder | undefined)[]> {
+      const known = orderNos.filter((orderNo) => parseOrderNo(orderNo));
+      const pipeline = redis.pipeline();
+      for (const orderNo of known) pipeline.hmget(orderKeys(orderNo).order, ...ORDER_FIELDS);
+      const replies = await transact(pipeline);
+      const found = new Map(known.map((orderNo, i) => [orderNo, readFields(orderNo, replies[i])]));
+      return orderNos.map((orderNo) => found.get(orderNo));
     },
   };
 }

@@ -21,6 +21,8 @@ export interface Script<Key extends string, Arg extends string, Column extends s
   args: readonly Arg[];
   /** The columns of a list that follows `args` in ARGV, row by row. */
   repeated: readonly Column[];
+  /** The name of a key that each row has; they follow `keys` in KEYS. Undefined: rows have none. */
+  rowKey: string | undefined;
   reply: z.ZodType<Reply>;
 }
 
@@ -31,6 +33,8 @@ interface Named<Key extends string, Arg extends string> {
 }
 
 interface Rows<Column extends string> {
+  /** One a row, for a script with a `rowKey`. */
+  rowKeys?: readonly string[];
   repeated: readonly Readonly<Record<Column, Value>>[];
 }
 
@@ -50,6 +54,7 @@ export function defineScript<
   keys,
   args,
   repeated = [],
+  rowKey,
   reply,
 }: {
   /** Without `.lua`. */
@@ -57,10 +62,11 @@ export function defineScript<
   keys: readonly Key[];
   args: readonly Arg[];
   repeated?: readonly Column[];
+  rowKey?: string;
   reply: z.ZodType<Reply>;
 }): Script<Key, Arg, Column, Reply> {
   const lua = readFileSync(require.resolve(`#lua/${file}.lua`), 'utf8');
-  return { name: file, lua, keys, args, repeated, reply };
+  return { name: file, lua, keys, args, repeated, rowKey, reply };
 }
 
 /** Sends the script and parses its reply. */
@@ -85,14 +91,22 @@ export async function send<Key extends string, Arg extends string, Column extend
   return reply;
 }
 
-/** KEYS and ARGV in order. `reserve` comes through here for each order, so it is one pass over the names. */
+/**
+ * KEYS and ARGV in order; where the number of keys varies, it comes first. `reserve` comes through here for
+ * each order, so it is one pass over the names.
+ */
 function inOrder<Key extends string, Arg extends string, Column extends string>(
   script: Script<Key, Arg, Column, unknown>,
   call: NoInfer<Call<Key, Arg, Column>>,
 ): string[] {
-  const { keys, args, repeated = [] }: Named<Key, Arg> & Partial<Rows<Column>> = call;
+  const { keys, args, repeated = [], rowKeys = [] }: Named<Key, Arg> & Partial<Rows<Column>> = call;
   const values: string[] = [];
+  if (script.rowKey !== undefined) {
+    assert(rowKeys.length === repeated.length, 'a key for each row');
+    values.push(String(script.keys.length + rowKeys.length));
+  }
   for (const name of script.keys) values.push(keys[name]);
+  for (const key of rowKeys) values.push(key);
   for (const name of script.args) values.push(toText(name, args[name]));
   for (const row of repeated) for (const name of script.repeated) values.push(toText(name, row[name]));
   return values;

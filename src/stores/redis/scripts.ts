@@ -77,8 +77,10 @@ export const giveBack = defineScript({
 
 export const project = defineScript({
   file: 'project',
-  keys: ['order'],
-  args: ['version', 'status', 'payment', 'reason'],
+  keys: [],
+  args: [],
+  repeated: ['version', 'status', 'payment', 'reason'],
+  rowKey: 'order',
   reply: projectReply,
 });
 
@@ -100,7 +102,13 @@ export const admit = defineScript({
 /** All of them. */
 export const SCRIPTS = [reserve, reserveAgain, confirm, release, giveBack, project, restock, admit] as const;
 
-/** For the `scripts` option of ioredis, which sends EVALSHA and, where Redis has forgotten a script, EVAL. */
+/**
+ * For the `scripts` option of ioredis, which sends EVALSHA and, where Redis has forgotten a script, EVAL.
+ * Without a number of keys it takes the first argument for that.
+ */
 export const SCRIPT_COMMANDS = Object.fromEntries(
-  SCRIPTS.map(({ name, lua, keys }) => [name, { lua, numberOfKeys: keys.length }]),
+  SCRIPTS.map(({ name, lua, keys, rowKey }) => [
+    name,
+    rowKey === undefined ? { lua, numberOfKeys: keys.length } : { lua },
+  ]),
 );

@@ -121,7 +121,7 @@ test('stored ahead are the orders whose workflow is yet to start, by sale', asyn
   await stores.orders.storeOrders([buildOrder({ saleId: other ?? '' })], 'started');
   if (paid) await pay(stores, paid);
   await stores.orders.cancel(ended?.orderNo ?? '', 'operator_request', { force: false });
-  const waiting = await stores.sales.countStoredAhead();
+  const waiting = await stores.orderClaims.countStoredAhead();
   expect(waiting.get(one ?? '')).toBe(2);
   expect(waiting.has(other ?? '')).toBe(false);
 });
@@ -131,5 +131,5 @@ test('orders that run and wait for a signal of money are not counted as stored a
   const order = buildOrder({ saleId });
   await stores.orders.storeOrder(order, 'started');
   await pay(stores, order);
-  expect((await stores.sales.countStoredAhead()).has(saleId)).toBe(false);
+  expect((await stores.orderClaims.countStoredAhead()).has(saleId)).toBe(false);
 });

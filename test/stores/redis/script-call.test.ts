@@ -14,10 +14,14 @@ const echo: Script<'from' | 'to', 'name' | 'amount' | 'isGift', 'sku' | 'quantit
   keys: ['from', 'to'],
   args: ['name', 'amount', 'isGift'],
   repeated: ['sku', 'quantity'],
+  rowKey: undefined,
   reply: z.array(z.string()),
 };
 /** The same without rows. */
 const plain: Script<'from' | 'to', 'name' | 'amount' | 'isGift', never, string[]> = { ...echo, repeated: [] };
+
+/** The same with a key for each row. */
+const keyed: typeof echo = { ...echo, name: 'echoKeyed', rowKey: 'order' };
 
 const keys = { from: '{echo}:from', to: '{echo}:to' };
 const args = { name: 'lamp', amount: 4_900, isGift: true };
@@ -26,6 +30,7 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
   stores.redis.defineCommand(echo.name, { lua: echo.lua, numberOfKeys: echo.keys.length });
+  stores.redis.defineCommand(keyed.name, { lua: keyed.lua });
 });
 afterAll(() => stores.close());
 
@@ -40,6 +45,13 @@ describe('a call by name', () => {
       keys: { to: keys.to, from: keys.from },
     });
     expect(reply).toEqual(['{echo}:from', '{echo}:to', '', '0', '0', 'lamp', '2', 'mug', '1']);
+  });
+
+  test('has the keys of its rows after the others', async () => {
+    const rows = { repeated: [{ quantity: 2, sku: 'lamp' }], rowKeys: ['{echo}:order'] };
+    const reply = await run(stores.redis, keyed, { args, keys, ...rows });
+    expect(reply).toEqual(['{echo}:from', '{echo}:to', '{echo}:order', 'lamp', '4900', '1', 'lamp', '2']);
+    await expect(run(stores.redis, keyed, { args, keys, ...rows, rowKeys: [] })).rejects.toThrow('a key for');
   });
 
   test('sends of a larger object only the keys and arguments that the script has', async () => {

@@ -5,6 +5,7 @@ import { Umzug } from 'umzug';
 import { z } from 'zod';
 import {
   isDefinedAlready,
+  isDroppedAlready,
   isUnknownColumn,
   modify,
   selectRows,
@@ -14,11 +15,13 @@ import {
 import { initial } from './0001-initial.ts';
 import { moneyBack } from './0002-money-back.ts';
 import { signedOrder } from './0003-signed-order.ts';
+import { urgentOrders } from './0004-urgent-orders.ts';
 
 const MIGRATIONS = [
   { name: '0001-initial', statements: initial },
   { name: '0002-money-back', statements: moneyBack },
   { name: '0003-signed-order', statements: signedOrder },
+  { name: '0004-urgent-orders', statements: urgentOrders },
 ];
 
 const LOCK_NAME = 'holdfast_migrations';
@@ -43,7 +46,7 @@ export async function migrate(pool: Pool, log: Logger): Promise<string[]> {
 }
 
 /**
- * Ignores the error of a column or key that an earlier run defined or renamed: MySQL 8 has no
+ * Ignores the error of a column or key that an earlier run defined, renamed or dropped: MySQL 8 has no
  * ADD COLUMN IF NOT EXISTS.
  */
 async function define(connection: PoolConnection, statement: string): Promise<void> {
@@ -51,7 +54,7 @@ async function define(connection: PoolConnection, statement: string): Promise<vo
     await connection.query(statement);
   } catch (error) {
     const isRenamed = /\bRENAME COLUMN\b/.test(statement) && isUnknownColumn(error);
-    if (!isDefinedAlready(error) && !isRenamed) throw error;
+    if (!isDefinedAlready(error) && !isDroppedAlready(error) && !isRenamed) throw error;
   }
 }
 

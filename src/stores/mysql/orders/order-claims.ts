@@ -1,6 +1,8 @@
 /** Claims of orders whose workflow is due to be started or signalled: taken, completed or released. */
 
-import { inTransaction, modify, type Pool, type PoolConnection } from '../connection.ts';
+import { z } from 'zod';
+import { CLOSING_REASONS } from '../../../domain/order.ts';
+import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../connection.ts';
 import { selectOrders, type StoredOrder } from '../rows/order-rows.ts';
 
 /** How long a claim lasts. A relay completes it within seconds; after this time another relay may take it. */
@@ -19,15 +21,17 @@ export type OrderClaims = ReturnType<typeof createOrderClaims>;
 export function createOrderClaims(pool: Pool) {
   return {
     /**
-     * Claims up to `limit` orders, those with a payment first, then the longest due. Each is the caller's
-     * until `complete` or `release`, or until the claim runs out.
+     * Claims up to `limit` orders: those with a payment, then those that someone wants cancelled, then the
+     * longest due. Each is the caller's until `complete` or `release`, or until the claim runs out.
+     * @param which urgent: only those with a payment or a wish to cancel
      */
-    take: (limit: number): Promise<StoredOrder[]> =>
+    take: (limit: number, which: 'urgent' | 'all' = 'all'): Promise<StoredOrder[]> =>
       inTransaction(pool, async (connection) => {
-        const withMoney = await selectDue(connection, 'received', limit);
-        const others =
-          withMoney.length < limit ? await selectDue(connection, 'none', limit - withMoney.length) : [];
-        const claimed = [...withMoney, ...others];
+        const claimed: StoredOrder[] = [];
+        for (const rank of which === 'urgent' ? URGENT : ALL) {
+          if (claimed.length === limit) break;
+          claimed.push(...(await selectDue(connection, rank, limit - claimed.length)));
+        }
         if (claimed.length > 0) await setDue(connection, claimed, new Date(Date.now() + CLAIM_MS));
         return claimed;
       }),
@@ -55,6 +59,16 @@ export function createOrderClaims(pool: Pool) {
         await inTransaction(pool, (connection) => setDue(connection, orders, new Date()));
     },
 
+    /** The number of stored orders whose workflow is yet to be started, by sale id. */
+    async countStoredAhead(): Promise<Map<string, number>> {
+      const rows = await selectRows(
+        pool,
+        z.object({ sale_id: z.string(), waiting: z.int() }),
+        `SELECT sale_id, COUNT(*) AS waiting FROM orders WHERE ${IS_STORED_AHEAD} GROUP BY sale_id`,
+      );
+      return new Map(rows.map((row) => [row.sale_id, row.waiting]));
+    },
+
     /**
      * Makes orders due again that should have ended long ago and that are neither due nor claimed: their
      * workflow may have been terminated, or Temporal may have lost it. A workflow that runs as it should is
@@ -73,18 +87,28 @@ export function createOrderClaims(pool: Pool) {
   };
 }
 
+const NOT_CLOSING = 'closing_reason IS NULL';
+/** Not `IS NOT NULL`, by which the index would read all that were ever cancelled. */
+const CLOSING = `closing_reason IN (${CLOSING_REASONS.map((reason) => `'${reason}'`).join(', ')})`;
+/** Which orders Temporal is to learn of first. Each is a range of the index `orders_due`. */
+const URGENT = [
+  `payment = 'received' AND ${NOT_CLOSING}`,
+  `payment = 'received' AND ${CLOSING}`,
+  `payment = 'none' AND ${CLOSING}`,
+];
+const ALL = [...URGENT, `payment = 'none' AND ${NOT_CLOSING}`];
+/** As ranges of the same index. */
+const IS_STORED_AHEAD = `payment IN ('none', 'received') AND (${NOT_CLOSING} OR ${CLOSING})
+  AND engine_due_at > '2000-01-01' AND workflow_started_at IS NULL`;
+
 /**
  * Skips rows that other relays are claiming. The index has this order, so that only `limit` rows are locked.
  */
-function selectDue(
-  connection: PoolConnection,
-  payment: 'received' | 'none',
-  limit: number,
-): Promise<StoredOrder[]> {
+function selectDue(connection: PoolConnection, rank: string, limit: number): Promise<StoredOrder[]> {
   return selectOrders(
     connection,
-    `payment = ? AND engine_due_at <= NOW(3) ORDER BY engine_due_at LIMIT ? FOR UPDATE SKIP LOCKED`,
-    [payment, limit],
+    `${rank} AND engine_due_at <= NOW(3) ORDER BY engine_due_at LIMIT ? FOR UPDATE SKIP LOCKED`,
+    [limit],
   );
 }
 

@@ -102,24 +102,26 @@ async function insertBatch(
   const current = batch.filter((order) => parseOrderNo(order.orderNo)?.epoch === epochs.get(order.saleId));
   const batchId = ulid();
   const now = new Date();
-  await insertOrderRows(connection, current, {
+  const inserted = await insertOrderRows(connection, current, {
     batchId,
     state: STORED,
     startedAt: presence === 'started' ? now : null,
     dueAt: presence === 'due' ? now : null,
   });
 
-  const rows = await readStates(connection, batch);
-  const fresh = current.filter((order) => rows.get(order.orderNo)?.batch_id === batchId);
+  // Where each row was inserted just now, the rows need not be read.
+  const isAllFresh = inserted === batch.length;
+  const rows = isAllFresh ? undefined : await readStates(connection, batch);
+  const fresh = rows ? current.filter((order) => rows.get(order.orderNo)?.batch_id === batchId) : batch;
   await insertDetails(connection, fresh);
   const early = await settleBatchEarlyPayments(connection, fresh);
-  if (presence === 'started') await markStarted(connection, batch);
+  if (presence === 'started' && !isAllFresh) await markStarted(connection, batch);
   await bookMovement(connection, 'hold', fresh);
 
   return new Map(
     batch.map((order) => {
-      const row = rows.get(order.orderNo);
-      const state = early.get(order.orderNo) ?? (row && toState(row));
+      const known = rows ? rows.get(order.orderNo) : STORED;
+      const state = early.get(order.orderNo) ?? known;
       return [order.orderNo, state ? toOutcome(state) : explainRefusal(order, epochs.get(order.saleId))];
     }),
   );
@@ -160,7 +162,7 @@ async function readStates(connection: PoolConnection, batch: readonly Order[]) {
     'SELECT order_no, batch_id, status, version, payment, closing_reason FROM orders WHERE order_no IN (?)',
     [batch.map((order) => order.orderNo)],
   );
-  return new Map(rows.map((row) => [row.order_no, row]));
+  return new Map(rows.map((row) => [row.order_no, { ...toState(row), batch_id: row.batch_id }]));
 }
 
 async function insertDetails(connection: PoolConnection, orders: readonly Order[]): Promise<void> {

@@ -35,7 +35,12 @@ test('a schema that is up to date is left alone', async () => {
 test('of two processes that start at once one migrates and the other waits for it', async () => {
   await withEmptyDatabase(async (pools) => {
     const applied = await Promise.all(pools.map((pool) => migrate(pool, silent)));
-    expect(applied.flat()).toEqual(['0001-initial', '0002-money-back', '0003-signed-order']);
+    expect(applied.flat()).toEqual([
+      '0001-initial',
+      '0002-money-back',
+      '0003-signed-order',
+      '0004-urgent-orders',
+    ]);
     const { tables } = await selectOne(
       pools[0],
       'SELECT COUNT(*) AS tables FROM information_schema.tables WHERE table_schema = DATABASE()',
@@ -49,7 +54,12 @@ test('a migration that died half-way is finished by the next run', async () => {
     await migrate(pool, silent);
     await modify(pool, 'DELETE FROM migrations');
     await pool.query('DROP TABLE audit_log');
-    expect(await migrate(pool, silent)).toEqual(['0001-initial', '0002-money-back', '0003-signed-order']);
+    expect(await migrate(pool, silent)).toEqual([
+      '0001-initial',
+      '0002-money-back',
+      '0003-signed-order',
+      '0004-urgent-orders',
+    ]);
     expect(await selectOne(pool, 'SELECT COUNT(*) AS entries FROM audit_log')).toEqual({ entries: 0 });
   });
 });

@@ -1,0 +1,43 @@
+/** Reads the orders that a page of the outbox names. */
+
+import type { Logger } from 'pino';
+import type { Orders } from '../stores/mysql/orders/orders.ts';
+import type { Outbox, OutboxEntry } from '../stores/redis/outbox.ts';
+import type { Reservations, ReservedOrder } from '../stores/redis/reservations.ts';
+
+export interface ReadDeps {
+  outbox: Pick<Outbox, 'acknowledge'>;
+  reservations: Pick<Reservations, 'readOrders'>;
+  orders: Pick<Orders, 'parkOutboxEntry'>;
+  log: Logger;
+}
+
+/** An outbox entry with its order as Redis has it. */
+export interface Accepted extends ReservedOrder {
+  entryId: string;
+}
+
+export const orderNoOf = ({ order }: Accepted): string => order.orderNo;
+
+/**
+ * Parks entries whose order cannot be read, and acknowledges them, so that they do not delay the others.
+ */
+export async function readAccepted(
+  { outbox, reservations, orders, log }: ReadDeps,
+  entries: readonly OutboxEntry[],
+): Promise<Accepted[]> {
+  if (entries.length === 0) return [];
+  const found = await reservations.readOrders(entries.map(({ orderNo }) => orderNo));
+  const accepted: Accepted[] = [];
+  for (const [i, { entryId, orderNo }] of entries.entries()) {
+    const reserved = found[i];
+    if (reserved) {
+      accepted.push({ entryId, ...reserved });
+      continue;
+    }
+    log.error({ orderNo, entryId }, 'an outbox entry names an order that Redis does not have');
+    await orders.parkOutboxEntry(entryId, `no order ${orderNo} in Redis`);
+    await outbox.acknowledge([entryId]);
+  }
+  return accepted;
+}

@@ -1,0 +1,67 @@
+/** Starts the workflows of accepted orders, and takes their entries off the outbox. */
+
+import type { OrderEngine } from '../engine/order-engine.ts';
+import { isInvalidValue } from '../stores/mysql/connection.ts';
+import type { Orders } from '../stores/mysql/orders/orders.ts';
+import { abandonOrder, type AbandonDeps } from './abandon.ts';
+import type { EngineGate } from './engine-gate.ts';
+import { orderNoOf, type Accepted } from './read-accepted.ts';
+import { storeAhead, type Refused, type StoreAheadDeps } from './store-ahead.ts';
+
+export interface StartDeps extends StoreAheadDeps {
+  orders: StoreAheadDeps['orders'] & AbandonDeps['orders'] & Pick<Orders, 'parkOutboxEntry'>;
+  reservations: StoreAheadDeps['reservations'] & AbandonDeps['reservations'];
+  engine: Pick<OrderEngine, 'start'>;
+  gate: EngineGate;
+}
+
+/**
+ * @param admitted orders that have a slot of the engine budget
+ * @returns the orders whose start failed
+ */
+export async function startAccepted(deps: StartDeps, admitted: readonly Accepted[]): Promise<Accepted[]> {
+  if (admitted.length === 0) return [];
+  const ended = new Set<Accepted>();
+  const started = await deps.gate.run(admitted, orderNoOf, async (entry) => {
+    if ((await deps.engine.start(entry.order)) === 'ended') ended.add(entry);
+  });
+  const running = started.filter((entry) => !ended.has(entry));
+  await deps.outbox.acknowledge(running.map(({ entryId }) => entryId));
+  await settleEndedWorkflows(deps, [...ended]);
+  return admitted.filter((entry) => !started.includes(entry));
+}
+
+/**
+ * Stores or abandons orders whose workflow has ended. Usually the workflow stored the order itself. It did
+ * not when it was terminated, or when the order was reserved again after every store had lost it, and then no
+ * other process stores the order.
+ */
+async function settleEndedWorkflows(deps: StartDeps, ended: readonly Accepted[]): Promise<void> {
+  for (const refused of await storeAhead(deps, ended)) {
+    const parkReason = await abandonRefused(deps, refused);
+    if (parkReason !== undefined) {
+      await deps.orders.parkOutboxEntry(
+        refused.entryId,
+        `the workflow of ${refused.order.orderNo} has ended, and MySQL refuses the order: ${parkReason}`,
+      );
+    }
+    await deps.outbox.acknowledge([refused.entryId]);
+  }
+}
+
+/** Returns why the order is to be parked; undefined: it is abandoned and its stock is released. */
+async function abandonRefused(
+  deps: AbandonDeps,
+  { order, state, reason }: Refused,
+): Promise<string | undefined> {
+  // The units of a paid order are not released, because the goods may be on their way.
+  if (state.status === 'paid') return `${reason}, and it was paid`;
+  try {
+    await abandonOrder(deps, order, reason);
+    return undefined;
+  } catch (error) {
+    // MySQL refuses the values of this very order. A repeat would fail too, and delay the other entries.
+    if (!isInvalidValue(error)) throw error;
+    return `${reason}, and ${String(error)}`;
+  }
+}

@@ -1,0 +1,50 @@
+/**
+ * Stores accepted orders in MySQL ahead of their workflows, so that they are payable at once: stores a page,
+ * projects its states and takes its entries off the outbox.
+ */
+
+import type { LimitFunction } from 'p-limit';
+import { isFinal, type FailureReason } from '../domain/order.ts';
+import type { Orders } from '../stores/mysql/orders/orders.ts';
+import type { Outbox } from '../stores/redis/outbox.ts';
+import type { Reservations } from '../stores/redis/reservations.ts';
+import type { Accepted } from './read-accepted.ts';
+
+export interface StoreAheadDeps {
+  outbox: Pick<Outbox, 'acknowledge'>;
+  reservations: Pick<Reservations, 'projectAll' | 'release'>;
+  orders: Pick<Orders, 'storeOrders'>;
+  /** Bounds the transactions under way, over all sales of a relay; first come, first served. */
+  storing: LimitFunction;
+}
+
+/** An order that MySQL can never store. */
+export interface Refused extends Accepted {
+  reason: FailureReason;
+}
+
+/**
+ * @returns the orders that MySQL refuses: their own workflows will get the refusal and release the stock
+ * @throws when the store as a whole is unavailable
+ */
+export async function storeAhead(deps: StoreAheadDeps, accepted: readonly Accepted[]): Promise<Refused[]> {
+  if (accepted.length === 0) return [];
+  const { outbox, reservations, orders, storing } = deps;
+  const batch = accepted.map(({ order }) => order);
+  const outcomes = await storing(() => orders.storeOrders(batch, 'due'));
+  const durable: Accepted[] = [];
+  const refused: Refused[] = [];
+  for (const entry of accepted) {
+    const outcome = outcomes.get(entry.order.orderNo);
+    if (!outcome) throw new Error(`no outcome for order ${entry.order.orderNo}`);
+    if (outcome.kind === 'refused') refused.push({ ...entry, reason: outcome.reason });
+    else durable.push({ ...entry, state: outcome.state });
+  }
+  // Where the projection gets lost, the order's workflow projects again.
+  await reservations.projectAll(durable.map(({ order: { orderNo }, state }) => ({ orderNo, state })));
+  // The process that abandoned an order may have died before it released the stock.
+  const abandoned = durable.filter(({ state: { status } }) => isFinal(status) && status !== 'paid');
+  await Promise.all(abandoned.map(({ order: { orderNo } }) => reservations.release(orderNo)));
+  await outbox.acknowledge(durable.map(({ entryId }) => entryId));
+  return refused;
+}
