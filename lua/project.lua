@@ -1,35 +1,36 @@
 #!lua flags=allow-oom
 --[[
-Copy the states of orders from MySQL into the projections that pollers read.
+Copy a state from MySQL into the projections that pollers read, for one order or for many that have it alike.
 
 Only a greater version is applied, so a late or repeated copy never turns a status back. The script touches no
 stock.
 May run at maxmemory: it rewrites fields that exist.
 
 KEYS
-  1…  order       one an order, in the order of ARGV
+  1…  order
 
 ARGV
-  1…  version, status, payment, reason    one set an order; assigned by MySQL, an empty reason is none
+  1   version     of the state, assigned by MySQL
+  2   status
+  3   payment
+  4   reason      empty: none
 
 Replies, one an order
   projected
   stale           this or a newer version is there already
   absent          the projection has expired or was lost; MySQL answers instead
 ]]
-local firstRepeated = 1
+local version, status, payment, reason = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
 
 local replies = {}
-for i = firstRepeated, #ARGV, 4 do
-  local version, status, payment, reason = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  local orderKey = KEYS[#replies + 1]
+for _, orderKey in ipairs(KEYS) do
   local current = redis.call('HGET', orderKey, 'version')
   if not current then
     replies[#replies + 1] = 'absent'
-  elseif tonumber(current) >= tonumber(version) then
+  elseif tonumber(current) >= version then
     replies[#replies + 1] = 'stale'
   else
-    redis.call('HSET', orderKey, 'version', version, 'status', status, 'payment', payment, 'reason', reason)
+    redis.call('HSET', orderKey, 'version', ARGV[1], 'status', status, 'payment', payment, 'reason', reason)
     replies[#replies + 1] = 'projected'
   end
 end

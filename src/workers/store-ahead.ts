@@ -8,7 +8,7 @@ import { isFinal, type FailureReason } from '../domain/order.ts';
 import type { Orders } from '../stores/mysql/orders/orders.ts';
 import type { Outbox } from '../stores/redis/outbox.ts';
 import type { Reservations } from '../stores/redis/reservations.ts';
-import type { Accepted } from './read-accepted.ts';
+import { orderNoOf, type Accepted } from './read-accepted.ts';
 
 export interface StoreAheadDeps {
   outbox: Pick<Outbox, 'acknowledge'>;
@@ -40,11 +40,29 @@ export async function storeAhead(deps: StoreAheadDeps, accepted: readonly Accept
     if (outcome.kind === 'refused') refused.push({ ...entry, reason: outcome.reason });
     else durable.push({ ...entry, state: outcome.state });
   }
-  // Where the projection gets lost, the order's workflow projects again.
-  await reservations.projectAll(durable.map(({ order: { orderNo }, state }) => ({ orderNo, state })));
+  // Where a projection gets lost, the order's workflow projects again.
+  await Promise.all(
+    groupByState(durable).map((group) => {
+      const [{ state }] = group;
+      return reservations.projectAll(group.map(orderNoOf), state);
+    }),
+  );
   // The process that abandoned an order may have died before it released the stock.
   const abandoned = durable.filter(({ state: { status } }) => isFinal(status) && status !== 'paid');
   await Promise.all(abandoned.map(({ order: { orderNo } }) => reservations.release(orderNo)));
   await outbox.acknowledge(durable.map(({ entryId }) => entryId));
   return refused;
+}
+
+/** Nearly always one group: of orders that were stored just now. */
+function groupByState(entries: readonly Accepted[]): [Accepted, ...Accepted[]][] {
+  const groups = new Map<string, [Accepted, ...Accepted[]]>();
+  for (const entry of entries) {
+    const { status, version, payment, reason } = entry.state;
+    const key = `${status} ${version} ${payment} ${reason}`;
+    const group = groups.get(key);
+    if (group) group.push(entry);
+    else groups.set(key, [entry]);
+  }
+  return [...groups.values()];
 }

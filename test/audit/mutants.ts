@@ -141,16 +141,15 @@ export const countStoredOrdersAgain: Mutant = (stores) =>
 /** Projected whatever comes: the script does not compare versions. */
 export const projectWithoutVersion: Mutant = (stores) => {
   const mutant = without(stores.redis, project, /elseif tonumber\(current\) >= .*?'stale'\n/s);
-  const projectAll: Stores['reservations']['projectAll'] = (changes) =>
+  const projectAll: Stores['reservations']['projectAll'] = (orderNos, state) =>
     run(stores.redis, mutant, {
       keys: {},
-      args: {},
-      rowKeys: changes.map(({ orderNo }) => orderKeys(orderNo).order),
-      repeated: changes.map(({ state }) => ({ ...state, reason: state.reason ?? '' })),
+      keyList: orderNos.map((orderNo) => orderKeys(orderNo).order),
+      args: { ...state, reason: state.reason ?? '' },
     });
   return withReservations(stores, {
     projectAll,
-    project: async (orderNo, state) => (await projectAll([{ orderNo, state }]))[0] ?? 'absent',
+    project: async (orderNo, state) => (await projectAll([orderNo], state))[0] ?? 'absent',
   });
 };
 
@@ -276,7 +275,7 @@ const GUARD = /if order\[1\] ~= 'held' then.*?end\n/s;
  * The same script under a name of its own and without `piece`, which must be in it: otherwise nothing would
  * be mutated.
  */
-function without<S extends Pick<typeof project, 'name' | 'lua' | 'rowKey'> & { keys: readonly string[] }>(
+function without<S extends Pick<typeof project, 'name' | 'lua' | 'keyList'> & { keys: readonly string[] }>(
   redis: RedisClient,
   script: S,
   piece: RegExp,
@@ -285,6 +284,6 @@ function without<S extends Pick<typeof project, 'name' | 'lua' | 'rowKey'> & { k
   assert.notEqual(lua, script.lua, `lua/${script.name}.lua has no ${piece}`);
   const name = `${script.name} without ${piece}`;
   const numberOfKeys = script.keys.length;
-  redis.defineCommand(name, script.rowKey === undefined ? { lua, numberOfKeys } : { lua });
+  redis.defineCommand(name, script.keyList === undefined ? { lua, numberOfKeys } : { lua });
   return { ...script, name, lua };
 }

@@ -61,8 +61,8 @@ describe('project', () => {
     const [newer, older] = [await hold(), await hold()];
     await stores.reservations.project(older.orderNo, cancelled);
     const absent = newOrderNo(newer.saleId);
-    const changes = [older.orderNo, absent, newer.orderNo].map((orderNo) => ({ orderNo, state: stored }));
-    expect(await stores.reservations.projectAll(changes)).toEqual(['stale', 'absent', 'projected']);
+    const orderNos = [older.orderNo, absent, newer.orderNo];
+    expect(await stores.reservations.projectAll(orderNos, stored)).toEqual(['stale', 'absent', 'projected']);
     expect((await stores.reservations.readOrder(newer.orderNo))?.state).toEqual(stored);
     expect((await stores.reservations.readOrder(older.orderNo))?.state).toEqual(cancelled);
   });

@@ -128,9 +128,9 @@ export async function callProject(
   version: number,
   status = 'awaiting_payment',
 ): Promise<string[]> {
-  const rowKeys = [orderKeys(orderNo).order];
-  const repeated = [{ version, status, payment: 'none', reason: '' }];
-  return reply.parse(await send(redis, project, { keys: {}, args: {}, rowKeys, repeated }));
+  const keyList = [orderKeys(orderNo).order];
+  const args = { version, status, payment: 'none', reason: '' };
+  return reply.parse(await send(redis, project, { keys: {}, keyList, args }));
 }
 
 /**

@@ -101,13 +101,13 @@ export function isOutOfMemory(error: unknown): boolean {
 }
 
 /**
- * Runs a MULTI or a pipeline.
+ * Runs a MULTI.
  * @returns the result of each command
  * @throws the error of a command that failed; ioredis would leave it in the list
  */
 export async function transact(multi: ChainableCommander): Promise<unknown[]> {
   const replies = await multi.exec();
-  assert(replies, 'without WATCH none is aborted');
+  assert(replies, 'a transaction without WATCH is never aborted');
   return replies.map(([error, value]) => {
     if (error) throw error;
     return value;

@@ -13,7 +13,6 @@ export interface ReservedOrder {
 
 /** Not `coerce` alone, which takes what is absent for zero. */
 const int = z.string().transform(Number).pipe(z.int());
-const fieldsReply = z.array(z.string().nullable());
 
 /** The fields as `reserve` and `reserve-again` write them; `project` updates the state's. */
 export const orderHash = z.object({
@@ -37,13 +36,16 @@ export const orderHash = z.object({
     .pipe(orderStateSchema.shape.reason),
 });
 
-/** In the order in which `readFields` takes them. */
+/** In the order in which `toReservedOrderIfWhole` takes their values. */
 export const ORDER_FIELDS = Object.keys(orderHash.shape);
 
-/** As `toReservedOrder`, from an HMGET's reply; undefined where Redis has no order or only a part of it. */
-export function readFields(orderNo: string, reply: unknown): ReservedOrder | undefined {
-  const values = fieldsReply.parse(reply);
-  const hash = Object.fromEntries(ORDER_FIELDS.map((field, i) => [field, values[i]]));
+/** From the values of `ORDER_FIELDS`; undefined where Redis has no such order, or only a part of it. */
+export function toReservedOrderIfWhole(
+  orderNo: string,
+  values: readonly unknown[] = [],
+): ReservedOrder | undefined {
+  const hash: Record<string, unknown> = {};
+  for (const [i, field] of ORDER_FIELDS.entries()) hash[field] = values[i];
   const parsed = orderHash.safeParse(hash);
   return parsed.success ? fromHash(orderNo, parsed.data) : undefined;
 }

@@ -62,6 +62,12 @@ export const giveBackReply = z.union([
   z.tuple([z.literal('not-sold'), z.string()]).transform(([kind, sku]) => ({ kind, sku })),
 ]);
 
+/** For each order the values of its fields; those of an order are judged one by one. */
+export const readOrdersReply = z
+  .tuple([z.literal('orders'), z.string()])
+  .transform(([, json]) => JSON.parse(json) as unknown)
+  .pipe(z.array(z.custom<unknown[]>(Array.isArray)));
+
 /** One an order. */
 export const projectReply = z.array(z.enum(['projected', 'stale', 'absent']));
 

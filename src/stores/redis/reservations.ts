@@ -15,12 +15,12 @@ import {
   type OrderState,
 } from '../../domain/order.ts';
 import { fingerprintOf } from '../../domain/request-fingerprint.ts';
-import { isOutOfMemory, transact, type RedisClient } from './connection.ts';
+import { isOutOfMemory, type RedisClient } from './connection.ts';
 import { orderKeys, saleKeys, shardOf } from './keys.ts';
-import { ORDER_FIELDS, readFields, toReservedOrder, type ReservedOrder } from './order-hash.ts';
+import { ORDER_FIELDS, toReservedOrder, toReservedOrderIfWhole, type ReservedOrder } from './order-hash.ts';
 import type { giveBackReply, holdReply, projectReply, reserveAgainReply, reserveReply } from './replies.ts';
 import { run } from './script-call.ts';
-import { confirm, giveBack, project, release, reserve, reserveAgain } from './scripts.ts';
+import { confirm, giveBack, project, readOrders, release, reserve, reserveAgain } from './scripts.ts';
 
 export type { ReservedOrder } from './order-hash.ts';
 
@@ -115,17 +115,13 @@ export function createReservations(redis: RedisClient, { startsPerSecond }: { st
     throw new Error(`the epoch of sale ${request.saleId} keeps changing`);
   }
 
-  /** As `project`, for orders of one sale shard in one round trip. */
-  async function projectAll(
-    changes: readonly { orderNo: string; state: OrderState }[],
-  ): Promise<z.infer<typeof projectReply>> {
-    if (changes.length === 0) return [];
+  /** As `project`, for orders of one sale shard that have the same state, in one round trip. */
+  function projectAll(orderNos: readonly string[], state: OrderState): Promise<z.infer<typeof projectReply>> {
     return run(redis, project, {
       keys: {},
-      args: {},
-      rowKeys: changes.map(({ orderNo }) => orderKeys(orderNo).order),
+      keyList: orderNos.map((orderNo) => orderKeys(orderNo).order),
       // Redis has no null: empty means none.
-      repeated: changes.map(({ state }) => ({ ...state, reason: state.reason ?? '' })),
+      args: { ...state, reason: state.reason ?? '' },
     });
   }
 
@@ -187,7 +183,7 @@ export function createReservations(redis: RedisClient, { startsPerSecond }: { st
 
     /** Copies a state from MySQL for pollers; an older version changes nothing. */
     async project(orderNo: string, state: OrderState): Promise<z.infer<typeof projectReply>[number]> {
-      const [reply] = await projectAll([{ orderNo, state }]);
+      const [reply] = await projectAll([orderNo], state);
       assert(reply !== undefined, 'a reply for each order');
       return reply;
     },
@@ -206,10 +202,13 @@ export function createReservations(redis: RedisClient, { startsPerSecond }: { st
      */
     async readOrders(orderNos: readonly string[]): Promise<(ReservedOrder | undefined)[]> {
       const known = orderNos.filter((orderNo) => parseOrderNo(orderNo));
-      const pipeline = redis.pipeline();
-      for (const orderNo of known) pipeline.hmget(orderKeys(orderNo).order, ...ORDER_FIELDS);
-      const replies = await transact(pipeline);
-      const found = new Map(known.map((orderNo, i) => [orderNo, readFields(orderNo, replies[i])]));
+      const values = await run(redis, readOrders, {
+        keys: {},
+        keyList: known.map((orderNo) => orderKeys(orderNo).order),
+        args: {},
+        repeated: ORDER_FIELDS.map((field) => ({ field })),
+      });
+      const found = new Map(known.map((orderNo, i) => [orderNo, toReservedOrderIfWhole(orderNo, values[i])]));
       return orderNos.map((orderNo) => found.get(orderNo));
     },
   };

@@ -21,8 +21,8 @@ export interface Script<Key extends string, Arg extends string, Column extends s
   args: readonly Arg[];
   /** The columns of a list that follows `args` in ARGV, row by row. */
   repeated: readonly Column[];
-  /** The name of a key that each row has; they follow `keys` in KEYS. Undefined: rows have none. */
-  rowKey: string | undefined;
+  /** What the keys of a list are that follows `keys` in KEYS. Undefined: there is no list. */
+  keyList: string | undefined;
   reply: z.ZodType<Reply>;
 }
 
@@ -30,11 +30,11 @@ interface Named<Key extends string, Arg extends string> {
   /** Other keys may be there too, so that all keys of a sale or an order can be passed as they are. */
   keys: Readonly<Record<Key, string>>;
   args: Readonly<Record<Arg, Value>>;
+  /** For a script with a `keyList`. */
+  keyList?: readonly string[];
 }
 
 interface Rows<Column extends string> {
-  /** One a row, for a script with a `rowKey`. */
-  rowKeys?: readonly string[];
   repeated: readonly Readonly<Record<Column, Value>>[];
 }
 
@@ -54,7 +54,7 @@ export function defineScript<
   keys,
   args,
   repeated = [],
-  rowKey,
+  keyList,
   reply,
 }: {
   /** Without `.lua`. */
@@ -62,11 +62,11 @@ export function defineScript<
   keys: readonly Key[];
   args: readonly Arg[];
   repeated?: readonly Column[];
-  rowKey?: string;
+  keyList?: string;
   reply: z.ZodType<Reply>;
 }): Script<Key, Arg, Column, Reply> {
   const lua = readFileSync(require.resolve(`#lua/${file}.lua`), 'utf8');
-  return { name: file, lua, keys, args, repeated, rowKey, reply };
+  return { name: file, lua, keys, args, repeated, keyList, reply };
 }
 
 /** Sends the script and parses its reply. */
@@ -99,14 +99,11 @@ function inOrder<Key extends string, Arg extends string, Column extends string>(
   script: Script<Key, Arg, Column, unknown>,
   call: NoInfer<Call<Key, Arg, Column>>,
 ): string[] {
-  const { keys, args, repeated = [], rowKeys = [] }: Named<Key, Arg> & Partial<Rows<Column>> = call;
+  const { keys, args, repeated = [], keyList = [] }: Named<Key, Arg> & Partial<Rows<Column>> = call;
   const values: string[] = [];
-  if (script.rowKey !== undefined) {
-    assert(rowKeys.length === repeated.length, 'a key for each row');
-    values.push(String(script.keys.length + rowKeys.length));
-  }
+  if (script.keyList !== undefined) values.push(String(script.keys.length + keyList.length));
   for (const name of script.keys) values.push(keys[name]);
-  for (const key of rowKeys) values.push(key);
+  for (const key of keyList) values.push(key);
   for (const name of script.args) values.push(toText(name, args[name]));
   for (const row of repeated) for (const name of script.repeated) values.push(toText(name, row[name]));
   return values;

@@ -8,6 +8,7 @@ import {
   giveBackReply,
   holdReply,
   projectReply,
+  readOrdersReply,
   reserveAgainReply,
   reserveReply,
   restockReply,
@@ -78,10 +79,18 @@ export const giveBack = defineScript({
 export const project = defineScript({
   file: 'project',
   keys: [],
-  args: [],
-  repeated: ['version', 'status', 'payment', 'reason'],
-  rowKey: 'order',
+  keyList: 'order',
+  args: ['version', 'status', 'payment', 'reason'],
   reply: projectReply,
+});
+
+export const readOrders = defineScript({
+  file: 'read-orders',
+  keys: [],
+  keyList: 'order',
+  args: [],
+  repeated: ['field'],
+  reply: readOrdersReply,
 });
 
 export const restock = defineScript({
@@ -100,15 +109,25 @@ export const admit = defineScript({
 });
 
 /** All of them. */
-export const SCRIPTS = [reserve, reserveAgain, confirm, release, giveBack, project, restock, admit] as const;
+export const SCRIPTS = [
+  reserve,
+  reserveAgain,
+  confirm,
+  release,
+  giveBack,
+  project,
+  readOrders,
+  restock,
+  admit,
+] as const;
 
 /**
  * For the `scripts` option of ioredis, which sends EVALSHA and, where Redis has forgotten a script, EVAL.
  * Without a number of keys it takes the first argument for that.
  */
 export const SCRIPT_COMMANDS = Object.fromEntries(
-  SCRIPTS.map(({ name, lua, keys, rowKey }) => [
+  SCRIPTS.map(({ name, lua, keys, keyList }) => [
     name,
-    rowKey === undefined ? { lua, numberOfKeys: keys.length } : { lua },
+    keyList === undefined ? { lua, numberOfKeys: keys.length } : { lua },
   ]),
 );

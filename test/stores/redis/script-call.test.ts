@@ -14,14 +14,14 @@ const echo: Script<'from' | 'to', 'name' | 'amount' | 'isGift', 'sku' | 'quantit
   keys: ['from', 'to'],
   args: ['name', 'amount', 'isGift'],
   repeated: ['sku', 'quantity'],
-  rowKey: undefined,
+  keyList: undefined,
   reply: z.array(z.string()),
 };
 /** The same without rows. */
 const plain: Script<'from' | 'to', 'name' | 'amount' | 'isGift', never, string[]> = { ...echo, repeated: [] };
 
-/** The same with a key for each row. */
-const keyed: typeof echo = { ...echo, name: 'echoKeyed', rowKey: 'order' };
+/** The same with a list of keys. */
+const keyed: typeof echo = { ...echo, name: 'echoKeyed', keyList: 'order' };
 
 const keys = { from: '{echo}:from', to: '{echo}:to' };
 const args = { name: 'lamp', amount: 4_900, isGift: true };
@@ -47,11 +47,14 @@ describe('a call by name', () => {
     expect(reply).toEqual(['{echo}:from', '{echo}:to', '', '0', '0', 'lamp', '2', 'mug', '1']);
   });
 
-  test('has the keys of its rows after the others', async () => {
-    const rows = { repeated: [{ quantity: 2, sku: 'lamp' }], rowKeys: ['{echo}:order'] };
-    const reply = await run(stores.redis, keyed, { args, keys, ...rows });
-    expect(reply).toEqual(['{echo}:from', '{echo}:to', '{echo}:order', 'lamp', '4900', '1', 'lamp', '2']);
-    await expect(run(stores.redis, keyed, { args, keys, ...rows, rowKeys: [] })).rejects.toThrow('a key for');
+  test('has a list of keys after the others', async () => {
+    const reply = await run(stores.redis, keyed, {
+      args,
+      keys,
+      repeated: [],
+      keyList: ['{echo}:a', '{echo}:b'],
+    });
+    expect(reply).toEqual(['{echo}:from', '{echo}:to', '{echo}:a', '{echo}:b', 'lamp', '4900', '1']);
   });
 
   test('sends of a larger object only the keys and arguments that the script has', async () => {

@@ -39,14 +39,15 @@ export function createOrderClaims(pool: Pool) {
     /** Ends the claims of orders whose workflow was started or signalled. */
     async complete(orders: readonly StoredOrder[]): Promise<void> {
       if (orders.length === 0) return;
-      // A payment that came since then changed the version, and made the order due again.
+      // A payment that came since then changed the version, and made the order due again. The numbers stand
+      // alone as well, because MariaDB finds no index for pairs and would lock every order there ever was.
       const unchanged = orders.map(({ order, state }) => [order.orderNo, state.version]);
       await inTransaction(pool, (connection) =>
         modify(
           connection,
           `UPDATE orders SET workflow_started_at = COALESCE(workflow_started_at, NOW(3)), engine_due_at = NULL
-         WHERE (order_no, version) IN (?)`,
-          [unchanged],
+           WHERE order_no IN (?) AND (order_no, version) IN (?)`,
+          [orders.map(({ order }) => order.orderNo), unchanged],
         ),
       );
     },
@@ -80,7 +81,8 @@ export function createOrderClaims(pool: Pool) {
         modify(
           connection,
           `UPDATE orders SET engine_due_at = NOW(3)
-           WHERE status = 'awaiting_payment' AND engine_due_at IS NULL AND ${IS_OVERDUE} LIMIT ?`,
+           WHERE status = 'awaiting_payment' AND engine_due_at IS NULL
+             AND deadline < NOW(3) - INTERVAL ${OVERDUE_GRACE_MS} * 1000 MICROSECOND AND ${IS_OVERDUE} LIMIT ?`,
           [limit],
         ),
       ),
