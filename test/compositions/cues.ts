@@ -44,6 +44,7 @@ const CUES = {
   'before-acknowledge': { part: 'redis', calls: ['xdel'], moment: 'before' },
   storing: { part: 'orders', calls: ['storeOrders', 'storeOrder'], moment: 'at-commit' },
   stored: { part: 'orders', calls: ['storeOrders', 'storeOrder'], moment: 'after' },
+  'projected-ahead': { part: 'reservations', calls: ['projectAll'], moment: 'after' },
   'receiving-notice': { part: 'payments', calls: ['receive'], moment: 'at-commit' },
   'notice-received': { part: 'payments', calls: ['receive'], moment: 'after' },
   'before-signal': { part: 'budget', calls: ['acquire'], moment: 'before' },

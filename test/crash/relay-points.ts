@@ -26,7 +26,7 @@ export const relayPoints: Point[] = [
     },
   },
   {
-    name: 'relay: orders are stored ahead, and their entries not acknowledged',
+    name: 'relay: orders are stored ahead, and neither projected nor acknowledged',
     doom: { part: 'worker', cue: 'stored', env: { ENGINE_BUDGET: '1' } },
     async scenario(world) {
       const { stores, saleId } = world;
@@ -56,6 +56,30 @@ export const relayPoints: Point[] = [
 
       await expectLamps(world, { available: 9, held: 0, sold: 1 });
       return { [paid]: 'paid', [cancelled]: 'cancelled', [changed]: 'cancelled' };
+    },
+  },
+  {
+    name: 'relay: orders are stored ahead and projected, and their entries not acknowledged',
+    doom: { part: 'worker', cue: 'projected-ahead', env: { ENGINE_BUDGET: '1' } },
+    async scenario(world) {
+      const { stores, saleId } = world;
+      await stores.budget.acquire(['another-order']);
+      const [payer, canceller] = [await world.shopper(), await world.shopper()];
+      const [paid, cancelled] = await Promise.all([payer.buy(saleId), canceller.buy(saleId)]);
+      await world.awaitDeath();
+      const projected = await Promise.all([paid, cancelled].map((no) => stores.reservations.readOrder(no)));
+      expect(projected.map((order) => order?.state.status)).toContain('awaiting_payment');
+      expect(await world.outboxLength()).toBe(2);
+
+      await stores.budget.release(['another-order']);
+      await world.takeOver();
+      await canceller.cancel(cancelled);
+      await expectRelayToTakeOver(world);
+      await payAndSettle(payer, paid);
+      await canceller.awaitStatus(cancelled, 'cancelled');
+
+      await expectLamps(world, { available: 9, held: 0, sold: 1 });
+      return { [paid]: 'paid', [cancelled]: 'cancelled' };
     },
   },
   {
