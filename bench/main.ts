@@ -1,16 +1,29 @@
-/** `npm run bench -- <rush|burst|overload|money>`: one measurement on servers of its own. */
+/**
+ * `npm run bench -- <rush|burst|overload|money>`: one measurement on servers of its own.
+ * `npm run bench -- compare`: all designs side by side; `page` writes docs/benchmarks.md again.
+ */
 
 import { burst } from './burst.ts';
 import { withBenchCheckout } from './checkout.ts';
+import { compare, rewritePage } from './compare/compare.ts';
 import { money } from './money.ts';
 import { overload } from './overload.ts';
 import { rush } from './rush.ts';
 
-const BENCHES = { rush, burst, overload, money };
+const BENCHES = {
+  rush: () => withBenchCheckout(rush),
+  burst: () => withBenchCheckout(burst),
+  overload: () => withBenchCheckout(overload),
+  money: () => withBenchCheckout(money),
+  page: rewritePage,
+  async compare() {
+    process.exitCode = await compare(process.argv.slice(3));
+  },
+};
 
-const name = process.argv[2] ?? '';
-if (name === 'rush' || name === 'burst' || name === 'overload' || name === 'money') {
-  await withBenchCheckout(BENCHES[name]);
+const [name, run] = Object.entries(BENCHES).find(([each]) => each === process.argv[2]) ?? [];
+if (name !== undefined && run !== undefined) {
+  await run();
 } else {
   console.error(`Usage: npm run bench -- <${Object.keys(BENCHES).join('|')}>`);
   process.exitCode = 1;

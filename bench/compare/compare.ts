@@ -1,0 +1,152 @@
+/**
+ * `npm run bench -- compare [--only accept,poll] [--rounds 3]`: measures Holdfast beside what it competes
+ * with, and writes docs/benchmarks.md. A part that fails says so, and the others are measured all the same.
+ */
+
+import { parseArgs } from 'node:util';
+import { readEnvironment } from './environment.ts';
+import { mediansOf } from './judgement.ts';
+import { judgementsOf, resultsFile, writePage } from './page.ts';
+import type { Part } from './part.ts';
+import { PARTS } from './parts.ts';
+import { createProgress, expectSeconds, type Progress } from './progress.ts';
+import {
+  mergeResults,
+  readResults,
+  toPartResult,
+  writeResults,
+  type Environment,
+  type PartResult,
+} from './results.ts';
+import { measureRounds, type Measurement } from './rounds.ts';
+import { figuresTable, formatFigure, judgementsTable } from './tables.ts';
+
+const DEFAULT_ROUNDS = 3;
+
+interface Request {
+  parts: readonly Part[];
+  rounds: number;
+}
+
+/** @returns the exit code: 1 when a part failed; a target that is not met is a result */
+export async function compare(args: readonly string[]): Promise<number> {
+  const request = parseRequest(args);
+  if (typeof request === 'string') {
+    console.error(request);
+    return 1;
+  }
+  const progress = createProgress(process.stdout);
+  const environment = await readEnvironment();
+  const failed: string[] = [];
+  for (const part of request.parts) {
+    const startedMs = performance.now();
+    progress.line(`${part.name}: ${part.about}`);
+    try {
+      const result = await measurePart(part, { rounds: request.rounds, environment, progress });
+      // After each part, so that a later one that ends this process loses nothing.
+      const merged = mergeResults(
+        readResults(resultsFile),
+        [result],
+        PARTS.map(({ name }) => name),
+      );
+      writeResults(resultsFile, merged);
+      writePage(merged);
+      console.log(summaryOf(result));
+      progress.line(`${part.name} took ${((performance.now() - startedMs) / 1_000).toFixed(0)} s`);
+    } catch (error) {
+      failed.push(part.name);
+      console.error(`✗ ${part.name} failed; its earlier result stays as it was:\n${describe(error)}\n`);
+    }
+  }
+  progress.stop();
+  console.log(`docs/benchmarks.md, its charts and results.json are up to date`);
+  if (failed.length > 0) console.error(`✗ failed: ${failed.join(', ')}`);
+  return failed.length === 0 ? 0 : 1;
+}
+
+/** Writes the page again from the results, say after a change in the notes. */
+export function rewritePage(): void {
+  for (const file of writePage(readResults(resultsFile))) console.log(file);
+}
+
+function parseRequest(args: readonly string[]): Request | string {
+  const names = PARTS.map(({ name }) => name);
+  try {
+    const { values } = parseArgs({
+      args: [...args],
+      options: { only: { type: 'string' }, rounds: { type: 'string' } },
+    });
+    const wanted = values.only?.split(',') ?? names;
+    const unknown = wanted.find((name) => !names.includes(name));
+    if (unknown !== undefined) return `There is no part "${unknown}". The parts: ${names.join(', ')}`;
+    const rounds = Number(values.rounds ?? DEFAULT_ROUNDS);
+    if (!Number.isInteger(rounds) || rounds < 1) return '--rounds takes a whole number, 1 or more';
+    return { parts: PARTS.filter(({ name }) => wanted.includes(name)), rounds };
+  } catch (error) {
+    return `${describe(error)}\nUsage: npm run bench -- compare [--only ${names.join(',')}] [--rounds ${DEFAULT_ROUNDS}]`;
+  }
+}
+
+async function measurePart(
+  part: Part,
+  { rounds, environment, progress }: { rounds: number; environment: Environment; progress: Progress },
+): Promise<PartResult> {
+  const open = await part.open(progress.line);
+  try {
+    const { contestants } = open;
+    const measured: Measurement[] = [];
+    const expected = expectSeconds({
+      contestants: contestants.map(({ name }) => name),
+      rounds,
+      measured,
+      earlier: readResults(resultsFile).parts.find(({ name }) => name === part.name)?.measurements ?? [],
+    });
+    const measurements = await measureRounds({
+      contestants,
+      columns: part.columns,
+      rounds,
+      watcher: {
+        began({ round, contestant }) {
+          const [step, rest] = [expected.secondsOf(contestant), expected.rest()];
+          const expectedSeconds = step === undefined || rest === undefined ? undefined : { step, rest };
+          progress.began({ part: part.name, round, rounds, contestant, expectedSeconds });
+        },
+        ended(measurement) {
+          measured.push(measurement);
+          const figures = part.columns.map((column) => {
+            const text = formatFigure(measurement.figures[column.key], column);
+            return `${column.label} ${text}`;
+          });
+          progress.ended(figures.join(', '));
+        },
+      },
+    });
+    const notes = open.notes?.() ?? [];
+    return toPartResult({ part, contestants: [...contestants], measurements, notes, rounds, environment });
+  } finally {
+    await open.close();
+  }
+}
+
+function summaryOf(result: PartResult): string {
+  const { title, contestants, columns, measurements, notes } = result;
+  return [
+    '',
+    title,
+    '',
+    ...figuresTable(contestants, columns, mediansOf(measurements)),
+    '',
+    ...judgementsTable(judgementsOf(result)),
+    '',
+    ...notes.map((note) => `- ${note}`),
+    '',
+  ].join('\n');
+}
+
+/** With its causes: the outer message says where, the inner one what. */
+function describe(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause === undefined
+    ? (error.stack ?? error.message)
+    : `${error.message}: ${describe(error.cause)}`;
+}
