@@ -7,7 +7,7 @@
 import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { loadSchema, type Load, type LoadReport, type Outcome } from './load.ts';
-import { openPurchaser, type Answer, type Purchaser } from './purchaser.ts';
+import { openPurchaser, type Answer, type PurchaseOptions, type Purchaser } from './purchaser.ts';
 
 /** Beyond it a purchase waits until a connection is free, and the wait counts. */
 const CONNECTIONS_MAX = 4_000;
@@ -25,7 +25,7 @@ process.exit();
 
 async function generate(load: Load): Promise<LoadReport> {
   const connections = await Promise.all(
-    Array.from({ length: load.connections }, (_, user) => openPurchaser(load, user)),
+    Array.from({ length: load.connections }, (_, user) => openPurchaser(purchasesOf(load, user))),
   );
   const startMs = performance.now();
   const notes = createNotes(startMs);
@@ -44,6 +44,11 @@ async function generate(load: Load): Promise<LoadReport> {
   while (notes.unanswered() > 0 && performance.now() < untilMs) await delay(1);
   for (const connection of connections) connection.close();
   return { ...notes.report(), seconds };
+}
+
+/** Each connection is one shopper. */
+function purchasesOf({ host, port, saleId, tokens }: Load, user: number): PurchaseOptions {
+  return { host, port, saleId, sku: 'unit', tokens: [tokens[user % tokens.length] ?? ''] };
 }
 
 type Buy = (purchaser: Purchaser, meantMs: number, then: () => void) => void;
@@ -77,7 +82,7 @@ async function offerOpen(load: Load & { rate: number }, connections: Purchaser[]
     return purchaser;
   };
   const openAnother = async (): Promise<void> => {
-    const purchaser = await openPurchaser(load, connections.length);
+    const purchaser = await openPurchaser(purchasesOf(load, connections.length));
     connections.push(purchaser);
     serve(purchaser);
   };

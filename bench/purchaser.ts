@@ -5,7 +5,15 @@
 
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import type { Load } from './load.ts';
+
+/** What one connection buys: one unit, each time for the next of its shoppers. */
+export interface PurchaseOptions {
+  host: string;
+  port: number;
+  saleId: string;
+  sku: string;
+  tokens: readonly string[];
+}
 
 export interface Answer {
   /** `accepted`, a refusal's status and code, or how the connection failed. */
@@ -24,16 +32,20 @@ export interface Purchaser {
 
 const HEAD_END = '\r\n\r\n';
 
-export async function openPurchaser(load: Load, user: number): Promise<Purchaser> {
-  const body = JSON.stringify({ saleId: load.saleId, items: [{ sku: 'unit', quantity: 1 }] });
-  const head = [
-    'POST /v1/orders HTTP/1.1',
-    `Host: ${load.host}:${load.port}`,
-    `Authorization: Bearer ${load.tokens[user % load.tokens.length]}`,
-    'Content-Type: application/json',
-    `Content-Length: ${body.length}`,
-    'Idempotency-Key: ',
-  ].join('\r\n');
+export async function openPurchaser(options: PurchaseOptions): Promise<Purchaser> {
+  const { host, port, saleId, sku, tokens } = options;
+  const body = JSON.stringify({ saleId, items: [{ sku, quantity: 1 }] });
+  const heads = tokens.map((token) =>
+    [
+      'POST /v1/orders HTTP/1.1',
+      `Host: ${host}:${port}`,
+      `Authorization: Bearer ${token}`,
+      'Content-Type: application/json',
+      `Content-Length: ${body.length}`,
+      'Idempotency-Key: ',
+    ].join('\r\n'),
+  );
+  let bought = 0;
   let received = '';
   let waiting: ((answer: Answer) => void) | undefined;
   const finish = (answer: Answer): void => {
@@ -44,7 +56,7 @@ export async function openPurchaser(load: Load, user: number): Promise<Purchaser
   };
   const fail = (name: string): void => finish({ name, hasRetryAfter: false, orderNo: undefined });
 
-  const socket = connect({ host: load.host, port: load.port, noDelay: true });
+  const socket = connect({ host, port, noDelay: true });
   await once(socket, 'connect');
   socket
     .setEncoding('latin1')
@@ -59,7 +71,8 @@ export async function openPurchaser(load: Load, user: number): Promise<Purchaser
     isOpen: () => socket.readyState === 'open',
     buy(idempotencyKey, onAnswer) {
       waiting = onAnswer;
-      socket.write(`${head}${idempotencyKey}${HEAD_END}${body}`);
+      socket.write(`${heads[bought % heads.length]}${idempotencyKey}${HEAD_END}${body}`);
+      bought += 1;
     },
     close: () => socket.destroy(),
   };

@@ -33,6 +33,7 @@ const COMMANDS = {
   try: { script: 'dist/stack/try.js', needsBuild: true },
   audit: { script: 'dist/stack/audit.js', needsBuild: true },
   bench: { script: 'dist/bench/main.js', needsBuild: true },
+  load: { script: 'dist/bench/load-test/main.js', needsBuild: true },
   chaos: { script: 'dist/chaos/main.js', needsBuild: true },
   lint: { npmScript: 'lint:tools', needsBuild: false },
   test: vitest('deep', 'fast'),

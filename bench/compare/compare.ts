@@ -55,6 +55,7 @@ export async function compare(args: readonly string[]): Promise<number> {
       progress.line(`${part.name} took ${((performance.now() - startedMs) / 1_000).toFixed(0)} s`);
     } catch (error) {
       failed.push(part.name);
+      progress.stepFailed();
       console.error(`✗ ${part.name} failed; its earlier result stays as it was:\n${describe(error)}\n`);
     }
   }

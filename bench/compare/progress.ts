@@ -1,6 +1,6 @@
 /** Shows how far a comparison is: one live line on a terminal, else a plain line for each measurement. */
 
-import { clearLine, cursorTo } from 'node:readline';
+import { createLiveLine } from '../live-line.ts';
 import type { Measurement } from './rounds.ts';
 
 const REDRAW_EVERY_MS = 250;
@@ -20,46 +20,41 @@ export interface Progress {
   began(step: Step): void;
   /** @param figures as they stay on the screen */
   ended(figures: string): void;
-  /** The live line goes. */
+  /** The live line goes until another step begins. */
+  stepFailed(): void;
   stop(): void;
 }
 
 export function createProgress(out: NodeJS.WriteStream): Progress {
-  const isLive = out.isTTY;
+  const line = createLiveLine(out);
   let [step, stepStartedMs]: [Step | undefined, number] = [undefined, 0];
   const redraw = (): void => {
-    erase();
-    if (step !== undefined)
-      out.write(stepText(step, (performance.now() - stepStartedMs) / 1_000).slice(0, out.columns));
+    if (step !== undefined) line.show(stepText(step, (performance.now() - stepStartedMs) / 1_000));
   };
-  const erase = (): void => {
-    if (!isLive) return;
-    clearLine(out, 0);
-    cursorTo(out, 0);
+  const stepFailed = (): void => {
+    step = undefined;
+    line.clear();
   };
-  const timer = isLive ? setInterval(redraw, REDRAW_EVERY_MS).unref() : undefined;
-  const write = (text: string): void => {
-    erase();
-    out.write(`${text}\n`);
-  };
+  const timer = line.isLive ? setInterval(redraw, REDRAW_EVERY_MS).unref() : undefined;
   return {
-    line: (text) => write(`· ${text}`),
+    line: (text) => line.print(`· ${text}`),
 
     began(begun) {
       [step, stepStartedMs] = [begun, performance.now()];
-      if (isLive) redraw();
-      else write(stepText(begun, 0));
+      if (line.isLive) redraw();
+      else line.print(stepText(begun, 0));
     },
 
     ended(figures) {
-      if (step !== undefined) write(`  ${step.contestant} (round ${step.round}): ${figures}`);
+      if (step !== undefined) line.print(`  ${step.contestant} (round ${step.round}): ${figures}`);
       step = undefined;
     },
 
+    stepFailed,
+
     stop() {
       clearInterval(timer);
-      step = undefined;
-      erase();
+      stepFailed();
     },
   };
 }
