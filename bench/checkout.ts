@@ -96,7 +96,7 @@ export async function withBenchCheckout(work: (checkout: BenchCheckout) => Promi
   }
 }
 
-async function openSale(
+export async function openSale(
   sales: Sales,
   saleStock: SaleStock,
   units: number,

@@ -1,5 +1,8 @@
 /** All parts of the comparison, in the order in which they run and stand in docs/benchmarks.md. */
 
 import type { Part } from './part.ts';
+import { acceptPart } from './parts/accept.ts';
+import { pollPart } from './parts/poll.ts';
+import { soldOutPart } from './parts/sold-out.ts';
 
-export const PARTS: readonly Part[] = [];
+export const PARTS: readonly Part[] = [acceptPart, soldOutPart, pollPart];

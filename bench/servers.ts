@@ -1,0 +1,131 @@
+/**
+ * Real servers in a temporary folder for measurements that start and stop their processes themselves.
+ * Everything ends with `close`, and with a Ctrl-C.
+ */
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Redis } from 'ioredis';
+import { pino } from 'pino';
+import { createMysqlPool, type Pool } from '../src/stores/mysql/connection.ts';
+import { migrate } from '../src/stores/mysql/migrations/migrate.ts';
+import { createSales } from '../src/stores/mysql/sales.ts';
+import { connectRedis, type RedisClient } from '../src/stores/redis/connection.ts';
+import { createSaleStock } from '../src/stores/redis/sale-stock.ts';
+import { appEnv, findAppUrls, type AppEnv } from '../stack/app.ts';
+import { repoDir } from '../stack/install/repo-dir.ts';
+import { canConnect, findFreePort } from '../stack/processes/ports.ts';
+import type { Processes } from '../stack/processes/processes.ts';
+import { waitUntil } from '../stack/processes/wait.ts';
+import { launchServers, openDataDir, type Servers } from '../stack/servers/servers.ts';
+import { openSale } from './checkout.ts';
+
+const READY_TIMEOUT_MS = 30_000;
+const STOP_TIMEOUT_MS = 5_000;
+const REWRITE_TIMEOUT_MS = 30_000;
+
+export interface BenchServers {
+  processes: Processes;
+  servers: Servers;
+  /** For measurements; the processes have their own. */
+  redis: RedisClient;
+  pool: Pool;
+  /** The environment of an API, a worker, or a server of `startServer`. */
+  appEnv: AppEnv;
+  /** Opens a sale of one SKU, `unit`, at 10.00. */
+  openSale(units: number, paymentWindowMs: number): Promise<string>;
+  /** Starts a compiled script below dist/bench that listens on `PORT`. @returns its address */
+  startServer(name: string, script: string, env: AppEnv): Promise<string>;
+  /**
+   * Empties Redis, and its append-only file with it, so that no rewrite of the file meets a measurement.
+   */
+  clearRedis(): Promise<void>;
+  /** Ends everything at once: nothing here is worth an orderly stop. */
+  close(): Promise<void>;
+}
+
+export async function openBenchServers(progress: (line: string) => void): Promise<BenchServers> {
+  const dataDir = mkdtempSync(join(tmpdir(), 'holdfast-bench-'));
+  const onCrash = (crash: Error): void => console.error(crash.message);
+  const processes = await openDataDir({ dataDir, fresh: true, progress, onCrash });
+  // What was killed a moment ago may still be closing its files.
+  const removeData = (): void => rmSync(dataDir, { recursive: true, force: true, maxRetries: 10 });
+  const stopOnSignal = (): void => {
+    processes.killAllNow();
+    removeData();
+    process.exit(130);
+  };
+  process.on('SIGINT', stopOnSignal).on('SIGTERM', stopOnSignal);
+  const stop = async (): Promise<void> => {
+    for (const name of processes.names().toReversed()) await processes.kill(name);
+    await processes.stopAll();
+    removeData();
+    process.off('SIGINT', stopOnSignal).off('SIGTERM', stopOnSignal);
+  };
+  try {
+    const servers = await launchServers(processes, { fresh: true, progress });
+    const urls = await findAppUrls();
+    const { redisUrl, mysqlUrl } = servers;
+    const log = pino({ level: 'silent' });
+    const pool = createMysqlPool(mysqlUrl);
+    await migrate(pool, log);
+    const redis = await connectRedis(redisUrl.split(','), log);
+    const [sales, saleStock] = [createSales(pool), createSaleStock(redis)];
+    return {
+      processes,
+      servers,
+      redis,
+      pool,
+      appEnv: appEnv({ servers, urls }),
+      openSale: (units, paymentWindowMs) => openSale(sales, saleStock, units, paymentWindowMs),
+      startServer: (name, script, env) => startServer(processes, { name, script, env }),
+      clearRedis: () => clearRedis(redisUrl),
+      async close() {
+        redis.disconnect();
+        await pool.end();
+        await stop();
+      },
+    };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function startServer(
+  processes: Processes,
+  { name, script, env }: { name: string; script: string; env: AppEnv },
+): Promise<string> {
+  const port = await findFreePort();
+  const path = join(repoDir, 'dist', 'bench', script);
+  await processes.start({
+    name,
+    command: process.execPath,
+    // As the API is started.
+    args: ['--enable-source-maps', path, name],
+    env: { ...process.env, ...env, PORT: String(port), API_PORT: String(port) },
+    cwd: repoDir,
+    marker: `${path} ${name}`,
+    isReady: () => canConnect('127.0.0.1', port),
+    readyTimeoutMs: READY_TIMEOUT_MS,
+    stopTimeoutMs: STOP_TIMEOUT_MS,
+  });
+  return `http://127.0.0.1:${port}`;
+}
+
+async function clearRedis(url: string): Promise<void> {
+  const redis = new Redis(url);
+  try {
+    await redis.flushall();
+    await redis.bgrewriteaof();
+    await waitUntil({
+      what: 'Redis to have rewritten its append-only file',
+      timeoutMs: REWRITE_TIMEOUT_MS,
+      check: async () =>
+        /aof_rewrite_in_progress:0\s[^]*aof_rewrite_scheduled:0/.test(await redis.info('persistence')),
+    });
+  } finally {
+    redis.disconnect();
+  }
+}
