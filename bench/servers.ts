@@ -25,6 +25,9 @@ const READY_TIMEOUT_MS = 30_000;
 const STOP_TIMEOUT_MS = 5_000;
 const REWRITE_TIMEOUT_MS = 30_000;
 
+/** Servers of others, which `npm start` and the like would use. */
+const GIVEN = ['REDIS_URL', 'MYSQL_URL', 'TEMPORAL_ADDRESS'];
+
 export interface BenchServers {
   processes: Processes;
   servers: Servers;
@@ -46,22 +49,22 @@ export interface BenchServers {
 }
 
 export async function openBenchServers(progress: (line: string) => void): Promise<BenchServers> {
+  const given = GIVEN.find((variable) => process.env[variable]);
+  if (given !== undefined) throw new Error(`The comparison empties and freezes its servers: unset ${given}.`);
   const dataDir = mkdtempSync(join(tmpdir(), 'holdfast-bench-'));
   const onCrash = (crash: Error): void => console.error(crash.message);
   const processes = await openDataDir({ dataDir, fresh: true, progress, onCrash });
   // What was killed a moment ago may still be closing its files.
   const removeData = (): void => rmSync(dataDir, { recursive: true, force: true, maxRetries: 10 });
-  const stopOnSignal = (): void => {
+  const forgetSignals = endOnSignal(() => {
     processes.killAllNow();
     removeData();
-    process.exit(130);
-  };
-  process.on('SIGINT', stopOnSignal).on('SIGTERM', stopOnSignal);
+  });
   const stop = async (): Promise<void> => {
     for (const name of processes.names().toReversed()) await processes.kill(name);
     await processes.stopAll();
     removeData();
-    process.off('SIGINT', stopOnSignal).off('SIGTERM', stopOnSignal);
+    forgetSignals();
   };
   try {
     const servers = await launchServers(processes, { fresh: true, progress });
@@ -91,6 +94,24 @@ export async function openBenchServers(progress: (line: string) => void): Promis
     await stop();
     throw error;
   }
+}
+
+const opened = new Set<() => void>();
+
+/** One listener for all: the first to end this process would leave the servers of the others behind. */
+function endAll(): void {
+  for (const end of opened) end();
+  process.exit(130);
+}
+
+/** @returns what takes it back */
+function endOnSignal(end: () => void): () => void {
+  if (opened.size === 0) process.on('SIGINT', endAll).on('SIGTERM', endAll);
+  opened.add(end);
+  return () => {
+    opened.delete(end);
+    if (opened.size === 0) process.off('SIGINT', endAll).off('SIGTERM', endAll);
+  };
 }
 
 async function startServer(

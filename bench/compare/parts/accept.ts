@@ -229,9 +229,12 @@ async function preparePeer(
   const peer = await PEERS[name]({ servers: { redisUrl, mysqlUrl, rabbitmqUrl }, isIdempotent: false });
   peers.push(peer);
   let sales = 0;
-  const openSale = async (): Promise<string> => {
+  const clear = async (): Promise<void> => {
     await stack.clearRedis();
     await peer.clear();
+  };
+  const openSale = async (): Promise<string> => {
+    await clear();
     sales += 1;
     const saleId = `${process}-${sales}`;
     await peer.openSale(saleId, name === 'shopify-rows' ? UNIT_ROWS : UNITS);
@@ -248,7 +251,7 @@ async function preparePeer(
       answers.push(report.answers);
       assert.equal(report.refusals, 0, 'every order is accepted');
       await assertHandedOver(peer, saleId, report.answers);
-      await peer.clear();
+      await clear();
       return figuresOf(report, report.answers);
     },
   };
