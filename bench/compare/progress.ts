@@ -42,7 +42,7 @@ export function createProgress(out: NodeJS.WriteStream): Progress {
     began(begun) {
       [step, stepStartedMs] = [begun, performance.now()];
       if (line.isLive) redraw();
-      else line.print(stepText(begun, 0));
+      else line.print(`${begun.part}, round ${begun.round} of ${begun.rounds}: ${begun.contestant}`);
     },
 
     ended(figures) {

@@ -8,8 +8,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { signToken } from '../../src/api/http/auth.ts';
 import { demoSecrets } from '../../stack/app.ts';
 import { locateWrk } from '../../stack/install/wrk.ts';
+import { median } from '../compare/judgement.ts';
 import type { Column, Figures } from '../compare/part.ts';
 import { openBenchServers, type BenchServers } from '../servers.ts';
+import { readBusySeconds, readCpuSeconds } from './cpu.ts';
 import { CONNECTIONS, orderRequest, runLoad, writeRequests, type LoadReport } from './wrk.ts';
 
 /** Each shopper has a token of their own, and a server has seen none of them before. */
@@ -60,12 +62,22 @@ export async function openHarness(progress: (line: string) => void): Promise<Har
 export function createHarness(stack: BenchServers, wrk: string): Omit<Harness, 'close'> {
   let loads = 0;
 
+  /** Of this command and all that it has started here. */
+  const readOwnSeconds = (): number =>
+    [process.pid, ...stack.processes.names().map((name) => stack.processes.pid(name))].reduce(
+      (sum, pid) => sum + readCpuSeconds(pid),
+      0,
+    );
+
   async function load(target: Target, requests: readonly string[], seconds: number): Promise<LoadReport> {
     loads += 1;
     const requestsFile = join(stack.processes.dataDir, 'requests');
     writeRequests(requestsFile, requests);
     const keyPrefix = `bench-${process.pid}-${loads}-`;
+    const before = readBusySeconds() - readOwnSeconds();
     const report = await runLoad({ wrk, ...target, requestsFile, keyPrefix, seconds });
+    const others = readBusySeconds() - readOwnSeconds() - before - report.cpuSeconds;
+    othersCpu.push(Math.max(0, (100 * others) / report.seconds));
     await delay(SETTLE_MS);
     return report;
   }
@@ -90,6 +102,18 @@ export function createHarness(stack: BenchServers, wrk: string): Omit<Harness, '
       return load(target, requests, MEASURE_SECONDS);
     },
   };
+}
+
+/** Of each load of this run, in percent of one core. */
+const othersCpu: number[] = [];
+
+/** Whether something else was at work on the machine, for the notes. */
+export function describeOthers(): string {
+  const [typical, most] = [median(othersCpu), Math.max(...othersCpu)];
+  return (
+    `Processes that had no part in a load used ${typical.toFixed(0)} % of one core (median of all loads; at most ` +
+    `${most.toFixed(0)} %): the less, the more the figures can be trusted.`
+  );
 }
 
 const pools = new Map<number, Promise<string[]>>();

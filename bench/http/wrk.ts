@@ -6,23 +6,17 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { z } from 'zod';
 import { repoDir } from '../../stack/install/repo-dir.ts';
+import { readCpuSeconds } from './cpu.ts';
 
 /**
  * As many as row A9's load test has, and fewer than the API works on at once, so that no call waits there.
  */
 export const CONNECTIONS = 64;
-
-/** From the clock of /proc, which Linux fixes at this for programs. */
-const TICKS_A_SECOND = 100;
-/**
- * The program's own name in /proc/<pid>/stat may hold spaces; utime and stime are so many fields after it.
- */
-const [UTIME, STIME] = [11, 12];
 
 const reportSchema = z.object({
   /** Answers of any status. */
@@ -79,14 +73,6 @@ export async function runLoad(options: LoadOptions): Promise<LoadReport> {
     serverCpu: (100 * serverCpuSeconds) / report.seconds,
     generatorCpu: (100 * report.cpuSeconds) / report.seconds,
   };
-}
-
-/** Processor time of all threads, since the start; from /proc, so on Linux alone, elsewhere 0. */
-function readCpuSeconds(pid: number): number {
-  if (process.platform !== 'linux') return 0;
-  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return (Number(fields[UTIME]) + Number(fields[STIME])) / TICKS_A_SECOND;
 }
 
 /** Whole HTTP requests, as they go over the wire. */

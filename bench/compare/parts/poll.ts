@@ -6,6 +6,7 @@ import { createReservations } from '../../../src/stores/redis/reservations.ts';
 import { startApi } from '../../../stack/app.ts';
 import {
   CPU_COLUMNS,
+  describeOthers,
   MEASURE_SECONDS,
   openHarness,
   WARM_UP_SECONDS,
@@ -71,6 +72,7 @@ async function open(progress: (line: string) => void): Promise<OpenPart> {
       notes: () => [
         `${ORDERS.toLocaleString('en-US')} queued orders, each with a shopper of its own, who asks again and again with the same token.`,
         'One read and one 304 of each server were looked at before each load: status, body and ETag. CPU and p99 are of the reads.',
+        describeOthers(),
       ],
       close: harness.close,
     };

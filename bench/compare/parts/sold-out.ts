@@ -5,6 +5,7 @@ import { saleKeys } from '../../../src/stores/redis/keys.ts';
 import { startApi } from '../../../stack/app.ts';
 import {
   CPU_COLUMNS,
+  describeOthers,
   describeTokens,
   figuresOf,
   LATENCY_COLUMNS,
@@ -80,6 +81,7 @@ async function open(progress: (line: string) => void): Promise<OpenPart> {
       notes: () => [
         describeTokens(answers),
         'Nothing was held, and the answer is 409 `sold_out`: checked after each load.',
+        describeOthers(),
       ],
       close: harness.close,
     };
