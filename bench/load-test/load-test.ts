@@ -45,6 +45,8 @@ export interface LoadTestReport {
   seconds: number;
   /** Answers a second. */
   rate: number;
+  /** Processor time of this process meanwhile. */
+  cpuSeconds: number;
 }
 
 /** @throws LoadTestError */
@@ -54,7 +56,7 @@ export async function runLoadTest(options: LoadTestOptions): Promise<LoadTestRep
   const { tokens, saleId } = await findShoppers(url, options);
   const { sku, available } = await findSku(url, saleId);
   const answers: (Answer & { latencyMs: number })[] = [];
-  const startedMs = performance.now();
+  const [startedMs, cpuBefore] = [performance.now(), process.cpuUsage()];
   let sent = 0;
   const runId = `load-${process.pid}-${Date.now()}`;
 
@@ -78,7 +80,17 @@ export async function runLoadTest(options: LoadTestOptions): Promise<LoadTestRep
 
   await Promise.all(Array.from({ length: Math.min(concurrency, requests) }, (_, i) => buyInTurn(i)));
   const seconds = (performance.now() - startedMs) / 1_000;
-  return { saleId, sku, available, ...summarize(answers), seconds, rate: answers.length / seconds };
+  const { user, system } = process.cpuUsage(cpuBefore);
+  const cpuSeconds = (user + system) / 1e6;
+  return {
+    saleId,
+    sku,
+    available,
+    ...summarize(answers),
+    seconds,
+    rate: answers.length / seconds,
+    cpuSeconds,
+  };
 }
 
 function summarize(answers: readonly (Answer & { latencyMs: number })[]) {
