@@ -22,6 +22,11 @@ export const MAX_WEBHOOK_BYTES = 256 * 1024;
  * with the purchases at work: 24 gave a median refusal of 14 ms, 64 gave 34 ms (docs/decisions.md).
  */
 export const MAX_PURCHASES_AT_WORK = 24;
+/**
+ * Tokens that one API process remembers as verified. As many shoppers as may be connected to it, each of whom
+ * asks several times; a full memory takes about 10 MB.
+ */
+export const MAX_REMEMBERED_TOKENS = 15_000;
 /** Purchases that wait for such a place. Waiting costs nothing, so a rush is queued before it is refused. */
 export const MAX_PURCHASES_WAITING = 104;
 /** Payment notices at once: three rounds of MySQL's 20 connections. The provider repeats refused notices. */

@@ -11,7 +11,7 @@ export function createShedLog(lane: LaneName, log: Logger): () => void {
 }
 
 /**
- * Expired tokens are everyday, so the level is info. A line for each reason, of which jose has about twenty.
+ * Expired tokens are everyday, so the level is info. A line for each reason, of which there are about twenty.
  */
 export function createTokenLog(log: Logger): (fault: TokenFault) => void {
   const counters = new Map<string, () => void>();

@@ -40,8 +40,8 @@ test('while nothing is refused there is no line, and soon no timer', () => {
 test('a thousand bad tokens are a line for each reason, and later one more with the count', () => {
   const { log, lines } = openTestLog();
   const onRefused = createTokenLog(log);
-  const noExp = { code: 'ERR_JWT_CLAIM_VALIDATION_FAILED', claim: 'exp', reason: 'missing' };
-  const unsigned = { code: 'ERR_JWS_SIGNATURE_VERIFICATION_FAILED' };
+  const noExp = { code: 'FAST_JWT_MISSING_REQUIRED_CLAIM', claim: 'exp' };
+  const unsigned = { code: 'FAST_JWT_INVALID_SIGNATURE' };
 
   for (let i = 0; i < 500; i += 1) {
     onRefused(noExp);
