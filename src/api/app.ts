@@ -21,7 +21,7 @@ import { createAdminRoutes } from './admin-routes.ts';
 import { createDemoRoutes, type DemoOptions } from './demo-routes.ts';
 import { createHealthRoutes } from './health-routes.ts';
 import { authenticate, requireAdmin, type RequestState } from './http/auth.ts';
-import { jsonBody } from './http/json-body.ts';
+import { jsonBody, type BodyState } from './http/json-body.ts';
 import { createLane, shedPurchases, type Lane } from './http/load-shed.ts';
 import { problemResponder } from './http/problem.ts';
 import { createShedLog, createTokenLog } from './http/refusal-logs.ts';
@@ -59,7 +59,7 @@ export function createApp(deps: AppDeps): RequestListener {
 
   // A lane comes after the body, so that a slow sender occupies no room in it. Health checks and metrics
   // have none: they are always answered.
-  const router = new Router<RequestState>({ sensitive: true, strict: true })
+  const router = new Router<RequestState & BodyState>({ sensitive: true, strict: true })
     .get('/healthz', health.healthz)
     .get('/readyz', health.readyz)
     .get('/metrics', health.metrics)

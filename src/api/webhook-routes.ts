@@ -6,6 +6,7 @@ import type { PaymentNotice } from '../domain/payment.ts';
 import type { Metrics, NoticeOutcome } from '../metrics.ts';
 import { InvalidSignatureError, MalformedNoticeError, type PaymentProvider } from '../payments/provider.ts';
 import type { Payments } from '../stores/mysql/money/payments.ts';
+import type { BodyState } from './http/json-body.ts';
 import { Problem, toProblem, unavailable } from './http/problem.ts';
 import { createForgeryLog } from './http/refusal-logs.ts';
 import type { EngineNotifier } from './orders/engine-notifier.ts';
@@ -66,8 +67,8 @@ export function createReceiveNotice({ provider, payments, notifier, log }: Webho
     }
   }
 
-  return async function receiveNotice(ctx: Context): Promise<void> {
-    const rawBody = ctx.request.rawBody ?? '';
+  return async function receiveNotice(ctx: Context & { state: BodyState }): Promise<void> {
+    const { rawBody } = ctx.state;
     const notice = verify(rawBody, ctx);
     const stored = await commit(notice, rawBody);
     log.info(

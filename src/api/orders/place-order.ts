@@ -15,6 +15,7 @@ import type { OrderState } from '../../domain/order.ts';
 import { fingerprintOf } from '../../domain/request-fingerprint.ts';
 import type { Reservations, ReserveOutcome } from '../../stores/redis/reservations.ts';
 import type { RequestState } from '../http/auth.ts';
+import type { BodyState } from '../http/json-body.ts';
 import { parseInput, Problem, saleNotFound, unavailable } from '../http/problem.ts';
 import { viewOrder, type OrderFinder } from './order-view.ts';
 
@@ -45,13 +46,14 @@ export function createPlaceOrder({ reservations, findOrder }: PlaceOrderDeps) {
   async function reserve(ctx: Context, request: OrderRequest, idempotencyKey: string, userId: string) {
     try {
       return await reservations.reserve({
-        ...request,
+        saleId: request.saleId,
+        items: request.items,
         userId,
         idempotencyKey,
         fingerprint: fingerprintOf(request),
         // Behind proxies this may be any text that a client sent: what is no address is not kept.
         ip: isIP(ctx.ip) === 0 ? '' : ctx.ip,
-        userAgent: ctx.get('User-Agent').slice(0, MAX_USER_AGENT_CHARS),
+        userAgent: (ctx.req.headers['user-agent'] ?? '').slice(0, MAX_USER_AGENT_CHARS),
       });
     } catch (error) {
       // The stock may or may not be held: only the same key finds out.
@@ -59,10 +61,10 @@ export function createPlaceOrder({ reservations, findOrder }: PlaceOrderDeps) {
     }
   }
 
-  return async function placeOrder(ctx: Context & { state: RequestState }): Promise<void> {
-    const { userId } = ctx.state;
+  return async function placeOrder(ctx: Context & { state: RequestState & BodyState }): Promise<void> {
+    const { userId, body } = ctx.state;
     const idempotencyKey = readIdempotencyKey(ctx);
-    const request = parseInput(orderRequest, ctx.request.body);
+    const request = parseInput(orderRequest, body);
     const outcome = await reserve(ctx, request, idempotencyKey, userId);
     if (outcome.kind === 'reserved') {
       accept(ctx, request.saleId, outcome);
