@@ -25,7 +25,11 @@ export class Problem<Code extends ProblemCode = ProblemCode> extends Error {
   readonly options: ProblemOptions<Code>;
 
   constructor(code: Code, detail: string, options: ProblemOptions<Code> = {}) {
+    // Without a cause it was decided upon: an answer whose stack is never read, and there may be thousands.
+    const { stackTraceLimit } = Error;
+    if (options.cause === undefined) Error.stackTraceLimit = 0;
     super(detail, { cause: options.cause });
+    Error.stackTraceLimit = stackTraceLimit;
     this.status = PROBLEM_STATUS[code];
     this.code = code;
     this.options = options;
