@@ -1,6 +1,6 @@
 /** A digest of a shopper's request, by which the reuse of an idempotency key for another cart is noticed. */
 
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { Order } from './order.ts';
 
 interface Cart extends Pick<Order, 'saleId'> {
@@ -10,7 +10,5 @@ interface Cart extends Pick<Order, 'saleId'> {
 /** The order of the cart's lines makes no difference. */
 export function fingerprintOf({ saleId, items }: Cart): string {
   const lines = items.map(({ sku, quantity }) => `${sku}=${quantity}`).toSorted();
-  return createHash('sha256')
-    .update(JSON.stringify([saleId, ...lines]))
-    .digest('base64url');
+  return hash('sha256', JSON.stringify([saleId, ...lines]), 'base64url');
 }

@@ -4,6 +4,7 @@
  */
 
 import assert from 'node:assert/strict';
+import { randomFillSync } from 'node:crypto';
 import { monotonicFactory } from 'ulidx';
 import type { z } from 'zod';
 import { IDEMPOTENCY_TTL_MS, PROJECTION_TTL_MS } from '../../domain/limits.ts';
@@ -53,6 +54,8 @@ type GiveBackOutcome = z.infer<typeof giveBackReply>;
 
 /** Sales whose epoch is remembered; a process meets far fewer, and forgetting one costs one read. */
 const REMEMBERED_SALES_MAX = 1_000;
+/** Random bytes drawn at a time: 256 order numbers' worth. */
+const RANDOM_BYTES = 4_096;
 /** The epoch changes when Redis is rebuilt, not twice within one request. */
 const EPOCH_TRIES = 3;
 
@@ -64,12 +67,9 @@ export type Reservations = ReturnType<typeof createReservations>;
 export function createReservations(redis: RedisClient, { startsPerSecond }: { startsPerSecond: number }) {
   // A guess, to make order numbers with: the script compares it and decides.
   const epochs = new Map<string, string>();
-  // Within a millisecond it increments, which spares most of the random bytes.
-  const nextUlid = monotonicFactory();
+  const nextUlid = monotonicFactory(createRandom());
 
-  async function epochOf(saleId: string, shard: number): Promise<string | null> {
-    const known = epochs.get(saleId);
-    if (known !== undefined) return known;
+  async function readEpoch(saleId: string, shard: number): Promise<string | null> {
     const epoch = await redis.hget(saleKeys({ saleId, shard }).sale, 'epoch');
     if (epoch !== null) rememberEpoch(saleId, epoch);
     return epoch;
@@ -80,7 +80,7 @@ export function createReservations(redis: RedisClient, { startsPerSecond }: { st
     epochs.set(saleId, epoch);
   }
 
-  async function callReserve(request: ReserveRequest, shard: number, epoch: string) {
+  function callReserve(request: ReserveRequest, shard: number, epoch: string) {
     const { saleId, userId, idempotencyKey } = request;
     const orderNo = formatOrderNo({ saleId, shard, epoch: Number(epoch), ulid: nextUlid() });
     const keys = saleKeys({ saleId, shard });
@@ -106,7 +106,7 @@ export function createReservations(redis: RedisClient, { startsPerSecond }: { st
     const shard = shardOf(request.userId);
     for (let attempt = 0; attempt < EPOCH_TRIES; attempt += 1) {
       // Without a sale no order number can be made; the script would answer the same.
-      const epoch = await epochOf(request.saleId, shard);
+      const epoch = epochs.get(request.saleId) ?? (await readEpoch(request.saleId, shard));
       if (epoch === null) return { kind: 'sale-absent' };
       const reply = await callReserve(request, shard, epoch);
       if (reply.kind !== 'epoch-changed') return reply;
@@ -211,6 +211,24 @@ export function createReservations(redis: RedisClient, { startsPerSecond }: { st
       const found = new Map(known.map((orderNo, i) => [orderNo, toReservedOrderIfWhole(orderNo, values[i])]));
       return orderNos.map((orderNo) => found.get(orderNo));
     },
+  };
+}
+
+/**
+ * Random numbers from 0 to below 1, of a byte each, for order numbers. The bytes are drawn many at a time:
+ * drawn one by one, as ulidx does it, the 16 of an order number cost more than its place in Redis.
+ */
+function createRandom(): () => number {
+  const bytes = new Uint8Array(RANDOM_BYTES);
+  let next = RANDOM_BYTES;
+  return () => {
+    if (next === RANDOM_BYTES) {
+      randomFillSync(bytes);
+      next = 0;
+    }
+    const byte = bytes[next] ?? 0;
+    next += 1;
+    return byte / 256;
   };
 }
 

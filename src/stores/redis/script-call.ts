@@ -79,7 +79,7 @@ export async function run<Key extends string, Arg extends string, Column extends
 }
 
 /** The reply as Redis gives it. */
-export async function send<Key extends string, Arg extends string, Column extends string, Reply>(
+export function send<Key extends string, Arg extends string, Column extends string, Reply>(
   redis: Redis | Cluster,
   script: Script<Key, Arg, Column, Reply>,
   call: NoInfer<Call<Key, Arg, Column>>,
@@ -87,8 +87,7 @@ export async function send<Key extends string, Arg extends string, Column extend
   // The types of ioredis do not show the scripts that it is given, so no other code can call one.
   const command: unknown = Reflect.get(redis, script.name);
   assert(typeof command === 'function', `the connection has no script ${script.name}`);
-  const reply: unknown = await Reflect.apply(command, redis, inOrder(script, call));
-  return reply;
+  return Reflect.apply(command, redis, inOrder(script, call));
 }
 
 /**
