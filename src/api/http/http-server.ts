@@ -93,7 +93,8 @@ export function createHttpServer(handle: RequestListener, overrides: Partial<Htt
     },
     (request, response) => {
       const open = exchanges.get(request.socket)?.filter(isUnanswered) ?? [];
-      exchanges.set(request.socket, [...open, { request, response }]);
+      open.push({ request, response });
+      exchanges.set(request.socket, open);
       const fault = faultOf(request);
       if (fault) answer(response, fault);
       else handle(request, response);

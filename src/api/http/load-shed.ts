@@ -34,11 +34,13 @@ export interface Lane {
 
 export function createLane({ placesMax, waitingMax, onShed }: LaneOptions): Lane {
   let taken = 0;
-  /** In the order of arrival; each is called with the place of one that is done. */
-  const waiting = new Set<() => void>();
+  /** In the order of arrival. */
+  const waiting: Waiting[] = [];
+  /** Runs while calls wait, and at most so long beyond. */
+  let watch: NodeJS.Timeout | undefined;
 
   function isFull(): boolean {
-    return taken >= placesMax && waiting.size >= waitingMax;
+    return taken >= placesMax && waiting.length >= waitingMax;
   }
 
   function shed(): number {
@@ -47,23 +49,31 @@ export function createLane({ placesMax, waitingMax, onShed }: LaneOptions): Lane
   }
 
   function wait(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const refuseLate = setTimeout(() => {
-        waiting.delete(start);
-        reject(overloaded(shed()));
-      }, WAIT_MAX_MS);
-      const start = (): void => {
-        clearTimeout(refuseLate);
-        waiting.delete(start);
-        resolve();
-      };
-      waiting.add(start);
+    return new Promise((start, reject) => {
+      waiting.push({
+        start,
+        refuse: () => reject(overloaded(shed())),
+        untilMs: performance.now() + WAIT_MAX_MS,
+      });
+      watch ??= setTimeout(refuseLate, WAIT_MAX_MS);
     });
   }
 
+  /** One timer for all: they wait equally long, so the first to come is the first to be late. */
+  function refuseLate(): void {
+    const nowMs = performance.now();
+    let [first] = waiting;
+    while (first && first.untilMs <= nowMs) {
+      waiting.shift();
+      first.refuse();
+      [first] = waiting;
+    }
+    watch = first && setTimeout(refuseLate, first.untilMs - nowMs);
+  }
+
   function leave(): void {
-    const [first] = waiting;
-    if (first) first();
+    const first = waiting.shift();
+    if (first) first.start();
     else taken -= 1;
   }
 
@@ -82,6 +92,13 @@ export function createLane({ placesMax, waitingMax, onShed }: LaneOptions): Lane
       }
     },
   };
+}
+
+interface Waiting {
+  /** Gets the place of one that is done. */
+  start: () => void;
+  refuse: () => void;
+  untilMs: number;
 }
 
 /** While the lane is full a purchase is refused before any work: no routing, no token, no body. */
