@@ -12,6 +12,9 @@ const DEFAULT_STARTS_PER_SECOND = 40;
 /** A notice that is lost for good is rare; a look costs a call for each hundred payments of a day. */
 const DEFAULT_RECONCILE_EVERY_SECONDS = 300;
 
+/** Each holds 15,000 connections and its own to Redis and MySQL; larger machines run more than one API. */
+const MAX_API_PROCESSES = 64;
+
 const DEMO_SECRET = /demo/i;
 
 /** Tighter than Temporal's own: no dot or colon in a deployment's name, both short for 255-character ids. */
@@ -123,6 +126,9 @@ const apiFields = z.object({
     .default('127.0.0.1')
     .describe('The address to listen on; `0.0.0.0` opens it to other machines.'),
   API_PORT: port.default(3000).describe('The port to listen on; 0 takes any that is free.'),
+  API_PROCESSES: wholeNumber(1, MAX_API_PROCESSES)
+    .default(1)
+    .describe('Processes that serve this port together, one for each core that the API is to use.'),
   JWT_SECRET: z.string().min(32).describe("Verifies callers' tokens (HS256)."),
   TRUSTED_PROXY_HOPS: wholeNumber(0, 10)
     .default(0)

@@ -39,6 +39,7 @@ export function createMetrics() {
   for (const lane of LANES) shed.inc({ lane }, 0);
 
   return {
+    registry,
     contentType: registry.contentType,
 
     /** All metrics in Prometheus' text format. */

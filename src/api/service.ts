@@ -4,7 +4,7 @@ import { Client, Connection } from '@temporalio/client';
 import type { Logger } from 'pino';
 import type { ApiConfig } from '../config.ts';
 import { createOrderEngine } from '../engine/order-engine.ts';
-import { createMetrics } from '../metrics.ts';
+import { createMetrics, type Metrics } from '../metrics.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
 import { createOrderSigner } from '../payments/signed-order.ts';
 import type { Service } from '../process.ts';
@@ -17,10 +17,15 @@ export interface ApiParts {
   stores: Stores;
   provider: PaymentProvider;
   log: Logger;
+  /** By default this process's own. */
+  metrics?: Metrics;
 }
 
 /** The stores are closed with the service. */
-export async function startApi(config: ApiConfig, { stores, provider, log }: ApiParts): Promise<Service> {
+export async function startApi(
+  config: ApiConfig,
+  { stores, provider, log, metrics = createMetrics() }: ApiParts,
+): Promise<Service> {
   const { connectionOptions, namespace } = config.temporal;
   // Lazy: the API sells while Temporal is away.
   const connection = Connection.lazy(connectionOptions);
@@ -33,7 +38,7 @@ export async function startApi(config: ApiConfig, { stores, provider, log }: Api
     provider,
     signer: createOrderSigner(config.ORDER_SIGNING_SECRETS),
     notifier,
-    metrics: createMetrics(),
+    metrics,
     jwtSecret: config.JWT_SECRET,
     trustedProxyHops: config.TRUSTED_PROXY_HOPS,
     demo:
