@@ -36,7 +36,7 @@ export function createLane({ placesMax, waitingMax, onShed }: LaneOptions): Lane
   let taken = 0;
   /** In the order of arrival. */
   const waiting: Waiting[] = [];
-  /** Runs while calls wait, and at most so long beyond. */
+  /** Runs while calls wait, and at most so long beyond; their connections keep the process. */
   let watch: NodeJS.Timeout | undefined;
 
   function isFull(): boolean {
@@ -55,7 +55,7 @@ export function createLane({ placesMax, waitingMax, onShed }: LaneOptions): Lane
         refuse: () => reject(overloaded(shed())),
         untilMs: performance.now() + WAIT_MAX_MS,
       });
-      watch ??= setTimeout(refuseLate, WAIT_MAX_MS);
+      watch ??= setTimeout(refuseLate, WAIT_MAX_MS).unref();
     });
   }
 
@@ -68,7 +68,7 @@ export function createLane({ placesMax, waitingMax, onShed }: LaneOptions): Lane
       first.refuse();
       [first] = waiting;
     }
-    watch = first && setTimeout(refuseLate, first.untilMs - nowMs);
+    watch = first && setTimeout(refuseLate, first.untilMs - nowMs).unref();
   }
 
   function leave(): void {
