@@ -1,4 +1,4 @@
-/** Runs a private PostgreSQL on loopback: the database of a peer that the benchmarks compare with Holdfast. */
+/** Runs a private PostgreSQL on loopback: the database of a peer in the benchmarks. */
 
 import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
