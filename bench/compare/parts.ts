@@ -2,7 +2,9 @@
 
 import type { Part } from './part.ts';
 import { acceptPart } from './parts/accept.ts';
+import { lagPart } from './parts/lag.ts';
+import { payablePart } from './parts/payable.ts';
 import { pollPart } from './parts/poll.ts';
 import { soldOutPart } from './parts/sold-out.ts';
 
-export const PARTS: readonly Part[] = [acceptPart, soldOutPart, pollPart];
+export const PARTS: readonly Part[] = [acceptPart, soldOutPart, payablePart, lagPart, pollPart];

@@ -10,8 +10,8 @@ import postgres, { type Sql } from 'postgres';
 import { orderDeadlineMs, type Order } from '../../../src/domain/order.ts';
 import { runConsumer } from './consumer.ts';
 
-const CONCURRENCY = 100;
-const POOL_SIZE = 40;
+const CONCURRENCY = 50;
+const POOL_SIZE = 20;
 /** DBOS looks into its queue once a second unless told otherwise, which would bound the rate. */
 const POLL_EVERY_MS = 10;
 
