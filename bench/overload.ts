@@ -5,12 +5,12 @@
  */
 
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { runAudit } from '../src/audit/run-audit.ts';
 import { saleKeys } from '../src/stores/redis/keys.ts';
 import { waitUntil } from '../stack/processes/wait.ts';
 import type { BenchCheckout } from './checkout.ts';
 import { startLoadGenerator, type Load, type LoadReport } from './load.ts';
+import { readMemory } from './memory.ts';
 import { signTokens } from './shoppers.ts';
 
 const USERS = 1_000;
@@ -136,14 +136,13 @@ function report(what: string, { outcomes, seconds, sentLateP99Ms }: LoadReport):
   );
 }
 
-/** Resident memory of a process, in MB; from /proc, so on Linux alone. */
+/** In MB. */
 function watchMemory(pid: number) {
   let peakMb = 0;
   function look(): number {
-    const kb = Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
-    const mb = Math.round(kb / 1024);
-    peakMb = Math.max(peakMb, mb);
-    return mb;
+    const { nowMb } = readMemory(pid);
+    peakMb = Math.max(peakMb, nowMb);
+    return nowMb;
   }
   const looking = setInterval(look, LOOK_EVERY_MS);
   return { look, peak: () => peakMb, end: () => clearInterval(looking) };
