@@ -7,13 +7,23 @@
 import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { loadSchema, type Load, type LoadReport, type Outcome } from './load.ts';
-import { openPurchaser, type Answer, type PurchaseOptions, type Purchaser } from './purchaser.ts';
+import {
+  openPurchaser,
+  pollsOf,
+  purchasesOf,
+  type Answer,
+  type Purchaser,
+  type RequestOf,
+} from './purchaser.ts';
 
 /** Beyond it a purchase waits until a connection is free, and the wait counts. */
 const CONNECTIONS_MAX = 4_000;
 /** For the last answers; what has none by then counts as unanswered. */
 const LAST_ANSWERS_MS = 10_000;
 const PROMPT_MS = 50;
+
+/** How far apart in the list of polled orders two connections begin. */
+const POLLS_APART = 97;
 
 let keys = 0;
 
@@ -25,7 +35,7 @@ process.exit();
 
 async function generate(load: Load): Promise<LoadReport> {
   const connections = await Promise.all(
-    Array.from({ length: load.connections }, (_, user) => openPurchaser(purchasesOf(load, user))),
+    Array.from({ length: load.connections }, (_, user) => openPurchaser(load, requestsOf(load, user))),
   );
   const startMs = performance.now();
   const notes = createNotes(startMs);
@@ -46,9 +56,10 @@ async function generate(load: Load): Promise<LoadReport> {
   return { ...notes.report(), seconds };
 }
 
-/** Each connection is one shopper. */
-function purchasesOf({ host, port, saleId, tokens }: Load, user: number): PurchaseOptions {
-  return { host, port, saleId, sku: 'unit', tokens: [tokens[user % tokens.length] ?? ''] };
+/** Each connection is one shopper, or begins elsewhere in the list of polled orders. */
+function requestsOf({ host, port, saleId, tokens, polled }: Load, user: number): RequestOf {
+  if (polled) return pollsOf({ host, port, polled, first: user * POLLS_APART });
+  return purchasesOf({ host, port, saleId, sku: 'unit', tokens: [tokens[user % tokens.length] ?? ''] });
 }
 
 type Buy = (purchaser: Purchaser, meantMs: number, then: () => void) => void;
@@ -82,7 +93,7 @@ async function offerOpen(load: Load & { rate: number }, connections: Purchaser[]
     return purchaser;
   };
   const openAnother = async (): Promise<void> => {
-    const purchaser = await openPurchaser(purchasesOf(load, connections.length));
+    const purchaser = await openPurchaser(load, requestsOf(load, connections.length));
     connections.push(purchaser);
     serve(purchaser);
   };

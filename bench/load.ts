@@ -8,7 +8,7 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 
-/** One stretch of load: purchases of one unit each. */
+/** One stretch of load: purchases of one unit each, or polls of orders. */
 export const loadSchema = z.object({
   host: z.string(),
   port: z.int(),
@@ -22,11 +22,13 @@ export const loadSchema = z.object({
    * each connection asks again as soon as it is answered.
    */
   rate: z.number().nullable(),
+  /** Their status is asked for in turn, by the shopper of each; absent: purchases. */
+  polled: z.array(z.object({ orderNo: z.string(), token: z.string() })).optional(),
 });
 export type Load = z.infer<typeof loadSchema>;
 
 const outcomeSchema = z.object({
-  /** `accepted`, a refusal's status and code, or how the connection failed. */
+  /** `accepted`, `polled`, a refusal's status and code, or how the connection failed. */
   name: z.string(),
   count: z.int(),
   p50Ms: z.number(),

@@ -16,7 +16,7 @@ export interface PurchaseOptions {
 }
 
 export interface Answer {
-  /** `accepted`, a refusal's status and code, or how the connection failed. */
+  /** `accepted`, `polled`, a refusal's status and code, or how the connection failed. */
   name: string;
   hasRetryAfter: boolean;
   orderNo: string | undefined;
@@ -31,21 +31,15 @@ export interface Purchaser {
 }
 
 const HEAD_END = '\r\n\r\n';
+const NAMES: Record<string, string> = { 200: 'polled', 202: 'accepted' };
 
-export async function openPurchaser(options: PurchaseOptions): Promise<Purchaser> {
-  const { host, port, saleId, sku, tokens } = options;
-  const body = JSON.stringify({ saleId, items: [{ sku, quantity: 1 }] });
-  const heads = tokens.map((token) =>
-    [
-      'POST /v1/orders HTTP/1.1',
-      `Host: ${host}:${port}`,
-      `Authorization: Bearer ${token}`,
-      'Content-Type: application/json',
-      `Content-Length: ${body.length}`,
-      'Idempotency-Key: ',
-    ].join('\r\n'),
-  );
-  let bought = 0;
+/** The text of a request, by its idempotency key. */
+export type RequestOf = (idempotencyKey: string) => string;
+
+export async function openPurchaser(
+  { host, port }: { host: string; port: number },
+  requestOf: RequestOf,
+): Promise<Purchaser> {
   let received = '';
   let waiting: ((answer: Answer) => void) | undefined;
   const finish = (answer: Answer): void => {
@@ -71,10 +65,51 @@ export async function openPurchaser(options: PurchaseOptions): Promise<Purchaser
     isOpen: () => socket.readyState === 'open',
     buy(idempotencyKey, onAnswer) {
       waiting = onAnswer;
-      socket.write(`${heads[bought % heads.length]}${idempotencyKey}${HEAD_END}${body}`);
-      bought += 1;
+      socket.write(requestOf(idempotencyKey));
     },
     close: () => socket.destroy(),
+  };
+}
+
+export function purchasesOf({ host, port, saleId, sku, tokens }: PurchaseOptions): RequestOf {
+  const body = JSON.stringify({ saleId, items: [{ sku, quantity: 1 }] });
+  const heads = tokens.map((token) =>
+    [
+      'POST /v1/orders HTTP/1.1',
+      `Host: ${host}:${port}`,
+      `Authorization: Bearer ${token}`,
+      'Content-Type: application/json',
+      `Content-Length: ${body.length}`,
+      'Idempotency-Key: ',
+    ].join('\r\n'),
+  );
+  let bought = 0;
+  return (idempotencyKey) => {
+    const head = heads[bought % heads.length];
+    bought += 1;
+    return `${head}${idempotencyKey}${HEAD_END}${body}`;
+  };
+}
+
+/** What one connection asks for: the status of these orders in turn, each by its shopper. */
+export interface PollOptions {
+  host: string;
+  port: number;
+  polled: readonly { orderNo: string; token: string }[];
+  /** Where in the list it begins. */
+  first: number;
+}
+
+export function pollsOf({ host, port, polled, first }: PollOptions): RequestOf {
+  let next = first;
+  return () => {
+    const { orderNo, token } = polled[next % polled.length] ?? { orderNo: '', token: '' };
+    next += 1;
+    return [
+      `GET /v1/orders/${orderNo} HTTP/1.1`,
+      `Host: ${host}:${port}`,
+      `Authorization: Bearer ${token}${HEAD_END}`,
+    ].join('\r\n');
   };
 }
 
@@ -87,8 +122,9 @@ function readAnswer(text: string): Answer | undefined {
   if (text.length < headEnd + HEAD_END.length + length) return undefined;
   const body = text.slice(headEnd + HEAD_END.length);
   const status = head.slice('HTTP/1.1 '.length).slice(0, 3);
+  const code = /"code":"(\w+)"/.exec(body)?.[1] ?? 'without code';
   return {
-    name: status === '202' ? 'accepted' : `${status} ${/"code":"(\w+)"/.exec(body)?.[1] ?? 'without code'}`,
+    name: NAMES[status] ?? `${status} ${code}`,
     hasRetryAfter: /retry-after: \d/i.test(head),
     orderNo: /"orderNo":"([\w-]+)"/.exec(body)?.[1],
   };

@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { saleReply, tokenReply } from '../../src/api/http/replies.ts';
-import { openPurchaser, type Answer } from '../purchaser.ts';
+import { openPurchaser, purchasesOf, type Answer } from '../purchaser.ts';
 import { percentile, runConcurrently } from '../shoppers.ts';
 
 /** More would only make the preparation longer. With fewer requests each has a shopper of its own. */
@@ -63,8 +63,9 @@ export async function runLoadTest(options: LoadTestOptions): Promise<LoadTestRep
   async function buyInTurn(connection: number): Promise<void> {
     // Every so many-th shopper, so that no two connections share one while there are enough.
     const own = tokens.filter((_, i) => i % concurrency === connection % tokens.length);
-    const open = () =>
-      openPurchaser({ host: url.hostname, port: Number(url.port || 80), saleId, sku, tokens: own });
+    const address = { host: url.hostname, port: Number(url.port || 80) };
+    const requestOf = purchasesOf({ ...address, saleId, sku, tokens: own });
+    const open = () => openPurchaser(address, requestOf);
     let purchaser = await open();
     while (sent < requests) {
       sent += 1;
