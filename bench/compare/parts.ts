@@ -2,9 +2,19 @@
 
 import type { Part } from './part.ts';
 import { acceptPart } from './parts/accept.ts';
-import { lagPart } from './parts/lag.ts';
+import { backlogPart } from './parts/backlog.ts';
+import { growthPart } from './parts/growth.ts';
+import { livePart } from './parts/live.ts';
 import { payablePart } from './parts/payable.ts';
 import { pollPart } from './parts/poll.ts';
 import { soldOutPart } from './parts/sold-out.ts';
 
-export const PARTS: readonly Part[] = [acceptPart, soldOutPart, payablePart, lagPart, pollPart];
+export const PARTS: readonly Part[] = [
+  acceptPart,
+  soldOutPart,
+  payablePart,
+  pollPart,
+  growthPart,
+  livePart,
+  backlogPart,
+];

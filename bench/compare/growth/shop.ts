@@ -1,0 +1,138 @@
+/**
+ * A checkout with seeded orders: servers of its own, which stay, and an API and a worker, which start anew
+ * for each measurement, so that each measures the same.
+ */
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { createMysqlPool, type Pool } from '../../../src/stores/mysql/connection.ts';
+import { createSales } from '../../../src/stores/mysql/sales.ts';
+import { connectRedis, type RedisClient } from '../../../src/stores/redis/connection.ts';
+import { createSaleStock } from '../../../src/stores/redis/sale-stock.ts';
+import {
+  appEnv,
+  findAppUrls,
+  startApi,
+  startProvider,
+  startWorker,
+  type AppUrls,
+} from '../../../stack/app.ts';
+import { prepareDemo } from '../../../stack/demo-sale.ts';
+import type { Processes } from '../../../stack/processes/processes.ts';
+import { launchServers, openDataDir, type Servers } from '../../../stack/servers/servers.ts';
+import { seedOrders, type SeededOrder, type SeedStage } from './seed-orders.ts';
+
+const SALE_ID = 'growth';
+/** More than any load sells. */
+const UNITS = 5_000_000;
+/** A day, so that no timer fires and no backlog is too long. */
+const WINDOW_MS = 24 * 60 * 60_000;
+const HOUR_MS = 60 * 60_000;
+
+export interface Shop {
+  saleId: string;
+  seeded: readonly SeededOrder[];
+  redis: RedisClient;
+  pool: Pool;
+  pid(name: 'api' | 'worker'): number;
+  /** Starts the sandbox provider, the API and a worker. */
+  open(): Promise<AppUrls>;
+  startWorker(): Promise<void>;
+  /** Ends what runs of them. */
+  shut(): Promise<void>;
+  close(): Promise<void>;
+}
+
+interface ShopOptions {
+  orders: number;
+  stage: SeedStage;
+  /** Orders that Temporal works on at once; absent: as shipped. */
+  engineBudget?: number;
+  progress: (line: string) => void;
+}
+
+export async function openShop(options: ShopOptions): Promise<Shop> {
+  const { orders, stage, progress } = options;
+  const dataDir = mkdtempSync(join(tmpdir(), 'holdfast-growth-'));
+  const onCrash = (crash: Error): void => console.error(crash.message);
+  const processes = await openDataDir({ dataDir, fresh: true, progress, onCrash });
+  // A measurement that is broken off leaves no server behind.
+  const killAll = (): void => processes.killAllNow();
+  process.once('exit', killAll);
+  const stopAll = async (): Promise<void> => {
+    await processes.stopAll();
+    process.off('exit', killAll);
+    rmSync(dataDir, { recursive: true, force: true, maxRetries: 10 });
+  };
+  try {
+    const servers = await launchServers(processes, { fresh: true, progress: () => {} });
+    await prepareDemo({ ...servers, progress: () => {} });
+    const pool = createMysqlPool(servers.mysqlUrl);
+    const redis = await connectRedis([servers.redisUrl], pino({ level: 'silent' }));
+    await openSale(pool, redis);
+    const startedMs = performance.now();
+    const seeded = orders === 0 ? [] : await seedOrders({ redis, pool }, SALE_ID, orders, stage);
+    const seconds = ((performance.now() - startedMs) / 1_000).toFixed(1);
+    progress(`${orders.toLocaleString('en')} orders ${stage} after ${seconds} s`);
+    return {
+      saleId: SALE_ID,
+      seeded,
+      redis,
+      pool,
+      pid: processes.pid,
+      ...createRunner(processes, servers, options),
+      async close() {
+        redis.disconnect();
+        await pool.end();
+        await stopAll();
+      },
+    };
+  } catch (error) {
+    await stopAll();
+    throw error;
+  }
+}
+
+function createRunner(processes: Processes, servers: Servers, { engineBudget }: ShopOptions) {
+  const envOf = (urls: AppUrls) => ({
+    ...appEnv({ servers, urls }),
+    ...(engineBudget === undefined ? {} : { ENGINE_BUDGET: String(engineBudget) }),
+  });
+
+  return {
+    async open(): Promise<AppUrls> {
+      const urls = await findAppUrls();
+      const env = envOf(urls);
+      await startProvider(processes, urls);
+      await startApi(processes, { name: 'api', env });
+      await startWorker(processes, { name: 'worker', env });
+      return urls;
+    },
+    async startWorker(): Promise<void> {
+      await startWorker(processes, { name: 'worker', env: envOf(await findAppUrls()) });
+    },
+    async shut(): Promise<void> {
+      for (const name of ['worker', 'api', 'provider']) {
+        if (processes.names().includes(name)) await processes.stop(name);
+      }
+    },
+  };
+}
+
+async function openSale(pool: Pool, redis: RedisClient): Promise<void> {
+  const sales = createSales(pool);
+  await sales.create({
+    saleId: SALE_ID,
+    name: 'Growth',
+    currency: 'EUR',
+    opensAtMs: Date.now() - 1_000,
+    closesAtMs: Date.now() + HOUR_MS,
+    paused: false,
+    paymentWindowMs: WINDOW_MS,
+    refundRestoresLimit: true,
+    skus: [{ sku: 'unit', name: 'Unit', unitPrice: 1_000, total: UNITS, limitPerUser: null }],
+  });
+  await sales.warmUp(SALE_ID, createSaleStock(redis));
+}
