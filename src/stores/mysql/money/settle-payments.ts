@@ -17,6 +17,8 @@ const MAX_SIGNED_CHARS = 8_192;
 /** The API signals the workflow at once. When that fails, the relay signals it after this time. */
 const SIGNAL_GRACE_MS = 2_000;
 
+const orderNoRow = z.object({ order_no: z.string() });
+
 /** Records a payment once, however often it is reported. One that names no order is parked at once. */
 export async function insertPayment(
   connection: PoolConnection,
@@ -97,7 +99,7 @@ export async function settleBatchEarlyPayments(
   if (fresh.length === 0) return states;
   const rows = await selectRows(
     connection,
-    z.object({ order_no: z.string() }),
+    orderNoRow,
     `SELECT DISTINCT order_no FROM payments WHERE order_no IN (?) AND status = 'received' FOR UPDATE`,
     [fresh.map((order) => order.orderNo)],
   );
