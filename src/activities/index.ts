@@ -4,7 +4,13 @@
  */
 
 import { ApplicationFailure } from '@temporalio/activity';
-import type { ClosingReason, FailureReason, Order, OrderState } from '../domain/order.ts';
+import {
+  isFinal,
+  type ClosingReason,
+  type FailureReason,
+  type Order,
+  type OrderState,
+} from '../domain/order.ts';
 import type { PaymentSessions } from '../stores/mysql/money/payment-sessions.ts';
 import type { Payments } from '../stores/mysql/money/payments.ts';
 import type { AbandonOutcome, CancelOutcome, Orders } from '../stores/mysql/orders/orders.ts';
@@ -21,12 +27,39 @@ export interface ActivityDeps extends RefundActivityDeps {
 
 export type Activities = ReturnType<typeof createActivities>;
 
+/**
+ * What a step adds to its result when it has settled the stock of an order that has ended. Where it is
+ * absent, `confirmStock` or `releaseStock` is still to be done: the step was of an older version, or Redis
+ * was away.
+ */
+export interface StockSettled {
+  stockSettled?: true;
+}
+
 export function createActivities(deps: ActivityDeps) {
   const { orders, payments, paymentSessions, reservations, budget, provider } = deps;
 
-  /** Updates the projection to the state that MySQL has committed, and releases the order's engine slot. */
-  async function projectState(orderNo: string, state: OrderState): Promise<void> {
-    await Promise.all([reservations.project(orderNo, state), budget.release([orderNo])]);
+  /**
+   * Brings to Redis what MySQL has committed: the projection, the end of the order's engine slot, and the
+   * stock of an order that has ended. When the stock cannot be settled, the workflow does so in a step of its
+   * own, which is shown by its own name while it keeps failing.
+   */
+  async function follow(orderNo: string, state: OrderState): Promise<StockSettled> {
+    const [isSettled] = await Promise.all([
+      isFinal(state.status) && settleStock(orderNo, state),
+      reservations.project(orderNo, state),
+      budget.release([orderNo]),
+    ]);
+    return isSettled ? { stockSettled: true } : {};
+  }
+
+  async function settleStock(orderNo: string, { status }: OrderState): Promise<boolean> {
+    try {
+      await (status === 'paid' ? reservations.confirm(orderNo) : reservations.release(orderNo));
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   return {
@@ -36,7 +69,7 @@ export function createActivities(deps: ActivityDeps) {
      * Stores the order; one that is stored already stays as it is.
      * @throws ApplicationFailure `OrderRefused`, not retryable, when it can never be stored
      */
-    async persistOrder({ order }: { order: Order }): Promise<OrderState> {
+    async persistOrder({ order }: { order: Order }): Promise<OrderState & StockSettled> {
       const outcome = await orders.storeOrder(order, 'started');
       if (outcome.kind === 'refused') {
         throw ApplicationFailure.nonRetryable(
@@ -45,22 +78,23 @@ export function createActivities(deps: ActivityDeps) {
           outcome.reason,
         );
       }
-      await projectState(order.orderNo, outcome.state);
-      return outcome.state;
+      return { ...outcome.state, ...(await follow(order.orderNo, outcome.state)) };
     },
 
     /** Unless the order is stored, puts a tombstone in its place, so that no later write stores it. */
-    async abandonOrder({ order, reason }: { order: Order; reason: FailureReason }): Promise<AbandonOutcome> {
-      const outcome = await orders.abandon(order, reason);
-      await projectState(order.orderNo, outcome.state);
-      return outcome;
+    async abandonOrder(input: {
+      order: Order;
+      reason: FailureReason;
+    }): Promise<AbandonOutcome & StockSettled> {
+      const { orderNo } = input.order;
+      const outcome = await orders.abandon(input.order, input.reason);
+      return { ...outcome, ...(await follow(orderNo, outcome.state)) };
     },
 
     /** Applies the order's payment from the inbox; without a payment the order stays as it is. */
-    async markPaid({ orderNo }: { orderNo: string }): Promise<OrderState> {
+    async markPaid({ orderNo }: { orderNo: string }): Promise<OrderState & StockSettled> {
       const state = await orders.markPaid(orderNo);
-      await projectState(orderNo, state);
-      return state;
+      return { ...state, ...(await follow(orderNo, state)) };
     },
 
     /**
@@ -70,11 +104,10 @@ export function createActivities(deps: ActivityDeps) {
       orderNo: string;
       reason: ClosingReason;
       force: boolean;
-    }): Promise<CancelOutcome> {
+    }): Promise<CancelOutcome & StockSettled> {
       const { orderNo, reason, force } = input;
       const outcome = await orders.cancel(orderNo, reason, { force });
-      await projectState(orderNo, outcome.state);
-      return outcome;
+      return { ...outcome, ...(await follow(orderNo, outcome.state)) };
     },
 
     /** held → sold in Redis. */

@@ -8,6 +8,7 @@ import {
   upsertSearchAttributes,
   workflowInfo,
 } from '@temporalio/workflow';
+import type { StockSettled } from '../activities/index.ts';
 import { isFinal, type ClosingReason, type Order, type OrderState } from '../domain/order.ts';
 import { cancelRequested, paymentReceived, searchAttributes, statusQuery } from './contract.ts';
 import { createSteps, type Steps } from './steps.ts';
@@ -18,6 +19,7 @@ export async function OrderWorkflow(order: Order): Promise<OrderState> {
   const { orderNo } = order;
   const steps = createSteps(orderParking(orderNo));
   let state: OrderState = { status: 'queued', version: 0, payment: 'none', reason: null };
+  let isStockSettled = false;
   let paymentNoticed = false;
   let cancelReason: ClosingReason | undefined;
 
@@ -55,21 +57,25 @@ export async function OrderWorkflow(order: Order): Promise<OrderState> {
         become(await steps.markPaid({ orderNo }));
       } else {
         const outcome = await cancel(steps, orderNo, cancelReason ?? 'payment_timeout');
-        become(outcome.state);
+        become(afterStep(outcome));
         paymentNoticed ||= outcome.kind === 'payment-received';
       }
     }
 
-    if (state.status === 'paid') await steps.confirmStock({ orderNo });
-    else await steps.releaseStock({ orderNo });
+    // The step that ended the order has settled its stock as well, unless Redis failed meanwhile.
+    if (!isStockSettled) {
+      if (state.status === 'paid') await steps.confirmStock({ orderNo });
+      else await steps.releaseStock({ orderNo });
+    }
     await condition(allHandlersFinished);
   });
   return state;
 
-  function become(next: OrderState): void {
+  function become({ stockSettled, ...next }: OrderState & StockSettled): void {
     if (next.status !== state.status)
       upsertSearchAttributes([{ key: searchAttributes.status, value: next.status }]);
     state = next;
+    isStockSettled = stockSettled === true;
   }
 }
 
@@ -79,11 +85,14 @@ export async function OrderWorkflow(order: Order): Promise<OrderState> {
  * afterwards; if one came first, the order lives. Where there is no workflow, `src/workers/abandon.ts` does
  * the same.
  */
-async function storeOrAbandon(steps: Steps, order: Order): Promise<OrderState> {
+async function storeOrAbandon(steps: Steps, order: Order): Promise<OrderState & StockSettled> {
   const stored = await steps.storeOrder(order);
   if (stored.kind === 'stored') return stored.state;
-  const { state } = await steps.abandonOrder({ order, reason: stored.reason });
-  return state;
+  return afterStep(await steps.abandonOrder({ order, reason: stored.reason }));
+}
+
+function afterStep({ state, stockSettled }: { state: OrderState } & StockSettled): OrderState & StockSettled {
+  return { ...state, ...(stockSettled && { stockSettled }) };
 }
 
 /** Payment sessions are closed first, so that an order that is being cancelled cannot be paid. */

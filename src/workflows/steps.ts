@@ -1,7 +1,7 @@
 /** The steps that the workflows take, each under the summary by which the Web UI shows it. */
 
 import { ActivityFailure, ApplicationFailure, proxyActivities } from '@temporalio/workflow';
-import type { Activities } from '../activities/index.ts';
+import type { Activities, StockSettled } from '../activities/index.ts';
 import {
   FAILURE_REASONS,
   orderDeadlineMs,
@@ -24,7 +24,9 @@ const REFUND_OPTIONS = {
   parkedInterval: '10 minutes',
 } as const;
 
-type StoreOutcome = { kind: 'stored'; state: OrderState } | { kind: 'not-stored'; reason: FailureReason };
+type StoreOutcome =
+  | { kind: 'stored'; state: OrderState & StockSettled }
+  | { kind: 'not-stored'; reason: FailureReason };
 
 export type Steps = ReturnType<typeof createSteps>;
 

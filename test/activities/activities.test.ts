@@ -3,11 +3,12 @@
 import { ApplicationFailure } from '@temporalio/common';
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createActivities } from '../../src/activities/index.ts';
 import type { Order } from '../../src/domain/order.ts';
 import type { ProviderPayment } from '../../src/domain/payment.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { signer } from '../support/signer.ts';
-import { AWAITING, HELD, openStage, type Stage } from './stage.ts';
+import { AWAITING, HELD, noProvider, openStage, type Stage } from './stage.ts';
 
 let stage: Stage;
 beforeAll(async () => {
@@ -79,15 +80,16 @@ test('abandonOrder keeps a slow write from storing the order later', async () =>
     abandonOrder({ order, reason: 'store_unavailable' }),
   );
   const failed = { status: 'failed', version: 1, payment: 'none', reason: 'store_unavailable' };
-  expect(first).toEqual({ kind: 'abandoned', state: failed });
+  expect(first).toEqual({ kind: 'abandoned', state: failed, stockSettled: true });
   expect(second).toEqual(first);
   expect(world).toMatchObject({
     stored: failed,
     projected: failed,
     mysql: { held: 0, sold: 0 },
+    redis: { available: 10, held: 0, sold: 0 },
     slotsTaken: 0,
   });
-  expect(await persistOrder({ order })).toEqual(failed);
+  expect(await persistOrder({ order })).toEqual({ ...failed, stockSettled: true });
   expect((await stage.look(order)).mysql).toEqual({ held: 0, sold: 0 });
 });
 
@@ -102,17 +104,19 @@ test('abandonOrder leaves an order alone that a slow write has stored', async ()
   expect(world).toEqual({ stored: AWAITING, projected: AWAITING, ...HELD, slotsTaken: 0 });
 });
 
-test('markPaid applies the payment that the inbox holds, once', async () => {
+test('markPaid applies the payment that the inbox holds and sells the held stock, once', async () => {
   const steps = stage.openSteps();
   const order = await stage.storeOrder(steps);
   await stage.stores.payments.record('sandbox', buildPayment(order));
   const { first, second, world } = await stage.twice(order, () => steps.markPaid(order));
-  expect(first).toEqual({ status: 'paid', version: 3, payment: 'applied', reason: null });
+  const paid = { status: 'paid', version: 3, payment: 'applied', reason: null };
+  expect(first).toEqual({ ...paid, stockSettled: true });
   expect(second).toEqual(first);
-  expect(world).toMatchObject({
-    stored: first,
-    projected: first,
+  expect(world).toEqual({
+    stored: paid,
+    projected: paid,
     mysql: { held: 0, sold: 1 },
+    redis: { available: 9, held: 0, sold: 1 },
     slotsTaken: 0,
   });
   expect(await stage.paymentStatuses(order)).toEqual(['applied']);
@@ -129,19 +133,37 @@ test('markPaid without money, or with the wrong amount, leaves the order waiting
   expect(await stage.paymentStatuses(order)).toEqual(['parked']);
 });
 
-test('cancelOrder ends an unpaid order in MySQL, and leaves the stock in Redis to the next step', async () => {
+test('markPaid leaves the stock to confirmStock when Redis fails after MySQL has committed', async () => {
+  const order = await stage.storeOrder(stage.openSteps());
+  await stage.stores.payments.record('sandbox', buildPayment(order));
+  const { reservations } = stage.stores;
+  const confirm = () => Promise.reject(new Error('Redis is away'));
+  const provider = noProvider;
+  const steps = createActivities({
+    ...stage.stores,
+    provider,
+    reservations: { ...reservations, confirm },
+  });
+  const paid = { status: 'paid', version: 3, payment: 'applied', reason: null };
+  expect(await steps.markPaid(order)).toEqual(paid);
+  expect((await stage.look(order)).redis).toEqual(HELD.redis);
+  await stage.openSteps().confirmStock(order);
+  expect((await stage.look(order)).redis).toEqual({ available: 9, held: 0, sold: 1 });
+});
+
+test('cancelOrder ends an unpaid order in MySQL and releases its stock in Redis', async () => {
   const steps = stage.openSteps();
   const order = await stage.storeOrder(steps);
   const cancel = () => steps.cancelOrder({ orderNo: order.orderNo, reason: 'payment_timeout', force: false });
   const { first, second, world } = await stage.twice(order, cancel);
   const cancelled = { status: 'cancelled', version: 3, payment: 'none', reason: 'payment_timeout' };
-  expect(first).toEqual({ kind: 'ended', state: cancelled });
+  expect(first).toEqual({ kind: 'ended', state: cancelled, stockSettled: true });
   expect(second).toEqual(first);
   expect(world).toEqual({
     stored: cancelled,
     projected: cancelled,
     mysql: { held: 0, sold: 0 },
-    redis: HELD.redis,
+    redis: { available: 10, held: 0, sold: 0 },
     slotsTaken: 0,
   });
 });

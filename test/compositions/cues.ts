@@ -49,6 +49,8 @@ const CUES = {
   'notice-received': { part: 'payments', calls: ['receive'], moment: 'after' },
   'before-signal': { part: 'budget', calls: ['acquire'], moment: 'before' },
   'marked-paid': { part: 'orders', calls: ['markPaid'], moment: 'after' },
+  'stock-sold': { part: 'reservations', calls: ['confirm'], moment: 'after' },
+  'stock-released': { part: 'reservations', calls: ['release'], moment: 'after' },
   cancelled: { part: 'orders', calls: ['cancel'], moment: 'after' },
   abandoned: { part: 'orders', calls: ['abandon'], moment: 'after' },
   'cancel-requested': { part: 'orders', calls: ['requestCancel'], moment: 'after' },

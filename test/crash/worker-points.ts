@@ -68,6 +68,40 @@ export const workerPoints: Point[] = [
     },
   },
   {
+    name: 'worker: markPaid has committed and the stock is sold, and Temporal does not know it',
+    doom: { part: 'worker', cue: 'stock-sold' },
+    async scenario(world) {
+      const shopper = await world.shopper();
+      const orderNo = await shopper.buy(world.saleId);
+      await shopper.awaitStatus(orderNo, 'awaiting_payment');
+      await payAt(sessionOf(await shopper.pay(orderNo)).url);
+      await world.awaitDeath();
+      expect(await readLamps(world)).toEqual({ redis: { held: 0, sold: 1 }, mysql: { held: 0, sold: 1 } });
+
+      await world.takeOver();
+      await shopper.awaitStatus(orderNo, 'paid');
+
+      await expectLamps(world, { available: 9, held: 0, sold: 1 });
+      return { [orderNo]: 'paid' };
+    },
+  },
+  {
+    name: 'worker: cancelOrder has committed and the stock is released, and Temporal does not know it',
+    doom: { part: 'worker', cue: 'stock-released', sale: { paymentWindowMs: 1_500 } },
+    async scenario(world) {
+      const shopper = await world.shopper();
+      const orderNo = await shopper.buy(world.saleId);
+      await world.awaitDeath();
+      expect(await readLamps(world)).toEqual({ redis: { held: 0, sold: 0 }, mysql: { held: 0, sold: 0 } });
+
+      await world.takeOver();
+      await shopper.awaitStatus(orderNo, 'cancelled');
+
+      await expectLamps(world, { available: 10, held: 0, sold: 0 });
+      return { [orderNo]: 'cancelled' };
+    },
+  },
+  {
     name: 'worker: cancelOrder has committed at the end of the window, and the stock is still held',
     doom: { part: 'worker', cue: 'cancelled', sale: { paymentWindowMs: 1_500 } },
     async scenario(world) {

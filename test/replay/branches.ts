@@ -19,6 +19,8 @@ interface Play {
 interface Branch {
   /** Short where the order stays unpaid; otherwise the 30 minutes of a real order. */
   paymentWindowMs?: number;
+  /** The step that ends the order settles its stock too; else it is of a version before, or Redis is away. */
+  settlesStock?: boolean;
   play: (play: Play) => Promise<unknown>;
 }
 
@@ -48,6 +50,17 @@ const arranged =
 
 export const branches: Record<string, Branch> = {
   paid: { play: pay },
+  'paid-and-sold-in-one-step': { settlesStock: true, play: pay },
+  'cancelled-and-released-in-one-step': { settlesStock: true, play: cancelByShopper },
+  'timed-out-and-released-in-one-step': {
+    settlesStock: true,
+    paymentWindowMs: SHORT_WINDOW_MS,
+    play: start,
+  },
+  'abandoned-and-released-in-one-step': {
+    settlesStock: true,
+    play: arranged(({ book }) => book.refuse('unknown_sku')),
+  },
   'paid-before-stored': { play: arranged(({ book }) => book.receivePayment()) },
   'paid-by-signal-with-start': {
     play: arranged(

@@ -66,12 +66,12 @@ export async function recordMissing(workflowBundle: WorkflowBundleOption): Promi
 async function record(client: Client, books: Map<string, OrderBook>, name: string): Promise<string> {
   const branch = branches[name];
   if (!branch) throw new Error(`no branch ${name}`);
-  const { paymentWindowMs } = branch;
+  const { paymentWindowMs, settlesStock = false } = branch;
   const order = buildOrder({
     saleId: 'replay',
     ...(paymentWindowMs === undefined ? {} : { paymentWindowMs }),
   });
-  const book = createOrderBook(order, { retryDelayMs: RETRY_DELAY_MS });
+  const book = createOrderBook(order, { retryDelayMs: RETRY_DELAY_MS, settlesStock });
   books.set(order.orderNo, book);
   const engine = createOrderEngine(client);
   const handle = client.workflow.getHandle(order.orderNo);

@@ -14,6 +14,18 @@ const MINUTE_MS = 60 * 1000;
 /** Of voidPaymentSessions, before the order is cancelled anyway. */
 const VOID_TRIES = 5;
 
+test('while Redis is well, the step that cancels an order releases its stock, and no other step follows', () =>
+  world.withOrder(
+    async ({ book, engine, order, untilPayable, end }) => {
+      await untilPayable();
+      await engine.signalCancelRequested(order);
+      expect(await end()).toMatchObject({ status: 'cancelled', reason: 'shopper_request' });
+      expect(book.steps).toEqual(['persistOrder', 'cancelOrder']);
+      expect(book.stock()).toBe('released');
+    },
+    { settlesStock: true },
+  ));
+
 test('an unpaid order is cancelled when its 30 minutes are over, and its stock goes back', () =>
   world.withOrder(async ({ order, book, engine, end, nowMs }) => {
     const startedMs = await nowMs();

@@ -24,6 +24,19 @@ test('an order that is paid within its window ends paid, and its stock is sold',
     expect(book.stock()).toBe('sold');
   }));
 
+test('while Redis is well, the step that marks an order paid sells its stock, and no other step follows', () =>
+  world.withOrder(
+    async ({ order, book, engine, untilPayable, end }) => {
+      await untilPayable();
+      book.receivePayment();
+      await engine.signalPaymentReceived(order);
+      expect(await end()).toEqual({ status: 'paid', version: 3, payment: 'applied', reason: null });
+      expect(book.steps).toEqual(['persistOrder', 'markPaid']);
+      expect(book.stock()).toBe('sold');
+    },
+    { settlesStock: true },
+  ));
+
 test('a payment that was received before the order was stored pays it without any signal', () =>
   world.withOrder(async ({ order, book, engine, endAtOnce }) => {
     book.receivePayment();

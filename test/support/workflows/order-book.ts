@@ -5,7 +5,7 @@
 
 import assert from 'node:assert/strict';
 import { ApplicationFailure } from '@temporalio/common';
-import type { Activities } from '../../../src/activities/index.ts';
+import type { Activities, StockSettled } from '../../../src/activities/index.ts';
 import type { RefundActivities } from '../../../src/activities/refunds.ts';
 import { isFinal, type FailureReason, type Order, type OrderState } from '../../../src/domain/order.ts';
 import type { PaymentStatus } from '../../../src/domain/payment.ts';
@@ -25,8 +25,12 @@ export type OrderBook = ReturnType<typeof createOrderBook>;
 /**
  * @param retryDelayMs where given, a failing step is tried
  * again after this time instead of the workflow's own delays
+ * @param settlesStock the step that ends the order settles its stock too, as it does while Redis is well
  */
-export function createOrderBook(order: Order, { retryDelayMs }: { retryDelayMs?: number } = {}) {
+export function createOrderBook(
+  order: Order,
+  { retryDelayMs, settlesStock = false }: { retryDelayMs?: number; settlesStock?: boolean } = {},
+) {
   const { step, controls } = createStepper<Step>(retryDelayMs);
   let stored: OrderState | undefined;
   let refusal: FailureReason | undefined;
@@ -70,32 +74,41 @@ export function createOrderBook(order: Order, { retryDelayMs }: { retryDelayMs?:
     if (stored) settle();
   }
 
+  function settleStock({ status }: OrderState): StockSettled {
+    if (!settlesStock || !isFinal(status)) return {};
+    stock = status === 'paid' ? 'sold' : 'released';
+    return { stockSettled: true };
+  }
+
   const activities: OrderActivities = {
     persistOrder: step('persistOrder', () => {
       if (!stored && refusal) throw ApplicationFailure.nonRetryable('refused', ORDER_REFUSED, refusal);
       store();
-      return mustBeStored();
+      return { ...mustBeStored(), ...settleStock(mustBeStored()) };
     }),
     abandonOrder: step('abandonOrder', ({ reason }: { reason: FailureReason }) => {
       stored ??= { status: 'failed', version: 1, payment: 'none', reason };
       settle();
-      return { kind: stored.status === 'failed' ? 'abandoned' : 'stored', state: mustBeStored() };
+      const state = mustBeStored();
+      return { kind: stored.status === 'failed' ? 'abandoned' : 'stored', state, ...settleStock(state) };
     }),
     markPaid: step('markPaid', () => {
       const { status, payment } = mustBeStored();
       if (status !== 'awaiting_payment' || payment !== 'received') return mustBeStored();
       for (const received of payments.filter((each) => each.status === 'received'))
         received.status = 'applied';
-      return change({ status: 'paid', payment: 'applied', reason: null });
+      const state = change({ status: 'paid', payment: 'applied', reason: null });
+      return { ...state, ...settleStock(state) };
     }),
-    cancelOrder: step('cancelOrder', ({ reason, force }): CancelOutcome => {
+    cancelOrder: step('cancelOrder', ({ reason, force }): CancelOutcome & StockSettled => {
       const { status, payment, reason: known } = mustBeStored();
       if (isFinal(status)) return { kind: 'ended', state: mustBeStored() };
       if (payment === 'received') return { kind: 'payment-received', state: mustBeStored() };
       if (known === null) change({ reason });
       const isOpen = session === 'open' || session === 'paid-unnoticed';
       if (isOpen && !force) return { kind: 'sessions-open', state: mustBeStored() };
-      return { kind: 'ended', state: change({ status: 'cancelled' }) };
+      const state = change({ status: 'cancelled' });
+      return { kind: 'ended', state, ...settleStock(state) };
     }),
     confirmStock: step('confirmStock', () => {
       stock = stored?.status === 'paid' ? 'sold' : 'moved too early';

@@ -40,9 +40,12 @@ export async function openOrderWorld() {
 
   return {
     /** An order that is not started yet, with its book; leaves no workflow behind. */
-    async withOrder(use: (stage: Stage) => Promise<void>): Promise<void> {
+    async withOrder(
+      use: (stage: Stage) => Promise<void>,
+      options: { settlesStock?: boolean } = {},
+    ): Promise<void> {
       const order = buildOrder({ reservedAtMs: await env.currentTimeMs() });
-      const book = createOrderBook(order);
+      const book = createOrderBook(order, options);
       books.set(order.orderNo, book);
       const handle = env.client.workflow.getHandle<typeof OrderWorkflow>(order.orderNo);
       const stage: Stage = {
