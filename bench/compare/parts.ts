@@ -3,7 +3,9 @@
 import type { Part } from './part.ts';
 import { acceptPart } from './parts/accept.ts';
 import { backlogPart } from './parts/backlog.ts';
+import { enginePart } from './parts/engine.ts';
 import { growthPart } from './parts/growth.ts';
+import { lagPart } from './parts/lag.ts';
 import { livePart } from './parts/live.ts';
 import { payablePart } from './parts/payable.ts';
 import { pollPart } from './parts/poll.ts';
@@ -13,7 +15,9 @@ export const PARTS: readonly Part[] = [
   acceptPart,
   soldOutPart,
   payablePart,
+  lagPart,
   pollPart,
+  enginePart,
   growthPart,
   livePart,
   backlogPart,
