@@ -6,6 +6,7 @@ import { backlogPart } from './parts/backlog.ts';
 import { enginePart } from './parts/engine.ts';
 import { growthPart } from './parts/growth.ts';
 import { lagPart } from './parts/lag.ts';
+import { latencyPart } from './parts/latency.ts';
 import { livePart } from './parts/live.ts';
 import { payablePart } from './parts/payable.ts';
 import { pollPart } from './parts/poll.ts';
@@ -17,6 +18,7 @@ export const PARTS: readonly Part[] = [
   payablePart,
   lagPart,
   pollPart,
+  latencyPart,
   enginePart,
   growthPart,
   livePart,
