@@ -1,11 +1,12 @@
 /**
- * `npm run bench -- <rush|burst|overload|money>`: one measurement on servers of its own.
+ * `npm run bench -- <rush|burst|overload|money|herds>`: one measurement on servers of its own.
  * `npm run bench -- compare`: all designs side by side; `page` writes docs/benchmarks.md again.
  */
 
 import { burst } from './burst.ts';
 import { withBenchCheckout } from './checkout.ts';
 import { compare, rewritePage } from './compare/compare.ts';
+import { herds } from './herds.ts';
 import { money } from './money.ts';
 import { overload } from './overload.ts';
 import { rush } from './rush.ts';
@@ -15,6 +16,7 @@ const BENCHES = {
   burst: () => withBenchCheckout(burst),
   overload: () => withBenchCheckout(overload),
   money: () => withBenchCheckout(money),
+  herds: () => withBenchCheckout(herds),
   page: rewritePage,
   async compare() {
     process.exitCode = await compare(process.argv.slice(3));
