@@ -5,6 +5,8 @@ import { z } from 'zod';
 import { saleSchema, type Sale, type StockCount } from '../../domain/sale.ts';
 import { inTransaction, modify, selectRows, type Pool } from './connection.ts';
 
+const saleIdRow = z.object({ sale_id: z.string() });
+
 const saleRow = z.object({
   name: z.string(),
   currency: z.string(),
@@ -105,7 +107,7 @@ export function createSales(pool: Pool) {
     async listIds(): Promise<string[]> {
       const rows = await selectRows(
         pool,
-        z.object({ sale_id: z.string() }),
+        saleIdRow,
         'SELECT sale_id FROM sales ORDER BY created_at DESC, sale_id',
       );
       return rows.map((row) => row.sale_id);

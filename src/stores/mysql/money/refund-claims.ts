@@ -6,6 +6,8 @@ import { z } from 'zod';
 import { REFUND_REASONS, type RefundReason } from '../../../domain/payment.ts';
 import { inTransaction, modify, selectRows, type Pool } from '../connection.ts';
 
+const idRow = z.object({ payment_id: z.int() });
+
 /** How long a claim lasts. A relay completes it within seconds; after this time another relay may take it. */
 const CLAIM_MS = 30_000;
 /**
@@ -108,7 +110,7 @@ export function createRefundClaims(pool: Pool) {
       // looks for.
       const overdue = await selectRows(
         pool,
-        z.object({ payment_id: z.int() }),
+        idRow,
         `SELECT payment_id FROM payments FORCE INDEX (payments_by_status) WHERE ${IS_OVERDUE} LIMIT ?`,
         [OVERDUE_AFTER_SECONDS, limit],
       );

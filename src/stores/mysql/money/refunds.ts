@@ -28,6 +28,8 @@ import { readReversals } from '../rows/reversal-rows.ts';
 import { bookMovement } from '../rows/stock-ledger.ts';
 import { recordAndSettleReversals, type ReportedBy } from './settle-reversals.ts';
 
+const returnedRow = z.object({ limit_returned: z.coerce.boolean(), stock_returned: z.coerce.boolean() });
+
 /** What the refund workflow needs to know of a payment. */
 export interface RefundTask {
   paymentId: number;
@@ -174,7 +176,7 @@ async function returnStock(
 async function readReturned(reader: Executor, orderNo: string): Promise<{ limit: boolean; stock: boolean }> {
   const [row] = await selectRows(
     reader,
-    z.object({ limit_returned: z.coerce.boolean(), stock_returned: z.coerce.boolean() }),
+    returnedRow,
     'SELECT limit_returned, stock_returned FROM orders WHERE order_no = ?',
     [orderNo],
   );

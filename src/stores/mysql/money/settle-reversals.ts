@@ -17,6 +17,10 @@ import {
 import { lockReversals, upsertReversals } from '../rows/reversal-rows.ts';
 import { closePaidSessions } from './payment-sessions.ts';
 
+const ruleRow = z.object({ restores: z.coerce.boolean() });
+
+const orderNoRow = z.object({ order_no: z.string() });
+
 /** The refund workflow goes on after its own reports. After a report of the provider it must be signalled. */
 export type ReportedBy = 'workflow' | 'provider';
 
@@ -109,7 +113,7 @@ async function isDisputeWon(
   if (!isUnrequestedRefund || changed.some(({ kind }) => kind !== 'dispute')) return false;
   const [kept] = await selectRows(
     connection,
-    z.object({ order_no: z.string() }),
+    orderNoRow,
     'SELECT order_no FROM orders WHERE order_no = ? AND NOT stock_returned',
     [payment.orderNo],
   );
@@ -177,7 +181,7 @@ async function updateOrderPayment(
 async function returnLimit(connection: PoolConnection, { order }: StoredOrder): Promise<void> {
   const [sale] = await selectRows(
     connection,
-    z.object({ restores: z.coerce.boolean() }),
+    ruleRow,
     'SELECT refund_restores_limit AS restores FROM sales WHERE sale_id = ?',
     [order.saleId],
   );

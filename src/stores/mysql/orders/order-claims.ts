@@ -5,6 +5,8 @@ import { CLOSING_REASONS } from '../../../domain/order.ts';
 import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../connection.ts';
 import { selectOrders, type StoredOrder } from '../rows/order-rows.ts';
 
+const waitingRow = z.object({ sale_id: z.string(), waiting: z.int() });
+
 /** How long a claim lasts. A relay completes it within seconds; after this time another relay may take it. */
 const CLAIM_MS = 30_000;
 /** The time that a workflow's slow steps may take. */
@@ -64,7 +66,7 @@ export function createOrderClaims(pool: Pool) {
     async countStoredAhead(): Promise<Map<string, number>> {
       const rows = await selectRows(
         pool,
-        z.object({ sale_id: z.string(), waiting: z.int() }),
+        waitingRow,
         `SELECT sale_id, COUNT(*) AS waiting FROM orders WHERE ${IS_STORED_AHEAD} GROUP BY sale_id`,
       );
       return new Map(rows.map((row) => [row.sale_id, row.waiting]));

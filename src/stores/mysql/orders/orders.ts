@@ -23,6 +23,8 @@ import { bookMovement } from '../rows/stock-ledger.ts';
 import { insertOrderRows } from './insert-order-rows.ts';
 import { storeOrders, type StoreOutcome, type WorkflowPresence } from './store-orders.ts';
 
+const sessionRow = z.object({ session_id: z.string() });
+
 /** stored: a slow write had stored the order before, so it goes on. */
 export type AbandonOutcome = { kind: 'abandoned'; state: OrderState } | { kind: 'stored'; state: OrderState };
 
@@ -153,7 +155,7 @@ async function end(
 async function hasOpenSessions(connection: PoolConnection, orderNo: string): Promise<boolean> {
   const rows = await selectRows(
     connection,
-    z.object({ session_id: z.string() }),
+    sessionRow,
     `SELECT session_id FROM payment_sessions WHERE order_no = ? AND status IN ('opening', 'open') LIMIT 1`,
     [orderNo],
   );

@@ -25,6 +25,8 @@ import { recordEvents, stateColumns, toState } from '../rows/order-rows.ts';
 import { bookMovement, UnknownSkuError } from '../rows/stock-ledger.ts';
 import { insertOrderRows } from './insert-order-rows.ts';
 
+const epochRow = z.object({ sale_id: z.string(), epoch: z.int() });
+
 /** stored: durable, with its present state. abandoned: before this call. refused: it can never be stored. */
 export type StoreOutcome =
   | { kind: 'stored'; state: OrderState }
@@ -148,7 +150,7 @@ async function shareLockEpochs(
 ): Promise<Map<string, number>> {
   const rows = await selectRows(
     connection,
-    z.object({ sale_id: z.string(), epoch: z.int() }),
+    epochRow,
     'SELECT sale_id, epoch FROM sales WHERE sale_id IN (?) ORDER BY sale_id LOCK IN SHARE MODE',
     [[...new Set(batch.map((order) => order.saleId))]],
   );
