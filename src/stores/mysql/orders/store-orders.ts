@@ -114,7 +114,7 @@ async function insertBatch(
   // Where each row was inserted just now, the rows need not be read.
   const isAllFresh = inserted === batch.length;
   const rows = isAllFresh ? undefined : await readStates(connection, batch);
-  const fresh = rows ? current.filter((order) => rows.get(order.orderNo)?.batch_id === batchId) : batch;
+  const fresh = rows ? current.filter((order) => rows.get(order.orderNo)?.batchId === batchId) : batch;
   await insertDetails(connection, fresh);
   const early = await settleBatchEarlyPayments(connection, fresh);
   if (presence === 'started' && !isAllFresh) await markStarted(connection, batch);
@@ -122,7 +122,7 @@ async function insertBatch(
 
   return new Map(
     batch.map((order) => {
-      const known = rows ? rows.get(order.orderNo) : STORED;
+      const known = rows ? rows.get(order.orderNo)?.state : STORED;
       const state = early.get(order.orderNo) ?? known;
       return [order.orderNo, state ? toOutcome(state) : explainRefusal(order, epochs.get(order.saleId))];
     }),
@@ -164,7 +164,7 @@ async function readStates(connection: PoolConnection, batch: readonly Order[]) {
     'SELECT order_no, batch_id, status, version, payment, closing_reason FROM orders WHERE order_no IN (?)',
     [batch.map((order) => order.orderNo)],
   );
-  return new Map(rows.map((row) => [row.order_no, { ...toState(row), batch_id: row.batch_id }]));
+  return new Map(rows.map((row) => [row.order_no, { batchId: row.batch_id, state: toState(row) }]));
 }
 
 async function insertDetails(connection: PoolConnection, orders: readonly Order[]): Promise<void> {
