@@ -5,6 +5,7 @@
  */
 
 import type { Logger } from 'pino';
+import type { StartOutcome } from '../engine/order-engine.ts';
 import type { EngineBudget } from '../stores/redis/engine-budget.ts';
 import { backoffMs } from './loop.ts';
 
@@ -38,21 +39,23 @@ export function createEngineGate(budget: EngineBudget, log: Logger) {
   }
 
   /**
-   * Runs `work`, a start or a signal, for each admitted order. The slots of those that failed are released.
+   * Runs `work`, a start or a signal, for each admitted order. The slots of those that failed are released,
+   * and of those whose workflow has ended: no step of it would do so.
    * @returns those that succeeded
    */
   async function run<T>(
     admitted: readonly T[],
     orderNoOf: (order: T) => string,
-    work: (order: T) => Promise<unknown>,
+    work: (order: T) => Promise<StartOutcome>,
   ): Promise<T[]> {
     if (admitted.length === 0) return [];
     const results = await Promise.allSettled(admitted.map(watch(work)));
     const errors = results.flatMap((result) =>
       result.status === 'rejected' ? [result.reason as unknown] : [],
     );
+    const idle = admitted.filter((_, i) => !isRunning(results[i]));
+    await budget.release(idle.map(orderNoOf));
     if (errors.length > 0) {
-      await budget.release(admitted.filter((_, i) => results[i]?.status === 'rejected').map(orderNoOf));
       closedUntilMs = Date.now() + backoffMs(failures);
       failures += 1;
       log.warn(
@@ -65,11 +68,11 @@ export function createEngineGate(budget: EngineBudget, log: Logger) {
     return admitted.filter((_, i) => results[i]?.status === 'fulfilled');
   }
 
-  function watch<T>(work: (order: T) => Promise<unknown>): (order: T) => Promise<void> {
+  function watch<T>(work: (order: T) => Promise<StartOutcome>): (order: T) => Promise<StartOutcome> {
     return async (order) => {
       const call = { sinceMs: Date.now() };
       underWay.add(call);
-      await work(order).finally(() => underWay.delete(call));
+      return work(order).finally(() => underWay.delete(call));
     };
   }
 
@@ -80,4 +83,8 @@ export function createEngineGate(budget: EngineBudget, log: Logger) {
     admit,
     run,
   };
+}
+
+function isRunning(result: PromiseSettledResult<StartOutcome> | undefined): boolean {
+  return result?.status === 'fulfilled' && result.value === 'running';
 }

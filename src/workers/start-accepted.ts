@@ -23,7 +23,9 @@ export async function startAccepted(deps: StartDeps, admitted: readonly Accepted
   if (admitted.length === 0) return [];
   const ended = new Set<Accepted>();
   const started = await deps.gate.run(admitted, orderNoOf, async (entry) => {
-    if ((await deps.engine.start(entry.order)) === 'ended') ended.add(entry);
+    const outcome = await deps.engine.start(entry.order);
+    if (outcome === 'ended') ended.add(entry);
+    return outcome;
   });
   const running = started.filter((entry) => !ended.has(entry));
   await deps.outbox.acknowledge(running.map(({ entryId }) => entryId));

@@ -43,7 +43,9 @@ export function createStarter({ orders, orderClaims, engine, gate, burst }: Star
     const ended: StoredOrder[] = [];
     const admitted = await gate.admit(claimed, orderNoOf);
     const succeeded = await gate.run(admitted, orderNoOf, async (stored) => {
-      if ((await startOrSignal(engine, stored)) === 'ended') ended.push(stored);
+      const outcome = await startOrSignal(engine, stored);
+      if (outcome === 'ended') ended.push(stored);
+      return outcome;
     });
     for (const stored of ended) await parkUnsettled(stored);
     await orderClaims.complete(succeeded);

@@ -1,6 +1,7 @@
 /** The gate to the engine: it admits orders up to the budget, and closes for a while after a failure. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { StartOutcome } from '../../src/engine/order-engine.ts';
 import { createEngineBudget } from '../../src/stores/redis/engine-budget.ts';
 import { createEngineGate } from '../../src/workers/engine-gate.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
@@ -26,23 +27,27 @@ const self = (orderNo: string) => orderNo;
 async function passThrough(
   gate: ReturnType<typeof createEngineGate>,
   orderNos: readonly string[],
-  start: (orderNo: string) => Promise<void>,
+  start: (orderNo: string) => Promise<StartOutcome>,
 ): Promise<string[]> {
   return gate.run(await gate.admit(orderNos, self), self, start);
 }
+const take = () => Promise.resolve<StartOutcome>('running');
 const refuse = () => Promise.reject(new Error('14 UNAVAILABLE'));
 
 test('the gate passes as many as there is room for, in their order', async () => {
   const { gate } = await openGate(2);
   const handed: string[] = [];
-  const take = async (orderNo: string) => void handed.push(orderNo);
+  const hand = (orderNo: string) => {
+    handed.push(orderNo);
+    return take();
+  };
 
   expect(await gate.room()).toBe(2);
-  expect(await passThrough(gate, ['a', 'b', 'c'], take)).toEqual(['a', 'b']);
+  expect(await passThrough(gate, ['a', 'b', 'c'], hand)).toEqual(['a', 'b']);
 
   expect(handed).toEqual(['a', 'b']);
   expect(await gate.room()).toBe(0);
-  expect(await passThrough(gate, ['c'], take)).toEqual([]);
+  expect(await passThrough(gate, ['c'], hand)).toEqual([]);
 });
 
 test('after a failure the gate keeps off for a while, and opens again by itself', async () => {
@@ -59,18 +64,40 @@ test('after a failure the gate keeps off for a while, and opens again by itself'
   expect(calls).toBe(2);
 
   await waitFor('the gate to open', async () => (await gate.room()) > 0);
-  expect(await passThrough(gate, ['a'], async () => {})).toEqual(['a']);
+  expect(await passThrough(gate, ['a'], take)).toEqual(['a']);
 });
 
 test('slots of orders that Temporal did not take go back, those of the others stay', async () => {
   const { gate, budget } = await openGate(5);
 
-  const passed = await passThrough(gate, ['a', 'b', 'c'], (orderNo) =>
-    orderNo === 'b' ? refuse() : Promise.resolve(),
-  );
+  const passed = await passThrough(gate, ['a', 'b', 'c'], (orderNo) => (orderNo === 'b' ? refuse() : take()));
 
   expect(passed).toEqual(['a', 'c']);
   expect(await budget.room()).toBe(3);
+});
+
+test('slots of orders whose workflow has ended go back, because no step of it would give them back', async () => {
+  const { gate, budget } = await openGate(5);
+
+  const passed = await passThrough(gate, ['a', 'b'], (orderNo) =>
+    orderNo === 'b' ? Promise.resolve('ended') : take(),
+  );
+
+  expect(passed).toEqual(['a', 'b']);
+  expect(await budget.room()).toBe(4);
+});
+
+test('while a call is not answered in time nothing more is admitted, and afterwards all is as before', async () => {
+  const { gate } = await openGate(5);
+  let answer: (outcome: StartOutcome) => void = () => {};
+  const running = passThrough(gate, ['a'], () => new Promise((resolve) => (answer = resolve)));
+
+  await waitFor('the gate to stall', async () => (await gate.room()) === 0);
+  expect(await gate.admit(['b'], self)).toEqual([]);
+  answer('running');
+  await running;
+
+  expect(await gate.admit(['b'], self)).toEqual(['b']);
 });
 
 test('after a failure one order goes ahead as a probe, and its success opens the gate for all', async () => {
@@ -80,7 +107,7 @@ test('after a failure one order goes ahead as a probe, and its success opens the
 
   expect(await gate.room()).toBe(1);
   expect(await gate.admit(['a', 'b', 'c'], self)).toEqual(['a']);
-  expect(await gate.run(['a'], self, async () => {})).toEqual(['a']);
+  expect(await gate.run(['a'], self, take)).toEqual(['a']);
 
   expect(await gate.admit(['b', 'c'], self)).toEqual(['b', 'c']);
 });

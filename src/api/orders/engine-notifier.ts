@@ -34,10 +34,13 @@ export function createEngineNotifier({ engine, budget, reservations, log }: Noti
     try {
       await reservations.project(orderNo, state);
       if ((await budget.acquire([orderNo])).length === 0) return;
-      await signal(order).catch(async (error: unknown) => {
-        await budget.release([orderNo]);
-        throw error;
-      });
+      let outcome: StartOutcome | undefined;
+      try {
+        outcome = await signal(order);
+      } finally {
+        // No step of a workflow that has ended gives the slot back.
+        if (outcome !== 'running') await budget.release([orderNo]);
+      }
     } catch (error) {
       log.warn({ err: error, orderNo }, 'the workflow was not signalled; the relay will do it');
     }
