@@ -6,13 +6,13 @@
 
 import type { Logger } from 'pino';
 import type { StartOutcome } from '../engine/order-engine.ts';
-import type { EngineBudget } from '../stores/redis/engine-budget.ts';
+import type { EngineBudget, SlotUse } from '../stores/redis/engine-budget.ts';
 import { backoffMs } from './loop.ts';
 
 /**
  * A start takes milliseconds, some dozens under load. With one unanswered for so long, Temporal has stalled.
  */
-export const STALL_MS = 250;
+const STALL_MS = 250;
 
 export type EngineGate = ReturnType<typeof createEngineGate>;
 
@@ -32,9 +32,13 @@ export function createEngineGate(budget: EngineBudget, log: Logger) {
     failures === 0 ? orders : orders.slice(0, 1);
 
   /** @returns those that got a slot and may start or signal now, in the given order */
-  async function admit<T>(orders: readonly T[], orderNoOf: (order: T) => string): Promise<T[]> {
+  async function admit<T>(
+    orders: readonly T[],
+    orderNoOf: (order: T) => string,
+    use: SlotUse = 'any',
+  ): Promise<T[]> {
     if (isClosed()) return [];
-    const granted = new Set(await budget.acquire(limitToProbe(orders).map(orderNoOf)));
+    const granted = new Set(await budget.acquire(limitToProbe(orders).map(orderNoOf), use));
     return orders.filter((order) => granted.has(orderNoOf(order)));
   }
 
@@ -78,8 +82,8 @@ export function createEngineGate(budget: EngineBudget, log: Logger) {
 
   return {
     /** How many more orders would be admitted now; 0 while Temporal stalls and in a pause after a failure. */
-    room: async (): Promise<number> =>
-      isClosed() ? 0 : Math.min(await budget.room(), failures === 0 ? Infinity : 1),
+    room: async (use: SlotUse = 'any'): Promise<number> =>
+      isClosed() ? 0 : Math.min(await budget.room(use), failures === 0 ? Infinity : 1),
     admit,
     run,
   };

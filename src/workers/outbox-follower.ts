@@ -1,18 +1,17 @@
 /**
- * Empties the outbox of one sale shard, page by page: starts the workflow of each accepted order while the
- * engine has room, and stores the others ahead in MySQL. In a burst all are stored ahead. Only then an entry
- * is acknowledged; one that could be neither started nor stored stays and is repeated.
+ * Empties the outbox of one sale shard, page by page: stores the accepted orders in MySQL, and starts their
+ * workflows as far as the engine has room. The others are due in MySQL; in a burst, that is all of them. An
+ * order that cannot be stored is left to its workflow. An entry is acknowledged once its order is stored or
+ * started; before that it stays and is repeated.
  */
 
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Outbox, OutboxEntry } from '../stores/redis/outbox.ts';
 import type { Burst } from './burst.ts';
-import { STALL_MS } from './engine-gate.ts';
 import { backoffMs } from './loop.ts';
 import { createOutboxPages, PAGE_SIZE, type OutboxPage } from './outbox-pages.ts';
-import { orderNoOf, readAccepted, type Accepted, type ReadDeps } from './read-accepted.ts';
-import { startAccepted, type StartDeps } from './start-accepted.ts';
+import { orderNoOf, readAccepted, type ReadDeps } from './read-accepted.ts';
+import { startStored, startUnstored, type StartDeps } from './start-accepted.ts';
 import { storeAhead } from './store-ahead.ts';
 
 /** A consumer that has not touched an entry for so long is dead: a living one retries every few seconds. */
@@ -37,8 +36,8 @@ export function createOutboxFollower(deps: FollowerDeps) {
   const { outbox, gate, burst, log } = deps;
   const pages = createOutboxPages(outbox);
   const underWay = new Set<Promise<void>>();
-  /** Starts that their page no longer waits for. */
-  const lateStarts = new Set<Promise<void>>();
+  /** At most as many starts as the engine budget has slots. */
+  const starting = new Set<Promise<void>>();
   let maintainedAtMs = 0;
   let failures = 0;
   let pausedUntilMs = 0;
@@ -55,46 +54,43 @@ export function createOutboxFollower(deps: FollowerDeps) {
     maintainedAtMs = Date.now();
   }
 
-  /**
-   * Storing must not wait for a Temporal that does not answer: orders whose start takes too long are stored
-   * ahead as well. Either way may be the first, as each finds what the other did.
-   * @returns the orders that are not started, as far as is known
-   */
-  async function startInTime(admitted: readonly Accepted[]): Promise<readonly Accepted[]> {
-    const starting = startAccepted(deps, admitted);
-    const gaveUp = new AbortController();
-    const late = delay(STALL_MS, 'late' as const, { signal: gaveUp.signal });
-    late.catch(() => {});
-    const outcome = await Promise.race([starting, late]);
-    gaveUp.abort();
-    if (outcome !== 'late') return outcome;
-    const settled = finishLate(starting).finally(() => lateStarts.delete(settled));
-    lateStarts.add(settled);
-    return admitted;
+  /** Work that no page waits for. Its failures lose nothing: entries stay, and claims run out. */
+  function inBackground(work: Promise<void>): void {
+    const running = work
+      .catch((error: unknown) => log.warn({ err: error }, 'orders were not started; they will be'))
+      .finally(() => starting.delete(running));
+    starting.add(running);
   }
 
-  async function finishLate(starting: Promise<unknown>): Promise<void> {
-    try {
-      await starting;
-    } catch (error) {
-      log.warn({ err: error }, 'orders that were stored ahead could not be started either');
-    }
-  }
-
-  /** @returns whether orders are left that are neither started nor stored */
-  async function startOrStore(entries: readonly OutboxEntry[]): Promise<boolean> {
+  /** @returns whether orders are left that are neither stored nor started */
+  async function storeAndStart(entries: readonly OutboxEntry[]): Promise<boolean> {
     const accepted = await readAccepted(deps, entries);
     // While MySQL fails, the engine takes what it can also in a burst.
     const engineWaits = burst.isOn() && failures === 0;
-    const admitted = engineWaits ? [] : await gate.admit(accepted, orderNoOf);
-    const overflow = admitted.length === 0 ? accepted : accepted.filter((entry) => !admitted.includes(entry));
-    const [notStarted, refused] = await Promise.all([startInTime(admitted), storeAhead(deps, overflow)]);
-    return [...refused, ...(await storeAhead(deps, notStarted))].length > 0;
+    const admitted = engineWaits ? [] : await gate.admit(accepted, orderNoOf, 'start');
+    const others = admitted.length === 0 ? accepted : accepted.filter((entry) => !admitted.includes(entry));
+    const [startable, rest] = await Promise.allSettled([
+      storeAhead(deps, admitted, 'claimed'),
+      storeAhead(deps, others, 'due'),
+    ]);
+    // What MySQL refuses or does not take goes to its workflow, which persists it or abandons it.
+    const unstored = startable.status === 'rejected' ? admitted : startable.value;
+    inBackground(startUnstored(deps, unstored));
+    const unstoredNos = new Set(unstored.map(orderNoOf));
+    inBackground(
+      startStored(
+        deps,
+        admitted.filter((entry) => !unstoredNos.has(orderNoOf(entry))),
+      ),
+    );
+    if (startable.status === 'rejected') throw startable.reason;
+    if (rest.status === 'rejected') throw rest.reason;
+    return unstored.length + rest.value.length > 0;
   }
 
   async function handle({ entries, finish }: OutboxPage): Promise<void> {
     try {
-      finish(await startOrStore(entries));
+      finish(await storeAndStart(entries));
       failures = 0;
     } catch (error) {
       finish(true);
@@ -121,8 +117,8 @@ export function createOutboxFollower(deps: FollowerDeps) {
 
     /** Waits for what is under way. */
     async drain(): Promise<void> {
-      await Promise.all([...underWay, ...lateStarts]);
-      await Promise.all(lateStarts);
+      await Promise.all(underWay);
+      await Promise.all(starting);
     },
   };
 }

@@ -1,7 +1,8 @@
-/** Starts the workflows of accepted orders, and takes their entries off the outbox. */
+/** Starts the workflows of accepted orders, stored or not. */
 
 import type { OrderEngine } from '../engine/order-engine.ts';
 import { isInvalidValue } from '../stores/mysql/connection.ts';
+import type { OrderClaims } from '../stores/mysql/orders/order-claims.ts';
 import type { Orders } from '../stores/mysql/orders/orders.ts';
 import { abandonOrder, type AbandonDeps } from './abandon.ts';
 import type { EngineGate } from './engine-gate.ts';
@@ -10,17 +11,33 @@ import { storeAhead, type Refused, type StoreAheadDeps } from './store-ahead.ts'
 
 export interface StartDeps extends StoreAheadDeps {
   orders: StoreAheadDeps['orders'] & AbandonDeps['orders'] & Pick<Orders, 'parkOutboxEntry'>;
+  orderClaims: Pick<OrderClaims, 'release'>;
   reservations: StoreAheadDeps['reservations'] & AbandonDeps['reservations'];
   engine: Pick<OrderEngine, 'start'>;
   gate: EngineGate;
 }
 
 /**
+ * Starts orders that are stored and claimed. The first step of each workflow ends the claim. An order whose
+ * start failed, or whose workflow has ended, is due again at once.
  * @param admitted orders that have a slot of the engine budget
- * @returns the orders whose start failed
  */
-export async function startAccepted(deps: StartDeps, admitted: readonly Accepted[]): Promise<Accepted[]> {
-  if (admitted.length === 0) return [];
+export async function startStored(deps: StartDeps, admitted: readonly Accepted[]): Promise<void> {
+  const running = new Set<Accepted>();
+  await deps.gate.run(admitted, orderNoOf, async (entry) => {
+    const outcome = await deps.engine.start(entry.order);
+    if (outcome === 'running') running.add(entry);
+    return outcome;
+  });
+  await deps.orderClaims.release(admitted.filter((entry) => !running.has(entry)));
+}
+
+/**
+ * Starts orders that could not be stored: their workflows store or abandon them. Takes the entries of those
+ * that were started off the outbox; the others stay.
+ * @param admitted orders that have a slot of the engine budget
+ */
+export async function startUnstored(deps: StartDeps, admitted: readonly Accepted[]): Promise<void> {
   const ended = new Set<Accepted>();
   const started = await deps.gate.run(admitted, orderNoOf, async (entry) => {
     const outcome = await deps.engine.start(entry.order);
@@ -30,7 +47,6 @@ export async function startAccepted(deps: StartDeps, admitted: readonly Accepted
   const running = started.filter((entry) => !ended.has(entry));
   await deps.outbox.acknowledge(running.map(({ entryId }) => entryId));
   await settleEndedWorkflows(deps, [...ended]);
-  return admitted.filter((entry) => !started.includes(entry));
 }
 
 /**
@@ -39,7 +55,7 @@ export async function startAccepted(deps: StartDeps, admitted: readonly Accepted
  * other process stores the order.
  */
 async function settleEndedWorkflows(deps: StartDeps, ended: readonly Accepted[]): Promise<void> {
-  for (const refused of await storeAhead(deps, ended)) {
+  for (const refused of await storeAhead(deps, ended, 'due')) {
     const parkReason = await abandonRefused(deps, refused);
     if (parkReason !== undefined) {
       await deps.orders.parkOutboxEntry(

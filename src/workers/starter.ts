@@ -56,8 +56,8 @@ export function createStarter({ orders, orderClaims, engine, gate, burst }: Star
     const room = await gate.room();
     if (room === 0) return FULL_PAUSE_MS;
     // In a burst new orders have the processors, and those that only wait to be started can wait.
-    const which = burst.isOn() ? 'urgent' : 'all';
-    const claimed = await orderClaims.take(Math.min(room, CLAIM_MAX), which);
+    const startRoom = burst.isOn() ? 0 : await gate.room('start');
+    const claimed = await orderClaims.take(Math.min(room, CLAIM_MAX), Math.min(startRoom, CLAIM_MAX));
     if (claimed.length === 0) return IDLE_PAUSE_MS;
     let succeeded: StoredOrder[] = [];
     try {

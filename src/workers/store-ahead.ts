@@ -6,6 +6,7 @@
 import type { LimitFunction } from 'p-limit';
 import { isFinal, type FailureReason } from '../domain/order.ts';
 import type { Orders } from '../stores/mysql/orders/orders.ts';
+import type { WorkflowPresence } from '../stores/mysql/orders/store-orders.ts';
 import type { Outbox } from '../stores/redis/outbox.ts';
 import type { Reservations } from '../stores/redis/reservations.ts';
 import { orderNoOf, type Accepted } from './read-accepted.ts';
@@ -24,14 +25,19 @@ export interface Refused extends Accepted {
 }
 
 /**
+ * @param presence claimed: the caller starts their workflows at once. due: a relay starts them later
  * @returns the orders that MySQL refuses: their own workflows will get the refusal and release the stock
  * @throws when the store as a whole is unavailable
  */
-export async function storeAhead(deps: StoreAheadDeps, accepted: readonly Accepted[]): Promise<Refused[]> {
+export async function storeAhead(
+  deps: StoreAheadDeps,
+  accepted: readonly Accepted[],
+  presence: Exclude<WorkflowPresence, 'started'>,
+): Promise<Refused[]> {
   if (accepted.length === 0) return [];
   const { outbox, reservations, orders, storing } = deps;
   const batch = accepted.map(({ order }) => order);
-  const outcomes = await storing(() => orders.storeOrders(batch, 'due'));
+  const outcomes = await storing(() => orders.storeOrders(batch, presence));
   const durable: Accepted[] = [];
   const refused: Refused[] = [];
   for (const entry of accepted) {

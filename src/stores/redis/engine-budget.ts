@@ -17,27 +17,36 @@ import { admit } from './scripts.ts';
  */
 const LEASE_MS = 15_000;
 
+/**
+ * Starts take at most this share of the slots. An order that waits for its start is payable, while one that
+ * waits for a signal keeps a shopper waiting, so signals always find slots.
+ */
+const START_SHARE = 1 / 4;
+
+/** What a slot is for: the start of a workflow, or anything. */
+export type SlotUse = 'start' | 'any';
+
 export type EngineBudget = ReturnType<typeof createEngineBudget>;
 
 /** @param slots orders and signals in flight, all processes together */
 export function createEngineBudget(redis: RedisClient, slots: number) {
-  const take = (orderNos: readonly string[]) =>
+  const take = (orderNos: readonly string[], use: SlotUse) =>
     run(redis, admit, {
       keys: { engine: ENGINE_KEY },
-      args: { slots, leaseMs: LEASE_MS },
+      args: { slots: use === 'start' ? Math.ceil(slots * START_SHARE) : slots, leaseMs: LEASE_MS },
       repeated: orderNos.map((orderNo) => ({ orderNo })),
     });
 
   return {
     /** The free slots, as of a moment ago. */
-    room: async (): Promise<number> => (await take([])).room,
+    room: async (use: SlotUse = 'any'): Promise<number> => (await take([], use)).room,
 
     /**
      * Takes slots for as many of `orderNos` as there is room, in their order. An order that holds a slot
      * keeps it.
      */
-    acquire: async (orderNos: readonly string[]): Promise<string[]> =>
-      orderNos.length === 0 ? [] : (await take(orderNos)).orderNos,
+    acquire: async (orderNos: readonly string[], use: SlotUse = 'any'): Promise<string[]> =>
+      orderNos.length === 0 ? [] : (await take(orderNos, use)).orderNos,
 
     /** Gives slots back: the workflow has acted, or never will. */
     async release(orderNos: readonly string[]): Promise<void> {

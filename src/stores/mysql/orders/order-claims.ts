@@ -8,7 +8,7 @@ import { selectOrders, type StoredOrder } from '../rows/order-rows.ts';
 const waitingRow = z.object({ sale_id: z.string(), waiting: z.int() });
 
 /** How long a claim lasts. A relay completes it within seconds; after this time another relay may take it. */
-const CLAIM_MS = 30_000;
+export const CLAIM_MS = 30_000;
 /** The time that a workflow's slow steps may take. */
 const OVERDUE_GRACE_MS = 5 * 60_000;
 /**
@@ -25,14 +25,17 @@ export function createOrderClaims(pool: Pool) {
     /**
      * Claims up to `limit` orders: those with a payment, then those that someone wants cancelled, then the
      * longest due. Each is the caller's until `complete` or `release`, or until the claim runs out.
-     * @param which urgent: only those with a payment or a wish to cancel
+     * @param startsMax how many of them may be neither paid nor to be cancelled
      */
-    take: (limit: number, which: 'urgent' | 'all' = 'all'): Promise<StoredOrder[]> =>
+    take: (limit: number, startsMax = limit): Promise<StoredOrder[]> =>
       inTransaction(pool, async (connection) => {
         const claimed: StoredOrder[] = [];
-        for (const rank of which === 'urgent' ? URGENT : ALL) {
-          if (claimed.length === limit) break;
-          claimed.push(...(await selectDue(connection, rank, limit - claimed.length)));
+        for (const [rank, max] of [
+          ...URGENT.map((urgent) => [urgent, limit] as const),
+          [START, startsMax] as const,
+        ]) {
+          const left = Math.min(limit - claimed.length, max);
+          if (left > 0) claimed.push(...(await selectDue(connection, rank, left)));
         }
         if (claimed.length > 0) await setDue(connection, claimed, new Date(Date.now() + CLAIM_MS));
         return claimed;
@@ -100,7 +103,7 @@ const URGENT = [
   `payment = 'received' AND ${CLOSING}`,
   `payment = 'none' AND ${CLOSING}`,
 ];
-const ALL = [...URGENT, `payment = 'none' AND ${NOT_CLOSING}`];
+const START = `payment = 'none' AND ${NOT_CLOSING}`;
 /** As ranges of the same index. */
 const IS_STORED_AHEAD = `payment IN ('none', 'received') AND (${NOT_CLOSING} OR ${CLOSING})
   AND engine_due_at > '2000-01-01' AND workflow_started_at IS NULL`;

@@ -24,6 +24,7 @@ import { settleBatchEarlyPayments } from '../money/settle-payments.ts';
 import { recordEvents, stateColumns, toState } from '../rows/order-rows.ts';
 import { bookMovement, UnknownSkuError } from '../rows/stock-ledger.ts';
 import { insertOrderRows } from './insert-order-rows.ts';
+import { CLAIM_MS } from './order-claims.ts';
 
 const epochRow = z.object({ sale_id: z.string(), epoch: z.int() });
 
@@ -33,8 +34,11 @@ export type StoreOutcome =
   | { kind: 'abandoned'; state: OrderState }
   | { kind: 'refused'; reason: FailureReason };
 
-/** started: the order's workflow runs and stores it. due: the relay starts the workflow later, from MySQL. */
-export type WorkflowPresence = 'started' | 'due';
+/**
+ * started: the order's workflow runs and stores it. due: the relay starts the workflow later, from MySQL.
+ * claimed: the caller starts it at once, as by a claim that runs out should the caller die.
+ */
+export type WorkflowPresence = 'started' | 'due' | 'claimed';
 
 const STORED: OrderState = { status: 'awaiting_payment', version: 1, payment: 'none', reason: null };
 
@@ -108,7 +112,7 @@ async function insertBatch(
     batchId,
     state: STORED,
     startedAt: presence === 'started' ? now : null,
-    dueAt: presence === 'due' ? now : null,
+    dueAt: dueAtOf(presence, now),
   });
 
   // Where each row was inserted just now, the rows need not be read.
@@ -127,6 +131,19 @@ async function insertBatch(
       return [order.orderNo, state ? toOutcome(state) : explainRefusal(order, epochs.get(order.saleId))];
     }),
   );
+}
+
+function dueAtOf(presence: WorkflowPresence, now: Date): Date | null {
+  switch (presence) {
+    case 'started':
+      return null;
+    case 'due':
+      return now;
+    case 'claimed':
+      return new Date(now.getTime() + CLAIM_MS);
+    default:
+      return presence satisfies never;
+  }
 }
 
 function toOutcome(state: OrderState): StoreOutcome {
