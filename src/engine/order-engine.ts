@@ -56,13 +56,18 @@ export function createOrderEngine(client: Client, { eager = true }: { eager?: bo
   return {
     /**
      * Starts the order's workflow. A workflow that runs already counts as started.
+     * @param storedAhead the order's state in MySQL, where it is stored already: the workflow does not store
+     *   it again, and the caller marks its workflow as started
      * An eager start works only on a worker's connection.
      * @throws ServiceError when Temporal is away, overloaded or too slow: the call may be repeated later
      */
-    start: (order: Order): Promise<StartOutcome> =>
+    start: (order: Order, storedAhead?: OrderState): Promise<StartOutcome> =>
       startOrSignal(() =>
         call(() =>
-          client.workflow.start(ORDER_WORKFLOW, { ...startOptions(order), requestEagerStart: eager }),
+          client.workflow.start(ORDER_WORKFLOW, {
+            ...startOptions(order, storedAhead),
+            requestEagerStart: eager,
+          }),
         ),
       ),
 
@@ -123,15 +128,15 @@ export function createOrderEngine(client: Client, { eager = true }: { eager?: bo
 }
 
 /** An order has one workflow in all its life, because the workflow's id is the orderNo. */
-function startOptions(order: Order) {
+function startOptions(order: Order, storedAhead?: OrderState) {
   return {
     workflowId: order.orderNo,
     taskQueue: TASK_QUEUE,
-    args: [order],
+    args: storedAhead ? [order, storedAhead] : [order],
     workflowIdReusePolicy: 'REJECT_DUPLICATE',
     workflowIdConflictPolicy: 'USE_EXISTING',
     typedSearchAttributes: new TypedSearchAttributes([
-      { key: searchAttributes.status, value: 'queued' },
+      { key: searchAttributes.status, value: storedAhead?.status ?? 'queued' },
       { key: searchAttributes.userId, value: order.userId },
       { key: searchAttributes.saleId, value: order.saleId },
     ]),

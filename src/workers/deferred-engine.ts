@@ -14,7 +14,7 @@ export function createDeferredEngine() {
   }
 
   const deferred: Omit<OrderEngine, 'queryStatus'> = {
-    start: async (order) => (await connected()).start(order),
+    start: async (order, storedAhead) => (await connected()).start(order, storedAhead),
     signalPaymentReceived: async (order) => (await connected()).signalPaymentReceived(order),
     signalCancelRequested: async (order) => (await connected()).signalCancelRequested(order),
     startRefund: async (refund) => (await connected()).startRefund(refund),

@@ -6,13 +6,15 @@ import { Client } from '@temporalio/client';
 import type { WorkerDeploymentVersion } from '@temporalio/common';
 import {
   Worker,
+  type InjectedSinks,
   type NativeConnection,
   type WorkerOptions,
   type WorkflowBundleOption,
 } from '@temporalio/worker';
 import type { Activities } from '../activities/index.ts';
 import { createOrderEngine, type OrderEngine } from '../engine/order-engine.ts';
-import { TASK_QUEUE } from '../workflows/contract.ts';
+import type { EngineBudget } from '../stores/redis/engine-budget.ts';
+import { TASK_QUEUE, type EngineSinks } from '../workflows/contract.ts';
 
 /**
  * An order's step takes at most its own timeout of ten seconds. What takes longer, such as a slow refund, is
@@ -30,17 +32,20 @@ export interface OrderWorkerParts {
   namespace: string;
   workflowBundle: WorkflowBundleOption;
   activities: Activities;
+  budget: Pick<EngineBudget, 'release'>;
   /** With a version, the worker gets only the orders of that version; undefined: workers have no versions. */
   version: WorkerDeploymentVersion | undefined;
 }
 
 export async function createOrderWorker({
   version,
+  budget,
   ...parts
 }: OrderWorkerParts): Promise<{ worker: Worker; engine: OrderEngine }> {
   const worker = await Worker.create({
     ...parts,
     taskQueue: TASK_QUEUE,
+    sinks: releaseSlots(budget),
     maxCachedWorkflows: CACHED_WORKFLOWS_MAX,
     workflowTaskPollerBehavior: { type: 'autoscaling' },
     shutdownGraceTime: SHUTDOWN_GRACE_MS,
@@ -52,6 +57,18 @@ export async function createOrderWorker({
   // version would get orders before it is current, and an old one would never drain. With versions, Temporal
   // chooses the worker.
   return { worker, engine: createOrderEngine(client, { eager: version === undefined }) };
+}
+
+/** Not awaited: a workflow's task must not wait for Redis. */
+function releaseSlots(budget: OrderWorkerParts['budget']): InjectedSinks<EngineSinks> {
+  return {
+    engineBudget: {
+      release: {
+        fn: (_, orderNo) => void budget.release([orderNo]).catch(() => undefined),
+        callDuringReplay: false,
+      },
+    },
+  };
 }
 
 /** An order ends under the version that it began with; an old version drains within a payment window. */

@@ -67,6 +67,7 @@ async function runUntilStopped(
       namespace,
       workflowBundle: { codePath: config.WORKFLOW_BUNDLE },
       activities: createActivities({ ...stores, provider }),
+      budget: stores.budget,
       version,
     });
     deferred.connect(engine);

@@ -75,5 +75,5 @@ const orderNoOf = ({ order }: StoredOrder): string => order.orderNo;
 function startOrSignal(engine: StarterDeps['engine'], { order, state }: StoredOrder): Promise<StartOutcome> {
   if (state.payment === 'received') return engine.signalPaymentReceived(order);
   if (state.reason !== null) return engine.signalCancelRequested(order);
-  return engine.start(order);
+  return engine.start(order, state);
 }

@@ -4,12 +4,16 @@
  */
 
 import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
-import { defineQuery, defineSignal } from '@temporalio/workflow';
+import { defineQuery, defineSignal, type Sinks } from '@temporalio/workflow';
 import type { ClosingReason, OrderState } from '../domain/order.ts';
 
 export const TASK_QUEUE = 'orders';
 
-/** Started with the accepted `Order`, under its orderNo as the workflow id; returns how the order ended. */
+/**
+ * Started with the accepted `Order`, under its orderNo as the workflow id, and, where MySQL has the order
+ * already, with its `OrderState` there as the second argument; returns how the order ended. With a state it
+ * does not store the order, so whoever starts it so also marks the order's workflow as started.
+ */
 export const ORDER_WORKFLOW = 'OrderWorkflow';
 
 /** A nudge to look into the payment inbox; the inbox is the truth. */
@@ -21,6 +25,14 @@ export interface CancelRequest {
 export const cancelRequested = defineSignal<[CancelRequest]>('cancelRequested');
 
 export const statusQuery = defineQuery<OrderState>('status');
+
+/** What the worker does outside the sandbox for a workflow; each call may be lost, or come twice. */
+export interface EngineSinks extends Sinks {
+  engineBudget: {
+    /** The workflow has acted, so its slot is free. A slot that is not released expires, as it is a lease. */
+    release(orderNo: string): void;
+  };
+}
 
 /** By these the Web UI lists and filters orders. They must exist in the namespace. */
 export const searchAttributes = {

@@ -4,21 +4,30 @@ import {
   allHandlersFinished,
   CancellationScope,
   condition,
+  proxySinks,
   setHandler,
   upsertSearchAttributes,
   workflowInfo,
 } from '@temporalio/workflow';
 import type { StockSettled } from '../activities/index.ts';
 import { isFinal, type ClosingReason, type Order, type OrderState } from '../domain/order.ts';
-import { cancelRequested, paymentReceived, searchAttributes, statusQuery } from './contract.ts';
+import {
+  cancelRequested,
+  paymentReceived,
+  searchAttributes,
+  statusQuery,
+  type EngineSinks,
+} from './contract.ts';
 import { createSteps, type Steps } from './steps.ts';
 import { SUMMARIES } from './summaries.ts';
 import type { Parking } from './until-done.ts';
 
-export async function OrderWorkflow(order: Order): Promise<OrderState> {
+const { engineBudget } = proxySinks<EngineSinks>();
+
+export async function OrderWorkflow(order: Order, storedAhead?: OrderState): Promise<OrderState> {
   const { orderNo } = order;
   const steps = createSteps(orderParking(orderNo));
-  let state: OrderState = { status: 'queued', version: 0, payment: 'none', reason: null };
+  let state: OrderState = storedAhead ?? { status: 'queued', version: 0, payment: 'none', reason: null };
   let isStockSettled = false;
   let paymentNoticed = false;
   let cancelReason: ClosingReason | undefined;
@@ -38,7 +47,9 @@ export async function OrderWorkflow(order: Order): Promise<OrderState> {
   });
 
   await CancellationScope.nonCancellable(async () => {
-    become(await storeOrAbandon(steps, order));
+    // A step would give the engine's slot back; without one the worker does.
+    if (storedAhead) engineBudget.release(orderNo);
+    else become(await storeOrAbandon(steps, order));
     paymentNoticed ||= state.payment === 'received';
     // The wish to cancel is recorded before it is signalled: an order stored ahead may meet it here first.
     if (state.reason !== null) cancelReason ??= 'shopper_request';

@@ -61,6 +61,27 @@ export const branches: Record<string, Branch> = {
     settlesStock: true,
     play: arranged(({ book }) => book.refuse('unknown_sku')),
   },
+  'paid-after-a-start-with-its-state': {
+    settlesStock: true,
+    play: arranged(
+      ({ book }) => book.store(),
+      async ({ order, book, engine }) => {
+        await engine.start(order, book.state());
+        book.receivePayment();
+        await engine.signalPaymentReceived(order);
+      },
+    ),
+  },
+  'cancelled-after-a-start-with-its-state': {
+    settlesStock: true,
+    play: arranged(
+      ({ book }) => {
+        book.store();
+        book.requestCancel();
+      },
+      ({ order, book, engine }) => engine.start(order, book.state()),
+    ),
+  },
   'paid-before-stored': { play: arranged(({ book }) => book.receivePayment()) },
   'paid-by-signal-with-start': {
     play: arranged(

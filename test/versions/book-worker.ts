@@ -43,6 +43,7 @@ export async function openBookWorker({
     namespace,
     workflowBundle,
     activities,
+    budget: { release: async () => {} },
     version,
   });
   runningWorkers.add(worker);

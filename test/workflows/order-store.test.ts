@@ -29,6 +29,21 @@ test.each([
   }),
 );
 
+test('an order that is started with its state in MySQL is not stored again', () =>
+  world.withOrder(
+    async ({ order, book, engine, query, end }) => {
+      book.store();
+      const stored = book.state();
+      await engine.start(order, stored);
+      expect(await query()).toEqual(stored);
+      book.receivePayment();
+      await engine.signalPaymentReceived(order);
+      expect(await end()).toMatchObject({ status: 'paid', payment: 'applied' });
+      expect(book.steps).toEqual(['markPaid']);
+    },
+    { settlesStock: true },
+  ));
+
 test('an order that can never be stored is abandoned at once, and its stock goes back', () =>
   world.withOrder(async ({ order, book, engine, endAtOnce }) => {
     book.refuse('unknown_sku');

@@ -33,6 +33,7 @@ export interface EngineWorld {
   startWorker(parts: {
     workflowBundle: WorkflowBundleOption;
     activities: Activities;
+    releaseSlot?: (orderNo: string) => void;
   }): Promise<RunningWorker>;
   /** Opens a sale of one SKU, `unit`, at 10.00. */
   openSale(units: number): Promise<string>;
@@ -69,13 +70,19 @@ export async function openEngineWorld(progress: (line: string) => void): Promise
       redis: cpuMsOf(processes.pid('redis')),
     }),
 
-    async startWorker({ workflowBundle, activities }) {
+    async startWorker({ workflowBundle, activities, releaseSlot }) {
       const connection = await NativeConnection.connect({ address: servers.temporalAddress });
       const { worker, engine } = await createOrderWorker({
         connection,
         namespace: 'default',
         workflowBundle,
         activities,
+        budget: {
+          async release(orderNos) {
+            await stores.budget.release(orderNos);
+            for (const orderNo of orderNos) releaseSlot?.(orderNo);
+          },
+        },
         version: undefined,
       });
       const ended = worker.run();

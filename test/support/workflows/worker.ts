@@ -45,6 +45,7 @@ export async function startWorker(options: WorkerOptions): Promise<TestWorker> {
     namespace,
     workflowBundle,
     activities: createActivities({ ...stores, provider }),
+    budget: stores.budget,
     version: options.version,
   });
   runningWorkers.add(worker);
