@@ -74,18 +74,13 @@ export function createOutboxFollower(deps: FollowerDeps) {
       storeAhead(deps, others, 'due'),
     ]);
     // What MySQL refuses or does not take goes to its workflow, which persists it or abandons it.
-    const unstored = startable.status === 'rejected' ? admitted : startable.value;
+    const isStored = startable.status === 'fulfilled';
+    const unstored = isStored ? startable.value.refused : admitted;
     inBackground(startUnstored(deps, unstored));
-    const unstoredNos = new Set(unstored.map(orderNoOf));
-    inBackground(
-      startStored(
-        deps,
-        admitted.filter((entry) => !unstoredNos.has(orderNoOf(entry))),
-      ),
-    );
-    if (startable.status === 'rejected') throw startable.reason;
+    if (!isStored) throw startable.reason;
+    inBackground(startStored(deps, startable.value.stored));
     if (rest.status === 'rejected') throw rest.reason;
-    return unstored.length + rest.value.length > 0;
+    return unstored.length + rest.value.refused.length > 0;
   }
 
   async function handle({ entries, finish }: OutboxPage): Promise<void> {

@@ -11,24 +11,25 @@ import { storeAhead, type Refused, type StoreAheadDeps } from './store-ahead.ts'
 
 export interface StartDeps extends StoreAheadDeps {
   orders: StoreAheadDeps['orders'] & AbandonDeps['orders'] & Pick<Orders, 'parkOutboxEntry'>;
-  orderClaims: Pick<OrderClaims, 'release'>;
+  orderClaims: Pick<OrderClaims, 'complete' | 'release'>;
   reservations: StoreAheadDeps['reservations'] & AbandonDeps['reservations'];
   engine: Pick<OrderEngine, 'start'>;
   gate: EngineGate;
 }
 
 /**
- * Starts orders that are stored and claimed. The first step of each workflow ends the claim. An order whose
- * start failed, or whose workflow has ended, is due again at once.
- * @param admitted orders that have a slot of the engine budget
+ * Starts orders that are stored and claimed, and ends the claims. An order whose start failed, or whose
+ * workflow has ended, is due again at once.
+ * @param admitted orders that have a slot of the engine budget, with their states as MySQL has them
  */
 export async function startStored(deps: StartDeps, admitted: readonly Accepted[]): Promise<void> {
   const running = new Set<Accepted>();
   await deps.gate.run(admitted, orderNoOf, async (entry) => {
-    const outcome = await deps.engine.start(entry.order);
+    const outcome = await deps.engine.start(entry.order, entry.state);
     if (outcome === 'running') running.add(entry);
     return outcome;
   });
+  await deps.orderClaims.complete([...running]);
   await deps.orderClaims.release(admitted.filter((entry) => !running.has(entry)));
 }
 
@@ -55,7 +56,8 @@ export async function startUnstored(deps: StartDeps, admitted: readonly Accepted
  * other process stores the order.
  */
 async function settleEndedWorkflows(deps: StartDeps, ended: readonly Accepted[]): Promise<void> {
-  for (const refused of await storeAhead(deps, ended, 'due')) {
+  const { refused: allRefused } = await storeAhead(deps, ended, 'due');
+  for (const refused of allRefused) {
     const parkReason = await abandonRefused(deps, refused);
     if (parkReason !== undefined) {
       await deps.orders.parkOutboxEntry(

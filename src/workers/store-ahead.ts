@@ -19,6 +19,12 @@ export interface StoreAheadDeps {
   storing: LimitFunction;
 }
 
+export interface StoreAheadOutcome {
+  /** With their states as MySQL has them. */
+  stored: Accepted[];
+  refused: Refused[];
+}
+
 /** An order that MySQL can never store. */
 export interface Refused extends Accepted {
   reason: FailureReason;
@@ -26,15 +32,15 @@ export interface Refused extends Accepted {
 
 /**
  * @param presence claimed: the caller starts their workflows at once. due: a relay starts them later
- * @returns the orders that MySQL refuses: their own workflows will get the refusal and release the stock
+ * @returns refused: their own workflows will get the refusal and release the stock
  * @throws when the store as a whole is unavailable
  */
 export async function storeAhead(
   deps: StoreAheadDeps,
   accepted: readonly Accepted[],
   presence: Exclude<WorkflowPresence, 'started'>,
-): Promise<Refused[]> {
-  if (accepted.length === 0) return [];
+): Promise<StoreAheadOutcome> {
+  if (accepted.length === 0) return { stored: [], refused: [] };
   const { outbox, reservations, orders, storing } = deps;
   const batch = accepted.map(({ order }) => order);
   const outcomes = await storing(() => orders.storeOrders(batch, presence));
@@ -57,7 +63,7 @@ export async function storeAhead(
   const abandoned = durable.filter(({ state: { status } }) => isFinal(status) && status !== 'paid');
   await Promise.all(abandoned.map(({ order: { orderNo } }) => reservations.release(orderNo)));
   await outbox.acknowledge(durable.map(({ entryId }) => entryId));
-  return refused;
+  return { stored: durable, refused };
 }
 
 /** Nearly always one group: of orders that were stored just now. */
