@@ -23,9 +23,10 @@ import { TASK_QUEUE, type EngineSinks } from '../workflows/contract.ts';
 const SHUTDOWN_GRACE_MS = 10_000;
 const SHUTDOWN_FORCE_MS = 15_000;
 /**
- * About 600 open orders fit into a GB. Others are replayed when they wake, from histories of a dozen events.
+ * An open order takes about 0.4 MB, so that the process stays below 400 MB. Others are replayed when they
+ * wake, from histories of a dozen events.
  */
-const CACHED_WORKFLOWS_MAX = 600;
+const CACHED_WORKFLOWS_MAX = 400;
 
 export interface OrderWorkerParts {
   connection: NativeConnection;
