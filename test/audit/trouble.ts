@@ -48,6 +48,21 @@ export function relayFailsAtFirst(): Trouble {
   };
 }
 
+/** The relay stores an order, and fails before it has taken it off the outbox: it is stored again. */
+export function projectionFailsAtFirst(): Trouble {
+  const { count, met } = countByOrder();
+  return {
+    met,
+    around: (stores) =>
+      withReservations(stores, {
+        async projectAll(orderNos, state) {
+          if (orderNos.map(count).includes(1)) throw new Error('Redis is away');
+          return stores.reservations.projectAll(orderNos, state);
+        },
+      }),
+  };
+}
+
 /** The worker dies when the step is done and Temporal does not know yet: the step is repeated. */
 export function diesAfter(step: 'confirm' | 'release'): Trouble {
   const { count, met } = countByOrder();
@@ -119,7 +134,10 @@ export function lavishProvider(provider: PaymentProvider): PaymentProvider {
   };
 }
 
-/** The first write of an order hangs until `commit`; a try meanwhile returns that there is no stock. */
+/**
+ * The first write of an order by its workflow hangs until `commit`; every other try meanwhile, also by the
+ * relay, returns that there is no stock.
+ */
 export function writeHangs(): Trouble & { commit(orderNo: string): Promise<void> } {
   const { count, met } = countByOrder();
   const hanging = new Map<string, () => Promise<unknown>>();
@@ -128,7 +146,8 @@ export function writeHangs(): Trouble & { commit(orderNo: string): Promise<void>
     around: (stores) =>
       withOrders(stores, {
         async storeOrders(orders, presence) {
-          for (const order of orders.filter(({ orderNo }) => count(orderNo) === 1)) {
+          const own = presence === 'started' ? orders : [];
+          for (const order of own.filter(({ orderNo }) => count(orderNo) === 1)) {
             hanging.set(order.orderNo, () => stores.orders.storeOrders([order], presence));
           }
           return new Map(

@@ -13,7 +13,15 @@ import type { Stores } from '../../src/stores/open.ts';
 
 type Parts = Pick<
   Stores,
-  'redis' | 'reservations' | 'budget' | 'orders' | 'payments' | 'paymentSessions' | 'refunds' | 'refundClaims'
+  | 'redis'
+  | 'reservations'
+  | 'orderClaims'
+  | 'budget'
+  | 'orders'
+  | 'payments'
+  | 'paymentSessions'
+  | 'refunds'
+  | 'refundClaims'
 > & {
   provider: PaymentProvider;
 };
@@ -39,11 +47,15 @@ type Cue =
 const CUES = {
   reserved: { part: 'reservations', calls: ['reserve'], moment: 'after' },
   // In the worker's process the relay alone reads orders
-  // from Redis, and the relay alone deletes from a stream.
+  // from Redis.
   'outbox-read': { part: 'reservations', calls: ['readOrders'], moment: 'before' },
-  'before-acknowledge': { part: 'redis', calls: ['xdel'], moment: 'before' },
   storing: { part: 'orders', calls: ['storeOrders', 'storeOrder'], moment: 'at-commit' },
   stored: { part: 'orders', calls: ['storeOrders', 'storeOrder'], moment: 'after' },
+  // The relay stores pages; a single order is stored by its workflow's persistOrder.
+  persisting: { part: 'orders', calls: ['storeOrder'], moment: 'at-commit' },
+  persisted: { part: 'orders', calls: ['storeOrder'], moment: 'after' },
+  // Called with no order it ends no claim; every orderNo has a dash.
+  'order-started': { part: 'orderClaims', calls: ['complete'], moment: 'before', about: '-' },
   'projected-ahead': { part: 'reservations', calls: ['projectAll'], moment: 'after' },
   'receiving-notice': { part: 'payments', calls: ['receive'], moment: 'at-commit' },
   'notice-received': { part: 'payments', calls: ['receive'], moment: 'after' },

@@ -1,53 +1,21 @@
 /** Crash points of the worker: it dies inside a step, or between two steps that belong together. */
 
 import { expect } from 'vitest';
+import type { OrderStatus } from '../../src/domain/order.ts';
 import { sessionOf } from '../support/shopper.ts';
-import {
-  expectLamps,
-  expectRelayToTakeOver,
-  payAndSettle,
-  payAt,
-  readLamps,
-  type Point,
-} from './shared-steps.ts';
+import type { CrashWorld } from './crash-world.ts';
+import { expectLamps, payAt, readLamps, type Point } from './shared-steps.ts';
 
 export const workerPoints: Point[] = [
   {
-    name: 'worker: persistOrder is about to commit',
-    doom: { part: 'worker', cue: 'storing' },
-    async scenario(world) {
-      const shopper = await world.shopper();
-      const orderNo = await shopper.buy(world.saleId);
-      await world.awaitDeath();
-      expect(await world.stores.orders.read(orderNo)).toBeUndefined();
-
-      await world.takeOver();
-      await payAndSettle(shopper, orderNo);
-
-      await expectRelayToTakeOver(world);
-      await expectLamps(world, { available: 9, held: 0, sold: 1 });
-      return { [orderNo]: 'paid' };
-    },
+    name: 'worker: persistOrder is about to commit, for an order that is signalled before it is started',
+    doom: { part: 'worker', cue: 'persisting', env: { ENGINE_BUDGET: '1' } },
+    scenario: cancelBeforeStart,
   },
   {
-    name: 'worker: persistOrder has committed',
-    doom: { part: 'worker', cue: 'stored' },
-    async scenario(world) {
-      const { stores, saleId } = world;
-      const shopper = await world.shopper();
-      const orderNo = await shopper.buy(saleId);
-      await world.awaitDeath();
-      expect((await stores.orders.read(orderNo))?.state.status).toBe('awaiting_payment');
-      // It was the step that stored it, not the relay.
-      expect((await stores.orderClaims.countStoredAhead()).size).toBe(0);
-
-      await world.takeOver();
-      await payAndSettle(shopper, orderNo);
-
-      await expectRelayToTakeOver(world);
-      await expectLamps(world, { available: 9, held: 0, sold: 1 });
-      return { [orderNo]: 'paid' };
-    },
+    name: 'worker: persistOrder has committed, for an order that is signalled before it is started',
+    doom: { part: 'worker', cue: 'persisted', env: { ENGINE_BUDGET: '1' } },
+    scenario: cancelBeforeStart,
   },
   {
     name: 'worker: markPaid has committed, and the stock is still held',
@@ -143,3 +111,25 @@ export const workerPoints: Point[] = [
     },
   },
 ];
+
+/** The relay has no slot to start the order, so the wish to cancel starts its workflow, which persists it. */
+async function cancelBeforeStart(world: CrashWorld): Promise<Record<string, OrderStatus>> {
+  const { stores, saleId } = world;
+  await stores.budget.acquire(['another-order']);
+  const shopper = await world.shopper();
+  const orderNo = await shopper.buy(saleId);
+  await shopper.awaitStatus(orderNo, 'awaiting_payment');
+  await shopper.cancel(orderNo);
+  await world.awaitDeath();
+  expect((await stores.orders.read(orderNo))?.state).toMatchObject({
+    status: 'awaiting_payment',
+    reason: 'shopper_request',
+  });
+
+  await stores.budget.release(['another-order']);
+  await world.takeOver();
+  await shopper.awaitStatus(orderNo, 'cancelled');
+
+  await expectLamps(world, { available: 10, held: 0, sold: 0 });
+  return { [orderNo]: 'cancelled' };
+}
