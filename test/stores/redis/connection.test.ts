@@ -1,8 +1,11 @@
 /** Connecting to Redis: what is refused at start, and that no password reaches a log. */
 
+import assert from 'node:assert/strict';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { inspect } from 'node:util';
+import { Redis } from 'ioredis';
 import { pino } from 'pino';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { openStores } from '../../../src/stores/open.ts';
 import { hideSecrets, parseAddress } from '../../../src/stores/redis/address.ts';
 import { assertNoEviction, connectRedis, transact } from '../../../src/stores/redis/connection.ts';
@@ -36,6 +39,22 @@ test.each(['allkeys-lru', 'volatile-ttl'])(
     });
   },
 );
+
+test('commands of one turn of the event loop leave together, none waits for the answer to another', async () => {
+  const redis = await connectRedis(stores.config.REDIS_URL, silent);
+  onTestFinished(() => redis.disconnect());
+  assert(redis instanceof Redis);
+  const { stream } = redis;
+
+  const first = redis.ping();
+  const second = redis.ping();
+  expect([stream.writableCorked, stream.writableLength > 0]).toEqual([1, true]);
+  await nextTurn();
+  const third = redis.ping();
+
+  expect(await Promise.all([first, second, third])).toEqual(['PONG', 'PONG', 'PONG']);
+  expect(stream.writableLength).toBe(0);
+});
 
 describe('a password', () => {
   const PASSWORD = 's3cret p@ss/word';
