@@ -67,13 +67,13 @@ export async function startProcesses(
     await Promise.all(workers.flatMap((worker) => (worker ? [end(worker)] : [])));
   }
 
+  cluster.on('exit', replace);
   try {
     await Promise.all(Array.from({ length: count }, () => listening(cluster.fork())));
   } catch (error) {
     await stop();
     throw error;
   }
-  cluster.on('exit', replace);
   log.info({ processes: count }, 'all api processes are ready');
   return { ended, stop };
 }
