@@ -21,6 +21,7 @@ import {
 } from '../../../stack/app.ts';
 import { prepareDemo } from '../../../stack/demo-sale.ts';
 import type { Processes } from '../../../stack/processes/processes.ts';
+import { waitUntil } from '../../../stack/processes/wait.ts';
 import { launchServers, openDataDir, type Servers } from '../../../stack/servers/servers.ts';
 import { seedOrders, type SeededOrder, type SeedStage } from './seed-orders.ts';
 
@@ -30,6 +31,7 @@ const UNITS = 5_000_000;
 /** A day, so that no timer fires and no backlog is too long. */
 const WINDOW_MS = 24 * 60 * 60_000;
 const HOUR_MS = 60 * 60_000;
+const REWRITE_TIMEOUT_MS = 60_000;
 
 export interface Shop {
   saleId: string;
@@ -69,13 +71,13 @@ export async function openShop(options: ShopOptions): Promise<Shop> {
   try {
     const servers = await launchServers(processes, { fresh: true, progress: () => {} });
     await prepareDemo({ ...servers, progress: () => {} });
-    const pool = createMysqlPool(servers.mysqlUrl);
     const redis = await connectRedis([servers.redisUrl], pino({ level: 'silent' }));
-    await openSale(pool, redis);
     const startedMs = performance.now();
-    const seeded = orders === 0 ? [] : await seedOrders({ redis, pool }, SALE_ID, orders, stage);
+    const seeded = await seedSale(servers, redis, options);
+    await settle(processes, redis);
     const seconds = ((performance.now() - startedMs) / 1_000).toFixed(1);
     progress(`${orders.toLocaleString('en')} orders ${stage} after ${seconds} s`);
+    const pool = createMysqlPool(servers.mysqlUrl);
     return {
       saleId: SALE_ID,
       seeded,
@@ -119,6 +121,45 @@ function createRunner(processes: Processes, servers: Servers, { engineBudget }: 
       }
     },
   };
+}
+
+/** The pool that seeds does not outlive the restart of MySQL. */
+async function seedSale(
+  { mysqlUrl }: Servers,
+  redis: RedisClient,
+  { orders, stage }: ShopOptions,
+): Promise<SeededOrder[]> {
+  const pool = createMysqlPool(mysqlUrl);
+  try {
+    await openSale(pool, redis);
+    return orders === 0 ? [] : await seedOrders({ redis, pool }, SALE_ID, orders, stage);
+  } finally {
+    await pool.end();
+  }
+}
+
+/**
+ * Has the stores write down what the seed left in their memory: a sale takes its orders over minutes, and
+ * what so many at once leave behind would slow the first measurements of a large shop alone.
+ */
+async function settle(processes: Processes, redis: RedisClient): Promise<void> {
+  // A clean shutdown writes all changed pages.
+  await processes.restart('mysql');
+  // It may have begun to rewrite its file by itself.
+  await waitUntilRewritten(redis);
+  await redis.bgrewriteaof();
+  await waitUntilRewritten(redis);
+}
+
+function waitUntilRewritten(redis: RedisClient): Promise<void> {
+  return waitUntil({
+    what: 'Redis to rewrite its file',
+    timeoutMs: REWRITE_TIMEOUT_MS,
+    check: async () => {
+      const info = await redis.info('persistence');
+      return info.includes('aof_rewrite_in_progress:0') && info.includes('aof_rewrite_scheduled:0');
+    },
+  });
 }
 
 async function openSale(pool: Pool, redis: RedisClient): Promise<void> {

@@ -12,7 +12,7 @@ const WAITING = 500_000;
 /** More than the rounds take out of the outbox, so that in each of them so many wait at the start. */
 const SEEDED = 700_000;
 /** Long enough for the heap to reach its size. */
-const SECONDS = 10;
+const SECONDS = 8;
 const WORKER_MB_MAX = 400;
 const NAME = '500,000 waiting';
 
