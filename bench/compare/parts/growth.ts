@@ -81,7 +81,7 @@ async function open(progress: (line: string) => void): Promise<OpenPart> {
       },
     })),
     notes: () => [
-      `Right after their start the API has ${median(idleApi)} MB and the worker ${median(idleWorker)} MB, whatever the number of open orders. What the worker has on top is the workflows that the load's own orders started, which it keeps.`,
+      `Right after their start the API has ${median(idleApi)} MB and the worker ${median(idleWorker)} MB (medians of all sizes). The load's own orders start workflows, which the worker keeps.`,
       `Temporal works on one order at a time here, so that the percentiles do not tell how the cores are shared with the engine. The load adds its own orders in each round, to each size alike. Percentiles of a machine without idle time say nothing about the number of orders.`,
     ],
     close,
