@@ -57,11 +57,11 @@ async function measureLag(
   generator: LoadGenerator,
   tokens: string[],
 ): Promise<Figures> {
-  const { processes, env, urls, pool } = stack;
+  const { processes, env, apiUrl, pool } = stack;
   await startWorker(processes, { name: 'worker', env });
   const saleId = await stack.openSale(UNITS);
   await untilFollowed(stack, saleId);
-  const { hostname: host, port } = new URL(urls.apiUrl);
+  const { hostname: host, port } = new URL(apiUrl);
   const load = { host, port: Number(port), saleId, tokens, connections: CONNECTIONS, rate: null };
   const { accepted, unanswered, seconds } = await generator.run({ ...load, seconds: SECONDS });
   assert.equal(unanswered, 0, 'every purchase is answered');

@@ -1,41 +1,25 @@
 /** The servers of the parts that measure storing, and what gives each contestant an empty sale of its own. */
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Client, Connection } from '@temporalio/client';
-import { pino } from 'pino';
-import { ulid } from 'ulidx';
-import { createMysqlPool, modify, type Pool } from '../../../../src/stores/mysql/connection.ts';
+import { modify } from '../../../../src/stores/mysql/connection.ts';
 import { createSales, type Sales } from '../../../../src/stores/mysql/sales.ts';
-import { connectRedis, type RedisClient } from '../../../../src/stores/redis/connection.ts';
-import { createSaleStock } from '../../../../src/stores/redis/sale-stock.ts';
-import { appEnv, findAppUrls, startProvider, type AppEnv, type AppUrls } from '../../../../stack/app.ts';
-import { prepareDemo } from '../../../../stack/demo-sale.ts';
-import type { Processes } from '../../../../stack/processes/processes.ts';
-import { waitUntil } from '../../../../stack/processes/wait.ts';
-import { launchServers, openDataDir, type Servers } from '../../../../stack/servers/servers.ts';
-import { SKU } from '../../../peers/orders.ts';
+import { startProvider } from '../../../../stack/app.ts';
+import { openBenchServers, type BenchServers } from '../../../servers.ts';
 
 /** So long that a third of it is enough for the engine, whatever waits. */
 const WINDOW_MS = 24 * 60 * 60_000;
-const HOUR_MS = 60 * 60_000;
 /** Bounds a hang. */
 const DRAIN_TIMEOUT_MS = 5 * 60_000;
-const REWRITE_TIMEOUT_MS = 60_000;
 /** A look is one row by its key. */
 const LOOK_EVERY_MS = 20;
 const TERMINATED_AT_ONCE = 50;
 
-export interface CheckoutStack {
-  processes: Processes;
-  servers: Servers;
-  urls: AppUrls;
-  env: AppEnv;
-  pool: Pool;
-  redis: RedisClient;
+export interface CheckoutStack extends Pick<BenchServers, 'processes' | 'servers' | 'redis' | 'pool'> {
+  /** Of an API or a worker. */
+  env: BenchServers['appEnv'];
+  apiUrl: string;
   openSale(units: number): Promise<string>;
   /** Resolves when so many units of the sale are held in MySQL, which the orders' transactions book. */
   untilHeld(saleId: string, units: number): Promise<void>;
@@ -44,85 +28,47 @@ export interface CheckoutStack {
   close(): Promise<void>;
 }
 
+/** Redis, MySQL, Temporal and the payment provider; the caller starts the API and the worker. */
 export async function openCheckoutStack(progress: (line: string) => void): Promise<CheckoutStack> {
-  const dataDir = mkdtempSync(join(tmpdir(), 'holdfast-bench-'));
-  const onCrash = (crash: Error): void => console.error(crash.message);
-  const processes = await openDataDir({ dataDir, fresh: true, progress, onCrash });
-  const removeData = (): void => rmSync(dataDir, { recursive: true, force: true, maxRetries: 10 });
-  const stopOnSignal = (): void => {
-    processes.killAllNow();
-    removeData();
-    process.exit(130);
-  };
-  process.on('SIGINT', stopOnSignal).on('SIGTERM', stopOnSignal);
-  const stop = async (): Promise<void> => {
-    await processes.stopAll();
-    removeData();
-    process.off('SIGINT', stopOnSignal).off('SIGTERM', stopOnSignal);
-  };
+  const bench = await openBenchServers(progress);
   try {
-    return await openOn(processes, progress, stop);
+    return await openOn(bench);
   } catch (error) {
-    await stop();
+    await bench.close();
     throw error;
   }
 }
 
-async function openOn(
-  processes: Processes,
-  progress: (line: string) => void,
-  stop: () => Promise<void>,
-): Promise<CheckoutStack> {
-  const servers = await launchServers(processes, { fresh: true, progress });
-  const { redisUrl, mysqlUrl, temporalAddress } = servers;
-  await prepareDemo({ redisUrl, mysqlUrl, progress });
-  const urls = await findAppUrls();
-  await startProvider(processes, urls);
-  const pool = createMysqlPool(mysqlUrl);
-  const redis = await connectRedis(redisUrl.split(','), pino({ level: 'silent' }));
-  const connection = await Connection.connect({ address: temporalAddress });
+async function openOn(bench: BenchServers): Promise<CheckoutStack> {
+  const { processes, servers, redis, pool, appEnv: env } = bench;
+  const { API_PORT: apiPort, PAYMENT_PROVIDER_URL: providerUrl } = env;
+  assert(apiPort !== undefined && providerUrl !== undefined);
+  const apiUrl = `http://127.0.0.1:${apiPort}`;
+  await startProvider(processes, { apiUrl, providerUrl });
+  const connection = await Connection.connect({ address: servers.temporalAddress });
   const client = new Client({ connection });
   const sales = createSales(pool);
   return {
     processes,
     servers,
-    urls,
-    env: appEnv({ servers, urls }),
-    pool,
     redis,
-    openSale: (units) => openSale(sales, redis, units),
+    pool,
+    env,
+    apiUrl,
+    openSale: (units) => bench.openSale(units, WINDOW_MS),
     untilHeld: (saleId, units) => untilHeld(sales, saleId, units),
     async clear() {
       await terminateAll(client);
       for (const table of ['orders', 'order_items', 'order_events', 'stock_ledger']) {
         await modify(pool, `TRUNCATE TABLE ${table}`);
       }
-      await emptyRedis(redis);
+      await bench.clearRedis();
     },
     async close() {
-      redis.disconnect();
-      await pool.end();
       await connection.close();
-      await stop();
+      await bench.close();
     },
   };
-}
-
-async function openSale(sales: Sales, redis: RedisClient, units: number): Promise<string> {
-  const saleId = `bench-${ulid().toLowerCase()}`;
-  await sales.create({
-    saleId,
-    name: 'Bench',
-    currency: 'EUR',
-    opensAtMs: Date.now() - 1_000,
-    closesAtMs: Date.now() + HOUR_MS,
-    paused: false,
-    paymentWindowMs: WINDOW_MS,
-    refundRestoresLimit: true,
-    skus: [{ sku: SKU, name: 'Unit', unitPrice: 1_000, total: units, limitPerUser: null }],
-  });
-  await sales.warmUp(saleId, createSaleStock(redis));
-  return saleId;
 }
 
 async function untilHeld(sales: Sales, saleId: string, units: number): Promise<void> {
@@ -135,7 +81,7 @@ async function untilHeld(sales: Sales, saleId: string, units: number): Promise<v
   }
 }
 
-/** A workflow that were left would insert its order again, for the next worker to go on with. */
+/** A workflow that is left would insert its order again, for the next worker to go on with. */
 async function terminateAll(client: Client): Promise<void> {
   for (;;) {
     const ids: string[] = [];
@@ -148,15 +94,4 @@ async function terminateAll(client: Client): Promise<void> {
       await Promise.allSettled(some.map((id) => client.workflow.getHandle(id).terminate()));
     }
   }
-}
-
-/** With its file rewritten, so that no rewrite falls into a measurement. */
-async function emptyRedis(redis: RedisClient): Promise<void> {
-  await redis.flushall();
-  await redis.bgrewriteaof();
-  await waitUntil({
-    what: 'Redis to rewrite its file',
-    timeoutMs: REWRITE_TIMEOUT_MS,
-    check: async () => !/aof_rewrite_(in_progress|scheduled):1/.test(await redis.info('persistence')),
-  });
 }
