@@ -12,7 +12,7 @@ export interface RawBatches {
 }
 
 const TRIED_BATCHES = [100, 250, 500, 1_000];
-const TRIED_CONNECTIONS = [1, 2, 4];
+const TRIED_CONNECTIONS = [1, 2, 4, 10];
 /** A second or two for each size. */
 const TRIED_ORDERS = 10_000;
 /** So many of the sizes are measured again in each round: a single try is not sure of the very best. */
