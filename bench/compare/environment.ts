@@ -17,7 +17,13 @@ const BYTES_PER_GB = 1024 ** 3;
 const SERVERS = [
   { name: 'Redis', binaries: ['redis-server'], args: ['--version'], variable: 'REDIS_URL' },
   { name: 'MySQL', binaries: ['mariadbd', 'mysqld'], args: ['--version'], variable: 'MYSQL_URL' },
-  { name: 'RabbitMQ', binaries: ['rabbitmqctl'], args: ['version'], variable: 'RABBITMQ_URL' },
+  // Debian's package is asked: RabbitMQ's own command leaves a port mapper of Erlang running behind it.
+  {
+    name: 'RabbitMQ',
+    binaries: ['dpkg-query'],
+    args: ['--show', '--showformat=${Version}', 'rabbitmq-server'],
+    variable: 'RABBITMQ_URL',
+  },
   { name: 'wrk', binaries: ['wrk'], args: ['--version'], variable: undefined },
 ];
 
