@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { bundleWorkflowCode, DefaultLogger, type WorkflowBundleOption } from '@temporalio/worker';
 import { createActivities, type Activities } from '../../../src/activities/index.ts';
 import type { Order, OrderState } from '../../../src/domain/order.ts';
+import type { OrderEngine } from '../../../src/engine/order-engine.ts';
 import { openProvider } from '../../../src/payments/open.ts';
 import { TASK_QUEUE } from '../../../src/workflows/contract.ts';
 import { demoSecrets } from '../../../stack/app.ts';
@@ -30,11 +31,13 @@ const LIVES = 300;
 const WARM_UP_LIVES = 60;
 const END_TIMEOUT_MS = 30_000;
 
+const OURS = 'Holdfast';
+
 export const enginePart: Part = {
   name: 'engine',
   title: 'The engine: whole lives of orders',
   about:
-    'An order is started, stored, waits on its timer, is paid by signal and ends; as many at a time as the engine budget has slots.',
+    'An order is stored and started, waits on its timer, is paid by signal and ends; as many at a time as the engine budget has slots.',
   columns: [
     { key: 'lives', label: 'lives', unit: '/s', digits: 1 },
     { key: 'worker', label: 'CPU of the worker', unit: 'ms', digits: 1 },
@@ -47,11 +50,11 @@ export const enginePart: Part = {
     {
       text: 'engine ≥ 0.95 of the reference',
       figure: 'lives',
-      of: 'ours',
+      of: OURS,
       against: ['reference'],
       atLeast: 0.95,
     },
-    { text: 'engine ≥ 0.75 of the ceiling', figure: 'lives', of: 'ours', against: ['bare'], atLeast: 0.75 },
+    { text: 'engine ≥ 0.75 of the ceiling', figure: 'lives', of: OURS, against: ['bare'], atLeast: 0.75 },
   ],
   async open(progress) {
     const world = await openEngineWorld(progress);
@@ -60,11 +63,15 @@ export const enginePart: Part = {
       logger: new DefaultLogger('WARN'),
     });
     // The first would pay for the compiling of what all of them use.
-    await measureOurs(world, { storedAhead: false });
+    await measureOurs(world, { storedFirst: false });
     return {
       contestants: [
-        { name: 'ours', role: 'ours', measure: () => measureOurs(world, { storedAhead: false }) },
-        { name: 'stored ahead', role: 'variant', measure: () => measureOurs(world, { storedAhead: true }) },
+        { name: OURS, role: 'ours', measure: () => measureOurs(world, { storedFirst: true }) },
+        {
+          name: 'Holdfast, stored by its workflow',
+          role: 'variant',
+          measure: () => measureOurs(world, { storedFirst: false }),
+        },
         { name: 'reference', role: 'reference', measure: () => measureReference(world, bareBundle) },
         { name: 'bare', role: 'limit', measure: () => measureBare(world, bareBundle) },
       ] satisfies Contestant[],
@@ -73,7 +80,8 @@ export const enginePart: Part = {
   },
 };
 
-function measureOurs(world: EngineWorld, { storedAhead }: { storedAhead: boolean }): Promise<Figures> {
+/** @param storedFirst as the relay does it, an order at a time; otherwise as where MySQL did not take it */
+function measureOurs(world: EngineWorld, { storedFirst }: { storedFirst: boolean }): Promise<Figures> {
   const activities = createOurActivities(world);
   const workflowBundle = { codePath: join(repoDir, 'dist', 'workflow-bundle.js') };
   return measure(world, {
@@ -92,15 +100,25 @@ function measureOurs(world: EngineWorld, { storedAhead }: { storedAhead: boolean
       },
     }),
     steps: ({ engine }) => ({
-      start: (order) => engine.start(order, storedAhead ? STORED : undefined),
+      start: (order) => (storedFirst ? storeAndStart(world, engine, order) : engine.start(order)),
       async pay(order) {
         await receivePayment(world, order);
         await engine.signalPaymentReceived(order);
       },
     }),
     isReal: true,
-    storedAhead,
   });
+}
+
+async function storeAndStart(
+  { stores: { orders, orderClaims, reservations } }: EngineWorld,
+  engine: OrderEngine,
+  order: Order,
+): Promise<void> {
+  await orders.storeOrder(order, 'claimed');
+  await reservations.project(order.orderNo, STORED);
+  await engine.start(order, STORED);
+  await orderClaims.complete([{ order, state: STORED }]);
 }
 
 /** The same statements and scripts, in the fewest steps. */
@@ -153,13 +171,11 @@ interface Setup {
   steps: (worker: RunningWorker) => LifeSteps;
   /** The orders are in the stores. */
   isReal: boolean;
-  /** The orders are in MySQL before they start, as the relay stores them in a burst. */
-  storedAhead?: boolean;
 }
 
 async function measure(
   world: EngineWorld,
-  { workflowBundle, activities, steps, isReal, storedAhead = false }: Setup,
+  { workflowBundle, activities, steps, isReal }: Setup,
 ): Promise<Figures> {
   const milestones = createMilestones();
   const worker = await world.startWorker({
@@ -171,7 +187,6 @@ async function measure(
     const count = WARM_UP_LIVES + LIVES;
     const saleId = await world.openSale(count);
     const orders = await reserveOrders(world, saleId, count);
-    if (storedAhead) await world.stores.orders.storeOrders(orders, 'due');
     await runLives(orders.slice(0, WARM_UP_LIVES), milestones, steps(worker));
     const before = world.readCpuMs();
     const seconds = await runLives(orders.slice(WARM_UP_LIVES), milestones, steps(worker));
