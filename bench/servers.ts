@@ -104,8 +104,8 @@ function endAll(): void {
   process.exit(130);
 }
 
-/** @returns what takes it back */
-function endOnSignal(end: () => void): () => void {
+/** Runs `end` when this process is told to end. @returns what takes it back */
+export function endOnSignal(end: () => void): () => void {
   if (opened.size === 0) process.on('SIGINT', endAll).on('SIGTERM', endAll);
   opened.add(end);
   return () => {

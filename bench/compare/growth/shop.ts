@@ -23,6 +23,7 @@ import { prepareDemo } from '../../../stack/demo-sale.ts';
 import type { Processes } from '../../../stack/processes/processes.ts';
 import { waitUntil } from '../../../stack/processes/wait.ts';
 import { launchServers, openDataDir, type Servers } from '../../../stack/servers/servers.ts';
+import { endOnSignal } from '../../servers.ts';
 import { seedOrders, type SeededOrder, type SeedStage } from './seed-orders.ts';
 
 const SALE_ID = 'growth';
@@ -60,13 +61,15 @@ export async function openShop(options: ShopOptions): Promise<Shop> {
   const dataDir = mkdtempSync(join(tmpdir(), 'holdfast-growth-'));
   const onCrash = (crash: Error): void => console.error(crash.message);
   const processes = await openDataDir({ dataDir, fresh: true, progress, onCrash });
-  // A measurement that is broken off leaves no server behind.
-  const killAll = (): void => processes.killAllNow();
-  process.once('exit', killAll);
+  const removeData = (): void => rmSync(dataDir, { recursive: true, force: true, maxRetries: 10 });
+  const forgetSignals = endOnSignal(() => {
+    processes.killAllNow();
+    removeData();
+  });
   const stopAll = async (): Promise<void> => {
     await processes.stopAll();
-    process.off('exit', killAll);
-    rmSync(dataDir, { recursive: true, force: true, maxRetries: 10 });
+    removeData();
+    forgetSignals();
   };
   try {
     const servers = await launchServers(processes, { fresh: true, progress: () => {} });
