@@ -1,8 +1,5 @@
 /** A whole checkout to measure: real servers in a temporary folder; API, worker and provider as processes. */
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { Client, Connection } from '@temporalio/client';
 import { pino } from 'pino';
 import { ulid } from 'ulidx';
@@ -16,7 +13,8 @@ import { connectRedis } from '../src/stores/redis/connection.ts';
 import { createSaleStock, type SaleStock } from '../src/stores/redis/sale-stock.ts';
 import { demoSecrets, findAppUrls, startApp, startProvider } from '../stack/app.ts';
 import { prepareDemo } from '../stack/demo-sale.ts';
-import { launchServers, openDataDir } from '../stack/servers/servers.ts';
+import { launchServers } from '../stack/servers/servers.ts';
+import { openBenchFolder } from './folder.ts';
 
 const HOUR_MS = 60 * 60_000;
 
@@ -41,20 +39,9 @@ export interface BenchCheckout {
 
 /** Starts everything, runs `work`, and stops exactly what was started, whatever happened. */
 export async function withBenchCheckout(work: (checkout: BenchCheckout) => Promise<void>): Promise<void> {
-  const dataDir = mkdtempSync(join(tmpdir(), 'holdfast-bench-'));
   const progress = (line: string): void => console.log(`· ${line}`);
-  const onCrash = (crash: Error): void => console.error(crash.message);
-  // What was killed a moment ago may still be closing its files.
-  const removeData = (): void => rmSync(dataDir, { recursive: true, force: true, maxRetries: 10 });
-  const processes = await openDataDir({ dataDir, fresh: true, progress, onCrash });
-  const stopOnSignal = (): void => {
-    processes.killAllNow();
-    removeData();
-    process.exit(130);
-  };
-  // Not `once`: a terminal and npm both send the signal, and
-  // without a listener the second one would end us half-way.
-  process.on('SIGINT', stopOnSignal).on('SIGTERM', stopOnSignal);
+  const folder = await openBenchFolder(progress);
+  const { processes } = folder;
   try {
     const servers = await launchServers(processes, { fresh: true, progress });
     const urls = await findAppUrls();
@@ -90,9 +77,7 @@ export async function withBenchCheckout(work: (checkout: BenchCheckout) => Promi
       await connection.close();
     }
   } finally {
-    await processes.stopAll();
-    removeData();
-    process.off('SIGINT', stopOnSignal).off('SIGTERM', stopOnSignal);
+    await folder.close();
   }
 }
 

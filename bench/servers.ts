@@ -3,8 +3,6 @@
  * Everything ends with `close`, and with a Ctrl-C.
  */
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
@@ -18,8 +16,9 @@ import { repoDir } from '../stack/install/repo-dir.ts';
 import { canConnect, findFreePort } from '../stack/processes/ports.ts';
 import type { Processes } from '../stack/processes/processes.ts';
 import { waitUntil } from '../stack/processes/wait.ts';
-import { launchServers, openDataDir, type Servers } from '../stack/servers/servers.ts';
+import { launchServers, type Servers } from '../stack/servers/servers.ts';
 import { openSale } from './checkout.ts';
+import { openBenchFolder } from './folder.ts';
 
 const READY_TIMEOUT_MS = 30_000;
 const STOP_TIMEOUT_MS = 5_000;
@@ -51,20 +50,11 @@ export interface BenchServers {
 export async function openBenchServers(progress: (line: string) => void): Promise<BenchServers> {
   const given = GIVEN.find((variable) => process.env[variable]);
   if (given !== undefined) throw new Error(`The comparison empties and freezes its servers: unset ${given}.`);
-  const dataDir = mkdtempSync(join(tmpdir(), 'holdfast-bench-'));
-  const onCrash = (crash: Error): void => console.error(crash.message);
-  const processes = await openDataDir({ dataDir, fresh: true, progress, onCrash });
-  // What was killed a moment ago may still be closing its files.
-  const removeData = (): void => rmSync(dataDir, { recursive: true, force: true, maxRetries: 10 });
-  const forgetSignals = endOnSignal(() => {
-    processes.killAllNow();
-    removeData();
-  });
+  const folder = await openBenchFolder(progress);
+  const { processes } = folder;
   const stop = async (): Promise<void> => {
     for (const name of processes.names().toReversed()) await processes.kill(name);
-    await processes.stopAll();
-    removeData();
-    forgetSignals();
+    await folder.close();
   };
   try {
     const servers = await launchServers(processes, { fresh: true, progress });
@@ -94,24 +84,6 @@ export async function openBenchServers(progress: (line: string) => void): Promis
     await stop();
     throw error;
   }
-}
-
-const opened = new Set<() => void>();
-
-/** One listener for all: the first to end this process would leave the servers of the others behind. */
-function endAll(): void {
-  for (const end of opened) end();
-  process.exit(130);
-}
-
-/** Runs `end` when this process is told to end. @returns what takes it back */
-export function endOnSignal(end: () => void): () => void {
-  if (opened.size === 0) process.on('SIGINT', endAll).on('SIGTERM', endAll);
-  opened.add(end);
-  return () => {
-    opened.delete(end);
-    if (opened.size === 0) process.off('SIGINT', endAll).off('SIGTERM', endAll);
-  };
 }
 
 async function startServer(

@@ -56,9 +56,9 @@ export function createOrderEngine(client: Client, { eager = true }: { eager?: bo
   return {
     /**
      * Starts the order's workflow. A workflow that runs already counts as started.
+     * An eager start works only on a worker's connection.
      * @param storedAhead the order's state in MySQL, where it is stored already: the workflow does not store
      *   it again, and the caller marks its workflow as started
-     * An eager start works only on a worker's connection.
      * @throws ServiceError when Temporal is away, overloaded or too slow: the call may be repeated later
      */
     start: (order: Order, storedAhead?: OrderState): Promise<StartOutcome> =>

@@ -3,9 +3,6 @@
  * for each measurement, so that each measures the same.
  */
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { pino } from 'pino';
 import { createMysqlPool, type Pool } from '../../../src/stores/mysql/connection.ts';
 import { createSales } from '../../../src/stores/mysql/sales.ts';
@@ -22,8 +19,8 @@ import {
 import { prepareDemo } from '../../../stack/demo-sale.ts';
 import type { Processes } from '../../../stack/processes/processes.ts';
 import { waitUntil } from '../../../stack/processes/wait.ts';
-import { launchServers, openDataDir, type Servers } from '../../../stack/servers/servers.ts';
-import { endOnSignal } from '../../servers.ts';
+import { launchServers, type Servers } from '../../../stack/servers/servers.ts';
+import { openBenchFolder } from '../../folder.ts';
 import { seedOrders, type SeededOrder, type SeedStage } from './seed-orders.ts';
 
 const SALE_ID = 'growth';
@@ -58,19 +55,8 @@ interface ShopOptions {
 
 export async function openShop(options: ShopOptions): Promise<Shop> {
   const { orders, stage, progress } = options;
-  const dataDir = mkdtempSync(join(tmpdir(), 'holdfast-growth-'));
-  const onCrash = (crash: Error): void => console.error(crash.message);
-  const processes = await openDataDir({ dataDir, fresh: true, progress, onCrash });
-  const removeData = (): void => rmSync(dataDir, { recursive: true, force: true, maxRetries: 10 });
-  const forgetSignals = endOnSignal(() => {
-    processes.killAllNow();
-    removeData();
-  });
-  const stopAll = async (): Promise<void> => {
-    await processes.stopAll();
-    removeData();
-    forgetSignals();
-  };
+  const folder = await openBenchFolder(progress);
+  const { processes } = folder;
   try {
     const servers = await launchServers(processes, { fresh: true, progress: () => {} });
     await prepareDemo({ ...servers, progress: () => {} });
@@ -91,11 +77,11 @@ export async function openShop(options: ShopOptions): Promise<Shop> {
       async close() {
         redis.disconnect();
         await pool.end();
-        await stopAll();
+        await folder.close();
       },
     };
   } catch (error) {
-    await stopAll();
+    await folder.close();
     throw error;
   }
 }
