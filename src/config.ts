@@ -9,8 +9,8 @@ const DEFAULT_ENGINE_BUDGET = 40;
 /** Orders that Temporal starts per second on a small machine; bounds the backlog to a third of the window. */
 const DEFAULT_STARTS_PER_SECOND = 40;
 
-/** A notice that is lost for good is rare; a look costs a call for each hundred payments of a day. */
-const DEFAULT_RECONCILE_EVERY_SECONDS = 300;
+/** What the reconciliation finds is rare; a run of it is a workflow and a few queries a step. */
+const DEFAULT_RECONCILE_EVERY_SECONDS = 60;
 
 /** Each holds 15,000 connections and its own to Redis and MySQL; larger machines run more than one API. */
 const MAX_API_PROCESSES = 64;
@@ -157,7 +157,7 @@ const workerFields = z.object({
     .describe("Groups the versions of one shop's workers."),
   RECONCILE_EVERY_SECONDS: wholeNumber(1, 86_400)
     .default(DEFAULT_RECONCILE_EVERY_SECONDS)
-    .describe("Seconds between two looks into the provider's book for money that no notice reported."),
+    .describe('Seconds between two runs of the reconciliation, which mends what was lost on the way.'),
 });
 
 const prepareSchema = z.object({

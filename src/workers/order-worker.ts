@@ -32,6 +32,7 @@ export interface OrderWorkerParts {
   connection: NativeConnection;
   namespace: string;
   workflowBundle: WorkflowBundleOption;
+  /** And those of the reconciliation, where it has a schedule. */
   activities: Activities;
   budget: Pick<EngineBudget, 'release'>;
   /** With a version, the worker gets only the orders of that version; undefined: workers have no versions. */
@@ -42,7 +43,7 @@ export async function createOrderWorker({
   version,
   budget,
   ...parts
-}: OrderWorkerParts): Promise<{ worker: Worker; engine: OrderEngine }> {
+}: OrderWorkerParts): Promise<{ worker: Worker; engine: OrderEngine; client: Client }> {
   const worker = await Worker.create({
     ...parts,
     taskQueue: TASK_QUEUE,
@@ -57,7 +58,7 @@ export async function createOrderWorker({
   // An eager start runs on the worker that asked for it, current version or not, and pins the order there. A
   // version would get orders before it is current, and an old one would never drain. With versions, Temporal
   // chooses the worker.
-  return { worker, engine: createOrderEngine(client, { eager: version === undefined }) };
+  return { worker, engine: createOrderEngine(client, { eager: version === undefined }), client };
 }
 
 /** Not awaited: a workflow's task must not wait for Redis. */

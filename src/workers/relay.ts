@@ -1,6 +1,6 @@
 /**
  * The relay: runs the background loops beside the Temporal worker. They follow the outbox of every sale,
- * start or signal due workflows, settle unmatched payments, and keep the backlog in Redis up to date.
+ * start or signal due workflows, and keep the backlog in Redis up to date.
  */
 
 import { hostname } from 'node:os';
@@ -8,9 +8,7 @@ import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import { ulid } from 'ulidx';
 import type { OrderEngine } from '../engine/order-engine.ts';
-import type { OrderSigner } from '../payments/signed-order.ts';
 import type { RefundClaims } from '../stores/mysql/money/refund-claims.ts';
-import type { UnmatchedPayments } from '../stores/mysql/money/unmatched-payments.ts';
 import type { OrderClaims } from '../stores/mysql/orders/order-claims.ts';
 import type { Orders } from '../stores/mysql/orders/orders.ts';
 import type { Sales } from '../stores/mysql/sales.ts';
@@ -26,18 +24,13 @@ import { runLoop } from './loop.ts';
 import { createOutboxFollower } from './outbox-follower.ts';
 import { createRefundStarter } from './refund-starter.ts';
 import { createStarter } from './starter.ts';
-import { createUnmatchedPaymentSweep } from './unmatched-payments.ts';
 
 /** How soon a new sale is noticed, and how old the backlog in Redis may be. */
 const SURVEY_EVERY_MS = 1_000;
-/** What is overdue has waited for minutes at least, so a minute more does not matter. */
-const SWEEP_EVERY_MS = 60_000;
 /** Reading the backlog may take a fiftieth of a core: where it takes long it is read more rarely. */
 const SURVEY_REST = 50;
 /** Store transactions at once. One prepares while another commits; more wait for the same rows of stock. */
 const STORING_MAX = 2;
-/** Rows per sweep, as many as suit one transaction. The next sweep handles the others. */
-const SWEEP_MAX = 100;
 
 export interface RelayDeps {
   redis: RedisClient;
@@ -47,12 +40,10 @@ export interface RelayDeps {
   saleStock: SaleStock;
   orders: Orders;
   orderClaims: OrderClaims;
-  unmatchedPayments: UnmatchedPayments;
   refundClaims: RefundClaims;
   sales: Sales;
   engine: Omit<OrderEngine, 'queryStatus'>;
   budget: EngineBudget;
-  signer: Pick<OrderSigner, 'verify'>;
   log: Logger;
 }
 
@@ -104,20 +95,8 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
     return Math.max(SURVEY_EVERY_MS, tookMs * SURVEY_REST);
   }
 
-  /** Makes orders and refunds due again that should have ended by now and have not. */
-  async function sweep(): Promise<number> {
-    const orderCount = await orderClaims.requeueOverdue(SWEEP_MAX);
-    if (orderCount > 0) log.warn({ requeued: orderCount }, 'orders are long past their deadline');
-    const refundCount = await refundClaims.requeueOverdue(SWEEP_MAX);
-    if (refundCount > 0) log.warn({ requeued: refundCount }, 'refunds have not moved for an hour');
-
-    return SWEEP_EVERY_MS;
-  }
-
   await Promise.all([
     runLoop('survey', survey, { log, signal }),
-    runLoop('sweep', sweep, { log, signal }),
-    runLoop('unmatched', createUnmatchedPaymentSweep(deps), { log, signal }),
     runLoop('starter', createStarter({ orders, orderClaims, engine, gate, burst }), { log, signal }),
     runLoop('refunds', createRefundStarter({ refundClaims, engine, gate }), { log, signal }),
   ]);

@@ -1,20 +1,25 @@
-/** Runs the relay, the reconciliation and, as soon as Temporal is reached, the Temporal worker. */
+/** Runs the relay and, as soon as Temporal is reached, the Temporal worker with the reconciliation. */
 
 import type { WorkerDeploymentVersion } from '@temporalio/common';
 import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import { createActivities } from '../activities/index.ts';
+import { createReconcileActivities } from '../activities/reconcile.ts';
 import type { WorkerConfig } from '../config.ts';
+import { createReconcileSchedule, type ReconcileSchedule } from '../engine/reconcile-schedule.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
 import { createOrderSigner } from '../payments/signed-order.ts';
 import type { Service } from '../process.ts';
+import { createReconcileSteps } from '../reconcile/steps.ts';
 import type { Stores } from '../stores/open.ts';
 import { searchAttributes, TASK_QUEUE } from '../workflows/contract.ts';
 import { createDeferredEngine } from './deferred-engine.ts';
 import { runLoop } from './loop.ts';
 import { createOrderWorker } from './order-worker.ts';
-import { createReconciliation } from './reconciliation.ts';
 import { runRelay } from './relay.ts';
+
+/** A reconciliation that does not run mends nothing, and nothing of what it mends is urgent. */
+const ENSURE_SCHEDULE_EVERY_MS = 60_000;
 
 export interface WorkerParts {
   stores: Stores;
@@ -45,37 +50,45 @@ async function runUntilStopped(
 ): Promise<void> {
   const deferred = createDeferredEngine();
   const signer = createOrderSigner(config.ORDER_SIGNING_SECRETS);
-  const everyMs = config.RECONCILE_EVERY_SECONDS * 1_000;
-  const background = Promise.all([
-    runRelay({ ...stores, engine: deferred.engine, signer, log }, signal),
-    runLoop('reconciliation', createReconciliation({ ...stores, provider, everyMs, signal, log }), {
-      log,
-      signal,
-    }),
-  ]);
+  const relay = runRelay({ ...stores, engine: deferred.engine, log }, signal);
   const connection = await connectTemporal(config, log, signal);
   if (!connection) {
-    await background;
+    await relay;
     return;
   }
   try {
     const namespace = config.temporal.namespace ?? 'default';
     await assertSearchAttributes(connection, namespace, log);
     const version = versionOf(config);
-    const { worker, engine } = await createOrderWorker({
+    const steps = createReconcileSteps({ ...stores, provider, signer, log });
+    const { worker, engine, client } = await createOrderWorker({
       connection,
       namespace,
       workflowBundle: { codePath: config.WORKFLOW_BUNDLE },
-      activities: createActivities({ ...stores, provider }),
+      activities: {
+        ...createActivities({ ...stores, provider }),
+        ...createReconcileActivities({ steps, stopping: signal }),
+      },
       budget: stores.budget,
       version,
     });
     deferred.connect(engine);
     log.info({ taskQueue: TASK_QUEUE, version }, 'worker ready');
-    await worker.runUntil(background);
+    const schedule = createReconcileSchedule(client, config.RECONCILE_EVERY_SECONDS * 1_000);
+    await worker.runUntil(Promise.all([relay, keepSchedule(schedule, log, signal)]));
   } finally {
     await connection.close();
   }
+}
+
+/** An operator, or a Temporal that lost its data, may take the schedule away at any time. */
+function keepSchedule(schedule: ReconcileSchedule, log: Logger, signal: AbortSignal): Promise<void> {
+  const ensure = async () => {
+    const outcome = await schedule.ensure();
+    if (outcome !== 'unchanged') log.info({ outcome }, 'the schedule of the reconciliation is up to date');
+    return ENSURE_SCHEDULE_EVERY_MS;
+  };
+  return runLoop('schedule', ensure, { log, signal });
 }
 
 /** Tries until Temporal is reached; undefined when the service is stopped before that. */

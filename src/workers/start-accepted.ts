@@ -1,10 +1,10 @@
 /** Starts the workflows of accepted orders, stored or not. */
 
 import type { OrderEngine } from '../engine/order-engine.ts';
+import { abandonOrder, type AbandonDeps } from '../reconcile/abandon.ts';
 import { isInvalidValue } from '../stores/mysql/connection.ts';
 import type { OrderClaims } from '../stores/mysql/orders/order-claims.ts';
 import type { Orders } from '../stores/mysql/orders/orders.ts';
-import { abandonOrder, type AbandonDeps } from './abandon.ts';
 import type { EngineGate } from './engine-gate.ts';
 import { orderNoOf, type Accepted } from './read-accepted.ts';
 import { storeAhead, type Refused, type StoreAheadDeps } from './store-ahead.ts';

@@ -6,6 +6,7 @@
 import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
 import { defineQuery, defineSignal, type Sinks } from '@temporalio/workflow';
 import type { ClosingReason, OrderState } from '../domain/order.ts';
+import type { StepReport } from '../reconcile/report.ts';
 
 export const TASK_QUEUE = 'orders';
 
@@ -64,3 +65,10 @@ export function refundWorkflowId(paymentId: number): string {
 
 /** A nudge to look at the provider: something about the refund has changed. */
 export const refundUpdated = defineSignal('refundUpdated');
+
+/** Started by the schedule; returns the outcome of each step of the reconciliation by its name. */
+export const RECONCILE_WORKFLOW = 'ReconcileWorkflow';
+/** The schedule's id, and the beginning of its workflows' ids. */
+export const RECONCILE_SCHEDULE = 'reconcile';
+
+export type StepOutcome = StepReport | { failed: string };

@@ -1,4 +1,5 @@
 /** The workflows of the bundle. */
 
 export { OrderWorkflow } from './order.ts';
+export { ReconcileWorkflow } from './reconcile.ts';
 export { RefundWorkflow } from './refund.ts';

@@ -93,7 +93,7 @@ export async function OrderWorkflow(order: Order, storedAhead?: OrderState): Pro
 /**
  * Abandons an order that MySQL refuses, or that cannot be stored before its deadline because MySQL is away.
  * The tombstone comes before the stock goes back, so that no slow write can bring the order to life
- * afterwards; if one came first, the order lives. Where there is no workflow, `src/workers/abandon.ts` does
+ * afterwards; if one came first, the order lives. Where there is no workflow, `src/reconcile/abandon.ts` does
  * the same.
  */
 async function storeOrAbandon(steps: Steps, order: Order): Promise<OrderState & StockSettled> {

@@ -22,7 +22,7 @@ let checkout: Checkout;
 let providerConsole: SandboxConsole;
 
 beforeAll(async () => {
-  checkout = await openCheckout();
+  checkout = await openCheckout({ reconcileEveryMs: 1_000 });
   ({ providerConsole } = checkout);
 });
 afterAll(async () => {

@@ -16,6 +16,8 @@ export interface CheckoutOptions {
   overrides?: Partial<AppDeps>;
   /** Puts other stores under the API and the worker, made of the checkout's own, which stay as they are. */
   under?: (stores: TestStores) => Stores;
+  /** Has the reconciliation run by its schedule. */
+  reconcileEveryMs?: number;
   /** Puts something between the worker and the provider. */
   inFront?: (provider: PaymentProvider) => PaymentProvider;
 }
@@ -41,7 +43,13 @@ export async function openCheckout(options: CheckoutOptions = {}): Promise<Check
     const app = await openHttpApp({ stores: under, engine, overrides: options.overrides ?? {} });
     closers.push(() => app.close());
     const provided = options.inFront?.(app.provider) ?? app.provider;
-    const worker = await startWorker({ stores: under, provider: provided, namespace });
+    const { reconcileEveryMs } = options;
+    const worker = await startWorker({
+      stores: under,
+      provider: provided,
+      namespace,
+      ...(reconcileEveryMs !== undefined && { reconcileEveryMs }),
+    });
     closers.push(() => worker.stop());
     return { ...app, stores, client, close };
   } catch (error) {

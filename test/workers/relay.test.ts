@@ -2,8 +2,6 @@
 
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import type { Order } from '../../src/domain/order.ts';
-import { refundWorkflowId } from '../../src/workflows/contract.ts';
-import { selectOne } from '../support/rows.ts';
 import { signer } from '../support/signer.ts';
 import { waitFor } from '../support/wait.ts';
 import { createNamespace } from '../support/workflows/temporal.ts';
@@ -188,34 +186,4 @@ test('at maxmemory accepted orders are started all the same, and leave the outbo
   const stored = await world.storedOrders();
   for (const { orderNo } of orders)
     expect(stored.has(orderNo) || (await world.isStarted(orderNo))).toBe(true);
-});
-
-test('a refund whose workflow was lost is started again', async () => {
-  const world = await openRelayWorld(namespace);
-  const { pool, orders, payments } = world.stores;
-  const [order] = await world.accept(1);
-  if (!order) throw new Error('no order');
-  await orders.abandon(order, 'store_unavailable');
-  const { orderNo, total: amount, currency } = order;
-  await payments.record('sandbox', {
-    providerPaymentId: 'pay-1',
-    orderNo,
-    amount,
-    currency,
-    signedOrder: null,
-  });
-  await pool.query('UPDATE payments SET engine_due_at = NULL, updated_at = NOW(3) - INTERVAL 61 MINUTE');
-
-  relay(world);
-
-  const { payment_id: paymentId } = await selectOne(pool, 'SELECT payment_id FROM payments');
-  await waitFor('the refund to be started', async () => {
-    const { done } = await selectOne(
-      pool,
-      `SELECT engine_due_at IS NULL AND updated_at > NOW(3) - INTERVAL 1 MINUTE AS done FROM payments WHERE payment_id = ?`,
-      [paymentId],
-    );
-    return done === 1;
-  });
-  expect(await world.isStarted(refundWorkflowId(Number(paymentId)))).toBe(true);
 });

@@ -3,16 +3,20 @@
  * native connection, as src/workers/service.ts has them.
  */
 
-import { Client } from '@temporalio/client';
+import type { Client } from '@temporalio/client';
 import type { WorkerDeploymentVersion } from '@temporalio/common';
 import { NativeConnection, type WorkflowBundleOption } from '@temporalio/worker';
 import { inject } from 'vitest';
 import { createActivities } from '../../../src/activities/index.ts';
+import { createReconcileActivities } from '../../../src/activities/reconcile.ts';
 import type { OrderEngine } from '../../../src/engine/order-engine.ts';
+import { createReconcileSchedule } from '../../../src/engine/reconcile-schedule.ts';
 import type { PaymentProvider } from '../../../src/payments/provider.ts';
+import { createReconcileSteps } from '../../../src/reconcile/steps.ts';
 import type { Stores } from '../../../src/stores/open.ts';
 import { createOrderWorker } from '../../../src/workers/order-worker.ts';
 import { runRelay } from '../../../src/workers/relay.ts';
+import { RECONCILE_SCHEDULE } from '../../../src/workflows/contract.ts';
 import { signer } from '../signer.ts';
 import { silent } from '../stores.ts';
 import { builtWorkflows } from './built-workflows.ts';
@@ -28,6 +32,8 @@ export interface WorkerOptions {
   version?: WorkerDeploymentVersion;
   /** Stands in for the workflows as they are. */
   workflowBundle?: WorkflowBundleOption;
+  /** Has the reconciliation run by its schedule; without it nothing of it runs. */
+  reconcileEveryMs?: number;
 }
 
 export interface TestWorker {
@@ -40,16 +46,22 @@ export async function startWorker(options: WorkerOptions): Promise<TestWorker> {
   installQuietRuntime();
   const workflowBundle = options.workflowBundle ?? builtWorkflows;
   const connection = await NativeConnection.connect({ address: inject('temporalAddress') });
-  const { worker, engine } = await createOrderWorker({
+  const steps = createReconcileSteps({ ...stores, provider, signer, log: silent });
+  const stopping = new AbortController();
+  const { worker, engine, client } = await createOrderWorker({
     connection,
     namespace,
     workflowBundle,
-    activities: createActivities({ ...stores, provider }),
+    activities: {
+      ...createActivities({ ...stores, provider }),
+      ...createReconcileActivities({ steps, stopping: stopping.signal }),
+    },
     budget: stores.budget,
     version: options.version,
   });
   runningWorkers.add(worker);
-  const client = new Client({ connection, namespace });
+  const { reconcileEveryMs } = options;
+  if (reconcileEveryMs !== undefined) await createReconcileSchedule(client, reconcileEveryMs).ensure();
   const stopRelay = startRelay(stores, options.engine ?? engine);
   const ended = worker.run();
   // `stop` rethrows the failure of a worker; until then nothing awaits it.
@@ -57,6 +69,9 @@ export async function startWorker(options: WorkerOptions): Promise<TestWorker> {
   return {
     client,
     async stop() {
+      // It would go on starting workflows on the server that all test files share.
+      if (reconcileEveryMs !== undefined) await client.schedule.getHandle(RECONCILE_SCHEDULE).delete();
+      stopping.abort();
       await stopRelay();
       worker.shutdown();
       await ended;
@@ -76,7 +91,6 @@ export function startRelay(
     | 'saleStock'
     | 'orders'
     | 'orderClaims'
-    | 'unmatchedPayments'
     | 'refundClaims'
     | 'sales'
     | 'budget'
@@ -84,7 +98,7 @@ export function startRelay(
   engine: OrderEngine,
 ): () => Promise<void> {
   const stop = new AbortController();
-  const relay = runRelay({ ...stores, engine, signer, log: silent }, stop.signal);
+  const relay = runRelay({ ...stores, engine, log: silent }, stop.signal);
   return async () => {
     stop.abort();
     await relay;

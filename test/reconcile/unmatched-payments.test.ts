@@ -1,5 +1,5 @@
 /**
- * The sweep over unmatched payments: it restores their
+ * The step over unmatched payments: it restores their
  * orders, sends the money back, or shows it to an operator.
  */
 
@@ -7,12 +7,12 @@ import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { orderDeadlineMs, type Order, type OrderState } from '../../src/domain/order.ts';
 import type { Sale } from '../../src/domain/sale.ts';
 import { createOrderSigner } from '../../src/payments/signed-order.ts';
+import {
+  createUnmatchedPaymentsStep,
+  type UnmatchedPaymentDeps,
+} from '../../src/reconcile/unmatched-payments.ts';
 import type { UnmatchedPayment } from '../../src/stores/mysql/money/unmatched-payments.ts';
 import { orderKeys, saleKeys } from '../../src/stores/redis/keys.ts';
-import {
-  createUnmatchedPaymentSweep,
-  type UnmatchedPaymentDeps,
-} from '../../src/workers/unmatched-payments.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { buildOrder, buildReserveRequest, buildSale } from '../support/factories.ts';
 import { selectOne } from '../support/rows.ts';
@@ -32,7 +32,7 @@ const AWAY = new Error('connect ECONNREFUSED');
 
 let lastPaymentId = 0;
 
-/** Money as the sweep finds it. */
+/** Money as the step finds it. */
 function buildUnmatched(orderNo: string, signedOrder: string | null = null): UnmatchedPayment {
   lastPaymentId += 1;
   return {
@@ -44,7 +44,7 @@ function buildUnmatched(orderNo: string, signedOrder: string | null = null): Unm
   };
 }
 
-/** A sweep over these payments, and what it decides about them. What is decided is listed no more. */
+/** A step over these payments, and what it decides about them. What is decided is listed no more. */
 function openSweep(payments: readonly UnmatchedPayment[], parts: Partial<UnmatchedPaymentDeps> = {}) {
   const left = new Set(payments);
   const decisions: string[] = [];
@@ -65,7 +65,8 @@ function openSweep(payments: readonly UnmatchedPayment[], parts: Partial<Unmatch
         `park: ${reason}`,
       ),
   };
-  const pass = createUnmatchedPaymentSweep({ ...stores, unmatchedPayments, signer, log: silent, ...parts });
+  const step = createUnmatchedPaymentsStep({ ...stores, unmatchedPayments, signer, log: silent, ...parts });
+  const pass = () => step(new AbortController().signal);
   return { pass, decisions };
 }
 
@@ -105,7 +106,7 @@ const queued = ({ saleId }: Pick<Order, 'saleId'>) =>
 test('with no such money a pass decides nothing and asks for nothing else', async () => {
   const sales = { listIds: () => Promise.reject(AWAY) };
   const { pass, decisions } = openSweep([], { sales });
-  expect(await pass()).toBeGreaterThan(0);
+  expect(await pass()).toEqual({ looked: 0, repaired: 0, parked: 0 });
   expect(decisions).toEqual([]);
 });
 
@@ -253,7 +254,7 @@ test('a restored order that is not stored by the next pass is stored by it, with
   expect(await queued(order)).toBe(1);
 });
 
-test('two sweeps at once restore an order once', async () => {
+test('two runs at once restore an order once', async () => {
   const { saleId } = await openSale();
   const { order, unmatched } = await loseOrder(saleId);
   const [one, other] = [openSweep([unmatched]), openSweep([unmatched])];
@@ -424,7 +425,7 @@ test('one payment that cannot be decided holds up no other', async () => {
   const { known, lost, unknown } = await openEachKind();
   const { pass, decisions } = openSweep([known, lost, unknown], { orders: cannotStore });
 
-  expect(await pass()).toBeGreaterThan(0);
+  expect(await pass()).toEqual({ looked: 3, repaired: 2, parked: 0 });
 
   expect(decisions).toEqual(['refund order_unknown']);
   expect(await stores.redis.exists(orderKeys(lost.orderNo).order)).toBe(1);

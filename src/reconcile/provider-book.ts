@@ -9,6 +9,7 @@ import { sumReversals } from '../domain/reversals.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
 import type { Payments } from '../stores/mysql/money/payments.ts';
 import type { Refunds } from '../stores/mysql/money/refunds.ts';
+import type { Step } from './report.ts';
 
 /**
  * How far back payments are compared, by the time at which they began. The longest payment window is a day,
@@ -19,56 +20,60 @@ const LOOK_BACK_MS = 26 * 60 * 60_000;
 const PORTION_SIZE = 500;
 const UNTOUCHED: ReversalTotals = { succeeded: 0, pending: 0, isDisputed: false, isMixed: false };
 
-export interface ReconciliationDeps {
+export interface ProviderBookDeps {
   provider: Pick<PaymentProvider, 'name' | 'listPayments' | 'listReversals'>;
   payments: Pick<Payments, 'readReversalTotals' | 'record'>;
   refunds: Pick<Refunds, 'recordReversals'>;
-  everyMs: number;
-  /** Ends a pass early when it aborts, so that a stop does not wait for a long list. */
-  signal: AbortSignal;
   log: Logger;
 }
 
-/** @returns one pass of the reconciliation's loop; the pass returns the pause before the next, in ms */
-export function createReconciliation(deps: ReconciliationDeps): () => Promise<number> {
-  const { provider, payments, refunds, everyMs, signal, log } = deps;
+export function createProviderBookStep(deps: ProviderBookDeps): Step {
+  const { provider, payments, refunds, log } = deps;
 
-  /** @throws when provider and MySQL differ, and the difference cannot be read or recorded now */
+  /**
+   * @returns whether something was recorded
+   * @throws when provider and MySQL differ, and the difference cannot be read or recorded now
+   */
   async function comparePayment(
     { totals, ...payment }: ListedPayment,
     known: ReversalTotals | undefined,
-  ): Promise<void> {
+  ): Promise<boolean> {
     const { providerPaymentId, orderNo } = payment;
     if (!known) log.warn({ providerPaymentId, orderNo }, 'a payment without a notice');
     const recorded = known ?? UNTOUCHED;
+    let isMissing = !known;
     // Reversals are recorded before their payment, so that a payment that went back never pays for an order.
     if (totals === null || !isSame({ ...totals, isMixed: false }, recorded)) {
       const reversals = await provider.listReversals(providerPaymentId);
       const listed = sumReversals(payment.currency, reversals);
       if (!isSame(listed, recorded)) {
+        isMissing = true;
         log.warn({ providerPaymentId, orderNo, listed, recorded }, 'reversals without a notice');
       }
       await refunds.recordReversals(provider.name, reversals, 'provider');
     }
     if (!known) await payments.record(provider.name, payment);
+    return isMissing;
   }
 
   /**
-   * One payment that cannot be compared does not delay the others; the next pass compares it again.
+   * One payment that cannot be compared does not delay the others; the next run compares it again.
+   * @returns how many lacked something in MySQL
    * @throws when no payment of the portion could be compared
    */
-  async function comparePortion(portion: readonly ListedPayment[]): Promise<void> {
-    if (portion.length === 0) return;
+  async function comparePortion(portion: readonly ListedPayment[], signal: AbortSignal): Promise<number> {
+    if (portion.length === 0 || signal.aborted) return 0;
     const known = await payments.readReversalTotals(
       provider.name,
       portion.map(({ providerPaymentId }) => providerPaymentId),
     );
     const failures: unknown[] = [];
+    let repaired = 0;
     for (const payment of portion) {
-      if (signal.aborted) return;
+      if (signal.aborted) return repaired;
       const { providerPaymentId, orderNo } = payment;
       try {
-        await comparePayment(payment, known.get(providerPaymentId));
+        if (await comparePayment(payment, known.get(providerPaymentId))) repaired += 1;
       } catch (error) {
         failures.push(error);
         log.warn(
@@ -80,20 +85,22 @@ export function createReconciliation(deps: ReconciliationDeps): () => Promise<nu
     if (failures.length === portion.length) {
       throw new Error(`none of ${portion.length} payments could be compared`, { cause: failures[0] });
     }
+    return repaired;
   }
 
-  return async function pass(): Promise<number> {
+  return async (signal) => {
     let portion: ListedPayment[] = [];
+    let [looked, repaired] = [0, 0];
     for await (const payment of provider.listPayments(Date.now() - LOOK_BACK_MS)) {
-      if (signal.aborted) return 0;
+      if (signal.aborted) break;
+      looked += 1;
       portion.push(payment);
       if (portion.length < PORTION_SIZE) continue;
-      await comparePortion(portion);
+      repaired += await comparePortion(portion, signal);
       portion = [];
     }
-    if (signal.aborted) return 0;
-    await comparePortion(portion);
-    return everyMs;
+    repaired += await comparePortion(portion, signal);
+    return { looked, repaired, parked: 0 };
   };
 }
 

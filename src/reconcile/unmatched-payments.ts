@@ -16,9 +16,8 @@ import type { Sales } from '../stores/mysql/sales.ts';
 import type { Reservations, ReservedOrder } from '../stores/redis/reservations.ts';
 import type { SaleStock } from '../stores/redis/sale-stock.ts';
 import { abandonOrder, projectAndRelease } from './abandon.ts';
+import type { Step } from './report.ts';
 
-/** Unmatched payments have waited for a minute, so a few seconds do not matter. An idle pass is one query. */
-const SWEEP_EVERY_MS = 5_000;
 /** Payments settled at once: as many as MySQL's connections handle in the time that a stop leaves. */
 const UNMATCHED_MAX = 200;
 /**
@@ -43,41 +42,45 @@ type Decision =
   | { kind: 'park'; why: string }
   | { kind: 'wait'; why: string };
 
-/** @returns one pass of the sweep's loop; the pass returns the pause before the next, in ms */
-export function createUnmatchedPaymentSweep(deps: UnmatchedPaymentDeps): () => Promise<number> {
+type Applied = 'repaired' | 'parked' | 'undecided';
+
+export function createUnmatchedPaymentsStep(deps: UnmatchedPaymentDeps): Step {
   const { unmatchedPayments, log } = deps;
 
-  async function applyDecision(unmatched: UnmatchedPayment, decision: Decision): Promise<void> {
+  async function applyDecision(unmatched: UnmatchedPayment, decision: Decision): Promise<Applied> {
     const { paymentId, providerPaymentId, orderNo } = unmatched;
-    if (decision.kind === 'wait' && !isOverdue(unmatched)) return;
+    if (decision.kind === 'wait' && !isOverdue(unmatched)) return 'undecided';
     log.warn({ paymentId, orderNo, ...decision }, 'a payment had no stored order');
     if (decision.kind === 'refund') await unmatchedPayments.refund(paymentId, decision.reason);
-    if (decision.kind === 'park' || decision.kind === 'wait')
-      await unmatchedPayments.park(providerPaymentId, decision.why);
+    if (decision.kind === 'settled' || decision.kind === 'refund') return 'repaired';
+    await unmatchedPayments.park(providerPaymentId, decision.why);
+    return 'parked';
   }
 
-  async function settle(saleIds: ReadonlySet<string>, unmatched: UnmatchedPayment): Promise<void> {
+  async function settle(saleIds: ReadonlySet<string>, unmatched: UnmatchedPayment): Promise<Applied> {
     const decision = await decide(deps, saleIds, unmatched).catch((error: unknown): Decision => {
       // A payment that has failed for so long is parked instead of being left to another pass.
       if (!isOverdue(unmatched)) throw error;
       return { kind: 'wait', why: `nothing could be decided: ${String(error)}` };
     });
-    await applyDecision(unmatched, decision);
+    return applyDecision(unmatched, decision);
   }
 
-  return async function pass(): Promise<number> {
+  return async () => {
     const found = await unmatchedPayments.list(UNMATCHED_MAX);
-    if (found.length === 0) return SWEEP_EVERY_MS;
+    if (found.length === 0) return { looked: 0, repaired: 0, parked: 0 };
     const saleIds = new Set(await deps.sales.listIds());
     const results = await Promise.allSettled(found.map((unmatched) => settle(saleIds, unmatched)));
     const failures = results.flatMap((result, i) =>
       result.status === 'rejected' ? [{ error: result.reason as unknown, unmatched: found[i] }] : [],
     );
-    // A single failure must not delay the others. When all fail, a store is away, and the loop backs off.
+    // A single failure must not delay the others. When all fail, a store is away.
     if (failures.length === found.length) throw failures[0]?.error;
     for (const { error, unmatched } of failures)
       log.warn({ err: error, paymentId: unmatched?.paymentId }, 'an unmatched payment is still undecided');
-    return SWEEP_EVERY_MS;
+    const applied = results.map((result) => (result.status === 'fulfilled' ? result.value : 'undecided'));
+    const count = (as: Applied) => applied.filter((each) => each === as).length;
+    return { looked: found.length, repaired: count('repaired'), parked: count('parked') };
   };
 }
 

@@ -5,7 +5,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ListedPayment, ProviderPayment, Reversal } from '../../src/domain/payment.ts';
 import { sumReversals } from '../../src/domain/reversals.ts';
-import { createReconciliation, type ReconciliationDeps } from '../../src/workers/reconciliation.ts';
+import { createProviderBookStep, type ProviderBookDeps } from '../../src/reconcile/provider-book.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
 
@@ -27,7 +27,7 @@ interface Entry {
 function openBook(book: Entry[], { listsTotals = true } = {}) {
   const since: (number | undefined)[] = [];
   const lookedUp: string[] = [];
-  const provider: ReconciliationDeps['provider'] = {
+  const provider: ProviderBookDeps['provider'] = {
     name: 'sandbox',
     async *listPayments(sinceMs) {
       since.push(sinceMs);
@@ -82,26 +82,21 @@ async function storePaidOrder() {
   return stored;
 }
 
-function look(provider: ReconciliationDeps['provider'], overrides: Partial<ReconciliationDeps> = {}) {
+function look(
+  provider: ProviderBookDeps['provider'],
+  overrides: Partial<ProviderBookDeps> = {},
+  { signal } = new AbortController(),
+) {
   const { payments, refunds } = stores;
-  const { signal } = new AbortController();
-  return createReconciliation({
-    provider,
-    payments,
-    refunds,
-    everyMs: 1_234,
-    signal,
-    log: silent,
-    ...overrides,
-  })();
+  return createProviderBookStep({ provider, payments, refunds, log: silent, ...overrides })(signal);
 }
 
-test('a payment without a notice is on its order, and the next look comes in its time', async () => {
+test('a payment without a notice is on its order, and is known from then on', async () => {
   const { state, payment } = await storeOrder();
   const { provider, since, lookedUp } = openBook([{ payment }]);
 
-  expect(await look(provider)).toBe(1_234);
-  expect(await look(provider)).toBe(1_234);
+  expect(await look(provider)).toEqual({ looked: 1, repaired: 1, parked: 0 });
+  expect(await look(provider)).toEqual({ looked: 1, repaired: 0, parked: 0 });
 
   expect(await state()).toMatchObject({ payment: 'received', version: 2 });
   expect(since[0]).toBeLessThan(Date.now() - 24 * 60 * 60_000);
@@ -199,7 +194,7 @@ test('a payment that cannot be looked up is left for the next look, and holds up
   ]);
   const failing = { ...provider, listReversals: () => Promise.reject(new Error('away')) };
 
-  expect(await look(failing)).toBe(1_234);
+  expect(await look(failing)).toEqual({ looked: 2, repaired: 1, parked: 0 });
 
   expect(await good.state()).toMatchObject({ payment: 'received' });
   const known = await stores.payments.readReversalTotals('sandbox', [bad.payment.providerPaymentId]);
@@ -239,16 +234,14 @@ test('a look that is to stop ends between two payments', async () => {
   const [first, second] = [await storeOrder(), await storeOrder()];
   const stopping = new AbortController();
 
-  await look(openBook([first, second]).provider, {
-    signal: stopping.signal,
-    payments: {
-      ...stores.payments,
-      record: async (...what) => {
-        stopping.abort();
-        await stores.payments.record(...what);
-      },
+  const payments: ProviderBookDeps['payments'] = {
+    ...stores.payments,
+    record: async (...what) => {
+      stopping.abort();
+      await stores.payments.record(...what);
     },
-  });
+  };
+  await look(openBook([first, second]).provider, { payments }, stopping);
 
   expect(await first.state()).toMatchObject({ payment: 'received' });
   expect(await second.state()).toMatchObject({ payment: 'none' });
@@ -258,7 +251,7 @@ test('a look that is to stop at the end of the list does not begin to compare', 
   const { state, payment } = await storeOrder();
   const stopping = new AbortController();
   const { provider } = openBook([{ payment }]);
-  const stoppedAtTheEnd: ReconciliationDeps['provider'] = {
+  const stoppedAtTheEnd: ProviderBookDeps['provider'] = {
     ...provider,
     async *listPayments() {
       yield* provider.listPayments();
@@ -266,7 +259,7 @@ test('a look that is to stop at the end of the list does not begin to compare', 
     },
   };
 
-  expect(await look(stoppedAtTheEnd, { signal: stopping.signal })).toBe(0);
+  expect(await look(stoppedAtTheEnd, {}, stopping)).toEqual({ looked: 1, repaired: 0, parked: 0 });
 
   expect(await state()).toMatchObject({ payment: 'none' });
 });

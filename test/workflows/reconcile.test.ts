@@ -1,0 +1,124 @@
+/** The reconciliation on a real server: its schedule, its steps side by side, and how a run ends. */
+
+import { Client } from '@temporalio/client';
+import { NativeConnection, Worker } from '@temporalio/worker';
+import { inject, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { createReconcileActivities } from '../../src/activities/reconcile.ts';
+import { createReconcileSchedule } from '../../src/engine/reconcile-schedule.ts';
+import type { Step } from '../../src/reconcile/report.ts';
+import {
+  RECONCILE_SCHEDULE,
+  RECONCILE_WORKFLOW,
+  TASK_QUEUE,
+  type StepOutcome,
+} from '../../src/workflows/contract.ts';
+import { waitFor } from '../support/wait.ts';
+import { builtWorkflows } from '../support/workflows/built-workflows.ts';
+import { installQuietRuntime } from '../support/workflows/native-runtime.ts';
+import { createNamespace } from '../support/workflows/temporal.ts';
+
+const done: Step = async () => ({ looked: 1, repaired: 0, parked: 0 });
+
+let namespace: string;
+beforeAll(async () => {
+  namespace = await createNamespace();
+});
+
+/** A worker with these steps, until the test ends. */
+async function openWorker(steps: Record<string, Step>) {
+  installQuietRuntime();
+  const connection = await NativeConnection.connect({ address: inject('temporalAddress') });
+  const client = new Client({ connection, namespace });
+  const stopping = new AbortController();
+  const worker = await Worker.create({
+    connection,
+    namespace,
+    taskQueue: TASK_QUEUE,
+    workflowBundle: builtWorkflows,
+    activities: createReconcileActivities({
+      steps: new Map(Object.entries(steps)),
+      stopping: stopping.signal,
+    }),
+  });
+  const running = worker.run();
+  onTestFinished(async () => {
+    stopping.abort();
+    worker.shutdown();
+    await running;
+    await connection.close();
+  });
+  return { client, stopping };
+}
+
+async function start(client: Client, workflowId: string) {
+  return client.workflow.start<() => Promise<Record<string, StepOutcome>>>(RECONCILE_WORKFLOW, {
+    workflowId,
+    taskQueue: TASK_QUEUE,
+  });
+}
+
+test('a step that fails does not keep the others from running, and its failure is in the result', async () => {
+  const { client } = await openWorker({
+    broken: () => Promise.reject(new Error('the store is away')),
+    sound: done,
+  });
+
+  const run = await start(client, 'one-fails');
+
+  expect(await run.result()).toEqual({
+    broken: { failed: 'the store is away' },
+    sound: { looked: 1, repaired: 0, parked: 0 },
+  });
+});
+
+test('a stop of the worker ends a step that hangs', async () => {
+  let hasBegun = false;
+  const { client, stopping } = await openWorker({
+    hanging: () => {
+      hasBegun = true;
+      return new Promise(() => {});
+    },
+    sound: done,
+  });
+  const run = await start(client, 'stopped');
+  await waitFor('the step to begin', () => hasBegun);
+
+  stopping.abort();
+
+  expect(await run.result()).toMatchObject({ hanging: { failed: expect.stringMatching(/abort/) } });
+});
+
+test('the schedule runs the steps again and again, and two workers that make it at once make one', async () => {
+  let runs = 0;
+  const { client } = await openWorker({
+    counted: async () => {
+      runs += 1;
+      return done(new AbortController().signal);
+    },
+  });
+  const schedule = createReconcileSchedule(client, 1_000);
+  const handle = client.schedule.getHandle(RECONCILE_SCHEDULE);
+  onTestFinished(() => handle.delete());
+
+  const outcomes = await Promise.all([schedule.ensure(), createReconcileSchedule(client, 1_000).ensure()]);
+
+  expect(outcomes).toContain('created');
+  await waitFor('two runs', () => runs > 1);
+  expect(await schedule.ensure()).toBe('unchanged');
+});
+
+test('another interval changes the schedule, and one that an operator paused stays paused', async () => {
+  const { client } = await openWorker({ counted: done });
+  const handle = client.schedule.getHandle(RECONCILE_SCHEDULE);
+  await createReconcileSchedule(client, 60_000).ensure();
+  onTestFinished(() => handle.delete());
+  await handle.pause('while I look');
+
+  expect(await createReconcileSchedule(client, 30_000).ensure()).toBe('updated');
+
+  expect(await handle.describe()).toMatchObject({
+    spec: { intervals: [{ every: 30_000 }] },
+    state: { paused: true, note: 'while I look' },
+  });
+  expect(await createReconcileSchedule(client, 30_000).ensure()).toBe('unchanged');
+});
