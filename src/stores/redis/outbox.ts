@@ -7,6 +7,8 @@
 import { z } from 'zod';
 import type { RedisClient } from './connection.ts';
 import { parseSaleShard, saleKeys, SALES_KEY, type SaleShard } from './keys.ts';
+import { run } from './script-call.ts';
+import { removeIdleConsumers } from './scripts.ts';
 
 /** One consumer group: the relays share the work. */
 const GROUP = 'relay';
@@ -158,15 +160,14 @@ export function createOutbox(
 
     /**
      * Removes consumers that are idle for so long with nothing pending; pending entries are claimed first.
+     * This consumer shows with it that it lives.
+     * @returns how many
      */
-    async removeIdleConsumers(minIdleMs: number): Promise<void> {
-      const reply = await unlessNoGroup(() => redis.xinfo('CONSUMERS', key, GROUP));
-      for (const fields of parseInfo(reply ?? [])) {
-        const idle = Number(fields.get('idle')) >= minIdleMs && fields.get('pending') === 0;
-        if (idle && fields.get('name') !== consumer) {
-          await redis.xgroup('DELCONSUMER', key, GROUP, String(fields.get('name')));
-        }
-      }
+    async removeIdleConsumers(minIdleMs: number): Promise<number> {
+      const args = { group: GROUP, self: consumer, minIdleMs };
+      return (
+        (await unlessNoGroup(() => run(redis, removeIdleConsumers, { keys: { outbox: key }, args }))) ?? 0
+      );
     },
   };
 }

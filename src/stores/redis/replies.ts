@@ -83,3 +83,6 @@ export const restockReply = z.union([
 export const admitReply = z
   .tuple([z.literal('admitted'), int], z.string())
   .transform(([, room, ...orderNos]) => ({ room, orderNos }));
+
+/** How many were removed. */
+export const removeIdleConsumersReply = z.tuple([z.literal('removed'), int]).transform(([, count]) => count);

@@ -9,6 +9,7 @@ import {
   holdReply,
   projectReply,
   readOrdersReply,
+  removeIdleConsumersReply,
   reserveAgainReply,
   reserveReply,
   restockReply,
@@ -108,6 +109,13 @@ export const admit = defineScript({
   reply: admitReply,
 });
 
+export const removeIdleConsumers = defineScript({
+  file: 'remove-idle-consumers',
+  keys: ['outbox'],
+  args: ['group', 'self', 'minIdleMs'],
+  reply: removeIdleConsumersReply,
+});
+
 /** All of them. */
 export const SCRIPTS = [
   reserve,
@@ -119,6 +127,7 @@ export const SCRIPTS = [
   readOrders,
   restock,
   admit,
+  removeIdleConsumers,
 ] as const;
 
 /**

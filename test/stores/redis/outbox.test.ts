@@ -1,11 +1,13 @@
 /** The outbox: what relays read, acknowledge and take over from each other. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { RedisClient } from '../../../src/stores/redis/connection.ts';
+import { z } from 'zod';
+import { transact, type RedisClient } from '../../../src/stores/redis/connection.ts';
 import { saleKeys } from '../../../src/stores/redis/keys.ts';
 import { createOutbox, listWaiting } from '../../../src/stores/redis/outbox.ts';
 import { buildReserveRequest, buildSale, uniqueSaleId } from '../../support/factories.ts';
 import { openTestStores, type TestStores } from '../../support/stores.ts';
+import { waitFor } from '../../support/wait.ts';
 
 let stores: TestStores;
 let blocking: RedisClient;
@@ -24,6 +26,7 @@ function newOutbox() {
   const key = saleKeys(saleShard).outbox;
   return {
     key,
+    saleShard,
     waiting: () => listWaiting(stores.redis, saleShard),
     relay: (name: string) => createOutbox(stores.redis, blocking, saleShard, name),
     add: async (...orderNos: string[]) => {
@@ -151,6 +154,91 @@ test('idle relays are removed only with nothing pending, and never the one that 
   expect(await consumers()).not.toContain('done');
   expect(await consumers()).toContain('asks');
   expect(orderNosOf(await relay('busy').readPending(10, '0'))).toEqual(['three']);
+});
+
+const timeReply = z.tuple([z.coerce.number(), z.coerce.number()]);
+const toMs = ([seconds, micros]: z.infer<typeof timeReply>) => seconds * 1_000 + Math.floor(micros / 1_000);
+const redisNowMs = async () => toMs(timeReply.parse(await stores.redis.time()));
+
+/** When the outbox's only consumer was active last, by Redis' clock, which stands still in a transaction. */
+async function lastSeenMs(key: string): Promise<number> {
+  const [now, rows] = await transact(stores.redis.multi().time().xinfo('CONSUMERS', key, 'relay'));
+  const [row] = z.array(z.array(z.unknown())).parse(rows);
+  return toMs(timeReply.parse(now)) - Number(row?.[row.indexOf('idle') + 1]);
+}
+
+/** Sends as the given connection, and lets `then` act before the first answer reaches its caller. */
+function thenFirst(redis: RedisClient, then: () => Promise<unknown>): RedisClient {
+  let isFirst = true;
+  return new Proxy(redis, {
+    get(target, name) {
+      const value: unknown = Reflect.get(target, name);
+      if (typeof value !== 'function') return value;
+      return async (...sent: unknown[]): Promise<unknown> => {
+        const answer: unknown = await Reflect.apply(value, target, sent);
+        const isMine = isFirst;
+        isFirst = false;
+        if (isMine) await then();
+        return answer;
+      };
+    },
+  });
+}
+
+test('an entry that an idle relay reads at the moment of its removal is not lost', async () => {
+  const { relay, add, waiting, saleShard } = newOutbox();
+  const slow = relay('slow');
+  await slow.readNew(1, 1);
+  await add('one');
+  await slow.acknowledge(idsOf(await slow.readNew(1, 1)));
+  const redis = thenFirst(stores.redis, async () => {
+    await add('two');
+    expect(orderNosOf(await slow.readNew(10, 1))).toEqual(['two']);
+  });
+
+  await createOutbox(redis, blocking, saleShard, 'asks').removeIdleConsumers(0);
+
+  expect(await waiting()).toEqual(['two']);
+  expect(orderNosOf(await slow.readPending(10, '0'))).toEqual(['two']);
+});
+
+test('a relay that is removed while it waits for entries gets the next one as before', async () => {
+  const { relay, add, waiting, consumers } = newOutbox();
+  const waits = relay('waits');
+  await waits.readNew(1, 1);
+  await add('one');
+  await waits.acknowledge(idsOf(await waits.readNew(1, 1)));
+  const blocked = waits.readNew(10, 4_000);
+  await waitFor('the read to reach Redis', async () =>
+    (await stores.redis.info('clients')).includes('blocked_clients:1'),
+  );
+  expect(await relay('asks').removeIdleConsumers(0)).toBe(1);
+  expect(await consumers()).not.toContain('waits');
+
+  await add('two');
+
+  expect(orderNosOf(await blocked)).toEqual(['two']);
+  expect(await waiting()).toEqual(['two']);
+  expect(orderNosOf(await waits.readPending(10, '0'))).toEqual(['two']);
+});
+
+test('a relay that finds nothing to read shows that it lives when it looks for dead ones', async () => {
+  const { relay, add, key } = newOutbox();
+  const quiet = relay('quiet');
+  await quiet.readNew(1, 1);
+  await add('one');
+  await quiet.acknowledge(idsOf(await quiet.readNew(1, 1)));
+  const before = await lastSeenMs(key);
+  await waitFor('the clock of Redis to go on', async () => (await redisNowMs()) > before + 1);
+
+  await quiet.readNew(1, 1);
+  await quiet.removeIdleConsumers(60_000);
+
+  expect(await lastSeenMs(key)).toBeGreaterThan(before);
+});
+
+test('without a group there is no consumer to remove', async () => {
+  expect(await newOutbox().relay('asks').removeIdleConsumers(0)).toBe(0);
 });
 
 test('what waits is what is unread, or read and not acknowledged; an entry that is neither waits in vain', async () => {
