@@ -15,7 +15,7 @@ KEYS
   5   idem
   6   outbox
   7   deadlines
-  8   storedAhead
+  8   waitingElsewhere
 
 ARGV
   1   orderNo
@@ -43,10 +43,11 @@ Replies
   unknown-sku     sku
   sold-out        sku, available
   limit-reached   sku, limit, bought
-  backlog-full    waiting, bound     more orders wait than the engine starts within a third of the window
+  backlog-full    waiting, bound     more orders of all sales wait than the engine starts within a third of
+                                     the window
 ]]
 local saleKey, stockKey, limitsKey, orderKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local idemKey, outboxKey, deadlinesKey, storedAheadKey = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local idemKey, outboxKey, deadlinesKey, waitingElsewhereKey = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local orderNo, epoch, saleId, userId = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local idempotencyKey, fingerprint, idempotencyTtlMs = ARGV[5], ARGV[6], tonumber(ARGV[7])
 local startsPerSecond, ip, userAgent = tonumber(ARGV[8]), ARGV[9], ARGV[10]
@@ -107,7 +108,7 @@ for i = firstRepeated, #ARGV, 2 do
   items[#items + 1] = { sku = sku, quantity = quantity, unitPrice = unitPrice }
 end
 
-local waiting = redis.call('XLEN', outboxKey) + (tonumber(redis.call('GET', storedAheadKey)) or 0)
+local waiting = redis.call('XLEN', outboxKey) + (tonumber(redis.call('GET', waitingElsewhereKey)) or 0)
 local bound = math.floor(startsPerSecond * paymentWindow / 3000)
 if waiting >= bound then
   return { 'backlog-full', integer(waiting), integer(bound) }

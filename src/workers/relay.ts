@@ -79,19 +79,23 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
   }
 
   /**
-   * Follows new sales and stops following ended ones, and writes to Redis how many stored orders wait for
-   * their workflow: `reserve` refuses orders when too many wait.
+   * Follows new sales and stops following ended ones, and writes to Redis for each how many orders wait
+   * elsewhere: `reserve` refuses orders when too many wait for the engine, which all sales share.
    */
   async function survey(): Promise<number> {
-    const active = new Map((await listActiveSales(redis)).map((shard) => [formatSaleShard(shard), shard]));
+    const active = new Map((await listActiveSales(redis)).map((sale) => [formatSaleShard(sale), sale]));
     for (const [name, { stop }] of followers) if (!active.has(name)) stop.abort();
     for (const [name, shard] of active) if (!followers.has(name)) startFollowing(name, shard);
     const beganMs = performance.now();
-    const waiting = await orderClaims.countStoredAhead();
+    const storedAhead = await orderClaims.countStoredAhead();
     const tookMs = performance.now() - beganMs;
-    for (const { saleId } of active.values()) {
-      await saleStock.setStoredAhead(saleId, waiting.get(saleId) ?? 0);
-    }
+    const inOutboxes = [...active.values()].map(({ waiting }) => waiting);
+    const total = [...storedAhead.values(), ...inOutboxes].reduce((sum, count) => sum + count, 0);
+    await Promise.all(
+      [...active.values()].map(({ saleId, waiting }) =>
+        saleStock.setWaitingElsewhere(saleId, total - waiting),
+      ),
+    );
     return Math.max(SURVEY_EVERY_MS, tookMs * SURVEY_REST);
   }
 

@@ -64,7 +64,7 @@ test('neither a pause, nor the end of the sale, nor the limit, nor a full backlo
   const { saleId } = await stores.openSale(
     buildSale({ paused: true, opensAtMs: Date.now() - 3 * HOUR_MS, closesAtMs: Date.now() - HOUR_MS }),
   );
-  await stores.saleStock.setStoredAhead(saleId, 1_000_000);
+  await stores.saleStock.setWaitingElsewhere(saleId, 1_000_000);
   const [first, second] = [lostOrder(saleId), lostOrder(saleId)];
   expect(await stores.reservations.reserveAgain(first)).toEqual({ kind: 'reserved' });
   expect(await stores.reservations.reserveAgain(second)).toEqual({ kind: 'reserved' });

@@ -189,7 +189,7 @@ test('orders that wait in the outbox and in MySQL together fill the backlog', as
   // One start a second and a window of nine seconds: three may wait.
   const { saleId } = await openSale({ paymentWindowMs: 9_000 });
   const slow = { startsPerSecond: 1 };
-  await stores.saleStock.setStoredAhead(saleId, 2);
+  await stores.saleStock.setWaitingElsewhere(saleId, 2);
   expect((await callReserve(stores.redis, buildReserveCall(saleId, slow)))[0]).toBe('reserved');
   const before = await snapshot(stores.redis, saleId);
   expect(await callReserve(stores.redis, buildReserveCall(saleId, slow))).toEqual(['backlog-full', '3', '3']);
@@ -198,7 +198,7 @@ test('orders that wait in the outbox and in MySQL together fill the backlog', as
 
 test('the store passes a full backlog on as numbers', async () => {
   const { saleId } = await openSale();
-  await stores.saleStock.setStoredAhead(saleId, 60_000);
+  await stores.saleStock.setWaitingElsewhere(saleId, 60_000);
   expect(await refusal(saleId, {})).toEqual({ kind: 'backlog-full', waiting: 60_000, bound: 60_000 });
 });
 

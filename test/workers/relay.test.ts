@@ -2,6 +2,8 @@
 
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import type { Order } from '../../src/domain/order.ts';
+import { saleKeys } from '../../src/stores/redis/keys.ts';
+import { buildReserveRequest, buildSale } from '../support/factories.ts';
 import { signer } from '../support/signer.ts';
 import { waitFor } from '../support/wait.ts';
 import { createNamespace } from '../support/workflows/temporal.ts';
@@ -71,7 +73,7 @@ test('all are stored and payable at once; the engine starts what its budget has 
     });
     expect((await stores.reservations.readOrder(orderNo))?.state.status).toBe('awaiting_payment');
   }
-  const waiting = `holdfast:{${saleId}.0}:stored_ahead`;
+  const waiting = `holdfast:{${saleId}.0}:waiting_elsewhere`;
   await waitFor('the backlog to be published', async () => (await stores.redis.get(waiting)) === '5');
 
   const left = new Set(orders);
@@ -85,6 +87,32 @@ test('all are stored and payable at once; the engine starts what its budget has 
   });
   await waitFor('no backlog', async () => (await stores.redis.get(waiting)) === '0');
 });
+
+test.each([
+  { where: 'stored ahead', isMysqlAway: false },
+  { where: 'in its outbox', isMysqlAway: true },
+])(
+  'the backlog is bounded over all sales: what waits of one, $where, counts for the others',
+  async ({ isMysqlAway }) => {
+    const world = await openRelayWorld(namespace, { ENGINE_STARTS_PER_SECOND: 1 });
+    const { stores } = world;
+    // One start a second and a window of nine seconds: three orders may wait.
+    const { saleId } = await stores.openSale(buildSale({ paymentWindowMs: 9_000 }));
+    world.wire.cut();
+    await world.accept(3);
+    relay(world, isMysqlAway ? { ...stores, ...(await openMysqlAway()) } : stores);
+    if (!isMysqlAway) await outboxEmpty(world);
+
+    const { waitingElsewhere } = saleKeys({ saleId, shard: 0 });
+    await waitFor('the orders to count', async () => (await stores.redis.get(waitingElsewhere)) === '3');
+
+    expect(await stores.reservations.reserve(buildReserveRequest({ saleId }))).toEqual({
+      kind: 'backlog-full',
+      waiting: 3,
+      bound: 3,
+    });
+  },
+);
 
 test('while Temporal is away orders are stored ahead and payable; when it is back they are started', async () => {
   const world = await openRelayWorld(namespace);

@@ -42,7 +42,7 @@ export function saleKeys(saleShard: SaleShard) {
     limits: `${tag}:limits`,
     outbox: `${tag}:outbox`,
     deadlines: `${tag}:deadlines`,
-    storedAhead: `${tag}:stored_ahead`,
+    waitingElsewhere: `${tag}:waiting_elsewhere`,
     /** Orders that were reserved again; kept for good. */
     restored: `${tag}:restored`,
     /**

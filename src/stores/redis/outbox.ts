@@ -15,6 +15,12 @@ const GROUP = 'relay';
 /** An outbox is read for so long after its sale's end: clocks differ, and the last answers are under way. */
 const LINGER_MS = 10 * 60_000;
 
+/** A sale shard whose outbox a relay reads. */
+export interface ActiveSale extends SaleShard {
+  /** Entries in its outbox. */
+  waiting: number;
+}
+
 export interface OutboxEntry {
   entryId: string;
   orderNo: string;
@@ -37,20 +43,21 @@ const pendingReply = z.array(z.tuple([z.string()]).rest(z.unknown()));
 export type Outbox = ReturnType<typeof createOutbox>;
 
 /** The sales whose outboxes a relay reads: all in Redis, except those that are over with nothing waiting. */
-export async function listActiveSales(redis: RedisClient): Promise<SaleShard[]> {
+export async function listActiveSales(redis: RedisClient): Promise<ActiveSale[]> {
   const shards = (await redis.smembers(SALES_KEY)).flatMap((text) => parseSaleShard(text) ?? []);
-  const active = await Promise.all(shards.map((shard) => isActive(redis, shard)));
-  return shards.filter((_, i) => active[i]);
+  const sales = await Promise.all(shards.map((shard) => readActive(redis, shard)));
+  return sales.flatMap((sale) => sale ?? []);
 }
 
-async function isActive(redis: RedisClient, shard: SaleShard): Promise<boolean> {
+async function readActive(redis: RedisClient, shard: SaleShard): Promise<ActiveSale | undefined> {
   const keys = saleKeys(shard);
   const [closesAtMs, waiting] = await Promise.all([
     redis.hget(keys.sale, 'closes_at'),
     redis.xlen(keys.outbox),
   ]);
   // A sale that is being warmed up has no end yet.
-  return waiting > 0 || closesAtMs === null || Date.now() < Number(closesAtMs) + LINGER_MS;
+  const isActive = waiting > 0 || closesAtMs === null || Date.now() < Number(closesAtMs) + LINGER_MS;
+  return isActive ? { ...shard, waiting } : undefined;
 }
 
 /**

@@ -86,9 +86,12 @@ export function createSaleStock(redis: RedisClient) {
       return toSaleView(saleId, sale, stock);
     },
 
-    /** Sets how many stored orders wait for their workflow; a part of the backlog that `reserve` bounds. */
-    async setStoredAhead(saleId: string, waiting: number): Promise<void> {
-      await redis.set(keysOf(saleId).storedAhead, waiting);
+    /**
+     * Sets how many orders wait for the engine besides those in this sale's outbox: in the outboxes of other
+     * sales, or stored. With its outbox they are the backlog that `reserve` bounds.
+     */
+    async setWaitingElsewhere(saleId: string, orderCount: number): Promise<void> {
+      await redis.set(keysOf(saleId).waitingElsewhere, orderCount);
     },
   };
 }

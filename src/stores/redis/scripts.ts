@@ -18,7 +18,7 @@ import { defineScript } from './script-call.ts';
 
 export const reserve = defineScript({
   file: 'reserve',
-  keys: ['sale', 'stock', 'limits', 'order', 'idem', 'outbox', 'deadlines', 'storedAhead'],
+  keys: ['sale', 'stock', 'limits', 'order', 'idem', 'outbox', 'deadlines', 'waitingElsewhere'],
   args: [
     'orderNo',
     'epoch',

@@ -36,7 +36,7 @@ test('a warmed-up sale is in Redis as it was created', async () => {
 
 test('a warmed-up sale is one that relays follow', async () => {
   const { saleId } = await stores.openSale(buildSale());
-  expect(await listActiveSales(stores.redis)).toContainEqual({ saleId, shard: 0 });
+  expect(await listActiveSales(stores.redis)).toContainEqual({ saleId, shard: 0, waiting: 0 });
 });
 
 test('a sale that is not in Redis is unknown there', async () => {
