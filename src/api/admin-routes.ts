@@ -1,31 +1,38 @@
 /** What an administrator decides: a payment goes back, or a refunded order's units are sold again. */
 
 import type { Context } from 'koa';
+import { z } from 'zod';
+import { MAX_DECISION_CHARS } from '../domain/limits.ts';
 import { parseOrderNo } from '../domain/order.ts';
 import type { Refunds } from '../stores/mysql/money/refunds.ts';
 import type { RequestState } from './http/auth.ts';
-import { Problem, unavailable } from './http/problem.ts';
+import type { BodyState } from './http/json-body.ts';
+import { parseInput, Problem, unavailable } from './http/problem.ts';
 import type { RefundReply, ReturnStockReply } from './http/replies.ts';
 
 export interface AdminRoutesDeps {
   refunds: Pick<Refunds, 'request' | 'returnStock'>;
 }
 
-type AdminContext = Context & { state: RequestState; params: Record<string, string> };
+type AdminContext = Context & { state: RequestState & BodyState; params: Record<string, string> };
+
+/** What both calls may carry. */
+const decisionBody = z.strictObject({ reason: z.string().trim().min(1).max(MAX_DECISION_CHARS).optional() });
 
 /** As MySQL numbers payments, and no longer than JavaScript's numbers are exact. */
 const PAYMENT_ID = /^[1-9]\d{0,14}$/;
 
 /**
  * Each call answers the same when it is repeated: the decision is under way, or done. The administrator's
- * user id is recorded with it.
+ * user id is recorded with it, and the reason where one is given.
  */
 export function createAdminRoutes({ refunds }: AdminRoutesDeps) {
   return {
     async refundPayment(ctx: AdminContext): Promise<void> {
       const paymentId = ctx.params['paymentId'] ?? '';
       if (!PAYMENT_ID.test(paymentId)) throw paymentNotFound();
-      const outcome = await decide(() => refunds.request(Number(paymentId), ctx.state.userId));
+      const { reason = null } = parseInput(decisionBody, ctx.state.body);
+      const outcome = await decide(() => refunds.request(Number(paymentId), ctx.state.userId, reason));
       switch (outcome) {
         case 'requested':
           ctx.status = 202;
@@ -43,7 +50,8 @@ export function createAdminRoutes({ refunds }: AdminRoutesDeps) {
     async returnStock(ctx: AdminContext): Promise<void> {
       const orderNo = ctx.params['orderNo'] ?? '';
       if (!parseOrderNo(orderNo)) throw orderUnknown();
-      const outcome = await decide(() => refunds.returnStock(orderNo, ctx.state.userId));
+      const { reason = null } = parseInput(decisionBody, ctx.state.body);
+      const outcome = await decide(() => refunds.returnStock(orderNo, ctx.state.userId, reason));
       switch (outcome) {
         case 'returned':
           ctx.status = 202;

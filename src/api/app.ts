@@ -21,7 +21,7 @@ import { createAdminRoutes } from './admin-routes.ts';
 import { createDemoRoutes, type DemoOptions } from './demo-routes.ts';
 import { createHealthRoutes } from './health-routes.ts';
 import { authenticate, requireAdmin, type RequestState } from './http/auth.ts';
-import { jsonBody, type BodyState } from './http/json-body.ts';
+import { jsonBody, optionalJsonBody, type BodyState } from './http/json-body.ts';
 import { createLane, shedPurchases, type Lane } from './http/load-shed.ts';
 import { problemResponder } from './http/problem.ts';
 import { createShedLog, createTokenLog } from './http/refusal-logs.ts';
@@ -56,6 +56,7 @@ export function createApp(deps: AppDeps): RequestListener {
   const notices = openLane('notices', MAX_NOTICES_IN_FLIGHT, 0, deps);
   const others = openLane('others', MAX_OTHERS_IN_FLIGHT, 0, deps);
   const [cart, notice] = [jsonBody(MAX_BODY_BYTES), jsonBody(MAX_WEBHOOK_BYTES)];
+  const decision = [optionalJsonBody(MAX_BODY_BYTES), others.enter, shopper, requireAdmin] as const;
 
   // A lane comes after the body, so that a slow sender occupies no room in it. Health checks and metrics
   // have none: they are always answered.
@@ -75,8 +76,8 @@ export function createApp(deps: AppDeps): RequestListener {
     .get('/v1/orders/:orderNo', others.enter, shopper, orders.getOrder)
     .post('/v1/orders/:orderNo/cancel', others.enter, shopper, orders.cancelOrder)
     .post('/v1/orders/:orderNo/payment', others.enter, shopper, orders.payOrder)
-    .post('/v1/admin/payments/:paymentId/refund', others.enter, shopper, requireAdmin, admin.refundPayment)
-    .post('/v1/admin/orders/:orderNo/return-stock', others.enter, shopper, requireAdmin, admin.returnStock);
+    .post('/v1/admin/payments/:paymentId/refund', ...decision, admin.refundPayment)
+    .post('/v1/admin/orders/:orderNo/return-stock', ...decision, admin.returnStock);
   if (deps.demo) {
     const demo = createDemoRoutes(deps.demo, deps.jwtSecret);
     router

@@ -36,6 +36,8 @@ export const MAX_NOTICES_IN_FLIGHT = 64;
 export const MAX_OTHERS_IN_FLIGHT = 256;
 /** Characters of a user agent that are kept. A longer one is cut, because it is only recorded. */
 export const MAX_USER_AGENT_CHARS = 255;
+/** Characters of an operator's reason for a decision: some sentences. The width of the column. */
+export const MAX_DECISION_CHARS = 500;
 /** How long a repeated request finds its first one. A day covers a phone that slept through the sale. */
 export const IDEMPOTENCY_TTL_MS = 24 * 60 * 60 * 1000;
 /** A settled order's projection stays readable in Redis this long; MySQL keeps it for good. */

@@ -7,6 +7,7 @@ import { createPayments } from './mysql/money/payments.ts';
 import { createRefundClaims } from './mysql/money/refund-claims.ts';
 import { createRefunds } from './mysql/money/refunds.ts';
 import { createUnmatchedPayments } from './mysql/money/unmatched-payments.ts';
+import { createParkedWork } from './mysql/ops/parked-work.ts';
 import { createOrderClaims } from './mysql/orders/order-claims.ts';
 import { createOrders } from './mysql/orders/orders.ts';
 import { createSales } from './mysql/sales.ts';
@@ -48,6 +49,7 @@ export async function openStores(config: StoreConfig, log: Logger) {
     unmatchedPayments: createUnmatchedPayments(pool),
     refunds: createRefunds(pool),
     refundClaims: createRefundClaims(pool),
+    parkedWork: createParkedWork(pool),
     sales: createSales(pool),
     async close(): Promise<void> {
       redis.disconnect();

@@ -49,8 +49,11 @@ const { orderNo } = buildOrder();
 const REFUND = '/v1/admin/payments/7/refund';
 const RETURN = `/v1/admin/orders/${orderNo}/return-stock`;
 
-const post = (path: string, token = admin): Promise<Reply> =>
-  send(`${app.url}${path}`, 'POST', { headers: { authorization: `Bearer ${token}` } });
+const post = (path: string, token = admin, body?: object): Promise<Reply> =>
+  send(`${app.url}${path}`, 'POST', {
+    headers: { authorization: `Bearer ${token}` },
+    ...(body === undefined ? {} : { body }),
+  });
 
 /** A valid token with this for its roles, whatever it is. */
 const tokenWith = (roles: unknown): Promise<string> =>
@@ -103,8 +106,8 @@ describe('a refund', () => {
     expect(first.body).toEqual({ paymentId: 7, refund: 'requested' });
     expect(second.body).toEqual(first.body);
     expect(asked).toEqual([
-      [7, 'grace'],
-      [7, 'grace'],
+      [7, 'grace', null],
+      [7, 'grace', null],
     ]);
   });
 
@@ -143,8 +146,8 @@ describe('return of stock', () => {
     expect(first.body).toEqual({ orderNo, stock: 'returned' });
     expect(second.body).toEqual(first.body);
     expect(asked).toEqual([
-      [orderNo, 'grace'],
-      [orderNo, 'grace'],
+      [orderNo, 'grace', null],
+      [orderNo, 'grace', null],
     ]);
   });
 
@@ -167,4 +170,22 @@ describe('return of stock', () => {
     returnStock = new Error('connect ECONNREFUSED');
     expect(refusalOf(await post(RETURN))).toBe('503 decision_unavailable');
   });
+});
+
+describe('a reason', () => {
+  test.each([
+    [REFUND, 7],
+    [RETURN, orderNo],
+  ])('%s may carry one, which is recorded', async (path, subject) => {
+    expect((await post(path, admin, { reason: ' The parcel came back. ' })).status).toBe(202);
+    expect(asked).toEqual([[subject, 'grace', 'The parcel came back.']]);
+  });
+
+  test.each([{ reason: '' }, { reason: 'x'.repeat(501) }, { reason: 7 }, { because: 'so' }, []])(
+    'that is none is refused, and the store is not asked: %j',
+    async (body) => {
+      expect(refusalOf(await post(REFUND, admin, body))).toBe('400 invalid_request');
+      expect(asked).toEqual([]);
+    },
+  );
 });

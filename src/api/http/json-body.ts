@@ -40,6 +40,19 @@ export function jsonBody(limitBytes: number): Middleware<BodyState> {
   };
 }
 
+/** As `jsonBody`, for calls that need no body: without one, `ctx.state.body` is empty. */
+export function optionalJsonBody(limitBytes: number): Middleware<BodyState> {
+  const read = jsonBody(limitBytes);
+  return async (ctx, next) => {
+    const { headers } = ctx.req;
+    if (headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0)
+      return read(ctx, next);
+    ctx.state.rawBody = '';
+    ctx.state.body = {};
+    await next();
+  };
+}
+
 /** The rest of a body that is too large is read and dropped, or the next request would never arrive. */
 function readText(request: IncomingMessage, limitBytes: number): Promise<string> {
   return new Promise((resolve, reject) => {

@@ -16,12 +16,14 @@ import { initial } from './0001-initial.ts';
 import { moneyBack } from './0002-money-back.ts';
 import { signedOrder } from './0003-signed-order.ts';
 import { urgentOrders } from './0004-urgent-orders.ts';
+import { parkedWork } from './0005-parked-work.ts';
 
 const MIGRATIONS = [
   { name: '0001-initial', statements: initial },
   { name: '0002-money-back', statements: moneyBack },
   { name: '0003-signed-order', statements: signedOrder },
   { name: '0004-urgent-orders', statements: urgentOrders },
+  { name: '0005-parked-work', statements: parkedWork },
 ];
 
 const LOCK_NAME = 'holdfast_migrations';

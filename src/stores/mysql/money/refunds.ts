@@ -12,7 +12,7 @@ import {
   type Pool,
   type PoolConnection,
 } from '../connection.ts';
-import { recordAction } from '../rows/audit-log.ts';
+import { recordAction, type Decision } from '../rows/audit-log.ts';
 import { lockOrder, readOrders } from '../rows/order-rows.ts';
 import { park, resolveStockDecision, unpark } from '../rows/parked.ts';
 import {
@@ -111,10 +111,15 @@ export function createRefunds(pool: Pool) {
     },
 
     /**
-     * An operator requests a refund. A repeat returns the same, and makes the refund workflow due where it is
-     * not. not-refundable: the payment went back already, or its order is about to decide about it.
+     * An operator requests a refund, and may say why. A repeat returns the same, and makes the refund
+     * workflow due where it is not. not-refundable: the payment went back already, or its order is about to
+     * decide about it.
      */
-    request: (paymentId: number, actor: string): Promise<'requested' | 'not-refundable' | 'unknown'> =>
+    request: (
+      paymentId: number,
+      actor: string,
+      why: string | null = null,
+    ): Promise<'requested' | 'not-refundable' | 'unknown'> =>
       inTransaction(pool, async (connection) => {
         const locked = await lockPaymentAndOrder(connection, paymentId);
         if (!locked) return 'unknown';
@@ -125,16 +130,20 @@ export function createRefunds(pool: Pool) {
         await makeRefundDue(connection, paymentId, 'operator_request');
         await unpark(connection, 'payment', providerPaymentId);
         const subject = `payment ${paymentId}`;
-        const detail = { orderNo, amount, currency, before: status };
-        await recordAction(connection, { actor, action: 'refund_requested', subject, detail });
+        const detail = { orderNo, amount, currency, before: status, after: 'refund_due' };
+        await recordAction(connection, { actor, reason: why, action: 'refund_requested', subject, detail });
         return 'requested';
       }),
 
     /**
      * An operator decides that the units of a refunded order may be sold again. A repeat returns the same.
      */
-    returnStock: (orderNo: string, actor: string): Promise<'returned' | 'not-refunded' | 'unknown'> =>
-      inTransaction(pool, (connection) => returnStock(connection, orderNo, actor)),
+    returnStock: (
+      orderNo: string,
+      actor: string,
+      why: string | null = null,
+    ): Promise<'returned' | 'not-refunded' | 'unknown'> =>
+      inTransaction(pool, (connection) => returnStock(connection, orderNo, { actor, reason: why })),
   };
 }
 
@@ -150,7 +159,7 @@ function isRefundable({ payment, stored }: LockedPayment): boolean {
 async function returnStock(
   connection: PoolConnection,
   orderNo: string,
-  actor: string,
+  decision: Decision,
 ): Promise<'returned' | 'not-refunded' | 'unknown'> {
   const stored = await lockOrder(connection, orderNo);
   if (!stored) return 'unknown';
@@ -167,8 +176,9 @@ async function returnStock(
     await makeRefundSignalDue(connection, paymentId);
     await resolveStockDecision(connection, providerPaymentId);
   }
-  const detail = { items: stored.order.items.map(({ sku, quantity }) => ({ sku, quantity })) };
-  await recordAction(connection, { actor, action: 'stock_returned', subject: orderNo, detail });
+  const items = stored.order.items.map(({ sku, quantity }) => ({ sku, quantity }));
+  const detail = { items, before: 'sold', after: 'returned' };
+  await recordAction(connection, { ...decision, action: 'stock_returned', subject: orderNo, detail });
   await bookMovement(connection, 'return', [stored.order]);
   return 'returned';
 }

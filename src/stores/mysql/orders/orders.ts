@@ -137,7 +137,10 @@ async function lockStoredOrder(connection: PoolConnection, orderNo: string): Pro
   return stored;
 }
 
-/** Ends the order: sets a final status, ends what is due of its workflow, and moves its stock. */
+/**
+ * Ends the order: sets a final status, ends what is due of its workflow and that it is parked, and moves its
+ * stock.
+ */
 async function end(
   connection: PoolConnection,
   stored: StoredOrder,
@@ -148,6 +151,7 @@ async function end(
   await modify(connection, 'UPDATE orders SET engine_due_at = NULL WHERE order_no = ?', [
     stored.order.orderNo,
   ]);
+  await unpark(connection, 'order', stored.order.orderNo);
   await bookMovement(connection, movement, [stored.order]);
   return state;
 }

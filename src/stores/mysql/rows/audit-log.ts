@@ -1,22 +1,41 @@
-/** The log of what operators did. */
+/** The log of what operators did, and of what the system repaired by itself. */
 
-import { modify, type PoolConnection } from '../connection.ts';
+import { MAX_DECISION_CHARS } from '../../../domain/limits.ts';
+import { modify, type Executor } from '../connection.ts';
 
-export interface Action {
-  /** The operator, by the subject of their token. */
+/** Who decided something, and why. */
+export interface Decision {
+  /**
+   * The operator, by the subject of their token or the name that they gave on the command line; `holdfast`
+   * for what the system repaired by itself.
+   */
   actor: string;
-  action: 'refund_requested' | 'stock_returned';
-  /** An orderNo, or `payment <paymentId>`. */
+  /** Null: none was given. */
+  reason: string | null;
+}
+
+interface Action extends Decision {
+  action: 'refund_requested' | 'stock_returned' | 'parked_retried' | 'parked_resolved';
+  /** An orderNo, `payment <paymentId>` or `parked <parkedId>`. */
   subject: string;
+  /** With what was before and after. */
   detail: Record<string, unknown>;
 }
 
+/** The width of the column. */
+const MAX_ACTOR_CHARS = 128;
+
 /** Writes the entry in the transaction of the change itself, so that neither exists without the other. */
-export async function recordAction(connection: PoolConnection, action: Action): Promise<void> {
-  await modify(connection, 'INSERT INTO audit_log (actor, action, subject, detail) VALUES (?, ?, ?, ?)', [
-    action.actor,
-    action.action,
-    action.subject,
-    JSON.stringify(action.detail),
-  ]);
+export async function recordAction(connection: Executor, action: Action): Promise<void> {
+  await modify(
+    connection,
+    'INSERT INTO audit_log (actor, action, subject, reason, detail) VALUES (?, ?, ?, ?, ?)',
+    [
+      action.actor.slice(0, MAX_ACTOR_CHARS),
+      action.action,
+      action.subject,
+      action.reason?.slice(0, MAX_DECISION_CHARS) ?? null,
+      JSON.stringify(action.detail),
+    ],
+  );
 }

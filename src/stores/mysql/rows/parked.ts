@@ -6,9 +6,50 @@ import { modify, type Executor } from '../connection.ts';
 
 /**
  * payment: the rules could not settle it. refund: its refund workflow keeps failing. Both refer to the
- * provider's payment id, and each is unparked only by the code that parks its kind.
+ * provider's payment id, and each is unparked only by the code that parks its kind. outbox_entry refers to
+ * `<sale>.<shard>/<entry id>`, because an entry's id is unique in its stream alone.
  */
-type ParkedKind = 'payment' | 'refund' | 'order' | 'outbox_entry';
+export const PARKED_KINDS = ['payment', 'refund', 'order', 'outbox_entry'] as const;
+export type ParkedKind = (typeof PARKED_KINDS)[number];
+
+/** Stable codes: why work was parked. docs/operations.md tells what to do about each. */
+type ParkedCause =
+  /** From before causes were recorded. */
+  | 'unspecified'
+  /** Order or refund: one of its steps keeps failing. */
+  | 'step_failing'
+  /** Refund: the provider accepted it and has not finished it within a day. */
+  | 'refund_slow'
+  /** Payment: it names no order of any sale of ours. */
+  | 'no_order_named'
+  /** Payment: not the order's amount or currency. */
+  | 'wrong_amount'
+  /** Payment: nothing could be decided about it for an hour, as its sale is not in Redis. */
+  | 'undecided'
+  /** Payment: Redis has its order, but not whole. */
+  | 'order_damaged'
+  /** Payment or outbox entry: its order is paid, and MySQL refuses to store it. */
+  | 'paid_order_refused'
+  /** Payment: money went back that was not requested here; whether units may be sold again is open. */
+  | 'reversed'
+  /** Payment: money of it went back before it paid for an order. */
+  | 'reversed_before_applied'
+  /** Payment: a refund failed after it had succeeded. */
+  | 'refund_failed_later'
+  /** Payment: more goes back than was paid. */
+  | 'too_much_reversed'
+  /** Order: its workflow has ended without settling it. */
+  | 'workflow_ended'
+  /** Outbox entry: Redis has no whole order of that number. */
+  | 'outbox_entry_unreadable'
+  /** Outbox entry: MySQL takes neither the order nor its tombstone. */
+  | 'order_refused';
+
+/** Why it was parked, and what the step was given: ids and amounts, never other data of a person. */
+export interface ParkedFacts {
+  cause: ParkedCause;
+  inputs: Record<string, string | number | boolean | null>;
+}
 
 /**
  * The end of a reason that leaves a decision to an operator: whether the units of a refunded order may be
@@ -16,46 +57,85 @@ type ParkedKind = 'payment' | 'refund' | 'order' | 'outbox_entry';
  */
 export const STOCK_DECISION_PENDING = 'stock comes back only if you say so';
 
-/** The width of the column. */
+/** The width of the columns. */
 const MAX_REASON_CHARS = 500;
+const MAX_REFERENCE_CHARS = 255;
+/** An input is an id or an amount. A longer one is cut, because it is only shown. */
+const MAX_INPUT_CHARS = 255;
+/** How often a failure of parked work is counted at most: often enough to see that it goes on. */
+const NOTE_EVERY_SECONDS = 30;
+
+const IS_OPEN = 'resolved_at IS NULL';
+/** An operator has settled it for the very facts for which the rules would park it. */
+const IS_SETTLED = `(settled_by = 'operator' AND resolved_at IS NOT NULL AND cause = VALUES(cause)
+  AND inputs <=> VALUES(inputs))`;
 
 /**
- * Parks something for an operator. While it is parked, its first reason stays; parked again later, it gets a
- * new one.
+ * Parks something for an operator. While it is parked, its first reason and facts stay, and the newest error
+ * is kept beside them. Parked again later, it gets new ones; unless an operator has resolved it for the same
+ * facts, and then it stays resolved.
  */
 export async function park(
   executor: Executor,
   kind: ParkedKind,
   reference: string,
   reason: string,
+  facts: ParkedFacts = unspecified(reason),
 ): Promise<void> {
-  await modify(
-    executor,
-    `INSERT INTO parked (kind, reference, reason) VALUES (?, ?, ?) ON DUPLICATE KEY UPDATE
-       reason = IF(resolved_at IS NULL, reason, VALUES(reason)),
-       parked_at = IF(resolved_at IS NULL, parked_at, NOW(3)),
-       resolved_at = NULL`,
-    [kind, reference, reason.slice(0, MAX_REASON_CHARS)],
-  );
+  await write(executor, { kind, reference, reason, facts, isKept: `${IS_OPEN} OR ${IS_SETTLED}` });
 }
 
-/** Parks with a new reason, also when it is parked already. */
+/** As `park`, but with the new reason and facts also when it is parked already. */
 export async function parkAnew(
   executor: Executor,
   kind: ParkedKind,
   reference: string,
   reason: string,
+  facts: ParkedFacts = unspecified(reason),
 ): Promise<void> {
-  await unpark(executor, kind, reference);
-  await park(executor, kind, reference, reason);
+  await write(executor, { kind, reference, reason, facts, isKept: IS_SETTLED });
 }
 
-/** Ends the parking: the matter is settled. */
+interface Entry {
+  kind: ParkedKind;
+  reference: string;
+  reason: string;
+  facts: ParkedFacts;
+  /** A condition in SQL: the entry keeps its reason, facts and first time. */
+  isKept: string;
+}
+
+/**
+ * Each assignment sees those before it. The columns that the condition reads come last, `settled_by` first
+ * of them: without it the condition is false for the others as well.
+ */
+async function write(executor: Executor, { kind, reference, reason, facts, isKept }: Entry): Promise<void> {
+  const text = cutText(reason, MAX_REASON_CHARS);
+  await modify(
+    executor,
+    `INSERT INTO parked (kind, reference, reason, cause, inputs, last_error, last_seen_at)
+     VALUES (?, ?, ?, ?, ?, ?, NOW(3)) ON DUPLICATE KEY UPDATE
+       reason = IF(${isKept}, reason, VALUES(reason)),
+       parked_at = IF(${isKept}, parked_at, NOW(3)),
+       times = IF(${isKept}, times + 1, 1),
+       last_error = VALUES(last_error),
+       last_seen_at = NOW(3),
+       settled_by = IF(${isKept}, settled_by, NULL),
+       cause = IF(${isKept}, cause, VALUES(cause)),
+       inputs = IF(${isKept}, inputs, VALUES(inputs)),
+       resolved_at = IF(${IS_SETTLED}, resolved_at, NULL)`,
+    [kind, cutText(reference, MAX_REFERENCE_CHARS), text, facts.cause, toJson(facts.inputs), text],
+  );
+}
+
+/** Ends the parking: the rules have settled the matter. */
 export async function unpark(executor: Executor, kind: ParkedKind, reference: string): Promise<void> {
-  await modify(executor, 'UPDATE parked SET resolved_at = NOW(3) WHERE kind = ? AND reference = ?', [
-    kind,
-    reference,
-  ]);
+  await modify(
+    executor,
+    `UPDATE parked SET resolved_at = COALESCE(resolved_at, NOW(3)), settled_by = 'rules'
+     WHERE kind = ? AND reference = ?`,
+    [kind, cutText(reference, MAX_REFERENCE_CHARS)],
+  );
 }
 
 /**
@@ -64,8 +144,47 @@ export async function unpark(executor: Executor, kind: ParkedKind, reference: st
 export async function resolveStockDecision(executor: Executor, reference: string): Promise<void> {
   await modify(
     executor,
-    `UPDATE parked SET resolved_at = NOW(3)
-     WHERE kind = 'payment' AND reference = ? AND resolved_at IS NULL AND RIGHT(reason, CHAR_LENGTH(?)) = ?`,
+    `UPDATE parked SET resolved_at = NOW(3), settled_by = 'rules'
+     WHERE kind = 'payment' AND reference = ? AND ${IS_OPEN} AND RIGHT(reason, CHAR_LENGTH(?)) = ?`,
     [reference, STOCK_DECISION_PENDING, STOCK_DECISION_PENDING],
   );
+}
+
+/**
+ * Notes that parked work has failed once more. Work that is not parked is left alone, and a failure that
+ * comes soon after the one before is not counted.
+ */
+export async function noteFailure(
+  executor: Executor,
+  kind: ParkedKind,
+  reference: string,
+  error: string,
+): Promise<void> {
+  await modify(
+    executor,
+    `UPDATE parked SET last_error = ?, last_seen_at = NOW(3), times = times + 1
+     WHERE kind = ? AND reference = ? AND ${IS_OPEN} AND last_seen_at < NOW(3) - INTERVAL ? SECOND`,
+    [cutText(error, MAX_REASON_CHARS), kind, cutText(reference, MAX_REFERENCE_CHARS), NOTE_EVERY_SECONDS],
+  );
+}
+
+/** A call that gives no facts is told apart by its reason. */
+function unspecified(reason: string): ParkedFacts {
+  return { cause: 'unspecified', inputs: { reason } };
+}
+
+function toJson(inputs: ParkedFacts['inputs']): string {
+  return JSON.stringify(
+    Object.fromEntries(
+      Object.entries(inputs).map(([name, value]) => [
+        name,
+        typeof value === 'string' ? cutText(value, MAX_INPUT_CHARS) : value,
+      ]),
+    ),
+  );
+}
+
+/** JavaScript counts a character outside the basic plane as two, MySQL as one: so it always fits. */
+function cutText(text: string, chars: number): string {
+  return text.slice(0, chars);
 }
