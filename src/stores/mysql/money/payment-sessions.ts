@@ -104,8 +104,8 @@ export function createPaymentSessions(pool: Pool) {
     },
 
     /**
-     * Records that the provider refused to open the session, so that the next `begin` begins another one. Once
-     * an order has had too many, its last session stays and is asked for again.
+     * Records that the provider refused to open the session, so that the next `begin` begins another one.
+     * Once an order has had too many, its last session stays and is asked for again.
      */
     recordRefused: ({ sessionId, orderNo }: Pick<PaymentSession, 'sessionId' | 'orderNo'>): Promise<void> =>
       inTransaction(pool, async (connection) => {
