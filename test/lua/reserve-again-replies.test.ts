@@ -1,6 +1,7 @@
 /** Every reply of `reserve-again`, which holds stock for an order that every store has lost. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { IDEMPOTENCY_TTL_MS } from '../../src/domain/limits.ts';
 import type { Order } from '../../src/domain/order.ts';
 import { orderKeys } from '../../src/stores/redis/keys.ts';
 import { buildOrder, buildReserveRequest, buildSale } from '../support/factories.ts';
@@ -171,4 +172,13 @@ test('a restored order can be sold, and released, like any other', async () => {
     { available: 8, held: 0, sold: 2 },
     { available: 4, held: 0, sold: 1 },
   ]);
+});
+
+test('the idempotency entry of a restored order expires after a day', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  const order = lostOrder(saleId);
+  await stores.reservations.reserveAgain(order);
+  const leftMs = await stores.redis.pttl(orderKeys(order.orderNo).idem(order.userId, order.idempotencyKey));
+  expect(leftMs).toBeGreaterThan(IDEMPOTENCY_TTL_MS - HOUR_MS);
+  expect(leftMs).toBeLessThanOrEqual(IDEMPOTENCY_TTL_MS);
 });

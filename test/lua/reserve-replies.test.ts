@@ -1,6 +1,7 @@
 /** Every reply of `reserve`, on a real Redis, and what each leaves behind. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { IDEMPOTENCY_TTL_MS } from '../../src/domain/limits.ts';
 import { saleKeys } from '../../src/stores/redis/keys.ts';
 import type { ReserveOutcome, ReserveRequest } from '../../src/stores/redis/reservations.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
@@ -209,4 +210,14 @@ test('a cart that names a SKU twice never reaches Redis', async () => {
     { sku: 'lamp', quantity: 2 },
   ];
   await expect(reserve(saleId, { items })).rejects.toThrow('each SKU once');
+});
+
+test('an idempotency entry expires after a day', async () => {
+  const { saleId } = await openSale();
+  const request = buildReserveRequest({ saleId });
+  await stores.reservations.reserve(request);
+  const { idem } = saleKeys({ saleId, shard: 0 });
+  const leftMs = await stores.redis.pttl(idem(request.userId, request.idempotencyKey));
+  expect(leftMs).toBeGreaterThan(IDEMPOTENCY_TTL_MS - HOUR_MS);
+  expect(leftMs).toBeLessThanOrEqual(IDEMPOTENCY_TTL_MS);
 });
