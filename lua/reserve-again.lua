@@ -82,10 +82,11 @@ for _, item in ipairs(items) do
   redis.call('HINCRBY', stockKey, item.sku .. ':held', item.quantity)
   redis.call('HINCRBY', limitsKey, item.sku .. ':' .. userId, item.quantity)
 end
+local entry = redis.call('XADD', outboxKey, '*', 'order_no', orderNo)
 redis.call('HSET', orderKey,
   'sale_id', saleId, 'user_id', userId, 'items', ARGV[7], 'total', total, 'currency', currency,
   'idempotency_key', idempotencyKey, 'reserved_at', integer(reservedAtMs), 'payment_window', integer(paymentWindowMs),
-  'ip', ip, 'user_agent', userAgent,
+  'ip', ip, 'user_agent', userAgent, 'entry', entry,
   'hold', 'held', 'status', 'queued', 'version', '0', 'payment', 'none', 'reason', '')
 if isKeyFree then
   redis.call('HSET', idemKey, 'order_no', orderNo, 'fingerprint', fingerprint)
@@ -93,5 +94,4 @@ if isKeyFree then
 end
 redis.call('ZADD', deadlinesKey, integer(reservedAtMs + paymentWindowMs), orderNo)
 redis.call('SADD', restoredKey, orderNo)
-redis.call('XADD', outboxKey, '*', 'order_no', orderNo)
 return { 'reserved' }

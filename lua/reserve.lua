@@ -122,13 +122,13 @@ for _, item in ipairs(items) do
   redis.call('HINCRBY', stockKey, item.sku .. ':held', item.quantity)
   redis.call('HINCRBY', limitsKey, item.sku .. ':' .. userId, item.quantity)
 end
+local entry = redis.call('XADD', outboxKey, '*', 'order_no', orderNo)
 redis.call('HSET', orderKey,
   'sale_id', saleId, 'user_id', userId, 'items', itemsJson, 'total', integer(total), 'currency', currency,
   'idempotency_key', idempotencyKey, 'reserved_at', integer(now), 'payment_window', integer(paymentWindow),
-  'ip', ip, 'user_agent', userAgent,
+  'ip', ip, 'user_agent', userAgent, 'entry', entry,
   'hold', 'held', 'status', 'queued', 'version', '0', 'payment', 'none', 'reason', '')
 redis.call('HSET', idemKey, 'order_no', orderNo, 'fingerprint', fingerprint)
 redis.call('PEXPIRE', idemKey, idempotencyTtlMs)
 redis.call('ZADD', deadlinesKey, integer(now + paymentWindow), orderNo)
-redis.call('XADD', outboxKey, '*', 'order_no', orderNo)
 return { 'reserved', orderNo, integer(total), currency, integer(now), integer(paymentWindow), itemsJson }

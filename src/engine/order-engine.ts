@@ -110,6 +110,17 @@ export function createOrderEngine(client: Client, { eager = true }: { eager?: bo
         ),
       ),
 
+    /** Whether the order has a workflow that runs. Throws like `start`. */
+    async isRunning(orderNo: string): Promise<boolean> {
+      try {
+        const { status } = await call(() => client.workflow.getHandle(orderNo).describe());
+        return status.name === 'RUNNING';
+      } catch (error) {
+        if (error instanceof WorkflowNotFoundError) return false;
+        throw error;
+      }
+    },
+
     /**
      * The order's state by the workflow's own query; undefined when there is no such workflow.
      * @throws when no worker answers in time

@@ -11,8 +11,11 @@ import { createParkedWork } from './mysql/ops/parked-work.ts';
 import { createOrderClaims } from './mysql/orders/order-claims.ts';
 import { createOrders } from './mysql/orders/orders.ts';
 import { createSales } from './mysql/sales.ts';
+import { createPlaces } from './mysql/upkeep/places.ts';
+import { createRepairs } from './mysql/upkeep/repairs.ts';
 import { assertNoEviction, connectRedis } from './redis/connection.ts';
 import { createEngineBudget } from './redis/engine-budget.ts';
+import { createHolds } from './redis/holds.ts';
 import { createReservations } from './redis/reservations.ts';
 import { createSaleStock } from './redis/sale-stock.ts';
 
@@ -40,6 +43,7 @@ export async function openStores(config: StoreConfig, log: Logger) {
     /** Opens a separate connection, for reads that block. */
     connectBlocking: () => connectRedis(config.REDIS_URL, log, null),
     reservations: createReservations(redis, { startsPerSecond: config.ENGINE_STARTS_PER_SECOND }),
+    holds: createHolds(redis),
     saleStock: createSaleStock(redis),
     budget: createEngineBudget(redis, config.ENGINE_BUDGET),
     orders: createOrders(pool),
@@ -51,6 +55,8 @@ export async function openStores(config: StoreConfig, log: Logger) {
     refundClaims: createRefundClaims(pool),
     parkedWork: createParkedWork(pool),
     sales: createSales(pool),
+    places: createPlaces(pool),
+    repairs: createRepairs(pool),
     async close(): Promise<void> {
       redis.disconnect();
       await pool.end();

@@ -17,6 +17,7 @@ export function createDeferredEngine() {
     start: async (order, storedAhead) => (await connected()).start(order, storedAhead),
     signalPaymentReceived: async (order) => (await connected()).signalPaymentReceived(order),
     signalCancelRequested: async (order) => (await connected()).signalCancelRequested(order),
+    isRunning: async (orderNo) => (await connected()).isRunning(orderNo),
     startRefund: async (refund) => (await connected()).startRefund(refund),
   };
 

@@ -60,7 +60,7 @@ async function runUntilStopped(
     const namespace = config.temporal.namespace ?? 'default';
     await assertSearchAttributes(connection, namespace, log);
     const version = versionOf(config);
-    const steps = createReconcileSteps({ ...stores, provider, signer, log });
+    const steps = createReconcileSteps({ ...stores, engine: deferred.engine, provider, signer, log });
     const { worker, engine, client } = await createOrderWorker({
       connection,
       namespace,

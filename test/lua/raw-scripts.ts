@@ -11,12 +11,15 @@ import { orderKeys, saleKeys } from '../../src/stores/redis/keys.ts';
 import { send } from '../../src/stores/redis/script-call.ts';
 import {
   confirm,
+  dropDeadline,
   giveBack,
   project,
   release,
+  requeue,
   reserve,
   reserveAgain,
   restock,
+  waiting,
 } from '../../src/stores/redis/scripts.ts';
 
 const DAY_MS = 86_400_000;
@@ -131,6 +134,20 @@ export async function callProject(
   const keyList = [orderKeys(orderNo).order];
   const args = { version, status, payment: 'none', reason: '' };
   return reply.parse(await send(redis, project, { keys: {}, keyList, args }));
+}
+
+/** Where the order's entry is; see `lua/waiting.lua`. */
+export async function callWaiting(redis: RedisClient, orderNo: string): Promise<string[]> {
+  const keys = orderKeys(orderNo);
+  return reply.parse(await send(redis, waiting, { keys, keyList: [keys.order], args: {} }));
+}
+
+export async function callRequeue(redis: RedisClient, orderNo: string, entry: string): Promise<string[]> {
+  return reply.parse(await send(redis, requeue, { keys: orderKeys(orderNo), args: { orderNo, entry } }));
+}
+
+export async function callDropDeadline(redis: RedisClient, orderNo: string): Promise<string[]> {
+  return reply.parse(await send(redis, dropDeadline, { keys: orderKeys(orderNo), args: { orderNo } }));
 }
 
 /**

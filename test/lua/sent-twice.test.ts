@@ -9,9 +9,11 @@ import { openTestStores, type TestStores } from '../support/stores.ts';
 import {
   buildReserveCall,
   callConfirm,
+  callDropDeadline,
   callGiveBack,
   callProject,
   callRelease,
+  callRequeue,
   callReserve,
   callReserveAgain,
   callRestock,
@@ -126,4 +128,20 @@ test('project sent twice applies once', async () => {
   const { saleId, orderNo } = await hold();
   const replies = await twice(saleId, () => callProject(stores.redis, orderNo, 1));
   expect(replies).toEqual([['projected'], ['stale']]);
+});
+
+test('requeue sent twice queues once', async () => {
+  const { saleId, orderNo } = await hold();
+  const { order, outbox } = orderKeys(orderNo);
+  const entry = String(await stores.redis.hget(order, 'entry'));
+  await stores.redis.xdel(outbox, entry);
+  const replies = await twice(saleId, () => callRequeue(stores.redis, orderNo, entry));
+  expect(replies).toEqual([['requeued'], ['moved']]);
+});
+
+test('a deadline dropped twice is gone once', async () => {
+  const { saleId, orderNo } = await hold();
+  await stores.redis.del(orderKeys(orderNo).order);
+  const replies = await twice(saleId, () => callDropDeadline(stores.redis, orderNo));
+  expect(replies).toEqual([['dropped'], ['dropped']]);
 });

@@ -69,6 +69,15 @@ export const readOrdersReply = z
   .pipe(z.array(z.custom<unknown[]>(Array.isArray)));
 
 /** One an order. */
+export const waitingReply = z.array(z.enum(['waits', 'left', 'settled', 'absent', 'damaged']));
+
+export const requeueReply = z
+  .tuple([z.enum(['requeued', 'moved', 'released', 'sold', 'returned', 'absent'])])
+  .transform(([kind]) => kind);
+
+export const dropDeadlineReply = z.tuple([z.enum(['dropped', 'kept'])]).transform(([kind]) => kind);
+
+/** One an order. */
 export const projectReply = z.array(z.enum(['projected', 'stale', 'absent']));
 
 export const restockReply = z.union([

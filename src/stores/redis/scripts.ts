@@ -5,14 +5,17 @@
 
 import {
   admitReply,
+  dropDeadlineReply,
   giveBackReply,
   holdReply,
   projectReply,
   readOrdersReply,
   removeIdleConsumersReply,
+  requeueReply,
   reserveAgainReply,
   reserveReply,
   restockReply,
+  waitingReply,
 } from './replies.ts';
 import { defineScript } from './script-call.ts';
 
@@ -94,6 +97,28 @@ export const readOrders = defineScript({
   reply: readOrdersReply,
 });
 
+export const waiting = defineScript({
+  file: 'waiting',
+  keys: ['outbox'],
+  keyList: 'order',
+  args: [],
+  reply: waitingReply,
+});
+
+export const requeue = defineScript({
+  file: 'requeue',
+  keys: ['order', 'outbox'],
+  args: ['orderNo', 'entry'],
+  reply: requeueReply,
+});
+
+export const dropDeadline = defineScript({
+  file: 'drop-deadline',
+  keys: ['order', 'deadlines'],
+  args: ['orderNo'],
+  reply: dropDeadlineReply,
+});
+
 export const restock = defineScript({
   file: 'restock',
   keys: ['sale', 'stock'],
@@ -125,6 +150,9 @@ export const SCRIPTS = [
   giveBack,
   project,
   readOrders,
+  waiting,
+  requeue,
+  dropDeadline,
   restock,
   admit,
   removeIdleConsumers,

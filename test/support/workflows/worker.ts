@@ -14,6 +14,7 @@ import { createReconcileSchedule } from '../../../src/engine/reconcile-schedule.
 import type { PaymentProvider } from '../../../src/payments/provider.ts';
 import { createReconcileSteps } from '../../../src/reconcile/steps.ts';
 import type { Stores } from '../../../src/stores/open.ts';
+import { createDeferredEngine } from '../../../src/workers/deferred-engine.ts';
 import { createOrderWorker } from '../../../src/workers/order-worker.ts';
 import { runRelay } from '../../../src/workers/relay.ts';
 import { RECONCILE_SCHEDULE } from '../../../src/workflows/contract.ts';
@@ -46,7 +47,8 @@ export async function startWorker(options: WorkerOptions): Promise<TestWorker> {
   installQuietRuntime();
   const workflowBundle = options.workflowBundle ?? builtWorkflows;
   const connection = await NativeConnection.connect({ address: inject('temporalAddress') });
-  const steps = createReconcileSteps({ ...stores, provider, signer, log: silent });
+  const deferred = createDeferredEngine();
+  const steps = createReconcileSteps({ ...stores, engine: deferred.engine, provider, signer, log: silent });
   const stopping = new AbortController();
   const { worker, engine, client } = await createOrderWorker({
     connection,
@@ -59,6 +61,7 @@ export async function startWorker(options: WorkerOptions): Promise<TestWorker> {
     budget: stores.budget,
     version: options.version,
   });
+  deferred.connect(engine);
   runningWorkers.add(worker);
   const { reconcileEveryMs } = options;
   if (reconcileEveryMs !== undefined) await createReconcileSchedule(client, reconcileEveryMs).ensure();

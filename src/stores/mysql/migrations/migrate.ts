@@ -17,6 +17,7 @@ import { moneyBack } from './0002-money-back.ts';
 import { signedOrder } from './0003-signed-order.ts';
 import { urgentOrders } from './0004-urgent-orders.ts';
 import { parkedWork } from './0005-parked-work.ts';
+import { reconcile } from './0009-reconcile.ts';
 
 const MIGRATIONS = [
   { name: '0001-initial', statements: initial },
@@ -24,6 +25,7 @@ const MIGRATIONS = [
   { name: '0003-signed-order', statements: signedOrder },
   { name: '0004-urgent-orders', statements: urgentOrders },
   { name: '0005-parked-work', statements: parkedWork },
+  { name: '0009-reconcile', statements: reconcile },
 ];
 
 const LOCK_NAME = 'holdfast_migrations';

@@ -14,16 +14,20 @@ export interface Decision {
   reason: string | null;
 }
 
+/** What the system repairs by itself. */
+export type RepairAction = 'hold_settled' | 'order_requeued' | 'order_abandoned' | 'deadline_dropped';
+
 interface Action extends Decision {
-  action: 'refund_requested' | 'stock_returned' | 'parked_retried' | 'parked_resolved';
-  /** An orderNo, `payment <paymentId>` or `parked <parkedId>`. */
+  action: 'refund_requested' | 'stock_returned' | 'parked_retried' | 'parked_resolved' | RepairAction;
+  /** An orderNo, `payment <paymentId>`, `parked <parkedId>`, or a sale with what of it. */
   subject: string;
   /** With what was before and after. */
   detail: Record<string, unknown>;
 }
 
-/** The width of the column. */
+/** The widths of the columns. */
 const MAX_ACTOR_CHARS = 128;
+const MAX_SUBJECT_CHARS = 128;
 
 /** Writes the entry in the transaction of the change itself, so that neither exists without the other. */
 export async function recordAction(connection: Executor, action: Action): Promise<void> {
@@ -33,7 +37,7 @@ export async function recordAction(connection: Executor, action: Action): Promis
     [
       action.actor.slice(0, MAX_ACTOR_CHARS),
       action.action,
-      action.subject,
+      action.subject.slice(0, MAX_SUBJECT_CHARS),
       action.reason?.slice(0, MAX_DECISION_CHARS) ?? null,
       JSON.stringify(action.detail),
     ],

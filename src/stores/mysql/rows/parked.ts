@@ -26,8 +26,10 @@ type ParkedCause =
   | 'wrong_amount'
   /** Payment: nothing could be decided about it for an hour, as its sale is not in Redis. */
   | 'undecided'
-  /** Payment: Redis has its order, but not whole. */
+  /** Payment or order: Redis has the order, but not whole. */
   | 'order_damaged'
+  /** Order: it was accepted, and neither MySQL nor Redis has what is needed to go on. */
+  | 'order_lost'
   /** Payment or outbox entry: its order is paid, and MySQL refuses to store it. */
   | 'paid_order_refused'
   /** Payment: money went back that was not requested here; whether units may be sold again is open. */

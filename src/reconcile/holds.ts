@@ -1,0 +1,209 @@
+/**
+ * Finds holds that no process will end: walks the held orders of each sale by their deadlines, page by page,
+ * and ends what has ended in MySQL, puts lost orders back into the outbox, and abandons those that are past
+ * their deadline. What waits or is being worked on is left alone.
+ */
+
+import pLimit from 'p-limit';
+import type { Logger } from 'pino';
+import { ZodError } from 'zod';
+import { isFinal, orderDeadlineMs, parseOrderNo, type OrderState } from '../domain/order.ts';
+import type { OrderEngine } from '../engine/order-engine.ts';
+import type { Orders } from '../stores/mysql/orders/orders.ts';
+import type { Places } from '../stores/mysql/upkeep/places.ts';
+import type { Repairs } from '../stores/mysql/upkeep/repairs.ts';
+import type { HeldOrder, HoldPlace, Holds } from '../stores/redis/holds.ts';
+import { formatSaleShard, type SaleShard } from '../stores/redis/keys.ts';
+import type { Reservations, ReservedOrder } from '../stores/redis/reservations.ts';
+import { abandonOrder } from './abandon.ts';
+import type { Step, StepReport } from './report.ts';
+
+/** Holds looked at by one script: it takes about two milliseconds of Redis. */
+const PAGE_SIZE = 500;
+/** Pages of a sale in one run: a backlog of ten thousand is walked within a few runs. */
+const PAGES_MAX = 8;
+/** Orders worked on at once: few, because shoppers share the stores and the engine. */
+const AT_ONCE = 8;
+/**
+ * A lost order is abandoned so long after its deadline: a payment of the last second is recorded by then, and
+ * the clocks of two machines differ by less.
+ */
+const ABANDON_GRACE_MS = 5 * 60_000;
+
+export interface HoldsDeps {
+  holds: Holds;
+  reservations: Pick<Reservations, 'readOrder' | 'project' | 'confirm' | 'release'>;
+  orders: Pick<Orders, 'abandon'>;
+  repairs: Repairs;
+  places: Places;
+  engine: Pick<OrderEngine, 'isRunning'>;
+  log: Logger;
+}
+
+type Outcome = 'fine' | 'repaired' | 'parked';
+
+export function createHoldsStep(deps: HoldsDeps): Step {
+  const { holds, places, log } = deps;
+
+  async function walkPage(shard: SaleShard, page: readonly HeldOrder[]): Promise<Outcome[]> {
+    const orderNos = page.map(({ orderNo }) => orderNo);
+    // Redis first, then MySQL: an entry leaves the outbox only after its order was stored or started, and
+    // MySQL ends an order before Redis does.
+    const seen = await holds.look(shard, orderNos);
+    const judged = orderNos.flatMap((orderNo, i) => {
+      const place = seen[i];
+      return place === undefined || place === 'waits' ? [] : [{ shard, orderNo, place }];
+    });
+    const states = await deps.repairs.readStates(judged.map(({ orderNo }) => orderNo));
+    const limit = pLimit(AT_ONCE);
+    return Promise.all(judged.map((held) => limit(() => judge(deps, held, states.get(held.orderNo)))));
+  }
+
+  async function walkShard(shard: SaleShard, report: StepReport, signal: AbortSignal): Promise<void> {
+    const walk = `holds ${formatSaleShard(shard)}`;
+    let after = parsePlace(await places.read(walk));
+    for (let pages = 0; pages < PAGES_MAX && !signal.aborted; pages += 1) {
+      const page = await holds.list(shard, PAGE_SIZE, after);
+      for (const outcome of await walkPage(shard, page)) {
+        if (outcome === 'repaired') report.repaired += 1;
+        if (outcome === 'parked') report.parked += 1;
+      }
+      report.looked += page.length;
+      after = page.length === PAGE_SIZE ? page.at(-1) : undefined;
+      await places.save(walk, after && `${after.deadlineMs} ${after.orderNo}`);
+      if (!after) return;
+    }
+  }
+
+  return async (signal) => {
+    const report = { looked: 0, repaired: 0, parked: 0 };
+    for (const shard of await holds.listShards()) {
+      if (signal.aborted) break;
+      await walkShard(shard, report, signal);
+    }
+    if (report.repaired + report.parked > 0) log.warn(report, 'holds that no process would have ended');
+    return report;
+  };
+}
+
+function parsePlace(place: string | undefined): HeldOrder | undefined {
+  const [, deadlineMs, orderNo] = /^(\d+) (.+)$/.exec(place ?? '') ?? [];
+  return orderNo === undefined ? undefined : { orderNo, deadlineMs: Number(deadlineMs) };
+}
+
+interface Held {
+  shard: SaleShard;
+  orderNo: string;
+  /** Where `look` saw it. */
+  place: HoldPlace;
+}
+
+/** @throws when a store or Temporal is away; an order that cannot be read is parked */
+async function judge(deps: HoldsDeps, held: Held, state: OrderState | undefined): Promise<Outcome> {
+  try {
+    if (!parseOrderNo(held.orderNo)) return await dropDeadline(deps, held);
+    if (!state) return await judgeUnstored(deps, held);
+    // Its workflow ends it, and a missing hold of an open order is found by comparing the stores.
+    if (!isFinal(state.status)) return 'fine';
+    return held.place === 'left' ? await settle(deps, held.orderNo, state) : await dropDeadline(deps, held);
+  } catch (error) {
+    if (!isDamaged(error)) throw error;
+    return park(deps, held.orderNo, 'order_damaged', `Redis cannot work on it: ${String(error)}`);
+  }
+}
+
+/** The order has ended in MySQL, and the step that settles its hold never came. */
+async function settle({ reservations, repairs }: HoldsDeps, orderNo: string, state: OrderState) {
+  await reservations.project(orderNo, state);
+  const hold = await (state.status === 'paid'
+    ? reservations.confirm(orderNo)
+    : reservations.release(orderNo));
+  await repairs.record({ action: 'hold_settled', subject: orderNo, before: 'held', after: hold });
+  return 'repaired' as const;
+}
+
+async function judgeUnstored(deps: HoldsDeps, held: Held): Promise<Outcome> {
+  const { holds, reservations, repairs, engine } = deps;
+  const { shard, orderNo } = held;
+  if (held.place === 'settled') return dropDeadline(deps, held);
+  // Read before the second look, so that a requeue by another process in between is noticed.
+  const entry = held.place === 'left' ? await holds.readEntry(orderNo) : '';
+  const [place] = await holds.look(shard, [orderNo]);
+  if (place !== held.place || (await engine.isRunning(orderNo))) return 'fine';
+  // Its workflow may have stored it and ended meanwhile.
+  if ((await repairs.readStates([orderNo])).has(orderNo)) return 'fine';
+  if (place === 'absent') {
+    const outcome = await park(
+      deps,
+      orderNo,
+      'order_lost',
+      'it was accepted, and Redis has nothing but its deadline',
+    );
+    await dropDeadline(deps, held);
+    return outcome;
+  }
+  if (place === 'damaged')
+    return park(deps, orderNo, 'order_damaged', 'what Redis has is no order, and MySQL has none');
+  const reserved = await reservations.readOrder(orderNo);
+  return reserved
+    ? recover(deps, reserved, entry)
+    : park(deps, orderNo, 'order_damaged', 'Redis has only a part of it');
+}
+
+/** The order is held, and nowhere else: no store, no queue and no workflow knows it. */
+async function recover(deps: HoldsDeps, { order, state }: ReservedOrder, entry: string): Promise<Outcome> {
+  const { holds, repairs } = deps;
+  const { orderNo } = order;
+  if (state.version > 0) {
+    return park(
+      deps,
+      orderNo,
+      'order_lost',
+      `Redis shows it as ${state.status}, and MySQL does not know it any more`,
+    );
+  }
+  const lateMs = Date.now() - orderDeadlineMs(order);
+  if (lateMs < 0) {
+    const outcome = await holds.requeue(orderNo, entry);
+    if (outcome !== 'requeued') return 'fine';
+    await repairs.record({ action: 'order_requeued', subject: orderNo, before: entry, after: outcome });
+    return 'repaired';
+  }
+  if (lateMs < ABANDON_GRACE_MS) return 'fine';
+  await abandonOrder(deps, order, 'store_unavailable');
+  await repairs.record({ action: 'order_abandoned', subject: orderNo, before: 'held', after: 'released' });
+  return 'repaired';
+}
+
+async function dropDeadline(
+  { holds, repairs }: HoldsDeps,
+  { shard, orderNo, place }: Held,
+): Promise<Outcome> {
+  if ((await holds.dropDeadline(shard, orderNo)) === 'kept') return 'fine';
+  await repairs.record({ action: 'deadline_dropped', subject: orderNo, before: place, after: null });
+  return 'repaired';
+}
+
+async function park(
+  { repairs }: HoldsDeps,
+  orderNo: string,
+  cause: 'order_damaged' | 'order_lost',
+  reason: string,
+): Promise<Outcome> {
+  await repairs.parkOrder(orderNo, cause, reason);
+  return 'parked';
+}
+
+/** Redis answers, and what it has of this very order is not as the scripts write it. */
+function isDamaged(error: unknown): boolean {
+  return (
+    error instanceof ZodError || (error instanceof Error && error.name === 'ReplyError' && !isServers(error))
+  );
+}
+
+/** Errors that concern the server and not the order. */
+function isServers({ message }: Error): boolean {
+  return /^(OOM|LOADING|BUSY|READONLY|MISCONF|CLUSTERDOWN|MASTERDOWN|NOREPLICAS|NOAUTH|MOVED|ASK|TRYAGAIN) /.test(
+    message,
+  );
+}

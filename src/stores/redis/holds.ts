@@ -1,0 +1,78 @@
+/** The holds of a sale shard, walked by their deadlines, and what becomes of those that were lost. */
+
+import type { z } from 'zod';
+import type { RedisClient } from './connection.ts';
+import { orderKeys, parseSaleShard, saleKeys, SALES_KEY, type SaleShard } from './keys.ts';
+import type { dropDeadlineReply, requeueReply, waitingReply } from './replies.ts';
+import { run } from './script-call.ts';
+import { dropDeadline, requeue, waiting } from './scripts.ts';
+
+/** See `lua/waiting.lua`. */
+export type HoldPlace = z.infer<typeof waitingReply>[number];
+
+/** A member of a shard's deadlines; also the place where a walk goes on. */
+export interface HeldOrder {
+  orderNo: string;
+  /** Unix time in ms. */
+  deadlineMs: number;
+}
+
+export type Holds = ReturnType<typeof createHolds>;
+
+export function createHolds(redis: RedisClient) {
+  return {
+    /** The shards of all sales that Redis holds. */
+    async listShards(): Promise<SaleShard[]> {
+      return (await redis.smembers(SALES_KEY)).toSorted().flatMap((text) => parseSaleShard(text) ?? []);
+    },
+
+    /**
+     * Held orders in the order of their deadlines.
+     * @param after the last one of the page before; undefined: from the first on
+     */
+    async list(shard: SaleShard, limit: number, after: HeldOrder | undefined): Promise<HeldOrder[]> {
+      // As many may share the millisecond of the last one as the page has places, so the page is read twice
+      // as long, and those up to the last one are left out.
+      const flat = await redis.zrangebyscore(
+        saleKeys(shard).deadlines,
+        after?.deadlineMs ?? '-inf',
+        '+inf',
+        'WITHSCORES',
+        'LIMIT',
+        0,
+        2 * limit,
+      );
+      const found: HeldOrder[] = [];
+      for (let i = 0; i + 1 < flat.length; i += 2) {
+        found.push({ orderNo: flat[i] ?? '', deadlineMs: Number(flat[i + 1]) });
+      }
+      return found.filter((held) => !after || isAfter(held, after)).slice(0, limit);
+    },
+
+    /** Where each of these orders of one shard is, in one step; see `lua/waiting.lua`. */
+    look(shard: SaleShard, orderNos: readonly string[]): Promise<HoldPlace[]> {
+      const keys = saleKeys(shard);
+      return run(redis, waiting, { keys, keyList: orderNos.map(keys.order), args: {} });
+    },
+
+    /** The entry of the outbox that the order's hash names; empty: none. */
+    readEntry: async (orderNo: string): Promise<string> =>
+      (await redis.hget(orderKeys(orderNo).order, 'entry')) ?? '',
+
+    /** Puts a lost order back into the outbox, where its hash still names the lost `entry`. Idempotent. */
+    requeue: (orderNo: string, entry: string): Promise<z.infer<typeof requeueReply>> =>
+      run(redis, requeue, { keys: orderKeys(orderNo), args: { orderNo, entry } }),
+
+    /** Takes an order off the deadlines that holds nothing. Idempotent. */
+    dropDeadline: (shard: SaleShard, orderNo: string): Promise<z.infer<typeof dropDeadlineReply>> => {
+      const keys = saleKeys(shard);
+      return run(redis, dropDeadline, { keys: { ...keys, order: keys.order(orderNo) }, args: { orderNo } });
+    },
+  };
+}
+
+function isAfter(one: HeldOrder, other: HeldOrder): boolean {
+  return (
+    one.deadlineMs > other.deadlineMs || (one.deadlineMs === other.deadlineMs && one.orderNo > other.orderNo)
+  );
+}

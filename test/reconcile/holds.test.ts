@@ -1,0 +1,223 @@
+/** Holds that no process would end any more are ended, and holds that are on their way are left alone. */
+
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import type { Order } from '../../src/domain/order.ts';
+import { createHoldsStep } from '../../src/reconcile/holds.ts';
+import { orderKeys, saleKeys } from '../../src/stores/redis/keys.ts';
+import { createOutbox } from '../../src/stores/redis/outbox.ts';
+import { acceptOrder } from '../support/accept-order.ts';
+import { buildSale } from '../support/factories.ts';
+import { select } from '../support/rows.ts';
+import { expectStock } from '../support/stock.ts';
+import { openTestStores, silent, type TestStores } from '../support/stores.ts';
+import { openRelayEngine, type TestEngine } from '../support/workflows/engines.ts';
+import { createNamespace } from '../support/workflows/temporal.ts';
+
+const HOUR_MS = 60 * 60 * 1000;
+
+let stores: TestStores;
+let temporal: TestEngine;
+beforeAll(async () => {
+  stores = await openTestStores();
+  temporal = await openRelayEngine(await createNamespace());
+});
+afterAll(async () => {
+  await temporal.close();
+  await stores.close();
+});
+
+/** A run looks at every sale that Redis has, so each test begins with none. */
+beforeEach(() => stores.redis.flushall());
+
+const run = () =>
+  createHoldsStep({ ...stores, engine: temporal.engine, log: silent })(new AbortController().signal);
+
+async function openSale(total = 10): Promise<string> {
+  const skus = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total, limitPerUser: null }];
+  return (await stores.openSale(buildSale({ skus }))).saleId;
+}
+
+/** The relay has taken the order off the outbox, and then nothing more happened to it. */
+async function takeOff(saleId: string): Promise<void> {
+  const { outbox } = saleKeys({ saleId, shard: 0 });
+  const entries = await stores.redis.xrange(outbox, '-', '+');
+  await stores.redis.xdel(outbox, ...entries.map(([entryId]) => entryId));
+}
+
+/** Accepted and taken off the outbox. */
+async function loseOrder(saleId: string): Promise<Order> {
+  const order = await acceptOrder(stores, saleId);
+  await takeOff(saleId);
+  return order;
+}
+
+/** As if the order had been accepted so long ago. */
+async function age({ orderNo, reservedAtMs, paymentWindowMs }: Order, ms: number): Promise<void> {
+  const { order, deadlines } = orderKeys(orderNo);
+  await stores.redis.hset(order, 'reserved_at', reservedAtMs - ms);
+  await stores.redis.zadd(deadlines, reservedAtMs - ms + paymentWindowMs, orderNo);
+}
+
+const holdOf = ({ orderNo }: Order) => stores.redis.hget(orderKeys(orderNo).order, 'hold');
+const waiting = (saleId: string) => stores.redis.xlen(saleKeys({ saleId, shard: 0 }).outbox);
+const actionsOn = (orderNo: string) =>
+  select(stores.pool, 'SELECT actor, action FROM audit_log WHERE subject = ?', [orderNo]);
+const parkedReason = async (orderNo: string) =>
+  (
+    await select(stores.pool, 'SELECT reason FROM parked WHERE kind = ? AND reference = ?', [
+      'order',
+      orderNo,
+    ])
+  )[0]?.['reason'];
+
+test('an order that ended in MySQL and whose last step never came gets its hold ended', async () => {
+  const saleId = await openSale();
+  const [cancelled, failed] = [await loseOrder(saleId), await loseOrder(saleId)];
+  await stores.orders.storeOrder(cancelled, 'started');
+  await stores.orders.cancel(cancelled.orderNo, 'payment_timeout', { force: true });
+  await stores.orders.abandon(failed, 'store_unavailable');
+  expect(await run()).toMatchObject({ looked: 2, repaired: 2, parked: 0 });
+  await expectStock(stores, saleId, { sku: 'lamp', available: 10, held: 0, sold: 0 });
+  expect((await stores.reservations.readOrder(cancelled.orderNo))?.state.status).toBe('cancelled');
+  expect(await actionsOn(failed.orderNo)).toEqual([{ actor: 'holdfast', action: 'hold_settled' }]);
+});
+
+test('a paid order whose last step never came is sold', async () => {
+  const saleId = await openSale();
+  const order = await loseOrder(saleId);
+  await stores.orders.storeOrder(order, 'started');
+  const { orderNo, total: amount, currency } = order;
+  await stores.payments.record('sandbox', {
+    providerPaymentId: `pay_${orderNo}`,
+    orderNo,
+    amount,
+    currency,
+    signedOrder: null,
+  });
+  await stores.orders.markPaid(orderNo);
+  expect(await run()).toMatchObject({ repaired: 1 });
+  await expectStock(stores, saleId, { sku: 'lamp', available: 9, held: 0, sold: 1 });
+});
+
+test('an order whose outbox entry got lost is put back, once', async () => {
+  const saleId = await openSale();
+  const order = await loseOrder(saleId);
+  expect(await run()).toMatchObject({ looked: 1, repaired: 1, parked: 0 });
+  expect(await waiting(saleId)).toBe(1);
+  expect(await actionsOn(order.orderNo)).toEqual([{ actor: 'holdfast', action: 'order_requeued' }]);
+  expect(await run()).toMatchObject({ repaired: 0 });
+  expect(await waiting(saleId)).toBe(1);
+});
+
+test('an entry that a relay got, and that no relay would read again, is replaced', async () => {
+  const saleId = await openSale();
+  const order = await acceptOrder(stores, saleId);
+  const blocking = await stores.connectBlocking();
+  const outbox = createOutbox(stores.redis, blocking, { saleId, shard: 0 }, 'gone');
+  await outbox.readNew(10, 1);
+  await outbox.readNew(10, 1);
+  expect(await run()).toMatchObject({ repaired: 0 });
+  // Its consumer is deleted with the entry still pending.
+  await stores.redis.xgroup('DELCONSUMER', saleKeys({ saleId, shard: 0 }).outbox, 'relay', 'gone');
+  expect(await run()).toMatchObject({ repaired: 1 });
+  expect(await outbox.readNew(10, 1)).toMatchObject([{ orderNo: order.orderNo }]);
+  expect(await waiting(saleId)).toBe(1);
+  blocking.disconnect();
+});
+
+test('an order whose workflow runs is left alone until the workflow is terminated', async () => {
+  const saleId = await openSale();
+  const order = await loseOrder(saleId);
+  // MySQL is away, so the workflow has not stored it yet.
+  await temporal.engine.start(order);
+  expect(await run()).toMatchObject({ looked: 1, repaired: 0, parked: 0 });
+  await temporal.client.workflow.getHandle(order.orderNo).terminate();
+  expect(await run()).toMatchObject({ repaired: 1 });
+  expect(await waiting(saleId)).toBe(1);
+});
+
+test('a lost order past its deadline is abandoned, and its payment goes back', async () => {
+  const saleId = await openSale();
+  const order = await loseOrder(saleId);
+  const { orderNo, total: amount, currency } = order;
+  const payment = { providerPaymentId: `pay_${orderNo}`, orderNo, amount, currency, signedOrder: null };
+  await stores.payments.record('sandbox', payment);
+  await age(order, HOUR_MS);
+  expect(await run()).toMatchObject({ repaired: 1, parked: 0 });
+  expect(await holdOf(order)).toBe('released');
+  await expectStock(stores, saleId, { sku: 'lamp', available: 10, held: 0, sold: 0 });
+  expect((await stores.orders.read(orderNo))?.state).toMatchObject({
+    status: 'failed',
+    reason: 'store_unavailable',
+  });
+  expect(
+    await select(stores.pool, 'SELECT status, refund_reason FROM payments WHERE order_no = ?', [orderNo]),
+  ).toEqual([{ status: 'refund_due', refund_reason: 'order_ended' }]);
+});
+
+test('a lost order is given some minutes after its deadline', async () => {
+  const saleId = await openSale();
+  const order = await loseOrder(saleId);
+  await age(order, order.paymentWindowMs + 1_000);
+  expect(await run()).toMatchObject({ repaired: 0, parked: 0 });
+  expect(await holdOf(order)).toBe('held');
+  expect(await waiting(saleId)).toBe(0);
+});
+
+test('a backlog of thousands stays untouched, and the walk goes on where it was', async () => {
+  const saleId = await openSale(5_000);
+  const orders: Order[] = [];
+  for (let i = 0; i < 45; i += 1) {
+    orders.push(...(await Promise.all(Array.from({ length: 100 }, () => acceptOrder(stores, saleId)))));
+  }
+  const before = await stores.redis.xinfo('STREAM', saleKeys({ saleId, shard: 0 }).outbox);
+  const first = await run();
+  expect(first).toMatchObject({ repaired: 0, parked: 0 });
+  expect(first.looked).toBeLessThan(orders.length);
+  const second = await run();
+  expect(second).toMatchObject({ repaired: 0, parked: 0 });
+  expect(first.looked + second.looked).toBeGreaterThanOrEqual(orders.length);
+  expect(await stores.redis.xinfo('STREAM', saleKeys({ saleId, shard: 0 }).outbox)).toEqual(before);
+});
+
+test('a stored order that is open is left to its workflow', async () => {
+  const saleId = await openSale();
+  const order = await loseOrder(saleId);
+  await stores.orders.storeOrder(order, 'due');
+  expect(await run()).toMatchObject({ looked: 1, repaired: 0, parked: 0 });
+  expect(await holdOf(order)).toBe('held');
+});
+
+test('a damaged order is parked and does not keep the others from being mended', async () => {
+  const saleId = await openSale();
+  const [whole, partial, text] = [await loseOrder(saleId), await loseOrder(saleId), await loseOrder(saleId)];
+  await stores.redis.hdel(orderKeys(partial.orderNo).order, 'sale_id', 'items');
+  await stores.redis.set(orderKeys(text.orderNo).order, 'not a hash');
+  await stores.redis.zadd(orderKeys(whole.orderNo).deadlines, 1, 'no order number');
+  expect(await run()).toMatchObject({ looked: 4, repaired: 2, parked: 2 });
+  expect(await waiting(saleId)).toBe(1);
+  expect(await parkedReason(partial.orderNo)).toMatch('only a part');
+  expect(await parkedReason(text.orderNo)).toMatch('is no order');
+});
+
+test('an order of which only the deadline is left is parked, and walked no more', async () => {
+  const saleId = await openSale();
+  const order = await loseOrder(saleId);
+  await stores.redis.del(orderKeys(order.orderNo).order);
+  expect(await run()).toMatchObject({ looked: 1, parked: 1 });
+  expect(await parkedReason(order.orderNo)).toMatch('nothing but its deadline');
+  expect(await run()).toMatchObject({ looked: 0 });
+});
+
+test('an order that MySQL has known and has lost is parked, not sold again', async () => {
+  const saleId = await openSale();
+  const order = await loseOrder(saleId);
+  await stores.reservations.project(order.orderNo, {
+    status: 'awaiting_payment',
+    version: 1,
+    payment: 'none',
+    reason: null,
+  });
+  expect(await run()).toMatchObject({ repaired: 0, parked: 1 });
+  expect(await holdOf(order)).toBe('held');
+});
