@@ -2,11 +2,11 @@
 
 import type { Context } from 'koa';
 import type { Metrics } from '../metrics.ts';
-import type { Pool } from '../stores/mysql/connection.ts';
+import { isAnswering, type Pool } from '../stores/mysql/connection.ts';
 import type { RedisClient } from '../stores/redis/connection.ts';
 import type { HealthReply, ReadyReply } from './http/replies.ts';
 
-/** A store that needs longer is as good as away. */
+/** A store that needs longer is as good as away. In ms. */
 const PROBE_TIMEOUT_MS = 1_000;
 
 export interface HealthDeps {
@@ -27,7 +27,7 @@ export function createHealthRoutes({ redis, pool, metrics, isStopping }: HealthD
     async readyz(ctx: Context): Promise<void> {
       const [redisUp, mysqlUp] = await Promise.all([
         isUp(redis.info('server')),
-        isUp(pool.query({ sql: 'SELECT 1', timeout: PROBE_TIMEOUT_MS })),
+        isAnswering(pool, PROBE_TIMEOUT_MS / 2),
       ]);
       const ready = redisUp && !isStopping();
       ctx.status = ready ? 200 : 503;

@@ -8,8 +8,11 @@ export interface TcpProxy {
   address: string;
   /** Connections break, and new ones do too. */
   cut(): void;
-  /** Nothing comes through any more, and neither side is notified. */
+  /** Nothing comes through any more, and neither side is notified. New connections work. */
   freeze(): void;
+  /** As `freeze`, and new connections get no answer either. */
+  silence(): void;
+  /** New connections work again. */
   mend(): void;
   close(): Promise<void>;
 }
@@ -18,9 +21,15 @@ export async function openTcpProxy(target: string): Promise<TcpProxy> {
   const { hostname, port } = new URL(`tcp://${target}`);
   const sockets = new Set<Socket>();
   let isCut = false;
+  let isSilent = false;
   const server = createServer((near) => {
     if (isCut) {
       near.destroy();
+      return;
+    }
+    if (isSilent) {
+      sockets.add(near);
+      near.on('error', () => near.destroy()).on('close', () => sockets.delete(near));
       return;
     }
     const far = connect(Number(port), hostname);
@@ -44,20 +53,26 @@ export async function openTcpProxy(target: string): Promise<TcpProxy> {
   const destroyAll = () => {
     for (const socket of sockets) socket.destroy();
   };
+  const freeze = () => {
+    for (const socket of sockets) {
+      socket.unpipe();
+      socket.pause();
+    }
+  };
   return {
     address: `127.0.0.1:${bound.port}`,
     cut() {
       isCut = true;
       destroyAll();
     },
-    freeze() {
-      for (const socket of sockets) {
-        socket.unpipe();
-        socket.pause();
-      }
+    freeze,
+    silence() {
+      isSilent = true;
+      freeze();
     },
     mend() {
       isCut = false;
+      isSilent = false;
     },
     async close() {
       const closed = once(server, 'close');

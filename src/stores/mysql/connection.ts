@@ -3,6 +3,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { createPool, type Pool, type PoolConnection } from 'mysql2/promise';
 import { z } from 'zod';
+import { POOL_IDLE_MS, SESSION_SETTINGS } from './session.ts';
 
 export type { Executor, Pool, PoolConnection };
 
@@ -13,8 +14,8 @@ const QUEUE_MAX = 500;
 const CONNECT_TIMEOUT_MS = 5_000;
 /** Work that hangs so long is cut off: a stopped server must block no caller and no connection for ever. */
 const STATEMENTS_TIMEOUT_MS = 8_000;
-/** Row locks are held for milliseconds. A transaction that waits longer is rolled back and repeated. */
-const LOCK_WAIT_SECONDS = 3;
+/** All connections are busy for so long only when MySQL is: the caller had better come back later. */
+const CONNECTION_TIMEOUT_MS = 2_000;
 /** A deadlock is gone at the second try. One that is left after ten has another cause. */
 const TRANSACTION_TRIES = 10;
 
@@ -24,6 +25,10 @@ export function createMysqlPool(url: string): Pool {
     connectionLimit: CONNECTIONS_MAX,
     queueLimit: QUEUE_MAX,
     connectTimeout: CONNECT_TIMEOUT_MS,
+    idleTimeout: POOL_IDLE_MS,
+    // As many as there are would mean that mysql2 closes none.
+    maxIdle: CONNECTIONS_MAX - 1,
+    gracefulEnd: true,
     timezone: 'Z',
     charset: 'utf8mb4',
     // Count changed rows instead of found ones, which distinguishes a no-op from an insert.
@@ -31,15 +36,8 @@ export function createMysqlPool(url: string): Pool {
     // An object among the values would otherwise become a part of the SQL.
     stringifyObjects: true,
   });
-  // Sent ahead of the connection's first statement. READ COMMITTED takes no gap locks, so batches do not
-  // block each other.
   pool.pool.on('connection', (connection) => {
-    connection.query('SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED', abortOnError(connection));
-    connection.query(
-      `SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',
-       innodb_lock_wait_timeout = ${LOCK_WAIT_SECONDS}`,
-      abortOnError(connection),
-    );
+    for (const setting of SESSION_SETTINGS) connection.query(setting, abortOnError(connection));
   });
   return pool;
 }
@@ -93,34 +91,62 @@ async function rollBack(connection: PoolConnection): Promise<void> {
   }
 }
 
-/** MySQL did not answer in time. The work may or may not have happened. */
-class StoreTimeoutError extends Error {
-  override name = 'StoreTimeoutError';
-  readonly code = 'STORE_TIMEOUT';
+/** There was no connection in time, or no answer in time. The work may or may not have happened. */
+class StoreUnavailableError extends Error {
+  override name = 'StoreUnavailableError';
+  readonly code = 'STORE_UNAVAILABLE';
 }
 
+interface Bounds {
+  /** For a connection. */
+  waitMs: number;
+  /** For the work on it. */
+  workMs: number;
+}
+
+const BOUNDS: Bounds = { waitMs: CONNECTION_TIMEOUT_MS, workMs: STATEMENTS_TIMEOUT_MS };
+
 /**
- * Runs `work` on a connection of its own, for a bounded time. The promises of a destroyed mysql2 connection
- * never settle, so the time-out is raced against them.
- * @throws StoreTimeoutError
+ * Runs `work` on a connection of its own, for a bounded time. A connection whose work is not done by then is
+ * closed; one that comes too late goes back.
+ * @throws StoreUnavailableError
  */
-async function withConnection<T>(pool: Pool, work: (connection: PoolConnection) => Promise<T>): Promise<T> {
-  const connection = await pool.getConnection();
-  const timer = new AbortController();
-  const expired = delay(STATEMENTS_TIMEOUT_MS, undefined, { signal: timer.signal }).then(() => {
-    connection.destroy();
-    throw new StoreTimeoutError(`MySQL did not answer within ${STATEMENTS_TIMEOUT_MS} ms`);
+async function withConnection<T>(
+  pool: Pool,
+  work: (connection: PoolConnection) => Promise<T>,
+  { waitMs, workMs }: Bounds = BOUNDS,
+): Promise<T> {
+  const coming = pool.getConnection().catch((cause: unknown) => {
+    throw new StoreUnavailableError('MySQL cannot be reached, or too many wait for it', { cause });
   });
-  const done = work(connection);
+  const connection = await within(waitMs, coming, () => {
+    coming.then((late) => late.release()).catch(() => {});
+  });
   try {
-    return await Promise.race([done, expired]);
+    return await within(workMs, work(connection), () => connection.destroy());
   } finally {
-    timer.abort();
-    // No caller awaits the one that came second, so its rejection must not count as unhandled.
-    done.catch(() => {});
-    expired.catch(() => {});
     connection.release();
   }
+}
+
+/** The promises of a destroyed mysql2 connection never settle, so the time-out does not wait for them. */
+function within<T>(timeoutMs: number, answer: Promise<T>, onTimeout: () => void): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      onTimeout();
+      reject(new StoreUnavailableError(`MySQL did not answer within ${timeoutMs} ms`));
+    }, timeoutMs);
+    answer.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}
+
+/** Whether MySQL answers a statement within so long, where as much again may be spent on a connection. */
+export async function isAnswering(pool: Pool, withinMs: number): Promise<boolean> {
+  const probe = (connection: PoolConnection) => connection.query('DO 1');
+  return withConnection(pool, probe, { waitMs: withinMs, workMs: withinMs }).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** The pool, or a connection inside a transaction. */
