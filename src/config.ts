@@ -167,14 +167,22 @@ const prepareSchema = z.object({
 const apiSchema = apiFields.and(provider);
 const workerSchema = workerFields.and(provider);
 const auditSchema = z.object(checkout).and(provider);
+const opsSchema = z.object(orders).and(provider);
 
 /** The settings of each process of the product, for docs/configuration.md. */
-export const settings = { api: apiSchema, worker: workerSchema, prepare: prepareSchema, audit: auditSchema };
+export const settings = {
+  api: apiSchema,
+  worker: workerSchema,
+  prepare: prepareSchema,
+  audit: auditSchema,
+  ops: opsSchema,
+};
 
 export type PrepareConfig = Readonly<z.infer<typeof prepareSchema>>;
 export type ApiConfig = Readonly<z.infer<typeof apiSchema>> & { temporal: TemporalConfig };
 export type WorkerConfig = Readonly<z.infer<typeof workerSchema>> & { temporal: TemporalConfig };
 export type AuditConfig = Readonly<z.infer<typeof auditSchema>> & { temporal: TemporalConfig };
+export type OpsConfig = Readonly<z.infer<typeof opsSchema>> & { temporal: TemporalConfig };
 /** Address, TLS, API key and namespace, from Temporal's own variables: `TEMPORAL_ADDRESS` and others. */
 type TemporalConfig = ReturnType<typeof loadClientConnectConfig>;
 
@@ -197,6 +205,10 @@ export function loadWorkerConfig(env: NodeJS.ProcessEnv = process.env): WorkerCo
 
 export function loadAuditConfig(env: NodeJS.ProcessEnv = process.env): AuditConfig {
   return withTemporal(auditSchema, env);
+}
+
+export function loadOpsConfig(env: NodeJS.ProcessEnv = process.env): OpsConfig {
+  return withTemporal(opsSchema, env);
 }
 
 function withTemporal<T extends object>(schema: z.ZodType<T>, env: NodeJS.ProcessEnv) {

@@ -2,25 +2,11 @@
 
 import { auditCommand } from '../src/audit/command.ts';
 import { loadAuditConfig } from '../src/config.ts';
-import { readAddresses } from './addresses.ts';
-import { appEnv } from './app.ts';
+import { findRunningEnv, NOT_RUNNING } from './running.ts';
 
-const env = findEnv();
+const env = findRunningEnv();
 if (env === undefined) {
-  console.error(
-    'Holdfast is not running here: run `npm start` in another terminal first, or name the servers in the environment.',
-  );
+  console.error(NOT_RUNNING);
   process.exit(1);
 }
 process.exitCode = await auditCommand(loadAuditConfig(env), process.argv.slice(2));
-
-function findEnv(): NodeJS.ProcessEnv | undefined {
-  if (process.env['MYSQL_URL']) return process.env;
-  const running = readAddresses();
-  return (
-    running && {
-      ...process.env,
-      ...appEnv({ servers: { temporalUiUrl: undefined, ...running }, urls: running }),
-    }
-  );
-}

@@ -32,6 +32,7 @@ const COMMANDS = {
   dev: { script: 'dist/stack/start.js', args: ['--watch'], needsBuild: true },
   try: { script: 'dist/stack/try.js', needsBuild: true },
   audit: { script: 'dist/stack/audit.js', needsBuild: true },
+  ops: { script: 'dist/stack/ops.js', needsBuild: true },
   bench: { script: 'dist/bench/main.js', needsBuild: true },
   load: { script: 'dist/bench/load-test/main.js', needsBuild: true },
   chaos: { script: 'dist/chaos/main.js', needsBuild: true },

@@ -7,6 +7,7 @@ import {
   ConfigError,
   loadApiConfig,
   loadAuditConfig,
+  loadOpsConfig,
   loadPrepareConfig,
   loadWorkerConfig,
 } from '../src/config.ts';
@@ -169,6 +170,7 @@ test('production takes no provider that is not named', () => {
     [loadApiConfig, api],
     [loadWorkerConfig, worker],
     [loadAuditConfig, audit],
+    [loadOpsConfig, shared],
   ] as const) {
     const message = faultsOf(() => load({ ...env, PAYMENT_PROVIDER: '' }));
 

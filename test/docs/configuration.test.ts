@@ -23,9 +23,11 @@ test('docs/configuration.md has the settings as the processes parse them', async
 test('the tables have every setting, and say by which processes it is read', () => {
   const rendered = renderSettings();
 
-  expect(Object.keys(settings)).toEqual(['api', 'worker', 'prepare', 'audit']);
+  expect(Object.keys(settings)).toEqual(['api', 'worker', 'prepare', 'audit', 'ops']);
   expect(rendered).toMatch(/^\| `REDIS_URL` +\| all +\| one or more, .*`rediss:\/\/` .*\*\*required\*\*/m);
-  expect(rendered).toMatch(/^\| `ENGINE_BUDGET` +\| api, worker +\| whole number, 1 to 10000 +\| `40` /m);
-  expect(rendered).toMatch(/^\| `PAYMENT_RETURN_URL` +\| api, worker, audit .*required with `stripe`/m);
+  expect(rendered).toMatch(
+    /^\| `ENGINE_BUDGET` +\| api, worker, ops +\| whole number, 1 to 10000 +\| `40` /m,
+  );
+  expect(rendered).toMatch(/^\| `PAYMENT_RETURN_URL` +\| api, worker, audit, ops .*required with `stripe`/m);
   expect(rendered).toMatch(/^\| `SANDBOX_API_KEY` +\| text, at least 16 characters +\| \*\*required\*\*/m);
 });

@@ -6,7 +6,7 @@
 
 import { z } from 'zod';
 import type { RedisClient } from './connection.ts';
-import { parseSaleShard, saleKeys, SALES_KEY, type SaleShard } from './keys.ts';
+import { orderKeys, parseSaleShard, saleKeys, SALES_KEY, type SaleShard } from './keys.ts';
 import { run } from './script-call.ts';
 import { removeIdleConsumers } from './scripts.ts';
 
@@ -77,6 +77,11 @@ export async function listWaiting(redis: RedisClient, saleShard: SaleShard): Pro
   ]);
   const waiting = new Set([...unread, ...pendingReply.parse(pending)].map(([entryId]) => entryId));
   return all.filter(({ entryId }) => waiting.has(entryId)).map(({ orderNo }) => orderNo);
+}
+
+/** Hands an order that Redis has to the relays once more, as `lua/reserve.lua` did. */
+export async function putIntoOutbox(redis: RedisClient, orderNo: string): Promise<void> {
+  await redis.xadd(orderKeys(orderNo).outbox, '*', 'order_no', orderNo);
 }
 
 /**

@@ -130,6 +130,9 @@ export function createParkedWork(pool: Pool) {
         return 'resolved';
       }),
 
+    /** The payments of this provider's id, which are several where two providers use the same. */
+    listPaymentIds: (providerPaymentId: string): Promise<number[]> => listPaymentIds(pool, providerPaymentId),
+
     /** Notes that a step of parked work has failed once more. Work that is not parked is left alone. */
     noteFailure: (kind: ParkedKind, reference: string, error: string): Promise<void> =>
       noteFailure(pool, kind, reference, error),
@@ -159,7 +162,6 @@ async function lockMatter(connection: PoolConnection, { kind, reference }: Parke
     await lockPaymentAndOrder(connection, paymentId);
 }
 
-/** Several where two providers use the same id. */
 async function listPaymentIds(reader: Executor, providerPaymentId: string): Promise<number[]> {
   const payments = await selectPayments(reader, 'provider_payment_id = ? ORDER BY payment_id', [
     providerPaymentId,

@@ -1,0 +1,69 @@
+/** What a command works with: each part is opened when it is first asked for, and closed at the end. */
+
+import { Client, Connection } from '@temporalio/client';
+import { pino } from 'pino';
+import type { OpsConfig } from '../config.ts';
+import { createMysqlPool, type Pool } from '../stores/mysql/connection.ts';
+import { createRefunds } from '../stores/mysql/money/refunds.ts';
+import { createParkedWork } from '../stores/mysql/ops/parked-work.ts';
+import { connectRedis, type RedisClient } from '../stores/redis/connection.ts';
+import { OpsError } from './errors.ts';
+
+/** An operator waits for the answer; a server that is away should be named soon. */
+const CONNECT_TIMEOUT_MS = 4_000;
+/** A client's own warnings say less than the error that the command ends with. */
+const quiet = pino({ level: 'silent' });
+
+export type Parts = ReturnType<typeof createParts>;
+
+export function createParts(config: OpsConfig) {
+  const closers: (() => Promise<void> | void)[] = [];
+
+  const pool = once((): Pool => {
+    const opened = createMysqlPool(config.MYSQL_URL);
+    closers.push(() => opened.end());
+    return opened;
+  });
+
+  return {
+    pool,
+    parkedWork: once(() => createParkedWork(pool())),
+    refunds: once(() => createRefunds(pool())),
+
+    /** @throws OpsError when Redis is not reachable */
+    redis: once(async (): Promise<RedisClient> => {
+      const redis = await connectRedis(config.REDIS_URL, quiet).catch((error: unknown) => {
+        throw new OpsError(messageOf(error), { cause: error });
+      });
+      closers.push(() => redis.disconnect());
+      return redis;
+    }),
+
+    /** @throws OpsError when Temporal is not reachable */
+    temporal: once(async (): Promise<Client> => {
+      const { connectionOptions, namespace } = config.temporal;
+      const options = { ...connectionOptions, connectTimeout: CONNECT_TIMEOUT_MS };
+      const connection = await Connection.connect(options).catch((error: unknown) => {
+        throw new OpsError(`Temporal is not reachable: ${messageOf(error)}`, { cause: error });
+      });
+      closers.push(() => connection.close());
+      return new Client({ connection, namespace: namespace ?? 'default' });
+    }),
+
+    /** A part that cannot be closed any more must not hide what the command found. */
+    async close(): Promise<void> {
+      await Promise.allSettled(closers.splice(0).map(async (close) => close()));
+    },
+  };
+}
+
+function once<T>(open: () => T): () => T {
+  let opened: { part: T } | undefined;
+  return () => (opened ??= { part: open() }).part;
+}
+
+export function messageOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  // A host with two addresses fails with an error without a message.
+  return error.message === '' && 'code' in error ? String(error.code) : error.message;
+}

@@ -1,0 +1,90 @@
+/** The operator's command line: its commands, their help, and what its exit codes mean. */
+
+import { Command, CommanderError } from 'commander';
+import { ConfigError, type OpsConfig } from '../config.ts';
+import { redactCredentials } from '../log.ts';
+import { isUnavailable } from '../stores/mysql/connection.ts';
+import { OpsError, UsageError } from './errors.ts';
+import { addMoneyCommands } from './money-commands.ts';
+import { addParkedCommands } from './parked-commands.ts';
+import { createParts, messageOf, type Parts } from './parts.ts';
+import type { Terminal } from './terminal.ts';
+
+export interface OpsContext {
+  terminal: Terminal;
+  /** The operator, unless the command names another. */
+  user: string;
+  /** Reads the environment when the first command needs it, so that help works without. */
+  loadConfig: () => OpsConfig;
+}
+
+/** What the commands are made with. */
+export interface Shell extends Pick<OpsContext, 'terminal' | 'user'> {
+  /** Makes a command's action of work that returns whether all is well. */
+  run(work: (parts: Parts) => Promise<boolean>): Promise<void>;
+}
+
+const HELP = `
+Every action needs --reason, which audit_log keeps with the name of --as (by
+default the user of the system).
+
+Exit codes: 0 done, or nothing is wrong; 1 refused, not found, not reachable, or
+something is wrong; 2 the command or the environment is not as it must be.
+
+Examples:
+  ops parked list
+  ops parked retry 7 --reason "the provider's account is topped up"`;
+
+/**
+ * Runs one command.
+ * @returns the exit code
+ */
+export async function runOps(args: readonly string[], context: OpsContext): Promise<number> {
+  const { terminal } = context;
+  let isWell = true;
+  const shell: Shell = {
+    ...context,
+    async run(work) {
+      const parts = createParts(context.loadConfig());
+      try {
+        isWell = await work(parts);
+      } finally {
+        await parts.close();
+      }
+    },
+  };
+  try {
+    await createProgram(shell).parseAsync([...args], { from: 'user' });
+    return isWell ? 0 : 1;
+  } catch (error) {
+    // It has printed what is wrong, or its help.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    terminal.err(redactCredentials(describe(error)));
+    return error instanceof UsageError || error instanceof ConfigError ? 2 : 1;
+  }
+}
+
+function createProgram(shell: Shell): Command {
+  const { terminal } = shell;
+  const program = new Command('ops')
+    .description('Operates Holdfast: parked work, money, orders, and the upkeep of the stores.')
+    .addHelpText('after', HELP)
+    .configureOutput({
+      writeOut: (text) => terminal.out(text.trimEnd()),
+      writeErr: (text) => terminal.err(text.trimEnd()),
+      getOutHelpWidth: () => terminal.columns,
+      getErrHelpWidth: () => terminal.columns,
+    })
+    .showHelpAfterError('(add --help for the command with its examples)')
+    .exitOverride();
+  addParkedCommands(program, shell);
+  addMoneyCommands(program, shell);
+  return program;
+}
+
+function describe(error: unknown): string {
+  if (error instanceof OpsError || error instanceof UsageError || error instanceof ConfigError)
+    return error.message;
+  if (isUnavailable(error)) return `MySQL does not answer: ${messageOf(error)}`;
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

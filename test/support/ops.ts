@@ -1,0 +1,44 @@
+/** Runs the operator's commands on the servers of a test, and keeps what they print. */
+
+import { inject } from 'vitest';
+import { loadOpsConfig } from '../../src/config.ts';
+import { runOps } from '../../src/ops/program.ts';
+import { PROVIDER_API_KEY, WEBHOOK_SECRET } from './http-app.ts';
+import { ORDER_SIGNING_SECRET } from './signer.ts';
+import type { TestStores } from './stores.ts';
+
+interface Printed {
+  exitCode: number;
+  out: string;
+  err: string;
+}
+
+export type Ops = (...args: string[]) => Promise<Printed>;
+
+/** @param overrides of the environment, say an address where nothing listens */
+export function openOps(stores: TestStores, overrides: Record<string, string> = {}, columns = 80): Ops {
+  const env = {
+    REDIS_URL: stores.config.REDIS_URL.join(','),
+    MYSQL_URL: stores.config.MYSQL_URL,
+    TEMPORAL_ADDRESS: inject('temporalAddress'),
+    PAYMENT_PROVIDER: 'sandbox',
+    PAYMENT_PROVIDER_URL: 'http://127.0.0.1:1',
+    PAYMENT_PROVIDER_API_KEY: PROVIDER_API_KEY,
+    WEBHOOK_SECRETS: WEBHOOK_SECRET,
+    ORDER_SIGNING_SECRETS: ORDER_SIGNING_SECRET,
+    ...overrides,
+  };
+  return async (...args) => {
+    const printed = { out: '', err: '' };
+    const exitCode = await runOps(args, {
+      terminal: {
+        out: (text) => void (printed.out += `${text}\n`),
+        err: (text) => void (printed.err += `${text}\n`),
+        columns,
+      },
+      user: 'olga',
+      loadConfig: () => loadOpsConfig(env),
+    });
+    return { exitCode, ...printed };
+  };
+}
