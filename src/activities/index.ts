@@ -11,7 +11,8 @@ import {
   type Order,
   type OrderState,
 } from '../domain/order.ts';
-import type { PaymentSessions } from '../stores/mysql/money/payment-sessions.ts';
+import { SessionRefusedError } from '../payments/provider.ts';
+import type { PaymentSession, PaymentSessions } from '../stores/mysql/money/payment-sessions.ts';
 import type { Payments } from '../stores/mysql/money/payments.ts';
 import type { AbandonOutcome, CancelOutcome, Orders } from '../stores/mysql/orders/orders.ts';
 import type { Reservations } from '../stores/redis/reservations.ts';
@@ -59,6 +60,28 @@ export function createActivities(deps: ActivityDeps) {
       return true;
     } catch {
       return false;
+    }
+  }
+
+  async function closeAtProvider(session: PaymentSession): Promise<'voided' | 'paid' | 'refused'> {
+    const providerSessionId = session.providerSessionId ?? (await openAgain(session));
+    if (providerSessionId === undefined) return 'refused';
+    const outcome = await provider.voidSession(providerSessionId);
+    if (outcome.kind === 'voided') return 'voided';
+    await payments.record(provider.name, outcome.payment);
+    return 'paid';
+  }
+
+  /**
+   * A process died after asking for the session and before recording its id. A repeat returns the same one.
+   * @returns undefined when the provider refuses the session, and so has none
+   */
+  async function openAgain(session: PaymentSession): Promise<string | undefined> {
+    try {
+      return (await provider.openSession(session)).providerSessionId;
+    } catch (error) {
+      if (error instanceof SessionRefusedError) return undefined;
+      throw error;
     }
   }
 
@@ -123,18 +146,7 @@ export function createActivities(deps: ActivityDeps) {
     /** Closes the order's sessions at the provider. Records the payment of one that was paid meanwhile. */
     async voidPaymentSessions({ orderNo }: { orderNo: string }): Promise<void> {
       for (const session of await paymentSessions.listOpen(orderNo)) {
-        // A process died after asking for the session and before recording its id. A repeat returns the same
-        // one.
-        const { providerSessionId } =
-          session.providerSessionId === null
-            ? await provider.openSession(session)
-            : { providerSessionId: session.providerSessionId };
-        const outcome = await provider.voidSession(providerSessionId);
-        if (outcome.kind === 'already_paid') await payments.record(provider.name, outcome.payment);
-        await paymentSessions.recordClosed(
-          session.sessionId,
-          outcome.kind === 'already_paid' ? 'paid' : 'voided',
-        );
+        await paymentSessions.recordClosed(session.sessionId, await closeAtProvider(session));
       }
     },
 

@@ -8,6 +8,7 @@ import {
   MAX_BODY_BYTES,
   MAX_NOTICES_IN_FLIGHT,
   MAX_OTHERS_IN_FLIGHT,
+  MAX_PAYMENTS_IN_FLIGHT,
   MAX_PURCHASES_AT_WORK,
   MAX_PURCHASES_WAITING,
   MAX_WEBHOOK_BYTES,
@@ -28,7 +29,9 @@ import { createShedLog, createTokenLog } from './http/refusal-logs.ts';
 import type { EngineNotifier } from './orders/engine-notifier.ts';
 import { createOrderRoutes } from './orders/order-routes.ts';
 import { createOrderFinder } from './orders/order-view.ts';
+import { createPaymentPage } from './orders/payment-page.ts';
 import { createPlaceOrder } from './orders/place-order.ts';
+import { createProjection } from './orders/projection.ts';
 import { createGetSale } from './sale-routes.ts';
 import { countNotices, createReceiveNotice } from './webhook-routes.ts';
 
@@ -47,13 +50,16 @@ export interface AppDeps extends Stores {
 }
 
 export function createApp(deps: AppDeps): RequestListener {
-  const findOrder = createOrderFinder(deps);
-  const orders = createOrderRoutes({ ...deps, sign: deps.signer.sign, findOrder });
+  const projection = createProjection(deps);
+  const findOrder = createOrderFinder({ ...deps, projection });
+  const openPaymentPage = createPaymentPage({ ...deps, sign: deps.signer.sign, projection });
+  const orders = createOrderRoutes({ ...deps, projection, findOrder, openPaymentPage });
   const admin = createAdminRoutes(deps);
   const health = createHealthRoutes(deps);
   const shopper = authenticate(deps.jwtSecret, createTokenLog(deps.log));
   const purchases = openLane('purchases', MAX_PURCHASES_AT_WORK, MAX_PURCHASES_WAITING, deps);
   const notices = openLane('notices', MAX_NOTICES_IN_FLIGHT, 0, deps);
+  const payments = openLane('payments', MAX_PAYMENTS_IN_FLIGHT, 0, deps);
   const others = openLane('others', MAX_OTHERS_IN_FLIGHT, 0, deps);
   const [cart, notice] = [jsonBody(MAX_BODY_BYTES), jsonBody(MAX_WEBHOOK_BYTES)];
   const decision = [optionalJsonBody(MAX_BODY_BYTES), others.enter, shopper, requireAdmin] as const;
@@ -75,7 +81,7 @@ export function createApp(deps: AppDeps): RequestListener {
     .post('/v1/orders', cart, purchases.enter, shopper, createPlaceOrder({ ...deps, findOrder }))
     .get('/v1/orders/:orderNo', others.enter, shopper, orders.getOrder)
     .post('/v1/orders/:orderNo/cancel', others.enter, shopper, orders.cancelOrder)
-    .post('/v1/orders/:orderNo/payment', others.enter, shopper, orders.payOrder)
+    .post('/v1/orders/:orderNo/payment', payments.enter, shopper, orders.payOrder)
     .post('/v1/admin/payments/:paymentId/refund', ...decision, admin.refundPayment)
     .post('/v1/admin/orders/:orderNo/return-stock', ...decision, admin.returnStock);
   if (deps.demo) {

@@ -32,7 +32,13 @@ export const MAX_REMEMBERED_TOKENS = 15_000;
 export const MAX_PURCHASES_WAITING = 64;
 /** Payment notices at once: three rounds of MySQL's 20 connections. The provider repeats refused notices. */
 export const MAX_NOTICES_IN_FLIGHT = 64;
-/** All other calls at once. There are more, as they mostly wait for MySQL, the provider or a workflow. */
+/**
+ * Shoppers who wait for a payment page at once. While the provider hangs each waits for five seconds, so
+ * these calls have a lane of their own. At a third of a second each, this is far more than the provider's
+ * pace.
+ */
+export const MAX_PAYMENTS_IN_FLIGHT = 64;
+/** All other calls at once. There are more, as they mostly wait for MySQL or a workflow. */
 export const MAX_OTHERS_IN_FLIGHT = 256;
 /** Characters of a user agent that are kept. A longer one is cut, because it is only recorded. */
 export const MAX_USER_AGENT_CHARS = 255;

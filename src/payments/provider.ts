@@ -41,6 +41,14 @@ interface ProviderSession {
 type VoidOutcome = { kind: 'voided' } | { kind: 'already_paid'; payment: ProviderPayment };
 
 /**
+ * Thrown by `openSession` when the provider has looked at the request and refused it: this request opened
+ * nothing, and a repeat with the same `sessionId` gets the same answer.
+ */
+export class SessionRefusedError extends Error {
+  override name = 'SessionRefusedError';
+}
+
+/**
  * Thrown by `refund` when the provider has refused: nothing was refunded, and a repeat with the same key gets
  * the same answer.
  */
@@ -61,7 +69,11 @@ export class MalformedNoticeError extends Error {
 export interface PaymentProvider {
   /** A short name, recorded with every payment. */
   readonly name: string;
-  /** Opens a session; the same `sessionId` returns the same session. Throws when the provider is away. */
+  /**
+   * Opens a session; the same `sessionId` returns the same session.
+   * @throws SessionRefusedError; any other error leaves the outcome unknown: a repeat of the same request
+   *   shows it
+   */
   openSession(request: SessionRequest): Promise<ProviderSession>;
   /** Closes a session for good, idempotently. Throws when the provider is away. */
   voidSession(providerSessionId: string): Promise<VoidOutcome>;

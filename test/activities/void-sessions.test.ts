@@ -6,10 +6,10 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Activities } from '../../src/activities/index.ts';
 import type { Order } from '../../src/domain/order.ts';
-import type { PaymentProvider } from '../../src/payments/provider.ts';
+import { SessionRefusedError, type PaymentProvider } from '../../src/payments/provider.ts';
 import { connect, pay, withWorld } from '../sandbox/sandbox-world.ts';
 import { signer } from '../support/signer.ts';
-import { AWAITING, openStage, type Stage } from './stage.ts';
+import { AWAITING, noProvider, openStage, type Stage } from './stage.ts';
 
 let stage: Stage;
 beforeAll(async () => {
@@ -110,4 +110,13 @@ test('voidPaymentSessions of an order without a session asks no provider', async
   const order = await stage.storeOrder(steps);
   await steps.voidPaymentSessions(order);
   expect(await stage.sessionStatuses(order)).toEqual([]);
+});
+
+test('voidPaymentSessions has nothing to close of a session that the provider refuses to open', async () => {
+  const refuse = () => Promise.reject(new SessionRefusedError('expires too soon'));
+  const steps = stage.openSteps({ ...noProvider, openSession: refuse });
+  const order = await stage.storeOrder(steps);
+  await stage.stores.paymentSessions.begin('none', order.orderNo, signer.sign);
+  await stage.twice(order, () => steps.voidPaymentSessions(order));
+  expect(await stage.sessionStatuses(order)).toEqual(['refused']);
 });

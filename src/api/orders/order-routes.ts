@@ -5,19 +5,15 @@ import type { Logger } from 'pino';
 import { z } from 'zod';
 import { isFinal, type OrderState } from '../../domain/order.ts';
 import type { OrderEngine } from '../../engine/order-engine.ts';
-import type { PaymentProvider } from '../../payments/provider.ts';
-import type {
-  BeginSessionOutcome,
-  PaymentSessions,
-  SignOrder,
-} from '../../stores/mysql/money/payment-sessions.ts';
 import type { Orders } from '../../stores/mysql/orders/orders.ts';
-import type { ReservedOrder, Reservations } from '../../stores/redis/reservations.ts';
+import type { ReservedOrder } from '../../stores/redis/reservations.ts';
 import type { RequestState } from '../http/auth.ts';
 import { parseInput, Problem, unavailable } from '../http/problem.ts';
 import type { SessionReply, SourcedOrderReply } from '../http/replies.ts';
 import type { EngineNotifier } from './engine-notifier.ts';
-import { projectState, viewOrder, type FoundOrder, type OrderFinder } from './order-view.ts';
+import { viewOrder, type FoundOrder, type OrderFinder } from './order-view.ts';
+import type { OpenPaymentPage } from './payment-page.ts';
+import type { Projection } from './projection.ts';
 
 /** A query needs a live worker; its caller waits no longer than this. */
 const QUERY_TIMEOUT_MS = 2_000;
@@ -26,14 +22,11 @@ const statusOptions = z.object({ source: z.enum(['workflow']).optional() });
 
 export interface OrderRoutesDeps {
   orders: Pick<Orders, 'read' | 'storeOrder' | 'requestCancel'>;
-  paymentSessions: Pick<PaymentSessions, 'begin' | 'recordOpened'>;
-  reservations: Pick<Reservations, 'project'>;
+  projection: Pick<Projection, 'project'>;
   engine: Pick<OrderEngine, 'queryStatus'>;
-  provider: PaymentProvider;
-  /** Signs what a payment session carries of its order. */
-  sign: SignOrder;
   notifier: EngineNotifier;
   findOrder: OrderFinder;
+  openPaymentPage: OpenPaymentPage;
   log: Logger;
 }
 
@@ -46,7 +39,7 @@ interface Answered {
 type OrderContext = Context & { state: RequestState; params: Record<string, string> };
 
 export function createOrderRoutes(deps: OrderRoutesDeps) {
-  const { orders, paymentSessions, engine, provider, sign, notifier, findOrder, log } = deps;
+  const { orders, projection, engine, notifier, findOrder, openPaymentPage, log } = deps;
 
   function find(ctx: OrderContext): Promise<FoundOrder> {
     return findOrder(ctx.params['orderNo'] ?? '', ctx.state.userId, knownVersionOf(ctx));
@@ -86,21 +79,13 @@ export function createOrderRoutes(deps: OrderRoutesDeps) {
     }
   }
 
-  async function beginSession(orderNo: string): Promise<BeginSessionOutcome> {
-    try {
-      return await paymentSessions.begin(provider.name, orderNo, sign);
-    } catch (error) {
-      throw unavailable('payment_unavailable', 'No payment can be started right now.', error);
-    }
-  }
-
   return {
     async getOrder(ctx: OrderContext): Promise<void> {
       const { source } = parseInput(statusOptions, ctx.query);
       const found = await find(ctx);
       const answered = source === 'workflow' ? await askWorkflow(found) : found;
       const { state } = answered;
-      if (state.version > found.state.version) await projectState(deps, { order: found.order, state });
+      if (state.version > found.state.version) await projection.project({ order: found.order, state });
       ctx.set('Cache-Control', 'private, no-cache');
       ctx.status = 200;
       ctx.etag = String(state.version);
@@ -117,7 +102,7 @@ export function createOrderRoutes(deps: OrderRoutesDeps) {
     async cancelOrder(ctx: OrderContext): Promise<void> {
       const found = await find(ctx);
       const { order, state } = isFinal(found.state.status) ? found : await requestCancel(found);
-      if (state.version > found.state.version) await projectState(deps, { order, state });
+      if (state.version > found.state.version) await projection.project({ order, state });
       if (state.status === 'paid' || state.payment !== 'none') {
         throw new Problem('already_paid', 'The order has been paid.', {
           extra: { order: viewOrder(order, state) },
@@ -130,27 +115,12 @@ export function createOrderRoutes(deps: OrderRoutesDeps) {
 
     async payOrder(ctx: OrderContext): Promise<void> {
       const { order } = await find(ctx);
-      const outcome = await beginSession(order.orderNo);
-      if (outcome.kind !== 'begun') throw toRefusal(outcome);
-      const { session } = outcome;
-      const url = session.url ?? (await openAtProvider(session));
+      const { url, expiresAtMs } = await openPaymentPage(order.orderNo);
       ctx.status = 201;
-      const expiresAt = new Date(session.expiresAtMs).toISOString();
+      const expiresAt = new Date(expiresAtMs).toISOString();
       ctx.body = { orderNo: order.orderNo, url, expiresAt } satisfies SessionReply;
     },
   };
-
-  async function openAtProvider(
-    session: (BeginSessionOutcome & { kind: 'begun' })['session'],
-  ): Promise<string> {
-    try {
-      const opened = await provider.openSession(session);
-      await paymentSessions.recordOpened(session.sessionId, opened.providerSessionId, opened.url);
-      return opened.url;
-    } catch (error) {
-      throw unavailable('payment_unavailable', 'No payment can be started right now.', error);
-    }
-  }
 }
 
 /** `*` matches any version of an order that exists (RFC 9110, 13.1.2). */
@@ -170,17 +140,4 @@ function knownVersionsOf(ctx: Context): number[] {
 /** The newest version that the caller has seen. */
 function knownVersionOf(ctx: Context): number {
   return Math.max(0, ...knownVersionsOf(ctx));
-}
-
-function toRefusal(outcome: Exclude<BeginSessionOutcome, { kind: 'begun' }>): Problem {
-  if (outcome.kind === 'not-stored') {
-    const detail = 'The order is being stored; it can be paid in a moment.';
-    return new Problem('not_yet_payable', detail, { retryAfterSeconds: 1 });
-  }
-  const { order, state } = outcome.stored;
-  const extra = { order: viewOrder(order, state) };
-  // A refunded order is not paid; a disputed payment is with the shop until it is decided.
-  if (state.payment !== 'none' && state.payment !== 'refunded')
-    return new Problem('already_paid', 'The order has been paid.', { extra });
-  return new Problem('not_payable', 'The order can no longer be paid.', { extra });
 }

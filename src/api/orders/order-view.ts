@@ -1,6 +1,5 @@
 /** An order as callers see it, and where it is found. */
 
-import type { Logger } from 'pino';
 import {
   isFinal,
   orderDeadlineMs,
@@ -10,9 +9,10 @@ import {
   type OrderStatus,
 } from '../../domain/order.ts';
 import type { Orders } from '../../stores/mysql/orders/orders.ts';
-import type { ReservedOrder, Reservations } from '../../stores/redis/reservations.ts';
+import type { ReservedOrder } from '../../stores/redis/reservations.ts';
 import { orderNotFound, unavailable } from '../http/problem.ts';
 import type { OrderReply, SourcedOrderReply } from '../http/replies.ts';
+import type { Projection } from './projection.ts';
 
 /**
  * When to ask again, in ms: soon while the order is being stored, then at a human pace, and never once it has
@@ -27,9 +27,8 @@ const POLL_AFTER_MS: Record<OrderStatus, number | null> = {
 };
 
 export interface FinderDeps {
-  reservations: Pick<Reservations, 'readOrder' | 'project'>;
+  projection: Projection;
   orders: Pick<Orders, 'read'>;
-  log: Logger;
 }
 
 /** `source`: where the state was read. */
@@ -40,11 +39,10 @@ export interface FoundOrder extends ReservedOrder {
 export type OrderFinder = ReturnType<typeof createOrderFinder>;
 
 /**
- * Orders of a user, from the projection or, where Redis has none or is away, from MySQL. A caller that knows
- * a newer version than the projection, say from a time when Redis was away, gets what MySQL has: a status
- * never goes back.
+ * Orders of a user, from the projection or, where Redis has none or is away, from MySQL. Where the projection
+ * is doubted, or a caller knows a newer version, it gets what MySQL has: a status never goes back.
  */
-export function createOrderFinder({ reservations, orders, log }: FinderDeps) {
+export function createOrderFinder({ projection, orders }: FinderDeps) {
   /**
    * @param knownVersion the newest that the caller has seen
    * @throws Problem 404 for what is no order of this user
@@ -57,45 +55,21 @@ export function createOrderFinder({ reservations, orders, log }: FinderDeps) {
   };
 
   async function read(orderNo: string, knownVersion: number): Promise<FoundOrder | undefined> {
-    const projection = await readProjection(orderNo);
-    const projected = projection === 'no-answer' ? undefined : projection;
-    if (projected && projected.state.version >= knownVersion) return { ...projected, source: 'projection' };
+    const answer = await projection.read(orderNo);
+    const projected = answer === 'no-answer' ? undefined : answer;
+    if (projected && projected.state.version >= knownVersion && !projection.isDoubted())
+      return { ...projected, source: 'projection' };
     try {
       const stored = await orders.read(orderNo);
-      if (stored && projected) await projectState({ reservations, log }, stored);
+      if (stored && projected) await projection.project(stored);
       if (stored) return { ...stored, source: 'database' };
       if (projected) return { ...projected, source: 'projection' };
       // Redis may hold an accepted order that is not stored yet: only its answer proves that there is none.
-      if (projection === undefined) return undefined;
+      if (answer === undefined) return undefined;
     } catch (error) {
       throw unavailable('status_unavailable', 'The status cannot be read right now.', error);
     }
     throw unavailable('status_unavailable', 'The status cannot be read right now.', undefined);
-  }
-
-  async function readProjection(orderNo: string): Promise<ReservedOrder | 'no-answer' | undefined> {
-    try {
-      return await reservations.readOrder(orderNo);
-    } catch (error) {
-      log.warn({ err: error, orderNo }, 'no answer from Redis; asking MySQL');
-      return 'no-answer';
-    }
-  }
-}
-
-/**
- * Projects what MySQL has before it is answered, so that no later answer is older. Without Redis no process
- * reads a projection; when it is back the workflow projects again, and until then callers name the version
- * they know.
- */
-export async function projectState(
-  { reservations, log }: Pick<FinderDeps, 'log'> & { reservations: Pick<Reservations, 'project'> },
-  { order, state }: ReservedOrder,
-): Promise<void> {
-  try {
-    await reservations.project(order.orderNo, state);
-  } catch (error) {
-    log.warn({ err: error, orderNo: order.orderNo }, 'answered and not projected');
   }
 }
 

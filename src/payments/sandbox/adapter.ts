@@ -2,8 +2,9 @@
 
 import assert from 'node:assert/strict';
 import { Webhook } from 'standardwebhooks';
-import { RefundRefusedError, type PaymentProvider } from '../provider.ts';
-import { codeOf, send, unexpected, type SandboxClientOptions } from './client.ts';
+import type { z } from 'zod';
+import { RefundRefusedError, SessionRefusedError, type PaymentProvider } from '../provider.ts';
+import { codeOf, send, unexpected, type Reply, type SandboxClientOptions } from './client.ts';
 import { parseNotice, verifySignature } from './notices.ts';
 import { toPayment, toReversal } from './translate.ts';
 import {
@@ -12,6 +13,7 @@ import {
   refusalCodeSchema,
   reversalReplySchema,
   reversalsReplySchema,
+  sessionRefusalCodeSchema,
   sessionReplySchema,
   voidReplySchema,
   type PaymentsReply,
@@ -47,7 +49,7 @@ export function createSandboxAdapter(options: SandboxAdapterOptions): PaymentPro
           expires_at: new Date(request.expiresAtMs).toISOString(),
         },
       });
-      if (!reply.ok) throw unexpected('open a session', reply);
+      if (!reply.ok) throw refusedOr(SessionRefusedError, sessionRefusalCodeSchema, 'open a session', reply);
       const session = sessionReplySchema.parse(reply.body);
       return { providerSessionId: session.id, url: session.url };
     },
@@ -73,11 +75,7 @@ export function createSandboxAdapter(options: SandboxAdapterOptions): PaymentPro
         body: { payment_id: providerPaymentId, amount, currency },
       });
       if (reply.ok) return toReversal(reversalReplySchema.parse(reply.body));
-      const code = codeOf(reply);
-      if (refusalCodeSchema.safeParse(code).success) {
-        throw new RefundRefusedError(`the sandbox refused to refund ${providerPaymentId}: ${code}`);
-      }
-      throw unexpected('refund', reply);
+      throw refusedOr(RefundRefusedError, refusalCodeSchema, `refund ${providerPaymentId}`, reply);
     },
 
     listReversals: async (providerPaymentId) => {
@@ -113,4 +111,17 @@ export function createSandboxAdapter(options: SandboxAdapterOptions): PaymentPro
       return parseNotice(rawBody, eventId);
     },
   };
+}
+
+/** The error of a call that failed: of the given class where its code says that nothing was done. */
+function refusedOr(
+  Refused: typeof SessionRefusedError | typeof RefundRefusedError,
+  refusals: z.ZodType<string>,
+  attempt: string,
+  reply: Reply,
+): Error {
+  const refusal = refusals.safeParse(codeOf(reply));
+  return refusal.success
+    ? new Refused(`the sandbox refused to ${attempt}: ${refusal.data}`)
+    : unexpected(attempt, reply);
 }

@@ -107,6 +107,9 @@ export const refundRequestSchema = z.object({
   currency: currencySchema,
 });
 
+/** The codes with which the sandbox refuses a session: this request opened none. */
+export const sessionRefusalCodeSchema = z.enum(['invalid_request', 'idempotency_key_reused']);
+
 /**
  * The codes with which the sandbox refuses a refund, after which nothing was refunded. The reuse of a key
  * with other terms is among them: only a new key helps, and what the old one did is in the list of reversals.

@@ -7,6 +7,7 @@ import {
   InvalidSignatureError,
   MalformedNoticeError,
   RefundRefusedError,
+  SessionRefusedError,
   type PaymentProvider,
 } from '../provider.ts';
 import { toNotice } from './notices.ts';
@@ -64,11 +65,17 @@ export function createStripeAdapter(options: StripeAdapterOptions): PaymentProvi
     name: 'stripe',
 
     openSession: async (request) => {
-      const session = await stripe.checkout.sessions.create(buildSessionParams(request, returnUrl), {
-        idempotencyKey: request.sessionId,
-      });
-      const { id, url } = openedSessionSchema.parse(session);
-      return { providerSessionId: id, url };
+      const params = buildSessionParams(request, returnUrl);
+      try {
+        const session = await stripe.checkout.sessions.create(params, { idempotencyKey: request.sessionId });
+        const { id, url } = openedSessionSchema.parse(session);
+        return { providerSessionId: id, url };
+      } catch (error) {
+        if (!isRefusal(error)) throw error;
+        throw new SessionRefusedError(`Stripe refused the session: ${error.code ?? error.type}`, {
+          cause: error,
+        });
+      }
     },
 
     voidSession: async (providerSessionId) => {
@@ -163,8 +170,8 @@ function toVoidOutcome(session: unknown, refusal: Error) {
 }
 
 /**
- * Whether Stripe has looked at the request and refused it. The reuse of a key for another amount counts: this
- * request refunded nothing, and the earlier one is in the list of refunds. Wrong API keys, rate limits,
+ * Whether Stripe has looked at the request and refused it. The reuse of a key with other terms counts: this
+ * request did nothing, and what the earlier one did is found otherwise. Wrong API keys, rate limits,
  * conflicts with a call under way and faults of Stripe decide nothing.
  */
 function isRefusal(error: unknown): error is Stripe.errors.StripeError {

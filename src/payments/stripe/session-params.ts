@@ -4,7 +4,7 @@
  */
 
 import type { Stripe } from 'stripe';
-import type { SessionRequest } from '../provider.ts';
+import { SessionRefusedError, type SessionRequest } from '../provider.ts';
 import { writeMetadata } from './metadata.ts';
 
 /** Stripe's shortest session. */
@@ -21,7 +21,7 @@ const OTHER_UNIT: readonly string[] = ['ISK', 'MGA', 'UGX'];
 /** Currencies with three decimals, of which Stripe requires the last to be 0. */
 const THREE_DECIMALS: readonly string[] = ['BHD', 'IQD', 'JOD', 'KWD', 'LYD', 'OMR', 'TND'];
 
-/** @throws when Stripe would collect another amount than the order's */
+/** @throws SessionRefusedError when Stripe would collect another amount than the order's */
 export function buildSessionParams(
   request: SessionRequest,
   returnUrl: string,
@@ -63,9 +63,13 @@ export function buildSessionParams(
 
 function refuseOddAmounts(amount: number, currency: string): void {
   if (OTHER_UNIT.includes(currency)) {
-    throw new Error(`Stripe does not count ${currency} in the minor units of ISO 4217: not supported`);
+    throw new SessionRefusedError(
+      `Stripe does not count ${currency} in the minor units of ISO 4217: not supported`,
+    );
   }
   if (THREE_DECIMALS.includes(currency) && amount % 10 !== 0) {
-    throw new Error(`Stripe takes ${currency} in steps of ten minor units, and ${amount} is none`);
+    throw new SessionRefusedError(
+      `Stripe takes ${currency} in steps of ten minor units, and ${amount} is none`,
+    );
   }
 }

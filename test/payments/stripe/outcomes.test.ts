@@ -1,7 +1,7 @@
 /** The Stripe adapter with answers that stripe-mock never gives: refusals, faults, silence, long lists. */
 
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { RefundRefusedError } from '../../../src/payments/provider.ts';
+import { RefundRefusedError, SessionRefusedError } from '../../../src/payments/provider.ts';
 import { openScriptedStripe, type ScriptedStripe } from './scripted-stripe.ts';
 import {
   buildDispute,
@@ -50,6 +50,29 @@ describe('a session', () => {
     stripe.script(OPEN, answer);
 
     await expect(connect(stripe.url).openSession(buildSessionRequest())).rejects.toThrow();
+  });
+
+  test.each([
+    ['whose terms Stripe refuses', buildError(400, 'invalid_request_error', 'amount_too_small')],
+    ['whose key was used with other terms', buildError(400, 'idempotency_error', 'idempotency_key_reused')],
+  ])('%s is refused for certain', async (_what, answer) => {
+    stripe.script(OPEN, answer);
+
+    const opening = connect(stripe.url).openSession(buildSessionRequest());
+    await expect(opening).rejects.toThrow(SessionRefusedError);
+  });
+
+  test.each([
+    ['a wrong API key', buildError(401, 'invalid_request_error', 'api_key_invalid')],
+    ['a call under way with its key', buildError(409, 'idempotency_error', 'idempotency_key_in_use')],
+    ['too many calls', buildError(429, 'invalid_request_error', 'rate_limit')],
+    ['a fault of Stripe', buildError(500, 'api_error', 'oops')],
+    ['a closed connection', 'hang-up' as const],
+  ])('that meets %s is not refused for certain', async (_what, answer) => {
+    stripe.script(OPEN, answer);
+
+    const opening = connect(stripe.url).openSession(buildSessionRequest());
+    await expect(opening).rejects.not.toThrow(SessionRefusedError);
   });
 
   test('is not looked for where a redirect leads: the API key is sent to the configured address alone', async () => {

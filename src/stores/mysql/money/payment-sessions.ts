@@ -60,6 +60,14 @@ export type BeginSessionOutcome =
   | { kind: 'not-payable'; stored: StoredOrder }
   | { kind: 'not-stored' };
 
+type SessionEnd = 'voided' | 'paid' | 'refused';
+
+/**
+ * Refused sessions of one order. Each call of a shopper begins at most one more, and what a new session can
+ * mend it mends at once.
+ */
+const MAX_REFUSED = 10;
+
 /** Signs an order, as `OrderSigner.sign` does. */
 export type SignOrder = (order: Order) => Promise<string>;
 
@@ -95,19 +103,39 @@ export function createPaymentSessions(pool: Pool) {
       );
     },
 
+    /**
+     * Records that the provider refused to open the session, so that the next `begin` begins another one.
+     * Once an order has had too many, its last session stays and is asked for again.
+     */
+    recordRefused: ({ sessionId, orderNo }: Pick<PaymentSession, 'sessionId' | 'orderNo'>): Promise<void> =>
+      inTransaction(pool, async (connection) => {
+        await lockOrder(connection, orderNo);
+        const refused = await selectRows(
+          connection,
+          z.object({ session_id: z.string() }),
+          `SELECT session_id FROM payment_sessions WHERE order_no = ? AND status = 'refused' LIMIT ?`,
+          [orderNo, MAX_REFUSED],
+        );
+        if (refused.length < MAX_REFUSED) await close(connection, sessionId, 'refused');
+      }),
+
     async listOpen(orderNo: string): Promise<PaymentSession[]> {
       const sessions = await selectOpen(pool, orderNo);
       return sessions.map((session) => ({ ...session, signedOrder: session.signedOrder ?? '' }));
     },
 
-    async recordClosed(sessionId: string, status: 'voided' | 'paid'): Promise<void> {
-      await modify(
-        pool,
-        `UPDATE payment_sessions SET status = ? WHERE session_id = ? AND status IN ('opening', 'open')`,
-        [status, sessionId],
-      );
-    },
+    /** refused: the provider refused to open it, and so there is nothing to close there. */
+    recordClosed: (sessionId: string, end: SessionEnd): Promise<void> => close(pool, sessionId, end),
   };
+}
+
+/** A session that another call has opened meanwhile was not refused. */
+async function close(executor: Executor, sessionId: string, end: SessionEnd): Promise<void> {
+  await modify(executor, 'UPDATE payment_sessions SET status = ? WHERE session_id = ? AND status IN (?)', [
+    end,
+    sessionId,
+    end === 'refused' ? ['opening'] : ['opening', 'open'],
+  ]);
 }
 
 /**

@@ -1,0 +1,85 @@
+/** Opens the provider's page on which an order is paid, or says why it cannot be paid. */
+
+import { SessionRefusedError, type PaymentProvider } from '../../payments/provider.ts';
+import type {
+  BeginSessionOutcome,
+  PaymentSession,
+  PaymentSessions,
+  SignOrder,
+} from '../../stores/mysql/money/payment-sessions.ts';
+import { Problem, unavailable } from '../http/problem.ts';
+import { viewOrder } from './order-view.ts';
+import type { Projection } from './projection.ts';
+
+export interface PaymentPageDeps {
+  paymentSessions: Pick<PaymentSessions, 'begin' | 'recordOpened' | 'recordRefused'>;
+  provider: PaymentProvider;
+  /** Signs what a payment session carries of its order. */
+  sign: SignOrder;
+  projection: Pick<Projection, 'project'>;
+}
+
+export interface PaymentPage {
+  url: string;
+  /** Unix time in ms until which the shopper may pay. */
+  expiresAtMs: number;
+}
+
+export type OpenPaymentPage = ReturnType<typeof createPaymentPage>;
+
+export function createPaymentPage({ paymentSessions, provider, sign, projection }: PaymentPageDeps) {
+  async function begin(orderNo: string): Promise<PaymentSession> {
+    const outcome = await paymentSessions.begin(provider.name, orderNo, sign);
+    if (outcome.kind === 'begun') return outcome.session;
+    // The refusal shows the order's state, so no later answer may be older.
+    if (outcome.kind === 'not-payable') await projection.project(outcome.stored);
+    throw toRefusal(outcome);
+  }
+
+  async function openAtProvider(session: PaymentSession): Promise<PaymentPage> {
+    const { expiresAtMs } = session;
+    if (session.url !== null) return { url: session.url, expiresAtMs };
+    const { providerSessionId, url } = await provider.openSession(session);
+    await paymentSessions.recordOpened(session.sessionId, providerSessionId, url);
+    return { url, expiresAtMs };
+  }
+
+  /**
+   * What the provider refuses once it refuses for ever, for instance a session whose times were recorded
+   * before an outage. So a new session is begun, once a call.
+   */
+  async function openOrReplace(session: PaymentSession): Promise<PaymentPage> {
+    try {
+      return await openAtProvider(session);
+    } catch (error) {
+      if (!(error instanceof SessionRefusedError)) throw error;
+      await paymentSessions.recordRefused(session);
+      const next = await begin(session.orderNo);
+      if (next.sessionId === session.sessionId && next.url === null) throw error;
+      return openAtProvider(next);
+    }
+  }
+
+  /** @throws Problem */
+  return async function openPaymentPage(orderNo: string): Promise<PaymentPage> {
+    try {
+      return await openOrReplace(await begin(orderNo));
+    } catch (error) {
+      if (error instanceof Problem) throw error;
+      throw unavailable('payment_unavailable', 'No payment can be started right now.', error);
+    }
+  };
+}
+
+function toRefusal(outcome: Exclude<BeginSessionOutcome, { kind: 'begun' }>): Problem {
+  if (outcome.kind === 'not-stored') {
+    const detail = 'The order is being stored; it can be paid in a moment.';
+    return new Problem('not_yet_payable', detail, { retryAfterSeconds: 1 });
+  }
+  const { order, state } = outcome.stored;
+  const extra = { order: viewOrder(order, state) };
+  // A refunded order is not paid; a disputed payment is with the shop until it is decided.
+  if (state.payment !== 'none' && state.payment !== 'refunded')
+    return new Problem('already_paid', 'The order has been paid.', { extra });
+  return new Problem('not_payable', 'The order can no longer be paid.', { extra });
+}
