@@ -42,6 +42,7 @@ export function createPaymentNotifier(apiUrl: string, concurrency: number): Paym
           amount: 1_000,
           currency: 'EUR',
           signed_order: null,
+          deployment: null,
         },
       } satisfies MoneyNotice);
       const id = `evt_${ulid()}`;

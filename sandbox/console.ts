@@ -58,6 +58,7 @@ interface StrayPayment {
   amount: number;
   currency?: string;
   signedOrder?: string;
+  deployment?: string;
 }
 
 const redeliveredSchema = z.object({ id: z.string(), type: z.string(), delivery: z.string() });
@@ -138,12 +139,14 @@ export function openConsole({ url, apiKey, patienceMs = 0 }: ConsoleOptions) {
       amount,
       currency = 'EUR',
       signedOrder,
+      deployment,
     }: StrayPayment): Promise<PaymentReply> =>
       call(paymentReplySchema, 'POST', 'v1/test/payments', {
         reference,
         amount,
         currency,
         signed_order: signedOrder ?? null,
+        deployment: deployment ?? null,
       } satisfies z.input<typeof strayPaymentRequestSchema>),
 
     /** A refund by provider staff, made at once. Without an amount (minor units): all that is left. */

@@ -2,7 +2,7 @@
 
 import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { z } from 'zod';
-import { SALE_ID_PATTERN } from './domain/limits.ts';
+import { DEFAULT_DEPLOYMENT_NAME, DEPLOYMENT_NAME_PATTERN, SALE_ID_PATTERN } from './domain/limits.ts';
 
 /** Orders and signals in flight in Temporal; see docs/decisions.md for the measurement behind it. */
 const DEFAULT_ENGINE_BUDGET = 40;
@@ -71,6 +71,13 @@ const checkout = {
   WEBHOOK_SECRETS: list
     .pipe(z.array(z.string().startsWith('whsec_')).max(2))
     .describe('Verify payment notices: the current one, while rotating also the one before.'),
+  DEPLOYMENT_NAME: z
+    .string()
+    .regex(DEPLOYMENT_NAME_PATTERN)
+    .default(DEFAULT_DEPLOYMENT_NAME)
+    .describe(
+      "Tells deployments apart that share one provider account, each of which leaves the others' payments alone. Give each its own before it sells, and never change it: payments under the old name are left alone too.",
+    ),
 };
 
 const providerUrl = "The provider's address; with Stripe it has no path, and is Stripe's own unless set.";

@@ -141,6 +141,7 @@ function addPayment(state: BookState, written: Payment): void {
     session.promise = null;
     state.promises.delete(session.id);
     payment.signedOrder = session.signedOrder;
+    payment.deployment = session.deployment;
   }
   const position = state.payments.push(payment) - 1;
   state.positionsById.set(payment.id, position);

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import {
   amountSchema,
   currencySchema,
+  deploymentSchema,
   referenceSchema,
   reversalStatusSchema,
   signedOrderSchema,
@@ -23,6 +24,7 @@ const openedSessionSchema = moneySchema.extend({
   idempotencyKey: z.string(),
   expiresAtMs: z.int(),
   signedOrder: signedOrderSchema.nullable().default(null),
+  deployment: deploymentSchema.nullable().default(null),
 });
 
 const paymentSchema = moneySchema.extend({
@@ -33,6 +35,7 @@ const paymentSchema = moneySchema.extend({
    * twice.
    */
   signedOrder: signedOrderSchema.nullable().default(null),
+  deployment: deploymentSchema.nullable().default(null),
 });
 
 const refundSchema = moneySchema.extend({

@@ -12,6 +12,12 @@ interface Money {
   currency: string;
 }
 
+/** What the shop gives to a session, opaque to the sandbox. */
+interface Carried {
+  signedOrder: string | null;
+  deployment: string | null;
+}
+
 /** A new event, with what will become of its callback. */
 export function buildEvent(
   { mischief }: BookState,
@@ -31,12 +37,13 @@ export function buildEvent(
 
 /**
  * The same event always gives the same notice: only the signature's time differs between tries.
- * @param signedOrder of the event's payment
+ * @param carried what the shop gave to the session of the event's payment
  */
-export function buildNotice(event: Event, signedOrder: string | null): MoneyNotice {
+export function buildNotice(event: Event, carried: Carried): MoneyNotice {
   const timestamp = new Date(event.createdAtMs).toISOString();
   const { reference, amount, currency } = event;
-  const money = { reference, amount, currency };
+  const { signedOrder, deployment } = carried;
+  const money = { reference, amount, currency, deployment };
   switch (event.type) {
     case 'payment.succeeded': {
       const of = { payment_id: event.paymentId, session_id: event.sessionId };

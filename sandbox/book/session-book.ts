@@ -18,8 +18,9 @@ interface Money {
   amount: number;
   currency: string;
 }
-export type SessionTerms = Money & { expiresAtMs: number; signedOrder: string };
-export type StrayTerms = Money & { signedOrder: string | null };
+/** `deployment` of the shop; null: the shop does not tell. */
+export type SessionTerms = Money & { expiresAtMs: number; signedOrder: string; deployment: string | null };
+export type StrayTerms = Money & { signedOrder: string | null; deployment: string | null };
 
 export type OpenOutcome =
   | { kind: 'opened' | 'repeated'; session: Session }
@@ -112,7 +113,8 @@ function sameTerms(session: Session, terms: SessionTerms): boolean {
     session.amount === terms.amount &&
     session.currency === terms.currency &&
     session.expiresAtMs === terms.expiresAtMs &&
-    session.signedOrder === terms.signedOrder
+    session.signedOrder === terms.signedOrder &&
+    session.deployment === terms.deployment
   );
 }
 
@@ -142,13 +144,13 @@ function takeFrom(
   { id, reference, currency }: Session,
   amount: number,
 ): void {
-  take(state, record, { reference, currency, amount, signedOrder: null }, id);
+  take(state, record, { reference, currency, amount, signedOrder: null, deployment: null }, id);
 }
 
 function take(state: BookState, record: Write, terms: StrayTerms, sessionId: string | null): Payment {
   const id = `pay_${ulid()}`;
   const event = buildEvent(state, terms, { type: 'payment.succeeded', paymentId: id, sessionId });
-  const { reference, amount, currency, signedOrder } = terms;
+  const { reference, amount, currency, signedOrder, deployment } = terms;
   const { createdAtMs } = event;
   const payment = {
     id,
@@ -156,6 +158,7 @@ function take(state: BookState, record: Write, terms: StrayTerms, sessionId: str
     amount,
     currency,
     signedOrder,
+    deployment,
     createdAtMs,
     sessionId,
     eventId: event.id,

@@ -41,6 +41,7 @@ export function toPaymentReply(payment: Payment, book: Book): PaymentReply {
     currency: payment.currency,
     session_id: payment.sessionId,
     signed_order: payment.signedOrder,
+    deployment: payment.deployment,
     returned: book.reversals.returnedOf(payment),
     disputed: book.reversals.isDisputed(payment),
     event_id: payment.eventId,

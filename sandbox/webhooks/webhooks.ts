@@ -150,8 +150,9 @@ async function send(
   webhook: Webhook,
   { book, url, timeoutMs }: WebhookSenderOptions,
 ): Promise<Error | undefined> {
-  const payment = event.paymentId === null ? undefined : book.findPayment(event.paymentId);
-  const body = JSON.stringify(buildNotice(event, payment?.signedOrder ?? null));
+  const carried =
+    event.paymentId === null ? book.findSession(event.sessionId) : book.findPayment(event.paymentId);
+  const body = JSON.stringify(buildNotice(event, carried ?? { signedOrder: null, deployment: null }));
   const sentAt = new Date();
   try {
     const response = await fetch(url, {

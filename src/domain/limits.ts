@@ -64,5 +64,12 @@ export const SKU_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 export const SALE_ID_PATTERN = /^(?=.{1,32}$)[a-z0-9]+(?:-[a-z0-9]+)*$/;
 /** User ids come from the token's subject and are part of Redis keys. */
 export const USER_ID_PATTERN = /^[A-Za-z0-9@._|-]{1,128}$/;
+/**
+ * Names of deployments travel in a provider's metadata and in JSON: lower case, digits and single dashes, at
+ * most 32 characters.
+ */
+export const DEPLOYMENT_NAME_PATTERN = /^(?=.{1,32}$)[a-z0-9]+(?:-[a-z0-9]+)*$/;
+/** The name of a deployment that has the provider's account to itself. */
+export const DEFAULT_DEPLOYMENT_NAME = 'holdfast';
 /** Idempotency keys are part of a Redis key: printable ASCII without space. The header suggests UUIDs. */
 export const IDEMPOTENCY_KEY_PATTERN = /^[!-~]{1,128}$/;

@@ -1,5 +1,6 @@
 /** Creates the payment provider that the configuration names. */
 
+import { DEFAULT_DEPLOYMENT_NAME } from '../domain/limits.ts';
 import type { PaymentProvider } from './provider.ts';
 import { createSandboxAdapter } from './sandbox/adapter.ts';
 import { createStripeAdapter } from './stripe/adapter.ts';
@@ -10,6 +11,7 @@ const REQUEST_TIMEOUT_MS = 5_000;
 interface ProviderAccess {
   PAYMENT_PROVIDER_API_KEY: string;
   WEBHOOK_SECRETS: readonly string[];
+  DEPLOYMENT_NAME?: string | undefined;
 }
 
 export type ProviderConfig = ProviderAccess &
@@ -22,6 +24,7 @@ export function openProvider(config: ProviderConfig): PaymentProvider {
   const access = {
     apiKey: config.PAYMENT_PROVIDER_API_KEY,
     webhookSecrets: config.WEBHOOK_SECRETS,
+    deployment: config.DEPLOYMENT_NAME ?? DEFAULT_DEPLOYMENT_NAME,
     requestTimeoutMs: REQUEST_TIMEOUT_MS,
   };
   switch (config.PAYMENT_PROVIDER) {

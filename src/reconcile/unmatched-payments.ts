@@ -1,8 +1,8 @@
 /**
  * Settles unmatched payments, those for an order that MySQL does not have. An order that Redis has is stored
  * and gets its payment. An order that the payment carries signed is reserved again while stock remains.
- * Otherwise the payment is refunded. It is parked for an operator when it names no sale of ours, or when
- * nothing could be decided for an hour.
+ * Otherwise the payment is refunded. It is parked for an operator when it names no sale of ours or carries an
+ * order that we did not sign, or when nothing could be decided for an hour.
  */
 
 import type { Logger } from 'pino';
@@ -102,6 +102,7 @@ async function decide(
   if (known === 'damaged') return { kind: 'park', why: `Redis has order ${orderNo}, but not whole` };
   if (known) return settleKnown(deps, known);
   const order = await verify(deps.signer, unmatched);
+  if (order === 'strange') return { kind: 'park', why: `it carries an order that is not ours: ${orderNo}` };
   if (order) return reserveAgain(deps, order);
   // A Redis that lost its data has no sale either, and then a missing order means nothing.
   if (await deps.saleStock.read(saleId)) return { kind: 'refund', reason: 'order_unknown' };
@@ -157,13 +158,17 @@ async function reserveAgain({ reservations }: UnmatchedPaymentDeps, order: Order
   }
 }
 
-/** Undefined unless the signed order is authentic, and is the order that the payment names. */
+/**
+ * Undefined when the payment carries no signed order. 'strange': it is signed with none of our secrets, or is
+ * another order than the payment names.
+ */
 async function verify(
   signer: Pick<OrderSigner, 'verify'>,
   { orderNo, signedOrder }: UnmatchedPayment,
-): Promise<Order | undefined> {
-  const order = signedOrder === null ? undefined : await signer.verify(signedOrder);
-  return order?.orderNo === orderNo ? order : undefined;
+): Promise<Order | 'strange' | undefined> {
+  if (signedOrder === null) return undefined;
+  const order = await signer.verify(signedOrder);
+  return order?.orderNo === orderNo ? order : 'strange';
 }
 
 function saleAbsent(orderNo: string): Decision {

@@ -140,6 +140,7 @@ async function openProvider(apiUrl: string, onClose: (close: () => Promise<void>
     baseUrl: sandbox.url,
     apiKey: demoSecrets.providerApiKey,
     webhookSecrets: [demoSecrets.webhook],
+    deployment: 'holdfast',
     requestTimeoutMs: 5_000,
   });
   const deliveries = () => log.filter((line) => line.includes('"event delivered"')).length;

@@ -18,7 +18,7 @@ import type { PaymentProvider, SessionRequest } from '../../src/payments/provide
 import { createSandboxAdapter } from '../../src/payments/sandbox/adapter.ts';
 import { sessionReplySchema } from '../../src/payments/sandbox/wire.ts';
 
-const API_KEY = 'sandbox-test-api-key';
+export const API_KEY = 'sandbox-test-api-key';
 export const SECRET = 'whsec_aG9sZGZhc3Qtc2FuZGJveC1zZWNyZXQtMDE=';
 export const OTHER_SECRET = 'whsec_YW5vdGhlci1zYW5kYm94LXNlY3JldC0wMDI=';
 export const SIGNED_ORDER = 'eyJhbGciOiJIUzI1NiJ9.eyJvcmRlciI6MX0.c2VhbA';
@@ -86,6 +86,7 @@ export function connect(
     baseUrl: sandbox.url,
     apiKey: API_KEY,
     webhookSecrets,
+    deployment: 'holdfast',
     requestTimeoutMs: 5000,
   });
 }

@@ -254,7 +254,7 @@ test('an authentic notice of an unknown shape is malformed, not forged', () => {
 });
 
 test('an adapter without a webhook secret, or with three, does not start', () => {
-  const options = { baseUrl: 'http://127.0.0.1:9', apiKey: 'k', requestTimeoutMs: 1 };
+  const options = { baseUrl: 'http://127.0.0.1:9', apiKey: 'k', deployment: 'holdfast', requestTimeoutMs: 1 };
   for (const webhookSecrets of [[], [SECRET, SECRET, SECRET]]) {
     expect(() => createSandboxAdapter({ ...options, webhookSecrets })).toThrow('one webhook secret');
   }

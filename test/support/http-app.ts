@@ -65,6 +65,7 @@ export async function openHttpApp(options: HttpAppOptions): Promise<HttpApp> {
     baseUrl: sandbox.url,
     apiKey: PROVIDER_API_KEY,
     webhookSecrets: [WEBHOOK_SECRET],
+    deployment: 'holdfast',
     requestTimeoutMs: 5_000,
   });
   const notifier = createEngineNotifier({ ...stores, engine, log: silent });

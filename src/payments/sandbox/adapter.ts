@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { Webhook } from 'standardwebhooks';
 import type { z } from 'zod';
+import { isForeign } from '../deployment.ts';
 import { RefundRefusedError, SessionRefusedError, type PaymentProvider } from '../provider.ts';
 import { codeOf, send, unexpected, type Reply, type SandboxClientOptions } from './client.ts';
 import { parseNotice, verifySignature } from './notices.ts';
@@ -22,13 +23,15 @@ import {
 export interface SandboxAdapterOptions extends SandboxClientOptions {
   /** `whsec_…`: one secret, or two while it is being replaced. */
   webhookSecrets: readonly string[];
+  /** The name of this deployment; payments that name another are not listed. */
+  deployment: string;
 }
 
 /** Payments in one page. Together with `MAX_REPLY_BYTES` it bounds the memory of an audit. */
 const PAGE_SIZE = 100;
 
 export function createSandboxAdapter(options: SandboxAdapterOptions): PaymentProvider {
-  const { webhookSecrets } = options;
+  const { webhookSecrets, deployment } = options;
   assert(
     webhookSecrets.length === 1 || webhookSecrets.length === 2,
     'one webhook secret, or two in rotation',
@@ -46,6 +49,7 @@ export function createSandboxAdapter(options: SandboxAdapterOptions): PaymentPro
           amount: request.amount,
           currency: request.currency,
           signed_order: request.signedOrder,
+          deployment,
           expires_at: new Date(request.expiresAtMs).toISOString(),
         },
       });
@@ -96,7 +100,8 @@ export function createSandboxAdapter(options: SandboxAdapterOptions): PaymentPro
         );
         if (!reply.ok) throw unexpected('list its payments', reply);
         const page: PaymentsReply = paymentsReplySchema.parse(reply.body);
-        yield* page.data.map((payment) => ({
+        const own = page.data.filter((payment) => !isForeign(payment.deployment, deployment));
+        yield* own.map((payment) => ({
           ...toPayment(payment),
           totals: { succeeded: payment.returned, isDisputed: payment.disputed },
         }));
@@ -108,7 +113,7 @@ export function createSandboxAdapter(options: SandboxAdapterOptions): PaymentPro
       verifySignature(webhooks, rawBody, headers);
       const eventId = Object.entries(headers).find(([name]) => name.toLowerCase() === 'webhook-id')?.[1];
       assert(eventId, 'a verified notice has an id');
-      return parseNotice(rawBody, eventId);
+      return parseNotice(rawBody, eventId, deployment);
     },
   };
 }

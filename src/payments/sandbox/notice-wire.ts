@@ -4,6 +4,7 @@ import { z } from 'zod';
 import {
   amountSchema,
   currencySchema,
+  deploymentReplySchema,
   referenceSchema,
   reversalStatusSchema,
   signedOrderReplySchema,
@@ -13,7 +14,12 @@ import {
 export const noticeEnvelopeSchema = z.object({ type: z.string().min(1) });
 
 const timestampSchema = z.iso.datetime({ offset: true });
-const moneySchema = z.object({ reference: referenceSchema, amount: amountSchema, currency: currencySchema });
+const moneySchema = z.object({
+  reference: referenceSchema,
+  amount: amountSchema,
+  currency: currencySchema,
+  deployment: deploymentReplySchema,
+});
 const attemptSchema = moneySchema.extend({ session_id: z.string().nullable() });
 const reversedSchema = moneySchema.extend({ payment_id: z.string().min(1) });
 const disputeSchema = reversedSchema.extend({ dispute_id: z.string().min(1) });

@@ -2,6 +2,7 @@
 
 import { type Webhook, WebhookVerificationError } from 'standardwebhooks';
 import type { PaymentNotice, ReversalStatus } from '../../domain/payment.ts';
+import { isForeign } from '../deployment.ts';
 import { InvalidSignatureError, MalformedNoticeError } from '../provider.ts';
 import { MONEY_TYPES, moneyNoticeSchema, noticeEnvelopeSchema, type MoneyNotice } from './notice-wire.ts';
 import { toPayment, toReversal } from './translate.ts';
@@ -27,7 +28,8 @@ export function verifySignature(
   throw new InvalidSignatureError('the notice is not signed by the sandbox, or is stale', { cause: refusal });
 }
 
-export function parseNotice(rawBody: string, eventId: string): PaymentNotice {
+/** A notice about a payment of another deployment than `deployment` is ignored. */
+export function parseNotice(rawBody: string, eventId: string, deployment: string): PaymentNotice {
   const json = parseJson(rawBody);
   const envelope = noticeEnvelopeSchema.safeParse(json);
   if (!envelope.success) throw new MalformedNoticeError('the notice has no type', { cause: envelope.error });
@@ -38,6 +40,7 @@ export function parseNotice(rawBody: string, eventId: string): PaymentNotice {
   if (!parsed.success) {
     throw new MalformedNoticeError(`the notice is no known ${type}`, { cause: parsed.error });
   }
+  if (isForeign(parsed.data.data.deployment, deployment)) return { kind: 'ignored', eventId, type };
   return toNotice(parsed.data, eventId);
 }
 

@@ -19,6 +19,8 @@ export const signedOrderSchema = z
   .string()
   .regex(/^[!-~]+$/, 'printable ASCII without spaces')
   .max(MAX_SIGNED_ORDER_CHARS);
+/** The shop's deployment that opened the session. Opaque to the sandbox, and returned with the payment. */
+export const deploymentSchema = z.string().min(1).max(64);
 export const reversalStatusSchema = z.enum(REVERSAL_STATUSES);
 const timeSchema = z.iso.datetime({ offset: true });
 
@@ -26,11 +28,13 @@ const moneySchema = z.object({ reference: referenceSchema, amount: amountSchema,
 
 export const sessionRequestSchema = moneySchema.extend({
   signed_order: signedOrderSchema,
+  deployment: deploymentSchema.nullable().default(null),
   expires_at: timeSchema,
 });
 
 export const strayPaymentRequestSchema = moneySchema.extend({
   signed_order: signedOrderSchema.nullable().default(null),
+  deployment: deploymentSchema.nullable().default(null),
 });
 
 /**
@@ -69,12 +73,15 @@ export type SessionReply = z.infer<typeof sessionReplySchema>;
 
 /** Null for payments outside any session, and for sessions that are older than signed orders. */
 export const signedOrderReplySchema = z.string().nullable().default(null);
+/** Null for payments outside any session, and for sessions that are older than this field. */
+export const deploymentReplySchema = z.string().nullable().default(null);
 
 export const paymentReplySchema = moneySchema.extend({
   id: z.string().min(1),
   /** Null for a payment outside any session. */
   session_id: z.string().nullable(),
   signed_order: signedOrderReplySchema,
+  deployment: deploymentReplySchema,
   /** Minor units that went back: refunds that succeeded, and disputes that the shop lost. */
   returned: z.int().min(0),
   /** Whether a dispute about it is open. */

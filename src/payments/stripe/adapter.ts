@@ -10,8 +10,10 @@ import {
   SessionRefusedError,
   type PaymentProvider,
 } from '../provider.ts';
+import { writeRefundMetadata } from './metadata.ts';
 import { toNotice } from './notices.ts';
 import {
+  isOfAnother,
   openedSessionSchema,
   sessionStateSchema,
   toDispute,
@@ -29,6 +31,8 @@ export interface StripeAdapterOptions {
   webhookSecrets: readonly string[];
   /** The page to which the shopper's browser returns; the order's number is added to it. */
   returnUrl: string;
+  /** The name of this deployment; payments that name another are not listed. */
+  deployment: string;
   requestTimeoutMs: number;
 }
 
@@ -40,7 +44,7 @@ const PAGE_SIZE = 100;
 const MAX_REVERSALS = 1_000;
 
 export function createStripeAdapter(options: StripeAdapterOptions): PaymentProvider {
-  const { webhookSecrets, returnUrl } = options;
+  const { webhookSecrets, deployment } = options;
   assert(
     webhookSecrets.length === 1 || webhookSecrets.length === 2,
     'one webhook secret, or two in rotation',
@@ -65,16 +69,14 @@ export function createStripeAdapter(options: StripeAdapterOptions): PaymentProvi
     name: 'stripe',
 
     openSession: async (request) => {
-      const params = buildSessionParams(request, returnUrl);
+      const params = buildSessionParams(request, options);
       try {
         const session = await stripe.checkout.sessions.create(params, { idempotencyKey: request.sessionId });
         const { id, url } = openedSessionSchema.parse(session);
         return { providerSessionId: id, url };
       } catch (error) {
         if (!isRefusal(error)) throw error;
-        throw new SessionRefusedError(`Stripe refused the session: ${error.code ?? error.type}`, {
-          cause: error,
-        });
+        throw new SessionRefusedError(`Stripe refused the session: ${error.message}`, { cause: error });
       }
     },
 
@@ -92,7 +94,11 @@ export function createStripeAdapter(options: StripeAdapterOptions): PaymentProvi
     refund: async ({ refundKey, providerPaymentId, amount }) => {
       try {
         const refund = await stripe.refunds.create(
-          { payment_intent: providerPaymentId, amount, metadata: { holdfast_refund_key: refundKey } },
+          {
+            payment_intent: providerPaymentId,
+            amount,
+            metadata: writeRefundMetadata(refundKey, deployment),
+          },
           { idempotencyKey: refundKey },
         );
         return toRefund(refund, providerPaymentId);
@@ -116,7 +122,8 @@ export function createStripeAdapter(options: StripeAdapterOptions): PaymentProvi
         created: { gte: Math.floor(sinceMs / 1_000) },
       });
       for await (const intent of intents) {
-        const payment = intent.status === 'succeeded' ? toListedPayment(intent) : undefined;
+        if (intent.status !== 'succeeded' || isOfAnother(intent, deployment)) continue;
+        const payment = toListedPayment(intent);
         if (payment) yield payment;
       }
     },
@@ -125,7 +132,7 @@ export function createStripeAdapter(options: StripeAdapterOptions): PaymentProvi
       const signature = Object.entries(headers).find(
         ([name]) => name.toLowerCase() === 'stripe-signature',
       )?.[1];
-      return toNotice(verifyEvent(stripe, webhookSecrets, rawBody, signature ?? ''));
+      return toNotice(verifyEvent(stripe, webhookSecrets, rawBody, signature ?? ''), deployment);
     },
   };
 }

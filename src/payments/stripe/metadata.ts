@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { MAX_SIGNED_ORDER_CHARS } from '../signed-order.ts';
 
 const ORDER_NO_KEY = 'holdfast_order_no';
+const DEPLOYMENT_KEY = 'holdfast_deployment';
 const SIGNED_KEY = 'holdfast_signed_';
 /** Characters of one value at Stripe. An object has up to 50 values; the longest signed order needs nine. */
 const MAX_VALUE_CHARS = 500;
@@ -14,10 +15,14 @@ export interface OrderMetadata {
   signedOrder: string | null;
 }
 
-export function writeMetadata(order: { orderNo: string; signedOrder: string }): Record<string, string> {
-  const { orderNo, signedOrder } = order;
+export function writeMetadata(order: {
+  orderNo: string;
+  signedOrder: string;
+  deployment: string;
+}): Record<string, string> {
+  const { orderNo, signedOrder, deployment } = order;
   assert(signedOrder.length <= MAX_SIGNED_ORDER_CHARS, 'a signed order has a bound');
-  const metadata: Record<string, string> = { [ORDER_NO_KEY]: orderNo };
+  const metadata: Record<string, string> = { [ORDER_NO_KEY]: orderNo, [DEPLOYMENT_KEY]: deployment };
   for (let start = 0; start < signedOrder.length; start += MAX_VALUE_CHARS) {
     metadata[`${SIGNED_KEY}${start / MAX_VALUE_CHARS}`] = signedOrder.slice(start, start + MAX_VALUE_CHARS);
   }
@@ -38,4 +43,14 @@ export function readMetadata(metadata: Readonly<Record<string, string>>): OrderM
     signedOrder += value;
   }
   return { orderNo, signedOrder: signedOrder === '' ? null : signedOrder };
+}
+
+/** Of the metadata of a session, a payment or a refund; null when it names none. */
+export function readDeployment(metadata: Readonly<Record<string, string>>): string | null {
+  return metadata[DEPLOYMENT_KEY] ?? null;
+}
+
+/** The metadata of a refund, by which its notice is known for this deployment's. */
+export function writeRefundMetadata(refundKey: string, deployment: string): Record<string, string> {
+  return { holdfast_refund_key: refundKey, [DEPLOYMENT_KEY]: deployment };
 }

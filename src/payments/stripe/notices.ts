@@ -4,6 +4,7 @@ import { z } from 'zod';
 import type { PaymentNotice, Reversal } from '../../domain/payment.ts';
 import { MalformedNoticeError } from '../provider.ts';
 import {
+  isOfAnother,
   orderOf,
   reversedPaymentOf,
   sessionStateSchema,
@@ -20,10 +21,16 @@ const eventSchema = z.object({
 });
 type Event = z.infer<typeof eventSchema>;
 
-/** @throws MalformedNoticeError */
-export function toNotice(event: unknown): PaymentNotice {
+/**
+ * A notice about a payment of another deployment than `deployment` is ignored. A refund made by provider
+ * staff and a dispute name no deployment: they are kept, and never settle anything unless their payment is
+ * known.
+ * @throws MalformedNoticeError
+ */
+export function toNotice(event: unknown, deployment: string): PaymentNotice {
   try {
-    return mapEvent(eventSchema.parse(event));
+    const parsed = eventSchema.parse(event);
+    return isOfAnother(parsed.data.object, deployment) ? ignored(parsed) : mapEvent(parsed);
   } catch (error) {
     if (!(error instanceof z.ZodError)) throw error;
     throw new MalformedNoticeError('the notice is no known event of Stripe', { cause: error });

@@ -2,7 +2,8 @@
 
 import { z } from 'zod';
 import type { ListedPayment, ProviderPayment, Reversal, ReversalStatus } from '../../domain/payment.ts';
-import { readMetadata } from './metadata.ts';
+import { isForeign } from '../deployment.ts';
+import { readDeployment, readMetadata } from './metadata.ts';
 
 /** Far more than Stripe's ids have, and within the width of the columns. */
 export const stripeIdSchema = z.string().min(1).max(128);
@@ -26,9 +27,19 @@ export const openedSessionSchema = z.object({
 /** Metadata says whether an object is of Holdfast, before any other field is required. */
 const taggedSchema = z.object({ metadata: z.record(z.string(), z.string()).nullish() });
 
+/** Metadata of an object; empty where it has none. */
+function metadataOf(object: unknown): Record<string, string> {
+  return taggedSchema.parse(object).metadata ?? {};
+}
+
+/** Whether an object names another deployment than `deployment`. */
+export function isOfAnother(object: unknown, deployment: string): boolean {
+  return isForeign(readDeployment(metadataOf(object)), deployment);
+}
+
 /** The order for which a session or a payment was opened; undefined when the object is not of Holdfast. */
-export function orderOf(object: unknown) {
-  return readMetadata(taggedSchema.parse(object).metadata ?? {});
+export function orderOf(object: unknown): { orderNo: string; signedOrder: string | null } | undefined {
+  return readMetadata(metadataOf(object));
 }
 
 export const sessionStateSchema = z.object({

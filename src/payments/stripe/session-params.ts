@@ -24,11 +24,11 @@ const THREE_DECIMALS: readonly string[] = ['BHD', 'IQD', 'JOD', 'KWD', 'LYD', 'O
 /** @throws SessionRefusedError when Stripe would collect another amount than the order's */
 export function buildSessionParams(
   request: SessionRequest,
-  returnUrl: string,
+  { returnUrl, deployment }: { returnUrl: string; deployment: string },
 ): Stripe.Checkout.SessionCreateParams {
   const { orderNo, amount, currency } = request;
   refuseOddAmounts(amount, currency);
-  const metadata = writeMetadata(request);
+  const metadata = writeMetadata({ ...request, deployment });
   const back = new URL(returnUrl);
   back.searchParams.set('orderNo', orderNo);
   return {

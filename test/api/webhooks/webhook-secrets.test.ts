@@ -26,6 +26,7 @@ async function answersWith(webhookSecrets: readonly string[]) {
     baseUrl,
     apiKey: PROVIDER_API_KEY,
     webhookSecrets,
+    deployment: 'holdfast',
     requestTimeoutMs: 5_000,
   });
   const app = await api.withParts({ provider });

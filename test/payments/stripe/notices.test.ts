@@ -17,6 +17,7 @@ import {
 
 const NO_SERVER = 'http://127.0.0.1:9';
 const adapter = connect(NO_SERVER);
+const FOREIGN = { holdfast_order_no: ORDER_NO, holdfast_deployment: 'other' };
 /** Stripe's own tolerance is five minutes. */
 const STALE_SECONDS = 6 * 60;
 
@@ -110,6 +111,10 @@ describe('a notice', () => {
     ['checkout.session.completed', buildPaidSession({ metadata: null })],
     ['payment_intent.payment_failed', buildIntent({ metadata: { order: 'of another shop' } })],
     ['refund.created', buildRefund({ payment_intent: null })],
+    // Of another deployment on the same account.
+    ['checkout.session.completed', buildPaidSession({ metadata: FOREIGN })],
+    ['payment_intent.payment_failed', buildIntent({ metadata: FOREIGN })],
+    ['refund.updated', buildRefund({ metadata: FOREIGN })],
   ])('of %s that moves no money of ours is ignored', (type, object) => {
     expect(receive(type, object)).toEqual({ kind: 'ignored', eventId: 'evt_1', type });
   });

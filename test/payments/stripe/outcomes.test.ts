@@ -336,3 +336,23 @@ describe('the book', () => {
     await expect(list()).rejects.toThrow();
   });
 });
+
+describe('payments of another deployment on the same account', () => {
+  const FOREIGN = { ...buildIntent().metadata, holdfast_deployment: 'other' };
+  const { holdfast_deployment: _, ...UNNAMED } = buildIntent().metadata;
+
+  test('are not in the list; those that name no deployment are', async () => {
+    const foreign = buildIntent({ id: 'pi_foreign', metadata: FOREIGN });
+    const unnamed = buildIntent({ id: 'pi_unnamed', metadata: UNNAMED });
+    stripe.script(INTENTS, buildList([foreign, unnamed, buildIntent()]));
+
+    const listed = await readBook(connect(stripe.url));
+    expect(listed.map(({ providerPaymentId }) => providerPaymentId)).toEqual(['pi_unnamed', 'pi_1']);
+  });
+
+  test('are not looked into, even where they cannot be read', async () => {
+    stripe.script(INTENTS, buildList([buildIntent({ metadata: FOREIGN, latest_charge: null })]));
+
+    expect(await readBook(connect(stripe.url))).toEqual([]);
+  });
+});

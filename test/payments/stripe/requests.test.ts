@@ -159,7 +159,12 @@ test('a refund is one that Stripe takes, under its key', async () => {
   expect(stripe.seen[0]).toMatchObject({
     route: 'POST /v1/refunds',
     headers: { 'idempotency-key': 'refund-7-0' },
-    form: { payment_intent: 'pi_1', amount: '2345', 'metadata[holdfast_refund_key]': 'refund-7-0' },
+    form: {
+      payment_intent: 'pi_1',
+      amount: '2345',
+      'metadata[holdfast_refund_key]': 'refund-7-0',
+      'metadata[holdfast_deployment]': 'holdfast',
+    },
   });
 });
 

@@ -18,6 +18,7 @@ export function connect(baseUrl: string, overrides: Partial<StripeAdapterOptions
     apiKey: 'sk_test_123',
     webhookSecrets: [SECRET],
     returnUrl: 'https://shop.example/back?lang=en',
+    deployment: 'holdfast',
     requestTimeoutMs: 5_000,
     ...overrides,
   });
@@ -46,6 +47,7 @@ export function buildSessionRequest(overrides: Partial<SessionRequest> = {}): Se
 /** The metadata of the session above, as Stripe gives it back. */
 export const METADATA = {
   holdfast_order_no: ORDER_NO,
+  holdfast_deployment: 'holdfast',
   holdfast_signed_0: 'sign'.repeat(125),
   holdfast_signed_1: 'sign'.repeat(125),
   holdfast_signed_2: 'sign'.repeat(50),

@@ -12,7 +12,7 @@ import { settleEarlyReversals } from './settle-reversals.ts';
 
 /** The width of the columns. */
 const MAX_REFERENCE_CHARS = 255;
-/** Twice the length of the longest order that is signed. A longer text was not signed here. */
+/** Twice the length of the longest order that is signed. A longer text was not signed here, cut or whole. */
 const MAX_SIGNED_CHARS = 8_192;
 /** The API signals the workflow at once. When that fails, the relay signals it after this time. */
 const SIGNAL_GRACE_MS = 2_000;
@@ -28,7 +28,7 @@ export async function insertPayment(
   const { providerPaymentId, amount, currency } = payment;
   const status: PaymentStatus = parseOrderNo(payment.orderNo) ? 'received' : 'parked';
   const reference = cutReference(payment.orderNo);
-  const signed = (payment.signedOrder?.length ?? 0) > MAX_SIGNED_CHARS ? null : payment.signedOrder;
+  const signed = payment.signedOrder?.slice(0, MAX_SIGNED_CHARS) ?? null;
   const written = await modify(
     connection,
     `INSERT INTO payments (provider, provider_payment_id, order_no, amount, currency, status, signed_order)
