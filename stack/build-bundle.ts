@@ -10,6 +10,7 @@ import { repoDir } from './install/repo-dir.ts';
 
 const { code } = await bundleWorkflowCode({
   workflowsPath: join(repoDir, 'src', 'workflows', 'index.ts'),
+  payloadConverterPath: join(repoDir, 'src', 'workflows', 'payload-converter.ts'),
   logger: new DefaultLogger('WARN'),
 });
 mkdirSync(join(repoDir, 'dist'), { recursive: true });

@@ -15,6 +15,7 @@ import { SessionRefusedError } from '../payments/provider.ts';
 import type { PaymentSession, PaymentSessions } from '../stores/mysql/money/payment-sessions.ts';
 import type { Payments } from '../stores/mysql/money/payments.ts';
 import type { AbandonOutcome, CancelOutcome, Orders } from '../stores/mysql/orders/orders.ts';
+import type { EngineBudget } from '../stores/redis/engine-budget.ts';
 import type { Reservations } from '../stores/redis/reservations.ts';
 import { ORDER_REFUSED } from '../workflows/contract.ts';
 import { createRefundActivities, type RefundActivityDeps } from './refunds.ts';
@@ -23,6 +24,7 @@ export interface ActivityDeps extends RefundActivityDeps {
   orders: Pick<Orders, 'storeOrder' | 'abandon' | 'markPaid' | 'cancel' | 'park' | 'unpark' | 'read'>;
   payments: Pick<Payments, 'record'>;
   paymentSessions: Pick<PaymentSessions, 'listOpen' | 'recordClosed'>;
+  budget: Pick<EngineBudget, 'release'>;
   reservations: Pick<Reservations, 'confirm' | 'release'> & RefundActivityDeps['reservations'];
 }
 

@@ -6,9 +6,7 @@ import { sumReversals } from '../domain/reversals.ts';
 import { RefundRefusedError, type PaymentProvider } from '../payments/provider.ts';
 import type { Refunds, RefundTask } from '../stores/mysql/money/refunds.ts';
 import type { Orders } from '../stores/mysql/orders/orders.ts';
-import type { EngineBudget } from '../stores/redis/engine-budget.ts';
 import type { Reservations } from '../stores/redis/reservations.ts';
-import { refundWorkflowId } from '../workflows/contract.ts';
 
 export interface RefundActivityDeps {
   refunds: Pick<Refunds, 'read' | 'recordReversals' | 'recordRefusal' | 'readGiveBack' | 'park' | 'unpark'>;
@@ -16,7 +14,6 @@ export interface RefundActivityDeps {
   reservations: Pick<Reservations, 'project'> & {
     giveBack: (giveBack: GiveBack) => Promise<{ kind: string }>;
   };
-  budget: Pick<EngineBudget, 'release'>;
   provider: PaymentProvider;
 }
 
@@ -26,7 +23,7 @@ export type RefundProgress = 'nothing-due' | 'pending' | 'refunded';
 export type RefundActivities = ReturnType<typeof createRefundActivities>;
 
 export function createRefundActivities(deps: RefundActivityDeps) {
-  const { refunds, orders, reservations, budget, provider } = deps;
+  const { refunds, orders, reservations, provider } = deps;
 
   /**
    * @throws when the provider is away, refuses, or accepts less than what is due: the step is to be repeated
@@ -91,19 +88,11 @@ export function createRefundActivities(deps: RefundActivityDeps) {
      *   repeated
      */
     async refundPayment({ paymentId }: { paymentId: number }): Promise<RefundProgress> {
-      try {
-        const task = await refunds.read(paymentId);
-        if (task?.status !== 'refund_due') return 'nothing-due';
-        if (task.provider !== provider.name) {
-          throw new Error(
-            `the payment was collected by ${task.provider}, but ${provider.name} is configured`,
-          );
-        }
-        return await refund(task);
-      } finally {
-        // A refund must not wait for Redis. A slot that is not released expires, because it is a lease.
-        await budget.release([refundWorkflowId(paymentId)]).catch(() => undefined);
-      }
+      const task = await refunds.read(paymentId);
+      if (task?.status !== 'refund_due') return 'nothing-due';
+      if (task.provider !== provider.name)
+        throw new Error(`the payment was collected by ${task.provider}, but ${provider.name} is configured`);
+      return refund(task);
     },
 
     /**

@@ -76,9 +76,9 @@ export function createReceiveNotice({ provider, payments, notifier, log }: Webho
       'payment notice',
     );
     ctx.status = 204;
-    // No order waits for money that went back: the relay signals its refund workflow.
-    if (notice.kind !== 'payment_reversed' && stored?.state.payment === 'received')
-      notifier.paymentReceived(stored.order, stored.state);
+    // A repeated notice brings no news: the relay signals what was not signalled the first time. No order
+    // waits for money that went back: the relay signals its refund workflow.
+    if (stored?.isNews === true) notifier.paymentReceived(stored);
   };
 }
 

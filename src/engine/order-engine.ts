@@ -21,6 +21,7 @@ import {
   searchAttributes,
   statusQuery,
   TASK_QUEUE,
+  type OrderWindow,
   type RefundInput,
 } from '../workflows/contract.ts';
 
@@ -28,9 +29,6 @@ import {
  * A start or signal takes milliseconds. A server that needs longer is overloaded and must not get more calls.
  */
 const CALL_TIMEOUT_MS = 5_000;
-
-/** ended: the order's workflow has ended already. Whether it settled the order is to be read from MySQL. */
-export type StartOutcome = 'running' | 'ended';
 
 /** A payment whose refund workflow is to be started or signalled. */
 export interface RefundToStart extends RefundInput {
@@ -52,69 +50,80 @@ export type OrderEngine = ReturnType<typeof createOrderEngine>;
 export function createOrderEngine(client: Client, { eager = true }: { eager?: boolean } = {}) {
   const call = <T>(work: () => Promise<T>, timeoutMs = CALL_TIMEOUT_MS) =>
     client.withDeadline(Date.now() + timeoutMs, work);
+  const start = (order: Order, storedAhead?: OrderState, windowEndsAtMs?: number) =>
+    call(() =>
+      client.workflow.start(ORDER_WORKFLOW, {
+        ...startOptions(order, storedAhead, windowEndsAtMs),
+        ...(storedAhead && { workflowIdReusePolicy: 'REJECT_DUPLICATE' }),
+        requestEagerStart: eager,
+      }),
+    );
 
   return {
     /**
-     * Starts the order's workflow. A workflow that runs already counts as started.
-     * An eager start works only on a worker's connection.
+     * Starts the order's workflow; one that has ended is started again. A workflow that runs already counts
+     * as started. An eager start works only on a worker's connection.
      * @param storedAhead the order's state in MySQL, where it is stored already: the workflow does not store
      *   it again, and the caller marks its workflow as started
+     * @param windowEndsAtMs where a workflow of the order has begun before: what it has left of its window
      * @throws ServiceError when Temporal is away, overloaded or too slow: the call may be repeated later
      */
-    start: (order: Order, storedAhead?: OrderState): Promise<StartOutcome> =>
-      startOrSignal(() =>
-        call(() =>
-          client.workflow.start(ORDER_WORKFLOW, {
-            ...startOptions(order, storedAhead),
-            requestEagerStart: eager,
-          }),
-        ),
-      ),
+    async start(order: Order, storedAhead?: OrderState, windowEndsAtMs?: number): Promise<void> {
+      try {
+        await start(order, storedAhead, windowEndsAtMs);
+      } catch (error) {
+        if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+        // The workflow has ended, and the order may have: the state is older than that, so without it the
+        // workflow looks into MySQL first.
+        await start(order, undefined, windowEndsAtMs);
+      }
+    },
 
     /**
-     * Signals the workflow to look into the payment inbox, and starts it where needed. Throws like `start`.
+     * Signals the workflow to look into the payment inbox, and starts it where needed, also where it has
+     * ended. Throws like `start`.
      */
-    signalPaymentReceived: (order: Order): Promise<StartOutcome> =>
-      startOrSignal(() =>
-        call(() =>
-          client.workflow.signalWithStart(ORDER_WORKFLOW, {
-            ...startOptions(order),
-            signal: paymentReceived,
-          }),
-        ),
-      ),
+    async signalPaymentReceived(order: Order, windowEndsAtMs?: number): Promise<void> {
+      await call(() =>
+        client.workflow.signalWithStart(ORDER_WORKFLOW, {
+          ...startOptions(order, undefined, windowEndsAtMs),
+          signal: paymentReceived,
+        }),
+      );
+    },
 
-    /** Signals the workflow that the shopper cancels, and starts it where needed. Throws like `start`. */
-    signalCancelRequested: (order: Order): Promise<StartOutcome> =>
-      startOrSignal(() =>
-        call(() =>
-          client.workflow.signalWithStart(ORDER_WORKFLOW, {
-            ...startOptions(order),
-            signal: cancelRequested,
-            signalArgs: [{ reason: 'shopper_request' }],
-          }),
-        ),
-      ),
+    /** Signals the workflow that the shopper cancels. Starts it and throws like `signalPaymentReceived`. */
+    async signalCancelRequested(order: Order, windowEndsAtMs?: number): Promise<void> {
+      await call(() =>
+        client.workflow.signalWithStart(ORDER_WORKFLOW, {
+          ...startOptions(order, undefined, windowEndsAtMs),
+          signal: cancelRequested,
+          signalArgs: [{ reason: 'shopper_request' }],
+        }),
+      );
+    },
 
     /**
      * Starts the payment's refund workflow, or signals the running one that its payment changed. A refund
      * workflow that ended before runs again. Throws like `start`.
      */
-    startRefund: (refund: RefundToStart): Promise<StartOutcome> =>
-      startOrSignal(() =>
-        call(() =>
-          client.workflow.signalWithStart(REFUND_WORKFLOW, {
-            ...refundOptions(refund),
-            signal: refundUpdated,
-          }),
-        ),
-      ),
+    async startRefund(refund: RefundToStart): Promise<void> {
+      await call(() =>
+        client.workflow.signalWithStart(REFUND_WORKFLOW, {
+          ...refundOptions(refund),
+          signal: refundUpdated,
+        }),
+      );
+    },
 
-    /** Whether the order has a workflow that runs. Throws like `start`. */
-    async isRunning(orderNo: string): Promise<boolean> {
+    /**
+     * Whether a workflow of this id runs; false when it has ended or Temporal has none.
+     * @throws ServiceError when Temporal does not answer
+     */
+    async isRunning(workflowId: string): Promise<boolean> {
       try {
-        const { status } = await call(() => client.workflow.getHandle(orderNo).describe());
-        return status.name === 'RUNNING';
+        const { status } = await call(() => client.workflow.getHandle(workflowId).describe());
+        return status.name === 'RUNNING' || status.name === 'PAUSED';
       } catch (error) {
         if (error instanceof WorkflowNotFoundError) return false;
         throw error;
@@ -138,13 +147,18 @@ export function createOrderEngine(client: Client, { eager = true }: { eager?: bo
   };
 }
 
-/** An order has one workflow in all its life, because the workflow's id is the orderNo. */
-function startOptions(order: Order, storedAhead?: OrderState) {
+/**
+ * An order has one workflow at a time, because the workflow's id is the orderNo. Its steps find what was done
+ * before, so it may run again, say when an operator has terminated it.
+ */
+function startOptions(order: Order, storedAhead?: OrderState, windowEndsAtMs?: number) {
+  const window: OrderWindow | undefined =
+    windowEndsAtMs === undefined ? undefined : { endsAtMs: windowEndsAtMs };
   return {
     workflowId: order.orderNo,
     taskQueue: TASK_QUEUE,
-    args: storedAhead ? [order, storedAhead] : [order],
-    workflowIdReusePolicy: 'REJECT_DUPLICATE',
+    args: window ? [order, storedAhead, window] : storedAhead ? [order, storedAhead] : [order],
+    workflowIdReusePolicy: 'ALLOW_DUPLICATE',
     workflowIdConflictPolicy: 'USE_EXISTING',
     typedSearchAttributes: new TypedSearchAttributes([
       { key: searchAttributes.status, value: storedAhead?.status ?? 'queued' },
@@ -182,14 +196,4 @@ function summarize({ items, userId }: Order): string {
 
 function describe({ total, currency, reservedAtMs }: Order): string {
   return `${total} ${currency} (minor units), reserved ${new Date(reservedAtMs).toISOString()}`;
-}
-
-async function startOrSignal(call: () => Promise<unknown>): Promise<StartOutcome> {
-  try {
-    await call();
-    return 'running';
-  } catch (error) {
-    if (error instanceof WorkflowExecutionAlreadyStartedError) return 'ended';
-    throw error;
-  }
 }

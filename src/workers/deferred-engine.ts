@@ -14,10 +14,10 @@ export function createDeferredEngine() {
   }
 
   const deferred: Omit<OrderEngine, 'queryStatus'> = {
-    start: async (order, storedAhead) => (await connected()).start(order, storedAhead),
-    signalPaymentReceived: async (order) => (await connected()).signalPaymentReceived(order),
-    signalCancelRequested: async (order) => (await connected()).signalCancelRequested(order),
-    isRunning: async (orderNo) => (await connected()).isRunning(orderNo),
+    start: async (...args) => (await connected()).start(...args),
+    signalPaymentReceived: async (...args) => (await connected()).signalPaymentReceived(...args),
+    signalCancelRequested: async (...args) => (await connected()).signalCancelRequested(...args),
+    isRunning: async (...args) => (await connected()).isRunning(...args),
     startRefund: async (refund) => (await connected()).startRefund(refund),
   };
 

@@ -5,7 +5,6 @@
  */
 
 import type { Logger } from 'pino';
-import type { StartOutcome } from '../engine/order-engine.ts';
 import type { EngineBudget, SlotUse } from '../stores/redis/engine-budget.ts';
 import { backoffMs } from './loop.ts';
 
@@ -43,22 +42,24 @@ export function createEngineGate(budget: EngineBudget, log: Logger) {
   }
 
   /**
-   * Runs `work`, a start or a signal, for each admitted order. The slots of those that failed are released,
-   * and of those whose workflow has ended: no step of it would do so.
+   * Runs `work`, a start or a signal, for each admitted order. The slots of those that failed are released;
+   * those of the others the workflow releases, also one that finds its order ended.
    * @returns those that succeeded
    */
   async function run<T>(
     admitted: readonly T[],
     orderNoOf: (order: T) => string,
-    work: (order: T) => Promise<StartOutcome>,
+    work: (order: T) => Promise<void>,
   ): Promise<T[]> {
     if (admitted.length === 0) return [];
     const results = await Promise.allSettled(admitted.map(watch(work)));
     const errors = results.flatMap((result) =>
       result.status === 'rejected' ? [result.reason as unknown] : [],
     );
-    const idle = admitted.filter((_, i) => !isRunning(results[i]));
-    await budget.release(idle.map(orderNoOf));
+    await release(
+      admitted.filter((_, i) => results[i]?.status === 'rejected'),
+      orderNoOf,
+    );
     if (errors.length > 0) {
       closedUntilMs = Date.now() + backoffMs(failures);
       failures += 1;
@@ -72,7 +73,12 @@ export function createEngineGate(budget: EngineBudget, log: Logger) {
     return admitted.filter((_, i) => results[i]?.status === 'fulfilled');
   }
 
-  function watch<T>(work: (order: T) => Promise<StartOutcome>): (order: T) => Promise<StartOutcome> {
+  /** Gives back the slots of orders that are not to be started after all. */
+  async function release<T>(admitted: readonly T[], orderNoOf: (order: T) => string): Promise<void> {
+    await budget.release(admitted.map(orderNoOf));
+  }
+
+  function watch<T>(work: (order: T) => Promise<void>): (order: T) => Promise<void> {
     return async (order) => {
       const call = { sinceMs: Date.now() };
       underWay.add(call);
@@ -86,9 +92,6 @@ export function createEngineGate(budget: EngineBudget, log: Logger) {
       isClosed() ? 0 : Math.min(await budget.room(use), failures === 0 ? Infinity : 1),
     admit,
     run,
+    release,
   };
-}
-
-function isRunning(result: PromiseSettledResult<StartOutcome> | undefined): boolean {
-  return result?.status === 'fulfilled' && result.value === 'running';
 }

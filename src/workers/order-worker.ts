@@ -66,7 +66,7 @@ function releaseSlots(budget: OrderWorkerParts['budget']): InjectedSinks<EngineS
   return {
     engineBudget: {
       release: {
-        fn: (_, orderNo) => void budget.release([orderNo]).catch(() => undefined),
+        fn: (_, workflowId) => void budget.release([workflowId]).catch(() => undefined),
         callDuringReplay: false,
       },
     },

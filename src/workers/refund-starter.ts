@@ -46,5 +46,5 @@ export function createRefundStarter({ refundClaims, engine, gate }: RefundStarte
   };
 }
 
-/** The name of the refund's slot in the engine budget. The refund's first step releases the slot. */
+/** The name of the refund's slot in the engine budget. The workflow releases it when it begins. */
 const slotOf = ({ paymentId }: DueRefund): string => refundWorkflowId(paymentId);

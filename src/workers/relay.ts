@@ -42,14 +42,14 @@ export interface RelayDeps {
   orderClaims: OrderClaims;
   refundClaims: RefundClaims;
   sales: Sales;
-  engine: Omit<OrderEngine, 'queryStatus'>;
+  engine: Omit<OrderEngine, 'queryStatus' | 'isRunning'>;
   budget: EngineBudget;
   log: Logger;
 }
 
 /** Runs until `signal` aborts and the passes under way are finished. */
 export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<void> {
-  const { redis, orders, orderClaims, refundClaims, saleStock, engine, log } = deps;
+  const { redis, orderClaims, refundClaims, saleStock, engine, log } = deps;
   const consumer = `${hostname()}-${process.pid}-${ulid()}`;
   const gate = createEngineGate(deps.budget, log);
   const burst = createBurst();
@@ -101,7 +101,7 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
 
   await Promise.all([
     runLoop('survey', survey, { log, signal }),
-    runLoop('starter', createStarter({ orders, orderClaims, engine, gate, burst }), { log, signal }),
+    runLoop('starter', createStarter({ orderClaims, engine, gate, burst }), { log, signal }),
     runLoop('refunds', createRefundStarter({ refundClaims, engine, gate }), { log, signal }),
   ]);
   await Promise.all([...followers.values()].map(({ done }) => done));

@@ -3,10 +3,8 @@
  * to be started, and orders whose workflow the API could not signal about a payment or a cancel.
  */
 
-import { isFinal } from '../domain/order.ts';
-import type { OrderEngine, StartOutcome } from '../engine/order-engine.ts';
+import type { OrderEngine } from '../engine/order-engine.ts';
 import type { OrderClaims } from '../stores/mysql/orders/order-claims.ts';
-import type { Orders } from '../stores/mysql/orders/orders.ts';
 import type { StoredOrder } from '../stores/mysql/rows/order-rows.ts';
 import type { Burst } from './burst.ts';
 import type { EngineGate } from './engine-gate.ts';
@@ -19,7 +17,6 @@ const IDLE_PAUSE_MS = 200;
 const FULL_PAUSE_MS = 20;
 
 export interface StarterDeps {
-  orders: Pick<Orders, 'read' | 'park'>;
   orderClaims: Pick<OrderClaims, 'take' | 'complete' | 'release'>;
   engine: Pick<OrderEngine, 'start' | 'signalPaymentReceived' | 'signalCancelRequested'>;
   gate: EngineGate;
@@ -27,27 +24,10 @@ export interface StarterDeps {
 }
 
 /** @returns one pass of the starter's loop; the pass returns the pause before the next, in ms */
-export function createStarter({ orders, orderClaims, engine, gate, burst }: StarterDeps) {
-  /**
-   * Parks an order whose workflow ended without settling it, as when an operator terminated it in the Web UI.
-   * The order would wait for ever otherwise.
-   */
-  async function parkUnsettled({ order }: StoredOrder): Promise<void> {
-    const current = await orders.read(order.orderNo);
-    if (current && !isFinal(current.state.status)) {
-      await orders.park(order.orderNo, 'its workflow has ended without settling it');
-    }
-  }
-
+export function createStarter({ orderClaims, engine, gate, burst }: StarterDeps) {
   async function startOrSignalAll(claimed: readonly StoredOrder[]): Promise<StoredOrder[]> {
-    const ended: StoredOrder[] = [];
     const admitted = await gate.admit(claimed, orderNoOf);
-    const succeeded = await gate.run(admitted, orderNoOf, async (stored) => {
-      const outcome = await startOrSignal(engine, stored);
-      if (outcome === 'ended') ended.push(stored);
-      return outcome;
-    });
-    for (const stored of ended) await parkUnsettled(stored);
+    const succeeded = await gate.run(admitted, orderNoOf, (stored) => startOrSignal(engine, stored));
     await orderClaims.complete(succeeded);
     return succeeded;
   }
@@ -72,8 +52,11 @@ export function createStarter({ orders, orderClaims, engine, gate, burst }: Star
 const orderNoOf = ({ order }: StoredOrder): string => order.orderNo;
 
 /** A payment is signalled before a cancel, because it also decides the cancel. */
-function startOrSignal(engine: StarterDeps['engine'], { order, state }: StoredOrder): Promise<StartOutcome> {
-  if (state.payment === 'received') return engine.signalPaymentReceived(order);
-  if (state.reason !== null) return engine.signalCancelRequested(order);
-  return engine.start(order, state);
+function startOrSignal(
+  engine: StarterDeps['engine'],
+  { order, state, windowEndsAtMs }: StoredOrder,
+): Promise<void> {
+  if (state.payment === 'received') return engine.signalPaymentReceived(order, windowEndsAtMs);
+  if (state.reason !== null) return engine.signalCancelRequested(order, windowEndsAtMs);
+  return engine.start(order, state, windowEndsAtMs);
 }

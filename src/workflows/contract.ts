@@ -13,9 +13,16 @@ export const TASK_QUEUE = 'orders';
 /**
  * Started with the accepted `Order`, under its orderNo as the workflow id, and, where MySQL has the order
  * already, with its `OrderState` there as the second argument; returns how the order ended. With a state it
- * does not store the order, so whoever starts it so also marks the order's workflow as started.
+ * does not store the order, so whoever starts it so also marks the order's workflow as started. A workflow
+ * that is started again gets an `OrderWindow` as the third.
  */
 export const ORDER_WORKFLOW = 'OrderWorkflow';
+
+/** What an earlier run of the order's workflow has left of its payment window. */
+export interface OrderWindow {
+  /** Unix time in ms. */
+  endsAtMs: number;
+}
 
 /** A nudge to look into the payment inbox; the inbox is the truth. */
 export const paymentReceived = defineSignal('paymentReceived');
@@ -23,15 +30,19 @@ export const paymentReceived = defineSignal('paymentReceived');
 export interface CancelRequest {
   reason: ClosingReason;
 }
-export const cancelRequested = defineSignal<[CancelRequest]>('cancelRequested');
+/** Sent by hand it may come with anything or nothing. */
+export const cancelRequested = defineSignal<[(Partial<CancelRequest> | null)?]>('cancelRequested');
 
 export const statusQuery = defineQuery<OrderState>('status');
 
 /** What the worker does outside the sandbox for a workflow; each call may be lost, or come twice. */
 export interface EngineSinks extends Sinks {
   engineBudget: {
-    /** The workflow has acted, so its slot is free. A slot that is not released expires, as it is a lease. */
-    release(orderNo: string): void;
+    /**
+     * The workflow has acted, so the slot of this order or refund is free. A slot that is not released
+     * expires, as it is a lease.
+     */
+    release(workflowId: string): void;
   };
 }
 

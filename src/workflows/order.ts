@@ -10,13 +10,21 @@ import {
   workflowInfo,
 } from '@temporalio/workflow';
 import type { StockSettled } from '../activities/index.ts';
-import { isFinal, type ClosingReason, type Order, type OrderState } from '../domain/order.ts';
+import {
+  CLOSING_REASONS,
+  isFinal,
+  type ClosingReason,
+  type Order,
+  type OrderState,
+} from '../domain/order.ts';
 import {
   cancelRequested,
   paymentReceived,
   searchAttributes,
   statusQuery,
+  type CancelRequest,
   type EngineSinks,
+  type OrderWindow,
 } from './contract.ts';
 import { createSteps, type Steps } from './steps.ts';
 import { SUMMARIES } from './summaries.ts';
@@ -24,7 +32,11 @@ import type { Parking } from './until-done.ts';
 
 const { engineBudget } = proxySinks<EngineSinks>();
 
-export async function OrderWorkflow(order: Order, storedAhead?: OrderState): Promise<OrderState> {
+export async function OrderWorkflow(
+  order: Order,
+  storedAhead?: OrderState,
+  window?: OrderWindow,
+): Promise<OrderState> {
   const { orderNo } = order;
   const steps = createSteps(orderParking(orderNo));
   let state: OrderState = storedAhead ?? { status: 'queued', version: 0, payment: 'none', reason: null };
@@ -37,8 +49,8 @@ export async function OrderWorkflow(order: Order, storedAhead?: OrderState): Pro
   setHandler(paymentReceived, () => {
     paymentNoticed = true;
   });
-  setHandler(cancelRequested, ({ reason }) => {
-    cancelReason ??= reason;
+  setHandler(cancelRequested, (request) => {
+    cancelReason ??= reasonOf(request);
   });
   // Cancelling the workflow itself, say in the Web UI, is a wish to cancel the order: it must not cut a step
   // short.
@@ -56,8 +68,8 @@ export async function OrderWorkflow(order: Order, storedAhead?: OrderState): Pro
 
     // Payment sessions open and take money until the order's deadline, and money that still comes before the
     // cancel counts. The window here runs from the workflow's start, so that wake-ups come at the pace of
-    // starts, never as a herd.
-    const windowEndsAtMs = workflowInfo().startTime.getTime() + order.paymentWindowMs;
+    // starts, never as a herd. A workflow that is started again goes on with the window of the first.
+    const windowEndsAtMs = window?.endsAtMs ?? workflowInfo().startTime.getTime() + order.paymentWindowMs;
     while (!isFinal(state.status)) {
       const leftMs = Math.max(windowEndsAtMs - Date.now(), 1);
       await condition(() => paymentNoticed || cancelReason !== undefined, leftMs, {
@@ -88,6 +100,15 @@ export async function OrderWorkflow(order: Order, storedAhead?: OrderState): Pro
     state = next;
     isStockSettled = stockSettled === true;
   }
+}
+
+/**
+ * A wish to cancel that came without a reason of ours was sent by an operator, say in the Web UI. A handler
+ * that throws would keep the workflow from going on for ever.
+ */
+function reasonOf(request: Partial<CancelRequest> | null | undefined): ClosingReason {
+  const reason: unknown = request?.reason;
+  return CLOSING_REASONS.find((known) => known === reason) ?? 'operator_request';
 }
 
 /**

@@ -6,14 +6,17 @@ import {
   CancellationScope,
   condition,
   continueAsNew,
+  proxySinks,
   setHandler,
   setWorkflowOptions,
   workflowInfo,
 } from '@temporalio/workflow';
-import { refundUpdated, type RefundInput } from './contract.ts';
+import { refundUpdated, refundWorkflowId, type EngineSinks, type RefundInput } from './contract.ts';
 import { createSteps } from './steps.ts';
 import { SUMMARIES } from './summaries.ts';
 import type { Parking } from './until-done.ts';
+
+const { engineBudget } = proxySinks<EngineSinks>();
 
 /** Most refunds are through by then. */
 const FIRST_PAUSE_MS = 5_000;
@@ -49,8 +52,12 @@ export async function RefundWorkflow(input: RefundRun): Promise<void> {
   const steps = createSteps(refundParking(paymentId));
   let { pending } = input;
   let hasNews = false;
+  // Now, and not after the provider's answer: one that is slow must not keep the engine's slots from others.
+  const releaseSlot = (): void => engineBudget.release(refundWorkflowId(paymentId));
+  releaseSlot();
   setHandler(refundUpdated, () => {
     hasNews = true;
+    releaseSlot();
   });
 
   // Cancelling the workflow itself, say in the Web UI, is no reason to keep the money.

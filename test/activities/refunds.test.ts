@@ -11,7 +11,6 @@ import type { Reversal } from '../../src/domain/payment.ts';
 import { RefundRefusedError, type RefundRequest } from '../../src/payments/provider.ts';
 import { selectRows } from '../../src/stores/mysql/connection.ts';
 import { saleKeys } from '../../src/stores/redis/keys.ts';
-import { refundWorkflowId } from '../../src/workflows/contract.ts';
 import { noProvider, openStage, type Stage } from './stage.ts';
 
 let stage: Stage;
@@ -337,19 +336,6 @@ test('refundPayment leaves money alone that another provider collected', async (
   const steps = stage.openSteps({ ...script.provider, name: 'another' });
   await expect(steps.refundPayment({ paymentId })).rejects.toThrow('collected by sandbox');
   expect(await status()).toEqual(['refund_due']);
-});
-
-test('refundPayment gives its slot in the engine back, whether it works or not', async () => {
-  const { refund, script, paymentId } = await openDue();
-  const { budget } = stage.stores;
-  const room = await budget.room();
-  script.answers('refused');
-  for (const outcome of ['rejected', 'fulfilled']) {
-    await budget.acquire([refundWorkflowId(paymentId)]);
-    const [result] = await Promise.allSettled([refund()]);
-    expect(result.status).toBe(outcome);
-    expect(await budget.room()).toBe(room);
-  }
 });
 
 test('giveBack lets pollers see that the money is back, and gives the allowance back once', async () => {

@@ -23,7 +23,7 @@ async function countSignals(paymentId: number): Promise<number> {
 
 test('a refund has a readable summary in the Web UI, and is found by its sale', async () => {
   const refund = buildRefund({ paymentId: 1 });
-  expect(await world.engine.startRefund(refund)).toBe('running');
+  await world.engine.startRefund(refund);
   const { type, searchAttributes, staticSummary } = await handleOf(1).describe();
   expect(type).toBe('RefundWorkflow');
   expect(searchAttributes['SaleId']).toEqual([parseOrderNo(refund.orderNo)?.saleId]);
@@ -46,6 +46,6 @@ test('a running refund is signalled that there is news; one that has ended runs 
   expect(await countSignals(3)).toBe(2);
 
   await handleOf(3).terminate();
-  expect(await world.engine.startRefund(refund)).toBe('running');
+  await world.engine.startRefund(refund);
   expect((await handleOf(3).describe()).runId).not.toBe(runId);
 });

@@ -3,7 +3,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import pLimit from 'p-limit';
 import { beforeAll, expect, test } from 'vitest';
-import type { StartOutcome } from '../../src/engine/order-engine.ts';
 import { createBurst } from '../../src/workers/burst.ts';
 import { createEngineGate } from '../../src/workers/engine-gate.ts';
 import { createOutboxFollower, type FollowerDeps } from '../../src/workers/outbox-follower.ts';
@@ -30,9 +29,8 @@ async function openFollower(world: RelayWorld, parts: Partial<FollowerDeps> = {}
   const outbox = parts.outbox ?? (await world.outbox('relay-1'));
   const started: string[] = [];
   const engine = {
-    start: async ({ orderNo }: { orderNo: string }): Promise<StartOutcome> => {
+    start: async ({ orderNo }: { orderNo: string }): Promise<void> => {
       started.push(orderNo);
-      return 'running';
     },
   };
   const gate = createEngineGate(stores.budget, silent);
@@ -75,9 +73,8 @@ test('no entry is acknowledged before its order is durable elsewhere', async () 
   const outbox = await world.outbox('relay-1');
   const seen: Record<string, unknown> = {};
   const engine = {
-    start: async ({ orderNo }: { orderNo: string }): Promise<StartOutcome> => {
+    start: async ({ orderNo }: { orderNo: string }): Promise<void> => {
       seen['at the start'] = (await orders.read(orderNo))?.state.status;
-      return 'running';
     },
   };
   const storeOrders: typeof orders.storeOrders = async (...args) => {
@@ -268,165 +265,44 @@ test('more leftovers than one read shows are all read', async () => {
   expect((await world.storedOrders()).size).toBeGreaterThanOrEqual(orders.length - 1);
 });
 
-/** An engine in which the order's workflow has been, and is over. */
-const ended = { start: async (): Promise<StartOutcome> => 'ended' };
-
-test('an order whose workflow is over, and which MySQL does not know, is stored before its entry goes', async () => {
+test('an order that has ended is not started again when its entry comes again, and its slot is free', async () => {
   const world = await openRelayWorld(namespace);
-  const { orders, reservations, payments } = world.stores;
-  const outbox = await world.outbox('relay-1');
-  const { pass } = await openFollower(world, {
-    outbox,
-    engine: ended,
-    orders: { ...orders, storeOrders: failOnce(orders.storeOrders) },
-  });
-  const [order] = await world.accept(1);
-  const orderNo = order?.orderNo ?? '';
-  await payments.record('sandbox', {
-    providerPaymentId: 'pay-1',
-    orderNo,
-    amount: 4_900,
-    currency: 'EUR',
-    signedOrder: null,
-  });
-
-  await pass();
-  await waitFor('the entries to go', async () => {
-    await pass();
-    return (await world.outboxLength()) === 0;
-  });
-
-  expect(await world.outboxLength()).toBe(0);
-  // Due, so that the starter meets the ended workflow with the money, and shows it to an operator.
-  expect(await world.storedOrders()).toEqual(new Map([[orderNo, false]]));
-  const state = { status: 'awaiting_payment', payment: 'received' };
-  expect((await orders.read(orderNo))?.state).toMatchObject(state);
-  expect((await reservations.readOrder(orderNo))?.state).toMatchObject(state);
-});
-
-test('an order whose workflow has settled it is left as it is', async () => {
-  const world = await openRelayWorld(namespace);
-  const { orders, reservations } = world.stores;
-  const { pass } = await openFollower(world, { engine: ended });
+  const { orders, reservations, budget } = world.stores;
+  const { pass, started } = await openFollower(world);
   const [order] = await world.accept(1);
   const abandoned = order && (await orders.abandon(order, 'store_unavailable'));
 
   await pass();
   await pass();
 
+  expect(started).toEqual([]);
+  expect(await budget.room()).toBe(50);
   expect(await world.outboxLength()).toBe(0);
   expect((await orders.read(order?.orderNo ?? ''))?.state).toEqual(abandoned?.state);
   expect((await reservations.readOrder(order?.orderNo ?? ''))?.state).toEqual(abandoned?.state);
-  const [parked] = await world.stores.pool.query('SELECT reference FROM parked');
-  expect(parked).toEqual([]);
 });
 
-/**
- * An order whose workflow is over, which MySQL refuses
- * because its sale has another epoch by now, and its money.
- */
-async function openRefused() {
+/** An order that Redis has as paid, and MySQL does not know. */
+async function openLostPaid() {
   const world = await openRelayWorld(namespace);
-  const { pool, payments } = world.stores;
   const [order] = await world.accept(1);
   if (!order) throw new Error('no order');
-  await pool.query('UPDATE sales SET epoch = 2');
-  const { orderNo, total: amount, currency } = order;
-  await payments.record('sandbox', {
-    providerPaymentId: 'pay-1',
-    orderNo,
-    amount,
-    currency,
-    signedOrder: null,
-  });
+  const paid = { status: 'paid', version: 3, payment: 'applied', reason: null } as const;
+  await world.stores.reservations.project(order.orderNo, paid);
   return { world, order };
 }
 
-/**
- * Its tombstone stands, its money goes back, its unit is on sale again, and nothing is shown to an operator.
- */
-async function expectAbandoned({ world, order }: Awaited<ReturnType<typeof openRefused>>): Promise<void> {
-  const { pool, orders, reservations, saleStock } = world.stores;
-  expect(await world.outboxLength()).toBe(0);
-  const failed = { status: 'failed', reason: 'lost_hold' };
-  expect((await orders.read(order.orderNo))?.state).toMatchObject(failed);
-  expect((await reservations.readOrder(order.orderNo))?.state).toMatchObject(failed);
-  expect((await saleStock.read(world.saleId))?.skus[0]).toMatchObject({ available: 1_000, held: 0 });
-  const [payments] = await pool.query('SELECT status, refund_reason FROM payments');
-  expect(payments).toEqual([{ status: 'refund_due', refund_reason: 'order_ended' }]);
-  const [parked] = await pool.query('SELECT reference FROM parked');
-  expect(parked).toEqual([]);
-}
-
-test('an order whose workflow is over, and which MySQL refuses, is abandoned: first in MySQL, then in Redis', async () => {
-  const refused = await openRefused();
-  const { orders, reservations } = refused.world.stores;
-  const release: typeof reservations.release = async (orderNo) => {
-    expect((await orders.read(orderNo))?.state.status).toBe('failed');
-    return reservations.release(orderNo);
-  };
-  const { pass } = await openFollower(refused.world, {
-    engine: ended,
-    reservations: { ...reservations, release },
-  });
+test('a paid order that MySQL has lost and refuses is left to an operator, and keeps its stock', async () => {
+  const { world, order } = await openLostPaid();
+  const { pool, saleStock, budget } = world.stores;
+  await pool.query('UPDATE sales SET epoch = 2');
+  const { pass, started } = await openFollower(world);
 
   await pass();
   await pass();
 
-  await expectAbandoned(refused);
-});
-
-test('the stock of an abandoned order comes back though the relay dies between MySQL and Redis', async () => {
-  const refused = await openRefused();
-  const { reservations } = refused.world.stores;
-  let deaths = 0;
-  const release: typeof reservations.release = async (orderNo) => {
-    deaths += 1;
-    if (deaths === 1) throw new Error('died here');
-    return reservations.release(orderNo);
-  };
-  const { pass } = await openFollower(refused.world, {
-    engine: ended,
-    reservations: { ...reservations, release },
-  });
-
-  await waitFor('the entry to go', async () => {
-    await pass();
-    return (await refused.world.outboxLength()) === 0;
-  });
-
-  expect(deaths).toBe(2);
-  await expectAbandoned(refused);
-});
-
-test.each<
-  [string, (world: RelayWorld, orderNo: string) => Promise<unknown>, Partial<FollowerDeps['orders']>]
->([
-  [
-    'was paid, as far as Redis knows',
-    (world, orderNo) =>
-      world.stores.reservations.project(orderNo, {
-        status: 'paid',
-        version: 3,
-        payment: 'applied',
-        reason: null,
-      }),
-    {},
-  ],
-  [
-    'does not even fit as a tombstone',
-    async () => undefined,
-    { abandon: () => Promise.reject(Object.assign(new Error('too long'), { errno: 1406 })) },
-  ],
-])('a refused order that %s is left to an operator, and keeps its stock', async (_, prepare, parts) => {
-  const { world, order } = await openRefused();
-  const { pool, orders, saleStock } = world.stores;
-  await prepare(world, order.orderNo);
-  const { pass } = await openFollower(world, { engine: ended, orders: { ...orders, ...parts } });
-
-  await pass();
-  await pass();
-
+  expect(started).toEqual([]);
+  expect(await budget.room()).toBe(50);
   expect(await world.outboxLength()).toBe(0);
   const [parked] = await pool.query('SELECT kind, INSTR(reason, ?) > 0 AS named FROM parked', [
     order.orderNo,
@@ -435,8 +311,22 @@ test.each<
   expect((await saleStock.read(world.saleId))?.skus[0]).toMatchObject({ held: 1 });
 });
 
+test('while MySQL is away a paid order that it has lost waits in the outbox', async () => {
+  const { world } = await openLostPaid();
+  const { orders, budget } = world.stores;
+  const storeOrders = () => Promise.reject(Object.assign(new Error('away'), { code: 'ECONNREFUSED' }));
+  const { pass, started } = await openFollower(world, { orders: { ...orders, storeOrders } });
+
+  await pass();
+  await pass();
+
+  expect(started).toEqual([]);
+  expect(await budget.room()).toBe(50);
+  expect(await world.outboxLength()).toBe(1);
+});
+
 /** An engine that takes calls and never answers, as a frozen Temporal. */
-const frozen = { start: () => new Promise<StartOutcome>(() => {}) };
+const frozen = { start: () => new Promise<void>(() => {}) };
 
 test('orders whose start gets no answer are stored ahead, and those after them do not wait for it', async () => {
   const world = await openRelayWorld(namespace);

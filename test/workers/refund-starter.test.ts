@@ -28,7 +28,6 @@ async function openStarter({ engineBudget = 50 }: { engineBudget?: number } = {}
       if (failing.has(paymentId)) throw new Error('14 UNAVAILABLE');
       started.push(paymentId);
       await meanwhile(paymentId);
-      return 'running';
     },
   };
   const { refundClaims, budget } = stores;

@@ -172,7 +172,6 @@ test('two relays share the work, and each order is started once', async () => {
     ...world.engine,
     start: async (order) => {
       started.push(order.orderNo);
-      return 'running';
     },
   };
 

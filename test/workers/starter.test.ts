@@ -1,7 +1,7 @@
 /** The relay's starter: orders due in MySQL are claimed, and started or signalled. */
 
 import { expect, onTestFinished, test } from 'vitest';
-import type { OrderEngine } from '../../src/engine/order-engine.ts';
+import type { Order } from '../../src/domain/order.ts';
 import type { StoreConfig } from '../../src/stores/open.ts';
 import { createBurst } from '../../src/workers/burst.ts';
 import { createEngineGate } from '../../src/workers/engine-gate.ts';
@@ -10,32 +10,28 @@ import { createStarter, type StarterDeps } from '../../src/workers/starter.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { openTestStores, silent } from '../support/stores.ts';
 
-async function openStarter(
-  config: Partial<StoreConfig> = {},
-  failing = new Set<string>(),
-  ended = new Set<string>(),
-) {
+async function openStarter(config: Partial<StoreConfig> = {}, failing = new Set<string>()) {
   const stores = await openTestStores(config);
   onTestFinished(() => stores.close());
   const { saleId } = await stores.openSale(buildSale());
   const calls: string[] = [];
-  const record =
-    (what: string): OrderEngine['start'] =>
-    async ({ orderNo }) => {
-      if (failing.has(orderNo)) throw new Error('14 UNAVAILABLE');
-      calls.push(`${what} ${orderNo}`);
-      return ended.has(orderNo) ? 'ended' : 'running';
-    };
+  const windows: (number | undefined)[] = [];
+  const record = (what: string, { orderNo }: Order, windowEndsAtMs: number | undefined): void => {
+    if (failing.has(orderNo)) throw new Error('14 UNAVAILABLE');
+    calls.push(`${what} ${orderNo}`);
+    windows.push(windowEndsAtMs);
+  };
   const engine: StarterDeps['engine'] = {
-    start: record('start'),
-    signalPaymentReceived: record('money'),
-    signalCancelRequested: record('cancel'),
+    start: async (order, _, windowEndsAtMs) => record('start', order, windowEndsAtMs),
+    signalPaymentReceived: async (order, windowEndsAtMs) => record('money', order, windowEndsAtMs),
+    signalCancelRequested: async (order, windowEndsAtMs) => record('cancel', order, windowEndsAtMs),
   };
   const gate = createEngineGate(stores.budget, silent);
   const burst = createBurst();
   return {
     stores,
     calls,
+    windows,
     burst,
     pass: createStarter({ ...stores, engine, gate, burst }),
     async storeAhead(): Promise<string> {
@@ -169,20 +165,21 @@ test('money that comes while its order is being started makes it due again', asy
   expect(calls).toEqual([`money ${orderNo}`]);
 });
 
-test('an order whose workflow has ended without settling it is shown to an operator', async () => {
-  const ended = new Set<string>();
-  const { stores, pass, storeAhead, receive, makeDueNow } = await openStarter({}, new Set(), ended);
-  const [unsettled, settled] = [await storeAhead(), await storeAhead()];
-  ended.add(unsettled).add(settled);
-  await receive(unsettled);
-  await stores.orders.cancel(settled, 'payment_timeout', { force: false });
-  await stores.pool.query('UPDATE orders SET engine_due_at = NOW(3) WHERE order_no = ?', [settled]);
+test('an order whose workflow begins again gets what is left of its window', async () => {
+  const { stores, windows, pass, storeAhead, receive, makeDueNow } = await openStarter();
+  const [plain, paid, unwanted] = [await storeAhead(), await storeAhead(), await storeAhead()];
+  await pass();
+  expect(windows).toEqual([undefined, undefined, undefined]);
+  await receive(paid);
+  await stores.orders.requestCancel(unwanted);
+  await stores.pool.query("UPDATE orders SET workflow_started_at = '2026-01-01', engine_due_at = NOW(3)");
   await makeDueNow();
 
   await pass();
 
-  const [rows] = await stores.pool.query(`SELECT reference FROM parked WHERE kind = 'order'`);
-  expect(rows).toEqual([{ reference: unsettled }]);
+  const { order } = (await stores.orders.read(plain)) ?? {};
+  const endsAtMs = Date.parse('2026-01-01T00:00:00Z') + (order?.paymentWindowMs ?? 0);
+  expect(windows.slice(3)).toEqual([endsAtMs, endsAtMs, endsAtMs]);
 });
 
 test('when the budget cannot be asked, the claims are released at once', async () => {
@@ -190,7 +187,7 @@ test('when the budget cannot be asked, the claims are released at once', async (
   const orderNo = await storeAhead();
   const budget = { ...stores.budget, acquire: () => Promise.reject(new Error('no Redis')) };
   const gate = createEngineGate(budget, silent);
-  const start = () => Promise.resolve('running' as const);
+  const start = () => Promise.resolve();
   const engine = { start, signalPaymentReceived: start, signalCancelRequested: start };
 
   await expect(createStarter({ ...stores, engine, gate, burst: createBurst() })()).rejects.toThrow(

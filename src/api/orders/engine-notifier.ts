@@ -5,8 +5,8 @@
  */
 
 import type { Logger } from 'pino';
-import type { Order, OrderState } from '../../domain/order.ts';
-import type { StartOutcome, OrderEngine } from '../../engine/order-engine.ts';
+import type { OrderEngine } from '../../engine/order-engine.ts';
+import type { StoredOrder } from '../../stores/mysql/rows/order-rows.ts';
 import type { EngineBudget } from '../../stores/redis/engine-budget.ts';
 import type { Reservations } from '../../stores/redis/reservations.ts';
 
@@ -26,20 +26,18 @@ export function createEngineNotifier({ engine, budget, reservations, log }: Noti
   const inFlight = new Set<Promise<void>>();
 
   async function notify(
-    order: Order,
-    state: OrderState,
-    signal: (order: Order) => Promise<StartOutcome>,
+    { order, state, windowEndsAtMs }: StoredOrder,
+    signal: OrderEngine['signalPaymentReceived'],
   ): Promise<void> {
     const { orderNo } = order;
     try {
       await reservations.project(orderNo, state);
       if ((await budget.acquire([orderNo])).length === 0) return;
-      let outcome: StartOutcome | undefined;
       try {
-        outcome = await signal(order);
-      } finally {
-        // No step of a workflow that has ended gives the slot back.
-        if (outcome !== 'running') await budget.release([orderNo]);
+        await signal(order, windowEndsAtMs);
+      } catch (error) {
+        await budget.release([orderNo]);
+        throw error;
       }
     } catch (error) {
       log.warn({ err: error, orderNo }, 'the workflow was not signalled; the relay will do it');
@@ -53,11 +51,11 @@ export function createEngineNotifier({ engine, budget, reservations, log }: Noti
   }
 
   return {
-    paymentReceived: (order: Order, state: OrderState): void =>
-      inBackground(() => notify(order, state, engine.signalPaymentReceived)),
+    paymentReceived: (stored: StoredOrder): void =>
+      inBackground(() => notify(stored, engine.signalPaymentReceived)),
 
-    cancelRequested: (order: Order, state: OrderState): void =>
-      inBackground(() => notify(order, state, engine.signalCancelRequested)),
+    cancelRequested: (stored: StoredOrder): void =>
+      inBackground(() => notify(stored, engine.signalCancelRequested)),
 
     /** For an ordered shutdown: what is under way is finished. */
     async drain(): Promise<void> {

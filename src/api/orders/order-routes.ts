@@ -5,7 +5,7 @@ import type { Logger } from 'pino';
 import { z } from 'zod';
 import { isFinal, type OrderState } from '../../domain/order.ts';
 import type { OrderEngine } from '../../engine/order-engine.ts';
-import type { Orders } from '../../stores/mysql/orders/orders.ts';
+import type { Orders, WishRecorded } from '../../stores/mysql/orders/orders.ts';
 import type { ReservedOrder } from '../../stores/redis/reservations.ts';
 import type { RequestState } from '../http/auth.ts';
 import { parseInput, Problem, unavailable } from '../http/problem.ts';
@@ -66,12 +66,12 @@ export function createOrderRoutes(deps: OrderRoutesDeps) {
   }
 
   /** A wish to cancel must be durable, so an order that still waits to be stored is stored first. */
-  async function requestCancel({ order, state }: ReservedOrder): Promise<ReservedOrder> {
+  async function requestCancel({ order, state }: ReservedOrder): Promise<WishRecorded> {
     try {
       if (state.status === 'queued') {
         const outcome = await orders.storeOrder(order, 'due');
         // Its own workflow meets the refusal and gives the stock back: nothing is left to cancel.
-        if (outcome.kind === 'refused') return { order, state };
+        if (outcome.kind === 'refused') return { order, state, isNews: false };
       }
       return await orders.requestCancel(order.orderNo);
     } catch (error) {
@@ -101,14 +101,17 @@ export function createOrderRoutes(deps: OrderRoutesDeps) {
 
     async cancelOrder(ctx: OrderContext): Promise<void> {
       const found = await find(ctx);
-      const { order, state } = isFinal(found.state.status) ? found : await requestCancel(found);
+      const recorded = isFinal(found.state.status) ? { ...found, isNews: false } : await requestCancel(found);
+      const { order, state } = recorded;
       if (state.version > found.state.version) await projection.project({ order, state });
       if (state.status === 'paid' || state.payment !== 'none') {
         throw new Problem('already_paid', 'The order has been paid.', {
           extra: { order: viewOrder(order, state) },
         });
       }
-      if (!isFinal(state.status)) notifier.cancelRequested(order, state);
+      // A repeated wish is not told again: a history has room for 10,000 signals. The relay signals what was
+      // not signalled the first time.
+      if (recorded.isNews) notifier.cancelRequested(recorded);
       ctx.status = isFinal(state.status) ? 200 : 202;
       ctx.body = viewOrder(order, state);
     },

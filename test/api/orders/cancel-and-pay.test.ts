@@ -1,6 +1,7 @@
 /** Cancelling an order and opening its payment page, up to the moment at which the workflow takes over. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { StoredOrder } from '../../../src/stores/mysql/rows/order-rows.ts';
 import { buildSale } from '../../support/factories.ts';
 import { orderOf, problemOf, refusalOf, sessionOf, type Shopper } from '../../support/shopper.ts';
 import { signer } from '../../support/signer.ts';
@@ -69,6 +70,27 @@ test('cancelling twice records one wish', async () => {
 
   expect(orderOf(again)).toMatchObject({ reason: 'shopper_request', version: 2 });
   expect(await api.countRows('order_events', orderNo)).toBe(2);
+});
+
+test('of ten wishes to cancel the first alone is signalled', async () => {
+  const signalled: string[] = [];
+  const notifier = {
+    paymentReceived: () => {},
+    cancelRequested: ({ order }: StoredOrder) => void signalled.push(order.orderNo),
+    drain: async () => {},
+  };
+  const app = await api.withParts({ notifier });
+  try {
+    const buyer = await app.shopper();
+    const orderNo = await buyer.buy(saleId);
+
+    const wishes = await Promise.all(Array.from({ length: 10 }, () => buyer.cancel(orderNo)));
+
+    expect(wishes.map(({ status }) => status)).toEqual(Array.from({ length: 10 }, () => 202));
+    expect(signalled).toEqual([orderNo]);
+  } finally {
+    await app.close();
+  }
 });
 
 test('an order is closing from the wish to cancel until its end, and not before or after', async () => {

@@ -2,6 +2,7 @@
 
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Order } from '../../../src/domain/order.ts';
 import type { PaymentNotice, Reversal } from '../../../src/domain/payment.ts';
 import type { PaymentProvider } from '../../../src/payments/provider.ts';
 import { buildOrder, buildSale } from '../../support/factories.ts';
@@ -19,7 +20,7 @@ async function notify(notice: PaymentNotice) {
   const signalled: string[] = [];
   const provider: PaymentProvider = { ...api.provider, verifyNotice: () => notice };
   const notifier = {
-    paymentReceived: ({ orderNo }: { orderNo: string }) => void signalled.push(orderNo),
+    paymentReceived: ({ order }: { order: Order }) => void signalled.push(order.orderNo),
     cancelRequested: () => {},
     drain: () => Promise.resolve(),
   };
@@ -73,4 +74,15 @@ test('news of a payment that is not known yet is acknowledged and kept', async (
   expect(await notify(reversed(payment.providerPaymentId))).toEqual({ status: 204, signalled: [] });
   expect(await notify(succeeded(payment))).toEqual({ status: 204, signalled: [] });
   expect((await api.stores.orders.read(orderNo))?.state).toMatchObject({ payment: 'none', version: 1 });
+});
+
+test('a payment that is noticed again, under another event too, is signalled once', async () => {
+  const { orderNo, total: amount, currency } = await storedOrder();
+  const payment = { providerPaymentId: `pay-${orderNo}`, orderNo, amount, currency, signedOrder: null };
+  const notice = succeeded(payment);
+
+  expect(await notify(notice)).toEqual({ status: 204, signalled: [orderNo] });
+
+  expect(await notify(notice)).toEqual({ status: 204, signalled: [] });
+  expect(await notify(succeeded(payment))).toEqual({ status: 204, signalled: [] });
 });

@@ -10,6 +10,9 @@ import { readReversalTotals } from './recorded-reversals.ts';
 import { cutReference, insertPayment, settlePayments } from './settle-payments.ts';
 import { recordAndSettleReversals } from './settle-reversals.ts';
 
+/** `isNews`: by this very notice the order has its payment. */
+export type NoticeReceived = StoredOrder & { isNews?: true };
+
 export type Payments = ReturnType<typeof createPayments>;
 
 type ReversedNotice = Extract<PaymentNotice, { kind: 'payment_reversed' }>;
@@ -21,7 +24,11 @@ export function createPayments(pool: Pool) {
      * notice changes nothing. A payment for an order that is not stored is kept until the order is stored.
      * @returns the order as it is now; undefined when it is not stored or the notice names none
      */
-    receive: (provider: string, notice: PaymentNotice, rawBody: string): Promise<StoredOrder | undefined> =>
+    receive: (
+      provider: string,
+      notice: PaymentNotice,
+      rawBody: string,
+    ): Promise<NoticeReceived | undefined> =>
       inTransaction(pool, async (connection) => {
         if (notice.kind === 'payment_reversed') return receiveReversal(connection, provider, notice, rawBody);
         const orderNo = orderNoOf(notice);
@@ -34,7 +41,10 @@ export function createPayments(pool: Pool) {
         // The order may have been stored since. A transaction that is storing it waits for this row, or this
         // one for it.
         const current = stored ?? (await lockOrder(connection, notice.payment.orderNo));
-        return current && settlePayments(connection, current);
+        if (!current) return undefined;
+        const settled = await settlePayments(connection, current);
+        const isNews = settled.state.payment === 'received' && current.state.payment !== 'received';
+        return isNews ? { ...settled, isNews } : settled;
       }),
 
     /** What is recorded as gone back of the known ones of these payments, by provider payment id. */

@@ -35,6 +35,9 @@ export type AbandonOutcome = { kind: 'abandoned'; state: OrderState } | { kind: 
  */
 export type CancelOutcome = { kind: 'ended' | 'payment-received' | 'sessions-open'; state: OrderState };
 
+/** `isNews`: this very call recorded the wish. */
+export type WishRecorded = StoredOrder & { isNews: boolean };
+
 export type Orders = ReturnType<typeof createOrders>;
 
 export function createOrders(pool: Pool) {
@@ -89,13 +92,14 @@ export function createOrders(pool: Pool) {
      * then on no payment session opens, and the workflow cancels the order.
      * @returns the order as it is now
      */
-    requestCancel: (orderNo: string): Promise<StoredOrder> =>
+    requestCancel: (orderNo: string): Promise<WishRecorded> =>
       inTransaction(pool, async (connection) => {
         const stored = await settlePayments(connection, await lockStoredOrder(connection, orderNo));
         const { status, payment, reason } = stored.state;
-        if (status !== 'awaiting_payment' || payment !== 'none' || reason) return stored;
+        if (status !== 'awaiting_payment' || payment !== 'none' || reason)
+          return { ...stored, isNews: false };
         await makeSignalDue(connection, orderNo);
-        return transition(connection, stored, { reason: 'shopper_request' });
+        return { ...(await transition(connection, stored, { reason: 'shopper_request' })), isNews: true };
       }),
 
     /** Parks the order for an operator. Its workflow goes on trying. */

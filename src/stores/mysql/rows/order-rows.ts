@@ -26,6 +26,7 @@ const orderRow = z.object({
   user_agent: z.string(),
   reserved_at: z.date(),
   payment_window_ms: z.int(),
+  workflow_started_at: z.date().nullable(),
 });
 
 const itemRow = z.object({ order_no: z.string(), sku: z.string(), quantity: z.int(), unit_price: z.int() });
@@ -34,10 +35,15 @@ const itemRow = z.object({ order_no: z.string(), sku: z.string(), quantity: z.in
 export interface StoredOrder {
   order: Order;
   state: OrderState;
+  /**
+   * Unix time in ms at which its payment window ends, counted from the first start of its workflow; absent
+   * before that.
+   */
+  windowEndsAtMs?: number;
 }
 
 const COLUMNS = `order_no, sale_id, user_id, idempotency_key, status, payment, version, total, currency, ip, user_agent,
-  reserved_at, payment_window_ms, closing_reason`;
+  reserved_at, payment_window_ms, closing_reason, workflow_started_at`;
 
 export async function readOrders(reader: Executor, orderNos: readonly string[]): Promise<StoredOrder[]> {
   if (orderNos.length === 0) return [];
@@ -88,6 +94,9 @@ function toStoredOrder(row: z.infer<typeof orderRow>, items: z.infer<typeof item
       userAgent: row.user_agent,
     },
     state: toState(row),
+    ...(row.workflow_started_at && {
+      windowEndsAtMs: row.workflow_started_at.getTime() + row.payment_window_ms,
+    }),
   };
 }
 
@@ -115,7 +124,7 @@ export async function transition(
   );
   assert.equal(changed, 1, `order ${orderNo} changed although its row was locked`);
   await recordEvents(connection, [{ orderNo, state }]);
-  return { order: stored.order, state };
+  return { ...stored, state };
 }
 
 export async function recordEvents(

@@ -1,0 +1,80 @@
+/** Orders whose workflow is started or signalled again after it has ended, on the real server. */
+
+import { defaultPayloadConverter } from '@temporalio/common';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Order, OrderState } from '../../src/domain/order.ts';
+import { buildOrder } from '../support/factories.ts';
+import { openRelayEngine, type TestEngine } from '../support/workflows/engines.ts';
+import { createNamespace } from '../support/workflows/temporal.ts';
+
+const STORED: OrderState = { status: 'awaiting_payment', version: 1, payment: 'none', reason: null };
+const WINDOW_ENDS_AT_MS = 1_800_000_000_000;
+
+let temporal: TestEngine;
+beforeAll(async () => {
+  // No worker runs in it, so each workflow ends by hand alone.
+  temporal = await openRelayEngine(await createNamespace());
+});
+afterAll(() => temporal.close());
+
+/** The id of the newest run of its workflow, and what it was started with beside the order. */
+async function newestRunOf({ orderNo }: Order) {
+  const handle = temporal.client.workflow.getHandle(orderNo);
+  const { runId, status } = await handle.describe();
+  const { events } = await handle.fetchHistory();
+  const payloads = events?.[0]?.workflowExecutionStartedEventAttributes?.input?.payloads ?? [];
+  const [, ...rest] = payloads.map((payload): unknown => defaultPayloadConverter.fromPayload(payload));
+  return { runId, status: status.name, rest };
+}
+
+test('an order whose workflow runs is not started again', async () => {
+  const { engine } = temporal;
+  const order = buildOrder();
+  await engine.start(order, STORED);
+  const first = await newestRunOf(order);
+
+  await engine.start(order, STORED, WINDOW_ENDS_AT_MS);
+
+  expect(await newestRunOf(order)).toEqual(first);
+  expect(first).toMatchObject({ status: 'RUNNING', rest: [STORED] });
+});
+
+test('an order whose workflow has ended is started again: it looks into MySQL first, and has what is left of its window', async () => {
+  const { engine, client } = temporal;
+  const order = buildOrder();
+  await engine.start(order, STORED);
+  const first = await newestRunOf(order);
+  await client.workflow.getHandle(order.orderNo).terminate();
+  expect(await engine.isRunning(order.orderNo)).toBe(false);
+
+  await engine.start(order, STORED, WINDOW_ENDS_AT_MS);
+
+  const second = await newestRunOf(order);
+  expect(second.runId).not.toBe(first.runId);
+  expect(second).toMatchObject({
+    status: 'RUNNING',
+    rest: [undefined, { endsAtMs: WINDOW_ENDS_AT_MS }],
+  });
+  expect(await engine.isRunning(order.orderNo)).toBe(true);
+});
+
+test.each(['signalPaymentReceived', 'signalCancelRequested'] as const)(
+  '%s starts a workflow that has ended again, with what is left of its window',
+  async (signal) => {
+    const { engine, client } = temporal;
+    const order = buildOrder();
+    await engine.start(order, STORED);
+    await client.workflow.getHandle(order.orderNo).terminate();
+
+    await engine[signal](order, WINDOW_ENDS_AT_MS);
+
+    expect(await newestRunOf(order)).toMatchObject({
+      status: 'RUNNING',
+      rest: [undefined, { endsAtMs: WINDOW_ENDS_AT_MS }],
+    });
+  },
+);
+
+test('a workflow that was never started does not run', async () => {
+  expect(await temporal.engine.isRunning(buildOrder().orderNo)).toBe(false);
+});
