@@ -42,13 +42,19 @@ export async function startRedis(options: {
   /** False lets a container forget its data when it ends: for tests alone. */
   durable: boolean;
   preferredPort?: number;
+  /** Of the process, and of the folder in which it keeps its data. A stack with two gives each its own. */
+  name?: string;
+  /** The port of the Redis that it follows; programs alone, no containers. */
+  replicaOf?: number;
 }): Promise<string> {
+  const { name = 'redis', replicaOf } = options;
   return withFreePort(options.preferredPort, async (port) => {
-    const launch = await launchPlan({ ...options, dataDir: options.processes.dataDir, port });
+    const launch = await launchPlan({ ...options, name, dataDir: options.processes.dataDir, port });
     const url = `redis://127.0.0.1:${port}`;
     await options.processes.start({
-      name: 'redis',
+      name,
       ...launch,
+      args: [...launch.args, ...(replicaOf === undefined ? [] : ['--replicaof', `127.0.0.1 ${replicaOf}`])],
       isReady: () => livesIn(url, launch.dir),
       readyTimeoutMs: options.found.kind === 'docker' ? CONTAINER_READY_TIMEOUT_MS : READY_TIMEOUT_MS,
       stopTimeoutMs: STOP_TIMEOUT_MS,
@@ -90,17 +96,18 @@ export async function withRedis<T>(url: string, use: (redis: Redis) => Promise<T
 }
 
 async function launchPlan(plan: {
+  name: string;
   dataDir: string;
   found: Found;
   fresh: boolean;
   durable: boolean;
   port: number;
 }) {
-  const { dataDir, found, fresh, durable, port } = plan;
+  const { name, dataDir, found, fresh, durable, port } = plan;
   if (found.kind === 'docker') {
     const innerDir = '/data';
     const container = await containerCommand({
-      name: 'redis',
+      name,
       dataDir,
       fresh,
       durable,
@@ -113,7 +120,7 @@ async function launchPlan(plan: {
     });
     return { ...container, dir: innerDir };
   }
-  const folder = join(dataDir, 'redis');
+  const folder = join(dataDir, name);
   mkdirSync(folder, { recursive: true });
   const dir = realpathSync(folder);
   return { command: found.path, args: redisArgs(dir, port), dir, marker: dir };

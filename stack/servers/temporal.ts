@@ -1,6 +1,7 @@
 /** A private Temporal development server of a stack, and the ways to come by its program. */
 
 import { existsSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Connection } from '@temporalio/client';
 import { cacheDir, intoCache, withInstallLock } from '../install/cache.ts';
@@ -45,7 +46,7 @@ export async function startTemporal(options: {
   preferredUiPort?: number;
 }): Promise<{ address: string; uiUrl: string }> {
   const { processes } = options;
-  const dbFile = join(processes.dataDir, 'temporal.db');
+  const dbFile = dbFileIn(processes.dataDir);
   return withFreePort(options.preferredPort, async (port) => {
     const uiPort = await findFreePort(options.preferredUiPort);
     const address = `127.0.0.1:${port}`;
@@ -62,6 +63,14 @@ export async function startTemporal(options: {
     return { address, uiUrl: `http://127.0.0.1:${uiPort}` };
   });
 }
+
+/** Removes all that a stopped server had on file: its next start is that of a new one. */
+export async function removeTemporalData(dataDir: string): Promise<void> {
+  const beside = ['', '-wal', '-shm'];
+  await Promise.all(beside.map((suffix) => rm(`${dbFileIn(dataDir)}${suffix}`, { force: true })));
+}
+
+const dbFileIn = (dataDir: string): string => join(dataDir, 'temporal.db');
 
 function serverArgs(port: number, uiPort: number): string[] {
   const flags: [string, string | number][] = [
