@@ -3,12 +3,13 @@
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
-import { isFinal, type OrderStatus } from '../src/domain/order.ts';
+import { isFinal } from '../src/domain/order.ts';
+import type { Calls } from './caller.ts';
 import type { History } from './history.ts';
 import { createProviderStaff, type ProviderStaff } from './provider-staff.ts';
 import type { Random } from './random.ts';
 import { PAYMENT_WINDOW_MS } from './sale.ts';
-import { createShopper, type Calls, type Cart, type Plan, type Shopper } from './shopper.ts';
+import { createShopper, type Cart, type OrderEnd, type Plan, type Shopper } from './shopper.ts';
 import type { System } from './system.ts';
 
 const USERS = 200;
@@ -25,6 +26,8 @@ const END_PATIENCE_MS = 150_000;
 const RECOVERY_TIMEOUT_MS = 120_000;
 const QUICKLY_MS = { min: 50, max: 150 };
 const THINKING_MS = 3_000;
+/** Of the shoppers: they send the request of an accepted order once more. */
+const REPEATS_SHARE = 0.15;
 
 /** Offers orders at an even pace while `goesOn`; then waits until all have ended. */
 export async function shop(crowd: Crowd, random: Random, goesOn: () => boolean): Promise<void> {
@@ -61,9 +64,9 @@ export async function createCrowd(system: System, saleId: string, history: Histo
     return answer.orderNo;
   }
 
-  function end(orderNo: string, status: OrderStatus | undefined): void {
-    count(ends, status ?? 'open');
-    if (status !== undefined && isFinal(status)) open.delete(orderNo);
+  function end(orderNo: string, how: OrderEnd | undefined): void {
+    count(ends, how?.status === 'failed' ? `failed (${how.reason})` : (how?.status ?? 'open'));
+    if (how !== undefined && isFinal(how.status)) open.delete(orderNo);
   }
 
   async function visit(chance: Random): Promise<void> {
@@ -72,12 +75,12 @@ export async function createCrowd(system: System, saleId: string, history: Histo
     const orderNo = await buy(shopper, fillCart(chance), BUY_PATIENCE_MS);
     if (orderNo === undefined) return;
     const untilMs = Date.now() + PAYMENT_WINDOW_MS + END_PATIENCE_MS;
-    const [status] = await Promise.all([
+    const [how] = await Promise.all([
       shopper.follow(orderNo, untilMs),
       carryOut({ shopper, orderNo, untilMs }, chance, providerStaff),
     ]);
-    end(orderNo, status);
-    if (status === 'paid') await providerStaff.maybeReverse(shopper, orderNo, chance);
+    end(orderNo, how);
+    if (how?.status === 'paid') await providerStaff.maybeReverse(shopper, orderNo, chance);
   }
 
   /**
@@ -104,9 +107,9 @@ export async function createCrowd(system: System, saleId: string, history: Histo
         if (orderNo === undefined) return undefined;
         const isPaid = i === 0 && (await payProbe(probe, orderNo, untilMs, api));
         if (!isPaid) await probe.cancel(orderNo, untilMs, api);
-        const status = await probe.follow(orderNo, untilMs, { everyMs: QUICKLY_MS });
-        end(orderNo, status);
-        return status;
+        const how = await probe.follow(orderNo, untilMs, { everyMs: QUICKLY_MS });
+        end(orderNo, how);
+        return how;
       }),
     );
     return ended.includes(undefined) ? undefined : Date.now() - startedMs;
@@ -137,6 +140,7 @@ async function carryOut(
   providerStaff: ProviderStaff,
 ): Promise<void> {
   await delay(chance.int(0, THINKING_MS));
+  if (chance.next() < REPEATS_SHARE) await shopper.repeat(orderNo, untilMs);
   const plan = choosePlan(chance);
   switch (plan) {
     case 'pay':

@@ -1,7 +1,10 @@
 /** Which faults strike, and in which order: planned beforehand, from the seed alone. */
 
 import { setTimeout as delay } from 'node:timers/promises';
+import { dataLosses } from './data-losses.ts';
+import type { Span } from './history.ts';
 import { LINK_FAULTS } from './links.ts';
+import { MEDDLED, meddling } from './meddling.ts';
 import type { Random } from './random.ts';
 import type { System } from './system.ts';
 
@@ -18,27 +21,62 @@ const LASTS_MS = {
   reset: { min: 500, max: 4_000 },
 };
 
+/** Every fourth fault does not come alone. */
+const PAIRED_SHARE = 0.25;
+
 export interface PlannedFault {
   /** As the table names it: `kill worker`, `cut api → redis`. */
   name: string;
+  /** The process, the wire, or what else it strikes: no two faults strike the same at once. */
+  strikes: string;
   lastsMs: number;
-  /** Strikes, lasts, heals. */
-  run(): Promise<void>;
+  /**
+   * Strikes, lasts, heals.
+   * @param lost is called where Redis has lost data, with the time that the stroke took
+   */
+  run(lost: (span: Span) => void): Promise<void>;
+}
+
+export interface FaultPlan {
+  saleId: string;
+  count: number;
+  /** Faults alone whose name contains this; all where it is empty. */
+  only: string;
 }
 
 /**
  * Round after round, in the seed's order: every process killed and frozen, every wire cut, slowed,
- * half-opened and reset. Processes come in turn with wires, so that even a short run has killed each process.
+ * half-opened and reset, data lost in every way, workflows meddled with in every way. The kinds come in turn,
+ * so that even a short run has killed each process and lost data in each way.
  */
-export function planFaults(system: System, random: Random, count: number): PlannedFault[] {
+export function planFaults(
+  system: System,
+  random: Random,
+  { saleId, count, only }: FaultPlan,
+): PlannedFault[] {
   const planned: PlannedFault[] = [];
   while (planned.length < count) {
-    const processes = [...random.shuffle(kills(system, random)), ...random.shuffle(freezes(system, random))];
-    const wires = random.shuffle(wireFaults(system, random));
-    const longest = Math.max(processes.length, wires.length);
-    for (let i = 0; i < longest; i += 1) planned.push(...processes.slice(i, i + 1), ...wires.slice(i, i + 1));
+    const kinds = [
+      random.shuffle(meddling(system, saleId, random)),
+      [...random.shuffle(kills(system, random)), ...random.shuffle(freezes(system, random))],
+      random.shuffle(dataLosses(system, random)),
+      random.shuffle(wireFaults(system, random)),
+    ].map((faults) => faults.filter(({ name }) => name.includes(only)));
+    const longest = Math.max(...kinds.map((faults) => faults.length));
+    if (longest === 0) throw new Error(`no fault is called ${only}`);
+    for (let i = 0; i < longest; i += 1) planned.push(...kinds.flatMap((faults) => faults.slice(i, i + 1)));
   }
   return planned.slice(0, count);
+}
+
+/**
+ * The next faults, which strike together: now and then there are two. Meddling is
+ * over at once, so that it always comes with what follows it.
+ */
+export function takeFaults(planned: PlannedFault[], random: Random): PlannedFault[] {
+  const [first, second] = planned;
+  const isPaired = random.next() < PAIRED_SHARE || first?.strikes === MEDDLED;
+  return planned.splice(0, isPaired && first?.strikes !== second?.strikes ? 2 : 1);
 }
 
 function kills({ parts }: System, random: Random): PlannedFault[] {
@@ -46,6 +84,7 @@ function kills({ parts }: System, random: Random): PlannedFault[] {
     const lastsMs = random.int(LASTS_MS.kill.min, LASTS_MS.kill.max);
     return {
       name: `kill ${roleOf(part.name)}`,
+      strikes: part.name,
       lastsMs,
       async run() {
         await part.kill();
@@ -61,6 +100,7 @@ function freezes({ parts }: System, random: Random): PlannedFault[] {
     const lastsMs = random.int(LASTS_MS.freeze.min, LASTS_MS.freeze.max);
     return {
       name: `freeze ${roleOf(part.name)}`,
+      strikes: part.name,
       lastsMs,
       async run() {
         part.freeze();
@@ -77,6 +117,7 @@ function wireFaults({ links }: System, random: Random): PlannedFault[] {
       const lastsMs = random.int(LASTS_MS[fault].min, LASTS_MS[fault].max);
       return {
         name: `${fault} ${roleOf(link.from)} → ${roleOf(link.to)}`,
+        strikes: link.address,
         lastsMs,
         async run() {
           await link.strike(fault);

@@ -4,6 +4,7 @@
  */
 
 import { isFinal, type OrderState, type OrderStatus } from '../src/domain/order.ts';
+import { findLost, findUnrecorded, lossesAreHonest, soldOutWasTrue } from './loss-checks.ts';
 
 /** When a call began and when its answer was there; Unix ms. */
 export interface Span {
@@ -12,13 +13,30 @@ export interface Span {
 }
 
 /** What an API returned about an order. */
-interface Answer extends Span, Pick<OrderState, 'version' | 'status' | 'payment'> {
+export interface Answer extends Span, Pick<OrderState, 'version' | 'status' | 'payment'> {
+  orderNo: string;
+  reason: string | null;
+}
+
+export interface Acceptance extends Span, Hold {
+  idempotencyKey: string;
   orderNo: string;
 }
 
-export interface Acceptance extends Span {
-  idempotencyKey: string;
+/** Units that were taken for an order, by the clock of Redis. */
+interface Hold {
+  reservedAtMs: number;
+  items: readonly { sku: string; quantity: number }[];
+}
+
+/** A call that was answered about an order. */
+interface Told extends Span {
   orderNo: string;
+}
+
+/** When Redis lost what it had acknowledged, to the fault of this name. */
+export interface Loss extends Span {
+  name: string;
 }
 
 interface SoldOut extends Span {
@@ -35,9 +53,12 @@ export interface History {
   acceptances: Acceptance[];
   answers: Answer[];
   /** Answers that an accepted order does not exist. */
-  denials: (Span & { orderNo: string })[];
+  denials: Told[];
+  /** Payment sessions that were opened: the order was stored, and open. */
+  payable: Told[];
   soldOut: SoldOut[];
   stock: StockSample[];
+  losses: Loss[];
 }
 
 type RecordedState = Pick<OrderState, 'status' | 'payment'>;
@@ -48,8 +69,8 @@ export interface Recorded {
   states: ReadonlyMap<string, ReadonlyMap<number, RecordedState>>;
   /** Orders with money that was parked or went back before it was applied. */
   lostMoney: ReadonlySet<string>;
-  /** Every hold that was ever taken, by the clock of Redis. */
-  holds: readonly { reservedAtMs: number; items: readonly { sku: string; quantity: number }[] }[];
+  /** Every hold that Redis has or MySQL was told of, by orderNo. */
+  holds: ReadonlyMap<string, Hold>;
 }
 
 export interface Violation {
@@ -58,22 +79,30 @@ export interface Violation {
   detail: string;
 }
 
-type Check = (history: History, recorded: Recorded) => Omit<Violation, 'check'>[];
+export type Check = (history: History, recorded: Recorded) => Omit<Violation, 'check'>[];
 
-/** The same key is the same order, whichever API answers and however often it is sent. */
-const oneKeyOneOrder: Check = ({ acceptances }) => {
+/**
+ * The same key is the same order, whichever API answers and however often it
+ * is sent; only the key of a lost order may be used again.
+ */
+const oneKeyOneOrder: Check = (history) => {
+  const lost = findLost(history);
   const first = new Map<string, string>();
-  return acceptances.flatMap(({ idempotencyKey, orderNo }) => {
+  return history.acceptances.flatMap(({ idempotencyKey, orderNo }) => {
     const known = first.get(idempotencyKey) ?? orderNo;
-    first.set(idempotencyKey, known);
-    return known === orderNo ? [] : [{ subject: idempotencyKey, detail: `named ${known} and ${orderNo}` }];
+    first.set(idempotencyKey, lost.has(known) ? orderNo : known);
+    if (known === orderNo || lost.has(known)) return [];
+    return [{ subject: idempotencyKey, detail: `named ${known} and ${orderNo}` }];
   });
 };
 
-const acceptedIsRecorded: Check = ({ acceptances }, { states }) =>
-  [...new Set(acceptances.map(({ orderNo }) => orderNo))]
-    .filter((orderNo) => !states.has(orderNo))
+/** One that Redis lost before it was stored is known by its answer alone. */
+const acceptedIsRecorded: Check = (history, { states }) => {
+  const lost = findUnrecorded(history);
+  return [...new Set(history.acceptances.map(({ orderNo }) => orderNo))]
+    .filter((orderNo) => !states.has(orderNo) && !lost.has(orderNo))
     .map((subject) => ({ subject, detail: 'was accepted, and MySQL has no record of it' }));
+};
 
 const acceptedIsFound: Check = ({ acceptances, denials }) => {
   const acceptedAt = new Map(acceptances.map(({ orderNo, endMs }) => [orderNo, endMs]));
@@ -100,12 +129,14 @@ const versionsNeverGoBack: Check = ({ answers }) =>
   });
 
 /**
- * What was answered is what MySQL recorded under that version;
- * only `queued` is returned before there is a record.
+ * What was answered is what MySQL recorded under that version; only `queued` is returned before there is a
+ * record, and `lost_before_stored` where there never was one.
  */
-const answersWereTrue: Check = ({ answers }, { states }) =>
-  answers.flatMap(({ orderNo: subject, version, status, payment }) => {
+const answersWereTrue: Check = (history, { states }) => {
+  const unrecorded = findUnrecorded(history);
+  return history.answers.flatMap(({ orderNo: subject, version, status, payment }) => {
     if (version === 0 && status === 'queued') return [];
+    if (!states.has(subject) && status === 'failed' && unrecorded.has(subject)) return [];
     const known = states.get(subject)?.get(version);
     if (known?.status === status && known.payment === payment) return [];
     const was = known ? `${known.status} (payment ${known.payment})` : 'never recorded';
@@ -113,6 +144,7 @@ const answersWereTrue: Check = ({ answers }, { states }) =>
       { subject, detail: `returned ${status} (payment ${payment}) as version ${version}, which was ${was}` },
     ];
   });
+};
 
 /** Paid stays paid, cancelled stays cancelled, failed stays failed. */
 const endsAreFinal: Check = ({ answers }, { states }) => {
@@ -146,22 +178,16 @@ const moneyMovesAsItMay: Check = (_, { states, lostMoney }) =>
     });
   });
 
-/**
- * Sold out was true at some instant of the call. It was a violation where an earlier look found
- * so many units that all the holds taken since leave enough: only holds make units fewer.
- */
-const soldOutWasTrue: Check = ({ soldOut, stock }, { holds }) =>
-  soldOut.flatMap(({ sku, quantity, startMs, endMs }) => {
-    const before = stock.findLast((sample) => sample.endMs <= startMs);
-    const seen = before?.available.get(sku);
-    if (before === undefined || seen === undefined) return [];
-    const taken = holds
-      .filter(({ reservedAtMs }) => reservedAtMs >= before.startMs && reservedAtMs <= endMs)
-      .flatMap(({ items }) => items)
-      .reduce((sum, item) => sum + (item.sku === sku ? item.quantity : 0), 0);
-    if (seen - taken < quantity) return [];
-    return [{ subject: sku, detail: `refused ${quantity} while at least ${seen - taken} were there` }];
-  });
+/** No payment is begun for an order whose end was told before. */
+const endedIsNotPayable: Check = ({ answers, payable }) => {
+  const ends = answers.filter(({ status }) => isFinal(status));
+  const toldAt = new Map(
+    ends.toSorted((a, b) => b.endMs - a.endMs).map(({ orderNo, endMs }) => [orderNo, endMs]),
+  );
+  return payable
+    .filter(({ orderNo, startMs }) => startMs > (toldAt.get(orderNo) ?? Infinity))
+    .map(({ orderNo: subject }) => ({ subject, detail: 'had ended, and a payment was begun' }));
+};
 
 const CHECKS: { [name: string]: Check } = {
   'one key, one order': oneKeyOneOrder,
@@ -170,6 +196,8 @@ const CHECKS: { [name: string]: Check } = {
   'versions never go back': versionsNeverGoBack,
   'every answer was true': answersWereTrue,
   'an end is final': endsAreFinal,
+  'what has ended is not payable': endedIsNotPayable,
+  'only what a loss caught is lost': lossesAreHonest,
   'money moves as it may': moneyMovesAsItMay,
   'sold out was true': soldOutWasTrue,
 };

@@ -1,5 +1,5 @@
 /**
- * `npm run chaos -- [--rolling] [--seed N] [--faults N]
+ * `npm run chaos -- [--rolling] [--seed N] [--faults N] [--only NAME]
  * [--orders N]`: a sale in a storm, or a rolling restart.
  */
 
@@ -75,17 +75,18 @@ function readOptions(): Options | undefined {
         rolling: { type: 'boolean', default: false },
         seed: { type: 'string', default: String(Date.now() % 1_000_000) },
         faults: { type: 'string', default: '16' },
+        only: { type: 'string', default: '' },
         orders: { type: 'string', default: '1000' },
       },
     });
     const [seed, faults, orders] = [values.seed, values.faults, values.orders].map(Number);
     if (seed === undefined || faults === undefined || orders === undefined) return undefined;
     if ([seed, faults, orders].every((value) => Number.isInteger(value) && value >= 0)) {
-      return { rolling: values.rolling, seed, faults, orders, progress };
+      return { rolling: values.rolling, seed, faults, only: values.only, orders, progress };
     }
   } catch (error) {
     console.error(error instanceof Error ? error.message : error);
   }
-  console.error('Usage: npm run chaos -- [--rolling] [--seed N] [--faults N] [--orders N]');
+  console.error('Usage: npm run chaos -- [--rolling] [--seed N] [--faults N] [--only NAME] [--orders N]');
   return undefined;
 }

@@ -10,13 +10,14 @@ import type { TrialReport } from './trial.ts';
 const LINES_MAX = 50;
 
 /** What a trial found wrong, a line each; it passed when there is none. */
-function faultsFound({ violations, audits, ends, unrest }: TrialReport): string[] {
+function faultsFound({ violations, audits, ends, unrest, parked }: TrialReport): string[] {
   const open = ends.get('open') ?? 0;
   return [
     ...violations.map(({ check, subject, detail }) => `${check}: ${subject}: ${detail}`),
     ...audits.flatMap(({ findings }) =>
       findings.map(({ rule, subject, detail }) => `${rule}: ${subject}: ${detail}`),
     ),
+    ...parked.others.map((work) => `parked: ${work}`),
     ...unrest.map((moving) => `the money had not come to rest in time: ${moving}`),
     ...(open === 0 ? [] : [`${open} orders had not ended when the last shopper stopped trying`]),
   ];
@@ -56,7 +57,7 @@ export function printRolling({ restarts }: RollingReport): void {
 }
 
 export function printTrial(report: TrialReport, crashes: readonly string[], faults: readonly string[]): void {
-  const { audits, violations, stockLooks, history, calls, books } = report;
+  const { audits, violations, stockLooks, history, calls, books, parked } = report;
   const sum = (of: (audit: TrialReport['audits'][number]) => number) =>
     audits.reduce((total, audit) => total + of(audit), 0);
   const lines = [
@@ -68,6 +69,7 @@ export function printTrial(report: TrialReport, crashes: readonly string[], faul
     `its staff:     ${describe(report.byStaff)}`,
     `its book:      ${describeSum(books.collected)} collected, ${describeSum(books.returned)} returned`,
     `our book:      ${[...books.known].map(([status, known]) => `${describeSum(known)} ${status}`).join(', ')}; ${describeSum(books.knownReturned)} returned; ${describeSum(books.shown)} not parked, and shown to an operator`,
+    `parked:        ${describe(parked.onPurpose) || 'nothing'} on purpose, ${parked.others.length} others`,
     `the stock equation was looked at ${stockLooks} times in each store`,
     `the history:   ${history.answers} answers about orders, ${history.soldOut} times sold out, ${violations.length} violations (${CHECK_NAMES.join(', ')})`,
     `the audit:     ${sum(({ orders }) => orders)} orders, ${sum(({ payments }) => payments)} payments, ${sum(({ findings }) => findings.length)} findings (${RULE_NAMES.join(', ')})`,
@@ -77,8 +79,11 @@ export function printTrial(report: TrialReport, crashes: readonly string[], faul
   console.log(lines.join('\n'));
 }
 
-/** An order that was in flight is lost when it ended in no way, and doubled when in more than one. */
-function toRow(fault: string, { struck: all, finals }: StormReport) {
+/**
+ * An order is lost when Redis lost it before it was stored, and was said so. One that was in flight has
+ * vanished when it ended in no way, and is doubled when it ended in more than one.
+ */
+function toRow(fault: string, { struck: all, finals, lost, unrecorded }: StormReport) {
   const struck = all.filter(({ name }) => name === fault);
   const inFlight = [...new Set(struck.flatMap(({ inFlight: orders }) => orders))];
   const endsOf = (orderNo: string): number => finals.get(orderNo) ?? 0;
@@ -89,7 +94,8 @@ function toRow(fault: string, { struck: all, finals }: StormReport) {
     'orders in flight': inFlight.length,
     'recovered in (s, median)': recovered[Math.floor(recovered.length / 2)]?.toFixed(1),
     'recovered in (s, longest)': recovered.at(-1)?.toFixed(1),
-    lost: inFlight.filter((orderNo) => endsOf(orderNo) === 0).length,
+    lost: [...lost].reduce((sum, [loss, count]) => sum + (loss.name === fault ? count : 0), 0),
+    vanished: inFlight.filter((orderNo) => endsOf(orderNo) === 0 && !unrecorded.has(orderNo)).length,
     doubled: inFlight.filter((orderNo) => endsOf(orderNo) > 1).length,
   };
 }

@@ -42,7 +42,7 @@ const eventRow = z.object({
   payment: z.enum(PAYMENT_STATES),
 });
 
-/** Every state that MySQL ever recorded, what became of early money, and every hold that Redis ever took. */
+/** Every state that MySQL ever recorded, what became of early money, and every hold that both stores know. */
 export async function readRecorded({ stores }: System, saleId: string): Promise<Recorded> {
   const events = await selectRows(
     stores.pool,
@@ -62,13 +62,40 @@ export async function readRecorded({ stores }: System, saleId: string): Promise<
      WHERE order_no LIKE ? AND applied_at IS NULL AND status IN ('parked', 'refund_due', 'refunded')`,
     [`${saleId}-%`],
   );
-  const { holds } = await readRedisSale(stores.redis, saleId);
-  const orders = await Promise.all(holds.map(({ orderNo }) => stores.reservations.readOrder(orderNo)));
   return {
     states,
     lostMoney: new Set(lost.map((row) => row.order_no)),
-    holds: orders.flatMap((found) => (found ? [found.order] : [])),
+    holds: await readHolds(stores, saleId),
   };
+}
+
+const itemRow = z.object({
+  order_no: z.string(),
+  reserved_at: z.date(),
+  sku: z.string(),
+  quantity: z.int(),
+});
+
+/** What Redis holds or held as far as it knows, and what MySQL was told of: a Redis made anew has less. */
+async function readHolds(stores: System['stores'], saleId: string): Promise<Recorded['holds']> {
+  const rows = await selectRows(
+    stores.pool,
+    itemRow,
+    `SELECT o.order_no, o.reserved_at, i.sku, i.quantity FROM orders o JOIN order_items i ON i.order_no = o.order_no
+     WHERE o.sale_id = ?`,
+    [saleId],
+  );
+  const holds = new Map<string, { reservedAtMs: number; items: { sku: string; quantity: number }[] }>();
+  for (const { order_no: orderNo, reserved_at: reservedAt, sku, quantity } of rows) {
+    const hold = holds.get(orderNo) ?? { reservedAtMs: reservedAt.getTime(), items: [] };
+    hold.items.push({ sku, quantity });
+    holds.set(orderNo, hold);
+  }
+  const inRedis = await readRedisSale(stores.redis, saleId);
+  const missing = inRedis.holds.filter(({ orderNo }) => !holds.has(orderNo));
+  const orders = await Promise.all(missing.map(({ orderNo }) => stores.reservations.readOrder(orderNo)));
+  for (const found of orders) if (found) holds.set(found.order.orderNo, found.order);
+  return holds;
 }
 
 /** How often each order ended; once is right. */

@@ -1,22 +1,16 @@
-/**
- * One shopper of the storm: repeats what was not answered,
- * as a page does, and records every answer in the history.
- */
+/** One shopper of the storm: buys, pays, cancels and reads; records in the history what every answer told. */
 
 import { randomUUID } from 'node:crypto';
-import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
-import { signToken } from '../src/api/http/auth.ts';
 import { orderReply, sessionReply } from '../src/api/http/replies.ts';
-import { isFinal, type OrderStatus } from '../src/domain/order.ts';
-import { demoSecrets } from '../stack/app.ts';
-import type { Acceptance, History, Span } from './history.ts';
+import { isFinal } from '../src/domain/order.ts';
+import { createCaller, type Calls, type Reply } from './caller.ts';
+import type { History } from './history.ts';
 import type { Random } from './random.ts';
 
-/** A shopper's patience with one call; the longest fault of a wire is shorter than all of it. */
-const CALL_TIMEOUT_MS = 8_000;
-const PAUSE_MS = { min: 200, max: 900 };
 const POLL_EVERY_MS = { min: 800, max: 2_500 };
+/** Of the polls: these do not name the version that the shopper knows, as a page that was opened anew. */
+const NAMELESS_SHARE = 0.3;
 
 export type Plan = 'pay' | 'pay-twice' | 'cancel' | 'pay-and-cancel' | 'walk-away';
 
@@ -30,25 +24,22 @@ export interface Cart {
 
 /** The members that the history records: the rest of an answer is not the storm's to judge. */
 const orderView = orderReply
-  .pick({ orderNo: true, status: true, version: true, payment: true, total: true })
+  .pick({
+    orderNo: true,
+    status: true,
+    version: true,
+    payment: true,
+    reason: true,
+    total: true,
+    reservedAt: true,
+  })
   .strip();
+type OrderView = z.infer<typeof orderView>;
+/** A refusal may tell the order's state as well. */
+const tellingBody = z.union([orderView, z.object({ order: orderView }).transform(({ order }) => order)]);
 const sessionView = sessionReply.pick({ url: true }).strip();
 /** Of the API or of the provider, with any code. */
 const refusal = z.object({ code: z.string(), sku: z.string().optional() });
-
-/** How calls fared that were repeated until they were answered. */
-export interface Calls {
-  made: number;
-  repeated: number;
-  unanswered: number;
-  /** With all its repeats. */
-  longestMs: number;
-}
-
-interface Reply extends Span {
-  status: number;
-  body: unknown;
-}
 
 export interface ShopperOptions {
   apiUrls: readonly string[];
@@ -58,78 +49,78 @@ export interface ShopperOptions {
   calls: Calls;
 }
 
+/** What was asked for, so that it can be asked for again. */
+interface Request {
+  saleId: string;
+  cart: Cart[];
+  idempotencyKey: string;
+}
+
 export type Shopper = Awaited<ReturnType<typeof createShopper>>;
 
 export async function createShopper({ apiUrls, userId, random, history, calls }: ShopperOptions) {
+  const { call, persist, pause } = await createCaller({ userId, random, calls });
   /**
-   * The newest version that was returned of each order:
-   * sent along, as a page does, so that no answer is older.
+   * The newest state that was returned of each order: its version
+   * is sent along, as a page does, so that no answer is older.
    */
-  const known = new Map<string, { version: number; status: OrderStatus }>();
-  /** What each order costs, in minor units. */
-  const totals = new Map<string, number>();
-  const token = await signToken(demoSecrets.jwt, userId, '12h');
+  const known = new Map<string, OrderView>();
+  const requests = new Map<string, Request>();
 
-  /** Undefined when there was no answer, or none that could be read to its end. */
-  async function call(
-    method: string,
-    url: URL,
-    { headers = {}, body }: { headers?: { [name: string]: string }; body?: string } = {},
-  ): Promise<Reply | undefined> {
-    const startMs = Date.now();
-    try {
-      const response = await fetch(url, {
-        method,
-        headers: { authorization: `Bearer ${token}`, ...headers },
-        ...(body === undefined ? {} : { body }),
-        signal: AbortSignal.timeout(CALL_TIMEOUT_MS),
-      });
-      const text = await response.text();
-      const isJson = response.headers.get('content-type')?.includes('json') ?? false;
-      const answer: unknown = isJson ? JSON.parse(text) : text;
-      return { startMs, endMs: Date.now(), status: response.status, body: answer };
-    } catch {
-      return undefined;
-    }
-  }
-
-  const pause = ({ min, max }: { min: number; max: number }): Promise<void> => delay(random.int(min, max));
   const anyApi = (path: string, api = random.pick(apiUrls)): URL => new URL(path, api);
 
-  function record(reply: Reply): z.infer<typeof orderView> {
-    const { startMs, endMs } = reply;
-    const order = orderView.parse(reply.body);
-    const { orderNo, version, status, payment } = order;
-    history.answers.push({ orderNo, startMs, endMs, version, status, payment });
-    if (version >= (known.get(orderNo)?.version ?? 0)) known.set(orderNo, { version, status });
+  /** Every answer about an order that names its state, a refusal too. @returns that order */
+  function record({ startMs, endMs, body }: Reply): OrderView | undefined {
+    const order = tellingBody.safeParse(body).data;
+    if (!order) return undefined;
+    const { orderNo, version, status, payment, reason } = order;
+    history.answers.push({ orderNo, startMs, endMs, version, status, payment, reason });
+    if (version >= (known.get(orderNo)?.version ?? 0)) known.set(orderNo, order);
     return order;
   }
 
-  /** With the version that the shopper knows, so that no answer is older, whichever API gives it. */
-  const poll = (orderNo: string): Promise<Reply | undefined> =>
-    call('GET', anyApi(`/v1/orders/${orderNo}`), {
-      headers: { 'if-none-match': `"${known.get(orderNo)?.version ?? -1}"` },
-    });
+  /** About an order of this shopper: to be told that there is none is a denial. */
+  async function callOrder(method: string, orderNo: string, path = '', headers = {}, api?: string) {
+    const reply = await call(method, anyApi(`/v1/orders/${orderNo}${path}`, api), { headers });
+    if (reply?.status === 404) history.denials.push({ ...spanOf(reply), orderNo });
+    if (reply) record(reply);
+    return reply;
+  }
 
-  /** Repeats until there is an answer other than "later", or the time is up. */
-  async function persist(
+  /** Most often with the version that the shopper knows. */
+  const poll = (orderNo: string): Promise<Reply | undefined> => {
+    const version = random.next() < NAMELESS_SHARE ? undefined : known.get(orderNo)?.version;
+    return callOrder('GET', orderNo, '', version === undefined ? {} : { 'if-none-match': `"${version}"` });
+  };
+
+  /** @returns the order where it is accepted, now or before; a refusal's code; undefined: no answer */
+  async function place(
+    request: Request,
     untilMs: number,
-    ask: () => Promise<Reply | undefined>,
-    isLater: (reply: Reply) => boolean = ({ status }) => status >= 500 || status === 429,
-  ): Promise<Reply | undefined> {
-    const startedMs = Date.now();
-    calls.made += 1;
-    for (let tries = 1; Date.now() < untilMs; tries += 1) {
-      const reply = await ask();
-      if (tries === 2) calls.repeated += 1;
-      if (reply && !isLater(reply)) {
-        calls.longestMs = Math.max(calls.longestMs, Date.now() - startedMs);
-        return reply;
-      }
-      await pause(PAUSE_MS);
+    api?: string,
+  ): Promise<OrderView | string | undefined> {
+    const { saleId, cart, idempotencyKey } = request;
+    const reply = await persist(untilMs, () =>
+      call('POST', anyApi('/v1/orders', api), {
+        headers: { 'content-type': 'application/json', 'idempotency-key': idempotencyKey },
+        body: JSON.stringify({ saleId, items: cart }),
+      }),
+    );
+    if (!reply) return undefined;
+    if (reply.status === 202 || reply.status === 200) {
+      const order = orderView.parse(record(reply));
+      const { orderNo } = order;
+      const reservedAtMs = Date.parse(order.reservedAt);
+      history.acceptances.push({ ...spanOf(reply), idempotencyKey, orderNo, reservedAtMs, items: cart });
+      requests.set(orderNo, request);
+      return order;
     }
-    calls.unanswered += 1;
-    return undefined;
+    const { code, sku } = refusal.parse(reply.body);
+    const quantity = cart.find((item) => item.sku === sku)?.quantity;
+    if (code === 'sold_out' && sku !== undefined && quantity !== undefined) {
+      history.soldOut.push({ ...spanOf(reply), sku, quantity });
+    }
+    return code;
   }
 
   return {
@@ -140,47 +131,29 @@ export async function createShopper({ apiUrls, userId, random, history, calls }:
      * @returns the orderNo when it was accepted, the code of the
      * refusal, or undefined when there was no answer in time
      */
-    async buy(
-      saleId: string,
-      cart: Cart[],
-      untilMs: number,
-      api?: string,
-    ): Promise<Acceptance | string | undefined> {
-      const idempotencyKey = randomUUID();
-      const reply = await persist(untilMs, () =>
-        call('POST', anyApi('/v1/orders', api), {
-          headers: { 'content-type': 'application/json', 'idempotency-key': idempotencyKey },
-          body: JSON.stringify({ saleId, items: cart }),
-        }),
-      );
-      if (!reply) return undefined;
-      const { startMs, endMs } = reply;
-      if (reply.status === 202 || reply.status === 200) {
-        const { orderNo, total } = record(reply);
-        totals.set(orderNo, total);
-        const acceptance = { startMs, endMs, idempotencyKey, orderNo };
-        history.acceptances.push(acceptance);
-        return acceptance;
-      }
-      const { code, sku } = refusal.parse(reply.body);
-      const quantity = cart.find((item) => item.sku === sku)?.quantity;
-      if (code === 'sold_out' && sku !== undefined && quantity !== undefined) {
-        history.soldOut.push({ startMs, endMs, sku, quantity });
-      }
-      return code;
+    async buy(saleId: string, cart: Cart[], untilMs: number, api?: string) {
+      const answer = await place({ saleId, cart, idempotencyKey: randomUUID() }, untilMs, api);
+      return typeof answer === 'object' ? { orderNo: answer.orderNo } : answer;
+    },
+
+    /** Sends the request of an accepted order once more, as a page that was loaded anew. */
+    async repeat(orderNo: string, untilMs: number): Promise<void> {
+      const request = requests.get(orderNo);
+      if (request) await place(request, untilMs);
     },
 
     /** Minor units; of an order that was accepted. */
-    totalOf: (orderNo: string): number => totals.get(orderNo) ?? 0,
+    totalOf: (orderNo: string): number => known.get(orderNo)?.total ?? 0,
 
     /** Opens a payment session and presses "pay" at the provider. */
     async pay(orderNo: string, untilMs: number, api?: string): Promise<Pressed> {
       const session = await persist(
         untilMs,
-        () => call('POST', anyApi(`/v1/orders/${orderNo}/payment`, api)),
+        () => callOrder('POST', orderNo, '/payment', {}, api),
         (reply) => reply.status >= 500 || refusal.safeParse(reply.body).data?.code === 'not_yet_payable',
       );
       if (session?.status !== 201) return 'refused';
+      history.payable.push({ ...spanOf(session), orderNo });
       const { url } = sessionView.parse(session.body);
       const sessionId = url.split('/').at(-1) ?? '';
       const pressed = await persist(untilMs, () =>
@@ -193,39 +166,36 @@ export async function createShopper({ apiUrls, userId, random, history, calls }:
     },
 
     async cancel(orderNo: string, untilMs: number, api?: string): Promise<void> {
-      const reply = await persist(untilMs, () => call('POST', anyApi(`/v1/orders/${orderNo}/cancel`, api)));
-      if (reply?.status === 200 || reply?.status === 202) record(reply);
+      await persist(untilMs, () => callOrder('POST', orderNo, '/cancel', {}, api));
     },
 
     /** Reads the order once more. */
     async look(orderNo: string, untilMs: number): Promise<void> {
-      const reply = await persist(untilMs, () => poll(orderNo));
-      if (reply?.status === 200) record(reply);
+      await persist(untilMs, () => poll(orderNo));
     },
 
     /**
-     * Polls like the shop's page: each time with the version it knows, at whichever API it meets.
+     * Polls like the shop's page, at whichever API it meets.
      * @returns the status once it is final; undefined when the time is up before
      */
     async follow(
       orderNo: string,
       untilMs: number,
       { everyMs }: { everyMs: { min: number; max: number } } = { everyMs: POLL_EVERY_MS },
-    ): Promise<OrderStatus | undefined> {
+    ): Promise<OrderEnd | undefined> {
       while (Date.now() < untilMs) {
-        const reply = await poll(orderNo);
-        if (reply?.status === 404) {
-          const { startMs, endMs } = reply;
-          history.denials.push({ startMs, endMs, orderNo });
-        }
-        if (reply?.status === 200) record(reply);
+        await poll(orderNo);
         // Another of this shopper's calls may have met the end
         // already; then the answer here is "not modified".
-        const status = known.get(orderNo)?.status;
-        if (status !== undefined && isFinal(status)) return status;
+        const order = known.get(orderNo);
+        if (order !== undefined && isFinal(order.status)) return order;
         await pause(everyMs);
       }
       return undefined;
     },
   };
 }
+
+export type OrderEnd = Pick<OrderView, 'status' | 'reason'>;
+
+const spanOf = ({ startMs, endMs }: Reply) => ({ startMs, endMs });

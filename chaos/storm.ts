@@ -1,18 +1,18 @@
 /** A sale in a storm: one fault after the other strikes, and each time the system must recover by itself. */
 
 import { setTimeout as delay } from 'node:timers/promises';
-import { planFaults, type PlannedFault } from './faults.ts';
-import { createRandom, type Random } from './random.ts';
+import { planFaults, takeFaults } from './faults.ts';
+import { createRandom } from './random.ts';
 import type { System } from './system.ts';
 import { runTrial, type TrialReport } from './trial.ts';
 
 const CALM_MS = { min: 0, max: 500 };
-/** Every fourth fault does not come alone. */
-const PAIRED_SHARE = 0.25;
 
 export interface StormOptions {
   seed: number;
   faults: number;
+  /** Faults alone whose name contains this; all where it is empty. */
+  only: string;
   orders: number;
   progress: (line: string) => void;
 }
@@ -37,17 +37,18 @@ export interface StormReport extends TrialReport {
 export async function runStorm(system: System, options: StormOptions): Promise<StormReport> {
   const { seed, orders, progress } = options;
   const random = createRandom(seed);
-  const faults = planFaults(system, random, options.faults);
+  const saleId = `storm-${seed}`;
+  const faults = planFaults(system, random, { saleId, count: options.faults, only: options.only });
   const struck: StruckFault[] = [];
   let calmMs: number | undefined;
-  const trial = { saleId: `storm-${seed}`, orders, random, seed, progress };
-  const report = await runTrial(system, trial, async (crowd) => {
+  const trial = { saleId, orders, random, seed, progress };
+  const report = await runTrial(system, trial, async (crowd, losses) => {
     calmMs = await crowd.recover();
     while (faults.length > 0) {
       await delay(random.int(CALM_MS.min, CALM_MS.max));
       const inFlight = crowd.open();
       const together = takeFaults(faults, random);
-      await Promise.all(together.map((fault) => fault.run()));
+      await Promise.all(together.map(({ name, run }) => run((span) => losses.push({ ...span, name }))));
       const recoveredMs = await crowd.recover();
       for (const { name, lastsMs } of together) {
         struck.push({ name, inFlight, recoveredMs });
@@ -57,11 +58,6 @@ export async function runStorm(system: System, options: StormOptions): Promise<S
     }
   });
   return { ...report, calmMs, struck };
-}
-
-/** Planned in turn, processes and wires: two neighbours never strike the same thing. */
-function takeFaults(faults: PlannedFault[], random: Random): PlannedFault[] {
-  return faults.splice(0, random.next() < PAIRED_SHARE ? 2 : 1);
 }
 
 const seconds = (ms: number): string => `${(ms / 1_000).toFixed(1)} s`;

@@ -12,21 +12,16 @@ import { migrate } from '../src/stores/mysql/migrations/migrate.ts';
 import { openStores, type Stores } from '../src/stores/open.ts';
 import { appEnv, demoSecrets, startApi, startProvider, startWorker } from '../stack/app.ts';
 import { locateServers, type Found, type ServerPackage } from '../stack/install/server-packages.ts';
-import { isPortFree } from '../stack/processes/ports.ts';
 import type { Processes } from '../stack/processes/processes.ts';
 import { waitUntil } from '../stack/processes/wait.ts';
 import { mysqlPackage, startMysql } from '../stack/servers/mysql.ts';
-import { redisPackage, startRedis } from '../stack/servers/redis.ts';
-import { locateTemporal, startTemporal } from '../stack/servers/temporal.ts';
+import { redisPackage } from '../stack/servers/redis.ts';
+import { locateTemporal, removeTemporalData, startTemporal } from '../stack/servers/temporal.ts';
 import { startToxiproxy } from '../stack/servers/toxiproxy.ts';
 import { createLinks, type Link, type Links } from './links.ts';
+import { createPortPicker } from './port-picker.ts';
+import { createRedisServer, type RedisServer } from './redis-server.ts';
 
-/**
- * Below the ports that the kernel gives to outgoing connections: while a server
- * is down, no process may get its port, and no connection to it may meet itself.
- */
-const FIRST_PORT = 20_000;
-const LAST_PORT = 30_000;
 /** A process that cannot start, because what it needs is struck too, is started again until then. */
 const RESTART_TIMEOUT_MS = 90_000;
 /** Longer than any fault of the provider, with its restart. */
@@ -39,8 +34,10 @@ const APIS = ['api-1', 'api-2'] as const;
 const WORKERS = ['worker-1', 'worker-2'] as const;
 
 /** A process that can be struck. */
-interface Part {
+export interface Part {
   name: string;
+  /** Under which its process was started; that of Redis changes when a replica takes over. */
+  processName(): string;
   kill(): Promise<void>;
   /** SIGTERM: it ends in order. */
   stop(): Promise<void>;
@@ -54,6 +51,9 @@ export interface System extends AuditDeps {
   stores: Stores;
   parts: Part[];
   links: Link[];
+  redis: RedisServer;
+  /** While Temporal is down. */
+  removeTemporalData(): Promise<void>;
   /** What the provider's staff do there; no wire is in between, and calls are repeated through its faults. */
   providerConsole: SandboxConsole;
   /** As shoppers reach them, through their wires. */
@@ -81,7 +81,7 @@ export async function startSystem(
   const starters = new Map<string, () => Promise<void>>();
   const target = (name: string): string => `127.0.0.1:${ports[name]}`;
 
-  const servers = await startServers(processes, ports, starters, progress);
+  const servers = await startServers({ processes, ports, nextPort }, starters, progress);
   const links = createLinks(await startToxiproxy(processes, progress));
   const wires = await openWires(links, nextPort, target);
   const wire = (from: string, to: string): string => {
@@ -113,7 +113,10 @@ export async function startSystem(
     starters.set(name, () => start(processes, { name, env }));
   }
   const crashes: string[] = [];
-  const parts = [...starters].map(([name, start]) => toPart(processes, name, start));
+  const processNameOf = (name: string) => (name === 'redis' ? servers.redis.processName() : name);
+  const parts = [...starters].map(([name, start]) =>
+    toPart({ processes, name, start, processName: () => processNameOf(name) }),
+  );
   await Promise.all(['provider', ...APIS, ...WORKERS].map(async (name) => starters.get(name)?.()));
 
   const connection = await Connection.connect({ address: servers.temporalAddress });
@@ -132,6 +135,8 @@ export async function startSystem(
       patienceMs: PROVIDER_PATIENCE_MS,
     }),
     links: wires,
+    redis: servers.redis,
+    removeTemporalData: () => removeTemporalData(processes.dataDir),
     apiUrls: APIS.map((name) => `http://${wire('shoppers', name)}`),
     crashes,
     supervise(crash, name) {
@@ -139,7 +144,7 @@ export async function startSystem(
       progress(`${crash.message.split('\n')[0]}: starting it again`);
       // If it fails to come back, the probe that waits for the system to recover fails.
       parts
-        .find((part) => part.name === name)
+        .find((part) => part.processName() === name)
         ?.start()
         .catch((error: unknown) => progress(String(error)));
     },
@@ -151,11 +156,11 @@ export async function startSystem(
 }
 
 async function startServers(
-  processes: Processes,
-  ports: Ports,
+  where: { processes: Processes; ports: Ports; nextPort: () => Promise<number> },
   starters: Map<string, () => Promise<void>>,
   progress: (line: string) => void,
 ) {
+  const { processes, ports, nextPort } = where;
   const [redis, mysql] = await locateServers([redisPackage, mysqlPackage], progress);
   const binary = await locateTemporal(progress);
   const uiPort = (ports['temporal'] ?? 0) + 1;
@@ -165,20 +170,22 @@ async function startServers(
     durable: true,
     ...(ports[name] === undefined ? {} : { preferredPort: ports[name] }),
   });
+  const redisServer = createRedisServer({
+    processes,
+    found: asProgram(redis, redisPackage),
+    port: ports['redis'] ?? (await nextPort()),
+    nextPort,
+  });
   const start = {
-    redis: () => startRedis({ ...base('redis'), found: asProgram(redis, redisPackage) }),
+    redis: redisServer.start,
     mysql: () => startMysql({ ...base('mysql'), found: asProgram(mysql, mysqlPackage) }),
     temporal: async () =>
       (await startTemporal({ ...base('temporal'), binary, inMemory: false, preferredUiPort: uiPort }))
         .address,
   };
   for (const name of STORES) starters.set(name, async () => void (await start[name]()));
-  const [redisUrl, mysqlUrl, temporalAddress] = await Promise.all([
-    start.redis(),
-    start.mysql(),
-    start.temporal(),
-  ]);
-  return { redisUrl, mysqlUrl, temporalAddress };
+  const [, mysqlUrl, temporalAddress] = await Promise.all([start.redis(), start.mysql(), start.temporal()]);
+  return { redis: redisServer, redisUrl: redisServer.url, mysqlUrl, temporalAddress };
 }
 
 /** Killing the client of a container would not kill the server. */
@@ -205,11 +212,18 @@ async function openWires(
   return wires;
 }
 
-function toPart(processes: Processes, name: string, start: () => Promise<void>): Part {
+function toPart(options: {
+  processes: Processes;
+  name: string;
+  processName: () => string;
+  start: () => Promise<void>;
+}): Part {
+  const { processes, name, processName, start } = options;
   return {
     name,
-    kill: () => processes.kill(name),
-    stop: () => processes.stop(name),
+    processName,
+    kill: () => processes.kill(processName()),
+    stop: () => processes.stop(processName()),
     start: () =>
       waitUntil({
         what: `${name} to start again`,
@@ -219,8 +233,8 @@ function toPart(processes: Processes, name: string, start: () => Promise<void>):
           return true;
         },
       }),
-    freeze: () => processes.freeze(name),
-    thaw: () => processes.thaw(name),
+    freeze: () => processes.freeze(processName()),
+    thaw: () => processes.thaw(processName()),
   };
 }
 
@@ -228,17 +242,4 @@ function withHost(url: string, host: string): string {
   const changed = new URL(url);
   changed.host = host;
   return changed.href;
-}
-
-/** Free ports, one after the other, from a place that differs from run to run. */
-function createPortPicker(): () => Promise<number> {
-  let port = FIRST_PORT + (process.pid % 90) * 100;
-  return async () => {
-    while (port < LAST_PORT) {
-      // Every second one: a server may want the next for its page.
-      port += 2;
-      if (await isPortFree(port)) return port;
-    }
-    throw new Error(`no free port below ${LAST_PORT}`);
-  };
 }

@@ -5,13 +5,15 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { auditStrayMoney, runAudit, type SaleAudit } from '../src/audit/run-audit.ts';
+import type { Calls } from './caller.ts';
 import { createCrowd, shop, type Crowd } from './crowd.ts';
-import { checkHistory, type History, type Violation } from './history.ts';
+import { checkHistory, type History, type Loss, type Violation } from './history.ts';
+import { countLost, findUnrecorded } from './loss-checks.ts';
 import { startMischief, type Struck } from './mischief.ts';
 import { awaitRest, readBooks, type Books } from './money.ts';
+import { readParkedWork, type ParkedWork } from './parked.ts';
 import type { Random } from './random.ts';
 import { countFinals, openSale, readRecorded } from './sale.ts';
-import type { Calls } from './shopper.ts';
 import { watchStock } from './stock-watch.ts';
 import type { System } from './system.ts';
 
@@ -38,6 +40,7 @@ export interface TrialReport {
   /** How often the provider's mischief struck. */
   mischief: Struck;
   books: Books;
+  parked: ParkedWork;
   /** Money that had not come to rest in time. */
   unrest: string[];
   calls: Calls;
@@ -46,6 +49,10 @@ export interface TrialReport {
   history: { answers: number; soldOut: number };
   /** How often each order ended, as MySQL recorded it. */
   finals: ReadonlyMap<string, number>;
+  /** How many orders each loss of Redis' data caught before they were stored. */
+  lost: ReadonlyMap<Loss, number>;
+  /** Those of the lost orders that no store has a record of. */
+  unrecorded: ReadonlySet<string>;
   violations: Violation[];
   audits: SaleAudit[];
 }
@@ -57,11 +64,19 @@ export interface TrialReport {
 export async function runTrial(
   system: System,
   { saleId, orders, random, seed, progress }: TrialOptions,
-  disturb: (crowd: Crowd) => Promise<void>,
+  disturb: (crowd: Crowd, losses: Loss[]) => Promise<void>,
 ): Promise<TrialReport> {
   await openSale(system, saleId);
   const readStruck = await startMischief(system.providerConsole, seed);
-  const history: History = { acceptances: [], answers: [], denials: [], soldOut: [], stock: [] };
+  const history: History = {
+    acceptances: [],
+    answers: [],
+    denials: [],
+    payable: [],
+    soldOut: [],
+    stock: [],
+    losses: [],
+  };
   const crowd = await createCrowd(system, saleId, history, random);
   const watch = watchStock(system, saleId, history.stock);
   const over = new AbortController();
@@ -71,7 +86,7 @@ export async function runTrial(
   }, REPORT_EVERY_MS);
   try {
     await delay(WARM_UP_MS);
-    await disturb(crowd);
+    await disturb(crowd, history.losses);
     over.abort();
     await shopping;
   } finally {
@@ -82,7 +97,10 @@ export async function runTrial(
   progress('it is over; waiting for late money and refunds');
   const unrest = await awaitRest(system, saleId);
   progress('looking at what is left');
-  const accepted = new Set(history.acceptances.map(({ orderNo }) => orderNo));
+  const unrecorded = findUnrecorded(history);
+  const accepted = new Set(
+    history.acceptances.map(({ orderNo }) => orderNo).filter((orderNo) => !unrecorded.has(orderNo)),
+  );
   const audits = [await runAudit(system, saleId, [...accepted]), await auditStrayMoney(system)];
   const recorded = await readRecorded(system, saleId);
   const books = await readBooks(system, saleId);
@@ -92,11 +110,14 @@ export async function runTrial(
     byStaff: crowd.byStaff,
     mischief: await readStruck(),
     books,
+    parked: await readParkedWork(system),
     unrest,
     calls: crowd.calls,
     stockLooks: history.stock.length,
     history: { answers: history.answers.length, soldOut: history.soldOut.length },
     finals: countFinals(recorded),
+    lost: countLost(history),
+    unrecorded,
     violations: [...checkHistory(history, recorded), ...watch.broken, ...books.uneven],
     audits,
   };

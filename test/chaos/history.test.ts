@@ -5,19 +5,30 @@ import { CHECK_NAMES, checkHistory, endsOf, type History, type Recorded } from '
 import type { OrderState } from '../../src/domain/order.ts';
 
 const ORDER = 'storm-0-1-A';
+const HOLD = { reservedAtMs: 11, items: [{ sku: 'rug', quantity: 1 }] };
+const accepted = { startMs: 10, endMs: 12, idempotencyKey: 'key', orderNo: ORDER, ...HOLD };
+const answer = {
+  orderNo: ORDER,
+  version: 1,
+  status: 'awaiting_payment',
+  payment: 'none',
+  reason: null,
+} as const;
 
 /** A shopper buys the last of two rugs, pays it, and a second shopper is refused because none is left. */
 function buildHistory(changes: Partial<History> = {}): History {
   return {
-    acceptances: [{ startMs: 10, endMs: 12, idempotencyKey: 'key', orderNo: ORDER }],
+    acceptances: [accepted],
     answers: [
-      { startMs: 10, endMs: 12, orderNo: ORDER, version: 0, status: 'queued', payment: 'none' },
-      { startMs: 20, endMs: 22, orderNo: ORDER, version: 1, status: 'awaiting_payment', payment: 'none' },
-      { startMs: 40, endMs: 42, orderNo: ORDER, version: 3, status: 'paid', payment: 'applied' },
+      { ...answer, startMs: 10, endMs: 12, version: 0, status: 'queued' },
+      { ...answer, startMs: 20, endMs: 22 },
+      { ...answer, startMs: 40, endMs: 42, version: 3, status: 'paid', payment: 'applied' },
     ],
     denials: [{ startMs: 5, endMs: 6, orderNo: ORDER }],
+    payable: [{ startMs: 24, endMs: 26, orderNo: ORDER }],
     soldOut: [{ startMs: 30, endMs: 32, sku: 'rug', quantity: 1 }],
     stock: [{ startMs: 8, endMs: 9, available: new Map([['rug', 1]]) }],
+    losses: [],
     ...changes,
   };
 }
@@ -45,20 +56,31 @@ const PAID_AGAIN: States = [
 const recorded: Recorded = {
   states: new Map([[ORDER, new Map(STATES)]]),
   lostMoney: new Set(),
-  holds: [{ reservedAtMs: 11, items: [{ sku: 'rug', quantity: 1 }] }],
+  holds: new Map([[ORDER, HOLD]]),
 };
 
-const answer = { orderNo: ORDER, version: 1, status: 'awaiting_payment', payment: 'none' } as const;
+/** Accepted, caught by a loss, and said so. */
+const LOST_ANSWERS = [
+  { ...answer, startMs: 10, endMs: 12, version: 0, status: 'queued' },
+  {
+    ...answer,
+    startMs: 60,
+    endMs: 62,
+    status: 'failed',
+    reason: 'lost_before_stored',
+  },
+] as const;
+const LOST: Partial<History> = {
+  answers: [...LOST_ANSWERS],
+  payable: [],
+  losses: [{ startMs: 50, endMs: 51, name: 'empty redis' }],
+};
+const UNRECORDED: Recorded = { states: new Map(), lostMoney: new Set(), holds: new Map() };
 
 const violations: { [check: string]: [History, Recorded?] } = {
   'one key, one order': [
     buildHistory({
-      acceptances: ['A', 'B'].map((name) => ({
-        startMs: 10,
-        endMs: 12,
-        idempotencyKey: 'key',
-        orderNo: `storm-0-1-${name}`,
-      })),
+      acceptances: ['A', 'B'].map((name) => ({ ...accepted, orderNo: `storm-0-1-${name}` })),
     }),
     { ...recorded, states: new Map(['A', 'B'].map((name) => [`storm-0-1-${name}`, new Map(STATES)])) },
   ],
@@ -84,7 +106,12 @@ const violations: { [check: string]: [History, Recorded?] } = {
     buildHistory({ answers: [] }),
     { ...recorded, states: new Map([[ORDER, new Map(PAID_AGAIN)]]) },
   ],
-  'sold out was true': [buildHistory(), { ...recorded, holds: [] }],
+  'what has ended is not payable': [buildHistory({ payable: [{ startMs: 43, endMs: 44, orderNo: ORDER }] })],
+  'only what a loss caught is lost': [
+    buildHistory({ ...LOST, losses: [{ startMs: 8, endMs: 9, name: 'empty redis' }] }),
+    UNRECORDED,
+  ],
+  'sold out was true': [buildHistory({ acceptances: [] }), { ...recorded, holds: new Map() }],
 };
 
 test('a true history has no violations', () => {
@@ -118,6 +145,26 @@ test('answers that overlap may come in any order', () => {
     { ...answer, startMs: 21, endMs: 29 },
   ];
   expect(checkHistory(buildHistory({ answers }), recorded)).toEqual([]);
+});
+
+test('an order that a loss caught before it was stored may end as lost, and its key may be used again', () => {
+  const again = { ...accepted, startMs: 63, endMs: 64, orderNo: 'storm-0-2-B' };
+  const history = buildHistory({ ...LOST, acceptances: [accepted, again] });
+  const stores = { ...UNRECORDED, states: new Map([['storm-0-2-B', new Map(STATES)]]) };
+  expect(checkHistory(history, stores)).toEqual([]);
+});
+
+test('a refusal while Redis lost its holds is not judged', () => {
+  const losses = [{ startMs: 31, endMs: 33, name: 'flush redis' }];
+  const history = buildHistory({ acceptances: [], losses });
+  expect(checkHistory(history, { ...recorded, holds: new Map() })).toEqual([]);
+});
+
+test('an order that was payable may not end as lost', () => {
+  const history = buildHistory({ ...LOST, payable: [{ startMs: 30, endMs: 31, orderNo: ORDER }] });
+  expect(checkHistory(history, UNRECORDED)).toMatchObject([
+    { subject: ORDER, detail: expect.stringContaining('was stored') },
+  ]);
 });
 
 test('every check has a violation that it finds', () => {

@@ -1,0 +1,86 @@
+/** The calls of one shopper: each has a bound, and is repeated until it is answered, as a page does it. */
+
+import { setTimeout as delay } from 'node:timers/promises';
+import { signToken } from '../src/api/http/auth.ts';
+import { demoSecrets } from '../stack/app.ts';
+import type { Span } from './history.ts';
+import type { Random } from './random.ts';
+
+/** A shopper's patience with one call; the longest fault of a wire is shorter than all of it. */
+const CALL_TIMEOUT_MS = 8_000;
+const PAUSE_MS = { min: 200, max: 900 };
+
+/** How calls fared that were repeated until they were answered. */
+export interface Calls {
+  made: number;
+  repeated: number;
+  unanswered: number;
+  /** With all its repeats. */
+  longestMs: number;
+}
+
+export interface Reply extends Span {
+  status: number;
+  body: unknown;
+}
+
+export async function createCaller({
+  userId,
+  random,
+  calls,
+}: {
+  userId: string;
+  random: Random;
+  calls: Calls;
+}) {
+  const token = await signToken(demoSecrets.jwt, userId, '12h');
+  const pause = ({ min, max }: { min: number; max: number }): Promise<void> => delay(random.int(min, max));
+
+  return {
+    pause,
+
+    /** Undefined when there was no answer, or none that could be read to its end. */
+    async call(
+      method: string,
+      url: URL,
+      { headers = {}, body }: { headers?: { [name: string]: string }; body?: string } = {},
+    ): Promise<Reply | undefined> {
+      const startMs = Date.now();
+      try {
+        const response = await fetch(url, {
+          method,
+          headers: { authorization: `Bearer ${token}`, ...headers },
+          ...(body === undefined ? {} : { body }),
+          signal: AbortSignal.timeout(CALL_TIMEOUT_MS),
+        });
+        const text = await response.text();
+        const isJson = response.headers.get('content-type')?.includes('json') ?? false;
+        const answer: unknown = isJson ? JSON.parse(text) : text;
+        return { startMs, endMs: Date.now(), status: response.status, body: answer };
+      } catch {
+        return undefined;
+      }
+    },
+
+    /** Repeats until there is an answer other than "later", or the time is up. */
+    async persist(
+      untilMs: number,
+      ask: () => Promise<Reply | undefined>,
+      isLater: (reply: Reply) => boolean = ({ status }) => status >= 500 || status === 429,
+    ): Promise<Reply | undefined> {
+      const startedMs = Date.now();
+      calls.made += 1;
+      for (let tries = 1; Date.now() < untilMs; tries += 1) {
+        const reply = await ask();
+        if (tries === 2) calls.repeated += 1;
+        if (reply && !isLater(reply)) {
+          calls.longestMs = Math.max(calls.longestMs, Date.now() - startedMs);
+          return reply;
+        }
+        await pause(PAUSE_MS);
+      }
+      calls.unanswered += 1;
+      return undefined;
+    },
+  };
+}
