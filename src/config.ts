@@ -170,6 +170,10 @@ const workerFields = z.object({
 const prepareSchema = z.object({
   ...stores,
   DEMO_SALE_ID: demoSaleId.describe('Creates and warms up a demo sale of this id; refused in production.'),
+  PAYMENT_PROVIDER: z
+    .enum(['sandbox', 'stripe'])
+    .default('sandbox')
+    .describe('The provider that must take the prices of the demo sale.'),
 });
 const apiSchema = apiFields.and(provider);
 const workerSchema = workerFields.and(provider);

@@ -3,6 +3,7 @@
 import type { Logger } from 'pino';
 import { loadPrepareConfig, type PrepareConfig } from './config.ts';
 import { prepareDemoSale } from './demo-sale.ts';
+import { priceFaultOf } from './payments/open.ts';
 import { OperatorError, runTask } from './process.ts';
 import { createMysqlPool, type Pool } from './stores/mysql/connection.ts';
 import { migrate } from './stores/mysql/migrations/migrate.ts';
@@ -20,7 +21,9 @@ async function prepare(config: PrepareConfig, log: Logger): Promise<void> {
     const applied = await migrate(pool, log);
     log.info({ applied }, applied.length > 0 ? 'migrated' : 'the schema is up to date');
     if (config.DEMO_SALE_ID !== undefined) {
-      await prepareDemoSale(config.DEMO_SALE_ID, createSales(pool), createSaleStock(redis));
+      const provider = { priceFault: priceFaultOf(config.PAYMENT_PROVIDER) };
+      const stores = { sales: createSales(pool), saleStock: createSaleStock(redis) };
+      await prepareDemoSale(config.DEMO_SALE_ID, { ...stores, provider });
       log.info({ saleId: config.DEMO_SALE_ID }, 'the demo sale is open');
     }
   } finally {

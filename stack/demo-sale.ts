@@ -2,6 +2,7 @@
 
 import { pino } from 'pino';
 import { prepareDemoSale } from '../src/demo-sale.ts';
+import { priceFaultOf } from '../src/payments/open.ts';
 import { createMysqlPool } from '../src/stores/mysql/connection.ts';
 import { migrate } from '../src/stores/mysql/migrations/migrate.ts';
 import { createSales } from '../src/stores/mysql/sales.ts';
@@ -22,7 +23,9 @@ export async function prepareDemo(options: {
   try {
     const applied = await migrate(pool, log);
     options.progress(applied.length > 0 ? `Migrated: ${applied.join(', ')}` : 'The schema is up to date');
-    await prepareDemoSale(SALE_ID, createSales(pool), createSaleStock(redis));
+    const stores = { sales: createSales(pool), saleStock: createSaleStock(redis) };
+    // `npm start` runs on the sandbox.
+    await prepareDemoSale(SALE_ID, { ...stores, provider: { priceFault: priceFaultOf('sandbox') } });
     options.progress(`The sale "${SALE_ID}" is open`);
     return SALE_ID;
   } finally {

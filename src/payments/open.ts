@@ -2,8 +2,9 @@
 
 import { DEFAULT_DEPLOYMENT_NAME } from '../domain/limits.ts';
 import type { PaymentProvider } from './provider.ts';
-import { createSandboxAdapter } from './sandbox/adapter.ts';
+import { createSandboxAdapter, sandboxPriceFault } from './sandbox/adapter.ts';
 import { createStripeAdapter } from './stripe/adapter.ts';
+import { stripePriceFault } from './stripe/prices.ts';
 
 /** Providers answer within a second or two. A shopper or a workflow's step waits for at most this time. */
 const REQUEST_TIMEOUT_MS = 5_000;
@@ -40,4 +41,9 @@ export function openProvider(config: ProviderConfig): PaymentProvider {
     default:
       return config satisfies never;
   }
+}
+
+/** What a provider says about prices, without access to it. */
+export function priceFaultOf(name: 'sandbox' | 'stripe'): PaymentProvider['priceFault'] {
+  return name === 'stripe' ? stripePriceFault : sandboxPriceFault;
 }

@@ -32,6 +32,12 @@ export interface RefundRequest {
   currency: string;
 }
 
+/** What is to be paid: `amount` in minor units. */
+export interface Price {
+  amount: number;
+  currency: string;
+}
+
 interface ProviderSession {
   providerSessionId: string;
   /** The address of the page where the shopper pays. */
@@ -69,6 +75,8 @@ export class MalformedNoticeError extends Error {
 export interface PaymentProvider {
   /** A short name, recorded with every payment. */
   readonly name: string;
+  /** Why the provider would refuse to take this price; undefined when it takes it, as far as is known. */
+  priceFault(price: Price): string | undefined;
   /**
    * Opens a session; the same `sessionId` returns the same session.
    * @throws SessionRefusedError; any other error leaves the outcome unknown: a repeat of the same request

@@ -16,6 +16,7 @@ export const HELD = { mysql: { held: 1, sold: 0 }, redis: { available: 9, held: 
 /** Fails a test whose step calls the provider although it must not. */
 export const noProvider: PaymentProvider = {
   name: 'none',
+  priceFault: () => undefined,
   openSession: () => Promise.reject(new Error('no provider here')),
   listPayments: () => {
     throw new Error('away');

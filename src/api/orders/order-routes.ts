@@ -117,11 +117,11 @@ export function createOrderRoutes(deps: OrderRoutesDeps) {
     },
 
     async payOrder(ctx: OrderContext): Promise<void> {
-      const { order } = await find(ctx);
-      const { url, expiresAtMs } = await openPaymentPage(order.orderNo);
+      const found = await find(ctx);
+      const { url, expiresAtMs } = await openPaymentPage(found);
       ctx.status = 201;
       const expiresAt = new Date(expiresAtMs).toISOString();
-      ctx.body = { orderNo: order.orderNo, url, expiresAt } satisfies SessionReply;
+      ctx.body = { orderNo: found.order.orderNo, url, expiresAt } satisfies SessionReply;
     },
   };
 }

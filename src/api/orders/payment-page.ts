@@ -7,6 +7,7 @@ import type {
   PaymentSessions,
   SignOrder,
 } from '../../stores/mysql/money/payment-sessions.ts';
+import type { ReservedOrder } from '../../stores/redis/reservations.ts';
 import { Problem, unavailable } from '../http/problem.ts';
 import { viewOrder } from './order-view.ts';
 import type { Projection } from './projection.ts';
@@ -61,9 +62,14 @@ export function createPaymentPage({ paymentSessions, provider, sign, projection 
   }
 
   /** @throws Problem */
-  return async function openPaymentPage(orderNo: string): Promise<PaymentPage> {
+  return async function openPaymentPage({ order, state }: ReservedOrder): Promise<PaymentPage> {
+    const fault = provider.priceFault({ amount: order.total, currency: order.currency });
+    if (fault !== undefined) {
+      const extra = { order: viewOrder(order, state) };
+      throw new Problem('not_payable', `The order cannot be paid: ${fault}.`, { extra });
+    }
     try {
-      return await openOrReplace(await begin(orderNo));
+      return await openOrReplace(await begin(order.orderNo));
     } catch (error) {
       if (error instanceof Problem) throw error;
       throw unavailable('payment_unavailable', 'No payment can be started right now.', error);

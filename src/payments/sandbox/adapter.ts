@@ -41,6 +41,8 @@ export function createSandboxAdapter(options: SandboxAdapterOptions): PaymentPro
   return {
     name: 'sandbox',
 
+    priceFault: sandboxPriceFault,
+
     openSession: async (request) => {
       const reply = await send(options, 'POST', 'v1/payment_sessions', {
         idempotencyKey: request.sessionId,
@@ -116,6 +118,11 @@ export function createSandboxAdapter(options: SandboxAdapterOptions): PaymentPro
       return parseNotice(rawBody, eventId, deployment);
     },
   };
+}
+
+/** The sandbox takes any amount that a sale may have. */
+export function sandboxPriceFault(): undefined {
+  return undefined;
 }
 
 /** The error of a call that failed: of the given class where its code says that nothing was done. */

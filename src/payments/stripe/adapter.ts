@@ -21,6 +21,7 @@ import {
   toRefund,
   toSessionPayment,
 } from './objects.ts';
+import { stripePriceFault } from './prices.ts';
 import { buildSessionParams } from './session-params.ts';
 
 export interface StripeAdapterOptions {
@@ -67,6 +68,8 @@ export function createStripeAdapter(options: StripeAdapterOptions): PaymentProvi
 
   return {
     name: 'stripe',
+
+    priceFault: stripePriceFault,
 
     openSession: async (request) => {
       const params = buildSessionParams(request, options);

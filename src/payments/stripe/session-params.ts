@@ -6,6 +6,7 @@
 import type { Stripe } from 'stripe';
 import { SessionRefusedError, type SessionRequest } from '../provider.ts';
 import { writeMetadata } from './metadata.ts';
+import { stripePriceFault } from './prices.ts';
 
 /** Stripe's shortest session. */
 const LEAST_SESSION_MS = 30 * 60 * 1000;
@@ -16,18 +17,14 @@ const LEAST_SESSION_MS = 30 * 60 * 1000;
  */
 const ARRIVAL_SLACK_MS = 10 * 60 * 1000;
 
-/** Currencies whose amounts Stripe counts in another unit than ISO 4217 does. */
-const OTHER_UNIT: readonly string[] = ['ISK', 'MGA', 'UGX'];
-/** Currencies with three decimals, of which Stripe requires the last to be 0. */
-const THREE_DECIMALS: readonly string[] = ['BHD', 'IQD', 'JOD', 'KWD', 'LYD', 'OMR', 'TND'];
-
-/** @throws SessionRefusedError when Stripe would collect another amount than the order's */
+/** @throws SessionRefusedError when Stripe would refuse the amount, or collect another one */
 export function buildSessionParams(
   request: SessionRequest,
   { returnUrl, deployment }: { returnUrl: string; deployment: string },
 ): Stripe.Checkout.SessionCreateParams {
   const { orderNo, amount, currency } = request;
-  refuseOddAmounts(amount, currency);
+  const fault = stripePriceFault(request);
+  if (fault !== undefined) throw new SessionRefusedError(fault);
   const metadata = writeMetadata({ ...request, deployment });
   const back = new URL(returnUrl);
   back.searchParams.set('orderNo', orderNo);
@@ -59,17 +56,4 @@ export function buildSessionParams(
     success_url: back.href,
     cancel_url: back.href,
   };
-}
-
-function refuseOddAmounts(amount: number, currency: string): void {
-  if (OTHER_UNIT.includes(currency)) {
-    throw new SessionRefusedError(
-      `Stripe does not count ${currency} in the minor units of ISO 4217: not supported`,
-    );
-  }
-  if (THREE_DECIMALS.includes(currency) && amount % 10 !== 0) {
-    throw new SessionRefusedError(
-      `Stripe takes ${currency} in steps of ten minor units, and ${amount} is none`,
-    );
-  }
 }

@@ -8,7 +8,7 @@ import { buildError, connect, MINUTE_MS } from '../../payments/stripe/stripe-wor
 import { buildSale } from '../../support/factories.ts';
 import type { HttpApp } from '../../support/http-app.ts';
 import { select } from '../../support/rows.ts';
-import { refusalOf, sessionOf, type Shopper } from '../../support/shopper.ts';
+import { problemOf, refusalOf, sessionOf, type Shopper } from '../../support/shopper.ts';
 import { waitFor } from '../../support/wait.ts';
 import { scrapeCounter } from '../metrics.ts';
 import { openApi, type TestApi } from '../open-api.ts';
@@ -95,6 +95,20 @@ test('a provider that refuses every session is asked twice a call, and for a bou
   const statuses = await statusesOf(orderNo);
   expect(statuses).toEqual([...Array.from({ length: 10 }, () => 'refused'), 'opening']);
   expect(sessionRequests().length).toBeLessThanOrEqual(30);
+});
+
+test('an order of more than the provider takes is refused with the reason, and asks it for nothing', async () => {
+  const skus = [{ sku: 'ship', name: 'Ship', unitPrice: 60_000_000, total: 10, limitPerUser: null }];
+  const { saleId: harbour } = await api.stores.openSale(buildSale({ skus }));
+  const { shopper } = await openOver(connect(stripe.url));
+  const orderNo = await shopper.buy(harbour, 'ship', 2);
+  await api.store(orderNo);
+
+  const reply = await shopper.pay(orderNo);
+
+  expect(refusalOf(reply)).toBe('409 not_payable');
+  expect(problemOf(reply)).toMatchObject({ detail: expect.stringContaining('99999999'), order: { orderNo } });
+  expect([await statusesOf(orderNo), sessionRequests()]).toEqual([[], []]);
 });
 
 test('a provider that hangs keeps no shopper from reading or cancelling an order', async () => {

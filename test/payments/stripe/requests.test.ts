@@ -4,6 +4,7 @@
  */
 
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { SessionRefusedError } from '../../../src/payments/provider.ts';
 import { MAX_SIGNED_ORDER_CHARS } from '../../../src/payments/signed-order.ts';
 import { startStripeMock } from '../../../stack/servers/stripe-mock.ts';
 import { openTestProcesses, type TestProcesses } from '../../support/test-processes.ts';
@@ -117,16 +118,23 @@ test.each([
   ['UGX', 1_000],
   ['MGA', 1_000],
   ['KWD', 12_345],
-])('%s %i, which Stripe counts in another way, is refused before it is asked', async (currency, amount) => {
-  const opening = connect(stripe.url).openSession(buildSessionRequest({ currency, amount }));
+  ['XXX', 12_345],
+  ['EUR', 49],
+  ['EUR', 100_000_000],
+])(
+  '%s %i, which Stripe refuses or counts in another way, is refused before it is asked',
+  async (currency, amount) => {
+    const opening = connect(stripe.url).openSession(buildSessionRequest({ currency, amount }));
 
-  await expect(opening).rejects.toThrow(currency);
-  expect(stripe.seen).toEqual([]);
-});
+    await expect(opening).rejects.toThrow(SessionRefusedError);
+    await expect(opening).rejects.toThrow(currency);
+    expect(stripe.seen).toEqual([]);
+  },
+);
 
 test.each([
   ['JPY', 500],
-  ['HUF', 12_345],
+  ['HUF', 17_500],
   ['KWD', 12_340],
 ])('%s %i is the same number at Stripe', async (currency, amount) => {
   await connect(stripe.url).openSession(buildSessionRequest({ currency, amount }));
