@@ -136,7 +136,7 @@ function tell(event: HistoryEvent): string | undefined {
   const failed = event.workflowExecutionFailedEventAttributes;
   if (failed) return `failed: ${failed.failure?.message}`;
   const step = event.activityTaskScheduledEventAttributes;
-  return step ? `step ${step.activityType?.name} began, to be repeated until it works` : undefined;
+  return step ? `step ${step.activityType?.name} began` : undefined;
 }
 
 type RawPending = NonNullable<

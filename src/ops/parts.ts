@@ -62,8 +62,10 @@ function once<T>(open: () => T): () => T {
   return () => (opened ??= { part: open() }).part;
 }
 
+/** With the messages of the causes, which name the address. */
 export function messageOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   // A host with two addresses fails with an error without a message.
-  return error.message === '' && 'code' in error ? String(error.code) : error.message;
+  const own = error.message === '' && 'code' in error ? String(error.code) : error.message;
+  return error.cause instanceof Error ? `${own}: ${messageOf(error.cause)}` : own;
 }

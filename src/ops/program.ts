@@ -6,6 +6,7 @@ import { redactCredentials } from '../log.ts';
 import { isUnavailable } from '../stores/mysql/connection.ts';
 import { OpsError, UsageError } from './errors.ts';
 import { addMoneyCommands } from './money-commands.ts';
+import { addOrderCommands } from './order-commands.ts';
 import { addParkedCommands } from './parked-commands.ts';
 import { createParts, messageOf, type Parts } from './parts.ts';
 import type { Terminal } from './terminal.ts';
@@ -33,7 +34,8 @@ something is wrong; 2 the command or the environment is not as it must be.
 
 Examples:
   ops parked list
-  ops parked retry 7 --reason "the provider's account is topped up"`;
+  ops parked retry 7 --reason "the provider's account is topped up"
+  ops order show demo-0-1-01KAJ5T0ZV6Y3QH8M2C4D7E9FG`;
 
 /**
  * Runs one command.
@@ -78,6 +80,7 @@ function createProgram(shell: Shell): Command {
     .showHelpAfterError('(add --help for the command with its examples)')
     .exitOverride();
   addParkedCommands(program, shell);
+  addOrderCommands(program, shell);
   addMoneyCommands(program, shell);
   return program;
 }
@@ -85,6 +88,6 @@ function createProgram(shell: Shell): Command {
 function describe(error: unknown): string {
   if (error instanceof OpsError || error instanceof UsageError || error instanceof ConfigError)
     return error.message;
-  if (isUnavailable(error)) return `MySQL does not answer: ${messageOf(error)}`;
+  if (isUnavailable(error)) return messageOf(error);
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }

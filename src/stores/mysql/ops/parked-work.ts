@@ -145,7 +145,7 @@ export function createParkedWork(pool: Pool) {
   };
 }
 
-function selectParked(reader: Executor, condition: string, values: unknown[]): Promise<ParkedEntry[]> {
+export function selectParked(reader: Executor, condition: string, values: unknown[]): Promise<ParkedEntry[]> {
   return selectRows(reader, parkedRow, `SELECT ${COLUMNS} FROM parked WHERE ${condition}`, values);
 }
 

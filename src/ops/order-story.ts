@@ -1,0 +1,129 @@
+/** Tells an order's life as moments in their order, each with the store that knows of it. */
+
+import { formatMoney } from '../domain/money.ts';
+import { orderDeadlineMs, type Order } from '../domain/order.ts';
+import type { WorkflowRun } from '../engine/workflow-runs.ts';
+import type { MysqlLife } from '../stores/mysql/ops/order-life.ts';
+import type { OrderLife } from './order-life.ts';
+import { formatTime } from './terminal.ts';
+
+export interface Moment {
+  at: Date;
+  from: 'Redis' | 'MySQL' | 'Temporal' | 'provider' | 'operator';
+  text: string;
+}
+
+/** The oldest first; what happened in the same millisecond stays in the order of its way. */
+export function tellStory({ mysql, redis, temporal, orderNo }: OrderLife): Moment[] {
+  const reserved = redis.kind === 'told' ? redis.life.reserved?.order : undefined;
+  const order = mysql.stored?.order ?? reserved;
+  const runs = temporal.kind === 'told' ? temporal.life : [];
+  const moments = [
+    ...(order ? [tellReservation(order)] : []),
+    ...tellEvents(mysql.events),
+    ...tellMoney(mysql),
+    ...runs.flatMap((run) => tellRun(run, run.workflowId === orderNo ? 'its workflow' : run.workflowId)),
+    ...tellStartMark(mysql, runs),
+    ...tellParked(mysql),
+    ...mysql.actions.map(({ actor, action, reason, occurred_at: at }): Moment => ({
+      at,
+      from: 'operator',
+      text: `${actor}: ${action.replaceAll('_', ' ')}${reason === null ? '' : `, because: ${reason}`}`,
+    })),
+  ];
+  return moments.toSorted((a, b) => a.at.getTime() - b.at.getTime());
+}
+
+function tellReservation(order: Order): Moment {
+  const items = order.items.map(({ sku, quantity }) => `${quantity} × ${sku}`).join(', ');
+  const [reservedOn] = formatTime(new Date(order.reservedAtMs)).split(' ');
+  const deadline = formatTime(new Date(orderDeadlineMs(order))).replace(`${reservedOn} `, '');
+  const what = items === '' ? '' : `${items} for `;
+  return {
+    at: new Date(order.reservedAtMs),
+    from: 'Redis',
+    text: `reserved: ${what}${formatMoney(order.total, order.currency)}, payable until ${deadline}`,
+  };
+}
+
+/** Each change says what is new in it. */
+function tellEvents(events: MysqlLife['events']): Moment[] {
+  return events.map((event, i) => {
+    const before = events[i - 1];
+    const news = [
+      ...(event.status === before?.status ? [] : [i === 0 ? `stored: ${event.status}` : event.status]),
+      ...(event.payment === (before?.payment ?? 'none') ? [] : [`payment ${event.payment}`]),
+      ...(event.reason === (before?.reason ?? null) || event.reason === null
+        ? []
+        : [`to end: ${event.reason}`]),
+    ];
+    const text = `${news.join(', ') || 'changed'} (version ${event.version})`;
+    return { at: event.occurred_at, from: 'MySQL', text };
+  });
+}
+
+function tellMoney({ sessions, notices, payments, reversals }: MysqlLife): Moment[] {
+  return [
+    ...sessions.map((session): Moment => ({
+      at: session.created_at,
+      from: 'provider',
+      text: `payment session ${session.session_id} at ${session.provider}, now ${session.status}`,
+    })),
+    ...notices.map((notice): Moment => ({
+      at: notice.received_at,
+      from: 'provider',
+      text: `notice ${notice.kind} (${notice.provider_event_id})`,
+    })),
+    ...payments.flatMap(
+      ({ paymentId, providerPaymentId, amount, currency, receivedAt, appliedAt }): Moment[] => [
+        {
+          at: receivedAt,
+          from: 'MySQL',
+          text: `payment ${paymentId} of ${formatMoney(amount, currency)} recorded (${providerPaymentId})`,
+        },
+        ...(appliedAt
+          ? [{ at: appliedAt, from: 'MySQL' as const, text: `payment ${paymentId} pays for the order` }]
+          : []),
+      ],
+    ),
+    ...reversals.flatMap(({ created_at: first, updated_at: last, ...reversal }): Moment[] => {
+      const what = `${reversal.kind} of ${formatMoney(reversal.amount, reversal.currency)}`;
+      const known = `${what} known (${reversal.provider_reversal_id})`;
+      const end: Moment = { at: last, from: 'provider', text: `${what}: ${reversal.status}` };
+      if (first.getTime() === last.getTime())
+        return [{ ...end, text: `${end.text} (${reversal.provider_reversal_id})` }];
+      return [{ at: first, from: 'provider', text: known }, end];
+    }),
+  ];
+}
+
+function tellRun({ startedAt, closedAt, status, moments }: WorkflowRun, name: string): Moment[] {
+  return [
+    { at: startedAt, from: 'Temporal', text: `${name} started` },
+    ...moments.map(({ at, text }): Moment => ({ at, from: 'Temporal', text: `${name}: ${text}` })),
+    ...(closedAt
+      ? [{ at: closedAt, from: 'Temporal' as const, text: `${name} ended: ${status.toLowerCase()}` }]
+      : []),
+  ];
+}
+
+/** What MySQL has noted of the start, where Temporal itself no longer tells. */
+function tellStartMark({ stored }: MysqlLife, runs: readonly WorkflowRun[]): Moment[] {
+  const at = stored?.workflow_started_at;
+  return at && runs.length === 0 ? [{ at, from: 'MySQL', text: 'its workflow was started' }] : [];
+}
+
+function tellParked({ parked }: MysqlLife): Moment[] {
+  return parked.flatMap((entry) => {
+    const { parkedId, kind, cause, reason, lastError, times, settledBy } = entry;
+    const tell = (at: Date, text: string): Moment => ({ at, from: 'MySQL', text });
+    const name = `${kind.replace('_', ' ')} parked as ${parkedId}`;
+    return [
+      tell(entry.firstAt, `${name} (${cause}): ${reason}`),
+      ...(times > 1 ? [tell(entry.lastAt, `${parkedId}, ${times} times by now: ${lastError}`)] : []),
+      ...(entry.resolvedAt
+        ? [tell(entry.resolvedAt, `${parkedId} resolved by ${settledBy ?? 'rules'}`)]
+        : []),
+    ];
+  });
+}

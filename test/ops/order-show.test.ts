@@ -1,0 +1,197 @@
+/** `ops order show`: an order's life told from all stores, whether they agree, and what comes next. */
+
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { modify } from '../../src/stores/mysql/connection.ts';
+import { park } from '../../src/stores/mysql/rows/parked.ts';
+import { acceptOrder } from '../support/accept-order.ts';
+import { openCheckout, type Checkout } from '../support/checkout.ts';
+import { buildOrder, buildSale } from '../support/factories.ts';
+import { openOps, type Ops } from '../support/ops.ts';
+import { pressPay, sessionOf } from '../support/shopper.ts';
+import { openTestStores, type TestStores } from '../support/stores.ts';
+import { waitFor } from '../support/wait.ts';
+
+const NOWHERE = '127.0.0.1:1';
+
+let checkout: Checkout;
+let saleId: string;
+let ops: Ops;
+beforeAll(async () => {
+  checkout = await openCheckout();
+  ({ saleId } = await checkout.stores.openSale(buildSale()));
+  ops = opsWith();
+});
+afterAll(() => checkout.close());
+
+function opsWith(overrides: Record<string, string> = {}): Ops {
+  return openOps(checkout.stores, {
+    TEMPORAL_NAMESPACE: checkout.client.options.namespace,
+    ...overrides,
+  });
+}
+
+async function awaitOutput(orderNo: string, text: string): Promise<string> {
+  return waitFor(`the story to tell: ${text}`, async () => {
+    const { out } = await ops('order', 'show', orderNo);
+    return out.includes(text) && out;
+  });
+}
+
+/** A lamp that awaits its payment. */
+async function buy() {
+  const shopper = await checkout.shopper();
+  const orderNo = await shopper.buy(saleId);
+  await shopper.awaitStatus(orderNo, 'awaiting_payment');
+  return { shopper, orderNo };
+}
+
+function expectInOrder(out: string, told: readonly string[]): void {
+  const places = told.map((text) => out.indexOf(text));
+  expect(out).toSatisfy(() => places.every((place) => place >= 0));
+  expect(places).toEqual(places.toSorted((a, b) => a - b));
+}
+
+test('an order that was paid is told from its reservation to the end of its workflow', async () => {
+  const { shopper, orderNo } = await buy();
+  await pressPay(sessionOf(await shopper.pay(orderNo)).url);
+  await shopper.awaitStatus(orderNo, 'paid');
+
+  const out = await awaitOutput(orderNo, 'its workflow ended: completed');
+  expectInOrder(out, [
+    'Redis     reserved: 1 × lamp for 49.00 EUR, payable until',
+    'MySQL     stored: awaiting_payment (version 1)',
+    'provider  payment session ',
+    'MySQL     paid, payment applied (version 3)',
+    'Temporal  its workflow ended: completed',
+  ]);
+  expect(out).toMatch(/provider {2}notice payment_succeeded/);
+  expect(out).toMatch(/signal paymentReceived arrived/);
+  expect(out).toMatch(/ {2}MySQL +paid, payment applied, version 3; payment \d+ applied\n/);
+  expect(out).toMatch(/ {2}Redis +paid, payment applied, version 3; stock sold\n/);
+  expect(out).toMatch(/The stores agree.\nNothing is left to do.\n$/);
+  for (const line of out.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
+});
+
+test('a refund is told with who wanted it and why, to the end of its workflow', async () => {
+  const { shopper, orderNo } = await buy();
+  await pressPay(sessionOf(await shopper.pay(orderNo)).url);
+  await shopper.awaitStatus(orderNo, 'paid');
+  const paymentId = /payment (\d+) applied/.exec(await awaitOutput(orderNo, 'ended: completed'))?.[1] ?? '';
+  await ops('refund', paymentId, '--reason', 'came back unopened', '--as', 'grace');
+
+  const out = await awaitOutput(orderNo, `refund-${paymentId} ended: completed`);
+  expectInOrder(out, [
+    'operator  grace: refund requested, because: came back unopened',
+    `refund-${paymentId} started`,
+    'payment refunded (version 4)',
+  ]);
+  expect(out).toMatch(/refund of 49.00 EUR: succeeded/);
+});
+
+test('an open order tells what it waits for, and for how long', async () => {
+  const { orderNo } = await buy();
+  const out = await awaitOutput(orderNo, 'running since');
+  expect(out).toMatch(/Temporal +running since \d+ s, waiting\n/);
+  expect(out).toContain('The shopper may pay for 30 min more; then its workflow cancels it.');
+});
+
+test('an order whose workflow was terminated by hand tells by whom, why, and that nothing moves it', async () => {
+  const { orderNo } = await buy();
+  const handle = checkout.client.workflow.getHandle(orderNo);
+  await awaitOutput(orderNo, 'running since');
+  await handle.terminate('I was curious');
+  await modify(
+    checkout.stores.pool,
+    'UPDATE order_events SET occurred_at = occurred_at - INTERVAL 1 HOUR WHERE order_no = ?',
+    [orderNo],
+  );
+
+  const { exitCode, out } = await ops('order', 'show', orderNo);
+  expect(exitCode).toBe(1);
+  expect(out.replaceAll(/\s+/g, ' ')).toMatch(/its workflow: terminated by .+: I was curious/);
+  expect(out).toContain('  - The order is open, and no process works on it.');
+  expect(out.replaceAll(/\s+/g, ' ')).toContain('`ops reconcile` runs it now.');
+});
+
+test('stores that contradict each other are named', async () => {
+  const { shopper, orderNo } = await buy();
+  await shopper.cancel(orderNo);
+  await shopper.awaitStatus(orderNo, 'cancelled');
+  await awaitOutput(orderNo, 'ended: completed');
+  const { redis } = checkout.stores;
+  const key = `holdfast:{${saleId}.0}:order:${orderNo}`;
+
+  await redis.hset(key, 'hold', 'held');
+  expect((await ops('order', 'show', orderNo)).out).toContain(
+    'The stock is held in Redis, and should be released.',
+  );
+  await redis.hset(key, 'hold', 'released', 'version', '9');
+  expect((await ops('order', 'show', orderNo)).out).toContain('Redis shows a newer version than MySQL has.');
+  await redis.hset(key, 'version', '1');
+  expect((await ops('order', 'show', orderNo)).out).toContain('Redis shows an older version than MySQL has.');
+  await redis.hdel(key, 'items');
+  expect((await ops('order', 'show', orderNo)).out).toContain('Redis has lost a part of the order.');
+  await redis.del(key);
+  expect((await ops('order', 'show', orderNo)).exitCode).toBe(0);
+});
+
+test('a parked order tells since when, why, and where to read on', async () => {
+  const { orderNo } = await buy();
+  await park(checkout.stores.pool, 'order', orderNo, 'Mark paid: away', {
+    cause: 'step_failing',
+    inputs: { step: 'Mark paid' },
+  });
+  const { out } = await ops('order', 'show', orderNo);
+  expect(out).toMatch(/order parked as \d+ \(step_failing\): Mark paid: away/);
+  expect(out).toMatch(/Parked as (\d+) \(step_failing\): `ops parked show \1` tells what to do/);
+});
+
+test('Redis or Temporal that is away is named, and the rest is told', async () => {
+  const { orderNo } = await buy();
+  const away = opsWith({ REDIS_URL: `redis://${NOWHERE}`, TEMPORAL_ADDRESS: NOWHERE });
+  const { exitCode, out } = await away('order', 'show', orderNo);
+  expect(exitCode).toBe(0);
+  expect(out).toContain(`Redis     not asked: Redis is not reachable at ${NOWHERE}`);
+  expect(out).toMatch(/Temporal {2}not asked: /);
+  expect(out).toMatch(/MySQL +awaiting_payment, payment none, version 1/);
+});
+
+test('an order that no store knows is not found', async () => {
+  const { orderNo } = buildOrder({ saleId });
+  expect(await ops('order', 'show', orderNo)).toEqual({
+    exitCode: 1,
+    out: '',
+    err: `No store has an order ${orderNo}.\n`,
+  });
+});
+
+test('machines get the story, what each store says, and what is wrong, as JSON', async () => {
+  const { orderNo } = await buy();
+  const { out } = await ops('order', 'show', orderNo, '--json');
+  expect(JSON.parse(out)).toMatchObject({
+    orderNo,
+    state: { status: 'awaiting_payment', version: 1 },
+    story: [{ at: expect.any(String), from: 'Redis' }, {}, {}],
+    says: [{ store: 'MySQL' }, { store: 'Redis' }, { store: 'Temporal' }],
+    problems: [],
+  });
+});
+
+test('an order that is accepted and not stored yet is told from Redis alone', async () => {
+  const stores: TestStores = await openTestStores();
+  try {
+    const sale = await stores.openSale(buildSale());
+    const { orderNo } = await acceptOrder(stores, sale.saleId);
+    const quiet = openOps(stores, { TEMPORAL_NAMESPACE: checkout.client.options.namespace });
+    const { exitCode, out } = await quiet('order', 'show', orderNo);
+    expect(exitCode).toBe(0);
+    expect(out).toMatch(
+      /MySQL +does not have the order\n +Redis +queued, payment none, version 0; stock held; in the\s+outbox/,
+    );
+    expect(out).toContain('A relay stores it; within a second where a worker runs.');
+    await stores.redis.del(`holdfast:{${sale.saleId}.0}:outbox`);
+    expect((await quiet('order', 'show', orderNo)).out).toContain('no process works on it');
+  } finally {
+    await stores.close();
+  }
+});
