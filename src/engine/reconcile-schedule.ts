@@ -26,6 +26,17 @@ export function createReconcileSchedule(client: Client, everyMs: number) {
   const wanted = optionsOf(everyMs);
 
   return {
+    /** @throws when Temporal is away */
+    async exists(): Promise<boolean> {
+      try {
+        await call(() => client.schedule.getHandle(RECONCILE_SCHEDULE).describe());
+        return true;
+      } catch (error) {
+        if (error instanceof ScheduleNotFoundError) return false;
+        throw error;
+      }
+    },
+
     /**
      * Makes the schedule, or brings it up to date. Other workers may do so at the same time. A schedule that
      * an operator paused stays paused.

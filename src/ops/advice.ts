@@ -19,7 +19,7 @@ const ADVICE: Record<string, string> = {
   undecided: 'bring the sale back to Redis; the payment is matched or refunded after that',
   order_damaged: DECIDE,
   paid_order_refused: 'see why MySQL refuses the order, then `ops parked retry`',
-  workflow_ended: '`ops parked retry` starts its workflow again',
+  workflow_stuck: 'see in the Web UI why its workflow does not go on; terminate it, and it is started again',
   outbox_entry_unreadable: 'where its order is whole again in Redis, `ops parked retry`; else resolve',
   order_refused: 'see why MySQL refuses the order, then `ops parked retry`',
 };

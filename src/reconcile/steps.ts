@@ -1,15 +1,15 @@
 /** All steps of the reconciliation. A further step is one line here. */
 
 import { createHoldsStep, type HoldsDeps } from './holds.ts';
-import { createOverdueOrdersStep, type OverdueOrdersDeps } from './overdue-orders.ts';
-import { createOverdueRefundsStep, type OverdueRefundsDeps } from './overdue-refunds.ts';
+import { createOpenOrdersStep, type OpenOrdersDeps } from './open-orders.ts';
+import { createOpenRefundsStep, type OpenRefundsDeps } from './open-refunds.ts';
 import { createProviderBookStep, type ProviderBookDeps } from './provider-book.ts';
 import type { Step } from './report.ts';
 import { createUnmatchedPaymentsStep, type UnmatchedPaymentDeps } from './unmatched-payments.ts';
 
 export type ReconcileDeps = HoldsDeps &
-  OverdueOrdersDeps &
-  OverdueRefundsDeps &
+  OpenOrdersDeps &
+  OpenRefundsDeps &
   UnmatchedPaymentDeps &
   ProviderBookDeps;
 
@@ -18,8 +18,8 @@ export type ReconcileSteps = ReadonlyMap<string, Step>;
 
 export function createReconcileSteps(deps: ReconcileDeps): ReconcileSteps {
   return new Map([
-    ['overdue-orders', createOverdueOrdersStep(deps)],
-    ['overdue-refunds', createOverdueRefundsStep(deps)],
+    ['open-orders', createOpenOrdersStep(deps)],
+    ['open-refunds', createOpenRefundsStep(deps)],
     ['holds', createHoldsStep(deps)],
     ['unmatched-payments', createUnmatchedPaymentsStep(deps)],
     ['provider-book', createProviderBookStep(deps)],

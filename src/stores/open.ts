@@ -13,6 +13,7 @@ import { createOrders } from './mysql/orders/orders.ts';
 import { createSales } from './mysql/sales.ts';
 import { createPlaces } from './mysql/upkeep/places.ts';
 import { createRepairs } from './mysql/upkeep/repairs.ts';
+import { createTemporalNamespaces } from './mysql/upkeep/temporal-namespaces.ts';
 import { assertNoEviction, connectRedis } from './redis/connection.ts';
 import { createEngineBudget } from './redis/engine-budget.ts';
 import { createHolds } from './redis/holds.ts';
@@ -57,6 +58,7 @@ export async function openStores(config: StoreConfig, log: Logger) {
     sales: createSales(pool),
     places: createPlaces(pool),
     repairs: createRepairs(pool),
+    temporalNamespaces: createTemporalNamespaces(pool),
     async close(): Promise<void> {
       redis.disconnect();
       await pool.end();

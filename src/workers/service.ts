@@ -6,7 +6,7 @@ import type { Logger } from 'pino';
 import { createActivities } from '../activities/index.ts';
 import { createReconcileActivities } from '../activities/reconcile.ts';
 import type { WorkerConfig } from '../config.ts';
-import { createReconcileSchedule, type ReconcileSchedule } from '../engine/reconcile-schedule.ts';
+import { createReconcileSchedule } from '../engine/reconcile-schedule.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
 import { createOrderSigner } from '../payments/signed-order.ts';
 import type { Service } from '../process.ts';
@@ -17,9 +17,7 @@ import { createDeferredEngine } from './deferred-engine.ts';
 import { runLoop } from './loop.ts';
 import { createOrderWorker } from './order-worker.ts';
 import { runRelay } from './relay.ts';
-
-/** A reconciliation that does not run mends nothing, and nothing of what it mends is urgent. */
-const ENSURE_SCHEDULE_EVERY_MS = 60_000;
+import { createScheduleKeeper } from './schedule-keeper.ts';
 
 export interface WorkerParts {
   stores: Stores;
@@ -74,21 +72,13 @@ async function runUntilStopped(
     });
     deferred.connect(engine);
     log.info({ taskQueue: TASK_QUEUE, version }, 'worker ready');
-    const schedule = createReconcileSchedule(client, config.RECONCILE_EVERY_SECONDS * 1_000);
-    await worker.runUntil(Promise.all([relay, keepSchedule(schedule, log, signal)]));
+    const everyMs = config.RECONCILE_EVERY_SECONDS * 1_000;
+    const schedule = createReconcileSchedule(client, everyMs);
+    const keeper = createScheduleKeeper({ ...stores, schedule, namespace, everyMs, signal, log });
+    await worker.runUntil(Promise.all([relay, runLoop('schedule', keeper, { log, signal })]));
   } finally {
     await connection.close();
   }
-}
-
-/** An operator, or a Temporal that lost its data, may take the schedule away at any time. */
-function keepSchedule(schedule: ReconcileSchedule, log: Logger, signal: AbortSignal): Promise<void> {
-  const ensure = async () => {
-    const outcome = await schedule.ensure();
-    if (outcome !== 'unchanged') log.info({ outcome }, 'the schedule of the reconciliation is up to date');
-    return ENSURE_SCHEDULE_EVERY_MS;
-  };
-  return runLoop('schedule', ensure, { log, signal });
 }
 
 /** Tries until Temporal is reached; undefined when the service is stopped before that. */

@@ -7,18 +7,16 @@ import { REFUND_REASONS, type RefundReason } from '../../../domain/payment.ts';
 import { inTransaction, modify, selectRows, type Pool } from '../connection.ts';
 
 const idRow = z.object({ payment_id: z.int() });
+const openRow = z.object({ payment_id: z.int(), waiting: z.coerce.boolean() });
 
 /** How long a claim lasts. A relay completes it within seconds; after this time another relay may take it. */
 const CLAIM_MS = 30_000;
-/**
- * A refund that proceeds is updated more often. One that waits for its provider may be checked once an hour.
- */
-const OVERDUE_AFTER_SECONDS = 3_600;
-/**
- * To be used with the index on the status: the one on `engine_due_at` would find every payment that is not
- * due.
- */
-const IS_OVERDUE = `status = 'refund_due' AND engine_due_at IS NULL AND updated_at < NOW(3) - INTERVAL ? SECOND`;
+/** A payment that is to go back, as a walk over them sees it. */
+export interface OpenRefund {
+  paymentId: number;
+  /** Nothing is due or claimed: its workflow alone will go on. */
+  isWaiting: boolean;
+}
 
 /** A payment whose refund workflow is to be started or signalled, claimed by one relay. */
 export interface DueRefund {
@@ -99,30 +97,39 @@ export function createRefundClaims(pool: Pool) {
      */
     release: (claimed: readonly DueRefund[]): Promise<void> => endClaims(claimed, 'NOW(3)'),
 
-    /**
-     * Makes refunds due again that nothing has updated for an hour: their workflow may have been terminated,
-     * or Temporal may have lost it. A workflow that still runs only looks again. Each claim is an update, so
-     * no refund becomes due more than once an hour this way.
-     * @returns how many
-     */
-    async requeueOverdue(limit: number): Promise<number> {
-      // The search takes no locks: payments that are being settled at this moment are not among those it
-      // looks for.
-      const overdue = await selectRows(
+    /** Up to `limit` payments that are to go back, after this one, by their ids. */
+    async listOpen(after: Pick<OpenRefund, 'paymentId'> | undefined, limit: number): Promise<OpenRefund[]> {
+      const rows = await selectRows(
         pool,
-        idRow,
-        `SELECT payment_id FROM payments FORCE INDEX (payments_by_status) WHERE ${IS_OVERDUE} LIMIT ?`,
-        [OVERDUE_AFTER_SECONDS, limit],
+        openRow,
+        `SELECT payment_id, engine_due_at IS NULL AS waiting FROM payments FORCE INDEX (payments_by_status)
+         WHERE status = 'refund_due' AND payment_id > ? ORDER BY payment_id LIMIT ?`,
+        [after?.paymentId ?? 0, limit],
       );
-      if (overdue.length === 0) return 0;
-      const ids = overdue.map((row) => row.payment_id);
-      return inTransaction(pool, (connection) =>
-        modify(
-          connection,
-          `UPDATE payments SET engine_due_at = NOW(3) WHERE payment_id IN (?) AND ${IS_OVERDUE}`,
-          [ids, OVERDUE_AFTER_SECONDS],
-        ),
-      );
+      return rows.map((row) => ({ paymentId: row.payment_id, isWaiting: row.waiting }));
     },
+
+    /**
+     * Makes refunds due whose workflow has been lost, unless they are due or claimed by now.
+     * @returns those that are due by this call
+     */
+    requeue: (paymentIds: readonly number[]): Promise<number[]> =>
+      paymentIds.length === 0
+        ? Promise.resolve([])
+        : inTransaction(pool, async (connection) => {
+            const rows = await selectRows(
+              connection,
+              idRow,
+              `SELECT payment_id FROM payments
+               WHERE payment_id IN (?) AND status = 'refund_due' AND engine_due_at IS NULL FOR UPDATE`,
+              [paymentIds],
+            );
+            const lost = rows.map((row) => row.payment_id);
+            if (lost.length > 0)
+              await modify(connection, 'UPDATE payments SET engine_due_at = NOW(3) WHERE payment_id IN (?)', [
+                lost,
+              ]);
+            return lost;
+          }),
   };
 }

@@ -6,6 +6,28 @@ import { inTransaction, modify, selectRows, type Pool, type PoolConnection } fro
 import { selectOrders, type StoredOrder } from '../rows/order-rows.ts';
 
 const waitingRow = z.object({ sale_id: z.string(), waiting: z.int() });
+const orderNoRow = z.object({ order_no: z.string() });
+const openRow = z.object({
+  order_no: z.string(),
+  deadline: z.date(),
+  waiting: z.coerce.boolean(),
+  overdue: z.coerce.boolean(),
+});
+
+/** Where a walk over the open orders stands. */
+export interface OrderPlace {
+  orderNo: string;
+  /** Unix time in ms. */
+  deadlineMs: number;
+}
+
+/** An open order, as a walk over them sees it. */
+export interface OpenOrder extends OrderPlace {
+  /** Its workflow has begun, and nothing is due or claimed: the workflow alone will go on. */
+  isWaiting: boolean;
+  /** Its workflow should have ended it long ago. */
+  isOverdue: boolean;
+}
 
 /** How long a claim lasts. A relay completes it within seconds; after this time another relay may take it. */
 export const CLAIM_MS = 30_000;
@@ -75,22 +97,50 @@ export function createOrderClaims(pool: Pool) {
       return new Map(rows.map((row) => [row.sale_id, row.waiting]));
     },
 
+    /** Up to `limit` open orders after this one, by their deadlines. */
+    async listOpen(after: OrderPlace | undefined, limit: number): Promise<OpenOrder[]> {
+      const deadline = new Date(after?.deadlineMs ?? 0);
+      // What an order waits for is read and not searched by, so that a backlog is walked in pages too. The
+      // first condition on the deadline is the range of the index.
+      const rows = await selectRows(
+        pool,
+        openRow,
+        `SELECT order_no, deadline, engine_due_at IS NULL AND workflow_started_at IS NOT NULL AS waiting,
+           ${IS_OVERDUE} AS overdue
+         FROM orders WHERE status = 'awaiting_payment' AND deadline >= ? AND (deadline > ? OR order_no > ?)
+         ORDER BY deadline, order_no LIMIT ?`,
+        [deadline, deadline, after?.orderNo ?? '', limit],
+      );
+      return rows.map((row) => ({
+        orderNo: row.order_no,
+        deadlineMs: row.deadline.getTime(),
+        isWaiting: row.waiting,
+        isOverdue: row.overdue,
+      }));
+    },
+
     /**
-     * Makes orders due again that should have ended long ago and that are neither due nor claimed: their
-     * workflow may have been terminated, or Temporal may have lost it. A workflow that runs as it should is
-     * not affected.
-     * @returns how many
+     * Makes open orders due whose workflow has been lost, unless they are due or claimed by now.
+     * @returns those that are due by this call
      */
-    requeueOverdue: (limit: number): Promise<number> =>
-      inTransaction(pool, (connection) =>
-        modify(
-          connection,
-          `UPDATE orders SET engine_due_at = NOW(3)
-           WHERE status = 'awaiting_payment' AND engine_due_at IS NULL
-             AND deadline < NOW(3) - INTERVAL ${OVERDUE_GRACE_MS} * 1000 MICROSECOND AND ${IS_OVERDUE} LIMIT ?`,
-          [limit],
-        ),
-      ),
+    requeue: (orderNos: readonly string[]): Promise<string[]> =>
+      orderNos.length === 0
+        ? Promise.resolve([])
+        : inTransaction(pool, async (connection) => {
+            const rows = await selectRows(
+              connection,
+              orderNoRow,
+              `SELECT order_no FROM orders WHERE order_no IN (?) AND status = 'awaiting_payment'
+                 AND engine_due_at IS NULL AND workflow_started_at IS NOT NULL FOR UPDATE`,
+              [orderNos],
+            );
+            const lost = rows.map((row) => row.order_no);
+            if (lost.length > 0)
+              await modify(connection, 'UPDATE orders SET engine_due_at = NOW(3) WHERE order_no IN (?)', [
+                lost,
+              ]);
+            return lost;
+          }),
   };
 }
 

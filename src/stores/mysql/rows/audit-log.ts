@@ -15,7 +15,12 @@ export interface Decision {
 }
 
 /** What the system repairs by itself. */
-export type RepairAction = 'hold_settled' | 'order_requeued' | 'order_abandoned' | 'deadline_dropped';
+export type RepairAction =
+  | 'hold_settled'
+  | 'order_requeued'
+  | 'order_abandoned'
+  | 'deadline_dropped'
+  | 'workflow_lost';
 
 interface Action extends Decision {
   action: 'refund_requested' | 'stock_returned' | 'parked_retried' | 'parked_resolved' | RepairAction;

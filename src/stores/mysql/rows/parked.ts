@@ -40,8 +40,8 @@ type ParkedCause =
   | 'refund_failed_later'
   /** Payment: more goes back than was paid. */
   | 'too_much_reversed'
-  /** Order: its workflow has ended without settling it. */
-  | 'workflow_ended'
+  /** Order: its workflow runs, long past its deadline, and does not end it. */
+  | 'workflow_stuck'
   /** Outbox entry: Redis has no whole order of that number. */
   | 'outbox_entry_unreadable'
   /** Outbox entry: MySQL takes neither the order nor its tombstone. */

@@ -122,48 +122,40 @@ test('completing and releasing no claims does nothing', async () => {
   expect(await claim(1)).toEqual(await idsOf(payments));
 });
 
-/** As if nothing had been written to it for so long. */
-const ageMoved = (payment: ProviderPayment | undefined, minutes: number) =>
-  modify(
-    stores.pool,
-    'UPDATE payments SET updated_at = NOW(3) - INTERVAL ? MINUTE WHERE provider_payment_id = ?',
-    [minutes, payment?.providerPaymentId],
-  );
-
-test('a refund that has not moved for an hour is due again, once an hour', async () => {
-  const payments = await lateMoney(2);
-  const [lost, young] = payments;
+test('open refunds are listed page by page, and those that are due or claimed are not waiting', async () => {
+  const payments = await lateMoney(3);
+  const [first = 0, second = 0, third = 0] = await idsOf(payments);
   await world.settleDue();
-  await ageMoved(lost, 61);
-  await ageMoved(young, 59);
-  expect(await stores.refundClaims.requeueOverdue(10)).toBe(1);
-  const claimed = await stores.refundClaims.take(10);
-  expect(claimed.map(({ paymentId }) => paymentId)).toEqual([(await idsOf(payments))[0]]);
-  await stores.refundClaims.complete(claimed);
-  expect(await stores.refundClaims.requeueOverdue(10)).toBe(0);
-});
-
-test('what is due or claimed, and money that need not go back, is never overdue', async () => {
-  const claimed = await lateMoney(1);
-  await claim(1);
+  await modify(stores.pool, 'UPDATE payments SET engine_due_at = NOW(3) WHERE payment_id = ?', [second]);
   const { payment: applied } = await world.paidOrder();
-  const { payment: refunded } = await world.paidOrder();
-  await reverse(stores, buildReversal(refunded));
-  await modify(stores.pool, 'UPDATE payments SET engine_due_at = NULL WHERE provider_payment_id = ?', [
-    refunded.providerPaymentId,
+  const after = { paymentId: first - 1 };
+
+  expect(await stores.refundClaims.listOpen(after, 2)).toEqual([
+    { paymentId: first, isWaiting: true },
+    { paymentId: second, isWaiting: false },
   ]);
-  for (const payment of [...claimed, applied, refunded]) await ageMoved(payment, 61);
-  expect(await stores.refundClaims.requeueOverdue(10)).toBe(0);
+
+  const rest = await stores.refundClaims.listOpen({ paymentId: second }, 10);
+  expect(rest).toEqual([{ paymentId: third, isWaiting: true }]);
+  expect(rest.map(({ paymentId }) => paymentId)).not.toContain(await world.idOf(applied));
 });
 
-test('no more are woken at once than asked for, and two relays wake none twice', async () => {
-  const payments = await lateMoney(5);
+test('lost refunds are due again, each by one of two at once, and no others', async () => {
+  const payments = await lateMoney(3);
+  const ids = await idsOf(payments);
+  const [claimed = 0, ...lost] = ids;
   await world.settleDue();
-  for (const payment of payments) await ageMoved(payment, 61);
-  expect(await stores.refundClaims.requeueOverdue(2)).toBe(2);
-  const woken = await Promise.all([
-    stores.refundClaims.requeueOverdue(10),
-    stores.refundClaims.requeueOverdue(10),
-  ]);
-  expect(woken[0] + woken[1]).toBe(3);
+  await modify(
+    stores.pool,
+    'UPDATE payments SET engine_due_at = NOW(3) + INTERVAL 20 SECOND WHERE payment_id = ?',
+    [claimed],
+  );
+  const { payment: applied } = await world.paidOrder();
+  const all = [...ids, await world.idOf(applied)];
+
+  const requeued = await Promise.all([stores.refundClaims.requeue(all), stores.refundClaims.requeue(all)]);
+
+  expect(new Set(requeued.flat())).toEqual(new Set(lost));
+  expect(new Set(await claim(10))).toEqual(new Set(lost));
+  expect(await stores.refundClaims.requeue([])).toEqual([]);
 });

@@ -1,0 +1,60 @@
+/**
+ * Walks the open orders by their deadlines, and makes those due whose workflow has begun and runs no more: an
+ * operator has terminated or deleted it, or Temporal has lost it. An order long past its deadline whose
+ * workflow runs is parked. What is due, claimed or not begun is backlog and left alone.
+ */
+
+import type { Logger } from 'pino';
+import type { OrderEngine } from '../engine/order-engine.ts';
+import type { OpenOrder, OrderClaims, OrderPlace } from '../stores/mysql/orders/order-claims.ts';
+import type { Places } from '../stores/mysql/upkeep/places.ts';
+import type { Repairs } from '../stores/mysql/upkeep/repairs.ts';
+import type { Step, StepReport } from './report.ts';
+import { findIdle, walkPages, type Walk } from './walk.ts';
+
+export interface OpenOrdersDeps {
+  orderClaims: Pick<OrderClaims, 'listOpen' | 'requeue'>;
+  engine: Pick<OrderEngine, 'isRunning'>;
+  places: Places;
+  repairs: Pick<Repairs, 'parkOrder' | 'record'>;
+  log: Logger;
+}
+
+export function createOpenOrdersStep(deps: OpenOrdersDeps): Step {
+  const { orderClaims, engine, places, repairs, log } = deps;
+  const walk: Walk<OrderPlace, OpenOrder> = {
+    name: 'open-orders',
+    list: orderClaims.listOpen,
+    format: ({ deadlineMs, orderNo }) => `${deadlineMs} ${orderNo}`,
+    parse(place) {
+      const [, deadlineMs, orderNo] = /^(\d+) (.+)$/.exec(place) ?? [];
+      return orderNo === undefined ? undefined : { orderNo, deadlineMs: Number(deadlineMs) };
+    },
+  };
+
+  async function handle(page: readonly OpenOrder[], report: StepReport): Promise<void> {
+    const begun = page.filter(({ isWaiting }) => isWaiting);
+    const idle = await findIdle(
+      engine,
+      begun.map(({ orderNo }) => orderNo),
+    );
+    for (const orderNo of await orderClaims.requeue([...idle])) {
+      await repairs.record({ action: 'workflow_lost', subject: orderNo, before: 'none', after: 'due' });
+      report.repaired += 1;
+    }
+    for (const { orderNo, isOverdue } of begun) {
+      if (!isOverdue || idle.has(orderNo)) continue;
+      await repairs.parkOrder(orderNo, 'workflow_stuck', 'its workflow runs, long past its deadline');
+      report.parked += 1;
+    }
+    report.looked += page.length;
+  }
+
+  return async (signal) => {
+    const report = { looked: 0, repaired: 0, parked: 0 };
+    for await (const page of walkPages(walk, places, signal)) await handle(page, report);
+    if (report.repaired > 0) log.warn(report, 'open orders had no workflow; they get one again');
+    if (report.parked > 0) log.error(report, 'orders are long past their deadline, and their workflow runs');
+    return report;
+  };
+}

@@ -1,0 +1,54 @@
+/** Walks a long list page by page over many runs, and looks for workflows that should run and do not. */
+
+import pLimit from 'p-limit';
+import type { OrderEngine } from '../engine/order-engine.ts';
+import type { Places } from '../stores/mysql/upkeep/places.ts';
+
+/** Rows of one query. */
+const PAGE_SIZE = 500;
+/** Pages of one run. With each row comes a call to Temporal, of a millisecond or two. */
+const PAGES_MAX = 2;
+/** Calls to Temporal at once: few, because it is the slowest part. */
+const AT_ONCE = 4;
+
+/** `P`: what of a row tells its place. */
+export interface Walk<P, T extends P> {
+  /** Under which its place is kept. */
+  name: string;
+  /** The rows that follow this one, in the order of the walk; from the first where there is none. */
+  list: (after: P | undefined, limit: number) => Promise<T[]>;
+  format: (row: P) => string;
+  /** Undefined for a text that `format` has not made. */
+  parse: (place: string) => P | undefined;
+}
+
+/**
+ * The pages of one run. The next run goes on after the last page that was handled, and from the first row
+ * once the end was reached.
+ */
+export async function* walkPages<P, T extends P>(
+  { name, list, format, parse }: Walk<P, T>,
+  places: Places,
+  signal: AbortSignal,
+): AsyncGenerator<T[]> {
+  const place = await places.read(name);
+  let after: P | undefined = place === undefined ? undefined : parse(place);
+  for (let pages = 0; pages < PAGES_MAX && !signal.aborted; pages += 1) {
+    const page = await list(after, PAGE_SIZE);
+    // The caller has handled the page when it asks for the next.
+    yield page;
+    after = page.length === PAGE_SIZE ? page.at(-1) : undefined;
+    await places.save(name, after && format(after));
+    if (!after) return;
+  }
+}
+
+/** @returns those of the ids under which no workflow runs: it has ended, or Temporal has none */
+export async function findIdle(
+  engine: Pick<OrderEngine, 'isRunning'>,
+  workflowIds: readonly string[],
+): Promise<Set<string>> {
+  const limit = pLimit(AT_ONCE);
+  const isRunning = await Promise.all(workflowIds.map((id) => limit(() => engine.isRunning(id))));
+  return new Set(workflowIds.filter((_, i) => isRunning[i] === false));
+}

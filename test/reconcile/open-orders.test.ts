@@ -1,0 +1,146 @@
+/** The walk over open orders: a workflow that runs no more begins again, and one that is stuck is shown. */
+
+import { beforeEach, expect, onTestFinished, test } from 'vitest';
+import type { Order } from '../../src/domain/order.ts';
+import { createOpenOrdersStep } from '../../src/reconcile/open-orders.ts';
+import { buildOrder, buildSale } from '../support/factories.ts';
+import { select } from '../support/rows.ts';
+import { openTestStores, silent, type TestStores } from '../support/stores.ts';
+
+/** More than one run looks at. */
+const MANY = 1_001;
+
+let stores: TestStores;
+let saleId: string;
+beforeEach(async () => {
+  stores = await openTestStores();
+  onTestFinished(() => stores.close());
+  const skus = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 5_000, limitPerUser: null }];
+  ({ saleId } = await stores.openSale(buildSale({ skus })));
+});
+
+/** Orders whose workflows have begun, by their deadlines. */
+async function storeStarted(count: number): Promise<Order[]> {
+  const reservedAtMs = Date.now() - count;
+  const orders = Array.from({ length: count }, (_, i) =>
+    buildOrder({ saleId, reservedAtMs: reservedAtMs + i }),
+  );
+  await stores.orders.storeOrders(orders, 'started');
+  return orders;
+}
+
+/** @param gone the orders whose workflow has ended, or that Temporal does not know */
+function openStep(gone: readonly (Order | undefined)[] = []) {
+  const idle = new Set(gone.map((order) => order?.orderNo));
+  const asked: string[] = [];
+  const engine = {
+    isRunning: async (orderNo: string) => {
+      asked.push(orderNo);
+      return !idle.has(orderNo);
+    },
+  };
+  const step = createOpenOrdersStep({ ...stores, engine, log: silent });
+  return { asked, run: () => step(new AbortController().signal) };
+}
+
+async function claimDue(): Promise<string[]> {
+  return (await stores.orderClaims.take(10)).map(({ order }) => order.orderNo);
+}
+
+const parkedOf = ({ orderNo }: Pick<Order, 'orderNo'>) =>
+  select(stores.pool, 'SELECT cause FROM parked WHERE reference = ? AND resolved_at IS NULL', [orderNo]);
+
+test('an order whose workflow runs no more is due again, once, and the log of actions tells it', async () => {
+  const [first, lost, last] = await storeStarted(3);
+  const { run } = openStep([lost]);
+
+  expect(await run()).toEqual({ looked: 3, repaired: 1, parked: 0 });
+
+  expect(await run()).toEqual({ looked: 3, repaired: 0, parked: 0 });
+  expect(await claimDue()).toEqual([lost?.orderNo]);
+  for (const order of [first, lost, last])
+    expect(await parkedOf({ orderNo: order?.orderNo ?? '' })).toEqual([]);
+  expect(await select(stores.pool, 'SELECT actor, action, subject FROM audit_log')).toEqual([
+    { actor: 'holdfast', action: 'workflow_lost', subject: lost?.orderNo },
+  ]);
+});
+
+test('the order behind a thousand others is found by the next run, whatever becomes of those before it', async () => {
+  const orders = await storeStarted(MANY);
+  const lost = orders.at(-1);
+  // All are long past their deadlines, as after a day on which no workflow went on.
+  await stores.pool.query('UPDATE orders SET deadline = deadline - INTERVAL 1 DAY');
+  const { run } = openStep([lost]);
+
+  expect(await run()).toMatchObject({ looked: MANY - 1, repaired: 0 });
+  expect(await run()).toMatchObject({ looked: 1, repaired: 1 });
+
+  expect(await claimDue()).toEqual([lost?.orderNo]);
+});
+
+test('what is due, claimed or not begun yet is left alone, and Temporal is not asked about it', async () => {
+  const [due, claimed] = await storeStarted(2);
+  const backlog = buildOrder({ saleId });
+  await stores.orders.storeOrder(backlog, 'due');
+  const sql = 'UPDATE orders SET engine_due_at = NOW(3) + INTERVAL ? SECOND WHERE order_no = ?';
+  await stores.pool.query(sql, [-1, due?.orderNo]);
+  await stores.pool.query(sql, [20, claimed?.orderNo]);
+  const { run, asked } = openStep([due, claimed, backlog]);
+
+  expect(await run()).toEqual({ looked: 3, repaired: 0, parked: 0 });
+
+  expect(asked).toEqual([]);
+});
+
+test('an order that ends while it is looked at is not due again', async () => {
+  const [order] = await storeStarted(1);
+  const step = createOpenOrdersStep({
+    ...stores,
+    engine: {
+      async isRunning(orderNo) {
+        await stores.orders.cancel(orderNo, 'payment_timeout', { force: true });
+        return false;
+      },
+    },
+    log: silent,
+  });
+
+  expect(await step(new AbortController().signal)).toEqual({ looked: 1, repaired: 0, parked: 0 });
+
+  expect(order && (await stores.orders.read(order.orderNo))?.state.status).toBe('cancelled');
+  expect(await claimDue()).toEqual([]);
+});
+
+test('an order long past its deadline whose workflow runs is shown to an operator until it ends', async () => {
+  const [stuck, young] = await storeStarted(2);
+  await stores.pool.query('UPDATE orders SET deadline = NOW(3) - INTERVAL 1 DAY WHERE order_no = ?', [
+    stuck?.orderNo,
+  ]);
+  const { run } = openStep();
+
+  expect(await run()).toEqual({ looked: 2, repaired: 0, parked: 1 });
+
+  expect(stuck && (await parkedOf(stuck))).toEqual([{ cause: 'workflow_stuck' }]);
+  expect(young && (await parkedOf(young))).toEqual([]);
+  await stores.orders.cancel(stuck?.orderNo ?? '', 'payment_timeout', { force: true });
+  expect(stuck && (await parkedOf(stuck))).toEqual([]);
+});
+
+test('while Temporal does not answer the walk stays where it is', async () => {
+  const [lost] = await storeStarted(1);
+  const engine = { isRunning: () => Promise.reject(new Error('14 UNAVAILABLE')) };
+  const away = createOpenOrdersStep({ ...stores, engine, log: silent });
+  await expect(away(new AbortController().signal)).rejects.toThrow('UNAVAILABLE');
+
+  expect(await openStep([lost]).run()).toMatchObject({ repaired: 1 });
+});
+
+test('a run that is to stop begins no page', async () => {
+  await storeStarted(1);
+  const { asked } = openStep();
+  const step = createOpenOrdersStep({ ...stores, engine: { isRunning: async () => true }, log: silent });
+
+  expect(await step(AbortSignal.abort())).toEqual({ looked: 0, repaired: 0, parked: 0 });
+
+  expect(asked).toEqual([]);
+});
