@@ -46,7 +46,7 @@ export async function openStores(config: StoreConfig, log: Logger) {
     reservations: createReservations(redis, { startsPerSecond: config.ENGINE_STARTS_PER_SECOND }),
     holds: createHolds(redis),
     saleStock: createSaleStock(redis),
-    budget: createEngineBudget(redis, config.ENGINE_BUDGET),
+    budget: createEngineBudget(redis, config.ENGINE_BUDGET, log),
     orders: createOrders(pool),
     orderClaims: createOrderClaims(pool),
     payments: createPayments(pool),

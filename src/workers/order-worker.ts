@@ -66,7 +66,7 @@ function releaseSlots(budget: OrderWorkerParts['budget']): InjectedSinks<EngineS
   return {
     engineBudget: {
       release: {
-        fn: (_, workflowId) => void budget.release([workflowId]).catch(() => undefined),
+        fn: (_, workflowId) => void budget.release([workflowId]),
         callDuringReplay: false,
       },
     },

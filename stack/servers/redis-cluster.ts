@@ -16,10 +16,17 @@ const AGREE_TIMEOUT_MS = 30_000;
 
 type Node = { url: string; port: number; busPort: number };
 
-/** A real cluster on loopback; returns its URLs, comma-separated. */
-export async function startRedisCluster(options: {
-  dataDir: string;
-}): Promise<{ redisUrl: string; stop(): Promise<void> }> {
+export type RedisCluster = {
+  /** Comma-separated. */
+  redisUrl: string;
+  /** SIGSTOP and SIGCONT to the node at this port. The others go on. */
+  freeze(port: number): void;
+  thaw(port: number): void;
+  stop(): Promise<void>;
+};
+
+/** A real cluster on loopback. */
+export async function startRedisCluster(options: { dataDir: string }): Promise<RedisCluster> {
   const [found] = await locateServers([redisPackage], console.log);
   if (found?.kind !== 'binary') throw new Error('a Redis cluster needs redis-server on PATH');
   const crashes: Error[] = [];
@@ -38,7 +45,15 @@ export async function startRedisCluster(options: {
       await processes.start({
         name: `redis-node-${index}`,
         command: found.path,
-        args: [...redisArgs(dir, port), '--cluster-enabled', 'yes', '--cluster-port', String(busPort)],
+        args: [
+          ...redisArgs(dir, port),
+          '--cluster-enabled',
+          'yes',
+          '--cluster-port',
+          String(busPort),
+          '--cluster-require-full-coverage',
+          'no',
+        ],
         marker: dir,
         isReady: () => livesIn(node.url, dir),
         readyTimeoutMs: AGREE_TIMEOUT_MS,
@@ -47,7 +62,13 @@ export async function startRedisCluster(options: {
       nodes.push(node);
     }
     await formCluster(nodes);
-    return { redisUrl: nodes.map((node) => node.url).join(','), stop: () => processes.stopAll() };
+    const nameOf = (port: number) => `redis-node-${nodes.findIndex((node) => node.port === port)}`;
+    return {
+      redisUrl: nodes.map((node) => node.url).join(','),
+      freeze: (port) => processes.freeze(nameOf(port)),
+      thaw: (port) => processes.thaw(nameOf(port)),
+      stop: () => processes.stopAll(),
+    };
   } catch (error) {
     await processes.stopAll();
     throw crashes[0] ?? error;

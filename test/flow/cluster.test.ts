@@ -5,20 +5,25 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Cluster } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { startRedisCluster } from '../../stack/servers/redis-cluster.ts';
+import { z } from 'zod';
+import type { Sale } from '../../src/domain/sale.ts';
+import { ENGINE_KEY, saleKeys } from '../../src/stores/redis/keys.ts';
+import { startRedisCluster, type RedisCluster } from '../../stack/servers/redis-cluster.ts';
 import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
 import { pressPay, sessionOf } from '../support/shopper.ts';
 import { expectStock, expectStockEquation } from '../support/stock.ts';
+import { waitFor } from '../support/wait.ts';
 
 const closers: (() => Promise<unknown>)[] = [];
+let cluster: RedisCluster;
 let checkout: Checkout;
 
 beforeAll(async () => {
   const dataDir = await mkdtemp(join(tmpdir(), 'holdfast-cluster-'));
   closers.push(() => rm(dataDir, { recursive: true }));
-  const cluster = await startRedisCluster({ dataDir });
+  cluster = await startRedisCluster({ dataDir });
   closers.push(() => cluster.stop());
   checkout = await openCheckout({ stores: { REDIS_URL: cluster.redisUrl.split(',') } });
   closers.push(() => checkout.close());
@@ -72,4 +77,42 @@ test('on a Redis Cluster sales live on different masters and each takes its orde
     await shopper.awaitStatus(orderNo, 'awaiting_payment');
     await expectStock(stores, saleId, { sku: 'lamp', available: 9, held: 1, sold: 0 });
   }
+});
+
+/** The port of the master that has the key. */
+async function portOf(key: string): Promise<number> {
+  const { redis } = checkout.stores;
+  const slot = Number(await redis.call('CLUSTER', 'KEYSLOT', key));
+  const ranges = z
+    .array(z.tuple([z.int(), z.int(), z.tuple([z.string(), z.int()]).rest(z.unknown())]))
+    .parse(await redis.call('CLUSTER', 'SLOTS'));
+  const range = ranges.find(([first, last]) => first <= slot && slot <= last);
+  return range?.[2][1] ?? 0;
+}
+
+/** Opens a sale whose keys are on another master than this one. */
+function openSaleBeside(port: number): Promise<Sale> {
+  return waitFor('a sale on another node', async () => {
+    const sale = await checkout.stores.openSale(buildSale());
+    return (await portOf(saleKeys({ saleId: sale.saleId, shard: 0 }).sale)) !== port && sale;
+  });
+}
+
+test('while the node of the engine budget is frozen the orders of other nodes are stored and payable', async () => {
+  const frozen = await portOf(ENGINE_KEY);
+  const { saleId } = await openSaleBeside(frozen);
+  const shopper = await checkout.shopper();
+  // The relay follows the sale already: which sales there are may be on the frozen node as well.
+  await shopper.awaitStatus(await shopper.buy(saleId), 'awaiting_payment');
+
+  cluster.freeze(frozen);
+  let orderNo: string;
+  try {
+    orderNo = await shopper.buy(saleId);
+    await shopper.awaitStatus(orderNo, 'awaiting_payment');
+    await pressPay(sessionOf(await shopper.pay(orderNo)).url);
+  } finally {
+    cluster.thaw(frozen);
+  }
+  await shopper.awaitStatus(orderNo, 'paid');
 });

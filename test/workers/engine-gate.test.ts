@@ -16,7 +16,7 @@ afterAll(() => stores.close());
 /** A gate with a free budget of this many slots. */
 async function openGate(slots: number) {
   await stores.redis.flushall();
-  const budget = createEngineBudget(stores.redis, slots);
+  const budget = createEngineBudget(stores.redis, slots, silent);
   return { budget, gate: createEngineGate(budget, silent) };
 }
 

@@ -1,10 +1,12 @@
 /** The engine budget: slots that all processes share, each a lease. */
 
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import type { RedisClient } from '../../../src/stores/redis/connection.ts';
+import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
+import { connectRedis, type RedisClient } from '../../../src/stores/redis/connection.ts';
 import { createEngineBudget } from '../../../src/stores/redis/engine-budget.ts';
 import { ENGINE_KEY } from '../../../src/stores/redis/keys.ts';
-import { openTestStores, type TestStores } from '../../support/stores.ts';
+import { openTestStores, ownRedisUrl, silent, type TestStores } from '../../support/stores.ts';
+import { openTcpProxy } from '../../support/tcp-proxy.ts';
+import { waitFor } from '../../support/wait.ts';
 
 let stores: TestStores;
 let clients: RedisClient[];
@@ -18,7 +20,7 @@ afterAll(async () => {
 });
 beforeEach(() => stores.redis.del(ENGINE_KEY));
 
-const budgetOf = (slots: number) => createEngineBudget(stores.redis, slots);
+const budgetOf = (slots: number) => createEngineBudget(stores.redis, slots, silent);
 
 test('slots are granted in order for as many as there is room', async () => {
   const budget = budgetOf(3);
@@ -69,7 +71,7 @@ test('processes that ask at once never get more than the budget together', async
   for (let round = 0; round < 30; round += 1) {
     const grants = await Promise.all(
       clients.map((client, i) =>
-        createEngineBudget(client, slots).acquire(
+        createEngineBudget(client, slots, silent).acquire(
           Array.from({ length: 1 + ((round + i) % 7) }, (_, n) => `${round}-${i}-${n}`),
         ),
       ),
@@ -87,9 +89,53 @@ test('racing for the last slot never takes a slot from an order that works', asy
     await budgetOf(2).acquire(['working']);
     await Promise.all(
       clients.map((client, i) =>
-        createEngineBudget(client, 2).acquire([i % 2 === 0 ? 'working' : `new-${i}`]),
+        createEngineBudget(client, 2, silent).acquire([i % 2 === 0 ? 'working' : `new-${i}`]),
       ),
     );
     expect(await stores.redis.zscore(ENGINE_KEY, 'working')).not.toBeNull();
   }
+});
+
+/** A budget whose wire to Redis a test can cut or silence. */
+async function openDistantBudget(slots: number) {
+  const wire = await openTcpProxy(new URL(ownRedisUrl()).host);
+  onTestFinished(() => wire.close());
+  const redis = await connectRedis([`redis://${wire.address}`], silent);
+  onTestFinished(() => redis.disconnect());
+  return { wire, budget: createEngineBudget(redis, slots, silent) };
+}
+
+test.each(['silence', 'cut'] as const)(
+  'without an answer there is no room and no failure, and with the next one there is room again: %s',
+  async (fault) => {
+    const { wire, budget } = await openDistantBudget(3);
+    expect(await budget.acquire(['a'])).toEqual(['a']);
+    wire[fault]();
+
+    expect(await budget.acquire(['a', 'b'])).toEqual([]);
+    expect(await budget.room()).toBe(0);
+    await budget.release(['a']);
+
+    wire.mend();
+    await waitFor('an answer', async () => (await budget.room('any')) > 0);
+    // The connection may have sent again what had got no answer.
+    await budget.release(['a', 'b']);
+    expect(await budget.room()).toBe(3);
+  },
+);
+
+test('a node that does not answer is not asked again at once', async () => {
+  let asked = 0;
+  const never = new Proxy(stores.redis, {
+    get: () => () => {
+      asked += 1;
+      return new Promise(() => {});
+    },
+  });
+  const budget = createEngineBudget(never, 3, silent);
+
+  expect(await budget.acquire(['a'])).toEqual([]);
+  for (let page = 0; page < 10; page += 1) expect(await budget.acquire(['b'])).toEqual([]);
+
+  expect(asked).toBe(1);
 });
