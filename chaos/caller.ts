@@ -20,6 +20,8 @@ export interface Calls {
 }
 
 export interface Reply extends Span {
+  /** That answered. */
+  api: string;
   status: number;
   body: unknown;
 }
@@ -56,7 +58,7 @@ export async function createCaller({
         const text = await response.text();
         const isJson = response.headers.get('content-type')?.includes('json') ?? false;
         const answer: unknown = isJson ? JSON.parse(text) : text;
-        return { startMs, endMs: Date.now(), status: response.status, body: answer };
+        return { api: url.origin, startMs, endMs: Date.now(), status: response.status, body: answer };
       } catch {
         return undefined;
       }

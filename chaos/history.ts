@@ -5,6 +5,7 @@
 
 import { isFinal, type OrderState, type OrderStatus } from '../src/domain/order.ts';
 import { findLost, findUnrecorded, lossesAreHonest, soldOutWasTrue } from './loss-checks.ts';
+import { groupByOrder, versionsNeverGoBack } from './version-check.ts';
 
 /** When a call began and when its answer was there; Unix ms. */
 export interface Span {
@@ -16,6 +17,10 @@ export interface Span {
 export interface Answer extends Span, Pick<OrderState, 'version' | 'status' | 'payment'> {
   orderNo: string;
   reason: string | null;
+  /** The API that gave it. */
+  api: string;
+  /** Whether the call named the newest version that the shopper knew. */
+  isNamed: boolean;
 }
 
 export interface Acceptance extends Span, Hold {
@@ -59,6 +64,8 @@ export interface History {
   soldOut: SoldOut[];
   stock: StockSample[];
   losses: Loss[];
+  /** When Redis, or a wire to it, was struck. */
+  redisStruck: Span[];
 }
 
 type RecordedState = Pick<OrderState, 'status' | 'payment'>;
@@ -110,23 +117,6 @@ const acceptedIsFound: Check = ({ acceptances, denials }) => {
     .filter(({ orderNo, startMs }) => startMs >= (acceptedAt.get(orderNo) ?? Infinity))
     .map(({ orderNo: subject }) => ({ subject, detail: 'was accepted, and then said not to exist' }));
 };
-
-/** Of two answers one after the other, the later is not older; what overlaps may be answered in any order. */
-const versionsNeverGoBack: Check = ({ answers }) =>
-  [...groupByOrder(answers)].flatMap(([subject, ofOrder]) => {
-    const byEnd = ofOrder.toSorted((a, b) => a.endMs - b.endMs);
-    const byStart = ofOrder.toSorted((a, b) => a.startMs - b.startMs);
-    let ended = 0;
-    let newest: Answer | undefined;
-    return byStart.flatMap((answer) => {
-      for (let next = byEnd[ended]; next && next.endMs < answer.startMs; next = byEnd[ended]) {
-        if (!newest || next.version > newest.version) newest = next;
-        ended += 1;
-      }
-      if (!newest || answer.version >= newest.version) return [];
-      return [{ subject, detail: `version ${answer.version} after ${newest.version} (${newest.status})` }];
-    });
-  });
 
 /**
  * What was answered is what MySQL recorded under that version; only `queued` is returned before there is a
@@ -226,13 +216,3 @@ export function endsOf(ofOrder: ReadonlyMap<number, RecordedState>): OrderStatus
 
 const inOrder = (ofOrder: ReadonlyMap<number, RecordedState>): RecordedState[] =>
   [...ofOrder].toSorted(([a], [b]) => a - b).map(([, state]) => state);
-
-function groupByOrder(answers: readonly Answer[]): Map<string, Answer[]> {
-  const groups = new Map<string, Answer[]>();
-  for (const answer of answers) {
-    const group = groups.get(answer.orderNo);
-    if (group) group.push(answer);
-    else groups.set(answer.orderNo, [answer]);
-  }
-  return groups;
-}

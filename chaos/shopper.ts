@@ -70,11 +70,11 @@ export async function createShopper({ apiUrls, userId, random, history, calls }:
   const anyApi = (path: string, api = random.pick(apiUrls)): URL => new URL(path, api);
 
   /** Every answer about an order that names its state, a refusal too. @returns that order */
-  function record({ startMs, endMs, body }: Reply): OrderView | undefined {
+  function record({ startMs, endMs, body, api }: Reply, isNamed = false): OrderView | undefined {
     const order = tellingBody.safeParse(body).data;
     if (!order) return undefined;
     const { orderNo, version, status, payment, reason } = order;
-    history.answers.push({ orderNo, startMs, endMs, version, status, payment, reason });
+    history.answers.push({ orderNo, startMs, endMs, version, status, payment, reason, api, isNamed });
     if (version >= (known.get(orderNo)?.version ?? 0)) known.set(orderNo, order);
     return order;
   }
@@ -83,7 +83,7 @@ export async function createShopper({ apiUrls, userId, random, history, calls }:
   async function callOrder(method: string, orderNo: string, path = '', headers = {}, api?: string) {
     const reply = await call(method, anyApi(`/v1/orders/${orderNo}${path}`, api), { headers });
     if (reply?.status === 404) history.denials.push({ ...spanOf(reply), orderNo });
-    if (reply) record(reply);
+    if (reply) record(reply, 'if-none-match' in headers);
     return reply;
   }
 

@@ -1,7 +1,8 @@
 /** A sale in a storm: one fault after the other strikes, and each time the system must recover by itself. */
 
 import { setTimeout as delay } from 'node:timers/promises';
-import { planFaults, takeFaults } from './faults.ts';
+import { planFaults, takeFaults, type PlannedFault } from './faults.ts';
+import type { History } from './history.ts';
 import { createRandom } from './random.ts';
 import type { System } from './system.ts';
 import { runTrial, type TrialReport } from './trial.ts';
@@ -42,13 +43,13 @@ export async function runStorm(system: System, options: StormOptions): Promise<S
   const struck: StruckFault[] = [];
   let calmMs: number | undefined;
   const trial = { saleId, orders, random, seed, progress };
-  const report = await runTrial(system, trial, async (crowd, losses) => {
+  const report = await runTrial(system, trial, async (crowd, history) => {
     calmMs = await crowd.recover();
     while (faults.length > 0) {
       await delay(random.int(CALM_MS.min, CALM_MS.max));
       const inFlight = crowd.open();
       const together = takeFaults(faults, random);
-      await Promise.all(together.map(({ name, run }) => run((span) => losses.push({ ...span, name }))));
+      await Promise.all(together.map((fault) => strike(fault, history)));
       const recoveredMs = await crowd.recover();
       for (const { name, lastsMs } of together) {
         struck.push({ name, inFlight, recoveredMs });
@@ -58,6 +59,14 @@ export async function runStorm(system: System, options: StormOptions): Promise<S
     }
   });
   return { ...report, calmMs, struck };
+}
+
+/** Writes down what the fault does to Redis: only that excuses some answers. */
+async function strike({ name, run }: PlannedFault, { losses, redisStruck }: History): Promise<void> {
+  const span = { startMs: Date.now(), endMs: Infinity };
+  if (name.includes('redis')) redisStruck.push(span);
+  await run((lost) => losses.push({ ...lost, name }));
+  span.endMs = Date.now();
 }
 
 const seconds = (ms: number): string => `${(ms / 1_000).toFixed(1)} s`;

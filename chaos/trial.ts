@@ -64,7 +64,7 @@ export interface TrialReport {
 export async function runTrial(
   system: System,
   { saleId, orders, random, seed, progress }: TrialOptions,
-  disturb: (crowd: Crowd, losses: Loss[]) => Promise<void>,
+  disturb: (crowd: Crowd, history: History) => Promise<void>,
 ): Promise<TrialReport> {
   await openSale(system, saleId);
   const readStruck = await startMischief(system.providerConsole, seed);
@@ -76,6 +76,7 @@ export async function runTrial(
     soldOut: [],
     stock: [],
     losses: [],
+    redisStruck: [],
   };
   const crowd = await createCrowd(system, saleId, history, random);
   const watch = watchStock(system, saleId, history.stock);
@@ -86,7 +87,7 @@ export async function runTrial(
   }, REPORT_EVERY_MS);
   try {
     await delay(WARM_UP_MS);
-    await disturb(crowd, history.losses);
+    await disturb(crowd, history);
     over.abort();
     await shopping;
   } finally {

@@ -13,6 +13,8 @@ const answer = {
   status: 'awaiting_payment',
   payment: 'none',
   reason: null,
+  api: 'api-1',
+  isNamed: true,
 } as const;
 
 /** A shopper buys the last of two rugs, pays it, and a second shopper is refused because none is left. */
@@ -29,6 +31,7 @@ function buildHistory(changes: Partial<History> = {}): History {
     soldOut: [{ startMs: 30, endMs: 32, sku: 'rug', quantity: 1 }],
     stock: [{ startMs: 8, endMs: 9, available: new Map([['rug', 1]]) }],
     losses: [],
+    redisStruck: [],
     ...changes,
   };
 }
@@ -165,6 +168,18 @@ test('an order that was payable may not end as lost', () => {
   expect(checkHistory(history, UNRECORDED)).toMatchObject([
     { subject: ORDER, detail: expect.stringContaining('was stored') },
   ]);
+});
+
+test('without its version, an order may look older at another API only where Redis was struck', () => {
+  const answers = [
+    { ...answer, startMs: 20, endMs: 22, version: 2, payment: 'received' as const },
+    { ...answer, startMs: 23, endMs: 24, isNamed: false, api: 'api-2' },
+  ];
+  const redisStruck = [{ startMs: 15, endMs: 18 }];
+  expect(checkHistory(buildHistory({ answers, redisStruck }), recorded)).toEqual([]);
+  expect(checkHistory(buildHistory({ answers }), recorded)).toHaveLength(1);
+  const atTheSame = answers.map((one) => ({ ...one, api: 'api-1' }));
+  expect(checkHistory(buildHistory({ answers: atTheSame, redisStruck }), recorded)).toHaveLength(1);
 });
 
 test('every check has a violation that it finds', () => {
