@@ -5,29 +5,51 @@ Turn an order's hold into a sale: held → sold.
 Invariant: total = available + held + sold.
 Idempotent: a repeat returns the earlier outcome.
 Quantities come from the hold itself.
+A hold of an older epoch than the sale's is void: its stock was counted anew when the data were made again.
 May run at maxmemory: it needs almost no new memory, and a paid order must not wait for memory.
 
 KEYS
   1   order
   2   stock
   3   deadlines
+  4   sale
 
 ARGV
   1   orderNo
-  2   projectionTtlMs     how long the settled projection stays readable (ms)
+  2   epoch               of the orderNo, for a hold that does not say its own
+  3   projectionTtlMs     how long the settled projection stays readable (ms)
 
 Replies
   sold        now, or already before
   released    the stock had gone back earlier: nothing was changed
   returned    it had been sold and came back: nothing was changed
-  absent      no such hold: nothing was changed
+  absent      the hold is of an older epoch, or was: nothing was changed, and nothing is to be
+  lost        no such hold, though it is of the sale's present epoch: nothing was changed
+  sale-absent the sale's data are missing or about to be made again: nothing was changed, to be repeated
 ]]
-local orderKey, stockKey, deadlinesKey = KEYS[1], KEYS[2], KEYS[3]
-local orderNo, projectionTtlMs = ARGV[1], tonumber(ARGV[2])
+local orderKey, stockKey, deadlinesKey, saleKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local orderNo, epoch, projectionTtlMs = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
-local order = redis.call('HMGET', orderKey, 'hold', 'items')
-if not order[1] then
+local function serverRunId()
+  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
+end
+
+local sale = redis.call('HMGET', saleKey, 'epoch', 'run_id', 'rebuilding')
+-- A sale from before `run_id` is trusted.
+if not sale[1] or sale[3] or (sale[2] and sale[2] ~= serverRunId()) then
+  return { 'sale-absent' }
+end
+local saleEpoch = tonumber(sale[1])
+local order = redis.call('HMGET', orderKey, 'hold', 'items', 'epoch')
+local holdEpoch = tonumber(order[3]) or epoch
+if holdEpoch > saleEpoch then
+  return { 'sale-absent' }
+end
+if holdEpoch < saleEpoch then
   return { 'absent' }
+end
+if not order[1] then
+  return { 'lost' }
 end
 if order[1] ~= 'held' then
   return { order[1] }

@@ -6,7 +6,8 @@ Call it only after MySQL has committed what goes back: MySQL gives back before R
 Invariant: total = available + held + sold.
 Each of the two happens once, however often it is asked for: `returns` records it and never expires, while the
 order's hash expires.
-Quantities and user come from the hold; where the hold has expired, from the arguments.
+Quantities and user come from the hold; where the hold has expired, or is of an older epoch than the sale's,
+from the arguments.
 May run at maxmemory: giving back must always work.
 
 KEYS
@@ -14,36 +15,50 @@ KEYS
   2   stock
   3   limits
   4   returns
+  5   sale
 
 ARGV
   1   orderNo
-  2   userId
-  3   items            JSON list of sku, quantity (units)
-  4   isLimitAsked     1: the allowance goes back; 0: it does not
-  5   isStockAsked     1: the units go back; 0: they do not
+  2   epoch            of the orderNo, for a hold that does not say its own
+  3   userId
+  4   items            JSON list of sku, quantity (units)
+  5   isLimitAsked     1: the allowance goes back; 0: it does not
+  6   isStockAsked     1: the units go back; 0: they do not
 
 Replies
   returned      all that was asked for has gone back, now or before
   held          not sold yet: nothing was changed; a call after the sale gives back
   released      the order was never sold, and had all of it back: nothing was changed
-  sale-absent   Redis does not know the sale's stock: nothing was changed
+  sale-absent   the sale's data are missing or about to be made again: nothing was changed, to be repeated
   not-sold      sku       fewer units are sold than would come back: nothing was changed
 ]]
-local orderKey, stockKey, limitsKey, returnsKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local orderNo, userId, items = ARGV[1], ARGV[2], cjson.decode(ARGV[3])
-local isLimitAsked, isStockAsked = ARGV[4] == '1', ARGV[5] == '1'
+local orderKey, stockKey, limitsKey, returnsKey, saleKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local orderNo, epoch, userId, items = ARGV[1], tonumber(ARGV[2]), ARGV[3], cjson.decode(ARGV[4])
+local isLimitAsked, isStockAsked = ARGV[5] == '1', ARGV[6] == '1'
 local stockMark, limitMark = orderNo .. ':stock', orderNo .. ':limit'
 
-local order = redis.call('HMGET', orderKey, 'hold', 'items', 'user_id')
+local function serverRunId()
+  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
+end
+
+local sale = redis.call('HMGET', saleKey, 'epoch', 'run_id', 'rebuilding')
+-- A sale from before `run_id` is trusted.
+if not sale[1] or sale[3] or (sale[2] and sale[2] ~= serverRunId()) then
+  return { 'sale-absent' }
+end
+if redis.call('EXISTS', stockKey) == 0 then
+  return { 'sale-absent' }
+end
+local order = redis.call('HMGET', orderKey, 'hold', 'items', 'user_id', 'epoch')
 local hold = order[1]
+if hold and (tonumber(order[4]) or epoch) < tonumber(sale[1]) then
+  hold = false
+end
 if hold == 'held' then
   return { 'held' }
 end
 if hold == 'released' then
   return { 'released' }
-end
-if redis.call('EXISTS', stockKey) == 0 then
-  return { 'sale-absent' }
 end
 if hold then
   items, userId = cjson.decode(order[2]), order[3]

@@ -2,13 +2,15 @@
 --[[
 Reserve again for an order that was accepted and lost, and hand it to the outbox, in one atomic step.
 
-For money that came for an order which no store knows any more. The order was accepted once, at its prices and
-in its time: so prices, total, time and payment window stay as given, and neither pause nor window nor limit
-nor backlog refuses it. The units that it takes count against its user's limit, as those of any order. Only
-stock that is gone stands in the way.
+For money that came for an order which no store knows any more, and for an order that was not stored before
+the sale's data were made again under a new epoch. The order was accepted once, at its prices and in its time:
+so prices, total, time and payment window stay as given, and neither pause nor window nor limit nor backlog
+refuses it. The units that it takes count against its user's limit, as those of any order. Only stock that is
+gone stands in the way.
 Invariant: total = available + held + sold.
-Idempotent by orderNo, for good: an order restored so long ago that its hash has expired is known by its entry
-in `restored`, which never expires.
+Idempotent by orderNo within an epoch: an order restored so long ago that its hash has expired is known by its
+entry in `restored`, which never expires; a rebuild empties it. A hold of an older epoch than the sale's is
+void, and the order gets a new one.
 
 KEYS
   1   sale
@@ -22,47 +24,61 @@ KEYS
 
 ARGV
   1   orderNo
-  2   saleId
-  3   userId
-  4   idempotencyKey
-  5   fingerprint          digest of the request
-  6   idempotencyTtlMs     life of the idempotency entry (ms)
-  7   items                JSON list of sku, quantity (units), unitPrice (minor units); each SKU once
-  8   total                minor units
-  9   currency
-  10  reservedAtMs         when the order was accepted (Unix ms)
-  11  paymentWindowMs      ms
-  12  ip
-  13  userAgent
+  2   epoch                of the orderNo, for a hold that does not say its own
+  3   saleId
+  4   userId
+  5   idempotencyKey
+  6   fingerprint          digest of the request
+  7   idempotencyTtlMs     life of the idempotency entry (ms)
+  8   items                JSON list of sku, quantity (units), unitPrice (minor units); each SKU once
+  9   total                minor units
+  10  currency
+  11  reservedAtMs         when the order was accepted (Unix ms)
+  12  paymentWindowMs      ms
+  13  ip
+  14  userAgent
 
 Replies
-  reserved
-  known         hold       the order is there, in this state; `absent`: it was restored before, ended and
+  reserved      epoch      of the new hold
+  known         hold, epoch
+                           the order is there, in this state; `absent`: it was restored before, ended and
                            expired. Nothing was changed
-  sale-absent              Redis does not know the sale, nor what is left of it
+  sale-absent              Redis does not know the sale, or its data are about to be made again
   unknown-sku   sku
   sold-out      sku
 ]]
 local saleKey, stockKey, limitsKey, orderKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local idemKey, outboxKey, deadlinesKey, restoredKey = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
-local orderNo, saleId, userId, idempotencyKey = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local fingerprint, idempotencyTtlMs, items = ARGV[5], tonumber(ARGV[6]), cjson.decode(ARGV[7])
-local total, currency, reservedAtMs, paymentWindowMs = ARGV[8], ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11])
-local ip, userAgent = ARGV[12], ARGV[13]
+local orderNo, epoch, saleId, userId, idempotencyKey = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
+local fingerprint, idempotencyTtlMs, items = ARGV[6], tonumber(ARGV[7]), cjson.decode(ARGV[8])
+local total, currency, reservedAtMs, paymentWindowMs = ARGV[9], ARGV[10], tonumber(ARGV[11]), tonumber(ARGV[12])
+local ip, userAgent = ARGV[13], ARGV[14]
 
 local function integer(number)
   return string.format('%.0f', number)
 end
 
-local hold = redis.call('HGET', orderKey, 'hold')
-if hold then
-  return { 'known', hold }
+local function serverRunId()
+  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
+end
+
+local sale = redis.call('HMGET', saleKey, 'epoch', 'run_id', 'suspended')
+-- A sale from before `run_id` is trusted.
+if not sale[1] or sale[3] or (sale[2] and sale[2] ~= serverRunId()) then
+  return { 'sale-absent' }
+end
+local order = redis.call('HMGET', orderKey, 'hold', 'epoch')
+local holdEpoch = tonumber(order[2]) or epoch
+if holdEpoch > tonumber(sale[1]) then
+  return { 'sale-absent' }
+end
+local isVoid = holdEpoch < tonumber(sale[1])
+-- An order that has ended stays ended, whatever its epoch.
+if order[1] and not (isVoid and order[1] == 'held') then
+  return { 'known', order[1], sale[1] }
 end
 if redis.call('SISMEMBER', restoredKey, orderNo) == 1 then
-  return { 'known', 'absent' }
-end
-if redis.call('HEXISTS', saleKey, 'epoch') == 0 then
-  return { 'sale-absent' }
+  return { 'known', 'absent', sale[1] }
 end
 for _, item in ipairs(items) do
   local available = tonumber(redis.call('HGET', stockKey, item.sku .. ':available'))
@@ -82,16 +98,18 @@ for _, item in ipairs(items) do
   redis.call('HINCRBY', stockKey, item.sku .. ':held', item.quantity)
   redis.call('HINCRBY', limitsKey, item.sku .. ':' .. userId, item.quantity)
 end
+-- The void hold may be about to expire.
+redis.call('DEL', orderKey)
 local entry = redis.call('XADD', outboxKey, '*', 'order_no', orderNo)
 redis.call('HSET', orderKey,
-  'sale_id', saleId, 'user_id', userId, 'items', ARGV[7], 'total', total, 'currency', currency,
+  'sale_id', saleId, 'user_id', userId, 'items', ARGV[8], 'total', total, 'currency', currency,
   'idempotency_key', idempotencyKey, 'reserved_at', integer(reservedAtMs), 'payment_window', integer(paymentWindowMs),
   'ip', ip, 'user_agent', userAgent, 'entry', entry,
-  'hold', 'held', 'status', 'queued', 'version', '0', 'payment', 'none', 'reason', '')
+  'epoch', sale[1], 'hold', 'held', 'status', 'queued', 'version', '0', 'payment', 'none', 'reason', '')
 if isKeyFree then
   redis.call('HSET', idemKey, 'order_no', orderNo, 'fingerprint', fingerprint)
   redis.call('PEXPIRE', idemKey, idempotencyTtlMs)
 end
 redis.call('ZADD', deadlinesKey, integer(reservedAtMs + paymentWindowMs), orderNo)
 redis.call('SADD', restoredKey, orderNo)
-return { 'reserved' }
+return { 'reserved', sale[1] }

@@ -6,6 +6,8 @@ Invariant: for every SKU total = available + held + sold, before and after. Eith
 happens or nothing does: all reads and refusals come first, because Redis does not roll back.
 Idempotent by orderNo: a resend after a reconnect finds its own idempotency entry and returns `reserved`
 again.
+The server's own run id is compared with that of the sale's data: after a restart, a restore or a failover
+nothing is sold until the rebuild has made the data again.
 
 KEYS
   1   sale
@@ -36,8 +38,8 @@ Replies
   repeated        orderNo            the same key and the same request were accepted before
   key-reused      orderNo            the same key came with another request
   sale-absent                        Redis does not know the sale: closed, never sold out
+  paused                             by the shop, or until the sale's data are made again
   epoch-changed   epoch              the orderNo belongs to another life of the sale's data: make a new one
-  paused
   not-open-yet    opensAt (Unix ms)
   closed          closesAt (Unix ms)
   unknown-sku     sku
@@ -57,6 +59,10 @@ local function integer(number)
   return string.format('%.0f', number)
 end
 
+local function serverRunId()
+  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
+end
+
 local earlier = redis.call('HMGET', idemKey, 'order_no', 'fingerprint')
 if earlier[1] == orderNo then
   local order = redis.call('HMGET', orderKey, 'total', 'currency', 'reserved_at', 'payment_window', 'items')
@@ -65,9 +71,14 @@ elseif earlier[1] then
   return { earlier[2] == fingerprint and 'repeated' or 'key-reused', earlier[1] }
 end
 
-local sale = redis.call('HMGET', saleKey, 'epoch', 'opens_at', 'closes_at', 'paused', 'payment_window', 'currency')
+local sale = redis.call('HMGET', saleKey,
+  'epoch', 'opens_at', 'closes_at', 'paused', 'payment_window', 'currency', 'suspended', 'run_id')
 if not sale[1] then
   return { 'sale-absent' }
+end
+-- A sale from before this field is trusted.
+if sale[7] or (sale[8] and sale[8] ~= serverRunId()) then
+  return { 'paused' }
 end
 if sale[1] ~= epoch then
   return { 'epoch-changed', sale[1] }
@@ -127,7 +138,7 @@ redis.call('HSET', orderKey,
   'sale_id', saleId, 'user_id', userId, 'items', itemsJson, 'total', integer(total), 'currency', currency,
   'idempotency_key', idempotencyKey, 'reserved_at', integer(now), 'payment_window', integer(paymentWindow),
   'ip', ip, 'user_agent', userAgent, 'entry', entry,
-  'hold', 'held', 'status', 'queued', 'version', '0', 'payment', 'none', 'reason', '')
+  'epoch', epoch, 'hold', 'held', 'status', 'queued', 'version', '0', 'payment', 'none', 'reason', '')
 redis.call('HSET', idemKey, 'order_no', orderNo, 'fingerprint', fingerprint)
 redis.call('PEXPIRE', idemKey, idempotencyTtlMs)
 redis.call('ZADD', deadlinesKey, integer(now + paymentWindow), orderNo)

@@ -19,12 +19,13 @@ Replies
   stale             version            this or a newer version was applied before
   below-committed   committed          held + sold exceed the new total: nothing was changed
   unknown-sku
-  sale-absent                          only warm-up and rebuild create stock
+  sale-absent                          only warm-up and rebuild create stock; a rebuild reads the new total
 ]]
 local saleKey, stockKey = KEYS[1], KEYS[2]
 local sku, total, version = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
-if redis.call('HEXISTS', saleKey, 'epoch') == 0 then
+local sale = redis.call('HMGET', saleKey, 'epoch', 'rebuilding')
+if not sale[1] or sale[2] then
   return { 'sale-absent' }
 end
 local stock = redis.call('HMGET', stockKey, sku .. ':total', sku .. ':held', sku .. ':sold', sku .. ':version')

@@ -12,20 +12,24 @@ import {
   type OrderState,
 } from '../domain/order.ts';
 import { SessionRefusedError } from '../payments/provider.ts';
+import { settleStock, type SettleStockDeps } from '../rebuild/settle-stock.ts';
+import { storeWithHold, type StoreWithHoldDeps } from '../rebuild/store-with-hold.ts';
 import type { PaymentSession, PaymentSessions } from '../stores/mysql/money/payment-sessions.ts';
 import type { Payments } from '../stores/mysql/money/payments.ts';
 import type { AbandonOutcome, CancelOutcome, Orders } from '../stores/mysql/orders/orders.ts';
 import type { EngineBudget } from '../stores/redis/engine-budget.ts';
-import type { Reservations } from '../stores/redis/reservations.ts';
 import { ORDER_REFUSED } from '../workflows/contract.ts';
 import { createRefundActivities, type RefundActivityDeps } from './refunds.ts';
 
 export interface ActivityDeps extends RefundActivityDeps {
-  orders: Pick<Orders, 'storeOrder' | 'abandon' | 'markPaid' | 'cancel' | 'park' | 'unpark' | 'read'>;
+  orders: Pick<Orders, 'storeOrder' | 'abandon' | 'markPaid' | 'cancel' | 'park' | 'unpark' | 'read'> &
+    SettleStockDeps['orders'];
   payments: Pick<Payments, 'record'>;
   paymentSessions: Pick<PaymentSessions, 'listOpen' | 'recordClosed'>;
   budget: Pick<EngineBudget, 'release'>;
-  reservations: Pick<Reservations, 'confirm' | 'release'> & RefundActivityDeps['reservations'];
+  reservations: SettleStockDeps['reservations'] &
+    StoreWithHoldDeps['reservations'] &
+    RefundActivityDeps['reservations'];
 }
 
 export type Activities = ReturnType<typeof createActivities>;
@@ -49,20 +53,25 @@ export function createActivities(deps: ActivityDeps) {
    */
   async function follow(orderNo: string, state: OrderState): Promise<StockSettled> {
     const [isSettled] = await Promise.all([
-      isFinal(state.status) && settleStock(orderNo, state),
+      isFinal(state.status) && trySettleStock(orderNo, state),
       reservations.project(orderNo, state),
       budget.release([orderNo]),
     ]);
     return isSettled ? { stockSettled: true } : {};
   }
 
-  async function settleStock(orderNo: string, { status }: OrderState): Promise<boolean> {
+  async function trySettleStock(orderNo: string, state: OrderState): Promise<boolean> {
     try {
-      await (status === 'paid' ? reservations.confirm(orderNo) : reservations.release(orderNo));
-      return true;
+      return (await settleStock(deps, orderNo, state)) === 'settled';
     } catch {
       return false;
     }
+  }
+
+  /** @throws while the sale's data are being made again: the step is to be repeated */
+  async function mustSettleStock(orderNo: string, status: 'paid' | 'cancelled'): Promise<void> {
+    const outcome = await settleStock(deps, orderNo, { status });
+    if (outcome === 'later') throw new Error('the data of the sale are being made again');
   }
 
   async function closeAtProvider(session: PaymentSession): Promise<'voided' | 'paid' | 'refused'> {
@@ -91,11 +100,12 @@ export function createActivities(deps: ActivityDeps) {
     ...createRefundActivities(deps),
 
     /**
-     * Stores the order; one that is stored already stays as it is.
+     * Stores the order; one that is stored already stays as it is. Where the sale's data were made again
+     * since it was accepted, its stock is reserved again first.
      * @throws ApplicationFailure `OrderRefused`, not retryable, when it can never be stored
      */
     async persistOrder({ order }: { order: Order }): Promise<OrderState & StockSettled> {
-      const outcome = await orders.storeOrder(order, 'started');
+      const outcome = await storeWithHold(deps, order, 'started');
       if (outcome.kind === 'refused') {
         throw ApplicationFailure.nonRetryable(
           `order refused: ${outcome.reason}`,
@@ -137,12 +147,12 @@ export function createActivities(deps: ActivityDeps) {
 
     /** held → sold in Redis. */
     async confirmStock({ orderNo }: { orderNo: string }): Promise<void> {
-      await reservations.confirm(orderNo);
+      await mustSettleStock(orderNo, 'paid');
     },
 
     /** held → released in Redis, after MySQL has committed the order's end. */
     async releaseStock({ orderNo }: { orderNo: string }): Promise<void> {
-      await reservations.release(orderNo);
+      await mustSettleStock(orderNo, 'cancelled');
     },
 
     /** Closes the order's sessions at the provider. Records the payment of one that was paid meanwhile. */

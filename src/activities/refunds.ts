@@ -6,6 +6,7 @@ import { sumReversals } from '../domain/reversals.ts';
 import { RefundRefusedError, type PaymentProvider } from '../payments/provider.ts';
 import type { Refunds, RefundTask } from '../stores/mysql/money/refunds.ts';
 import type { Orders } from '../stores/mysql/orders/orders.ts';
+import type { Sales } from '../stores/mysql/sales.ts';
 import type { Reservations } from '../stores/redis/reservations.ts';
 
 export interface RefundActivityDeps {
@@ -14,6 +15,7 @@ export interface RefundActivityDeps {
   reservations: Pick<Reservations, 'project'> & {
     giveBack: (giveBack: GiveBack) => Promise<{ kind: string }>;
   };
+  sales: Pick<Sales, 'isWatched'>;
   provider: PaymentProvider;
 }
 
@@ -23,7 +25,7 @@ export type RefundProgress = 'nothing-due' | 'pending' | 'refunded';
 export type RefundActivities = ReturnType<typeof createRefundActivities>;
 
 export function createRefundActivities(deps: RefundActivityDeps) {
-  const { refunds, orders, reservations, provider } = deps;
+  const { refunds, orders, reservations, sales, provider } = deps;
 
   /**
    * @throws when the provider is away, refuses, or accepts less than what is due: the step is to be repeated
@@ -109,6 +111,9 @@ export function createRefundActivities(deps: RefundActivityDeps) {
       if (!given) return;
       const { kind } = await reservations.giveBack(given);
       if (kind === 'held' || kind === 'not-sold') throw new Error(`not sold in Redis: ${kind}`);
+      // The data of a sale that is long over are not made again, and there is nothing to give back to.
+      if (kind === 'sale-absent' && (await sales.isWatched(stored.order.saleId)))
+        throw new Error('the data of the sale are being made again');
     },
 
     /** Parks the refund, so that an operator sees that it keeps failing. */

@@ -48,6 +48,16 @@ export const MAX_DECISION_CHARS = 500;
 export const IDEMPOTENCY_TTL_MS = 24 * 60 * 60 * 1000;
 /** A settled order's projection stays readable in Redis this long; MySQL keeps it for good. */
 export const PROJECTION_TTL_MS = 24 * 60 * 60 * 1000;
+/**
+ * How long after its end a sale's data in Redis are still watched, and made again when they are lost. By then
+ * every order has ended: a window of a day at most, and its hold readable for another.
+ */
+export const WATCHED_AFTER_CLOSE_MS = 3 * 24 * 60 * 60 * 1000;
+/**
+ * An order that is known nowhere is said to be lost so long after its sale's data were made again. Until then
+ * a relay that had read it may bring it back.
+ */
+export const LOST_AFTER_MS = 15_000;
 /** How long a shopper may take to pay unless the sale says otherwise. */
 export const DEFAULT_PAYMENT_WINDOW_MS = 30 * 60 * 1000;
 /** The longest payment window. A hold of more than a day would be a reservation, not a checkout. */

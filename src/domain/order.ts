@@ -57,6 +57,11 @@ export interface Order {
   paymentWindowMs: number;
   ip: string;
   userAgent: string;
+  /**
+   * The epoch of its hold, where that is not the orderNo's: the sale's data were made again before the order
+   * was stored, and its stock was reserved again.
+   */
+  holdEpoch?: number;
 }
 
 /** What changes about an order. `version` grows by one a change, and only MySQL assigns it (queued = 0). */
@@ -94,6 +99,11 @@ export function orderDeadlineMs(order: Pick<Order, 'reservedAtMs' | 'paymentWind
 
 export function isFinal(status: OrderStatus): boolean {
   return status === 'paid' || status === 'cancelled' || status === 'failed';
+}
+
+/** The epoch in which the order's stock was reserved; 0 for what is no order number. */
+export function holdEpochOf({ orderNo, holdEpoch }: Pick<Order, 'orderNo' | 'holdEpoch'>): number {
+  return holdEpoch ?? parseOrderNo(orderNo)?.epoch ?? 0;
 }
 
 export function formatOrderNo(parts: OrderNoParts): string {

@@ -1,25 +1,31 @@
 /** Abandons an order that MySQL refuses to store and that has no workflow to do so. */
 
 import { isFinal, type FailureReason, type Order, type OrderState } from '../domain/order.ts';
+import { settleStock, type SettleStockDeps } from '../rebuild/settle-stock.ts';
 import type { Orders } from '../stores/mysql/orders/orders.ts';
 import type { Reservations } from '../stores/redis/reservations.ts';
 
-export interface ProjectDeps {
-  reservations: Pick<Reservations, 'project' | 'release'>;
+export interface ProjectDeps extends SettleStockDeps {
+  reservations: SettleStockDeps['reservations'] & Pick<Reservations, 'project'>;
 }
 
 export interface AbandonDeps extends ProjectDeps {
-  orders: Pick<Orders, 'abandon'>;
+  orders: ProjectDeps['orders'] & Pick<Orders, 'abandon'>;
 }
 
-/** Projects the committed state, and releases the stock of an order that ended unpaid. Idempotent. */
+/**
+ * Projects the committed state, and releases the stock of an order that ended unpaid. Idempotent.
+ * @throws when Redis is away, or while the sale's data are being made again: to be repeated
+ */
 export async function projectAndRelease(
-  { reservations }: ProjectDeps,
+  deps: ProjectDeps,
   orderNo: string,
   state: OrderState,
 ): Promise<void> {
-  await reservations.project(orderNo, state);
-  if (isFinal(state.status) && state.status !== 'paid') await reservations.release(orderNo);
+  await deps.reservations.project(orderNo, state);
+  if (!isFinal(state.status) || state.status === 'paid') return;
+  if ((await settleStock(deps, orderNo, state)) === 'later')
+    throw new Error(`order ${orderNo} has ended, and the data of its sale are being made again`);
 }
 
 /**

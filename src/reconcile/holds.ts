@@ -9,13 +9,13 @@ import type { Logger } from 'pino';
 import { ZodError } from 'zod';
 import { isFinal, orderDeadlineMs, parseOrderNo, type OrderState } from '../domain/order.ts';
 import type { OrderEngine } from '../engine/order-engine.ts';
-import type { Orders } from '../stores/mysql/orders/orders.ts';
+import { settleStock } from '../rebuild/settle-stock.ts';
 import type { Places } from '../stores/mysql/upkeep/places.ts';
 import type { Repairs } from '../stores/mysql/upkeep/repairs.ts';
 import type { HeldOrder, HoldPlace, Holds } from '../stores/redis/holds.ts';
 import { formatSaleShard, type SaleShard } from '../stores/redis/keys.ts';
 import type { Reservations, ReservedOrder } from '../stores/redis/reservations.ts';
-import { abandonOrder } from './abandon.ts';
+import { abandonOrder, type AbandonDeps } from './abandon.ts';
 import type { Step, StepReport } from './report.ts';
 
 /** Holds looked at by one script: it takes about two milliseconds of Redis. */
@@ -30,10 +30,9 @@ const AT_ONCE = 8;
  */
 const ABANDON_GRACE_MS = 5 * 60_000;
 
-export interface HoldsDeps {
+export interface HoldsDeps extends AbandonDeps {
   holds: Holds;
-  reservations: Pick<Reservations, 'readOrder' | 'project' | 'confirm' | 'release'>;
-  orders: Pick<Orders, 'abandon'>;
+  reservations: AbandonDeps['reservations'] & Pick<Reservations, 'readOrder'>;
   repairs: Repairs;
   places: Places;
   engine: Pick<OrderEngine, 'isRunning'>;
@@ -113,13 +112,13 @@ async function judge(deps: HoldsDeps, held: Held, state: OrderState | undefined)
 }
 
 /** The order has ended in MySQL, and the step that settles its hold never came. */
-async function settle({ reservations, repairs }: HoldsDeps, orderNo: string, state: OrderState) {
-  await reservations.project(orderNo, state);
-  const hold = await (state.status === 'paid'
-    ? reservations.confirm(orderNo)
-    : reservations.release(orderNo));
-  await repairs.record({ action: 'hold_settled', subject: orderNo, before: 'held', after: hold });
-  return 'repaired' as const;
+async function settle(deps: HoldsDeps, orderNo: string, state: OrderState): Promise<Outcome> {
+  await deps.reservations.project(orderNo, state);
+  // While the sale's data are being made again, a later run settles it.
+  if ((await settleStock(deps, orderNo, state)) === 'later') return 'fine';
+  const after = state.status === 'paid' ? 'sold' : 'released';
+  await deps.repairs.record({ action: 'hold_settled', subject: orderNo, before: 'held', after });
+  return 'repaired';
 }
 
 async function judgeUnstored(deps: HoldsDeps, held: Held): Promise<Outcome> {

@@ -10,12 +10,12 @@ import { ZodError } from 'zod';
 import { isFinal, parseOrderNo, type Order } from '../domain/order.ts';
 import type { RefundReason } from '../domain/payment.ts';
 import type { OrderSigner } from '../payments/signed-order.ts';
+import { storeWithHold, type StoreWithHoldDeps } from '../rebuild/store-with-hold.ts';
 import type { UnmatchedPayment, UnmatchedPayments } from '../stores/mysql/money/unmatched-payments.ts';
-import type { Orders } from '../stores/mysql/orders/orders.ts';
 import type { Sales } from '../stores/mysql/sales.ts';
 import type { Reservations, ReservedOrder } from '../stores/redis/reservations.ts';
 import type { SaleStock } from '../stores/redis/sale-stock.ts';
-import { abandonOrder, projectAndRelease } from './abandon.ts';
+import { abandonOrder, projectAndRelease, type AbandonDeps } from './abandon.ts';
 import type { Step } from './report.ts';
 
 /** Payments settled at once: as many as MySQL's connections handle in the time that a stop leaves. */
@@ -25,12 +25,14 @@ const UNMATCHED_MAX = 200;
  */
 const PARKED_AFTER_MS = 60 * 60_000;
 
-export interface UnmatchedPaymentDeps {
+export interface UnmatchedPaymentDeps extends AbandonDeps {
   unmatchedPayments: UnmatchedPayments;
-  orders: Pick<Orders, 'storeOrder' | 'abandon'>;
-  reservations: Pick<Reservations, 'readOrder' | 'reserveAgain' | 'project' | 'release'>;
-  sales: Pick<Sales, 'listIds'>;
-  saleStock: Pick<SaleStock, 'read'>;
+  orders: AbandonDeps['orders'] & StoreWithHoldDeps['orders'];
+  reservations: AbandonDeps['reservations'] &
+    StoreWithHoldDeps['reservations'] &
+    Pick<Reservations, 'readOrder'>;
+  sales: AbandonDeps['sales'] & Pick<Sales, 'listIds'>;
+  saleStock: Pick<SaleStock, 'checkLife'>;
   signer: Pick<OrderSigner, 'verify'>;
   log: Logger;
 }
@@ -104,8 +106,9 @@ async function decide(
   const order = await verify(deps.signer, unmatched);
   if (order === 'strange') return { kind: 'park', why: `it carries an order that is not ours: ${orderNo}` };
   if (order) return reserveAgain(deps, order);
-  // A Redis that lost its data has no sale either, and then a missing order means nothing.
-  if (await deps.saleStock.read(saleId)) return { kind: 'refund', reason: 'order_unknown' };
+  // In a Redis that has lost data a missing order means nothing, until they are made again from MySQL.
+  if ((await deps.saleStock.checkLife(saleId)).kind === 'well')
+    return { kind: 'refund', reason: 'order_unknown' };
   return saleAbsent(orderNo);
 }
 
@@ -123,7 +126,7 @@ async function settleKnown(deps: UnmatchedPaymentDeps, { order, state }: Reserve
   const { orderNo } = order;
   // The order has ended unpaid, and its stock was released.
   if (isFinal(state.status) && state.status !== 'paid') return { kind: 'refund', reason: 'order_ended' };
-  const outcome = await deps.orders.storeOrder(order, 'due');
+  const outcome = await storeWithHold(deps, order, 'due');
   if (outcome.kind !== 'refused') {
     await projectAndRelease(deps, orderNo, outcome.state);
     return { kind: 'settled', as: outcome.kind };

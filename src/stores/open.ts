@@ -10,6 +10,8 @@ import { createUnmatchedPayments } from './mysql/money/unmatched-payments.ts';
 import { createParkedWork } from './mysql/ops/parked-work.ts';
 import { createOrderClaims } from './mysql/orders/order-claims.ts';
 import { createOrders } from './mysql/orders/orders.ts';
+import { createSaleEpochs } from './mysql/rebuild/sale-epochs.ts';
+import { readSaleSnapshot } from './mysql/rebuild/sale-snapshot.ts';
 import { createSales } from './mysql/sales.ts';
 import { createPlaces } from './mysql/upkeep/places.ts';
 import { createRepairs } from './mysql/upkeep/repairs.ts';
@@ -18,6 +20,7 @@ import { assertNoEviction, connectRedis } from './redis/connection.ts';
 import { createEngineBudget } from './redis/engine-budget.ts';
 import { createHolds } from './redis/holds.ts';
 import { createReservations } from './redis/reservations.ts';
+import { createSaleRebuild } from './redis/sale-rebuild.ts';
 import { createSaleStock } from './redis/sale-stock.ts';
 
 export interface StoreConfig {
@@ -47,6 +50,7 @@ export async function openStores(config: StoreConfig, log: Logger) {
     holds: createHolds(redis),
     saleStock: createSaleStock(redis),
     budget: createEngineBudget(redis, config.ENGINE_BUDGET, log),
+    saleRebuild: createSaleRebuild(redis),
     orders: createOrders(pool),
     orderClaims: createOrderClaims(pool),
     payments: createPayments(pool),
@@ -59,6 +63,8 @@ export async function openStores(config: StoreConfig, log: Logger) {
     places: createPlaces(pool),
     repairs: createRepairs(pool),
     temporalNamespaces: createTemporalNamespaces(pool),
+    saleEpochs: createSaleEpochs(pool),
+    readSaleSnapshot,
     async close(): Promise<void> {
       redis.disconnect();
       await pool.end();

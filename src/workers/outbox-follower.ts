@@ -28,6 +28,7 @@ export interface FollowerDeps extends Omit<StartDeps, 'outbox' | 'reservations' 
   outbox: Outbox;
   reservations: ReadDeps['reservations'] & StartDeps['reservations'];
   orders: ReadDeps['orders'] & StartDeps['orders'];
+  saleStock: ReadDeps['saleStock'];
   burst: Burst;
   log: Logger;
 }

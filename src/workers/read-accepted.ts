@@ -1,14 +1,17 @@
 /** Reads the orders that a page of the outbox names. */
 
 import type { Logger } from 'pino';
+import { parseOrderNo } from '../domain/order.ts';
 import type { Orders } from '../stores/mysql/orders/orders.ts';
 import type { Outbox, OutboxEntry } from '../stores/redis/outbox.ts';
 import type { Reservations, ReservedOrder } from '../stores/redis/reservations.ts';
+import type { SaleStock } from '../stores/redis/sale-stock.ts';
 
 export interface ReadDeps {
   outbox: Pick<Outbox, 'acknowledge'>;
   reservations: Pick<Reservations, 'readOrders'>;
   orders: Pick<Orders, 'parkOutboxEntry'>;
+  saleStock: Pick<SaleStock, 'checkLife'>;
   log: Logger;
 }
 
@@ -20,10 +23,11 @@ export interface Accepted extends ReservedOrder {
 export const orderNoOf = ({ order }: Accepted): string => order.orderNo;
 
 /**
- * Parks entries whose order cannot be read, and acknowledges them, so that they do not delay the others.
+ * Parks entries whose order cannot be read, and acknowledges them, so that they do not delay the others. An
+ * order that Redis lost with all of its sale is not parked: no operator could bring it back.
  */
 export async function readAccepted(
-  { outbox, reservations, orders, log }: ReadDeps,
+  { outbox, reservations, orders, saleStock, log }: ReadDeps,
   entries: readonly OutboxEntry[],
 ): Promise<Accepted[]> {
   if (entries.length === 0) return [];
@@ -36,8 +40,16 @@ export async function readAccepted(
       continue;
     }
     log.error({ orderNo, entryId }, 'an outbox entry names an order that Redis does not have');
-    await orders.parkOutboxEntry(entryId, `no order ${orderNo} in Redis`);
+    if (!(await isLostWithSale(saleStock, orderNo)))
+      await orders.parkOutboxEntry(entryId, `no order ${orderNo} in Redis`);
     await outbox.acknowledge([entryId]);
   }
   return accepted;
+}
+
+async function isLostWithSale(saleStock: ReadDeps['saleStock'], orderNo: string): Promise<boolean> {
+  const parts = parseOrderNo(orderNo);
+  if (!parts) return false;
+  const life = await saleStock.checkLife(parts.saleId);
+  return life.kind !== 'well' || life.epoch > parts.epoch;
 }

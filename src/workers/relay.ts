@@ -61,7 +61,15 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
     try {
       const outbox = createOutbox(redis, blocking, saleShard, consumer);
       const bound = log.child({ sale: saleShard.saleId });
-      const follower = createOutboxFollower({ ...deps, outbox, gate, burst, storing, log: bound });
+      const follower = createOutboxFollower({
+        ...deps,
+        outbox,
+        gate,
+        burst,
+        storing,
+        stopping: until,
+        log: bound,
+      });
       await runLoop('outbox', follower.pass, { log: bound, signal: until });
       await follower.drain();
     } finally {

@@ -16,6 +16,7 @@ import { searchAttributes, TASK_QUEUE } from '../workflows/contract.ts';
 import { createDeferredEngine } from './deferred-engine.ts';
 import { runLoop } from './loop.ts';
 import { createOrderWorker } from './order-worker.ts';
+import { runRedisWatch } from './redis-watch.ts';
 import { runRelay } from './relay.ts';
 import { createScheduleKeeper } from './schedule-keeper.ts';
 
@@ -48,7 +49,10 @@ async function runUntilStopped(
 ): Promise<void> {
   const deferred = createDeferredEngine();
   const signer = createOrderSigner(config.ORDER_SIGNING_SECRETS);
-  const relay = runRelay({ ...stores, engine: deferred.engine, log }, signal);
+  const relay = Promise.all([
+    runRelay({ ...stores, engine: deferred.engine, log }, signal),
+    runRedisWatch({ ...stores, log }, signal),
+  ]);
   const connection = await connectTemporal(config, log, signal);
   if (!connection) {
     await relay;

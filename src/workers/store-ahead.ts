@@ -5,16 +5,18 @@
 
 import type { LimitFunction } from 'p-limit';
 import { isFinal, type FailureReason } from '../domain/order.ts';
+import { settleStock } from '../rebuild/settle-stock.ts';
 import type { Orders } from '../stores/mysql/orders/orders.ts';
 import type { WorkflowPresence } from '../stores/mysql/orders/store-orders.ts';
 import type { Outbox } from '../stores/redis/outbox.ts';
 import type { Reservations } from '../stores/redis/reservations.ts';
+import { reserveLostHolds, type LostHoldDeps } from './lost-holds.ts';
 import { orderNoOf, type Accepted } from './read-accepted.ts';
 
-export interface StoreAheadDeps {
+export interface StoreAheadDeps extends LostHoldDeps {
   outbox: Pick<Outbox, 'acknowledge'>;
-  reservations: Pick<Reservations, 'projectAll' | 'release'>;
-  orders: Pick<Orders, 'storeOrders'>;
+  reservations: LostHoldDeps['reservations'] & Pick<Reservations, 'projectAll'>;
+  orders: LostHoldDeps['orders'] & Pick<Orders, 'storeOrders'>;
   /** Bounds the transactions under way, over all sales of a relay; first come, first served. */
   storing: LimitFunction;
 }
@@ -32,7 +34,8 @@ export interface Refused extends Accepted {
 
 /**
  * @param presence claimed: the caller starts their workflows at once. due: a relay starts them later
- * @returns refused: their own workflows will get the refusal and release the stock
+ * @returns refused: their own workflows will get the refusal and release the stock. An order of an older
+ *   epoch is not among them: it is reserved again and comes back, or is abandoned
  * @throws when the store as a whole is unavailable
  */
 export async function storeAhead(
@@ -41,6 +44,7 @@ export async function storeAhead(
   presence: Exclude<WorkflowPresence, 'started'>,
 ): Promise<StoreAheadOutcome> {
   if (accepted.length === 0) return { stored: [], refused: [] };
+  const readAtMs = Date.now();
   const { outbox, reservations, orders, storing } = deps;
   const batch = accepted.map(({ order }) => order);
   const outcomes = await storing(() => orders.storeOrders(batch, presence));
@@ -61,9 +65,14 @@ export async function storeAhead(
   );
   // The process that abandoned an order may have died before it released the stock.
   const abandoned = durable.filter(({ state: { status } }) => isFinal(status) && status !== 'paid');
-  await Promise.all(abandoned.map(({ order: { orderNo } }) => reservations.release(orderNo)));
+  // One whose sale's data are being made again has nothing to release: the rebuild counts what MySQL has.
+  await Promise.all(abandoned.map(({ order: { orderNo }, state }) => settleStock(deps, orderNo, state)));
   await outbox.acknowledge(durable.map(({ entryId }) => entryId));
-  return { stored: durable, refused };
+  // A paid one is for an operator, as any paid order that is refused.
+  const lost = refused.filter(({ reason, state }) => reason === 'lost_hold' && state.status !== 'paid');
+  await reserveLostHolds(deps, lost, readAtMs);
+  await outbox.acknowledge(lost.map(({ entryId }) => entryId));
+  return { stored: durable, refused: refused.filter((entry) => !lost.includes(entry)) };
 }
 
 /** Nearly always one group: of orders that were stored just now. */

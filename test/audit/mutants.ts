@@ -13,7 +13,7 @@ import { lockOrder, transition } from '../../src/stores/mysql/rows/order-rows.ts
 import { bookMovement } from '../../src/stores/mysql/rows/stock-ledger.ts';
 import type { Stores } from '../../src/stores/open.ts';
 import type { RedisClient } from '../../src/stores/redis/connection.ts';
-import { orderKeys } from '../../src/stores/redis/keys.ts';
+import { epochOf, orderKeys } from '../../src/stores/redis/keys.ts';
 import { run } from '../../src/stores/redis/script-call.ts';
 import { confirm, giveBack, project, release } from '../../src/stores/redis/scripts.ts';
 
@@ -68,7 +68,7 @@ export const releaseWithoutGuard: Mutant = (stores) => {
     release: (orderNo) =>
       run(stores.redis, mutant, {
         keys: orderKeys(orderNo),
-        args: { orderNo, projectionTtlMs: PROJECTION_TTL_MS },
+        args: { orderNo, epoch: epochOf(orderNo), projectionTtlMs: PROJECTION_TTL_MS },
       }),
   });
 };
@@ -80,7 +80,7 @@ export const confirmWithoutGuard: Mutant = (stores) => {
     confirm: (orderNo) =>
       run(stores.redis, mutant, {
         keys: orderKeys(orderNo),
-        args: { orderNo, projectionTtlMs: PROJECTION_TTL_MS },
+        args: { orderNo, epoch: epochOf(orderNo), projectionTtlMs: PROJECTION_TTL_MS },
       }),
   });
 };
@@ -92,7 +92,7 @@ export const releaseStockAlone: Mutant = (stores) => {
     release: (orderNo) =>
       run(stores.redis, mutant, {
         keys: orderKeys(orderNo),
-        args: { orderNo, projectionTtlMs: PROJECTION_TTL_MS },
+        args: { orderNo, epoch: epochOf(orderNo), projectionTtlMs: PROJECTION_TTL_MS },
       }),
   });
 };
@@ -219,7 +219,14 @@ export const returnLimitUnremembered: Mutant = (stores) => {
     giveBack: ({ orderNo, userId, items, limit, stock }) =>
       run(stores.redis, mutant, {
         keys: orderKeys(orderNo),
-        args: { orderNo, userId, items: JSON.stringify(items), isLimitAsked: limit, isStockAsked: stock },
+        args: {
+          orderNo,
+          epoch: epochOf(orderNo),
+          userId,
+          items: JSON.stringify(items),
+          isLimitAsked: limit,
+          isStockAsked: stock,
+        },
       }),
   });
 };

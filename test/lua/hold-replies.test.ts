@@ -76,10 +76,10 @@ describe('confirm', () => {
     expect(await withoutChange(saleId, () => stores.reservations.confirm(orderNo))).toBe('returned');
   });
 
-  test('does nothing for an order without a hold', async () => {
+  test('says that a hold is lost which should be there, and does nothing', async () => {
     const { saleId } = await hold();
     const unknown = newOrderNo(saleId);
-    expect(await withoutChange(saleId, () => stores.reservations.confirm(unknown))).toBe('absent');
+    expect(await withoutChange(saleId, () => stores.reservations.confirm(unknown))).toBe('lost');
   });
 });
 
@@ -130,9 +130,9 @@ describe('release', () => {
     expect(await withoutChange(saleId, () => stores.reservations.release(orderNo))).toBe('returned');
   });
 
-  test('does nothing for an order without a hold', async () => {
+  test('says that a hold is lost which should be there, and does nothing', async () => {
     const { saleId } = await hold();
     const unknown = newOrderNo(saleId);
-    expect(await withoutChange(saleId, () => stores.reservations.release(unknown))).toBe('absent');
+    expect(await withoutChange(saleId, () => stores.reservations.release(unknown))).toBe('lost');
   });
 });

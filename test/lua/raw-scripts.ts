@@ -7,7 +7,7 @@ import { ulid } from 'ulidx';
 import { z } from 'zod';
 import { formatOrderNo } from '../../src/domain/order.ts';
 import type { RedisClient } from '../../src/stores/redis/connection.ts';
-import { orderKeys, saleKeys } from '../../src/stores/redis/keys.ts';
+import { epochOf, orderKeys, saleKeys } from '../../src/stores/redis/keys.ts';
 import { send } from '../../src/stores/redis/script-call.ts';
 import {
   confirm,
@@ -69,12 +69,12 @@ export async function callReserve(redis: RedisClient, call: ReserveCall): Promis
 }
 
 export async function callConfirm(redis: RedisClient, orderNo: string): Promise<string[]> {
-  const args = { orderNo, projectionTtlMs: DAY_MS };
+  const args = { orderNo, epoch: epochOf(orderNo), projectionTtlMs: DAY_MS };
   return reply.parse(await send(redis, confirm, { keys: orderKeys(orderNo), args }));
 }
 
 export async function callRelease(redis: RedisClient, orderNo: string): Promise<string[]> {
-  const args = { orderNo, projectionTtlMs: DAY_MS };
+  const args = { orderNo, epoch: epochOf(orderNo), projectionTtlMs: DAY_MS };
   return reply.parse(await send(redis, release, { keys: orderKeys(orderNo), args }));
 }
 
@@ -109,7 +109,14 @@ export async function callGiveBack(
 ): Promise<string[]> {
   const answer = await send(redis, giveBack, {
     keys: orderKeys(orderNo),
-    args: { orderNo, userId, items: JSON.stringify(lines), isLimitAsked: limit, isStockAsked: stock },
+    args: {
+      orderNo,
+      epoch: epochOf(orderNo),
+      userId,
+      items: JSON.stringify(lines),
+      isLimitAsked: limit,
+      isStockAsked: stock,
+    },
   });
   return reply.parse(answer);
 }

@@ -40,7 +40,7 @@ async function refusal(order: Order) {
 test('a lost order is there again as it was accepted, held and queued', async () => {
   const { saleId } = await stores.openSale(buildSale());
   const order = lostOrder(saleId);
-  expect(await stores.reservations.reserveAgain(order)).toEqual({ kind: 'reserved' });
+  expect(await stores.reservations.reserveAgain(order)).toEqual({ kind: 'reserved', epoch: 1 });
   expect(await stores.reservations.readOrder(order.orderNo)).toEqual({
     order,
     state: { status: 'queued', version: 0, payment: 'none', reason: null },
@@ -67,8 +67,8 @@ test('neither a pause, nor the end of the sale, nor the limit, nor a full backlo
   );
   await stores.saleStock.setWaitingElsewhere(saleId, 1_000_000);
   const [first, second] = [lostOrder(saleId), lostOrder(saleId)];
-  expect(await stores.reservations.reserveAgain(first)).toEqual({ kind: 'reserved' });
-  expect(await stores.reservations.reserveAgain(second)).toEqual({ kind: 'reserved' });
+  expect(await stores.reservations.reserveAgain(first)).toEqual({ kind: 'reserved', epoch: 1 });
+  expect(await stores.reservations.reserveAgain(second)).toEqual({ kind: 'reserved', epoch: 1 });
   expect(await stores.redis.hgetall(orderKeys(first.orderNo).limits)).toEqual({
     'lamp:ada': '4',
     'mug:ada': '2',
@@ -108,7 +108,7 @@ test('a key under which the shopper got another order meanwhile stays with that'
   const request = buildReserveRequest({ saleId, idempotencyKey: order.idempotencyKey });
   const later = await stores.reservations.reserve(request);
   if (later.kind !== 'reserved') throw new Error(later.kind);
-  expect(await stores.reservations.reserveAgain(order)).toEqual({ kind: 'reserved' });
+  expect(await stores.reservations.reserveAgain(order)).toEqual({ kind: 'reserved', epoch: 1 });
   expect(await stores.reservations.reserve(request)).toEqual({ kind: 'repeated', orderNo: later.orderNo });
 });
 
@@ -121,7 +121,7 @@ test.each(['held', 'sold', 'released', 'returned'] as const)(
     if (hold === 'released') await stores.reservations.release(order.orderNo);
     if (hold === 'sold' || hold === 'returned') await stores.reservations.confirm(order.orderNo);
     if (hold === 'returned') await stores.reservations.giveBack({ ...order, limit: false, stock: true });
-    expect(await refusal(order)).toEqual({ kind: 'known', hold });
+    expect(await refusal(order)).toEqual({ kind: 'known', hold, epoch: 1 });
   },
 );
 
@@ -131,7 +131,7 @@ test('an order restored before, ended and expired is not restored once more', as
   await stores.reservations.reserveAgain(order);
   await stores.reservations.release(order.orderNo);
   await stores.redis.del(orderKeys(order.orderNo).order);
-  expect(await refusal(order)).toEqual({ kind: 'known', hold: 'absent' });
+  expect(await refusal(order)).toEqual({ kind: 'known', hold: 'absent', epoch: 1 });
 });
 
 test('while Redis does not know the sale nothing is said about its stock', async () => {
@@ -149,7 +149,10 @@ test('when one line is sold out nothing is taken of any', async () => {
 test('the last units may be taken', async () => {
   const { saleId } = await stores.openSale(buildSale());
   const items = [{ sku: 'mug', quantity: 5, unitPrice: 1_450 }];
-  expect(await stores.reservations.reserveAgain(lostOrder(saleId, { items }))).toEqual({ kind: 'reserved' });
+  expect(await stores.reservations.reserveAgain(lostOrder(saleId, { items }))).toEqual({
+    kind: 'reserved',
+    epoch: 1,
+  });
 });
 
 test('a SKU that the sale does not have is named', async () => {

@@ -92,7 +92,7 @@ export class SaleModel {
 
   settle(orderNo: string, as: 'released' | 'sold'): string[] {
     const order = this.holds.get(orderNo);
-    if (!order) return ['absent'];
+    if (!order) return ['lost'];
     if (order.hold !== 'held') return [order.hold];
     order.hold = as;
     for (const { sku, quantity } of order.attempt.lines) {

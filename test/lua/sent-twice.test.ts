@@ -80,7 +80,10 @@ test('reserve-again sent twice holds once and queues once', async () => {
   const { saleId } = await stores.openSale(buildSale());
   const call = buildReserveCall(saleId);
   const replies = await twice(saleId, () => callReserveAgain(stores.redis, call));
-  expect(replies).toEqual([['reserved'], ['known', 'held']]);
+  expect(replies).toEqual([
+    ['reserved', '1'],
+    ['known', 'held', '1'],
+  ]);
 });
 
 test('reserve-again sent once more after the order ended and expired holds nothing', async () => {
@@ -90,7 +93,7 @@ test('reserve-again sent once more after the order ended and expired holds nothi
   await callRelease(stores.redis, call.orderNo);
   await stores.redis.del(orderKeys(call.orderNo).order);
   const before = await snapshot(stores.redis, saleId);
-  expect(await callReserveAgain(stores.redis, call)).toEqual(['known', 'absent']);
+  expect(await callReserveAgain(stores.redis, call)).toEqual(['known', 'absent', '1']);
   expect(await snapshot(stores.redis, saleId)).toEqual(before);
 });
 

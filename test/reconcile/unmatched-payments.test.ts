@@ -104,7 +104,7 @@ const queued = ({ saleId }: Pick<Order, 'saleId'>) =>
   stores.redis.xlen(saleKeys({ saleId, shard: 0 }).outbox);
 
 test('with no such money a pass decides nothing and asks for nothing else', async () => {
-  const sales = { listIds: () => Promise.reject(AWAY) };
+  const sales = { ...stores.sales, listIds: () => Promise.reject(AWAY) };
   const { pass, decisions } = openSweep([], { sales });
   expect(await pass()).toEqual({ looked: 0, repaired: 0, parked: 0 });
   expect(decisions).toEqual([]);
@@ -397,12 +397,16 @@ const redisAway: UnmatchedPaymentDeps['reservations'] = {
   readOrder: () => Promise.reject(AWAY),
   reserveAgain: () => Promise.reject(AWAY),
   project: () => Promise.reject(AWAY),
+  confirm: () => Promise.reject(AWAY),
   release: () => Promise.reject(AWAY),
 };
 
 test.each<[string, Partial<UnmatchedPaymentDeps>]>([
-  ['Redis is away', { reservations: redisAway, saleStock: { read: () => Promise.reject(AWAY) } }],
-  ['MySQL is away', { sales: { listIds: () => Promise.reject(AWAY) } }],
+  ['Redis is away', { reservations: redisAway, saleStock: { checkLife: () => Promise.reject(AWAY) } }],
+  [
+    'MySQL is away',
+    { sales: { isWatched: () => Promise.reject(AWAY), listIds: () => Promise.reject(AWAY) } },
+  ],
 ])('while %s nothing is decided, and the next pass decides', async (_, parts) => {
   const unmatched = Object.values(await openEachKind());
   const { pass, decisions } = openSweep(unmatched, parts);
@@ -434,6 +438,7 @@ test('money that Redis is too full to restore an order for waits', async () => {
 const cannotStore: UnmatchedPaymentDeps['orders'] = {
   storeOrder: () => Promise.reject(new Error('unheard of')),
   abandon: () => Promise.reject(new Error('unheard of')),
+  parkLostHold: () => Promise.reject(new Error('unheard of')),
 };
 
 test('one payment that cannot be decided holds up no other', async () => {

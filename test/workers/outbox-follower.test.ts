@@ -40,6 +40,7 @@ async function openFollower(world: RelayWorld, parts: Partial<FollowerDeps> = {}
     gate,
     burst: createBurst(),
     storing: pLimit(2),
+    stopping: new AbortController().signal,
     log: silent,
     ...parts,
     outbox,
@@ -233,11 +234,11 @@ test('an order that is refused, while the engine has no room, keeps no other ord
   await world.stores.budget.acquire(['another-order']);
   const { pass } = await openFollower(world);
   const [refused] = await world.accept(1);
-  // Its sale has another epoch now: storing ahead returns "lost hold".
-  await world.stores.pool.query('UPDATE sales SET epoch = 2');
+  // There are no units: storing ahead returns "stock exhausted".
+  await world.stores.pool.query('UPDATE skus SET total = 0');
   await pass();
   await pass();
-  await world.stores.pool.query('UPDATE sales SET epoch = 1');
+  await world.stores.pool.query('UPDATE skus SET total = 1000');
   // By now it could be stored; what is asked is whether those after it were read meanwhile.
   const later = await world.accept(2);
   await pass();

@@ -2,8 +2,9 @@
 
 import assert from 'node:assert/strict';
 import { z } from 'zod';
+import { WATCHED_AFTER_CLOSE_MS } from '../../domain/limits.ts';
 import { saleSchema, type Sale, type StockCount } from '../../domain/sale.ts';
-import { inTransaction, modify, selectRows, type Pool } from './connection.ts';
+import { inTransaction, modify, selectRows, type Executor, type Pool } from './connection.ts';
 
 const saleIdRow = z.object({ sale_id: z.string() });
 
@@ -28,6 +29,12 @@ const skuRow = z.object({
   held: z.int(),
   sold: z.int(),
 });
+
+/**
+ * The sale's data in Redis are to be there: it was warmed up, and is not long over. Its value is
+ * `WATCHED_AFTER_CLOSE_MS`.
+ */
+export const IS_WATCHED = 'warmed_up_at IS NOT NULL AND closes_at > NOW(3) - INTERVAL ? * 1000 MICROSECOND';
 
 /** The part of the sale's stock in Redis that warming up needs. */
 interface WarmStock {
@@ -103,6 +110,17 @@ export function createSales(pool: Pool) {
       }));
     },
 
+    /** Whether the sale's data in Redis are made again when they are lost. */
+    async isWatched(saleId: string): Promise<boolean> {
+      const rows = await selectRows(
+        pool,
+        saleIdRow,
+        `SELECT sale_id FROM sales WHERE sale_id = ? AND ${IS_WATCHED}`,
+        [saleId, WATCHED_AFTER_CLOSE_MS],
+      );
+      return rows.length > 0;
+    },
+
     /** Every sale's id, the newest first. */
     async listIds(): Promise<string[]> {
       const rows = await selectRows(
@@ -115,19 +133,19 @@ export function createSales(pool: Pool) {
   };
 }
 
-async function readSale(
-  pool: Pool,
+export async function readSale(
+  reader: Executor,
   saleId: string,
 ): Promise<{ sale: Sale; epoch: number; warmedUpAt: Date | null }> {
   const [row] = await selectRows(
-    pool,
+    reader,
     saleRow,
     `SELECT name, currency, opens_at, closes_at, payment_window_ms, paused, refund_restores_limit, epoch,
        warmed_up_at FROM sales WHERE sale_id = ?`,
     [saleId],
   );
   assert(row, `no sale ${saleId}`);
-  const skus = await readSkus(pool, saleId);
+  const skus = await readSkus(reader, saleId);
   const sale = {
     saleId,
     name: row.name,
@@ -148,9 +166,9 @@ async function readSale(
   return { sale, epoch: row.epoch, warmedUpAt: row.warmed_up_at };
 }
 
-function readSkus(pool: Pool, saleId: string) {
+function readSkus(reader: Executor, saleId: string) {
   return selectRows(
-    pool,
+    reader,
     skuRow,
     'SELECT sku, name, unit_price, limit_per_user, total, held, sold FROM skus WHERE sale_id = ? ORDER BY position',
     [saleId],

@@ -43,13 +43,15 @@ export function saleKeys(saleShard: SaleShard) {
     outbox: `${tag}:outbox`,
     deadlines: `${tag}:deadlines`,
     waitingElsewhere: `${tag}:waiting_elsewhere`,
-    /** Orders that were reserved again; kept for good. */
+    /** Orders that were reserved again in this epoch; kept until the next. */
     restored: `${tag}:restored`,
     /**
      * The parts of refunded orders that have gone back, `<orderNo>:stock` and `<orderNo>:limit`; kept for
      * good.
      */
     returns: `${tag}:returns`,
+    /** Orders whose holds a rebuild has made void, until their hashes have an end. */
+    void: `${tag}:void`,
     idem: (userId: string, idempotencyKey: string) => `${tag}:idem:${userId}:${idempotencyKey}`,
     order: (orderNo: string) => `${tag}:order:${orderNo}`,
   };
@@ -57,8 +59,17 @@ export function saleKeys(saleShard: SaleShard) {
 
 /** The keys of the sale an order belongs to, and its own. `orderNo` must be valid: parse it at the edge. */
 export function orderKeys(orderNo: string) {
+  const keys = saleKeys(partsOf(orderNo));
+  return { ...keys, order: keys.order(orderNo) };
+}
+
+/** The epoch that the orderNo was made in. `orderNo` must be valid. */
+export function epochOf(orderNo: string): number {
+  return partsOf(orderNo).epoch;
+}
+
+function partsOf(orderNo: string) {
   const parts = parseOrderNo(orderNo);
   assert(parts, `not an order number: ${orderNo}`);
-  const keys = saleKeys(parts);
-  return { ...keys, order: keys.order(orderNo) };
+  return parts;
 }

@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { orderStateSchema } from '../../domain/order-state-schema.ts';
-import type { Order, OrderState } from '../../domain/order.ts';
+import { parseOrderNo, type Order, type OrderState } from '../../domain/order.ts';
 import { itemsJson } from './replies.ts';
 
 /** An order as Redis has it. */
@@ -26,6 +26,11 @@ export const orderHash = z.object({
   payment_window: int,
   ip: z.string(),
   user_agent: z.string(),
+  // Absent in a hash from before this field.
+  epoch: z
+    .union([int, z.literal(false)])
+    .optional()
+    .transform((epoch) => (epoch === false ? undefined : epoch)),
   status: orderStateSchema.shape.status,
   version: int,
   payment: orderStateSchema.shape.payment,
@@ -56,7 +61,8 @@ export function toReservedOrder(orderNo: string, hash: Record<string, string>): 
 }
 
 function fromHash(orderNo: string, parsed: z.infer<typeof orderHash>): ReservedOrder {
-  const { status, version, payment, reason } = parsed;
+  const { status, version, payment, reason, epoch } = parsed;
+  const isReservedAgain = epoch !== undefined && epoch !== parseOrderNo(orderNo)?.epoch;
   return {
     order: {
       orderNo,
@@ -70,6 +76,7 @@ function fromHash(orderNo: string, parsed: z.infer<typeof orderHash>): ReservedO
       paymentWindowMs: parsed.payment_window,
       ip: parsed.ip,
       userAgent: parsed.user_agent,
+      ...(isReservedAgain && { holdEpoch: epoch }),
     },
     state: { status, version, payment, reason },
   };

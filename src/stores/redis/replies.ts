@@ -44,16 +44,17 @@ export const reserveReply = z.union([
     .transform(([kind, waiting, bound]) => ({ kind, waiting, bound })),
 ]);
 
-/** The state of a hold. `absent`: Redis no longer has the hold, and nothing was changed. */
+/** The state of a hold, or why it was not changed. */
 export const holdReply = z
-  .tuple([z.enum(['sold', 'released', 'returned', 'absent'])])
+  .tuple([z.enum(['sold', 'released', 'returned', 'absent', 'lost', 'sale-absent'])])
   .transform(([state]) => state);
 
 export const reserveAgainReply = z.union([
-  z.tuple([z.enum(['reserved', 'sale-absent'])]).transform(([kind]) => ({ kind })),
+  z.tuple([z.literal('sale-absent')]).transform(([kind]) => ({ kind })),
+  z.tuple([z.literal('reserved'), int]).transform(([kind, epoch]) => ({ kind, epoch })),
   z
-    .tuple([z.literal('known'), z.enum(['held', 'sold', 'released', 'returned', 'absent'])])
-    .transform(([kind, hold]) => ({ kind, hold })),
+    .tuple([z.literal('known'), z.enum(['held', 'sold', 'released', 'returned', 'absent']), int])
+    .transform(([kind, hold, epoch]) => ({ kind, hold, epoch })),
   z.tuple([z.enum(['unknown-sku', 'sold-out']), z.string()]).transform(([kind, sku]) => ({ kind, sku })),
 ]);
 
@@ -61,6 +62,29 @@ export const giveBackReply = z.union([
   z.tuple([z.enum(['returned', 'held', 'released', 'sale-absent'])]).transform(([kind]) => ({ kind })),
   z.tuple([z.literal('not-sold'), z.string()]).transform(([kind, sku]) => ({ kind, sku })),
 ]);
+
+/** An order's hash as names and values in turn, and whether Redis can be believed about it. */
+export const readOrderReply = z
+  .tuple([z.enum(['certain', 'doubtful'])], z.string())
+  .transform(([kind, ...pairs]) => ({
+    kind,
+    hash: Object.fromEntries(pairs.flatMap((name, i) => (i % 2 === 0 ? [[name, pairs[i + 1] ?? '']] : []))),
+  }));
+
+/** Whether a sale's data are those that this server was given. */
+export const lifeReply = z.union([
+  z.tuple([z.enum(['well', 'replaced', 'suspended']), int]).transform(([kind, epoch]) => ({ kind, epoch })),
+  z.tuple([z.literal('sale-absent')]).transform(([kind]) => ({ kind })),
+]);
+
+/** Of the steps of a rebuild. */
+const stateReply = <const T extends string>(...states: readonly T[]) =>
+  z.tuple([z.enum(states)]).transform(([state]) => state);
+export const suspendReply = stateReply('suspended', 'sale-absent');
+export const rebuildBeginReply = stateReply('begun', 'superseded');
+export const rebuildWriteReply = stateReply('written', 'superseded');
+export const rebuildEndReply = stateReply('resumed', 'superseded');
+export const expireVoidReply = stateReply('expires', 'kept');
 
 /** For each order the values of its fields; those of an order are judged one by one. */
 export const readOrdersReply = z

@@ -10,6 +10,7 @@ import type { z } from 'zod';
 import { IDEMPOTENCY_TTL_MS, PROJECTION_TTL_MS } from '../../domain/limits.ts';
 import {
   formatOrderNo,
+  holdEpochOf,
   parseOrderNo,
   type GiveBack,
   type Order,
@@ -17,11 +18,20 @@ import {
 } from '../../domain/order.ts';
 import { fingerprintOf } from '../../domain/request-fingerprint.ts';
 import { isOutOfMemory, type RedisClient } from './connection.ts';
-import { orderKeys, saleKeys, shardOf } from './keys.ts';
+import { epochOf, orderKeys, saleKeys, shardOf } from './keys.ts';
 import { ORDER_FIELDS, toReservedOrder, toReservedOrderIfWhole, type ReservedOrder } from './order-hash.ts';
 import type { giveBackReply, holdReply, projectReply, reserveAgainReply, reserveReply } from './replies.ts';
 import { run } from './script-call.ts';
-import { confirm, giveBack, project, readOrders, release, reserve, reserveAgain } from './scripts.ts';
+import {
+  confirm,
+  giveBack,
+  project,
+  readOrder,
+  readOrders,
+  release,
+  reserve,
+  reserveAgain,
+} from './scripts.ts';
 
 export type { ReservedOrder } from './order-hash.ts';
 
@@ -46,11 +56,23 @@ export type ReserveOutcome =
    */
   | { kind: 'store-full' };
 
+/** What `confirm` and `release` found; see `lua/confirm.lua`. */
+export type HoldOutcome = z.infer<typeof holdReply>;
+
 /** See `lua/reserve-again.lua`. */
-type ReserveAgainOutcome = z.infer<typeof reserveAgainReply>;
+export type ReserveAgainOutcome = z.infer<typeof reserveAgainReply>;
 
 /** See `lua/give-back.lua`. Only `held` can become another outcome later. */
 type GiveBackOutcome = z.infer<typeof giveBackReply>;
+
+/**
+ * What Redis has of an order. Uncertain: it may be older than what was answered before, or missing although
+ * the order was accepted, because Redis started again or another took over.
+ */
+export interface OrderLook {
+  found: ReservedOrder | undefined;
+  isCertain: boolean;
+}
 
 /** Sales whose epoch is remembered; a process meets far fewer, and forgetting one costs one read. */
 const REMEMBERED_SALES_MAX = 1_000;
@@ -109,6 +131,8 @@ export function createReservations(redis: RedisClient, { startsPerSecond }: { st
       const epoch = epochs.get(request.saleId) ?? (await readEpoch(request.saleId, shard));
       if (epoch === null) return { kind: 'sale-absent' };
       const reply = await callReserve(request, shard, epoch);
+      // Redis had the sale, so it has lost it, and will have it again.
+      if (reply.kind === 'sale-absent') return { kind: 'paused' };
       if (reply.kind !== 'epoch-changed') return reply;
       rememberEpoch(request.saleId, reply.epoch);
     }
@@ -141,44 +165,56 @@ export function createReservations(redis: RedisClient, { startsPerSecond }: { st
     },
 
     /** held → sold. Idempotent. */
-    confirm: (orderNo: string): Promise<z.infer<typeof holdReply>> =>
+    confirm: (orderNo: string): Promise<HoldOutcome> =>
       run(redis, confirm, {
         keys: orderKeys(orderNo),
-        args: { orderNo, projectionTtlMs: PROJECTION_TTL_MS },
+        args: { orderNo, epoch: epochOf(orderNo), projectionTtlMs: PROJECTION_TTL_MS },
       }),
 
     /** held → released. Idempotent. Only after MySQL has committed the order's end. */
-    release: (orderNo: string): Promise<z.infer<typeof holdReply>> =>
+    release: (orderNo: string): Promise<HoldOutcome> =>
       run(redis, release, {
         keys: orderKeys(orderNo),
-        args: { orderNo, projectionTtlMs: PROJECTION_TTL_MS },
+        args: { orderNo, epoch: epochOf(orderNo), projectionTtlMs: PROJECTION_TTL_MS },
       }),
 
     /**
-     * Holds stock for an order that was accepted before and that no store knows any more, and queues it.
-     * Idempotent.
+     * Holds stock for an order that was accepted before and that no store knows any more, or whose hold is
+     * of an older epoch, and queues it. Idempotent.
+     * @param refused MySQL has refused the hold that the order has, so Redis must have a newer epoch
      * @throws when Redis is away or full: nothing is decided
      */
-    async reserveAgain(order: Order): Promise<ReserveAgainOutcome> {
+    async reserveAgain(order: Order, refused?: 'lost_hold'): Promise<ReserveAgainOutcome> {
       const { orderNo, items, userId, idempotencyKey } = order;
       assertEachSkuOnce(items);
       const keys = orderKeys(orderNo);
-      return run(redis, reserveAgain, {
+      const outcome = await run(redis, reserveAgain, {
         keys: { ...keys, idem: keys.idem(userId, idempotencyKey) },
         args: {
           ...order,
+          epoch: epochOf(orderNo),
           items: JSON.stringify(items),
           fingerprint: fingerprintOf(order),
           idempotencyTtlMs: IDEMPOTENCY_TTL_MS,
         },
       });
+      // The rebuild has begun in MySQL, and not yet in Redis.
+      const isBehind = refused && 'epoch' in outcome && outcome.epoch <= holdEpochOf(order);
+      return isBehind ? { kind: 'sale-absent' } : outcome;
     },
 
     /** Stock sold → returned, the user's allowance, or both, each once. Only after MySQL has committed it. */
     giveBack: ({ orderNo, userId, items, limit, stock }: GiveBack): Promise<GiveBackOutcome> =>
       run(redis, giveBack, {
         keys: orderKeys(orderNo),
-        args: { orderNo, userId, items: JSON.stringify(items), isLimitAsked: limit, isStockAsked: stock },
+        args: {
+          orderNo,
+          epoch: epochOf(orderNo),
+          userId,
+          items: JSON.stringify(items),
+          isLimitAsked: limit,
+          isStockAsked: stock,
+        },
       }),
 
     /** Copies a state from MySQL for pollers; an older version changes nothing. */
@@ -194,6 +230,16 @@ export function createReservations(redis: RedisClient, { startsPerSecond }: { st
     async readOrder(orderNo: string): Promise<ReservedOrder | undefined> {
       const hash = await redis.hgetall(orderKeys(orderNo).order);
       return hash['sale_id'] === undefined ? undefined : toReservedOrder(orderNo, hash);
+    },
+
+    /** As `readOrder`, with whether Redis can be believed. */
+    async lookUp(orderNo: string): Promise<OrderLook> {
+      const { kind, hash } = await run(redis, readOrder, {
+        keys: orderKeys(orderNo),
+        args: { epoch: epochOf(orderNo) },
+      });
+      const found = hash['sale_id'] === undefined ? undefined : toReservedOrder(orderNo, hash);
+      return { found, isCertain: kind === 'certain' };
     },
 
     /**

@@ -6,8 +6,9 @@ import { z } from 'zod';
 import type { Sale, StockCount } from '../../domain/sale.ts';
 import { transact, type RedisClient } from './connection.ts';
 import { formatSaleShard, saleKeys, SALES_KEY } from './keys.ts';
+import type { lifeReply } from './replies.ts';
 import { run } from './script-call.ts';
-import { restock } from './scripts.ts';
+import { checkLife, restock } from './scripts.ts';
 
 const int = z.coerce.number().int();
 const saleHash = z.object({
@@ -17,6 +18,7 @@ const saleHash = z.object({
   opens_at: int,
   closes_at: int,
   paused: z.enum(['0', '1']),
+  suspended: z.literal('1').optional(),
   payment_window: int,
   skus: z
     .string()
@@ -31,6 +33,9 @@ const saleHash = z.object({
 export interface SaleView extends Omit<Sale, 'skus' | 'refundRestoresLimit'> {
   skus: (StockCount & { name: string; unitPrice: number; limitPerUser: number | null })[];
 }
+
+/** See `lua/check-life.lua`. */
+export type SaleLife = z.infer<typeof lifeReply>;
 
 /** All of a sale is in shard 0 until hot SKUs are split. */
 const keysOf = (saleId: string) => saleKeys({ saleId, shard: 0 });
@@ -55,26 +60,21 @@ export function createSaleStock(redis: RedisClient) {
         transaction.hsetnx(keys.stock, `${item.sku}:held`, 0);
         transaction.hsetnx(keys.stock, `${item.sku}:sold`, 0);
         transaction.hsetnx(keys.stock, `${item.sku}:version`, 0);
-        transaction.hsetnx(keys.sale, `price:${item.sku}`, item.unitPrice);
-        if (item.limitPerUser !== null) transaction.hsetnx(keys.sale, `limit:${item.sku}`, item.limitPerUser);
       }
-      const fields = {
-        name: sale.name,
-        currency: sale.currency,
-        opens_at: sale.opensAtMs,
-        closes_at: sale.closesAtMs,
-        paused: sale.paused ? 1 : 0,
-        payment_window: sale.paymentWindowMs,
-        skus: JSON.stringify(sale.skus.map(({ sku, name }) => ({ sku, name }))),
-        epoch,
-      };
+      const fields = { ...saleFields(sale), epoch };
       for (const [field, value] of Object.entries(fields)) transaction.hsetnx(keys.sale, field, value);
       await transact(transaction);
+      // Remembers on which server the data were made.
+      await run(redis, checkLife, { keys, args: {} });
     },
 
     /** Sets a SKU's total; `version` grows with each change and comes from MySQL. */
     restock: (saleId: string, sku: string, total: number, version: number) =>
       run(redis, restock, { keys: keysOf(saleId), args: { sku, total, version } }),
+
+    /** Whether the sale's data are those that this server was given, or are to be made again. */
+    checkLife: (saleId: string): Promise<SaleLife> =>
+      run(redis, checkLife, { keys: keysOf(saleId), args: {} }),
 
     /** @returns undefined when Redis does not know the sale */
     async read(saleId: string): Promise<SaleView | undefined> {
@@ -96,6 +96,24 @@ export function createSaleStock(redis: RedisClient) {
   };
 }
 
+/** The fields of a sale's hash that say its rules. */
+export function saleFields(sale: Sale): Record<string, string | number> {
+  const rules = sale.skus.flatMap(({ sku, unitPrice, limitPerUser }): [string, number][] => [
+    [`price:${sku}`, unitPrice],
+    ...(limitPerUser === null ? [] : [[`limit:${sku}`, limitPerUser] satisfies [string, number]]),
+  ]);
+  return {
+    ...Object.fromEntries(rules),
+    name: sale.name,
+    currency: sale.currency,
+    opens_at: sale.opensAtMs,
+    closes_at: sale.closesAtMs,
+    paused: sale.paused ? 1 : 0,
+    payment_window: sale.paymentWindowMs,
+    skus: JSON.stringify(sale.skus.map(({ sku, name }) => ({ sku, name }))),
+  };
+}
+
 function toSaleView(saleId: string, sale: Record<string, string>, stock: Record<string, string>): SaleView {
   const parsed = saleHash.parse(sale);
   const count = (sku: string, field: string) => int.parse(stock[`${sku}:${field}`]);
@@ -105,7 +123,7 @@ function toSaleView(saleId: string, sale: Record<string, string>, stock: Record<
     currency: parsed.currency,
     opensAtMs: parsed.opens_at,
     closesAtMs: parsed.closes_at,
-    paused: parsed.paused === '1',
+    paused: parsed.paused === '1' || parsed.suspended === '1',
     paymentWindowMs: parsed.payment_window,
     skus: parsed.skus.map(({ sku, name }) => ({
       sku,

@@ -6,16 +6,23 @@
 import {
   admitReply,
   dropDeadlineReply,
+  expireVoidReply,
   giveBackReply,
   holdReply,
+  lifeReply,
   projectReply,
+  readOrderReply,
   readOrdersReply,
   removeIdleConsumersReply,
   requeueReply,
+  waitingReply,
+  rebuildBeginReply,
+  rebuildEndReply,
+  rebuildWriteReply,
   reserveAgainReply,
   reserveReply,
   restockReply,
-  waitingReply,
+  suspendReply,
 } from './replies.ts';
 import { defineScript } from './script-call.ts';
 
@@ -43,6 +50,7 @@ export const reserveAgain = defineScript({
   keys: ['sale', 'stock', 'limits', 'order', 'idem', 'outbox', 'deadlines', 'restored'],
   args: [
     'orderNo',
+    'epoch',
     'saleId',
     'userId',
     'idempotencyKey',
@@ -61,22 +69,22 @@ export const reserveAgain = defineScript({
 
 export const confirm = defineScript({
   file: 'confirm',
-  keys: ['order', 'stock', 'deadlines'],
-  args: ['orderNo', 'projectionTtlMs'],
+  keys: ['order', 'stock', 'deadlines', 'sale'],
+  args: ['orderNo', 'epoch', 'projectionTtlMs'],
   reply: holdReply,
 });
 
 export const release = defineScript({
   file: 'release',
-  keys: ['order', 'stock', 'limits', 'deadlines'],
-  args: ['orderNo', 'projectionTtlMs'],
+  keys: ['order', 'stock', 'limits', 'deadlines', 'sale'],
+  args: ['orderNo', 'epoch', 'projectionTtlMs'],
   reply: holdReply,
 });
 
 export const giveBack = defineScript({
   file: 'give-back',
-  keys: ['order', 'stock', 'limits', 'returns'],
-  args: ['orderNo', 'userId', 'items', 'isLimitAsked', 'isStockAsked'],
+  keys: ['order', 'stock', 'limits', 'returns', 'sale'],
+  args: ['orderNo', 'epoch', 'userId', 'items', 'isLimitAsked', 'isStockAsked'],
   reply: giveBackReply,
 });
 
@@ -119,6 +127,70 @@ export const dropDeadline = defineScript({
   reply: dropDeadlineReply,
 });
 
+export const readOrder = defineScript({
+  file: 'read-order',
+  keys: ['sale', 'order'],
+  args: ['epoch'],
+  reply: readOrderReply,
+});
+
+export const checkLife = defineScript({ file: 'check-life', keys: ['sale'], args: [], reply: lifeReply });
+
+export const suspend = defineScript({ file: 'suspend', keys: ['sale'], args: [], reply: suspendReply });
+
+export const rebuildBegin = defineScript({
+  file: 'rebuild-begin',
+  keys: ['sale', 'limits', 'deadlines', 'restored', 'returns', 'void'],
+  args: ['epoch'],
+  reply: rebuildBeginReply,
+});
+
+export const rebuildOrder = defineScript({
+  file: 'rebuild-order',
+  keys: ['sale', 'order'],
+  args: [
+    'epoch',
+    'saleId',
+    'userId',
+    'idempotencyKey',
+    'items',
+    'total',
+    'currency',
+    'reservedAtMs',
+    'paymentWindowMs',
+    'ip',
+    'userAgent',
+    'status',
+    'version',
+    'payment',
+    'reason',
+  ],
+  reply: rebuildWriteReply,
+});
+
+export const rebuildWrite = defineScript({
+  file: 'rebuild-write',
+  keys: ['sale', 'target'],
+  args: ['epoch', 'type', 'expiresAtMs'],
+  repeated: ['field', 'value'],
+  reply: rebuildWriteReply,
+});
+
+export const rebuildEnd = defineScript({
+  file: 'rebuild-end',
+  keys: ['sale', 'stock'],
+  args: ['epoch'],
+  repeated: ['hash', 'field', 'value'],
+  reply: rebuildEndReply,
+});
+
+export const expireVoid = defineScript({
+  file: 'expire-void',
+  keys: ['sale', 'order', 'void'],
+  args: ['orderNo', 'epoch', 'ttlMs'],
+  reply: expireVoidReply,
+});
+
 export const restock = defineScript({
   file: 'restock',
   keys: ['sale', 'stock'],
@@ -149,6 +221,7 @@ export const SCRIPTS = [
   release,
   giveBack,
   project,
+  readOrder,
   readOrders,
   waiting,
   requeue,
@@ -156,6 +229,13 @@ export const SCRIPTS = [
   restock,
   admit,
   removeIdleConsumers,
+  checkLife,
+  suspend,
+  rebuildBegin,
+  rebuildOrder,
+  rebuildWrite,
+  rebuildEnd,
+  expireVoid,
 ] as const;
 
 /**

@@ -17,6 +17,7 @@ import { moneyBack } from './0002-money-back.ts';
 import { signedOrder } from './0003-signed-order.ts';
 import { urgentOrders } from './0004-urgent-orders.ts';
 import { parkedWork } from './0005-parked-work.ts';
+import { rebuild } from './0006-rebuild.ts';
 import { temporalNamespaces } from './0007-temporal-namespaces.ts';
 import { reconcile } from './0009-reconcile.ts';
 
@@ -26,6 +27,7 @@ const MIGRATIONS = [
   { name: '0003-signed-order', statements: signedOrder },
   { name: '0004-urgent-orders', statements: urgentOrders },
   { name: '0005-parked-work', statements: parkedWork },
+  { name: '0006-rebuild', statements: rebuild },
   { name: '0007-temporal-namespaces', statements: temporalNamespaces },
   { name: '0009-reconcile', statements: reconcile },
 ];

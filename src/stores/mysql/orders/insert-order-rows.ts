@@ -1,6 +1,6 @@
 /** Inserts rows into `orders`: stored orders, and the tombstones of abandoned ones. */
 
-import { orderDeadlineMs, parseOrderNo, type Order, type OrderState } from '../../../domain/order.ts';
+import { holdEpochOf, orderDeadlineMs, type Order, type OrderState } from '../../../domain/order.ts';
 import { modify, type PoolConnection } from '../connection.ts';
 
 /**
@@ -46,7 +46,7 @@ export async function insertOrderRows(
         state.payment,
         state.version,
         state.reason,
-        parseOrderNo(order.orderNo)?.epoch,
+        holdEpochOf(order),
         batchId,
         order.total,
         order.currency,

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { ulid } from 'ulidx';
 import { z } from 'zod';
+import { PROJECTION_TTL_MS } from '../../../domain/limits.ts';
 import {
   isFinal,
   type ClosingReason,
@@ -105,6 +106,16 @@ export function createOrders(pool: Pool) {
     /** Parks the order for an operator. Its workflow goes on trying. */
     park: (orderNo: string, reason: string): Promise<void> => park(pool, 'order', orderNo, reason),
 
+    /**
+     * Parks an ended order whose hold is missing in Redis; not one that ended so long ago that its hold has
+     * expired, whose step is only repeated.
+     */
+    async parkLostHold(orderNo: string): Promise<void> {
+      if (await hasEndedLongAgo(pool, orderNo)) return;
+      const reason = 'it has ended, and the hold that was to be settled is not in Redis';
+      await park(pool, 'order', orderNo, reason, { cause: 'hold_lost', inputs: { orderNo } });
+    },
+
     /** Ends the parking once the order's step has succeeded. */
     unpark: (orderNo: string): Promise<void> => unpark(pool, 'order', orderNo),
 
@@ -158,6 +169,17 @@ async function end(
   await unpark(connection, 'order', stored.order.orderNo);
   await bookMovement(connection, movement, [stored.order]);
   return state;
+}
+
+async function hasEndedLongAgo(pool: Pool, orderNo: string): Promise<boolean> {
+  const ends = await selectRows(
+    pool,
+    z.object({ version: z.int() }),
+    `SELECT version FROM order_events WHERE order_no = ? AND status IN ('paid', 'cancelled', 'failed')
+       AND occurred_at < NOW(3) - INTERVAL ? * 1000 MICROSECOND LIMIT 1`,
+    [orderNo, PROJECTION_TTL_MS],
+  );
+  return ends.length > 0;
 }
 
 async function hasOpenSessions(connection: PoolConnection, orderNo: string): Promise<boolean> {

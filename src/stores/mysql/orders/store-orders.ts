@@ -9,7 +9,7 @@
 import { ulid } from 'ulidx';
 import { z } from 'zod';
 import { STORE_BATCH_MAX } from '../../../domain/limits.ts';
-import { parseOrderNo, type FailureReason, type Order, type OrderState } from '../../../domain/order.ts';
+import { holdEpochOf, type FailureReason, type Order, type OrderState } from '../../../domain/order.ts';
 import {
   inTransaction,
   isCheckViolation,
@@ -105,7 +105,7 @@ async function insertBatch(
   presence: WorkflowPresence,
 ): Promise<Map<string, StoreOutcome>> {
   const epochs = await shareLockEpochs(connection, batch);
-  const current = batch.filter((order) => parseOrderNo(order.orderNo)?.epoch === epochs.get(order.saleId));
+  const current = batch.filter((order) => holdEpochOf(order) === epochs.get(order.saleId));
   const batchId = ulid();
   const now = new Date();
   const inserted = await insertOrderRows(connection, current, {
@@ -156,7 +156,7 @@ function toOutcome(state: OrderState): StoreOutcome {
  */
 function explainRefusal(order: Order, epoch: number | undefined): StoreOutcome {
   if (epoch === undefined) return { kind: 'refused', reason: 'invalid_order' };
-  const isCurrent = parseOrderNo(order.orderNo)?.epoch === epoch;
+  const isCurrent = holdEpochOf(order) === epoch;
   return { kind: 'refused', reason: isCurrent ? 'duplicate_request' : 'lost_hold' };
 }
 

@@ -23,8 +23,14 @@ export type RepairAction =
   | 'workflow_lost';
 
 interface Action extends Decision {
-  action: 'refund_requested' | 'stock_returned' | 'parked_retried' | 'parked_resolved' | RepairAction;
-  /** An orderNo, `payment <paymentId>`, `parked <parkedId>`, or a sale with what of it. */
+  action:
+    | 'refund_requested'
+    | 'stock_returned'
+    | 'parked_retried'
+    | 'parked_resolved'
+    | 'sale_rebuilt'
+    | RepairAction;
+  /** An orderNo, `payment <paymentId>`, `parked <parkedId>`, `sale <saleId>`, or a sale with what of it. */
   subject: string;
   /** With what was before and after. */
   detail: Record<string, unknown>;

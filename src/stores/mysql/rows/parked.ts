@@ -42,6 +42,8 @@ type ParkedCause =
   | 'too_much_reversed'
   /** Order: its workflow runs, long past its deadline, and does not end it. */
   | 'workflow_stuck'
+  /** Order: it has ended, and the hold that was to be settled is not in Redis. */
+  | 'hold_lost'
   /** Outbox entry: Redis has no whole order of that number. */
   | 'outbox_entry_unreadable'
   /** Outbox entry: MySQL takes neither the order nor its tombstone. */

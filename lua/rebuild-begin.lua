@@ -1,0 +1,48 @@
+#!lua flags=allow-oom
+--[[
+Begin to make a sale's data again, under a new epoch.
+
+From here on no hold ends or begins until the rebuild has ended: the scripts answer `sale-absent`. What the
+rebuild writes anew is removed; stock and rules stay to be seen until `rebuild-end` replaces them.
+Only the rebuild with the greatest epoch goes on: MySQL gives each its own.
+Idempotent until the first write of the rebuild.
+May run at maxmemory: it frees more than it takes.
+
+KEYS
+  1   sale
+  2   limits
+  3   deadlines
+  4   restored
+  5   returns
+  6   void
+
+ARGV
+  1   epoch       of the data to be made
+
+Replies
+  begun
+  superseded      the sale has this or a newer epoch, or a newer rebuild has begun: nothing was changed
+]]
+local saleKey, limitsKey, deadlinesKey, restoredKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local returnsKey, voidKey = KEYS[5], KEYS[6]
+local epoch = tonumber(ARGV[1])
+
+local function serverRunId()
+  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
+end
+
+local sale = redis.call('HMGET', saleKey, 'epoch', 'rebuilding')
+if (tonumber(sale[1]) or 0) >= epoch or (tonumber(sale[2]) or 0) > epoch then
+  return { 'superseded' }
+end
+
+-- Writes.
+redis.call('HSET', saleKey, 'suspended', '1', 'rebuilding', ARGV[1], 'rebuilding_run_id', serverRunId())
+-- The orders whose holds become void: their hashes have no end yet.
+if redis.call('EXISTS', voidKey) == 0 and redis.call('EXISTS', deadlinesKey) == 1 then
+  redis.call('RENAME', deadlinesKey, voidKey)
+else
+  redis.call('ZUNIONSTORE', voidKey, 2, voidKey, deadlinesKey)
+end
+redis.call('UNLINK', limitsKey, deadlinesKey, restoredKey, returnsKey)
+return { 'begun' }

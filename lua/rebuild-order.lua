@@ -1,0 +1,60 @@
+#!lua flags=allow-oom
+--[[
+Write an open order of a sale that is being rebuilt, with its hold under the new epoch.
+
+Its stock, its limit and its deadline are counted by the other scripts of the rebuild.
+A projection that has a greater version keeps it: MySQL has changed the order since it was read.
+Idempotent.
+May run at maxmemory: the order was there before.
+
+KEYS
+  1   sale
+  2   order
+
+ARGV
+  1   epoch                of the rebuild
+  2   saleId
+  3   userId
+  4   idempotencyKey
+  5   items                JSON list of sku, quantity (units), unitPrice (minor units); each SKU once
+  6   total                minor units
+  7   currency
+  8   reservedAtMs         Unix ms
+  9   paymentWindowMs      ms
+  10  ip
+  11  userAgent
+  12  status
+  13  version
+  14  payment
+  15  reason               empty: none
+
+Replies
+  written
+  superseded      another rebuild has begun, or the server is another: nothing was changed
+]]
+local saleKey, orderKey = KEYS[1], KEYS[2]
+local epoch, saleId, userId, idempotencyKey, items = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local total, currency, reservedAtMs, paymentWindowMs = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
+local ip, userAgent, status, version = ARGV[10], ARGV[11], ARGV[12], tonumber(ARGV[13])
+local payment, reason = ARGV[14], ARGV[15]
+
+local function serverRunId()
+  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
+end
+
+local sale = redis.call('HMGET', saleKey, 'rebuilding', 'rebuilding_run_id')
+if sale[1] ~= epoch or sale[2] ~= serverRunId() then
+  return { 'superseded' }
+end
+local shown = tonumber(redis.call('HGET', orderKey, 'version')) or -1
+
+-- Writes.
+redis.call('HSET', orderKey,
+  'sale_id', saleId, 'user_id', userId, 'items', items, 'total', total, 'currency', currency,
+  'idempotency_key', idempotencyKey, 'reserved_at', reservedAtMs, 'payment_window', paymentWindowMs,
+  'ip', ip, 'user_agent', userAgent, 'epoch', epoch, 'hold', 'held')
+if shown <= version then
+  redis.call('HSET', orderKey, 'status', status, 'version', ARGV[13], 'payment', payment, 'reason', reason)
+end
+redis.call('PERSIST', orderKey)
+return { 'written' }

@@ -1,0 +1,196 @@
+/**
+ * Makes a sale's data in Redis again from MySQL, under a new epoch: Redis has lost them, was restored from an
+ * old file, or another one has taken over. The sale is paused meanwhile and goes on afterwards. It may die at
+ * any line and be repeated; of two at once, the one with the greater epoch wins.
+ */
+
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import { IDEMPOTENCY_TTL_MS } from '../domain/limits.ts';
+import type { RebuildLock, SaleEpochs } from '../stores/mysql/rebuild/sale-epochs.ts';
+import type { readSaleSnapshot, SnapshotOrder } from '../stores/mysql/rebuild/sale-snapshot.ts';
+import type { SaleRebuild, UsedLimit } from '../stores/redis/sale-rebuild.ts';
+import type { SaleStock } from '../stores/redis/sale-stock.ts';
+
+/**
+ * Accepted orders that wait in the outbox are stored first. Without progress for so long they are left, and
+ * reserved again afterwards.
+ */
+const DRAIN_IDLE_MS = 15_000;
+const DRAIN_LOOK_MS = 100;
+
+export interface RebuildDeps {
+  saleEpochs: SaleEpochs;
+  saleRebuild: SaleRebuild;
+  saleStock: Pick<SaleStock, 'checkLife' | 'read'>;
+  readSaleSnapshot: typeof readSaleSnapshot;
+  /** Ends the rebuild early when the process stops; it is done again. */
+  signal?: AbortSignal;
+  log: Logger;
+}
+
+/**
+ * lost: Redis does not have the sale. replaced: another server, or this one after a restart. unfinished: an
+ * earlier rebuild died. epochs_differ: Redis has another epoch than MySQL. requested: by an operator.
+ */
+export type RebuildCause = 'lost' | 'replaced' | 'unfinished' | 'epochs_differ' | 'requested';
+
+export interface RebuildRequest {
+  cause: RebuildCause;
+  /** The operator's name, or `holdfast`. */
+  actor: string;
+  reason?: string;
+}
+
+interface RebuildReport {
+  epoch: number;
+  openOrders: number;
+  /** Idempotency entries. */
+  requests: number;
+  /** Orders in the outbox that were not stored before; they are reserved again. */
+  left: number;
+  durationMs: number;
+}
+
+/** busy: another process rebuilds the sale. not-warm: there is no such sale, or it was never in Redis. */
+export type RebuildOutcome = ({ kind: 'rebuilt' } & RebuildReport) | { kind: 'busy' } | { kind: 'not-warm' };
+
+/** @throws when a store is away, or when it was overtaken: the sale stays paused until it is repeated */
+export async function rebuildSale(
+  deps: RebuildDeps,
+  saleId: string,
+  request: RebuildRequest,
+): Promise<RebuildOutcome> {
+  const outcome = await deps.saleEpochs.withLock(saleId, (lock) => rebuild(deps, lock, saleId, request));
+  return outcome ?? { kind: 'busy' };
+}
+
+async function rebuild(
+  deps: RebuildDeps,
+  lock: RebuildLock,
+  saleId: string,
+  { cause, actor, reason = cause }: RebuildRequest,
+): Promise<RebuildOutcome> {
+  const { saleEpochs, saleRebuild, saleStock, log } = deps;
+  const beganMs = performance.now();
+  const former = await saleEpochs.announce(lock, saleId);
+  if (former === undefined) return { kind: 'not-warm' };
+  log.warn({ saleId, cause, epoch: former }, 'the data of a sale are made again');
+  await saleRebuild.suspend(saleId);
+  const life = await saleStock.checkLife(saleId);
+  const inRedis = life.kind === 'sale-absent' ? 0 : life.epoch;
+  // Of another epoch they could not be stored: they are reserved again afterwards.
+  const left =
+    inRedis > 0 && inRedis !== former
+      ? await saleRebuild.countWaiting(saleId)
+      : await drain(deps, lock, saleId);
+  // Damaged data must not keep a sale from being made again.
+  const before = await saleStock.read(saleId).catch(() => undefined);
+
+  deps.signal?.throwIfAborted();
+  const epoch = await saleEpochs.advance(lock, saleId, inRedis);
+  // Before the snapshot: a hold that ended in Redis until now has ended in MySQL as well.
+  await saleRebuild.begin(saleId, epoch);
+  const written = await deps.readSaleSnapshot(lock, saleId, async ({ sale, stock, pages }) => {
+    const counts = await writePages(deps, saleId, epoch, pages);
+    await saleRebuild.end(saleId, epoch, { sale, stock });
+    return { ...counts, stock };
+  });
+  await saleRebuild.expireVoid(saleId);
+
+  const durationMs = Math.round(performance.now() - beganMs);
+  const { stock, ...counts } = written;
+  const report: RebuildReport = { epoch, ...counts, left, durationMs };
+  const detail = {
+    cause,
+    formerEpoch: former,
+    ...report,
+    before: before?.skus.map(unitsOf),
+    after: stock.map(unitsOf),
+  };
+  await saleEpochs.finish(lock, saleId, epoch, { actor, reason }, detail);
+  log.warn({ saleId, cause, ...report }, 'the data of a sale were made again; it goes on');
+  return { kind: 'rebuilt', ...report };
+}
+
+/** Waits until the relays have stored what is in the outbox. @returns how many orders are left */
+async function drain(
+  { saleRebuild, signal }: RebuildDeps,
+  lock: RebuildLock,
+  saleId: string,
+): Promise<number> {
+  let least = Infinity;
+  let idleSinceMs = Date.now();
+  for (;;) {
+    const waiting = await saleRebuild.countWaiting(saleId);
+    if (waiting < least) [least, idleSinceMs] = [waiting, Date.now()];
+    if (waiting === 0 || Date.now() - idleSinceMs >= DRAIN_IDLE_MS) return waiting;
+    // The lock's connection must not seem idle to the server.
+    await lock.run((connection) => connection.query('DO 0'));
+    await delay(DRAIN_LOOK_MS, undefined, signal && { signal });
+  }
+}
+
+async function writePages(
+  { saleRebuild, signal }: RebuildDeps,
+  saleId: string,
+  epoch: number,
+  pages: AsyncIterable<SnapshotOrder[]>,
+): Promise<Pick<RebuildReport, 'openOrders' | 'requests'>> {
+  const counts = { openOrders: 0, requests: 0 };
+  const limits = new Map<string, UsedLimit>();
+  for await (const page of pages) {
+    signal?.throwIfAborted();
+    const open = page.filter(({ state }) => state.status === 'awaiting_payment');
+    const requests = page.map(({ order }) => order).filter(isRequestKnown);
+    await saleRebuild.writeOrders(saleId, epoch, open);
+    await saleRebuild.writeRequests(saleId, epoch, requests);
+    await saleRebuild.writeReturns(saleId, epoch, page.flatMap(returnsOf));
+    for (const stored of page) if (countsAgainstLimit(stored)) addTo(limits, stored);
+    counts.openOrders += open.length;
+    counts.requests += requests.length;
+  }
+  await saleRebuild.writeLimits(saleId, epoch, [...limits.values()]);
+  return counts;
+}
+
+/** A tombstone has no key: another order may have it. */
+function isRequestKnown({ idempotencyKey, reservedAtMs }: SnapshotOrder['order']): boolean {
+  return idempotencyKey !== '' && reservedAtMs + IDEMPOTENCY_TTL_MS > Date.now();
+}
+
+function returnsOf({ order: { orderNo }, isStockReturned, isLimitReturned }: SnapshotOrder) {
+  return [
+    ...(isStockReturned ? [{ orderNo, what: 'stock' as const }] : []),
+    ...(isLimitReturned ? [{ orderNo, what: 'limit' as const }] : []),
+  ];
+}
+
+function countsAgainstLimit({ state: { status }, isLimitReturned }: SnapshotOrder): boolean {
+  return status === 'awaiting_payment' || (status === 'paid' && !isLimitReturned);
+}
+
+function addTo(limits: Map<string, UsedLimit>, { order: { userId, items } }: SnapshotOrder): void {
+  for (const { sku, quantity } of items) {
+    const key = `${sku}:${userId}`;
+    const used = limits.get(key);
+    if (used) used.units += quantity;
+    else limits.set(key, { sku, userId, units: quantity });
+  }
+}
+
+function unitsOf({
+  sku,
+  total,
+  available,
+  held,
+  sold,
+}: {
+  sku: string;
+  total: number;
+  available: number;
+  held: number;
+  sold: number;
+}) {
+  return { sku, total, available, held, sold };
+}

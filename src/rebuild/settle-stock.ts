@@ -1,0 +1,31 @@
+/** Settles the stock of an order that has ended in MySQL, and decides what a missing hold means. */
+
+import { parseOrderNo, type OrderState } from '../domain/order.ts';
+import type { Orders } from '../stores/mysql/orders/orders.ts';
+import type { Sales } from '../stores/mysql/sales.ts';
+import type { Reservations } from '../stores/redis/reservations.ts';
+
+export interface SettleStockDeps {
+  reservations: Pick<Reservations, 'confirm' | 'release'>;
+  orders: Pick<Orders, 'parkLostHold'>;
+  sales: Pick<Sales, 'isWatched'>;
+}
+
+/**
+ * Turns the hold into a sale or gives it back. Idempotent. A hold that is missing without a reason is parked
+ * for an operator.
+ * @param state final
+ * @returns later: the sale's data are being made again, so the call is to be repeated
+ * @throws when a store is away
+ */
+export async function settleStock(
+  { reservations, orders, sales }: SettleStockDeps,
+  orderNo: string,
+  { status }: Pick<OrderState, 'status'>,
+): Promise<'settled' | 'later'> {
+  const hold = await (status === 'paid' ? reservations.confirm(orderNo) : reservations.release(orderNo));
+  if (hold === 'lost') await orders.parkLostHold(orderNo);
+  if (hold !== 'sale-absent') return 'settled';
+  // A sale that is long over is not made again: there is no stock left to settle.
+  return (await sales.isWatched(parseOrderNo(orderNo)?.saleId ?? '')) ? 'later' : 'settled';
+}

@@ -1,0 +1,174 @@
+/**
+ * The epochs of sales: which of their data in Redis are watched, and the steps of a rebuild in MySQL. Each
+ * rebuild has an epoch of its own, and one connection with a lock for all its steps.
+ */
+
+import { setTimeout as delay } from 'node:timers/promises';
+import { z } from 'zod';
+import { LOST_AFTER_MS, WATCHED_AFTER_CLOSE_MS } from '../../../domain/limits.ts';
+import { modify, selectRows, type Pool, type PoolConnection } from '../connection.ts';
+import { recordAction, type Decision } from '../rows/audit-log.ts';
+import { IS_WATCHED } from '../sales.ts';
+
+/** A page of a big sale takes well below a second; a server that hangs must not be waited for. */
+const STATEMENT_MAX_MS = 60_000;
+
+const watchedRow = z.object({ sale_id: z.string(), epoch: z.int(), rebuilding: z.coerce.boolean() });
+const epochRow = z.object({ epoch: z.int() });
+const lockRow = z.object({ acquired: z.int().nullable() });
+const lifeRow = z.object({ epoch: z.int(), settled: z.coerce.boolean() });
+
+export interface WatchedSale {
+  saleId: string;
+  epoch: number;
+  /** A rebuild has begun and is not finished. */
+  isRebuilding: boolean;
+}
+
+/** The lock of one sale's rebuild. Every call fails once the connection, and so the lock, is gone. */
+export interface RebuildLock {
+  connection: PoolConnection;
+  /** Runs statements on the lock's connection, for a bounded time. */
+  run: <T>(work: (connection: PoolConnection) => Promise<T>) => Promise<T>;
+}
+
+export type SaleEpochs = ReturnType<typeof createSaleEpochs>;
+
+export function createSaleEpochs(pool: Pool) {
+  return {
+    /** The sales whose data in Redis are to be there. */
+    async listWatched(): Promise<WatchedSale[]> {
+      const rows = await selectRows(
+        pool,
+        watchedRow,
+        `SELECT sale_id, epoch, rebuilding_since IS NOT NULL AS rebuilding FROM sales WHERE ${IS_WATCHED}`,
+        [WATCHED_AFTER_CLOSE_MS],
+      );
+      return rows.map((row) => ({ saleId: row.sale_id, epoch: row.epoch, isRebuilding: row.rebuilding }));
+    },
+
+    /**
+     * The sale's present epoch. `isSettled`: no relay brings an order of an earlier epoch back any more.
+     * @returns undefined when there is no such sale
+     */
+    async readLife(saleId: string): Promise<{ epoch: number; isSettled: boolean } | undefined> {
+      const [row] = await selectRows(
+        pool,
+        lifeRow,
+        `SELECT epoch, rebuilding_since IS NULL
+           AND COALESCE(rebuilt_at < NOW(3) - INTERVAL ? * 1000 MICROSECOND, TRUE) AS settled
+         FROM sales WHERE sale_id = ?`,
+        [LOST_AFTER_MS, saleId],
+      );
+      return row && { epoch: row.epoch, isSettled: row.settled };
+    },
+
+    /**
+     * Runs `work` while no other process rebuilds the sale. The lock ends with its connection.
+     * @returns undefined when another process has the lock
+     */
+    async withLock<T>(saleId: string, work: (lock: RebuildLock) => Promise<T>): Promise<T | undefined> {
+      const connection = await pool.getConnection();
+      const lock = { connection, run: bounded(connection) };
+      try {
+        const isAcquired = await lock.run(() => acquire(connection, saleId));
+        const result = isAcquired ? await work(lock) : undefined;
+        if (isAcquired) await lock.run(() => connection.query(`DO RELEASE_LOCK(${LOCK_NAME})`, [saleId]));
+        connection.release();
+        return result;
+      } catch (error) {
+        // Its transaction and its lock end with it.
+        connection.destroy();
+        throw error;
+      }
+    },
+
+    /** Marks that a rebuild has begun: should it die, it is done again. @returns undefined: no such sale */
+    announce: ({ run }: RebuildLock, saleId: string): Promise<number | undefined> =>
+      run(async (connection) => {
+        await modify(
+          connection,
+          `UPDATE sales SET rebuilding_since = COALESCE(rebuilding_since, NOW(3))
+           WHERE sale_id = ? AND warmed_up_at IS NOT NULL`,
+          [saleId],
+        );
+        const rows = await selectRows(
+          connection,
+          epochRow,
+          'SELECT epoch FROM sales WHERE sale_id = ? AND rebuilding_since IS NOT NULL',
+          [saleId],
+        );
+        return rows[0]?.epoch;
+      }),
+
+    /**
+     * Begins the next epoch. Orders of earlier epochs are no longer stored from here on, and those that are
+     * being stored are waited for.
+     * @param above an epoch that Redis has
+     */
+    advance: ({ run }: RebuildLock, saleId: string, above: number): Promise<number> =>
+      run(async (connection) => {
+        await connection.beginTransaction();
+        const [row] = await selectRows(
+          connection,
+          epochRow,
+          'SELECT epoch FROM sales WHERE sale_id = ? FOR UPDATE',
+          [saleId],
+        );
+        const epoch = Math.max(row?.epoch ?? 0, above) + 1;
+        await modify(connection, 'UPDATE sales SET epoch = ? WHERE sale_id = ?', [epoch, saleId]);
+        await connection.commit();
+        return epoch;
+      }),
+
+    /** Ends the rebuild and records it, in one transaction. A rebuild that was overtaken ends nothing. */
+    finish: (
+      { run }: RebuildLock,
+      saleId: string,
+      epoch: number,
+      decision: Decision,
+      detail: Record<string, unknown>,
+    ): Promise<void> =>
+      run(async (connection) => {
+        await connection.beginTransaction();
+        const ended = await modify(
+          connection,
+          'UPDATE sales SET rebuilding_since = NULL, rebuilt_at = NOW(3) WHERE sale_id = ? AND epoch = ?',
+          [saleId, epoch],
+        );
+        const subject = `sale ${saleId}`;
+        if (ended === 1)
+          await recordAction(connection, { ...decision, action: 'sale_rebuilt', subject, detail });
+        await connection.commit();
+      }),
+  };
+}
+
+/** The lock is the server's: databases on one server may have sales of the same name. */
+const LOCK_NAME = `CONCAT('holdfast_rebuild_', MD5(CONCAT(DATABASE(), '.', ?)))`;
+
+async function acquire(connection: PoolConnection, saleId: string): Promise<boolean> {
+  const [row] = await selectRows(connection, lockRow, `SELECT GET_LOCK(${LOCK_NAME}, 0) AS acquired`, [
+    saleId,
+  ]);
+  return row?.acquired === 1;
+}
+
+/** The promises of a destroyed mysql2 connection never settle, so the time-out is raced against them. */
+function bounded(connection: PoolConnection): RebuildLock['run'] {
+  return async (work) => {
+    const timer = new AbortController();
+    const expired = delay(STATEMENT_MAX_MS, undefined, { signal: timer.signal }).then(() => {
+      throw new Error(`MySQL did not answer a rebuild within ${STATEMENT_MAX_MS} ms`);
+    });
+    const done = work(connection);
+    try {
+      return await Promise.race([done, expired]);
+    } finally {
+      timer.abort();
+      // No caller awaits the one that came second, so its rejection must not count as unhandled.
+      done.catch(() => {});
+      expired.catch(() => {});
+    }
+  };
+}

@@ -1,0 +1,205 @@
+/**
+ * Makes a sale's data in Redis again: each write is fenced by the epoch of its rebuild, so that one that was
+ * overtaken, or whose server was replaced meanwhile, changes nothing.
+ */
+
+import { IDEMPOTENCY_TTL_MS, PROJECTION_TTL_MS } from '../../domain/limits.ts';
+import { orderDeadlineMs, parseOrderNo, type Order, type OrderState } from '../../domain/order.ts';
+import { fingerprintOf } from '../../domain/request-fingerprint.ts';
+import type { Sale, StockCount } from '../../domain/sale.ts';
+import type { RedisClient } from './connection.ts';
+import { epochOf, formatSaleShard, orderKeys, saleKeys, SALES_KEY } from './keys.ts';
+import { saleFields } from './sale-stock.ts';
+import { run } from './script-call.ts';
+import { expireVoid, rebuildBegin, rebuildEnd, rebuildOrder, rebuildWrite, suspend } from './scripts.ts';
+
+/** Rows of one script, so that it takes a millisecond or two. */
+const ROWS_AT_ONCE = 500;
+
+/** Another rebuild has begun since, or another server has taken over: this one has nothing more to do. */
+export class SupersededError extends Error {
+  override name = 'SupersededError';
+}
+
+/** An order that is open in MySQL. */
+export interface OpenOrder {
+  order: Order;
+  state: OrderState;
+}
+
+/** A request whose repeat is to find its order. */
+export type KnownRequest = Pick<
+  Order,
+  'orderNo' | 'saleId' | 'userId' | 'idempotencyKey' | 'items' | 'reservedAtMs'
+>;
+
+/** Units that count against a user's limit. */
+export interface UsedLimit {
+  sku: string;
+  userId: string;
+  units: number;
+}
+
+/** What a rebuild puts in place at its end. */
+export interface RebuiltSale {
+  sale: Sale;
+  stock: (StockCount & { version: number })[];
+}
+
+type Row = { field: string; value: string | number };
+
+export type SaleRebuild = ReturnType<typeof createSaleRebuild>;
+
+/** All of a sale is in shard 0 until hot SKUs are split. */
+const keysOf = (saleId: string) => saleKeys({ saleId, shard: 0 });
+
+export function createSaleRebuild(redis: RedisClient) {
+  /** @throws SupersededError */
+  function assertNotSuperseded(reply: string): void {
+    if (reply === 'superseded')
+      throw new SupersededError('a newer rebuild has begun, or Redis is another one');
+  }
+
+  async function write(
+    saleId: string,
+    epoch: number,
+    target: string,
+    type: 'hash' | 'set' | 'sorted-set',
+    rows: readonly Row[],
+    expiresAtMs = 0,
+  ): Promise<void> {
+    for (let from = 0; from < rows.length; from += ROWS_AT_ONCE) {
+      const reply = await run(redis, rebuildWrite, {
+        keys: { sale: keysOf(saleId).sale, target },
+        args: { epoch, type, expiresAtMs },
+        repeated: rows.slice(from, from + ROWS_AT_ONCE),
+      });
+      assertNotSuperseded(reply);
+    }
+  }
+
+  async function writeOrder(epoch: number, { order, state }: OpenOrder): Promise<void> {
+    const reply = await run(redis, rebuildOrder, {
+      keys: orderKeys(order.orderNo),
+      args: {
+        ...order,
+        ...state,
+        epoch,
+        items: JSON.stringify(order.items),
+        reason: state.reason ?? '',
+      },
+    });
+    assertNotSuperseded(reply);
+  }
+
+  return {
+    /** Pauses the sale, where Redis has it; orders that wait are still stored. Idempotent. */
+    suspend: (saleId: string) => run(redis, suspend, { keys: keysOf(saleId), args: {} }),
+
+    /** The number of accepted orders that wait in the sale's outbox. */
+    countWaiting: (saleId: string): Promise<number> => redis.xlen(keysOf(saleId).outbox),
+
+    /**
+     * Removes what is to be made again. From here on no hold begins or ends.
+     * @throws SupersededError
+     */
+    async begin(saleId: string, epoch: number): Promise<void> {
+      // A relay that does not know the sale would leave its orders in the outbox.
+      await redis.sadd(SALES_KEY, formatSaleShard({ saleId, shard: 0 }));
+      assertNotSuperseded(await run(redis, rebuildBegin, { keys: keysOf(saleId), args: { epoch } }));
+    },
+
+    /** Writes the holds, projections and deadlines of open orders. @throws SupersededError */
+    async writeOrders(saleId: string, epoch: number, orders: readonly OpenOrder[]): Promise<void> {
+      await Promise.all(orders.map((open) => writeOrder(epoch, open)));
+      const rows = orders.map(({ order }) => ({ field: order.orderNo, value: orderDeadlineMs(order) }));
+      await write(saleId, epoch, keysOf(saleId).deadlines, 'sorted-set', rows);
+    },
+
+    /** Writes the idempotency entries that have not expired. @throws SupersededError */
+    async writeRequests(saleId: string, epoch: number, requests: readonly KnownRequest[]): Promise<void> {
+      const { idem } = keysOf(saleId);
+      await Promise.all(
+        requests.map((request) => {
+          const { orderNo, userId, idempotencyKey, reservedAtMs } = request;
+          const rows = [
+            { field: 'order_no', value: orderNo },
+            { field: 'fingerprint', value: fingerprintOf(request) },
+          ];
+          const endMs = reservedAtMs + IDEMPOTENCY_TTL_MS;
+          return write(saleId, epoch, idem(userId, idempotencyKey), 'hash', rows, endMs);
+        }),
+      );
+    },
+
+    /** Writes what users have of each SKU. @throws SupersededError */
+    writeLimits: (saleId: string, epoch: number, limits: readonly UsedLimit[]): Promise<void> =>
+      write(
+        saleId,
+        epoch,
+        keysOf(saleId).limits,
+        'hash',
+        limits.map(({ sku, userId, units }) => ({ field: `${sku}:${userId}`, value: units })),
+      ),
+
+    /** Writes the marks of what has gone back of refunded orders. @throws SupersededError */
+    writeReturns: (
+      saleId: string,
+      epoch: number,
+      returns: readonly { orderNo: string; what: 'stock' | 'limit' }[],
+    ): Promise<void> =>
+      write(
+        saleId,
+        epoch,
+        keysOf(saleId).returns,
+        'set',
+        returns.map(({ orderNo, what }) => ({ field: `${orderNo}:${what}`, value: '' })),
+      ),
+
+    /** Puts rules and stock in place, and lets the sale go on. @throws SupersededError */
+    async end(saleId: string, epoch: number, { sale, stock }: RebuiltSale): Promise<void> {
+      const rules = Object.entries(saleFields(sale)).map(([field, value]) => ({
+        hash: 'sale',
+        field,
+        value,
+      }));
+      const counts = stock.flatMap(({ sku, ...units }) =>
+        Object.entries(units).map(([field, value]) => ({ hash: 'stock', field: `${sku}:${field}`, value })),
+      );
+      const reply = await run(redis, rebuildEnd, {
+        keys: keysOf(saleId),
+        args: { epoch },
+        repeated: [...rules, ...counts],
+      });
+      assertNotSuperseded(reply);
+    },
+
+    /**
+     * Lets the orders expire whose holds are void. A call that dies half-way leaves the others to the next.
+     * @returns how many there are
+     */
+    async expireVoid(saleId: string): Promise<number> {
+      const keys = keysOf(saleId);
+      let expired = 0;
+      // Each order is taken off the list, so the list becomes empty.
+      for (;;) {
+        const orderNos = await redis.zrange(keys.void, '0', String(ROWS_AT_ONCE - 1));
+        if (orderNos.length === 0) return expired;
+        const [valid, invalid] = [
+          orderNos.filter(parseOrderNo),
+          orderNos.filter((text) => !parseOrderNo(text)),
+        ];
+        if (invalid.length > 0) await redis.zrem(keys.void, ...invalid);
+        const replies = await Promise.all(
+          valid.map((orderNo) =>
+            run(redis, expireVoid, {
+              keys: orderKeys(orderNo),
+              args: { orderNo, epoch: epochOf(orderNo), ttlMs: PROJECTION_TTL_MS },
+            }),
+          ),
+        );
+        expired += replies.filter((reply) => reply === 'expires').length;
+      }
+    },
+  };
+}

@@ -1,0 +1,81 @@
+/**
+ * Orders of the outbox whose hold is of an older epoch than their sale: they were accepted and not stored
+ * when the sale's data were made again. Each is reserved again, which puts it back into the outbox, or
+ * abandoned where its units are sold by now.
+ */
+
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import { LOST_AFTER_MS } from '../domain/limits.ts';
+import type { Order } from '../domain/order.ts';
+import { abandonOrder, type AbandonDeps } from '../reconcile/abandon.ts';
+import { isInvalidValue } from '../stores/mysql/connection.ts';
+import type { Orders } from '../stores/mysql/orders/orders.ts';
+import type { ReserveAgainOutcome, Reservations } from '../stores/redis/reservations.ts';
+import type { Accepted } from './read-accepted.ts';
+
+/** How often a sale is looked at whose data are being made again. */
+const LOOK_EVERY_MS = 250;
+/**
+ * Between two looks at most. A process that was frozen for longer leaves the order: its shopper may have been
+ * told that it is lost.
+ */
+const LOOKED_WITHIN_MS = LOST_AFTER_MS / 2;
+/** A rebuild of a big sale takes less; after that the entry is read again, if it is still there. */
+const WAIT_MAX_MS = 2 * 60_000;
+
+export interface LostHoldDeps extends AbandonDeps {
+  reservations: AbandonDeps['reservations'] & Pick<Reservations, 'reserveAgain'>;
+  orders: AbandonDeps['orders'] & Pick<Orders, 'parkOutboxEntry'>;
+  /** Ends the waiting when the relay stops. */
+  stopping: AbortSignal;
+  log: Logger;
+}
+
+/**
+ * @param readAtMs when Redis still had the entries
+ * @throws when a store is away, or when a rebuild does not end: the entries are to be repeated
+ */
+export async function reserveLostHolds(
+  deps: LostHoldDeps,
+  entries: readonly Accepted[],
+  readAtMs: number,
+): Promise<void> {
+  const counts = { reserved: 0, abandoned: 0 };
+  await Promise.all(
+    entries.map(async (entry) => {
+      const outcome = await reserveWhenRebuilt(deps, entry.order, readAtMs);
+      const isHeld = outcome.kind === 'reserved' || (outcome.kind === 'known' && outcome.hold === 'held');
+      if (!isHeld) await abandon(deps, entry);
+      counts[isHeld ? 'reserved' : 'abandoned'] += 1;
+    }),
+  );
+  if (entries.length > 0) deps.log.warn(counts, 'orders of an older epoch were reserved again');
+}
+
+/** The outbox of these orders may be gone, so this waits while the sale's data are being made again. */
+async function reserveWhenRebuilt(
+  { reservations, stopping }: LostHoldDeps,
+  order: Order,
+  readAtMs: number,
+): Promise<ReserveAgainOutcome> {
+  const untilMs = Date.now() + WAIT_MAX_MS;
+  for (let lookedAtMs = readAtMs; Date.now() - lookedAtMs < LOOKED_WITHIN_MS;) {
+    lookedAtMs = Date.now();
+    const outcome = await reservations.reserveAgain(order, 'lost_hold');
+    if (outcome.kind !== 'sale-absent') return outcome;
+    if (lookedAtMs > untilMs) break;
+    await delay(LOOK_EVERY_MS, undefined, { signal: stopping });
+  }
+  throw new Error(`order ${order.orderNo} was not reserved again: the data of its sale are not there yet`);
+}
+
+async function abandon(deps: LostHoldDeps, { entryId, order }: Accepted): Promise<void> {
+  try {
+    await abandonOrder(deps, order, 'lost_hold');
+  } catch (error) {
+    // MySQL refuses the values of this very order. A repeat would fail too, and delay the other entries.
+    if (!isInvalidValue(error)) throw error;
+    await deps.orders.parkOutboxEntry(entryId, `${order.orderNo} has lost its hold, and ${String(error)}`);
+  }
+}

@@ -1,0 +1,60 @@
+/**
+ * Watches that Redis has the data of every sale, as this very server was given them, and makes them again
+ * where it has not: after a loss, a restore of an old file, a restart or a failover.
+ */
+
+import { rebuildSale, type RebuildCause, type RebuildDeps } from '../rebuild/rebuild-sale.ts';
+import type { WatchedSale } from '../stores/mysql/rebuild/sale-epochs.ts';
+import type { SaleLife } from '../stores/redis/sale-stock.ts';
+import { backoffMs, runLoop } from './loop.ts';
+
+/** A sale that waits to be made again sells nothing, and a look is a query and a script for each sale. */
+const LOOK_EVERY_MS = 1_000;
+
+export type RedisWatchDeps = Omit<RebuildDeps, 'signal'>;
+
+/** Runs until `signal` aborts and the rebuilds under way have ended. */
+export async function runRedisWatch(deps: RedisWatchDeps, signal: AbortSignal): Promise<void> {
+  const { saleEpochs, saleStock, log } = deps;
+  const underWay = new Map<string, Promise<void>>();
+  const failures = new Map<string, { count: number; pausedUntilMs: number }>();
+
+  async function look(sale: WatchedSale): Promise<void> {
+    const cause = causeOf(sale, await saleStock.checkLife(sale.saleId));
+    if (cause === undefined) return;
+    await rebuildSale({ ...deps, signal }, sale.saleId, { cause, actor: 'holdfast' });
+  }
+
+  /** One sale that fails delays no other. */
+  function start({ saleId, ...sale }: WatchedSale): void {
+    const looking = look({ saleId, ...sale })
+      .then(() => void failures.delete(saleId))
+      .catch((error: unknown) => {
+        const count = failures.get(saleId)?.count ?? 0;
+        failures.set(saleId, { count: count + 1, pausedUntilMs: Date.now() + backoffMs(count) });
+        if (!signal.aborted)
+          log.warn({ err: error, saleId }, 'the data of a sale could not be made again yet');
+      })
+      .finally(() => underWay.delete(saleId));
+    underWay.set(saleId, looking);
+  }
+
+  async function pass(): Promise<number> {
+    for (const sale of await saleEpochs.listWatched()) {
+      const isPaused = (failures.get(sale.saleId)?.pausedUntilMs ?? 0) > Date.now();
+      if (!underWay.has(sale.saleId) && !isPaused) start(sale);
+    }
+    return LOOK_EVERY_MS;
+  }
+
+  await runLoop('redis watch', pass, { log, signal });
+  await Promise.all(underWay.values());
+}
+
+/** Why the sale is to be made again; undefined: it is well. */
+function causeOf({ epoch, isRebuilding }: WatchedSale, life: SaleLife): RebuildCause | undefined {
+  if (life.kind === 'sale-absent') return isRebuilding ? 'unfinished' : 'lost';
+  if (life.kind === 'replaced') return 'replaced';
+  if (isRebuilding || life.kind === 'suspended') return 'unfinished';
+  return life.epoch === epoch ? undefined : 'epochs_differ';
+}

@@ -1,0 +1,282 @@
+/** A sale's data are made again from MySQL: what Redis has afterwards, and what a rebuild cannot do. */
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Order } from '../../src/domain/order.ts';
+import { rebuildSale, type RebuildCause } from '../../src/rebuild/rebuild-sale.ts';
+import { orderKeys, saleKeys } from '../../src/stores/redis/keys.ts';
+import { SupersededError } from '../../src/stores/redis/sale-rebuild.ts';
+import { snapshot } from '../lua/raw-scripts.ts';
+import { acceptOrder } from '../support/accept-order.ts';
+import { buildReserveRequest, buildSale } from '../support/factories.ts';
+import { selectOne } from '../support/rows.ts';
+import { expectStock } from '../support/stock.ts';
+import { openTestStores, silent, type TestStores } from '../support/stores.ts';
+
+let stores: TestStores;
+beforeAll(async () => {
+  stores = await openTestStores();
+});
+afterAll(() => stores.close());
+
+const rebuild = (saleId: string, cause: RebuildCause = 'lost') =>
+  rebuildSale({ ...stores, log: silent }, saleId, { cause, actor: 'holdfast' });
+
+/** What a loss of all data leaves of this sale. */
+async function lose(saleId: string): Promise<void> {
+  const keys = await stores.redis.keys(`holdfast:{${saleId}.0}:*`);
+  if (keys.length > 0) await stores.redis.del(...keys);
+}
+
+async function store(order: Order): Promise<Order> {
+  await stores.orders.storeOrder(order, 'due');
+  await stores.redis.del(orderKeys(order.orderNo).outbox);
+  return order;
+}
+
+async function pay(order: Order): Promise<Order> {
+  const { orderNo, total: amount, currency } = order;
+  await stores.payments.record('sandbox', {
+    providerPaymentId: `pay_${orderNo}`,
+    orderNo,
+    amount,
+    currency,
+    signedOrder: null,
+  });
+  await stores.orders.markPaid(orderNo);
+  return order;
+}
+
+/** An open order, a paid one and a cancelled one, of three users; each settled in Redis. */
+async function openSale() {
+  const { saleId } = await stores.openSale(buildSale());
+  const [open, paid, cancelled] = [
+    await store(await acceptOrder(stores, saleId, { userId: 'ada' })),
+    await pay(
+      await store(await acceptOrder(stores, saleId, { userId: 'bo', items: [{ sku: 'lamp', quantity: 2 }] })),
+    ),
+    await store(await acceptOrder(stores, saleId, { userId: 'cy' })),
+  ];
+  await stores.reservations.confirm(paid.orderNo);
+  await stores.orders.cancel(cancelled.orderNo, 'operator_request', { force: true });
+  await stores.reservations.release(cancelled.orderNo);
+  return { saleId, open, paid, cancelled };
+}
+
+test('a sale that Redis has lost is made again: stock, holds, deadlines, limits and requests', async () => {
+  const { saleId, open, paid } = await openSale();
+  await lose(saleId);
+
+  expect(await rebuild(saleId)).toMatchObject({ kind: 'rebuilt', epoch: 2, openOrders: 1, requests: 3 });
+
+  await expectStock(stores, saleId, { sku: 'lamp', available: 7, held: 1, sold: 2 });
+  const keys = saleKeys({ saleId, shard: 0 });
+  expect(await stores.redis.hgetall(keys.limits)).toEqual({ 'lamp:ada': '1', 'lamp:bo': '2' });
+  expect(await stores.redis.zrange(keys.deadlines, '0', '-1')).toEqual([open.orderNo]);
+  expect(await stores.reservations.lookUp(open.orderNo)).toMatchObject({
+    found: { state: { status: 'awaiting_payment', version: 1 }, order: { holdEpoch: 2 } },
+    isCertain: true,
+  });
+  const { idempotencyKey, userId } = paid;
+  expect(await stores.redis.hget(keys.idem(userId, idempotencyKey), 'order_no')).toBe(paid.orderNo);
+  expect(await stores.redis.pttl(keys.idem(userId, idempotencyKey))).toBeGreaterThan(0);
+  expect(await stores.saleStock.checkLife(saleId)).toEqual({ kind: 'well', epoch: 2 });
+});
+
+test('after a rebuild the sale sells under the new epoch, and what was open before ends as any order', async () => {
+  const { saleId, open } = await openSale();
+  const other = await store(await acceptOrder(stores, saleId, { userId: 'di' }));
+  await lose(saleId);
+  await rebuild(saleId);
+
+  const bought = await acceptOrder(stores, saleId, { userId: 'eve' });
+  expect(bought.orderNo).toContain(`${saleId}-0-2-`);
+  await stores.orders.cancel(open.orderNo, 'operator_request', { force: true });
+  expect(await stores.reservations.release(open.orderNo)).toBe('released');
+  expect(await stores.reservations.release(open.orderNo)).toBe('released');
+  await pay(other);
+  expect(await stores.reservations.confirm(other.orderNo)).toBe('sold');
+  await store(bought);
+  await expectStock(stores, saleId, { sku: 'lamp', available: 6, held: 1, sold: 3 });
+});
+
+test('the shopper who repeats a request after a rebuild gets the same order', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  const items = [{ sku: 'lamp', quantity: 1 }];
+  const order = await store(await acceptOrder(stores, saleId, { items }));
+  await lose(saleId);
+  await rebuild(saleId);
+  const { idempotencyKey, userId } = order;
+  const entry = await stores.redis.hgetall(orderKeys(order.orderNo).idem(userId, idempotencyKey));
+  const request = buildReserveRequest({
+    saleId,
+    items,
+    idempotencyKey,
+    fingerprint: String(entry['fingerprint']),
+  });
+  expect(await stores.reservations.reserve(request)).toEqual({ kind: 'repeated', orderNo: order.orderNo });
+});
+
+test('what was given back of a refunded order stays given back, and is not given twice', async () => {
+  const { saleId, paid } = await openSale();
+  await stores.pool.query('UPDATE orders SET limit_returned = TRUE WHERE order_no = ?', [paid.orderNo]);
+  await lose(saleId);
+  await rebuild(saleId);
+  const before = await snapshot(stores.redis, saleId);
+  expect(await stores.reservations.giveBack({ ...paid, limit: true, stock: false })).toEqual({
+    kind: 'returned',
+  });
+  expect(await snapshot(stores.redis, saleId)).toEqual(before);
+  expect(await stores.redis.hget(saleKeys({ saleId, shard: 0 }).limits, 'lamp:bo')).toBeNull();
+});
+
+test('a pause of the shop outlives the rebuild', async () => {
+  const { saleId } = await stores.openSale(buildSale({ paused: true }));
+  await lose(saleId);
+  await rebuild(saleId);
+  expect(await stores.reservations.reserve(buildReserveRequest({ saleId }))).toEqual({ kind: 'paused' });
+});
+
+test('old data of a restored file are replaced: no hold, limit or mark of them counts', async () => {
+  const { saleId, cancelled, open } = await openSale();
+  // The file is from before the cancel, and holds an order that MySQL never had.
+  const unknown = await acceptOrder(stores, saleId, { userId: 'fay' });
+  await stores.redis.del(orderKeys(unknown.orderNo).outbox);
+  const keys = orderKeys(cancelled.orderNo);
+  await stores.redis.hset(keys.order, 'hold', 'held', 'version', '0', 'status', 'queued');
+  await stores.redis.persist(keys.order);
+  await stores.redis.zadd(keys.deadlines, '1', cancelled.orderNo);
+  await stores.redis.hset(keys.limits, 'lamp:cy', '1');
+
+  await rebuild(saleId, 'replaced');
+
+  expect(await stores.redis.hgetall(keys.limits)).toEqual({ 'lamp:ada': '1', 'lamp:bo': '2' });
+  expect(await stores.redis.zrange(keys.deadlines, '0', '-1')).toEqual([open.orderNo]);
+  expect(await stores.reservations.release(cancelled.orderNo)).toBe('absent');
+  expect(await stores.reservations.confirm(unknown.orderNo)).toBe('absent');
+  await expectStock(stores, saleId, { sku: 'lamp', available: 7, held: 1, sold: 2 });
+  // Void hashes have an end, so that they do not stay for ever.
+  for (const { orderNo } of [cancelled, unknown])
+    expect(await stores.redis.pttl(orderKeys(orderNo).order)).toBeGreaterThan(0);
+  expect(await stores.redis.pttl(orderKeys(open.orderNo).order)).toBe(-1);
+  expect(await stores.redis.exists(keys.void)).toBe(0);
+});
+
+test('a projection that is newer than the snapshot is not turned back', async () => {
+  const { saleId, open } = await openSale();
+  const closing = {
+    status: 'awaiting_payment',
+    version: 5,
+    payment: 'none',
+    reason: 'shopper_request',
+  } as const;
+  await stores.reservations.project(open.orderNo, closing);
+  await rebuild(saleId, 'requested');
+  expect((await stores.reservations.readOrder(open.orderNo))?.state).toEqual(closing);
+});
+
+test('an order that was not stored before is reserved again, and refused once its units are sold', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  const [first, second] = [
+    await acceptOrder(stores, saleId, { items: [{ sku: 'mug', quantity: 3 }] }),
+    await acceptOrder(stores, saleId, { userId: 'bo', items: [{ sku: 'mug', quantity: 2 }] }),
+  ];
+  await lose(saleId);
+  await rebuild(saleId);
+  expect(await stores.orders.storeOrder(first, 'due')).toEqual({ kind: 'refused', reason: 'lost_hold' });
+  expect(await stores.reservations.reserveAgain(first)).toEqual({ kind: 'reserved', epoch: 2 });
+  expect(await stores.reservations.reserveAgain(first)).toEqual({ kind: 'known', hold: 'held', epoch: 2 });
+  expect(await stores.orders.storeOrder({ ...first, holdEpoch: 2 }, 'due')).toMatchObject({ kind: 'stored' });
+  await acceptOrder(stores, saleId, { userId: 'cy', items: [{ sku: 'mug', quantity: 2 }] });
+  expect(await stores.reservations.reserveAgain(second)).toEqual({ kind: 'sold-out', sku: 'mug' });
+});
+
+describe('a rebuild that is not alone', () => {
+  test('one that was overtaken writes nothing any more', async () => {
+    const { saleId, open } = await openSale();
+    const { saleRebuild } = stores;
+    await saleRebuild.begin(saleId, 2);
+    await saleRebuild.begin(saleId, 3);
+    const before = await snapshot(stores.redis, saleId);
+    const state = { status: 'awaiting_payment', version: 1, payment: 'none', reason: null } as const;
+    const { sale, stock } = { sale: buildSale({ saleId }), stock: [] };
+    for (const write of [
+      () => saleRebuild.begin(saleId, 2),
+      () => saleRebuild.writeOrders(saleId, 2, [{ order: open, state }]),
+      () => saleRebuild.writeRequests(saleId, 2, [open]),
+      () => saleRebuild.writeLimits(saleId, 2, [{ sku: 'lamp', userId: 'ada', units: 9 }]),
+      () => saleRebuild.writeReturns(saleId, 2, [{ orderNo: open.orderNo, what: 'stock' }]),
+      () => saleRebuild.end(saleId, 2, { sale, stock }),
+    ]) {
+      await expect(write()).rejects.toThrow(SupersededError);
+      expect(await snapshot(stores.redis, saleId)).toEqual(before);
+    }
+    // MySQL's epochs catch up with those of Redis.
+    await expect(rebuild(saleId, 'unfinished')).rejects.toThrow(SupersededError);
+    await rebuild(saleId, 'unfinished');
+    await expectStock(stores, saleId, { sku: 'lamp', available: 7, held: 1, sold: 2 });
+  });
+
+  test('while it is under way no hold begins or ends, and afterwards each ends as it should', async () => {
+    const { saleId, open } = await openSale();
+    await stores.saleRebuild.begin(saleId, 2);
+    const { reservations } = stores;
+    expect(await reservations.reserve(buildReserveRequest({ saleId }))).toEqual({ kind: 'paused' });
+    expect(await reservations.release(open.orderNo)).toBe('sale-absent');
+    expect(await reservations.confirm(open.orderNo)).toBe('sale-absent');
+    expect(await reservations.reserveAgain(open)).toEqual({ kind: 'sale-absent' });
+    expect(await reservations.giveBack({ ...open, limit: true, stock: true })).toEqual({
+      kind: 'sale-absent',
+    });
+    await rebuild(saleId, 'unfinished');
+    expect(await reservations.release(open.orderNo)).toBe('released');
+  });
+
+  test('two at once make the sale once', async () => {
+    const { saleId } = await openSale();
+    const outcomes = await Promise.all([rebuild(saleId), rebuild(saleId)]);
+    expect(outcomes.map(({ kind }) => kind).toSorted()).toEqual(['busy', 'rebuilt']);
+  });
+
+  test('one that dies after its epoch is done again, with the next', async () => {
+    const { saleId } = await openSale();
+    const readSaleSnapshot = () => Promise.reject(new Error('died here'));
+    const dying = rebuildSale({ ...stores, readSaleSnapshot, log: silent }, saleId, {
+      cause: 'lost',
+      actor: 'x',
+    });
+    await expect(dying).rejects.toThrow('died here');
+    expect(await stores.saleEpochs.listWatched()).toContainEqual({ saleId, epoch: 2, isRebuilding: true });
+    expect(await stores.saleStock.checkLife(saleId)).toMatchObject({ kind: 'suspended' });
+    expect(await rebuild(saleId, 'unfinished')).toMatchObject({ epoch: 3 });
+    expect(await stores.saleEpochs.listWatched()).toContainEqual({ saleId, epoch: 3, isRebuilding: false });
+    await expectStock(stores, saleId, { sku: 'lamp', available: 7, held: 1, sold: 2 });
+  });
+});
+
+test('a rebuild is recorded with its cause, its epochs and the stock before and after', async () => {
+  const { saleId } = await openSale();
+  await rebuildSale({ ...stores, log: silent }, saleId, {
+    cause: 'requested',
+    actor: 'olga',
+    reason: 'counts looked odd',
+  });
+  const row = await selectOne(
+    stores.pool,
+    'SELECT actor, action, reason, detail FROM audit_log WHERE subject = ?',
+    [`sale ${saleId}`],
+  );
+  expect(row).toMatchObject({ actor: 'olga', action: 'sale_rebuilt', reason: 'counts looked odd' });
+  expect(JSON.parse(String(row['detail']))).toMatchObject({
+    cause: 'requested',
+    formerEpoch: 1,
+    epoch: 2,
+    openOrders: 1,
+    before: [{ sku: 'lamp', available: 7, held: 1, sold: 2 }, {}],
+    after: [{ sku: 'lamp', available: 7, held: 1, sold: 2 }, {}],
+  });
+});
+
+test('a sale that was never in Redis is not made', async () => {
+  const { saleId } = buildSale();
+  expect(await rebuild(saleId)).toEqual({ kind: 'not-warm' });
+});
