@@ -25,6 +25,7 @@ function mischiefOf(seed: number): MischiefSettings {
     refund_refused: 0.1,
     slow_refund: 0.1,
     slow_refund_ms: SLOW_REFUND_MS,
+    rate_limited: 0.02,
     seed,
   };
 }
@@ -48,6 +49,7 @@ export async function startMischief(
       wrong_amount: struck.wrong_amount - before.wrong_amount,
       refund_refused: struck.refund_refused - before.refund_refused,
       slow_refund: struck.slow_refund - before.slow_refund,
+      rate_limited: struck.rate_limited - before.rate_limited,
     };
   };
 }

@@ -8,6 +8,7 @@ import { pino } from 'pino';
 import { openConsole, type SandboxConsole } from '../sandbox/console.ts';
 import type { AuditDeps } from '../src/audit/run-audit.ts';
 import { openProvider } from '../src/payments/open.ts';
+import { createPaced } from '../src/payments/pacing.ts';
 import { migrate } from '../src/stores/mysql/migrations/migrate.ts';
 import { openStores, type Stores } from '../src/stores/open.ts';
 import { appEnv, demoSecrets, startApi, startProvider, startWorker } from '../stack/app.ts';
@@ -28,6 +29,9 @@ const RESTART_TIMEOUT_MS = 90_000;
 const PROVIDER_PATIENCE_MS = 120_000;
 /** For the auditor and the stock watch, which read only and start nothing in the engine. */
 const READ_ONLY = { ENGINE_BUDGET: 1, ENGINE_STARTS_PER_SECOND: 1 };
+
+/** The sandbox has no bound of its own; what its mischief puts off is asked again. */
+const PROVIDER_CALLS_PER_SECOND = 1_000;
 
 const STORES = ['redis', 'mysql', 'temporal'] as const;
 const APIS = ['api-1', 'api-2'] as const;
@@ -123,11 +127,14 @@ export async function startSystem(
   return {
     stores,
     client: new Client({ connection }),
-    provider: openProvider({
-      PAYMENT_PROVIDER_URL: providerUrl,
-      PAYMENT_PROVIDER_API_KEY: demoSecrets.providerApiKey,
-      WEBHOOK_SECRETS: [demoSecrets.webhook],
-    }),
+    provider: openProvider(
+      {
+        PAYMENT_PROVIDER_URL: providerUrl,
+        PAYMENT_PROVIDER_API_KEY: demoSecrets.providerApiKey,
+        WEBHOOK_SECRETS: [demoSecrets.webhook],
+      },
+      createPaced(stores.providerPace(PROVIDER_CALLS_PER_SECOND), 'background'),
+    ),
     parts,
     providerConsole: openConsole({
       url: providerUrl,

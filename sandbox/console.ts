@@ -34,8 +34,8 @@ export interface ConsoleOptions {
   url: string;
   apiKey: string;
   /**
-   * For so long a call is repeated that met no answer or a fault of the sandbox
-   * (5xx). The sandbox may then do it twice. Without it each call is made once.
+   * For so long a call is repeated that met no answer, a fault of the sandbox
+   * (5xx) or its bound on calls (429). The sandbox may then do it twice. Without it each call is made once.
    */
   patienceMs?: number;
 }
@@ -178,5 +178,6 @@ const amountOf = (amount: number | undefined): z.input<typeof reversalRequestSch
 function toFault(name: string, reply: Reply): Error {
   const code = codeOf(reply);
   const message = `the sandbox answered ${reply.status} (${code ?? 'no code'}) to ${name}`;
-  return reply.status < 500 ? new ConsoleRefusedError(message, code) : new Error(message);
+  const isFault = reply.status >= 500 || reply.status === 429;
+  return isFault ? new Error(message) : new ConsoleRefusedError(message, code);
 }

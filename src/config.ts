@@ -12,6 +12,9 @@ const DEFAULT_STARTS_PER_SECOND = 40;
 /** What the reconciliation finds is rare; a run of it is a workflow and a few queries a step. */
 const DEFAULT_RECONCILE_EVERY_SECONDS = 60;
 
+/** Below the 100 that Stripe takes of a live account, so that its staff and other programs find room. */
+const DEFAULT_PROVIDER_CALLS_PER_SECOND = 80;
+
 /** Each holds 15,000 connections and its own to Redis and MySQL; larger machines run more than one API. */
 const MAX_API_PROCESSES = 64;
 
@@ -71,6 +74,11 @@ const checkout = {
   WEBHOOK_SECRETS: list
     .pipe(z.array(z.string().startsWith('whsec_')).max(2))
     .describe('Verify payment notices: the current one, while rotating also the one before.'),
+  PROVIDER_CALLS_PER_SECOND: wholeNumber(2, 10_000)
+    .default(DEFAULT_PROVIDER_CALLS_PER_SECOND)
+    .describe(
+      'Calls to the provider a second, over all processes together; set it alike on all. Stripe takes 100 for live keys and 25 for test keys.',
+    ),
   DEPLOYMENT_NAME: z
     .string()
     .regex(DEPLOYMENT_NAME_PATTERN)

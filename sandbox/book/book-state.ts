@@ -5,7 +5,7 @@
 
 import assert from 'node:assert/strict';
 import type { Entry, OpenedSession, Payment, PaymentPromise, WrittenEvent } from './entries.ts';
-import { countFate, createMischiefState, type MischiefState } from './mischief.ts';
+import { countFate, createMischiefState, nothingMade, type MischiefState } from './mischief.ts';
 import { createReversalState, applyReversal, type ReversalState } from './reversal-state.ts';
 
 export type Session = OpenedSession & {
@@ -94,9 +94,12 @@ export function applyEntry(state: BookState, entry: Entry): void {
       eventOf(state, entry.eventId).delivery = entry.delivery;
       state.pendingEventIds.delete(entry.eventId);
       return;
+    case 'call_limited':
+      state.mischief.struck.rate_limited += 1;
+      return;
     case 'mischief_set':
       state.mischief.settings = entry.settings;
-      state.mischief.made = { events: 0, payments: 0, refunds: 0 };
+      state.mischief.made = nothingMade();
       return;
     default:
       entry satisfies never;

@@ -4,10 +4,11 @@
  * one line, so a crash leaves no half of one.
  */
 
+import { MAX_ENTRIES } from './book-room.ts';
 import { applyEntry, createBookState, eventOf, type BookState, type Event } from './book-state.ts';
 import { entrySchema, type Entry, type Payment, type PaymentPromise, type Refund } from './entries.ts';
 import { openJournal } from './journal.ts';
-import type { MischiefSettings, MischiefState } from './mischief.ts';
+import { decideCall, type MischiefSettings, type MischiefState } from './mischief.ts';
 import { createReversalBook } from './reversal-book.ts';
 import { createSessionBook } from './session-book.ts';
 
@@ -78,6 +79,14 @@ export async function openBook(file: string | undefined) {
     debts: (): Debt[] => listDebts(state),
 
     mischief: (): Readonly<MischiefState> => state.mischief,
+
+    /** Whether a call of the shop is refused as one too many. */
+    limitsCall: (): boolean => {
+      const { isLimited } = decideCall(state.mischief);
+      if (!isLimited || state.mischief.struck.rate_limited >= MAX_ENTRIES) return false;
+      record({ kind: 'call_limited' });
+      return true;
+    },
 
     setMischief: (settings: MischiefSettings): void => record({ kind: 'mischief_set', settings }),
 

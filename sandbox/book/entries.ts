@@ -113,6 +113,7 @@ export const entrySchema = z.discriminatedUnion('kind', [
     eventId: z.string(),
     delivery: z.enum(['delivered', 'given_up']),
   }),
+  z.object({ kind: z.literal('call_limited') }),
   z.object({ kind: z.literal('mischief_set'), settings: mischiefSettingsSchema }),
 ]);
 export type Entry = z.infer<typeof entrySchema>;

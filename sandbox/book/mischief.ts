@@ -37,6 +37,8 @@ export const mischiefSettingsSchema = z.strictObject({
   /** The refund stays pending for `slow_refund_ms`. */
   slow_refund: shareSchema,
   slow_refund_ms: delaySchema,
+  /** The shop's call is answered 429, as by a provider that gets too many, and does nothing. */
+  rate_limited: shareSchema,
   seed: z.int().min(0).default(1),
 });
 export type MischiefSettings = z.infer<typeof mischiefSettingsSchema>;
@@ -59,6 +61,7 @@ const struckSchema = z.object({
   wrong_amount: z.int(),
   refund_refused: z.int(),
   slow_refund: z.int(),
+  rate_limited: z.int(),
 });
 type Struck = z.infer<typeof struckSchema>;
 type Switch = keyof Struck;
@@ -69,15 +72,27 @@ export type MischiefReply = z.infer<typeof mischiefReplySchema>;
 export interface MischiefState {
   settings: MischiefSettings;
   /** How many of each were made under these settings: the place in the seed's sequence. */
-  made: { events: number; payments: number; refunds: number };
+  made: Made;
   /** Since the book began, so that switching mischief off does not forget it. */
   struck: Struck;
+}
+
+/** Calls are counted in memory alone: after a restart their sequence begins anew. */
+interface Made {
+  events: number;
+  payments: number;
+  refunds: number;
+  calls: number;
+}
+
+export function nothingMade(): Made {
+  return { events: 0, payments: 0, refunds: 0, calls: 0 };
 }
 
 export function createMischiefState(): MischiefState {
   return {
     settings: mischiefSettingsSchema.parse({}),
-    made: { events: 0, payments: 0, refunds: 0 },
+    made: nothingMade(),
     struck: {
       duplicate: 0,
       reorder: 0,
@@ -86,6 +101,7 @@ export function createMischiefState(): MischiefState {
       wrong_amount: 0,
       refund_refused: 0,
       slow_refund: 0,
+      rate_limited: 0,
     },
   };
 }
@@ -119,6 +135,12 @@ export function decideRefund({ settings, made }: MischiefState, refusedBefore: b
     isRefused: !refusedBefore && strikes(settings, 'refund_refused', made.refunds),
     delayMs: strikes(settings, 'slow_refund', made.refunds) ? settings.slow_refund_ms : null,
   };
+}
+
+/** Whether the shop's call is one too many. */
+export function decideCall({ settings, made }: MischiefState): { isLimited: boolean } {
+  made.calls += 1;
+  return { isLimited: strikes(settings, 'rate_limited', made.calls) };
 }
 
 export function countFate({ made, struck }: MischiefState, fate: Fate): void {

@@ -19,6 +19,7 @@ const PROBLEMS = {
   dispute_closed: { status: 409, title: 'The dispute is closed' },
   body_too_large: { status: 413, title: 'The body is too large' },
   idempotency_key_reused: { status: 422, title: 'The Idempotency-Key was used with other terms' },
+  rate_limited: { status: 429, title: 'Too many calls: repeat after Retry-After' },
   internal: { status: 500, title: 'The sandbox failed' },
   book_full: { status: 503, title: 'The sandbox has no room for more' },
 } as const;

@@ -5,12 +5,27 @@ import type { RouterContext } from '@koa/router';
 import type { Middleware } from 'koa';
 import type { z } from 'zod';
 import { IDEMPOTENCY_KEY_PATTERN } from '../../src/domain/limits.ts';
+import type { Book } from '../book/book.ts';
 import { ProblemError } from './errors.ts';
+
+/** As providers ask for it whose bound is one a second. */
+const RETRY_AFTER_SECONDS = '1';
 
 export function requireApiKey(apiKey: string): Middleware {
   const expected = digest(`Bearer ${apiKey}`);
   return async (ctx, next) => {
     if (!timingSafeEqual(digest(ctx.get('authorization')), expected)) throw new ProblemError('unauthorized');
+    await next();
+  };
+}
+
+/** Refuses the calls of the shop that mischief calls too many. */
+export function limitCalls(book: Pick<Book, 'limitsCall'>): Middleware {
+  return async (ctx, next) => {
+    if (book.limitsCall()) {
+      ctx.set('Retry-After', RETRY_AFTER_SECONDS);
+      throw new ProblemError('rate_limited');
+    }
     await next();
   };
 }

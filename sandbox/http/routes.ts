@@ -13,7 +13,7 @@ import type { Book } from '../book/book.ts';
 import { ProblemError } from './errors.ts';
 import { addPageRoutes } from './page-routes.ts';
 import { refuse, toDisputeReply, toPaymentReply, toRefundReply, toSessionReply } from './replies.ts';
-import { orNotFound, parse, requireApiKey, requireIdempotencyKey } from './requests.ts';
+import { limitCalls, orNotFound, parse, requireApiKey, requireIdempotencyKey } from './requests.ts';
 import { addTestRoutes } from './test-routes.ts';
 
 export interface RoutesOptions {
@@ -31,8 +31,9 @@ export function createRoutes(options: RoutesOptions): Router {
   const { book, publicUrl } = options;
   const router = new Router();
   const keyed = requireApiKey(options.apiKey);
+  const shop = [keyed, limitCalls(book)] as const;
 
-  router.post('/v1/payment_sessions', keyed, (ctx) => {
+  router.post('/v1/payment_sessions', ...shop, (ctx) => {
     const key = requireIdempotencyKey(ctx);
     const { expires_at, signed_order, ...money } = parse(sessionRequestSchema, ctx.request.body);
     // A session that is born expired is answered like any other: it simply takes nothing.
@@ -43,17 +44,17 @@ export function createRoutes(options: RoutesOptions): Router {
     ctx.body = toSessionReply(outcome.session, publicUrl);
   });
 
-  router.get('/v1/payment_sessions/:id', keyed, (ctx) => {
+  router.get('/v1/payment_sessions/:id', ...shop, (ctx) => {
     ctx.body = toSessionReply(orNotFound(book.findSession(ctx.params.id ?? '')), publicUrl);
   });
 
-  router.post('/v1/payment_sessions/:id/void', keyed, (ctx) => {
+  router.post('/v1/payment_sessions/:id/void', ...shop, (ctx) => {
     const outcome = book.voidSession(orNotFound(book.findSession(ctx.params.id ?? '')));
     if (outcome.kind === 'already_paid') throw refuse(outcome);
     ctx.body = { status: 'voided' };
   });
 
-  router.get('/v1/payments', keyed, (ctx) => {
+  router.get('/v1/payments', ...shop, (ctx) => {
     const { reference, since, cursor, limit } = parse(paymentsQuerySchema, ctx.query);
     const page = book.listPayments({ reference, sinceMs: Date.parse(since), from: cursor, limit });
     ctx.body = {
@@ -62,7 +63,7 @@ export function createRoutes(options: RoutesOptions): Router {
     } satisfies PaymentsReply;
   });
 
-  router.post('/v1/refunds', keyed, (ctx) => {
+  router.post('/v1/refunds', ...shop, (ctx) => {
     const key = requireIdempotencyKey(ctx);
     const { payment_id, ...terms } = parse(refundRequestSchema, ctx.request.body);
     const outcome = book.reversals.refund(orNotFound(book.findPayment(payment_id)), key, terms);
@@ -71,7 +72,7 @@ export function createRoutes(options: RoutesOptions): Router {
     ctx.body = toRefundReply(outcome.refund);
   });
 
-  router.get('/v1/reversals', keyed, (ctx) => {
+  router.get('/v1/reversals', ...shop, (ctx) => {
     const payment = orNotFound(book.findPayment(parse(reversalsQuerySchema, ctx.query).payment_id));
     const { refunds, disputes } = book.reversals.list(payment);
     ctx.body = {

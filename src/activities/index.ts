@@ -19,6 +19,7 @@ import type { Payments } from '../stores/mysql/money/payments.ts';
 import type { AbandonOutcome, CancelOutcome, Orders } from '../stores/mysql/orders/orders.ts';
 import type { EngineBudget } from '../stores/redis/engine-budget.ts';
 import { ORDER_REFUSED } from '../workflows/contract.ts';
+import { unlessBusy } from './provider-busy.ts';
 import { createRefundActivities, type RefundActivityDeps } from './refunds.ts';
 
 export interface ActivityDeps extends RefundActivityDeps {
@@ -158,7 +159,8 @@ export function createActivities(deps: ActivityDeps) {
     /** Closes the order's sessions at the provider. Records the payment of one that was paid meanwhile. */
     async voidPaymentSessions({ orderNo }: { orderNo: string }): Promise<void> {
       for (const session of await paymentSessions.listOpen(orderNo)) {
-        await paymentSessions.recordClosed(session.sessionId, await closeAtProvider(session));
+        const end = await unlessBusy(() => closeAtProvider(session));
+        await paymentSessions.recordClosed(session.sessionId, end);
       }
     },
 

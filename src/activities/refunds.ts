@@ -8,6 +8,7 @@ import type { Refunds, RefundTask } from '../stores/mysql/money/refunds.ts';
 import type { Orders } from '../stores/mysql/orders/orders.ts';
 import type { Sales } from '../stores/mysql/sales.ts';
 import type { Reservations } from '../stores/redis/reservations.ts';
+import { unlessBusy } from './provider-busy.ts';
 
 export interface RefundActivityDeps {
   refunds: Pick<Refunds, 'read' | 'recordReversals' | 'recordRefusal' | 'readGiveBack' | 'park' | 'unpark'>;
@@ -94,7 +95,7 @@ export function createRefundActivities(deps: RefundActivityDeps) {
       if (task?.status !== 'refund_due') return 'nothing-due';
       if (task.provider !== provider.name)
         throw new Error(`the payment was collected by ${task.provider}, but ${provider.name} is configured`);
-      return refund(task);
+      return unlessBusy(() => refund(task));
     },
 
     /**

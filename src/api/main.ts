@@ -5,10 +5,11 @@ import type { Logger } from 'pino';
 import { loadApiConfig, type ApiConfig } from '../config.ts';
 import { createMetrics } from '../metrics.ts';
 import { openProvider } from '../payments/open.ts';
+import { createPaced } from '../payments/pacing.ts';
 import { runProcess, type Service } from '../process.ts';
 import { openStores } from '../stores/open.ts';
 import { startProcesses } from './processes.ts';
-import { startApi } from './service.ts';
+import { startApi, type ApiParts } from './service.ts';
 import { shareMetrics } from './shared-metrics.ts';
 
 await runProcess('api', loadApiConfig, (config, log) => {
@@ -17,7 +18,13 @@ await runProcess('api', loadApiConfig, (config, log) => {
 });
 
 async function startAlone(config: ApiConfig, log: Logger): Promise<Service> {
-  return startApi(config, { stores: await openStores(config, log), provider: openProvider(config), log });
+  return startApi(config, { ...(await openParts(config, log)), log });
+}
+
+async function openParts(config: ApiConfig, log: Logger): Promise<Pick<ApiParts, 'stores' | 'provider'>> {
+  const stores = await openStores(config, log);
+  const pace = stores.providerPace(config.PROVIDER_CALLS_PER_SECOND);
+  return { stores, provider: openProvider(config, createPaced(pace, 'shopper')) };
 }
 
 /** One of several. */
@@ -26,8 +33,7 @@ async function startOne(config: ApiConfig, log: Logger): Promise<Service> {
   // signal must not end what the first has told to finish.
   process.on('SIGTERM', () => {}).on('SIGINT', () => {});
   const metrics = shareMetrics(createMetrics());
-  const stores = await openStores(config, log);
-  const service = await startApi(config, { stores, provider: openProvider(config), log, metrics });
+  const service = await startApi(config, { ...(await openParts(config, log)), log, metrics });
   return {
     ...service,
     async stop() {

@@ -7,6 +7,7 @@ import { pino } from 'pino';
 import type { AuditConfig } from '../config.ts';
 import { parseOrderNo } from '../domain/order.ts';
 import { openProvider } from '../payments/open.ts';
+import { createPaced } from '../payments/pacing.ts';
 import { openStores } from '../stores/open.ts';
 import { RULE_NAMES } from './audit-sale.ts';
 import { auditStrayMoney, runAudit, type AuditDeps, type SaleAudit } from './run-audit.ts';
@@ -48,7 +49,9 @@ async function withDeps<T>(config: AuditConfig, use: (deps: AuditDeps) => Promis
     const connection = await Connection.connect(connectionOptions);
     try {
       const client = new Client({ connection, namespace: namespace ?? 'default' });
-      return await use({ stores, client, provider: openProvider(config) });
+      const pace = stores.providerPace(config.PROVIDER_CALLS_PER_SECOND);
+      const provider = openProvider(config, createPaced(pace, 'background'));
+      return await use({ stores, client, provider });
     } finally {
       await connection.close();
     }

@@ -1,6 +1,7 @@
 /** Creates the payment provider that the configuration names. */
 
 import { DEFAULT_DEPLOYMENT_NAME } from '../domain/limits.ts';
+import type { Paced } from './pacing.ts';
 import type { PaymentProvider } from './provider.ts';
 import { createSandboxAdapter, sandboxPriceFault } from './sandbox/adapter.ts';
 import { createStripeAdapter } from './stripe/adapter.ts';
@@ -21,12 +22,14 @@ export type ProviderConfig = ProviderAccess &
     | { PAYMENT_PROVIDER: 'stripe'; PAYMENT_PROVIDER_URL?: string | undefined; PAYMENT_RETURN_URL: string }
   );
 
-export function openProvider(config: ProviderConfig): PaymentProvider {
+/** @param paced makes each call when it may be made; without it at once */
+export function openProvider(config: ProviderConfig, paced?: Paced): PaymentProvider {
   const access = {
     apiKey: config.PAYMENT_PROVIDER_API_KEY,
     webhookSecrets: config.WEBHOOK_SECRETS,
     deployment: config.DEPLOYMENT_NAME ?? DEFAULT_DEPLOYMENT_NAME,
     requestTimeoutMs: REQUEST_TIMEOUT_MS,
+    paced,
   };
   switch (config.PAYMENT_PROVIDER) {
     case undefined:

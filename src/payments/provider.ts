@@ -62,6 +62,17 @@ export class RefundRefusedError extends Error {
   override name = 'RefundRefusedError';
 }
 
+/** Thrown by any call that the provider must not get now: it did nothing, and is to be repeated later. */
+export class ProviderBusyError extends Error {
+  override name = 'ProviderBusyError';
+  readonly retryAfterMs: number;
+
+  constructor(message: string, retryAfterMs: number) {
+    super(message);
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
 /** Thrown by `verifyNotice` for a forged or stale notice: the answer is 401, and nothing is stored. */
 export class InvalidSignatureError extends Error {
   override name = 'InvalidSignatureError';

@@ -19,6 +19,7 @@ import { createTemporalNamespaces } from './mysql/upkeep/temporal-namespaces.ts'
 import { assertNoEviction, connectRedis } from './redis/connection.ts';
 import { createEngineBudget } from './redis/engine-budget.ts';
 import { createHolds } from './redis/holds.ts';
+import { createProviderPace } from './redis/provider-pace.ts';
 import { createReservations } from './redis/reservations.ts';
 import { createSaleRebuild } from './redis/sale-rebuild.ts';
 import { createSaleStock } from './redis/sale-stock.ts';
@@ -49,6 +50,8 @@ export async function openStores(config: StoreConfig, log: Logger) {
     reservations: createReservations(redis, { startsPerSecond: config.ENGINE_STARTS_PER_SECOND }),
     holds: createHolds(redis),
     saleStock: createSaleStock(redis),
+    /** Counts the calls of all processes to the payment provider. */
+    providerPace: (callsPerSecond: number) => createProviderPace(redis, callsPerSecond),
     budget: createEngineBudget(redis, config.ENGINE_BUDGET, log),
     saleRebuild: createSaleRebuild(redis),
     orders: createOrders(pool),

@@ -2,10 +2,17 @@
 
 import { loadWorkerConfig } from '../config.ts';
 import { openProvider } from '../payments/open.ts';
+import { createPaced } from '../payments/pacing.ts';
 import { runProcess } from '../process.ts';
 import { openStores } from '../stores/open.ts';
 import { startWorker } from './service.ts';
 
-await runProcess('worker', loadWorkerConfig, async (config, log) =>
-  startWorker(config, { stores: await openStores(config, log), provider: openProvider(config), log }),
-);
+await runProcess('worker', loadWorkerConfig, async (config, log) => {
+  const stores = await openStores(config, log);
+  const pace = stores.providerPace(config.PROVIDER_CALLS_PER_SECOND);
+  return startWorker(config, {
+    stores,
+    provider: openProvider(config, createPaced(pace, 'background')),
+    log,
+  });
+});

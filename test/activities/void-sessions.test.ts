@@ -6,7 +6,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Activities } from '../../src/activities/index.ts';
 import type { Order } from '../../src/domain/order.ts';
-import { SessionRefusedError, type PaymentProvider } from '../../src/payments/provider.ts';
+import { ProviderBusyError, SessionRefusedError, type PaymentProvider } from '../../src/payments/provider.ts';
 import { connect, pay, withWorld } from '../sandbox/sandbox-world.ts';
 import { signer } from '../support/signer.ts';
 import { AWAITING, noProvider, openStage, type Stage } from './stage.ts';
@@ -119,4 +119,15 @@ test('voidPaymentSessions has nothing to close of a session that the provider re
   await stage.stores.paymentSessions.begin('none', order.orderNo, signer.sign);
   await stage.twice(order, () => steps.voidPaymentSessions(order));
   expect(await stage.sessionStatuses(order)).toEqual(['refused']);
+});
+
+test('voidPaymentSessions is repeated when the provider takes calls again, and not before', async () => {
+  const busy = () => Promise.reject(new ProviderBusyError('too many calls', 7_000));
+  const steps = stage.openSteps({ ...noProvider, openSession: busy });
+  const order = await stage.storeOrder(steps);
+  await stage.stores.paymentSessions.begin('none', order.orderNo, signer.sign);
+
+  const failure = { type: 'ProviderBusy', nextRetryDelay: 7_000, nonRetryable: false };
+  await expect(steps.voidPaymentSessions(order)).rejects.toMatchObject(failure);
+  expect(await stage.sessionStatuses(order)).toEqual(['opening']);
 });

@@ -1,6 +1,6 @@
 /** Opens the provider's page on which an order is paid, or says why it cannot be paid. */
 
-import { SessionRefusedError, type PaymentProvider } from '../../payments/provider.ts';
+import { ProviderBusyError, SessionRefusedError, type PaymentProvider } from '../../payments/provider.ts';
 import type {
   BeginSessionOutcome,
   PaymentSession,
@@ -72,9 +72,16 @@ export function createPaymentPage({ paymentSessions, provider, sign, projection 
       return await openOrReplace(await begin(order.orderNo));
     } catch (error) {
       if (error instanceof Problem) throw error;
+      if (error instanceof ProviderBusyError) throw toBusy(error);
       throw unavailable('payment_unavailable', 'No payment can be started right now.', error);
     }
   };
+}
+
+function toBusy({ retryAfterMs }: ProviderBusyError): Problem {
+  const retryAfterSeconds = Math.ceil(retryAfterMs / 1_000);
+  const detail = 'The payment provider takes no more calls right now.';
+  return new Problem('payment_unavailable', detail, { retryAfterSeconds });
 }
 
 function toRefusal(outcome: Exclude<BeginSessionOutcome, { kind: 'begun' }>): Problem {

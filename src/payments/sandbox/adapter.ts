@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { Webhook } from 'standardwebhooks';
 import type { z } from 'zod';
 import { isForeign } from '../deployment.ts';
+import { busyAfter, unpaced, type Paced } from '../pacing.ts';
 import { RefundRefusedError, SessionRefusedError, type PaymentProvider } from '../provider.ts';
 import { codeOf, send, unexpected, type Reply, type SandboxClientOptions } from './client.ts';
 import { parseNotice, verifySignature } from './notices.ts';
@@ -25,18 +26,27 @@ export interface SandboxAdapterOptions extends SandboxClientOptions {
   webhookSecrets: readonly string[];
   /** The name of this deployment; payments that name another are not listed. */
   deployment: string;
+  /** Makes each call when it may be made; without it at once. */
+  paced?: Paced | undefined;
 }
 
 /** Payments in one page. Together with `MAX_REPLY_BYTES` it bounds the memory of an audit. */
 const PAGE_SIZE = 100;
 
 export function createSandboxAdapter(options: SandboxAdapterOptions): PaymentProvider {
-  const { webhookSecrets, deployment } = options;
+  const { webhookSecrets, deployment, paced = unpaced } = options;
   assert(
     webhookSecrets.length === 1 || webhookSecrets.length === 2,
     'one webhook secret, or two in rotation',
   );
   const webhooks = webhookSecrets.map((secret) => new Webhook(secret));
+
+  const call = (method: 'GET' | 'POST', path: string, what?: Parameters<typeof send>[3]): Promise<Reply> =>
+    paced(async () => {
+      const reply = await send(options, method, path, what);
+      if (reply.status === 429) throw busyAfter('the sandbox', reply.retryAfter);
+      return reply;
+    });
 
   return {
     name: 'sandbox',
@@ -44,7 +54,7 @@ export function createSandboxAdapter(options: SandboxAdapterOptions): PaymentPro
     priceFault: sandboxPriceFault,
 
     openSession: async (request) => {
-      const reply = await send(options, 'POST', 'v1/payment_sessions', {
+      const reply = await call('POST', 'v1/payment_sessions', {
         idempotencyKey: request.sessionId,
         body: {
           reference: request.orderNo,
@@ -61,11 +71,7 @@ export function createSandboxAdapter(options: SandboxAdapterOptions): PaymentPro
     },
 
     voidSession: async (providerSessionId) => {
-      const reply = await send(
-        options,
-        'POST',
-        `v1/payment_sessions/${encodeURIComponent(providerSessionId)}/void`,
-      );
+      const reply = await call('POST', `v1/payment_sessions/${encodeURIComponent(providerSessionId)}/void`);
       if (reply.ok) {
         voidReplySchema.parse(reply.body);
         return { kind: 'voided' };
@@ -76,7 +82,7 @@ export function createSandboxAdapter(options: SandboxAdapterOptions): PaymentPro
     },
 
     refund: async ({ refundKey, providerPaymentId, amount, currency }) => {
-      const reply = await send(options, 'POST', 'v1/refunds', {
+      const reply = await call('POST', 'v1/refunds', {
         idempotencyKey: refundKey,
         body: { payment_id: providerPaymentId, amount, currency },
       });
@@ -86,7 +92,7 @@ export function createSandboxAdapter(options: SandboxAdapterOptions): PaymentPro
 
     listReversals: async (providerPaymentId) => {
       const query = `payment_id=${encodeURIComponent(providerPaymentId)}`;
-      const reply = await send(options, 'GET', `v1/reversals?${query}`);
+      const reply = await call('GET', `v1/reversals?${query}`);
       if (!reply.ok) throw unexpected('list its reversals', reply);
       return reversalsReplySchema.parse(reply.body).data.map(toReversal);
     },
@@ -95,11 +101,7 @@ export function createSandboxAdapter(options: SandboxAdapterOptions): PaymentPro
       const since = encodeURIComponent(new Date(sinceMs).toISOString());
       let cursor: string | null = '0';
       while (cursor !== null) {
-        const reply = await send(
-          options,
-          'GET',
-          `v1/payments?since=${since}&limit=${PAGE_SIZE}&cursor=${cursor}`,
-        );
+        const reply = await call('GET', `v1/payments?since=${since}&limit=${PAGE_SIZE}&cursor=${cursor}`);
         if (!reply.ok) throw unexpected('list its payments', reply);
         const page: PaymentsReply = paymentsReplySchema.parse(reply.body);
         const own = page.data.filter((payment) => !isForeign(payment.deployment, deployment));

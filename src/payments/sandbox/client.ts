@@ -15,6 +15,8 @@ const MAX_REPLY_BYTES = 1024 * 1024;
 export interface Reply {
   ok: boolean;
   status: number;
+  /** Seconds, where the sandbox says when to repeat. */
+  retryAfter: string | null;
   body: unknown;
 }
 
@@ -44,7 +46,8 @@ export async function send(
   });
   const text = await readBounded(response);
   try {
-    return { ok: response.ok, status: response.status, body: JSON.parse(text) as unknown };
+    const retryAfter = response.headers.get('retry-after');
+    return { ok: response.ok, status: response.status, retryAfter, body: JSON.parse(text) as unknown };
   } catch (error) {
     throw new Error(`the sandbox answered ${response.status} to ${path}, and not in JSON`, {
       cause: error,

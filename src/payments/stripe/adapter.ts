@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { Stripe } from 'stripe';
 import type { ListedPayment, Reversal } from '../../domain/payment.ts';
+import { busyAfter, unpaced, type Paced } from '../pacing.ts';
 import {
   InvalidSignatureError,
   MalformedNoticeError,
@@ -34,6 +35,8 @@ export interface StripeAdapterOptions {
   returnUrl: string;
   /** The name of this deployment; payments that name another are not listed. */
   deployment: string;
+  /** Makes each call when it may be made; without it at once. */
+  paced?: Paced | undefined;
   requestTimeoutMs: number;
 }
 
@@ -45,24 +48,29 @@ const PAGE_SIZE = 100;
 const MAX_REVERSALS = 1_000;
 
 export function createStripeAdapter(options: StripeAdapterOptions): PaymentProvider {
-  const { webhookSecrets, deployment } = options;
+  const { webhookSecrets, deployment, paced = unpaced } = options;
   assert(
     webhookSecrets.length === 1 || webhookSecrets.length === 2,
     'one webhook secret, or two in rotation',
   );
   const stripe = openClient(options);
+  const call = <T>(request: () => Promise<T>): Promise<T> => paced(() => request().catch(throwBusy));
 
   async function listRefunds(providerPaymentId: string): Promise<Reversal[]> {
-    const refunds = await stripe.refunds
-      .list({ payment_intent: providerPaymentId, limit: PAGE_SIZE })
-      .autoPagingToArray({ limit: MAX_REVERSALS + 1 });
+    const refunds = await call(() =>
+      stripe.refunds
+        .list({ payment_intent: providerPaymentId, limit: PAGE_SIZE })
+        .autoPagingToArray({ limit: MAX_REVERSALS + 1 }),
+    );
     return assertWhole(refunds).map((refund) => toRefund(refund, providerPaymentId));
   }
 
   async function listDisputes(providerPaymentId: string): Promise<Reversal[]> {
-    const disputes = await stripe.disputes
-      .list({ payment_intent: providerPaymentId, limit: PAGE_SIZE })
-      .autoPagingToArray({ limit: MAX_REVERSALS + 1 });
+    const disputes = await call(() =>
+      stripe.disputes
+        .list({ payment_intent: providerPaymentId, limit: PAGE_SIZE })
+        .autoPagingToArray({ limit: MAX_REVERSALS + 1 }),
+    );
     return assertWhole(disputes).map((dispute) => toDispute(dispute, providerPaymentId));
   }
 
@@ -74,7 +82,9 @@ export function createStripeAdapter(options: StripeAdapterOptions): PaymentProvi
     openSession: async (request) => {
       const params = buildSessionParams(request, options);
       try {
-        const session = await stripe.checkout.sessions.create(params, { idempotencyKey: request.sessionId });
+        const session = await call(() =>
+          stripe.checkout.sessions.create(params, { idempotencyKey: request.sessionId }),
+        );
         const { id, url } = openedSessionSchema.parse(session);
         return { providerSessionId: id, url };
       } catch (error) {
@@ -85,24 +95,24 @@ export function createStripeAdapter(options: StripeAdapterOptions): PaymentProvi
 
     voidSession: async (providerSessionId) => {
       try {
-        await stripe.checkout.sessions.expire(providerSessionId);
+        await call(() => stripe.checkout.sessions.expire(providerSessionId));
         return { kind: 'voided' };
       } catch (error) {
         // Stripe expires only open sessions. The state of this one is to be read.
         if (!(error instanceof Stripe.errors.StripeInvalidRequestError)) throw error;
-        return toVoidOutcome(await stripe.checkout.sessions.retrieve(providerSessionId), error);
+        const session = await call(() => stripe.checkout.sessions.retrieve(providerSessionId));
+        return toVoidOutcome(session, error);
       }
     },
 
     refund: async ({ refundKey, providerPaymentId, amount }) => {
       try {
-        const refund = await stripe.refunds.create(
-          {
-            payment_intent: providerPaymentId,
-            amount,
-            metadata: writeRefundMetadata(refundKey, deployment),
-          },
-          { idempotencyKey: refundKey },
+        const metadata = writeRefundMetadata(refundKey, deployment);
+        const refund = await call(() =>
+          stripe.refunds.create(
+            { payment_intent: providerPaymentId, amount, metadata },
+            { idempotencyKey: refundKey },
+          ),
         );
         return toRefund(refund, providerPaymentId);
       } catch (error) {
@@ -119,16 +129,22 @@ export function createStripeAdapter(options: StripeAdapterOptions): PaymentProvi
     ],
 
     listPayments: async function* listPayments(sinceMs = 0): AsyncGenerator<ListedPayment> {
-      const intents = stripe.paymentIntents.list({
+      const query = {
         limit: PAGE_SIZE,
         expand: ['data.latest_charge'],
         created: { gte: Math.floor(sinceMs / 1_000) },
-      });
-      for await (const intent of intents) {
-        if (intent.status !== 'succeeded' || isOfAnother(intent, deployment)) continue;
-        const payment = toListedPayment(intent);
-        if (payment) yield payment;
-      }
+      };
+      let after: string | undefined;
+      do {
+        const from = after === undefined ? {} : { starting_after: after };
+        const page = await call(() => stripe.paymentIntents.list({ ...query, ...from }));
+        for (const intent of page.data) {
+          if (intent.status !== 'succeeded' || isOfAnother(intent, deployment)) continue;
+          const payment = toListedPayment(intent);
+          if (payment) yield payment;
+        }
+        after = page.has_more ? page.data.at(-1)?.id : undefined;
+      } while (after !== undefined);
     },
 
     verifyNotice: (rawBody, headers) => {
@@ -152,6 +168,13 @@ function openClient(options: StripeAdapterOptions): Stripe {
     telemetry: false,
     ...(options.baseUrl === undefined ? {} : addressOf(options.baseUrl)),
   });
+}
+
+/** Too many calls of this account; a conflict of calls about one object is none of it. */
+function throwBusy(error: unknown): never {
+  if (error instanceof Stripe.errors.StripeRateLimitError && error.code !== 'lock_timeout')
+    throw busyAfter('Stripe', error.headers?.['retry-after']);
+  throw error;
 }
 
 /** The API key goes to the configured address and nowhere else. */

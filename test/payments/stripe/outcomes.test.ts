@@ -356,3 +356,25 @@ describe('payments of another deployment on the same account', () => {
     expect(await readBook(connect(stripe.url))).toEqual([]);
   });
 });
+
+describe('a bound on calls', () => {
+  const limited = buildError(429, 'invalid_request_error', 'rate_limit');
+  const open = () => connect(stripe.url).openSession(buildSessionRequest());
+
+  test.each([
+    ['the pause that Stripe asks for', '7', 7_000],
+    ['a second, where Stripe asks for none', undefined, 1_000],
+    ['a second, where the pause cannot be read', 'Sun, 22 Nov 2026 12:00:00 GMT', 1_000],
+    ['five minutes, where Stripe asks for more', '86400', 5 * 60_000],
+  ])('puts a call off by %s', async (_what, retryAfter, retryAfterMs) => {
+    stripe.script(OPEN, { ...limited, ...(retryAfter === undefined ? {} : { retryAfter }) });
+
+    await expect(open()).rejects.toMatchObject({ name: 'ProviderBusyError', retryAfterMs });
+  });
+
+  test('is not met where two calls only change the same object', async () => {
+    stripe.script(OPEN, buildError(429, 'invalid_request_error', 'lock_timeout'));
+
+    await expect(open()).rejects.not.toMatchObject({ name: 'ProviderBusyError' });
+  });
+});

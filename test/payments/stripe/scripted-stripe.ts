@@ -20,7 +20,11 @@ interface SeenRequest {
  * A reply; or the connection is closed without one; or
  * headers come and the body never; or nothing comes at all.
  */
-type Answer = { status: number; body: unknown; location?: string } | 'hang-up' | 'half' | 'silence';
+type Answer =
+  | { status: number; body: unknown; location?: string; retryAfter?: string }
+  | 'hang-up'
+  | 'half'
+  | 'silence';
 
 export interface ScriptedStripe {
   url: string;
@@ -53,6 +57,7 @@ export async function openScriptedStripe(mockUrl?: string): Promise<ScriptedStri
     if (answer === 'hang-up') return void response.destroy();
     if (answer === 'half') return void response.writeHead(200, { 'content-length': 1_000 }).write('{');
     if (answer.location !== undefined) response.setHeader('location', answer.location);
+    if (answer.retryAfter !== undefined) response.setHeader('retry-after', answer.retryAfter);
     response.writeHead(answer.status, { 'content-type': 'application/json', 'request-id': 'req_1' });
     response.end(typeof answer.body === 'string' ? answer.body : JSON.stringify(answer.body));
   }

@@ -1,0 +1,83 @@
+/** The bound on calls to the provider, which all processes share through Redis. */
+
+import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
+import { connectRedis } from '../../../src/stores/redis/connection.ts';
+import { createProviderPace, type ProviderPace } from '../../../src/stores/redis/provider-pace.ts';
+import { startPrivateRedis } from '../../support/private-redis.ts';
+import { openTestStores, silent, type TestStores } from '../../support/stores.ts';
+import { waitFor } from '../../support/wait.ts';
+
+const CALLS_PER_SECOND = 20;
+
+let stores: TestStores;
+beforeAll(async () => {
+  stores = await openTestStores();
+});
+afterAll(() => stores.close());
+beforeEach(() => stores.redis.flushall());
+
+const openPace = () => createProviderPace(stores.redis, CALLS_PER_SECOND);
+
+/** So many at once, within the second of the first. @returns how many found room */
+async function takeAtOnce(
+  pace: ProviderPace,
+  urgency: 'shopper' | 'background',
+  count = 30,
+): Promise<number> {
+  const waits = await Promise.all(Array.from({ length: count }, () => pace.take(urgency)));
+  return waits.filter((waitMs) => waitMs === 0).length;
+}
+
+test('two processes together find room for no more calls than one', async () => {
+  const [one, other] = [openPace(), openPace()];
+
+  const taken = await Promise.all([takeAtOnce(one, 'shopper'), takeAtOnce(other, 'shopper')]);
+
+  expect(taken[0] + taken[1]).toBe(18);
+});
+
+test('refunds, voids and the book leave half of the calls to shoppers, who leave them a tenth', async () => {
+  const pace = openPace();
+
+  expect(await takeAtOnce(pace, 'background')).toBe(10);
+  expect(await takeAtOnce(pace, 'shopper')).toBe(10);
+
+  await stores.redis.flushall();
+  expect(await takeAtOnce(pace, 'shopper')).toBe(18);
+  expect(await takeAtOnce(pace, 'background')).toBe(2);
+});
+
+test('who finds no room is told when to ask again', async () => {
+  const pace = openPace();
+  await takeAtOnce(pace, 'background');
+
+  const waitMs = await pace.take('background');
+
+  expect(waitMs).toBeGreaterThan(0);
+  expect(waitMs).toBeLessThanOrEqual(1_000);
+});
+
+test('a pause that one process met holds for all', async () => {
+  const [one, other] = [openPace(), openPace()];
+
+  await one.pause(60_000);
+
+  for (const urgency of ['shopper', 'background'] as const) {
+    expect(await other.take(urgency)).toBeGreaterThan(50_000);
+  }
+});
+
+test('while Redis does not answer each process has a bound of its own', async () => {
+  const server = await startPrivateRedis();
+  const redis = await connectRedis([server.url], silent);
+  onTestFinished(() => redis.disconnect());
+  const pace = createProviderPace(redis, CALLS_PER_SECOND);
+  await server.stop();
+  await waitFor('the client to notice', () => redis.status !== 'ready');
+
+  expect(await takeAtOnce(pace, 'shopper')).toBe(4);
+
+  const next = createProviderPace(redis, CALLS_PER_SECOND);
+  await next.pause(60_000);
+  expect(await next.take('shopper')).toBeGreaterThan(50_000);
+});
