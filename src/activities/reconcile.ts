@@ -2,7 +2,7 @@
 
 import { ApplicationFailure, heartbeat, cancellationSignal } from '@temporalio/activity';
 import type { StepReport } from '../reconcile/report.ts';
-import type { ReconcileSteps } from '../reconcile/steps.ts';
+import { PROVIDER_STEPS, type ReconcileSteps } from '../reconcile/steps.ts';
 
 /** Several to each heartbeat timeout of the workflow, so that one that is late does no harm. */
 const HEARTBEAT_EVERY_MS = 5_000;
@@ -13,12 +13,19 @@ export interface ReconcileActivityDeps {
   stopping: AbortSignal;
 }
 
+interface ListedStep {
+  name: string;
+  /** It runs beside the other calls to the provider. */
+  callsProvider: boolean;
+}
+
 export type ReconcileActivities = ReturnType<typeof createReconcileActivities>;
 
 export function createReconcileActivities({ steps, stopping }: ReconcileActivityDeps) {
   return {
-    /** The names of the steps that this version of the worker has. */
-    listReconcileSteps: async (): Promise<string[]> => [...steps.keys()],
+    /** The steps that this version of the worker has. */
+    listReconcileSteps: async (): Promise<ListedStep[]> =>
+      [...steps.keys()].map((name) => ({ name, callsProvider: PROVIDER_STEPS.has(name) })),
 
     /**
      * Runs one step. It ends when the worker stops or Temporal gives it up, even where the step hangs.

@@ -16,6 +16,9 @@ export type ReconcileDeps = HoldsDeps &
 /** By the names under which Temporal's Web UI shows them. */
 export type ReconcileSteps = ReadonlyMap<string, Step>;
 
+/** These run beside the other calls to the provider. */
+export const PROVIDER_STEPS: ReadonlySet<string> = new Set(['provider-book']);
+
 export function createReconcileSteps(deps: ReconcileDeps): ReconcileSteps {
   return new Map([
     ['open-orders', createOpenOrdersStep(deps)],

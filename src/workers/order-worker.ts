@@ -1,5 +1,6 @@
 /**
- * Creates the Temporal worker, and the order engine by which the relay starts workflows over its connection.
+ * Creates the Temporal workers of the process, and the order engine by which the relay starts workflows over
+ * their connection.
  */
 
 import { Client } from '@temporalio/client';
@@ -14,7 +15,7 @@ import {
 import type { Activities } from '../activities/index.ts';
 import { createOrderEngine, type OrderEngine } from '../engine/order-engine.ts';
 import type { EngineBudget } from '../stores/redis/engine-budget.ts';
-import { TASK_QUEUE, type EngineSinks } from '../workflows/contract.ts';
+import { PAYMENTS_QUEUE, TASK_QUEUE, type EngineSinks } from '../workflows/contract.ts';
 
 /**
  * An order's step takes at most its own timeout of ten seconds. What takes longer, such as a slow refund, is
@@ -27,6 +28,11 @@ const SHUTDOWN_FORCE_MS = 15_000;
  * wake, from histories of a dozen events.
  */
 const CACHED_WORKFLOWS_MAX = 400;
+/**
+ * Calls to the provider at once. With five seconds to each call, ten that hang still leave two a second; more
+ * would only make a slow provider slower.
+ */
+const PROVIDER_CALLS_MAX = 10;
 
 export interface OrderWorkerParts {
   connection: NativeConnection;
@@ -39,26 +45,60 @@ export interface OrderWorkerParts {
   version: WorkerDeploymentVersion | undefined;
 }
 
+/** The workers of a process. They run as one: when one fails, the others are shut down. */
+export interface Workers {
+  /** Settles when all have ended. */
+  run(): Promise<void>;
+  shutdown(): void;
+}
+
 export async function createOrderWorker({
   version,
   budget,
   ...parts
-}: OrderWorkerParts): Promise<{ worker: Worker; engine: OrderEngine; client: Client }> {
-  const worker = await Worker.create({
+}: OrderWorkerParts): Promise<{ worker: Workers; engine: OrderEngine; client: Client }> {
+  const { workflowBundle, ...shared } = {
     ...parts,
+    shutdownGraceTime: SHUTDOWN_GRACE_MS,
+    shutdownForceTime: SHUTDOWN_FORCE_MS,
+    ...(version && pinnedTo(version)),
+  };
+  const orders = await Worker.create({
+    ...shared,
+    workflowBundle,
     taskQueue: TASK_QUEUE,
     sinks: releaseSlots(budget),
     maxCachedWorkflows: CACHED_WORKFLOWS_MAX,
     workflowTaskPollerBehavior: { type: 'autoscaling' },
-    shutdownGraceTime: SHUTDOWN_GRACE_MS,
-    shutdownForceTime: SHUTDOWN_FORCE_MS,
-    ...(version && pinnedTo(version)),
+  });
+  const payments = await Worker.create({
+    ...shared,
+    taskQueue: PAYMENTS_QUEUE,
+    maxConcurrentActivityTaskExecutions: PROVIDER_CALLS_MAX,
   });
   const client = new Client({ connection: parts.connection, namespace: parts.namespace });
   // An eager start runs on the worker that asked for it, current version or not, and pins the order there. A
   // version would get orders before it is current, and an old one would never drain. With versions, Temporal
   // chooses the worker.
-  return { worker, engine: createOrderEngine(client, { eager: version === undefined }), client };
+  return {
+    worker: runTogether([orders, payments]),
+    engine: createOrderEngine(client, { eager: version === undefined }),
+    client,
+  };
+}
+
+function runTogether(workers: readonly Worker[]): Workers {
+  const shutdown = (): void => {
+    for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
+  };
+  return {
+    shutdown,
+    async run() {
+      const ended = await Promise.allSettled(workers.map((worker) => worker.run().finally(shutdown)));
+      const failed = ended.find((result) => result.status === 'rejected');
+      if (failed) throw failed.reason;
+    },
+  };
 }
 
 /** Not awaited: a workflow's task must not wait for Redis. */

@@ -79,7 +79,8 @@ async function runUntilStopped(
     const everyMs = config.RECONCILE_EVERY_SECONDS * 1_000;
     const schedule = createReconcileSchedule(client, everyMs);
     const keeper = createScheduleKeeper({ ...stores, schedule, namespace, everyMs, signal, log });
-    await worker.runUntil(Promise.all([relay, runLoop('schedule', keeper, { log, signal })]));
+    const loops = Promise.all([relay, runLoop('schedule', keeper, { log, signal })]);
+    await Promise.all([worker.run(), loops.finally(() => worker.shutdown())]);
   } finally {
     await connection.close();
   }

@@ -9,6 +9,8 @@ import type { ClosingReason, OrderState } from '../domain/order.ts';
 import type { StepReport } from '../reconcile/report.ts';
 
 export const TASK_QUEUE = 'orders';
+/** Of the steps that call the payment provider: one that hangs takes no slot of the other steps' workers. */
+export const PAYMENTS_QUEUE = 'payments';
 
 /**
  * Started with the accepted `Order`, under its orderNo as the workflow id, and, where MySQL has the order

@@ -8,7 +8,7 @@ import {
   workflowInfo,
 } from '@temporalio/workflow';
 import type { ReconcileActivities } from '../activities/reconcile.ts';
-import type { StepOutcome } from './contract.ts';
+import { PAYMENTS_QUEUE, TASK_QUEUE, type StepOutcome } from './contract.ts';
 
 const { listReconcileSteps } = proxyLocalActivities<ReconcileActivities>({
   summary: 'List the steps',
@@ -17,18 +17,22 @@ const { listReconcileSteps } = proxyLocalActivities<ReconcileActivities>({
 
 /** @returns the outcome of each step by its name */
 export async function ReconcileWorkflow(): Promise<Record<string, StepOutcome>> {
-  const names = await listReconcileSteps();
+  const steps = await listReconcileSteps();
   // Side by side, so that a provider or a store that hangs delays no other step.
   const outcomes = await Promise.all(
-    names.map(async (name): Promise<[string, StepOutcome]> => [name, await run(name)]),
+    steps.map(async ({ name, callsProvider }): Promise<[string, StepOutcome]> => [
+      name,
+      await run(name, callsProvider ? PAYMENTS_QUEUE : TASK_QUEUE),
+    ]),
   );
   return Object.fromEntries(outcomes);
 }
 
 /** A step is tried once a run: the next run, soon after, is the repeat. */
-async function run(name: string): Promise<StepOutcome> {
+async function run(name: string, taskQueue: string): Promise<StepOutcome> {
   const { runReconcileStep } = proxyActivities<ReconcileActivities>({
     summary: name,
+    taskQueue,
     // A step that walks or calls the provider takes seconds; one that takes longer goes on in the next run.
     startToCloseTimeout: '5 minutes',
     // Of a worker that died: the others' steps need not wait for the whole time above.

@@ -9,7 +9,7 @@ import {
   type Order,
   type OrderState,
 } from '../domain/order.ts';
-import { ORDER_REFUSED } from './contract.ts';
+import { ORDER_REFUSED, PAYMENTS_QUEUE } from './contract.ts';
 import { SUMMARIES } from './summaries.ts';
 import { PATIENCE, patiently, quick, STEP_TIMEOUT, untilDone, type Parking } from './until-done.ts';
 
@@ -17,6 +17,7 @@ import { PATIENCE, patiently, quick, STEP_TIMEOUT, untilDone, type Parking } fro
 const LAST_TRY_MS = 5_000;
 const REFUND_OPTIONS = {
   summary: SUMMARIES.refundPayment,
+  taskQueue: PAYMENTS_QUEUE,
   // Two calls of the provider, each of which has five seconds, and some statements.
   startToCloseTimeout: '20 seconds',
   // An operator may overcome a refusal, say with money on the provider's account: soon enough after that, and
@@ -87,6 +88,7 @@ async function storeOrder(order: Order): Promise<StoreOutcome> {
 async function closeSessions(input: { orderNo: string }): Promise<void> {
   const { voidPaymentSessions } = proxyActivities<Activities>({
     summary: SUMMARIES.closeSessions,
+    taskQueue: PAYMENTS_QUEUE,
     startToCloseTimeout: STEP_TIMEOUT,
     scheduleToCloseTimeout: '1 minute',
     retry: { initialInterval: '1 second', backoffCoefficient: 2, maximumAttempts: 5 },

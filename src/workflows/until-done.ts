@@ -55,24 +55,31 @@ export async function untilDone<T>(parking: Parking, summary: string, step: Step
 }
 
 /**
- * As `untilDone`, without the quick tries: for a step that calls a provider. Once parked, tries are at most
- * `parkedInterval` apart.
+ * As `untilDone`, without the quick tries: for a step that calls a provider, in the task queue of these. Once
+ * parked, tries are at most `parkedInterval` apart.
  */
 export async function patiently<T>(
   parking: Parking,
-  options: { summary: string; startToCloseTimeout: Duration; parkedInterval?: Duration },
+  options: { summary: string; startToCloseTimeout: Duration; taskQueue?: string; parkedInterval?: Duration },
   step: Step<T>,
 ): Promise<T> {
   const { parkedInterval, ...patient } = options;
+  const { summary } = options;
   try {
     const retry = { ...PATIENCE, maximumAttempts: TRIES_BEFORE_PARKING };
     return await step(proxyActivities<Activities>({ ...patient, retry }));
   } catch (error) {
     const retry = parkedInterval === undefined ? PATIENCE : { ...PATIENCE, maximumInterval: parkedInterval };
     const endless = proxyActivities<Activities>({ ...patient, retry });
-    const reason = `${patient.summary}: ${rootMessage(error)}`;
-    const [result] = await Promise.all([step(endless), parking.park(endless, reason)]);
-    await parking.unpark(endless);
+    // Parking needs the stores alone, so it does not wait where the step does.
+    const shown = proxyActivities<Activities>({
+      summary,
+      startToCloseTimeout: STEP_TIMEOUT,
+      retry: PATIENCE,
+    });
+    const reason = `${summary}: ${rootMessage(error)}`;
+    const [result] = await Promise.all([step(endless), parking.park(shown, reason)]);
+    await parking.unpark(shown);
     return result;
   }
 }

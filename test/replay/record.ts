@@ -13,7 +13,12 @@ import { Client } from '@temporalio/client';
 import { NativeConnection, Worker, type WorkflowBundleOption } from '@temporalio/worker';
 import { inject } from 'vitest';
 import { createOrderEngine } from '../../src/engine/order-engine.ts';
-import { REFUND_WORKFLOW, refundWorkflowId, TASK_QUEUE } from '../../src/workflows/contract.ts';
+import {
+  REFUND_WORKFLOW,
+  refundWorkflowId,
+  PAYMENTS_QUEUE,
+  TASK_QUEUE,
+} from '../../src/workflows/contract.ts';
 import { buildOrder, buildRefund } from '../support/factories.ts';
 import { waitFor } from '../support/wait.ts';
 import { createOrderBook, type OrderBook } from '../support/workflows/order-book.ts';
@@ -45,23 +50,23 @@ export async function recordMissing(workflowBundle: WorkflowBundleOption): Promi
   const connection = await NativeConnection.connect({ address: inject('temporalAddress') });
   const books = new Map<string, OrderBook>();
   const refundBooks = new Map<number, RefundBook>();
+  const shared = { connection, namespace, identity: IDENTITY, activities: openBooks(books, refundBooks) };
+  const payments = await Worker.create({ ...shared, taskQueue: PAYMENTS_QUEUE });
   const worker = await Worker.create({
-    connection,
-    namespace,
-    identity: IDENTITY,
+    ...shared,
     taskQueue: TASK_QUEUE,
     workflowBundle,
-    activities: openBooks(books, refundBooks),
     // These orders take no slot of the engine.
     sinks: { engineBudget: { release: { fn: () => undefined } } },
   });
   const client = new Client({ connection, namespace, identity: IDENTITY });
-  await worker.runUntil(async () => {
+  const play = async () => {
     for (const name of missing) writeFileSync(historyFile(name), await record(client, books, name));
     for (const name of missingRefunds) {
       writeFileSync(historyFile(name), await recordRefund(client, refundBooks, name));
     }
-  });
+  };
+  await payments.runUntil(worker.runUntil(play));
   await connection.close();
 }
 

@@ -9,6 +9,7 @@ import type { Step } from '../../src/reconcile/report.ts';
 import {
   RECONCILE_SCHEDULE,
   RECONCILE_WORKFLOW,
+  PAYMENTS_QUEUE,
   TASK_QUEUE,
   type StepOutcome,
 } from '../../src/workflows/contract.ts';
@@ -30,20 +31,24 @@ async function openWorker(steps: Record<string, Step>) {
   const connection = await NativeConnection.connect({ address: inject('temporalAddress') });
   const client = new Client({ connection, namespace });
   const stopping = new AbortController();
+  const activities = createReconcileActivities({
+    steps: new Map(Object.entries(steps)),
+    stopping: stopping.signal,
+  });
   const worker = await Worker.create({
     connection,
     namespace,
     taskQueue: TASK_QUEUE,
     workflowBundle: builtWorkflows,
-    activities: createReconcileActivities({
-      steps: new Map(Object.entries(steps)),
-      stopping: stopping.signal,
-    }),
+    activities,
   });
-  const running = worker.run();
+  // It calls the provider, whatever it does here.
+  const payments = await Worker.create({ connection, namespace, taskQueue: PAYMENTS_QUEUE, activities });
+  const running = Promise.all([worker.run(), payments.run()]);
   onTestFinished(async () => {
     stopping.abort();
     worker.shutdown();
+    payments.shutdown();
     await running;
     await connection.close();
   });
@@ -74,7 +79,7 @@ test('a step that fails does not keep the others from running, and its failure i
 test('a stop of the worker ends a step that hangs', async () => {
   let hasBegun = false;
   const { client, stopping } = await openWorker({
-    hanging: () => {
+    'provider-book': () => {
       hasBegun = true;
       return new Promise(() => {});
     },
@@ -85,7 +90,7 @@ test('a stop of the worker ends a step that hangs', async () => {
 
   stopping.abort();
 
-  expect(await run.result()).toMatchObject({ hanging: { failed: expect.stringMatching(/abort/) } });
+  expect(await run.result()).toMatchObject({ 'provider-book': { failed: expect.stringMatching(/abort/) } });
 });
 
 test('the schedule runs the steps again and again, and two workers that make it at once make one', async () => {

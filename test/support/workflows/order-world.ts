@@ -26,6 +26,8 @@ export interface Stage {
   untilPayable: () => Promise<void>;
   /** Cancels the workflow itself, as an operator does in the Web UI. */
   cancelWorkflow: () => Promise<void>;
+  /** Sends any signal, as an operator may. */
+  signal: (name: string, ...args: unknown[]) => Promise<void>;
   /** The server's clock, in Unix ms. */
   nowMs: () => Promise<number>;
   searchAttribute: (name: string) => Promise<unknown>;
@@ -65,6 +67,7 @@ export async function openOrderWorld() {
         async cancelWorkflow() {
           await handle.cancel();
         },
+        signal: (name, ...args) => handle.signal(name, ...args),
         nowMs: () => env.currentTimeMs(),
         searchAttribute: async (name) => {
           const { searchAttributes } = await handle.describe();

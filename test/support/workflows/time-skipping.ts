@@ -7,7 +7,7 @@ import { Worker } from '@temporalio/worker';
 import { inject } from 'vitest';
 import type { Activities } from '../../../src/activities/index.ts';
 import { createOrderEngine } from '../../../src/engine/order-engine.ts';
-import { TASK_QUEUE } from '../../../src/workflows/contract.ts';
+import { PAYMENTS_QUEUE, TASK_QUEUE } from '../../../src/workflows/contract.ts';
 import { builtWorkflows } from './built-workflows.ts';
 import { installQuietRuntime } from './native-runtime.ts';
 import { runningWorkers } from './running-workers.ts';
@@ -33,13 +33,19 @@ export async function openTimeSkipping(activities: Activities) {
     // These orders take no slot of the engine.
     sinks: { engineBudget: { release: { fn: () => undefined } } },
   });
+  const payments = await Worker.create({
+    connection: env.nativeConnection,
+    taskQueue: PAYMENTS_QUEUE,
+    activities,
+  });
   runningWorkers.add(worker);
-  const running = worker.run();
+  const running = Promise.all([worker.run(), payments.run()]);
   return {
     env,
     engine: createOrderEngine(new Client({ connection: env.nativeConnection })),
     async close(): Promise<void> {
       worker.shutdown();
+      payments.shutdown();
       await running;
       runningWorkers.delete(worker);
       await env.teardown();
