@@ -6,7 +6,7 @@
 import { Client, Connection } from '@temporalio/client';
 import { pino } from 'pino';
 import { openConsole, type SandboxConsole } from '../sandbox/console.ts';
-import type { AuditDeps } from '../src/audit/run-audit.ts';
+import type { AuditDeps } from '../src/audit/look.ts';
 import { openProvider } from '../src/payments/open.ts';
 import { createPaced } from '../src/payments/pacing.ts';
 import { migrate } from '../src/stores/mysql/migrations/migrate.ts';

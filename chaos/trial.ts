@@ -4,7 +4,7 @@
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
-import { auditStrayMoney, runAudit, type SaleAudit } from '../src/audit/run-audit.ts';
+import { auditAll, type SaleAudit } from '../src/audit/run-audit.ts';
 import type { Calls } from './caller.ts';
 import { createCrowd, shop, type Crowd } from './crowd.ts';
 import { checkHistory, type History, type Loss, type Violation } from './history.ts';
@@ -102,7 +102,10 @@ export async function runTrial(
   const accepted = new Set(
     history.acceptances.map(({ orderNo }) => orderNo).filter((orderNo) => !unrecorded.has(orderNo)),
   );
-  const audits = [await runAudit(system, saleId, [...accepted]), await auditStrayMoney(system)];
+  const audits = await auditAll(system, [
+    { kind: 'sale', saleId, accepted: [...accepted] },
+    { kind: 'strays' },
+  ]);
   const recorded = await readRecorded(system, saleId);
   const books = await readBooks(system, saleId);
   return {

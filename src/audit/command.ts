@@ -10,7 +10,8 @@ import { openProvider } from '../payments/open.ts';
 import { createPaced } from '../payments/pacing.ts';
 import { openStores } from '../stores/open.ts';
 import { RULE_NAMES } from './audit-sale.ts';
-import { auditStrayMoney, runAudit, type AuditDeps, type SaleAudit } from './run-audit.ts';
+import type { AuditDeps, Subject } from './look.ts';
+import { auditAll, type SaleAudit } from './run-audit.ts';
 
 /** Settings that bound the start of orders. The audit only reads, so their values do not matter. */
 const READS_ONLY = { ENGINE_BUDGET: 1, ENGINE_STARTS_PER_SECOND: 1 };
@@ -64,13 +65,11 @@ async function auditSales(deps: AuditDeps, accepted: readonly string[]): Promise
   const saleIds = await deps.stores.sales.listIds();
   const ofNoSale = accepted.find((orderNo) => !saleIds.includes(parseOrderNo(orderNo)?.saleId ?? ''));
   if (ofNoSale !== undefined) throw new Error(`the accepted order ${ofNoSale} is of no known sale`);
-  const audits: SaleAudit[] = [];
-  for (const saleId of saleIds) {
+  const sales = saleIds.map((saleId): Subject => {
     const ofSale = accepted.filter((orderNo) => parseOrderNo(orderNo)?.saleId === saleId);
-    audits.push(await runAudit(deps, saleId, ofSale));
-  }
-  audits.push(await auditStrayMoney(deps));
-  return audits;
+    return { kind: 'sale', saleId, accepted: ofSale };
+  });
+  return auditAll(deps, [...sales, { kind: 'strays' }]);
 }
 
 async function readAccepted(file: string): Promise<string[]> {

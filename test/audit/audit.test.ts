@@ -2,10 +2,11 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { auditSale, RULE_NAMES } from '../../src/audit/audit-sale.ts';
-import { auditStrayMoney, readSale, runAudit, type SaleAudit } from '../../src/audit/run-audit.ts';
+import { auditStrayMoney, runAudit, type SaleAudit } from '../../src/audit/run-audit.ts';
 import type { OrderState, OrderStatus } from '../../src/domain/order.ts';
 import type { Sale } from '../../src/domain/sale.ts';
 import { saleKeys } from '../../src/stores/redis/keys.ts';
+import { readSale } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildOrder, buildSale, uniqueSaleId } from '../support/factories.ts';
 import { pressPay, sessionOf } from '../support/shopper.ts';

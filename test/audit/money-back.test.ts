@@ -3,11 +3,12 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { SandboxConsole } from '../../sandbox/console.ts';
 import { auditSale } from '../../src/audit/audit-sale.ts';
-import { auditStrayMoney, readSale, runAudit } from '../../src/audit/run-audit.ts';
+import { auditStrayMoney, runAudit } from '../../src/audit/run-audit.ts';
 import type { SaleSnapshot } from '../../src/audit/snapshot.ts';
 import type { OrderState } from '../../src/domain/order.ts';
 import type { RefundReason } from '../../src/domain/payment.ts';
 import { refundWorkflowId } from '../../src/workflows/contract.ts';
+import { readSale } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
 import { selectOne } from '../support/rows.ts';

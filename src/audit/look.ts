@@ -1,0 +1,103 @@
+/** One look at the system: what all sales share is read once, and each sale by itself. */
+
+import type { Client } from '@temporalio/client';
+import { parseOrderNo } from '../domain/order.ts';
+import { readCollected } from '../payments/collected.ts';
+import type { PaymentProvider } from '../payments/provider.ts';
+import { readStrayMoney } from '../stores/audit/money-reads.ts';
+import { readMysqlSale } from '../stores/audit/mysql-reads.ts';
+import { readRedisSale } from '../stores/audit/redis-reads.ts';
+import type { Stores } from '../stores/open.ts';
+import { ORDER_WORKFLOW, REFUND_WORKFLOW } from '../workflows/contract.ts';
+import type { SaleSnapshot } from './snapshot.ts';
+
+export interface AuditDeps {
+  stores: Pick<Stores, 'redis' | 'pool' | 'saleStock' | 'sales'>;
+  client: Client;
+  provider: Pick<PaymentProvider, 'listPayments' | 'listReversals'>;
+}
+
+/** A sale, with the orders that clients know as accepted, or the money that names no sale. */
+export type Subject = { kind: 'sale'; saleId: string; accepted: readonly string[] } | { kind: 'strays' };
+
+/** Reads the subject once, perhaps between two steps of the system. */
+export type Look = (subject: Subject) => Promise<SaleSnapshot>;
+
+/** Reads what all sales share: the provider's whole book, and which workflows run. */
+export async function beginLook(deps: AuditDeps): Promise<Look> {
+  const [collected, running, refunding] = await Promise.all([
+    groupBySale(readCollected(deps.provider), ({ orderNo }) => orderNo),
+    groupBySale(listRunning(deps, ORDER_WORKFLOW), (orderNo) => orderNo),
+    toSet(listRunning(deps, REFUND_WORKFLOW)),
+  ]);
+
+  async function readSale(saleId: string, accepted: readonly string[]): Promise<SaleSnapshot> {
+    const { redis, pool, saleStock, sales } = deps.stores;
+    const [view, mysqlStock, inRedis, inMysql] = await Promise.all([
+      saleStock.read(saleId),
+      sales.readStock(saleId),
+      readRedisSale(redis, saleId),
+      readMysqlSale(pool, saleId),
+    ]);
+    return {
+      saleId,
+      redisStock: view?.skus ?? [],
+      mysqlStock,
+      redis: inRedis,
+      mysql: inMysql,
+      running: new Set(running.get(saleId)),
+      refunding,
+      collected: collected.get(saleId) ?? [],
+      accepted,
+    };
+  }
+
+  async function readStrays(): Promise<SaleSnapshot> {
+    const saleIds = new Set(await deps.stores.sales.listIds());
+    const isStray = (saleId: string | undefined) => saleId === undefined || !saleIds.has(saleId);
+    const { payments, ...parked } = await readStrayMoney(deps.stores.pool);
+    const strays = payments.filter(({ orderNo }) => isStray(saleIdOf(orderNo)));
+    return {
+      saleId: '(no sale)',
+      redisStock: [],
+      mysqlStock: [],
+      redis: { holds: [], outbox: [], limits: new Map() },
+      mysql: { orders: [], events: new Map(), payments: strays, ...parked, ledger: new Map() },
+      running: new Set(),
+      refunding,
+      collected: [...collected].flatMap(([saleId, ofSale]) => (isStray(saleId) ? ofSale : [])),
+      accepted: [],
+    };
+  }
+
+  return (subject) => (subject.kind === 'sale' ? readSale(subject.saleId, subject.accepted) : readStrays());
+}
+
+const saleIdOf = (orderNo: string): string | undefined => parseOrderNo(orderNo)?.saleId;
+
+/** By the id of the sale that the order number names; undefined: it names none. */
+async function groupBySale<T>(
+  all: AsyncIterable<T>,
+  orderNoOf: (one: T) => string,
+): Promise<Map<string | undefined, T[]>> {
+  const groups = new Map<string | undefined, T[]>();
+  for await (const one of all) {
+    const saleId = saleIdOf(orderNoOf(one));
+    const group = groups.get(saleId);
+    if (group) group.push(one);
+    else groups.set(saleId, [one]);
+  }
+  return groups;
+}
+
+/** The ids of running workflows. Those of refunds of stray payments belong to no sale. */
+async function* listRunning({ client }: AuditDeps, workflowType: string): AsyncGenerator<string> {
+  const query = `WorkflowType = "${workflowType}" AND ExecutionStatus = "Running"`;
+  for await (const { workflowId } of client.workflow.list({ query })) yield workflowId;
+}
+
+async function toSet<T>(all: AsyncIterable<T>): Promise<Set<T>> {
+  const set = new Set<T>();
+  for await (const one of all) set.add(one);
+  return set;
+}
