@@ -10,6 +10,7 @@ import { createOrderSigner } from '../payments/signed-order.ts';
 import type { Service } from '../process.ts';
 import type { Stores } from '../stores/open.ts';
 import { createApp } from './app.ts';
+import { showDrift } from './drift-metrics.ts';
 import { createHttpServer } from './http/http-server.ts';
 import { createEngineNotifier } from './orders/engine-notifier.ts';
 
@@ -30,6 +31,7 @@ export async function startApi(
   // Lazy: the API sells while Temporal is away.
   const connection = Connection.lazy(connectionOptions);
   const engine = createOrderEngine(new Client({ connection, namespace: namespace ?? 'default' }));
+  showDrift(metrics, stores.driftBoard);
   const notifier = createEngineNotifier({ ...stores, engine, log });
   let stopping = false;
   const handle = createApp({

@@ -18,6 +18,10 @@ const ADVICE: Record<string, string> = {
   too_much_reversed: 'ask the provider why more went back than was paid, and resolve when that is settled',
   undecided: 'bring the sale back to Redis; the payment is matched or refunded after that',
   order_damaged: DECIDE,
+  order_lost: 'tell the shopper that the order is lost; money for it goes back by itself; then resolve',
+  order_inconsistent:
+    'put right what was changed by hand; the entry ends when row, events and bookings agree',
+  stock_unexplained: 'put right the order that contradicts itself; the entry ends when the books agree',
   paid_order_refused: 'see why MySQL refuses the order, then `ops parked retry`',
   workflow_stuck: 'see in the Web UI why its workflow does not go on; terminate it, and it is started again',
   outbox_entry_unreadable: 'where its order is whole again in Redis, `ops parked retry`; else resolve',

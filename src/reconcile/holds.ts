@@ -98,10 +98,11 @@ interface Held {
 }
 
 /** @throws when a store or Temporal is away; an order that cannot be read is parked */
-async function judge(deps: HoldsDeps, held: Held, state: OrderState | undefined): Promise<Outcome> {
+async function judge(deps: HoldsDeps, held: Held, state: OrderState | null | undefined): Promise<Outcome> {
   try {
     if (!parseOrderNo(held.orderNo)) return await dropDeadline(deps, held);
-    if (!state) return await judgeUnstored(deps, held);
+    if (state === undefined) return await judgeUnstored(deps, held);
+    if (state === null) return 'fine';
     // Its workflow ends it, and a missing hold of an open order is found by comparing the stores.
     if (!isFinal(state.status)) return 'fine';
     return held.place === 'left' ? await settle(deps, held.orderNo, state) : await dropDeadline(deps, held);

@@ -1,8 +1,10 @@
 /** All steps of the reconciliation. A further step is one line here. */
 
+import { createDriftStep, type DriftDeps } from './drift.ts';
 import { createHoldsStep, type HoldsDeps } from './holds.ts';
 import { createOpenOrdersStep, type OpenOrdersDeps } from './open-orders.ts';
 import { createOpenRefundsStep, type OpenRefundsDeps } from './open-refunds.ts';
+import { createOrderBooksStep, type OrderBooksDeps } from './order-books.ts';
 import { createProviderBookStep, type ProviderBookDeps } from './provider-book.ts';
 import type { Step } from './report.ts';
 import { createUnmatchedPaymentsStep, type UnmatchedPaymentDeps } from './unmatched-payments.ts';
@@ -10,6 +12,8 @@ import { createUnmatchedPaymentsStep, type UnmatchedPaymentDeps } from './unmatc
 export type ReconcileDeps = HoldsDeps &
   OpenOrdersDeps &
   OpenRefundsDeps &
+  DriftDeps &
+  OrderBooksDeps &
   UnmatchedPaymentDeps &
   ProviderBookDeps;
 
@@ -24,6 +28,8 @@ export function createReconcileSteps(deps: ReconcileDeps): ReconcileSteps {
     ['open-orders', createOpenOrdersStep(deps)],
     ['open-refunds', createOpenRefundsStep(deps)],
     ['holds', createHoldsStep(deps)],
+    ['order-books', createOrderBooksStep(deps)],
+    ['drift', createDriftStep(deps)],
     ['unmatched-payments', createUnmatchedPaymentsStep(deps)],
     ['provider-book', createProviderBookStep(deps)],
   ]);

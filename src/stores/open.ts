@@ -13,14 +13,18 @@ import { createOrders } from './mysql/orders/orders.ts';
 import { createSaleEpochs } from './mysql/rebuild/sale-epochs.ts';
 import { readSaleSnapshot } from './mysql/rebuild/sale-snapshot.ts';
 import { createSales } from './mysql/sales.ts';
+import { createOrderBooks } from './mysql/upkeep/order-books.ts';
 import { createPlaces } from './mysql/upkeep/places.ts';
 import { createRepairs } from './mysql/upkeep/repairs.ts';
+import { createSaleBooks } from './mysql/upkeep/sale-books.ts';
 import { createTemporalNamespaces } from './mysql/upkeep/temporal-namespaces.ts';
 import { assertNoEviction, connectRedis } from './redis/connection.ts';
+import { createDriftBoard } from './redis/drift-board.ts';
 import { createEngineBudget } from './redis/engine-budget.ts';
 import { createHolds } from './redis/holds.ts';
 import { createProviderPace } from './redis/provider-pace.ts';
 import { createReservations } from './redis/reservations.ts';
+import { createSaleMends } from './redis/sale-mends.ts';
 import { createSaleRebuild } from './redis/sale-rebuild.ts';
 import { createSaleStock } from './redis/sale-stock.ts';
 
@@ -54,6 +58,8 @@ export async function openStores(config: StoreConfig, log: Logger) {
     providerPace: (callsPerSecond: number) => createProviderPace(redis, callsPerSecond),
     budget: createEngineBudget(redis, config.ENGINE_BUDGET, log),
     saleRebuild: createSaleRebuild(redis),
+    saleMends: createSaleMends(redis),
+    driftBoard: createDriftBoard(redis),
     orders: createOrders(pool),
     orderClaims: createOrderClaims(pool),
     payments: createPayments(pool),
@@ -68,6 +74,8 @@ export async function openStores(config: StoreConfig, log: Logger) {
     temporalNamespaces: createTemporalNamespaces(pool),
     saleEpochs: createSaleEpochs(pool),
     readSaleSnapshot,
+    saleBooks: createSaleBooks(pool),
+    orderBooks: createOrderBooks(pool),
     async close(): Promise<void> {
       redis.disconnect();
       await pool.end();

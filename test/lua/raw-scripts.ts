@@ -13,12 +13,16 @@ import {
   confirm,
   dropDeadline,
   giveBack,
+  lookSale,
+  mendLimit,
+  mendStock,
   project,
   release,
   requeue,
   reserve,
   reserveAgain,
   restock,
+  restoreHold,
   waiting,
 } from '../../src/stores/redis/scripts.ts';
 
@@ -155,6 +159,66 @@ export async function callRequeue(redis: RedisClient, orderNo: string, entry: st
 
 export async function callDropDeadline(redis: RedisClient, orderNo: string): Promise<string[]> {
   return reply.parse(await send(redis, dropDeadline, { keys: orderKeys(orderNo), args: { orderNo } }));
+}
+
+/** See `lua/look-sale.lua`. */
+export async function callLookSale(
+  redis: RedisClient,
+  saleId: string,
+  fields: readonly string[] = [],
+  heldMax = 10,
+): Promise<string[]> {
+  const keys = saleKeys({ saleId, shard: 0 });
+  const repeated = fields.map((field) => ({ field }));
+  return reply.parse(await send(redis, lookSale, { keys, args: { heldMax }, repeated }));
+}
+
+/** Of the lamp, found in the first epoch before any other correction. */
+export async function callMendStock(
+  redis: RedisClient,
+  saleId: string,
+  overrides: Partial<
+    Record<'epoch' | 'mends' | 'version' | 'total' | 'heldDelta' | 'soldDelta', number>
+  > = {},
+): Promise<string[]> {
+  const keys = saleKeys({ saleId, shard: 0 });
+  const found = { sku: 'lamp', epoch: 1, mends: 0, version: 0, total: 10, heldDelta: 0, soldDelta: 0 };
+  return reply.parse(await send(redis, mendStock, { keys, args: { ...found, ...overrides } }));
+}
+
+/** Of ada's lamps, found in the first epoch before any other correction. */
+export async function callMendLimit(
+  redis: RedisClient,
+  saleId: string,
+  overrides: Partial<Record<'epoch' | 'mends' | 'delta', number>> = {},
+): Promise<string[]> {
+  const keys = saleKeys({ saleId, shard: 0 });
+  const found = { field: 'lamp:ada', epoch: 1, mends: 0, delta: 0 };
+  return reply.parse(await send(redis, mendLimit, { keys, args: { ...found, ...overrides } }));
+}
+
+/** The order as MySQL would have it: one lamp for ada, awaiting payment. */
+export async function callRestoreHold(redis: RedisClient, orderNo: string, epoch = 1): Promise<string[]> {
+  const keys = orderKeys(orderNo);
+  const args = {
+    orderNo,
+    epoch,
+    saleId: orderNo.slice(0, orderNo.indexOf('-')),
+    userId: 'ada',
+    idempotencyKey: ulid(),
+    items: JSON.stringify([{ sku: 'lamp', quantity: 1, unitPrice: 100 }]),
+    total: 100,
+    currency: 'EUR',
+    reservedAtMs: Date.UTC(2026, 0, 31, 12),
+    paymentWindowMs: 60_000,
+    ip: '',
+    userAgent: '',
+    status: 'awaiting_payment',
+    version: 1,
+    payment: 'none',
+    reason: '',
+  };
+  return reply.parse(await send(redis, restoreHold, { keys, args }));
 }
 
 /**

@@ -11,12 +11,15 @@ import {
   callConfirm,
   callDropDeadline,
   callGiveBack,
+  callMendLimit,
+  callMendStock,
   callProject,
   callRelease,
   callRequeue,
   callReserve,
   callReserveAgain,
   callRestock,
+  callRestoreHold,
   snapshot,
 } from './raw-scripts.ts';
 
@@ -147,4 +150,22 @@ test('a deadline dropped twice is gone once', async () => {
   await stores.redis.del(orderKeys(orderNo).order);
   const replies = await twice(saleId, () => callDropDeadline(stores.redis, orderNo));
   expect(replies).toEqual([['dropped'], ['dropped']]);
+});
+
+test('a correction sent twice is made once', async () => {
+  const { saleId } = await hold();
+  const stock = await twice(saleId, () => callMendStock(stores.redis, saleId, { heldDelta: 1 }));
+  expect(stock).toEqual([['mended', '8', '2', '0'], ['moved']]);
+  const limit = await twice(saleId, () => callMendLimit(stores.redis, saleId, { delta: 1, mends: 1 }));
+  expect(limit).toEqual([['mended', '2'], ['moved']]);
+});
+
+test('restore-hold sent twice writes the hold once', async () => {
+  const { saleId, orderNo } = await hold();
+  await stores.redis.del(orderKeys(orderNo).order);
+  const replies = await twice(saleId, () => callRestoreHold(stores.redis, orderNo));
+  expect(replies).toEqual([
+    ['restored', 'absent'],
+    ['restored', 'unlisted'],
+  ]);
 });

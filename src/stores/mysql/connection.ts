@@ -68,6 +68,22 @@ export async function inTransaction<T>(
   }
 }
 
+/**
+ * Runs `read` on one moment's state of all tables, without locks: what it reads adds up however many
+ * statements it takes.
+ */
+export function inSnapshot<T>(pool: Pool, read: (connection: PoolConnection) => Promise<T>): Promise<T> {
+  return withConnection(pool, async (connection) => {
+    try {
+      await connection.query('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ');
+      await connection.query('START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY');
+      return await read(connection);
+    } finally {
+      await rollBack(connection);
+    }
+  });
+}
+
 function tryTransaction<T>(pool: Pool, work: (connection: PoolConnection) => Promise<T>): Promise<T> {
   return withConnection(pool, async (connection) => {
     try {

@@ -15,6 +15,8 @@ export interface SaleShard {
 export const SALES_KEY = 'holdfast:sales';
 /** Orders and signals that the engine is working on, scored by the end of their lease. */
 export const ENGINE_KEY = 'holdfast:engine';
+/** The drift that the last run of the reconciliation found. */
+export const DRIFT_KEY = 'holdfast:drift';
 
 /**
  * A function of the user, so that idempotency and limits stay in one shard. There is one shard until hot SKUs

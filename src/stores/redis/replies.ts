@@ -92,6 +92,47 @@ export const readOrdersReply = z
   .transform(([, json]) => JSON.parse(json) as unknown)
   .pipe(z.array(z.custom<unknown[]>(Array.isArray)));
 
+/** A JSON list of texts. Lua writes an empty list as an object. */
+const textsJson = z
+  .string()
+  .transform((text) => JSON.parse(text) as unknown)
+  .pipe(z.union([z.array(z.string()), z.object({}).transform((): string[] => [])]));
+
+export const lookSaleReply = z.union([
+  z
+    .tuple([z.literal('looked'), int, int, int, textsJson, textsJson, textsJson])
+    .transform(([kind, atMs, epoch, mends, stock, held, limits]) => ({
+      kind,
+      atMs,
+      epoch,
+      mends,
+      stock: new Map(
+        stock.flatMap((field, i) => (i % 2 === 0 ? [[field, Number(stock[i + 1])] as const] : [])),
+      ),
+      held,
+      limits: limits.map(Number),
+    })),
+  z.tuple([z.literal('not-at-rest')]).transform(([kind]) => ({ kind })),
+  z.tuple([z.literal('too-many'), int]).transform(([kind, held]) => ({ kind, held })),
+]);
+
+export const mendStockReply = z.union([
+  z
+    .tuple([z.literal('mended'), int, int, int])
+    .transform(([kind, available, held, sold]) => ({ kind, available, held, sold })),
+  z.tuple([z.literal('moved')]).transform(([kind]) => ({ kind })),
+]);
+
+export const mendLimitReply = z.union([
+  z.tuple([z.literal('mended'), int]).transform(([kind, units]) => ({ kind, units })),
+  z.tuple([z.literal('moved')]).transform(([kind]) => ({ kind })),
+]);
+
+export const restoreHoldReply = z.union([
+  z.tuple([z.literal('restored'), z.string()]).transform(([kind, before]) => ({ kind, before })),
+  z.tuple([z.literal('moved')]).transform(([kind]) => ({ kind })),
+]);
+
 /** One an order. */
 export const waitingReply = z.array(z.enum(['waits', 'left', 'settled', 'absent', 'damaged']));
 

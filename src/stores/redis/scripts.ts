@@ -10,6 +10,9 @@ import {
   giveBackReply,
   holdReply,
   lifeReply,
+  lookSaleReply,
+  mendLimitReply,
+  mendStockReply,
   projectReply,
   readOrderReply,
   readOrdersReply,
@@ -22,6 +25,7 @@ import {
   reserveAgainReply,
   reserveReply,
   restockReply,
+  restoreHoldReply,
   suspendReply,
 } from './replies.ts';
 import { defineScript } from './script-call.ts';
@@ -191,6 +195,52 @@ export const expireVoid = defineScript({
   reply: expireVoidReply,
 });
 
+export const lookSale = defineScript({
+  file: 'look-sale',
+  keys: ['sale', 'stock', 'limits', 'deadlines'],
+  args: ['heldMax'],
+  repeated: ['field'],
+  reply: lookSaleReply,
+});
+
+export const mendStock = defineScript({
+  file: 'mend-stock',
+  keys: ['sale', 'stock'],
+  args: ['sku', 'epoch', 'mends', 'version', 'total', 'heldDelta', 'soldDelta'],
+  reply: mendStockReply,
+});
+
+export const mendLimit = defineScript({
+  file: 'mend-limit',
+  keys: ['sale', 'limits'],
+  args: ['field', 'epoch', 'mends', 'delta'],
+  reply: mendLimitReply,
+});
+
+export const restoreHold = defineScript({
+  file: 'restore-hold',
+  keys: ['sale', 'order', 'deadlines'],
+  args: [
+    'orderNo',
+    'epoch',
+    'saleId',
+    'userId',
+    'idempotencyKey',
+    'items',
+    'total',
+    'currency',
+    'reservedAtMs',
+    'paymentWindowMs',
+    'ip',
+    'userAgent',
+    'status',
+    'version',
+    'payment',
+    'reason',
+  ],
+  reply: restoreHoldReply,
+});
+
 export const restock = defineScript({
   file: 'restock',
   keys: ['sale', 'stock'],
@@ -226,6 +276,10 @@ export const SCRIPTS = [
   waiting,
   requeue,
   dropDeadline,
+  lookSale,
+  mendStock,
+  mendLimit,
+  restoreHold,
   restock,
   admit,
   removeIdleConsumers,

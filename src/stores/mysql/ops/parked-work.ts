@@ -179,6 +179,8 @@ function makeDue(connection: PoolConnection, entry: ParkedEntry): Promise<RetryO
       return makePaymentDue(connection, entry.reference);
     case 'outbox_entry':
       return Promise.resolve('outbox');
+    case 'sale':
+      return Promise.resolve('undecided');
     default:
       return entry.kind satisfies never;
   }

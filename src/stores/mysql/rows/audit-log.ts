@@ -17,9 +17,13 @@ export interface Decision {
 /** What the system repairs by itself. */
 export type RepairAction =
   | 'hold_settled'
+  | 'hold_restored'
   | 'order_requeued'
   | 'order_abandoned'
   | 'deadline_dropped'
+  | 'stock_corrected'
+  | 'limit_corrected'
+  | 'counters_corrected'
   | 'workflow_lost';
 
 interface Action extends Decision {

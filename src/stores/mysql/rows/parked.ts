@@ -7,9 +7,10 @@ import { modify, type Executor } from '../connection.ts';
 /**
  * payment: the rules could not settle it. refund: its refund workflow keeps failing. Both refer to the
  * provider's payment id, and each is unparked only by the code that parks its kind. outbox_entry refers to
- * `<sale>.<shard>/<entry id>`, because an entry's id is unique in its stream alone.
+ * `<sale>.<shard>/<entry id>`, because an entry's id is unique in its stream alone. sale refers to
+ * `<sale> <SKU>`: its stock does not add up.
  */
-export const PARKED_KINDS = ['payment', 'refund', 'order', 'outbox_entry'] as const;
+export const PARKED_KINDS = ['payment', 'refund', 'order', 'outbox_entry', 'sale'] as const;
 export type ParkedKind = (typeof PARKED_KINDS)[number];
 
 /** Stable codes: why work was parked. docs/operations.md tells what to do about each. */
@@ -30,6 +31,10 @@ type ParkedCause =
   | 'order_damaged'
   /** Order: it was accepted, and neither MySQL nor Redis has what is needed to go on. */
   | 'order_lost'
+  /** Order: its row, its events and its bookings contradict each other. */
+  | 'order_inconsistent'
+  /** Sale: counters, ledger and orders of a SKU contradict each other. */
+  | 'stock_unexplained'
   /** Payment or outbox entry: its order is paid, and MySQL refuses to store it. */
   | 'paid_order_refused'
   /** Payment: money went back that was not requested here; whether units may be sold again is open. */

@@ -2,15 +2,15 @@
 
 import { z } from 'zod';
 import type { OrderState } from '../../../domain/order.ts';
-import { selectRows, type Pool } from '../connection.ts';
+import { modify, selectRows, type Pool } from '../connection.ts';
 import { recordAction, type RepairAction } from '../rows/audit-log.ts';
 import { stateColumns, toState } from '../rows/order-rows.ts';
 import { park, type ParkedFacts } from '../rows/parked.ts';
 
 /** Actions of the system itself have this actor. */
-const SYSTEM = 'holdfast';
+export const SYSTEM = 'holdfast';
 
-const stateRow = z.object({ order_no: z.string(), ...stateColumns });
+const stateRow = z.object({ order_no: z.string(), ...stateColumns, recorded: z.coerce.boolean() });
 
 /** Something that was provably wrong and is mended. */
 export interface Repair {
@@ -25,16 +25,22 @@ export type Repairs = ReturnType<typeof createRepairs>;
 
 export function createRepairs(pool: Pool) {
   return {
-    /** The states of those of these orders that are stored, by orderNo. */
-    async readStates(orderNos: readonly string[]): Promise<Map<string, OrderState>> {
+    /**
+     * The states of those of these orders that are stored, by orderNo. `null` where the row is not as its
+     * last event: it was changed by hand, and must not be acted upon.
+     */
+    async readStates(orderNos: readonly string[]): Promise<Map<string, OrderState | null>> {
       if (orderNos.length === 0) return new Map();
       const rows = await selectRows(
         pool,
         stateRow,
-        'SELECT order_no, status, version, payment, closing_reason FROM orders WHERE order_no IN (?)',
+        `SELECT o.order_no, o.status, o.version, o.payment, o.closing_reason, e.order_no IS NOT NULL AS recorded
+         FROM orders o LEFT JOIN order_events e
+           ON e.order_no = o.order_no AND e.version = o.version AND e.status = o.status
+         WHERE o.order_no IN (?)`,
         [orderNos],
       );
-      return new Map(rows.map((row) => [row.order_no, toState(row)]));
+      return new Map(rows.map((row) => [row.order_no, row.recorded ? toState(row) : null]));
     },
 
     /** Writes down a repair that was made outside MySQL, after it was made. */
@@ -50,5 +56,20 @@ export function createRepairs(pool: Pool) {
     /** Parks an order that the rules cannot settle. */
     parkOrder: (orderNo: string, cause: ParkedFacts['cause'], reason: string): Promise<void> =>
       park(pool, 'order', orderNo, reason, { cause, inputs: { orderNo } }),
+
+    /** Parks a SKU whose counters, ledger and orders contradict each other. */
+    parkSale: (saleId: string, sku: string, reason: string): Promise<void> =>
+      park(pool, 'sale', `${saleId} ${sku}`, reason, { cause: 'stock_unexplained', inputs: { saleId, sku } }),
+
+    /** Ends the parking of SKUs whose books add up again. */
+    async unparkSales(saleId: string, skus: readonly string[]): Promise<void> {
+      if (skus.length === 0) return;
+      await modify(
+        pool,
+        `UPDATE parked SET resolved_at = NOW(3), settled_by = 'rules'
+         WHERE kind = 'sale' AND reference IN (?) AND resolved_at IS NULL`,
+        [skus.map((sku) => `${saleId} ${sku}`)],
+      );
+    },
   };
 }

@@ -1,0 +1,50 @@
+#!lua flags=allow-oom
+--[[
+Correct the counters of a SKU by a difference that was found wrong.
+
+Differences are added, because the sale goes on meanwhile. `mends` counts the corrections of a sale, so that a
+repeat, or another process that found the same, changes nothing.
+Invariant: afterwards total = available + held + sold, even if fewer than no units are available: then none is
+sold until holds have ended.
+May run at maxmemory: it rewrites fields that exist.
+
+KEYS
+  1   sale
+  2   stock
+
+ARGV
+  1   sku
+  2   epoch         in which the difference was found
+  3   mends         corrections of the sale when it was found
+  4   version       of the SKU's total
+  5   total         units, as MySQL has them in this version
+  6   heldDelta     units to add, or to take away where negative
+  7   soldDelta     as heldDelta
+
+Replies
+  mended          available, held, sold
+  moved           the data were made again, the total was changed, or another correction came first. Nothing
+                  was changed
+]]
+local saleKey, stockKey = KEYS[1], KEYS[2]
+local sku, epoch, mends, version, total = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+local heldDelta, soldDelta = tonumber(ARGV[6]), tonumber(ARGV[7])
+
+local function integer(number)
+  return string.format('%.0f', number)
+end
+
+local sale = redis.call('HMGET', saleKey, 'epoch', 'rebuilding', 'mends')
+local stock = redis.call('HMGET', stockKey, sku .. ':version', sku .. ':held', sku .. ':sold')
+if sale[1] ~= epoch or sale[2] or (sale[3] or '0') ~= mends or stock[1] ~= version then
+  return { 'moved' }
+end
+local held, sold = tonumber(stock[2]) + heldDelta, tonumber(stock[3]) + soldDelta
+local available = total - held - sold
+
+-- Writes.
+redis.call('HSET', stockKey,
+  sku .. ':total', integer(total), sku .. ':available', integer(available),
+  sku .. ':held', integer(held), sku .. ':sold', integer(sold))
+redis.call('HINCRBY', saleKey, 'mends', 1)
+return { 'mended', integer(available), integer(held), integer(sold) }

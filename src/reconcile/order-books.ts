@@ -1,0 +1,42 @@
+/**
+ * Finds orders in MySQL that contradict themselves: a row that is not what its events say, or whose stock was
+ * booked otherwise. No rule can tell which of them is right, so each is parked.
+ */
+
+import type { Logger } from 'pino';
+import type { OrderBooks } from '../stores/mysql/upkeep/order-books.ts';
+import type { Places } from '../stores/mysql/upkeep/places.ts';
+import type { Step } from './report.ts';
+
+/** Orders checked by one snapshot, in some dozens of milliseconds. */
+const PAGE_SIZE = 500;
+/** Pages in one run: a hundred thousand orders are walked within an hour. */
+const PAGES_MAX = 4;
+/** Parked ones that are looked at again in one run. */
+const PARKED_MAX = 100;
+const WALK = 'order books';
+
+export interface OrderBooksDeps {
+  orderBooks: OrderBooks;
+  places: Places;
+  log: Logger;
+}
+
+export function createOrderBooksStep({ orderBooks, places, log }: OrderBooksDeps): Step {
+  return async (signal) => {
+    const report = { looked: 0, repaired: 0, parked: 0 };
+    await orderBooks.unparkWhole(PARKED_MAX);
+    let after = await places.read(WALK);
+    for (let pages = 0; pages < PAGES_MAX && !signal.aborted; pages += 1) {
+      const { checked, last, broken } = await orderBooks.checkAfter(after ?? '', PAGE_SIZE);
+      for (const order of broken) log.error(order, 'an order contradicts itself');
+      await orderBooks.park(broken);
+      report.looked += checked;
+      report.parked += broken.length;
+      after = last;
+      await places.save(WALK, after);
+      if (after === undefined) break;
+    }
+    return report;
+  };
+}

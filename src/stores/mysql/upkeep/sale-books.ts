@@ -1,0 +1,293 @@
+/** The books of a sale in MySQL: counters, ledger and orders as of one moment, and their correction. */
+
+import assert from 'node:assert/strict';
+import { encodeTime } from 'ulidx';
+import { z } from 'zod';
+import { formatOrderNo } from '../../../domain/order.ts';
+import { inSnapshot, inTransaction, modify, selectRows, type Executor, type Pool } from '../connection.ts';
+import { recordAction } from '../rows/audit-log.ts';
+import { readOrders, type StoredOrder } from '../rows/order-rows.ts';
+import { SYSTEM } from './repairs.ts';
+
+/** Order numbers in one statement. */
+const READ_AT_ONCE = 500;
+/** Open orders of a sale at most: the backlog is bounded well below. */
+const OPEN_MAX = 40_000;
+/** Orders whose units were put back on sale, a decision of an operator for each. */
+const RETURNED_MAX = 10_000;
+/** An order's number is made before its reservation, by a clock that may differ by less. */
+const NUMBER_AGE_MS = 60_000;
+
+const epochRow = z.object({ epoch: z.int() });
+const skuRow = z.object({ sku: z.string(), total: z.int(), held: z.int(), sold: z.int(), version: z.int() });
+const sumRow = z.object({
+  sku: z.string(),
+  movement: z.enum(['hold', 'sell', 'release', 'return']),
+  units: z.coerce.number(),
+});
+const orderNoRow = z.object({ order_no: z.string() });
+const lineRow = z.object({ order_no: z.string(), sku: z.string(), quantity: z.int() });
+const ownedRow = lineRow.extend({
+  user_id: z.string(),
+  reserved_at: z.date(),
+  limit_returned: z.coerce.boolean(),
+});
+const orderedRow = z.object({ order_no: z.string(), user_id: z.string(), sku: z.string() });
+const countRow = z.object({ held: z.coerce.number(), sold: z.coerce.number() });
+
+interface Counts {
+  held: number;
+  sold: number;
+}
+
+/** Units that left or entered the stock for an order. */
+export interface BookedLine {
+  orderNo: string;
+  sku: string;
+  quantity: number;
+}
+
+/** Units that a user bought. */
+interface OwnedLine extends BookedLine {
+  userId: string;
+  reservedAtMs: number;
+  /** MySQL gave the limit back; Redis follows. */
+  isLimitReturned: boolean;
+}
+
+export interface SaleBooks {
+  epoch: number;
+  /** `booked`: the sums of the ledger. */
+  skus: { sku: string; total: number; version: number; counted: Counts; booked: Counts }[];
+  /** Those of the given held orders that are stored, and those of them that are booked as sold. */
+  stored: ReadonlySet<string>;
+  soldOfHeld: ReadonlySet<string>;
+  /** Units of orders that were reserved after the given moment and are booked as sold. */
+  soldSince: BookedLine[];
+  /** Units that were put back on sale. */
+  returned: BookedLine[];
+  /** Open orders, by row and bookings alike, that were reserved before that moment. */
+  open: ReadonlySet<string>;
+  /** What the given users bought. */
+  owned: OwnedLine[];
+}
+
+export interface BooksQuery {
+  /** Held orders, as Redis has them. */
+  held: readonly string[];
+  /** When Redis had them so, by its clock (Unix ms). */
+  atMs: number;
+  users: readonly string[];
+}
+
+/** unexplained: the ledger and the orders do not agree either, so no rule says what is right. */
+export type CountersOutcome = { kind: 'corrected' | 'right' } | { kind: 'unexplained'; detail: string };
+
+export type SaleBooksStore = ReturnType<typeof createSaleBooks>;
+
+export function createSaleBooks(pool: Pool) {
+  return {
+    /** Undefined when there is no such sale. */
+    read: (saleId: string, query: BooksQuery): Promise<SaleBooks | undefined> =>
+      inSnapshot(pool, (connection) => readBooks(connection, saleId, query)),
+
+    /** The orders with these numbers, whole. */
+    async readOrders(orderNos: readonly string[]): Promise<StoredOrder[]> {
+      const orders: StoredOrder[] = [];
+      for (let from = 0; from < orderNos.length; from += READ_AT_ONCE) {
+        orders.push(...(await readOrders(pool, orderNos.slice(from, from + READ_AT_ONCE))));
+      }
+      return orders;
+    },
+
+    /**
+     * Users and what they ordered, by the lines of some orders of the sale.
+     * @param after an orderNo; empty: from the first on
+     */
+    async listOrdered(
+      saleId: string,
+      after: string,
+      limit: number,
+    ): Promise<{ orderNo: string; userId: string; sku: string }[]> {
+      const rows = await selectRows(
+        pool,
+        orderedRow,
+        `SELECT o.order_no, o.user_id, i.sku FROM orders o JOIN order_items i ON i.order_no = o.order_no
+         WHERE o.sale_id = ? AND o.order_no > ? AND o.order_no LIKE ? ORDER BY o.order_no LIMIT ?`,
+        [saleId, after, `${saleId}-%`, limit],
+      );
+      return rows.map((row) => ({ orderNo: row.order_no, userId: row.user_id, sku: row.sku }));
+    },
+
+    /**
+     * Sets a SKU's counters to what ledger and orders say, where these two agree, and writes it down. Under
+     * the lock of the counters' row each booking is either whole or has not begun.
+     */
+    correctCounters: (saleId: string, sku: string): Promise<CountersOutcome> =>
+      inTransaction(pool, async (connection) => {
+        const [row] = await selectRows(
+          connection,
+          skuRow,
+          'SELECT sku, total, held, sold, version FROM skus WHERE sale_id = ? AND sku = ? FOR UPDATE',
+          [saleId, sku],
+        );
+        assert(row, `sale ${saleId} has no SKU ${sku}`);
+        const booked = toCounts((await readSums(connection, saleId)).filter((sum) => sum.sku === sku));
+        const before = { held: row.held, sold: row.sold };
+        if (isEqual(before, booked)) return { kind: 'right' };
+        const [ordered = { held: 0, sold: 0 }] = await selectRows(connection, countRow, ORDERED, [
+          saleId,
+          sku,
+        ]);
+        const detail = `counted ${show(before)}; booked ${show(booked)}; in orders ${show(ordered)}`;
+        const isPossible = booked.held >= 0 && booked.sold >= 0 && booked.held + booked.sold <= row.total;
+        if (!isEqual(booked, ordered) || !isPossible) return { kind: 'unexplained', detail };
+        await modify(connection, 'UPDATE skus SET held = ?, sold = ? WHERE sale_id = ? AND sku = ?', [
+          booked.held,
+          booked.sold,
+          saleId,
+          sku,
+        ]);
+        await recordAction(connection, {
+          actor: SYSTEM,
+          reason: null,
+          action: 'counters_corrected',
+          subject: `${saleId} ${sku}`,
+          detail: { before, after: booked },
+        });
+        return { kind: 'corrected' };
+      }),
+  };
+}
+
+/** What the states of all orders imply; slow, and needed only where counters are wrong. */
+const ORDERED = `SELECT COALESCE(SUM(IF(o.status = 'awaiting_payment', i.quantity, 0)), 0) AS held,
+    COALESCE(SUM(IF(o.status = 'paid' AND NOT o.stock_returned, i.quantity, 0)), 0) AS sold
+  FROM orders o JOIN order_items i ON i.order_no = o.order_no WHERE o.sale_id = ? AND i.sku = ?`;
+
+async function readBooks(
+  reader: Executor,
+  saleId: string,
+  { held, atMs, users }: BooksQuery,
+): Promise<SaleBooks | undefined> {
+  const [sale] = await selectRows(reader, epochRow, 'SELECT epoch FROM sales WHERE sale_id = ?', [saleId]);
+  if (!sale) return undefined;
+  const skus = await selectRows(
+    reader,
+    skuRow,
+    'SELECT sku, total, held, sold, version FROM skus WHERE sale_id = ? ORDER BY position',
+    [saleId],
+  );
+  const sums = await readSums(reader, saleId);
+  return {
+    epoch: sale.epoch,
+    skus: skus.map(({ sku, total, version, ...counted }) => ({
+      sku,
+      total,
+      version,
+      counted: { held: counted.held, sold: counted.sold },
+      booked: toCounts(sums.filter((sum) => sum.sku === sku)),
+    })),
+    stored: await readAmong(reader, 'SELECT order_no FROM orders WHERE order_no IN (?)', held),
+    soldOfHeld: await readAmong(
+      reader,
+      `SELECT DISTINCT order_no FROM stock_ledger WHERE order_no IN (?) AND movement = 'sell'`,
+      held,
+    ),
+    soldSince: await readSoldSince(reader, saleId, sale.epoch, atMs),
+    returned: await readLines(
+      reader,
+      `SELECT order_no, sku, quantity FROM stock_ledger WHERE sale_id = ? AND movement = 'return' LIMIT ?`,
+      [saleId, RETURNED_MAX],
+    ),
+    open: await readOpen(reader, saleId, atMs),
+    owned: await readOwned(reader, saleId, users),
+  };
+}
+
+function readSums(reader: Executor, saleId: string) {
+  return selectRows(
+    reader,
+    sumRow,
+    'SELECT movement, sku, SUM(quantity) AS units FROM stock_ledger WHERE sale_id = ? GROUP BY movement, sku',
+    [saleId],
+  );
+}
+
+function toCounts(sums: readonly z.infer<typeof sumRow>[]): Counts {
+  const units = (movement: string) =>
+    sums.filter((sum) => sum.movement === movement).reduce((all, sum) => all + sum.units, 0);
+  return {
+    held: units('hold') - units('sell') - units('release'),
+    sold: units('sell') - units('return'),
+  };
+}
+
+async function readAmong(reader: Executor, sql: string, orderNos: readonly string[]): Promise<Set<string>> {
+  const found = new Set<string>();
+  for (let from = 0; from < orderNos.length; from += READ_AT_ONCE) {
+    const rows = await selectRows(reader, orderNoRow, sql, [orderNos.slice(from, from + READ_AT_ONCE)]);
+    for (const row of rows) found.add(row.order_no);
+  }
+  return found;
+}
+
+async function readLines(reader: Executor, sql: string, values: unknown[]): Promise<BookedLine[]> {
+  const rows = await selectRows(reader, lineRow, sql, values);
+  return rows.map((row) => ({ orderNo: row.order_no, sku: row.sku, quantity: row.quantity }));
+}
+
+/** By the range of order numbers that were made since: no other index leads to them. */
+function readSoldSince(reader: Executor, saleId: string, epoch: number, atMs: number): Promise<BookedLine[]> {
+  const since = encodeTime(atMs - NUMBER_AGE_MS, 10);
+  const first = formatOrderNo({ saleId, shard: 0, epoch, ulid: `${since}${'0'.repeat(16)}` });
+  const last = formatOrderNo({ saleId, shard: 0, epoch, ulid: 'Z'.repeat(26) });
+  return readLines(
+    reader,
+    `SELECT l.order_no, l.sku, l.quantity FROM orders o
+     JOIN stock_ledger l ON l.order_no = o.order_no AND l.movement = 'sell'
+     WHERE o.order_no BETWEEN ? AND ? AND o.reserved_at >= ?`,
+    [first, last, new Date(atMs)],
+  );
+}
+
+async function readOpen(reader: Executor, saleId: string, atMs: number): Promise<Set<string>> {
+  const rows = await selectRows(
+    reader,
+    orderNoRow,
+    `SELECT o.order_no FROM orders o WHERE o.status = 'awaiting_payment' AND o.sale_id = ? AND o.reserved_at < ?
+       AND NOT EXISTS (SELECT 1 FROM stock_ledger l
+         WHERE l.order_no = o.order_no AND l.movement IN ('sell', 'release'))
+     LIMIT ?`,
+    [saleId, new Date(atMs), OPEN_MAX],
+  );
+  return new Set(rows.map((row) => row.order_no));
+}
+
+async function readOwned(reader: Executor, saleId: string, users: readonly string[]): Promise<OwnedLine[]> {
+  if (users.length === 0) return [];
+  const rows = await selectRows(
+    reader,
+    ownedRow,
+    `SELECT o.order_no, o.user_id, o.reserved_at, o.limit_returned, l.sku, l.quantity FROM orders o
+     JOIN stock_ledger l ON l.order_no = o.order_no AND l.movement = 'sell'
+     WHERE o.sale_id = ? AND o.user_id IN (?)`,
+    [saleId, users],
+  );
+  return rows.map((row) => ({
+    orderNo: row.order_no,
+    userId: row.user_id,
+    reservedAtMs: row.reserved_at.getTime(),
+    isLimitReturned: row.limit_returned,
+    sku: row.sku,
+    quantity: row.quantity,
+  }));
+}
+
+function isEqual(one: Counts, other: Counts): boolean {
+  return one.held === other.held && one.sold === other.sold;
+}
+
+function show({ held, sold }: Counts): string {
+  return `${held} held and ${sold} sold`;
+}

@@ -1,0 +1,56 @@
+/** Where the reconciliation publishes the drift that its last run found, for the API's metrics. */
+
+import { z } from 'zod';
+import type { RedisClient } from './connection.ts';
+import { DRIFT_KEY } from './keys.ts';
+
+/** Entries that are published: enough to see where it is, and few enough for each scrape. */
+const ENTRIES_MAX = 200;
+/** What no run has confirmed for so long is not known any more. */
+const KEEP_MS = 24 * 60 * 60 * 1000;
+
+/** What differs between the stores, as the last run found it before it repaired anything. */
+export interface DriftEntry {
+  saleId: string;
+  /** Empty where it is about an order. */
+  sku: string;
+  what: 'held' | 'sold' | 'available' | 'total' | 'hold' | 'limit' | 'counters';
+  /** Units; for a hold 1. */
+  units: number;
+}
+
+export interface Drift {
+  /** Unix time in ms. */
+  lookedAtMs: number;
+  entries: DriftEntry[];
+}
+
+const stored = z.object({
+  lookedAtMs: z.number(),
+  entries: z.array(
+    z.object({
+      saleId: z.string(),
+      sku: z.string(),
+      what: z.enum(['held', 'sold', 'available', 'total', 'hold', 'limit', 'counters']),
+      units: z.number(),
+    }),
+  ),
+});
+
+export type DriftBoard = ReturnType<typeof createDriftBoard>;
+
+export function createDriftBoard(redis: RedisClient) {
+  return {
+    /** Replaces what was published before. */
+    async publish({ lookedAtMs, entries }: Drift): Promise<void> {
+      const text = JSON.stringify({ lookedAtMs, entries: entries.slice(0, ENTRIES_MAX) });
+      await redis.set(DRIFT_KEY, text, 'PX', KEEP_MS);
+    },
+
+    /** Undefined while no run has published anything. */
+    async read(): Promise<Drift | undefined> {
+      const text = await redis.get(DRIFT_KEY);
+      return text === null ? undefined : stored.parse(JSON.parse(text));
+    },
+  };
+}

@@ -1,0 +1,143 @@
+/** What a comparison of a sale with MySQL reads in Redis, and the corrections that follow from it. */
+
+import { z } from 'zod';
+import type { Order, OrderState } from '../../domain/order.ts';
+import type { RedisClient } from './connection.ts';
+import { orderKeys, saleKeys } from './keys.ts';
+import { itemsJson, type lookSaleReply, type mendLimitReply, type mendStockReply } from './replies.ts';
+import { run } from './script-call.ts';
+import { lookSale, mendLimit, mendStock, readOrders, restoreHold } from './scripts.ts';
+
+/** Held orders of a sale that one look may list: about a megabyte, and some milliseconds of Redis. */
+const HELD_MAX = 20_000;
+/** Orders read by one script: about two milliseconds of Redis. */
+const READ_AT_ONCE = 500;
+
+/** See `lua/look-sale.lua`. */
+export type SaleLook = z.infer<typeof lookSaleReply>;
+
+/** What a held order takes. */
+export interface HeldCart {
+  userId: string;
+  items: { sku: string; quantity: number }[];
+}
+
+const cart = z.tuple([z.string(), itemsJson]).transform(([userId, items]): HeldCart => ({ userId, items }));
+
+export interface StockMend {
+  saleId: string;
+  sku: string;
+  epoch: number;
+  mends: number;
+  version: number;
+  total: number;
+  heldDelta: number;
+  soldDelta: number;
+}
+
+export interface LimitMend {
+  saleId: string;
+  field: string;
+  epoch: number;
+  mends: number;
+  delta: number;
+}
+
+export type SaleMends = ReturnType<typeof createSaleMends>;
+
+/** All of a sale is in shard 0 until hot SKUs are split. */
+const keysOf = (saleId: string) => saleKeys({ saleId, shard: 0 });
+
+export function createSaleMends(redis: RedisClient) {
+  async function readPage(saleId: string, orderNos: readonly string[]): Promise<(HeldCart | undefined)[]> {
+    const keys = keysOf(saleId);
+    const values = await run(redis, readOrders, {
+      keys: {},
+      keyList: orderNos.map(keys.order),
+      args: {},
+      repeated: [{ field: 'user_id' }, { field: 'items' }],
+    });
+    return values.map((fields) => cart.safeParse(fields).data);
+  }
+
+  return {
+    /**
+     * The stock, the held orders and these fields of the limits, all as of one moment.
+     * @param fields of the limits, as `limitField` makes them
+     */
+    look: (saleId: string, fields: readonly string[]): Promise<SaleLook> =>
+      run(redis, lookSale, {
+        keys: keysOf(saleId),
+        args: { heldMax: HELD_MAX },
+        repeated: fields.map((field) => ({ field })),
+      }),
+
+    /** What these orders take; those that Redis does not have, or not whole, are left out. */
+    async readCarts(saleId: string, orderNos: readonly string[]): Promise<Map<string, HeldCart>> {
+      const carts = new Map<string, HeldCart>();
+      for (let from = 0; from < orderNos.length; from += READ_AT_ONCE) {
+        const page = orderNos.slice(from, from + READ_AT_ONCE);
+        for (const [i, found] of (await readPage(saleId, page)).entries()) {
+          const orderNo = page[i];
+          if (found && orderNo !== undefined) carts.set(orderNo, found);
+        }
+      }
+      return carts;
+    },
+
+    /** Which of these marks of returned parts of orders, `<orderNo>:stock` or `:limit`, Redis has. */
+    async readReturned(saleId: string, marks: readonly string[]): Promise<Set<string>> {
+      if (marks.length === 0) return new Set();
+      const found = await redis.smismember(keysOf(saleId).returns, ...marks);
+      return new Set(marks.filter((_, i) => found[i] === 1));
+    },
+
+    /**
+     * Some of the users' limits, by field.
+     * @param cursor where the page before ended; '0' begins, and is returned at the end
+     */
+    async scanLimits(
+      saleId: string,
+      cursor: string,
+      count: number,
+    ): Promise<{ cursor: string; fields: string[] }> {
+      const [next, flat] = await redis.hscan(keysOf(saleId).limits, cursor, 'COUNT', count);
+      return { cursor: next, fields: flat.filter((_, i) => i % 2 === 0) };
+    },
+
+    /** See `lua/mend-stock.lua`. */
+    mendStock: ({ saleId, ...mend }: StockMend): Promise<z.infer<typeof mendStockReply>> =>
+      run(redis, mendStock, { keys: keysOf(saleId), args: mend }),
+
+    /** See `lua/mend-limit.lua`. */
+    mendLimit: ({ saleId, ...mend }: LimitMend): Promise<z.infer<typeof mendLimitReply>> =>
+      run(redis, mendLimit, { keys: keysOf(saleId), args: mend }),
+
+    /**
+     * Writes the hold of an order again that is open in MySQL.
+     * @returns what Redis had before; undefined when the sale's data were made again meanwhile
+     */
+    async restoreHold(order: Order, state: OrderState, epoch: number): Promise<string | undefined> {
+      const reply = await run(redis, restoreHold, {
+        keys: orderKeys(order.orderNo),
+        args: { ...order, ...state, epoch, items: JSON.stringify(order.items), reason: state.reason ?? '' },
+      });
+      return reply.kind === 'restored' ? reply.before : undefined;
+    },
+  };
+}
+
+/** The field of `limits` that counts what a user holds or owns of a SKU. */
+export function limitField(sku: string, userId: string): string {
+  return `${sku}:${userId}`;
+}
+
+/** The SKU of a field of `limits`. */
+export function skuOf(field: string): string {
+  return field.slice(0, field.indexOf(':'));
+}
+
+/** The user of a field of `limits`; SKUs have no colon. */
+export function userOf(field: string): string {
+  return field.slice(field.indexOf(':') + 1);
+}

@@ -1,0 +1,43 @@
+/** What the reconciliation found is in the metrics of each API, and a Redis that is away delays no scrape. */
+
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { showDrift } from '../../src/api/drift-metrics.ts';
+import { createMetrics } from '../../src/metrics.ts';
+import { openTestStores, type TestStores } from '../support/stores.ts';
+
+let stores: TestStores;
+beforeAll(async () => {
+  stores = await openTestStores();
+});
+afterAll(() => stores.close());
+
+/** The samples of a metric, as a scrape shows them. */
+async function samplesOf(metrics: ReturnType<typeof createMetrics>, name: string): Promise<string[]> {
+  return (await metrics.read()).split('\n').filter((line) => line.startsWith(name));
+}
+
+test('drift is shown while the last run found it, and no longer', async () => {
+  const metrics = createMetrics();
+  showDrift(metrics, stores.driftBoard);
+  expect(await samplesOf(metrics, 'holdfast_drift_')).toEqual(['holdfast_drift_looked_at_seconds 0']);
+  await stores.driftBoard.publish({
+    lookedAtMs: 1_000,
+    entries: [{ saleId: 'summer', sku: 'lamp', what: 'held', units: -2 }],
+  });
+  expect(await samplesOf(metrics, 'holdfast_drift_')).toEqual([
+    'holdfast_drift_units{sale="summer",sku="lamp",what="held"} 2',
+    'holdfast_drift_looked_at_seconds 1',
+  ]);
+  await stores.driftBoard.publish({ lookedAtMs: 61_000, entries: [] });
+  expect(await samplesOf(metrics, 'holdfast_drift_')).toEqual(['holdfast_drift_looked_at_seconds 61']);
+});
+
+test.each([
+  ['fails', () => Promise.reject(new Error('away'))],
+  ['hangs', () => new Promise<never>(() => {})],
+])('a Redis that %s leaves the other metrics alone', async (_, read) => {
+  const metrics = createMetrics();
+  showDrift(metrics, { read });
+  expect(await samplesOf(metrics, 'holdfast_drift_units')).toEqual([]);
+  expect(await samplesOf(metrics, 'process_resident_memory_bytes')).toHaveLength(1);
+});

@@ -1,0 +1,276 @@
+/**
+ * Drift is put in by hand, in each direction: it is found and named, repaired or parked, and written down. A
+ * busy sale without faults is never touched.
+ */
+
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { createOrderEngine } from '../../src/engine/order-engine.ts';
+import type { StepReport } from '../../src/reconcile/report.ts';
+import { createReconcileSteps } from '../../src/reconcile/steps.ts';
+import { modify } from '../../src/stores/mysql/connection.ts';
+import { orderKeys, saleKeys } from '../../src/stores/redis/keys.ts';
+import { expectCleanAudit } from '../support/audit.ts';
+import { openCheckout, type Checkout } from '../support/checkout.ts';
+import { buildSale } from '../support/factories.ts';
+import { select, selectOne } from '../support/rows.ts';
+import { orderOf, pressPay, sessionOf } from '../support/shopper.ts';
+import { signer } from '../support/signer.ts';
+import { expectStock } from '../support/stock.ts';
+import { silent } from '../support/stores.ts';
+
+let checkout: Checkout;
+beforeAll(async () => {
+  checkout = await openCheckout();
+});
+afterEach(() => expectCleanAudit(checkout));
+afterAll(() => checkout.close());
+
+/** The steps that compare and repair, in their order. @returns what they did, added up */
+async function reconcile(): Promise<StepReport> {
+  const { stores, provider, client } = checkout;
+  const engine = createOrderEngine(client, { eager: false });
+  const steps = createReconcileSteps({ ...stores, engine, provider, signer, log: silent });
+  const sum = { looked: 0, repaired: 0, parked: 0 };
+  for (const name of ['holds', 'order-books', 'drift']) {
+    const report = await steps.get(name)?.(new AbortController().signal);
+    if (!report) throw new Error(`no step ${name}`);
+    for (const count of ['looked', 'repaired', 'parked'] as const) sum[count] += report[count];
+  }
+  return sum;
+}
+
+interface Stage {
+  saleId: string;
+  /** Of a shopper who bought two lamps. */
+  paid: string;
+  /** Of another, who has one lamp in the cart and may pay. */
+  open: string;
+  owner: string;
+  buyer: string;
+}
+
+/** Ten lamps: two sold, one held. */
+async function openStage(): Promise<Stage> {
+  const { saleId } = await checkout.stores.openSale(buildSale());
+  const [owner, buyer] = [await checkout.shopper(), await checkout.shopper()];
+  const paid = await owner.buy(saleId, 'lamp', 2);
+  await owner.awaitStatus(paid, 'awaiting_payment');
+  await pressPay(sessionOf(await owner.pay(paid)).url);
+  await owner.awaitStatus(paid, 'paid');
+  const open = await buyer.buy(saleId);
+  await buyer.awaitStatus(open, 'awaiting_payment');
+  await expectStock(checkout.stores, saleId, AT_REST);
+  expect(await reconcile()).toMatchObject({ repaired: 0, parked: 0 });
+  return { saleId, paid, open, owner: owner.userId, buyer: buyer.userId };
+}
+
+const AT_REST = { sku: 'lamp', available: 7, held: 1, sold: 2 };
+
+const keysOf = (saleId: string) => saleKeys({ saleId, shard: 0 });
+
+async function actionsOn(subject: string) {
+  return select(
+    checkout.stores.pool,
+    'SELECT actor, action, detail FROM audit_log WHERE subject = ? ORDER BY entry_id',
+    [subject],
+  );
+}
+
+const parkedNow = (reference: string) =>
+  select(
+    checkout.stores.pool,
+    'SELECT kind, cause FROM parked WHERE reference = ? AND resolved_at IS NULL ORDER BY kind',
+    [reference],
+  );
+
+/** Of the sale, as the last run published it. */
+async function published(saleId: string) {
+  const drift = await checkout.stores.driftBoard.read();
+  return drift?.entries
+    .filter((entry) => entry.saleId === saleId)
+    .map(({ what, units }) => `${what} ${units}`);
+}
+
+test.each([
+  ['available', 1, ['available 1']],
+  ['available', -1, ['available -1']],
+  ['held', 1, ['held 1']],
+  ['held', -1, ['held -1']],
+  ['sold', 1, ['sold 1']],
+  ['sold', -2, ['sold -2']],
+  ['total', 5, ['total 5']],
+])('a count of %s in Redis that is %i off is corrected', async (field, units, found) => {
+  const { saleId } = await openStage();
+  await checkout.stores.redis.hincrby(keysOf(saleId).stock, `lamp:${field}`, units);
+  expect(await reconcile()).toMatchObject({ repaired: 1, parked: 0 });
+  await expectStock(checkout.stores, saleId, AT_REST);
+  expect(await published(saleId)).toEqual(found);
+  const expected: Record<string, number> = { total: 10, available: 7, held: 1, sold: 2 };
+  const [action] = await actionsOn(`${saleId} lamp`);
+  expect(action).toMatchObject({ actor: 'holdfast', action: 'stock_corrected' });
+  expect(JSON.parse(String(action?.['detail']))).toMatchObject({
+    before: { [field]: (expected[field] ?? 0) + units },
+    after: expected,
+  });
+  expect(await reconcile()).toMatchObject({ repaired: 0 });
+  expect(await published(saleId)).toEqual([]);
+});
+
+test('a hold that was removed is written again, and the order can be paid', async () => {
+  const { saleId, open, buyer } = await openStage();
+  const { order, deadlines } = orderKeys(open);
+  await checkout.stores.redis.del(order);
+  await checkout.stores.redis.zrem(deadlines, open);
+  expect(await reconcile()).toMatchObject({ repaired: 1, parked: 0 });
+  expect(await actionsOn(open)).toMatchObject([{ actor: 'holdfast', action: 'hold_restored' }]);
+  const shopper = await checkout.shopper(buyer);
+  await pressPay(sessionOf(await shopper.pay(open)).url);
+  await shopper.awaitStatus(open, 'paid');
+  await expectStock(checkout.stores, saleId, { sku: 'lamp', available: 7, held: 0, sold: 3 });
+});
+
+test('a hold that was released while its order is open is taken again', async () => {
+  const { saleId, open } = await openStage();
+  await checkout.stores.reservations.release(open);
+  expect(await published(saleId)).toEqual([]);
+  expect((await reconcile()).repaired).toBeGreaterThanOrEqual(2);
+  await expectStock(checkout.stores, saleId, AT_REST);
+  expect(await actionsOn(open)).toMatchObject([{ action: 'hold_restored' }]);
+});
+
+test('a hold that is left over from an order that has ended is ended, and its units are counted once', async () => {
+  const { saleId, paid } = await openStage();
+  const { order, deadlines } = orderKeys(paid);
+  await checkout.stores.redis.hset(order, 'hold', 'held');
+  await checkout.stores.redis.zadd(deadlines, Date.now(), paid);
+  await reconcile();
+  await reconcile();
+  await expectStock(checkout.stores, saleId, AT_REST);
+  expect(await actionsOn(paid)).toMatchObject([{ action: 'hold_settled' }]);
+  expect(await actionsOn(`${saleId} lamp`)).toMatchObject([{ action: 'stock_corrected' }]);
+});
+
+test.each([
+  ['up', 3],
+  ['down', -1],
+  ['to nothing', -2],
+])("a user's limit that was changed %s is corrected", async (_, units) => {
+  const { saleId, owner } = await openStage();
+  const { limits } = keysOf(saleId);
+  const field = `lamp:${owner}`;
+  if ((await checkout.stores.redis.hincrby(limits, field, units)) === 0) {
+    await checkout.stores.redis.hdel(limits, field);
+  }
+  await checkout.stores.redis.hset(limits, 'lamp:nobody', 1);
+  expect(await reconcile()).toMatchObject({ repaired: 2, parked: 0 });
+  expect(await checkout.stores.redis.hget(limits, field)).toBe('2');
+  expect(await checkout.stores.redis.hexists(limits, 'lamp:nobody')).toBe(0);
+  expect(await actionsOn(`${saleId} lamp`)).toMatchObject([
+    { action: 'limit_corrected' },
+    { action: 'limit_corrected' },
+  ]);
+});
+
+test.each([
+  ['held', 2],
+  ['held', -1],
+  ['sold', 1],
+  ['sold', -2],
+])("MySQL's count of %s that is %i off is set to what ledger and orders say", async (column, units) => {
+  const { saleId } = await openStage();
+  await modify(
+    checkout.stores.pool,
+    `UPDATE skus SET ${column} = ${column} + ? WHERE sale_id = ? AND sku = 'lamp'`,
+    [units, saleId],
+  );
+  expect(await reconcile()).toMatchObject({ repaired: 1, parked: 0 });
+  await expectStock(checkout.stores, saleId, AT_REST);
+  const [action] = await actionsOn(`${saleId} lamp`);
+  expect(action).toMatchObject({ actor: 'holdfast', action: 'counters_corrected' });
+  expect(JSON.parse(String(action?.['detail']))).toMatchObject({ after: { held: 1, sold: 2 } });
+  expect(await reconcile()).toMatchObject({ repaired: 0, parked: 0 });
+});
+
+test("an order's row that was changed by hand is parked, and nothing follows it", async () => {
+  const { saleId, open, buyer } = await openStage();
+  await modify(checkout.stores.pool, `UPDATE orders SET status = 'cancelled' WHERE order_no = ?`, [open]);
+  expect(await reconcile()).toMatchObject({ repaired: 0, parked: 1 });
+  expect(await parkedNow(open)).toEqual([{ kind: 'order', cause: 'order_inconsistent' }]);
+  expect(await checkout.stores.redis.hget(orderKeys(open).order, 'hold')).toBe('held');
+  await modify(checkout.stores.pool, `UPDATE orders SET status = 'awaiting_payment' WHERE order_no = ?`, [
+    open,
+  ]);
+  expect(await reconcile()).toMatchObject({ repaired: 0, parked: 0 });
+  expect(await parkedNow(open)).toEqual([]);
+  const shopper = await checkout.shopper(buyer);
+  expect(orderOf(await shopper.getOrder(open))).toMatchObject({ status: 'awaiting_payment' });
+  await expectStock(checkout.stores, saleId, AT_REST);
+});
+
+test('a ledger that contradicts the orders is parked with its SKU and its order, and nothing is guessed', async () => {
+  const { saleId, paid } = await openStage();
+  const { pool, redis } = checkout.stores;
+  const before = await redis.hgetall(keysOf(saleId).stock);
+  const entry = await selectOne(pool, `SELECT * FROM stock_ledger WHERE order_no = ? AND movement = 'sell'`, [
+    paid,
+  ]);
+  await modify(pool, 'DELETE FROM stock_ledger WHERE entry_id = ?', [entry['entry_id']]);
+  expect(await reconcile()).toMatchObject({ repaired: 0, parked: 2 });
+  expect(await parkedNow(paid)).toEqual([{ kind: 'order', cause: 'order_inconsistent' }]);
+  expect(await parkedNow(`${saleId} lamp`)).toEqual([{ kind: 'sale', cause: 'stock_unexplained' }]);
+  expect(await redis.hgetall(keysOf(saleId).stock)).toEqual(before);
+  await modify(
+    pool,
+    `INSERT INTO stock_ledger (sale_id, sku, order_no, movement, quantity) VALUES (?, 'lamp', ?, 'sell', 2)`,
+    [saleId, paid],
+  );
+  expect(await reconcile()).toMatchObject({ repaired: 0, parked: 0 });
+  expect([...(await parkedNow(paid)), ...(await parkedNow(`${saleId} lamp`))]).toEqual([]);
+});
+
+test('drift in a busy sale is corrected while it goes on', async () => {
+  const { saleId } = await checkout.stores.openSale(busySale());
+  const traffic = trade(saleId, 8, 5);
+  await checkout.stores.redis.hincrby(keysOf(saleId).stock, 'lamp:available', 7);
+  let report = await reconcile();
+  while (report.repaired === 0) report = await reconcile();
+  await traffic;
+  expect(report).toMatchObject({ repaired: 1, parked: 0 });
+  await expectStock(checkout.stores, saleId, { sku: 'lamp', available: 976, held: 8, sold: 16 });
+});
+
+test('a busy sale without faults is never touched', async () => {
+  const { saleId } = await checkout.stores.openSale(busySale());
+  const traffic = trade(saleId, 8, 6);
+  let looked = 0;
+  let isOver = false;
+  while (!isOver) {
+    const report = await reconcile();
+    expect(report).toMatchObject({ repaired: 0, parked: 0 });
+    looked += report.looked;
+    isOver = await Promise.race([traffic.then(() => true), delay(0, false)]);
+  }
+  expect(looked).toBeGreaterThan(0);
+  expect(await actionsOn(`${saleId} lamp`)).toEqual([]);
+});
+
+function busySale() {
+  const skus = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 1_000, limitPerUser: 50 }];
+  return buildSale({ skus });
+}
+
+/** Shoppers who pay each first order, cancel each second one and leave each third one open. */
+async function trade(saleId: string, shoppers: number, ordersEach: number): Promise<void> {
+  await Promise.all(
+    Array.from({ length: shoppers }, async () => {
+      const shopper = await checkout.shopper();
+      for (let i = 0; i < ordersEach; i += 1) {
+        const orderNo = await shopper.buy(saleId);
+        await shopper.awaitStatus(orderNo, 'awaiting_payment');
+        if (i % 3 === 0) await pressPay(sessionOf(await shopper.pay(orderNo)).url);
+        if (i % 3 === 1) await shopper.cancel(orderNo);
+      }
+    }),
+  );
+}

@@ -1,0 +1,127 @@
+/** Every reply of `look-sale`, `mend-stock`, `mend-limit` and `restore-hold`, and what each leaves behind. */
+
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { orderKeys, saleKeys } from '../../src/stores/redis/keys.ts';
+import { buildSale } from '../support/factories.ts';
+import { openTestStores, type TestStores } from '../support/stores.ts';
+import {
+  buildReserveCall,
+  callLookSale,
+  callMendLimit,
+  callMendStock,
+  callRelease,
+  callReserve,
+  callRestoreHold,
+  newOrderNo,
+  snapshot,
+} from './raw-scripts.ts';
+
+let stores: TestStores;
+beforeAll(async () => {
+  stores = await openTestStores();
+});
+afterAll(() => stores.close());
+
+/** A sale of ten lamps; ada holds one. */
+async function openStage() {
+  const { saleId } = await stores.openSale(buildSale());
+  const call = buildReserveCall(saleId);
+  await callReserve(stores.redis, call);
+  return { saleId, orderNo: call.orderNo, keys: saleKeys({ saleId, shard: 0 }) };
+}
+
+/** The reply, with the proof that it wrote nothing. */
+async function unchanged(saleId: string, call: () => Promise<string[]>): Promise<string[]> {
+  const before = await snapshot(stores.redis, saleId);
+  const reply = await call();
+  expect(await snapshot(stores.redis, saleId)).toEqual(before);
+  return reply;
+}
+
+test('a look lists stock, held orders and the limits that it is asked for', async () => {
+  const { saleId, orderNo } = await openStage();
+  const [kind, atMs, epoch, mends, stock, held, limits] = await unchanged(saleId, () =>
+    callLookSale(stores.redis, saleId, ['lamp:ada', 'mug:ada']),
+  );
+  expect([kind, epoch, mends]).toEqual(['looked', '1', '0']);
+  expect(Number(atMs)).toBeGreaterThan(0);
+  expect(JSON.parse(String(stock))).toEqual(
+    expect.arrayContaining(['lamp:available', '9', 'lamp:held', '1']),
+  );
+  expect(JSON.parse(String(held))).toEqual([orderNo]);
+  expect(JSON.parse(String(limits))).toEqual(['1', '0']);
+});
+
+test('a look at a sale that nobody buys from finds nothing held', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  expect(await stores.saleMends.look(saleId, [])).toMatchObject({ kind: 'looked', held: [], limits: [] });
+});
+
+test('a sale that Redis does not have, or that is being made again, is not looked at', async () => {
+  expect(await callLookSale(stores.redis, 'no-sale')).toEqual(['not-at-rest']);
+  const { saleId, keys } = await openStage();
+  await stores.redis.hset(keys.sale, 'rebuilding', '2');
+  expect(await unchanged(saleId, () => callLookSale(stores.redis, saleId))).toEqual(['not-at-rest']);
+});
+
+test('a look never lists more held orders than it may', async () => {
+  const { saleId } = await openStage();
+  await callReserve(stores.redis, buildReserveCall(saleId, { userId: 'bo' }));
+  expect(await callLookSale(stores.redis, saleId, [], 1)).toEqual(['too-many', '2']);
+});
+
+test('counters are corrected by the difference, and the sale adds up afterwards', async () => {
+  const { saleId, keys } = await openStage();
+  await stores.redis.hincrby(keys.stock, 'lamp:available', 3);
+  await stores.redis.hincrby(keys.stock, 'lamp:held', 1);
+  const reply = await callMendStock(stores.redis, saleId, { heldDelta: -1, soldDelta: 2 });
+  expect(reply).toEqual(['mended', '7', '1', '2']);
+});
+
+test.each([{ epoch: 2 }, { mends: 1 }, { version: 1 }])(
+  'counters of another state of the sale than was found (%o) stay as they are',
+  async (found) => {
+    const { saleId } = await openStage();
+    expect(await unchanged(saleId, () => callMendStock(stores.redis, saleId, found))).toEqual(['moved']);
+  },
+);
+
+test('nothing is corrected while the sale is being made again', async () => {
+  const { saleId, orderNo, keys } = await openStage();
+  await stores.redis.hset(keys.sale, 'rebuilding', '2');
+  expect(await unchanged(saleId, () => callMendStock(stores.redis, saleId))).toEqual(['moved']);
+  expect(await unchanged(saleId, () => callMendLimit(stores.redis, saleId))).toEqual(['moved']);
+  expect(await unchanged(saleId, () => callRestoreHold(stores.redis, orderNo))).toEqual(['moved']);
+});
+
+test("a user's limit is corrected, and goes away when nothing is left of it", async () => {
+  const { saleId, keys } = await openStage();
+  expect(await callMendLimit(stores.redis, saleId, { delta: 2 })).toEqual(['mended', '3']);
+  expect(await callMendLimit(stores.redis, saleId, { delta: -3, mends: 1 })).toEqual(['mended', '0']);
+  expect(await stores.redis.hexists(keys.limits, 'lamp:ada')).toBe(0);
+  expect(await unchanged(saleId, () => callMendLimit(stores.redis, saleId, { delta: 1, epoch: 2 }))).toEqual([
+    'moved',
+  ]);
+});
+
+test('a hold is written again whatever was left of it', async () => {
+  const { saleId, orderNo, keys } = await openStage();
+  const { order } = orderKeys(orderNo);
+  await callRelease(stores.redis, orderNo);
+  expect(await callRestoreHold(stores.redis, orderNo)).toEqual(['restored', 'released']);
+  expect(await stores.redis.hmget(order, 'hold', 'status', 'epoch')).toEqual([
+    'held',
+    'awaiting_payment',
+    '1',
+  ]);
+  expect(await stores.redis.pttl(order)).toBe(-1);
+  expect(await stores.redis.zscore(keys.deadlines, orderNo)).not.toBeNull();
+  await stores.redis.del(order);
+  await stores.redis.set(order, 'text');
+  expect(await callRestoreHold(stores.redis, orderNo)).toEqual(['restored', 'absent']);
+  await stores.redis.zrem(keys.deadlines, orderNo);
+  expect(await callRestoreHold(stores.redis, orderNo)).toEqual(['restored', 'unlisted']);
+  expect(await stores.redis.zcard(keys.deadlines)).toBe(1);
+  const other = newOrderNo(saleId);
+  expect(await unchanged(saleId, () => callRestoreHold(stores.redis, other, 2))).toEqual(['moved']);
+});
