@@ -165,8 +165,8 @@ export function createActivities(deps: ActivityDeps) {
     },
 
     /** Parks the order, so that an operator sees that one of its steps keeps failing. */
-    async parkOrder({ orderNo, reason }: { orderNo: string; reason: string }): Promise<void> {
-      await orders.park(orderNo, reason);
+    async parkOrder(input: { orderNo: string; reason: string; step?: string }): Promise<void> {
+      await orders.park(input.orderNo, input.reason, input.step ?? null);
     },
 
     /** Ends the parking once the step has succeeded. */

@@ -4,7 +4,7 @@ import type { GiveBack } from '../domain/order.ts';
 import type { Reversal } from '../domain/payment.ts';
 import { sumReversals } from '../domain/reversals.ts';
 import { RefundRefusedError, type PaymentProvider } from '../payments/provider.ts';
-import type { Refunds, RefundTask } from '../stores/mysql/money/refunds.ts';
+import type { RefundFailure, Refunds, RefundTask } from '../stores/mysql/money/refunds.ts';
 import type { Orders } from '../stores/mysql/orders/orders.ts';
 import type { Sales } from '../stores/mysql/sales.ts';
 import type { Reservations } from '../stores/redis/reservations.ts';
@@ -117,9 +117,15 @@ export function createRefundActivities(deps: RefundActivityDeps) {
         throw new Error('the data of the sale are being made again');
     },
 
-    /** Parks the refund, so that an operator sees that it keeps failing. */
-    async parkRefund({ paymentId, reason }: { paymentId: number; reason: string }): Promise<void> {
-      await refunds.park(paymentId, reason);
+    /** Parks the refund, so that an operator sees that a step keeps failing, or that the provider is slow. */
+    async parkRefund(input: {
+      paymentId: number;
+      reason: string;
+      cause?: RefundFailure['cause'];
+      step?: string;
+    }): Promise<void> {
+      const { paymentId, reason, cause = 'step_failing', step = null } = input;
+      await refunds.park(paymentId, reason, { cause, step });
     },
 
     /** Ends the parking once the refund has succeeded. */

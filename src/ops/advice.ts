@@ -22,10 +22,11 @@ const ADVICE: Record<string, string> = {
   order_inconsistent:
     'put right what was changed by hand; the entry ends when row, events and bookings agree',
   stock_unexplained: 'put right the order that contradicts itself; the entry ends when the books agree',
+  order_not_ours: DECIDE,
   paid_order_refused: 'see why MySQL refuses the order, then `ops parked retry`',
   workflow_stuck: 'see in the Web UI why its workflow does not go on; terminate it, and it is started again',
-  outbox_entry_unreadable: 'where its order is whole again in Redis, `ops parked retry`; else resolve',
   order_refused: 'see why MySQL refuses the order, then `ops parked retry`',
+  outbox_entry_unreadable: 'where its order is whole again in Redis, `ops parked retry`; else resolve',
 };
 
 export function adviceOn({ cause, parkedId }: ParkedEntry): string {

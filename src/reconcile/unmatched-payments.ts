@@ -37,12 +37,14 @@ export interface UnmatchedPaymentDeps extends AbandonDeps {
   log: Logger;
 }
 
+type ParkCause = 'no_order_named' | 'order_damaged' | 'order_not_ours' | 'paid_order_refused';
+
 /** wait: nothing can be decided now, and `why` is shown to an operator if it stays so. */
 type Decision =
   | { kind: 'settled'; as: string }
   | { kind: 'refund'; reason: RefundReason }
-  | { kind: 'park'; why: string }
-  | { kind: 'wait'; why: string };
+  | { kind: 'park'; why: string; cause: ParkCause }
+  | { kind: 'wait'; why: string; cause: 'undecided' };
 
 type Applied = 'repaired' | 'parked' | 'undecided';
 
@@ -55,7 +57,7 @@ export function createUnmatchedPaymentsStep(deps: UnmatchedPaymentDeps): Step {
     log.warn({ paymentId, orderNo, ...decision }, 'a payment had no stored order');
     if (decision.kind === 'refund') await unmatchedPayments.refund(paymentId, decision.reason);
     if (decision.kind === 'settled' || decision.kind === 'refund') return 'repaired';
-    await unmatchedPayments.park(providerPaymentId, decision.why);
+    await unmatchedPayments.park(providerPaymentId, decision.why, decision.cause);
     return 'parked';
   }
 
@@ -63,7 +65,7 @@ export function createUnmatchedPaymentsStep(deps: UnmatchedPaymentDeps): Step {
     const decision = await decide(deps, saleIds, unmatched).catch((error: unknown): Decision => {
       // A payment that has failed for so long is parked instead of being left to another pass.
       if (!isOverdue(unmatched)) throw error;
-      return { kind: 'wait', why: `nothing could be decided: ${String(error)}` };
+      return { kind: 'wait', cause: 'undecided', why: `nothing could be decided: ${String(error)}` };
     });
     return applyDecision(unmatched, decision);
   }
@@ -98,13 +100,15 @@ async function decide(
   const { orderNo } = unmatched;
   const saleId = parseOrderNo(orderNo)?.saleId;
   if (saleId === undefined || !saleIds.has(saleId)) {
-    return { kind: 'park', why: `it names no order of any sale: ${orderNo}` };
+    return { kind: 'park', cause: 'no_order_named', why: `it names no order of any sale: ${orderNo}` };
   }
   const known = await readOrder(deps, orderNo);
-  if (known === 'damaged') return { kind: 'park', why: `Redis has order ${orderNo}, but not whole` };
+  if (known === 'damaged')
+    return { kind: 'park', cause: 'order_damaged', why: `Redis has order ${orderNo}, but not whole` };
   if (known) return settleKnown(deps, known);
   const order = await verify(deps.signer, unmatched);
-  if (order === 'strange') return { kind: 'park', why: `it carries an order that is not ours: ${orderNo}` };
+  if (order === 'strange')
+    return { kind: 'park', cause: 'order_not_ours', why: `it carries an order that is not ours: ${orderNo}` };
   if (order) return reserveAgain(deps, order);
   // In a Redis that has lost data a missing order means nothing, until they are made again from MySQL.
   if ((await deps.saleStock.checkLife(saleId)).kind === 'well')
@@ -132,7 +136,11 @@ async function settleKnown(deps: UnmatchedPaymentDeps, { order, state }: Reserve
     return { kind: 'settled', as: outcome.kind };
   }
   if (state.status === 'paid')
-    return { kind: 'park', why: `order ${orderNo} was paid, and cannot be stored again: ${outcome.reason}` };
+    return {
+      kind: 'park',
+      cause: 'paid_order_refused',
+      why: `order ${orderNo} was paid, and cannot be stored again: ${outcome.reason}`,
+    };
   // Its workflow may have ended already, and then no other process releases its stock.
   await abandonOrder(deps, order, outcome.reason);
   return { kind: 'settled', as: 'abandoned' };
@@ -149,6 +157,7 @@ async function reserveAgain({ reservations }: UnmatchedPaymentDeps, order: Order
       // and its projection has expired.
       return {
         kind: 'wait',
+        cause: 'undecided',
         why: `order ${orderNo} is ${outcome.hold} in Redis, and MySQL does not know it`,
       };
     case 'sold-out':
@@ -175,5 +184,9 @@ async function verify(
 }
 
 function saleAbsent(orderNo: string): Decision {
-  return { kind: 'wait', why: `order ${orderNo} is not known, and its sale is not in Redis` };
+  return {
+    kind: 'wait',
+    cause: 'undecided',
+    why: `order ${orderNo} is not known, and its sale is not in Redis`,
+  };
 }

@@ -11,6 +11,7 @@ import type { Order } from '../domain/order.ts';
 import { abandonOrder, type AbandonDeps } from '../reconcile/abandon.ts';
 import { isInvalidValue } from '../stores/mysql/connection.ts';
 import type { Orders } from '../stores/mysql/orders/orders.ts';
+import type { Outbox } from '../stores/redis/outbox.ts';
 import type { ReserveAgainOutcome, Reservations } from '../stores/redis/reservations.ts';
 import type { Accepted } from './read-accepted.ts';
 
@@ -25,6 +26,7 @@ const LOOKED_WITHIN_MS = LOST_AFTER_MS / 2;
 const WAIT_MAX_MS = 2 * 60_000;
 
 export interface LostHoldDeps extends AbandonDeps {
+  outbox: Pick<Outbox, 'referenceOf'>;
   reservations: AbandonDeps['reservations'] & Pick<Reservations, 'reserveAgain'>;
   orders: AbandonDeps['orders'] & Pick<Orders, 'parkOutboxEntry'>;
   /** Ends the waiting when the relay stops. */
@@ -76,6 +78,12 @@ async function abandon(deps: LostHoldDeps, { entryId, order }: Accepted): Promis
   } catch (error) {
     // MySQL refuses the values of this very order. A repeat would fail too, and delay the other entries.
     if (!isInvalidValue(error)) throw error;
-    await deps.orders.parkOutboxEntry(entryId, `${order.orderNo} has lost its hold, and ${String(error)}`);
+    const { orderNo } = order;
+    await deps.orders.parkOutboxEntry({
+      reference: deps.outbox.referenceOf(entryId),
+      orderNo,
+      cause: 'order_refused',
+      reason: `${orderNo} has lost its hold, and ${String(error)}`,
+    });
   }
 }

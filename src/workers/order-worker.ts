@@ -16,6 +16,7 @@ import type { Activities } from '../activities/index.ts';
 import { createOrderEngine, type OrderEngine } from '../engine/order-engine.ts';
 import type { EngineBudget } from '../stores/redis/engine-budget.ts';
 import { PAYMENTS_QUEUE, TASK_QUEUE, type EngineSinks } from '../workflows/contract.ts';
+import { createFailureNotes, type FailureNotes } from './failure-notes.ts';
 
 /**
  * An order's step takes at most its own timeout of ten seconds. What takes longer, such as a slow refund, is
@@ -41,6 +42,8 @@ export interface OrderWorkerParts {
   /** And those of the reconciliation, where it has a schedule. */
   activities: Activities;
   budget: Pick<EngineBudget, 'release'>;
+  /** Where failed tries of parked work are noted. */
+  parkedWork: FailureNotes;
   /** With a version, the worker gets only the orders of that version; undefined: workers have no versions. */
   version: WorkerDeploymentVersion | undefined;
 }
@@ -55,10 +58,12 @@ export interface Workers {
 export async function createOrderWorker({
   version,
   budget,
+  parkedWork,
   ...parts
 }: OrderWorkerParts): Promise<{ worker: Workers; engine: OrderEngine; client: Client }> {
   const { workflowBundle, ...shared } = {
     ...parts,
+    interceptors: { activity: [createFailureNotes(parkedWork)] },
     shutdownGraceTime: SHUTDOWN_GRACE_MS,
     shutdownForceTime: SHUTDOWN_FORCE_MS,
     ...(version && pinnedTo(version)),

@@ -8,7 +8,7 @@ import type { Reservations, ReservedOrder } from '../stores/redis/reservations.t
 import type { SaleStock } from '../stores/redis/sale-stock.ts';
 
 export interface ReadDeps {
-  outbox: Pick<Outbox, 'acknowledge'>;
+  outbox: Pick<Outbox, 'acknowledge' | 'referenceOf'>;
   reservations: Pick<Reservations, 'readOrders'>;
   orders: Pick<Orders, 'parkOutboxEntry'>;
   saleStock: Pick<SaleStock, 'checkLife'>;
@@ -40,8 +40,14 @@ export async function readAccepted(
       continue;
     }
     log.error({ orderNo, entryId }, 'an outbox entry names an order that Redis does not have');
-    if (!(await isLostWithSale(saleStock, orderNo)))
-      await orders.parkOutboxEntry(entryId, `no order ${orderNo} in Redis`);
+    if (!(await isLostWithSale(saleStock, orderNo))) {
+      await orders.parkOutboxEntry({
+        reference: outbox.referenceOf(entryId),
+        orderNo,
+        cause: 'outbox_entry_unreadable',
+        reason: `no order ${orderNo} in Redis`,
+      });
+    }
     await outbox.acknowledge([entryId]);
   }
   return accepted;

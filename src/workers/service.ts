@@ -72,6 +72,7 @@ async function runUntilStopped(
         ...createReconcileActivities({ steps, stopping: signal }),
       },
       budget: stores.budget,
+      parkedWork: stores.parkedWork,
       version,
     });
     deferred.connect(engine);

@@ -57,7 +57,12 @@ async function parkPaid(
 ): Promise<void> {
   await gate.release([entry], orderNoOf);
   if (entry.reason === undefined) return;
-  const what = `${entry.order.orderNo} was paid, and MySQL refuses the order: ${entry.reason}`;
-  await orders.parkOutboxEntry(entry.entryId, what);
+  const { orderNo } = entry.order;
+  await orders.parkOutboxEntry({
+    reference: outbox.referenceOf(entry.entryId),
+    orderNo,
+    cause: 'paid_order_refused',
+    reason: `${orderNo} was paid, and MySQL refuses the order: ${entry.reason}`,
+  });
   await outbox.acknowledge([entry.entryId]);
 }

@@ -14,7 +14,7 @@ import { reserveLostHolds, type LostHoldDeps } from './lost-holds.ts';
 import { orderNoOf, type Accepted } from './read-accepted.ts';
 
 export interface StoreAheadDeps extends LostHoldDeps {
-  outbox: Pick<Outbox, 'acknowledge'>;
+  outbox: LostHoldDeps['outbox'] & Pick<Outbox, 'acknowledge'>;
   reservations: LostHoldDeps['reservations'] & Pick<Reservations, 'projectAll'>;
   orders: LostHoldDeps['orders'] & Pick<Orders, 'storeOrders'>;
   /** Bounds the transactions under way, over all sales of a relay; first come, first served. */

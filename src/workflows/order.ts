@@ -137,7 +137,7 @@ async function cancel(steps: Steps, orderNo: string, reason: ClosingReason) {
 
 function orderParking(orderNo: string): Parking {
   return {
-    park: (activities, reason) => activities.parkOrder({ orderNo, reason }),
+    park: (activities, failure) => activities.parkOrder({ orderNo, ...failure }),
     unpark: (activities) => activities.unparkOrder({ orderNo }),
   };
 }

@@ -71,7 +71,7 @@ export async function RefundWorkflow(input: RefundRun): Promise<void> {
         if (Date.now() - pending.sinceMs >= SHOW_AFTER_MS) {
           // At each look, for a step that failed and then worked in between has taken it off the list.
           const reason = 'the provider has not finished the refund within a day';
-          await steps.parkRefund({ paymentId, reason });
+          await steps.parkRefund({ paymentId, reason, cause: 'refund_slow' });
           pending = { ...pending, isShown: true };
         }
         await condition(() => hasNews, pending.pauseMs, { summary: SUMMARIES.refundPending });
@@ -100,7 +100,7 @@ setWorkflowOptions(
 
 function refundParking(paymentId: number): Parking {
   return {
-    park: (activities, reason) => activities.parkRefund({ paymentId, reason }),
+    park: (activities, failure) => activities.parkRefund({ paymentId, ...failure }),
     unpark: (activities) => activities.unparkRefund({ paymentId }),
   };
 }

@@ -25,8 +25,14 @@ const TRIES_BEFORE_PARKING = 10;
 
 /** Shows an operator that a step keeps failing, and takes that off the list once it has worked. */
 export interface Parking {
-  park: (activities: Activities, reason: string) => Promise<void>;
+  park: (activities: Activities, failure: StepFailure) => Promise<void>;
   unpark: (activities: Activities) => Promise<void>;
+}
+
+interface StepFailure {
+  /** The summary under which the Web UI shows the step. */
+  step: string;
+  reason: string;
 }
 
 type Step<T> = (activities: Activities) => Promise<T>;
@@ -78,7 +84,7 @@ export async function patiently<T>(
       retry: PATIENCE,
     });
     const reason = `${summary}: ${rootMessage(error)}`;
-    const [result] = await Promise.all([step(endless), parking.park(shown, reason)]);
+    const [result] = await Promise.all([step(endless), parking.park(shown, { step: summary, reason })]);
     await parking.unpark(shown);
     return result;
   }

@@ -131,7 +131,7 @@ test('an accepted order that no store knows is found', async () => {
 test('an order long past its deadline is no finding while it is shown to an operator', async () => {
   const sold = await sellTwo();
   await sql('UPDATE orders SET deadline = NOW(3) - INTERVAL 1 HOUR WHERE order_no = ?', sold.open);
-  await checkout.stores.orders.park(sold.open, 'Mark paid: out of order');
+  await checkout.stores.orders.park(sold.open, 'Mark paid: out of order', 'Mark paid');
   expect((await audit(sold)).findings).toEqual([]);
 });
 

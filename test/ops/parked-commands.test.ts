@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { modify } from '../../src/stores/mysql/connection.ts';
-import { park } from '../../src/stores/mysql/rows/parked.ts';
+import { park, type ParkedFacts } from '../../src/stores/mysql/rows/parked.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { openOps, type Ops } from '../support/ops.ts';
@@ -10,6 +10,7 @@ import { select, selectOne } from '../support/rows.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 
 const NOWHERE = '127.0.0.1:1';
+const FACTS: ParkedFacts = { cause: 'step_failing', inputs: { step: 'Mark paid' } };
 const BECAUSE = ['--reason', 'ticket 4711'];
 
 let stores: TestStores;
@@ -86,7 +87,7 @@ describe('parked list', () => {
 describe('parked show', () => {
   test('tells cause, inputs, errors and times, and what to do', async () => {
     const id = await parkOne('order', 'an order');
-    await park(stores.pool, 'order', 'an order', 'Mark paid: a deadlock');
+    await park(stores.pool, 'order', 'an order', 'Mark paid: a deadlock', FACTS);
     const { out } = await ops('parked', 'show', id);
     expect(out).toContain(`Parked ${id}: order an order`);
     expect(out).toMatch(/cause +step_failing\n +inputs +step Mark paid, orderNo an order\n/);

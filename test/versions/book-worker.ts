@@ -44,6 +44,7 @@ export async function openBookWorker({
     workflowBundle,
     activities,
     budget: { release: async () => {} },
+    parkedWork: { noteFailure: async () => {}, noteRefundFailure: async () => {} },
     version,
   });
   runningWorkers.add(worker);

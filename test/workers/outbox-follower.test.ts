@@ -2,11 +2,13 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import pLimit from 'p-limit';
-import { beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
+import { createOutbox } from '../../src/stores/redis/outbox.ts';
 import { createBurst } from '../../src/workers/burst.ts';
 import { createEngineGate } from '../../src/workers/engine-gate.ts';
 import { createOutboxFollower, type FollowerDeps } from '../../src/workers/outbox-follower.ts';
 import { PAGE_SIZE } from '../../src/workers/outbox-pages.ts';
+import { buildSale } from '../support/factories.ts';
 import { silent } from '../support/stores.ts';
 import { waitFor } from '../support/wait.ts';
 import { createNamespace } from '../support/workflows/temporal.ts';
@@ -227,6 +229,30 @@ test.each([
   expect(await world.outboxLength()).toBe(0);
   const [parked] = await pool.query('SELECT kind, INSTR(reason, ?) > 0 AS named FROM parked', [name]);
   expect(parked).toEqual([{ kind: 'outbox_entry', named: 1 }]);
+});
+
+test('entries of two sales with the same id are parked as two, each with its sale and order', async () => {
+  const world = await openRelayWorld(namespace);
+  const { stores } = world;
+  const other = await stores.openSale(buildSale());
+  const blocking = await stores.connectBlocking();
+  onTestFinished(() => blocking.disconnect());
+  for (const saleId of [world.saleId, other.saleId]) {
+    await stores.redis.xadd(`holdfast:{${saleId}.0}:outbox`, '1-1', 'order_no', `of ${saleId}`);
+    const outbox = createOutbox(stores.redis, blocking, { saleId, shard: 0 }, 'relay-1');
+    const { pass } = await openFollower(world, { outbox });
+    await pass();
+    await pass();
+  }
+
+  const parked = await stores.parkedWork.list({ limit: 10 });
+  expect(parked.map(({ reference, cause, inputs }) => ({ reference, cause, inputs }))).toEqual(
+    [world.saleId, other.saleId].map((saleId) => ({
+      reference: `${saleId}.0/1-1`,
+      cause: 'outbox_entry_unreadable',
+      inputs: { orderNo: `of ${saleId}` },
+    })),
+  );
 });
 
 test('an order that is refused, while the engine has no room, keeps no other order waiting', async () => {

@@ -83,6 +83,7 @@ export async function openEngineWorld(progress: (line: string) => void): Promise
             for (const orderNo of orderNos) releaseSlot?.(orderNo);
           },
         },
+        parkedWork: stores.parkedWork,
         version: undefined,
       });
       const ended = worker.run();

@@ -64,13 +64,15 @@ export async function readStrayMoney(pool: Pool) {
 }
 
 /**
- * The references of parked orders, payments and refunds: `parked` are parked now, `everParked` are or were.
+ * The references of parked orders, payments and refunds: `parked` are parked now, or an operator has settled
+ * the money by hand; `everParked` are or were parked.
  */
 export async function readParked(pool: Pool): Promise<{ parked: Set<string>; everParked: Set<string> }> {
   const rows = await selectRows(
     pool,
     z.object({ reference: z.string(), shown: z.coerce.boolean() }),
-    `SELECT reference, resolved_at IS NULL AS shown FROM parked WHERE kind IN ('order', 'payment', 'refund')`,
+    `SELECT reference, resolved_at IS NULL OR (settled_by = 'operator' AND kind <> 'order') AS shown
+     FROM parked WHERE kind IN ('order', 'payment', 'refund')`,
   );
   return {
     parked: new Set(rows.filter(({ shown }) => shown).map(({ reference }) => reference)),

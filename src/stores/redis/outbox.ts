@@ -6,7 +6,7 @@
 
 import { z } from 'zod';
 import type { RedisClient } from './connection.ts';
-import { orderKeys, parseSaleShard, saleKeys, SALES_KEY, type SaleShard } from './keys.ts';
+import { formatSaleShard, orderKeys, parseSaleShard, saleKeys, SALES_KEY, type SaleShard } from './keys.ts';
 import { run } from './script-call.ts';
 import { removeIdleConsumers } from './scripts.ts';
 
@@ -141,6 +141,9 @@ export function createOutbox(
   }
 
   return {
+    /** By which parked work refers to an entry, because its id is unique in its stream alone. */
+    referenceOf: (entryId: string): string => `${formatSaleShard(saleShard)}/${entryId}`,
+
     /** Waits up to `blockMs` for entries that no consumer has read yet. */
     readNew: (count: number, blockMs: number) => read(count, '>', blockMs),
 

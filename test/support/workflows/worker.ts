@@ -59,6 +59,7 @@ export async function startWorker(options: WorkerOptions): Promise<TestWorker> {
       ...createReconcileActivities({ steps, stopping: stopping.signal }),
     },
     budget: stores.budget,
+    parkedWork: stores.parkedWork,
     version: options.version,
   });
   deferred.connect(engine);

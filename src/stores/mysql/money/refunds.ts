@@ -46,6 +46,13 @@ export interface RefundTask {
   chargedBack: number;
 }
 
+/** Why a refund is shown to an operator. */
+export interface RefundFailure {
+  cause: 'step_failing' | 'refund_slow';
+  /** The words by which the Web UI shows the step; null: of a workflow from before it was recorded. */
+  step: string | null;
+}
+
 export type Refunds = ReturnType<typeof createRefunds>;
 
 export function createRefunds(pool: Pool) {
@@ -99,9 +106,12 @@ export function createRefunds(pool: Pool) {
     },
 
     /** Parks a refund that keeps failing, for an operator. Its workflow goes on trying. */
-    async park(paymentId: number, reason: string): Promise<void> {
+    async park(paymentId: number, reason: string, { cause, step }: RefundFailure): Promise<void> {
       const payment = await readPayment(pool, paymentId);
-      if (payment) await park(pool, 'refund', payment.providerPaymentId, reason);
+      if (!payment) return;
+      const { providerPaymentId, orderNo, amount, currency } = payment;
+      const inputs = { paymentId, orderNo, amount, currency, step };
+      await park(pool, 'refund', providerPaymentId, reason, { cause, inputs });
     },
 
     /** Ends the parking once the refund has succeeded. */

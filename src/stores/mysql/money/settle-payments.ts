@@ -37,8 +37,12 @@ export async function insertPayment(
   );
   // 1: inserted, 2: there before and amended.
   if (written !== 1) return;
-  if (status === 'parked')
-    await park(connection, 'payment', providerPaymentId, `it names no order: ${reference}`);
+  if (status === 'parked') {
+    await park(connection, 'payment', providerPaymentId, `it names no order: ${reference}`, {
+      cause: 'no_order_named',
+      inputs: { provider, reference, amount, currency },
+    });
+  }
   await settleEarlyReversals(connection, provider, providerPaymentId);
 }
 
@@ -60,7 +64,10 @@ export async function settlePayments(connection: PoolConnection, stored: StoredO
     if (paid.amount !== total || paid.currency !== currency) {
       await setPaymentStatus(connection, paymentId, 'parked');
       const reason = `order ${orderNo} costs ${total} ${currency}, paid were ${paid.amount} ${paid.currency}`;
-      await park(connection, 'payment', providerPaymentId, reason);
+      await park(connection, 'payment', providerPaymentId, reason, {
+        cause: 'wrong_amount',
+        inputs: { orderNo, total, currency, paid: paid.amount, paidCurrency: paid.currency },
+      });
     } else if (current.state.status === 'awaiting_payment' && own === undefined) {
       own = paymentId;
       if (current.state.payment === 'none') {

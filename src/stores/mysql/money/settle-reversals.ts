@@ -5,7 +5,7 @@ import type { PaymentStatus, Reversal, ReversalTotals } from '../../../domain/pa
 import { isTouched, statusAfter, sumReversals } from '../../../domain/reversals.ts';
 import { modify, selectRows, type PoolConnection } from '../connection.ts';
 import { lockOrder, transition, type StoredOrder } from '../rows/order-rows.ts';
-import { park, parkAnew, STOCK_DECISION_PENDING, unpark } from '../rows/parked.ts';
+import { park, parkAnew, STOCK_DECISION_PENDING, unpark, type ParkedFacts } from '../rows/parked.ts';
 import {
   lockPaymentAndOrder,
   makeRefundSignalDue,
@@ -136,23 +136,23 @@ async function parkOrUnpark(
   const what = totals.isDisputed ? 'disputed' : 'refunded or charged back at the provider';
   const sums = `of ${amount} ${currency} for order ${orderNo}, ${succeeded} went back and ${pending} may`;
   const isTooMuch = succeeded + pending > amount || (next === 'refunded' && totals.isMixed);
+  const facts = (cause: ParkedFacts['cause']): ParkedFacts => ({
+    cause,
+    inputs: { orderNo, amount, currency, succeeded, pending, disputed: totals.isDisputed },
+  });
+  const show = (cause: ParkedFacts['cause'], reason: string) =>
+    parkAnew(connection, 'payment', providerPaymentId, reason, facts(cause));
   if (status === 'received' && next === 'parked') {
-    await park(connection, 'payment', providerPaymentId, `${what} before it was applied: ${sums}`);
+    const reason = `${what} before it was applied: ${sums}`;
+    await park(connection, 'payment', providerPaymentId, reason, facts('reversed_before_applied'));
   } else if (status === 'applied' || next === 'applied') {
     if (!isTouched(totals)) await unpark(connection, 'payment', providerPaymentId);
-    else if (changed.some((reversal) => reversal.status !== 'failed')) {
-      const reason = `${what}: ${sums}; ${STOCK_DECISION_PENDING}`;
-      await parkAnew(connection, 'payment', providerPaymentId, reason);
-    }
+    else if (changed.some((reversal) => reversal.status !== 'failed'))
+      await show('reversed', `${what}: ${sums}; ${STOCK_DECISION_PENDING}`);
   } else if (status === 'refunded' && next === 'refund_due') {
-    await parkAnew(
-      connection,
-      'payment',
-      providerPaymentId,
-      `a refund failed after it had succeeded: ${sums}`,
-    );
+    await show('refund_failed_later', `a refund failed after it had succeeded: ${sums}`);
   } else if (isTooMuch) {
-    await parkAnew(connection, 'payment', providerPaymentId, `more goes back than was paid: ${sums}`);
+    await show('too_much_reversed', `more goes back than was paid: ${sums}`);
   } else if (status !== 'refunded' && next === 'refunded') {
     await unpark(connection, 'payment', providerPaymentId);
   }

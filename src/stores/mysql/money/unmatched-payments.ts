@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import type { RefundReason } from '../../../domain/payment.ts';
 import { inTransaction, selectRows, type Pool } from '../connection.ts';
-import { park, unpark } from '../rows/parked.ts';
+import { park, unpark, type ParkedFacts } from '../rows/parked.ts';
 import { lockPaymentAndOrder, makeRefundDue, selectPayments } from '../rows/payment-rows.ts';
 
 /** The overflow of a burst is stored within seconds. A payment that waits longer counts as unmatched. */
@@ -31,14 +31,18 @@ export type UnmatchedPayments = ReturnType<typeof createUnmatchedPayments>;
 
 export function createUnmatchedPayments(pool: Pool) {
   return {
-    /** In random order, so that payments which have to wait never keep the others from their turn. */
+    /**
+     * Not those that are parked, or that an operator has settled by hand. In random order, so that payments
+     * which have to wait never keep the others from their turn.
+     */
     async list(limit: number): Promise<UnmatchedPayment[]> {
       const rows = await selectRows(
         pool,
         unmatchedRow,
         `SELECT p.payment_id, p.provider_payment_id, p.order_no, p.received_at, p.signed_order FROM payments p
          LEFT JOIN orders o ON o.order_no = p.order_no
-         LEFT JOIN parked k ON k.kind = 'payment' AND k.reference = p.provider_payment_id AND k.resolved_at IS NULL
+         LEFT JOIN parked k ON k.kind = 'payment' AND k.reference = p.provider_payment_id 
+           AND (k.resolved_at IS NULL OR k.settled_by = 'operator')
          WHERE p.status = 'received' AND o.order_no IS NULL AND k.parked_id IS NULL
            AND p.received_at < NOW(3) - INTERVAL ? SECOND ORDER BY RAND() LIMIT ?`,
         [UNMATCHED_AFTER_SECONDS, limit],
@@ -62,13 +66,15 @@ export function createUnmatchedPayments(pool: Pool) {
       }),
 
     /** Parks a payment for an operator. It stays `received`, so that an order stored later still gets it. */
-    park: (providerPaymentId: string, reason: string): Promise<void> =>
+    park: (providerPaymentId: string, reason: string, cause: ParkedFacts['cause']): Promise<void> =>
       inTransaction(pool, async (connection) => {
         const condition = `provider_payment_id = ? AND status = 'received'`;
         for (const { paymentId } of await selectPayments(connection, condition, [providerPaymentId])) {
           const locked = await lockPaymentAndOrder(connection, paymentId);
           if (locked?.payment.status !== 'received' || locked.stored) continue;
-          await park(connection, 'payment', providerPaymentId, reason);
+          const { provider, orderNo, amount, currency } = locked.payment;
+          const inputs = { provider, orderNo, amount, currency };
+          await park(connection, 'payment', providerPaymentId, reason, { cause, inputs });
         }
       }),
   };

@@ -39,6 +39,15 @@ export type CancelOutcome = { kind: 'ended' | 'payment-received' | 'sessions-ope
 /** `isNews`: this very call recorded the wish. */
 export type WishRecorded = StoredOrder & { isNews: boolean };
 
+/** An outbox entry that no relay can work on. */
+export interface UnusableEntry {
+  /** `Outbox.referenceOf` the entry. */
+  reference: string;
+  orderNo: string;
+  cause: 'outbox_entry_unreadable' | 'order_refused' | 'paid_order_refused';
+  reason: string;
+}
+
 export type Orders = ReturnType<typeof createOrders>;
 
 export function createOrders(pool: Pool) {
@@ -103,8 +112,12 @@ export function createOrders(pool: Pool) {
         return { ...(await transition(connection, stored, { reason: 'shopper_request' })), isNews: true };
       }),
 
-    /** Parks the order for an operator. Its workflow goes on trying. */
-    park: (orderNo: string, reason: string): Promise<void> => park(pool, 'order', orderNo, reason),
+    /**
+     * Parks the order for an operator: this step keeps failing, and its workflow goes on trying.
+     * @param step the words by which the Web UI shows it; null: of a workflow from before it was recorded
+     */
+    park: (orderNo: string, reason: string, step: string | null): Promise<void> =>
+      park(pool, 'order', orderNo, reason, { cause: 'step_failing', inputs: { orderNo, step } }),
 
     /**
      * Parks an ended order whose hold is missing in Redis; not one that ended so long ago that its hold has
@@ -120,8 +133,8 @@ export function createOrders(pool: Pool) {
     unpark: (orderNo: string): Promise<void> => unpark(pool, 'order', orderNo),
 
     /** Parks an outbox entry whose order cannot be read, started or stored. */
-    parkOutboxEntry: (entryId: string, reason: string): Promise<void> =>
-      park(pool, 'outbox_entry', entryId, reason),
+    parkOutboxEntry: ({ reference, orderNo, cause, reason }: UnusableEntry): Promise<void> =>
+      park(pool, 'outbox_entry', reference, reason, { cause, inputs: { orderNo } }),
   };
 }
 

@@ -15,8 +15,6 @@ export type ParkedKind = (typeof PARKED_KINDS)[number];
 
 /** Stable codes: why work was parked. docs/operations.md tells what to do about each. */
 type ParkedCause =
-  /** From before causes were recorded. */
-  | 'unspecified'
   /** Order or refund: one of its steps keeps failing. */
   | 'step_failing'
   /** Refund: the provider accepted it and has not finished it within a day. */
@@ -35,6 +33,8 @@ type ParkedCause =
   | 'order_inconsistent'
   /** Sale: counters, ledger and orders of a SKU contradict each other. */
   | 'stock_unexplained'
+  /** Payment: it carries a signed order that is not ours. */
+  | 'order_not_ours'
   /** Payment or outbox entry: its order is paid, and MySQL refuses to store it. */
   | 'paid_order_refused'
   /** Payment: money went back that was not requested here; whether units may be sold again is open. */
@@ -51,7 +51,7 @@ type ParkedCause =
   | 'hold_lost'
   /** Outbox entry: Redis has no whole order of that number. */
   | 'outbox_entry_unreadable'
-  /** Outbox entry: MySQL takes neither the order nor its tombstone. */
+  /** Outbox entry: its order lost its hold, and MySQL refuses its tombstone too. */
   | 'order_refused';
 
 /** Why it was parked, and what the step was given: ids and amounts, never other data of a person. */
@@ -89,7 +89,7 @@ export async function park(
   kind: ParkedKind,
   reference: string,
   reason: string,
-  facts: ParkedFacts = unspecified(reason),
+  facts: ParkedFacts,
 ): Promise<void> {
   await write(executor, { kind, reference, reason, facts, isKept: `${IS_OPEN} OR ${IS_SETTLED}` });
 }
@@ -100,7 +100,7 @@ export async function parkAnew(
   kind: ParkedKind,
   reference: string,
   reason: string,
-  facts: ParkedFacts = unspecified(reason),
+  facts: ParkedFacts,
 ): Promise<void> {
   await write(executor, { kind, reference, reason, facts, isKept: IS_SETTLED });
 }
@@ -175,11 +175,6 @@ export async function noteFailure(
      WHERE kind = ? AND reference = ? AND ${IS_OPEN} AND last_seen_at < NOW(3) - INTERVAL ? SECOND`,
     [cutText(error, MAX_REASON_CHARS), kind, cutText(reference, MAX_REFERENCE_CHARS), NOTE_EVERY_SECONDS],
   );
-}
-
-/** A call that gives no facts is told apart by its reason. */
-function unspecified(reason: string): ParkedFacts {
-  return { cause: 'unspecified', inputs: { reason } };
 }
 
 function toJson(inputs: ParkedFacts['inputs']): string {

@@ -235,12 +235,12 @@ describe('the refund workflow', () => {
     const paid = await world.paidOrder();
     await requestFor(paid);
     const id = await world.idOf(paid.payment);
-    await stores.refunds.park(id, 'the provider refuses');
+    await stores.refunds.park(id, 'the provider refuses', { cause: 'step_failing', step: null });
     expect(await world.parkedReason(paid.payment, 'refund')).toBe('the provider refuses');
     expect((await readParked(stores.pool)).parked).toContain(paid.payment.providerPaymentId);
     await stores.refunds.unpark(id);
     expect(await world.parkedReason(paid.payment, 'refund')).toBeUndefined();
-    await stores.refunds.park(id, 'again');
+    await stores.refunds.park(id, 'again', { cause: 'step_failing', step: null });
     await stores.refunds.recordReversals('sandbox', [buildReversal(paid.payment)]);
     expect(await world.parkedReason(paid.payment, 'refund')).toBeUndefined();
   });
@@ -251,7 +251,7 @@ describe('the refund workflow', () => {
     const refund = buildReversal(payment);
     await reverse(stores, refund);
     await reverse(stores, { ...refund, status: 'failed' });
-    await stores.refunds.park(id, 'the provider refuses');
+    await stores.refunds.park(id, 'the provider refuses', { cause: 'step_failing', step: null });
     await stores.refunds.unpark(id);
     expect(await world.parkedReason(payment, 'refund')).toBeUndefined();
     expect(await world.parkedReason(payment)).toContain('failed after it had succeeded');

@@ -80,7 +80,7 @@ test('an order that is just being stored keeps its money from going back', async
 test('money that is just going back is not matched by an order stored at that moment', async () => {
   const { order, payment } = await world.withMoney(await world.newOrder());
   const id = await world.idOf(payment);
-  await stores.unmatchedPayments.park(payment.providerPaymentId, 'no such sale');
+  await stores.unmatchedPayments.park(payment.providerPaymentId, 'no such sale', 'no_order_named');
   await whileHolding(
     [
       `SELECT reason FROM parked WHERE kind = 'payment' AND reference = ? FOR UPDATE`,
@@ -113,7 +113,7 @@ test('storing and refunding at once, many times: the money is on the order or go
     await Promise.all([
       stores.orders.storeOrders([order], 'due'),
       stores.unmatchedPayments.refund(id, 'order_unknown'),
-      stores.unmatchedPayments.park(payment.providerPaymentId, 'no such sale'),
+      stores.unmatchedPayments.park(payment.providerPaymentId, 'no such sale', 'no_order_named'),
     ]);
     const status = await world.statusOf(payment);
     const state = await world.stateOf(order);

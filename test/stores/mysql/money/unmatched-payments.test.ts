@@ -67,7 +67,7 @@ test('money of stored orders, of no order, and what is decided or shown already 
   const refunded = await heldMoney();
   await stores.unmatchedPayments.refund(await world.idOf(refunded.payment), 'order_unknown');
   const shown = await heldMoney();
-  await stores.unmatchedPayments.park(shown.payment.providerPaymentId, 'no such sale');
+  await stores.unmatchedPayments.park(shown.payment.providerPaymentId, 'no such sale', 'no_order_named');
   const open = await heldMoney();
   expect(await listed()).toEqual([open.payment.providerPaymentId]);
 });
@@ -97,7 +97,7 @@ test('money whose order is stored by now is left to its order, and nothing is sh
   const { order, payment } = await heldMoney();
   await stores.orders.storeOrder(order, 'due');
   await stores.unmatchedPayments.refund(await world.idOf(payment), 'order_unknown');
-  await stores.unmatchedPayments.park(payment.providerPaymentId, 'no such sale');
+  await stores.unmatchedPayments.park(payment.providerPaymentId, 'no such sale', 'no_order_named');
   expect(await world.statusOf(payment)).toBe('received');
   expect(await world.stateOf(order)).toMatchObject({ payment: 'received' });
   expect(await world.parkedReason(payment)).toBeUndefined();
@@ -105,7 +105,7 @@ test('money whose order is stored by now is left to its order, and nothing is sh
 
 test('money that is shown still finds an order stored late, and is shown no more', async () => {
   const { order, payment } = await heldMoney();
-  await stores.unmatchedPayments.park(payment.providerPaymentId, 'no such sale');
+  await stores.unmatchedPayments.park(payment.providerPaymentId, 'no such sale', 'no_order_named');
   expect(await world.parkedReason(payment)).toBe('no such sale');
   await stores.orders.storeOrder(order, 'started');
   expect(await world.parkedReason(payment)).toBeUndefined();
@@ -114,7 +114,7 @@ test('money that is shown still finds an order stored late, and is shown no more
 
 test('money that is shown goes back when its order is abandoned, and is shown no more', async () => {
   const { order, payment } = await heldMoney();
-  await stores.unmatchedPayments.park(payment.providerPaymentId, 'no such sale');
+  await stores.unmatchedPayments.park(payment.providerPaymentId, 'no such sale', 'no_order_named');
   await stores.orders.abandon(order, 'store_unavailable');
   expect(await world.rowOf(payment)).toMatchObject({ status: 'refund_due', refund_reason: 'order_ended' });
   expect(await world.parkedReason(payment)).toBeUndefined();
@@ -122,7 +122,7 @@ test('money that is shown goes back when its order is abandoned, and is shown no
 
 test('a wrong amount that was shown because of its order is then shown because of the amount', async () => {
   const { order, payment } = await heldMoney({ amount: 1 });
-  await stores.unmatchedPayments.park(payment.providerPaymentId, 'no such sale');
+  await stores.unmatchedPayments.park(payment.providerPaymentId, 'no such sale', 'no_order_named');
   await stores.orders.storeOrder(order, 'started');
   expect(await world.statusOf(payment)).toBe('parked');
   expect(await world.parkedReason(payment)).toContain('costs 4900 EUR');

@@ -121,7 +121,7 @@ describe('an entry', () => {
 
   test('of an order ends with the order, in one transaction', async () => {
     const { orderNo } = await storeOrder();
-    await stores.orders.park(orderNo, 'its workflow has ended without settling it');
+    await stores.orders.park(orderNo, 'Mark paid: away', 'Mark paid');
     await stores.orders.cancel(orderNo, 'payment_timeout', { force: true });
     expect(await only()).toMatchObject({ reference: orderNo, settledBy: 'rules' });
   });
@@ -129,8 +129,9 @@ describe('an entry', () => {
 
 describe('the list', () => {
   test('begins with the longest parked, and leaves out what is resolved unless asked for', async () => {
-    for (const reference of ['a', 'b', 'c']) await park(stores.pool, 'order', reference, 'why');
-    await park(stores.pool, 'payment', 'd', 'why');
+    for (const reference of ['a', 'b', 'c'])
+      await park(stores.pool, 'order', reference, 'why', facts('Mark paid'));
+    await park(stores.pool, 'payment', 'd', 'why', facts('Mark paid'));
     await unpark(stores.pool, 'order', 'b');
     const list = async (filter: Parameters<typeof stores.parkedWork.list>[0]) =>
       (await stores.parkedWork.list(filter)).map(({ reference }) => reference);
@@ -151,7 +152,7 @@ describe('a retry', () => {
       `UPDATE orders SET engine_due_at = NOW(3) - INTERVAL 1 HOUR WHERE status = 'awaiting_payment'`,
     );
     await modify(stores.pool, 'UPDATE orders SET engine_due_at = NULL WHERE order_no = ?', [poison.orderNo]);
-    await stores.orders.park(poison.orderNo, 'its workflow has ended');
+    await stores.orders.park(poison.orderNo, 'Mark paid: away', 'Mark paid');
 
     expect(await stores.parkedWork.retry((await only()).parkedId, OLGA)).toBe('due');
     const [first] = await stores.orderClaims.take(1);
@@ -194,7 +195,7 @@ describe('a retry', () => {
       stores.pool,
       `UPDATE payments SET received_at = NOW(3) - INTERVAL 1 DAY WHERE provider_payment_id = 'early'`,
     );
-    await stores.unmatchedPayments.park('early', 'nothing could be decided');
+    await stores.unmatchedPayments.park('early', 'nothing could be decided', 'undecided');
     const listed = async () => (await stores.unmatchedPayments.list(10)).map(({ orderNo }) => orderNo);
     expect(await listed()).not.toContain(order.orderNo);
 
@@ -222,7 +223,7 @@ describe('a retry', () => {
       ['outbox_entry', `${saleId}.0/1-1`],
     ] as const) {
       await modify(stores.pool, 'DELETE FROM parked');
-      await park(stores.pool, kind, reference, 'why');
+      await park(stores.pool, kind, reference, 'why', facts('Mark paid'));
       outcomes.push(await stores.parkedWork.retry((await only()).parkedId, OLGA));
     }
     expect(outcomes).toEqual(['ended', 'not-stored', 'outbox']);
@@ -233,7 +234,7 @@ describe('a retry', () => {
   });
 
   test('of what is not parked any more, or never was, does nothing', async () => {
-    await park(stores.pool, 'order', 'o-1', 'why');
+    await park(stores.pool, 'order', 'o-1', 'why', facts('Mark paid'));
     await unpark(stores.pool, 'order', 'o-1');
     expect(await stores.parkedWork.retry((await only()).parkedId, OLGA)).toBe('resolved');
     expect(await stores.parkedWork.retry(999_999, OLGA)).toBe('unknown');

@@ -85,10 +85,10 @@ test('an order that does not fit the columns can still be abandoned', async () =
 
 test('what settled after all waits for no operator, and parked anew it has its new reason', async () => {
   const { orderNo } = buildOrder();
-  await stores.orders.park(orderNo, 'first');
+  await stores.orders.park(orderNo, 'first', null);
   await stores.orders.unpark(orderNo);
   const waiting = `SELECT reason FROM parked WHERE reference = ? AND resolved_at IS NULL`;
   expect(await select(stores.pool, waiting, [orderNo])).toEqual([]);
-  await stores.orders.park(orderNo, 'second');
+  await stores.orders.park(orderNo, 'second', null);
   expect(await select(stores.pool, waiting, [orderNo])).toEqual([{ reason: 'second' }]);
 });

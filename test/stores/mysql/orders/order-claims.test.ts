@@ -160,9 +160,14 @@ test('an order that has ended is not due', async () => {
 test('what is parked twice waits for an operator once, with the first reason', async () => {
   const [order] = await storeAhead(1);
   const orderNo = order?.orderNo ?? '';
-  await stores.orders.park(orderNo, 'first');
-  await stores.orders.park(orderNo, 'x'.repeat(600));
-  await stores.orders.parkOutboxEntry(orderNo, 'y'.repeat(600));
+  await stores.orders.park(orderNo, 'first', null);
+  await stores.orders.park(orderNo, 'x'.repeat(600), null);
+  await stores.orders.parkOutboxEntry({
+    reference: orderNo,
+    orderNo,
+    cause: 'outbox_entry_unreadable',
+    reason: 'y'.repeat(600),
+  });
   const parked = 'SELECT kind, LEFT(reason, 5) AS reason FROM parked WHERE reference = ? ORDER BY parked_id';
   expect(await select(stores.pool, parked, [orderNo])).toEqual([
     { kind: 'order', reason: 'first' },
