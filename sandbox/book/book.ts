@@ -15,6 +15,7 @@ import { createSessionBook } from './session-book.ts';
 export interface PaymentsQuery {
   reference: string | undefined;
   sinceMs: number;
+  untilMs: number;
   from: number;
   limit: number;
 }
@@ -94,15 +95,21 @@ export async function openBook(file: string | undefined) {
   };
 }
 
-function listFrom(state: BookState, { reference, sinceMs, from, limit }: PaymentsQuery) {
-  const first = state.payments.findIndex(({ createdAtMs }) => createdAtMs >= sinceMs);
-  const start = first === -1 ? state.payments.length : Math.max(from, first);
+function listFrom(state: BookState, { reference, sinceMs, untilMs, from, limit }: PaymentsQuery) {
+  const start = Math.max(from, positionAt(state, sinceMs));
+  const end = positionAt(state, untilMs);
   const positions =
     reference === undefined
-      ? rangeOf(start, Math.min(start + limit + 1, state.payments.length))
-      : (state.positionsByReference.get(reference) ?? []).filter((at) => at >= start);
+      ? rangeOf(start, Math.min(start + limit + 1, end))
+      : (state.positionsByReference.get(reference) ?? []).filter((at) => at >= start && at < end);
   const payments = positions.slice(0, limit).flatMap((at) => state.payments[at] ?? []);
   return { payments, next: positions[limit] ?? null };
+}
+
+/** Of the first payment at or after the time. */
+function positionAt({ payments }: BookState, timeMs: number): number {
+  const position = payments.findIndex(({ createdAtMs }) => createdAtMs >= timeMs);
+  return position === -1 ? payments.length : position;
 }
 
 function debtOf(entry: Entry): Debt | undefined {

@@ -55,8 +55,14 @@ export function createRoutes(options: RoutesOptions): Router {
   });
 
   router.get('/v1/payments', ...shop, (ctx) => {
-    const { reference, since, cursor, limit } = parse(paymentsQuerySchema, ctx.query);
-    const page = book.listPayments({ reference, sinceMs: Date.parse(since), from: cursor, limit });
+    const { reference, since, until, cursor, limit } = parse(paymentsQuerySchema, ctx.query);
+    const page = book.listPayments({
+      reference,
+      sinceMs: Date.parse(since),
+      untilMs: Date.parse(until),
+      from: cursor,
+      limit,
+    });
     ctx.body = {
       data: page.payments.map((payment) => toPaymentReply(payment, book)),
       next_cursor: page.next === null ? null : String(page.next),

@@ -26,10 +26,20 @@ export interface ReversalTotals {
   isMixed: boolean;
 }
 
+/** The totals of what is recorded of a payment, and the sums that a provider's list may show instead. */
+export interface RecordedTotals extends ReversalTotals {
+  /** Minor units of refunds that succeeded or are pending. */
+  refunded: number;
+  /** A dispute was opened, also one that is over. */
+  wasDisputed: boolean;
+}
+
 /** A payment as the provider's own list shows it. */
 export interface ListedPayment extends ProviderPayment {
   /** What went back, by that list; null: something went back or may, and the list does not say what. */
   totals: Pick<ReversalTotals, 'succeeded' | 'isDisputed'> | null;
+  /** Where `totals` is null, what the list shows all the same. */
+  counted?: Pick<RecordedTotals, 'refunded' | 'wasDisputed'>;
 }
 
 /** A payment that the provider collected, with what of it went back to the payer. */

@@ -12,7 +12,7 @@ import type { PaymentProvider } from './provider.ts';
 export async function* readCollected(
   provider: Pick<PaymentProvider, 'listPayments' | 'listReversals'>,
 ): AsyncGenerator<CollectedPayment> {
-  for await (const { totals, ...payment } of provider.listPayments()) {
+  for await (const { totals, counted: _, ...payment } of provider.listPayments()) {
     const { succeeded, isMixed } = totals
       ? { ...totals, isMixed: false }
       : sumReversals(payment.currency, await provider.listReversals(payment.providerPaymentId));

@@ -110,9 +110,10 @@ export interface PaymentProvider {
   /**
    * Lists the collected payments from the provider's own book, without a further call for each payment: one
    * that cannot be read must not hide the others. Throws when the provider is away.
-   * @param sinceMs Unix time in ms: only payments begun at or after it; all without it
+   * @param sinceMs Unix time in ms, a whole second: only payments begun at or after it; all without it
+   * @param untilMs as `sinceMs`: only payments begun before it
    */
-  listPayments(sinceMs?: number): AsyncIterable<ListedPayment>;
+  listPayments(sinceMs?: number, untilMs?: number): AsyncIterable<ListedPayment>;
   /**
    * Verifies the signature over the raw bytes, then parses the notice.
    * @throws InvalidSignatureError | MalformedNoticeError

@@ -1,114 +1,144 @@
 /**
  * Compares the provider's list of payments with MySQL, because a provider gives up repeating a notice some
- * day. A payment or reversal without a notice is recorded as if its notice had come, by the same rules.
+ * day. Each run goes on with two walks over the list: a near one over payments that may have been collected
+ * since the last, and rarely one over all older ones of a day.
  */
 
-import type { Logger } from 'pino';
-import type { ListedPayment, ReversalTotals } from '../domain/payment.ts';
-import { sumReversals } from '../domain/reversals.ts';
+import { z } from 'zod';
+import type { ListedPayment } from '../domain/payment.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
-import type { Payments } from '../stores/mysql/money/payments.ts';
-import type { Refunds } from '../stores/mysql/money/refunds.ts';
-import type { Step } from './report.ts';
+import type { Sales } from '../stores/mysql/sales.ts';
+import type { Places } from '../stores/mysql/upkeep/places.ts';
+import { comparePayments, type ComparePaymentsDeps } from './compare-payments.ts';
+import type { Step, StepReport } from './report.ts';
+
+type Walk = 'near' | 'far';
 
 /**
  * How far back payments are compared, by the time at which they began. The longest payment window is a day,
  * and a payment that began at its start may be collected at its end.
  */
 const LOOK_BACK_MS = 26 * 60 * 60_000;
+/** How often the older ones are walked: what happens to them without a notice is rare, and is not urgent. */
+const FAR_EVERY_MS = 60 * 60_000;
+/** A session is open no longer than its order may be paid; Stripe's are for 40 minutes at least. */
+const LEAST_SESSION_MS = 40 * 60_000;
+/** For clocks that differ, and for a list that lags behind what was collected. */
+const SLACK_MS = 20 * 60_000;
+/** The part of the list after which a walk saves its place: one call of the provider unless many pay. */
+const SLICE_MS: Readonly<Record<Walk, number>> = { near: 5 * 60_000, far: 30 * 60_000 };
+/** A run ends after so many, or so many payments. The next run, a minute later, goes on. */
+const SLICES_MAX = 60;
+const PAYMENTS_MAX = 10_000;
 /** Payments compared by one query. */
 const PORTION_SIZE = 500;
-const UNTOUCHED: ReversalTotals = { succeeded: 0, pending: 0, isDisputed: false, isMixed: false };
 
-export interface ProviderBookDeps {
+export interface ProviderBookDeps extends ComparePaymentsDeps {
   provider: Pick<PaymentProvider, 'name' | 'listPayments' | 'listReversals'>;
-  payments: Pick<Payments, 'readReversalTotals' | 'record'>;
-  refunds: Pick<Refunds, 'recordReversals'>;
-  log: Logger;
+  sales: Pick<Sales, 'longestPaymentWindowMs'>;
+  places: Places;
 }
 
-export function createProviderBookStep(deps: ProviderBookDeps): Step {
-  const { provider, payments, refunds, log } = deps;
+/** All times are Unix times in ms. */
+const walkState = z.object({
+  /** The walk under way: payments begun before `at` are compared, those up to `until` are not. */
+  at: z.number(),
+  until: z.number(),
+  startedAt: z.number(),
+  /** Some could not be compared. */
+  failed: z.boolean(),
+  /** When the last finished walk started; 0: none has finished. */
+  finished: z.number(),
+  /** As `finished`, of the last walk that compared all: what was collected before is known. */
+  complete: z.number(),
+});
+type WalkState = z.infer<typeof walkState>;
 
-  /**
-   * @returns whether something was recorded
-   * @throws when provider and MySQL differ, and the difference cannot be read or recorded now
-   */
-  async function comparePayment(
-    { totals, ...payment }: ListedPayment,
-    known: ReversalTotals | undefined,
-  ): Promise<boolean> {
-    const { providerPaymentId, orderNo } = payment;
-    if (!known) log.warn({ providerPaymentId, orderNo }, 'a payment without a notice');
-    const recorded = known ?? UNTOUCHED;
-    let isMissing = !known;
-    // Reversals are recorded before their payment, so that a payment that went back never pays for an order.
-    if (totals === null || !isSame({ ...totals, isMixed: false }, recorded)) {
-      const reversals = await provider.listReversals(providerPaymentId);
-      const listed = sumReversals(payment.currency, reversals);
-      if (!isSame(listed, recorded)) {
-        isMissing = true;
-        log.warn({ providerPaymentId, orderNo, listed, recorded }, 'reversals without a notice');
-      }
-      await refunds.recordReversals(provider.name, reversals, 'provider');
-    }
-    if (!known) await payments.record(provider.name, payment);
-    return isMissing;
+const NEVER: WalkState = { at: 0, until: 0, startedAt: 0, failed: false, finished: 0, complete: 0 };
+
+export function createProviderBookStep(deps: ProviderBookDeps): Step {
+  const { provider, places } = deps;
+
+  async function readWalk(walk: Walk): Promise<WalkState> {
+    const place = await places.read(nameOf(provider.name, walk));
+    return place === undefined ? NEVER : walkState.parse(JSON.parse(place));
   }
 
-  /**
-   * One payment that cannot be compared does not delay the others; the next run compares it again.
-   * @returns how many lacked something in MySQL
-   * @throws when no payment of the portion could be compared
-   */
-  async function comparePortion(portion: readonly ListedPayment[], signal: AbortSignal): Promise<number> {
-    if (portion.length === 0 || signal.aborted) return 0;
-    const known = await payments.readReversalTotals(
-      provider.name,
-      portion.map(({ providerPaymentId }) => providerPaymentId),
-    );
-    const failures: unknown[] = [];
-    let repaired = 0;
-    for (const payment of portion) {
-      if (signal.aborted) return repaired;
-      const { providerPaymentId, orderNo } = payment;
-      try {
-        if (await comparePayment(payment, known.get(providerPaymentId))) repaired += 1;
-      } catch (error) {
-        failures.push(error);
-        log.warn(
-          { err: error, providerPaymentId, orderNo },
-          'a payment could not be compared with the provider',
-        );
-      }
+  /** @returns the walk to go on with: the one under way, or a new one; undefined: none is due */
+  async function begin(walk: Walk, nearMs: number): Promise<WalkState | undefined> {
+    const state = await readWalk(walk);
+    if (state.at < state.until) return state;
+    // Whole seconds, as providers count.
+    const startedAt = Math.floor(Date.now() / 1_000) * 1_000;
+    const dayAgo = startedAt - LOOK_BACK_MS;
+    const fresh = { ...state, startedAt, failed: false };
+    if (walk === 'near')
+      return { ...fresh, at: Math.max((state.finished || startedAt) - nearMs, dayAgo), until: startedAt };
+    const isDue = startedAt - state.finished >= FAR_EVERY_MS;
+    return isDue ? { ...fresh, at: dayAgo, until: startedAt - nearMs } : undefined;
+  }
+
+  async function goOn(
+    walk: Walk,
+    nearMs: number,
+    signal: AbortSignal,
+  ): Promise<StepReport & { failed: number }> {
+    const report = { looked: 0, repaired: 0, parked: 0, failed: 0 };
+    let state = await begin(walk, nearMs);
+    for (let slices = 0; state && state.at < state.until; slices += 1) {
+      if (slices >= SLICES_MAX || report.looked >= PAYMENTS_MAX) break;
+      const end = Math.min(state.at + SLICE_MS[walk], state.until);
+      const slice = await compareSlice(state.at, end, walk, signal);
+      report.looked += slice.looked;
+      report.repaired += slice.repaired;
+      report.failed += slice.failed;
+      // Not all of it was compared, so the place stays.
+      if (signal.aborted) break;
+      state = advance(state, end, slice.failed > 0);
+      await places.save(nameOf(provider.name, walk), JSON.stringify(state));
     }
-    if (failures.length === portion.length) {
-      throw new Error(`none of ${portion.length} payments could be compared`, { cause: failures[0] });
+    return report;
+  }
+
+  async function compareSlice(fromMs: number, untilMs: number, walk: Walk, signal: AbortSignal) {
+    const slice = { looked: 0, repaired: 0, failed: 0 };
+    let portion: ListedPayment[] = [];
+    const compare = async (): Promise<void> => {
+      const { repaired, failed } = await comparePayments(deps, portion, walk === 'far', signal);
+      slice.repaired += repaired;
+      slice.failed += failed;
+      portion = [];
+    };
+    for await (const payment of provider.listPayments(fromMs, untilMs)) {
+      if (signal.aborted) break;
+      slice.looked += 1;
+      portion.push(payment);
+      if (portion.length >= PORTION_SIZE) await compare();
     }
-    return repaired;
+    await compare();
+    return slice;
   }
 
   return async (signal) => {
-    let portion: ListedPayment[] = [];
-    let [looked, repaired] = [0, 0];
-    for await (const payment of provider.listPayments(Date.now() - LOOK_BACK_MS)) {
-      if (signal.aborted) break;
-      looked += 1;
-      portion.push(payment);
-      if (portion.length < PORTION_SIZE) continue;
-      repaired += await comparePortion(portion, signal);
-      portion = [];
-    }
-    repaired += await comparePortion(portion, signal);
-    return { looked, repaired, parked: 0 };
+    const windowMs = await deps.sales.longestPaymentWindowMs();
+    const nearMs = Math.max(windowMs, LEAST_SESSION_MS) + SLACK_MS;
+    const near = await goOn('near', nearMs, signal);
+    const far = await goOn('far', nearMs, signal);
+    const looked = near.looked + far.looked;
+    const failed = near.failed + far.failed;
+    if (failed > 0 && failed === looked) throw new Error(`none of ${looked} payments could be compared`);
+    return { looked, repaired: near.repaired + far.repaired, parked: 0 };
   };
 }
 
-type Settled = Omit<ReversalTotals, 'pending'>;
+/** A payment that could not be compared is met by later walks; a walk that waited for it would never end. */
+function advance(state: WalkState, at: number, hasFailed: boolean): WalkState {
+  const next = { ...state, at, failed: state.failed || hasFailed };
+  if (at < state.until) return next;
+  const { startedAt: finished } = state;
+  return { ...next, finished, complete: next.failed ? state.complete : finished };
+}
 
-/** Pending amounts are not compared, because providers list them differently. Their end is compared. */
-function isSame(one: Settled, other: Settled): boolean {
-  return (
-    one.succeeded === other.succeeded && one.isDisputed === other.isDisputed && one.isMixed === other.isMixed
-  );
+function nameOf(provider: string, walk: Walk): string {
+  return `provider book ${provider} ${walk}`;
 }

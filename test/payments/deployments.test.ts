@@ -78,3 +78,20 @@ test('a payment outside any session names no deployment, and is for both to look
     await call(sandbox, 'POST', '/v1/test/payments', { body: stray });
     expect([await list(ours), await list(theirs)]).toEqual([['rent'], ['rent']]);
   }));
+
+test('payments are listed between two times', () =>
+  withTwo(async ({ ours, sandbox }) => {
+    const beforeMs = Date.now();
+    await takeAt(ours, sandbox, ORDER_NO);
+    const listed: number[] = [];
+    for (const [sinceMs, untilMs] of [
+      [0, beforeMs],
+      [beforeMs, Date.now() + 1],
+      [Date.now() + 1, undefined],
+    ]) {
+      let count = 0;
+      for await (const _ of ours.listPayments(sinceMs, untilMs)) count += 1;
+      listed.push(count);
+    }
+    expect(listed).toEqual([0, 1, 0]);
+  }));

@@ -2,7 +2,8 @@
  * Reconciliation: the provider's list of payments is compared with MySQL, and what is missing is recorded.
  */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { z } from 'zod';
 import type { ListedPayment, ProviderPayment, Reversal } from '../../src/domain/payment.ts';
 import { sumReversals } from '../../src/domain/reversals.ts';
 import { createProviderBookStep, type ProviderBookDeps } from '../../src/reconcile/provider-book.ts';
@@ -13,11 +14,17 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
+beforeEach(() => stores.pool.query('DELETE FROM reconcile_places'));
 afterAll(() => stores.close());
+
+const MINUTE_MS = 60_000;
+const HOUR_MS = 60 * MINUTE_MS;
 
 interface Entry {
   payment: ProviderPayment;
   reversals?: Reversal[];
+  /** A minute unless told otherwise. */
+  begunAgoMs?: number;
 }
 
 /**
@@ -25,17 +32,20 @@ interface Entry {
  * `listsTotals` its list shows only that there are reversals.
  */
 function openBook(book: Entry[], { listsTotals = true } = {}) {
-  const since: (number | undefined)[] = [];
+  const slices: { fromMs: number; untilMs: number }[] = [];
   const lookedUp: string[] = [];
   const provider: ProviderBookDeps['provider'] = {
     name: 'sandbox',
-    async *listPayments(sinceMs) {
-      since.push(sinceMs);
-      for (const { payment, reversals = [] } of book) {
+    async *listPayments(fromMs = 0, untilMs = Infinity) {
+      slices.push({ fromMs, untilMs });
+      for (const { payment, reversals = [], begunAgoMs = MINUTE_MS } of book) {
+        const begunAtMs = Date.now() - begunAgoMs;
+        if (begunAtMs < fromMs || begunAtMs >= untilMs) continue;
+        const totals = sumReversals(payment.currency, reversals);
         const isUnknown = !listsTotals && reversals.length > 0;
         yield {
           ...payment,
-          totals: isUnknown ? null : sumReversals(payment.currency, reversals),
+          ...(isUnknown ? { totals: null, counted: count(payment, reversals) } : { totals }),
         } satisfies ListedPayment;
       }
     },
@@ -45,7 +55,14 @@ function openBook(book: Entry[], { listsTotals = true } = {}) {
       return entry?.reversals ?? [];
     },
   };
-  return { provider, since, lookedUp };
+  return { provider, slices, lookedUp };
+}
+
+/** As Stripe's list has it: refunds also while they are pending, and disputes also when they are over. */
+function count({ currency }: ProviderPayment, reversals: readonly Reversal[]) {
+  const refunds = reversals.filter(({ kind }) => kind === 'refund');
+  const { succeeded, pending } = sumReversals(currency, refunds);
+  return { refunded: succeeded + pending, wasDisputed: refunds.length < reversals.length };
 }
 
 function buildReversal({ providerPaymentId, amount, currency }: ProviderPayment, change: Partial<Reversal>) {
@@ -87,19 +104,20 @@ function look(
   overrides: Partial<ProviderBookDeps> = {},
   { signal } = new AbortController(),
 ) {
-  const { payments, refunds } = stores;
-  return createProviderBookStep({ provider, payments, refunds, log: silent, ...overrides })(signal);
+  const { payments, refunds, sales, places } = stores;
+  const parts = { provider, payments, refunds, sales, places, log: silent, ...overrides };
+  return createProviderBookStep(parts)(signal);
 }
 
 test('a payment without a notice is on its order, and is known from then on', async () => {
   const { state, payment } = await storeOrder();
-  const { provider, since, lookedUp } = openBook([{ payment }]);
+  const { provider, slices, lookedUp } = openBook([{ payment }]);
 
   expect(await look(provider)).toEqual({ looked: 1, repaired: 1, parked: 0 });
   expect(await look(provider)).toEqual({ looked: 1, repaired: 0, parked: 0 });
 
   expect(await state()).toMatchObject({ payment: 'received', version: 2 });
-  expect(since[0]).toBeLessThan(Date.now() - 24 * 60 * 60_000);
+  expect(Math.min(...slices.map(({ fromMs }) => fromMs))).toBeLessThan(Date.now() - 24 * HOUR_MS);
   expect(lookedUp).toEqual([]);
 });
 
@@ -262,4 +280,139 @@ test('a look that is to stop at the end of the list does not begin to compare', 
   expect(await look(stoppedAtTheEnd, {}, stopping)).toEqual({ looked: 1, repaired: 0, parked: 0 });
 
   expect(await state()).toMatchObject({ payment: 'none' });
+});
+
+/** How far back a look went, in hours. */
+const hoursBack = (slices: { fromMs: number }[]) =>
+  Math.round((Date.now() - Math.min(...slices.map(({ fromMs }) => fromMs))) / HOUR_MS);
+
+const walkState = z.looseObject({ at: z.number(), failed: z.boolean(), complete: z.number() });
+
+async function readWalk(walk: 'near' | 'far') {
+  const place = await stores.places.read(`provider book sandbox ${walk}`);
+  return walkState.parse(JSON.parse(place ?? ''));
+}
+
+async function changeWalk(walk: 'near' | 'far', change: Record<string, unknown>): Promise<void> {
+  const place = JSON.stringify({ ...(await readWalk(walk)), ...change });
+  await stores.places.save(`provider book sandbox ${walk}`, place);
+}
+
+test('a look lists what may have been collected since the last, and the whole day once an hour', async () => {
+  const { provider, slices } = openBook([]);
+  await look(provider);
+  expect(hoursBack(slices.splice(0))).toBe(26);
+
+  await look(provider);
+  // Half an hour to pay, or 40 minutes at Stripe, and some slack.
+  expect(hoursBack(slices)).toBe(1);
+  expect(slices.splice(0).every(({ fromMs, untilMs }) => untilMs > fromMs)).toBe(true);
+
+  await changeWalk('far', { finished: Date.now() - 2 * HOUR_MS });
+  await look(provider);
+  expect(hoursBack(slices)).toBe(26);
+});
+
+test('after an outage a look goes back to what was compared before it', async () => {
+  const { provider, slices } = openBook([]);
+  await look(provider);
+  slices.length = 0;
+
+  await changeWalk('near', { finished: Date.now() - 5 * HOUR_MS });
+  await look(provider);
+
+  expect(hoursBack(slices)).toBe(6);
+});
+
+test('the longest window of a sale that may still be paid is how far back a near look goes', async () => {
+  await stores.openSale(buildSale({ paymentWindowMs: 3 * HOUR_MS }));
+  const { provider, slices } = openBook([]);
+  await look(provider);
+  slices.length = 0;
+
+  await look(provider);
+
+  expect(Math.min(...slices.map(({ fromMs }) => fromMs))).toBeLessThan(Date.now() - 3 * HOUR_MS);
+  await stores.pool.query('UPDATE sales SET payment_window_ms = 1800000');
+});
+
+test('a look that dies goes on where all before was compared, and compares the rest', async () => {
+  const early = { ...(await storeOrder()), begunAgoMs: 50 * MINUTE_MS };
+  const late = { ...(await storeOrder()), begunAgoMs: MINUTE_MS };
+  const { provider, slices } = openBook([early, late]);
+  let isAway = false;
+  const dying: ProviderBookDeps['provider'] = {
+    ...provider,
+    async *listPayments(fromMs, untilMs) {
+      if (isAway) throw new Error('away');
+      for await (const payment of provider.listPayments(fromMs, untilMs)) {
+        isAway = true;
+        yield payment;
+      }
+    },
+  };
+
+  await expect(look(dying)).rejects.toThrow('away');
+  expect([await early.state(), await late.state()]).toMatchObject([
+    { payment: 'received' },
+    { payment: 'none' },
+  ]);
+  const [last] = slices.slice(-1);
+  slices.length = 0;
+  await look(provider);
+
+  expect(slices[0]?.fromMs).toBe(last?.untilMs);
+  expect(await late.state()).toMatchObject({ payment: 'received' });
+});
+
+test('a look is bounded, and the next one goes on', async () => {
+  const { provider, slices } = openBook([]);
+  await look(provider);
+  await changeWalk('near', { finished: 1 });
+  slices.length = 0;
+  await look(provider);
+  expect(slices.length).toBeLessThanOrEqual(60);
+  const { at } = await readWalk('near');
+  slices.length = 0;
+
+  await look(provider);
+
+  expect(slices[0]?.fromMs).toBe(at);
+});
+
+test('a payment that cannot be compared is met again, and is not taken for known meanwhile', async () => {
+  const { payment } = await storePaidOrder();
+  const { provider, lookedUp } = openBook([{ payment, reversals: [buildReversal(payment, {})] }]);
+  const failing = { ...provider, listReversals: () => Promise.reject(new Error('away')) };
+
+  await expect(look(failing)).rejects.toThrow('none of 1 payments');
+  expect(await readWalk('near')).toMatchObject({ failed: true, complete: 0 });
+  await look(provider);
+
+  expect(lookedUp).toEqual([payment.providerPaymentId]);
+});
+
+test('a list that only counts is asked about when its counts change, and about what is pending rarely', async () => {
+  const { payment, state } = await storePaidOrder();
+  const part = buildReversal(payment, { amount: 1 });
+  const dispute = buildReversal(payment, {
+    kind: 'dispute',
+    providerReversalId: `dp-${payment.providerPaymentId}`,
+    status: 'pending',
+  });
+  const lookAt = async (reversals: Reversal[], begunAgoMs = MINUTE_MS) => {
+    const { provider, lookedUp } = openBook([{ payment, reversals, begunAgoMs }], { listsTotals: false });
+    await look(provider);
+    return lookedUp.length;
+  };
+
+  expect(await lookAt([part])).toBe(1);
+  expect(await lookAt([part])).toBe(0);
+  expect(await lookAt([part, dispute])).toBe(1);
+  expect(await state()).toMatchObject({ payment: 'disputed' });
+  expect(await lookAt([part, dispute])).toBe(0);
+  // The rare look over the whole day asks how it ended.
+  await changeWalk('far', { finished: 0 });
+  expect(await lookAt([part, { ...dispute, status: 'failed' }], 5 * HOUR_MS)).toBe(1);
+  expect(await state()).toMatchObject({ payment: 'applied' });
 });

@@ -97,11 +97,16 @@ export function createSandboxAdapter(options: SandboxAdapterOptions): PaymentPro
       return reversalsReplySchema.parse(reply.body).data.map(toReversal);
     },
 
-    listPayments: async function* listPayments(sinceMs = 0) {
+    listPayments: async function* listPayments(sinceMs = 0, untilMs?: number) {
       const since = encodeURIComponent(new Date(sinceMs).toISOString());
+      const until =
+        untilMs === undefined ? '' : `&until=${encodeURIComponent(new Date(untilMs).toISOString())}`;
       let cursor: string | null = '0';
       while (cursor !== null) {
-        const reply = await call('GET', `v1/payments?since=${since}&limit=${PAGE_SIZE}&cursor=${cursor}`);
+        const reply = await call(
+          'GET',
+          `v1/payments?since=${since}${until}&limit=${PAGE_SIZE}&cursor=${cursor}`,
+        );
         if (!reply.ok) throw unexpected('list its payments', reply);
         const page: PaymentsReply = paymentsReplySchema.parse(reply.body);
         const own = page.data.filter((payment) => !isForeign(payment.deployment, deployment));

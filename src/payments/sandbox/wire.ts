@@ -46,6 +46,8 @@ export const paymentsQuerySchema = z.object({
   reference: referenceSchema.optional(),
   /** Only payments collected at or after it. */
   since: z.iso.datetime({ offset: true }).default('1970-01-01T00:00:00Z'),
+  /** Only payments collected before it. */
+  until: z.iso.datetime({ offset: true }).default('9999-12-31T00:00:00Z'),
   limit: z
     .string()
     .regex(/^\d{1,4}$/)

@@ -128,11 +128,14 @@ export function createStripeAdapter(options: StripeAdapterOptions): PaymentProvi
       ...(await listDisputes(providerPaymentId)),
     ],
 
-    listPayments: async function* listPayments(sinceMs = 0): AsyncGenerator<ListedPayment> {
+    listPayments: async function* listPayments(sinceMs = 0, untilMs?: number): AsyncGenerator<ListedPayment> {
       const query = {
         limit: PAGE_SIZE,
         expand: ['data.latest_charge'],
-        created: { gte: Math.floor(sinceMs / 1_000) },
+        created: {
+          gte: Math.floor(sinceMs / 1_000),
+          ...(untilMs === undefined ? {} : { lt: Math.floor(untilMs / 1_000) }),
+        },
       };
       let after: string | undefined;
       do {

@@ -91,8 +91,10 @@ export function toListedPayment(intent: unknown): ListedPayment | undefined {
     currency,
     latest_charge: charge,
   } = collectedIntentSchema.parse(intent);
-  const isTouched = charge.amount_refunded > 0 || charge.disputed;
-  return { providerPaymentId: id, ...order, amount, currency, totals: isTouched ? null : UNTOUCHED };
+  const payment = { providerPaymentId: id, ...order, amount, currency };
+  if (charge.amount_refunded === 0 && !charge.disputed) return { ...payment, totals: UNTOUCHED };
+  const counted = { refunded: charge.amount_refunded, wasDisputed: charge.disputed };
+  return { ...payment, totals: null, counted };
 }
 
 const REFUND_STATUSES = {

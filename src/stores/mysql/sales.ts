@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { z } from 'zod';
-import { WATCHED_AFTER_CLOSE_MS } from '../../domain/limits.ts';
+import { MAX_PAYMENT_WINDOW_MS, WATCHED_AFTER_CLOSE_MS } from '../../domain/limits.ts';
 import { saleSchema, type Sale, type StockCount } from '../../domain/sale.ts';
 import { inTransaction, modify, selectRows, type Executor, type Pool } from './connection.ts';
 
@@ -119,6 +119,18 @@ export function createSales(pool: Pool) {
         [saleId, WATCHED_AFTER_CLOSE_MS],
       );
       return rows.length > 0;
+    },
+
+    /** In ms, of the sales whose orders may still be paid; 0 where there is none. */
+    async longestPaymentWindowMs(): Promise<number> {
+      const [row] = await selectRows(
+        pool,
+        z.object({ longest: z.coerce.number() }),
+        `SELECT COALESCE(MAX(payment_window_ms), 0) AS longest FROM sales
+         WHERE closes_at > NOW(3) - INTERVAL ? SECOND`,
+        [(2 * MAX_PAYMENT_WINDOW_MS) / 1_000],
+      );
+      return row?.longest ?? 0;
     },
 
     /** Every sale's id, the newest first. */

@@ -337,6 +337,22 @@ describe('the book', () => {
   });
 });
 
+test('payments are listed between two times, page by page', async () => {
+  const [first, second] = [buildIntent({ id: 'pi_1' }), buildIntent({ id: 'pi_2' })];
+  stripe.script(INTENTS, buildList([first], true), buildList([second]));
+
+  const listed: string[] = [];
+  for await (const payment of connect(stripe.url).listPayments(10_000, 20_000))
+    listed.push(payment.providerPaymentId);
+
+  expect(listed).toEqual(['pi_1', 'pi_2']);
+  const between = { 'created[gte]': '10', 'created[lt]': '20' };
+  expect(stripe.seen.map(({ query }) => query)).toMatchObject([
+    between,
+    { ...between, starting_after: 'pi_1' },
+  ]);
+});
+
 describe('payments of another deployment on the same account', () => {
   const FOREIGN = { ...buildIntent().metadata, holdfast_deployment: 'other' };
   const { holdfast_deployment: _, ...UNNAMED } = buildIntent().metadata;

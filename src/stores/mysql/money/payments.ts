@@ -3,7 +3,7 @@
  * the provider gets its answer.
  */
 
-import type { PaymentNotice, ProviderPayment, ReversalTotals } from '../../../domain/payment.ts';
+import type { PaymentNotice, ProviderPayment, RecordedTotals } from '../../../domain/payment.ts';
 import { inTransaction, modify, type Pool, type PoolConnection } from '../connection.ts';
 import { lockOrder, type StoredOrder } from '../rows/order-rows.ts';
 import { readReversalTotals } from './recorded-reversals.ts';
@@ -51,7 +51,7 @@ export function createPayments(pool: Pool) {
     readReversalTotals: (
       provider: string,
       providerPaymentIds: readonly string[],
-    ): Promise<Map<string, ReversalTotals>> => readReversalTotals(pool, provider, providerPaymentIds),
+    ): Promise<Map<string, RecordedTotals>> => readReversalTotals(pool, provider, providerPaymentIds),
 
     /** Records a payment that the provider reported in another way than by a notice. */
     record: (provider: string, payment: ProviderPayment): Promise<void> =>

@@ -1,7 +1,7 @@
 /** Reads what MySQL has recorded as gone back of payments, to be compared with the provider's list. */
 
 import { z } from 'zod';
-import type { ReversalTotals } from '../../../domain/payment.ts';
+import type { RecordedTotals } from '../../../domain/payment.ts';
 import { sumReversals } from '../../../domain/reversals.ts';
 import { selectRows, type Pool } from '../connection.ts';
 import { reversalColumns } from '../rows/reversal-rows.ts';
@@ -15,7 +15,7 @@ export async function readReversalTotals(
   pool: Pool,
   provider: string,
   providerPaymentIds: readonly string[],
-): Promise<Map<string, ReversalTotals>> {
+): Promise<Map<string, RecordedTotals>> {
   if (providerPaymentIds.length === 0) return new Map();
   const which = [provider, providerPaymentIds];
   // Payments are read first, so that a reversal recorded in between counts. One too many only makes the
@@ -34,12 +34,14 @@ export async function readReversalTotals(
     which,
   );
   return new Map(
-    payments.map(({ provider_payment_id: id, currency }) => [
-      id,
-      sumReversals(
+    payments.map(({ provider_payment_id: id, currency }) => {
+      const own = reversals.filter((row) => row.provider_payment_id === id);
+      const { succeeded, pending } = sumReversals(
         currency,
-        reversals.filter((row) => row.provider_payment_id === id),
-      ),
-    ]),
+        own.filter(({ kind }) => kind === 'refund'),
+      );
+      const wasDisputed = own.some(({ kind }) => kind === 'dispute');
+      return [id, { ...sumReversals(currency, own), refunded: succeeded + pending, wasDisputed }];
+    }),
   );
 }
