@@ -1,0 +1,118 @@
+/** Temporal's data is deleted in the middle of a sale, while the worker runs: every open order ends right. */
+
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
+import { findFreePort } from '../../stack/processes/ports.ts';
+import { locateTemporal, startTemporal } from '../../stack/servers/temporal.ts';
+import { expectCleanAudit } from '../support/audit.ts';
+import { buildSale } from '../support/factories.ts';
+import { select } from '../support/rows.ts';
+import { pressPay, sessionOf } from '../support/shopper.ts';
+import { openTestProcesses } from '../support/test-processes.ts';
+import { waitFor } from '../support/wait.ts';
+import { openWholeShop } from '../support/whole-shop.ts';
+
+const LAMP_PRICE = 4_900;
+/** Long enough for all that happens before the first of them runs out. */
+const WINDOW_MS = 40_000;
+const TIMEOUT_MS = 150_000;
+const THREE = [1, 2, 3];
+
+/** A server of its own, on a file. */
+async function openTemporal() {
+  const { processes, close } = await openTestProcesses(() => {});
+  onTestFinished(close);
+  const binary = await locateTemporal(() => {});
+  const preferredPort = await findFreePort();
+  const start = () => startTemporal({ processes, binary, inMemory: false, preferredPort });
+  const { address } = await start();
+  return {
+    address,
+    kill: () => processes.kill('temporal'),
+    /** On the same port. */
+    async startEmpty(): Promise<void> {
+      const file = join(processes.dataDir, 'temporal.db');
+      await Promise.all(['', '-wal', '-shm'].map((end) => rm(`${file}${end}`, { force: true })));
+      expect((await start()).address).toBe(address);
+    },
+  };
+}
+
+test(
+  'after its data is deleted in mid-sale, orders are paid, cancelled and time out, and refunds reach the payer',
+  async () => {
+    const temporal = await openTemporal();
+    let isAway = true;
+    const shop = await openWholeShop({
+      namespace: 'default',
+      temporalAddress: temporal.address,
+      inFront: (provider) => ({
+        ...provider,
+        refund: (request) => (isAway ? Promise.reject(new Error('away')) : provider.refund(request)),
+      }),
+    });
+    const { stores, client, providerConsole } = shop;
+    const skus = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: LAMP_PRICE, total: 40, limitPerUser: null }];
+    const { saleId } = await stores.openSale(buildSale({ skus, paymentWindowMs: WINDOW_MS }));
+    const shopper = await shop.shopper();
+    const buyThree = () => Promise.all(THREE.map(() => shopper.buy(saleId)));
+    const runOf = async (orderNo: string) => (await client.workflow.getHandle(orderNo).describe()).runId;
+    const isKnown = (orderNo: string) =>
+      runOf(orderNo).then(
+        () => true,
+        () => false,
+      );
+    const pay = async (orderNo: string) => pressPay(sessionOf(await shopper.pay(orderNo)).url);
+
+    const [late = ''] = await buyThree();
+    await waitFor('its start', () => isKnown(late));
+    await shopper.cancel(late);
+    await shopper.awaitStatus(late, 'cancelled');
+    await providerConsole.takeStrayPayment({ reference: late, amount: LAMP_PRICE });
+    const [paid, cancelled, left] = [await buyThree(), await buyThree(), await buyThree()];
+    for (const orderNo of [...paid, ...cancelled, ...left])
+      await waitFor(`the start of ${orderNo}`, () => isKnown(orderNo));
+    await waitFor('the schedule to be remembered', async () => {
+      return (await stores.temporalNamespaces.read('default')) === 'made';
+    });
+
+    const runs = await Promise.all(left.map(runOf));
+
+    await temporal.kill();
+    const meanwhile = await buyThree();
+    for (const orderNo of meanwhile) await shopper.awaitStatus(orderNo, 'awaiting_payment');
+    await pay(paid[0] ?? '');
+    await shopper.cancel(cancelled[0] ?? '');
+    await temporal.startEmpty();
+    isAway = false;
+
+    for (const orderNo of paid.slice(1)) await pay(orderNo);
+    for (const orderNo of cancelled.slice(1)) await shopper.cancel(orderNo);
+    const [first = ''] = meanwhile;
+    await pay(first);
+    for (const orderNo of [...paid, first]) await shopper.awaitStatus(orderNo, 'paid');
+    for (const orderNo of cancelled)
+      expect(await shopper.awaitStatus(orderNo, 'cancelled')).toMatchObject({ reason: 'shopper_request' });
+    for (const orderNo of [...left, ...meanwhile.slice(1)]) {
+      const order = await waitFor(
+        `the end of ${orderNo}`,
+        async () => {
+          const seen = await shopper.readOrder(orderNo);
+          return seen.pollAfterMs === null && seen;
+        },
+        TIMEOUT_MS,
+      );
+      expect(order).toMatchObject({ status: 'cancelled', reason: 'payment_timeout' });
+    }
+    await waitFor('the money to be back', async () => {
+      const payments = await providerConsole.listPayments(late);
+      return payments.every(({ amount, returned }) => amount === returned);
+    });
+    for (const [i, orderNo] of left.entries()) expect(await runOf(orderNo)).not.toBe(runs[i]);
+    expect(await stores.temporalNamespaces.read('default')).toBe('made');
+    expect(await select(stores.pool, 'SELECT kind, reference, reason FROM parked')).toEqual([]);
+    await expectCleanAudit(shop);
+  },
+  2 * TIMEOUT_MS,
+);
