@@ -23,8 +23,7 @@ const READS_ONLY = { ENGINE_BUDGET: 1, ENGINE_STARTS_PER_SECOND: 1 };
  */
 export async function auditCommand(config: AuditConfig, args: readonly string[]): Promise<number> {
   const { values } = parseArgs({ args: [...args], options: { accepted: { type: 'string' } } });
-  const accepted = values.accepted === undefined ? [] : await readAccepted(values.accepted);
-  const audits = await withDeps(config, (deps) => auditSales(deps, accepted));
+  const audits = await auditServers(config, values.accepted);
   console.table(
     audits.map(({ saleId, orders, payments, findings }) => ({
       sale: saleId,
@@ -41,6 +40,12 @@ export async function auditCommand(config: AuditConfig, args: readonly string[])
   }
   console.log(findings.length === 0 ? `clean: ${RULE_NAMES.join(', ')}` : `${findings.length} discrepancies`);
   return findings.length === 0 ? 0 : 1;
+}
+
+/** @param acceptedFile as `--accepted` of the command */
+export async function auditServers(config: AuditConfig, acceptedFile?: string): Promise<SaleAudit[]> {
+  const accepted = acceptedFile === undefined ? [] : await readAccepted(acceptedFile);
+  return withDeps(config, (deps) => auditSales(deps, accepted));
 }
 
 async function withDeps<T>(config: AuditConfig, use: (deps: AuditDeps) => Promise<T>): Promise<T> {

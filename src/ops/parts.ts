@@ -3,9 +3,13 @@
 import { Client, Connection } from '@temporalio/client';
 import { pino } from 'pino';
 import type { OpsConfig } from '../config.ts';
+import { openProvider } from '../payments/open.ts';
+import { createPaced } from '../payments/pacing.ts';
+import type { PaymentProvider } from '../payments/provider.ts';
 import { createMysqlPool, type Pool } from '../stores/mysql/connection.ts';
 import { createRefunds } from '../stores/mysql/money/refunds.ts';
 import { createParkedWork } from '../stores/mysql/ops/parked-work.ts';
+import { openStores, type Stores } from '../stores/open.ts';
 import { connectRedis, type RedisClient } from '../stores/redis/connection.ts';
 import { OpsError } from './errors.ts';
 
@@ -25,16 +29,31 @@ export function createParts(config: OpsConfig) {
     return opened;
   });
 
+  const stores = once(async (): Promise<Stores> => {
+    const opened = await openStores(config, quiet).catch(failForOperator);
+    closers.push(() => opened.close());
+    return opened;
+  });
+
   return {
+    config,
+    log: quiet,
     pool,
     parkedWork: once(() => createParkedWork(pool())),
     refunds: once(() => createRefunds(pool())),
 
+    /** All stores. @throws OpsError when Redis is not reachable */
+    stores,
+
+    /** Calls to the provider count with those of all processes. */
+    provider: async (): Promise<PaymentProvider> => {
+      const pace = (await stores()).providerPace(config.PROVIDER_CALLS_PER_SECOND);
+      return openProvider(config, createPaced(pace, 'background'));
+    },
+
     /** @throws OpsError when Redis is not reachable */
     redis: once(async (): Promise<RedisClient> => {
-      const redis = await connectRedis(config.REDIS_URL, quiet).catch((error: unknown) => {
-        throw new OpsError(messageOf(error), { cause: error });
-      });
+      const redis = await connectRedis(config.REDIS_URL, quiet).catch(failForOperator);
       closers.push(() => redis.disconnect());
       return redis;
     }),
@@ -55,6 +74,10 @@ export function createParts(config: OpsConfig) {
       await Promise.allSettled(closers.splice(0).map(async (close) => close()));
     },
   };
+}
+
+function failForOperator(error: unknown): never {
+  throw new OpsError(messageOf(error), { cause: error });
 }
 
 function once<T>(open: () => T): () => T {

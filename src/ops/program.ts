@@ -10,6 +10,7 @@ import { addOrderCommands } from './order-commands.ts';
 import { addParkedCommands } from './parked-commands.ts';
 import { createParts, messageOf, type Parts } from './parts.ts';
 import type { Terminal } from './terminal.ts';
+import { addUpkeepCommands } from './upkeep-commands.ts';
 
 export interface OpsContext {
   terminal: Terminal;
@@ -82,6 +83,7 @@ function createProgram(shell: Shell): Command {
   addParkedCommands(program, shell);
   addOrderCommands(program, shell);
   addMoneyCommands(program, shell);
+  addUpkeepCommands(program, shell);
   return program;
 }
 

@@ -4,6 +4,8 @@
 export interface Terminal {
   out(text: string): void;
   err(text: string): void;
+  /** Replaces the line that shows what is going on; empty: takes it away. */
+  progress(text: string): void;
   /** Columns that a line may take. */
   columns: number;
 }
@@ -17,6 +19,9 @@ export function openTerminal(): Terminal {
   return {
     out: (text) => void process.stdout.write(`${text}\n`),
     err: (text) => void process.stderr.write(`${text}\n`),
+    progress(text) {
+      if (process.stderr.isTTY) process.stderr.write(`\r\u001B[K${text}`);
+    },
     columns: Math.max(process.stdout.columns ?? DEFAULT_COLUMNS, MIN_COLUMNS),
   };
 }

@@ -34,6 +34,7 @@ export function openOps(stores: TestStores, overrides: Record<string, string> = 
       terminal: {
         out: (text) => void (printed.out += `${text}\n`),
         err: (text) => void (printed.err += `${text}\n`),
+        progress: () => {},
         columns,
       },
       user: 'olga',

@@ -33,8 +33,12 @@ interface Action extends Decision {
     | 'parked_retried'
     | 'parked_resolved'
     | 'sale_rebuilt'
+    | 'reconciled'
     | RepairAction;
-  /** An orderNo, `payment <paymentId>`, `parked <parkedId>`, `sale <saleId>`, or a sale with what of it. */
+  /**
+   * An orderNo, `payment <paymentId>`, `parked <parkedId>`, `sale <saleId>`, a sale with what of it, or a
+   * step of the reconciliation.
+   */
   subject: string;
   /** With what was before and after. */
   detail: Record<string, unknown>;
