@@ -1,6 +1,6 @@
 /**
  * What somebody with access to Temporal does to a running sale: ends, deletes
- * and resets workflows of orders, and signals nonsense to them.
+ * and resets workflows of orders and refunds, and signals nonsense to them.
  */
 
 import { randomUUID } from 'node:crypto';
@@ -12,8 +12,10 @@ import type { System } from './system.ts';
 
 /** Workflows that one fault meddles with. */
 const AT_ONCE = 10;
+/** Of these, refunds; few run at a time. */
+const REFUNDS_AT_ONCE = 3;
 /** So many running ones are listed, to choose from. */
-const LISTED_MAX = 200;
+const LISTED_MAX = 300;
 /** Longer than any fault of Temporal that strikes at the same time. */
 const PATIENCE_MS = 60_000;
 const PAUSE_MS = 500;
@@ -34,21 +36,23 @@ export function meddling({ client }: Pick<System, 'client'>, saleId: string, ran
     strikes: MEDDLED,
     lastsMs: 0,
     async run() {
-      const listed = await persist(() => listRunning(client, saleId));
-      const chosen = random.shuffle(listed).slice(0, AT_ONCE);
+      const { orders, refunds } = await persist(() => listRunning(client, saleId));
+      const some = random.shuffle(refunds).slice(0, REFUNDS_AT_ONCE);
+      const chosen = [...some, ...random.shuffle(orders)].slice(0, AT_ONCE);
       await Promise.all(chosen.map((workflowId, i) => persist(() => meddle(client, workflowId, way, i))));
     },
   }));
 }
 
-async function listRunning(client: Client, saleId: string): Promise<string[]> {
-  const query = `WorkflowType = "OrderWorkflow" AND SaleId = "${saleId}" AND ExecutionStatus = "Running"`;
-  const found: string[] = [];
-  for await (const { workflowId } of client.workflow.list({ query, pageSize: LISTED_MAX })) {
-    found.push(workflowId);
-    if (found.length === LISTED_MAX) break;
+async function listRunning(client: Client, saleId: string): Promise<{ orders: string[]; refunds: string[] }> {
+  const query = `SaleId = "${saleId}" AND ExecutionStatus = "Running"`;
+  const orders: string[] = [];
+  const refunds: string[] = [];
+  for await (const { type, workflowId } of client.workflow.list({ query, pageSize: LISTED_MAX })) {
+    (type === 'RefundWorkflow' ? refunds : orders).push(workflowId);
+    if (orders.length + refunds.length === LISTED_MAX) break;
   }
-  return found;
+  return { orders, refunds };
 }
 
 async function meddle(client: Client, workflowId: string, way: Way, turn: number): Promise<void> {
