@@ -68,14 +68,14 @@ export async function createCaller({
     async persist(
       untilMs: number,
       ask: () => Promise<Reply | undefined>,
-      isLater: (reply: Reply) => boolean = ({ status }) => status >= 500 || status === 429,
+      isToRepeat: (reply: Reply) => boolean = isLater,
     ): Promise<Reply | undefined> {
       const startedMs = Date.now();
       calls.made += 1;
       for (let tries = 1; Date.now() < untilMs; tries += 1) {
         const reply = await ask();
         if (tries === 2) calls.repeated += 1;
-        if (reply && !isLater(reply)) {
+        if (reply && !isToRepeat(reply)) {
           calls.longestMs = Math.max(calls.longestMs, Date.now() - startedMs);
           return reply;
         }
@@ -86,3 +86,6 @@ export async function createCaller({
     },
   };
 }
+
+/** The answer asks to be called again. */
+export const isLater = ({ status }: Reply): boolean => status >= 500 || status === 429;

@@ -40,7 +40,7 @@ export interface PlannedFault {
 export interface FaultPlan {
   saleId: string;
   count: number;
-  /** Faults alone whose name contains this; all where it is empty. */
+  /** Faults alone whose name contains one of these, separated by commas; all where it is empty. */
   only: string;
 }
 
@@ -61,7 +61,7 @@ export function planFaults(
       [...random.shuffle(kills(system, random)), ...random.shuffle(freezes(system, random))],
       random.shuffle(dataLosses(system, random)),
       random.shuffle(wireFaults(system, random)),
-    ].map((faults) => faults.filter(({ name }) => name.includes(only)));
+    ].map((faults) => faults.filter(({ name }) => only.split(',').some((part) => name.includes(part))));
     const longest = Math.max(...kinds.map((faults) => faults.length));
     if (longest === 0) throw new Error(`no fault is called ${only}`);
     for (let i = 0; i < longest; i += 1) planned.push(...kinds.flatMap((faults) => faults.slice(i, i + 1)));

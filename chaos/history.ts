@@ -113,9 +113,11 @@ const acceptedIsRecorded: Check = (history, { states }) => {
 
 const acceptedIsFound: Check = ({ acceptances, denials }) => {
   const acceptedAt = new Map(acceptances.map(({ orderNo, endMs }) => [orderNo, endMs]));
-  return denials
-    .filter(({ orderNo, startMs }) => startMs >= (acceptedAt.get(orderNo) ?? Infinity))
-    .map(({ orderNo: subject }) => ({ subject, detail: 'was accepted, and then said not to exist' }));
+  const denied = denials.filter(({ orderNo, startMs }) => startMs >= (acceptedAt.get(orderNo) ?? Infinity));
+  return [...new Set(denied.map(({ orderNo }) => orderNo))].map((subject) => ({
+    subject,
+    detail: 'was accepted, and then said not to exist',
+  }));
 };
 
 /**

@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import { orderReply, sessionReply } from '../src/api/http/replies.ts';
 import { isFinal } from '../src/domain/order.ts';
-import { createCaller, type Calls, type Reply } from './caller.ts';
+import { createCaller, isLater, type Calls, type Reply } from './caller.ts';
 import type { History } from './history.ts';
 import type { Random } from './random.ts';
 
@@ -100,11 +100,14 @@ export async function createShopper({ apiUrls, userId, random, history, calls }:
     api?: string,
   ): Promise<OrderView | string | undefined> {
     const { saleId, cart, idempotencyKey } = request;
-    const reply = await persist(untilMs, () =>
-      call('POST', anyApi('/v1/orders', api), {
-        headers: { 'content-type': 'application/json', 'idempotency-key': idempotencyKey },
-        body: JSON.stringify({ saleId, items: cart }),
-      }),
+    const reply = await persist(
+      untilMs,
+      () =>
+        call('POST', anyApi('/v1/orders', api), {
+          headers: { 'content-type': 'application/json', 'idempotency-key': idempotencyKey },
+          body: JSON.stringify({ saleId, items: cart }),
+        }),
+      isLaterOr('sale_paused'),
     );
     if (!reply) return undefined;
     if (reply.status === 202 || reply.status === 200) {
@@ -150,7 +153,7 @@ export async function createShopper({ apiUrls, userId, random, history, calls }:
       const session = await persist(
         untilMs,
         () => callOrder('POST', orderNo, '/payment', {}, api),
-        (reply) => reply.status >= 500 || refusal.safeParse(reply.body).data?.code === 'not_yet_payable',
+        isLaterOr('not_yet_payable'),
       );
       if (session?.status !== 201) return 'refused';
       history.payable.push({ ...spanOf(session), orderNo });
@@ -197,5 +200,9 @@ export async function createShopper({ apiUrls, userId, random, history, calls }:
 }
 
 export type OrderEnd = Pick<OrderView, 'status' | 'reason'>;
+
+/** Whether the answer asks to be called again, as a refusal of this code does. */
+const isLaterOr = (code: string) => (reply: Reply) =>
+  isLater(reply) || refusal.safeParse(reply.body).data?.code === code;
 
 const spanOf = ({ startMs, endMs }: Reply) => ({ startMs, endMs });

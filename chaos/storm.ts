@@ -12,7 +12,7 @@ const CALM_MS = { min: 0, max: 500 };
 export interface StormOptions {
   seed: number;
   faults: number;
-  /** Faults alone whose name contains this; all where it is empty. */
+  /** As in `FaultPlan`. */
   only: string;
   orders: number;
   progress: (line: string) => void;
