@@ -5,7 +5,14 @@ import type { PaymentStatus, Reversal, ReversalTotals } from '../../../domain/pa
 import { isTouched, statusAfter, sumReversals } from '../../../domain/reversals.ts';
 import { modify, selectRows, type PoolConnection } from '../connection.ts';
 import { lockOrder, transition, type StoredOrder } from '../rows/order-rows.ts';
-import { park, parkAnew, STOCK_DECISION_PENDING, unpark, type ParkedFacts } from '../rows/parked.ts';
+import {
+  isParkedFor,
+  park,
+  parkAnew,
+  STOCK_DECISION_PENDING,
+  unpark,
+  type ParkedFacts,
+} from '../rows/parked.ts';
 import {
   lockPaymentAndOrder,
   makeRefundSignalDue,
@@ -138,23 +145,28 @@ async function parkOrUnpark(
   const isTooMuch = succeeded + pending > amount || (next === 'refunded' && totals.isMixed);
   const facts = (cause: ParkedFacts['cause']): ParkedFacts => ({
     cause,
-    inputs: { orderNo, amount, currency, succeeded, pending, disputed: totals.isDisputed },
+    // Pending or done, it is the same money: an operator who has settled it is not asked again.
+    inputs: { orderNo, amount, currency, back: succeeded + pending, disputed: totals.isDisputed },
   });
   const show = (cause: ParkedFacts['cause'], reason: string) =>
     parkAnew(connection, 'payment', providerPaymentId, reason, facts(cause));
+  const showStockDecision = () => show('reversed', `${what}: ${sums}; ${STOCK_DECISION_PENDING}`);
   if (status === 'received' && next === 'parked') {
     const reason = `${what} before it was applied: ${sums}`;
     await park(connection, 'payment', providerPaymentId, reason, facts('reversed_before_applied'));
   } else if (status === 'applied' || next === 'applied') {
     if (!isTouched(totals)) await unpark(connection, 'payment', providerPaymentId);
-    else if (changed.some((reversal) => reversal.status !== 'failed'))
-      await show('reversed', `${what}: ${sums}; ${STOCK_DECISION_PENDING}`);
+    else if (changed.some((reversal) => reversal.status !== 'failed')) await showStockDecision();
   } else if (status === 'refunded' && next === 'refund_due') {
     await show('refund_failed_later', `a refund failed after it had succeeded: ${sums}`);
   } else if (isTooMuch) {
     await show('too_much_reversed', `more goes back than was paid: ${sums}`);
   } else if (status !== 'refunded' && next === 'refunded') {
     await unpark(connection, 'payment', providerPaymentId);
+  } else if (next === 'refunded' && (await isParkedFor(connection, providerPaymentId, 'too_much_reversed'))) {
+    // As much went back as was paid, after all. The question before that one is open again.
+    if (payment.wasApplied && payment.reason === null) await showStockDecision();
+    else await unpark(connection, 'payment', providerPaymentId);
   }
 }
 

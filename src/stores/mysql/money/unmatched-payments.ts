@@ -8,6 +8,8 @@ import { lockPaymentAndOrder, makeRefundDue, selectPayments } from '../rows/paym
 
 /** The overflow of a burst is stored within seconds. A payment that waits longer counts as unmatched. */
 const UNMATCHED_AFTER_SECONDS = 60;
+/** A payment that is parked because nothing could be decided is looked at again: its sale may be back. */
+const UNDECIDED_AGAIN_SECONDS = 10 * 60;
 
 const unmatchedRow = z.object({
   payment_id: z.int(),
@@ -43,9 +45,11 @@ export function createUnmatchedPayments(pool: Pool) {
          LEFT JOIN orders o ON o.order_no = p.order_no
          LEFT JOIN parked k ON k.kind = 'payment' AND k.reference = p.provider_payment_id 
            AND (k.resolved_at IS NULL OR k.settled_by = 'operator')
+           AND NOT (k.cause = 'undecided' AND k.resolved_at IS NULL
+             AND k.last_seen_at < NOW(3) - INTERVAL ? SECOND)
          WHERE p.status = 'received' AND o.order_no IS NULL AND k.parked_id IS NULL
            AND p.received_at < NOW(3) - INTERVAL ? SECOND ORDER BY RAND() LIMIT ?`,
-        [UNMATCHED_AFTER_SECONDS, limit],
+        [UNDECIDED_AGAIN_SECONDS, UNMATCHED_AFTER_SECONDS, limit],
       );
       return rows.map((row) => ({
         paymentId: row.payment_id,

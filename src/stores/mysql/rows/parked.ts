@@ -2,7 +2,8 @@
  * Parked work: orders, payments, refunds and outbox entries that the rules could not settle, for an operator.
  */
 
-import { modify, type Executor } from '../connection.ts';
+import { z } from 'zod';
+import { modify, selectRows, type Executor } from '../connection.ts';
 
 /**
  * payment: the rules could not settle it. refund: its refund workflow keeps failing. Both refer to the
@@ -145,6 +146,21 @@ export async function unpark(executor: Executor, kind: ParkedKind, reference: st
      WHERE kind = ? AND reference = ?`,
     [kind, cutText(reference, MAX_REFERENCE_CHARS)],
   );
+}
+
+/** Whether a payment is parked for this cause now. */
+export async function isParkedFor(
+  executor: Executor,
+  reference: string,
+  cause: ParkedFacts['cause'],
+): Promise<boolean> {
+  const rows = await selectRows(
+    executor,
+    z.object({ parked_id: z.int() }),
+    `SELECT parked_id FROM parked WHERE kind = 'payment' AND reference = ? AND ${IS_OPEN} AND cause = ?`,
+    [cutText(reference, MAX_REFERENCE_CHARS), cause],
+  );
+  return rows.length > 0;
 }
 
 /**

@@ -16,7 +16,14 @@ beforeAll(async () => {
 });
 afterAll(() => stores.close());
 
-const NOTHING = { succeeded: 0, pending: 0, isDisputed: false, isMixed: false };
+const NOTHING = {
+  succeeded: 0,
+  pending: 0,
+  isDisputed: false,
+  isMixed: false,
+  refunded: 0,
+  wasDisputed: false,
+};
 
 const totalsOf = async (...ids: string[]) =>
   Object.fromEntries(await stores.payments.readReversalTotals('sandbox', ids));
@@ -26,7 +33,7 @@ test('a reversal in another currency is flagged and not added', async () => {
   const id = payment.providerPaymentId;
   await reverse(stores, buildReversal(payment, { amount: 900 }));
   await reverse(stores, buildReversal(payment, { amount: 4_000, currency: 'USD' }));
-  expect(await totalsOf(id)).toEqual({ [id]: { ...NOTHING, succeeded: 900, isMixed: true } });
+  expect(await totalsOf(id)).toEqual({ [id]: { ...NOTHING, succeeded: 900, refunded: 900, isMixed: true } });
 });
 
 test('each payment has its own totals, and one without reversals has none', async () => {
@@ -41,9 +48,27 @@ test('each payment has its own totals, and one without reversals has none', asyn
   const ids = [untouched, refunded, disputed].map(({ payment }) => payment.providerPaymentId);
   expect(await totalsOf(...ids)).toEqual({
     [untouched.payment.providerPaymentId]: NOTHING,
-    [refunded.payment.providerPaymentId]: { ...NOTHING, succeeded: refunded.payment.amount },
-    [disputed.payment.providerPaymentId]: { ...NOTHING, pending: 500, isDisputed: true },
+    [refunded.payment.providerPaymentId]: {
+      ...NOTHING,
+      succeeded: refunded.payment.amount,
+      refunded: refunded.payment.amount,
+    },
+    [disputed.payment.providerPaymentId]: {
+      ...NOTHING,
+      pending: 500,
+      isDisputed: true,
+      wasDisputed: true,
+    },
   });
+});
+
+test('refunds that are pending and disputes that are over are counted too, as a provider may list them', async () => {
+  const { payment } = await world.paidOrder();
+  await reverse(stores, buildReversal(payment, { amount: 900, status: 'pending' }));
+  await reverse(stores, buildReversal(payment, { kind: 'dispute', amount: 500, status: 'failed' }));
+  const id = payment.providerPaymentId;
+  const counted = { ...NOTHING, pending: 900, refunded: 900, wasDisputed: true };
+  expect(await totalsOf(id)).toEqual({ [id]: counted });
 });
 
 test('a payment that is not recorded, or is of another provider, has no totals', async () => {

@@ -127,3 +127,23 @@ test('a wrong amount that was shown because of its order is then shown because o
   expect(await world.statusOf(payment)).toBe('parked');
   expect(await world.parkedReason(payment)).toContain('costs 4900 EUR');
 });
+
+test('money that is parked because nothing could be decided is looked at again after a while', async () => {
+  const { payment } = await heldMoney();
+  await stores.unmatchedPayments.park(payment.providerPaymentId, 'its sale is away', 'undecided');
+  expect(await listed()).toEqual([]);
+
+  await modify(stores.pool, 'UPDATE parked SET last_seen_at = last_seen_at - INTERVAL 11 MINUTE');
+  expect(await listed()).toEqual([payment.providerPaymentId]);
+});
+
+test('money that an operator has settled by hand is not looked at again', async () => {
+  const { payment } = await heldMoney();
+  await stores.unmatchedPayments.park(payment.providerPaymentId, 'no such sale', 'undecided');
+  const entries = await stores.parkedWork.list({ kind: 'payment', limit: 100 });
+  const entry = entries.find(({ reference }) => reference === payment.providerPaymentId);
+  await stores.parkedWork.resolve(entry?.parkedId ?? 0, { actor: 'ada', reason: 'rent' });
+
+  await modify(stores.pool, 'UPDATE parked SET last_seen_at = last_seen_at - INTERVAL 11 MINUTE');
+  expect(await listed()).toEqual([]);
+});
