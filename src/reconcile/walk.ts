@@ -6,7 +6,7 @@ import type { Places } from '../stores/mysql/upkeep/places.ts';
 
 /** Rows of one query. */
 const PAGE_SIZE = 500;
-/** Pages of one run. With each row comes a call to Temporal, of a millisecond or two. */
+/** Pages of one run. A row may cost a call to Temporal, whose time orders need more. */
 const PAGES_MAX = 2;
 /** Calls to Temporal at once: few, because it is the slowest part. */
 const AT_ONCE = 4;

@@ -1,6 +1,7 @@
 /** The reconciliation on a real server: its schedule, its steps side by side, and how a run ends. */
 
 import { Client } from '@temporalio/client';
+import { MockActivityEnvironment } from '@temporalio/testing';
 import { NativeConnection, Worker } from '@temporalio/worker';
 import { inject, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { createReconcileActivities } from '../../src/activities/reconcile.ts';
@@ -91,6 +92,17 @@ test('a stop of the worker ends a step that hangs', async () => {
   stopping.abort();
 
   expect(await run.result()).toMatchObject({ 'provider-book': { failed: expect.stringMatching(/abort/) } });
+});
+
+test('a step that this worker does not have fails alone', async () => {
+  const { runReconcileStep } = createReconcileActivities({
+    steps: new Map([['known', done]]),
+    stopping: new AbortController().signal,
+  });
+  const activity = new MockActivityEnvironment();
+
+  await expect(activity.run(runReconcileStep, { name: 'newer' })).rejects.toThrow('no step newer');
+  expect(await activity.run(runReconcileStep, { name: 'known' })).toMatchObject({ looked: 1 });
 });
 
 test('the schedule runs the steps again and again, and two workers that make it at once make one', async () => {
