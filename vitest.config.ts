@@ -3,8 +3,8 @@ import { configDefaults, defineConfig, type TestProjectInlineConfiguration } fro
 /** Two trials of minutes: a step of their own in CI, so that `npm test` can be waited for. */
 const STORM = ['test/chaos/storm.test.ts'];
 /**
- * Real processes that die, versions that come and go, a browser, a cluster: `npm run test:fast` leaves them
- * out.
+ * Real processes that die, versions that come and go, a browser, a cluster, a shop with a hundred thousand
+ * orders: `npm run test:fast` leaves them out.
  */
 const DEEP = [
   'test/crash/**/*.test.ts',
@@ -12,6 +12,7 @@ const DEEP = [
   'test/versions/**/*.test.ts',
   'test/browser/**/*.test.ts',
   'test/flow/cluster.test.ts',
+  'test/stores/mysql/plans/*.test.ts',
 ];
 
 /**

@@ -20,6 +20,7 @@ import { parkedWork } from './0005-parked-work.ts';
 import { rebuild } from './0006-rebuild.ts';
 import { temporalNamespaces } from './0007-temporal-namespaces.ts';
 import { reconcile } from './0009-reconcile.ts';
+import { plans } from './0010-plans.ts';
 
 const MIGRATIONS = [
   { name: '0001-initial', statements: initial },
@@ -30,6 +31,7 @@ const MIGRATIONS = [
   { name: '0006-rebuild', statements: rebuild },
   { name: '0007-temporal-namespaces', statements: temporalNamespaces },
   { name: '0009-reconcile', statements: reconcile },
+  { name: '0010-plans', statements: plans },
 ];
 
 const LOCK_NAME = 'holdfast_migrations';

@@ -147,26 +147,23 @@ export function createOrderClaims(pool: Pool) {
 const NOT_CLOSING = 'closing_reason IS NULL';
 /** Not `IS NOT NULL`, by which the index would read all that were ever cancelled. */
 const CLOSING = `closing_reason IN (${CLOSING_REASONS.map((reason) => `'${reason}'`).join(', ')})`;
-/** Which orders Temporal is to learn of first. Each is a range of the index `orders_due`. */
+/**
+ * Which orders Temporal is to learn of first. Each is a range of the index `orders_due` in its own order, so
+ * that only as many rows are read and locked as are claimed.
+ */
 const URGENT = [
-  `payment = 'received' AND ${NOT_CLOSING}`,
-  `payment = 'received' AND ${CLOSING}`,
-  `payment = 'none' AND ${CLOSING}`,
+  `payment = 'received' AND ${NOT_CLOSING} AND engine_due_at <= NOW(3) ORDER BY engine_due_at`,
+  `payment = 'received' AND ${CLOSING} AND engine_due_at <= NOW(3) ORDER BY closing_reason, engine_due_at`,
+  `payment = 'none' AND ${CLOSING} AND engine_due_at <= NOW(3) ORDER BY closing_reason, engine_due_at`,
 ];
-const START = `payment = 'none' AND ${NOT_CLOSING}`;
+const START = `payment = 'none' AND ${NOT_CLOSING} AND engine_due_at <= NOW(3) ORDER BY engine_due_at`;
 /** As ranges of the same index. */
 const IS_STORED_AHEAD = `payment IN ('none', 'received') AND (${NOT_CLOSING} OR ${CLOSING})
   AND engine_due_at > '2000-01-01' AND workflow_started_at IS NULL`;
 
-/**
- * Skips rows that other relays are claiming. The index has this order, so that only `limit` rows are locked.
- */
+/** Skips rows that other relays are claiming. */
 function selectDue(connection: PoolConnection, rank: string, limit: number): Promise<StoredOrder[]> {
-  return selectOrders(
-    connection,
-    `${rank} AND engine_due_at <= NOW(3) ORDER BY engine_due_at LIMIT ? FOR UPDATE SKIP LOCKED`,
-    [limit],
-  );
+  return selectOrders(connection, `${rank} LIMIT ? FOR UPDATE SKIP LOCKED`, [limit]);
 }
 
 async function setDue(

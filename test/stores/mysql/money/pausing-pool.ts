@@ -17,7 +17,8 @@ export function pausingPool(pool: Pool, before: RegExp, pause: () => Promise<unk
   );
 }
 
-function replaceMethod<T extends object>(
+/** The target with another method of this name, which is given the real one. */
+export function replaceMethod<T extends object>(
   target: T,
   method: string,
   call: (target: T, real: (...args: unknown[]) => unknown, args: unknown[]) => unknown,

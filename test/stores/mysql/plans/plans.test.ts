@@ -1,0 +1,298 @@
+/**
+ * Every statement that runs in a loop or for a request, on a hundred thousand orders: it reads about as many
+ * rows as it returns or changes, whatever the shop has sold before.
+ */
+
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createPaymentSessions } from '../../../../src/stores/mysql/money/payment-sessions.ts';
+import { createPayments } from '../../../../src/stores/mysql/money/payments.ts';
+import { createRefundClaims } from '../../../../src/stores/mysql/money/refund-claims.ts';
+import { createRefunds } from '../../../../src/stores/mysql/money/refunds.ts';
+import { createUnmatchedPayments } from '../../../../src/stores/mysql/money/unmatched-payments.ts';
+import { createParkedWork } from '../../../../src/stores/mysql/ops/parked-work.ts';
+import { createOrderClaims } from '../../../../src/stores/mysql/orders/order-claims.ts';
+import { createOrders } from '../../../../src/stores/mysql/orders/orders.ts';
+import { createSaleEpochs } from '../../../../src/stores/mysql/rebuild/sale-epochs.ts';
+import { createSales } from '../../../../src/stores/mysql/sales.ts';
+import { createOrderBooks } from '../../../../src/stores/mysql/upkeep/order-books.ts';
+import { createPlaces } from '../../../../src/stores/mysql/upkeep/places.ts';
+import { createRepairs } from '../../../../src/stores/mysql/upkeep/repairs.ts';
+import { createSaleBooks } from '../../../../src/stores/mysql/upkeep/sale-books.ts';
+import { buildOrder } from '../../../support/factories.ts';
+import { buildNotice, buildPayment, buildReversal, sign } from '../../../support/payment-notices.ts';
+import { selectOne } from '../../../support/rows.ts';
+import { openTestStores, type TestStores } from '../../../support/stores.ts';
+import { fillShop, type BigShop } from './big-shop.ts';
+import { measuredPool, type Measured } from './measured-pool.ts';
+
+/** Rows that a statement about one order may read: its own, and a few around them. */
+const ONE = 30;
+/** For each row of a batch: it is found, read, and changed in an index or two. */
+const PER_ROW = 4;
+/** Movements of all orders of the sale. */
+const WHOLE_LEDGER = 200_000;
+
+let stores: TestStores;
+let shop: BigShop;
+beforeAll(async () => {
+  stores = await openTestStores();
+  shop = await fillShop(stores);
+}, 240_000);
+afterAll(() => stores.close());
+
+function measuredStores(seen: (measured: Measured) => void) {
+  const pool = measuredPool(stores.pool, seen);
+  return {
+    orders: createOrders(pool),
+    orderClaims: createOrderClaims(pool),
+    payments: createPayments(pool),
+    paymentSessions: createPaymentSessions(pool),
+    unmatchedPayments: createUnmatchedPayments(pool),
+    refunds: createRefunds(pool),
+    refundClaims: createRefundClaims(pool),
+    parkedWork: createParkedWork(pool),
+    sales: createSales(pool),
+    saleEpochs: createSaleEpochs(pool),
+    orderBooks: createOrderBooks(pool),
+    saleBooks: createSaleBooks(pool),
+    places: createPlaces(pool),
+    repairs: createRepairs(pool),
+  };
+}
+
+type Call = (stores: ReturnType<typeof measuredStores>) => Promise<unknown>;
+
+const orderOf = (kind: string) => shop[kind] ?? buildOrder();
+const noOf = (kind: string) => orderOf(kind).orderNo;
+
+async function paymentIdsOf(kind: string): Promise<{ paymentId: number; providerPaymentId: string }> {
+  const sql = 'SELECT payment_id, provider_payment_id FROM payments WHERE order_no = ?';
+  const row = await selectOne(stores.pool, sql, [noOf(kind)]);
+  return { paymentId: Number(row['payment_id']), providerPaymentId: String(row['provider_payment_id']) };
+}
+
+const idOf = async (kind: string): Promise<number> => (await paymentIdsOf(kind)).paymentId;
+
+const DECISION = { actor: 'ada', reason: 'for the test' };
+const FAILING = { cause: 'step_failing', step: null } as const;
+
+const newOrders = (count: number) => {
+  const { saleId } = orderOf('paid');
+  return Array.from({ length: count }, (_, i) => buildOrder({ saleId, userId: `new-${i}` }));
+};
+
+/** In loops of relay, reconciliation and rebuild. With the rows that each statement may read. */
+const LOOPS: Record<string, [limit: number, call: Call]> = {
+  'orderClaims: take, complete, release': [
+    50 * PER_ROW,
+    async ({ orderClaims }) => {
+      // Of each rank in turn: those before it are put off for a day.
+      for (const rank of ["payment = 'received'", 'closing_reason IS NOT NULL', 'TRUE']) {
+        const claimed = await orderClaims.take(50, 50);
+        expect(claimed).toHaveLength(50);
+        await orderClaims.complete(claimed.slice(0, 25));
+        await orderClaims.release(claimed.slice(25));
+        await stores.pool.query(
+          `UPDATE orders SET engine_due_at = engine_due_at + INTERVAL 1 DAY
+           WHERE engine_due_at IS NOT NULL AND ${rank}`,
+        );
+      }
+    },
+  ],
+  // It reads the 7,000 that are due and no others, and counts in a temporary table.
+  'orderClaims.countStoredAhead': [2 * 7_000, ({ orderClaims }) => orderClaims.countStoredAhead()],
+  'orderClaims.listOpen, requeue': [
+    500 * PER_ROW,
+    async ({ orderClaims }) => {
+      const first = await orderClaims.listOpen(undefined, 500);
+      const next = await orderClaims.listOpen(first.at(-1), 500);
+      await orderClaims.requeue(next.slice(0, 10).map(({ orderNo }) => orderNo));
+    },
+  ],
+  'refundClaims: take, complete, release': [
+    10 * PER_ROW,
+    async ({ refundClaims }) => {
+      const claimed = await refundClaims.take(10);
+      expect(claimed).toHaveLength(10);
+      await refundClaims.complete(claimed.slice(0, 5));
+      await refundClaims.release(claimed.slice(5));
+    },
+  ],
+  'refundClaims.listOpen, requeue': [
+    500 * PER_ROW,
+    async ({ refundClaims }) => {
+      const open = await refundClaims.listOpen(undefined, 500);
+      await refundClaims.requeue(open.slice(0, 10).map(({ paymentId }) => paymentId));
+    },
+  ],
+  'unmatchedPayments: list, park, refund': [
+    // The 3,100 payments that are received, each with its order and what is parked of it.
+    3_100 * PER_ROW,
+    async ({ unmatchedPayments }) => {
+      const [first, second] = await unmatchedPayments.list(200);
+      await unmatchedPayments.park(first?.providerPaymentId ?? '', 'for the test', 'undecided');
+      await unmatchedPayments.refund(second?.paymentId ?? 0, 'order_unknown');
+    },
+  ],
+  'payments.readReversalTotals of a portion': [
+    500 * PER_ROW,
+    async ({ payments }) => {
+      const ids = Array.from({ length: 500 }, (_, i) => `pay_${i}`);
+      await payments.readReversalTotals('sandbox', [...ids, (await paymentIdsOf('paid')).providerPaymentId]);
+    },
+  ],
+  'orders.storeOrders, a page, twice': [
+    500 * PER_ROW,
+    async ({ orders }) => {
+      const page = newOrders(500);
+      await orders.storeOrders(page, 'due');
+      await orders.storeOrders(page, 'started');
+    },
+  ],
+  // An order has two to four events, and each is read for the newest of its order and by the join.
+  'orderBooks: checkAfter, unparkWhole': [
+    500 * PER_ROW * 4,
+    async ({ orderBooks }) => {
+      const { last } = await orderBooks.checkAfter('', 500);
+      await orderBooks.checkAfter(last ?? '', 500);
+      await orderBooks.park([{ orderNo: noOf('paid'), detail: 'for the test' }]);
+      await orderBooks.unparkWhole(100);
+    },
+  ],
+  // The sums of a sale are read whole, from an index, once in a run of the reconciliation.
+  'saleBooks.read': [
+    WHOLE_LEDGER,
+    async ({ saleBooks }) => {
+      const page = newOrders(500).map(({ orderNo }) => orderNo);
+      await saleBooks.read(orderOf('paid').saleId, {
+        held: page,
+        atMs: Date.now() - 60_000,
+        users: ['paid'],
+      });
+    },
+  ],
+  'saleBooks: listOrdered, readOrders': [
+    500 * PER_ROW,
+    async ({ saleBooks }) => {
+      const lines = await saleBooks.listOrdered(orderOf('paid').saleId, '', 500);
+      await saleBooks.readOrders(lines.map(({ orderNo }) => orderNo));
+    },
+  ],
+  'repairs.readStates of a page': [
+    500 * PER_ROW,
+    ({ repairs }) => repairs.readStates(newOrders(500).map(({ orderNo }) => orderNo)),
+  ],
+  places: [
+    ONE,
+    async ({ places }) => {
+      await places.save('walk', '1');
+      await places.read('walk');
+      await places.save('walk', undefined);
+    },
+  ],
+  'saleEpochs: listWatched, readLife': [
+    ONE,
+    async ({ saleEpochs }) => {
+      await saleEpochs.listWatched();
+      await saleEpochs.readLife(orderOf('paid').saleId);
+    },
+  ],
+};
+
+/** For a request, or as a step of a workflow: about one order or one payment. */
+const REQUESTS: Record<string, Call> = {
+  'orders: read, requestCancel, cancel': async ({ orders }) => {
+    const [order] = newOrders(1);
+    if (!order) return;
+    await orders.storeOrder(order, 'started');
+    await orders.read(order.orderNo);
+    await orders.requestCancel(order.orderNo);
+    await orders.cancel(order.orderNo, 'shopper_request', { force: false });
+  },
+  'a payment from its session to the paid order, and back': async ({
+    orders,
+    payments,
+    paymentSessions,
+    refunds,
+  }) => {
+    const [order] = newOrders(1);
+    if (!order) return;
+    await orders.storeOrder(order, 'started');
+    const begun = await paymentSessions.begin('sandbox', order.orderNo, sign);
+    const sessionId = begun.kind === 'begun' ? begun.session.sessionId : '';
+    await paymentSessions.recordOpened(sessionId, 'session', 'http://localhost/');
+    await paymentSessions.listOpen(order.orderNo);
+    await paymentSessions.recordClosed(sessionId, 'paid');
+    const payment = buildPayment(order);
+    const notice = buildNotice(payment);
+    await payments.receive('sandbox', notice, '{}');
+    await payments.receive('sandbox', notice, '{}');
+    await payments.record('sandbox', payment);
+    await orders.markPaid(order.orderNo);
+    const reversal = buildReversal(payment);
+    await payments.receive(
+      'sandbox',
+      { kind: 'payment_reversed', eventId: `evt_${order.orderNo}`, reversal },
+      '{}',
+    );
+    await refunds.recordReversals('sandbox', [reversal]);
+    await refunds.returnStock(order.orderNo, 'ada');
+  },
+  'orders: abandon, park, unpark': async ({ orders }) => {
+    const [order] = newOrders(1);
+    if (!order) return;
+    await orders.abandon(order, 'store_unavailable');
+    await orders.park(order.orderNo, 'for the test', null);
+    await orders.unpark(order.orderNo);
+  },
+  'a refund': async ({ refunds }) => {
+    const paymentId = await idOf('paid');
+    await refunds.request(paymentId, 'ada');
+    await refunds.read(paymentId);
+    await refunds.recordRefusal(paymentId);
+    await refunds.park(paymentId, 'for the test', FAILING);
+    await refunds.unpark(paymentId);
+    await refunds.readGiveBack(paymentId);
+  },
+  'parked work: list, read, resolve': async ({ parkedWork, orders }) => {
+    await orders.park(noOf('open'), 'for the test', null);
+    const [entry] = await parkedWork.list({ limit: 20 });
+    await parkedWork.read(entry?.parkedId ?? 0);
+    await parkedWork.resolve(entry?.parkedId ?? 0, DECISION);
+  },
+  'parked work: retry of each kind': async ({ parkedWork, orders, refunds }) => {
+    await orders.park(noOf('open'), 'for the test', null);
+    await refunds.park(await idOf('refundDue'), 'for the test', FAILING);
+    const { providerPaymentId } = await paymentIdsOf('unmatched');
+    await stores.unmatchedPayments.park(providerPaymentId, 'for the test', 'undecided');
+    const entries = await parkedWork.list({ limit: 20 });
+    for (const { parkedId } of entries) await parkedWork.retry(parkedId, DECISION);
+    expect(new Set(entries.map(({ kind }) => kind))).toEqual(new Set(['order', 'refund', 'payment']));
+  },
+  'sales: listIds, readStock': async ({ sales }) => {
+    await sales.listIds();
+    await sales.readStock(orderOf('paid').saleId);
+  },
+};
+
+async function measure(call: Call): Promise<Measured[]> {
+  const measured: Measured[] = [];
+  await call(measuredStores((statement) => measured.push(statement)));
+  return measured;
+}
+
+function report(name: string, measured: readonly Measured[]): void {
+  console.log([name, ...measured.map(({ rows, plan, sql }) => `  ${rows} rows [${plan}] ${sql}`)].join('\n'));
+}
+
+test.each(Object.entries(LOOPS))('a loop reads no more than it needs: %s', async (name, [limit, call]) => {
+  const measured = await measure(call);
+  report(name, measured);
+  expect(measured.filter(({ rows }) => rows > limit)).toEqual([]);
+});
+
+test.each(Object.entries(REQUESTS))('a request reads no more than it needs: %s', async (name, call) => {
+  const measured = await measure(call);
+  report(name, measured);
+  expect(measured.filter(({ rows }) => rows > ONE)).toEqual([]);
+});
