@@ -12,6 +12,16 @@ const DEFAULT_STARTS_PER_SECOND = 40;
 /** What the reconciliation finds is rare; a run of it is a workflow and a few queries a step. */
 const DEFAULT_RECONCILE_EVERY_SECONDS = 60;
 
+/** As long as a sale's data are made again when they are lost; its orders have ended by then. */
+const DEFAULT_KEEP_SALE_HOURS = 72;
+/** Two days: the longest payment window, and as long as its end stays readable. */
+const MIN_KEEP_SALE_HOURS = 48;
+/** Fraud and disputes show within weeks. */
+const DEFAULT_KEEP_CONTACT_DAYS = 30;
+/** Disputes may come for 120 days, but by then it is the provider who is asked. */
+const DEFAULT_KEEP_NOTICE_DAYS = 90;
+const MAX_KEEP_DAYS = 3_650;
+
 /** Below the 100 that Stripe takes of a live account, so that its staff and other programs find room. */
 const DEFAULT_PROVIDER_CALLS_PER_SECOND = 80;
 
@@ -132,6 +142,19 @@ const orders = {
     ),
 };
 
+/** For how long what is kept. */
+const keep = {
+  KEEP_SALE_HOURS: wholeNumber(MIN_KEEP_SALE_HOURS, 24 * MAX_KEEP_DAYS)
+    .default(DEFAULT_KEEP_SALE_HOURS)
+    .describe('Hours after the end of a sale for which Redis has its data, where nothing of it is pending.'),
+  KEEP_CONTACT_DAYS: wholeNumber(2, MAX_KEEP_DAYS)
+    .default(DEFAULT_KEEP_CONTACT_DAYS)
+    .describe('Days for which an ended order has its ip and user agent, and its payments the signed order.'),
+  KEEP_NOTICE_DAYS: wholeNumber(2, MAX_KEEP_DAYS)
+    .default(DEFAULT_KEEP_NOTICE_DAYS)
+    .describe('Days for which payment notices are kept as they came, and parked work that was settled.'),
+};
+
 const demoSaleId = z.string().regex(SALE_ID_PATTERN).optional();
 
 const apiFields = z.object({
@@ -173,6 +196,7 @@ const workerFields = z.object({
   RECONCILE_EVERY_SECONDS: wholeNumber(1, 86_400)
     .default(DEFAULT_RECONCILE_EVERY_SECONDS)
     .describe('Seconds between two runs of the reconciliation, which mends what was lost on the way.'),
+  ...keep,
 });
 
 const prepareSchema = z.object({
@@ -186,7 +210,7 @@ const prepareSchema = z.object({
 const apiSchema = apiFields.and(provider);
 const workerSchema = workerFields.and(provider);
 const auditSchema = z.object(checkout).and(provider);
-const opsSchema = z.object(orders).and(provider);
+const opsSchema = z.object({ ...orders, ...keep }).and(provider);
 
 /** The settings of each process of the product, for docs/configuration.md. */
 export const settings = {

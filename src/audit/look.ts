@@ -33,8 +33,9 @@ export async function beginLook(deps: AuditDeps): Promise<Look> {
 
   async function readSale(saleId: string, accepted: readonly string[]): Promise<SaleSnapshot> {
     const { redis, pool, saleStock, sales } = deps.stores;
-    const [view, mysqlStock, inRedis, inMysql] = await Promise.all([
+    const [view, isRedisCleaned, mysqlStock, inRedis, inMysql] = await Promise.all([
       saleStock.read(saleId),
+      sales.isRedisCleaned(saleId),
       sales.readStock(saleId),
       readRedisSale(redis, saleId),
       readMysqlSale(pool, saleId),
@@ -42,6 +43,7 @@ export async function beginLook(deps: AuditDeps): Promise<Look> {
     return {
       saleId,
       redisStock: view?.skus ?? [],
+      isRedisCleaned,
       mysqlStock,
       redis: inRedis,
       mysql: inMysql,
@@ -60,6 +62,7 @@ export async function beginLook(deps: AuditDeps): Promise<Look> {
     return {
       saleId: '(no sale)',
       redisStock: [],
+      isRedisCleaned: false,
       mysqlStock: [],
       redis: { holds: [], outbox: [], limits: new Map() },
       mysql: { orders: [], events: new Map(), payments: strays, ...parked, ledger: new Map() },

@@ -9,6 +9,8 @@ import type { readRedisSale } from '../stores/audit/redis-reads.ts';
 export interface SaleSnapshot {
   saleId: string;
   redisStock: StockCount[];
+  /** The sale is long over, and its data in Redis were removed for good. */
+  isRedisCleaned: boolean;
   mysqlStock: StockCount[];
   redis: Awaited<ReturnType<typeof readRedisSale>>;
   mysql: Awaited<ReturnType<typeof readMysqlSale>>;

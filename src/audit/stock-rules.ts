@@ -6,21 +6,17 @@ import type { Rule, SaleSnapshot } from './snapshot.ts';
 /**
  * In each store total = available + held + sold, and both agree except for orders that are yet to be stored.
  */
-export const stockAddsUp: Rule = ({ redisStock, mysqlStock, redis, mysql }) => {
+export const stockAddsUp: Rule = ({ redisStock, isRedisCleaned, mysqlStock, redis, mysql }) => {
   const waiting = sumUnits(heldUnstored({ redis, mysql }), ({ sku }) => sku);
   const skus = new Set([...redisStock, ...mysqlStock].map(({ sku }) => sku));
   return [...skus].flatMap((sku) => {
     const inRedis = redisStock.find((count) => count.sku === sku);
     const inMysql = mysqlStock.find((count) => count.sku === sku);
+    if (!inRedis && inMysql && isRedisCleaned) return addsUp(inMysql, 'MySQL');
     if (!inRedis || !inMysql) {
       return [{ subject: sku, detail: `${inRedis ? 'MySQL' : 'Redis'} does not have it` }];
     }
-    const findings = [inRedis, inMysql].flatMap((count, i) =>
-      count.total === count.available + count.held + count.sold &&
-      Math.min(count.available, count.held, count.sold) >= 0
-        ? []
-        : [{ subject: sku, detail: `${i === 0 ? 'Redis' : 'MySQL'}: ${describeStock(count)}` }],
-    );
+    const findings = [...addsUp(inRedis, 'Redis'), ...addsUp(inMysql, 'MySQL')];
     const heldInMysql = inMysql.held + (waiting.get(sku) ?? 0);
     const isAgreed =
       inRedis.total === inMysql.total && inRedis.sold === inMysql.sold && inRedis.held === heldInMysql;
@@ -29,6 +25,12 @@ export const stockAddsUp: Rule = ({ redisStock, mysqlStock, redis, mysql }) => {
     return [...findings, { subject: sku, detail }];
   });
 };
+
+function addsUp(count: StockCount, store: 'Redis' | 'MySQL'): ReturnType<Rule> {
+  const { sku: subject, total, available, held, sold } = count;
+  const isRight = total === available + held + sold && Math.min(available, held, sold) >= 0;
+  return isRight ? [] : [{ subject, detail: `${store}: ${describeStock(count)}` }];
+}
 
 /** The counters are the sum of the ledger. */
 export const ledgerAddsUp: Rule = ({ mysqlStock, mysql }) =>
@@ -59,7 +61,8 @@ export const ordersAccountForStock: Rule = ({ mysqlStock, mysql }) => {
 };
 
 /** A user's limit counts the units that the user holds or owns, less those whose limit was given back. */
-export const limitsAreTrue: Rule = ({ mysql, redis }) => {
+export const limitsAreTrue: Rule = ({ mysql, redis, isRedisCleaned }) => {
+  if (isRedisCleaned) return [];
   const theirs = [
     ...mysql.orders.filter(
       ({ status, isLimitReturned }) =>

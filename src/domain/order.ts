@@ -97,6 +97,9 @@ export function orderDeadlineMs(order: Pick<Order, 'reservedAtMs' | 'paymentWind
   return order.reservedAtMs + order.paymentWindowMs;
 }
 
+/** The statuses that never change again. */
+export const FINAL_STATUSES = ['paid', 'cancelled', 'failed'] as const satisfies OrderStatus[];
+
 export function isFinal(status: OrderStatus): boolean {
   return status === 'paid' || status === 'cancelled' || status === 'failed';
 }

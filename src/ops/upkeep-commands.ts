@@ -88,6 +88,7 @@ async function openSteps(parts: Parts): Promise<ReconcileSteps> {
     engine: createOrderEngine(await parts.temporal(), { eager: false }),
     provider: await parts.provider(),
     signer: createOrderSigner(parts.config.ORDER_SIGNING_SECRETS),
+    keep: parts.config,
     log: parts.log,
   });
 }

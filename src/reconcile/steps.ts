@@ -7,6 +7,7 @@ import { createOpenRefundsStep, type OpenRefundsDeps } from './open-refunds.ts';
 import { createOrderBooksStep, type OrderBooksDeps } from './order-books.ts';
 import { createProviderBookStep, type ProviderBookDeps } from './provider-book.ts';
 import type { Step } from './report.ts';
+import { createRetentionStep, type RetentionDeps } from './retention.ts';
 import { createUnmatchedPaymentsStep, type UnmatchedPaymentDeps } from './unmatched-payments.ts';
 
 export type ReconcileDeps = HoldsDeps &
@@ -14,6 +15,7 @@ export type ReconcileDeps = HoldsDeps &
   OpenRefundsDeps &
   DriftDeps &
   OrderBooksDeps &
+  RetentionDeps &
   UnmatchedPaymentDeps &
   ProviderBookDeps;
 
@@ -32,5 +34,6 @@ export function createReconcileSteps(deps: ReconcileDeps): ReconcileSteps {
     ['drift', createDriftStep(deps)],
     ['unmatched-payments', createUnmatchedPaymentsStep(deps)],
     ['provider-book', createProviderBookStep(deps)],
+    ['retention', createRetentionStep(deps)],
   ]);
 }

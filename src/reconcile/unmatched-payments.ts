@@ -113,7 +113,7 @@ async function decide(
   // In a Redis that has lost data a missing order means nothing, until they are made again from MySQL.
   if ((await deps.saleStock.checkLife(saleId)).kind === 'well')
     return { kind: 'refund', reason: 'order_unknown' };
-  return saleAbsent(orderNo);
+  return saleAbsent(deps, orderNo);
 }
 
 async function readOrder({ reservations }: UnmatchedPaymentDeps, orderNo: string) {
@@ -146,9 +146,9 @@ async function settleKnown(deps: UnmatchedPaymentDeps, { order, state }: Reserve
   return { kind: 'settled', as: 'abandoned' };
 }
 
-async function reserveAgain({ reservations }: UnmatchedPaymentDeps, order: Order): Promise<Decision> {
+async function reserveAgain(deps: UnmatchedPaymentDeps, order: Order): Promise<Decision> {
   const { orderNo } = order;
-  const outcome = await reservations.reserveAgain(order);
+  const outcome = await deps.reservations.reserveAgain(order);
   switch (outcome.kind) {
     case 'reserved':
       return { kind: 'settled', as: 'reserved again' };
@@ -164,7 +164,7 @@ async function reserveAgain({ reservations }: UnmatchedPaymentDeps, order: Order
     case 'unknown-sku':
       return { kind: 'refund', reason: 'sold_out' };
     case 'sale-absent':
-      return saleAbsent(orderNo);
+      return saleAbsent(deps, orderNo);
     default:
       return outcome satisfies never;
   }
@@ -183,7 +183,10 @@ async function verify(
   return order?.orderNo === orderNo ? order : 'strange';
 }
 
-function saleAbsent(orderNo: string): Decision {
+/** The data of a sale that is long over do not come back, so no order of it can be restored. */
+async function saleAbsent({ sales }: UnmatchedPaymentDeps, orderNo: string): Promise<Decision> {
+  if (!(await sales.isWatched(parseOrderNo(orderNo)?.saleId ?? '')))
+    return { kind: 'refund', reason: 'order_unknown' };
   return {
     kind: 'wait',
     cause: 'undecided',

@@ -14,13 +14,16 @@ import { createSaleEpochs } from './mysql/rebuild/sale-epochs.ts';
 import { readSaleSnapshot } from './mysql/rebuild/sale-snapshot.ts';
 import { createSales } from './mysql/sales.ts';
 import { createOrderBooks } from './mysql/upkeep/order-books.ts';
+import { createPersons } from './mysql/upkeep/persons.ts';
 import { createPlaces } from './mysql/upkeep/places.ts';
 import { createRepairs } from './mysql/upkeep/repairs.ts';
+import { createRetention } from './mysql/upkeep/retention.ts';
 import { createSaleBooks } from './mysql/upkeep/sale-books.ts';
 import { createTemporalNamespaces } from './mysql/upkeep/temporal-namespaces.ts';
 import { assertNoEviction, connectRedis } from './redis/connection.ts';
 import { createDriftBoard } from './redis/drift-board.ts';
 import { createEngineBudget } from './redis/engine-budget.ts';
+import { createForgetting } from './redis/forgetting.ts';
 import { createHolds } from './redis/holds.ts';
 import { createProviderPace } from './redis/provider-pace.ts';
 import { createReservations } from './redis/reservations.ts';
@@ -53,6 +56,7 @@ export async function openStores(config: StoreConfig, log: Logger) {
     connectBlocking: () => connectRedis(config.REDIS_URL, log, null),
     reservations: createReservations(redis, { startsPerSecond: config.ENGINE_STARTS_PER_SECOND }),
     holds: createHolds(redis),
+    forgetting: createForgetting(redis),
     saleStock: createSaleStock(redis),
     /** Counts the calls of all processes to the payment provider. */
     providerPace: (callsPerSecond: number) => createProviderPace(redis, callsPerSecond),
@@ -71,6 +75,8 @@ export async function openStores(config: StoreConfig, log: Logger) {
     sales: createSales(pool),
     places: createPlaces(pool),
     repairs: createRepairs(pool),
+    retention: createRetention(pool),
+    persons: createPersons(pool),
     temporalNamespaces: createTemporalNamespaces(pool),
     saleEpochs: createSaleEpochs(pool),
     readSaleSnapshot,

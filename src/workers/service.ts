@@ -62,7 +62,14 @@ async function runUntilStopped(
     const namespace = config.temporal.namespace ?? 'default';
     await assertSearchAttributes(connection, namespace, log);
     const version = versionOf(config);
-    const steps = createReconcileSteps({ ...stores, engine: deferred.engine, provider, signer, log });
+    const steps = createReconcileSteps({
+      ...stores,
+      engine: deferred.engine,
+      provider,
+      signer,
+      keep: config,
+      log,
+    });
     const { worker, engine, client } = await createOrderWorker({
       connection,
       namespace,

@@ -13,6 +13,7 @@ import { orderKeys, saleKeys } from '../../src/stores/redis/keys.ts';
 import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
+import { keep } from '../support/keep.ts';
 import { select, selectOne } from '../support/rows.ts';
 import { orderOf, pressPay, sessionOf } from '../support/shopper.ts';
 import { signer } from '../support/signer.ts';
@@ -30,7 +31,7 @@ afterAll(() => checkout.close());
 async function reconcile(): Promise<StepReport> {
   const { stores, provider, client } = checkout;
   const engine = createOrderEngine(client, { eager: false });
-  const steps = createReconcileSteps({ ...stores, engine, provider, signer, log: silent });
+  const steps = createReconcileSteps({ ...stores, engine, provider, signer, keep, log: silent });
   const sum = { looked: 0, repaired: 0, parked: 0 };
   for (const name of ['holds', 'order-books', 'drift']) {
     const report = await steps.get(name)?.(new AbortController().signal);

@@ -12,12 +12,15 @@ import { send } from '../../src/stores/redis/script-call.ts';
 import {
   confirm,
   dropDeadline,
+  forgetOrder,
+  forgetSale,
   giveBack,
   lookSale,
   mendLimit,
   mendStock,
   project,
   release,
+  renameUser,
   requeue,
   reserve,
   reserveAgain,
@@ -219,6 +222,31 @@ export async function callRestoreHold(redis: RedisClient, orderNo: string, epoch
     reason: '',
   };
   return reply.parse(await send(redis, restoreHold, { keys, args }));
+}
+
+export async function callForgetSale(redis: RedisClient, saleId: string): Promise<string[]> {
+  return reply.parse(await send(redis, forgetSale, { keys: saleKeys({ saleId, shard: 0 }), args: {} }));
+}
+
+/** Of ada, under this idempotency key. */
+export async function callForgetOrder(
+  redis: RedisClient,
+  orderNo: string,
+  idempotencyKey: string,
+): Promise<string[]> {
+  const keys = orderKeys(orderNo);
+  return reply.parse(
+    await send(redis, forgetOrder, { keys: { ...keys, idem: keys.idem('ada', idempotencyKey) }, args: {} }),
+  );
+}
+
+/** Ada's lamps and mugs are counted under a token. */
+export async function callRenameUser(redis: RedisClient, saleId: string): Promise<string[]> {
+  const keys = saleKeys({ saleId, shard: 0 });
+  const repeated = [{ sku: 'lamp' }, { sku: 'mug' }];
+  return reply.parse(
+    await send(redis, renameUser, { keys, args: { userId: 'ada', token: 'erased-1' }, repeated }),
+  );
 }
 
 /**

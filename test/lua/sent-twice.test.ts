@@ -10,11 +10,14 @@ import {
   buildReserveCall,
   callConfirm,
   callDropDeadline,
+  callForgetOrder,
+  callForgetSale,
   callGiveBack,
   callMendLimit,
   callMendStock,
   callProject,
   callRelease,
+  callRenameUser,
   callRequeue,
   callReserve,
   callReserveAgain,
@@ -168,4 +171,19 @@ test('restore-hold sent twice writes the hold once', async () => {
     ['restored', 'absent'],
     ['restored', 'unlisted'],
   ]);
+});
+
+test('a sale, an order and a user that are forgotten twice are gone once', async () => {
+  const { saleId, call, orderNo } = await hold();
+  await callConfirm(stores.redis, orderNo);
+  const renamed = await twice(saleId, () => callRenameUser(stores.redis, saleId));
+  expect(renamed).toEqual([
+    ['renamed', '1'],
+    ['renamed', '0'],
+  ]);
+  const order = await twice(saleId, () => callForgetOrder(stores.redis, orderNo, call.idempotencyKey));
+  expect(order).toEqual([['forgotten'], ['forgotten']]);
+  await stores.redis.xtrim(orderKeys(orderNo).outbox, 'MAXLEN', 0);
+  const sale = await twice(saleId, () => callForgetSale(stores.redis, saleId));
+  expect(sale).toEqual([['forgotten'], ['forgotten']]);
 });

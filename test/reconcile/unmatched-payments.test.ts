@@ -351,6 +351,14 @@ test('while its sale is not in Redis money waits, and it is decided once the sal
   expect(await queued(order)).toBe(1);
 });
 
+test('money for a sale whose data are gone from Redis for good goes back, signed or not', async () => {
+  const { sale, unmatched } = await loseSale();
+  await stores.retention.noteRedisCleaned(sale.saleId);
+  const { pass, decisions } = openSweep(unmatched);
+  await pass();
+  expect(decisions).toEqual(['refund order_unknown', 'refund order_unknown']);
+});
+
 test('the money of a sale that stays away for an hour is shown to an operator', async () => {
   const { unmatched } = await loseSale();
   const { pass, decisions } = openSweep(unmatched);

@@ -34,7 +34,8 @@ const skuRow = z.object({
  * The sale's data in Redis are to be there: it was warmed up, and is not long over. Its value is
  * `WATCHED_AFTER_CLOSE_MS`.
  */
-export const IS_WATCHED = 'warmed_up_at IS NOT NULL AND closes_at > NOW(3) - INTERVAL ? * 1000 MICROSECOND';
+export const IS_WATCHED = `warmed_up_at IS NOT NULL AND redis_cleaned_at IS NULL
+  AND closes_at > NOW(3) - INTERVAL ? * 1000 MICROSECOND`;
 
 /** The part of the sale's stock in Redis that warming up needs. */
 interface WarmStock {
@@ -131,6 +132,17 @@ export function createSales(pool: Pool) {
         [(2 * MAX_PAYMENT_WINDOW_MS) / 1_000],
       );
       return row?.longest ?? 0;
+    },
+
+    /** Whether the sale's data in Redis were removed for good, long after its end. */
+    async isRedisCleaned(saleId: string): Promise<boolean> {
+      const rows = await selectRows(
+        pool,
+        saleIdRow,
+        'SELECT sale_id FROM sales WHERE sale_id = ? AND redis_cleaned_at IS NOT NULL',
+        [saleId],
+      );
+      return rows.length > 0;
     },
 
     /** Every sale's id, the newest first. */

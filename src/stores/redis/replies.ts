@@ -133,6 +133,13 @@ export const restoreHoldReply = z.union([
   z.tuple([z.literal('moved')]).transform(([kind]) => ({ kind })),
 ]);
 
+export const forgetSaleReply = z.tuple([z.enum(['forgotten', 'busy'])]).transform(([kind]) => kind);
+
+export const forgetOrderReply = z.tuple([z.enum(['forgotten', 'held'])]).transform(([kind]) => kind);
+
+/** The units that were moved. */
+export const renameUserReply = z.tuple([z.literal('renamed'), int]).transform(([, units]) => units);
+
 /** One an order. */
 export const waitingReply = z.array(z.enum(['waits', 'left', 'settled', 'absent', 'damaged']));
 

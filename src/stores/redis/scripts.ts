@@ -7,6 +7,8 @@ import {
   admitReply,
   dropDeadlineReply,
   expireVoidReply,
+  forgetOrderReply,
+  forgetSaleReply,
   giveBackReply,
   holdReply,
   lifeReply,
@@ -17,6 +19,7 @@ import {
   readOrderReply,
   readOrdersReply,
   removeIdleConsumersReply,
+  renameUserReply,
   requeueReply,
   waitingReply,
   rebuildBeginReply,
@@ -241,6 +244,28 @@ export const restoreHold = defineScript({
   reply: restoreHoldReply,
 });
 
+export const forgetSale = defineScript({
+  file: 'forget-sale',
+  keys: ['sale', 'stock', 'limits', 'outbox', 'deadlines', 'waitingElsewhere', 'restored', 'returns', 'void'],
+  args: [],
+  reply: forgetSaleReply,
+});
+
+export const forgetOrder = defineScript({
+  file: 'forget-order',
+  keys: ['order', 'idem'],
+  args: [],
+  reply: forgetOrderReply,
+});
+
+export const renameUser = defineScript({
+  file: 'rename-user',
+  keys: ['limits'],
+  args: ['userId', 'token'],
+  repeated: ['sku'],
+  reply: renameUserReply,
+});
+
 export const restock = defineScript({
   file: 'restock',
   keys: ['sale', 'stock'],
@@ -280,6 +305,9 @@ export const SCRIPTS = [
   mendStock,
   mendLimit,
   restoreHold,
+  forgetSale,
+  forgetOrder,
+  renameUser,
   restock,
   admit,
   removeIdleConsumers,

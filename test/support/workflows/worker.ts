@@ -18,6 +18,7 @@ import { createDeferredEngine } from '../../../src/workers/deferred-engine.ts';
 import { createOrderWorker } from '../../../src/workers/order-worker.ts';
 import { runRelay } from '../../../src/workers/relay.ts';
 import { RECONCILE_SCHEDULE } from '../../../src/workflows/contract.ts';
+import { keep } from '../keep.ts';
 import { signer } from '../signer.ts';
 import { silent } from '../stores.ts';
 import { builtWorkflows } from './built-workflows.ts';
@@ -48,7 +49,14 @@ export async function startWorker(options: WorkerOptions): Promise<TestWorker> {
   const workflowBundle = options.workflowBundle ?? builtWorkflows;
   const connection = await NativeConnection.connect({ address: inject('temporalAddress') });
   const deferred = createDeferredEngine();
-  const steps = createReconcileSteps({ ...stores, engine: deferred.engine, provider, signer, log: silent });
+  const steps = createReconcileSteps({
+    ...stores,
+    engine: deferred.engine,
+    provider,
+    signer,
+    keep,
+    log: silent,
+  });
   const stopping = new AbortController();
   const { worker, engine, client } = await createOrderWorker({
     connection,

@@ -34,6 +34,7 @@ interface Action extends Decision {
     | 'parked_resolved'
     | 'sale_rebuilt'
     | 'reconciled'
+    | 'person_erased'
     | RepairAction;
   /**
    * An orderNo, `payment <paymentId>`, `parked <parkedId>`, `sale <saleId>`, a sale with what of it, or a

@@ -1,0 +1,34 @@
+#!lua flags=allow-oom
+--[[
+Remove all data of a sale that is long over, except its orders' hashes, which expire by themselves.
+
+Call it only after MySQL has noted that they go, or they would be made again.
+Idempotent.
+May run at maxmemory: it frees memory.
+
+KEYS
+  1   sale
+  2   stock
+  3   limits
+  4   outbox
+  5   deadlines
+  6   waitingElsewhere
+  7   restored
+  8   returns
+  9   void
+
+Replies
+  forgotten
+  busy        an order waits or is held. Nothing was changed
+]]
+local saleKey, stockKey, limitsKey, outboxKey, deadlinesKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local waitingElsewhereKey, restoredKey, returnsKey, voidKey = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+
+if redis.call('XLEN', outboxKey) > 0 or redis.call('ZCARD', deadlinesKey) > 0 then
+  return { 'busy' }
+end
+
+-- Writes.
+redis.call('UNLINK', saleKey, stockKey, limitsKey, outboxKey, deadlinesKey)
+redis.call('UNLINK', waitingElsewhereKey, restoredKey, returnsKey, voidKey)
+return { 'forgotten' }

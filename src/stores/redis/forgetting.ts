@@ -1,0 +1,52 @@
+/** Removes data from Redis that are kept no longer: of a sale that is long over, or of a person. */
+
+import type { Order } from '../../domain/order.ts';
+import type { RedisClient } from './connection.ts';
+import { formatSaleShard, orderKeys, saleKeys, SALES_KEY, type SaleShard } from './keys.ts';
+import { run } from './script-call.ts';
+import { forgetOrder, forgetSale, renameUser } from './scripts.ts';
+
+export type Forgetting = ReturnType<typeof createForgetting>;
+
+export function createForgetting(redis: RedisClient) {
+  return {
+    /** Idempotent. busy: an order of the sale waits or is held. Only after MySQL has noted it. */
+    async forgetSale(shard: SaleShard): Promise<'forgotten' | 'busy'> {
+      const outcome = await run(redis, forgetSale, { keys: saleKeys(shard), args: {} });
+      // Last, as by it the sale is found again when this process dies in between.
+      if (outcome === 'forgotten') await redis.srem(SALES_KEY, formatSaleShard(shard));
+      return outcome;
+    },
+
+    /** The hash of an order that has ended, and its idempotency entry. Idempotent. */
+    forgetOrder({
+      orderNo,
+      userId,
+      idempotencyKey,
+    }: Pick<Order, 'orderNo' | 'userId' | 'idempotencyKey'>): Promise<'forgotten' | 'held'> {
+      const keys = orderKeys(orderNo);
+      return run(redis, forgetOrder, {
+        keys: { ...keys, idem: keys.idem(userId, idempotencyKey) },
+        args: {},
+      });
+    },
+
+    /** How many units of each SKU the user is counted to hold or own. */
+    async readLimits(
+      shard: SaleShard,
+      userId: string,
+      skus: readonly string[],
+    ): Promise<Map<string, number>> {
+      const counts = await redis.hmget(saleKeys(shard).limits, ...skus.map((sku) => `${sku}:${userId}`));
+      return new Map(skus.map((sku, i) => [sku, Number(counts[i] ?? 0)]));
+    },
+
+    /** Counts the user's units under the token. Idempotent. @returns the units that were moved */
+    renameUser: (shard: SaleShard, userId: string, token: string, skus: readonly string[]): Promise<number> =>
+      run(redis, renameUser, {
+        keys: saleKeys(shard),
+        args: { userId, token },
+        repeated: skus.map((sku) => ({ sku })),
+      }),
+  };
+}

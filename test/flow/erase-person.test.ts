@@ -1,0 +1,136 @@
+/** A person is erased on request: nothing tells who it was, the books add up, and money still goes back. */
+
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { erasePerson } from '../../src/reconcile/erase-person.ts';
+import { expectCleanAudit } from '../support/audit.ts';
+import { openCheckout, type Checkout } from '../support/checkout.ts';
+import { buildSale } from '../support/factories.ts';
+import { select, selectOne } from '../support/rows.ts';
+import { pressPay, sessionOf, type Shopper } from '../support/shopper.ts';
+import { expectStock } from '../support/stock.ts';
+import { waitFor } from '../support/wait.ts';
+
+let checkout: Checkout;
+beforeAll(async () => {
+  checkout = await openCheckout();
+});
+afterAll(async () => {
+  await expectCleanAudit(checkout);
+  await checkout.close();
+});
+
+const DECISION = { actor: 'op', reason: 'a request of the person' };
+const erase = ({ userId }: Shopper) => erasePerson(checkout.stores, userId, DECISION);
+
+async function buyAndPay(shopper: Shopper, saleId: string): Promise<string> {
+  const orderNo = await shopper.buy(saleId);
+  await shopper.awaitStatus(orderNo, 'awaiting_payment');
+  await pressPay(sessionOf(await shopper.pay(orderNo)).url);
+  await shopper.awaitStatus(orderNo, 'paid');
+  return orderNo;
+}
+
+/** Where a text is found in all of MySQL and Redis. */
+async function placesOf(text: string): Promise<string[]> {
+  const { pool, redis } = checkout.stores;
+  const columns = await select(
+    pool,
+    `SELECT table_name AS name, column_name AS field FROM information_schema.columns
+     WHERE table_schema = DATABASE() AND data_type IN ('varchar', 'text', 'char', 'mediumblob', 'mediumtext')`,
+  );
+  const found: string[] = [];
+  for (const { name, field } of columns) {
+    const rows = await select(
+      pool,
+      `SELECT 1 FROM \`${String(name)}\` WHERE \`${String(field)}\` LIKE ? LIMIT 1`,
+      [`%${text}%`],
+    );
+    if (rows.length > 0) found.push(`${String(name)}.${String(field)}`);
+  }
+  for (const key of await redis.keys('holdfast:*')) {
+    const value = (await redis.type(key)) === 'hash' ? JSON.stringify(await redis.hgetall(key)) : '';
+    if (`${key} ${value}`.includes(text)) found.push(key);
+  }
+  return found;
+}
+
+test('nothing in MySQL and Redis names the person any more, and a refund still gives back', async () => {
+  const { stores } = checkout;
+  const [{ saleId }, { saleId: other }] = [
+    await stores.openSale(buildSale()),
+    await stores.openSale(buildSale()),
+  ];
+  const shopper = await checkout.shopper();
+  const paid = await buyAndPay(shopper, saleId);
+  await buyAndPay(shopper, other);
+  const cancelled = await shopper.buy(saleId);
+  await shopper.cancel(cancelled);
+  await shopper.awaitStatus(cancelled, 'cancelled');
+  await expectStock(stores, saleId, { sku: 'lamp', available: 9, held: 0, sold: 1 });
+  expect(await placesOf(shopper.userId)).not.toEqual([]);
+
+  const outcome = await erase(shopper);
+
+  if (outcome.kind !== 'erased') throw new Error(outcome.kind);
+  expect(outcome.orders).toBe(3);
+  expect(await placesOf(shopper.userId)).toEqual([]);
+  expect(
+    await select(
+      stores.pool,
+      'SELECT DISTINCT user_id, idempotency_key, ip, user_agent FROM orders WHERE order_no IN (?)',
+      [[paid, cancelled]],
+    ),
+  ).toEqual([{ user_id: outcome.token, idempotency_key: null, ip: '', user_agent: '' }]);
+  expect(
+    await selectOne(stores.pool, 'SELECT actor, action, reason, detail FROM audit_log WHERE subject = ?', [
+      outcome.token,
+    ]),
+  ).toEqual({ ...DECISION, action: 'person_erased', detail: '{"orders":3}' });
+  await expectCleanAudit(checkout);
+  expect(await erase(shopper)).toEqual({ kind: 'unknown' });
+
+  const { payment_id: paymentId } = await selectOne(
+    stores.pool,
+    'SELECT payment_id FROM payments WHERE order_no = ?',
+    [paid],
+  );
+  await stores.refunds.request(Number(paymentId), 'op');
+  await waitFor(
+    'the money to go back',
+    async () => (await stores.refunds.read(Number(paymentId)))?.status === 'refunded',
+  );
+});
+
+test('a person with an open order is not erased before it has ended', async () => {
+  const { saleId } = await checkout.stores.openSale(buildSale());
+  const shopper = await checkout.shopper();
+  const orderNo = await shopper.buy(saleId);
+  expect((await erase(shopper)).kind).toBe('busy');
+  await shopper.awaitStatus(orderNo, 'awaiting_payment');
+  expect(await erase(shopper)).toEqual({ kind: 'busy', orderNos: [orderNo] });
+  await shopper.cancel(orderNo);
+  await shopper.awaitStatus(orderNo, 'cancelled');
+  await expectStock(checkout.stores, saleId, { sku: 'lamp', available: 10, held: 0, sold: 0 });
+  expect(await erase(shopper)).toMatchObject({ kind: 'erased', orders: 1 });
+});
+
+test('an erasure that died half-way is finished by a repeat, under the same token', async () => {
+  const { stores } = checkout;
+  const { saleId } = await stores.openSale(buildSale());
+  const shopper = await checkout.shopper();
+  await buyAndPay(shopper, saleId);
+  await buyAndPay(shopper, saleId);
+  await expectStock(stores, saleId, { sku: 'lamp', available: 8, held: 0, sold: 2 });
+  const dies = () => Promise.reject(new Error('died'));
+  const beforeMysql = { ...stores, persons: { ...stores.persons, replace: dies } };
+  await expect(erasePerson(beforeMysql, shopper.userId, DECISION)).rejects.toThrow('died');
+  const beforeTheEnd = { ...stores, persons: { ...stores.persons, end: dies } };
+  await expect(erasePerson(beforeTheEnd, shopper.userId, DECISION)).rejects.toThrow('died');
+  const token = await stores.persons.begin(shopper.userId);
+  expect(await erase(shopper)).toEqual({ kind: 'erased', token, orders: 2 });
+  expect(await placesOf(shopper.userId)).toEqual([]);
+});
+
+test('a person of whom nothing is known is not erased', async () => {
+  expect(await erase(await checkout.shopper())).toEqual({ kind: 'unknown' });
+});
