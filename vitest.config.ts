@@ -13,6 +13,7 @@ const DEEP = [
   'test/browser/**/*.test.ts',
   'test/flow/cluster.test.ts',
   'test/stores/mysql/plans/*.test.ts',
+  'test/flow/poison.test.ts',
 ];
 
 /**
