@@ -10,6 +10,14 @@ import { backoffMs, runLoop } from './loop.ts';
 
 /** A sale that waits to be made again sells nothing, and a look is a query and a script for each sale. */
 const LOOK_EVERY_MS = 1_000;
+/** While sales wait for others to be made again. */
+const LOOK_SOON_MS = 100;
+
+/**
+ * Sales made again at once. Each keeps a connection to MySQL all the while, and those that store orders and
+ * answer shoppers need the others.
+ */
+const REBUILDS_MAX = 4;
 
 export type RedisWatchDeps = Omit<RebuildDeps, 'signal'>;
 
@@ -19,10 +27,23 @@ export async function runRedisWatch(deps: RedisWatchDeps, signal: AbortSignal): 
   const underWay = new Map<string, Promise<void>>();
   const failures = new Map<string, { count: number; pausedUntilMs: number }>();
 
+  let rebuilds = 0;
+  let isPutOff = false;
+
   async function look(sale: WatchedSale): Promise<void> {
     const cause = causeOf(sale, await saleStock.checkLife(sale.saleId));
     if (cause === undefined) return;
-    await rebuildSale({ ...deps, signal }, sale.saleId, { cause, actor: 'holdfast' });
+    // A later pass looks anew: another process may have done it by then.
+    if (rebuilds >= REBUILDS_MAX) {
+      isPutOff = true;
+      return;
+    }
+    rebuilds += 1;
+    try {
+      await rebuildSale({ ...deps, signal }, sale.saleId, { cause, actor: 'holdfast' });
+    } finally {
+      rebuilds -= 1;
+    }
   }
 
   /** One sale that fails delays no other. */
@@ -44,7 +65,9 @@ export async function runRedisWatch(deps: RedisWatchDeps, signal: AbortSignal): 
       const isPaused = (failures.get(sale.saleId)?.pausedUntilMs ?? 0) > Date.now();
       if (!underWay.has(sale.saleId) && !isPaused) start(sale);
     }
-    return LOOK_EVERY_MS;
+    const pauseMs = isPutOff ? LOOK_SOON_MS : LOOK_EVERY_MS;
+    isPutOff = false;
+    return pauseMs;
   }
 
   await runLoop('redis watch', pass, { log, signal });
