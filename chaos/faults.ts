@@ -58,7 +58,7 @@ export function planFaults(
   while (planned.length < count) {
     const kinds = [
       random.shuffle(meddling(system, saleId, random)),
-      [...random.shuffle(kills(system, random)), ...random.shuffle(freezes(system, random))],
+      [...killsInTurn(system, random), ...random.shuffle(freezes(system, random))],
       random.shuffle(dataLosses(system, random)),
       random.shuffle(wireFaults(system, random)),
     ].map((faults) => faults.filter(({ name }) => only.split(',').some((part) => name.includes(part))));
@@ -77,6 +77,13 @@ export function takeFaults(planned: PlannedFault[], random: Random): PlannedFaul
   const [first, second] = planned;
   const isPaired = random.next() < PAIRED_SHARE || first?.strikes === MEDDLED;
   return planned.splice(0, isPaired && first?.strikes !== second?.strikes ? 2 : 1);
+}
+
+/** Losses of data kill Redis and Temporal as well, so these come last. */
+function killsInTurn(system: System, random: Random): PlannedFault[] {
+  const isKilledByLosses = ({ strikes }: PlannedFault) => strikes === 'redis' || strikes === 'temporal';
+  const all = random.shuffle(kills(system, random));
+  return [...all.filter((fault) => !isKilledByLosses(fault)), ...all.filter(isKilledByLosses)];
 }
 
 function kills({ parts }: System, random: Random): PlannedFault[] {

@@ -74,7 +74,7 @@ function readOptions(): Options | undefined {
       options: {
         rolling: { type: 'boolean', default: false },
         seed: { type: 'string', default: String(Date.now() % 1_000_000) },
-        faults: { type: 'string', default: '16' },
+        faults: { type: 'string', default: '22' },
         only: { type: 'string', default: '' },
         orders: { type: 'string', default: '1000' },
       },

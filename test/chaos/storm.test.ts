@@ -1,6 +1,6 @@
 /**
- * The chaos suite as CI runs it: each process is killed once,
- * as many wires are struck, and a rolling restart follows.
+ * The chaos suite as CI runs it: each process is killed, as many wires are struck, data are lost
+ * and workflows meddled with once in each way, and a rolling restart follows.
  */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -10,8 +10,8 @@ import { runStorm } from '../../chaos/storm.ts';
 import { startSystem } from '../../chaos/system.ts';
 import { openTestProcesses, type TestProcesses } from '../support/test-processes.ts';
 
-/** Eight processes and as many wires; a longer storm is `npm run chaos`. */
-const FAULTS = 16;
+/** Six kinds of kills and wires each, five of losses and of meddling; a longer storm is `npm run chaos`. */
+const FAULTS = 22;
 /** With the minutes in which late money comes to rest. */
 const TIMEOUT_MS = 15 * 60_000;
 
