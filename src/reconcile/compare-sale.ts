@@ -32,6 +32,8 @@ export type Difference =
   | { kind: 'hold'; orderNo: string }
   /** Redis' counters of a SKU are not what its holds and MySQL's books add up to. */
   | { kind: 'stock'; sku: string; found: Stock; expected: Stock; version: number }
+  /** Redis has no counters of a SKU. */
+  | { kind: 'lost'; sku: string }
   /** A user is counted to have more or fewer units than they hold or own. */
   | { kind: 'limit'; field: string; found: number; expected: number }
   /** MySQL's counters of a SKU are not the sums of its ledger. */
@@ -51,8 +53,9 @@ export function nameOf(difference: Difference): string {
     }
     case 'limit':
       return `limit ${difference.field} ${difference.found - difference.expected}`;
+    case 'lost':
     case 'counters':
-      return `counters ${difference.sku}`;
+      return `${difference.kind} ${difference.sku}`;
     default:
       return difference satisfies never;
   }
@@ -63,6 +66,9 @@ export function findMissing({ look, books, carts }: Pick<Compared, 'look' | 'boo
   const held = new Set(look.held);
   return new Set([...books.open].filter((orderNo) => !held.has(orderNo) || !carts.has(orderNo)));
 }
+
+/** What Redis counts of each SKU. */
+const COUNTS = ['total', 'available', 'held', 'sold', 'version'];
 
 export function compareSale(compared: Compared): Difference[] {
   const { books, missing } = compared;
@@ -83,7 +89,10 @@ export function compareSale(compared: Compared): Difference[] {
   const doubted = new Set(counters.map(({ sku }) => sku));
   const stock = compareStock(compared).filter(({ sku }) => !doubted.has(sku));
   const limits = compareLimits(compared).filter(({ field }) => !doubted.has(skuOf(field)));
-  return [...counters, ...holds, ...stock, ...limits];
+  const lost = books.skus
+    .filter(({ sku }) => COUNTS.some((count) => !compared.look.stock.has(`${sku}:${count}`)))
+    .map(({ sku }): Of<'lost'> => ({ kind: 'lost', sku }));
+  return [...counters, ...lost, ...holds, ...stock, ...limits];
 }
 
 function compareStock(compared: Compared): Of<'stock'>[] {

@@ -5,7 +5,7 @@
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Logger } from 'pino';
+import { rebuildSale, type RebuildDeps } from '../rebuild/rebuild-sale.ts';
 import type { Places } from '../stores/mysql/upkeep/places.ts';
 import type { Repairs } from '../stores/mysql/upkeep/repairs.ts';
 import type { SaleBooksStore } from '../stores/mysql/upkeep/sale-books.ts';
@@ -22,14 +22,13 @@ const LOOK_PAUSE_MS = 500;
 /** Lines of orders, and limits, of whose users the limits are compared in one run: some milliseconds each. */
 const LIMITS_AT_ONCE = 1_000;
 
-export interface DriftDeps {
+export interface DriftDeps extends RebuildDeps {
   holds: Pick<Holds, 'listShards'>;
   saleMends: SaleMends;
   saleBooks: SaleBooksStore;
   driftBoard: Pick<DriftBoard, 'publish'>;
   repairs: Pick<Repairs, 'record' | 'parkSale' | 'unparkSales'>;
   places: Places;
-  log: Logger;
 }
 
 export function createDriftStep(deps: DriftDeps): Step {
@@ -137,6 +136,12 @@ async function repairAll(
   report: { repaired: number; parked: number },
 ): Promise<void> {
   let { mends } = compared.look;
+  if (differences.some(({ kind }) => kind === 'lost')) {
+    // No difference is to be added to what is not there.
+    const request = { cause: 'lost' as const, actor: 'holdfast', reason: 'a SKU has no counters in Redis' };
+    if ((await rebuildSale(deps, saleId, request)).kind === 'rebuilt') report.repaired += 1;
+    return;
+  }
   for (const difference of differences) {
     const outcome = await repair(deps, saleId, { ...compared.look, mends }, difference);
     if (outcome === 'parked') report.parked += 1;
@@ -154,6 +159,8 @@ async function repair(
 ): Promise<'repaired' | 'parked' | 'moved'> {
   const { saleMends, saleBooks, repairs } = deps;
   switch (difference.kind) {
+    case 'lost':
+      return 'moved';
     case 'counters': {
       const outcome = await saleBooks.correctCounters(saleId, difference.sku);
       if (outcome.kind !== 'unexplained') return outcome.kind === 'corrected' ? 'repaired' : 'moved';
@@ -207,8 +214,9 @@ function toEntries(saleId: string, difference: Difference): DriftEntry[] {
   switch (difference.kind) {
     case 'hold':
       return [{ saleId, sku: '', what: 'hold', units: 1 }];
+    case 'lost':
     case 'counters':
-      return [{ saleId, sku: difference.sku, what: 'counters', units: 1 }];
+      return [{ saleId, sku: difference.sku, what: difference.kind, units: 1 }];
     case 'limit': {
       const { field, found, expected } = difference;
       return [{ saleId, sku: skuOf(field), what: 'limit', units: found - expected }];

@@ -105,7 +105,7 @@ async function judge(deps: HoldsDeps, held: Held, state: OrderState | null | und
     if (state === null) return 'fine';
     // Its workflow ends it, and a missing hold of an open order is found by comparing the stores.
     if (!isFinal(state.status)) return 'fine';
-    return held.place === 'left' ? await settle(deps, held.orderNo, state) : await dropDeadline(deps, held);
+    return held.place === 'left' ? await settle(deps, held, state) : await dropDeadline(deps, held);
   } catch (error) {
     if (!isDamaged(error)) throw error;
     return park(deps, held.orderNo, 'order_damaged', `Redis cannot work on it: ${String(error)}`);
@@ -113,10 +113,12 @@ async function judge(deps: HoldsDeps, held: Held, state: OrderState | null | und
 }
 
 /** The order has ended in MySQL, and the step that settles its hold never came. */
-async function settle(deps: HoldsDeps, orderNo: string, state: OrderState): Promise<Outcome> {
+async function settle(deps: HoldsDeps, { shard, orderNo }: Held, state: OrderState): Promise<Outcome> {
   await deps.reservations.project(orderNo, state);
   // While the sale's data are being made again, a later run settles it.
   if ((await settleStock(deps, orderNo, state)) === 'later') return 'fine';
+  // A void hold has nothing to settle.
+  if ((await deps.holds.look(shard, [orderNo]))[0] === 'left') return 'fine';
   const after = state.status === 'paid' ? 'sold' : 'released';
   await deps.repairs.record({ action: 'hold_settled', subject: orderNo, before: 'held', after });
   return 'repaired';

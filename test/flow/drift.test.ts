@@ -28,12 +28,12 @@ afterEach(() => expectCleanAudit(checkout));
 afterAll(() => checkout.close());
 
 /** The steps that compare and repair, in their order. @returns what they did, added up */
-async function reconcile(): Promise<StepReport> {
+async function reconcile(names = ['holds', 'order-books', 'drift']): Promise<StepReport> {
   const { stores, provider, client } = checkout;
   const engine = createOrderEngine(client, { eager: false });
   const steps = createReconcileSteps({ ...stores, engine, provider, signer, keep, log: silent });
   const sum = { looked: 0, repaired: 0, parked: 0 };
-  for (const name of ['holds', 'order-books', 'drift']) {
+  for (const name of names) {
     const report = await steps.get(name)?.(new AbortController().signal);
     if (!report) throw new Error(`no step ${name}`);
     for (const count of ['looked', 'repaired', 'parked'] as const) sum[count] += report[count];
@@ -228,6 +228,26 @@ test('a ledger that contradicts the orders is parked with its SKU and its order,
   );
   expect(await reconcile()).toMatchObject({ repaired: 0, parked: 0 });
   expect([...(await parkedNow(paid)), ...(await parkedNow(`${saleId} lamp`))]).toEqual([]);
+});
+
+test('a SKU whose counters are gone from Redis has its sale made again from MySQL', async () => {
+  const { saleId } = await openStage();
+  await checkout.stores.redis.hdel(keysOf(saleId).stock, 'lamp:available', 'lamp:version');
+  expect((await reconcile()).repaired).toBeGreaterThanOrEqual(1);
+  expect(await published(saleId)).toContain('lost 1');
+  await expectStock(checkout.stores, saleId, AT_REST);
+  expect(await actionsOn(`sale ${saleId}`)).toMatchObject([{ actor: 'holdfast', action: 'sale_rebuilt' }]);
+});
+
+test('an order whose workflow was terminated gets one again, and can be paid', async () => {
+  const { saleId, open, buyer } = await openStage();
+  await checkout.client.workflow.getHandle(open).terminate();
+  expect((await reconcile(['open-orders'])).repaired).toBe(1);
+  expect(await actionsOn(open)).toMatchObject([{ actor: 'holdfast', action: 'workflow_lost' }]);
+  const shopper = await checkout.shopper(buyer);
+  await pressPay(sessionOf(await shopper.pay(open)).url);
+  await shopper.awaitStatus(open, 'paid');
+  await expectStock(checkout.stores, saleId, { sku: 'lamp', available: 7, held: 0, sold: 3 });
 });
 
 test('drift in a busy sale is corrected while it goes on', async () => {

@@ -221,3 +221,16 @@ test('an order that MySQL has known and has lost is parked, not sold again', asy
   expect(await run()).toMatchObject({ repaired: 0, parked: 1 });
   expect(await holdOf(order)).toBe('held');
 });
+
+test('a hold of an older epoch is void: its order is queued again while it can be paid, and never counted', async () => {
+  const saleId = await openSale();
+  const [lost, ended] = [await loseOrder(saleId), await loseOrder(saleId)];
+  await stores.orders.abandon(ended, 'store_unavailable');
+  const { sale, stock } = saleKeys({ saleId, shard: 0 });
+  await stores.redis.hset(sale, 'epoch', 2);
+  const before = await stores.redis.hgetall(stock);
+  expect(await run()).toMatchObject({ looked: 2, repaired: 1, parked: 0 });
+  expect(await stores.redis.hgetall(stock)).toEqual(before);
+  expect(await actionsOn(lost.orderNo)).toMatchObject([{ action: 'order_requeued' }]);
+  expect(await actionsOn(ended.orderNo)).toEqual([]);
+});

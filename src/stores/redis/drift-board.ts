@@ -9,13 +9,15 @@ const ENTRIES_MAX = 200;
 /** What no run has confirmed for so long is not known any more. */
 const KEEP_MS = 24 * 60 * 60 * 1000;
 
+const WHAT = ['held', 'sold', 'available', 'total', 'hold', 'limit', 'counters', 'lost'] as const;
+
 /** What differs between the stores, as the last run found it before it repaired anything. */
 export interface DriftEntry {
   saleId: string;
   /** Empty where it is about an order. */
   sku: string;
-  what: 'held' | 'sold' | 'available' | 'total' | 'hold' | 'limit' | 'counters';
-  /** Units; for a hold 1. */
+  what: (typeof WHAT)[number];
+  /** Units; for a hold, for MySQL's own counters and for lost ones 1. */
   units: number;
 }
 
@@ -31,7 +33,7 @@ const stored = z.object({
     z.object({
       saleId: z.string(),
       sku: z.string(),
-      what: z.enum(['held', 'sold', 'available', 'total', 'hold', 'limit', 'counters']),
+      what: z.enum(WHAT),
       units: z.number(),
     }),
   ),

@@ -96,7 +96,7 @@ export function createRetention(pool: Pool) {
     async deleteParked(olderThanMs: number): Promise<Batch> {
       const deleted = await modify(
         pool,
-        `DELETE FROM parked WHERE resolved_at < ? AND settled_by = 'rules' AND kind <> 'payment'
+        `DELETE FROM parked WHERE resolved_at < ? AND COALESCE(settled_by, 'rules') = 'rules' AND kind <> 'payment'
          ORDER BY resolved_at LIMIT ?`,
         [new Date(Date.now() - olderThanMs), BATCH],
       );

@@ -15,8 +15,10 @@ import { createOrders } from '../../../../src/stores/mysql/orders/orders.ts';
 import { createSaleEpochs } from '../../../../src/stores/mysql/rebuild/sale-epochs.ts';
 import { createSales } from '../../../../src/stores/mysql/sales.ts';
 import { createOrderBooks } from '../../../../src/stores/mysql/upkeep/order-books.ts';
+import { createPersons } from '../../../../src/stores/mysql/upkeep/persons.ts';
 import { createPlaces } from '../../../../src/stores/mysql/upkeep/places.ts';
 import { createRepairs } from '../../../../src/stores/mysql/upkeep/repairs.ts';
+import { createRetention } from '../../../../src/stores/mysql/upkeep/retention.ts';
 import { createSaleBooks } from '../../../../src/stores/mysql/upkeep/sale-books.ts';
 import { buildOrder } from '../../../support/factories.ts';
 import { buildNotice, buildPayment, buildReversal, sign } from '../../../support/payment-notices.ts';
@@ -57,6 +59,8 @@ function measuredStores(seen: (measured: Measured) => void) {
     saleBooks: createSaleBooks(pool),
     places: createPlaces(pool),
     repairs: createRepairs(pool),
+    retention: createRetention(pool),
+    persons: createPersons(pool),
   };
 }
 
@@ -178,6 +182,17 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
       await saleBooks.readOrders(lines.map(({ orderNo }) => orderNo));
     },
   ],
+  // The batch, and its sessions and payments.
+  'retention: clearContacts': [500 * 3 * PER_ROW, ({ retention }) => retention.clearContacts(0)],
+  'retention: clearNotices, deleteParked': [
+    500 * PER_ROW,
+    async ({ retention }) => {
+      await retention.clearNotices(0, 0);
+      await retention.deleteParked(0);
+    },
+  ],
+  // The open orders of all sales, and the payments about which something is to be done.
+  'retention.isRedisDone': [2 * 12_000, ({ retention }) => retention.isRedisDone(orderOf('paid').saleId, 0)],
   'repairs.readStates of a page': [
     500 * PER_ROW,
     ({ repairs }) => repairs.readStates(newOrders(500).map(({ orderNo }) => orderNo)),
@@ -201,6 +216,19 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
 
 /** For a request, or as a step of a workflow: about one order or one payment. */
 const REQUESTS: Record<string, Call> = {
+  'a person is erased': async ({ persons }) => {
+    const { userId, saleId } = orderOf('paid');
+    await persons.listOpen(userId);
+    const ended = await persons.listEnded(userId, '');
+    expect(ended).toHaveLength(1);
+    await persons.readOwned(saleId, userId);
+    const token = await persons.begin(userId);
+    await persons.replace(
+      ended.map(({ orderNo }) => orderNo),
+      token,
+    );
+    await persons.end(userId, token, DECISION);
+  },
   'orders: read, requestCancel, cancel': async ({ orders }) => {
     const [order] = newOrders(1);
     if (!order) return;
