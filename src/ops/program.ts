@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander';
 import { ConfigError, type OpsConfig } from '../config.ts';
 import { redactCredentials } from '../log.ts';
 import { isUnavailable } from '../stores/mysql/connection.ts';
+import { addEraseCommand } from './erase-command.ts';
 import { OpsError, UsageError } from './errors.ts';
 import { addMoneyCommands } from './money-commands.ts';
 import { addOrderCommands } from './order-commands.ts';
@@ -84,6 +85,7 @@ function createProgram(shell: Shell): Command {
   addOrderCommands(program, shell);
   addMoneyCommands(program, shell);
   addUpkeepCommands(program, shell);
+  addEraseCommand(program, shell);
   return program;
 }
 

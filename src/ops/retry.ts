@@ -55,6 +55,12 @@ async function settleEnded(parts: Parts, entry: ParkedEntry, decision: Decision)
   const hold = await (status === 'paid'
     ? reservations.confirm(entry.reference)
     : reservations.release(entry.reference));
+  const isSettled = status === 'paid' ? hold === 'sold' || hold === 'returned' : hold === 'released';
+  if (!isSettled) {
+    return refused(
+      `The order is ${status}, and Redis has nothing to settle for it (${hold}). Where \`ops audit\` finds nothing wrong about it, resolve the entry.`,
+    );
+  }
   await parts.parkedWork().completeRetry(entry, decision);
   return done(`The order is ${status}. Its hold in Redis: ${hold}. The entry is resolved.`);
 }

@@ -166,6 +166,18 @@ describe('parked retry', () => {
     expect((await ops('parked', 'list')).out).toBe('Nothing is parked.\n');
   });
 
+  test('of an ended order whose hold Redis has lost says so, and leaves the entry', async () => {
+    const order = await acceptOrder(stores, saleId);
+    await stores.orders.storeOrder(order, 'started');
+    await stores.orders.cancel(order.orderNo, 'payment_timeout', { force: true });
+    await stores.redis.del(`holdfast:{${saleId}.0}:order:${order.orderNo}`);
+    const id = await parkOne('order', order.orderNo);
+    const { exitCode, out } = await ops('parked', 'retry', id, ...BECAUSE);
+    expect([exitCode, out]).toEqual([1, expect.stringMatching(/Redis has nothing to settle for it/)]);
+    expect(await logged()).toEqual([]);
+    expect((await ops('parked', 'list')).out).toContain(`\n${id} `);
+  });
+
   test('puts an order back into the outbox that Redis has whole', async () => {
     const order = await acceptOrder(stores, saleId);
     await stores.redis.del(`holdfast:{${saleId}.0}:outbox`);

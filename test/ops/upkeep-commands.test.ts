@@ -101,6 +101,24 @@ test('rebuild makes a sale again under a new epoch, and the log keeps who wanted
   await shopper.awaitStatus(orderNo, 'cancelled');
 });
 
+test('a person is erased once none of their orders is open, and no command names them afterwards', async () => {
+  const { shopper, orderNo } = await buy();
+  const { userId } = shopper;
+  const early = await ops('erase', userId, ...BECAUSE);
+  expect([early.exitCode, early.err]).toEqual([1, expect.stringContaining(orderNo)]);
+  await shopper.cancel(orderNo);
+  await shopper.awaitStatus(orderNo, 'cancelled');
+
+  const erased = await waitFor('the person to be erased', async () => {
+    const printed = await ops('erase', userId, ...BECAUSE);
+    return printed.exitCode === 0 && printed.out;
+  });
+  expect(erased.replaceAll(/\s+/g, ' ')).toMatch(/^Erased. What stays in the books \(orders: 1\) is under /);
+  expect((await ops('order', 'show', orderNo)).out).not.toContain(userId);
+  expect((await ops('erase', 'never-was', ...BECAUSE)).err).toBe('No store has anything of that person.\n');
+  expect((await ops('erase', 'a person', ...BECAUSE)).exitCode).toBe(2);
+});
+
 test('a sale that there is not cannot be made again', async () => {
   expect(await ops('rebuild', 'never-was', ...BECAUSE)).toMatchObject({
     exitCode: 1,
