@@ -307,6 +307,7 @@ const REASONS = {
   operator_request: 'The shop cancelled it.',
   stock_exhausted: 'It was sold out after all. Nothing was charged.',
   lost_hold: 'It was sold out after all. Nothing was charged.',
+  lost_before_stored: 'The shop lost it. Nothing was charged.',
 };
 
 /** A paid order stays paid, whatever happens to its money afterwards. */

@@ -34,6 +34,11 @@ export function createMetrics() {
     labelNames: ['lane'],
     registers: [registry],
   });
+  const lost = new Counter({
+    name: 'holdfast_lost_orders_total',
+    help: 'Accepted orders that were asked for and had been lost with the data of Redis.',
+    registers: [registry],
+  });
   // Each label begins at 0, so that its first event shows as an increase.
   for (const outcome of NOTICE_OUTCOMES) notices.inc({ outcome }, 0);
   for (const lane of LANES) shed.inc({ lane }, 0);
@@ -44,6 +49,8 @@ export function createMetrics() {
 
     /** All metrics in Prometheus' text format. */
     read: (): Promise<string> => registry.metrics(),
+
+    orderLost: (): void => lost.inc(),
 
     noticeAnswered: (outcome: NoticeOutcome): void => notices.inc({ outcome }),
 

@@ -27,6 +27,7 @@ import { createLane, shedPurchases, type Lane } from './http/load-shed.ts';
 import { problemResponder } from './http/problem.ts';
 import { createShedLog, createTokenLog } from './http/refusal-logs.ts';
 import type { EngineNotifier } from './orders/engine-notifier.ts';
+import { createLostOrders } from './orders/lost-orders.ts';
 import { createOrderRoutes } from './orders/order-routes.ts';
 import { createOrderFinder } from './orders/order-view.ts';
 import { createPaymentPage } from './orders/payment-page.ts';
@@ -51,7 +52,7 @@ export interface AppDeps extends Stores {
 
 export function createApp(deps: AppDeps): RequestListener {
   const projection = createProjection(deps);
-  const findOrder = createOrderFinder({ ...deps, projection });
+  const findOrder = createOrderFinder({ ...deps, projection, judgeMissing: createLostOrders(deps) });
   const openPaymentPage = createPaymentPage({ ...deps, sign: deps.signer.sign, projection });
   const orders = createOrderRoutes({ ...deps, projection, findOrder, openPaymentPage });
   const admin = createAdminRoutes(deps);

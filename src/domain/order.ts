@@ -22,12 +22,16 @@ type PaymentState = (typeof PAYMENT_STATES)[number];
 export const CLOSING_REASONS = ['payment_timeout', 'shopper_request', 'operator_request'] as const;
 export type ClosingReason = (typeof CLOSING_REASONS)[number];
 
-/** Why an order failed: it was abandoned before it was stored, and its stock went back. */
+/**
+ * Why an order failed: it was abandoned before it was stored, and its stock went back. `lost_before_stored` is
+ * never recorded: it is the answer about an order that was lost with the data of Redis.
+ */
 export const FAILURE_REASONS = [
   'duplicate_request',
   'unknown_sku',
   'stock_exhausted',
   'lost_hold',
+  'lost_before_stored',
   'invalid_order',
   'store_unavailable',
 ] as const;

@@ -118,6 +118,10 @@ export function createOrderRoutes(deps: OrderRoutesDeps) {
 
     async payOrder(ctx: OrderContext): Promise<void> {
       const found = await find(ctx);
+      if (found.state.reason === 'lost_before_stored') {
+        const extra = { order: viewOrder(found.order, found.state) };
+        throw new Problem('not_payable', 'The order can no longer be paid.', { extra });
+      }
       const { url, expiresAtMs } = await openPaymentPage(found);
       ctx.status = 201;
       const expiresAt = new Date(expiresAtMs).toISOString();

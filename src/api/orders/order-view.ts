@@ -12,6 +12,7 @@ import type { Orders } from '../../stores/mysql/orders/orders.ts';
 import type { ReservedOrder } from '../../stores/redis/reservations.ts';
 import { orderNotFound, unavailable } from '../http/problem.ts';
 import type { OrderReply, SourcedOrderReply } from '../http/replies.ts';
+import type { LostOrders } from './lost-orders.ts';
 import type { Projection } from './projection.ts';
 
 /**
@@ -29,6 +30,7 @@ const POLL_AFTER_MS: Record<OrderStatus, number | null> = {
 export interface FinderDeps {
   projection: Projection;
   orders: Pick<Orders, 'read'>;
+  judgeMissing: LostOrders;
 }
 
 /** `source`: where the state was read. */
@@ -40,24 +42,30 @@ export type OrderFinder = ReturnType<typeof createOrderFinder>;
 
 /**
  * Orders of a user, from the projection or, where Redis has none or is away, from MySQL. Where the projection
- * is doubted, or a caller knows a newer version, it gets what MySQL has: a status never goes back.
+ * is doubted, or a caller knows a newer version, it gets what MySQL has: a status never goes back. An order
+ * that was lost with the data of Redis is answered as failed.
  */
-export function createOrderFinder({ projection, orders }: FinderDeps) {
+export function createOrderFinder({ projection, orders, judgeMissing }: FinderDeps) {
   /**
    * @param knownVersion the newest that the caller has seen
    * @throws Problem 404 for what is no order of this user
    */
   return async function findOrder(orderNo: string, userId: string, knownVersion = 0): Promise<FoundOrder> {
     if (!parseOrderNo(orderNo)) throw orderNotFound();
-    const found = await read(orderNo, knownVersion);
+    const found = await read(orderNo, userId, knownVersion);
     if (found?.order.userId !== userId) throw orderNotFound();
     return found;
   };
 
-  async function read(orderNo: string, knownVersion: number): Promise<FoundOrder | undefined> {
+  async function read(
+    orderNo: string,
+    userId: string,
+    knownVersion: number,
+  ): Promise<FoundOrder | undefined> {
     const answer = await projection.read(orderNo);
-    const projected = answer === 'no-answer' ? undefined : answer;
-    if (projected && projected.state.version >= knownVersion && !projection.isDoubted())
+    const look = answer === 'no-answer' ? { found: undefined, isCertain: false } : answer;
+    const { found: projected, isCertain } = look;
+    if (projected && isCertain && projected.state.version >= knownVersion && !projection.isDoubted())
       return { ...projected, source: 'projection' };
     try {
       const stored = await orders.read(orderNo);
@@ -65,7 +73,10 @@ export function createOrderFinder({ projection, orders }: FinderDeps) {
       if (stored) return { ...stored, source: 'database' };
       if (projected) return { ...projected, source: 'projection' };
       // Redis may hold an accepted order that is not stored yet: only its answer proves that there is none.
-      if (answer === undefined) return undefined;
+      if (isCertain) return undefined;
+      const missing = answer === 'no-answer' ? 'undecided' : await judgeMissing(orderNo, userId);
+      if (missing === 'unknown') return undefined;
+      if (missing !== 'undecided') return { ...missing, source: 'database' };
     } catch (error) {
       throw unavailable('status_unavailable', 'The status cannot be read right now.', error);
     }

@@ -4,7 +4,7 @@
  */
 
 import type { Logger } from 'pino';
-import type { ReservedOrder, Reservations } from '../../stores/redis/reservations.ts';
+import type { OrderLook, ReservedOrder, Reservations } from '../../stores/redis/reservations.ts';
 
 /**
  * The workflows repeat what they could not project at most a minute apart, and a step takes seconds. A
@@ -13,7 +13,7 @@ import type { ReservedOrder, Reservations } from '../../stores/redis/reservation
 const DOUBTED_FOR_MS = 2 * 60_000;
 
 export interface ProjectionDeps {
-  reservations: Pick<Reservations, 'readOrder' | 'project'>;
+  reservations: Pick<Reservations, 'lookUp' | 'project'>;
   log: Logger;
 }
 
@@ -30,9 +30,9 @@ export function createProjection({ reservations, log }: ProjectionDeps) {
     /** Redis did not answer a short while ago. */
     isDoubted: (): boolean => performance.now() < doubtedUntilMs,
 
-    async read(orderNo: string): Promise<ReservedOrder | 'no-answer' | undefined> {
+    async read(orderNo: string): Promise<OrderLook | 'no-answer'> {
       try {
-        return await reservations.readOrder(orderNo);
+        return await reservations.lookUp(orderNo);
       } catch (error) {
         doubt();
         log.warn({ err: error, orderNo }, 'no answer from Redis; asking MySQL');

@@ -55,7 +55,7 @@ async function openSlow(slow: 'reserve' | 'readOrder'): Promise<SlowApp> {
   const slowed: Partial<Reservations> =
     slow === 'reserve'
       ? { reserve: (request) => wait().then(() => reservations.reserve(request)) }
-      : { readOrder: (orderNo) => wait().then(() => reservations.readOrder(orderNo)) };
+      : { lookUp: (orderNo) => wait().then(() => reservations.lookUp(orderNo)) };
   const app = await api.withParts({ reservations: { ...reservations, ...slowed } });
   onTestFinished(async () => {
     letGo();

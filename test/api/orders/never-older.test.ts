@@ -32,7 +32,7 @@ async function openCut() {
   const app = await api.withParts({
     reservations: {
       ...reservations,
-      readOrder: (orderNo) => unlessCut(() => reservations.readOrder(orderNo)),
+      lookUp: (orderNo) => unlessCut(() => reservations.lookUp(orderNo)),
       project: (orderNo, state) => unlessCut(() => reservations.project(orderNo, state)),
     },
     notifier: { paymentReceived: () => {}, cancelRequested: () => {}, drain: async () => {} },

@@ -16,13 +16,30 @@ const STATEMENT_MAX_MS = 60_000;
 const watchedRow = z.object({ sale_id: z.string(), epoch: z.int(), rebuilding: z.coerce.boolean() });
 const epochRow = z.object({ epoch: z.int() });
 const lockRow = z.object({ acquired: z.int().nullable() });
-const lifeRow = z.object({ epoch: z.int(), settled: z.coerce.boolean() });
+const lifeRow = z.object({
+  epoch: z.int(),
+  currency: z.string(),
+  payment_window_ms: z.int(),
+  watched: z.coerce.boolean(),
+  settled: z.coerce.boolean(),
+});
 
 export interface WatchedSale {
   saleId: string;
   epoch: number;
   /** A rebuild has begun and is not finished. */
   isRebuilding: boolean;
+}
+
+/** What tells whether an order that is known nowhere was lost. */
+export interface SaleEpoch {
+  epoch: number;
+  currency: string;
+  paymentWindowMs: number;
+  /** Its data in Redis are to be there. */
+  isWatched: boolean;
+  /** No relay brings an order of an earlier epoch back any more. */
+  isSettled: boolean;
 }
 
 /** The lock of one sale's rebuild. Every call fails once the connection, and so the lock, is gone. */
@@ -47,20 +64,19 @@ export function createSaleEpochs(pool: Pool) {
       return rows.map((row) => ({ saleId: row.sale_id, epoch: row.epoch, isRebuilding: row.rebuilding }));
     },
 
-    /**
-     * The sale's present epoch. `isSettled`: no relay brings an order of an earlier epoch back any more.
-     * @returns undefined when there is no such sale
-     */
-    async readLife(saleId: string): Promise<{ epoch: number; isSettled: boolean } | undefined> {
+    /** The sale's present epoch; undefined when there is no such sale. */
+    async readLife(saleId: string): Promise<SaleEpoch | undefined> {
       const [row] = await selectRows(
         pool,
         lifeRow,
-        `SELECT epoch, rebuilding_since IS NULL
+        `SELECT epoch, currency, payment_window_ms, ${IS_WATCHED} AS watched, rebuilding_since IS NULL
            AND COALESCE(rebuilt_at < NOW(3) - INTERVAL ? * 1000 MICROSECOND, TRUE) AS settled
          FROM sales WHERE sale_id = ?`,
-        [LOST_AFTER_MS, saleId],
+        [WATCHED_AFTER_CLOSE_MS, LOST_AFTER_MS, saleId],
       );
-      return row && { epoch: row.epoch, isSettled: row.settled };
+      if (!row) return undefined;
+      const { epoch, currency, payment_window_ms: paymentWindowMs, watched, settled } = row;
+      return { epoch, currency, paymentWindowMs, isWatched: watched, isSettled: settled };
     },
 
     /**

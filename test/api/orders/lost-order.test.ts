@@ -1,0 +1,138 @@
+/** What a shopper is told while Redis has lost a sale, and about an order that was lost with it. */
+
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { rebuildSale } from '../../../src/rebuild/rebuild-sale.ts';
+import { saleKeys } from '../../../src/stores/redis/keys.ts';
+import { buildOrder, buildSale } from '../../support/factories.ts';
+import { orderOf, problemOf, refusalOf } from '../../support/shopper.ts';
+import { silent } from '../../support/stores.ts';
+import { openEngineAway } from '../../support/workflows/engines.ts';
+import { scrape } from '../metrics.ts';
+import { openApi, type TestApi } from '../open-api.ts';
+
+let api: TestApi;
+beforeAll(async () => {
+  api = await openApi();
+});
+afterAll(() => api.close());
+
+/** Redis loses all of the sale. */
+async function lose(saleId: string): Promise<void> {
+  const keys = await api.stores.redis.keys(`holdfast:{${saleId}.0}:*`);
+  await api.stores.redis.del(...keys);
+}
+
+/** Long ago, as far as MySQL knows: no relay brings an order back any more. */
+async function rebuild(saleId: string): Promise<void> {
+  await rebuildSale({ ...api.stores, log: silent }, saleId, { cause: 'lost', actor: 'holdfast' });
+  await api.stores.pool.query('UPDATE sales SET rebuilt_at = NOW(3) - INTERVAL 1 HOUR WHERE sale_id = ?', [
+    saleId,
+  ]);
+}
+
+/** An order that was accepted, and lost with its sale before it was stored. */
+async function loseOrder() {
+  const { saleId } = await api.stores.openSale(buildSale());
+  const shopper = await api.shopper();
+  const orderNo = await shopper.buy(saleId);
+  await lose(saleId);
+  return { saleId, shopper, orderNo };
+}
+
+const lostOrders = async () => (await scrape(api.url)).get('holdfast_lost_orders_total');
+
+test('while Redis has lost a sale that this process knows, it is paused and not unknown', async () => {
+  const { saleId, shopper } = await loseOrder();
+
+  const body = { saleId, items: [{ sku: 'lamp', quantity: 1 }] };
+  const reply = await shopper.placeOrder(body);
+  expect(refusalOf(reply)).toBe('403 sale_paused');
+  expect(reply.headers.get('retry-after')).not.toBeNull();
+
+  await rebuild(saleId);
+  expect((await shopper.placeOrder(body)).status).toBe(202);
+});
+
+test('until its sale is made again nothing is said about a lost order', async () => {
+  const { saleId, shopper, orderNo } = await loseOrder();
+
+  expect(refusalOf(await shopper.getOrder(orderNo))).toBe('503 status_unavailable');
+  await rebuild(saleId);
+  await api.stores.pool.query('UPDATE sales SET rebuilt_at = NOW(3) WHERE sale_id = ?', [saleId]);
+  expect(refusalOf(await shopper.getOrder(orderNo))).toBe('503 status_unavailable');
+});
+
+test('an order that was lost before it was stored is answered as failed, and counted once', async () => {
+  const { saleId, shopper, orderNo } = await loseOrder();
+  await rebuild(saleId);
+  const before = (await lostOrders()) ?? 0;
+
+  const lost = {
+    orderNo,
+    saleId,
+    status: 'failed',
+    reason: 'lost_before_stored',
+    version: 1,
+    items: [],
+    total: 0,
+  };
+  const reply = await shopper.getOrder(orderNo);
+  expect(orderOf(reply)).toMatchObject({ ...lost, currency: 'EUR', pollAfterMs: null, closing: false });
+  expect(reply.headers.get('etag')).toBe('"1"');
+  expect(orderOf(await shopper.cancel(orderNo))).toMatchObject(lost);
+  const refused = await shopper.pay(orderNo);
+  expect(refusalOf(refused)).toBe('409 not_payable');
+  expect(problemOf(refused)['order']).toMatchObject(lost);
+  expect(await lostOrders()).toBe(before + 1);
+});
+
+test('while Temporal cannot be asked an order is not said to be lost', async () => {
+  const { saleId, orderNo } = await loseOrder();
+  await rebuild(saleId);
+  const away = await openEngineAway();
+  const app = await api.withParts({ engine: away.engine });
+  try {
+    expect(refusalOf(await (await app.shopper()).getOrder(orderNo))).toBe('503 status_unavailable');
+  } finally {
+    await app.close();
+    await away.close();
+  }
+});
+
+test('an order whose workflow knows it is not said to be lost', async () => {
+  const { saleId, orderNo } = await loseOrder();
+  await rebuild(saleId);
+  const queued = { status: 'queued', version: 0, payment: 'none', reason: null } as const;
+  const engine = { ...api.temporal.engine, queryStatus: () => Promise.resolve(queued) };
+  const app = await api.withParts({ engine });
+  try {
+    expect(refusalOf(await (await app.shopper()).getOrder(orderNo))).toBe('503 status_unavailable');
+  } finally {
+    await app.close();
+  }
+});
+
+test('an order of the present epoch that no store has is not found, nor is one of an epoch to come', async () => {
+  const { saleId, shopper } = await loseOrder();
+  await rebuild(saleId);
+  const { orderNo } = buildOrder({ saleId });
+  for (const epoch of [2, 3]) {
+    const other = orderNo.replace(`${saleId}-0-1-`, `${saleId}-0-${epoch}-`);
+    expect(refusalOf(await shopper.getOrder(other))).toBe('404 order_not_found');
+  }
+  expect(refusalOf(await shopper.getOrder(buildOrder().orderNo))).toBe('404 order_not_found');
+});
+
+test('a projection of old data is not believed where MySQL knows better', async () => {
+  const { saleId } = await api.stores.openSale(buildSale());
+  const shopper = await api.shopper();
+  const orderNo = await shopper.buy(saleId);
+  await api.store(orderNo);
+  await api.stores.orders.cancel(orderNo, 'operator_request', { force: true });
+  // As in a file of before the cancel: the projection is old, and the server another one.
+  const keys = saleKeys({ saleId, shard: 0 });
+  await api.stores.redis.hset(keys.sale, 'run_id', 'another');
+  expect((await api.stores.reservations.readOrder(orderNo))?.state.status).toBe('awaiting_payment');
+
+  expect(await shopper.readOrder(orderNo)).toMatchObject({ status: 'cancelled' });
+});
