@@ -14,6 +14,8 @@ const DEEP = [
   'test/flow/cluster.test.ts',
   'test/stores/mysql/plans/*.test.ts',
   'test/flow/poison.test.ts',
+  'test/flow/failover.test.ts',
+  'test/flow/redis-lost.test.ts',
 ];
 
 /**

@@ -25,10 +25,11 @@ export async function auditCommand(config: AuditConfig, args: readonly string[])
   const { values } = parseArgs({ args: [...args], options: { accepted: { type: 'string' } } });
   const audits = await auditServers(config, values.accepted);
   console.table(
-    audits.map(({ saleId, orders, payments, findings }) => ({
+    audits.map(({ saleId, orders, payments, lost, findings }) => ({
       sale: saleId,
       orders,
       payments,
+      lost,
       findings: findings.length,
     })),
   );

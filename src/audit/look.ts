@@ -64,7 +64,7 @@ export async function beginLook(deps: AuditDeps): Promise<Look> {
       redisStock: [],
       isRedisCleaned: false,
       mysqlStock: [],
-      redis: { holds: [], outbox: [], limits: new Map() },
+      redis: { epoch: 0, holds: [], outbox: [], limits: new Map() },
       mysql: { orders: [], events: new Map(), payments: strays, ...parked, ledger: new Map() },
       running: new Set(),
       refunding,

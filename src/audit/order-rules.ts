@@ -1,16 +1,28 @@
 /** The audit's rules about orders: none is lost, each moves on until it ends once, and all stores agree. */
 
-import { isFinal } from '../domain/order.ts';
+import { isFinal, parseOrderNo } from '../domain/order.ts';
 import type { RedisHold } from '../stores/audit/redis-reads.ts';
 import type { Rule, SaleSnapshot } from './snapshot.ts';
 
-/** An order that was accepted is stored, or on its way. */
-export const acceptedExist: Rule = ({ accepted, mysql, redis, running }) => {
-  const known = new Set([...mysql.orders.map(({ orderNo }) => orderNo), ...redis.outbox, ...running]);
-  return accepted
-    .filter((orderNo) => !known.has(orderNo))
+/** An order that was accepted is stored, or on its way. What was lost with Redis' data is counted instead. */
+export const acceptedExist: Rule = (sale) =>
+  listUnknown(sale)
+    .filter((orderNo) => !isOfOlderEpoch(sale, orderNo))
     .map((subject) => ({ subject, detail: 'accepted, and neither stored, nor queued, nor running' }));
-};
+
+/** The accepted orders that were lost with the data of Redis before they were stored. */
+export function countLost(sale: SaleSnapshot): number {
+  return listUnknown(sale).filter((orderNo) => isOfOlderEpoch(sale, orderNo)).length;
+}
+
+function listUnknown({ accepted, mysql, redis, running }: SaleSnapshot): string[] {
+  const known = new Set([...mysql.orders.map(({ orderNo }) => orderNo), ...redis.outbox, ...running]);
+  return accepted.filter((orderNo) => !known.has(orderNo));
+}
+
+function isOfOlderEpoch({ redis }: SaleSnapshot, orderNo: string): boolean {
+  return (parseOrderNo(orderNo)?.epoch ?? Infinity) < redis.epoch;
+}
 
 /** An open order has a workflow that runs, or a place in a queue. */
 export const openOrdersMove: Rule = ({ mysql, redis, running }) => {

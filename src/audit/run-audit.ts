@@ -3,6 +3,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { auditSale } from './audit-sale.ts';
 import { beginLook, type AuditDeps, type Subject } from './look.ts';
+import { countLost } from './order-rules.ts';
 import type { Finding } from './snapshot.ts';
 
 /**
@@ -15,6 +16,8 @@ export interface SaleAudit {
   saleId: string;
   orders: number;
   payments: number;
+  /** Accepted orders that were lost with the data of Redis before they were stored. */
+  lost: number;
   findings: Finding[];
 }
 
@@ -79,7 +82,8 @@ async function lookAt(deps: AuditDeps, subjects: readonly Subject[]): Promise<Ma
     const sale = await look(subject);
     const { saleId, mysql, collected } = sale;
     const findings = auditSale(sale);
-    audits.set(subject, { saleId, orders: mysql.orders.length, payments: collected.length, findings });
+    const [orders, payments, lost] = [mysql.orders.length, collected.length, countLost(sale)];
+    audits.set(subject, { saleId, orders, payments, lost, findings });
   }
   return audits;
 }

@@ -23,8 +23,8 @@ export const CLOSING_REASONS = ['payment_timeout', 'shopper_request', 'operator_
 export type ClosingReason = (typeof CLOSING_REASONS)[number];
 
 /**
- * Why an order failed: it was abandoned before it was stored, and its stock went back. `lost_before_stored` is
- * never recorded: it is the answer about an order that was lost with the data of Redis.
+ * Why an order failed: it was abandoned before it was stored, and its stock went back. `lost_before_stored`
+ * is never recorded: it is the answer about an order that was lost with the data of Redis.
  */
 export const FAILURE_REASONS = [
   'duplicate_request',

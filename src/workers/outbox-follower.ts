@@ -111,6 +111,9 @@ export function createOutboxFollower(deps: FollowerDeps) {
       return burst.isOn() && page.entries.length < PAGE_SIZE ? FILL_PAUSE_MS : 0;
     },
 
+    /** Has what was read and not acknowledged read again, as after Redis was away: it may be another one. */
+    restart: (): void => pages.restart(),
+
     /** Waits for what is under way. */
     async drain(): Promise<void> {
       await Promise.all(underWay);

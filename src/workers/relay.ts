@@ -70,6 +70,8 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
         stopping: until,
         log: bound,
       });
+      // Of a cluster one node may be another from now on, while the connection to the others goes on.
+      blocking.on('close', follower.restart).on('+node', follower.restart);
       await runLoop('outbox', follower.pass, { log: bound, signal: until });
       await follower.drain();
     } finally {

@@ -1,4 +1,4 @@
-/** A private Redis cluster of three masters, for the test that runs on a cluster. */
+/** A private Redis cluster of three masters, for the tests that run on a cluster. */
 
 import { mkdirSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,6 +11,9 @@ import { livesIn, redisArgs, redisPackage, withRedis } from './redis.ts';
 const SLOTS = 16_384;
 const MASTERS = 3;
 
+/** A master that does not answer for so long is replaced by its replica. */
+const NODE_TIMEOUT_MS = 2_000;
+
 /** Nodes gossip once a second and need some rounds until all agree. */
 const AGREE_TIMEOUT_MS = 30_000;
 
@@ -22,11 +25,19 @@ export type RedisCluster = {
   /** SIGSTOP and SIGCONT to the node at this port. The others go on. */
   freeze(port: number): void;
   thaw(port: number): void;
+  /** SIGKILL to the master at this port. Where it has a replica, that takes over. */
+  kill(port: number): Promise<void>;
   stop(): Promise<void>;
 };
 
-/** A real cluster on loopback. */
-export async function startRedisCluster(options: { dataDir: string }): Promise<RedisCluster> {
+/**
+ * A real cluster on loopback.
+ * @param options.replicas whether each master has a replica
+ */
+export async function startRedisCluster(options: {
+  dataDir: string;
+  replicas?: boolean;
+}): Promise<RedisCluster> {
   const [found] = await locateServers([redisPackage], console.log);
   if (found?.kind !== 'binary') throw new Error('a Redis cluster needs redis-server on PATH');
   const crashes: Error[] = [];
@@ -36,7 +47,7 @@ export async function startRedisCluster(options: { dataDir: string }): Promise<R
   });
   try {
     const nodes: Node[] = [];
-    for (let index = 0; index < MASTERS; index++) {
+    for (let index = 0; index < MASTERS * (options.replicas ? 2 : 1); index++) {
       const folder = join(options.dataDir, `node-${index}`);
       mkdirSync(folder, { recursive: true });
       const dir = realpathSync(folder);
@@ -53,6 +64,8 @@ export async function startRedisCluster(options: { dataDir: string }): Promise<R
           String(busPort),
           '--cluster-require-full-coverage',
           'no',
+          '--cluster-node-timeout',
+          String(NODE_TIMEOUT_MS),
         ],
         marker: dir,
         isReady: () => livesIn(node.url, dir),
@@ -61,12 +74,15 @@ export async function startRedisCluster(options: { dataDir: string }): Promise<R
       });
       nodes.push(node);
     }
-    await formCluster(nodes);
+    const [masters, replicas] = [nodes.slice(0, MASTERS), nodes.slice(MASTERS)];
+    await formCluster(masters);
+    await addReplicas(masters, replicas);
     const nameOf = (port: number) => `redis-node-${nodes.findIndex((node) => node.port === port)}`;
     return {
-      redisUrl: nodes.map((node) => node.url).join(','),
+      redisUrl: masters.map((node) => node.url).join(','),
       freeze: (port) => processes.freeze(nameOf(port)),
       thaw: (port) => processes.thaw(nameOf(port)),
+      kill: (port) => processes.kill(nameOf(port)),
       stop: () => processes.stopAll(),
     };
   } catch (error) {
@@ -88,6 +104,34 @@ async function formCluster(nodes: readonly Node[]): Promise<void> {
       }
     });
   }
+  await waitForAgreement(nodes, nodes.length);
+}
+
+/** Each replica follows the master of its number. */
+async function addReplicas(masters: readonly Node[], replicas: readonly Node[]): Promise<void> {
+  const [first] = masters;
+  if (!first || replicas.length === 0) return;
+  for (const node of replicas) {
+    await withRedis(node.url, (redis) =>
+      redis.call('CLUSTER', 'MEET', '127.0.0.1', String(first.port), String(first.busPort)),
+    );
+  }
+  const all = [...masters, ...replicas];
+  await waitForAgreement(all, all.length);
+  for (const [index, node] of replicas.entries()) {
+    const master = masters[index] ?? first;
+    const id = await withRedis(master.url, async (redis) => String(await redis.call('CLUSTER', 'MYID')));
+    await withRedis(node.url, (redis) => redis.call('CLUSTER', 'REPLICATE', id));
+    await waitUntil({
+      what: `the replica at ${node.url} to follow its master`,
+      timeoutMs: AGREE_TIMEOUT_MS,
+      check: () =>
+        withRedis(node.url, async (redis) => /master_link_status:up/.test(await redis.info('replication'))),
+    });
+  }
+}
+
+async function waitForAgreement(nodes: readonly Node[], known: number): Promise<void> {
   for (const node of nodes) {
     await waitUntil({
       what: `the Redis cluster to agree, seen from ${node.url}`,
@@ -95,7 +139,7 @@ async function formCluster(nodes: readonly Node[]): Promise<void> {
       check: () =>
         withRedis(node.url, async (redis) => {
           const info = String(await redis.call('CLUSTER', 'INFO'));
-          return info.includes('cluster_state:ok') && info.includes(`cluster_known_nodes:${nodes.length}`);
+          return info.includes('cluster_state:ok') && info.includes(`cluster_known_nodes:${known}`);
         }),
     });
   }

@@ -14,11 +14,13 @@ export interface TcpProxy {
   silence(): void;
   /** New connections work again. */
   mend(): void;
+  /** Connections break, and new ones reach another server. */
+  redirect(target: string): void;
   close(): Promise<void>;
 }
 
 export async function openTcpProxy(target: string): Promise<TcpProxy> {
-  const { hostname, port } = new URL(`tcp://${target}`);
+  let { hostname, port } = new URL(`tcp://${target}`);
   const sockets = new Set<Socket>();
   let isCut = false;
   let isSilent = false;
@@ -73,6 +75,10 @@ export async function openTcpProxy(target: string): Promise<TcpProxy> {
     mend() {
       isCut = false;
       isSilent = false;
+    },
+    redirect(other) {
+      ({ hostname, port } = new URL(`tcp://${other}`));
+      destroyAll();
     },
     async close() {
       const closed = once(server, 'close');

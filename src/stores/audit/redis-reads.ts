@@ -1,7 +1,7 @@
 /** Reads for the audit, from Redis: one whole sale. Too slow for any other use. */
 
 import { z } from 'zod';
-import type { OrderState } from '../../domain/order.ts';
+import { parseOrderNo, type OrderState } from '../../domain/order.ts';
 import type { RedisClient } from '../redis/connection.ts';
 import { saleKeys } from '../redis/keys.ts';
 import { orderHash } from '../redis/order-hash.ts';
@@ -18,20 +18,29 @@ export interface RedisHold {
   orderNo: string;
   userId: string;
   hold: z.infer<typeof holdHash>['hold'];
+  /** The life of the sale's data that it belongs to. */
+  epoch: number;
   items: { sku: string; quantity: number }[];
   state: OrderState;
 }
 
-/** The holds of a sale, the orders that wait in its outbox, and the units counted per SKU and user. */
+/**
+ * The holds of a sale, the orders that wait in its outbox, and the units counted per SKU and user. Holds of
+ * an older epoch than the sale's are void, and left out.
+ */
 export async function readRedisSale(redis: RedisClient, saleId: string) {
   const keys = saleKeys({ saleId, shard: 0 });
-  const [orderKeys, waiting, limits] = await Promise.all([
+  const [orderKeys, waiting, limits, present] = await Promise.all([
     scanKeys(redis, keys.order('*')),
     listWaiting(redis, { saleId, shard: 0 }),
     redis.hgetall(keys.limits),
+    redis.hget(keys.sale, 'epoch'),
   ]);
+  const epoch = Number(present);
+  const holds = await readHolds(redis, orderKeys, keys.order('').length);
   return {
-    holds: await readHolds(redis, orderKeys, keys.order('').length),
+    epoch,
+    holds: holds.filter((hold) => hold.epoch >= epoch),
     outbox: waiting,
     limits: new Map(Object.entries(limits).map(([field, count]) => [field, Number(count)])),
   };
@@ -75,6 +84,8 @@ async function scanKeys(redis: RedisClient, pattern: string): Promise<string[]> 
 }
 
 function toHold(orderNo: string, hash: Record<string, string>): RedisHold {
-  const { user_id: userId, hold, items, status, version, payment, reason } = holdHash.parse(hash);
-  return { orderNo, userId, hold, items, state: { status, version, payment, reason } };
+  const { user_id: userId, hold, items, status, version, payment, reason, ...rest } = holdHash.parse(hash);
+  // What is no order number is of no epoch, and a finding.
+  const epoch = rest.epoch ?? parseOrderNo(orderNo)?.epoch ?? Infinity;
+  return { orderNo, userId, hold, epoch, items, state: { status, version, payment, reason } };
 }
