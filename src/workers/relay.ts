@@ -67,7 +67,8 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
         gate,
         burst,
         storing,
-        stopping: until,
+        // Not `until`: a Redis that has lost its data knows no sales for a moment.
+        stopping: signal,
         log: bound,
       });
       // Of a cluster one node may be another from now on, while the connection to the others goes on.

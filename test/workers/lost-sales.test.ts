@@ -1,0 +1,104 @@
+/** The watch over a sale's data in Redis: what it notices, and that it makes them again by itself. */
+
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { saleKeys } from '../../src/stores/redis/keys.ts';
+import { runRedisWatch, type RedisWatchDeps } from '../../src/workers/redis-watch.ts';
+import { buildSale } from '../support/factories.ts';
+import { select } from '../support/rows.ts';
+import { openTestStores, silent, type TestStores } from '../support/stores.ts';
+import { waitFor } from '../support/wait.ts';
+
+let stores: TestStores;
+beforeAll(async () => {
+  stores = await openTestStores();
+});
+afterAll(() => stores.close());
+
+function startWatch(parts: Partial<RedisWatchDeps> = {}): void {
+  const stopping = new AbortController();
+  const watch = runRedisWatch({ ...stores, log: silent, ...parts }, stopping.signal);
+  onTestFinished(() => {
+    stopping.abort();
+    return watch;
+  });
+}
+
+const saleKey = (saleId: string) => saleKeys({ saleId, shard: 0 }).sale;
+
+async function openSale(): Promise<string> {
+  return (await stores.openSale(buildSale())).saleId;
+}
+
+/** Waits until the sale is well under this epoch, and returns why. */
+async function rebuilt(saleId: string, epoch: number): Promise<unknown> {
+  await waitFor(`${saleId} to be made again`, async () => {
+    const life = await stores.saleStock.checkLife(saleId);
+    const isDone = (await stores.saleEpochs.listWatched()).some(
+      (sale) => sale.saleId === saleId && !sale.isRebuilding,
+    );
+    return isDone && life.kind === 'well' && life.epoch === epoch;
+  });
+  const rows = await select(stores.pool, 'SELECT actor, reason FROM audit_log WHERE subject = ?', [
+    `sale ${saleId}`,
+  ]);
+  return rows;
+}
+
+test.each<[string, string, (saleId: string) => Promise<unknown>]>([
+  ['is gone', 'lost', (saleId) => stores.redis.del(saleKey(saleId))],
+  [
+    'was made on another server',
+    'replaced',
+    (saleId) => stores.redis.hset(saleKey(saleId), 'run_id', 'another'),
+  ],
+  ['was suspended by a process that died', 'unfinished', (saleId) => stores.saleRebuild.suspend(saleId)],
+  [
+    'has an epoch that MySQL does not have',
+    'epochs_differ',
+    (saleId) => stores.pool.query('UPDATE sales SET epoch = 5 WHERE sale_id = ?', [saleId]),
+  ],
+])('a sale that %s is made again', async (_, reason, harm) => {
+  const saleId = await openSale();
+  await harm(saleId);
+  startWatch();
+  expect(await rebuilt(saleId, reason === 'epochs_differ' ? 6 : 2)).toEqual([{ actor: 'holdfast', reason }]);
+});
+
+test('a rebuild that died before it reached Redis is done again', async () => {
+  const saleId = await openSale();
+  await stores.pool.query('UPDATE sales SET rebuilding_since = NOW(3), epoch = 2 WHERE sale_id = ?', [
+    saleId,
+  ]);
+  startWatch();
+  expect(await rebuilt(saleId, 3)).toEqual([{ actor: 'holdfast', reason: 'unfinished' }]);
+});
+
+test('one sale that cannot be made again delays no other', async () => {
+  const [stuck, other] = [await openSale(), await openSale()];
+  for (const saleId of [stuck, other]) await stores.redis.del(saleKey(saleId));
+  const begin: TestStores['saleRebuild']['begin'] = async (saleId, epoch) => {
+    if (saleId === stuck) throw new Error('cannot be made');
+    return stores.saleRebuild.begin(saleId, epoch);
+  };
+  startWatch({ saleRebuild: { ...stores.saleRebuild, begin } });
+  await rebuilt(other, 2);
+  expect((await stores.saleStock.checkLife(stuck)).kind).toBe('sale-absent');
+});
+
+test('a sale that is well, long over or never was in Redis is left alone', async () => {
+  const [well, over] = [await openSale(), await openSale()];
+  const cold = buildSale();
+  await stores.sales.create(cold);
+  await stores.pool.query(
+    'UPDATE sales SET opens_at = NOW(3) - INTERVAL 9 DAY, closes_at = NOW(3) - INTERVAL 8 DAY WHERE sale_id = ?',
+    [over],
+  );
+  await stores.redis.del(saleKey(over));
+  const marker = await openSale();
+  await stores.redis.del(saleKey(marker));
+  startWatch();
+  await rebuilt(marker, 2);
+  expect(await stores.saleStock.checkLife(well)).toEqual({ kind: 'well', epoch: 1 });
+  for (const saleId of [over, cold.saleId])
+    expect((await stores.saleStock.checkLife(saleId)).kind).toBe('sale-absent');
+});
