@@ -280,3 +280,51 @@ test('a sale that was never in Redis is not made', async () => {
   const { saleId } = buildSale();
   expect(await rebuild(saleId)).toEqual({ kind: 'not-warm' });
 });
+
+/** The steps of a rebuild in the stores, by their names. */
+const STEPS = [
+  'suspend',
+  'begin',
+  'writeOrders',
+  'writeRequests',
+  'writeReturns',
+  'writeLimits',
+  'end',
+  'expireVoid',
+] as const;
+
+/** The stores of a process that dies at this step: before it is done, or after it. */
+function dyingAt(step: (typeof STEPS)[number], when: 'before' | 'after'): TestStores {
+  const real: (...args: never[]) => Promise<unknown> = stores.saleRebuild[step];
+  const die = async (...args: unknown[]): Promise<never> => {
+    if (when === 'after') await Reflect.apply(real, undefined, args);
+    throw new Error('died here');
+  };
+  return { ...stores, saleRebuild: { ...stores.saleRebuild, [step]: die } };
+}
+
+test.each(STEPS.flatMap((step) => [[step, 'before'] as const, [step, 'after'] as const]))(
+  'a process that dies at %s, %s it is done, leaves a sale that the next one makes again',
+  async (step, when) => {
+    const { saleId, open } = await openSale();
+    const dying = { ...dyingAt(step, when), log: silent };
+    await expect(rebuildSale(dying, saleId, { cause: 'requested', actor: 'olga' })).rejects.toThrow(
+      'died here',
+    );
+    expect(await stores.saleEpochs.listWatched()).toContainEqual(
+      expect.objectContaining({ saleId, isRebuilding: true }),
+    );
+
+    await rebuild(saleId, 'unfinished');
+
+    await expectStock(stores, saleId, { sku: 'lamp', available: 7, held: 1, sold: 2 });
+    const keys = saleKeys({ saleId, shard: 0 });
+    expect(await stores.redis.hgetall(keys.limits)).toEqual({ 'lamp:ada': '1', 'lamp:bo': '2' });
+    expect(await stores.redis.zrange(keys.deadlines, '0', '-1')).toEqual([open.orderNo]);
+    expect(await stores.redis.exists(keys.void)).toBe(0);
+    expect((await stores.saleStock.checkLife(saleId)).kind).toBe('well');
+    expect(await stores.saleEpochs.listWatched()).toContainEqual(
+      expect.objectContaining({ saleId, isRebuilding: false }),
+    );
+  },
+);
