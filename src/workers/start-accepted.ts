@@ -22,11 +22,11 @@ export interface StartDeps extends StoreAheadDeps {
  */
 export async function startStored(deps: StartDeps, admitted: readonly Accepted[]): Promise<void> {
   const open = admitted.filter(({ state }) => !isFinal(state.status));
+  const started = await deps.gate.run(open, orderNoOf, ({ order, state }) => deps.engine.start(order, state));
   await deps.gate.release(
     admitted.filter((entry) => !open.includes(entry)),
     orderNoOf,
   );
-  const started = await deps.gate.run(open, orderNoOf, ({ order, state }) => deps.engine.start(order, state));
   await deps.orderClaims.complete(started);
   await deps.orderClaims.release(open.filter((entry) => !started.includes(entry)));
 }

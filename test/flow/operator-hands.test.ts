@@ -12,8 +12,8 @@ import { openWholeShop, type WholeShop } from '../support/whole-shop.ts';
 import { createNamespace } from '../support/workflows/temporal.ts';
 
 const LAMP_PRICE = 4_900;
-/** Long enough for all that happens before the first of them runs out. */
-const WINDOW_MS = 45_000;
+/** Of the orders that are left to the end of their windows: long enough for the hands to find them open. */
+const SHORT_WINDOW_MS = 40_000;
 const TIMEOUT_MS = 150_000;
 const TEN = Array.from({ length: 10 }, (_, i) => i);
 
@@ -70,8 +70,9 @@ const signalGarbage: Hand = async ({ client }, workflowId, i) => {
   });
 };
 
-async function buyTen(shopper: Shopper, saleId: string): Promise<string[]> {
-  return Promise.all(TEN.map(() => shopper.buy(saleId)));
+/** Four in a sale with all the time of the world, and six in one whose orders soon run out. */
+async function buyTen(shopper: Shopper, [long, short]: readonly [string, string]): Promise<string[]> {
+  return Promise.all(TEN.map((i) => shopper.buy(i < 4 ? long : short)));
 }
 
 async function isRunning({ client }: WholeShop, workflowId: string): Promise<boolean> {
@@ -90,16 +91,20 @@ test(
     const shop = await openWholeShop({ namespace: await createNamespace() });
     const { stores } = shop;
     const skus = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: LAMP_PRICE, total: 80, limitPerUser: null }];
-    const { saleId } = await stores.openSale(buildSale({ skus, paymentWindowMs: WINDOW_MS }));
+    const long = await stores.openSale(buildSale({ skus }));
+    const short = await stores.openSale(buildSale({ skus, paymentWindowMs: SHORT_WINDOW_MS }));
+    const sales = [long.saleId, short.saleId] as const;
     const shopper = await shop.shopper();
     const hands = { terminate, reset, remove, cancel, signalGarbage, leave: async () => {} };
     const groups = new Map<string, string[]>();
-    for (const name of Object.keys(hands)) groups.set(name, await buyTen(shopper, saleId));
+    for (const [name, hand] of Object.entries(hands)) {
+      const orderNos = await buyTen(shopper, sales);
+      groups.set(name, orderNos);
+      for (const orderNo of orderNos)
+        await waitFor(`the start of ${orderNo}`, () => isRunning(shop, orderNo));
+      await Promise.all(orderNos.map((orderNo, i) => hand(shop, orderNo, i)));
+    }
     const all = [...groups.values()].flat();
-    for (const orderNo of all) await waitFor(`the start of ${orderNo}`, () => isRunning(shop, orderNo));
-
-    for (const [name, hand] of Object.entries(hands))
-      await Promise.all(groups.get(name)?.map((orderNo, i) => hand(shop, orderNo, i)) ?? []);
 
     // Of each ten two are paid at once, two are cancelled, and six are left to the end of their windows.
     const expected = new Map<string, string>();
