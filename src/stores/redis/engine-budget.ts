@@ -10,6 +10,7 @@
  */
 
 import type { Logger } from 'pino';
+import { answerInTime } from './answer-in-time.ts';
 import type { RedisClient } from './connection.ts';
 import { ENGINE_KEY } from './keys.ts';
 import { run } from './script-call.ts';
@@ -27,8 +28,6 @@ const LEASE_MS = 15_000;
  */
 const START_SHARE = 1 / 4;
 
-/** An answer takes a millisecond. Without one for so long the node is away, and storing must not wait. */
-const ANSWER_TIMEOUT_MS = 300;
 /** For so long a node that did not answer is not asked again, so that each page does not wait for it. */
 const PAUSE_MS = 2_000;
 
@@ -45,7 +44,7 @@ export function createEngineBudget(redis: RedisClient, slots: number, log: Logge
   async function ask<T>(question: () => Promise<T>): Promise<T | undefined> {
     if (Date.now() < pausedUntilMs) return undefined;
     try {
-      return await within(ANSWER_TIMEOUT_MS, question());
+      return await answerInTime(question());
     } catch (error) {
       pausedUntilMs = Date.now() + PAUSE_MS;
       log.warn({ err: error }, 'the engine budget does not answer; no workflow is started meanwhile');
@@ -81,11 +80,4 @@ export function createEngineBudget(redis: RedisClient, slots: number, log: Logge
       if (orderNos.length > 0) await ask(() => redis.zrem(ENGINE_KEY, ...orderNos));
     },
   };
-}
-
-function within<T>(timeoutMs: number, answer: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
-    answer.then(resolve, reject).finally(() => clearTimeout(timer));
-  });
 }

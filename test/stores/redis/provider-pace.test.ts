@@ -81,3 +81,22 @@ test('while Redis does not answer each process has a bound of its own', async ()
   await next.pause(60_000);
   expect(await next.take('shopper')).toBeGreaterThan(50_000);
 });
+
+test('while Redis is silent each process counts alone, and waits for it once', async () => {
+  let asked = 0;
+  const silentRedis = new Proxy(stores.redis, {
+    get(target, name) {
+      const value: unknown = Reflect.get(target, name);
+      if (name !== 'rlflxIncr') return typeof value === 'function' ? value.bind(target) : value;
+      return () => {
+        asked += 1;
+        return new Promise(() => {});
+      };
+    },
+  });
+  const pace = createProviderPace(silentRedis, CALLS_PER_SECOND);
+
+  for (let call = 0; call < 3; call += 1) expect(await pace.take('shopper')).toBe(0);
+
+  expect(asked).toBe(1);
+});
