@@ -17,16 +17,21 @@ import { storeWithHold, type StoreWithHoldDeps } from '../rebuild/store-with-hol
 import type { PaymentSession, PaymentSessions } from '../stores/mysql/money/payment-sessions.ts';
 import type { Payments } from '../stores/mysql/money/payments.ts';
 import type { AbandonOutcome, CancelOutcome, Orders } from '../stores/mysql/orders/orders.ts';
+import type { ComparedBook } from '../stores/mysql/upkeep/compared-book.ts';
 import type { EngineBudget } from '../stores/redis/engine-budget.ts';
 import { ORDER_REFUSED } from '../workflows/contract.ts';
 import { unlessBusy } from './provider-busy.ts';
 import { createRefundActivities, type RefundActivityDeps } from './refunds.ts';
+
+/** A payment that began before its session expired is collected, and listed, within this time. */
+const COLLECTED_WITHIN_MS = 2 * 60_000;
 
 export interface ActivityDeps extends RefundActivityDeps {
   orders: Pick<Orders, 'storeOrder' | 'abandon' | 'markPaid' | 'cancel' | 'park' | 'unpark' | 'read'> &
     SettleStockDeps['orders'];
   payments: Pick<Payments, 'record'>;
   paymentSessions: Pick<PaymentSessions, 'listOpen' | 'recordClosed'>;
+  comparedBook: Pick<ComparedBook, 'knownUntilMs'>;
   budget: Pick<EngineBudget, 'release'>;
   reservations: SettleStockDeps['reservations'] &
     StoreWithHoldDeps['reservations'] &
@@ -45,7 +50,7 @@ export interface StockSettled {
 }
 
 export function createActivities(deps: ActivityDeps) {
-  const { orders, payments, paymentSessions, reservations, budget, provider } = deps;
+  const { orders, payments, paymentSessions, comparedBook, reservations, budget, provider } = deps;
 
   /**
    * Brings to Redis what MySQL has committed: the projection, the end of the order's engine slot, and the
@@ -76,12 +81,20 @@ export function createActivities(deps: ActivityDeps) {
   }
 
   async function closeAtProvider(session: PaymentSession): Promise<'voided' | 'paid' | 'refused'> {
+    if (await isOver(session)) return 'voided';
     const providerSessionId = session.providerSessionId ?? (await openAgain(session));
     if (providerSessionId === undefined) return 'refused';
     const outcome = await provider.voidSession(providerSessionId);
     if (outcome.kind === 'voided') return 'voided';
     await payments.record(provider.name, outcome.payment);
     return 'paid';
+  }
+
+  /** Nothing is left to close or to learn: it has expired, and all that was collected until then is known. */
+  async function isOver({ providerExpiresAtMs }: PaymentSession): Promise<boolean> {
+    if (providerExpiresAtMs === null || providerExpiresAtMs > Date.now()) return false;
+    const knownUntilMs = await comparedBook.knownUntilMs(provider.name);
+    return knownUntilMs > providerExpiresAtMs + COLLECTED_WITHIN_MS;
   }
 
   /**

@@ -42,6 +42,8 @@ interface ProviderSession {
   providerSessionId: string;
   /** The address of the page where the shopper pays. */
   url: string;
+  /** Unix time in ms at which it expires there by itself; null: the provider does not tell. */
+  expiresAtMs: number | null;
 }
 
 type VoidOutcome = { kind: 'voided' } | { kind: 'already_paid'; payment: ProviderPayment };

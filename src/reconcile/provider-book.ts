@@ -4,15 +4,12 @@
  * since the last, and rarely one over all older ones of a day.
  */
 
-import { z } from 'zod';
 import type { ListedPayment } from '../domain/payment.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
 import type { Sales } from '../stores/mysql/sales.ts';
-import type { Places } from '../stores/mysql/upkeep/places.ts';
+import type { BookWalk, BookWalkState, ComparedBook } from '../stores/mysql/upkeep/compared-book.ts';
 import { comparePayments, type ComparePaymentsDeps } from './compare-payments.ts';
 import type { Step, StepReport } from './report.ts';
-
-type Walk = 'near' | 'far';
 
 /**
  * How far back payments are compared, by the time at which they began. The longest payment window is a day,
@@ -26,7 +23,7 @@ const LEAST_SESSION_MS = 40 * 60_000;
 /** For clocks that differ, and for a list that lags behind what was collected. */
 const SLACK_MS = 20 * 60_000;
 /** The part of the list after which a walk saves its place: one call of the provider unless many pay. */
-const SLICE_MS: Readonly<Record<Walk, number>> = { near: 5 * 60_000, far: 30 * 60_000 };
+const SLICE_MS: Readonly<Record<BookWalk, number>> = { near: 5 * 60_000, far: 30 * 60_000 };
 /** A run ends after so many, or so many payments. The next run, a minute later, goes on. */
 const SLICES_MAX = 60;
 const PAYMENTS_MAX = 10_000;
@@ -36,50 +33,31 @@ const PORTION_SIZE = 500;
 export interface ProviderBookDeps extends ComparePaymentsDeps {
   provider: Pick<PaymentProvider, 'name' | 'listPayments' | 'listReversals'>;
   sales: Pick<Sales, 'longestPaymentWindowMs'>;
-  places: Places;
+  comparedBook: Pick<ComparedBook, 'read' | 'save'>;
 }
 
-/** All times are Unix times in ms. */
-const walkState = z.object({
-  /** The walk under way: payments begun before `at` are compared, those up to `until` are not. */
-  at: z.number(),
-  until: z.number(),
-  startedAt: z.number(),
-  /** Some could not be compared. */
-  failed: z.boolean(),
-  /** When the last finished walk started; 0: none has finished. */
-  finished: z.number(),
-  /** As `finished`, of the last walk that compared all: what was collected before is known. */
-  complete: z.number(),
-});
-type WalkState = z.infer<typeof walkState>;
-
-const NEVER: WalkState = { at: 0, until: 0, startedAt: 0, failed: false, finished: 0, complete: 0 };
-
 export function createProviderBookStep(deps: ProviderBookDeps): Step {
-  const { provider, places } = deps;
-
-  async function readWalk(walk: Walk): Promise<WalkState> {
-    const place = await places.read(nameOf(provider.name, walk));
-    return place === undefined ? NEVER : walkState.parse(JSON.parse(place));
-  }
+  const { provider, comparedBook } = deps;
 
   /** @returns the walk to go on with: the one under way, or a new one; undefined: none is due */
-  async function begin(walk: Walk, nearMs: number): Promise<WalkState | undefined> {
-    const state = await readWalk(walk);
+  async function begin(walk: BookWalk, nearMs: number): Promise<BookWalkState | undefined> {
+    const state = await comparedBook.read(provider.name, walk);
     if (state.at < state.until) return state;
     // Whole seconds, as providers count.
     const startedAt = Math.floor(Date.now() / 1_000) * 1_000;
     const dayAgo = startedAt - LOOK_BACK_MS;
-    const fresh = { ...state, startedAt, failed: false };
-    if (walk === 'near')
-      return { ...fresh, at: Math.max((state.finished || startedAt) - nearMs, dayAgo), until: startedAt };
+    const fresh = { ...state, startedAt, failedFrom: null };
+    if (walk === 'near') {
+      // What could not be compared is met again, so that only what is known counts as compared.
+      const at = Math.min((state.finished || startedAt) - nearMs, state.failedFrom ?? startedAt);
+      return { ...fresh, at: Math.max(at, dayAgo), until: startedAt };
+    }
     const isDue = startedAt - state.finished >= FAR_EVERY_MS;
     return isDue ? { ...fresh, at: dayAgo, until: startedAt - nearMs } : undefined;
   }
 
   async function goOn(
-    walk: Walk,
+    walk: BookWalk,
     nearMs: number,
     signal: AbortSignal,
   ): Promise<StepReport & { failed: number }> {
@@ -94,13 +72,13 @@ export function createProviderBookStep(deps: ProviderBookDeps): Step {
       report.failed += slice.failed;
       // Not all of it was compared, so the place stays.
       if (signal.aborted) break;
-      state = advance(state, end, slice.failed > 0);
-      await places.save(nameOf(provider.name, walk), JSON.stringify(state));
+      state = advance(state, end, slice.failed);
+      await comparedBook.save(provider.name, walk, state);
     }
     return report;
   }
 
-  async function compareSlice(fromMs: number, untilMs: number, walk: Walk, signal: AbortSignal) {
+  async function compareSlice(fromMs: number, untilMs: number, walk: BookWalk, signal: AbortSignal) {
     const slice = { looked: 0, repaired: 0, failed: 0 };
     let portion: ListedPayment[] = [];
     const compare = async (): Promise<void> => {
@@ -132,13 +110,10 @@ export function createProviderBookStep(deps: ProviderBookDeps): Step {
 }
 
 /** A payment that could not be compared is met by later walks; a walk that waited for it would never end. */
-function advance(state: WalkState, at: number, hasFailed: boolean): WalkState {
-  const next = { ...state, at, failed: state.failed || hasFailed };
+function advance(state: BookWalkState, at: number, failed: number): BookWalkState {
+  const failedFrom = state.failedFrom ?? (failed > 0 ? state.at : null);
+  const next = { ...state, at, failedFrom };
   if (at < state.until) return next;
   const { startedAt: finished } = state;
-  return { ...next, finished, complete: next.failed ? state.complete : finished };
-}
-
-function nameOf(provider: string, walk: Walk): string {
-  return `provider book ${provider} ${walk}`;
+  return { ...next, finished, complete: failedFrom === null ? finished : state.complete };
 }

@@ -13,6 +13,7 @@ import { createOrders } from './mysql/orders/orders.ts';
 import { createSaleEpochs } from './mysql/rebuild/sale-epochs.ts';
 import { readSaleSnapshot } from './mysql/rebuild/sale-snapshot.ts';
 import { createSales } from './mysql/sales.ts';
+import { createComparedBook } from './mysql/upkeep/compared-book.ts';
 import { createOrderBooks } from './mysql/upkeep/order-books.ts';
 import { createPersons } from './mysql/upkeep/persons.ts';
 import { createPlaces } from './mysql/upkeep/places.ts';
@@ -74,6 +75,7 @@ export async function openStores(config: StoreConfig, log: Logger) {
     parkedWork: createParkedWork(pool),
     sales: createSales(pool),
     places: createPlaces(pool),
+    comparedBook: createComparedBook(pool),
     repairs: createRepairs(pool),
     retention: createRetention(pool),
     persons: createPersons(pool),

@@ -24,7 +24,7 @@ function withSession(
     steps: Activities;
     /** At the provider; recorded here only where the test does so. */
     providerSession: { providerSessionId: string; url: string };
-    writeDown: () => Promise<void>;
+    writeDown: (expiry?: { expiresAtMs: number }) => Promise<void>;
     pay: () => Promise<{ status: number; body: unknown }>;
     provider: PaymentProvider;
   }) => Promise<void>,
@@ -43,8 +43,8 @@ function withSession(
       steps,
       provider,
       providerSession: opened,
-      writeDown: () =>
-        stage.stores.paymentSessions.recordOpened(session.sessionId, opened.providerSessionId, opened.url),
+      writeDown: (expiry) =>
+        stage.stores.paymentSessions.recordOpened(session.sessionId, { ...opened, ...expiry }),
       pay: () => pay(sandbox, opened.providerSessionId),
     });
   });
@@ -131,3 +131,36 @@ test('voidPaymentSessions is repeated when the provider takes calls again, and n
   await expect(steps.voidPaymentSessions(order)).rejects.toMatchObject(failure);
   expect(await stage.sessionStatuses(order)).toEqual(['opening']);
 });
+
+/** The provider's list was compared by a walk that started then. */
+const compareUntil = (complete: number) => {
+  const walk = {
+    at: complete,
+    until: complete,
+    startedAt: complete,
+    failedFrom: null,
+    finished: complete,
+    complete,
+  };
+  return stage.stores.comparedBook.save('sandbox', 'near', walk);
+};
+
+test('voidPaymentSessions asks for nothing once the session has expired and all that was paid is known', () =>
+  withSession(async ({ order, writeDown }) => {
+    const expiresAtMs = Date.now() - 10 * 60_000;
+    await writeDown({ expiresAtMs });
+    await compareUntil(expiresAtMs + 5 * 60_000);
+    const asking = stage.openSteps({ ...noProvider, name: 'sandbox' });
+    await stage.twice(order, () => asking.voidPaymentSessions(order));
+    expect(await stage.sessionStatuses(order)).toEqual(['voided']);
+  }));
+
+test('voidPaymentSessions asks about an expired session whose payment may not be known yet', () =>
+  withSession(async ({ order, steps, writeDown, pay: payThere }) => {
+    const expiresAtMs = Date.now() - 60_000;
+    await payThere();
+    await writeDown({ expiresAtMs });
+    await compareUntil(expiresAtMs + 30_000);
+    await steps.voidPaymentSessions(order);
+    expect(await stage.sessionStatuses(order)).toEqual(['paid']);
+  }));

@@ -3,10 +3,10 @@
  */
 
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { z } from 'zod';
 import type { ListedPayment, ProviderPayment, Reversal } from '../../src/domain/payment.ts';
 import { sumReversals } from '../../src/domain/reversals.ts';
 import { createProviderBookStep, type ProviderBookDeps } from '../../src/reconcile/provider-book.ts';
+import type { BookWalk, BookWalkState } from '../../src/stores/mysql/upkeep/compared-book.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
 
@@ -104,8 +104,8 @@ function look(
   overrides: Partial<ProviderBookDeps> = {},
   { signal } = new AbortController(),
 ) {
-  const { payments, refunds, sales, places } = stores;
-  const parts = { provider, payments, refunds, sales, places, log: silent, ...overrides };
+  const { payments, refunds, sales, comparedBook } = stores;
+  const parts = { provider, payments, refunds, sales, comparedBook, log: silent, ...overrides };
   return createProviderBookStep(parts)(signal);
 }
 
@@ -286,16 +286,10 @@ test('a look that is to stop at the end of the list does not begin to compare', 
 const hoursBack = (slices: { fromMs: number }[]) =>
   Math.round((Date.now() - Math.min(...slices.map(({ fromMs }) => fromMs))) / HOUR_MS);
 
-const walkState = z.looseObject({ at: z.number(), failed: z.boolean(), complete: z.number() });
+const readWalk = (walk: BookWalk) => stores.comparedBook.read('sandbox', walk);
 
-async function readWalk(walk: 'near' | 'far') {
-  const place = await stores.places.read(`provider book sandbox ${walk}`);
-  return walkState.parse(JSON.parse(place ?? ''));
-}
-
-async function changeWalk(walk: 'near' | 'far', change: Record<string, unknown>): Promise<void> {
-  const place = JSON.stringify({ ...(await readWalk(walk)), ...change });
-  await stores.places.save(`provider book sandbox ${walk}`, place);
+async function changeWalk(walk: BookWalk, change: Partial<BookWalkState>): Promise<void> {
+  await stores.comparedBook.save('sandbox', walk, { ...(await readWalk(walk)), ...change });
 }
 
 test('a look lists what may have been collected since the last, and the whole day once an hour', async () => {
@@ -386,10 +380,11 @@ test('a payment that cannot be compared is met again, and is not taken for known
   const failing = { ...provider, listReversals: () => Promise.reject(new Error('away')) };
 
   await expect(look(failing)).rejects.toThrow('none of 1 payments');
-  expect(await readWalk('near')).toMatchObject({ failed: true, complete: 0 });
+  expect(await readWalk('near')).toMatchObject({ failedFrom: expect.any(Number), complete: 0 });
   await look(provider);
 
   expect(lookedUp).toEqual([payment.providerPaymentId]);
+  expect((await readWalk('near')).complete).toBeGreaterThan(0);
 });
 
 test('a list that only counts is asked about when its counts change, and about what is pending rarely', async () => {

@@ -40,9 +40,9 @@ export function createPaymentPage({ paymentSessions, provider, sign, projection 
   async function openAtProvider(session: PaymentSession): Promise<PaymentPage> {
     const { expiresAtMs } = session;
     if (session.url !== null) return { url: session.url, expiresAtMs };
-    const { providerSessionId, url } = await provider.openSession(session);
-    await paymentSessions.recordOpened(session.sessionId, providerSessionId, url);
-    return { url, expiresAtMs };
+    const opened = await provider.openSession(session);
+    await paymentSessions.recordOpened(session.sessionId, opened);
+    return { url: opened.url, expiresAtMs };
   }
 
   /**

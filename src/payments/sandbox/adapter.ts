@@ -67,7 +67,11 @@ export function createSandboxAdapter(options: SandboxAdapterOptions): PaymentPro
       });
       if (!reply.ok) throw refusedOr(SessionRefusedError, sessionRefusalCodeSchema, 'open a session', reply);
       const session = sessionReplySchema.parse(reply.body);
-      return { providerSessionId: session.id, url: session.url };
+      return {
+        providerSessionId: session.id,
+        url: session.url,
+        expiresAtMs: Date.parse(session.expires_at),
+      };
     },
 
     voidSession: async (providerSessionId) => {

@@ -85,8 +85,8 @@ export function createStripeAdapter(options: StripeAdapterOptions): PaymentProvi
         const session = await call(() =>
           stripe.checkout.sessions.create(params, { idempotencyKey: request.sessionId }),
         );
-        const { id, url } = openedSessionSchema.parse(session);
-        return { providerSessionId: id, url };
+        const { id, url, expires_at: expiresAt } = openedSessionSchema.parse(session);
+        return { providerSessionId: id, url, expiresAtMs: expiresAt ? expiresAt * 1_000 : null };
       } catch (error) {
         if (!isRefusal(error)) throw error;
         throw new SessionRefusedError(`Stripe refused the session: ${error.message}`, { cause: error });

@@ -22,6 +22,8 @@ const amountSchema = z.int().positive();
 export const openedSessionSchema = z.object({
   id: stripeIdSchema,
   url: z.url({ protocol: /^https?$/ }),
+  /** Unix seconds. */
+  expires_at: z.int().nullish(),
 });
 
 /** Metadata says whether an object is of Holdfast, before any other field is required. */

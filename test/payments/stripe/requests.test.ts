@@ -42,6 +42,7 @@ test('a session is one that Stripe takes, and its reply has an id and an address
   const session = await connect(stripe.url).openSession(buildSessionRequest());
 
   expect(session).toEqual({
+    expiresAtMs: expect.any(Number),
     providerSessionId: expect.stringMatching(/^cs_/),
     url: expect.stringMatching(/^https:\/\/checkout\.stripe\.com\//),
   });

@@ -19,6 +19,7 @@ import { urgentOrders } from './0004-urgent-orders.ts';
 import { parkedWork } from './0005-parked-work.ts';
 import { rebuild } from './0006-rebuild.ts';
 import { temporalNamespaces } from './0007-temporal-namespaces.ts';
+import { sessionExpiry } from './0008-session-expiry.ts';
 import { reconcile } from './0009-reconcile.ts';
 import { plans } from './0010-plans.ts';
 
@@ -30,6 +31,7 @@ const MIGRATIONS = [
   { name: '0005-parked-work', statements: parkedWork },
   { name: '0006-rebuild', statements: rebuild },
   { name: '0007-temporal-namespaces', statements: temporalNamespaces },
+  { name: '0008-session-expiry', statements: sessionExpiry },
   { name: '0009-reconcile', statements: reconcile },
   { name: '0010-plans', statements: plans },
 ];

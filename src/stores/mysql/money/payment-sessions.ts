@@ -18,6 +18,7 @@ const sessionRow = z
     session_id: z.string(),
     order_no: z.string(),
     provider_session_id: z.string().nullable(),
+    provider_expires_at: z.date().nullable(),
     url: z.string().nullable(),
     amount: z.int(),
     currency: z.string(),
@@ -29,6 +30,7 @@ const sessionRow = z
     sessionId: row.session_id,
     orderNo: row.order_no,
     providerSessionId: row.provider_session_id,
+    providerExpiresAtMs: row.provider_expires_at?.getTime() ?? null,
     url: row.url,
     amount: row.amount,
     currency: row.currency,
@@ -42,6 +44,8 @@ export interface PaymentSession {
   sessionId: string;
   orderNo: string;
   providerSessionId: string | null;
+  /** Unix time in ms at which it expires at the provider by itself, where the provider told. */
+  providerExpiresAtMs: number | null;
   url: string | null;
   /** Minor units. */
   amount: number;
@@ -59,6 +63,13 @@ export type BeginSessionOutcome =
   | { kind: 'begun'; session: PaymentSession }
   | { kind: 'not-payable'; stored: StoredOrder }
   | { kind: 'not-stored' };
+
+/** What the provider answered; `expiresAtMs` in Unix ms. */
+export interface OpenedSession {
+  providerSessionId: string;
+  url: string;
+  expiresAtMs: number | null;
+}
 
 type SessionEnd = 'voided' | 'paid' | 'refused';
 
@@ -94,12 +105,13 @@ export function createPaymentSessions(pool: Pool) {
         return { kind: 'begun', session: { ...existing, signedOrder } };
       }),
 
-    async recordOpened(sessionId: string, providerSessionId: string, url: string): Promise<void> {
+    async recordOpened(sessionId: string, opened: OpenedSession): Promise<void> {
+      const { providerSessionId, url, expiresAtMs } = opened;
       await modify(
         pool,
-        `UPDATE payment_sessions SET status = 'open', provider_session_id = ?, url = ?
+        `UPDATE payment_sessions SET status = 'open', provider_session_id = ?, url = ?, provider_expires_at = ?
          WHERE session_id = ? AND status = 'opening'`,
-        [providerSessionId, url, sessionId],
+        [providerSessionId, url, expiresAtMs === null ? null : new Date(expiresAtMs), sessionId],
       );
     },
 
@@ -150,7 +162,7 @@ function selectOpen(reader: Executor, orderNo: string): Promise<z.infer<typeof s
   return selectRows(
     reader,
     sessionRow,
-    `SELECT session_id, order_no, provider_session_id, url, amount, currency, expires_at, created_at, signed_order
+    `SELECT session_id, order_no, provider_session_id, provider_expires_at, url, amount, currency, expires_at, created_at, signed_order
      FROM payment_sessions WHERE order_no = ? AND status IN ('opening', 'open')`,
     [orderNo],
   );
@@ -181,7 +193,7 @@ async function insertSession(
       signedOrder,
     ],
   );
-  const unknown = { providerSessionId: null, url: null };
+  const unknown = { providerSessionId: null, providerExpiresAtMs: null, url: null };
   return { sessionId, orderNo, ...unknown, amount, currency, expiresAtMs, createdAtMs, signedOrder };
 }
 

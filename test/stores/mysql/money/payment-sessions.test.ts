@@ -29,6 +29,8 @@ async function begun(order: Order) {
   return outcome.session;
 }
 
+const opened = (providerSessionId: string, url: string) => ({ providerSessionId, url, expiresAtMs: null });
+
 const statusesOf = async ({ orderNo }: Order) =>
   (
     await select(stores.pool, 'SELECT status FROM payment_sessions WHERE order_no = ? ORDER BY session_id', [
@@ -103,8 +105,8 @@ test('requests at once get the same session', async () => {
 test('what the provider answered is kept, and returned to later requests', async () => {
   const order = await storedOrder();
   const { sessionId } = await begun(order);
-  await stores.paymentSessions.recordOpened(sessionId, 'ps_1', 'https://pay.example/1');
-  await stores.paymentSessions.recordOpened(sessionId, 'ps_2', 'https://pay.example/2');
+  await stores.paymentSessions.recordOpened(sessionId, opened('ps_1', 'https://pay.example/1'));
+  await stores.paymentSessions.recordOpened(sessionId, opened('ps_2', 'https://pay.example/2'));
   expect(await begun(order)).toMatchObject({
     sessionId,
     providerSessionId: 'ps_1',
@@ -115,7 +117,7 @@ test('what the provider answered is kept, and returned to later requests', async
 test.each(['voided', 'paid'] as const)('a session that is %s is open no more', async (end) => {
   const order = await storedOrder();
   const { sessionId } = await begun(order);
-  await stores.paymentSessions.recordOpened(sessionId, 'ps_1', 'https://pay.example/1');
+  await stores.paymentSessions.recordOpened(sessionId, opened('ps_1', 'https://pay.example/1'));
   await stores.paymentSessions.recordClosed(sessionId, end);
   expect(await stores.paymentSessions.listOpen(order.orderNo)).toEqual([]);
   expect(await statusesOf(order)).toEqual([end]);
@@ -125,7 +127,7 @@ test('a session that was voided is not opened by a late answer of the provider',
   const order = await storedOrder();
   const { sessionId } = await begun(order);
   await stores.paymentSessions.recordClosed(sessionId, 'voided');
-  await stores.paymentSessions.recordOpened(sessionId, 'ps_1', 'https://pay.example/1');
+  await stores.paymentSessions.recordOpened(sessionId, opened('ps_1', 'https://pay.example/1'));
   expect(await statusesOf(order)).toEqual(['voided']);
 });
 

@@ -72,7 +72,11 @@ async function makePaid(stores: TestStores, order: Order): Promise<void> {
   await stores.orders.storeOrder(order, 'started');
   const begun = await stores.paymentSessions.begin('sandbox', order.orderNo, sign);
   if (begun.kind !== 'begun') throw new Error(begun.kind);
-  await stores.paymentSessions.recordOpened(begun.session.sessionId, 'session', 'http://localhost/');
+  await stores.paymentSessions.recordOpened(begun.session.sessionId, {
+    providerSessionId: 'session',
+    url: 'http://localhost/',
+    expiresAtMs: null,
+  });
   await pay(stores, order);
   await stores.orders.markPaid(order.orderNo);
 }

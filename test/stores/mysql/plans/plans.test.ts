@@ -248,7 +248,11 @@ const REQUESTS: Record<string, Call> = {
     await orders.storeOrder(order, 'started');
     const begun = await paymentSessions.begin('sandbox', order.orderNo, sign);
     const sessionId = begun.kind === 'begun' ? begun.session.sessionId : '';
-    await paymentSessions.recordOpened(sessionId, 'session', 'http://localhost/');
+    await paymentSessions.recordOpened(sessionId, {
+      providerSessionId: 'session',
+      url: 'http://localhost/',
+      expiresAtMs: null,
+    });
     await paymentSessions.listOpen(order.orderNo);
     await paymentSessions.recordClosed(sessionId, 'paid');
     const payment = buildPayment(order);
