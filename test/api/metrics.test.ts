@@ -43,6 +43,7 @@ test('every counter is there before it has counted anything', async () => {
   expect(await scrapeCounter(app.url, 'holdfast_shed_total')).toEqual({
     purchases: 0,
     notices: 0,
+    payments: 0,
     others: 0,
   });
 });
@@ -114,6 +115,7 @@ test('notices beyond what is worked on at once are counted as shed, and as unava
   expect(await scrapeCounter(app.url, 'holdfast_shed_total')).toEqual({
     purchases: 0,
     notices: 1,
+    payments: 0,
     others: 0,
   });
   letGo();
