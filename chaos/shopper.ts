@@ -66,6 +66,8 @@ export async function createShopper({ apiUrls, userId, random, history, calls }:
    */
   const known = new Map<string, OrderView>();
   const requests = new Map<string, Request>();
+  /** What each order costs, by the answer that accepted it: one that was lost is told without its cart. */
+  const totals = new Map<string, number>();
 
   const anyApi = (path: string, api = random.pick(apiUrls)): URL => new URL(path, api);
 
@@ -113,6 +115,7 @@ export async function createShopper({ apiUrls, userId, random, history, calls }:
     if (reply.status === 202 || reply.status === 200) {
       const order = orderView.parse(record(reply));
       const { orderNo } = order;
+      if (!totals.has(orderNo)) totals.set(orderNo, order.total);
       const reservedAtMs = Date.parse(order.reservedAt);
       history.acceptances.push({ ...spanOf(reply), idempotencyKey, orderNo, reservedAtMs, items: cart });
       requests.set(orderNo, request);
@@ -146,7 +149,7 @@ export async function createShopper({ apiUrls, userId, random, history, calls }:
     },
 
     /** Minor units; of an order that was accepted. */
-    totalOf: (orderNo: string): number => known.get(orderNo)?.total ?? 0,
+    totalOf: (orderNo: string): number => totals.get(orderNo) ?? 0,
 
     /** Opens a payment session and presses "pay" at the provider. */
     async pay(orderNo: string, untilMs: number, api?: string): Promise<Pressed> {
