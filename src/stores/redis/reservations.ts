@@ -248,6 +248,8 @@ export function createReservations(redis: RedisClient, { startsPerSecond }: { st
      */
     async readOrders(orderNos: readonly string[]): Promise<(ReservedOrder | undefined)[]> {
       const known = orderNos.filter((orderNo) => parseOrderNo(orderNo));
+      // The script's JSON of no orders would be that of an object.
+      if (known.length === 0) return orderNos.map(() => undefined);
       const values = await run(redis, readOrders, {
         keys: {},
         keyList: known.map((orderNo) => orderKeys(orderNo).order),
