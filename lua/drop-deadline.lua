@@ -15,6 +15,7 @@ ARGV
 
 Replies
   dropped
+  gone        it is not on the list (any more): nothing was changed
   kept        the order is held. Nothing was changed
 ]]
 local orderKey, deadlinesKey = KEYS[1], KEYS[2]
@@ -26,5 +27,7 @@ if redis.pcall('HGET', orderKey, 'hold') == 'held' then
 end
 
 -- Writes.
-redis.call('ZREM', deadlinesKey, orderNo)
+if redis.call('ZREM', deadlinesKey, orderNo) == 0 then
+  return { 'gone' }
+end
 return { 'dropped' }

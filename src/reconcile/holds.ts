@@ -105,7 +105,9 @@ async function judge(deps: HoldsDeps, held: Held, state: OrderState | null | und
     if (state === null) return 'fine';
     // Its workflow ends it, and a missing hold of an open order is found by comparing the stores.
     if (!isFinal(state.status)) return 'fine';
-    return held.place === 'left' ? await settle(deps, held, state) : await dropDeadline(deps, held);
+    if (held.place !== 'left') return await dropDeadline(deps, held);
+    // Between MySQL's commit and Redis its workflow is in that very step, and repeats it until it is done.
+    return (await deps.engine.isRunning(held.orderNo)) ? 'fine' : await settle(deps, held, state);
   } catch (error) {
     if (!isDamaged(error)) throw error;
     return park(deps, held.orderNo, 'order_damaged', `Redis cannot work on it: ${String(error)}`);
@@ -181,7 +183,8 @@ async function dropDeadline(
   { holds, repairs }: HoldsDeps,
   { shard, orderNo, place }: Held,
 ): Promise<Outcome> {
-  if ((await holds.dropDeadline(shard, orderNo)) === 'kept') return 'fine';
+  // A step that settled the hold since the page was read has taken it off.
+  if ((await holds.dropDeadline(shard, orderNo)) !== 'dropped') return 'fine';
   await repairs.record({ action: 'deadline_dropped', subject: orderNo, before: place, after: null });
   return 'repaired';
 }

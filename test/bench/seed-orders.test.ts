@@ -109,6 +109,7 @@ const CHANGING = new Set([
   'booked_at',
   'batch_id',
   'entry_id',
+  'entry',
   'workflow_started_at',
   'engine_due_at',
 ]);

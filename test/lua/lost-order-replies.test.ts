@@ -140,4 +140,5 @@ test('a deadline is kept while its order is held, and dropped when nothing is', 
   await stores.redis.set(order, 'text');
   expect(await callDropDeadline(stores.redis, orderNo)).toEqual(['dropped']);
   expect(await stores.redis.zcard(deadlines)).toBe(0);
+  expect(await callDropDeadline(stores.redis, orderNo)).toEqual(['gone']);
 });

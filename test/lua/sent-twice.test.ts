@@ -152,7 +152,7 @@ test('a deadline dropped twice is gone once', async () => {
   const { saleId, orderNo } = await hold();
   await stores.redis.del(orderKeys(orderNo).order);
   const replies = await twice(saleId, () => callDropDeadline(stores.redis, orderNo));
-  expect(replies).toEqual([['dropped'], ['dropped']]);
+  expect(replies).toEqual([['dropped'], ['gone']]);
 });
 
 test('a correction sent twice is made once', async () => {

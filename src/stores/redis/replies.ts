@@ -147,7 +147,7 @@ export const requeueReply = z
   .tuple([z.enum(['requeued', 'moved', 'released', 'sold', 'returned', 'absent'])])
   .transform(([kind]) => kind);
 
-export const dropDeadlineReply = z.tuple([z.enum(['dropped', 'kept'])]).transform(([kind]) => kind);
+export const dropDeadlineReply = z.tuple([z.enum(['dropped', 'gone', 'kept'])]).transform(([kind]) => kind);
 
 /** One an order. */
 export const projectReply = z.array(z.enum(['projected', 'stale', 'absent']));

@@ -156,7 +156,8 @@ test('a store that is away is an error and never a refusal', async () => {
   try {
     const orders = Array.from({ length: 3 }, () => buildOrder());
     await expect(createOrders(away).storeOrders(orders, 'due')).rejects.toMatchObject({
-      code: 'ECONNREFUSED',
+      code: 'STORE_UNAVAILABLE',
+      cause: { code: 'ECONNREFUSED' },
     });
   } finally {
     await away.end();
