@@ -3,6 +3,7 @@
 import { isGrpcServiceError, type Client } from '@temporalio/client';
 import type { WorkerDeploymentVersion } from '@temporalio/common';
 import { temporal } from '@temporalio/proto';
+import { PAYMENTS_QUEUE } from '../../../src/workflows/contract.ts';
 import { waitFor } from '../wait.ts';
 
 const { WorkerDeploymentVersionStatus, TaskQueueType, VersioningBehavior } = temporal.api.enums.v1;
@@ -16,8 +17,13 @@ export function buildVersion(buildId: string): WorkerDeploymentVersion {
 /** New orders begin under this version from now on; its worker must be running. */
 export async function makeCurrent(client: Client, version: WorkerDeploymentVersion): Promise<void> {
   await waitFor(`the worker of ${version.buildId} to ask for orders`, async () => {
-    const types = (await describe(client, version))?.taskQueueInfos?.map(({ type }) => type) ?? [];
-    return types.includes(TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW);
+    const queues = (await describe(client, version))?.taskQueueInfos ?? [];
+    // Of its queues the payments' has activities alone.
+    const [hasWorkflows, hasPayments] = [
+      queues.some(({ type }) => type === TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW),
+      queues.some(({ name }) => name === PAYMENTS_QUEUE),
+    ];
+    return hasWorkflows && hasPayments;
   });
   const { namespace } = client.options;
   await client.workflowService.setWorkerDeploymentCurrentVersion({
