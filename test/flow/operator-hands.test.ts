@@ -30,16 +30,18 @@ const remove: Hand = ({ client }, workflowId) =>
 
 /** To the end of its first task. */
 const reset: Hand = async ({ client }, workflowId) => {
-  const handle = client.workflow.getHandle(workflowId);
-  const { runId } = await handle.describe();
-  const { events } = await handle.fetchHistory();
-  const first = events?.find((event) => event.workflowTaskCompletedEventAttributes);
+  const { runId } = await client.workflow.getHandle(workflowId).describe();
+  const handle = client.workflow.getHandle(workflowId, runId);
+  const eventId = await waitFor(`the first task of ${workflowId}`, async () => {
+    const { events } = await handle.fetchHistory();
+    return events?.find((event) => event.workflowTaskCompletedEventAttributes)?.eventId ?? undefined;
+  });
   await client.workflowService.resetWorkflowExecution({
     namespace: client.options.namespace,
     workflowExecution: { workflowId, runId },
     reason: 'by hand',
     requestId: randomUUID(),
-    ...(first?.eventId && { workflowTaskFinishEventId: first.eventId }),
+    workflowTaskFinishEventId: eventId,
   });
 };
 
