@@ -5,7 +5,7 @@ import type { StepReport } from '../reconcile/report.ts';
 import { PROVIDER_STEPS, type ReconcileSteps } from '../reconcile/steps.ts';
 
 /** Several to each heartbeat timeout of the workflow, so that one that is late does no harm. */
-const HEARTBEAT_EVERY_MS = 5_000;
+const HEARTBEAT_EVERY_MS = 2_000;
 
 export interface ReconcileActivityDeps {
   steps: ReconcileSteps;

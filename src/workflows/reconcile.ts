@@ -35,8 +35,8 @@ async function run(name: string, taskQueue: string): Promise<StepOutcome> {
     taskQueue,
     // A step that walks or calls the provider takes seconds; one that takes longer goes on in the next run.
     startToCloseTimeout: '5 minutes',
-    // Of a worker that died: the others' steps need not wait for the whole time above.
-    heartbeatTimeout: '30 seconds',
+    // Of a worker that died: no other run begins before this one has ended.
+    heartbeatTimeout: '10 seconds',
     retry: { maximumAttempts: 1 },
   });
   try {

@@ -168,7 +168,8 @@ export const refundPoints: Point[] = [
       expect(await stores.orders.read(orderNo)).toBeUndefined();
 
       await world.takeOver();
-      await shopper.awaitStatus(orderNo, 'paid');
+      // Its entry may be the dead relay's for half a minute.
+      await shopper.awaitStatus(orderNo, 'paid', 60_000);
       expect(await readPayment(world, paid)).toMatchObject({ status: 'applied' });
       expect(await world.provider.listReversals(paid.providerPaymentId)).toEqual([]);
       await expectLamps(world, { available: 9, held: 0, sold: 1 });

@@ -11,6 +11,7 @@ import { buildReserveRequest, buildSale } from '../support/factories.ts';
 import { selectOne } from '../support/rows.ts';
 import { expectStock } from '../support/stock.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
+import { waitFor } from '../support/wait.ts';
 
 let stores: TestStores;
 beforeAll(async () => {
@@ -315,7 +316,8 @@ test.each(STEPS.flatMap((step) => [[step, 'before'] as const, [step, 'after'] as
       expect.objectContaining({ saleId, isRebuilding: true }),
     );
 
-    await rebuild(saleId, 'unfinished');
+    // The server drops the lock of the dead one a moment after its connection.
+    await waitFor('the lock', async () => (await rebuild(saleId, 'unfinished')).kind === 'rebuilt');
 
     await expectStock(stores, saleId, { sku: 'lamp', available: 7, held: 1, sold: 2 });
     const keys = saleKeys({ saleId, shard: 0 });

@@ -80,14 +80,15 @@ export async function openShopper(url: string, userId = `shopper-${ulid().toLowe
     },
 
     /** Polls like a page does; meanwhile the status must never go back. */
-    awaitStatus(orderNo: string, status: OrderStatus): Promise<OrderView> {
+    awaitStatus(orderNo: string, status: OrderStatus, timeoutMs?: number): Promise<OrderView> {
       let version = 0;
-      return waitFor(`order ${orderNo} to be ${status}`, async () => {
+      const look = async () => {
         const order = await shopper.readOrder(orderNo);
         assert(order.version >= version, `version ${order.version} after ${version}`);
         version = order.version;
         return order.status === status && order;
-      });
+      };
+      return waitFor(`order ${orderNo} to be ${status}`, look, timeoutMs);
     },
 
     cancel: (orderNo: string): Promise<Reply> => call('POST', `/v1/orders/${orderNo}/cancel`),
