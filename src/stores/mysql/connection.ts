@@ -75,13 +75,18 @@ export async function inTransaction<T>(
 export function inSnapshot<T>(pool: Pool, read: (connection: PoolConnection) => Promise<T>): Promise<T> {
   return withConnection(pool, async (connection) => {
     try {
-      await connection.query('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ');
-      await connection.query('START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY');
+      await beginSnapshot(connection);
       return await read(connection);
     } finally {
       await rollBack(connection);
     }
   });
+}
+
+/** Begins a transaction of which each statement sees this moment, not one of its own. */
+export async function beginSnapshot(connection: PoolConnection): Promise<void> {
+  await connection.query('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ');
+  await connection.query('START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY');
 }
 
 function tryTransaction<T>(pool: Pool, work: (connection: PoolConnection) => Promise<T>): Promise<T> {
@@ -124,7 +129,7 @@ const BOUNDS: Bounds = { waitMs: CONNECTION_TIMEOUT_MS, workMs: STATEMENTS_TIMEO
 
 /**
  * Runs `work` on a connection of its own, for a bounded time. A connection whose work is not done by then is
- * closed; one that comes too late goes back.
+ * closed.
  * @throws StoreUnavailableError
  */
 async function withConnection<T>(
@@ -132,12 +137,7 @@ async function withConnection<T>(
   work: (connection: PoolConnection) => Promise<T>,
   { waitMs, workMs }: Bounds = BOUNDS,
 ): Promise<T> {
-  const coming = pool.getConnection().catch((cause: unknown) => {
-    throw new StoreUnavailableError('MySQL cannot be reached, or too many wait for it', { cause });
-  });
-  const connection = await within(waitMs, coming, () => {
-    coming.then((late) => late.release()).catch(() => {});
-  });
+  const connection = await takeConnection(pool, waitMs);
   try {
     return await within(workMs, work(connection), () => connection.destroy());
   } finally {
@@ -145,8 +145,24 @@ async function withConnection<T>(
   }
 }
 
-/** The promises of a destroyed mysql2 connection never settle, so the time-out does not wait for them. */
-function within<T>(timeoutMs: number, answer: Promise<T>, onTimeout: () => void): Promise<T> {
+/**
+ * Waits for a connection for a bounded time; one that comes too late goes back.
+ * @throws StoreUnavailableError
+ */
+export function takeConnection(pool: Pool, waitMs = CONNECTION_TIMEOUT_MS): Promise<PoolConnection> {
+  const coming = pool.getConnection().catch((cause: unknown) => {
+    throw new StoreUnavailableError('MySQL cannot be reached, or too many wait for it', { cause });
+  });
+  return within(waitMs, coming, () => {
+    coming.then((late) => late.release()).catch(() => {});
+  });
+}
+
+/**
+ * The promises of a destroyed mysql2 connection never settle, so the time-out does not wait for them.
+ * @throws StoreUnavailableError
+ */
+export function within<T>(timeoutMs: number, answer: Promise<T>, onTimeout: () => void): Promise<T> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => {
       onTimeout();

@@ -3,10 +3,9 @@
  * rebuild has an epoch of its own, and one connection with a lock for all its steps.
  */
 
-import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { LOST_AFTER_MS, WATCHED_AFTER_CLOSE_MS } from '../../../domain/limits.ts';
-import { modify, selectRows, type Pool, type PoolConnection } from '../connection.ts';
+import { modify, selectRows, takeConnection, within, type Pool, type PoolConnection } from '../connection.ts';
 import { recordAction, type Decision } from '../rows/audit-log.ts';
 import { IS_WATCHED } from '../sales.ts';
 
@@ -84,7 +83,7 @@ export function createSaleEpochs(pool: Pool) {
      * @returns undefined when another process has the lock
      */
     async withLock<T>(saleId: string, work: (lock: RebuildLock) => Promise<T>): Promise<T | undefined> {
-      const connection = await pool.getConnection();
+      const connection = await takeConnection(pool);
       const lock = { connection, run: bounded(connection) };
       try {
         const isAcquired = await lock.run(() => acquire(connection, saleId));
@@ -170,21 +169,6 @@ async function acquire(connection: PoolConnection, saleId: string): Promise<bool
   return row?.acquired === 1;
 }
 
-/** The promises of a destroyed mysql2 connection never settle, so the time-out is raced against them. */
 function bounded(connection: PoolConnection): RebuildLock['run'] {
-  return async (work) => {
-    const timer = new AbortController();
-    const expired = delay(STATEMENT_MAX_MS, undefined, { signal: timer.signal }).then(() => {
-      throw new Error(`MySQL did not answer a rebuild within ${STATEMENT_MAX_MS} ms`);
-    });
-    const done = work(connection);
-    try {
-      return await Promise.race([done, expired]);
-    } finally {
-      timer.abort();
-      // No caller awaits the one that came second, so its rejection must not count as unhandled.
-      done.catch(() => {});
-      expired.catch(() => {});
-    }
-  };
+  return (work) => within(STATEMENT_MAX_MS, work(connection), () => connection.destroy());
 }

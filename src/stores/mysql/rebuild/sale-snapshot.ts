@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import type { Sale, StockCount } from '../../../domain/sale.ts';
-import { selectRows, type PoolConnection } from '../connection.ts';
+import { beginSnapshot, selectRows, type PoolConnection } from '../connection.ts';
 import { selectOrders, type StoredOrder } from '../rows/order-rows.ts';
 import { readSale } from '../sales.ts';
 import type { RebuildLock } from './sale-epochs.ts';
@@ -46,9 +46,7 @@ export async function readSaleSnapshot<T>(
   use: (snapshot: SaleSnapshot) => Promise<T>,
 ): Promise<T> {
   const [sale, stock] = await run(async (connection) => {
-    // For the next transaction alone: without it each statement would see a moment of its own.
-    await connection.query('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ');
-    await connection.query('START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY');
+    await beginSnapshot(connection);
     return [(await readSale(connection, saleId)).sale, await readCounts(connection, saleId)] as const;
   });
   const result = await use({ sale, stock, pages: readPages(run, saleId) });
