@@ -107,8 +107,8 @@ const calls = (redis: RedisClient, saleId: string) => ({
   },
   read: async (orderNo: string) => {
     const args = { epoch: epochOf(orderNo) };
-    const [kind, ...hash] = reply.parse(await send(redis, readOrder, { keys: orderKeys(orderNo), args }));
-    return [kind, hash.length > 0];
+    const [kind, hash] = reply.parse(await send(redis, readOrder, { keys: orderKeys(orderNo), args }));
+    return [kind, hash !== '{}'];
   },
 });
 

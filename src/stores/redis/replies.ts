@@ -63,13 +63,12 @@ export const giveBackReply = z.union([
   z.tuple([z.literal('not-sold'), z.string()]).transform(([kind, sku]) => ({ kind, sku })),
 ]);
 
-/** An order's hash as names and values in turn, and whether Redis can be believed about it. */
+const hash = z.custom<Record<string, string>>((value) => typeof value === 'object' && value !== null);
+
+/** An order's hash, and whether Redis can be believed about it; the hash's fields are judged by its schema. */
 export const readOrderReply = z
-  .tuple([z.enum(['certain', 'doubtful'])], z.string())
-  .transform(([kind, ...pairs]) => ({
-    kind,
-    hash: Object.fromEntries(pairs.flatMap((name, i) => (i % 2 === 0 ? [[name, pairs[i + 1] ?? '']] : []))),
-  }));
+  .tuple([z.enum(['certain', 'doubtful']), z.string()])
+  .transform(([kind, json]) => ({ kind, hash: hash.parse(JSON.parse(json)) }));
 
 /** Whether a sale's data are those that this server was given. */
 export const lifeReply = z.union([
