@@ -9,6 +9,7 @@ import { fingerprintOf } from '../../domain/request-fingerprint.ts';
 import type { Sale, StockCount } from '../../domain/sale.ts';
 import type { RedisClient } from './connection.ts';
 import { epochOf, formatSaleShard, orderKeys, saleKeys, SALES_KEY } from './keys.ts';
+import { limitField } from './sale-mends.ts';
 import { saleFields } from './sale-stock.ts';
 import { run } from './script-call.ts';
 import { expireVoid, rebuildBegin, rebuildEnd, rebuildOrder, rebuildWrite, suspend } from './scripts.ts';
@@ -139,7 +140,7 @@ export function createSaleRebuild(redis: RedisClient) {
         epoch,
         keysOf(saleId).limits,
         'hash',
-        limits.map(({ sku, userId, units }) => ({ field: `${sku}:${userId}`, value: units })),
+        limits.map(({ sku, userId, units }) => ({ field: limitField(sku, userId), value: units })),
       ),
 
     /** Writes the marks of what has gone back of refunded orders. @throws SupersededError */

@@ -152,26 +152,28 @@ export const rebuildBegin = defineScript({
   reply: rebuildBeginReply,
 });
 
+/** An order as MySQL has it, with its state. */
+const MYSQL_ORDER = [
+  'saleId',
+  'userId',
+  'idempotencyKey',
+  'items',
+  'total',
+  'currency',
+  'reservedAtMs',
+  'paymentWindowMs',
+  'ip',
+  'userAgent',
+  'status',
+  'version',
+  'payment',
+  'reason',
+] as const;
+
 export const rebuildOrder = defineScript({
   file: 'rebuild-order',
   keys: ['sale', 'order'],
-  args: [
-    'epoch',
-    'saleId',
-    'userId',
-    'idempotencyKey',
-    'items',
-    'total',
-    'currency',
-    'reservedAtMs',
-    'paymentWindowMs',
-    'ip',
-    'userAgent',
-    'status',
-    'version',
-    'payment',
-    'reason',
-  ],
+  args: ['epoch', ...MYSQL_ORDER],
   reply: rebuildWriteReply,
 });
 
@@ -223,24 +225,7 @@ export const mendLimit = defineScript({
 export const restoreHold = defineScript({
   file: 'restore-hold',
   keys: ['sale', 'order', 'deadlines'],
-  args: [
-    'orderNo',
-    'epoch',
-    'saleId',
-    'userId',
-    'idempotencyKey',
-    'items',
-    'total',
-    'currency',
-    'reservedAtMs',
-    'paymentWindowMs',
-    'ip',
-    'userAgent',
-    'status',
-    'version',
-    'payment',
-    'reason',
-  ],
+  args: ['orderNo', 'epoch', ...MYSQL_ORDER],
   reply: restoreHoldReply,
 });
 
