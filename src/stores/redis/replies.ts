@@ -65,7 +65,7 @@ export const giveBackReply = z.union([
 
 const hash = z.custom<Record<string, string>>((value) => typeof value === 'object' && value !== null);
 
-/** An order's hash, and whether Redis can be believed about it; the hash's fields are judged by its schema. */
+/** An order's hash, judged by its own schema, and whether Redis can be believed about it. */
 export const readOrderReply = z
   .tuple([z.enum(['certain', 'doubtful']), z.string()])
   .transform(([kind, json]) => ({ kind, hash: hash.parse(JSON.parse(json)) }));
