@@ -10,7 +10,11 @@ import {
 } from '@temporalio/client';
 import { RECONCILE_SCHEDULE, RECONCILE_WORKFLOW, TASK_QUEUE } from '../workflows/contract.ts';
 
-const CALL_TIMEOUT_MS = 5_000;
+/**
+ * Longer than the engine's calls: to describe or update a schedule Temporal asks a workflow of its own, which
+ * takes seconds where the machine is busy. Only the schedule's keeper waits for it.
+ */
+const CALL_TIMEOUT_MS = 20_000;
 /** Twice what a step may take: a run that never ends would keep all later ones from starting. */
 const RUN_TIMEOUT_MS = 10 * 60_000;
 /** A run that was missed while Temporal was away is not made up for: the next one finds the same. */
@@ -20,9 +24,15 @@ export type EnsureOutcome = 'created' | 'updated' | 'unchanged';
 
 export type ReconcileSchedule = ReturnType<typeof createReconcileSchedule>;
 
-/** @param everyMs the interval of the runs; while one goes on, those that would overlap it are skipped */
-export function createReconcileSchedule(client: Client, everyMs: number) {
-  const call = <T>(work: () => Promise<T>) => client.withDeadline(Date.now() + CALL_TIMEOUT_MS, work);
+/**
+ * @param everyMs the interval of the runs; while one goes on, those that would overlap it are skipped
+ * @param stopping ends the wait for a call, as a process that stops has less time than one may take
+ */
+export function createReconcileSchedule(client: Client, everyMs: number, stopping?: AbortSignal) {
+  const call = <T>(work: () => Promise<T>) => {
+    const answer = client.withDeadline(Date.now() + CALL_TIMEOUT_MS, work);
+    return stopping ? untilAborted(answer, stopping) : answer;
+  };
   const wanted = optionsOf(everyMs);
 
   return {
@@ -61,6 +71,16 @@ export function createReconcileSchedule(client: Client, everyMs: number) {
       }
     },
   };
+}
+
+/** The SDK's own abort does nothing on a worker's connection. @throws once the signal aborts */
+function untilAborted<T>(answer: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(new Error('not waited for: the process stops', { cause: signal.reason }));
+    signal.addEventListener('abort', abort, { once: true });
+    answer.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+    if (signal.aborted) abort();
+  });
 }
 
 function optionsOf(everyMs: number) {

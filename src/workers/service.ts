@@ -85,7 +85,7 @@ async function runUntilStopped(
     deferred.connect(engine);
     log.info({ taskQueue: TASK_QUEUE, version }, 'worker ready');
     const everyMs = config.RECONCILE_EVERY_SECONDS * 1_000;
-    const schedule = createReconcileSchedule(client, everyMs);
+    const schedule = createReconcileSchedule(client, everyMs, signal);
     const keeper = createScheduleKeeper({ ...stores, schedule, namespace, everyMs, signal, log });
     const loops = Promise.all([relay, runLoop('schedule', keeper, { log, signal })]);
     await Promise.all([worker.run(), loops.finally(() => worker.shutdown())]);

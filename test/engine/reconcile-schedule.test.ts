@@ -1,0 +1,24 @@
+/** The schedule's calls while Temporal does not answer. */
+
+import { createServer } from 'node:net';
+import { Client, Connection } from '@temporalio/client';
+import { expect, onTestFinished, test } from 'vitest';
+import { createReconcileSchedule } from '../../src/engine/reconcile-schedule.ts';
+import { findFreePort } from '../../stack/processes/ports.ts';
+
+test('a process that stops does not wait for a Temporal that does not answer', async () => {
+  const port = await findFreePort();
+  const server = createServer().listen(port, '127.0.0.1');
+  const connection = Connection.lazy({ address: `127.0.0.1:${port}` });
+  onTestFinished(async () => {
+    await connection.close();
+    server.close();
+  });
+  const stopping = new AbortController();
+  const schedule = createReconcileSchedule(new Client({ connection }), 60_000, stopping.signal);
+
+  const ensured = schedule.ensure();
+  stopping.abort();
+
+  await expect(ensured).rejects.toThrow('the process stops');
+});
