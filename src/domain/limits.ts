@@ -42,6 +42,17 @@ export const MAX_PAYMENTS_IN_FLIGHT = 64;
 export const MAX_OTHERS_IN_FLIGHT = 256;
 /** Characters of a user agent that are kept. A longer one is cut, because it is only recorded. */
 export const MAX_USER_AGENT_CHARS = 255;
+/** Characters of a shop's reference. Numbers of orders and articles are far shorter. */
+export const MAX_REFERENCE_CHARS = 128;
+/**
+ * Keys of a shop's metadata. With the bounds below, an order's metadata fit beside the signed order into what
+ * Stripe keeps of a payment: 50 keys of 40 characters, with values of 500.
+ */
+export const MAX_METADATA_KEYS = 10;
+/** Characters of one value of a shop's metadata. */
+export const MAX_METADATA_VALUE_CHARS = 200;
+/** Bytes of a shop's metadata as JSON: a thousand orders' worth still fits one answer. */
+export const MAX_METADATA_BYTES = 1_024;
 /** Characters of an operator's reason for a decision: some sentences. The width of the column. */
 export const MAX_DECISION_CHARS = 500;
 /** How long a repeated request finds its first one. A day covers a phone that slept through the sale. */
@@ -81,5 +92,7 @@ export const USER_ID_PATTERN = /^[A-Za-z0-9@._|-]{1,128}$/;
 export const DEPLOYMENT_NAME_PATTERN = /^(?=.{1,32}$)[a-z0-9]+(?:-[a-z0-9]+)*$/;
 /** The name of a deployment that has the provider's account to itself. */
 export const DEFAULT_DEPLOYMENT_NAME = 'holdfast';
+/** Keys of a shop's metadata: names that every provider takes, of at most 40 characters. */
+export const METADATA_KEY_PATTERN = /^[A-Za-z0-9_.-]{1,40}$/;
 /** Idempotency keys are part of a Redis key: printable ASCII without space. The header suggests UUIDs. */
 export const IDEMPOTENCY_KEY_PATTERN = /^[!-~]{1,128}$/;
