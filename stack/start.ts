@@ -86,7 +86,7 @@ async function startAll(processes: Processes, flags: Flags): Promise<void> {
   say('Starting the API and a worker');
   await startApp(processes, { servers, urls, demoSaleId: saleId });
   const token = await signToken(demoSecrets.jwt, 'demo-shopper', '12h');
-  const adminToken = await signToken(demoSecrets.jwt, 'demo-admin', '12h', ['admin']);
+  const adminToken = await signToken(demoSecrets.jwt, 'demo-admin', '12h', { roles: ['admin'] });
   const addresses: Addresses = { ...servers, ...urls, saleId, token };
   writeAddresses(addresses);
   const parts = processes.names().map((name) => ({ name, pid: processes.pid(name) }));

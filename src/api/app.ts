@@ -18,11 +18,11 @@ import type { LaneName, Metrics } from '../metrics.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
 import type { OrderSigner } from '../payments/signed-order.ts';
 import type { Stores } from '../stores/open.ts';
-import { createAdminRoutes } from './admin-routes.ts';
+import { mountAdmin } from './admin/routes.ts';
 import { createDemoRoutes, type DemoOptions } from './demo-routes.ts';
 import { createHealthRoutes } from './health-routes.ts';
-import { authenticate, requireAdmin, type RequestState } from './http/auth.ts';
-import { jsonBody, optionalJsonBody, type BodyState } from './http/json-body.ts';
+import { authenticate, type RequestState } from './http/auth.ts';
+import { jsonBody, type BodyState } from './http/json-body.ts';
 import { createLane, shedPurchases, type Lane } from './http/load-shed.ts';
 import { problemResponder } from './http/problem.ts';
 import { createShedLog, createTokenLog } from './http/refusal-logs.ts';
@@ -50,12 +50,17 @@ export interface AppDeps extends Stores {
   log: Logger;
 }
 
-export function createApp(deps: AppDeps): RequestListener {
+export interface App {
+  handle: RequestListener;
+  /** Every method and path that is answered, such as `GET /v1/orders/:orderNo`. */
+  routes: readonly string[];
+}
+
+export function createApp(deps: AppDeps): App {
   const projection = createProjection(deps);
   const findOrder = createOrderFinder({ ...deps, projection, judgeMissing: createLostOrders(deps) });
   const openPaymentPage = createPaymentPage({ ...deps, sign: deps.signer.sign, projection });
   const orders = createOrderRoutes({ ...deps, projection, findOrder, openPaymentPage });
-  const admin = createAdminRoutes(deps);
   const health = createHealthRoutes(deps);
   const shopper = authenticate(deps.jwtSecret, createTokenLog(deps.log));
   const purchases = openLane('purchases', MAX_PURCHASES_AT_WORK, MAX_PURCHASES_WAITING, deps);
@@ -63,7 +68,6 @@ export function createApp(deps: AppDeps): RequestListener {
   const payments = openLane('payments', MAX_PAYMENTS_IN_FLIGHT, 0, deps);
   const others = openLane('others', MAX_OTHERS_IN_FLIGHT, 0, deps);
   const [cart, notice] = [jsonBody(MAX_BODY_BYTES), jsonBody(MAX_WEBHOOK_BYTES)];
-  const decision = [optionalJsonBody(MAX_BODY_BYTES), others.enter, shopper, requireAdmin] as const;
 
   // A lane comes after the body, so that a slow sender occupies no room in it. Health checks and metrics
   // have none: they are always answered.
@@ -82,9 +86,8 @@ export function createApp(deps: AppDeps): RequestListener {
     .post('/v1/orders', cart, purchases.enter, shopper, createPlaceOrder({ ...deps, findOrder }))
     .get('/v1/orders/:orderNo', others.enter, shopper, orders.getOrder)
     .post('/v1/orders/:orderNo/cancel', others.enter, shopper, orders.cancelOrder)
-    .post('/v1/orders/:orderNo/payment', payments.enter, shopper, orders.payOrder)
-    .post('/v1/admin/payments/:paymentId/refund', ...decision, admin.refundPayment)
-    .post('/v1/admin/orders/:orderNo/return-stock', ...decision, admin.returnStock);
+    .post('/v1/orders/:orderNo/payment', payments.enter, shopper, orders.payOrder);
+  mountAdmin(router, deps, { caller: shopper, lane: others });
   if (deps.demo) {
     const demo = createDemoRoutes(deps.demo, deps.jwtSecret);
     router
@@ -98,7 +101,10 @@ export function createApp(deps: AppDeps): RequestListener {
   app.use(problemResponder(deps.log)).use(router.routes()).use(router.allowedMethods());
   const handle = app.callback();
   // Koa answers every error itself; its promise never rejects.
-  return shedPurchases(purchases, (request, response) => void handle(request, response));
+  return {
+    handle: shedPurchases(purchases, (request, response) => void handle(request, response)),
+    routes: router.stack.flatMap(({ methods, path }) => methods.map((method) => `${method} ${String(path)}`)),
+  };
 }
 
 function openLane(

@@ -34,7 +34,7 @@ export async function startApi(
   showDrift(metrics, stores.driftBoard);
   const notifier = createEngineNotifier({ ...stores, engine, log });
   let stopping = false;
-  const handle = createApp({
+  const { handle } = createApp({
     ...stores,
     engine,
     provider,

@@ -3,8 +3,10 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { ADMIN_CALLS } from '../../src/api/admin/calls.ts';
 import { PROBLEM_STATUS } from '../../src/api/http/problem-codes.ts';
 import { orderReply, problemReply, sourcedOrderReply } from '../../src/api/http/replies.ts';
+import { ROLE_SCOPES } from '../../src/api/http/scopes.ts';
 import {
   IDEMPOTENCY_KEY_PATTERN,
   MAX_BODY_BYTES,
@@ -64,7 +66,7 @@ test('a code that a call names exists, and comes with that status', () => {
 test('the members of a refusal are named', () => {
   for (const code of PROBLEM_CODES) {
     const extras = Object.keys(problemReply(code).shape).filter(
-      (name) => !(name in problemReply('forbidden').shape),
+      (name) => !(name in problemReply('unauthorized').shape),
     );
     const row = rowsOf('code').find(([cell]) => bare(cell) === code);
     for (const name of extras) expect(row?.[2], code).toContain(`\`${name}\``);
@@ -90,6 +92,30 @@ test('a reason is documented under the status that it explains', () => {
   );
 });
 
+test('the table of scopes has every call of the back office under the scope that it needs', () => {
+  const documented = rowsOf('scope').flatMap(([scope, calls]) =>
+    [...String(calls).matchAll(/`([A-Z]+ [^`]+)`/g)].map(([, call]) => `${bare(scope)} ${call}`),
+  );
+  const known = Object.entries(ADMIN_CALLS).map(
+    ([call, scope]) => `${scope} ${call.replaceAll(/:(\w+)/g, '{$1}')}`,
+  );
+  expect(documented.toSorted()).toEqual(known.toSorted());
+});
+
+test('the table of roles names the scopes that each adds to the one before', () => {
+  let before: readonly string[] = [];
+  const added = Object.entries(ROLE_SCOPES).map(([role, scopes]) => {
+    const own = scopes.filter((scope) => !before.includes(scope));
+    before = scopes;
+    return [role, own.toSorted()];
+  });
+  const documented = rowsOf('role').map(([role, scopes]) => [
+    bare(role),
+    [...String(scopes).matchAll(/`(\w+:\w+)`/g)].map(([, scope]) => String(scope)).toSorted(),
+  ]);
+  expect(documented).toEqual(added);
+});
+
 test('each member of an order is in the example', () => {
   const examples = [...doc.matchAll(/```json\n([\s\S]*?)```/g)].map(([, json]): unknown =>
     JSON.parse(String(json)),
@@ -99,9 +125,10 @@ test('each member of an order is in the example', () => {
 
 test('every route of the app is named, and no other', () => {
   const app = readFileSync(join(repoDir, 'src', 'api', 'app.ts'), 'utf8');
-  const routes = [...app.matchAll(/\.(get|post|put|patch|delete)\(\s*'(\/[^']*)'/g)].map(
-    ([, method, path]) => `${String(method).toUpperCase()} ${String(path).replaceAll(/:(\w+)/g, '{$1}')}`,
+  const inApp = [...app.matchAll(/\.(get|post|put|patch|delete)\(\s*'(\/[^']*)'/g)].map(
+    ([, method, path]) => `${String(method).toUpperCase()} ${String(path)}`,
   );
+  const routes = [...inApp, ...Object.keys(ADMIN_CALLS)].map((call) => call.replaceAll(/:(\w+)/g, '{$1}'));
   const named = [...doc.matchAll(/`((?:GET|POST|PUT|PATCH|DELETE) \/[^`?]*)`/g)].map(([, call]) =>
     String(call),
   );

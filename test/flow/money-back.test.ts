@@ -44,7 +44,7 @@ function awaitPayment(shopper: Shopper, orderNo: string, payment: string) {
 }
 
 async function askAsAdmin(path: string) {
-  const token = await signToken(JWT_SECRET, 'grace', '1h', ['admin']);
+  const token = await signToken(JWT_SECRET, 'grace', '1h', { roles: ['admin'] });
   return send(`${checkout.url}/v1/admin/${path}`, 'POST', { headers: { authorization: `Bearer ${token}` } });
 }
 

@@ -33,6 +33,8 @@ export interface HttpAppOptions {
 
 export interface HttpApp {
   url: string;
+  /** Every method and path that it answers. */
+  routes: readonly string[];
   provider: PaymentProvider;
   providerUrl: string;
   /** What the provider's staff do there. */
@@ -69,7 +71,7 @@ export async function openHttpApp(options: HttpAppOptions): Promise<HttpApp> {
     requestTimeoutMs: 5_000,
   });
   const notifier = createEngineNotifier({ ...stores, engine, log: silent });
-  handle = createApp({
+  const app = createApp({
     ...stores,
     engine,
     provider,
@@ -83,8 +85,10 @@ export async function openHttpApp(options: HttpAppOptions): Promise<HttpApp> {
     log: silent,
     ...overrides,
   });
+  handle = app.handle;
   return {
     url,
+    routes: app.routes,
     provider,
     providerUrl: sandbox.url,
     providerConsole: openConsole({ url: sandbox.url, apiKey: PROVIDER_API_KEY }),

@@ -1,4 +1,4 @@
-/** The caller's identity: a bearer token (HS256) with the user id as its subject, and maybe `roles`. */
+/** The caller's identity: a bearer token (HS256) with the user id as its subject, and maybe rights. */
 
 import { createSecretKey } from 'node:crypto';
 import { createVerifier, TokenError } from 'fast-jwt';
@@ -8,16 +8,13 @@ import { LRUCache } from 'lru-cache';
 import { z } from 'zod';
 import { MAX_REMEMBERED_TOKENS, USER_ID_PATTERN } from '../../domain/limits.ts';
 import { Problem } from './problem.ts';
+import { rightsClaims, scopesOf, type Role, type Scope } from './scopes.ts';
 
 /** What the middlewares have found out about a request's caller. */
 export interface RequestState {
   userId: string;
-  /** Of those that the token names, the ones we know. */
-  roles: readonly Role[];
+  scopes: ReadonlySet<Scope>;
 }
-
-const ROLES = ['admin'] as const;
-type Role = (typeof ROLES)[number];
 
 /** Why a token was refused: fast-jwt's code, for a claim also its name. Both from fixed lists. */
 export interface TokenFault {
@@ -56,23 +53,16 @@ export function authenticate(
       );
     }
     ctx.state.userId = caller.userId;
-    ctx.state.roles = caller.roles;
+    ctx.state.scopes = caller.scopes;
     return next();
   };
 }
 
-/** After `authenticate`: lets a caller in when the token carries the role. */
-export const requireAdmin: Middleware<RequestState> = async (ctx, next) => {
-  if (!ctx.state.roles.includes('admin')) throw new Problem('forbidden', 'This is for administrators.');
-  await next();
-};
-
 /** What the library leaves to us. Its `exp` is checked there, as a number and as a time. */
-const tokenClaims = z.object({
+const tokenClaims = rightsClaims.extend({
   // A signer may put a number or a list there, which a pattern alone would take for text.
   sub: z.string().regex(USER_ID_PATTERN),
   exp: z.number(),
-  roles: z.unknown().optional(),
 });
 const NOT_A_USER_ID: TokenFault = { code: 'NOT_A_USER_ID', claim: 'sub' };
 
@@ -102,7 +92,7 @@ function createTokenVerifier(secret: string): (token: string) => RequestState | 
     try {
       const claims = tokenClaims.safeParse(readClaims(token)).data;
       if (!claims) return NOT_A_USER_ID;
-      const caller = { userId: claims.sub, roles: rolesOf(claims.roles) };
+      const caller = { userId: claims.sub, scopes: scopesOf(claims) };
       remembered.set(token, { caller, untilMs: claims.exp * 1_000 + CLOCK_TOLERANCE_MS });
       return caller;
     } catch (error) {
@@ -118,13 +108,14 @@ function toFault({ code, message }: TokenError): TokenFault {
   return claim === undefined ? { code } : { code, claim };
 }
 
-/** Anything but a list of names gives no role. */
-function rolesOf(claim: unknown): Role[] {
-  return Array.isArray(claim) ? ROLES.filter((role) => claim.includes(role)) : [];
-}
-
 function unauthorized(detail: string, challenge: string): Problem {
   return new Problem('unauthorized', detail, { headers: { 'WWW-Authenticate': challenge } });
+}
+
+export interface Rights {
+  roles?: readonly Role[];
+  /** With spaces between. */
+  scope?: string;
 }
 
 /** For the demo and for tests; a shop signs its own. */
@@ -132,9 +123,9 @@ export function signToken(
   secret: string,
   userId: string,
   expiresIn: string,
-  roles: readonly Role[] = [],
+  rights: Rights = {},
 ): Promise<string> {
-  return new SignJWT(roles.length === 0 ? {} : { roles })
+  return new SignJWT({ ...rights })
     .setProtectedHeader({ alg: 'HS256' })
     .setSubject(userId)
     .setIssuer(TOKEN_ISSUER)

@@ -6,6 +6,7 @@
 import { z } from 'zod';
 import { orderStateSchema } from '../../domain/order-state-schema.ts';
 import { PROBLEM_STATUS, type ProblemCode } from './problem-codes.ts';
+import { SCOPES } from './scopes.ts';
 
 /** RFC 3339, in UTC, with milliseconds. */
 const time = z.iso.datetime();
@@ -100,6 +101,7 @@ const problemExtras = {
   invalid_request: z.strictObject({
     faults: z.array(z.strictObject({ path: z.string(), message: z.string() })),
   }),
+  forbidden: z.strictObject({ scope: z.enum(SCOPES) }),
   unknown_sku: z.strictObject({ sku: z.string() }),
   sale_not_open_yet: z.strictObject({ opensAt: time }),
   sold_out: z.strictObject({ sku: z.string(), available: count }),

@@ -2,14 +2,14 @@
 
 import { SignJWT } from 'jose';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { AdminRoutesDeps } from '../../src/api/admin-routes.ts';
+import type { MoneyBackDeps } from '../../src/api/admin/money-back.ts';
 import { signToken } from '../../src/api/http/auth.ts';
 import { buildOrder } from '../support/factories.ts';
 import type { HttpApp } from '../support/http-app.ts';
 import { JWT_SECRET, refusalOf, send, type Reply } from '../support/shopper.ts';
 import { openApi, type TestApi } from './open-api.ts';
 
-type Refunds = AdminRoutesDeps['refunds'];
+type Refunds = MoneyBackDeps['refunds'];
 
 let api: TestApi;
 let app: HttpApp;
@@ -27,7 +27,7 @@ beforeAll(async () => {
     returnStock: async (...args: Parameters<Refunds['returnStock']>) => answer(args, returnStock),
   };
   app = await api.withParts({ refunds });
-  admin = await signToken(JWT_SECRET, 'grace', '1h', ['admin']);
+  admin = await signToken(JWT_SECRET, 'grace', '1h', { roles: ['admin'] });
 });
 afterAll(async () => {
   await app.close();
@@ -93,7 +93,9 @@ describe('the right to decide', () => {
   });
 
   test("an administrator's token without a valid signature is refused", async () => {
-    const forged = await signToken('another-secret-that-is-long-enough-for-it', 'grace', '1h', ['admin']);
+    const forged = await signToken('another-secret-that-is-long-enough-for-it', 'grace', '1h', {
+      roles: ['admin'],
+    });
     expect(refusalOf(await post(REFUND, forged))).toBe('401 unauthorized');
   });
 });

@@ -1,20 +1,16 @@
-/** What an administrator decides: a payment goes back, or a refunded order's units are sold again. */
+/** What an operator decides: a payment goes back, or a refunded order's units are sold again. */
 
-import type { Context } from 'koa';
 import { z } from 'zod';
-import { MAX_DECISION_CHARS } from '../domain/limits.ts';
-import { parseOrderNo } from '../domain/order.ts';
-import type { Refunds } from '../stores/mysql/money/refunds.ts';
-import type { RequestState } from './http/auth.ts';
-import type { BodyState } from './http/json-body.ts';
-import { parseInput, Problem, unavailable } from './http/problem.ts';
-import type { RefundReply, ReturnStockReply } from './http/replies.ts';
+import { MAX_DECISION_CHARS } from '../../domain/limits.ts';
+import { parseOrderNo } from '../../domain/order.ts';
+import type { Refunds } from '../../stores/mysql/money/refunds.ts';
+import { parseInput, Problem, unavailable } from '../http/problem.ts';
+import type { RefundReply, ReturnStockReply } from '../http/replies.ts';
+import type { AdminContext } from './routes.ts';
 
-export interface AdminRoutesDeps {
+export interface MoneyBackDeps {
   refunds: Pick<Refunds, 'request' | 'returnStock'>;
 }
-
-type AdminContext = Context & { state: RequestState & BodyState; params: Record<string, string> };
 
 /** What both calls may carry. */
 const decisionBody = z.strictObject({ reason: z.string().trim().min(1).max(MAX_DECISION_CHARS).optional() });
@@ -23,10 +19,10 @@ const decisionBody = z.strictObject({ reason: z.string().trim().min(1).max(MAX_D
 const PAYMENT_ID = /^[1-9]\d{0,14}$/;
 
 /**
- * Each call answers the same when it is repeated: the decision is under way, or done. The administrator's
- * user id is recorded with it, and the reason where one is given.
+ * Each call answers the same when it is repeated: the decision is under way, or done. The operator's user id
+ * is recorded with it, and the reason where one is given.
  */
-export function createAdminRoutes({ refunds }: AdminRoutesDeps) {
+export function createMoneyBackRoutes({ refunds }: MoneyBackDeps) {
   return {
     async refundPayment(ctx: AdminContext): Promise<void> {
       const paymentId = ctx.params['paymentId'] ?? '';
@@ -80,7 +76,7 @@ function paymentNotFound(): Problem {
   return new Problem('payment_not_found', 'There is no such payment.');
 }
 
-/** Not "of yours": an administrator sees every order. */
+/** Not "of yours": the back office sees every order. */
 function orderUnknown(): Problem {
   return new Problem('order_not_found', 'There is no such order.');
 }

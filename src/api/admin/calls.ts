@@ -1,0 +1,14 @@
+/**
+ * Every call of the back office, with the scope that it needs. `routes.ts` mounts these and no other;
+ * test/api/scopes.test.ts tries each of them with each scope and role.
+ */
+
+import type { Scope } from '../http/scopes.ts';
+
+type Method = 'GET' | 'PUT' | 'POST' | 'PATCH' | 'DELETE';
+
+export const ADMIN_CALLS = {
+  'POST /v1/admin/payments/:paymentId/refund': 'refunds:write',
+  'POST /v1/admin/orders/:orderNo/return-stock': 'refunds:write',
+} as const satisfies Record<`${Method} /v1/admin/${string}`, Scope>;
+export type AdminCall = keyof typeof ADMIN_CALLS;
