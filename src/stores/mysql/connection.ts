@@ -68,6 +68,14 @@ export async function inTransaction<T>(
   }
 }
 
+/** Runs `work` in the caller's transaction, or in one of its own where the caller has none. */
+export function atomically<T>(
+  executor: Executor,
+  work: (connection: PoolConnection) => Promise<T>,
+): Promise<T> {
+  return 'getConnection' in executor ? inTransaction(executor, work) : work(executor);
+}
+
 /**
  * Runs `read` on one moment's state of all tables, without locks: what it reads adds up however many
  * statements it takes.

@@ -22,6 +22,7 @@ import { temporalNamespaces } from './0007-temporal-namespaces.ts';
 import { sessionExpiry } from './0008-session-expiry.ts';
 import { reconcile } from './0009-reconcile.ts';
 import { plans } from './0010-plans.ts';
+import { events } from './0014-events.ts';
 
 const MIGRATIONS = [
   { name: '0001-initial', statements: initial },
@@ -34,6 +35,7 @@ const MIGRATIONS = [
   { name: '0008-session-expiry', statements: sessionExpiry },
   { name: '0009-reconcile', statements: reconcile },
   { name: '0010-plans', statements: plans },
+  { name: '0014-events', statements: events },
 ];
 
 const LOCK_NAME = 'holdfast_migrations';

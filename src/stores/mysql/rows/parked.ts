@@ -2,8 +2,10 @@
  * Parked work: orders, payments, refunds and outbox entries that the rules could not settle, for an operator.
  */
 
+import assert from 'node:assert/strict';
 import { z } from 'zod';
-import { modify, selectRows, type Executor } from '../connection.ts';
+import { atomically, modify, selectRows, type Executor, type PoolConnection } from '../connection.ts';
+import { recordParkedOpened } from './parked-opened.ts';
 
 /**
  * payment: the rules could not settle it. refund: its refund workflow keeps failing. Both refer to the
@@ -115,14 +117,54 @@ interface Entry {
   isKept: string;
 }
 
+/** Writes the entry, and an event where it becomes parked: it is new, or was settled before. */
+async function write(executor: Executor, written: Entry): Promise<void> {
+  const entry = cutEntry(written);
+  await atomically(executor, async (connection) => {
+    const before = await lockEntry(connection, entry);
+    await upsert(connection, entry);
+    const after = await readEntry(connection, entry);
+    if (!before.isOpen && after.isOpen) await recordParkedOpened(connection, after.parkedId, entry);
+  });
+}
+
+/** Locks the entry's row. Where there is none it makes one, settled, so that rivals wait for this caller. */
+async function lockEntry(connection: PoolConnection, entry: Entry): Promise<OpenOrNot> {
+  await modify(
+    connection,
+    `INSERT INTO parked (kind, reference, reason, resolved_at) VALUES (?, ?, '', NOW(3))
+     ON DUPLICATE KEY UPDATE parked_id = parked_id`,
+    [entry.kind, entry.reference],
+  );
+  return readEntry(connection, entry);
+}
+
+const openRow = z
+  .object({ parked_id: z.int(), is_open: z.int() })
+  .transform((row) => ({ parkedId: row.parked_id, isOpen: row.is_open === 1 }));
+type OpenOrNot = z.infer<typeof openRow>;
+
+async function readEntry(connection: PoolConnection, { kind, reference }: Entry): Promise<OpenOrNot> {
+  const [row] = await selectRows(
+    connection,
+    openRow,
+    `SELECT parked_id, ${IS_OPEN} AS is_open FROM parked WHERE kind = ? AND reference = ?`,
+    [kind, reference],
+  );
+  assert(row, `parked ${kind} ${reference} is gone although its row is locked`);
+  return row;
+}
+
 /**
  * Each assignment sees those before it. The columns that the condition reads come last, `settled_by` first
  * of them: without it the condition is false for the others as well.
  */
-async function write(executor: Executor, { kind, reference, reason, facts, isKept }: Entry): Promise<void> {
-  const text = cutText(reason, MAX_REASON_CHARS);
+async function upsert(
+  connection: PoolConnection,
+  { kind, reference, reason, facts, isKept }: Entry,
+): Promise<void> {
   await modify(
-    executor,
+    connection,
     `INSERT INTO parked (kind, reference, reason, cause, inputs, last_error, last_seen_at)
      VALUES (?, ?, ?, ?, ?, ?, NOW(3)) ON DUPLICATE KEY UPDATE
        reason = IF(${isKept}, reason, VALUES(reason)),
@@ -134,7 +176,7 @@ async function write(executor: Executor, { kind, reference, reason, facts, isKep
        cause = IF(${isKept}, cause, VALUES(cause)),
        inputs = IF(${isKept}, inputs, VALUES(inputs)),
        resolved_at = IF(${IS_SETTLED}, resolved_at, NULL)`,
-    [kind, cutText(reference, MAX_REFERENCE_CHARS), text, facts.cause, toJson(facts.inputs), text],
+    [kind, reference, reason, facts.cause, JSON.stringify(facts.inputs), reason],
   );
 }
 
@@ -193,15 +235,18 @@ export async function noteFailure(
   );
 }
 
-function toJson(inputs: ParkedFacts['inputs']): string {
-  return JSON.stringify(
-    Object.fromEntries(
-      Object.entries(inputs).map(([name, value]) => [
-        name,
-        typeof value === 'string' ? cutText(value, MAX_INPUT_CHARS) : value,
-      ]),
-    ),
-  );
+function cutEntry({ kind, reference, reason, facts, isKept }: Entry): Entry {
+  const inputs = Object.entries(facts.inputs).map(([name, value]) => [
+    name,
+    typeof value === 'string' ? cutText(value, MAX_INPUT_CHARS) : value,
+  ]);
+  return {
+    kind,
+    reference: cutText(reference, MAX_REFERENCE_CHARS),
+    reason: cutText(reason, MAX_REASON_CHARS),
+    facts: { cause: facts.cause, inputs: Object.fromEntries(inputs) },
+    isKept,
+  };
 }
 
 /** JavaScript counts a character outside the basic plane as two, MySQL as one: so it always fits. */

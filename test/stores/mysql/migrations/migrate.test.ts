@@ -48,7 +48,7 @@ test('of two processes that start at once one migrates and the other waits for i
       pools[0],
       'SELECT COUNT(*) AS tables FROM information_schema.tables WHERE table_schema = DATABASE()',
     );
-    expect(tables).toBe(16);
+    expect(tables).toBe(19);
   });
 });
 
@@ -111,6 +111,23 @@ test('money that an older schema had applied or wanted refunded is known as that
       { status: 'applied', applied: 1, due: null },
       { status: 'refund_due', applied: null, due: 1 },
       { status: 'received', applied: null, due: null },
+    ]);
+  });
+});
+
+test('changes of orders from before the feed are not in it, and later ones wait for their number', async () => {
+  await withEmptyDatabase(async ([pool]) => {
+    await migrate(pool, silent);
+    await modify(pool, `DELETE FROM migrations WHERE name = '0014-events'`);
+    await pool.query('ALTER TABLE order_events DROP KEY order_events_sequence, DROP COLUMN sequence');
+    const insert = `INSERT INTO order_events (order_no, version, status, payment) VALUES ('o', ?, 'paid', 'applied')`;
+    await modify(pool, insert, [1]);
+    expect(await migrate(pool, silent)).toEqual(['0014-events']);
+    await modify(pool, insert, [2]);
+    const sequences = 'SELECT version, sequence FROM order_events ORDER BY version';
+    expect(await select(pool, sequences)).toEqual([
+      { version: 1, sequence: 0 },
+      { version: 2, sequence: null },
     ]);
   });
 });

@@ -1,0 +1,36 @@
+/** The event that something waits for an operator. */
+
+import { parseOrderNo } from '../../../domain/order.ts';
+import type { PoolConnection } from '../connection.ts';
+import type { ParkedFacts, ParkedKind } from './parked.ts';
+import { recordShopEvent } from './shop-events.ts';
+
+interface Opened {
+  kind: ParkedKind;
+  reference: string;
+  reason: string;
+  facts: ParkedFacts;
+}
+
+/** Records the event, with the entry as it is parked now. */
+export async function recordParkedOpened(
+  connection: PoolConnection,
+  parkedId: number,
+  { kind, reference, reason, facts: { cause, inputs } }: Opened,
+): Promise<void> {
+  const orderNo = kind === 'order' ? reference : asText(inputs['orderNo']);
+  // A payment may name anything as its order, and an order of ours tells its sale.
+  const parts = orderNo === undefined ? undefined : parseOrderNo(orderNo);
+  await recordShopEvent(connection, {
+    type: 'parked.opened',
+    saleId: parts?.saleId ?? asText(inputs['saleId']) ?? null,
+    subject: String(parkedId),
+    data: {
+      parked: { parkedId, kind, reference, cause, reason, inputs, ...(parts && { orderNo }) },
+    },
+  });
+}
+
+function asText(input: ParkedFacts['inputs'][string] | undefined): string | undefined {
+  return typeof input === 'string' ? input : undefined;
+}
