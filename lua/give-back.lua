@@ -41,6 +41,11 @@ local function serverRunId()
   return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
 end
 
+-- As `limitField` in `src/stores/redis/keys.ts`.
+local function limitField(sku, user)
+  return (string.gsub(string.gsub(sku, '%%', '%%25'), ':', '%%3A')) .. ':' .. user
+end
+
 local sale = redis.call('HMGET', saleKey, 'epoch', 'run_id', 'rebuilding')
 -- A sale from before `run_id` is trusted.
 if not sale[1] or sale[3] or (sale[2] and sale[2] ~= serverRunId()) then
@@ -87,7 +92,7 @@ if givesStock then
 end
 if givesLimit then
   for _, item in ipairs(items) do
-    local field = item.sku .. ':' .. userId
+    local field = limitField(item.sku, userId)
     if redis.call('HINCRBY', limitsKey, field, -item.quantity) <= 0 then
       redis.call('HDEL', limitsKey, field)
     end

@@ -37,6 +37,11 @@ local function serverRunId()
   return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
 end
 
+-- As `limitField` in `src/stores/redis/keys.ts`.
+local function limitField(sku, user)
+  return (string.gsub(string.gsub(sku, '%%', '%%25'), ':', '%%3A')) .. ':' .. user
+end
+
 local sale = redis.call('HMGET', saleKey, 'epoch', 'run_id', 'rebuilding')
 -- A sale from before `run_id` is trusted.
 if not sale[1] or sale[3] or (sale[2] and sale[2] ~= serverRunId()) then
@@ -63,7 +68,7 @@ local items, userId = cjson.decode(order[2]), order[3]
 for _, item in ipairs(items) do
   redis.call('HINCRBY', stockKey, item.sku .. ':held', -item.quantity)
   redis.call('HINCRBY', stockKey, item.sku .. ':available', item.quantity)
-  local field = item.sku .. ':' .. userId
+  local field = limitField(item.sku, userId)
   if redis.call('HINCRBY', limitsKey, field, -item.quantity) <= 0 then
     redis.call('HDEL', limitsKey, field)
   end

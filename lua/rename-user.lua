@@ -20,14 +20,19 @@ local limitsKey = KEYS[1]
 local userId, token = ARGV[1], ARGV[2]
 local firstRepeated = 3
 
+-- As `limitField` in `src/stores/redis/keys.ts`.
+local function limitField(sku, user)
+  return (string.gsub(string.gsub(sku, '%%', '%%25'), ':', '%%3A')) .. ':' .. user
+end
+
 -- Writes.
 local moved = 0
 for i = firstRepeated, #ARGV do
   local sku = ARGV[i]
-  local units = tonumber(redis.call('HGET', limitsKey, sku .. ':' .. userId))
+  local units = tonumber(redis.call('HGET', limitsKey, limitField(sku, userId)))
   if units then
-    redis.call('HINCRBY', limitsKey, sku .. ':' .. token, units)
-    redis.call('HDEL', limitsKey, sku .. ':' .. userId)
+    redis.call('HINCRBY', limitsKey, limitField(sku, token), units)
+    redis.call('HDEL', limitsKey, limitField(sku, userId))
     moved = moved + units
   end
 end

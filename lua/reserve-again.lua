@@ -62,6 +62,11 @@ local function serverRunId()
   return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
 end
 
+-- As `limitField` in `src/stores/redis/keys.ts`.
+local function limitField(sku, user)
+  return (string.gsub(string.gsub(sku, '%%', '%%25'), ':', '%%3A')) .. ':' .. user
+end
+
 local sale = redis.call('HMGET', saleKey, 'epoch', 'run_id', 'suspended')
 -- A sale from before `run_id` is trusted.
 if not sale[1] or sale[3] or (sale[2] and sale[2] ~= serverRunId()) then
@@ -96,7 +101,7 @@ local isKeyFree = redis.call('EXISTS', idemKey) == 0
 for _, item in ipairs(items) do
   redis.call('HINCRBY', stockKey, item.sku .. ':available', -item.quantity)
   redis.call('HINCRBY', stockKey, item.sku .. ':held', item.quantity)
-  redis.call('HINCRBY', limitsKey, item.sku .. ':' .. userId, item.quantity)
+  redis.call('HINCRBY', limitsKey, limitField(item.sku, userId), item.quantity)
 end
 -- The void hold may be about to expire.
 redis.call('DEL', orderKey)

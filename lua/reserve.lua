@@ -63,6 +63,11 @@ local function serverRunId()
   return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
 end
 
+-- As `limitField` in `src/stores/redis/keys.ts`.
+local function limitField(sku, user)
+  return (string.gsub(string.gsub(sku, '%%', '%%25'), ':', '%%3A')) .. ':' .. user
+end
+
 local earlier = redis.call('HMGET', idemKey, 'order_no', 'fingerprint')
 if earlier[1] == orderNo then
   local order = redis.call('HMGET', orderKey, 'total', 'currency', 'reserved_at', 'payment_window', 'items')
@@ -109,7 +114,7 @@ for i = firstRepeated, #ARGV, 2 do
   end
   local limit = tonumber(rules[2])
   if limit then
-    local bought = tonumber(redis.call('HGET', limitsKey, sku .. ':' .. userId)) or 0
+    local bought = tonumber(redis.call('HGET', limitsKey, limitField(sku, userId))) or 0
     if bought + quantity > limit then
       return { 'limit-reached', sku, integer(limit), integer(bought) }
     end
@@ -131,7 +136,7 @@ local itemsJson = cjson.encode(items)
 for _, item in ipairs(items) do
   redis.call('HINCRBY', stockKey, item.sku .. ':available', -item.quantity)
   redis.call('HINCRBY', stockKey, item.sku .. ':held', item.quantity)
-  redis.call('HINCRBY', limitsKey, item.sku .. ':' .. userId, item.quantity)
+  redis.call('HINCRBY', limitsKey, limitField(item.sku, userId), item.quantity)
 end
 local entry = redis.call('XADD', outboxKey, '*', 'order_no', orderNo)
 redis.call('HSET', orderKey,

@@ -9,7 +9,6 @@ import { createServer, type Server } from 'node:http';
 import { bodyParser } from '@koa/bodyparser';
 import Koa, { type Middleware } from 'koa';
 import type { Logger } from 'pino';
-import { MAX_BODY_BYTES } from '../src/domain/limits.ts';
 import { createAlarms } from './book/alarms.ts';
 import { openBook } from './book/book.ts';
 import { describeProblem, ProblemError, type ProblemCode } from './http/errors.ts';
@@ -102,6 +101,9 @@ export function createSandboxProvider(options: SandboxOptions) {
     },
   };
 }
+
+/** Bytes of a body: twice the longest signed order, as JSON may escape each character, and some room. */
+const MAX_BODY_BYTES = 40 * 1024;
 
 function createApp(routes: RoutesOptions, logger: Logger): Koa {
   const app = new Koa();

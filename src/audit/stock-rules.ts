@@ -1,6 +1,7 @@
 /** The audit's rules about stock: each unit is counted once in each store, and held or sold for an order. */
 
 import type { StockCount } from '../domain/sale.ts';
+import { limitField } from '../stores/audit/redis-reads.ts';
 import type { Rule, SaleSnapshot } from './snapshot.ts';
 
 /**
@@ -70,7 +71,7 @@ export const limitsAreTrue: Rule = ({ mysql, redis, isRedisCleaned }) => {
     ),
     ...heldUnstored({ redis, mysql }),
   ];
-  const owned = sumUnits(theirs, ({ sku }, { userId }) => `${sku}:${userId}`);
+  const owned = sumUnits(theirs, ({ sku }, { userId }) => limitField(sku, userId));
   return [...new Set([...owned.keys(), ...redis.limits.keys()])].flatMap((subject) => {
     const [has, counted] = [owned.get(subject) ?? 0, redis.limits.get(subject) ?? 0];
     return has === counted ? [] : [{ subject, detail: `holds or owns ${has}, counted ${counted}` }];

@@ -13,7 +13,7 @@ export const MAX_UNIT_PRICE = 1_000_000_000;
 export const MAX_SKU_TOTAL = 10_000_000;
 /** SKUs of one sale. Warm-up and the sale's page handle them in one reply. */
 export const MAX_SALE_SKUS = 200;
-/** Bytes of a JSON request body. A full cart is under 2 KiB. */
+/** Bytes of a JSON request body. A full cart is under 3 KiB. */
 export const MAX_BODY_BYTES = 16 * 1024;
 /** Bytes of a webhook body. Providers send whole objects, and Stripe's largest are about 100 KiB. */
 export const MAX_WEBHOOK_BYTES = 256 * 1024;
@@ -79,12 +79,18 @@ export const MAX_PAYMENT_WINDOW_MS = 24 * 60 * 60 * 1000;
  */
 export const STORE_BATCH_MAX = 500;
 
-/** SKU codes are part of Redis fields and URLs: letters, digits, dot, dash, underscore. */
-export const SKU_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+/**
+ * UTF-8 bytes of a SKU, which is the shop's own text (`ids.ts`). Shops' systems commonly bound theirs by 100
+ * or less, and a full cart of the longest must fit a payment session.
+ */
+export const MAX_SKU_BYTES = 100;
 /** Sale ids are part of orderNo: lower case, digits and single dashes, at most 32 characters. */
 export const SALE_ID_PATTERN = /^(?=.{1,32}$)[a-z0-9]+(?:-[a-z0-9]+)*$/;
-/** User ids come from the token's subject and are part of Redis keys. */
-export const USER_ID_PATTERN = /^[A-Za-z0-9@._|-]{1,128}$/;
+/**
+ * UTF-8 bytes of a user's id, which is the shop's own text (`ids.ts`): as many as OpenID Connect allows the
+ * subject of a token, and as Temporal's search attributes take.
+ */
+export const MAX_USER_ID_BYTES = 255;
 /**
  * Names of deployments travel in a provider's metadata and in JSON: lower case, digits and single dashes, at
  * most 32 characters.

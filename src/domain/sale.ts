@@ -1,17 +1,17 @@
 /** A sale: a shop's event with a window of time, its SKUs and its rules. */
 
 import { z } from 'zod';
+import { skuSchema } from './ids.ts';
 import {
   MAX_PAYMENT_WINDOW_MS,
   MAX_SALE_SKUS,
   MAX_SKU_TOTAL,
   MAX_UNIT_PRICE,
   SALE_ID_PATTERN,
-  SKU_PATTERN,
 } from './limits.ts';
 
 const saleSku = z.strictObject({
-  sku: z.string().regex(SKU_PATTERN),
+  sku: skuSchema,
   name: z.string().min(1).max(200),
   /** Minor units of the sale's currency. Never 0, because only a payment makes an order `paid`. */
   unitPrice: z.int().min(1).max(MAX_UNIT_PRICE),

@@ -30,6 +30,12 @@ import {
  */
 const CALL_TIMEOUT_MS = 5_000;
 
+/**
+ * Temporal refuses to start a workflow whose summary has more than 400 bytes as JSON, where a character may
+ * take two. The whole user id is a search attribute.
+ */
+const [SUMMARY_SKU_BYTES, SUMMARY_USER_BYTES] = [60, 90];
+
 /** A payment whose refund workflow is to be started or signalled. */
 export interface RefundToStart extends RefundInput {
   /** May name no order of ours. */
@@ -191,7 +197,14 @@ function refundOptions({ paymentId, orderNo, amount, currency, reason }: RefundT
 function summarize({ items, userId }: Order): string {
   const [first] = items;
   const more = items.length > 1 ? ` and ${items.length - 1} more` : '';
-  return `${first?.quantity} × ${first?.sku}${more} for ${userId}`;
+  const sku = cutBytes(first?.sku ?? '', SUMMARY_SKU_BYTES);
+  return `${first?.quantity} × ${sku}${more} for ${cutBytes(userId, SUMMARY_USER_BYTES)}`;
+}
+
+/** The beginning of a text, by its bytes in UTF-8 and in whole characters. */
+function cutBytes(text: string, bytes: number): string {
+  // As of a stream, the first bytes of a character are kept back.
+  return new TextDecoder().decode(Buffer.from(text).subarray(0, bytes), { stream: true });
 }
 
 function describe({ total, currency, reservedAtMs }: Order): string {

@@ -1,7 +1,7 @@
 /** `ops erase`: erases a person on request; the books still add up. */
 
 import type { Command } from 'commander';
-import { USER_ID_PATTERN } from '../domain/limits.ts';
+import { userIdSchema } from '../domain/ids.ts';
 import { erasePerson, type EraseOutcome } from '../reconcile/erase-person.ts';
 import { asAction, readDecision } from './arguments.ts';
 import { OpsError, UsageError } from './errors.ts';
@@ -16,7 +16,7 @@ export function addEraseCommand(program: Command, { terminal, user, run }: Shell
     .addHelpText('after', '\nExample:\n  ops erase shopper-17 --reason "asked for it, ticket 4711"')
     .action((userId: string, options: unknown) =>
       run(async (parts) => {
-        if (!USER_ID_PATTERN.test(userId)) throw new UsageError(`${userId} is no user id.`);
+        if (!userIdSchema.safeParse(userId).success) throw new UsageError(`${userId} is no user id.`);
         const stores = await parts.stores();
         const outcome = await withProgress(terminal, 'erasing', () =>
           erasePerson(stores, userId, readDecision(options)),

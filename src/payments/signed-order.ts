@@ -7,22 +7,27 @@
 import { createSecretKey } from 'node:crypto';
 import { CompactSign, compactVerify, errors } from 'jose';
 import { z } from 'zod';
-import { IDEMPOTENCY_KEY_PATTERN, MAX_CART_LINES, SKU_PATTERN, USER_ID_PATTERN } from '../domain/limits.ts';
+import { skuSchema, userIdSchema } from '../domain/ids.ts';
+import { IDEMPOTENCY_KEY_PATTERN, MAX_CART_LINES } from '../domain/limits.ts';
 import { parseOrderNo, type Order } from '../domain/order.ts';
 
-/** A full cart with the longest SKUs and ids takes less than 4 KiB in base64. */
-export const MAX_SIGNED_ORDER_CHARS = 4_096;
+/**
+ * A full cart of the longest SKUs for the longest user id is about 8 KB in base64, where JSON escapes every
+ * byte of them. The rest is room for what else a shop may have an order carry: a reference of 128 characters,
+ * a KiB of metadata and ten charges. Stripe takes up to 25,000 characters in its 50 values.
+ */
+export const MAX_SIGNED_ORDER_CHARS = 16_384;
 
 const TYPE = 'holdfast-order';
 
 const essentialsSchema = z
   .object({
     orderNo: z.string(),
-    userId: z.string().regex(USER_ID_PATTERN),
+    userId: userIdSchema,
     items: z
       .array(
         z.object({
-          sku: z.string().regex(SKU_PATTERN),
+          sku: skuSchema,
           quantity: z.int().positive(),
           unitPrice: z.int().positive(),
         }),

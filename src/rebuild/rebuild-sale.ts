@@ -172,7 +172,7 @@ function countsAgainstLimit({ state: { status }, isLimitReturned }: SnapshotOrde
 
 function addTo(limits: Map<string, UsedLimit>, { order: { userId, items } }: SnapshotOrder): void {
   for (const { sku, quantity } of items) {
-    const key = `${sku}:${userId}`;
+    const key = JSON.stringify([sku, userId]);
     const used = limits.get(key);
     if (used) used.units += quantity;
     else limits.set(key, { sku, userId, units: quantity });

@@ -5,7 +5,8 @@
 
 import type { OrderItem } from '../domain/order.ts';
 import type { BookedLine, SaleBooks } from '../stores/mysql/upkeep/sale-books.ts';
-import { limitField, skuOf, type HeldCart, type SaleLook } from '../stores/redis/sale-mends.ts';
+import { limitField, parseLimitField } from '../stores/redis/keys.ts';
+import type { HeldCart, SaleLook } from '../stores/redis/sale-mends.ts';
 
 export interface Compared {
   look: Extract<SaleLook, { kind: 'looked' }>;
@@ -88,7 +89,7 @@ export function compareSale(compared: Compared): Difference[] {
   // What MySQL counts is believed about Redis only where MySQL agrees with itself.
   const doubted = new Set(counters.map(({ sku }) => sku));
   const stock = compareStock(compared).filter(({ sku }) => !doubted.has(sku));
-  const limits = compareLimits(compared).filter(({ field }) => !doubted.has(skuOf(field)));
+  const limits = compareLimits(compared).filter(({ field }) => !doubted.has(parseLimitField(field).sku));
   const lost = books.skus
     .filter(({ sku }) => COUNTS.some((count) => !compared.look.stock.has(`${sku}:${count}`)))
     .map(({ sku }): Of<'lost'> => ({ kind: 'lost', sku }));

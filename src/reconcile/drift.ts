@@ -11,7 +11,8 @@ import type { Repairs } from '../stores/mysql/upkeep/repairs.ts';
 import type { SaleBooksStore } from '../stores/mysql/upkeep/sale-books.ts';
 import type { DriftBoard, DriftEntry } from '../stores/redis/drift-board.ts';
 import type { Holds } from '../stores/redis/holds.ts';
-import { limitField, skuOf, userOf, type SaleMends } from '../stores/redis/sale-mends.ts';
+import { limitField, parseLimitField } from '../stores/redis/keys.ts';
+import type { SaleMends } from '../stores/redis/sale-mends.ts';
 import { compareSale, findMissing, nameOf, type Compared, type Difference } from './compare-sale.ts';
 import type { Step } from './report.ts';
 
@@ -98,7 +99,7 @@ async function look(
     log.warn({ saleId, held: seen.held }, 'too many orders are held to compare them');
   if (seen.kind !== 'looked') return undefined;
   const carts = await saleMends.readCarts(saleId, seen.held);
-  const users = [...new Set(fields.map(userOf))];
+  const users = [...new Set(fields.map((field) => parseLimitField(field).userId))];
   const books = await saleBooks.read(saleId, { held: seen.held, atMs: seen.atMs, users });
   if (books?.epoch !== seen.epoch) return undefined;
   const missing = findMissing({ look: seen, books, carts });
@@ -192,7 +193,7 @@ async function repair(
       // Without the user, whose name must not stay in the log for good.
       await repairs.record({
         action: 'limit_corrected',
-        subject: `${saleId} ${skuOf(field)}`,
+        subject: `${saleId} ${parseLimitField(field).sku}`,
         before,
         after,
       });
@@ -219,7 +220,7 @@ function toEntries(saleId: string, difference: Difference): DriftEntry[] {
       return [{ saleId, sku: difference.sku, what: difference.kind, units: 1 }];
     case 'limit': {
       const { field, found, expected } = difference;
-      return [{ saleId, sku: skuOf(field), what: 'limit', units: found - expected }];
+      return [{ saleId, sku: parseLimitField(field).sku, what: 'limit', units: found - expected }];
     }
     case 'stock': {
       const { sku, found, expected } = difference;

@@ -6,7 +6,8 @@ import { SignJWT } from 'jose';
 import type { Middleware } from 'koa';
 import { LRUCache } from 'lru-cache';
 import { z } from 'zod';
-import { MAX_REMEMBERED_TOKENS, USER_ID_PATTERN } from '../../domain/limits.ts';
+import { userIdSchema } from '../../domain/ids.ts';
+import { MAX_REMEMBERED_TOKENS } from '../../domain/limits.ts';
 import { Problem } from './problem.ts';
 import { rightsClaims, scopesOf, type Role, type Scope } from './scopes.ts';
 
@@ -60,8 +61,7 @@ export function authenticate(
 
 /** What the library leaves to us. Its `exp` is checked there, as a number and as a time. */
 const tokenClaims = rightsClaims.extend({
-  // A signer may put a number or a list there, which a pattern alone would take for text.
-  sub: z.string().regex(USER_ID_PATTERN),
+  sub: userIdSchema,
   exp: z.number(),
 });
 const NOT_A_USER_ID: TokenFault = { code: 'NOT_A_USER_ID', claim: 'sub' };

@@ -1,5 +1,6 @@
 /** JSON bodies: of this type, not compressed, and no larger than so many bytes. */
 
+import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
 import { parse } from '@hapi/bourne';
 import type { Middleware } from 'koa';
@@ -33,7 +34,10 @@ export function jsonBody(limitBytes: number): Middleware<BodyState> {
         headers: { 'Accept-Encoding': 'identity' },
       });
     }
-    const text = await readText(ctx.req, limitBytes);
+    const bytes = await readBytes(ctx.req, limitBytes);
+    // Each other byte would become the same character, and two ids one.
+    if (!isUtf8(bytes)) throw unreadable();
+    const text = bytes.toString();
     ctx.state.rawBody = text;
     ctx.state.body = parseJson(text);
     await next();
@@ -54,7 +58,7 @@ export function optionalJsonBody(limitBytes: number): Middleware<BodyState> {
 }
 
 /** The rest of a body that is too large is read and dropped, or the next request would never arrive. */
-function readText(request: IncomingMessage, limitBytes: number): Promise<string> {
+function readBytes(request: IncomingMessage, limitBytes: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let bytes = 0;
@@ -67,15 +71,15 @@ function readText(request: IncomingMessage, limitBytes: number): Promise<string>
         if (bytes > limitBytes) refuse();
         else chunks.push(chunk);
       })
-      .once('end', () => resolve(toText(chunks)))
+      .once('end', () => resolve(join(chunks)))
       // The caller went away half-way: no answer reaches it, and nothing is wrong with us.
       .once('error', () => reject(unreadable()));
   });
 }
 
-function toText(chunks: readonly Buffer[]): string {
+function join(chunks: readonly Buffer[]): Buffer {
   const [first] = chunks;
-  return first && chunks.length === 1 ? first.toString() : Buffer.concat(chunks).toString();
+  return first && chunks.length === 1 ? first : Buffer.concat(chunks);
 }
 
 /** @throws Problem 400 for what is no JSON, or would set a prototype */

@@ -3,13 +3,13 @@
 import { isIP } from 'node:net';
 import type { Context } from 'koa';
 import { z } from 'zod';
+import { skuSchema } from '../../domain/ids.ts';
 import {
   IDEMPOTENCY_KEY_PATTERN,
   MAX_CART_LINES,
   MAX_LINE_QUANTITY,
   MAX_USER_AGENT_CHARS,
   SALE_ID_PATTERN,
-  SKU_PATTERN,
 } from '../../domain/limits.ts';
 import type { OrderState } from '../../domain/order.ts';
 import { fingerprintOf } from '../../domain/request-fingerprint.ts';
@@ -22,9 +22,7 @@ import { viewOrder, type OrderFinder } from './order-view.ts';
 const orderRequest = z.strictObject({
   saleId: z.string().regex(SALE_ID_PATTERN),
   items: z
-    .array(
-      z.strictObject({ sku: z.string().regex(SKU_PATTERN), quantity: z.int().min(1).max(MAX_LINE_QUANTITY) }),
-    )
+    .array(z.strictObject({ sku: skuSchema, quantity: z.int().min(1).max(MAX_LINE_QUANTITY) }))
     .min(1)
     .max(MAX_CART_LINES)
     .refine((items) => new Set(items.map((item) => item.sku)).size === items.length, 'each SKU once'),

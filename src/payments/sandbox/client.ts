@@ -9,8 +9,8 @@ export interface SandboxClientOptions {
   requestTimeoutMs: number;
 }
 
-/** Bytes of a reply. The largest is a page of 100 payments with the longest signed orders, under 500 KB. */
-const MAX_REPLY_BYTES = 1024 * 1024;
+/** Bytes of a reply. The largest is a page of 100 payments with the longest signed orders, about 1.7 MB. */
+const MAX_REPLY_BYTES = 2 * 1024 * 1024;
 
 export interface Reply {
   ok: boolean;

@@ -38,7 +38,7 @@ export const strayPaymentRequestSchema = moneySchema.extend({
 });
 
 /**
- * Payments in one page. One takes at most 4.5 KB, with the longest signed order, and usually a fifth of that.
+ * Payments in one page. One takes at most 17 KB, with the longest signed order, and usually a kilobyte.
  */
 const MAX_PAGE_SIZE = 1000;
 

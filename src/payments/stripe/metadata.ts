@@ -6,7 +6,7 @@ import { MAX_SIGNED_ORDER_CHARS } from '../signed-order.ts';
 const ORDER_NO_KEY = 'holdfast_order_no';
 const DEPLOYMENT_KEY = 'holdfast_deployment';
 const SIGNED_KEY = 'holdfast_signed_';
-/** Characters of one value at Stripe. An object has up to 50 values; the longest signed order needs nine. */
+/** Characters of one value at Stripe. An object has up to 50 values; the longest signed order needs 33. */
 const MAX_VALUE_CHARS = 500;
 
 export interface OrderMetadata {

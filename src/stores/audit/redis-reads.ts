@@ -7,6 +7,8 @@ import { saleKeys } from '../redis/keys.ts';
 import { orderHash } from '../redis/order-hash.ts';
 import { listWaiting } from '../redis/outbox.ts';
 
+export { limitField } from '../redis/keys.ts';
+
 /** Keys scanned per round trip. */
 const SCAN_COUNT = 1_000;
 /** Holds read at once: a few hundred KiB, which are answered long before a command times out. */

@@ -2,7 +2,7 @@
 
 import type { Order } from '../../domain/order.ts';
 import type { RedisClient } from './connection.ts';
-import { formatSaleShard, orderKeys, saleKeys, SALES_KEY, type SaleShard } from './keys.ts';
+import { formatSaleShard, limitField, orderKeys, saleKeys, SALES_KEY, type SaleShard } from './keys.ts';
 import { run } from './script-call.ts';
 import { forgetOrder, forgetSale, renameUser } from './scripts.ts';
 
@@ -37,7 +37,7 @@ export function createForgetting(redis: RedisClient) {
       userId: string,
       skus: readonly string[],
     ): Promise<Map<string, number>> {
-      const counts = await redis.hmget(saleKeys(shard).limits, ...skus.map((sku) => `${sku}:${userId}`));
+      const counts = await redis.hmget(saleKeys(shard).limits, ...skus.map((sku) => limitField(sku, userId)));
       return new Map(skus.map((sku, i) => [sku, Number(counts[i] ?? 0)]));
     },
 

@@ -54,9 +54,33 @@ export function saleKeys(saleShard: SaleShard) {
     returns: `${tag}:returns`,
     /** Orders whose holds a rebuild has made void, until their hashes have an end. */
     void: `${tag}:void`,
-    idem: (userId: string, idempotencyKey: string) => `${tag}:idem:${userId}:${idempotencyKey}`,
+    idem: (userId: string, idempotencyKey: string) => `${tag}:idem:${escape(userId)}:${idempotencyKey}`,
     order: (orderNo: string) => `${tag}:order:${orderNo}`,
   };
+}
+
+/**
+ * The field of `limits` that counts what a user holds or owns of a SKU. The scripts make it in the same way.
+ */
+export function limitField(sku: string, userId: string): string {
+  return `${escape(sku)}:${userId}`;
+}
+
+export function parseLimitField(field: string): { sku: string; userId: string } {
+  const colon = field.indexOf(':');
+  return { sku: unescape(field.slice(0, colon)), userId: field.slice(colon + 1) };
+}
+
+/**
+ * Takes the colons out of the part before a colon, so that no two pairs make the same text. What has neither
+ * a colon nor a percent sign stays as it is.
+ */
+function escape(part: string): string {
+  return part.replaceAll('%', '%25').replaceAll(':', '%3A');
+}
+
+function unescape(part: string): string {
+  return part.replaceAll('%3A', ':').replaceAll('%25', '%');
 }
 
 /** The keys of the sale an order belongs to, and its own. `orderNo` must be valid: parse it at the edge. */

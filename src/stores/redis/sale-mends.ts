@@ -63,7 +63,7 @@ export function createSaleMends(redis: RedisClient) {
   return {
     /**
      * The stock, the held orders and these fields of the limits, all as of one moment.
-     * @param fields of the limits, as `limitField` makes them
+     * @param fields of the limits, as `limitField` (`keys.ts`) makes them
      */
     look: (saleId: string, fields: readonly string[]): Promise<SaleLook> =>
       run(redis, lookSale, {
@@ -125,19 +125,4 @@ export function createSaleMends(redis: RedisClient) {
       return reply.kind === 'restored' ? reply.before : undefined;
     },
   };
-}
-
-/** The field of `limits` that counts what a user holds or owns of a SKU. */
-export function limitField(sku: string, userId: string): string {
-  return `${sku}:${userId}`;
-}
-
-/** The SKU of a field of `limits`. */
-export function skuOf(field: string): string {
-  return field.slice(0, field.indexOf(':'));
-}
-
-/** The user of a field of `limits`; SKUs have no colon. */
-export function userOf(field: string): string {
-  return field.slice(field.indexOf(':') + 1);
 }

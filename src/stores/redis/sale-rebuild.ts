@@ -8,8 +8,7 @@ import { orderDeadlineMs, parseOrderNo, type Order, type OrderState } from '../.
 import { fingerprintOf } from '../../domain/request-fingerprint.ts';
 import type { Sale, StockCount } from '../../domain/sale.ts';
 import type { RedisClient } from './connection.ts';
-import { epochOf, formatSaleShard, orderKeys, saleKeys, SALES_KEY } from './keys.ts';
-import { limitField } from './sale-mends.ts';
+import { epochOf, formatSaleShard, limitField, orderKeys, saleKeys, SALES_KEY } from './keys.ts';
 import { saleFields } from './sale-stock.ts';
 import { run } from './script-call.ts';
 import { expireVoid, rebuildBegin, rebuildEnd, rebuildOrder, rebuildWrite, suspend } from './scripts.ts';

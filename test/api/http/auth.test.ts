@@ -92,7 +92,10 @@ test.each<[string, TokenParts, TokenFault]>([
     { code: 'FAST_JWT_MISSING_REQUIRED_CLAIM', claim: 'exp' },
   ],
   ['without a subject', { subject: undefined }, { code: 'FAST_JWT_MISSING_REQUIRED_CLAIM', claim: 'sub' }],
-  ['with a subject that could forge keys', { subject: 'ada}:x' }, { code: 'NOT_A_USER_ID', claim: 'sub' }],
+  ['with an empty subject', { subject: '' }, { code: 'NOT_A_USER_ID', claim: 'sub' }],
+  ['with a subject of 256 bytes', { subject: 'é'.repeat(128) }, { code: 'NOT_A_USER_ID', claim: 'sub' }],
+  ['with an invisible subject', { subject: 'ada\u200B' }, { code: 'NOT_A_USER_ID', claim: 'sub' }],
+  ['with a subject on two lines', { subject: 'ada\nbo' }, { code: 'NOT_A_USER_ID', claim: 'sub' }],
 ])(
   'a token %s is refused with 401, and the log has the reason without the token',
   async (_, parts, fault) => {

@@ -84,25 +84,19 @@ test.each(['01', '+1', '1.', '.5', '0x1', '1_000', 'NaN', 'Infinity', '-', '1e',
 );
 
 test.each([
-  ['of another field of the stock', 'lamp:available'],
-  ['that counts everything', 'lamp:total'],
-  ['that is a key', '{x}:stock'],
-  ['with a wildcard', 'lam*'],
   ['with a NUL', 'lamp\u0000'],
   ['with a line break', 'lamp\r\nHSET'],
-  ['in full-width letters', 'ｌａｍｐ'],
-  ['in Cyrillic look-alikes', 'lаmp'],
-  ['with a combining accent', 'lam\u0301p'],
   ['with a zero-width space', 'la\u200Bmp'],
   ['from right to left', '\u202Elamp'],
   ['with half a surrogate pair', '\uD83D'],
-  ['of an emoji', '💡'],
   ['with a space around', ' lamp '],
   ['that is empty', ''],
-  ['of 65 characters', 'l'.repeat(65)],
+  ['with a no-break space before it', '\u00A0lamp'],
+  ['with a line separator', 'la\u2028mp'],
+  ['for private use', 'la\uE000mp'],
+  ['of 101 bytes', 'l'.repeat(101)],
+  ['of 34 characters that take 102 bytes', '灯'.repeat(34)],
   ['of ten thousand characters', 'l'.repeat(10_000)],
-  ['that is a path', '../lamp'],
-  ['named __proto__', '__proto__'],
 ])('a SKU %s is refused and named', async (_, sku) => {
   const reply = await shopper.placeOrder({ saleId, items: [{ sku, quantity: 1 }] });
 
@@ -120,6 +114,18 @@ test.each([
   'epoch',
   'LAMP',
   '0',
+  '__proto__',
+  '../lamp',
+  'lamp:total',
+  'lamp:available',
+  '{x}:stock',
+  'price:lamp',
+  'lam*',
+  'ｌａｍｐ',
+  'lаmp',
+  'lam\u0301p',
+  '💡',
+  'l'.repeat(100),
 ])('a SKU named %s is one that the sale does not have', async (sku) => {
   const reply = await shopper.placeOrder({ saleId, items: [{ sku, quantity: 1 }] });
 
@@ -195,7 +201,7 @@ test('bytes that are no UTF-8 are refused', async () => {
   const body = Buffer.from(line('"lamp#"', '1'));
   body[body.indexOf('#')] = 0xff;
 
-  expect(refusalOf(await sendBytes(body, json))).toBe('400 invalid_request');
+  expect(refusalOf(await sendBytes(body, json))).toBe('400 malformed_request');
   expect(refusalOf(await sendBytes(Buffer.from(line('"lamp"', '1'), 'utf16le'), json))).toBe(
     '400 malformed_request',
   );
@@ -289,9 +295,9 @@ test.each<[string, () => Promise<string> | string]>([
   ['whose user is a number', () => sign(encode(claims(123)))],
   ['whose user is a list', () => sign(encode(claims(['ada'])))],
   ['whose user is null', () => sign(encode(claims(null)))],
-  ['whose user could leave its key', () => sign(encode(claims('ada}:{x')))],
   ['whose user has a NUL', () => sign(encode(claims('ada\u0000')))],
-  ['whose user is 129 characters long', () => sign(encode(claims('a'.repeat(129))))],
+  ['whose user is 256 bytes long', () => sign(encode(claims('a'.repeat(256))))],
+  ['whose user was not read as UTF-8', () => sign(encode(claims('ad\uFFFD')))],
   ['larger than 4 KiB', () => sign(encode({ ...claims('ada'), pad: 'x'.repeat(6_000) }))],
   [
     'signed with a key pair',

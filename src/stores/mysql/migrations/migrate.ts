@@ -22,6 +22,7 @@ import { temporalNamespaces } from './0007-temporal-namespaces.ts';
 import { sessionExpiry } from './0008-session-expiry.ts';
 import { reconcile } from './0009-reconcile.ts';
 import { plans } from './0010-plans.ts';
+import { opaqueIds } from './0011-opaque-ids.ts';
 import { events } from './0014-events.ts';
 
 const MIGRATIONS = [
@@ -35,6 +36,7 @@ const MIGRATIONS = [
   { name: '0008-session-expiry', statements: sessionExpiry },
   { name: '0009-reconcile', statements: reconcile },
   { name: '0010-plans', statements: plans },
+  { name: '0011-opaque-ids', statements: opaqueIds },
   { name: '0014-events', statements: events },
 ];
 

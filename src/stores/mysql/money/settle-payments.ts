@@ -12,8 +12,8 @@ import { settleEarlyReversals } from './settle-reversals.ts';
 
 /** The width of the columns. */
 const MAX_REFERENCE_CHARS = 255;
-/** Twice the length of the longest order that is signed. A longer text was not signed here, cut or whole. */
-const MAX_SIGNED_CHARS = 8_192;
+/** More than the longest order that is signed. A longer text was not signed here, cut or whole. */
+const MAX_SIGNED_CHARS = 20_000;
 /** The API signals the workflow at once. When that fails, the relay signals it after this time. */
 const SIGNAL_GRACE_MS = 2_000;
 

@@ -46,8 +46,8 @@ interface Action extends Decision {
 }
 
 /** The widths of the columns. */
-const MAX_ACTOR_CHARS = 128;
-const MAX_SUBJECT_CHARS = 128;
+const MAX_ACTOR_CHARS = 255;
+const MAX_SUBJECT_CHARS = 255;
 
 /** Writes the entry in the transaction of the change itself, so that neither exists without the other. */
 export async function recordAction(connection: Executor, action: Action): Promise<void> {
