@@ -8,7 +8,7 @@ import { send } from '../../src/stores/redis/script-call.ts';
 import {
   checkLife,
   expireVoid,
-  readOrder,
+  lookUpOrders,
   rebuildBegin,
   rebuildEnd,
   rebuildOrder,
@@ -106,9 +106,9 @@ const calls = (redis: RedisClient, saleId: string) => ({
     return reply.parse(await send(redis, expireVoid, { keys: orderKeys(orderNo), args }));
   },
   read: async (orderNo: string) => {
-    const args = { epoch: epochOf(orderNo) };
-    const [kind, hash] = reply.parse(await send(redis, readOrder, { keys: orderKeys(orderNo), args }));
-    return [kind, hash !== '{}'];
+    const { sale, order } = orderKeys(orderNo);
+    const call = { keys: { sale }, keyList: [order], args: {}, repeated: [{ field: 'hold' }] };
+    return reply.parse(await send(redis, lookUpOrders, call));
   },
 });
 
@@ -180,11 +180,11 @@ describe('a server that did not make the data', () => {
     const saleId = await openSale();
     const { orderNo } = await acceptOrder(stores, saleId);
     const { read } = calls(stores.redis, saleId);
-    expect(await read(orderNo)).toEqual(['certain', true]);
-    expect(await read(newOrderNo(saleId))).toEqual(['certain', false]);
+    expect(await read(orderNo)).toEqual(['certain', '1', '[["held"]]']);
+    expect(await read(newOrderNo(saleId))).toEqual(['certain', '1', '[[false]]']);
     await replaceServer(saleId);
-    expect(await read(orderNo)).toEqual(['doubtful', true]);
-    expect(await read(newOrderNo(saleId))).toEqual(['doubtful', false]);
+    expect(await read(orderNo)).toEqual(['doubtful', '[["held"]]']);
+    expect(await read(newOrderNo(saleId))).toEqual(['doubtful', '[[false]]']);
   });
 
   test('writes nothing of a rebuild that another server began', async () => {
@@ -242,7 +242,8 @@ describe('after the data were made again', () => {
     expect(await withoutChange(saleId, () => callConfirm(stores.redis, lost.orderNo))).toEqual(['absent']);
     expect(await withoutChange(saleId, () => callRelease(stores.redis, lost.orderNo))).toEqual(['absent']);
     const { read, expire } = calls(stores.redis, saleId);
-    expect(await read(lost.orderNo)).toEqual(['doubtful', true]);
+    expect(await read(lost.orderNo)).toEqual(['certain', '2', '[["held"]]']);
+    expect(await stores.reservations.lookUp(lost.orderNo)).toMatchObject({ isCertain: false });
     expect(await expire(lost.orderNo)).toEqual(['expires']);
     expect(await stores.redis.pttl(orderKeys(lost.orderNo).order)).toBeGreaterThan(0);
   });

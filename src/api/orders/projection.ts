@@ -4,7 +4,8 @@
  */
 
 import type { Logger } from 'pino';
-import type { OrderLook, ReservedOrder, Reservations } from '../../stores/redis/reservations.ts';
+import type { OrderLook } from '../../stores/redis/order-look.ts';
+import type { ReservedOrder, Reservations } from '../../stores/redis/reservations.ts';
 
 /**
  * The workflows repeat what they could not project at most a minute apart, and a step takes seconds. A

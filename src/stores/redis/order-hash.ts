@@ -41,22 +41,27 @@ export const orderHash = z.object({
     .pipe(orderStateSchema.shape.reason),
 });
 
-/** In the order in which `toReservedOrderIfWhole` takes their values. */
+/** In the order in which `hashOf` takes their values. */
 export const ORDER_FIELDS = Object.keys(orderHash.shape);
+
+/** The hash of these values of `ORDER_FIELDS`. */
+export function hashOf(values: readonly unknown[]): Record<string, unknown> {
+  const hash: Record<string, unknown> = {};
+  for (const [i, field] of ORDER_FIELDS.entries()) hash[field] = values[i];
+  return hash;
+}
 
 /** From the values of `ORDER_FIELDS`; undefined where Redis has no such order, or only a part of it. */
 export function toReservedOrderIfWhole(
   orderNo: string,
   values: readonly unknown[] = [],
 ): ReservedOrder | undefined {
-  const hash: Record<string, unknown> = {};
-  for (const [i, field] of ORDER_FIELDS.entries()) hash[field] = values[i];
-  const parsed = orderHash.safeParse(hash);
+  const parsed = orderHash.safeParse(hashOf(values));
   return parsed.success ? fromHash(orderNo, parsed.data) : undefined;
 }
 
 /** @throws when `hash` is not as the scripts write it */
-export function toReservedOrder(orderNo: string, hash: Record<string, string>): ReservedOrder {
+export function toReservedOrder(orderNo: string, hash: Record<string, unknown>): ReservedOrder {
   return fromHash(orderNo, orderHash.parse(hash));
 }
 

@@ -63,13 +63,6 @@ export const giveBackReply = z.union([
   z.tuple([z.literal('not-sold'), z.string()]).transform(([kind, sku]) => ({ kind, sku })),
 ]);
 
-const hash = z.custom<Record<string, string>>((value) => typeof value === 'object' && value !== null);
-
-/** An order's hash, judged by its own schema, and whether Redis can be believed about it. */
-export const readOrderReply = z
-  .tuple([z.enum(['certain', 'doubtful']), z.string()])
-  .transform(([kind, json]) => ({ kind, hash: hash.parse(JSON.parse(json)) }));
-
 /** Whether a sale's data are those that this server was given. */
 export const lifeReply = z.union([
   z.tuple([z.enum(['well', 'replaced', 'suspended']), int]).transform(([kind, epoch]) => ({ kind, epoch })),
@@ -90,6 +83,18 @@ export const readOrdersReply = z
   .tuple([z.literal('orders'), z.string()])
   .transform(([, json]) => JSON.parse(json) as unknown)
   .pipe(z.array(z.custom<unknown[]>(Array.isArray)));
+
+/** As of `readOrdersReply`, and false for an order that is no hash. */
+const ordersJson = z
+  .string()
+  .transform((text) => JSON.parse(text) as unknown)
+  .pipe(z.array(z.custom<unknown[] | false>((value) => value === false || Array.isArray(value))));
+
+/** With the sale's epoch where Redis can be believed about it. */
+export const lookUpOrdersReply = z.union([
+  z.tuple([z.literal('certain'), int, ordersJson]).transform(([, epoch, orders]) => ({ epoch, orders })),
+  z.tuple([z.literal('doubtful'), ordersJson]).transform(([, orders]) => ({ epoch: undefined, orders })),
+]);
 
 /** A JSON list of texts. Lua writes an empty list as an object. */
 const textsJson = z

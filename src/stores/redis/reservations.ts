@@ -20,18 +20,10 @@ import { fingerprintOf } from '../../domain/request-fingerprint.ts';
 import { isOutOfMemory, type RedisClient } from './connection.ts';
 import { epochOf, orderKeys, saleKeys, shardOf } from './keys.ts';
 import { ORDER_FIELDS, toReservedOrder, toReservedOrderIfWhole, type ReservedOrder } from './order-hash.ts';
+import { createOrderLookUp } from './order-look.ts';
 import type { giveBackReply, holdReply, projectReply, reserveAgainReply, reserveReply } from './replies.ts';
 import { run } from './script-call.ts';
-import {
-  confirm,
-  giveBack,
-  project,
-  readOrder,
-  readOrders,
-  release,
-  reserve,
-  reserveAgain,
-} from './scripts.ts';
+import { confirm, giveBack, project, readOrders, release, reserve, reserveAgain } from './scripts.ts';
 
 export type { ReservedOrder } from './order-hash.ts';
 
@@ -64,15 +56,6 @@ export type ReserveAgainOutcome = z.infer<typeof reserveAgainReply>;
 
 /** See `lua/give-back.lua`. Only `held` can become another outcome later. */
 type GiveBackOutcome = z.infer<typeof giveBackReply>;
-
-/**
- * What Redis has of an order. Uncertain: it may be older than what was answered before, or missing although
- * the order was accepted, because Redis started again or another took over.
- */
-export interface OrderLook {
-  found: ReservedOrder | undefined;
-  isCertain: boolean;
-}
 
 /** Sales whose epoch is remembered; a process meets far fewer, and forgetting one costs one read. */
 const REMEMBERED_SALES_MAX = 1_000;
@@ -232,15 +215,8 @@ export function createReservations(redis: RedisClient, { startsPerSecond }: { st
       return hash['sale_id'] === undefined ? undefined : toReservedOrder(orderNo, hash);
     },
 
-    /** As `readOrder`, with whether Redis can be believed. */
-    async lookUp(orderNo: string): Promise<OrderLook> {
-      const { kind, hash } = await run(redis, readOrder, {
-        keys: orderKeys(orderNo),
-        args: { epoch: epochOf(orderNo) },
-      });
-      const found = hash['sale_id'] === undefined ? undefined : toReservedOrder(orderNo, hash);
-      return { found, isCertain: kind === 'certain' };
-    },
+    /** As `readOrder`, with whether Redis can be believed; those of one moment together. */
+    lookUp: createOrderLookUp(redis),
 
     /**
      * As `readOrder`, for orders of one sale shard in one round trip. Undefined also for what is no order

@@ -16,7 +16,7 @@ import {
   mendLimitReply,
   mendStockReply,
   projectReply,
-  readOrderReply,
+  lookUpOrdersReply,
   readOrdersReply,
   removeIdleConsumersReply,
   renameUserReply,
@@ -134,11 +134,13 @@ export const dropDeadline = defineScript({
   reply: dropDeadlineReply,
 });
 
-export const readOrder = defineScript({
-  file: 'read-order',
-  keys: ['sale', 'order'],
-  args: ['epoch'],
-  reply: readOrderReply,
+export const lookUpOrders = defineScript({
+  file: 'look-up-orders',
+  keys: ['sale'],
+  keyList: 'order',
+  args: [],
+  repeated: ['field'],
+  reply: lookUpOrdersReply,
 });
 
 export const checkLife = defineScript({ file: 'check-life', keys: ['sale'], args: [], reply: lifeReply });
@@ -281,7 +283,7 @@ export const SCRIPTS = [
   release,
   giveBack,
   project,
-  readOrder,
+  lookUpOrders,
   readOrders,
   waiting,
   requeue,
