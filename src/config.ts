@@ -45,15 +45,21 @@ function wholeNumber(min: number, max: number) {
 
 /** docs/configuration.md shows the schemes; zod keeps no readable trace of them. */
 function urlOf(...schemes: string[]) {
-  return z.url({ protocol: new RegExp(`^(${schemes.join('|')})$`) }).meta({ schemes });
+  return z.url({ protocol: new RegExp(`^(${schemes.join('|')})$`), abort: true }).meta({ schemes });
 }
+
+export const httpUrl = urlOf('http', 'https');
+/** As browsers name it: no path, no slash at the end. */
+const origin = httpUrl.refine(
+  (url) => new URL(url).origin === url,
+  'is an origin: scheme, host and port alone',
+);
 
 export const logLevel = z
   .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace'])
   .default('info')
   .describe('The least severe log line that is written; logs are JSON lines on standard output.');
 export const port = wholeNumber(0, 65_535);
-export const httpUrl = urlOf('http', 'https');
 
 /** What every process of the product reads. The descriptions are the text of docs/configuration.md. */
 const stores = {
@@ -171,6 +177,12 @@ const apiFields = z.object({
   TRUSTED_PROXY_HOPS: wholeNumber(0, 10)
     .default(0)
     .describe("Proxies in front that append to `X-Forwarded-For`; a shopper's address is taken from there."),
+  CORS_ORIGINS: list
+    .pipe(z.array(origin))
+    .optional()
+    .describe(
+      "Storefronts on other origins whose pages make shoppers' calls from a browser, such as `https://shop.example`.",
+    ),
   DEMO_SALE_ID: demoSaleId.describe(
     'Serves the demo page for this sale at `/`, which gives tokens to anyone; refused in production.',
   ),

@@ -22,6 +22,7 @@ import { mountAdmin } from './admin/routes.ts';
 import { createDemoRoutes, type DemoOptions } from './demo-routes.ts';
 import { createHealthRoutes } from './health-routes.ts';
 import { authenticate, type RequestState } from './http/auth.ts';
+import { shareAcrossOrigins } from './http/cross-origin.ts';
 import { jsonBody, type BodyState } from './http/json-body.ts';
 import { createLane, shedPurchases, type Lane } from './http/load-shed.ts';
 import { problemResponder } from './http/problem.ts';
@@ -44,6 +45,8 @@ export interface AppDeps extends Stores {
   metrics: Metrics;
   jwtSecret: string;
   trustedProxyHops: number;
+  /** Of storefronts that call from a browser. */
+  corsOrigins: readonly string[];
   /** Serves the demo page and gives tokens to anyone; absent in production. */
   demo: DemoOptions | undefined;
   isStopping: () => boolean;
@@ -102,7 +105,10 @@ export function createApp(deps: AppDeps): App {
   const handle = app.callback();
   // Koa answers every error itself; its promise never rejects.
   return {
-    handle: shedPurchases(purchases, (request, response) => void handle(request, response)),
+    handle: shareAcrossOrigins(
+      deps.corsOrigins,
+      shedPurchases(purchases, (request, response) => void handle(request, response)),
+    ),
     routes: router.stack.flatMap(({ methods, path }) => methods.map((method) => `${method} ${String(path)}`)),
   };
 }

@@ -42,6 +42,7 @@ export async function startApi(
     notifier,
     metrics,
     jwtSecret: config.JWT_SECRET,
+    corsOrigins: config.CORS_ORIGINS ?? [],
     trustedProxyHops: config.TRUSTED_PROXY_HOPS,
     demo:
       config.DEMO_SALE_ID === undefined

@@ -55,6 +55,12 @@ export const MAX_METADATA_VALUE_CHARS = 200;
 export const MAX_METADATA_BYTES = 1_024;
 /** Characters of an operator's reason for a decision: some sentences. The width of the column. */
 export const MAX_DECISION_CHARS = 500;
+/**
+ * Seconds for which a cache may answer with a sale's view as it is, and how many more while it gets a new
+ * one. So a page is at most five seconds behind, and a million readers cost one call a second. Only `reserve`
+ * says what is left.
+ */
+export const [SALE_FRESH_SECONDS, SALE_STALE_SECONDS] = [1, 4];
 /** How long a repeated request finds its first one. A day covers a phone that slept through the sale. */
 export const IDEMPOTENCY_TTL_MS = 24 * 60 * 60 * 1000;
 /** A settled order's projection stays readable in Redis this long; MySQL keeps it for good. */

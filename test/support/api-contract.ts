@@ -39,7 +39,7 @@ const ROUTES: Route[] = [
   { method: 'GET', path: /^\/healthz$/, replies: { 200: healthReply } },
   { method: 'GET', path: /^\/readyz$/, replies: { 200: readyReply, 503: readyReply } },
   { method: 'GET', path: /^\/metrics$/, replies: { 200: text } },
-  { method: 'GET', path: /^\/v1\/sales\/[^/]+$/, replies: { 200: saleReply } },
+  { method: 'GET', path: /^\/v1\/sales\/[^/]+$/, replies: { 200: saleReply, 304: empty } },
   { method: 'POST', path: /^\/v1\/webhooks\/payments$/, replies: { 204: empty } },
   { method: 'POST', path: /^\/v1\/orders$/, replies: { 200: orderReply, 202: orderReply } },
   {

@@ -80,6 +80,7 @@ export async function openHttpApp(options: HttpAppOptions): Promise<HttpApp> {
     metrics: createMetrics(),
     jwtSecret: JWT_SECRET,
     trustedProxyHops: 0,
+    corsOrigins: [],
     demo: undefined,
     isStopping: () => false,
     log: silent,

@@ -11,7 +11,7 @@ import {
 } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { Problem, problemDocument, PROBLEM_TYPE } from './problem.ts';
+import { Problem, problemDocument, PROBLEM_TYPE, UNCACHED } from './problem.ts';
 
 export interface HttpBounds {
   headersTimeoutMs: number;
@@ -181,6 +181,7 @@ function malformed(): Problem {
 function answer(response: ServerResponse, problem: Problem): void {
   const body = problemDocument(problem);
   const headers = {
+    ...UNCACHED,
     'Content-Type': PROBLEM_TYPE,
     'Content-Length': Buffer.byteLength(body),
     Connection: 'close',
@@ -193,6 +194,7 @@ function rawAnswer(problem: Problem): string {
   const body = problemDocument(problem);
   return [
     `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}`,
+    ...Object.entries(UNCACHED).map(([name, value]) => `${name}: ${value}`),
     `Content-Type: ${PROBLEM_TYPE}`,
     `Content-Length: ${Buffer.byteLength(body)}`,
     'Connection: close',

@@ -3,8 +3,8 @@
  * wait. Kinds of calls have lanes of their own, so that a rush of purchases keeps no shopper from paying.
  */
 
-import type { RequestListener } from 'node:http';
-import { Problem, problemDocument, PROBLEM_TYPE } from './problem.ts';
+import type { OutgoingHttpHeaders, RequestListener } from 'node:http';
+import { Problem, problemDocument, PROBLEM_TYPE, UNCACHED } from './problem.ts';
 
 /** Refused callers come back spread over so many seconds, not as a herd. */
 const RETRY_SPREAD_SECONDS = 4;
@@ -118,10 +118,15 @@ function isPurchase(method: string | undefined, url: string | undefined): boolea
   return method === 'POST' && (url === '/v1/orders' || url?.startsWith('/v1/orders?') === true);
 }
 
-function prepareRefusal(seconds: number): { headers: string[]; body: Buffer } {
+function prepareRefusal(seconds: number): { headers: OutgoingHttpHeaders; body: Buffer } {
   const body = Buffer.from(problemDocument(overloaded(seconds)));
-  const headers = ['Content-Type', PROBLEM_TYPE, 'Content-Length', String(body.length)];
-  return { headers: [...headers, 'Retry-After', String(seconds)], body };
+  const headers = {
+    ...UNCACHED,
+    'Content-Type': PROBLEM_TYPE,
+    'Content-Length': body.length,
+    'Retry-After': seconds,
+  };
+  return { headers, body };
 }
 
 function overloaded(seconds: number): Problem {

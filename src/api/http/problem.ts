@@ -7,6 +7,8 @@ import { PROBLEM_STATUS, type ProblemCode, type UnavailableCode } from './proble
 import type { ProblemExtra } from './replies.ts';
 
 export const PROBLEM_TYPE = 'application/problem+json';
+/** Most answers are one caller's own, and an error is over soon. */
+export const UNCACHED = { 'Cache-Control': 'no-store' } as const;
 
 export interface ProblemOptions<Code extends ProblemCode> {
   /** More members of the problem document. */
@@ -77,9 +79,13 @@ function headersOf({ options: { retryAfterSeconds, headers } }: Problem): Record
   };
 }
 
-/** Turns whatever a handler throws into a problem document. */
+/**
+ * Turns whatever a handler throws into a problem document. No cache keeps an answer, unless its handler says
+ * so.
+ */
 export function problemResponder(log: Logger): Middleware {
   return async (ctx, next) => {
+    ctx.set(UNCACHED);
     try {
       await next();
       if (ctx.status === 404 && ctx.body === undefined) {
@@ -95,6 +101,7 @@ export function problemResponder(log: Logger): Middleware {
       if (problem.status >= 500 && problem.cause !== undefined)
         log.error({ err: error, path: ctx.path, code: problem.code }, 'request failed');
       ctx.status = problem.status;
+      ctx.set(UNCACHED);
       for (const [name, value] of Object.entries(headersOf(problem))) ctx.set(name, value);
       ctx.body = problemDocument(problem);
       ctx.type = PROBLEM_TYPE;

@@ -86,7 +86,6 @@ export function createOrderRoutes(deps: OrderRoutesDeps) {
       const answered = source === 'workflow' ? await askWorkflow(found) : found;
       const { state } = answered;
       if (state.version > found.state.version) await projection.project({ order: found.order, state });
-      ctx.set('Cache-Control', 'private, no-cache');
       ctx.status = 200;
       ctx.etag = String(state.version);
       if (knowsVersion(ctx, state.version)) {
