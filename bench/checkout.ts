@@ -96,6 +96,8 @@ export async function openSale(
     paused: false,
     paymentWindowMs,
     refundRestoresLimit: true,
+    limitPerUser: null,
+    ticketRequired: false,
     skus: [{ sku: 'unit', name: 'Unit', unitPrice: 1_000, total: units, limitPerUser: null }],
   };
   await sales.create(sale);

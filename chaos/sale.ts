@@ -25,6 +25,8 @@ export async function openSale({ stores: { sales, saleStock } }: System, saleId:
     paused: false,
     paymentWindowMs: PAYMENT_WINDOW_MS,
     refundRestoresLimit: true,
+    limitPerUser: null,
+    ticketRequired: false,
     skus: [
       { sku: 'lamp', name: 'Lamp', unitPrice: LAMP_PRICE, total: 1_000_000, limitPerUser: null },
       { sku: 'rug', name: 'Rug', unitPrice: 19_900, total: 60, limitPerUser: null },

@@ -17,8 +17,8 @@ ARGV
   2…  field       of the limits, one each
 
 Replies
-  looked        now (Unix ms), epoch, mends, JSON lists: stock (field and value in turn), held orders, and the
-                values of the given limits (0 where there is none)
+  looked        now (Unix ms), epoch, changeNo (of the last change that was decided), mends, JSON lists: stock
+                (field and value in turn), held orders, and the values of the given limits (0 where there is none)
   not-at-rest   the sale's data are missing or being made again, or are another server's
   too-many      held      more orders are held than may be listed
 ]]
@@ -30,7 +30,7 @@ local function serverRunId()
   return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
 end
 
-local sale = redis.call('HMGET', saleKey, 'epoch', 'run_id', 'rebuilding', 'mends')
+local sale = redis.call('HMGET', saleKey, 'epoch', 'run_id', 'rebuilding', 'mends', 'change_no')
 if not sale[1] or sale[3] or (sale[2] and sale[2] ~= serverRunId()) then
   return { 'not-at-rest' }
 end
@@ -48,4 +48,6 @@ end
 local stock = cjson.encode(redis.call('HGETALL', stockKey))
 local heldOrders = cjson.encode(redis.call('ZRANGE', deadlinesKey, 0, -1))
 local when = string.format('%.0f', now)
-return { 'looked', when, sale[1], sale[4] or '0', stock, heldOrders, cjson.encode(limits) }
+-- A sale from before `change_no` has had no change.
+local changeNo = sale[5] or '1'
+return { 'looked', when, sale[1], changeNo, sale[4] or '0', stock, heldOrders, cjson.encode(limits) }

@@ -16,30 +16,30 @@ ARGV
   1   sku
   2   epoch         in which the difference was found
   3   mends         corrections of the sale when it was found
-  4   version       of the SKU's total
-  5   total         units, as MySQL has them in this version
+  4   changeNo      of the sale's last change then
+  5   total         units, as MySQL has them after this change
   6   heldDelta     units to add, or to take away where negative
   7   soldDelta     as heldDelta
 
 Replies
   mended          available, held, sold
-  moved           the data were made again, the total was changed, or another correction came first. Nothing
+  moved           the data were made again, the sale was changed, or another correction came first. Nothing
                   was changed
 ]]
 local saleKey, stockKey = KEYS[1], KEYS[2]
-local sku, epoch, mends, version, total = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+local sku, epoch, mends, changeNo, total = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 local heldDelta, soldDelta = tonumber(ARGV[6]), tonumber(ARGV[7])
 
 local function integer(number)
   return string.format('%.0f', number)
 end
 
-local sale = redis.call('HMGET', saleKey, 'epoch', 'rebuilding', 'mends')
-local stock = redis.call('HMGET', stockKey, sku .. ':version', sku .. ':held', sku .. ':sold')
-if sale[1] ~= epoch or sale[2] or (sale[3] or '0') ~= mends or stock[1] ~= version then
+local sale = redis.call('HMGET', saleKey, 'epoch', 'rebuilding', 'mends', 'change_no')
+local stock = redis.call('HMGET', stockKey, sku .. ':held', sku .. ':sold')
+if sale[1] ~= epoch or sale[2] or (sale[3] or '0') ~= mends or (sale[4] or '1') ~= changeNo then
   return { 'moved' }
 end
-local held, sold = tonumber(stock[2]) + heldDelta, tonumber(stock[3]) + soldDelta
+local held, sold = tonumber(stock[1]) + heldDelta, tonumber(stock[2]) + soldDelta
 local available = total - held - sold
 
 -- Writes.

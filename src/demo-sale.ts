@@ -30,6 +30,8 @@ function demoSale(saleId: string, nowMs: number): Sale {
     paused: false,
     paymentWindowMs: DEFAULT_PAYMENT_WINDOW_MS,
     refundRestoresLimit: true,
+    limitPerUser: null,
+    ticketRequired: false,
     skus: [
       { sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 1_000, limitPerUser: 2 },
       { sku: 'mug', name: 'Enamel mug', unitPrice: 1_450, total: 500, limitPerUser: 4 },

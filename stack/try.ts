@@ -69,6 +69,8 @@ async function openSale(sales: Sales, saleStock: SaleStock, paymentWindowMs: num
     paused: false,
     paymentWindowMs,
     refundRestoresLimit: true,
+    limitPerUser: null,
+    ticketRequired: false,
     skus: [
       { sku: 'lantern', name: 'The only lantern', unitPrice: 9_900, total: 1, limitPerUser: null },
       { sku: 'rope', name: 'Rope', unitPrice: 700, total: 20, limitPerUser: 5 },

@@ -13,6 +13,9 @@ export const MAX_UNIT_PRICE = 1_000_000_000;
 export const MAX_SKU_TOTAL = 10_000_000;
 /** SKUs of one sale. Warm-up and the sale's page handle them in one reply. */
 export const MAX_SALE_SKUS = 200;
+/** Times of a sale, in Unix ms: this century. What is beyond it is a mistake. */
+export const MIN_SALE_TIME_MS = Date.UTC(2000, 0, 1);
+export const MAX_SALE_TIME_MS = Date.UTC(2100, 0, 1);
 /** Bytes of a JSON request body. A full cart is under 3 KiB. */
 export const MAX_BODY_BYTES = 16 * 1024;
 /** Bytes of a webhook body. Providers send whole objects, and Stripe's largest are about 100 KiB. */

@@ -91,9 +91,9 @@ async function rebuild(
   const epoch = await saleEpochs.advance(lock, saleId, inRedis);
   // Before the snapshot: a hold that ended in Redis until now has ended in MySQL as well.
   await saleRebuild.begin(saleId, epoch);
-  const written = await deps.readSaleSnapshot(lock, saleId, async ({ sale, stock, pages }) => {
+  const written = await deps.readSaleSnapshot(lock, saleId, async ({ sale, changeNo, stock, pages }) => {
     const counts = await writePages(deps, saleId, epoch, pages);
-    await saleRebuild.end(saleId, epoch, { sale, stock });
+    await saleRebuild.end(saleId, epoch, { sale, changeNo, stock });
     return { ...counts, stock };
   });
   await saleRebuild.expireVoid(saleId);

@@ -32,7 +32,7 @@ export type Difference =
   /** An order is open in MySQL, and Redis does not hold its units. */
   | { kind: 'hold'; orderNo: string }
   /** Redis' counters of a SKU are not what its holds and MySQL's books add up to. */
-  | { kind: 'stock'; sku: string; found: Stock; expected: Stock; version: number }
+  | { kind: 'stock'; sku: string; found: Stock; expected: Stock }
   /** Redis has no counters of a SKU. */
   | { kind: 'lost'; sku: string }
   /** A user is counted to have more or fewer units than they hold or own. */
@@ -69,7 +69,7 @@ export function findMissing({ look, books, carts }: Pick<Compared, 'look' | 'boo
 }
 
 /** What Redis counts of each SKU. */
-const COUNTS = ['total', 'available', 'held', 'sold', 'version'];
+const COUNTS = ['total', 'available', 'held', 'sold'];
 
 export function compareSale(compared: Compared): Difference[] {
   const { books, missing } = compared;
@@ -108,10 +108,8 @@ function compareStock(compared: Compared): Of<'stock'>[] {
   const toReturn = sumUnits(
     books.returned.filter(({ orderNo }) => !compared.returned.has(`${orderNo}:stock`)),
   );
-  return books.skus.flatMap(({ sku, total, version, counted }) => {
+  return books.skus.flatMap(({ sku, total, counted }) => {
     const count = (field: string) => look.stock.get(`${sku}:${field}`) ?? Number.NaN;
-    // A changed total is on its way.
-    if (count('version') !== version) return [];
     const units = (sums: Map<string, number>) => sums.get(sku) ?? 0;
     const sold = counted.sold - units(soldOfHeld) - units(soldSince) + units(toReturn);
     const expected = { total, available: total - units(held) - sold, held: units(held), sold };
@@ -126,7 +124,7 @@ function compareStock(compared: Compared): Of<'stock'>[] {
       found.available === expected.available &&
       found.held === expected.held &&
       found.sold === expected.sold;
-    return isEqual ? [] : [{ kind: 'stock', sku, found, expected, version }];
+    return isEqual ? [] : [{ kind: 'stock', sku, found, expected }];
   });
 }
 

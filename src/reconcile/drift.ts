@@ -88,7 +88,10 @@ async function findDrift(
   return { compared: differences.length > 0 ? compared : first, differences };
 }
 
-/** Undefined when the sale cannot be compared now: it is being made again, or Redis has an order in part. */
+/**
+ * Undefined when the sale cannot be compared now: it is being made again or changed, or Redis has an order in
+ * part.
+ */
 async function look(
   { saleMends, saleBooks, log }: DriftDeps,
   saleId: string,
@@ -102,6 +105,8 @@ async function look(
   const users = [...new Set(fields.map((field) => parseLimitField(field).userId))];
   const books = await saleBooks.read(saleId, { held: seen.held, atMs: seen.atMs, users });
   if (books?.epoch !== seen.epoch) return undefined;
+  // A change of the sale is on its way: the stores have different totals for a moment.
+  if (books.isChanging || books.changeNo !== seen.changeNo) return undefined;
   const missing = findMissing({ look: seen, books, carts });
   for (const { order } of await saleBooks.readOrders([...missing])) carts.set(order.orderNo, order);
   // What such an order takes is not known. The step that walks the holds parks it.
@@ -155,7 +160,7 @@ async function repairAll(
 async function repair(
   deps: DriftDeps,
   saleId: string,
-  { epoch, mends }: Compared['look'],
+  { epoch, changeNo, mends }: Compared['look'],
   difference: Difference,
 ): Promise<'repaired' | 'parked' | 'moved'> {
   const { saleMends, saleBooks, repairs } = deps;
@@ -177,10 +182,10 @@ async function repair(
       return 'repaired';
     }
     case 'stock': {
-      const { sku, version, found, expected } = difference;
+      const { sku, found, expected } = difference;
       const heldDelta = expected.held - found.held;
       const soldDelta = expected.sold - found.sold;
-      const mend = { saleId, sku, epoch, mends, version, total: expected.total, heldDelta, soldDelta };
+      const mend = { saleId, sku, epoch, mends, changeNo, total: expected.total, heldDelta, soldDelta };
       if ((await saleMends.mendStock(mend)).kind === 'moved') return 'moved';
       const subject = `${saleId} ${sku}`;
       await repairs.record({ action: 'stock_corrected', subject, before: found, after: expected });

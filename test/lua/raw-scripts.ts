@@ -10,6 +10,7 @@ import type { RedisClient } from '../../src/stores/redis/connection.ts';
 import { epochOf, orderKeys, saleKeys } from '../../src/stores/redis/keys.ts';
 import { send } from '../../src/stores/redis/script-call.ts';
 import {
+  changeSale,
   confirm,
   dropDeadline,
   forgetOrder,
@@ -24,7 +25,6 @@ import {
   requeue,
   reserve,
   reserveAgain,
-  restock,
   restoreHold,
   waiting,
 } from '../../src/stores/redis/scripts.ts';
@@ -128,15 +128,23 @@ export async function callGiveBack(
   return reply.parse(answer);
 }
 
-export async function callRestock(
+/** Sets the totals of SKUs that cost one unit of money, and have no limit but those given. */
+export async function callChangeSale(
   redis: RedisClient,
   saleId: string,
-  sku: string,
-  total: number,
-  version: number,
+  changeNo: number,
+  items: readonly { sku: string; total: number; limitPerUser?: number | null }[],
+  rules: Record<string, string> = {},
 ): Promise<string[]> {
-  const keys = saleKeys({ saleId, shard: 0 });
-  return reply.parse(await send(redis, restock, { keys, args: { sku, total, version } }));
+  const { sale, stock } = saleKeys({ saleId, shard: 0 });
+  const repeated = items.map(({ sku, total, limitPerUser }) => ({
+    sku,
+    unitPrice: 1,
+    limit: limitPerUser ?? '',
+    total,
+  }));
+  const args = { changeNo, epoch: 0, rules: JSON.stringify(rules) };
+  return reply.parse(await send(redis, changeSale, { keys: { sale, stock }, args, repeated }));
 }
 
 export async function callProject(
@@ -181,11 +189,11 @@ export async function callMendStock(
   redis: RedisClient,
   saleId: string,
   overrides: Partial<
-    Record<'epoch' | 'mends' | 'version' | 'total' | 'heldDelta' | 'soldDelta', number>
+    Record<'epoch' | 'mends' | 'changeNo' | 'total' | 'heldDelta' | 'soldDelta', number>
   > = {},
 ): Promise<string[]> {
   const keys = saleKeys({ saleId, shard: 0 });
-  const found = { sku: 'lamp', epoch: 1, mends: 0, version: 0, total: 10, heldDelta: 0, soldDelta: 0 };
+  const found = { sku: 'lamp', epoch: 1, mends: 0, changeNo: 2, total: 10, heldDelta: 0, soldDelta: 0 };
   return reply.parse(await send(redis, mendStock, { keys, args: { ...found, ...overrides } }));
 }
 

@@ -82,7 +82,7 @@ const calls = (redis: RedisClient, saleId: string) => ({
     return reply.parse(await send(redis, rebuildOrder, { keys: orderKeys(orderNo), args }));
   },
   end: async (epoch: number) => {
-    const counts = { total: 10, available: 9, held: 1, sold: 0, version: 0 };
+    const counts = { total: 10, available: 9, held: 1, sold: 0 };
     const stock = Object.entries(counts).map(([field, value]) => ({
       hash: 'stock',
       field: `lamp:${field}`,

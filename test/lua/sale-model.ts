@@ -22,7 +22,6 @@ interface Stock {
   total: number;
   held: number;
   sold: number;
-  version: number;
   limit: number | null;
 }
 
@@ -30,13 +29,12 @@ export class SaleModel {
   readonly stock: Map<string, Stock>;
   readonly holds = new Map<string, { attempt: Attempt; hold: Hold; version: number; isLimitBack: boolean }>();
   readonly #requests = new Map<string, Attempt>();
+  /** The last change that was decided; the warm-up is the second, after the creation. */
+  #decided = { changeNo: 2, reply: ['changed'] };
 
   constructor(skus: readonly { sku: string; total: number; limitPerUser: number | null }[]) {
     this.stock = new Map(
-      skus.map(({ sku, total, limitPerUser }) => [
-        sku,
-        { total, held: 0, sold: 0, version: 0, limit: limitPerUser },
-      ]),
+      skus.map(({ sku, total, limitPerUser }) => [sku, { total, held: 0, sold: 0, limit: limitPerUser }]),
     );
   }
 
@@ -102,14 +100,27 @@ export class SaleModel {
     return [as];
   }
 
-  restock(sku: string, total: number, version: number): string[] {
-    const stock = this.stock.get(sku);
-    if (!stock) return ['unknown-sku'];
-    if (stock.version >= version) return ['stale', String(stock.version)];
-    const committed = stock.held + stock.sold;
-    if (committed > total) return ['below-committed', String(committed)];
-    Object.assign(stock, { total, version });
-    return ['restocked', String(total), String(total - committed)];
+  /** All totals and limits at once, or nothing; a repeat gets the answer of the first time. */
+  change(
+    changeNo: number,
+    items: readonly { sku: string; total: number; limitPerUser: number | null }[],
+  ): string[] {
+    if (this.#decided.changeNo > changeNo) return ['stale', String(this.#decided.changeNo)];
+    if (this.#decided.changeNo === changeNo) return this.#decided.reply;
+    const tooLow = items.find(({ sku, total }) => {
+      const stock = this.stock.get(sku);
+      return stock && total < stock.total && stock.held + stock.sold > total;
+    });
+    const reply = tooLow
+      ? ['below-committed', tooLow.sku, String(this.#committedOf(tooLow.sku))]
+      : ['changed'];
+    this.#decided = { changeNo, reply };
+    if (tooLow) return reply;
+    for (const { sku, total, limitPerUser: limit } of items) {
+      const { held, sold } = this.stock.get(sku) ?? { held: 0, sold: 0 };
+      this.stock.set(sku, { total, held, sold, limit });
+    }
+    return reply;
   }
 
   project(orderNo: string, version: number): string[] {
@@ -133,6 +144,11 @@ export class SaleModel {
   #hold(attempt: Attempt): void {
     this.holds.set(attempt.orderNo, { attempt, hold: 'held', version: 0, isLimitBack: false });
     for (const { sku, quantity } of attempt.lines) this.#of(sku).held += quantity;
+  }
+
+  #committedOf(sku: string): number {
+    const { held, sold } = this.#of(sku);
+    return held + sold;
   }
 
   #of(sku: string): Stock {

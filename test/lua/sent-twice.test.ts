@@ -21,7 +21,7 @@ import {
   callRequeue,
   callReserve,
   callReserveAgain,
-  callRestock,
+  callChangeSale,
   callRestoreHold,
   snapshot,
 } from './raw-scripts.ts';
@@ -124,12 +124,18 @@ test('give back sent once more after the hold has expired gives nothing', async 
   expect(await snapshot(stores.redis, saleId)).toEqual(before);
 });
 
-test('restock sent twice adds once', async () => {
+test('a change of a sale sent twice is made once, and refused twice', async () => {
   const { saleId } = await hold();
-  const replies = await twice(saleId, () => callRestock(stores.redis, saleId, 'lamp', 12, 1));
-  expect(replies).toEqual([
-    ['restocked', '12', '11'],
-    ['stale', '1'],
+  const totals = (lamps: number) => [
+    { sku: 'lamp', total: lamps },
+    { sku: 'mug', total: 5 },
+  ];
+  const made = await twice(saleId, () => callChangeSale(stores.redis, saleId, 3, totals(12)));
+  expect(made).toEqual([['changed'], ['changed']]);
+  const refused = await twice(saleId, () => callChangeSale(stores.redis, saleId, 4, totals(0)));
+  expect(refused).toEqual([
+    ['below-committed', 'lamp', '1'],
+    ['below-committed', 'lamp', '1'],
   ]);
 });
 

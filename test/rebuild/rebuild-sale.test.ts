@@ -199,14 +199,14 @@ describe('a rebuild that is not alone', () => {
     await saleRebuild.begin(saleId, 3);
     const before = await snapshot(stores.redis, saleId);
     const state = { status: 'awaiting_payment', version: 1, payment: 'none', reason: null } as const;
-    const { sale, stock } = { sale: buildSale({ saleId }), stock: [] };
+    const rebuilt = { sale: buildSale({ saleId }), changeNo: 2, stock: [] };
     for (const write of [
       () => saleRebuild.begin(saleId, 2),
       () => saleRebuild.writeOrders(saleId, 2, [{ order: open, state }]),
       () => saleRebuild.writeRequests(saleId, 2, [open]),
       () => saleRebuild.writeLimits(saleId, 2, [{ sku: 'lamp', userId: 'ada', units: 9 }]),
       () => saleRebuild.writeReturns(saleId, 2, [{ orderNo: open.orderNo, what: 'stock' }]),
-      () => saleRebuild.end(saleId, 2, { sale, stock }),
+      () => saleRebuild.end(saleId, 2, rebuilt),
     ]) {
       await expect(write()).rejects.toThrow(SupersededError);
       expect(await snapshot(stores.redis, saleId)).toEqual(before);

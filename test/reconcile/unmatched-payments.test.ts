@@ -345,7 +345,8 @@ test('while its sale is not in Redis money waits, and it is decided once the sal
   await pass();
   expect(decisions).toEqual([]);
 
-  await stores.saleStock.warmUp(sale, 1);
+  const document = { sale };
+  await stores.saleStock.change({ saleId: sale.saleId, changeNo: 2, action: 'warm_up', epoch: 1, document });
   await pass();
   expect(decisions).toEqual(['refund order_unknown']);
   expect(await queued(order)).toBe(1);

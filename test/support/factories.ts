@@ -24,6 +24,8 @@ export function buildSale(overrides: Partial<Sale> = {}): Sale {
     paused: false,
     paymentWindowMs: 30 * 60 * 1000,
     refundRestoresLimit: true,
+    limitPerUser: null,
+    ticketRequired: false,
     skus: [
       { sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 10, limitPerUser: 2 },
       { sku: 'mug', name: 'Enamel mug', unitPrice: 1_450, total: 5, limitPerUser: null },

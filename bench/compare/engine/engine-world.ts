@@ -109,6 +109,8 @@ export async function openEngineWorld(progress: (line: string) => void): Promise
         paused: false,
         paymentWindowMs: WINDOW_MS,
         refundRestoresLimit: true,
+        limitPerUser: null,
+        ticketRequired: false,
         skus: [{ sku: 'unit', name: 'Unit', unitPrice: 1_000, total: units, limitPerUser: null }],
       });
       await stores.sales.warmUp(saleId, stores.saleStock);

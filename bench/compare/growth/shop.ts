@@ -162,6 +162,8 @@ async function openSale(pool: Pool, redis: RedisClient): Promise<void> {
     paused: false,
     paymentWindowMs: WINDOW_MS,
     refundRestoresLimit: true,
+    limitPerUser: null,
+    ticketRequired: false,
     skus: [{ sku: 'unit', name: 'Unit', unitPrice: 1_000, total: UNITS, limitPerUser: null }],
   });
   await sales.warmUp(SALE_ID, createSaleStock(redis));

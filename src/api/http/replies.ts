@@ -5,6 +5,7 @@
 
 import { z } from 'zod';
 import { orderStateSchema } from '../../domain/order-state-schema.ts';
+import { SALE_STATES } from '../../domain/sale.ts';
 import { PROBLEM_STATUS, type ProblemCode } from './problem-codes.ts';
 import { SCOPES } from './scopes.ts';
 
@@ -47,6 +48,9 @@ export const sessionReply = z.strictObject({
 });
 export type SessionReply = z.infer<typeof sessionReply>;
 
+/** The shop's own, as it sent them. */
+const shopData = { reference: z.string().optional(), metadata: z.record(z.string(), z.string()).optional() };
+
 export const saleReply = z.strictObject({
   saleId: z.string(),
   name: z.string(),
@@ -54,13 +58,21 @@ export const saleReply = z.strictObject({
   opensAt: time,
   closesAt: time,
   paused: z.boolean(),
+  /** By the clock by which orders are accepted. */
+  state: z.enum(SALE_STATES),
   paymentWindowMs: z.int().min(1),
+  /** Of all SKUs together. */
+  limitPerUser: z.int().min(1).nullable(),
+  /** An order must carry a ticket of the shop's. */
+  ticketRequired: z.boolean(),
+  ...shopData,
   skus: z.array(
     z.strictObject({
       sku: z.string(),
       name: z.string(),
       unitPrice: amount,
       limitPerUser: z.int().min(1).nullable(),
+      ...shopData,
       total: count,
       available: count,
       held: count,

@@ -104,11 +104,12 @@ const textsJson = z
 
 export const lookSaleReply = z.union([
   z
-    .tuple([z.literal('looked'), int, int, int, textsJson, textsJson, textsJson])
-    .transform(([kind, atMs, epoch, mends, stock, held, limits]) => ({
+    .tuple([z.literal('looked'), int, int, int, int, textsJson, textsJson, textsJson])
+    .transform(([kind, atMs, epoch, changeNo, mends, stock, held, limits]) => ({
       kind,
       atMs,
       epoch,
+      changeNo,
       mends,
       stock: new Map(
         stock.flatMap((field, i) => (i % 2 === 0 ? [[field, Number(stock[i + 1])] as const] : [])),
@@ -156,13 +157,12 @@ export const dropDeadlineReply = z.tuple([z.enum(['dropped', 'gone', 'kept'])]).
 /** One an order. */
 export const projectReply = z.array(z.enum(['projected', 'stale', 'absent']));
 
-export const restockReply = z.union([
+export const changeSaleReply = z.union([
+  z.tuple([z.enum(['changed', 'sale-absent'])]).transform(([kind]) => ({ kind })),
+  z.tuple([z.literal('stale'), int]).transform(([kind, changeNo]) => ({ kind, changeNo })),
   z
-    .tuple([z.literal('restocked'), int, int])
-    .transform(([kind, total, available]) => ({ kind, total, available })),
-  z.tuple([z.literal('stale'), int]).transform(([kind, version]) => ({ kind, version })),
-  z.tuple([z.literal('below-committed'), int]).transform(([kind, committed]) => ({ kind, committed })),
-  z.tuple([z.enum(['unknown-sku', 'sale-absent'])]).transform(([kind]) => ({ kind })),
+    .tuple([z.literal('below-committed'), z.string(), int])
+    .transform(([kind, sku, committed]) => ({ kind, sku, committed })),
 ]);
 
 export const admitReply = z

@@ -29,7 +29,7 @@ export interface StockMend {
   sku: string;
   epoch: number;
   mends: number;
-  version: number;
+  changeNo: number;
   total: number;
   heldDelta: number;
   soldDelta: number;

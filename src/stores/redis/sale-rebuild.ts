@@ -43,7 +43,9 @@ export interface UsedLimit {
 /** What a rebuild puts in place at its end. */
 export interface RebuiltSale {
   sale: Sale;
-  stock: (StockCount & { version: number })[];
+  /** Of its last change. */
+  changeNo: number;
+  stock: StockCount[];
 }
 
 type Row = { field: string; value: string | number };
@@ -157,8 +159,8 @@ export function createSaleRebuild(redis: RedisClient) {
       ),
 
     /** Puts rules and stock in place, and lets the sale go on. @throws SupersededError */
-    async end(saleId: string, epoch: number, { sale, stock }: RebuiltSale): Promise<void> {
-      const rules = Object.entries(saleFields(sale)).map(([field, value]) => ({
+    async end(saleId: string, epoch: number, { sale, changeNo, stock }: RebuiltSale): Promise<void> {
+      const rules = Object.entries({ ...saleFields(sale), change_no: changeNo }).map(([field, value]) => ({
         hash: 'sale',
         field,
         value,

@@ -1,14 +1,13 @@
-/**
- * A sale in Redis: its rules and its stock. Only warm-up and rebuild create them; `restock` changes a total.
- */
+/** A sale in Redis: its rules and its stock. Only its warm-up and a rebuild create them. */
 
 import { z } from 'zod';
-import type { Sale, StockCount } from '../../domain/sale.ts';
-import { transact, type RedisClient } from './connection.ts';
+import { saleStateOf, type Sale, type SaleState, type StockCount } from '../../domain/sale.ts';
+import { metadataSchema } from '../../domain/shop-data.ts';
+import type { RedisClient } from './connection.ts';
 import { formatSaleShard, saleKeys, SALES_KEY } from './keys.ts';
-import type { lifeReply } from './replies.ts';
+import type { changeSaleReply, lifeReply } from './replies.ts';
 import { run } from './script-call.ts';
-import { checkLife, restock } from './scripts.ts';
+import { changeSale, checkLife } from './scripts.ts';
 
 const int = z.coerce.number().int();
 const saleHash = z.object({
@@ -20,18 +19,47 @@ const saleHash = z.object({
   paused: z.enum(['0', '1']),
   suspended: z.literal('1').optional(),
   payment_window: int,
-  skus: z
+  limit_per_user: int.optional(),
+  ticket: z.enum(['0', '1']).optional(),
+  reference: z.string().optional(),
+  metadata: json(metadataSchema).optional(),
+  skus: json(
+    z.array(
+      z.object({
+        sku: z.string(),
+        name: z.string(),
+        reference: z.string().optional(),
+        metadata: metadataSchema.optional(),
+      }),
+    ),
+  ),
+});
+
+function json<T extends z.ZodType>(schema: T) {
+  return z
     .string()
     .transform((text) => JSON.parse(text) as unknown)
-    .pipe(z.array(z.object({ sku: z.string(), name: z.string() }))),
-});
+    .pipe(schema);
+}
 
 /**
  * A sale as shoppers may see it, and its stock, which is read in one step. MySQL alone has the rule for
  * refunds.
  */
 export interface SaleView extends Omit<Sale, 'skus' | 'refundRestoresLimit'> {
-  skus: (StockCount & { name: string; unitPrice: number; limitPerUser: number | null })[];
+  /** By Redis' clock, as `reserve` decides. */
+  state: SaleState;
+  skus: (StockCount & Sale['skus'][number])[];
+}
+
+/** What Redis is to decide: a change of a sale that it has, or the first one, which puts it there. */
+export interface SaleChange {
+  saleId: string;
+  changeNo: number;
+  /** warm_up: the sale is put into Redis where it is absent. */
+  action: string;
+  epoch: number;
+  document: { sale: Sale };
 }
 
 /** See `lua/check-life.lua`. */
@@ -40,37 +68,30 @@ export type SaleLife = z.infer<typeof lifeReply>;
 /** All of a sale is in shard 0 until hot SKUs are split. */
 const keysOf = (saleId: string) => saleKeys({ saleId, shard: 0 });
 
+/** See `lua/change-sale.lua`. */
+type ChangeReply = z.infer<typeof changeSaleReply>;
+
 export type SaleStock = ReturnType<typeof createSaleStock>;
 
 export function createSaleStock(redis: RedisClient) {
   return {
-    /**
-     * Puts a sale into Redis, each field only where it is absent: repeating it, or two at once, changes
-     * nothing. Never for a sale that has sold before: lost stock must be rebuilt from MySQL instead.
-     */
-    async warmUp(sale: Sale, epoch: number): Promise<void> {
-      const keys = keysOf(sale.saleId);
+    /** See `lua/change-sale.lua`. */
+    async change({ saleId, changeNo, action, epoch, document: { sale } }: SaleChange): Promise<ChangeReply> {
+      const isWarmUp = action === 'warm_up';
       // Registered first: a relay that knows a sale too early waits; orders of a sale that no relay knows
       // would be lost.
-      await redis.sadd(SALES_KEY, formatSaleShard({ saleId: sale.saleId, shard: 0 }));
-      const transaction = redis.multi();
-      for (const item of sale.skus) {
-        transaction.hsetnx(keys.stock, `${item.sku}:total`, item.total);
-        transaction.hsetnx(keys.stock, `${item.sku}:available`, item.total);
-        transaction.hsetnx(keys.stock, `${item.sku}:held`, 0);
-        transaction.hsetnx(keys.stock, `${item.sku}:sold`, 0);
-        transaction.hsetnx(keys.stock, `${item.sku}:version`, 0);
-      }
-      const fields = { ...saleFields(sale), epoch };
-      for (const [field, value] of Object.entries(fields)) transaction.hsetnx(keys.sale, field, value);
-      await transact(transaction);
-      // Remembers on which server the data were made.
-      await run(redis, checkLife, { keys, args: {} });
+      if (isWarmUp) await redis.sadd(SALES_KEY, formatSaleShard({ saleId, shard: 0 }));
+      return run(redis, changeSale, {
+        keys: keysOf(saleId),
+        args: { changeNo, epoch: isWarmUp ? epoch : 0, rules: JSON.stringify(ruleFields(sale)) },
+        repeated: sale.skus.map(({ sku, unitPrice, limitPerUser, total }) => ({
+          sku,
+          unitPrice,
+          limit: limitPerUser ?? '',
+          total,
+        })),
+      });
     },
-
-    /** Sets a SKU's total; `version` grows with each change and comes from MySQL. */
-    restock: (saleId: string, sku: string, total: number, version: number) =>
-      run(redis, restock, { keys: keysOf(saleId), args: { sku, total, version } }),
 
     /** Whether the sale's data are those that this server was given, or are to be made again. */
     checkLife: (saleId: string): Promise<SaleLife> =>
@@ -81,9 +102,13 @@ export function createSaleStock(redis: RedisClient) {
       const keys = keysOf(saleId);
       // All of the stock is one hash, so the equation holds in the view. A transaction would fail at
       // maxmemory, even to read.
-      const [sale, stock] = await Promise.all([redis.hgetall(keys.sale), redis.hgetall(keys.stock)]);
+      const [sale, stock, time] = await Promise.all([
+        redis.hgetall(keys.sale),
+        redis.hgetall(keys.stock),
+        redis.time(),
+      ]);
       if (sale['epoch'] === undefined) return undefined;
-      return toSaleView(saleId, sale, stock);
+      return toSaleView(saleId, sale, stock, Number(time[0]) * 1_000 + Math.floor(Number(time[1]) / 1_000));
     },
 
     /**
@@ -102,32 +127,61 @@ export function saleFields(sale: Sale): Record<string, string | number> {
     [`price:${sku}`, unitPrice],
     ...(limitPerUser === null ? [] : [[`limit:${sku}`, limitPerUser] satisfies [string, number]]),
   ]);
+  return { ...Object.fromEntries(rules), ...ruleFields(sale) };
+}
+
+/** Those of the sale as a whole. What it has not has no field. */
+function ruleFields(sale: Sale): Record<string, string> {
+  const { limitPerUser, reference, metadata } = sale;
   return {
-    ...Object.fromEntries(rules),
     name: sale.name,
     currency: sale.currency,
-    opens_at: sale.opensAtMs,
-    closes_at: sale.closesAtMs,
-    paused: sale.paused ? 1 : 0,
-    payment_window: sale.paymentWindowMs,
-    skus: JSON.stringify(sale.skus.map(({ sku, name }) => ({ sku, name }))),
+    opens_at: String(sale.opensAtMs),
+    closes_at: String(sale.closesAtMs),
+    paused: sale.paused ? '1' : '0',
+    payment_window: String(sale.paymentWindowMs),
+    ticket: sale.ticketRequired ? '1' : '0',
+    ...(limitPerUser === null ? {} : { limit_per_user: String(limitPerUser) }),
+    ...(reference === undefined ? {} : { reference }),
+    ...(metadata === undefined ? {} : { metadata: JSON.stringify(metadata) }),
+    skus: JSON.stringify(sale.skus.map((item) => ({ sku: item.sku, name: item.name, ...shopData(item) }))),
   };
 }
 
-function toSaleView(saleId: string, sale: Record<string, string>, stock: Record<string, string>): SaleView {
+function shopData({ reference, metadata }: Pick<Sale, 'reference' | 'metadata'>) {
+  return {
+    ...(reference === undefined ? {} : { reference }),
+    ...(metadata === undefined ? {} : { metadata }),
+  };
+}
+
+function toSaleView(
+  saleId: string,
+  sale: Record<string, string>,
+  stock: Record<string, string>,
+  nowMs: number,
+): SaleView {
   const parsed = saleHash.parse(sale);
   const count = (sku: string, field: string) => int.parse(stock[`${sku}:${field}`]);
+  const rules = {
+    opensAtMs: parsed.opens_at,
+    closesAtMs: parsed.closes_at,
+    paused: parsed.paused === '1' || parsed.suspended === '1',
+  };
   return {
     saleId,
     name: parsed.name,
     currency: parsed.currency,
-    opensAtMs: parsed.opens_at,
-    closesAtMs: parsed.closes_at,
-    paused: parsed.paused === '1' || parsed.suspended === '1',
+    ...rules,
+    state: saleStateOf(rules, nowMs),
     paymentWindowMs: parsed.payment_window,
-    skus: parsed.skus.map(({ sku, name }) => ({
+    limitPerUser: parsed.limit_per_user ?? null,
+    ticketRequired: parsed.ticket === '1',
+    ...shopData(parsed),
+    skus: parsed.skus.map(({ sku, name, ...ofShop }) => ({
       sku,
       name,
+      ...shopData(ofShop),
       unitPrice: int.parse(sale[`price:${sku}`]),
       limitPerUser: sale[`limit:${sku}`] === undefined ? null : int.parse(sale[`limit:${sku}`]),
       total: count(sku, 'total'),

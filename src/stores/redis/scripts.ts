@@ -5,6 +5,7 @@
 
 import {
   admitReply,
+  changeSaleReply,
   dropDeadlineReply,
   expireVoidReply,
   forgetOrderReply,
@@ -27,7 +28,6 @@ import {
   rebuildWriteReply,
   reserveAgainReply,
   reserveReply,
-  restockReply,
   restoreHoldReply,
   suspendReply,
 } from './replies.ts';
@@ -213,7 +213,7 @@ export const lookSale = defineScript({
 export const mendStock = defineScript({
   file: 'mend-stock',
   keys: ['sale', 'stock'],
-  args: ['sku', 'epoch', 'mends', 'version', 'total', 'heldDelta', 'soldDelta'],
+  args: ['sku', 'epoch', 'mends', 'changeNo', 'total', 'heldDelta', 'soldDelta'],
   reply: mendStockReply,
 });
 
@@ -253,11 +253,12 @@ export const renameUser = defineScript({
   reply: renameUserReply,
 });
 
-export const restock = defineScript({
-  file: 'restock',
+export const changeSale = defineScript({
+  file: 'change-sale',
   keys: ['sale', 'stock'],
-  args: ['sku', 'total', 'version'],
-  reply: restockReply,
+  args: ['changeNo', 'epoch', 'rules'],
+  repeated: ['sku', 'unitPrice', 'limit', 'total'],
+  reply: changeSaleReply,
 });
 
 export const admit = defineScript({
@@ -295,7 +296,7 @@ export const SCRIPTS = [
   forgetSale,
   forgetOrder,
   renameUser,
-  restock,
+  changeSale,
   admit,
   removeIdleConsumers,
   checkLife,

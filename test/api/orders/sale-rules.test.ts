@@ -134,7 +134,10 @@ test("a sale's page shows its rules and stock to anyone", async () => {
     opensAt: new Date(sale.opensAtMs).toISOString(),
     closesAt: new Date(sale.closesAtMs).toISOString(),
     paused: false,
+    state: 'open',
     paymentWindowMs: sale.paymentWindowMs,
+    limitPerUser: null,
+    ticketRequired: false,
     skus: [
       {
         sku: 'lamp',

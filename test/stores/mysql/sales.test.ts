@@ -30,6 +30,7 @@ test('a warmed-up sale is in Redis as it was created', async () => {
   const { refundRestoresLimit: _, ...shown } = sale;
   expect(view).toEqual({
     ...shown,
+    state: 'open',
     skus: sale.skus.map((item) => ({ ...item, available: item.total, held: 0, sold: 0 })),
   });
 });

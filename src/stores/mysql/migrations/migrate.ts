@@ -23,6 +23,7 @@ import { sessionExpiry } from './0008-session-expiry.ts';
 import { reconcile } from './0009-reconcile.ts';
 import { plans } from './0010-plans.ts';
 import { opaqueIds } from './0011-opaque-ids.ts';
+import { saleChanges } from './0012-sale-changes.ts';
 import { events } from './0014-events.ts';
 
 const MIGRATIONS = [
@@ -37,6 +38,7 @@ const MIGRATIONS = [
   { name: '0009-reconcile', statements: reconcile },
   { name: '0010-plans', statements: plans },
   { name: '0011-opaque-ids', statements: opaqueIds },
+  { name: '0012-sale-changes', statements: saleChanges },
   { name: '0014-events', statements: events },
 ];
 

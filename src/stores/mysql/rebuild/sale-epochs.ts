@@ -8,6 +8,7 @@ import { LOST_AFTER_MS, WATCHED_AFTER_CLOSE_MS } from '../../../domain/limits.ts
 import { modify, selectRows, takeConnection, within, type Pool, type PoolConnection } from '../connection.ts';
 import { recordAction, type Decision } from '../rows/audit-log.ts';
 import { IS_WATCHED } from '../sales.ts';
+import { decideInMysql } from '../sales/settle-change.ts';
 
 /** A page of a big sale takes well below a second; a server that hangs must not be waited for. */
 const STATEMENT_MAX_MS = 60_000;
@@ -118,7 +119,7 @@ export function createSaleEpochs(pool: Pool) {
 
     /**
      * Begins the next epoch. Orders of earlier epochs are no longer stored from here on, and those that are
-     * being stored are waited for.
+     * being stored are waited for. A change of the sale that Redis has yet to decide is decided here.
      * @param above an epoch that Redis has
      */
     advance: ({ run }: RebuildLock, saleId: string, above: number): Promise<number> =>
@@ -132,6 +133,7 @@ export function createSaleEpochs(pool: Pool) {
         );
         const epoch = Math.max(row?.epoch ?? 0, above) + 1;
         await modify(connection, 'UPDATE sales SET epoch = ? WHERE sale_id = ?', [epoch, saleId]);
+        await decideInMysql(connection, saleId);
         await connection.commit();
         return epoch;
       }),

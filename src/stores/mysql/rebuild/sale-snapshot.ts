@@ -1,10 +1,11 @@
 /** Reads for a rebuild: all of a sale as MySQL has it at one moment, page by page. */
 
+import assert from 'node:assert/strict';
 import { z } from 'zod';
 import type { Sale, StockCount } from '../../../domain/sale.ts';
 import { beginSnapshot, selectRows, type PoolConnection } from '../connection.ts';
 import { selectOrders, type StoredOrder } from '../rows/order-rows.ts';
-import { readSale } from '../sales.ts';
+import { readSale } from '../rows/sale-rows.ts';
 import type { RebuildLock } from './sale-epochs.ts';
 
 /** Orders of one page: a big sale has hundreds of thousands, and an answer should stay small. */
@@ -15,13 +16,6 @@ const returnRow = z.object({
   limit_returned: z.coerce.boolean(),
   stock_returned: z.coerce.boolean(),
 });
-const countRow = z.object({
-  sku: z.string(),
-  total: z.int(),
-  held: z.int(),
-  sold: z.int(),
-  version: z.int(),
-});
 
 /** A stored order, and what a paid one has given back. */
 export interface SnapshotOrder extends StoredOrder {
@@ -31,7 +25,9 @@ export interface SnapshotOrder extends StoredOrder {
 
 export interface SaleSnapshot {
   sale: Sale;
-  stock: (StockCount & { version: number })[];
+  /** Of its last change; none is pending while a rebuild goes on. */
+  changeNo: number;
+  stock: StockCount[];
   /** In the order of their numbers; one page at a time is in memory. */
   pages: AsyncIterable<SnapshotOrder[]>;
 }
@@ -45,23 +41,15 @@ export async function readSaleSnapshot<T>(
   saleId: string,
   use: (snapshot: SaleSnapshot) => Promise<T>,
 ): Promise<T> {
-  const [sale, stock] = await run(async (connection) => {
+  const found = await run(async (connection) => {
     await beginSnapshot(connection);
-    return [(await readSale(connection, saleId)).sale, await readCounts(connection, saleId)] as const;
+    return readSale(connection, saleId);
   });
-  const result = await use({ sale, stock, pages: readPages(run, saleId) });
+  assert(found, `no sale ${saleId}`);
+  const { sale, changeNo, stock } = found;
+  const result = await use({ sale, changeNo, stock, pages: readPages(run, saleId) });
   await run((connection) => connection.commit());
   return result;
-}
-
-async function readCounts(connection: PoolConnection, saleId: string): Promise<SaleSnapshot['stock']> {
-  const rows = await selectRows(
-    connection,
-    countRow,
-    'SELECT sku, total, held, sold, version FROM skus WHERE sale_id = ? ORDER BY position',
-    [saleId],
-  );
-  return rows.map((row) => ({ ...row, available: row.total - row.held - row.sold }));
 }
 
 async function* readPages(run: RebuildLock['run'], saleId: string): AsyncGenerator<SnapshotOrder[]> {

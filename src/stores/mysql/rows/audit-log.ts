@@ -35,6 +35,10 @@ interface Action extends Decision {
     | 'sale_rebuilt'
     | 'reconciled'
     | 'person_erased'
+    | 'sale_created'
+    | 'sale_changed'
+    | 'sale_change_refused'
+    | 'sale_archived'
     | RepairAction;
   /**
    * An orderNo, `payment <paymentId>`, `parked <parkedId>`, `sale <saleId>`, a sale with what of it, or a

@@ -18,8 +18,8 @@ const RETURNED_MAX = 10_000;
 /** An order's number is made before its reservation, by a clock that may differ by less. */
 const NUMBER_AGE_MS = 60_000;
 
-const epochRow = z.object({ epoch: z.int() });
-const skuRow = z.object({ sku: z.string(), total: z.int(), held: z.int(), sold: z.int(), version: z.int() });
+const saleRow = z.object({ epoch: z.int(), change_no: z.int(), pending: z.coerce.boolean() });
+const skuRow = z.object({ sku: z.string(), total: z.int(), held: z.int(), sold: z.int() });
 const sumRow = z.object({
   sku: z.string(),
   movement: z.enum(['hold', 'sell', 'release', 'return']),
@@ -57,8 +57,12 @@ interface OwnedLine extends BookedLine {
 
 export interface SaleBooks {
   epoch: number;
+  /** Of the sale's last change. */
+  changeNo: number;
+  /** It is not decided yet, so MySQL is ahead of Redis, or behind. */
+  isChanging: boolean;
   /** `booked`: the sums of the ledger. */
-  skus: { sku: string; total: number; version: number; counted: Counts; booked: Counts }[];
+  skus: { sku: string; total: number; counted: Counts; booked: Counts }[];
   /** Those of the given held orders that are stored, and those of them that are booked as sold. */
   stored: ReadonlySet<string>;
   soldOfHeld: ReadonlySet<string>;
@@ -128,7 +132,7 @@ export function createSaleBooks(pool: Pool) {
         const [row] = await selectRows(
           connection,
           skuRow,
-          'SELECT sku, total, held, sold, version FROM skus WHERE sale_id = ? AND sku = ? FOR UPDATE',
+          'SELECT sku, total, held, sold FROM skus WHERE sale_id = ? AND sku = ? FOR UPDATE',
           [saleId, sku],
         );
         assert(row, `sale ${saleId} has no SKU ${sku}`);
@@ -170,21 +174,27 @@ async function readBooks(
   saleId: string,
   { held, atMs, users }: BooksQuery,
 ): Promise<SaleBooks | undefined> {
-  const [sale] = await selectRows(reader, epochRow, 'SELECT epoch FROM sales WHERE sale_id = ?', [saleId]);
+  const [sale] = await selectRows(
+    reader,
+    saleRow,
+    'SELECT epoch, change_no, pending_change_no IS NOT NULL AS pending FROM sales WHERE sale_id = ?',
+    [saleId],
+  );
   if (!sale) return undefined;
   const skus = await selectRows(
     reader,
     skuRow,
-    'SELECT sku, total, held, sold, version FROM skus WHERE sale_id = ? ORDER BY position',
+    'SELECT sku, total, held, sold FROM skus WHERE sale_id = ? ORDER BY position',
     [saleId],
   );
   const sums = await readSums(reader, saleId);
   return {
     epoch: sale.epoch,
-    skus: skus.map(({ sku, total, version, ...counted }) => ({
+    changeNo: sale.change_no,
+    isChanging: sale.pending,
+    skus: skus.map(({ sku, total, ...counted }) => ({
       sku,
       total,
-      version,
       counted: { held: counted.held, sold: counted.sold },
       booked: toCounts(sums.filter((sum) => sum.sku === sku)),
     })),

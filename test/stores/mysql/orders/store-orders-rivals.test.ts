@@ -96,11 +96,11 @@ test('a deadlock makes the whole transaction run again, and the order is counted
     // Much written: so the server picks the other one as the victim.
     const rows = Array.from({ length: 500 }, (_, i) => ['test', 'weigh', String(i), '']);
     await modify(rival, 'INSERT INTO audit_log (actor, action, subject, detail) VALUES ?', [rows]);
-    await modify(rival, `UPDATE skus SET version = 7 WHERE sale_id = ? AND sku = 'mug'`, [saleId]);
+    await modify(rival, `UPDATE skus SET position = 7 WHERE sale_id = ? AND sku = 'mug'`, [saleId]);
     const storing = stores.orders.storeOrders([order], 'due');
     await waitForStatement(stores.pool, `UPDATE skus SET held%'mug'`);
     // The order has the lamp and waits for the mug; now the circle closes.
-    await modify(rival, `UPDATE skus SET version = 7 WHERE sale_id = ? AND sku = 'lamp'`, [saleId]);
+    await modify(rival, `UPDATE skus SET position = 7 WHERE sale_id = ? AND sku = 'lamp'`, [saleId]);
     await rival.rollback();
     expect(kindsOf(await storing, [order])).toEqual(['stored']);
   });

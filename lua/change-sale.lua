@@ -1,0 +1,96 @@
+#!lua flags=allow-oom
+--[[
+Decide a change of a sale: all of it is made, or nothing. The first time it puts the sale into Redis.
+
+Totals are absolute: what is not held or sold is available, or no longer. Prices never change, and no SKU goes.
+Invariant: for every SKU total = available + held + sold.
+Idempotent by changeNo: a repeat gets the same answer, also after a refusal, so that a late one cannot make
+what was refused.
+May run at maxmemory: a sale must be paused even then, and its rules are few.
+
+KEYS
+  1   sale
+  2   stock
+
+ARGV
+  1   changeNo    grows with each change of the sale, assigned by MySQL
+  2   epoch       of a sale that is put into Redis; 0: it is there
+  3   rules       JSON object of the fields of the sale's hash; one that is missing has no value any more
+  4…  sku, unitPrice, limit, total    of all SKUs: minor units, units for each user (empty: no limit), units
+
+Replies
+  changed
+  stale             changeNo          a newer change was decided. Nothing was changed
+  below-committed   sku, committed    held + sold exceed a total that is to go down. Nothing else was changed
+  sale-absent                         Redis has lost the sale, or its data are being made again
+]]
+local saleKey, stockKey = KEYS[1], KEYS[2]
+local changeNo, epoch, rules = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
+local firstRepeated = 4
+local optional = { 'limit_per_user', 'ticket', 'reference', 'metadata' }
+
+local function integer(number)
+  return string.format('%.0f', number)
+end
+
+local function serverRunId()
+  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
+end
+
+local sale = redis.call('HMGET', saleKey,
+  'epoch', 'rebuilding', 'suspended', 'run_id', 'change_no', 'refused_sku', 'refused_committed')
+local isNew = not sale[1]
+local runId = serverRunId()
+if sale[2] or sale[3] or (isNew and epoch == 0) or (sale[4] and sale[4] ~= runId) then
+  return { 'sale-absent' }
+end
+-- A sale from before this field has had no change.
+local decided = tonumber(sale[5] or (isNew and '0' or '1'))
+if decided > changeNo then
+  return { 'stale', integer(decided) }
+end
+if decided == changeNo and sale[6] then
+  return { 'below-committed', sale[6], sale[7] }
+end
+if decided == changeNo then
+  return { 'changed' }
+end
+
+local items, refused = {}, nil
+for i = firstRepeated, #ARGV, 4 do
+  local sku, unitPrice, limit, total = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
+  local stock = redis.call('HMGET', stockKey, sku .. ':total', sku .. ':held', sku .. ':sold')
+  local before, held, sold = tonumber(stock[1] or '0'), tonumber(stock[2] or '0'), tonumber(stock[3] or '0')
+  if not refused and total < before and held + sold > total then
+    refused = { sku = sku, committed = integer(held + sold) }
+  end
+  items[#items + 1] = { sku = sku, unitPrice = unitPrice, limit = limit, total = total, held = held, sold = sold }
+end
+local fields = cjson.decode(rules)
+
+-- Writes.
+redis.call('HSET', saleKey, 'change_no', integer(changeNo))
+if refused then
+  redis.call('HSET', saleKey, 'refused_sku', refused.sku, 'refused_committed', refused.committed)
+  return { 'below-committed', refused.sku, refused.committed }
+end
+redis.call('HDEL', saleKey, 'refused_sku', 'refused_committed', unpack(optional))
+if isNew then
+  redis.call('HSET', saleKey, 'epoch', integer(epoch), 'run_id', runId)
+end
+for field, value in pairs(fields) do
+  redis.call('HSET', saleKey, field, value)
+end
+for _, item in ipairs(items) do
+  local sku = item.sku
+  redis.call('HSETNX', saleKey, 'price:' .. sku, item.unitPrice)
+  if item.limit == '' then
+    redis.call('HDEL', saleKey, 'limit:' .. sku)
+  else
+    redis.call('HSET', saleKey, 'limit:' .. sku, item.limit)
+  end
+  redis.call('HSET', stockKey,
+    sku .. ':total', integer(item.total), sku .. ':available', integer(item.total - item.held - item.sold),
+    sku .. ':held', integer(item.held), sku .. ':sold', integer(item.sold))
+end
+return { 'changed' }

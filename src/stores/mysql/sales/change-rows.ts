@@ -1,0 +1,118 @@
+/** Rows of `sale_changes`: one for each change of a sale that is in Redis, and for its warm-up. */
+
+import assert from 'node:assert/strict';
+import { z } from 'zod';
+import {
+  CHANGE_ACTIONS,
+  saleDocumentSchema,
+  type ChangeAction,
+  type SaleDocument,
+} from '../../../domain/sale-change.ts';
+import { modify, selectRows, type Executor } from '../connection.ts';
+import type { Decision } from '../rows/audit-log.ts';
+import type { SaleRecord } from '../rows/sale-rows.ts';
+
+const documentJson = z
+  .string()
+  .transform((text) => JSON.parse(text) as unknown)
+  .pipe(saleDocumentSchema);
+const pendingRow = z.object({
+  action: z.enum(CHANGE_ACTIONS),
+  document: documentJson,
+  former: documentJson,
+  actor: z.string(),
+  reason: z.string().nullable(),
+  epoch: z.int(),
+});
+const endRow = z.object({
+  status: z.enum(['pending', 'applied', 'refused']),
+  sku: z.string().nullable(),
+  committed: z.int().nullable(),
+});
+
+/** A change that is recorded, and that Redis has not decided as far as MySQL knows. */
+export interface PendingChange extends Decision {
+  saleId: string;
+  changeNo: number;
+  action: ChangeAction;
+  /** What the sale becomes, and was. */
+  document: SaleDocument;
+  former: SaleDocument;
+  /** Of the sale's data in Redis. */
+  epoch: number;
+}
+
+export type ChangeEnd = { kind: 'applied' } | { kind: 'refused'; sku: string; committed: number };
+
+/** In the transaction that has locked the sale. */
+export async function insertChange(
+  connection: Executor,
+  found: SaleRecord,
+  document: SaleDocument,
+  action: ChangeAction,
+  { actor, reason }: Decision,
+): Promise<PendingChange> {
+  const { saleId } = found.sale;
+  const changeNo = found.changeNo + 1;
+  const former: SaleDocument = { sale: found.sale, isDraft: found.isDraft };
+  const target: SaleDocument = { sale: document.sale, isDraft: document.isDraft };
+  await modify(
+    connection,
+    `INSERT INTO sale_changes (sale_id, change_no, action, status, document, former, actor, reason)
+     VALUES (?, ?, ?, 'pending', ?, ?, ?, ?)`,
+    [saleId, changeNo, action, JSON.stringify(target), JSON.stringify(former), actor, reason],
+  );
+  await modify(connection, 'UPDATE sales SET change_no = ?, pending_change_no = ? WHERE sale_id = ?', [
+    changeNo,
+    changeNo,
+    saleId,
+  ]);
+  return { saleId, changeNo, action, document: target, former, actor, reason, epoch: found.epoch };
+}
+
+/** A change that is pending. */
+export async function readChange(reader: Executor, saleId: string, changeNo: number): Promise<PendingChange> {
+  const [row] = await selectRows(
+    reader,
+    pendingRow,
+    `SELECT c.action, c.document, c.former, c.actor, c.reason, s.epoch FROM sale_changes c
+     JOIN sales s ON s.sale_id = c.sale_id WHERE c.sale_id = ? AND c.change_no = ?`,
+    [saleId, changeNo],
+  );
+  assert(row, `no change ${changeNo} of sale ${saleId}`);
+  return { saleId, changeNo, ...row };
+}
+
+/** How a change ended; undefined: it is pending. */
+export async function readEnd(
+  reader: Executor,
+  saleId: string,
+  changeNo: number,
+): Promise<ChangeEnd | undefined> {
+  const [row] = await selectRows(
+    reader,
+    endRow,
+    'SELECT status, sku, committed FROM sale_changes WHERE sale_id = ? AND change_no = ?',
+    [saleId, changeNo],
+  );
+  assert(row, `no change ${changeNo} of sale ${saleId}`);
+  if (row.status === 'pending') return undefined;
+  if (row.status === 'applied') return { kind: 'applied' };
+  return { kind: 'refused', sku: row.sku ?? '', committed: row.committed ?? 0 };
+}
+
+/** Its documents are kept no longer: the log of actions says what was changed. */
+export async function endChange(
+  connection: Executor,
+  { saleId, changeNo }: PendingChange,
+  end: ChangeEnd,
+): Promise<void> {
+  const { sku, committed } = end.kind === 'refused' ? end : { sku: null, committed: null };
+  await modify(
+    connection,
+    `UPDATE sale_changes SET status = ?, sku = ?, committed = ?, document = NULL, former = NULL, settled_at = NOW(3)
+     WHERE sale_id = ? AND change_no = ?`,
+    [end.kind, sku, committed, saleId, changeNo],
+  );
+  await modify(connection, 'UPDATE sales SET pending_change_no = NULL WHERE sale_id = ?', [saleId]);
+}

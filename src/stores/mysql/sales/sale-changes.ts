@@ -1,0 +1,169 @@
+/**
+ * Changes of sales. MySQL is the truth of what the shop decided, and Redis is sold from, so a change of a
+ * sale that is in Redis takes three steps: it is recorded here, with the totals that go up; Redis decides
+ * whether it can be made; and it is settled here, with all else. A process that dies in between leaves a
+ * pending change, which any other completes. There is at most one for a sale.
+ */
+
+import assert from 'node:assert/strict';
+import {
+  compareDocuments,
+  findFixedRule,
+  type FixedRule,
+  type SaleDocument,
+} from '../../../domain/sale-change.ts';
+import type { Sale } from '../../../domain/sale.ts';
+import { inTransaction, modify, type Executor, type Pool } from '../connection.ts';
+import { recordAction, type Decision } from '../rows/audit-log.ts';
+import { insertSale, lockSale, raiseTotals, writeDocument, type SaleRecord } from '../rows/sale-rows.ts';
+import { insertChange, readChange, type PendingChange } from './change-rows.ts';
+import { settleChange, noteChange, type Settled } from './settle-change.ts';
+
+/** Which version the caller knows; `any`: the sale must exist. */
+type IfMatch = readonly number[] | 'any' | undefined;
+
+export type Ask =
+  | { action: 'put'; sale: Sale; isDraft: boolean; ifMatch: IfMatch; isNew: boolean }
+  | { action: 'pause' | 'resume' | 'close'; saleId: string };
+
+/**
+ * changed: a sale that is not in Redis, in MySQL alone. unchanged: it is so already. recorded: Redis is to
+ * decide. pending: an earlier change is to be completed first. ended: the sale is closed or archived.
+ */
+export type Recorded =
+  | { kind: 'created' | 'changed' | 'unchanged' | 'unknown' | 'ended' | 'draft' | 'rebuilding' }
+  | { kind: 'conflict'; version: number | undefined }
+  | { kind: 'fixed'; rule: FixedRule }
+  | { kind: 'recorded' | 'pending'; change: PendingChange };
+
+/** stale: a newer change was decided. sale-absent: Redis has lost the sale, or it is being made again. */
+export type StockReply =
+  | { kind: 'changed' | 'stale' | 'sale-absent' }
+  | { kind: 'below-committed'; sku: string; committed: number };
+
+/** The part of the sale's stock in Redis that decides changes. */
+export interface DecidingStock {
+  change(change: PendingChange): Promise<StockReply>;
+}
+
+export function createSaleChanges(pool: Pool) {
+  return {
+    /** Records what the shop asks for; a sale that is not in Redis is changed at once. Idempotent. */
+    record: (ask: Ask, decision: Decision): Promise<Recorded> =>
+      inTransaction(pool, (connection) => record(connection, ask, decision)),
+
+    /** Records that the sale is put into Redis. @returns what is to be completed; undefined: nothing */
+    recordWarmUp: (saleId: string): Promise<PendingChange | undefined> =>
+      inTransaction(pool, async (connection) => {
+        const found = await lockSale(connection, saleId);
+        assert(found, `no sale ${saleId}`);
+        if (found.pendingNo !== undefined) return readChange(connection, saleId, found.pendingNo);
+        if (found.isWarm || found.isDraft) return undefined;
+        return insertChange(connection, found, found, 'warm_up', { actor: 'holdfast', reason: null });
+      }),
+
+    /**
+     * Lets Redis decide a change, and settles it.
+     * @returns undefined: Redis cannot decide it now; it stays pending
+     * @throws when a store is away: it stays pending
+     */
+    async complete(change: PendingChange, stock: DecidingStock): Promise<Settled | undefined> {
+      const reply = await stock.change(change);
+      if (reply.kind === 'sale-absent') return undefined;
+      return inTransaction(pool, (connection) => settleChange(connection, change, reply));
+    },
+
+    /** Hides a sale that is settled, or a draft, from the list for good. Idempotent. */
+    archive: (saleId: string, decision: Decision): Promise<'archived' | 'unknown' | 'not-settled'> =>
+      inTransaction(pool, async (connection) => {
+        const found = await lockSale(connection, saleId);
+        if (!found) return 'unknown';
+        if (found.isArchived) return 'archived';
+        if (!found.isSettled && !found.isDraft) return 'not-settled';
+        await modify(
+          connection,
+          'UPDATE sales SET archived_at = NOW(3), version = version + 1 WHERE sale_id = ?',
+          [saleId],
+        );
+        const subject = `sale ${saleId}`;
+        await recordAction(connection, { ...decision, action: 'sale_archived', subject, detail: {} });
+        return 'archived';
+      }),
+  };
+}
+
+async function record(connection: Executor, ask: Ask, decision: Decision): Promise<Recorded> {
+  const saleId = ask.action === 'put' ? ask.sale.saleId : ask.saleId;
+  const found = await lockSale(connection, saleId);
+  if (!found) return ask.action === 'put' ? create(connection, ask, decision) : { kind: 'unknown' };
+  if (found.pendingNo !== undefined)
+    return { kind: 'pending', change: await readChange(connection, saleId, found.pendingNo) };
+
+  const target = targetOf(found, ask);
+  if (ask.action === 'put' && ask.isNew) return { kind: 'conflict', version: found.version };
+  // Before the version: what is asked for has been done, maybe by the same call whose answer was lost.
+  if (compareDocuments(found, target).length === 0) return { kind: 'unchanged' };
+  if (ask.action === 'put' && !isMatched(ask.ifMatch, found.version))
+    return { kind: 'conflict', version: found.version };
+  if (found.isDraft && ask.action !== 'put') return { kind: 'draft' };
+  if (found.isArchived || found.hasClosed || (!found.isDraft && found.nowMs >= found.sale.closesAtMs))
+    return { kind: 'ended' };
+  if (!found.isWarm) {
+    await writeDocument(connection, target);
+    await noteChange(connection, found, target, ask.action, decision);
+    return { kind: 'changed' };
+  }
+  const rule = findFixedRule(found, target, found.nowMs);
+  if (rule) return { kind: 'fixed', rule };
+  // What the rebuild reads must not change under it.
+  if (found.isRebuilding) return { kind: 'rebuilding' };
+  const change = await insertChange(connection, found, target, ask.action, decision);
+  // Before Redis may sell them, or the orders could not be stored.
+  await raiseTotals(connection, target.sale);
+  return { kind: 'recorded', change };
+}
+
+async function create(
+  connection: Executor,
+  ask: Extract<Ask, { action: 'put' }>,
+  decision: Decision,
+): Promise<Recorded> {
+  const { sale, ifMatch } = ask;
+  if (ifMatch !== undefined) return { kind: 'conflict', version: undefined };
+  // Another may be first, and is found then.
+  if (!(await insertSale(connection, ask))) return record(connection, ask, decision);
+  const detail = { skus: sale.skus.length };
+  await recordAction(connection, {
+    ...decision,
+    action: 'sale_created',
+    subject: `sale ${sale.saleId}`,
+    detail,
+  });
+  return { kind: 'created' };
+}
+
+/** What the sale becomes. The pause is not part of what `put` sends: only its own calls begin and end it. */
+function targetOf({ sale, isDraft, nowMs }: SaleRecord, ask: Ask): SaleDocument {
+  switch (ask.action) {
+    case 'put':
+      return { sale: { ...ask.sale, paused: sale.paused }, isDraft: ask.isDraft };
+    case 'pause':
+      return { sale: { ...sale, paused: true }, isDraft };
+    case 'resume':
+      return { sale: { ...sale, paused: false }, isDraft };
+    case 'close': {
+      if (nowMs >= sale.closesAtMs) return { sale, isDraft };
+      // A window that has not begun is put behind us, so that nobody is told to wait for its opening.
+      return {
+        sale: { ...sale, opensAtMs: Math.min(sale.opensAtMs, nowMs - 1), closesAtMs: nowMs },
+        isDraft,
+      };
+    }
+    default:
+      return ask satisfies never;
+  }
+}
+
+function isMatched(ifMatch: IfMatch, version: number): boolean {
+  return ifMatch === undefined || ifMatch === 'any' || ifMatch.includes(version);
+}

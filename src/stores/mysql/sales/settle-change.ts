@@ -1,0 +1,131 @@
+/** Settles a change of a sale, once it is known whether Redis can make it. */
+
+import assert from 'node:assert/strict';
+import { z } from 'zod';
+import { compareDocuments, type ChangeAction, type SaleDocument } from '../../../domain/sale-change.ts';
+import { snapshotSale } from '../../../domain/sale-snapshot.ts';
+import { modify, selectRows, type Executor } from '../connection.ts';
+import { recordAction, type Decision } from '../rows/audit-log.ts';
+import { lockSale, writeDocument, type SaleRecord } from '../rows/sale-rows.ts';
+import { recordShopEvent } from '../rows/shop-events.ts';
+import { endChange, readChange, readEnd, type ChangeEnd, type PendingChange } from './change-rows.ts';
+import type { StockReply } from './sale-changes.ts';
+
+/** Values in one entry of the log, and characters of each: the column takes 64 KiB. */
+const LOGGED_MAX = 50;
+const LOGGED_CHARS = 60;
+
+const committedRow = z.object({ sku: z.string(), committed: z.int() });
+
+export type Settled = ChangeEnd;
+
+/**
+ * Whoever comes second finds how it ended.
+ * @param reply `stale`: another process has decided it, and settled it before the next one was recorded
+ */
+export async function settleChange(
+  connection: Executor,
+  change: PendingChange,
+  reply: Exclude<StockReply, { kind: 'sale-absent' }>,
+): Promise<Settled | undefined> {
+  const { saleId, changeNo } = change;
+  const found = await lockSale(connection, saleId);
+  assert(found, `no sale ${saleId}`);
+  if (found.pendingNo !== changeNo) return readEnd(connection, saleId, changeNo);
+  if (reply.kind === 'stale') return undefined;
+  const end: ChangeEnd =
+    reply.kind === 'below-committed' ? { ...reply, kind: 'refused' } : { kind: 'applied' };
+  await settle(connection, found, change, end);
+  return end;
+}
+
+/**
+ * Decides the pending change of a sale whose data in Redis are made again, in the transaction that has locked
+ * the sale. Redis' own decision may be lost. Had Redis made the change, MySQL counts no more than it allows;
+ * had it not, nothing was sold of what the change adds: so MySQL can always follow.
+ */
+export async function decideInMysql(connection: Executor, saleId: string): Promise<void> {
+  const found = await lockSale(connection, saleId);
+  if (found?.pendingNo === undefined) return;
+  const change = await readChange(connection, saleId, found.pendingNo);
+  const rows = await selectRows(
+    connection,
+    committedRow,
+    'SELECT sku, held + sold AS committed FROM skus WHERE sale_id = ? ORDER BY sku FOR UPDATE',
+    [saleId],
+  );
+  const totals = new Map(change.document.sale.skus.map(({ sku, total }) => [sku, total]));
+  const tooMany = rows.find(({ sku, committed }) => committed > (totals.get(sku) ?? 0));
+  await settle(connection, found, change, tooMany ? { kind: 'refused', ...tooMany } : { kind: 'applied' });
+}
+
+async function settle(
+  connection: Executor,
+  found: SaleRecord,
+  change: PendingChange,
+  end: ChangeEnd,
+): Promise<void> {
+  const { saleId, action, actor, reason } = change;
+  await endChange(connection, change, end);
+  if (end.kind === 'refused') {
+    // Redis never had the totals that went up.
+    await writeDocument(connection, change.former);
+    const detail = { changeNo: change.changeNo, asked: action, sku: end.sku, committed: end.committed };
+    await recordAction(connection, {
+      actor,
+      reason,
+      action: 'sale_change_refused',
+      subject: `sale ${saleId}`,
+      detail,
+    });
+    return;
+  }
+  await writeDocument(connection, change.document);
+  if (action !== 'warm_up') {
+    await noteChange(connection, { ...found, ...change.former }, change.document, action, change);
+    return;
+  }
+  await modify(
+    connection,
+    'UPDATE sales SET warmed_up_at = COALESCE(warmed_up_at, NOW(3)) WHERE sale_id = ?',
+    [saleId],
+  );
+}
+
+/** Counts, logs and announces a change that was made, in its transaction. */
+export async function noteChange(
+  connection: Executor,
+  former: SaleRecord,
+  document: SaleDocument,
+  asked: ChangeAction,
+  { actor, reason }: Decision,
+): Promise<void> {
+  const { saleId } = document.sale;
+  await modify(connection, 'UPDATE sales SET version = version + 1 WHERE sale_id = ?', [saleId]);
+  const found = await lockSale(connection, saleId);
+  assert(found, `no sale ${saleId}`);
+  const changes = compareDocuments(former, document);
+  const detail = {
+    asked,
+    version: found.version,
+    changes: changes
+      .slice(0, LOGGED_MAX)
+      .map(({ path, from, to }) => ({ path, from: short(from), to: short(to) })),
+    more: Math.max(0, changes.length - LOGGED_MAX),
+  };
+  await recordAction(connection, {
+    actor,
+    reason,
+    action: 'sale_changed',
+    subject: `sale ${saleId}`,
+    detail,
+  });
+  const data = { sale: snapshotSale(found, found.stock) };
+  await recordShopEvent(connection, { type: 'sale.changed', saleId, subject: saleId, data });
+}
+
+function short(value: unknown): unknown {
+  if (value === null || typeof value === 'number' || typeof value === 'boolean') return value;
+  const text = typeof value === 'string' ? value : JSON.stringify(value);
+  return text.length > LOGGED_CHARS ? `${text.slice(0, LOGGED_CHARS)}…` : text;
+}

@@ -1,0 +1,133 @@
+/** Every reply of `change-sale`, which decides what a shop changes about a sale. */
+
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Sale } from '../../src/domain/sale.ts';
+import { saleKeys } from '../../src/stores/redis/keys.ts';
+import { buildReserveRequest, buildSale } from '../support/factories.ts';
+import { openTestStores, type TestStores } from '../support/stores.ts';
+import { snapshot } from './raw-scripts.ts';
+
+let stores: TestStores;
+beforeAll(async () => {
+  stores = await openTestStores();
+});
+afterAll(() => stores.close());
+
+/** Ten lamps, of which so many are held; its warm-up was the second change. */
+async function openStage(held: number) {
+  const sale = await stores.openSale(buildSale());
+  const { saleId } = sale;
+  const { saleStock, redis, reservations } = stores;
+  const items = [{ sku: 'lamp', quantity: held }];
+  const reserved = held > 0 ? await reservations.reserve(buildReserveRequest({ saleId, items })) : undefined;
+  const orderNo = reserved?.kind === 'reserved' ? reserved.orderNo : '';
+  return {
+    sale,
+    orderNo,
+    saleKey: saleKeys({ saleId, shard: 0 }).sale,
+    change: (changeNo: number, changes: Partial<Sale>, action = 'put') =>
+      saleStock.change({ saleId, changeNo, action, epoch: 1, document: { sale: { ...sale, ...changes } } }),
+    withLamps: (total: number) => ({
+      skus: sale.skus.map((item) => (item.sku === 'lamp' ? { ...item, total } : item)),
+    }),
+    snapshot: () => snapshot(redis, saleId),
+    lamps: async () => (await saleStock.read(saleId))?.skus.find(({ sku }) => sku === 'lamp'),
+    /** The reply, with the proof that it wrote nothing. */
+    async unchanged<T>(call: () => Promise<T>): Promise<T> {
+      const before = await snapshot(redis, saleId);
+      const reply = await call();
+      expect(await snapshot(redis, saleId)).toEqual(before);
+      return reply;
+    },
+  };
+}
+
+test('a greater total adds the difference to what is available', async () => {
+  const { change, withLamps, lamps } = await openStage(2);
+  expect(await change(3, withLamps(15))).toEqual({ kind: 'changed' });
+  expect(await lamps()).toMatchObject({ total: 15, available: 13, held: 2, sold: 0 });
+});
+
+test('a smaller total takes the difference from what is available, down to what is held and sold', async () => {
+  const { change, withLamps, lamps, orderNo } = await openStage(2);
+  await stores.reservations.confirm(orderNo);
+  expect(await change(3, withLamps(2))).toEqual({ kind: 'changed' });
+  expect(await lamps()).toMatchObject({ total: 2, available: 0, held: 0, sold: 2 });
+});
+
+test('a total below what is held and sold is refused, and with it all else; a repeat is refused too', async () => {
+  const { change, withLamps, lamps, orderNo, saleKey } = await openStage(2);
+  const refused = { kind: 'below-committed', sku: 'lamp', committed: 2 };
+  expect(await change(3, { ...withLamps(1), name: 'Other' })).toEqual(refused);
+  expect(await lamps()).toMatchObject({ total: 10, available: 8, held: 2 });
+  expect(await stores.redis.hget(saleKey, 'name')).toBe('Test sale');
+
+  // By now it would fit.
+  await stores.reservations.release(orderNo);
+  expect(await change(3, withLamps(1))).toEqual(refused);
+  expect(await change(4, withLamps(1))).toEqual({ kind: 'changed' });
+  expect(await change(4, withLamps(1))).toEqual({ kind: 'changed' });
+});
+
+test('a change that comes late does nothing', async () => {
+  const { change, withLamps, unchanged } = await openStage(0);
+  await change(5, withLamps(12));
+  const late = await unchanged(() => change(4, withLamps(20)));
+  expect(late).toEqual({ kind: 'stale', changeNo: 5 });
+});
+
+test('rules are replaced, those that are missing go, and a price stays', async () => {
+  const { change, sale, saleKey } = await openStage(0);
+  const rules = { limitPerUser: 3, ticketRequired: true, reference: 'R 1', metadata: { campaign: 'é' } };
+  await change(3, { ...rules, paused: true, paymentWindowMs: 60_000 });
+  expect(await stores.saleStock.read(sale.saleId)).toMatchObject({
+    ...rules,
+    paused: true,
+    paymentWindowMs: 60_000,
+  });
+
+  const [lamp] = sale.skus;
+  const bulb = { sku: 'bulb', name: 'Bulb', unitPrice: 5, total: 7, limitPerUser: 1 };
+  await change(4, {
+    skus: [...sale.skus.map((item) => ({ ...item, unitPrice: 1, limitPerUser: null })), bulb],
+  });
+
+  const read = await stores.saleStock.read(sale.saleId);
+  expect(read).toMatchObject({ limitPerUser: null, ticketRequired: false, paused: false });
+  expect(read).not.toHaveProperty('reference');
+  expect(await stores.redis.hmget(saleKey, 'price:lamp', 'limit:lamp')).toEqual([
+    String(lamp?.unitPrice),
+    null,
+  ]);
+  expect(read?.skus[2]).toEqual({ ...bulb, available: 7, held: 0, sold: 0 });
+});
+
+test('a sale that is absent, or is being made again, or is of another server, is not changed', async () => {
+  const { change, withLamps, unchanged, sale, saleKey } = await openStage(0);
+  for (const field of ['rebuilding', 'suspended']) {
+    await stores.redis.hset(saleKey, field, '1');
+    expect(await unchanged(() => change(3, withLamps(1)))).toEqual({ kind: 'sale-absent' });
+    await stores.redis.hdel(saleKey, field);
+  }
+  await stores.redis.hset(saleKey, 'run_id', 'of another');
+  expect(await unchanged(() => change(3, withLamps(1)))).toEqual({ kind: 'sale-absent' });
+  await stores.redis.del(saleKey, saleKeys({ saleId: sale.saleId, shard: 0 }).stock);
+  expect(await unchanged(() => change(3, withLamps(1)))).toEqual({ kind: 'sale-absent' });
+});
+
+test('a warm-up puts the sale into Redis once, and a late one finds it', async () => {
+  const { change, withLamps, lamps, unchanged, saleKey, sale } = await openStage(0);
+  await stores.redis.del(saleKey, saleKeys({ saleId: sale.saleId, shard: 0 }).stock);
+  expect(await change(2, {}, 'warm_up')).toEqual({ kind: 'changed' });
+  expect(await lamps()).toMatchObject({ total: 10, available: 10, held: 0, sold: 0 });
+  expect(await stores.saleStock.checkLife(sale.saleId)).toEqual({ kind: 'well', epoch: 1 });
+  await change(3, withLamps(4));
+  expect(await unchanged(() => change(2, {}, 'warm_up'))).toEqual({ kind: 'stale', changeNo: 3 });
+});
+
+test('a sale from before changes were numbered is changed like any other', async () => {
+  const { change, withLamps, lamps, saleKey } = await openStage(0);
+  await stores.redis.hdel(saleKey, 'change_no');
+  expect(await change(2, withLamps(3))).toEqual({ kind: 'changed' });
+  expect(await lamps()).toMatchObject({ total: 3, available: 3 });
+});
