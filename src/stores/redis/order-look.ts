@@ -29,8 +29,8 @@ interface Asker {
 
 /**
  * Those who ask within one turn of the event loop share a call: Redis proves once for all of them that it is
- * the server that the sale's data were made on, and that proof costs more than to read an order. The call is
- * made after all of them have asked, so no answer is older than its question.
+ * the server that the sale's data were made on, and the cost of a call is shared too. The call is made after
+ * all of them have asked, so no answer is older than its question.
  */
 export function createOrderLookUp(redis: RedisClient) {
   /** By the key of their sale. */
