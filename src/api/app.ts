@@ -6,6 +6,7 @@ import Koa from 'koa';
 import type { Logger } from 'pino';
 import {
   MAX_BODY_BYTES,
+  MAX_FEEDS_IN_FLIGHT,
   MAX_NOTICES_IN_FLIGHT,
   MAX_OTHERS_IN_FLIGHT,
   MAX_PAYMENTS_IN_FLIGHT,
@@ -14,6 +15,8 @@ import {
   MAX_WEBHOOK_BYTES,
 } from '../domain/limits.ts';
 import type { OrderEngine } from '../engine/order-engine.ts';
+import { createEventFeed } from '../events/event-feed.ts';
+import type { EventTicker } from '../events/event-ticker.ts';
 import type { LaneName, Metrics } from '../metrics.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
 import type { OrderSigner } from '../payments/signed-order.ts';
@@ -42,6 +45,7 @@ export interface AppDeps extends Stores {
   provider: PaymentProvider;
   signer: OrderSigner;
   notifier: EngineNotifier;
+  eventTicker: EventTicker;
   metrics: Metrics;
   jwtSecret: string;
   trustedProxyHops: number;
@@ -70,6 +74,8 @@ export function createApp(deps: AppDeps): App {
   const notices = openLane('notices', MAX_NOTICES_IN_FLIGHT, 0, deps);
   const payments = openLane('payments', MAX_PAYMENTS_IN_FLIGHT, 0, deps);
   const others = openLane('others', MAX_OTHERS_IN_FLIGHT, 0, deps);
+  const feeds = openLane('feeds', MAX_FEEDS_IN_FLIGHT, 0, deps);
+  const eventFeed = createEventFeed(deps);
   const [cart, notice] = [jsonBody(MAX_BODY_BYTES), jsonBody(MAX_WEBHOOK_BYTES)];
 
   // A lane comes after the body, so that a slow sender occupies no room in it. Health checks and metrics
@@ -90,7 +96,7 @@ export function createApp(deps: AppDeps): App {
     .get('/v1/orders/:orderNo', others.enter, shopper, orders.getOrder)
     .post('/v1/orders/:orderNo/cancel', others.enter, shopper, orders.cancelOrder)
     .post('/v1/orders/:orderNo/payment', payments.enter, shopper, orders.payOrder);
-  mountAdmin(router, deps, { caller: shopper, lane: others });
+  mountAdmin(router, { ...deps, eventFeed }, { caller: shopper, lane: others, feeds });
   if (deps.demo) {
     const demo = createDemoRoutes(deps.demo, deps.jwtSecret);
     router

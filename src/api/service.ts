@@ -4,6 +4,7 @@ import { Client, Connection } from '@temporalio/client';
 import type { Logger } from 'pino';
 import type { ApiConfig } from '../config.ts';
 import { createOrderEngine } from '../engine/order-engine.ts';
+import { createEventTicker } from '../events/event-ticker.ts';
 import { createMetrics, type Metrics } from '../metrics.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
 import { createOrderSigner } from '../payments/signed-order.ts';
@@ -11,6 +12,7 @@ import type { Service } from '../process.ts';
 import type { Stores } from '../stores/open.ts';
 import { createApp } from './app.ts';
 import { showDrift } from './drift-metrics.ts';
+import { showEventLag } from './event-metrics.ts';
 import { createHttpServer } from './http/http-server.ts';
 import { createEngineNotifier } from './orders/engine-notifier.ts';
 
@@ -32,6 +34,8 @@ export async function startApi(
   const connection = Connection.lazy(connectionOptions);
   const engine = createOrderEngine(new Client({ connection, namespace: namespace ?? 'default' }));
   showDrift(metrics, stores.driftBoard);
+  showEventLag(metrics, stores);
+  const eventTicker = createEventTicker(stores);
   const notifier = createEngineNotifier({ ...stores, engine, log });
   let stopping = false;
   const { handle } = createApp({
@@ -40,6 +44,7 @@ export async function startApi(
     provider,
     signer: createOrderSigner(config.ORDER_SIGNING_SECRETS),
     notifier,
+    eventTicker,
     metrics,
     jwtSecret: config.JWT_SECRET,
     corsOrigins: config.CORS_ORIGINS ?? [],
@@ -58,6 +63,7 @@ export async function startApi(
     ended: server.ended,
     async stop() {
       stopping = true;
+      eventTicker.stop();
       await server.close();
       await notifier.drain();
       await connection.close();

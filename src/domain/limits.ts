@@ -43,6 +43,17 @@ export const MAX_NOTICES_IN_FLIGHT = 64;
 export const MAX_PAYMENTS_IN_FLIGHT = 64;
 /** All other calls at once. There are more, as they mostly wait for MySQL or a workflow. */
 export const MAX_OTHERS_IN_FLIGHT = 256;
+/** Events in one answer: some 400 KB, built from as many orders by one query. */
+export const MAX_EVENTS_PAGE = 500;
+/** A call that waits for events waits at most so long: below what proxies commonly cut off (30 s). */
+export const MAX_EVENTS_WAIT_SECONDS = 25;
+/** Named consumers of the feed. A shop has a handful of systems, and each is a sample of the metrics. */
+export const MAX_EVENT_CONSUMERS = 50;
+/**
+ * Calls for events at once. Each consumer waits in one, so that more than there are consumers would be a
+ * mistake; and they have a lane of their own, because they stay for so long.
+ */
+export const MAX_FEEDS_IN_FLIGHT = 64;
 /** Characters of a user agent that are kept. A longer one is cut, because it is only recorded. */
 export const MAX_USER_AGENT_CHARS = 255;
 /** Characters of a shop's reference. Numbers of orders and articles are far shorter. */
@@ -111,3 +122,5 @@ export const DEFAULT_DEPLOYMENT_NAME = 'holdfast';
 export const METADATA_KEY_PATTERN = /^[A-Za-z0-9_.-]{1,40}$/;
 /** Idempotency keys are part of a Redis key: printable ASCII without space. The header suggests UUIDs. */
 export const IDEMPOTENCY_KEY_PATTERN = /^[!-~]{1,128}$/;
+/** Names of consumers are part of an address and of a metric: lower case, digits, single dots or dashes. */
+export const EVENT_CONSUMER_PATTERN = /^(?=.{1,64}$)[a-z0-9]+(?:[-.][a-z0-9]+)*$/;

@@ -2,6 +2,9 @@
 
 import type { Logger } from 'pino';
 import { createMysqlPool } from './mysql/connection.ts';
+import { createEventConsumers } from './mysql/events/event-consumers.ts';
+import { createEventDispatch } from './mysql/events/event-dispatch.ts';
+import { createEventRows } from './mysql/events/event-rows.ts';
 import { createPaymentSessions } from './mysql/money/payment-sessions.ts';
 import { createPayments } from './mysql/money/payments.ts';
 import { createRefundClaims } from './mysql/money/refund-claims.ts';
@@ -74,6 +77,9 @@ export async function openStores(config: StoreConfig, log: Logger) {
     refundClaims: createRefundClaims(pool),
     parkedWork: createParkedWork(pool),
     sales: createSales(pool),
+    eventDispatch: createEventDispatch(pool),
+    eventRows: createEventRows(pool),
+    eventConsumers: createEventConsumers(pool),
     places: createPlaces(pool),
     comparedBook: createComparedBook(pool),
     repairs: createRepairs(pool),

@@ -7,6 +7,7 @@ import { createActivities } from '../activities/index.ts';
 import { createReconcileActivities } from '../activities/reconcile.ts';
 import type { WorkerConfig } from '../config.ts';
 import { createReconcileSchedule } from '../engine/reconcile-schedule.ts';
+import { createDispatcher } from '../events/dispatcher.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
 import { createOrderSigner } from '../payments/signed-order.ts';
 import type { Service } from '../process.ts';
@@ -52,6 +53,7 @@ async function runUntilStopped(
   const relay = Promise.all([
     runRelay({ ...stores, engine: deferred.engine, log }, signal),
     runRedisWatch({ ...stores, log }, signal),
+    runLoop('events', createDispatcher(stores.eventDispatch), { log, signal }),
   ]);
   const connection = await connectTemporal(config, log, signal);
   if (!connection) {

@@ -45,6 +45,7 @@ test('every counter is there before it has counted anything', async () => {
     notices: 0,
     payments: 0,
     others: 0,
+    feeds: 0,
   });
 });
 
@@ -117,6 +118,7 @@ test('notices beyond what is worked on at once are counted as shed, and as unava
     notices: 1,
     payments: 0,
     others: 0,
+    feeds: 0,
   });
   letGo();
   await Promise.all(taken);

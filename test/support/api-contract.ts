@@ -5,6 +5,7 @@
 
 import assert from 'node:assert/strict';
 import { z } from 'zod';
+import { consumerReply, consumersReply, eventsReply } from '../../src/api/http/event-replies.ts';
 import { PROBLEM_STATUS, type ProblemCode } from '../../src/api/http/problem-codes.ts';
 import {
   healthReply,
@@ -56,6 +57,11 @@ const ROUTES: Route[] = [
   { method: 'POST', path: /^\/v1\/orders\/[^/]+\/payment$/, replies: { 201: sessionReply } },
   { method: 'POST', path: /^\/v1\/admin\/payments\/[^/]+\/refund$/, replies: { 202: refundReply } },
   { method: 'POST', path: /^\/v1\/admin\/orders\/[^/]+\/return-stock$/, replies: { 202: returnStockReply } },
+  { method: 'GET', path: /^\/v1\/admin\/events(\?|$)/, replies: { 200: eventsReply } },
+  { method: 'GET', path: /^\/v1\/admin\/events\/consumers$/, replies: { 200: consumersReply } },
+  { method: 'GET', path: /^\/v1\/admin\/events\/consumers\/[^/]+$/, replies: { 200: consumerReply } },
+  { method: 'PUT', path: /^\/v1\/admin\/events\/consumers\/[^/]+$/, replies: { 200: consumerReply } },
+  { method: 'DELETE', path: /^\/v1\/admin\/events\/consumers\/[^/]+$/, replies: { 204: empty } },
   { method: 'GET', path: /^\/(demo\/page\.(css|js))?$/, replies: { 200: text } },
   { method: 'POST', path: /^\/demo\/token$/, replies: { 200: tokenReply } },
 ];

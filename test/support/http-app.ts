@@ -10,6 +10,7 @@ import { createApp, type AppDeps } from '../../src/api/app.ts';
 import { createHttpServer, type HttpBounds } from '../../src/api/http/http-server.ts';
 import { createEngineNotifier } from '../../src/api/orders/engine-notifier.ts';
 import type { OrderEngine } from '../../src/engine/order-engine.ts';
+import { createEventTicker } from '../../src/events/event-ticker.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import type { PaymentProvider } from '../../src/payments/provider.ts';
 import { createSandboxAdapter } from '../../src/payments/sandbox/adapter.ts';
@@ -71,12 +72,14 @@ export async function openHttpApp(options: HttpAppOptions): Promise<HttpApp> {
     requestTimeoutMs: 5_000,
   });
   const notifier = createEngineNotifier({ ...stores, engine, log: silent });
+  const eventTicker = createEventTicker(stores);
   const app = createApp({
     ...stores,
     engine,
     provider,
     signer,
     notifier,
+    eventTicker,
     metrics: createMetrics(),
     jwtSecret: JWT_SECRET,
     trustedProxyHops: 0,
@@ -95,6 +98,7 @@ export async function openHttpApp(options: HttpAppOptions): Promise<HttpApp> {
     providerConsole: openConsole({ url: sandbox.url, apiKey: PROVIDER_API_KEY }),
     shopper: (userId) => openShopper(url, userId),
     async close() {
+      eventTicker.stop();
       await sandbox.stop();
       await server.close();
       await notifier.drain();

@@ -10,5 +10,10 @@ type Method = 'GET' | 'PUT' | 'POST' | 'PATCH' | 'DELETE';
 export const ADMIN_CALLS = {
   'POST /v1/admin/payments/:paymentId/refund': 'refunds:write',
   'POST /v1/admin/orders/:orderNo/return-stock': 'refunds:write',
+  'GET /v1/admin/events': 'events:read',
+  'GET /v1/admin/events/consumers': 'events:read',
+  'GET /v1/admin/events/consumers/:name': 'events:read',
+  'PUT /v1/admin/events/consumers/:name': 'events:read',
+  'DELETE /v1/admin/events/consumers/:name': 'endpoints:write',
 } as const satisfies Record<`${Method} /v1/admin/${string}`, Scope>;
 export type AdminCall = keyof typeof ADMIN_CALLS;

@@ -4,13 +4,15 @@ import type { Router } from '@koa/router';
 import type { Context, Middleware } from 'koa';
 import { MAX_BODY_BYTES } from '../../domain/limits.ts';
 import type { RequestState } from '../http/auth.ts';
-import { optionalJsonBody, type BodyState } from '../http/json-body.ts';
+import { jsonBody, optionalJsonBody, type BodyState } from '../http/json-body.ts';
 import type { Lane } from '../http/load-shed.ts';
 import { allow } from '../http/scopes.ts';
 import { ADMIN_CALLS, type AdminCall } from './calls.ts';
+import { createEventConsumerRoutes, type EventConsumersDeps } from './event-consumers.ts';
+import { createGetEvents, type EventsDeps } from './events.ts';
 import { createMoneyBackRoutes, type MoneyBackDeps } from './money-back.ts';
 
-export type AdminDeps = MoneyBackDeps;
+export type AdminDeps = MoneyBackDeps & EventsDeps & EventConsumersDeps;
 
 /** What each handler gets. */
 export type AdminContext = Context & { state: RequestState & BodyState; params: Record<string, string> };
@@ -19,20 +21,30 @@ interface AdminRoute {
   /** Absent for calls without a body. */
   body?: Middleware<BodyState>;
   handle: (ctx: AdminContext) => Promise<void>;
+  /** Where its callers stay for long; by default the lane of all others. */
+  lane?: Lane;
 }
 
 interface Guards {
   /** Finds out who calls. */
   caller: Middleware<RequestState>;
   lane: Lane;
+  /** For calls that wait for events. */
+  feeds: Lane;
 }
 
 export function mountAdmin(router: Router<RequestState & BodyState>, deps: AdminDeps, guards: Guards): void {
   const moneyBack = createMoneyBackRoutes(deps);
-  const decision = optionalJsonBody(MAX_BODY_BYTES);
+  const consumers = createEventConsumerRoutes(deps);
+  const [decision, json] = [optionalJsonBody(MAX_BODY_BYTES), jsonBody(MAX_BODY_BYTES)];
   const routes: Record<AdminCall, AdminRoute> = {
     'POST /v1/admin/payments/:paymentId/refund': { body: decision, handle: moneyBack.refundPayment },
     'POST /v1/admin/orders/:orderNo/return-stock': { body: decision, handle: moneyBack.returnStock },
+    'GET /v1/admin/events': { handle: createGetEvents(deps), lane: guards.feeds },
+    'GET /v1/admin/events/consumers': { handle: consumers.listConsumers },
+    'GET /v1/admin/events/consumers/:name': { handle: consumers.getConsumer },
+    'PUT /v1/admin/events/consumers/:name': { body: json, handle: consumers.putConsumer },
+    'DELETE /v1/admin/events/consumers/:name': { handle: consumers.deleteConsumer },
   };
   for (const call of adminCalls()) mount(router, call, routes[call], guards);
 }
@@ -41,11 +53,11 @@ export function mountAdmin(router: Router<RequestState & BodyState>, deps: Admin
 function mount(
   router: Router<RequestState & BodyState>,
   call: AdminCall,
-  { body, handle }: AdminRoute,
+  { body, handle, ...route }: AdminRoute,
   { caller, lane }: Guards,
 ): void {
   const [method = '', path = ''] = call.split(' ');
-  const guards = [caller, allow(ADMIN_CALLS[call]), ...(body ? [body] : []), lane.enter];
+  const guards = [caller, allow(ADMIN_CALLS[call]), ...(body ? [body] : []), (route.lane ?? lane).enter];
   router.register(path, [method], [...guards, handle]);
 }
 

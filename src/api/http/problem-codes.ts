@@ -19,6 +19,7 @@ export const PROBLEM_STATUS = {
   order_not_found: 404,
   sale_not_found: 404,
   payment_not_found: 404,
+  consumer_not_found: 404,
   /** The sale's rules. */
   sale_not_open_yet: 403,
   sale_paused: 403,
@@ -32,6 +33,10 @@ export const PROBLEM_STATUS = {
   not_payable: 409,
   not_refundable: 409,
   not_refunded: 409,
+  /** The feed of events. */
+  position_ahead: 409,
+  position_behind: 409,
+  too_many_consumers: 409,
   /** HTTP's own. */
   method_not_allowed: 405,
   request_timeout: 408,
@@ -52,6 +57,7 @@ export const PROBLEM_STATUS = {
   payment_unavailable: 503,
   inbox_unavailable: 503,
   decision_unavailable: 503,
+  events_unavailable: 503,
 } as const;
 
 type Statuses = typeof PROBLEM_STATUS;

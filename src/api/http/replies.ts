@@ -120,6 +120,8 @@ const problemExtras = {
   limit_reached: z.strictObject({ sku: z.string(), limit: count, bought: count }),
   already_paid: z.strictObject({ order: orderReply }),
   not_payable: z.strictObject({ order: orderReply }),
+  position_ahead: z.strictObject({ last: count }),
+  position_behind: z.strictObject({ position: count }),
 } satisfies { [Code in ProblemCode]?: z.ZodObject };
 
 type Extras = typeof problemExtras;

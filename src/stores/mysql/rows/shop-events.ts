@@ -1,15 +1,7 @@
 /** Events that are not a change of an order: of sales, and of parked work. */
 
+import type { ShopEventType } from '../../../domain/event.ts';
 import { modify, type Executor } from '../connection.ts';
-
-/** sold_out: no unit of any SKU is available. settled: the sale is closed and no unit of it is held. */
-type ShopEventType =
-  | 'sale.opened'
-  | 'sale.changed'
-  | 'sale.sold_out'
-  | 'sale.closed'
-  | 'sale.settled'
-  | 'parked.opened';
 
 interface ShopEvent {
   type: ShopEventType;

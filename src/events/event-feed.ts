@@ -1,0 +1,121 @@
+/** The feed of events, as shops get them: pages of it, each event with its snapshot. */
+
+import { typeOfChange, type EventType, type OrderEventType, type ShopEventType } from '../domain/event.ts';
+import { parseOrderNo } from '../domain/order.ts';
+import type { EventDispatch } from '../stores/mysql/events/event-dispatch.ts';
+import type { EventRow, EventRows } from '../stores/mysql/events/event-rows.ts';
+import { snapshotOrder, type OrderSnapshot } from './order-snapshot.ts';
+
+interface Common {
+  /** The same whenever and however it is delivered. */
+  id: string;
+  sequence: number;
+  /** RFC 3339. */
+  occurredAt: string;
+}
+
+interface OrderEvent extends Common {
+  type: OrderEventType;
+  saleId: string;
+  orderNo: string;
+  version: number;
+  data: { order: OrderSnapshot };
+}
+
+interface ShopEvent extends Common {
+  type: ShopEventType;
+  saleId: string | null;
+  data: Record<string, unknown>;
+}
+
+export type FeedEvent = OrderEvent | ShopEvent;
+
+/** What a reader wants; undefined: all. */
+interface EventFilter {
+  types?: ReadonlySet<EventType> | undefined;
+  saleId?: string | undefined;
+}
+
+/**
+ * next: where to go on. It is beyond the last event of the page where others follow that do not match. last:
+ * the sequence of the last event of all.
+ */
+export interface FeedPage {
+  events: FeedEvent[];
+  next: number;
+  last: number;
+}
+
+/** ahead: the reader asks for what follows an event that does not exist. */
+export type FeedRead = ({ kind: 'page' } & FeedPage) | { kind: 'ahead'; last: number };
+
+export interface FeedQuery {
+  after: number;
+  limit: number;
+  filter: EventFilter;
+}
+
+/** Rows read at once for a reader who wants only some. */
+const FILTERED_PAGE = 1_000;
+/** A reader who finds nothing in so many pages is answered with how far the search has come. */
+const FILTERED_PAGES_MAX = 5;
+
+export interface FeedDeps {
+  eventDispatch: Pick<EventDispatch, 'readLastSequence'>;
+  eventRows: EventRows;
+}
+
+export type EventFeed = ReturnType<typeof createEventFeed>;
+
+export function createEventFeed({ eventDispatch, eventRows }: FeedDeps) {
+  /** With their snapshots; in the order of `rows`. */
+  async function toEvents(rows: readonly EventRow[]): Promise<FeedEvent[]> {
+    const orderNos = new Set(rows.flatMap((row) => (row.kind === 'order' ? [row.orderNo] : [])));
+    const orders = await eventRows.readOrders([...orderNos]);
+    return rows.flatMap((row): FeedEvent[] => {
+      const common = { sequence: row.sequence, occurredAt: row.occurredAt.toISOString() };
+      if (row.kind === 'shop') {
+        const { type, saleId, data } = row;
+        return [{ id: `shop.${row.eventId}`, ...common, type, saleId, data }];
+      }
+      const { orderNo, state } = row;
+      const stored = orders.get(orderNo);
+      // Somebody has deleted the order by hand. That must not end the feed for all others.
+      if (!stored) return [];
+      const { version } = state;
+      const { saleId } = stored.order;
+      const data = { order: snapshotOrder(stored.order, state) };
+      return [
+        { id: `${orderNo}.${version}`, ...common, type: typeOfChange(row), saleId, orderNo, version, data },
+      ];
+    });
+  }
+
+  return {
+    toEvents,
+
+    /** The events that follow, at most `limit` of those that match. */
+    async read({ after, limit, filter }: FeedQuery): Promise<FeedRead> {
+      const last = await eventDispatch.readLastSequence();
+      if (after > last) return { kind: 'ahead', last };
+      const isFiltered = filter.types !== undefined || filter.saleId !== undefined;
+      const max = isFiltered ? FILTERED_PAGE : limit;
+      const found: EventRow[] = [];
+      let next = after;
+      for (let page = 0; page < FILTERED_PAGES_MAX && found.length < limit && next < last; page += 1) {
+        const rows = await eventRows.list({ after: next, upTo: last, max });
+        found.push(...rows.filter((row) => matches(row, filter)));
+        // What lies between is read: a row that was deleted by hand leaves a gap for good.
+        next = rows.length < max ? last : (rows.at(-1)?.sequence ?? last);
+        if (found.length > limit) next = found[limit - 1]?.sequence ?? next;
+      }
+      return { kind: 'page', events: await toEvents(found.slice(0, limit)), next, last };
+    },
+  };
+}
+
+function matches(row: EventRow, { types, saleId }: EventFilter): boolean {
+  const [type, ofSale] =
+    row.kind === 'order' ? [typeOfChange(row), parseOrderNo(row.orderNo)?.saleId] : [row.type, row.saleId];
+  return (!types || types.has(type)) && (saleId === undefined || ofSale === saleId);
+}

@@ -1,0 +1,117 @@
+/**
+ * Gives committed events their public sequence: contiguous, in the order of versions for each order, by one
+ * dispatcher at a time.
+ */
+
+import assert from 'node:assert/strict';
+import { z } from 'zod';
+import {
+  inTransaction,
+  modify,
+  selectRows,
+  type Executor,
+  type Pool,
+  type PoolConnection,
+} from '../connection.ts';
+
+/** elsewhere: another process is at it. numbered: so many events; fewer than asked for means that was all. */
+export type Numbered = { kind: 'elsewhere' } | { kind: 'numbered'; events: number };
+
+export type EventDispatch = ReturnType<typeof createEventDispatch>;
+
+const dispatchRow = z.object({ last_sequence: z.int() });
+const orderEventRow = z.object({ order_no: z.string(), version: z.int() });
+const shopEventRow = z.object({ event_id: z.int() });
+
+export function createEventDispatch(pool: Pool) {
+  return {
+    /** Numbers up to `max` events, in one transaction. */
+    numberEvents: (max: number): Promise<Numbered> =>
+      inTransaction(pool, async (connection) => {
+        const last = await lockDispatch(connection);
+        if (last === undefined) return { kind: 'elsewhere' };
+        const inShop = await numberShopEvents(connection, last, max);
+        const ofOrders = await numberOrderEvents(connection, last + inShop, max - inShop);
+        const events = inShop + ofOrders;
+        if (events > 0) await setLast(connection, last + events);
+        return { kind: 'numbered', events };
+      }),
+
+    /** The sequence of the last event. All events up to it can be read. */
+    readLastSequence: (): Promise<number> => readLastSequence(pool),
+
+    /** Committed events without a number, counted up to `max`. */
+    async countWaiting(max: number): Promise<number> {
+      const [row] = await selectRows(
+        pool,
+        z.object({ waiting: z.int() }),
+        `SELECT COUNT(*) AS waiting FROM (
+           (SELECT 1 FROM order_events WHERE sequence IS NULL LIMIT ?) UNION ALL
+           (SELECT 1 FROM shop_events WHERE sequence IS NULL LIMIT ?)) events`,
+        [max, max],
+      );
+      return Math.min(row?.waiting ?? 0, max);
+    },
+  };
+}
+
+export async function readLastSequence(executor: Executor): Promise<number> {
+  const [row] = await selectRows(executor, dispatchRow, 'SELECT last_sequence FROM event_dispatch');
+  assert(row, 'event_dispatch has no row');
+  return row.last_sequence;
+}
+
+/** Undefined while another transaction has it. */
+async function lockDispatch(connection: PoolConnection): Promise<number | undefined> {
+  const [row] = await selectRows(
+    connection,
+    dispatchRow,
+    'SELECT last_sequence FROM event_dispatch WHERE dispatch_id = 1 FOR UPDATE SKIP LOCKED',
+  );
+  return row?.last_sequence;
+}
+
+/**
+ * The page is read without locks and by one statement, which sees each transaction wholly or not at all. An
+ * order's version n is committed before n + 1 begins, as both lock the order's row: so whoever sees n + 1
+ * sees n, and n comes first in the page. A read that skips locked rows could miss n and then meet n + 1.
+ */
+async function numberOrderEvents(connection: PoolConnection, last: number, max: number): Promise<number> {
+  const page = await selectRows(
+    connection,
+    orderEventRow,
+    `SELECT order_no, version FROM order_events WHERE sequence IS NULL ORDER BY order_no, version LIMIT ?`,
+    [max],
+  );
+  if (page.length === 0) return 0;
+  // All of these rows exist, so that each is updated, by its primary key and all by one statement.
+  const changed = await modify(
+    connection,
+    `INSERT INTO order_events (order_no, version, status, payment, sequence) VALUES ?
+     ON DUPLICATE KEY UPDATE sequence = VALUES(sequence)`,
+    [page.map((row, i) => [row.order_no, row.version, '', '', last + 1 + i])],
+  );
+  // An updated row counts twice (MySQL), an inserted one once.
+  assert.equal(changed, 2 * page.length, 'an event went away before it was numbered');
+  return page.length;
+}
+
+async function numberShopEvents(connection: PoolConnection, last: number, max: number): Promise<number> {
+  const page = await selectRows(
+    connection,
+    shopEventRow,
+    'SELECT event_id FROM shop_events WHERE sequence IS NULL ORDER BY event_id LIMIT ?',
+    [max],
+  );
+  for (const [i, row] of page.entries()) {
+    await modify(connection, 'UPDATE shop_events SET sequence = ? WHERE event_id = ?', [
+      last + 1 + i,
+      row.event_id,
+    ]);
+  }
+  return page.length;
+}
+
+async function setLast(connection: PoolConnection, last: number): Promise<void> {
+  await modify(connection, 'UPDATE event_dispatch SET last_sequence = ? WHERE dispatch_id = 1', [last]);
+}

@@ -1,0 +1,28 @@
+/** Events in tests: numbered at once, as the worker's dispatcher does within a second. */
+
+import { createEventFeed, type FeedEvent } from '../../src/events/event-feed.ts';
+import type { Stores } from '../../src/stores/open.ts';
+
+type EventStores = Pick<Stores, 'eventDispatch' | 'eventRows'>;
+
+/** Numbers all that is committed. */
+export async function dispatchEvents({ eventDispatch }: Pick<EventStores, 'eventDispatch'>): Promise<void> {
+  for (;;) {
+    const outcome = await eventDispatch.numberEvents(1_000);
+    if (outcome.kind === 'numbered' && outcome.events === 0) return;
+  }
+}
+
+/** Everything of the feed after this event, after numbering what is committed. */
+export async function readFeed(stores: EventStores, after = 0): Promise<FeedEvent[]> {
+  await dispatchEvents(stores);
+  const feed = createEventFeed(stores);
+  const events: FeedEvent[] = [];
+  for (let next = after; ;) {
+    const page = await feed.read({ after: next, limit: 500, filter: {} });
+    if (page.kind !== 'page') throw new Error(`the feed ends at ${page.last}`);
+    events.push(...page.events);
+    if (page.next === next) return events;
+    next = page.next;
+  }
+}
