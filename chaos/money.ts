@@ -5,8 +5,8 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
+import type { BookedPayment } from '../sandbox/test-wire.ts';
 import { PAYMENT_STATUSES, type PaymentStatus } from '../src/domain/payment.ts';
-import type { PaymentReply } from '../src/payments/sandbox/wire.ts';
 import { selectRows } from '../src/stores/mysql/connection.ts';
 import type { Violation } from './history.ts';
 import type { System } from './system.ts';
@@ -88,7 +88,7 @@ export async function readBooks(deps: Deps, saleId: string): Promise<Books> {
 
 /** Payment by payment, to the cent. */
 function compare(
-  collected: readonly PaymentReply[],
+  collected: readonly BookedPayment[],
   known: readonly KnownPayment[],
 ): { subject: string; detail: string }[] {
   const rows = new Map(known.map((row) => [row.provider_payment_id, row]));
@@ -112,7 +112,7 @@ function sum(amounts: readonly number[]): Sum {
   };
 }
 
-async function listCollected({ providerConsole }: Deps, saleId: string): Promise<PaymentReply[]> {
+async function listCollected({ providerConsole }: Deps, saleId: string): Promise<BookedPayment[]> {
   return (await providerConsole.listPayments()).filter(({ reference }) => reference.startsWith(`${saleId}-`));
 }
 

@@ -5,29 +5,31 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
-import { codeOf, send, type Reply } from '../src/payments/sandbox/client.ts';
+import { codeOf, send, type Reply } from '../src/payments/remote/client.ts';
 import {
-  paymentReplySchema,
-  paymentsReplySchema,
   reversalReplySchema,
   sessionReplySchema,
-  type disputeCloseRequestSchema,
-  type PaymentReply,
-  type reversalRequestSchema,
   type ReversalReply,
   type SessionReply,
-  type strayPaymentRequestSchema,
-} from '../src/payments/sandbox/wire.ts';
+} from '../src/payments/remote/wire.ts';
 import { mischiefReplySchema, type MischiefReply, type MischiefSettings } from './book/mischief.ts';
+import {
+  bookedPaymentSchema,
+  bookReplySchema,
+  type BookedPayment,
+  type disputeCloseRequestSchema,
+  type reversalRequestSchema,
+  type strayPaymentRequestSchema,
+} from './test-wire.ts';
 
 const REQUEST_TIMEOUT_MS = 5_000;
 /** Between two tries of one call. */
 const PAUSE_MS = 500;
 /**
  * Payments in a page: with signed orders of the greatest
- * length a page stays below the client's bound of 1 MiB.
+ * length a page stays below the client's bound of 2 MiB.
  */
-const PAGE_SIZE = 200;
+const PAGE_SIZE = 100;
 
 export interface ConsoleOptions {
   /** Where the sandbox listens. */
@@ -96,12 +98,12 @@ export function openConsole({ url, apiKey, patienceMs = 0 }: ConsoleOptions) {
     call(redeliveredSchema, 'POST', `v1/test/events/${segment(eventId)}/redeliver`);
 
   /** All payments, or those of one order; oldest first. */
-  async function listPayments(reference?: string): Promise<PaymentReply[]> {
-    const payments: PaymentReply[] = [];
+  async function listPayments(reference?: string): Promise<BookedPayment[]> {
+    const payments: BookedPayment[] = [];
     const filter = reference === undefined ? '' : `&reference=${segment(reference)}`;
     for (let cursor: string | null = '0'; cursor !== null;) {
       const path: string = `v1/payments?limit=${PAGE_SIZE}&cursor=${cursor}${filter}`;
-      const page = await call(paymentsReplySchema, 'GET', path);
+      const page = await call(bookReplySchema, 'GET', path);
       payments.push(...page.data);
       cursor = page.next_cursor;
     }
@@ -113,7 +115,7 @@ export function openConsole({ url, apiKey, patienceMs = 0 }: ConsoleOptions) {
     redeliver,
 
     /** Every callback of the order's payments. @returns those payments */
-    async redeliverPayments(reference: string): Promise<PaymentReply[]> {
+    async redeliverPayments(reference: string): Promise<BookedPayment[]> {
       const payments = await listPayments(reference);
       for (const payment of payments) await redeliver(payment.event_id);
       return payments;
@@ -140,8 +142,8 @@ export function openConsole({ url, apiKey, patienceMs = 0 }: ConsoleOptions) {
       currency = 'EUR',
       signedOrder,
       deployment,
-    }: StrayPayment): Promise<PaymentReply> =>
-      call(paymentReplySchema, 'POST', 'v1/test/payments', {
+    }: StrayPayment): Promise<BookedPayment> =>
+      call(bookedPaymentSchema, 'POST', 'v1/test/payments', {
         reference,
         amount,
         currency,

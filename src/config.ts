@@ -85,7 +85,7 @@ const checkout = {
     .string()
     .min(1)
     .describe(
-      "The key for the provider's API: with Stripe a secret key, with the sandbox its `SANDBOX_API_KEY`.",
+      "The key for the provider's API: with Stripe a secret key, with the sandbox its `SANDBOX_API_KEY`, with your own server the bearer token that it expects.",
     ),
   WEBHOOK_SECRETS: list
     .pipe(z.array(z.string().startsWith('whsec_')).max(2))
@@ -112,9 +112,14 @@ const provider = z.discriminatedUnion(
   [
     z.object({
       PAYMENT_PROVIDER: z.literal('sandbox').meta({
-        description: 'The provider that takes the money; the sandbox takes none, it is for trying out.',
+        description:
+          'The provider that takes the money: Stripe, or with `remote` a server of your own. The sandbox takes none, it is for trying out.',
         unset: '`sandbox`; required in production',
       }),
+      PAYMENT_PROVIDER_URL: httpUrl.describe(providerUrl),
+    }),
+    z.object({
+      PAYMENT_PROVIDER: z.literal('remote'),
       PAYMENT_PROVIDER_URL: httpUrl.describe(providerUrl),
     }),
     z.object({
@@ -128,7 +133,7 @@ const provider = z.discriminatedUnion(
       ),
     }),
   ],
-  { error: 'is neither sandbox nor stripe; production must name its payment provider' },
+  { error: 'is neither sandbox nor remote nor stripe; production must name its payment provider' },
 );
 
 const orders = {
@@ -215,7 +220,7 @@ const prepareSchema = z.object({
   ...stores,
   DEMO_SALE_ID: demoSaleId.describe('Creates and warms up a demo sale of this id; refused in production.'),
   PAYMENT_PROVIDER: z
-    .enum(['sandbox', 'stripe'])
+    .enum(['sandbox', 'remote', 'stripe'])
     .default('sandbox')
     .describe('The provider that must take the prices of the demo sale.'),
 });
@@ -280,7 +285,7 @@ export function parseEnv<T extends object>(schema: z.ZodType<T>, env: NodeJS.Pro
 function parse<T extends object>(schema: z.ZodType<T>, given: Record<string, string>): T {
   const parsed = schema.safeParse(given);
   const faults = (parsed.error?.issues ?? []).map((issue) => `${issue.path.join('.')}: ${issue.message}`);
-  const all = [...faults, ...demoInProduction(given)];
+  const all = [...faults, ...demoInProduction(given), ...plainInProduction(given)];
   if (parsed.success && all.length === 0) return parsed.data;
   throw new ConfigError(
     `The environment is not as it must be:\n${all.map((fault) => `  ${fault}`).join('\n')}`,
@@ -309,6 +314,16 @@ function demoInProduction(given: Record<string, string>): string[] {
     .map((name) => `${name}: is a demo secret; production needs one of its own`);
   if (given['DEMO_SALE_ID'] === undefined) return faults;
   return [...faults, 'DEMO_SALE_ID: the demo page gives tokens to anyone: not in production'];
+}
+
+/** Orders and the key must not cross a network in plain text. A proxy on the same machine may add TLS. */
+function plainInProduction(given: Record<string, string>): string[] {
+  const { PAYMENT_PROVIDER: name, PAYMENT_PROVIDER_URL: url = '' } = given;
+  if (!isProduction(given) || name !== 'remote' || !URL.canParse(url)) return [];
+  const { protocol, hostname } = new URL(url);
+  const isLoopback = /^(?:localhost|127(?:\.\d+){3}|\[::1\])$/.test(hostname);
+  if (protocol === 'https:' || isLoopback) return [];
+  return ['PAYMENT_PROVIDER_URL: production calls its provider over https'];
 }
 
 /** Webhook secrets are base64 after their prefix. */

@@ -181,7 +181,9 @@ test('production takes no provider that is not named', () => {
   ] as const) {
     const message = faultsOf(() => load({ ...env, PAYMENT_PROVIDER: '' }));
 
-    expect(message).toContain('\n  PAYMENT_PROVIDER: is neither sandbox nor stripe; production must name');
+    expect(message).toContain(
+      '\n  PAYMENT_PROVIDER: is neither sandbox nor remote nor stripe; production must name',
+    );
     expect(message.split('\n')).toHaveLength(2);
     expect(load(env).PAYMENT_PROVIDER).toBe('sandbox');
   }
@@ -223,6 +225,29 @@ test('Stripe needs no address of its own, but one to send the shopper back to', 
     loadAuditConfig({ ...audit, ...withStripe }),
   ])
     expect(other.PAYMENT_PROVIDER).toBe('stripe');
+});
+
+test.each([
+  'https://pay.shop.example/holdfast',
+  'http://127.0.0.1:4000',
+  'http://[::1]:4000',
+  'http://localhost',
+])("a provider of one's own is called at %s in production", (PAYMENT_PROVIDER_URL) => {
+  const config = loadApiConfig({ ...api, PAYMENT_PROVIDER: 'remote', PAYMENT_PROVIDER_URL });
+
+  expect(config).toMatchObject({ PAYMENT_PROVIDER: 'remote', PAYMENT_PROVIDER_URL });
+});
+
+test.each([
+  'http://pay.shop.example',
+  'http://10.0.0.7',
+  'http://127.0.0.1.shop.example',
+  'http://localhost.shop',
+])('in production %s, whose calls anyone on the way could read, is refused', (PAYMENT_PROVIDER_URL) => {
+  const remote = { ...api, PAYMENT_PROVIDER: 'remote', PAYMENT_PROVIDER_URL };
+
+  expect(faultsOf(() => loadApiConfig(remote))).toContain('\n  PAYMENT_PROVIDER_URL: production calls');
+  expect(loadApiConfig({ ...remote, NODE_ENV: 'test' })).toMatchObject({ PAYMENT_PROVIDER_URL });
 });
 
 test.each([

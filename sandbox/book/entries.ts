@@ -8,7 +8,7 @@ import {
   referenceSchema,
   reversalStatusSchema,
   signedOrderSchema,
-} from '../../src/payments/sandbox/wire.ts';
+} from '../../src/payments/remote/wire.ts';
 import { fateSchema, mischiefSettingsSchema, UNTOUCHED } from './mischief.ts';
 
 /** What a session, a payment, a refund, a dispute and an event have in common. */

@@ -1,16 +1,12 @@
 /** The book's content in the shape of the API's replies. */
 
-import type {
-  AlreadyPaidPayment,
-  PaymentReply,
-  ReversalReply,
-  SessionReply,
-} from '../../src/payments/sandbox/wire.ts';
+import type { AlreadyPaidPayment, ReversalReply, SessionReply } from '../../src/payments/remote/wire.ts';
 import type { Session } from '../book/book-state.ts';
 import type { Book } from '../book/book.ts';
 import type { Payment, Refund } from '../book/entries.ts';
 import type { Dispute } from '../book/reversal-state.ts';
 import { hasExpired, type Refusal } from '../book/session-book.ts';
+import type { BookedPayment } from '../test-wire.ts';
 import { ProblemError } from './errors.ts';
 
 /** Once the shopper has paid, the payment that is coming counts, whatever became of the session. */
@@ -33,7 +29,7 @@ export function toSessionReply(session: Session, publicUrl: string): SessionRepl
   };
 }
 
-export function toPaymentReply(payment: Payment, book: Book): PaymentReply {
+export function toPaymentReply(payment: Payment, book: Book): BookedPayment {
   return {
     id: payment.id,
     reference: payment.reference,

@@ -2,14 +2,13 @@
 
 import { Router } from '@koa/router';
 import {
-  paymentsQuerySchema,
   refundRequestSchema,
   reversalsQuerySchema,
   sessionRequestSchema,
-  type PaymentsReply,
   type ReversalsReply,
-} from '../../src/payments/sandbox/wire.ts';
+} from '../../src/payments/remote/wire.ts';
 import type { Book } from '../book/book.ts';
+import { bookQuerySchema, type BookReply } from '../test-wire.ts';
 import { ProblemError } from './errors.ts';
 import { addPageRoutes } from './page-routes.ts';
 import { refuse, toDisputeReply, toPaymentReply, toRefundReply, toSessionReply } from './replies.ts';
@@ -55,7 +54,7 @@ export function createRoutes(options: RoutesOptions): Router {
   });
 
   router.get('/v1/payments', ...shop, (ctx) => {
-    const { reference, since, until, cursor, limit } = parse(paymentsQuerySchema, ctx.query);
+    const { reference, since, until, cursor, limit } = parse(bookQuerySchema, ctx.query);
     const page = book.listPayments({
       reference,
       sinceMs: Date.parse(since),
@@ -66,7 +65,7 @@ export function createRoutes(options: RoutesOptions): Router {
     ctx.body = {
       data: page.payments.map((payment) => toPaymentReply(payment, book)),
       next_cursor: page.next === null ? null : String(page.next),
-    } satisfies PaymentsReply;
+    } satisfies BookReply;
   });
 
   router.post('/v1/refunds', ...shop, (ctx) => {

@@ -5,13 +5,9 @@
 
 import type { Router } from '@koa/router';
 import type { Middleware } from 'koa';
-import {
-  disputeCloseRequestSchema,
-  reversalRequestSchema,
-  strayPaymentRequestSchema,
-} from '../../src/payments/sandbox/wire.ts';
 import type { Book } from '../book/book.ts';
 import { mischiefSettingsSchema, type MischiefReply } from '../book/mischief.ts';
+import { disputeCloseRequestSchema, reversalRequestSchema, strayPaymentRequestSchema } from '../test-wire.ts';
 import { ProblemError } from './errors.ts';
 import { toDisputeReply, toPaymentReply, toRefundReply } from './replies.ts';
 import { orNotFound, parse } from './requests.ts';

@@ -3,7 +3,7 @@
 import { DEFAULT_DEPLOYMENT_NAME } from '../domain/limits.ts';
 import type { Paced } from './pacing.ts';
 import type { PaymentProvider } from './provider.ts';
-import { createSandboxAdapter, sandboxPriceFault } from './sandbox/adapter.ts';
+import { createRemoteAdapter, remotePriceFault } from './remote/adapter.ts';
 import { createStripeAdapter } from './stripe/adapter.ts';
 import { stripePriceFault } from './stripe/prices.ts';
 
@@ -18,7 +18,7 @@ interface ProviderAccess {
 
 export type ProviderConfig = ProviderAccess &
   (
-    | { PAYMENT_PROVIDER?: 'sandbox' | undefined; PAYMENT_PROVIDER_URL: string }
+    | { PAYMENT_PROVIDER?: 'sandbox' | 'remote' | undefined; PAYMENT_PROVIDER_URL: string }
     | { PAYMENT_PROVIDER: 'stripe'; PAYMENT_PROVIDER_URL?: string | undefined; PAYMENT_RETURN_URL: string }
   );
 
@@ -34,7 +34,12 @@ export function openProvider(config: ProviderConfig, paced?: Paced): PaymentProv
   switch (config.PAYMENT_PROVIDER) {
     case undefined:
     case 'sandbox':
-      return createSandboxAdapter({ ...access, baseUrl: config.PAYMENT_PROVIDER_URL });
+    case 'remote':
+      return createRemoteAdapter({
+        ...access,
+        name: config.PAYMENT_PROVIDER ?? 'sandbox',
+        baseUrl: config.PAYMENT_PROVIDER_URL,
+      });
     case 'stripe':
       return createStripeAdapter({
         ...access,
@@ -47,6 +52,6 @@ export function openProvider(config: ProviderConfig, paced?: Paced): PaymentProv
 }
 
 /** What a provider says about prices, without access to it. */
-export function priceFaultOf(name: 'sandbox' | 'stripe'): PaymentProvider['priceFault'] {
-  return name === 'stripe' ? stripePriceFault : sandboxPriceFault;
+export function priceFaultOf(name: 'sandbox' | 'remote' | 'stripe'): PaymentProvider['priceFault'] {
+  return name === 'stripe' ? stripePriceFault : remotePriceFault;
 }

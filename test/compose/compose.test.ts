@@ -213,4 +213,4 @@ function withEveryVariable(environment: Record<string, string>): Record<string, 
   );
 }
 
-const fitting = (name: string) => (name.endsWith('_URL') ? 'http://host.example' : '1');
+const fitting = (name: string) => (/_(?:URL|ORIGINS)$/.test(name) ? 'http://host.example' : '1');

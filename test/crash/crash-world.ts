@@ -13,7 +13,7 @@ import { openConsole, type SandboxConsole } from '../../sandbox/console.ts';
 import { createSandboxProvider } from '../../sandbox/server.ts';
 import type { Sale } from '../../src/domain/sale.ts';
 import type { PaymentProvider } from '../../src/payments/provider.ts';
-import { createSandboxAdapter } from '../../src/payments/sandbox/adapter.ts';
+import { createRemoteAdapter } from '../../src/payments/remote/adapter.ts';
 import { saleKeys } from '../../src/stores/redis/keys.ts';
 import { appEnv, demoSecrets, startApi, startWorker, type AppEnv } from '../../stack/app.ts';
 import { findFreePort } from '../../stack/processes/ports.ts';
@@ -136,7 +136,8 @@ async function openProvider(apiUrl: string, onClose: (close: () => Promise<void>
     logger: pino({ level: 'debug' }, { write: (line: string) => log.push(line) }),
   }).start(0);
   onClose(() => sandbox.stop());
-  const provider = createSandboxAdapter({
+  const provider = createRemoteAdapter({
+    name: 'sandbox',
     baseUrl: sandbox.url,
     apiKey: demoSecrets.providerApiKey,
     webhookSecrets: [demoSecrets.webhook],

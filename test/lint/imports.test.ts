@@ -53,7 +53,7 @@ const FORBIDDEN: [folder: string, imported: string][] = [
   ['src/audit', 'mysql2'],
   // The product knows nothing of the sandbox provider, its tools and its tests.
   ['src', '../sandbox/server.ts'],
-  ['src/payments/sandbox', '../../../sandbox/book/mischief.ts'],
+  ['src/payments/remote', '../../../sandbox/book/mischief.ts'],
   ['src/stores/redis', '../../../sandbox/config.ts'],
   ['src/api', '../../sandbox/server.ts'],
   ['src/workers', '../../stack/start.ts'],
@@ -74,7 +74,7 @@ const ALLOWED: [folder: string, source: string][] = [
   ],
   ['src/stores/audit', "import { a } from '../redis/keys.ts';\nimport { b } from '../mysql/connection.ts';"],
   ['src/payments', "import { a } from '../domain/payment.ts';\nimport { b } from './sandbox/adapter.ts';"],
-  ['src/payments/sandbox', "import { a } from '../provider.ts';"],
+  ['src/payments/remote', "import { a } from '../provider.ts';"],
   [
     'src/workflows',
     "import { a } from '../domain/order.ts';\nimport type { B } from '../activities/index.ts';",
@@ -88,7 +88,7 @@ const ALLOWED: [folder: string, source: string][] = [
   ['src/audit', "import { a } from '../stores/open.ts';\nimport { b } from '../workflows/contract.ts';"],
   [
     'sandbox/http',
-    "import { a } from '../../src/payments/sandbox/wire.ts';\nimport { b } from '../book/book.ts';",
+    "import { a } from '../../src/payments/remote/wire.ts';\nimport { b } from '../book/book.ts';",
   ],
   ['stack', "import { a } from '../src/config.ts';\nimport { b } from './servers/servers.ts';"],
   ['test/flow', "import { a } from '../../src/api/app.ts';\nimport { b } from '../../sandbox/server.ts';"],

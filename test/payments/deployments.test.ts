@@ -2,8 +2,8 @@
 
 import { expect, test } from 'vitest';
 import type { PaymentProvider } from '../../src/payments/provider.ts';
-import { createSandboxAdapter } from '../../src/payments/sandbox/adapter.ts';
-import { paymentsReplySchema } from '../../src/payments/sandbox/wire.ts';
+import { createRemoteAdapter } from '../../src/payments/remote/adapter.ts';
+import { paymentsReplySchema } from '../../src/payments/remote/wire.ts';
 import {
   API_KEY,
   buildSessionRequest,
@@ -27,7 +27,8 @@ async function withTwo(
   await withWorld(async ({ startSandbox, receiver }) => {
     const sandbox = await startSandbox();
     const open = (deployment: string) =>
-      createSandboxAdapter({
+      createRemoteAdapter({
+        name: 'sandbox',
         baseUrl: sandbox.url,
         apiKey: API_KEY,
         webhookSecrets: [SECRET],

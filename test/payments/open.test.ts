@@ -1,4 +1,4 @@
-/** The choice of the payment provider by the configuration: the sandbox or Stripe. */
+/** The choice of the payment provider by the configuration. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openProvider } from '../../src/payments/open.ts';
@@ -13,13 +13,14 @@ beforeAll(async () => {
 });
 afterAll(() => stripe.close());
 
-test('the sandbox is the provider unless the configuration says otherwise', () => {
+test('the sandbox is the provider unless the configuration names Stripe, or a server of the shop', () => {
   const PAYMENT_PROVIDER_URL = stripe.url;
 
   // Webhook secrets of the sandbox are base64.
   const sandbox = { ...access, WEBHOOK_SECRETS: ['whsec_b3Blbi1wcm92aWRlci10ZXN0'], PAYMENT_PROVIDER_URL };
   expect(openProvider(sandbox).name).toBe('sandbox');
   expect(openProvider({ ...sandbox, PAYMENT_PROVIDER: 'sandbox' }).name).toBe('sandbox');
+  expect(openProvider({ ...sandbox, PAYMENT_PROVIDER: 'remote' }).name).toBe('remote');
 });
 
 test('Stripe is asked at the configured address, and sends the shopper back to the configured page', async () => {

@@ -3,7 +3,7 @@
 import { expect, test } from 'vitest';
 import { createPaced, type Pace } from '../../src/payments/pacing.ts';
 import { ProviderBusyError } from '../../src/payments/provider.ts';
-import { createSandboxAdapter } from '../../src/payments/sandbox/adapter.ts';
+import { createRemoteAdapter } from '../../src/payments/remote/adapter.ts';
 import {
   API_KEY,
   buildSessionRequest,
@@ -80,7 +80,8 @@ test('the sandbox can refuse calls as a provider does that gets too many, and th
   withWorld(async ({ startSandbox }) => {
     const sandbox = await startSandbox();
     const { pace, pauses } = openPace();
-    const adapter = createSandboxAdapter({
+    const adapter = createRemoteAdapter({
+      name: 'sandbox',
       baseUrl: sandbox.url,
       apiKey: API_KEY,
       webhookSecrets: [SECRET],

@@ -9,7 +9,7 @@ import {
   mischiefSettingsSchema,
   type MischiefSettings,
 } from '../../sandbox/book/mischief.ts';
-import { paymentReplySchema, paymentsReplySchema } from '../../src/payments/sandbox/wire.ts';
+import { bookedPaymentSchema, bookReplySchema } from '../../sandbox/test-wire.ts';
 import { call, connect, countStruck, setMischief, takePayment, withWorld } from './sandbox-world.ts';
 
 const STRAY = { reference: 'x', amount: 7, currency: 'EUR' };
@@ -75,7 +75,7 @@ test('a dropped callback is never sent, unless by a redelivery', () =>
     await sandbox.stop();
 
     const after = await startSandbox({ bookFile });
-    const { data } = paymentsReplySchema.parse((await call(after, 'GET', '/v1/payments?limit=1')).body);
+    const { data } = bookReplySchema.parse((await call(after, 'GET', '/v1/payments?limit=1')).body);
     expect(data).toMatchObject([{ id: paymentId, returned: 1 }]);
     const eventId = data[0]?.event_id;
     const asked = await call(after, 'POST', `/v1/test/events/${eventId}/redeliver`);
@@ -151,7 +151,7 @@ test('a callback that is held back is overtaken', () =>
     const sandbox = await startSandbox();
     await setMischief(sandbox, { reorder: 1, reorder_ms: HOUR_MS });
     const { body } = await call(sandbox, 'POST', '/v1/test/payments', { body: STRAY });
-    const { event_id: heldId } = paymentReplySchema.parse(body);
+    const { event_id: heldId } = bookedPaymentSchema.parse(body);
     await setMischief(sandbox, {});
     await call(sandbox, 'POST', '/v1/test/payments', { body: { ...STRAY, reference: 'later' } });
     expect((await receiver.next()).body).toContain('later');

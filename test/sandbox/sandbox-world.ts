@@ -15,8 +15,8 @@ import { createSandboxProvider, type RunningSandbox, type SandboxOptions } from 
 import type { CollectedPayment } from '../../src/domain/payment.ts';
 import { readCollected } from '../../src/payments/collected.ts';
 import type { PaymentProvider, SessionRequest } from '../../src/payments/provider.ts';
-import { createSandboxAdapter } from '../../src/payments/sandbox/adapter.ts';
-import { sessionReplySchema } from '../../src/payments/sandbox/wire.ts';
+import { createRemoteAdapter } from '../../src/payments/remote/adapter.ts';
+import { sessionReplySchema } from '../../src/payments/remote/wire.ts';
 
 export const API_KEY = 'sandbox-test-api-key';
 export const SECRET = 'whsec_aG9sZGZhc3Qtc2FuZGJveC1zZWNyZXQtMDE=';
@@ -82,7 +82,8 @@ export function connect(
   sandbox: { url: string },
   webhookSecrets: readonly string[] = [SECRET],
 ): PaymentProvider {
-  return createSandboxAdapter({
+  return createRemoteAdapter({
+    name: 'sandbox',
     baseUrl: sandbox.url,
     apiKey: API_KEY,
     webhookSecrets,

@@ -1,7 +1,7 @@
 /** Payment sessions at the sandbox provider: opened once, paid once, voided, expired, listed. */
 
 import { expect, test } from 'vitest';
-import { paymentsReplySchema } from '../../src/payments/sandbox/wire.ts';
+import { paymentsReplySchema } from '../../src/payments/remote/wire.ts';
 import {
   buildSessionRequest,
   call,
@@ -52,12 +52,12 @@ test('a signed order is one of the terms', () =>
     expect(other).toMatchObject({ status: 422, body: { code: 'idempotency_key_reused' } });
   }));
 
-test('a signed order of 4,096 characters, whichever they are, comes back with the payment', () =>
+test('a signed order of 16,384 characters, whichever they are, comes back with the payment', () =>
   withWorld(async ({ receiver, startSandbox }) => {
     const sandbox = await startSandbox();
     const adapter = connect(sandbox);
     // Quotes and backslashes take twice their length in JSON.
-    const signedOrder = '"\\'.repeat(2_048);
+    const signedOrder = '"\\'.repeat(8_192);
     const { providerSessionId } = await adapter.openSession(buildSessionRequest({ signedOrder }));
     await pay(sandbox, providerSessionId);
     const { body, headers } = await receiver.next();
@@ -70,7 +70,7 @@ test.each([
   [
     'a longer signed order',
     { 'idempotency-key': 'k' },
-    { ...TERMS, signed_order: 'x'.repeat(4_097) },
+    { ...TERMS, signed_order: 'x'.repeat(16_385) },
     400,
     'invalid_request',
   ],
@@ -78,7 +78,7 @@ test.each([
   ['a fraction of a cent', { 'idempotency-key': 'k' }, { ...TERMS, amount: 0.5 }, 400, 'invalid_request'],
   ['no amount at all', { 'idempotency-key': 'k' }, { ...TERMS, amount: 0 }, 400, 'invalid_request'],
   ['another API key', { authorization: 'Bearer wrong' }, TERMS, 401, 'unauthorized'],
-  ['a body beyond 16 KiB', { 'idempotency-key': 'k' }, { pad: 'x'.repeat(20_000) }, 413, 'body_too_large'],
+  ['a body beyond 40 KiB', { 'idempotency-key': 'k' }, { pad: 'x'.repeat(45_000) }, 413, 'body_too_large'],
 ])('a session is not opened with %s', (_, headers, body, status, code) =>
   withWorld(async ({ startSandbox }) => {
     const sandbox = await startSandbox();

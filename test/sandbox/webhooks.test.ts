@@ -4,9 +4,9 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { Webhook } from 'standardwebhooks';
 import { expect, test } from 'vitest';
+import { bookedPaymentSchema } from '../../sandbox/test-wire.ts';
 import { InvalidSignatureError, MalformedNoticeError } from '../../src/payments/provider.ts';
-import { createSandboxAdapter } from '../../src/payments/sandbox/adapter.ts';
-import { paymentReplySchema } from '../../src/payments/sandbox/wire.ts';
+import { createRemoteAdapter } from '../../src/payments/remote/adapter.ts';
 import {
   buildSessionRequest,
   call,
@@ -135,7 +135,7 @@ test('an event is given up when its tries are used up, and sent again by a redel
     receiver.answers.push(500, 500);
     const stray = { reference: 'x', amount: 1, currency: 'EUR' };
     const { body } = await call(sandbox, 'POST', '/v1/test/payments', { body: stray });
-    const eventId = paymentReplySchema.parse(body).event_id;
+    const eventId = bookedPaymentSchema.parse(body).event_id;
     await receiver.next();
     await receiver.next();
     // The stop waits for the second refusal to be written down, and a restart does not try a third time by
@@ -254,8 +254,14 @@ test('an authentic notice of an unknown shape is malformed, not forged', () => {
 });
 
 test('an adapter without a webhook secret, or with three, does not start', () => {
-  const options = { baseUrl: 'http://127.0.0.1:9', apiKey: 'k', deployment: 'holdfast', requestTimeoutMs: 1 };
+  const options = {
+    name: 'sandbox' as const,
+    baseUrl: 'http://127.0.0.1:9',
+    apiKey: 'k',
+    deployment: 'holdfast',
+    requestTimeoutMs: 1,
+  };
   for (const webhookSecrets of [[], [SECRET, SECRET, SECRET]]) {
-    expect(() => createSandboxAdapter({ ...options, webhookSecrets })).toThrow('one webhook secret');
+    expect(() => createRemoteAdapter({ ...options, webhookSecrets })).toThrow('one webhook secret');
   }
 });

@@ -13,7 +13,7 @@ import type { OrderEngine } from '../../src/engine/order-engine.ts';
 import { createEventTicker } from '../../src/events/event-ticker.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import type { PaymentProvider } from '../../src/payments/provider.ts';
-import { createSandboxAdapter } from '../../src/payments/sandbox/adapter.ts';
+import { createRemoteAdapter } from '../../src/payments/remote/adapter.ts';
 import type { Stores } from '../../src/stores/open.ts';
 import { openShopper, JWT_SECRET, type Shopper } from './shopper.ts';
 import { signer } from './signer.ts';
@@ -64,7 +64,8 @@ export async function openHttpApp(options: HttpAppOptions): Promise<HttpApp> {
     retryDelaysMs: RETRY_DELAYS_MS,
     logger: silent,
   }).start(0);
-  const provider = createSandboxAdapter({
+  const provider = createRemoteAdapter({
+    name: 'sandbox',
     baseUrl: sandbox.url,
     apiKey: PROVIDER_API_KEY,
     webhookSecrets: [WEBHOOK_SECRET],

@@ -1,7 +1,7 @@
 /** A webhook secret is replaced while notices come: the provider changes over at its own time. */
 
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
-import { createSandboxAdapter } from '../../../src/payments/sandbox/adapter.ts';
+import { createRemoteAdapter } from '../../../src/payments/remote/adapter.ts';
 import { PROVIDER_API_KEY } from '../../support/http-app.ts';
 import { scrapeCounter } from '../metrics.ts';
 import { openApi, type TestApi } from '../open-api.ts';
@@ -22,7 +22,8 @@ afterAll(() => api.close());
  */
 async function answersWith(webhookSecrets: readonly string[]) {
   const baseUrl = api.providerUrl;
-  const provider = createSandboxAdapter({
+  const provider = createRemoteAdapter({
+    name: 'sandbox',
     baseUrl,
     apiKey: PROVIDER_API_KEY,
     webhookSecrets,

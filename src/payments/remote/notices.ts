@@ -1,4 +1,4 @@
-/** Verifies the sandbox's callbacks and translates them to Holdfast's notices. */
+/** Verifies the provider's callbacks and translates them to Holdfast's notices. */
 
 import { type Webhook, WebhookVerificationError } from 'standardwebhooks';
 import type { PaymentNotice, ReversalStatus } from '../../domain/payment.ts';
@@ -7,7 +7,7 @@ import { InvalidSignatureError, MalformedNoticeError } from '../provider.ts';
 import { MONEY_TYPES, moneyNoticeSchema, noticeEnvelopeSchema, type MoneyNotice } from './notice-wire.ts';
 import { toPayment, toReversal } from './translate.ts';
 
-/** A notice is authentic when any secret verifies it: the sandbox changes its secret at its own time. */
+/** A notice is authentic when any secret verifies it: the provider changes its secret at its own time. */
 export function verifySignature(
   webhooks: readonly Webhook[],
   rawBody: string,
@@ -25,7 +25,9 @@ export function verifySignature(
       refusal = error;
     }
   }
-  throw new InvalidSignatureError('the notice is not signed by the sandbox, or is stale', { cause: refusal });
+  throw new InvalidSignatureError('the notice is not signed by the provider, or is stale', {
+    cause: refusal,
+  });
 }
 
 /** A notice about a payment of another deployment than `deployment` is ignored. */

@@ -1,10 +1,11 @@
-/** The schemas of the callbacks that the sandbox sends. */
+/** The schemas of the callbacks that the provider sends. */
 
 import { z } from 'zod';
 import {
   amountSchema,
   currencySchema,
   deploymentReplySchema,
+  idSchema,
   referenceSchema,
   reversalStatusSchema,
   signedOrderReplySchema,
@@ -20,16 +21,16 @@ const moneySchema = z.object({
   currency: currencySchema,
   deployment: deploymentReplySchema,
 });
-const attemptSchema = moneySchema.extend({ session_id: z.string().nullable() });
-const reversedSchema = moneySchema.extend({ payment_id: z.string().min(1) });
-const disputeSchema = reversedSchema.extend({ dispute_id: z.string().min(1) });
+const attemptSchema = moneySchema.extend({ session_id: idSchema.nullable() });
+const reversedSchema = moneySchema.extend({ payment_id: idSchema });
+const disputeSchema = reversedSchema.extend({ dispute_id: idSchema });
 
 /** The callbacks about money. A failed attempt collected nothing, so it names no payment. */
 export const moneyNoticeSchema = z.discriminatedUnion('type', [
   z.object({
     type: z.literal('payment.succeeded'),
     timestamp: timestampSchema,
-    data: attemptSchema.extend({ payment_id: z.string().min(1), signed_order: signedOrderReplySchema }),
+    data: attemptSchema.extend({ payment_id: idSchema, signed_order: signedOrderReplySchema }),
   }),
   z.object({
     type: z.literal('payment.failed'),
@@ -39,7 +40,7 @@ export const moneyNoticeSchema = z.discriminatedUnion('type', [
   z.object({
     type: z.literal('refund.updated'),
     timestamp: timestampSchema,
-    data: reversedSchema.extend({ refund_id: z.string().min(1), status: reversalStatusSchema }),
+    data: reversedSchema.extend({ refund_id: idSchema, status: reversalStatusSchema }),
   }),
   z.object({ type: z.literal('dispute.opened'), timestamp: timestampSchema, data: disputeSchema }),
   z.object({

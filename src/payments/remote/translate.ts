@@ -1,4 +1,4 @@
-/** Translates the sandbox's payments and reversals to Holdfast's types. */
+/** Translates the provider's payments and reversals to Holdfast's types. */
 
 import type { ProviderPayment, Reversal, ReversalStatus } from '../../domain/payment.ts';
 

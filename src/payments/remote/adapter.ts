@@ -1,16 +1,25 @@
-/** The adapter of the sandbox provider: implements the payment port by calls of the sandbox's HTTP API. */
+/**
+ * The adapter of a provider that keeps our contract (docs/provider-openapi.json): a shop's own server in
+ * front of whatever takes its money, or the sandbox.
+ */
 
 import assert from 'node:assert/strict';
 import { Webhook } from 'standardwebhooks';
 import type { z } from 'zod';
 import { isForeign } from '../deployment.ts';
 import { busyAfter, unpaced, type Paced } from '../pacing.ts';
-import { RefundRefusedError, SessionRefusedError, type PaymentProvider } from '../provider.ts';
-import { codeOf, send, unexpected, type Reply, type SandboxClientOptions } from './client.ts';
+import {
+  MalformedNoticeError,
+  RefundRefusedError,
+  SessionRefusedError,
+  type PaymentProvider,
+} from '../provider.ts';
+import { codeOf, send, unexpected, type Reply, type RemoteClientOptions } from './client.ts';
 import { parseNotice, verifySignature } from './notices.ts';
 import { toPayment, toReversal } from './translate.ts';
 import {
   alreadyPaidReplySchema,
+  idSchema,
   paymentsReplySchema,
   refusalCodeSchema,
   reversalReplySchema,
@@ -21,7 +30,9 @@ import {
   type PaymentsReply,
 } from './wire.ts';
 
-export interface SandboxAdapterOptions extends SandboxClientOptions {
+export interface RemoteAdapterOptions extends RemoteClientOptions {
+  /** Recorded with every payment. */
+  name: 'remote' | 'sandbox';
   /** `whsec_…`: one secret, or two while it is being replaced. */
   webhookSecrets: readonly string[];
   /** The name of this deployment; payments that name another are not listed. */
@@ -32,8 +43,10 @@ export interface SandboxAdapterOptions extends SandboxClientOptions {
 
 /** Payments in one page. Together with `MAX_REPLY_BYTES` it bounds the memory of an audit. */
 const PAGE_SIZE = 100;
+/** Ten million payments: a list without an end must not keep its reader for ever. */
+const PAGES_MAX = 100_000;
 
-export function createSandboxAdapter(options: SandboxAdapterOptions): PaymentProvider {
+export function createRemoteAdapter(options: RemoteAdapterOptions): PaymentProvider {
   const { webhookSecrets, deployment, paced = unpaced } = options;
   assert(
     webhookSecrets.length === 1 || webhookSecrets.length === 2,
@@ -44,14 +57,14 @@ export function createSandboxAdapter(options: SandboxAdapterOptions): PaymentPro
   const call = (method: 'GET' | 'POST', path: string, what?: Parameters<typeof send>[3]): Promise<Reply> =>
     paced(async () => {
       const reply = await send(options, method, path, what);
-      if (reply.status === 429) throw busyAfter('the sandbox', reply.retryAfter);
+      if (reply.status === 429) throw busyAfter('the provider', reply.retryAfter);
       return reply;
     });
 
   return {
-    name: 'sandbox',
+    name: options.name,
 
-    priceFault: sandboxPriceFault,
+    priceFault: remotePriceFault,
 
     openSession: async (request) => {
       const reply = await call('POST', 'v1/payment_sessions', {
@@ -105,11 +118,11 @@ export function createSandboxAdapter(options: SandboxAdapterOptions): PaymentPro
       const since = encodeURIComponent(new Date(sinceMs).toISOString());
       const until =
         untilMs === undefined ? '' : `&until=${encodeURIComponent(new Date(untilMs).toISOString())}`;
-      let cursor: string | null = '0';
-      while (cursor !== null) {
+      let cursor = '0';
+      for (let pages = 0; pages < PAGES_MAX; pages += 1) {
         const reply = await call(
           'GET',
-          `v1/payments?since=${since}${until}&limit=${PAGE_SIZE}&cursor=${cursor}`,
+          `v1/payments?since=${since}${until}&limit=${PAGE_SIZE}&cursor=${encodeURIComponent(cursor)}`,
         );
         if (!reply.ok) throw unexpected('list its payments', reply);
         const page: PaymentsReply = paymentsReplySchema.parse(reply.body);
@@ -118,21 +131,25 @@ export function createSandboxAdapter(options: SandboxAdapterOptions): PaymentPro
           ...toPayment(payment),
           totals: { succeeded: payment.returned, isDisputed: payment.disputed },
         }));
+        if (page.next_cursor === null) return;
         cursor = page.next_cursor;
       }
+      throw new Error(`the provider lists more than ${PAGES_MAX} pages of payments`);
     },
 
     verifyNotice: (rawBody, headers) => {
       verifySignature(webhooks, rawBody, headers);
       const eventId = Object.entries(headers).find(([name]) => name.toLowerCase() === 'webhook-id')?.[1];
       assert(eventId, 'a verified notice has an id');
+      if (!idSchema.safeParse(eventId).success)
+        throw new MalformedNoticeError('the id of the notice is too long');
       return parseNotice(rawBody, eventId, deployment);
     },
   };
 }
 
-/** The sandbox takes any amount that a sale may have. */
-export function sandboxPriceFault(): undefined {
+/** The sandbox takes any amount that a sale may have; what another takes, it alone knows. */
+export function remotePriceFault(): undefined {
   return undefined;
 }
 
@@ -145,6 +162,6 @@ function refusedOr(
 ): Error {
   const refusal = refusals.safeParse(codeOf(reply));
   return refusal.success
-    ? new Refused(`the sandbox refused to ${attempt}: ${refusal.data}`)
+    ? new Refused(`the provider refused to ${attempt}: ${refusal.data}`)
     : unexpected(attempt, reply);
 }

@@ -1,9 +1,9 @@
-/** Sends one call to the sandbox's API, with a bound on its time and on the size of the reply. */
+/** Sends one call to the provider's API, with a bound on its time and on the size of the reply. */
 
 import { problemReplySchema } from './wire.ts';
 
-export interface SandboxClientOptions {
-  /** The sandbox's address. A path in it is kept. */
+export interface RemoteClientOptions {
+  /** The provider's address. A path in it is kept. */
   baseUrl: string;
   apiKey: string;
   requestTimeoutMs: number;
@@ -15,17 +15,17 @@ const MAX_REPLY_BYTES = 2 * 1024 * 1024;
 export interface Reply {
   ok: boolean;
   status: number;
-  /** Seconds, where the sandbox says when to repeat. */
+  /** Seconds, where the provider says when to repeat. */
   retryAfter: string | null;
   body: unknown;
 }
 
 /**
  * Sends the call. The timeout covers the reply's body too.
- * @throws when the sandbox is away or slow, or when its answer is not JSON or too large
+ * @throws when the provider is away or slow, or when its answer is not JSON or too large
  */
 export async function send(
-  options: SandboxClientOptions,
+  options: RemoteClientOptions,
   method: 'GET' | 'POST' | 'PUT',
   path: string,
   call: { idempotencyKey?: string; body?: object } = {},
@@ -49,7 +49,7 @@ export async function send(
     const retryAfter = response.headers.get('retry-after');
     return { ok: response.ok, status: response.status, retryAfter, body: JSON.parse(text) as unknown };
   } catch (error) {
-    throw new Error(`the sandbox answered ${response.status} to ${path}, and not in JSON`, {
+    throw new Error(`the provider answered ${response.status} to ${path}, and not in JSON`, {
       cause: error,
     });
   }
@@ -60,14 +60,14 @@ async function readBounded(response: Response): Promise<string> {
   let bytes = 0;
   for await (const chunk of response.body ?? []) {
     bytes += chunk.length;
-    if (bytes > MAX_REPLY_BYTES) throw new Error(`the sandbox's reply exceeds ${MAX_REPLY_BYTES} bytes`);
+    if (bytes > MAX_REPLY_BYTES) throw new Error(`the provider's reply exceeds ${MAX_REPLY_BYTES} bytes`);
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString('utf8');
 }
 
 export function unexpected(attempt: string, reply: Reply): Error {
-  return new Error(`the sandbox did not ${attempt}: ${reply.status} (${codeOf(reply) ?? 'no code'})`);
+  return new Error(`the provider did not ${attempt}: ${reply.status} (${codeOf(reply) ?? 'no code'})`);
 }
 
 /** The stable code of a refusal; undefined when the reply has none. */
