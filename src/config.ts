@@ -38,6 +38,8 @@ const list = z
   .string()
   .transform((text) => text.split(',').map((part) => part.trim()))
   .pipe(z.array(z.string().min(1)).min(1));
+/** The same, its type knowing that there is a first. */
+const nonEmptyList = list.pipe(z.tuple([z.string()], z.string()));
 
 function wholeNumber(min: number, max: number) {
   return z.coerce.number().int().min(min).max(max);
@@ -153,6 +155,25 @@ const orders = {
     ),
 };
 
+/** Which tokens are taken. */
+const tokens = {
+  JWT_SECRET: z.string().min(32).optional().meta({
+    description: "Verifies callers' tokens of the algorithm HS256, and signs those of `ops token`.",
+    unset: 'required unless `JWT_JWKS_URL` is set',
+  }),
+  JWT_ISSUER: nonEmptyList
+    .prefault('holdfast')
+    .meta({ description: 'Who issues tokens: one of these is the `iss` of each.', unset: '`holdfast`' }),
+  JWT_AUDIENCE: nonEmptyList
+    .optional()
+    .describe('For whom tokens are: where it is set, one of these is in the `aud` of each.'),
+  JWT_USER_CLAIM: z
+    .string()
+    .regex(/^[\w:./-]{1,100}$/)
+    .default('sub')
+    .describe("The claim of a token that has the user's id; not one inside another."),
+};
+
 /** For how long what is kept. */
 const keep = {
   KEEP_SALE_HOURS: wholeNumber(MIN_KEEP_SALE_HOURS, 24 * MAX_KEEP_DAYS)
@@ -178,7 +199,10 @@ const apiFields = z.object({
   API_PROCESSES: wholeNumber(1, MAX_API_PROCESSES)
     .default(1)
     .describe('Processes that serve this port together, one for each core that the API is to use.'),
-  JWT_SECRET: z.string().min(32).describe("Verifies callers' tokens (HS256)."),
+  ...tokens,
+  JWT_JWKS_URL: httpUrl
+    .optional()
+    .describe('The public keys of who issues tokens (RS256, PS256, ES256, EdDSA), read every 5 minutes.'),
   TRUSTED_PROXY_HOPS: wholeNumber(0, 10)
     .default(0)
     .describe("Proxies in front that append to `X-Forwarded-For`; a shopper's address is taken from there."),
@@ -227,7 +251,7 @@ const prepareSchema = z.object({
 const apiSchema = apiFields.and(provider);
 const workerSchema = workerFields.and(provider);
 const auditSchema = z.object(checkout).and(provider);
-const opsSchema = z.object({ ...orders, ...keep }).and(provider);
+const opsSchema = z.object({ ...orders, ...tokens, ...keep }).and(provider);
 
 /** The settings of each process of the product, for docs/configuration.md. */
 export const settings = {
@@ -256,7 +280,7 @@ export function loadPrepareConfig(env: NodeJS.ProcessEnv = process.env): Prepare
 }
 
 export function loadApiConfig(env: NodeJS.ProcessEnv = process.env): ApiConfig {
-  return withTemporal(apiSchema, env);
+  return withTemporal(apiSchema, env, keysMissing);
 }
 
 export function loadWorkerConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig {
@@ -271,21 +295,31 @@ export function loadOpsConfig(env: NodeJS.ProcessEnv = process.env): OpsConfig {
   return withTemporal(opsSchema, env);
 }
 
-function withTemporal<T extends object>(schema: z.ZodType<T>, env: NodeJS.ProcessEnv) {
+type FindFaults = (given: Record<string, string>) => string[];
+
+function withTemporal<T extends object>(
+  schema: z.ZodType<T>,
+  env: NodeJS.ProcessEnv,
+  findMore: FindFaults = () => [],
+) {
   const given = dropEmpty(env);
   const temporal = loadClientConnectConfig({ overrideEnvVars: given });
-  return Object.freeze({ ...parse(schema, nameProvider(given)), temporal });
+  return Object.freeze({ ...parse(schema, nameProvider(given), findMore), temporal });
 }
 
 /** @throws ConfigError naming every fault */
 export function parseEnv<T extends object>(schema: z.ZodType<T>, env: NodeJS.ProcessEnv): Readonly<T> {
-  return Object.freeze(parse(schema, dropEmpty(env)));
+  return Object.freeze(parse(schema, dropEmpty(env), () => []));
 }
 
-function parse<T extends object>(schema: z.ZodType<T>, given: Record<string, string>): T {
+function parse<T extends object>(
+  schema: z.ZodType<T>,
+  given: Record<string, string>,
+  findMore: FindFaults,
+): T {
   const parsed = schema.safeParse(given);
   const faults = (parsed.error?.issues ?? []).map((issue) => `${issue.path.join('.')}: ${issue.message}`);
-  const all = [...faults, ...demoInProduction(given), ...plainInProduction(given)];
+  const all = [...faults, ...findMore(given), ...demoInProduction(given), ...plainInProduction(given)];
   if (parsed.success && all.length === 0) return parsed.data;
   throw new ConfigError(
     `The environment is not as it must be:\n${all.map((fault) => `  ${fault}`).join('\n')}`,
@@ -304,6 +338,16 @@ function nameProvider(given: Record<string, string>): Record<string, string> {
 
 function isProduction(given: Record<string, string>): boolean {
   return (given['NODE_ENV'] ?? 'production') === 'production';
+}
+
+/** Rules over several settings, which no schema of one of them tells. */
+function keysMissing(given: Record<string, string>): string[] {
+  if (given['JWT_SECRET'] !== undefined) return [];
+  if (given['JWT_JWKS_URL'] === undefined)
+    return ['JWT_SECRET: is missing, and so is JWT_JWKS_URL: no token could be verified'];
+  return given['DEMO_SALE_ID'] === undefined
+    ? []
+    : ['JWT_SECRET: is missing; the demo page signs tokens with it'];
 }
 
 /** Demo secrets are public: anyone could sign a token or a payment notice with them. */

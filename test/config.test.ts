@@ -52,6 +52,26 @@ test('what is needed suffices, the rest has defaults, and production is one of t
   });
 });
 
+test('tokens are verified by a secret, by published keys, or by both, and one of them must be there', () => {
+  const byKeys = { ...shared, JWT_JWKS_URL: 'https://id.shop.example/jwks' };
+  expect(loadApiConfig(byKeys)).toMatchObject({ JWT_ISSUER: ['holdfast'], JWT_USER_CLAIM: 'sub' });
+  expect(loadApiConfig({ ...byKeys, JWT_SECRET: api.JWT_SECRET })).toMatchObject({
+    JWT_SECRET: api.JWT_SECRET,
+  });
+  expect(faultsOf(() => loadApiConfig(shared))).toMatch(/\n {2}JWT_SECRET: .*JWT_JWKS_URL/);
+  const demo = { ...byKeys, NODE_ENV: 'development', DEMO_SALE_ID: 'demo' };
+  expect(faultsOf(() => loadApiConfig(demo))).toContain('\n  JWT_SECRET: ');
+});
+
+test('issuers and audiences of tokens are lists', () => {
+  const env = { ...api, JWT_ISSUER: 'https://a/, holdfast', JWT_AUDIENCE: 'shop', JWT_USER_CLAIM: 'user_id' };
+  expect(loadApiConfig(env)).toMatchObject({
+    JWT_ISSUER: ['https://a/', 'holdfast'],
+    JWT_AUDIENCE: ['shop'],
+    JWT_USER_CLAIM: 'user_id',
+  });
+});
+
 test('a worker has no version unless it is given a build id', () => {
   expect(loadWorkerConfig(worker)).toMatchObject({ WORKER_DEPLOYMENT_NAME: 'holdfast' });
   expect(loadWorkerConfig({ ...worker, WORKER_BUILD_ID: '' }).WORKER_BUILD_ID).toBeUndefined();
@@ -97,6 +117,9 @@ test.each([
   ['ENGINE_STARTS_PER_SECOND', '1.5'],
   ['API_PORT', '65536'],
   ['JWT_SECRET', 'short'],
+  ['JWT_JWKS_URL', 'file:///etc/jwks'],
+  ['JWT_ISSUER', ',holdfast'],
+  ['JWT_USER_CLAIM', 'two words'],
   ['TRUSTED_PROXY_HOPS', '-1'],
   ['CORS_ORIGINS', '*'],
   ['CORS_ORIGINS', 'null'],

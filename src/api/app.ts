@@ -30,6 +30,7 @@ import { jsonBody, type BodyState } from './http/json-body.ts';
 import { createLane, shedPurchases, type Lane } from './http/load-shed.ts';
 import { problemResponder } from './http/problem.ts';
 import { createShedLog, createTokenLog } from './http/refusal-logs.ts';
+import type { TokenRules } from './http/token-verifier.ts';
 import type { EngineNotifier } from './orders/engine-notifier.ts';
 import { createLostOrders } from './orders/lost-orders.ts';
 import { createOrderRoutes } from './orders/order-routes.ts';
@@ -47,7 +48,7 @@ export interface AppDeps extends Stores {
   notifier: EngineNotifier;
   eventTicker: EventTicker;
   metrics: Metrics;
-  jwtSecret: string;
+  tokens: TokenRules;
   trustedProxyHops: number;
   /** Of storefronts that call from a browser. */
   corsOrigins: readonly string[];
@@ -69,7 +70,7 @@ export function createApp(deps: AppDeps): App {
   const openPaymentPage = createPaymentPage({ ...deps, sign: deps.signer.sign, projection });
   const orders = createOrderRoutes({ ...deps, projection, findOrder, openPaymentPage });
   const health = createHealthRoutes(deps);
-  const shopper = authenticate(deps.jwtSecret, createTokenLog(deps.log));
+  const shopper = authenticate(deps.tokens, createTokenLog(deps.log));
   const purchases = openLane('purchases', MAX_PURCHASES_AT_WORK, MAX_PURCHASES_WAITING, deps);
   const notices = openLane('notices', MAX_NOTICES_IN_FLIGHT, 0, deps);
   const payments = openLane('payments', MAX_PAYMENTS_IN_FLIGHT, 0, deps);
@@ -78,7 +79,8 @@ export function createApp(deps: AppDeps): App {
   const eventFeed = createEventFeed(deps);
   const [cart, notice] = [jsonBody(MAX_BODY_BYTES), jsonBody(MAX_WEBHOOK_BYTES)];
 
-  // A lane comes after the body, so that a slow sender occupies no room in it. Health checks and metrics
+  // A lane comes after the body and the token: neither a slow sender nor one who waits for the key of a token
+  // occupies room in it. Health checks and metrics
   // have none: they are always answered.
   const router = new Router<RequestState & BodyState>({ sensitive: true, strict: true })
     .get('/healthz', health.healthz)
@@ -92,13 +94,13 @@ export function createApp(deps: AppDeps): App {
       notices.enter,
       createReceiveNotice(deps),
     )
-    .post('/v1/orders', cart, purchases.enter, shopper, createPlaceOrder({ ...deps, findOrder }))
-    .get('/v1/orders/:orderNo', others.enter, shopper, orders.getOrder)
-    .post('/v1/orders/:orderNo/cancel', others.enter, shopper, orders.cancelOrder)
-    .post('/v1/orders/:orderNo/payment', payments.enter, shopper, orders.payOrder);
+    .post('/v1/orders', cart, shopper, purchases.enter, createPlaceOrder({ ...deps, findOrder }))
+    .get('/v1/orders/:orderNo', shopper, others.enter, orders.getOrder)
+    .post('/v1/orders/:orderNo/cancel', shopper, others.enter, orders.cancelOrder)
+    .post('/v1/orders/:orderNo/payment', shopper, payments.enter, orders.payOrder);
   mountAdmin(router, { ...deps, eventFeed }, { caller: shopper, lane: others, feeds });
   if (deps.demo) {
-    const demo = createDemoRoutes(deps.demo, deps.jwtSecret);
+    const demo = createDemoRoutes(deps.demo);
     router
       .get('/', demo.getPage)
       .get('/demo/page.css', demo.getStyle)

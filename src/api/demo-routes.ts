@@ -5,17 +5,18 @@ import { createRequire } from 'node:module';
 import { extname } from 'node:path';
 import type { Context } from 'koa';
 import { ulid } from 'ulidx';
-import { signToken } from './http/auth.ts';
+import type { SignToken } from './http/auth.ts';
 import type { TokenReply } from './http/replies.ts';
 
 export interface DemoOptions {
   saleId: string;
   temporalUiUrl: string | undefined;
+  sign: SignToken;
 }
 
 const require = createRequire(import.meta.url);
 
-export function createDemoRoutes(options: DemoOptions, jwtSecret: string) {
+export function createDemoRoutes({ saleId, temporalUiUrl, sign }: DemoOptions) {
   return {
     getPage: serve('demo.html'),
     getStyle: serve('demo.css'),
@@ -24,9 +25,8 @@ export function createDemoRoutes(options: DemoOptions, jwtSecret: string) {
     /** Each tab is a shopper of its own. */
     async postToken(ctx: Context): Promise<void> {
       const userId = `shopper-${ulid().toLowerCase()}`;
-      const token = await signToken(jwtSecret, userId, '12h');
-      const { saleId, temporalUiUrl = null } = options;
-      ctx.body = { token, userId, saleId, temporalUiUrl } satisfies TokenReply;
+      const token = await sign(userId, '12h');
+      ctx.body = { token, userId, saleId, temporalUiUrl: temporalUiUrl ?? null } satisfies TokenReply;
     },
   };
 }

@@ -1,5 +1,6 @@
 /** The API as a service over given stores: its parts, its HTTP server, and its ordered shutdown. */
 
+import assert from 'node:assert/strict';
 import { Client, Connection } from '@temporalio/client';
 import type { Logger } from 'pino';
 import type { ApiConfig } from '../config.ts';
@@ -11,9 +12,12 @@ import { createOrderSigner } from '../payments/signed-order.ts';
 import type { Service } from '../process.ts';
 import type { Stores } from '../stores/open.ts';
 import { createApp } from './app.ts';
+import type { DemoOptions } from './demo-routes.ts';
 import { showDrift } from './drift-metrics.ts';
 import { showEventLag } from './event-metrics.ts';
+import { createTokenSigner } from './http/auth.ts';
 import { createHttpServer } from './http/http-server.ts';
+import { createKeySet } from './http/key-set.ts';
 import { createEngineNotifier } from './orders/engine-notifier.ts';
 
 export interface ApiParts {
@@ -37,6 +41,8 @@ export async function startApi(
   showEventLag(metrics, stores);
   const eventTicker = createEventTicker(stores);
   const notifier = createEngineNotifier({ ...stores, engine, log });
+  const tokens = tokenRulesOf(config);
+  const keys = config.JWT_JWKS_URL === undefined ? undefined : createKeySet(config.JWT_JWKS_URL, log);
   let stopping = false;
   const { handle } = createApp({
     ...stores,
@@ -46,13 +52,10 @@ export async function startApi(
     notifier,
     eventTicker,
     metrics,
-    jwtSecret: config.JWT_SECRET,
+    tokens: { ...tokens, keys },
     corsOrigins: config.CORS_ORIGINS ?? [],
     trustedProxyHops: config.TRUSTED_PROXY_HOPS,
-    demo:
-      config.DEMO_SALE_ID === undefined
-        ? undefined
-        : { saleId: config.DEMO_SALE_ID, temporalUiUrl: config.TEMPORAL_UI_URL },
+    demo: demoOf(config, tokens),
     isStopping: () => stopping,
     log,
   });
@@ -65,9 +68,26 @@ export async function startApi(
       stopping = true;
       eventTicker.stop();
       await server.close();
+      keys?.stop();
       await notifier.drain();
       await connection.close();
       await stores.close();
     },
   };
+}
+
+function tokenRulesOf(config: ApiConfig) {
+  return {
+    secret: config.JWT_SECRET,
+    issuers: config.JWT_ISSUER,
+    audiences: config.JWT_AUDIENCE,
+    userClaim: config.JWT_USER_CLAIM,
+  };
+}
+
+function demoOf(config: ApiConfig, tokens: ReturnType<typeof tokenRulesOf>): DemoOptions | undefined {
+  const { DEMO_SALE_ID: saleId, TEMPORAL_UI_URL: temporalUiUrl, JWT_SECRET: secret } = config;
+  if (saleId === undefined) return undefined;
+  assert(secret !== undefined, 'a demo without the secret is refused with the configuration');
+  return { saleId, temporalUiUrl, sign: createTokenSigner({ ...tokens, secret }) };
 }

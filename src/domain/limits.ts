@@ -28,7 +28,8 @@ export const MAX_WEBHOOK_BYTES = 256 * 1024;
 export const MAX_PURCHASES_AT_WORK = 64;
 /**
  * Tokens that one API process remembers as verified. As many shoppers as may be connected to it, each of whom
- * asks several times; a full memory takes about 10 MB.
+ * asks several times; a full memory takes about 10 MB, and 60 MB if
+ * all had the greatest length.
  */
 export const MAX_REMEMBERED_TOKENS = 15_000;
 /** Purchases that wait for such a place. Waiting costs nothing, so a rush is queued before it is refused. */

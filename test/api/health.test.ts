@@ -3,6 +3,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
 import { buildSale } from '../support/factories.ts';
+import { buildDemo } from '../support/http-app.ts';
 import { acceptedOf, refusalOf, send } from '../support/shopper.ts';
 import { openApi, openMysqlAway, type TestApi } from './open-api.ts';
 
@@ -67,7 +68,7 @@ test('without the demo there is no page and no token', async () => {
 
 test('the demo serves its page, and a token that buys', async () => {
   const { saleId } = await api.stores.openSale(buildSale());
-  const app = await api.withParts({ demo: { saleId, temporalUiUrl: undefined } });
+  const app = await api.withParts({ demo: buildDemo(saleId) });
   try {
     const page = await send(`${app.url}/`, 'GET');
     expect(page.status).toBe(200);

@@ -8,6 +8,7 @@ import { signToken } from '../../src/api/http/auth.ts';
 import { findFreePort } from '../../stack/processes/ports.ts';
 import { openApi, type TestApi } from '../api/open-api.ts';
 import { buildSale } from '../support/factories.ts';
+import { buildDemo } from '../support/http-app.ts';
 import { JWT_SECRET } from '../support/shopper.ts';
 
 let api: TestApi;
@@ -55,7 +56,7 @@ test('what is not accepted is a failure, listed by its answer', async () => {
 
 test('without a token each purchase is by a shopper of its own, whom the demo gives one', async () => {
   const { saleId } = await openSale(100, 1);
-  const demo = await api.withParts({ demo: { saleId, temporalUiUrl: undefined } });
+  const demo = await api.withParts({ demo: buildDemo(saleId) });
   try {
     expect(await run({ url: demo.url })).toMatchObject({ saleId, successes: 40, failures: 0 });
   } finally {

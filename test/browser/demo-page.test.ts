@@ -8,6 +8,7 @@ import { expect, test } from 'vitest';
 import type { Sale } from '../../src/domain/sale.ts';
 import { openCheckout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
+import { buildDemo } from '../support/http-app.ts';
 import { withBrowser } from './browser.ts';
 
 const WIDE = { width: 1280 };
@@ -209,7 +210,7 @@ async function onDemoPage(
 }
 
 async function withDemo(sale: Sale, use: (url: string) => Promise<void>): Promise<void> {
-  const demo = { saleId: sale.saleId, temporalUiUrl: TEMPORAL_UI_URL };
+  const demo = buildDemo(sale.saleId, TEMPORAL_UI_URL);
   const checkout = await openCheckout({ overrides: { demo } });
   try {
     await checkout.stores.openSale(sale);

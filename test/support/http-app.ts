@@ -7,7 +7,10 @@ import type { RequestListener } from 'node:http';
 import { openConsole, type SandboxConsole } from '../../sandbox/console.ts';
 import { createSandboxProvider } from '../../sandbox/server.ts';
 import { createApp, type AppDeps } from '../../src/api/app.ts';
+import type { DemoOptions } from '../../src/api/demo-routes.ts';
+import { createTokenSigner } from '../../src/api/http/auth.ts';
 import { createHttpServer, type HttpBounds } from '../../src/api/http/http-server.ts';
+import { USUAL_RULES } from '../../src/api/http/token-verifier.ts';
 import { createEngineNotifier } from '../../src/api/orders/engine-notifier.ts';
 import type { OrderEngine } from '../../src/engine/order-engine.ts';
 import { createEventTicker } from '../../src/events/event-ticker.ts';
@@ -21,6 +24,11 @@ import { silent } from './stores.ts';
 
 export const PROVIDER_API_KEY = 'http-app-provider-key';
 export const WEBHOOK_SECRET = 'whsec_aG9sZGZhc3QtaHR0cC1hcHAtc2VjcmV0LTE=';
+/** A demo page for this sale. */
+export function buildDemo(saleId: string, temporalUiUrl?: string): DemoOptions {
+  return { saleId, temporalUiUrl, sign: createTokenSigner({ ...USUAL_RULES, secret: JWT_SECRET }) };
+}
+
 /** Quick repeats: a notice that meets a store which is away comes again within the test. */
 const RETRY_DELAYS_MS = Array.from({ length: 200 }, () => 50);
 
@@ -82,7 +90,7 @@ export async function openHttpApp(options: HttpAppOptions): Promise<HttpApp> {
     notifier,
     eventTicker,
     metrics: createMetrics(),
-    jwtSecret: JWT_SECRET,
+    tokens: { ...USUAL_RULES, secret: JWT_SECRET, keys: undefined },
     trustedProxyHops: 0,
     corsOrigins: [],
     demo: undefined,

@@ -48,6 +48,7 @@ export const PROBLEM_STATUS = {
   /** Ours: nothing is wrong with the request. */
   internal_error: 500,
   overloaded: 503,
+  keys_unavailable: 503,
   backlog_full: 503,
   stock_unavailable: 503,
   outcome_unknown: 503,

@@ -2,8 +2,8 @@
 
 import type { Logger } from 'pino';
 import type { LaneName } from '../../metrics.ts';
-import type { TokenFault } from './auth.ts';
 import { createBoundedLog } from './bounded-log.ts';
+import type { TokenFault } from './jwks.ts';
 
 /** @returns what the lane calls for each refusal */
 export function createShedLog(lane: LaneName, log: Logger): () => void {

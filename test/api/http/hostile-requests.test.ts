@@ -11,7 +11,7 @@ import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import type { HttpBounds } from '../../../src/api/http/http-server.ts';
 import { MAX_PURCHASES_AT_WORK, MAX_PURCHASES_WAITING } from '../../../src/domain/limits.ts';
 import { buildSale } from '../../support/factories.ts';
-import type { HttpApp } from '../../support/http-app.ts';
+import { buildDemo, type HttpApp } from '../../support/http-app.ts';
 import { acceptedOf, refusalOf, send, type Shopper } from '../../support/shopper.ts';
 import { openApi, type TestApi } from '../open-api.ts';
 import { openRaw, sendRaw } from '../raw-http.ts';
@@ -211,7 +211,7 @@ const FLOOD_BYTES = 32 * 1024 * 1024;
 test('a client that asks and does not read the answers is closed, and one that is only idle is not', async () => {
   // No other bound is to close it.
   const bounds = { stuckTimeoutMs: 300, headersTimeoutMs: 600_000, requestTimeoutMs: 600_000 };
-  const app = await api.withParts({ demo: { saleId, temporalUiUrl: undefined } }, bounds);
+  const app = await api.withParts({ demo: buildDemo(saleId) }, bounds);
   onTestFinished(() => app.close());
   const [idle, stuck] = await Promise.all([openRaw(app.url), openRaw(app.url)]);
   onTestFinished(() => {
