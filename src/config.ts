@@ -3,6 +3,7 @@
 import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { z } from 'zod';
 import { DEFAULT_DEPLOYMENT_NAME, DEPLOYMENT_NAME_PATTERN, SALE_ID_PATTERN } from './domain/limits.ts';
+import { DEFAULT_PAYMENT_METHODS, STRIPE_PAYMENT_METHODS } from './payments/stripe/methods.ts';
 
 /** Orders and signals in flight in Temporal; see docs/decisions.md for the measurement behind it. */
 const DEFAULT_ENGINE_BUDGET = 40;
@@ -133,6 +134,14 @@ const provider = z.discriminatedUnion(
       PAYMENT_RETURN_URL: httpUrl.describe(
         "The page to which Stripe sends the shopper's browser after paying; its query gets `orderNo`.",
       ),
+      STRIPE_PAYMENT_METHODS: list
+        .pipe(z.array(z.enum(STRIPE_PAYMENT_METHODS)))
+        .optional()
+        .meta({
+          description:
+            "What Stripe's page may offer of what settles at once; each where it takes the sale's currency and is switched on in Stripe.",
+          unset: `\`${DEFAULT_PAYMENT_METHODS.join(',')}\``,
+        }),
     }),
   ],
   { error: 'is neither sandbox nor remote nor stripe; production must name its payment provider' },

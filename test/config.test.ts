@@ -276,10 +276,13 @@ test.each([
 test.each([
   ['PAYMENT_RETURN_URL', ''],
   ['PAYMENT_RETURN_URL', 'javascript:alert(1)'],
+  ['STRIPE_PAYMENT_METHODS.0', 'sepa_debit'],
+  ['STRIPE_PAYMENT_METHODS.1', 'card,customer_balance'],
   ['PAYMENT_PROVIDER_URL', 'https://stripe.example/v1'],
   ['PAYMENT_PROVIDER_API_KEY', ''],
 ])('with Stripe %s="%s" is refused by name', (name, value) => {
-  const message = faultsOf(() => loadApiConfig({ ...api, ...withStripe, [name]: value }));
+  const [setting = ''] = name.split('.');
+  const message = faultsOf(() => loadApiConfig({ ...api, ...withStripe, [setting]: value }));
 
   expect(message).toContain(`\n  ${name}: `);
   expect(message.split('\n')).toHaveLength(2);

@@ -5,6 +5,7 @@ import type { Paced } from './pacing.ts';
 import type { PaymentProvider } from './provider.ts';
 import { createRemoteAdapter, remotePriceFault } from './remote/adapter.ts';
 import { createStripeAdapter } from './stripe/adapter.ts';
+import { DEFAULT_PAYMENT_METHODS, type StripePaymentMethod } from './stripe/methods.ts';
 import { stripePriceFault } from './stripe/prices.ts';
 
 /** Providers answer within a second or two. A shopper or a workflow's step waits for at most this time. */
@@ -19,7 +20,12 @@ interface ProviderAccess {
 export type ProviderConfig = ProviderAccess &
   (
     | { PAYMENT_PROVIDER?: 'sandbox' | 'remote' | undefined; PAYMENT_PROVIDER_URL: string }
-    | { PAYMENT_PROVIDER: 'stripe'; PAYMENT_PROVIDER_URL?: string | undefined; PAYMENT_RETURN_URL: string }
+    | {
+        PAYMENT_PROVIDER: 'stripe';
+        PAYMENT_PROVIDER_URL?: string | undefined;
+        PAYMENT_RETURN_URL: string;
+        STRIPE_PAYMENT_METHODS?: readonly StripePaymentMethod[] | undefined;
+      }
   );
 
 /** @param paced makes each call when it may be made; without it at once */
@@ -45,6 +51,7 @@ export function openProvider(config: ProviderConfig, paced?: Paced): PaymentProv
         ...access,
         baseUrl: config.PAYMENT_PROVIDER_URL,
         returnUrl: config.PAYMENT_RETURN_URL,
+        paymentMethods: config.STRIPE_PAYMENT_METHODS ?? DEFAULT_PAYMENT_METHODS,
       });
     default:
       return config satisfies never;

@@ -213,4 +213,7 @@ function withEveryVariable(environment: Record<string, string>): Record<string, 
   );
 }
 
-const fitting = (name: string) => (/_(?:URL|ORIGINS)$/.test(name) ? 'http://host.example' : '1');
+function fitting(name: string): string {
+  if (/_(?:URL|ORIGINS)$/.test(name)) return 'http://host.example';
+  return name.endsWith('_METHODS') ? 'card' : '1';
+}

@@ -12,6 +12,7 @@ import {
   type PaymentProvider,
 } from '../provider.ts';
 import { writeRefundMetadata } from './metadata.ts';
+import { currencyFault, type StripePaymentMethod } from './methods.ts';
 import { toNotice } from './notices.ts';
 import {
   isOfAnother,
@@ -33,6 +34,8 @@ export interface StripeAdapterOptions {
   webhookSecrets: readonly string[];
   /** The page to which the shopper's browser returns; the order's number is added to it. */
   returnUrl: string;
+  /** Those that Stripe's page may offer, where they take the order's currency. */
+  paymentMethods: readonly StripePaymentMethod[];
   /** The name of this deployment; payments that name another are not listed. */
   deployment: string;
   /** Makes each call when it may be made; without it at once. */
@@ -77,7 +80,7 @@ export function createStripeAdapter(options: StripeAdapterOptions): PaymentProvi
   return {
     name: 'stripe',
 
-    priceFault: stripePriceFault,
+    priceFault: (price) => stripePriceFault(price) ?? currencyFault(options.paymentMethods, price.currency),
 
     openSession: async (request) => {
       const params = buildSessionParams(request, options);

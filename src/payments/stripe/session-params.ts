@@ -6,6 +6,7 @@
 import type { Stripe } from 'stripe';
 import { SessionRefusedError, type SessionRequest } from '../provider.ts';
 import { writeMetadata } from './metadata.ts';
+import { currencyFault, methodsFor, type StripePaymentMethod } from './methods.ts';
 import { stripePriceFault } from './prices.ts';
 
 /** Stripe's shortest session. */
@@ -17,21 +18,26 @@ const LEAST_SESSION_MS = 30 * 60 * 1000;
  */
 const ARRIVAL_SLACK_MS = 10 * 60 * 1000;
 
+interface SessionOptions {
+  returnUrl: string;
+  deployment: string;
+  paymentMethods: readonly StripePaymentMethod[];
+}
+
 /** @throws SessionRefusedError when Stripe would refuse the amount, or collect another one */
 export function buildSessionParams(
   request: SessionRequest,
-  { returnUrl, deployment }: { returnUrl: string; deployment: string },
+  { returnUrl, deployment, paymentMethods }: SessionOptions,
 ): Stripe.Checkout.SessionCreateParams {
   const { orderNo, amount, currency } = request;
-  const fault = stripePriceFault(request);
+  const fault = stripePriceFault(request) ?? currencyFault(paymentMethods, currency);
   if (fault !== undefined) throw new SessionRefusedError(fault);
   const metadata = writeMetadata({ ...request, deployment });
   const back = new URL(returnUrl);
   back.searchParams.set('orderNo', orderNo);
   return {
     mode: 'payment',
-    // Other methods may settle days later, long after the stock was sold to another shopper.
-    allowed_payment_method_types: ['card'],
+    allowed_payment_method_types: methodsFor(paymentMethods, currency),
     // Adaptive pricing would let the shopper pay in another currency.
     adaptive_pricing: { enabled: false },
     line_items: [

@@ -131,6 +131,14 @@ test.each(['checkout.session.completed', 'checkout.session.async_payment_succeed
   },
 );
 
+test('a failed payment by another method than cards is counted once, by the event that cards have too', () => {
+  const session = buildPaidSession({ payment_status: 'unpaid', status: 'complete' });
+  const [failed, attempt] = ['checkout.session.async_payment_failed', 'payment_intent.payment_failed'];
+
+  expect(receive(failed, session)).toEqual({ kind: 'ignored', eventId: 'evt_1', type: failed });
+  expect(receive(attempt, buildIntent())).toMatchObject({ kind: 'payment_failed', orderNo: ORDER_NO });
+});
+
 test('a payment that comes as a whole object is known by its id', () => {
   const notice = receive('checkout.session.completed', buildPaidSession({ payment_intent: buildIntent() }));
 

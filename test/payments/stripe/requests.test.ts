@@ -6,6 +6,7 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { SessionRefusedError } from '../../../src/payments/provider.ts';
 import { MAX_SIGNED_ORDER_CHARS } from '../../../src/payments/signed-order.ts';
+import { STRIPE_PAYMENT_METHODS } from '../../../src/payments/stripe/methods.ts';
 import { startStripeMock } from '../../../stack/servers/stripe-mock.ts';
 import { openTestProcesses, type TestProcesses } from '../../support/test-processes.ts';
 import { openScriptedStripe, type ScriptedStripe } from './scripted-stripe.ts';
@@ -78,6 +79,30 @@ test("a session asks for the whole amount by card, in the order's own currency, 
 function metadataAt(where: string): Record<string, string> {
   return Object.fromEntries(Object.entries(METADATA).map(([key, value]) => [`${where}[${key}]`, value]));
 }
+
+test.each([
+  ['EUR', ['card', 'link', 'paypal', 'ideal', 'bancontact', 'eps', 'p24']],
+  ['PLN', ['card', 'link', 'paypal', 'p24', 'blik']],
+  ['CHF', ['card', 'link', 'paypal', 'twint']],
+  ['JPY', ['card', 'link']],
+])('in %s shoppers are offered what takes it: %j', async (currency, offered) => {
+  const adapter = connect(stripe.url, { paymentMethods: STRIPE_PAYMENT_METHODS });
+
+  await adapter.openSession(buildSessionRequest({ currency }));
+
+  const form = Object.entries(stripe.seen[0]?.form ?? {});
+  expect(form.filter(([name]) => name.startsWith('allowed')).map(([, value]) => value)).toEqual(offered);
+});
+
+test('a currency that no method takes is refused, for a sale and for a session', async () => {
+  const adapter = connect(stripe.url, { paymentMethods: ['blik', 'twint'] });
+  const fault = 'EUR can be paid by none of: blik, twint';
+
+  expect(adapter.priceFault({ amount: 5_000, currency: 'EUR' })).toBe(fault);
+  expect(adapter.priceFault({ amount: 5_000, currency: 'CHF' })).toBeUndefined();
+  await expect(adapter.openSession(buildSessionRequest({ currency: 'EUR' }))).rejects.toThrow(fault);
+  expect(stripe.seen).toEqual([]);
+});
 
 test('the same request again is the same, byte for byte', async () => {
   const adapter = connect(stripe.url);

@@ -19,6 +19,7 @@ export function connect(baseUrl: string, overrides: Partial<StripeAdapterOptions
     webhookSecrets: [SECRET],
     returnUrl: 'https://shop.example/back?lang=en',
     deployment: 'holdfast',
+    paymentMethods: ['card'],
     requestTimeoutMs: 5_000,
     ...overrides,
   });
