@@ -183,6 +183,16 @@ const tokens = {
     .describe("The claim of a token that has the user's id; not one inside another."),
 };
 
+/** Where events may be pushed to. */
+const push = {
+  PUSH_ALLOW_PRIVATE: z
+    .enum(['true', 'false'])
+    .default('false')
+    .describe(
+      "`true` lets endpoints be inside the private network, and on this machine; else events go to public addresses alone. Anyone who may set endpoints then reaches your network's services.",
+    ),
+};
+
 /** For how long what is kept. */
 const keep = {
   KEEP_SALE_HOURS: wholeNumber(MIN_KEEP_SALE_HOURS, 24 * MAX_KEEP_DAYS)
@@ -193,13 +203,16 @@ const keep = {
     .describe('Days for which an ended order has its ip and user agent, and its payments the signed order.'),
   KEEP_NOTICE_DAYS: wholeNumber(2, MAX_KEEP_DAYS)
     .default(DEFAULT_KEEP_NOTICE_DAYS)
-    .describe('Days for which payment notices are kept as they came, and parked work that was settled.'),
+    .describe(
+      'Days for which payment notices are kept as they came, parked work that was settled, and deliveries to endpoints that ended.',
+    ),
 };
 
 const demoSaleId = z.string().regex(SALE_ID_PATTERN).optional();
 
 const apiFields = z.object({
   ...orders,
+  ...push,
   API_HOST: z
     .string()
     .default('127.0.0.1')
@@ -246,6 +259,7 @@ const workerFields = z.object({
   RECONCILE_EVERY_SECONDS: wholeNumber(1, 86_400)
     .default(DEFAULT_RECONCILE_EVERY_SECONDS)
     .describe('Seconds between two runs of the reconciliation, which mends what was lost on the way.'),
+  ...push,
   ...keep,
 });
 

@@ -76,6 +76,8 @@ export function appEnv(options: { servers: Servers; urls: AppUrls; demoSaleId?: 
     PAYMENT_PROVIDER_API_KEY: demoSecrets.providerApiKey,
     WEBHOOK_SECRETS: demoSecrets.webhook,
     ORDER_SIGNING_SECRETS: demoSecrets.orderSigning,
+    // Endpoints of a trial are on this machine.
+    PUSH_ALLOW_PRIVATE: 'true',
     // The sandbox has no bound of its own, and a benchmark opens many payment pages at once.
     PROVIDER_CALLS_PER_SECOND: '1000',
     // More often than in production, so that an operator who plays with the sandbox sees it happen.

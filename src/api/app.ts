@@ -20,6 +20,7 @@ import type { EventTicker } from '../events/event-ticker.ts';
 import type { LaneName, Metrics } from '../metrics.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
 import type { OrderSigner } from '../payments/signed-order.ts';
+import type { UrlRules } from '../push/endpoint-url.ts';
 import type { Stores } from '../stores/open.ts';
 import { mountAdmin } from './admin/routes.ts';
 import { createDemoRoutes, type DemoOptions } from './demo-routes.ts';
@@ -50,6 +51,8 @@ export interface AppDeps extends Stores {
   metrics: Metrics;
   tokens: TokenRules;
   trustedProxyHops: number;
+  /** Which addresses endpoints may have. */
+  pushRules: UrlRules;
   /** Of storefronts that call from a browser. */
   corsOrigins: readonly string[];
   /** Serves the demo page and gives tokens to anyone; absent in production. */

@@ -19,6 +19,7 @@ import { createTokenSigner } from './http/auth.ts';
 import { createHttpServer } from './http/http-server.ts';
 import { createKeySet } from './http/key-set.ts';
 import { createEngineNotifier } from './orders/engine-notifier.ts';
+import { showPush } from './push-metrics.ts';
 
 export interface ApiParts {
   stores: Stores;
@@ -39,6 +40,7 @@ export async function startApi(
   const engine = createOrderEngine(new Client({ connection, namespace: namespace ?? 'default' }));
   showDrift(metrics, stores.driftBoard);
   showEventLag(metrics, stores);
+  showPush(metrics, stores.endpoints);
   const eventTicker = createEventTicker(stores);
   const notifier = createEngineNotifier({ ...stores, engine, log });
   const tokens = tokenRulesOf(config);
@@ -55,6 +57,10 @@ export async function startApi(
     tokens: { ...tokens, keys },
     corsOrigins: config.CORS_ORIGINS ?? [],
     trustedProxyHops: config.TRUSTED_PROXY_HOPS,
+    pushRules: {
+      allowPrivate: config.PUSH_ALLOW_PRIVATE === 'true',
+      requireHttps: config.NODE_ENV === 'production',
+    },
     demo: demoOf(config, tokens),
     isStopping: () => stopping,
     log,

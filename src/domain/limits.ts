@@ -125,3 +125,24 @@ export const METADATA_KEY_PATTERN = /^[A-Za-z0-9_.-]{1,40}$/;
 export const IDEMPOTENCY_KEY_PATTERN = /^[!-~]{1,128}$/;
 /** Names of consumers are part of an address and of a metric: lower case, digits, single dots or dashes. */
 export const EVENT_CONSUMER_PATTERN = /^(?=.{1,64}$)[a-z0-9]+(?:[-.][a-z0-9]+)*$/;
+
+/** Endpoints that events are pushed to. Each may hold its share of connections in every worker process. */
+export const MAX_PUSH_ENDPOINTS = 20;
+/**
+ * Deliveries under way to one endpoint, over all workers: a shop's back office is small beside a sale. With
+ * all endpoints hanging, a worker holds 200 connections.
+ */
+export const MAX_PUSHES_IN_FLIGHT = 10;
+/**
+ * Deliveries that wait for one endpoint, in MySQL. Beyond them its place in the feed waits instead, so an
+ * endpoint that is away during a sale costs no more than that, and misses nothing.
+ */
+export const PUSH_WINDOW = 5_000;
+/** Characters of an endpoint's address: what browsers and proxies take as well. */
+export const MAX_ENDPOINT_URL_CHARS = 2_048;
+/** Characters of an endpoint's description. The width of the column. */
+export const MAX_ENDPOINT_DESCRIPTION_CHARS = 255;
+/** Deliveries in one answer: some 30 KB. */
+export const MAX_DELIVERIES_PAGE = 100;
+/** Names of endpoints are part of addresses and of parked work: lower case, digits and single dashes. */
+export const ENDPOINT_NAME_PATTERN = /^(?=.{1,64}$)[a-z0-9]+(?:-[a-z0-9]+)*$/;

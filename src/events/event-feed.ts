@@ -31,7 +31,7 @@ interface ShopEvent extends Common {
 export type FeedEvent = OrderEvent | ShopEvent;
 
 /** What a reader wants; undefined: all. */
-interface EventFilter {
+export interface EventFilter {
   types?: ReadonlySet<EventType> | undefined;
   saleId?: string | undefined;
 }

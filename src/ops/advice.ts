@@ -26,6 +26,9 @@ const ADVICE: Record<string, string> = {
   paid_order_refused: 'see why MySQL refuses the order, then `ops parked retry`',
   workflow_stuck: 'see in the Web UI why its workflow does not go on; terminate it, and it is started again',
   order_refused: 'see why MySQL refuses the order, then `ops parked retry`',
+  delivery_failing:
+    "mend the shop's endpoint, then `ops parked retry`, or replay by the API; a later event of the order may have gone",
+  endpoint_gone: 'where the endpoint is to go on, `ops parked retry` enables it; else remove it by the API',
   outbox_entry_unreadable: 'where its order is whole again in Redis, `ops parked retry`; else resolve',
 };
 

@@ -25,6 +25,8 @@ export async function retryParked(parts: Parts, entry: ParkedEntry, decision: De
   const outcome = await parts.parkedWork().retry(entry.parkedId, decision);
   switch (outcome) {
     case 'due':
+      if (entry.kind === 'delivery')
+        return done('It is due at once, after what waits of the same order; a worker delivers it.');
       return done(`It is due before all other work. ${await nudge(parts, entry)}`);
     case 'ended':
       return settleEnded(parts, entry, decision);

@@ -1,6 +1,6 @@
 /**
  * Removes what is kept no longer, in bounded batches: a sale's data in Redis, contacts of ended orders with
- * their signed orders, raw notices, and parked work that has been settled.
+ * their signed orders, raw notices, parked work that has been settled, and deliveries that have ended.
  */
 
 import type { Logger } from 'pino';
@@ -72,9 +72,13 @@ export function createRetentionStep(deps: RetentionDeps): Step {
     const contacts = await inBatches(signal, () => retention.clearContacts(keep.KEEP_CONTACT_DAYS * DAY_MS));
     const notices = await inBatches(signal, clearNotices);
     const parked = await inBatches(signal, () => retention.deleteParked(keep.KEEP_NOTICE_DAYS * DAY_MS));
+    const deliveries = await inBatches(signal, () =>
+      retention.deleteDeliveries(keep.KEEP_NOTICE_DAYS * DAY_MS),
+    );
     const sales = await forgetSales(signal);
-    const looked = contacts + notices + parked + sales;
-    if (looked > 0) log.info({ contacts, notices, parked, sales }, 'cleared what is kept no longer');
+    const looked = contacts + notices + parked + deliveries + sales;
+    if (looked > 0)
+      log.info({ contacts, notices, parked, deliveries, sales }, 'cleared what is kept no longer');
     return { looked, repaired: 0, parked: 0 };
   };
 }

@@ -13,6 +13,12 @@ import { createUnmatchedPayments } from './mysql/money/unmatched-payments.ts';
 import { createParkedWork } from './mysql/ops/parked-work.ts';
 import { createOrderClaims } from './mysql/orders/order-claims.ts';
 import { createOrders } from './mysql/orders/orders.ts';
+import { createDeliveryClaims } from './mysql/push/delivery-claims.ts';
+import { createDeliveryList } from './mysql/push/delivery-list.ts';
+import { createEndpointFeed } from './mysql/push/endpoint-feed.ts';
+import { createEndpointHealth } from './mysql/push/endpoint-health.ts';
+import { createEndpoints } from './mysql/push/endpoints.ts';
+import { createReplays } from './mysql/push/replays.ts';
 import { createSaleEpochs } from './mysql/rebuild/sale-epochs.ts';
 import { readSaleSnapshot } from './mysql/rebuild/sale-snapshot.ts';
 import { createSales } from './mysql/sales.ts';
@@ -76,6 +82,12 @@ export async function openStores(config: StoreConfig, log: Logger) {
     refunds: createRefunds(pool),
     refundClaims: createRefundClaims(pool),
     parkedWork: createParkedWork(pool),
+    endpoints: createEndpoints(pool),
+    endpointFeed: createEndpointFeed(pool),
+    endpointHealth: createEndpointHealth(pool),
+    deliveryClaims: createDeliveryClaims(pool),
+    deliveryList: createDeliveryList(pool),
+    replays: createReplays(pool),
     sales: createSales(pool),
     eventDispatch: createEventDispatch(pool),
     eventRows: createEventRows(pool),

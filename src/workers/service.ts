@@ -17,6 +17,7 @@ import { searchAttributes, TASK_QUEUE } from '../workflows/contract.ts';
 import { createDeferredEngine } from './deferred-engine.ts';
 import { runLoop } from './loop.ts';
 import { createOrderWorker } from './order-worker.ts';
+import { runPush } from './push-runner.ts';
 import { runRedisWatch } from './redis-watch.ts';
 import { runRelay } from './relay.ts';
 import { createScheduleKeeper } from './schedule-keeper.ts';
@@ -54,6 +55,7 @@ async function runUntilStopped(
     runRelay({ ...stores, engine: deferred.engine, log }, signal),
     runRedisWatch({ ...stores, log }, signal),
     runLoop('events', createDispatcher(stores.eventDispatch), { log, signal }),
+    runPush({ ...stores, sender: { allowPrivate: config.PUSH_ALLOW_PRIVATE === 'true' }, log }, signal),
   ]);
   const connection = await connectTemporal(config, log, signal);
   if (!connection) {

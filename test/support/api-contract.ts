@@ -5,6 +5,14 @@
 
 import assert from 'node:assert/strict';
 import { z } from 'zod';
+import {
+  createdEndpointReply,
+  deliveriesReply,
+  endpointListReply,
+  endpointReply,
+  replayReply,
+  testReply,
+} from '../../src/api/http/endpoint-replies.ts';
 import { consumerReply, consumersReply, eventsReply } from '../../src/api/http/event-replies.ts';
 import { PROBLEM_STATUS, type ProblemCode } from '../../src/api/http/problem-codes.ts';
 import {
@@ -62,6 +70,31 @@ const ROUTES: Route[] = [
   { method: 'GET', path: /^\/v1\/admin\/events\/consumers\/[^/]+$/, replies: { 200: consumerReply } },
   { method: 'PUT', path: /^\/v1\/admin\/events\/consumers\/[^/]+$/, replies: { 200: consumerReply } },
   { method: 'DELETE', path: /^\/v1\/admin\/events\/consumers\/[^/]+$/, replies: { 204: empty } },
+  { method: 'GET', path: /^\/v1\/admin\/endpoints$/, replies: { 200: endpointListReply } },
+  { method: 'GET', path: /^\/v1\/admin\/endpoints\/[^/]+$/, replies: { 200: endpointReply } },
+  {
+    method: 'PUT',
+    path: /^\/v1\/admin\/endpoints\/[^/]+$/,
+    replies: { 200: endpointReply, 201: createdEndpointReply },
+  },
+  { method: 'DELETE', path: /^\/v1\/admin\/endpoints\/[^/]+$/, replies: { 204: empty } },
+  {
+    method: 'POST',
+    path: /^\/v1\/admin\/endpoints\/[^/]+\/rotate-secret$/,
+    replies: { 200: createdEndpointReply },
+  },
+  {
+    method: 'POST',
+    path: /^\/v1\/admin\/endpoints\/[^/]+\/(retire-secret|enable|disable)$/,
+    replies: { 200: endpointReply },
+  },
+  { method: 'POST', path: /^\/v1\/admin\/endpoints\/[^/]+\/test$/, replies: { 202: testReply } },
+  { method: 'POST', path: /^\/v1\/admin\/endpoints\/[^/]+\/replay$/, replies: { 202: replayReply } },
+  {
+    method: 'GET',
+    path: /^\/v1\/admin\/endpoints\/[^/]+\/deliveries(\?|$)/,
+    replies: { 200: deliveriesReply },
+  },
   { method: 'GET', path: /^\/(demo\/page\.(css|js))?$/, replies: { 200: text } },
   { method: 'POST', path: /^\/demo\/token$/, replies: { 200: tokenReply } },
 ];

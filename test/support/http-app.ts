@@ -92,6 +92,7 @@ export async function openHttpApp(options: HttpAppOptions): Promise<HttpApp> {
     metrics: createMetrics(),
     tokens: { ...USUAL_RULES, secret: JWT_SECRET, keys: undefined },
     trustedProxyHops: 0,
+    pushRules: { allowPrivate: true, requireHttps: false },
     corsOrigins: [],
     demo: undefined,
     isStopping: () => false,

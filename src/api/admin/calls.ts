@@ -15,5 +15,16 @@ export const ADMIN_CALLS = {
   'GET /v1/admin/events/consumers/:name': 'events:read',
   'PUT /v1/admin/events/consumers/:name': 'events:read',
   'DELETE /v1/admin/events/consumers/:name': 'endpoints:write',
+  'GET /v1/admin/endpoints': 'events:read',
+  'GET /v1/admin/endpoints/:name': 'events:read',
+  'PUT /v1/admin/endpoints/:name': 'endpoints:write',
+  'DELETE /v1/admin/endpoints/:name': 'endpoints:write',
+  'POST /v1/admin/endpoints/:name/rotate-secret': 'endpoints:write',
+  'POST /v1/admin/endpoints/:name/retire-secret': 'endpoints:write',
+  'POST /v1/admin/endpoints/:name/enable': 'endpoints:write',
+  'POST /v1/admin/endpoints/:name/disable': 'endpoints:write',
+  'POST /v1/admin/endpoints/:name/test': 'endpoints:write',
+  'POST /v1/admin/endpoints/:name/replay': 'endpoints:write',
+  'GET /v1/admin/endpoints/:name/deliveries': 'events:read',
 } as const satisfies Record<`${Method} /v1/admin/${string}`, Scope>;
 export type AdminCall = keyof typeof ADMIN_CALLS;

@@ -8,11 +8,13 @@ import { jsonBody, optionalJsonBody, type BodyState } from '../http/json-body.ts
 import type { Lane } from '../http/load-shed.ts';
 import { allow } from '../http/scopes.ts';
 import { ADMIN_CALLS, type AdminCall } from './calls.ts';
+import { createDeliveryRoutes, type DeliveryDeps } from './deliveries.ts';
+import { createEndpointRoutes, type EndpointDeps } from './endpoints.ts';
 import { createEventConsumerRoutes, type EventConsumersDeps } from './event-consumers.ts';
 import { createGetEvents, type EventsDeps } from './events.ts';
 import { createMoneyBackRoutes, type MoneyBackDeps } from './money-back.ts';
 
-export type AdminDeps = MoneyBackDeps & EventsDeps & EventConsumersDeps;
+export type AdminDeps = MoneyBackDeps & EventsDeps & EventConsumersDeps & EndpointDeps & DeliveryDeps;
 
 /** What each handler gets. */
 export type AdminContext = Context & { state: RequestState & BodyState; params: Record<string, string> };
@@ -36,6 +38,8 @@ interface Guards {
 export function mountAdmin(router: Router<RequestState & BodyState>, deps: AdminDeps, guards: Guards): void {
   const moneyBack = createMoneyBackRoutes(deps);
   const consumers = createEventConsumerRoutes(deps);
+  const endpoints = createEndpointRoutes(deps);
+  const deliveries = createDeliveryRoutes(deps);
   const [decision, json] = [optionalJsonBody(MAX_BODY_BYTES), jsonBody(MAX_BODY_BYTES)];
   const routes: Record<AdminCall, AdminRoute> = {
     'POST /v1/admin/payments/:paymentId/refund': { body: decision, handle: moneyBack.refundPayment },
@@ -45,6 +49,17 @@ export function mountAdmin(router: Router<RequestState & BodyState>, deps: Admin
     'GET /v1/admin/events/consumers/:name': { handle: consumers.getConsumer },
     'PUT /v1/admin/events/consumers/:name': { body: json, handle: consumers.putConsumer },
     'DELETE /v1/admin/events/consumers/:name': { handle: consumers.deleteConsumer },
+    'GET /v1/admin/endpoints': { handle: endpoints.listEndpoints },
+    'GET /v1/admin/endpoints/:name': { handle: endpoints.readEndpoint },
+    'PUT /v1/admin/endpoints/:name': { body: json, handle: endpoints.putEndpoint },
+    'DELETE /v1/admin/endpoints/:name': { handle: endpoints.removeEndpoint },
+    'POST /v1/admin/endpoints/:name/rotate-secret': { handle: endpoints.rotateSecret },
+    'POST /v1/admin/endpoints/:name/retire-secret': { handle: endpoints.retireSecret },
+    'POST /v1/admin/endpoints/:name/enable': { handle: endpoints.enableEndpoint },
+    'POST /v1/admin/endpoints/:name/disable': { handle: endpoints.disableEndpoint },
+    'POST /v1/admin/endpoints/:name/test': { handle: endpoints.testEndpoint },
+    'POST /v1/admin/endpoints/:name/replay': { body: json, handle: deliveries.replayEvents },
+    'GET /v1/admin/endpoints/:name/deliveries': { handle: deliveries.listDeliveries },
   };
   for (const call of adminCalls()) mount(router, call, routes[call], guards);
 }

@@ -20,6 +20,8 @@ export const PROBLEM_STATUS = {
   sale_not_found: 404,
   payment_not_found: 404,
   consumer_not_found: 404,
+  endpoint_not_found: 404,
+  event_not_found: 404,
   /** The sale's rules. */
   sale_not_open_yet: 403,
   sale_paused: 403,
@@ -37,6 +39,10 @@ export const PROBLEM_STATUS = {
   position_ahead: 409,
   position_behind: 409,
   too_many_consumers: 409,
+  /** The endpoints of push. */
+  too_many_endpoints: 409,
+  endpoint_disabled: 409,
+  replay_running: 409,
   /** HTTP's own. */
   method_not_allowed: 405,
   request_timeout: 408,
@@ -59,6 +65,7 @@ export const PROBLEM_STATUS = {
   inbox_unavailable: 503,
   decision_unavailable: 503,
   events_unavailable: 503,
+  endpoints_unavailable: 503,
 } as const;
 
 type Statuses = typeof PROBLEM_STATUS;

@@ -25,6 +25,7 @@ import { plans } from './0010-plans.ts';
 import { opaqueIds } from './0011-opaque-ids.ts';
 import { saleChanges } from './0012-sale-changes.ts';
 import { events } from './0014-events.ts';
+import { push } from './0015-push.ts';
 
 const MIGRATIONS = [
   { name: '0001-initial', statements: initial },
@@ -40,6 +41,7 @@ const MIGRATIONS = [
   { name: '0011-opaque-ids', statements: opaqueIds },
   { name: '0012-sale-changes', statements: saleChanges },
   { name: '0014-events', statements: events },
+  { name: '0015-push', statements: push },
 ];
 
 const LOCK_NAME = 'holdfast_migrations';

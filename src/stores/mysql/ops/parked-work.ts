@@ -11,6 +11,7 @@ import {
   type PoolConnection,
 } from '../connection.ts';
 import { settlePayments } from '../money/settle-payments.ts';
+import { retryParkedDelivery } from '../push/replays.ts';
 import { recordAction, type Decision } from '../rows/audit-log.ts';
 import { lockOrder } from '../rows/order-rows.ts';
 import { noteFailure, PARKED_KINDS, unpark, type ParkedKind } from '../rows/parked.ts';
@@ -179,6 +180,8 @@ function makeDue(connection: PoolConnection, entry: ParkedEntry): Promise<RetryO
       return makePaymentDue(connection, entry.reference);
     case 'outbox_entry':
       return Promise.resolve('outbox');
+    case 'delivery':
+      return makeDeliveryDue(connection, entry.reference);
     case 'sale':
       return Promise.resolve('undecided');
     default:
@@ -223,6 +226,11 @@ async function makePaymentDue(connection: PoolConnection, providerPaymentId: str
     }
   }
   return outcome;
+}
+
+/** The entry ends here; should its whole schedule fail once more, it is parked again. */
+async function makeDeliveryDue(connection: PoolConnection, reference: string): Promise<RetryOutcome> {
+  return (await retryParkedDelivery(connection, reference)) ? 'due' : 'undecided';
 }
 
 function recordRetry(connection: PoolConnection, entry: ParkedEntry, decision: Decision): Promise<void> {

@@ -26,6 +26,17 @@ export type RepairAction =
   | 'counters_corrected'
   | 'workflow_lost';
 
+/** What is done to an endpoint of push. */
+export type EndpointAction =
+  | 'endpoint_created'
+  | 'endpoint_changed'
+  | 'endpoint_removed'
+  | 'endpoint_enabled'
+  | 'endpoint_disabled'
+  | 'secret_rotated'
+  | 'secret_retired'
+  | 'events_replayed';
+
 interface Action extends Decision {
   action:
     | 'refund_requested'
@@ -39,10 +50,11 @@ interface Action extends Decision {
     | 'sale_changed'
     | 'sale_change_refused'
     | 'sale_archived'
-    | RepairAction;
+    | RepairAction
+    | EndpointAction;
   /**
-   * An orderNo, `payment <paymentId>`, `parked <parkedId>`, `sale <saleId>`, a sale with what of it, or a
-   * step of the reconciliation.
+   * An orderNo, `payment <paymentId>`, `parked <parkedId>`, `sale <saleId>`, a sale with what of it, a
+   * step of the reconciliation, or `endpoint <name>`.
    */
   subject: string;
   /** With what was before and after. */

@@ -11,9 +11,10 @@ import { recordParkedOpened } from './parked-opened.ts';
  * payment: the rules could not settle it. refund: its refund workflow keeps failing. Both refer to the
  * provider's payment id, and each is unparked only by the code that parks its kind. outbox_entry refers to
  * `<sale>.<shard>/<entry id>`, because an entry's id is unique in its stream alone. sale refers to
- * `<sale> <SKU>`: its stock does not add up.
+ * `<sale> <SKU>`: its stock does not add up. delivery refers to `<endpoint>/<event id>`, or to an endpoint
+ * that is gone.
  */
-export const PARKED_KINDS = ['payment', 'refund', 'order', 'outbox_entry', 'sale'] as const;
+export const PARKED_KINDS = ['payment', 'refund', 'order', 'outbox_entry', 'sale', 'delivery'] as const;
 export type ParkedKind = (typeof PARKED_KINDS)[number];
 
 /** Stable codes: why work was parked. docs/operations.md tells what to do about each. */
@@ -55,7 +56,11 @@ type ParkedCause =
   /** Outbox entry: Redis has no whole order of that number. */
   | 'outbox_entry_unreadable'
   /** Outbox entry: its order lost its hold, and MySQL refuses its tombstone too. */
-  | 'order_refused';
+  | 'order_refused'
+  /** Delivery: no try of its schedule reached the endpoint. */
+  | 'delivery_failing'
+  /** Delivery: the endpoint answered that it is gone, and is disabled. */
+  | 'endpoint_gone';
 
 /** Why it was parked, and what the step was given: ids and amounts, never other data of a person. */
 export interface ParkedFacts {

@@ -1,4 +1,4 @@
-/** Removes what is kept no longer, in batches: contacts, signed orders, raw notices, settled parked work. */
+/** Removes what is kept no longer, in batches: contacts, signed orders, notices, parked work, deliveries. */
 
 import { z } from 'zod';
 import { FINAL_STATUSES, parseOrderNo } from '../../../domain/order.ts';
@@ -98,6 +98,16 @@ export function createRetention(pool: Pool) {
         pool,
         `DELETE FROM parked WHERE resolved_at < ? AND COALESCE(settled_by, 'rules') = 'rules' AND kind <> 'payment'
          ORDER BY resolved_at LIMIT ?`,
+        [new Date(Date.now() - olderThanMs), BATCH],
+      );
+      return batchOf(deleted);
+    },
+
+    /** Deletes deliveries to endpoints that ended long ago. */
+    async deleteDeliveries(olderThanMs: number): Promise<Batch> {
+      const deleted = await modify(
+        pool,
+        'DELETE FROM push_deliveries WHERE ended_at < ? ORDER BY ended_at LIMIT ?',
         [new Date(Date.now() - olderThanMs), BATCH],
       );
       return batchOf(deleted);

@@ -1,0 +1,57 @@
+/** Which addresses may be pushed to: no address inside the private network, unless that is allowed. */
+
+import { lookup as resolve, type LookupAddress } from 'node:dns';
+import { isIP, type LookupFunction } from 'node:net';
+import ipaddr from 'ipaddr.js';
+
+/** The name or the address is not to be connected to. */
+export class ForbiddenAddressError extends Error {
+  override name = 'ForbiddenAddressError';
+  constructor() {
+    super('the address is not public');
+  }
+}
+
+/** Of IPv6, what is assigned for the public at all (RFC 4291); whatever is outside is special in some way. */
+const GLOBAL_IPV6 = ipaddr.parseCIDR('2000::/3');
+
+/**
+ * Whether everyone on the internet reaches the same host by this address: not loopback, private, link-local,
+ * shared (carrier NAT), multicast, reserved, or a form of IPv6 that carries an IPv4 address.
+ */
+export function isPublicAddress(address: string): boolean {
+  if (!ipaddr.isValid(address)) return false;
+  const parsed = ipaddr.parse(address);
+  return parsed.range() === 'unicast' && (parsed.kind() === 'ipv4' || parsed.match(GLOBAL_IPV6));
+}
+
+/** Whether the host of a URL is an address as such, and not a public one. */
+export function isForbiddenHost({ hostname }: URL): boolean {
+  const host = hostname.replace(/^\[|\]$/g, '');
+  return isIP(host) !== 0 && !isPublicAddress(host);
+}
+
+type ResolveAll = (
+  hostname: string,
+  options: { all: true; family?: number },
+  done: (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => void,
+) => void;
+
+/**
+ * Resolves a name to its public addresses alone. A connection is opened to what this returns and nothing is
+ * resolved again, so a name that changes meanwhile leads nowhere else.
+ * @param resolveAll the system's, unless a test has names of its own
+ */
+export function createPublicLookup(resolveAll: ResolveAll = resolve): LookupFunction {
+  return (hostname, options, done) => {
+    const family = typeof options.family === 'number' ? options.family : 0;
+    resolveAll(hostname, { all: true, family }, (error, found) => {
+      if (error) return done(error, '');
+      const addresses = found.filter(({ address }) => isPublicAddress(address));
+      const [first] = addresses;
+      if (!first) return done(new ForbiddenAddressError(), '');
+      if (options.all === true) return done(null, addresses);
+      return done(null, first.address, first.family);
+    });
+  };
+}

@@ -1,0 +1,95 @@
+/** Makes one attempt at a delivery, and records what became of it. */
+
+import type { LimitFunction } from 'p-limit';
+import type { Logger } from 'pino';
+import type { FeedEvent } from '../events/event-feed.ts';
+import type { ClaimedDelivery, DeliveryClaims } from '../stores/mysql/push/delivery-claims.ts';
+import type { EndpointHealth } from '../stores/mysql/push/endpoint-health.ts';
+import { signMessage } from './message.ts';
+import { probePauseMs, retryPauseMs } from './schedule.ts';
+import type { Answer, Sender } from './sender.ts';
+
+/** A success is noted at most so often while nothing fails: all deliveries of an endpoint share its row. */
+const NOTE_SUCCESS_EVERY_MS = 1_000;
+
+/** A test is sent as an event of this type. */
+const TEST_TYPE = 'endpoint.test';
+
+export interface DelivererDeps {
+  deliveryClaims: Pick<DeliveryClaims, 'complete' | 'postpone' | 'park' | 'release'>;
+  endpointHealth: EndpointHealth;
+  /** The pause after each failed try, in ms. */
+  retryPausesMs: readonly number[];
+  /** Bounds the work with MySQL of all endpoints together. */
+  storing: LimitFunction;
+  log: Logger;
+}
+
+/** Where an attempt goes, and what it is signed with. */
+export interface Target {
+  url: string;
+  secrets: readonly string[];
+}
+
+export type Deliverer = ReturnType<typeof createDeliverer>;
+
+/** For one endpoint. */
+export function createDeliverer(deps: DelivererDeps, sender: Pick<Sender, 'post'>) {
+  const { deliveryClaims, endpointHealth, retryPausesMs, storing, log } = deps;
+  let notedAtMs = 0;
+  let hasFailed = false;
+
+  async function succeed(delivery: ClaimedDelivery): Promise<void> {
+    await deliveryClaims.complete(delivery);
+    const isRecent = Date.now() - notedAtMs < NOTE_SUCCESS_EVERY_MS;
+    if (isRecent && !hasFailed && !delivery.isProbe) return;
+    [notedAtMs, hasFailed] = [Date.now(), false];
+    const wasDown = await endpointHealth.noteSuccess(delivery.endpointId);
+    if (wasDown) log.info({ endpoint: delivery.endpointName }, 'an endpoint answers again');
+  }
+
+  async function fail(delivery: ClaimedDelivery, error: string, retryAfterMs: number): Promise<void> {
+    hasFailed = true;
+    const attempts = delivery.attempts + 1;
+    const pausesMs = delivery.sequence === null ? [] : retryPausesMs;
+    const pauseMs = retryPauseMs(pausesMs, attempts, retryAfterMs);
+    // A probe ahead of its time is no try of the schedule, so it is never the last one either.
+    if (pauseMs === undefined && delivery.isDue) await deliveryClaims.park(delivery, error);
+    else await deliveryClaims.postpone(delivery, error, new Date(Date.now() + (pauseMs ?? 0)));
+    const isDownNow = await endpointHealth.noteFailure(delivery, error, (failedProbes) =>
+      probePauseMs(failedProbes, retryAfterMs),
+    );
+    if (isDownNow) log.warn({ endpoint: delivery.endpointName, error }, 'an endpoint is down');
+  }
+
+  async function record(delivery: ClaimedDelivery, answer: Answer): Promise<void> {
+    if (answer.kind === 'failed') return fail(delivery, answer.error, 0);
+    const { status, retryAfterMs } = answer;
+    if (status >= 200 && status < 300) return succeed(delivery);
+    if (status === 410 && delivery.sequence !== null) {
+      await endpointHealth.disableGone(delivery);
+      await deliveryClaims.release(delivery);
+      return;
+    }
+    return fail(delivery, `answered ${status}`, retryAfterMs);
+  }
+
+  /** @param event undefined: somebody has deleted it, or it is a test */
+  return async function deliver(
+    delivery: ClaimedDelivery,
+    { url, secrets }: Target,
+    event: FeedEvent | undefined,
+  ): Promise<void> {
+    const message = delivery.sequence === null ? toTest(delivery) : event;
+    if (!message) return storing(() => deliveryClaims.park(delivery, 'the event is not there any more'));
+    const body = JSON.stringify({ ...message, timestamp: message.occurredAt });
+    const headers = signMessage(delivery.eventId, body, secrets, new Date());
+    const answer = await sender.post(url, headers, body);
+    await storing(() => record(delivery, answer));
+  };
+}
+
+function toTest({ eventId, createdAtMs, endpointName }: ClaimedDelivery) {
+  const occurredAt = new Date(createdAtMs).toISOString();
+  return { id: eventId, type: TEST_TYPE, occurredAt, saleId: null, data: { endpoint: endpointName } };
+}

@@ -1,0 +1,205 @@
+/** The shop's endpoints: created, changed, removed, disabled; their secrets and how they fare. */
+
+import { z } from 'zod';
+import type { EventType } from '../../../domain/event.ts';
+import { MAX_PUSH_ENDPOINTS } from '../../../domain/limits.ts';
+import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../connection.ts';
+import { recordAction, type EndpointAction } from '../rows/audit-log.ts';
+import {
+  enableEndpoint,
+  lockEndpoint,
+  readEndpoint,
+  selectEndpoints,
+  startAfresh,
+  type Endpoint,
+} from './endpoint-rows.ts';
+
+/** A retired secret still signs for so long: a shop's next deployment, also over a weekend. */
+const ROTATION_MS = 72 * 60 * 60 * 1000;
+
+const dispatchRow = z.object({ last_sequence: z.int() });
+const countRow = z.object({ endpoints: z.int() });
+
+/** What the shop says of it. Null: every type, every sale. */
+export interface EndpointTerms {
+  url: string;
+  types: readonly EventType[] | null;
+  saleId: string | null;
+  description: string;
+}
+
+/** created: with the secret that was given. full: there are as many as may be. */
+export type PutOutcome = { kind: 'created' | 'changed'; endpoint: Endpoint } | { kind: 'full' };
+
+export type Endpoints = ReturnType<typeof createEndpoints>;
+
+export function createEndpoints(pool: Pool) {
+  return {
+    list: (): Promise<Endpoint[]> => selectEndpoints(pool, 'TRUE ORDER BY name', []),
+
+    /** Undefined when there is none of this name. */
+    read: (name: string): Promise<Endpoint | undefined> => readEndpoint(pool, name),
+
+    /**
+     * Creates it, or changes what is said of it. A new one gets what happens from now on.
+     * @param secret becomes its secret where it is new, and is not used otherwise
+     */
+    put: (name: string, terms: EndpointTerms, secret: string, actor: string): Promise<PutOutcome> =>
+      inTransaction(pool, async (connection) => {
+        // The lock also makes rivals who create one go one after the other, so that the bound holds.
+        const lastSequence = await lockDispatch(connection);
+        const before = await lockEndpoint(connection, name);
+        if (before) await change(connection, before.endpoint_id, terms);
+        else if (await isFull(connection)) return { kind: 'full' };
+        else await insert(connection, name, { terms, secret, lastSequence });
+        const endpoint = await readEndpoint(connection, name);
+        if (!endpoint) throw new Error(`endpoint ${name} is gone although its row is locked`);
+        const { host } = new URL(terms.url);
+        await recordEndpointAction(
+          connection,
+          before ? 'endpoint_changed' : 'endpoint_created',
+          name,
+          actor,
+          { host },
+        );
+        return { kind: before ? 'changed' : 'created', endpoint };
+      }),
+
+    /** Its name is free at once; its rows are deleted in batches. @returns whether there was one */
+    remove: (name: string, actor: string): Promise<boolean> =>
+      inTransaction(pool, async (connection) => {
+        const found = await lockEndpoint(connection, name);
+        if (!found) return false;
+        // No name may look like this one.
+        await modify(
+          connection,
+          `UPDATE push_endpoints SET removed_at = NOW(3), name = CONCAT('!', endpoint_id) WHERE endpoint_id = ?`,
+          [found.endpoint_id],
+        );
+        await modify(
+          connection,
+          `UPDATE parked SET resolved_at = NOW(3), settled_by = 'rules' WHERE kind = 'delivery'
+             AND (reference = ? OR reference LIKE ?) AND resolved_at IS NULL`,
+          [name, `${name}/%`],
+        );
+        await recordEndpointAction(connection, 'endpoint_removed', name, actor, {});
+        return true;
+      }),
+
+    /**
+     * Makes this the secret that signs. The former one signs beside it for a while, and stays the former one
+     * when this is called again meanwhile, as receivers may not have got the secret of the first call.
+     */
+    rotateSecret: (name: string, secret: string, actor: string): Promise<Endpoint | undefined> =>
+      inTransaction(pool, async (connection) => {
+        const found = await lockEndpoint(connection, name);
+        if (!found) return undefined;
+        await modify(
+          connection,
+          `UPDATE push_endpoints SET former_secret = IF(?, former_secret, secret), former_until = ?, secret = ?
+           WHERE endpoint_id = ?`,
+          [found.former_active, new Date(Date.now() + ROTATION_MS), secret, found.endpoint_id],
+        );
+        await recordEndpointAction(connection, 'secret_rotated', name, actor, {});
+        return readEndpoint(connection, name);
+      }),
+
+    /** From now on the current secret alone signs. */
+    retireSecret: (name: string, actor: string): Promise<Endpoint | undefined> =>
+      inTransaction(pool, async (connection) => {
+        const found = await lockEndpoint(connection, name);
+        if (!found) return undefined;
+        await modify(
+          connection,
+          'UPDATE push_endpoints SET former_secret = NULL, former_until = NULL WHERE endpoint_id = ?',
+          [found.endpoint_id],
+        );
+        await recordEndpointAction(connection, 'secret_retired', name, actor, {});
+        return readEndpoint(connection, name);
+      }),
+
+    /** Nothing is sent to it, and its place in the feed waits. */
+    disable: (name: string, actor: string): Promise<Endpoint | undefined> =>
+      inTransaction(pool, async (connection) => {
+        const found = await lockEndpoint(connection, name);
+        if (!found) return undefined;
+        await modify(
+          connection,
+          `UPDATE push_endpoints SET disabled_for = COALESCE(disabled_for, 'operator') WHERE endpoint_id = ?`,
+          [found.endpoint_id],
+        );
+        await recordEndpointAction(connection, 'endpoint_disabled', name, actor, {});
+        return readEndpoint(connection, name);
+      }),
+
+    /** All that waits for it is due. */
+    enable: (name: string, actor: string): Promise<Endpoint | undefined> =>
+      inTransaction(pool, async (connection) => {
+        const found = await lockEndpoint(connection, name);
+        if (!found) return undefined;
+        await enableEndpoint(connection, found.endpoint_id, name);
+        await recordEndpointAction(connection, 'endpoint_enabled', name, actor, {});
+        return readEndpoint(connection, name);
+      }),
+  };
+}
+
+async function lockDispatch(connection: PoolConnection): Promise<number> {
+  const [row] = await selectRows(
+    connection,
+    dispatchRow,
+    'SELECT last_sequence FROM event_dispatch FOR UPDATE',
+  );
+  return row?.last_sequence ?? 0;
+}
+
+async function isFull(connection: PoolConnection): Promise<boolean> {
+  const [row] = await selectRows(
+    connection,
+    countRow,
+    'SELECT COUNT(*) AS endpoints FROM push_endpoints WHERE removed_at IS NULL',
+  );
+  return (row?.endpoints ?? 0) >= MAX_PUSH_ENDPOINTS;
+}
+
+function termsOf({ url, types, saleId, description }: EndpointTerms): unknown[] {
+  return [url, types === null ? null : JSON.stringify(types), saleId, description];
+}
+
+async function insert(
+  connection: PoolConnection,
+  name: string,
+  { terms, secret, lastSequence }: { terms: EndpointTerms; secret: string; lastSequence: number },
+): Promise<void> {
+  await modify(
+    connection,
+    `INSERT INTO push_endpoints (name, url, types, sale_id, description, secret, fed_sequence)
+     VALUES (?, ?, ?, ?, ?, ?, ?)`,
+    [name, ...termsOf(terms), secret, lastSequence],
+  );
+}
+
+/** At another address it may answer again. */
+async function change(connection: PoolConnection, endpointId: number, terms: EndpointTerms): Promise<void> {
+  const moved = await modify(
+    connection,
+    'UPDATE push_endpoints SET url = ? WHERE endpoint_id = ? AND url <> ?',
+    [terms.url, endpointId, terms.url],
+  );
+  await modify(
+    connection,
+    'UPDATE push_endpoints SET url = ?, types = ?, sale_id = ?, description = ? WHERE endpoint_id = ?',
+    [...termsOf(terms), endpointId],
+  );
+  if (moved > 0) await startAfresh(connection, endpointId);
+}
+
+export function recordEndpointAction(
+  connection: PoolConnection,
+  action: EndpointAction,
+  name: string,
+  actor: string,
+  detail: Record<string, unknown>,
+): Promise<void> {
+  return recordAction(connection, { actor, reason: null, action, subject: `endpoint ${name}`, detail });
+}

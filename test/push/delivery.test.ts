@@ -1,0 +1,324 @@
+/** Events reach the shop's endpoints: signed, in order for each order, and however the endpoint fares. */
+
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { MAX_PUSHES_IN_FLIGHT } from '../../src/domain/limits.ts';
+import { createSecret } from '../../src/push/message.ts';
+import { modify } from '../../src/stores/mysql/connection.ts';
+import { DOWN_AFTER_FAILURES } from '../../src/stores/mysql/push/endpoint-health.ts';
+import { verify, type Received } from '../support/receiver.ts';
+import { select, selectOne } from '../support/rows.ts';
+import { waitFor } from '../support/wait.ts';
+import { openPushWorld, type PushWorld } from './push-world.ts';
+
+let world: PushWorld;
+beforeEach(async () => {
+  world = await openPushWorld();
+});
+afterEach(() => world.close());
+
+/** Quick retries, and as many as of the published schedule. */
+const QUICK = { retryPausesMs: Array.from({ length: 9 }, () => 20) };
+
+/** The versions that were received of each order, each at its first reception. */
+function firstVersions(received: readonly Received[]): Record<string, number[]> {
+  const versions: Record<string, number[]> = {};
+  for (const { id } of received) {
+    const [orderNo = '', version] = id.split('.');
+    const seen = (versions[orderNo] ??= []);
+    if (!seen.includes(Number(version))) seen.push(Number(version));
+  }
+  return versions;
+}
+
+describe('a delivery', () => {
+  test('is the event as the feed shows it, signed by the library of Standard Webhooks', async () => {
+    const { receiver, secret } = await world.addEndpoint('office');
+    const [order] = await world.makeOrders(1);
+    await world.publish();
+    world.startWorker();
+    await world.awaitCaughtUp('office');
+
+    const [received] = receiver.received;
+    expect(receiver.received).toHaveLength(1);
+    expect(received?.id).toBe(`${order?.orderNo}.1`);
+    expect(received && verify(received, secret)).toMatchObject({
+      id: `${order?.orderNo}.1`,
+      type: 'order.awaiting_payment',
+      orderNo: order?.orderNo,
+      version: 1,
+      saleId: world.saleId,
+      data: { order: { status: 'awaiting_payment', total: order?.total } },
+    });
+    expect(() => received && verify(received, createSecret())).toThrow();
+  });
+
+  test('carries a signature by each secret while they rotate, and by one after that', async () => {
+    const { endpoints } = world.stores;
+    const { receiver, secret } = await world.addEndpoint('office');
+    const next = createSecret();
+    await endpoints.rotateSecret('office', createSecret(), 'ada');
+    // The answer of the first call was lost: the shop still has the former one.
+    await endpoints.rotateSecret('office', next, 'ada');
+    world.startWorker();
+    await world.makeSaleEvents(1);
+    await world.publish();
+    await world.awaitCaughtUp('office');
+    await endpoints.retireSecret('office', 'ada');
+    await world.makeSaleEvents(1);
+    await world.publish();
+    await world.awaitCaughtUp('office');
+
+    const [rotating, retired] = receiver.received;
+    for (const each of [secret, next]) expect(rotating && verify(rotating, each)).toBeTruthy();
+    expect(retired && verify(retired, next)).toBeTruthy();
+    expect(() => retired && verify(retired, secret)).toThrow();
+  });
+
+  test('comes only of the types and the sale that the endpoint asks for', async () => {
+    const cancelled = await world.addEndpoint('cancelled', { terms: { types: ['order.cancelled'] } });
+    const elsewhere = await world.addEndpoint('elsewhere', { terms: { saleId: 'another-sale' } });
+    await world.makeOrders(2, 3);
+    await world.makeSaleEvents(1);
+    await world.publish();
+    world.startWorker();
+    await world.awaitCaughtUp('cancelled');
+    await world.awaitCaughtUp('elsewhere');
+    expect(cancelled.receiver.received.map(({ event }) => event.type)).toEqual([
+      'order.cancelled',
+      'order.cancelled',
+    ]);
+    expect(elsewhere.receiver.received).toEqual([]);
+  });
+
+  test('comes of what happens after the endpoint was created', async () => {
+    await world.makeOrders(1);
+    await world.publish();
+    const { receiver } = await world.addEndpoint('office');
+    const [later] = await world.makeOrders(1);
+    await world.publish();
+    world.startWorker();
+    await world.awaitCaughtUp('office');
+    expect(receiver.ids()).toEqual([`${later?.orderNo}.1`]);
+  });
+});
+
+describe('the order of deliveries', () => {
+  test('is that of the versions for each order, whatever fails, and bounded at once over all workers', async () => {
+    let asked = 0;
+    const { receiver } = await world.addEndpoint('office', {
+      // Seldom enough that it does not count as down.
+      respond: () => ((asked += 1) % 4 === 0 ? 500 : 204),
+    });
+    const orders = await world.makeOrders(30, 3);
+    await world.publish();
+    world.startWorker(QUICK);
+    world.startWorker(QUICK);
+    await world.awaitCaughtUp('office');
+
+    const expected = orders.map(({ orderNo }) => [orderNo, [1, 2, 3]]);
+    expect(firstVersions(receiver.received)).toEqual(Object.fromEntries(expected));
+    expect(receiver.mostAtOnce()).toBeLessThanOrEqual(MAX_PUSHES_IN_FLIGHT);
+    expect(await world.countDeliveries('office')).toEqual({ delivered: 90 });
+    // Nothing was tried before its predecessor had succeeded.
+    for (const { orderNo } of orders) {
+      const tries = receiver.ids().filter((id) => id.startsWith(orderNo));
+      expect(tries).toEqual(tries.toSorted());
+    }
+  });
+
+  test('of one order waits for nothing of another', async () => {
+    const [stuck] = await world.makeOrders(1, 2);
+    const { receiver } = await world.addEndpoint('office', {
+      respond: ({ id }) => (id.startsWith(String(stuck?.orderNo)) ? 500 : 204),
+    });
+    const others = await world.makeOrders(20);
+    await world.publish();
+    world.startWorker();
+    await waitFor('the others', () => others.every(({ orderNo }) => receiver.ids().includes(`${orderNo}.1`)));
+    await waitFor('nothing but the one order to wait', async () => {
+      return (await world.stores.endpoints.read('office'))?.health.waiting === 2;
+    });
+    expect(receiver.ids()).not.toContain(`${stuck?.orderNo}.2`);
+  });
+});
+
+describe('an endpoint', () => {
+  test('that hangs delays no other, and holds no more than its share', async () => {
+    const hanging = await world.addEndpoint('hanging', { respond: () => undefined });
+    const { receiver } = await world.addEndpoint('office');
+    await world.makeOrders(40);
+    await world.publish();
+    world.startWorker();
+    await world.awaitCaughtUp('office');
+    expect(receiver.received).toHaveLength(40);
+    expect(hanging.receiver.mostAtOnce()).toBeLessThanOrEqual(MAX_PUSHES_IN_FLIGHT);
+    expect(await world.countDeliveries('hanging')).toEqual({ waiting: 40 });
+  });
+
+  test('that is down is probed with one delivery at a time, and caught up when it answers again', async () => {
+    const { receiver } = await world.addEndpoint('office', { respond: () => 503 });
+    const orders = await world.makeOrders(50, 2);
+    await world.publish();
+    world.startWorker();
+    await waitFor('it to count as down', async () => {
+      const health = (await world.stores.endpoints.read('office'))?.health;
+      return health?.isDown === true && health.lastError === 'answered 503';
+    });
+    const { failures } = (await world.stores.endpoints.read('office'))?.health ?? {};
+    // Those that were under way when it was found out, and a probe or two.
+    expect(failures).toBeLessThanOrEqual(DOWN_AFTER_FAILURES + MAX_PUSHES_IN_FLIGHT + 2);
+    expect(await world.countDeliveries('office')).toEqual({ waiting: 100 });
+
+    receiver.answerWith(() => 204);
+    await world.awaitCaughtUp('office');
+    expect(await world.countDeliveries('office')).toEqual({ delivered: 100 });
+    expect(Object.keys(firstVersions(receiver.received))).toHaveLength(orders.length);
+    expect((await world.stores.endpoints.read('office'))?.health).toMatchObject({
+      isDown: false,
+      failures: 0,
+      failingSince: null,
+    });
+  });
+
+  test('that answers 410 is disabled, told to an operator, and misses nothing once it is enabled', async () => {
+    const { receiver } = await world.addEndpoint('office', { respond: () => 410 });
+    await world.makeOrders(3);
+    await world.publish();
+    world.startWorker();
+    await waitFor('it to be disabled', async () => {
+      return (await world.stores.endpoints.read('office'))?.disabledFor === 'gone';
+    });
+    const [parked] = await world.stores.parkedWork.list({ limit: 10 });
+    expect(parked).toMatchObject({ kind: 'delivery', reference: 'office', cause: 'endpoint_gone' });
+    await world.makeOrders(2);
+    await world.publish();
+
+    receiver.answerWith(() => 204);
+    const decision = { actor: 'ada', reason: 'it is back' };
+    expect(await world.stores.parkedWork.retry(parked?.parkedId ?? 0, decision)).toBe('due');
+    await world.awaitCaughtUp('office');
+    expect(await world.countDeliveries('office')).toEqual({ delivered: 5 });
+    expect(await world.stores.parkedWork.list({ limit: 10 })).toEqual([]);
+  });
+
+  test('that is disabled gets nothing, and all of it once it is enabled', async () => {
+    const { receiver } = await world.addEndpoint('office');
+    await world.stores.endpoints.disable('office', 'ada');
+    const watched = await world.addEndpoint('watched');
+    await world.makeOrders(5);
+    await world.publish();
+    world.startWorker();
+    await world.awaitCaughtUp('watched');
+    expect(watched.receiver.received).toHaveLength(5);
+    expect(receiver.received).toEqual([]);
+    await world.stores.endpoints.enable('office', 'ada');
+    await world.awaitCaughtUp('office');
+    expect(receiver.received).toHaveLength(5);
+  });
+
+  test('that is removed loses its rows, and another of its name begins anew', async () => {
+    const { receiver } = await world.addEndpoint('office', { respond: () => 500 });
+    await world.makeOrders(1_100);
+    await world.publish();
+    const { stop } = world.startWorker();
+    await waitFor('a first attempt', () => receiver.received.length > 0);
+    await stop();
+    expect(await world.stores.endpoints.remove('office', 'ada')).toBe(true);
+    expect(await world.stores.endpoints.remove('office', 'ada')).toBe(false);
+    const again = await world.addEndpoint('office');
+    await world.makeOrders(2);
+    await world.publish();
+    world.startWorker();
+    await waitFor('the rows to be deleted', async () => {
+      const rows = await select(world.stores.pool, 'SELECT name FROM push_endpoints');
+      return rows.length === 1;
+    });
+    await world.awaitCaughtUp('office');
+    expect(again.receiver.received).toHaveLength(2);
+    expect(await selectOne(world.stores.pool, 'SELECT COUNT(*) AS n FROM push_deliveries')).toEqual({ n: 2 });
+  });
+});
+
+describe('a delivery that fails', () => {
+  test('is parked after the last try of its schedule, the next of its order follows, and a retry delivers it', async () => {
+    const [order] = await world.makeOrders(1);
+    await world.publish();
+    const first = `${order?.orderNo}.2`;
+    const { receiver } = await world.addEndpoint('office', {
+      respond: ({ id }) => (id === first ? 500 : 204),
+    });
+    await world.stores.orders.requestCancel(String(order?.orderNo));
+    if (order) await world.cancel(order);
+    await world.publish();
+    world.startWorker({ retryPausesMs: [20, 20] });
+    await world.awaitCaughtUp('office');
+    expect(receiver.ids()).toEqual([first, first, first, `${order?.orderNo}.3`]);
+    const [parked] = await world.stores.parkedWork.list({ limit: 10 });
+    expect(parked).toMatchObject({
+      kind: 'delivery',
+      reference: `office/${first}`,
+      cause: 'delivery_failing',
+      inputs: { endpoint: 'office', eventId: first, orderNo: order?.orderNo },
+      lastError: 'no try of the schedule reached the endpoint; the last: answered 500',
+    });
+
+    receiver.answerWith(() => 204);
+    const decision = { actor: 'ada', reason: 'mended' };
+    expect(await world.stores.parkedWork.retry(parked?.parkedId ?? 0, decision)).toBe('due');
+    await world.awaitCaughtUp('office');
+    expect(receiver.ids().at(-1)).toBe(first);
+    expect(await world.countDeliveries('office')).toEqual({ delivered: 2 });
+    expect(await world.stores.parkedWork.list({ limit: 10 })).toEqual([]);
+  });
+
+  test('is tried by the published schedule, or later where the endpoint asks for it', async () => {
+    const retryAfter = 1_800;
+    await world.addEndpoint('office', {
+      respond: (_, response) => {
+        response.writeHead(429, { 'retry-after': String(retryAfter) }).end();
+      },
+    });
+    await world.makeOrders(1);
+    await world.publish();
+    const before = Date.now();
+    world.startWorker();
+    const row = await waitFor('the first failure', async () => {
+      const [found] = await select(world.stores.pool, 'SELECT attempts, due_at FROM push_deliveries');
+      return found?.['attempts'] === 1 && found;
+    });
+    const dueAt = row['due_at'];
+    expect(dueAt instanceof Date && dueAt.getTime()).toBeGreaterThanOrEqual(before + retryAfter * 1_000);
+  });
+
+  test('is not told to endpoints, which would go round in circles; the feed has it', async () => {
+    const { receiver } = await world.addEndpoint('office', { respond: () => 500 });
+    await world.makeSaleEvents(1);
+    await world.publish();
+    world.startWorker({ retryPausesMs: [] });
+    await world.awaitCaughtUp('office');
+    receiver.answerWith(() => 204);
+    await world.publish();
+    await world.awaitCaughtUp('office');
+    expect(receiver.received).toHaveLength(1);
+    const told = await selectOne(
+      world.stores.pool,
+      `SELECT type FROM shop_events WHERE type LIKE 'parked.%'`,
+    );
+    expect(told).toEqual({ type: 'parked.opened' });
+  });
+});
+
+test('a worker that dies after sending is followed by one that sends again', async () => {
+  const { receiver } = await world.addEndpoint('office');
+  await world.makeOrders(1);
+  await world.publish();
+  const { deliveryClaims } = world.stores;
+  world.startWorker({
+    deliveryClaims: { ...deliveryClaims, complete: () => Promise.reject(new Error('died')) },
+  });
+  await waitFor('the first attempt', () => receiver.received.length === 1);
+  await modify(world.stores.pool, 'UPDATE push_deliveries SET claimed_until = NOW(3) - INTERVAL 1 SECOND');
+  world.startWorker();
+  await waitFor('the second attempt', () => receiver.received.length >= 2);
+  expect(new Set(receiver.ids()).size).toBe(1);
+});

@@ -1,0 +1,124 @@
+/** Real stores with a feed of real events, workers that push, and endpoints of a shop. */
+
+import { ulid } from 'ulidx';
+import type { Order } from '../../src/domain/order.ts';
+import { createEventFeed } from '../../src/events/event-feed.ts';
+import { createSecret } from '../../src/push/message.ts';
+import { createPusher, type PusherDeps } from '../../src/push/pusher.ts';
+import type { Endpoint } from '../../src/stores/mysql/push/endpoint-rows.ts';
+import type { EndpointTerms } from '../../src/stores/mysql/push/endpoints.ts';
+import { recordShopEvent } from '../../src/stores/mysql/rows/shop-events.ts';
+import { runLoop } from '../../src/workers/loop.ts';
+import { buildOrder, buildSale } from '../support/factories.ts';
+import { openReceiver, type Receiver, type Respond } from '../support/receiver.ts';
+import { select } from '../support/rows.ts';
+import { openTestStores, silent, type TestStores } from '../support/stores.ts';
+import { waitFor } from '../support/wait.ts';
+
+export interface PushWorld {
+  stores: TestStores;
+  saleId: string;
+  /** A receiver, and an endpoint of this name that leads to it. */
+  addEndpoint(
+    name: string,
+    options?: { respond?: Respond; terms?: Partial<EndpointTerms> },
+  ): Promise<{ receiver: Receiver; endpoint: Endpoint; secret: string }>;
+  /** Has a worker push, until the test ends or the worker is stopped. */
+  startWorker(options?: Partial<PusherDeps>): { stop: () => Promise<void> };
+  /** Each order gets an event for each of its first `changes` changes: stored, to be cancelled, cancelled. */
+  makeOrders(count: number, changes?: 1 | 2 | 3): Promise<Order[]>;
+  cancel(order: Order): Promise<void>;
+  /** Events without an order, all of one line. */
+  makeSaleEvents(count: number): Promise<void>;
+  /** Gives all events their places in the feed. */
+  publish(): Promise<void>;
+  /** The deliveries of an endpoint by status. */
+  countDeliveries(name: string): Promise<Record<string, number>>;
+  /** Waits until nothing waits for the endpoint any more, neither as a row nor in the feed. */
+  awaitCaughtUp(name: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+export async function openPushWorld(): Promise<PushWorld> {
+  const stores = await openTestStores();
+  const { saleId } = await stores.openSale(
+    buildSale({
+      skus: [{ sku: 'lamp', name: 'Lamp', unitPrice: 4_900, total: 100_000, limitPerUser: null }],
+    }),
+  );
+  const closers: (() => Promise<void>)[] = [];
+  const { endpoints, pool } = stores;
+
+  async function cancel({ orderNo }: Order): Promise<void> {
+    await stores.orders.cancel(orderNo, 'shopper_request', { force: true });
+  }
+
+  return {
+    stores,
+    saleId,
+    async addEndpoint(name, { respond, terms } = {}) {
+      const receiver = await openReceiver(respond);
+      closers.push(() => receiver.close());
+      const secret = createSecret();
+      const all = { url: receiver.url, types: null, saleId: null, description: '', ...terms };
+      const put = await endpoints.put(name, all, secret, 'ada');
+      if (put.kind === 'full') throw new Error('there are too many endpoints');
+      return { receiver, endpoint: put.endpoint, secret };
+    },
+    startWorker(options = {}) {
+      const stopping = new AbortController();
+      const deps = {
+        ...stores,
+        eventFeed: createEventFeed(stores),
+        sender: { allowPrivate: true, timeoutMs: 5_000 },
+        log: silent,
+        ...options,
+      };
+      const pusher = createPusher(deps, stopping.signal);
+      const ended = runLoop('push', pusher.pass, { log: silent, signal: stopping.signal });
+      const stop = async (): Promise<void> => {
+        stopping.abort();
+        await ended;
+        await pusher.drain();
+      };
+      closers.unshift(stop);
+      return { stop };
+    },
+    async makeOrders(count, changes = 1) {
+      const orders = Array.from({ length: count }, () => buildOrder({ saleId, userId: ulid() }));
+      await stores.orders.storeOrders(orders, 'started');
+      for (const order of orders) {
+        if (changes > 1) await stores.orders.requestCancel(order.orderNo);
+        if (changes > 2) await cancel(order);
+      }
+      return orders;
+    },
+    cancel,
+    async makeSaleEvents(count) {
+      for (let i = 0; i < count; i += 1)
+        await recordShopEvent(pool, { type: 'sale.changed', saleId, subject: saleId, data: { i } });
+    },
+    async publish() {
+      await stores.eventDispatch.numberEvents(100_000);
+    },
+    async countDeliveries(name) {
+      const rows = await select(
+        pool,
+        `SELECT d.status, COUNT(*) AS n FROM push_deliveries d JOIN push_endpoints e USING (endpoint_id)
+         WHERE e.name = ? GROUP BY d.status`,
+        [name],
+      );
+      return Object.fromEntries(rows.map((row) => [String(row['status']), Number(row['n'])]));
+    },
+    async awaitCaughtUp(name) {
+      await waitFor(`${name} to be caught up`, async () => {
+        const health = (await endpoints.read(name))?.health;
+        return health?.waiting === 0 && health.behind === 0;
+      });
+    },
+    async close() {
+      for (const close of closers) await close();
+      await stores.close();
+    },
+  };
+}
