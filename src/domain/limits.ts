@@ -16,6 +16,13 @@ export const MAX_SALE_SKUS = 200;
 /** Times of a sale, in Unix ms: this century. What is beyond it is a mistake. */
 export const MIN_SALE_TIME_MS = Date.UTC(2000, 0, 1);
 export const MAX_SALE_TIME_MS = Date.UTC(2100, 0, 1);
+/**
+ * Bytes of a sale as the shop sends it: 200 SKUs, each with a name of 200 characters, a reference and full
+ * metadata, are 450 KiB.
+ */
+export const MAX_SALE_BODY_BYTES = 512 * 1024;
+/** Sales in one page of a list: each comes with its SKUs, so a page is at most some megabytes. */
+export const MAX_SALES_LISTED = 50;
 /** Bytes of a JSON request body. A full cart is under 3 KiB. */
 export const MAX_BODY_BYTES = 16 * 1024;
 /** Bytes of a webhook body. Providers send whole objects, and Stripe's largest are about 100 KiB. */

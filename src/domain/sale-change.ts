@@ -18,6 +18,8 @@ export interface FixedRule {
   /** Where in the document. */
   path: string;
   message: string;
+  /** The SKU that is missing. */
+  sku?: string;
 }
 
 /** The first rule that a change would break; undefined: it may be made. For a sale that is in Redis. */
@@ -43,7 +45,8 @@ export function findFixedRule(
   if (removed)
     return {
       path: 'skus',
-      message: `${removed.sku} is missing. Set its total to what is held and sold instead.`,
+      message: 'A SKU is missing. Set its total to what is held and sold instead.',
+      sku: removed.sku,
     };
   return undefined;
 }

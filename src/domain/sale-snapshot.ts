@@ -3,8 +3,8 @@
 import type { SaleDocument } from './sale-change.ts';
 import { SALE_STATES, saleStateOf, type Sale, type StockCount } from './sale.ts';
 
-const SHOP_SALE_STATES = ['draft', ...SALE_STATES, 'archived'] as const;
-type ShopSaleState = (typeof SHOP_SALE_STATES)[number];
+export const SHOP_SALE_STATES = ['draft', ...SALE_STATES, 'archived'] as const;
+export type ShopSaleState = (typeof SHOP_SALE_STATES)[number];
 
 /** @param nowMs by MySQL's clock */
 function shopStateOf({ sale, isDraft, isArchived, nowMs }: Snapshotted): ShopSaleState {

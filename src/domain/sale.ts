@@ -29,7 +29,7 @@ const saleSku = z.strictObject({
   /** Units on sale. */
   total: z.int().min(0).max(MAX_SKU_TOTAL),
   /** Units one user may hold or own at a time; null: no limit. */
-  limitPerUser: z.int().min(1).max(MAX_SKU_TOTAL).nullable(),
+  limitPerUser: z.int().min(1).max(MAX_SKU_TOTAL).nullable().default(null),
   reference: referenceSchema.optional(),
   metadata: metadataSchema.optional(),
 });

@@ -33,9 +33,13 @@ export class SaleRefusedError extends Error {
  */
 export async function createSale({ sales, provider }: CreateSaleDeps, input: Sale): Promise<void> {
   const sale = saleSchema.parse(input);
-  const faults = [...skuFaults(sale, provider), ...cartFaults(sale, provider)];
+  const faults = priceFaults(sale, provider);
   if (faults.length > 0) throw new SaleRefusedError(faults);
   await sales.create(sale);
+}
+
+export function priceFaults(sale: Sale, provider: CreateSaleDeps['provider']): SaleFault[] {
+  return [...skuFaults(sale, provider), ...cartFaults(sale, provider)];
 }
 
 function skuFaults({ skus, currency }: Sale, provider: CreateSaleDeps['provider']): SaleFault[] {

@@ -22,6 +22,7 @@ import { createReplays } from './mysql/push/replays.ts';
 import { createSaleEpochs } from './mysql/rebuild/sale-epochs.ts';
 import { readSaleSnapshot } from './mysql/rebuild/sale-snapshot.ts';
 import { createSales } from './mysql/sales.ts';
+import { createSaleChanges } from './mysql/sales/sale-changes.ts';
 import { createComparedBook } from './mysql/upkeep/compared-book.ts';
 import { createOrderBooks } from './mysql/upkeep/order-books.ts';
 import { createPersons } from './mysql/upkeep/persons.ts';
@@ -92,6 +93,7 @@ export async function openStores(config: StoreConfig, log: Logger) {
     eventDispatch: createEventDispatch(pool),
     eventRows: createEventRows(pool),
     eventConsumers: createEventConsumers(pool),
+    saleChanges: createSaleChanges(pool),
     places: createPlaces(pool),
     comparedBook: createComparedBook(pool),
     repairs: createRepairs(pool),

@@ -12,6 +12,7 @@ import {
   MAX_BODY_BYTES,
   MAX_CART_LINES,
   MAX_LINE_QUANTITY,
+  MAX_SALE_BODY_BYTES,
   MAX_SKU_BYTES,
   MAX_USER_ID_BYTES,
   MAX_WEBHOOK_BYTES,
@@ -153,6 +154,7 @@ describe('the bounds', () => {
     expect(doc).toContain(`1 to ${MAX_CART_LINES} lines`);
     expect(doc).toContain(`a quantity of 1 to ${MAX_LINE_QUANTITY} each`);
     expect(doc).toContain(`at most ${MAX_BODY_BYTES} bytes, a webhook's at most ${MAX_WEBHOOK_BYTES}`);
+    expect(doc).toContain(`a sale's at most ${MAX_SALE_BODY_BYTES}`);
   });
 });
 

@@ -27,6 +27,7 @@ import {
   sourcedOrderReply,
   tokenReply,
 } from '../../src/api/http/replies.ts';
+import { salesReply, shopSaleReply } from '../../src/api/http/sale-replies.ts';
 
 export interface Reply {
   status: number;
@@ -94,6 +95,18 @@ const ROUTES: Route[] = [
     method: 'GET',
     path: /^\/v1\/admin\/endpoints\/[^/]+\/deliveries(\?|$)/,
     replies: { 200: deliveriesReply },
+  },
+  { method: 'GET', path: /^\/v1\/admin\/sales(\?.*)?$/, replies: { 200: salesReply } },
+  { method: 'GET', path: /^\/v1\/admin\/sales\/[^/]+$/, replies: { 200: shopSaleReply } },
+  {
+    method: 'PUT',
+    path: /^\/v1\/admin\/sales\/[^/]+$/,
+    replies: { 200: shopSaleReply, 201: shopSaleReply },
+  },
+  {
+    method: 'POST',
+    path: /^\/v1\/admin\/sales\/[^/]+\/(pause|resume|close|archive)$/,
+    replies: { 200: shopSaleReply },
   },
   { method: 'GET', path: /^\/(demo\/page\.(css|js))?$/, replies: { 200: text } },
   { method: 'POST', path: /^\/demo\/token$/, replies: { 200: tokenReply } },

@@ -8,6 +8,13 @@ import type { Scope } from '../http/scopes.ts';
 type Method = 'GET' | 'PUT' | 'POST' | 'PATCH' | 'DELETE';
 
 export const ADMIN_CALLS = {
+  'GET /v1/admin/sales': 'sales:read',
+  'GET /v1/admin/sales/:saleId': 'sales:read',
+  'PUT /v1/admin/sales/:saleId': 'sales:write',
+  'POST /v1/admin/sales/:saleId/pause': 'sales:write',
+  'POST /v1/admin/sales/:saleId/resume': 'sales:write',
+  'POST /v1/admin/sales/:saleId/close': 'sales:write',
+  'POST /v1/admin/sales/:saleId/archive': 'sales:write',
   'POST /v1/admin/payments/:paymentId/refund': 'refunds:write',
   'POST /v1/admin/orders/:orderNo/return-stock': 'refunds:write',
   'GET /v1/admin/events': 'events:read',

@@ -2,7 +2,7 @@
 
 import type { Router } from '@koa/router';
 import type { Context, Middleware } from 'koa';
-import { MAX_BODY_BYTES } from '../../domain/limits.ts';
+import { MAX_BODY_BYTES, MAX_SALE_BODY_BYTES } from '../../domain/limits.ts';
 import type { RequestState } from '../http/auth.ts';
 import { jsonBody, optionalJsonBody, type BodyState } from '../http/json-body.ts';
 import type { Lane } from '../http/load-shed.ts';
@@ -13,8 +13,14 @@ import { createEndpointRoutes, type EndpointDeps } from './endpoints.ts';
 import { createEventConsumerRoutes, type EventConsumersDeps } from './event-consumers.ts';
 import { createGetEvents, type EventsDeps } from './events.ts';
 import { createMoneyBackRoutes, type MoneyBackDeps } from './money-back.ts';
+import { createSaleRoutes, type SaleRoutesDeps } from './sales.ts';
 
-export type AdminDeps = MoneyBackDeps & EventsDeps & EventConsumersDeps & EndpointDeps & DeliveryDeps;
+export type AdminDeps = MoneyBackDeps &
+  EventsDeps &
+  EventConsumersDeps &
+  EndpointDeps &
+  DeliveryDeps &
+  SaleRoutesDeps;
 
 /** What each handler gets. */
 export type AdminContext = Context & { state: RequestState & BodyState; params: Record<string, string> };
@@ -41,7 +47,15 @@ export function mountAdmin(router: Router<RequestState & BodyState>, deps: Admin
   const endpoints = createEndpointRoutes(deps);
   const deliveries = createDeliveryRoutes(deps);
   const [decision, json] = [optionalJsonBody(MAX_BODY_BYTES), jsonBody(MAX_BODY_BYTES)];
+  const sales = createSaleRoutes(deps);
   const routes: Record<AdminCall, AdminRoute> = {
+    'GET /v1/admin/sales': { handle: sales.list },
+    'GET /v1/admin/sales/:saleId': { handle: sales.show },
+    'PUT /v1/admin/sales/:saleId': { body: jsonBody(MAX_SALE_BODY_BYTES), handle: sales.put },
+    'POST /v1/admin/sales/:saleId/pause': { body: decision, handle: sales.act('pause') },
+    'POST /v1/admin/sales/:saleId/resume': { body: decision, handle: sales.act('resume') },
+    'POST /v1/admin/sales/:saleId/close': { body: decision, handle: sales.act('close') },
+    'POST /v1/admin/sales/:saleId/archive': { body: decision, handle: sales.archive },
     'POST /v1/admin/payments/:paymentId/refund': { body: decision, handle: moneyBack.refundPayment },
     'POST /v1/admin/orders/:orderNo/return-stock': { body: decision, handle: moneyBack.returnStock },
     'GET /v1/admin/events': { handle: createGetEvents(deps), lane: guards.feeds },

@@ -28,6 +28,13 @@ export const PROBLEM_STATUS = {
   sale_closed: 403,
   sold_out: 409,
   limit_reached: 409,
+  /** What a shop asks of its sale. */
+  sale_rule_fixed: 409,
+  sale_ended: 409,
+  sale_is_draft: 409,
+  sale_not_settled: 409,
+  stock_below_committed: 409,
+  version_conflict: 412,
   idempotency_key_reused: 422,
   /** The order's or the payment's state. */
   not_yet_payable: 409,
@@ -59,6 +66,7 @@ export const PROBLEM_STATUS = {
   stock_unavailable: 503,
   outcome_unknown: 503,
   sale_unavailable: 503,
+  sale_change_unavailable: 503,
   status_unavailable: 503,
   cancel_unavailable: 503,
   payment_unavailable: 503,

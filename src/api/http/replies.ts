@@ -10,10 +10,10 @@ import { PROBLEM_STATUS, type ProblemCode } from './problem-codes.ts';
 import { SCOPES } from './scopes.ts';
 
 /** RFC 3339, in UTC, with milliseconds. */
-const time = z.iso.datetime();
+export const time = z.iso.datetime();
 /** Minor units of the currency beside it. */
-const amount = z.int().min(0);
-const count = z.int().min(0);
+export const amount = z.int().min(0);
+export const count = z.int().min(0);
 
 /** An order, in each answer that shows one. */
 export const orderReply = z.strictObject({
@@ -49,7 +49,10 @@ export const sessionReply = z.strictObject({
 export type SessionReply = z.infer<typeof sessionReply>;
 
 /** The shop's own, as it sent them. */
-const shopData = { reference: z.string().optional(), metadata: z.record(z.string(), z.string()).optional() };
+export const shopData = {
+  reference: z.string().optional(),
+  metadata: z.record(z.string(), z.string()).optional(),
+};
 
 export const saleReply = z.strictObject({
   saleId: z.string(),
@@ -118,6 +121,9 @@ const problemExtras = {
   sale_not_open_yet: z.strictObject({ opensAt: time }),
   sold_out: z.strictObject({ sku: z.string(), available: count }),
   limit_reached: z.strictObject({ sku: z.string(), limit: count, bought: count }),
+  sale_rule_fixed: z.strictObject({ path: z.string(), sku: z.string().optional() }),
+  stock_below_committed: z.strictObject({ sku: z.string(), committed: count }),
+  version_conflict: z.strictObject({ version: z.int().min(1).nullable() }),
   already_paid: z.strictObject({ order: orderReply }),
   not_payable: z.strictObject({ order: orderReply }),
   position_ahead: z.strictObject({ last: count }),

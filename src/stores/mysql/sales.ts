@@ -2,10 +2,12 @@
 
 import { z } from 'zod';
 import { MAX_PAYMENT_WINDOW_MS, WATCHED_AFTER_CLOSE_MS } from '../../domain/limits.ts';
+import type { ShopSaleState } from '../../domain/sale-snapshot.ts';
 import { saleSchema, type Sale, type StockCount } from '../../domain/sale.ts';
-import { inTransaction, selectRows, type Pool } from './connection.ts';
+import { inSnapshot, inTransaction, selectRows, type Pool } from './connection.ts';
 import { insertSale, readSale } from './rows/sale-rows.ts';
 import { createSaleChanges, type DecidingStock } from './sales/sale-changes.ts';
+import { conditionOf, showSales, type ShownSale } from './sales/shown-sales.ts';
 
 const saleIdRow = z.object({ sale_id: z.string() });
 
@@ -40,6 +42,26 @@ export function createSales(pool: Pool) {
       const end = change && (await changes.complete(change, saleStock));
       if (change && !end) throw new Error(`sale ${saleId} cannot be put into Redis now`);
     },
+
+    /** As it is: a change that is pending does not show. Undefined: there is no such sale. */
+    read: (saleId: string): Promise<ShownSale | undefined> =>
+      inSnapshot(pool, async (connection) => {
+        const [found] = await showSales(connection, 'sale_id = ?', [saleId]);
+        return found;
+      }),
+
+    /**
+     * Sales in the order of their ids.
+     * @param state undefined: all but archived ones
+     * @param after an id; empty: from the first on
+     */
+    list: (state: ShopSaleState | undefined, after: string, limit: number): Promise<ShownSale[]> =>
+      inSnapshot(pool, (connection) =>
+        showSales(connection, `sale_id > ? AND ${conditionOf(state)} ORDER BY sale_id LIMIT ?`, [
+          after,
+          limit,
+        ]),
+      ),
 
     /** The stock as MySQL counts it: total = available + held + sold, where `available` is derived. */
     async readStock(saleId: string): Promise<StockCount[]> {

@@ -89,7 +89,11 @@ export interface SaleRecord extends SaleDocument {
  * The sales that fulfil the condition, each with its SKUs.
  * @param condition of `sales`, maybe with ORDER BY, LIMIT and FOR UPDATE
  */
-async function selectSales(reader: Executor, condition: string, values: unknown[]): Promise<SaleRecord[]> {
+export async function selectSales(
+  reader: Executor,
+  condition: string,
+  values: unknown[],
+): Promise<SaleRecord[]> {
   const rows = await selectRows(
     reader,
     saleRow,

@@ -28,13 +28,24 @@ export type Ask =
 
 /**
  * changed: a sale that is not in Redis, in MySQL alone. unchanged: it is so already. recorded: Redis is to
- * decide. pending: an earlier change is to be completed first. ended: the sale is closed or archived.
+ * decide. pending: an earlier change is to be completed first.
  */
 export type Recorded =
-  | { kind: 'created' | 'changed' | 'unchanged' | 'unknown' | 'ended' | 'draft' | 'rebuilding' }
+  | { kind: 'created' }
+  | { kind: 'changed' }
+  | { kind: 'unchanged' }
+  | { kind: 'recorded'; change: PendingChange }
+  | { kind: 'pending'; change: PendingChange }
+  | Refusal;
+
+/** ended: the sale is closed or archived. conflict: it is of another version. fixed: a rule would break. */
+export type Refusal =
+  | { kind: 'unknown' }
+  | { kind: 'ended' }
+  | { kind: 'draft' }
+  | { kind: 'rebuilding' }
   | { kind: 'conflict'; version: number | undefined }
-  | { kind: 'fixed'; rule: FixedRule }
-  | { kind: 'recorded' | 'pending'; change: PendingChange };
+  | { kind: 'fixed'; rule: FixedRule };
 
 /** stale: a newer change was decided. sale-absent: Redis has lost the sale, or it is being made again. */
 export type StockReply =
@@ -45,6 +56,8 @@ export type StockReply =
 export interface DecidingStock {
   change(change: PendingChange): Promise<StockReply>;
 }
+
+export type SaleChanges = ReturnType<typeof createSaleChanges>;
 
 export function createSaleChanges(pool: Pool) {
   return {
