@@ -1,13 +1,14 @@
 #!lua flags=allow-oom
 --[[
-Give back what a refunded order had bought: its units (sold → returned), its user's allowance, or both.
+Give back what a refunded order had bought, all or a part of it: units (sold → returned), their user's allowance,
+or both.
 
 Call it only after MySQL has committed what goes back: MySQL gives back before Redis.
 Invariant: total = available + held + sold.
-Each of the two happens once, however often it is asked for: `returns` records it and never expires, while the
-order's hash expires.
-Quantities and user come from the hold; where the hold has expired, or is of an older epoch than the sale's,
-from the arguments.
+Each of the two happens once for each part, however often it is asked for: `returns` records it and never expires,
+while the order's hash expires.
+The user comes from the hold; where the hold has expired, or is of an older epoch than the sale's, from the
+arguments.
 May run at maxmemory: giving back must always work.
 
 KEYS
@@ -21,9 +22,10 @@ ARGV
   1   orderNo
   2   epoch            of the orderNo, for a hold that does not say its own
   3   userId
-  4   items            JSON list of sku, quantity (units)
+  4   items            JSON list of sku, quantity (units): those of this part
   5   isLimitAsked     1: the allowance goes back; 0: it does not
   6   isStockAsked     1: the units go back; 0: they do not
+  7   part             the refund that it belongs to; empty: all that the parts have left
 
 Replies
   returned      all that was asked for has gone back, now or before
@@ -35,7 +37,9 @@ Replies
 local orderKey, stockKey, limitsKey, returnsKey, saleKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local orderNo, epoch, userId, items = ARGV[1], tonumber(ARGV[2]), ARGV[3], cjson.decode(ARGV[4])
 local isLimitAsked, isStockAsked = ARGV[5] == '1', ARGV[6] == '1'
-local stockMark, limitMark = orderNo .. ':stock', orderNo .. ':limit'
+local part = ARGV[7]
+local suffix = part == '' and '' or ':' .. part
+local stockMark, limitMark = orderNo .. ':stock' .. suffix, orderNo .. ':limit' .. suffix
 
 local function serverRunId()
   return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
@@ -54,9 +58,9 @@ end
 if redis.call('EXISTS', stockKey) == 0 then
   return { 'sale-absent' }
 end
-local order = redis.call('HMGET', orderKey, 'hold', 'items', 'user_id', 'epoch')
+local order = redis.call('HMGET', orderKey, 'hold', 'user_id', 'epoch')
 local hold = order[1]
-if hold and (tonumber(order[4]) or epoch) < tonumber(sale[1]) then
+if hold and (tonumber(order[3]) or epoch) < tonumber(sale[1]) then
   hold = false
 end
 if hold == 'held' then
@@ -66,9 +70,11 @@ if hold == 'released' then
   return { 'released' }
 end
 if hold then
-  items, userId = cjson.decode(order[2]), order[3]
+  userId = order[2]
 end
-local givesStock = isStockAsked and hold ~= 'returned' and redis.call('SISMEMBER', returnsKey, stockMark) == 0
+local isWholeReturned = part == '' and hold == 'returned'
+local isReturned = isWholeReturned or redis.call('SISMEMBER', returnsKey, stockMark) == 1
+local givesStock = isStockAsked and not isReturned
 local givesLimit = isLimitAsked and redis.call('SISMEMBER', returnsKey, limitMark) == 0
 if givesStock then
   for _, item in ipairs(items) do
@@ -86,7 +92,7 @@ if givesStock then
     redis.call('HINCRBY', stockKey, item.sku .. ':available', item.quantity)
   end
   redis.call('SADD', returnsKey, stockMark)
-  if hold then
+  if hold and part == '' then
     redis.call('HSET', orderKey, 'hold', 'returned')
   end
 end

@@ -14,6 +14,7 @@ ARGV
   2   status
   3   payment
   4   reason      empty: none
+  5   refunded    minor units that went back; 0: nothing did
 
 Replies, one an order
   projected
@@ -21,6 +22,7 @@ Replies, one an order
   absent          the projection has expired or was lost; MySQL answers instead
 ]]
 local version, status, payment, reason = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
+local refunded = ARGV[5]
 
 local replies = {}
 for _, orderKey in ipairs(KEYS) do
@@ -31,6 +33,11 @@ for _, orderKey in ipairs(KEYS) do
     replies[#replies + 1] = 'stale'
   else
     redis.call('HSET', orderKey, 'version', ARGV[1], 'status', status, 'payment', payment, 'reason', reason)
+    if refunded == '0' then
+      redis.call('HDEL', orderKey, 'refunded')
+    else
+      redis.call('HSET', orderKey, 'refunded', refunded)
+    end
     replies[#replies + 1] = 'projected'
   end
 end

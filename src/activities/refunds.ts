@@ -2,7 +2,7 @@
 
 import type { GiveBack } from '../domain/order.ts';
 import type { Reversal } from '../domain/payment.ts';
-import { sumReversals } from '../domain/reversals.ts';
+import { sumRefunds, sumReversals } from '../domain/reversals.ts';
 import { RefundRefusedError, type PaymentProvider } from '../payments/provider.ts';
 import type { RefundFailure, Refunds, RefundTask } from '../stores/mysql/money/refunds.ts';
 import type { Orders } from '../stores/mysql/orders/orders.ts';
@@ -11,7 +11,10 @@ import type { Reservations } from '../stores/redis/reservations.ts';
 import { unlessBusy } from './provider-busy.ts';
 
 export interface RefundActivityDeps {
-  refunds: Pick<Refunds, 'read' | 'recordReversals' | 'recordRefusal' | 'readGiveBack' | 'park' | 'unpark'>;
+  refunds: Pick<
+    Refunds,
+    'read' | 'recordReversals' | 'recordRefusal' | 'bookGiveBacks' | 'readGiveBacks' | 'park' | 'unpark'
+  >;
   orders: Pick<Orders, 'read'>;
   reservations: Pick<Reservations, 'project'> & {
     giveBack: (giveBack: GiveBack) => Promise<{ kind: string }>;
@@ -20,7 +23,10 @@ export interface RefundActivityDeps {
   provider: PaymentProvider;
 }
 
-/** pending: the whole amount is on its way or disputed, and the payer does not have all of it yet. */
+/** A step makes refunds for so long: with two more calls of five seconds each it ends in time (steps.ts). */
+const REFUNDING_MS = 8_000;
+
+/** pending: all that is requested is on its way or disputed, or a request has to wait for the next look. */
 export type RefundProgress = 'nothing-due' | 'pending' | 'refunded';
 
 export type RefundActivities = ReturnType<typeof createRefundActivities>;
@@ -29,34 +35,49 @@ export function createRefundActivities(deps: RefundActivityDeps) {
   const { refunds, orders, reservations, sales, provider } = deps;
 
   /**
+   * Makes one refund after the other, as long as the step may take.
    * @throws when the provider is away, refuses, or accepts less than what is due: the step is to be repeated
    */
   async function refund(task: RefundTask): Promise<RefundProgress> {
+    const untilMs = performance.now() + REFUNDING_MS;
     // The list is always read first. An earlier request may have succeeded although its answer was lost,
     // longer ago than the provider remembers idempotency keys, and provider staff may have refunded.
-    const known = await provider.listReversals(task.providerPaymentId);
-    const due = await record(task, known);
-    if (!due) return 'refunded';
-    // What it is worth in the payment's currency is not known here, so an operator decides how much is left.
-    if (sumReversals(due.currency, known).isMixed)
-      throw new Error(`something of ${due.providerPaymentId} went back in another currency`);
-    const left = unrequestedAmount(due, known);
-    if (left <= 0) return progressOf(due, known);
+    let known = await provider.listReversals(task.providerPaymentId);
+    let news = known;
+    for (;;) {
+      const due = await record(task, news);
+      if (!due) return 'refunded';
+      // What it is worth in the payment's currency is not known, so an operator decides how much is left.
+      if (sumReversals(due.currency, known).isMixed)
+        throw new Error(`something of ${due.providerPaymentId} went back in another currency`);
+      const next = nextRefund(due, known);
+      if (!next) return progressOf(due, known);
+      if (performance.now() > untilMs) return 'pending';
+      const made = await makeRefund(due, next, known);
+      known = [...known, made];
+      news = [made];
+    }
+  }
 
-    const made = await requestRefund(due, left);
-    const stillDue = await record(due, [made]);
-    if (!stillDue) return 'refunded';
-    // The list is newer than the answer, because a repeated key gets its first answer again.
+  /** @param known what the provider lists, which is newer than its answer to a repeated key */
+  async function makeRefund(
+    task: RefundTask,
+    next: NextRefund,
+    known: readonly Reversal[],
+  ): Promise<Reversal> {
+    const made = await requestRefund(task, next);
     const earlier = known.find(({ providerReversalId }) => providerReversalId === made.providerReversalId);
-    const all = earlier ? known : [...known, made];
     if ((earlier ?? made).status === 'failed') {
+      await record(task, [made]);
       // The provider would repeat this answer under the same key, so the next request needs another key.
       await refunds.recordRefusal(task.paymentId);
       throw new Error(`refund ${made.providerReversalId} has failed at the provider`);
     }
-    if (unrequestedAmount(stillDue, all) > 0)
+    if (earlier || made.amount < next.amount) {
+      await record(task, [made]);
       throw new Error(`refund ${made.providerReversalId} covers less than was requested`);
-    return progressOf(stillDue, all);
+    }
+    return made;
   }
 
   /** @returns the payment as MySQL has it after recording; undefined when it is no longer to be refunded */
@@ -69,18 +90,29 @@ export function createRefundActivities(deps: RefundActivityDeps) {
     return task?.status === 'refund_due' ? task : undefined;
   }
 
-  async function requestRefund(task: RefundTask, left: number): Promise<Reversal> {
+  async function requestRefund(task: RefundTask, next: NextRefund): Promise<Reversal> {
     const { paymentId, providerPaymentId, currency } = task;
+    const refundKey = refundKeyOf(task, next);
     try {
-      return await provider.refund({
-        refundKey: refundKeyOf(task, left),
-        providerPaymentId,
-        amount: left,
-        currency,
-      });
+      return await provider.refund({ refundKey, providerPaymentId, amount: next.amount, currency });
     } catch (error) {
       if (error instanceof RefundRefusedError) await refunds.recordRefusal(paymentId);
       throw error;
+    }
+  }
+
+  /** MySQL first: Redis never offers a unit that MySQL still counts. */
+  async function giveBack({ paymentId, orderNo }: RefundTask): Promise<void> {
+    const stored = await orders.read(orderNo);
+    if (!stored) return;
+    await reservations.project(orderNo, stored.state);
+    await refunds.bookGiveBacks(paymentId);
+    for (const given of await refunds.readGiveBacks(paymentId)) {
+      const { kind } = await reservations.giveBack(given);
+      if (kind === 'held' || kind === 'not-sold') throw new Error(`not sold in Redis: ${kind}`);
+      // The data of a sale that is long over are not made again, and there is nothing to give back to.
+      if (kind === 'sale-absent' && (await sales.isWatched(stored.order.saleId)))
+        throw new Error('the data of the sale are being made again');
     }
   }
 
@@ -92,6 +124,8 @@ export function createRefundActivities(deps: RefundActivityDeps) {
      */
     async refundPayment({ paymentId }: { paymentId: number }): Promise<RefundProgress> {
       const task = await refunds.read(paymentId);
+      // What has gone back gives its units back before the last refund of the payment is through.
+      if (task?.isGiveBackDue) await giveBack(task);
       if (task?.status !== 'refund_due') return 'nothing-due';
       if (task.provider !== provider.name)
         throw new Error(`the payment was collected by ${task.provider}, but ${provider.name} is configured`);
@@ -105,16 +139,7 @@ export function createRefundActivities(deps: RefundActivityDeps) {
      */
     async giveBack({ paymentId }: { paymentId: number }): Promise<void> {
       const task = await refunds.read(paymentId);
-      const stored = task && (await orders.read(task.orderNo));
-      if (!stored) return;
-      await reservations.project(stored.order.orderNo, stored.state);
-      const given = await refunds.readGiveBack(paymentId);
-      if (!given) return;
-      const { kind } = await reservations.giveBack(given);
-      if (kind === 'held' || kind === 'not-sold') throw new Error(`not sold in Redis: ${kind}`);
-      // The data of a sale that is long over are not made again, and there is nothing to give back to.
-      if (kind === 'sale-absent' && (await sales.isWatched(stored.order.saleId)))
-        throw new Error('the data of the sale are being made again');
+      if (task) await giveBack(task);
     },
 
     /** Parks the refund, so that an operator sees that a step keeps failing, or that the provider is slow. */
@@ -135,17 +160,26 @@ export function createRefundActivities(deps: RefundActivityDeps) {
   };
 }
 
+/** What is to be requested from the provider next. Amounts in minor units. */
+interface NextRefund {
+  amount: number;
+  /** What is refunded in all afterwards. */
+  target: number;
+}
+
 /**
- * Minor units that are still to be requested from the provider; refused ones count again.
+ * The next of the requests that the refunds have not covered yet; refused ones count again. One request
+ * after the other: while the outcome of one is unknown, a larger one would send its money twice.
  * @param task read after `reversals` were recorded, so that `chargedBack` counts the disputes among them and
  *   those that only a notice reported
+ * @returns undefined when all is requested, or the rest is disputed
  */
-function unrequestedAmount(task: RefundTask, reversals: readonly Reversal[]): number {
-  const { succeeded, pending } = sumReversals(
-    task.currency,
-    reversals.filter(({ kind }) => kind === 'refund'),
-  );
-  return task.amount - task.chargedBack - succeeded - pending;
+function nextRefund(task: RefundTask, reversals: readonly Reversal[]): NextRefund | undefined {
+  const { succeeded, pending } = sumRefunds(task.currency, reversals);
+  const refunded = succeeded + pending;
+  const target = task.targets.find((one) => one > refunded) ?? task.refundTarget;
+  const amount = Math.min(target, task.amount - task.chargedBack) - refunded;
+  return amount > 0 ? { amount, target } : undefined;
 }
 
 /**
@@ -153,7 +187,9 @@ function unrequestedAmount(task: RefundTask, reversals: readonly Reversal[]): nu
  * @throws when all of it has succeeded at the provider: no waiting settles that difference
  */
 function progressOf(task: RefundTask, reversals: readonly Reversal[]): RefundProgress {
-  if (sumReversals(task.currency, reversals).succeeded < task.amount) return 'pending';
+  const isWhole = sumReversals(task.currency, reversals).succeeded >= task.amount;
+  const isReached = sumRefunds(task.currency, reversals).succeeded >= task.refundTarget;
+  if (!isWhole && !isReached) return 'pending';
   // This happens where MySQL has recorded a reversal as failed and the provider lists it as succeeded.
   throw new Error(`${task.providerPaymentId} is refunded in full at the provider, but not in MySQL`);
 }
@@ -161,10 +197,13 @@ function progressOf(task: RefundTask, reversals: readonly Reversal[]): RefundPro
 /**
  * The idempotency key of a refund request, the same for each repeat of a call whose outcome is unknown. A
  * refusal changes the key, because providers repeat their answer under the same key. Another amount changes
- * it, because they accept no other request under it. Two such requests cannot both succeed, because together
- * they would exceed the payment.
+ * it, because they accept no other request under it; and so does another request of staff, which may be for
+ * the same amount. Two requests up to the same target cannot both succeed where that is the whole payment,
+ * because together they would exceed it.
  */
-function refundKeyOf({ paymentId, refusals, amount }: RefundTask, left: number): string {
-  const key = `refund-${paymentId}-${refusals}`;
-  return left === amount ? key : `${key}-${left}`;
+function refundKeyOf(task: RefundTask, next: NextRefund): string {
+  const key = `refund-${task.paymentId}-${task.refusals}`;
+  if (next.amount === task.amount) return key;
+  const whole = `${key}-${next.amount}`;
+  return next.target === task.amount ? whole : `${whole}-of-${next.target}`;
 }

@@ -3,6 +3,8 @@
 import {
   booksBalance,
   moneyWasKeptForSomething,
+  refundsAreCovered,
+  restockedIsReturned,
   returnedIsKnown,
   unwantedReversalsAreShown,
 } from './money-back-rules.ts';
@@ -49,6 +51,8 @@ const RULES: Record<string, Rule> = {
   'what went back is known': returnedIsKnown,
   'money was kept for something': moneyWasKeptForSomething,
   'reversed money of a paid order is shown': unwantedReversalsAreShown,
+  'refunds are covered': refundsAreCovered,
+  'restocked units are returned': restockedIsReturned,
   'the books balance': booksBalance,
   'limits are true': limitsAreTrue,
 };

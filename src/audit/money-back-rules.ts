@@ -1,7 +1,7 @@
 /** The audit's rules about reversals: each is known to the cent and has a reason, or was parked. */
 
 import type { CollectedPayment } from '../domain/payment.ts';
-import { sumReversals } from '../domain/reversals.ts';
+import { isUnrequested, sumRefunds, sumReversals } from '../domain/reversals.ts';
 import type { AuditedPayment } from '../stores/audit/money-reads.ts';
 import type { Rule, SaleSnapshot } from './snapshot.ts';
 
@@ -62,15 +62,50 @@ export const booksBalance: Rule = ({ collected, mysql }) => {
 /** A payment that paid for its order and has an unrequested reversal is or was parked for an operator. */
 export const unwantedReversalsAreShown: Rule = ({ mysql }) =>
   mysql.payments
-    .filter(({ wasApplied, reason, reversals, providerPaymentId }) => {
-      const isUnwanted =
-        wasApplied && reason === null && reversals.some((reversal) => reversal.status !== 'failed');
+    .filter((payment) => {
+      const { wasApplied, currency, reversals, providerPaymentId } = payment;
+      const [totals, refunds] = [sumReversals(currency, reversals), sumRefunds(currency, reversals)];
+      const isUnwanted = wasApplied && isUnrequested(payment, totals, refunds);
       return isUnwanted && !mysql.everParked.has(providerPaymentId);
     })
     .map(({ providerPaymentId, orderNo }) => ({
       subject: providerPaymentId,
       detail: `paid for ${orderNo}, goes back or went, and was never parked`,
     }));
+
+/** What staff requested of a payment is never more than was paid, and what has ended is with the payer. */
+export const refundsAreCovered: Rule = ({ mysql }) =>
+  mysql.payments.flatMap(({ providerPaymentId: subject, amount, currency, refunds, reversals }) => {
+    const sum = (...statuses: string[]) =>
+      refunds.reduce((all, refund) => all + (statuses.includes(refund.status) ? refund.amount : 0), 0);
+    const [requested, ended] = [sum('requested', 'succeeded'), sum('succeeded')];
+    if (requested > amount) return [{ subject, detail: `${requested} of ${amount} ${currency} requested` }];
+    const returned = sumReversals(currency, reversals).succeeded;
+    if (ended <= returned) return [];
+    return [{ subject, detail: `refunds of ${ended} ${currency} have ended, ${returned} went back` }];
+  });
+
+/** The units that refunds put on sale again are those that their order has returned. */
+export const restockedIsReturned: Rule = ({ mysql }) => {
+  const restocked = new Map<string, number>();
+  for (const { orderNo, refunds } of mysql.payments) {
+    for (const { items, isStockGiven } of refunds) {
+      for (const { sku, quantity } of isStockGiven ? (items ?? []) : []) {
+        const key = `${orderNo} ${sku}`;
+        restocked.set(key, (restocked.get(key) ?? 0) + quantity);
+      }
+    }
+  }
+  return mysql.orders.flatMap(({ orderNo: subject, isStockReturned, items }) =>
+    items.flatMap(({ sku, quantity, stockReturned }) => {
+      const units = restocked.get(`${subject} ${sku}`) ?? 0;
+      const isRight = isStockReturned ? units <= quantity : units === stockReturned;
+      if (isRight && stockReturned <= quantity) return [];
+      const detail = `of ${quantity} ${sku}, refunds restocked ${units}, and ${stockReturned} are returned`;
+      return [{ subject, detail }];
+    }),
+  );
+};
 
 function knownPairs({
   collected,

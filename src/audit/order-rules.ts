@@ -43,7 +43,7 @@ export const ordersEndInTime: Rule = ({ mysql }) =>
 
 /**
  * Every change is recorded: versions have no gap, the last event is the order's state, and after an order's
- * one end only its `payment` changes.
+ * one end only what it says about its money changes.
  */
 export const historiesAreWhole: Rule = ({ mysql }) =>
   mysql.orders.flatMap(({ orderNo: subject, status, payment, version }) => {
@@ -54,7 +54,8 @@ export const historiesAreWhole: Rule = ({ mysql }) =>
     const goesOn = events.every((event, i) => {
       const before = events[i - 1];
       if (!before || !isFinal(before.status)) return true;
-      return event.status === before.status && event.payment !== before.payment;
+      const isNews = event.payment !== before.payment || event.refunded !== before.refunded;
+      return event.status === before.status && isNews;
     });
     if (isGapless && isAsRecorded && goesOn) return [];
     const recorded = events.map((event) => `${event.version} ${event.status} ${event.payment}`).join(', ');

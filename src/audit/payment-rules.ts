@@ -89,24 +89,31 @@ export const paidOrdersArePaidOnce: Rule = ({ mysql }) => {
     });
 };
 
-/** An order's `payment` is what its payments and their reversals imply. */
+/** An order's `payment` and `refunded` are what its payments and their reversals imply. */
 export const ordersShowTheirMoney: Rule = ({ mysql }) => {
   const payments = paymentsByOrder(mysql);
-  return mysql.orders.flatMap(({ orderNo: subject, payment }) => {
+  return mysql.orders.flatMap(({ orderNo: subject, payment, refunded }) => {
     const expected = expectedMoney(payments.get(subject) ?? []);
-    return payment === expected
-      ? []
-      : [{ subject, detail: `shows ${payment}, its payments say ${expected}` }];
+    if (payment === expected.payment && refunded === expected.refunded) return [];
+    const detail = `shows ${payment} and ${refunded} back, its payments say ${expected.payment} and ${expected.refunded}`;
+    return [{ subject, detail }];
   });
 };
 
 /** The order's own payment decides. One whose refund was requested counts until it is refunded. */
-function expectedMoney(payments: readonly AuditedPayment[]): OrderState['payment'] {
+function expectedMoney(payments: readonly AuditedPayment[]): {
+  payment: OrderState['payment'];
+  refunded: number;
+} {
   const own = payments.find(({ wasApplied }) => wasApplied);
-  if (!own) return payments.some(({ status }) => status === 'received') ? 'received' : 'none';
-  if (own.status === 'refunded') return 'refunded';
+  if (!own) {
+    const isReceived = payments.some(({ status }) => status === 'received');
+    return { payment: isReceived ? 'received' : 'none', refunded: 0 };
+  }
+  const refunded = Math.min(sumReversals(own.currency, own.reversals).succeeded, own.amount);
+  if (own.status === 'refunded') return { payment: 'refunded', refunded };
   const isDisputed = own.reversals.some(({ kind, status }) => kind === 'dispute' && status === 'pending');
-  return isDisputed ? 'disputed' : 'applied';
+  return { payment: isDisputed ? 'disputed' : 'applied', refunded };
 }
 
 function paymentsByOrder({ payments }: SaleSnapshot['mysql']) {

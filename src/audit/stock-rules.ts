@@ -49,7 +49,7 @@ export const ledgerAddsUp: Rule = ({ mysqlStock, mysql }) =>
 export const ordersAccountForStock: Rule = ({ mysqlStock, mysql }) => {
   const unitsOf = (status: string) =>
     sumUnits(
-      mysql.orders.filter((order) => order.status === status && !order.isStockReturned),
+      mysql.orders.filter((order) => order.status === status).map(lessReturned('stockReturned')),
       ({ sku }) => sku,
     );
   const [open, paid] = [unitsOf('awaiting_payment'), unitsOf('paid')];
@@ -65,10 +65,9 @@ export const ordersAccountForStock: Rule = ({ mysqlStock, mysql }) => {
 export const limitsAreTrue: Rule = ({ mysql, redis, isRedisCleaned }) => {
   if (isRedisCleaned) return [];
   const theirs = [
-    ...mysql.orders.filter(
-      ({ status, isLimitReturned }) =>
-        status === 'awaiting_payment' || (status === 'paid' && !isLimitReturned),
-    ),
+    ...mysql.orders
+      .filter(({ status }) => status === 'awaiting_payment' || status === 'paid')
+      .map(lessReturned('limitReturned')),
     ...heldUnstored({ redis, mysql }),
   ];
   const owned = sumUnits(theirs, ({ sku }, { userId }) => limitField(sku, userId));
@@ -82,6 +81,14 @@ export const limitsAreTrue: Rule = ({ mysql, redis, isRedisCleaned }) => {
 function heldUnstored({ redis, mysql }: Pick<SaleSnapshot, 'redis' | 'mysql'>) {
   const stored = new Set(mysql.orders.map(({ orderNo }) => orderNo));
   return redis.holds.filter(({ hold, orderNo }) => hold === 'held' && !stored.has(orderNo));
+}
+
+/** The order's cart without the units that went back. */
+function lessReturned(which: 'stockReturned' | 'limitReturned') {
+  return ({ userId, items }: SaleSnapshot['mysql']['orders'][number]): Cart => ({
+    userId,
+    items: items.map((item) => ({ sku: item.sku, quantity: item.quantity - item[which] })),
+  });
 }
 
 interface Cart {

@@ -83,6 +83,8 @@ export const MAX_DECISION_CHARS = 500;
  * says what is left.
  */
 export const [SALE_FRESH_SECONDS, SALE_STALE_SECONDS] = [1, 4];
+/** Refunds of one order. Each is a decision of a person; every run of the refund's workflow reads all. */
+export const MAX_REFUNDS_PER_ORDER = 100;
 /** How long a repeated request finds its first one. A day covers a phone that slept through the sale. */
 export const IDEMPOTENCY_TTL_MS = 24 * 60 * 60 * 1000;
 /** A settled order's projection stays readable in Redis this long; MySQL keeps it for good. */

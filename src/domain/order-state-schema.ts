@@ -11,4 +11,5 @@ export const orderStateSchema = z.object({
   version: z.int(),
   payment: z.enum(PAYMENT_STATES),
   reason: z.enum([...CLOSING_REASONS, ...FAILURE_REASONS]).nullable(),
+  refunded: z.int().min(1).exactOptional(),
 });

@@ -75,13 +75,23 @@ export interface OrderState {
   payment: PaymentState;
   /** Set once the order is closing or has ended without being paid. */
   reason: ClosingReason | FailureReason | null;
+  /**
+   * Minor units of the order's own payment that went back to the payer, by refunds and lost chargebacks;
+   * absent: nothing did.
+   */
+  refunded?: number;
 }
+
+/** Units of an order, of one SKU. */
+export type OrderUnits = Pick<OrderItem, 'sku' | 'quantity'>;
 
 /** What a refunded order gives back to its sale. MySQL has committed it, and Redis is updated afterwards. */
 export interface GiveBack {
   orderNo: string;
   userId: string;
-  items: OrderItem[];
+  /** The refund that it belongs to; empty: all that the parts have left. Each part comes back once. */
+  part: string;
+  items: OrderUnits[];
   /** The user may buy as many units again. */
   limit: boolean;
   /** The units may be sold again. */

@@ -81,7 +81,7 @@ export type PaymentNotice =
 
 /**
  * received → applied | parked | refund_due → refunded. An applied payment may become refund_due (an operator
- * requests it) or refunded (at the provider).
+ * requests it) or refunded (at the provider). After a refund in part it is applied again.
  */
 export const PAYMENT_STATUSES = ['received', 'applied', 'parked', 'refund_due', 'refunded'] as const;
 export type PaymentStatus = (typeof PAYMENT_STATUSES)[number];

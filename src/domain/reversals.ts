@@ -26,27 +26,71 @@ export function isTouched({ succeeded, pending, isMixed }: ReversalTotals): bool
 }
 
 /**
- * The payment's status after these reversals.
- * @param mayPayAgain a payment that is no longer refunded may pay for its order again, because the shop won
- *   the dispute about it
+ * Of the refunds alone, without disputes.
+ * @param currency of the payment
  */
+export function sumRefunds(
+  currency: string,
+  reversals: readonly Pick<Reversal, 'kind' | 'amount' | 'currency' | 'status'>[],
+): Pick<ReversalTotals, 'succeeded' | 'pending'> {
+  return sumReversals(
+    currency,
+    reversals.filter(({ kind }) => kind === 'refund'),
+  );
+}
+
+/** A payment, with what was requested of it. */
+interface Requested {
+  /** Minor units. */
+  amount: number;
+  status: PaymentStatus;
+  /** Minor units that are to be refunded in all; 0: no refund was requested here. */
+  refundTarget: number;
+}
+
+/** What the status depends on beside the totals. */
+interface Circumstances {
+  /** Minor units of refunds that succeeded. */
+  refunded: number;
+  /**
+   * A payment that is no longer refunded may pay for its order again, because the shop won the dispute about
+   * it.
+   */
+  mayPayAgain: boolean;
+}
+
+/** The payment's status after these reversals. */
 export function statusAfter(
-  payment: { amount: number; status: PaymentStatus },
+  { amount, status, refundTarget }: Requested,
   totals: ReversalTotals,
-  mayPayAgain: boolean,
+  { refunded, mayPayAgain }: Circumstances,
 ): PaymentStatus {
-  if (totals.succeeded >= payment.amount) return 'refunded';
-  switch (payment.status) {
+  if (totals.succeeded >= amount) return 'refunded';
+  switch (status) {
     case 'received':
       // A payment of which part may go back does not pay for an order.
       return isTouched(totals) ? 'parked' : 'received';
     case 'refunded':
       return mayPayAgain ? 'applied' : 'refund_due';
-    case 'applied':
-    case 'parked':
+    // Only a payment that paid for its order is refunded in part, and what is left of it still does.
     case 'refund_due':
-      return payment.status;
+      return refundTarget < amount && refunded >= refundTarget ? 'applied' : 'refund_due';
+    case 'applied':
+      return refunded < refundTarget ? 'refund_due' : 'applied';
+    case 'parked':
+      return status;
     default:
-      return payment.status satisfies never;
+      return status satisfies never;
   }
+}
+
+/** Whether money of a payment that paid for its order goes back, or went, that was not requested here. */
+export function isUnrequested(
+  { refundTarget }: Pick<Requested, 'refundTarget'>,
+  totals: ReversalTotals,
+  refunds: Pick<ReversalTotals, 'succeeded' | 'pending'>,
+): boolean {
+  const refunded = refunds.succeeded + refunds.pending;
+  const disputed = totals.succeeded + totals.pending - refunded;
+  return totals.isMixed || disputed > 0 || refunded > refundTarget;
 }

@@ -159,19 +159,17 @@ function isRequestKnown({ idempotencyKey, reservedAtMs }: SnapshotOrder['order']
   return idempotencyKey !== '' && reservedAtMs + IDEMPOTENCY_TTL_MS > Date.now();
 }
 
-function returnsOf({ order: { orderNo }, isStockReturned, isLimitReturned }: SnapshotOrder) {
-  return [
-    ...(isStockReturned ? [{ orderNo, what: 'stock' as const }] : []),
-    ...(isLimitReturned ? [{ orderNo, what: 'limit' as const }] : []),
-  ];
+function returnsOf({ order: { orderNo }, returns }: SnapshotOrder) {
+  return returns.map((returned) => ({ orderNo, ...returned }));
 }
 
-function countsAgainstLimit({ state: { status }, isLimitReturned }: SnapshotOrder): boolean {
-  return status === 'awaiting_payment' || (status === 'paid' && !isLimitReturned);
+function countsAgainstLimit({ state: { status } }: SnapshotOrder): boolean {
+  return status === 'awaiting_payment' || status === 'paid';
 }
 
-function addTo(limits: Map<string, UsedLimit>, { order: { userId, items } }: SnapshotOrder): void {
-  for (const { sku, quantity } of items) {
+function addTo(limits: Map<string, UsedLimit>, { order: { userId }, counted }: SnapshotOrder): void {
+  for (const { sku, quantity } of counted) {
+    if (quantity === 0) continue;
     const key = JSON.stringify([sku, userId]);
     const used = limits.get(key);
     if (used) used.units += quantity;

@@ -5,7 +5,7 @@
 
 import type { OrderItem } from '../domain/order.ts';
 import type { BookedLine, SaleBooks } from '../stores/mysql/upkeep/sale-books.ts';
-import { limitField, parseLimitField } from '../stores/redis/keys.ts';
+import { limitField, parseLimitField, returnMark } from '../stores/redis/keys.ts';
 import type { HeldCart, SaleLook } from '../stores/redis/sale-mends.ts';
 
 export interface Compared {
@@ -15,7 +15,7 @@ export interface Compared {
   carts: ReadonlyMap<string, HeldCart>;
   /** Orders that are open in MySQL and not held in Redis. */
   missing: ReadonlySet<string>;
-  /** Marks of what has gone back in Redis, `<orderNo>:stock` and `:limit`. */
+  /** Marks of what has gone back in Redis. */
   returned: ReadonlySet<string>;
   /** The fields of the limits whose values the look has, in its order. */
   fields: readonly string[];
@@ -106,7 +106,7 @@ function compareStock(compared: Compared): Of<'stock'>[] {
   );
   const soldSince = sumUnits(books.soldSince);
   const toReturn = sumUnits(
-    books.returned.filter(({ orderNo }) => !compared.returned.has(`${orderNo}:stock`)),
+    books.returned.filter(({ orderNo, part }) => !compared.returned.has(returnMark(orderNo, 'stock', part))),
   );
   return books.skus.flatMap(({ sku, total, counted }) => {
     const count = (field: string) => look.stock.get(`${sku}:${field}`) ?? Number.NaN;
@@ -146,10 +146,12 @@ function ownedUnits(compared: Omit<Compared, 'fields'>): Map<string, number> {
   for (const [, { userId, items }] of heldOrders) {
     for (const { sku, quantity } of items) add(limitField(sku, userId), quantity);
   }
-  for (const { orderNo, userId, reservedAtMs, isLimitReturned, sku, quantity } of compared.books.owned) {
-    const isBack = isLimitReturned && compared.returned.has(`${orderNo}:limit`);
-    if (!held.has(orderNo) && reservedAtMs < compared.look.atMs && !isBack) {
-      add(limitField(sku, userId), quantity);
+  for (const { orderNo, userId, reservedAtMs, limitReturned, sku, quantity } of compared.books.owned) {
+    const back = limitReturned
+      .filter(({ part }) => compared.returned.has(returnMark(orderNo, 'limit', part)))
+      .reduce((sum, returned) => sum + returned.quantity, 0);
+    if (!held.has(orderNo) && reservedAtMs < compared.look.atMs && back < quantity) {
+      add(limitField(sku, userId), quantity - back);
     }
   }
   return units;

@@ -11,7 +11,7 @@ import type { Repairs } from '../stores/mysql/upkeep/repairs.ts';
 import type { SaleBooksStore } from '../stores/mysql/upkeep/sale-books.ts';
 import type { DriftBoard, DriftEntry } from '../stores/redis/drift-board.ts';
 import type { Holds } from '../stores/redis/holds.ts';
-import { limitField, parseLimitField } from '../stores/redis/keys.ts';
+import { limitField, parseLimitField, returnMark } from '../stores/redis/keys.ts';
 import type { SaleMends } from '../stores/redis/sale-mends.ts';
 import { compareSale, findMissing, nameOf, type Compared, type Difference } from './compare-sale.ts';
 import type { Step } from './report.ts';
@@ -113,8 +113,10 @@ async function look(
   if (seen.held.some((orderNo) => !carts.has(orderNo) && !books.stored.has(orderNo))) return undefined;
   const marks = [
     ...new Set([
-      ...books.returned.map(({ orderNo }) => `${orderNo}:stock`),
-      ...books.owned.flatMap(({ orderNo, isLimitReturned }) => (isLimitReturned ? [`${orderNo}:limit`] : [])),
+      ...books.returned.map(({ orderNo, part }) => returnMark(orderNo, 'stock', part)),
+      ...books.owned.flatMap(({ orderNo, limitReturned }) =>
+        limitReturned.map(({ part }) => returnMark(orderNo, 'limit', part)),
+      ),
     ]),
   ];
   const returned = await saleMends.readReturned(saleId, marks);

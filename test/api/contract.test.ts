@@ -16,6 +16,7 @@ const order = {
   status: 'queued',
   version: 0,
   payment: 'none',
+  refunded: 0,
   reason: null,
   closing: false,
   items: [{ sku: 'lamp', quantity: 1, unitPrice: 4_900 }],

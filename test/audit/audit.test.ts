@@ -106,6 +106,14 @@ const FAULTS: Record<string, (sold: Sold) => Promise<unknown>> = {
   'reversed money of a paid order is shown': ({ paid }) =>
     sql(RECORD_REVERSAL, 'dispute', 4_900, 'pending', paid),
   'the books balance': ({ paid }) => sql('UPDATE payments SET amount = amount + 1 WHERE order_no = ?', paid),
+  'refunds are covered': ({ paid }) =>
+    sql(
+      `INSERT INTO refunds (order_no, payment_id, amount, target, restock, restores_limit, actor, status)
+       SELECT order_no, payment_id, 1, 1, FALSE, FALSE, 'nobody', 'succeeded' FROM payments WHERE order_no = ?`,
+      paid,
+    ),
+  'restocked units are returned': ({ paid }) =>
+    sql('UPDATE order_items SET stock_returned = 1 WHERE order_no = ?', paid),
   'limits are true': (sold) => checkout.stores.redis.hincrby(keysOf(sold).limits, `lamp:${sold.userId}`, -1),
 };
 
@@ -144,7 +152,7 @@ test('each way in which a history can be broken is found', async () => {
   const audited = (...states: HistoryState[]) => {
     const history = states.map((state, i) => {
       const [status, payment] = typeof state === 'string' ? ([state, 'applied'] as const) : state;
-      return { version: i + 1, status, payment };
+      return { version: i + 1, status, payment, refunded: 0 };
     });
     const events = new Map([...sale.mysql.events, [paid, history]]);
     return auditSale({ ...sale, mysql: { ...sale.mysql, events } }).map(({ rule }) => rule);

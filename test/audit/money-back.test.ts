@@ -97,6 +97,20 @@ const withOrder = (which: keyof Omit<Orders, 'saleId'>, change: Partial<Order>):
     ),
   });
 
+/** As `withOrder`, with a change of each of its lines. */
+const withUnits = (
+  which: keyof Omit<Orders, 'saleId'>,
+  { isStockReturned, ...line }: Partial<Order['items'][number]> & Pick<Partial<Order>, 'isStockReturned'>,
+): SaleSnapshot => {
+  const items = sale.mysql.orders
+    .find(({ orderNo }) => orderNo === orders[which].orderNo)
+    ?.items.map((item) => ({ ...item, ...line }));
+  return withOrder(which, {
+    ...(items && { items }),
+    ...(isStockReturned !== undefined && { isStockReturned }),
+  });
+};
+
 const withPayment = (
   which: keyof Omit<Orders, 'saleId'>,
   change: (payment: Payment) => Partial<Payment>,
@@ -125,21 +139,18 @@ const rulesOf = (snapshot: SaleSnapshot): string[] => auditSale(snapshot).map(({
 /** What is changed about the sale, and the rules that find it. */
 const FAULTS: Record<string, [() => SaleSnapshot, string[]]> = {
   'stock that came back, and MySQL does not say so': [
-    () => withOrder('wanted', { isStockReturned: false }),
+    () => withUnits('wanted', { isStockReturned: false, stockReturned: 0 }),
     ['orders account for the stock', 'holds end as their orders'],
   ],
   'stock that never came back': [
-    () => withOrder('byStaff', { isStockReturned: true }),
+    () => withUnits('byStaff', { isStockReturned: true, stockReturned: 1 }),
     ['orders account for the stock', 'holds end as their orders'],
   ],
   'an allowance that came back, and MySQL does not say so': [
-    () => withOrder('lost', { isLimitReturned: false }),
+    () => withUnits('lost', { limitReturned: 0 }),
     ['limits are true'],
   ],
-  'an allowance that never came back': [
-    () => withOrder('partly', { isLimitReturned: true }),
-    ['limits are true'],
-  ],
+  'an allowance that never came back': [() => withUnits('partly', { limitReturned: 1 }), ['limits are true']],
   'a refunded order that nothing had paid': [
     () => withPayment('byStaff', () => ({ wasApplied: false })),
     ['paid orders are paid once', 'orders show their money'],

@@ -145,7 +145,7 @@ export const projectWithoutVersion: Mutant = (stores) => {
     run(stores.redis, mutant, {
       keys: {},
       keyList: orderNos.map((orderNo) => orderKeys(orderNo).order),
-      args: { ...state, reason: state.reason ?? '' },
+      args: { ...state, reason: state.reason ?? '', refunded: state.refunded ?? 0 },
     });
   return withReservations(stores, {
     projectAll,
@@ -216,7 +216,7 @@ export const returnLimitUnremembered: Mutant = (stores) => {
     / and redis\.call\('SISMEMBER', returnsKey, limitMark\) == 0/,
   );
   return withReservations(stores, {
-    giveBack: ({ orderNo, userId, items, limit, stock }) =>
+    giveBack: ({ orderNo, userId, part, items, limit, stock }) =>
       run(stores.redis, mutant, {
         keys: orderKeys(orderNo),
         args: {
@@ -226,6 +226,7 @@ export const returnLimitUnremembered: Mutant = (stores) => {
           items: JSON.stringify(items),
           isLimitAsked: limit,
           isStockAsked: stock,
+          part,
         },
       }),
   });

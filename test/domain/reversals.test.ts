@@ -2,7 +2,13 @@
 
 import { describe, expect, test } from 'vitest';
 import type { PaymentStatus, Reversal } from '../../src/domain/payment.ts';
-import { isTouched, statusAfter, sumReversals } from '../../src/domain/reversals.ts';
+import {
+  isTouched,
+  isUnrequested,
+  statusAfter,
+  sumRefunds,
+  sumReversals,
+} from '../../src/domain/reversals.ts';
 
 function buildReversal(overrides: Partial<Reversal> = {}) {
   return { kind: 'refund', amount: 1_000, currency: 'EUR', status: 'succeeded', ...overrides } as const;
@@ -77,7 +83,11 @@ test.each([
 
 describe('the status after reversals', () => {
   const after = (status: PaymentStatus, totals: Partial<typeof NOTHING>, mayPayAgain = false) =>
-    statusAfter({ amount: 1_000, status }, { ...NOTHING, ...totals }, mayPayAgain);
+    statusAfter(
+      { amount: 1_000, status, refundTarget: status === 'refund_due' ? 1_000 : 0 },
+      { ...NOTHING, ...totals },
+      { refunded: totals.succeeded ?? 0, mayPayAgain },
+    );
 
   test.each(['received', 'applied', 'parked', 'refund_due', 'refunded'] as const)(
     'is refunded once all of a payment that was %s has gone back',
@@ -107,5 +117,42 @@ describe('the status after reversals', () => {
 
   test('is applied again when the shop has won the dispute', () => {
     expect(after('refunded', {}, true)).toBe('applied');
+  });
+
+  test.each([
+    ['refund_due', 300, 'applied'],
+    ['refund_due', 299, 'refund_due'],
+    ['applied', 300, 'applied'],
+    ['applied', 299, 'refund_due'],
+  ] as const)(
+    'is, where %s was to go back up to 300 and %d were refunded, %s',
+    (status, refunded, expected) => {
+      const totals = { ...NOTHING, succeeded: refunded };
+      const payment = { amount: 1_000, status, refundTarget: 300 };
+      expect(statusAfter(payment, totals, { refunded, mayPayAgain: false })).toBe(expected);
+    },
+  );
+
+  test('does not take a lost chargeback for a part that was requested', () => {
+    const payment = { amount: 1_000, status: 'refund_due', refundTarget: 300 } as const;
+    const totals = { ...NOTHING, succeeded: 400 };
+    expect(statusAfter(payment, totals, { refunded: 0, mayPayAgain: false })).toBe('refund_due');
+  });
+});
+
+describe('money that goes back', () => {
+  const isShown = (refundTarget: number, ...reversals: ReturnType<typeof buildReversal>[]) =>
+    isUnrequested({ refundTarget }, sumReversals('EUR', reversals), sumRefunds('EUR', reversals));
+
+  test('is as requested up to the target, pending or done', () => {
+    expect(isShown(0)).toBe(false);
+    expect(isShown(1_030, buildReversal(), buildReversal({ amount: 30, status: 'pending' }))).toBe(false);
+  });
+
+  test('is shown beyond the target, by a chargeback, and in another currency', () => {
+    expect(isShown(999, buildReversal())).toBe(true);
+    expect(isShown(0, buildReversal({ status: 'pending' }))).toBe(true);
+    expect(isShown(1_000, buildReversal({ kind: 'dispute' }))).toBe(true);
+    expect(isShown(1_000, buildReversal({ currency: 'USD', amount: 1 }))).toBe(true);
   });
 });

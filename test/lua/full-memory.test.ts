@@ -63,7 +63,7 @@ test('at maxmemory a refunded order is still given back, and no lost one is rest
   await stores.reservations.confirm(orderNo);
   const items = [{ sku: 'lamp', quantity: 1, unitPrice: 4_900 }];
   await withFullMemory(async () => {
-    const back = { orderNo, userId: 'ada', items, limit: true, stock: true };
+    const back = { orderNo, userId: 'ada', part: '', items, limit: true, stock: true };
     expect(await stores.reservations.giveBack(back)).toEqual({ kind: 'returned' });
     const before = await snapshot(stores.redis, saleId);
     await expect(stores.reservations.reserveAgain(buildOrder({ saleId }))).rejects.toThrow(/^OOM /);

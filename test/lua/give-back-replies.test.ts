@@ -17,7 +17,7 @@ afterAll(() => stores.close());
 type What = Partial<{ limit: boolean; stock: boolean }>;
 
 const giveBack = (order: Order, { limit = false, stock = false }: What) =>
-  stores.reservations.giveBack({ ...order, limit, stock });
+  stores.reservations.giveBack({ ...order, part: '', limit, stock });
 
 /** Two lamps and a mug, held by ada. */
 async function hold(): Promise<Order> {
@@ -120,11 +120,34 @@ test('giving back leaves the time at which the projection expires', async () => 
   expect(await stores.redis.pttl(returns)).toBe(-1);
 });
 
-test('quantities come from the hold where it is there', async () => {
+test('the user comes from the hold where it is there', async () => {
   const order = await sell();
-  const mistaken = { ...order, userId: 'bo', items: [{ sku: 'mug', quantity: 5, unitPrice: 1 }] };
+  const mistaken = { ...order, userId: 'bo' };
   expect(await giveBack(mistaken, { limit: true, stock: true })).toEqual({ kind: 'returned' });
   expect(await look(order)).toEqual({ lamp: [10, 0, 0], limits: {}, hold: 'returned' });
+});
+
+test('parts of an order come back one by one, each once, and then what they have left', async () => {
+  const order = await sell();
+  const one = { ...order, items: [{ sku: 'lamp', quantity: 1 }] };
+  const give = (part: string, what: What) =>
+    stores.reservations.giveBack({ ...one, part, limit: false, stock: false, ...what });
+  expect(await give('7', { stock: true })).toEqual({ kind: 'returned' });
+  expect(await give('7', { stock: true, limit: true })).toEqual({ kind: 'returned' });
+  expect(await look(order)).toEqual({
+    lamp: [9, 0, 1],
+    limits: { 'lamp:ada': '1', 'mug:ada': '1' },
+    hold: 'sold',
+  });
+  const before = await snapshot(stores.redis, order.saleId);
+  await give('7', { stock: true, limit: true });
+  expect(await snapshot(stores.redis, order.saleId)).toEqual(before);
+  await give('8', { limit: true });
+  const rest = { ...one, items: [...one.items, { sku: 'mug', quantity: 1 }], part: '' };
+  expect(await stores.reservations.giveBack({ ...rest, limit: false, stock: true })).toEqual({
+    kind: 'returned',
+  });
+  expect(await look(order)).toEqual({ lamp: [10, 0, 0], limits: { 'mug:ada': '1' }, hold: 'returned' });
 });
 
 test('nothing comes back of what is held, until it is sold', async () => {

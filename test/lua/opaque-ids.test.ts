@@ -46,7 +46,7 @@ test.each([
   expect(await stores.forgetting.renameUser(shard, userId, 'erased', [sku])).toBe(2);
   expect(await limits()).toEqual({ [limitField(sku, 'erased')]: '2' });
   expect(await stores.forgetting.renameUser(shard, 'erased', userId, [sku])).toBe(2);
-  const back = { orderNo, userId, items: outcome.items, limit: true, stock: true };
+  const back = { orderNo, userId, part: '', items: outcome.items, limit: true, stock: true };
   expect(await stores.reservations.giveBack(back)).toMatchObject({ kind: 'returned' });
   expect(await limits()).toEqual({});
 });

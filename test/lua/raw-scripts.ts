@@ -123,6 +123,7 @@ export async function callGiveBack(
       items: JSON.stringify(lines),
       isLimitAsked: limit,
       isStockAsked: stock,
+      part: '',
     },
   });
   return reply.parse(answer);
@@ -154,7 +155,7 @@ export async function callProject(
   status = 'awaiting_payment',
 ): Promise<string[]> {
   const keyList = [orderKeys(orderNo).order];
-  const args = { version, status, payment: 'none', reason: '' };
+  const args = { version, status, payment: 'none', reason: '', refunded: 0 };
   return reply.parse(await send(redis, project, { keys: {}, keyList, args }));
 }
 

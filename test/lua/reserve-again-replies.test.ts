@@ -120,7 +120,8 @@ test.each(['held', 'sold', 'released', 'returned'] as const)(
     await stores.reservations.reserveAgain(order);
     if (hold === 'released') await stores.reservations.release(order.orderNo);
     if (hold === 'sold' || hold === 'returned') await stores.reservations.confirm(order.orderNo);
-    if (hold === 'returned') await stores.reservations.giveBack({ ...order, limit: false, stock: true });
+    if (hold === 'returned')
+      await stores.reservations.giveBack({ ...order, part: '', limit: false, stock: true });
     expect(await refusal(order)).toEqual({ kind: 'known', hold, epoch: 1 });
   },
 );

@@ -123,7 +123,7 @@ test('what was given back of a refunded order stays given back, and is not given
   await lose(saleId);
   await rebuild(saleId);
   const before = await snapshot(stores.redis, saleId);
-  expect(await stores.reservations.giveBack({ ...paid, limit: true, stock: false })).toEqual({
+  expect(await stores.reservations.giveBack({ ...paid, part: '', limit: true, stock: false })).toEqual({
     kind: 'returned',
   });
   expect(await snapshot(stores.redis, saleId)).toEqual(before);
@@ -205,7 +205,7 @@ describe('a rebuild that is not alone', () => {
       () => saleRebuild.writeOrders(saleId, 2, [{ order: open, state }]),
       () => saleRebuild.writeRequests(saleId, 2, [open]),
       () => saleRebuild.writeLimits(saleId, 2, [{ sku: 'lamp', userId: 'ada', units: 9 }]),
-      () => saleRebuild.writeReturns(saleId, 2, [{ orderNo: open.orderNo, what: 'stock' }]),
+      () => saleRebuild.writeReturns(saleId, 2, [{ orderNo: open.orderNo, what: 'stock', part: '' }]),
       () => saleRebuild.end(saleId, 2, rebuilt),
     ]) {
       await expect(write()).rejects.toThrow(SupersededError);
@@ -225,7 +225,7 @@ describe('a rebuild that is not alone', () => {
     expect(await reservations.release(open.orderNo)).toBe('sale-absent');
     expect(await reservations.confirm(open.orderNo)).toBe('sale-absent');
     expect(await reservations.reserveAgain(open)).toEqual({ kind: 'sale-absent' });
-    expect(await reservations.giveBack({ ...open, limit: true, stock: true })).toEqual({
+    expect(await reservations.giveBack({ ...open, part: '', limit: true, stock: true })).toEqual({
       kind: 'sale-absent',
     });
     await rebuild(saleId, 'unfinished');

@@ -138,7 +138,8 @@ test('a late return of stock to a sale that is gone from Redis is settled in MyS
   await pay(order);
   await endSale(saleId, 4 * DAY_MS);
   await run();
-  const given = { orderNo: order.orderNo, userId: 'ada', items: order.items, limit: true, stock: true };
+  const { orderNo, items } = order;
+  const given = { orderNo, userId: 'ada', part: '', items, limit: true, stock: true };
   await stores.redis.del(saleKeys({ saleId, shard: 0 }).order(order.orderNo));
   expect(await stores.reservations.giveBack(given)).toEqual({ kind: 'sale-absent' });
   expect(await stores.sales.isWatched(saleId)).toBe(false);

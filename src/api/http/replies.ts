@@ -20,6 +20,8 @@ export const orderReply = z.strictObject({
   orderNo: z.string(),
   saleId: z.string(),
   ...orderStateSchema.shape,
+  /** Of the total; what went back by refunds and lost chargebacks. */
+  refunded: amount,
   /** Its end is under way and not decided: a payment may still win. */
   closing: z.boolean(),
   items: z.array(z.strictObject({ sku: z.string(), quantity: z.int().min(1), unitPrice: amount })),

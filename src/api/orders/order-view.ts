@@ -92,13 +92,14 @@ type VisibleOrder = Pick<
 
 /** The one shape of an order in every answer. `closing`: its end is under way, and payment can still win. */
 export function viewOrder(order: VisibleOrder, state: OrderState): OrderReply {
-  const { status, version, payment, reason } = state;
+  const { status, version, payment, reason, refunded = 0 } = state;
   return {
     orderNo: order.orderNo,
     saleId: order.saleId,
     status,
     version,
     payment,
+    refunded,
     reason,
     closing: reason !== null && !isFinal(status),
     items: order.items,

@@ -10,10 +10,14 @@ import {
   type Reversal,
 } from '../../domain/payment.ts';
 import { selectRows, type Pool } from '../mysql/connection.ts';
+import { selectRefunds, type Refund } from '../mysql/rows/refund-rows.ts';
 import { reversalColumns } from '../mysql/rows/reversal-rows.ts';
 
 /** Payments read by one statement, so that its answer stays small. */
 const PAYMENTS_AT_ONCE = 5_000;
+
+/** A refund that staff requested; see `Refund`. */
+export type AuditedRefund = Pick<Refund, 'refundId' | 'amount' | 'status' | 'items' | 'isStockGiven'>;
 
 /** A payment as MySQL has recorded it. Amounts in minor units. */
 export interface AuditedPayment {
@@ -27,6 +31,10 @@ export interface AuditedPayment {
   wasApplied: boolean;
   /** Why it is refunded; null: no refund was requested here. */
   reason: RefundReason | null;
+  /** Minor units that are to be refunded in all, by all requests; 0: none was made here. */
+  refundTarget: number;
+  /** What staff requested of it. */
+  refunds: AuditedRefund[];
   /** A relay is to start or signal its refund workflow. */
   isDue: boolean;
   /** Its recorded refunds and disputes. */
@@ -42,6 +50,7 @@ const paymentRow = z.object({
   status: z.enum(PAYMENT_STATUSES),
   applied: z.coerce.boolean(),
   refund_reason: z.enum(REFUND_REASONS).nullable(),
+  refund_target: z.coerce.number().int(),
   due: z.coerce.boolean(),
 });
 
@@ -92,16 +101,16 @@ async function readPayments(
       pool,
       paymentRow,
       `SELECT p.payment_id, p.provider_payment_id, p.order_no, p.amount, p.currency, p.status,
-         p.status = 'applied' OR p.applied_at IS NOT NULL AS applied, p.refund_reason, p.engine_due_at IS NOT NULL AS due
+         p.status = 'applied' OR p.applied_at IS NOT NULL AS applied, p.refund_reason, p.engine_due_at IS NOT NULL AS due,
+         COALESCE(p.refund_target, IF(p.refund_reason IS NULL, 0, p.amount)) AS refund_target
        FROM payments p WHERE p.payment_id > ? AND ${condition} ORDER BY p.payment_id LIMIT ?`,
       [after, ...values, PAYMENTS_AT_ONCE],
     );
     const last = page.at(-1)?.payment_id;
     if (last === undefined) return payments;
-    const reversals = await readReversals(
-      pool,
-      page.map((row) => row.payment_id),
-    );
+    const paymentIds = page.map((row) => row.payment_id);
+    const reversals = await readReversals(pool, paymentIds);
+    const refunds = await readRefunds(pool, paymentIds);
     for (const row of page) {
       payments.push({
         paymentId: row.payment_id,
@@ -112,6 +121,8 @@ async function readPayments(
         status: row.status,
         wasApplied: row.applied,
         reason: row.refund_reason,
+        refundTarget: row.refund_target,
+        refunds: refunds.get(row.payment_id) ?? [],
         isDue: row.due,
         reversals: reversals.get(row.payment_id) ?? [],
       });
@@ -136,6 +147,18 @@ async function readReversals(
   const byPayment = new Map<number, AuditedPayment['reversals']>();
   for (const { payment_id: paymentId, ...reversal } of rows) {
     byPayment.set(paymentId, [...(byPayment.get(paymentId) ?? []), reversal]);
+  }
+  return byPayment;
+}
+
+/** @returns the refunds by the id of their payment */
+async function readRefunds(
+  pool: Pool,
+  paymentIds: readonly number[],
+): Promise<Map<number, AuditedPayment['refunds']>> {
+  const byPayment = new Map<number, AuditedPayment['refunds']>();
+  for (const refund of await selectRefunds(pool, 'payment_id IN (?) ORDER BY refund_id', [paymentIds])) {
+    byPayment.set(refund.paymentId, [...(byPayment.get(refund.paymentId) ?? []), refund]);
   }
   return byPayment;
 }

@@ -17,9 +17,9 @@ const orderRow = z.object({
   version: z.int(),
   total: z.int(),
   currency: z.string(),
+  refunded: z.int(),
   due: z.coerce.boolean(),
   overdue: z.coerce.boolean(),
-  limit_returned: z.coerce.boolean(),
   stock_returned: z.coerce.boolean(),
 });
 
@@ -28,9 +28,16 @@ const eventRow = z.object({
   version: z.int(),
   status: orderStateSchema.shape.status,
   payment: orderStateSchema.shape.payment,
+  refunded: z.int(),
 });
 
-const itemRow = z.object({ order_no: z.string(), sku: z.string(), quantity: z.int() });
+const itemRow = z.object({
+  order_no: z.string(),
+  sku: z.string(),
+  quantity: z.int(),
+  stock_returned: z.int(),
+  limit_returned: z.int(),
+});
 
 const ledgerRow = z.object({ sku: z.string(), held: z.coerce.number(), sold: z.coerce.number() });
 
@@ -50,7 +57,13 @@ export async function readMysqlSale(pool: Pool, saleId: string) {
       [saleId],
     ),
   ]);
-  const itemsOf = groupByOrder(items, ({ sku, quantity }) => ({ sku, quantity }));
+  const itemsOf = groupByOrder(items, (row) => ({
+    sku: row.sku,
+    quantity: row.quantity,
+    /** Units on sale again, and units that no longer count against the user's limit. */
+    stockReturned: row.stock_returned,
+    limitReturned: row.limit_returned,
+  }));
   return {
     orders: orders.map((row) => ({
       orderNo: row.order_no,
@@ -60,18 +73,23 @@ export async function readMysqlSale(pool: Pool, saleId: string) {
       version: row.version,
       total: row.total,
       currency: row.currency,
+      /** Minor units of its own payment that went back. */
+      refunded: row.refunded,
       /** A relay is to start or signal its workflow. */
       isDue: row.due,
       /** Long past its deadline. */
       isOverdue: row.overdue,
-      /** The order is refunded and no longer counts against its user's limit. */
-      isLimitReturned: row.limit_returned,
       /** The order is refunded, and an operator decided that its units may be sold again. */
       isStockReturned: row.stock_returned,
       items: itemsOf.get(row.order_no) ?? [],
     })),
     /** The changes of each order's state, the oldest first. */
-    events: groupByOrder(events, ({ version, status, payment }) => ({ version, status, payment })),
+    events: groupByOrder(events, ({ version, status, payment, refunded }) => ({
+      version,
+      status,
+      payment,
+      refunded,
+    })),
     ...money,
     ...parked,
     ledger: new Map(ledger.map(({ sku, held, sold }) => [sku, { held, sold }])),
@@ -86,8 +104,8 @@ async function readOrders(pool: Pool, saleId: string) {
     const page = await selectRows(
       pool,
       orderRow,
-      `SELECT order_no, user_id, status, payment, version, total, currency,
-         engine_due_at IS NOT NULL AS due, ${IS_OVERDUE} AS overdue, limit_returned, stock_returned
+      `SELECT order_no, user_id, status, payment, version, total, currency, refunded,
+         engine_due_at IS NOT NULL AS due, ${IS_OVERDUE} AS overdue, stock_returned
        FROM orders WHERE sale_id = ? AND order_no > ? AND order_no LIKE ? ORDER BY order_no LIMIT ?`,
       [saleId, after, `${saleId}-%`, ORDERS_AT_ONCE],
     );
@@ -98,13 +116,15 @@ async function readOrders(pool: Pool, saleId: string) {
       selectRows(
         pool,
         itemRow,
-        'SELECT order_no, sku, quantity FROM order_items WHERE order_no IN (?)',
+        `SELECT i.order_no, i.sku, i.quantity, IF(o.stock_returned, i.quantity, i.stock_returned) AS stock_returned,
+           IF(o.limit_returned, i.quantity, i.limit_returned) AS limit_returned
+         FROM order_items i JOIN orders o ON o.order_no = i.order_no WHERE i.order_no IN (?)`,
         ofPage,
       ),
       selectRows(
         pool,
         eventRow,
-        'SELECT order_no, version, status, payment FROM order_events WHERE order_no IN (?) ORDER BY order_no, version',
+        'SELECT order_no, version, status, payment, refunded FROM order_events WHERE order_no IN (?) ORDER BY order_no, version',
         ofPage,
       ),
     ]);

@@ -86,8 +86,19 @@ async function scanKeys(redis: RedisClient, pattern: string): Promise<string[]> 
 }
 
 function toHold(orderNo: string, hash: Record<string, string>): RedisHold {
-  const { user_id: userId, hold, items, status, version, payment, reason, ...rest } = holdHash.parse(hash);
+  const {
+    user_id: userId,
+    hold,
+    items,
+    status,
+    version,
+    payment,
+    reason,
+    refunded,
+    ...rest
+  } = holdHash.parse(hash);
   // What is no order number is of no epoch, and a finding.
   const epoch = rest.epoch ?? parseOrderNo(orderNo)?.epoch ?? Infinity;
-  return { orderNo, userId, hold, epoch, items, state: { status, version, payment, reason } };
+  const state = { status, version, payment, reason, ...(refunded > 0 && { refunded }) };
+  return { orderNo, userId, hold, epoch, items, state };
 }

@@ -47,10 +47,7 @@ export function saleKeys(saleShard: SaleShard) {
     waitingElsewhere: `${tag}:waiting_elsewhere`,
     /** Orders that were reserved again in this epoch; kept until the next. */
     restored: `${tag}:restored`,
-    /**
-     * The parts of refunded orders that have gone back, `<orderNo>:stock` and `<orderNo>:limit`; kept for
-     * good.
-     */
+    /** What of refunded orders has gone back, by `returnMark`; kept for good. */
     returns: `${tag}:returns`,
     /** Orders whose holds a rebuild has made void, until their hashes have an end. */
     void: `${tag}:void`,
@@ -81,6 +78,14 @@ function escape(part: string): string {
 
 function unescape(part: string): string {
   return part.replaceAll('%3A', ':').replaceAll('%25', '%');
+}
+
+/**
+ * The member of `returns` for what an order has given back.
+ * @param part as in `GiveBack`
+ */
+export function returnMark(orderNo: string, what: 'stock' | 'limit', part: string): string {
+  return part === '' ? `${orderNo}:${what}` : `${orderNo}:${what}:${part}`;
 }
 
 /** The keys of the sale an order belongs to, and its own. `orderNo` must be valid: parse it at the edge. */

@@ -39,6 +39,11 @@ export const orderHash = z.object({
     .string()
     .transform((text) => (text === '' ? null : text))
     .pipe(orderStateSchema.shape.reason),
+  // Absent where nothing went back. Read field by field, what is absent is false or null.
+  refunded: z
+    .union([int, z.literal(false), z.null()])
+    .optional()
+    .transform((refunded) => (typeof refunded === 'number' ? refunded : 0)),
 });
 
 /** In the order in which `hashOf` takes their values. */
@@ -66,7 +71,7 @@ export function toReservedOrder(orderNo: string, hash: Record<string, unknown>):
 }
 
 function fromHash(orderNo: string, parsed: z.infer<typeof orderHash>): ReservedOrder {
-  const { status, version, payment, reason, epoch } = parsed;
+  const { status, version, payment, reason, refunded, epoch } = parsed;
   const isReservedAgain = epoch !== undefined && epoch !== parseOrderNo(orderNo)?.epoch;
   return {
     order: {
@@ -83,6 +88,6 @@ function fromHash(orderNo: string, parsed: z.infer<typeof orderHash>): ReservedO
       userAgent: parsed.user_agent,
       ...(isReservedAgain && { holdEpoch: epoch }),
     },
-    state: { status, version, payment, reason },
+    state: { status, version, payment, reason, ...(refunded > 0 && { refunded }) },
   };
 }

@@ -128,7 +128,7 @@ export function createReservations(redis: RedisClient, { startsPerSecond }: { st
       keys: {},
       keyList: orderNos.map((orderNo) => orderKeys(orderNo).order),
       // Redis has no null: empty means none.
-      args: { ...state, reason: state.reason ?? '' },
+      args: { ...state, reason: state.reason ?? '', refunded: state.refunded ?? 0 },
     });
   }
 
@@ -186,8 +186,11 @@ export function createReservations(redis: RedisClient, { startsPerSecond }: { st
       return isBehind ? { kind: 'sale-absent' } : outcome;
     },
 
-    /** Stock sold → returned, the user's allowance, or both, each once. Only after MySQL has committed it. */
-    giveBack: ({ orderNo, userId, items, limit, stock }: GiveBack): Promise<GiveBackOutcome> =>
+    /**
+     * Stock sold → returned, the user's allowance, or both, each once a part. Only after MySQL has committed
+     * it.
+     */
+    giveBack: ({ orderNo, userId, part, items, limit, stock }: GiveBack): Promise<GiveBackOutcome> =>
       run(redis, giveBack, {
         keys: orderKeys(orderNo),
         args: {
@@ -197,6 +200,7 @@ export function createReservations(redis: RedisClient, { startsPerSecond }: { st
           items: JSON.stringify(items),
           isLimitAsked: limit,
           isStockAsked: stock,
+          part,
         },
       }),
 

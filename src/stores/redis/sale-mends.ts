@@ -85,7 +85,7 @@ export function createSaleMends(redis: RedisClient) {
       return carts;
     },
 
-    /** Which of these marks of returned parts of orders, `<orderNo>:stock` or `:limit`, Redis has. */
+    /** Which of these marks of what orders have given back, as `returnMark` makes them, Redis has. */
     async readReturned(saleId: string, marks: readonly string[]): Promise<Set<string>> {
       if (marks.length === 0) return new Set();
       const found = await redis.smismember(keysOf(saleId).returns, ...marks);

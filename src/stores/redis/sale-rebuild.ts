@@ -8,7 +8,7 @@ import { orderDeadlineMs, parseOrderNo, type Order, type OrderState } from '../.
 import { fingerprintOf } from '../../domain/request-fingerprint.ts';
 import type { Sale, StockCount } from '../../domain/sale.ts';
 import type { RedisClient } from './connection.ts';
-import { epochOf, formatSaleShard, limitField, orderKeys, saleKeys, SALES_KEY } from './keys.ts';
+import { epochOf, formatSaleShard, limitField, orderKeys, returnMark, saleKeys, SALES_KEY } from './keys.ts';
 import { saleFields } from './sale-stock.ts';
 import { run } from './script-call.ts';
 import { expireVoid, rebuildBegin, rebuildEnd, rebuildOrder, rebuildWrite, suspend } from './scripts.ts';
@@ -148,14 +148,14 @@ export function createSaleRebuild(redis: RedisClient) {
     writeReturns: (
       saleId: string,
       epoch: number,
-      returns: readonly { orderNo: string; what: 'stock' | 'limit' }[],
+      returns: readonly { orderNo: string; what: 'stock' | 'limit'; part: string }[],
     ): Promise<void> =>
       write(
         saleId,
         epoch,
         keysOf(saleId).returns,
         'set',
-        returns.map(({ orderNo, what }) => ({ field: `${orderNo}:${what}`, value: '' })),
+        returns.map(({ orderNo, what, part }) => ({ field: returnMark(orderNo, what, part), value: '' })),
       ),
 
     /** Puts rules and stock in place, and lets the sale go on. @throws SupersededError */

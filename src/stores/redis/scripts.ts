@@ -91,7 +91,7 @@ export const release = defineScript({
 export const giveBack = defineScript({
   file: 'give-back',
   keys: ['order', 'stock', 'limits', 'returns', 'sale'],
-  args: ['orderNo', 'epoch', 'userId', 'items', 'isLimitAsked', 'isStockAsked'],
+  args: ['orderNo', 'epoch', 'userId', 'items', 'isLimitAsked', 'isStockAsked', 'part'],
   reply: giveBackReply,
 });
 
@@ -99,7 +99,7 @@ export const project = defineScript({
   file: 'project',
   keys: [],
   keyList: 'order',
-  args: ['version', 'status', 'payment', 'reason'],
+  args: ['version', 'status', 'payment', 'reason', 'refunded'],
   reply: projectReply,
 });
 

@@ -26,6 +26,7 @@ import { opaqueIds } from './0011-opaque-ids.ts';
 import { saleChanges } from './0012-sale-changes.ts';
 import { events } from './0014-events.ts';
 import { push } from './0015-push.ts';
+import { aftersale } from './0016-aftersale.ts';
 
 const MIGRATIONS = [
   { name: '0001-initial', statements: initial },
@@ -42,6 +43,7 @@ const MIGRATIONS = [
   { name: '0012-sale-changes', statements: saleChanges },
   { name: '0014-events', statements: events },
   { name: '0015-push', statements: push },
+  { name: '0016-aftersale', statements: aftersale },
 ];
 
 const LOCK_NAME = 'holdfast_migrations';

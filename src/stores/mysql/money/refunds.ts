@@ -4,31 +4,30 @@ import { z } from 'zod';
 import type { GiveBack } from '../../../domain/order.ts';
 import type { PaymentStatus, Reversal } from '../../../domain/payment.ts';
 import { sumReversals } from '../../../domain/reversals.ts';
-import {
-  inTransaction,
-  modify,
-  selectRows,
-  type Executor,
-  type Pool,
-  type PoolConnection,
-} from '../connection.ts';
+import { inTransaction, modify, selectRows, type Executor, type Pool } from '../connection.ts';
 import { recordAction, type Decision } from '../rows/audit-log.ts';
-import { lockOrder, readOrders } from '../rows/order-rows.ts';
-import { park, resolveStockDecision, unpark } from '../rows/parked.ts';
+import { park, unpark } from '../rows/parked.ts';
 import {
   lockPaymentAndOrder,
   makeIdleRefundSignalDue,
   makeRefundDue,
-  makeRefundSignalDue,
   readPayment,
-  selectPayments,
   type LockedPayment,
 } from '../rows/payment-rows.ts';
+import { readRefundsOf, type Refund } from '../rows/refund-rows.ts';
 import { readReversals } from '../rows/reversal-rows.ts';
-import { bookMovement } from '../rows/stock-ledger.ts';
+import { bookGiveBacks, IS_GIVE_BACK_DUE, readGiveBacks, returnStock } from './give-backs.ts';
+import {
+  requestRefund,
+  requestWholePayment,
+  type RefundRequestKey,
+  type RefundWish,
+  type RequestRefundOutcome,
+} from './request-refund.ts';
 import { recordAndSettleReversals, type ReportedBy } from './settle-reversals.ts';
+import { withdrawRefund, type WithdrawOutcome } from './withdraw-refund.ts';
 
-const returnedRow = z.object({ limit_returned: z.coerce.boolean(), stock_returned: z.coerce.boolean() });
+const targetRow = z.object({ target: z.int(), due: z.coerce.boolean() });
 
 /** What the refund workflow needs to know of a payment. */
 export interface RefundTask {
@@ -42,6 +41,15 @@ export interface RefundTask {
   status: PaymentStatus;
   /** How often the provider refused. After each refusal the next request needs another idempotency key. */
   refusals: number;
+  /** Minor units that are to be refunded in all. */
+  refundTarget: number;
+  /**
+   * Minor units that are refunded in all after each request that has not ended, the least first. Each request
+   * has its own refund at the provider.
+   */
+  targets: number[];
+  /** Refunds have ended whose units are not given back yet. */
+  isGiveBackDue: boolean;
   /** Minor units that disputes have taken or may take. They must not be refunded in addition. */
   chargedBack: number;
 }
@@ -62,7 +70,7 @@ export function createRefunds(pool: Pool) {
       const payment = await readPayment(pool, paymentId);
       if (!payment) return undefined;
       const { reason: _, wasApplied: __, ...task } = payment;
-      return { ...task, chargedBack: await sumDisputes(pool, task) };
+      return { ...task, ...(await readTargets(pool, paymentId)), chargedBack: await sumDisputes(pool, task) };
     },
 
     /**
@@ -91,19 +99,30 @@ export function createRefunds(pool: Pool) {
       ]);
     },
 
+    /** Books the stock and the limit that ended refunds of the payment give back, each once. */
+    bookGiveBacks: (paymentId: number): Promise<void> => bookGiveBacks(pool, paymentId),
+
     /**
-     * Undefined when nothing is to be given back: the payment never paid for its order, or neither the sale's
+     * What is booked as given back. Empty when the payment never paid for its order, or neither the sale's
      * rule nor an operator gives anything back.
      */
-    async readGiveBack(paymentId: number): Promise<GiveBack | undefined> {
-      const payment = await readPayment(pool, paymentId);
-      if (!payment?.wasApplied) return undefined;
-      const { orderNo } = payment;
-      const [stored] = await readOrders(pool, [orderNo]);
-      const { limit, stock } = await readReturned(pool, orderNo);
-      if (!stored || (!limit && !stock)) return undefined;
-      return { orderNo, userId: stored.order.userId, items: stored.order.items, limit, stock };
-    },
+    readGiveBacks: (paymentId: number): Promise<GiveBack[]> => readGiveBacks(pool, paymentId),
+
+    /** The refunds that staff requested of an order, the oldest first. */
+    readOf: (orderNo: string): Promise<Refund[]> => readRefundsOf(pool, orderNo),
+
+    /** Staff send back all or a part of an order's money. A repeat under its key returns the same refund. */
+    requestByOrder: (
+      orderNo: string,
+      wish: RefundWish,
+      decision: Decision,
+      key: RefundRequestKey,
+    ): Promise<RequestRefundOutcome> =>
+      inTransaction(pool, (connection) => requestRefund(connection, orderNo, wish, decision, key)),
+
+    /** Staff withdraw a refund whose money is not on its way. A repeat returns the same. */
+    withdraw: (orderNo: string, refundId: number, decision: Decision): Promise<WithdrawOutcome> =>
+      inTransaction(pool, (connection) => withdrawRefund(connection, orderNo, refundId, decision)),
 
     /** Parks a refund that keeps failing, for an operator. Its workflow goes on trying. */
     async park(paymentId: number, reason: string, { cause, step }: RefundFailure): Promise<void> {
@@ -133,15 +152,19 @@ export function createRefunds(pool: Pool) {
       inTransaction(pool, async (connection) => {
         const locked = await lockPaymentAndOrder(connection, paymentId);
         if (!locked) return 'unknown';
-        const { status, reason, providerPaymentId, orderNo, amount, currency } = locked.payment;
+        const { status, providerPaymentId, orderNo, amount, currency, refundTarget } = locked.payment;
+        const isAllRequested = refundTarget >= amount;
         if (status === 'refund_due') await makeIdleRefundSignalDue(connection, paymentId);
-        if (status === 'refund_due' || reason === 'operator_request') return 'requested';
+        if (isAllRequested) return 'requested';
         if (!isRefundable(locked)) return 'not-refundable';
-        await makeRefundDue(connection, paymentId, 'operator_request');
         await unpark(connection, 'payment', providerPaymentId);
+        const decision = { actor, reason: why };
+        if (locked.payment.wasApplied && (await requestWholePayment(connection, orderNo, decision)))
+          return 'requested';
+        await makeRefundDue(connection, paymentId, 'operator_request');
         const subject = `payment ${paymentId}`;
         const detail = { orderNo, amount, currency, before: status, after: 'refund_due' };
-        await recordAction(connection, { actor, reason: why, action: 'refund_requested', subject, detail });
+        await recordAction(connection, { ...decision, action: 'refund_requested', subject, detail });
         return 'requested';
       }),
 
@@ -162,45 +185,26 @@ export function createRefunds(pool: Pool) {
  */
 function isRefundable({ payment, stored }: LockedPayment): boolean {
   return (
-    payment.status === 'applied' || payment.status === 'parked' || (payment.status === 'received' && !stored)
+    payment.status === 'applied' ||
+    payment.status === 'refund_due' ||
+    payment.status === 'parked' ||
+    (payment.status === 'received' && !stored)
   );
 }
 
-async function returnStock(
-  connection: PoolConnection,
-  orderNo: string,
-  decision: Decision,
-): Promise<'returned' | 'not-refunded' | 'unknown'> {
-  const stored = await lockOrder(connection, orderNo);
-  if (!stored) return 'unknown';
-  if ((await readReturned(connection, orderNo)).stock) return 'returned';
-  const { status, payment } = stored.state;
-  if (status !== 'paid' || payment !== 'refunded') return 'not-refunded';
-  await modify(connection, 'UPDATE orders SET stock_returned = TRUE WHERE order_no = ?', [orderNo]);
-  for (const { wasApplied, paymentId, providerPaymentId } of await selectPayments(
-    connection,
-    'order_no = ?',
-    [orderNo],
-  )) {
-    if (!wasApplied) continue;
-    await makeRefundSignalDue(connection, paymentId);
-    await resolveStockDecision(connection, providerPaymentId);
-  }
-  const items = stored.order.items.map(({ sku, quantity }) => ({ sku, quantity }));
-  const detail = { items, before: 'sold', after: 'returned' };
-  await recordAction(connection, { ...decision, action: 'stock_returned', subject: orderNo, detail });
-  await bookMovement(connection, 'return', [stored.order]);
-  return 'returned';
-}
-
-async function readReturned(reader: Executor, orderNo: string): Promise<{ limit: boolean; stock: boolean }> {
-  const [row] = await selectRows(
+async function readTargets(
+  reader: Executor,
+  paymentId: number,
+): Promise<Pick<RefundTask, 'targets' | 'isGiveBackDue'>> {
+  const rows = await selectRows(
     reader,
-    returnedRow,
-    'SELECT limit_returned, stock_returned FROM orders WHERE order_no = ?',
-    [orderNo],
+    targetRow,
+    `SELECT target, ${IS_GIVE_BACK_DUE} AS due FROM refunds
+     WHERE payment_id = ? AND (status = 'requested' OR ${IS_GIVE_BACK_DUE}) ORDER BY target`,
+    [paymentId],
   );
-  return { limit: row?.limit_returned ?? false, stock: row?.stock_returned ?? false };
+  const open = rows.filter(({ due }) => !due);
+  return { targets: open.map(({ target }) => target), isGiveBackDue: open.length < rows.length };
 }
 
 async function sumDisputes(

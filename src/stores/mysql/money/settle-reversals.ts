@@ -2,27 +2,23 @@
 
 import { z } from 'zod';
 import type { PaymentStatus, Reversal, ReversalTotals } from '../../../domain/payment.ts';
-import { isTouched, statusAfter, sumReversals } from '../../../domain/reversals.ts';
+import { statusAfter, sumRefunds, sumReversals } from '../../../domain/reversals.ts';
 import { modify, selectRows, type PoolConnection } from '../connection.ts';
 import { lockOrder, transition, type StoredOrder } from '../rows/order-rows.ts';
-import {
-  isParkedFor,
-  park,
-  parkAnew,
-  STOCK_DECISION_PENDING,
-  unpark,
-  type ParkedFacts,
-} from '../rows/parked.ts';
+import { unpark } from '../rows/parked.ts';
 import {
   lockPaymentAndOrder,
   makeRefundSignalDue,
   selectPayments,
   setPaymentStatus,
+  setRefundTarget,
   type LockedPayment,
   type Payment,
 } from '../rows/payment-rows.ts';
+import { hasRefundOfUnits, settleRefundRows } from '../rows/refund-rows.ts';
 import { lockReversals, upsertReversals } from '../rows/reversal-rows.ts';
 import { closePaidSessions } from './payment-sessions.ts';
+import { showReversals } from './show-reversals.ts';
 
 const ruleRow = z.object({ restores: z.coerce.boolean() });
 
@@ -48,14 +44,14 @@ export async function recordAndSettleReversals(
   const [seen] = await selectPayments(connection, byId, which);
   const known = seen && (await lockPaymentAndOrder(connection, seen.paymentId));
   const changed = await upsertReversals(connection, provider, reversals);
-  if (known) return settleReversals(connection, known, changed, reportedBy);
+  if (known) return settleNews(connection, known, changed, reportedBy);
 
   // The payment may be inserted at this very moment. Its transaction looks for reversals after the insert,
   // and this one looks for the payment after its own.
   const [payment] = await selectPayments(connection, `${byId} FOR UPDATE`, which);
   if (!payment) return undefined;
   const stored = await lockOrder(connection, payment.orderNo);
-  return settleReversals(connection, { payment, stored }, changed, reportedBy);
+  return settleNews(connection, { payment, stored }, changed, reportedBy);
 }
 
 /** Settles the reversals that came before their payment, which was inserted in this transaction. */
@@ -72,35 +68,51 @@ export async function settleEarlyReversals(
   if (payment) await settleReversals(connection, { payment, stored: undefined }, reversals, 'provider');
 }
 
-async function settleReversals(
+async function settleNews(
+  connection: PoolConnection,
+  locked: LockedPayment,
+  changed: readonly Reversal[],
+  reportedBy: ReportedBy,
+): Promise<StoredOrder | undefined> {
+  return changed.length === 0 ? locked.stored : settleReversals(connection, locked, changed, reportedBy);
+}
+
+/**
+ * Settles the payment, its order and what staff requested of it, by all reversals that are recorded.
+ * @param changed those that are news; without any, what is requested has changed
+ */
+export async function settleReversals(
   connection: PoolConnection,
   { payment, stored }: LockedPayment,
   changed: readonly Reversal[],
   reportedBy: ReportedBy,
 ): Promise<StoredOrder | undefined> {
-  if (changed.length === 0) return stored;
-  const which = [payment.provider, payment.providerPaymentId];
-  const totals = sumReversals(payment.currency, await lockReversals(connection, which));
+  const { paymentId, currency, amount } = payment;
+  const reversals = await lockReversals(connection, [payment.provider, payment.providerPaymentId]);
+  const [totals, refunds] = [sumReversals(currency, reversals), sumRefunds(currency, reversals)];
   const mayPayAgain = await isDisputeWon(connection, payment, changed);
-  const next = statusAfter(payment, totals, mayPayAgain);
+  const next = statusAfter(payment, totals, { refunded: refunds.succeeded, mayPayAgain });
   if (next !== payment.status) await changeStatus(connection, payment, next);
-  await parkOrUnpark(connection, payment, next, totals, changed);
+  await settleRefundRows(connection, paymentId, next === 'refunded' ? amount : refunds.succeeded);
+  await showReversals(connection, payment, next, { totals, refunds, changed });
   const current = stored && (await updateOrderPayment(connection, payment, next, totals, stored));
 
   const isRefundNews = payment.status === 'refund_due' && reportedBy === 'provider';
   const isDueAnew = next === 'refund_due' && payment.status !== 'refund_due';
-  if (isRefundNews || isDueAnew || current !== stored)
-    await makeRefundSignalDue(connection, payment.paymentId);
+  if (isRefundNews || isDueAnew || current !== stored) await makeRefundSignalDue(connection, paymentId);
   return current;
 }
 
 /** Sets the status, and ends what the change ends: a parked refund, or the sessions that the payment paid. */
 async function changeStatus(
   connection: PoolConnection,
-  { paymentId, providerPaymentId, orderNo, status }: Payment,
+  { paymentId, providerPaymentId, orderNo, amount, status }: Payment,
   next: PaymentStatus,
 ): Promise<void> {
   await setPaymentStatus(connection, paymentId, next);
+  // All of it had gone back, by whomever, so all of it is to go back.
+  if (status === 'refunded' && next === 'refund_due') await setRefundTarget(connection, paymentId, amount);
+  if (status === 'refund_due' && next === 'applied') await unpark(connection, 'refund', providerPaymentId);
   if (next === 'refunded') await unpark(connection, 'refund', providerPaymentId);
   // The payment's session is paid at the provider and takes no other payment. To pay again needs another
   // session.
@@ -108,16 +120,18 @@ async function changeStatus(
 }
 
 /**
- * Whether a lost dispute was won after all, so that the payment pays for its order again: no refund was
- * requested here, and the order's stock was not returned.
+ * Whether a lost dispute was won after all, so that the payment pays for its order again: its refund in full
+ * was not requested here, and the order's stock was not returned.
  */
 async function isDisputeWon(
   connection: PoolConnection,
   payment: Payment,
   changed: readonly Reversal[],
 ): Promise<boolean> {
-  const isUnrequestedRefund = payment.status === 'refunded' && payment.wasApplied && payment.reason === null;
-  if (!isUnrequestedRefund || changed.some(({ kind }) => kind !== 'dispute')) return false;
+  const { status, wasApplied, refundTarget, amount } = payment;
+  const isUnrequestedRefund = status === 'refunded' && wasApplied && refundTarget < amount;
+  const isAboutDispute = changed.length > 0 && changed.every(({ kind }) => kind === 'dispute');
+  if (!isUnrequestedRefund || !isAboutDispute) return false;
   const [kept] = await selectRows(
     connection,
     orderNoRow,
@@ -127,50 +141,7 @@ async function isDisputeWon(
   return kept !== undefined;
 }
 
-/**
- * Parks the payment for an operator when money went back that was not requested here, when a refund failed
- * after it had succeeded, or when more goes back than was paid. Unparks it once that is settled.
- */
-async function parkOrUnpark(
-  connection: PoolConnection,
-  payment: Payment,
-  next: PaymentStatus,
-  totals: ReversalTotals,
-  changed: readonly Reversal[],
-): Promise<void> {
-  const { providerPaymentId, orderNo, amount, currency, status } = payment;
-  const { succeeded, pending } = totals;
-  const what = totals.isDisputed ? 'disputed' : 'refunded or charged back at the provider';
-  const sums = `of ${amount} ${currency} for order ${orderNo}, ${succeeded} went back and ${pending} may`;
-  const isTooMuch = succeeded + pending > amount || (next === 'refunded' && totals.isMixed);
-  const facts = (cause: ParkedFacts['cause']): ParkedFacts => ({
-    cause,
-    // Pending or done, it is the same money: an operator who has settled it is not asked again.
-    inputs: { orderNo, amount, currency, back: succeeded + pending, disputed: totals.isDisputed },
-  });
-  const show = (cause: ParkedFacts['cause'], reason: string) =>
-    parkAnew(connection, 'payment', providerPaymentId, reason, facts(cause));
-  const showStockDecision = () => show('reversed', `${what}: ${sums}; ${STOCK_DECISION_PENDING}`);
-  if (status === 'received' && next === 'parked') {
-    const reason = `${what} before it was applied: ${sums}`;
-    await park(connection, 'payment', providerPaymentId, reason, facts('reversed_before_applied'));
-  } else if (status === 'applied' || next === 'applied') {
-    if (!isTouched(totals)) await unpark(connection, 'payment', providerPaymentId);
-    else if (changed.some((reversal) => reversal.status !== 'failed')) await showStockDecision();
-  } else if (status === 'refunded' && next === 'refund_due') {
-    await show('refund_failed_later', `a refund failed after it had succeeded: ${sums}`);
-  } else if (isTooMuch) {
-    await show('too_much_reversed', `more goes back than was paid: ${sums}`);
-  } else if (status !== 'refunded' && next === 'refunded') {
-    await unpark(connection, 'payment', providerPaymentId);
-  } else if (next === 'refunded' && (await isParkedFor(connection, providerPaymentId, 'too_much_reversed'))) {
-    // As much went back as was paid, after all. The question before that one is open again.
-    if (payment.wasApplied && payment.reason === null) await showStockDecision();
-    else await unpark(connection, 'payment', providerPaymentId);
-  }
-}
-
-/** Updates the `payment` of the order's state. A paid order stays paid; another awaits a new payment. */
+/** Updates what the order says about its money. A paid order stays paid; another awaits a new payment. */
 async function updateOrderPayment(
   connection: PoolConnection,
   payment: Payment,
@@ -183,14 +154,24 @@ async function updateOrderPayment(
     if (!hasLostMoney || stored.state.payment !== 'received') return stored;
     return transition(connection, stored, { payment: 'none' });
   }
-  if (next === 'refunded') await returnLimit(connection, stored);
+  if (next === 'refunded') await returnLimit(connection, payment.paymentId, stored);
   const kept = totals.isDisputed ? 'disputed' : 'applied';
   const state = next === 'refunded' ? 'refunded' : kept;
-  return stored.state.payment === state ? stored : transition(connection, stored, { payment: state });
+  const refunded = Math.min(totals.succeeded, payment.amount);
+  const isSame = stored.state.payment === state && (stored.state.refunded ?? 0) === refunded;
+  return isSame ? stored : transition(connection, stored, { payment: state, refunded });
 }
 
-/** Gives the user's limit back where the sale's rule says so, so that the user may buy as much again. */
-async function returnLimit(connection: PoolConnection, { order }: StoredOrder): Promise<void> {
+/**
+ * Gives the user's limit back where the sale's rule says so, so that the user may buy as much again. Where
+ * staff refunded units of the order, they have decided about each.
+ */
+async function returnLimit(
+  connection: PoolConnection,
+  paymentId: number,
+  { order }: StoredOrder,
+): Promise<void> {
+  if (await hasRefundOfUnits(connection, paymentId)) return;
   const [sale] = await selectRows(
     connection,
     ruleRow,

@@ -178,7 +178,7 @@ async function readStates(connection: PoolConnection, batch: readonly Order[]) {
   const rows = await selectRows(
     connection,
     stateRow,
-    'SELECT order_no, batch_id, status, version, payment, closing_reason FROM orders WHERE order_no IN (?)',
+    'SELECT order_no, batch_id, status, version, payment, closing_reason, refunded FROM orders WHERE order_no IN (?)',
     [batch.map((order) => order.orderNo)],
   );
   return new Map(rows.map((row) => [row.order_no, { batchId: row.batch_id, state: toState(row) }]));

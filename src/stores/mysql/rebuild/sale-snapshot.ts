@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { z } from 'zod';
+import type { OrderUnits } from '../../../domain/order.ts';
 import type { Sale, StockCount } from '../../../domain/sale.ts';
 import { beginSnapshot, selectRows, type PoolConnection } from '../connection.ts';
 import { selectOrders, type StoredOrder } from '../rows/order-rows.ts';
@@ -13,14 +14,17 @@ const PAGE_SIZE = 1_000;
 
 const returnRow = z.object({
   order_no: z.string(),
-  limit_returned: z.coerce.boolean(),
-  stock_returned: z.coerce.boolean(),
+  part: z.string(),
+  limit_given: z.coerce.boolean(),
+  stock_given: z.coerce.boolean(),
 });
+const freeRow = z.object({ order_no: z.string(), sku: z.string(), units: z.int() });
 
 /** A stored order, and what a paid one has given back. */
 export interface SnapshotOrder extends StoredOrder {
-  isLimitReturned: boolean;
-  isStockReturned: boolean;
+  returns: { part: string; what: 'stock' | 'limit' }[];
+  /** Units that count against the user's limit, of an order that is open or paid. */
+  counted: OrderUnits[];
 }
 
 export interface SaleSnapshot {
@@ -70,20 +74,47 @@ async function readPage(connection: PoolConnection, saleId: string, after: strin
     [saleId, after, `${saleId}-%`, PAGE_SIZE],
   );
   if (orders.length === 0) return [];
+  const orderNos = orders.map(({ order }) => order.orderNo);
+  const returns = await readReturns(connection, orderNos);
+  const free = await selectRows(
+    connection,
+    freeRow,
+    `SELECT i.order_no, i.sku, IF(o.limit_returned, i.quantity, i.limit_returned) AS units
+     FROM order_items i JOIN orders o ON o.order_no = i.order_no
+     WHERE i.order_no IN (?) AND (o.limit_returned OR i.limit_returned > 0)`,
+    [orderNos],
+  );
+  const freeUnits = new Map(free.map((row) => [`${row.order_no} ${row.sku}`, row.units]));
+  return orders.map((stored) => {
+    const { orderNo, items } = stored.order;
+    const counted = items.map(({ sku, quantity }) => ({
+      sku,
+      quantity: quantity - (freeUnits.get(`${orderNo} ${sku}`) ?? 0),
+    }));
+    return { ...stored, returns: returns.get(orderNo) ?? [], counted };
+  });
+}
+
+/** What these orders have given back, as a whole and by their refunds. */
+async function readReturns(
+  connection: PoolConnection,
+  orderNos: readonly string[],
+): Promise<Map<string, SnapshotOrder['returns']>> {
   const rows = await selectRows(
     connection,
     returnRow,
-    `SELECT order_no, limit_returned, stock_returned FROM orders
-     WHERE order_no IN (?) AND (limit_returned OR stock_returned)`,
-    [orders.map(({ order }) => order.orderNo)],
+    `SELECT order_no, '' AS part, limit_returned AS limit_given, stock_returned AS stock_given FROM orders
+     WHERE order_no IN (?) AND (limit_returned OR stock_returned)
+     UNION ALL SELECT order_no, CAST(refund_id AS CHAR) AS part, limit_given, stock_given FROM refunds
+     WHERE order_no IN (?) AND (limit_given OR stock_given)`,
+    [orderNos, orderNos],
   );
-  const returned = new Map(rows.map((row) => [row.order_no, row]));
-  return orders.map((stored) => {
-    const row = returned.get(stored.order.orderNo);
-    return {
-      ...stored,
-      isLimitReturned: row?.limit_returned ?? false,
-      isStockReturned: row?.stock_returned ?? false,
-    };
-  });
+  const returns = new Map<string, SnapshotOrder['returns']>();
+  for (const { order_no: orderNo, part, limit_given: limit, stock_given: stock } of rows) {
+    const marks = returns.get(orderNo) ?? [];
+    if (stock) marks.push({ part, what: 'stock' });
+    if (limit) marks.push({ part, what: 'limit' });
+    returns.set(orderNo, marks);
+  }
+  return returns;
 }

@@ -40,6 +40,7 @@ export type EndpointAction =
 interface Action extends Decision {
   action:
     | 'refund_requested'
+    | 'refund_withdrawn'
     | 'stock_returned'
     | 'parked_retried'
     | 'parked_resolved'

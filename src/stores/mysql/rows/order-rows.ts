@@ -12,6 +12,7 @@ export const stateColumns = {
   version: orderStateSchema.shape.version,
   payment: orderStateSchema.shape.payment,
   closing_reason: orderStateSchema.shape.reason,
+  refunded: z.int(),
 };
 
 const orderRow = z.object({
@@ -43,7 +44,7 @@ export interface StoredOrder {
 }
 
 const COLUMNS = `order_no, sale_id, user_id, idempotency_key, status, payment, version, total, currency, ip, user_agent,
-  reserved_at, payment_window_ms, closing_reason, workflow_started_at`;
+  reserved_at, payment_window_ms, closing_reason, refunded, workflow_started_at`;
 
 export async function readOrders(reader: Executor, orderNos: readonly string[]): Promise<StoredOrder[]> {
   if (orderNos.length === 0) return [];
@@ -103,7 +104,13 @@ function toStoredOrder(row: z.infer<typeof orderRow>, items: z.infer<typeof item
 const stateRow = z.object(stateColumns);
 
 export function toState(row: z.infer<typeof stateRow>): OrderState {
-  return { status: row.status, version: row.version, payment: row.payment, reason: row.closing_reason };
+  return {
+    status: row.status,
+    version: row.version,
+    payment: row.payment,
+    reason: row.closing_reason,
+    ...(row.refunded > 0 && { refunded: row.refunded }),
+  };
 }
 
 /**
@@ -119,8 +126,17 @@ export async function transition(
   const { orderNo } = stored.order;
   const changed = await modify(
     connection,
-    'UPDATE orders SET status = ?, payment = ?, closing_reason = ?, version = ? WHERE order_no = ? AND version = ?',
-    [state.status, state.payment, state.reason, state.version, orderNo, stored.state.version],
+    `UPDATE orders SET status = ?, payment = ?, closing_reason = ?, refunded = ?, version = ?
+     WHERE order_no = ? AND version = ?`,
+    [
+      state.status,
+      state.payment,
+      state.reason,
+      state.refunded ?? 0,
+      state.version,
+      orderNo,
+      stored.state.version,
+    ],
   );
   assert.equal(changed, 1, `order ${orderNo} changed although its row was locked`);
   await recordEvents(connection, [{ orderNo, state }]);
@@ -131,7 +147,18 @@ export async function recordEvents(
   connection: PoolConnection,
   events: readonly { orderNo: string; state: OrderState }[],
 ): Promise<void> {
-  await modify(connection, 'INSERT INTO order_events (order_no, version, status, payment, reason) VALUES ?', [
-    events.map(({ orderNo, state }) => [orderNo, state.version, state.status, state.payment, state.reason]),
-  ]);
+  await modify(
+    connection,
+    'INSERT INTO order_events (order_no, version, status, payment, reason, refunded) VALUES ?',
+    [
+      events.map(({ orderNo, state }) => [
+        orderNo,
+        state.version,
+        state.status,
+        state.payment,
+        state.reason,
+        state.refunded ?? 0,
+      ]),
+    ],
+  );
 }

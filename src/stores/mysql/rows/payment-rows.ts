@@ -21,6 +21,7 @@ const paymentRow = z.object({
   status: z.enum(PAYMENT_STATUSES),
   refund_reason: z.enum(REFUND_REASONS).nullable(),
   refund_refusals: z.int(),
+  refund_target: z.int().nullable(),
   applied_at: z.date().nullable(),
 });
 
@@ -38,6 +39,8 @@ export interface Payment {
   reason: RefundReason | null;
   /** How often the provider refused to refund it. */
   refusals: number;
+  /** Minor units that are to be refunded in all, by all requests; 0: none was made here. */
+  refundTarget: number;
   /** Whether it paid for its order, also when it went back later. */
   wasApplied: boolean;
 }
@@ -49,7 +52,7 @@ export interface LockedPayment {
 }
 
 const COLUMNS = `payment_id, provider, provider_payment_id, order_no, amount, currency, status, refund_reason, refund_refusals,
-  applied_at`;
+  refund_target, applied_at`;
 
 /** @param condition everything after WHERE, including a LIMIT or a lock */
 export async function selectPayments(
@@ -73,6 +76,8 @@ export async function selectPayments(
     status: row.status,
     reason: row.refund_reason,
     refusals: row.refund_refusals,
+    // A process from before the column refunds all of it.
+    refundTarget: row.refund_target ?? (row.refund_reason === null ? 0 : row.amount),
     wasApplied: row.status === 'applied' || row.applied_at !== null,
   }));
 }
@@ -117,7 +122,7 @@ export async function setPaymentStatus(
   ]);
 }
 
-/** Gives the payment the status `refund_due` and makes its refund workflow due to start. */
+/** Gives the payment the status `refund_due`, all of it, and makes its refund workflow due to start. */
 export async function makeRefundDue(
   connection: PoolConnection,
   paymentId: number,
@@ -125,10 +130,33 @@ export async function makeRefundDue(
 ): Promise<void> {
   await modify(
     connection,
-    `UPDATE payments SET ${KEEP_APPLIED}, status = 'refund_due', refund_reason = ?, engine_due_at = NOW(3)
-     WHERE payment_id = ?`,
+    `UPDATE payments SET ${KEEP_APPLIED}, status = 'refund_due', refund_reason = ?, refund_target = amount,
+       engine_due_at = NOW(3) WHERE payment_id = ?`,
     [reason, paymentId],
   );
+}
+
+/** As `makeRefundDue`, up to so many minor units in all, because an operator requests it. */
+export async function makePartDue(
+  connection: PoolConnection,
+  paymentId: number,
+  target: number,
+): Promise<void> {
+  await modify(
+    connection,
+    `UPDATE payments SET ${KEEP_APPLIED}, status = 'refund_due', refund_reason = 'operator_request',
+       refund_target = ?, engine_due_at = NOW(3) WHERE payment_id = ?`,
+    [target, paymentId],
+  );
+}
+
+/** Sets what is to be refunded in all, in minor units. */
+export async function setRefundTarget(
+  connection: PoolConnection,
+  paymentId: number,
+  target: number,
+): Promise<void> {
+  await modify(connection, 'UPDATE payments SET refund_target = ? WHERE payment_id = ?', [target, paymentId]);
 }
 
 /** Has the relay start or signal the payment's refund workflow. */

@@ -2,7 +2,7 @@
  * Books stock movements in MySQL: in the ledger and on the SKU's counters, in the transaction of the order.
  */
 
-import type { OrderItem } from '../../../domain/order.ts';
+import type { OrderUnits } from '../../../domain/order.ts';
 import { modify, type PoolConnection } from '../connection.ts';
 
 /** hold: available → held. sell: held → sold. release: held → available. return: sold → available. */
@@ -23,7 +23,9 @@ const COUNTERS: Record<Movement, string> = {
 export interface Booking {
   orderNo: string;
   saleId: string;
-  items: readonly OrderItem[];
+  items: readonly OrderUnits[];
+  /** Of a return: the refund that it belongs to; by default it is of all units that are left. */
+  part?: string;
 }
 
 /**
@@ -36,13 +38,15 @@ export async function bookMovement(
   movement: Movement,
   bookings: readonly Booking[],
 ): Promise<void> {
-  const lines = bookings.flatMap(({ orderNo, saleId, items }) =>
-    items.map((item) => ({ orderNo, saleId, ...item })),
+  const lines = bookings.flatMap(({ orderNo, saleId, items, part = '' }) =>
+    items.map((item) => ({ orderNo, saleId, part, ...item })),
   );
   if (lines.length === 0) return;
-  await modify(connection, 'INSERT INTO stock_ledger (sale_id, sku, order_no, movement, quantity) VALUES ?', [
-    lines.map((line) => [line.saleId, line.sku, line.orderNo, movement, line.quantity]),
-  ]);
+  await modify(
+    connection,
+    'INSERT INTO stock_ledger (sale_id, sku, order_no, movement, part, quantity) VALUES ?',
+    [lines.map((line) => [line.saleId, line.sku, line.orderNo, movement, line.part, line.quantity])],
+  );
   for (const { saleId, sku, units } of sumBySku(lines)) {
     const amounts = movement === 'sell' ? [units, units] : [units];
     const changed = await modify(

@@ -7,8 +7,18 @@ import { park } from '../rows/parked.ts';
 
 const orderRow = z.object({ order_no: z.string(), stock_returned: z.coerce.boolean(), ...stateColumns });
 const eventRow = z.object({ order_no: z.string(), ...stateColumns, events: z.int() });
-const lineRow = z.object({ order_no: z.string(), sku: z.string(), quantity: z.int() });
-const bookedRow = lineRow.extend({ movement: z.string() });
+const itemRow = z.object({
+  order_no: z.string(),
+  sku: z.string(),
+  quantity: z.int(),
+  stock_returned: z.int(),
+});
+const bookedRow = z.object({
+  order_no: z.string(),
+  sku: z.string(),
+  movement: z.string(),
+  quantity: z.coerce.number(),
+});
 const referenceRow = z.object({ reference: z.string() });
 
 /** What is wrong with an order. */
@@ -79,7 +89,7 @@ function selectOrders(reader: Executor, condition: string, values: unknown[]): P
   return selectRows(
     reader,
     orderRow,
-    `SELECT order_no, status, version, payment, closing_reason, stock_returned FROM orders WHERE ${condition}`,
+    `SELECT order_no, status, version, payment, closing_reason, refunded, stock_returned FROM orders WHERE ${condition}`,
     values,
   );
 }
@@ -90,21 +100,22 @@ async function findBroken(reader: Executor, rows: readonly OrderRow[]): Promise<
   const events = await selectRows(
     reader,
     eventRow,
-    `SELECT e.order_no, e.status, e.version, e.payment, e.reason AS closing_reason, n.events FROM order_events e
+    `SELECT e.order_no, e.status, e.version, e.payment, e.reason AS closing_reason, e.refunded, n.events FROM order_events e
      JOIN (SELECT order_no, MAX(version) AS version, COUNT(*) AS events FROM order_events
        WHERE order_no IN (?) GROUP BY order_no) n ON n.order_no = e.order_no AND n.version = e.version`,
     orderNos,
   );
   const items = await selectRows(
     reader,
-    lineRow,
-    'SELECT order_no, sku, quantity FROM order_items WHERE order_no IN (?)',
+    itemRow,
+    'SELECT order_no, sku, quantity, stock_returned FROM order_items WHERE order_no IN (?)',
     orderNos,
   );
   const booked = await selectRows(
     reader,
     bookedRow,
-    'SELECT order_no, sku, movement, quantity FROM stock_ledger WHERE order_no IN (?)',
+    `SELECT order_no, sku, movement, SUM(quantity) AS quantity FROM stock_ledger WHERE order_no IN (?)
+     GROUP BY order_no, sku, movement`,
     orderNos,
   );
   const lastEvents = new Map(events.map((event) => [event.order_no, event]));
@@ -125,6 +136,7 @@ function findHistoryFault(row: OrderRow, last: z.infer<typeof eventRow> | undefi
     last.events === row.version &&
     last.status === row.status &&
     last.payment === row.payment &&
+    last.refunded === row.refunded &&
     last.closing_reason === row.closing_reason;
   if (isRecorded) return undefined;
   const recorded = last ? `${showState(last)}, ${last.events} in all` : 'nothing';
@@ -140,15 +152,21 @@ function showState({
   return `${status}, payment ${payment}${reason === null ? '' : `, ${reason}`} (version ${version})`;
 }
 
-/** What an order's state books of each of its items. */
-function movementsOf({ status, stock_returned: isReturned }: OrderRow): string[] {
+/** What an order's state books of one of its items. Units may be returned in parts, which add up. */
+function movementsOf(
+  { status, stock_returned: isReturned }: OrderRow,
+  { sku, quantity, stock_returned: inParts }: z.infer<typeof itemRow>,
+): string[] {
+  const returned = isReturned ? quantity : inParts;
+  const book = (movement: string, units = quantity): string[] =>
+    units > 0 ? [`${movement} ${units} ${sku}`] : [];
   switch (status) {
     case 'awaiting_payment':
-      return ['hold'];
+      return book('hold');
     case 'paid':
-      return isReturned ? ['hold', 'return', 'sell'] : ['hold', 'sell'];
+      return [...book('hold'), ...book('sell'), ...book('return', returned)];
     case 'cancelled':
-      return ['hold', 'release'];
+      return [...book('hold'), ...book('release')];
     // A tombstone was never stored, and has no items.
     case 'failed':
     case 'queued':
@@ -160,12 +178,10 @@ function movementsOf({ status, stock_returned: isReturned }: OrderRow): string[]
 
 function findBookingFault(
   row: OrderRow,
-  items: readonly z.infer<typeof lineRow>[],
+  items: readonly z.infer<typeof itemRow>[],
   booked: readonly z.infer<typeof bookedRow>[],
 ): string | undefined {
-  const expected = items.flatMap(({ sku, quantity }) =>
-    movementsOf(row).map((movement) => `${movement} ${quantity} ${sku}`),
-  );
+  const expected = items.flatMap((item) => movementsOf(row, item));
   const found = booked.map(({ movement, quantity, sku }) => `${movement} ${quantity} ${sku}`);
   const [expectedText, foundText] = [expected, found].map((lines) => lines.toSorted().join(', '));
   if (expectedText === foundText) return undefined;

@@ -7,6 +7,7 @@ import { formatOrderNo } from '../../../domain/order.ts';
 import { inSnapshot, inTransaction, modify, selectRows, type Executor, type Pool } from '../connection.ts';
 import { recordAction } from '../rows/audit-log.ts';
 import { readOrders, type StoredOrder } from '../rows/order-rows.ts';
+import { selectRefunds } from '../rows/refund-rows.ts';
 import { SYSTEM } from './repairs.ts';
 
 /** Order numbers in one statement. */
@@ -27,6 +28,7 @@ const sumRow = z.object({
 });
 const orderNoRow = z.object({ order_no: z.string() });
 const lineRow = z.object({ order_no: z.string(), sku: z.string(), quantity: z.int() });
+const returnedRow = lineRow.extend({ part: z.string() });
 const ownedRow = lineRow.extend({
   user_id: z.string(),
   reserved_at: z.date(),
@@ -47,12 +49,17 @@ export interface BookedLine {
   quantity: number;
 }
 
+/** Units that were put back on sale, by a refund or, where `part` is empty, as what was left. */
+interface ReturnedLine extends BookedLine {
+  part: string;
+}
+
 /** Units that a user bought. */
 interface OwnedLine extends BookedLine {
   userId: string;
   reservedAtMs: number;
-  /** MySQL gave the limit back; Redis follows. */
-  isLimitReturned: boolean;
+  /** Units whose limit MySQL gave back; Redis follows. */
+  limitReturned: { part: string; quantity: number }[];
 }
 
 export interface SaleBooks {
@@ -69,7 +76,7 @@ export interface SaleBooks {
   /** Units of orders that were reserved after the given moment and are booked as sold. */
   soldSince: BookedLine[];
   /** Units that were put back on sale. */
-  returned: BookedLine[];
+  returned: ReturnedLine[];
   /** Open orders, by row and bookings alike, that were reserved before that moment. */
   open: ReadonlySet<string>;
   /** What the given users bought. */
@@ -166,7 +173,7 @@ export function createSaleBooks(pool: Pool) {
 
 /** What the states of all orders imply; slow, and needed only where counters are wrong. */
 const ORDERED = `SELECT COALESCE(SUM(IF(o.status = 'awaiting_payment', i.quantity, 0)), 0) AS held,
-    COALESCE(SUM(IF(o.status = 'paid' AND NOT o.stock_returned, i.quantity, 0)), 0) AS sold
+    COALESCE(SUM(IF(o.status = 'paid' AND NOT o.stock_returned, i.quantity - i.stock_returned, 0)), 0) AS sold
   FROM orders o JOIN order_items i ON i.order_no = o.order_no WHERE o.sale_id = ? AND i.sku = ?`;
 
 async function readBooks(
@@ -205,11 +212,7 @@ async function readBooks(
       held,
     ),
     soldSince: await readSoldSince(reader, saleId, sale.epoch, atMs),
-    returned: await readLines(
-      reader,
-      `SELECT order_no, sku, quantity FROM stock_ledger WHERE sale_id = ? AND movement = 'return' LIMIT ?`,
-      [saleId, RETURNED_MAX],
-    ),
+    returned: await readReturned(reader, saleId),
     open: await readOpen(reader, saleId, atMs),
     owned: await readOwned(reader, saleId, users),
   };
@@ -284,14 +287,36 @@ async function readOwned(reader: Executor, saleId: string, users: readonly strin
      WHERE o.sale_id = ? AND o.user_id IN (?)`,
     [saleId, users],
   );
-  return rows.map((row) => ({
-    orderNo: row.order_no,
+  const inParts = await readLimitParts(reader, [...new Set(rows.map((row) => row.order_no))]);
+  return rows.map(({ order_no: orderNo, sku, quantity, ...row }) => ({
+    orderNo,
     userId: row.user_id,
     reservedAtMs: row.reserved_at.getTime(),
-    isLimitReturned: row.limit_returned,
-    sku: row.sku,
-    quantity: row.quantity,
+    limitReturned: row.limit_returned
+      ? [{ part: '', quantity }]
+      : inParts.filter((part) => part.orderNo === orderNo && part.sku === sku),
+    sku,
+    quantity,
   }));
+}
+
+/** The units whose limit was given back by refunds of these orders. */
+async function readLimitParts(reader: Executor, orderNos: readonly string[]): Promise<ReturnedLine[]> {
+  if (orderNos.length === 0) return [];
+  const refunds = await selectRefunds(reader, 'order_no IN (?) AND limit_given', [orderNos]);
+  return refunds.flatMap(({ refundId, orderNo, items }) =>
+    (items ?? []).map((item) => ({ orderNo, part: String(refundId), ...item })),
+  );
+}
+
+async function readReturned(reader: Executor, saleId: string): Promise<ReturnedLine[]> {
+  const rows = await selectRows(
+    reader,
+    returnedRow,
+    `SELECT order_no, sku, quantity, part FROM stock_ledger WHERE sale_id = ? AND movement = 'return' LIMIT ?`,
+    [saleId, RETURNED_MAX],
+  );
+  return rows.map(({ order_no: orderNo, ...line }) => ({ orderNo, ...line }));
 }
 
 function isEqual(one: Counts, other: Counts): boolean {

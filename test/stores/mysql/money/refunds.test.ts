@@ -170,13 +170,18 @@ describe('returnStock', () => {
   });
 });
 
-describe('readGiveBack', () => {
-  const readGiveBack = async ({ payment }: Paid) => stores.refunds.readGiveBack(await world.idOf(payment));
+describe('readGiveBacks', () => {
+  const readGiveBack = async ({ payment }: Paid) => {
+    const [given, ...others] = await stores.refunds.readGiveBacks(await world.idOf(payment));
+    expect(others).toEqual([]);
+    return given;
+  };
 
   test('names the limit after the refund, and the stock as well once an operator returned it', async () => {
     const refunded = await refundedOrder();
     const { orderNo, userId, items } = refunded.order;
-    const limit = { orderNo, userId, items, limit: true, stock: false };
+    const units = items.map(({ sku, quantity }) => ({ sku, quantity }));
+    const limit = { orderNo, userId, part: '', items: units, limit: true, stock: false };
     expect(await readGiveBack(refunded)).toEqual(limit);
     await stores.refunds.returnStock(orderNo, 'ops');
     expect(await readGiveBack(refunded)).toEqual({ ...limit, stock: true });
@@ -196,7 +201,7 @@ describe('readGiveBack', () => {
     await world.receive(second);
     expect(await readGiveBack({ order: refunded.order, payment: second })).toBeUndefined();
     expect(await readGiveBack(await world.paidOrder())).toBeUndefined();
-    expect(await stores.refunds.readGiveBack(NO_PAYMENT)).toBeUndefined();
+    expect(await stores.refunds.readGiveBacks(NO_PAYMENT)).toEqual([]);
   });
 });
 
@@ -226,6 +231,9 @@ describe('the refund workflow', () => {
       currency: 'EUR',
       status: 'refund_due',
       refusals: 2,
+      refundTarget: 4_900,
+      targets: [],
+      isGiveBackDue: false,
       chargedBack: 900,
     });
     expect(await stores.refunds.read(NO_PAYMENT)).toBeUndefined();

@@ -25,7 +25,8 @@ describe('an applied payment', () => {
   test('that went back at the provider: the order stays paid, says so, gives the limit back and is shown', async () => {
     const { order, payment } = await world.paidOrder();
     const changed = await reverse(stores, buildReversal(payment));
-    expect(changed?.state).toEqual({ status: 'paid', version: 4, payment: 'refunded', reason: null });
+    const refunded = { status: 'paid', version: 4, payment: 'refunded', reason: null, refunded: 4_900 };
+    expect(changed?.state).toEqual(refunded);
     expect(await world.stateOf(order)).toEqual(changed?.state);
     expect(await world.historyOf(order)).toEqual([
       '1 awaiting_payment none',
@@ -49,11 +50,11 @@ describe('an applied payment', () => {
     const { order, payment } = await world.paidOrder();
     await reverse(stores, buildReversal(payment, { amount: 900 }));
     expect(await world.statusOf(payment)).toBe('applied');
-    expect(await world.stateOf(order)).toMatchObject({ payment: 'applied', version: 3 });
+    expect(await world.stateOf(order)).toMatchObject({ payment: 'applied', refunded: 900, version: 4 });
     expect(await world.parkedReason(payment)).toContain('of 4900 EUR');
     await reverse(stores, buildReversal(payment, { amount: 4_000 }));
     expect(await world.statusOf(payment)).toBe('refunded');
-    expect(await world.stateOf(order)).toMatchObject({ payment: 'refunded', version: 4 });
+    expect(await world.stateOf(order)).toMatchObject({ payment: 'refunded', refunded: 4_900, version: 5 });
   });
 
   test('is not refunded by money of another currency, which is shown to an operator', async () => {

@@ -284,7 +284,7 @@ const REQUESTS: Record<string, Call> = {
     await refunds.recordRefusal(paymentId);
     await refunds.park(paymentId, 'for the test', FAILING);
     await refunds.unpark(paymentId);
-    await refunds.readGiveBack(paymentId);
+    await refunds.readGiveBacks(paymentId);
   },
   'parked work: list, read, resolve': async ({ parkedWork, orders }) => {
     await orders.park(noOf('open'), 'for the test', null);

@@ -1,0 +1,175 @@
+/** Staff send back all or a part of a paid order's money, and decide about its units and limit with it. */
+
+import { z } from 'zod';
+import { MAX_REFUNDS_PER_ORDER } from '../../../domain/limits.ts';
+import type { Order, OrderUnits } from '../../../domain/order.ts';
+import { selectRows, type PoolConnection } from '../connection.ts';
+import { recordAction, type Decision } from '../rows/audit-log.ts';
+import { resolveStockDecision, unpark } from '../rows/parked.ts';
+import { makePartDue, makeRefundSignalDue } from '../rows/payment-rows.ts';
+import {
+  insertRefund,
+  readRefundsOf,
+  settleRefundRows,
+  type NewRefund,
+  type Refund,
+} from '../rows/refund-rows.ts';
+import { lockOwnPayment, type OwnPayment } from './own-payment.ts';
+
+const ruleRow = z.object({ restores: z.coerce.boolean() });
+
+/**
+ * all: what is left of the money, and of the units. money: so many minor units. units: of these SKUs, for
+ * what they cost or for another amount, with the charges of the order where asked for.
+ */
+export type RefundWish = {
+  restock: boolean;
+  /** By default the sale's rule. */
+  restoresLimit: boolean | undefined;
+} & (
+  | { kind: 'all' }
+  | { kind: 'money'; amount: number }
+  | { kind: 'units'; items: OrderUnits[]; amount: number | undefined }
+);
+
+/** What identifies a request, so that its repeat finds its refund. */
+export interface RefundRequestKey {
+  idempotencyKey: string;
+  fingerprint: string;
+}
+
+/**
+ * exceeds: so much is left to be refunded, in minor units. no-units: of this SKU the order has fewer units
+ * left that were not refunded before.
+ */
+export type RequestRefundOutcome =
+  | { kind: 'requested' | 'repeated'; refund: Refund }
+  | { kind: 'unknown' | 'not-refundable' | 'key-reused' | 'too-many' }
+  | { kind: 'exceeds'; refundable: number; currency: string }
+  | { kind: 'no-units'; sku: string; refundable: number };
+
+/** Requests a refund, once a key. */
+export async function requestRefund(
+  connection: PoolConnection,
+  orderNo: string,
+  wish: RefundWish,
+  decision: Decision,
+  { idempotencyKey, fingerprint }: RefundRequestKey,
+): Promise<RequestRefundOutcome> {
+  const own = await lockOwnPayment(connection, orderNo);
+  if (own === 'unknown' || own === 'not-paid')
+    return { kind: own === 'unknown' ? 'unknown' : 'not-refundable' };
+  const repeated = own.refunds.find((refund) => refund.idempotencyKey === idempotencyKey);
+  if (repeated)
+    return repeated.fingerprint === fingerprint
+      ? { kind: 'repeated', refund: repeated }
+      : { kind: 'key-reused' };
+  if (own.refunds.length >= MAX_REFUNDS_PER_ORDER) return { kind: 'too-many' };
+  if (own.isMixed) return { kind: 'not-refundable' };
+
+  const { payment, stored, left } = own;
+  const units = unitsOf(wish, stored.order, own.refunds);
+  if ('sku' in units) return { kind: 'no-units', ...units };
+  const amount = amountOf(wish, units.items, stored.order, left);
+  const isNothing = amount === 0 && wish.kind === 'all';
+  if (amount > left || isNothing) return { kind: 'exceeds', refundable: left, currency: payment.currency };
+  const refund = await writeRefund(connection, own, {
+    ...units,
+    amount,
+    charges: wish.kind === 'all',
+    restock: wish.restock,
+    restoresLimit: wish.restoresLimit ?? (await readRule(connection, stored.order.saleId)),
+    ...decision,
+    idempotencyKey,
+    fingerprint,
+  });
+  return { kind: 'requested', refund };
+}
+
+/** An operator requests all of the money by its payment. @returns false: all of it is requested already */
+export async function requestWholePayment(
+  connection: PoolConnection,
+  orderNo: string,
+  decision: Decision,
+): Promise<boolean> {
+  const own = await lockOwnPayment(connection, orderNo);
+  if (own === 'unknown' || own === 'not-paid') return false;
+  const { amount, refundTarget } = own.payment;
+  if (refundTarget >= amount) return false;
+  await writeRefund(connection, own, {
+    items: null,
+    // With all of the money, also what is disputed: it waits for the end of the dispute.
+    amount: amount - Math.max(refundTarget, own.refunding),
+    charges: false,
+    restock: false,
+    restoresLimit: false,
+    ...decision,
+    idempotencyKey: null,
+    fingerprint: null,
+  });
+  return true;
+}
+
+/** The units that it is about, or of which the order has fewer that were not refunded before. */
+function unitsOf(
+  wish: RefundWish,
+  { items }: Order,
+  earlier: readonly Refund[],
+): { items: OrderUnits[] | null } | { sku: string; refundable: number } {
+  if (wish.kind === 'money') return { items: null };
+  const left = new Map(items.map(({ sku, quantity }) => [sku, quantity]));
+  for (const refund of earlier) {
+    if (refund.status === 'failed') continue;
+    for (const { sku, quantity } of refund.items ?? []) left.set(sku, (left.get(sku) ?? 0) - quantity);
+  }
+  if (wish.kind === 'all') {
+    const rest = [...left].flatMap(([sku, quantity]) => (quantity > 0 ? [{ sku, quantity }] : []));
+    return { items: rest.length > 0 ? rest : null };
+  }
+  for (const { sku, quantity } of wish.items) {
+    const refundable = left.get(sku) ?? 0;
+    if (quantity > refundable) return { sku, refundable };
+  }
+  return { items: wish.items };
+}
+
+function amountOf(
+  wish: RefundWish,
+  units: readonly OrderUnits[] | null,
+  { items }: Order,
+  left: number,
+): number {
+  if (wish.kind === 'all') return left;
+  if (wish.amount !== undefined) return wish.amount;
+  const prices = new Map(items.map(({ sku, unitPrice }) => [sku, unitPrice]));
+  return (units ?? []).reduce((sum, { sku, quantity }) => sum + quantity * (prices.get(sku) ?? 0), 0);
+}
+
+/** With money it becomes due, without it is settled at once. The refund's workflow gives back its units. */
+async function writeRefund(
+  connection: PoolConnection,
+  { payment, stored, succeeded, refunding }: OwnPayment,
+  refund: Omit<NewRefund, 'orderNo' | 'paymentId' | 'target'>,
+): Promise<Refund> {
+  const { paymentId, providerPaymentId, refundTarget, currency, status } = payment;
+  const { orderNo } = stored.order;
+  const { amount, actor, reason, items, restock } = refund;
+  const target = amount === 0 ? refundTarget : Math.max(refundTarget, refunding) + amount;
+  await insertRefund(connection, { ...refund, orderNo, paymentId, target });
+  if (amount > 0) await makePartDue(connection, paymentId, target);
+  else await makeRefundSignalDue(connection, paymentId);
+  await settleRefundRows(connection, paymentId, status === 'refunded' ? payment.amount : succeeded);
+  if (target >= payment.amount) await unpark(connection, 'payment', providerPaymentId);
+  else await resolveStockDecision(connection, providerPaymentId);
+  const written = (await readRefundsOf(connection, orderNo)).at(-1);
+  if (!written) throw new Error(`the refund of ${orderNo} was written in this transaction`);
+  const detail = { orderNo, refundId: written.refundId, amount, currency, items, restock, before: status };
+  const subject = refund.idempotencyKey === null ? `payment ${paymentId}` : orderNo;
+  await recordAction(connection, { actor, reason, action: 'refund_requested', subject, detail });
+  return written;
+}
+
+async function readRule(connection: PoolConnection, saleId: string): Promise<boolean> {
+  const sql = 'SELECT refund_restores_limit AS restores FROM sales WHERE sale_id = ?';
+  return (await selectRows(connection, ruleRow, sql, [saleId]))[0]?.restores ?? false;
+}

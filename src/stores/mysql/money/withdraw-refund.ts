@@ -1,0 +1,49 @@
+/** Staff withdraw a refund that they requested. */
+
+import { modify, type PoolConnection } from '../connection.ts';
+import { recordAction, type Decision } from '../rows/audit-log.ts';
+import { makeRefundSignalDue, setRefundTarget } from '../rows/payment-rows.ts';
+import { readRefundsOf, type Refund } from '../rows/refund-rows.ts';
+import { lockOwnPayment } from './own-payment.ts';
+import { settleReversals } from './settle-reversals.ts';
+
+/** on-its-way: the money may be back already. */
+export type WithdrawOutcome =
+  | { kind: 'withdrawn'; refund: Refund }
+  | { kind: 'unknown' | 'no-such-refund' | 'on-its-way' };
+
+/**
+ * Withdraws a refund whose money is not on its way, say because the provider refuses it. Where a request to
+ * the provider is under way at this very moment, its money counts as sent back by provider staff.
+ */
+export async function withdrawRefund(
+  connection: PoolConnection,
+  orderNo: string,
+  refundId: number,
+  decision: Decision,
+): Promise<WithdrawOutcome> {
+  const own = await lockOwnPayment(connection, orderNo);
+  if (own === 'unknown') return { kind: 'unknown' };
+  const refund = own === 'not-paid' ? undefined : own.refunds.find((one) => one.refundId === refundId);
+  if (own === 'not-paid' || !refund) return { kind: 'no-such-refund' };
+  if (refund.status === 'failed') return { kind: 'withdrawn', refund };
+  const { paymentId, refundTarget } = own.payment;
+  const target = refundTarget - refund.amount;
+  if (refund.status === 'succeeded' || own.refunding > target) return { kind: 'on-its-way' };
+  await setRefundTarget(connection, paymentId, target);
+  await modify(
+    connection,
+    `UPDATE refunds SET status = IF(refund_id = ?, 'failed', status), ended_at = IF(refund_id = ?, NOW(3), ended_at),
+       target = target - IF(refund_id = ?, 0, ?) WHERE payment_id = ? AND refund_id >= ? AND status <> 'failed'`,
+    [refundId, refundId, refundId, refund.amount, paymentId, refundId],
+  );
+  const payment = { ...own.payment, refundTarget: target };
+  await settleReversals(connection, { payment, stored: own.stored }, [], 'workflow');
+  await makeRefundSignalDue(connection, paymentId);
+  const detail = { refundId, amount: refund.amount, before: 'requested', after: 'withdrawn' };
+  await recordAction(connection, { ...decision, action: 'refund_withdrawn', subject: orderNo, detail });
+  const [after = refund] = (await readRefundsOf(connection, orderNo)).filter(
+    (one) => one.refundId === refundId,
+  );
+  return { kind: 'withdrawn', refund: after };
+}
