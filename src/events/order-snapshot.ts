@@ -17,6 +17,7 @@ export function snapshotOrder(order: Order, state: OrderState) {
     status: state.status,
     version: state.version,
     payment: state.payment,
+    refunded: state.refunded ?? 0,
     reason: state.reason,
     items: order.items,
     total: order.total,

@@ -102,12 +102,14 @@ test('each event shows the order as it was then, however much has become of it s
     id: `${orderNo}.1`,
     type: 'order.awaiting_payment',
     version: 1,
-    data: { order: { ...content, status: 'awaiting_payment', version: 1, payment: 'none' } },
+    data: { order: { ...content, status: 'awaiting_payment', version: 1, payment: 'none', refunded: 0 } },
   });
   expect(received?.data).toEqual({
-    order: { ...content, status: 'awaiting_payment', version: 2, payment: 'received' },
+    order: { ...content, status: 'awaiting_payment', version: 2, payment: 'received', refunded: 0 },
   });
-  expect(paid?.data).toEqual({ order: { ...content, status: 'paid', version: 3, payment: 'applied' } });
+  expect(paid?.data).toEqual({
+    order: { ...content, status: 'paid', version: 3, payment: 'applied', refunded: 0 },
+  });
 });
 
 test('after a person was erased no event shows them any more', async () => {

@@ -17,7 +17,7 @@ import { reversalColumns } from '../mysql/rows/reversal-rows.ts';
 const PAYMENTS_AT_ONCE = 5_000;
 
 /** A refund that staff requested; see `Refund`. */
-export type AuditedRefund = Pick<Refund, 'refundId' | 'amount' | 'status' | 'items' | 'isStockGiven'>;
+type AuditedRefund = Pick<Refund, 'refundId' | 'amount' | 'status' | 'items' | 'isStockGiven'>;
 
 /** A payment as MySQL has recorded it. Amounts in minor units. */
 export interface AuditedPayment {

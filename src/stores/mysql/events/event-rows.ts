@@ -39,9 +39,11 @@ const orderEventRow = z.object({
   version: stateColumns.version,
   payment: stateColumns.payment,
   reason: stateColumns.closing_reason,
+  refunded: stateColumns.refunded,
   status_before: stateColumns.status.nullable(),
   payment_before: stateColumns.payment.nullable(),
   reason_before: stateColumns.closing_reason,
+  refunded_before: stateColumns.refunded.nullable(),
 });
 
 const shopEventRow = z.object({
@@ -82,8 +84,9 @@ async function listOrderEvents(pool: Pool, range: readonly number[]): Promise<Or
   const rows = await selectRows(
     pool,
     orderEventRow,
-    `SELECT e.sequence, e.order_no, e.occurred_at, e.status, e.version, e.payment, e.reason,
-       b.status AS status_before, b.payment AS payment_before, b.reason AS reason_before
+    `SELECT e.sequence, e.order_no, e.occurred_at, e.status, e.version, e.payment, e.reason, e.refunded,
+       b.status AS status_before, b.payment AS payment_before, b.reason AS reason_before,
+       b.refunded AS refunded_before
      FROM order_events e LEFT JOIN order_events b ON b.order_no = e.order_no AND b.version = e.version - 1
      WHERE e.sequence > ? AND e.sequence <= ? ORDER BY e.sequence LIMIT ?`,
     [...range],
@@ -100,7 +103,10 @@ async function listOrderEvents(pool: Pool, range: readonly number[]): Promise<Or
 
 function stateBefore({ version, ...row }: z.infer<typeof orderEventRow>): OrderState | null {
   const { status_before: status, payment_before: payment, reason_before: reason } = row;
-  return status && payment && toState({ status, payment, closing_reason: reason, version: version - 1 });
+  const refunded = row.refunded_before ?? 0;
+  return (
+    status && payment && toState({ status, payment, closing_reason: reason, refunded, version: version - 1 })
+  );
 }
 
 async function listShopEvents(pool: Pool, range: readonly number[]): Promise<ShopEventRow[]> {

@@ -8,7 +8,7 @@ import { modify, selectRows, type Executor, type PoolConnection } from '../conne
  * requested → succeeded: the payer has the money back | failed: staff withdrew it before. One that succeeded
  * is requested again when its refund fails at the provider after all.
  */
-export const REFUND_STATUSES = ['requested', 'succeeded', 'failed'] as const;
+const REFUND_STATUSES = ['requested', 'succeeded', 'failed'] as const;
 
 const itemsJson = z
   .string()
