@@ -108,7 +108,13 @@ test('while as many purchases are in the API as may be, the next is refused befo
   expect(accepted).toBeGreaterThanOrEqual(MAX_PURCHASES_AT_WORK);
   expect((await slow.shopper.placeOrder(cart())).status).toBe(202);
   // The two, and the probe that found the lane full.
-  expect(await shedBy(slow)).toEqual({ purchases: overloaded + 3, notices: 0, payments: 0, others: 0 });
+  expect(await shedBy(slow)).toEqual({
+    purchases: overloaded + 3,
+    notices: 0,
+    payments: 0,
+    others: 0,
+    feeds: 0,
+  });
   expect((await api.stores.saleStock.read(saleId))?.skus[0]).toMatchObject({ held: accepted + 1 });
 });
 
@@ -221,7 +227,7 @@ test('a flood of reads is refused beyond its own bound, and purchases go on', as
 
   expect(refusalOf(refused)).toBe('503 overloaded');
   expect(Number(refused.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
-  expect(await shedBy(slow)).toEqual({ purchases: 0, notices: 0, payments: 0, others: 1 });
+  expect(await shedBy(slow)).toEqual({ purchases: 0, notices: 0, payments: 0, others: 1, feeds: 0 });
   await slow.shopper.buy(saleId);
   slow.letGo();
   expect((await Promise.all(reads)).map(({ status }) => status)).toEqual(reads.map(() => 200));
