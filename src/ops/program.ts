@@ -11,6 +11,7 @@ import { addOrderCommands } from './order-commands.ts';
 import { addParkedCommands } from './parked-commands.ts';
 import { createParts, messageOf, type Parts } from './parts.ts';
 import type { Terminal } from './terminal.ts';
+import { addTokenCommand } from './token-command.ts';
 import { addUpkeepCommands } from './upkeep-commands.ts';
 
 export interface OpsContext {
@@ -86,6 +87,7 @@ function createProgram(shell: Shell): Command {
   addMoneyCommands(program, shell);
   addUpkeepCommands(program, shell);
   addEraseCommand(program, shell);
+  addTokenCommand(program, shell);
   return program;
 }
 

@@ -280,6 +280,7 @@ describe('help', () => {
     ['parked', 'resolve'],
     ['refund'],
     ['return-stock'],
+    ['token'],
   ])('shows an example: %s %s', async (...args) => {
     expect((await ops(...args.filter((arg) => arg !== undefined), '--help')).out).toMatch(
       /Examples?:\n  ops /,

@@ -16,7 +16,11 @@ interface Printed {
 export type Ops = (...args: string[]) => Promise<Printed>;
 
 /** @param overrides of the environment, say an address where nothing listens */
-export function openOps(stores: TestStores, overrides: Record<string, string> = {}, columns = 80): Ops {
+export function openOps(
+  stores: { config: Pick<TestStores['config'], 'REDIS_URL' | 'MYSQL_URL'> },
+  overrides: Record<string, string> = {},
+  columns = 80,
+): Ops {
   const env = {
     REDIS_URL: stores.config.REDIS_URL.join(','),
     MYSQL_URL: stores.config.MYSQL_URL,

@@ -57,7 +57,11 @@ function namesIn(claim: unknown): unknown[] {
   return Array.isArray(claim) ? claim : [];
 }
 
-function isRole(name: unknown): name is Role {
+export function isScope(name: unknown): name is Scope {
+  return SCOPES.some((scope) => scope === name);
+}
+
+export function isRole(name: unknown): name is Role {
   return typeof name === 'string' && Object.hasOwn(ROLE_SCOPES, name);
 }
 
