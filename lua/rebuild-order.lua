@@ -23,10 +23,11 @@ ARGV
   9   paymentWindowMs      ms
   10  ip
   11  userAgent
-  12  status
-  13  version
-  14  payment
-  15  reason               empty: none
+  12  shop                 what the shop added to the order (JSON); empty: nothing
+  13  status
+  14  version
+  15  payment
+  16  reason               empty: none
 
 Replies
   written
@@ -35,8 +36,8 @@ Replies
 local saleKey, orderKey = KEYS[1], KEYS[2]
 local epoch, saleId, userId, idempotencyKey, items = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local total, currency, reservedAtMs, paymentWindowMs = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
-local ip, userAgent, status, version = ARGV[10], ARGV[11], ARGV[12], tonumber(ARGV[13])
-local payment, reason = ARGV[14], ARGV[15]
+local ip, userAgent, shop, status, version = ARGV[10], ARGV[11], ARGV[12], ARGV[13], tonumber(ARGV[14])
+local payment, reason = ARGV[15], ARGV[16]
 
 local function serverRunId()
   return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
@@ -53,8 +54,11 @@ redis.call('HSET', orderKey,
   'sale_id', saleId, 'user_id', userId, 'items', items, 'total', total, 'currency', currency,
   'idempotency_key', idempotencyKey, 'reserved_at', reservedAtMs, 'payment_window', paymentWindowMs,
   'ip', ip, 'user_agent', userAgent, 'epoch', epoch, 'hold', 'held')
+if shop ~= '' then
+  redis.call('HSET', orderKey, 'shop', shop)
+end
 if shown <= version then
-  redis.call('HSET', orderKey, 'status', status, 'version', ARGV[13], 'payment', payment, 'reason', reason)
+  redis.call('HSET', orderKey, 'status', status, 'version', ARGV[14], 'payment', payment, 'reason', reason)
 end
 redis.call('PERSIST', orderKey)
 return { 'written' }

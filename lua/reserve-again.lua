@@ -4,9 +4,9 @@ Reserve again for an order that was accepted and lost, and hand it to the outbox
 
 For money that came for an order which no store knows any more, and for an order that was not stored before
 the sale's data were made again under a new epoch. The order was accepted once, at its prices and in its time:
-so prices, total, time and payment window stay as given, and neither pause nor window nor limit nor backlog
-refuses it. The units that it takes count against its user's limit, as those of any order. Only stock that is
-gone stands in the way.
+so prices, total, time and payment window stay as given, and neither pause nor window nor limit nor ticket nor
+backlog refuses it. The units that it takes count against its user's limit, as those of any order, and the
+ticket that it spent is spent again. Only stock that is gone stands in the way.
 Invariant: total = available + held + sold.
 Idempotent by orderNo within an epoch: an order restored so long ago that its hash has expired is known by its
 entry in `restored`, which never expires; a rebuild empties it. A hold of an older epoch than the sale's is
@@ -21,6 +21,7 @@ KEYS
   6   outbox
   7   deadlines
   8   restored
+  9   ticket               of a ticket of single use: the order that spent it
 
 ARGV
   1   orderNo
@@ -37,6 +38,8 @@ ARGV
   12  paymentWindowMs      ms
   13  ip
   14  userAgent
+  15  shop                 what the shop added to the order (JSON); empty: nothing
+  16  ticketEndsAtMs       until when the order's ticket is to be known as spent (Unix ms); 0: it spent none
 
 Replies
   reserved      epoch      of the new hold
@@ -49,10 +52,11 @@ Replies
 ]]
 local saleKey, stockKey, limitsKey, orderKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local idemKey, outboxKey, deadlinesKey, restoredKey = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local ticketKey = KEYS[9]
 local orderNo, epoch, saleId, userId, idempotencyKey = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 local fingerprint, idempotencyTtlMs, items = ARGV[6], tonumber(ARGV[7]), cjson.decode(ARGV[8])
 local total, currency, reservedAtMs, paymentWindowMs = ARGV[9], ARGV[10], tonumber(ARGV[11]), tonumber(ARGV[12])
-local ip, userAgent = ARGV[13], ARGV[14]
+local ip, userAgent, shop, ticketEndsAtMs = ARGV[13], ARGV[14], ARGV[15], tonumber(ARGV[16])
 
 local function integer(number)
   return string.format('%.0f', number)
@@ -111,6 +115,13 @@ redis.call('HSET', orderKey,
   'idempotency_key', idempotencyKey, 'reserved_at', integer(reservedAtMs), 'payment_window', integer(paymentWindowMs),
   'ip', ip, 'user_agent', userAgent, 'entry', entry,
   'epoch', sale[1], 'hold', 'held', 'status', 'queued', 'version', '0', 'payment', 'none', 'reason', '')
+if shop ~= '' then
+  redis.call('HSET', orderKey, 'shop', shop)
+end
+-- Where another order has spent the ticket since, it stays that one's. An end in the past removes the key.
+if ticketEndsAtMs > 0 and redis.call('HSETNX', ticketKey, 'order_no', orderNo) == 1 then
+  redis.call('PEXPIREAT', ticketKey, integer(ticketEndsAtMs))
+end
 if isKeyFree then
   redis.call('HSET', idemKey, 'order_no', orderNo, 'fingerprint', fingerprint)
   redis.call('PEXPIRE', idemKey, idempotencyTtlMs)

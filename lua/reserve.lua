@@ -18,6 +18,7 @@ KEYS
   6   outbox
   7   deadlines
   8   waitingElsewhere
+  9   ticket               of a ticket of single use: the order that spent it
 
 ARGV
   1   orderNo
@@ -30,7 +31,12 @@ ARGV
   8   startsPerSecond      orders that the engine can start per second
   9   ip
   10  userAgent
-  11… sku, quantity        one pair a line of the cart (units); each SKU once
+  11  shop                 what the shop added to the order (JSON), which goes into its hash; empty: nothing
+  12  chargesTotal         sum of the charges (minor units), which may be negative
+  13  expectedTotal        the total that the shopper saw (minor units); 0: none is expected
+  14  ticketEndsAtMs       from when on the request's ticket is refused (Unix ms); 0: it has no ticket
+  15  isSingleUse          1: the ticket is spent by this order; 0: it is not
+  16… sku, quantity        one pair a line of the cart (units); each SKU once
 
 Replies
   reserved        orderNo, total (minor units), currency, reservedAt (Unix ms), paymentWindow (ms),
@@ -43,17 +49,27 @@ Replies
   not-open-yet    opensAt (Unix ms)
   closed          closesAt (Unix ms)
   unknown-sku     sku
+  ticket-required                    the sale takes orders with a ticket only
+  ticket-expired
+  ticket-used     orderNo            that spent it
   sold-out        sku, available
   limit-reached   sku, limit, bought
+  sale-limit-reached  limit, bought  of all SKUs together
+  total-too-low   total (minor units)  the charges leave nothing to pay
+  total-changed   total (minor units), currency
+                                     another total than the expected one
   backlog-full    waiting, bound     more orders of all sales wait than the engine starts within a third of
                                      the window
 ]]
 local saleKey, stockKey, limitsKey, orderKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local idemKey, outboxKey, deadlinesKey, waitingElsewhereKey = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local ticketKey = KEYS[9]
 local orderNo, epoch, saleId, userId = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local idempotencyKey, fingerprint, idempotencyTtlMs = ARGV[5], ARGV[6], tonumber(ARGV[7])
 local startsPerSecond, ip, userAgent = tonumber(ARGV[8]), ARGV[9], ARGV[10]
-local firstRepeated = 11
+local shop, chargesTotal, expectedTotal = ARGV[11], tonumber(ARGV[12]), tonumber(ARGV[13])
+local ticketEndsAtMs, isSingleUse = tonumber(ARGV[14]), ARGV[15] == '1'
+local firstRepeated = 16
 
 local function integer(number)
   return string.format('%.0f', number)
@@ -68,6 +84,19 @@ local function limitField(sku, user)
   return (string.gsub(string.gsub(sku, '%%', '%%25'), ':', '%%3A')) .. ':' .. user
 end
 
+-- Counted anew from the counts of each SKU, so that no second count can differ from them.
+local function boughtOfAllSkus()
+  local fields = {}
+  for i, entry in ipairs(cjson.decode(redis.call('HGET', saleKey, 'skus'))) do
+    fields[i] = limitField(entry.sku, userId)
+  end
+  local bought = 0
+  for _, count in ipairs(redis.call('HMGET', limitsKey, unpack(fields))) do
+    bought = bought + (tonumber(count) or 0)
+  end
+  return bought
+end
+
 local earlier = redis.call('HMGET', idemKey, 'order_no', 'fingerprint')
 if earlier[1] == orderNo then
   local order = redis.call('HMGET', orderKey, 'total', 'currency', 'reserved_at', 'payment_window', 'items')
@@ -77,7 +106,8 @@ elseif earlier[1] then
 end
 
 local sale = redis.call('HMGET', saleKey,
-  'epoch', 'opens_at', 'closes_at', 'paused', 'payment_window', 'currency', 'suspended', 'run_id')
+  'epoch', 'opens_at', 'closes_at', 'paused', 'payment_window', 'currency', 'suspended', 'run_id',
+  'ticket', 'limit_per_user')
 if not sale[1] then
   return { 'sale-absent' }
 end
@@ -100,8 +130,21 @@ end
 if now >= closesAt then
   return { 'closed', sale[3] }
 end
+if ticketEndsAtMs == 0 then
+  if sale[9] == '1' then
+    return { 'ticket-required' }
+  end
+elseif now >= ticketEndsAtMs then
+  -- The same moment at which a spent ticket is forgotten, by the same clock.
+  return { 'ticket-expired' }
+elseif isSingleUse then
+  local spentBy = redis.call('HGET', ticketKey, 'order_no')
+  if spentBy then
+    return { 'ticket-used', spentBy }
+  end
+end
 
-local items, total = {}, 0
+local items, total, units = {}, chargesTotal, 0
 for i = firstRepeated, #ARGV, 2 do
   local sku, quantity = ARGV[i], tonumber(ARGV[i + 1])
   local rules = redis.call('HMGET', saleKey, 'price:' .. sku, 'limit:' .. sku)
@@ -121,7 +164,21 @@ for i = firstRepeated, #ARGV, 2 do
   end
   local unitPrice = tonumber(rules[1])
   total = total + unitPrice * quantity
+  units = units + quantity
   items[#items + 1] = { sku = sku, quantity = quantity, unitPrice = unitPrice }
+end
+
+if sale[10] then
+  local limit, bought = tonumber(sale[10]), boughtOfAllSkus()
+  if bought + units > limit then
+    return { 'sale-limit-reached', integer(limit), integer(bought) }
+  end
+end
+if total < 1 then
+  return { 'total-too-low', integer(total) }
+end
+if expectedTotal > 0 and expectedTotal ~= total then
+  return { 'total-changed', integer(total), currency }
 end
 
 local waiting = redis.call('XLEN', outboxKey) + (tonumber(redis.call('GET', waitingElsewhereKey)) or 0)
@@ -144,6 +201,13 @@ redis.call('HSET', orderKey,
   'idempotency_key', idempotencyKey, 'reserved_at', integer(now), 'payment_window', integer(paymentWindow),
   'ip', ip, 'user_agent', userAgent, 'entry', entry,
   'epoch', epoch, 'hold', 'held', 'status', 'queued', 'version', '0', 'payment', 'none', 'reason', '')
+if shop ~= '' then
+  redis.call('HSET', orderKey, 'shop', shop)
+end
+if isSingleUse then
+  redis.call('HSET', ticketKey, 'order_no', orderNo)
+  redis.call('PEXPIREAT', ticketKey, integer(ticketEndsAtMs))
+end
 redis.call('HSET', idemKey, 'order_no', orderNo, 'fingerprint', fingerprint)
 redis.call('PEXPIRE', idemKey, idempotencyTtlMs)
 redis.call('ZADD', deadlinesKey, integer(now + paymentWindow), orderNo)

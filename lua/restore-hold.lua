@@ -24,10 +24,11 @@ ARGV
   10  paymentWindowMs      ms
   11  ip
   12  userAgent
-  13  status
-  14  version
-  15  payment
-  16  reason               empty: none
+  13  shop                 what the shop added to the order (JSON); empty: nothing
+  14  status
+  15  version
+  16  payment
+  17  reason               empty: none
 
 Replies
   restored      before      what Redis had: the state of the hold, unlisted (held, without its deadline), or
@@ -37,8 +38,8 @@ Replies
 local saleKey, orderKey, deadlinesKey = KEYS[1], KEYS[2], KEYS[3]
 local orderNo, epoch, saleId, userId, idempotencyKey, items = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local total, currency, reservedAtMs, paymentWindowMs = ARGV[7], ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
-local ip, userAgent, status, version = ARGV[11], ARGV[12], ARGV[13], ARGV[14]
-local payment, reason = ARGV[15], ARGV[16]
+local ip, userAgent, shop, status, version = ARGV[11], ARGV[12], ARGV[13], ARGV[14], ARGV[15]
+local payment, reason = ARGV[16], ARGV[17]
 
 local sale = redis.call('HMGET', saleKey, 'epoch', 'rebuilding')
 if sale[1] ~= epoch or sale[2] then
@@ -56,6 +57,9 @@ if hold ~= 'held' then
     'idempotency_key', idempotencyKey, 'reserved_at', ARGV[9], 'payment_window', ARGV[10],
     'ip', ip, 'user_agent', userAgent, 'epoch', epoch,
     'hold', 'held', 'status', status, 'version', version, 'payment', payment, 'reason', reason)
+  if shop ~= '' then
+    redis.call('HSET', orderKey, 'shop', shop)
+  end
 end
 redis.call('ZADD', deadlinesKey, string.format('%.0f', reservedAtMs + paymentWindowMs), orderNo)
 return { 'restored', hold == 'held' and 'unlisted' or before }

@@ -225,6 +225,16 @@ const apiFields = z.object({
   JWT_JWKS_URL: httpUrl
     .optional()
     .describe('The public keys of who issues tokens (RS256, PS256, ES256, EdDSA), read every 5 minutes.'),
+  TICKET_JWKS_URL: httpUrl.optional().meta({
+    description: 'The public keys of who signs tickets.',
+    unset: 'those of `JWT_JWKS_URL`, and `JWT_SECRET`',
+  }),
+  TICKET_ISSUER: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('The `iss` that every ticket must have; without it any that has a key.'),
+  TICKET_AUDIENCE: z.string().min(1).default('holdfast').describe('The `aud` that every ticket must have.'),
   TRUSTED_PROXY_HOPS: wholeNumber(0, 10)
     .default(0)
     .describe("Proxies in front that append to `X-Forwarded-For`; a shopper's address is taken from there."),

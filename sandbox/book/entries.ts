@@ -24,6 +24,8 @@ const openedSessionSchema = moneySchema.extend({
   idempotencyKey: z.string(),
   expiresAtMs: z.int(),
   signedOrder: signedOrderSchema.nullable().default(null),
+  shopReference: z.string().nullable().default(null),
+  metadata: z.record(z.string(), z.string()).default({}),
   deployment: deploymentSchema.nullable().default(null),
 });
 

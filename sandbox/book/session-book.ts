@@ -1,5 +1,6 @@
 /** The part of the book that takes money: payment sessions, and payments outside any session. */
 
+import { isDeepStrictEqual } from 'node:util';
 import { ulid } from 'ulidx';
 import { hasRoom, MAX_ENTRIES } from './book-room.ts';
 import { paymentOf, sessionOf, type BookState, type Session } from './book-state.ts';
@@ -19,7 +20,13 @@ interface Money {
   currency: string;
 }
 /** `deployment` of the shop; null: the shop does not tell. */
-export type SessionTerms = Money & { expiresAtMs: number; signedOrder: string; deployment: string | null };
+export type SessionTerms = Money & {
+  expiresAtMs: number;
+  signedOrder: string;
+  shopReference: string | null;
+  metadata: Record<string, string>;
+  deployment: string | null;
+};
 export type StrayTerms = Money & { signedOrder: string | null; deployment: string | null };
 
 export type OpenOutcome =
@@ -114,6 +121,8 @@ function sameTerms(session: Session, terms: SessionTerms): boolean {
     session.currency === terms.currency &&
     session.expiresAtMs === terms.expiresAtMs &&
     session.signedOrder === terms.signedOrder &&
+    session.shopReference === terms.shopReference &&
+    isDeepStrictEqual(session.metadata, terms.metadata) &&
     session.deployment === terms.deployment
   );
 }

@@ -23,6 +23,8 @@ export function toSessionReply(session: Session, publicUrl: string): SessionRepl
     reference: session.reference,
     amount: session.amount,
     currency: session.currency,
+    shop_reference: session.shopReference,
+    metadata: session.metadata,
     expires_at: new Date(session.expiresAtMs).toISOString(),
     created_at: new Date(session.createdAtMs).toISOString(),
     payment_id: session.paymentId,

@@ -34,9 +34,13 @@ export function createRoutes(options: RoutesOptions): Router {
 
   router.post('/v1/payment_sessions', ...shop, (ctx) => {
     const key = requireIdempotencyKey(ctx);
-    const { expires_at, signed_order, ...money } = parse(sessionRequestSchema, ctx.request.body);
+    const { expires_at, signed_order, shop_reference, ...rest } = parse(
+      sessionRequestSchema,
+      ctx.request.body,
+    );
+    const named = { signedOrder: signed_order, shopReference: shop_reference };
     // A session that is born expired is answered like any other: it simply takes nothing.
-    const terms = { ...money, signedOrder: signed_order, expiresAtMs: Date.parse(expires_at) };
+    const terms = { ...rest, ...named, expiresAtMs: Date.parse(expires_at) };
     const outcome = book.openSession(key, terms);
     if (!('session' in outcome)) throw new ProblemError(outcome.kind);
     ctx.status = outcome.kind === 'opened' ? 201 : 200;

@@ -39,6 +39,7 @@ import { createOrderFinder } from './orders/order-view.ts';
 import { createPaymentPage } from './orders/payment-page.ts';
 import { createPlaceOrder } from './orders/place-order.ts';
 import { createProjection } from './orders/projection.ts';
+import type { VerifyTicket } from './orders/ticket.ts';
 import { createGetSale } from './sale-routes.ts';
 import { countNotices, createReceiveNotice } from './webhook-routes.ts';
 
@@ -50,6 +51,7 @@ export interface AppDeps extends Stores {
   eventTicker: EventTicker;
   metrics: Metrics;
   tokens: TokenRules;
+  verifyTicket: VerifyTicket;
   trustedProxyHops: number;
   /** Which addresses endpoints may have. */
   pushRules: UrlRules;

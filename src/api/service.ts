@@ -19,6 +19,7 @@ import { createTokenSigner } from './http/auth.ts';
 import { createHttpServer } from './http/http-server.ts';
 import { createKeySet } from './http/key-set.ts';
 import { createEngineNotifier } from './orders/engine-notifier.ts';
+import { createTicketVerifier, ticketKeys } from './orders/ticket.ts';
 import { showPush } from './push-metrics.ts';
 
 export interface ApiParts {
@@ -45,6 +46,8 @@ export async function startApi(
   const notifier = createEngineNotifier({ ...stores, engine, log });
   const tokens = tokenRulesOf(config);
   const keys = config.JWT_JWKS_URL === undefined ? undefined : createKeySet(config.JWT_JWKS_URL, log);
+  const ticketKeySet =
+    config.TICKET_JWKS_URL === undefined ? undefined : createKeySet(config.TICKET_JWKS_URL, log);
   let stopping = false;
   const { handle } = createApp({
     ...stores,
@@ -56,6 +59,13 @@ export async function startApi(
     metrics,
     tokens: { ...tokens, keys },
     corsOrigins: config.CORS_ORIGINS ?? [],
+    verifyTicket: createTicketVerifier({
+      keys: ticketKeys(
+        ticketKeySet ? { secret: undefined, keys: ticketKeySet } : { secret: tokens.secret, keys },
+      ),
+      issuer: config.TICKET_ISSUER,
+      audience: config.TICKET_AUDIENCE,
+    }),
     trustedProxyHops: config.TRUSTED_PROXY_HOPS,
     pushRules: {
       allowPrivate: config.PUSH_ALLOW_PRIVATE === 'true',
@@ -75,6 +85,7 @@ export async function startApi(
       eventTicker.stop();
       await server.close();
       keys?.stop();
+      ticketKeySet?.stop();
       await notifier.drain();
       await connection.close();
       await stores.close();

@@ -16,6 +16,7 @@ import {
   openOrdersMove,
   ordersEndInTime,
   projectionIsTrue,
+  totalsAreSums,
   workflowsHaveOrders,
 } from './order-rules.ts';
 import {
@@ -38,6 +39,7 @@ const RULES: Record<string, Rule> = {
   'open orders move': openOrdersMove,
   'orders end in time': ordersEndInTime,
   'histories are whole': historiesAreWhole,
+  'totals are the sums of their lines': totalsAreSums,
   'open orders hold stock': openOrdersHoldStock,
   'holds end as their orders': holdsMatchOrders,
   'the projection is true': projectionIsTrue,

@@ -63,6 +63,17 @@ export const historiesAreWhole: Rule = ({ mysql }) =>
     return [{ subject, detail }];
   });
 
+/** An order costs what its items and charges add up to. A failed one has none: it was never stored whole. */
+export const totalsAreSums: Rule = ({ mysql }) =>
+  mysql.orders
+    .filter(({ status }) => status !== 'failed')
+    .flatMap(({ orderNo: subject, total, items, charges }) => {
+      const ofItems = items.reduce((sum, { quantity, unitPrice }) => sum + quantity * unitPrice, 0);
+      const ofCharges = charges.reduce((sum, { amount }) => sum + amount, 0);
+      if (total === ofItems + ofCharges && total >= 1) return [];
+      return [{ subject, detail: `costs ${total}; its items ${ofItems}, its charges ${ofCharges}` }];
+    });
+
 /** An open order has its hold. Without a hold its stock could be neither sold nor released. */
 export const openOrdersHoldStock: Rule = ({ mysql, redis }) => {
   const holds = new Set(redis.holds.map(({ orderNo }) => orderNo));

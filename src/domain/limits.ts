@@ -85,6 +85,12 @@ export const MAX_DECISION_CHARS = 500;
 export const [SALE_FRESH_SECONDS, SALE_STALE_SECONDS] = [1, 4];
 /** Refunds of one order. Each is a decision of a person; every run of the refund's workflow reads all. */
 export const MAX_REFUNDS_PER_ORDER = 100;
+/** Lines that a ticket adds to an order: shipping, a tax or two, some discounts. */
+export const MAX_CHARGES = 10;
+/** Characters of a charge's name, as the shopper reads it. */
+export const MAX_CHARGE_NAME_CHARS = 100;
+/** Bytes of an order's charges as JSON: ten with names of usual length. */
+export const MAX_CHARGES_BYTES = 2_048;
 /** How long a repeated request finds its first one. A day covers a phone that slept through the sale. */
 export const IDEMPOTENCY_TTL_MS = 24 * 60 * 60 * 1000;
 /** A settled order's projection stays readable in Redis this long; MySQL keeps it for good. */

@@ -44,13 +44,40 @@ export interface OrderItem {
   unitPrice: number;
 }
 
+/** A line beside the items, which a ticket of the shop adds: shipping, tax, a discount. */
+export interface Charge {
+  /** By which the shop's books know the kind of line. */
+  code: string;
+  /** As the shopper reads it. */
+  name: string;
+  /** Minor units of the order's currency; negative for a discount. */
+  amount: number;
+}
+
+/** A ticket of single use that an order has spent. */
+export interface SpentTicket {
+  /** A digest of the ticket's issuer and its own id. */
+  id: string;
+  /** Unix time in ms from which the ticket would be refused anyway, so that nothing need remember it. */
+  endsAtMs: number;
+}
+
+/** What the shop added to an order; each only where it did. */
+export interface ShopData {
+  reference?: string;
+  metadata?: Record<string, string>;
+  /** At least one. */
+  charges?: Charge[];
+  ticket?: SpentTicket;
+}
+
 /** Everything an accepted order consists of. `reserve` fixes it at the moment of acceptance. */
-export interface Order {
+export interface Order extends ShopData {
   orderNo: string;
   saleId: string;
   userId: string;
   items: OrderItem[];
-  /** Minor units of `currency`. */
+  /** Minor units of `currency`: the sum of items and charges. */
   total: number;
   /** ISO 4217. */
   currency: string;

@@ -1,33 +1,48 @@
 /**
- * What a shop adds to a sale, a SKU or an order for its own use: a reference and metadata. Holdfast keeps
- * both, shows them and hands them on, and reads nothing from them.
+ * What a shop adds to a sale, a SKU or an order for its own use: a reference and metadata, which Holdfast
+ * keeps, shows and hands on, and reads nothing from; and to an order charges and the ticket that it spent.
  */
 
 import { z } from 'zod';
 import {
+  MAX_CHARGE_NAME_CHARS,
+  MAX_CHARGES,
+  MAX_CHARGES_BYTES,
   MAX_METADATA_BYTES,
   MAX_METADATA_KEYS,
   MAX_METADATA_VALUE_CHARS,
   MAX_REFERENCE_CHARS,
+  MAX_UNIT_PRICE,
   METADATA_KEY_PATTERN,
 } from './limits.ts';
+import type { ShopData } from './order.ts';
 
 /** Control characters, invisible ones, and halves of a pair that stand alone. */
 const UNPRINTABLE = /\p{C}/u;
 /** Half of a pair of characters: no text that MySQL or another language could store. */
 const LONE_SURROGATE = /\p{Cs}/u;
 
+/** At a provider the metadata stand beside Holdfast's own, whose keys begin so. */
+const OWN_PREFIX = 'holdfast_';
+
+function printable(maxChars: number) {
+  return z
+    .string()
+    .min(1)
+    .max(maxChars)
+    .refine((text) => !UNPRINTABLE.test(text), 'printable characters only')
+    .refine((text) => text.trim() === text, 'no white space at either end');
+}
+
 /** The shop's own number or name of a thing. White space at an end would be lost where MySQL compares. */
-export const referenceSchema = z
-  .string()
-  .min(1)
-  .max(MAX_REFERENCE_CHARS)
-  .refine((text) => !UNPRINTABLE.test(text), 'printable characters only')
-  .refine((text) => text.trim() === text, 'no white space at either end');
+export const referenceSchema = printable(MAX_REFERENCE_CHARS);
 
 export const metadataSchema = z
   .record(
-    z.string().regex(METADATA_KEY_PATTERN),
+    z
+      .string()
+      .regex(METADATA_KEY_PATTERN)
+      .refine((key) => !key.startsWith(OWN_PREFIX), `no key that begins with ${OWN_PREFIX}`),
     z
       .string()
       .max(MAX_METADATA_VALUE_CHARS)
@@ -37,7 +52,38 @@ export const metadataSchema = z
     (metadata) => Object.keys(metadata).length <= MAX_METADATA_KEYS,
     `at most ${MAX_METADATA_KEYS} keys`,
   )
-  .refine(
-    (metadata) => Buffer.byteLength(JSON.stringify(metadata)) <= MAX_METADATA_BYTES,
-    `at most ${MAX_METADATA_BYTES} bytes as JSON`,
-  );
+  .refine(isAtMost(MAX_METADATA_BYTES), `at most ${MAX_METADATA_BYTES} bytes as JSON`);
+
+const chargeSchema = z.strictObject({
+  code: z.string().regex(METADATA_KEY_PATTERN),
+  name: printable(MAX_CHARGE_NAME_CHARS),
+  amount: z.int().min(-MAX_UNIT_PRICE).max(MAX_UNIT_PRICE),
+});
+
+/** Lines that a ticket adds to an order. */
+export const chargesSchema = z
+  .array(chargeSchema)
+  .max(MAX_CHARGES)
+  .refine(isAtMost(MAX_CHARGES_BYTES), `at most ${MAX_CHARGES_BYTES} bytes as JSON`);
+
+/** `ShopData`, where it comes back from a store. */
+export const shopDataSchema = z.object({
+  reference: z.string().exactOptional(),
+  metadata: z.record(z.string(), z.string()).exactOptional(),
+  charges: z.array(z.object({ code: z.string(), name: z.string(), amount: z.int() })).exactOptional(),
+  ticket: z.object({ id: z.string(), endsAtMs: z.int() }).exactOptional(),
+}) satisfies z.ZodType<ShopData>;
+
+/** The shop's part of an order, without what is empty. */
+export function shopDataOf({ reference, metadata, charges, ticket }: ShopData): ShopData {
+  return {
+    ...(reference && { reference }),
+    ...(metadata && Object.keys(metadata).length > 0 && { metadata }),
+    ...(charges && charges.length > 0 && { charges }),
+    ...(ticket && { ticket }),
+  };
+}
+
+function isAtMost(bytes: number): (value: unknown) => boolean {
+  return (value) => Buffer.byteLength(JSON.stringify(value)) <= bytes;
+}

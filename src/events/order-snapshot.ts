@@ -20,8 +20,11 @@ export function snapshotOrder(order: Order, state: OrderState) {
     refunded: state.refunded ?? 0,
     reason: state.reason,
     items: order.items,
+    charges: order.charges ?? [],
     total: order.total,
     currency: order.currency,
+    reference: order.reference ?? null,
+    metadata: order.metadata ?? {},
     reservedAt: new Date(order.reservedAtMs).toISOString(),
     deadline: new Date(orderDeadlineMs(order)).toISOString(),
   };

@@ -21,6 +21,10 @@ export interface SessionRequest {
    * payment of the session.
    */
   signedOrder: string;
+  /** The shop's own number of the order; null: it gave none. */
+  reference: string | null;
+  /** The shop's own data about the order (`MAX_METADATA_BYTES`), for the provider's pages and exports. */
+  metadata: Readonly<Record<string, string>>;
 }
 
 export interface RefundRequest {

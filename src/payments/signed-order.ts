@@ -10,6 +10,7 @@ import { z } from 'zod';
 import { skuSchema, userIdSchema } from '../domain/ids.ts';
 import { IDEMPOTENCY_KEY_PATTERN, MAX_CART_LINES } from '../domain/limits.ts';
 import { parseOrderNo, type Order } from '../domain/order.ts';
+import { shopDataOf, shopDataSchema } from '../domain/shop-data.ts';
 
 /**
  * A full cart of the longest SKUs for the longest user id is about 8 KB in base64, where JSON escapes every
@@ -39,6 +40,7 @@ const essentialsSchema = z
     idempotencyKey: z.string().regex(IDEMPOTENCY_KEY_PATTERN),
     reservedAtMs: z.int().positive(),
     paymentWindowMs: z.int().positive(),
+    ...shopDataSchema.shape,
   })
   .transform((essentials, ctx): Order => {
     const parts = parseOrderNo(essentials.orderNo);
@@ -69,6 +71,7 @@ export function createOrderSigner(secrets: readonly string[]) {
         idempotencyKey,
         reservedAtMs,
         paymentWindowMs,
+        ...shopDataOf(rest),
       };
       return new CompactSign(Buffer.from(JSON.stringify(essentials)))
         .setProtectedHeader({ alg: 'HS256', typ: TYPE })

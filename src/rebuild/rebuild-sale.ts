@@ -145,6 +145,7 @@ async function writePages(
     const requests = page.map(({ order }) => order).filter(isRequestKnown);
     await saleRebuild.writeOrders(saleId, epoch, open);
     await saleRebuild.writeRequests(saleId, epoch, requests);
+    await saleRebuild.writeTickets(saleId, epoch, page.flatMap(ticketOf));
     await saleRebuild.writeReturns(saleId, epoch, page.flatMap(returnsOf));
     for (const stored of page) if (countsAgainstLimit(stored)) addTo(limits, stored);
     counts.openOrders += open.length;
@@ -157,6 +158,11 @@ async function writePages(
 /** A tombstone has no key: another order may have it. */
 function isRequestKnown({ idempotencyKey, reservedAtMs }: SnapshotOrder['order']): boolean {
   return idempotencyKey !== '' && reservedAtMs + IDEMPOTENCY_TTL_MS > Date.now();
+}
+
+/** Spent however the order ended, until it expires. */
+function ticketOf({ order: { orderNo, ticket } }: SnapshotOrder) {
+  return ticket && ticket.endsAtMs > Date.now() ? [{ orderNo, ...ticket }] : [];
 }
 
 function returnsOf({ order: { orderNo }, returns }: SnapshotOrder) {

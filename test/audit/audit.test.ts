@@ -78,6 +78,8 @@ const FAULTS: Record<string, (sold: Sold) => Promise<unknown>> = {
     sql('UPDATE orders SET deadline = NOW(3) - INTERVAL 1 HOUR WHERE order_no = ?', open),
   'histories are whole': ({ paid }) =>
     sql('DELETE FROM order_events WHERE order_no = ? AND version = 2', paid),
+  'totals are the sums of their lines': ({ open }) =>
+    sql(`UPDATE orders SET charges = '[{"code":"tax","name":"Tax","amount":1}]' WHERE order_no = ?`, open),
   'open orders hold stock': (sold) => checkout.stores.redis.del(keysOf(sold).order(sold.open)),
   'holds end as their orders': (sold) =>
     checkout.stores.redis.hset(keysOf(sold).order(sold.paid), 'hold', 'released'),

@@ -78,7 +78,9 @@ test('an order that could not be stored is told as failed, without items', async
 });
 
 test('each event shows the order as it was then, however much has become of it since', async () => {
-  const order = await store({ userId: 'Grace Hopper' });
+  const charges = [{ code: 'shipping', name: 'Shipping', amount: 500 }];
+  const shop = { charges, reference: 'R-1', metadata: { channel: 'app' } };
+  const order = await store({ userId: 'Grace Hopper', total: 5_400, ...shop });
   const payment = buildPayment(order);
   await stores.payments.record('sandbox', payment);
   await stores.orders.markPaid(order.orderNo);
@@ -90,7 +92,8 @@ test('each event shows the order as it was then, however much has become of it s
     saleId,
     userId: 'Grace Hopper',
     items: [{ sku: 'lamp', quantity: 1, unitPrice: 4_900 }],
-    total: 4_900,
+    ...shop,
+    total: 5_400,
     currency: 'EUR',
     reservedAt: new Date(reservedAtMs).toISOString(),
     deadline: new Date(reservedAtMs + paymentWindowMs).toISOString(),

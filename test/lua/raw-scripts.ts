@@ -41,6 +41,12 @@ export interface ReserveCall {
   fingerprint: string;
   startsPerSecond: number;
   lines: readonly { sku: string; quantity: number }[];
+  shop: string;
+  chargesTotal: number;
+  expectedTotal: number;
+  ticketId: string;
+  ticketEndsAtMs: number;
+  isSingleUse: boolean;
 }
 
 /** One lamp for ada, under an order number and a key of its own. */
@@ -57,6 +63,12 @@ export function buildReserveCall(
     fingerprint: 'f',
     startsPerSecond: 100,
     lines: [{ sku: 'lamp', quantity: 1 }],
+    shop: '',
+    chargesTotal: 0,
+    expectedTotal: 0,
+    ticketId: '',
+    ticketEndsAtMs: 0,
+    isSingleUse: false,
     ...overrides,
   };
 }
@@ -68,7 +80,7 @@ export function newOrderNo(saleId: string): string {
 export async function callReserve(redis: RedisClient, call: ReserveCall): Promise<string[]> {
   const keys = orderKeys(call.orderNo);
   const answer = await send(redis, reserve, {
-    keys: { ...keys, idem: keys.idem(call.userId, call.idempotencyKey) },
+    keys: { ...keys, idem: keys.idem(call.userId, call.idempotencyKey), ticket: keys.ticket(call.ticketId) },
     args: { ...call, idempotencyTtlMs: DAY_MS, ip: '192.0.2.1', userAgent: 'test' },
     repeated: call.lines,
   });
@@ -89,7 +101,7 @@ export async function callRelease(redis: RedisClient, orderNo: string): Promise<
 export async function callReserveAgain(redis: RedisClient, call: ReserveCall): Promise<string[]> {
   const keys = orderKeys(call.orderNo);
   const answer = await send(redis, reserveAgain, {
-    keys: { ...keys, idem: keys.idem(call.userId, call.idempotencyKey) },
+    keys: { ...keys, idem: keys.idem(call.userId, call.idempotencyKey), ticket: keys.ticket(call.ticketId) },
     args: {
       ...call,
       idempotencyTtlMs: DAY_MS,
@@ -225,6 +237,7 @@ export async function callRestoreHold(redis: RedisClient, orderNo: string, epoch
     paymentWindowMs: 60_000,
     ip: '',
     userAgent: '',
+    shop: '',
     status: 'awaiting_payment',
     version: 1,
     payment: 'none',

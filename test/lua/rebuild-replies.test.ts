@@ -74,6 +74,7 @@ const calls = (redis: RedisClient, saleId: string) => ({
       paymentWindowMs: 60_000,
       ip: '',
       userAgent: '',
+      shop: '',
       status: 'awaiting_payment',
       version,
       payment: 'none',

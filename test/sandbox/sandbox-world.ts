@@ -101,6 +101,8 @@ export function buildSessionRequest(overrides: Partial<SessionRequest> = {}): Se
     expiresAtMs: Date.now() + 30 * 60 * 1000,
     createdAtMs: Date.now(),
     signedOrder: SIGNED_ORDER,
+    reference: null,
+    metadata: {},
     ...overrides,
   };
 }

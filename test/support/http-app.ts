@@ -12,6 +12,7 @@ import { createTokenSigner } from '../../src/api/http/auth.ts';
 import { createHttpServer, type HttpBounds } from '../../src/api/http/http-server.ts';
 import { USUAL_RULES } from '../../src/api/http/token-verifier.ts';
 import { createEngineNotifier } from '../../src/api/orders/engine-notifier.ts';
+import { createTicketVerifier, ticketKeys } from '../../src/api/orders/ticket.ts';
 import type { OrderEngine } from '../../src/engine/order-engine.ts';
 import { createEventTicker } from '../../src/events/event-ticker.ts';
 import { createMetrics } from '../../src/metrics.ts';
@@ -21,6 +22,7 @@ import type { Stores } from '../../src/stores/open.ts';
 import { openShopper, JWT_SECRET, type Shopper } from './shopper.ts';
 import { signer } from './signer.ts';
 import { silent } from './stores.ts';
+import { TICKET_AUDIENCE } from './tickets.ts';
 
 export const PROVIDER_API_KEY = 'http-app-provider-key';
 export const WEBHOOK_SECRET = 'whsec_aG9sZGZhc3QtaHR0cC1hcHAtc2VjcmV0LTE=';
@@ -91,6 +93,11 @@ export async function openHttpApp(options: HttpAppOptions): Promise<HttpApp> {
     eventTicker,
     metrics: createMetrics(),
     tokens: { ...USUAL_RULES, secret: JWT_SECRET, keys: undefined },
+    verifyTicket: createTicketVerifier({
+      keys: ticketKeys({ secret: JWT_SECRET, keys: undefined }),
+      issuer: undefined,
+      audience: TICKET_AUDIENCE,
+    }),
     trustedProxyHops: 0,
     pushRules: { allowPrivate: true, requireHttps: false },
     corsOrigins: [],

@@ -29,7 +29,7 @@ export interface JwksRules {
  * Never a symmetric one: the public key, which everyone has, would be its secret. EdDSA is the older name,
  * Ed25519 the newer one.
  */
-const ALGORITHMS = ['RS256', 'PS256', 'ES256', 'EdDSA', 'Ed25519'];
+export const ALGORITHMS = ['RS256', 'PS256', 'ES256', 'EdDSA', 'Ed25519'];
 /** Clocks of issuer and service may differ by this much. */
 export const CLOCK_TOLERANCE_MS = 5_000;
 

@@ -26,8 +26,13 @@ export const PROBLEM_STATUS = {
   sale_not_open_yet: 403,
   sale_paused: 403,
   sale_closed: 403,
+  ticket_required: 403,
+  ticket_invalid: 403,
+  ticket_used: 409,
   sold_out: 409,
   limit_reached: 409,
+  sale_limit_reached: 409,
+  total_changed: 409,
   /** What a shop asks of its sale. */
   sale_rule_fixed: 409,
   sale_ended: 409,

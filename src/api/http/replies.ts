@@ -25,9 +25,14 @@ export const orderReply = z.strictObject({
   /** Its end is under way and not decided: a payment may still win. */
   closing: z.boolean(),
   items: z.array(z.strictObject({ sku: z.string(), quantity: z.int().min(1), unitPrice: amount })),
+  /** Lines beside the items, negative for a discount; the total is the sum of both. */
+  charges: z.array(z.strictObject({ code: z.string(), name: z.string(), amount: z.int() })),
   total: amount,
   /** ISO 4217. */
   currency: z.string().length(3),
+  /** The shop's own number of the order; null: it gave none. */
+  reference: z.string().nullable(),
+  metadata: z.record(z.string(), z.string()),
   reservedAt: time,
   /** Until then a payment can be started. */
   deadline: time,
@@ -113,6 +118,21 @@ export const tokenReply = z.strictObject({
 });
 export type TokenReply = z.infer<typeof tokenReply>;
 
+/**
+ * Why a ticket is refused. forged: not signed by the shop, or not for Holdfast. malformed: signed, and not as
+ * a ticket must be. nothing_to_pay: its charges bring the total below one minor unit.
+ */
+const TICKET_FAULTS = [
+  'expired',
+  'not_yet_valid',
+  'other_user',
+  'other_sale',
+  'forged',
+  'malformed',
+  'nothing_to_pay',
+] as const;
+export type TicketFault = (typeof TICKET_FAULTS)[number];
+
 /** What the problem document of a code has beside the members that all have. */
 const problemExtras = {
   invalid_request: z.strictObject({
@@ -123,6 +143,10 @@ const problemExtras = {
   sale_not_open_yet: z.strictObject({ opensAt: time }),
   sold_out: z.strictObject({ sku: z.string(), available: count }),
   limit_reached: z.strictObject({ sku: z.string(), limit: count, bought: count }),
+  sale_limit_reached: z.strictObject({ limit: count, bought: count }),
+  total_changed: z.strictObject({ total: amount, currency: z.string().length(3) }),
+  ticket_invalid: z.strictObject({ reason: z.enum(TICKET_FAULTS) }),
+  ticket_used: z.strictObject({ orderNo: z.string() }),
   sale_rule_fixed: z.strictObject({ path: z.string(), sku: z.string().optional() }),
   stock_below_committed: z.strictObject({ sku: z.string(), committed: count }),
   version_conflict: z.strictObject({ version: z.int().min(1).nullable() }),

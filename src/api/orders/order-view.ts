@@ -87,7 +87,16 @@ export function createOrderFinder({ projection, orders, judgeMissing }: FinderDe
 /** What callers see of an order is fixed when it is accepted, except for its state. */
 type VisibleOrder = Pick<
   Order,
-  'orderNo' | 'saleId' | 'items' | 'total' | 'currency' | 'reservedAtMs' | 'paymentWindowMs'
+  | 'orderNo'
+  | 'saleId'
+  | 'items'
+  | 'charges'
+  | 'total'
+  | 'currency'
+  | 'reference'
+  | 'metadata'
+  | 'reservedAtMs'
+  | 'paymentWindowMs'
 >;
 
 /** The one shape of an order in every answer. `closing`: its end is under way, and payment can still win. */
@@ -103,8 +112,11 @@ export function viewOrder(order: VisibleOrder, state: OrderState): OrderReply {
     reason,
     closing: reason !== null && !isFinal(status),
     items: order.items,
+    charges: order.charges ?? [],
     total: order.total,
     currency: order.currency,
+    reference: order.reference ?? null,
+    metadata: order.metadata ?? {},
     reservedAt: new Date(order.reservedAtMs).toISOString(),
     deadline: new Date(orderDeadlineMs(order)).toISOString(),
     pollAfterMs: POLL_AFTER_MS[status],

@@ -13,11 +13,14 @@ import {
 } from '../../domain/limits.ts';
 import type { OrderState } from '../../domain/order.ts';
 import { fingerprintOf } from '../../domain/request-fingerprint.ts';
-import type { Reservations, ReserveOutcome } from '../../stores/redis/reservations.ts';
+import { metadataSchema, referenceSchema } from '../../domain/shop-data.ts';
+import type { Reservations, ReserveOutcome, ReserveRequest } from '../../stores/redis/reservations.ts';
 import type { RequestState } from '../http/auth.ts';
 import type { BodyState } from '../http/json-body.ts';
 import { parseInput, Problem, saleNotFound, unavailable } from '../http/problem.ts';
+import type { TicketFault } from '../http/replies.ts';
 import { viewOrder, type OrderFinder } from './order-view.ts';
+import { MAX_TICKET_CHARS, type VerifyTicket } from './ticket.ts';
 
 const orderRequest = z.strictObject({
   saleId: z.string().regex(SALE_ID_PATTERN),
@@ -26,8 +29,14 @@ const orderRequest = z.strictObject({
     .min(1)
     .max(MAX_CART_LINES)
     .refine((items) => new Set(items.map((item) => item.sku)).size === items.length, 'each SKU once'),
+  reference: referenceSchema.exactOptional(),
+  metadata: metadataSchema.exactOptional(),
+  /** Minor units: what the shopper was shown. */
+  expectedTotal: z.int().min(1).exactOptional(),
+  ticket: z.string().min(1).max(MAX_TICKET_CHARS).exactOptional(),
 });
 type OrderRequest = z.infer<typeof orderRequest>;
+type Caller = Pick<ReserveRequest, 'userId' | 'idempotencyKey' | 'ip' | 'userAgent'>;
 
 /** An order that was accepted just now: MySQL assigns versions from 1 on. */
 const QUEUED: OrderState = { status: 'queued', version: 0, payment: 'none', reason: null };
@@ -36,23 +45,27 @@ const QUEUED: OrderState = { status: 'queued', version: 0, payment: 'none', reas
 const BACKLOG_RETRY_SECONDS = 5;
 
 export interface PlaceOrderDeps {
-  reservations: Pick<Reservations, 'reserve'>;
+  reservations: Pick<Reservations, 'reserve' | 'findRepeat'>;
   findOrder: OrderFinder;
+  verifyTicket: VerifyTicket;
 }
 
-export function createPlaceOrder({ reservations, findOrder }: PlaceOrderDeps) {
-  async function reserve(ctx: Context, request: OrderRequest, idempotencyKey: string, userId: string) {
+/** Refused for its ticket, before the sale was asked. */
+type TicketRefusal = { kind: 'ticket-invalid'; fault: TicketFault };
+
+export function createPlaceOrder({ reservations, findOrder, verifyTicket }: PlaceOrderDeps) {
+  async function reserve(
+    { ticket, ...request }: OrderRequest,
+    caller: Caller,
+  ): Promise<ReserveOutcome | TicketRefusal> {
     try {
-      return await reservations.reserve({
-        saleId: request.saleId,
-        items: request.items,
-        userId,
-        idempotencyKey,
-        fingerprint: fingerprintOf(request),
-        // Behind proxies this may be any text that a client sent: what is no address is not kept.
-        ip: isIP(ctx.ip) === 0 ? '' : ctx.ip,
-        userAgent: (ctx.req.headers['user-agent'] ?? '').slice(0, MAX_USER_AGENT_CHARS),
-      });
+      const asked = { ...request, ...caller, fingerprint: fingerprintOf(request) };
+      if (ticket === undefined) return await reservations.reserve(asked);
+      const verified = await verifyTicket(ticket, asked);
+      if (verified.kind === 'accepted')
+        return await reservations.reserve({ ...asked, ticket: verified.ticket });
+      // The order may have been accepted before, while its ticket was good.
+      return (await reservations.findRepeat(asked)) ?? { kind: 'ticket-invalid', fault: verified.fault };
     } catch (error) {
       // The stock may or may not be held: only the same key finds out.
       throw unavailable('outcome_unknown', 'Repeat the request with the same Idempotency-Key.', error);
@@ -63,7 +76,7 @@ export function createPlaceOrder({ reservations, findOrder }: PlaceOrderDeps) {
     const { userId, body } = ctx.state;
     const idempotencyKey = readIdempotencyKey(ctx);
     const request = parseInput(orderRequest, body);
-    const outcome = await reserve(ctx, request, idempotencyKey, userId);
+    const outcome = await reserve(request, { userId, idempotencyKey, ...contactOf(ctx) });
     if (outcome.kind === 'reserved') {
       accept(ctx, request.saleId, outcome);
     } else if (outcome.kind === 'repeated') {
@@ -84,6 +97,14 @@ function accept(ctx: Context, saleId: string, outcome: ReserveOutcome & { kind: 
   ctx.body = view;
 }
 
+function contactOf(ctx: Context): Pick<Caller, 'ip' | 'userAgent'> {
+  return {
+    // Behind proxies this may be any text that a client sent: what is no address is not kept.
+    ip: isIP(ctx.ip) === 0 ? '' : ctx.ip,
+    userAgent: (ctx.req.headers['user-agent'] ?? '').slice(0, MAX_USER_AGENT_CHARS),
+  };
+}
+
 function readIdempotencyKey(ctx: Context): string {
   const key = ctx.get('Idempotency-Key');
   if (key === '')
@@ -97,16 +118,42 @@ function readIdempotencyKey(ctx: Context): string {
   return key;
 }
 
-function toRefusal(outcome: Exclude<ReserveOutcome, { kind: 'reserved' | 'repeated' }>): Problem {
+function toRefusal(
+  outcome: Exclude<ReserveOutcome | TicketRefusal, { kind: 'reserved' | 'repeated' }>,
+): Problem {
   switch (outcome.kind) {
+    case 'ticket-required':
+      return new Problem('ticket_required', 'The sale takes orders with a ticket of the shop only.');
+    case 'ticket-invalid':
+      return ticketInvalid(outcome.fault);
+    case 'ticket-expired':
+      return ticketInvalid('expired');
+    case 'total-too-low':
+      return ticketInvalid('nothing_to_pay');
+    case 'ticket-used':
+      return new Problem('ticket_used', 'The ticket was used for another order of yours.', {
+        extra: { orderNo: outcome.orderNo },
+      });
+    case 'total-changed': {
+      const { total, currency } = outcome;
+      return new Problem('total_changed', 'The order comes to another total than the expected one.', {
+        extra: { total, currency },
+      });
+    }
     case 'sold-out': {
       const { sku, available } = outcome;
       return new Problem('sold_out', 'There are not enough units left.', { extra: { sku, available } });
     }
     case 'limit-reached': {
       const { sku, limit, bought } = outcome;
-      return new Problem('limit_reached', describeLimit(limit, bought), {
+      return new Problem('limit_reached', describeLimit('of this SKU', limit, bought), {
         extra: { sku, limit, bought },
+      });
+    }
+    case 'sale-limit-reached': {
+      const { limit, bought } = outcome;
+      return new Problem('sale_limit_reached', describeLimit('in this sale', limit, bought), {
+        extra: { limit, bought },
       });
     }
     case 'key-reused':
@@ -139,8 +186,14 @@ function toRefusal(outcome: Exclude<ReserveOutcome, { kind: 'reserved' | 'repeat
 }
 
 /** True of a shopper with none, with some and with all: what is theirs counts held and sold units alike. */
-function describeLimit(limit: number, bought: number): string {
+function describeLimit(ofWhat: string, limit: number, bought: number): string {
   const left = Math.max(0, limit - bought);
   const more = left === 0 ? 'no more' : `at most ${left} more`;
-  return `One shopper may have ${limit} of this SKU; you have ${bought}, so you may order ${more}.`;
+  return `One shopper may have ${limit} ${ofWhat}; you have ${bought}, so you may order ${more}.`;
+}
+
+function ticketInvalid(reason: TicketFault): Problem {
+  return new Problem('ticket_invalid', `The ticket is refused: ${reason.replaceAll('_', ' ')}.`, {
+    extra: { reason },
+  });
 }

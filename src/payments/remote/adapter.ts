@@ -74,6 +74,8 @@ export function createRemoteAdapter(options: RemoteAdapterOptions): PaymentProvi
           amount: request.amount,
           currency: request.currency,
           signed_order: request.signedOrder,
+          shop_reference: request.reference,
+          metadata: request.metadata,
           deployment,
           expires_at: new Date(request.expiresAtMs).toISOString(),
         },

@@ -5,6 +5,7 @@
 
 import { z } from 'zod';
 import { REVERSAL_STATUSES } from '../../domain/payment.ts';
+import { metadataSchema, referenceSchema as shopReferenceSchema } from '../../domain/shop-data.ts';
 import { MAX_SIGNED_ORDER_CHARS } from '../signed-order.ts';
 
 /** A payment of 0 or of a negative amount does not exist. */
@@ -46,6 +47,13 @@ export const moneySchema = z.object({
 
 export const sessionRequestSchema = moneySchema.extend({
   signed_order: signedOrderSchema,
+  shop_reference: shopReferenceSchema
+    .nullable()
+    .default(null)
+    .describe("The shop's own number of the order, to be shown; null: it gave none."),
+  metadata: metadataSchema
+    .default({})
+    .describe("The shop's own data about the order, to be shown or kept; at most 1,024 bytes."),
   deployment: deploymentSchema.nullable().default(null),
   expires_at: timeSchema.describe('From then on the session takes no payment.'),
 });
@@ -84,6 +92,8 @@ export const sessionReplySchema = moneySchema.extend({
     .url({ protocol: /^https?$/ })
     .max(2_000)
     .describe('The page where the shopper pays.'),
+  shop_reference: z.string().nullable().default(null).describe("The request's."),
+  metadata: z.record(z.string(), z.string()).default({}).describe("The request's."),
   status: z
     .enum(['open', 'processing', 'paid', 'voided', 'expired'])
     .describe('`processing`: the shopper has paid, and the payment is not collected yet.'),

@@ -1,12 +1,17 @@
 /** The metadata of a session and its payment at Stripe, by which a payment finds its order or restores it. */
 
 import assert from 'node:assert/strict';
+import type { SessionRequest } from '../provider.ts';
 import { MAX_SIGNED_ORDER_CHARS } from '../signed-order.ts';
 
 const ORDER_NO_KEY = 'holdfast_order_no';
 const DEPLOYMENT_KEY = 'holdfast_deployment';
+const REFERENCE_KEY = 'holdfast_reference';
 const SIGNED_KEY = 'holdfast_signed_';
-/** Characters of one value at Stripe. An object has up to 50 values; the longest signed order needs 33. */
+/**
+ * Characters of one value at Stripe. An object has up to 50 values: a shop's metadata have ten at most, and
+ * the longest signed order 33.
+ */
 const MAX_VALUE_CHARS = 500;
 
 export interface OrderMetadata {
@@ -15,14 +20,18 @@ export interface OrderMetadata {
   signedOrder: string | null;
 }
 
-export function writeMetadata(order: {
-  orderNo: string;
-  signedOrder: string;
-  deployment: string;
-}): Record<string, string> {
-  const { orderNo, signedOrder, deployment } = order;
+/** The shop's own metadata stand beside Holdfast's, whose keys no shop may use (`metadataSchema`). */
+export function writeMetadata(
+  order: Pick<SessionRequest, 'orderNo' | 'signedOrder' | 'reference' | 'metadata'> & { deployment: string },
+): Record<string, string> {
+  const { orderNo, signedOrder, deployment, reference } = order;
   assert(signedOrder.length <= MAX_SIGNED_ORDER_CHARS, 'a signed order has a bound');
-  const metadata: Record<string, string> = { [ORDER_NO_KEY]: orderNo, [DEPLOYMENT_KEY]: deployment };
+  const metadata: Record<string, string> = {
+    ...order.metadata,
+    [ORDER_NO_KEY]: orderNo,
+    [DEPLOYMENT_KEY]: deployment,
+    ...(reference !== null && { [REFERENCE_KEY]: reference }),
+  };
   for (let start = 0; start < signedOrder.length; start += MAX_VALUE_CHARS) {
     metadata[`${SIGNED_KEY}${start / MAX_VALUE_CHARS}`] = signedOrder.slice(start, start + MAX_VALUE_CHARS);
   }

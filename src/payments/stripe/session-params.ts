@@ -29,7 +29,7 @@ export function buildSessionParams(
   request: SessionRequest,
   { returnUrl, deployment, paymentMethods }: SessionOptions,
 ): Stripe.Checkout.SessionCreateParams {
-  const { orderNo, amount, currency } = request;
+  const { orderNo, amount, currency, reference } = request;
   const fault = stripePriceFault(request) ?? currencyFault(paymentMethods, currency);
   if (fault !== undefined) throw new SessionRefusedError(fault);
   const metadata = writeMetadata({ ...request, deployment });
@@ -40,6 +40,7 @@ export function buildSessionParams(
     allowed_payment_method_types: methodsFor(paymentMethods, currency),
     // Adaptive pricing would let the shopper pay in another currency.
     adaptive_pricing: { enabled: false },
+    // One line of the whole total: a discount is a line too, and Stripe takes none below zero.
     line_items: [
       {
         quantity: 1,
@@ -50,7 +51,7 @@ export function buildSessionParams(
         },
       },
     ],
-    client_reference_id: orderNo,
+    client_reference_id: reference ?? orderNo,
     metadata,
     // The payment has metadata of its own, by which the notice of a failed attempt and the audit know the
     // order.

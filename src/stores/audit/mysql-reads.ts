@@ -2,8 +2,10 @@
 
 import { z } from 'zod';
 import { orderStateSchema } from '../../domain/order-state-schema.ts';
+import { shopDataSchema } from '../../domain/shop-data.ts';
 import { selectRows, type Pool } from '../mysql/connection.ts';
 import { IS_OVERDUE } from '../mysql/orders/order-claims.ts';
+import { jsonOr } from '../mysql/rows/order-rows.ts';
 import { readParked, readSaleMoney } from './money-reads.ts';
 
 /** Orders read by one statement. A big sale has hundreds of thousands, and an answer should stay small. */
@@ -18,6 +20,7 @@ const orderRow = z.object({
   total: z.int(),
   currency: z.string(),
   refunded: z.int(),
+  charges: jsonOr(shopDataSchema.shape.charges),
   due: z.coerce.boolean(),
   overdue: z.coerce.boolean(),
   stock_returned: z.coerce.boolean(),
@@ -35,6 +38,7 @@ const itemRow = z.object({
   order_no: z.string(),
   sku: z.string(),
   quantity: z.int(),
+  unit_price: z.int(),
   stock_returned: z.int(),
   limit_returned: z.int(),
 });
@@ -60,6 +64,7 @@ export async function readMysqlSale(pool: Pool, saleId: string) {
   const itemsOf = groupByOrder(items, (row) => ({
     sku: row.sku,
     quantity: row.quantity,
+    unitPrice: row.unit_price,
     /** Units on sale again, and units that no longer count against the user's limit. */
     stockReturned: row.stock_returned,
     limitReturned: row.limit_returned,
@@ -75,6 +80,7 @@ export async function readMysqlSale(pool: Pool, saleId: string) {
       currency: row.currency,
       /** Minor units of its own payment that went back. */
       refunded: row.refunded,
+      charges: row.charges ?? [],
       /** A relay is to start or signal its workflow. */
       isDue: row.due,
       /** Long past its deadline. */
@@ -104,7 +110,7 @@ async function readOrders(pool: Pool, saleId: string) {
     const page = await selectRows(
       pool,
       orderRow,
-      `SELECT order_no, user_id, status, payment, version, total, currency, refunded,
+      `SELECT order_no, user_id, status, payment, version, total, currency, refunded, charges,
          engine_due_at IS NOT NULL AS due, ${IS_OVERDUE} AS overdue, stock_returned
        FROM orders WHERE sale_id = ? AND order_no > ? AND order_no LIKE ? ORDER BY order_no LIMIT ?`,
       [saleId, after, `${saleId}-%`, ORDERS_AT_ONCE],
@@ -116,7 +122,7 @@ async function readOrders(pool: Pool, saleId: string) {
       selectRows(
         pool,
         itemRow,
-        `SELECT i.order_no, i.sku, i.quantity, IF(o.stock_returned, i.quantity, i.stock_returned) AS stock_returned,
+        `SELECT i.order_no, i.sku, i.quantity, i.unit_price, IF(o.stock_returned, i.quantity, i.stock_returned) AS stock_returned,
            IF(o.limit_returned, i.quantity, i.limit_returned) AS limit_returned
          FROM order_items i JOIN orders o ON o.order_no = i.order_no WHERE i.order_no IN (?)`,
         ofPage,

@@ -52,6 +52,8 @@ export function saleKeys(saleShard: SaleShard) {
     /** Orders whose holds a rebuild has made void, until their hashes have an end. */
     void: `${tag}:void`,
     idem: (userId: string, idempotencyKey: string) => `${tag}:idem:${escape(userId)}:${idempotencyKey}`,
+    /** The order that spent a ticket of single use, until the ticket has expired; `''`: of no ticket. */
+    ticket: (ticketId: string) => `${tag}:ticket:${ticketId}`,
     order: (orderNo: string) => `${tag}:order:${orderNo}`,
   };
 }

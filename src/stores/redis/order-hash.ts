@@ -2,7 +2,8 @@
 
 import { z } from 'zod';
 import { orderStateSchema } from '../../domain/order-state-schema.ts';
-import { parseOrderNo, type Order, type OrderState } from '../../domain/order.ts';
+import { parseOrderNo, type Order, type OrderState, type ShopData } from '../../domain/order.ts';
+import { shopDataOf, shopDataSchema } from '../../domain/shop-data.ts';
 import { itemsJson } from './replies.ts';
 
 /** An order as Redis has it. */
@@ -13,6 +14,14 @@ export interface ReservedOrder {
 
 /** Not `coerce` alone, which takes what is absent for zero. */
 const int = z.string().transform(Number).pipe(z.int());
+
+/** A field that a hash may lack: undefined, which a reply in JSON writes as false. */
+function ifThere<T>(schema: z.ZodType<T, string>) {
+  return z
+    .union([schema, z.literal(false)])
+    .optional()
+    .transform((value) => (value === false ? undefined : value));
+}
 
 /** The fields as `reserve` and `reserve-again` write them; `project` updates the state's. */
 export const orderHash = z.object({
@@ -26,11 +35,15 @@ export const orderHash = z.object({
   payment_window: int,
   ip: z.string(),
   user_agent: z.string(),
+  // Only where the shop added something.
+  shop: ifThere(
+    z
+      .string()
+      .transform((text) => JSON.parse(text) as unknown)
+      .pipe(shopDataSchema),
+  ),
   // Absent in a hash from before this field.
-  epoch: z
-    .union([int, z.literal(false)])
-    .optional()
-    .transform((epoch) => (epoch === false ? undefined : epoch)),
+  epoch: ifThere(int),
   status: orderStateSchema.shape.status,
   version: int,
   payment: orderStateSchema.shape.payment,
@@ -56,6 +69,12 @@ export function hashOf(values: readonly unknown[]): Record<string, unknown> {
   return hash;
 }
 
+/** The value of `shop` in an order's hash; empty: the shop added nothing. */
+export function toShopField(data: ShopData): string {
+  const shop = shopDataOf(data);
+  return Object.keys(shop).length === 0 ? '' : JSON.stringify(shop);
+}
+
 /** From the values of `ORDER_FIELDS`; undefined where Redis has no such order, or only a part of it. */
 export function toReservedOrderIfWhole(
   orderNo: string,
@@ -71,7 +90,7 @@ export function toReservedOrder(orderNo: string, hash: Record<string, unknown>):
 }
 
 function fromHash(orderNo: string, parsed: z.infer<typeof orderHash>): ReservedOrder {
-  const { status, version, payment, reason, refunded, epoch } = parsed;
+  const { status, version, payment, reason, refunded, epoch, shop } = parsed;
   const isReservedAgain = epoch !== undefined && epoch !== parseOrderNo(orderNo)?.epoch;
   return {
     order: {
@@ -86,6 +105,7 @@ function fromHash(orderNo: string, parsed: z.infer<typeof orderHash>): ReservedO
       paymentWindowMs: parsed.payment_window,
       ip: parsed.ip,
       userAgent: parsed.user_agent,
+      ...shop,
       ...(isReservedAgain && { holdEpoch: epoch }),
     },
     state: { status, version, payment, reason, ...(refunded > 0 && { refunded }) },

@@ -33,6 +33,15 @@ export const reserveReply = z.union([
   z
     .tuple([z.literal('limit-reached'), z.string(), int, int])
     .transform(([kind, sku, limit, bought]) => ({ kind, sku, limit, bought })),
+  z
+    .tuple([z.literal('sale-limit-reached'), int, int])
+    .transform(([kind, limit, bought]) => ({ kind, limit, bought })),
+  z.tuple([z.literal('ticket-used'), z.string()]).transform(([kind, orderNo]) => ({ kind, orderNo })),
+  z.tuple([z.enum(['ticket-required', 'ticket-expired'])]).transform(([kind]) => ({ kind })),
+  z
+    .tuple([z.literal('total-changed'), int, z.string()])
+    .transform(([kind, total, currency]) => ({ kind, total, currency })),
+  z.tuple([z.literal('total-too-low'), int]).transform(([kind, total]) => ({ kind, total })),
   z.tuple([z.literal('sale-absent')]).transform(([kind]) => ({ kind })),
   z.tuple([z.literal('paused')]).transform(([kind]) => ({ kind })),
   z.tuple([z.literal('not-open-yet'), int]).transform(([kind, opensAtMs]) => ({ kind, opensAtMs })),

@@ -12,14 +12,23 @@ import {
   formatOrderNo,
   holdEpochOf,
   parseOrderNo,
+  type Charge,
   type GiveBack,
   type Order,
   type OrderState,
+  type ShopData,
 } from '../../domain/order.ts';
 import { fingerprintOf } from '../../domain/request-fingerprint.ts';
+import { shopDataOf } from '../../domain/shop-data.ts';
 import { isOutOfMemory, type RedisClient } from './connection.ts';
 import { epochOf, orderKeys, saleKeys, shardOf } from './keys.ts';
-import { ORDER_FIELDS, toReservedOrder, toReservedOrderIfWhole, type ReservedOrder } from './order-hash.ts';
+import {
+  ORDER_FIELDS,
+  toReservedOrder,
+  toReservedOrderIfWhole,
+  toShopField,
+  type ReservedOrder,
+} from './order-hash.ts';
 import { createOrderLookUp } from './order-look.ts';
 import type { giveBackReply, holdReply, projectReply, reserveAgainReply, reserveReply } from './replies.ts';
 import { run } from './script-call.ts';
@@ -27,7 +36,18 @@ import { confirm, giveBack, project, readOrders, release, reserve, reserveAgain 
 
 export type { ReservedOrder } from './order-hash.ts';
 
-export interface ReserveRequest {
+/** A ticket that was found authentic, and of this user and sale. */
+export interface AcceptedTicket {
+  /** A digest that no other ticket has. */
+  id: string;
+  /** Unix time in ms from which it is refused. */
+  endsAtMs: number;
+  isSingleUse: boolean;
+  /** Lines that add to the total; none: empty. */
+  charges: Charge[];
+}
+
+export interface ReserveRequest extends Pick<ShopData, 'reference' | 'metadata'> {
   saleId: string;
   userId: string;
   idempotencyKey: string;
@@ -35,13 +55,19 @@ export interface ReserveRequest {
   fingerprint: string;
   /** Each SKU once. */
   items: { sku: string; quantity: number }[];
+  /** The total that the shopper saw, in minor units. */
+  expectedTotal?: number;
+  ticket?: AcceptedTicket;
   ip: string;
   userAgent: string;
 }
 
+type ReserveReply = z.infer<typeof reserveReply>;
+
 /** The answer to a shopper's request; see `lua/reserve.lua`. */
 export type ReserveOutcome =
-  | Exclude<z.infer<typeof reserveReply>, { kind: 'epoch-changed' }>
+  | Exclude<ReserveReply, { kind: 'epoch-changed' | 'reserved' }>
+  | (Extract<ReserveReply, { kind: 'reserved' }> & ShopData)
   /**
    * Redis is at maxmemory. The script did not run and took nothing (an earlier send, cut off, may have taken
    * it).
@@ -89,8 +115,14 @@ export function createReservations(redis: RedisClient, { startsPerSecond }: { st
     const { saleId, userId, idempotencyKey } = request;
     const orderNo = formatOrderNo({ saleId, shard, epoch: Number(epoch), ulid: nextUlid() });
     const keys = saleKeys({ saleId, shard });
+    const { ticket, expectedTotal = 0 } = request;
     return run(redis, reserve, {
-      keys: { ...keys, order: keys.order(orderNo), idem: keys.idem(userId, idempotencyKey) },
+      keys: {
+        ...keys,
+        order: keys.order(orderNo),
+        idem: keys.idem(userId, idempotencyKey),
+        ticket: keys.ticket(ticket?.id ?? ''),
+      },
       args: {
         orderNo,
         epoch,
@@ -102,6 +134,11 @@ export function createReservations(redis: RedisClient, { startsPerSecond }: { st
         startsPerSecond,
         ip: request.ip,
         userAgent: request.userAgent,
+        shop: toShopField(shopDataOfRequest(request)),
+        chargesTotal: (ticket?.charges ?? []).reduce((sum, { amount }) => sum + amount, 0),
+        expectedTotal,
+        ticketEndsAtMs: ticket?.endsAtMs ?? 0,
+        isSingleUse: ticket?.isSingleUse ?? false,
       },
       repeated: request.items,
     });
@@ -116,6 +153,7 @@ export function createReservations(redis: RedisClient, { startsPerSecond }: { st
       const reply = await callReserve(request, shard, epoch);
       // Redis had the sale, so it has lost it, and will have it again.
       if (reply.kind === 'sale-absent') return { kind: 'paused' };
+      if (reply.kind === 'reserved') return { ...reply, ...shopDataOfRequest(request) };
       if (reply.kind !== 'epoch-changed') return reply;
       rememberEpoch(request.saleId, reply.epoch);
     }
@@ -147,6 +185,22 @@ export function createReservations(redis: RedisClient, { startsPerSecond }: { st
       }
     },
 
+    /** What `reserve` would answer, where the same key came before; otherwise undefined. Takes nothing. */
+    async findRepeat({
+      saleId,
+      userId,
+      idempotencyKey,
+      fingerprint,
+    }: Pick<ReserveRequest, 'saleId' | 'userId' | 'idempotencyKey' | 'fingerprint'>): Promise<
+      Extract<ReserveOutcome, { kind: 'repeated' | 'key-reused' }> | undefined
+    > {
+      const { idem } = saleKeys({ saleId, shard: shardOf(userId) });
+      const key = idem(userId, idempotencyKey);
+      const [orderNo, earlier] = await redis.hmget(key, 'order_no', 'fingerprint');
+      if (orderNo === null || orderNo === undefined) return undefined;
+      return { kind: earlier === fingerprint ? 'repeated' : 'key-reused', orderNo };
+    },
+
     /** held → sold. Idempotent. */
     confirm: (orderNo: string): Promise<HoldOutcome> =>
       run(redis, confirm, {
@@ -168,15 +222,21 @@ export function createReservations(redis: RedisClient, { startsPerSecond }: { st
      * @throws when Redis is away or full: nothing is decided
      */
     async reserveAgain(order: Order, refused?: 'lost_hold'): Promise<ReserveAgainOutcome> {
-      const { orderNo, items, userId, idempotencyKey } = order;
+      const { orderNo, items, userId, idempotencyKey, ticket } = order;
       assertEachSkuOnce(items);
       const keys = orderKeys(orderNo);
       const outcome = await run(redis, reserveAgain, {
-        keys: { ...keys, idem: keys.idem(userId, idempotencyKey) },
+        keys: {
+          ...keys,
+          idem: keys.idem(userId, idempotencyKey),
+          ticket: keys.ticket(ticket?.id ?? ''),
+        },
         args: {
           ...order,
           epoch: epochOf(orderNo),
           items: JSON.stringify(items),
+          shop: toShopField(order),
+          ticketEndsAtMs: ticket?.endsAtMs ?? 0,
           fingerprint: fingerprintOf(order),
           idempotencyTtlMs: IDEMPOTENCY_TTL_MS,
         },
@@ -240,6 +300,16 @@ export function createReservations(redis: RedisClient, { startsPerSecond }: { st
       return orderNos.map((orderNo) => found.get(orderNo));
     },
   };
+}
+
+/** What the shop adds to the order of this request. A ticket of more than one use is not spent. */
+function shopDataOfRequest({ reference, metadata, ticket }: ReserveRequest): ShopData {
+  return shopDataOf({
+    ...(reference !== undefined && { reference }),
+    ...(metadata && { metadata }),
+    ...(ticket && { charges: ticket.charges }),
+    ...(ticket?.isSingleUse && { ticket: { id: ticket.id, endsAtMs: ticket.endsAtMs } }),
+  });
 }
 
 /**

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import type { Order, OrderState } from '../../domain/order.ts';
 import type { RedisClient } from './connection.ts';
 import { orderKeys, saleKeys } from './keys.ts';
+import { toShopField } from './order-hash.ts';
 import { itemsJson, type lookSaleReply, type mendLimitReply, type mendStockReply } from './replies.ts';
 import { run } from './script-call.ts';
 import { lookSale, mendLimit, mendStock, readOrders, restoreHold } from './scripts.ts';
@@ -120,7 +121,14 @@ export function createSaleMends(redis: RedisClient) {
     async restoreHold(order: Order, state: OrderState, epoch: number): Promise<string | undefined> {
       const reply = await run(redis, restoreHold, {
         keys: orderKeys(order.orderNo),
-        args: { ...order, ...state, epoch, items: JSON.stringify(order.items), reason: state.reason ?? '' },
+        args: {
+          ...order,
+          ...state,
+          epoch,
+          items: JSON.stringify(order.items),
+          shop: toShopField(order),
+          reason: state.reason ?? '',
+        },
       });
       return reply.kind === 'restored' ? reply.before : undefined;
     },

@@ -4,11 +4,18 @@
  */
 
 import { IDEMPOTENCY_TTL_MS, PROJECTION_TTL_MS } from '../../domain/limits.ts';
-import { orderDeadlineMs, parseOrderNo, type Order, type OrderState } from '../../domain/order.ts';
+import {
+  orderDeadlineMs,
+  parseOrderNo,
+  type Order,
+  type OrderState,
+  type SpentTicket,
+} from '../../domain/order.ts';
 import { fingerprintOf } from '../../domain/request-fingerprint.ts';
 import type { Sale, StockCount } from '../../domain/sale.ts';
 import type { RedisClient } from './connection.ts';
 import { epochOf, formatSaleShard, limitField, orderKeys, returnMark, saleKeys, SALES_KEY } from './keys.ts';
+import { toShopField } from './order-hash.ts';
 import { saleFields } from './sale-stock.ts';
 import { run } from './script-call.ts';
 import { expireVoid, rebuildBegin, rebuildEnd, rebuildOrder, rebuildWrite, suspend } from './scripts.ts';
@@ -30,7 +37,7 @@ export interface OpenOrder {
 /** A request whose repeat is to find its order. */
 export type KnownRequest = Pick<
   Order,
-  'orderNo' | 'saleId' | 'userId' | 'idempotencyKey' | 'items' | 'reservedAtMs'
+  'orderNo' | 'saleId' | 'userId' | 'idempotencyKey' | 'items' | 'reference' | 'metadata' | 'reservedAtMs'
 >;
 
 /** Units that count against a user's limit. */
@@ -88,6 +95,7 @@ export function createSaleRebuild(redis: RedisClient) {
         ...state,
         epoch,
         items: JSON.stringify(order.items),
+        shop: toShopField(order),
         reason: state.reason ?? '',
       },
     });
@@ -131,6 +139,20 @@ export function createSaleRebuild(redis: RedisClient) {
           const endMs = reservedAtMs + IDEMPOTENCY_TTL_MS;
           return write(saleId, epoch, idem(userId, idempotencyKey), 'hash', rows, endMs);
         }),
+      );
+    },
+
+    /** Writes the tickets of single use that orders have spent, until they expire. @throws SupersededError */
+    async writeTickets(
+      saleId: string,
+      epoch: number,
+      spent: readonly (SpentTicket & { orderNo: string })[],
+    ): Promise<void> {
+      const { ticket } = keysOf(saleId);
+      await Promise.all(
+        spent.map(({ id, endsAtMs, orderNo }) =>
+          write(saleId, epoch, ticket(id), 'hash', [{ field: 'order_no', value: orderNo }], endsAtMs),
+        ),
       );
     },
 

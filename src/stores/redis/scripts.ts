@@ -35,7 +35,7 @@ import { defineScript } from './script-call.ts';
 
 export const reserve = defineScript({
   file: 'reserve',
-  keys: ['sale', 'stock', 'limits', 'order', 'idem', 'outbox', 'deadlines', 'waitingElsewhere'],
+  keys: ['sale', 'stock', 'limits', 'order', 'idem', 'outbox', 'deadlines', 'waitingElsewhere', 'ticket'],
   args: [
     'orderNo',
     'epoch',
@@ -47,6 +47,11 @@ export const reserve = defineScript({
     'startsPerSecond',
     'ip',
     'userAgent',
+    'shop',
+    'chargesTotal',
+    'expectedTotal',
+    'ticketEndsAtMs',
+    'isSingleUse',
   ],
   repeated: ['sku', 'quantity'],
   reply: reserveReply,
@@ -54,7 +59,7 @@ export const reserve = defineScript({
 
 export const reserveAgain = defineScript({
   file: 'reserve-again',
-  keys: ['sale', 'stock', 'limits', 'order', 'idem', 'outbox', 'deadlines', 'restored'],
+  keys: ['sale', 'stock', 'limits', 'order', 'idem', 'outbox', 'deadlines', 'restored', 'ticket'],
   args: [
     'orderNo',
     'epoch',
@@ -70,6 +75,8 @@ export const reserveAgain = defineScript({
     'paymentWindowMs',
     'ip',
     'userAgent',
+    'shop',
+    'ticketEndsAtMs',
   ],
   reply: reserveAgainReply,
 });
@@ -166,6 +173,7 @@ const MYSQL_ORDER = [
   'paymentWindowMs',
   'ip',
   'userAgent',
+  'shop',
   'status',
   'version',
   'payment',

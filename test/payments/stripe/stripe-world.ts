@@ -41,6 +41,8 @@ export function buildSessionRequest(overrides: Partial<SessionRequest> = {}): Se
     createdAtMs: CREATED_AT_MS,
     expiresAtMs: CREATED_AT_MS + 60 * MINUTE_MS,
     signedOrder: 'sign'.repeat(300),
+    reference: null,
+    metadata: {},
     ...overrides,
   };
 }

@@ -24,6 +24,7 @@ import { reconcile } from './0009-reconcile.ts';
 import { plans } from './0010-plans.ts';
 import { opaqueIds } from './0011-opaque-ids.ts';
 import { saleChanges } from './0012-sale-changes.ts';
+import { shopData } from './0013-orders.ts';
 import { events } from './0014-events.ts';
 import { push } from './0015-push.ts';
 import { aftersale } from './0016-aftersale.ts';
@@ -41,6 +42,7 @@ const MIGRATIONS = [
   { name: '0010-plans', statements: plans },
   { name: '0011-opaque-ids', statements: opaqueIds },
   { name: '0012-sale-changes', statements: saleChanges },
+  { name: '0013-orders', statements: shopData },
   { name: '0014-events', statements: events },
   { name: '0015-push', statements: push },
   { name: '0016-aftersale', statements: aftersale },

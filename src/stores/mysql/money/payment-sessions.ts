@@ -3,6 +3,7 @@
 import { ulid } from 'ulidx';
 import { z } from 'zod';
 import { isFinal, orderDeadlineMs, type Order } from '../../../domain/order.ts';
+import { shopDataSchema } from '../../../domain/shop-data.ts';
 import {
   inTransaction,
   modify,
@@ -11,7 +12,7 @@ import {
   type Pool,
   type PoolConnection,
 } from '../connection.ts';
-import { lockOrder, type StoredOrder } from '../rows/order-rows.ts';
+import { jsonOr, lockOrder, type StoredOrder } from '../rows/order-rows.ts';
 
 const sessionRow = z
   .object({
@@ -25,6 +26,8 @@ const sessionRow = z
     expires_at: z.date(),
     created_at: z.date(),
     signed_order: z.string().nullable(),
+    reference: z.string().nullable(),
+    metadata: jsonOr(shopDataSchema.shape.metadata),
   })
   .transform((row) => ({
     sessionId: row.session_id,
@@ -37,6 +40,8 @@ const sessionRow = z
     expiresAtMs: row.expires_at.getTime(),
     createdAtMs: row.created_at.getTime(),
     signedOrder: row.signed_order,
+    reference: row.reference,
+    metadata: row.metadata ?? {},
   }));
 
 /** A recorded payment session. Its provider id and URL are null until the provider has answered. */
@@ -56,6 +61,9 @@ export interface PaymentSession {
   createdAtMs: number;
   /** The signed order; empty in a session that was recorded before sessions carried it. */
   signedOrder: string;
+  /** Of the order, as the shop gave them. */
+  reference: string | null;
+  metadata: Record<string, string>;
 }
 
 /** not-payable: no session opens, and the order's state says why. */
@@ -162,8 +170,10 @@ function selectOpen(reader: Executor, orderNo: string): Promise<z.infer<typeof s
   return selectRows(
     reader,
     sessionRow,
-    `SELECT session_id, order_no, provider_session_id, provider_expires_at, url, amount, currency, expires_at, created_at, signed_order
-     FROM payment_sessions WHERE order_no = ? AND status IN ('opening', 'open')`,
+    `SELECT s.session_id, s.order_no, s.provider_session_id, s.provider_expires_at, s.url, s.amount, s.currency,
+       s.expires_at, s.created_at, s.signed_order, o.reference, o.metadata
+     FROM payment_sessions s JOIN orders o ON o.order_no = s.order_no
+     WHERE s.order_no = ? AND s.status IN ('opening', 'open')`,
     [orderNo],
   );
 }
@@ -177,7 +187,7 @@ async function insertSession(
   const sessionId = ulid();
   const createdAtMs = Date.now();
   const expiresAtMs = orderDeadlineMs(order);
-  const { orderNo, total: amount, currency } = order;
+  const { orderNo, total: amount, currency, reference = null, metadata = {} } = order;
   await modify(
     connection,
     `INSERT INTO payment_sessions (session_id, order_no, provider, amount, currency, status, expires_at, created_at,
@@ -194,7 +204,8 @@ async function insertSession(
     ],
   );
   const unknown = { providerSessionId: null, providerExpiresAtMs: null, url: null };
-  return { sessionId, orderNo, ...unknown, amount, currency, expiresAtMs, createdAtMs, signedOrder };
+  const given = { orderNo, amount, currency, reference, metadata };
+  return { sessionId, ...given, ...unknown, expiresAtMs, createdAtMs, signedOrder };
 }
 
 async function saveSignedOrder(

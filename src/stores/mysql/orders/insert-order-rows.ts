@@ -1,6 +1,13 @@
 /** Inserts rows into `orders`: stored orders, and the tombstones of abandoned ones. */
 
-import { holdEpochOf, orderDeadlineMs, type Order, type OrderState } from '../../../domain/order.ts';
+import {
+  holdEpochOf,
+  orderDeadlineMs,
+  type Order,
+  type OrderState,
+  type ShopData,
+} from '../../../domain/order.ts';
+import { shopDataOf } from '../../../domain/shop-data.ts';
 import { modify, type PoolConnection } from '../connection.ts';
 
 /**
@@ -34,7 +41,7 @@ export async function insertOrderRows(
     connection,
     `INSERT INTO orders (order_no, sale_id, user_id, idempotency_key, status, payment, version, closing_reason,
        epoch, batch_id, total, currency, ip, user_agent, reserved_at, payment_window_ms, deadline,
-       workflow_started_at, engine_due_at)
+       workflow_started_at, engine_due_at, reference, metadata, charges, ticket_id, ticket_ends_at)
      VALUES ? ON DUPLICATE KEY UPDATE order_no = order_no`,
     [
       orders.map((order) => [
@@ -57,7 +64,19 @@ export async function insertOrderRows(
         new Date(orderDeadlineMs(order)),
         startedAt,
         dueAt,
+        ...shopColumns(order),
       ]),
     ],
   );
+}
+
+function shopColumns(order: ShopData) {
+  const { reference, metadata, charges, ticket } = shopDataOf(order);
+  return [
+    reference ?? null,
+    metadata ? JSON.stringify(metadata) : null,
+    charges ? JSON.stringify(charges) : null,
+    ticket?.id ?? null,
+    ticket ? new Date(ticket.endsAtMs) : null,
+  ];
 }

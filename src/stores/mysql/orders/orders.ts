@@ -146,7 +146,9 @@ async function abandon(
   const { orderNo } = order;
   const state: OrderState = { status: 'failed', version: 1, payment: 'none', reason };
   // A tombstone must fit where the order did not, so the columns that are only recorded are left out.
-  const tombstone = { ...order, idempotencyKey: null, ip: '', userAgent: '' };
+  // The ticket stays spent.
+  const empty = { ip: '', userAgent: '', reference: '', metadata: {}, charges: [] };
+  const tombstone = { ...order, ...empty, idempotencyKey: null };
   const inserted = await insertOrderRows(connection, [tombstone], {
     batchId: ulid(),
     state,

@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict';
 import { z } from 'zod';
 import { orderStateSchema } from '../../../domain/order-state-schema.ts';
-import type { Order, OrderState } from '../../../domain/order.ts';
+import type { Order, OrderState, ShopData } from '../../../domain/order.ts';
+import { shopDataSchema } from '../../../domain/shop-data.ts';
 import { modify, selectRows, type Executor, type PoolConnection } from '../connection.ts';
 
 /** The columns of an order's state, as MySQL names them. */
@@ -28,7 +29,21 @@ const orderRow = z.object({
   reserved_at: z.date(),
   payment_window_ms: z.int(),
   workflow_started_at: z.date().nullable(),
+  reference: z.string().nullable(),
+  metadata: jsonOr(shopDataSchema.shape.metadata),
+  charges: jsonOr(shopDataSchema.shape.charges),
+  ticket_id: z.string().nullable(),
+  ticket_ends_at: z.date().nullable(),
 });
+
+/** A column of JSON text, or null. */
+export function jsonOr<T>(schema: z.ZodType<T>) {
+  return z
+    .string()
+    .transform((text) => JSON.parse(text) as unknown)
+    .pipe(schema)
+    .nullable();
+}
 
 const itemRow = z.object({ order_no: z.string(), sku: z.string(), quantity: z.int(), unit_price: z.int() });
 
@@ -44,7 +59,8 @@ export interface StoredOrder {
 }
 
 const COLUMNS = `order_no, sale_id, user_id, idempotency_key, status, payment, version, total, currency, ip, user_agent,
-  reserved_at, payment_window_ms, closing_reason, refunded, workflow_started_at`;
+  reserved_at, payment_window_ms, closing_reason, refunded, workflow_started_at, reference, metadata, charges, ticket_id,
+  ticket_ends_at`;
 
 export async function readOrders(reader: Executor, orderNos: readonly string[]): Promise<StoredOrder[]> {
   if (orderNos.length === 0) return [];
@@ -93,11 +109,22 @@ function toStoredOrder(row: z.infer<typeof orderRow>, items: z.infer<typeof item
       paymentWindowMs: row.payment_window_ms,
       ip: row.ip,
       userAgent: row.user_agent,
+      ...toShopData(row),
     },
     state: toState(row),
     ...(row.workflow_started_at && {
       windowEndsAtMs: row.workflow_started_at.getTime() + row.payment_window_ms,
     }),
+  };
+}
+
+function toShopData(row: z.infer<typeof orderRow>): ShopData {
+  const { reference, metadata, charges, ticket_id: id, ticket_ends_at: endsAt } = row;
+  return {
+    ...(reference !== null && { reference }),
+    ...(metadata && { metadata }),
+    ...(charges && { charges }),
+    ...(id !== null && endsAt && { ticket: { id, endsAtMs: endsAt.getTime() } }),
   };
 }
 

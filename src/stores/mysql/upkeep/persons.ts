@@ -106,7 +106,8 @@ export function createPersons(pool: Pool) {
       inTransaction(pool, async (connection) => {
         await modify(
           connection,
-          'UPDATE orders SET user_id = ?, idempotency_key = NULL WHERE order_no IN (?)',
+          `UPDATE orders SET user_id = ?, idempotency_key = NULL, reference = NULL, metadata = NULL, ticket_id = NULL
+           WHERE order_no IN (?)`,
           [token, orderNos],
         );
         await clearOrders(connection, orderNos);

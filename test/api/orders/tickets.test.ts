@@ -1,0 +1,255 @@
+/** Tickets over HTTP: what a good one does, every way to be refused, and 200 rivals for one. */
+
+import { createSecretKey, generateKeyPairSync } from 'node:crypto';
+import { SignJWT } from 'jose';
+import { ulid } from 'ulidx';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { signToken } from '../../../src/api/http/auth.ts';
+import { MAX_PURCHASES_AT_WORK } from '../../../src/domain/limits.ts';
+import { saleKeys } from '../../../src/stores/redis/keys.ts';
+import { buildSale } from '../../support/factories.ts';
+import {
+  acceptedOf,
+  JWT_SECRET,
+  orderOf,
+  problemOf,
+  refusalOf,
+  type Reply,
+  type Shopper,
+} from '../../support/shopper.ts';
+import { signTicket } from '../../support/tickets.ts';
+import { openApi, type TestApi } from '../open-api.ts';
+
+let api: TestApi;
+/** It demands a ticket of every order. */
+let saleId: string;
+let shopper: Shopper;
+
+beforeAll(async () => {
+  api = await openApi();
+  const skus = [{ sku: 'mug', name: 'Enamel mug', unitPrice: 1_450, total: 1_000, limitPerUser: null }];
+  ({ saleId } = await api.stores.openSale(buildSale({ skus })));
+  await api.stores.redis.hset(saleKeys({ saleId, shard: 0 }).sale, 'ticket', '1');
+  shopper = await api.shopper();
+});
+afterAll(() => api.close());
+
+const nowSeconds = (): number => Math.floor(Date.now() / 1000);
+const order = (ticket: string) => ({ saleId, items: [{ sku: 'mug', quantity: 1 }], ticket });
+const own = () => ({ sub: shopper.userId, sale: saleId });
+
+async function heldMugs(): Promise<number | undefined> {
+  return (await api.stores.saleStock.read(saleId))?.skus[0]?.held;
+}
+
+/** The code and the reason; nothing is held by the refused request. */
+async function refused(reply: Promise<Reply>): Promise<string> {
+  const before = await heldMugs();
+  const answer = await reply;
+  const { code, reason } = problemOf(answer);
+  expect(await heldMugs()).toBe(before);
+  const why = typeof reason === 'string' ? ` ${reason}` : '';
+  return `${answer.status} ${code}${why}`;
+}
+
+const refusedWith = (ticket: string): Promise<string> => refused(shopper.placeOrder(order(ticket)));
+
+test('an order without the ticket that its sale demands is refused', async () => {
+  const bare = { saleId, items: [{ sku: 'mug', quantity: 1 }] };
+  expect(await refused(shopper.placeOrder(bare))).toBe('403 ticket_required');
+});
+
+test('a ticket opens the sale, and its charges are lines of the order', async () => {
+  const charges = [
+    { code: 'shipping', name: 'Versand nach Köln', amount: 495 },
+    { code: 'welcome', name: 'Welcome', amount: -100 },
+  ];
+  const ticket = await signTicket({ ...own(), charges });
+  const body = { ...order(ticket), expectedTotal: 1_845, reference: 'R-7', metadata: { channel: 'app' } };
+  const accepted = acceptedOf(await shopper.placeOrder(body));
+  expect(accepted).toMatchObject({ total: 1_845, charges, reference: 'R-7', metadata: { channel: 'app' } });
+  expect(await shopper.readOrder(accepted.orderNo)).toEqual(accepted);
+  await api.store(accepted.orderNo);
+  await api.forget(accepted.orderNo);
+  expect(await shopper.readOrder(accepted.orderNo)).toMatchObject({
+    total: 1_845,
+    charges,
+    reference: 'R-7',
+    metadata: { channel: 'app' },
+  });
+});
+
+test('a total that the shopper did not see is refused with the right one', async () => {
+  const ticket = await signTicket({ ...own(), charges: [{ code: 'tax', name: 'Tax', amount: 50 }] });
+  const reply = await shopper.placeOrder({ ...order(ticket), expectedTotal: 1_450 });
+  expect(problemOf(reply)).toMatchObject({ code: 'total_changed', total: 1_500, currency: 'EUR' });
+  acceptedOf(await shopper.placeOrder({ ...order(ticket), expectedTotal: 1_500 }));
+});
+
+test('a ticket of single use is refused the second time, with the order that spent it', async () => {
+  const ticket = await signTicket(own());
+  const { orderNo } = acceptedOf(await shopper.placeOrder(order(ticket)));
+  const again = await shopper.placeOrder(order(ticket));
+  expect(refusalOf(again)).toBe('409 ticket_used');
+  expect(problemOf(again)['orderNo']).toBe(orderNo);
+});
+
+test('another signature over the same id is the same ticket', async () => {
+  const claims = { ...own(), jti: ulid() };
+  acceptedOf(await shopper.placeOrder(order(await signTicket(claims))));
+  const other = await signTicket({ ...claims, exp: nowSeconds() + 600 });
+  expect(await refusedWith(other)).toBe('409 ticket_used');
+});
+
+test('a ticket of many uses is good for each', async () => {
+  const ticket = await signTicket({ ...own(), single_use: false });
+  acceptedOf(await shopper.placeOrder(order(ticket)));
+  acceptedOf(await shopper.placeOrder(order(ticket)));
+});
+
+test('the repeat of a request answers its order, whatever has become of the ticket', async () => {
+  const key = { 'idempotency-key': ulid() };
+  const ticket = await signTicket(own());
+  const first = acceptedOf(await shopper.placeOrder(order(ticket), key));
+  const expired = await signTicket({ ...own(), exp: nowSeconds() - 300 });
+  const { ticket: _spent, ...bare } = order(ticket);
+  for (const repeat of [order(ticket), order(expired), order('no ticket at all'), bare]) {
+    const reply = await shopper.placeOrder(repeat, key);
+    expect(reply.status).toBe(200);
+    expect(orderOf(reply)).toEqual(first);
+  }
+  const another = { ...order(expired), items: [{ sku: 'mug', quantity: 2 }] };
+  expect(await refused(shopper.placeOrder(another, key))).toBe('422 idempotency_key_reused');
+});
+
+test('of 200 rivals with one ticket exactly one gets an order, and each repeat the same one', async () => {
+  const ticket = await signTicket(own());
+  const keys = Array.from({ length: 200 }, () => ({ 'idempotency-key': ulid() }));
+  // As many at once as the API works on and lets wait; the others would be shed, not refused.
+  const attempt = async (): Promise<Reply[]> => {
+    const replies: Reply[] = [];
+    const queue = [...keys.entries()];
+    const worker = async () => {
+      for (let next = queue.shift(); next; next = queue.shift()) {
+        replies[next[0]] = await shopper.placeOrder(order(ticket), next[1]);
+      }
+    };
+    await Promise.all(Array.from({ length: MAX_PURCHASES_AT_WORK }, worker));
+    return replies;
+  };
+
+  const before = (await heldMugs()) ?? 0;
+  const first = await attempt();
+  const winners = first.flatMap((reply, i) => (reply.status === 202 ? [i] : []));
+  expect(winners).toHaveLength(1);
+  const losers = first.filter((reply) => reply.status !== 202);
+  expect(new Set(losers.map(refusalOf))).toEqual(new Set(['409 ticket_used']));
+  expect(await heldMugs()).toBe(before + 1);
+
+  const [winner = -1] = winners;
+  const second = await attempt();
+  const [won, repeated] = [first[winner], second[winner]];
+  if (!won || !repeated) throw new Error('a reply for each request');
+  expect(repeated.status).toBe(200);
+  expect(orderOf(repeated).orderNo).toBe(orderOf(won).orderNo);
+  expect(second.filter((reply) => reply.status === 409)).toHaveLength(199);
+  expect(await heldMugs()).toBe(before + 1);
+});
+
+const header = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
+const unsigned = (): string => {
+  const claims = { ...own(), aud: 'holdfast', jti: ulid(), exp: nowSeconds() + 300 };
+  return `${header({ alg: 'none', typ: 'holdfast-ticket+jwt' })}.${header(claims)}.`;
+};
+const byAnotherKind = (): Promise<string> =>
+  new SignJWT({ ...own(), jti: ulid() })
+    .setProtectedHeader({ alg: 'RS256', typ: 'holdfast-ticket+jwt' })
+    .setAudience('holdfast')
+    .setExpirationTime('5m')
+    .sign(generateKeyPairSync('rsa', { modulusLength: 2_048 }).privateKey);
+const withStrangeHeader = (): Promise<string> =>
+  new SignJWT({ ...own(), jti: ulid() })
+    .setProtectedHeader({ alg: 'HS512', typ: 'holdfast-ticket+jwt' })
+    .setAudience('holdfast')
+    .setExpirationTime('5m')
+    .sign(createSecretKey(Buffer.from(JWT_SECRET)));
+
+const FAULTY: Record<string, [reason: string, make: () => string | Promise<string>]> = {
+  'for another user': ['other_user', () => signTicket({ ...own(), sub: 'somebody-else' })],
+  'for another sale': ['other_sale', () => signTicket({ ...own(), sale: 'winter' })],
+  'that has expired': ['expired', () => signTicket({ ...own(), exp: nowSeconds() - 60 })],
+  'of tomorrow': ['not_yet_valid', () => signTicket({ ...own(), nbf: nowSeconds() + 120 })],
+  'issued in the future': ['not_yet_valid', () => signTicket({ ...own(), iat: nowSeconds() + 120 })],
+  'good for two hours': ['malformed', () => signTicket({ ...own(), exp: nowSeconds() + 7_200 })],
+  'good for ever': ['malformed', () => signTicket({ ...own(), exp: 1e300 })],
+  'signed with another secret': ['forged', () => signTicket(own(), { secret: `${JWT_SECRET}!` })],
+  'without a signature': ['forged', unsigned],
+  'signed with a key of another kind': ['forged', byAnotherKind],
+  'signed with another algorithm': ['forged', withStrangeHeader],
+  'for another audience': ['forged', () => signTicket({ ...own(), aud: 'another-service' })],
+  'that is an access token': ['malformed', () => signToken(JWT_SECRET, shopper.userId, '5m')],
+  'of another type': ['malformed', () => signTicket(own(), { typ: 'JWT' })],
+  'without an id': ['malformed', () => signTicket({ ...own(), jti: '' })],
+  'with a long id': ['malformed', () => signTicket({ ...own(), jti: 'x'.repeat(129) })],
+  'that is no JWS': ['malformed', () => 'x.y.z'],
+  'that is one word': ['malformed', () => 'ticket'],
+  'with eleven charges': [
+    'malformed',
+    () =>
+      signTicket({
+        ...own(),
+        charges: Array.from({ length: 11 }, () => ({ code: 'c', name: 'C', amount: 1 })),
+      }),
+  ],
+  'with a part of a cent': [
+    'malformed',
+    () => signTicket({ ...own(), charges: [{ code: 'c', name: 'C', amount: 0.5 }] }),
+  ],
+  'that leaves nothing to pay': [
+    'nothing_to_pay',
+    () => signTicket({ ...own(), charges: [{ code: 'gift', name: 'Gift', amount: -1_450 }] }),
+  ],
+};
+
+test.each(Object.entries(FAULTY))('a ticket %s is refused', async (_what, [reason, make]) => {
+  expect(await refusedWith(await make())).toBe(`403 ticket_invalid ${reason}`);
+});
+
+test('a ticket is checked also where the sale demands none', async () => {
+  const { saleId: open } = await api.stores.openSale(buildSale());
+  const ticket = await signTicket({ ...own(), sale: open, exp: nowSeconds() - 60 });
+  const body = { saleId: open, items: [{ sku: 'mug', quantity: 1 }], ticket };
+  expect(await refused(shopper.placeOrder(body))).toBe('403 ticket_invalid expired');
+});
+
+test.each([
+  ['a ticket that is no text', { ticket: 1 }],
+  ['an empty ticket', { ticket: '' }],
+  ['a huge ticket', { ticket: 'x'.repeat(8_193) }],
+  ['an expected total of nothing', { expectedTotal: 0 }],
+  ['a part of a cent', { expectedTotal: 14.5 }],
+  ['an expected total as text', { expectedTotal: '1450' }],
+  ['a reference of two lines', { reference: 'a\nb' }],
+  ['an empty reference', { reference: '' }],
+  ['metadata that are a list', { metadata: ['a'] }],
+  ['metadata under one of our names', { metadata: { holdfast_order_no: 'x' } }],
+  ['metadata of numbers', { metadata: { a: 1 } }],
+  ['charges in the body', { charges: [{ code: 'c', name: 'C', amount: -1 }] }],
+])('%s is refused as it stands', async (_what, part) => {
+  const body = { ...order(await signTicket(own())), ...part };
+  expect(await refused(shopper.placeOrder(body))).toBe('400 invalid_request');
+});
+
+test('a key stands for the reference and the metadata too', async () => {
+  const key = { 'idempotency-key': ulid() };
+  const ticket = await signTicket({ ...own(), single_use: false });
+  const metadata = { a: '1', b: '2' };
+  const body = { ...order(ticket), reference: 'R-1', metadata };
+  const first = acceptedOf(await shopper.placeOrder(body, key));
+  const reordered = { ...body, metadata: { b: '2', a: '1' } };
+  expect(orderOf(await shopper.placeOrder(reordered, key)).orderNo).toBe(first.orderNo);
+  for (const other of [{ reference: 'R-2' }, { metadata: { a: '1' } }]) {
+    const reply = shopper.placeOrder({ ...body, ...other }, key);
+    expect(await refused(reply)).toBe('422 idempotency_key_reused');
+  }
+});

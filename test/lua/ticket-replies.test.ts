@@ -1,0 +1,193 @@
+/** What `reserve` makes of tickets, charges, the total that was expected and the limit across a sale. */
+
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { saleKeys } from '../../src/stores/redis/keys.ts';
+import type { AcceptedTicket, ReserveOutcome, ReserveRequest } from '../../src/stores/redis/reservations.ts';
+import { buildOrder, buildReserveRequest, buildSale } from '../support/factories.ts';
+import { openTestStores, type TestStores } from '../support/stores.ts';
+import { snapshot } from './raw-scripts.ts';
+
+let stores: TestStores;
+beforeAll(async () => {
+  stores = await openTestStores();
+});
+afterAll(() => stores.close());
+
+const MINUTE_MS = 60_000;
+const ONE_LAMP = [{ sku: 'lamp', quantity: 1 }];
+
+/** An open sale; with `rules` of its hash beside those that it is warmed up with. */
+async function openSale(rules: Record<string, string> = {}): Promise<string> {
+  const { saleId } = await stores.openSale(buildSale());
+  if (Object.keys(rules).length > 0) await stores.redis.hset(keysOf(saleId).sale, rules);
+  return saleId;
+}
+
+const keysOf = (saleId: string) => saleKeys({ saleId, shard: 0 });
+
+function ticket(overrides: Partial<AcceptedTicket> = {}): AcceptedTicket {
+  const endsAtMs = Date.now() + MINUTE_MS;
+  return { id: 'a-ticket', endsAtMs, isSingleUse: true, charges: [], ...overrides };
+}
+
+function charge(amount: number) {
+  return { code: 'c', name: 'A charge', amount };
+}
+
+function reserve(saleId: string, overrides: Partial<ReserveRequest> = {}): Promise<ReserveOutcome> {
+  return stores.reservations.reserve(buildReserveRequest({ saleId, ...overrides }));
+}
+
+async function reserved(saleId: string, overrides: Partial<ReserveRequest> = {}) {
+  const outcome = await reserve(saleId, overrides);
+  if (outcome.kind !== 'reserved') throw new Error(outcome.kind);
+  return outcome;
+}
+
+/** The refusal, with the proof that it wrote nothing. */
+async function refusal(saleId: string, overrides: Partial<ReserveRequest>): Promise<ReserveOutcome> {
+  const before = await snapshot(stores.redis, saleId);
+  const outcome = await reserve(saleId, overrides);
+  expect(await snapshot(stores.redis, saleId)).toEqual(before);
+  return outcome;
+}
+
+test('a sale that demands a ticket refuses an order without one', async () => {
+  const saleId = await openSale({ ticket: '1' });
+  expect(await refusal(saleId, {})).toEqual({ kind: 'ticket-required' });
+  expect(await reserve(saleId, { ticket: ticket() })).toMatchObject({ kind: 'reserved' });
+});
+
+test('a ticket of single use is spent with the order, and remembered until it has ended', async () => {
+  const saleId = await openSale();
+  const spent = ticket();
+  const { orderNo } = await reserved(saleId, { ticket: spent });
+  expect(await refusal(saleId, { ticket: spent })).toEqual({ kind: 'ticket-used', orderNo });
+  const key = keysOf(saleId).ticket(spent.id);
+  expect(await stores.redis.hgetall(key)).toEqual({ order_no: orderNo });
+  expect(await stores.redis.pexpiretime(key)).toBe(spent.endsAtMs);
+  expect((await stores.reservations.readOrder(orderNo))?.order.ticket).toEqual({
+    id: spent.id,
+    endsAtMs: spent.endsAtMs,
+  });
+});
+
+test('the request that spent a ticket finds its order again', async () => {
+  const saleId = await openSale();
+  const request = { idempotencyKey: 'k', ticket: ticket() };
+  const { orderNo } = await reserved(saleId, request);
+  expect(await refusal(saleId, request)).toEqual({ kind: 'repeated', orderNo });
+});
+
+test('a ticket of many uses leaves no trace', async () => {
+  const saleId = await openSale();
+  const reusable = ticket({ isSingleUse: false });
+  const { orderNo } = await reserved(saleId, { ticket: reusable });
+  await reserved(saleId, { ticket: reusable });
+  expect(await stores.redis.exists(keysOf(saleId).ticket(reusable.id))).toBe(0);
+  expect((await stores.reservations.readOrder(orderNo))?.order.ticket).toBeUndefined();
+});
+
+test('a ticket that has ended by the clock of Redis is refused, though it was found good before', async () => {
+  const saleId = await openSale();
+  expect(await refusal(saleId, { ticket: ticket({ endsAtMs: Date.now() - 1 }) })).toEqual({
+    kind: 'ticket-expired',
+  });
+});
+
+test('a refused cart leaves its ticket good', async () => {
+  const saleId = await openSale();
+  const items = [{ sku: 'mug', quantity: 6 }];
+  expect(await refusal(saleId, { items, ticket: ticket() })).toMatchObject({ kind: 'sold-out' });
+  await reserved(saleId, { ticket: ticket() });
+});
+
+test('charges add to the total, and stay with the order', async () => {
+  const saleId = await openSale();
+  const charges = [charge(500), charge(-900)];
+  const outcome = await reserved(saleId, { ticket: ticket({ charges }) });
+  expect(outcome).toMatchObject({ total: 4_500, charges });
+  expect((await stores.reservations.readOrder(outcome.orderNo))?.order).toMatchObject({
+    total: 4_500,
+    charges,
+  });
+});
+
+test('charges that leave nothing to pay are refused', async () => {
+  const saleId = await openSale();
+  const free = ticket({ charges: [charge(-4_900)] });
+  expect(await refusal(saleId, { ticket: free })).toEqual({ kind: 'total-too-low', total: 0 });
+  await reserved(saleId, { ticket: ticket({ charges: [charge(-4_899)] }) });
+});
+
+test('another total than the expected one is refused with the right one', async () => {
+  const saleId = await openSale();
+  const right = { kind: 'total-changed', total: 4_900, currency: 'EUR' };
+  expect(await refusal(saleId, { expectedTotal: 4_800 })).toEqual(right);
+  expect(await refusal(saleId, { expectedTotal: 5_000 })).toEqual(right);
+  await reserved(saleId, { expectedTotal: 4_900 });
+});
+
+test('the expected total is that of items and charges', async () => {
+  const saleId = await openSale();
+  await reserved(saleId, { ticket: ticket({ charges: [charge(100)] }), expectedTotal: 5_000 });
+});
+
+test('what the shop adds to an order is in its hash, and an order without has no such field', async () => {
+  const saleId = await openSale();
+  const shop = { reference: 'R-1', metadata: { channel: 'app' } };
+  const { orderNo } = await reserved(saleId, shop);
+  const plain = await reserved(saleId);
+  expect((await stores.reservations.readOrder(orderNo))?.order).toMatchObject(shop);
+  expect((await stores.reservations.readOrders([orderNo]))[0]?.order).toMatchObject(shop);
+  expect(await stores.redis.hexists(keysOf(saleId).order(plain.orderNo), 'shop')).toBe(0);
+});
+
+test('the limit across a sale counts the units of all its SKUs, also those from before it was set', async () => {
+  const saleId = await openSale();
+  await reserved(saleId, { items: [{ sku: 'mug', quantity: 2 }] });
+  await reserved(saleId, { userId: 'bo', items: [{ sku: 'mug', quantity: 1 }] });
+  await stores.redis.hset(keysOf(saleId).sale, 'limit_per_user', '3');
+  const items = [...ONE_LAMP, { sku: 'mug', quantity: 1 }];
+  expect(await refusal(saleId, { items })).toEqual({ kind: 'sale-limit-reached', limit: 3, bought: 2 });
+  await reserved(saleId, { items: ONE_LAMP });
+  await reserved(saleId, { userId: 'bo', items });
+});
+
+test('units that are given back do not count against the limit across a sale', async () => {
+  const saleId = await openSale({ limit_per_user: '1' });
+  const { orderNo } = await reserved(saleId);
+  expect(await refusal(saleId, { items: [{ sku: 'mug', quantity: 1 }] })).toMatchObject({
+    kind: 'sale-limit-reached',
+  });
+  await stores.reservations.release(orderNo);
+  await reserved(saleId, { items: [{ sku: 'mug', quantity: 1 }] });
+});
+
+test('an order that is reserved again spends its ticket again, and keeps what the shop added', async () => {
+  const saleId = await openSale();
+  const shop = { reference: 'R-2', metadata: { channel: 'app' }, charges: [charge(100)] };
+  const spent = { id: 'lost-ticket', endsAtMs: Date.now() + MINUTE_MS };
+  const order = buildOrder({ saleId, total: 5_000, ...shop, ticket: spent });
+  expect(await stores.reservations.reserveAgain(order)).toEqual({ kind: 'reserved', epoch: 1 });
+  expect((await stores.reservations.readOrder(order.orderNo))?.order).toEqual(order);
+  expect(await refusal(saleId, { ticket: ticket({ id: spent.id }) })).toEqual({
+    kind: 'ticket-used',
+    orderNo: order.orderNo,
+  });
+});
+
+test('an order that is reserved again after its ticket has ended leaves no trace of the ticket', async () => {
+  const saleId = await openSale();
+  const order = buildOrder({ saleId, ticket: { id: 'old-ticket', endsAtMs: Date.now() - 1 } });
+  expect(await stores.reservations.reserveAgain(order)).toMatchObject({ kind: 'reserved' });
+  expect(await stores.redis.exists(keysOf(saleId).ticket('old-ticket'))).toBe(0);
+});
+
+test("a ticket that another order has spent since stays that one's", async () => {
+  const saleId = await openSale();
+  const { orderNo } = await reserved(saleId, { ticket: ticket({ id: 'twice' }) });
+  const late = buildOrder({ saleId, ticket: { id: 'twice', endsAtMs: Date.now() + 2 * MINUTE_MS } });
+  expect(await stores.reservations.reserveAgain(late)).toMatchObject({ kind: 'reserved' });
+  expect(await stores.redis.hgetall(keysOf(saleId).ticket('twice'))).toEqual({ order_no: orderNo });
+});
