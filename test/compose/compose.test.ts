@@ -163,6 +163,12 @@ describe('the environment', () => {
     expect(loadPrepareConfig(serviceOf('migrate', PRODUCTION).environment).DEMO_SALE_ID).toBeUndefined();
   });
 
+  test('takes tokens by published keys alone where the secret is set to nothing', () => {
+    const byKeys = { JWT_SECRET: '', JWT_JWKS_URL: 'https://id.shop.example/jwks' };
+    const config = loadApiConfig(serviceOf('api', { ...PRODUCTION, ...byKeys }).environment);
+    expect([config.JWT_SECRET, config.JWT_JWKS_URL]).toEqual([undefined, byKeys.JWT_JWKS_URL]);
+  });
+
   test('takes the money by Stripe where that is the provider', () => {
     const { environment } = serviceOf('api', {
       ...PRODUCTION,

@@ -150,7 +150,8 @@ describe('an issuer that does not answer with keys', () => {
     const judge = openVerifier({ attemptTimeoutMs: 50, attemptEveryMs: NEVER_MS });
     expect(await judge(await oldKey.sign())).toBe('unavailable');
     for (const token of await strangers(20)) expect(await judge(token)).toBe('unavailable');
-    expect(issuer.readings()).toBe(1);
+    // It may have been given up before it arrived.
+    expect(issuer.readings()).toBeLessThanOrEqual(1);
   });
 
   test('leaves the known keys good for a day, and the unknown ones unjudged', async () => {
