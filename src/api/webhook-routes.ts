@@ -6,6 +6,7 @@ import type { PaymentNotice } from '../domain/payment.ts';
 import type { Metrics, NoticeOutcome } from '../metrics.ts';
 import { InvalidSignatureError, MalformedNoticeError, type PaymentProvider } from '../payments/provider.ts';
 import type { Payments } from '../stores/mysql/money/payments.ts';
+import type { PaymentAttempts } from '../stores/redis/payment-attempts.ts';
 import type { BodyState } from './http/json-body.ts';
 import { Problem, toProblem, unavailable } from './http/problem.ts';
 import { createForgeryLog } from './http/refusal-logs.ts';
@@ -17,6 +18,7 @@ const LOGGED_BODY_CHARS = 1_000;
 export interface WebhookDeps {
   provider: PaymentProvider;
   payments: Pick<Payments, 'receive'>;
+  paymentAttempts: Pick<PaymentAttempts, 'countFailed'>;
   notifier: Pick<EngineNotifier, 'paymentReceived'>;
   log: Logger;
 }
@@ -39,7 +41,7 @@ function refusalOutcome(status: number): NoticeOutcome {
   return status < 500 ? 'malformed' : 'unavailable';
 }
 
-export function createReceiveNotice({ provider, payments, notifier, log }: WebhookDeps) {
+export function createReceiveNotice({ provider, payments, paymentAttempts, notifier, log }: WebhookDeps) {
   const reportForgery = createForgeryLog(log);
 
   function verify(rawBody: string, ctx: Context): PaymentNotice {
@@ -76,6 +78,7 @@ export function createReceiveNotice({ provider, payments, notifier, log }: Webho
       'payment notice',
     );
     ctx.status = 204;
+    if (stored?.isNewFailure === true) await paymentAttempts.countFailed(stored.order);
     // A repeated notice brings no news: the relay signals what was not signalled the first time. No order
     // waits for money that went back: the relay signals its refund workflow.
     if (stored?.isNews === true) notifier.paymentReceived(stored);

@@ -107,6 +107,17 @@ export const WATCHED_AFTER_CLOSE_MS = 3 * 24 * 60 * 60 * 1000;
 export const LOST_AFTER_MS = 15_000;
 /** How long a shopper may take to pay unless the sale says otherwise. */
 export const DEFAULT_PAYMENT_WINDOW_MS = 30 * 60 * 1000;
+/**
+ * Failed attempts to pay for one order. Shoppers mistype, try a second card and a third; more is how stolen
+ * cards are tested.
+ */
+export const MAX_FAILED_ATTEMPTS_OF_ORDER = 10;
+/** Failed attempts of one user within the window below, whatever the orders: two orders full of them. */
+export const MAX_FAILED_ATTEMPTS_OF_USER = 20;
+/** Payment pages opened for one user within it: two a minute, where a shopper opens one an order. */
+export const MAX_OPENED_SESSIONS_OF_USER = 120;
+/** It counts from the first of them. */
+export const USER_ATTEMPTS_WINDOW_MS = 60 * 60 * 1000;
 /** The longest payment window. A hold of more than a day would be a reservation, not a checkout. */
 export const MAX_PAYMENT_WINDOW_MS = 24 * 60 * 60 * 1000;
 /**

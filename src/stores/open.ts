@@ -36,6 +36,7 @@ import { createDriftBoard } from './redis/drift-board.ts';
 import { createEngineBudget } from './redis/engine-budget.ts';
 import { createForgetting } from './redis/forgetting.ts';
 import { createHolds } from './redis/holds.ts';
+import { createPaymentAttempts } from './redis/payment-attempts.ts';
 import { createProviderPace } from './redis/provider-pace.ts';
 import { createReservations } from './redis/reservations.ts';
 import { createSaleMends } from './redis/sale-mends.ts';
@@ -69,6 +70,7 @@ export async function openStores(config: StoreConfig, log: Logger) {
     holds: createHolds(redis),
     forgetting: createForgetting(redis),
     saleStock: createSaleStock(redis),
+    paymentAttempts: createPaymentAttempts(redis),
     /** Counts the calls of all processes to the payment provider. */
     providerPace: (callsPerSecond: number) => createProviderPace(redis, callsPerSecond),
     budget: createEngineBudget(redis, config.ENGINE_BUDGET, log),

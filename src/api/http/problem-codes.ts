@@ -45,6 +45,7 @@ export const PROBLEM_STATUS = {
   not_yet_payable: 409,
   already_paid: 409,
   not_payable: 409,
+  too_many_attempts: 429,
   not_refundable: 409,
   not_refunded: 409,
   /** The feed of events. */

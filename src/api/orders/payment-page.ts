@@ -1,5 +1,6 @@
 /** Opens the provider's page on which an order is paid, or says why it cannot be paid. */
 
+import { isFinal, type Order } from '../../domain/order.ts';
 import { ProviderBusyError, SessionRefusedError, type PaymentProvider } from '../../payments/provider.ts';
 import type {
   BeginSessionOutcome,
@@ -7,6 +8,7 @@ import type {
   PaymentSessions,
   SignOrder,
 } from '../../stores/mysql/money/payment-sessions.ts';
+import type { PaymentAttempts } from '../../stores/redis/payment-attempts.ts';
 import type { ReservedOrder } from '../../stores/redis/reservations.ts';
 import { Problem, unavailable } from '../http/problem.ts';
 import { viewOrder } from './order-view.ts';
@@ -18,6 +20,7 @@ export interface PaymentPageDeps {
   /** Signs what a payment session carries of its order. */
   sign: SignOrder;
   projection: Pick<Projection, 'project'>;
+  paymentAttempts: Pick<PaymentAttempts, 'waitMs' | 'countOpened'>;
 }
 
 export interface PaymentPage {
@@ -28,7 +31,9 @@ export interface PaymentPage {
 
 export type OpenPaymentPage = ReturnType<typeof createPaymentPage>;
 
-export function createPaymentPage({ paymentSessions, provider, sign, projection }: PaymentPageDeps) {
+export function createPaymentPage(deps: PaymentPageDeps) {
+  const { paymentSessions, provider, sign, projection, paymentAttempts } = deps;
+
   async function begin(orderNo: string): Promise<PaymentSession> {
     const outcome = await paymentSessions.begin(provider.name, orderNo, sign);
     if (outcome.kind === 'begun') return outcome.session;
@@ -37,11 +42,12 @@ export function createPaymentPage({ paymentSessions, provider, sign, projection 
     throw toRefusal(outcome);
   }
 
-  async function openAtProvider(session: PaymentSession): Promise<PaymentPage> {
+  async function openAtProvider(session: PaymentSession, userId: string): Promise<PaymentPage> {
     const { expiresAtMs } = session;
     if (session.url !== null) return { url: session.url, expiresAtMs };
     const opened = await provider.openSession(session);
     await paymentSessions.recordOpened(session.sessionId, opened);
+    await paymentAttempts.countOpened(userId);
     return { url: opened.url, expiresAtMs };
   }
 
@@ -49,16 +55,23 @@ export function createPaymentPage({ paymentSessions, provider, sign, projection 
    * What the provider refuses once it refuses for ever, for instance a session whose times were recorded
    * before an outage. So a new session is begun, once a call.
    */
-  async function openOrReplace(session: PaymentSession): Promise<PaymentPage> {
+  async function openOrReplace(session: PaymentSession, userId: string): Promise<PaymentPage> {
     try {
-      return await openAtProvider(session);
+      return await openAtProvider(session, userId);
     } catch (error) {
       if (!(error instanceof SessionRefusedError)) throw error;
       await paymentSessions.recordRefused(session);
       const next = await begin(session.orderNo);
       if (next.sessionId === session.sessionId && next.url === null) throw error;
-      return openAtProvider(next);
+      return openAtProvider(next, userId);
     }
+  }
+
+  async function assertFewAttempts(order: Order): Promise<void> {
+    const waitMs = await paymentAttempts.waitMs(order);
+    if (waitMs === 0) return;
+    const retryAfterSeconds = Math.ceil(waitMs / 1_000);
+    throw new Problem('too_many_attempts', 'It was tried too often to pay.', { retryAfterSeconds });
   }
 
   /** @throws Problem */
@@ -68,8 +81,10 @@ export function createPaymentPage({ paymentSessions, provider, sign, projection 
       const extra = { order: viewOrder(order, state) };
       throw new Problem('not_payable', `The order cannot be paid: ${fault}.`, { extra });
     }
+    // What is paid or has ended is refused for that, however often it was tried.
+    if (!isFinal(state.status) && state.payment === 'none') await assertFewAttempts(order);
     try {
-      return await openOrReplace(await begin(order.orderNo));
+      return await openOrReplace(await begin(order.orderNo), order.userId);
     } catch (error) {
       if (error instanceof Problem) throw error;
       if (error instanceof ProviderBusyError) throw toBusy(error);

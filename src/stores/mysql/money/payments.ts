@@ -10,8 +10,8 @@ import { readReversalTotals } from './recorded-reversals.ts';
 import { cutReference, insertPayment, settlePayments } from './settle-payments.ts';
 import { recordAndSettleReversals } from './settle-reversals.ts';
 
-/** `isNews`: by this very notice the order has its payment. */
-export type NoticeReceived = StoredOrder & { isNews?: true };
+/** By this very notice the order has its payment (`isNews`), or one more failed attempt (`isNewFailure`). */
+export type NoticeReceived = StoredOrder & { isNews?: true; isNewFailure?: true };
 
 export type Payments = ReturnType<typeof createPayments>;
 
@@ -35,7 +35,8 @@ export function createPayments(pool: Pool) {
         // The order is locked before anything is written, because its row decides every race about its
         // payments.
         const stored = orderNo === undefined ? undefined : await lockOrder(connection, orderNo);
-        await insertEvent(connection, provider, notice, orderNo, rawBody);
+        const isNew = await insertEvent(connection, provider, notice, orderNo, rawBody);
+        if (notice.kind === 'payment_failed' && isNew && stored) return { ...stored, isNewFailure: true };
         if (notice.kind !== 'payment_succeeded') return stored;
         await insertPayment(connection, provider, notice.payment);
         // The order may have been stored since. A transaction that is storing it waits for this row, or this
@@ -83,14 +84,15 @@ async function receiveReversal(
   return stored;
 }
 
+/** @returns whether the notice is new; a repeat leaves the inbox as it is */
 async function insertEvent(
   connection: PoolConnection,
   provider: string,
   notice: PaymentNotice,
   orderNo: string | undefined,
   rawBody: string,
-): Promise<void> {
-  await modify(
+): Promise<boolean> {
+  const written = await modify(
     connection,
     `INSERT INTO payment_events (provider, provider_event_id, kind, order_no, raw_body) VALUES (?, ?, ?, ?, ?)
      ON DUPLICATE KEY UPDATE entry_id = entry_id`,
@@ -102,6 +104,7 @@ async function insertEvent(
       Buffer.from(rawBody),
     ],
   );
+  return written === 1;
 }
 
 function orderNoOf(notice: Exclude<PaymentNotice, ReversedNotice>): string | undefined {

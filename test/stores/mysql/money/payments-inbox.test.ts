@@ -167,7 +167,7 @@ test('a failed attempt that is reported after the payment changes nothing', asyn
   const order = await storedOrder();
   const { isNews: _, ...paid } = (await pay(stores, order)) ?? {};
   const notice = { kind: 'payment_failed', eventId: `f-${order.orderNo}`, orderNo: order.orderNo } as const;
-  expect(await stores.payments.receive('sandbox', notice, '{}')).toEqual(paid);
+  expect(await stores.payments.receive('sandbox', notice, '{}')).toEqual({ ...paid, isNewFailure: true });
   expect(await paymentsOf(order)).toEqual(['received']);
   expect(await stores.orders.markPaid(order.orderNo)).toMatchObject({ status: 'paid' });
 });

@@ -58,7 +58,7 @@ test('what a second notice knows of the order is added, what the first knew stay
 
 test('a signed order that is longer than any of ours is cut, so that it is seen to be none of ours', async () => {
   await heldMoney({ signedOrder: 'x'.repeat(70_000) });
-  expect(await stores.unmatchedPayments.list(10)).toMatchObject([{ signedOrder: 'x'.repeat(8_192) }]);
+  expect(await stores.unmatchedPayments.list(10)).toMatchObject([{ signedOrder: 'x'.repeat(20_000) }]);
 });
 
 test('money of stored orders, of no order, and what is decided or shown already is not listed', async () => {
