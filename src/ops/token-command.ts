@@ -19,7 +19,7 @@ const HELP = `
 The token goes to standard output, what it may do to standard error.
 
 Examples:
-  ops token --subject back-office --scope "sales:write events:read" --days 90
+  ops token --subject back-office --scope "sales:write events:read events:write" --days 90
   ops token --subject grace --roles operator --days 1`;
 
 export function addTokenCommand(program: Command, { terminal, run }: Shell): void {

@@ -17,7 +17,13 @@ const opsWith = (settings: Record<string, string> = {}) => openOps(nowhere, { JW
 const verdictOf = (token: string, rules: Partial<TokenRules> = {}) =>
   createTokenVerifier({ ...USUAL_RULES, secret: JWT_SECRET, keys: undefined, ...rules })(token.trim());
 
-const FOR_BACK_OFFICE = ['token', '--subject', 'back-office', '--scope', 'sales:write events:read'];
+const FOR_BACK_OFFICE = [
+  'token',
+  '--subject',
+  'back-office',
+  '--scope',
+  'sales:write events:read events:write',
+];
 
 test('signs a token that the API takes, with these scopes and days', async () => {
   const { exitCode, out, err } = await opsWith()(...FOR_BACK_OFFICE, '--days', '90');
@@ -26,12 +32,12 @@ test('signs a token that the API takes, with these scopes and days', async () =>
   expect(out).toMatch(/^[\w-]+\.[\w-]+\.[\w-]+\n$/);
   expect(verdictOf(out)).toEqual({
     kind: 'caller',
-    caller: { userId: 'back-office', scopes: new Set(['sales:write', 'events:read']) },
+    caller: { userId: 'back-office', scopes: new Set(['sales:write', 'events:read', 'events:write']) },
   });
   const { exp = 0, iat = 0 } = decodeJwt(out.trim());
   expect(exp - iat).toBe(90 * DAY_SECONDS);
   expect(err.replaceAll(/\s+/g, ' ')).toMatch(
-    /until \d{4}-\d\d-\d\d: sales:write, events:read\. It cannot be taken back/,
+    /until \d{4}-\d\d-\d\d: sales:write, events:read, events:write\. It cannot be taken back/,
   );
 });
 

@@ -12,6 +12,7 @@ export const SCOPES = [
   'orders:write',
   'refunds:write',
   'events:read',
+  'events:write',
   'endpoints:write',
   'settlement:read',
   'parked:read',
@@ -21,7 +22,7 @@ export type Scope = (typeof SCOPES)[number];
 
 const VIEWER = SCOPES.filter((scope) => scope.endsWith(':read'));
 const SUPPORT = [...VIEWER, 'orders:write'] as const;
-const OPERATOR = [...SUPPORT, 'refunds:write', 'sales:write', 'parked:write'] as const;
+const OPERATOR = [...SUPPORT, 'refunds:write', 'sales:write', 'events:write', 'parked:write'] as const;
 
 /** Each role has what the one before has, and more. */
 export const ROLE_SCOPES = {
