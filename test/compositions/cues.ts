@@ -7,6 +7,7 @@ import assert from 'node:assert/strict';
 import { writeSync } from 'node:fs';
 import type { PaymentProvider } from '../../src/payments/provider.ts';
 import { createMysqlPool, type Pool } from '../../src/stores/mysql/connection.ts';
+import { createEventDispatch } from '../../src/stores/mysql/events/event-dispatch.ts';
 import { createPayments } from '../../src/stores/mysql/money/payments.ts';
 import { createOrders } from '../../src/stores/mysql/orders/orders.ts';
 import type { Stores } from '../../src/stores/open.ts';
@@ -22,6 +23,7 @@ type Parts = Pick<
   | 'paymentSessions'
   | 'refunds'
   | 'refundClaims'
+  | 'eventDispatch'
 > & {
   provider: PaymentProvider;
 };
@@ -39,10 +41,15 @@ type CueOf<P extends keyof Parts, M extends Moment> = {
   moment: M;
   /** Text that the call's arguments must contain; where it is missing, the call is not the cue. */
   about?: string;
+  /** A statement that a transaction must have had before its commit is the cue. */
+  having?: string;
 };
 type Cue =
   | { [P in keyof Parts]: CueOf<P, 'before' | 'after'> }[keyof Parts]
-  | { [P in 'orders' | 'payments']: CueOf<P, 'at-commit'> }['orders' | 'payments'];
+  | { [P in 'orders' | 'payments' | 'eventDispatch']: CueOf<P, 'at-commit'> }[
+      | 'orders'
+      | 'payments'
+      | 'eventDispatch'];
 
 const CUES = {
   reserved: { part: 'reservations', calls: ['reserve'], moment: 'after' },
@@ -72,6 +79,13 @@ const CUES = {
   'refund-made': { part: 'provider', calls: ['refund'], moment: 'after' },
   'refund-recorded': { part: 'refunds', calls: ['recordReversals'], moment: 'after' },
   'refund-started': { part: 'refundClaims', calls: ['complete'], moment: 'before' },
+  // A pass that finds nothing commits too.
+  'numbering-events': {
+    part: 'eventDispatch',
+    calls: ['numberEvents'],
+    moment: 'at-commit',
+    having: 'UPDATE event_dispatch',
+  },
   'reserved-again': { part: 'reservations', calls: ['reserveAgain'], moment: 'after' },
 } as const satisfies Record<string, Cue>;
 
@@ -109,13 +123,25 @@ function isCueName(name: string | undefined): name is CueName {
  */
 function originalPart(cue: Cue, parts: Parts, dieNow: () => never, mysqlUrl: string): object {
   if (cue.moment !== 'at-commit') return parts[cue.part];
-  const pool = dyingAtCommit(createMysqlPool(mysqlUrl), dieNow);
+  const pool = dyingAtCommit(createMysqlPool(mysqlUrl), cue.having, dieNow);
+  if (cue.part === 'eventDispatch') return createEventDispatch(pool);
   return cue.part === 'orders' ? createOrders(pool) : createPayments(pool);
 }
 
-function dyingAtCommit(pool: Pool, dieNow: () => never): Pool {
+function dyingAtCommit(pool: Pool, having: string | undefined, dieNow: () => never): Pool {
   const getConnection = pool.getConnection.bind(pool);
-  pool.getConnection = async () => Object.assign(await getConnection(), { commit: async () => dieNow() });
+  pool.getConnection = async () => {
+    const connection = await getConnection();
+    const [query, commit] = [connection.query.bind(connection), connection.commit.bind(connection)];
+    let isCue = having === undefined;
+    return Object.assign(connection, {
+      query: (sql: string, ...rest: unknown[]): unknown => {
+        if (having !== undefined && sql.startsWith(having)) isCue = true;
+        return Reflect.apply(query, connection, [sql, ...rest]);
+      },
+      commit: async () => (isCue ? dieNow() : commit()),
+    });
+  };
   return pool;
 }
 

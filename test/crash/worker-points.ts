@@ -2,9 +2,11 @@
 
 import { expect } from 'vitest';
 import type { OrderStatus } from '../../src/domain/order.ts';
+import { readFeed } from '../support/events.ts';
 import { sessionOf } from '../support/shopper.ts';
+import { waitFor } from '../support/wait.ts';
 import type { CrashWorld } from './crash-world.ts';
-import { expectLamps, payAt, readLamps, type Point } from './shared-steps.ts';
+import { expectLamps, payAndSettle, payAt, readLamps, type Point } from './shared-steps.ts';
 
 export const workerPoints: Point[] = [
   {
@@ -108,6 +110,28 @@ export const workerPoints: Point[] = [
       expect(failed).toMatchObject({ reason: 'stock_exhausted', payment: 'none' });
       await expectLamps(world, { available: 10, held: 0, sold: 0 });
       return { [orderNo]: 'failed' };
+    },
+  },
+  {
+    name: 'worker: events are numbered, and that is not committed',
+    doom: { part: 'worker', cue: 'numbering-events' },
+    async scenario(world) {
+      const shopper = await world.shopper();
+      const orderNo = await shopper.buy(world.saleId);
+      await world.awaitDeath();
+      expect(await world.stores.eventDispatch.readLastSequence()).toBe(0);
+
+      await world.takeOver();
+      await payAndSettle(shopper, orderNo);
+
+      await expectLamps(world, { available: 9, held: 0, sold: 1 });
+      const told = async () => {
+        const events = await readFeed(world.stores);
+        return events.some(({ type }) => type === 'order.paid') && events;
+      };
+      const events = await waitFor('the paid order to be told', told);
+      expect(events.map(({ id }) => id)).toEqual([1, 2, 3].map((version) => `${orderNo}.${version}`));
+      return { [orderNo]: 'paid' };
     },
   },
 ];
