@@ -1,5 +1,6 @@
 /** The audit of one sale: checks that Redis, MySQL, Temporal, the provider and the accepted orders agree. */
 
+import { changesAreTold, eventsKeepOrder, feedIsWhole, parkedIsTold } from './event-rules.ts';
 import {
   booksBalance,
   moneyWasKeptForSomething,
@@ -30,7 +31,7 @@ import {
 import type { Finding, Rule, SaleSnapshot } from './snapshot.ts';
 import { ledgerAddsUp, limitsAreTrue, ordersAccountForStock, stockAddsUp } from './stock-rules.ts';
 
-/** The rules by name, in the order in which findings are listed: stock, orders, money, limits. */
+/** The rules by name, in the order in which findings are listed: stock, orders, money, limits, events. */
 const RULES: Record<string, Rule> = {
   'stock adds up': stockAddsUp,
   'the ledger adds up': ledgerAddsUp,
@@ -57,6 +58,10 @@ const RULES: Record<string, Rule> = {
   'restocked units are returned': restockedIsReturned,
   'the books balance': booksBalance,
   'limits are true': limitsAreTrue,
+  'no change without its event': changesAreTold,
+  'events keep the order of versions': eventsKeepOrder,
+  'the feed is whole': feedIsWhole,
+  'what is parked was told': parkedIsTold,
 };
 
 export const RULE_NAMES = Object.keys(RULES);

@@ -4,6 +4,7 @@ import type { Client } from '@temporalio/client';
 import { parseOrderNo } from '../domain/order.ts';
 import { readCollected } from '../payments/collected.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
+import { readFeed } from '../stores/audit/feed-reads.ts';
 import { readStrayMoney } from '../stores/audit/money-reads.ts';
 import { readMysqlSale } from '../stores/audit/mysql-reads.ts';
 import { readRedisSale } from '../stores/audit/redis-reads.ts';
@@ -17,7 +18,7 @@ export interface AuditDeps {
   provider: Pick<PaymentProvider, 'listPayments' | 'listReversals'>;
 }
 
-/** A sale, with the orders that clients know as accepted, or the money that names no sale. */
+/** A sale, with the orders that clients know as accepted, or the money that names no sale, and the feed. */
 export type Subject = { kind: 'sale'; saleId: string; accepted: readonly string[] } | { kind: 'strays' };
 
 /** Reads the subject once, perhaps between two steps of the system. */
@@ -57,7 +58,8 @@ export async function beginLook(deps: AuditDeps): Promise<Look> {
   async function readStrays(): Promise<SaleSnapshot> {
     const saleIds = new Set(await deps.stores.sales.listIds());
     const isStray = (saleId: string | undefined) => saleId === undefined || !saleIds.has(saleId);
-    const { payments, ...parked } = await readStrayMoney(deps.stores.pool);
+    const { pool } = deps.stores;
+    const [{ payments, ...parked }, feed] = await Promise.all([readStrayMoney(pool), readFeed(pool)]);
     const strays = payments.filter(({ orderNo }) => isStray(saleIdOf(orderNo)));
     return {
       saleId: '(no sale)',
@@ -70,6 +72,7 @@ export async function beginLook(deps: AuditDeps): Promise<Look> {
       refunding,
       collected: [...collected].flatMap(([saleId, ofSale]) => (isStray(saleId) ? ofSale : [])),
       accepted: [],
+      feed,
     };
   }
 

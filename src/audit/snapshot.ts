@@ -2,6 +2,7 @@
 
 import type { CollectedPayment } from '../domain/payment.ts';
 import type { StockCount } from '../domain/sale.ts';
+import type { AuditedFeed } from '../stores/audit/feed-reads.ts';
 import type { readMysqlSale } from '../stores/audit/mysql-reads.ts';
 import type { readRedisSale } from '../stores/audit/redis-reads.ts';
 
@@ -20,6 +21,8 @@ export interface SaleSnapshot {
   refunding: ReadonlySet<string>;
   /** The payments that the provider collected for orders of this sale, with what of them went back. */
   collected: CollectedPayment[];
+  /** The feed of all events, looked at with the money that names no sale; absent for a sale. */
+  feed?: AuditedFeed;
   /** Orders that were accepted by an answer to a client, where a list of them was kept; empty otherwise. */
   accepted: readonly string[];
 }

@@ -5,7 +5,7 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { SandboxConsole } from '../../sandbox/console.ts';
-import { runAudit } from '../../src/audit/run-audit.ts';
+import { auditStrayMoney, runAudit } from '../../src/audit/run-audit.ts';
 import { isFinal } from '../../src/domain/order.ts';
 import type { PaymentProvider } from '../../src/payments/provider.ts';
 import { refundWorkflowId, statusQuery } from '../../src/workflows/contract.ts';
@@ -14,6 +14,7 @@ import { buildSale } from '../support/factories.ts';
 import { selectOne } from '../support/rows.ts';
 import { pressPay, sessionOf, type Shopper } from '../support/shopper.ts';
 import { waitFor } from '../support/wait.ts';
+import * as eventMutants from './event-mutants.ts';
 import * as mutants from './mutants.ts';
 import type { Mutant } from './mutants.ts';
 import * as troubles from './trouble.ts';
@@ -205,6 +206,8 @@ const refundRefusedAtFirst: Scenario = (bug) =>
     await providerConsole.withMischief({ refund_refused: 1 }, () => refund(bought.orderNo));
   });
 
+const pay: Scenario = (bug) => buy(bug(checkout.stores), buyAndPay);
+
 interface Fault {
   bug: Mutant;
   scenario: Scenario;
@@ -288,6 +291,16 @@ const FAULTS: Record<string, Fault> = {
     scenario: refundPaid,
     rules: ['holds end as their orders', 'stock adds up'],
   },
+  'numbering a newer change of an order before an older one': {
+    bug: eventMutants.numberNewestFirst,
+    scenario: pay,
+    rules: ['events keep the order of versions'],
+  },
+  'numbering no event': {
+    bug: eventMutants.numberNothing,
+    scenario: pay,
+    rules: ['no change without its event'],
+  },
 };
 
 async function audit({ saleId, accepted }: Awaited<ReturnType<Scenario>>, settleMs?: number) {
@@ -325,4 +338,24 @@ test('the auditor finds a refund that was made twice', async () => {
     'money was kept for something',
     'the books balance',
   ]);
+});
+
+test.each<[string, Mutant, string]>([
+  ['a parked order without an event', eventMutants.parkWithoutEvent, 'what is parked was told'],
+  ['a number that no event has', eventMutants.leaveNumbersOut, 'the feed is whole'],
+])('the auditor finds %s', async (_, bug, rule) => {
+  const sellAndPark = async (stores: ReturnType<Mutant>) => {
+    const { accepted } = await buy(stores, buyAndPay);
+    for (const orderNo of accepted) await exchange.under.orders.park(orderNo, 'it fails', null);
+  };
+  const rules = async (settleMs?: number) =>
+    (await auditStrayMoney(checkout, settleMs)).findings.map((finding) => finding.rule);
+  await sellAndPark(checkout.stores);
+  expect(await rules()).toEqual([]);
+
+  await sellAndPark(bug(checkout.stores));
+  await waitFor('the finding', async () => (await rules(0)).includes(rule));
+  exchange.exchange(checkout.stores);
+  // The gap in the feed stays, so that its mutant comes last.
+  await checkout.stores.pool.query('DELETE FROM parked');
 });

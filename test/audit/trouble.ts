@@ -181,7 +181,15 @@ export function inboxAway(times: number): Trouble {
 }
 
 /** A part's methods may be exchanged while the service runs on it. */
-const EXCHANGEABLE = ['orders', 'orderClaims', 'payments', 'refunds', 'reservations', 'budget'] as const;
+const EXCHANGEABLE = [
+  'orders',
+  'orderClaims',
+  'payments',
+  'refunds',
+  'reservations',
+  'budget',
+  'eventDispatch',
+] as const;
 
 /** Stores that can be exchanged under a running service, so that one service serves for every fault. */
 export function openExchange(stores: Stores): { under: Stores; exchange(next: Stores): void } {

@@ -32,7 +32,13 @@ const eventRow = z.object({
   status: orderStateSchema.shape.status,
   payment: orderStateSchema.shape.payment,
   refunded: z.int(),
+  sequence: z.int().nullable(),
 });
+
+/** A sequence of 0 is right only for what is older than the feed. */
+const EVENTS_OF_ORDERS = `SELECT e.order_no, e.version, e.status, e.payment, e.refunded,
+    IF(e.sequence = 0 AND e.occurred_at >= d.begun_at, NULL, e.sequence) AS sequence
+  FROM order_events e JOIN event_dispatch d WHERE e.order_no IN (?) ORDER BY e.order_no, e.version`;
 
 const itemRow = z.object({
   order_no: z.string(),
@@ -89,12 +95,13 @@ export async function readMysqlSale(pool: Pool, saleId: string) {
       isStockReturned: row.stock_returned,
       items: itemsOf.get(row.order_no) ?? [],
     })),
-    /** The changes of each order's state, the oldest first. */
-    events: groupByOrder(events, ({ version, status, payment, refunded }) => ({
+    /** The changes of each order's state, the oldest first. Without a sequence: not in the feed yet. */
+    events: groupByOrder(events, ({ version, status, payment, refunded, sequence }) => ({
       version,
       status,
       payment,
       refunded,
+      sequence,
     })),
     ...money,
     ...parked,
@@ -127,12 +134,7 @@ async function readOrders(pool: Pool, saleId: string) {
          FROM order_items i JOIN orders o ON o.order_no = i.order_no WHERE i.order_no IN (?)`,
         ofPage,
       ),
-      selectRows(
-        pool,
-        eventRow,
-        'SELECT order_no, version, status, payment, refunded FROM order_events WHERE order_no IN (?) ORDER BY order_no, version',
-        ofPage,
-      ),
+      selectRows(pool, eventRow, EVENTS_OF_ORDERS, ofPage),
     ]);
     for (const row of page) orders.push(row);
     for (const row of itemsOfPage) items.push(row);

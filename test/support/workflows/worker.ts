@@ -11,10 +11,12 @@ import { createActivities } from '../../../src/activities/index.ts';
 import { createReconcileActivities } from '../../../src/activities/reconcile.ts';
 import type { OrderEngine } from '../../../src/engine/order-engine.ts';
 import { createReconcileSchedule } from '../../../src/engine/reconcile-schedule.ts';
+import { createDispatcher } from '../../../src/events/dispatcher.ts';
 import type { PaymentProvider } from '../../../src/payments/provider.ts';
 import { createReconcileSteps } from '../../../src/reconcile/steps.ts';
 import type { Stores } from '../../../src/stores/open.ts';
 import { createDeferredEngine } from '../../../src/workers/deferred-engine.ts';
+import { runLoop } from '../../../src/workers/loop.ts';
 import { createOrderWorker } from '../../../src/workers/order-worker.ts';
 import { runRelay } from '../../../src/workers/relay.ts';
 import { RECONCILE_SCHEDULE } from '../../../src/workflows/contract.ts';
@@ -75,6 +77,8 @@ export async function startWorker(options: WorkerOptions): Promise<TestWorker> {
   const { reconcileEveryMs } = options;
   if (reconcileEveryMs !== undefined) await createReconcileSchedule(client, reconcileEveryMs).ensure();
   const stopRelay = startRelay(stores, options.engine ?? engine);
+  const loop = { log: silent, signal: stopping.signal };
+  const dispatching = runLoop('events', createDispatcher(stores.eventDispatch), loop);
   const ended = worker.run();
   // `stop` rethrows the failure of a worker; until then nothing awaits it.
   ended.catch(() => {});
@@ -84,7 +88,7 @@ export async function startWorker(options: WorkerOptions): Promise<TestWorker> {
       // It would go on starting workflows on the server that all test files share.
       if (reconcileEveryMs !== undefined) await client.schedule.getHandle(RECONCILE_SCHEDULE).delete();
       stopping.abort();
-      await stopRelay();
+      await Promise.all([stopRelay(), dispatching]);
       worker.shutdown();
       await ended;
       runningWorkers.delete(worker);

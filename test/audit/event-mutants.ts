@@ -1,0 +1,70 @@
+/** Mutants of the feed of events: bugs by which a reader would miss something, or meet it out of order. */
+
+import { z } from 'zod';
+import { modify, selectRows } from '../../src/stores/mysql/connection.ts';
+import type { Stores } from '../../src/stores/open.ts';
+import type { Mutant } from './mutants.ts';
+
+/** Numbered as they come: the newest version of an order is numbered first. */
+export const numberNewestFirst: Mutant = (stores) =>
+  withNumbers(stores, 3, (waiting) => waiting.toReversed());
+
+/** A number left out: it was given by an auto-increment, and its transaction was rolled back. */
+export const leaveNumbersOut: Mutant = (stores) =>
+  withNumbers(stores, 1, (waiting) => [undefined, ...waiting]);
+
+/** Numbered by nobody: events wait for a dispatcher for ever. */
+export const numberNothing: Mutant = (stores) => withNumbers(stores, 1, () => []);
+
+interface Waiting {
+  orderNo: string;
+  version: number;
+}
+
+/** Events are numbered in another way, as soon as there are so many. */
+function withNumbers(
+  stores: Stores,
+  atLeast: number,
+  choose: (waiting: Waiting[]) => (Waiting | undefined)[],
+): Stores {
+  const row = z.object({ order_no: z.string(), version: z.int() });
+  return {
+    ...stores,
+    eventDispatch: {
+      ...stores.eventDispatch,
+      async numberEvents() {
+        const rows = await selectRows(
+          stores.pool,
+          row,
+          'SELECT order_no, version FROM order_events WHERE sequence IS NULL ORDER BY order_no, version',
+        );
+        if (rows.length < atLeast) return { kind: 'numbered', events: 0 };
+        let last = await stores.eventDispatch.readLastSequence();
+        for (const next of choose(rows.map((one) => ({ orderNo: one.order_no, version: one.version })))) {
+          last += 1;
+          if (!next) continue;
+          const values = [last, next.orderNo, next.version];
+          await modify(
+            stores.pool,
+            'UPDATE order_events SET sequence = ? WHERE order_no = ? AND version = ?',
+            values,
+          );
+        }
+        await modify(stores.pool, 'UPDATE event_dispatch SET last_sequence = ?', [last]);
+        return { kind: 'numbered', events: rows.length };
+      },
+    },
+  };
+}
+
+/** Parked untold: the entry is written without its event. */
+export const parkWithoutEvent: Mutant = (stores) => ({
+  ...stores,
+  orders: {
+    ...stores.orders,
+    async park(orderNo, reason) {
+      const sql = `INSERT INTO parked (kind, reference, reason) VALUES ('order', ?, ?)`;
+      await modify(stores.pool, sql, [orderNo, reason]);
+    },
+  },
+});
