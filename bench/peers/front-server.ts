@@ -11,7 +11,7 @@ import { formatOrderNo } from '../../src/domain/order.ts';
 import { openProvider } from '../../src/payments/open.ts';
 import { runProcess } from '../../src/process.ts';
 import { openStores } from '../../src/stores/open.ts';
-import type { ReserveOutcome, ReserveRequest } from '../../src/stores/redis/reservations.ts';
+import type { ReserveOutcome, ReserveRequest } from '../../src/stores/redis/reserve.ts';
 import type { Peer, PeerOrder } from './peer.ts';
 import { isPeerName, PEERS } from './peers.ts';
 import { PRICE } from './price.ts';

@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { IDEMPOTENCY_TTL_MS } from '../../src/domain/limits.ts';
 import { saleKeys } from '../../src/stores/redis/keys.ts';
-import type { ReserveOutcome, ReserveRequest } from '../../src/stores/redis/reservations.ts';
+import type { ReserveOutcome, ReserveRequest } from '../../src/stores/redis/reserve.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import { buildReserveCall, callReserve, snapshot } from './raw-scripts.ts';

@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { saleKeys } from '../../src/stores/redis/keys.ts';
-import type { AcceptedTicket, ReserveOutcome, ReserveRequest } from '../../src/stores/redis/reservations.ts';
+import type { AcceptedTicket, ReserveOutcome, ReserveRequest } from '../../src/stores/redis/reserve.ts';
 import { buildOrder, buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import { snapshot } from './raw-scripts.ts';

@@ -4,7 +4,7 @@ import { ulid } from 'ulidx';
 import { formatOrderNo, type Order } from '../../src/domain/order.ts';
 import type { Sale } from '../../src/domain/sale.ts';
 import type { RefundToStart } from '../../src/engine/order-engine.ts';
-import type { ReserveRequest } from '../../src/stores/redis/reservations.ts';
+import type { ReserveRequest } from '../../src/stores/redis/reserve.ts';
 
 const HOUR_MS = 60 * 60 * 1000;
 

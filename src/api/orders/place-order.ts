@@ -14,7 +14,8 @@ import {
 import type { OrderState } from '../../domain/order.ts';
 import { fingerprintOf } from '../../domain/request-fingerprint.ts';
 import { metadataSchema, referenceSchema } from '../../domain/shop-data.ts';
-import type { Reservations, ReserveOutcome, ReserveRequest } from '../../stores/redis/reservations.ts';
+import type { Reservations } from '../../stores/redis/reservations.ts';
+import type { ReserveOutcome, ReserveRequest } from '../../stores/redis/reserve.ts';
 import type { RequestState } from '../http/auth.ts';
 import type { BodyState } from '../http/json-body.ts';
 import { parseInput, Problem, saleNotFound, unavailable } from '../http/problem.ts';

@@ -7,7 +7,7 @@ import { createSecretKey, hash } from 'node:crypto';
 import { errors, jwtVerify, type JWTVerifyGetKey } from 'jose';
 import { z } from 'zod';
 import { chargesSchema } from '../../domain/shop-data.ts';
-import type { AcceptedTicket } from '../../stores/redis/reservations.ts';
+import type { AcceptedTicket } from '../../stores/redis/reserve.ts';
 import { ALGORITHMS } from '../http/jwks.ts';
 import { KeysUnavailableError } from '../http/key-set.ts';
 import type { TicketFault } from '../http/replies.ts';

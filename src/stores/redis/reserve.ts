@@ -1,0 +1,194 @@
+/** Reserves stock for a shopper's request, under an order number that is made here. */
+
+import assert from 'node:assert/strict';
+import { randomFillSync } from 'node:crypto';
+import { monotonicFactory } from 'ulidx';
+import type { z } from 'zod';
+import { IDEMPOTENCY_TTL_MS } from '../../domain/limits.ts';
+import { formatOrderNo, type Charge, type ShopData } from '../../domain/order.ts';
+import { shopDataOf } from '../../domain/shop-data.ts';
+import { isOutOfMemory, type RedisClient } from './connection.ts';
+import { saleKeys, shardOf } from './keys.ts';
+import { toShopField } from './order-hash.ts';
+import type { reserveReply } from './replies.ts';
+import { run } from './script-call.ts';
+import { reserve } from './scripts.ts';
+
+/** A ticket that was found authentic, and of this user and sale. */
+export interface AcceptedTicket {
+  /** A digest that no other ticket has. */
+  id: string;
+  /** Unix time in ms from which it is refused. */
+  endsAtMs: number;
+  isSingleUse: boolean;
+  /** Lines that add to the total; none: empty. */
+  charges: Charge[];
+}
+
+export interface ReserveRequest extends Pick<ShopData, 'reference' | 'metadata'> {
+  saleId: string;
+  userId: string;
+  idempotencyKey: string;
+  /** Digest of what was asked, so that a key cannot be reused for something else. */
+  fingerprint: string;
+  /** Each SKU once. */
+  items: { sku: string; quantity: number }[];
+  /** The total that the shopper saw, in minor units. */
+  expectedTotal?: number;
+  ticket?: AcceptedTicket;
+  ip: string;
+  userAgent: string;
+}
+
+type ReserveReply = z.infer<typeof reserveReply>;
+
+/** The answer to a shopper's request; see `lua/reserve.lua`. */
+export type ReserveOutcome =
+  | Exclude<ReserveReply, { kind: 'epoch-changed' | 'reserved' }>
+  | (Extract<ReserveReply, { kind: 'reserved' }> & ShopData)
+  /**
+   * Redis is at maxmemory. The script did not run and took nothing (an earlier send, cut off, may have taken
+   * it).
+   */
+  | { kind: 'store-full' };
+
+/** Sales whose epoch is remembered; a process meets far fewer, and forgetting one costs one read. */
+const REMEMBERED_SALES_MAX = 1_000;
+/** Random bytes drawn at a time: 256 order numbers' worth. */
+const RANDOM_BYTES = 4_096;
+/** The epoch changes when Redis is rebuilt, not twice within one request. */
+const EPOCH_TRIES = 3;
+
+/**
+ * @param startsPerSecond orders the engine can start per second, all workers together; bounds the backlog.
+ */
+export function createReserve(redis: RedisClient, { startsPerSecond }: { startsPerSecond: number }) {
+  // A guess, to make order numbers with: the script compares it and decides.
+  const epochs = new Map<string, string>();
+  const nextUlid = monotonicFactory(createRandom());
+
+  async function readEpoch(saleId: string, shard: number): Promise<string | null> {
+    const epoch = await redis.hget(saleKeys({ saleId, shard }).sale, 'epoch');
+    if (epoch !== null) rememberEpoch(saleId, epoch);
+    return epoch;
+  }
+
+  function rememberEpoch(saleId: string, epoch: string): void {
+    if (epochs.size >= REMEMBERED_SALES_MAX) epochs.clear();
+    epochs.set(saleId, epoch);
+  }
+
+  function callReserve(request: ReserveRequest, shard: number, epoch: string) {
+    const { saleId, userId, idempotencyKey } = request;
+    const orderNo = formatOrderNo({ saleId, shard, epoch: Number(epoch), ulid: nextUlid() });
+    const keys = saleKeys({ saleId, shard });
+    const { ticket, expectedTotal = 0 } = request;
+    return run(redis, reserve, {
+      keys: {
+        ...keys,
+        order: keys.order(orderNo),
+        idem: keys.idem(userId, idempotencyKey),
+        ticket: keys.ticket(ticket?.id ?? ''),
+      },
+      args: {
+        orderNo,
+        epoch,
+        saleId,
+        userId,
+        idempotencyKey,
+        fingerprint: request.fingerprint,
+        idempotencyTtlMs: IDEMPOTENCY_TTL_MS,
+        startsPerSecond,
+        ip: request.ip,
+        userAgent: request.userAgent,
+        shop: toShopField(shopDataOfRequest(request)),
+        chargesTotal: (ticket?.charges ?? []).reduce((sum, { amount }) => sum + amount, 0),
+        expectedTotal,
+        ticketEndsAtMs: ticket?.endsAtMs ?? 0,
+        isSingleUse: ticket?.isSingleUse ?? false,
+      },
+      repeated: request.items,
+    });
+  }
+
+  async function tryReserve(request: ReserveRequest): Promise<ReserveOutcome> {
+    const shard = shardOf(request.userId);
+    for (let attempt = 0; attempt < EPOCH_TRIES; attempt += 1) {
+      // Without a sale no order number can be made; the script would answer the same.
+      const epoch = epochs.get(request.saleId) ?? (await readEpoch(request.saleId, shard));
+      if (epoch === null) return { kind: 'sale-absent' };
+      const reply = await callReserve(request, shard, epoch);
+      // Redis had the sale, so it has lost it, and will have it again.
+      if (reply.kind === 'sale-absent') return { kind: 'paused' };
+      if (reply.kind === 'reserved') return { ...reply, ...shopDataOfRequest(request) };
+      if (reply.kind !== 'epoch-changed') return reply;
+      rememberEpoch(request.saleId, reply.epoch);
+    }
+    throw new Error(`the epoch of sale ${request.saleId} keeps changing`);
+  }
+
+  return {
+    /**
+     * Holds stock and queues the order, in one atomic step.
+     * @throws when Redis' answer is unknown: the caller repeats with the same idempotency key
+     */
+    async reserve(request: ReserveRequest): Promise<ReserveOutcome> {
+      assertEachSkuOnce(request.items);
+      try {
+        return await tryReserve(request);
+      } catch (error) {
+        if (isOutOfMemory(error)) return { kind: 'store-full' };
+        throw error;
+      }
+    },
+
+    /** What `reserve` would answer, where the same key came before; otherwise undefined. Takes nothing. */
+    async findRepeat({
+      saleId,
+      userId,
+      idempotencyKey,
+      fingerprint,
+    }: Pick<ReserveRequest, 'saleId' | 'userId' | 'idempotencyKey' | 'fingerprint'>): Promise<
+      Extract<ReserveOutcome, { kind: 'repeated' | 'key-reused' }> | undefined
+    > {
+      const { idem } = saleKeys({ saleId, shard: shardOf(userId) });
+      const key = idem(userId, idempotencyKey);
+      const [orderNo, earlier] = await redis.hmget(key, 'order_no', 'fingerprint');
+      if (orderNo === null || orderNo === undefined) return undefined;
+      return { kind: earlier === fingerprint ? 'repeated' : 'key-reused', orderNo };
+    },
+  };
+}
+
+/** What the shop adds to the order of this request. A ticket of more than one use is not spent. */
+function shopDataOfRequest({ reference, metadata, ticket }: ReserveRequest): ShopData {
+  return shopDataOf({
+    ...(reference !== undefined && { reference }),
+    ...(metadata && { metadata }),
+    ...(ticket && { charges: ticket.charges }),
+    ...(ticket?.isSingleUse && { ticket: { id: ticket.id, endsAtMs: ticket.endsAtMs } }),
+  });
+}
+
+/**
+ * Random numbers from 0 to below 1, of a byte each, for order numbers. The bytes are drawn many at a time:
+ * drawn one by one, as ulidx does it, the 16 of an order number cost more than its place in Redis.
+ */
+function createRandom(): () => number {
+  const bytes = new Uint8Array(RANDOM_BYTES);
+  let next = RANDOM_BYTES;
+  return () => {
+    if (next === RANDOM_BYTES) {
+      randomFillSync(bytes);
+      next = 0;
+    }
+    const byte = bytes[next] ?? 0;
+    next += 1;
+    return byte / 256;
+  };
+}
+
+/** The scripts check each line by itself, so a SKU that is named twice could slip past both checks. */
+export function assertEachSkuOnce(items: readonly { sku: string }[]): void {
+  assert(new Set(items.map(({ sku }) => sku)).size === items.length, 'each SKU once');
+}
