@@ -87,8 +87,8 @@ end
 -- Counted anew from the counts of each SKU, so that no second count can differ from them.
 local function boughtOfAllSkus()
   local fields = {}
-  for i, entry in ipairs(cjson.decode(redis.call('HGET', saleKey, 'skus'))) do
-    fields[i] = limitField(entry.sku, userId)
+  for sku in string.gmatch(redis.call('HGET', saleKey, 'sku_codes'), '[^\n]+') do
+    fields[#fields + 1] = limitField(sku, userId)
   end
   local bought = 0
   for _, count in ipairs(redis.call('HMGET', limitsKey, unpack(fields))) do

@@ -6,7 +6,7 @@ import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
 import { select, selectOne } from '../support/rows.ts';
-import { pressPay, sessionOf, type Shopper } from '../support/shopper.ts';
+import { acceptedOf, pressPay, sessionOf, type Shopper } from '../support/shopper.ts';
 import { expectStock } from '../support/stock.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -63,7 +63,10 @@ test('nothing in MySQL and Redis names the person any more, and a refund still g
   const shopper = await checkout.shopper();
   const paid = await buyAndPay(shopper, saleId);
   await buyAndPay(shopper, other);
-  const cancelled = await shopper.buy(saleId);
+  // What a shop should not do.
+  const named = { reference: `of-${shopper.userId}`, metadata: { customer: shopper.userId } };
+  const bought = await shopper.placeOrder({ saleId, items: [{ sku: 'lamp', quantity: 1 }], ...named });
+  const cancelled = acceptedOf(bought).orderNo;
   await shopper.cancel(cancelled);
   await shopper.awaitStatus(cancelled, 'cancelled');
   await expectStock(stores, saleId, { sku: 'lamp', available: 9, held: 0, sold: 1 });

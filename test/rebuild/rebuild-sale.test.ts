@@ -2,12 +2,14 @@
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Order } from '../../src/domain/order.ts';
+import { fingerprintOf } from '../../src/domain/request-fingerprint.ts';
 import { rebuildSale, type RebuildCause } from '../../src/rebuild/rebuild-sale.ts';
+import { storeWithHold } from '../../src/rebuild/store-with-hold.ts';
 import { orderKeys, saleKeys } from '../../src/stores/redis/keys.ts';
 import { SupersededError } from '../../src/stores/redis/sale-rebuild.ts';
 import { snapshot } from '../lua/raw-scripts.ts';
 import { acceptOrder } from '../support/accept-order.ts';
-import { buildReserveRequest, buildSale } from '../support/factories.ts';
+import { buildOrder, buildReserveRequest, buildSale } from '../support/factories.ts';
 import { selectOne } from '../support/rows.ts';
 import { expectStock } from '../support/stock.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
@@ -189,6 +191,63 @@ test('an order that was not stored before is reserved again, and refused once it
   expect(await stores.orders.storeOrder({ ...first, holdEpoch: 2 }, 'due')).toMatchObject({ kind: 'stored' });
   await acceptOrder(stores, saleId, { userId: 'cy', items: [{ sku: 'mug', quantity: 2 }] });
   expect(await stores.reservations.reserveAgain(second)).toEqual({ kind: 'sold-out', sku: 'mug' });
+});
+
+test('what the shop added to an order is there again, and its ticket is still spent, also of a cancelled one', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  const ticket = (id: string, endsAtMs = Date.now() + 60_000) => {
+    const charges = [{ code: 'shipping', name: 'Shipping', amount: 500 }];
+    return { id, endsAtMs, isSingleUse: true, charges };
+  };
+  const shop = { reference: 'R-1', metadata: { channel: 'app' } };
+  const open = await store(await acceptOrder(stores, saleId, { ticket: ticket('of-open'), ...shop }));
+  const cancelled = await store(
+    await acceptOrder(stores, saleId, { userId: 'bo', ticket: ticket('of-cancelled') }),
+  );
+  await stores.orders.cancel(cancelled.orderNo, 'operator_request', { force: true });
+  await stores.reservations.release(cancelled.orderNo);
+  await lose(saleId);
+
+  await rebuild(saleId);
+
+  expect((await stores.reservations.readOrder(open.orderNo))?.order).toEqual({ ...open, holdEpoch: 2 });
+  for (const [id, { orderNo }] of [
+    ['of-open', open],
+    ['of-cancelled', cancelled],
+  ] as const) {
+    const again = buildReserveRequest({ saleId, userId: 'cy', ticket: ticket(id) });
+    expect(await stores.reservations.reserve(again)).toEqual({ kind: 'ticket-used', orderNo });
+  }
+  const { orderNo, userId, idempotencyKey } = open;
+  const fingerprint = fingerprintOf(open);
+  const repeat = buildReserveRequest({ saleId, userId, idempotencyKey, fingerprint, ...shop });
+  expect(await stores.reservations.reserve(repeat)).toEqual({ kind: 'repeated', orderNo });
+});
+
+test('a ticket that has ended meanwhile is not written again', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  const spent = { id: 'ended', endsAtMs: Date.now() - 1 };
+  await stores.orders.storeOrder(buildOrder({ saleId, ticket: spent }), 'due');
+  await lose(saleId);
+
+  await rebuild(saleId);
+
+  expect(await stores.redis.exists(saleKeys({ saleId, shard: 0 }).ticket(spent.id))).toBe(0);
+});
+
+test('an order that was lost before it was stored spends its ticket again when it is reserved again', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  const endsAtMs = Date.now() + 60_000;
+  const ticket = { id: 'of-waiting', endsAtMs, isSingleUse: true, charges: [] };
+  const waiting = await acceptOrder(stores, saleId, { ticket });
+  await lose(saleId);
+  await rebuild(saleId);
+
+  await storeWithHold(stores, waiting, 'due');
+
+  const again = buildReserveRequest({ saleId, ticket });
+  const { orderNo } = waiting;
+  expect(await stores.reservations.reserve(again)).toEqual({ kind: 'ticket-used', orderNo });
 });
 
 describe('a rebuild that is not alone', () => {

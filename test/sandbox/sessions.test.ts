@@ -52,6 +52,19 @@ test('a signed order is one of the terms', () =>
     expect(other).toMatchObject({ status: 422, body: { code: 'idempotency_key_reused' } });
   }));
 
+test("the shop's reference and metadata are terms too, and come back with the session", () =>
+  withWorld(async ({ startSandbox }) => {
+    const sandbox = await startSandbox();
+    const headers = { 'idempotency-key': 'key-1' };
+    const body = { ...TERMS, shop_reference: 'R-1001', metadata: { channel: 'app' } };
+    const opened = await call(sandbox, 'POST', SESSIONS, { body, headers });
+    expect(opened.body).toMatchObject({ shop_reference: 'R-1001', metadata: { channel: 'app' } });
+    for (const other of [{ shop_reference: 'R-1002' }, { metadata: { channel: 'web' } }]) {
+      const reply = await call(sandbox, 'POST', SESSIONS, { body: { ...body, ...other }, headers });
+      expect(reply).toMatchObject({ status: 422, body: { code: 'idempotency_key_reused' } });
+    }
+  }));
+
 test('a signed order of 16,384 characters, whichever they are, comes back with the payment', () =>
   withWorld(async ({ receiver, startSandbox }) => {
     const sandbox = await startSandbox();

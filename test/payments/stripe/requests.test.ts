@@ -4,6 +4,7 @@
  */
 
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { MAX_METADATA_KEYS } from '../../../src/domain/limits.ts';
 import { SessionRefusedError } from '../../../src/payments/provider.ts';
 import { MAX_SIGNED_ORDER_CHARS } from '../../../src/payments/signed-order.ts';
 import { STRIPE_PAYMENT_METHODS } from '../../../src/payments/stripe/methods.ts';
@@ -74,6 +75,31 @@ test("a session asks for the whole amount by card, in the order's own currency, 
     ...metadataAt('metadata'),
     ...metadataAt('payment_intent_data[metadata]'),
   });
+});
+
+test("the shop's reference and metadata are beside our own, at the session and at the payment", async () => {
+  const metadata = { channel: 'app', 'cart.id': '17' };
+  await connect(stripe.url).openSession(buildSessionRequest({ reference: 'R-1001', metadata }));
+
+  const form = stripe.seen[0]?.form ?? {};
+  expect(form['client_reference_id']).toBe('R-1001');
+  for (const where of ['metadata', 'payment_intent_data[metadata]']) {
+    expect(form).toMatchObject({
+      ...metadataAt(where),
+      [`${where}[holdfast_reference]`]: 'R-1001',
+      [`${where}[channel]`]: 'app',
+      [`${where}[cart.id]`]: '17',
+    });
+  }
+});
+
+test('the most that an order may carry are no more values than Stripe takes', async () => {
+  const metadata = Object.fromEntries(Array.from({ length: MAX_METADATA_KEYS }, (_, i) => [`k${i}`, 'v']));
+  const signedOrder = 'x'.repeat(MAX_SIGNED_ORDER_CHARS);
+  await connect(stripe.url).openSession(buildSessionRequest({ reference: 'R', metadata, signedOrder }));
+
+  const values = Object.keys(stripe.seen[0]?.form ?? {}).filter((name) => name.startsWith('metadata['));
+  expect(values.length).toBeLessThanOrEqual(50);
 });
 
 function metadataAt(where: string): Record<string, string> {
