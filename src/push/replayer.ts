@@ -23,6 +23,8 @@ export interface ReplayerDeps {
   readLastSequence: () => Promise<number>;
 }
 
+export type Replayer = ReturnType<typeof createReplayer>;
+
 export function createReplayer({ replays, source, readLastSequence }: ReplayerDeps) {
   async function replaySequences(
     name: string,

@@ -101,7 +101,8 @@ export function createEndpointRoutes({ endpoints, replays, pushRules }: Endpoint
     disableEndpoint: (ctx: AdminContext): Promise<void> => answerWith(ctx, endpoints.disable),
 
     async testEndpoint(ctx: AdminContext): Promise<void> {
-      const outcome = await reach(() => replays.test(nameOf(ctx), `test.${ulid()}`));
+      const name = nameOf(ctx);
+      const outcome = await reach(() => replays.test(name, `test.${ulid()}`));
       switch (outcome.kind) {
         case 'due':
           ctx.status = 202;
