@@ -24,11 +24,14 @@ export function createLane(endpointId: number, deps: LaneDeps) {
   const { feed, deliveryClaims, source, deliver, storing, log, stopping } = deps;
   const inFlight = new Set<Promise<void>>();
   let looking: Promise<void> | undefined;
-  let isWanted = false;
+  /** What is to be looked for: room for more of the feed, or only what is due. */
+  let wanted: 'feed' | 'due' | undefined;
 
   async function look(): Promise<void> {
-    while (isWanted && !stopping.aborted) {
-      isWanted = await storing(() => feed(endpointId));
+    while (wanted && !stopping.aborted) {
+      const hasFed = wanted === 'feed';
+      wanted = undefined;
+      if (hasFed && (await storing(() => feed(endpointId)))) wanted = 'feed';
       const claim = await storing(() => deliveryClaims.take(endpointId));
       if (claim) await start(claim);
     }
@@ -44,7 +47,7 @@ export function createLane(endpointId: number, deps: LaneDeps) {
         .finally(() => {
           inFlight.delete(attempt);
           // There is room now, and the next of the line may be due.
-          kick();
+          lookFor('due');
         });
       inFlight.add(attempt);
     }
@@ -56,9 +59,9 @@ export function createLane(endpointId: number, deps: LaneDeps) {
       log.warn({ err: error, endpoint, eventId }, 'an attempt could not be recorded');
   }
 
-  /** Looks for something to do, once more where it is looking already. */
-  function kick(): void {
-    isWanted = true;
+  /** Once more where it is looking already. */
+  function lookFor(what: 'feed' | 'due'): void {
+    if (wanted !== 'feed') wanted = what;
     looking ??= look()
       .catch((error: unknown) => log.warn({ err: error, endpointId }, 'a look at an endpoint failed'))
       .finally(() => {
@@ -67,7 +70,8 @@ export function createLane(endpointId: number, deps: LaneDeps) {
   }
 
   return {
-    kick,
+    /** Has it look for all that there may be to do. */
+    kick: (): void => lookFor('feed'),
 
     isIdle: (): boolean => looking === undefined && inFlight.size === 0,
 

@@ -22,6 +22,7 @@ export interface DeliveryOwner {
 /** The width of the column. */
 const MAX_ERROR_CHARS = 255;
 
+const nextRow = z.object({ delivery_id: z.int() });
 const lineRow = z.object({ line: z.string() });
 const endedRow = z.object({ event_id: z.string(), status: z.string() });
 
@@ -100,11 +101,19 @@ export async function promoteNext(
   endpointId: number,
   line: string,
 ): Promise<void> {
+  // Not one UPDATE with a limit: MariaDB reads and sorts the whole line for it.
+  const [next] = await selectRows(
+    connection,
+    nextRow,
+    `SELECT delivery_id FROM push_deliveries WHERE endpoint_id = ? AND line = ? AND status = 'waiting'
+     ORDER BY delivery_id LIMIT 1 FOR UPDATE`,
+    [endpointId, line],
+  );
+  if (!next) return;
   await modify(
     connection,
-    `UPDATE push_deliveries SET due_at = COALESCE(due_at, NOW(3))
-     WHERE endpoint_id = ? AND line = ? AND status = 'waiting' ORDER BY delivery_id LIMIT 1`,
-    [endpointId, line],
+    'UPDATE push_deliveries SET due_at = COALESCE(due_at, NOW(3)) WHERE delivery_id = ?',
+    [next.delivery_id],
   );
 }
 
