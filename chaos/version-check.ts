@@ -33,12 +33,12 @@ function isWithin({ startMs, endMs }: Span, spans: readonly Span[]): boolean {
   return spans.some((span) => startMs <= span.endMs + REDIS_AWAY_MS && endMs >= span.startMs);
 }
 
-export function groupByOrder(answers: readonly Answer[]): Map<string, Answer[]> {
-  const groups = new Map<string, Answer[]>();
-  for (const answer of answers) {
-    const group = groups.get(answer.orderNo);
-    if (group) group.push(answer);
-    else groups.set(answer.orderNo, [answer]);
+export function groupByOrder<T extends { orderNo: string }>(all: readonly T[]): Map<string, T[]> {
+  const groups = new Map<string, T[]>();
+  for (const one of all) {
+    const group = groups.get(one.orderNo);
+    if (group) group.push(one);
+    else groups.set(one.orderNo, [one]);
   }
   return groups;
 }

@@ -24,6 +24,8 @@ type Parts = Pick<
   | 'refunds'
   | 'refundClaims'
   | 'eventDispatch'
+  | 'deliveryClaims'
+  | 'endpointFeed'
 > & {
   provider: PaymentProvider;
 };
@@ -86,6 +88,8 @@ const CUES = {
     moment: 'at-commit',
     having: 'UPDATE event_dispatch',
   },
+  pushed: { part: 'deliveryClaims', calls: ['complete'], moment: 'before' },
+  fed: { part: 'endpointFeed', calls: ['advance'], moment: 'after', about: 'eventId' },
   'reserved-again': { part: 'reservations', calls: ['reserveAgain'], moment: 'after' },
 } as const satisfies Record<string, Cue>;
 

@@ -9,6 +9,7 @@ import type { OrderStatus } from '../../src/domain/order.ts';
 import { select } from '../support/rows.ts';
 import { apiPoints } from './api-points.ts';
 import { openCrashWorld, type CrashWorld } from './crash-world.ts';
+import { pushPoints } from './push-points.ts';
 import { refundPoints } from './refund-points.ts';
 import { relayPoints } from './relay-points.ts';
 import { expectRelayToTakeOver } from './shared-steps.ts';
@@ -18,7 +19,13 @@ import { workerPoints } from './worker-points.ts';
 const POINT_TIMEOUT_MS = 180_000;
 
 // The slow ones first: the others fill the time for which they wait.
-for (const { name, doom, scenario } of [...relayPoints, ...refundPoints, ...workerPoints, ...apiPoints]) {
+for (const { name, doom, scenario } of [
+  ...relayPoints,
+  ...refundPoints,
+  ...workerPoints,
+  ...pushPoints,
+  ...apiPoints,
+]) {
   test.concurrent(name, { timeout: POINT_TIMEOUT_MS }, async ({ onTestFinished }) => {
     const world = await openCrashWorld(doom, onTestFinished);
     const outcomes = Object.entries(await scenario(world));

@@ -1,0 +1,155 @@
+/**
+ * A shop's back office that is pushed to: it verifies what comes, can be away, and judges at the end whether
+ * every change of every order has reached it, and in what order.
+ */
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { Webhook } from 'standardwebhooks';
+import { z } from 'zod';
+import type { Recorded, Violation } from './history.ts';
+import { groupByOrder } from './version-check.ts';
+
+/** As the feed shows it, of what is judged. */
+const pushed = z.looseObject({
+  id: z.string(),
+  orderNo: z.string().optional(),
+  version: z.int().optional(),
+  data: z.looseObject({ order: z.looseObject({ status: z.string(), payment: z.string() }).optional() }),
+});
+
+/** An order's event at its first reception; in the order in which they came. */
+export interface Reception {
+  orderNo: string;
+  version: number;
+  status: string;
+  payment: string;
+}
+
+export interface PushLog {
+  /** First receptions alone. */
+  receptions: Reception[];
+  /** Of events that had come before. */
+  repeated: number;
+  /** What was not signed by the secret, or was no event. */
+  forged: number;
+}
+
+export type PushReceiver = Awaited<ReturnType<typeof openPushReceiver>>;
+
+/** Listens on a free port of this machine, and takes nothing before it knows the secret. */
+export async function openPushReceiver() {
+  const log: PushLog = { receptions: [], repeated: 0, forged: 0 };
+  const known = new Set<string>();
+  let secret: string | undefined;
+
+  function take(body: string, request: IncomingMessage): void {
+    const event = pushed.parse(new Webhook(secret ?? '').verify(body, headersOf(request)));
+    assert.equal(event.id, request.headers['webhook-id'], 'the id of the event is that of the delivery');
+    if (known.has(event.id)) {
+      log.repeated += 1;
+      return;
+    }
+    known.add(event.id);
+    const { orderNo, version, data } = event;
+    if (orderNo === undefined || version === undefined || !data.order) return;
+    log.receptions.push({ orderNo, version, status: data.order.status, payment: data.order.payment });
+  }
+
+  async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    let status = 204;
+    try {
+      const body = await read(request);
+      // Synchronously from here on, so that what came first is noted first.
+      if (secret === undefined) status = 503;
+      else take(body, request);
+    } catch {
+      log.forged += 1;
+      status = 400;
+    }
+    response.writeHead(status).end();
+  }
+
+  const listen = async (port: number): Promise<Server> => {
+    const server = createServer((request, response) => void answer(request, response));
+    server.listen(port, '127.0.0.1');
+    await once(server, 'listening');
+    return server;
+  };
+  let server: Server | undefined = await listen(0);
+  const address = server.address();
+  assert(typeof address === 'object' && address, 'it listens on a port');
+  const { port } = address;
+
+  async function goAway(): Promise<void> {
+    const leaving = server;
+    server = undefined;
+    if (!leaving) return;
+    leaving.closeAllConnections();
+    leaving.close();
+    await once(leaving, 'close');
+  }
+
+  return {
+    url: `http://127.0.0.1:${port}/pushed`,
+    log,
+
+    /** The secret that the endpoint was created with. */
+    trust(given: string): void {
+      secret = given;
+    },
+
+    /** From now on its connections are refused; what it was answering is cut off. */
+    goAway,
+
+    async comeBack(): Promise<void> {
+      server ??= await listen(port);
+    },
+
+    close: goAway,
+  };
+}
+
+/**
+ * Every change that MySQL recorded has come at least once, as it was recorded, and an order's changes came
+ * first in the order of their versions.
+ */
+export function checkPushed(
+  { receptions, forged }: PushLog,
+  { states }: Pick<Recorded, 'states'>,
+): Violation[] {
+  const byOrder = groupByOrder(receptions);
+  const missing = [...states].flatMap(([subject, versions]) => {
+    const came = new Set(byOrder.get(subject)?.map(({ version }) => version));
+    return [...versions.keys()]
+      .filter((version) => !came.has(version))
+      .map((version) => violation('every change is pushed', subject, `version ${version} never came`));
+  });
+  const untrue = receptions.flatMap(({ orderNo, version, status, payment }) => {
+    const was = states.get(orderNo)?.get(version);
+    if (was?.status === status && was.payment === payment) return [];
+    const detail = `version ${version} came as ${status} (payment ${payment})`;
+    return [violation('what is pushed is what was recorded', orderNo, detail)];
+  });
+  const jumbled = [...byOrder].flatMap(([subject, came]) => {
+    const versions = came.map(({ version }) => version);
+    if (versions.every((version, i) => i === 0 || version > (versions[i - 1] ?? 0))) return [];
+    return [violation('pushed in order per order', subject, `versions came as ${versions.join(', ')}`)];
+  });
+  const strange = forged > 0 ? [violation('what is pushed is signed', 'endpoint', `${forged} were not`)] : [];
+  return [...missing, ...untrue, ...jumbled, ...strange];
+}
+
+const violation = (check: string, subject: string, detail: string): Violation => ({ check, subject, detail });
+
+function headersOf({ headers }: IncomingMessage): Record<string, string> {
+  const names = ['webhook-id', 'webhook-timestamp', 'webhook-signature'];
+  return Object.fromEntries(names.map((name) => [name, String(headers[name])]));
+}
+
+async function read(request: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of request) chunks.push(z.instanceof(Buffer).parse(chunk));
+  return Buffer.concat(chunks).toString();
+}

@@ -1,0 +1,89 @@
+/** The receiver of pushes in a storm: what it takes, when it is away, and what its judge finds. */
+
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import {
+  checkPushed,
+  openPushReceiver,
+  type PushReceiver,
+  type Reception,
+} from '../../chaos/push-receiver.ts';
+import { createSecret, signMessage } from '../../src/push/message.ts';
+import { createSender, type Answer } from '../../src/push/sender.ts';
+
+const SECRET = createSecret();
+const ORDER = 'storm-0-1-A';
+
+let receiver: PushReceiver;
+beforeEach(async () => {
+  receiver = await openPushReceiver();
+  receiver.trust(SECRET);
+});
+afterEach(() => receiver.close());
+
+async function push(version: number, secret = SECRET, id = `${ORDER}.${version}`): Promise<Answer> {
+  const order = { status: 'paid', payment: 'applied' };
+  const event = { id: `${ORDER}.${version}`, type: 'order.paid', orderNo: ORDER, version, data: { order } };
+  const body = JSON.stringify(event);
+  const sender = createSender({ allowPrivate: true });
+  const answer = await sender.post(receiver.url, signMessage(id, body, [secret], new Date()), body);
+  sender.close();
+  return answer;
+}
+
+test('it takes what is signed by its secret, and counts what comes again', async () => {
+  expect(await push(1)).toMatchObject({ status: 204 });
+  expect(await push(1)).toMatchObject({ status: 204 });
+  expect(receiver.log).toEqual({
+    receptions: [{ orderNo: ORDER, version: 1, status: 'paid', payment: 'applied' }],
+    repeated: 1,
+    forged: 0,
+  });
+});
+
+test.each([
+  ['signed by another', () => push(1, createSecret())],
+  ['sent under another id', () => push(1, SECRET, `${ORDER}.2`)],
+])('it refuses what is %s', async (_, act) => {
+  expect(await act()).toMatchObject({ status: 400 });
+  expect(receiver.log).toEqual({ receptions: [], repeated: 0, forged: 1 });
+});
+
+test('while it is away nothing is taken, and it comes back under the same address', async () => {
+  await receiver.goAway();
+  await receiver.goAway();
+  expect((await push(1)).kind).toBe('failed');
+  await receiver.comeBack();
+  expect(await push(1)).toMatchObject({ status: 204 });
+  expect(receiver.log.receptions).toHaveLength(1);
+});
+
+describe('the judge', () => {
+  const state = (status: 'awaiting_payment' | 'paid', payment: 'none' | 'applied') => ({ status, payment });
+  const states = new Map([
+    [
+      ORDER,
+      new Map([
+        [1, state('awaiting_payment', 'none')],
+        [2, state('paid', 'applied')],
+      ]),
+    ],
+  ]);
+  const stored: Reception = { orderNo: ORDER, version: 1, ...state('awaiting_payment', 'none') };
+  const paid: Reception = { orderNo: ORDER, version: 2, ...state('paid', 'applied') };
+  const judge = (receptions: Reception[], forged = 0) =>
+    checkPushed({ receptions, repeated: 5, forged }, { states });
+
+  test('finds nothing where all came in order', () => {
+    expect(judge([stored, paid])).toEqual([]);
+  });
+
+  test.each<[string, Reception[], number]>([
+    ['every change is pushed', [stored], 0],
+    ['pushed in order per order', [paid, stored], 0],
+    ['what is pushed is what was recorded', [stored, { ...paid, status: 'cancelled' }], 0],
+    ['what is pushed is what was recorded', [stored, paid, { ...paid, version: 3 }], 0],
+    ['what is pushed is signed', [stored, paid], 1],
+  ])('finds that it is not true: %s', (check, receptions, forged) => {
+    expect(judge(receptions, forged)).toMatchObject([{ check }]);
+  });
+});
