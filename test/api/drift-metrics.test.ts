@@ -32,6 +32,21 @@ test('drift is shown while the last run found it, and no longer', async () => {
   expect(await samplesOf(metrics, 'holdfast_drift_')).toEqual(['holdfast_drift_looked_at_seconds 61']);
 });
 
+test('a SKU of any text is a label of its own, on a line of its own', async () => {
+  const metrics = createMetrics();
+  showDrift(metrics, stores.driftBoard);
+  const skus = ['A 4/2 "blue"', 'a\\b', 'x"} 9', '💡'];
+  const entries = skus.map((sku) => ({ saleId: 'summer', sku, what: 'held' as const, units: 1 }));
+  await stores.driftBoard.publish({ lookedAtMs: 1_000, entries });
+
+  expect((await samplesOf(metrics, 'holdfast_drift_units')).map((line) => line.split('sku=')[1])).toEqual([
+    '"A 4/2 \\"blue\\"",what="held"} 1',
+    '"a\\\\b",what="held"} 1',
+    '"x\\"} 9",what="held"} 1',
+    '"💡",what="held"} 1',
+  ]);
+});
+
 test.each([
   ['fails', () => Promise.reject(new Error('away'))],
   ['hangs', () => new Promise<never>(() => {})],
