@@ -5,6 +5,7 @@ import { ADMIN_CALLS } from '../../src/api/admin/calls.ts';
 import { signToken, type Rights } from '../../src/api/http/auth.ts';
 import { ROLE_SCOPES, SCOPES, type Role, type Scope } from '../../src/api/http/scopes.ts';
 import type { Reply } from '../support/api-contract.ts';
+import { buildSale } from '../support/factories.ts';
 import { JWT_SECRET, problemOf, refusalOf, send } from '../support/shopper.ts';
 import { openApi, type TestApi } from './open-api.ts';
 
@@ -30,6 +31,21 @@ async function attempt(call: string, rights?: Rights): Promise<Reply> {
 test('every route of the back office is in the table of scopes, and every row of it is a route', () => {
   const mounted = api.routes.filter((route) => route.includes(' /v1/admin') && !route.startsWith('HEAD '));
   expect(mounted.toSorted()).toEqual(Object.keys(ADMIN_CALLS).toSorted());
+});
+
+test('a sale that may only be looked at is as it was after each try to change it', async () => {
+  const { saleId } = await api.stores.openSale(buildSale());
+  const headers = {
+    authorization: `Bearer ${await signToken(JWT_SECRET, 'vera', '1h', { roles: ['viewer'] })}`,
+  };
+  const sale = `${api.url}/v1/admin/sales/${saleId}`;
+  const before = (await send(sale, 'GET', { headers })).body;
+
+  for (const action of ['pause', 'resume', 'close', 'archive'])
+    expect(refusalOf(await send(`${sale}/${action}`, 'POST', { headers }))).toBe('403 forbidden');
+  expect(refusalOf(await send(sale, 'PUT', { headers, body: { name: 'Mine' } }))).toBe('403 forbidden');
+
+  expect((await send(sale, 'GET', { headers })).body).toEqual(before);
 });
 
 describe.each(calls)('%s, for %s', (call, needed) => {
