@@ -47,7 +47,7 @@ export const aftersale = [
     stock_given BOOLEAN NOT NULL DEFAULT FALSE,
     limit_given BOOLEAN NOT NULL DEFAULT FALSE,
     reason VARCHAR(500) NULL,
-    actor VARCHAR(128) NOT NULL,
+    actor VARCHAR(255) NOT NULL,
     idempotency_key VARCHAR(128) NULL,
     fingerprint CHAR(43) NULL,
     status VARCHAR(10) NOT NULL,
