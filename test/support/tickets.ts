@@ -2,7 +2,7 @@
 
 import { SignJWT } from 'jose';
 import { ulid } from 'ulidx';
-import type { Charge } from '../../src/domain/order.ts';
+import type { Charge, OrderUnits } from '../../src/domain/order.ts';
 import { JWT_SECRET } from './shopper.ts';
 
 export const TICKET_AUDIENCE = 'holdfast';
@@ -19,6 +19,8 @@ export interface TicketClaims {
   nbf?: number;
   single_use?: boolean;
   charges?: Charge[];
+  items?: OrderUnits[];
+  reference?: string;
 }
 
 /** Good for five minutes, and of single use unless said otherwise. */

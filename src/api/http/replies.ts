@@ -127,6 +127,7 @@ const TICKET_FAULTS = [
   'not_yet_valid',
   'other_user',
   'other_sale',
+  'other_order',
   'forged',
   'malformed',
   'nothing_to_pay',

@@ -6,6 +6,7 @@
 import { createSecretKey, hash } from 'node:crypto';
 import { errors, jwtVerify, type JWTVerifyGetKey } from 'jose';
 import { z } from 'zod';
+import type { OrderUnits } from '../../domain/order.ts';
 import { chargesSchema } from '../../domain/shop-data.ts';
 import type { AcceptedTicket } from '../../stores/redis/reserve.ts';
 import { ALGORITHMS } from '../http/jwks.ts';
@@ -34,6 +35,9 @@ const claimsSchema = z.object({
   jti: z.string().min(1).max(128),
   single_use: z.boolean().default(false),
   charges: chargesSchema.default([]),
+  /** Where they are there, the order has the same: charges that were made for it suit no other. */
+  items: z.array(z.object({ sku: z.string(), quantity: z.int() })).optional(),
+  reference: z.string().optional(),
 });
 
 export interface TicketKeys {
@@ -69,6 +73,9 @@ export interface TicketRules {
 export interface TicketUse {
   userId: string;
   saleId: string;
+  /** Each SKU once. */
+  items: readonly OrderUnits[];
+  reference?: string;
 }
 
 export type TicketOutcome =
@@ -95,18 +102,27 @@ export function createTicketVerifier({ keys, issuer, audience }: TicketRules) {
   };
 }
 
-function judge(payload: unknown, { userId, saleId }: TicketUse): TicketOutcome {
+function judge(payload: unknown, use: TicketUse): TicketOutcome {
   const claims = claimsSchema.safeParse(payload).data;
   if (!claims) return refused('malformed');
   const { iss, sub, sale, exp, iat = 0, jti, single_use: isSingleUse, charges } = claims;
   const nowMs = Date.now();
   if (exp * 1000 > nowMs + LONGEST_LIFE_MS + CLOCK_TOLERANCE_MS) return refused('malformed');
   if (iat * 1000 > nowMs + CLOCK_TOLERANCE_MS) return refused('not_yet_valid');
-  if (sub !== userId) return refused('other_user');
-  if (sale !== saleId) return refused('other_sale');
+  if (sub !== use.userId) return refused('other_user');
+  if (sale !== use.saleId) return refused('other_sale');
+  if (!isFor(claims, use)) return refused('other_order');
   const id = hash('sha256', JSON.stringify([iss, jti]), 'base64url');
   const endsAtMs = Math.ceil(exp * 1000) + CLOCK_TOLERANCE_MS;
   return { kind: 'accepted', ticket: { id, endsAtMs, isSingleUse, charges } };
+}
+
+function isFor({ items, reference }: z.infer<typeof claimsSchema>, use: TicketUse): boolean {
+  if (reference !== undefined && reference !== use.reference) return false;
+  if (items === undefined) return true;
+  const isNamed = ({ sku, quantity }: OrderUnits) =>
+    items.some((item) => item.sku === sku && item.quantity === quantity);
+  return items.length === use.items.length && use.items.every(isNamed);
 }
 
 /** @throws KeysUnavailableError: the ticket may be good */

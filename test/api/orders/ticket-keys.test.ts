@@ -18,7 +18,7 @@ import { silent } from '../../support/stores.ts';
 import { signTicket } from '../../support/tickets.ts';
 
 const TYPE = 'holdfast-ticket+jwt';
-const USE = { userId: 'ada', saleId: 'summer' };
+const USE = { userId: 'ada', saleId: 'summer', items: [{ sku: 'mug', quantity: 1 }] };
 
 let oldKey: IssuerKey;
 let newKey: IssuerKey;

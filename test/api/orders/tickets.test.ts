@@ -86,6 +86,22 @@ test('a total that the shopper did not see is refused with the right one', async
   acceptedOf(await shopper.placeOrder({ ...order(ticket), expectedTotal: 1_500 }));
 });
 
+test('a ticket that names the items and the reference of its order is good for no other', async () => {
+  const bound = { ...own(), items: [{ sku: 'mug', quantity: 1 }], reference: 'R-8' };
+  const its = { ...order(await signTicket(bound)), reference: 'R-8' };
+  const others = [
+    { ...its, items: [{ sku: 'mug', quantity: 2 }] },
+    { ...its, reference: 'R-9' },
+    order(await signTicket(bound)),
+    { ...its, ticket: await signTicket({ ...bound, items: [...bound.items, ...bound.items] }) },
+    { ...its, ticket: await signTicket({ ...bound, items: [] }) },
+  ];
+  for (const other of others) {
+    expect(await refused(shopper.placeOrder(other))).toBe('403 ticket_invalid other_order');
+  }
+  acceptedOf(await shopper.placeOrder(its));
+});
+
 test('a ticket of single use is refused the second time, with the order that spent it', async () => {
   const ticket = await signTicket(own());
   const { orderNo } = acceptedOf(await shopper.placeOrder(order(ticket)));
