@@ -27,6 +27,8 @@ export type AppUrls = {
   /** Where callers and the provider's callbacks find the API. */
   apiUrl: string;
   providerUrl: string;
+  /** The shop's page to which the payment page leads back; unless given, the demo's. */
+  returnUrl?: string;
 };
 
 /** Where the API and the provider listen when these ports are free. */
@@ -36,7 +38,12 @@ export const APP_PORTS = { api: 3000, provider: 3001 };
 export async function findAppUrls(): Promise<AppUrls> {
   const apiPort = await findFreePort(APP_PORTS.api);
   const providerPort = await findFreePort(APP_PORTS.provider);
-  return { apiUrl: `http://127.0.0.1:${apiPort}`, providerUrl: `http://127.0.0.1:${providerPort}` };
+  const returnUrl = process.env['SANDBOX_RETURN_URL'];
+  return {
+    apiUrl: `http://127.0.0.1:${apiPort}`,
+    providerUrl: `http://127.0.0.1:${providerPort}`,
+    ...(returnUrl !== undefined && { returnUrl }),
+  };
 }
 
 export async function startProvider(processes: Processes, urls: AppUrls): Promise<void> {
@@ -51,7 +58,7 @@ export async function startProvider(processes: Processes, urls: AppUrls): Promis
       SANDBOX_WEBHOOK_URL: `${urls.apiUrl}/v1/webhooks/payments`,
       SANDBOX_WEBHOOK_SECRET: demoSecrets.webhook,
       SANDBOX_PUBLIC_URL: urls.providerUrl,
-      SANDBOX_RETURN_URL: `${urls.apiUrl}/`,
+      SANDBOX_RETURN_URL: urls.returnUrl ?? `${urls.apiUrl}/`,
     },
     isReady: () => canConnect('127.0.0.1', Number(port)),
   });

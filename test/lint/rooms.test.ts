@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const FOLDERS = ['src', 'sandbox', 'stack', 'bench', 'chaos', 'test', 'lua', 'pages', 'lint'];
+const FOLDERS = ['src', 'sandbox', 'stack', 'bench', 'chaos', 'test', 'lua', 'pages', 'lint', 'examples'];
 
 interface Room {
   name: string;
@@ -52,8 +52,17 @@ function readRooms(): Room[] {
 
 const rooms = readRooms();
 
-/** The room with the longest name that the file's path begins with. */
+/** Asked once for each room that a row may import, and for each import of each file. */
+const roomsOfFiles = new Map<string, string>();
+
 function roomOf(file: string): string {
+  const room = roomsOfFiles.get(file) ?? findRoom(file);
+  roomsOfFiles.set(file, room);
+  return room;
+}
+
+/** The room with the longest name that the file's path begins with. */
+function findRoom(file: string): string {
   if (/^src\/[^/]+$/.test(file)) return 'src/*.ts';
   const names = rooms.map(({ name }) => name).filter((name) => new RegExp(`^${name}[/.]`).test(file));
   return names.toSorted((a, b) => b.length - a.length)[0] ?? `no room: ${file}`;
@@ -79,7 +88,7 @@ const files = execFileSync('git', ['ls-files', '-co', '--exclude-standard', ...F
 
 /** Of product and tools; tests may import every room. */
 const imports = files
-  .filter((file) => /\.(ts|mjs)$/.test(file) && roomOf(file) !== 'test')
+  .filter((file) => /\.(ts|mjs|js)$/.test(file) && roomOf(file) !== 'test')
   .flatMap(importsOf)
   .filter(({ from, to }) => roomOf(from) !== roomOf(to));
 

@@ -1,0 +1,6 @@
+/** `npm run back-office`: fulfils what was paid, as the feed of events and pushes tell it. */
+
+import { followFeed } from './feed.js';
+import { receivePushes } from './receiver.js';
+
+await Promise.all([receivePushes(), followFeed()]);
