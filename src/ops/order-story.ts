@@ -35,14 +35,19 @@ export function tellStory({ mysql, redis, temporal, orderNo }: OrderLife): Momen
 }
 
 function tellReservation(order: Order): Moment {
-  const items = order.items.map(({ sku, quantity }) => `${quantity} × ${sku}`).join(', ');
+  const { currency, reference } = order;
+  const lines = [
+    ...order.items.map(({ sku, quantity }) => `${quantity} × ${sku}`),
+    ...(order.charges ?? []).map(({ name, amount }) => `${name} ${formatMoney(amount, currency)}`),
+  ];
   const [reservedOn] = formatTime(new Date(order.reservedAtMs)).split(' ');
   const deadline = formatTime(new Date(orderDeadlineMs(order))).replace(`${reservedOn} `, '');
-  const what = items === '' ? '' : `${items} for `;
+  const what = lines.length === 0 ? '' : `${lines.join(', ')} for `;
+  const named = reference === undefined ? '' : `, the shop's ${reference}`;
   return {
     at: new Date(order.reservedAtMs),
     from: 'Redis',
-    text: `reserved: ${what}${formatMoney(order.total, order.currency)}, payable until ${deadline}`,
+    text: `reserved: ${what}${formatMoney(order.total, currency)}, payable until ${deadline}${named}`,
   };
 }
 

@@ -7,8 +7,9 @@ import { acceptOrder } from '../support/accept-order.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { openOps, type Ops } from '../support/ops.ts';
-import { pressPay, sessionOf } from '../support/shopper.ts';
+import { acceptedOf, pressPay, sessionOf } from '../support/shopper.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
+import { signTicket } from '../support/tickets.ts';
 import { waitFor } from '../support/wait.ts';
 
 const NOWHERE = '127.0.0.1:1';
@@ -70,6 +71,19 @@ test('an order that was paid is told from its reservation to the end of its work
   expect(out).toMatch(/ {2}Redis +paid, payment applied, version 3; stock sold\n/);
   expect(out).toMatch(/The stores agree.\nNothing is left to do.\n$/);
   for (const line of out.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
+});
+
+test("an order's charges and the shop's reference are told with its reservation", async () => {
+  const shopper = await checkout.shopper();
+  const charges = [{ code: 'shipping', name: 'Shipping', amount: 495 }];
+  const ticket = await signTicket({ sub: shopper.userId, sale: saleId, charges });
+  const body = { saleId, items: [{ sku: 'lamp', quantity: 1 }], ticket, reference: 'R-1001' };
+  const { orderNo } = acceptedOf(await shopper.placeOrder(body));
+
+  const out = await awaitOutput(orderNo, 'stored: awaiting_payment');
+  const told = out.replaceAll(/\s+/g, ' ');
+  expect(told).toContain('reserved: 1 × lamp, Shipping 4.95 EUR for 53.95 EUR, payable until');
+  expect(told).toContain("the shop's R-1001");
 });
 
 test('a refund is told with who wanted it and why, to the end of its workflow', async () => {
