@@ -120,6 +120,9 @@ const WORDS: Record<string, string> = {
   ETIMEDOUT: 'the host does not answer',
   EHOSTUNREACH: 'the host cannot be reached',
   ENETUNREACH: 'the host cannot be reached',
+  EPROTO: 'the host does not speak TLS there',
+  ERR_SSL_WRONG_VERSION_NUMBER: 'the host does not speak TLS there',
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: 'the host does not speak TLS there',
 };
 
 /** Never a message of the system's, which tells addresses. */
@@ -127,6 +130,7 @@ function describe(error: unknown, timeoutMs: number): string {
   if (error instanceof ForbiddenAddressError) return NOT_PUBLIC;
   const { code, name } = error instanceof Error ? codeOf(error) : { code: '', name: '' };
   if (name === 'AbortError' || name === 'TimeoutError') return `no answer within ${timeoutMs / 1_000} s`;
+  if (/CERT|SIGNATURE|ERR_TLS/.test(code)) return 'the certificate of the host is not trusted';
   return WORDS[code] ?? `the request failed (${code || 'unknown'})`;
 }
 

@@ -158,6 +158,16 @@ describe('an attempt', () => {
     expect(receiver.received).toEqual([]);
   });
 
+  test('to an https address is made over TLS alone', async () => {
+    const url = Object.assign(new URL(receiver.url), { protocol: 'https:' }).href;
+    expect(await post(url, { allowPrivate: true })).toEqual({
+      kind: 'failed',
+      error: 'the host does not speak TLS there',
+    });
+    expect(await post(url, { allowPrivate: false })).toEqual(forbidden);
+    expect(receiver.received).toEqual([]);
+  });
+
   test('goes to this machine where that is allowed', async () => {
     expect(await post(receiver.url, { allowPrivate: true })).toEqual({
       kind: 'answered',

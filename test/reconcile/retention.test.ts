@@ -190,6 +190,27 @@ test('raw notices go after some months, in batches, and the walk goes on where i
   expect(await run()).toMatchObject({ looked: 0 });
 });
 
+test('deliveries to endpoints that ended long ago are deleted, and what waits stays', async () => {
+  const long = new Date(Date.now() - 91 * DAY_MS);
+  const rows = [
+    [1, 'old', 'a', 'delivered', long],
+    [1, 'parked', 'b', 'parked', long],
+    [1, 'young', 'c', 'delivered', new Date()],
+    [1, 'waiting', 'd', 'waiting', null],
+  ];
+  await modify(
+    stores.pool,
+    'INSERT INTO push_deliveries (endpoint_id, event_id, line, status, ended_at) VALUES ?',
+    [rows],
+  );
+  expect(await run()).toMatchObject({ looked: 2 });
+  expect(await select(stores.pool, 'SELECT event_id FROM push_deliveries ORDER BY delivery_id')).toEqual([
+    { event_id: 'young' },
+    { event_id: 'waiting' },
+  ]);
+  expect(await run()).toMatchObject({ looked: 0 });
+});
+
 test('parked work that the rules settled long ago is deleted; decisions and payments stay', async () => {
   await modify(stores.pool, 'DELETE FROM parked');
   const long = new Date(Date.now() - 91 * DAY_MS);
