@@ -6,12 +6,13 @@ import { join } from 'node:path';
 import { Cluster } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
+import { MAX_FAILED_ATTEMPTS_OF_ORDER } from '../../src/domain/limits.ts';
 import type { Sale } from '../../src/domain/sale.ts';
 import { ENGINE_KEY, saleKeys } from '../../src/stores/redis/keys.ts';
 import { startRedisCluster, type RedisCluster } from '../../stack/servers/redis-cluster.ts';
 import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
-import { buildSale } from '../support/factories.ts';
+import { buildOrder, buildSale } from '../support/factories.ts';
 import { pressPay, sessionOf } from '../support/shopper.ts';
 import { expectStock, expectStockEquation } from '../support/stock.ts';
 import { waitFor } from '../support/wait.ts';
@@ -115,4 +116,14 @@ test('while the node of the engine budget is frozen the orders of other nodes ar
     cluster.thaw(frozen);
   }
   await shopper.awaitStatus(orderNo, 'paid');
+});
+
+test('on a Redis Cluster failed attempts to pay are counted and bound an order', async () => {
+  const { paymentAttempts } = checkout.stores;
+  const order = buildOrder();
+  expect(await paymentAttempts.waitMs(order)).toBe(0);
+
+  for (let i = 0; i < MAX_FAILED_ATTEMPTS_OF_ORDER; i += 1) await paymentAttempts.countFailed(order);
+
+  expect(await paymentAttempts.waitMs(order)).toBeGreaterThan(0);
 });
