@@ -14,9 +14,14 @@ const orderSnapshot = z.strictObject({
   saleId: z.string(),
   userId: z.string(),
   ...orderStateSchema.shape,
+  /** Minor units of its own payment that went back. */
+  refunded: amount,
   items: z.array(z.strictObject({ sku: z.string(), quantity: z.int().min(1), unitPrice: amount })),
+  charges: z.array(z.strictObject({ code: z.string(), name: z.string(), amount: z.int() })),
   total: amount,
   currency: z.string().length(3),
+  reference: z.string().nullable(),
+  metadata: z.record(z.string(), z.string()),
   reservedAt: time,
   deadline: time,
 });
