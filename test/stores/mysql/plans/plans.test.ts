@@ -4,6 +4,9 @@
  */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createEventConsumers } from '../../../../src/stores/mysql/events/event-consumers.ts';
+import { createEventDispatch } from '../../../../src/stores/mysql/events/event-dispatch.ts';
+import { createEventRows } from '../../../../src/stores/mysql/events/event-rows.ts';
 import { createPaymentSessions } from '../../../../src/stores/mysql/money/payment-sessions.ts';
 import { createPayments } from '../../../../src/stores/mysql/money/payments.ts';
 import { createRefundClaims } from '../../../../src/stores/mysql/money/refund-claims.ts';
@@ -46,6 +49,9 @@ function measuredStores(seen: (measured: Measured) => void) {
   const pool = measuredPool(stores.pool, seen);
   return {
     orders: createOrders(pool),
+    eventDispatch: createEventDispatch(pool),
+    eventRows: createEventRows(pool),
+    eventConsumers: createEventConsumers(pool),
     orderClaims: createOrderClaims(pool),
     payments: createPayments(pool),
     paymentSessions: createPaymentSessions(pool),
@@ -87,6 +93,22 @@ const newOrders = (count: number) => {
 
 /** In loops of relay, reconciliation and rebuild. With the rows that each statement may read. */
 const LOOPS: Record<string, [limit: number, call: Call]> = {
+  // Of some 200,000 that wait, a page is numbered, and read as a consumer reads it.
+  'events: number and read a page': [
+    1_000 * PER_ROW,
+    async ({ eventDispatch, eventRows }) => {
+      const { pool } = stores;
+      await pool.query('UPDATE order_events SET sequence = NULL');
+      await pool.query('UPDATE event_dispatch SET last_sequence = 0');
+      expect(await eventDispatch.numberEvents(1_000)).toEqual({ kind: 'numbered', events: 1_000 });
+      const upTo = await eventDispatch.readLastSequence();
+      const rows = await eventRows.list({ after: upTo - 500, upTo, max: 500 });
+      expect(rows).toHaveLength(500);
+      await eventRows.readOrders(rows.flatMap((row) => (row.kind === 'order' ? [row.orderNo] : [])));
+    },
+  ],
+  // It counts in a temporary table, up to its bound.
+  'events: count what waits': [4 * 10_000, ({ eventDispatch }) => eventDispatch.countWaiting(10_000)],
   'orderClaims: take, complete, release': [
     50 * PER_ROW,
     async ({ orderClaims }) => {
@@ -300,6 +322,12 @@ const REQUESTS: Record<string, Call> = {
     const entries = await parkedWork.list({ limit: 20 });
     for (const { parkedId } of entries) await parkedWork.retry(parkedId, DECISION);
     expect(new Set(entries.map(({ kind }) => kind))).toEqual(new Set(['order', 'refund', 'payment']));
+  },
+  'events: consumers': async ({ eventConsumers }) => {
+    await eventConsumers.commit('books', 1, true);
+    await eventConsumers.read('books');
+    await eventConsumers.list();
+    await eventConsumers.remove('books');
   },
   'sales: listIds, readStock': async ({ sales }) => {
     await sales.listIds();
