@@ -83,6 +83,8 @@ export const MAX_DECISION_CHARS = 500;
  * says what is left.
  */
 export const [SALE_FRESH_SECONDS, SALE_STALE_SECONDS] = [1, 4];
+/** Orders in one page of a list: about 100 KiB, and one read of MySQL. */
+export const MAX_ORDERS_LISTED = 100;
 /** Refunds of one order. Each is a decision of a person; every run of the refund's workflow reads all. */
 export const MAX_REFUNDS_PER_ORDER = 100;
 /** Lines that a ticket adds to an order: shipping, a tax or two, some discounts. */

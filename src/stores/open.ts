@@ -13,6 +13,7 @@ import { createUnmatchedPayments } from './mysql/money/unmatched-payments.ts';
 import { createParkedWork } from './mysql/ops/parked-work.ts';
 import { createOrderClaims } from './mysql/orders/order-claims.ts';
 import { createOrders } from './mysql/orders/orders.ts';
+import { createStaffOrders } from './mysql/orders/staff-orders.ts';
 import { createDeliveryClaims } from './mysql/push/delivery-claims.ts';
 import { createDeliveryList } from './mysql/push/delivery-list.ts';
 import { createEndpointFeed } from './mysql/push/endpoint-feed.ts';
@@ -106,6 +107,7 @@ export async function openStores(config: StoreConfig, log: Logger) {
     readSaleSnapshot,
     saleBooks: createSaleBooks(pool),
     orderBooks: createOrderBooks(pool),
+    staffOrders: createStaffOrders(pool),
     async close(): Promise<void> {
       redis.disconnect();
       await pool.end();

@@ -28,6 +28,12 @@ import {
   tokenReply,
 } from '../../src/api/http/replies.ts';
 import { salesReply, shopSaleReply } from '../../src/api/http/sale-replies.ts';
+import {
+  orderFileReply,
+  orderRefundReply,
+  staffOrderReply,
+  staffOrdersReply,
+} from '../../src/api/http/staff-replies.ts';
 
 export interface Reply {
   status: number;
@@ -64,6 +70,23 @@ const ROUTES: Route[] = [
     replies: { 200: orderReply, 202: orderReply },
   },
   { method: 'POST', path: /^\/v1\/orders\/[^/]+\/payment$/, replies: { 201: sessionReply } },
+  { method: 'GET', path: /^\/v1\/admin\/orders\?/, replies: { 200: staffOrdersReply } },
+  { method: 'GET', path: /^\/v1\/admin\/orders\/[^/?]+$/, replies: { 200: orderFileReply } },
+  {
+    method: 'POST',
+    path: /^\/v1\/admin\/orders\/[^/]+\/cancel$/,
+    replies: { 200: staffOrderReply, 202: staffOrderReply },
+  },
+  {
+    method: 'POST',
+    path: /^\/v1\/admin\/orders\/[^/]+\/refunds$/,
+    replies: { 200: orderRefundReply, 202: orderRefundReply },
+  },
+  {
+    method: 'POST',
+    path: /^\/v1\/admin\/orders\/[^/]+\/refunds\/[^/]+\/withdraw$/,
+    replies: { 200: orderRefundReply },
+  },
   { method: 'POST', path: /^\/v1\/admin\/payments\/[^/]+\/refund$/, replies: { 202: refundReply } },
   { method: 'POST', path: /^\/v1\/admin\/orders\/[^/]+\/return-stock$/, replies: { 202: returnStockReply } },
   { method: 'GET', path: /^\/v1\/admin\/events(\?|$)/, replies: { 200: eventsReply } },

@@ -31,6 +31,8 @@ export async function everything(pool: Pool, saleId: string): Promise<Record<str
     items: await read('order_items', ofSale),
     events: await read('order_events', ofSale),
     ledger: await read('stock_ledger', 'sale_id = ?'),
+    payments: await read('payments', ofSale),
+    refunds: await read('refunds', ofSale),
   };
 }
 

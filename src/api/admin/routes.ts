@@ -13,9 +13,13 @@ import { createEndpointRoutes, type EndpointDeps } from './endpoints.ts';
 import { createEventConsumerRoutes, type EventConsumersDeps } from './event-consumers.ts';
 import { createGetEvents, type EventsDeps } from './events.ts';
 import { createMoneyBackRoutes, type MoneyBackDeps } from './money-back.ts';
+import { createStaffOrderRoutes, type StaffOrderRoutesDeps } from './orders.ts';
+import { createRefundRoutes, type RefundRoutesDeps } from './refunds.ts';
 import { createSaleRoutes, type SaleRoutesDeps } from './sales.ts';
 
 export type AdminDeps = MoneyBackDeps &
+  StaffOrderRoutesDeps &
+  RefundRoutesDeps &
   EventsDeps &
   EventConsumersDeps &
   EndpointDeps &
@@ -43,6 +47,7 @@ interface Guards {
 
 export function mountAdmin(router: Router<RequestState & BodyState>, deps: AdminDeps, guards: Guards): void {
   const moneyBack = createMoneyBackRoutes(deps);
+  const [orders, refunds] = [createStaffOrderRoutes(deps), createRefundRoutes(deps)];
   const consumers = createEventConsumerRoutes(deps);
   const endpoints = createEndpointRoutes(deps);
   const deliveries = createDeliveryRoutes(deps);
@@ -56,6 +61,14 @@ export function mountAdmin(router: Router<RequestState & BodyState>, deps: Admin
     'POST /v1/admin/sales/:saleId/resume': { body: decision, handle: sales.act('resume') },
     'POST /v1/admin/sales/:saleId/close': { body: decision, handle: sales.act('close') },
     'POST /v1/admin/sales/:saleId/archive': { body: decision, handle: sales.archive },
+    'GET /v1/admin/orders': { handle: orders.list },
+    'GET /v1/admin/orders/:orderNo': { handle: orders.show },
+    'POST /v1/admin/orders/:orderNo/cancel': { body: decision, handle: orders.cancel },
+    'POST /v1/admin/orders/:orderNo/refunds': { body: decision, handle: refunds.request },
+    'POST /v1/admin/orders/:orderNo/refunds/:refundId/withdraw': {
+      body: decision,
+      handle: refunds.withdraw,
+    },
     'POST /v1/admin/payments/:paymentId/refund': { body: decision, handle: moneyBack.refundPayment },
     'POST /v1/admin/orders/:orderNo/return-stock': { body: decision, handle: moneyBack.returnStock },
     'GET /v1/admin/events': { handle: createGetEvents(deps), lane: guards.feeds },

@@ -19,6 +19,7 @@ export const PROBLEM_STATUS = {
   order_not_found: 404,
   sale_not_found: 404,
   payment_not_found: 404,
+  refund_not_found: 404,
   consumer_not_found: 404,
   endpoint_not_found: 404,
   event_not_found: 404,
@@ -48,6 +49,9 @@ export const PROBLEM_STATUS = {
   too_many_attempts: 429,
   not_refundable: 409,
   not_refunded: 409,
+  refund_exceeds: 409,
+  refund_exceeds_units: 409,
+  refund_on_its_way: 409,
   /** The feed of events. */
   position_ahead: 409,
   position_behind: 409,

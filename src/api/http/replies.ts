@@ -153,6 +153,8 @@ const problemExtras = {
   version_conflict: z.strictObject({ version: z.int().min(1).nullable() }),
   already_paid: z.strictObject({ order: orderReply }),
   not_payable: z.strictObject({ order: orderReply }),
+  refund_exceeds: z.strictObject({ refundable: amount, currency: z.string() }),
+  refund_exceeds_units: z.strictObject({ sku: z.string(), refundable: count }),
   position_ahead: z.strictObject({ last: count }),
   position_behind: z.strictObject({ position: count }),
 } satisfies { [Code in ProblemCode]?: z.ZodObject };

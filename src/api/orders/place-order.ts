@@ -5,7 +5,6 @@ import type { Context } from 'koa';
 import { z } from 'zod';
 import { skuSchema } from '../../domain/ids.ts';
 import {
-  IDEMPOTENCY_KEY_PATTERN,
   MAX_CART_LINES,
   MAX_LINE_QUANTITY,
   MAX_USER_AGENT_CHARS,
@@ -17,6 +16,7 @@ import { metadataSchema, referenceSchema } from '../../domain/shop-data.ts';
 import type { Reservations } from '../../stores/redis/reservations.ts';
 import type { ReserveOutcome, ReserveRequest } from '../../stores/redis/reserve.ts';
 import type { RequestState } from '../http/auth.ts';
+import { readIdempotencyKey } from '../http/idempotency-key.ts';
 import type { BodyState } from '../http/json-body.ts';
 import { parseInput, Problem, saleNotFound, unavailable } from '../http/problem.ts';
 import type { TicketFault } from '../http/replies.ts';
@@ -104,19 +104,6 @@ function contactOf(ctx: Context): Pick<Caller, 'ip' | 'userAgent'> {
     ip: isIP(ctx.ip) === 0 ? '' : ctx.ip,
     userAgent: (ctx.req.headers['user-agent'] ?? '').slice(0, MAX_USER_AGENT_CHARS),
   };
-}
-
-function readIdempotencyKey(ctx: Context): string {
-  const key = ctx.get('Idempotency-Key');
-  if (key === '')
-    throw new Problem('idempotency_key_missing', 'Send an Idempotency-Key, a fresh UUID for each purchase.');
-  if (!IDEMPOTENCY_KEY_PATTERN.test(key)) {
-    throw new Problem(
-      'idempotency_key_invalid',
-      'An Idempotency-Key has 1 to 128 printable ASCII characters, no spaces.',
-    );
-  }
-  return key;
 }
 
 function toRefusal(

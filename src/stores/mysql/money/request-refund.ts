@@ -29,7 +29,7 @@ export type RefundWish = {
 } & (
   | { kind: 'all' }
   | { kind: 'money'; amount: number }
-  | { kind: 'units'; items: OrderUnits[]; amount: number | undefined }
+  | { kind: 'units'; items: OrderUnits[]; amount: number | undefined; charges: boolean }
 );
 
 /** What identifies a request, so that its repeat finds its refund. */
@@ -38,13 +38,20 @@ export interface RefundRequestKey {
   fingerprint: string;
 }
 
+/** A refund, and the currency of its amount. */
+export interface RequestedRefund {
+  refund: Refund;
+  currency: string;
+}
+
 /**
  * exceeds: so much is left to be refunded, in minor units. no-units: of this SKU the order has fewer units
  * left that were not refunded before.
  */
 export type RequestRefundOutcome =
-  | { kind: 'requested' | 'repeated'; refund: Refund }
-  | { kind: 'unknown' | 'not-refundable' | 'key-reused' | 'too-many' }
+  | ({ kind: 'requested' } & RequestedRefund)
+  | ({ kind: 'repeated' } & RequestedRefund)
+  | { kind: 'unknown' | 'not-refundable' | 'key-reused' | 'too-many' | 'charges-refunded' }
   | { kind: 'exceeds'; refundable: number; currency: string }
   | { kind: 'no-units'; sku: string; refundable: number };
 
@@ -62,12 +69,15 @@ export async function requestRefund(
   const repeated = own.refunds.find((refund) => refund.idempotencyKey === idempotencyKey);
   if (repeated)
     return repeated.fingerprint === fingerprint
-      ? { kind: 'repeated', refund: repeated }
+      ? { kind: 'repeated', refund: repeated, currency: own.payment.currency }
       : { kind: 'key-reused' };
   if (own.refunds.length >= MAX_REFUNDS_PER_ORDER) return { kind: 'too-many' };
   if (own.isMixed) return { kind: 'not-refundable' };
 
   const { payment, stored, left } = own;
+  const hasCharges = wish.kind === 'units' && wish.charges;
+  if (hasCharges && own.refunds.some(({ charges, status }) => charges && status !== 'failed'))
+    return { kind: 'charges-refunded' };
   const units = unitsOf(wish, stored.order, own.refunds);
   if ('sku' in units) return { kind: 'no-units', ...units };
   const amount = amountOf(wish, units.items, stored.order, left);
@@ -76,14 +86,14 @@ export async function requestRefund(
   const refund = await writeRefund(connection, own, {
     ...units,
     amount,
-    charges: wish.kind === 'all',
+    charges: wish.kind === 'all' || hasCharges,
     restock: wish.restock,
     restoresLimit: wish.restoresLimit ?? (await readRule(connection, stored.order.saleId)),
     ...decision,
     idempotencyKey,
     fingerprint,
   });
-  return { kind: 'requested', refund };
+  return { kind: 'requested', refund, currency: payment.currency };
 }
 
 /** An operator requests all of the money by its payment. @returns false: all of it is requested already */
@@ -136,13 +146,17 @@ function unitsOf(
 function amountOf(
   wish: RefundWish,
   units: readonly OrderUnits[] | null,
-  { items }: Order,
+  { items, charges = [] }: Order,
   left: number,
 ): number {
   if (wish.kind === 'all') return left;
   if (wish.amount !== undefined) return wish.amount;
   const prices = new Map(items.map(({ sku, unitPrice }) => [sku, unitPrice]));
-  return (units ?? []).reduce((sum, { sku, quantity }) => sum + quantity * (prices.get(sku) ?? 0), 0);
+  const price = (units ?? []).reduce((sum, { sku, quantity }) => sum + quantity * (prices.get(sku) ?? 0), 0);
+  // A discount among the charges may be worth more than these units.
+  const more =
+    wish.kind === 'units' && wish.charges ? charges.reduce((sum, { amount }) => sum + amount, 0) : 0;
+  return Math.max(0, price + more);
 }
 
 /** With money it becomes due, without it is settled at once. The refund's workflow gives back its units. */

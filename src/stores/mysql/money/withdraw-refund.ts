@@ -3,13 +3,14 @@
 import { modify, type PoolConnection } from '../connection.ts';
 import { recordAction, type Decision } from '../rows/audit-log.ts';
 import { makeRefundSignalDue, setRefundTarget } from '../rows/payment-rows.ts';
-import { readRefundsOf, type Refund } from '../rows/refund-rows.ts';
+import { readRefundsOf } from '../rows/refund-rows.ts';
 import { lockOwnPayment } from './own-payment.ts';
+import type { RequestedRefund } from './request-refund.ts';
 import { settleReversals } from './settle-reversals.ts';
 
 /** on-its-way: the money may be back already. */
 export type WithdrawOutcome =
-  | { kind: 'withdrawn'; refund: Refund }
+  | ({ kind: 'withdrawn' } & RequestedRefund)
   | { kind: 'unknown' | 'no-such-refund' | 'on-its-way' };
 
 /**
@@ -26,7 +27,8 @@ export async function withdrawRefund(
   if (own === 'unknown') return { kind: 'unknown' };
   const refund = own === 'not-paid' ? undefined : own.refunds.find((one) => one.refundId === refundId);
   if (own === 'not-paid' || !refund) return { kind: 'no-such-refund' };
-  if (refund.status === 'failed') return { kind: 'withdrawn', refund };
+  const { currency } = own.payment;
+  if (refund.status === 'failed') return { kind: 'withdrawn', refund, currency };
   const { paymentId, refundTarget } = own.payment;
   const target = refundTarget - refund.amount;
   if (refund.status === 'succeeded' || own.refunding > target) return { kind: 'on-its-way' };
@@ -45,5 +47,5 @@ export async function withdrawRefund(
   const [after = refund] = (await readRefundsOf(connection, orderNo)).filter(
     (one) => one.refundId === refundId,
   );
-  return { kind: 'withdrawn', refund: after };
+  return { kind: 'withdrawn', refund: after, currency };
 }

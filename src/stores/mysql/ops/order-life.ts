@@ -2,8 +2,9 @@
 
 import { z } from 'zod';
 import { selectRows, type Pool } from '../connection.ts';
-import { readOrders, type StoredOrder } from '../rows/order-rows.ts';
+import { readOrders, stateColumns, type StoredOrder } from '../rows/order-rows.ts';
 import { selectPayments, type Payment } from '../rows/payment-rows.ts';
+import { reversalColumns } from '../rows/reversal-rows.ts';
 import { selectParked, type ParkedEntry } from './parked-work.ts';
 
 /** Rows of each kind that are told. An order has a handful; a hostile one must not fill the screen. */
@@ -18,8 +19,9 @@ const marksRow = z.object({
 });
 const eventRow = z.object({
   version: z.int(),
-  status: z.string(),
-  payment: z.string(),
+  status: stateColumns.status,
+  payment: stateColumns.payment,
+  refunded: z.int(),
   reason: z.string().nullable(),
   occurred_at: z.date(),
 });
@@ -43,11 +45,11 @@ const paymentTimesRow = z.object({
 });
 const reversalRow = z.object({
   provider_payment_id: z.string(),
-  kind: z.string(),
+  kind: reversalColumns.kind,
   provider_reversal_id: z.string(),
   amount: z.int(),
   currency: z.string(),
-  status: z.string(),
+  status: reversalColumns.status,
   created_at: z.date(),
   updated_at: z.date(),
 });
@@ -93,7 +95,7 @@ export async function readMysqlLife(pool: Pool, orderNo: string, saleShard: stri
     selectRows(
       pool,
       eventRow,
-      `SELECT version, status, payment, reason, occurred_at FROM order_events WHERE order_no = ?
+      `SELECT version, status, payment, refunded, reason, occurred_at FROM order_events WHERE order_no = ?
        ORDER BY version LIMIT ${ROWS_MAX}`,
       one,
     ),

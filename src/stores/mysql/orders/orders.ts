@@ -18,6 +18,7 @@ import {
   settleEarlyPayments,
   settlePayments,
 } from '../money/settle-payments.ts';
+import { recordAction, type Decision } from '../rows/audit-log.ts';
 import { lockOrder, readOrders, recordEvents, transition, type StoredOrder } from '../rows/order-rows.ts';
 import { park, unpark } from '../rows/parked.ts';
 import { bookMovement } from '../rows/stock-ledger.ts';
@@ -100,16 +101,22 @@ export function createOrders(pool: Pool) {
     /**
      * Records that the shopper wants to cancel, where the order awaits payment and no payment has come. From
      * then on no payment session opens, and the workflow cancels the order.
+     * @param staff where it is not the shopper who wants it
      * @returns the order as it is now
      */
-    requestCancel: (orderNo: string): Promise<WishRecorded> =>
+    requestCancel: (orderNo: string, staff?: Decision): Promise<WishRecorded> =>
       inTransaction(pool, async (connection) => {
         const stored = await settlePayments(connection, await lockStoredOrder(connection, orderNo));
         const { status, payment, reason } = stored.state;
         if (status !== 'awaiting_payment' || payment !== 'none' || reason)
           return { ...stored, isNews: false };
         await makeSignalDue(connection, orderNo);
-        return { ...(await transition(connection, stored, { reason: 'shopper_request' })), isNews: true };
+        const by = staff ? 'operator_request' : 'shopper_request';
+        if (staff) {
+          const detail = { before: status, after: 'cancelled' };
+          await recordAction(connection, { ...staff, action: 'cancel_requested', subject: orderNo, detail });
+        }
+        return { ...(await transition(connection, stored, { reason: by })), isNews: true };
       }),
 
     /**

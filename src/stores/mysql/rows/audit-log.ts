@@ -39,6 +39,7 @@ export type EndpointAction =
 
 interface Action extends Decision {
   action:
+    | 'cancel_requested'
     | 'refund_requested'
     | 'refund_withdrawn'
     | 'stock_returned'

@@ -27,6 +27,7 @@ const money = (amount: number): RefundWish => ({
 });
 interface UnitsWish {
   amount?: number;
+  charges?: boolean;
   restock?: boolean;
   restoresLimit?: boolean;
 }
@@ -35,6 +36,7 @@ const lamps = (quantity: number, wish: UnitsWish = {}): RefundWish => ({
   kind: 'units',
   items: [{ sku: 'lamp', quantity }],
   amount: wish.amount,
+  charges: wish.charges ?? false,
   restock: wish.restock ?? true,
   restoresLimit: wish.restoresLimit,
 });
@@ -286,6 +288,20 @@ describe('some of the units', () => {
     expect(await world.statusOf(paid.payment)).toBe('applied');
   });
 
+  test('may come with the charges of the order, once', async () => {
+    const charges = [
+      { code: 'shipping', name: 'Shipping', amount: 500 },
+      { code: 'discount', name: 'Discount', amount: -100 },
+    ];
+    const order = { ...(await world.newOrder()), total: 5_300, charges };
+    await stores.orders.storeOrder(order, 'started');
+    const paid = await world.withMoney(order);
+    await stores.orders.markPaid(order.orderNo);
+    const refund = await requested(paid, lamps(1, { charges: true }));
+    expect(refund).toMatchObject({ amount: 5_300, charges: true });
+    expect(await request(paid, lamps(1, { charges: true }))).toEqual({ kind: 'charges-refunded' });
+  });
+
   test('are refunded once each: the order has no more of them', async () => {
     const paid = await threeLamps();
     await requested(paid, lamps(2));
@@ -295,6 +311,7 @@ describe('some of the units', () => {
       kind: 'units',
       items: [{ sku: 'mug', quantity: 1 }],
       amount: undefined,
+      charges: false,
     };
     expect(await request(paid, mug)).toEqual({ kind: 'no-units', sku: 'mug', refundable: 0 });
     expect(await requested(paid, all(true))).toMatchObject({

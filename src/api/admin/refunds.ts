@@ -1,0 +1,184 @@
+/** Staff send back an order's money, all or a part of it, and withdraw what the provider does not take. */
+
+import { hash } from 'node:crypto';
+import { z } from 'zod';
+import { skuSchema } from '../../domain/ids.ts';
+import {
+  MAX_CART_LINES,
+  MAX_DECISION_CHARS,
+  MAX_LINE_QUANTITY,
+  MAX_REFUNDS_PER_ORDER,
+} from '../../domain/limits.ts';
+import { parseOrderNo } from '../../domain/order.ts';
+import type { Refunds } from '../../stores/mysql/money/refunds.ts';
+import type {
+  RefundWish,
+  RequestedRefund,
+  RequestRefundOutcome,
+} from '../../stores/mysql/money/request-refund.ts';
+import { readIdempotencyKey } from '../http/idempotency-key.ts';
+import { parseInput, Problem, unavailable } from '../http/problem.ts';
+import type { OrderRefundReply } from '../http/staff-replies.ts';
+import type { AdminContext } from './routes.ts';
+
+export interface RefundRoutesDeps {
+  refunds: Pick<Refunds, 'requestByOrder' | 'withdraw'>;
+}
+
+/** As MySQL numbers refunds, and no longer than JavaScript's numbers are exact. */
+const REFUND_ID = /^[1-9]\d{0,14}$/;
+
+const reason = z.string().trim().min(1).max(MAX_DECISION_CHARS).optional();
+const decisionBody = z.strictObject({ reason });
+const refundBody = z
+  .strictObject({
+    amount: z.int().min(0).optional(),
+    lines: z
+      .array(z.strictObject({ sku: skuSchema, quantity: z.int().min(1).max(MAX_LINE_QUANTITY) }))
+      .min(1)
+      .max(MAX_CART_LINES)
+      .refine((lines) => new Set(lines.map(({ sku }) => sku)).size === lines.length, 'each SKU once')
+      .optional(),
+    charges: z.boolean().default(false),
+    restock: z.boolean().default(false),
+    restoreLimit: z.boolean().optional(),
+    reason,
+  })
+  .refine(({ amount, lines }) => lines !== undefined || amount !== 0, {
+    path: ['amount'],
+    message: 'at least 1, unless it is for lines',
+  })
+  .refine(({ amount, lines, charges }) => !charges || (lines !== undefined && amount === undefined), {
+    path: ['charges'],
+    message: 'only for lines, and without an amount',
+  })
+  .refine(({ amount, lines, restock }) => lines !== undefined || amount === undefined || !restock, {
+    path: ['restock'],
+    message: 'only for lines, or for all that is left',
+  })
+  .refine(({ amount, lines, restoreLimit }) => lines !== undefined || amount === undefined || !restoreLimit, {
+    path: ['restoreLimit'],
+    message: 'only for lines, or for all that is left',
+  });
+
+export function createRefundRoutes({ refunds }: RefundRoutesDeps) {
+  return {
+    /** The same key again answers with the same refund, as it is now. */
+    async request(ctx: AdminContext): Promise<void> {
+      const orderNo = orderNoOf(ctx);
+      const idempotencyKey = readIdempotencyKey(ctx);
+      const body = parseInput(refundBody, ctx.state.body);
+      const key = { idempotencyKey, fingerprint: fingerprintOf(body) };
+      const decision = { actor: ctx.state.userId, reason: body.reason ?? null };
+      const outcome = await decide(() => refunds.requestByOrder(orderNo, toWish(body), decision, key));
+      if (outcome.kind !== 'requested' && outcome.kind !== 'repeated') throw toRefusal(outcome);
+      ctx.status = outcome.kind === 'requested' ? 202 : 200;
+      ctx.body = viewRefund(outcome);
+    },
+
+    async withdraw(ctx: AdminContext): Promise<void> {
+      const orderNo = orderNoOf(ctx);
+      const refundId = ctx.params['refundId'] ?? '';
+      if (!REFUND_ID.test(refundId)) throw refundNotFound();
+      const { reason: why = null } = parseInput(decisionBody, ctx.state.body);
+      const decision = { actor: ctx.state.userId, reason: why };
+      const outcome = await decide(() => refunds.withdraw(orderNo, Number(refundId), decision));
+      switch (outcome.kind) {
+        case 'withdrawn':
+          ctx.body = viewRefund(outcome);
+          return;
+        case 'on-its-way':
+          throw new Problem('refund_on_its_way', 'Its money is back, or on its way.');
+        case 'no-such-refund':
+          throw refundNotFound();
+        case 'unknown':
+          throw orderUnknown();
+        default:
+          outcome satisfies never;
+      }
+    },
+  };
+}
+
+export function viewRefund({ refund, currency }: RequestedRefund): OrderRefundReply {
+  return {
+    refundId: refund.refundId,
+    orderNo: refund.orderNo,
+    status: refund.status,
+    amount: refund.amount,
+    currency,
+    lines: refund.items,
+    charges: refund.charges,
+    restock: refund.restock,
+    restocked: refund.isStockGiven,
+    restoreLimit: refund.restoresLimit,
+    reason: refund.reason,
+    actor: refund.actor,
+    createdAt: refund.createdAt.toISOString(),
+    endedAt: refund.endedAt?.toISOString() ?? null,
+  };
+}
+
+function toWish({ amount, lines, charges, restock, restoreLimit }: z.infer<typeof refundBody>): RefundWish {
+  const rules = { restock, restoresLimit: restoreLimit };
+  if (lines) return { ...rules, kind: 'units', items: lines, amount, charges };
+  return amount === undefined ? { ...rules, kind: 'all' } : { ...rules, kind: 'money', amount };
+}
+
+/** The order of the lines makes no difference. */
+function fingerprintOf({ lines, ...body }: z.infer<typeof refundBody>): string {
+  const sorted = lines?.map(({ sku, quantity }) => JSON.stringify([sku, quantity])).toSorted();
+  return hash('sha256', JSON.stringify([body, sorted ?? null]), 'base64url');
+}
+
+function toRefusal(outcome: Exclude<RequestRefundOutcome, { kind: 'requested' | 'repeated' }>): Problem {
+  switch (outcome.kind) {
+    case 'unknown':
+      return orderUnknown();
+    case 'key-reused':
+      return new Problem('idempotency_key_reused', 'This Idempotency-Key was used for another request.');
+    case 'not-refundable':
+      return new Problem('not_refundable', 'No payment of this order can be refunded now.');
+    case 'charges-refunded':
+      return new Problem('not_refundable', 'The charges of this order were refunded before.');
+    case 'too-many':
+      return new Problem('not_refundable', `One order has at most ${MAX_REFUNDS_PER_ORDER} refunds.`);
+    case 'exceeds': {
+      const { refundable, currency } = outcome;
+      return new Problem('refund_exceeds', 'So much of the money is not left to be refunded.', {
+        extra: { refundable, currency },
+      });
+    }
+    case 'no-units': {
+      const { sku, refundable } = outcome;
+      return new Problem('refund_exceeds_units', 'The order has not so many units left of this SKU.', {
+        extra: { sku, refundable },
+      });
+    }
+    default:
+      return outcome satisfies never;
+  }
+}
+
+export function orderNoOf(ctx: AdminContext): string {
+  const orderNo = ctx.params['orderNo'] ?? '';
+  if (!parseOrderNo(orderNo)) throw orderUnknown();
+  return orderNo;
+}
+
+async function decide<T>(ask: () => Promise<T>): Promise<T> {
+  try {
+    return await ask();
+  } catch (error) {
+    throw unavailable('decision_unavailable', 'The decision could not be recorded; send it again.', error);
+  }
+}
+
+/** Not "of yours": staff see every order. */
+export function orderUnknown(): Problem {
+  return new Problem('order_not_found', 'There is no such order.');
+}
+
+function refundNotFound(): Problem {
+  return new Problem('refund_not_found', 'The order has no such refund.');
+}
