@@ -55,6 +55,19 @@ test('more than a shopper may have answers 409 limit_reached with limit and coun
   expect(problemOf(reply).detail).toMatch(/you have 2, so you may order no more\.$/);
 });
 
+test('more of all SKUs than a shopper may have in a sale answers 409 sale_limit_reached', async () => {
+  const { saleId } = await api.stores.openSale(buildSale({ limitPerUser: 3 }));
+  const order = (sku: string, quantity: number) => shopper.placeOrder({ saleId, items: [{ sku, quantity }] });
+  expect((await order('mug', 2)).status).toBe(202);
+
+  const reply = await order('lamp', 2);
+
+  expect(refusalOf(reply)).toBe('409 sale_limit_reached');
+  expect(problemOf(reply)).toMatchObject({ limit: 3, bought: 2 });
+  expect(problemOf(reply).detail).toMatch(/3 in this sale; you have 2, so you may order at most 1 more\.$/);
+  expect((await order('lamp', 1)).status).toBe(202);
+});
+
 test.each([
   [0, 3, 'you have 0, so you may order at most 2 more.'],
   [1, 2, 'you have 1, so you may order at most 1 more.'],
