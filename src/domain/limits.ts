@@ -23,6 +23,11 @@ export const MAX_SALE_TIME_MS = Date.UTC(2100, 0, 1);
 export const MAX_SALE_BODY_BYTES = 512 * 1024;
 /** Sales in one page of a list: each comes with its SKUs, so a page is at most some megabytes. */
 export const MAX_SALES_LISTED = 50;
+/**
+ * How long before its opening a sale is put into Redis. Longer than a worker is away for, so that a sale is
+ * there when it opens.
+ */
+export const WARM_UP_AHEAD_MS = 10 * 60 * 1000;
 /** Bytes of a JSON request body. A full cart is under 3 KiB. */
 export const MAX_BODY_BYTES = 16 * 1024;
 /** Bytes of a webhook body. Providers send whole objects, and Stripe's largest are about 100 KiB. */

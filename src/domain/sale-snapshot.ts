@@ -7,7 +7,7 @@ export const SHOP_SALE_STATES = ['draft', ...SALE_STATES, 'archived'] as const;
 export type ShopSaleState = (typeof SHOP_SALE_STATES)[number];
 
 /** @param nowMs by MySQL's clock */
-function shopStateOf({ sale, isDraft, isArchived, nowMs }: Snapshotted): ShopSaleState {
+export function shopStateOf({ sale, isDraft, isArchived, nowMs }: Snapshotted): ShopSaleState {
   if (isArchived) return 'archived';
   return isDraft ? 'draft' : saleStateOf(sale, nowMs);
 }

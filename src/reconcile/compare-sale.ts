@@ -91,9 +91,13 @@ export function compareSale(compared: Compared): Difference[] {
   const stock = compareStock(compared).filter(({ sku }) => !doubted.has(sku));
   const limits = compareLimits(compared).filter(({ field }) => !doubted.has(parseLimitField(field).sku));
   const lost = books.skus
-    .filter(({ sku }) => COUNTS.some((count) => !compared.look.stock.has(`${sku}:${count}`)))
+    .filter(({ sku }) => isLost(compared, sku))
     .map(({ sku }): Of<'lost'> => ({ kind: 'lost', sku }));
   return [...counters, ...lost, ...holds, ...stock, ...limits];
+}
+
+function isLost({ look }: Pick<Compared, 'look'>, sku: string): boolean {
+  return COUNTS.some((count) => !look.stock.has(`${sku}:${count}`));
 }
 
 function compareStock(compared: Compared): Of<'stock'>[] {
@@ -110,6 +114,7 @@ function compareStock(compared: Compared): Of<'stock'>[] {
   );
   return books.skus.flatMap(({ sku, total, counted }) => {
     const count = (field: string) => look.stock.get(`${sku}:${field}`) ?? Number.NaN;
+    if (isLost(compared, sku)) return [];
     const units = (sums: Map<string, number>) => sums.get(sku) ?? 0;
     const sold = counted.sold - units(soldOfHeld) - units(soldSince) + units(toReturn);
     const expected = { total, available: total - units(held) - sold, held: units(held), sold };

@@ -24,6 +24,7 @@ import { createSaleEpochs } from './mysql/rebuild/sale-epochs.ts';
 import { readSaleSnapshot } from './mysql/rebuild/sale-snapshot.ts';
 import { createSales } from './mysql/sales.ts';
 import { createSaleChanges } from './mysql/sales/sale-changes.ts';
+import { createSaleNews } from './mysql/sales/sale-news.ts';
 import { createComparedBook } from './mysql/upkeep/compared-book.ts';
 import { createOrderBooks } from './mysql/upkeep/order-books.ts';
 import { createPersons } from './mysql/upkeep/persons.ts';
@@ -97,6 +98,7 @@ export async function openStores(config: StoreConfig, log: Logger) {
     eventRows: createEventRows(pool),
     eventConsumers: createEventConsumers(pool),
     saleChanges: createSaleChanges(pool),
+    saleNews: createSaleNews(pool),
     places: createPlaces(pool),
     comparedBook: createComparedBook(pool),
     repairs: createRepairs(pool),

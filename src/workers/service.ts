@@ -20,6 +20,7 @@ import { createOrderWorker } from './order-worker.ts';
 import { runPush } from './push-runner.ts';
 import { runRedisWatch } from './redis-watch.ts';
 import { runRelay } from './relay.ts';
+import { createSaleKeeper } from './sale-keeper.ts';
 import { createScheduleKeeper } from './schedule-keeper.ts';
 
 export interface WorkerParts {
@@ -54,6 +55,7 @@ async function runUntilStopped(
   const relay = Promise.all([
     runRelay({ ...stores, engine: deferred.engine, log }, signal),
     runRedisWatch({ ...stores, log }, signal),
+    runLoop('sale keeper', createSaleKeeper({ ...stores, log }), { log, signal }),
     runLoop('events', createDispatcher(stores.eventDispatch), { log, signal }),
     runPush({ ...stores, sender: { allowPrivate: config.PUSH_ALLOW_PRIVATE === 'true' }, log }, signal),
   ]);

@@ -10,6 +10,7 @@ import { createMysqlPool, type Pool } from '../../src/stores/mysql/connection.ts
 import { createEventDispatch } from '../../src/stores/mysql/events/event-dispatch.ts';
 import { createPayments } from '../../src/stores/mysql/money/payments.ts';
 import { createOrders } from '../../src/stores/mysql/orders/orders.ts';
+import { createSaleChanges } from '../../src/stores/mysql/sales/sale-changes.ts';
 import type { Stores } from '../../src/stores/open.ts';
 
 type Parts = Pick<
@@ -26,6 +27,8 @@ type Parts = Pick<
   | 'eventDispatch'
   | 'deliveryClaims'
   | 'endpointFeed'
+  | 'saleChanges'
+  | 'saleStock'
 > & {
   provider: PaymentProvider;
 };
@@ -46,12 +49,10 @@ type CueOf<P extends keyof Parts, M extends Moment> = {
   /** A statement that a transaction must have had before its commit is the cue. */
   having?: string;
 };
+type Committing = 'orders' | 'payments' | 'eventDispatch' | 'saleChanges';
 type Cue =
   | { [P in keyof Parts]: CueOf<P, 'before' | 'after'> }[keyof Parts]
-  | { [P in 'orders' | 'payments' | 'eventDispatch']: CueOf<P, 'at-commit'> }[
-      | 'orders'
-      | 'payments'
-      | 'eventDispatch'];
+  | { [P in Committing]: CueOf<P, 'at-commit'> }[Committing];
 
 const CUES = {
   reserved: { part: 'reservations', calls: ['reserve'], moment: 'after' },
@@ -90,6 +91,10 @@ const CUES = {
   },
   pushed: { part: 'deliveryClaims', calls: ['complete'], moment: 'before' },
   fed: { part: 'endpointFeed', calls: ['advance'], moment: 'after', about: 'eventId' },
+  'change-recorded': { part: 'saleChanges', calls: ['record'], moment: 'after' },
+  // A warm-up is a change as well.
+  'change-decided': { part: 'saleStock', calls: ['change'], moment: 'after', about: '"put"' },
+  'change-settling': { part: 'saleChanges', calls: ['complete'], moment: 'at-commit', about: '"put"' },
   'reserved-again': { part: 'reservations', calls: ['reserveAgain'], moment: 'after' },
 } as const satisfies Record<string, Cue>;
 
@@ -129,6 +134,7 @@ function originalPart(cue: Cue, parts: Parts, dieNow: () => never, mysqlUrl: str
   if (cue.moment !== 'at-commit') return parts[cue.part];
   const pool = dyingAtCommit(createMysqlPool(mysqlUrl), cue.having, dieNow);
   if (cue.part === 'eventDispatch') return createEventDispatch(pool);
+  if (cue.part === 'saleChanges') return createSaleChanges(pool);
   return cue.part === 'orders' ? createOrders(pool) : createPayments(pool);
 }
 

@@ -12,6 +12,7 @@ import { openCrashWorld, type CrashWorld } from './crash-world.ts';
 import { pushPoints } from './push-points.ts';
 import { refundPoints } from './refund-points.ts';
 import { relayPoints } from './relay-points.ts';
+import { salePoints } from './sale-points.ts';
 import { expectRelayToTakeOver } from './shared-steps.ts';
 import { workerPoints } from './worker-points.ts';
 
@@ -24,6 +25,7 @@ for (const { name, doom, scenario } of [
   ...refundPoints,
   ...workerPoints,
   ...pushPoints,
+  ...salePoints,
   ...apiPoints,
 ]) {
   test.concurrent(name, { timeout: POINT_TIMEOUT_MS }, async ({ onTestFinished }) => {

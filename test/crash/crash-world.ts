@@ -40,6 +40,8 @@ export interface Doom {
   part: 'api' | 'worker';
   cue: CueName;
   sale?: Partial<Sale>;
+  /** Nothing of the other kind runs until the death; it starts with the one that takes over. */
+  withoutOther?: boolean;
   env?: AppEnv;
 }
 
@@ -51,6 +53,7 @@ export interface CrashWorld {
   providerConsole: SandboxConsole;
   /** Of ten lamps, two to a user. */
   saleId: string;
+  apiUrl: string;
   shopper(): Promise<Shopper>;
   outboxLength(): Promise<number>;
   /** Notices that the provider has got a 2xx for. */
@@ -98,9 +101,10 @@ export async function openCrashWorld(
   const crashes: Error[] = [];
   const { processes, close: closeProcesses } = await openTestProcesses((crash) => crashes.push(crash));
   onClose(closeProcesses);
+  const other = doom.part === 'api' ? 'worker' : 'api';
   await Promise.all([
     startPart(processes, doom.part, env, doom.cue),
-    startPart(processes, doom.part === 'api' ? 'worker' : 'api', env),
+    ...(doom.withoutOther === true ? [] : [startPart(processes, other, env)]),
   ]);
   return {
     stores,
@@ -108,6 +112,7 @@ export async function openCrashWorld(
     provider,
     providerConsole: openConsole({ url: providerUrl, apiKey: demoSecrets.providerApiKey }),
     saleId,
+    apiUrl,
     shopper: () => openShopper(apiUrl),
     outboxLength: () => stores.redis.xlen(saleKeys({ saleId, shard: 0 }).outbox),
     deliveries,
@@ -119,13 +124,16 @@ export async function openCrashWorld(
       );
       assert.equal(crash.message.split('\n').at(-1), lastWords(doom.cue));
     },
-    takeOver: () => startPart(processes, doom.part, env),
+    async takeOver() {
+      await startPart(processes, doom.part, env);
+      if (doom.withoutOther === true) await startPart(processes, other, env);
+    },
     deaths: () => crashes.length,
   };
 }
 
 /** The provider runs in this process, because no crash point kills it. */
-async function openProvider(apiUrl: string, onClose: (close: () => Promise<void>) => void) {
+export async function openProvider(apiUrl: string, onClose: (close: () => Promise<void>) => void) {
   const log: string[] = [];
   const sandbox = await createSandboxProvider({
     host: '127.0.0.1',

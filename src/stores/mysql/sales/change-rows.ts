@@ -17,6 +17,8 @@ const documentJson = z
   .transform((text) => JSON.parse(text) as unknown)
   .pipe(saleDocumentSchema);
 const pendingRow = z.object({
+  sale_id: z.string(),
+  change_no: z.int(),
   action: z.enum(CHANGE_ACTIONS),
   document: documentJson,
   former: documentJson,
@@ -70,17 +72,28 @@ export async function insertChange(
   return { saleId, changeNo, action, document: target, former, actor, reason, epoch: found.epoch };
 }
 
-/** A change that is pending. */
+/** The change of this sale that is pending, in the transaction that has found it so. */
 export async function readChange(reader: Executor, saleId: string, changeNo: number): Promise<PendingChange> {
-  const [row] = await selectRows(
+  const [change] = await selectPending(reader, 's.sale_id = ?', [saleId]);
+  assert(change?.changeNo === changeNo, `change ${changeNo} of sale ${saleId} is not pending`);
+  return change;
+}
+
+/** @param condition of `sales` as `s`, maybe with ORDER BY and LIMIT */
+export async function selectPending(
+  reader: Executor,
+  condition: string,
+  values: unknown[],
+): Promise<PendingChange[]> {
+  const rows = await selectRows(
     reader,
     pendingRow,
-    `SELECT c.action, c.document, c.former, c.actor, c.reason, s.epoch FROM sale_changes c
-     JOIN sales s ON s.sale_id = c.sale_id WHERE c.sale_id = ? AND c.change_no = ?`,
-    [saleId, changeNo],
+    `SELECT c.sale_id, c.change_no, c.action, c.document, c.former, c.actor, c.reason, s.epoch FROM sales s
+     STRAIGHT_JOIN sale_changes c ON c.sale_id = s.sale_id AND c.change_no = s.pending_change_no
+     WHERE s.pending_change_no IS NOT NULL AND ${condition}`,
+    values,
   );
-  assert(row, `no change ${changeNo} of sale ${saleId}`);
-  return { saleId, changeNo, ...row };
+  return rows.map(({ sale_id: saleId, change_no: changeNo, ...row }) => ({ saleId, changeNo, ...row }));
 }
 
 /** How a change ended; undefined: it is pending. */

@@ -16,7 +16,7 @@ import type { Sale } from '../../../domain/sale.ts';
 import { inTransaction, modify, type Executor, type Pool } from '../connection.ts';
 import { recordAction, type Decision } from '../rows/audit-log.ts';
 import { insertSale, lockSale, raiseTotals, writeDocument, type SaleRecord } from '../rows/sale-rows.ts';
-import { insertChange, readChange, type PendingChange } from './change-rows.ts';
+import { insertChange, readChange, selectPending, type PendingChange } from './change-rows.ts';
 import { settleChange, noteChange, type Settled } from './settle-change.ts';
 
 /** Which version the caller knows; `any`: the sale must exist. */
@@ -57,6 +57,9 @@ export interface DecidingStock {
   change(change: PendingChange): Promise<StockReply>;
 }
 
+/** Changes of one pass: each may be half a megabyte. While Redis is away there may be one for each sale. */
+const PENDING_AT_ONCE = 20;
+
 export type SaleChanges = ReturnType<typeof createSaleChanges>;
 
 export function createSaleChanges(pool: Pool) {
@@ -74,6 +77,11 @@ export function createSaleChanges(pool: Pool) {
         if (found.isWarm || found.isDraft) return undefined;
         return insertChange(connection, found, found, 'warm_up', { actor: 'holdfast', reason: null });
       }),
+
+    /** The changes that are recorded and not settled, whoever recorded them. */
+    listPending: (): Promise<PendingChange[]> =>
+      // By chance, so that none that Redis cannot decide keeps the others from their turn.
+      selectPending(pool, 'TRUE ORDER BY RAND() LIMIT ?', [PENDING_AT_ONCE]),
 
     /**
      * Lets Redis decide a change, and settles it.

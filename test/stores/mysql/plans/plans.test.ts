@@ -17,6 +17,8 @@ import { createOrderClaims } from '../../../../src/stores/mysql/orders/order-cla
 import { createOrders } from '../../../../src/stores/mysql/orders/orders.ts';
 import { createSaleEpochs } from '../../../../src/stores/mysql/rebuild/sale-epochs.ts';
 import { createSales } from '../../../../src/stores/mysql/sales.ts';
+import { createSaleChanges } from '../../../../src/stores/mysql/sales/sale-changes.ts';
+import { createSaleNews } from '../../../../src/stores/mysql/sales/sale-news.ts';
 import { createOrderBooks } from '../../../../src/stores/mysql/upkeep/order-books.ts';
 import { createPersons } from '../../../../src/stores/mysql/upkeep/persons.ts';
 import { createPlaces } from '../../../../src/stores/mysql/upkeep/places.ts';
@@ -36,6 +38,8 @@ const ONE = 30;
 const PER_ROW = 4;
 /** Movements of all orders of the sale. */
 const WHOLE_LEDGER = 200_000;
+
+const AGO = [new Date(Date.UTC(2026, 0, 1)), new Date(Date.UTC(2026, 0, 2))] as const;
 
 let stores: TestStores;
 let shop: BigShop;
@@ -60,6 +64,8 @@ function measuredStores(seen: (measured: Measured) => void) {
     refundClaims: createRefundClaims(pool),
     parkedWork: createParkedWork(pool),
     sales: createSales(pool),
+    saleChanges: createSaleChanges(pool),
+    saleNews: createSaleNews(pool),
     saleEpochs: createSaleEpochs(pool),
     orderBooks: createOrderBooks(pool),
     saleBooks: createSaleBooks(pool),
@@ -109,6 +115,22 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
   ],
   // It counts in a temporary table, up to its bound.
   'events: count what waits': [4 * 10_000, ({ eventDispatch }) => eventDispatch.countWaiting(10_000)],
+  'saleNews, saleChanges: what the keeper of the sales reads, beside 2,000 that are settled': [
+    ONE,
+    async ({ saleNews, saleChanges }) => {
+      const settled = Array.from({ length: 2_000 }, (_, i) => [`s-${i}`, 'S', 'EUR', ...AGO, 1_000, AGO[0]]);
+      await stores.pool.query(
+        `INSERT INTO sales (sale_id, name, currency, opens_at, closes_at, payment_window_ms, settled_at) VALUES ?`,
+        [settled],
+      );
+      await stores.pool.query('ANALYZE TABLE sales');
+      expect(await saleNews.listUnsettled(60_000)).toHaveLength(1);
+      await saleChanges.listPending();
+      // The other statements are measured with the one sale.
+      await stores.pool.query(`DELETE FROM sales WHERE sale_id LIKE 's-%'`);
+      await stores.pool.query('ANALYZE TABLE sales');
+    },
+  ],
   'orderClaims: take, complete, release': [
     50 * PER_ROW,
     async ({ orderClaims }) => {
@@ -329,9 +351,17 @@ const REQUESTS: Record<string, Call> = {
     await eventConsumers.list();
     await eventConsumers.remove('books');
   },
-  'sales: listIds, readStock': async ({ sales }) => {
+  'sales: listIds, readStock, read, list': async ({ sales }) => {
     await sales.listIds();
     await sales.readStock(orderOf('paid').saleId);
+    await sales.read(orderOf('paid').saleId);
+    await sales.list('open', '', 50);
+  },
+  'sales: a change of one in Redis, from its record to its end': async ({ saleChanges }) => {
+    const { saleId } = orderOf('paid');
+    const recorded = await saleChanges.record({ action: 'pause', saleId }, DECISION);
+    if (recorded.kind !== 'recorded') throw new Error(recorded.kind);
+    await saleChanges.complete(recorded.change, stores.saleStock);
   },
 };
 

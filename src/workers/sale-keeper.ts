@@ -1,0 +1,93 @@
+/**
+ * Looks after the sales: puts them into Redis ahead of their opening, completes changes whose process died,
+ * and announces what happened. Many workers may do so at once.
+ */
+
+import type { Logger } from 'pino';
+import { WARM_UP_AHEAD_MS } from '../domain/limits.ts';
+import type { SaleRecord } from '../stores/mysql/rows/sale-rows.ts';
+import type { Sales } from '../stores/mysql/sales.ts';
+import type { SaleChanges } from '../stores/mysql/sales/sale-changes.ts';
+import type { SaleNews } from '../stores/mysql/sales/sale-news.ts';
+import type { SaleStock, SaleView } from '../stores/redis/sale-stock.ts';
+
+/** A shop that changed a sale waits for it, and one look costs a query, and two reads for each sale. */
+const LOOK_EVERY_MS = 1_000;
+
+export interface SaleKeeperDeps {
+  sales: Pick<Sales, 'warmUp'>;
+  saleChanges: Pick<SaleChanges, 'listPending' | 'complete'>;
+  saleNews: SaleNews;
+  saleStock: Pick<SaleStock, 'change' | 'read'>;
+  log: Logger;
+}
+
+/** @returns one pass of the keeper's loop; the pass returns the pause before the next, in ms */
+export function createSaleKeeper(deps: SaleKeeperDeps): () => Promise<number> {
+  const { saleChanges, saleNews, saleStock, log } = deps;
+
+  /** The failure of one sale must not keep the others from being looked after. */
+  async function alone(saleId: string, work: () => Promise<void>): Promise<void> {
+    await work().catch((error: unknown) =>
+      log.warn({ err: error, saleId }, 'a sale could not be looked after'),
+    );
+  }
+
+  return async function pass(): Promise<number> {
+    const pending = await saleChanges.listPending();
+    await Promise.all(
+      pending.map((change) =>
+        alone(change.saleId, async () => {
+          const end = await saleChanges.complete(change, saleStock);
+          const { saleId, changeNo, action } = change;
+          if (end) log.info({ saleId, changeNo, action, end: end.kind }, 'a change of a sale was completed');
+        }),
+      ),
+    );
+    const found = await saleNews.listUnsettled(WARM_UP_AHEAD_MS);
+    await Promise.all(found.map((sale) => alone(sale.sale.saleId, () => lookAfter(deps, sale))));
+    return LOOK_EVERY_MS;
+  };
+}
+
+async function lookAfter(
+  { sales, saleNews, saleStock, log }: SaleKeeperDeps,
+  found: SaleRecord,
+): Promise<void> {
+  const { saleId, closesAtMs, opensAtMs } = found.sale;
+  const isOver = found.nowMs >= closesAtMs;
+  if (found.pendingNo !== undefined) return;
+  if (!found.isWarm && !isOver) {
+    await sales.warmUp(saleId, saleStock);
+    log.info({ saleId }, 'a sale was put into Redis');
+    return;
+  }
+  const isToBeThere = found.isWarm && !found.isCleaned;
+  const live = isToBeThere ? await saleStock.read(saleId) : undefined;
+  // Redis has lost it: what it counts is known once its data are made again.
+  if (isToBeThere && !live) return;
+  if (isOver) await announceEnd(saleNews, found, live);
+  else if (live && found.nowMs >= opensAtMs) await announceCourse(saleNews, found, live);
+}
+
+async function announceCourse(
+  news: SaleNews,
+  { sale, hasOpened, soldOut }: SaleRecord,
+  live: SaleView,
+): Promise<void> {
+  if (!hasOpened) await news.announceOpened(sale.saleId, live.skus);
+  const isSoldOut = live.skus.every(({ available }) => available <= 0);
+  if (isSoldOut && !soldOut.isAnnounced) await news.announceSoldOut(sale.saleId, soldOut.count, live.skus);
+  if (!isSoldOut && soldOut.isAnnounced) await news.noteAvailable(sale.saleId, soldOut.count);
+}
+
+async function announceEnd(
+  news: SaleNews,
+  { sale, hasClosed }: SaleRecord,
+  live: SaleView | undefined,
+): Promise<void> {
+  // Orders are accepted by the clock of Redis, which may be behind.
+  if (live && live.state !== 'closed') return;
+  if (!hasClosed) await news.announceClosed(sale.saleId, live?.skus);
+  else if (live?.skus.every(({ held }) => held === 0) !== false) await news.announceSettled(sale.saleId);
+}
