@@ -2,9 +2,13 @@
 
 import type { LimitFunction } from 'p-limit';
 import type { Logger } from 'pino';
+import { MAX_PUSHES_IN_FLIGHT } from '../domain/limits.ts';
 import type { Claim, ClaimedDelivery, DeliveryClaims } from '../stores/mysql/push/delivery-claims.ts';
 import type { Deliverer } from './deliverer.ts';
 import type { EventSource } from './event-source.ts';
+
+/** So many under way are few enough to claim more: half of all by one transaction, not one by one. */
+const REFILL_AT = MAX_PUSHES_IN_FLIGHT / 2;
 
 export interface LaneDeps {
   /** Adds deliveries. @returns whether there is more at once */
@@ -47,7 +51,7 @@ export function createLane(endpointId: number, deps: LaneDeps) {
         .finally(() => {
           inFlight.delete(attempt);
           // There is room now, and the next of the line may be due.
-          lookFor('due');
+          if (inFlight.size <= REFILL_AT) lookFor('due');
         });
       inFlight.add(attempt);
     }
