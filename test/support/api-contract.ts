@@ -31,6 +31,7 @@ import { salesReply, shopSaleReply } from '../../src/api/http/sale-replies.ts';
 import {
   orderFileReply,
   orderRefundReply,
+  settlementReply,
   staffOrderReply,
   staffOrdersReply,
 } from '../../src/api/http/staff-replies.ts';
@@ -70,6 +71,11 @@ const ROUTES: Route[] = [
     replies: { 200: orderReply, 202: orderReply },
   },
   { method: 'POST', path: /^\/v1\/orders\/[^/]+\/payment$/, replies: { 201: sessionReply } },
+  {
+    method: 'GET',
+    path: /^\/v1\/admin\/sales\/[^/?]+\/settlement(\?|$)/,
+    replies: { 200: z.union([settlementReply, text]) },
+  },
   { method: 'GET', path: /^\/v1\/admin\/orders\?/, replies: { 200: staffOrdersReply } },
   { method: 'GET', path: /^\/v1\/admin\/orders\/[^/?]+$/, replies: { 200: orderFileReply } },
   {

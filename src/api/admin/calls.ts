@@ -15,6 +15,7 @@ export const ADMIN_CALLS = {
   'POST /v1/admin/sales/:saleId/resume': 'sales:write',
   'POST /v1/admin/sales/:saleId/close': 'sales:write',
   'POST /v1/admin/sales/:saleId/archive': 'sales:write',
+  'GET /v1/admin/sales/:saleId/settlement': 'settlement:read',
   'GET /v1/admin/orders': 'orders:read',
   'GET /v1/admin/orders/:orderNo': 'orders:read',
   'POST /v1/admin/orders/:orderNo/cancel': 'orders:write',

@@ -16,8 +16,10 @@ import { createMoneyBackRoutes, type MoneyBackDeps } from './money-back.ts';
 import { createStaffOrderRoutes, type StaffOrderRoutesDeps } from './orders.ts';
 import { createRefundRoutes, type RefundRoutesDeps } from './refunds.ts';
 import { createSaleRoutes, type SaleRoutesDeps } from './sales.ts';
+import { createGetSettlement, type SettlementDeps } from './settlement.ts';
 
 export type AdminDeps = MoneyBackDeps &
+  SettlementDeps &
   StaffOrderRoutesDeps &
   RefundRoutesDeps &
   EventsDeps &
@@ -61,6 +63,7 @@ export function mountAdmin(router: Router<RequestState & BodyState>, deps: Admin
     'POST /v1/admin/sales/:saleId/resume': { body: decision, handle: sales.act('resume') },
     'POST /v1/admin/sales/:saleId/close': { body: decision, handle: sales.act('close') },
     'POST /v1/admin/sales/:saleId/archive': { body: decision, handle: sales.archive },
+    'GET /v1/admin/sales/:saleId/settlement': { handle: createGetSettlement(deps) },
     'GET /v1/admin/orders': { handle: orders.list },
     'GET /v1/admin/orders/:orderNo': { handle: orders.show },
     'POST /v1/admin/orders/:orderNo/cancel': { body: decision, handle: orders.cancel },

@@ -91,3 +91,34 @@ export const orderFileReply = staffOrderReply.extend({
   ),
 });
 export type OrderFileReply = z.infer<typeof orderFileReply>;
+
+export const settlementReply = z.strictObject({
+  saleId: z.string(),
+  lines: z.array(
+    z.strictObject({
+      line: z.enum(['order', 'charge', 'payment', 'refund', 'dispute']),
+      orderNo: z.string(),
+      /** The provider's id of it, or the code of a charge. */
+      id: z.string(),
+      provider: z.string(),
+      /** Minor units; what goes back to the payer is negative. */
+      amount: z.int(),
+      currency: z.string().length(3),
+      status: z.string(),
+      /** The shop's, of the order. */
+      reference: z.string(),
+      at: time,
+    }),
+  ),
+  /** One a currency; `kept` is `paid` less what went back for sure. */
+  totals: z.array(
+    z.strictObject({
+      currency: z.string().length(3),
+      paid: amount,
+      refunded: amount,
+      chargedBack: amount,
+      kept: z.int(),
+    }),
+  ),
+});
+export type SettlementReply = z.infer<typeof settlementReply>;
