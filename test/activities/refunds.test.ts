@@ -331,6 +331,43 @@ test('refundPayment asks for no more under another key where less was made than 
   expect(await status()).toEqual(['refunded']);
 });
 
+/** Staff request so much of the order's money. */
+const requestPart = ({ order }: Owed, amount: number, idempotencyKey: string) =>
+  stage.stores.refunds.requestByOrder(
+    order.orderNo,
+    { kind: 'money', amount, restock: false, restoresLimit: undefined },
+    { actor: 'olga', reason: null },
+    { idempotencyKey, fingerprint: 'f' },
+  );
+
+test('refundPayment makes one refund for each part that was requested, though they are alike', async () => {
+  const owed = await openPaid({ isDue: false });
+  await requestPart(owed, 1_000, 'one');
+  await requestPart(owed, 1_000, 'two');
+
+  expect(await owed.refund()).toBe('refunded');
+  expect(await owed.refund()).toBe('nothing-due');
+
+  expect(owed.script.book.map(({ amount }) => amount)).toEqual([1_000, 1_000]);
+  expect(new Set(owed.script.asked.map(({ refundKey }) => refundKey)).size).toBe(2);
+  expect(await owed.status()).toEqual(['applied']);
+});
+
+test('refundPayment repeats a part whose answer was lost before it makes one requested since', async () => {
+  const owed = await openPaid({ isDue: false });
+  await requestPart(owed, 1_000, 'one');
+  owed.script.answers('away');
+  await expect(owed.refund()).rejects.toThrow('ECONNREFUSED');
+  await requestPart(owed, 500, 'two');
+
+  expect(await owed.refund()).toBe('refunded');
+
+  const [lost, repeated, next] = owed.script.asked;
+  expect(repeated).toEqual(lost);
+  expect(next).toMatchObject({ amount: 500 });
+  expect(owed.script.book.map(({ amount }) => amount)).toEqual([1_000, 500]);
+});
+
 test('refundPayment leaves money alone that another provider collected', async () => {
   const { paymentId, script, status } = await openDue();
   const steps = stage.openSteps({ ...script.provider, name: 'another' });
