@@ -68,7 +68,7 @@ export interface History {
   redisStruck: Span[];
 }
 
-type RecordedState = Pick<OrderState, 'status' | 'payment'>;
+type RecordedState = Pick<OrderState, 'status' | 'payment' | 'refunded'>;
 
 /** What the stores have at the end. */
 export interface Recorded {
@@ -208,10 +208,11 @@ export function checkHistory(history: History, recorded: Recorded): Violation[] 
  */
 export function endsOf(ofOrder: ReadonlyMap<number, RecordedState>): OrderStatus[] {
   return inOrder(ofOrder)
-    .filter(({ status, payment }, i, all) => {
+    .filter(({ status, payment, refunded = 0 }, i, all) => {
       const before = all[i - 1];
-      const isMoneyAlone = status === 'paid' && before?.status === 'paid' && before.payment !== payment;
-      return isFinal(status) && !isMoneyAlone;
+      const isPaidBefore = status === 'paid' && before?.status === 'paid';
+      const isOtherMoney = before?.payment !== payment || (before.refunded ?? 0) !== refunded;
+      return isFinal(status) && !(isPaidBefore && isOtherMoney);
     })
     .map(({ status }) => status);
 }

@@ -1,6 +1,5 @@
 /**
- * A shop's back office that is pushed to: it verifies what comes, can be away, and judges at the end whether
- * every change of every order has reached it, and in what order.
+ * A back office that is pushed to: it verifies what comes, can be away, and remembers what it was told.
  */
 
 import assert from 'node:assert/strict';
@@ -8,28 +7,22 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { Webhook } from 'standardwebhooks';
 import { z } from 'zod';
-import type { Recorded, Violation } from './history.ts';
-import { groupByOrder } from './version-check.ts';
+import { ORDER_STATUSES, PAYMENT_STATES } from '../src/domain/order.ts';
+import type { Told } from './feed-checks.ts';
 
 /** As the feed shows it, of what is judged. */
 const pushed = z.looseObject({
   id: z.string(),
   orderNo: z.string().optional(),
   version: z.int().optional(),
-  data: z.looseObject({ order: z.looseObject({ status: z.string(), payment: z.string() }).optional() }),
+  data: z.looseObject({
+    order: z.looseObject({ status: z.enum(ORDER_STATUSES), payment: z.enum(PAYMENT_STATES) }).optional(),
+  }),
 });
 
-/** An order's event at its first reception; in the order in which they came. */
-export interface Reception {
-  orderNo: string;
-  version: number;
-  status: string;
-  payment: string;
-}
-
-export interface PushLog {
-  /** First receptions alone. */
-  receptions: Reception[];
+interface PushLog {
+  /** First receptions of orders' events alone, in the order in which they came. */
+  receptions: Told[];
   /** Of events that had come before. */
   repeated: number;
   /** What was not signed by the secret, or was no event. */
@@ -110,38 +103,6 @@ export async function openPushReceiver() {
     close: goAway,
   };
 }
-
-/**
- * Every change that MySQL recorded has come at least once, as it was recorded, and an order's changes came
- * first in the order of their versions.
- */
-export function checkPushed(
-  { receptions, forged }: PushLog,
-  { states }: Pick<Recorded, 'states'>,
-): Violation[] {
-  const byOrder = groupByOrder(receptions);
-  const missing = [...states].flatMap(([subject, versions]) => {
-    const came = new Set(byOrder.get(subject)?.map(({ version }) => version));
-    return [...versions.keys()]
-      .filter((version) => !came.has(version))
-      .map((version) => violation('every change is pushed', subject, `version ${version} never came`));
-  });
-  const untrue = receptions.flatMap(({ orderNo, version, status, payment }) => {
-    const was = states.get(orderNo)?.get(version);
-    if (was?.status === status && was.payment === payment) return [];
-    const detail = `version ${version} came as ${status} (payment ${payment})`;
-    return [violation('what is pushed is what was recorded', orderNo, detail)];
-  });
-  const jumbled = [...byOrder].flatMap(([subject, came]) => {
-    const versions = came.map(({ version }) => version);
-    if (versions.every((version, i) => i === 0 || version > (versions[i - 1] ?? 0))) return [];
-    return [violation('pushed in order per order', subject, `versions came as ${versions.join(', ')}`)];
-  });
-  const strange = forged > 0 ? [violation('what is pushed is signed', 'endpoint', `${forged} were not`)] : [];
-  return [...missing, ...untrue, ...jumbled, ...strange];
-}
-
-const violation = (check: string, subject: string, detail: string): Violation => ({ check, subject, detail });
 
 function headersOf({ headers }: IncomingMessage): Record<string, string> {
   const names = ['webhook-id', 'webhook-timestamp', 'webhook-signature'];

@@ -40,7 +40,7 @@ export function faultsOfRolling(report: RollingReport): string[] {
 export function printStorm(report: StormReport): void {
   const kinds = [...new Set(report.struck.map(({ name }) => name))].toSorted();
   console.table(kinds.map((kind) => toRow(kind, report)));
-  const calm = ((report.calmMs ?? Infinity) / 1_000).toFixed(1);
+  const calm = seconds(report.calmMs ?? Infinity);
   console.log(
     `${report.struck.length} faults; without a fault the probe that measures a recovery takes ${calm} s`,
   );
@@ -57,7 +57,7 @@ export function printRolling({ restarts }: RollingReport): void {
 }
 
 export function printTrial(report: TrialReport, crashes: readonly string[], faults: readonly string[]): void {
-  const { audits, violations, stockLooks, history, calls, books, parked } = report;
+  const { audits, violations, stockLooks, history, calls, books, parked, backOffice } = report;
   const sum = (of: (audit: TrialReport['audits'][number]) => number) =>
     audits.reduce((total, audit) => total + of(audit), 0);
   const lines = [
@@ -72,6 +72,7 @@ export function printTrial(report: TrialReport, crashes: readonly string[], faul
     `parked:        ${describe(parked.onPurpose) || 'nothing'} on purpose, ${parked.others.length} others`,
     `the stock equation was looked at ${stockLooks} times in each store`,
     `the history:   ${history.answers} answers about orders, ${history.soldOut} times sold out, ${violations.length} violations (${CHECK_NAMES.join(', ')})`,
+    `back office:   away for ${seconds(backOffice.awayMs)} s, and ${seconds(backOffice.caughtUpMs)} s later it knew all; ${backOffice.pulled} changes of orders pulled, ${backOffice.pushed} pushed`,
     `the audit:     ${sum(({ orders }) => orders)} orders, ${sum(({ payments }) => payments)} payments, ${sum(({ findings }) => findings.length)} findings (${RULE_NAMES.join(', ')})`,
     ...faults.slice(0, LINES_MAX).map((fault) => `  ${fault}`),
     faults.length === 0 ? 'passed' : `FAILED: ${faults.length} faults found`,
@@ -98,6 +99,10 @@ function toRow(fault: string, { struck: all, finals, lost, unrecorded }: StormRe
     vanished: inFlight.filter((orderNo) => endsOf(orderNo) === 0 && !unrecorded.has(orderNo)).length,
     doubled: inFlight.filter((orderNo) => endsOf(orderNo) > 1).length,
   };
+}
+
+function seconds(ms: number): string {
+  return (ms / 1_000).toFixed(1);
 }
 
 /** Minor units as the sale's currency has them. */

@@ -42,6 +42,7 @@ const eventRow = z.object({
   version: z.int(),
   status: z.enum(ORDER_STATUSES),
   payment: z.enum(PAYMENT_STATES),
+  refunded: z.int(),
 });
 
 /** Every state that MySQL ever recorded, what became of early money, and every hold that both stores know. */
@@ -49,7 +50,7 @@ export async function readRecorded({ stores }: System, saleId: string): Promise<
   const events = await selectRows(
     stores.pool,
     eventRow,
-    'SELECT order_no, version, status, payment FROM order_events WHERE order_no LIKE ?',
+    'SELECT order_no, version, status, payment, refunded FROM order_events WHERE order_no LIKE ?',
     [`${saleId}-%`],
   );
   const states = new Map<string, Map<number, z.infer<typeof eventRow>>>();

@@ -5,6 +5,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { auditAll, type SaleAudit } from '../src/audit/run-audit.ts';
+import { sendAway, type ReturnReport } from './absence.ts';
 import type { Calls } from './caller.ts';
 import { createCrowd, shop, type Crowd } from './crowd.ts';
 import { checkHistory, type History, type Loss, type Violation } from './history.ts';
@@ -53,6 +54,8 @@ export interface TrialReport {
   lost: ReadonlyMap<Loss, number>;
   /** Those of the lost orders that no store has a record of. */
   unrecorded: ReadonlySet<string>;
+  /** What the shop's back office learned, which was away all the time. */
+  backOffice: ReturnReport;
   violations: Violation[];
   audits: SaleAudit[];
 }
@@ -67,6 +70,7 @@ export async function runTrial(
   disturb: (crowd: Crowd, history: History) => Promise<void>,
 ): Promise<TrialReport> {
   await openSale(system, saleId);
+  const backOffice = await sendAway(system, saleId);
   const readStruck = await startMischief(system.providerConsole, seed);
   const history: History = {
     acceptances: [],
@@ -108,6 +112,8 @@ export async function runTrial(
   ]);
   const recorded = await readRecorded(system, saleId);
   const books = await readBooks(system, saleId);
+  progress('the back office comes back');
+  const told = await backOffice.comeBack(recorded);
   return {
     answers: crowd.answers,
     ends: crowd.ends,
@@ -122,7 +128,8 @@ export async function runTrial(
     finals: countFinals(recorded),
     lost: countLost(history),
     unrecorded,
-    violations: [...checkHistory(history, recorded), ...watch.broken, ...books.uneven],
+    backOffice: told,
+    violations: [...checkHistory(history, recorded), ...watch.broken, ...books.uneven, ...told.violations],
     audits,
   };
 }

@@ -36,7 +36,7 @@ function buildHistory(changes: Partial<History> = {}): History {
   };
 }
 
-type States = [number, Pick<OrderState, 'status' | 'payment'>][];
+type States = [number, Pick<OrderState, 'status' | 'payment' | 'refunded'>][];
 const STATES: States = [
   [1, { status: 'awaiting_payment', payment: 'none' }],
   [2, { status: 'awaiting_payment', payment: 'received' }],
@@ -47,6 +47,11 @@ const CHARGED_BACK: States = [
   ...STATES,
   [4, { status: 'paid', payment: 'disputed' }],
   [5, { status: 'paid', payment: 'refunded' }],
+];
+const REFUNDED_IN_PARTS: States = [
+  ...STATES,
+  [4, { status: 'paid', payment: 'applied', refunded: 100 }],
+  [5, { status: 'paid', payment: 'applied', refunded: 250 }],
 ];
 /** The payment that came first went back before it was applied. */
 const PAID_AGAIN: States = [
@@ -123,22 +128,23 @@ test('a true history has no violations', () => {
 
 test.each([
   ['a paid order stays paid when its money is disputed and goes back', CHARGED_BACK, []],
+  ['a paid order stays paid when parts of its money go back', REFUNDED_IN_PARTS, []],
   ['an order whose money went back before it was applied may be paid again', PAID_AGAIN, [ORDER]],
 ] as const)('%s', (_, states, lost) => {
   const stores = { ...recorded, states: new Map([[ORDER, new Map(states)]]), lostMoney: new Set(lost) };
   expect(checkHistory(buildHistory({ answers: [] }), stores)).toEqual([]);
 });
 
-test.each([
+test.each<readonly [string, States]>([
   ['paid twice', [...STATES, [4, { status: 'paid', payment: 'applied' }]]],
   [
     'cancelled twice',
     [
       ...STATES.slice(0, 1),
-      ...[2, 3].map((version) => [version, { status: 'cancelled', payment: 'none' }] as const),
+      ...[2, 3].map((version): States[number] => [version, { status: 'cancelled', payment: 'none' }]),
     ],
   ],
-] as const)('an order that was %s has ended twice', (_, states) => {
+])('an order that was %s has ended twice', (_, states) => {
   expect(endsOf(new Map(states))).toHaveLength(2);
 });
 
