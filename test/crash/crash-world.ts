@@ -98,6 +98,8 @@ export async function openCrashWorld(
     ...doom.env,
   };
   const { saleId } = await stores.openSale(buildSale(doom.sale));
+  // Its opening is no news, so that the first events are those of its orders.
+  await stores.pool.query('UPDATE sales SET opened_at = opens_at WHERE sale_id = ?', [saleId]);
   const crashes: Error[] = [];
   const { processes, close: closeProcesses } = await openTestProcesses((crash) => crashes.push(crash));
   onClose(closeProcesses);
