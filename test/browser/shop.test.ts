@@ -119,8 +119,8 @@ function describeTakings(book: readonly Entry[]): string {
   const sent = book.filter(({ task }) => task === 'ship');
   const paid = sent.reduce((total, entry) => total + (entry.paid ?? 0), 0);
   const refunded = book.reduce((total, entry) => total + (entry.refunded ?? 0), 0);
-  const [was, went, left] = [paid, refunded, paid - refunded].map((cents) => (cents / 100).toFixed(2));
-  return `${sent.length} orders: paid ${was}, refunded ${went}, left ${left} EUR`;
+  const [was, went, kept] = [paid, refunded, paid - refunded].map((cents) => (cents / 100).toFixed(2));
+  return `paid ${was}, refunded ${went}, kept ${kept} EUR`;
 }
 
 function widthOverflow(page: Page): Promise<number> {

@@ -4,6 +4,8 @@ import { call, callPatiently, explain, isOk, pause } from './holdfast.js';
 import { byId, inputOf, makeLine, makeOrder, makeProduct, moneyIn } from './view.js';
 
 const REFRESH_MS = 3_000;
+/** Of an order that is paid: a refund may come at any time. */
+const REFUND_LOOK_MS = 8_000;
 const ORDERS_MAX = 20;
 /** @type {Record<string, string>} */
 const STATES = { scheduled: 'Opens soon', open: 'Open now', paused: 'Back in a moment', closed: 'Over' };
@@ -127,11 +129,11 @@ async function follow(orderNo, onPayable) {
         tell?.();
         tell = undefined;
       }
-      if (answer.body.pollAfterMs === null) return;
+      if (answer.body.pollAfterMs === null && answer.body.status !== 'paid') return;
     } else if (answer.status === 401 || answer.status === 404) {
       return;
     }
-    await pause(orders.get(orderNo)?.pollAfterMs ?? REFRESH_MS);
+    await pause(orders.get(orderNo)?.pollAfterMs ?? REFUND_LOOK_MS);
   }
 }
 
