@@ -61,7 +61,7 @@ test('persistOrder refuses for good, with the reason, what can never be stored',
     unknown_sku: buildOrder({ saleId, items: [{ sku: 'none', quantity: 1, unitPrice: 1 }] }),
     stock_exhausted: buildOrder({ saleId, items: [{ sku: 'lamp', quantity: 10, unitPrice: LAMP_PRICE }] }),
     duplicate_request: buildOrder({ saleId, idempotencyKey: stored.idempotencyKey }),
-    invalid_order: buildOrder({ saleId, userId: 'u'.repeat(200) }),
+    invalid_order: buildOrder({ saleId, userId: 'u'.repeat(300) }),
   };
   for (const [reason, order] of Object.entries(refused)) {
     const first = await refusalOf(order);

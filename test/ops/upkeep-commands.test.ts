@@ -116,7 +116,7 @@ test('a person is erased once none of their orders is open, and no command names
   expect(erased.replaceAll(/\s+/g, ' ')).toMatch(/^Erased. What stays in the books \(orders: 1\) is under /);
   expect((await ops('order', 'show', orderNo)).out).not.toContain(userId);
   expect((await ops('erase', 'never-was', ...BECAUSE)).err).toBe('No store has anything of that person.\n');
-  expect((await ops('erase', 'a person', ...BECAUSE)).exitCode).toBe(2);
+  expect((await ops('erase', ' a person', ...BECAUSE)).exitCode).toBe(2);
 });
 
 test('a sale that there is not cannot be made again', async () => {
