@@ -26,7 +26,7 @@ const REFUNDS = 50;
 const TIMEOUT_MS = 240_000;
 const BECAUSE = ['--reason', 'the cause is gone'];
 /** Wider than the column, so that MySQL takes neither the order nor its tombstone. */
-const WIDE_USER = 'u'.repeat(129);
+const WIDE_USER = 'u'.repeat(256);
 
 /** What is poisoned now; a test takes the cause away by taking it out. */
 const failingOrders = new Set<string>();
@@ -198,7 +198,7 @@ test(
 
     failingOrders.clear();
     refusedPayments.clear();
-    await stores.pool.query('ALTER TABLE orders MODIFY COLUMN user_id VARCHAR(200) NOT NULL');
+    await stores.pool.query('ALTER TABLE orders MODIFY COLUMN user_id VARCHAR(300) NOT NULL');
     await stores.redis.hset(`holdfast:{${saleId}.0}:order:${damaged}`, await wholeHash(damaged, rest[0]));
     for (const { parkedId } of await stores.parkedWork.list({ limit: 10 }))
       expect((await ops('parked', 'retry', String(parkedId), ...BECAUSE)).exitCode).toBe(0);
