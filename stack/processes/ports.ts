@@ -27,17 +27,22 @@ export async function isPortFree(port: number): Promise<boolean> {
   }
 }
 
-/** Starts a server on a free port, and again on another one if another process was faster to take it. */
+/**
+ * Starts a server on a free port, and again on another one if another process was faster to take it.
+ * @param lostAnother whether a failed start may have lost another port that the server takes by itself
+ */
 export async function withFreePort<T>(
   preferred: number | undefined,
   start: (port: number) => Promise<T>,
+  lostAnother: (error: unknown) => boolean = () => false,
 ): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     const port = await findFreePort(attempt === 1 ? preferred : undefined);
     try {
       return await start(port);
     } catch (error) {
-      if (attempt === PORT_ATTEMPTS || (await isPortFree(port))) throw error;
+      if (attempt === PORT_ATTEMPTS) throw error;
+      if (!lostAnother(error) && (await isPortFree(port))) throw error;
     }
   }
 }

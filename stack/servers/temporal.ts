@@ -9,6 +9,7 @@ import { buildWithGo } from '../install/go-install.ts';
 import { downloadWithSdk } from '../install/sdk-download.ts';
 import { findProgram } from '../install/server-packages.ts';
 import { findFreePort, withFreePort } from '../processes/ports.ts';
+import { CrashError } from '../processes/process.ts';
 import type { Processes } from '../processes/processes.ts';
 
 /** The newest whose module has no replace directive, which would not count in a build from outside. */
@@ -47,21 +48,26 @@ export async function startTemporal(options: {
 }): Promise<{ address: string; uiUrl: string }> {
   const { processes } = options;
   const dbFile = dbFileIn(processes.dataDir);
-  return withFreePort(options.preferredPort, async (port) => {
-    const uiPort = await findFreePort(options.preferredUiPort);
-    const address = `127.0.0.1:${port}`;
-    await processes.start({
-      name: 'temporal',
-      command: options.binary,
-      args: [...serverArgs(port, uiPort), ...(options.inMemory ? [] : fileArgs(dbFile))],
-      // Without a file it is recognised by its ports, which belong to it for as long as it lives.
-      marker: options.inMemory ? `--port ${port} --ui-port ${uiPort}` : dbFile,
-      isReady: () => hasNamespace(address),
-      readyTimeoutMs: READY_TIMEOUT_MS,
-      stopTimeoutMs: STOP_TIMEOUT_MS,
-    });
-    return { address, uiUrl: `http://127.0.0.1:${uiPort}` };
-  });
+  return withFreePort(
+    options.preferredPort,
+    async (port) => {
+      const uiPort = await findFreePort(options.preferredUiPort);
+      const address = `127.0.0.1:${port}`;
+      await processes.start({
+        name: 'temporal',
+        command: options.binary,
+        args: [...serverArgs(port, uiPort), ...(options.inMemory ? [] : fileArgs(dbFile))],
+        // Without a file it is recognised by its ports, which belong to it for as long as it lives.
+        marker: options.inMemory ? `--port ${port} --ui-port ${uiPort}` : dbFile,
+        isReady: () => hasNamespace(address),
+        readyTimeoutMs: READY_TIMEOUT_MS,
+        stopTimeoutMs: STOP_TIMEOUT_MS,
+      });
+      return { address, uiUrl: `http://127.0.0.1:${uiPort}` };
+    },
+    // It picks some ports of its own, and panics when another process is faster to take one.
+    (error) => options.preferredPort === undefined && error instanceof CrashError,
+  );
 }
 
 /** Removes all that a stopped server had on file: its next start is that of a new one. */

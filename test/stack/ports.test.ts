@@ -54,6 +54,16 @@ test('a start that loses its port to a faster process is made again on another o
   }
 });
 
+test('a start that may have lost a port of its own choice is made again, three times at most', async () => {
+  let attempts = 0;
+  const start = async (): Promise<never> => {
+    attempts++;
+    throw new Error('panic: no port');
+  };
+  await expect(withFreePort(undefined, start, () => true)).rejects.toThrow('panic: no port');
+  expect(attempts).toBe(3);
+});
+
 test('a start that fails for another reason is not repeated', async () => {
   let attempts = 0;
   const start = async (): Promise<never> => {
