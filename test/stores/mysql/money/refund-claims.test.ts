@@ -98,10 +98,14 @@ test('news of a refund while it is claimed keeps it due', async () => {
 
 test('a relay that completes its claim late does not end the claim of the next', async () => {
   const payments = await lateMoney(1);
-  const late = await stores.refundClaims.take(1);
+  // As if taken an hour ago: two claims within one millisecond run out at the same time.
+  const late = (await stores.refundClaims.take(1)).map((taken) => ({
+    ...taken,
+    claimedUntilMs: taken.claimedUntilMs - 3_600_000,
+  }));
+  expect(late).toHaveLength(1);
   await ageDue(payments[0], 0);
-  const next = await stores.refundClaims.take(1);
-  expect(next[0]?.claimedUntilMs).not.toBe(late[0]?.claimedUntilMs);
+  expect(await claim(1)).toEqual(await idsOf(payments));
   await stores.refundClaims.complete(late);
   await ageDue(payments[0], 0);
   expect(await claim(1)).toEqual(await idsOf(payments));
