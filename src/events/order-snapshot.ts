@@ -1,6 +1,7 @@
 /** What an event shows of its order: everything the shop needs to act on it, as of that version. */
 
-import { orderDeadlineMs, type Order, type OrderState } from '../domain/order.ts';
+import type { Order, OrderState } from '../domain/order.ts';
+import { showOrder } from '../domain/visible-order.ts';
 
 export type OrderSnapshot = ReturnType<typeof snapshotOrder>;
 
@@ -10,22 +11,5 @@ export type OrderSnapshot = ReturnType<typeof snapshotOrder>;
  * their place. Where and with what they bought is nobody else's business.
  */
 export function snapshotOrder(order: Order, state: OrderState) {
-  return {
-    orderNo: order.orderNo,
-    saleId: order.saleId,
-    userId: order.userId,
-    status: state.status,
-    version: state.version,
-    payment: state.payment,
-    refunded: state.refunded ?? 0,
-    reason: state.reason,
-    items: order.items,
-    charges: order.charges ?? [],
-    total: order.total,
-    currency: order.currency,
-    reference: order.reference ?? null,
-    metadata: order.metadata ?? {},
-    reservedAt: new Date(order.reservedAtMs).toISOString(),
-    deadline: new Date(orderDeadlineMs(order)).toISOString(),
-  };
+  return { userId: order.userId, ...showOrder(order, state) };
 }

@@ -4,17 +4,13 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { showDrift } from '../../src/api/drift-metrics.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
+import { samplesOf } from './metrics.ts';
 
 let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
 afterAll(() => stores.close());
-
-/** The samples of a metric, as a scrape shows them. */
-async function samplesOf(metrics: ReturnType<typeof createMetrics>, name: string): Promise<string[]> {
-  return (await metrics.read()).split('\n').filter((line) => line.startsWith(name));
-}
 
 test('drift is shown while the last run found it, and no longer', async () => {
   const metrics = createMetrics();

@@ -6,17 +6,13 @@ import { createMetrics } from '../../src/metrics.ts';
 import { dispatchEvents } from '../support/events.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
+import { samplesOf } from './metrics.ts';
 
 let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
 afterAll(() => stores.close());
-
-/** The samples of a metric, as a scrape shows them. */
-async function samplesOf(metrics: ReturnType<typeof createMetrics>, name: string): Promise<string[]> {
-  return (await metrics.read()).split('\n').filter((line) => line.startsWith(name));
-}
 
 test('events without a number are counted, and those that a consumer has not done with', async () => {
   const metrics = createMetrics();

@@ -1,6 +1,7 @@
 /** Reads a process's metrics as Prometheus does. */
 
 import assert from 'node:assert/strict';
+import type { Metrics } from '../../src/metrics.ts';
 import { send } from '../support/shopper.ts';
 
 // A lag that nothing was measured of yet is `Nan`; Prometheus takes it in any case of letters.
@@ -30,4 +31,9 @@ export async function scrapeCounter(url: string, name: string): Promise<Record<s
     if (label !== undefined) counts[label] = value;
   }
   return counts;
+}
+
+/** The lines of the samples whose names begin so, of metrics that no server shows. */
+export async function samplesOf(metrics: Metrics, name: string): Promise<string[]> {
+  return (await metrics.read()).split('\n').filter((line) => line.startsWith(name));
 }

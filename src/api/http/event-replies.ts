@@ -2,29 +2,12 @@
 
 import { z } from 'zod';
 import { ORDER_EVENT_TYPES, SHOP_EVENT_TYPES } from '../../domain/event.ts';
-import { orderStateSchema } from '../../domain/order-state-schema.ts';
+import { orderReply, time } from './replies.ts';
 
-const time = z.iso.datetime();
-const amount = z.int().min(0);
 const sequence = z.int().min(0);
 
 /** An order as of one version. */
-const orderSnapshot = z.strictObject({
-  orderNo: z.string(),
-  saleId: z.string(),
-  userId: z.string(),
-  ...orderStateSchema.shape,
-  /** Minor units of its own payment that went back. */
-  refunded: amount,
-  items: z.array(z.strictObject({ sku: z.string(), quantity: z.int().min(1), unitPrice: amount })),
-  charges: z.array(z.strictObject({ code: z.string(), name: z.string(), amount: z.int() })),
-  total: amount,
-  currency: z.string().length(3),
-  reference: z.string().nullable(),
-  metadata: z.record(z.string(), z.string()),
-  reservedAt: time,
-  deadline: time,
-});
+const orderSnapshot = orderReply.omit({ closing: true, pollAfterMs: true }).extend({ userId: z.string() });
 
 const common = { id: z.string().min(1), sequence, occurredAt: time };
 

@@ -56,10 +56,22 @@ export const sessionReply = z.strictObject({
 export type SessionReply = z.infer<typeof sessionReply>;
 
 /** The shop's own, as it sent them. */
-export const shopData = {
+const shopData = {
   reference: z.string().optional(),
   metadata: z.record(z.string(), z.string()).optional(),
 };
+
+export const skuReply = z.strictObject({
+  sku: z.string(),
+  name: z.string(),
+  unitPrice: amount,
+  limitPerUser: z.int().min(1).nullable(),
+  ...shopData,
+  total: count,
+  available: count,
+  held: count,
+  sold: count,
+});
 
 export const saleReply = z.strictObject({
   saleId: z.string(),
@@ -76,19 +88,7 @@ export const saleReply = z.strictObject({
   /** An order must carry a ticket of the shop's. */
   ticketRequired: z.boolean(),
   ...shopData,
-  skus: z.array(
-    z.strictObject({
-      sku: z.string(),
-      name: z.string(),
-      unitPrice: amount,
-      limitPerUser: z.int().min(1).nullable(),
-      ...shopData,
-      total: count,
-      available: count,
-      held: count,
-      sold: count,
-    }),
-  ),
+  skus: z.array(skuReply),
 });
 export type SaleReply = z.infer<typeof saleReply>;
 

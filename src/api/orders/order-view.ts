@@ -1,13 +1,7 @@
 /** An order as callers see it, and where it is found. */
 
-import {
-  isFinal,
-  orderDeadlineMs,
-  parseOrderNo,
-  type Order,
-  type OrderState,
-  type OrderStatus,
-} from '../../domain/order.ts';
+import { isFinal, parseOrderNo, type OrderState, type OrderStatus } from '../../domain/order.ts';
+import { showOrder, type VisibleOrder } from '../../domain/visible-order.ts';
 import type { Orders } from '../../stores/mysql/orders/orders.ts';
 import type { ReservedOrder } from '../../stores/redis/reservations.ts';
 import { orderNotFound, unavailable } from '../http/problem.ts';
@@ -84,41 +78,12 @@ export function createOrderFinder({ projection, orders, judgeMissing }: FinderDe
   }
 }
 
-/** What callers see of an order is fixed when it is accepted, except for its state. */
-type VisibleOrder = Pick<
-  Order,
-  | 'orderNo'
-  | 'saleId'
-  | 'items'
-  | 'charges'
-  | 'total'
-  | 'currency'
-  | 'reference'
-  | 'metadata'
-  | 'reservedAtMs'
-  | 'paymentWindowMs'
->;
-
 /** The one shape of an order in every answer. `closing`: its end is under way, and payment can still win. */
 export function viewOrder(order: VisibleOrder, state: OrderState): OrderReply {
-  const { status, version, payment, reason, refunded = 0 } = state;
+  const { status, reason } = state;
   return {
-    orderNo: order.orderNo,
-    saleId: order.saleId,
-    status,
-    version,
-    payment,
-    refunded,
-    reason,
+    ...showOrder(order, state),
     closing: reason !== null && !isFinal(status),
-    items: order.items,
-    charges: order.charges ?? [],
-    total: order.total,
-    currency: order.currency,
-    reference: order.reference ?? null,
-    metadata: order.metadata ?? {},
-    reservedAt: new Date(order.reservedAtMs).toISOString(),
-    deadline: new Date(orderDeadlineMs(order)).toISOString(),
     pollAfterMs: POLL_AFTER_MS[status],
   };
 }
