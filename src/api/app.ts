@@ -34,6 +34,7 @@ import { createShedLog, createTokenLog } from './http/refusal-logs.ts';
 import type { TokenRules } from './http/token-verifier.ts';
 import type { EngineNotifier } from './orders/engine-notifier.ts';
 import { createLostOrders } from './orders/lost-orders.ts';
+import { createListOrders } from './orders/order-list.ts';
 import { createOrderRoutes } from './orders/order-routes.ts';
 import { createOrderFinder } from './orders/order-view.ts';
 import { createPaymentPage } from './orders/payment-page.ts';
@@ -100,6 +101,7 @@ export function createApp(deps: AppDeps): App {
       createReceiveNotice(deps),
     )
     .post('/v1/orders', cart, shopper, purchases.enter, createPlaceOrder({ ...deps, findOrder }))
+    .get('/v1/orders', shopper, others.enter, createListOrders({ ...deps, projection }))
     .get('/v1/orders/:orderNo', shopper, others.enter, orders.getOrder)
     .post('/v1/orders/:orderNo/cancel', shopper, others.enter, orders.cancelOrder)
     .post('/v1/orders/:orderNo/payment', shopper, payments.enter, orders.payOrder);

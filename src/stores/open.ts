@@ -14,6 +14,7 @@ import { createParkedWork } from './mysql/ops/parked-work.ts';
 import { createOrderClaims } from './mysql/orders/order-claims.ts';
 import { createOrders } from './mysql/orders/orders.ts';
 import { createStaffOrders } from './mysql/orders/staff-orders.ts';
+import { createUserOrders } from './mysql/orders/user-orders.ts';
 import { createDeliveryClaims } from './mysql/push/delivery-claims.ts';
 import { createDeliveryList } from './mysql/push/delivery-list.ts';
 import { createEndpointFeed } from './mysql/push/endpoint-feed.ts';
@@ -110,6 +111,7 @@ export async function openStores(config: StoreConfig, log: Logger) {
     saleBooks: createSaleBooks(pool),
     orderBooks: createOrderBooks(pool),
     staffOrders: createStaffOrders(pool),
+    userOrders: createUserOrders(pool),
     async close(): Promise<void> {
       redis.disconnect();
       await pool.end();

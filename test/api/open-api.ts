@@ -8,6 +8,7 @@ import { createPayments } from '../../src/stores/mysql/money/payments.ts';
 import { createRefunds } from '../../src/stores/mysql/money/refunds.ts';
 import { createOrders } from '../../src/stores/mysql/orders/orders.ts';
 import type { WorkflowPresence } from '../../src/stores/mysql/orders/store-orders.ts';
+import { createUserOrders } from '../../src/stores/mysql/orders/user-orders.ts';
 import type { StoreConfig } from '../../src/stores/open.ts';
 import { findFreePort } from '../../stack/processes/ports.ts';
 import { openHttpApp, type HttpApp } from '../support/http-app.ts';
@@ -62,12 +63,13 @@ export async function openApi(config: Partial<StoreConfig> = {}): Promise<TestAp
 
 /** MySQL's part of the app, at an address where no server listens. */
 export async function openMysqlAway(): Promise<
-  Pick<AppDeps, 'orders' | 'payments' | 'paymentSessions' | 'refunds' | 'pool'>
+  Pick<AppDeps, 'orders' | 'userOrders' | 'payments' | 'paymentSessions' | 'refunds' | 'pool'>
 > {
   const pool = createMysqlPool(`mysql://user@127.0.0.1:${await findFreePort()}/none`);
   return {
     pool,
     orders: createOrders(pool),
+    userOrders: createUserOrders(pool),
     payments: createPayments(pool),
     paymentSessions: createPaymentSessions(pool),
     refunds: createRefunds(pool),

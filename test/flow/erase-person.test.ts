@@ -1,6 +1,7 @@
 /** A person is erased on request: nothing tells who it was, the books add up, and money still goes back. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { ordersReply } from '../../src/api/http/replies.ts';
 import { erasePerson } from '../../src/reconcile/erase-person.ts';
 import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
@@ -28,6 +29,12 @@ async function buyAndPay(shopper: Shopper, saleId: string): Promise<string> {
   await pressPay(sessionOf(await shopper.pay(orderNo)).url);
   await shopper.awaitStatus(orderNo, 'paid');
   return orderNo;
+}
+
+/** The shopper's own list of a day. */
+async function numbersOfDay(shopper: Shopper, day: string): Promise<string[]> {
+  const { body } = await shopper.call('GET', `/v1/orders?date=${day}`);
+  return ordersReply.parse(body).orders.map(({ orderNo }) => orderNo);
 }
 
 /** Where a text is found in all of MySQL and Redis. */
@@ -71,12 +78,15 @@ test('nothing in MySQL and Redis names the person any more, and a refund still g
   await shopper.awaitStatus(cancelled, 'cancelled');
   await expectStock(stores, saleId, { sku: 'lamp', available: 9, held: 0, sold: 1 });
   expect(await placesOf(shopper.userId)).not.toEqual([]);
+  const day = (await shopper.readOrder(paid)).reservedAt.slice(0, 10);
+  expect(await numbersOfDay(shopper, day)).toContain(paid);
 
   const outcome = await erase(shopper);
 
   if (outcome.kind !== 'erased') throw new Error(outcome.kind);
   expect(outcome.orders).toBe(3);
   expect(await placesOf(shopper.userId)).toEqual([]);
+  expect(await numbersOfDay(shopper, day)).toEqual([]);
   expect(
     await select(
       stores.pool,

@@ -18,6 +18,7 @@ import { PROBLEM_STATUS, type ProblemCode } from '../../src/api/http/problem-cod
 import {
   healthReply,
   orderReply,
+  ordersReply,
   problemReply,
   readyReply,
   refundReply,
@@ -59,6 +60,7 @@ const ROUTES: Route[] = [
   { method: 'GET', path: /^\/v1\/sales\/[^/]+$/, replies: { 200: saleReply, 304: empty } },
   { method: 'POST', path: /^\/v1\/webhooks\/payments$/, replies: { 204: empty } },
   { method: 'POST', path: /^\/v1\/orders$/, replies: { 200: orderReply, 202: orderReply } },
+  { method: 'GET', path: /^\/v1\/orders(\?.*)?$/, replies: { 200: ordersReply } },
   {
     method: 'GET',
     path: /^\/v1\/orders\/[^/?]+\?source=workflow$/,

@@ -41,6 +41,10 @@ export const orderReply = z.strictObject({
 });
 export type OrderReply = z.infer<typeof orderReply>;
 
+/** Orders of the caller. `next`: where the next page goes on; null: this is the last. */
+export const ordersReply = z.strictObject({ orders: z.array(orderReply), next: z.string().nullable() });
+export type OrdersReply = z.infer<typeof ordersReply>;
+
 /** An order where the caller asked for the workflow's view: with what answered. */
 export const sourcedOrderReply = orderReply.extend({
   source: z.enum(['workflow', 'database', 'projection']),

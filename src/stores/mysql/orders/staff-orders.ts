@@ -1,8 +1,10 @@
 /** Orders as staff look for them: by the shop's reference, by user, or by sale. */
 
+import { MAX_SALE_TIME_MS } from '../../../domain/limits.ts';
 import type { OrderStatus } from '../../../domain/order.ts';
 import type { Pool } from '../connection.ts';
 import { readOrders, selectOrders, type StoredOrder } from '../rows/order-rows.ts';
+import { createUserOrders } from './user-orders.ts';
 
 export interface OrderSearch {
   by: 'reference' | 'userId' | 'saleId';
@@ -16,6 +18,7 @@ export interface OrderSearch {
 export type StaffOrders = ReturnType<typeof createStaffOrders>;
 
 export function createStaffOrders(pool: Pool) {
+  const userOrders = createUserOrders(pool);
   return {
     /** The next orders, up to `limit`: those of a user by their times, all others by their numbers. */
     async list(search: OrderSearch, limit: number): Promise<StoredOrder[]> {
@@ -31,16 +34,9 @@ export function createStaffOrders(pool: Pool) {
             limit,
           ]);
         case 'userId': {
-          // A range of the index by user and time, which ends with the number.
           const [last] = after === '' ? [] : await readOrders(pool, [after]);
-          const sinceMs = last?.order.reservedAtMs ?? 0;
-          const since = new Date(sinceMs);
-          return selectOrders(
-            pool,
-            `user_id = ? AND reserved_at >= ? AND (reserved_at > ? OR order_no > ?) ${hasStatus}
-             ORDER BY reserved_at, order_no LIMIT ?`,
-            [value, since, since, after, ...statuses, limit],
-          );
+          const range = { fromMs: 0, untilMs: MAX_SALE_TIME_MS };
+          return userOrders.list({ userId: value, ...range, after: last?.order, status }, limit);
         }
         case 'saleId':
           // Without a status the pattern makes it a range of the primary key.

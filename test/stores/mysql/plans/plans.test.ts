@@ -15,6 +15,7 @@ import { createUnmatchedPayments } from '../../../../src/stores/mysql/money/unma
 import { createParkedWork } from '../../../../src/stores/mysql/ops/parked-work.ts';
 import { createOrderClaims } from '../../../../src/stores/mysql/orders/order-claims.ts';
 import { createOrders } from '../../../../src/stores/mysql/orders/orders.ts';
+import { createUserOrders } from '../../../../src/stores/mysql/orders/user-orders.ts';
 import { createSaleEpochs } from '../../../../src/stores/mysql/rebuild/sale-epochs.ts';
 import { createSales } from '../../../../src/stores/mysql/sales.ts';
 import { createSaleChanges } from '../../../../src/stores/mysql/sales/sale-changes.ts';
@@ -53,6 +54,7 @@ function measuredStores(seen: (measured: Measured) => void) {
   const pool = measuredPool(stores.pool, seen);
   return {
     orders: createOrders(pool),
+    userOrders: createUserOrders(pool),
     eventDispatch: createEventDispatch(pool),
     eventRows: createEventRows(pool),
     eventConsumers: createEventConsumers(pool),
@@ -187,6 +189,20 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
     async ({ payments }) => {
       const ids = Array.from({ length: 500 }, (_, i) => `pay_${i}`);
       await payments.readReversalTotals('sandbox', [...ids, (await paymentIdsOf('paid')).providerPaymentId]);
+    },
+  ],
+  // Of a user who has 2,000 orders, the pages of a day: each order with its line.
+  'userOrders.list, two pages': [
+    100 * PER_ROW,
+    async ({ userOrders }) => {
+      const mine = `user_id LIKE 'failed-%' AND LENGTH(user_id) < LENGTH('failed-2000')`;
+      await stores.pool.query(`UPDATE orders SET batch_id = user_id, user_id = 'collector' WHERE ${mine}`);
+      const untilMs = orderOf('failed').reservedAtMs + 1;
+      const search = { userId: 'collector', fromMs: untilMs - 24 * 60 * 60 * 1000, untilMs };
+      const first = await userOrders.list({ ...search, after: undefined }, 100);
+      const next = await userOrders.list({ ...search, after: first.at(-1)?.order }, 100);
+      expect(new Set([...first, ...next].map(({ order }) => order.orderNo)).size).toBe(200);
+      await stores.pool.query(`UPDATE orders SET user_id = batch_id WHERE user_id = 'collector'`);
     },
   ],
   'orders.storeOrders, a page, twice': [
