@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { repoDir } from '../stack/install/repo-dir.ts';
-import { findFreePort } from '../stack/processes/ports.ts';
 import { startPrivateRedis } from './support/private-redis.ts';
 import { openTestStores, ownRedisUrl, type TestStores } from './support/stores.ts';
 
@@ -74,10 +73,9 @@ test('settings that are missing are listed, a line each, without a stack', async
 
 test('a Redis that does not answer is named in one line, and MySQL is left alone', async () => {
   const url = await createDatabase();
-  const port = await findFreePort();
 
   const ended = await prepare({
-    REDIS_URL: `redis://default:${PASSWORD}@127.0.0.1:${port}`,
+    REDIS_URL: `redis://default:${PASSWORD}@127.0.0.1:1`,
     MYSQL_URL: url.href,
   });
 
@@ -97,7 +95,7 @@ test('a Redis that may evict accepted orders is refused', async () => {
 });
 
 test('a MySQL that does not answer, or does not let us in, is named in one line', async () => {
-  const away = `mysql://holdfast:${PASSWORD}@127.0.0.1:${await findFreePort()}/none`;
+  const away = `mysql://holdfast:${PASSWORD}@127.0.0.1:1/none`;
   expectOneLine(await prepare({ MYSQL_URL: away }), /^MySQL does not answer: .*ECONNREFUSED/);
 
   const url = new URL(stores.config.MYSQL_URL);

@@ -1,5 +1,6 @@
 /** Picks free ports on loopback, and asks whether a server listens on one. */
 
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 
@@ -8,12 +9,28 @@ const LOOPBACK = '127.0.0.1';
 /** Another process may take a port between the look and the server's bind, but not three times in a row. */
 const PORT_ATTEMPTS = 3;
 
-/** A loopback connection is accepted in microseconds; after a second, no process listens there. */
-const CONNECT_TIMEOUT_MS = 1_000;
+/** Where nothing listens, loopback refuses at once; only a frozen server with a full queue takes so long. */
+const CONNECT_TIMEOUT_MS = 10_000;
+
+/**
+ * Ports are picked below those that systems give to connections (Linux from 32768, others from 49152): one of
+ * those may be lent to a short-lived connection between the look and the server's bind.
+ */
+const [FIRST_PICKED, LAST_PICKED] = [20_000, 32_000];
+/** Where so many random ports are taken, the others will be too. */
+const PICKS_MAX = 100;
+/** Picked by this process; none is picked twice, because its server may not listen yet. */
+const picked = new Set<number>();
 
 /** The preferred port where it is free, otherwise any free one. */
 export async function findFreePort(preferred?: number): Promise<number> {
   if (preferred !== undefined && (await isPortFree(preferred))) return preferred;
+  for (let pick = 0; pick < PICKS_MAX; pick++) {
+    const port = randomInt(FIRST_PICKED, LAST_PICKED);
+    if (picked.has(port)) continue;
+    picked.add(port);
+    if (await isPortFree(port)) return port;
+  }
   return listenOnce(0);
 }
 

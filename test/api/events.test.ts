@@ -9,7 +9,6 @@ import { createMysqlPool } from '../../src/stores/mysql/connection.ts';
 import { createEventConsumers } from '../../src/stores/mysql/events/event-consumers.ts';
 import { createEventDispatch } from '../../src/stores/mysql/events/event-dispatch.ts';
 import { createEventRows } from '../../src/stores/mysql/events/event-rows.ts';
-import { findFreePort } from '../../stack/processes/ports.ts';
 import { dispatchEvents } from '../support/events.ts';
 import { buildOrder, buildSale, uniqueSaleId } from '../support/factories.ts';
 import { JWT_SECRET, problemOf, refusalOf, send, type Reply } from '../support/shopper.ts';
@@ -300,7 +299,7 @@ test('a name that cannot be is not found, and its removal removes nothing', asyn
 });
 
 test('while MySQL is away the feed says so, and a caller who waits is told as soon as it is', async () => {
-  const pool = createMysqlPool(`mysql://user@127.0.0.1:${await findFreePort()}/none`);
+  const pool = createMysqlPool('mysql://user@127.0.0.1:1/none');
   onTestFinished(() => pool.end());
   const app = await api.withParts({
     eventDispatch: createEventDispatch(pool),

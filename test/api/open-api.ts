@@ -10,7 +10,6 @@ import { createOrders } from '../../src/stores/mysql/orders/orders.ts';
 import type { WorkflowPresence } from '../../src/stores/mysql/orders/store-orders.ts';
 import { createUserOrders } from '../../src/stores/mysql/orders/user-orders.ts';
 import type { StoreConfig } from '../../src/stores/open.ts';
-import { findFreePort } from '../../stack/processes/ports.ts';
 import { openHttpApp, type HttpApp } from '../support/http-app.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import { openEngine, type TestEngine } from '../support/workflows/engines.ts';
@@ -65,7 +64,7 @@ export async function openApi(config: Partial<StoreConfig> = {}): Promise<TestAp
 export async function openMysqlAway(): Promise<
   Pick<AppDeps, 'orders' | 'userOrders' | 'payments' | 'paymentSessions' | 'refunds' | 'pool'>
 > {
-  const pool = createMysqlPool(`mysql://user@127.0.0.1:${await findFreePort()}/none`);
+  const pool = createMysqlPool('mysql://user@127.0.0.1:1/none');
   return {
     pool,
     orders: createOrders(pool),

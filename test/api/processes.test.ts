@@ -23,7 +23,7 @@ let crashes: string[];
 
 beforeEach(async () => {
   stores = await openTestStores();
-  url = `http://127.0.0.1:${await findFreePort(20_000)}`;
+  url = `http://127.0.0.1:${await findFreePort()}`;
   env = {
     ...appEnv({
       servers: {

@@ -123,11 +123,6 @@ export async function openShopWorld(onClose: (close: () => Promise<void>) => voi
 }
 
 async function findAddresses(): Promise<[string, string, string, string]> {
-  // One after the other: below those that systems give to outgoing connections, each a free one.
-  const ports: number[] = [];
-  for (let from = 22_000; ports.length < 4; from = (ports.at(-1) ?? from) + 1) {
-    ports.push(await findFreePort(from));
-  }
-  const [api, provider, shop, backOffice] = ports.map((port) => `http://127.0.0.1:${port}`);
-  return [api ?? '', provider ?? '', shop ?? '', backOffice ?? ''];
+  const address = async (): Promise<string> => `http://127.0.0.1:${await findFreePort()}`;
+  return [await address(), await address(), await address(), await address()];
 }

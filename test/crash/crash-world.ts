@@ -28,11 +28,6 @@ import { waitFor } from '../support/wait.ts';
 import { openEngine } from '../support/workflows/engines.ts';
 import { createNamespace } from '../support/workflows/temporal.ts';
 
-/**
- * Below those that systems give to outgoing connections:
- * while an API is dead, no process takes its port by chance.
- */
-let nextApiPort = 21_000;
 /** Far longer than a new API needs to come up. */
 const RETRY_DELAYS_MS = Array.from({ length: 600 }, () => 100);
 
@@ -80,7 +75,7 @@ export async function openCrashWorld(
   onClose(() => stores.close());
   const { client, close: closeEngine } = await openEngine(namespace);
   onClose(closeEngine);
-  const apiPort = await findFreePort((nextApiPort += 1));
+  const apiPort = await findFreePort();
   const apiUrl = `http://127.0.0.1:${apiPort}`;
   const { provider, providerUrl, deliveries } = await openProvider(apiUrl, onClose);
   const env = {
@@ -152,7 +147,7 @@ export async function openProvider(apiUrl: string, onClose: (close: () => Promis
     apiKey: demoSecrets.providerApiKey,
     webhookSecrets: [demoSecrets.webhook],
     deployment: 'holdfast',
-    requestTimeoutMs: 5_000,
+    requestTimeoutMs: 60_000,
   });
   const deliveries = () => log.filter((line) => line.includes('"event delivered"')).length;
   return { provider, providerUrl: sandbox.url, deliveries };

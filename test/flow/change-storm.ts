@@ -16,9 +16,6 @@ import { openTestProcesses } from '../support/test-processes.ts';
 import { openEngine } from '../support/workflows/engines.ts';
 import { createNamespace } from '../support/workflows/temporal.ts';
 
-/** Below those of outgoing connections: no process takes the port of a dead API by chance. */
-const FIRST_PORT = 23_000;
-
 export const PARTS = ['api-1', 'worker-1', 'api-2', 'worker-2'] as const;
 
 export interface ChangeStorm {
@@ -41,7 +38,7 @@ export async function openChangeStorm(onClose: (close: () => Promise<void>) => v
   onClose(() => stores.close());
   const { client, close: closeEngine } = await openEngine(namespace);
   onClose(closeEngine);
-  const ports = [await findFreePort(FIRST_PORT), await findFreePort(FIRST_PORT + 100)];
+  const ports = [await findFreePort(), await findFreePort()];
   const apiUrls = ports.map((port) => `http://127.0.0.1:${port}`);
   const { provider, providerUrl } = await openProvider(apiUrls[0] ?? '', onClose);
   const { processes, close: closeProcesses } = await openTestProcesses((crash) => {

@@ -12,7 +12,6 @@ import { createSales } from '../../src/stores/mysql/sales.ts';
 import type { StoreConfig } from '../../src/stores/open.ts';
 import { saleKeys } from '../../src/stores/redis/keys.ts';
 import { createOutbox, type Outbox } from '../../src/stores/redis/outbox.ts';
-import { findFreePort } from '../../stack/processes/ports.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
@@ -85,7 +84,7 @@ export async function openRelayWorld(
 
 /** The MySQL part of the relay's stores, at an address where no server listens. */
 export async function openMysqlAway() {
-  const pool = createMysqlPool(`mysql://none@127.0.0.1:${await findFreePort()}/none`);
+  const pool = createMysqlPool('mysql://none@127.0.0.1:1/none');
   onTestFinished(() => pool.end());
   return { orders: createOrders(pool), sales: createSales(pool) };
 }

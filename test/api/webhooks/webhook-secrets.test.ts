@@ -28,7 +28,7 @@ async function answersWith(webhookSecrets: readonly string[]) {
     apiKey: PROVIDER_API_KEY,
     webhookSecrets,
     deployment: 'holdfast',
-    requestTimeoutMs: 5_000,
+    requestTimeoutMs: 60_000,
   });
   const app = await api.withParts({ provider });
   onTestFinished(() => app.close());
