@@ -56,8 +56,8 @@ function project(name: string, own: TestProjectInlineConfiguration['test']): Tes
       pool: 'forks',
       // A real workflow on a real server takes seconds on a busy machine; this bounds a hang, it asserts no
       // speed.
-      testTimeout: 60_000,
-      hookTimeout: 120_000,
+      testTimeout: 180_000,
+      hookTimeout: 240_000,
     },
   };
 }

@@ -33,7 +33,7 @@ async function withTwo(
         apiKey: API_KEY,
         webhookSecrets: [SECRET],
         deployment,
-        requestTimeoutMs: 5_000,
+        requestTimeoutMs: 60_000,
       });
     await use({ ours: open('ours'), theirs: open('theirs'), sandbox, next: receiver.next });
   });

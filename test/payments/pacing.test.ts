@@ -86,7 +86,7 @@ test('the sandbox can refuse calls as a provider does that gets too many, and th
       apiKey: API_KEY,
       webhookSecrets: [SECRET],
       deployment: 'holdfast',
-      requestTimeoutMs: 5_000,
+      requestTimeoutMs: 60_000,
       paced: createPaced(pace, 'shopper'),
     });
     await setMischief(sandbox, { rate_limited: 1 });

@@ -88,7 +88,7 @@ export function connect(
     apiKey: API_KEY,
     webhookSecrets,
     deployment: 'holdfast',
-    requestTimeoutMs: 5000,
+    requestTimeoutMs: 60_000,
   });
 }
 

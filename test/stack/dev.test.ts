@@ -102,7 +102,7 @@ async function withPolled(
 }
 
 async function until(what: string, check: () => boolean): Promise<void> {
-  await waitUntil({ what, timeoutMs: 10_000, check });
+  await waitUntil({ what, timeoutMs: 60_000, check });
 }
 
 /** As vim, JetBrains, git checkout and sed -i save. */

@@ -17,7 +17,7 @@ test('a crash is reported with the end of the log, and a stop is not a crash', a
     await processes.start(program(processes, 'steady', FOREVER));
     await processes.start(program(processes, 'fragile', FOREVER));
     process.kill(await pidOf(processes, 'fragile'), 'SIGKILL');
-    await waitUntil({ what: 'the crash report', timeoutMs: 5_000, check: () => crashes.length > 0 });
+    await waitUntil({ what: 'the crash report', timeoutMs: 60_000, check: () => crashes.length > 0 });
     await processes.stopAll();
     expect(crashes.map((crash) => crash.message)).toEqual([
       expect.stringMatching(
@@ -87,7 +87,7 @@ test('a frozen process does nothing until it is thawed, and can be stopped while
     expect(await logOf(processes, 'ticker')).not.toContain('heard');
     processes.thaw('ticker');
     const heard = async () => (await logOf(processes, 'ticker')).includes('heard');
-    await waitUntil({ what: 'the thawed process to hear the signal', timeoutMs: 5_000, check: heard });
+    await waitUntil({ what: 'the thawed process to hear the signal', timeoutMs: 60_000, check: heard });
     processes.freeze('ticker');
     await processes.stopAll();
     expect(isAlive(pid)).toBe(false);
@@ -104,7 +104,7 @@ test('one that is restarted runs anew with the same options, whether it ran or n
     const second = await pidOf(processes, 'server');
     expect([isAlive(first), isAlive(second)]).toEqual([false, true]);
     process.kill(second, 'SIGKILL');
-    await waitUntil({ what: 'the crash report', timeoutMs: 5_000, check: () => crashes.length > 0 });
+    await waitUntil({ what: 'the crash report', timeoutMs: 60_000, check: () => crashes.length > 0 });
     await processes.restart('server');
     expect(isAlive(await pidOf(processes, 'server'))).toBe(true);
     expect(processes.names()).toEqual(['server']);
@@ -131,8 +131,8 @@ test('what a killed start left behind is stopped, and a stranger with a noted pi
         args: ['--eval', FOREVER, marker],
         logFile: join(dataDir, `${name}.log`),
         isReady: async () => true,
-        readyTimeoutMs: 5_000,
-        stopTimeoutMs: 5_000,
+        readyTimeoutMs: 60_000,
+        stopTimeoutMs: 60_000,
         onCrash: () => {},
       });
     const [left, stranger] = [spawn('left', dataDir), spawn('stranger', 'something else')];
@@ -143,7 +143,7 @@ test('what a killed start left behind is stopped, and a stranger with a noted pi
     const said: string[] = [];
     await stopLeftovers({ dataDir, progress: (line) => said.push(line) });
     expect(said).toEqual([`Stopping left (process ${left.pid}), left behind by a start that was killed`]);
-    await waitUntil({ what: 'the leftover to end', timeoutMs: 5_000, check: () => !isAlive(left.pid) });
+    await waitUntil({ what: 'the leftover to end', timeoutMs: 60_000, check: () => !isAlive(left.pid) });
     expect(isAlive(stranger.pid)).toBe(true);
     await stranger.stop();
   });

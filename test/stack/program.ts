@@ -13,7 +13,7 @@ export function program(processes: Processes, name: string, script: string): Sta
     args: ['--eval', `${script}; console.log('ready', process.pid);`, processes.dataDir],
     marker: processes.dataDir,
     isReady: async () => (await logOf(processes, name)).includes('ready'),
-    readyTimeoutMs: 10_000,
+    readyTimeoutMs: 60_000,
     stopTimeoutMs: 500,
   };
 }

@@ -33,7 +33,7 @@ async function withSupervised(
 }
 
 async function until(what: string, check: () => Promise<boolean> | boolean): Promise<void> {
-  await waitUntil({ what, timeoutMs: 10_000, check });
+  await waitUntil({ what, timeoutMs: 60_000, check });
 }
 
 async function listedPids(processes: Processes): Promise<number[]> {

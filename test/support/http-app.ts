@@ -80,7 +80,7 @@ export async function openHttpApp(options: HttpAppOptions): Promise<HttpApp> {
     apiKey: PROVIDER_API_KEY,
     webhookSecrets: [WEBHOOK_SECRET],
     deployment: 'holdfast',
-    requestTimeoutMs: 5_000,
+    requestTimeoutMs: 60_000,
   });
   const notifier = createEngineNotifier({ ...stores, engine, log: silent });
   const eventTicker = createEventTicker(stores);

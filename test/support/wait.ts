@@ -2,8 +2,8 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 
-/** Bounds a hang; says nothing about how fast the condition must hold. */
-const TIMEOUT_MS = 30_000;
+/** Bounds a hang, also where the machine stalls; says nothing about how fast the condition must hold. */
+const TIMEOUT_MS = 90_000;
 const LOOK_EVERY_MS = 20;
 
 /** @returns the first value of `look` that is neither false nor undefined */

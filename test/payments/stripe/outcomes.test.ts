@@ -25,8 +25,8 @@ const INTENTS = 'GET /v1/payment_intents';
 const DISPUTES = 'GET /v1/disputes';
 
 const NOT_OPEN = buildError(400, 'invalid_request_error', 'session_not_open');
-/** Long enough for an answer on loopback, too short for one that never comes. */
-const SHORT_TIMEOUT_MS = 500;
+/** Long enough for a call to arrive on loopback, and to wait for one answer that never comes. */
+const SHORT_TIMEOUT_MS = 3_000;
 
 let stripe: ScriptedStripe;
 beforeEach(async () => {

@@ -20,7 +20,7 @@ export function connect(baseUrl: string, overrides: Partial<StripeAdapterOptions
     returnUrl: 'https://shop.example/back?lang=en',
     deployment: 'holdfast',
     paymentMethods: ['card'],
-    requestTimeoutMs: 5_000,
+    requestTimeoutMs: 60_000,
     ...overrides,
   });
 }
