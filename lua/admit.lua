@@ -23,22 +23,24 @@ local engineKey = KEYS[1]
 local slots, leaseMs = tonumber(ARGV[1]), tonumber(ARGV[2])
 local firstRepeated = 3
 
-local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+-- include shared/integer.lua
+-- include shared/clock.lua
+
+local now = nowMs()
 
 -- Writes.
-redis.call('ZREMRANGEBYSCORE', engineKey, '-inf', string.format('%.0f', now))
+redis.call('ZREMRANGEBYSCORE', engineKey, '-inf', integer(now))
 local room = math.max(0, slots - redis.call('ZCARD', engineKey))
 local admitted = {}
 for i = firstRepeated, #ARGV do
   local orderNo = ARGV[i]
   local holds = redis.call('ZSCORE', engineKey, orderNo)
   if holds or room > 0 then
-    redis.call('ZADD', engineKey, string.format('%.0f', now + leaseMs), orderNo)
+    redis.call('ZADD', engineKey, integer(now + leaseMs), orderNo)
     admitted[#admitted + 1] = orderNo
     if not holds then
       room = room - 1
     end
   end
 end
-return { 'admitted', string.format('%.0f', room), unpack(admitted) }
+return { 'admitted', integer(room), unpack(admitted) }

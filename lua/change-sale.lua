@@ -29,13 +29,8 @@ local changeNo, epoch, rules = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local firstRepeated = 4
 local optional = { 'limit_per_user', 'ticket', 'reference', 'metadata' }
 
-local function integer(number)
-  return string.format('%.0f', number)
-end
-
-local function serverRunId()
-  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
-end
+-- include shared/server.lua
+-- include shared/integer.lua
 
 local sale = redis.call('HMGET', saleKey,
   'epoch', 'rebuilding', 'suspended', 'run_id', 'change_no', 'refused_sku', 'refused_committed')

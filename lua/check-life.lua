@@ -17,16 +17,14 @@ Replies
 ]]
 local saleKey = KEYS[1]
 
-local function serverRunId()
-  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
-end
+-- include shared/server.lua
 
 local sale = redis.call('HMGET', saleKey, 'epoch', 'run_id', 'suspended')
 local epoch, runId, isSuspended = sale[1], sale[2], sale[3]
 if not epoch then
   return { 'sale-absent' }
 end
-if runId and runId ~= serverRunId() then
+if not isOfServer(runId) then
   return { 'replaced', epoch }
 end
 if isSuspended then

@@ -30,29 +30,12 @@ Replies
 local orderKey, stockKey, deadlinesKey, saleKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local orderNo, epoch, projectionTtlMs = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
-local function serverRunId()
-  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
-end
+-- include shared/server.lua
+-- include shared/held-order.lua
 
-local sale = redis.call('HMGET', saleKey, 'epoch', 'run_id', 'rebuilding')
--- A sale from before `run_id` is trusted.
-if not sale[1] or sale[3] or (sale[2] and sale[2] ~= serverRunId()) then
-  return { 'sale-absent' }
-end
-local saleEpoch = tonumber(sale[1])
-local order = redis.call('HMGET', orderKey, 'hold', 'items', 'epoch')
-local holdEpoch = tonumber(order[3]) or epoch
-if holdEpoch > saleEpoch then
-  return { 'sale-absent' }
-end
-if holdEpoch < saleEpoch then
-  return { 'absent' }
-end
-if not order[1] then
-  return { 'lost' }
-end
-if order[1] ~= 'held' then
-  return { order[1] }
+local refusal, order = findHeldOrder(saleKey, orderKey, epoch)
+if refusal then
+  return refusal
 end
 local items = cjson.decode(order[2])
 

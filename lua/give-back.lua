@@ -41,18 +41,11 @@ local part = ARGV[7]
 local suffix = part == '' and '' or ':' .. part
 local stockMark, limitMark = orderNo .. ':stock' .. suffix, orderNo .. ':limit' .. suffix
 
-local function serverRunId()
-  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
-end
-
--- As `limitField` in `src/stores/redis/keys.ts`.
-local function limitField(sku, user)
-  return (string.gsub(string.gsub(sku, '%%', '%%25'), ':', '%%3A')) .. ':' .. user
-end
+-- include shared/server.lua
+-- include shared/limit-field.lua
 
 local sale = redis.call('HMGET', saleKey, 'epoch', 'run_id', 'rebuilding')
--- A sale from before `run_id` is trusted.
-if not sale[1] or sale[3] or (sale[2] and sale[2] ~= serverRunId()) then
+if not sale[1] or sale[3] or not isOfServer(sale[2]) then
   return { 'sale-absent' }
 end
 if redis.call('EXISTS', stockKey) == 0 then

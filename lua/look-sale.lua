@@ -26,20 +26,19 @@ local saleKey, stockKey, limitsKey, deadlinesKey = KEYS[1], KEYS[2], KEYS[3], KE
 local heldMax = tonumber(ARGV[1])
 local firstRepeated = 2
 
-local function serverRunId()
-  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
-end
+-- include shared/server.lua
+-- include shared/integer.lua
+-- include shared/clock.lua
 
 local sale = redis.call('HMGET', saleKey, 'epoch', 'run_id', 'rebuilding', 'mends', 'change_no')
-if not sale[1] or sale[3] or (sale[2] and sale[2] ~= serverRunId()) then
+if not sale[1] or sale[3] or not isOfServer(sale[2]) then
   return { 'not-at-rest' }
 end
 local held = redis.call('ZCARD', deadlinesKey)
 if held > heldMax then
-  return { 'too-many', string.format('%.0f', held) }
+  return { 'too-many', integer(held) }
 end
-local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local now = nowMs()
 local limits = {}
 for i = firstRepeated, #ARGV do
   local field = ARGV[i]
@@ -47,7 +46,7 @@ for i = firstRepeated, #ARGV do
 end
 local stock = cjson.encode(redis.call('HGETALL', stockKey))
 local heldOrders = cjson.encode(redis.call('ZRANGE', deadlinesKey, 0, -1))
-local when = string.format('%.0f', now)
+local when = integer(now)
 -- A sale from before `change_no` has had no change.
 local changeNo = sale[5] or '1'
 return { 'looked', when, sale[1], changeNo, sale[4] or '0', stock, heldOrders, cjson.encode(limits) }

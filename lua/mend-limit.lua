@@ -22,6 +22,8 @@ Replies
 local saleKey, limitsKey = KEYS[1], KEYS[2]
 local field, epoch, mends, delta = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 
+-- include shared/integer.lua
+
 local sale = redis.call('HMGET', saleKey, 'epoch', 'rebuilding', 'mends')
 if sale[1] ~= epoch or sale[2] or (sale[3] or '0') ~= mends then
   return { 'moved' }
@@ -33,4 +35,4 @@ if units <= 0 then
   redis.call('HDEL', limitsKey, field)
 end
 redis.call('HINCRBY', saleKey, 'mends', 1)
-return { 'mended', string.format('%.0f', units) }
+return { 'mended', integer(units) }

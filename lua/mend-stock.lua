@@ -30,9 +30,7 @@ local saleKey, stockKey = KEYS[1], KEYS[2]
 local sku, epoch, mends, changeNo, total = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 local heldDelta, soldDelta = tonumber(ARGV[6]), tonumber(ARGV[7])
 
-local function integer(number)
-  return string.format('%.0f', number)
-end
+-- include shared/integer.lua
 
 local sale = redis.call('HMGET', saleKey, 'epoch', 'rebuilding', 'mends', 'change_no')
 local stock = redis.call('HMGET', stockKey, sku .. ':held', sku .. ':sold')

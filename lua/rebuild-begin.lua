@@ -27,9 +27,7 @@ local saleKey, limitsKey, deadlinesKey, restoredKey = KEYS[1], KEYS[2], KEYS[3],
 local returnsKey, voidKey = KEYS[5], KEYS[6]
 local epoch = tonumber(ARGV[1])
 
-local function serverRunId()
-  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
-end
+-- include shared/server.lua
 
 local sale = redis.call('HMGET', saleKey, 'epoch', 'rebuilding')
 if (tonumber(sale[1]) or 0) >= epoch or (tonumber(sale[2]) or 0) > epoch then

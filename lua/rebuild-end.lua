@@ -22,9 +22,7 @@ local saleKey, stockKey = KEYS[1], KEYS[2]
 local epoch = ARGV[1]
 local firstRepeated = 2
 
-local function serverRunId()
-  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
-end
+-- include shared/server.lua
 
 local sale = redis.call('HMGET', saleKey, 'rebuilding', 'rebuilding_run_id', 'epoch', 'suspended')
 if sale[3] == epoch and not sale[4] then

@@ -39,9 +39,7 @@ local total, currency, reservedAtMs, paymentWindowMs = ARGV[6], ARGV[7], ARGV[8]
 local ip, userAgent, shop, status, version = ARGV[10], ARGV[11], ARGV[12], ARGV[13], tonumber(ARGV[14])
 local payment, reason = ARGV[15], ARGV[16]
 
-local function serverRunId()
-  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
-end
+-- include shared/server.lua
 
 local sale = redis.call('HMGET', saleKey, 'rebuilding', 'rebuilding_run_id')
 if sale[1] ~= epoch or sale[2] ~= serverRunId() then

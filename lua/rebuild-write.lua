@@ -24,9 +24,7 @@ local saleKey, targetKey = KEYS[1], KEYS[2]
 local epoch, type, expiresAtMs = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local firstRepeated = 4
 
-local function serverRunId()
-  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
-end
+-- include shared/server.lua
 
 local sale = redis.call('HMGET', saleKey, 'rebuilding', 'rebuilding_run_id')
 if sale[1] ~= epoch or sale[2] ~= serverRunId() then

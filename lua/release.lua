@@ -33,34 +33,13 @@ Replies
 local orderKey, stockKey, limitsKey, deadlinesKey, saleKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local orderNo, epoch, projectionTtlMs = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
-local function serverRunId()
-  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
-end
+-- include shared/server.lua
+-- include shared/limit-field.lua
+-- include shared/held-order.lua
 
--- As `limitField` in `src/stores/redis/keys.ts`.
-local function limitField(sku, user)
-  return (string.gsub(string.gsub(sku, '%%', '%%25'), ':', '%%3A')) .. ':' .. user
-end
-
-local sale = redis.call('HMGET', saleKey, 'epoch', 'run_id', 'rebuilding')
--- A sale from before `run_id` is trusted.
-if not sale[1] or sale[3] or (sale[2] and sale[2] ~= serverRunId()) then
-  return { 'sale-absent' }
-end
-local saleEpoch = tonumber(sale[1])
-local order = redis.call('HMGET', orderKey, 'hold', 'items', 'user_id', 'epoch')
-local holdEpoch = tonumber(order[4]) or epoch
-if holdEpoch > saleEpoch then
-  return { 'sale-absent' }
-end
-if holdEpoch < saleEpoch then
-  return { 'absent' }
-end
-if not order[1] then
-  return { 'lost' }
-end
-if order[1] ~= 'held' then
-  return { order[1] }
+local refusal, order = findHeldOrder(saleKey, orderKey, epoch)
+if refusal then
+  return refusal
 end
 local items, userId = cjson.decode(order[2]), order[3]
 

@@ -20,10 +20,8 @@ local limitsKey = KEYS[1]
 local userId, token = ARGV[1], ARGV[2]
 local firstRepeated = 3
 
--- As `limitField` in `src/stores/redis/keys.ts`.
-local function limitField(sku, user)
-  return (string.gsub(string.gsub(sku, '%%', '%%25'), ':', '%%3A')) .. ':' .. user
-end
+-- include shared/limit-field.lua
+-- include shared/integer.lua
 
 -- Writes.
 local moved = 0
@@ -36,4 +34,4 @@ for i = firstRepeated, #ARGV do
     moved = moved + units
   end
 end
-return { 'renamed', string.format('%.0f', moved) }
+return { 'renamed', integer(moved) }

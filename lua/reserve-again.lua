@@ -58,22 +58,12 @@ local fingerprint, idempotencyTtlMs, items = ARGV[6], tonumber(ARGV[7]), cjson.d
 local total, currency, reservedAtMs, paymentWindowMs = ARGV[9], ARGV[10], tonumber(ARGV[11]), tonumber(ARGV[12])
 local ip, userAgent, shop, ticketEndsAtMs = ARGV[13], ARGV[14], ARGV[15], tonumber(ARGV[16])
 
-local function integer(number)
-  return string.format('%.0f', number)
-end
-
-local function serverRunId()
-  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
-end
-
--- As `limitField` in `src/stores/redis/keys.ts`.
-local function limitField(sku, user)
-  return (string.gsub(string.gsub(sku, '%%', '%%25'), ':', '%%3A')) .. ':' .. user
-end
+-- include shared/server.lua
+-- include shared/limit-field.lua
+-- include shared/integer.lua
 
 local sale = redis.call('HMGET', saleKey, 'epoch', 'run_id', 'suspended')
--- A sale from before `run_id` is trusted.
-if not sale[1] or sale[3] or (sale[2] and sale[2] ~= serverRunId()) then
+if not sale[1] or sale[3] or not isOfServer(sale[2]) then
   return { 'sale-absent' }
 end
 local order = redis.call('HMGET', orderKey, 'hold', 'epoch')

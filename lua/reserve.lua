@@ -71,18 +71,10 @@ local shop, chargesTotal, expectedTotal = ARGV[11], tonumber(ARGV[12]), tonumber
 local ticketEndsAtMs, isSingleUse = tonumber(ARGV[14]), ARGV[15] == '1'
 local firstRepeated = 16
 
-local function integer(number)
-  return string.format('%.0f', number)
-end
-
-local function serverRunId()
-  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
-end
-
--- As `limitField` in `src/stores/redis/keys.ts`.
-local function limitField(sku, user)
-  return (string.gsub(string.gsub(sku, '%%', '%%25'), ':', '%%3A')) .. ':' .. user
-end
+-- include shared/server.lua
+-- include shared/limit-field.lua
+-- include shared/integer.lua
+-- include shared/clock.lua
 
 -- Counted anew from the counts of each SKU, so that no second count can differ from them.
 local function boughtOfAllSkus()
@@ -111,8 +103,7 @@ local sale = redis.call('HMGET', saleKey,
 if not sale[1] then
   return { 'sale-absent' }
 end
--- A sale from before this field is trusted.
-if sale[7] or (sale[8] and sale[8] ~= serverRunId()) then
+if sale[7] or not isOfServer(sale[8]) then
   return { 'paused' }
 end
 if sale[1] ~= epoch then
@@ -122,8 +113,7 @@ local opensAt, closesAt, paymentWindow, currency = tonumber(sale[2]), tonumber(s
 if sale[4] == '1' then
   return { 'paused' }
 end
-local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local now = nowMs()
 if now < opensAt then
   return { 'not-open-yet', sale[2] }
 end

@@ -41,6 +41,8 @@ local total, currency, reservedAtMs, paymentWindowMs = ARGV[7], ARGV[8], tonumbe
 local ip, userAgent, shop, status, version = ARGV[11], ARGV[12], ARGV[13], ARGV[14], ARGV[15]
 local payment, reason = ARGV[16], ARGV[17]
 
+-- include shared/integer.lua
+
 local sale = redis.call('HMGET', saleKey, 'epoch', 'rebuilding')
 if sale[1] ~= epoch or sale[2] then
   return { 'moved' }
@@ -61,5 +63,5 @@ if hold ~= 'held' then
     redis.call('HSET', orderKey, 'shop', shop)
   end
 end
-redis.call('ZADD', deadlinesKey, string.format('%.0f', reservedAtMs + paymentWindowMs), orderNo)
+redis.call('ZADD', deadlinesKey, integer(reservedAtMs + paymentWindowMs), orderNo)
 return { 'restored', hold == 'held' and 'unlisted' or before }

@@ -1,5 +1,6 @@
 /** The headers are read instead of the scripts, so they must agree with the definitions and with the code. */
 
+import { readFileSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { SCRIPTS } from '../../src/stores/redis/scripts.ts';
@@ -113,7 +114,34 @@ describe.each(SCRIPTS)('the header of $name', ({ lua, keys, args, repeated, keyL
   });
 });
 
+const folder = new URL('../../lua/', import.meta.url);
+
 test('every script in lua/ is defined, once', async () => {
-  const files = await readdir(new URL('../../lua/', import.meta.url));
+  const files = (await readdir(folder)).filter((name) => name !== 'shared');
   expect(SCRIPTS.map(({ name }) => `${name}.lua`).toSorted()).toEqual(files.toSorted());
+});
+
+test('each script includes the files of lua/shared whose functions are called, and no other', async () => {
+  const files = await readdir(new URL('shared/', folder));
+  const functions = new Map(
+    files.map((file) => {
+      const text = readFileSync(new URL(`shared/${file}`, folder), 'utf8');
+      return [
+        `shared/${file}`,
+        [...text.matchAll(/^local function (\w+)/gm)].map(([, name]) => String(name)),
+      ];
+    }),
+  );
+  const unused = new Set(functions.keys());
+  for (const { name, lua } of SCRIPTS) {
+    const text = readFileSync(new URL(`${name}.lua`, folder), 'utf8');
+    const included = [...text.matchAll(/^-- include (.+)$/gm)].map(([, file]) => String(file));
+    for (const file of included) unused.delete(file);
+    const called = [...functions].filter(([, names]) =>
+      // Once where it is defined, and elsewhere.
+      names.some((one) => lua.split(`${one}(`).length > (lua.includes(`function ${one}(`) ? 2 : 1)),
+    );
+    expect(called.map(([file]) => file).toSorted(), name).toEqual(included.toSorted());
+  }
+  expect(unused).toEqual(new Set());
 });

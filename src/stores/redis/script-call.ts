@@ -65,8 +65,13 @@ export function defineScript<
   keyList?: string;
   reply: z.ZodType<Reply>;
 }): Script<Key, Arg, Column, Reply> {
-  const lua = readFileSync(require.resolve(`#lua/${file}.lua`), 'utf8');
-  return { name: file, lua, keys, args, repeated, keyList, reply };
+  return { name: file, lua: readLua(`${file}.lua`), keys, args, repeated, keyList, reply };
+}
+
+/** The text, with what it includes from `lua/shared` in the place of the line that names it. */
+function readLua(path: string): string {
+  const lua = readFileSync(require.resolve(`#lua/${path}`), 'utf8');
+  return lua.replaceAll(/^-- include (\S+)$/gm, (_, included: string) => readLua(included));
 }
 
 /** Sends the script and parses its reply. */
