@@ -214,10 +214,12 @@ test('a group that was lost with Redis is made again, and nothing that waits is 
 test.each([
   ['an order that Redis does not have', (saleId: string) => `${saleId}-0-1-01JD0000000000000000000000`],
   ['what is no order number', () => 'nonsense'],
+  ['a key that is no hash', (saleId: string) => `${saleId}-0-1-01JD0000000000000000000001`],
 ])('an outbox entry that names %s is parked, and holds up no other', async (_, nameIn) => {
   const world = await openRelayWorld(namespace);
   const { redis, pool } = world.stores;
   const name = nameIn(world.saleId);
+  if (name.endsWith('1')) await redis.set(`holdfast:{${world.saleId}.0}:order:${name}`, 'no hash');
   await redis.xadd(`holdfast:{${world.saleId}.0}:outbox`, '*', 'order_no', name);
   const [order] = await world.accept(1);
   const { pass, started } = await openFollower(world);

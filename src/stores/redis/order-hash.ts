@@ -75,12 +75,12 @@ export function toShopField(data: ShopData): string {
   return Object.keys(shop).length === 0 ? '' : JSON.stringify(shop);
 }
 
-/** From the values of `ORDER_FIELDS`; undefined where Redis has no such order, or only a part of it. */
+/** From the values of `ORDER_FIELDS`; undefined where Redis does not have it, or not whole. */
 export function toReservedOrderIfWhole(
   orderNo: string,
-  values: readonly unknown[] = [],
+  values: readonly unknown[] | false = false,
 ): ReservedOrder | undefined {
-  const parsed = orderHash.safeParse(hashOf(values));
+  const parsed = orderHash.safeParse(hashOf(values || []));
   return parsed.success ? fromHash(orderNo, parsed.data) : undefined;
 }
 

@@ -87,13 +87,7 @@ export const rebuildWriteReply = stateReply('written', 'superseded');
 export const rebuildEndReply = stateReply('resumed', 'superseded');
 export const expireVoidReply = stateReply('expires', 'kept');
 
-/** For each order the values of its fields; those of an order are judged one by one. */
-export const readOrdersReply = z
-  .tuple([z.literal('orders'), z.string()])
-  .transform(([, json]) => JSON.parse(json) as unknown)
-  .pipe(z.array(z.custom<unknown[]>(Array.isArray)));
-
-/** As of `readOrdersReply`, and false for an order that is no hash. */
+/** For each order the values of its fields, not judged yet; false for an order that is no hash. */
 const ordersJson = z
   .string()
   .transform((text) => JSON.parse(text) as unknown)

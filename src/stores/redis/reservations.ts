@@ -21,7 +21,7 @@ import { createOrderLookUp } from './order-look.ts';
 import type { giveBackReply, holdReply, projectReply, reserveAgainReply } from './replies.ts';
 import { assertEachSkuOnce, createReserve } from './reserve.ts';
 import { run } from './script-call.ts';
-import { confirm, giveBack, project, readOrders, release, reserveAgain } from './scripts.ts';
+import { confirm, giveBack, lookUpOrders, project, release, reserveAgain } from './scripts.ts';
 
 export type { ReservedOrder } from './order-hash.ts';
 
@@ -136,19 +136,19 @@ export function createReservations(redis: RedisClient, options: { startsPerSecon
 
     /**
      * As `readOrder`, for orders of one sale shard in one round trip. Undefined also for what is no order
-     * number, and for an order that Redis has only in part.
+     * number, and for an order that Redis has only in part or as another type.
      */
     async readOrders(orderNos: readonly string[]): Promise<(ReservedOrder | undefined)[]> {
       const known = orderNos.filter((orderNo) => parseOrderNo(orderNo));
-      // The script's JSON of no orders would be that of an object.
-      if (known.length === 0) return orderNos.map(() => undefined);
-      const values = await run(redis, readOrders, {
-        keys: {},
+      const [first] = known;
+      if (first === undefined) return orderNos.map(() => undefined);
+      const { orders } = await run(redis, lookUpOrders, {
+        keys: orderKeys(first),
         keyList: known.map((orderNo) => orderKeys(orderNo).order),
         args: {},
         repeated: ORDER_FIELDS.map((field) => ({ field })),
       });
-      const found = new Map(known.map((orderNo, i) => [orderNo, toReservedOrderIfWhole(orderNo, values[i])]));
+      const found = new Map(known.map((orderNo, i) => [orderNo, toReservedOrderIfWhole(orderNo, orders[i])]));
       return orderNos.map((orderNo) => found.get(orderNo));
     },
   };

@@ -7,7 +7,7 @@ import { orderKeys, saleKeys } from './keys.ts';
 import { toShopField } from './order-hash.ts';
 import { itemsJson, type lookSaleReply, type mendLimitReply, type mendStockReply } from './replies.ts';
 import { run } from './script-call.ts';
-import { lookSale, mendLimit, mendStock, readOrders, restoreHold } from './scripts.ts';
+import { lookSale, lookUpOrders, mendLimit, mendStock, restoreHold } from './scripts.ts';
 
 /** Held orders of a sale that one look may list: about a megabyte, and some milliseconds of Redis. */
 const HELD_MAX = 20_000;
@@ -52,13 +52,13 @@ const keysOf = (saleId: string) => saleKeys({ saleId, shard: 0 });
 export function createSaleMends(redis: RedisClient) {
   async function readPage(saleId: string, orderNos: readonly string[]): Promise<(HeldCart | undefined)[]> {
     const keys = keysOf(saleId);
-    const values = await run(redis, readOrders, {
-      keys: {},
+    const { orders } = await run(redis, lookUpOrders, {
+      keys,
       keyList: orderNos.map(keys.order),
       args: {},
       repeated: [{ field: 'user_id' }, { field: 'items' }],
     });
-    return values.map((fields) => cart.safeParse(fields).data);
+    return orders.map((fields) => cart.safeParse(fields).data);
   }
 
   return {

@@ -18,7 +18,6 @@ import {
   mendStockReply,
   projectReply,
   lookUpOrdersReply,
-  readOrdersReply,
   removeIdleConsumersReply,
   renameUserReply,
   requeueReply,
@@ -108,15 +107,6 @@ export const project = defineScript({
   keyList: 'order',
   args: ['version', 'status', 'payment', 'reason', 'refunded'],
   reply: projectReply,
-});
-
-export const readOrders = defineScript({
-  file: 'read-orders',
-  keys: [],
-  keyList: 'order',
-  args: [],
-  repeated: ['field'],
-  reply: readOrdersReply,
 });
 
 export const waiting = defineScript({
@@ -293,7 +283,6 @@ export const SCRIPTS = [
   giveBack,
   project,
   lookUpOrders,
-  readOrders,
   waiting,
   requeue,
   dropDeadline,
