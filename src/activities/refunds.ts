@@ -67,13 +67,16 @@ export function createRefundActivities(deps: RefundActivityDeps) {
   ): Promise<Reversal> {
     const made = await requestRefund(task, next);
     const earlier = known.find(({ providerReversalId }) => providerReversalId === made.providerReversalId);
-    if ((earlier ?? made).status === 'failed') {
+    const isFailed = (earlier ?? made).status === 'failed';
+    if (isFailed || earlier) {
       await record(task, [made]);
-      // The provider would repeat this answer under the same key, so the next request needs another key.
+      // The provider would repeat this answer under the same key, so the next request needs another key. A
+      // refund that was listed counts already, and what was requested now is what is left beside it.
       await refunds.recordRefusal(task.paymentId);
-      throw new Error(`refund ${made.providerReversalId} has failed at the provider`);
+      const what = isFailed ? 'has failed at the provider' : 'was made before, and the rest needs another';
+      throw new Error(`refund ${made.providerReversalId} ${what}`);
     }
-    if (earlier || made.amount < next.amount) {
+    if (made.amount < next.amount) {
       await record(task, [made]);
       throw new Error(`refund ${made.providerReversalId} covers less than was requested`);
     }
@@ -198,8 +201,8 @@ function progressOf(task: RefundTask, reversals: readonly Reversal[]): RefundPro
  * The idempotency key of a refund request, the same for each repeat of a call whose outcome is unknown. A
  * refusal changes the key, because providers repeat their answer under the same key. Another amount changes
  * it, because they accept no other request under it; and so does another request of staff, which may be for
- * the same amount. Two requests up to the same target cannot both succeed where that is the whole payment,
- * because together they would exceed it.
+ * the same amount. Two requests of one amount up to the same target are left, as where an earlier refund has
+ * failed since, or the shop has won a dispute: `makeRefund` tells by the answer that the key was used.
  */
 function refundKeyOf(task: RefundTask, next: NextRefund): string {
   const key = `refund-${task.paymentId}-${task.refusals}`;

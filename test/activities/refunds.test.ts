@@ -368,6 +368,47 @@ test('refundPayment repeats a part whose answer was lost before it makes one req
   expect(owed.script.book.map(({ amount }) => amount)).toEqual([1_000, 500]);
 });
 
+test('refundPayment makes a part anew that failed, though a later part of the same size reached its sum', async () => {
+  const owed = await openPaid({ isDue: false });
+  await requestPart(owed, 1_000, 'one');
+  await requestPart(owed, 1_000, 'two');
+  owed.script.answers('pending', 'pending');
+  expect(await owed.refund()).toBe('pending');
+  const { book } = owed.script;
+  book.splice(
+    0,
+    2,
+    ...book.map((each, i) => ({ ...each, status: i === 0 ? 'failed' : 'succeeded' }) as const),
+  );
+
+  // Its key is that of the second part, which the provider repeats; the next try has another key.
+  await expect(owed.refund()).rejects.toThrow('was made before');
+  expect(await owed.refund()).toBe('refunded');
+
+  expect(book.map(({ amount, status }) => [amount, status])).toEqual([
+    [1_000, 'failed'],
+    [1_000, 'succeeded'],
+    [1_000, 'succeeded'],
+  ]);
+  expect(await owed.status()).toEqual(['applied']);
+});
+
+test('refundPayment sends what a chargeback had held up, though it is as much as was sent before', async () => {
+  const { refund, status, script, order } = await openDue();
+  const half = order.total / 2;
+  const dispute = buildDispute(order, half);
+  script.enter(half, 'pending', dispute);
+  expect(await refund()).toBe('pending');
+  await stage.stores.refunds.recordReversals('sandbox', [{ ...dispute, status: 'failed' }]);
+  script.book[0] = { ...dispute, status: 'failed' };
+
+  await expect(refund()).rejects.toThrow('was made before');
+  expect(await refund()).toBe('refunded');
+
+  expect(script.book.slice(1).map(({ amount }) => amount)).toEqual([half, half]);
+  expect(await status()).toEqual(['refunded']);
+});
+
 test('refundPayment leaves money alone that another provider collected', async () => {
   const { paymentId, script, status } = await openDue();
   const steps = stage.openSteps({ ...script.provider, name: 'another' });
