@@ -79,6 +79,17 @@ export class ProviderBusyError extends Error {
   }
 }
 
+/** Thrown by `listPayments` after the last payment: some could not be read, and were not listed. */
+export class UnreadablePaymentsError extends Error {
+  override name = 'UnreadablePaymentsError';
+  readonly count: number;
+
+  constructor(count: number, cause: unknown) {
+    super(`the provider lists ${count} payments that cannot be read`, { cause });
+    this.count = count;
+  }
+}
+
 /** Thrown by `verifyNotice` for a forged or stale notice: the answer is 401, and nothing is stored. */
 export class InvalidSignatureError extends Error {
   override name = 'InvalidSignatureError';
@@ -116,6 +127,7 @@ export interface PaymentProvider {
   /**
    * Lists the collected payments from the provider's own book, without a further call for each payment: one
    * that cannot be read must not hide the others. Throws when the provider is away.
+   * @throws UnreadablePaymentsError at the end of the list
    * @param sinceMs Unix time in ms, a whole second: only payments begun at or after it; all without it
    * @param untilMs as `sinceMs`: only payments begun before it
    */

@@ -5,7 +5,7 @@
  */
 
 import type { ListedPayment } from '../domain/payment.ts';
-import type { PaymentProvider } from '../payments/provider.ts';
+import { UnreadablePaymentsError, type PaymentProvider } from '../payments/provider.ts';
 import type { Sales } from '../stores/mysql/sales.ts';
 import type { BookWalk, BookWalkState, ComparedBook } from '../stores/mysql/upkeep/compared-book.ts';
 import { comparePayments, type ComparePaymentsDeps } from './compare-payments.ts';
@@ -87,11 +87,19 @@ export function createProviderBookStep(deps: ProviderBookDeps): Step {
       slice.failed += failed;
       portion = [];
     };
-    for await (const payment of provider.listPayments(fromMs, untilMs)) {
-      if (signal.aborted) break;
-      slice.looked += 1;
-      portion.push(payment);
-      if (portion.length >= PORTION_SIZE) await compare();
+    try {
+      for await (const payment of provider.listPayments(fromMs, untilMs)) {
+        if (signal.aborted) break;
+        slice.looked += 1;
+        portion.push(payment);
+        if (portion.length >= PORTION_SIZE) await compare();
+      }
+    } catch (error) {
+      // A walk that waited for what cannot be read would never come to the payments after it.
+      if (!(error instanceof UnreadablePaymentsError)) throw error;
+      deps.log.error({ err: error, fromMs, untilMs }, 'the provider lists payments that cannot be read');
+      slice.looked += error.count;
+      slice.failed += error.count;
     }
     await compare();
     return slice;

@@ -5,6 +5,7 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { ListedPayment, ProviderPayment, Reversal } from '../../src/domain/payment.ts';
 import { sumReversals } from '../../src/domain/reversals.ts';
+import { UnreadablePaymentsError } from '../../src/payments/provider.ts';
 import { createProviderBookStep, type ProviderBookDeps } from '../../src/reconcile/provider-book.ts';
 import type { BookWalk, BookWalkState } from '../../src/stores/mysql/upkeep/compared-book.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
@@ -119,6 +120,31 @@ test('a payment without a notice is on its order, and is known from then on', as
   expect(await state()).toMatchObject({ payment: 'received', version: 2 });
   expect(Math.min(...slices.map(({ fromMs }) => fromMs))).toBeLessThan(Date.now() - 24 * HOUR_MS);
   expect(lookedUp).toEqual([]);
+});
+
+test('payments that cannot be read hold up none that come after them', async () => {
+  const [near, later] = [await storeOrder(), await storeOrder()];
+  const { provider, slices } = openBook([
+    { payment: near.payment, begunAgoMs: 30 * MINUTE_MS },
+    { payment: later.payment },
+  ]);
+  const { listPayments } = provider;
+  const oddAtMs = Date.now() - 35 * MINUTE_MS;
+  async function* listWithOdd(...[fromMs = 0, untilMs = Infinity]: Parameters<typeof listPayments>) {
+    yield* listPayments(fromMs, untilMs);
+    if (oddAtMs >= fromMs && oddAtMs < untilMs) throw new UnreadablePaymentsError(1, undefined);
+  }
+
+  await look({ ...provider, listPayments: listWithOdd });
+
+  expect([await near.state(), await later.state()]).toMatchObject([
+    { payment: 'received' },
+    { payment: 'received' },
+  ]);
+  // It counts as not compared: the next look begins with it again.
+  slices.length = 0;
+  await look({ ...provider, listPayments: listWithOdd });
+  expect(Math.min(...slices.map(({ fromMs }) => fromMs))).toBeLessThanOrEqual(oddAtMs);
 });
 
 test.each([

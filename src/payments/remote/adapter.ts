@@ -6,12 +6,14 @@
 import assert from 'node:assert/strict';
 import { Webhook } from 'standardwebhooks';
 import type { z } from 'zod';
+import type { ListedPayment } from '../../domain/payment.ts';
 import { isForeign } from '../deployment.ts';
 import { busyAfter, unpaced, type Paced } from '../pacing.ts';
 import {
   MalformedNoticeError,
   RefundRefusedError,
   SessionRefusedError,
+  UnreadablePaymentsError,
   type PaymentProvider,
 } from '../provider.ts';
 import { codeOf, send, unexpected, type Reply, type RemoteClientOptions } from './client.ts';
@@ -20,14 +22,14 @@ import { toPayment, toReversal } from './translate.ts';
 import {
   alreadyPaidReplySchema,
   idSchema,
-  paymentsReplySchema,
+  paymentReplySchema,
+  paymentsPageSchema,
   refusalCodeSchema,
   reversalReplySchema,
   reversalsReplySchema,
   sessionRefusalCodeSchema,
   sessionReplySchema,
   voidReplySchema,
-  type PaymentsReply,
 } from './wire.ts';
 
 export interface RemoteAdapterOptions extends RemoteClientOptions {
@@ -121,19 +123,23 @@ export function createRemoteAdapter(options: RemoteAdapterOptions): PaymentProvi
       const until =
         untilMs === undefined ? '' : `&until=${encodeURIComponent(new Date(untilMs).toISOString())}`;
       let cursor = '0';
+      const unreadable: z.ZodError[] = [];
       for (let pages = 0; pages < PAGES_MAX; pages += 1) {
         const reply = await call(
           'GET',
           `v1/payments?since=${since}${until}&limit=${PAGE_SIZE}&cursor=${encodeURIComponent(cursor)}`,
         );
         if (!reply.ok) throw unexpected('list its payments', reply);
-        const page: PaymentsReply = paymentsReplySchema.parse(reply.body);
-        const own = page.data.filter((payment) => !isForeign(payment.deployment, deployment));
-        yield* own.map((payment) => ({
-          ...toPayment(payment),
-          totals: { succeeded: payment.returned, isDisputed: payment.disputed },
-        }));
-        if (page.next_cursor === null) return;
+        const page = paymentsPageSchema.parse(reply.body);
+        for (const listed of page.data) {
+          const payment = paymentReplySchema.safeParse(listed);
+          if (!payment.success) unreadable.push(payment.error);
+          else if (!isForeign(payment.data.deployment, deployment)) yield toListed(payment.data);
+        }
+        if (page.next_cursor === null) {
+          if (unreadable.length > 0) throw new UnreadablePaymentsError(unreadable.length, unreadable[0]);
+          return;
+        }
         cursor = page.next_cursor;
       }
       throw new Error(`the provider lists more than ${PAGES_MAX} pages of payments`);
@@ -148,6 +154,11 @@ export function createRemoteAdapter(options: RemoteAdapterOptions): PaymentProvi
       return parseNotice(rawBody, eventId, deployment);
     },
   };
+}
+
+function toListed(payment: z.infer<typeof paymentReplySchema>): ListedPayment {
+  const totals = { succeeded: payment.returned, isDisputed: payment.disputed };
+  return { ...toPayment(payment), totals };
 }
 
 /** The sandbox takes any amount that a sale may have; what another takes, it alone knows. */

@@ -131,7 +131,8 @@ export const paymentsReplySchema = z.object({
   data: z.array(paymentReplySchema),
   next_cursor: z.string().max(255).nullable().describe('Null on the last page.'),
 });
-export type PaymentsReply = z.infer<typeof paymentsReplySchema>;
+/** As it is read: each payment by itself, so that one of a wrong form does not hide the others. */
+export const paymentsPageSchema = paymentsReplySchema.extend({ data: z.array(z.unknown()) });
 
 export const voidReplySchema = z.object({ status: z.literal('voided') });
 

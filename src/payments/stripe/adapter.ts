@@ -9,17 +9,17 @@ import {
   MalformedNoticeError,
   RefundRefusedError,
   SessionRefusedError,
+  UnreadablePaymentsError,
   type PaymentProvider,
 } from '../provider.ts';
 import { writeRefundMetadata } from './metadata.ts';
 import { currencyFault, type StripePaymentMethod } from './methods.ts';
 import { toNotice } from './notices.ts';
 import {
-  isOfAnother,
   openedSessionSchema,
+  readListed,
   sessionStateSchema,
   toDispute,
-  toListedPayment,
   toRefund,
   toSessionPayment,
 } from './objects.ts';
@@ -141,16 +141,16 @@ export function createStripeAdapter(options: StripeAdapterOptions): PaymentProvi
         },
       };
       let after: string | undefined;
+      const unreadable: unknown[] = [];
       do {
         const from = after === undefined ? {} : { starting_after: after };
         const page = await call(() => stripe.paymentIntents.list({ ...query, ...from }));
-        for (const intent of page.data) {
-          if (intent.status !== 'succeeded' || isOfAnother(intent, deployment)) continue;
-          const payment = toListedPayment(intent);
-          if (payment) yield payment;
-        }
+        const { payments, faults } = readListed(page.data, deployment);
+        yield* payments;
+        unreadable.push(...faults);
         after = page.has_more ? page.data.at(-1)?.id : undefined;
       } while (after !== undefined);
+      if (unreadable.length > 0) throw new UnreadablePaymentsError(unreadable.length, unreadable[0]);
     },
 
     verifyNotice: (rawBody, headers) => {

@@ -84,7 +84,7 @@ const UNTOUCHED: ListedPayment['totals'] = { succeeded: 0, isDisputed: false };
  * refunds also while they are pending, and stays disputed when a dispute is over. So it says that there are
  * reversals, but not what they amount to.
  */
-export function toListedPayment(intent: unknown): ListedPayment | undefined {
+function toListedPayment(intent: unknown): ListedPayment | undefined {
   const order = orderOf(intent);
   if (!order) return undefined;
   const {
@@ -97,6 +97,26 @@ export function toListedPayment(intent: unknown): ListedPayment | undefined {
   if (charge.amount_refunded === 0 && !charge.disputed) return { ...payment, totals: UNTOUCHED };
   const counted = { refunded: charge.amount_refunded, wasDisputed: charge.disputed };
   return { ...payment, totals: null, counted };
+}
+
+/** The payments of a page that were collected for this deployment, and why others cannot be read. */
+export function readListed(
+  intents: readonly { status: string }[],
+  deployment: string,
+): { payments: ListedPayment[]; faults: z.ZodError[] } {
+  const payments: ListedPayment[] = [];
+  const faults: z.ZodError[] = [];
+  for (const intent of intents) {
+    if (intent.status !== 'succeeded') continue;
+    try {
+      const payment = isOfAnother(intent, deployment) ? undefined : toListedPayment(intent);
+      if (payment) payments.push(payment);
+    } catch (error) {
+      if (!(error instanceof z.ZodError)) throw error;
+      faults.push(error);
+    }
+  }
+  return { payments, faults };
 }
 
 const REFUND_STATUSES = {

@@ -337,6 +337,23 @@ describe('the book', () => {
   });
 });
 
+test('a payment that cannot be read hides none of the others, and the list says at its end that it is not whole', async () => {
+  const odd = buildIntent({ id: 'pi_odd', latest_charge: null });
+  stripe.script(
+    INTENTS,
+    buildList([buildIntent({ id: 'pi_1' }), odd], true),
+    buildList([buildIntent({ id: 'pi_2' })]),
+  );
+  const listed: string[] = [];
+  const read = async () => {
+    for await (const { providerPaymentId } of connect(stripe.url).listPayments())
+      listed.push(providerPaymentId);
+  };
+
+  await expect(read()).rejects.toMatchObject({ name: 'UnreadablePaymentsError', count: 1 });
+  expect(listed).toEqual(['pi_1', 'pi_2']);
+});
+
 test('payments are listed between two times, page by page', async () => {
   const [first, second] = [buildIntent({ id: 'pi_1' }), buildIntent({ id: 'pi_2' })];
   stripe.script(INTENTS, buildList([first], true), buildList([second]));
