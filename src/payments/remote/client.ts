@@ -17,12 +17,13 @@ export interface Reply {
   status: number;
   /** Seconds, where the provider says when to repeat. */
   retryAfter: string | null;
+  /** Undefined: of a refusal that is not JSON. */
   body: unknown;
 }
 
 /**
  * Sends the call. The timeout covers the reply's body too.
- * @throws when the provider is away or slow, or when its answer is not JSON or too large
+ * @throws when the provider is away or slow, or when its answer is too large, or no refusal and not JSON
  */
 export async function send(
   options: RemoteClientOptions,
@@ -45,13 +46,14 @@ export async function send(
     signal: AbortSignal.timeout(options.requestTimeoutMs),
   });
   const text = await readBounded(response);
+  const { ok, status } = response;
+  const retryAfter = response.headers.get('retry-after');
   try {
-    const retryAfter = response.headers.get('retry-after');
-    return { ok: response.ok, status: response.status, retryAfter, body: JSON.parse(text) as unknown };
+    return { ok, status, retryAfter, body: JSON.parse(text) as unknown };
   } catch (error) {
-    throw new Error(`the provider answered ${response.status} to ${path}, and not in JSON`, {
-      cause: error,
-    });
+    // A gateway in front of the provider refuses in words of its own, which have no code.
+    if (!ok) return { ok, status, retryAfter, body: undefined };
+    throw new Error(`the provider answered ${status} to ${path}, and not in JSON`, { cause: error });
   }
 }
 
