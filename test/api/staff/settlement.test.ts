@@ -1,8 +1,10 @@
 /** The settlement export of a sale: every line of its money, and sums to the cent. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { settlementReply } from '../../../src/api/http/staff-replies.ts';
+import { modify } from '../../../src/stores/mysql/connection.ts';
 import { buildOrder, buildSale } from '../../support/factories.ts';
-import { buildReversal, reverse } from '../../support/payment-notices.ts';
+import { buildPayment, buildReversal, reverse } from '../../support/payment-notices.ts';
 import { refusalOf } from '../../support/shopper.ts';
 import { openStaffWorld, type StaffWorld } from './staff-world.ts';
 
@@ -36,6 +38,56 @@ test('a sale is told with what was paid, what went back, and what is left', asyn
   });
 });
 
+test('money for an order that is not stored has its lines too, and another sale has none of it', async () => {
+  const { saleId } = await world.stores.openSale(buildSale());
+  // Its order numbers begin like those of the sale.
+  const other = await world.stores.openSale(buildSale({ saleId: `${saleId}-0` }));
+  const sold = await world.paid(saleId);
+  await world.paid(other.saleId);
+  const lost = buildOrder({ saleId });
+  const twice = [buildPayment(lost), buildPayment(lost, { amount: 700, currency: 'USD' })];
+  for (const payment of twice) await world.stores.payments.record('sandbox', payment);
+  const [first, second] = twice.map((payment) => payment.providerPaymentId);
+  await reverse(world.stores, buildReversal(twice[0] ?? sold.payment));
+  await world.stores.payments.record('sandbox', buildPayment(lost, { orderNo: `${saleId}-what-is-this` }));
+  const ofOther = buildOrder({ saleId: other.saleId });
+  await world.stores.payments.record('sandbox', buildPayment(ofOther));
+
+  const { lines, totals } = settlementReply.parse((await world.get(`sales/${saleId}/settlement`)).body);
+  expect(lines.filter(({ orderNo }) => orderNo === lost.orderNo)).toMatchObject([
+    { line: 'payment', id: first, amount: 4_900, status: 'refunded', reference: '' },
+    { line: 'payment', id: second, amount: 700, currency: 'USD' },
+    { line: 'refund', amount: -4_900, status: 'succeeded' },
+  ]);
+  expect(new Set(lines.map(({ orderNo }) => orderNo))).toEqual(new Set([sold.order.orderNo, lost.orderNo]));
+  expect(totals).toMatchObject([
+    { currency: 'EUR', paid: 9_800, refunded: 4_900, kept: 4_900 },
+    { currency: 'USD', paid: 700, kept: 700 },
+  ]);
+});
+
+test('more than a page of order numbers is told whole, each once and in their order', async () => {
+  const skus = [{ sku: 'lamp', name: 'Lamp', unitPrice: 4_900, total: 10_000, limitPerUser: null }];
+  const { saleId } = await world.stores.openSale(buildSale({ skus }));
+  const orders = Array.from({ length: 1_100 }, () => buildOrder({ saleId }));
+  await world.stores.orders.storeOrders(
+    orders.filter((_, i) => i % 3 > 0),
+    'due',
+  );
+  // Of the others a payment alone is known.
+  await modify(
+    world.stores.pool,
+    `INSERT INTO payments (provider, provider_payment_id, order_no, amount, currency, status) VALUES ?`,
+    [
+      orders
+        .filter((_, i) => i % 3 === 0)
+        .map(({ orderNo }) => ['sandbox', `pay_${orderNo}`, orderNo, 4_900, 'EUR', 'received']),
+    ],
+  );
+  const { lines } = settlementReply.parse((await world.get(`sales/${saleId}/settlement`)).body);
+  expect(lines.map(({ orderNo }) => orderNo)).toEqual(orders.map(({ orderNo }) => orderNo).toSorted());
+});
+
 test('as CSV no cell is a formula', async () => {
   const { saleId } = await world.stores.openSale(buildSale());
   const order = buildOrder({ saleId, reference: '=HYPERLINK("http://evil")' });
@@ -45,6 +97,20 @@ test('as CSV no cell is a formula', async () => {
   const [head, line] = String(reply.body).split('\n');
   expect(head).toBe('line,orderNo,reference,id,provider,amount,currency,status,at');
   expect(line).toContain(`order,${order.orderNo},"'=HYPERLINK(""http://evil"")",`);
+});
+
+test('as CSV the totals are the last lines', async () => {
+  const { saleId } = await world.stores.openSale(buildSale());
+  const { payment } = await world.paid(saleId);
+  await reverse(world.stores, buildReversal(payment, { amount: 4_000 }));
+  await reverse(world.stores, buildReversal(payment, { kind: 'dispute', amount: 4_900 }));
+  const { body } = await world.get(`sales/${saleId}/settlement?format=csv`);
+  expect(String(body).trimEnd().split('\n').slice(-4)).toEqual([
+    'total,,,paid,,4900,EUR,,',
+    'total,,,refunded,,4000,EUR,,',
+    'total,,,chargedBack,,4900,EUR,,',
+    'total,,,kept,,-4000,EUR,,',
+  ]);
 });
 
 test.each(['no-such-sale', 'A', '%00'])('of what is no sale, %s, it is not found', async (saleId) => {

@@ -1,6 +1,8 @@
 /** The settlement of a sale: a line for each order, charge, payment, refund and dispute, as of one moment. */
 
 import { z } from 'zod';
+import { parseOrderNo } from '../../../domain/order.ts';
+import { shopDataSchema } from '../../../domain/shop-data.ts';
 import {
   beginSnapshot,
   selectRows,
@@ -9,14 +11,24 @@ import {
   type Pool,
   type PoolConnection,
 } from '../connection.ts';
-import { selectOrders, type StoredOrder } from '../rows/order-rows.ts';
+import { jsonOr, stateColumns } from '../rows/order-rows.ts';
 import { reversalColumns } from '../rows/reversal-rows.ts';
 
-/** Orders of one page: an answer of some hundred KiB. */
+/** Order numbers of one page: an answer of some hundred KiB. */
 const PAGE_SIZE = 500;
 /** For one page; a server that hangs must not keep the connection. */
 const PAGE_TIMEOUT_MS = 8_000;
 
+const numberRow = z.object({ order_no: z.string() });
+const orderRow = z.object({
+  order_no: z.string(),
+  status: stateColumns.status,
+  total: z.int(),
+  currency: z.string(),
+  charges: jsonOr(shopDataSchema.shape.charges),
+  reference: z.string().nullable(),
+  reserved_at: z.date(),
+});
 const paymentRow = z.object({
   order_no: z.string(),
   provider: z.string(),
@@ -49,8 +61,9 @@ export interface SettlementLine {
 }
 
 /**
- * The lines of a sale's stored orders, in the order of their numbers, a page at a time. All pages are read on
- * one connection, as of one moment; it goes back when the caller ends.
+ * The lines of all order numbers of a sale, in the order of the numbers, a page at a time: of its stored
+ * orders, and of payments that name an order which is not stored. All pages are read on one connection, as of
+ * one moment; it goes back when the caller ends.
  * @throws when MySQL is away or too slow
  */
 export async function* readSettlement(pool: Pool, saleId: string): AsyncGenerator<SettlementLine[]> {
@@ -60,11 +73,12 @@ export async function* readSettlement(pool: Pool, saleId: string): AsyncGenerato
   try {
     await run(() => beginSnapshot(connection));
     for (let after = ''; ;) {
-      const orders = await run(() => readOrderPage(connection, saleId, after));
-      const last = orders.at(-1);
-      if (!last) return;
-      yield await run(() => readLines(connection, orders));
-      after = last.order.orderNo;
+      const found = await run(() => readNumbers(connection, saleId, after));
+      const last = found.at(-1);
+      if (last === undefined) return;
+      const own = found.filter((orderNo) => parseOrderNo(orderNo)?.saleId === saleId);
+      if (own.length > 0) yield await run(() => readLines(connection, own));
+      after = last;
     }
   } finally {
     await run(() => connection.rollback()).catch(() => connection.destroy());
@@ -72,26 +86,38 @@ export async function* readSettlement(pool: Pool, saleId: string): AsyncGenerato
   }
 }
 
-function readOrderPage(connection: PoolConnection, saleId: string, after: string): Promise<StoredOrder[]> {
-  return selectOrders(
+/**
+ * The next order numbers that begin like the sale's, of orders and of payments. Those of a sale `a-1` begin
+ * like those of `a`: they are left out afterwards, so that each statement reads no more than two pages of an
+ * index.
+ */
+async function readNumbers(connection: PoolConnection, saleId: string, after: string): Promise<string[]> {
+  const range = 'order_no > ? AND order_no LIKE ? ORDER BY order_no LIMIT ?';
+  const values = [after, `${saleId}-%`, PAGE_SIZE];
+  const rows = await selectRows(
     connection,
-    // The pattern makes it a range of the primary key.
-    'sale_id = ? AND order_no > ? AND order_no LIKE ? ORDER BY order_no LIMIT ?',
-    [saleId, after, `${saleId}-%`, PAGE_SIZE],
+    numberRow,
+    `(SELECT order_no FROM orders WHERE ${range}) UNION (SELECT DISTINCT order_no FROM payments WHERE ${range})
+     ORDER BY order_no LIMIT ?`,
+    [...values, ...values, PAGE_SIZE],
   );
+  return rows.map((row) => row.order_no);
 }
 
-async function readLines(
-  connection: PoolConnection,
-  orders: readonly StoredOrder[],
-): Promise<SettlementLine[]> {
-  const orderNos = [orders.map(({ order }) => order.orderNo)];
+async function readLines(connection: PoolConnection, orderNos: readonly string[]): Promise<SettlementLine[]> {
+  const orders = await selectRows(
+    connection,
+    orderRow,
+    `SELECT order_no, status, total, currency, charges, reference, reserved_at FROM orders
+     WHERE order_no IN (?)`,
+    [orderNos],
+  );
   const payments = await selectRows(
     connection,
     paymentRow,
     `SELECT order_no, provider, provider_payment_id, amount, currency, status, received_at FROM payments
      WHERE order_no IN (?) ORDER BY payment_id`,
-    orderNos,
+    [orderNos],
   );
   const reversals = await selectRows(
     connection,
@@ -100,47 +126,25 @@ async function readLines(
      FROM payments p JOIN reversals r
        ON r.provider = p.provider AND r.provider_payment_id = p.provider_payment_id
      WHERE p.order_no IN (?) ORDER BY r.reversal_id`,
-    orderNos,
+    [orderNos],
   );
-  return orders.flatMap(({ order, state }): SettlementLine[] => {
-    const { orderNo, total, currency, charges = [], reference = '' } = order;
-    const of = { orderNo, currency, reference, provider: '', id: '' };
-    const at = new Date(order.reservedAtMs);
-    const { status } = state;
-    return [
-      { ...of, line: 'order', amount: total, status, at },
-      ...charges.map(({ code, amount }) => ({
-        ...of,
-        line: 'charge' as const,
-        id: code,
-        amount,
-        status,
-        at,
-      })),
-      ...payments
-        .filter((row) => row.order_no === orderNo)
-        .map((row) => ({
-          ...of,
-          line: 'payment' as const,
-          id: row.provider_payment_id,
-          provider: row.provider,
-          amount: row.amount,
-          currency: row.currency,
-          status: row.status,
-          at: row.received_at,
-        })),
-      ...reversals
-        .filter((row) => row.order_no === orderNo)
-        .map((row) => ({
-          ...of,
-          line: row.kind,
-          id: row.provider_reversal_id,
-          provider: row.provider,
-          amount: -row.amount,
-          currency: row.currency,
-          status: row.status,
-          at: row.created_at,
-        })),
-    ];
-  });
+  const references = new Map(orders.map((order) => [order.order_no, order.reference ?? '']));
+  const linesOf = new Map<string, SettlementLine[]>(orderNos.map((orderNo) => [orderNo, []]));
+  const add = (orderNo: string, line: Omit<SettlementLine, 'orderNo' | 'reference'>): void => {
+    linesOf.get(orderNo)?.push({ orderNo, reference: references.get(orderNo) ?? '', ...line });
+  };
+  for (const { order_no: orderNo, total, currency, status, charges, reserved_at: at } of orders) {
+    const of = { provider: '', currency, status, at };
+    add(orderNo, { ...of, line: 'order', id: '', amount: total });
+    for (const { code, amount } of charges ?? []) add(orderNo, { ...of, line: 'charge', id: code, amount });
+  }
+  for (const row of payments) {
+    const { provider, provider_payment_id: id, amount, currency, status, received_at: at } = row;
+    add(row.order_no, { line: 'payment', id, provider, amount, currency, status, at });
+  }
+  for (const row of reversals) {
+    const { kind: line, provider, provider_reversal_id: id, amount, currency, status, created_at: at } = row;
+    add(row.order_no, { line, id, provider, amount: -amount, currency, status, at });
+  }
+  return [...linesOf.values()].flat();
 }

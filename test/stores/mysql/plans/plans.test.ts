@@ -13,6 +13,7 @@ import { createRefundClaims } from '../../../../src/stores/mysql/money/refund-cl
 import { createRefunds } from '../../../../src/stores/mysql/money/refunds.ts';
 import { createUnmatchedPayments } from '../../../../src/stores/mysql/money/unmatched-payments.ts';
 import { createParkedWork } from '../../../../src/stores/mysql/ops/parked-work.ts';
+import { readSettlement } from '../../../../src/stores/mysql/ops/settlement.ts';
 import { createOrderClaims } from '../../../../src/stores/mysql/orders/order-claims.ts';
 import { createOrders } from '../../../../src/stores/mysql/orders/orders.ts';
 import { createUserOrders } from '../../../../src/stores/mysql/orders/user-orders.ts';
@@ -75,6 +76,7 @@ function measuredStores(seen: (measured: Measured) => void) {
     repairs: createRepairs(pool),
     retention: createRetention(pool),
     persons: createPersons(pool),
+    settlement: (saleId: string) => readSettlement(pool, saleId),
   };
 }
 
@@ -240,6 +242,17 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
     async ({ saleBooks }) => {
       const lines = await saleBooks.listOrdered(orderOf('paid').saleId, '', 500);
       await saleBooks.readOrders(lines.map(({ orderNo }) => orderNo));
+    },
+  ],
+  // A page of order numbers, from orders and payments in a temporary table, and what is told of each.
+  'settlement: two pages of the export': [
+    500 * 2 * PER_ROW,
+    async ({ settlement }) => {
+      const pages = settlement(orderOf('paid').saleId);
+      const read = [await pages.next(), await pages.next()];
+      await pages.return(undefined);
+      const lines = read.flatMap(({ value }) => value ?? []);
+      expect(new Set(lines.map(({ orderNo }) => orderNo)).size).toBe(1_000);
     },
   ],
   // The batch, and its sessions and payments.
