@@ -10,6 +10,8 @@ import { addMoneyCommands } from './money-commands.ts';
 import { addOrderCommands } from './order-commands.ts';
 import { addParkedCommands } from './parked-commands.ts';
 import { createParts, messageOf, type Parts } from './parts.ts';
+import { addRefundOrderCommand } from './refund-order-command.ts';
+import { addSettlementCommand } from './settlement-command.ts';
 import type { Terminal } from './terminal.ts';
 import { addTokenCommand } from './token-command.ts';
 import { addUpkeepCommands } from './upkeep-commands.ts';
@@ -85,6 +87,8 @@ function createProgram(shell: Shell): Command {
   addParkedCommands(program, shell);
   addOrderCommands(program, shell);
   addMoneyCommands(program, shell);
+  addRefundOrderCommand(program, shell);
+  addSettlementCommand(program, shell);
   addUpkeepCommands(program, shell);
   addEraseCommand(program, shell);
   addTokenCommand(program, shell);

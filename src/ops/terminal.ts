@@ -3,6 +3,8 @@
 /** Where a command prints to. */
 export interface Terminal {
   out(text: string): void;
+  /** A part of a long output, as it is. @returns when it is taken: a slow reader is waited for */
+  write(text: string): Promise<void>;
   err(text: string): void;
   /** Replaces the line that shows what is going on; empty: takes it away. */
   progress(text: string): void;
@@ -18,6 +20,10 @@ const MIN_COLUMNS = 60;
 export function openTerminal(): Terminal {
   return {
     out: (text) => void process.stdout.write(`${text}\n`),
+    write: (text) =>
+      new Promise((resolve, reject) => {
+        process.stdout.write(text, (error) => (error ? reject(error) : resolve()));
+      }),
     err: (text) => void process.stderr.write(`${text}\n`),
     progress(text) {
       if (process.stderr.isTTY) process.stderr.write(`\r\u001B[K${text}`);

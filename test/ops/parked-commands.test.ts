@@ -110,6 +110,7 @@ describe('an action', () => {
     ['parked', 'retry', '1'],
     ['parked', 'resolve', '1'],
     ['refund', '1'],
+    ['refund-order', buildOrder().orderNo],
     ['return-stock', buildOrder().orderNo],
   ])('%s %s needs a reason', async (...args) => {
     const { exitCode, err } = await ops(...args);
@@ -279,6 +280,8 @@ describe('help', () => {
     ['parked', 'retry'],
     ['parked', 'resolve'],
     ['refund'],
+    ['refund-order'],
+    ['settlement'],
     ['return-stock'],
     ['token'],
   ])('shows an example: %s %s', async (...args) => {

@@ -37,6 +37,7 @@ export function openOps(
     const exitCode = await runOps(args, {
       terminal: {
         out: (text) => void (printed.out += `${text}\n`),
+        write: async (text) => void (printed.out += text),
         err: (text) => void (printed.err += `${text}\n`),
         progress: () => {},
         columns,

@@ -1,21 +1,11 @@
 /** Staff send back an order's money, all or a part of it, and withdraw what the provider does not take. */
 
-import { hash } from 'node:crypto';
 import { z } from 'zod';
-import { skuSchema } from '../../domain/ids.ts';
-import {
-  MAX_CART_LINES,
-  MAX_DECISION_CHARS,
-  MAX_LINE_QUANTITY,
-  MAX_REFUNDS_PER_ORDER,
-} from '../../domain/limits.ts';
+import { MAX_DECISION_CHARS, MAX_REFUNDS_PER_ORDER } from '../../domain/limits.ts';
 import { parseOrderNo } from '../../domain/order.ts';
+import { fingerprintOfRefund, refundRequestSchema, toRefundWish } from '../../domain/refund-wish.ts';
 import type { Refunds } from '../../stores/mysql/money/refunds.ts';
-import type {
-  RefundWish,
-  RequestedRefund,
-  RequestRefundOutcome,
-} from '../../stores/mysql/money/request-refund.ts';
+import type { RequestedRefund, RequestRefundOutcome } from '../../stores/mysql/money/request-refund.ts';
 import { readIdempotencyKey } from '../http/idempotency-key.ts';
 import { parseInput, Problem, unavailable } from '../http/problem.ts';
 import type { OrderRefundReply } from '../http/staff-replies.ts';
@@ -28,38 +18,7 @@ export interface RefundRoutesDeps {
 /** As MySQL numbers refunds, and no longer than JavaScript's numbers are exact. */
 const REFUND_ID = /^[1-9]\d{0,14}$/;
 
-const reason = z.string().trim().min(1).max(MAX_DECISION_CHARS).optional();
-const decisionBody = z.strictObject({ reason });
-const refundBody = z
-  .strictObject({
-    amount: z.int().min(0).optional(),
-    lines: z
-      .array(z.strictObject({ sku: skuSchema, quantity: z.int().min(1).max(MAX_LINE_QUANTITY) }))
-      .min(1)
-      .max(MAX_CART_LINES)
-      .refine((lines) => new Set(lines.map(({ sku }) => sku)).size === lines.length, 'each SKU once')
-      .optional(),
-    charges: z.boolean().default(false),
-    restock: z.boolean().default(false),
-    restoreLimit: z.boolean().optional(),
-    reason,
-  })
-  .refine(({ amount, lines }) => lines !== undefined || amount !== 0, {
-    path: ['amount'],
-    message: 'at least 1, unless it is for lines',
-  })
-  .refine(({ amount, lines, charges }) => !charges || (lines !== undefined && amount === undefined), {
-    path: ['charges'],
-    message: 'only for lines, and without an amount',
-  })
-  .refine(({ amount, lines, restock }) => lines !== undefined || amount === undefined || !restock, {
-    path: ['restock'],
-    message: 'only for lines, or for all that is left',
-  })
-  .refine(({ amount, lines, restoreLimit }) => lines !== undefined || amount === undefined || !restoreLimit, {
-    path: ['restoreLimit'],
-    message: 'only for lines, or for all that is left',
-  });
+const decisionBody = z.strictObject({ reason: z.string().trim().min(1).max(MAX_DECISION_CHARS).optional() });
 
 export function createRefundRoutes({ refunds }: RefundRoutesDeps) {
   return {
@@ -67,10 +26,10 @@ export function createRefundRoutes({ refunds }: RefundRoutesDeps) {
     async request(ctx: AdminContext): Promise<void> {
       const orderNo = orderNoOf(ctx);
       const idempotencyKey = readIdempotencyKey(ctx);
-      const body = parseInput(refundBody, ctx.state.body);
-      const key = { idempotencyKey, fingerprint: fingerprintOf(body) };
+      const body = parseInput(refundRequestSchema, ctx.state.body);
+      const key = { idempotencyKey, fingerprint: fingerprintOfRefund(body) };
       const decision = { actor: ctx.state.userId, reason: body.reason ?? null };
-      const outcome = await decide(() => refunds.requestByOrder(orderNo, toWish(body), decision, key));
+      const outcome = await decide(() => refunds.requestByOrder(orderNo, toRefundWish(body), decision, key));
       if (outcome.kind !== 'requested' && outcome.kind !== 'repeated') throw toRefusal(outcome);
       ctx.status = outcome.kind === 'requested' ? 202 : 200;
       ctx.body = viewRefund(outcome);
@@ -117,18 +76,6 @@ export function viewRefund({ refund, currency }: RequestedRefund): OrderRefundRe
     createdAt: refund.createdAt.toISOString(),
     endedAt: refund.endedAt?.toISOString() ?? null,
   };
-}
-
-function toWish({ amount, lines, charges, restock, restoreLimit }: z.infer<typeof refundBody>): RefundWish {
-  const rules = { restock, restoresLimit: restoreLimit };
-  if (lines) return { ...rules, kind: 'units', items: lines, amount, charges };
-  return amount === undefined ? { ...rules, kind: 'all' } : { ...rules, kind: 'money', amount };
-}
-
-/** The order of the lines makes no difference. */
-function fingerprintOf({ lines, ...body }: z.infer<typeof refundBody>): string {
-  const sorted = lines?.map(({ sku, quantity }) => JSON.stringify([sku, quantity])).toSorted();
-  return hash('sha256', JSON.stringify([body, sorted ?? null]), 'base64url');
 }
 
 function toRefusal(outcome: Exclude<RequestRefundOutcome, { kind: 'requested' | 'repeated' }>): Problem {

@@ -121,4 +121,3 @@ export const settlementReply = z.strictObject({
     }),
   ),
 });
-export type SettlementReply = z.infer<typeof settlementReply>;

@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import type { GiveBack } from '../../../domain/order.ts';
 import type { PaymentStatus, Reversal } from '../../../domain/payment.ts';
+import type { RefundWish } from '../../../domain/refund-wish.ts';
 import { sumReversals } from '../../../domain/reversals.ts';
 import { inTransaction, modify, selectRows, type Executor, type Pool } from '../connection.ts';
 import { recordAction, type Decision } from '../rows/audit-log.ts';
@@ -21,7 +22,6 @@ import {
   requestRefund,
   requestWholePayment,
   type RefundRequestKey,
-  type RefundWish,
   type RequestRefundOutcome,
 } from './request-refund.ts';
 import { recordAndSettleReversals, type ReportedBy } from './settle-reversals.ts';

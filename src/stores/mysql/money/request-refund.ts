@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { MAX_REFUNDS_PER_ORDER } from '../../../domain/limits.ts';
 import type { Order, OrderUnits } from '../../../domain/order.ts';
+import type { RefundWish } from '../../../domain/refund-wish.ts';
 import { selectRows, type PoolConnection } from '../connection.ts';
 import { recordAction, type Decision } from '../rows/audit-log.ts';
 import { resolveStockDecision, unpark } from '../rows/parked.ts';
@@ -17,20 +18,6 @@ import {
 import { lockOwnPayment, type OwnPayment } from './own-payment.ts';
 
 const ruleRow = z.object({ restores: z.coerce.boolean() });
-
-/**
- * all: what is left of the money, and of the units. money: so many minor units. units: of these SKUs, for
- * what they cost or for another amount, with the charges of the order where asked for.
- */
-export type RefundWish = {
-  restock: boolean;
-  /** By default the sale's rule. */
-  restoresLimit: boolean | undefined;
-} & (
-  | { kind: 'all' }
-  | { kind: 'money'; amount: number }
-  | { kind: 'units'; items: OrderUnits[]; amount: number | undefined; charges: boolean }
-);
 
 /** What identifies a request, so that its repeat finds its refund. */
 export interface RefundRequestKey {

@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Reversal } from '../../../../src/domain/payment.ts';
-import type { RefundWish } from '../../../../src/stores/mysql/money/request-refund.ts';
+import type { RefundWish } from '../../../../src/domain/refund-wish.ts';
 import { buildReversal, reverse } from '../../../support/payment-notices.ts';
 import { everything, expectBooksToBalance, selectOne } from '../../../support/rows.ts';
 import { openTestStores, type TestStores } from '../../../support/stores.ts';

@@ -48,7 +48,7 @@ async function readEffort(connection: PoolConnection): Promise<number> {
 }
 
 async function explain(connection: PoolConnection, sql: string, values: unknown[]): Promise<string> {
-  if (!/^\s*(SELECT|UPDATE|DELETE)\b/i.test(sql)) return '';
+  if (!/^[\s(]*(SELECT|UPDATE|DELETE)\b/i.test(sql)) return '';
   const [rows] = await connection.query(`EXPLAIN ${sql}`, values);
   return planRows
     .parse(rows)
