@@ -172,11 +172,19 @@ export function takeConnection(pool: Pool, waitMs = CONNECTION_TIMEOUT_MS): Prom
  */
 export function within<T>(timeoutMs: number, answer: Promise<T>, onTimeout: () => void): Promise<T> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => {
+    let isSettled = false;
+    const giveUp = () => {
+      if (isSettled) return;
       onTimeout();
       reject(new StoreUnavailableError(`MySQL did not answer within ${timeoutMs} ms`));
-    }, timeoutMs);
-    answer.then(resolve, reject).finally(() => clearTimeout(timer));
+    };
+    // An answer that came while this process stalled is read first.
+    const timer = setTimeout(() => setImmediate(giveUp), timeoutMs);
+    const settle = () => {
+      isSettled = true;
+      clearTimeout(timer);
+    };
+    answer.then(resolve, reject).finally(settle);
   });
 }
 
