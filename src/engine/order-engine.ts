@@ -53,8 +53,11 @@ export type OrderEngine = ReturnType<typeof createOrderEngine>;
  * @param eager where the client shares its connection with a worker that has free slots, `start` hands it the
  *   workflow without a round trip
  */
-export function createOrderEngine(client: Client, { eager = true }: { eager?: boolean } = {}) {
-  const call = <T>(work: () => Promise<T>, timeoutMs = CALL_TIMEOUT_MS) =>
+export function createOrderEngine(
+  client: Client,
+  { eager = true, callTimeoutMs = CALL_TIMEOUT_MS }: { eager?: boolean; callTimeoutMs?: number } = {},
+) {
+  const call = <T>(work: () => Promise<T>, timeoutMs = callTimeoutMs) =>
     client.withDeadline(Date.now() + timeoutMs, work);
   const start = (order: Order, storedAhead?: OrderState, windowEndsAtMs?: number) =>
     call(() =>

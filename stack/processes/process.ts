@@ -9,7 +9,7 @@ const QUOTED_LINES = 15;
 const QUOTED_BYTES = 8_192;
 
 /** The kernel ends a killed process within milliseconds; a process stuck in I/O may take longer. */
-const KILL_TIMEOUT_MS = 5_000;
+const KILL_TIMEOUT_MS = 15_000;
 
 export type ProcessOptions = {
   name: string;

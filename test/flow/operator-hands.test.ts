@@ -13,7 +13,7 @@ import { createNamespace } from '../support/workflows/temporal.ts';
 
 const LAMP_PRICE = 4_900;
 /** Of the orders that are left to the end of their windows: long enough for the hands to find them open. */
-const SHORT_WINDOW_MS = 40_000;
+const SHORT_WINDOW_MS = 60_000;
 const TIMEOUT_MS = 150_000;
 const TEN = Array.from({ length: 10 }, (_, i) => i);
 

@@ -15,7 +15,7 @@ import { openWholeShop } from '../support/whole-shop.ts';
 
 const LAMP_PRICE = 4_900;
 /** Of the orders that are left to the end of their windows: some of it is left when Temporal is back. */
-const SHORT_WINDOW_MS = 40_000;
+const SHORT_WINDOW_MS = 60_000;
 const TIMEOUT_MS = 150_000;
 const THREE = [1, 2, 3];
 

@@ -199,7 +199,7 @@ describe('an attempt', () => {
     receiver.answerWith((_, response) => {
       response.writeHead(200).write('…');
     });
-    expect(await post(receiver.url, { allowPrivate: true, timeoutMs: 200 })).toMatchObject({ status: 200 });
+    expect(await post(receiver.url, { allowPrivate: true, timeoutMs: 3_000 })).toMatchObject({ status: 200 });
   });
 
   test('whose answer is endless is cut off', async () => {

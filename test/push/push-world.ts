@@ -70,7 +70,7 @@ export async function openPushWorld(): Promise<PushWorld> {
       const deps = {
         ...stores,
         eventFeed: createEventFeed(stores),
-        sender: { allowPrivate: true, timeoutMs: 5_000 },
+        sender: { allowPrivate: true, timeoutMs: 10_000 },
         log: silent,
         ...options,
       };

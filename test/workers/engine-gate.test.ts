@@ -1,10 +1,15 @@
 /** The gate to the engine: it admits orders up to the budget, and closes for a while after a failure. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { createEngineBudget } from '../../src/stores/redis/engine-budget.ts';
 import { createEngineGate } from '../../src/workers/engine-gate.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
 import { waitFor } from '../support/wait.ts';
+
+/** After a first failure. */
+const LONGEST_FIRST_PAUSE_MS = 100;
+/** So long without an answer is a stall. */
+const STALL_MS = 250;
 
 let stores: TestStores;
 
@@ -12,6 +17,10 @@ beforeAll(async () => {
   stores = await openTestStores();
 });
 afterAll(() => stores.close());
+// The clock stands still: however slow the machine is, a pause ends when the test says so.
+beforeEach(() => void vi.useFakeTimers({ toFake: ['Date'] }));
+afterEach(() => void vi.useRealTimers());
+const later = (ms: number) => vi.setSystemTime(Date.now() + ms);
 
 /** A gate with a free budget of this many slots. */
 async function openGate(slots: number) {
@@ -62,7 +71,7 @@ test('after a failure the gate keeps off for a while, and opens again by itself'
   expect(await passThrough(gate, ['a', 'b'], fail)).toEqual([]);
   expect(calls).toBe(2);
 
-  await waitFor('the gate to open', async () => (await gate.room()) > 0);
+  later(LONGEST_FIRST_PAUSE_MS);
   expect(await passThrough(gate, ['a'], take)).toEqual(['a']);
 });
 
@@ -87,12 +96,15 @@ test('slots of orders that are not to be started after all go back', async () =>
 
 test('while a call is not answered in time nothing more is admitted, and afterwards all is as before', async () => {
   const { gate } = await openGate(5);
-  let answer: () => void = () => {};
+  let answer: (() => void) | undefined;
   const running = passThrough(gate, ['a'], () => new Promise((resolve) => (answer = resolve)));
 
-  await waitFor('the gate to stall', async () => (await gate.room()) === 0);
+  await waitFor('the call', () => answer !== undefined);
+  expect(await gate.room()).toBeGreaterThan(0);
+  later(STALL_MS);
+  expect(await gate.room()).toBe(0);
   expect(await gate.admit(['b'], self)).toEqual([]);
-  answer();
+  answer?.();
   await running;
 
   expect(await gate.admit(['b'], self)).toEqual(['b']);
@@ -101,7 +113,7 @@ test('while a call is not answered in time nothing more is admitted, and afterwa
 test('after a failure one order goes ahead as a probe, and its success opens the gate for all', async () => {
   const { gate } = await openGate(5);
   await passThrough(gate, ['a', 'b'], refuse);
-  await waitFor('the gate to open', async () => (await gate.room()) > 0);
+  later(LONGEST_FIRST_PAUSE_MS);
 
   expect(await gate.room()).toBe(1);
   expect(await gate.admit(['a', 'b', 'c'], self)).toEqual(['a']);

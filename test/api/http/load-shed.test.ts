@@ -1,6 +1,6 @@
 /** Load shedding: how many calls of a kind are worked on at once, and what happens to the next. */
 
-import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { createLane } from '../../../src/api/http/load-shed.ts';
 import {
   MAX_OTHERS_IN_FLIGHT,
@@ -66,8 +66,13 @@ async function openSlow(slow: 'reserve' | 'readOrder'): Promise<SlowApp> {
 
 const cart = () => ({ saleId, items: [{ sku: 'lamp', quantity: 1 }] });
 
-/** As many purchases as may be in the API at once; answers once all of them are. */
+/**
+ * As many purchases as may be in the API at once; answers once all of them are. The clock by which they wait
+ * stands still from now on: on a slow machine the first would leave before the last has come.
+ */
 async function fill({ app, shopper, waiting }: SlowApp): Promise<Promise<Reply>[]> {
+  vi.useFakeTimers({ toFake: ['performance'] });
+  onTestFinished(() => void vi.useRealTimers());
   const count = MAX_PURCHASES_AT_WORK + MAX_PURCHASES_WAITING;
   const replies = Array.from({ length: count }, () => shopper.placeOrder(cart()));
   // What is no JSON gets no place: it is refused for its type until there is no room for any call.
@@ -123,6 +128,7 @@ test('while the store hangs no call waits long for a place, and nothing is done 
   const replies = await fill(slow);
   let answered = 0;
   const counting = replies.map((reply) => reply.then(() => (answered += 1)));
+  vi.useRealTimers();
 
   await waitFor('all that waited to be refused', () => answered === MAX_PURCHASES_WAITING);
   slow.letGo();

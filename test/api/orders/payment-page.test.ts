@@ -137,8 +137,15 @@ test('a provider that hangs keeps no shopper from reading or cancelling an order
   });
   onTestFinished(() => letGo());
   const other = await shopper.buy(saleId);
-  const paying = Array.from({ length: MAX_OTHERS_IN_FLIGHT }, () => shopper.pay(orderNo));
-  await waitFor('the lane to be full', () => waiting === MAX_PAYMENTS_IN_FLIGHT);
+  let answered = 0;
+  const paying = Array.from({ length: MAX_OTHERS_IN_FLIGHT }, async () => {
+    const reply = await shopper.pay(orderNo);
+    answered += 1;
+    return reply;
+  });
+  await waitFor('the lane to be full, and the others to be refused', () => {
+    return waiting === MAX_PAYMENTS_IN_FLIGHT && answered === MAX_OTHERS_IN_FLIGHT - MAX_PAYMENTS_IN_FLIGHT;
+  });
 
   expect((await shopper.getOrder(other)).status).toBe(200);
   expect((await shopper.cancel(other)).status).toBe(202);

@@ -18,7 +18,13 @@ beforeEach(() => stores.redis.flushall());
 
 const openPace = () => createProviderPace(stores.redis, CALLS_PER_SECOND);
 
-/** So many at once, within the second of the first. @returns how many found room */
+/** What is taken from now on is taken within one second, however long it takes. */
+async function stopClock(): Promise<void> {
+  for (const count of ['shopper', 'background', 'all'])
+    await stores.redis.set(`holdfast:provider-pace:${count}`, '0', 'EX', 60);
+}
+
+/** So many at once. @returns how many found room */
 async function takeAtOnce(
   pace: ProviderPace,
   urgency: 'shopper' | 'background',
@@ -30,6 +36,7 @@ async function takeAtOnce(
 
 test('two processes together find room for no more calls than one', async () => {
   const [one, other] = [openPace(), openPace()];
+  await stopClock();
 
   const taken = await Promise.all([takeAtOnce(one, 'shopper'), takeAtOnce(other, 'shopper')]);
 
@@ -39,22 +46,23 @@ test('two processes together find room for no more calls than one', async () => 
 test('refunds, voids and the book leave half of the calls to shoppers, who leave them a tenth', async () => {
   const pace = openPace();
 
+  await stopClock();
   expect(await takeAtOnce(pace, 'background')).toBe(10);
   expect(await takeAtOnce(pace, 'shopper')).toBe(10);
 
-  await stores.redis.flushall();
+  await stopClock();
   expect(await takeAtOnce(pace, 'shopper')).toBe(18);
   expect(await takeAtOnce(pace, 'background')).toBe(2);
 });
 
 test('who finds no room is told when to ask again', async () => {
   const pace = openPace();
-  await takeAtOnce(pace, 'background');
 
-  const waitMs = await pace.take('background');
+  const waits = await Promise.all(Array.from({ length: 200 }, () => pace.take('background')));
+  const refused = waits.filter((waitMs) => waitMs > 0);
 
-  expect(waitMs).toBeGreaterThan(0);
-  expect(waitMs).toBeLessThanOrEqual(1_000);
+  expect(refused).not.toEqual([]);
+  expect(Math.max(...refused)).toBeLessThanOrEqual(1_000);
 });
 
 test('a pause that one process met holds for all', async () => {

@@ -12,15 +12,16 @@ import { builtWorkflows } from './built-workflows.ts';
 import { installQuietRuntime } from './native-runtime.ts';
 import { runningWorkers } from './running-workers.ts';
 
+/** Bounds a hang: a call that was given up and came all the same would leave a workflow to the next test. */
+const CALL_TIMEOUT_MS = 60_000;
+const STARTS_MAX = 5;
 const KEYWORD = temporal.api.enums.v1.IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD;
 
 /** Call once a file: skipping concerns the whole server, so tests must not run at the same time. */
 export async function openTimeSkipping(activities: Activities) {
   installQuietRuntime();
   const path = inject('timeSkippingPath');
-  const env = await TestWorkflowEnvironment.createTimeSkipping(
-    path === undefined ? {} : { server: { executable: { type: 'existing-path', path } } },
-  );
+  const env = await startServer(path);
   await env.connection.operatorService.addSearchAttributes({
     namespace: 'default',
     searchAttributes: { OrderStatus: KEYWORD, UserId: KEYWORD, SaleId: KEYWORD },
@@ -42,7 +43,9 @@ export async function openTimeSkipping(activities: Activities) {
   const running = Promise.all([worker.run(), payments.run()]);
   return {
     env,
-    engine: createOrderEngine(new Client({ connection: env.nativeConnection })),
+    engine: createOrderEngine(new Client({ connection: env.nativeConnection }), {
+      callTimeoutMs: CALL_TIMEOUT_MS,
+    }),
     async close(): Promise<void> {
       worker.shutdown();
       payments.shutdown();
@@ -51,4 +54,17 @@ export async function openTimeSkipping(activities: Activities) {
       await env.teardown();
     },
   };
+}
+
+/** The SDK waits five seconds for its server; Java may need more, and less when it starts once more. */
+async function startServer(path: string | undefined): Promise<TestWorkflowEnvironment> {
+  const options =
+    path === undefined ? {} : { server: { executable: { type: 'existing-path', path } as const } };
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await TestWorkflowEnvironment.createTimeSkipping(options);
+    } catch (error) {
+      if (attempt === STARTS_MAX) throw error;
+    }
+  }
 }

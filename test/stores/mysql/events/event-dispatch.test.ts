@@ -1,7 +1,7 @@
 /** Numbering events: contiguous, in order per order, each once, whatever commits when. */
 
 import { setImmediate as turn } from 'node:timers/promises';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { createEventFeed, type FeedEvent } from '../../../../src/events/event-feed.ts';
 import { createMysqlPool, modify } from '../../../../src/stores/mysql/connection.ts';
 import { createEventDispatch } from '../../../../src/stores/mysql/events/event-dispatch.ts';
@@ -155,6 +155,9 @@ test('a reader misses nothing and sees each order in order, while many write and
   const before = (await readFeed(stores)).at(-1)?.sequence ?? 0;
   const saleId = await openBigSale();
   const over = new AbortController();
+  const slow = await stores.pool.getConnection();
+  await slow.beginTransaction();
+  await recordShopEvent(slow, { type: 'sale.closed', saleId, subject: saleId, data: {} });
 
   async function live(i: number): Promise<void> {
     const order = buildOrder({ saleId, userId: `u${i}` });
@@ -163,6 +166,8 @@ test('a reader misses nothing and sees each order in order, while many write and
     if (i % 3 === 0) await stores.orders.markPaid(order.orderNo);
     else if (i % 3 === 1) await stores.orders.requestCancel(order.orderNo);
     await stores.orders.cancel(order.orderNo, 'payment_timeout', { force: true });
+    // A transaction that is idle for ten seconds is ended by the server.
+    await slow.query('DO 1');
   }
   const dispatchers = [3, 7, 100].map(async (page) => {
     while (!over.signal.aborted) {
@@ -171,9 +176,10 @@ test('a reader misses nothing and sees each order in order, while many write and
     }
   });
   const reading = follow(before, () => over.signal.aborted);
-  const slow = await stores.pool.getConnection();
-  await slow.beginTransaction();
-  await recordShopEvent(slow, { type: 'sale.closed', saleId, subject: saleId, data: {} });
+  onTestFinished(async () => {
+    over.abort();
+    await Promise.allSettled([...dispatchers, reading]);
+  });
   await Promise.all(
     Array.from({ length: 8 }, async (_, writer) => {
       for (let i = writer; i < 120; i += 8) await live(i);
