@@ -26,7 +26,7 @@ beforeAll(async () => {
   orders = await sellAndGiveBack();
   expect((await runAudit(checkout, orders.saleId, [])).findings).toEqual([]);
   sale = await readSale(checkout, orders.saleId, []);
-}, 60_000);
+});
 afterAll(() => checkout.close());
 
 async function paidOrder(saleId: string) {

@@ -69,4 +69,4 @@ test('while the provider answers no refund, orders are taken, read, paid and can
     const payments = await providerConsole.listPayments(late);
     return payments.length === REFUNDS && payments.every(({ amount, returned }) => amount === returned);
   });
-}, 120_000);
+});

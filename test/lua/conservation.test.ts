@@ -197,7 +197,7 @@ test('after every step each unit is available, held or sold, and the scripts do 
         before = after;
       }
     }),
-    { numRuns: 40 },
+    { numRuns: 40, seed: 11 },
   );
 });
 
@@ -218,6 +218,6 @@ test('with several clients at once each unit is still available, held or sold', 
         before = after;
       }
     }),
-    { numRuns: 40 },
+    { numRuns: 40, seed: 11 },
   );
 });

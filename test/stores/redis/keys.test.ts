@@ -25,7 +25,7 @@ test('no two pairs of a SKU and a user share a field of the limits, and each fie
       );
       expect(new Set(fields).size).toBe(new Set(pairs.map((pair) => JSON.stringify(pair))).size);
     }),
-    { numRuns: 500 },
+    { numRuns: 500, seed: 11 },
   );
 });
 
@@ -35,7 +35,7 @@ test('no two pairs of a user and an idempotency key share a key', () => {
     fc.property(pair, pair, (one, other) => {
       expect(idem(...one) === idem(...other)).toBe(JSON.stringify(one) === JSON.stringify(other));
     }),
-    { numRuns: 2_000 },
+    { numRuns: 2_000, seed: 11 },
   );
 });
 
