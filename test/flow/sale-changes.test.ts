@@ -166,6 +166,8 @@ test(
         shop(storm, saleId, createRandom(SEED + i), bought, () => isOver),
       ),
     );
+    // So that some changes are refused for what was bought, however slow the shoppers are.
+    await waitFor('the first purchases', () => bought.length > 10);
     let isPaused = false;
     const answers = { made: 0, refused: 0 };
     let back = Promise.resolve();
