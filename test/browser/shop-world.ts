@@ -4,15 +4,12 @@ import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { inject } from 'vitest';
 import { z } from 'zod';
 import { appEnv, startApi, startProvider, startWorker } from '../../stack/app.ts';
 import { repoDir } from '../../stack/install/repo-dir.ts';
 import { canConnect, findFreePort } from '../../stack/processes/ports.ts';
-import { startPrivateRedis } from '../support/private-redis.ts';
-import { openTestStores } from '../support/stores.ts';
+import { openPrivateStage } from '../support/private-stage.ts';
 import { openTestProcesses } from '../support/test-processes.ts';
-import { createNamespace } from '../support/workflows/temporal.ts';
 
 const run = promisify(execFile);
 const shopDir = join(repoDir, 'examples', 'shop');
@@ -48,23 +45,11 @@ export interface ShopWorld {
 
 /** Holdfast and the storefront run; the sale is not published, and the back office is not there yet. */
 export async function openShopWorld(onClose: (close: () => Promise<void>) => void): Promise<ShopWorld> {
-  const redis = await startPrivateRedis();
-  onClose(() => redis.stop());
-  const [stores, namespace] = await Promise.all([
-    openTestStores({ REDIS_URL: [redis.url] }),
-    createNamespace(),
-  ]);
-  onClose(() => stores.close());
+  const { namespace, servers } = await openPrivateStage(onClose);
   const { processes, close } = await openTestProcesses((crash) => console.error(crash.message));
   onClose(close);
 
   const [apiUrl, providerUrl, shopUrl, backOfficeUrl] = await findAddresses();
-  const servers = {
-    redisUrl: redis.url,
-    mysqlUrl: stores.config.MYSQL_URL,
-    temporalAddress: inject('temporalAddress'),
-    temporalUiUrl: undefined,
-  };
   const urls = { apiUrl, providerUrl, returnUrl: `${shopUrl}/` };
   const env = {
     ...appEnv({ servers, urls }),

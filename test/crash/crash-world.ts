@@ -8,7 +8,6 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import type { Client } from '@temporalio/client';
 import { pino } from 'pino';
-import { inject } from 'vitest';
 import { openConsole, type SandboxConsole } from '../../sandbox/console.ts';
 import { createSandboxProvider } from '../../sandbox/server.ts';
 import type { Sale } from '../../src/domain/sale.ts';
@@ -20,13 +19,12 @@ import { findFreePort } from '../../stack/processes/ports.ts';
 import type { Processes } from '../../stack/processes/processes.ts';
 import { lastWords, type CueName } from '../compositions/cues.ts';
 import { buildSale } from '../support/factories.ts';
-import { startPrivateRedis } from '../support/private-redis.ts';
+import { openPrivateStage } from '../support/private-stage.ts';
 import { openShopper, JWT_SECRET, type Shopper } from '../support/shopper.ts';
-import { openTestStores, type TestStores } from '../support/stores.ts';
+import type { TestStores } from '../support/stores.ts';
 import { openTestProcesses } from '../support/test-processes.ts';
 import { waitFor } from '../support/wait.ts';
 import { openEngine } from '../support/workflows/engines.ts';
-import { createNamespace } from '../support/workflows/temporal.ts';
 
 /** Far longer than a new API needs to come up. */
 const RETRY_DELAYS_MS = Array.from({ length: 600 }, () => 100);
@@ -66,13 +64,7 @@ export async function openCrashWorld(
   doom: Doom,
   onClose: (close: () => Promise<void>) => void,
 ): Promise<CrashWorld> {
-  const redis = await startPrivateRedis();
-  onClose(() => redis.stop());
-  const [stores, namespace] = await Promise.all([
-    openTestStores({ REDIS_URL: [redis.url] }),
-    createNamespace(),
-  ]);
-  onClose(() => stores.close());
+  const { stores, namespace, servers } = await openPrivateStage(onClose);
   const { client, close: closeEngine } = await openEngine(namespace);
   onClose(closeEngine);
   const apiPort = await findFreePort();
@@ -80,12 +72,7 @@ export async function openCrashWorld(
   const { provider, providerUrl, deliveries } = await openProvider(apiUrl, onClose);
   const env = {
     ...appEnv({
-      servers: {
-        redisUrl: redis.url,
-        mysqlUrl: stores.config.MYSQL_URL,
-        temporalAddress: inject('temporalAddress'),
-        temporalUiUrl: undefined,
-      },
+      servers,
       urls: { apiUrl, providerUrl },
     }),
     TEMPORAL_NAMESPACE: namespace,

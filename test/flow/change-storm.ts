@@ -4,17 +4,15 @@
  */
 
 import type { Client } from '@temporalio/client';
-import { inject } from 'vitest';
 import type { PaymentProvider } from '../../src/payments/provider.ts';
 import { appEnv, startApi, startWorker } from '../../stack/app.ts';
 import { findFreePort } from '../../stack/processes/ports.ts';
 import { openProvider } from '../crash/crash-world.ts';
-import { startPrivateRedis } from '../support/private-redis.ts';
+import { openPrivateStage } from '../support/private-stage.ts';
 import { JWT_SECRET } from '../support/shopper.ts';
-import { openTestStores, type TestStores } from '../support/stores.ts';
+import type { TestStores } from '../support/stores.ts';
 import { openTestProcesses } from '../support/test-processes.ts';
 import { openEngine } from '../support/workflows/engines.ts';
-import { createNamespace } from '../support/workflows/temporal.ts';
 
 export const PARTS = ['api-1', 'worker-1', 'api-2', 'worker-2'] as const;
 
@@ -29,13 +27,7 @@ export interface ChangeStorm {
 
 /** `onClose` takes what ends all of it, in the opposite order. */
 export async function openChangeStorm(onClose: (close: () => Promise<void>) => void): Promise<ChangeStorm> {
-  const redis = await startPrivateRedis();
-  onClose(() => redis.stop());
-  const [stores, namespace] = await Promise.all([
-    openTestStores({ REDIS_URL: [redis.url] }),
-    createNamespace(),
-  ]);
-  onClose(() => stores.close());
+  const { stores, namespace, servers } = await openPrivateStage(onClose);
   const { client, close: closeEngine } = await openEngine(namespace);
   onClose(closeEngine);
   const ports = [await findFreePort(), await findFreePort()];
@@ -49,12 +41,7 @@ export async function openChangeStorm(onClose: (close: () => Promise<void>) => v
   function start(part: (typeof PARTS)[number]): Promise<void> {
     const env = {
       ...appEnv({
-        servers: {
-          redisUrl: redis.url,
-          mysqlUrl: stores.config.MYSQL_URL,
-          temporalAddress: inject('temporalAddress'),
-          temporalUiUrl: undefined,
-        },
+        servers,
         urls: { apiUrl: apiUrls[part.endsWith('1') ? 0 : 1] ?? '', providerUrl },
       }),
       TEMPORAL_NAMESPACE: namespace,

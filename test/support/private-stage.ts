@@ -1,0 +1,32 @@
+/** Servers for real processes of one test: a Redis, a database and a namespace of their own. */
+
+import { inject } from 'vitest';
+import type { Servers } from '../../stack/servers/servers.ts';
+import { startPrivateRedis } from './private-redis.ts';
+import { openTestStores, type TestStores } from './stores.ts';
+import { createNamespace } from './workflows/temporal.ts';
+
+export interface PrivateStage {
+  stores: TestStores;
+  namespace: string;
+  /** As processes are told of them. */
+  servers: Servers;
+}
+
+/** `onClose` takes what ends all of it, in the opposite order. */
+export async function openPrivateStage(onClose: (close: () => Promise<void>) => void): Promise<PrivateStage> {
+  const redis = await startPrivateRedis();
+  onClose(() => redis.stop());
+  const [stores, namespace] = await Promise.all([
+    openTestStores({ REDIS_URL: [redis.url] }),
+    createNamespace(),
+  ]);
+  onClose(() => stores.close());
+  const servers = {
+    redisUrl: redis.url,
+    mysqlUrl: stores.config.MYSQL_URL,
+    temporalAddress: inject('temporalAddress'),
+    temporalUiUrl: undefined,
+  };
+  return { stores, namespace, servers };
+}
