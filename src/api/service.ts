@@ -76,6 +76,8 @@ export async function startApi(
     log,
   });
   const server = createHttpServer(handle);
+  // The first callers would wait for them.
+  await Promise.all([keys?.begun, ticketKeySet?.begun]);
   const address = await server.listen(config.API_PORT, config.API_HOST);
   log.info({ address }, 'api ready');
   return {

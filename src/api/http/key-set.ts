@@ -1,8 +1,10 @@
 /**
  * The public keys at an address (a JSON Web Key Set), read ahead of the callers: once at start, then every
- * few minutes. A caller whose key is known never waits for the server there, however slow it is.
+ * few minutes. A caller whose key is known never waits for the server there, however slow it is; another
+ * waits for a moment.
  */
 
+import { setTimeout as delay } from 'node:timers/promises';
 import { createLocalJWKSet, errors, type JWTVerifyGetKey } from 'jose';
 import type { Logger } from 'pino';
 import { z } from 'zod';
@@ -11,6 +13,7 @@ export interface KeySetBounds {
   refreshEveryMs: number;
   attemptEveryMs: number;
   attemptTimeoutMs: number;
+  waitMs: number;
   trustedMs: number;
 }
 
@@ -19,8 +22,13 @@ const BOUNDS: KeySetBounds = {
   refreshEveryMs: 5 * 60_000,
   /** At most one reading in this time, whatever callers send: also the wait after a reading that failed. */
   attemptEveryMs: 10_000,
-  /** As long as a shopper would wait who comes with a new key. */
+  /** A slow server is still read from. */
   attemptTimeoutMs: 3_000,
+  /**
+   * After so much of a reading no caller waits for its end: with forged ids of keys, which cost nothing, all
+   * places for purchases would else stand still for as long as a hanging server does.
+   */
+  waitMs: 500,
   /** A server that has been away for a day cannot take a key back any more. */
   trustedMs: 24 * 60 * 60_000,
 };
@@ -37,9 +45,11 @@ export interface KeySet {
   /**
    * The key that a token's header names, as jose asks for it.
    * @throws JWKSNoMatchingKey when keys read just now have none such; KeysUnavailableError when they could
-   *   not be read
+   *   not be read, or not within a moment
    */
   find: JWTVerifyGetKey;
+  /** Resolves when the first reading has ended, successful or not. */
+  begun: Promise<unknown>;
   stop: () => void;
 }
 
@@ -51,6 +61,8 @@ export function createKeySet(url: string, log: Logger, overrides: Partial<KeySet
   let attemptedAtMs = -Infinity;
   /** Under way; false: the keys could not be read. */
   let attempt: Promise<boolean> = Promise.resolve(false);
+  /** As `attempt`, and false once it has taken too long to be waited for. */
+  let answer: Promise<boolean> = attempt;
   let isReading = false;
   let timer: NodeJS.Timeout | undefined;
   let isStopped = false;
@@ -77,13 +89,15 @@ export function createKeySet(url: string, log: Logger, overrides: Partial<KeySet
       if (!isStopped) timer = setTimeout(() => void startReading(), nextInMs).unref();
       return succeeded;
     });
+    answer = Promise.race([attempt, delay(bounds.waitMs, false, { ref: false })]);
     return attempt;
   }
 
   /** The newest keys that can be had now. */
   function readAgain(): Promise<boolean> {
     const mayAsk = performance.now() - attemptedAtMs >= bounds.attemptEveryMs;
-    return isReading || !mayAsk ? attempt : startReading();
+    if (!isReading && mayAsk) void startReading();
+    return isReading ? answer : attempt;
   }
 
   async function lookUp(...[header, token]: Parameters<JWTVerifyGetKey>) {
@@ -97,8 +111,9 @@ export function createKeySet(url: string, log: Logger, overrides: Partial<KeySet
     }
   }
 
-  void startReading();
+  const begun = startReading();
   return {
+    begun,
     async find(header, token) {
       const known = await lookUp(header, token);
       if (known !== undefined) return known;

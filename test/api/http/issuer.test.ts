@@ -29,7 +29,7 @@ afterAll(() => api.close());
 /** An app that takes tokens of this issuer too. */
 async function openShop(issuer: Issuer): Promise<HttpApp> {
   onTestFinished(() => issuer.close());
-  const keys = createKeySet(issuer.url, silent, { attemptTimeoutMs: 600_000 });
+  const keys = createKeySet(issuer.url, silent, { attemptTimeoutMs: 600_000, waitMs: 600_000 });
   onTestFinished(() => keys.stop());
   const rules = { ...USUAL_RULES, userClaim: 'user_id', issuers: [ISSUER, 'holdfast'] as const };
   const app = await api.withParts({ tokens: { ...rules, secret: JWT_SECRET, keys } });

@@ -29,7 +29,11 @@ afterEach(() => issuer.close());
 
 /** What becomes of a token, by a verifier with keys of its own that has read nothing yet. */
 function openVerifier(bounds: Partial<KeySetBounds> = {}) {
-  const keys = createKeySet(issuer.url, silent, { attemptTimeoutMs: NEVER_MS, ...bounds });
+  const keys = createKeySet(issuer.url, silent, {
+    attemptTimeoutMs: NEVER_MS,
+    waitMs: NEVER_MS,
+    ...bounds,
+  });
   onTestFinished(() => keys.stop());
   const verify = createTokenVerifier({
     ...USUAL_RULES,
@@ -117,6 +121,22 @@ describe('tokens of unknown keys', () => {
 
     issuer.thaw();
     await stranger;
+  });
+
+  test('wait a moment for an issuer that hangs, and those that come later not at all', async () => {
+    const judge = openVerifier({ attemptEveryMs: 0, waitMs: 50 });
+    await waitFor('the keys', async () => (await judge(await oldKey.sign())) === 'caller');
+    issuer.freeze();
+    const seen = issuer.readings();
+    expect(await judge(await newKey.sign())).toBe('unavailable');
+    const verdicts = await Promise.all((await strangers(200)).map(judge));
+    expect(new Set(verdicts)).toEqual(new Set(['unavailable']));
+    expect(issuer.readings()).toBe(seen + 1);
+
+    // The same reading, however late.
+    issuer.publish(oldKey, newKey);
+    issuer.thaw();
+    await waitFor('the new key', async () => (await judge(await newKey.sign())) === 'caller');
   });
 });
 

@@ -30,6 +30,7 @@ beforeAll(async () => {
   known = await createIssuerKey('known');
   issuer = await openIssuer(known, ...byAlgorithm);
   keys = createKeySet(issuer.url, silent, ONE_READING);
+  await keys.begun;
 });
 afterAll(async () => {
   keys.stop();

@@ -31,7 +31,11 @@ afterEach(() => issuer.close());
 
 /** What becomes of a ticket: `accepted`, or why it is refused. */
 function openVerifier(secret?: string, rules: { issuer?: string } = {}) {
-  const keys = createKeySet(issuer.url, silent, { attemptEveryMs: 0, attemptTimeoutMs: 2_000 });
+  const keys = createKeySet(issuer.url, silent, {
+    attemptEveryMs: 0,
+    attemptTimeoutMs: 2_000,
+    waitMs: 2_000,
+  });
   onTestFinished(() => keys.stop());
   const verify = createTicketVerifier({
     keys: ticketKeys({ secret, keys }),
@@ -54,7 +58,7 @@ const sign = (key: IssuerKey, header: Record<string, unknown> = {}) =>
   key.sign(claims(), { typ: TYPE, ...header });
 
 test("a ticket by one of the shop's published keys is accepted, and its charges are read", async () => {
-  const keys = createKeySet(issuer.url, silent);
+  const keys = createKeySet(issuer.url, silent, { waitMs: 3_000 });
   onTestFinished(() => keys.stop());
   const verify = createTicketVerifier({
     keys: ticketKeys({ secret: undefined, keys }),

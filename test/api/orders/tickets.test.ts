@@ -3,10 +3,14 @@
 import { createSecretKey, generateKeyPairSync } from 'node:crypto';
 import { SignJWT } from 'jose';
 import { ulid } from 'ulidx';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { signToken } from '../../../src/api/http/auth.ts';
+import { createKeySet } from '../../../src/api/http/key-set.ts';
+import { createTicketVerifier, ticketKeys } from '../../../src/api/orders/ticket.ts';
+import { MAX_PURCHASES_AT_WORK } from '../../../src/domain/limits.ts';
 import { saleKeys } from '../../../src/stores/redis/keys.ts';
 import { buildSale } from '../../support/factories.ts';
+import { createIssuerKey, openIssuer } from '../../support/jwks-server.ts';
 import {
   acceptedOf,
   JWT_SECRET,
@@ -16,7 +20,8 @@ import {
   type Reply,
   type Shopper,
 } from '../../support/shopper.ts';
-import { signTicket } from '../../support/tickets.ts';
+import { silent } from '../../support/stores.ts';
+import { signTicket, TICKET_AUDIENCE } from '../../support/tickets.ts';
 import { waitFor } from '../../support/wait.ts';
 import { openApi, type TestApi } from '../open-api.ts';
 
@@ -262,4 +267,35 @@ test('a key stands for the reference and the metadata too', async () => {
     const reply = shopper.placeOrder({ ...body, ...other }, key);
     expect(await refused(reply)).toBe('422 idempotency_key_reused');
   }
+});
+
+test('tickets by unknown keys leave the places to other purchases while the key server hangs', async () => {
+  const [known, stranger] = await Promise.all([createIssuerKey('known'), createIssuerKey('stranger')]);
+  const issuer = await openIssuer(known);
+  onTestFinished(() => issuer.close());
+  const keys = createKeySet(issuer.url, silent, { attemptEveryMs: 0, attemptTimeoutMs: 600_000 });
+  onTestFinished(() => keys.stop());
+  await keys.begun;
+  issuer.freeze();
+  const app = await api.withParts({
+    verifyTicket: createTicketVerifier({
+      keys: ticketKeys({ secret: undefined, keys }),
+      issuer: undefined,
+      audience: TICKET_AUDIENCE,
+    }),
+  });
+  onTestFinished(() => app.close());
+  const forger = await app.shopper();
+  const exp = nowSeconds() + 300;
+  const forged = { sub: forger.userId, sale: saleId, aud: TICKET_AUDIENCE, jti: 'forged', exp };
+  const ticket = await stranger.sign(forged, { typ: 'holdfast-ticket+jwt' });
+
+  // As many as there are places for purchases, and each ends though the reading goes on.
+  const answers = await Promise.all(
+    Array.from({ length: MAX_PURCHASES_AT_WORK }, () => forger.placeOrder(order(ticket))),
+  );
+  expect(new Set(answers.map(refusalOf))).toEqual(new Set(['503 outcome_unknown']));
+  const good = { sub: shopper.userId, sale: saleId, aud: TICKET_AUDIENCE, jti: 'good', exp };
+  const honest = order(await known.sign(good, { typ: 'holdfast-ticket+jwt' }));
+  acceptedOf(await (await app.shopper(shopper.userId)).placeOrder(honest));
 });
