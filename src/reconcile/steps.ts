@@ -1,6 +1,7 @@
 /** All steps of the reconciliation. A further step is one line here. */
 
 import { createDriftStep, type DriftDeps } from './drift.ts';
+import { createGiveBacksStep, type GiveBacksDeps } from './give-backs.ts';
 import { createHoldsStep, type HoldsDeps } from './holds.ts';
 import { createOpenOrdersStep, type OpenOrdersDeps } from './open-orders.ts';
 import { createOpenRefundsStep, type OpenRefundsDeps } from './open-refunds.ts';
@@ -13,6 +14,7 @@ import { createUnmatchedPaymentsStep, type UnmatchedPaymentDeps } from './unmatc
 export type ReconcileDeps = HoldsDeps &
   OpenOrdersDeps &
   OpenRefundsDeps &
+  GiveBacksDeps &
   DriftDeps &
   OrderBooksDeps &
   RetentionDeps &
@@ -29,6 +31,7 @@ export function createReconcileSteps(deps: ReconcileDeps): ReconcileSteps {
   return new Map([
     ['open-orders', createOpenOrdersStep(deps)],
     ['open-refunds', createOpenRefundsStep(deps)],
+    ['give-backs', createGiveBacksStep(deps)],
     ['holds', createHoldsStep(deps)],
     ['order-books', createOrderBooksStep(deps)],
     ['drift', createDriftStep(deps)],

@@ -32,6 +32,7 @@ import { createPersons } from './mysql/upkeep/persons.ts';
 import { createPlaces } from './mysql/upkeep/places.ts';
 import { createRepairs } from './mysql/upkeep/repairs.ts';
 import { createRetention } from './mysql/upkeep/retention.ts';
+import { createReturnedUnits } from './mysql/upkeep/returned-units.ts';
 import { createSaleBooks } from './mysql/upkeep/sale-books.ts';
 import { createTemporalNamespaces } from './mysql/upkeep/temporal-namespaces.ts';
 import { assertNoEviction, connectRedis } from './redis/connection.ts';
@@ -104,6 +105,7 @@ export async function openStores(config: StoreConfig, log: Logger) {
     comparedBook: createComparedBook(pool),
     repairs: createRepairs(pool),
     retention: createRetention(pool),
+    returnedUnits: createReturnedUnits(pool),
     persons: createPersons(pool),
     temporalNamespaces: createTemporalNamespaces(pool),
     saleEpochs: createSaleEpochs(pool),

@@ -5,18 +5,11 @@ import { MAX_PAYMENT_WINDOW_MS, WATCHED_AFTER_CLOSE_MS } from '../../domain/limi
 import type { ShopSaleState } from '../../domain/sale-snapshot.ts';
 import { saleSchema, type Sale, type StockCount } from '../../domain/sale.ts';
 import { inSnapshot, inTransaction, selectRows, type Pool } from './connection.ts';
-import { insertSale, readSale } from './rows/sale-rows.ts';
+import { insertSale, IS_WATCHED, readSale } from './rows/sale-rows.ts';
 import { createSaleChanges, type DecidingStock } from './sales/sale-changes.ts';
 import { conditionOf, showSales, type ShownSale } from './sales/shown-sales.ts';
 
 const saleIdRow = z.object({ sale_id: z.string() });
-
-/**
- * The sale's data in Redis are to be there: it was warmed up, and is not long over. Its value is
- * `WATCHED_AFTER_CLOSE_MS`.
- */
-export const IS_WATCHED = `warmed_up_at IS NOT NULL AND redis_cleaned_at IS NULL
-  AND closes_at > NOW(3) - INTERVAL ? * 1000 MICROSECOND`;
 
 export type Sales = ReturnType<typeof createSales>;
 

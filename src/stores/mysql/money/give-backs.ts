@@ -19,14 +19,11 @@ import {
   readPayment,
   selectPayments,
 } from '../rows/payment-rows.ts';
-import { readRefundsOf, selectRefunds, type Refund } from '../rows/refund-rows.ts';
+import { IS_GIVE_BACK_DUE, readRefundsOf, selectRefunds, type Refund } from '../rows/refund-rows.ts';
 import { bookMovement } from '../rows/stock-ledger.ts';
 
 const returnedRow = z.object({ limit_returned: z.coerce.boolean(), stock_returned: z.coerce.boolean() });
 const lineRow = z.object({ sku: z.string(), quantity: z.int() });
-
-/** The refunds of a payment whose money is back, and whose units are to be given back. */
-export const IS_GIVE_BACK_DUE = `status = 'succeeded' AND NOT given_back AND items IS NOT NULL`;
 
 /**
  * Books stock and limit of the payment's refunds that have ended. A repeat books nothing more.

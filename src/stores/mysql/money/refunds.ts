@@ -15,9 +15,9 @@ import {
   readPayment,
   type LockedPayment,
 } from '../rows/payment-rows.ts';
-import { readRefundsOf, type Refund } from '../rows/refund-rows.ts';
+import { IS_GIVE_BACK_DUE, readRefundsOf, type Refund } from '../rows/refund-rows.ts';
 import { readReversals } from '../rows/reversal-rows.ts';
-import { bookGiveBacks, IS_GIVE_BACK_DUE, readGiveBacks, returnStock } from './give-backs.ts';
+import { bookGiveBacks, readGiveBacks, returnStock } from './give-backs.ts';
 import {
   requestRefund,
   requestWholePayment,

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { LOST_AFTER_MS, WATCHED_AFTER_CLOSE_MS } from '../../../domain/limits.ts';
 import { modify, selectRows, takeConnection, within, type Pool, type PoolConnection } from '../connection.ts';
 import { recordAction, type Decision } from '../rows/audit-log.ts';
-import { IS_WATCHED } from '../sales.ts';
+import { IS_WATCHED } from '../rows/sale-rows.ts';
 import { decideInMysql } from '../sales/settle-change.ts';
 
 /** A page of a big sale takes well below a second; a server that hangs must not be waited for. */

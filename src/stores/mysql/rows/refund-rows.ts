@@ -36,6 +36,9 @@ const refundRow = z.object({
   ended_at: z.date().nullable(),
 });
 
+/** The refunds of a payment whose money is back, and whose units are to be given back. */
+export const IS_GIVE_BACK_DUE = `status = 'succeeded' AND NOT given_back AND items IS NOT NULL`;
+
 export interface Refund {
   refundId: number;
   orderNo: string;

@@ -60,6 +60,13 @@ const SALE_COLUMNS = `sale_id, name, currency, opens_at, closes_at, payment_wind
   rebuilding_since IS NOT NULL AS rebuilding, redis_cleaned_at, sold_out_at, sold_out_count, opened_at, closed_at,
   settled_at, archived_at, NOW(3) AS now`;
 
+/**
+ * The sale's data in Redis are to be there: it was warmed up, and is not long over. Its value is
+ * `WATCHED_AFTER_CLOSE_MS`.
+ */
+export const IS_WATCHED = `warmed_up_at IS NOT NULL AND redis_cleaned_at IS NULL
+  AND closes_at > NOW(3) - INTERVAL ? * 1000 MICROSECOND`;
+
 /** A sale as MySQL has it. */
 export interface SaleRecord extends SaleDocument {
   /** Of what the shop decided; grows with each change of it. */

@@ -26,6 +26,7 @@ import { createPersons } from '../../../../src/stores/mysql/upkeep/persons.ts';
 import { createPlaces } from '../../../../src/stores/mysql/upkeep/places.ts';
 import { createRepairs } from '../../../../src/stores/mysql/upkeep/repairs.ts';
 import { createRetention } from '../../../../src/stores/mysql/upkeep/retention.ts';
+import { createReturnedUnits } from '../../../../src/stores/mysql/upkeep/returned-units.ts';
 import { createSaleBooks } from '../../../../src/stores/mysql/upkeep/sale-books.ts';
 import { buildOrder } from '../../../support/factories.ts';
 import { buildNotice, buildPayment, buildReversal, sign } from '../../../support/payment-notices.ts';
@@ -75,6 +76,7 @@ function measuredStores(seen: (measured: Measured) => void) {
     places: createPlaces(pool),
     repairs: createRepairs(pool),
     retention: createRetention(pool),
+    returnedUnits: createReturnedUnits(pool),
     persons: createPersons(pool),
     settlement: (saleId: string) => readSettlement(pool, saleId),
   };
@@ -175,6 +177,25 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
     async ({ refundClaims }) => {
       const open = await refundClaims.listOpen(undefined, 500);
       await refundClaims.requeue(open.slice(0, 10).map(({ paymentId }) => paymentId));
+    },
+  ],
+  'returnedUnits: listWhole, listParts, read, requeue': [
+    500 * PER_ROW,
+    async ({ returnedUnits }) => {
+      await stores.pool.query(
+        `INSERT INTO refunds (order_no, payment_id, amount, target, items, restock, restores_limit, actor, status)
+         SELECT order_no, payment_id, 1, 1, '[]', TRUE, TRUE, 'ada', 'succeeded' FROM payments LIMIT 20000`,
+      );
+      await stores.pool.query('ANALYZE TABLE refunds');
+      const whole = await returnedUnits.listWhole(undefined, 500);
+      expect(whole).toHaveLength(500);
+      await returnedUnits.read(whole.map(({ paymentId }) => paymentId));
+      await returnedUnits.listWhole(whole.at(-1), 500);
+      const parts = await returnedUnits.listParts({ id: 10_000 }, 500);
+      expect(parts).toHaveLength(500);
+      const returning = await returnedUnits.read(parts.map(({ paymentId }) => paymentId));
+      expect(returning).not.toHaveLength(0);
+      await returnedUnits.requeue(returning[0]?.paymentId ?? 0);
     },
   ],
   'unmatchedPayments: list, park, refund': [

@@ -1,0 +1,70 @@
+/** The walk over money that is back: what it is to give back of its order comes back, and nothing twice. */
+
+import { beforeEach, expect, onTestFinished, test } from 'vitest';
+import { createGiveBacksStep } from '../../src/reconcile/give-backs.ts';
+import { refundWorkflowId } from '../../src/workflows/contract.ts';
+import { buildOrder, buildSale } from '../support/factories.ts';
+import { buildReversal, buildPayment } from '../support/payment-notices.ts';
+import { selectOne } from '../support/rows.ts';
+import { openTestStores, silent, type TestStores } from '../support/stores.ts';
+
+let stores: TestStores;
+beforeEach(async () => {
+  stores = await openTestStores();
+  onTestFinished(() => stores.close());
+});
+
+/** An order that was paid and refunded as a whole, which gives its user's limit back, as MySQL has it. */
+async function refundWhole(saleId: string): Promise<number> {
+  const order = buildOrder({ saleId });
+  await stores.orders.storeOrder(order, 'started');
+  const payment = buildPayment(order);
+  await stores.payments.record('sandbox', payment);
+  await stores.orders.markPaid(order.orderNo);
+  await stores.refunds.recordReversals('sandbox', [buildReversal(payment)]);
+  await stores.pool.query('UPDATE payments SET engine_due_at = NULL');
+  const sql = 'SELECT payment_id, status, order_no FROM payments WHERE order_no = ?';
+  const row = await selectOne(stores.pool, sql, [order.orderNo]);
+  expect(row['status']).toBe('refunded');
+  return Number(row['payment_id']);
+}
+
+/** @param running the payments whose refund workflow goes on */
+function run(running: readonly number[] = []) {
+  const ids = new Set(running.map(refundWorkflowId));
+  const engine = { isRunning: async (workflowId: string) => ids.has(workflowId) };
+  return createGiveBacksStep({ ...stores, engine, log: silent })(new AbortController().signal);
+}
+
+const giveBack = async (paymentId: number): Promise<void> => {
+  for (const given of await stores.refunds.readGiveBacks(paymentId))
+    await stores.reservations.giveBack(given);
+};
+
+test('what has not come back to Redis makes its refund due, once, and only where no workflow runs', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  const [back, lost, slow] = [
+    await refundWhole(saleId),
+    await refundWhole(saleId),
+    await refundWhole(saleId),
+  ];
+  await giveBack(back);
+
+  expect(await run([slow])).toEqual({ looked: 3, repaired: 1, parked: 0 });
+  expect((await stores.refundClaims.take(10)).map(({ paymentId }) => paymentId)).toEqual([lost]);
+  expect(await run([slow])).toEqual({ looked: 3, repaired: 0, parked: 0 });
+
+  await giveBack(slow);
+  await stores.pool.query('UPDATE payments SET engine_due_at = NULL');
+  expect(await run()).toEqual({ looked: 3, repaired: 1, parked: 0 });
+});
+
+test('a sale that is not in Redis, or no longer, has nothing to give back to', async () => {
+  const [gone, over] = [await stores.openSale(buildSale()), await stores.openSale(buildSale())];
+  await refundWhole(gone.saleId);
+  await refundWhole(over.saleId);
+  await stores.forgetting.forgetSale({ saleId: gone.saleId, shard: 0 });
+  await stores.pool.query('UPDATE sales SET redis_cleaned_at = NOW(3) WHERE sale_id = ?', [over.saleId]);
+
+  expect(await run()).toEqual({ looked: 2, repaired: 0, parked: 0 });
+});
