@@ -24,6 +24,8 @@ const PAGE_SIZE = 500;
 const PAGES_MAX = 8;
 /** Orders worked on at once: few, because shoppers share the stores and the engine. */
 const AT_ONCE = 8;
+/** Orders of one page that may fail by themselves. With more of them a store is away, and the page waits. */
+const FAILURES_MAX = 2;
 /**
  * A lost order is abandoned so long after its deadline: a payment of the last second is recorded by then, and
  * the clocks of two machines differ by less.
@@ -39,7 +41,8 @@ export interface HoldsDeps extends AbandonDeps {
   log: Logger;
 }
 
-type Outcome = 'fine' | 'repaired' | 'parked';
+type Outcome = 'fine' | 'repaired' | 'parked' | 'failed';
+type HoldsReport = StepReport & { failed: number };
 
 export function createHoldsStep(deps: HoldsDeps): Step {
   const { holds, places, log } = deps;
@@ -55,10 +58,22 @@ export function createHoldsStep(deps: HoldsDeps): Step {
     });
     const states = await deps.repairs.readStates(judged.map(({ orderNo }) => orderNo));
     const limit = pLimit(AT_ONCE);
-    return Promise.all(judged.map((held) => limit(() => judge(deps, held, states.get(held.orderNo)))));
+    let failed = 0;
+    // An order that fails again and again must not keep those after it from being looked at.
+    const tryToJudge = async (held: Held): Promise<Outcome> => {
+      try {
+        return await judge(deps, held, states.get(held.orderNo));
+      } catch (error) {
+        failed += 1;
+        if (failed > FAILURES_MAX) throw error;
+        log.warn({ err: error, orderNo: held.orderNo }, 'a hold could not be judged');
+        return 'failed';
+      }
+    };
+    return Promise.all(judged.map((held) => limit(() => tryToJudge(held))));
   }
 
-  async function walkShard(shard: SaleShard, report: StepReport, signal: AbortSignal): Promise<void> {
+  async function walkShard(shard: SaleShard, report: HoldsReport, signal: AbortSignal): Promise<void> {
     const walk = `holds ${formatSaleShard(shard)}`;
     let after = parsePlace(await places.read(walk));
     for (let pages = 0; pages < PAGES_MAX && !signal.aborted; pages += 1) {
@@ -66,6 +81,7 @@ export function createHoldsStep(deps: HoldsDeps): Step {
       for (const outcome of await walkPage(shard, page)) {
         if (outcome === 'repaired') report.repaired += 1;
         if (outcome === 'parked') report.parked += 1;
+        if (outcome === 'failed') report.failed += 1;
       }
       report.looked += page.length;
       after = page.length === PAGE_SIZE ? page.at(-1) : undefined;
@@ -75,12 +91,14 @@ export function createHoldsStep(deps: HoldsDeps): Step {
   }
 
   return async (signal) => {
-    const report = { looked: 0, repaired: 0, parked: 0 };
+    const walked: HoldsReport = { looked: 0, repaired: 0, parked: 0, failed: 0 };
     for (const shard of await holds.listShards()) {
       if (signal.aborted) break;
-      await walkShard(shard, report, signal);
+      await walkShard(shard, walked, signal);
     }
+    const { failed, ...report } = walked;
     if (report.repaired + report.parked > 0) log.warn(report, 'holds that no process would have ended');
+    if (failed > 0) throw new Error(`${failed} of ${report.looked} holds could not be judged`);
     return report;
   };
 }

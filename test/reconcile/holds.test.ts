@@ -200,6 +200,18 @@ test('a damaged order is parked and does not keep the others from being mended',
   expect(await parkedReason(text.orderNo)).toMatch('is no order');
 });
 
+test('an order that MySQL takes in no form does not keep other sales from being walked, and the run says so', async () => {
+  const saleIds = [await openSale(), await openSale()].toSorted();
+  const [refused, other] = [await loseOrder(saleIds[0] ?? ''), await loseOrder(saleIds[1] ?? '')];
+  await age(refused, HOUR_MS);
+  await stores.redis.hset(orderKeys(refused.orderNo).order, 'user_id', 'u'.repeat(300));
+
+  await expect(run()).rejects.toThrow('1 of 2 holds could not be judged');
+
+  expect(await actionsOn(other.orderNo)).toMatchObject([{ action: 'order_requeued' }]);
+  expect(await holdOf(refused)).toBe('held');
+});
+
 test('an order of which only the deadline is left is parked, and walked no more', async () => {
   const saleId = await openSale();
   const order = await loseOrder(saleId);
