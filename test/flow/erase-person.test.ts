@@ -3,6 +3,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ordersReply } from '../../src/api/http/replies.ts';
 import { erasePerson } from '../../src/reconcile/erase-person.ts';
+import { limitField, saleKeys } from '../../src/stores/redis/keys.ts';
 import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
@@ -124,6 +125,28 @@ test('a person with an open order is not erased before it has ended', async () =
   await shopper.cancel(orderNo);
   await shopper.awaitStatus(orderNo, 'cancelled');
   await expectStock(checkout.stores, saleId, { sku: 'lamp', available: 10, held: 0, sold: 0 });
+  expect(await erase(shopper)).toMatchObject({ kind: 'erased', orders: 1 });
+});
+
+test('an order that waits to be stored is seen though units that were bought before count no more', async () => {
+  const { stores } = checkout;
+  const { saleId } = await stores.openSale(buildSale());
+  const shopper = await checkout.shopper();
+  const orderNo = await buyAndPay(shopper, saleId);
+  const items = [{ sku: 'lamp', quantity: 1 }];
+  await stores.refunds.requestByOrder(
+    orderNo,
+    { kind: 'units', items, amount: 1, charges: false, restock: true, restoresLimit: true },
+    DECISION,
+    { idempotencyKey: 'part', fingerprint: 'f' },
+  );
+  await expectStock(stores, saleId, { sku: 'lamp', available: 10, held: 0, sold: 0 });
+  // As of an order that is accepted and not stored yet.
+  await stores.redis.hset(saleKeys({ saleId, shard: 0 }).limits, limitField('lamp', shopper.userId), 1);
+
+  expect(await erase(shopper)).toEqual({ kind: 'busy', orderNos: [] });
+
+  await stores.redis.hdel(saleKeys({ saleId, shard: 0 }).limits, limitField('lamp', shopper.userId));
   expect(await erase(shopper)).toMatchObject({ kind: 'erased', orders: 1 });
 });
 
