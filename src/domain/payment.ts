@@ -63,7 +63,7 @@ export type ReversalStatus = (typeof REVERSAL_STATUSES)[number];
  */
 export interface Reversal {
   kind: 'refund' | 'dispute';
-  /** Unique at the provider. */
+  /** Unique among those of its kind and payment. */
   providerReversalId: string;
   providerPaymentId: string;
   /** Minor units; may be less than the payment. */

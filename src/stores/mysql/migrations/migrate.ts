@@ -28,6 +28,7 @@ import { shopData } from './0013-orders.ts';
 import { events } from './0014-events.ts';
 import { push } from './0015-push.ts';
 import { aftersale } from './0016-aftersale.ts';
+import { reversalIds } from './0021-reversal-ids.ts';
 
 const MIGRATIONS = [
   { name: '0001-initial', statements: initial },
@@ -46,6 +47,7 @@ const MIGRATIONS = [
   { name: '0014-events', statements: events },
   { name: '0015-push', statements: push },
   { name: '0016-aftersale', statements: aftersale },
+  { name: '0021-reversal-ids', statements: reversalIds },
 ];
 
 const LOCK_NAME = 'holdfast_migrations';

@@ -21,6 +21,20 @@ const reversalOf = ({ providerReversalId }: Reversal) =>
     providerReversalId,
   ]);
 
+test('a provider that numbers the refunds and disputes of each payment by themselves mixes up none', async () => {
+  const [one, other] = [await world.paidOrder(), await world.paidOrder()];
+  const numbered = { providerReversalId: '1' };
+  await reverse(stores, buildReversal(one.payment, { ...numbered, amount: 900 }));
+  await reverse(stores, buildReversal(one.payment, { ...numbered, kind: 'dispute', status: 'pending' }));
+  await reverse(stores, buildReversal(other.payment, numbered));
+
+  expect(await world.stateOf(one.order)).toMatchObject({ payment: 'disputed', refunded: 900 });
+  expect(await world.stateOf(other.order)).toMatchObject({ payment: 'refunded', refunded: 4_900 });
+  // Each once, however often it is reported.
+  await reverse(stores, buildReversal(one.payment, { ...numbered, amount: 900 }));
+  expect(await world.stateOf(one.order)).toMatchObject({ payment: 'disputed', refunded: 900 });
+});
+
 describe('an applied payment', () => {
   test('that went back at the provider: the order stays paid, says so, gives the limit back and is shown', async () => {
     const { order, payment } = await world.paidOrder();
