@@ -66,7 +66,9 @@ export function createRefundActivities(deps: RefundActivityDeps) {
     known: readonly Reversal[],
   ): Promise<Reversal> {
     const made = await requestRefund(task, next);
-    const earlier = known.find(({ providerReversalId }) => providerReversalId === made.providerReversalId);
+    const earlier = known.find(
+      (one) => one.kind === 'refund' && one.providerReversalId === made.providerReversalId,
+    );
     const isFailed = (earlier ?? made).status === 'failed';
     if (isFailed || earlier) {
       await record(task, [made]);
@@ -127,12 +129,19 @@ export function createRefundActivities(deps: RefundActivityDeps) {
      */
     async refundPayment({ paymentId }: { paymentId: number }): Promise<RefundProgress> {
       const task = await refunds.read(paymentId);
-      // What has gone back gives its units back before the last refund of the payment is through.
-      if (task?.isGiveBackDue) await giveBack(task);
-      if (task?.status !== 'refund_due') return 'nothing-due';
+      const givesBack = async (): Promise<void> => (task?.isGiveBackDue ? giveBack(task) : undefined);
+      if (task?.status !== 'refund_due') {
+        await givesBack();
+        return 'nothing-due';
+      }
       if (task.provider !== provider.name)
         throw new Error(`the payment was collected by ${task.provider}, but ${provider.name} is configured`);
-      return unlessBusy(() => refund(task));
+      // What has gone back gives its units back before the last refund of the payment is through. Money does
+      // not wait for Redis, nor units for the provider.
+      const [money, units] = await Promise.allSettled([unlessBusy(() => refund(task)), givesBack()]);
+      if (money.status === 'rejected') throw money.reason;
+      if (units.status === 'rejected') throw units.reason;
+      return money.value;
     },
 
     /**

@@ -5,6 +5,7 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
+import { createActivities } from '../../src/activities/index.ts';
 import type { RefundActivities } from '../../src/activities/refunds.ts';
 import type { Order } from '../../src/domain/order.ts';
 import type { Reversal } from '../../src/domain/payment.ts';
@@ -407,6 +408,33 @@ test('refundPayment sends what a chargeback had held up, though it is as much as
 
   expect(script.book.slice(1).map(({ amount }) => amount)).toEqual([half, half]);
   expect(await status()).toEqual(['refunded']);
+});
+
+test('refundPayment sends a part while Redis is away, to which an earlier one is to give its units back', async () => {
+  const owed = await openPaid({ isDue: false });
+  const items = [{ sku: 'lamp', quantity: 1 }];
+  await stage.stores.refunds.requestByOrder(
+    owed.order.orderNo,
+    { kind: 'units', items, amount: 1_000, charges: false, restock: true, restoresLimit: true },
+    { actor: 'olga', reason: null },
+    { idempotencyKey: 'units', fingerprint: 'f' },
+  );
+  await owed.refund();
+  await requestPart(owed, 500, 'more');
+  const { stores } = stage;
+  const project = () => Promise.reject(new Error('Redis is away'));
+  const cutOff = createActivities({
+    ...stores,
+    provider: owed.script.provider,
+    reservations: { ...stores.reservations, project },
+  });
+
+  await expect(cutOff.refundPayment(owed)).rejects.toThrow('Redis is away');
+
+  expect(owed.script.book.map(({ amount }) => amount)).toEqual([1_000, 500]);
+  expect(await owed.status()).toEqual(['applied']);
+  expect(await owed.refund()).toBe('nothing-due');
+  expect((await stage.look(owed.order)).redis).toEqual({ available: 10, held: 0, sold: 0 });
 });
 
 test('refundPayment leaves money alone that another provider collected', async () => {
