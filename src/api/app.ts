@@ -105,7 +105,6 @@ export function createApp(deps: AppDeps): App {
     .get('/v1/orders/:orderNo', shopper, others.enter, orders.getOrder)
     .post('/v1/orders/:orderNo/cancel', shopper, others.enter, orders.cancelOrder)
     .post('/v1/orders/:orderNo/payment', shopper, payments.enter, orders.payOrder);
-  mountAdmin(router, { ...deps, eventFeed }, { caller: shopper, lane: others, feeds });
   if (deps.demo) {
     const demo = createDemoRoutes(deps.demo);
     router
@@ -115,8 +114,12 @@ export function createApp(deps: AppDeps): App {
       .post('/demo/token', demo.postToken);
   }
 
+  // A router tries all of its paths for each call, so shoppers' calls do not come to that of the back office.
+  const staff = new Router<RequestState & BodyState>({ sensitive: true, strict: true });
+  mountAdmin(staff, { ...deps, eventFeed }, { caller: shopper, lane: others, feeds });
+
   const app = new Koa({ proxy: deps.trustedProxyHops > 0, maxIpsCount: deps.trustedProxyHops });
-  app.use(problemResponder(deps.log)).use(router.routes()).use(router.allowedMethods());
+  app.use(problemResponder(deps.log)).use(router.routes()).use(staff.routes()).use(staff.allowedMethods());
   const handle = app.callback();
   // Koa answers every error itself; its promise never rejects.
   return {
@@ -124,7 +127,9 @@ export function createApp(deps: AppDeps): App {
       deps.corsOrigins,
       shedPurchases(purchases, (request, response) => void handle(request, response)),
     ),
-    routes: router.stack.flatMap(({ methods, path }) => methods.map((method) => `${method} ${String(path)}`)),
+    routes: [...router.stack, ...staff.stack].flatMap(({ methods, path }) =>
+      methods.map((method) => `${method} ${String(path)}`),
+    ),
   };
 }
 
