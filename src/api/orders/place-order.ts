@@ -60,7 +60,7 @@ export function createPlaceOrder({ reservations, findOrder, verifyTicket }: Plac
     caller: Caller,
   ): Promise<ReserveOutcome | TicketRefusal> {
     try {
-      const asked = { ...request, ...caller, fingerprint: fingerprintOf(request) };
+      const asked = { fingerprint: fingerprintOf(request), ...request, ...caller };
       if (ticket === undefined) return await reservations.reserve(asked);
       const verified = await verifyTicket(ticket, asked);
       if (verified.kind === 'accepted')
@@ -91,7 +91,7 @@ export function createPlaceOrder({ reservations, findOrder, verifyTicket }: Plac
 }
 
 function accept(ctx: Context, saleId: string, outcome: ReserveOutcome & { kind: 'reserved' }): void {
-  const view = viewOrder({ ...outcome, saleId }, QUEUED);
+  const view = viewOrder({ saleId, ...outcome }, QUEUED);
   ctx.status = 202;
   ctx.set('Location', `/v1/orders/${outcome.orderNo}`);
   if (view.pollAfterMs !== null) ctx.set('Retry-After', String(Math.ceil(view.pollAfterMs / 1_000)));
