@@ -43,6 +43,7 @@ export function createPaymentNotifier(apiUrl: string, concurrency: number): Paym
           currency: 'EUR',
           signed_order: null,
           deployment: null,
+          fee: null,
         },
       } satisfies MoneyNotice);
       const id = `evt_${ulid()}`;

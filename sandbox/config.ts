@@ -1,7 +1,7 @@
 /** The sandbox provider's environment. Every fault is listed at once. */
 
 import { z } from 'zod';
-import { httpUrl, logLevel, parseEnv, port } from '../src/config.ts';
+import { httpUrl, logLevel, parseEnv, port, wholeNumber } from '../src/config.ts';
 
 export const sandboxSchema = z.object({
   LOG_LEVEL: logLevel,
@@ -23,6 +23,12 @@ export const sandboxSchema = z.object({
     .string()
     .optional()
     .describe('The file that keeps its book over a restart; without it the book is in memory alone.'),
+  SANDBOX_FEE_BASIS_POINTS: wholeNumber(0, 10_000)
+    .default(0)
+    .describe('What it charges for each payment, in hundredths of a percent: 150 is 1.5 %.'),
+  SANDBOX_DISPUTE_FEE: wholeNumber(0, 1_000_000)
+    .default(0)
+    .describe('What it charges for each dispute, in minor units.'),
   SANDBOX_API_KEY: z.string().min(16).describe('The key that callers of its API must send.'),
   SANDBOX_WEBHOOK_URL: httpUrl.describe(
     "Where it sends payment notices: the API's address with the path `/v1/webhooks/payments`.",

@@ -13,6 +13,7 @@ async function startSandbox(config: SandboxConfig, logger: Logger) {
     publicUrl: config.SANDBOX_PUBLIC_URL,
     returnUrl: config.SANDBOX_RETURN_URL,
     bookFile: config.SANDBOX_BOOK_FILE,
+    fees: { paidBasisPoints: config.SANDBOX_FEE_BASIS_POINTS, disputed: config.SANDBOX_DISPUTE_FEE },
     apiKey: config.SANDBOX_API_KEY,
     webhookUrl: config.SANDBOX_WEBHOOK_URL,
     webhookSecret: config.SANDBOX_WEBHOOK_SECRET,

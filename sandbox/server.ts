@@ -10,6 +10,7 @@ import { bodyParser } from '@koa/bodyparser';
 import Koa, { type Middleware } from 'koa';
 import type { Logger } from 'pino';
 import { createAlarms } from './book/alarms.ts';
+import type { Fees } from './book/book-state.ts';
 import { openBook } from './book/book.ts';
 import { describeProblem, ProblemError, type ProblemCode } from './http/errors.ts';
 import { PAGE_POLICY, renderMessagePage } from './http/page.ts';
@@ -24,6 +25,8 @@ export interface SandboxOptions {
   returnUrl?: string | undefined;
   /** Left out: the book lives in memory and ends with the process. */
   bookFile?: string | undefined;
+  /** Left out: it charges nothing. */
+  fees?: Fees;
   apiKey: string;
   webhookUrl: string;
   /** `whsec_…` */
@@ -54,7 +57,7 @@ export function createSandboxProvider(options: SandboxOptions) {
     /** Port 0 takes any free one. Throws when the book cannot be read or the port is taken. */
     start: async (port: number): Promise<RunningSandbox> => {
       const { logger } = options;
-      const book = await openBook(options.bookFile);
+      const book = await openBook(options.bookFile, options.fees ?? { paidBasisPoints: 0, disputed: 0 });
       const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS });
       try {
         const sender = createWebhookSender({

@@ -42,7 +42,7 @@ const list = z
 /** The same, its type knowing that there is a first. */
 const nonEmptyList = list.pipe(z.tuple([z.string()], z.string()));
 
-function wholeNumber(min: number, max: number) {
+export function wholeNumber(min: number, max: number) {
   return z.coerce.number().int().min(min).max(max);
 }
 

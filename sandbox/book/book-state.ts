@@ -20,7 +20,16 @@ export type Session = OpenedSession & {
 /** `dropped`: never sent, unless a redelivery is asked for. */
 export type Event = WrittenEvent & { delivery: 'pending' | 'delivered' | 'given_up' | 'dropped' };
 
+/** What the sandbox charges the shop. It tells no fee of nothing. */
+export interface Fees {
+  /** Hundredths of a percent of each payment. */
+  paidBasisPoints: number;
+  /** Minor units of each dispute, whoever wins it. */
+  disputed: number;
+}
+
 export interface BookState {
+  fees: Fees;
   sessions: Map<string, Session>;
   sessionIdsByKey: Map<string, string>;
   /** By session: money that is yet to be taken. */
@@ -35,8 +44,9 @@ export interface BookState {
   mischief: MischiefState;
 }
 
-export function createBookState(): BookState {
+export function createBookState(fees: Fees): BookState {
   return {
+    fees,
     sessions: new Map(),
     sessionIdsByKey: new Map(),
     promises: new Map(),

@@ -5,7 +5,7 @@
  */
 
 import { MAX_ENTRIES } from './book-room.ts';
-import { applyEntry, createBookState, eventOf, type BookState, type Event } from './book-state.ts';
+import { applyEntry, createBookState, eventOf, type BookState, type Event, type Fees } from './book-state.ts';
 import { entrySchema, type Entry, type Payment, type PaymentPromise, type Refund } from './entries.ts';
 import { openJournal } from './journal.ts';
 import { decideCall, type MischiefSettings, type MischiefState } from './mischief.ts';
@@ -33,8 +33,8 @@ export interface BookListener {
 export type Book = Awaited<ReturnType<typeof openBook>>;
 
 /** Without a file the book lives in memory alone. */
-export async function openBook(file: string | undefined) {
-  const state = createBookState();
+export async function openBook(file: string | undefined, fees: Fees) {
+  const state = createBookState(fees);
   const journal =
     file === undefined
       ? undefined

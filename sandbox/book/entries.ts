@@ -19,6 +19,8 @@ const moneySchema = z.object({
   currency: currencySchema,
   createdAtMs: z.int(),
 });
+/** What the sandbox charges, in minor units; null: it tells none. */
+const feeSchema = z.int().min(0).nullable().default(null);
 
 const openedSessionSchema = moneySchema.extend({
   idempotencyKey: z.string(),
@@ -32,6 +34,7 @@ const openedSessionSchema = moneySchema.extend({
 const paymentSchema = moneySchema.extend({
   sessionId: z.string().nullable(),
   eventId: z.string(),
+  fee: feeSchema,
   /**
    * Only of money outside any session: elsewhere the session has it, and need not write its four kilobytes
    * twice.
@@ -49,7 +52,7 @@ const refundSchema = moneySchema.extend({
   dueAtMs: z.int().nullable(),
 });
 
-const disputeSchema = moneySchema.extend({ paymentId: z.string() });
+const disputeSchema = moneySchema.extend({ paymentId: z.string(), fee: feeSchema });
 
 /** The status is that of the time of the event, so that a repeat reports the same. */
 const eventAboutSchema = z.discriminatedUnion('type', [
@@ -71,7 +74,7 @@ const eventAboutSchema = z.discriminatedUnion('type', [
 ]);
 
 const eventSchema = z.intersection(
-  moneySchema.extend({ fate: fateSchema.default(UNTOUCHED) }),
+  moneySchema.extend({ fate: fateSchema.default(UNTOUCHED), fee: feeSchema }),
   eventAboutSchema,
 );
 

@@ -10,6 +10,8 @@ interface Money {
   reference: string;
   amount: number;
   currency: string;
+  /** What the sandbox charges for it; none for a refund or a failed attempt. */
+  fee?: number | null;
 }
 
 /** What the shop gives to a session, opaque to the sandbox. */
@@ -21,7 +23,7 @@ interface Carried {
 /** A new event, with what will become of its callback. */
 export function buildEvent(
   { mischief }: BookState,
-  { reference, amount, currency }: Money,
+  { reference, amount, currency, fee = null }: Money,
   about: EventAbout,
 ): WrittenEvent {
   return {
@@ -30,6 +32,7 @@ export function buildEvent(
     reference,
     amount,
     currency,
+    fee,
     fate: decideFate(mischief, about.type),
     ...about,
   };
@@ -41,13 +44,13 @@ export function buildEvent(
  */
 export function buildNotice(event: Event, carried: Carried): MoneyNotice {
   const timestamp = new Date(event.createdAtMs).toISOString();
-  const { reference, amount, currency } = event;
+  const { reference, amount, currency, fee } = event;
   const { signedOrder, deployment } = carried;
   const money = { reference, amount, currency, deployment };
   switch (event.type) {
     case 'payment.succeeded': {
       const of = { payment_id: event.paymentId, session_id: event.sessionId };
-      return { type: event.type, timestamp, data: { ...of, ...money, signed_order: signedOrder } };
+      return { type: event.type, timestamp, data: { ...of, ...money, signed_order: signedOrder, fee } };
     }
     case 'payment.failed': {
       const of = { payment_id: null, session_id: event.sessionId };
@@ -55,15 +58,15 @@ export function buildNotice(event: Event, carried: Carried): MoneyNotice {
     }
     case 'refund.updated': {
       const of = { refund_id: event.refundId, payment_id: event.paymentId };
-      return { type: event.type, timestamp, data: { ...of, ...money, status: event.status } };
+      return { type: event.type, timestamp, data: { ...of, ...money, status: event.status, fee } };
     }
     case 'dispute.opened': {
       const of = { dispute_id: event.disputeId, payment_id: event.paymentId };
-      return { type: event.type, timestamp, data: { ...of, ...money } };
+      return { type: event.type, timestamp, data: { ...of, ...money, fee } };
     }
     case 'dispute.closed': {
       const of = { dispute_id: event.disputeId, payment_id: event.paymentId };
-      return { type: event.type, timestamp, data: { ...of, ...money, won: event.won } };
+      return { type: event.type, timestamp, data: { ...of, ...money, won: event.won, fee } };
     }
     default:
       return event satisfies never;

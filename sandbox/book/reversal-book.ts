@@ -106,10 +106,11 @@ export function createReversalBook(state: BookState, record: (entry: Entry) => v
       if (obstacle) return obstacle;
       const about = { type: 'dispute.opened', disputeId: `dp_${ulid()}`, paymentId: payment.id } as const;
       const { reference, currency } = payment;
-      const event = buildEvent(state, { reference, amount, currency }, about);
+      const fee = state.fees.disputed || null;
+      const event = buildEvent(state, { reference, amount, currency, fee }, about);
       const { createdAtMs } = event;
       const { disputeId: id, paymentId } = about;
-      const dispute = { id, paymentId, reference, amount, currency, createdAtMs };
+      const dispute = { id, paymentId, reference, amount, currency, createdAtMs, fee };
       record({ kind: 'dispute_opened', dispute, event });
       return { kind: 'opened', dispute: { ...dispute, status: 'pending' } };
     },

@@ -158,7 +158,8 @@ function takeFrom(
 
 function take(state: BookState, record: Write, terms: StrayTerms, sessionId: string | null): Payment {
   const id = `pay_${ulid()}`;
-  const event = buildEvent(state, terms, { type: 'payment.succeeded', paymentId: id, sessionId });
+  const fee = Math.round((terms.amount * state.fees.paidBasisPoints) / 10_000) || null;
+  const event = buildEvent(state, { ...terms, fee }, { type: 'payment.succeeded', paymentId: id, sessionId });
   const { reference, amount, currency, signedOrder, deployment } = terms;
   const { createdAtMs } = event;
   const payment = {
@@ -171,6 +172,7 @@ function take(state: BookState, record: Write, terms: StrayTerms, sessionId: str
     createdAtMs,
     sessionId,
     eventId: event.id,
+    fee,
   };
   record({ kind: 'payment_taken', payment, event });
   return paymentOf(state, id);

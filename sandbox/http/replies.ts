@@ -42,13 +42,14 @@ export function toPaymentReply(payment: Payment, book: Book): BookedPayment {
     deployment: payment.deployment,
     returned: book.reversals.returnedOf(payment),
     disputed: book.reversals.isDisputed(payment),
+    fee: payment.fee,
     event_id: payment.eventId,
     created_at: new Date(payment.createdAtMs).toISOString(),
   };
 }
 
 export function toRefundReply(refund: Refund): ReversalReply {
-  return toReversalReply('refund', refund);
+  return toReversalReply('refund', { ...refund, fee: null });
 }
 
 export function toDisputeReply(dispute: Dispute): ReversalReply {
@@ -56,10 +57,13 @@ export function toDisputeReply(dispute: Dispute): ReversalReply {
 }
 
 /** Refunds and disputes have the same shape in a reply. */
-function toReversalReply(kind: ReversalReply['kind'], reversal: Refund | Dispute): ReversalReply {
-  const { id, paymentId, reference, amount, currency, status, createdAtMs } = reversal;
+function toReversalReply(
+  kind: ReversalReply['kind'],
+  reversal: (Refund & { fee: null }) | Dispute,
+): ReversalReply {
+  const { id, paymentId, reference, amount, currency, status, fee, createdAtMs } = reversal;
   const created_at = new Date(createdAtMs).toISOString();
-  return { kind, id, payment_id: paymentId, reference, amount, currency, status, created_at };
+  return { kind, id, payment_id: paymentId, reference, amount, currency, status, fee, created_at };
 }
 
 export function refuse(refusal: Refusal): ProblemError {

@@ -9,6 +9,8 @@ export interface ProviderPayment {
   currency: string;
   /** The signed order as the session carried it, unverified; null for a payment made outside any session. */
   signedOrder: string | null;
+  /** What the provider charges for it, in minor units of the same currency; absent: not told. */
+  fee?: number;
 }
 
 /**
@@ -32,6 +34,8 @@ export interface RecordedTotals extends ReversalTotals {
   refunded: number;
   /** A dispute was opened, also one that is over. */
   wasDisputed: boolean;
+  /** What the provider charges for the payment, in minor units; null: not told. */
+  fee: number | null;
 }
 
 /** A payment as the provider's own list shows it. */
@@ -70,6 +74,11 @@ export interface Reversal {
   amount: number;
   currency: string;
   status: ReversalStatus;
+  /**
+   * What the provider charges for it, in minor units of the same currency; negative: it gives a fee back;
+   * absent: not told.
+   */
+  fee?: number;
 }
 
 /** A verified and parsed webhook. `ignored` covers every event that moves no money. */

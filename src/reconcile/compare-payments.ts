@@ -17,11 +17,12 @@ const UNTOUCHED: RecordedTotals = {
   isMixed: false,
   refunded: 0,
   wasDisputed: false,
+  fee: null,
 };
 
 export interface ComparePaymentsDeps {
   provider: Pick<PaymentProvider, 'name' | 'listReversals'>;
-  payments: Pick<Payments, 'readReversalTotals' | 'record'>;
+  payments: Pick<Payments, 'readReversalTotals' | 'record' | 'recordFees'>;
   refunds: Pick<Refunds, 'recordReversals'>;
   log: Logger;
 }
@@ -62,7 +63,21 @@ export async function comparePayments(
       log.warn(about, 'a payment could not be compared with the provider');
     }
   }
+  await payments.recordFees(provider.name, findNewFees(portion, known));
   return compared;
+}
+
+/** Fees of known payments that no notice told, as of a provider whose notices have none. */
+function findNewFees(
+  portion: readonly ListedPayment[],
+  known: ReadonlyMap<string, RecordedTotals>,
+): Map<string, number> {
+  const fees = new Map<string, number>();
+  for (const { providerPaymentId, fee } of portion) {
+    const recorded = known.get(providerPaymentId);
+    if (fee !== undefined && recorded && recorded.fee !== fee) fees.set(providerPaymentId, fee);
+  }
+  return fees;
 }
 
 /**

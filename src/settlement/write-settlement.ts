@@ -14,6 +14,8 @@ interface Total {
   /** What of it is back with the payers for sure. */
   refunded: number;
   chargedBack: number;
+  /** What the provider charges, as far as it tells. */
+  fees: number;
   /** What is left. */
   kept: number;
 }
@@ -58,12 +60,14 @@ function viewLine({ at, ...line }: SettlementLine) {
 }
 
 function addTo(totals: Map<string, Total>, { line, amount, currency, status }: SettlementLine): void {
-  const total = totals.get(currency) ?? { currency, paid: 0, refunded: 0, chargedBack: 0, kept: 0 };
+  const total = totals.get(currency) ?? { currency, paid: 0, refunded: 0, chargedBack: 0, fees: 0, kept: 0 };
   totals.set(currency, total);
-  const isDone = line === 'payment' || status === 'succeeded';
+  // A fee is charged whatever becomes of what it is for.
+  const isDone = line === 'payment' || line === 'fee' || status === 'succeeded';
   if (line === 'order' || line === 'charge' || !isDone) return;
   if (line === 'payment') total.paid += amount;
   else if (line === 'refund') total.refunded -= amount;
+  else if (line === 'fee') total.fees -= amount;
   else total.chargedBack -= amount;
   total.kept += amount;
 }

@@ -14,7 +14,7 @@ const LAMP_PRICE = 4_900;
 
 let checkout: Checkout;
 beforeAll(async () => {
-  checkout = await openCheckout();
+  checkout = await openCheckout({ fees: { paidBasisPoints: 150, disputed: 1_500 } });
 });
 afterAll(async () => {
   await expectCleanAudit(checkout);
@@ -47,7 +47,14 @@ function awaitRefunded(shopper: Shopper, orderNo: string, refunded: number) {
 
 const settlement = z.object({
   totals: z.array(
-    z.object({ currency: z.string(), paid: z.int(), refunded: z.int(), chargedBack: z.int(), kept: z.int() }),
+    z.object({
+      currency: z.string(),
+      paid: z.int(),
+      refunded: z.int(),
+      chargedBack: z.int(),
+      fees: z.int(),
+      kept: z.int(),
+    }),
   ),
 });
 
@@ -83,7 +90,8 @@ test('one of two lamps goes back, another order whole and a third by a dispute: 
     sum(book.map(({ amount }) => amount)),
     sum(book.map((paid) => paid.returned)),
   ];
-  expect([collected, returned]).toEqual([6 * LAMP_PRICE, 5 * LAMP_PRICE]);
+  const fees = sum(book.map(({ fee }) => fee ?? 0)) + 1_500;
+  expect([collected, returned, fees]).toEqual([6 * LAMP_PRICE, 5 * LAMP_PRICE, 3 * 147 + 1_500]);
   const told = settlement.parse((await askAsStaff('GET', `sales/${saleId}/settlement`)).body);
   expect(told.totals).toEqual([
     {
@@ -91,7 +99,8 @@ test('one of two lamps goes back, another order whole and a third by a dispute: 
       paid: collected,
       refunded: 3 * LAMP_PRICE,
       chargedBack: 2 * LAMP_PRICE,
-      kept: collected - returned,
+      fees,
+      kept: collected - returned - fees,
     },
   ]);
 });

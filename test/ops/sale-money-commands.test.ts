@@ -130,7 +130,7 @@ describe('settlement', () => {
     expect(out.split('\n').map((line) => line.split(',').slice(0, 3).join(','))).toEqual([
       'line,orderNo,reference',
       ...['order', 'payment', 'refund'].map((line) => `${line},${order.orderNo},'=1+1`),
-      ...Array.from({ length: 4 }, () => 'total,,'),
+      ...Array.from({ length: 5 }, () => 'total,,'),
       '',
     ]);
     const json = await ops('settlement', sale.saleId, '--format', 'json');

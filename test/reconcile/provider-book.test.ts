@@ -110,6 +110,19 @@ function look(
   return createProviderBookStep(parts)(signal);
 }
 
+test('a fee that no notice told is recorded, and is no repair', async () => {
+  const [told, untold] = [await storePaidOrder(), await storePaidOrder()];
+  const { provider } = openBook([{ payment: { ...told.payment, fee: 74 } }, { payment: untold.payment }]);
+  expect(await look(provider)).toEqual({ looked: 2, repaired: 0, parked: 0 });
+  const ids = [told, untold].map(({ payment }) => payment.providerPaymentId);
+  const recorded = await stores.payments.readReversalTotals('sandbox', ids);
+  expect(ids.map((id) => recorded.get(id)?.fee)).toEqual([74, null]);
+  // A list that tells a fee no more, or not yet, takes none away.
+  await look(openBook([{ payment: told.payment }]).provider);
+  const after = await stores.payments.readReversalTotals('sandbox', ids);
+  expect(ids.map((id) => after.get(id)?.fee)).toEqual([74, null]);
+});
+
 test('a payment without a notice is on its order, and is known from then on', async () => {
   const { state, payment } = await storeOrder();
   const { provider, slices, lookedUp } = openBook([{ payment }]);

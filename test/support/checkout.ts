@@ -4,13 +4,13 @@ import type { Client } from '@temporalio/client';
 import type { AppDeps } from '../../src/api/app.ts';
 import type { PaymentProvider } from '../../src/payments/provider.ts';
 import type { StoreConfig, Stores } from '../../src/stores/open.ts';
-import { openHttpApp, type HttpApp } from './http-app.ts';
+import { openHttpApp, type HttpApp, type HttpAppOptions } from './http-app.ts';
 import { openTestStores, type TestStores } from './stores.ts';
 import { openEngine } from './workflows/engines.ts';
 import { createNamespace } from './workflows/temporal.ts';
 import { startWorker } from './workflows/worker.ts';
 
-export interface CheckoutOptions {
+export interface CheckoutOptions extends Pick<HttpAppOptions, 'fees'> {
   stores?: Partial<StoreConfig>;
   /** Replaces parts of the API. */
   overrides?: Partial<AppDeps>;
@@ -40,7 +40,8 @@ export async function openCheckout(options: CheckoutOptions = {}): Promise<Check
     const { engine, client, close: closeEngine } = await openEngine(namespace);
     closers.push(closeEngine);
     const under = options.under?.(stores) ?? stores;
-    const app = await openHttpApp({ stores: under, engine, overrides: options.overrides ?? {} });
+    const { fees, overrides = {} } = options;
+    const app = await openHttpApp({ stores: under, engine, overrides, ...(fees && { fees }) });
     closers.push(() => app.close());
     const provided = options.inFront?.(app.provider) ?? app.provider;
     const { reconcileEveryMs } = options;

@@ -4,6 +4,7 @@
 
 import assert from 'node:assert/strict';
 import type { RequestListener } from 'node:http';
+import type { Fees } from '../../sandbox/book/book-state.ts';
 import { openConsole, type SandboxConsole } from '../../sandbox/console.ts';
 import { createSandboxProvider } from '../../sandbox/server.ts';
 import { createApp, type AppDeps } from '../../src/api/app.ts';
@@ -40,6 +41,8 @@ export interface HttpAppOptions {
   /** Replaces parts of the app, say a store that is away. */
   overrides?: Partial<AppDeps>;
   bounds?: Partial<HttpBounds>;
+  /** What the sandbox charges; nothing otherwise. */
+  fees?: Fees;
 }
 
 export interface HttpApp {
@@ -72,6 +75,7 @@ export async function openHttpApp(options: HttpAppOptions): Promise<HttpApp> {
     returnUrl: `${url}/`,
     webhookSecret: WEBHOOK_SECRET,
     retryDelaysMs: RETRY_DELAYS_MS,
+    ...(options.fees && { fees: options.fees }),
     logger: silent,
   }).start(0);
   const provider = createRemoteAdapter({

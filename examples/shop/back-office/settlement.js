@@ -19,11 +19,11 @@ for (const { line, status, amount } of lines) {
 }
 console.table(sums);
 
-const { paid, refunded, chargedBack, kept } = totals.find(
+const { paid, refunded, chargedBack, fees, kept } = totals.find(
   (/** @type {any} */ total) => total.currency === currency,
-) ?? { paid: 0, refunded: 0, chargedBack: 0, kept: 0 };
+) ?? { paid: 0, refunded: 0, chargedBack: 0, fees: 0, kept: 0 };
 console.log(`paid ${money(paid)}, refunded ${money(refunded)}, kept ${money(kept)} ${currency}`);
-if (kept !== paid - refunded - chargedBack) {
+if (kept !== paid - refunded - chargedBack - fees) {
   console.error('It does not add up.');
   process.exitCode = 1;
 }

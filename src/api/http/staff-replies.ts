@@ -96,12 +96,12 @@ export const settlementReply = z.strictObject({
   saleId: z.string(),
   lines: z.array(
     z.strictObject({
-      line: z.enum(['order', 'charge', 'payment', 'refund', 'dispute']),
+      line: z.enum(['order', 'charge', 'payment', 'refund', 'dispute', 'fee']),
       orderNo: z.string(),
-      /** The provider's id of it, or the code of a charge. */
+      /** The provider's id of it, of a fee that of what it is for; or the code of a charge. */
       id: z.string(),
       provider: z.string(),
-      /** Minor units; what goes back to the payer is negative. */
+      /** Minor units; what goes back to the payer, or to the provider, is negative. */
       amount: z.int(),
       currency: z.string().length(3),
       status: z.string(),
@@ -110,13 +110,14 @@ export const settlementReply = z.strictObject({
       at: time,
     }),
   ),
-  /** One a currency; `kept` is `paid` less what went back for sure. */
+  /** One a currency; `kept` is `paid` less what went back for sure and the fees. */
   totals: z.array(
     z.strictObject({
       currency: z.string().length(3),
       paid: amount,
       refunded: amount,
       chargedBack: amount,
+      fees: z.int(),
       kept: z.int(),
     }),
   ),

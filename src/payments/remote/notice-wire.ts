@@ -5,6 +5,7 @@ import {
   amountSchema,
   currencySchema,
   deploymentReplySchema,
+  feeSchema,
   idSchema,
   referenceSchema,
   reversalStatusSchema,
@@ -22,7 +23,7 @@ const moneySchema = z.object({
   deployment: deploymentReplySchema,
 });
 const attemptSchema = moneySchema.extend({ session_id: idSchema.nullable() });
-const reversedSchema = moneySchema.extend({ payment_id: idSchema });
+const reversedSchema = moneySchema.extend({ payment_id: idSchema, fee: feeSchema });
 const disputeSchema = reversedSchema.extend({ dispute_id: idSchema });
 
 /** The callbacks about money. A failed attempt collected nothing, so it names no payment. */
@@ -30,7 +31,11 @@ export const moneyNoticeSchema = z.discriminatedUnion('type', [
   z.object({
     type: z.literal('payment.succeeded'),
     timestamp: timestampSchema,
-    data: attemptSchema.extend({ payment_id: idSchema, signed_order: signedOrderReplySchema }),
+    data: attemptSchema.extend({
+      payment_id: idSchema,
+      signed_order: signedOrderReplySchema,
+      fee: feeSchema,
+    }),
   }),
   z.object({
     type: z.literal('payment.failed'),

@@ -57,11 +57,11 @@ function toNotice(notice: MoneyNotice, eventId: string): PaymentNotice {
     case 'payment.failed':
       return { kind: 'payment_failed', eventId, orderNo: notice.data.reference };
     case 'refund.updated': {
-      const { refund_id, payment_id, amount, currency, status } = notice.data;
+      const { refund_id, payment_id, amount, currency, status, fee } = notice.data;
       return {
         kind: 'payment_reversed',
         eventId,
-        reversal: toReversal({ kind: 'refund', id: refund_id, payment_id, amount, currency, status }),
+        reversal: toReversal({ kind: 'refund', id: refund_id, payment_id, amount, currency, status, fee }),
       };
     }
     case 'dispute.opened':
@@ -78,8 +78,8 @@ function toDisputeNotice(
   eventId: string,
   status: ReversalStatus,
 ): PaymentNotice {
-  const { dispute_id: id, payment_id, amount, currency } = data;
-  const reversal = toReversal({ kind: 'dispute', id, payment_id, amount, currency, status });
+  const { dispute_id: id, payment_id, amount, currency, fee } = data;
+  const reversal = toReversal({ kind: 'dispute', id, payment_id, amount, currency, status, fee });
   return { kind: 'payment_reversed', eventId, reversal };
 }
 

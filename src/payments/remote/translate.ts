@@ -8,6 +8,7 @@ export function toPayment(wire: {
   amount: number;
   currency: string;
   signed_order: string | null;
+  fee?: number | null;
 }): ProviderPayment {
   return {
     providerPaymentId: wire.id,
@@ -15,6 +16,7 @@ export function toPayment(wire: {
     amount: wire.amount,
     currency: wire.currency,
     signedOrder: wire.signed_order,
+    ...toFee(wire.fee),
   };
 }
 
@@ -25,6 +27,7 @@ export function toReversal(wire: {
   amount: number;
   currency: string;
   status: ReversalStatus;
+  fee?: number | null;
 }): Reversal {
   return {
     kind: wire.kind,
@@ -33,5 +36,10 @@ export function toReversal(wire: {
     amount: wire.amount,
     currency: wire.currency,
     status: wire.status,
+    ...toFee(wire.fee),
   };
+}
+
+function toFee(fee: number | null | undefined): { fee?: number } {
+  return typeof fee === 'number' ? { fee } : {};
 }

@@ -35,6 +35,14 @@ export const deploymentSchema = z
     'Which deployment of Holdfast opened the session. Opaque to the provider, which returns it with each payment and each notice of the session.',
   );
 export const reversalStatusSchema = z.enum(REVERSAL_STATUSES);
+/** What cannot be read as a fee is none: it must not have a payment refused. */
+export const feeSchema = z
+  .int()
+  .nullable()
+  .catch(null)
+  .describe(
+    'What the provider charges for it, in minor units of its currency; negative: it gives a fee back; null: not told. What is told last counts.',
+  );
 const timeSchema = z.iso.datetime({ offset: true });
 /** Of a session, a payment, a refund or a dispute: as long as the column that keeps it. */
 export const idSchema = z.string().min(1).max(128);
@@ -124,6 +132,7 @@ export const paymentReplySchema = moneySchema.extend({
     .min(0)
     .describe('Minor units that went back: refunds that succeeded, and disputes that the shop lost.'),
   disputed: z.boolean().describe('Whether a dispute about it is open.'),
+  fee: feeSchema,
   created_at: timeSchema,
 });
 
@@ -173,6 +182,7 @@ export const reversalReplySchema = moneySchema.extend({
   status: reversalStatusSchema.describe(
     'A dispute is pending while it is open, succeeded when the payer got the money back, failed when the shop won.',
   ),
+  fee: feeSchema,
   created_at: timeSchema,
 });
 export type ReversalReply = z.infer<typeof reversalReplySchema>;

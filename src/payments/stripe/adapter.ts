@@ -134,7 +134,8 @@ export function createStripeAdapter(options: StripeAdapterOptions): PaymentProvi
     listPayments: async function* listPayments(sinceMs = 0, untilMs?: number): AsyncGenerator<ListedPayment> {
       const query = {
         limit: PAGE_SIZE,
-        expand: ['data.latest_charge'],
+        // The balance transaction has the fee. Stripe takes no more than four levels.
+        expand: ['data.latest_charge.balance_transaction'],
         created: {
           gte: Math.floor(sinceMs / 1_000),
           ...(untilMs === undefined ? {} : { lt: Math.floor(untilMs / 1_000) }),

@@ -70,11 +70,31 @@ export function toSessionPayment(session: unknown): ProviderPayment | undefined 
   return { providerPaymentId, ...order, amount, currency };
 }
 
+/** What Stripe booked on the account's balance, and what it took for that. */
+const balanceTransactionSchema = z.object({ fee: z.int(), currency: currencySchema });
+
+/**
+ * The fees of these, in minor units of `currency`. Nothing where there are none, or where the account's
+ * balance is in another currency: no exchange rate is known for it.
+ */
+function feeOf(
+  transactions: readonly z.infer<typeof balanceTransactionSchema>[],
+  currency: string,
+): { fee?: number } {
+  if (transactions.length === 0 || transactions.some((each) => each.currency !== currency)) return {};
+  return { fee: transactions.reduce((sum, { fee }) => sum + fee, 0) };
+}
+
 const collectedIntentSchema = z.object({
   id: stripeIdSchema,
   amount_received: amountSchema,
   currency: currencySchema,
-  latest_charge: z.object({ amount_refunded: z.int().nonnegative(), disputed: z.boolean() }),
+  latest_charge: z.object({
+    amount_refunded: z.int().nonnegative(),
+    disputed: z.boolean(),
+    // Nothing before the money is booked. A fee that cannot be read must not hide the payment.
+    balance_transaction: balanceTransactionSchema.nullish().catch(null),
+  }),
 });
 
 const UNTOUCHED: ListedPayment['totals'] = { succeeded: 0, isDisputed: false };
@@ -93,7 +113,9 @@ function toListedPayment(intent: unknown): ListedPayment | undefined {
     currency,
     latest_charge: charge,
   } = collectedIntentSchema.parse(intent);
-  const payment = { providerPaymentId: id, ...order, amount, currency };
+  const booked = charge.balance_transaction;
+  const fee = feeOf(booked ? [booked] : [], currency);
+  const payment = { providerPaymentId: id, ...order, amount, currency, ...fee };
   if (charge.amount_refunded === 0 && !charge.disputed) return { ...payment, totals: UNTOUCHED };
   const counted = { refunded: charge.amount_refunded, wasDisputed: charge.disputed };
   return { ...payment, totals: null, counted };
@@ -159,12 +181,14 @@ const disputeSchema = z.object({
   amount: amountSchema,
   currency: currencySchema,
   status: z.string().transform((status) => CLOSED_DISPUTES[status] ?? ('pending' as const)),
+  balance_transactions: z.array(balanceTransactionSchema).nullish().catch(null),
 });
 
 /** @throws ZodError */
 export function toDispute(dispute: unknown, providerPaymentId: string): Reversal {
-  const { id, ...rest } = disputeSchema.parse(dispute);
-  return { kind: 'dispute', providerReversalId: id, providerPaymentId, ...rest };
+  const { id, balance_transactions: booked, ...rest } = disputeSchema.parse(dispute);
+  const fee = feeOf(booked ?? [], rest.currency);
+  return { kind: 'dispute', providerReversalId: id, providerPaymentId, ...rest, ...fee };
 }
 
 const reversedSchema = z.object({ payment_intent: referenceSchema.nullish() });

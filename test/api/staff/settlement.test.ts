@@ -88,6 +88,28 @@ test('more than a page of order numbers is told whole, each once and in their or
   expect(lines.map(({ orderNo }) => orderNo)).toEqual(orders.map(({ orderNo }) => orderNo).toSorted());
 });
 
+test('what the provider charges has lines of its own, and is not kept', async () => {
+  const { saleId } = await world.stores.openSale(buildSale());
+  const { order, payment } = await world.paid(saleId);
+  await world.stores.payments.record('sandbox', { ...payment, fee: 74 });
+  const dispute = buildReversal(payment, { kind: 'dispute', status: 'pending' });
+  await reverse(world.stores, dispute);
+  // A repeat that tells no fee leaves it as it was told before.
+  for (const fee of [{ fee: 2_000 }, { fee: 1_500 }, {}]) await reverse(world.stores, { ...dispute, ...fee });
+  await world.stores.payments.record('sandbox', payment);
+  const { lines, totals } = settlementReply.parse((await world.get(`sales/${saleId}/settlement`)).body);
+  expect(lines).toMatchObject([
+    { line: 'order', orderNo: order.orderNo },
+    { line: 'payment', amount: 4_900 },
+    { line: 'fee', id: payment.providerPaymentId, amount: -74 },
+    { line: 'dispute', amount: -4_900, status: 'pending' },
+    { line: 'fee', id: dispute.providerReversalId, amount: -1_500 },
+  ]);
+  expect(totals).toEqual([
+    { currency: 'EUR', paid: 4_900, refunded: 0, chargedBack: 0, fees: 1_574, kept: 3_326 },
+  ]);
+});
+
 test('as CSV no cell is a formula', async () => {
   const { saleId } = await world.stores.openSale(buildSale());
   const order = buildOrder({ saleId, reference: '=HYPERLINK("http://evil")' });
@@ -105,10 +127,11 @@ test('as CSV the totals are the last lines', async () => {
   await reverse(world.stores, buildReversal(payment, { amount: 4_000 }));
   await reverse(world.stores, buildReversal(payment, { kind: 'dispute', amount: 4_900 }));
   const { body } = await world.get(`sales/${saleId}/settlement?format=csv`);
-  expect(String(body).trimEnd().split('\n').slice(-4)).toEqual([
+  expect(String(body).trimEnd().split('\n').slice(-5)).toEqual([
     'total,,,paid,,4900,EUR,,',
     'total,,,refunded,,4000,EUR,,',
     'total,,,chargedBack,,4900,EUR,,',
+    'total,,,fees,,0,EUR,,',
     'total,,,kept,,-4000,EUR,,',
   ]);
 });

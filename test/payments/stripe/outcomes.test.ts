@@ -274,9 +274,24 @@ describe('the book', () => {
       { ...PAYMENT, providerPaymentId: 'pi_4', amount: 700, returned: 0, isMixed: false },
     ]);
     expect(stripe.seen.map(({ query }) => query)).toEqual([
-      expect.objectContaining({ 'expand[0]': 'data.latest_charge' }),
-      expect.objectContaining({ 'expand[0]': 'data.latest_charge', starting_after: 'pi_2' }),
+      expect.objectContaining({ 'expand[0]': 'data.latest_charge.balance_transaction' }),
+      expect.objectContaining({
+        'expand[0]': 'data.latest_charge.balance_transaction',
+        starting_after: 'pi_2',
+      }),
     ]);
+  });
+
+  test.each([
+    ['of the balance', { id: 'txn_1', fee: 389, currency: 'eur' }, { fee: 389 }],
+    ['none, as the balance is in another currency', { id: 'txn_1', fee: 389, currency: 'usd' }, {}],
+    ['none that is not booked yet', null, {}],
+    ['none that cannot be read', { id: 'txn_1', fee: '3.89', currency: 'eur' }, {}],
+  ])('tells the fee of a payment: %s', async (_what, booked, fee) => {
+    const charge = { id: 'ch_1', amount_refunded: 0, disputed: false, balance_transaction: booked };
+    stripe.script(INTENTS, buildList([buildIntent({ latest_charge: charge })]));
+
+    expect(await list()).toEqual([{ ...PAYMENT, returned: 0, isMixed: false, ...fee }]);
   });
 
   test('counts as returned what refunds have given back, not what they are about to', async () => {

@@ -28,6 +28,7 @@ import { shopData } from './0013-orders.ts';
 import { events } from './0014-events.ts';
 import { push } from './0015-push.ts';
 import { aftersale } from './0016-aftersale.ts';
+import { fees } from './0017-fees.ts';
 import { reversalIds } from './0021-reversal-ids.ts';
 
 const MIGRATIONS = [
@@ -47,6 +48,7 @@ const MIGRATIONS = [
   { name: '0014-events', statements: events },
   { name: '0015-push', statements: push },
   { name: '0016-aftersale', statements: aftersale },
+  { name: '0017-fees', statements: fees },
   { name: '0021-reversal-ids', statements: reversalIds },
 ];
 

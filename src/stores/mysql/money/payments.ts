@@ -54,6 +54,20 @@ export function createPayments(pool: Pool) {
       providerPaymentIds: readonly string[],
     ): Promise<Map<string, RecordedTotals>> => readReversalTotals(pool, provider, providerPaymentIds),
 
+    /** Records what the provider charges for known payments, in minor units, by provider payment id. */
+    async recordFees(provider: string, fees: ReadonlyMap<string, number>): Promise<void> {
+      if (fees.size === 0) return;
+      const ids = [...fees.keys()];
+      await inTransaction(pool, (connection) =>
+        modify(
+          connection,
+          `UPDATE payments SET updated_at = updated_at, fee = CASE provider_payment_id
+           ${'WHEN ? THEN ? '.repeat(fees.size)} END WHERE provider = ? AND provider_payment_id IN (?)`,
+          [...[...fees].flat(), provider, ids],
+        ),
+      );
+    },
+
     /** Records a payment that the provider reported in another way than by a notice. */
     record: (provider: string, payment: ProviderPayment): Promise<void> =>
       inTransaction(pool, async (connection) => {

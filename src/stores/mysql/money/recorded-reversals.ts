@@ -6,7 +6,11 @@ import { sumReversals } from '../../../domain/reversals.ts';
 import { selectRows, type Pool } from '../connection.ts';
 import { reversalColumns } from '../rows/reversal-rows.ts';
 
-const paymentRow = z.object({ provider_payment_id: z.string(), currency: z.string() });
+const paymentRow = z.object({
+  provider_payment_id: z.string(),
+  currency: z.string(),
+  fee: z.int().nullable(),
+});
 
 const reversalRow = z.object({ provider_payment_id: z.string(), ...reversalColumns });
 
@@ -23,7 +27,7 @@ export async function readReversalTotals(
   const payments = await selectRows(
     pool,
     paymentRow,
-    'SELECT provider_payment_id, currency FROM payments WHERE provider = ? AND provider_payment_id IN (?)',
+    'SELECT provider_payment_id, currency, fee FROM payments WHERE provider = ? AND provider_payment_id IN (?)',
     which,
   );
   const reversals = await selectRows(
@@ -34,14 +38,14 @@ export async function readReversalTotals(
     which,
   );
   return new Map(
-    payments.map(({ provider_payment_id: id, currency }) => {
+    payments.map(({ provider_payment_id: id, currency, fee }) => {
       const own = reversals.filter((row) => row.provider_payment_id === id);
       const { succeeded, pending } = sumReversals(
         currency,
         own.filter(({ kind }) => kind === 'refund'),
       );
       const wasDisputed = own.some(({ kind }) => kind === 'dispute');
-      return [id, { ...sumReversals(currency, own), refunded: succeeded + pending, wasDisputed }];
+      return [id, { ...sumReversals(currency, own), refunded: succeeded + pending, wasDisputed, fee }];
     }),
   );
 }

@@ -25,15 +25,16 @@ export async function insertPayment(
   provider: string,
   payment: ProviderPayment,
 ): Promise<void> {
-  const { providerPaymentId, amount, currency } = payment;
+  const { providerPaymentId, amount, currency, fee = null } = payment;
   const status: PaymentStatus = parseOrderNo(payment.orderNo) ? 'received' : 'parked';
   const reference = cutReference(payment.orderNo);
   const signed = payment.signedOrder?.slice(0, MAX_SIGNED_CHARS) ?? null;
   const written = await modify(
     connection,
-    `INSERT INTO payments (provider, provider_payment_id, order_no, amount, currency, status, signed_order)
-     VALUES (?, ?, ?, ?, ?, ?, ?) ON DUPLICATE KEY UPDATE signed_order = COALESCE(signed_order, VALUES(signed_order))`,
-    [provider, providerPaymentId, reference, amount, currency, status, signed],
+    `INSERT INTO payments (provider, provider_payment_id, order_no, amount, currency, status, signed_order, fee)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON DUPLICATE KEY UPDATE
+       signed_order = COALESCE(signed_order, VALUES(signed_order)), fee = COALESCE(VALUES(fee), fee)`,
+    [provider, providerPaymentId, reference, amount, currency, status, signed, fee],
   );
   // 1: inserted, 2: there before and amended.
   if (written !== 1) return;

@@ -1,4 +1,4 @@
-/** The settlement of a sale: a line for each order, charge, payment, refund and dispute, as of one moment. */
+/** The settlement of a sale, as of one moment: a line for each order, charge, payment, reversal and fee. */
 
 import { z } from 'zod';
 import { parseOrderNo } from '../../../domain/order.ts';
@@ -36,6 +36,7 @@ const paymentRow = z.object({
   amount: z.int(),
   currency: z.string(),
   status: z.string(),
+  fee: z.int().nullable(),
   received_at: z.date(),
 });
 const reversalRow = z.object({
@@ -43,16 +44,17 @@ const reversalRow = z.object({
   provider: z.string(),
   provider_reversal_id: z.string(),
   ...reversalColumns,
+  fee: z.int().nullable(),
   created_at: z.date(),
 });
 
 export interface SettlementLine {
-  line: 'order' | 'charge' | 'payment' | 'refund' | 'dispute';
+  line: 'order' | 'charge' | 'payment' | 'refund' | 'dispute' | 'fee';
   orderNo: string;
-  /** The provider's id, or the code of a charge. */
+  /** The provider's id, of a fee that of what it is for; or the code of a charge. */
   id: string;
   provider: string;
-  /** Minor units; what goes back to the payer is negative. */
+  /** Minor units; what goes back to the payer, or to the provider, is negative. */
   amount: number;
   currency: string;
   status: string;
@@ -115,15 +117,15 @@ async function readLines(connection: PoolConnection, orderNos: readonly string[]
   const payments = await selectRows(
     connection,
     paymentRow,
-    `SELECT order_no, provider, provider_payment_id, amount, currency, status, received_at FROM payments
+    `SELECT order_no, provider, provider_payment_id, amount, currency, status, fee, received_at FROM payments
      WHERE order_no IN (?) ORDER BY payment_id`,
     [orderNos],
   );
   const reversals = await selectRows(
     connection,
     reversalRow,
-    `SELECT p.order_no, r.provider, r.provider_reversal_id, r.kind, r.amount, r.currency, r.status, r.created_at
-     FROM payments p JOIN reversals r
+    `SELECT p.order_no, r.provider, r.provider_reversal_id, r.kind, r.amount, r.currency, r.status, r.fee,
+       r.created_at FROM payments p JOIN reversals r
        ON r.provider = p.provider AND r.provider_payment_id = p.provider_payment_id
      WHERE p.order_no IN (?) ORDER BY r.reversal_id`,
     [orderNos],
@@ -141,10 +143,12 @@ async function readLines(connection: PoolConnection, orderNos: readonly string[]
   for (const row of payments) {
     const { provider, provider_payment_id: id, amount, currency, status, received_at: at } = row;
     add(row.order_no, { line: 'payment', id, provider, amount, currency, status, at });
+    if (row.fee) add(row.order_no, { line: 'fee', id, provider, amount: -row.fee, currency, status, at });
   }
   for (const row of reversals) {
     const { kind: line, provider, provider_reversal_id: id, amount, currency, status, created_at: at } = row;
     add(row.order_no, { line, id, provider, amount: -amount, currency, status, at });
+    if (row.fee) add(row.order_no, { line: 'fee', id, provider, amount: -row.fee, currency, status, at });
   }
   return [...linesOf.values()].flat();
 }

@@ -32,6 +32,14 @@ export async function upsertReversals(
       ],
     );
     if (affected > 0) changed.push(reversal);
+    // A fee alone is no news of the money.
+    if (reversal.fee !== undefined)
+      await modify(
+        connection,
+        `UPDATE reversals SET fee = ? WHERE provider = ? AND provider_payment_id = ? AND kind = ?
+           AND provider_reversal_id = ?`,
+        [reversal.fee, provider, reversal.providerPaymentId, reversal.kind, reversal.providerReversalId],
+      );
   }
   return changed;
 }

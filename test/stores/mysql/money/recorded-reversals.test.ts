@@ -23,6 +23,7 @@ const NOTHING = {
   isMixed: false,
   refunded: 0,
   wasDisputed: false,
+  fee: null,
 };
 
 const totalsOf = async (...ids: string[]) =>

@@ -207,11 +207,13 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
       await unmatchedPayments.refund(second?.paymentId ?? 0, 'order_unknown');
     },
   ],
-  'payments.readReversalTotals of a portion': [
+  'payments: readReversalTotals of a portion, recordFees': [
     500 * PER_ROW,
     async ({ payments }) => {
-      const ids = Array.from({ length: 500 }, (_, i) => `pay_${i}`);
-      await payments.readReversalTotals('sandbox', [...ids, (await paymentIdsOf('paid')).providerPaymentId]);
+      const { providerPaymentId } = await paymentIdsOf('paid');
+      const ids = [...Array.from({ length: 499 }, (_, i) => `${providerPaymentId}${i}`), providerPaymentId];
+      expect((await payments.readReversalTotals('sandbox', ids)).size).toBe(500);
+      await payments.recordFees('sandbox', new Map(ids.map((id) => [id, 74])));
     },
   ],
   // Of a user who has 2,000 orders, the pages of a day: each order with its line.
@@ -355,7 +357,7 @@ const REQUESTS: Record<string, Call> = {
     await payments.receive('sandbox', notice, '{}');
     await payments.record('sandbox', payment);
     await orders.markPaid(order.orderNo);
-    const reversal = buildReversal(payment);
+    const reversal = buildReversal(payment, { fee: 15 });
     await payments.receive(
       'sandbox',
       { kind: 'payment_reversed', eventId: `evt_${order.orderNo}`, reversal },
