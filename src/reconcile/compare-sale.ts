@@ -10,7 +10,7 @@ import type { HeldCart, SaleLook } from '../stores/redis/sale-mends.ts';
 
 export interface Compared {
   look: Extract<SaleLook, { kind: 'looked' }>;
-  books: SaleBooks;
+  books: SaleBooks & { returned: NonNullable<SaleBooks['returned']> };
   /** What the held orders take, and those that are missing in Redis, by orderNo. */
   carts: ReadonlyMap<string, HeldCart>;
   /** Orders that are open in MySQL and not held in Redis. */
@@ -63,7 +63,11 @@ export function nameOf(difference: Difference): string {
 }
 
 /** Open orders that Redis does not have on its list of held ones, or whose hash it has lost. */
-export function findMissing({ look, books, carts }: Pick<Compared, 'look' | 'books' | 'carts'>): Set<string> {
+export function findMissing({
+  look,
+  books,
+  carts,
+}: Pick<Compared, 'look' | 'carts'> & { books: SaleBooks }): Set<string> {
   const held = new Set(look.held);
   return new Set([...books.open].filter((orderNo) => !held.has(orderNo) || !carts.has(orderNo)));
 }

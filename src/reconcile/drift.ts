@@ -107,20 +107,25 @@ async function look(
   if (books?.epoch !== seen.epoch) return undefined;
   // A change of the sale is on its way: the stores have different totals for a moment.
   if (books.isChanging || books.changeNo !== seen.changeNo) return undefined;
+  const { returned: given } = books;
+  if (!given) {
+    log.warn({ saleId }, 'too many units were put back on sale to compare them');
+    return undefined;
+  }
   const missing = findMissing({ look: seen, books, carts });
   for (const { order } of await saleBooks.readOrders([...missing])) carts.set(order.orderNo, order);
   // What such an order takes is not known. The step that walks the holds parks it.
   if (seen.held.some((orderNo) => !carts.has(orderNo) && !books.stored.has(orderNo))) return undefined;
   const marks = [
     ...new Set([
-      ...books.returned.map(({ orderNo, part }) => returnMark(orderNo, 'stock', part)),
+      ...given.map(({ orderNo, part }) => returnMark(orderNo, 'stock', part)),
       ...books.owned.flatMap(({ orderNo, limitReturned }) =>
         limitReturned.map(({ part }) => returnMark(orderNo, 'limit', part)),
       ),
     ]),
   ];
   const returned = await saleMends.readReturned(saleId, marks);
-  return { look: seen, books, carts, missing, returned, fields };
+  return { look: seen, books: { ...books, returned: given }, carts, missing, returned, fields };
 }
 
 /** The next limits to compare: of what users ordered, and of what Redis counts. Each walk goes round. */

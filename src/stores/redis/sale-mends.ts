@@ -13,6 +13,8 @@ import { lookSale, lookUpOrders, mendLimit, mendStock, restoreHold } from './scr
 const HELD_MAX = 20_000;
 /** Orders read by one script: about two milliseconds of Redis. */
 const READ_AT_ONCE = 500;
+/** Marks asked for by one command: some milliseconds of Redis. */
+const MARKS_AT_ONCE = 5_000;
 
 /** See `lua/look-sale.lua`. */
 export type SaleLook = z.infer<typeof lookSaleReply>;
@@ -88,9 +90,13 @@ export function createSaleMends(redis: RedisClient) {
 
     /** Which of these marks of what orders have given back, as `returnMark` makes them, Redis has. */
     async readReturned(saleId: string, marks: readonly string[]): Promise<Set<string>> {
-      if (marks.length === 0) return new Set();
-      const found = await redis.smismember(keysOf(saleId).returns, ...marks);
-      return new Set(marks.filter((_, i) => found[i] === 1));
+      const returned = new Set<string>();
+      for (let from = 0; from < marks.length; from += MARKS_AT_ONCE) {
+        const asked = marks.slice(from, from + MARKS_AT_ONCE);
+        const found = await redis.smismember(keysOf(saleId).returns, ...asked);
+        for (const [i, mark] of asked.entries()) if (found[i] === 1) returned.add(mark);
+      }
+      return returned;
     },
 
     /**
