@@ -22,6 +22,7 @@ import type { PaymentProvider } from '../payments/provider.ts';
 import type { OrderSigner } from '../payments/signed-order.ts';
 import type { UrlRules } from '../push/endpoint-url.ts';
 import type { Stores } from '../stores/open.ts';
+import { createAbsentSales } from './absent-sales.ts';
 import { mountAdmin } from './admin/routes.ts';
 import { createDemoRoutes, type DemoOptions } from './demo-routes.ts';
 import { createHealthRoutes } from './health-routes.ts';
@@ -73,6 +74,7 @@ export interface App {
 export function createApp(deps: AppDeps): App {
   const projection = createProjection(deps);
   const findOrder = createOrderFinder({ ...deps, projection, judgeMissing: createLostOrders(deps) });
+  const findAbsentSale = createAbsentSales(deps.sales);
   const openPaymentPage = createPaymentPage({ ...deps, sign: deps.signer.sign, projection });
   const orders = createOrderRoutes({ ...deps, projection, findOrder, openPaymentPage });
   const health = createHealthRoutes(deps);
@@ -92,7 +94,7 @@ export function createApp(deps: AppDeps): App {
     .get('/healthz', health.healthz)
     .get('/readyz', health.readyz)
     .get('/metrics', health.metrics)
-    .get('/v1/sales/:saleId', others.enter, createGetSale(deps.saleStock))
+    .get('/v1/sales/:saleId', others.enter, createGetSale({ ...deps, findAbsentSale }))
     .post(
       '/v1/webhooks/payments',
       countNotices(deps.metrics),
@@ -100,7 +102,13 @@ export function createApp(deps: AppDeps): App {
       notices.enter,
       createReceiveNotice(deps),
     )
-    .post('/v1/orders', cart, shopper, purchases.enter, createPlaceOrder({ ...deps, findOrder }))
+    .post(
+      '/v1/orders',
+      cart,
+      shopper,
+      purchases.enter,
+      createPlaceOrder({ ...deps, findAbsentSale, findOrder }),
+    )
     .get('/v1/orders', shopper, others.enter, createListOrders({ ...deps, projection }))
     .get('/v1/orders/:orderNo', shopper, others.enter, orders.getOrder)
     .post('/v1/orders/:orderNo/cancel', shopper, others.enter, orders.cancelOrder)

@@ -9,6 +9,7 @@ import { createRefunds } from '../../src/stores/mysql/money/refunds.ts';
 import { createOrders } from '../../src/stores/mysql/orders/orders.ts';
 import type { WorkflowPresence } from '../../src/stores/mysql/orders/store-orders.ts';
 import { createUserOrders } from '../../src/stores/mysql/orders/user-orders.ts';
+import { createSales } from '../../src/stores/mysql/sales.ts';
 import type { StoreConfig } from '../../src/stores/open.ts';
 import { openHttpApp, type HttpApp } from '../support/http-app.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
@@ -62,11 +63,12 @@ export async function openApi(config: Partial<StoreConfig> = {}): Promise<TestAp
 
 /** MySQL's part of the app, at an address where no server listens. */
 export async function openMysqlAway(): Promise<
-  Pick<AppDeps, 'orders' | 'userOrders' | 'payments' | 'paymentSessions' | 'refunds' | 'pool'>
+  Pick<AppDeps, 'sales' | 'orders' | 'userOrders' | 'payments' | 'paymentSessions' | 'refunds' | 'pool'>
 > {
   const pool = createMysqlPool('mysql://user@127.0.0.1:1/none');
   return {
     pool,
+    sales: createSales(pool),
     orders: createOrders(pool),
     userOrders: createUserOrders(pool),
     payments: createPayments(pool),

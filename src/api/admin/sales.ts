@@ -1,7 +1,13 @@
 /** The shop's sales: made, changed, paused, closed and shown. */
 
+import type { Logger } from 'pino';
 import { z } from 'zod';
-import { MAX_DECISION_CHARS, MAX_SALES_LISTED, SALE_ID_PATTERN } from '../../domain/limits.ts';
+import {
+  MAX_DECISION_CHARS,
+  MAX_SALES_LISTED,
+  SALE_ID_PATTERN,
+  WARM_UP_AHEAD_MS,
+} from '../../domain/limits.ts';
 import { SHOP_SALE_STATES, snapshotSale } from '../../domain/sale-snapshot.ts';
 import { priceFaults, type CreateSaleDeps } from '../../payments/create-sale.ts';
 import type { Sales } from '../../stores/mysql/sales.ts';
@@ -16,10 +22,11 @@ import type { AdminContext } from './routes.ts';
 import { parseSale } from './sale-document.ts';
 
 export interface SaleRoutesDeps {
-  sales: Pick<Sales, 'read' | 'list'>;
+  sales: Pick<Sales, 'read' | 'list' | 'warmUp'>;
   saleChanges: SaleChanges;
   saleStock: Pick<SaleStock, 'change' | 'read'>;
   provider: CreateSaleDeps['provider'];
+  log: Logger;
 }
 
 const decisionBody = z.strictObject({ reason: z.string().trim().min(1).max(MAX_DECISION_CHARS).optional() });
@@ -37,7 +44,7 @@ const listQuery = z.strictObject({
 
 /** Each call that changes something answers the same when it is repeated. */
 export function createSaleRoutes(deps: SaleRoutesDeps) {
-  const { sales, saleChanges, saleStock, provider } = deps;
+  const { sales, saleChanges, saleStock, provider, log } = deps;
 
   /** As it is right now, where it is sold from. */
   async function view(found: ShownSale): Promise<ShopSaleReply> {
@@ -47,9 +54,26 @@ export function createSaleRoutes(deps: SaleRoutesDeps) {
     return { ...snapshotSale(found, live?.skus ?? found.stock), pending: found.isChanging };
   }
 
-  async function answer(ctx: AdminContext, saleId: string): Promise<void> {
+  async function find(saleId: string): Promise<ShownSale> {
     const found = await sales.read(saleId).catch(failToRead);
     if (!found) throw saleUnknown();
+    return found;
+  }
+
+  /**
+   * Puts the sale into Redis before the shop is told that it is open. Where that fails, it stays pending, and
+   * a worker does it within a second.
+   */
+  async function warmUpIfDue(saleId: string): Promise<void> {
+    const found = await find(saleId);
+    if (!isToBeWarm(found)) return;
+    await sales.warmUp(saleId, saleStock).catch((error: unknown) => {
+      log.warn({ err: error, saleId }, 'a sale was not put into Redis at once; a worker will do it');
+    });
+  }
+
+  async function answer(ctx: AdminContext, saleId: string): Promise<void> {
+    const found = await find(saleId);
     ctx.etag = String(found.version);
     ctx.set('Cache-Control', 'no-store');
     ctx.body = await view(found);
@@ -82,6 +106,7 @@ export function createSaleRoutes(deps: SaleRoutesDeps) {
       const outcome = await changeSale(deps, ask, { actor: ctx.state.userId, reason: null });
       ctx.status = outcome === 'created' ? 201 : 200;
       if (outcome === 'created') ctx.set('Location', `/v1/admin/sales/${sale.saleId}`);
+      await warmUpIfDue(sale.saleId);
       await answer(ctx, sale.saleId);
     },
 
@@ -110,6 +135,11 @@ export function createSaleRoutes(deps: SaleRoutesDeps) {
       await answer(ctx, saleId);
     },
   };
+}
+
+/** As the worker that looks after the sales finds those that it puts into Redis. */
+function isToBeWarm({ sale, isDraft, isWarm, nowMs }: ShownSale): boolean {
+  return !isDraft && !isWarm && sale.opensAtMs <= nowMs + WARM_UP_AHEAD_MS && nowMs < sale.closesAtMs;
 }
 
 function saleIdOf(ctx: AdminContext): string {

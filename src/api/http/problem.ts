@@ -43,9 +43,9 @@ export function orderNotFound(): Problem {
   return new Problem('order_not_found', 'There is no such order of yours.');
 }
 
-/** Also for a sale that is not warmed up yet, and one that Redis has lost: neither is said to be sold out. */
+/** Also for a draft, and for a sale whose data were removed long after its end. */
 export function saleNotFound(): Problem {
-  return new Problem('sale_not_found', 'There is no such sale, or it is not on yet.');
+  return new Problem('sale_not_found', 'There is no such sale.');
 }
 
 /** Redis, MySQL or the provider did not answer: nothing is known to have happened, repeating is safe. */

@@ -15,6 +15,7 @@ import { fingerprintOf } from '../../domain/request-fingerprint.ts';
 import { metadataSchema, referenceSchema } from '../../domain/shop-data.ts';
 import type { Reservations } from '../../stores/redis/reservations.ts';
 import type { ReserveOutcome, ReserveRequest } from '../../stores/redis/reserve.ts';
+import type { SaleView } from '../../stores/redis/sale-stock.ts';
 import type { RequestState } from '../http/auth.ts';
 import { readIdempotencyKey } from '../http/idempotency-key.ts';
 import type { BodyState } from '../http/json-body.ts';
@@ -45,8 +46,19 @@ const QUEUED: OrderState = { status: 'queued', version: 0, payment: 'none', reas
 /** A backlog shrinks by what the engine starts; a repeat every few seconds costs little. */
 const BACKLOG_RETRY_SECONDS = 5;
 
+/**
+ * A sale that Redis does not have, and what MySQL knows of it. scheduled: it was not put into Redis yet, and
+ * nothing of it can have been sold. lost: Redis had it, and will have it again.
+ */
+export type AbsentSale =
+  | { kind: 'unknown' }
+  | { kind: 'lost' }
+  | { kind: 'scheduled'; sale: SaleView; isDue: boolean };
+
 export interface PlaceOrderDeps {
   reservations: Pick<Reservations, 'reserve' | 'findRepeat'>;
+  /** @throws Problem when MySQL does not answer */
+  findAbsentSale: (saleId: string) => Promise<AbsentSale>;
   findOrder: OrderFinder;
   verifyTicket: VerifyTicket;
 }
@@ -54,7 +66,7 @@ export interface PlaceOrderDeps {
 /** Refused for its ticket, before the sale was asked. */
 type TicketRefusal = { kind: 'ticket-invalid'; fault: TicketFault };
 
-export function createPlaceOrder({ reservations, findOrder, verifyTicket }: PlaceOrderDeps) {
+export function createPlaceOrder({ reservations, findAbsentSale, findOrder, verifyTicket }: PlaceOrderDeps) {
   async function reserve(
     { ticket, ...request }: OrderRequest,
     caller: Caller,
@@ -84,10 +96,29 @@ export function createPlaceOrder({ reservations, findOrder, verifyTicket }: Plac
       const { order, state } = await findOrder(outcome.orderNo, userId);
       ctx.set('Location', `/v1/orders/${outcome.orderNo}`);
       ctx.body = viewOrder(order, state);
+    } else if (outcome.kind === 'sale-absent') {
+      throw refuseAbsent(await findAbsentSale(request.saleId));
     } else {
       throw toRefusal(outcome);
     }
   };
+}
+
+function refuseAbsent(absent: AbsentSale): Problem {
+  switch (absent.kind) {
+    case 'unknown':
+      return saleNotFound();
+    case 'lost':
+      return new Problem('sale_paused', 'The sale is paused.', { retryAfterSeconds: BACKLOG_RETRY_SECONDS });
+    case 'scheduled': {
+      const extra = { opensAt: new Date(absent.sale.opensAtMs).toISOString() };
+      return absent.isDue
+        ? new Problem('sale_not_open_yet', 'The sale is about to open.', { extra, retryAfterSeconds: 1 })
+        : new Problem('sale_not_open_yet', 'The sale has not opened yet.', { extra });
+    }
+    default:
+      return absent satisfies never;
+  }
 }
 
 function accept(ctx: Context, saleId: string, outcome: ReserveOutcome & { kind: 'reserved' }): void {
@@ -107,7 +138,7 @@ function contactOf(ctx: Context): Pick<Caller, 'ip' | 'userAgent'> {
 }
 
 function toRefusal(
-  outcome: Exclude<ReserveOutcome | TicketRefusal, { kind: 'reserved' | 'repeated' }>,
+  outcome: Exclude<ReserveOutcome | TicketRefusal, { kind: 'reserved' | 'repeated' | 'sale-absent' }>,
 ): Problem {
   switch (outcome.kind) {
     case 'ticket-required':
@@ -148,8 +179,6 @@ function toRefusal(
       return new Problem('idempotency_key_reused', 'This Idempotency-Key was used for another request.');
     case 'unknown-sku':
       return new Problem('unknown_sku', 'The sale has no such SKU.', { extra: { sku: outcome.sku } });
-    case 'sale-absent':
-      return saleNotFound();
     case 'paused':
       return new Problem('sale_paused', 'The sale is paused.', {
         retryAfterSeconds: BACKLOG_RETRY_SECONDS,
