@@ -311,10 +311,15 @@ const REASONS = {
 };
 
 /** A paid order stays paid, whatever happens to its money afterwards. */
-const PAID = {
-  disputed: { word: 'Payment disputed', tone: 'wait', detail: 'Your bank is looking into it.' },
-  refunded: { word: 'Refunded', tone: '', detail: 'You have the money back.' },
-};
+function describePaid(order) {
+  const { payment, refunded = 0, total, currency } = order;
+  const back = `${money(refunded, currency)} of ${money(total, currency)}`;
+  if (payment === 'disputed')
+    return { word: 'Payment disputed', tone: 'wait', detail: 'Your bank is looking into it.' };
+  if (payment === 'refunded') return { word: 'Refunded', tone: '', detail: 'You have the money back.' };
+  if (refunded > 0) return { word: 'Partly refunded', tone: 'good', detail: `You have ${back} back.` };
+  return { word: 'Paid', tone: 'good', detail: 'It is yours.' };
+}
 
 const isFinal = ({ status }) => status === 'paid' || status === 'cancelled' || status === 'failed';
 /** A wish to cancel is recorded, and the order has not ended yet. */
@@ -327,7 +332,7 @@ function describe(order) {
   if (isClosing(order) && payment === 'none')
     return { word: 'Being cancelled…', tone: '', detail: REASONS[reason] ?? '' };
   if (status === 'queued') return { word: 'Accepted', tone: '', detail: 'Held for you, being stored…' };
-  if (status === 'paid') return PAID[payment] ?? { word: 'Paid', tone: 'good', detail: 'It is yours.' };
+  if (status === 'paid') return describePaid(order);
   if (status === 'cancelled') return { word: 'Cancelled', tone: '', detail: REASONS[reason] ?? '' };
   if (status === 'failed')
     return { word: 'Failed', tone: 'bad', detail: REASONS[reason] ?? 'Nothing was charged.' };
@@ -372,16 +377,26 @@ function addOrder(order) {
 async function followOrder(order) {
   while (order.pollAfterMs !== null && !order.isGone) {
     await pauseUntilSeen(order.pollAfterMs);
-    const headers = order.etag ? { 'If-None-Match': order.etag } : {};
-    const reply = await call('GET', `/v1/orders/${order.orderNo}`, {
-      headers,
-      isQuiet: ({ status }) => status === 304,
-    });
-    if (reply.status === 304) countQuiet('polls');
-    else if (reply.status === 200) updateOrder(order, { ...reply.body, etag: reply.headers.get('ETag') });
-    else if (reply.status === 404) updateOrder(order, { isGone: true });
-    else await delay(retryAfterMs(reply));
+    await lookAt(order);
   }
+}
+
+async function lookAt(order) {
+  const headers = order.etag ? { 'If-None-Match': order.etag } : {};
+  const reply = await call('GET', `/v1/orders/${order.orderNo}`, {
+    headers,
+    isQuiet: ({ status }) => status === 304,
+  });
+  if (reply.status === 304) countQuiet('polls');
+  else if (reply.status === 200) updateOrder(order, { ...reply.body, etag: reply.headers.get('ETag') });
+  else if (reply.status === 404) updateOrder(order, { isGone: true });
+  else await delay(retryAfterMs(reply));
+}
+
+/** Money may go back long after the order was paid: it is looked at again each time that the page is seen. */
+async function lookAfterMoney() {
+  if (document.hidden) return;
+  for (const order of tab.orders.filter(({ status }) => status === 'paid')) await lookAt(order);
 }
 
 function updateOrder(order, change) {
@@ -504,4 +519,6 @@ const returned = takeReturn();
 tab.orders.toReversed().forEach(showOrder);
 tab.orders.forEach((order) => void followOrder(order));
 setInterval(() => tab.orders.forEach(showOrder), 1000);
+document.addEventListener('visibilitychange', () => void lookAfterMoney());
+void lookAfterMoney();
 await followSale(returned);

@@ -5,10 +5,13 @@
 
 import type { Locator, Page } from 'playwright-core';
 import { expect, test } from 'vitest';
+import { signToken } from '../../src/api/http/auth.ts';
 import type { Sale } from '../../src/domain/sale.ts';
 import { openCheckout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
 import { buildDemo } from '../support/http-app.ts';
+import { JWT_SECRET, orderOf as orderOfReply, send } from '../support/shopper.ts';
+import { waitFor } from '../support/wait.ts';
 import { withBrowser } from './browser.ts';
 
 const WIDE = { width: 1280 };
@@ -39,6 +42,30 @@ test.each([WIDE, NARROW])('a shopper buys and pays on a page $width pixels wide'
     await page.reload();
     await order.getByText('Paid', { exact: true }).waitFor();
     expect(await widthOverflow(page)).toBeLessThanOrEqual(0);
+  });
+});
+
+test.each([WIDE, NARROW])('money that went back is shown on a page $width pixels wide', async (size) => {
+  await onDemoPage(size, buildSale(), async (page) => {
+    await page.getByRole('button', { name: 'Buy: Storm lamp' }).click();
+    const order = orderOf(page, '1 × Storm lamp');
+    await order.getByRole('button', { name: 'Pay for 1 × Storm lamp' }).click();
+    await pressPay(page, '€49.00');
+    await page.getByRole('link', { name: 'Back to the shop' }).click();
+    await order.getByText('Paid', { exact: true }).waitFor();
+    const orderNo = String(await order.locator('[data-number]').textContent());
+
+    await refund(page, orderNo, 900);
+    await page.reload();
+    await order.getByText('Partly refunded').waitFor();
+    await order.getByText('You have €9.00 of €49.00 back.').waitFor();
+    expect(await widthOverflow(page)).toBeLessThanOrEqual(0);
+
+    await refund(page, orderNo, 4_000);
+    await page.reload();
+    await order.getByText('Refunded', { exact: true }).waitFor();
+    await order.getByText('You have the money back.').waitFor();
+    expect(await order.getByRole('button').count()).toBe(0);
   });
 });
 
@@ -193,6 +220,22 @@ test('names from the sale are shown as text, never as markup', async () => {
     expect(await page.locator('img').count()).toBe(0);
   });
 });
+
+/** Staff send so much back, in minor units; until the shopper's order shows it. */
+async function refund(page: Page, orderNo: string, amount: number): Promise<void> {
+  const { origin } = new URL(page.url());
+  const bearer = (token: unknown) => ({ authorization: `Bearer ${String(token)}` });
+  const shopper = bearer(await page.evaluate(`JSON.parse(sessionStorage.getItem('holdfast')).session.token`));
+  const readRefunded = async (): Promise<number> =>
+    orderOfReply(await send(`${origin}/v1/orders/${orderNo}`, 'GET', { headers: shopper })).refunded;
+  const before = await readRefunded();
+  const olga = bearer(await signToken(JWT_SECRET, 'olga', '1h', { roles: ['operator'] }));
+  await send(`${origin}/v1/admin/orders/${orderNo}/refunds`, 'POST', {
+    headers: { ...olga, 'idempotency-key': crypto.randomUUID() },
+    body: { amount },
+  });
+  await waitFor('the money to go back', async () => (await readRefunded()) === before + amount);
+}
 
 /** The demo page of this sale, in front of the whole service. */
 async function onDemoPage(
