@@ -56,8 +56,13 @@ export const MAX_NOTICES_IN_FLIGHT = 64;
 export const MAX_PAYMENTS_IN_FLIGHT = 64;
 /** All other calls at once. There are more, as they mostly wait for MySQL or a workflow. */
 export const MAX_OTHERS_IN_FLIGHT = 256;
-/** Events in one answer: some 400 KB, built from as many orders by one query. */
+/** Events in one answer: some 400 KB, built from as many orders by one query; 3 MB if all were full. */
 export const MAX_EVENTS_PAGE = 500;
+/**
+ * Bytes of the sales in one answer. A sale of 200 SKUs with all their data has half a megabyte, and 500
+ * changes of it would be an answer that no proxy, and hardly a consumer, takes.
+ */
+export const MAX_EVENTS_PAGE_BYTES = 4 * 1024 * 1024;
 /** A call that waits for events waits at most so long: below what proxies commonly cut off (30 s). */
 export const MAX_EVENTS_WAIT_SECONDS = 25;
 /** Named consumers of the feed. A shop has a handful of systems, and each is a sample of the metrics. */

@@ -1,6 +1,7 @@
 /** The feed of events, as shops get them: pages of it, each event with its snapshot. */
 
 import { typeOfChange, type EventType, type OrderEventType, type ShopEventType } from '../domain/event.ts';
+import { MAX_EVENTS_PAGE_BYTES } from '../domain/limits.ts';
 import { parseOrderNo } from '../domain/order.ts';
 import type { EventDispatch } from '../stores/mysql/events/event-dispatch.ts';
 import type { EventRow, EventRows } from '../stores/mysql/events/event-rows.ts';
@@ -94,7 +95,10 @@ export function createEventFeed({ eventDispatch, eventRows }: FeedDeps) {
   return {
     toEvents,
 
-    /** The events that follow, at most `limit` of those that match. */
+    /**
+     * The events that follow, at most `limit` of those that match, and fewer where sales with many SKUs fill
+     * the page.
+     */
     async read({ after, limit, filter }: FeedQuery): Promise<FeedRead> {
       const last = await eventDispatch.readLastSequence();
       if (after > last) return { kind: 'ahead', last };
@@ -102,16 +106,26 @@ export function createEventFeed({ eventDispatch, eventRows }: FeedDeps) {
       const max = isFiltered ? FILTERED_PAGE : limit;
       const found: EventRow[] = [];
       let next = after;
+      let maxBytes = MAX_EVENTS_PAGE_BYTES;
       for (let page = 0; page < FILTERED_PAGES_MAX && found.length < limit && next < last; page += 1) {
-        const rows = await eventRows.list({ after: next, upTo: last, max });
-        found.push(...rows.filter((row) => matches(row, filter)));
+        const { rows, readTo } = await eventRows.list({ after: next, upTo: last, max, maxBytes });
+        const matching = rows.filter((row) => matches(row, filter));
+        maxBytes -= bytesOf(matching);
+        // What came before is a page; this goes into the next one.
+        if (maxBytes < 0 && found.length > 0) break;
+        found.push(...matching);
         // What lies between is read: a row that was deleted by hand leaves a gap for good.
-        next = rows.length < max ? last : (rows.at(-1)?.sequence ?? last);
+        next = readTo;
         if (found.length > limit) next = found[limit - 1]?.sequence ?? next;
+        if (maxBytes <= 0) break;
       }
       return { kind: 'page', events: await toEvents(found.slice(0, limit)), next, last };
     },
   };
+}
+
+function bytesOf(rows: readonly EventRow[]): number {
+  return rows.reduce((sum, row) => sum + (row.kind === 'shop' ? row.bytes : 0), 0);
 }
 
 function matches(row: EventRow, { types, saleId }: EventFilter): boolean {

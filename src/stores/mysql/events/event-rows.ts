@@ -23,10 +23,27 @@ export interface ShopEventRow {
   saleId: string | null;
   /** As its consumers get it. */
   data: Record<string, unknown>;
+  /** Of `data` as JSON. */
+  bytes: number;
   occurredAt: Date;
 }
 
 export type EventRow = OrderEventRow | ShopEventRow;
+
+export interface EventRange {
+  /** Sequences: of the last event that is known, and of the last that is wanted. */
+  after: number;
+  upTo: number;
+  max: number;
+  /** Of the shop's events together; the first of them may have more. */
+  maxBytes: number;
+}
+
+export interface EventList {
+  rows: EventRow[];
+  /** Up to this sequence all events are in `rows`, but for those that were deleted by hand. */
+  readTo: number;
+}
 
 export type EventRows = ReturnType<typeof createEventRows>;
 
@@ -55,21 +72,26 @@ const shopEventRow = z.object({
   occurred_at: z.date(),
 });
 
+const sizeRow = z.object({ sequence: z.int(), bytes: z.int() });
+
 const dataJson = z.record(z.string(), z.unknown());
 
 export function createEventRows(pool: Pool) {
   return {
     /**
-     * The events after this one and up to that, at most `max`. Up to the last sequence all are there; those
+     * The events after `after` and up to `upTo`, at most `max`. Up to the last sequence all are there; those
      * beyond it might be committed between the two reads, and there would be a gap.
      */
-    async list({ after, upTo, max }: { after: number; upTo: number; max: number }): Promise<EventRow[]> {
-      const range = [after, upTo, max];
+    async list(range: EventRange): Promise<EventList> {
+      const { upTo, max } = range;
       const [ofOrders, ofShop] = await Promise.all([
         listOrderEvents(pool, range),
         listShopEvents(pool, range),
       ]);
-      return [...ofOrders, ...ofShop].toSorted((a, b) => a.sequence - b.sequence).slice(0, max);
+      const all = [...ofOrders, ...ofShop.rows].toSorted((a, b) => a.sequence - b.sequence);
+      const rows = all.filter(({ sequence }) => sequence <= ofShop.readTo).slice(0, max);
+      const last = rows.at(-1);
+      return { rows, readTo: rows.length === max && last ? last.sequence : Math.min(ofShop.readTo, upTo) };
     },
 
     /** The orders by number; their content never changes, but for the person when it is erased. */
@@ -80,7 +102,7 @@ export function createEventRows(pool: Pool) {
   };
 }
 
-async function listOrderEvents(pool: Pool, range: readonly number[]): Promise<OrderEventRow[]> {
+async function listOrderEvents(pool: Pool, { after, upTo, max }: EventRange): Promise<OrderEventRow[]> {
   const rows = await selectRows(
     pool,
     orderEventRow,
@@ -89,7 +111,7 @@ async function listOrderEvents(pool: Pool, range: readonly number[]): Promise<Or
        b.refunded AS refunded_before
      FROM order_events e LEFT JOIN order_events b ON b.order_no = e.order_no AND b.version = e.version - 1
      WHERE e.sequence > ? AND e.sequence <= ? ORDER BY e.sequence LIMIT ?`,
-    [...range],
+    [after, upTo, max],
   );
   return rows.map((row) => ({
     kind: 'order',
@@ -109,21 +131,45 @@ function stateBefore({ version, ...row }: z.infer<typeof orderEventRow>): OrderS
   );
 }
 
-async function listShopEvents(pool: Pool, range: readonly number[]): Promise<ShopEventRow[]> {
+/** What does not fit is not read: the server says first how large each is. */
+async function listShopEvents(
+  pool: Pool,
+  { after, upTo, max, maxBytes }: EventRange,
+): Promise<{ rows: ShopEventRow[]; readTo: number }> {
+  const sizes = await selectRows(
+    pool,
+    sizeRow,
+    `SELECT sequence, LENGTH(data) AS bytes FROM shop_events
+     WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?`,
+    [after, upTo, max],
+  );
+  if (sizes.length === 0) return { rows: [], readTo: upTo };
+  let total = 0;
+  // The first fits, whatever its size, or the reader would never get beyond it.
+  const tooMuch = sizes.find(({ bytes }, i) => {
+    total += bytes;
+    return i > 0 && total > maxBytes;
+  });
+  const readTo = tooMuch ? tooMuch.sequence - 1 : upTo;
   const rows = await selectRows(
     pool,
     shopEventRow,
     `SELECT sequence, event_id, type, sale_id, data, occurred_at FROM shop_events
      WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?`,
-    [...range],
+    [after, readTo, max],
   );
-  return rows.map((row) => ({
+  return { rows: rows.map(toShopEvent), readTo };
+}
+
+function toShopEvent(row: z.infer<typeof shopEventRow>): ShopEventRow {
+  return {
     kind: 'shop',
     sequence: row.sequence,
     eventId: row.event_id,
     type: row.type,
     saleId: row.sale_id,
     data: dataJson.parse(JSON.parse(row.data)),
+    bytes: Buffer.byteLength(row.data),
     occurredAt: row.occurred_at,
-  }));
+  };
 }

@@ -4,6 +4,7 @@
  */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { MAX_EVENTS_PAGE_BYTES } from '../../../../src/domain/limits.ts';
 import { createEventConsumers } from '../../../../src/stores/mysql/events/event-consumers.ts';
 import { createEventDispatch } from '../../../../src/stores/mysql/events/event-dispatch.ts';
 import { createEventRows } from '../../../../src/stores/mysql/events/event-rows.ts';
@@ -114,7 +115,8 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
       await pool.query('UPDATE event_dispatch SET last_sequence = 0');
       expect(await eventDispatch.numberEvents(1_000)).toEqual({ kind: 'numbered', events: 1_000 });
       const upTo = await eventDispatch.readLastSequence();
-      const rows = await eventRows.list({ after: upTo - 500, upTo, max: 500 });
+      const range = { after: upTo - 500, upTo, max: 500, maxBytes: MAX_EVENTS_PAGE_BYTES };
+      const { rows } = await eventRows.list(range);
       expect(rows).toHaveLength(500);
       await eventRows.readOrders(rows.flatMap((row) => (row.kind === 'order' ? [row.orderNo] : [])));
     },
