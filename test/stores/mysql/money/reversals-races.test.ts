@@ -3,10 +3,12 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ProviderPayment } from '../../../../src/domain/payment.ts';
 import { modify } from '../../../../src/stores/mysql/connection.ts';
+import { createPayments } from '../../../../src/stores/mysql/money/payments.ts';
 import { buildNotice, buildPayment, buildReversal, reverse } from '../../../support/payment-notices.ts';
 import { expectBooksToBalance, waitForStatement } from '../../../support/rows.ts';
 import { openTestStores, type TestStores } from '../../../support/stores.ts';
 import { createMoneyWorld, type MoneyWorld } from './money-world.ts';
+import { pausingPool } from './pausing-pool.ts';
 
 let stores: TestStores;
 let world: MoneyWorld;
@@ -41,18 +43,10 @@ async function holdUp(
   }
 }
 
-const holdReversal = `INSERT INTO reversals (provider, provider_reversal_id, kind, provider_payment_id, amount, currency, status)
-   VALUES ('sandbox', ?, 'refund', 'another', 1, 'EUR', 'pending')`;
-
 test('a reversal that did not find its payment, before the payment came, still meets it', async () => {
   const payment = buildPayment(await world.storedOrder());
-  const reversal = buildReversal(payment);
-  await holdUp(
-    [holdReversal, reversal.providerReversalId],
-    () => reverse(stores, reversal),
-    `INSERT INTO reversals%${reversal.providerReversalId}%`,
-    () => world.receive(payment),
-  );
+  const pool = pausingPool(stores.pool, /INSERT INTO reversals/, () => world.receive(payment));
+  await reverse({ ...stores, payments: createPayments(pool) }, buildReversal(payment));
   expect(await world.statusOf(payment)).toBe('refunded');
   expect(await world.stateOf(await orderOf(payment))).toMatchObject({ payment: 'none' });
 });
