@@ -8,6 +8,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { Webhook } from 'standardwebhooks';
 import { z } from 'zod';
 import { ORDER_STATUSES, PAYMENT_STATES } from '../src/domain/order.ts';
+import { findFreePort } from '../stack/processes/ports.ts';
 import type { Told } from './feed-checks.ts';
 
 /** As the feed shows it, of what is judged. */
@@ -70,10 +71,9 @@ export async function openPushReceiver() {
     await once(server, 'listening');
     return server;
   };
-  let server: Server | undefined = await listen(0);
-  const address = server.address();
-  assert(typeof address === 'object' && address, 'it listens on a port');
-  const { port } = address;
+  // While it is away its port is lent to no connection.
+  const port = await findFreePort();
+  let server: Server | undefined = await listen(port);
 
   async function goAway(): Promise<void> {
     const leaving = server;

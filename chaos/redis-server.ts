@@ -6,6 +6,7 @@
 import { cp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Found } from '../stack/install/server-packages.ts';
+import { findFreePort } from '../stack/processes/ports.ts';
 import type { Processes } from '../stack/processes/processes.ts';
 import { waitUntil } from '../stack/processes/wait.ts';
 import { startRedis, withRedis } from '../stack/servers/redis.ts';
@@ -25,13 +26,8 @@ export interface Replica {
 
 export type RedisServer = ReturnType<typeof createRedisServer>;
 
-export function createRedisServer(options: {
-  processes: Processes;
-  found: Found;
-  port: number;
-  nextPort: () => Promise<number>;
-}) {
-  const { processes, found, port, nextPort } = options;
+export function createRedisServer(options: { processes: Processes; found: Found; port: number }) {
+  const { processes, found, port } = options;
   const base = { processes, found, fresh: false, durable: true };
   const url = `redis://127.0.0.1:${port}`;
   /** A replica gets a name of its own, and keeps it when it takes over. */
@@ -69,7 +65,7 @@ export function createRedisServer(options: {
     async startReplica(): Promise<Replica> {
       replicas += 1;
       const replicaName = `redis-replica-${replicas}`;
-      const place = { name: replicaName, preferredPort: await nextPort(), replicaOf: port };
+      const place = { name: replicaName, preferredPort: await findFreePort(), replicaOf: port };
       const replicaUrl = await startRedis({ ...base, ...place });
       await waitUntil({
         what: 'a replica to have all data',

@@ -13,6 +13,7 @@ import { migrate } from '../src/stores/mysql/migrations/migrate.ts';
 import { openStores, type Stores } from '../src/stores/open.ts';
 import { appEnv, demoSecrets, startApi, startProvider, startWorker } from '../stack/app.ts';
 import { locateServers, type Found, type ServerPackage } from '../stack/install/server-packages.ts';
+import { findFreePort } from '../stack/processes/ports.ts';
 import type { Processes } from '../stack/processes/processes.ts';
 import { waitUntil } from '../stack/processes/wait.ts';
 import { mysqlPackage, startMysql } from '../stack/servers/mysql.ts';
@@ -20,7 +21,6 @@ import { redisPackage } from '../stack/servers/redis.ts';
 import { locateTemporal, removeTemporalData, startTemporal } from '../stack/servers/temporal.ts';
 import { startToxiproxy } from '../stack/servers/toxiproxy.ts';
 import { createLinks, type Link, type Links } from './links.ts';
-import { createPortPicker } from './port-picker.ts';
 import { createRedisServer, type RedisServer } from './redis-server.ts';
 
 /** A process that cannot start, because what it needs is struck too, is started again until then. */
@@ -79,15 +79,14 @@ export async function startSystem(
   processes: Processes,
   progress: (line: string) => void,
 ): Promise<System & { supervise(crash: Error, name: string): void }> {
-  const nextPort = createPortPicker();
   const ports: Ports = {};
-  for (const name of [...STORES, 'provider', ...APIS, ...WORKERS]) ports[name] = await nextPort();
+  for (const name of [...STORES, 'provider', ...APIS, ...WORKERS]) ports[name] = await findFreePort();
   const starters = new Map<string, () => Promise<void>>();
   const target = (name: string): string => `127.0.0.1:${ports[name]}`;
 
-  const servers = await startServers({ processes, ports, nextPort }, starters, progress);
+  const servers = await startServers({ processes, ports }, starters, progress);
   const links = createLinks(await startToxiproxy(processes, progress));
-  const wires = await openWires(links, nextPort, target);
+  const wires = await openWires(links, target);
   const wire = (from: string, to: string): string => {
     const found = wires.find((link) => link.from === from && link.to === to);
     if (!found) throw new Error(`no wire from ${from} to ${to}`);
@@ -163,14 +162,14 @@ export async function startSystem(
 }
 
 async function startServers(
-  where: { processes: Processes; ports: Ports; nextPort: () => Promise<number> },
+  where: { processes: Processes; ports: Ports },
   starters: Map<string, () => Promise<void>>,
   progress: (line: string) => void,
 ) {
-  const { processes, ports, nextPort } = where;
+  const { processes, ports } = where;
   const [redis, mysql] = await locateServers([redisPackage, mysqlPackage], progress);
   const binary = await locateTemporal(progress);
-  const uiPort = (ports['temporal'] ?? 0) + 1;
+  const uiPort = await findFreePort();
   const base = (name: string) => ({
     processes,
     fresh: false,
@@ -180,8 +179,7 @@ async function startServers(
   const redisServer = createRedisServer({
     processes,
     found: asProgram(redis, redisPackage),
-    port: ports['redis'] ?? (await nextPort()),
-    nextPort,
+    port: ports['redis'] ?? (await findFreePort()),
   });
   const start = {
     redis: redisServer.start,
@@ -202,11 +200,7 @@ function asProgram(found: Found | undefined, server: ServerPackage): Found {
 }
 
 /** One between every two parts that call each other. */
-async function openWires(
-  links: Links,
-  nextPort: () => Promise<number>,
-  target: (name: string) => string,
-): Promise<Link[]> {
+async function openWires(links: Links, target: (name: string) => string): Promise<Link[]> {
   const pairs = [
     ...[...APIS, ...WORKERS].flatMap((from) =>
       [...STORES, 'provider'].map((to): [string, string] => [from, to]),
@@ -215,7 +209,7 @@ async function openWires(
     ['provider', 'api-1'] as [string, string],
   ];
   const wires: Link[] = [];
-  for (const [from, to] of pairs) wires.push(await links.open(from, to, await nextPort(), target(to)));
+  for (const [from, to] of pairs) wires.push(await links.open(from, to, await findFreePort(), target(to)));
   return wires;
 }
 
