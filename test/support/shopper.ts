@@ -66,6 +66,15 @@ export async function openShopper(url: string, userId = `shopper-${ulid().toLowe
     placeOrder: (body: object | string, headers: Record<string, string> = {}): Promise<Reply> =>
       call('POST', '/v1/orders', { body, headers: { 'idempotency-key': ulid(), ...headers } }),
 
+    /** Again with the same key while the API has no room or no answer, as it tells every client to. */
+    placeUntilAnswered(body: object, headers: Record<string, string> = {}): Promise<Reply> {
+      const key = { 'idempotency-key': ulid(), ...headers };
+      return waitFor('an answer', async () => {
+        const reply = await shopper.placeOrder(body, key);
+        return reply.status !== 503 && reply;
+      });
+    },
+
     /** Buys one of this SKU. @returns the orderNo, once it is accepted */
     async buy(saleId: string, sku = 'lamp', quantity = 1): Promise<string> {
       const reply = await shopper.placeOrder({ saleId, items: [{ sku, quantity }] });

@@ -22,7 +22,6 @@ import {
 } from '../../support/shopper.ts';
 import { silent } from '../../support/stores.ts';
 import { signTicket, TICKET_AUDIENCE } from '../../support/tickets.ts';
-import { waitFor } from '../../support/wait.ts';
 import { openApi, type TestApi } from '../open-api.ts';
 
 let api: TestApi;
@@ -146,12 +145,8 @@ test('the repeat of a request answers its order, whatever has become of the tick
 test('of 200 rivals with one ticket exactly one gets an order, and each repeat the same one', async () => {
   const ticket = await signTicket(own());
   const keys = Array.from({ length: 200 }, () => ({ 'idempotency-key': ulid() }));
-  /** As a client does that gets no answer: the same request, with the same key. */
   const answer = (key: { 'idempotency-key': string }): Promise<Reply> =>
-    waitFor('an answer', async () => {
-      const reply = await shopper.placeOrder(order(ticket), key);
-      return reply.status !== 503 && reply;
-    });
+    shopper.placeUntilAnswered(order(ticket), key);
 
   const before = (await heldMugs()) ?? 0;
   const first = await Promise.all(keys.map(answer));
