@@ -55,6 +55,10 @@ export function createSender({ allowPrivate, timeoutMs = ATTEMPT_TIMEOUT_MS, loo
         if (isAnswered) return;
         fail(sent.reusedSocket && error.code === 'ECONNRESET' ? new StaleConnectionError() : error);
       });
+      // Node closes a connection that is switched to another protocol, with neither an answer nor an error.
+      sent.once('close', () => {
+        if (!isAnswered) fail(new SwitchedProtocolError());
+      });
       sent.end(body);
     });
   }
@@ -86,6 +90,10 @@ export type Sender = ReturnType<typeof createSender>;
 
 class StaleConnectionError extends Error {
   override name = 'StaleConnectionError';
+}
+
+class SwitchedProtocolError extends Error {
+  override name = 'SwitchedProtocolError';
 }
 
 /** Ends with the body, when it is too long, or when it breaks off: the status says all there is to know. */
@@ -128,6 +136,7 @@ const WORDS: Record<string, string> = {
 /** Never a message of the system's, which tells addresses. */
 function describe(error: unknown, timeoutMs: number): string {
   if (error instanceof ForbiddenAddressError) return NOT_PUBLIC;
+  if (error instanceof SwitchedProtocolError) return 'the host switches to another protocol';
   const { code, name } = error instanceof Error ? codeOf(error) : { code: '', name: '' };
   if (name === 'AbortError' || name === 'TimeoutError') return `no answer within ${timeoutMs / 1_000} s`;
   if (/CERT|SIGNATURE|ERR_TLS/.test(code)) return 'the certificate of the host is not trusted';

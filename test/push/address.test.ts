@@ -202,6 +202,18 @@ describe('an attempt', () => {
     expect(await post(receiver.url, { allowPrivate: true, timeoutMs: 3_000 })).toMatchObject({ status: 200 });
   });
 
+  test.each([
+    ['switches to another protocol', '101 Switching Protocols\r\nUpgrade: other\r\nConnection: Upgrade'],
+    ['is not followed by another', '100 Continue'],
+  ])('whose answer %s ends as a failure', async (_, answer) => {
+    receiver.answerWith((__, response) => {
+      response.socket?.write(`HTTP/1.1 ${answer}\r\n\r\n`);
+    });
+    expect(await post(receiver.url, { allowPrivate: true, timeoutMs: 200 })).toMatchObject({
+      kind: 'failed',
+    });
+  });
+
   test('whose answer is endless is cut off', async () => {
     receiver.answerWith((_, response) => {
       response.writeHead(200);
