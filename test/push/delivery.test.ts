@@ -1,12 +1,19 @@
 /** Events reach the shop's endpoints: signed, in order for each order, and however the endpoint fares. */
 
+import pLimit from 'p-limit';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { MAX_PUSHES_IN_FLIGHT } from '../../src/domain/limits.ts';
+import { createEventFeed } from '../../src/events/event-feed.ts';
+import { createDeliverer } from '../../src/push/deliverer.ts';
+import { createEventSource } from '../../src/push/event-source.ts';
 import { createSecret } from '../../src/push/message.ts';
+import { RETRY_PAUSES_MS } from '../../src/push/schedule.ts';
+import type { Answer } from '../../src/push/sender.ts';
 import { modify } from '../../src/stores/mysql/connection.ts';
 import { DOWN_AFTER_FAILURES } from '../../src/stores/mysql/push/endpoint-health.ts';
 import { verify, type Received } from '../support/receiver.ts';
 import { select, selectOne } from '../support/rows.ts';
+import { silent } from '../support/stores.ts';
 import { waitFor } from '../support/wait.ts';
 import { openPushWorld, type PushWorld } from './push-world.ts';
 
@@ -201,6 +208,27 @@ describe('an endpoint', () => {
     expect(await world.stores.parkedWork.list({ limit: 10 })).toEqual([]);
   });
 
+  test('that is gone is told to an operator also where another of its name was, and was seen to', async () => {
+    const { endpoints, parkedWork } = world.stores;
+    await world.addEndpoint('office', { respond: () => 410 });
+    await world.makeOrders(1);
+    await world.publish();
+    world.startWorker();
+    const isGone = async () => (await endpoints.read('office'))?.disabledFor === 'gone';
+    await waitFor('it to be disabled', isGone);
+    const [parked] = await parkedWork.list({ limit: 10 });
+    await parkedWork.resolve(parked?.parkedId ?? 0, { actor: 'ada', reason: 'it was moved' });
+    await endpoints.remove('office', 'ada');
+
+    await world.addEndpoint('office', { respond: () => 410 });
+    await world.makeOrders(1);
+    await world.publish();
+    await waitFor('the other to be disabled', isGone);
+    expect(await parkedWork.list({ limit: 10 })).toMatchObject([
+      { reference: 'office', cause: 'endpoint_gone' },
+    ]);
+  });
+
   test('that is disabled gets nothing, and all of it once it is enabled', async () => {
     const { receiver } = await world.addEndpoint('office');
     await world.stores.endpoints.disable('office', 'ada');
@@ -240,6 +268,39 @@ describe('an endpoint', () => {
 });
 
 describe('a delivery that fails', () => {
+  test('keeps its schedule of days at an endpoint that comes and goes', async () => {
+    const { deliveryClaims, endpointHealth } = world.stores;
+    const { endpoint } = await world.addEndpoint('office');
+    await world.makeOrders(DOWN_AFTER_FAILURES);
+    await world.publish();
+    // It has them fed, and sends nothing.
+    const { stop } = world.startWorker({
+      deliveryClaims: { ...deliveryClaims, take: async () => undefined },
+    });
+    await waitFor('the deliveries', async () => {
+      return (await world.countDeliveries('office'))['waiting'] === DOWN_AFTER_FAILURES;
+    });
+    await stop();
+    const deps = { ...world.stores, retryPausesMs: RETRY_PAUSES_MS, storing: pLimit(1), log: silent };
+    const busy: Answer = { kind: 'answered', status: 503, retryAfterMs: 0 };
+    const deliver = createDeliverer(deps, { post: async () => busy });
+    const { events } = await createEventSource(createEventFeed(world.stores)).readPage(0, 100);
+
+    // As one that takes a single delivery, when it is probed, and none of those that follow.
+    for (let turn = 0; turn <= RETRY_PAUSES_MS.length; turn += 1) {
+      const claim = await deliveryClaims.take(endpoint.endpointId);
+      expect(claim?.deliveries).toHaveLength(DOWN_AFTER_FAILURES);
+      for (const delivery of claim?.deliveries ?? [])
+        await deliver(
+          delivery,
+          claim ?? { url: '', secrets: [] },
+          events.find(({ id }) => id === delivery.eventId),
+        );
+      expect(await endpointHealth.noteSuccess(endpoint.endpointId)).toBe(true);
+    }
+    expect(await world.countDeliveries('office')).toEqual({ waiting: DOWN_AFTER_FAILURES });
+  });
+
   test('is parked after the last try of its schedule, the next of its order follows, and a retry delivers it', async () => {
     const [order] = await world.makeOrders(1);
     await world.publish();

@@ -117,11 +117,15 @@ export async function promoteNext(
   );
 }
 
-/** All that waits is due at once, for the endpoint is back. What is behind another stays there. */
+/**
+ * All that waits is due at once, for the endpoint is back. What is behind another stays there. Such a try is
+ * ahead of the schedule and no part of it: an endpoint that comes and goes would use it up within minutes.
+ */
 export async function hurryWaiting(connection: PoolConnection, endpointId: number): Promise<void> {
   await modify(
     connection,
-    'UPDATE push_deliveries SET due_at = NOW(3) WHERE endpoint_id = ? AND due_at > NOW(3)',
+    `UPDATE push_deliveries SET due_at = NOW(3), attempts = GREATEST(attempts, 1) - 1
+     WHERE endpoint_id = ? AND due_at > NOW(3)`,
     [endpointId],
   );
 }

@@ -78,8 +78,9 @@ export function createEndpoints(pool: Pool) {
         );
         await modify(
           connection,
-          `UPDATE parked SET resolved_at = NOW(3), settled_by = 'rules' WHERE kind = 'delivery'
-             AND (reference = ? OR reference LIKE ?) AND resolved_at IS NULL`,
+          // Also what an operator settled: another endpoint of this name is a matter of its own.
+          `UPDATE parked SET resolved_at = COALESCE(resolved_at, NOW(3)), settled_by = 'rules'
+           WHERE kind = 'delivery' AND (reference = ? OR reference LIKE ?)`,
           [name, `${name}/%`],
         );
         await recordEndpointAction(connection, 'endpoint_removed', name, actor, {});
