@@ -5,7 +5,10 @@ import type { Replays } from '../stores/mysql/push/replays.ts';
 import type { EventSource } from './event-source.ts';
 import { toDeliveries } from './feeder.ts';
 
-/** Events follow each other as they were committed, about as they occurred: a transaction takes less. */
+/**
+ * How far events may be out of the order of time, besides what they waited for their numbers: a transaction
+ * takes less, and so does a correction of the server's clock.
+ */
 const OUT_OF_ORDER_MS = 60_000;
 /** Halvings that find one of as many events as JavaScript counts exactly. */
 const HALVINGS_MAX = 53;
@@ -20,12 +23,16 @@ export type ReplayOutcome =
 export interface ReplayerDeps {
   replays: Pick<Replays, 'replay' | 'replayRange' | 'sequenceOfEvent' | 'sequencesOfOrder'>;
   source: EventSource;
-  readLastSequence: () => Promise<number>;
+  eventDispatch: {
+    readLastSequence: () => Promise<number>;
+    /** See `EventDispatch`. */
+    readLongestWaitMs: () => Promise<number>;
+  };
 }
 
 export type Replayer = ReturnType<typeof createReplayer>;
 
-export function createReplayer({ replays, source, readLastSequence }: ReplayerDeps) {
+export function createReplayer({ replays, source, eventDispatch }: ReplayerDeps) {
   async function replaySequences(
     name: string,
     sequences: readonly number[],
@@ -69,9 +76,10 @@ export function createReplayer({ replays, source, readLastSequence }: ReplayerDe
       { sinceMs, beforeMs }: { sinceMs: number; beforeMs: number },
       actor: string,
     ): Promise<ReplayOutcome> {
-      const last = await readLastSequence();
-      const after = await findBefore(sinceMs - OUT_OF_ORDER_MS, last);
-      const until = await findBefore(beforeMs + OUT_OF_ORDER_MS, last);
+      const last = await eventDispatch.readLastSequence();
+      const outOfOrderMs = OUT_OF_ORDER_MS + (await eventDispatch.readLongestWaitMs());
+      const after = await findBefore(sinceMs - outOfOrderMs, last);
+      const until = await findBefore(beforeMs + outOfOrderMs, last);
       const outcome = await replays.replayRange(name, { after, until, sinceMs, beforeMs }, actor);
       return outcome === 'started' ? { kind: 'started', events: null } : { kind: outcome };
     },

@@ -18,7 +18,7 @@ beforeEach(async () => {
   world = await openPushWorld();
   const { replays, eventDispatch } = world.stores;
   const source = createEventSource(createEventFeed(world.stores));
-  replayer = createReplayer({ replays, source, readLastSequence: eventDispatch.readLastSequence });
+  replayer = createReplayer({ replays, source, eventDispatch });
 });
 afterEach(() => world.close());
 
@@ -79,6 +79,30 @@ test('a time of more events than a page comes again whole, beside what is new', 
   world.startWorker();
   await waitFor('all', () => new Set(receiver.ids()).size === 451);
   expect(receiver.ids().toSorted()).toEqual([...wanted, `${fresh?.orderNo}.1`].toSorted());
+});
+
+test('a time comes again whole also where its events waited for long to be numbered', async () => {
+  const { pool } = world.stores;
+  const { receiver } = await world.addEndpoint('office');
+  const orders = await world.makeOrders(40);
+  // Every other order has changed first at the beginning of the time without a dispatcher, or at its end.
+  const ids = orders.map(({ orderNo }) => orderNo).toSorted();
+  for (const [i, orderNo] of ids.entries())
+    await modify(pool, 'UPDATE order_events SET occurred_at = ? WHERE order_no = ?', [
+      new Date(since(i % 2 === 0 ? 7 : 6)),
+      orderNo,
+    ]);
+  await world.publish();
+  world.startWorker();
+  await world.awaitCaughtUp('office');
+  const before = receiver.ids().length;
+  await replayer.replayTime('office', { sinceMs: since(6.5), beforeMs: since(5.5) }, 'ada');
+  await waitFor('the end of the replay', async () => {
+    return (await world.stores.endpoints.read('office'))?.isReplaying === false;
+  });
+  await world.awaitCaughtUp('office');
+  const wanted = ids.filter((_, i) => i % 2 === 1).map((orderNo) => `${orderNo}.1`);
+  expect(receiver.ids().slice(before).toSorted()).toEqual(wanted);
 });
 
 test('a parked delivery that is replayed is parked no more', async () => {

@@ -21,7 +21,7 @@ export interface DeliveryDeps {
   deliveryList: DeliveryList;
   replays: Replays;
   eventFeed: Pick<EventFeed, 'read'>;
-  eventDispatch: Pick<EventDispatch, 'readLastSequence'>;
+  eventDispatch: Pick<EventDispatch, 'readLastSequence' | 'readLongestWaitMs'>;
 }
 
 const wholeNumber = z
@@ -55,8 +55,7 @@ const replayBody = z.union([
 
 export function createDeliveryRoutes(deps: DeliveryDeps) {
   const { endpoints, deliveryList, replays, eventFeed, eventDispatch } = deps;
-  const { readLastSequence } = eventDispatch;
-  const replayer = createReplayer({ replays, source: createEventSource(eventFeed), readLastSequence });
+  const replayer = createReplayer({ replays, source: createEventSource(eventFeed), eventDispatch });
 
   function startReplay(name: string, body: z.infer<typeof replayBody>, actor: string) {
     if ('eventId' in body) return replayer.replayEvent(name, body.eventId, actor);

@@ -19,26 +19,42 @@ export type Numbered = { kind: 'elsewhere' } | { kind: 'numbered'; events: numbe
 
 export type EventDispatch = ReturnType<typeof createEventDispatch>;
 
-const dispatchRow = z.object({ last_sequence: z.int() });
-const orderEventRow = z.object({ order_no: z.string(), version: z.int() });
-const shopEventRow = z.object({ event_id: z.int() });
+const dispatchRow = z.object({ last_sequence: z.int(), longest_wait_ms: z.int(), now: z.date() });
+const orderEventRow = z.object({ order_no: z.string(), version: z.int(), occurred_at: z.date() });
+const shopEventRow = z.object({ event_id: z.int(), occurred_at: z.date() });
+
+/** What was numbered: so many, the first of which occurred then (Unix ms; Infinity: there are none). */
+interface NumberedPage {
+  events: number;
+  oldestMs: number;
+}
 
 export function createEventDispatch(pool: Pool) {
   return {
     /** Numbers up to `max` events, in one transaction. */
     numberEvents: (max: number): Promise<Numbered> =>
       inTransaction(pool, async (connection) => {
-        const last = await lockDispatch(connection);
-        if (last === undefined) return { kind: 'elsewhere' };
-        const inShop = await numberShopEvents(connection, last, max);
-        const ofOrders = await numberOrderEvents(connection, last + inShop, max - inShop);
-        const events = inShop + ofOrders;
-        if (events > 0) await setLast(connection, last + events);
+        const found = await lockDispatch(connection);
+        if (!found) return { kind: 'elsewhere' };
+        const { last_sequence: last, now } = found;
+        const ofShop = await numberShopEvents(connection, last, max);
+        const ofOrders = await numberOrderEvents(connection, last + ofShop.events, max - ofShop.events);
+        const events = ofShop.events + ofOrders.events;
+        const waitedMs = now.getTime() - Math.min(ofShop.oldestMs, ofOrders.oldestMs);
+        if (events > 0) await setLast(connection, last + events, Math.max(0, waitedMs));
         return { kind: 'numbered', events };
       }),
 
     /** The sequence of the last event. All events up to it can be read. */
     readLastSequence: (): Promise<number> => readLastSequence(pool),
+
+    /**
+     * The longest that any event has waited for its number, in ms. Of two events, the one that occurred
+     * later has the lower number only if it occurred within so long after the other.
+     */
+    async readLongestWaitMs(): Promise<number> {
+      return (await readDispatch(pool)).longest_wait_ms;
+    },
 
     /** Committed events without a number, counted up to `max`. */
     async countWaiting(max: number): Promise<number> {
@@ -56,19 +72,25 @@ export function createEventDispatch(pool: Pool) {
 }
 
 export async function readLastSequence(executor: Executor): Promise<number> {
-  const [row] = await selectRows(executor, dispatchRow, 'SELECT last_sequence FROM event_dispatch');
+  return (await readDispatch(executor)).last_sequence;
+}
+
+const DISPATCH = 'SELECT last_sequence, longest_wait_ms, NOW(3) AS now FROM event_dispatch';
+
+async function readDispatch(executor: Executor) {
+  const [row] = await selectRows(executor, dispatchRow, DISPATCH);
   assert(row, 'event_dispatch has no row');
-  return row.last_sequence;
+  return row;
 }
 
 /** Undefined while another transaction has it. */
-async function lockDispatch(connection: PoolConnection): Promise<number | undefined> {
+async function lockDispatch(connection: PoolConnection) {
   const [row] = await selectRows(
     connection,
     dispatchRow,
-    'SELECT last_sequence FROM event_dispatch WHERE dispatch_id = 1 FOR UPDATE SKIP LOCKED',
+    `${DISPATCH} WHERE dispatch_id = 1 FOR UPDATE SKIP LOCKED`,
   );
-  return row?.last_sequence;
+  return row;
 }
 
 /**
@@ -76,14 +98,19 @@ async function lockDispatch(connection: PoolConnection): Promise<number | undefi
  * order's version n is committed before n + 1 begins, as both lock the order's row: so whoever sees n + 1
  * sees n, and n comes first in the page. A read that skips locked rows could miss n and then meet n + 1.
  */
-async function numberOrderEvents(connection: PoolConnection, last: number, max: number): Promise<number> {
+async function numberOrderEvents(
+  connection: PoolConnection,
+  last: number,
+  max: number,
+): Promise<NumberedPage> {
   const page = await selectRows(
     connection,
     orderEventRow,
-    `SELECT order_no, version FROM order_events WHERE sequence IS NULL ORDER BY order_no, version LIMIT ?`,
+    `SELECT order_no, version, occurred_at FROM order_events WHERE sequence IS NULL
+     ORDER BY order_no, version LIMIT ?`,
     [max],
   );
-  if (page.length === 0) return 0;
+  if (page.length === 0) return pageOf([]);
   // All of these rows exist, so that each is updated, by its primary key and all by one statement.
   const changed = await modify(
     connection,
@@ -93,17 +120,21 @@ async function numberOrderEvents(connection: PoolConnection, last: number, max: 
   );
   // An updated row counts twice (MySQL), an inserted one once.
   assert.equal(changed, 2 * page.length, 'an event went away before it was numbered');
-  return page.length;
+  return pageOf(page);
 }
 
-async function numberShopEvents(connection: PoolConnection, last: number, max: number): Promise<number> {
+async function numberShopEvents(
+  connection: PoolConnection,
+  last: number,
+  max: number,
+): Promise<NumberedPage> {
   const page = await selectRows(
     connection,
     shopEventRow,
-    'SELECT event_id FROM shop_events WHERE sequence IS NULL ORDER BY event_id LIMIT ?',
+    'SELECT event_id, occurred_at FROM shop_events WHERE sequence IS NULL ORDER BY event_id LIMIT ?',
     [max],
   );
-  if (page.length === 0) return 0;
+  if (page.length === 0) return pageOf([]);
   // One statement, as for the events of orders: a thousand would not be done in the time of a transaction.
   const changed = await modify(
     connection,
@@ -112,9 +143,21 @@ async function numberShopEvents(connection: PoolConnection, last: number, max: n
     [page.map((row, i) => [row.event_id, '', '', '', last + 1 + i])],
   );
   assert.equal(changed, 2 * page.length, 'an event went away before it was numbered');
-  return page.length;
+  return pageOf(page);
 }
 
-async function setLast(connection: PoolConnection, last: number): Promise<void> {
-  await modify(connection, 'UPDATE event_dispatch SET last_sequence = ? WHERE dispatch_id = 1', [last]);
+function pageOf(page: readonly { occurred_at: Date }[]): NumberedPage {
+  return {
+    events: page.length,
+    oldestMs: Math.min(...page.map((row) => row.occurred_at.getTime())),
+  };
+}
+
+async function setLast(connection: PoolConnection, last: number, waitedMs: number): Promise<void> {
+  await modify(
+    connection,
+    `UPDATE event_dispatch SET last_sequence = ?, longest_wait_ms = GREATEST(longest_wait_ms, ?)
+     WHERE dispatch_id = 1`,
+    [last, waitedMs],
+  );
 }

@@ -29,6 +29,7 @@ import { events } from './0014-events.ts';
 import { push } from './0015-push.ts';
 import { aftersale } from './0016-aftersale.ts';
 import { fees } from './0017-fees.ts';
+import { eventWaits } from './0020-event-waits.ts';
 import { reversalIds } from './0021-reversal-ids.ts';
 
 const MIGRATIONS = [
@@ -49,6 +50,7 @@ const MIGRATIONS = [
   { name: '0015-push', statements: push },
   { name: '0016-aftersale', statements: aftersale },
   { name: '0017-fees', statements: fees },
+  { name: '0020-event-waits', statements: eventWaits },
   { name: '0021-reversal-ids', statements: reversalIds },
 ];
 
