@@ -18,7 +18,7 @@ export const ORDER_EVENT_TYPES = [
 export type OrderEventType = (typeof ORDER_EVENT_TYPES)[number];
 
 /** sold_out: no unit of any SKU is available. settled: the sale is closed and no unit of it is held. */
-export const SHOP_EVENT_TYPES = [
+const SHOP_EVENT_TYPES = [
   'sale.opened',
   'sale.changed',
   'sale.sold_out',

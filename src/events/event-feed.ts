@@ -1,6 +1,6 @@
 /** The feed of events, as shops get them: pages of it, each event with its snapshot. */
 
-import { typeOfChange, type EventType, type OrderEventType, type ShopEventType } from '../domain/event.ts';
+import { typeOfChange, type OrderEventType } from '../domain/event.ts';
 import { MAX_EVENTS_PAGE_BYTES } from '../domain/limits.ts';
 import { parseOrderNo } from '../domain/order.ts';
 import type { EventDispatch } from '../stores/mysql/events/event-dispatch.ts';
@@ -24,7 +24,8 @@ interface OrderEvent extends Common {
 }
 
 interface ShopEvent extends Common {
-  type: ShopEventType;
+  /** As `ShopEventRow` has it. */
+  type: string;
   saleId: string | null;
   data: Record<string, unknown>;
 }
@@ -33,7 +34,7 @@ export type FeedEvent = OrderEvent | ShopEvent;
 
 /** What a reader wants; undefined: all. */
 export interface EventFilter {
-  types?: ReadonlySet<EventType> | undefined;
+  types?: ReadonlySet<string> | undefined;
   saleId?: string | undefined;
 }
 

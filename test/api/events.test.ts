@@ -74,6 +74,22 @@ test('types and sales can be chosen', async () => {
   expect((await read('type=sale.closed')).events).toEqual([]);
 });
 
+test('an event of a type that only a newer version knows is passed on, and ends the feed for nobody', async () => {
+  const after = await lastSequence();
+  const { pool } = api.stores;
+  const data = JSON.stringify({ sale: { saleId } });
+  const sql = `INSERT INTO shop_events (type, sale_id, subject, data) VALUES ('sale.moved', ?, ?, ?)`;
+  await pool.query(sql, [saleId, saleId, data]);
+  await storeSome(1);
+
+  const { events } = await read(`after=${after}`);
+  expect(events.map(({ type }) => type).toSorted()).toEqual(['order.awaiting_payment', 'sale.moved']);
+  expect(events.find(({ type }) => type === 'sale.moved')).toMatchObject({ saleId, data: JSON.parse(data) });
+  expect((await read(`after=${after}&type=order.awaiting_payment`)).events).toHaveLength(1);
+  // No other test is to meet it.
+  await pool.query(`UPDATE shop_events SET type = 'sale.changed' WHERE type = 'sale.moved'`);
+});
+
 test('a caller that waits is answered as soon as there is an event', async () => {
   const last = await lastSequence();
   const waiting = read(`after=${last}&wait=25`);
