@@ -16,19 +16,22 @@ ARGV
   1   changeNo    grows with each change of the sale, assigned by MySQL
   2   epoch       of a sale that is put into Redis; 0: it is there
   3   rules       JSON object of the fields of the sale's hash; one that is missing has no value any more
-  4…  sku, unitPrice, limit, total    of all SKUs: minor units, units for each user (empty: no limit), units
+  4   untilMs     when the caller's knowledge that the sale was never put into Redis is too old (Unix ms)
+  5…  sku, unitPrice, limit, total    of all SKUs: minor units, units for each user (empty: no limit), units
 
 Replies
   changed
   stale             changeNo          a newer change was decided. Nothing was changed
   below-committed   sku, committed    held + sold exceed a total that is to go down. Nothing else was changed
-  sale-absent                         Redis has lost the sale, or its data are being made again
+  sale-absent                         Redis has lost the sale, or its data are being made again; or it came too late
+                                      to put the sale there, where it may have been sold from and lost since
 ]]
 local saleKey, stockKey = KEYS[1], KEYS[2]
-local changeNo, epoch, rules = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
-local firstRepeated = 4
+local changeNo, epoch, rules, untilMs = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+local firstRepeated = 5
 local optional = { 'limit_per_user', 'ticket', 'reference', 'metadata' }
 
+-- include shared/clock.lua
 -- include shared/server.lua
 -- include shared/integer.lua
 
@@ -37,6 +40,9 @@ local sale = redis.call('HMGET', saleKey,
 local isNew = not sale[1]
 local runId = serverRunId()
 if sale[2] or sale[3] or (isNew and epoch == 0) or (sale[4] and sale[4] ~= runId) then
+  return { 'sale-absent' }
+end
+if isNew and nowMs() > untilMs then
   return { 'sale-absent' }
 end
 -- A sale from before this field has had no change.

@@ -25,8 +25,10 @@ async function openStage(held: number) {
     sale,
     orderNo,
     saleKey: saleKeys({ saleId, shard: 0 }).sale,
-    change: (changeNo: number, changes: Partial<Sale>, action = 'put') =>
-      saleStock.change({ saleId, changeNo, action, epoch: 1, document: { sale: { ...sale, ...changes } } }),
+    change: (changeNo: number, changes: Partial<Sale>, action = 'put', readAtMs = performance.now()) => {
+      const document = { sale: { ...sale, ...changes } };
+      return saleStock.change({ saleId, changeNo, action, epoch: 1, readAtMs, document });
+    },
     withLamps: (total: number) => ({
       skus: sale.skus.map((item) => (item.sku === 'lamp' ? { ...item, total } : item)),
     }),
@@ -123,6 +125,15 @@ test('a warm-up puts the sale into Redis once, and a late one finds it', async (
   expect(await stores.saleStock.checkLife(sale.saleId)).toEqual({ kind: 'well', epoch: 1 });
   await change(3, withLamps(4));
   expect(await unchanged(() => change(2, {}, 'warm_up'))).toEqual({ kind: 'stale', changeNo: 3 });
+});
+
+test('a warm-up of a process that was frozen is refused where Redis has lost the sale, and no other change', async () => {
+  const { change, withLamps, unchanged, saleKey, sale } = await openStage(0);
+  const longAgo = performance.now() - 60_000;
+  expect(await change(2, {}, 'warm_up', longAgo)).toEqual({ kind: 'changed' });
+  expect(await change(3, withLamps(15), 'put', longAgo)).toEqual({ kind: 'changed' });
+  await stores.redis.del(saleKey, saleKeys({ saleId: sale.saleId, shard: 0 }).stock);
+  expect(await unchanged(() => change(2, {}, 'warm_up', longAgo))).toEqual({ kind: 'sale-absent' });
 });
 
 test('a sale from before changes were numbered is changed like any other', async () => {

@@ -156,7 +156,7 @@ export async function callChangeSale(
     limit: limitPerUser ?? '',
     total,
   }));
-  const args = { changeNo, epoch: 0, rules: JSON.stringify(rules) };
+  const args = { changeNo, epoch: 0, rules: JSON.stringify(rules), untilMs: 0 };
   return reply.parse(await send(redis, changeSale, { keys: { sale, stock }, args, repeated }));
 }
 

@@ -59,8 +59,17 @@ export interface SaleChange {
   /** warm_up: the sale is put into Redis where it is absent. */
   action: string;
   epoch: number;
+  /** When it was known to be pending, by this process' `performance.now()`. */
+  readAtMs: number;
   document: { sale: Sale };
 }
+
+/**
+ * A warm-up that comes later than this is refused, in ms: its process was frozen, or it was sent again. By
+ * then another may have put the sale into Redis, orders may have been sold, and Redis may have lost them. A
+ * busy machine needs seconds, and a sale is put there minutes before it opens.
+ */
+const WARM_UP_WITHIN_MS = 30_000;
 
 /** See `lua/check-life.lua`. */
 export type SaleLife = z.infer<typeof lifeReply>;
@@ -76,14 +85,16 @@ export type SaleStock = ReturnType<typeof createSaleStock>;
 export function createSaleStock(redis: RedisClient) {
   return {
     /** See `lua/change-sale.lua`. */
-    async change({ saleId, changeNo, action, epoch, document: { sale } }: SaleChange): Promise<ChangeReply> {
+    async change({ saleId, changeNo, action, epoch, readAtMs, document }: SaleChange): Promise<ChangeReply> {
+      const { sale } = document;
       const isWarmUp = action === 'warm_up';
       // Registered first: a relay that knows a sale too early waits; orders of a sale that no relay knows
       // would be lost.
       if (isWarmUp) await redis.sadd(SALES_KEY, formatSaleShard({ saleId, shard: 0 }));
+      const untilMs = isWarmUp ? await endOfWarmUp(redis, readAtMs) : 0;
       return run(redis, changeSale, {
         keys: keysOf(saleId),
-        args: { changeNo, epoch: isWarmUp ? epoch : 0, rules: JSON.stringify(ruleFields(sale)) },
+        args: { changeNo, epoch: isWarmUp ? epoch : 0, rules: JSON.stringify(ruleFields(sale)), untilMs },
         repeated: sale.skus.map(({ sku, unitPrice, limitPerUser, total }) => ({
           sku,
           unitPrice,
@@ -102,13 +113,13 @@ export function createSaleStock(redis: RedisClient) {
       const keys = keysOf(saleId);
       // All of the stock is one hash, so the equation holds in the view. A transaction would fail at
       // maxmemory, even to read.
-      const [sale, stock, time] = await Promise.all([
+      const [sale, stock, nowMs] = await Promise.all([
         redis.hgetall(keys.sale),
         redis.hgetall(keys.stock),
-        redis.time(),
+        readTimeMs(redis),
       ]);
       if (sale['epoch'] === undefined) return undefined;
-      return toSaleView(saleId, sale, stock, Number(time[0]) * 1_000 + Math.floor(Number(time[1]) / 1_000));
+      return toSaleView(saleId, sale, stock, nowMs);
     },
 
     /**
@@ -119,6 +130,18 @@ export function createSaleStock(redis: RedisClient) {
       await redis.set(keysOf(saleId).waitingElsewhere, orderCount);
     },
   };
+}
+
+/** By Redis' clock, Unix ms. The age is taken after the answer, so a freeze before the script counts. */
+async function endOfWarmUp(redis: RedisClient, readAtMs: number): Promise<number> {
+  const nowMs = await readTimeMs(redis);
+  return nowMs - Math.ceil(performance.now() - readAtMs) + WARM_UP_WITHIN_MS;
+}
+
+/** By Redis' clock, Unix ms. */
+async function readTimeMs(redis: RedisClient): Promise<number> {
+  const [seconds, micros] = await redis.time();
+  return Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000);
 }
 
 /** The fields of a sale's hash that say its rules. */

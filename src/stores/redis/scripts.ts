@@ -254,7 +254,7 @@ export const renameUser = defineScript({
 export const changeSale = defineScript({
   file: 'change-sale',
   keys: ['sale', 'stock'],
-  args: ['changeNo', 'epoch', 'rules'],
+  args: ['changeNo', 'epoch', 'rules', 'untilMs'],
   repeated: ['sku', 'unitPrice', 'limit', 'total'],
   reply: changeSaleReply,
 });

@@ -134,3 +134,19 @@ test('orders that run and wait for a signal of money are not counted as stored a
   await pay(stores, order);
   expect((await stores.orderClaims.countStoredAhead()).has(saleId)).toBe(false);
 });
+
+test('a process that froze in a warm-up brings back no stock that Redis sold and lost meanwhile', async () => {
+  const sale = buildSale();
+  const { saleId } = sale;
+  await stores.sales.create(sale);
+  const frozen = await stores.saleChanges.recordWarmUp(saleId);
+  // Another process goes on with it, and the sale begins.
+  await stores.sales.warmUp(saleId, stores.saleStock);
+  await loseSale(saleId);
+
+  // As much of its time has passed as a freeze takes from it.
+  const thawed = frozen && { ...frozen, readAtMs: frozen.readAtMs - 60_000 };
+  expect(thawed && (await stores.saleChanges.complete(thawed, stores.saleStock))).toBeUndefined();
+  expect(thawed).toBeDefined();
+  expect(await stores.saleStock.checkLife(saleId)).toEqual({ kind: 'sale-absent' });
+});

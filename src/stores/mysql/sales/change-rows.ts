@@ -42,6 +42,8 @@ export interface PendingChange extends Decision {
   former: SaleDocument;
   /** Of the sale's data in Redis. */
   epoch: number;
+  /** When it was known to be pending, by this process' `performance.now()`. */
+  readAtMs: number;
 }
 
 export type ChangeEnd = { kind: 'applied' } | { kind: 'refused'; sku: string; committed: number };
@@ -55,6 +57,7 @@ export async function insertChange(
   { actor, reason }: Decision,
 ): Promise<PendingChange> {
   const { saleId } = found.sale;
+  const readAtMs = performance.now();
   const changeNo = found.changeNo + 1;
   const former: SaleDocument = { sale: found.sale, isDraft: found.isDraft };
   const target: SaleDocument = { sale: document.sale, isDraft: document.isDraft };
@@ -69,7 +72,7 @@ export async function insertChange(
     changeNo,
     saleId,
   ]);
-  return { saleId, changeNo, action, document: target, former, actor, reason, epoch: found.epoch };
+  return { saleId, changeNo, action, document: target, former, actor, reason, epoch: found.epoch, readAtMs };
 }
 
 /** The change of this sale that is pending, in the transaction that has found it so. */
@@ -85,6 +88,7 @@ export async function selectPending(
   condition: string,
   values: unknown[],
 ): Promise<PendingChange[]> {
+  const readAtMs = performance.now();
   const rows = await selectRows(
     reader,
     pendingRow,
@@ -93,7 +97,12 @@ export async function selectPending(
      WHERE s.pending_change_no IS NOT NULL AND ${condition}`,
     values,
   );
-  return rows.map(({ sale_id: saleId, change_no: changeNo, ...row }) => ({ saleId, changeNo, ...row }));
+  return rows.map(({ sale_id: saleId, change_no: changeNo, ...row }) => ({
+    saleId,
+    changeNo,
+    readAtMs,
+    ...row,
+  }));
 }
 
 /** How a change ended; undefined: it is pending. */
