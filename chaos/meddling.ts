@@ -1,5 +1,5 @@
 /**
- * What somebody with access to Temporal does to a running sale: ends, deletes
+ * What a person with access to Temporal does to a running sale: ends, deletes
  * and resets workflows of orders and refunds, and signals nonsense to them.
  */
 

@@ -79,7 +79,7 @@ const itemRow = z.object({
   quantity: z.int(),
 });
 
-/** What Redis holds or held as far as it knows, and what MySQL was told of: a Redis made anew has less. */
+/** What Redis holds or held as far as it knows, and what MySQL has: a Redis made anew has less. */
 async function readHolds(stores: System['stores'], saleId: string): Promise<Recorded['holds']> {
   const rows = await selectRows(
     stores.pool,

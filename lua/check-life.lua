@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 --[[
-Tell whether this server is the one that a sale's data were made on.
+Check whether this server is the one that a sale's data were made on.
 
 The run id changes when Redis starts again, perhaps from an old file, and when another server takes over.
 Idempotent. A sale from before `run_id` gets the server's.

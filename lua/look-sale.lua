@@ -2,8 +2,8 @@
 --[[
 Look at a sale's stock, its held orders and some users' limits at one moment.
 
-Whoever compares the stores needs all of them as of the same moment; what it reads of the held orders afterwards
-does not change any more.
+A comparison of the stores needs all of them as of one moment. What it reads of the held orders afterwards does
+not change any more.
 Changes nothing.
 
 KEYS

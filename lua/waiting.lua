@@ -1,6 +1,6 @@
 #!lua flags=no-writes
 --[[
-Tell of many orders whether a relay will come to them: whether their entry still waits in the outbox.
+Find of many orders whether their entry still waits in the outbox, so that a relay will come to them.
 
 An order's hash names its entry, because the reservation writes both. An entry waits while it is in the stream
 and was not delivered yet, or was delivered and not acknowledged. An entry that has stopped waiting never

@@ -103,7 +103,7 @@ const checkout = {
     .regex(DEPLOYMENT_NAME_PATTERN)
     .default(DEFAULT_DEPLOYMENT_NAME)
     .describe(
-      "Tells deployments apart that share one provider account, each of which leaves the others' payments alone. Give each its own before it sells, and never change it: payments under the old name are left alone too.",
+      'Distinguishes deployments that share one account at a provider; each leaves the payments of others alone. Give each its own before it sells, and never change it: payments under the old name are left alone too.',
     ),
 };
 
@@ -373,7 +373,7 @@ function isProduction(given: Record<string, string>): boolean {
   return (given['NODE_ENV'] ?? 'production') === 'production';
 }
 
-/** Rules over several settings, which no schema of one of them tells. */
+/** Rules over several settings, which no schema of one of them has. */
 function keysMissing(given: Record<string, string>): string[] {
   if (given['JWT_SECRET'] !== undefined) return [];
   if (given['JWT_JWKS_URL'] === undefined)

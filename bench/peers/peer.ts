@@ -33,7 +33,7 @@ interface PeerServers {
 export interface Peer {
   /** Puts so many units of the SKU `unit` on sale. */
   openSale(saleId: string, units: number): Promise<void>;
-  /** The steps of the design, one after the other; resolves when the caller may be told. */
+  /** The steps of the design, one after the other; resolves when the caller may be answered. */
   accept(order: PeerOrder): Promise<PeerOutcome>;
   /** For the check after a measurement: units taken from the stock, and orders handed over. */
   count(saleId: string): Promise<{ taken: number; handedOver: number }>;

@@ -1,6 +1,6 @@
 /**
  * Design B, accepting side: a Lua script deducts the stock in Redis, then the order is published to RabbitMQ
- * as a persistent message of a durable queue. The caller is told once the broker has confirmed it.
+ * as a persistent message of a durable queue. The caller is answered once the broker has confirmed it.
  *
  * Source: the common "Redis Lua + RabbitMQ" flash-sale design, requirement rows B1 to B9 of this project;
  * RabbitMQ's guides "Reliability" and "Consumer Acknowledgements and Publisher Confirms" (rabbitmq.com).
@@ -10,7 +10,7 @@ import { connect } from 'amqplib';
 import { connectPlainRedis, createLuaStock } from './lua-stock.ts';
 import { claimKey, type OpenPeer } from './peer.ts';
 
-/** Durable; declared by whoever comes first. */
+/** Durable; declared by the first that comes. */
 const RABBITMQ_QUEUE = 'peer-orders';
 
 export const openRabbitmq: OpenPeer = async ({ servers, isIdempotent }) => {

@@ -12,7 +12,7 @@ if (!isOk(found) && found.status !== 404) fail(found);
 const isNew = found.status === 404;
 
 const published = await call('PUT', path, {
-  // Nobody else's change is overwritten, and nobody's new sale.
+  // No other change is overwritten, and no other new sale.
   headers: isNew ? { 'if-none-match': '*' } : { 'if-match': found.headers.get('etag') ?? '' },
   body: {
     ...terms,

@@ -19,7 +19,7 @@ interface Money {
   amount: number;
   currency: string;
 }
-/** `deployment` of the shop; null: the shop does not tell. */
+/** `deployment` of the shop; null: the shop does not say. */
 export type SessionTerms = Money & {
   expiresAtMs: number;
   signedOrder: string;

@@ -29,8 +29,8 @@ async function openParts(config: ApiConfig, log: Logger): Promise<Pick<ApiParts,
 
 /** One of several. */
 async function startOne(config: ApiConfig, log: Logger): Promise<Service> {
-  // A supervisor that signals the whole group does so beside the process that started this one: the second
-  // signal must not end what the first has told to finish.
+  // A supervisor that signals the whole group signals this process too, beside the one that started it. The
+  // second signal must not end a shutdown that the first has begun.
   process.on('SIGTERM', () => {}).on('SIGINT', () => {});
   const metrics = shareMetrics(createMetrics());
   const service = await startApi(config, { ...(await openParts(config, log)), log, metrics });

@@ -48,7 +48,7 @@ export function shareMetrics(metrics: Metrics): Metrics {
         waiting.set(id, resolve);
         process.send?.({ type: 'holdfast:metrics?', id } satisfies Question);
       });
-      if (text === null) throw new Error('not all API processes told their metrics');
+      if (text === null) throw new Error('not all API processes sent their metrics');
       return text;
     },
   };

@@ -1,6 +1,6 @@
 /** The audit of one sale: checks that Redis, MySQL, Temporal, the provider and the accepted orders agree. */
 
-import { changesAreTold, eventsKeepOrder, feedIsWhole, parkedIsTold } from './event-rules.ts';
+import { changesAreInFeed, eventsKeepOrder, feedIsWhole, parkedHasEvent } from './event-rules.ts';
 import {
   booksBalance,
   moneyWasKeptForSomething,
@@ -58,10 +58,10 @@ const RULES: Record<string, Rule> = {
   'restocked units are returned': restockedIsReturned,
   'the books balance': booksBalance,
   'limits are true': limitsAreTrue,
-  'no change without its event': changesAreTold,
+  'no change without its event': changesAreInFeed,
   'events keep the order of versions': eventsKeepOrder,
   'the feed is whole': feedIsWhole,
-  'what is parked was told': parkedIsTold,
+  'what is parked has an event': parkedHasEvent,
 };
 
 export const RULE_NAMES = Object.keys(RULES);

@@ -3,7 +3,7 @@
 import type { Rule } from './snapshot.ts';
 
 /** Each change of an order has its place in the feed; those from before the feed have 0. */
-export const changesAreTold: Rule = ({ mysql }) =>
+export const changesAreInFeed: Rule = ({ mysql }) =>
   [...mysql.events].flatMap(([subject, events]) =>
     events
       .filter(({ sequence }) => sequence === null)
@@ -36,6 +36,6 @@ export const feedIsWhole: Rule = ({ feed }) => {
   ];
 };
 
-/** What is parked was told. */
-export const parkedIsTold: Rule = ({ feed }) =>
-  (feed?.untold ?? []).map((parkedId) => ({ subject: `parked ${parkedId}`, detail: 'has no event' }));
+/** What is parked has an event. */
+export const parkedHasEvent: Rule = ({ feed }) =>
+  (feed?.withoutEvent ?? []).map((parkedId) => ({ subject: `parked ${parkedId}`, detail: 'has no event' }));

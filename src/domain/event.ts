@@ -1,4 +1,4 @@
-/** The types of events that a shop is told of, and how a change of an order gets its type. */
+/** The types of events that a shop gets, and how a change of an order gets its type. */
 
 import type { OrderState } from './order.ts';
 

@@ -5,7 +5,7 @@ import { z } from 'zod';
 
 /** As `CALL_TIMEOUT_MS` of the engine: a server that needs longer is overloaded. */
 const CALL_TIMEOUT_MS = 5_000;
-/** Runs that are told. An order has one as a rule, and a few where an operator ended its workflow. */
+/** Runs that are shown. An order has one as a rule, and a few where an operator ended its workflow. */
 const RUNS_MAX = 10;
 /** Of gRPC. */
 const IDENTITY = 'holdfast-ops';
@@ -120,13 +120,13 @@ const timestamp = z
 type History = Awaited<ReturnType<ReturnType<Client['workflow']['getHandle']>['fetchHistory']>>;
 type HistoryEvent = NonNullable<History['events']>[number];
 
-/** What an operator would want to know of; steps that succeed are told by the stores. */
+/** What an operator would want to know of; the stores show steps that succeeded. */
 function toMoment(event: HistoryEvent): { at: Date; text: string }[] {
-  const text = tell(event);
+  const text = textOf(event);
   return text === undefined ? [] : [{ at: timestamp.parse(event.eventTime), text }];
 }
 
-function tell(event: HistoryEvent): string | undefined {
+function textOf(event: HistoryEvent): string | undefined {
   const signalled = event.workflowExecutionSignaledEventAttributes;
   if (signalled) return `signal ${signalled.signalName} arrived`;
   const terminated = event.workflowExecutionTerminatedEventAttributes;

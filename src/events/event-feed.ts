@@ -82,7 +82,7 @@ export function createEventFeed({ eventDispatch, eventRows }: FeedDeps) {
       }
       const { orderNo, state } = row;
       const stored = orders.get(orderNo);
-      // Somebody has deleted the order by hand. That must not end the feed for all others.
+      // The order was deleted by hand. That must not end the feed for all others.
       if (!stored) return [];
       const { version } = state;
       const { saleId } = stored.order;

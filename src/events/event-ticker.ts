@@ -1,6 +1,6 @@
 /**
- * Wakes those who wait for a further event. One look at MySQL serves all that wait in this process, and there
- * is none while nobody waits.
+ * Wakes the callers that wait for a further event. One look at MySQL serves all that wait in this process.
+ * There is none while none waits.
  */
 
 import { setTimeout as delay } from 'node:timers/promises';

@@ -1,4 +1,4 @@
-/** What an operator can do about parked work, by its cause. docs/operations.md tells the same at length. */
+/** What an operator can do about parked work, by its cause. docs/operations.md says the same at length. */
 
 import type { ParkedEntry } from '../stores/mysql/ops/parked-work.ts';
 
@@ -18,7 +18,7 @@ const ADVICE: Record<string, string> = {
   too_much_reversed: 'ask the provider why more went back than was paid, and resolve when that is settled',
   undecided: 'bring the sale back to Redis; the payment is matched or refunded after that',
   order_damaged: DECIDE,
-  order_lost: 'tell the shopper that the order is lost; money for it goes back by itself; then resolve',
+  order_lost: 'inform the shopper that the order is lost; money for it goes back by itself; then resolve',
   order_inconsistent:
     'put right what was changed by hand; the entry ends when row, events and bookings agree',
   stock_unexplained: 'put right the order that contradicts itself; the entry ends when the books agree',

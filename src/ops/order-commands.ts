@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { asRead, orderNo } from './arguments.ts';
 import { OpsError } from './errors.ts';
 import { readOrderLife, stateOf, type OrderLife } from './order-life.ts';
-import { tellStory, type Moment } from './order-story.ts';
+import { storyOf, type Moment } from './order-story.ts';
 import { judge, type Verdict } from './order-verdict.ts';
 import type { Shell } from './program.ts';
 import { formatFields, formatTime, hang } from './terminal.ts';
@@ -22,7 +22,7 @@ export function addOrderCommands(program: Command, { terminal, run }: Shell): vo
       run(async (parts) => {
         const life = await readOrderLife(parts, number);
         if (isUnknown(life)) throw new OpsError(`No store has an order ${number}.`);
-        const [story, verdict] = [tellStory(life), judge(life, Date.now())];
+        const [story, verdict] = [storyOf(life), judge(life, Date.now())];
         terminal.out(
           showOptions.parse(options).json
             ? JSON.stringify(
@@ -47,7 +47,8 @@ function isUnknown({ mysql, redis, temporal }: OrderLife): boolean {
 
 function print(life: OrderLife, story: readonly Moment[], verdict: Verdict, columns: number): string {
   const order =
-    life.mysql.stored?.order ?? (life.redis.kind === 'told' ? life.redis.life.reserved?.order : undefined);
+    life.mysql.stored?.order ??
+    (life.redis.kind === 'answered' ? life.redis.life.reserved?.order : undefined);
   const lines = [hang('', `Order ${life.orderNo}${order ? ` of ${order.userId}` : ''}`, columns), ''];
   let day = '';
   for (const { at, from, text } of story) {

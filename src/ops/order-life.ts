@@ -9,16 +9,16 @@ import { refundWorkflowId } from '../workflows/contract.ts';
 import { UsageError } from './errors.ts';
 import { messageOf, type Parts } from './parts.ts';
 
-/** What a store says; `away` tells why it could not be asked. */
-type Told<T> = { kind: 'told'; life: T } | { kind: 'away'; why: string };
+/** What a store has; `away`: why it did not answer. */
+type Answer<T> = { kind: 'answered'; life: T } | { kind: 'away'; why: string };
 
 export interface OrderLife {
   orderNo: string;
   mysql: MysqlLife;
   /** Undefined in it: Redis does not have the order. */
-  redis: Told<RedisLife>;
+  redis: Answer<RedisLife>;
   /** Runs of the order's workflow and of its payments' refund workflows. */
-  temporal: Told<WorkflowRun[]>;
+  temporal: Answer<WorkflowRun[]>;
 }
 
 /** @throws when MySQL is away: it has the truth */
@@ -37,9 +37,9 @@ export async function readOrderLife(parts: Parts, orderNo: string): Promise<Orde
   return { orderNo, mysql, redis, temporal };
 }
 
-async function ask<T>(read: () => Promise<T>): Promise<Told<T>> {
+async function ask<T>(read: () => Promise<T>): Promise<Answer<T>> {
   try {
-    return { kind: 'told', life: await read() };
+    return { kind: 'answered', life: await read() };
   } catch (error) {
     return { kind: 'away', why: messageOf(error) };
   }
@@ -48,5 +48,5 @@ async function ask<T>(read: () => Promise<T>): Promise<Told<T>> {
 /** Undefined: no store has the order. */
 export function stateOf({ mysql, redis }: OrderLife): OrderState | undefined {
   if (mysql.stored) return mysql.stored.state;
-  return redis.kind === 'told' ? redis.life.reserved?.state : undefined;
+  return redis.kind === 'answered' ? redis.life.reserved?.state : undefined;
 }

@@ -1,4 +1,4 @@
-/** Tells an order's life as moments in their order, each with the store that knows of it. */
+/** Shows an order's life as moments in their order, each with the store that knows of it. */
 
 import { formatMoney } from '../domain/money.ts';
 import { orderDeadlineMs, type Order } from '../domain/order.ts';
@@ -14,17 +14,17 @@ export interface Moment {
 }
 
 /** The oldest first; what happened in the same millisecond stays in the order of its way. */
-export function tellStory({ mysql, redis, temporal, orderNo }: OrderLife): Moment[] {
-  const reserved = redis.kind === 'told' ? redis.life.reserved?.order : undefined;
+export function storyOf({ mysql, redis, temporal, orderNo }: OrderLife): Moment[] {
+  const reserved = redis.kind === 'answered' ? redis.life.reserved?.order : undefined;
   const order = mysql.stored?.order ?? reserved;
-  const runs = temporal.kind === 'told' ? temporal.life : [];
+  const runs = temporal.kind === 'answered' ? temporal.life : [];
   const moments = [
-    ...(order ? [tellReservation(order)] : []),
-    ...tellEvents(mysql.events),
-    ...tellMoney(mysql),
-    ...runs.flatMap((run) => tellRun(run, run.workflowId === orderNo ? 'its workflow' : run.workflowId)),
-    ...tellStartMark(mysql, runs),
-    ...tellParked(mysql),
+    ...(order ? [reservationMoment(order)] : []),
+    ...eventMoments(mysql.events),
+    ...moneyMoments(mysql),
+    ...runs.flatMap((run) => runMoments(run, run.workflowId === orderNo ? 'its workflow' : run.workflowId)),
+    ...startMoments(mysql, runs),
+    ...parkedMoments(mysql),
     ...mysql.actions.map(({ actor, action, reason, occurred_at: at }): Moment => ({
       at,
       from: 'operator',
@@ -34,7 +34,7 @@ export function tellStory({ mysql, redis, temporal, orderNo }: OrderLife): Momen
   return moments.toSorted((a, b) => a.at.getTime() - b.at.getTime());
 }
 
-function tellReservation(order: Order): Moment {
+function reservationMoment(order: Order): Moment {
   const { currency, reference } = order;
   const lines = [
     ...order.items.map(({ sku, quantity }) => `${quantity} × ${sku}`),
@@ -52,7 +52,7 @@ function tellReservation(order: Order): Moment {
 }
 
 /** Each change says what is new in it. */
-function tellEvents(events: MysqlLife['events']): Moment[] {
+function eventMoments(events: MysqlLife['events']): Moment[] {
   return events.map((event, i) => {
     const before = events[i - 1];
     const news = [
@@ -67,7 +67,7 @@ function tellEvents(events: MysqlLife['events']): Moment[] {
   });
 }
 
-function tellMoney({ sessions, notices, payments, reversals }: MysqlLife): Moment[] {
+function moneyMoments({ sessions, notices, payments, reversals }: MysqlLife): Moment[] {
   return [
     ...sessions.map((session): Moment => ({
       at: session.created_at,
@@ -102,7 +102,7 @@ function tellMoney({ sessions, notices, payments, reversals }: MysqlLife): Momen
   ];
 }
 
-function tellRun({ startedAt, closedAt, status, moments }: WorkflowRun, name: string): Moment[] {
+function runMoments({ startedAt, closedAt, status, moments }: WorkflowRun, name: string): Moment[] {
   return [
     { at: startedAt, from: 'Temporal', text: `${name} started` },
     ...moments.map(({ at, text }): Moment => ({ at, from: 'Temporal', text: `${name}: ${text}` })),
@@ -112,22 +112,22 @@ function tellRun({ startedAt, closedAt, status, moments }: WorkflowRun, name: st
   ];
 }
 
-/** What MySQL has noted of the start, where Temporal itself no longer tells. */
-function tellStartMark({ stored }: MysqlLife, runs: readonly WorkflowRun[]): Moment[] {
+/** What MySQL has noted of the start, where Temporal itself no longer has it. */
+function startMoments({ stored }: MysqlLife, runs: readonly WorkflowRun[]): Moment[] {
   const at = stored?.workflow_started_at;
   return at && runs.length === 0 ? [{ at, from: 'MySQL', text: 'its workflow was started' }] : [];
 }
 
-function tellParked({ parked }: MysqlLife): Moment[] {
+function parkedMoments({ parked }: MysqlLife): Moment[] {
   return parked.flatMap((entry) => {
     const { parkedId, kind, cause, reason, lastError, times, settledBy } = entry;
-    const tell = (at: Date, text: string): Moment => ({ at, from: 'MySQL', text });
+    const moment = (at: Date, text: string): Moment => ({ at, from: 'MySQL', text });
     const name = `${kind.replace('_', ' ')} parked as ${parkedId}`;
     return [
-      tell(entry.firstAt, `${name} (${cause}): ${reason}`),
-      ...(times > 1 ? [tell(entry.lastAt, `${parkedId}, ${times} times by now: ${lastError}`)] : []),
+      moment(entry.firstAt, `${name} (${cause}): ${reason}`),
+      ...(times > 1 ? [moment(entry.lastAt, `${parkedId}, ${times} times by now: ${lastError}`)] : []),
       ...(entry.resolvedAt
-        ? [tell(entry.resolvedAt, `${parkedId} resolved by ${settledBy ?? 'rules'}`)]
+        ? [moment(entry.resolvedAt, `${parkedId} resolved by ${settledBy ?? 'rules'}`)]
         : []),
     ];
   });

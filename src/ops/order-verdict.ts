@@ -124,7 +124,7 @@ function whatNext(life: OrderLife, problems: readonly string[], nowMs: number): 
   const open = mysql.parked.filter(({ resolvedAt }) => resolvedAt === null);
   const parked = open.map(
     ({ parkedId, cause }) =>
-      `Parked as ${parkedId} (${cause}): \`ops parked show ${parkedId}\` tells what to do.`,
+      `Parked as ${parkedId} (${cause}): \`ops parked show ${parkedId}\` says what to do.`,
   );
   const refunds = mysql.payments
     .filter(({ status }) => status === 'refund_due')

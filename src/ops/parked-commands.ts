@@ -84,7 +84,7 @@ async function list(
   { json, ...filter }: z.infer<typeof listOptions>,
   terminal: Terminal,
 ): Promise<boolean> {
-  // One more than asked for tells whether there are more.
+  // One more than asked for shows whether there are more.
   const found = await parts.parkedWork().list({ ...filter, limit: filter.limit + 1 });
   const entries = found.slice(0, filter.limit);
   if (json) {

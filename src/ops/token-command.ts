@@ -67,7 +67,7 @@ function rulesOf({ JWT_SECRET: secret, JWT_ISSUER, JWT_AUDIENCE, JWT_USER_CLAIM 
 function describe(rights: { roles?: Role[]; scope?: string }, forDays: number): string {
   const until = new Date(Date.now() + forDays * DAY_MS).toISOString().slice(0, 10);
   return (
-    `Whoever has it may do this until ${until}: ${[...scopesOf(rights)].join(', ')}. ` +
+    `Its bearer may do this until ${until}: ${[...scopesOf(rights)].join(', ')}. ` +
     'It cannot be taken back; only another JWT_SECRET ends it, and all others with it.'
   );
 }

@@ -1,6 +1,6 @@
 /**
- * Tells deployments apart that share one account at the provider. Each writes its name into its sessions, and
- * leaves payments alone that carry the name of another.
+ * Distinguishes deployments that share one account at the provider. Each writes its name into its sessions,
+ * and leaves payments alone that carry the name of another.
  */
 
 /** @param named the deployment that a payment names; null: it is older than these names, or made by hand */

@@ -46,7 +46,7 @@ interface ProviderSession {
   providerSessionId: string;
   /** The address of the page where the shopper pays. */
   url: string;
-  /** Unix time in ms at which it expires there by itself; null: the provider does not tell. */
+  /** Unix time in ms at which it expires there by itself; null: the provider does not say. */
   expiresAtMs: number | null;
 }
 

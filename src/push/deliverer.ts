@@ -74,7 +74,7 @@ export function createDeliverer(deps: DelivererDeps, sender: Pick<Sender, 'post'
     return fail(delivery, `answered ${status}`, retryAfterMs);
   }
 
-  /** @param event undefined: somebody has deleted it, or it is a test */
+  /** @param event undefined: it was deleted, or it is a test */
   return async function deliver(
     delivery: ClaimedDelivery,
     { url, secrets }: Target,

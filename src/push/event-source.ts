@@ -40,7 +40,7 @@ export function createEventSource(feed: Pick<EventFeed, 'read'>) {
   return {
     readPage,
 
-    /** The events of these sequences; those that somebody has deleted are missing. */
+    /** The events of these sequences; those that were deleted are missing. */
     async find(sequences: readonly number[]): Promise<Map<number, FeedEvent>> {
       const found = new Map<number, FeedEvent>();
       let missing = sequences.toSorted((a, b) => a - b);

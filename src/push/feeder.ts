@@ -51,7 +51,7 @@ export function createFeeder({ endpointFeed, source }: FeederDeps) {
   }
 }
 
-/** None for what would go round in circles: an endpoint is not told that a delivery was parked. */
+/** None for an event that would cause the next: no endpoint gets the event that a delivery was parked. */
 export function toDeliveries(event: FeedEvent): NewDelivery[] {
   const { id: eventId, sequence } = event;
   if ('orderNo' in event) return [{ eventId, sequence, line: event.orderNo }];

@@ -133,7 +133,7 @@ const WORDS: Record<string, string> = {
   ERR_SSL_PACKET_LENGTH_TOO_LONG: 'the host does not speak TLS there',
 };
 
-/** Never a message of the system's, which tells addresses. */
+/** Never a message of the system's, which names addresses. */
 function describe(error: unknown, timeoutMs: number): string {
   if (error instanceof ForbiddenAddressError) return NOT_PUBLIC;
   if (error instanceof SwitchedProtocolError) return 'the host switches to another protocol';
@@ -143,7 +143,7 @@ function describe(error: unknown, timeoutMs: number): string {
   return WORDS[code] ?? `the request failed (${code || 'unknown'})`;
 }
 
-/** Of several addresses that were tried, the first tells why. */
+/** Of several addresses that were tried, the first one's error counts. */
 function codeOf(error: Error): { code: string; name: string } {
   const first: unknown = error instanceof AggregateError ? error.errors[0] : error;
   const code = typeof first === 'object' && first !== null && 'code' in first ? String(first.code) : '';

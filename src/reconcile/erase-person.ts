@@ -1,6 +1,6 @@
 /**
- * Erases a person on request: their orders stay in the books under a random token, and nothing that tells who
- * it was is left. It may die at any line and be repeated.
+ * Erases a person on request: their orders stay in the books under a random token, and nothing that
+ * identifies them is left. It may die at any line and be repeated.
  */
 
 import type { Decision } from '../stores/mysql/rows/audit-log.ts';

@@ -1,6 +1,6 @@
 /**
  * Finds orders in MySQL that contradict themselves: a row that is not what its events say, or whose stock was
- * booked otherwise. No rule can tell which of them is right, so each is parked.
+ * booked otherwise. No rule can know which of them is right, so each is parked.
  */
 
 import type { Logger } from 'pino';

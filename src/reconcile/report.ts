@@ -1,4 +1,4 @@
-/** What a step of the reconciliation is, and what it tells of a run. */
+/** A step of the reconciliation, and its report of a run. */
 
 export interface StepReport {
   /** Things the step looked at. */

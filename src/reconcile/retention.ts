@@ -68,7 +68,7 @@ export function createRetentionStep(deps: RetentionDeps): Step {
   }
 
   return async (signal) => {
-    // What tells most about persons goes first.
+    // The most personal data go first.
     const contacts = await inBatches(signal, () => retention.clearContacts(keep.KEEP_CONTACT_DAYS * DAY_MS));
     const notices = await inBatches(signal, clearNotices);
     const parked = await inBatches(signal, () => retention.deleteParked(keep.KEEP_NOTICE_DAYS * DAY_MS));

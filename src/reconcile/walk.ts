@@ -11,7 +11,7 @@ const PAGES_MAX = 2;
 /** Calls to Temporal at once: few, because it is the slowest part. */
 const AT_ONCE = 4;
 
-/** `P`: what of a row tells its place. */
+/** `P`: the fields of a row by which a walk goes on. */
 export interface Walk<P, T extends P> {
   /** Under which its place is kept. */
   name: string;

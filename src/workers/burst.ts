@@ -1,6 +1,6 @@
 /**
- * Tells a burst: more orders come in than Temporal could take. While it lasts they are stored ahead, so that
- * all are payable first, and Temporal gets the two cores' rest.
+ * Recognizes a burst: more orders come in than Temporal could take. While it lasts they are stored ahead, so
+ * that all are payable first, and Temporal gets what the processor has left.
  */
 
 import { PAGE_SIZE } from './outbox-pages.ts';

@@ -18,8 +18,8 @@ import type { Accepted } from './read-accepted.ts';
 /** How often a sale is looked at whose data are being made again. */
 const LOOK_EVERY_MS = 250;
 /**
- * Between two looks at most. A process that was frozen for longer leaves the order: its shopper may have been
- * told that it is lost.
+ * Between two looks at most. A process that was frozen for longer leaves the order: its shopper may have read
+ * that it is lost.
  */
 const LOOKED_WITHIN_MS = LOST_AFTER_MS / 2;
 /** A rebuild of a big sale takes less; after that the entry is read again, if it is still there. */

@@ -15,7 +15,7 @@ export const PAYMENTS_QUEUE = 'payments';
 /**
  * Started with the accepted `Order`, under its orderNo as the workflow id, and, where MySQL has the order
  * already, with its `OrderState` there as the second argument; returns how the order ended. With a state it
- * does not store the order, so whoever starts it so also marks the order's workflow as started. A workflow
+ * does not store the order, so the caller also marks the order's workflow as started. A workflow
  * that is started again gets an `OrderWindow` as the third.
  */
 export const ORDER_WORKFLOW = 'OrderWorkflow';

@@ -16,7 +16,7 @@ const MAVEN_TIMEOUT_MS = 10 * 60_000;
 const FIRST_START_TIMEOUT_MS = 60_000;
 
 const DOWNLOADED_NAME = 'temporal-test-server';
-/** The suffix tells it from what an earlier version cached without an archive. */
+/** The suffix distinguishes it from what an earlier version cached without an archive. */
 const MAVEN_NAME = `temporal-test-server-${VERSION}-archived`;
 const SCRIPT_NAME = 'temporal-test-server.sh';
 const ARCHIVE_NAME = 'classes.jsa';

@@ -8,7 +8,7 @@ const STOP_TIMEOUT_MS = 5_000;
 
 export interface GoServer {
   tool: GoTool;
-  /** They name the port, by which the process is told from others. */
+  /** They name the port, by which the process is found among others. */
   argsFor: (port: number) => string[];
   readyTimeoutMs: number;
 }

@@ -279,7 +279,7 @@ test.each([
   'consumer=books&after=1',
   'sale=summer',
   '__proto__=1',
-])('a reader who asks for %s is told what is wrong', async (query) => {
+])('a reader who asks for %s learns what is wrong', async (query) => {
   expect(refusalOf(await call('GET', `?${query}`))).toBe('400 invalid_request');
 });
 
@@ -314,7 +314,7 @@ test('a name that cannot be is not found, and its removal removes nothing', asyn
   }
 });
 
-test('while MySQL is away the feed says so, and a caller who waits is told as soon as it is', async () => {
+test('while MySQL is away the feed says so, and a caller who waits gets that answer as soon as it is', async () => {
   const pool = createMysqlPool('mysql://user@127.0.0.1:1/none');
   onTestFinished(() => pool.end());
   const app = await api.withParts({

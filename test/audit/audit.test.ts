@@ -214,18 +214,18 @@ test('money that names no sale is found, unless it is known and shown to an oper
 
 test('each way in which the feed can be broken is found', async () => {
   const strays = await (await beginLook(checkout))({ kind: 'strays' });
-  const whole = { last: 3, numbered: 3, wrong: [], waiting: [], untold: [] };
+  const whole = { last: 3, numbered: 3, wrong: [], waiting: [], withoutEvent: [] };
   const audited = (broken: Partial<AuditedFeed>) =>
     auditSale({ ...strays, feed: { ...whole, ...broken } }).map(({ rule }) => rule);
   expect(audited({})).not.toContain('the feed is whole');
-  expect(audited({})).not.toContain('what is parked was told');
+  expect(audited({})).not.toContain('what is parked has an event');
   expect(audited({ numbered: 2 })).toContain('the feed is whole');
   expect(audited({ wrong: [2] })).toContain('the feed is whole');
   expect(audited({ waiting: ['shop.7 sale.closed'] })).toContain('the feed is whole');
-  expect(audited({ untold: [7] })).toContain('what is parked was told');
+  expect(audited({ withoutEvent: [7] })).toContain('what is parked has an event');
 });
 
 test('there is a deliberate fault for every rule', () => {
-  const others = ['accepted orders exist', 'the feed is whole', 'what is parked was told'];
+  const others = ['accepted orders exist', 'the feed is whole', 'what is parked has an event'];
   expect([...Object.keys(FAULTS), ...others].toSorted()).toEqual(RULE_NAMES.toSorted());
 });

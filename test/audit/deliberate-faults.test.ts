@@ -341,7 +341,7 @@ test('the auditor finds a refund that was made twice', async () => {
 });
 
 test.each<[string, Mutant, string]>([
-  ['a parked order without an event', eventMutants.parkWithoutEvent, 'what is parked was told'],
+  ['a parked order without an event', eventMutants.parkWithoutEvent, 'what is parked has an event'],
   ['a number that no event has', eventMutants.leaveNumbersOut, 'the feed is whole'],
 ])('the auditor finds %s', async (_, bug, rule) => {
   const sellAndPark = async (stores: ReturnType<Mutant>) => {

@@ -13,7 +13,7 @@ export const numberNewestFirst: Mutant = (stores) =>
 export const leaveNumbersOut: Mutant = (stores) =>
   withNumbers(stores, 1, (waiting) => [undefined, ...waiting]);
 
-/** Numbered by nobody: events wait for a dispatcher for ever. */
+/** Without numbers: events wait for a dispatcher for ever. */
 export const numberNothing: Mutant = (stores) => withNumbers(stores, 1, () => []);
 
 interface Waiting {
@@ -57,7 +57,7 @@ function withNumbers(
   };
 }
 
-/** Parked untold: the entry is written without its event. */
+/** The parked entry is written without its event. */
 export const parkWithoutEvent: Mutant = (stores) => ({
   ...stores,
   orders: {

@@ -1,4 +1,4 @@
-/** docs/benchmarks.md says what the results say: nobody edits it by hand, and no run forgets it. */
+/** docs/benchmarks.md says what the results say: it is not edited by hand, and no run forgets it. */
 
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';

@@ -114,7 +114,7 @@ function taskOf(book: readonly Entry[], orderNo: string, task: string): Entry | 
   return book.find((entry) => entry.orderNo === orderNo && entry.task === task);
 }
 
-/** As the settlement has to tell it, of what the back office sent and credited. */
+/** As the settlement has to show it, of what the back office sent and credited. */
 function describeTakings(book: readonly Entry[]): string {
   const sent = book.filter(({ task }) => task === 'ship');
   const paid = sent.reduce((total, entry) => total + (entry.paid ?? 0), 0);

@@ -88,12 +88,12 @@ async function changeAcrossDeath(
   const office = await openBackOffice(world.apiUrl);
   const again = saleOf(await office.put(saleId, document));
   expect(again).toMatchObject({ name: 'Changed', version: version + 1, pending: false });
-  const told = await select(
+  const announced = await select(
     stores.pool,
     `SELECT type FROM shop_events WHERE sale_id = ? AND type = 'sale.changed'`,
     [saleId],
   );
-  expect(told).toHaveLength(1);
+  expect(announced).toHaveLength(1);
 
   const shopper = await world.shopper();
   const orderNo = await shopper.buy(saleId);

@@ -125,11 +125,11 @@ export const workerPoints: Point[] = [
       await payAndSettle(shopper, orderNo);
 
       await expectLamps(world, { available: 9, held: 0, sold: 1 });
-      const told = async () => {
+      const announced = async () => {
         const events = await readFeed(world.stores);
         return events.some(({ type }) => type === 'order.paid') && events;
       };
-      const events = await waitFor('the paid order to be told', told);
+      const events = await waitFor('the paid order to be announced', announced);
       expect(events.map(({ id }) => id)).toEqual([1, 2, 3].map((version) => `${orderNo}.${version}`));
       return { [orderNo]: 'paid' };
     },

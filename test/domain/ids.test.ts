@@ -1,4 +1,4 @@
-/** Which texts may be a user's id or a SKU: those of other systems fit, and what nobody can see does not. */
+/** Which texts may be a user's id or a SKU: those of other systems fit, and what is invisible does not. */
 
 import { expect, test } from 'vitest';
 import { skuSchema, userIdSchema } from '../../src/domain/ids.ts';
@@ -55,7 +55,7 @@ test.each(['x', '"', 'é', '灯', '💡'])(
   },
 );
 
-test('a fingerprint tells carts apart whose SKUs look like a quantity', () => {
+test('a fingerprint distinguishes carts whose SKUs look like a quantity', () => {
   const cart = (items: [string, number][]) =>
     fingerprintOf({ saleId: 's', items: items.map(([sku, quantity]) => ({ sku, quantity })) });
   const carts: [string, number][][] = [

@@ -44,7 +44,7 @@ async function readPage(query: {
   return page;
 }
 
-test('a purchase that is paid, and whose money goes back, is told step by step', async () => {
+test('a purchase that is paid, and whose money goes back, is published step by step', async () => {
   const order = await store();
   const payment = buildPayment(order);
   await stores.payments.record('sandbox', payment);
@@ -66,7 +66,7 @@ test('an order that its shopper cancels is closing before it is cancelled', asyn
   expect(await typesOf(order)).toEqual(['order.awaiting_payment', 'order.closing', 'order.cancelled']);
 });
 
-test('an order that could not be stored is told as failed, without items', async () => {
+test('an order that could not be stored is published as failed, without items', async () => {
   const order = buildOrder({ saleId });
   await stores.orders.abandon(order, 'store_unavailable');
   expect(await eventsOf(order)).toMatchObject([
@@ -119,12 +119,12 @@ test('after a person was erased no event shows them any more', async () => {
   const order = await store({ userId: 'someone@example.com' });
   expect(JSON.stringify(await eventsOf(order))).toContain('someone@example.com');
   await stores.pool.query('UPDATE orders SET user_id = ? WHERE order_no = ?', ['erased-7', order.orderNo]);
-  const told = JSON.stringify(await eventsOf(order));
-  expect(told).not.toContain('someone@example.com');
-  expect(told).toContain('erased-7');
+  const published = JSON.stringify(await eventsOf(order));
+  expect(published).not.toContain('someone@example.com');
+  expect(published).toContain('erased-7');
 });
 
-test('events of the shop are told as they were recorded, with a stable id', async () => {
+test('events of the shop are published as they were recorded, with a stable id', async () => {
   const before = (await readFeed(stores)).at(-1)?.sequence ?? 0;
   await recordShopEvent(stores.pool, {
     type: 'sale.closed',
@@ -186,14 +186,14 @@ test('a search that finds nothing ends after some thousands of events, and says 
   expect(second).toMatchObject({ events: [], next: before + 6_000 });
 });
 
-test('a reader that asks for what follows an event that does not exist is told the last one', async () => {
+test('a reader that asks for what follows an event that does not exist gets the number of the last one', async () => {
   await dispatchEvents(stores);
   const { last } = await readPage({});
   const feed = createEventFeed(stores);
   expect(await feed.read({ after: last + 1, limit: 1, filter: {} })).toEqual({ kind: 'ahead', last });
 });
 
-test('an order that somebody has deleted by hand does not end the feed for the others', async () => {
+test('an order that was deleted by hand does not end the feed for the others', async () => {
   const [gone, kept] = [await store(), await store()];
   await stores.pool.query('DELETE FROM orders WHERE order_no = ?', [gone.orderNo]);
   expect(await eventsOf(gone)).toEqual([]);

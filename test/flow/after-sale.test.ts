@@ -92,8 +92,8 @@ test('one of two lamps goes back, another order whole and a third by a dispute: 
   ];
   const fees = sum(book.map(({ fee }) => fee ?? 0)) + 1_500;
   expect([collected, returned, fees]).toEqual([6 * LAMP_PRICE, 5 * LAMP_PRICE, 3 * 147 + 1_500]);
-  const told = settlement.parse((await askAsStaff('GET', `sales/${saleId}/settlement`)).body);
-  expect(told.totals).toEqual([
+  const settled = settlement.parse((await askAsStaff('GET', `sales/${saleId}/settlement`)).body);
+  expect(settled.totals).toEqual([
     {
       currency: 'EUR',
       paid: collected,

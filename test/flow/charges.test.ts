@@ -1,4 +1,4 @@
-/** Charges of a ticket through the whole service: in what is paid, refunded, audited and told. */
+/** Charges of a ticket through the whole service: in what is paid, refunded, audited and announced. */
 
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, test } from 'vitest';

@@ -1,4 +1,4 @@
-/** A person is erased on request: nothing tells who it was, the books add up, and money still goes back. */
+/** A person is erased on request: nothing identifies them, the books add up, and money still goes back. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ordersReply } from '../../src/api/http/replies.ts';

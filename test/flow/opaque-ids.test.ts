@@ -72,7 +72,7 @@ async function compare(): Promise<StepReport | undefined> {
   return steps.get('drift')?.(new AbortController().signal);
 }
 
-test('each user has what they bought, and nobody else, until they are erased', async () => {
+test('each user has what they bought, and no other user has it, until they are erased', async () => {
   const { stores } = checkout;
   const kept: Record<string, string> = {};
   for (const [i, { userId, sku }] of PAIRS.entries()) {

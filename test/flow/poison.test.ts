@@ -104,14 +104,14 @@ async function count(table: string, condition: string): Promise<number> {
   return Number((await selectOne(stores.pool, `SELECT COUNT(*) AS n FROM ${table} WHERE ${condition}`))['n']);
 }
 
-/** Waits until the story of the order tells that this step is tried again and again. */
+/** Waits until the story of the order shows that this step is tried again and again. */
 function awaitFailing(orderNo: string, text: RegExp): Promise<string> {
   return waitFor(
-    `${String(text)} to be told`,
+    `${String(text)} to be shown`,
     async () => {
       const { out } = await ops('order', 'show', orderNo);
-      const told = out.replaceAll(/\s+/g, ' ');
-      return text.test(told) && told;
+      const shown = out.replaceAll(/\s+/g, ' ');
+      return text.test(shown) && shown;
     },
     TIMEOUT_MS,
   );

@@ -87,7 +87,7 @@ test('an order whose hash names no entry, as one of an older version, is left', 
   expect(await waiting(orderNo)).toEqual(['left']);
 });
 
-test('what has ended, was never there or is no order is told apart', async () => {
+test('what has ended, was never there and is no order have replies of their own', async () => {
   const { saleId, orderNo } = await hold();
   await callRelease(stores.redis, orderNo);
   expect(await waiting(orderNo)).toEqual(['settled']);

@@ -52,7 +52,7 @@ test('a look lists stock, held orders and the limits that it is asked for', asyn
   expect(JSON.parse(String(limits))).toEqual(['1', '0']);
 });
 
-test('a look at a sale that nobody buys from finds nothing held', async () => {
+test('a look at a sale without orders finds nothing held', async () => {
   const { saleId } = await stores.openSale(buildSale());
   expect(await stores.saleMends.look(saleId, [])).toMatchObject({ kind: 'looked', held: [], limits: [] });
 });

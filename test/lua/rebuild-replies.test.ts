@@ -152,7 +152,7 @@ const lamp = async (saleId: string) => {
 };
 
 describe('a server that did not make the data', () => {
-  test('is told from the one that did, and a sale from before takes the run id of its server', async () => {
+  test('is known from the one that did, and a sale from before takes the run id of its server', async () => {
     const saleId = await openSale();
     const { check } = calls(stores.redis, saleId);
     expect(await withoutChange(saleId, check)).toEqual(['well', '1']);

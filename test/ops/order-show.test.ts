@@ -1,4 +1,4 @@
-/** `ops order show`: an order's life told from all stores, whether they agree, and what comes next. */
+/** `ops order show`: an order's life from all stores, whether they agree, and what comes next. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { modify } from '../../src/stores/mysql/connection.ts';
@@ -32,7 +32,7 @@ function opsWith(overrides: Record<string, string> = {}): Ops {
 }
 
 async function awaitOutput(orderNo: string, text: string): Promise<string> {
-  return waitFor(`the story to tell: ${text}`, async () => {
+  return waitFor(`the story to show: ${text}`, async () => {
     const { out } = await ops('order', 'show', orderNo);
     return out.includes(text) && out;
   });
@@ -46,13 +46,13 @@ async function buy() {
   return { shopper, orderNo };
 }
 
-function expectInOrder(out: string, told: readonly string[]): void {
-  const places = told.map((text) => out.indexOf(text));
+function expectInOrder(out: string, moments: readonly string[]): void {
+  const places = moments.map((text) => out.indexOf(text));
   expect(out).toSatisfy(() => places.every((place) => place >= 0));
   expect(places).toEqual(places.toSorted((a, b) => a - b));
 }
 
-test('an order that was paid is told from its reservation to the end of its workflow', async () => {
+test('an order that was paid is shown from its reservation to the end of its workflow', async () => {
   const { shopper, orderNo } = await buy();
   await pressPay(sessionOf(await shopper.pay(orderNo)).url);
   await shopper.awaitStatus(orderNo, 'paid');
@@ -73,7 +73,7 @@ test('an order that was paid is told from its reservation to the end of its work
   for (const line of out.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
 });
 
-test("an order's charges and the shop's reference are told with its reservation", async () => {
+test("an order's charges and the shop's reference are shown with its reservation", async () => {
   const shopper = await checkout.shopper();
   const charges = [{ code: 'shipping', name: 'Shipping', amount: 495 }];
   const ticket = await signTicket({ sub: shopper.userId, sale: saleId, charges });
@@ -81,12 +81,12 @@ test("an order's charges and the shop's reference are told with its reservation"
   const { orderNo } = acceptedOf(await shopper.placeOrder(body));
 
   const out = await awaitOutput(orderNo, 'stored: awaiting_payment');
-  const told = out.replaceAll(/\s+/g, ' ');
-  expect(told).toContain('reserved: 1 × lamp, Shipping 4.95 EUR for 53.95 EUR, payable until');
-  expect(told).toContain("the shop's R-1001");
+  const shown = out.replaceAll(/\s+/g, ' ');
+  expect(shown).toContain('reserved: 1 × lamp, Shipping 4.95 EUR for 53.95 EUR, payable until');
+  expect(shown).toContain("the shop's R-1001");
 });
 
-test('a refund is told with who wanted it and why, to the end of its workflow', async () => {
+test('a refund is shown with the actor and the reason, to the end of its workflow', async () => {
   const { shopper, orderNo } = await buy();
   await pressPay(sessionOf(await shopper.pay(orderNo)).url);
   await shopper.awaitStatus(orderNo, 'paid');
@@ -102,14 +102,14 @@ test('a refund is told with who wanted it and why, to the end of its workflow', 
   expect(out).toMatch(/refund of 49.00 EUR: succeeded/);
 });
 
-test('an open order tells what it waits for, and for how long', async () => {
+test('an open order shows what it waits for, and for how long', async () => {
   const { orderNo } = await buy();
   const out = await awaitOutput(orderNo, 'running since');
   expect(out).toMatch(/Temporal +running since \d+ s, waiting\n/);
   expect(out).toContain('The shopper may pay for 30 min more; then its workflow cancels it.');
 });
 
-test('an order whose workflow was terminated by hand tells by whom, why, and that nothing moves it', async () => {
+test('an order whose workflow was terminated by hand shows by whom, why, and that nothing moves it', async () => {
   const { orderNo } = await buy();
   const handle = checkout.client.workflow.getHandle(orderNo);
   await awaitOutput(orderNo, 'running since');
@@ -149,7 +149,7 @@ test('stores that contradict each other are named', async () => {
   expect((await ops('order', 'show', orderNo)).exitCode).toBe(0);
 });
 
-test('a parked order tells since when, why, and where to read on', async () => {
+test('a parked order shows since when, why, and where to read on', async () => {
   const { orderNo } = await buy();
   await park(checkout.stores.pool, 'order', orderNo, 'Mark paid: away', {
     cause: 'step_failing',
@@ -157,10 +157,10 @@ test('a parked order tells since when, why, and where to read on', async () => {
   });
   const { out } = await ops('order', 'show', orderNo);
   expect(out).toMatch(/order parked as \d+ \(step_failing\): Mark paid: away/);
-  expect(out).toMatch(/Parked as (\d+) \(step_failing\): `ops parked show \1` tells what to do/);
+  expect(out).toMatch(/Parked as (\d+) \(step_failing\): `ops parked show \1` says what to do/);
 });
 
-test('Redis or Temporal that is away is named, and the rest is told', async () => {
+test('Redis or Temporal that is away is named, and the rest is shown', async () => {
   const { orderNo } = await buy();
   const away = opsWith({ REDIS_URL: `redis://${NOWHERE}`, TEMPORAL_ADDRESS: NOWHERE });
   const { exitCode, out } = await away('order', 'show', orderNo);
@@ -191,7 +191,7 @@ test('machines get the story, what each store says, and what is wrong, as JSON',
   });
 });
 
-test('an order that is accepted and not stored yet is told from Redis alone', async () => {
+test('an order that is accepted and not stored yet is shown from Redis alone', async () => {
   const stores: TestStores = await openTestStores();
   try {
     const sale = await stores.openSale(buildSale());

@@ -45,7 +45,7 @@ async function parkOne(
 const logged = () => select(stores.pool, 'SELECT actor, action, reason FROM audit_log ORDER BY entry_id');
 
 describe('parked list', () => {
-  test('tells what is parked on lines that fit the terminal, while only MySQL is there', async () => {
+  test('shows what is parked on lines that fit the terminal, while only MySQL is there', async () => {
     const alone = openOps(stores, { REDIS_URL: `redis://${NOWHERE}`, TEMPORAL_ADDRESS: NOWHERE });
     await parkOne('order', 'demo-0-1-01KAJ5T0ZV6Y3QH8M2C4D7E9FG');
     const { exitCode, out } = await alone('parked', 'list');
@@ -85,7 +85,7 @@ describe('parked list', () => {
 });
 
 describe('parked show', () => {
-  test('tells cause, inputs, errors and times, and what to do', async () => {
+  test('shows cause, inputs, errors and times, and what to do', async () => {
     const id = await parkOne('order', 'an order');
     await park(stores.pool, 'order', 'an order', 'Mark paid: a deadlock', FACTS);
     const { out } = await ops('parked', 'show', id);

@@ -8,7 +8,7 @@ import { buildSale } from '../support/factories.ts';
 
 const stripe = { priceFault: priceFaultOf('stripe') };
 
-/** @returns what is wrong with the sale, at Stripe unless told otherwise; nothing when it was created */
+/** @returns what is wrong with the sale, at Stripe by default; nothing when it was created */
 async function refuse(overrides: Partial<Sale>, provider = stripe): Promise<readonly SaleFault[]> {
   const sale = buildSale(overrides);
   const created: Sale[] = [];

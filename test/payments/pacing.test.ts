@@ -13,7 +13,7 @@ import {
   withWorld,
 } from '../sandbox/sandbox-world.ts';
 
-/** A pace that answers these waits, and then has room; and the pauses that it was told. */
+/** A pace that answers these waits, and then has room; and the pauses that were reported to it. */
 function openPace(...waits: number[]): { pace: Pace; pauses: number[] } {
   const pauses: number[] = [];
   return {
@@ -43,7 +43,7 @@ test.each(['shopper', 'background'] as const)(
   },
 );
 
-test('a pause that the provider asks for is told to all, and the call ends with it', async () => {
+test('a pause that the provider asks for is reported to all, and the call ends with it', async () => {
   const { pace, pauses } = openPace();
   const busy = new ProviderBusyError('too many', 2_000);
 

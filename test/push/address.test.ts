@@ -225,7 +225,7 @@ describe('an attempt', () => {
     expect(await post(receiver.url, { allowPrivate: true })).toMatchObject({ status: 200 });
   });
 
-  test('tells nothing of the network when it fails', async () => {
+  test('reveals nothing of the network when it fails', async () => {
     const url = receiver.url;
     await receiver.close();
     expect(await post(url, { allowPrivate: true })).toEqual({

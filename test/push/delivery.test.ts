@@ -187,7 +187,7 @@ describe('an endpoint', () => {
     });
   });
 
-  test('that answers 410 is disabled, told to an operator, and misses nothing once it is enabled', async () => {
+  test('that answers 410 is disabled, shown to an operator, and misses nothing once it is enabled', async () => {
     const { receiver } = await world.addEndpoint('office', { respond: () => 410 });
     await world.makeOrders(3);
     await world.publish();
@@ -351,7 +351,7 @@ describe('a delivery that fails', () => {
     expect(dueAt instanceof Date && dueAt.getTime()).toBeGreaterThanOrEqual(before + retryAfter * 1_000);
   });
 
-  test('is not told to endpoints, which would go round in circles; the feed has it', async () => {
+  test('is not pushed to endpoints, which would go round in circles; the feed has it', async () => {
     const { receiver } = await world.addEndpoint('office', { respond: () => 500 });
     await world.makeSaleEvents(1);
     await world.publish();
@@ -361,11 +361,11 @@ describe('a delivery that fails', () => {
     await world.publish();
     await world.awaitCaughtUp('office');
     expect(receiver.received).toHaveLength(1);
-    const told = await selectOne(
+    const event = await selectOne(
       world.stores.pool,
       `SELECT type FROM shop_events WHERE type LIKE 'parked.%'`,
     );
-    expect(told).toEqual({ type: 'parked.opened' });
+    expect(event).toEqual({ type: 'parked.opened' });
   });
 });
 

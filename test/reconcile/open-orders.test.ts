@@ -50,7 +50,7 @@ async function claimDue(): Promise<string[]> {
 const parkedOf = ({ orderNo }: Pick<Order, 'orderNo'>) =>
   select(stores.pool, 'SELECT cause FROM parked WHERE reference = ? AND resolved_at IS NULL', [orderNo]);
 
-test('an order whose workflow runs no more is due again, once, and the log of actions tells it', async () => {
+test('an order whose workflow runs no more is due again, once, and the log of actions has it', async () => {
   const [first, lost, last] = await storeStarted(3);
   const { run } = openStep([lost]);
 

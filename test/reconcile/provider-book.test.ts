@@ -24,7 +24,7 @@ const HOUR_MS = 60 * MINUTE_MS;
 interface Entry {
   payment: ProviderPayment;
   reversals?: Reversal[];
-  /** A minute unless told otherwise. */
+  /** A minute by default. */
   begunAgoMs?: number;
 }
 

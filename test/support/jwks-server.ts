@@ -35,7 +35,7 @@ export async function createIssuerKey(kid: string, alg = 'ES256'): Promise<Issue
   };
 }
 
-/** Publishes these keys until told otherwise. */
+/** Publishes these keys until it is given others. */
 export async function openIssuer(...keys: IssuerKey[]) {
   let published = keys;
   let readings = 0;

@@ -14,7 +14,7 @@ const GROWTH_MAX = 1.3;
 const USERS = 1_000;
 /**
  * Orders that Temporal works on at once. As shipped, it takes both cores while it follows, and a percentile
- * would tell how the cores are shared out, whatever the number of orders.
+ * would show how the cores are shared out, whatever the number of orders.
  */
 const ENGINE_BUDGET = 1;
 

@@ -1,4 +1,4 @@
-/** The part `sold-out`: how many shoppers a second are told that nothing is left. */
+/** The part `sold-out`: how many shoppers a second learn that nothing is left. */
 
 import assert from 'node:assert/strict';
 import { saleKeys } from '../../../src/stores/redis/keys.ts';

@@ -12,7 +12,7 @@ import { runConsumer } from './consumer.ts';
 
 const CONCURRENCY = 50;
 const POOL_SIZE = 20;
-/** DBOS looks into its queue once a second unless told otherwise, which would bound the rate. */
+/** DBOS looks into its queue once a second by default, which would bound the rate. */
 const POLL_EVERY_MS = 10;
 
 /** As Holdfast has them. */

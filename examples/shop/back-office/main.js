@@ -1,4 +1,4 @@
-/** `npm run back-office`: fulfils what was paid, as the feed of events and pushes tell it. */
+/** `npm run back-office`: fulfils what was paid, as the feed of events and pushes say. */
 
 import { followFeed } from './feed.js';
 import { receivePushes } from './receiver.js';

@@ -68,7 +68,7 @@ export function createDeliveryRoutes(deps: DeliveryDeps) {
       const { status = 'waiting', orderNo, after, limit } = parseInput(listQuery, { ...ctx.query });
       const { endpointId } = await known(ctx, (name) => endpoints.read(name));
       const query: DeliveryQuery = orderNo === undefined ? { status } : { line: orderNo };
-      // One more than asked for tells whether there are more.
+      // One more than asked for shows whether there are more.
       const found = await reach(() => deliveryList.list(endpointId, query, { after, limit: limit + 1 }));
       const page = found.slice(0, limit);
       ctx.body = {

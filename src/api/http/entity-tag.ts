@@ -1,4 +1,4 @@
-/** Entity tags of answers that are told apart by their content. */
+/** Entity tags made of the content of an answer. */
 
 import { hash } from 'node:crypto';
 

@@ -108,8 +108,8 @@ export function createOrderRoutes(deps: OrderRoutesDeps) {
           extra: { order: viewOrder(order, state) },
         });
       }
-      // A repeated wish is not told again: a history has room for 10,000 signals. The relay signals what was
-      // not signalled the first time.
+      // A repeated request is not signalled again: a history has room for 10,000 signals. The relay sends a
+      // signal that was lost the first time.
       if (recorded.isNews) notifier.cancelRequested(recorded);
       ctx.status = isFinal(state.status) ? 200 : 202;
       ctx.body = viewOrder(order, state);

@@ -14,7 +14,7 @@ import { KeysUnavailableError } from '../http/key-set.ts';
 import type { TicketFault } from '../http/replies.ts';
 import type { TokenRules } from '../http/token-verifier.ts';
 
-/** Tells a ticket from every other token that the same keys sign. */
+/** Distinguishes a ticket from every other token that the same keys sign. */
 const TYPE = 'holdfast-ticket+jwt';
 /** Half of what a request may have. Ten charges and a signature of 512 bytes take about 4,000. */
 export const MAX_TICKET_CHARS = 8 * 1024;

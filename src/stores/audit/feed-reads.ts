@@ -17,7 +17,7 @@ export interface AuditedFeed {
   /** Events that are not of an order, and have no sequence. */
   waiting: string[];
   /** Parked entries, by number, of which there is no event. */
-  untold: number[];
+  withoutEvent: number[];
 }
 
 const numberRow = z.object({ found: z.coerce.number() });
@@ -44,7 +44,7 @@ export async function readFeed(pool: Pool): Promise<AuditedFeed> {
     numbered,
     wrong: [...doubled, ...beyond],
     waiting: await readWaiting(pool),
-    untold: await readUntold(pool),
+    withoutEvent: await readWithoutEvent(pool),
   };
 }
 
@@ -59,8 +59,8 @@ async function readWaiting(pool: Pool): Promise<string[]> {
 }
 
 /** What was parked before there were events has none. */
-async function readUntold(pool: Pool): Promise<number[]> {
-  const [parked, told] = await Promise.all([
+async function readWithoutEvent(pool: Pool): Promise<number[]> {
+  const [parked, announced] = await Promise.all([
     selectRows(
       pool,
       numberRow,
@@ -69,6 +69,6 @@ async function readUntold(pool: Pool): Promise<number[]> {
     ),
     selectRows(pool, numberRow, `SELECT subject AS found FROM shop_events WHERE type = 'parked.opened'`),
   ]);
-  const subjects = new Set(told.map(({ found }) => found));
+  const subjects = new Set(announced.map(({ found }) => found));
   return parked.map(({ found }) => found).filter((parkedId) => !subjects.has(parkedId));
 }

@@ -1,6 +1,6 @@
 /**
- * How often it was tried to pay for an order, and how often by a user: whoever tests stolen cards needs many
- * tries, a shopper a few. Counted in Redis; while that does not answer, nothing is counted or refused.
+ * Counts attempts to pay for an order, and those of a user. A test of stolen cards needs many attempts, a
+ * shopper a few. While Redis does not answer, nothing is counted or refused.
  */
 
 import { hash } from 'node:crypto';

@@ -46,7 +46,7 @@ test('a view is asked for by its tag, and answers 304 until something of the sal
   expect(changed.headers.get('etag')).not.toBe(etag);
 });
 
-test("a sale's view is the same for all, whoever asks", async () => {
+test("a sale's view is the same for all callers", async () => {
   const { authorization } = await api.shopper();
   const [anyone, shopper] = [await readSale(), await readSale({ authorization })];
 

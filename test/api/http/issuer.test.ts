@@ -39,7 +39,7 @@ async function openShop(issuer: Issuer): Promise<HttpApp> {
 
 const bearer = (token: string) => ({ authorization: `Bearer ${token}` });
 
-test("a shopper buys, looks and is told apart with the shop's own token", async () => {
+test("a shopper buys, looks and is distinguished with the shop's own token", async () => {
   const app = await openShop(await openIssuer(key));
   const { saleId } = await api.stores.openSale(buildSale());
   const userId = 'VXNlcjoxMjM=';

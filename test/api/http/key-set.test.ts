@@ -75,7 +75,7 @@ describe('rotation', () => {
     expect(await judge(await oldKey.sign({ sub: 'bob' }))).toBe(UNKNOWN);
   });
 
-  test('two keys at once are told apart by their ids', async () => {
+  test('two keys at once are distinguished by their ids', async () => {
     issuer.publish(oldKey, newKey);
     const judge = openVerifier();
     expect(await judge(await oldKey.sign())).toBe('caller');

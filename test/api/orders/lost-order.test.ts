@@ -1,4 +1,4 @@
-/** What a shopper is told while Redis has lost a sale, and about an order that was lost with it. */
+/** The answers to a shopper while Redis has lost a sale, and about an order that was lost with it. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { rebuildSale } from '../../../src/rebuild/rebuild-sale.ts';

@@ -33,7 +33,7 @@ async function decline(orderNo: string, times: number): Promise<void> {
   }
 }
 
-test('after ten failed attempts an order gets no page any more, and is told when to come back', async () => {
+test('after ten failed attempts an order gets no page any more, and the answer says when to come back', async () => {
   const shopper = await api.shopper();
   const orderNo = await buyStored(shopper);
   await decline(orderNo, MAX_FAILED_ATTEMPTS_OF_ORDER - 1);

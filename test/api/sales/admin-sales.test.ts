@@ -293,7 +293,7 @@ describe('in mid-sale', () => {
 });
 
 describe('a store that is away', () => {
-  test('with Redis away a change is recorded, shown as pending, and made by whoever comes next', async () => {
+  test('with Redis away a change is recorded, shown as pending, and made by the next process', async () => {
     const { saleId, document } = await openSale();
     const away = await api.withParts({
       saleStock: {

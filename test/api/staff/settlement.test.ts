@@ -14,7 +14,7 @@ beforeAll(async () => {
 });
 afterAll(() => world.api.close());
 
-test('a sale is told with what was paid, what went back, and what is left', async () => {
+test('a sale is shown with what was paid, what went back, and what is left', async () => {
   const { saleId } = await world.stores.openSale(buildSale());
   const [sold, disputed] = [await world.paid(saleId), await world.paid(saleId)];
   await reverse(world.stores, buildReversal(sold.payment, { amount: 900 }));

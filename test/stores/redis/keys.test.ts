@@ -16,7 +16,7 @@ const userId = text.filter((id) => userIdSchema.safeParse(id).success);
 const key = text.filter((id) => IDEMPOTENCY_KEY_PATTERN.test(id));
 const { idem } = saleKeys({ saleId: 'summer', shard: 0 });
 
-test('no two pairs of a SKU and a user share a field of the limits, and each field tells its pair', () => {
+test('no two pairs of a SKU and a user share a field of the limits, and each field names its pair', () => {
   fc.assert(
     fc.property(fc.uniqueArray(fc.tuple(sku, userId), { selector: String, maxLength: 50 }), (pairs) => {
       const fields = pairs.map(([ofSku, ofUser]) => limitField(ofSku, ofUser));

@@ -1,4 +1,4 @@
-/** Orders that are looked up at once: each is answered by itself, as if nobody else had asked. */
+/** Orders that are looked up at once: each is answered by itself, as if no other had been asked for. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { orderKeys, saleKeys } from '../../../src/stores/redis/keys.ts';

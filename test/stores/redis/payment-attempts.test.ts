@@ -69,7 +69,7 @@ test('no key has the id of the user, and each goes away by itself', async () => 
   for (const key of keys) expect(await stores.redis.pttl(key)).toBeGreaterThan(0);
 });
 
-test('while Redis is away nobody is held up, and what fails is not counted', async () => {
+test('while Redis is away no payment waits, and what fails is not counted', async () => {
   const server = await startPrivateRedis();
   const redis = await connectRedis([server.url], silent);
   onTestFinished(() => redis.disconnect());

@@ -55,7 +55,7 @@ test('refunds, voids and the book leave half of the calls to shoppers, who leave
   expect(await takeAtOnce(pace, 'background')).toBe(2);
 });
 
-test('who finds no room is told when to ask again', async () => {
+test('a caller who finds no room learns when to ask again', async () => {
   const pace = openPace();
 
   const waits = await Promise.all(Array.from({ length: 200 }, () => pace.take('background')));

@@ -14,7 +14,7 @@ import {
   type PoolConnection,
 } from '../connection.ts';
 
-/** elsewhere: another process is at it. numbered: so many events; fewer than asked for means that was all. */
+/** elsewhere: another process numbers events. numbered: so many; fewer than asked for means that was all. */
 export type Numbered = { kind: 'elsewhere' } | { kind: 'numbered'; events: number };
 
 export type EventDispatch = ReturnType<typeof createEventDispatch>;
@@ -95,8 +95,9 @@ async function lockDispatch(connection: PoolConnection) {
 
 /**
  * The page is read without locks and by one statement, which sees each transaction wholly or not at all. An
- * order's version n is committed before n + 1 begins, as both lock the order's row: so whoever sees n + 1
- * sees n, and n comes first in the page. A read that skips locked rows could miss n and then meet n + 1.
+ * order's version n is committed before n + 1 begins, as both lock the order's row: a statement that sees
+ * n + 1 sees n, and n comes first in the page. A read that skips locked rows could miss n and then meet
+ * n + 1.
  */
 async function numberOrderEvents(
   connection: PoolConnection,

@@ -1,4 +1,4 @@
-/** Parked work tells its cause and how often it came up, and the log of actions the reason for each. */
+/** Gives parked work its cause and how often it came up, and the log of actions the reason for each. */
 
 export const parkedWork = [
   // cause: a stable code. inputs: JSON, what the step was given. last_error: the newest reason, `reason` the

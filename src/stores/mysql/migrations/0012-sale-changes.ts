@@ -19,8 +19,8 @@ export const saleChanges = [
   // A change concerns the whole sale, so its SKUs have no versions of their own.
   `ALTER TABLE skus DROP COLUMN version`,
 
-  // When each was recorded and announced; null: not yet. sold_out_at is null again when units came back, and
-  // sold_out_count tells one time from the next.
+  // When each was recorded and announced; null: not yet. sold_out_at is null again when units came back.
+  // sold_out_count numbers the times.
   `ALTER TABLE sales ADD COLUMN opened_at DATETIME(3) NULL`,
   `ALTER TABLE sales ADD COLUMN sold_out_at DATETIME(3) NULL`,
   `ALTER TABLE sales ADD COLUMN sold_out_count INT UNSIGNED NOT NULL DEFAULT 0`,

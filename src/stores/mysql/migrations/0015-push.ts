@@ -34,7 +34,7 @@ export const push = [
 
   // sequence: null for a test, which is no event. line: deliveries of one line go one after the other, by
   // their ids; the order's number, or the sale. status: waiting, delivered or parked. due_at: null where it
-  // has ended, or waits for the one before it in its line. claimed_until: a worker is at it.
+  // has ended, or waits for the one before it in its line. claimed_until: a worker delivers it.
   `CREATE TABLE IF NOT EXISTS push_deliveries (
     delivery_id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
     endpoint_id BIGINT UNSIGNED NOT NULL,

@@ -84,8 +84,8 @@ async function markGivenBack(
 }
 
 /**
- * All that is booked as given back of the payment's order, each part once. The parts come first, so that
- * whoever gives back the rest has given back those before it.
+ * All that is booked as given back of the payment's order, each part once. The parts come first, so the rest
+ * is given back after them.
  */
 export async function readGiveBacks(pool: Pool, paymentId: number): Promise<GiveBack[]> {
   const payment = await readPayment(pool, paymentId);

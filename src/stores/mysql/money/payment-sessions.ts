@@ -49,7 +49,7 @@ export interface PaymentSession {
   sessionId: string;
   orderNo: string;
   providerSessionId: string | null;
-  /** Unix time in ms at which it expires at the provider by itself, where the provider told. */
+  /** Unix time in ms at which it expires at the provider by itself, where the provider said so. */
   providerExpiresAtMs: number | null;
   url: string | null;
   /** Minor units. */

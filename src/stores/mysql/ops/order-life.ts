@@ -7,7 +7,7 @@ import { selectPayments, type Payment } from '../rows/payment-rows.ts';
 import { reversalColumns } from '../rows/reversal-rows.ts';
 import { selectParked, type ParkedEntry } from './parked-work.ts';
 
-/** Rows of each kind that are told. An order has a handful; a hostile one must not fill the screen. */
+/** Rows of each kind that are shown. An order has a handful; a hostile one must not fill the screen. */
 const ROWS_MAX = 100;
 
 const marksRow = z.object({

@@ -242,7 +242,7 @@ function recordRetry(connection: PoolConnection, entry: ParkedEntry, decision: D
   });
 }
 
-/** As the log of actions names it: an order by its number, so that its life can be told. */
+/** As the log of actions names it: an order by its number, so that `ops order show` finds it. */
 function subjectOf({ kind, reference, parkedId }: ParkedEntry): string {
   return kind === 'order' ? reference : `parked ${parkedId}`;
 }

@@ -133,7 +133,7 @@ export function createDeliveryClaims(pool: Pool) {
         if (ended === 0) return;
         const { endpointId, endpointName, eventId, line, sequence } = delivery;
         await promoteNext(connection, endpointId, line);
-        // A test is watched by whoever has asked for it.
+        // The caller who asked for a test watches it.
         if (sequence === null) return;
         const reason = `no try of the schedule reached the endpoint; the last: ${error}`;
         await park(connection, 'delivery', parkedReference(endpointName, eventId), reason, {

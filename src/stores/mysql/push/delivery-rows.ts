@@ -78,8 +78,8 @@ async function removeEnded(
 }
 
 /**
- * The lines in which something waits. They stay so until the caller commits: whoever delivers what waits
- * there finds the next one only after that.
+ * The lines in which something waits. They stay so until the caller commits: the delivery of what waits there
+ * finds the next one only after that.
  */
 async function lockLines(
   connection: PoolConnection,

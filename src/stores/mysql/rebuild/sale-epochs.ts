@@ -31,7 +31,7 @@ export interface WatchedSale {
   isRebuilding: boolean;
 }
 
-/** What tells whether an order that is known nowhere was lost. */
+/** By this an order that no store has is known as lost or not. */
 export interface SaleEpoch {
   epoch: number;
   currency: string;

@@ -19,7 +19,7 @@ export async function recordParkedOpened(
   { kind, reference, reason, facts: { cause, inputs } }: Opened,
 ): Promise<void> {
   const orderNo = kind === 'order' ? reference : asText(inputs['orderNo']);
-  // A payment may name anything as its order, and an order of ours tells its sale.
+  // A payment may name anything as its order. A number of Holdfast's names its sale.
   const parts = orderNo === undefined ? undefined : parseOrderNo(orderNo);
   await recordShopEvent(connection, {
     type: 'parked.opened',

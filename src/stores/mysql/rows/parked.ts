@@ -17,7 +17,7 @@ import { recordParkedOpened } from './parked-opened.ts';
 export const PARKED_KINDS = ['payment', 'refund', 'order', 'outbox_entry', 'sale', 'delivery'] as const;
 export type ParkedKind = (typeof PARKED_KINDS)[number];
 
-/** Stable codes: why work was parked. docs/operations.md tells what to do about each. */
+/** Stable codes: why work was parked. docs/operations.md says what to do about each. */
 type ParkedCause =
   /** Order or refund: one of its steps keeps failing. */
   | 'step_failing'

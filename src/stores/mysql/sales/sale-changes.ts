@@ -78,7 +78,7 @@ export function createSaleChanges(pool: Pool) {
         return insertChange(connection, found, found, 'warm_up', { actor: 'holdfast', reason: null });
       }),
 
-    /** The changes that are recorded and not settled, whoever recorded them. */
+    /** The changes that are recorded and not settled, of all processes. */
     listPending: (): Promise<PendingChange[]> =>
       // By chance, so that none that Redis cannot decide keeps the others from their turn.
       selectPending(pool, 'TRUE ORDER BY RAND() LIMIT ?', [PENDING_AT_ONCE]),
@@ -174,7 +174,7 @@ function targetOf({ sale, isDraft, nowMs }: SaleRecord, ask: Ask): SaleDocument 
       return { sale: { ...sale, paused: false }, isDraft };
     case 'close': {
       if (nowMs >= sale.closesAtMs) return { sale, isDraft };
-      // A window that has not begun is put behind us, so that nobody is told to wait for its opening.
+      // A window that has not begun is moved into the past, so that no answer names an opening to come.
       return {
         sale: { ...sale, opensAtMs: Math.min(sale.opensAtMs, nowMs - 1), closesAtMs: nowMs },
         isDraft,

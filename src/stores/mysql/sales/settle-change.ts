@@ -20,7 +20,7 @@ const committedRow = z.object({ sku: z.string(), committed: z.int() });
 export type Settled = ChangeEnd;
 
 /**
- * Whoever comes second finds how it ended.
+ * A second call finds how it ended.
  * @param reply `stale`: another process has decided it, and settled it before the next one was recorded
  */
 export async function settleChange(

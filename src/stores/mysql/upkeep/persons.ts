@@ -99,7 +99,7 @@ export function createPersons(pool: Pool) {
     },
 
     /**
-     * Puts the token in the place of the person in these orders, and clears all that tells who it was.
+     * Puts the token in the place of the person in these orders, and clears all that identifies them.
      * Idempotent.
      */
     replace: (orderNos: readonly string[], token: string): Promise<void> =>

@@ -94,7 +94,7 @@ test('what is not committed has no number, holds up no other, and gets one after
   expect(late).toMatchObject([{ type: 'sale.opened', saleId, data: { late: true } }]);
 });
 
-test('while one dispatcher is at it the others leave it alone, and storing goes on', async () => {
+test('while one dispatcher numbers events the others do nothing, and storing goes on', async () => {
   const saleId = await openBigSale();
   const connection = await stores.pool.getConnection();
   await connection.beginTransaction();

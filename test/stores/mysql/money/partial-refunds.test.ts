@@ -163,7 +163,7 @@ describe('a part of the money', () => {
     expect(await world.parkedReason(paid.payment)).toContain('stock comes back only if you say so');
     await requested(paid, money(1_000));
     expect(await targetOf(paid)).toBe(1_900);
-    // Whoever refunds has seen the order, and said what becomes of its stock.
+    // The caller has seen the order, and said what becomes of its stock.
     expect(await world.parkedReason(paid.payment)).toBeUndefined();
     await makeRefund(paid, 1_000);
     expect(await world.stateOf(paid.order)).toMatchObject({ payment: 'applied', refunded: 1_900 });
@@ -207,7 +207,7 @@ describe('a part of the money', () => {
     expect(await world.parkedReason(paid.payment)).toBeUndefined();
   });
 
-  test('is refused of what was not paid, what no one knows, and what went back in another currency', async () => {
+  test('is refused of what was not paid, what is unknown, and what went back in another currency', async () => {
     const stored = await world.storedOrder();
     const received = await world.receivedOrder();
     const unpaid = { kind: 'not-refundable' };

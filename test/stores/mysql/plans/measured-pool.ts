@@ -32,7 +32,7 @@ export function measuredPool(pool: Pool, seen: (measured: Measured) => void): Po
       const before = await readEffort(connection);
       const result = await real(...args);
       const after = await readEffort(connection);
-      // To read the status is work that counts in it, so a second reading tells how much.
+      // To read the status is work that counts in it, so a second reading shows how much.
       const own = (await readEffort(connection)) - after;
       seen({ sql: sql.replaceAll(/\s+/g, ' ').slice(0, 120), rows: after - before - own, plan });
       return result;
