@@ -1,7 +1,9 @@
 /** The sandbox provider's environment. Every fault is listed at once. */
 
 import { z } from 'zod';
-import { httpUrl, logLevel, parseEnv, port, wholeNumber } from '../src/config.ts';
+import { parseEnv } from '../src/config.ts';
+import { httpUrl, port, wholeNumber } from '../src/setting-types.ts';
+import { logLevel } from '../src/settings.ts';
 
 export const sandboxSchema = z.object({
   LOG_LEVEL: logLevel,

@@ -14,7 +14,7 @@ import { createOrderWorker } from '../../../src/workers/order-worker.ts';
 import { prepareDemo } from '../../../stack/demo-sale.ts';
 import { launchServers, openDataDir } from '../../../stack/servers/servers.ts';
 
-/** As in src/config.ts. */
+/** As in src/settings.ts. */
 export const ENGINE_BUDGET = 40;
 const WINDOW_MS = 30 * 60_000;
 const HOUR_MS = 60 * 60_000;
