@@ -8,26 +8,28 @@ import { z } from 'zod';
 import { formatOrderNo } from '../../src/domain/order.ts';
 import type { RedisClient } from '../../src/stores/redis/connection.ts';
 import { epochOf, orderKeys, saleKeys } from '../../src/stores/redis/keys.ts';
-import { send } from '../../src/stores/redis/script-call.ts';
 import {
-  changeSale,
   confirm,
   dropDeadline,
   forgetOrder,
-  forgetSale,
   giveBack,
-  lookSale,
-  mendLimit,
-  mendStock,
   project,
   release,
-  renameUser,
   requeue,
   reserve,
   reserveAgain,
-  restoreHold,
   waiting,
-} from '../../src/stores/redis/scripts.ts';
+} from '../../src/stores/redis/order-scripts.ts';
+import {
+  changeSale,
+  forgetSale,
+  lookSale,
+  mendLimit,
+  mendStock,
+  renameUser,
+  restoreHold,
+} from '../../src/stores/redis/sale-scripts.ts';
+import { send } from '../../src/stores/redis/script-call.ts';
 
 const DAY_MS = 86_400_000;
 const reply = z.array(z.string());

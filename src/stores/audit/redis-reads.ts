@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import { parseOrderNo, type OrderState } from '../../domain/order.ts';
 import type { RedisClient } from '../redis/connection.ts';
-import { saleKeys } from '../redis/keys.ts';
+import { saleKeys, wholeSale } from '../redis/keys.ts';
 import { orderHash } from '../redis/order-hash.ts';
 import { listWaiting } from '../redis/outbox.ts';
 
@@ -31,10 +31,10 @@ export interface RedisHold {
  * an older epoch than the sale's are void, and left out.
  */
 export async function readRedisSale(redis: RedisClient, saleId: string) {
-  const keys = saleKeys({ saleId, shard: 0 });
+  const keys = saleKeys(wholeSale(saleId));
   const [orderKeys, waiting, limits, present] = await Promise.all([
     scanKeys(redis, keys.order('*')),
-    listWaiting(redis, { saleId, shard: 0 }),
+    listWaiting(redis, wholeSale(saleId)),
     redis.hgetall(keys.limits),
     redis.hget(keys.sale, 'epoch'),
   ]);

@@ -3,8 +3,9 @@
 import type { Order } from '../../domain/order.ts';
 import type { RedisClient } from './connection.ts';
 import { formatSaleShard, limitField, orderKeys, saleKeys, SALES_KEY, type SaleShard } from './keys.ts';
+import { forgetOrder } from './order-scripts.ts';
+import { forgetSale, renameUser } from './sale-scripts.ts';
 import { run } from './script-call.ts';
-import { forgetOrder, forgetSale, renameUser } from './scripts.ts';
 
 export type Forgetting = ReturnType<typeof createForgetting>;
 

@@ -26,6 +26,11 @@ export function shardOf(_userId: string): number {
   return 0;
 }
 
+/** All of a sale, until hot SKUs are split. */
+export function wholeSale(saleId: string): SaleShard {
+  return { saleId, shard: 0 };
+}
+
 export function formatSaleShard({ saleId, shard }: SaleShard): string {
   return `${saleId}.${shard}`;
 }

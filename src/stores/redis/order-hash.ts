@@ -75,6 +75,17 @@ export function toShopField(data: ShopData): string {
   return Object.keys(shop).length === 0 ? '' : JSON.stringify(shop);
 }
 
+/** What the scripts write of an order that MySQL has. */
+export function toOrderFields(order: Order, state: OrderState) {
+  return {
+    ...order,
+    ...state,
+    items: JSON.stringify(order.items),
+    shop: toShopField(order),
+    reason: state.reason ?? '',
+  };
+}
+
 /** From the values of `ORDER_FIELDS`; undefined where Redis does not have it, or not whole. */
 export function toReservedOrderIfWhole(
   orderNo: string,

@@ -4,8 +4,8 @@ import assert from 'node:assert/strict';
 import type { RedisClient } from './connection.ts';
 import { epochOf, orderKeys } from './keys.ts';
 import { hashOf, ORDER_FIELDS, toReservedOrder, type ReservedOrder } from './order-hash.ts';
+import { lookUpOrders } from './order-scripts.ts';
 import { run } from './script-call.ts';
-import { lookUpOrders } from './scripts.ts';
 
 /**
  * What Redis has of an order. Uncertain: it may be older than what was answered before, or missing although

@@ -7,8 +7,8 @@
 import { z } from 'zod';
 import type { RedisClient } from './connection.ts';
 import { formatSaleShard, orderKeys, parseSaleShard, saleKeys, SALES_KEY, type SaleShard } from './keys.ts';
+import { removeIdleConsumers } from './order-scripts.ts';
 import { run } from './script-call.ts';
-import { removeIdleConsumers } from './scripts.ts';
 
 /** One consumer group: the relays share the work. */
 const GROUP = 'relay';

@@ -18,10 +18,10 @@ import {
   type ReservedOrder,
 } from './order-hash.ts';
 import { createOrderLookUp } from './order-look.ts';
+import { confirm, giveBack, lookUpOrders, project, release, reserveAgain } from './order-scripts.ts';
 import type { giveBackReply, holdReply, projectReply, reserveAgainReply } from './replies.ts';
 import { assertEachSkuOnce, createReserve } from './reserve.ts';
 import { run } from './script-call.ts';
-import { confirm, giveBack, lookUpOrders, project, release, reserveAgain } from './scripts.ts';
 
 export type { ReservedOrder } from './order-hash.ts';
 

@@ -10,9 +10,9 @@ import { shopDataOf } from '../../domain/shop-data.ts';
 import { isOutOfMemory, type RedisClient } from './connection.ts';
 import { saleKeys, shardOf } from './keys.ts';
 import { toShopField } from './order-hash.ts';
+import { reserve } from './order-scripts.ts';
 import type { reserveReply } from './replies.ts';
 import { run } from './script-call.ts';
-import { reserve } from './scripts.ts';
 
 /** A ticket that was found authentic, and of this user and sale. */
 export interface AcceptedTicket {

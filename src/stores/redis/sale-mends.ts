@@ -3,11 +3,12 @@
 import { z } from 'zod';
 import type { Order, OrderState } from '../../domain/order.ts';
 import type { RedisClient } from './connection.ts';
-import { orderKeys, saleKeys } from './keys.ts';
-import { toShopField } from './order-hash.ts';
+import { orderKeys, saleKeys, wholeSale } from './keys.ts';
+import { toOrderFields } from './order-hash.ts';
+import { lookUpOrders } from './order-scripts.ts';
 import { itemsJson, type lookSaleReply, type mendLimitReply, type mendStockReply } from './replies.ts';
+import { lookSale, mendLimit, mendStock, restoreHold } from './sale-scripts.ts';
 import { run } from './script-call.ts';
-import { lookSale, lookUpOrders, mendLimit, mendStock, restoreHold } from './scripts.ts';
 
 /** Held orders of a sale that one look may list: about a megabyte, and some milliseconds of Redis. */
 const HELD_MAX = 20_000;
@@ -48,8 +49,7 @@ export interface LimitMend {
 
 export type SaleMends = ReturnType<typeof createSaleMends>;
 
-/** All of a sale is in shard 0 until hot SKUs are split. */
-const keysOf = (saleId: string) => saleKeys({ saleId, shard: 0 });
+const keysOf = (saleId: string) => saleKeys(wholeSale(saleId));
 
 export function createSaleMends(redis: RedisClient) {
   async function readPage(saleId: string, orderNos: readonly string[]): Promise<(HeldCart | undefined)[]> {
@@ -128,12 +128,8 @@ export function createSaleMends(redis: RedisClient) {
       const reply = await run(redis, restoreHold, {
         keys: orderKeys(order.orderNo),
         args: {
-          ...order,
-          ...state,
+          ...toOrderFields(order, state),
           epoch,
-          items: JSON.stringify(order.items),
-          shop: toShopField(order),
-          reason: state.reason ?? '',
         },
       });
       return reply.kind === 'restored' ? reply.before : undefined;

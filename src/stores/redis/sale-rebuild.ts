@@ -14,11 +14,20 @@ import {
 import { fingerprintOf } from '../../domain/request-fingerprint.ts';
 import type { Sale, StockCount } from '../../domain/sale.ts';
 import type { RedisClient } from './connection.ts';
-import { epochOf, formatSaleShard, limitField, orderKeys, returnMark, saleKeys, SALES_KEY } from './keys.ts';
-import { toShopField } from './order-hash.ts';
+import {
+  epochOf,
+  formatSaleShard,
+  limitField,
+  orderKeys,
+  returnMark,
+  saleKeys,
+  SALES_KEY,
+  wholeSale,
+} from './keys.ts';
+import { toOrderFields } from './order-hash.ts';
+import { expireVoid, rebuildBegin, rebuildEnd, rebuildOrder, rebuildWrite, suspend } from './sale-scripts.ts';
 import { saleFields } from './sale-stock.ts';
 import { run } from './script-call.ts';
-import { expireVoid, rebuildBegin, rebuildEnd, rebuildOrder, rebuildWrite, suspend } from './scripts.ts';
 
 /** Rows of one script, so that it takes a millisecond or two. */
 const ROWS_AT_ONCE = 500;
@@ -59,8 +68,7 @@ type Row = { field: string; value: string | number };
 
 export type SaleRebuild = ReturnType<typeof createSaleRebuild>;
 
-/** All of a sale is in shard 0 until hot SKUs are split. */
-const keysOf = (saleId: string) => saleKeys({ saleId, shard: 0 });
+const keysOf = (saleId: string) => saleKeys(wholeSale(saleId));
 
 export function createSaleRebuild(redis: RedisClient) {
   /** @throws SupersededError */
@@ -91,12 +99,8 @@ export function createSaleRebuild(redis: RedisClient) {
     const reply = await run(redis, rebuildOrder, {
       keys: orderKeys(order.orderNo),
       args: {
-        ...order,
-        ...state,
+        ...toOrderFields(order, state),
         epoch,
-        items: JSON.stringify(order.items),
-        shop: toShopField(order),
-        reason: state.reason ?? '',
       },
     });
     assertNotSuperseded(reply);
@@ -115,7 +119,7 @@ export function createSaleRebuild(redis: RedisClient) {
      */
     async begin(saleId: string, epoch: number): Promise<void> {
       // A relay that does not know the sale would leave its orders in the outbox.
-      await redis.sadd(SALES_KEY, formatSaleShard({ saleId, shard: 0 }));
+      await redis.sadd(SALES_KEY, formatSaleShard(wholeSale(saleId)));
       assertNotSuperseded(await run(redis, rebuildBegin, { keys: keysOf(saleId), args: { epoch } }));
     },
 

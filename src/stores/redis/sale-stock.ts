@@ -4,10 +4,10 @@ import { z } from 'zod';
 import { saleStateOf, type Sale, type SaleState, type StockCount } from '../../domain/sale.ts';
 import { metadataSchema } from '../../domain/shop-data.ts';
 import type { RedisClient } from './connection.ts';
-import { formatSaleShard, saleKeys, SALES_KEY } from './keys.ts';
+import { formatSaleShard, saleKeys, SALES_KEY, wholeSale } from './keys.ts';
 import type { changeSaleReply, lifeReply } from './replies.ts';
+import { changeSale, checkLife } from './sale-scripts.ts';
 import { run } from './script-call.ts';
-import { changeSale, checkLife } from './scripts.ts';
 
 const int = z.coerce.number().int();
 const saleHash = z.object({
@@ -74,8 +74,7 @@ const WARM_UP_WITHIN_MS = 30_000;
 /** See `lua/check-life.lua`. */
 export type SaleLife = z.infer<typeof lifeReply>;
 
-/** All of a sale is in shard 0 until hot SKUs are split. */
-const keysOf = (saleId: string) => saleKeys({ saleId, shard: 0 });
+const keysOf = (saleId: string) => saleKeys(wholeSale(saleId));
 
 /** See `lua/change-sale.lua`. */
 type ChangeReply = z.infer<typeof changeSaleReply>;
@@ -90,7 +89,7 @@ export function createSaleStock(redis: RedisClient) {
       const isWarmUp = action === 'warm_up';
       // Registered first: a relay that knows a sale too early waits; orders of a sale that no relay knows
       // would be lost.
-      if (isWarmUp) await redis.sadd(SALES_KEY, formatSaleShard({ saleId, shard: 0 }));
+      if (isWarmUp) await redis.sadd(SALES_KEY, formatSaleShard(wholeSale(saleId)));
       const untilMs = isWarmUp ? await endOfWarmUp(redis, readAtMs) : 0;
       return run(redis, changeSale, {
         keys: keysOf(saleId),
