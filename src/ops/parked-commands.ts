@@ -3,7 +3,7 @@
 import { Option, type Command } from 'commander';
 import { z } from 'zod';
 import type { ParkedEntry } from '../stores/mysql/ops/parked-work.ts';
-import { PARKED_KINDS } from '../stores/mysql/rows/parked.ts';
+import { PARKED_KINDS } from '../stores/mysql/rows/parked-facts.ts';
 import { adviceOn } from './advice.ts';
 import { asAction, asRead, readDecision, rowId, wholeNumber } from './arguments.ts';
 import { OpsError } from './errors.ts';

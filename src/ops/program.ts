@@ -3,7 +3,7 @@
 import { Command, CommanderError } from 'commander';
 import { ConfigError, type OpsConfig } from '../config.ts';
 import { redactCredentials } from '../log.ts';
-import { isUnavailable } from '../stores/mysql/connection.ts';
+import { isUnavailable } from '../stores/mysql/errors.ts';
 import { addEraseCommand } from './erase-command.ts';
 import { OpsError, UsageError } from './errors.ts';
 import { addMoneyCommands } from './money-commands.ts';

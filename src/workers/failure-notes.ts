@@ -5,7 +5,7 @@
 
 import type { ActivityInterceptorsFactory } from '@temporalio/worker';
 import { z } from 'zod';
-import type { ParkedKind } from '../stores/mysql/rows/parked.ts';
+import type { ParkedKind } from '../stores/mysql/rows/parked-facts.ts';
 
 /**
  * Notes under way at once. While a store is away thousands of steps may fail; what is not noted now is noted

@@ -9,7 +9,7 @@ import type { Logger } from 'pino';
 import { LOST_AFTER_MS } from '../domain/limits.ts';
 import type { Order } from '../domain/order.ts';
 import { abandonOrder, type AbandonDeps } from '../reconcile/abandon.ts';
-import { isInvalidValue } from '../stores/mysql/connection.ts';
+import { isInvalidValue } from '../stores/mysql/errors.ts';
 import type { Orders } from '../stores/mysql/orders/orders.ts';
 import type { Outbox } from '../stores/redis/outbox.ts';
 import type { ReserveAgainOutcome, Reservations } from '../stores/redis/reservations.ts';

@@ -3,15 +3,8 @@
 import type { Logger } from 'pino';
 import { Umzug } from 'umzug';
 import { z } from 'zod';
-import {
-  isDefinedAlready,
-  isDroppedAlready,
-  isUnknownColumn,
-  modify,
-  selectRows,
-  type Pool,
-  type PoolConnection,
-} from '../connection.ts';
+import { modify, selectRows, type Pool, type PoolConnection } from '../connection.ts';
+import { isDefinedAlready, isDroppedAlready, isUnknownColumn } from '../errors.ts';
 import { initial } from './0001-initial.ts';
 import { moneyBack } from './0002-money-back.ts';
 import { signedOrder } from './0003-signed-order.ts';

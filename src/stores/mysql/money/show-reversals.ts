@@ -3,14 +3,8 @@
 import type { PaymentStatus, Reversal, ReversalTotals } from '../../../domain/payment.ts';
 import { isUnrequested } from '../../../domain/reversals.ts';
 import type { PoolConnection } from '../connection.ts';
-import {
-  isParkedFor,
-  park,
-  parkAnew,
-  STOCK_DECISION_PENDING,
-  unpark,
-  type ParkedFacts,
-} from '../rows/parked.ts';
+import type { ParkedFacts } from '../rows/parked-facts.ts';
+import { isParkedFor, park, parkAnew, STOCK_DECISION_PENDING, unpark } from '../rows/parked.ts';
 import type { Payment } from '../rows/payment-rows.ts';
 
 /** What is known of a payment's reversals. */

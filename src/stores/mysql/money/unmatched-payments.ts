@@ -3,7 +3,8 @@
 import { z } from 'zod';
 import type { RefundReason } from '../../../domain/payment.ts';
 import { inTransaction, selectRows, type Pool } from '../connection.ts';
-import { park, unpark, type ParkedFacts } from '../rows/parked.ts';
+import type { ParkedFacts } from '../rows/parked-facts.ts';
+import { park, unpark } from '../rows/parked.ts';
 import { lockPaymentAndOrder, makeRefundDue, selectPayments } from '../rows/payment-rows.ts';
 
 /** The overflow of a burst is stored within seconds. A payment that waits longer counts as unmatched. */

@@ -14,7 +14,8 @@ import { settlePayments } from '../money/settle-payments.ts';
 import { retryParkedDelivery } from '../push/replays.ts';
 import { recordAction, type Decision } from '../rows/audit-log.ts';
 import { lockOrder } from '../rows/order-rows.ts';
-import { noteFailure, PARKED_KINDS, unpark, type ParkedKind } from '../rows/parked.ts';
+import { PARKED_KINDS, type ParkedKind } from '../rows/parked-facts.ts';
+import { noteFailure, unpark } from '../rows/parked.ts';
 import { lockPaymentAndOrder, selectPayments } from '../rows/payment-rows.ts';
 
 /**

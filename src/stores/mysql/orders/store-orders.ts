@@ -10,16 +10,8 @@ import { ulid } from 'ulidx';
 import { z } from 'zod';
 import { STORE_BATCH_MAX } from '../../../domain/limits.ts';
 import { holdEpochOf, type FailureReason, type Order, type OrderState } from '../../../domain/order.ts';
-import {
-  inTransaction,
-  isCheckViolation,
-  isInvalidValue,
-  isUnavailable,
-  modify,
-  selectRows,
-  type Pool,
-  type PoolConnection,
-} from '../connection.ts';
+import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../connection.ts';
+import { isCheckViolation, isInvalidValue, isUnavailable } from '../errors.ts';
 import { settleBatchEarlyPayments } from '../money/settle-payments.ts';
 import { recordEvents, stateColumns, toState } from '../rows/order-rows.ts';
 import { bookMovement, UnknownSkuError } from '../rows/stock-ledger.ts';

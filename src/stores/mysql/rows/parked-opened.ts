@@ -2,7 +2,7 @@
 
 import { parseOrderNo } from '../../../domain/order.ts';
 import type { PoolConnection } from '../connection.ts';
-import type { ParkedFacts, ParkedKind } from './parked.ts';
+import type { ParkedFacts, ParkedKind } from './parked-facts.ts';
 import { recordShopEvent } from './shop-events.ts';
 
 interface Opened {

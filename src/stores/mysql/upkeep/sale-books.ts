@@ -1,14 +1,12 @@
-/** The books of a sale in MySQL: counters, ledger and orders as of one moment, and their correction. */
+/** The books of a sale in MySQL: counters, ledger and orders as of one moment. */
 
-import assert from 'node:assert/strict';
 import { encodeTime } from 'ulidx';
 import { z } from 'zod';
 import { formatOrderNo } from '../../../domain/order.ts';
-import { inSnapshot, inTransaction, modify, selectRows, type Executor, type Pool } from '../connection.ts';
-import { recordAction } from '../rows/audit-log.ts';
+import { inSnapshot, selectRows, type Executor, type Pool } from '../connection.ts';
 import { readOrders, type StoredOrder } from '../rows/order-rows.ts';
 import { selectRefunds } from '../rows/refund-rows.ts';
-import { SYSTEM } from './repairs.ts';
+import { correctCounters, readSums, toCounts, type Counts, type CountersOutcome } from './sale-counters.ts';
 
 /** Order numbers in one statement. */
 const READ_AT_ONCE = 500;
@@ -24,11 +22,6 @@ const NUMBER_AGE_MS = 60_000;
 
 const saleRow = z.object({ epoch: z.int(), change_no: z.int(), pending: z.coerce.boolean() });
 const skuRow = z.object({ sku: z.string(), total: z.int(), held: z.int(), sold: z.int() });
-const sumRow = z.object({
-  sku: z.string(),
-  movement: z.enum(['hold', 'sell', 'release', 'return']),
-  units: z.coerce.number(),
-});
 const orderNoRow = z.object({ order_no: z.string() });
 const lineRow = z.object({ order_no: z.string(), sku: z.string(), quantity: z.int() });
 const returnedRow = lineRow.extend({ part: z.string() });
@@ -38,12 +31,6 @@ const ownedRow = lineRow.extend({
   limit_returned: z.coerce.boolean(),
 });
 const orderedRow = z.object({ order_no: z.string(), user_id: z.string(), sku: z.string() });
-const countRow = z.object({ held: z.coerce.number(), sold: z.coerce.number() });
-
-interface Counts {
-  held: number;
-  sold: number;
-}
 
 /** Units that left or entered the stock for an order. */
 export interface BookedLine {
@@ -94,9 +81,6 @@ export interface BooksQuery {
   users: readonly string[];
 }
 
-/** unexplained: the ledger and the orders do not agree either, so no rule says what is right. */
-export type CountersOutcome = { kind: 'corrected' | 'right' } | { kind: 'unexplained'; detail: string };
-
 export type SaleBooksStore = ReturnType<typeof createSaleBooks>;
 
 export function createSaleBooks(pool: Pool) {
@@ -133,51 +117,10 @@ export function createSaleBooks(pool: Pool) {
       return rows.map((row) => ({ orderNo: row.order_no, userId: row.user_id, sku: row.sku }));
     },
 
-    /**
-     * Sets a SKU's counters to what ledger and orders say, where these two agree, and writes it down. Under
-     * the lock of the counters' row each booking is either whole or has not begun.
-     */
     correctCounters: (saleId: string, sku: string): Promise<CountersOutcome> =>
-      inTransaction(pool, async (connection) => {
-        const [row] = await selectRows(
-          connection,
-          skuRow,
-          'SELECT sku, total, held, sold FROM skus WHERE sale_id = ? AND sku = ? FOR UPDATE',
-          [saleId, sku],
-        );
-        assert(row, `sale ${saleId} has no SKU ${sku}`);
-        const booked = toCounts((await readSums(connection, saleId)).filter((sum) => sum.sku === sku));
-        const before = { held: row.held, sold: row.sold };
-        if (isEqual(before, booked)) return { kind: 'right' };
-        const [ordered = { held: 0, sold: 0 }] = await selectRows(connection, countRow, ORDERED, [
-          saleId,
-          sku,
-        ]);
-        const detail = `counted ${show(before)}; booked ${show(booked)}; in orders ${show(ordered)}`;
-        const isPossible = booked.held >= 0 && booked.sold >= 0 && booked.held + booked.sold <= row.total;
-        if (!isEqual(booked, ordered) || !isPossible) return { kind: 'unexplained', detail };
-        await modify(connection, 'UPDATE skus SET held = ?, sold = ? WHERE sale_id = ? AND sku = ?', [
-          booked.held,
-          booked.sold,
-          saleId,
-          sku,
-        ]);
-        await recordAction(connection, {
-          actor: SYSTEM,
-          reason: null,
-          action: 'counters_corrected',
-          subject: `${saleId} ${sku}`,
-          detail: { before, after: booked },
-        });
-        return { kind: 'corrected' };
-      }),
+      correctCounters(pool, saleId, sku),
   };
 }
-
-/** What the states of all orders imply; slow, and needed only where counters are wrong. */
-const ORDERED = `SELECT COALESCE(SUM(IF(o.status = 'awaiting_payment', i.quantity, 0)), 0) AS held,
-    COALESCE(SUM(IF(o.status = 'paid' AND NOT o.stock_returned, i.quantity - i.stock_returned, 0)), 0) AS sold
-  FROM orders o JOIN order_items i ON i.order_no = o.order_no WHERE o.sale_id = ? AND i.sku = ?`;
 
 async function readBooks(
   reader: Executor,
@@ -218,24 +161,6 @@ async function readBooks(
     returned: await readReturned(reader, saleId),
     open: await readOpen(reader, saleId, atMs),
     owned: await readOwned(reader, saleId, users),
-  };
-}
-
-function readSums(reader: Executor, saleId: string) {
-  return selectRows(
-    reader,
-    sumRow,
-    'SELECT movement, sku, SUM(quantity) AS units FROM stock_ledger WHERE sale_id = ? GROUP BY movement, sku',
-    [saleId],
-  );
-}
-
-function toCounts(sums: readonly z.infer<typeof sumRow>[]): Counts {
-  const units = (movement: string) =>
-    sums.filter((sum) => sum.movement === movement).reduce((all, sum) => all + sum.units, 0);
-  return {
-    held: units('hold') - units('sell') - units('release'),
-    sold: units('sell') - units('return'),
   };
 }
 
@@ -322,12 +247,4 @@ async function readReturned(reader: Executor, saleId: string): Promise<ReturnedL
   // Where one is missed that Redis has yet to follow, its units would be given back twice.
   if (rows.length > RETURNED_MAX) return undefined;
   return rows.map(({ order_no: orderNo, ...line }) => ({ orderNo, ...line }));
-}
-
-function isEqual(one: Counts, other: Counts): boolean {
-  return one.held === other.held && one.sold === other.sold;
-}
-
-function show({ held, sold }: Counts): string {
-  return `${held} held and ${sold} sold`;
 }

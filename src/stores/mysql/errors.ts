@@ -1,0 +1,64 @@
+/** The classification of errors of MySQL 8 and MariaDB 10.11. */
+
+import { z } from 'zod';
+
+const mysqlError = z.object({
+  errno: z.int().optional(),
+  code: z.string().optional(),
+  fatal: z.boolean().optional(),
+});
+
+/** The server's error number; undefined for errors of the connection or of Holdfast's own. */
+function errnoOf(error: unknown): number | undefined {
+  // Node's system errors (ECONNREFUSED …) carry a negative errno.
+  const errno = mysqlError.safeParse(error).data?.errno;
+  return errno !== undefined && errno > 0 ? errno : undefined;
+}
+
+/** 1213 deadlock, 1205 lock wait timeout. */
+export function isLockConflict(error: unknown): boolean {
+  const errno = errnoOf(error);
+  return errno === 1213 || errno === 1205;
+}
+
+/** CHECK violated: 3819 in MySQL, 4025 in MariaDB. */
+export function isCheckViolation(error: unknown): boolean {
+  const errno = errnoOf(error);
+  return errno === 3819 || errno === 4025;
+}
+
+/** A column (1060) or key (1061) of that name exists already. */
+export function isDefinedAlready(error: unknown): boolean {
+  const errno = errnoOf(error);
+  return errno === 1060 || errno === 1061;
+}
+
+/** There is no column or key of that name to drop. */
+export function isDroppedAlready(error: unknown): boolean {
+  return errnoOf(error) === 1091;
+}
+
+/** There is no column of that name. */
+export function isUnknownColumn(error: unknown): boolean {
+  return errnoOf(error) === 1054;
+}
+
+/** A value does not fit its column: too long, out of range, null, or of the wrong form. */
+export function isInvalidValue(error: unknown): boolean {
+  return [1048, 1264, 1292, 1366, 1406].includes(errnoOf(error) ?? 0);
+}
+
+/**
+ * The failure concerns the server and not a row: it is unreachable, shutting down, full, read-only, out of
+ * connections, or has a lock conflict. A later repeat may succeed; splitting a batch does not help.
+ */
+export function isUnavailable(error: unknown): boolean {
+  const parsed = mysqlError.safeParse(error).data;
+  const errno = errnoOf(error);
+  if (errno === undefined) return parsed?.code !== undefined || parsed?.fatal === true;
+  return (
+    parsed?.fatal === true ||
+    isLockConflict(error) ||
+    [1021, 1040, 1053, 1114, 1203, 1290, 1792, 1927].includes(errno)
+  );
+}
