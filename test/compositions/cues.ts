@@ -81,6 +81,8 @@ const CUES = {
   'session-at-provider': { part: 'provider', calls: ['openSession'], moment: 'after' },
   'refund-made': { part: 'provider', calls: ['refund'], moment: 'after' },
   'refund-recorded': { part: 'refunds', calls: ['recordReversals'], moment: 'after' },
+  'give-back-booked': { part: 'refunds', calls: ['bookGiveBacks'], moment: 'after' },
+  'units-given-back': { part: 'reservations', calls: ['giveBack'], moment: 'after' },
   'refund-started': { part: 'refundClaims', calls: ['complete'], moment: 'before' },
   // A pass that finds nothing commits too.
   'numbering-events': {

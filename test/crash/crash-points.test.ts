@@ -9,6 +9,7 @@ import type { OrderStatus } from '../../src/domain/order.ts';
 import { select } from '../support/rows.ts';
 import { apiPoints } from './api-points.ts';
 import { openCrashWorld, type CrashWorld } from './crash-world.ts';
+import { giveBackPoints } from './give-back-points.ts';
 import { pushPoints } from './push-points.ts';
 import { refundPoints } from './refund-points.ts';
 import { relayPoints } from './relay-points.ts';
@@ -23,6 +24,7 @@ const POINT_TIMEOUT_MS = 400_000;
 for (const { name, doom, scenario } of [
   ...relayPoints,
   ...refundPoints,
+  ...giveBackPoints,
   ...workerPoints,
   ...pushPoints,
   ...salePoints,

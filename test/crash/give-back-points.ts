@@ -1,0 +1,74 @@
+/**
+ * Crash points of a refund in part: its unit is on sale again once, in MySQL first, wherever a worker dies.
+ */
+
+import { expect } from 'vitest';
+import { signToken } from '../../src/api/http/auth.ts';
+import type { OrderStatus } from '../../src/domain/order.ts';
+import { refundWorkflowId } from '../../src/workflows/contract.ts';
+import { selectOne } from '../support/rows.ts';
+import { acceptedOf, JWT_SECRET, refusalOf, send } from '../support/shopper.ts';
+import type { CrashWorld } from './crash-world.ts';
+import { expectLamps, payAndSettle, readLamps, type Point } from './shared-steps.ts';
+
+/** Minor units. */
+const LAMP_PRICE = 4_900;
+
+const points: [name: string, cue: Point['doom']['cue'], soldInRedis: number][] = [
+  ['refund in part: its unit is booked as returned, and Redis does not know it', 'give-back-booked', 2],
+  ['refund in part: Redis has given its unit back, and the step is not completed', 'units-given-back', 1],
+];
+
+export const giveBackPoints: Point[] = points.map(([name, cue, soldInRedis]) => ({
+  name,
+  doom: { part: 'worker', cue },
+  scenario: (world) => refundOneOfTwo(world, soldInRedis),
+}));
+
+async function refundOneOfTwo(world: CrashWorld, soldInRedis: number): Promise<Record<string, OrderStatus>> {
+  const { stores, saleId, client, provider, providerConsole } = world;
+  const shopper = await world.shopper();
+  const orderNo = await shopper.buy(saleId, 'lamp', 2);
+  await payAndSettle(shopper, orderNo);
+  await expectLamps(world, { available: 8, held: 0, sold: 2 });
+  // No notice of the provider starts the workflow again.
+  await providerConsole.setMischief({ drop: 1 });
+  await requestRefundOfOne(world, orderNo);
+  await world.awaitDeath();
+  expect(await readLamps(world)).toEqual({
+    redis: { held: 0, sold: soldInRedis },
+    mysql: { held: 0, sold: 1 },
+  });
+  const paid = await selectOne(
+    stores.pool,
+    'SELECT payment_id, provider_payment_id FROM payments WHERE order_no = ?',
+    [orderNo],
+  );
+  const workflow = client.workflow.getHandle(refundWorkflowId(Number(paid['payment_id'])));
+  expect((await workflow.describe()).status.name).toBe('RUNNING');
+
+  await world.takeOver();
+  await workflow.result();
+  await expectLamps(world, { available: 9, held: 0, sold: 1 });
+  expect(await provider.listReversals(String(paid['provider_payment_id']))).toMatchObject([
+    { kind: 'refund', amount: LAMP_PRICE, status: 'succeeded' },
+  ]);
+  expect(await shopper.readOrder(orderNo)).toMatchObject({ status: 'paid', refunded: LAMP_PRICE });
+
+  // The limit is two, and one came back.
+  await providerConsole.setMischief({});
+  const buyOne = () => shopper.placeOrder({ saleId, items: [{ sku: 'lamp', quantity: 1 }] });
+  const again = acceptedOf(await buyOne()).orderNo;
+  expect(refusalOf(await buyOne())).toBe('409 limit_reached');
+  await payAndSettle(shopper, again);
+  await expectLamps(world, { available: 8, held: 0, sold: 2 });
+  return { [orderNo]: 'paid', [again]: 'paid' };
+}
+
+async function requestRefundOfOne({ apiUrl }: CrashWorld, orderNo: string): Promise<void> {
+  const token = await signToken(JWT_SECRET, 'olga', '1h', { roles: ['admin'] });
+  const headers = { authorization: `Bearer ${token}`, 'idempotency-key': 'once' };
+  const body = { lines: [{ sku: 'lamp', quantity: 1 }], restock: true };
+  const asked = await send(`${apiUrl}/v1/admin/orders/${orderNo}/refunds`, 'POST', { headers, body });
+  expect(asked.status).toBe(202);
+}
