@@ -1,17 +1,48 @@
 /** The audit's rules about events: no change without its event, and none that a reader could miss. */
 
+import type { AuditedNews } from '../stores/audit/sale-news-reads.ts';
 import type { Rule } from './snapshot.ts';
 
-/** Each change of an order has its place in the feed; those from before the feed have 0. */
-export const changesAreInFeed: Rule = ({ mysql }) =>
-  [...mysql.events].flatMap(([subject, events]) =>
+/** Each change of an order has its place in the feed, those from before it have 0; and so has each of the sale. */
+export const changesAreInFeed: Rule = ({ saleId, mysql }) => [
+  ...[...mysql.events].flatMap(([subject, events]) =>
     events
       .filter(({ sequence }) => sequence === null)
       .map(({ version, status }) => ({
         subject,
         detail: `version ${version} (${status}) is not in the feed`,
       })),
-  );
+  ),
+  ...(mysql.news ? findWithoutEvent(mysql.news) : []).map((detail) => ({ subject: saleId, detail })),
+];
+
+/** What became of the sale and has no event, or more than one. */
+function findWithoutEvent({
+  isNew,
+  version,
+  isArchived,
+  soldOutCount,
+  isMarked,
+  events,
+}: AuditedNews): string[] {
+  const count = (type: string) => events.filter((event) => event.type === type).length;
+  const marks = Object.entries(isMarked).flatMap(([mark, isDue]) => {
+    const times = count(`sale.${mark}`);
+    return times > 1 || (isDue && times === 0) ? [`sale.${mark} has ${times} events`] : [];
+  });
+  const soldOut = count('sale.sold_out');
+  if (isNew && soldOut < soldOutCount) marks.push(`sold out ${soldOutCount} times, with ${soldOut} events`);
+
+  const changed = events.flatMap((event) => (event.type === 'sale.changed' ? [event.version] : []));
+  const distinct = new Set(changed);
+  // An older sale may have changed without an event before its first one.
+  const first = isNew ? 2 : Math.min(...changed);
+  const dueVersions = Math.max(0, version - first + 1) - (isArchived ? 1 : 0);
+  const versions = changed.filter((one) => one >= first && one <= version).length;
+  if (changed.length > distinct.size) marks.push('a version has two events');
+  if (versions < dueVersions) marks.push(`of ${dueVersions} changes ${versions} have an event`);
+  return marks;
+}
 
 /** A reader of the feed meets the versions of each order in their order. */
 export const eventsKeepOrder: Rule = ({ mysql }) =>

@@ -340,6 +340,43 @@ test('the auditor finds a refund that was made twice', async () => {
   ]);
 });
 
+test.each<[string, Mutant]>([
+  ['a sale that opened, closed and settled without events', eventMutants.markWithoutEvents],
+  ['a change of a sale without its event', eventMutants.changeWithoutEvent],
+])('the auditor finds %s', async (_, bug) => {
+  const { stores } = checkout;
+  const decision = { actor: 'a shop', reason: null };
+  const live = async ({ saleChanges, saleNews }: ReturnType<Mutant>) => {
+    const sale = buildSale();
+    const { saleId } = sale;
+    await stores.sales.create(sale);
+    await saleNews.announceOpened(saleId, []);
+    for (const action of ['pause', 'resume', 'close'] as const)
+      expect(await saleChanges.record({ action, saleId }, decision)).toEqual({ kind: 'changed' });
+    await saleNews.announceClosed(saleId, []);
+    await saleNews.announceSettled(saleId);
+    expect(await saleChanges.archive(saleId, decision)).toBe('archived');
+    return (await runAudit(checkout, saleId, [], 0)).findings.map((finding) => finding.rule);
+  };
+  const rule = 'no change without its event';
+  expect(await live(stores)).not.toContain(rule);
+  expect(await live(bug(stores))).toContain(rule);
+});
+
+test('the auditor finds parked work that is parked again without an event', async () => {
+  const { stores } = checkout;
+  const rules = async () => (await auditStrayMoney(checkout, 0)).findings.map(({ rule }) => rule);
+  const reopen = async ({ orders }: ReturnType<Mutant>) => {
+    await stores.pool.query(`UPDATE parked SET resolved_at = NOW(3) WHERE reference = 'again'`);
+    await orders.park('again', 'it fails', null);
+    return rules();
+  };
+  expect(await reopen(stores)).not.toContain('what is parked has an event');
+  expect(await reopen(stores)).not.toContain('what is parked has an event');
+  expect(await reopen(eventMutants.parkWithoutEvent(stores))).toContain('what is parked has an event');
+  await stores.pool.query('DELETE FROM parked');
+});
+
 test.each<[string, Mutant, string]>([
   ['a parked order without an event', eventMutants.parkWithoutEvent, 'what is parked has an event'],
   ['a number that no event has', eventMutants.leaveNumbersOut, 'the feed is whole'],

@@ -57,13 +57,47 @@ function withNumbers(
   };
 }
 
+/** Opened, closed and settled: the marks are set without their events. */
+export const markWithoutEvents: Mutant = (stores) => {
+  const mark = (column: string) => async (saleId: string) => {
+    await modify(stores.pool, `UPDATE sales SET ${column} = NOW(3) WHERE sale_id = ?`, [saleId]);
+    return true;
+  };
+  return {
+    ...stores,
+    saleNews: {
+      ...stores.saleNews,
+      announceOpened: mark('opened_at'),
+      announceClosed: mark('closed_at'),
+      announceSettled: mark('settled_at'),
+    },
+  };
+};
+
+/** The sale has a new version, and its event is not written. */
+export const changeWithoutEvent: Mutant = (stores) => ({
+  ...stores,
+  saleChanges: {
+    ...stores.saleChanges,
+    async record(ask, decision) {
+      const recorded = await stores.saleChanges.record(ask, decision);
+      if (recorded.kind !== 'changed') return recorded;
+      const saleId = ask.action === 'put' ? ask.sale.saleId : ask.saleId;
+      const sql = `DELETE FROM shop_events WHERE type = 'sale.changed' AND subject = ?`;
+      await modify(stores.pool, sql, [saleId]);
+      return recorded;
+    },
+  },
+});
+
 /** The parked entry is written without its event. */
 export const parkWithoutEvent: Mutant = (stores) => ({
   ...stores,
   orders: {
     ...stores.orders,
     async park(orderNo, reason) {
-      const sql = `INSERT INTO parked (kind, reference, reason) VALUES ('order', ?, ?)`;
+      const sql = `INSERT INTO parked (kind, reference, reason) VALUES ('order', ?, ?)
+        ON DUPLICATE KEY UPDATE parked_at = NOW(3), resolved_at = NULL`;
       await modify(stores.pool, sql, [orderNo, reason]);
     },
   },

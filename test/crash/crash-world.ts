@@ -80,8 +80,11 @@ export async function openCrashWorld(
     ...doom.env,
   };
   const { saleId } = await stores.openSale(buildSale(doom.sale));
-  // Its opening is no news, so that the first events are those of its orders.
-  await stores.pool.query('UPDATE sales SET opened_at = opens_at WHERE sale_id = ?', [saleId]);
+  // It opened before there was a feed, so that the first events are those of its orders.
+  await stores.pool.query(
+    'UPDATE sales SET opened_at = (SELECT begun_at FROM event_dispatch) - INTERVAL 1 HOUR WHERE sale_id = ?',
+    [saleId],
+  );
   const crashes: Error[] = [];
   const { processes, close: closeProcesses } = await openTestProcesses((crash) => crashes.push(crash));
   onClose(closeProcesses);

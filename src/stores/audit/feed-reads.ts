@@ -16,7 +16,7 @@ export interface AuditedFeed {
   wrong: number[];
   /** Events that are not of an order, and have no sequence. */
   waiting: string[];
-  /** Parked entries, by number, of which there is no event. */
+  /** Parked entries, by number, of which there is no event since they were parked. */
   withoutEvent: number[];
 }
 
@@ -60,15 +60,21 @@ async function readWaiting(pool: Pool): Promise<string[]> {
 
 /** What was parked before there were events has none. */
 async function readWithoutEvent(pool: Pool): Promise<number[]> {
-  const [parked, announced] = await Promise.all([
-    selectRows(
-      pool,
-      numberRow,
-      `SELECT parked_id AS found FROM parked WHERE resolved_at IS NULL
-         AND parked_at >= (SELECT begun_at FROM event_dispatch)`,
-    ),
-    selectRows(pool, numberRow, `SELECT subject AS found FROM shop_events WHERE type = 'parked.opened'`),
-  ]);
-  const subjects = new Set(announced.map(({ found }) => found));
-  return parked.map(({ found }) => found).filter((parkedId) => !subjects.has(parkedId));
+  // A payment that is parked already may be parked anew without an event: any event of it will do.
+  const parked = await selectRows(
+    pool,
+    z.object({ parked_id: z.int(), since: z.date() }),
+    `SELECT p.parked_id, IF(p.kind = 'payment', d.begun_at, p.parked_at) AS since FROM parked p
+     JOIN event_dispatch d WHERE p.resolved_at IS NULL AND p.parked_at >= d.begun_at`,
+  );
+  const announced = await selectRows(
+    pool,
+    z.object({ subject: z.coerce.number(), last: z.date() }),
+    `SELECT subject, MAX(occurred_at) AS last FROM shop_events WHERE type = 'parked.opened' GROUP BY subject`,
+  );
+  const lastOf = new Map(announced.map(({ subject, last }) => [subject, last]));
+  return parked.flatMap(({ parked_id: parkedId, since }) => {
+    const last = lastOf.get(parkedId);
+    return last && last >= since ? [] : [parkedId];
+  });
 }

@@ -7,6 +7,7 @@ import { selectRows, type Pool } from '../mysql/connection.ts';
 import { IS_OVERDUE } from '../mysql/orders/order-claims.ts';
 import { jsonOr } from '../mysql/rows/order-rows.ts';
 import { readParked, readSaleMoney } from './money-reads.ts';
+import { readSaleNews } from './sale-news-reads.ts';
 
 /** Orders read by one statement. A big sale has hundreds of thousands, and an answer should stay small. */
 const ORDERS_AT_ONCE = 5_000;
@@ -51,11 +52,12 @@ const itemRow = z.object({
 
 const ledgerRow = z.object({ sku: z.string(), held: z.coerce.number(), sold: z.coerce.number() });
 
-/** The orders of a sale with items, histories and payments, what is parked, and the sums of its ledger. */
+/** The orders of a sale with items, histories and payments, its news, what is parked, and the sums of its ledger. */
 export async function readMysqlSale(pool: Pool, saleId: string) {
-  const [{ orders, items, events }, money, parked, ledger] = await Promise.all([
+  const [{ orders, items, events }, money, news, parked, ledger] = await Promise.all([
     readOrders(pool, saleId),
     readSaleMoney(pool, saleId),
+    readSaleNews(pool, saleId),
     readParked(pool),
     selectRows(
       pool,
@@ -103,6 +105,7 @@ export async function readMysqlSale(pool: Pool, saleId: string) {
       refunded,
       sequence,
     })),
+    news,
     ...money,
     ...parked,
     ledger: new Map(ledger.map(({ sku, held, sold }) => [sku, { held, sold }])),
