@@ -3,7 +3,7 @@
 import type { AuditedNews } from '../stores/audit/sale-news-reads.ts';
 import type { Rule } from './snapshot.ts';
 
-/** Each change of an order has its place in the feed, those from before it have 0; and so has each of the sale. */
+/** Each change of an order (those from before the feed have 0) and of the sale has its place in the feed. */
 export const changesAreInFeed: Rule = ({ saleId, mysql }) => [
   ...[...mysql.events].flatMap(([subject, events]) =>
     events

@@ -52,7 +52,7 @@ const itemRow = z.object({
 
 const ledgerRow = z.object({ sku: z.string(), held: z.coerce.number(), sold: z.coerce.number() });
 
-/** The orders of a sale with items, histories and payments, its news, what is parked, and the sums of its ledger. */
+/** A sale: its orders with items, histories and payments, its news, what is parked, its ledger summed. */
 export async function readMysqlSale(pool: Pool, saleId: string) {
   const [{ orders, items, events }, money, news, parked, ledger] = await Promise.all([
     readOrders(pool, saleId),
