@@ -13,6 +13,7 @@ import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildOrder, buildSale, uniqueSaleId } from '../support/factories.ts';
 import { pressPay, sessionOf } from '../support/shopper.ts';
 import { waitFor } from '../support/wait.ts';
+import { awaitStart } from '../support/workflows/start.ts';
 
 let checkout: Checkout;
 beforeAll(async () => {
@@ -70,6 +71,7 @@ const FAULTS: Record<string, (sold: Sold) => Promise<unknown>> = {
   'orders account for the stock': ({ paid }) =>
     sql('UPDATE order_items SET quantity = 2 WHERE order_no = ?', paid),
   'open orders move': async ({ open, saleId }) => {
+    await awaitStart(checkout.client, open);
     await checkout.client.workflow.getHandle(open).terminate('deliberate fault');
     await waitFor(
       'the end to be listed',

@@ -19,6 +19,7 @@ import { orderOf, pressPay, sessionOf } from '../support/shopper.ts';
 import { signer } from '../support/signer.ts';
 import { expectStock } from '../support/stock.ts';
 import { silent } from '../support/stores.ts';
+import { awaitStart } from '../support/workflows/start.ts';
 
 let checkout: Checkout;
 beforeAll(async () => {
@@ -264,6 +265,7 @@ test('a SKU whose counters are gone from Redis has its sale made again from MySQ
 
 test('an order whose workflow was terminated gets one again, and can be paid', async () => {
   const { saleId, open, buyer } = await openStage();
+  await awaitStart(checkout.client, open);
   await checkout.client.workflow.getHandle(open).terminate();
   expect((await reconcile(['open-orders'])).repaired).toBe(1);
   expect(await actionsOn(open)).toMatchObject([{ actor: 'holdfast', action: 'workflow_lost' }]);

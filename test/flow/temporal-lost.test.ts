@@ -12,6 +12,7 @@ import { pressPay, sessionOf } from '../support/shopper.ts';
 import { openTestProcesses } from '../support/test-processes.ts';
 import { waitFor } from '../support/wait.ts';
 import { openWholeShop } from '../support/whole-shop.ts';
+import { awaitStart } from '../support/workflows/start.ts';
 
 const LAMP_PRICE = 4_900;
 /** Of the orders that are left to the end of their windows: some of it is left when Temporal is back. */
@@ -59,21 +60,15 @@ test(
     const shopper = await shop.shopper();
     const buyThree = ({ saleId } = long) => Promise.all(THREE.map(() => shopper.buy(saleId)));
     const runOf = async (orderNo: string) => (await client.workflow.getHandle(orderNo).describe()).runId;
-    const isKnown = (orderNo: string) =>
-      runOf(orderNo).then(
-        () => true,
-        () => false,
-      );
     const pay = async (orderNo: string) => pressPay(sessionOf(await shopper.pay(orderNo)).url);
 
     const [late = ''] = await buyThree();
-    await waitFor('its start', () => isKnown(late));
+    await awaitStart(client, late);
     await shopper.cancel(late);
     await shopper.awaitStatus(late, 'cancelled');
     await providerConsole.takeStrayPayment({ reference: late, amount: LAMP_PRICE });
     const [paid, cancelled, left] = [await buyThree(), await buyThree(), await buyThree(short)];
-    for (const orderNo of [...paid, ...cancelled, ...left])
-      await waitFor(`the start of ${orderNo}`, () => isKnown(orderNo));
+    for (const orderNo of [...paid, ...cancelled, ...left]) await awaitStart(client, orderNo);
     await waitFor('the schedule to be remembered', async () => {
       return (await stores.temporalNamespaces.read('default')) === 'made';
     });

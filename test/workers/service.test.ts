@@ -21,13 +21,6 @@ test('a worker whose environment names a build takes orders once that build is c
   await makeCurrent(client, { deploymentName: 'lamps', buildId: '5c1f0e9' });
 
   await shopper.awaitStatus(orderNo, 'awaiting_payment');
-  await waitFor('its workflow', () => {
-    const description = client.workflow.getHandle(orderNo).describe();
-    return description.then(
-      () => true,
-      () => false,
-    );
-  });
   expect(await pinnedBuildOf(client, orderNo)).toBe('5c1f0e9');
   // What the schedule started belongs to no build.
   await waitFor('a run of the reconciliation', async () => {

@@ -5,6 +5,7 @@ import type { WorkerDeploymentVersion } from '@temporalio/common';
 import { temporal } from '@temporalio/proto';
 import { PAYMENTS_QUEUE } from '../../../src/workflows/contract.ts';
 import { waitFor } from '../wait.ts';
+import { describeIfStarted } from './start.ts';
 
 const { WorkerDeploymentVersionStatus, TaskQueueType, VersioningBehavior } = temporal.api.enums.v1;
 /** Of gRPC. */
@@ -44,8 +45,8 @@ export async function statusOf(
 /** The build an order is pinned to, once its first task is done. */
 export function pinnedBuildOf(client: Client, orderNo: string): Promise<string> {
   return waitFor(`order ${orderNo} to be pinned`, async () => {
-    const { raw } = await client.workflow.getHandle(orderNo).describe();
-    const { behavior, deploymentVersion } = raw.workflowExecutionInfo?.versioningInfo ?? {};
+    const description = await describeIfStarted(client, orderNo);
+    const { behavior, deploymentVersion } = description?.raw.workflowExecutionInfo?.versioningInfo ?? {};
     const isPinned = behavior === VersioningBehavior.VERSIONING_BEHAVIOR_PINNED;
     return isPinned && (deploymentVersion?.buildId ?? undefined);
   });
