@@ -49,6 +49,8 @@ async function refundOneOfTwo(world: CrashWorld, soldInRedis: number): Promise<R
 
   await world.takeOver();
   await workflow.result();
+  // At once: the reconciliation would mend what the repeated step did twice.
+  expect(await readLamps(world)).toEqual({ redis: { held: 0, sold: 1 }, mysql: { held: 0, sold: 1 } });
   await expectLamps(world, { available: 9, held: 0, sold: 1 });
   expect(await provider.listReversals(String(paid['provider_payment_id']))).toMatchObject([
     { kind: 'refund', amount: LAMP_PRICE, status: 'succeeded' },
