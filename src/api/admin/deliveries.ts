@@ -13,6 +13,7 @@ import type { Endpoints } from '../../stores/mysql/push/endpoints.ts';
 import type { Replays } from '../../stores/mysql/push/replays.ts';
 import type { DeliveriesReply, ReplayReply } from '../http/endpoint-replies.ts';
 import { parseInput, Problem } from '../http/problem.ts';
+import { wholeNumber } from '../http/query.ts';
 import { endpointNotFound, known, nameOf, reach } from './endpoints.ts';
 import type { AdminContext } from './routes.ts';
 
@@ -24,10 +25,6 @@ export interface DeliveryDeps {
   eventDispatch: Pick<EventDispatch, 'readLastSequence' | 'readLongestWaitMs'>;
 }
 
-const wholeNumber = z
-  .string()
-  .regex(/^\d{1,15}$/)
-  .transform(Number);
 const listQuery = z
   .strictObject({
     status: z.enum(DELIVERY_STATUSES).optional(),

@@ -13,6 +13,7 @@ import type { EventTicker } from '../../events/event-ticker.ts';
 import type { EventConsumers } from '../../stores/mysql/events/event-consumers.ts';
 import type { EventsReply } from '../http/event-replies.ts';
 import { parseInput, Problem, unavailable } from '../http/problem.ts';
+import { wholeNumber } from '../http/query.ts';
 import type { AdminContext } from './routes.ts';
 
 export interface EventsDeps {
@@ -23,18 +24,12 @@ export interface EventsDeps {
 
 const DEFAULT_PAGE = 100;
 
-/** No longer than JavaScript's numbers are exact. */
-const digits = z
-  .string()
-  .regex(/^\d{1,15}$/)
-  .transform(Number);
-
 const query = z
   .strictObject({
-    after: digits.optional(),
+    after: wholeNumber.optional(),
     consumer: z.string().regex(EVENT_CONSUMER_PATTERN).optional(),
-    limit: digits.pipe(z.int().min(1).max(MAX_EVENTS_PAGE)).default(DEFAULT_PAGE),
-    wait: digits.pipe(z.int().max(MAX_EVENTS_WAIT_SECONDS)).default(0),
+    limit: wholeNumber.pipe(z.int().min(1).max(MAX_EVENTS_PAGE)).default(DEFAULT_PAGE),
+    wait: wholeNumber.pipe(z.int().max(MAX_EVENTS_WAIT_SECONDS)).default(0),
     type: z
       .string()
       .transform((list) => list.split(','))

@@ -13,6 +13,7 @@ import type { StaffOrders } from '../../stores/mysql/orders/staff-orders.ts';
 import { formatSaleShard } from '../../stores/redis/keys.ts';
 import type { ReservedOrder, Reservations } from '../../stores/redis/reservations.ts';
 import { parseInput, Problem, unavailable } from '../http/problem.ts';
+import { pageLimit } from '../http/query.ts';
 import type { OrderFileReply, StaffOrderReply, StaffOrdersReply } from '../http/staff-replies.ts';
 import type { EngineNotifier } from '../orders/engine-notifier.ts';
 import { viewOrder } from '../orders/order-view.ts';
@@ -41,12 +42,7 @@ const listQuery = z
       .string()
       .refine((text) => parseOrderNo(text) !== undefined, 'an orderNo')
       .optional(),
-    limit: z
-      .string()
-      .regex(/^\d{1,3}$/)
-      .transform(Number)
-      .pipe(z.int().min(1).max(MAX_ORDERS_LISTED))
-      .default(MAX_ORDERS_LISTED),
+    limit: pageLimit(MAX_ORDERS_LISTED),
   })
   .refine((query) => FILTERS.filter((name) => query[name] !== undefined).length === 1, {
     message: `exactly one of ${FILTERS.join(', ')}`,

@@ -15,6 +15,7 @@ import type { SaleChanges } from '../../stores/mysql/sales/sale-changes.ts';
 import type { ShownSale } from '../../stores/mysql/sales/shown-sales.ts';
 import type { SaleStock } from '../../stores/redis/sale-stock.ts';
 import { parseInput, Problem, unavailable } from '../http/problem.ts';
+import { pageLimit } from '../http/query.ts';
 import type { SalesReply, ShopSaleReply } from '../http/sale-replies.ts';
 import { changeSale, saleUnknown } from './change-sale.ts';
 import { ifMatchOf, isNewAsked } from './preconditions.ts';
@@ -34,12 +35,7 @@ const decisionBody = z.strictObject({ reason: z.string().trim().min(1).max(MAX_D
 const listQuery = z.strictObject({
   state: z.enum(SHOP_SALE_STATES).optional(),
   after: z.string().regex(SALE_ID_PATTERN).optional(),
-  limit: z
-    .string()
-    .regex(/^\d{1,3}$/)
-    .transform(Number)
-    .pipe(z.int().min(1).max(MAX_SALES_LISTED))
-    .default(MAX_SALES_LISTED),
+  limit: pageLimit(MAX_SALES_LISTED),
 });
 
 /** Each call that changes something answers the same when it is repeated. */

@@ -9,6 +9,7 @@ import type { StoredOrder } from '../../stores/mysql/rows/order-rows.ts';
 import type { ReservedOrder } from '../../stores/redis/reservations.ts';
 import type { RequestState } from '../http/auth.ts';
 import { parseInput, unavailable } from '../http/problem.ts';
+import { pageLimit } from '../http/query.ts';
 import type { OrdersReply } from '../http/replies.ts';
 import { viewOrder } from './order-view.ts';
 import type { Projection } from './projection.ts';
@@ -26,12 +27,7 @@ const listQuery = z.strictObject({
     .transform((text) => parsePlace(text) ?? 'nowhere')
     .refine((place) => place !== 'nowhere', 'the `next` of the page before')
     .optional(),
-  limit: z
-    .string()
-    .regex(/^\d{1,3}$/)
-    .transform(Number)
-    .pipe(z.int().min(1).max(MAX_ORDERS_LISTED))
-    .default(MAX_ORDERS_LISTED),
+  limit: pageLimit(MAX_ORDERS_LISTED),
 });
 
 export interface OrderListDeps {
