@@ -17,6 +17,8 @@ export interface Compared {
   missing: ReadonlySet<string>;
   /** Marks of what has gone back in Redis. */
   returned: ReadonlySet<string>;
+  /** SKUs of which something came back after the look: of these the marks are not as the look would have them. */
+  givenBack: ReadonlySet<string>;
   /** The fields of the limits whose values the look has, in its order. */
   fields: readonly string[];
 }
@@ -90,8 +92,9 @@ export function compareSale(compared: Compared): Difference[] {
         ],
   );
   const holds = [...missing].map((orderNo): Difference => ({ kind: 'hold', orderNo }));
-  // What MySQL counts is believed about Redis only where MySQL agrees with itself.
-  const doubted = new Set(counters.map(({ sku }) => sku));
+  // What MySQL counts is believed about Redis only where MySQL agrees with itself, and marks only where they
+  // are as old as the look. What cannot be judged now is judged by the next run.
+  const doubted = new Set([...counters.map(({ sku }) => sku), ...compared.givenBack]);
   const stock = compareStock(compared).filter(({ sku }) => !doubted.has(sku));
   const limits = compareLimits(compared).filter(({ field }) => !doubted.has(parseLimitField(field).sku));
   const lost = books.skus

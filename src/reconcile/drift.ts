@@ -125,7 +125,8 @@ async function look(
     ]),
   ];
   const returned = await saleMends.readReturned(saleId, marks);
-  return { look: seen, books: { ...books, returned: given }, carts, missing, returned, fields };
+  const givenBack = await saleMends.listGivenBackSince(saleId, seen.stock);
+  return { look: seen, books: { ...books, returned: given }, carts, missing, returned, givenBack, fields };
 }
 
 /** The next limits to compare: of what users ordered, and of what Redis counts. Each walk goes round. */

@@ -1,10 +1,19 @@
-/** Drift in a sale of which many units were put back on sale: what Redis has yet to follow is none. */
+/**
+ * Drift in a sale of which units are put back on sale: what Redis has yet to follow is none, nor what it
+ * follows while it is looked at.
+ */
 
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import type { ProviderPayment } from '../../src/domain/payment.ts';
+import type { RefundWish } from '../../src/domain/refund-wish.ts';
 import { createDriftStep } from '../../src/reconcile/drift.ts';
 import { modify } from '../../src/stores/mysql/connection.ts';
+import type { SaleBooksStore } from '../../src/stores/mysql/upkeep/sale-books.ts';
 import { saleKeys } from '../../src/stores/redis/keys.ts';
+import { acceptOrder } from '../support/accept-order.ts';
 import { buildSale } from '../support/factories.ts';
+import { buildPayment, buildReversal } from '../support/payment-notices.ts';
+import { select, selectOne } from '../support/rows.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
 
 let stores: TestStores;
@@ -16,7 +25,9 @@ afterAll(() => stores.close());
 /** A run looks at every sale that Redis has. */
 beforeEach(() => stores.redis.flushall());
 
-const run = () => createDriftStep({ ...stores, log: silent })(new AbortController().signal);
+/** @param parts stores that the step has instead */
+const run = (parts: Partial<TestStores> = {}) =>
+  createDriftStep({ ...stores, ...parts, log: silent })(new AbortController().signal);
 
 const numberOf = (saleId: string, i: number): string => `${saleId}-0-1-${String(i).padStart(26, '0')}`;
 
@@ -53,4 +64,136 @@ test.each([
   expect(await run()).toMatchObject({ repaired: 0, parked: 0 });
 
   expect((await stores.saleStock.read(saleId))?.skus[0]).toMatchObject({ available: 9, held: 0, sold: 1 });
+});
+
+interface Refunded {
+  paymentId: number;
+}
+
+/** Two lamps that a user bought and paid. */
+async function buy(saleId: string, userId = 'ada'): Promise<ProviderPayment> {
+  const order = await acceptOrder(stores, saleId, { userId, items: [{ sku: 'lamp', quantity: 2 }] });
+  await stores.orders.storeOrder(order, 'started');
+  const payment = buildPayment(order);
+  await stores.payments.record('sandbox', payment);
+  await stores.orders.markPaid(order.orderNo);
+  await stores.reservations.confirm(order.orderNo);
+  return payment;
+}
+
+/** The money is back, and nothing has come back of the order yet. */
+async function refund(payment: ProviderPayment, wish: RefundWish): Promise<Refunded> {
+  const { orderNo } = payment;
+  const decision = { actor: 'olga', reason: 'it arrived broken' };
+  const request = { idempotencyKey: orderNo, fingerprint: 'f' };
+  const outcome = await stores.refunds.requestByOrder(orderNo, wish, decision, request);
+  if (outcome.kind !== 'requested') throw new Error(outcome.kind);
+  const { amount } = outcome.refund;
+  await stores.refunds.recordReversals('sandbox', [buildReversal(payment, { amount })]);
+  const sql = 'SELECT payment_id FROM payments WHERE order_no = ?';
+  return { paymentId: Number((await selectOne(stores.pool, sql, [orderNo]))['payment_id']) };
+}
+
+/** As the refund workflow does: MySQL first, then Redis. */
+async function giveBack({ paymentId }: Refunded): Promise<void> {
+  await stores.refunds.bookGiveBacks(paymentId);
+  for (const given of await stores.refunds.readGiveBacks(paymentId))
+    expect(await stores.reservations.giveBack(given)).toEqual({ kind: 'returned' });
+}
+
+/** Each look of the step finds that between its reads of the two stores one more of these gave back. */
+function givingBackAmidEachLook(refunded: Refunded[]): { saleBooks: SaleBooksStore; left: Refunded[] } {
+  const left = [...refunded];
+  const saleBooks: SaleBooksStore = {
+    ...stores.saleBooks,
+    async read(saleId, query) {
+      const next = left.shift();
+      if (next) await giveBack(next);
+      return stores.saleBooks.read(saleId, query);
+    },
+  };
+  return { saleBooks, left };
+}
+
+const whole: RefundWish = { kind: 'all', restock: true, restoresLimit: true };
+const oneLamp: RefundWish = {
+  kind: 'units',
+  items: [{ sku: 'lamp', quantity: 1 }],
+  amount: undefined,
+  charges: false,
+  restock: true,
+  restoresLimit: true,
+};
+
+test.each([
+  ['units and allowances of refunds', whole, { available: 8, sold: 2 }, 2],
+  ['those of refunds in part', oneLamp, { available: 5, sold: 5 }, 5],
+  ['the units alone', { ...whole, restoresLimit: false }, { available: 8, sold: 2 }, 8],
+  ['the allowances alone', { ...whole, restock: false }, { available: 2, sold: 8 }, 2],
+] satisfies [string, RefundWish, object, number][])(
+  'what comes back between the reads of every look is not taken for drift, and drift is found afterwards: %s',
+  async (_, wish, stock, limit) => {
+    const skus = [{ sku: 'lamp', name: 'Lamp', unitPrice: 4_900, total: 10, limitPerUser: null }];
+    const { saleId } = await stores.openSale(buildSale({ skus }));
+    const keys = saleKeys({ saleId, shard: 0 });
+    await buy(saleId);
+    const refunded: Refunded[] = [];
+    while (refunded.length < 3) refunded.push(await refund(await buy(saleId), wish));
+    const expectRight = async () => {
+      expect((await stores.saleStock.read(saleId))?.skus[0]).toMatchObject({ ...stock, held: 0 });
+      expect((await stores.sales.readStock(saleId))[0]).toMatchObject({ ...stock, held: 0 });
+      expect(await stores.redis.hget(keys.limits, 'lamp:ada')).toBe(String(limit));
+    };
+    const { saleBooks, left } = givingBackAmidEachLook(refunded);
+
+    // The first look sees each of them come back, until none is left.
+    while (left.length > 0) expect(await run({ saleBooks })).toMatchObject({ repaired: 0, parked: 0 });
+
+    await expectRight();
+    const mended = 'SELECT action FROM audit_log WHERE subject = ?';
+    expect(await select(stores.pool, mended, [`${saleId} lamp`])).toEqual([]);
+    expect(await run()).toMatchObject({ repaired: 0, parked: 0 });
+    await stores.redis.hincrby(keys.stock, 'lamp:available', 1);
+    await stores.redis.hincrby(keys.limits, 'lamp:ada', 1);
+    expect(await run()).toMatchObject({ repaired: 2, parked: 0 });
+    await expectRight();
+  },
+);
+
+test('what comes back of one SKU keeps no drift of another from being corrected', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  const refunded: Refunded[] = [];
+  for (const userId of ['ada', 'bo', 'cy']) refunded.push(await refund(await buy(saleId, userId), whole));
+  await stores.redis.hincrby(saleKeys({ saleId, shard: 0 }).stock, 'mug:available', 2);
+  const { saleBooks, left } = givingBackAmidEachLook(refunded);
+
+  expect(await run({ saleBooks })).toMatchObject({ repaired: 1, parked: 0 });
+
+  expect(left).toEqual([]);
+  expect((await stores.saleStock.read(saleId))?.skus).toMatchObject([
+    { sku: 'lamp', available: 10, sold: 0 },
+    { sku: 'mug', available: 5, sold: 0 },
+  ]);
+});
+
+test('what comes back between the last look and the correction is not corrected away', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  const refunded = await refund(await buy(saleId), whole);
+  const keys = saleKeys({ saleId, shard: 0 });
+  await stores.redis.hincrby(keys.stock, 'lamp:sold', 1);
+  await stores.redis.hincrby(keys.limits, 'lamp:ada', 3);
+  const { mendStock } = stores.saleMends;
+  const saleMends = {
+    ...stores.saleMends,
+    mendStock: async (mend: Parameters<typeof mendStock>[0]) => {
+      await giveBack(refunded);
+      return mendStock(mend);
+    },
+  };
+
+  expect(await run({ saleMends })).toMatchObject({ repaired: 2, parked: 0 });
+
+  expect((await stores.saleStock.read(saleId))?.skus[0]).toMatchObject({ available: 10, held: 0, sold: 0 });
+  expect(await stores.redis.hget(keys.limits, 'lamp:ada')).toBeNull();
+  expect(await run()).toMatchObject({ repaired: 0, parked: 0 });
 });

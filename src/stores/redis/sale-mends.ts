@@ -18,6 +18,9 @@ const READ_AT_ONCE = 500;
 const MARKS_AT_ONCE = 5_000;
 
 /** See `lua/look-sale.lua`. */
+/** How the fields of the stock end that count how often something of a SKU came back. */
+const GIVE_BACKS = ':give_backs';
+
 export type SaleLook = z.infer<typeof lookSaleReply>;
 
 /** What a held order takes. */
@@ -100,6 +103,21 @@ export function createSaleMends(redis: RedisClient) {
     },
 
     /**
+    /**
+     * The SKUs of which units or allowances have come back since the look that saw this stock. Asked after
+     * `readReturned`: of all others the look would have seen the same marks.
+     */
+    async listGivenBackSince(saleId: string, stock: ReadonlyMap<string, number>): Promise<Set<string>> {
+      const now = Object.entries(await redis.hgetall(keysOf(saleId).stock));
+      return new Set(
+        now.flatMap(([field, count]) =>
+          field.endsWith(GIVE_BACKS) && Number(count) !== stock.get(field)
+            ? [field.slice(0, -GIVE_BACKS.length)]
+            : [],
+        ),
+      );
+    },
+
      * Some of the users' limits, by field.
      * @param cursor where the page before ended; '0' begins, and is returned at the end
      */
