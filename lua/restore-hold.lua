@@ -3,6 +3,9 @@
 Write the hold of an order again that is open in MySQL and that Redis does not have as held.
 
 It changes no counter: whether they count the hold is found by comparing them with all holds, afterwards.
+Call it while MySQL keeps the order from ending, and say until when that is certain: a call that comes later was
+frozen on its way, and would hold stock for an order that may have ended.
+A projection that has a greater version keeps it.
 Idempotent: an order that is held stays as it is, and is put on the list of deadlines.
 May run at maxmemory: the order was there before.
 
@@ -14,54 +17,67 @@ KEYS
 ARGV
   1   orderNo
   2   epoch                of the sale's data, in which the hold was found missing
-  3   saleId
-  4   userId
-  5   idempotencyKey
-  6   items                JSON list of sku, quantity (units), unitPrice (minor units); each SKU once
-  7   total                minor units
-  8   currency
-  9   reservedAtMs         Unix ms
-  10  paymentWindowMs      ms
-  11  ip
-  12  userAgent
-  13  shop                 what the shop added to the order (JSON); empty: nothing
-  14  status
-  15  version
-  16  payment
-  17  reason               empty: none
+  3   untilMs              until when the order is certain to be open (Unix ms)
+  4   saleId
+  5   userId
+  6   idempotencyKey
+  7   items                JSON list of sku, quantity (units), unitPrice (minor units); each SKU once
+  8   total                minor units
+  9   currency
+  10  reservedAtMs         Unix ms
+  11  paymentWindowMs      ms
+  12  ip
+  13  userAgent
+  14  shop                 what the shop added to the order (JSON); empty: nothing
+  15  status
+  16  version
+  17  payment
+  18  reason               empty: none
 
 Replies
   restored      before      what Redis had: the state of the hold, unlisted (held, without its deadline), or
                             absent
-  moved                     the data were made again, or are being made. Nothing was changed
+  moved                     the data were made again, or are being made, or the call came too late. Nothing was
+                            changed
 ]]
 local saleKey, orderKey, deadlinesKey = KEYS[1], KEYS[2], KEYS[3]
-local orderNo, epoch, saleId, userId, idempotencyKey, items = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local total, currency, reservedAtMs, paymentWindowMs = ARGV[7], ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
-local ip, userAgent, shop, status, version = ARGV[11], ARGV[12], ARGV[13], ARGV[14], ARGV[15]
-local payment, reason = ARGV[16], ARGV[17]
+local orderNo, epoch, untilMs, saleId, userId = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local idempotencyKey, items, total, currency = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
+local reservedAtMs, paymentWindowMs = tonumber(ARGV[10]), tonumber(ARGV[11])
+local ip, userAgent, shop, status, version = ARGV[12], ARGV[13], ARGV[14], ARGV[15], tonumber(ARGV[16])
+local payment, reason = ARGV[17], ARGV[18]
 
 -- include shared/integer.lua
+-- include shared/clock.lua
 
 local sale = redis.call('HMGET', saleKey, 'epoch', 'rebuilding')
-if sale[1] ~= epoch or sale[2] then
+if sale[1] ~= epoch or sale[2] or nowMs() > untilMs then
   return { 'moved' }
 end
-local hold = redis.pcall('HGET', orderKey, 'hold')
-local isText = type(hold) == 'string'
-local before = isText and hold or 'absent'
+local found = redis.pcall('HMGET', orderKey, 'hold', 'version', 'status', 'payment', 'reason')
+local isHash = not found.err
+local hold = isHash and found[1]
+-- A projection that lacks a field is none.
+local isShown = isHash and found[3] and found[4] and found[5]
+local shown = isShown and tonumber(found[2]) or -1
 
 -- Writes.
 if hold ~= 'held' then
-  redis.call('DEL', orderKey)
+  if not isHash then
+    redis.call('DEL', orderKey)
+  end
   redis.call('HSET', orderKey,
     'sale_id', saleId, 'user_id', userId, 'items', items, 'total', total, 'currency', currency,
-    'idempotency_key', idempotencyKey, 'reserved_at', ARGV[9], 'payment_window', ARGV[10],
-    'ip', ip, 'user_agent', userAgent, 'epoch', epoch,
-    'hold', 'held', 'status', status, 'version', version, 'payment', payment, 'reason', reason)
+    'idempotency_key', idempotencyKey, 'reserved_at', integer(reservedAtMs),
+    'payment_window', integer(paymentWindowMs), 'ip', ip, 'user_agent', userAgent, 'epoch', epoch, 'hold', 'held')
   if shop ~= '' then
     redis.call('HSET', orderKey, 'shop', shop)
   end
+  if shown <= version then
+    redis.call('HSET', orderKey, 'status', status, 'version', integer(version), 'payment', payment, 'reason', reason)
+    redis.call('HDEL', orderKey, 'refunded')
+  end
+  redis.call('PERSIST', orderKey)
 end
 redis.call('ZADD', deadlinesKey, integer(reservedAtMs + paymentWindowMs), orderNo)
-return { 'restored', hold == 'held' and 'unlisted' or before }
+return { 'restored', hold == 'held' and 'unlisted' or hold or 'absent' }

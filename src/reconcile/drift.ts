@@ -20,6 +20,11 @@ import type { Step } from './report.ts';
 const LOOKS = 3;
 /** Between two looks: longer than the steps of such an order take. */
 const LOOK_PAUSE_MS = 500;
+/**
+ * A hold is written again within this time of looking at the clock, or not at all. Less than the servers wait
+ * before they end an idle transaction (`src/stores/mysql/session.ts`), so that its order's row is locked still.
+ */
+const RESTORE_WITHIN_MS = 5_000;
 /** Lines of orders, and limits, of whose users the limits are compared in one run: some milliseconds each. */
 const LIMITS_AT_ONCE = 1_000;
 
@@ -182,10 +187,13 @@ async function repair(
       return 'parked';
     }
     case 'hold': {
-      const [stored] = await saleBooks.readOrders([difference.orderNo]);
-      const before = stored && (await saleMends.restoreHold(stored.order, stored.state, epoch));
-      if (before === undefined) return 'moved';
       const { orderNo: subject } = difference;
+      // Before the lock: so the bound is within the time for which MySQL keeps it for a process that is frozen.
+      const untilMs = (await saleMends.readTimeMs()) + RESTORE_WITHIN_MS;
+      const before = await saleBooks.whileOpen(subject, ({ order, state }) =>
+        saleMends.restoreHold(order, state, { epoch, untilMs }),
+      );
+      if (before === undefined) return 'moved';
       await repairs.record({ action: 'hold_restored', subject, before, after: 'held' });
       return 'repaired';
     }

@@ -104,6 +104,31 @@ test("a user's limit is corrected, and goes away when nothing is left of it", as
   ]);
 });
 
+test('a hold that is written again never turns its projection back', async () => {
+  const { orderNo } = await openStage();
+  const { order } = orderKeys(orderNo);
+  const newer = {
+    status: 'awaiting_payment',
+    version: 2,
+    payment: 'none',
+    reason: 'shopper_request',
+  } as const;
+  await callRelease(stores.redis, orderNo);
+  await stores.reservations.project(orderNo, newer);
+  expect(await callRestoreHold(stores.redis, orderNo)).toEqual(['restored', 'released']);
+  expect(await stores.redis.hget(order, 'hold')).toBe('held');
+  expect((await stores.reservations.readOrder(orderNo))?.state).toEqual(newer);
+});
+
+test('a projection that lacks a field is none, and is written anew', async () => {
+  const { orderNo } = await openStage();
+  const { order } = orderKeys(orderNo);
+  await stores.redis.hset(order, 'version', 7);
+  await stores.redis.hdel(order, 'hold', 'status');
+  expect(await callRestoreHold(stores.redis, orderNo)).toEqual(['restored', 'absent']);
+  expect((await stores.reservations.readOrder(orderNo))?.state).toMatchObject({ version: 1 });
+});
+
 test('a hold is written again whatever was left of it', async () => {
   const { saleId, orderNo, keys } = await openStage();
   const { order } = orderKeys(orderNo);
@@ -123,5 +148,9 @@ test('a hold is written again whatever was left of it', async () => {
   expect(await callRestoreHold(stores.redis, orderNo)).toEqual(['restored', 'unlisted']);
   expect(await stores.redis.zcard(keys.deadlines)).toBe(1);
   const other = newOrderNo(saleId);
-  expect(await unchanged(saleId, () => callRestoreHold(stores.redis, other, 2))).toEqual(['moved']);
+  expect(await unchanged(saleId, () => callRestoreHold(stores.redis, other, { epoch: 2 }))).toEqual([
+    'moved',
+  ]);
+  const late = { untilMs: Date.now() - 60_000 };
+  expect(await unchanged(saleId, () => callRestoreHold(stores.redis, other, late))).toEqual(['moved']);
 });

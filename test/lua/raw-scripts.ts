@@ -224,11 +224,16 @@ export async function callMendLimit(
 }
 
 /** The order as MySQL would have it: one lamp for ada, awaiting payment. */
-export async function callRestoreHold(redis: RedisClient, orderNo: string, epoch = 1): Promise<string[]> {
+export async function callRestoreHold(
+  redis: RedisClient,
+  orderNo: string,
+  { epoch = 1, untilMs = Date.now() + DAY_MS } = {},
+): Promise<string[]> {
   const keys = orderKeys(orderNo);
   const args = {
     orderNo,
     epoch,
+    untilMs,
     saleId: orderNo.slice(0, orderNo.indexOf('-')),
     userId: 'ada',
     idempotencyKey: ulid(),

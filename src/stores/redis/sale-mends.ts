@@ -8,6 +8,7 @@ import { toOrderFields } from './order-hash.ts';
 import { lookUpOrders } from './order-scripts.ts';
 import { itemsJson, type lookSaleReply, type mendLimitReply, type mendStockReply } from './replies.ts';
 import { lookSale, mendLimit, mendStock, restoreHold } from './sale-scripts.ts';
+import { readTimeMs } from './sale-stock.ts';
 import { run } from './script-call.ts';
 
 /** Held orders of a sale that one look may list: about a megabyte, and some milliseconds of Redis. */
@@ -17,10 +18,10 @@ const READ_AT_ONCE = 500;
 /** Marks asked for by one command: some milliseconds of Redis. */
 const MARKS_AT_ONCE = 5_000;
 
-/** See `lua/look-sale.lua`. */
 /** How the fields of the stock end that count how often something of a SKU came back. */
 const GIVE_BACKS = ':give_backs';
 
+/** See `lua/look-sale.lua`. */
 export type SaleLook = z.infer<typeof lookSaleReply>;
 
 /** What a held order takes. */
@@ -103,7 +104,6 @@ export function createSaleMends(redis: RedisClient) {
     },
 
     /**
-    /**
      * The SKUs of which units or allowances have come back since the look that saw this stock. Asked after
      * `readReturned`: of all others the look would have seen the same marks.
      */
@@ -118,6 +118,7 @@ export function createSaleMends(redis: RedisClient) {
       );
     },
 
+    /**
      * Some of the users' limits, by field.
      * @param cursor where the page before ended; '0' begins, and is returned at the end
      */
@@ -138,17 +139,22 @@ export function createSaleMends(redis: RedisClient) {
     mendLimit: ({ saleId, ...mend }: LimitMend): Promise<z.infer<typeof mendLimitReply>> =>
       run(redis, mendLimit, { keys: keysOf(saleId), args: mend }),
 
+    /** By Redis' clock (Unix ms): `restoreHold` is bounded by it. */
+    readTimeMs: (): Promise<number> => readTimeMs(redis),
+
     /**
      * Writes the hold of an order again that is open in MySQL.
-     * @returns what Redis had before; undefined when the sale's data were made again meanwhile
+     * @param fence the epoch in which it was found missing, and until when MySQL keeps the order open
+     * @returns what Redis had before; undefined when the sale's data were made again meanwhile, or too late
      */
-    async restoreHold(order: Order, state: OrderState, epoch: number): Promise<string | undefined> {
+    async restoreHold(
+      order: Order,
+      state: OrderState,
+      fence: { epoch: number; untilMs: number },
+    ): Promise<string | undefined> {
       const reply = await run(redis, restoreHold, {
         keys: orderKeys(order.orderNo),
-        args: {
-          ...toOrderFields(order, state),
-          epoch,
-        },
+        args: { ...toOrderFields(order, state), ...fence },
       });
       return reply.kind === 'restored' ? reply.before : undefined;
     },

@@ -102,7 +102,7 @@ export const mendLimit = defineScript({
 export const restoreHold = defineScript({
   file: 'restore-hold',
   keys: ['sale', 'order', 'deadlines'],
-  args: ['orderNo', 'epoch', ...MYSQL_ORDER],
+  args: ['orderNo', 'epoch', 'untilMs', ...MYSQL_ORDER],
   reply: restoreHoldReply,
 });
 

@@ -138,7 +138,7 @@ async function endOfWarmUp(redis: RedisClient, readAtMs: number): Promise<number
 }
 
 /** By Redis' clock, Unix ms. */
-async function readTimeMs(redis: RedisClient): Promise<number> {
+export async function readTimeMs(redis: RedisClient): Promise<number> {
   const [seconds, micros] = await redis.time();
   return Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000);
 }

@@ -2,9 +2,9 @@
 
 import { encodeTime } from 'ulidx';
 import { z } from 'zod';
-import { formatOrderNo } from '../../../domain/order.ts';
-import { inSnapshot, selectRows, type Executor, type Pool } from '../connection.ts';
-import { readOrders, type StoredOrder } from '../rows/order-rows.ts';
+import { formatOrderNo, isFinal } from '../../../domain/order.ts';
+import { inSnapshot, inTransaction, selectRows, type Executor, type Pool } from '../connection.ts';
+import { lockOrder, readOrders, type StoredOrder } from '../rows/order-rows.ts';
 import { selectRefunds } from '../rows/refund-rows.ts';
 import { correctCounters, readSums, toCounts, type Counts, type CountersOutcome } from './sale-counters.ts';
 
@@ -97,6 +97,16 @@ export function createSaleBooks(pool: Pool) {
       }
       return orders;
     },
+
+    /**
+     * Runs `work` while the order is kept from ending: its row is locked meanwhile.
+     * @returns undefined when it has ended, or is not stored
+     */
+    whileOpen: <T>(orderNo: string, work: (stored: StoredOrder) => Promise<T>): Promise<T | undefined> =>
+      inTransaction(pool, async (connection) => {
+        const stored = await lockOrder(connection, orderNo);
+        return stored && !isFinal(stored.state.status) ? work(stored) : undefined;
+      }),
 
     /**
      * Users and what they ordered, by the lines of some orders of the sale.
