@@ -12,11 +12,14 @@ import type { Repairs } from '../stores/mysql/upkeep/repairs.ts';
 import type { Step, StepReport } from './report.ts';
 import { findIdle, walkPages, type Walk } from './walk.ts';
 
+/** Parked orders that have ended, unparked in one run. There are hardly any. */
+const UNPARKED_MAX = 100;
+
 export interface OpenOrdersDeps {
-  orderClaims: Pick<OrderClaims, 'listOpen' | 'requeue'>;
+  orderClaims: Pick<OrderClaims, 'listOpen' | 'requeue' | 'parkStuck' | 'unparkEnded'>;
   engine: Pick<OrderEngine, 'isRunning'>;
   places: Places;
-  repairs: Pick<Repairs, 'parkOrder' | 'record'>;
+  repairs: Pick<Repairs, 'record'>;
   log: Logger;
 }
 
@@ -44,14 +47,14 @@ export function createOpenOrdersStep(deps: OpenOrdersDeps): Step {
     }
     for (const { orderNo, isOverdue } of begun) {
       if (!isOverdue || idle.has(orderNo)) continue;
-      await repairs.parkOrder(orderNo, 'workflow_stuck', 'its workflow runs, long past its deadline');
-      report.parked += 1;
+      if (await orderClaims.parkStuck(orderNo)) report.parked += 1;
     }
     report.looked += page.length;
   }
 
   return async (signal) => {
     const report = { looked: 0, repaired: 0, parked: 0 };
+    await orderClaims.unparkEnded(UNPARKED_MAX);
     for await (const page of walkPages(walk, places, signal)) await handle(page, report);
     if (report.repaired > 0) log.warn(report, 'open orders had no workflow; they get one again');
     if (report.parked > 0) log.error(report, 'orders are long past their deadline, and their workflow runs');

@@ -4,6 +4,7 @@ import { beforeEach, expect, onTestFinished, test } from 'vitest';
 import type { Order } from '../../src/domain/order.ts';
 import { createOpenOrdersStep } from '../../src/reconcile/open-orders.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
+import { pay } from '../support/payment-notices.ts';
 import { select } from '../support/rows.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
 
@@ -124,6 +125,49 @@ test('an order long past its deadline whose workflow runs is shown to an operato
   expect(young && (await parkedOf(young))).toEqual([]);
   await stores.orders.cancel(stuck?.orderNo ?? '', 'payment_timeout', { force: true });
   expect(stuck && (await parkedOf(stuck))).toEqual([]);
+});
+
+/** Long past its deadline. */
+async function storeOverdue(): Promise<string> {
+  const [order] = await storeStarted(1);
+  const orderNo = order?.orderNo ?? '';
+  await stores.pool.query('UPDATE orders SET deadline = NOW(3) - INTERVAL 1 DAY WHERE order_no = ?', [
+    orderNo,
+  ]);
+  return orderNo;
+}
+
+test.each([
+  ['ends', (orderNo: string) => stores.orders.cancel(orderNo, 'payment_timeout', { force: true })],
+  ['has a payment that is to be signalled', (orderNo: string) => payFor(orderNo)],
+])('an order that %s while the step is frozen is not parked by it', async (_, change) => {
+  const orderNo = await storeOverdue();
+  const engine = { isRunning: async () => (await change(orderNo), true) };
+  const step = createOpenOrdersStep({ ...stores, engine, log: silent });
+
+  expect(await step(new AbortController().signal)).toEqual({ looked: 1, repaired: 0, parked: 0 });
+
+  expect(await parkedOf({ orderNo })).toEqual([]);
+});
+
+async function payFor(orderNo: string): Promise<void> {
+  const stored = await stores.orders.read(orderNo);
+  if (stored) await pay(stores, stored.order);
+}
+
+test('a run unparks what was parked as stuck and has ended since, and nothing else', async () => {
+  const [ended, open, lost] = [await storeOverdue(), await storeOverdue(), await storeOverdue()];
+  for (const orderNo of [ended, lost])
+    await stores.orders.cancel(orderNo, 'payment_timeout', { force: true });
+  // As steps did that did not look whether the order had ended.
+  for (const orderNo of [ended, open]) await stores.repairs.parkOrder(orderNo, 'workflow_stuck', 'it runs');
+  await stores.orders.parkLostHold(lost);
+
+  expect(await openStep().run()).toMatchObject({ repaired: 0, parked: 1 });
+
+  expect(await parkedOf({ orderNo: ended })).toEqual([]);
+  expect(await parkedOf({ orderNo: open })).toEqual([{ cause: 'workflow_stuck' }]);
+  expect(await parkedOf({ orderNo: lost })).toEqual([{ cause: 'hold_lost' }]);
 });
 
 test('while Temporal does not answer the walk stays where it is', async () => {

@@ -1,12 +1,14 @@
 /** Claims of orders whose workflow is due to be started or signalled: taken, completed or released. */
 
 import { z } from 'zod';
-import { CLOSING_REASONS } from '../../../domain/order.ts';
+import { CLOSING_REASONS, FINAL_STATUSES } from '../../../domain/order.ts';
 import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../connection.ts';
 import { selectOrders, type StoredOrder } from '../rows/order-rows.ts';
+import { park } from '../rows/parked.ts';
 
 const waitingRow = z.object({ sale_id: z.string(), waiting: z.int() });
 const orderNoRow = z.object({ order_no: z.string() });
+const parkedRow = z.object({ parked_id: z.int() });
 const openRow = z.object({
   order_no: z.string(),
   deadline: z.date(),
@@ -39,6 +41,8 @@ const OVERDUE_GRACE_MS = 5 * 60_000;
  */
 export const IS_OVERDUE = `deadline < NOW(3)
   - INTERVAL (payment_window_ms DIV 2 + ${OVERDUE_GRACE_MS}) * 1000 MICROSECOND`;
+/** Its workflow has begun, and nothing of it is due or claimed. */
+const IS_WAITING = 'engine_due_at IS NULL AND workflow_started_at IS NOT NULL';
 
 export type OrderClaims = ReturnType<typeof createOrderClaims>;
 
@@ -105,8 +109,7 @@ export function createOrderClaims(pool: Pool) {
       const rows = await selectRows(
         pool,
         openRow,
-        `SELECT order_no, deadline, engine_due_at IS NULL AND workflow_started_at IS NOT NULL AS waiting,
-           ${IS_OVERDUE} AS overdue
+        `SELECT order_no, deadline, ${IS_WAITING} AS waiting, ${IS_OVERDUE} AS overdue
          FROM orders WHERE status = 'awaiting_payment' AND deadline >= ? AND (deadline > ? OR order_no > ?)
          ORDER BY deadline, order_no LIMIT ?`,
         [deadline, deadline, after?.orderNo ?? '', limit],
@@ -131,7 +134,7 @@ export function createOrderClaims(pool: Pool) {
               connection,
               orderNoRow,
               `SELECT order_no FROM orders WHERE order_no IN (?) AND status = 'awaiting_payment'
-                 AND engine_due_at IS NULL AND workflow_started_at IS NOT NULL FOR UPDATE`,
+                 AND ${IS_WAITING} FOR UPDATE`,
               [orderNos],
             );
             const lost = rows.map((row) => row.order_no);
@@ -141,6 +144,50 @@ export function createOrderClaims(pool: Pool) {
               ]);
             return lost;
           }),
+
+    /**
+     * Parks an order whose workflow should have ended it long ago. Under the lock of its row, which its end
+     * takes too and then unparks it; one that has ended, is due or claimed by now is left alone.
+     * @returns whether it is parked
+     */
+    parkStuck: (orderNo: string): Promise<boolean> =>
+      inTransaction(pool, async (connection) => {
+        const stuck = await selectRows(
+          connection,
+          orderNoRow,
+          `SELECT order_no FROM orders WHERE order_no = ? AND status = 'awaiting_payment' AND ${IS_WAITING}
+             AND ${IS_OVERDUE} FOR UPDATE`,
+          [orderNo],
+        );
+        if (stuck.length === 0) return false;
+        const reason = 'its workflow runs, long past its deadline';
+        await park(connection, 'order', orderNo, reason, { cause: 'workflow_stuck', inputs: { orderNo } });
+        return true;
+      }),
+
+    /**
+     * Ends the parking of orders that were parked as stuck though they had ended. An end is final, so nothing
+     * is locked.
+     * @param limit of those that are looked after by one call
+     */
+    async unparkEnded(limit: number): Promise<void> {
+      const ended = await selectRows(
+        pool,
+        parkedRow,
+        // In this order, as few are parked.
+        `SELECT STRAIGHT_JOIN p.parked_id FROM parked p JOIN orders o ON o.order_no = p.reference
+         WHERE p.resolved_at IS NULL AND p.kind = 'order' AND p.cause = 'workflow_stuck' AND o.status IN (?)
+         ORDER BY p.parked_id LIMIT ?`,
+        [FINAL_STATUSES, limit],
+      );
+      if (ended.length === 0) return;
+      await modify(
+        pool,
+        `UPDATE parked SET resolved_at = NOW(3), settled_by = 'rules'
+         WHERE parked_id IN (?) AND resolved_at IS NULL AND cause = 'workflow_stuck'`,
+        [ended.map((row) => row.parked_id)],
+      );
+    },
   };
 }
 

@@ -165,6 +165,16 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
       await orderClaims.requeue(next.slice(0, 10).map(({ orderNo }) => orderNo));
     },
   ],
+  // Of what is parked, all that waits for an operator is read.
+  'orderClaims: parkStuck, unparkEnded': [
+    500 * PER_ROW,
+    async ({ orderClaims }) => {
+      const { orderNo } = orderOf('open');
+      await stores.pool.query('UPDATE orders SET deadline = ? WHERE order_no = ?', [AGO[0], orderNo]);
+      await orderClaims.parkStuck(orderNo);
+      await orderClaims.unparkEnded(100);
+    },
+  ],
   'refundClaims: take, complete, release': [
     10 * PER_ROW,
     async ({ refundClaims }) => {
