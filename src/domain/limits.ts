@@ -108,8 +108,8 @@ export const IDEMPOTENCY_TTL_MS = 24 * 60 * 60 * 1000;
 /** A settled order's projection stays readable in Redis this long; MySQL keeps it for good. */
 export const PROJECTION_TTL_MS = 24 * 60 * 60 * 1000;
 /**
- * How long after its end a sale's data in Redis are still watched, and made again when they are lost. By then
- * every order has ended: a window of a day at most, and its hold readable for another.
+ * How long after its end a settled sale's data in Redis are still watched, and made again when they are lost:
+ * refunds may put units back on sale. A sale that is not settled is watched until it is.
  */
 export const WATCHED_AFTER_CLOSE_MS = 3 * 24 * 60 * 60 * 1000;
 /**

@@ -26,6 +26,6 @@ export async function settleStock(
   const hold = await (status === 'paid' ? reservations.confirm(orderNo) : reservations.release(orderNo));
   if (hold === 'lost') await orders.parkLostHold(orderNo);
   if (hold !== 'sale-absent') return 'settled';
-  // A sale that is long over is not made again: there is no stock left to settle.
+  // A sale that is settled and long over is not made again: there is no stock left to settle.
   return (await sales.isWatched(parseOrderNo(orderNo)?.saleId ?? '')) ? 'later' : 'settled';
 }

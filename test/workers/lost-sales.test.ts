@@ -1,8 +1,11 @@
 /** The watch over a sale's data in Redis: what it notices, and that it makes them again by itself. */
 
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { settleStock } from '../../src/rebuild/settle-stock.ts';
 import { saleKeys } from '../../src/stores/redis/keys.ts';
 import { runRedisWatch, type RedisWatchDeps } from '../../src/workers/redis-watch.ts';
+import { createSaleKeeper } from '../../src/workers/sale-keeper.ts';
+import { acceptOrder } from '../support/accept-order.ts';
 import { buildSale } from '../support/factories.ts';
 import { select } from '../support/rows.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
@@ -22,6 +25,10 @@ function startWatch(parts: Partial<RedisWatchDeps> = {}): void {
     return watch;
   });
 }
+
+const DECISION = { actor: 'grace', reason: null };
+
+const isKey = (key: unknown): key is string => typeof key === 'string';
 
 const saleKey = (saleId: string) => saleKeys({ saleId, shard: 0 }).sale;
 
@@ -64,6 +71,42 @@ test.each<[string, string, (saleId: string) => Promise<unknown>]>([
   expect(await rebuilt(saleId, reason === 'epochs_differ' ? 6 : 2)).toEqual([{ actor: 'holdfast', reason }]);
 });
 
+/** It ended four days ago with an order that was never ended. */
+async function openLongOver(): Promise<{ saleId: string; orderNo: string }> {
+  const saleId = await openSale();
+  const order = await acceptOrder(stores, saleId);
+  await stores.orders.storeOrder(order, 'started');
+  await stores.redis.xtrim(saleKeys({ saleId, shard: 0 }).outbox, 'MAXLEN', 0);
+  const sql = 'UPDATE sales SET closes_at = NOW(3) - INTERVAL 4 DAY WHERE sale_id = ?';
+  await stores.pool.query(sql, [saleId]);
+  return { saleId, orderNo: order.orderNo };
+}
+
+test.each<[string, (saleId: string) => Promise<unknown>]>([
+  ['lost with all the others', () => stores.redis.flushall()],
+  ['lost', (saleId) => stores.redis.del(...Object.values(saleKeys({ saleId, shard: 0 })).filter(isKey))],
+  ['made on another server', (saleId) => stores.redis.hset(saleKey(saleId), 'run_id', 'another')],
+])('a sale whose data were %s days after its end is settled once its last order ends', async (_, harm) => {
+  const { saleId, orderNo } = await openLongOver();
+  await harm(saleId);
+  startWatch();
+  const pass = createSaleKeeper({ ...stores, log: silent });
+  await pass();
+  expect(await stores.saleChanges.archive(saleId, DECISION)).toBe('not-settled');
+
+  await stores.orders.cancel(orderNo, 'operator_request', { force: true });
+  await waitFor('its hold to end', async () => {
+    return (await settleStock(stores, orderNo, { status: 'cancelled' })) === 'settled';
+  });
+  await waitFor('the sale to be settled', async () => {
+    await pass();
+    return (await stores.saleChanges.archive(saleId, DECISION)) === 'archived';
+  });
+
+  // From now on its data are kept no longer than those of others.
+  expect(await stores.sales.isWatched(saleId)).toBe(false);
+});
+
 test('a rebuild that died before it reached Redis is done again', async () => {
   const saleId = await openSale();
   await stores.pool.query('UPDATE sales SET rebuilding_since = NOW(3), epoch = 2 WHERE sale_id = ?', [
@@ -85,12 +128,13 @@ test('one sale that cannot be made again delays no other', async () => {
   expect((await stores.saleStock.checkLife(stuck)).kind).toBe('sale-absent');
 });
 
-test('a sale that is well, long over or never was in Redis is left alone', async () => {
+test('a sale that is well, settled and long over or never was in Redis is left alone', async () => {
   const [well, over] = [await openSale(), await openSale()];
   const cold = buildSale();
   await stores.sales.create(cold);
   await stores.pool.query(
-    'UPDATE sales SET opens_at = NOW(3) - INTERVAL 9 DAY, closes_at = NOW(3) - INTERVAL 8 DAY WHERE sale_id = ?',
+    `UPDATE sales SET opens_at = NOW(3) - INTERVAL 9 DAY, closes_at = NOW(3) - INTERVAL 8 DAY, settled_at = NOW(3)
+     WHERE sale_id = ?`,
     [over],
   );
   await stores.redis.del(saleKey(over));

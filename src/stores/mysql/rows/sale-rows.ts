@@ -61,11 +61,11 @@ const SALE_COLUMNS = `sale_id, name, currency, opens_at, closes_at, payment_wind
   settled_at, archived_at, NOW(3) AS now`;
 
 /**
- * The sale's data in Redis are to be there: it was warmed up, and is not long over. Its value is
- * `WATCHED_AFTER_CLOSE_MS`.
+ * The sale's data in Redis are to be there: it was warmed up, and is not long over, or not settled, because by
+ * them it settles. Its value is `WATCHED_AFTER_CLOSE_MS`.
  */
 export const IS_WATCHED = `warmed_up_at IS NOT NULL AND redis_cleaned_at IS NULL
-  AND closes_at > NOW(3) - INTERVAL ? * 1000 MICROSECOND`;
+  AND (settled_at IS NULL OR closes_at > NOW(3) - INTERVAL ? * 1000 MICROSECOND)`;
 
 /** A sale as MySQL has it. */
 export interface SaleRecord extends SaleDocument {
