@@ -7,8 +7,8 @@ Call it only after MySQL has committed what goes back: MySQL gives back before R
 Invariant: total = available + held + sold.
 Each of the two happens once for each part, however often it is asked for: `returns` records it and never expires,
 while the order's hash expires.
-`<sku>:give_backs` in the stock counts how often something of a SKU came back: who reads stock and marks one after
-the other sees by it whether they are of one moment.
+`<sku>:give_backs` in the stock counts how often something of a SKU came back. By it a reader of the stock and
+then of `returns` knows whether both are of one moment.
 The user comes from the hold; where the hold has expired, or is of an older epoch than the sale's, from the
 arguments.
 May run at maxmemory: giving back must always work.

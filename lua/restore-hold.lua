@@ -3,8 +3,8 @@
 Write the hold of an order again that is open in MySQL and that Redis does not have as held.
 
 It changes no counter: whether they count the hold is found by comparing them with all holds, afterwards.
-Call it while MySQL keeps the order from ending, and say until when that is certain: a call that comes later was
-frozen on its way, and would hold stock for an order that may have ended.
+Call it while MySQL keeps the order from ending, and say until when that is certain. A later call was frozen
+on its way, and would hold stock for an order that may have ended.
 A projection that has a greater version keeps it.
 Idempotent: an order that is held stays as it is, and is put on the list of deadlines.
 May run at maxmemory: the order was there before.
@@ -37,7 +37,7 @@ ARGV
 Replies
   restored      before      what Redis had: the state of the hold, unlisted (held, without its deadline), or
                             absent
-  moved                     the data were made again, or are being made, or the call came too late. Nothing was
+  moved                     the data were made again, or are being made, or it is too late. Nothing was
                             changed
 ]]
 local saleKey, orderKey, deadlinesKey = KEYS[1], KEYS[2], KEYS[3]

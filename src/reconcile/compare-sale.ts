@@ -17,7 +17,7 @@ export interface Compared {
   missing: ReadonlySet<string>;
   /** Marks of what has gone back in Redis. */
   returned: ReadonlySet<string>;
-  /** SKUs of which something came back after the look: of these the marks are not as the look would have them. */
+  /** SKUs of which something came back after the look: their marks are newer than the look. */
   givenBack: ReadonlySet<string>;
   /** The fields of the limits whose values the look has, in its order. */
   fields: readonly string[];

@@ -21,8 +21,8 @@ const LOOKS = 3;
 /** Between two looks: longer than the steps of such an order take. */
 const LOOK_PAUSE_MS = 500;
 /**
- * A hold is written again within this time of looking at the clock, or not at all. Less than the servers wait
- * before they end an idle transaction (`src/stores/mysql/session.ts`), so that its order's row is locked still.
+ * A hold is written again within this time of looking at the clock, or not at all. It is less than the time
+ * after which MySQL ends an idle transaction (`session.ts`), so the order's row is locked until then.
  */
 const RESTORE_WITHIN_MS = 5_000;
 /** Lines of orders, and limits, of whose users the limits are compared in one run: some milliseconds each. */
@@ -188,7 +188,7 @@ async function repair(
     }
     case 'hold': {
       const { orderNo: subject } = difference;
-      // Before the lock: so the bound is within the time for which MySQL keeps it for a process that is frozen.
+      // Before the lock is taken, so that the lock outlasts the bound.
       const untilMs = (await saleMends.readTimeMs()) + RESTORE_WITHIN_MS;
       const before = await saleBooks.whileOpen(subject, ({ order, state }) =>
         saleMends.restoreHold(order, state, { epoch, untilMs }),

@@ -61,8 +61,8 @@ const SALE_COLUMNS = `sale_id, name, currency, opens_at, closes_at, payment_wind
   settled_at, archived_at, NOW(3) AS now`;
 
 /**
- * The sale's data in Redis are to be there: it was warmed up, and is not long over, or not settled, because by
- * them it settles. Its value is `WATCHED_AFTER_CLOSE_MS`.
+ * The sale's data in Redis are to be there: it was warmed up, and is not settled, which needs them, or not
+ * long over. Its value is `WATCHED_AFTER_CLOSE_MS`.
  */
 export const IS_WATCHED = `warmed_up_at IS NOT NULL AND redis_cleaned_at IS NULL
   AND (settled_at IS NULL OR closes_at > NOW(3) - INTERVAL ? * 1000 MICROSECOND)`;
