@@ -16,7 +16,7 @@ import { modify, type PoolConnection } from '../connection.ts';
 type NewOrder = Omit<Order, 'idempotencyKey' | 'items'> & { idempotencyKey: string | null };
 
 /** The columns that are the same for all rows of one insert. */
-interface SharedColumns {
+export interface SharedColumns {
   /** Identifies the rows that this very insert wrote. */
   batchId: string;
   state: OrderState;

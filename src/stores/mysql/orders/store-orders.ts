@@ -8,17 +8,18 @@
 
 import { ulid } from 'ulidx';
 import { z } from 'zod';
-import { STORE_BATCH_MAX } from '../../../domain/limits.ts';
+import { IDEMPOTENCY_TTL_MS, STORE_BATCH_MAX } from '../../../domain/limits.ts';
 import { holdEpochOf, type FailureReason, type Order, type OrderState } from '../../../domain/order.ts';
 import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../connection.ts';
 import { isCheckViolation, isInvalidValue, isUnavailable } from '../errors.ts';
 import { settleBatchEarlyPayments } from '../money/settle-payments.ts';
 import { recordEvents, stateColumns, toState } from '../rows/order-rows.ts';
 import { bookMovement, UnknownSkuError } from '../rows/stock-ledger.ts';
-import { insertOrderRows } from './insert-order-rows.ts';
+import { insertOrderRows, type SharedColumns } from './insert-order-rows.ts';
 import { CLAIM_MS } from './order-claims.ts';
 
 const epochRow = z.object({ sale_id: z.string(), epoch: z.int() });
+const holderRow = z.object({ order_no: z.string(), reserved_at: z.date() });
 
 /** stored: durable, with its present state. abandoned: before this call. refused: it can never be stored. */
 export type StoreOutcome =
@@ -100,16 +101,20 @@ async function insertBatch(
   const current = batch.filter((order) => holdEpochOf(order) === epochs.get(order.saleId));
   const batchId = ulid();
   const now = new Date();
-  const inserted = await insertOrderRows(connection, current, {
+  const columns: SharedColumns = {
     batchId,
     state: STORED,
     startedAt: presence === 'started' ? now : null,
     dueAt: dueAtOf(presence, now),
-  });
+  };
+  const inserted = await insertOrderRows(connection, current, columns);
 
   // Where each row was inserted just now, the rows need not be read.
   const isAllFresh = inserted === batch.length;
-  const rows = isAllFresh ? undefined : await readStates(connection, batch);
+  const found = isAllFresh ? undefined : await readStates(connection, batch);
+  const left = found ? current.filter(({ orderNo }) => !found.has(orderNo)) : [];
+  const isMore = await insertBesideHolders(connection, left, columns);
+  const rows = isMore ? await readStates(connection, batch) : found;
   const fresh = rows ? current.filter((order) => rows.get(order.orderNo)?.batchId === batchId) : batch;
   await insertDetails(connection, fresh);
   const early = await settleBatchEarlyPayments(connection, fresh);
@@ -123,6 +128,40 @@ async function insertBatch(
       return [order.orderNo, state ? toOutcome(state) : explainRefusal(order, epochs.get(order.saleId))];
     }),
   );
+}
+
+/**
+ * Inserts those of the orders whose idempotency key another order has that is a day older or younger: Redis
+ * had forgotten the key by then. The younger one has it from then on. Of others the second is a duplicate.
+ * @param orders that were not inserted, in the order in which every process takes them
+ * @returns whether any was inserted
+ */
+async function insertBesideHolders(
+  connection: PoolConnection,
+  orders: readonly Order[],
+  columns: SharedColumns,
+): Promise<boolean> {
+  let inserted = 0;
+  // One by one: of three orders with the same key the second has it when the third comes.
+  for (const order of orders) {
+    const [holder] = await selectRows(
+      connection,
+      holderRow,
+      `SELECT order_no, reserved_at FROM orders WHERE sale_id = ? AND user_id = ? AND idempotency_key = ?
+       FOR UPDATE`,
+      [order.saleId, order.userId, order.idempotencyKey],
+    );
+    // By the clock of Redis, as the key's own life.
+    const laterMs = holder ? order.reservedAtMs - holder.reserved_at.getTime() : 0;
+    if (Math.abs(laterMs) < IDEMPOTENCY_TTL_MS) continue;
+    if (holder && laterMs > 0)
+      await modify(connection, 'UPDATE orders SET idempotency_key = NULL WHERE order_no = ?', [
+        holder.order_no,
+      ]);
+    const idempotencyKey = laterMs > 0 ? order.idempotencyKey : null;
+    inserted += await insertOrderRows(connection, [{ ...order, idempotencyKey }], columns);
+  }
+  return inserted > 0;
 }
 
 function dueAtOf(presence: WorkflowPresence, now: Date): Date | null {
@@ -144,7 +183,7 @@ function toOutcome(state: OrderState): StoreOutcome {
 
 /**
  * Why an order was neither inserted nor there before: there is no such sale, the order is of another epoch,
- * or another order number has the same request.
+ * or another order number has the same request within a day.
  */
 function explainRefusal(order: Order, epoch: number | undefined): StoreOutcome {
   if (epoch === undefined) return { kind: 'refused', reason: 'invalid_order' };

@@ -242,6 +242,19 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
       await stores.pool.query(`UPDATE orders SET user_id = batch_id WHERE user_id = 'collector'`);
     },
   ],
+  'orders.storeOrders, of shoppers who use their keys again after a day': [
+    20 * PER_ROW,
+    async ({ orders }) => {
+      const page = newOrders(20).map((order) => ({ ...order, reservedAtMs: AGO[0].getTime() }));
+      await createOrders(stores.pool).storeOrders(page, 'due');
+      const again = page.map((order) => {
+        const { orderNo } = buildOrder({ saleId: order.saleId });
+        return { ...order, orderNo, reservedAtMs: AGO[1].getTime() };
+      });
+      const outcomes = await orders.storeOrders(again, 'due');
+      expect([...outcomes.values()].map(({ kind }) => kind)).toEqual(again.map(() => 'stored'));
+    },
+  ],
   'orders.storeOrders, a page, twice': [
     500 * PER_ROW,
     async ({ orders }) => {
