@@ -8,7 +8,7 @@ import { WARM_UP_AHEAD_MS } from '../domain/limits.ts';
 import type { SaleRecord } from '../stores/mysql/rows/sale-rows.ts';
 import type { Sales } from '../stores/mysql/sales.ts';
 import type { SaleChanges } from '../stores/mysql/sales/sale-changes.ts';
-import type { SaleNews } from '../stores/mysql/sales/sale-news.ts';
+import type { SaleNews, SalePage, SalePlace } from '../stores/mysql/sales/sale-news.ts';
 import type { SaleStock, SaleView } from '../stores/redis/sale-stock.ts';
 
 /** A shop that changed a sale waits for it, and one look costs a query, and two reads for each sale. */
@@ -25,6 +25,7 @@ export interface SaleKeeperDeps {
 /** @returns one pass of the keeper's loop; the pass returns the pause before the next, in ms */
 export function createSaleKeeper(deps: SaleKeeperDeps): () => Promise<number> {
   const { saleChanges, saleNews, saleStock, log } = deps;
+  let afterClosed: SalePlace | undefined;
 
   /** The failure of one sale must not keep the others from being looked after. */
   async function alone(saleId: string, work: () => Promise<void>): Promise<void> {
@@ -44,24 +45,43 @@ export function createSaleKeeper(deps: SaleKeeperDeps): () => Promise<number> {
         }),
       ),
     );
-    const found = await saleNews.listUnsettled(WARM_UP_AHEAD_MS);
-    await Promise.all(found.map((sale) => alone(sale.sale.saleId, () => lookAfter(deps, sale))));
+    await inPages(
+      (after) => saleNews.listToWarmUp(WARM_UP_AHEAD_MS, after),
+      (saleId) => alone(saleId, () => warmUp(deps, saleId)),
+    );
+    const lookAfterAlone = (found: SaleRecord) => alone(found.sale.saleId, () => lookAfter(deps, found));
+    await inPages((after) => saleNews.listOn(WARM_UP_AHEAD_MS, after), lookAfterAlone);
+    // Of those that wait for their last hold a page at a time: there may be many for long.
+    const closed = await saleNews.listClosed(afterClosed);
+    afterClosed = closed.next;
+    await Promise.all(closed.sales.map(lookAfterAlone));
     return LOOK_EVERY_MS;
   };
 }
 
-async function lookAfter(
-  { sales, saleNews, saleStock, log }: SaleKeeperDeps,
-  found: SaleRecord,
+/** Page after page, whatever the number of sales; those of a page at once. */
+async function inPages<T>(
+  list: (after: SalePlace | undefined) => Promise<SalePage<T>>,
+  work: (sale: T) => Promise<void>,
 ): Promise<void> {
+  let after: SalePlace | undefined;
+  do {
+    const { sales, next } = await list(after);
+    await Promise.all(sales.map(work));
+    after = next;
+  } while (after);
+}
+
+async function warmUp({ sales, saleStock, log }: SaleKeeperDeps, saleId: string): Promise<void> {
+  await sales.warmUp(saleId, saleStock);
+  log.info({ saleId }, 'a sale was put into Redis');
+}
+
+async function lookAfter({ saleNews, saleStock }: SaleKeeperDeps, found: SaleRecord): Promise<void> {
   const { saleId, closesAtMs, opensAtMs } = found.sale;
   const isOver = found.nowMs >= closesAtMs;
-  if (found.pendingNo !== undefined) return;
-  if (!found.isWarm && !isOver) {
-    await sales.warmUp(saleId, saleStock);
-    log.info({ saleId }, 'a sale was put into Redis');
-    return;
-  }
+  // Or it is to be put into Redis first.
+  if (found.pendingNo !== undefined || (!found.isWarm && !isOver)) return;
   const isToBeThere = found.isWarm && !found.isCleaned;
   const live = isToBeThere ? await saleStock.read(saleId) : undefined;
   // Redis has lost it: what it counts is known once its data are made again.

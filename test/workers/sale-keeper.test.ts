@@ -4,8 +4,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { z } from 'zod';
 import type { Sale } from '../../src/domain/sale.ts';
 import { createSaleKeeper } from '../../src/workers/sale-keeper.ts';
-import { buildOrder, buildReserveRequest, buildSale } from '../support/factories.ts';
-import { select } from '../support/rows.ts';
+import { buildOrder, buildReserveRequest, buildSale, uniqueSaleId } from '../support/factories.ts';
+import { select, selectOne } from '../support/rows.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
 
 const MINUTE_MS = 60_000;
@@ -240,4 +240,56 @@ test('changes that are left pending are completed once, and one that cannot be m
     { sale_id: kept.saleId, status: 'applied', sku: null, committed: null, document: null },
     { sale_id: refused.saleId, status: 'refused', sku: 'lamp', committed: 2, document: null },
   ]);
+});
+
+/** Sales of one lamp each, as many shops' programs would make them at once. */
+async function makeMany(count: number, opensAt: Date, closedAt: Date | null = null): Promise<string[]> {
+  const saleIds = Array.from({ length: count }, () => uniqueSaleId());
+  const closesAt = closedAt ?? new Date(opensAt.getTime() + 60 * MINUTE_MS);
+  await stores.pool.query(
+    `INSERT INTO sales (sale_id, name, currency, opens_at, closes_at, payment_window_ms, opened_at, closed_at) VALUES ?`,
+    [
+      saleIds.map((saleId) => [
+        saleId,
+        'Many',
+        'EUR',
+        opensAt,
+        closesAt,
+        60_000,
+        closedAt && opensAt,
+        closedAt,
+      ]),
+    ],
+  );
+  // What is held keeps one that has closed from being settled.
+  await stores.pool.query(
+    `INSERT INTO skus (sale_id, sku, name, unit_price, total, held, position) VALUES ?`,
+    [saleIds.map((saleId) => [saleId, 'lamp', 'Lamp', 100, 1, closedAt ? 1 : 0, 0])],
+  );
+  return saleIds;
+}
+
+describe('many sales at once', () => {
+  test('a thousand sales that open at one instant are all put into Redis, and their opening is announced', async () => {
+    const [pass] = passes;
+    const saleIds = await makeMany(1_000, new Date(Date.now() - 1));
+    await pass?.();
+    await pass?.();
+    const shown = await Promise.all(saleIds.map((saleId) => stores.saleStock.read(saleId)));
+    expect(shown.filter((view) => view?.state === 'open')).toHaveLength(1_000);
+    const opened = `SELECT COUNT(*) AS opened FROM shop_events WHERE type = 'sale.opened' AND sale_id IN (?)`;
+    expect(await selectOne(stores.pool, opened, [saleIds])).toEqual({ opened: 1_000 });
+  }, 120_000);
+
+  test('a sale that opened before many that never settle is looked after, and so is the last of those', async () => {
+    const [, pass] = passes;
+    const old = await stores.openSale(buildSale({ opensAtMs: Date.now() - 10 * MINUTE_MS }));
+    const waiting = await makeMany(300, new Date(Date.now() - 5 * MINUTE_MS), new Date());
+    await pass?.();
+    expect(await typesOf(old.saleId)).toEqual(['opened']);
+    await stores.pool.query('UPDATE skus SET held = 0 WHERE sale_id IN (?)', [waiting]);
+    for (let round = 0; round < 10; round += 1) await pass?.();
+    const settled = `SELECT COUNT(*) AS settled FROM sales WHERE settled_at IS NOT NULL AND sale_id IN (?)`;
+    expect(await selectOne(stores.pool, settled, [waiting])).toEqual({ settled: 300 });
+  });
 });

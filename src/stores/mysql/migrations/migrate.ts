@@ -24,6 +24,7 @@ import { aftersale } from './0016-aftersale.ts';
 import { fees } from './0017-fees.ts';
 import { eventWaits } from './0020-event-waits.ts';
 import { reversalIds } from './0021-reversal-ids.ts';
+import { saleLists } from './0025-sale-lists.ts';
 
 const MIGRATIONS = [
   { name: '0001-initial', statements: initial },
@@ -45,6 +46,7 @@ const MIGRATIONS = [
   { name: '0017-fees', statements: fees },
   { name: '0020-event-waits', statements: eventWaits },
   { name: '0021-reversal-ids', statements: reversalIds },
+  { name: '0025-sale-lists', statements: saleLists },
 ];
 
 const LOCK_NAME = 'holdfast_migrations';

@@ -1,24 +1,67 @@
 /**
- * What is announced of sales, each once: under the lock of the sale's row it is checked again, marked, and
- * written as an event.
+ * The sales that are looked after, and what is announced of them, each once: under the lock of the sale's row
+ * it is checked again, marked, and written as an event.
  */
 
+import { z } from 'zod';
 import type { ShopEventType } from '../../../domain/event.ts';
 import { snapshotSale, shopStateOf } from '../../../domain/sale-snapshot.ts';
 import type { StockCount } from '../../../domain/sale.ts';
-import { inTransaction, modify, type Pool, type PoolConnection } from '../connection.ts';
+import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../connection.ts';
 import { lockSale, selectSales, type SaleRecord } from '../rows/sale-rows.ts';
 import { recordShopEvent } from '../rows/shop-events.ts';
 
-/**
- * Sales that are looked after at once, those that open last first. No shop has so many on; what is older and
- * never settles, because an operator has yet to decide on its last order, gives way.
- */
-const UNSETTLED_MAX = 200;
+/** Sales that are looked after at once, with all of their SKUs. The others follow, however many there are. */
+const LOOKED_AFTER_AT_ONCE = 50;
+/** Each takes a connection to MySQL, which has others to serve. */
+const WARMED_UP_AT_ONCE = 10;
+
+/** The last sale of a page: the next page begins after it. */
+export interface SalePlace {
+  saleId: string;
+  at: Date;
+}
+
+/** @param next undefined: there are no more */
+export interface SalePage<T> {
+  sales: T[];
+  next: SalePlace | undefined;
+}
+
+const OPENS_WITHIN = 'opens_at <= NOW(3) + INTERVAL ? * 1000 MICROSECOND';
+
+const placeRow = z.object({ sale_id: z.string(), at: z.date() });
 
 export type SaleNews = ReturnType<typeof createSaleNews>;
 
 export function createSaleNews(pool: Pool) {
+  /** The sales after a place, in the order of a column. */
+  async function listPlaces(
+    column: 'opens_at' | 'closed_at',
+    condition: string,
+    values: unknown[],
+    { saleId, at } = { saleId: '', at: new Date(0) },
+    limit = LOOKED_AFTER_AT_ONCE,
+  ): Promise<SalePage<string>> {
+    const rows = await selectRows(
+      pool,
+      placeRow,
+      `SELECT sale_id, ${column} AS at FROM sales
+       WHERE settled_at IS NULL AND draft = FALSE AND ${condition}
+         AND (${column} > ? OR (${column} = ? AND sale_id > ?)) ORDER BY ${column}, sale_id LIMIT ?`,
+      [...values, at, at, saleId, limit],
+    );
+    const last = rows.length === limit ? rows.at(-1) : undefined;
+    return {
+      sales: rows.map((row) => row.sale_id),
+      next: last && { saleId: last.sale_id, at: last.at },
+    };
+  }
+
+  async function readAll({ sales, next }: SalePage<string>): Promise<SalePage<SaleRecord>> {
+    return { sales: sales.length > 0 ? await selectSales(pool, 'sale_id IN (?)', [sales]) : [], next };
+  }
+
   /** @returns whether it was announced now */
   const announce = (
     saleId: string,
@@ -45,14 +88,23 @@ export function createSaleNews(pool: Pool) {
     });
 
   return {
-    /** Sales that open within so long, or have opened, and are not settled. */
-    listUnsettled: (aheadMs: number): Promise<SaleRecord[]> =>
-      selectSales(
-        pool,
-        `settled_at IS NULL AND opens_at <= NOW(3) + INTERVAL ? * 1000 MICROSECOND AND NOT draft
-         ORDER BY opens_at DESC LIMIT ?`,
-        [aheadMs, UNSETTLED_MAX],
+    /** Sales that are to be put into Redis: they open within so long, or have opened. By opening. */
+    listToWarmUp: (aheadMs: number, after?: SalePlace): Promise<SalePage<string>> =>
+      listPlaces(
+        'opens_at',
+        `warmed_up_at IS NULL AND pending_change_no IS NULL AND closes_at > NOW(3) AND ${OPENS_WITHIN}`,
+        [aheadMs],
+        after,
+        WARMED_UP_AT_ONCE,
       ),
+
+    /** Sales that open within so long, or have opened, and whose end is not announced. By opening. */
+    listOn: async (aheadMs: number, after?: SalePlace): Promise<SalePage<SaleRecord>> =>
+      readAll(await listPlaces('opens_at', `closed_at IS NULL AND ${OPENS_WITHIN}`, [aheadMs], after)),
+
+    /** Sales whose end is announced, and that are not settled. By the announcement. */
+    listClosed: async (after?: SalePlace): Promise<SalePage<SaleRecord>> =>
+      readAll(await listPlaces('closed_at', 'closed_at IS NOT NULL', [], after)),
 
     announceOpened: (saleId: string, stock: readonly StockCount[]): Promise<boolean> =>
       announce(saleId, 'sale.opened', {

@@ -21,7 +21,7 @@ import { createUserOrders } from '../../../../src/stores/mysql/orders/user-order
 import { createSaleEpochs } from '../../../../src/stores/mysql/rebuild/sale-epochs.ts';
 import { createSales } from '../../../../src/stores/mysql/sales.ts';
 import { createSaleChanges } from '../../../../src/stores/mysql/sales/sale-changes.ts';
-import { createSaleNews } from '../../../../src/stores/mysql/sales/sale-news.ts';
+import { createSaleNews, type SalePlace } from '../../../../src/stores/mysql/sales/sale-news.ts';
 import { createOrderBooks } from '../../../../src/stores/mysql/upkeep/order-books.ts';
 import { createPersons } from '../../../../src/stores/mysql/upkeep/persons.ts';
 import { createPlaces } from '../../../../src/stores/mysql/upkeep/places.ts';
@@ -123,19 +123,61 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
   ],
   // It counts in a temporary table, up to its bound.
   'events: count what waits': [4 * 10_000, ({ eventDispatch }) => eventDispatch.countWaiting(10_000)],
-  'saleNews, saleChanges: what the keeper of the sales reads, beside 2,000 that are settled': [
+  'saleNews, saleChanges: what the keeper of the sales reads, beside thousands that it need not see': [
     ONE,
     async ({ saleNews, saleChanges }) => {
-      const settled = Array.from({ length: 2_000 }, (_, i) => [`s-${i}`, 'S', 'EUR', ...AGO, 1_000, AGO[0]]);
+      const columns =
+        'sale_id, name, currency, opens_at, closes_at, payment_window_ms, settled_at, draft, warmed_up_at, closed_at';
+      const later = new Date(Date.now() + 86_400_000);
+      const make = (kind: string, ...states: unknown[]) =>
+        Array.from({ length: 2_000 }, (_, i) => [
+          `${kind}-${i}`,
+          'S',
+          'EUR',
+          AGO[0],
+          later,
+          1_000,
+          ...states,
+        ]);
+      const rows = [
+        ...make('settled', AGO[0], false, AGO[0], AGO[0]),
+        ...make('draft', null, true, null, null),
+        ...make('closed', null, false, AGO[0], AGO[1]),
+      ];
+      await stores.pool.query(`INSERT INTO sales (${columns}) VALUES ?`, [rows]);
       await stores.pool.query(
-        `INSERT INTO sales (sale_id, name, currency, opens_at, closes_at, payment_window_ms, settled_at) VALUES ?`,
-        [settled],
+        `UPDATE sales SET opens_at = NOW(3) + INTERVAL 1 DAY, closes_at = NOW(3) + INTERVAL 2 DAY
+         WHERE sale_id LIKE 'draft-1%'`,
       );
       await stores.pool.query('ANALYZE TABLE sales');
-      expect(await saleNews.listUnsettled(60_000)).toHaveLength(1);
+      expect((await saleNews.listToWarmUp(60_000)).sales).toEqual([]);
+      expect((await saleNews.listOn(60_000)).sales).toHaveLength(1);
       await saleChanges.listPending();
       // The other statements are measured with the one sale.
-      await stores.pool.query(`DELETE FROM sales WHERE sale_id LIKE 's-%'`);
+      await stores.pool.query(`DELETE FROM sales WHERE sale_id RLIKE '^(settled|draft|closed)-'`);
+      await stores.pool.query('ANALYZE TABLE sales');
+    },
+  ],
+  'saleNews: a page of thousands of sales, the next one, and the last': [
+    50 * PER_ROW,
+    async ({ saleNews }) => {
+      const insert = `INSERT INTO sales (sale_id, name, currency, opens_at, closes_at, payment_window_ms, closed_at) VALUES ?`;
+      const later = new Date(Date.now() + 86_400_000);
+      const make = (kind: string, closedAt: Date | null) =>
+        Array.from({ length: 2_000 }, (_, i) => [`${kind}-${i}`, 'S', 'EUR', AGO[0], later, 1_000, closedAt]);
+      await stores.pool.query(insert, [[...make('on', null), ...make('closed', AGO[1])]]);
+      await stores.pool.query('ANALYZE TABLE sales');
+      for (const list of [
+        (after?: SalePlace) => saleNews.listToWarmUp(60_000, after),
+        (after?: SalePlace) => saleNews.listOn(60_000, after),
+        (after?: SalePlace) => saleNews.listClosed(after),
+      ]) {
+        const first = await list();
+        const second = await list(first.next);
+        expect(second.sales).toHaveLength(first.sales.length);
+        await list({ saleId: 'on-999', at: AGO[1] });
+      }
+      await stores.pool.query(`DELETE FROM sales WHERE sale_id RLIKE '^(on|closed)-'`);
       await stores.pool.query('ANALYZE TABLE sales');
     },
   ],

@@ -1,0 +1,8 @@
+/** What a worker looks after each second: sales to be put into Redis, those that are on, those to be settled. */
+
+export const saleLists = [
+  `ALTER TABLE sales ADD KEY sales_to_warm_up (warmed_up_at, settled_at, draft, opens_at, sale_id)`,
+  `ALTER TABLE sales ADD KEY sales_looked_after (settled_at, draft, closed_at, opens_at, sale_id)`,
+  `ALTER TABLE sales ADD KEY sales_to_settle (settled_at, draft, closed_at, sale_id)`,
+  `ALTER TABLE sales DROP KEY sales_unsettled`,
+];
