@@ -3,6 +3,7 @@
 Decide a change of a sale: all of it is made, or nothing. The first time it puts the sale into Redis.
 
 Totals are absolute: what is not held or sold is available, or no longer. Prices never change, and no SKU goes.
+Closed is final, by the clock that shoppers are told of it by: a change that comes afterwards changes nothing.
 Invariant: for every SKU total = available + held + sold.
 Idempotent by changeNo: a repeat gets the same answer, also after a refusal, so that a late one cannot make
 what was refused.
@@ -23,8 +24,10 @@ Replies
   changed
   stale             changeNo          a newer change was decided. Nothing was changed
   below-committed   sku, committed    held + sold exceed a total that is to go down. Nothing else was changed
+  closed            closesAt (Unix ms)  the sale has closed. Nothing else was changed
   sale-absent                         Redis has lost the sale, or its data are being made again; or it came too late
-                                      to put the sale there, where it may have been sold from and lost since
+                                      to put the sale there, where it may have been sold from and lost since. The
+                                      sale is suspended where the stock of a SKU is lost, so that it is made again
 ]]
 local saleKey, stockKey = KEYS[1], KEYS[2]
 local changeNo, epoch, rules, untilMs = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
@@ -36,13 +39,15 @@ local optional = { 'limit_per_user', 'ticket', 'reference', 'metadata' }
 -- include shared/integer.lua
 
 local sale = redis.call('HMGET', saleKey,
-  'epoch', 'rebuilding', 'suspended', 'run_id', 'change_no', 'refused_sku', 'refused_committed')
+  'epoch', 'rebuilding', 'suspended', 'run_id', 'change_no', 'refused_sku', 'refused_committed', 'closes_at',
+  'refused_closed')
 local isNew = not sale[1]
 local runId = serverRunId()
 if sale[2] or sale[3] or (isNew and epoch == 0) or (sale[4] and sale[4] ~= runId) then
   return { 'sale-absent' }
 end
-if isNew and nowMs() > untilMs then
+local now = nowMs()
+if isNew and now > untilMs then
   return { 'sale-absent' }
 end
 -- A sale from before this field has had no change.
@@ -53,14 +58,24 @@ end
 if decided == changeNo and sale[6] then
   return { 'below-committed', sale[6], sale[7] }
 end
+if decided == changeNo and sale[9] then
+  return { 'closed', sale[9] }
+end
 if decided == changeNo then
   return { 'changed' }
 end
 
-local items, refused = {}, nil
+-- Only a SKU that this change adds has no price yet. In the place of lost stock, full stock would be sold twice.
+local function isLost(sku, stock)
+  local isWhole = stock[1] and stock[2] and stock[3] and stock[4]
+  return not isNew and not isWhole and redis.call('HEXISTS', saleKey, 'price:' .. sku) == 1
+end
+
+local items, refused, hasLost = {}, nil, false
 for i = firstRepeated, #ARGV, 4 do
   local sku, unitPrice, limit, total = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
-  local stock = redis.call('HMGET', stockKey, sku .. ':total', sku .. ':held', sku .. ':sold')
+  local stock = redis.call('HMGET', stockKey, sku .. ':total', sku .. ':held', sku .. ':sold', sku .. ':available')
+  hasLost = hasLost or isLost(sku, stock)
   local before, held, sold = tonumber(stock[1] or '0'), tonumber(stock[2] or '0'), tonumber(stock[3] or '0')
   if not refused and total < before and held + sold > total then
     refused = { sku = sku, committed = integer(held + sold) }
@@ -68,14 +83,24 @@ for i = firstRepeated, #ARGV, 4 do
   items[#items + 1] = { sku = sku, unitPrice = unitPrice, limit = limit, total = total, held = held, sold = sold }
 end
 local fields = cjson.decode(rules)
+local isClosed = not isNew and now >= (tonumber(sale[8]) or math.huge)
 
 -- Writes.
+if hasLost then
+  redis.call('HSET', saleKey, 'suspended', '1')
+  return { 'sale-absent' }
+end
 redis.call('HSET', saleKey, 'change_no', integer(changeNo))
+redis.call('HDEL', saleKey, 'refused_sku', 'refused_committed', 'refused_closed')
+if isClosed then
+  redis.call('HSET', saleKey, 'refused_closed', sale[8])
+  return { 'closed', sale[8] }
+end
 if refused then
   redis.call('HSET', saleKey, 'refused_sku', refused.sku, 'refused_committed', refused.committed)
   return { 'below-committed', refused.sku, refused.committed }
 end
-redis.call('HDEL', saleKey, 'refused_sku', 'refused_committed', unpack(optional))
+redis.call('HDEL', saleKey, unpack(optional))
 if isNew then
   redis.call('HSET', saleKey, 'epoch', integer(epoch), 'run_id', runId)
 end

@@ -142,3 +142,26 @@ test('a sale from before changes were numbered is changed like any other', async
   expect(await change(2, withLamps(3))).toEqual({ kind: 'changed' });
   expect(await lamps()).toMatchObject({ total: 3, available: 3 });
 });
+
+test('a SKU whose stock is lost gets none by a change: the sale is to be made again first', async () => {
+  const { change, withLamps, sale, saleKey } = await openStage(2);
+  const { stock } = saleKeys({ saleId: sale.saleId, shard: 0 });
+  await stores.redis.hdel(stock, 'lamp:total');
+  expect(await change(3, withLamps(15))).toEqual({ kind: 'sale-absent' });
+  await stores.redis.del(stock);
+  expect(await change(3, withLamps(15))).toEqual({ kind: 'sale-absent' });
+  expect(await stores.redis.exists(stock)).toBe(0);
+  expect(await stores.redis.hget(saleKey, 'change_no')).toBe('2');
+  expect(await stores.saleStock.checkLife(sale.saleId)).toEqual({ kind: 'suspended', epoch: 1 });
+});
+
+test('a closed sale is changed no more: neither its end nor anything else; a repeat is refused too', async () => {
+  const { change, withLamps, sale, saleKey } = await openStage(0);
+  const closesAtMs = Date.now() - 1;
+  await stores.redis.hset(saleKey, 'closes_at', String(closesAtMs));
+  const refused = { kind: 'closed', closesAtMs };
+  expect(await change(3, { closesAtMs: sale.closesAtMs })).toEqual(refused);
+  expect(await change(3, { closesAtMs: sale.closesAtMs })).toEqual(refused);
+  expect(await change(4, withLamps(15))).toEqual(refused);
+  expect(await stores.saleStock.read(sale.saleId)).toMatchObject({ state: 'closed', closesAtMs });
+});

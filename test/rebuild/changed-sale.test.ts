@@ -103,3 +103,20 @@ test('while the data are being made again no change is recorded', async () => {
     kind: 'rebuilding',
   });
 });
+
+test('one that would move an end which has passed is refused by the rebuild: closed is final', async () => {
+  const sale = await stores.openSale(buildSale({ skus: [LAMP] }));
+  const { saleId } = sale;
+  const ask = { action: 'put', isDraft: false, ifMatch: undefined, isNew: false } as const;
+  const longer = { ...sale, closesAtMs: sale.closesAtMs + 60_000 };
+  const recorded = await stores.saleChanges.record(
+    { ...ask, sale: longer },
+    { actor: 'grace', reason: null },
+  );
+  if (recorded.kind !== 'recorded') throw new Error(recorded.kind);
+  await stores.pool.query('UPDATE sales SET closes_at = NOW(3) - INTERVAL 1 SECOND WHERE sale_id = ?', [
+    saleId,
+  ]);
+  await loseAndRebuild(saleId);
+  expect(await stores.saleChanges.complete(recorded.change, stores.saleStock)).toEqual({ kind: 'ended' });
+});

@@ -5,6 +5,7 @@ import { settleStock } from '../../src/rebuild/settle-stock.ts';
 import { saleKeys } from '../../src/stores/redis/keys.ts';
 import { runRedisWatch, type RedisWatchDeps } from '../../src/workers/redis-watch.ts';
 import { createSaleKeeper } from '../../src/workers/sale-keeper.ts';
+import { changeSale } from '../../src/api/admin/change-sale.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { buildSale } from '../support/factories.ts';
 import { select } from '../support/rows.ts';
@@ -145,4 +146,28 @@ test('a sale that is well, settled and long over or never was in Redis is left a
   expect(await stores.saleStock.checkLife(well)).toEqual({ kind: 'well', epoch: 1 });
   for (const saleId of [over, cold.saleId])
     expect((await stores.saleStock.checkLife(saleId)).kind).toBe('sale-absent');
+});
+
+test('a sale whose stock is lost is made again before a change of it, and what is held stays held', async () => {
+  const sale = await stores.openSale(buildSale());
+  const { saleId } = sale;
+  const order = await acceptOrder(stores, saleId, { items: [{ sku: 'mug', quantity: 4 }] });
+  await stores.orders.storeOrder(order, 'due');
+  await stores.redis.del(saleKeys({ saleId, shard: 0 }).stock);
+  const ask = {
+    action: 'put',
+    sale: { ...sale, name: 'Other' },
+    isDraft: false,
+    ifMatch: undefined,
+    isNew: false,
+  };
+  const decision = { actor: 'grace', reason: null };
+  await expect(changeSale(stores, { ...ask, action: 'put' }, decision)).rejects.toThrow('will be made');
+  startWatch();
+  await rebuilt(saleId, 2);
+  expect(await changeSale(stores, { ...ask, action: 'put' }, decision)).toBe('unchanged');
+  expect(await stores.saleStock.read(saleId)).toMatchObject({
+    name: 'Other',
+    skus: [{ available: 10 }, { total: 5, available: 1, held: 4 }],
+  });
 });

@@ -24,6 +24,7 @@ export async function changeSale(
   async function complete(change: PendingChange, isOwn: boolean): Promise<void> {
     const end = await saleChanges.complete(change, saleStock).catch(failLater);
     if (!end) failLater(undefined);
+    if (end.kind === 'ended' && isOwn) throw refusalOf(end);
     if (end.kind === 'refused' && isOwn) {
       const { sku, committed } = end;
       throw new Problem('stock_below_committed', 'More is held and sold than the new total.', {

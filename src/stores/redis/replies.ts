@@ -166,6 +166,7 @@ export const changeSaleReply = z.union([
   z
     .tuple([z.literal('below-committed'), z.string(), int])
     .transform(([kind, sku, committed]) => ({ kind, sku, committed })),
+  z.tuple([z.literal('closed'), int]).transform(([kind, closesAtMs]) => ({ kind, closesAtMs })),
 ]);
 
 export const admitReply = z

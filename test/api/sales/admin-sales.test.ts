@@ -399,3 +399,18 @@ test('a list goes on where the page before ended, and has the sales of the state
   for (const id of ids) expect(idsOf(await office.list(`?state=${id.slice(2)}`))).toEqual([id]);
   await own.close();
 });
+
+test('an end that shoppers were told of is final, also for a change that was recorded before it', async () => {
+  const { saleId, document } = await openSale();
+  // It has closed by the clock of Redis, and not yet by that of MySQL.
+  const closesAtMs = Date.now() - 1;
+  await api.stores.redis.hset(saleKeys({ saleId, shard: 0 }).sale, 'closes_at', String(closesAtMs));
+  expect(refusalOf(await shopper.placeOrder({ saleId, items: [{ sku: 'mug', quantity: 1 }] }))).toBe(
+    '403 sale_closed',
+  );
+  const longer = { ...document, closesAt: fromNow(5) };
+  expect(refusalOf(await shop.put(saleId, longer))).toBe('409 sale_ended');
+  expect(refusalOf(await shop.put(saleId, longer))).toBe('409 sale_ended');
+  expect((await api.stores.saleStock.read(saleId))?.state).toBe('closed');
+  expect(saleOf(await shop.get(saleId))).toMatchObject({ closesAt: document['closesAt'], pending: false });
+});

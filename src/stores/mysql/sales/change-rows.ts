@@ -27,7 +27,7 @@ const pendingRow = z.object({
   epoch: z.int(),
 });
 const endRow = z.object({
-  status: z.enum(['pending', 'applied', 'refused']),
+  status: z.enum(['pending', 'applied', 'refused', 'ended']),
   sku: z.string().nullable(),
   committed: z.int().nullable(),
 });
@@ -46,7 +46,11 @@ export interface PendingChange extends Decision {
   readAtMs: number;
 }
 
-export type ChangeEnd = { kind: 'applied' } | { kind: 'refused'; sku: string; committed: number };
+/** refused: more is held and sold than a new total. ended: the sale had closed. */
+export type ChangeEnd =
+  | { kind: 'applied' }
+  | { kind: 'refused'; sku: string; committed: number }
+  | { kind: 'ended' };
 
 /** In the transaction that has locked the sale. */
 export async function insertChange(
@@ -118,9 +122,11 @@ export async function readEnd(
     [saleId, changeNo],
   );
   assert(row, `no change ${changeNo} of sale ${saleId}`);
-  if (row.status === 'pending') return undefined;
-  if (row.status === 'applied') return { kind: 'applied' };
-  return { kind: 'refused', sku: row.sku ?? '', committed: row.committed ?? 0 };
+  const { status, sku, committed } = row;
+  if (status === 'pending') return undefined;
+  return status === 'refused'
+    ? { kind: status, sku: sku ?? '', committed: committed ?? 0 }
+    : { kind: status };
 }
 
 /** Its documents are kept no longer: the log of actions says what was changed. */

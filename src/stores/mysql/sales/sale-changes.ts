@@ -47,9 +47,15 @@ export type Refusal =
   | { kind: 'conflict'; version: number | undefined }
   | { kind: 'fixed'; rule: FixedRule };
 
-/** stale: a newer change was decided. sale-absent: Redis has lost the sale, or it is being made again. */
+/**
+ * stale: a newer change was decided. sale-absent: Redis has lost the sale, or it is being made again. closed:
+ * the sale had closed by Redis' clock.
+ */
 export type StockReply =
-  | { kind: 'changed' | 'stale' | 'sale-absent' }
+  | { kind: 'changed' }
+  | { kind: 'stale' }
+  | { kind: 'sale-absent' }
+  | { kind: 'closed' }
   | { kind: 'below-committed'; sku: string; committed: number };
 
 /** The part of the sale's stock in Redis that decides changes. */

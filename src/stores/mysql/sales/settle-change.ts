@@ -33,21 +33,39 @@ export async function settleChange(
   assert(found, `no sale ${saleId}`);
   if (found.pendingNo !== changeNo) return readEnd(connection, saleId, changeNo);
   if (reply.kind === 'stale') return undefined;
-  const end: ChangeEnd =
-    reply.kind === 'below-committed' ? { ...reply, kind: 'refused' } : { kind: 'applied' };
+  const end = endOf(reply);
   await settle(connection, found, change, end);
   return end;
+}
+
+function endOf(reply: Exclude<StockReply, { kind: 'sale-absent' | 'stale' }>): ChangeEnd {
+  switch (reply.kind) {
+    case 'changed':
+      return { kind: 'applied' };
+    case 'below-committed':
+      return { ...reply, kind: 'refused' };
+    case 'closed':
+      return { kind: 'ended' };
+    default:
+      return reply satisfies never;
+  }
 }
 
 /**
  * Decides the pending change of a sale whose data in Redis are made again, in the transaction that has locked
  * the sale. Redis' own decision may be lost. Had Redis made the change, MySQL counts no more than it allows;
- * had it not, nothing was sold of what the change adds: so MySQL can always follow.
+ * had it not, nothing was sold of what the change adds: so MySQL can always follow. An end that has passed
+ * is final, as shoppers were told of it.
  */
 export async function decideInMysql(connection: Executor, saleId: string): Promise<void> {
   const found = await lockSale(connection, saleId);
   if (found?.pendingNo === undefined) return;
   const change = await readChange(connection, saleId, found.pendingNo);
+  const hasClosed = found.nowMs >= found.sale.closesAtMs;
+  if (hasClosed && change.document.sale.closesAtMs > found.nowMs) {
+    await settle(connection, found, change, { kind: 'ended' });
+    return;
+  }
   const rows = await selectRows(
     connection,
     committedRow,
@@ -67,10 +85,11 @@ async function settle(
 ): Promise<void> {
   const { saleId, action, actor, reason } = change;
   await endChange(connection, change, end);
-  if (end.kind === 'refused') {
+  if (end.kind !== 'applied') {
     // Redis never had the totals that went up.
     await writeDocument(connection, change.former);
-    const detail = { changeNo: change.changeNo, asked: action, sku: end.sku, committed: end.committed };
+    const { kind: why, ...about } = end;
+    const detail = { changeNo: change.changeNo, asked: action, why, ...about };
     await recordAction(connection, {
       actor,
       reason,
