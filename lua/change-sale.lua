@@ -5,8 +5,8 @@ Decide a change of a sale: all of it is made, or nothing. The first time it puts
 Totals are absolute: what is not held or sold is available, or no longer. Prices never change, and no SKU goes.
 Closed is final, by the clock that shoppers are told of it by: a change that comes afterwards changes nothing.
 Invariant: for every SKU total = available + held + sold.
-Idempotent by changeNo: a repeat gets the same answer, also after a refusal, so that a late one cannot make
-what was refused.
+Idempotent by changeNo and changeId: a repeat gets the same answer, also after a refusal, so that a late one
+cannot make what was refused. A number comes again where MySQL has lost commits: never with the same id.
 May run at maxmemory: a sale must be paused even then, and its rules are few.
 
 KEYS
@@ -15,14 +15,16 @@ KEYS
 
 ARGV
   1   changeNo    grows with each change of the sale, assigned by MySQL
-  2   epoch       of a sale that is put into Redis; 0: it is there
-  3   rules       JSON object of the fields of the sale's hash; one that is missing has no value any more
-  4   untilMs     when the caller's knowledge that the sale was never put into Redis is too old (Unix ms)
-  5…  sku, unitPrice, limit, total    of all SKUs: minor units, units for each user (empty: no limit), units
+  2   changeId    random; empty: of a change from before ids
+  3   epoch       of a sale that is put into Redis; 0: it is there
+  4   rules       JSON object of the fields of the sale's hash; one that is missing has no value any more
+  5   untilMs     when the caller's knowledge that the sale was never put into Redis is too old (Unix ms)
+  6…  sku, unitPrice, limit, total    of all SKUs: minor units, units for each user (empty: no limit), units
 
 Replies
   changed
-  stale             changeNo          a newer change was decided. Nothing was changed
+  stale             changeNo          a newer change was decided, or another one under this number. Nothing was
+                                      changed
   below-committed   sku, committed    held + sold exceed a total that is to go down. Nothing else was changed
   closed            closesAt (Unix ms)  the sale has closed. Nothing else was changed
   sale-absent                         Redis has lost the sale, or its data are being made again; or it came too late
@@ -30,8 +32,9 @@ Replies
                                       sale is suspended where the stock of a SKU is lost, so that it is made again
 ]]
 local saleKey, stockKey = KEYS[1], KEYS[2]
-local changeNo, epoch, rules, untilMs = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
-local firstRepeated = 5
+local changeNo, changeId, epoch = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+local rules, untilMs = ARGV[4], tonumber(ARGV[5])
+local firstRepeated = 6
 local optional = { 'limit_per_user', 'ticket', 'reference', 'metadata' }
 
 -- include shared/clock.lua
@@ -40,7 +43,7 @@ local optional = { 'limit_per_user', 'ticket', 'reference', 'metadata' }
 
 local sale = redis.call('HMGET', saleKey,
   'epoch', 'rebuilding', 'suspended', 'run_id', 'change_no', 'refused_sku', 'refused_committed', 'closes_at',
-  'refused_closed')
+  'refused_closed', 'change_id')
 local isNew = not sale[1]
 local runId = serverRunId()
 if sale[2] or sale[3] or (isNew and epoch == 0) or (sale[4] and sale[4] ~= runId) then
@@ -52,7 +55,8 @@ if isNew and now > untilMs then
 end
 -- A sale from before this field has had no change.
 local decided = tonumber(sale[5] or (isNew and '0' or '1'))
-if decided > changeNo then
+local isOther = sale[10] and sale[10] ~= changeId
+if decided > changeNo or (decided == changeNo and isOther) then
   return { 'stale', integer(decided) }
 end
 if decided == changeNo and sale[6] then
@@ -90,7 +94,7 @@ if hasLost then
   redis.call('HSET', saleKey, 'suspended', '1')
   return { 'sale-absent' }
 end
-redis.call('HSET', saleKey, 'change_no', integer(changeNo))
+redis.call('HSET', saleKey, 'change_no', integer(changeNo), 'change_id', changeId)
 redis.call('HDEL', saleKey, 'refused_sku', 'refused_committed', 'refused_closed')
 if isClosed then
   redis.call('HSET', saleKey, 'refused_closed', sale[8])

@@ -13,6 +13,28 @@ export type SaleDocument = z.infer<typeof saleDocumentSchema>;
 export const CHANGE_ACTIONS = ['put', 'pause', 'resume', 'close', 'warm_up'] as const;
 export type ChangeAction = (typeof CHANGE_ACTIONS)[number];
 
+/** What Redis has decided of a sale, by which it is sold. MySQL alone has the rule for refunds. */
+export interface DecidedSale {
+  /** Of the last change that was decided. */
+  changeNo: number;
+  /** Of the same; empty: it is not known. */
+  changeId: string;
+  epoch: number;
+  sale: Omit<Sale, 'refundRestoresLimit'>;
+}
+
+/**
+ * Whether Redis has decided a change that MySQL does not know: MySQL has lost commits. Redis decides only what
+ * MySQL has recorded.
+ */
+export function isBehind(
+  inMysql: Pick<DecidedSale, 'changeNo' | 'changeId'>,
+  decided: Pick<DecidedSale, 'changeNo' | 'changeId'>,
+): boolean {
+  if (decided.changeNo !== inMysql.changeNo) return decided.changeNo > inMysql.changeNo;
+  return inMysql.changeId !== '' && decided.changeId !== '' && inMysql.changeId !== decided.changeId;
+}
+
 /** A rule that orders have relied on since the sale was put into Redis. */
 export interface FixedRule {
   /** Where in the document. */

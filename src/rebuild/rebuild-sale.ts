@@ -9,6 +9,7 @@ import type { Logger } from 'pino';
 import { IDEMPOTENCY_TTL_MS } from '../domain/limits.ts';
 import type { RebuildLock, SaleEpochs } from '../stores/mysql/rebuild/sale-epochs.ts';
 import type { readSaleSnapshot, SnapshotOrder } from '../stores/mysql/rebuild/sale-snapshot.ts';
+import type { SaleChanges } from '../stores/mysql/sales/sale-changes.ts';
 import type { SaleRebuild, UsedLimit } from '../stores/redis/sale-rebuild.ts';
 import type { SaleStock } from '../stores/redis/sale-stock.ts';
 
@@ -22,7 +23,8 @@ const DRAIN_LOOK_MS = 100;
 export interface RebuildDeps {
   saleEpochs: SaleEpochs;
   saleRebuild: SaleRebuild;
-  saleStock: Pick<SaleStock, 'checkLife' | 'read'>;
+  saleStock: Pick<SaleStock, 'checkLife' | 'read' | 'readDecided'>;
+  saleChanges: Pick<SaleChanges, 'catchUp'>;
   readSaleSnapshot: typeof readSaleSnapshot;
   /** Ends the rebuild early when the process stops; it is done again. */
   signal?: AbortSignal;
@@ -71,12 +73,17 @@ async function rebuild(
   saleId: string,
   { cause, actor, reason = cause }: RebuildRequest,
 ): Promise<RebuildOutcome> {
-  const { saleEpochs, saleRebuild, saleStock, log } = deps;
+  const { saleEpochs, saleChanges, saleRebuild, saleStock, log } = deps;
   const beganMs = performance.now();
   const former = await saleEpochs.announce(lock, saleId);
   if (former === undefined) return { kind: 'not-warm' };
   log.warn({ saleId, cause, epoch: former }, 'the data of a sale are made again');
   await saleRebuild.suspend(saleId);
+  // First what MySQL has lost and Redis has not, so that no pause or end is undone, and what was sold is covered.
+  // From here on Redis decides nothing. Damaged data must not keep a sale from being made again.
+  const decided = await saleStock.readDecided(saleId).catch(() => undefined);
+  if (decided && (await saleChanges.catchUp(saleId, decided)))
+    log.error({ saleId }, 'MySQL had lost changes of a sale; they were taken over from Redis');
   const life = await saleStock.checkLife(saleId);
   const inRedis = life.kind === 'sale-absent' ? 0 : life.epoch;
   // Of another epoch they could not be stored: they are reserved again afterwards.
@@ -91,10 +98,10 @@ async function rebuild(
   const epoch = await saleEpochs.advance(lock, saleId, inRedis);
   // Before the snapshot: a hold that ended in Redis until now has ended in MySQL as well.
   await saleRebuild.begin(saleId, epoch);
-  const written = await deps.readSaleSnapshot(lock, saleId, async ({ sale, changeNo, stock, pages }) => {
+  const written = await deps.readSaleSnapshot(lock, saleId, async ({ pages, ...rebuilt }) => {
     const counts = await writePages(deps, saleId, epoch, pages);
-    await saleRebuild.end(saleId, epoch, { sale, changeNo, stock });
-    return { ...counts, stock };
+    await saleRebuild.end(saleId, epoch, rebuilt);
+    return { ...counts, stock: rebuilt.stock };
   });
   await saleRebuild.expireVoid(saleId);
 

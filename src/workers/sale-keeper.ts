@@ -5,6 +5,7 @@
 
 import type { Logger } from 'pino';
 import { WARM_UP_AHEAD_MS } from '../domain/limits.ts';
+import { isBehind, type DecidedSale } from '../domain/sale-change.ts';
 import type { SaleRecord } from '../stores/mysql/rows/sale-rows.ts';
 import type { Sales } from '../stores/mysql/sales.ts';
 import type { SaleChanges } from '../stores/mysql/sales/sale-changes.ts';
@@ -14,11 +15,13 @@ import type { SaleStock, SaleView } from '../stores/redis/sale-stock.ts';
 /** A shop that changed a sale waits for it, and one look costs a query, and two reads for each sale. */
 const LOOK_EVERY_MS = 1_000;
 
+const LOST_CHANGES = 'MySQL had lost changes of a sale; they were taken over from Redis';
+
 export interface SaleKeeperDeps {
   sales: Pick<Sales, 'warmUp'>;
-  saleChanges: Pick<SaleChanges, 'listPending' | 'complete'>;
+  saleChanges: Pick<SaleChanges, 'listPending' | 'complete' | 'catchUp'>;
   saleNews: SaleNews;
-  saleStock: Pick<SaleStock, 'change' | 'read'>;
+  saleStock: Pick<SaleStock, 'change' | 'readDecided' | 'readWithChange'>;
   log: Logger;
 }
 
@@ -42,6 +45,7 @@ export function createSaleKeeper(deps: SaleKeeperDeps): () => Promise<number> {
           const end = await saleChanges.complete(change, saleStock);
           const { saleId, changeNo, action } = change;
           if (end) log.info({ saleId, changeNo, action, end: end.kind }, 'a change of a sale was completed');
+          if (end?.kind === 'withdrawn') log.error({ saleId, changeNo, action }, LOST_CHANGES);
         }),
       ),
     );
@@ -77,17 +81,34 @@ async function warmUp({ sales, saleStock, log }: SaleKeeperDeps, saleId: string)
   log.info({ saleId }, 'a sale was put into Redis');
 }
 
-async function lookAfter({ saleNews, saleStock }: SaleKeeperDeps, found: SaleRecord): Promise<void> {
+async function lookAfter(deps: SaleKeeperDeps, found: SaleRecord): Promise<void> {
+  const { saleNews, saleStock } = deps;
   const { saleId, closesAtMs, opensAtMs } = found.sale;
   const isOver = found.nowMs >= closesAtMs;
   // Or it is to be put into Redis first.
   if (found.pendingNo !== undefined || (!found.isWarm && !isOver)) return;
   const isToBeThere = found.isWarm && !found.isCleaned;
-  const live = isToBeThere ? await saleStock.read(saleId) : undefined;
+  const inRedis = isToBeThere ? await saleStock.readWithChange(saleId) : undefined;
   // Redis has lost it: what it counts is known once its data are made again.
-  if (isToBeThere && !live) return;
+  if (isToBeThere && !inRedis) return;
+  if (inRedis && (await catchUp(deps, found, inRedis.decided))) return;
+  const live = inRedis?.view;
   if (isOver) await announceEnd(saleNews, found, live);
   else if (live && found.nowMs >= opensAtMs) await announceCourse(saleNews, found, live);
+}
+
+/** @returns whether MySQL had lost changes of the sale; a later look sees it as it is then */
+async function catchUp(
+  { saleChanges, log }: SaleKeeperDeps,
+  found: SaleRecord,
+  decided: DecidedSale,
+): Promise<boolean> {
+  const { saleId } = found.sale;
+  // Where the epochs differ the sale is made again, and that begins with the same.
+  if (decided.epoch !== found.epoch || found.isRebuilding || !isBehind(found, decided)) return false;
+  const isLost = await saleChanges.catchUp(saleId, decided, found);
+  if (isLost) log.error({ saleId, changeNo: found.changeNo, taken: decided.changeNo }, LOST_CHANGES);
+  return isLost;
 }
 
 async function announceCourse(

@@ -21,13 +21,15 @@ async function openStage(held: number) {
   const items = [{ sku: 'lamp', quantity: held }];
   const reserved = held > 0 ? await reservations.reserve(buildReserveRequest({ saleId, items })) : undefined;
   const orderNo = reserved?.kind === 'reserved' ? reserved.orderNo : '';
+  const warmUpId = (await stores.sales.read(saleId))?.changeId ?? '';
   return {
     sale,
     orderNo,
     saleKey: saleKeys({ saleId, shard: 0 }).sale,
     change: (changeNo: number, changes: Partial<Sale>, action = 'put', readAtMs = performance.now()) => {
       const document = { sale: { ...sale, ...changes } };
-      return saleStock.change({ saleId, changeNo, action, epoch: 1, readAtMs, document });
+      const changeId = changeNo === 2 ? warmUpId : `id ${changeNo}`;
+      return saleStock.change({ saleId, changeNo, changeId, action, epoch: 1, readAtMs, document });
     },
     withLamps: (total: number) => ({
       skus: sale.skus.map((item) => (item.sku === 'lamp' ? { ...item, total } : item)),
@@ -134,6 +136,16 @@ test('a warm-up of a process that was frozen is refused where Redis has lost the
   expect(await change(3, withLamps(15), 'put', longAgo)).toEqual({ kind: 'changed' });
   await stores.redis.del(saleKey, saleKeys({ saleId: sale.saleId, shard: 0 }).stock);
   expect(await unchanged(() => change(2, {}, 'warm_up', longAgo))).toEqual({ kind: 'sale-absent' });
+});
+
+test('a change under the number of another one changes nothing, and does not pass for its repeat', async () => {
+  const { change, withLamps, unchanged, saleKey } = await openStage(0);
+  await change(3, withLamps(12));
+  await stores.redis.hset(saleKey, 'change_id', 'of one that MySQL has lost');
+  expect(await unchanged(() => change(3, { paused: true }))).toEqual({ kind: 'stale', changeNo: 3 });
+  // One from before ids is known by its number alone.
+  await stores.redis.hdel(saleKey, 'change_id');
+  expect(await unchanged(() => change(3, withLamps(12)))).toEqual({ kind: 'changed' });
 });
 
 test('a sale from before changes were numbered is changed like any other', async () => {

@@ -149,6 +149,7 @@ export async function callChangeSale(
   saleId: string,
   changeNo: number,
   items: readonly { sku: string; total: number; limitPerUser?: number | null }[],
+  changeId = `id ${changeNo}`,
   rules: Record<string, string> = {},
 ): Promise<string[]> {
   const { sale, stock } = saleKeys({ saleId, shard: 0 });
@@ -158,7 +159,7 @@ export async function callChangeSale(
     limit: limitPerUser ?? '',
     total,
   }));
-  const args = { changeNo, epoch: 0, rules: JSON.stringify(rules), untilMs: 0 };
+  const args = { changeNo, changeId, epoch: 0, rules: JSON.stringify(rules), untilMs: 0 };
   return reply.parse(await send(redis, changeSale, { keys: { sale, stock }, args, repeated }));
 }
 

@@ -30,7 +30,7 @@ export class SaleModel {
   readonly holds = new Map<string, { attempt: Attempt; hold: Hold; version: number; isLimitBack: boolean }>();
   readonly #requests = new Map<string, Attempt>();
   /** The last change that was decided; the warm-up is the second, after the creation. */
-  #decided = { changeNo: 2, reply: ['changed'] };
+  #decided = { changeNo: 2, changeId: 'warm-up', reply: ['changed'] };
 
   constructor(skus: readonly { sku: string; total: number; limitPerUser: number | null }[]) {
     this.stock = new Map(
@@ -103,10 +103,13 @@ export class SaleModel {
   /** All totals and limits at once, or nothing; a repeat gets the answer of the first time. */
   change(
     changeNo: number,
+    changeId: string,
     items: readonly { sku: string; total: number; limitPerUser: number | null }[],
   ): string[] {
-    if (this.#decided.changeNo > changeNo) return ['stale', String(this.#decided.changeNo)];
-    if (this.#decided.changeNo === changeNo) return this.#decided.reply;
+    const decided = this.#decided;
+    const isRepeat = decided.changeNo === changeNo && decided.changeId === changeId;
+    if (isRepeat) return decided.reply;
+    if (decided.changeNo >= changeNo) return ['stale', String(decided.changeNo)];
     const tooLow = items.find(({ sku, total }) => {
       const stock = this.stock.get(sku);
       return stock && total < stock.total && stock.held + stock.sold > total;
@@ -114,7 +117,7 @@ export class SaleModel {
     const reply = tooLow
       ? ['below-committed', tooLow.sku, String(this.#committedOf(tooLow.sku))]
       : ['changed'];
-    this.#decided = { changeNo, reply };
+    this.#decided = { changeNo, changeId, reply };
     if (tooLow) return reply;
     for (const { sku, total, limitPerUser: limit } of items) {
       const { held, sold } = this.stock.get(sku) ?? { held: 0, sold: 0 };

@@ -258,7 +258,7 @@ describe('a rebuild that is not alone', () => {
     await saleRebuild.begin(saleId, 3);
     const before = await snapshot(stores.redis, saleId);
     const state = { status: 'awaiting_payment', version: 1, payment: 'none', reason: null } as const;
-    const rebuilt = { sale: buildSale({ saleId }), changeNo: 2, stock: [] };
+    const rebuilt = { sale: buildSale({ saleId }), changeNo: 2, changeId: '', stock: [] };
     for (const write of [
       () => saleRebuild.begin(saleId, 2),
       () => saleRebuild.writeOrders(saleId, 2, [{ order: open, state }]),

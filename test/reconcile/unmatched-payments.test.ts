@@ -349,6 +349,7 @@ test('while its sale is not in Redis money waits, and it is decided once the sal
   await stores.saleStock.change({
     saleId: sale.saleId,
     changeNo: 2,
+    changeId: 'new',
     action: 'warm_up',
     epoch: 1,
     readAtMs: performance.now(),

@@ -162,10 +162,12 @@ test('a sale whose stock is lost is made again before a change of it, and what i
     isNew: false,
   };
   const decision = { actor: 'grace', reason: null };
-  await expect(changeSale(stores, { ...ask, action: 'put' }, decision)).rejects.toThrow('will be made');
+  await expect(changeSale({ ...stores, log: silent }, { ...ask, action: 'put' }, decision)).rejects.toThrow(
+    'will be made',
+  );
   startWatch();
   await rebuilt(saleId, 2);
-  expect(await changeSale(stores, { ...ask, action: 'put' }, decision)).toBe('unchanged');
+  expect(await changeSale({ ...stores, log: silent }, { ...ask, action: 'put' }, decision)).toBe('unchanged');
   expect(await stores.saleStock.read(saleId)).toMatchObject({
     name: 'Other',
     skus: [{ available: 10 }, { total: 5, available: 1, held: 4 }],

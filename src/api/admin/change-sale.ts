@@ -1,5 +1,6 @@
 /** Changes a sale through its three steps, and says what came of it. */
 
+import type { Logger } from 'pino';
 import type { Decision } from '../../stores/mysql/rows/audit-log.ts';
 import type { PendingChange } from '../../stores/mysql/sales/change-rows.ts';
 import type { Ask, Recorded, Refusal, SaleChanges } from '../../stores/mysql/sales/sale-changes.ts';
@@ -11,19 +12,30 @@ const EARLIER_MAX = 5;
 
 export interface ChangeSaleDeps {
   saleChanges: SaleChanges;
-  saleStock: Pick<SaleStock, 'change'>;
+  saleStock: Pick<SaleStock, 'change' | 'readDecided'>;
+  log: Logger;
 }
 
 /** @throws Problem when it was not made; `sale_change_unavailable`: it may yet be */
 export async function changeSale(
-  { saleChanges, saleStock }: ChangeSaleDeps,
+  { saleChanges, saleStock, log }: ChangeSaleDeps,
   ask: Ask,
   decision: Decision,
 ): Promise<Done['kind']> {
-  /** Settles the change. A refusal concerns the caller only if it is the caller's own. */
-  async function complete(change: PendingChange, isOwn: boolean): Promise<void> {
+  /**
+   * Settles the change. A refusal concerns the caller only if it is the caller's own.
+   * @returns whether it was made; otherwise it was withdrawn
+   */
+  async function complete(change: PendingChange, isOwn: boolean): Promise<boolean> {
     const end = await saleChanges.complete(change, saleStock).catch(failLater);
     if (!end) failLater(undefined);
+    if (end.kind === 'withdrawn') {
+      const { saleId, changeNo, action } = change;
+      log.error(
+        { saleId, changeNo, action },
+        'MySQL had lost changes of a sale; they were taken over from Redis',
+      );
+    }
     if (end.kind === 'ended' && isOwn) throw refusalOf(end);
     if (end.kind === 'refused' && isOwn) {
       const { sku, committed } = end;
@@ -31,14 +43,15 @@ export async function changeSale(
         extra: { sku, committed },
       });
     }
+    return end.kind !== 'withdrawn';
   }
 
   for (let earlier = 0; earlier <= EARLIER_MAX; earlier += 1) {
     const recorded = await saleChanges.record(ask, decision).catch(failUnrecorded);
     if (isDone(recorded)) return recorded.kind;
     if (recorded.kind === 'recorded') {
-      await complete(recorded.change, true);
-      return 'changed';
+      if (await complete(recorded.change, true)) return 'changed';
+      continue;
     }
     if (recorded.kind !== 'pending') throw refusalOf(recorded);
     await complete(recorded.change, false);

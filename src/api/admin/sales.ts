@@ -25,7 +25,7 @@ import { parseSale } from './sale-document.ts';
 export interface SaleRoutesDeps {
   sales: Pick<Sales, 'read' | 'list' | 'warmUp'>;
   saleChanges: SaleChanges;
-  saleStock: Pick<SaleStock, 'change' | 'read'>;
+  saleStock: Pick<SaleStock, 'change' | 'read' | 'readDecided'>;
   provider: CreateSaleDeps['provider'];
   log: Logger;
 }

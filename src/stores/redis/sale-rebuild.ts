@@ -61,6 +61,7 @@ export interface RebuiltSale {
   sale: Sale;
   /** Of its last change. */
   changeNo: number;
+  changeId: string;
   stock: StockCount[];
 }
 
@@ -185,8 +186,13 @@ export function createSaleRebuild(redis: RedisClient) {
       ),
 
     /** Puts rules and stock in place, and lets the sale go on. @throws SupersededError */
-    async end(saleId: string, epoch: number, { sale, changeNo, stock }: RebuiltSale): Promise<void> {
-      const rules = Object.entries({ ...saleFields(sale), change_no: changeNo }).map(([field, value]) => ({
+    async end(
+      saleId: string,
+      epoch: number,
+      { sale, changeNo, changeId, stock }: RebuiltSale,
+    ): Promise<void> {
+      const change = { change_no: changeNo, ...(changeId !== '' && { change_id: changeId }) };
+      const rules = Object.entries({ ...saleFields(sale), ...change }).map(([field, value]) => ({
         hash: 'sale',
         field,
         value,

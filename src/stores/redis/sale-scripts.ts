@@ -124,7 +124,7 @@ export const renameUser = defineScript({
 export const changeSale = defineScript({
   file: 'change-sale',
   keys: ['sale', 'stock'],
-  args: ['changeNo', 'epoch', 'rules', 'untilMs'],
+  args: ['changeNo', 'changeId', 'epoch', 'rules', 'untilMs'],
   repeated: ['sku', 'unitPrice', 'limit', 'total'],
   reply: changeSaleReply,
 });

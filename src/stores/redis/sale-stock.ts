@@ -1,6 +1,7 @@
 /** A sale in Redis: its rules and its stock. Only its warm-up and a rebuild create them. */
 
 import { z } from 'zod';
+import type { DecidedSale } from '../../domain/sale-change.ts';
 import { saleStateOf, type Sale, type SaleState, type StockCount } from '../../domain/sale.ts';
 import { metadataSchema } from '../../domain/shop-data.ts';
 import type { RedisClient } from './connection.ts';
@@ -14,6 +15,8 @@ const saleHash = z.object({
   epoch: int,
   name: z.string(),
   currency: z.string(),
+  change_no: int.default(1),
+  change_id: z.string().default(''),
   opens_at: int,
   closes_at: int,
   paused: z.enum(['0', '1']),
@@ -56,6 +59,8 @@ export interface SaleView extends Omit<Sale, 'skus' | 'refundRestoresLimit'> {
 export interface SaleChange {
   saleId: string;
   changeNo: number;
+  /** Random; a repeat has the same. */
+  changeId: string;
   /** warm_up: the sale is put into Redis where it is absent. */
   action: string;
   epoch: number;
@@ -84,8 +89,9 @@ export type SaleStock = ReturnType<typeof createSaleStock>;
 export function createSaleStock(redis: RedisClient) {
   return {
     /** See `lua/change-sale.lua`. */
-    async change({ saleId, changeNo, action, epoch, readAtMs, document }: SaleChange): Promise<ChangeReply> {
-      const { sale } = document;
+    async change(change: SaleChange): Promise<ChangeReply> {
+      const { saleId, changeNo, changeId, action, epoch, readAtMs } = change;
+      const { sale } = change.document;
       const isWarmUp = action === 'warm_up';
       // Registered first: a relay that knows a sale too early waits; orders of a sale that no relay knows
       // would be lost.
@@ -93,7 +99,13 @@ export function createSaleStock(redis: RedisClient) {
       const untilMs = isWarmUp ? await endOfWarmUp(redis, readAtMs) : 0;
       return run(redis, changeSale, {
         keys: keysOf(saleId),
-        args: { changeNo, epoch: isWarmUp ? epoch : 0, rules: JSON.stringify(ruleFields(sale)), untilMs },
+        args: {
+          changeNo,
+          changeId,
+          epoch: isWarmUp ? epoch : 0,
+          rules: JSON.stringify(ruleFields(sale)),
+          untilMs,
+        },
         repeated: sale.skus.map(({ sku, unitPrice, limitPerUser, total }) => ({
           sku,
           unitPrice,
@@ -109,16 +121,20 @@ export function createSaleStock(redis: RedisClient) {
 
     /** @returns undefined when Redis does not know the sale */
     async read(saleId: string): Promise<SaleView | undefined> {
-      const keys = keysOf(saleId);
-      // All of the stock is one hash, so the equation holds in the view. A transaction would fail at
-      // maxmemory, even to read.
-      const [sale, stock, nowMs] = await Promise.all([
-        redis.hgetall(keys.sale),
-        redis.hgetall(keys.stock),
-        readTimeMs(redis),
-      ]);
-      if (sale['epoch'] === undefined) return undefined;
-      return toSaleView(saleId, sale, stock, nowMs);
+      const [hashes, nowMs] = await Promise.all([readHashes(redis, saleId), readTimeMs(redis)]);
+      return hashes && toSaleView(saleId, hashes, nowMs);
+    },
+
+    /** What the sale is sold by, and its last change. @returns undefined when Redis does not know the sale */
+    async readDecided(saleId: string): Promise<DecidedSale | undefined> {
+      const hashes = await readHashes(redis, saleId);
+      return hashes && toDecided(saleId, hashes);
+    },
+
+    /** As `read` and `readDecided`, of one moment. */
+    async readWithChange(saleId: string): Promise<{ view: SaleView; decided: DecidedSale } | undefined> {
+      const [hashes, nowMs] = await Promise.all([readHashes(redis, saleId), readTimeMs(redis)]);
+      return hashes && { view: toSaleView(saleId, hashes, nowMs), decided: toDecided(saleId, hashes) };
     },
 
     /**
@@ -129,6 +145,18 @@ export function createSaleStock(redis: RedisClient) {
       await redis.set(keysOf(saleId).waitingElsewhere, orderCount);
     },
   };
+}
+
+interface SaleHashes {
+  sale: Record<string, string>;
+  stock: Record<string, string>;
+}
+
+/** All of the stock is one hash, so the equation holds. A transaction would fail at maxmemory, even to read. */
+async function readHashes(redis: RedisClient, saleId: string): Promise<SaleHashes | undefined> {
+  const keys = keysOf(saleId);
+  const [sale, stock] = await Promise.all([redis.hgetall(keys.sale), redis.hgetall(keys.stock)]);
+  return sale['epoch'] === undefined ? undefined : { sale, stock };
 }
 
 /** By Redis' clock, Unix ms. The age is taken after the answer, so a freeze before the script counts. */
@@ -180,39 +208,58 @@ function shopData({ reference, metadata }: Pick<Sale, 'reference' | 'metadata'>)
   };
 }
 
-function toSaleView(
-  saleId: string,
-  sale: Record<string, string>,
-  stock: Record<string, string>,
-  nowMs: number,
-): SaleView {
-  const parsed = saleHash.parse(sale);
-  const count = (sku: string, field: string) => int.parse(stock[`${sku}:${field}`]);
-  const rules = {
-    opensAtMs: parsed.opens_at,
-    closesAtMs: parsed.closes_at,
-    paused: parsed.paused === '1' || parsed.suspended === '1',
-  };
+function toSaleView(saleId: string, hashes: SaleHashes, nowMs: number): SaleView {
+  const parsed = saleHash.parse(hashes.sale);
+  const rules = toRules(parsed);
+  const shown = { ...rules, paused: rules.paused || parsed.suspended === '1' };
   return {
     saleId,
+    ...shown,
+    state: saleStateOf(shown, nowMs),
+    skus: parsed.skus.map((item) => ({
+      ...toSku(item, hashes),
+      available: countOf(hashes, item.sku, 'available'),
+      held: countOf(hashes, item.sku, 'held'),
+      sold: countOf(hashes, item.sku, 'sold'),
+    })),
+  };
+}
+
+function toDecided(saleId: string, hashes: SaleHashes): DecidedSale {
+  const parsed = saleHash.parse(hashes.sale);
+  const { change_no: changeNo, change_id: changeId, epoch } = parsed;
+  const skus = parsed.skus.map((item) => toSku(item, hashes));
+  return { changeNo, changeId, epoch, sale: { saleId, ...toRules(parsed), skus } };
+}
+
+type SaleHash = z.infer<typeof saleHash>;
+
+function toRules(parsed: SaleHash) {
+  return {
     name: parsed.name,
     currency: parsed.currency,
-    ...rules,
-    state: saleStateOf(rules, nowMs),
+    opensAtMs: parsed.opens_at,
+    closesAtMs: parsed.closes_at,
+    paused: parsed.paused === '1',
     paymentWindowMs: parsed.payment_window,
     limitPerUser: parsed.limit_per_user ?? null,
     ticketRequired: parsed.ticket === '1',
     ...shopData(parsed),
-    skus: parsed.skus.map(({ sku, name, ...ofShop }) => ({
-      sku,
-      name,
-      ...shopData(ofShop),
-      unitPrice: int.parse(sale[`price:${sku}`]),
-      limitPerUser: sale[`limit:${sku}`] === undefined ? null : int.parse(sale[`limit:${sku}`]),
-      total: count(sku, 'total'),
-      available: count(sku, 'available'),
-      held: count(sku, 'held'),
-      sold: count(sku, 'sold'),
-    })),
   };
+}
+
+function toSku({ sku, name, ...ofShop }: SaleHash['skus'][number], hashes: SaleHashes): Sale['skus'][number] {
+  const limit = hashes.sale[`limit:${sku}`];
+  return {
+    sku,
+    name,
+    ...shopData(ofShop),
+    unitPrice: int.parse(hashes.sale[`price:${sku}`]),
+    limitPerUser: limit === undefined ? null : int.parse(limit),
+    total: countOf(hashes, sku, 'total'),
+  };
+}
+
+function countOf({ stock }: SaleHashes, sku: string, field: string): number {
+  return int.parse(stock[`${sku}:${field}`]);
 }

@@ -25,6 +25,7 @@ import { fees } from './0017-fees.ts';
 import { eventWaits } from './0020-event-waits.ts';
 import { reversalIds } from './0021-reversal-ids.ts';
 import { saleLists } from './0025-sale-lists.ts';
+import { changeIds } from './0026-change-ids.ts';
 
 const MIGRATIONS = [
   { name: '0001-initial', statements: initial },
@@ -47,6 +48,7 @@ const MIGRATIONS = [
   { name: '0020-event-waits', statements: eventWaits },
   { name: '0021-reversal-ids', statements: reversalIds },
   { name: '0025-sale-lists', statements: saleLists },
+  { name: '0026-change-ids', statements: changeIds },
 ];
 
 const LOCK_NAME = 'holdfast_migrations';

@@ -31,6 +31,7 @@ export interface SaleSnapshot {
   sale: Sale;
   /** Of its last change; none is pending while a rebuild goes on. */
   changeNo: number;
+  changeId: string;
   stock: StockCount[];
   /** In the order of their numbers; one page at a time is in memory. */
   pages: AsyncIterable<SnapshotOrder[]>;
@@ -50,8 +51,8 @@ export async function readSaleSnapshot<T>(
     return readSale(connection, saleId);
   });
   assert(found, `no sale ${saleId}`);
-  const { sale, changeNo, stock } = found;
-  const result = await use({ sale, changeNo, stock, pages: readPages(run, saleId) });
+  const { sale, changeNo, changeId, stock } = found;
+  const result = await use({ sale, changeNo, changeId, stock, pages: readPages(run, saleId) });
   await run((connection) => connection.commit());
   return result;
 }

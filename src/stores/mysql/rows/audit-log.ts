@@ -51,6 +51,7 @@ interface Action extends Decision {
     | 'sale_created'
     | 'sale_changed'
     | 'sale_change_refused'
+    | 'sale_taken_over'
     | 'sale_archived'
     | RepairAction
     | EndpointAction;

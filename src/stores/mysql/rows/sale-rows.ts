@@ -28,6 +28,7 @@ const saleRow = z.object({
   draft: z.coerce.boolean(),
   version: z.int(),
   change_no: z.int(),
+  change_id: z.string(),
   pending_change_no: z.int().nullable(),
   epoch: z.int(),
   warmed_up_at: z.date().nullable(),
@@ -56,8 +57,8 @@ const skuRow = z.object({
 });
 
 const SALE_COLUMNS = `sale_id, name, currency, opens_at, closes_at, payment_window_ms, paused, refund_restores_limit,
-  limit_per_user, ticket_required, reference, metadata, draft, version, change_no, pending_change_no, epoch, warmed_up_at,
-  rebuilding_since IS NOT NULL AS rebuilding, redis_cleaned_at, sold_out_at, sold_out_count, opened_at, closed_at,
+  limit_per_user, ticket_required, reference, metadata, draft, version, change_no, change_id, pending_change_no, epoch,
+  warmed_up_at, rebuilding_since IS NOT NULL AS rebuilding, redis_cleaned_at, sold_out_at, sold_out_count, opened_at, closed_at,
   settled_at, archived_at, NOW(3) AS now`;
 
 /**
@@ -73,6 +74,8 @@ export interface SaleRecord extends SaleDocument {
   version: number;
   /** Of the last change that was recorded. */
   changeNo: number;
+  /** Of the same; empty: of one from before changes had ids. */
+  changeId: string;
   /** Of the one that is recorded and not decided yet. */
   pendingNo: number | undefined;
   epoch: number;
@@ -252,6 +255,7 @@ function toRecord(row: z.infer<typeof saleRow>, skus: readonly z.infer<typeof sk
     isDraft: row.draft,
     version: row.version,
     changeNo: row.change_no,
+    changeId: row.change_id,
     pendingNo: row.pending_change_no ?? undefined,
     epoch: row.epoch,
     isWarm: row.warmed_up_at !== null,

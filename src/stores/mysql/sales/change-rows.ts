@@ -1,6 +1,7 @@
 /** Rows of `sale_changes`: one for each change of a sale that is in Redis, and for its warm-up. */
 
 import assert from 'node:assert/strict';
+import { ulid } from 'ulidx';
 import { z } from 'zod';
 import {
   CHANGE_ACTIONS,
@@ -19,6 +20,7 @@ const documentJson = z
 const pendingRow = z.object({
   sale_id: z.string(),
   change_no: z.int(),
+  change_id: z.string(),
   action: z.enum(CHANGE_ACTIONS),
   document: documentJson,
   former: documentJson,
@@ -27,7 +29,8 @@ const pendingRow = z.object({
   epoch: z.int(),
 });
 const endRow = z.object({
-  status: z.enum(['pending', 'applied', 'refused', 'ended']),
+  change_id: z.string(),
+  status: z.enum(['pending', 'applied', 'refused', 'ended', 'withdrawn']),
   sku: z.string().nullable(),
   committed: z.int().nullable(),
 });
@@ -36,6 +39,8 @@ const endRow = z.object({
 export interface PendingChange extends Decision {
   saleId: string;
   changeNo: number;
+  /** Random: a number comes again where MySQL loses commits. */
+  changeId: string;
   action: ChangeAction;
   /** What the sale becomes, and was. */
   document: SaleDocument;
@@ -46,11 +51,15 @@ export interface PendingChange extends Decision {
   readAtMs: number;
 }
 
-/** refused: more is held and sold than a new total. ended: the sale had closed. */
+/**
+ * refused: more is held and sold than a new total. ended: the sale had closed. withdrawn: MySQL had lost
+ * commits, and does not know the change, or had made it of a sale as it was no more; nothing came of it.
+ */
 export type ChangeEnd =
   | { kind: 'applied' }
   | { kind: 'refused'; sku: string; committed: number }
-  | { kind: 'ended' };
+  | { kind: 'ended' }
+  | { kind: 'withdrawn' };
 
 /** In the transaction that has locked the sale. */
 export async function insertChange(
@@ -62,21 +71,22 @@ export async function insertChange(
 ): Promise<PendingChange> {
   const { saleId } = found.sale;
   const readAtMs = performance.now();
-  const changeNo = found.changeNo + 1;
+  const [changeNo, changeId] = [found.changeNo + 1, ulid()];
   const former: SaleDocument = { sale: found.sale, isDraft: found.isDraft };
   const target: SaleDocument = { sale: document.sale, isDraft: document.isDraft };
   await modify(
     connection,
-    `INSERT INTO sale_changes (sale_id, change_no, action, status, document, former, actor, reason)
-     VALUES (?, ?, ?, 'pending', ?, ?, ?, ?)`,
-    [saleId, changeNo, action, JSON.stringify(target), JSON.stringify(former), actor, reason],
+    `INSERT INTO sale_changes (sale_id, change_no, change_id, action, status, document, former, actor, reason)
+     VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?)`,
+    [saleId, changeNo, changeId, action, JSON.stringify(target), JSON.stringify(former), actor, reason],
   );
-  await modify(connection, 'UPDATE sales SET change_no = ?, pending_change_no = ? WHERE sale_id = ?', [
-    changeNo,
-    changeNo,
-    saleId,
-  ]);
-  return { saleId, changeNo, action, document: target, former, actor, reason, epoch: found.epoch, readAtMs };
+  await modify(
+    connection,
+    'UPDATE sales SET change_no = ?, change_id = ?, pending_change_no = ? WHERE sale_id = ?',
+    [changeNo, changeId, changeNo, saleId],
+  );
+  const { epoch } = found;
+  return { saleId, changeNo, changeId, action, document: target, former, actor, reason, epoch, readAtMs };
 }
 
 /** The change of this sale that is pending, in the transaction that has found it so. */
@@ -96,14 +106,15 @@ export async function selectPending(
   const rows = await selectRows(
     reader,
     pendingRow,
-    `SELECT c.sale_id, c.change_no, c.action, c.document, c.former, c.actor, c.reason, s.epoch FROM sales s
+    `SELECT c.sale_id, c.change_no, c.change_id, c.action, c.document, c.former, c.actor, c.reason, s.epoch FROM sales s
      STRAIGHT_JOIN sale_changes c ON c.sale_id = s.sale_id AND c.change_no = s.pending_change_no
      WHERE s.pending_change_no IS NOT NULL AND ${condition}`,
     values,
   );
-  return rows.map(({ sale_id: saleId, change_no: changeNo, ...row }) => ({
+  return rows.map(({ sale_id: saleId, change_no: changeNo, change_id: changeId, ...row }) => ({
     saleId,
     changeNo,
+    changeId,
     readAtMs,
     ...row,
   }));
@@ -112,16 +123,15 @@ export async function selectPending(
 /** How a change ended; undefined: it is pending. */
 export async function readEnd(
   reader: Executor,
-  saleId: string,
-  changeNo: number,
+  { saleId, changeNo, changeId }: Pick<PendingChange, 'saleId' | 'changeNo' | 'changeId'>,
 ): Promise<ChangeEnd | undefined> {
   const [row] = await selectRows(
     reader,
     endRow,
-    'SELECT status, sku, committed FROM sale_changes WHERE sale_id = ? AND change_no = ?',
+    'SELECT change_id, status, sku, committed FROM sale_changes WHERE sale_id = ? AND change_no = ?',
     [saleId, changeNo],
   );
-  assert(row, `no change ${changeNo} of sale ${saleId}`);
+  if (row?.change_id !== changeId) return { kind: 'withdrawn' };
   const { status, sku, committed } = row;
   if (status === 'pending') return undefined;
   return status === 'refused'

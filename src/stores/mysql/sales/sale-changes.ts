@@ -9,6 +9,8 @@ import assert from 'node:assert/strict';
 import {
   compareDocuments,
   findFixedRule,
+  isBehind,
+  type DecidedSale,
   type FixedRule,
   type SaleDocument,
 } from '../../../domain/sale-change.ts';
@@ -17,7 +19,7 @@ import { inTransaction, modify, type Executor, type Pool } from '../connection.t
 import { recordAction, type Decision } from '../rows/audit-log.ts';
 import { insertSale, lockSale, raiseTotals, writeDocument, type SaleRecord } from '../rows/sale-rows.ts';
 import { insertChange, readChange, selectPending, type PendingChange } from './change-rows.ts';
-import { settleChange, noteChange, type Settled } from './settle-change.ts';
+import { noteChange, settleChange, takeOver, type Settled } from './settle-change.ts';
 
 /** Which version the caller knows; `any`: the sale must exist. */
 type IfMatch = readonly number[] | 'any' | undefined;
@@ -48,7 +50,7 @@ export type Refusal =
   | { kind: 'fixed'; rule: FixedRule };
 
 /**
- * stale: a newer change was decided. sale-absent: Redis has lost the sale, or it is being made again. closed:
+ * stale: a newer change was decided, or another one under this number. sale-absent: Redis has lost the sale, or it is being made again. closed:
  * the sale had closed by Redis' clock.
  */
 export type StockReply =
@@ -61,6 +63,8 @@ export type StockReply =
 /** The part of the sale's stock in Redis that decides changes. */
 export interface DecidingStock {
   change(change: PendingChange): Promise<StockReply>;
+  /** Undefined: Redis does not have the sale. */
+  readDecided(saleId: string): Promise<DecidedSale | undefined>;
 }
 
 /** Changes of one pass: each may be half a megabyte. While Redis is away there may be one for each sale. */
@@ -69,7 +73,27 @@ const PENDING_AT_ONCE = 20;
 export type SaleChanges = ReturnType<typeof createSaleChanges>;
 
 export function createSaleChanges(pool: Pool) {
+  /**
+   * Takes over what Redis has decided, where MySQL has lost it.
+   * @param known the last change in MySQL, as read before Redis was: where it is another by now, nothing is done
+   * @returns whether MySQL had lost changes
+   */
+  const catchUp = (
+    saleId: string,
+    decided: DecidedSale,
+    known?: Pick<SaleRecord, 'changeNo' | 'changeId'>,
+  ): Promise<boolean> =>
+    inTransaction(pool, async (connection) => {
+      const found = await lockSale(connection, saleId);
+      if (!found || !isBehind(found, decided)) return false;
+      if (known && (found.changeNo !== known.changeNo || found.changeId !== known.changeId)) return false;
+      await takeOver(connection, found, decided);
+      return true;
+    });
+
   return {
+    catchUp,
+
     /** Records what the shop asks for; a sale that is not in Redis is changed at once. Idempotent. */
     record: (ask: Ask, decision: Decision): Promise<Recorded> =>
       inTransaction(pool, (connection) => record(connection, ask, decision)),
@@ -97,6 +121,9 @@ export function createSaleChanges(pool: Pool) {
     async complete(change: PendingChange, stock: DecidingStock): Promise<Settled | undefined> {
       const reply = await stock.change(change);
       if (reply.kind === 'sale-absent') return undefined;
+      // As a rule MySQL knows how it ended. Where it is pending still, MySQL had lost commits.
+      const decided = reply.kind === 'stale' ? await stock.readDecided(change.saleId) : undefined;
+      if (decided) await catchUp(change.saleId, decided, change);
       return inTransaction(pool, (connection) => settleChange(connection, change, reply));
     },
 

@@ -2,7 +2,12 @@
 
 import assert from 'node:assert/strict';
 import { z } from 'zod';
-import { compareDocuments, type ChangeAction, type SaleDocument } from '../../../domain/sale-change.ts';
+import {
+  compareDocuments,
+  type ChangeAction,
+  type DecidedSale,
+  type SaleDocument,
+} from '../../../domain/sale-change.ts';
 import { snapshotSale } from '../../../domain/sale-snapshot.ts';
 import { modify, selectRows, type Executor } from '../connection.ts';
 import { recordAction, type Decision } from '../rows/audit-log.ts';
@@ -21,17 +26,18 @@ export type Settled = ChangeEnd;
 
 /**
  * A second call finds how it ended.
- * @param reply `stale`: another process has decided it, and settled it before the next one was recorded
+ * @param reply `stale`: another process has decided it, and settled it before the next one was recorded; or
+ *   MySQL had lost commits, and it was withdrawn
  */
 export async function settleChange(
   connection: Executor,
   change: PendingChange,
   reply: Exclude<StockReply, { kind: 'sale-absent' }>,
 ): Promise<Settled | undefined> {
-  const { saleId, changeNo } = change;
+  const { saleId, changeNo, changeId } = change;
   const found = await lockSale(connection, saleId);
   assert(found, `no sale ${saleId}`);
-  if (found.pendingNo !== changeNo) return readEnd(connection, saleId, changeNo);
+  if (found.pendingNo !== changeNo || found.changeId !== changeId) return readEnd(connection, change);
   if (reply.kind === 'stale') return undefined;
   const end = endOf(reply);
   await settle(connection, found, change, end);
@@ -109,6 +115,39 @@ async function settle(
     'UPDATE sales SET warmed_up_at = COALESCE(warmed_up_at, NOW(3)) WHERE sale_id = ?',
     [saleId],
   );
+}
+
+/**
+ * Takes over what Redis has decided and MySQL has lost, in the transaction that has locked the sale and found it
+ * behind. A change that is pending was made of what the sale was before, so it is withdrawn: its caller sends it
+ * again, and no other may undo what was decided since.
+ */
+export async function takeOver(
+  connection: Executor,
+  found: SaleRecord,
+  { changeNo, changeId, sale }: DecidedSale,
+): Promise<void> {
+  const { saleId, refundRestoresLimit } = found.sale;
+  const decision = { actor: 'holdfast', reason: 'MySQL had lost changes that Redis has made' };
+  const pending =
+    found.pendingNo === undefined ? undefined : await readChange(connection, saleId, found.pendingNo);
+  if (pending) await endChange(connection, pending, { kind: 'withdrawn' });
+  const former = pending?.former ?? found;
+  const document: SaleDocument = { sale: { ...sale, refundRestoresLimit }, isDraft: false };
+  await modify(
+    connection,
+    `UPDATE sales SET change_no = ?, change_id = ?, warmed_up_at = COALESCE(warmed_up_at, NOW(3)) WHERE sale_id = ?`,
+    [changeNo, changeId, saleId],
+  );
+  await recordAction(connection, {
+    ...decision,
+    action: 'sale_taken_over',
+    subject: `sale ${saleId}`,
+    detail: { changeNo: found.changeNo, taken: changeNo, withdrawn: pending?.action ?? null },
+  });
+  await writeDocument(connection, document);
+  if (compareDocuments(former, document).length > 0)
+    await noteChange(connection, { ...found, ...former }, document, 'put', decision);
 }
 
 /** Counts, logs and announces a change that was made, in its transaction. */

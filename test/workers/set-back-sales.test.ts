@@ -1,0 +1,199 @@
+/** MySQL is set back by commits that it has lost, beside a Redis that has decided later changes of a sale. */
+
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { changeSale } from '../../src/api/admin/change-sale.ts';
+import type { Sale } from '../../src/domain/sale.ts';
+import { rebuildSale } from '../../src/rebuild/rebuild-sale.ts';
+import type { Ask } from '../../src/stores/mysql/sales/sale-changes.ts';
+import { createSaleKeeper } from '../../src/workers/sale-keeper.ts';
+import { acceptOrder } from '../support/accept-order.ts';
+import { buildSale } from '../support/factories.ts';
+import { select } from '../support/rows.ts';
+import { expectStock } from '../support/stock.ts';
+import { openTestStores, silent, type TestStores } from '../support/stores.ts';
+
+const TABLES = ['sales', 'skus', 'sale_changes'];
+const GRACE = { actor: 'grace', reason: null };
+
+let stores: TestStores;
+let look: () => Promise<number>;
+beforeAll(async () => {
+  stores = await openTestStores();
+  look = createSaleKeeper({ ...stores, log: silent });
+});
+afterAll(() => stores.close());
+
+/** A sale that is on, and a way to set MySQL back to what it has of the sale at some moment. */
+async function openStage() {
+  const sale = await stores.openSale(buildSale());
+  const { saleId } = sale;
+  return {
+    sale,
+    saleId,
+    act: (action: 'pause' | 'resume' | 'close') =>
+      changeSale({ ...stores, log: silent }, { action, saleId }, GRACE),
+    put: (changes: Partial<Sale>) =>
+      changeSale({ ...stores, log: silent }, putOf({ ...sale, ...changes }), GRACE),
+    async backUp(): Promise<() => Promise<void>> {
+      const ofSale = (table: string) =>
+        select(stores.pool, `SELECT * FROM ${table} WHERE sale_id = ?`, [saleId]);
+      const rows = new Map(
+        await Promise.all(TABLES.map(async (table) => [table, await ofSale(table)] as const)),
+      );
+      return async () => {
+        for (const [table, former] of rows) {
+          await stores.pool.query(`DELETE FROM ${table} WHERE sale_id = ?`, [saleId]);
+          for (const row of former)
+            await stores.pool.query(`INSERT INTO ${table} (${Object.keys(row).join(', ')}) VALUES (?)`, [
+              Object.values(row),
+            ]);
+        }
+      };
+    },
+    inMysql: () => stores.sales.read(saleId),
+    inRedis: () => stores.saleStock.read(saleId),
+    /** Whether the comparison of the stores finds them at the same change, as it must to go on. */
+    async expectComparable(): Promise<void> {
+      const seen = await stores.saleMends.look(saleId, []);
+      if (seen.kind !== 'looked') throw new Error(seen.kind);
+      const books = await stores.saleBooks.read(saleId, { held: [], atMs: seen.atMs, users: [] });
+      expect(books).toMatchObject({ changeNo: seen.changeNo, isChanging: false });
+    },
+  };
+}
+
+const putOf = (sale: Sale): Ask => ({
+  action: 'put',
+  sale,
+  isDraft: false,
+  ifMatch: undefined,
+  isNew: false,
+});
+
+const withLamps = (sale: Sale, total: number): Partial<Sale> => ({
+  skus: sale.skus.map((item) => (item.sku === 'lamp' ? { ...item, total } : item)),
+});
+
+async function record(ask: Ask) {
+  const recorded = await stores.saleChanges.record(ask, GRACE);
+  if (recorded.kind !== 'recorded') throw new Error(recorded.kind);
+  return recorded.change;
+}
+
+test('a pause under the number of a lost change is made, and the lost change stands', async () => {
+  const { sale, put, act, backUp, inMysql, inRedis, expectComparable } = await openStage();
+  const setBack = await backUp();
+  await put(withLamps(sale, 20));
+  await setBack();
+  expect(await act('pause')).toBe('changed');
+  expect(await inRedis()).toMatchObject({ paused: true, skus: [{ total: 20, available: 20 }, {}] });
+  expect((await inMysql())?.sale).toMatchObject({ paused: true, skus: [{ total: 20 }, {}] });
+  await expectComparable();
+});
+
+test('after two lost changes the next one is decided, and what was sold meanwhile is covered', async () => {
+  const { sale, saleId, put, act, backUp, expectComparable } = await openStage();
+  const setBack = await backUp();
+  await put(withLamps(sale, 20));
+  await put({ ...withLamps(sale, 20), name: 'Lost' });
+  const items = [{ sku: 'lamp', quantity: 2 }];
+  const orders = [];
+  for (let i = 0; i < 6; i += 1) orders.push(await acceptOrder(stores, saleId, { userId: `u${i}`, items }));
+  await setBack();
+  expect(await act('pause')).toBe('changed');
+  const outcomes = await stores.orders.storeOrders(orders, 'due');
+  expect([...outcomes.values()].map(({ kind }) => kind)).toEqual(orders.map(() => 'stored'));
+  await expectStock(stores, saleId, { sku: 'lamp', available: 8, held: 12, sold: 0 });
+  await expectComparable();
+});
+
+test('a lost change is taken over from Redis by the keeper, recorded and announced', async () => {
+  const { saleId, act, backUp, inMysql, inRedis, expectComparable } = await openStage();
+  const setBack = await backUp();
+  await act('pause');
+  await setBack();
+  await look();
+  expect((await inMysql())?.sale.paused).toBe(true);
+  expect((await inRedis())?.paused).toBe(true);
+  await expectComparable();
+  const noted = `SELECT actor, reason FROM audit_log WHERE subject = ? AND action = 'sale_changed' ORDER BY entry_id`;
+  expect((await select(stores.pool, noted, [`sale ${saleId}`])).at(-1)).toEqual({
+    actor: 'holdfast',
+    reason: 'MySQL had lost changes that Redis has made',
+  });
+  await look();
+  expect((await inMysql())?.version).toBe(2);
+});
+
+test('a lost close is final', async () => {
+  const { sale, put, act, backUp, inMysql, inRedis } = await openStage();
+  const setBack = await backUp();
+  await act('close');
+  await setBack();
+  await expect(put({ closesAtMs: sale.closesAtMs + 60_000 })).rejects.toMatchObject({ code: 'sale_ended' });
+  expect((await inRedis())?.state).toBe('closed');
+  expect((await inMysql())?.sale.closesAtMs).toBe((await inRedis())?.closesAtMs);
+});
+
+test('a change that was pending before MySQL was set back undoes no later one', async () => {
+  const { saleId, act, backUp, inMysql, inRedis, expectComparable } = await openStage();
+  await act('pause');
+  const pending = await record({ action: 'resume', saleId });
+  const setBack = await backUp();
+  await stores.saleChanges.complete(pending, stores.saleStock);
+  await act('pause');
+  await setBack();
+  await look();
+  expect((await inMysql())?.isChanging).toBe(false);
+  expect((await inRedis())?.paused).toBe(true);
+  expect((await inMysql())?.sale.paused).toBe(true);
+  await expectComparable();
+  // Its process thaws.
+  await stores.saleChanges.complete(pending, stores.saleStock);
+  expect((await inMysql())?.sale.paused).toBe(true);
+});
+
+test('a process that was frozen with a lost change settles no other of the same number', async () => {
+  const { saleId, sale, backUp, inMysql, inRedis } = await openStage();
+  const setBack = await backUp();
+  const lost = await record(putOf({ ...sale, name: 'Lost' }));
+  await setBack();
+  const next = await record({ action: 'pause', saleId });
+  expect(next.changeNo).toBe(lost.changeNo);
+  // Redis decides the lost one, whose process lives on.
+  await stores.saleChanges.complete(lost, stores.saleStock);
+  expect(await stores.saleChanges.complete(next, stores.saleStock)).toEqual({ kind: 'withdrawn' });
+  await look();
+  const [mysql, redis] = [(await inMysql())?.sale, await inRedis()];
+  expect([mysql?.name, mysql?.paused]).toEqual([redis?.name, redis?.paused]);
+  expect((await inMysql())?.isChanging).toBe(false);
+});
+
+test('a sale whose warm-up MySQL has lost gets no full stock again', async () => {
+  const sale = buildSale();
+  const { saleId } = sale;
+  await stores.sales.create(sale);
+  const before = await select(stores.pool, 'SELECT * FROM sales WHERE sale_id = ?', [saleId]);
+  await stores.sales.warmUp(saleId, stores.saleStock);
+  await acceptOrder(stores, saleId);
+  await stores.pool.query('DELETE FROM sales WHERE sale_id = ?', [saleId]);
+  await stores.pool.query('DELETE FROM sale_changes WHERE sale_id = ?', [saleId]);
+  for (const row of before)
+    await stores.pool.query(`INSERT INTO sales (${Object.keys(row).join(', ')}) VALUES (?)`, [
+      Object.values(row),
+    ]);
+  await look();
+  await look();
+  expect(await stores.sales.read(saleId)).toMatchObject({ isWarm: true, isChanging: false });
+  expect((await stores.saleStock.read(saleId))?.skus[0]).toMatchObject({ total: 10, available: 9, held: 1 });
+});
+
+test('a rebuild takes lost changes over before it makes the sale again from MySQL', async () => {
+  const { saleId, act, backUp, inMysql, inRedis } = await openStage();
+  const setBack = await backUp();
+  await act('pause');
+  await setBack();
+  await rebuildSale({ ...stores, log: silent }, saleId, { cause: 'requested', actor: 'grace' });
+  expect((await inMysql())?.sale.paused).toBe(true);
+  expect((await inRedis())?.paused).toBe(true);
+});
