@@ -13,7 +13,7 @@ export type SaleDocument = z.infer<typeof saleDocumentSchema>;
 export const CHANGE_ACTIONS = ['put', 'pause', 'resume', 'close', 'warm_up'] as const;
 export type ChangeAction = (typeof CHANGE_ACTIONS)[number];
 
-/** What Redis has decided of a sale, by which it is sold. MySQL alone has the rule for refunds. */
+/** What Redis has decided of a sale, and sells it by. MySQL alone has the rule for refunds. */
 export interface DecidedSale {
   /** Of the last change that was decided. */
   changeNo: number;

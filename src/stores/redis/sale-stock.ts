@@ -152,7 +152,7 @@ interface SaleHashes {
   stock: Record<string, string>;
 }
 
-/** All of the stock is one hash, so the equation holds. A transaction would fail at maxmemory, even to read. */
+/** All stock is one hash, so the equation holds. A transaction would fail at maxmemory, even to read. */
 async function readHashes(redis: RedisClient, saleId: string): Promise<SaleHashes | undefined> {
   const keys = keysOf(saleId);
   const [sale, stock] = await Promise.all([redis.hgetall(keys.sale), redis.hgetall(keys.stock)]);

@@ -1,4 +1,4 @@
-/** What a worker looks after each second: sales to be put into Redis, those that are on, those to be settled. */
+/** What a worker looks after: sales to be put into Redis, those that are on, and those to be settled. */
 
 export const saleLists = [
   `ALTER TABLE sales ADD KEY sales_to_warm_up (warmed_up_at, settled_at, draft, opens_at, sale_id)`,

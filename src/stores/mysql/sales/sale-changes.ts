@@ -50,8 +50,8 @@ export type Refusal =
   | { kind: 'fixed'; rule: FixedRule };
 
 /**
- * stale: a newer change was decided, or another one under this number. sale-absent: Redis has lost the sale, or it is being made again. closed:
- * the sale had closed by Redis' clock.
+ * stale: a newer change was decided, or another one under this number. sale-absent: Redis has lost the sale, or
+ * it is being made again. closed: the sale had closed by Redis' clock.
  */
 export type StockReply =
   | { kind: 'changed' }
@@ -75,7 +75,7 @@ export type SaleChanges = ReturnType<typeof createSaleChanges>;
 export function createSaleChanges(pool: Pool) {
   /**
    * Takes over what Redis has decided, where MySQL has lost it.
-   * @param known the last change in MySQL, as read before Redis was: where it is another by now, nothing is done
+   * @param known the last change in MySQL, as read before Redis was: where it is another now, nothing is done
    * @returns whether MySQL had lost changes
    */
   const catchUp = (

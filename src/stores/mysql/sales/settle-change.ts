@@ -118,9 +118,9 @@ async function settle(
 }
 
 /**
- * Takes over what Redis has decided and MySQL has lost, in the transaction that has locked the sale and found it
- * behind. A change that is pending was made of what the sale was before, so it is withdrawn: its caller sends it
- * again, and no other may undo what was decided since.
+ * Takes over what Redis has decided and MySQL has lost, in the transaction that has locked the sale and found
+ * it behind. A change that is pending was made of what the sale was before, so it is withdrawn: its caller
+ * sends it again, and no other may undo what was decided since.
  */
 export async function takeOver(
   connection: Executor,
