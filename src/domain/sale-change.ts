@@ -24,8 +24,8 @@ export interface DecidedSale {
 }
 
 /**
- * Whether Redis has decided a change that MySQL does not know: MySQL has lost commits. Redis decides only what
- * MySQL has recorded.
+ * Whether Redis has decided a change that MySQL does not know. Redis decides only what MySQL has recorded, so
+ * MySQL has lost commits.
  */
 export function isBehind(
   inMysql: Pick<DecidedSale, 'changeNo' | 'changeId'>,

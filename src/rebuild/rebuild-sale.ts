@@ -79,8 +79,8 @@ async function rebuild(
   if (former === undefined) return { kind: 'not-warm' };
   log.warn({ saleId, cause, epoch: former }, 'the data of a sale are made again');
   await saleRebuild.suspend(saleId);
-  // First what MySQL has lost and Redis has not: no pause or end is undone, and what was sold is covered. From
-  // here on Redis decides nothing. Damaged data must not keep a sale from being made again.
+  // First what MySQL has lost and Redis has not: no pause or end is undone, and what was sold is covered.
+  // From here on Redis decides nothing. Damaged data must not keep a sale from being made again.
   const decided = await saleStock.readDecided(saleId).catch(() => undefined);
   if (decided && (await saleChanges.catchUp(saleId, decided)))
     log.error({ saleId }, 'MySQL had lost changes of a sale; they were taken over from Redis');

@@ -50,8 +50,8 @@ export type Refusal =
   | { kind: 'fixed'; rule: FixedRule };
 
 /**
- * stale: a newer change was decided, or another one under this number. sale-absent: Redis has lost the sale, or
- * it is being made again. closed: the sale had closed by Redis' clock.
+ * stale: a newer change was decided, or another one under this number. sale-absent: Redis has lost the sale,
+ * or it is being made again. closed: the sale had closed by Redis' clock.
  */
 export type StockReply =
   | { kind: 'changed' }
