@@ -172,7 +172,9 @@ test('an order whose workflow begins again gets what is left of its window', asy
   expect(windows).toEqual([undefined, undefined, undefined]);
   await receive(paid);
   await stores.orders.requestCancel(unwanted);
-  await stores.pool.query("UPDATE orders SET workflow_started_at = '2026-01-01', engine_due_at = NOW(3)");
+  await stores.pool.query(
+    `UPDATE orders SET reserved_at = '2025-12-31 23:59', workflow_started_at = '2026-01-01', engine_due_at = NOW(3)`,
+  );
   await makeDueNow();
 
   await pass();

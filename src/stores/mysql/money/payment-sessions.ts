@@ -12,6 +12,7 @@ import {
   type Pool,
   type PoolConnection,
 } from '../connection.ts';
+import { readClockMs } from '../leases.ts';
 import { jsonOr, lockOrder, type StoredOrder } from '../rows/order-rows.ts';
 
 const sessionRow = z
@@ -102,11 +103,14 @@ export function createPaymentSessions(pool: Pool) {
       inTransaction(pool, async (connection) => {
         const stored = await lockOrder(connection, orderNo);
         if (!stored) return { kind: 'not-stored' };
-        if (!isPayable(stored)) return { kind: 'not-payable', stored };
+        const nowMs = await readClockMs(connection);
+        // The deadline is by Redis' clock. Of these two the one that is behind decides: no order ends early
+        // as long as one of them is right, and a payment page that opens late does no harm.
+        if (!isPayable(stored, Math.min(nowMs, Date.now()))) return { kind: 'not-payable', stored };
         const [existing] = await selectOpen(connection, orderNo);
         const signedOrder = existing?.signedOrder ?? (await sign(stored.order));
         if (!existing) {
-          const session = await insertSession(connection, provider, stored.order, signedOrder);
+          const session = await insertSession(connection, provider, stored.order, { signedOrder, nowMs });
           return { kind: 'begun', session };
         }
         if (existing.signedOrder === null) await saveSignedOrder(connection, existing.sessionId, signedOrder);
@@ -161,9 +165,9 @@ async function close(executor: Executor, sessionId: string, end: SessionEnd): Pr
 /**
  * An order is payable until its deadline, and only while neither a payment nor a request to cancel is known.
  */
-function isPayable({ order, state }: StoredOrder): boolean {
+function isPayable({ order, state }: StoredOrder, nowMs: number): boolean {
   const open = !isFinal(state.status) && state.payment === 'none' && state.reason === null;
-  return open && Date.now() < orderDeadlineMs(order);
+  return open && nowMs < orderDeadlineMs(order);
 }
 
 function selectOpen(reader: Executor, orderNo: string): Promise<z.infer<typeof sessionRow>[]> {
@@ -182,10 +186,9 @@ async function insertSession(
   connection: PoolConnection,
   provider: string,
   order: Order,
-  signedOrder: string,
+  { signedOrder, nowMs: createdAtMs }: { signedOrder: string; nowMs: number },
 ): Promise<PaymentSession> {
   const sessionId = ulid();
-  const createdAtMs = Date.now();
   const expiresAtMs = orderDeadlineMs(order);
   const { orderNo, total: amount, currency, reference = null, metadata = {} } = order;
   await modify(

@@ -5,12 +5,15 @@
 import { z } from 'zod';
 import { REFUND_REASONS, type RefundReason } from '../../../domain/payment.ts';
 import { inTransaction, modify, selectRows, type Pool } from '../connection.ts';
+import { takeLease } from '../leases.ts';
 
 const idRow = z.object({ payment_id: z.int() });
 const openRow = z.object({ payment_id: z.int(), waiting: z.coerce.boolean() });
 
 /** How long a claim lasts. A relay completes it within seconds; after this time another relay may take it. */
 const CLAIM_MS = 30_000;
+const LEASED = { table: 'payments', key: 'payment_id', until: 'engine_due_at' };
+
 /** A payment that is to go back, as a walk over them sees it. */
 export interface OpenRefund {
   paymentId: number;
@@ -27,7 +30,7 @@ export interface DueRefund {
   currency: string;
   /** Null: no refund was requested here. The workflow then gives back the limit or stock. */
   reason: RefundReason | null;
-  /** Unix time in ms at which the claim runs out. It distinguishes this claim from the next one. */
+  /** When the claim runs out, by MySQL's clock (Unix ms). It distinguishes this claim from the next one. */
   claimedUntilMs: number;
 }
 
@@ -80,12 +83,9 @@ export function createRefundClaims(pool: Pool) {
           [limit],
         );
         if (due.length === 0) return [];
-        const claimedUntilMs = Date.now() + CLAIM_MS;
-        await modify(connection, 'UPDATE payments SET engine_due_at = ? WHERE payment_id IN (?)', [
-          new Date(claimedUntilMs),
-          due.map(({ paymentId }) => paymentId),
-        ]);
-        return due.map((refund) => ({ ...refund, claimedUntilMs }));
+        const ids = due.map(({ paymentId }) => paymentId);
+        const until = await takeLease(connection, LEASED, ids, CLAIM_MS);
+        return due.map((refund) => ({ ...refund, claimedUntilMs: until.getTime() }));
       }),
 
     /** Ends the claims of payments whose workflow was started or signalled. */

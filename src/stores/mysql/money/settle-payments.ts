@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { parseOrderNo, type Order, type OrderState } from '../../../domain/order.ts';
 import type { PaymentStatus, ProviderPayment } from '../../../domain/payment.ts';
 import { modify, selectRows, type PoolConnection } from '../connection.ts';
+import { fromNow } from '../leases.ts';
 import { lockOrder, transition, type StoredOrder } from '../rows/order-rows.ts';
 import { park, unpark } from '../rows/parked.ts';
 import { makeRefundDue, selectPayments, setPaymentStatus, type Payment } from '../rows/payment-rows.ts';
@@ -135,7 +136,7 @@ export async function settleEarlyPayments(
 /** Has the relay signal the order's workflow after a grace, in which the API normally does so itself. */
 export async function makeSignalDue(connection: PoolConnection, orderNo: string): Promise<void> {
   await modify(connection, 'UPDATE orders SET engine_due_at = ? WHERE order_no = ?', [
-    new Date(Date.now() + SIGNAL_GRACE_MS),
+    fromNow(SIGNAL_GRACE_MS),
     orderNo,
   ]);
 }

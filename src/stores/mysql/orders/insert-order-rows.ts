@@ -9,6 +9,7 @@ import {
 } from '../../../domain/order.ts';
 import { shopDataOf } from '../../../domain/shop-data.ts';
 import { modify, type PoolConnection } from '../connection.ts';
+import type { Moment } from '../leases.ts';
 
 /**
  * An order as it is to be inserted. Without an idempotency key the row does not take part in its unique key.
@@ -21,9 +22,9 @@ export interface SharedColumns {
   batchId: string;
   state: OrderState;
   /** When the orders' workflows started; null: not yet. */
-  startedAt: Date | null;
+  startedAt: Moment | null;
   /** When the relay is to start the orders' workflows; null: never. */
-  dueAt: Date | null;
+  dueAt: Moment | null;
 }
 
 /**

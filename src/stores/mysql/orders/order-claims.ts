@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { CLOSING_REASONS, FINAL_STATUSES } from '../../../domain/order.ts';
 import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../connection.ts';
+import { now, takeLease } from '../leases.ts';
 import { selectOrders, type StoredOrder } from '../rows/order-rows.ts';
 import { park } from '../rows/parked.ts';
 
@@ -63,7 +64,7 @@ export function createOrderClaims(pool: Pool) {
           const left = Math.min(limit - claimed.length, max);
           if (left > 0) claimed.push(...(await selectDue(connection, rank, left)));
         }
-        if (claimed.length > 0) await setDue(connection, claimed, new Date(Date.now() + CLAIM_MS));
+        if (claimed.length > 0) await takeLease(connection, LEASED, claimed.map(orderNoOf), CLAIM_MS);
         return claimed;
       }),
 
@@ -78,7 +79,7 @@ export function createOrderClaims(pool: Pool) {
           connection,
           `UPDATE orders SET workflow_started_at = COALESCE(workflow_started_at, NOW(3)), engine_due_at = NULL
            WHERE order_no IN (?) AND (order_no, version) IN (?)`,
-          [orders.map(({ order }) => order.orderNo), unchanged],
+          [orders.map(orderNoOf), unchanged],
         ),
       );
     },
@@ -87,8 +88,14 @@ export function createOrderClaims(pool: Pool) {
      * Ends the claims of orders whose workflow could not be started or signalled; they are due again at once.
      */
     async release(orders: readonly StoredOrder[]): Promise<void> {
-      if (orders.length > 0)
-        await inTransaction(pool, (connection) => setDue(connection, orders, new Date()));
+      if (orders.length === 0) return;
+      await inTransaction(pool, (connection) =>
+        modify(
+          connection,
+          'UPDATE orders SET engine_due_at = ? WHERE order_no IN (?) AND engine_due_at IS NOT NULL',
+          [now, orders.map(orderNoOf)],
+        ),
+      );
     },
 
     /** The number of stored orders whose workflow is yet to be started, by sale id. */
@@ -191,6 +198,9 @@ export function createOrderClaims(pool: Pool) {
   };
 }
 
+const LEASED = { table: 'orders', key: 'order_no', until: 'engine_due_at' };
+const orderNoOf = ({ order }: StoredOrder): string => order.orderNo;
+
 const NOT_CLOSING = 'closing_reason IS NULL';
 /** Not `IS NOT NULL`, by which the index would read all that were ever cancelled. */
 const CLOSING = `closing_reason IN (${CLOSING_REASONS.map((reason) => `'${reason}'`).join(', ')})`;
@@ -211,16 +221,4 @@ const IS_STORED_AHEAD = `payment IN ('none', 'received') AND (${NOT_CLOSING} OR 
 /** Skips rows that other relays are claiming. */
 function selectDue(connection: PoolConnection, rank: string, limit: number): Promise<StoredOrder[]> {
   return selectOrders(connection, `${rank} LIMIT ? FOR UPDATE SKIP LOCKED`, [limit]);
-}
-
-async function setDue(
-  connection: PoolConnection,
-  orders: readonly StoredOrder[],
-  dueAt: Date,
-): Promise<void> {
-  await modify(
-    connection,
-    'UPDATE orders SET engine_due_at = ? WHERE order_no IN (?) AND engine_due_at IS NOT NULL',
-    [dueAt, orders.map(({ order }) => order.orderNo)],
-  );
 }

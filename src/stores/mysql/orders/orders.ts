@@ -12,6 +12,7 @@ import {
   type OrderState,
 } from '../../../domain/order.ts';
 import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../connection.ts';
+import { now } from '../leases.ts';
 import {
   applyPayment,
   makeSignalDue,
@@ -159,7 +160,7 @@ async function abandon(
   const inserted = await insertOrderRows(connection, [tombstone], {
     batchId: ulid(),
     state,
-    startedAt: new Date(),
+    startedAt: now,
     dueAt: null,
   });
   if (inserted === 1) await recordEvents(connection, [{ orderNo, state }]);

@@ -12,6 +12,7 @@ import { IDEMPOTENCY_TTL_MS, STORE_BATCH_MAX } from '../../../domain/limits.ts';
 import { holdEpochOf, type FailureReason, type Order, type OrderState } from '../../../domain/order.ts';
 import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../connection.ts';
 import { isCheckViolation, isInvalidValue, isUnavailable } from '../errors.ts';
+import { fromNow, now, type Moment } from '../leases.ts';
 import { settleBatchEarlyPayments } from '../money/settle-payments.ts';
 import { recordEvents, stateColumns, toState } from '../rows/order-rows.ts';
 import { bookMovement, UnknownSkuError } from '../rows/stock-ledger.ts';
@@ -100,12 +101,11 @@ async function insertBatch(
   const epochs = await shareLockEpochs(connection, batch);
   const current = batch.filter((order) => holdEpochOf(order) === epochs.get(order.saleId));
   const batchId = ulid();
-  const now = new Date();
   const columns: SharedColumns = {
     batchId,
     state: STORED,
     startedAt: presence === 'started' ? now : null,
-    dueAt: dueAtOf(presence, now),
+    dueAt: dueAtOf(presence),
   };
   const inserted = await insertOrderRows(connection, current, columns);
 
@@ -164,14 +164,14 @@ async function insertBesideHolders(
   return inserted > 0;
 }
 
-function dueAtOf(presence: WorkflowPresence, now: Date): Date | null {
+function dueAtOf(presence: WorkflowPresence): Moment | null {
   switch (presence) {
     case 'started':
       return null;
     case 'due':
       return now;
     case 'claimed':
-      return new Date(now.getTime() + CLAIM_MS);
+      return fromNow(CLAIM_MS);
     default:
       return presence satisfies never;
   }

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import type { EventType } from '../../../domain/event.ts';
 import { MAX_PUSH_ENDPOINTS } from '../../../domain/limits.ts';
 import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../connection.ts';
+import { fromNow } from '../leases.ts';
 import { recordAction, type EndpointAction } from '../rows/audit-log.ts';
 import {
   enableEndpoint,
@@ -99,7 +100,7 @@ export function createEndpoints(pool: Pool) {
           connection,
           `UPDATE push_endpoints SET former_secret = IF(?, former_secret, secret), former_until = ?, secret = ?
            WHERE endpoint_id = ?`,
-          [found.former_active, new Date(Date.now() + ROTATION_MS), secret, found.endpoint_id],
+          [found.former_active, fromNow(ROTATION_MS), secret, found.endpoint_id],
         );
         await recordEndpointAction(connection, 'secret_rotated', name, actor, {});
         return readEndpoint(connection, name);

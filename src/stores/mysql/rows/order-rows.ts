@@ -113,7 +113,9 @@ function toStoredOrder(row: z.infer<typeof orderRow>, items: z.infer<typeof item
     },
     state: toState(row),
     ...(row.workflow_started_at && {
-      windowEndsAtMs: row.workflow_started_at.getTime() + row.payment_window_ms,
+      // Not before the deadline that the shopper was shown, where MySQL's clock is behind that of Redis.
+      windowEndsAtMs:
+        Math.max(row.workflow_started_at.getTime(), row.reserved_at.getTime()) + row.payment_window_ms,
     }),
   };
 }

@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { FINAL_STATUSES, parseOrderNo } from '../../../domain/order.ts';
 import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../connection.ts';
+import { fromNow } from '../leases.ts';
 
 /** Rows that one statement changes: few enough to hold their locks for milliseconds. */
 const BATCH = 500;
@@ -62,7 +63,7 @@ export function createRetention(pool: Pool) {
           orderNoRow,
           `SELECT order_no FROM orders WHERE contact_kept = TRUE AND reserved_at < ? AND status IN (?)
            ORDER BY reserved_at LIMIT ?`,
-          [new Date(Date.now() - olderThanMs), FINAL_STATUSES, BATCH],
+          [fromNow(-olderThanMs), FINAL_STATUSES, BATCH],
         );
         const orderNos = rows.map((row) => row.order_no);
         await clearOrders(connection, orderNos);
@@ -78,7 +79,7 @@ export function createRetention(pool: Pool) {
         pool,
         noticeRow,
         'SELECT entry_id, received_at < ? AS old FROM payment_events WHERE entry_id > ? ORDER BY entry_id LIMIT ?',
-        [new Date(Date.now() - olderThanMs), after, BATCH],
+        [fromNow(-olderThanMs), after, BATCH],
       );
       // They are numbered as they came, so the first that is not old ends the batch.
       const firstNew = rows.findIndex((row) => !row.old);
@@ -98,7 +99,7 @@ export function createRetention(pool: Pool) {
         pool,
         `DELETE FROM parked WHERE resolved_at < ? AND COALESCE(settled_by, 'rules') = 'rules' AND kind <> 'payment'
          ORDER BY resolved_at LIMIT ?`,
-        [new Date(Date.now() - olderThanMs), BATCH],
+        [fromNow(-olderThanMs), BATCH],
       );
       return batchOf(deleted);
     },
@@ -108,7 +109,7 @@ export function createRetention(pool: Pool) {
       const deleted = await modify(
         pool,
         'DELETE FROM push_deliveries WHERE ended_at < ? ORDER BY ended_at LIMIT ?',
-        [new Date(Date.now() - olderThanMs), BATCH],
+        [fromNow(-olderThanMs), BATCH],
       );
       return batchOf(deleted);
     },
