@@ -9,7 +9,7 @@ import type { Endpoints } from '../stores/mysql/push/endpoints.ts';
 const READ_TIMEOUT_MS = 1_000;
 
 /** Each with one sample an endpoint. */
-const GAUGES: { name: string; help: string; valueOf: (endpoint: Endpoint, nowMs: number) => number }[] = [
+const GAUGES: { name: string; help: string; valueOf: (endpoint: Endpoint) => number }[] = [
   {
     name: 'holdfast_push_waiting',
     help: 'Deliveries that wait for the endpoint.',
@@ -23,12 +23,12 @@ const GAUGES: { name: string; help: string; valueOf: (endpoint: Endpoint, nowMs:
   {
     name: 'holdfast_push_waiting_seconds',
     help: 'How long the oldest delivery has waited.',
-    valueOf: ({ health }, nowMs) => secondsSince(health.waitingSince, nowMs),
+    valueOf: ({ health, readAt }) => secondsBetween(health.waitingSince, readAt),
   },
   {
     name: 'holdfast_push_failing_seconds',
     help: 'How long every attempt has failed; 0: the last one did not.',
-    valueOf: ({ health }, nowMs) => secondsSince(health.failingSince, nowMs),
+    valueOf: ({ health, readAt }) => secondsBetween(health.failingSince, readAt),
   },
   {
     name: 'holdfast_push_disabled',
@@ -54,14 +54,14 @@ export function showPush({ registry }: Pick<Metrics, 'registry'>, endpoints: Pic
       async collect() {
         const found = await readOnce();
         gauge.reset();
-        for (const endpoint of found) gauge.set({ endpoint: endpoint.name }, valueOf(endpoint, Date.now()));
+        for (const endpoint of found) gauge.set({ endpoint: endpoint.name }, valueOf(endpoint));
       },
     });
   }
 }
 
-function secondsSince(at: Date | null, nowMs: number): number {
-  return at === null ? 0 : Math.max(0, (nowMs - at.getTime()) / 1_000);
+function secondsBetween(since: Date | null, now: Date): number {
+  return since === null ? 0 : Math.max(0, (now.getTime() - since.getTime()) / 1_000);
 }
 
 /** None when MySQL does not answer in time. */

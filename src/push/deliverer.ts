@@ -6,7 +6,7 @@ import type { FeedEvent } from '../events/event-feed.ts';
 import type { ClaimedDelivery, DeliveryClaims } from '../stores/mysql/push/delivery-claims.ts';
 import type { EndpointHealth } from '../stores/mysql/push/endpoint-health.ts';
 import { signMessage } from './message.ts';
-import { probePauseMs, retryPauseMs } from './schedule.ts';
+import { boundedRetryAfterMs, probePauseMs, retryPauseMs } from './schedule.ts';
 import type { Answer, Sender } from './sender.ts';
 
 /** A success is noted at most so often while nothing fails: all deliveries of an endpoint share its row. */
@@ -16,7 +16,7 @@ const NOTE_SUCCESS_EVERY_MS = 1_000;
 const TEST_TYPE = 'endpoint.test';
 
 export interface DelivererDeps {
-  deliveryClaims: Pick<DeliveryClaims, 'complete' | 'postpone' | 'park' | 'release'>;
+  deliveryClaims: Pick<DeliveryClaims, 'complete' | 'fail' | 'park'>;
   endpointHealth: EndpointHealth;
   /** The pause after each failed try, in ms. */
   retryPausesMs: readonly number[];
@@ -40,7 +40,9 @@ export function createDeliverer(deps: DelivererDeps, sender: Pick<Sender, 'post'
   let hasFailed = false;
 
   async function succeed(delivery: ClaimedDelivery): Promise<void> {
-    await deliveryClaims.complete(delivery);
+    const isHeld = await deliveryClaims.complete(delivery);
+    // This process stood still: what it knows of the endpoint is old.
+    if (!isHeld) return;
     const isRecent = Date.now() - notedAtMs < NOTE_SUCCESS_EVERY_MS;
     if (isRecent && !hasFailed && !delivery.isProbe) return;
     [notedAtMs, hasFailed] = [Date.now(), false];
@@ -52,13 +54,11 @@ export function createDeliverer(deps: DelivererDeps, sender: Pick<Sender, 'post'
     hasFailed = true;
     const attempts = delivery.attempts + 1;
     const pausesMs = delivery.sequence === null ? [] : retryPausesMs;
-    const pauseMs = retryPauseMs(pausesMs, attempts, retryAfterMs);
-    // A probe ahead of its time is no try of the schedule, so it is never the last one either.
-    if (pauseMs === undefined && delivery.isDue) await deliveryClaims.park(delivery, error);
-    else await deliveryClaims.postpone(delivery, error, new Date(Date.now() + (pauseMs ?? 0)));
-    const isDownNow = await endpointHealth.noteFailure(delivery, error, (failedProbes) =>
-      probePauseMs(failedProbes, retryAfterMs),
-    );
+    const isDownNow = await deliveryClaims.fail(delivery, error, {
+      retryMs: retryPauseMs(pausesMs, attempts, retryAfterMs),
+      askedMs: boundedRetryAfterMs(retryAfterMs),
+      probeMs: (failedProbes) => probePauseMs(failedProbes, retryAfterMs),
+    });
     if (isDownNow) log.warn({ endpoint: delivery.endpointName, error }, 'an endpoint is down');
   }
 
@@ -67,9 +67,7 @@ export function createDeliverer(deps: DelivererDeps, sender: Pick<Sender, 'post'
     const { status, retryAfterMs } = answer;
     if (status >= 200 && status < 300) return succeed(delivery);
     if (status === 410 && delivery.sequence !== null) {
-      await endpointHealth.disableGone(delivery);
-      await deliveryClaims.release(delivery);
-      return;
+      return endpointHealth.disableGone(delivery);
     }
     return fail(delivery, `answered ${status}`, retryAfterMs);
   }
@@ -81,7 +79,10 @@ export function createDeliverer(deps: DelivererDeps, sender: Pick<Sender, 'post'
     event: FeedEvent | undefined,
   ): Promise<void> {
     const message = delivery.sequence === null ? toTest(delivery) : event;
-    if (!message) return storing(() => deliveryClaims.park(delivery, 'the event is not there any more'));
+    if (!message) {
+      await storing(() => deliveryClaims.park(delivery, 'the event is not there any more'));
+      return;
+    }
     const body = JSON.stringify({ ...message, timestamp: message.occurredAt });
     const headers = signMessage(delivery.eventId, body, secrets, new Date());
     const answer = await sender.post(url, headers, body);

@@ -44,6 +44,7 @@ export function probePauseMs(failedProbes: number, retryAfterMs = 0): number {
   return Math.max(pauseMs * (1 - Math.random() * JITTER), boundedRetryAfterMs(retryAfterMs));
 }
 
-function boundedRetryAfterMs(retryAfterMs: number): number {
+/** What the endpoint asked for, as far as it is honoured. */
+export function boundedRetryAfterMs(retryAfterMs: number): number {
   return Math.min(retryAfterMs, MAX_RETRY_AFTER_MS);
 }

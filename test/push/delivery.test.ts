@@ -267,20 +267,130 @@ describe('an endpoint', () => {
   });
 });
 
+describe('an attempt whose claim has run out', () => {
+  /** As after a freeze: another worker may have the deliveries that the thawed one has claimed. */
+  async function claimAndLose() {
+    const { deliveryClaims, pool } = world.stores;
+    const { endpoint } = await world.addEndpoint('office');
+    await world.makeOrders(DOWN_AFTER_FAILURES);
+    await world.publish();
+    await world.feedOnly('office', DOWN_AFTER_FAILURES);
+    const claim = await deliveryClaims.take(endpoint.endpointId);
+    if (!claim) throw new Error('nothing was due');
+    await modify(pool, 'UPDATE push_deliveries SET claimed_until = NOW(3) - INTERVAL 1 SECOND');
+    const { events } = await createEventSource(createEventFeed(world.stores)).readPage(0, 100);
+    const deps = { ...world.stores, retryPausesMs: [60_000], storing: pLimit(1), log: silent };
+    const deliverAll = async (answer: Answer) => {
+      const deliver = createDeliverer(deps, { post: async () => answer });
+      for (const delivery of claim.deliveries)
+        await deliver(
+          delivery,
+          claim,
+          events.find(({ id }) => id === delivery.eventId),
+        );
+    };
+    return { claim, endpoint, deliverAll };
+  }
+
+  test.each([true, false])(
+    'counts against no endpoint when it failed (taken by another: %s)',
+    async (isTaken) => {
+      const { deliveryClaims, endpoints } = world.stores;
+      const { endpoint, deliverAll } = await claimAndLose();
+      const taken = isTaken ? await deliveryClaims.take(endpoint.endpointId) : undefined;
+      await deliverAll({ kind: 'failed', error: 'no answer within 15 s' });
+
+      expect((await endpoints.read('office'))?.health).toMatchObject({ failures: 0, isDown: false });
+      // The other one's claim stands; where there is none, all is due as it was.
+      const again = await deliveryClaims.take(endpoint.endpointId);
+      expect(again?.deliveries.length ?? 0).toBe(isTaken ? 0 : DOWN_AFTER_FAILURES);
+      for (const { attempts } of again?.deliveries ?? taken?.deliveries ?? []) expect(attempts).toBe(0);
+    },
+  );
+
+  test('disables no endpoint that was gone at that time', async () => {
+    const { deliverAll } = await claimAndLose();
+    await deliverAll({ kind: 'answered', status: 410, retryAfterMs: 0 });
+    expect((await world.stores.endpoints.read('office'))?.disabledFor).toBeNull();
+  });
+
+  test('is delivered where the endpoint took it, and says nothing of how the endpoint is now', async () => {
+    const { deliverAll } = await claimAndLose();
+    await modify(world.stores.pool, 'UPDATE push_endpoints SET failures = ?', [DOWN_AFTER_FAILURES]);
+    await deliverAll({ kind: 'answered', status: 204, retryAfterMs: 0 });
+    expect(await world.countDeliveries('office')).toEqual({ delivered: DOWN_AFTER_FAILURES });
+    expect((await world.stores.endpoints.read('office'))?.health.isDown).toBe(true);
+  });
+});
+
+describe('an endpoint that is back after two failures', () => {
+  test('gets what has failed with the next delivery that it takes, and not minutes later', async () => {
+    let isBack = false;
+    const { receiver } = await world.addEndpoint('office', { respond: () => (isBack ? 204 : 500) });
+    await world.makeOrders(2);
+    await world.publish();
+    world.startWorker({ retryPausesMs: [20, 5 * 60_000, 5 * 60_000] });
+    await waitFor('two tries of each by the schedule', async () => {
+      const rows = await select(world.stores.pool, 'SELECT attempts FROM push_deliveries');
+      return rows.length === 2 && rows.every(({ attempts }) => attempts === 2);
+    });
+    isBack = true;
+    await world.makeOrders(1);
+    await world.publish();
+    await world.awaitCaughtUp('office');
+    expect(new Set(receiver.ids()).size).toBe(3);
+  });
+
+  test('gets it soon also where nothing else is sent', async () => {
+    let isBack = false;
+    const { receiver } = await world.addEndpoint('office', { respond: () => (isBack ? 204 : 500) });
+    await world.makeOrders(1);
+    await world.publish();
+    world.startWorker({ retryPausesMs: [20, 5 * 60_000, 5 * 60_000] });
+    await waitFor('two tries by the schedule', async () => {
+      const [row] = await select(world.stores.pool, 'SELECT attempts FROM push_deliveries');
+      return row?.['attempts'] === 2;
+    });
+    isBack = true;
+    await world.awaitCaughtUp('office');
+    // Probes were no tries of the schedule, and did not make it count as down.
+    const [row] = await select(world.stores.pool, 'SELECT attempts, status FROM push_deliveries');
+    expect(row).toEqual({ attempts: 3, status: 'delivered' });
+    expect(receiver.ids().length).toBeGreaterThanOrEqual(3);
+  });
+
+  test('meets one that it never takes once more for each try of the schedule, however much else it takes', async () => {
+    const [stuck] = await world.makeOrders(1);
+    const { receiver } = await world.addEndpoint('office', {
+      respond: ({ id }) => (id.startsWith(String(stuck?.orderNo)) ? 500 : 204),
+    });
+    await world.publish();
+    world.startWorker({ retryPausesMs: [5 * 60_000, 5 * 60_000] });
+    const triesOfStuck = () => receiver.ids().filter((id) => id.startsWith(String(stuck?.orderNo))).length;
+    for (let turn = 1; turn <= 12; turn += 1) {
+      const [order] = await world.makeOrders(1);
+      await world.publish();
+      await waitFor('the other', () => receiver.ids().includes(`${order?.orderNo}.1`));
+      await waitFor('its success to be noted', async () => {
+        return (await world.stores.endpoints.read('office'))?.health.waiting === 1;
+      });
+    }
+    const [row] = await select(
+      world.stores.pool,
+      `SELECT attempts, due_at > NOW(3) + INTERVAL 4 MINUTE AS waits FROM push_deliveries WHERE status = 'waiting'`,
+    );
+    expect(row).toEqual({ attempts: 1, waits: 1 });
+    expect(triesOfStuck()).toBeLessThan(12);
+  });
+});
+
 describe('a delivery that fails', () => {
   test('keeps its schedule of days at an endpoint that comes and goes', async () => {
     const { deliveryClaims, endpointHealth } = world.stores;
     const { endpoint } = await world.addEndpoint('office');
     await world.makeOrders(DOWN_AFTER_FAILURES);
     await world.publish();
-    // It has them fed, and sends nothing.
-    const { stop } = world.startWorker({
-      deliveryClaims: { ...deliveryClaims, take: async () => undefined },
-    });
-    await waitFor('the deliveries', async () => {
-      return (await world.countDeliveries('office'))['waiting'] === DOWN_AFTER_FAILURES;
-    });
-    await stop();
+    await world.feedOnly('office', DOWN_AFTER_FAILURES);
     const deps = { ...world.stores, retryPausesMs: RETRY_PAUSES_MS, storing: pLimit(1), log: silent };
     const busy: Answer = { kind: 'answered', status: 503, retryAfterMs: 0 };
     const deliver = createDeliverer(deps, { post: async () => busy });

@@ -25,6 +25,8 @@ export interface PushWorld {
   ): Promise<{ receiver: Receiver; endpoint: Endpoint; secret: string }>;
   /** Has a worker push, until the test ends or the worker is stopped. */
   startWorker(options?: Partial<PusherDeps>): { stop: () => Promise<void> };
+  /** Has a worker add so many deliveries of an endpoint, and send nothing. */
+  feedOnly(name: string, deliveries: number): Promise<void>;
   /** Each order gets an event for each of its first `changes` changes: stored, to be cancelled, cancelled. */
   makeOrders(count: number, changes?: 1 | 2 | 3): Promise<Order[]>;
   cancel(order: Order): Promise<void>;
@@ -53,7 +55,7 @@ export async function openPushWorld(): Promise<PushWorld> {
     await stores.orders.cancel(orderNo, 'shopper_request', { force: true });
   }
 
-  return {
+  const world: PushWorld = {
     stores,
     saleId,
     async addEndpoint(name, { respond, terms } = {}) {
@@ -83,6 +85,15 @@ export async function openPushWorld(): Promise<PushWorld> {
       };
       closers.unshift(stop);
       return { stop };
+    },
+    async feedOnly(name, deliveries) {
+      const { stop } = world.startWorker({
+        deliveryClaims: { ...stores.deliveryClaims, take: async () => undefined },
+      });
+      await waitFor('the deliveries', async () => {
+        return (await world.countDeliveries(name))['waiting'] === deliveries;
+      });
+      await stop();
     },
     async makeOrders(count, changes = 1) {
       const orders = Array.from({ length: count }, () => buildOrder({ saleId, userId: ulid() }));
@@ -121,4 +132,5 @@ export async function openPushWorld(): Promise<PushWorld> {
       await stores.close();
     },
   };
+  return world;
 }

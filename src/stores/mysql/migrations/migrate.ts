@@ -26,6 +26,7 @@ import { eventWaits } from './0020-event-waits.ts';
 import { reversalIds } from './0021-reversal-ids.ts';
 import { saleLists } from './0025-sale-lists.ts';
 import { changeIds } from './0026-change-ids.ts';
+import { pushSchedule } from './0030-push-schedule.ts';
 
 const MIGRATIONS = [
   { name: '0001-initial', statements: initial },
@@ -49,6 +50,7 @@ const MIGRATIONS = [
   { name: '0021-reversal-ids', statements: reversalIds },
   { name: '0025-sale-lists', statements: saleLists },
   { name: '0026-change-ids', statements: changeIds },
+  { name: '0030-push-schedule', statements: pushSchedule },
 ];
 
 const LOCK_NAME = 'holdfast_migrations';

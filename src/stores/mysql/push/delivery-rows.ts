@@ -2,6 +2,7 @@
 
 import { z } from 'zod';
 import { modify, selectRows, type PoolConnection } from '../connection.ts';
+import { now } from '../leases.ts';
 import { unpark } from '../rows/parked.ts';
 
 /** What is to be delivered. */
@@ -11,6 +12,13 @@ export interface NewDelivery {
   sequence: number | null;
   /** Deliveries of one line go one after the other. */
   line: string;
+}
+
+/** A delivery that was claimed. */
+interface HeldDelivery {
+  deliveryId: number;
+  /** By MySQL's clock. It tells this claim from the next one. */
+  claimedUntil: Date;
 }
 
 /** An endpoint, as far as its deliveries are concerned. */
@@ -46,7 +54,7 @@ export async function addDeliveries(
   const rows = deliveries.map(({ eventId, sequence, line }) => {
     const isHead = !occupied.has(line);
     occupied.add(line);
-    return [endpoint.endpointId, eventId, sequence, line, 'waiting', isHead ? new Date() : null];
+    return [endpoint.endpointId, eventId, sequence, line, 'waiting', isHead ? now : null];
   });
   await modify(
     connection,
@@ -118,17 +126,30 @@ export async function promoteNext(
 }
 
 /**
- * All that waits is due at once, for the endpoint is back. What is behind another stays there. Such a try is
+ * What waits is due at once, for the endpoint is back. What is behind another stays there. Such a try is
  * ahead of the schedule and no part of it: an endpoint that comes and goes would use it up within minutes.
+ * @param which fresh: what was not tried so since the last try of its schedule
  */
-export async function hurryWaiting(connection: PoolConnection, endpointId: number): Promise<void> {
+export async function hurryWaiting(
+  connection: PoolConnection,
+  endpointId: number,
+  which: 'all' | 'fresh',
+): Promise<void> {
   await modify(
     connection,
-    `UPDATE push_deliveries SET due_at = NOW(3), attempts = GREATEST(attempts, 1) - 1
-     WHERE endpoint_id = ? AND due_at > NOW(3)`,
+    `UPDATE push_deliveries SET scheduled_at = COALESCE(scheduled_at, due_at), due_at = NOW(3)
+     WHERE endpoint_id = ? AND due_at > NOW(3) ${which === 'fresh' ? 'AND scheduled_at IS NULL' : ''}`,
     [endpointId],
   );
 }
+
+/**
+ * Only while the claim is the caller's: a process that stood still for longer knows nothing of the endpoint,
+ * and another may have the delivery by now.
+ */
+export const OF_CLAIM = `WHERE delivery_id = ? AND claimed_until = ? AND claimed_until > NOW(3)
+  AND status = 'waiting'`;
+export const claimOf = ({ deliveryId, claimedUntil }: HeldDelivery) => [deliveryId, claimedUntil];
 
 export function cutError(error: string): string {
   return error.slice(0, MAX_ERROR_CHARS);

@@ -68,7 +68,9 @@ export function createEndpointFeed(pool: Pool) {
            OR e.failures >= ${DOWN_AFTER_FAILURES} AND COALESCE(e.probe_at <= NOW(3), TRUE)
            OR e.failures < ${DOWN_AFTER_FAILURES} AND EXISTS (
              SELECT 1 FROM push_deliveries d WHERE d.endpoint_id = e.endpoint_id AND d.due_at <= NOW(3)
-               AND (d.claimed_until IS NULL OR d.claimed_until <= NOW(3))))`,
+               AND (d.claimed_until IS NULL OR d.claimed_until <= NOW(3)))
+           OR e.failures > 0 AND e.probe_at <= NOW(3) AND EXISTS (
+             SELECT 1 FROM push_deliveries d WHERE d.endpoint_id = e.endpoint_id AND d.due_at > NOW(3)))`,
       );
       return rows.map((row) => row.endpoint_id);
     },

@@ -2,9 +2,10 @@
 
 import { z } from 'zod';
 import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../connection.ts';
+import { fromNow } from '../leases.ts';
 import { park } from '../rows/parked.ts';
 import type { ClaimedDelivery } from './delivery-claims.ts';
-import { cutError, hurryWaiting } from './delivery-rows.ts';
+import { claimOf, cutError, hurryWaiting, OF_CLAIM } from './delivery-rows.ts';
 
 /** After so many failures with no success between, an endpoint counts as down. */
 export const DOWN_AFTER_FAILURES = 5;
@@ -17,53 +18,37 @@ export function createEndpointHealth(pool: Pool) {
   return {
     /**
      * Notes that the endpoint answers.
-     * @returns whether it had counted as down; then all that waits is due
+     * @returns whether it had counted as down; then all that waits is due, else what has failed
      */
     noteSuccess: (endpointId: number): Promise<boolean> =>
       inTransaction(pool, async (connection) => {
-        const before = await readFailures(connection, endpointId);
+        const before = await lockFailures(connection, endpointId);
         await modify(
           connection,
           `UPDATE push_endpoints SET failures = 0, failed_probes = 0, failing_since = NULL, probe_at = NULL,
              last_success_at = NOW(3) WHERE endpoint_id = ?`,
           [endpointId],
         );
-        if (before.failures < DOWN_AFTER_FAILURES) return false;
-        await hurryWaiting(connection, endpointId);
-        return true;
+        if (before.failures === 0) return false;
+        const wasDown = before.failures >= DOWN_AFTER_FAILURES;
+        await hurryWaiting(connection, endpointId, wasDown ? 'all' : 'fresh');
+        return wasDown;
       }),
 
     /**
-     * Notes that the endpoint failed.
-     * @param probePauseMs how long until the next probe, from the number of those that failed
-     * @returns whether it counts as down from now on
+     * The endpoint answered that it is gone: nothing is sent to it until an operator enables it. Gives the
+     * claim back.
      */
-    noteFailure: (
-      { endpointId, isProbe }: Pick<ClaimedDelivery, 'endpointId' | 'isProbe'>,
-      error: string,
-      probePauseMs: (failedProbes: number) => number,
-    ): Promise<boolean> =>
+    disableGone: (delivery: ClaimedDelivery): Promise<void> =>
       inTransaction(pool, async (connection) => {
-        const before = await readFailures(connection, endpointId);
-        const failedProbes = before.failed_probes + (isProbe ? 1 : 0);
-        const isDown = before.failures + 1 >= DOWN_AFTER_FAILURES;
-        await modify(
+        const { endpointId, endpointName } = delivery;
+        await lockFailures(connection, endpointId);
+        const isHeld = await modify(
           connection,
-          `UPDATE push_endpoints SET failures = failures + 1, failed_probes = ?, last_error = ?,
-             failing_since = COALESCE(failing_since, NOW(3)), probe_at = ? WHERE endpoint_id = ?`,
-          [
-            failedProbes,
-            cutError(error),
-            isDown ? new Date(Date.now() + probePauseMs(failedProbes)) : null,
-            endpointId,
-          ],
+          `UPDATE push_deliveries SET claimed_until = NULL ${OF_CLAIM}`,
+          claimOf(delivery),
         );
-        return isDown && before.failures < DOWN_AFTER_FAILURES;
-      }),
-
-    /** The endpoint answered that it is gone: nothing is sent to it until an operator enables it. */
-    disableGone: ({ endpointId, endpointName }: ClaimedDelivery): Promise<void> =>
-      inTransaction(pool, async (connection) => {
+        if (isHeld === 0) return;
         const disabled = await modify(
           connection,
           `UPDATE push_endpoints SET disabled_for = 'gone'
@@ -79,7 +64,39 @@ export function createEndpointHealth(pool: Pool) {
   };
 }
 
-async function readFailures(connection: PoolConnection, endpointId: number) {
+/**
+ * Counts a failure, in the transaction that has locked the endpoint's row.
+ * @param before as the row was found
+ * @param probePauseMs how long until the next probe, from the number of those that failed
+ * @returns whether it counts as down from now on
+ */
+export async function countFailure(
+  connection: PoolConnection,
+  before: EndpointFailures,
+  { endpointId, isProbe, isDue }: Pick<ClaimedDelivery, 'endpointId' | 'isProbe' | 'isDue'>,
+  error: string,
+  probePauseMs: (failedProbes: number) => number,
+): Promise<boolean> {
+  const wasDown = before.failures >= DOWN_AFTER_FAILURES;
+  // A probe ahead of the schedule is to find the endpoint back sooner, and never to have it count as down.
+  const failures = before.failures + (isProbe && !isDue && !wasDown ? 0 : 1);
+  const failedProbes = before.failed_probes + (isProbe ? 1 : 0);
+  await modify(
+    connection,
+    `UPDATE push_endpoints SET failures = ?, failed_probes = ?, last_error = ?,
+       failing_since = COALESCE(failing_since, NOW(3)), probe_at = ? WHERE endpoint_id = ?`,
+    [failures, failedProbes, cutError(error), fromNow(probePauseMs(failedProbes)), endpointId],
+  );
+  return failures >= DOWN_AFTER_FAILURES && !wasDown;
+}
+
+type EndpointFailures = z.infer<typeof failuresRow>;
+
+/** Locks the endpoint's row: its deliveries are locked after it, as when they are claimed. */
+export async function lockFailures(
+  connection: PoolConnection,
+  endpointId: number,
+): Promise<EndpointFailures> {
   const [row] = await selectRows(
     connection,
     failuresRow,

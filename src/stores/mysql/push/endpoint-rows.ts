@@ -27,6 +27,7 @@ const endpointRow = z
     waiting: z.int(),
     waiting_since: z.date().nullable(),
     created_at: z.date(),
+    now: z.date(),
   })
   .transform((row) => ({
     endpointId: row.endpoint_id,
@@ -39,6 +40,8 @@ const endpointRow = z
     /** Until then the former secret signs too. */
     rotatingUntil: row.former_until,
     createdAt: row.created_at,
+    /** When it was read, by MySQL's clock, as are all of its times. */
+    readAt: row.now,
     fedSequence: row.fed_sequence,
     isReplaying: row.replaying,
     health: {
@@ -72,7 +75,7 @@ export function selectEndpoints(
     executor,
     endpointRow,
     `SELECT endpoint_id, name, url, types, sale_id, description, disabled_for, fed_sequence, failures,
-       failing_since, last_success_at, last_error, created_at,
+       failing_since, last_success_at, last_error, created_at, NOW(3) AS now,
        IF(former_until > NOW(3), former_until, NULL) AS former_until, replay_until IS NOT NULL AS replaying,
        (SELECT last_sequence FROM event_dispatch) AS last_sequence,
        (SELECT COUNT(*) FROM push_deliveries d
@@ -117,5 +120,5 @@ export async function startAfresh(connection: PoolConnection, endpointId: number
      WHERE endpoint_id = ?`,
     [endpointId],
   );
-  await hurryWaiting(connection, endpointId);
+  await hurryWaiting(connection, endpointId, 'all');
 }

@@ -6,7 +6,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { PUSH_WINDOW } from '../../../../src/domain/limits.ts';
 import { createSecret } from '../../../../src/push/message.ts';
-import { inTransaction } from '../../../../src/stores/mysql/connection.ts';
+import { inTransaction, modify } from '../../../../src/stores/mysql/connection.ts';
 import { createDeliveryClaims, type Claim } from '../../../../src/stores/mysql/push/delivery-claims.ts';
 import { createDeliveryList } from '../../../../src/stores/mysql/push/delivery-list.ts';
 import { createEndpointFeed } from '../../../../src/stores/mysql/push/endpoint-feed.ts';
@@ -80,6 +80,10 @@ async function takeSome({ deliveryClaims }: ReturnType<typeof measuredStores>): 
   return claim;
 }
 
+const PAUSES = { retryMs: 60_000, askedMs: 0, probeMs: () => 0 };
+const endClaims = () =>
+  modify(stores.pool, 'UPDATE push_deliveries SET claimed_until = NULL WHERE endpoint_id = ?', [endpointId]);
+
 const some = (first: number, count: number) =>
   Array.from({ length: count }, (_, i) => ({
     eventId: `order-${first + i}.2`,
@@ -90,34 +94,35 @@ const some = (first: number, count: number) =>
 /** With the rows that each statement may read. */
 const CALLS: Record<string, [limit: number, call: Call]> = {
   'endpointFeed: listBusy': [FEW, ({ endpointFeed }) => endpointFeed.listBusy()],
-  'deliveryClaims: take, release': [
+  'deliveryClaims: take, complete, fail, park': [
     FEW,
     async (measured) => {
-      for (const delivery of (await takeSome(measured)).deliveries)
-        await measured.deliveryClaims.release(delivery);
+      const [first, second, third, fourth] = (await takeSome(measured)).deliveries;
+      if (!first || !second || !third || !fourth) throw new Error('too few were due');
+      const { complete, fail, park } = measured.deliveryClaims;
+      expect(await complete(first)).toBe(true);
+      await fail(second, 'answered 500', PAUSES);
+      await fail({ ...third, isDue: false }, 'answered 500', PAUSES);
+      expect(await park(fourth, 'the event is not there any more')).toBe(true);
+      await endClaims();
     },
   ],
-  'deliveryClaims: take, complete, postpone, park': [
+  'deliveryClaims: a claim while the endpoint is down, and that it is gone': [
     FEW,
     async (measured) => {
-      const [first, second, third, ...others] = (await takeSome(measured)).deliveries;
-      if (!first || !second || !third) throw new Error('too few were due');
-      const { complete, postpone, park, release } = measured.deliveryClaims;
-      await complete(first);
-      await postpone(second, 'answered 500', new Date(Date.now() + 60_000));
-      await park(third, 'answered 500');
-      for (const delivery of others) await release(delivery);
-    },
-  ],
-  'endpointHealth: noteFailure, and a claim while it is down': [
-    FEW,
-    async (measured) => {
-      for (let i = 0; i < 5; i += 1)
-        await measured.endpointHealth.noteFailure({ endpointId, isProbe: false }, 'answered 500', () => 0);
+      await modify(stores.pool, 'UPDATE push_endpoints SET failures = 5 WHERE endpoint_id = ?', [endpointId]);
       for (const delivery of (await takeSome(measured)).deliveries) {
         expect(delivery.isProbe).toBe(true);
-        await measured.deliveryClaims.release(delivery);
+        await measured.endpointHealth.disableGone(delivery);
       }
+      await stores.endpoints.enable('office-2', 'ada');
+    },
+  ],
+  'endpointFeed: listBusy, while endpoints have failed': [
+    FEW,
+    async ({ endpointFeed }) => {
+      await modify(stores.pool, 'UPDATE push_endpoints SET failures = 1, probe_at = NOW(3)');
+      await endpointFeed.listBusy();
     },
   ],
   'endpointHealth: noteSuccess, which hurries what waits': [
