@@ -12,6 +12,7 @@ const DEEP = [
   'test/versions/**/*.test.ts',
   'test/browser/**/*.test.ts',
   'test/flow/cluster.test.ts',
+  'test/flow/clocks.test.ts',
   'test/stores/mysql/plans/*.test.ts',
   'test/flow/poison.test.ts',
   'test/flow/failover.test.ts',

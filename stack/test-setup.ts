@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import type { ProvidedContext } from 'vitest';
 import type { TestProject } from 'vitest/node';
 import { locateChromium } from './install/chromium.ts';
+import { locateFaketime } from './install/faketime.ts';
 import { locateServers } from './install/server-packages.ts';
 import { timeSkippingServerPath } from './install/time-skipping.ts';
 import type { Processes } from './processes/processes.ts';
@@ -22,6 +23,8 @@ declare module 'vitest' {
     timeSkippingPath: string | undefined;
     /** Undefined when no browser is there and none can be installed. */
     chromiumPath: string | undefined;
+    /** The library; undefined when it is not there and cannot be installed. */
+    faketimePath: string | undefined;
   }
 }
 
@@ -49,14 +52,22 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
     rmSync(dataDir, { recursive: true, force: true });
   };
   try {
-    const [servers, timeSkippingPath, chromiumPath] = await Promise.all([
+    const [servers, timeSkippingPath, chromiumPath, faketimePath] = await Promise.all([
       launchServers(processes, { fresh: true, temporalInMemory: true, durable: false, progress }),
       timeSkippingServerPath(progress),
       locateChromium(progress),
+      locateFaketime(progress),
     ]);
     const { redisUrl, mysqlUrl, temporalAddress } = servers;
     const redisUrls = [redisUrl, ...(await Promise.all(ofMoreRedises.map(startOneRedis)))];
-    provideAll(project, { redisUrls, mysqlUrl, temporalAddress, timeSkippingPath, chromiumPath });
+    provideAll(project, {
+      redisUrls,
+      mysqlUrl,
+      temporalAddress,
+      timeSkippingPath,
+      chromiumPath,
+      faketimePath,
+    });
   } catch (error) {
     await end();
     throw error;
@@ -71,6 +82,7 @@ function provideAll(project: TestProject, context: ProvidedContext): void {
   project.provide('temporalAddress', context.temporalAddress);
   project.provide('timeSkippingPath', context.timeSkippingPath);
   project.provide('chromiumPath', context.chromiumPath);
+  project.provide('faketimePath', context.faketimePath);
 }
 
 async function startOneRedis(processes: Processes): Promise<string> {

@@ -13,12 +13,18 @@ export interface PrivateStage {
   servers: Servers;
 }
 
-/** `onClose` takes what ends all of it, in the opposite order. */
-export async function openPrivateStage(onClose: (close: () => Promise<void>) => void): Promise<PrivateStage> {
+/**
+ * `onClose` takes what ends all of it, in the opposite order.
+ * @param mysqlUrl of a database server that only this test has; by default a database on that of the run
+ */
+export async function openPrivateStage(
+  onClose: (close: () => Promise<void>) => void,
+  mysqlUrl?: string,
+): Promise<PrivateStage> {
   const redis = await startPrivateRedis();
   onClose(() => redis.stop());
   const [stores, namespace] = await Promise.all([
-    openTestStores({ REDIS_URL: [redis.url] }),
+    openTestStores({ REDIS_URL: [redis.url], ...(mysqlUrl !== undefined && { MYSQL_URL: mysqlUrl }) }),
     createNamespace(),
   ]);
   onClose(() => stores.close());
