@@ -34,10 +34,13 @@ export function createSender({ allowPrivate, timeoutMs = ATTEMPT_TIMEOUT_MS, loo
 
   async function once(url: URL, headers: Record<string, string>, body: string): Promise<Answer> {
     const isTls = url.protocol === 'https:';
+    const late = new AbortController();
+    // An answer that came while this process stood still is read first.
+    const timer = setTimeout(() => setImmediate(() => late.abort()), timeoutMs);
     const options = {
       method: 'POST',
       headers: { ...headers, 'content-length': String(Buffer.byteLength(body)) },
-      signal: AbortSignal.timeout(timeoutMs),
+      signal: late.signal,
       maxHeaderSize: MAX_HEADER_BYTES,
       ...(resolve && { lookup: resolve }),
     };
@@ -57,6 +60,7 @@ export function createSender({ allowPrivate, timeoutMs = ATTEMPT_TIMEOUT_MS, loo
       });
       // Node closes a connection that is switched to another protocol, with neither an answer nor an error.
       sent.once('close', () => {
+        clearTimeout(timer);
         if (!isAnswered) fail(new SwitchedProtocolError());
       });
       sent.end(body);

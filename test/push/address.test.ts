@@ -1,6 +1,8 @@
 /** Pushes go to public addresses alone, whatever leads to others: literals, names, rebinding, redirects. */
 
+import { spawn } from 'node:child_process';
 import type { LookupAddress } from 'node:dns';
+import { once } from 'node:events';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createPublicLookup, isPublicAddress } from '../../src/push/address.ts';
 import { parseEndpointUrl } from '../../src/push/endpoint-url.ts';
@@ -99,6 +101,28 @@ describe('an address that a shop gives', () => {
     expect(parseEndpointUrl('http://127.0.0.1/', rules)).toBe('must begin with https');
     expect(parseEndpointUrl('https://127.0.0.1/', rules)).toBeInstanceOf(URL);
   });
+});
+
+/** Answers 204 a moment after it says that it has got a request: in a process of its own, which goes on. */
+const SLOW_SERVER = `require('node:http').createServer((request, response) => {
+  process.stdout.write('got\\n');
+  setTimeout(() => response.writeHead(204).end(), 50);
+}).listen(0, '127.0.0.1', function () { process.stdout.write(this.address().port + '\\n'); });`;
+
+test('an attempt that was answered while its process stood still is answered', async () => {
+  const server = spawn(process.execPath, ['-e', SLOW_SERVER], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const sender = createSender({ allowPrivate: true, timeoutMs: 200 });
+  try {
+    const [port] = await once(server.stdout, 'data');
+    const answer = sender.post(`http://127.0.0.1:${String(port).trim()}/`, {}, '{}');
+    await once(server.stdout, 'data');
+    // As when it is frozen for longer than an attempt may take.
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1_000);
+    expect(await answer).toMatchObject({ kind: 'answered', status: 204 });
+  } finally {
+    sender.close();
+    server.kill();
+  }
 });
 
 describe('an attempt', () => {
