@@ -24,7 +24,7 @@ async function readEvents(reference: string): Promise<Record<string, unknown>[]>
   return rows.map(({ data, ...row }) => ({ ...row, ...JSON.parse(String(data)) }));
 }
 
-test('what becomes parked has one event with its cause, reason and order, however often it fails', async () => {
+test('what becomes parked has one event with its cause, its sentence and order, however often it fails', async () => {
   const { orderNo, saleId } = buildOrder();
   await park(stores.pool, 'order', orderNo, 'it fails', failing('mark paid'));
   await park(stores.pool, 'order', orderNo, 'it fails otherwise', failing('mark paid'));
@@ -39,12 +39,24 @@ test('what becomes parked has one event with its cause, reason and order, howeve
         kind: 'order',
         reference: orderNo,
         cause: 'step_failing',
-        reason: 'it fails',
+        reason: 'a step of the order or the refund keeps failing, and is tried again',
         inputs: { step: 'mark paid' },
         orderNo,
       },
     },
   ]);
+});
+
+test('the event says nothing of what an error names; the entry has it for operators', async () => {
+  const { orderNo } = buildOrder();
+  const error = 'mark paid: connect ECONNREFUSED 10.0.0.3:3306';
+  await park(stores.pool, 'order', orderNo, error, failing('mark paid'));
+
+  const events = await readEvents(orderNo);
+  expect(events).toHaveLength(1);
+  expect(JSON.stringify(events)).not.toMatch(/10\.0\.0\.3|ECONNREFUSED/);
+  const entries = await stores.parkedWork.list({ limit: 100 });
+  expect(entries.find(({ reference }) => reference === orderNo)).toMatchObject({ reason: error });
 });
 
 test('what is parked again after it was settled has another event', async () => {
@@ -54,8 +66,8 @@ test('what is parked again after it was settled has another event', async () => 
     await unpark(stores.pool, 'order', orderNo);
   }
   expect(await readEvents(orderNo)).toMatchObject([
-    { parked: { reason: 'first' } },
-    { parked: { reason: 'second' } },
+    { parked: { inputs: { step: 'first' } } },
+    { parked: { inputs: { step: 'second' } } },
   ]);
 });
 
