@@ -7,6 +7,7 @@ import { skuSchema } from '../../domain/ids.ts';
 import {
   MAX_CART_LINES,
   MAX_LINE_QUANTITY,
+  MAX_IP_CHARS,
   MAX_USER_AGENT_CHARS,
   SALE_ID_PATTERN,
 } from '../../domain/limits.ts';
@@ -131,8 +132,8 @@ function accept(ctx: Context, saleId: string, outcome: ReserveOutcome & { kind: 
 
 function contactOf(ctx: Context): Pick<Caller, 'ip' | 'userAgent'> {
   return {
-    // Behind proxies this may be any text that a client sent: what is no address is not kept.
-    ip: isIP(ctx.ip) === 0 ? '' : ctx.ip,
+    // Behind proxies this may be any text that a client sent: what is no address, or too long, is not kept.
+    ip: isIP(ctx.ip) === 0 || ctx.ip.length > MAX_IP_CHARS ? '' : ctx.ip,
     userAgent: (ctx.req.headers['user-agent'] ?? '').slice(0, MAX_USER_AGENT_CHARS),
   };
 }
