@@ -144,6 +144,7 @@ describe('news', () => {
     await closeNow(saleId);
     await look();
     expect(await eventsOf(saleId)).toMatchObject([
+      { type: 'opened' },
       { type: 'changed' },
       {
         type: 'closed',
@@ -157,12 +158,12 @@ describe('news', () => {
     await stores.orders.cancel(sold, 'operator_request', { force: false });
     await stores.reservations.release(sold);
     await look();
-    expect(await typesOf(saleId)).toEqual(['changed', 'closed']);
+    expect(await typesOf(saleId)).toEqual(['opened', 'changed', 'closed']);
     await stores.orders.cancel(returned, 'operator_request', { force: false });
     await stores.reservations.release(returned);
     await look();
     await look();
-    expect((await eventsOf(saleId)).slice(2)).toMatchObject([
+    expect((await eventsOf(saleId)).slice(3)).toMatchObject([
       {
         type: 'settled',
         units: [
@@ -179,12 +180,12 @@ describe('news', () => {
     await closeNow(saleId);
     await look();
     // Not stored yet, so MySQL counts nothing held.
-    expect(await typesOf(saleId)).toEqual(['changed', 'closed']);
+    expect(await typesOf(saleId)).toEqual(['opened', 'changed', 'closed']);
     const other = await stores.openSale(buildSale());
     await closeNow(other.saleId);
     await stores.redis.del(...(await stores.redis.keys(`holdfast:{${other.saleId}.0}:*`)));
     await look();
-    expect(await typesOf(other.saleId)).toEqual(['changed']);
+    expect(await typesOf(other.saleId)).toEqual(['opened', 'changed']);
   });
 
   test('a sale that never was in Redis ends with what MySQL counts', async () => {
@@ -209,7 +210,7 @@ describe('news', () => {
     ]);
     expect(await stores.saleNews.announceClosed(saleId, [])).toBe(false);
     await look();
-    expect(await typesOf(saleId)).toEqual(['changed', 'opened']);
+    expect(await typesOf(saleId)).toEqual(['opened', 'changed']);
   });
 });
 
@@ -228,7 +229,7 @@ test('changes that are left pending are completed once, and one that cannot be m
     await stores.saleChanges.record(ask, { actor: 'grace', reason: null });
   }
   await look();
-  expect(await typesOf(kept.saleId)).toEqual(['changed', 'opened']);
+  expect(await typesOf(kept.saleId)).toEqual(['opened', 'changed']);
   expect(await typesOf(refused.saleId)).toEqual(['opened']);
   const statuses = await select(
     stores.pool,

@@ -12,7 +12,7 @@ const EARLIER_MAX = 5;
 
 export interface ChangeSaleDeps {
   saleChanges: SaleChanges;
-  saleStock: Pick<SaleStock, 'change' | 'readDecided'>;
+  saleStock: Pick<SaleStock, 'change' | 'read' | 'readDecided'>;
   log: Logger;
 }
 

@@ -187,8 +187,34 @@ describe('in mid-sale', () => {
       ['new', 5],
     ];
     expect(await totalsOf(saleId)).toEqual({ inRedis: totals, inMysql: totals });
-    expect(await eventsOf(saleId)).toEqual([{ type: 'sale.changed' }]);
+    expect(await eventsOf(saleId)).toEqual([{ type: 'sale.opened' }, { type: 'sale.changed' }]);
     expect((await shopper.placeOrder({ saleId, items: [{ sku: 'new', quantity: 1 }] })).status).toBe(202);
+  });
+
+  test('the event of a change comes after that of the opening, and shows the stock of the answer', async () => {
+    const { saleId } = await openSale();
+    await shopper.buy(saleId, 'lamp', 2);
+    const skus = [
+      { ...LAMP, total: 20 },
+      { ...MUG, total: 5 },
+    ];
+    const reply = await shop.put(saleId, buildDocument({ skus }));
+
+    const rows = await select(
+      api.stores.pool,
+      'SELECT type, data FROM shop_events WHERE sale_id = ? ORDER BY event_id',
+      [saleId],
+    );
+    const [opened, changed, ...others] = rows.map(({ type, data }) => ({
+      type,
+      ...JSON.parse(String(data)),
+    }));
+    expect(others).toEqual([]);
+    expect(opened).toMatchObject({ type: 'sale.opened', sale: { state: 'open', version: 1 } });
+    expect(opened.sale.skus[0]).toMatchObject({ total: 10, available: 8, held: 2 });
+    expect(changed).toMatchObject({ type: 'sale.changed', sale: { version: 2 } });
+    expect(changed.sale.skus).toEqual(saleOf(reply).skus);
+    expect(changed.sale.skus[0]).toMatchObject({ total: 20, available: 18, held: 2 });
   });
 
   test('a total below what is held and sold is refused, and nothing of the change is made', async () => {

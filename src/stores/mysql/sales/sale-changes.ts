@@ -14,7 +14,7 @@ import {
   type FixedRule,
   type SaleDocument,
 } from '../../../domain/sale-change.ts';
-import type { Sale } from '../../../domain/sale.ts';
+import type { Sale, StockCount } from '../../../domain/sale.ts';
 import { inTransaction, modify, type Executor, type Pool } from '../connection.ts';
 import { recordAction, type Decision } from '../rows/audit-log.ts';
 import { insertSale, lockSale, raiseTotals, writeDocument, type SaleRecord } from '../rows/sale-rows.ts';
@@ -65,6 +65,7 @@ export interface DecidingStock {
   change(change: PendingChange): Promise<StockReply>;
   /** Undefined: Redis does not have the sale. */
   readDecided(saleId: string): Promise<DecidedSale | undefined>;
+  read(saleId: string): Promise<{ skus: readonly StockCount[] } | undefined>;
 }
 
 /** Changes of one pass: each may be half a megabyte. While Redis is away there may be one for each sale. */
@@ -124,7 +125,9 @@ export function createSaleChanges(pool: Pool) {
       // As a rule MySQL knows how it ended. Where it is pending still, MySQL had lost commits.
       const decided = reply.kind === 'stale' ? await stock.readDecided(change.saleId) : undefined;
       if (decided) await catchUp(change.saleId, decided, change);
-      return inTransaction(pool, (connection) => settleChange(connection, change, reply));
+      // Where it is sold from, as the answer to the call shows it; MySQL's own counts lag behind.
+      const live = await stock.read(change.saleId).catch(() => undefined);
+      return inTransaction(pool, (connection) => settleChange(connection, change, reply, live?.skus));
     },
 
     /** Hides a sale that is settled, or a draft, from the list for good. Idempotent. */

@@ -8,13 +8,15 @@ import {
   type DecidedSale,
   type SaleDocument,
 } from '../../../domain/sale-change.ts';
-import { snapshotSale } from '../../../domain/sale-snapshot.ts';
+import { shopStateOf, snapshotSale } from '../../../domain/sale-snapshot.ts';
+import type { StockCount } from '../../../domain/sale.ts';
 import { modify, selectRows, type Executor } from '../connection.ts';
 import { recordAction, type Decision } from '../rows/audit-log.ts';
 import { lockSale, writeDocument, type SaleRecord } from '../rows/sale-rows.ts';
 import { recordShopEvent } from '../rows/shop-events.ts';
 import { endChange, readChange, readEnd, type ChangeEnd, type PendingChange } from './change-rows.ts';
 import type { StockReply } from './sale-changes.ts';
+import { withTotals } from './shown-sales.ts';
 
 /** Values in one entry of the log, and characters of each: the column takes 64 KiB. */
 const LOGGED_MAX = 50;
@@ -28,11 +30,13 @@ export type Settled = ChangeEnd;
  * A second call finds how it ended.
  * @param reply `stale`: another process has decided it, and settled it before the next one was recorded; or
  *   MySQL had lost commits, and it was withdrawn
+ * @param live the stock as Redis counts it since; by default MySQL's
  */
 export async function settleChange(
   connection: Executor,
   change: PendingChange,
   reply: Exclude<StockReply, { kind: 'sale-absent' }>,
+  live?: readonly StockCount[],
 ): Promise<Settled | undefined> {
   const { saleId, changeNo, changeId } = change;
   const found = await lockSale(connection, saleId);
@@ -40,7 +44,7 @@ export async function settleChange(
   if (found.pendingNo !== changeNo || found.changeId !== changeId) return readEnd(connection, change);
   if (reply.kind === 'stale') return undefined;
   const end = endOf(reply);
-  await settle(connection, found, change, end);
+  await settle(connection, found, change, end, live);
   return end;
 }
 
@@ -88,6 +92,7 @@ async function settle(
   found: SaleRecord,
   change: PendingChange,
   end: ChangeEnd,
+  live?: readonly StockCount[],
 ): Promise<void> {
   const { saleId, action, actor, reason } = change;
   await endChange(connection, change, end);
@@ -107,7 +112,9 @@ async function settle(
   }
   await writeDocument(connection, change.document);
   if (action !== 'warm_up') {
-    await noteChange(connection, { ...found, ...change.former }, change.document, action, change);
+    const former = { ...found, ...change.former };
+    await announceOpening(connection, former, live ?? found.stock);
+    await noteChange(connection, former, change.document, action, change, live);
     return;
   }
   await modify(
@@ -150,6 +157,22 @@ export async function takeOver(
     await noteChange(connection, { ...found, ...former }, document, 'put', decision);
 }
 
+/**
+ * A sale that has opened by the clock is announced within a second. A change that is made before that
+ * announces it first, as it was before the change.
+ */
+async function announceOpening(
+  connection: Executor,
+  former: SaleRecord,
+  counts: readonly StockCount[],
+): Promise<void> {
+  if (!former.isWarm || former.hasOpened || shopStateOf(former) !== 'open') return;
+  const { saleId } = former.sale;
+  await modify(connection, 'UPDATE sales SET opened_at = NOW(3) WHERE sale_id = ?', [saleId]);
+  const data = { sale: snapshotSale(former, withTotals(counts, former.sale)) };
+  await recordShopEvent(connection, { type: 'sale.opened', saleId, subject: saleId, data });
+}
+
 /** Counts, logs and announces a change that was made, in its transaction. */
 export async function noteChange(
   connection: Executor,
@@ -157,6 +180,7 @@ export async function noteChange(
   document: SaleDocument,
   asked: ChangeAction,
   { actor, reason }: Decision,
+  live?: readonly StockCount[],
 ): Promise<void> {
   const { saleId } = document.sale;
   await modify(connection, 'UPDATE sales SET version = version + 1 WHERE sale_id = ?', [saleId]);
@@ -178,7 +202,7 @@ export async function noteChange(
     subject: `sale ${saleId}`,
     detail,
   });
-  const data = { sale: snapshotSale(found, found.stock) };
+  const data = { sale: snapshotSale(found, live ?? found.stock) };
   await recordShopEvent(connection, { type: 'sale.changed', saleId, subject: saleId, data });
 }
 

@@ -1,6 +1,7 @@
 /** Sales as the back office sees them: as they are, and whether a change of them is pending. */
 
 import type { ShopSaleState } from '../../../domain/sale-snapshot.ts';
+import type { Sale, StockCount } from '../../../domain/sale.ts';
 import type { Executor } from '../connection.ts';
 import { selectSales, type SaleRecord } from '../rows/sale-rows.ts';
 import { readChange } from './change-rows.ts';
@@ -50,10 +51,14 @@ export async function showSales(
 async function showSale(reader: Executor, record: SaleRecord): Promise<ShownSale> {
   if (record.pendingNo === undefined) return { ...record, isChanging: false };
   const { former } = await readChange(reader, record.sale.saleId, record.pendingNo);
-  const totals = new Map(former.sale.skus.map(({ sku, total }) => [sku, total]));
-  const stock = record.stock.flatMap((count) => {
+  return { ...record, ...former, stock: withTotals(record.stock, former.sale), isChanging: true };
+}
+
+/** What is held and sold, within the totals of this document. */
+export function withTotals(counts: readonly StockCount[], { skus }: Sale): StockCount[] {
+  const totals = new Map(skus.map(({ sku, total }) => [sku, total]));
+  return counts.flatMap((count) => {
     const total = totals.get(count.sku);
     return total === undefined ? [] : [{ ...count, total, available: total - count.held - count.sold }];
   });
-  return { ...record, ...former, stock, isChanging: true };
 }
