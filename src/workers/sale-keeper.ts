@@ -21,7 +21,7 @@ export interface SaleKeeperDeps {
   sales: Pick<Sales, 'warmUp'>;
   saleChanges: Pick<SaleChanges, 'listPending' | 'complete' | 'catchUp'>;
   saleNews: SaleNews;
-  saleStock: Pick<SaleStock, 'change' | 'readDecided' | 'readWithChange'>;
+  saleStock: Pick<SaleStock, 'change' | 'read' | 'readDecided' | 'readWithChange'>;
   log: Logger;
 }
 
