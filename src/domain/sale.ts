@@ -21,6 +21,14 @@ const nameSchema = z
   .max(200)
   .refine((text) => !UNPRINTABLE.test(text), 'printable characters only');
 
+/** Of the codes with an X that are money; the others are metals, units of account, tests, or nothing. */
+const SHARED_CURRENCIES = ['XAF', 'XCD', 'XCG', 'XOF', 'XPF'];
+const CURRENCIES = new Set(Intl.supportedValuesOf('currency'));
+
+function isCurrency(code: string): boolean {
+  return CURRENCIES.has(code) && (!code.startsWith('X') || SHARED_CURRENCIES.includes(code));
+}
+
 const saleSku = z.strictObject({
   sku: skuSchema,
   name: nameSchema,
@@ -39,7 +47,7 @@ export const saleSchema = z
     saleId: z.string().regex(SALE_ID_PATTERN),
     name: nameSchema,
     /** ISO 4217. */
-    currency: z.string().regex(/^[A-Z]{3}$/),
+    currency: z.string().refine(isCurrency, 'a currency of ISO 4217 that is in use'),
     /** Unix time in ms. */
     opensAtMs: z.int().min(MIN_SALE_TIME_MS).max(MAX_SALE_TIME_MS),
     closesAtMs: z.int().min(MIN_SALE_TIME_MS).max(MAX_SALE_TIME_MS),

@@ -52,7 +52,7 @@ test.each([
   ['above the most, without decimals', 'JPY', 100_000_000],
   ['not a step of ten', 'KWD', 12_345],
   ['counted in another unit', 'ISK', 5_000],
-  ['in a currency that Stripe does not take', 'XXX', 5_000],
+  ['in a currency that Stripe does not take', 'KPW', 5_000],
 ])('a sale with a price that is %s, %s %i, is refused', async (_why, currency, unitPrice) => {
   const faults = await refuse({ currency, skus: [sku('lamp', unitPrice)] });
 
@@ -86,7 +86,7 @@ test('limits that together allow a cart of more than the provider takes are refu
 test('the sandbox takes every price that a sale may have', async () => {
   const provider = { priceFault: priceFaultOf('sandbox') };
 
-  expect(await refuse({ currency: 'XXX', skus: [sku('pin', 1, 2)] }, provider)).toEqual([]);
+  expect(await refuse({ currency: 'KPW', skus: [sku('pin', 1, 2)] }, provider)).toEqual([]);
 });
 
 test('what is no sale at all is refused before its prices are looked at', async () => {

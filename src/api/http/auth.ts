@@ -20,6 +20,7 @@ export type RequestState = Caller;
 /** RFC 6750: without a token the challenge names the scheme alone; a refused token also gets the error. */
 const CHALLENGE = 'Bearer realm="holdfast"';
 const INVALID_TOKEN_CHALLENGE = `${CHALLENGE}, error="invalid_token"`;
+const AUTHORIZATION = 'authorization';
 const TOKEN_HEADER = /^Bearer ([\w.-]{1,4096})$/i;
 const NO_TOKEN_FORM: Verdict = { kind: 'refused', fault: { code: 'NOT_A_TOKEN' } };
 
@@ -58,6 +59,8 @@ export function authenticate(
   }
 
   return (ctx, next) => {
+    if (isRepeated(ctx.req.rawHeaders))
+      throw new Problem('malformed_request', 'Send one Authorization header.');
     const header = ctx.req.headers.authorization ?? '';
     const token = TOKEN_HEADER.exec(header)?.[1];
     if (token === undefined && !/^Bearer\b/i.test(header)) {
@@ -72,6 +75,16 @@ export function authenticate(
     const verdict = token === undefined ? NO_TOKEN_FORM : verify(token);
     return verdict instanceof Promise ? verdict.then(goOn) : goOn(verdict);
   };
+}
+
+/** Node keeps the first and drops the others, where another part of the way may go by the last. */
+function isRepeated(rawHeaders: readonly string[]): boolean {
+  let found = 0;
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i];
+    if (name?.length === AUTHORIZATION.length && name.toLowerCase() === AUTHORIZATION) found += 1;
+  }
+  return found > 1;
 }
 
 function unauthorized(detail: string, challenge: string): Problem {

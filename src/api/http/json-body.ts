@@ -8,8 +8,6 @@ import { Problem } from './problem.ts';
 
 /** RFC 8259 knows no other encoding than UTF-8, so naming it is all that the parameter can do. */
 const JSON_TYPE = /^\s*application\/json\s*(?:;\s*charset\s*=\s*"?utf-8"?\s*)?;?\s*$/i;
-/** Only lists and objects: no resource takes a bare value. */
-const JSON_START = /^[ \t\r\n]*[[{]/;
 
 /** What the middleware has read. */
 export interface BodyState {
@@ -82,15 +80,22 @@ function join(chunks: readonly Buffer[]): Buffer {
   return first && chunks.length === 1 ? first : Buffer.concat(chunks);
 }
 
-/** @throws Problem 400 for what is no JSON, or would set a prototype */
+/** @throws Problem 400 for what is no JSON, is no object, or would set a prototype */
 function parseJson(text: string): unknown {
   if (text === '') return {};
+  const value = readJson(text);
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value;
+  const faults = [{ path: '', message: 'an object' }];
+  throw new Problem('invalid_request', 'The request is not as it must be.', { extra: { faults } });
+}
+
+function readJson(text: string): unknown {
   try {
-    if (JSON_START.test(text)) return parse(text);
+    return parse(text);
   } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
+    if (error instanceof SyntaxError) throw unreadable();
+    throw error;
   }
-  throw unreadable();
 }
 
 function unreadable(): Problem {

@@ -8,6 +8,7 @@ import type { TokenFault } from '../../../src/api/http/jwks.ts';
 import { buildSale } from '../../support/factories.ts';
 import { JWT_SECRET, refusalOf, send, type Reply } from '../../support/shopper.ts';
 import { openApi, type TestApi } from '../open-api.ts';
+import { openRaw } from '../raw-http.ts';
 import { openTestLog } from '../test-log.ts';
 
 let api: TestApi;
@@ -175,3 +176,19 @@ test.each(['nope', 'a-0-1-short', '%7B%7D', 'x%00y', '..%2f..%2fx', '%E0%A4%A', 
     expect(refusalOf(await ada.cancel(text))).toBe('404 order_not_found');
   },
 );
+
+test.each([
+  ['the same twice', (good: string) => [good, good]],
+  ['a good one and a bad one', (good: string) => [good, 'Bearer bad']],
+  ['a bad one and a good one', (good: string) => ['Bearer bad', good]],
+])('two Authorization headers, %s, are refused: it is not ours to choose', async (_, headersOf) => {
+  const { authorization } = await api.shopper('ada');
+  const raw = await openRaw(api.url);
+  const lines = headersOf(authorization).map((value) => `aUTHORIZATION: ${value}`);
+  raw.write([`GET /v1/orders/${orderNo} HTTP/1.1`, 'Host: shop', ...lines, '', ''].join('\r\n'));
+
+  const [reply] = await raw.replies(1);
+  raw.close();
+  expect(reply?.status).toBe(400);
+  expect(reply?.body).toMatchObject({ code: 'malformed_request' });
+});

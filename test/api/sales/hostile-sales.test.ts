@@ -31,6 +31,11 @@ describe('a document', () => {
     ['with half a character', { name: '\ud800' }, 'name'],
     ['with another type', { name: { toString: 'x' } }, 'name'],
     ['with a currency in small letters', { currency: 'eur' }, 'currency'],
+    ['without any currency', { currency: 'XXX' }, 'currency'],
+    ['in a currency for tests', { currency: 'XTS' }, 'currency'],
+    ['in gold', { currency: 'XAU' }, 'currency'],
+    ['in drawing rights', { currency: 'XDR' }, 'currency'],
+    ['in a currency that no country has', { currency: 'ZZZ' }, 'currency'],
     ['with a time that is none', { opensAt: 'tomorrow' }, 'opensAt'],
     ['with a time without a zone', { opensAt: '2026-11-21T10:00:00' }, 'opensAt'],
     ['with a number for a time', { opensAt: 1_700_000_000_000 }, 'opensAt'],
@@ -141,6 +146,15 @@ test.each([{ reason: '' }, { reason: 'x'.repeat(501) }, { reason: 7 }, { why: 'x
   'a decision with the body %o is refused',
   async (body) => {
     expect(refusalOf(await shop.act(saleId, 'close', body))).toBe('400 invalid_request');
+  },
+);
+
+test.each(['null', '[]', '"close"', '7', 'true'])(
+  'a body of %s, which is no object, is refused with one code by every call',
+  async (body) => {
+    expect(refusalOf(await shop.put(saleId, body))).toBe('400 invalid_request');
+    for (const action of ['pause', 'close', 'archive'])
+      expect(refusalOf(await shop.call('POST', `/${saleId}/${action}`, body))).toBe('400 invalid_request');
   },
 );
 
