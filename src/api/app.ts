@@ -12,6 +12,8 @@ import {
   MAX_PAYMENTS_IN_FLIGHT,
   MAX_PURCHASES_AT_WORK,
   MAX_PURCHASES_WAITING,
+  MAX_QUERIES_IN_FLIGHT,
+  MAX_STAFF_IN_FLIGHT,
   MAX_WEBHOOK_BYTES,
 } from '../domain/limits.ts';
 import type { OrderEngine } from '../engine/order-engine.ts';
@@ -42,6 +44,7 @@ import { createPaymentPage } from './orders/payment-page.ts';
 import { createPlaceOrder } from './orders/place-order.ts';
 import { createProjection } from './orders/projection.ts';
 import type { VerifyTicket } from './orders/ticket.ts';
+import { createWorkflowQueries } from './orders/workflow-queries.ts';
 import { createGetSale } from './sale-routes.ts';
 import { countNotices, createReceiveNotice } from './webhook-routes.ts';
 
@@ -73,17 +76,21 @@ export interface App {
 
 export function createApp(deps: AppDeps): App {
   const projection = createProjection(deps);
-  const findOrder = createOrderFinder({ ...deps, projection, judgeMissing: createLostOrders(deps) });
   const findAbsentSale = createAbsentSales(deps.sales);
   const openPaymentPage = createPaymentPage({ ...deps, sign: deps.signer.sign, projection });
-  const orders = createOrderRoutes({ ...deps, projection, findOrder, openPaymentPage });
   const health = createHealthRoutes(deps);
   const shopper = authenticate(deps.tokens, createTokenLog(deps.log));
   const purchases = openLane('purchases', MAX_PURCHASES_AT_WORK, MAX_PURCHASES_WAITING, deps);
   const notices = openLane('notices', MAX_NOTICES_IN_FLIGHT, 0, deps);
   const payments = openLane('payments', MAX_PAYMENTS_IN_FLIGHT, 0, deps);
   const others = openLane('others', MAX_OTHERS_IN_FLIGHT, 0, deps);
+  const staffCalls = openLane('staff', MAX_STAFF_IN_FLIGHT, 0, deps);
+  const queries = openLane('queries', MAX_QUERIES_IN_FLIGHT, 0, deps);
   const feeds = openLane('feeds', MAX_FEEDS_IN_FLIGHT, 0, deps);
+  const queryWorkflow = createWorkflowQueries(deps.engine, queries, deps.log);
+  const lostOrders = createLostOrders({ ...deps, queryWorkflow });
+  const findOrder = createOrderFinder({ ...deps, projection, lostOrders });
+  const orders = createOrderRoutes({ ...deps, projection, queryWorkflow, findOrder, openPaymentPage });
   const eventFeed = createEventFeed(deps);
   const [cart, notice] = [jsonBody(MAX_BODY_BYTES), jsonBody(MAX_WEBHOOK_BYTES)];
 
@@ -124,7 +131,7 @@ export function createApp(deps: AppDeps): App {
 
   // A router tries all of its paths for each call, so shoppers' calls do not come to that of the back office.
   const staff = new Router<RequestState & BodyState>({ sensitive: true, strict: true });
-  mountAdmin(staff, { ...deps, eventFeed }, { caller: shopper, lane: others, feeds });
+  mountAdmin(staff, { ...deps, eventFeed, lostOrders }, { caller: shopper, lane: staffCalls, feeds });
 
   const app = new Koa({ proxy: deps.trustedProxyHops > 0, maxIpsCount: deps.trustedProxyHops });
   app.use(problemResponder(deps.log)).use(router.routes()).use(staff.routes()).use(staff.allowedMethods());

@@ -54,8 +54,15 @@ export const MAX_NOTICES_IN_FLIGHT = 64;
  * pace.
  */
 export const MAX_PAYMENTS_IN_FLIGHT = 64;
-/** All other calls at once. There are more, as they mostly wait for MySQL or a workflow. */
+/** All other calls of shoppers at once. There are more, as they mostly wait for MySQL or a workflow. */
 export const MAX_OTHERS_IN_FLIGHT = 256;
+/** Calls of the back office at once: a few people and the shop's own systems. No crowd takes their places. */
+export const MAX_STAFF_IN_FLIGHT = 64;
+/**
+ * Queries of Temporal at once, which callers cause. While no worker answers each takes two seconds, and they
+ * are not a part of the engine's budget: so they are few.
+ */
+export const MAX_QUERIES_IN_FLIGHT = 16;
 /** Events in one answer: some 400 KB, built from as many orders by one query; 3 MB if all were full. */
 export const MAX_EVENTS_PAGE = 500;
 /**

@@ -154,7 +154,8 @@ export function formatOrderNo(parts: OrderNoParts): string {
   return `${parts.saleId}-${parts.shard}-${parts.epoch}-${parts.ulid}`;
 }
 
-const ORDER_NO = /^([a-z0-9]+(?:-[a-z0-9]+)*)-(\d{1,3})-(\d{1,9})-([0-9A-HJKMNP-TV-Z]{26})$/;
+/** As `formatOrderNo` writes it, and in no other way. The first sign of a ULID has three bits. */
+const ORDER_NO = /^([a-z0-9]+(?:-[a-z0-9]+)*)-(0|[1-9]\d{0,2})-([1-9]\d{0,8})-([0-7][0-9A-HJKMNP-TV-Z]{25})$/;
 
 /** Undefined when `text` is no order number, so that callers answer "not found" and not with an error. */
 export function parseOrderNo(text: string): OrderNoParts | undefined {

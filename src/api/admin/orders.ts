@@ -16,6 +16,7 @@ import { parseInput, Problem, unavailable } from '../http/problem.ts';
 import { pageLimit } from '../http/query.ts';
 import type { OrderFileReply, StaffOrderReply, StaffOrdersReply } from '../http/staff-replies.ts';
 import type { EngineNotifier } from '../orders/engine-notifier.ts';
+import type { LostOrders } from '../orders/lost-orders.ts';
 import { viewOrder } from '../orders/order-view.ts';
 import { orderNoOf, orderUnknown, viewRefund } from './refunds.ts';
 import type { AdminContext } from './routes.ts';
@@ -26,6 +27,7 @@ export interface StaffOrderRoutesDeps {
   staffOrders: StaffOrders;
   refunds: Pick<Refunds, 'readOf'>;
   reservations: Pick<Reservations, 'lookUp'>;
+  lostOrders: Pick<LostOrders, 'judge'>;
   notifier: Pick<EngineNotifier, 'cancelRequested'>;
 }
 
@@ -49,14 +51,19 @@ const listQuery = z
   });
 
 export function createStaffOrderRoutes(deps: StaffOrderRoutesDeps) {
-  const { pool, orders, staffOrders, refunds, reservations, notifier } = deps;
+  const { pool, orders, staffOrders, refunds, reservations, lostOrders, notifier } = deps;
 
-  /** The order as Redis has it: accepted, and not stored yet. @throws Problem where there is none */
+  /**
+   * The order as Redis has it: accepted, and not stored yet. One that was lost before it was stored is not
+   * found: nothing is left of it that staff could look at.
+   * @throws Problem where there is none
+   */
   async function findQueued(orderNo: string): Promise<ReservedOrder> {
     const { found, isCertain } = await reservations.lookUp(orderNo).catch(failToRead);
     if (found) return found;
-    if (!isCertain) throw unreadable(undefined);
-    throw orderUnknown();
+    if (isCertain) throw orderUnknown();
+    const missing = await lostOrders.judge(orderNo).catch(failToRead);
+    throw missing === 'undecided' ? unreadable(undefined) : orderUnknown();
   }
 
   /** A wish to cancel must be durable, so an order that still waits to be stored is stored first. */

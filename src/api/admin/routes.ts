@@ -35,7 +35,7 @@ interface AdminRoute {
   /** Absent for calls without a body. */
   body?: Middleware<BodyState>;
   handle: (ctx: AdminContext) => Promise<void>;
-  /** Where its callers stay for long; by default the lane of all others. */
+  /** Where its callers stay for long; by default the lane of the back office. */
   lane?: Lane;
 }
 

@@ -4,7 +4,6 @@ import type { Context } from 'koa';
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import { isFinal, type OrderState } from '../../domain/order.ts';
-import type { OrderEngine } from '../../engine/order-engine.ts';
 import type { Orders, WishRecorded } from '../../stores/mysql/orders/orders.ts';
 import type { ReservedOrder } from '../../stores/redis/reservations.ts';
 import type { RequestState } from '../http/auth.ts';
@@ -14,16 +13,14 @@ import type { EngineNotifier } from './engine-notifier.ts';
 import { viewOrder, type FoundOrder, type OrderFinder } from './order-view.ts';
 import type { OpenPaymentPage } from './payment-page.ts';
 import type { Projection } from './projection.ts';
-
-/** A query needs a live worker; its caller waits no longer than this. */
-const QUERY_TIMEOUT_MS = 2_000;
+import type { QueryWorkflow } from './workflow-queries.ts';
 
 const statusOptions = z.object({ source: z.enum(['workflow']).optional() });
 
 export interface OrderRoutesDeps {
   orders: Pick<Orders, 'read' | 'storeOrder' | 'requestCancel'>;
   projection: Pick<Projection, 'project'>;
-  engine: Pick<OrderEngine, 'queryStatus'>;
+  queryWorkflow: QueryWorkflow;
   notifier: EngineNotifier;
   findOrder: OrderFinder;
   openPaymentPage: OpenPaymentPage;
@@ -39,7 +36,7 @@ interface Answered {
 type OrderContext = Context & { state: RequestState; params: Record<string, string> };
 
 export function createOrderRoutes(deps: OrderRoutesDeps) {
-  const { orders, projection, engine, notifier, findOrder, openPaymentPage, log } = deps;
+  const { orders, projection, queryWorkflow, notifier, findOrder, openPaymentPage, log } = deps;
 
   function find(ctx: OrderContext): Promise<FoundOrder> {
     return findOrder(ctx.params['orderNo'] ?? '', ctx.state.userId, knownVersionOf(ctx));
@@ -48,13 +45,10 @@ export function createOrderRoutes(deps: OrderRoutesDeps) {
   /** The workflow's own view; that of MySQL or Redis while no worker answers or no workflow has begun. */
   async function askWorkflow(found: FoundOrder): Promise<Answered> {
     const { orderNo } = found.order;
-    try {
-      const state = await engine.queryStatus(orderNo, QUERY_TIMEOUT_MS);
-      // The query may be behind what MySQL has committed; a status never goes back.
-      if (state && state.version >= found.state.version) return { state, source: 'workflow' };
-    } catch (error) {
-      log.warn({ err: error, orderNo }, 'the workflow does not answer; asking MySQL');
-    }
+    const answer = await queryWorkflow(orderNo);
+    // The query may be behind what MySQL has committed; a status never goes back.
+    if (typeof answer !== 'string' && answer.version >= found.state.version)
+      return { state: answer, source: 'workflow' };
     try {
       const stored = await orders.read(orderNo);
       if (stored && stored.state.version >= found.state.version)

@@ -24,7 +24,7 @@ const POLL_AFTER_MS: Record<OrderStatus, number | null> = {
 export interface FinderDeps {
   projection: Projection;
   orders: Pick<Orders, 'read'>;
-  judgeMissing: LostOrders;
+  lostOrders: Pick<LostOrders, 'judgeFor'>;
 }
 
 /** `source`: where the state was read. */
@@ -39,7 +39,7 @@ export type OrderFinder = ReturnType<typeof createOrderFinder>;
  * is doubted, or a caller knows a newer version, it gets what MySQL has: a status never goes back. An order
  * that was lost with the data of Redis is answered as failed.
  */
-export function createOrderFinder({ projection, orders, judgeMissing }: FinderDeps) {
+export function createOrderFinder({ projection, orders, lostOrders }: FinderDeps) {
   /**
    * @param knownVersion the newest that the caller has seen
    * @throws Problem 404 for what is no order of this user
@@ -68,7 +68,7 @@ export function createOrderFinder({ projection, orders, judgeMissing }: FinderDe
       if (projected) return { source: 'projection', ...projected };
       // Redis may hold an accepted order that is not stored yet: only its answer proves that there is none.
       if (isCertain) return undefined;
-      const missing = answer === 'no-answer' ? 'undecided' : await judgeMissing(orderNo, userId);
+      const missing = answer === 'no-answer' ? 'undecided' : await lostOrders.judgeFor(orderNo, userId);
       if (missing === 'unknown') return undefined;
       if (missing !== 'undecided') return { source: 'database', ...missing };
     } catch (error) {

@@ -1,14 +1,17 @@
 /** The answers to a shopper while Redis has lost a sale, and about an order that was lost with it. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { formatOrderNo, parseOrderNo, type OrderNoParts } from '../../../src/domain/order.ts';
 import { rebuildSale } from '../../../src/rebuild/rebuild-sale.ts';
 import { saleKeys } from '../../../src/stores/redis/keys.ts';
 import { buildOrder, buildSale } from '../../support/factories.ts';
 import { orderOf, problemOf, refusalOf } from '../../support/shopper.ts';
 import { silent } from '../../support/stores.ts';
+import { waitFor } from '../../support/wait.ts';
 import { openEngineAway } from '../../support/workflows/engines.ts';
-import { scrape } from '../metrics.ts';
+import { scrape, scrapeCounter } from '../metrics.ts';
 import { openApi, type TestApi } from '../open-api.ts';
+import { openTestLog } from '../test-log.ts';
 
 let api: TestApi;
 beforeAll(async () => {
@@ -135,4 +138,98 @@ test('a projection of old data is not believed where MySQL knows better', async 
   expect((await api.stores.reservations.readOrder(orderNo))?.state.status).toBe('awaiting_payment');
 
   expect(await shopper.readOrder(orderNo)).toMatchObject({ status: 'cancelled' });
+});
+
+/** A number like this order's, which nothing was ever accepted under. */
+function invent(orderNo: string, parts: Partial<OrderNoParts>): string {
+  const own = parseOrderNo(orderNo);
+  if (!own) throw new Error('an order that was accepted has a number');
+  return formatOrderNo({ ...own, ...parts });
+}
+
+test.each<[string, Partial<OrderNoParts>]>([
+  ['epoch 0', { epoch: 0 }],
+  ['an epoch to come', { epoch: 9 }],
+  ['a shard that does not exist', { shard: 99 }],
+  ['a time before the sale was there', { ulid: '01HKXW5N8G0000000000000000' }],
+  ['a time to come', { ulid: '7ZZZZZZZZZ0000000000000000' }],
+  ['no time at all', { ulid: 'ZZZZZZZZZZZZZZZZZZZZZZZZZZ' }],
+])('a number that no order can have had, with %s, is not found and counts as no loss', async (_, parts) => {
+  const { saleId, shopper, orderNo } = await loseOrder();
+  await rebuild(saleId);
+  const before = (await lostOrders()) ?? 0;
+
+  const invented = invent(orderNo, parts);
+  expect(refusalOf(await shopper.getOrder(invented))).toBe('404 order_not_found');
+  expect(refusalOf(await shopper.cancel(invented))).toBe('404 order_not_found');
+  expect(await lostOrders()).toBe(before);
+});
+
+test('what one shopper invents neither counts for long nor hides the loss of another', async () => {
+  const { saleId, shopper, orderNo } = await loseOrder();
+  await rebuild(saleId);
+  const before = (await lostOrders()) ?? 0;
+  const inventor = await api.shopper();
+
+  for (let i = 0; i < 20; i += 1) {
+    const ulid = `${orderNo.slice(-26, -4)}${String(1_000 + i)}`;
+    await inventor.readOrder(invent(orderNo, { ulid }));
+  }
+  const invented = (await lostOrders()) ?? 0;
+  expect(invented - before).toBeLessThanOrEqual(5);
+
+  await shopper.readOrder(orderNo);
+  expect(await lostOrders()).toBe(invented + 1);
+});
+
+test('while Temporal cannot be asked, however many ask is one line in the log, without a stack', async () => {
+  const { saleId, shopper, orderNo } = await loseOrder();
+  await rebuild(saleId);
+  const { log, lines } = openTestLog();
+  const away = await openEngineAway();
+  const app = await api.withParts({ engine: away.engine, log });
+  try {
+    const caller = await app.shopper(shopper.userId);
+    for (let i = 0; i < 3; i += 1)
+      expect(refusalOf(await caller.getOrder(orderNo))).toBe('503 status_unavailable');
+    expect(lines()).toHaveLength(1);
+    expect(JSON.stringify(lines())).not.toContain('    at ');
+  } finally {
+    await app.close();
+    await away.close();
+  }
+});
+
+test('while as many queries of Temporal are under way as may be, the next is not made', async () => {
+  const { saleId, orderNo } = await loseOrder();
+  await rebuild(saleId);
+  let letGo = (): void => {};
+  const gate = new Promise<undefined>((resolve) => {
+    letGo = () => resolve(undefined);
+  });
+  let asked = 0;
+  const engine = {
+    ...api.temporal.engine,
+    queryStatus: () => {
+      asked += 1;
+      return gate;
+    },
+  };
+  const app = await api.withParts({ engine });
+  try {
+    const caller = await app.shopper();
+    const waiting = Array.from({ length: 16 }, () => caller.getOrder(orderNo));
+    await waitFor('the queries', () => asked === 16);
+
+    expect(refusalOf(await caller.getOrder(orderNo))).toBe('503 status_unavailable');
+    const open = await caller.buy((await api.stores.openSale(buildSale())).saleId);
+    expect(orderOf(await caller.getOrder(`${open}?source=workflow`))).toMatchObject({ source: 'projection' });
+    expect((await scrapeCounter(app.url, 'holdfast_shed_total'))['queries']).toBe(2);
+    expect(asked).toBe(16);
+    letGo();
+    expect((await Promise.all(waiting)).map(({ status }) => status)).toEqual(waiting.map(() => 200));
+  } finally {
+    letGo();
+    await app.close();
+  }
 });

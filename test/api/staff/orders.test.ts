@@ -1,10 +1,12 @@
 /** Orders for staff: lists, the whole of one order, and cancelling. */
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { rebuildSale } from '../../../src/rebuild/rebuild-sale.ts';
 import { buildOrder, buildSale } from '../../support/factories.ts';
 import { buildReversal, reverse } from '../../support/payment-notices.ts';
 import { select } from '../../support/rows.ts';
 import { problemOf, refusalOf } from '../../support/shopper.ts';
+import { silent } from '../../support/stores.ts';
 import { openStaffWorld, type StaffWorld } from './staff-world.ts';
 
 let world: StaffWorld;
@@ -120,10 +122,30 @@ describe('the whole of an order', () => {
   test.each(['nope', '%00', 'x'.repeat(500), buildOrder({ saleId: 'never-was' }).orderNo])(
     'of what is no order, %s, is not found',
     async (orderNo) => {
-      const refusal = refusalOf(await world.get(`orders/${orderNo}`));
-      expect(['404 order_not_found', '503 status_unavailable']).toContain(refusal);
+      expect(refusalOf(await world.get(`orders/${orderNo}`))).toBe('404 order_not_found');
+      expect(refusalOf(await world.post(`orders/${orderNo}/cancel`))).toBe('404 order_not_found');
     },
   );
+
+  test.each([0, 1, 2])('of a number of epoch %i, where the present one is 2, is not found', async (epoch) => {
+    const { saleId } = await world.stores.openSale(buildSale());
+    await rebuildSale({ ...world.stores, log: silent }, saleId, { cause: 'lost', actor: 'holdfast' });
+    // Long ago: no relay brings an order of the epoch before back any more.
+    await world.stores.pool.query(
+      'UPDATE sales SET rebuilt_at = NOW(3) - INTERVAL 1 HOUR WHERE sale_id = ?',
+      [saleId],
+    );
+    const orderNo = buildOrder({ saleId }).orderNo.replace(`${saleId}-0-1-`, `${saleId}-0-${epoch}-`);
+    expect(refusalOf(await world.get(`orders/${orderNo}`))).toBe('404 order_not_found');
+    expect(refusalOf(await world.post(`orders/${orderNo}/cancel`))).toBe('404 order_not_found');
+  });
+
+  test('of an order that may still come back, for its sale is being rebuilt, is not said to be missing', async () => {
+    const order = await world.queued();
+    await world.stores.redis.del(...(await world.stores.redis.keys(`holdfast:{${order.saleId}.0}:*`)));
+    expect(refusalOf(await world.get(`orders/${order.orderNo}`))).toBe('503 status_unavailable');
+    expect(refusalOf(await world.post(`orders/${order.orderNo}/cancel`))).toBe('503 status_unavailable');
+  });
 });
 
 describe('cancelling', () => {

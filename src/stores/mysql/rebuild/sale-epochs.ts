@@ -22,6 +22,8 @@ const lifeRow = z.object({
   payment_window_ms: z.int(),
   watched: z.coerce.boolean(),
   settled: z.coerce.boolean(),
+  warmed_up_at: z.date().nullable(),
+  now: z.date(),
 });
 
 export interface WatchedSale {
@@ -40,6 +42,10 @@ export interface SaleEpoch {
   isWatched: boolean;
   /** No relay brings an order of an earlier epoch back any more. */
   isSettled: boolean;
+  /** Unix ms; before it no order was accepted. */
+  warmedUpAtMs: number;
+  /** By MySQL's clock (Unix ms). */
+  nowMs: number;
 }
 
 /** The lock of one sale's rebuild. Every call fails once the connection, and so the lock, is gone. */
@@ -70,13 +76,20 @@ export function createSaleEpochs(pool: Pool) {
         pool,
         lifeRow,
         `SELECT epoch, currency, payment_window_ms, ${IS_WATCHED} AS watched, rebuilding_since IS NULL
-           AND COALESCE(rebuilt_at < NOW(3) - INTERVAL ? * 1000 MICROSECOND, TRUE) AS settled
+           AND COALESCE(rebuilt_at < NOW(3) - INTERVAL ? * 1000 MICROSECOND, TRUE) AS settled, warmed_up_at, NOW(3) AS now
          FROM sales WHERE sale_id = ?`,
         [WATCHED_AFTER_CLOSE_MS, LOST_AFTER_MS, saleId],
       );
       if (!row) return undefined;
-      const { epoch, currency, payment_window_ms: paymentWindowMs, watched, settled } = row;
-      return { epoch, currency, paymentWindowMs, isWatched: watched, isSettled: settled };
+      return {
+        epoch: row.epoch,
+        currency: row.currency,
+        paymentWindowMs: row.payment_window_ms,
+        isWatched: row.watched,
+        isSettled: row.settled,
+        warmedUpAtMs: row.warmed_up_at?.getTime() ?? Infinity,
+        nowMs: row.now.getTime(),
+      };
     },
 
     /**
