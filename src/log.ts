@@ -23,7 +23,15 @@ export function redactCredentials(text: string): string {
 
 /** ioredis adds its command to an error: the arguments of AUTH are the password, of others a user's data. */
 function serializeError(error: unknown): unknown {
-  return error instanceof Error ? withoutArguments(stdSerializers.err(error)) : error;
+  if (!(error instanceof Error)) return error;
+  const serialized = withoutArguments(stdSerializers.err(error));
+  return error.cause instanceof Error ? { ...serialized, cause: membersOf(error.cause) } : serialized;
+}
+
+/** Such as its code. Pino has its message and its stack behind those of the error that it caused. */
+function membersOf(cause: Error): object {
+  const members = Object.entries(Object(serializeError(cause)));
+  return Object.fromEntries(members.filter(([name]) => name !== 'message' && name !== 'stack'));
 }
 
 /** @param serialized an error as pino writes it, maybe with others inside */

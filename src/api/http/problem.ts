@@ -24,7 +24,8 @@ export class Problem<Code extends ProblemCode = ProblemCode> extends Error {
   override name = 'Problem';
   readonly status: number;
   readonly code: Code;
-  readonly options: ProblemOptions<Code>;
+  /** No member of the error as a log writes it: it would tell the cause again, and show an order's data. */
+  readonly #options: ProblemOptions<Code>;
 
   constructor(code: Code, detail: string, options: ProblemOptions<Code> = {}) {
     // Without a cause it was decided upon: an answer whose stack is never read, and there may be thousands.
@@ -34,7 +35,11 @@ export class Problem<Code extends ProblemCode = ProblemCode> extends Error {
     Error.stackTraceLimit = stackTraceLimit;
     this.status = PROBLEM_STATUS[code];
     this.code = code;
-    this.options = options;
+    this.#options = options;
+  }
+
+  get options(): ProblemOptions<Code> {
+    return this.#options;
   }
 }
 

@@ -3,7 +3,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { createPool, type Pool, type PoolConnection } from 'mysql2/promise';
 import { z } from 'zod';
-import { isLockConflict } from './errors.ts';
+import { isLockConflict, withoutValues } from './errors.ts';
 import { POOL_IDLE_MS, SESSION_SETTINGS } from './session.ts';
 
 export type { Executor, Pool, PoolConnection };
@@ -202,7 +202,10 @@ export async function isAnswering(pool: Pool, withinMs: number): Promise<boolean
 type Executor = Pool | PoolConnection;
 
 function execute(executor: Executor, sql: string, values: unknown[]): Promise<unknown[]> {
-  const query = (connection: PoolConnection): Promise<unknown[]> => connection.query(sql, values);
+  const query = (connection: PoolConnection): Promise<unknown[]> =>
+    connection.query(sql, values).catch((error: unknown) => {
+      throw withoutValues(error, sql);
+    });
   return 'getConnection' in executor ? withConnection(executor, query) : query(executor);
 }
 

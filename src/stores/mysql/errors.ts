@@ -15,6 +15,24 @@ function errnoOf(error: unknown): number | undefined {
   return errno !== undefined && errno > 0 ? errno : undefined;
 }
 
+/** Names are in backquotes or plain; what stands in quotes may be a value, and may have quotes inside. */
+const QUOTED = /'.*'/s;
+
+/**
+ * Takes the values out of an error of a statement: mysql2 adds the statement with all of them, and the server
+ * quotes some in its message. Errors go to logs and to the histories of workflows, where no shopper's data
+ * belong.
+ * @param sql the statement with its placeholders
+ */
+export function withoutValues(error: unknown, sql: string): unknown {
+  if (!(error instanceof Error) || !('sql' in error)) return error;
+  const { message, stack } = error;
+  const shown = message.replace(QUOTED, "'…'");
+  error.message = shown;
+  if (stack !== undefined) error.stack = stack.replace(message, () => shown);
+  return Object.assign(error, { sql }, 'sqlMessage' in error ? { sqlMessage: shown } : {});
+}
+
 /** 1213 deadlock, 1205 lock wait timeout. */
 export function isLockConflict(error: unknown): boolean {
   const errno = errnoOf(error);
