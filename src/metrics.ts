@@ -14,7 +14,7 @@ const NOTICE_OUTCOMES = ['accepted', 'forged', 'malformed', 'unavailable'] as co
 export type NoticeOutcome = (typeof NOTICE_OUTCOMES)[number];
 
 /** The kinds of calls that load shedding bounds separately. */
-const LANES = ['purchases', 'notices', 'payments', 'others', 'staff', 'queries', 'feeds'] as const;
+const LANES = ['purchases', 'notices', 'payments', 'others', 'staff', 'queries', 'feeds', 'bodies'] as const;
 export type LaneName = (typeof LANES)[number];
 
 export type Metrics = ReturnType<typeof createMetrics>;

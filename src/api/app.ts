@@ -5,6 +5,7 @@ import { Router } from '@koa/router';
 import Koa from 'koa';
 import type { Logger } from 'pino';
 import {
+  MAX_BODIES_BYTES,
   MAX_BODY_BYTES,
   MAX_FEEDS_IN_FLIGHT,
   MAX_NOTICES_IN_FLIGHT,
@@ -29,8 +30,9 @@ import { mountAdmin } from './admin/routes.ts';
 import { createDemoRoutes, type DemoOptions } from './demo-routes.ts';
 import { createHealthRoutes } from './health-routes.ts';
 import { authenticate, type RequestState } from './http/auth.ts';
+import { createBodyBudget } from './http/body-budget.ts';
 import { shareAcrossOrigins } from './http/cross-origin.ts';
-import { jsonBody, type BodyState } from './http/json-body.ts';
+import { jsonBody, textBody, type BodyState } from './http/json-body.ts';
 import { createLane, shedPurchases, type Lane } from './http/load-shed.ts';
 import { problemResponder } from './http/problem.ts';
 import { createShedLog, createTokenLog } from './http/refusal-logs.ts';
@@ -92,7 +94,8 @@ export function createApp(deps: AppDeps): App {
   const findOrder = createOrderFinder({ ...deps, projection, lostOrders });
   const orders = createOrderRoutes({ ...deps, projection, queryWorkflow, findOrder, openPaymentPage });
   const eventFeed = createEventFeed(deps);
-  const [cart, notice] = [jsonBody(MAX_BODY_BYTES), jsonBody(MAX_WEBHOOK_BYTES)];
+  const bodies = () => createBodyBudget(MAX_BODIES_BYTES, countShed('bodies', deps));
+  const [cart, notice] = [jsonBody(MAX_BODY_BYTES, bodies()), textBody(MAX_WEBHOOK_BYTES, bodies())];
 
   // A lane comes after the body and the token: neither a slow sender nor one who waits for the key of a token
   // occupies room in it. Health checks and metrics
@@ -131,7 +134,11 @@ export function createApp(deps: AppDeps): App {
 
   // A router tries all of its paths for each call, so shoppers' calls do not come to that of the back office.
   const staff = new Router<RequestState & BodyState>({ sensitive: true, strict: true });
-  mountAdmin(staff, { ...deps, eventFeed, lostOrders }, { caller: shopper, lane: staffCalls, feeds });
+  mountAdmin(
+    staff,
+    { ...deps, eventFeed, lostOrders },
+    { caller: shopper, bodies: bodies(), lane: staffCalls, feeds },
+  );
 
   const app = new Koa({ proxy: deps.trustedProxyHops > 0, maxIpsCount: deps.trustedProxyHops });
   app.use(problemResponder(deps.log)).use(router.routes()).use(staff.routes()).use(staff.allowedMethods());
@@ -152,12 +159,15 @@ function openLane(
   name: LaneName,
   placesMax: number,
   waitingMax: number,
-  { metrics, log }: Pick<AppDeps, 'metrics' | 'log'>,
+  deps: Pick<AppDeps, 'metrics' | 'log'>,
 ): Lane {
+  return createLane({ placesMax, waitingMax, onShed: countShed(name, deps) });
+}
+
+function countShed(name: LaneName, { metrics, log }: Pick<AppDeps, 'metrics' | 'log'>): () => void {
   const [count, report] = [metrics.shedCounter(name), createShedLog(name, log)];
-  const onShed = (): void => {
+  return () => {
     count();
     report();
   };
-  return createLane({ placesMax, waitingMax, onShed });
 }

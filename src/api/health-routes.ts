@@ -8,6 +8,8 @@ import type { HealthReply, ReadyReply } from './http/replies.ts';
 
 /** A store that needs longer is as good as away. In ms. */
 const PROBE_TIMEOUT_MS = 1_000;
+/** Anyone may ask as often as they like: the stores are asked five times a second at most. */
+const PROBE_EVERY_MS = 200;
 
 export interface HealthDeps {
   redis: RedisClient;
@@ -18,6 +20,18 @@ export interface HealthDeps {
 }
 
 export function createHealthRoutes({ redis, pool, metrics, isStopping }: HealthDeps) {
+  let latest: Promise<[boolean, boolean]> | undefined;
+
+  /** One look at the stores for all who ask while it is under way, and shortly after. */
+  function look(): Promise<[boolean, boolean]> {
+    latest ??= Promise.all([isUp(redis.info('server')), isAnswering(pool, PROBE_TIMEOUT_MS / 2)]).finally(
+      () => {
+        setTimeout(() => (latest = undefined), PROBE_EVERY_MS).unref();
+      },
+    );
+    return latest;
+  }
+
   return {
     healthz(ctx: Context): void {
       ctx.body = { status: 'ok' } satisfies HealthReply;
@@ -25,10 +39,7 @@ export function createHealthRoutes({ redis, pool, metrics, isStopping }: HealthD
 
     /** Selling needs Redis alone, so only Redis decides; MySQL's state is shown beside it. */
     async readyz(ctx: Context): Promise<void> {
-      const [redisUp, mysqlUp] = await Promise.all([
-        isUp(redis.info('server')),
-        isAnswering(pool, PROBE_TIMEOUT_MS / 2),
-      ]);
+      const [redisUp, mysqlUp] = await look();
       const ready = redisUp && !isStopping();
       ctx.status = ready ? 200 : 503;
       ctx.body = {

@@ -30,6 +30,12 @@ export const MAX_SALES_LISTED = 50;
 export const WARM_UP_AHEAD_MS = 10 * 60 * 1000;
 /** Bytes of a JSON request body. A full cart is under 3 KiB. */
 export const MAX_BODY_BYTES = 16 * 1024;
+/**
+ * Bytes of bodies that one API process keeps at once: of notices so many, of purchases, and of the back
+ * office. 128 of the largest notices, where 64 are worked on; thousands of usual carts. Without it 15,000
+ * connections could fill four gigabytes before anything of them is verified.
+ */
+export const MAX_BODIES_BYTES = 32 * 1024 * 1024;
 /** Bytes of a webhook body. Providers send whole objects, and Stripe's largest are about 100 KiB. */
 export const MAX_WEBHOOK_BYTES = 256 * 1024;
 /**

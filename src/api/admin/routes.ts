@@ -4,6 +4,7 @@ import type { Router } from '@koa/router';
 import type { Context, Middleware } from 'koa';
 import { MAX_BODY_BYTES, MAX_SALE_BODY_BYTES } from '../../domain/limits.ts';
 import type { RequestState } from '../http/auth.ts';
+import type { BodyBudget } from '../http/body-budget.ts';
 import { jsonBody, optionalJsonBody, type BodyState } from '../http/json-body.ts';
 import type { Lane } from '../http/load-shed.ts';
 import { allow } from '../http/scopes.ts';
@@ -42,6 +43,8 @@ interface AdminRoute {
 interface Guards {
   /** Finds out who calls. */
   caller: Middleware<RequestState>;
+  /** What all bodies share. */
+  bodies: BodyBudget;
   lane: Lane;
   /** For calls that wait for events. */
   feeds: Lane;
@@ -53,12 +56,15 @@ export function mountAdmin(router: Router<RequestState & BodyState>, deps: Admin
   const consumers = createEventConsumerRoutes(deps);
   const endpoints = createEndpointRoutes(deps);
   const deliveries = createDeliveryRoutes(deps);
-  const [decision, json] = [optionalJsonBody(MAX_BODY_BYTES), jsonBody(MAX_BODY_BYTES)];
+  const [decision, json] = [
+    optionalJsonBody(MAX_BODY_BYTES, guards.bodies),
+    jsonBody(MAX_BODY_BYTES, guards.bodies),
+  ];
   const sales = createSaleRoutes(deps);
   const routes: Record<AdminCall, AdminRoute> = {
     'GET /v1/admin/sales': { handle: sales.list },
     'GET /v1/admin/sales/:saleId': { handle: sales.show },
-    'PUT /v1/admin/sales/:saleId': { body: jsonBody(MAX_SALE_BODY_BYTES), handle: sales.put },
+    'PUT /v1/admin/sales/:saleId': { body: jsonBody(MAX_SALE_BODY_BYTES, guards.bodies), handle: sales.put },
     'POST /v1/admin/sales/:saleId/pause': { body: decision, handle: sales.act('pause') },
     'POST /v1/admin/sales/:saleId/resume': { body: decision, handle: sales.act('resume') },
     'POST /v1/admin/sales/:saleId/close': { body: decision, handle: sales.act('close') },

@@ -1,13 +1,18 @@
-/** JSON bodies: of this type, not compressed, and no larger than so many bytes. */
+/** JSON bodies: of this type, not compressed, no larger than so many bytes, and within a budget of all. */
 
 import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
 import { parse } from '@hapi/bourne';
 import type { Middleware } from 'koa';
+import type { BodyBudget } from './body-budget.ts';
+import { overloaded } from './load-shed.ts';
 import { Problem } from './problem.ts';
 
 /** RFC 8259 knows no other encoding than UTF-8, so naming it is all that the parameter can do. */
 const JSON_TYPE = /^\s*application\/json\s*(?:;\s*charset\s*=\s*"?utf-8"?\s*)?;?\s*$/i;
+
+/** The next round of repeats finds room: what does not arrive within 15 seconds is cut off. */
+const OVERFULL_RETRY_SECONDS = 5;
 
 /** What the middleware has read. */
 export interface BodyState {
@@ -20,7 +25,17 @@ export interface BodyState {
  * Reads the body into `ctx.state`. Written here because general parsers, which also know forms, other
  * encodings and compression, take several times as long for a cart of some hundred bytes.
  */
-export function jsonBody(limitBytes: number): Middleware<BodyState> {
+export function jsonBody(limitBytes: number, budget: BodyBudget): Middleware<BodyState> {
+  const read = textBody(limitBytes, budget);
+  return (ctx, next) =>
+    read(ctx, () => {
+      ctx.state.body = parseJson(ctx.state.rawBody);
+      return next();
+    });
+}
+
+/** As `jsonBody`, for what is verified before it is parsed: only `ctx.state.rawBody` is there. */
+export function textBody(limitBytes: number, budget: BodyBudget): Middleware<BodyState> {
   return async (ctx, next) => {
     const { headers } = ctx.req;
     if (!JSON_TYPE.test(headers['content-type'] ?? '')) {
@@ -32,19 +47,22 @@ export function jsonBody(limitBytes: number): Middleware<BodyState> {
         headers: { 'Accept-Encoding': 'identity' },
       });
     }
-    const bytes = await readBytes(ctx.req, limitBytes);
-    // Each other byte would become the same character, and two ids one.
-    if (!isUtf8(bytes)) throw unreadable();
-    const text = bytes.toString();
-    ctx.state.rawBody = text;
-    ctx.state.body = parseJson(text);
-    await next();
+    const body = collect(ctx.req, limitBytes, budget);
+    try {
+      const bytes = await body.whole;
+      // Each other byte would become the same character, and two ids one.
+      if (!isUtf8(bytes)) throw unreadable();
+      ctx.state.rawBody = bytes.toString();
+      await next();
+    } finally {
+      body.forget();
+    }
   };
 }
 
 /** As `jsonBody`, for calls that need no body: without one, `ctx.state.body` is empty. */
-export function optionalJsonBody(limitBytes: number): Middleware<BodyState> {
-  const read = jsonBody(limitBytes);
+export function optionalJsonBody(limitBytes: number, budget: BodyBudget): Middleware<BodyState> {
+  const read = jsonBody(limitBytes, budget);
   return async (ctx, next) => {
     const { headers } = ctx.req;
     if (headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0)
@@ -55,24 +73,41 @@ export function optionalJsonBody(limitBytes: number): Middleware<BodyState> {
   };
 }
 
-/** The rest of a body that is too large is read and dropped, or the next request would never arrive. */
-function readBytes(request: IncomingMessage, limitBytes: number): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
-    let bytes = 0;
-    const refuse = (): void =>
-      reject(new Problem('body_too_large', 'The body is larger than this resource takes.'));
-    if (Number(request.headers['content-length'] ?? 0) > limitBytes) refuse();
+/** The rest of a body that is refused is read and dropped, or the next request would never arrive. */
+function collect(
+  request: IncomingMessage,
+  limitBytes: number,
+  budget: BodyBudget,
+): { whole: Promise<Buffer>; forget: () => void } {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  let refuse: (problem: Problem) => void = () => {};
+  const share = budget.begin(() => refuse(overloaded(OVERFULL_RETRY_SECONDS)));
+  const whole = new Promise<Buffer>((resolve, reject) => {
+    let isRefused = false;
+    refuse = (problem) => {
+      isRefused = true;
+      chunks.length = 0;
+      share.end();
+      reject(problem);
+    };
+    if (Number(request.headers['content-length'] ?? 0) > limitBytes) refuse(tooLarge());
     request
       .on('data', (chunk: Buffer) => {
+        if (isRefused) return;
         bytes += chunk.length;
-        if (bytes > limitBytes) refuse();
-        else chunks.push(chunk);
+        chunks.push(chunk);
+        if (bytes > limitBytes) refuse(tooLarge());
+        else share.add(chunk.length);
       })
-      .once('end', () => resolve(join(chunks)))
+      .once('end', () => {
+        share.arrived();
+        resolve(join(chunks));
+      })
       // The caller went away half-way: no answer reaches it, and nothing is wrong with us.
-      .once('error', () => reject(unreadable()));
+      .once('error', () => refuse(unreadable()));
   });
+  return { whole, forget: share.end };
 }
 
 function join(chunks: readonly Buffer[]): Buffer {
@@ -96,6 +131,10 @@ function readJson(text: string): unknown {
     if (error instanceof SyntaxError) throw unreadable();
     throw error;
   }
+}
+
+function tooLarge(): Problem {
+  return new Problem('body_too_large', 'The body is larger than this resource takes.');
 }
 
 function unreadable(): Problem {

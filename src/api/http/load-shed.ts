@@ -129,7 +129,7 @@ function prepareRefusal(seconds: number): { headers: OutgoingHttpHeaders; body: 
   return { headers, body };
 }
 
-function overloaded(seconds: number): Problem {
+export function overloaded(seconds: number): Problem {
   return new Problem('overloaded', 'More is asked than can be answered in time; nothing was done.', {
     retryAfterSeconds: seconds,
   });

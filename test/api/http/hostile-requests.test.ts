@@ -9,12 +9,19 @@ import { fileURLToPath } from 'node:url';
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import type { HttpBounds } from '../../../src/api/http/http-server.ts';
-import { MAX_PURCHASES_AT_WORK, MAX_PURCHASES_WAITING } from '../../../src/domain/limits.ts';
+import {
+  MAX_BODIES_BYTES,
+  MAX_PURCHASES_AT_WORK,
+  MAX_PURCHASES_WAITING,
+  MAX_WEBHOOK_BYTES,
+} from '../../../src/domain/limits.ts';
 import { buildSale } from '../../support/factories.ts';
 import { buildDemo, type HttpApp } from '../../support/http-app.ts';
 import { acceptedOf, refusalOf, send, type Shopper } from '../../support/shopper.ts';
+import { scrapeCounter } from '../metrics.ts';
 import { openApi, type TestApi } from '../open-api.ts';
 import { openRaw, sendRaw } from '../raw-http.ts';
+import { harmlessNotice, sendNotice } from '../webhooks/signed-notice.ts';
 
 let api: TestApi;
 let saleId: string;
@@ -244,6 +251,53 @@ test('orders that dribble in take no room from those that are there', async () =
 
   for (const connection of slow) connection.close();
   await (await app.shopper()).buy(sale);
+});
+
+const noticeHead = (headers: string) =>
+  [
+    'POST /v1/webhooks/payments HTTP/1.1',
+    'Host: shop',
+    'Content-Type: application/json',
+    headers,
+    '',
+    '',
+  ].join('\r\n');
+
+test('notices that never end keep no more bytes than are set aside, and no honest one from arriving', async () => {
+  const { app, sale } = await openBounded({});
+  const part = ' '.repeat(MAX_WEBHOOK_BYTES - 1_000);
+  const head = noticeHead(`Content-Length: ${MAX_WEBHOOK_BYTES}`);
+  const crowd = [];
+  for (let bytes = 0; bytes < MAX_BODIES_BYTES; bytes += part.length) {
+    const connection = await openRaw(app.url);
+    connection.write(`${head}${part}`);
+    crowd.push(connection);
+  }
+
+  // Those that have taken longest give way.
+  const [refused] = await firstOf(crowd)[0].replies(1);
+  expect(refused && refusalOf(refused)).toBe('503 overloaded');
+  expect(Number(refused?.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
+  expect((await sendNotice(app.url, harmlessNotice())).status).toBe(204);
+  await (await app.shopper()).buy(sale);
+  expect((await scrapeCounter(app.url, 'holdfast_shed_total'))['bodies']).toBeGreaterThanOrEqual(1);
+
+  for (const connection of crowd) connection.close();
+  expect((await sendNotice(app.url, harmlessNotice())).status).toBe(204);
+});
+
+test('a body in a great many pieces counts with what each piece costs', async () => {
+  const { app } = await openBounded({});
+  const crowd = [];
+  for (let i = 0; i < 8; i += 1) {
+    const connection = await openRaw(app.url);
+    connection.write(noticeHead('Transfer-Encoding: chunked') + '1\r\n \r\n'.repeat(40_000));
+    crowd.push(connection);
+  }
+
+  const [refused] = await firstOf(crowd)[0].replies(1);
+  expect(refused && refusalOf(refused)).toBe('503 overloaded');
+  for (const connection of crowd) connection.close();
 });
 
 test('a server that stops does not wait for ever for a request that never arrives', async () => {

@@ -95,7 +95,16 @@ async function fill({ app, shopper, waiting }: SlowApp): Promise<Promise<Reply>[
 
 const plain = { 'content-type': 'text/plain' };
 
-const NONE_SHED = { purchases: 0, notices: 0, payments: 0, others: 0, staff: 0, queries: 0, feeds: 0 };
+const NONE_SHED = {
+  purchases: 0,
+  notices: 0,
+  payments: 0,
+  others: 0,
+  staff: 0,
+  queries: 0,
+  feeds: 0,
+  bodies: 0,
+};
 const shedBy = ({ app }: SlowApp) => scrapeCounter(app.url, 'holdfast_shed_total');
 
 /** Those that wait too long are refused too; there is no other answer. */

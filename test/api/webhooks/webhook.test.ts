@@ -143,6 +143,15 @@ test('a notice without a signature is refused with 401', async () => {
   expect(codeOf(reply)).toBe('401 invalid_signature');
 });
 
+test.each(['{"type":', '[', '7', ''])(
+  'a notice is verified before it is read: of %j without a signature nothing is said but that',
+  async (body) => {
+    const reply = await send(`${api.url}/v1/webhooks/payments`, 'POST', { body });
+
+    expect(codeOf(reply)).toBe('401 invalid_signature');
+  },
+);
+
 test('forged notices are one line in the log, with the reason and without body or stack', async () => {
   const { log, lines } = openTestLog();
   const app = await api.withParts({ log });
@@ -180,7 +189,7 @@ test('an authentic notice of an unknown shape is in the log with the beginning o
 test('an authentic notice of an unknown shape is refused with 400', async () => {
   expect(codeOf(await call('{"kind":"?"}'))).toBe('400 malformed_notice');
   expect(codeOf(await call('{"type":"payment.succeeded","data":{}}'))).toBe('400 malformed_notice');
-  expect(codeOf(await call('{"type":'))).toMatch(/^400 malformed_/);
+  expect(codeOf(await call('{"type":'))).toBe('400 malformed_notice');
 });
 
 test('a notice larger than any provider sends is refused with 413', async () => {
