@@ -13,6 +13,7 @@ import { createUnmatchedPayments } from './mysql/money/unmatched-payments.ts';
 import { createParkedWork } from './mysql/ops/parked-work.ts';
 import { createOrderClaims } from './mysql/orders/order-claims.ts';
 import { createOrders } from './mysql/orders/orders.ts';
+import { createProjectionDoubts } from './mysql/orders/projection-doubts.ts';
 import { createStaffOrders } from './mysql/orders/staff-orders.ts';
 import { createUserOrders } from './mysql/orders/user-orders.ts';
 import { createDeliveryClaims } from './mysql/push/delivery-claims.ts';
@@ -83,6 +84,7 @@ export async function openStores(config: StoreConfig, log: Logger) {
     driftBoard: createDriftBoard(redis),
     orders: createOrders(pool),
     orderClaims: createOrderClaims(pool),
+    projectionDoubts: createProjectionDoubts(pool),
     payments: createPayments(pool),
     paymentSessions: createPaymentSessions(pool),
     unmatchedPayments: createUnmatchedPayments(pool),

@@ -59,8 +59,8 @@ export function createOrderFinder({ projection, orders, lostOrders }: FinderDeps
     const answer = await projection.read(orderNo);
     const look = answer === 'no-answer' ? { found: undefined, isCertain: false } : answer;
     const { found: projected, isCertain } = look;
-    if (projected && isCertain && projected.state.version >= knownVersion && !projection.isDoubted())
-      return { source: 'projection', ...projected };
+    const isNewEnough = projected && isCertain && projected.state.version >= knownVersion;
+    if (isNewEnough && !(await projection.isDoubted())) return { source: 'projection', ...projected };
     try {
       const stored = await orders.read(orderNo);
       if (stored && projected) await projection.project(stored);

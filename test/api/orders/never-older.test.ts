@@ -1,8 +1,13 @@
 /** No answer is newer than what the next look can read, also for a caller that names no version. */
 
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { openStores } from '../../../src/stores/open.ts';
 import { buildSale } from '../../support/factories.ts';
+import { openHttpApp } from '../../support/http-app.ts';
 import { orderOf, problemOf, refusalOf, type Shopper } from '../../support/shopper.ts';
+import { silent } from '../../support/stores.ts';
+import { openTcpProxy } from '../../support/tcp-proxy.ts';
+import { waitFor } from '../../support/wait.ts';
 import { openApi, type TestApi } from '../open-api.ts';
 
 let api: TestApi;
@@ -37,7 +42,11 @@ async function openCut() {
     },
     notifier: { paymentReceived: () => {}, cancelRequested: () => {}, drain: async () => {} },
   });
-  onTestFinished(() => app.close());
+  onTestFinished(async () => {
+    await app.close();
+    // What one test has doubted is no news for the next.
+    await api.stores.pool.query('DELETE FROM projection_doubts');
+  });
   return { shopper: await app.shopper(shopper.userId), cut: (value: boolean) => (isCut = value) };
 }
 
@@ -75,4 +84,116 @@ test('an answer that could not be projected is not taken back either', async () 
   cut(false);
 
   expect(await caller.readOrder(orderNo)).toEqual(problemOf(refused)['order']);
+});
+
+/** An API of its own, whose wire to Redis a test can cut; that of `api` never breaks. */
+async function openCutOff() {
+  const [redisUrl = ''] = api.stores.config.REDIS_URL;
+  const wire = await openTcpProxy(new URL(redisUrl).host);
+  const stores = await openStores({ ...api.stores.config, REDIS_URL: [`redis://${wire.address}`] }, silent);
+  const app = await openHttpApp({ stores, engine: api.temporal.engine });
+  onTestFinished(async () => {
+    await app.close();
+    await stores.close();
+    await wire.close();
+    // What one test has doubted is no news for the next.
+    await api.stores.pool.query('DELETE FROM projection_doubts');
+  });
+  wire.cut();
+  await waitFor('the wire to be cut', () => stores.redis.status !== 'ready');
+  return { shopper: await app.shopper(shopper.userId), stores };
+}
+
+/** Another app on the wire that never breaks, which doubts nothing yet. It has just answered from Redis. */
+async function openOther(orderNo: string) {
+  const app = await api.withParts({});
+  onTestFinished(() => app.close());
+  const caller = await app.shopper(shopper.userId);
+  expect(await caller.readOrder(orderNo)).toMatchObject({ version: 1 });
+  return caller;
+}
+
+test('what one API answers while its own link to Redis is cut is not taken back by another', async () => {
+  const orderNo = await buyStored();
+  const cutOff = await openCutOff();
+  const other = await openOther(orderNo);
+  await api.stores.orders.requestCancel(orderNo);
+
+  const answered = await cutOff.shopper.readOrder(orderNo);
+
+  expect(answered).toMatchObject({ version: 2, closing: true });
+  expect(await other.readOrder(orderNo)).toEqual(answered);
+});
+
+test('a repeat with the same key through another API is not older either', async () => {
+  const key = { 'idempotency-key': 'a-key-of-two-apis' };
+  const cart = { saleId, items: [{ sku: 'lamp', quantity: 1 }] };
+  const { orderNo } = orderOf(await shopper.placeOrder(cart, key));
+  await api.store(orderNo);
+  const cutOff = await openCutOff();
+  const other = await openOther(orderNo);
+  await api.stores.orders.requestCancel(orderNo);
+
+  const listed = await cutOff.shopper.call('GET', `/v1/orders?date=${new Date().toISOString().slice(0, 10)}`);
+
+  const repeated = orderOf(await other.placeOrder(cart, key));
+  expect(repeated).toMatchObject({ orderNo, version: 2, closing: true });
+  expect(listed.body).toMatchObject({ orders: expect.arrayContaining([repeated]) });
+});
+
+test('a cancel that could not be projected is not taken back by another API', async () => {
+  const orderNo = await buyStored();
+  const cutOff = await openCutOff();
+  const other = await openOther(orderNo);
+
+  const asked = orderOf(await cutOff.shopper.cancel(orderNo));
+
+  expect(asked).toMatchObject({ version: 2, closing: true });
+  expect(await other.readOrder(orderNo)).toEqual(asked);
+});
+
+test('of many polls through another API none that begins after an answer is older than it', async () => {
+  const orderNo = await buyStored();
+  const cutOff = await openCutOff();
+  const other = await openOther(orderNo);
+  await api.stores.orders.requestCancel(orderNo);
+  let isAnswered = false;
+  const late: number[] = [];
+
+  const answering = cutOff.shopper.readOrder(orderNo).then(({ version }) => {
+    isAnswered = true;
+    return version;
+  });
+  while (late.length < 20) {
+    const isLate = isAnswered;
+    const { version } = await other.readOrder(orderNo);
+    if (isLate) late.push(version);
+  }
+
+  expect(await answering).toBe(2);
+  expect(new Set(late)).toEqual(new Set([2]));
+});
+
+test('what the others cannot be told of is not answered', async () => {
+  const orderNo = await buyStored();
+  const cutOff = await openCutOff();
+  await api.stores.pool.query('RENAME TABLE projection_doubts TO away');
+  try {
+    expect(refusalOf(await cutOff.shopper.getOrder(orderNo))).toBe('503 status_unavailable');
+    expect(refusalOf(await cutOff.shopper.pay(orderNo))).toBe('503 status_unavailable');
+  } finally {
+    await api.stores.pool.query('RENAME TABLE away TO projection_doubts');
+  }
+  expect(await cutOff.shopper.readOrder(orderNo)).toMatchObject({ version: 1 });
+});
+
+test('an order that is damaged in Redis makes no API doubt all others', async () => {
+  const orderNo = await buyStored();
+  const { redis } = api.stores;
+  const [key = ''] = await redis.keys(`*:order:${orderNo}`);
+  await redis.del(key);
+  await redis.set(key, 'no hash');
+
+  expect(await shopper.readOrder(orderNo)).toMatchObject({ version: 1 });
+  expect(await api.stores.projectionDoubts.readLeftMs()).toBe(0);
 });

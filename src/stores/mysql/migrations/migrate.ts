@@ -26,6 +26,7 @@ import { eventWaits } from './0020-event-waits.ts';
 import { reversalIds } from './0021-reversal-ids.ts';
 import { saleLists } from './0025-sale-lists.ts';
 import { changeIds } from './0026-change-ids.ts';
+import { projectionDoubts } from './0029-projection-doubts.ts';
 import { pushSchedule } from './0030-push-schedule.ts';
 
 const MIGRATIONS = [
@@ -50,6 +51,7 @@ const MIGRATIONS = [
   { name: '0021-reversal-ids', statements: reversalIds },
   { name: '0025-sale-lists', statements: saleLists },
   { name: '0026-change-ids', statements: changeIds },
+  { name: '0029-projection-doubts', statements: projectionDoubts },
   { name: '0030-push-schedule', statements: pushSchedule },
 ];
 

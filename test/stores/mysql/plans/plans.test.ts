@@ -17,6 +17,7 @@ import { createParkedWork } from '../../../../src/stores/mysql/ops/parked-work.t
 import { readSettlement } from '../../../../src/stores/mysql/ops/settlement.ts';
 import { createOrderClaims } from '../../../../src/stores/mysql/orders/order-claims.ts';
 import { createOrders } from '../../../../src/stores/mysql/orders/orders.ts';
+import { createProjectionDoubts } from '../../../../src/stores/mysql/orders/projection-doubts.ts';
 import { createUserOrders } from '../../../../src/stores/mysql/orders/user-orders.ts';
 import { createSaleEpochs } from '../../../../src/stores/mysql/rebuild/sale-epochs.ts';
 import { createSales } from '../../../../src/stores/mysql/sales.ts';
@@ -75,6 +76,7 @@ function measuredStores(seen: (measured: Measured) => void) {
     orderBooks: createOrderBooks(pool),
     saleBooks: createSaleBooks(pool),
     places: createPlaces(pool),
+    projectionDoubts: createProjectionDoubts(pool),
     repairs: createRepairs(pool),
     retention: createRetention(pool),
     returnedUnits: createReturnedUnits(pool),
@@ -359,6 +361,13 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
   'repairs.readStates of a page': [
     500 * PER_ROW,
     ({ repairs }) => repairs.readStates(newOrders(500).map(({ orderNo }) => orderNo)),
+  ],
+  'projection doubts': [
+    ONE,
+    async ({ projectionDoubts }) => {
+      await projectionDoubts.record(1_000);
+      await projectionDoubts.readLeftMs();
+    },
   ],
   places: [
     ONE,

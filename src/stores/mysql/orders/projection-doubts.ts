@@ -1,0 +1,36 @@
+/**
+ * Until when no API believes the projections in Redis. Here, because an API whose link to Redis is cut can
+ * still reach the others through MySQL.
+ */
+
+import { z } from 'zod';
+import { modify, selectRows, type Pool } from '../connection.ts';
+
+const leftRow = z.object({ left_ms: z.int() });
+
+export type ProjectionDoubts = ReturnType<typeof createProjectionDoubts>;
+
+export function createProjectionDoubts(pool: Pool) {
+  return {
+    /** For how long they are still doubted, in ms; 0: they are believed. */
+    async readLeftMs(): Promise<number> {
+      const [row] = await selectRows(
+        pool,
+        leftRow,
+        `SELECT GREATEST(TIMESTAMPDIFF(MICROSECOND, NOW(3), doubted_until), 0) DIV 1000 AS left_ms
+         FROM projection_doubts WHERE doubt_id = 1`,
+      );
+      return row?.left_ms ?? 0;
+    },
+
+    /** Doubts them from now on for at least so long. */
+    async record(forMs: number): Promise<void> {
+      await modify(
+        pool,
+        `INSERT INTO projection_doubts (doubt_id, doubted_until) VALUES (1, NOW(3) + INTERVAL ? * 1000 MICROSECOND)
+         ON DUPLICATE KEY UPDATE doubted_until = GREATEST(doubted_until, VALUES(doubted_until))`,
+        [forMs],
+      );
+    },
+  };
+}
