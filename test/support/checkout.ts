@@ -1,6 +1,7 @@
 /** The whole service in this process, on real servers: API, sandbox provider, worker and relay. */
 
 import type { Client } from '@temporalio/client';
+import type { Logger } from 'pino';
 import type { AppDeps } from '../../src/api/app.ts';
 import type { PaymentProvider } from '../../src/payments/provider.ts';
 import type { StoreConfig, Stores } from '../../src/stores/open.ts';
@@ -12,6 +13,8 @@ import { startWorker } from './workflows/worker.ts';
 
 export interface CheckoutOptions extends Pick<HttpAppOptions, 'fees'> {
   stores?: Partial<StoreConfig>;
+  /** What the API and the relay write; by default nothing. */
+  log?: Logger;
   /** Replaces parts of the API. */
   overrides?: Partial<AppDeps>;
   /** Puts other stores under the API and the worker, made of the checkout's own, which stay as they are. */
@@ -40,7 +43,8 @@ export async function openCheckout(options: CheckoutOptions = {}): Promise<Check
     const { engine, client, close: closeEngine } = await openEngine(namespace);
     closers.push(closeEngine);
     const under = options.under?.(stores) ?? stores;
-    const { fees, overrides = {} } = options;
+    const { fees, log } = options;
+    const overrides = { ...(log && { log }), ...options.overrides };
     const app = await openHttpApp({ stores: under, engine, overrides, ...(fees && { fees }) });
     closers.push(() => app.close());
     const provided = options.inFront?.(app.provider) ?? app.provider;
@@ -49,6 +53,7 @@ export async function openCheckout(options: CheckoutOptions = {}): Promise<Check
       stores: under,
       provider: provided,
       namespace,
+      ...(log && { log }),
       ...(reconcileEveryMs !== undefined && { reconcileEveryMs }),
     });
     closers.push(() => worker.stop());

@@ -8,7 +8,7 @@
 const PIECE_BYTES = 128;
 
 /** The part of one body. */
-export interface BodyShare {
+interface BodyShare {
   /** Counts a further piece. May refuse this body or others. */
   add: (bytes: number) => void;
   /** It has arrived, and will be worked on: it does not give way any more. */

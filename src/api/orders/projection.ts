@@ -3,7 +3,7 @@
  * project, the projection may be older than an answer: then all APIs doubt it for a while, and go by MySQL.
  */
 
-import { AssertionError } from 'node:assert/strict';
+import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
@@ -62,7 +62,7 @@ export function createProjection({ reservations, projectionDoubts, log }: Projec
       } catch (error) {
         log.warn({ err: error, orderNo }, 'no answer from Redis; asking MySQL');
         // What is damaged is so for every API.
-        if (!(error instanceof AssertionError)) await doubtForAll();
+        if (!(error instanceof assert.AssertionError)) await doubtForAll();
         return 'no-answer';
       }
     },
@@ -113,23 +113,23 @@ function createDoubt(doubts: ProjectionDoubts) {
 
   /** A look that is under way already may have begun too early for a caller who comes now. */
   async function isDoubtedAfterLook(nowMs: number): Promise<boolean> {
-    const late = AbortSignal.timeout(LOOK_TIMEOUT_MS);
-    const timeout = once(late, 'abort');
-    while (!late.aborted && lookedAtMs <= nowMs - LOOK_HOLDS_MS)
-      await Promise.race([lookTogether(), timeout]);
+    const looks = lookTogether().then(() =>
+      lookedAtMs > nowMs - LOOK_HOLDS_MS ? undefined : lookTogether(),
+    );
+    await Promise.race([looks, once(AbortSignal.timeout(LOOK_TIMEOUT_MS), 'abort')]);
     return performance.now() < doubtedUntilMs;
   }
 
   async function record(): Promise<void> {
     const begunMs = performance.now();
-    const isNew = begunMs >= recordedUntilMs;
     await doubts.record(RECORDED_FOR_MS);
-    if (isNew) await delay(LOOK_HOLDS_MS + MARGIN_MS);
+    // Where the doubt before this one still holds, no look in between has found none.
+    if (performance.now() >= recordedUntilMs) await delay(LOOK_HOLDS_MS + MARGIN_MS);
     recordedUntilMs = begunMs + RECORDED_FOR_MS;
   }
 
   return {
-    /** At once where the latest look still holds. Looks go on before they run out, so that few callers wait. */
+    /** At once where the latest look still holds. The next one begins before, so that few callers wait. */
     isDoubted(): boolean | Promise<boolean> {
       const nowMs = performance.now();
       if (nowMs < doubtedUntilMs) return true;

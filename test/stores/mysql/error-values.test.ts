@@ -96,11 +96,12 @@ test.each<[string, () => Promise<unknown>, object]>([
   expect(JSON.stringify(caused).split('visitors (').length).toBeLessThanOrEqual(2);
 });
 
-test('an answer that shows an order does not bring it into the log', () => {
+test('what an answer tells its caller is in no line about it', () => {
   const { log, lines } = openTestLog();
-  const extra = { reason: 'a secret' };
-
-  log.error({ err: new Problem('internal_error', 'Something.', { extra: extra as never }) }, 'failed');
+  log.error(
+    { err: new Problem('sold_out', 'None is left.', { extra: { sku: 'a secret', available: 0 } }) },
+    'failed',
+  );
 
   expect(JSON.stringify(lines())).not.toContain('a secret');
 });

@@ -6,6 +6,7 @@
 import type { Client } from '@temporalio/client';
 import type { WorkerDeploymentVersion } from '@temporalio/common';
 import { NativeConnection, type WorkflowBundleOption } from '@temporalio/worker';
+import type { Logger } from 'pino';
 import { inject } from 'vitest';
 import { createActivities } from '../../../src/activities/index.ts';
 import { createReconcileActivities } from '../../../src/activities/reconcile.ts';
@@ -31,6 +32,8 @@ export interface WorkerOptions {
   stores: Stores;
   provider: PaymentProvider;
   namespace: string;
+  /** What relay and loops write; by default nothing. */
+  log?: Logger;
   /** Stands in for the engine on the worker's connection. */
   engine?: OrderEngine;
   version?: WorkerDeploymentVersion;
@@ -46,7 +49,7 @@ export interface TestWorker {
 }
 
 export async function startWorker(options: WorkerOptions): Promise<TestWorker> {
-  const { stores, provider, namespace } = options;
+  const { stores, provider, namespace, log = silent } = options;
   installQuietRuntime();
   const workflowBundle = options.workflowBundle ?? builtWorkflows;
   const connection = await NativeConnection.connect({ address: inject('temporalAddress') });
@@ -76,7 +79,7 @@ export async function startWorker(options: WorkerOptions): Promise<TestWorker> {
   runningWorkers.add(worker);
   const { reconcileEveryMs } = options;
   if (reconcileEveryMs !== undefined) await createReconcileSchedule(client, reconcileEveryMs).ensure();
-  const stopRelay = startRelay(stores, options.engine ?? engine);
+  const stopRelay = startRelay(stores, options.engine ?? engine, log);
   const loop = { log: silent, signal: stopping.signal };
   const dispatching = runLoop('events', createDispatcher(stores.eventDispatch), loop);
   const ended = worker.run();
@@ -112,9 +115,10 @@ export function startRelay(
     | 'budget'
   >,
   engine: OrderEngine,
+  log: Logger = silent,
 ): () => Promise<void> {
   const stop = new AbortController();
-  const relay = runRelay({ ...stores, engine, log: silent }, stop.signal);
+  const relay = runRelay({ ...stores, engine, log }, stop.signal);
   return async () => {
     stop.abort();
     await relay;
