@@ -19,7 +19,8 @@ ARGV
   3   epoch       of a sale that is put into Redis; 0: it is there
   4   rules       JSON object of the fields of the sale's hash; one that is missing has no value any more
   5   untilMs     when the caller's knowledge that the sale was never put into Redis is too old (Unix ms)
-  6…  sku, unitPrice, limit, total    of all SKUs: minor units, units for each user (empty: no limit), units
+  6   seenRunId   of the server by whose clock that is
+  7…  sku, unitPrice, limit, total    of all SKUs: minor units, units for each user (empty: no limit), units
 
 Replies
   changed
@@ -33,8 +34,8 @@ Replies
 ]]
 local saleKey, stockKey = KEYS[1], KEYS[2]
 local changeNo, changeId, epoch = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
-local rules, untilMs = ARGV[4], tonumber(ARGV[5])
-local firstRepeated = 6
+local rules, untilMs, seenRunId = ARGV[4], tonumber(ARGV[5]), ARGV[6]
+local firstRepeated = 7
 local optional = { 'limit_per_user', 'ticket', 'reference', 'metadata' }
 
 -- include shared/clock.lua
@@ -50,7 +51,7 @@ if sale[2] or sale[3] or (isNew and epoch == 0) or (sale[4] and sale[4] ~= runId
   return { 'sale-absent' }
 end
 local now = nowMs()
-if isNew and now > untilMs then
+if isNew and (runId ~= seenRunId or now > untilMs) then
   return { 'sale-absent' }
 end
 -- A sale from before this field has had no change.

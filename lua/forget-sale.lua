@@ -16,6 +16,7 @@ KEYS
   7   restored
   8   returns
   9   void
+  10  damaged
 
 Replies
   forgotten
@@ -23,12 +24,17 @@ Replies
 ]]
 local saleKey, stockKey, limitsKey, outboxKey, deadlinesKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local waitingElsewhereKey, restoredKey, returnsKey, voidKey = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+local damagedKey = KEYS[10]
 
-if redis.call('XLEN', outboxKey) > 0 or redis.call('ZCARD', deadlinesKey) > 0 then
+-- include shared/key-type.lua
+
+local isWaiting = not isDamaged(outboxKey, 'stream') and redis.call('XLEN', outboxKey) > 0
+local isHeld = not isDamaged(deadlinesKey, 'zset') and redis.call('ZCARD', deadlinesKey) > 0
+if isWaiting or isHeld then
   return { 'busy' }
 end
 
 -- Writes.
 redis.call('UNLINK', saleKey, stockKey, limitsKey, outboxKey, deadlinesKey)
-redis.call('UNLINK', waitingElsewhereKey, restoredKey, returnsKey, voidKey)
+redis.call('UNLINK', waitingElsewhereKey, restoredKey, returnsKey, voidKey, damagedKey)
 return { 'forgotten' }

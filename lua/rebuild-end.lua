@@ -12,17 +12,20 @@ KEYS
 
 ARGV
   1   epoch                  of the rebuild
-  2…  hash, field, value     hash: sale or stock
+  2   undecidedFrom          the first epoch whose orders nobody was told as lost
+  3…  hash, field, value     hash: sale or stock
 
 Replies
   resumed
   superseded      another rebuild has begun, or the server is another: nothing was changed
 ]]
 local saleKey, stockKey = KEYS[1], KEYS[2]
-local epoch = ARGV[1]
-local firstRepeated = 2
+local epoch, undecidedFrom = ARGV[1], ARGV[2]
+local firstRepeated = 3
 
 -- include shared/server.lua
+-- include shared/clock.lua
+-- include shared/integer.lua
 
 local sale = redis.call('HMGET', saleKey, 'rebuilding', 'rebuilding_run_id', 'epoch', 'suspended')
 if sale[3] == epoch and not sale[4] then
@@ -39,5 +42,6 @@ for i = firstRepeated, #ARGV, 3 do
   local hash, field, value = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   redis.call('HSET', hash == 'sale' and saleKey or stockKey, field, value)
 end
-redis.call('HSET', saleKey, 'epoch', epoch, 'run_id', runId)
+redis.call('HSET', saleKey,
+  'epoch', epoch, 'run_id', runId, 'rebuilt_at', integer(nowMs()), 'undecided_from', undecidedFrom)
 return { 'resumed' }

@@ -7,6 +7,9 @@ the sale's data were made again under a new epoch. The order was accepted once, 
 so prices, total, time and payment window stay as given, and neither pause nor window nor limit nor ticket nor
 backlog refuses it. The units that it takes count against its user's limit, as those of any order, and the
 ticket that it spent is spent again. Only stock that is gone stands in the way.
+An order that Redis does not have is told as lost some time after its sale's data were made again. A process that
+was frozen may come with one after that, so its call is refused by the time at which this very server ended the
+rebuild. An order that is in Redis was told to nobody as lost.
 Invariant: total = available + held + sold.
 Idempotent by orderNo within an epoch: an order restored so long ago that its hash has expired is known by its
 entry in `restored`, which never expires; a rebuild empties it. A hold of an older epoch than the sale's is
@@ -40,6 +43,8 @@ ARGV
   14  userAgent
   15  shop                 what the shop added to the order (JSON); empty: nothing
   16  ticketEndsAtMs       until when the order's ticket is to be known as spent (Unix ms); 0: it spent none
+  17  holdEpoch            of the hold that was lost
+  18  lateAfterMs          how long after the rebuild an order may come back that Redis lacks (ms); empty: always
 
 Replies
   reserved      epoch      of the new hold
@@ -47,6 +52,7 @@ Replies
                            the order is there, in this state; `absent`: it was restored before, ended and
                            expired. Nothing was changed
   sale-absent              Redis does not know the sale, or its data are about to be made again
+  too-late                 it may have been told as lost. Nothing was changed
   unknown-sku   sku
   sold-out      sku
 ]]
@@ -57,12 +63,15 @@ local orderNo, epoch, saleId, userId, idempotencyKey = ARGV[1], tonumber(ARGV[2]
 local fingerprint, idempotencyTtlMs, items = ARGV[6], tonumber(ARGV[7]), cjson.decode(ARGV[8])
 local total, currency, reservedAtMs, paymentWindowMs = ARGV[9], ARGV[10], tonumber(ARGV[11]), tonumber(ARGV[12])
 local ip, userAgent, shop, ticketEndsAtMs = ARGV[13], ARGV[14], ARGV[15], tonumber(ARGV[16])
+local lostEpoch, lateAfterMs = tonumber(ARGV[17]), tonumber(ARGV[18])
 
+-- include shared/clock.lua
 -- include shared/server.lua
 -- include shared/limit-field.lua
 -- include shared/integer.lua
+-- include shared/key-type.lua
 
-local sale = redis.call('HMGET', saleKey, 'epoch', 'run_id', 'suspended')
+local sale = redis.call('HMGET', saleKey, 'epoch', 'run_id', 'suspended', 'rebuilt_at', 'undecided_from')
 if not sale[1] or sale[3] or not isOfServer(sale[2]) then
   return { 'sale-absent' }
 end
@@ -75,6 +84,12 @@ local isVoid = holdEpoch < tonumber(sale[1])
 -- An order that has ended stays ended, whatever its epoch.
 if order[1] and not (isVoid and order[1] == 'held') then
   return { 'known', order[1], sale[1] }
+end
+if not order[1] and lateAfterMs then
+  local isTold = lostEpoch < (tonumber(sale[5]) or 0)
+  if isTold or nowMs() > (tonumber(sale[4]) or 0) + lateAfterMs then
+    return { 'too-late' }
+  end
 end
 if redis.call('SISMEMBER', restoredKey, orderNo) == 1 then
   return { 'known', 'absent', sale[1] }
@@ -89,9 +104,16 @@ for _, item in ipairs(items) do
   end
 end
 -- The shopper may have repeated the request since, and got another order for it.
-local isKeyFree = redis.call('EXISTS', idemKey) == 0
+local isKeyDamaged, isTicketDamaged = isDamaged(idemKey, 'hash'), isDamaged(ticketKey, 'hash')
+local isKeyFree = isKeyDamaged or redis.call('EXISTS', idemKey) == 0
 
 -- Writes.
+if isKeyDamaged then
+  redis.call('UNLINK', idemKey)
+end
+if isTicketDamaged then
+  redis.call('UNLINK', ticketKey)
+end
 for _, item in ipairs(items) do
   redis.call('HINCRBY', stockKey, item.sku .. ':available', -item.quantity)
   redis.call('HINCRBY', stockKey, item.sku .. ':held', item.quantity)

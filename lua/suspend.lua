@@ -12,11 +12,13 @@ KEYS
 
 Replies
   suspended
-  sale-absent     Redis does not have the sale: nothing was changed
+  sale-absent     Redis does not have the sale, or something else in its place: nothing was changed
 ]]
 local saleKey = KEYS[1]
 
-if redis.call('HEXISTS', saleKey, 'epoch') == 0 then
+-- include shared/key-type.lua
+
+if isDamaged(saleKey, 'hash') or redis.call('HEXISTS', saleKey, 'epoch') == 0 then
   return { 'sale-absent' }
 end
 

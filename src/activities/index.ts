@@ -3,7 +3,7 @@
  * They are thin over the stores and the provider, and each may run twice or die half-way.
  */
 
-import { ApplicationFailure } from '@temporalio/activity';
+import { ApplicationFailure, asyncLocalStorage } from '@temporalio/activity';
 import {
   isFinal,
   type ClosingReason,
@@ -119,7 +119,7 @@ export function createActivities(deps: ActivityDeps) {
      * @throws ApplicationFailure `OrderRefused`, not retryable, when it can never be stored
      */
     async persistOrder({ order }: { order: Order }): Promise<OrderState & StockSettled> {
-      const outcome = await storeWithHold(deps, order, 'started');
+      const outcome = await storeWithHold(deps, order, 'started', knownForMs());
       if (outcome.kind === 'refused') {
         throw ApplicationFailure.nonRetryable(
           `order refused: ${outcome.reason}`,
@@ -187,4 +187,14 @@ export function createActivities(deps: ActivityDeps) {
       await orders.unpark(orderNo);
     },
   };
+}
+
+/**
+ * For how long Temporal has known the order at the least: since the step was first tried. Both times are of
+ * one clock.
+ */
+function knownForMs(): number {
+  const info = asyncLocalStorage.getStore()?.info;
+  if (!info) return 0;
+  return Math.max(0, Math.round(info.currentAttemptScheduledTimestampMs - info.scheduledTimestampMs));
 }

@@ -132,6 +132,8 @@ export const WATCHED_AFTER_CLOSE_MS = 3 * 24 * 60 * 60 * 1000;
  * a relay that had read it may bring it back.
  */
 export const LOST_AFTER_MS = 15_000;
+/** Until when a relay may bring such an order back; the other half is for what it does afterwards. */
+export const BROUGHT_BACK_WITHIN_MS = LOST_AFTER_MS / 2;
 /** How long a shopper may take to pay unless the sale says otherwise. */
 export const DEFAULT_PAYMENT_WINDOW_MS = 30 * 60 * 1000;
 /**

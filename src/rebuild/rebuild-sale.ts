@@ -7,9 +7,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { IDEMPOTENCY_TTL_MS } from '../domain/limits.ts';
+import { parseOrderNo } from '../domain/order.ts';
+import type { Orders } from '../stores/mysql/orders/orders.ts';
 import type { RebuildLock, SaleEpochs } from '../stores/mysql/rebuild/sale-epochs.ts';
 import type { readSaleSnapshot, SnapshotOrder } from '../stores/mysql/rebuild/sale-snapshot.ts';
 import type { SaleChanges } from '../stores/mysql/sales/sale-changes.ts';
+import type { Repairs } from '../stores/mysql/upkeep/repairs.ts';
 import type { SaleRebuild, UsedLimit } from '../stores/redis/sale-rebuild.ts';
 import type { SaleStock } from '../stores/redis/sale-stock.ts';
 
@@ -26,6 +29,8 @@ export interface RebuildDeps {
   saleStock: Pick<SaleStock, 'checkLife' | 'read' | 'readDecided'>;
   saleChanges: Pick<SaleChanges, 'catchUp'>;
   readSaleSnapshot: typeof readSaleSnapshot;
+  orders: Pick<Orders, 'parkOutboxEntry'>;
+  repairs: Pick<Repairs, 'parkOrder'>;
   /** Ends the rebuild early when the process stops; it is done again. */
   signal?: AbortSignal;
   log: Logger;
@@ -33,9 +38,10 @@ export interface RebuildDeps {
 
 /**
  * lost: Redis does not have the sale. replaced: another server, or this one after a restart. unfinished: an
- * earlier rebuild died. epochs_differ: Redis has another epoch than MySQL. requested: by an operator.
+ * earlier rebuild died. damaged: a key is of the wrong type. epochs_differ: Redis has another epoch than
+ * MySQL. requested: by an operator.
  */
-export type RebuildCause = 'lost' | 'replaced' | 'unfinished' | 'epochs_differ' | 'requested';
+export type RebuildCause = 'lost' | 'replaced' | 'unfinished' | 'damaged' | 'epochs_differ' | 'requested';
 
 export interface RebuildRequest {
   cause: RebuildCause;
@@ -49,6 +55,8 @@ interface RebuildReport {
   openOrders: number;
   /** Idempotency entries. */
   requests: number;
+  /** Keys of what MySQL has that were of the wrong type. */
+  replaced: number;
   /** Orders in the outbox that were not stored before; they are reserved again. */
   left: number;
   durationMs: number;
@@ -75,8 +83,9 @@ async function rebuild(
 ): Promise<RebuildOutcome> {
   const { saleEpochs, saleChanges, saleRebuild, saleStock, log } = deps;
   const beganMs = performance.now();
-  const former = await saleEpochs.announce(lock, saleId);
-  if (former === undefined) return { kind: 'not-warm' };
+  const begun = await saleEpochs.announce(lock, saleId);
+  if (!begun) return { kind: 'not-warm' };
+  const { epoch: former, undecidedFrom } = begun;
   log.warn({ saleId, cause, epoch: former }, 'the data of a sale are made again');
   await saleRebuild.suspend(saleId);
   // First what MySQL has lost and Redis has not: no pause or end is undone, and what was sold is covered.
@@ -100,10 +109,11 @@ async function rebuild(
   await saleRebuild.begin(saleId, epoch);
   const written = await deps.readSaleSnapshot(lock, saleId, async ({ pages, ...rebuilt }) => {
     const counts = await writePages(deps, saleId, epoch, pages);
-    await saleRebuild.end(saleId, epoch, rebuilt);
+    await saleRebuild.end(saleId, epoch, { ...rebuilt, undecidedFrom });
     return { ...counts, stock: rebuilt.stock };
   });
   await saleRebuild.expireVoid(saleId);
+  await showDamage(deps, saleId);
 
   const durationMs = Math.round(performance.now() - beganMs);
   const { stock, ...counts } = written;
@@ -138,18 +148,41 @@ async function drain(
   }
 }
 
+/**
+ * Parks what was lost with damaged keys. MySQL has all else: a rebuild that dies before it ended is repeated,
+ * and finds the damage noted in Redis.
+ */
+async function showDamage({ saleRebuild, orders, repairs, log }: RebuildDeps, saleId: string): Promise<void> {
+  const damaged = await saleRebuild.readDamaged(saleId);
+  if (damaged.length === 0) return;
+  log.error({ saleId, damaged }, 'data of a sale in Redis were damaged, and are made again');
+  for (const orderNo of damaged.filter((name) => parseOrderNo(name)))
+    await repairs.parkOrder(orderNo, 'order_damaged', 'what Redis had is no order, and MySQL has none');
+  // By the deadlines the orders of a damaged outbox are found again.
+  if (damaged.includes('outbox') && (damaged.includes('deadlines') || damaged.includes('void')))
+    await orders.parkOutboxEntry({
+      reference: `${saleId}.0/outbox`,
+      orderNo: '',
+      cause: 'outbox_entry_unreadable',
+      reason: 'the outbox was no stream and the deadlines no sorted set: orders that waited in it are lost',
+    });
+  await saleRebuild.forgetDamaged(saleId, damaged);
+}
+
 async function writePages(
   { saleRebuild, signal }: RebuildDeps,
   saleId: string,
   epoch: number,
   pages: AsyncIterable<SnapshotOrder[]>,
-): Promise<Pick<RebuildReport, 'openOrders' | 'requests'>> {
-  const counts = { openOrders: 0, requests: 0 };
+): Promise<Pick<RebuildReport, 'openOrders' | 'requests' | 'replaced'>> {
+  const counts = { openOrders: 0, requests: 0, replaced: 0 };
   const limits = new Map<string, UsedLimit>();
   for await (const page of pages) {
     signal?.throwIfAborted();
     const open = page.filter(({ state }) => state.status === 'awaiting_payment');
     const requests = page.map(({ order }) => order).filter(isRequestKnown);
+    const all = page.map(({ order }) => order);
+    counts.replaced += await saleRebuild.clean(saleId, epoch, all);
     await saleRebuild.writeOrders(saleId, epoch, open);
     await saleRebuild.writeRequests(saleId, epoch, requests);
     await saleRebuild.writeTickets(saleId, epoch, page.flatMap(ticketOf));

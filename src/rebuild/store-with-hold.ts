@@ -12,17 +12,20 @@ export interface StoreWithHoldDeps {
 
 /**
  * An order that was accepted and not yet stored when the sale's data were made again under a new epoch. It
- * keeps its prices, and is refused as `lost_hold` where its units are sold by now.
+ * keeps its prices, and is refused as `lost_hold` where its units are sold by now, or where its shopper may
+ * have been told that it is lost.
+ * @param knownForMs for how long Temporal has known the order
  * @throws when a store is away, or while the sale's data are being made again: to be repeated
  */
 export async function storeWithHold(
   { orders, reservations }: StoreWithHoldDeps,
   order: Order,
   presence: WorkflowPresence,
+  knownForMs = 0,
 ): Promise<StoreOutcome> {
   const outcome = await orders.storeOrder(order, presence);
   if (outcome.kind !== 'refused' || outcome.reason !== 'lost_hold') return outcome;
-  const again = await reservations.reserveAgain(order, 'lost_hold');
+  const again = await reservations.reserveAgain(order, { knownForMs });
   switch (again.kind) {
     case 'reserved':
       return orders.storeOrder({ ...order, holdEpoch: again.epoch }, presence);
@@ -32,6 +35,7 @@ export async function storeWithHold(
       return orders.storeOrder({ ...order, holdEpoch: again.epoch }, presence);
     case 'sold-out':
     case 'unknown-sku':
+    case 'too-late':
       return outcome;
     case 'sale-absent':
       throw new Error(`the data of sale ${order.saleId} are being made again`);

@@ -33,7 +33,7 @@ export interface DriftDeps extends RebuildDeps {
   saleMends: SaleMends;
   saleBooks: SaleBooksStore;
   driftBoard: Pick<DriftBoard, 'publish'>;
-  repairs: Pick<Repairs, 'record' | 'parkSale' | 'unparkSales'>;
+  repairs: RebuildDeps['repairs'] & Pick<Repairs, 'record' | 'parkSale' | 'unparkSales'>;
   places: Places;
 }
 

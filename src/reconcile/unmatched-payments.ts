@@ -164,6 +164,8 @@ async function reserveAgain(deps: UnmatchedPaymentDeps, order: Order): Promise<D
     case 'unknown-sku':
       return { kind: 'refund', reason: 'sold_out' };
     case 'sale-absent':
+    // For a lost hold alone.
+    case 'too-late':
       return saleAbsent(deps, orderNo);
     default:
       return outcome satisfies never;

@@ -1,12 +1,11 @@
 /**
  * Orders of the outbox whose hold is of an older epoch than their sale: they were accepted and not stored
  * when the sale's data were made again. Each is reserved again, which puts it back into the outbox, or
- * abandoned where its units are sold by now.
+ * abandoned where its units are sold by now. One that its shopper may have been told as lost is left so.
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import { LOST_AFTER_MS } from '../domain/limits.ts';
 import type { Order } from '../domain/order.ts';
 import { abandonOrder, type AbandonDeps } from '../reconcile/abandon.ts';
 import { isInvalidValue } from '../stores/mysql/errors.ts';
@@ -17,13 +16,9 @@ import type { Accepted } from './read-accepted.ts';
 
 /** How often a sale is looked at whose data are being made again. */
 const LOOK_EVERY_MS = 250;
-/**
- * Between two looks at most. A process that was frozen for longer leaves the order: its shopper may have read
- * that it is lost.
- */
-const LOOKED_WITHIN_MS = LOST_AFTER_MS / 2;
 /** A rebuild of a big sale takes less; after that the entry is read again, if it is still there. */
 const WAIT_MAX_MS = 2 * 60_000;
+const RESERVED_AGAIN = 'orders of an older epoch were reserved again';
 
 export interface LostHoldDeps extends AbandonDeps {
   outbox: Pick<Outbox, 'referenceOf'>;
@@ -34,41 +29,54 @@ export interface LostHoldDeps extends AbandonDeps {
   log: Logger;
 }
 
-/**
- * @param readAtMs when Redis still had the entries
- * @throws when a store is away, or when a rebuild does not end: the entries are to be repeated
- */
-export async function reserveLostHolds(
-  deps: LostHoldDeps,
-  entries: readonly Accepted[],
-  readAtMs: number,
-): Promise<void> {
-  const counts = { reserved: 0, abandoned: 0 };
+/** @throws when a store is away, or when a rebuild does not end: the entries are to be repeated */
+export async function reserveLostHolds(deps: LostHoldDeps, entries: readonly Accepted[]): Promise<void> {
+  const counts = { reserved: 0, abandoned: 0, leftLost: 0 };
   await Promise.all(
     entries.map(async (entry) => {
-      const outcome = await reserveWhenRebuilt(deps, entry.order, readAtMs);
-      const isHeld = outcome.kind === 'reserved' || (outcome.kind === 'known' && outcome.hold === 'held');
-      if (!isHeld) await abandon(deps, entry);
-      counts[isHeld ? 'reserved' : 'abandoned'] += 1;
+      const outcome = await reserveWhenRebuilt(deps, entry.order);
+      const end = isHeld(outcome) ? 'reserved' : outcome.kind === 'too-late' ? 'leftLost' : 'abandoned';
+      if (end === 'abandoned') await abandon(deps, entry);
+      counts[end] += 1;
     }),
   );
-  if (entries.length > 0) deps.log.warn(counts, 'orders of an older epoch were reserved again');
+  if (entries.length > 0) deps.log.warn(counts, RESERVED_AGAIN);
+}
+
+/**
+ * Reserves those of these orders again whose hold is of an older epoch than their sale, without MySQL.
+ * @returns those that need no workflow: they wait in the outbox again, or are lost
+ * @throws when Redis is away: the entries are to be repeated
+ */
+export async function reserveOlder(
+  { reservations, log }: Pick<LostHoldDeps, 'reservations' | 'log'>,
+  entries: readonly Accepted[],
+): Promise<Accepted[]> {
+  const outcomes = await Promise.all(
+    entries.map(({ order }) => reservations.reserveAgain(order, { knownForMs: 0 })),
+  );
+  const leftLost = entries.filter((_, i) => outcomes[i]?.kind === 'too-late');
+  const reserved = entries.filter((_, i) => isHeld(outcomes[i]));
+  const counts = { reserved: reserved.length, leftLost: leftLost.length };
+  if (reserved.length + leftLost.length > 0) log.warn(counts, RESERVED_AGAIN);
+  return [...reserved, ...leftLost];
+}
+
+function isHeld(outcome: ReserveAgainOutcome | undefined): boolean {
+  return outcome?.kind === 'reserved' || (outcome?.kind === 'known' && outcome.hold === 'held');
 }
 
 /** The outbox of these orders may be gone, so this waits while the sale's data are being made again. */
 async function reserveWhenRebuilt(
   { reservations, stopping }: LostHoldDeps,
   order: Order,
-  readAtMs: number,
 ): Promise<ReserveAgainOutcome> {
   const untilMs = Date.now() + WAIT_MAX_MS;
-  for (let lookedAtMs = readAtMs; Date.now() - lookedAtMs < LOOKED_WITHIN_MS;) {
-    lookedAtMs = Date.now();
-    const outcome = await reservations.reserveAgain(order, 'lost_hold');
+  do {
+    const outcome = await reservations.reserveAgain(order, { knownForMs: 0 });
     if (outcome.kind !== 'sale-absent') return outcome;
-    if (lookedAtMs > untilMs) break;
     await delay(LOOK_EVERY_MS, undefined, { signal: stopping });
-  }
+  } while (Date.now() < untilMs);
   throw new Error(`order ${order.orderNo} was not reserved again: the data of its sale are not there yet`);
 }
 

@@ -77,7 +77,7 @@ export async function runRedisWatch(deps: RedisWatchDeps, signal: AbortSignal): 
 /** Why the sale is to be made again; undefined: it is well. */
 function causeOf({ epoch, isRebuilding }: WatchedSale, life: SaleLife): RebuildCause | undefined {
   if (life.kind === 'sale-absent') return isRebuilding ? 'unfinished' : 'lost';
-  if (life.kind === 'replaced') return 'replaced';
+  if (life.kind === 'replaced' || life.kind === 'damaged') return life.kind;
   if (isRebuilding || life.kind === 'suspended') return 'unfinished';
   return life.epoch === epoch ? undefined : 'epochs_differ';
 }

@@ -5,6 +5,7 @@ import type { OrderEngine } from '../engine/order-engine.ts';
 import type { OrderClaims } from '../stores/mysql/orders/order-claims.ts';
 import type { Orders } from '../stores/mysql/orders/orders.ts';
 import type { EngineGate } from './engine-gate.ts';
+import { reserveOlder } from './lost-holds.ts';
 import { orderNoOf, type Accepted } from './read-accepted.ts';
 import type { Refused, StoreAheadDeps } from './store-ahead.ts';
 
@@ -33,7 +34,8 @@ export async function startStored(deps: StartDeps, admitted: readonly Accepted[]
 
 /**
  * Starts orders that could not be stored: their workflows store or abandon them. Takes the entries of those
- * that were started off the outbox; the others stay.
+ * that were started off the outbox; the others stay. One of an older epoch is reserved again instead, or
+ * left: its shopper may have been told that it is lost, while this process was frozen.
  * @param admitted orders that have a slot of the engine budget; `reason` where MySQL refuses the order, and
  *   not where MySQL is away
  */
@@ -42,7 +44,13 @@ export async function startUnstored(
   admitted: readonly (Accepted & Partial<Pick<Refused, 'reason'>>)[],
 ): Promise<void> {
   const unpaid = admitted.filter(({ state }) => state.status !== 'paid');
-  const started = await deps.gate.run(unpaid, orderNoOf, ({ order }) => deps.engine.start(order));
+  const handled = await reserveOlder(
+    deps,
+    unpaid.filter(({ reason }) => reason === undefined),
+  );
+  await deps.gate.release(handled, orderNoOf);
+  const startable = unpaid.filter((entry) => !handled.includes(entry));
+  const started = await deps.gate.run(startable, orderNoOf, ({ order }) => deps.engine.start(order));
   await deps.outbox.acknowledge(started.map(({ entryId }) => entryId));
   for (const entry of admitted) if (!unpaid.includes(entry)) await parkPaid(deps, entry);
 }

@@ -44,7 +44,6 @@ export async function storeAhead(
   presence: Exclude<WorkflowPresence, 'started'>,
 ): Promise<StoreAheadOutcome> {
   if (accepted.length === 0) return { stored: [], refused: [] };
-  const readAtMs = Date.now();
   const { outbox, reservations, orders, storing } = deps;
   const batch = accepted.map(({ order }) => order);
   const outcomes = await storing(() => orders.storeOrders(batch, presence));
@@ -70,7 +69,7 @@ export async function storeAhead(
   await outbox.acknowledge(durable.map(({ entryId }) => entryId));
   // A paid one is for an operator, as any paid order that is refused.
   const lost = refused.filter(({ reason, state }) => reason === 'lost_hold' && state.status !== 'paid');
-  await reserveLostHolds(deps, lost, readAtMs);
+  await reserveLostHolds(deps, lost);
   await outbox.acknowledge(lost.map(({ entryId }) => entryId));
   return { stored: durable, refused: refused.filter((entry) => !lost.includes(entry)) };
 }

@@ -1,5 +1,6 @@
 /** The steps of an order whose sale's data in Redis were made again, or are about to be. */
 
+import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { rebuildSale } from '../../src/rebuild/rebuild-sale.ts';
 import { orderKeys } from '../../src/stores/redis/keys.ts';
@@ -30,6 +31,30 @@ test('persistOrder takes stock again for an order whose sale was made again, and
   expect(await stage.look(order)).toMatchObject({ ...HELD, stored: AWAITING, projected: AWAITING });
   await expect(steps.persistOrder({ order: late })).rejects.toMatchObject({ details: ['lost_hold'] });
   expect((await stage.look(late)).stored).toBeUndefined();
+});
+
+test('persistOrder brings no order back that was told as lost, unless Temporal has known it for as long', async () => {
+  const { stores } = stage;
+  const orders = [await stage.reserveOrder(), await stage.reserveOrder()];
+  for (const { saleId, orderNo } of orders) {
+    const { order, outbox, sale } = orderKeys(orderNo);
+    await stores.redis.del(order, outbox);
+    await rebuildSale({ ...stores, log: silent }, saleId, { cause: 'requested', actor: 'test' });
+    await stores.redis.hincrby(sale, 'rebuilt_at', -60_000);
+  }
+  const [late, known] = orders;
+  const steps = stage.openSteps();
+  const nowMs = Date.now();
+  const tried = new MockActivityEnvironment({
+    scheduledTimestampMs: nowMs - 120_000,
+    currentAttemptScheduledTimestampMs: nowMs,
+  });
+
+  if (!late || !known) throw new Error('two orders');
+  await expect(new MockActivityEnvironment().run(steps.persistOrder, { order: late })).rejects.toMatchObject({
+    details: ['lost_hold'],
+  });
+  expect(await tried.run(steps.persistOrder, { order: known })).toMatchObject(AWAITING);
 });
 
 test('while the data of a sale are being made again a step leaves the stock to be settled, and then it is', async () => {

@@ -1,4 +1,6 @@
-/** Worker and relay as src/workers/main.ts composes them, but they die at the cue that the argument names. */
+/**
+ * Worker and relay as src/workers/main.ts composes them, but they die, or freeze, at the cue that is named.
+ */
 
 import { loadWorkerConfig } from '../../src/config.ts';
 import { openProvider } from '../../src/payments/open.ts';
@@ -10,6 +12,7 @@ import { armCue } from './cues.ts';
 await runProcess('worker', loadWorkerConfig, async (config, log) => {
   const stores = await openStores(config, log);
   const provider = openProvider(config);
-  armCue(process.argv[2], { ...stores, provider }, config.MYSQL_URL);
+  const fate = process.argv[3] === 'freezes' ? 'freezes' : 'dies';
+  armCue(process.argv[2], { ...stores, provider }, config.MYSQL_URL, fate);
   return startWorker(config, { stores, provider, log });
 });

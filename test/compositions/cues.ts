@@ -1,5 +1,5 @@
 /**
- * Where the processes of the crash tests die: at a call into a store or to the
+ * Where the processes of the crash tests die, or freeze: at a call into a store or to the
  * provider. Only these compositions know of it; the product has no such switch.
  */
 
@@ -59,6 +59,7 @@ const CUES = {
   // In the worker's process the relay alone reads orders
   // from Redis.
   'outbox-read': { part: 'reservations', calls: ['readOrders'], moment: 'before' },
+  'about-to-store': { part: 'orders', calls: ['storeOrders'], moment: 'before', about: '-' },
   storing: { part: 'orders', calls: ['storeOrders', 'storeOrder'], moment: 'at-commit' },
   stored: { part: 'orders', calls: ['storeOrders', 'storeOrder'], moment: 'after' },
   // The relay stores pages; a single order is stored by its workflow's persistOrder.
@@ -105,20 +106,37 @@ export type CueName = keyof typeof CUES;
 /** The last line of the dead process's log. */
 export const lastWords = (cue: CueName): string => `killed at its cue: ${cue}`;
 
-/** From now on this process dies when it reaches the cue; `parts` must not be in use yet. */
-export function armCue(name: string | undefined, parts: Parts, mysqlUrl: string): void {
+/** The last line of the log of a process that freezes there. */
+export const frozenAt = (cue: CueName): string => `frozen at its cue: ${cue}`;
+
+/**
+ * From now on this process dies when it reaches the cue, or freezes when it first does; `parts` must not be
+ * in use yet.
+ */
+export function armCue(
+  name: string | undefined,
+  parts: Parts,
+  mysqlUrl: string,
+  fate: 'dies' | 'freezes' = 'dies',
+): void {
   assert(isCueName(name), `no such cue: ${name}`);
   const cue: Cue = CUES[name];
-  const originals = originalPart(cue, parts, () => die(name), mysqlUrl);
+  let isSpent = false;
+  const meetFate = (): void => {
+    if (fate === 'dies') die(name);
+    if (!isSpent) freeze(name);
+    isSpent = true;
+  };
+  const originals = originalPart(cue, parts, meetFate, mysqlUrl);
   const owner = parts[cue.part];
   for (const call of cue.calls) {
     const original: unknown = Reflect.get(originals, call);
     assert(typeof original === 'function', `${cue.part} has no call ${call}`);
     Reflect.set(owner, call, async (...args: unknown[]): Promise<unknown> => {
       const isMeant = cue.about === undefined || JSON.stringify(args).includes(cue.about);
-      if (isMeant && cue.moment === 'before') die(name);
+      if (isMeant && cue.moment === 'before') meetFate();
       const answer: unknown = await Reflect.apply(original, owner, args);
-      if (isMeant && cue.moment === 'after') die(name);
+      if (isMeant && cue.moment === 'after') meetFate();
       return answer;
     });
   }
@@ -132,15 +150,15 @@ function isCueName(name: string | undefined): name is CueName {
  * To die at its commit, a call gets a pool of its own:
  * other transactions of the process must not meet the cue.
  */
-function originalPart(cue: Cue, parts: Parts, dieNow: () => never, mysqlUrl: string): object {
+function originalPart(cue: Cue, parts: Parts, meetFate: () => void, mysqlUrl: string): object {
   if (cue.moment !== 'at-commit') return parts[cue.part];
-  const pool = dyingAtCommit(createMysqlPool(mysqlUrl), cue.having, dieNow);
+  const pool = dyingAtCommit(createMysqlPool(mysqlUrl), cue.having, meetFate);
   if (cue.part === 'eventDispatch') return createEventDispatch(pool);
   if (cue.part === 'saleChanges') return createSaleChanges(pool);
   return cue.part === 'orders' ? createOrders(pool) : createPayments(pool);
 }
 
-function dyingAtCommit(pool: Pool, having: string | undefined, dieNow: () => never): Pool {
+function dyingAtCommit(pool: Pool, having: string | undefined, meetFate: () => void): Pool {
   const getConnection = pool.getConnection.bind(pool);
   pool.getConnection = async () => {
     const connection = await getConnection();
@@ -151,7 +169,10 @@ function dyingAtCommit(pool: Pool, having: string | undefined, dieNow: () => nev
         if (having !== undefined && sql.startsWith(having)) isCue = true;
         return Reflect.apply(query, connection, [sql, ...rest]);
       },
-      commit: async () => (isCue ? dieNow() : commit()),
+      commit: async () => {
+        if (isCue) meetFate();
+        return commit();
+      },
     });
   };
   return pool;
@@ -162,4 +183,10 @@ function die(cue: CueName): never {
   writeSync(process.stdout.fd, `${lastWords(cue)}\n`);
   process.kill(process.pid, 'SIGKILL');
   throw new Error('still alive after SIGKILL');
+}
+
+/** Until it gets SIGCONT. The signal comes before the call returns. */
+function freeze(cue: CueName): void {
+  writeSync(process.stdout.fd, `${frozenAt(cue)}\n`);
+  process.kill(process.pid, 'SIGSTOP');
 }

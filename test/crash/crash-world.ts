@@ -5,6 +5,7 @@
  */
 
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Client } from '@temporalio/client';
 import { pino } from 'pino';
@@ -17,7 +18,7 @@ import { saleKeys } from '../../src/stores/redis/keys.ts';
 import { appEnv, demoSecrets, startApi, startWorker, type AppEnv } from '../../stack/app.ts';
 import { findFreePort } from '../../stack/processes/ports.ts';
 import type { Processes } from '../../stack/processes/processes.ts';
-import { lastWords, type CueName } from '../compositions/cues.ts';
+import { frozenAt, lastWords, type CueName } from '../compositions/cues.ts';
 import { buildSale } from '../support/factories.ts';
 import { openPrivateStage } from '../support/private-stage.ts';
 import { openShopper, JWT_SECRET, type Shopper } from '../support/shopper.ts';
@@ -32,6 +33,8 @@ const RETRY_DELAYS_MS = Array.from({ length: 600 }, () => 100);
 export interface Doom {
   part: 'api' | 'worker';
   cue: CueName;
+  /** It does not die there, but freezes until `thaw`. A worker alone can. */
+  freezes?: true;
   sale?: Partial<Sale>;
   /** Nothing of the other kind runs until the death; it starts with the one that takes over. */
   withoutOther?: boolean;
@@ -53,6 +56,11 @@ export interface CrashWorld {
   deliveries(): number;
   /** Waits until the doomed process has died: of SIGKILL, and at its cue. */
   awaitDeath(): Promise<void>;
+  /** Waits until the doomed process has frozen at its cue. */
+  awaitFreeze(): Promise<void>;
+  thaw(): void;
+  /** Whether the doomed process has logged this. */
+  hasLogged(line: string): boolean;
   /** Starts one that is to live. */
   takeOver(): Promise<void>;
   /** How many processes have died without being stopped. */
@@ -90,9 +98,11 @@ export async function openCrashWorld(
   onClose(closeProcesses);
   const other = doom.part === 'api' ? 'worker' : 'api';
   await Promise.all([
-    startPart(processes, doom.part, env, doom.cue),
+    startPart(processes, doom.part, env, doom),
     ...(doom.withoutOther === true ? [] : [startPart(processes, other, env)]),
   ]);
+  const doomed = `doomed-${doom.part}`;
+  const hasLogged = (line: string) => readFileSync(processes.logFile(doomed), 'utf8').includes(line);
   return {
     stores,
     client,
@@ -111,6 +121,11 @@ export async function openCrashWorld(
       );
       assert.equal(crash.message.split('\n').at(-1), lastWords(doom.cue));
     },
+    async awaitFreeze() {
+      await waitFor(`the freeze at ${doom.cue}`, () => hasLogged(frozenAt(doom.cue)));
+    },
+    thaw: () => processes.thaw(doomed),
+    hasLogged,
     async takeOver() {
       await startPart(processes, doom.part, env);
       if (doom.withoutOther === true) await startPart(processes, other, env);
@@ -143,10 +158,10 @@ export async function openProvider(apiUrl: string, onClose: (close: () => Promis
   return { provider, providerUrl: sandbox.url, deliveries };
 }
 
-/** With a cue it is doomed. */
-function startPart(processes: Processes, part: Doom['part'], env: AppEnv, cue?: CueName): Promise<void> {
+function startPart(processes: Processes, part: Doom['part'], env: AppEnv, doom?: Doom): Promise<void> {
   const start = part === 'api' ? startApi : startWorker;
-  if (cue === undefined) return start(processes, { name: part, env });
+  if (!doom) return start(processes, { name: part, env });
   const script = join('test', 'compositions', `crashing-${part}.js`);
-  return start(processes, { name: `doomed-${part}`, env, script, args: [cue] });
+  const args = [doom.cue, ...(doom.freezes ? ['freezes'] : [])];
+  return start(processes, { name: `doomed-${part}`, env, script, args });
 }

@@ -3,6 +3,8 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Sale } from '../../src/domain/sale.ts';
 import { saleKeys } from '../../src/stores/redis/keys.ts';
+import { changeSale, serverTime } from '../../src/stores/redis/sale-scripts.ts';
+import { run } from '../../src/stores/redis/script-call.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import { snapshot } from './raw-scripts.ts';
@@ -24,12 +26,13 @@ async function openStage(held: number) {
   const warmUpId = (await stores.sales.read(saleId))?.changeId ?? '';
   return {
     sale,
+    warmUpId,
     orderNo,
     saleKey: saleKeys({ saleId, shard: 0 }).sale,
-    change: (changeNo: number, changes: Partial<Sale>, action = 'put', readAtMs = performance.now()) => {
+    change: (changeNo: number, changes: Partial<Sale>, action = 'put') => {
       const document = { sale: { ...sale, ...changes } };
       const changeId = changeNo === 2 ? warmUpId : `id ${changeNo}`;
-      return saleStock.change({ saleId, changeNo, changeId, action, epoch: 1, readAtMs, document });
+      return saleStock.change({ saleId, changeNo, changeId, action, epoch: 1, document }, async () => true);
     },
     withLamps: (total: number) => ({
       skus: sale.skus.map((item) => (item.sku === 'lamp' ? { ...item, total } : item)),
@@ -130,12 +133,41 @@ test('a warm-up puts the sale into Redis once, and a late one finds it', async (
 });
 
 test('a warm-up of a process that was frozen is refused where Redis has lost the sale, and no other change', async () => {
-  const { change, withLamps, unchanged, saleKey, sale } = await openStage(0);
-  const longAgo = performance.now() - 60_000;
-  expect(await change(2, {}, 'warm_up', longAgo)).toEqual({ kind: 'changed' });
-  expect(await change(3, withLamps(15), 'put', longAgo)).toEqual({ kind: 'changed' });
-  await stores.redis.del(saleKey, saleKeys({ saleId: sale.saleId, shard: 0 }).stock);
-  expect(await unchanged(() => change(2, {}, 'warm_up', longAgo))).toEqual({ kind: 'sale-absent' });
+  const { unchanged, sale, warmUpId } = await openStage(0);
+  const keys = saleKeys({ saleId: sale.saleId, shard: 0 });
+  const { nowMs, runId } = await run(stores.redis, serverTime, { keys, args: {} });
+  const warmUp = (untilMs: number, seenRunId: string, epoch = 1) =>
+    run(stores.redis, changeSale, {
+      keys,
+      args: {
+        changeNo: epoch === 1 ? 2 : 3,
+        changeId: epoch === 1 ? warmUpId : 'next',
+        epoch,
+        rules: '{}',
+        untilMs,
+        seenRunId,
+      },
+      repeated: [],
+    });
+  expect(await warmUp(nowMs - 1, runId)).toEqual({ kind: 'changed' });
+  expect(await warmUp(nowMs - 1, runId, 0)).toEqual({ kind: 'changed' });
+  await stores.redis.del(keys.sale, keys.stock);
+  for (const call of [
+    () => warmUp(nowMs - 1, runId),
+    // Another server took over, whose clock may be behind.
+    () => warmUp(nowMs + 60_000, 'of another'),
+  ])
+    expect(await unchanged(call)).toEqual({ kind: 'sale-absent' });
+  expect(await warmUp(nowMs + 60_000, runId)).toEqual({ kind: 'changed' });
+});
+
+test('a warm-up that another process has settled is not repeated', async () => {
+  const { unchanged, sale, saleKey, warmUpId } = await openStage(0);
+  const { saleId } = sale;
+  await stores.redis.del(saleKey);
+  const change = { saleId, changeNo: 2, changeId: warmUpId, action: 'warm_up', epoch: 1, document: { sale } };
+  const late = await unchanged(() => stores.saleStock.change(change, async () => false));
+  expect(late).toEqual({ kind: 'stale', changeNo: 2 });
 });
 
 test('a change under the number of another one changes nothing, and does not pass for its repeat', async () => {

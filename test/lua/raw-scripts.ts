@@ -114,6 +114,8 @@ export async function callReserveAgain(redis: RedisClient, call: ReserveCall): P
       paymentWindowMs: 60_000,
       ip: '',
       userAgent: '',
+      holdEpoch: epochOf(call.orderNo),
+      lateAfterMs: '',
     },
   });
   return reply.parse(answer);
@@ -159,7 +161,14 @@ export async function callChangeSale(
     limit: limitPerUser ?? '',
     total,
   }));
-  const args = { changeNo, changeId, epoch: 0, rules: JSON.stringify(rules), untilMs: 0 };
+  const args = {
+    changeNo,
+    changeId,
+    epoch: 0,
+    rules: JSON.stringify(rules),
+    untilMs: 0,
+    seenRunId: '',
+  };
   return reply.parse(await send(redis, changeSale, { keys: { sale, stock }, args, repeated }));
 }
 

@@ -9,6 +9,7 @@ import {
   checkLife,
   expireVoid,
   rebuildBegin,
+  rebuildClean,
   rebuildEnd,
   rebuildOrder,
   rebuildWrite,
@@ -99,9 +100,15 @@ const calls = (redis: RedisClient, saleId: string) => ({
     });
     const sale = rules.map(([field, value]) => ({ hash: 'sale', field, value }));
     return reply.parse(
-      await send(redis, rebuildEnd, { keys: keysOf(saleId), args: { epoch }, repeated: [...sale, ...stock] }),
+      await send(redis, rebuildEnd, {
+        keys: keysOf(saleId),
+        args: { epoch, undecidedFrom: 1 },
+        repeated: [...sale, ...stock],
+      }),
     );
   },
+  clean: async (epoch: number, keyList: string[]) =>
+    reply.parse(await send(redis, rebuildClean, { keys: keysOf(saleId), keyList, args: { epoch } })),
   expire: async (orderNo: string) => {
     const args = { orderNo, epoch: epochOf(orderNo), ttlMs: 60_000 };
     return reply.parse(await send(redis, expireVoid, { keys: orderKeys(orderNo), args }));
@@ -191,10 +198,12 @@ describe('a server that did not make the data', () => {
   test('writes nothing of a rebuild that another server began', async () => {
     const saleId = await openSale();
     const { orderNo } = await acceptOrder(stores, saleId);
-    const { begin, write, order, end } = calls(stores.redis, saleId);
+    const { begin, clean, write, order, end } = calls(stores.redis, saleId);
     await begin(2);
     await stores.redis.hset(keysOf(saleId).sale, 'rebuilding_run_id', 'another');
-    for (const call of [() => write(2), () => order(2, orderNo), () => end(2)])
+    await stores.redis.set(keysOf(saleId).limits, 'damaged');
+    const cleanLimits = () => clean(2, [keysOf(saleId).limits]);
+    for (const call of [cleanLimits, () => write(2), () => order(2, orderNo), () => end(2)])
       expect(await withoutChange(saleId, call)).toEqual(['superseded']);
   });
 });
@@ -221,6 +230,30 @@ test('each step of a rebuild sent twice is like once', async () => {
   expect(await twice(saleId, () => order(2, orderNo))).toEqual(['written']);
   expect(await twice(saleId, () => end(2))).toEqual(['resumed']);
   expect(await twice(saleId, () => expire(orderNo))).toEqual(['kept']);
+});
+
+test('a rebuild removes what is no hash, and leaves the others', async () => {
+  const saleId = await openSale();
+  const { orderNo } = await acceptOrder(stores, saleId);
+  const damaged = orderKeys(newOrderNo(saleId)).order;
+  await stores.redis.set(damaged, 'damaged');
+  const { begin, clean } = calls(stores.redis, saleId);
+  await begin(2);
+  const keys = [orderKeys(orderNo).order, damaged, orderKeys(newOrderNo(saleId)).order];
+  expect(await clean(2, keys)).toEqual(['cleaned', '1']);
+  expect(await twice(saleId, () => clean(2, keys))).toEqual(['cleaned', '0']);
+  expect(await stores.redis.exists(...keys)).toBe(1);
+});
+
+test('a damaged order of an older epoch is removed, and noted once', async () => {
+  const { saleId, lost } = await remake();
+  const { order, damaged } = orderKeys(lost.orderNo);
+  await stores.redis.del(order);
+  await stores.redis.set(order, 'damaged');
+  const { expire } = calls(stores.redis, saleId);
+  expect(await expire(lost.orderNo)).toEqual(['damaged']);
+  expect(await twice(saleId, () => expire(lost.orderNo))).toEqual(['kept']);
+  expect(await stores.redis.smembers(damaged)).toEqual([lost.orderNo]);
 });
 
 test.each(['set', 'sorted-set'])('a %s is written as it is', async (type) => {
@@ -263,6 +296,27 @@ describe('after the data were made again', () => {
     expect(await stores.redis.pttl(orderKeys(lost.orderNo).order)).toBe(-1);
     expect(await callRelease(stores.redis, lost.orderNo)).toEqual(['released']);
     expect(await lamp(saleId)).toEqual([9, 1, 0]);
+  });
+
+  test('an order that Redis does not have comes back for a moment, unless it was told as lost before', async () => {
+    const { saleId, lost } = await remake();
+    const { order, sale } = orderKeys(lost.orderNo);
+    const again = (knownForMs = 0, holdEpoch = 1) =>
+      stores.reservations.reserveAgain({ ...lost, holdEpoch }, { knownForMs });
+    const rebuiltAtMs = Number(await stores.redis.hget(sale, 'rebuilt_at'));
+
+    // Redis has it, so nobody was told.
+    await stores.redis.hset(sale, 'rebuilt_at', String(rebuiltAtMs - 60_000));
+    expect(await again()).toEqual({ kind: 'reserved', epoch: 2 });
+    expect(await stores.reservations.release(lost.orderNo)).toBe('released');
+    await stores.redis.del(order, orderKeys(lost.orderNo).restored);
+
+    expect(await withoutChange(saleId, again)).toEqual({ kind: 'too-late' });
+    await stores.redis.hset(sale, 'rebuilt_at', String(rebuiltAtMs), 'undecided_from', '2');
+    expect(await withoutChange(saleId, () => again(60_000))).toEqual({ kind: 'too-late' });
+    // Temporal knows it for longer than the data were made again.
+    await stores.redis.hset(sale, 'rebuilt_at', String(rebuiltAtMs - 60_000), 'undecided_from', '1');
+    expect(await again(120_000)).toEqual({ kind: 'reserved', epoch: 2 });
   });
 
   test('a mark of the old epoch does not keep an order from being reserved again', async () => {

@@ -250,6 +250,27 @@ test('an order that was lost before it was stored spends its ticket again when i
   expect(await stores.reservations.reserve(again)).toEqual({ kind: 'ticket-used', orderNo });
 });
 
+test('orders that were told as lost stay so after the next rebuild, and those of one that died do not', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  const first = await acceptOrder(stores, saleId);
+  await lose(saleId);
+  const readSaleSnapshot = () => Promise.reject(new Error('died here'));
+  await expect(
+    rebuildSale({ ...stores, readSaleSnapshot, log: silent }, saleId, { cause: 'lost', actor: 'x' }),
+  ).rejects.toThrow('died here');
+  await waitFor('the lock', async () => (await rebuild(saleId)).kind === 'rebuilt');
+  const lostHold = { knownForMs: 0 };
+  expect(await stores.reservations.reserveAgain(first, lostHold)).toEqual({ kind: 'reserved', epoch: 3 });
+
+  const second = await acceptOrder(stores, saleId, { userId: 'bo' });
+  await lose(saleId);
+  // As much time has passed as it takes until orders are told as lost.
+  await stores.pool.query('UPDATE sales SET rebuilt_at = rebuilt_at - INTERVAL 1 MINUTE');
+  await rebuild(saleId);
+  expect(await stores.reservations.reserveAgain(first, lostHold)).toEqual({ kind: 'too-late' });
+  expect(await stores.reservations.reserveAgain(second, lostHold)).toEqual({ kind: 'reserved', epoch: 4 });
+});
+
 describe('a rebuild that is not alone', () => {
   test('one that was overtaken writes nothing any more', async () => {
     const { saleId, open } = await openSale();
@@ -258,7 +279,13 @@ describe('a rebuild that is not alone', () => {
     await saleRebuild.begin(saleId, 3);
     const before = await snapshot(stores.redis, saleId);
     const state = { status: 'awaiting_payment', version: 1, payment: 'none', reason: null } as const;
-    const rebuilt = { sale: buildSale({ saleId }), changeNo: 2, changeId: '', stock: [] };
+    const rebuilt = {
+      sale: buildSale({ saleId }),
+      changeNo: 2,
+      changeId: '',
+      stock: [],
+      undecidedFrom: 1,
+    };
     for (const write of [
       () => saleRebuild.begin(saleId, 2),
       () => saleRebuild.writeOrders(saleId, 2, [{ order: open, state }]),

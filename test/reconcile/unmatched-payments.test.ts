@@ -346,15 +346,10 @@ test('while its sale is not in Redis money waits, and it is decided once the sal
   expect(decisions).toEqual([]);
 
   const document = { sale };
-  await stores.saleStock.change({
-    saleId: sale.saleId,
-    changeNo: 2,
-    changeId: 'new',
-    action: 'warm_up',
-    epoch: 1,
-    readAtMs: performance.now(),
-    document,
-  });
+  await stores.saleStock.change(
+    { saleId: sale.saleId, changeNo: 2, changeId: 'new', action: 'warm_up', epoch: 1, document },
+    async () => true,
+  );
   await pass();
   expect(decisions).toEqual(['refund order_unknown']);
   expect(await queued(order)).toBe(1);

@@ -84,7 +84,9 @@ test('while the data are being made again such orders wait, and are reserved as 
   const pass = await openRelay(world, async () => {
     await loseAll(world);
     // MySQL has the new epoch, and Redis has nothing yet.
-    await world.stores.pool.query('UPDATE sales SET epoch = 2');
+    await world.stores.pool.query(
+      'UPDATE sales SET epoch = 2, undecided_from = 1, rebuilding_since = NOW(3)',
+    );
     const { reserveAgain } = world.stores.reservations;
     world.stores.reservations.reserveAgain = async (...call) => {
       rebuilding ??= rebuild(world);

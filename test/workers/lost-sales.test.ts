@@ -1,11 +1,11 @@
 /** The watch over a sale's data in Redis: what it notices, and that it makes them again by itself. */
 
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { changeSale } from '../../src/api/admin/change-sale.ts';
 import { settleStock } from '../../src/rebuild/settle-stock.ts';
 import { saleKeys } from '../../src/stores/redis/keys.ts';
 import { runRedisWatch, type RedisWatchDeps } from '../../src/workers/redis-watch.ts';
 import { createSaleKeeper } from '../../src/workers/sale-keeper.ts';
-import { changeSale } from '../../src/api/admin/change-sale.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { buildSale } from '../support/factories.ts';
 import { select } from '../support/rows.ts';
@@ -31,7 +31,14 @@ const DECISION = { actor: 'grace', reason: null };
 
 const isKey = (key: unknown): key is string => typeof key === 'string';
 
-const saleKey = (saleId: string) => saleKeys({ saleId, shard: 0 }).sale;
+const keysOf = (saleId: string) => saleKeys({ saleId, shard: 0 });
+const saleKey = (saleId: string) => keysOf(saleId).sale;
+
+/** A key of another type than its own. */
+async function damage(key: string): Promise<void> {
+  await stores.redis.del(key);
+  await stores.redis.set(key, 'damaged');
+}
 
 async function openSale(): Promise<string> {
   return (await stores.openSale(buildSale())).saleId;
@@ -54,6 +61,9 @@ async function rebuilt(saleId: string, epoch: number): Promise<unknown> {
 
 test.each<[string, string, (saleId: string) => Promise<unknown>]>([
   ['is gone', 'lost', (saleId) => stores.redis.del(saleKey(saleId))],
+  ['is something else', 'lost', (saleId) => damage(saleKey(saleId))],
+  ['has stock that is something else', 'damaged', (saleId) => damage(keysOf(saleId).stock)],
+  ['has an outbox that is something else', 'damaged', (saleId) => damage(keysOf(saleId).outbox)],
   [
     'was made on another server',
     'replaced',

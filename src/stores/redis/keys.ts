@@ -56,6 +56,10 @@ export function saleKeys(saleShard: SaleShard) {
     returns: `${tag}:returns`,
     /** Orders whose holds a rebuild has made void, until their hashes have an end. */
     void: `${tag}:void`,
+    /**
+     * What a rebuild found damaged, until an operator can see it: names of keys, and orders that are lost.
+     */
+    damaged: `${tag}:damaged`,
     idem: (userId: string, idempotencyKey: string) => `${tag}:idem:${escape(userId)}:${idempotencyKey}`,
     /** The order that spent a ticket of single use, until the ticket has expired; `''`: of no ticket. */
     ticket: (ticketId: string) => `${tag}:ticket:${ticketId}`,

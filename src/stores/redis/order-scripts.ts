@@ -59,6 +59,8 @@ export const reserveAgain = defineScript({
     'userAgent',
     'shop',
     'ticketEndsAtMs',
+    'holdEpoch',
+    'lateAfterMs',
   ],
   reply: reserveAgainReply,
 });

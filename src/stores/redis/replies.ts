@@ -59,7 +59,7 @@ export const holdReply = z
   .transform(([state]) => state);
 
 export const reserveAgainReply = z.union([
-  z.tuple([z.literal('sale-absent')]).transform(([kind]) => ({ kind })),
+  z.tuple([z.enum(['sale-absent', 'too-late'])]).transform(([kind]) => ({ kind })),
   z.tuple([z.literal('reserved'), int]).transform(([kind, epoch]) => ({ kind, epoch })),
   z
     .tuple([z.literal('known'), z.enum(['held', 'sold', 'released', 'returned', 'absent']), int])
@@ -74,9 +74,15 @@ export const giveBackReply = z.union([
 
 /** Whether a sale's data are those that this server was given. */
 export const lifeReply = z.union([
-  z.tuple([z.enum(['well', 'replaced', 'suspended']), int]).transform(([kind, epoch]) => ({ kind, epoch })),
+  z
+    .tuple([z.enum(['well', 'replaced', 'suspended', 'damaged']), int])
+    .transform(([kind, epoch]) => ({ kind, epoch })),
   z.tuple([z.literal('sale-absent')]).transform(([kind]) => ({ kind })),
 ]);
+
+export const serverTimeReply = z
+  .tuple([z.literal('time'), int, z.string()])
+  .transform(([, nowMs, runId]) => ({ nowMs, runId }));
 
 /** Of the steps of a rebuild. */
 const stateReply = <const T extends string>(...states: readonly T[]) =>
@@ -85,7 +91,12 @@ export const suspendReply = stateReply('suspended', 'sale-absent');
 export const rebuildBeginReply = stateReply('begun', 'superseded');
 export const rebuildWriteReply = stateReply('written', 'superseded');
 export const rebuildEndReply = stateReply('resumed', 'superseded');
-export const expireVoidReply = stateReply('expires', 'kept');
+export const expireVoidReply = stateReply('expires', 'kept', 'damaged');
+/** The number of keys that were removed. */
+export const rebuildCleanReply = z.union([
+  z.tuple([z.literal('cleaned'), int]).transform(([, removed]) => removed),
+  z.tuple([z.literal('superseded')]).transform(([state]) => state),
+]);
 
 /** For each order the values of its fields, not judged yet; false for an order that is no hash. */
 const ordersJson = z

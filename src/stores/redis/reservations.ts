@@ -5,7 +5,7 @@
 
 import assert from 'node:assert/strict';
 import type { z } from 'zod';
-import { IDEMPOTENCY_TTL_MS, PROJECTION_TTL_MS } from '../../domain/limits.ts';
+import { BROUGHT_BACK_WITHIN_MS, IDEMPOTENCY_TTL_MS, PROJECTION_TTL_MS } from '../../domain/limits.ts';
 import { holdEpochOf, parseOrderNo, type GiveBack, type Order, type OrderState } from '../../domain/order.ts';
 import { fingerprintOf } from '../../domain/request-fingerprint.ts';
 import type { RedisClient } from './connection.ts';
@@ -70,10 +70,12 @@ export function createReservations(redis: RedisClient, options: { startsPerSecon
     /**
      * Holds stock for an order that was accepted before and that no store knows any more, or whose hold is
      * of an older epoch, and queues it. Idempotent.
-     * @param refused MySQL has refused the hold that the order has, so Redis must have a newer epoch
+     * @param lostHold MySQL has refused the hold that the order has, so Redis must have a newer epoch.
+     *   `knownForMs`: for how long Temporal has known the order, which is not told as lost meanwhile. Without
+     *   `lostHold` an order may also come back that its shopper was told as lost, as its money does
      * @throws when Redis is away or full: nothing is decided
      */
-    async reserveAgain(order: Order, refused?: 'lost_hold'): Promise<ReserveAgainOutcome> {
+    async reserveAgain(order: Order, lostHold?: { knownForMs: number }): Promise<ReserveAgainOutcome> {
       const { orderNo, items, userId, idempotencyKey, ticket } = order;
       assertEachSkuOnce(items);
       const keys = orderKeys(orderNo);
@@ -89,12 +91,14 @@ export function createReservations(redis: RedisClient, options: { startsPerSecon
           items: JSON.stringify(items),
           shop: toShopField(order),
           ticketEndsAtMs: ticket?.endsAtMs ?? 0,
+          holdEpoch: holdEpochOf(order),
+          lateAfterMs: lostHold ? BROUGHT_BACK_WITHIN_MS + lostHold.knownForMs : '',
           fingerprint: fingerprintOf(order),
           idempotencyTtlMs: IDEMPOTENCY_TTL_MS,
         },
       });
       // The rebuild has begun in MySQL, and not yet in Redis.
-      const isBehind = refused && 'epoch' in outcome && outcome.epoch <= holdEpochOf(order);
+      const isBehind = lostHold && 'epoch' in outcome && outcome.epoch <= holdEpochOf(order);
       return isBehind ? { kind: 'sale-absent' } : outcome;
     },
 

@@ -25,7 +25,15 @@ import {
   wholeSale,
 } from './keys.ts';
 import { toOrderFields } from './order-hash.ts';
-import { expireVoid, rebuildBegin, rebuildEnd, rebuildOrder, rebuildWrite, suspend } from './sale-scripts.ts';
+import {
+  expireVoid,
+  rebuildBegin,
+  rebuildClean,
+  rebuildEnd,
+  rebuildOrder,
+  rebuildWrite,
+  suspend,
+} from './sale-scripts.ts';
 import { saleFields } from './sale-stock.ts';
 import { run } from './script-call.ts';
 
@@ -63,6 +71,8 @@ export interface RebuiltSale {
   changeNo: number;
   changeId: string;
   stock: StockCount[];
+  /** The first epoch whose orders nobody was told as lost. */
+  undecidedFrom: number;
 }
 
 type Row = { field: string; value: string | number };
@@ -73,7 +83,7 @@ const keysOf = (saleId: string) => saleKeys(wholeSale(saleId));
 
 export function createSaleRebuild(redis: RedisClient) {
   /** @throws SupersededError */
-  function assertNotSuperseded(reply: string): void {
+  function assertNotSuperseded(reply: unknown): void {
     if (reply === 'superseded')
       throw new SupersededError('a newer rebuild has begun, or Redis is another one');
   }
@@ -111,8 +121,11 @@ export function createSaleRebuild(redis: RedisClient) {
     /** Pauses the sale, where Redis has it; orders that wait are still stored. Idempotent. */
     suspend: (saleId: string) => run(redis, suspend, { keys: keysOf(saleId), args: {} }),
 
-    /** The number of accepted orders that wait in the sale's outbox. */
-    countWaiting: (saleId: string): Promise<number> => redis.xlen(keysOf(saleId).outbox),
+    /** The number of accepted orders that wait in the sale's outbox; none in one that is damaged. */
+    async countWaiting(saleId: string): Promise<number> {
+      const { outbox } = keysOf(saleId);
+      return (await redis.type(outbox)) === 'stream' ? redis.xlen(outbox) : 0;
+    },
 
     /**
      * Removes what is to be made again. From here on no hold begins or ends.
@@ -122,6 +135,32 @@ export function createSaleRebuild(redis: RedisClient) {
       // A relay that does not know the sale would leave its orders in the outbox.
       await redis.sadd(SALES_KEY, formatSaleShard(wholeSale(saleId)));
       assertNotSuperseded(await run(redis, rebuildBegin, { keys: keysOf(saleId), args: { epoch } }));
+    },
+
+    /**
+     * Makes room for what MySQL has of these orders, where something else is in its place.
+     * @returns how many keys were removed
+     * @throws SupersededError
+     */
+    async clean(
+      saleId: string,
+      epoch: number,
+      orders: readonly Pick<Order, 'orderNo' | 'userId' | 'idempotencyKey' | 'ticket'>[],
+    ): Promise<number> {
+      const { sale, order, idem, ticket } = keysOf(saleId);
+      const targets = orders.flatMap((of) => [
+        order(of.orderNo),
+        ...(of.idempotencyKey === '' ? [] : [idem(of.userId, of.idempotencyKey)]),
+        ...(of.ticket ? [ticket(of.ticket.id)] : []),
+      ]);
+      let removed = 0;
+      for (let from = 0; from < targets.length; from += ROWS_AT_ONCE) {
+        const keyList = targets.slice(from, from + ROWS_AT_ONCE);
+        const reply = await run(redis, rebuildClean, { keys: { sale }, keyList, args: { epoch } });
+        assertNotSuperseded(reply);
+        if (reply !== 'superseded') removed += reply;
+      }
+      return removed;
     },
 
     /** Writes the holds, projections and deadlines of open orders. @throws SupersededError */
@@ -189,7 +228,7 @@ export function createSaleRebuild(redis: RedisClient) {
     async end(
       saleId: string,
       epoch: number,
-      { sale, changeNo, changeId, stock }: RebuiltSale,
+      { sale, changeNo, changeId, stock, undecidedFrom }: RebuiltSale,
     ): Promise<void> {
       const change = { change_no: changeNo, ...(changeId !== '' && { change_id: changeId }) };
       const rules = Object.entries({ ...saleFields(sale), ...change }).map(([field, value]) => ({
@@ -202,14 +241,15 @@ export function createSaleRebuild(redis: RedisClient) {
       );
       const reply = await run(redis, rebuildEnd, {
         keys: keysOf(saleId),
-        args: { epoch },
+        args: { epoch, undecidedFrom },
         repeated: [...rules, ...counts],
       });
       assertNotSuperseded(reply);
     },
 
     /**
-     * Lets the orders expire whose holds are void. A call that dies half-way leaves the others to the next.
+     * Lets the orders expire whose holds are void, and saves what a damaged outbox had of them. A call that
+     * dies half-way leaves the others to the next.
      * @returns how many there are
      */
     async expireVoid(saleId: string): Promise<number> {
@@ -234,6 +274,16 @@ export function createSaleRebuild(redis: RedisClient) {
         );
         expired += replies.filter((reply) => reply === 'expires').length;
       }
+    },
+
+    /**
+     * What this rebuild, or one that died, has found damaged: names of keys, and orders that are lost by it.
+     */
+    readDamaged: (saleId: string): Promise<string[]> => redis.smembers(keysOf(saleId).damaged),
+
+    /** An operator can see it now. */
+    async forgetDamaged(saleId: string, names: readonly string[]): Promise<void> {
+      if (names.length > 0) await redis.srem(keysOf(saleId).damaged, ...names);
     },
   };
 }

@@ -9,21 +9,35 @@ import {
   mendLimitReply,
   mendStockReply,
   rebuildBeginReply,
+  rebuildCleanReply,
   rebuildEndReply,
   rebuildWriteReply,
   renameUserReply,
   restoreHoldReply,
+  serverTimeReply,
   suspendReply,
 } from './replies.ts';
 import { defineScript } from './script-call.ts';
 
-export const checkLife = defineScript({ file: 'check-life', keys: ['sale'], args: [], reply: lifeReply });
+export const checkLife = defineScript({
+  file: 'check-life',
+  keys: ['sale', 'stock', 'limits', 'outbox', 'deadlines', 'restored', 'returns'],
+  args: [],
+  reply: lifeReply,
+});
+
+export const serverTime = defineScript({
+  file: 'server-time',
+  keys: ['sale'],
+  args: [],
+  reply: serverTimeReply,
+});
 
 export const suspend = defineScript({ file: 'suspend', keys: ['sale'], args: [], reply: suspendReply });
 
 export const rebuildBegin = defineScript({
   file: 'rebuild-begin',
-  keys: ['sale', 'limits', 'deadlines', 'restored', 'returns', 'void'],
+  keys: ['sale', 'limits', 'deadlines', 'restored', 'returns', 'void', 'outbox', 'damaged'],
   args: ['epoch'],
   reply: rebuildBeginReply,
 });
@@ -47,6 +61,14 @@ const MYSQL_ORDER = [
   'reason',
 ] as const;
 
+export const rebuildClean = defineScript({
+  file: 'rebuild-clean',
+  keys: ['sale'],
+  keyList: 'target',
+  args: ['epoch'],
+  reply: rebuildCleanReply,
+});
+
 export const rebuildOrder = defineScript({
   file: 'rebuild-order',
   keys: ['sale', 'order'],
@@ -65,14 +87,14 @@ export const rebuildWrite = defineScript({
 export const rebuildEnd = defineScript({
   file: 'rebuild-end',
   keys: ['sale', 'stock'],
-  args: ['epoch'],
+  args: ['epoch', 'undecidedFrom'],
   repeated: ['hash', 'field', 'value'],
   reply: rebuildEndReply,
 });
 
 export const expireVoid = defineScript({
   file: 'expire-void',
-  keys: ['sale', 'order', 'void'],
+  keys: ['sale', 'order', 'void', 'outbox', 'damaged'],
   args: ['orderNo', 'epoch', 'ttlMs'],
   reply: expireVoidReply,
 });
@@ -108,7 +130,18 @@ export const restoreHold = defineScript({
 
 export const forgetSale = defineScript({
   file: 'forget-sale',
-  keys: ['sale', 'stock', 'limits', 'outbox', 'deadlines', 'waitingElsewhere', 'restored', 'returns', 'void'],
+  keys: [
+    'sale',
+    'stock',
+    'limits',
+    'outbox',
+    'deadlines',
+    'waitingElsewhere',
+    'restored',
+    'returns',
+    'void',
+    'damaged',
+  ],
   args: [],
   reply: forgetSaleReply,
 });
@@ -124,7 +157,7 @@ export const renameUser = defineScript({
 export const changeSale = defineScript({
   file: 'change-sale',
   keys: ['sale', 'stock'],
-  args: ['changeNo', 'changeId', 'epoch', 'rules', 'untilMs'],
+  args: ['changeNo', 'changeId', 'epoch', 'rules', 'untilMs', 'seenRunId'],
   repeated: ['sku', 'unitPrice', 'limit', 'total'],
   reply: changeSaleReply,
 });

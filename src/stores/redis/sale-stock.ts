@@ -7,7 +7,7 @@ import { metadataSchema } from '../../domain/shop-data.ts';
 import type { RedisClient } from './connection.ts';
 import { formatSaleShard, saleKeys, SALES_KEY, wholeSale } from './keys.ts';
 import type { changeSaleReply, lifeReply } from './replies.ts';
-import { changeSale, checkLife } from './sale-scripts.ts';
+import { changeSale, checkLife, serverTime } from './sale-scripts.ts';
 import { run } from './script-call.ts';
 
 const int = z.coerce.number().int();
@@ -64,15 +64,13 @@ export interface SaleChange {
   /** warm_up: the sale is put into Redis where it is absent. */
   action: string;
   epoch: number;
-  /** When it was known to be pending, by this process' `performance.now()`. */
-  readAtMs: number;
   document: { sale: Sale };
 }
 
 /**
- * A warm-up that comes later than this is refused, in ms: its process was frozen, or it was sent again. By
- * then another may have put the sale into Redis, orders may have been sold, and Redis may have lost them. A
- * busy machine needs seconds, and a sale is put there minutes before it opens.
+ * A warm-up that comes later than this is refused, in ms by the server's clock: its process was frozen, or it
+ * was sent again. By then another may have put the sale into Redis, orders may have been sold, and Redis may
+ * have lost them. A busy machine needs seconds, and a sale is put there minutes before it opens.
  */
 const WARM_UP_WITHIN_MS = 30_000;
 
@@ -88,23 +86,32 @@ export type SaleStock = ReturnType<typeof createSaleStock>;
 
 export function createSaleStock(redis: RedisClient) {
   return {
-    /** See `lua/change-sale.lua`. */
-    async change(change: SaleChange): Promise<ChangeReply> {
-      const { saleId, changeNo, changeId, action, epoch, readAtMs } = change;
-      const { sale } = change.document;
+    /**
+     * See `lua/change-sale.lua`.
+     * @param isPending whether MySQL still has the change as pending; asked before a warm-up
+     */
+    async change(
+      { saleId, changeNo, changeId, action, epoch, document }: SaleChange,
+      isPending: () => Promise<boolean>,
+    ): Promise<ChangeReply> {
+      const { sale } = document;
+      const keys = keysOf(saleId);
       const isWarmUp = action === 'warm_up';
       // Registered first: a relay that knows a sale too early waits; orders of a sale that no relay knows
       // would be lost.
       if (isWarmUp) await redis.sadd(SALES_KEY, formatSaleShard(wholeSale(saleId)));
-      const untilMs = isWarmUp ? await endOfWarmUp(redis, readAtMs) : 0;
+      // The knowledge that a warm-up is pending is newer than this.
+      const known = isWarmUp ? await run(redis, serverTime, { keys, args: {} }) : undefined;
+      if (isWarmUp && !(await isPending())) return { kind: 'stale', changeNo };
       return run(redis, changeSale, {
-        keys: keysOf(saleId),
+        keys,
         args: {
           changeNo,
           changeId,
           epoch: isWarmUp ? epoch : 0,
           rules: JSON.stringify(ruleFields(sale)),
-          untilMs,
+          untilMs: known ? known.nowMs + WARM_UP_WITHIN_MS : 0,
+          seenRunId: known?.runId ?? '',
         },
         repeated: sale.skus.map(({ sku, unitPrice, limitPerUser, total }) => ({
           sku,
@@ -157,12 +164,6 @@ async function readHashes(redis: RedisClient, saleId: string): Promise<SaleHashe
   const keys = keysOf(saleId);
   const [sale, stock] = await Promise.all([redis.hgetall(keys.sale), redis.hgetall(keys.stock)]);
   return sale['epoch'] === undefined ? undefined : { sale, stock };
-}
-
-/** By Redis' clock, Unix ms. The age is taken after the answer, so a freeze before the script counts. */
-async function endOfWarmUp(redis: RedisClient, readAtMs: number): Promise<number> {
-  const nowMs = await readTimeMs(redis);
-  return nowMs - Math.ceil(performance.now() - readAtMs) + WARM_UP_WITHIN_MS;
 }
 
 /** By Redis' clock, Unix ms. */

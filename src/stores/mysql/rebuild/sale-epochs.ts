@@ -15,6 +15,7 @@ const STATEMENT_MAX_MS = 60_000;
 
 const watchedRow = z.object({ sale_id: z.string(), epoch: z.int(), rebuilding: z.coerce.boolean() });
 const epochRow = z.object({ epoch: z.int() });
+const begunRow = z.object({ epoch: z.int(), undecided_from: z.int() });
 const lockRow = z.object({ acquired: z.int().nullable() });
 const lifeRow = z.object({
   epoch: z.int(),
@@ -113,21 +114,27 @@ export function createSaleEpochs(pool: Pool) {
     },
 
     /** Marks that a rebuild has begun: should it die, it is done again. @returns undefined: no such sale */
-    announce: ({ run }: RebuildLock, saleId: string): Promise<number | undefined> =>
+    announce: (
+      { run }: RebuildLock,
+      saleId: string,
+    ): Promise<{ epoch: number; undecidedFrom: number } | undefined> =>
       run(async (connection) => {
+        // The condition is that of `settled` above: from then on orders of earlier epochs are told as lost.
         await modify(
           connection,
-          `UPDATE sales SET rebuilding_since = COALESCE(rebuilding_since, NOW(3))
+          `UPDATE sales SET undecided_from = IF(rebuilding_since IS NULL
+               AND COALESCE(rebuilt_at < NOW(3) - INTERVAL ? * 1000 MICROSECOND, TRUE), epoch, undecided_from),
+             rebuilding_since = COALESCE(rebuilding_since, NOW(3))
            WHERE sale_id = ? AND warmed_up_at IS NOT NULL`,
-          [saleId],
+          [LOST_AFTER_MS, saleId],
         );
-        const rows = await selectRows(
+        const [row] = await selectRows(
           connection,
-          epochRow,
-          'SELECT epoch FROM sales WHERE sale_id = ? AND rebuilding_since IS NOT NULL',
+          begunRow,
+          'SELECT epoch, undecided_from FROM sales WHERE sale_id = ? AND rebuilding_since IS NOT NULL',
           [saleId],
         );
-        return rows[0]?.epoch;
+        return row && { epoch: row.epoch, undecidedFrom: row.undecided_from };
       }),
 
     /**

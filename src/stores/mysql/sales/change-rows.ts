@@ -47,8 +47,6 @@ export interface PendingChange extends Decision {
   former: SaleDocument;
   /** Of the sale's data in Redis. */
   epoch: number;
-  /** When it was known to be pending, by this process' `performance.now()`. */
-  readAtMs: number;
 }
 
 /**
@@ -70,7 +68,6 @@ export async function insertChange(
   { actor, reason }: Decision,
 ): Promise<PendingChange> {
   const { saleId } = found.sale;
-  const readAtMs = performance.now();
   const [changeNo, changeId] = [found.changeNo + 1, ulid()];
   const former: SaleDocument = { sale: found.sale, isDraft: found.isDraft };
   const target: SaleDocument = { sale: document.sale, isDraft: document.isDraft };
@@ -86,7 +83,7 @@ export async function insertChange(
     [changeNo, changeId, changeNo, saleId],
   );
   const { epoch } = found;
-  return { saleId, changeNo, changeId, action, document: target, former, actor, reason, epoch, readAtMs };
+  return { saleId, changeNo, changeId, action, document: target, former, actor, reason, epoch };
 }
 
 /** The change of this sale that is pending, in the transaction that has found it so. */
@@ -102,7 +99,6 @@ export async function selectPending(
   condition: string,
   values: unknown[],
 ): Promise<PendingChange[]> {
-  const readAtMs = performance.now();
   const rows = await selectRows(
     reader,
     pendingRow,
@@ -115,7 +111,6 @@ export async function selectPending(
     saleId,
     changeNo,
     changeId,
-    readAtMs,
     ...row,
   }));
 }

@@ -18,7 +18,7 @@ import type { Sale, StockCount } from '../../../domain/sale.ts';
 import { inTransaction, modify, type Executor, type Pool } from '../connection.ts';
 import { recordAction, type Decision } from '../rows/audit-log.ts';
 import { insertSale, lockSale, raiseTotals, writeDocument, type SaleRecord } from '../rows/sale-rows.ts';
-import { insertChange, readChange, selectPending, type PendingChange } from './change-rows.ts';
+import { insertChange, readChange, readEnd, selectPending, type PendingChange } from './change-rows.ts';
 import { noteChange, settleChange, takeOver, type Settled } from './settle-change.ts';
 
 /** Which version the caller knows; `any`: the sale must exist. */
@@ -62,7 +62,8 @@ export type StockReply =
 
 /** The part of the sale's stock in Redis that decides changes. */
 export interface DecidingStock {
-  change(change: PendingChange): Promise<StockReply>;
+  /** @param isPending whether no process has settled it, by a read that begins with the call */
+  change(change: PendingChange, isPending: () => Promise<boolean>): Promise<StockReply>;
   /** Undefined: Redis does not have the sale. */
   readDecided(saleId: string): Promise<DecidedSale | undefined>;
   read(saleId: string): Promise<{ skus: readonly StockCount[] } | undefined>;
@@ -120,7 +121,8 @@ export function createSaleChanges(pool: Pool) {
      * @throws when a store is away: it stays pending
      */
     async complete(change: PendingChange, stock: DecidingStock): Promise<Settled | undefined> {
-      const reply = await stock.change(change);
+      const isPending = async () => (await readEnd(pool, change)) === undefined;
+      const reply = await stock.change(change, isPending);
       if (reply.kind === 'sale-absent') return undefined;
       // As a rule MySQL knows how it ended. Where it is pending still, MySQL had lost commits.
       const decided = reply.kind === 'stale' ? await stock.readDecided(change.saleId) : undefined;
