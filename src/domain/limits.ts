@@ -127,6 +127,8 @@ export const PROJECTION_TTL_MS = 24 * 60 * 60 * 1000;
  * refunds may put units back on sale. A sale that is not settled is watched until it is.
  */
 export const WATCHED_AFTER_CLOSE_MS = 3 * 24 * 60 * 60 * 1000;
+/** Sales in a page of those that Redis has: a relay reads one each second, and more are rarely there. */
+export const IN_REDIS_PAGE = 1_000;
 /**
  * An order that is known nowhere is said to be lost so long after its sale's data were made again. Until then
  * a relay that had read it may bring it back.

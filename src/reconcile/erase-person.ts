@@ -4,9 +4,11 @@
  */
 
 import type { Decision } from '../stores/mysql/rows/audit-log.ts';
+import type { Sales } from '../stores/mysql/sales.ts';
 import type { Persons } from '../stores/mysql/upkeep/persons.ts';
 import type { Forgetting } from '../stores/redis/forgetting.ts';
 import type { Holds } from '../stores/redis/holds.ts';
+import { formatSaleShard, wholeSale, type SaleShard } from '../stores/redis/keys.ts';
 
 /** Pages of orders: a person has a few, and a loop must end. */
 const PAGES_MAX = 1_000;
@@ -15,6 +17,7 @@ export interface ErasePersonDeps {
   persons: Persons;
   forgetting: Forgetting;
   holds: Pick<Holds, 'listShards'>;
+  sales: Pick<Sales, 'listInRedis'>;
 }
 
 /**
@@ -48,11 +51,9 @@ export async function erasePerson(
 }
 
 /** An accepted order that is not stored counts against its user's limit, and MySQL does not know it. */
-async function hasUnstored(
-  { persons, forgetting, holds }: ErasePersonDeps,
-  userId: string,
-): Promise<boolean> {
-  for (const shard of await holds.listShards()) {
+async function hasUnstored(deps: ErasePersonDeps, userId: string): Promise<boolean> {
+  const { persons, forgetting } = deps;
+  for (const shard of await listAllShards(deps)) {
     const skus = await persons.listSkus(shard.saleId);
     if (skus.length === 0) continue;
     const owned = await persons.readOwned(shard.saleId, userId);
@@ -60,6 +61,20 @@ async function hasUnstored(
     if ([...counted].some(([sku, units]) => units > (owned.get(sku) ?? 0))) return true;
   }
   return false;
+}
+
+/**
+ * Of Redis' list, and of MySQL: what the list has lost at this moment would keep the person's id for good.
+ */
+async function listAllShards({ holds, sales }: ErasePersonDeps): Promise<SaleShard[]> {
+  const shards = new Map((await holds.listShards()).map((shard) => [formatSaleShard(shard), shard]));
+  for (let after = ''; ;) {
+    const page = await sales.listInRedis(after);
+    for (const shard of page.map(wholeSale)) shards.set(formatSaleShard(shard), shard);
+    const last = page.at(-1);
+    if (last === undefined) return [...shards.values()];
+    after = last;
+  }
 }
 
 /** @returns orders whose hold has not ended, though they have */
@@ -77,12 +92,9 @@ async function forgetOrders({ persons, forgetting }: ErasePersonDeps, userId: st
   throw new Error(`more orders of a person than ${PAGES_MAX} pages`);
 }
 
-async function renameInRedis(
-  { persons, forgetting, holds }: ErasePersonDeps,
-  userId: string,
-  token: string,
-): Promise<void> {
-  for (const shard of await holds.listShards()) {
+async function renameInRedis(deps: ErasePersonDeps, userId: string, token: string): Promise<void> {
+  const { persons, forgetting } = deps;
+  for (const shard of await listAllShards(deps)) {
     const skus = await persons.listSkus(shard.saleId);
     if (skus.length > 0) await forgetting.renameUser(shard, userId, token, skus);
   }

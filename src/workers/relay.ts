@@ -7,6 +7,7 @@ import { hostname } from 'node:os';
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import { ulid } from 'ulidx';
+import { IN_REDIS_PAGE } from '../domain/limits.ts';
 import type { OrderEngine } from '../engine/order-engine.ts';
 import type { RefundClaims } from '../stores/mysql/money/refund-claims.ts';
 import type { OrderClaims } from '../stores/mysql/orders/order-claims.ts';
@@ -14,8 +15,14 @@ import type { Orders } from '../stores/mysql/orders/orders.ts';
 import type { Sales } from '../stores/mysql/sales.ts';
 import type { RedisClient } from '../stores/redis/connection.ts';
 import type { EngineBudget } from '../stores/redis/engine-budget.ts';
-import { formatSaleShard, type SaleShard } from '../stores/redis/keys.ts';
-import { createOutbox, listActiveSales } from '../stores/redis/outbox.ts';
+import { formatSaleShard, wholeSale, type SaleShard } from '../stores/redis/keys.ts';
+import {
+  createOutbox,
+  findActive,
+  listSales,
+  registerSales,
+  type ActiveSale,
+} from '../stores/redis/outbox.ts';
 import type { Reservations } from '../stores/redis/reservations.ts';
 import type { SaleStock } from '../stores/redis/sale-stock.ts';
 import { createBurst } from './burst.ts';
@@ -86,17 +93,63 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
       // The connection failed, as the loop itself never throws. The next survey tries again.
       .catch((error: unknown) => log.warn({ err: error, sale: saleShard.saleId }, 'cannot follow the outbox'))
       .finally(() => followers.delete(name));
-    followers.set(name, { stop, done });
+    followers.set(name, { saleShard, stop, done });
+  }
+
+  /** Undefined: the list cannot be read. It may be damaged, or on a node of a cluster that is away. */
+  async function readList(): Promise<SaleShard[] | undefined> {
+    try {
+      return await listSales(redis);
+    } catch (error) {
+      log.warn({ err: error }, 'the list of sales in Redis cannot be read');
+      return undefined;
+    }
+  }
+
+  let lastId = '';
+
+  /** A page of the sales that MySQL knows to be in Redis and that are not on its list; now they are. */
+  async function findUnlisted(listed: readonly SaleShard[]): Promise<SaleShard[]> {
+    const page = await deps.sales.listInRedis(lastId);
+    lastId = page.length === IN_REDIS_PAGE ? (page.at(-1) ?? '') : '';
+    const names = new Set(listed.map(formatSaleShard));
+    const unlisted = page.map(wholeSale).filter((shard) => !names.has(formatSaleShard(shard)));
+    if (unlisted.length === 0) return [];
+    try {
+      const added = await registerSales(redis, unlisted);
+      if (added.length > 0)
+        log.error({ sales: added }, 'the list of sales in Redis had lost sales: they are on it again');
+    } catch (error) {
+      log.warn({ err: error }, 'the list of sales in Redis cannot be written');
+    }
+    return unlisted;
   }
 
   /**
    * Follows new sales and stops following ended ones, and writes to Redis for each how many orders wait
-   * elsewhere: `reserve` refuses orders when too many wait for the engine, which all sales share.
+   * elsewhere: `reserve` refuses orders when too many wait for the engine, which all sales share. A sale is
+   * followed that Redis has on its list, that MySQL knows, or that was followed before and is not over: each
+   * of the three may be lost or away.
    */
   async function survey(): Promise<number> {
-    const active = new Map((await listActiveSales(redis)).map((sale) => [formatSaleShard(sale), sale]));
+    const listed = await readList();
+    const names = new Set(listed?.map(formatSaleShard));
+    const followed = [...followers].flatMap(([name, { saleShard }]) => (names.has(name) ? [] : [saleShard]));
+    const active = new Map<string, ActiveSale>();
+    const add = (sales: readonly ActiveSale[]) => {
+      for (const sale of sales) active.set(formatSaleShard(sale), sale);
+      for (const [name, shard] of active) if (!followers.has(name)) startFollowing(name, shard);
+    };
+    add(
+      await findActive(redis, [...(listed ?? []), ...followed], (shard) => names.has(formatSaleShard(shard))),
+    );
+    const unlisted = await findUnlisted(listed ?? []).catch((error: unknown) => {
+      // With MySQL away the list is enough; the count below fails as well, and is logged.
+      if (!listed) throw error;
+      return [];
+    });
+    add(await findActive(redis, unlisted));
     for (const [name, { stop }] of followers) if (!active.has(name)) stop.abort();
-    for (const [name, shard] of active) if (!followers.has(name)) startFollowing(name, shard);
     const beganMs = performance.now();
     const storedAhead = await orderClaims.countStoredAhead();
     const tookMs = performance.now() - beganMs;
@@ -119,6 +172,7 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
 }
 
 interface Follower {
+  saleShard: SaleShard;
   stop: AbortController;
   done: Promise<void>;
 }

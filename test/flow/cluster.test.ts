@@ -8,7 +8,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
 import { MAX_FAILED_ATTEMPTS_OF_ORDER } from '../../src/domain/limits.ts';
 import type { Sale } from '../../src/domain/sale.ts';
-import { ENGINE_KEY, saleKeys } from '../../src/stores/redis/keys.ts';
+import { ENGINE_KEY, saleKeys, SALES_KEY } from '../../src/stores/redis/keys.ts';
 import { startRedisCluster, type RedisCluster } from '../../stack/servers/redis-cluster.ts';
 import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
@@ -47,6 +47,18 @@ test('on a Redis Cluster an order is accepted, stored, paid, and its unit sold',
   await shopper.awaitStatus(orderNo, 'paid');
 
   await expectStock(stores, saleId, { sku: 'lamp', available: 9, held: 0, sold: 1 });
+});
+
+test('on a Redis Cluster that has lost its list of sales the orders of a sale are stored all the same', async () => {
+  const { stores } = checkout;
+  const { saleId } = await stores.openSale(buildSale());
+  const shopper = await checkout.shopper();
+  await stores.redis.del(SALES_KEY);
+
+  await waitFor('the list', async () => (await stores.redis.sismember(SALES_KEY, `${saleId}.0`)) === 1);
+  const orderNo = await shopper.buy(saleId);
+
+  await shopper.awaitStatus(orderNo, 'awaiting_payment');
 });
 
 test('on a Redis Cluster a cancelled order gives its unit back', async () => {

@@ -2,7 +2,7 @@
 
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import type { Order } from '../../src/domain/order.ts';
-import { saleKeys } from '../../src/stores/redis/keys.ts';
+import { saleKeys, SALES_KEY } from '../../src/stores/redis/keys.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
 import { signer } from '../support/signer.ts';
 import { waitFor } from '../support/wait.ts';
@@ -215,4 +215,68 @@ test('at maxmemory accepted orders are started all the same, and leave the outbo
   const stored = await world.storedOrders();
   for (const { orderNo } of orders)
     expect(stored.has(orderNo) || (await world.isStarted(orderNo))).toBe(true);
+});
+
+test.each([
+  { fault: 'is lost', harm: ({ stores }: RelayWorld) => stores.redis.del(SALES_KEY) },
+  {
+    fault: 'has lost a sale',
+    harm: ({ stores, saleId }: RelayWorld) => stores.redis.srem(SALES_KEY, `${saleId}.0`),
+  },
+  { fault: 'is of the wrong type', harm: ({ stores }: RelayWorld) => stores.redis.set(SALES_KEY, 'damaged') },
+])(
+  'where the list of sales $fault, relays follow what MySQL knows, and the list is whole again',
+  async ({ harm }) => {
+    const world = await openRelayWorld(namespace);
+    const { redis } = world.stores;
+    await harm(world);
+    const orders = await world.accept(2);
+
+    relay(world);
+
+    await outboxEmpty(world);
+    expect((await world.storedOrders()).size).toBe(2);
+    await allStarted(world, orders);
+    expect(await redis.smembers(SALES_KEY)).toEqual([`${world.saleId}.0`]);
+  },
+);
+
+test('a relay goes on with the sales that it follows while both the list and MySQL are away', async () => {
+  const world = await openRelayWorld(namespace);
+  const { redis } = world.stores;
+  relay(world, { ...world.stores, ...(await openMysqlAway()) });
+  const { waitingElsewhere } = saleKeys({ saleId: world.saleId, shard: 0 });
+  const surveyed = async () => {
+    await redis.del(waitingElsewhere);
+    await waitFor('a survey of the sale', async () => (await redis.exists(waitingElsewhere)) === 1);
+  };
+  await surveyed();
+  await redis.del(SALES_KEY);
+
+  await surveyed();
+  await surveyed();
+  const orders = await world.accept(2);
+
+  await outboxEmpty(world);
+  await allStarted(world, orders);
+});
+
+test('a sale that is over and forgotten is followed no longer, and not put on the list again', async () => {
+  const world = await openRelayWorld(namespace);
+  const { redis, pool, forgetting, retention } = world.stores;
+  const { saleId } = world;
+  relay(world);
+  const keys = saleKeys({ saleId, shard: 0 });
+  await waitFor('the sale to be followed', async () => (await redis.exists(keys.outbox)) === 1);
+  await pool.query(
+    'UPDATE sales SET closes_at = NOW(3) - INTERVAL 9 DAY, opens_at = NOW(3) - INTERVAL 10 DAY',
+  );
+  await retention.noteRedisCleaned(saleId);
+  await forgetting.forgetSale({ saleId, shard: 0 });
+
+  const { saleId: other } = await world.stores.openSale(buildSale());
+  const { outbox } = saleKeys({ saleId: other, shard: 0 });
+  await waitFor('the other sale to be followed', async () => (await redis.exists(outbox)) === 1);
+
+  expect(await redis.smembers(SALES_KEY)).toEqual([`${other}.0`]);
 });

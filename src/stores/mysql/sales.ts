@@ -1,7 +1,7 @@
 /** Sales in MySQL: their creation, and reads for all who follow them. */
 
 import { z } from 'zod';
-import { MAX_PAYMENT_WINDOW_MS, WATCHED_AFTER_CLOSE_MS } from '../../domain/limits.ts';
+import { IN_REDIS_PAGE, MAX_PAYMENT_WINDOW_MS, WATCHED_AFTER_CLOSE_MS } from '../../domain/limits.ts';
 import type { ShopSaleState } from '../../domain/sale-snapshot.ts';
 import { saleSchema, type Sale, type StockCount } from '../../domain/sale.ts';
 import { inSnapshot, inTransaction, selectRows, type Pool } from './connection.ts';
@@ -93,6 +93,21 @@ export function createSales(pool: Pool) {
         [saleId],
       );
       return rows.length > 0;
+    },
+
+    /**
+     * A page of the sales that Redis has, or is to have again, in the order of their ids.
+     * @param after an id; empty: from the first on
+     */
+    async listInRedis(after: string): Promise<string[]> {
+      const rows = await selectRows(
+        pool,
+        saleIdRow,
+        `SELECT sale_id FROM sales WHERE redis_cleaned_at IS NULL AND warmed_up_at IS NOT NULL AND sale_id > ?
+         ORDER BY sale_id LIMIT ?`,
+        [after, IN_REDIS_PAGE],
+      );
+      return rows.map((row) => row.sale_id);
     },
 
     /** Every sale's id, the newest first. */

@@ -8,6 +8,7 @@ import { z } from 'zod';
 import type { RedisClient } from './connection.ts';
 import { formatSaleShard, orderKeys, parseSaleShard, saleKeys, SALES_KEY, type SaleShard } from './keys.ts';
 import { removeIdleConsumers } from './order-scripts.ts';
+import { registerSales as registerSalesScript } from './sale-scripts.ts';
 import { run } from './script-call.ts';
 
 /** One consumer group: the relays share the work. */
@@ -42,22 +43,52 @@ const pendingReply = z.array(z.tuple([z.string()]).rest(z.unknown()));
 
 export type Outbox = ReturnType<typeof createOutbox>;
 
-/** The sales whose outboxes a relay reads: all in Redis, except those that are over with nothing waiting. */
-export async function listActiveSales(redis: RedisClient): Promise<ActiveSale[]> {
-  const shards = (await redis.smembers(SALES_KEY)).flatMap((text) => parseSaleShard(text) ?? []);
-  const sales = await Promise.all(shards.map((shard) => readActive(redis, shard)));
-  return sales.flatMap((sale) => sale ?? []);
+/** The sales that Redis has on its list. It may have lost the list, or some of it. */
+export async function listSales(redis: RedisClient): Promise<SaleShard[]> {
+  return (await redis.smembers(SALES_KEY)).flatMap((text) => parseSaleShard(text) ?? []);
 }
 
-async function readActive(redis: RedisClient, shard: SaleShard): Promise<ActiveSale | undefined> {
+/** Puts sales on the list, once more where it was lost. @returns those that it did not have */
+export function registerSales(redis: RedisClient, shards: readonly SaleShard[]): Promise<string[]> {
+  const repeated = shards.map((shard) => ({ sale: formatSaleShard(shard) }));
+  return run(redis, registerSalesScript, { keys: { sales: SALES_KEY }, args: {}, repeated });
+}
+
+/**
+ * Those of these sales whose outboxes a relay reads: not what is over with nothing waiting.
+ * @param isKnown whether one that has no data is to come: it is being warmed up, or made again
+ */
+export async function findActive(
+  redis: RedisClient,
+  shards: readonly SaleShard[],
+  isKnown: (shard: SaleShard) => boolean = () => true,
+): Promise<ActiveSale[]> {
+  const sales = await Promise.all(
+    shards.map(async (shard) => {
+      const { closesAtMs, waiting } = await readCourse(redis, shard);
+      const isOver = closesAtMs === null ? !isKnown(shard) : Date.now() >= Number(closesAtMs) + LINGER_MS;
+      return waiting > 0 || !isOver ? [{ ...shard, waiting }] : [];
+    }),
+  );
+  return sales.flat();
+}
+
+/** A sale with a damaged key delays no other: it is made again. */
+async function readCourse(
+  redis: RedisClient,
+  shard: SaleShard,
+): Promise<{ closesAtMs: string | null; waiting: number }> {
   const keys = saleKeys(shard);
-  const [closesAtMs, waiting] = await Promise.all([
-    redis.hget(keys.sale, 'closes_at'),
-    redis.xlen(keys.outbox),
-  ]);
-  // A sale that is being warmed up has no end yet.
-  const isActive = waiting > 0 || closesAtMs === null || Date.now() < Number(closesAtMs) + LINGER_MS;
-  return isActive ? { ...shard, waiting } : undefined;
+  try {
+    const [closesAtMs, waiting] = await Promise.all([
+      redis.hget(keys.sale, 'closes_at'),
+      redis.xlen(keys.outbox),
+    ]);
+    return { closesAtMs, waiting };
+  } catch (error) {
+    if (!isReplyError(error, 'WRONGTYPE')) throw error;
+    return { closesAtMs: null, waiting: 0 };
+  }
 }
 
 /**

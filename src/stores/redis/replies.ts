@@ -152,6 +152,11 @@ export const restoreHoldReply = z.union([
   z.tuple([z.literal('moved')]).transform(([kind]) => ({ kind })),
 ]);
 
+/** The sales that were not on the list. */
+export const registerSalesReply = z
+  .tuple([z.literal('registered'), textsJson])
+  .transform(([, added]) => added);
+
 export const forgetSaleReply = z.tuple([z.enum(['forgotten', 'busy'])]).transform(([kind]) => kind);
 
 export const forgetOrderReply = z.tuple([z.enum(['forgotten', 'held'])]).transform(([kind]) => kind);

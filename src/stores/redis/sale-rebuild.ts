@@ -14,17 +14,9 @@ import {
 import { fingerprintOf } from '../../domain/request-fingerprint.ts';
 import type { Sale, StockCount } from '../../domain/sale.ts';
 import type { RedisClient } from './connection.ts';
-import {
-  epochOf,
-  formatSaleShard,
-  limitField,
-  orderKeys,
-  returnMark,
-  saleKeys,
-  SALES_KEY,
-  wholeSale,
-} from './keys.ts';
+import { epochOf, limitField, orderKeys, returnMark, saleKeys, wholeSale } from './keys.ts';
 import { toOrderFields } from './order-hash.ts';
+import { registerSales } from './outbox.ts';
 import {
   expireVoid,
   rebuildBegin,
@@ -133,7 +125,7 @@ export function createSaleRebuild(redis: RedisClient) {
      */
     async begin(saleId: string, epoch: number): Promise<void> {
       // A relay that does not know the sale would leave its orders in the outbox.
-      await redis.sadd(SALES_KEY, formatSaleShard(wholeSale(saleId)));
+      await registerSales(redis, [wholeSale(saleId)]);
       assertNotSuperseded(await run(redis, rebuildBegin, { keys: keysOf(saleId), args: { epoch } }));
     },
 

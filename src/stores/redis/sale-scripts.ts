@@ -12,6 +12,7 @@ import {
   rebuildCleanReply,
   rebuildEndReply,
   rebuildWriteReply,
+  registerSalesReply,
   renameUserReply,
   restoreHoldReply,
   serverTimeReply,
@@ -126,6 +127,14 @@ export const restoreHold = defineScript({
   keys: ['sale', 'order', 'deadlines'],
   args: ['orderNo', 'epoch', 'untilMs', ...MYSQL_ORDER],
   reply: restoreHoldReply,
+});
+
+export const registerSales = defineScript({
+  file: 'register-sales',
+  keys: ['sales'],
+  args: [],
+  repeated: ['sale'],
+  reply: registerSalesReply,
 });
 
 export const forgetSale = defineScript({

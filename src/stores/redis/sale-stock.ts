@@ -5,7 +5,8 @@ import type { DecidedSale } from '../../domain/sale-change.ts';
 import { saleStateOf, type Sale, type SaleState, type StockCount } from '../../domain/sale.ts';
 import { metadataSchema } from '../../domain/shop-data.ts';
 import type { RedisClient } from './connection.ts';
-import { formatSaleShard, saleKeys, SALES_KEY, wholeSale } from './keys.ts';
+import { saleKeys, wholeSale } from './keys.ts';
+import { registerSales } from './outbox.ts';
 import type { changeSaleReply, lifeReply } from './replies.ts';
 import { changeSale, checkLife, serverTime } from './sale-scripts.ts';
 import { run } from './script-call.ts';
@@ -99,7 +100,7 @@ export function createSaleStock(redis: RedisClient) {
       const isWarmUp = action === 'warm_up';
       // Registered first: a relay that knows a sale too early waits; orders of a sale that no relay knows
       // would be lost.
-      if (isWarmUp) await redis.sadd(SALES_KEY, formatSaleShard(wholeSale(saleId)));
+      if (isWarmUp) await registerSales(redis, [wholeSale(saleId)]);
       // The knowledge that a warm-up is pending is newer than this.
       const known = isWarmUp ? await run(redis, serverTime, { keys, args: {} }) : undefined;
       if (isWarmUp && !(await isPending())) return { kind: 'stale', changeNo };

@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { modify } from '../../../src/stores/mysql/connection.ts';
-import { listActiveSales } from '../../../src/stores/redis/outbox.ts';
+import { findActive, listSales } from '../../../src/stores/redis/outbox.ts';
 import { buildOrder, buildReserveRequest, buildSale } from '../../support/factories.ts';
 import { pay } from '../../support/payment-notices.ts';
 import { selectOne } from '../../support/rows.ts';
@@ -37,7 +37,8 @@ test('a warmed-up sale is in Redis as it was created', async () => {
 
 test('a warmed-up sale is one that relays follow', async () => {
   const { saleId } = await stores.openSale(buildSale());
-  expect(await listActiveSales(stores.redis)).toContainEqual({ saleId, shard: 0, waiting: 0 });
+  const active = await findActive(stores.redis, await listSales(stores.redis));
+  expect(active).toContainEqual({ saleId, shard: 0, waiting: 0 });
 });
 
 test('a sale that is not in Redis is unknown there', async () => {

@@ -125,6 +125,24 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
   ],
   // It counts in a temporary table, up to its bound.
   'events: count what waits': [4 * 10_000, ({ eventDispatch }) => eventDispatch.countWaiting(10_000)],
+  'sales: what relays are to follow, beside 2,000 that Redis has no more': [
+    ONE,
+    async ({ sales }) => {
+      const cleaned = Array.from({ length: 2_000 }, (_, i) => {
+        const ended = [AGO[0], AGO[1], AGO[1]];
+        return [`c-${i}`, 'S', 'EUR', ...AGO, 1_000, ...ended];
+      });
+      await stores.pool.query(
+        `INSERT INTO sales (sale_id, name, currency, opens_at, closes_at, payment_window_ms, warmed_up_at, settled_at,
+           redis_cleaned_at) VALUES ?`,
+        [cleaned],
+      );
+      await stores.pool.query('ANALYZE TABLE sales');
+      expect(await sales.listInRedis('')).toHaveLength(1);
+      await stores.pool.query(`DELETE FROM sales WHERE sale_id LIKE 'c-%'`);
+      await stores.pool.query('ANALYZE TABLE sales');
+    },
+  ],
   'saleNews, saleChanges: what the keeper of the sales reads, beside thousands that it need not see': [
     ONE,
     async ({ saleNews, saleChanges }) => {
