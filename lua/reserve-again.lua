@@ -43,7 +43,7 @@ ARGV
   14  userAgent
   15  shop                 what the shop added to the order (JSON); empty: nothing
   16  ticketEndsAtMs       until when the order's ticket is to be known as spent (Unix ms); 0: it spent none
-  17  holdEpoch            of the hold that was lost
+  17  lostEpoch            of the hold that was lost
   18  lateAfterMs          how long after the rebuild an order may come back that Redis lacks (ms); empty: always
 
 Replies

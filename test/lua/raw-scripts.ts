@@ -114,7 +114,7 @@ export async function callReserveAgain(redis: RedisClient, call: ReserveCall): P
       paymentWindowMs: 60_000,
       ip: '',
       userAgent: '',
-      holdEpoch: epochOf(call.orderNo),
+      lostEpoch: epochOf(call.orderNo),
       lateAfterMs: '',
     },
   });

@@ -59,7 +59,7 @@ export const reserveAgain = defineScript({
     'userAgent',
     'shop',
     'ticketEndsAtMs',
-    'holdEpoch',
+    'lostEpoch',
     'lateAfterMs',
   ],
   reply: reserveAgainReply,

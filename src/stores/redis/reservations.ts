@@ -91,7 +91,7 @@ export function createReservations(redis: RedisClient, options: { startsPerSecon
           items: JSON.stringify(items),
           shop: toShopField(order),
           ticketEndsAtMs: ticket?.endsAtMs ?? 0,
-          holdEpoch: holdEpochOf(order),
+          lostEpoch: holdEpochOf(order),
           lateAfterMs: lostHold ? BROUGHT_BACK_WITHIN_MS + lostHold.knownForMs : '',
           fingerprint: fingerprintOf(order),
           idempotencyTtlMs: IDEMPOTENCY_TTL_MS,
