@@ -57,7 +57,8 @@ const MIGRATIONS = [
   { name: '0030-push-schedule', statements: pushSchedule },
 ];
 
-const LOCK_NAME = 'holdfast_migrations';
+/** A lock's name is the server's, and two deployments may have a database each on one. */
+const LOCK_NAME = `CONCAT('holdfast_migrations_', MD5(DATABASE()))`;
 /** An empty schema is migrated within a second. A long migration is to be run beforehand, by itself. */
 const LOCK_WAIT_SECONDS = 60;
 
@@ -67,9 +68,9 @@ export async function migrate(pool: Pool, log: Logger): Promise<string[]> {
   const connection = await pool.getConnection();
   try {
     const row = z.object({ acquired: z.literal(1) });
-    await selectRows(connection, row, 'SELECT GET_LOCK(?, ?) AS acquired', [LOCK_NAME, LOCK_WAIT_SECONDS]);
+    await selectRows(connection, row, `SELECT GET_LOCK(${LOCK_NAME}, ?) AS acquired`, [LOCK_WAIT_SECONDS]);
     const applied = await createUmzug(connection, log).up();
-    await connection.query('SELECT RELEASE_LOCK(?)', [LOCK_NAME]);
+    await connection.query(`SELECT RELEASE_LOCK(${LOCK_NAME})`);
     connection.release();
     return applied.map((migration) => migration.name);
   } catch (error) {

@@ -138,14 +138,27 @@ test('a migration that failed holds up no other process', async () => {
   const readOnly = createMysqlPool(url.href);
   try {
     await expect(migrate(readOnly, silent)).rejects.toThrow();
+    const lock = `CONCAT('holdfast_migrations_', MD5('information_schema'))`;
     const [one] = await select(
       stores.pool,
-      // The lock is the server's, so another file's migration may hold it: waits as migrate() does, and
-      // releases it in the same statement.
-      `SELECT GET_LOCK('holdfast_migrations', 60) AS acquired, RELEASE_LOCK('holdfast_migrations') AS released`,
+      `SELECT GET_LOCK(${lock}, 60) AS acquired, RELEASE_LOCK(${lock}) AS released`,
     );
     expect(one).toEqual({ acquired: 1, released: 1 });
   } finally {
     await readOnly.end();
   }
+});
+
+test('a migration waits for none of another database on the same server', async () => {
+  await withEmptyDatabase(async ([pool]) => {
+    const elsewhere = await stores.pool.getConnection();
+    const lock = `CONCAT('holdfast_migrations_', MD5(DATABASE()))`;
+    try {
+      // The second is the name without a database, by which one deployment kept the others waiting.
+      await elsewhere.query(`SELECT GET_LOCK(${lock}, 0), GET_LOCK('holdfast_migrations', 0)`);
+      expect(await migrate(pool, silent)).toEqual(ALL);
+    } finally {
+      elsewhere.destroy();
+    }
+  });
 });
