@@ -33,9 +33,11 @@ async function prepare(config: PrepareConfig, log: Logger): Promise<void> {
 }
 
 /** API and worker refuse a Redis that is away or evicts; here that is noticed before MySQL is changed. */
-async function openRedis({ REDIS_URL }: PrepareConfig, log: Logger): Promise<RedisClient> {
+async function openRedis({ REDIS_URL, REDIS_KEY_PREFIX }: PrepareConfig, log: Logger): Promise<RedisClient> {
   // The client logs each failed connection with a stack; the error below says the same in one line.
-  const redis = await connectRedis(REDIS_URL, log.child({}, { level: 'error' })).catch(failForOperator);
+  const redis = await connectRedis(REDIS_URL, log.child({}, { level: 'error' }), {
+    keyPrefix: REDIS_KEY_PREFIX,
+  }).catch(failForOperator);
   try {
     await assertNoEviction(redis);
   } catch (error) {

@@ -53,6 +53,13 @@ export const stores = {
   REDIS_URL: list
     .pipe(z.array(urlOf('redis', 'rediss')))
     .describe('One Redis; two addresses or more are nodes of one cluster, from which the others are found.'),
+  REDIS_KEY_PREFIX: z
+    .string()
+    .regex(DEPLOYMENT_NAME_PATTERN)
+    .optional()
+    .describe(
+      'Stands before every key, as in `<prefix>:holdfast:sales`; by it two deployments share one Redis.',
+    ),
   MYSQL_URL: urlOf('mysql').describe(
     'User, password, host and database: `mysql://user:password@host/database`.',
   ),

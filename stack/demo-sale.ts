@@ -19,7 +19,9 @@ export async function prepareDemo(options: {
 }): Promise<string> {
   const log = pino({ level: 'silent' });
   const pool = createMysqlPool(options.mysqlUrl);
-  const redis = await connectRedis(options.redisUrl.split(','), log);
+  // As the parts that are started read it.
+  const keyPrefix = process.env['REDIS_KEY_PREFIX'] || undefined;
+  const redis = await connectRedis(options.redisUrl.split(','), log, { keyPrefix });
   try {
     const applied = await migrate(pool, log);
     options.progress(applied.length > 0 ? `Migrated: ${applied.join(', ')}` : 'The schema is up to date');

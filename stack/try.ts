@@ -38,7 +38,8 @@ await tryOut(addresses);
 
 async function tryOut(running: Addresses): Promise<void> {
   const pool = createMysqlPool(running.mysqlUrl);
-  const redis = await connectRedis(running.redisUrl.split(','), pino({ level: 'warn' }));
+  const keyPrefix = process.env['REDIS_KEY_PREFIX'] || undefined;
+  const redis = await connectRedis(running.redisUrl.split(','), pino({ level: 'warn' }), { keyPrefix });
   const sales = createSales(pool);
   const saleStock = createSaleStock(redis);
   try {

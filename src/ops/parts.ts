@@ -53,7 +53,9 @@ export function createParts(config: OpsConfig) {
 
     /** @throws OpsError when Redis is not reachable */
     redis: once(async (): Promise<RedisClient> => {
-      const redis = await connectRedis(config.REDIS_URL, quiet).catch(failForOperator);
+      const redis = await connectRedis(config.REDIS_URL, quiet, {
+        keyPrefix: config.REDIS_KEY_PREFIX,
+      }).catch(failForOperator);
       closers.push(() => redis.disconnect());
       return redis;
     }),

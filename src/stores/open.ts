@@ -50,6 +50,7 @@ import { createSaleStock } from './redis/sale-stock.ts';
 
 export interface StoreConfig {
   REDIS_URL: readonly string[];
+  REDIS_KEY_PREFIX?: string | undefined;
   MYSQL_URL: string;
   /** Orders and signals in flight in Temporal, over all processes. */
   ENGINE_BUDGET: number;
@@ -63,14 +64,15 @@ export type Stores = Awaited<ReturnType<typeof openStores>>;
  * @throws when Redis is unreachable or might evict keys; while MySQL is away, each of its statements fails
  */
 export async function openStores(config: StoreConfig, log: Logger) {
-  const redis = await connectRedis(config.REDIS_URL, log);
+  const keyPrefix = config.REDIS_KEY_PREFIX;
+  const redis = await connectRedis(config.REDIS_URL, log, { keyPrefix });
   await assertNoEviction(redis);
   const pool = createMysqlPool(config.MYSQL_URL);
   return {
     redis,
     pool,
     /** Opens a separate connection, for reads that block. */
-    connectBlocking: () => connectRedis(config.REDIS_URL, log, null),
+    connectBlocking: () => connectRedis(config.REDIS_URL, log, { keyPrefix, commandTimeoutMs: null }),
     reservations: createReservations(redis, { startsPerSecond: config.ENGINE_STARTS_PER_SECOND }),
     holds: createHolds(redis),
     forgetting: createForgetting(redis),

@@ -1,20 +1,25 @@
 /** The whole flow on a Redis Cluster: orders are accepted, paid and cancelled as on a single Redis. */
 
+import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Cluster } from 'ioredis';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { z } from 'zod';
 import { MAX_FAILED_ATTEMPTS_OF_ORDER } from '../../src/domain/limits.ts';
 import type { Sale } from '../../src/domain/sale.ts';
+import { readRedisSale } from '../../src/stores/audit/redis-reads.ts';
 import { ENGINE_KEY, saleKeys, SALES_KEY } from '../../src/stores/redis/keys.ts';
+import { createOutbox, listActiveSales } from '../../src/stores/redis/outbox.ts';
 import { startRedisCluster, type RedisCluster } from '../../stack/servers/redis-cluster.ts';
+import { acceptOrder } from '../support/accept-order.ts';
 import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { pressPay, sessionOf } from '../support/shopper.ts';
 import { expectStock, expectStockEquation } from '../support/stock.ts';
+import { openTestStores } from '../support/stores.ts';
 import { waitFor } from '../support/wait.ts';
 
 const closers: (() => Promise<unknown>)[] = [];
@@ -138,4 +143,41 @@ test('on a Redis Cluster failed attempts to pay are counted and bound an order',
   for (let i = 0; i < MAX_FAILED_ATTEMPTS_OF_ORDER; i += 1) await paymentAttempts.countFailed(order);
 
   expect(await paymentAttempts.waitMs(order)).toBeGreaterThan(0);
+});
+
+test('on a Redis Cluster a deployment with a prefix has keys of its own, and a sale still one slot', async () => {
+  const stores = await openTestStores({
+    REDIS_URL: cluster.redisUrl.split(','),
+    REDIS_KEY_PREFIX: 'theirs',
+  });
+  onTestFinished(() => stores.close());
+  const { saleId } = await stores.openSale(buildSale());
+  const order = await acceptOrder(stores, saleId);
+  const blocking = await stores.connectBlocking();
+  onTestFinished(() => blocking.disconnect());
+  const outbox = createOutbox(stores.redis, blocking, { saleId, shard: 0 }, 'relay');
+
+  // The first read makes the group.
+  const entry = await waitFor('the entry', async () => (await outbox.readNew(10, 10))[0]);
+  expect(entry).toMatchObject({ orderNo: order.orderNo });
+  expect(await outbox.claimAbandoned(10, 0)).toBe(1);
+  expect(await outbox.readPending(10, '0')).toEqual([entry]);
+  expect(await listActiveSales(stores.redis)).toEqual([{ saleId, shard: 0, waiting: 1 }]);
+  expect(await readRedisSale(stores.redis, saleId)).toMatchObject({
+    epoch: 1,
+    holds: [{ orderNo: order.orderNo, hold: 'held' }],
+    outbox: [order.orderNo],
+  });
+  await outbox.acknowledge([entry.entryId]);
+  expect(await stores.budget.acquire([order.orderNo])).toEqual([order.orderNo]);
+  for (let i = 0; i < MAX_FAILED_ATTEMPTS_OF_ORDER; i += 1) await stores.paymentAttempts.countFailed(order);
+  expect(await stores.paymentAttempts.waitMs(order)).toBeGreaterThan(0);
+  expect(await checkout.stores.paymentAttempts.waitMs(order)).toBe(0);
+
+  assert(checkout.stores.redis instanceof Cluster);
+  const keys = (
+    await Promise.all(checkout.stores.redis.nodes('master').map((node) => node.keys('*')))
+  ).flat();
+  expect(keys.filter((key) => key.includes(saleId) && !key.startsWith('theirs:holdfast:'))).toEqual([]);
+  expect(keys).toContain(`theirs:holdfast:{${saleId}.0}:stock`);
 });

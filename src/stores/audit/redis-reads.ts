@@ -69,15 +69,19 @@ async function readHolds(
   return holds;
 }
 
-/** Scans all nodes of a cluster. The keys of one sale are on one node, and each node lists only its own. */
+/**
+ * Scans all nodes of a cluster. The keys of one sale are on one node, and each node lists only its own. A
+ * pattern and what it finds have the connection's prefix, which it adds to keys alone.
+ */
 async function scanKeys(redis: RedisClient, pattern: string): Promise<string[]> {
+  const prefix = redis.options.keyPrefix ?? '';
   const nodes = 'nodes' in redis ? redis.nodes('master') : [redis];
   const found = await Promise.all(
     nodes.map(async (node) => {
       const keys: string[] = [];
-      const escaped = pattern.replace('{', '[{]').replace('}', '[}]');
+      const escaped = prefix + pattern.replace('{', '[{]').replace('}', '[}]');
       for await (const batch of node.scanStream({ match: escaped, count: SCAN_COUNT })) {
-        keys.push(...z.array(z.string()).parse(batch));
+        keys.push(...z.array(z.string().transform((key) => key.slice(prefix.length))).parse(batch));
       }
       return keys;
     }),

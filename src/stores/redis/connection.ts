@@ -34,17 +34,24 @@ function reconnectDelayMs(attempt: number): number {
   return Math.min(attempt * 50, MAX_RECONNECT_DELAY_MS);
 }
 
+interface RedisOptions {
+  /** Stands before every key, with a colon; undefined: nothing does. Deployments share a Redis by it. */
+  keyPrefix?: string | undefined;
+  /** Null for a connection that blocks on reads. */
+  commandTimeoutMs?: number | null;
+}
+
 /**
  * Connects and waits until commands can be sent. Several URLs are the nodes of a cluster. No error and no log
  * line of the connection shows a password.
- * @param commandTimeoutMs null for a connection that blocks on reads
  * @throws when Redis is not reachable, with the last connection error as the cause
  */
 export async function connectRedis(
   urls: readonly string[],
   log: Logger,
-  commandTimeoutMs: number | null = COMMAND_TIMEOUT_MS,
+  { keyPrefix, commandTimeoutMs = COMMAND_TIMEOUT_MS }: RedisOptions = {},
 ): Promise<RedisClient> {
+  const common = { ...shared, ...(keyPrefix !== undefined && { keyPrefix: `${keyPrefix}:` }) };
   const timeouts = {
     ...connection,
     ...(commandTimeoutMs === null ? {} : { commandTimeout: commandTimeoutMs }),
@@ -55,12 +62,12 @@ export async function connectRedis(
   const redis =
     addresses.length > 1
       ? new Cluster([...urls], {
-          ...shared,
+          ...common,
           lazyConnect: true,
           clusterRetryStrategy: reconnectDelayMs,
           redisOptions: { ...timeouts, ...credentialsOf(first) },
         })
-      : new Redis(first.url, { ...shared, ...timeouts, lazyConnect: true, retryStrategy: reconnectDelayMs });
+      : new Redis(first.url, { ...common, ...timeouts, lazyConnect: true, retryStrategy: reconnectDelayMs });
   if (redis instanceof Cluster) redis.on('+node', sendTogether);
   else sendTogether(redis);
   const secrets = addresses.flatMap((address) => address.secrets);
