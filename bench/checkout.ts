@@ -3,9 +3,11 @@
 import { Client, Connection } from '@temporalio/client';
 import { pino } from 'pino';
 import { ulid } from 'ulidx';
+import { DEFAULT_DEPLOYMENT_NAME } from '../src/domain/limits.ts';
 import type { Sale } from '../src/domain/sale.ts';
 import { openProvider } from '../src/payments/open.ts';
 import type { PaymentProvider } from '../src/payments/provider.ts';
+import { createDeploymentStores } from '../src/stores/deployment.ts';
 import { createMysqlPool } from '../src/stores/mysql/connection.ts';
 import { createSales, type Sales } from '../src/stores/mysql/sales.ts';
 import type { Stores } from '../src/stores/open.ts';
@@ -51,6 +53,9 @@ export async function withBenchCheckout(work: (checkout: BenchCheckout) => Promi
     await startApp(processes, { servers, urls, demoSaleId });
     const pool = createMysqlPool(mysqlUrl);
     const redis = await connectRedis(redisUrl.split(','), pino({ level: 'silent' }));
+    const own = { redis, pool, name: DEFAULT_DEPLOYMENT_NAME, log: pino({ level: 'silent' }) };
+    const deployment = createDeploymentStores(own);
+    await deployment.check();
     const connection = await Connection.connect({ address: servers.temporalAddress });
     const sales = createSales(pool);
     const saleStock = createSaleStock(redis);
@@ -59,11 +64,14 @@ export async function withBenchCheckout(work: (checkout: BenchCheckout) => Promi
         ...urls,
         temporalUiUrl: servers.temporalUiUrl,
         stores: { redis, pool, sales, saleStock },
-        provider: openProvider({
-          PAYMENT_PROVIDER_URL: urls.providerUrl,
-          PAYMENT_PROVIDER_API_KEY: demoSecrets.providerApiKey,
-          WEBHOOK_SECRETS: [demoSecrets.webhook],
-        }),
+        provider: openProvider(
+          {
+            PAYMENT_PROVIDER_URL: urls.providerUrl,
+            PAYMENT_PROVIDER_API_KEY: demoSecrets.providerApiKey,
+            WEBHOOK_SECRETS: [demoSecrets.webhook],
+          },
+          deployment,
+        ),
         client: new Client({ connection }),
         apiPid: processes.pid('api'),
         freezeWorker: () => processes.freeze('worker'),

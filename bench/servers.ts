@@ -73,7 +73,11 @@ export async function openBenchServers(progress: (line: string) => void): Promis
       appEnv: appEnv({ servers, urls }),
       openSale: (units, paymentWindowMs) => openSale(sales, saleStock, units, paymentWindowMs),
       startServer: (name, script, env) => startServer(processes, { name, script, env }),
-      clearRedis: () => clearRedis(redisUrl),
+      async clearRedis() {
+        await clearRedis(redisUrl);
+        // It is the same Redis on purpose: what starts next does not wait until the former is gone.
+        await pool.query('UPDATE deployment SET redis_id = NULL, redis_seen_at = NULL');
+      },
       async close() {
         redis.disconnect();
         await pool.end();

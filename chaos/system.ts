@@ -97,6 +97,7 @@ export async function startSystem(
   const silent = pino({ level: 'silent' });
   const stores = await openStores(config, silent);
   await migrate(stores.pool, silent);
+  await stores.deployment.check();
 
   const providerUrl = `http://${target('provider')}`;
   starters.set('provider', () =>
@@ -132,6 +133,7 @@ export async function startSystem(
         PAYMENT_PROVIDER_API_KEY: demoSecrets.providerApiKey,
         WEBHOOK_SECRETS: [demoSecrets.webhook],
       },
+      stores.deployment,
       createPaced(stores.providerPace(PROVIDER_CALLS_PER_SECOND), 'background'),
     ),
     parts,

@@ -5,6 +5,7 @@ import { loadPrepareConfig, type PrepareConfig } from './config.ts';
 import { prepareDemoSale } from './demo-sale.ts';
 import { priceFaultOf } from './payments/open.ts';
 import { OperatorError, runTask } from './process.ts';
+import { assertKnownFormat, createDeploymentStores } from './stores/deployment.ts';
 import { createMysqlPool, type Pool } from './stores/mysql/connection.ts';
 import { migrate } from './stores/mysql/migrations/migrate.ts';
 import { createSales } from './stores/mysql/sales.ts';
@@ -18,8 +19,10 @@ async function prepare(config: PrepareConfig, log: Logger): Promise<void> {
   const pool = createMysqlPool(config.MYSQL_URL);
   try {
     await awaitAnswer(pool);
+    await assertKnownFormat(pool);
     const applied = await migrate(pool, log);
     log.info({ applied }, applied.length > 0 ? 'migrated' : 'the schema is up to date');
+    await createDeploymentStores({ redis, pool, name: config.DEPLOYMENT_NAME, log }).join();
     if (config.DEMO_SALE_ID !== undefined) {
       const provider = { priceFault: priceFaultOf(config.PAYMENT_PROVIDER) };
       const stores = { sales: createSales(pool), saleStock: createSaleStock(redis) };

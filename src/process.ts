@@ -2,6 +2,7 @@
 
 import type { Logger } from 'pino';
 import { ConfigError } from './config.ts';
+import { WrongDeploymentError } from './domain/deployment.ts';
 import { createLog, redactCredentials } from './log.ts';
 
 /** Longer than any part needs to finish its work; shorter than the 30 s after which orchestrators kill. */
@@ -54,7 +55,11 @@ export async function runTask<C extends { LOG_LEVEL: string }>(
     await work(config, createLog(name, config.LOG_LEVEL));
   } catch (error) {
     process.exitCode = 1;
-    if (error instanceof ConfigError || error instanceof OperatorError)
+    if (
+      error instanceof ConfigError ||
+      error instanceof OperatorError ||
+      error instanceof WrongDeploymentError
+    )
       console.error(redactCredentials(error.message));
     else createLog(name, 'info').fatal({ err: error }, 'could not run');
   }

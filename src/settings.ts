@@ -4,7 +4,12 @@
  */
 
 import { z } from 'zod';
-import { DEFAULT_DEPLOYMENT_NAME, DEPLOYMENT_NAME_PATTERN, SALE_ID_PATTERN } from './domain/limits.ts';
+import {
+  DEFAULT_DEPLOYMENT_NAME,
+  DEFAULT_TASK_QUEUE,
+  DEPLOYMENT_NAME_PATTERN,
+  SALE_ID_PATTERN,
+} from './domain/limits.ts';
 import { DEFAULT_PAYMENT_METHODS, STRIPE_PAYMENT_METHODS } from './payments/stripe/methods.ts';
 import { httpUrl, list, nonEmptyList, origin, port, urlOf, wholeNumber } from './setting-types.ts';
 
@@ -61,8 +66,15 @@ export const stores = {
       'Stands before every key, as in `<prefix>:holdfast:sales`; by it two deployments share one Redis.',
     ),
   MYSQL_URL: urlOf('mysql').describe(
-    'User, password, host and database: `mysql://user:password@host/database`.',
+    'User, password, host and database: `mysql://user:password@host/database`. Each deployment has a database of its own.',
   ),
+  DEPLOYMENT_NAME: z
+    .string()
+    .regex(DEPLOYMENT_NAME_PATTERN)
+    .default(DEFAULT_DEPLOYMENT_NAME)
+    .describe(
+      "What this deployment is called where operators see it: in refusals to start, and in what the provider keeps of a session. Beside it stands the random id of MySQL's schema, which tells deployments apart.",
+    ),
 };
 
 /** What a process needs that talks to the payment provider. */
@@ -77,17 +89,18 @@ export const checkout = {
   WEBHOOK_SECRETS: list
     .pipe(z.array(z.string().startsWith('whsec_')).max(2))
     .describe('Verify payment notices: the current one, while rotating also the one before.'),
+  TEMPORAL_TASK_QUEUE: z
+    .string()
+    .regex(DEPLOYMENT_NAME_PATTERN)
+    .refine((name) => !/(^|-)payments$/.test(name), 'is of the payments, whose queue stands beside it')
+    .default(DEFAULT_TASK_QUEUE)
+    .describe(
+      "The task queue of the orders' workflows. A second deployment in one namespace has another, from which the names of its payments' queue and of its reconciliation are made. Change it only where no order is open.",
+    ),
   PROVIDER_CALLS_PER_SECOND: wholeNumber(2, 10_000)
     .default(DEFAULT_PROVIDER_CALLS_PER_SECOND)
     .describe(
       'Calls to the provider a second, over all processes together; set it alike on all. Stripe takes 100 for live keys and 25 for test keys.',
-    ),
-  DEPLOYMENT_NAME: z
-    .string()
-    .regex(DEPLOYMENT_NAME_PATTERN)
-    .default(DEFAULT_DEPLOYMENT_NAME)
-    .describe(
-      'Distinguishes deployments that share one account at a provider; each leaves the payments of others alone. Give each its own before it sells, and never change it: payments under the old name are left alone too.',
     ),
 };
 

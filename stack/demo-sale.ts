@@ -2,7 +2,9 @@
 
 import { pino } from 'pino';
 import { prepareDemoSale } from '../src/demo-sale.ts';
+import { DEFAULT_DEPLOYMENT_NAME } from '../src/domain/limits.ts';
 import { priceFaultOf } from '../src/payments/open.ts';
+import { assertKnownFormat, createDeploymentStores } from '../src/stores/deployment.ts';
 import { createMysqlPool } from '../src/stores/mysql/connection.ts';
 import { migrate } from '../src/stores/mysql/migrations/migrate.ts';
 import { createSales } from '../src/stores/mysql/sales.ts';
@@ -23,7 +25,10 @@ export async function prepareDemo(options: {
   const keyPrefix = process.env['REDIS_KEY_PREFIX'] || undefined;
   const redis = await connectRedis(options.redisUrl.split(','), log, { keyPrefix });
   try {
+    await assertKnownFormat(pool);
     const applied = await migrate(pool, log);
+    const name = process.env['DEPLOYMENT_NAME'] || DEFAULT_DEPLOYMENT_NAME;
+    await createDeploymentStores({ redis, pool, name, log }).join();
     options.progress(applied.length > 0 ? `Migrated: ${applied.join(', ')}` : 'The schema is up to date');
     const stores = { sales: createSales(pool), saleStock: createSaleStock(redis) };
     // `npm start` runs on the sandbox.

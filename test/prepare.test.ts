@@ -94,6 +94,39 @@ test('a Redis that may evict accepted orders is refused', async () => {
   expectOneLine(await prepare({ REDIS_URL: redis.url }), /allkeys-lru.*noeviction/);
 });
 
+test('the Redis of another deployment is refused, and the settings that mend it are named', async () => {
+  const redis = await startPrivateRedis();
+  onTestFinished(() => redis.stop());
+  const [ours, theirs] = [await createDatabase(), await createDatabase()];
+  const prepared = await prepare({ REDIS_URL: redis.url, MYSQL_URL: ours.href });
+  expect(prepared).toMatchObject({ exitCode: 0, stderr: '' });
+
+  const refused = await prepare({ REDIS_URL: redis.url, MYSQL_URL: theirs.href });
+  const beside = { REDIS_URL: redis.url, MYSQL_URL: theirs.href, REDIS_KEY_PREFIX: 'theirs' };
+
+  expect(refused).toMatchObject({ exitCode: 1 });
+  expect(refused.stderr.trimEnd()).toMatch(/^.*another deployment.*REDIS_KEY_PREFIX.*REDIS_URL.*$/);
+  expect(await prepare(beside)).toMatchObject({ exitCode: 0, stderr: '' });
+});
+
+test('a database of another format is refused, with what to do, and is left as it is', async () => {
+  const url = await createDatabase();
+  const redis = await startPrivateRedis();
+  onTestFinished(() => redis.stop());
+  const env = { REDIS_URL: redis.url, MYSQL_URL: url.href };
+  await prepare(env);
+  const database = url.pathname.slice(1);
+  await stores.pool.query(`UPDATE ${database}.deployment SET format = 2`);
+  await stores.pool.query(`DELETE FROM ${database}.migrations WHERE name = '0024-deployment'`);
+
+  expectOneLine(await prepare(env), /^MySQL has the format 2 .*Start the release that made it/);
+
+  const [rows] = await stores.pool.query(
+    `SELECT name FROM ${database}.migrations WHERE name = '0024-deployment'`,
+  );
+  expect(rows).toEqual([]);
+});
+
 test('a MySQL that does not answer, or does not let us in, is named in one line', async () => {
   const away = `mysql://holdfast:${PASSWORD}@127.0.0.1:1/none`;
   expectOneLine(await prepare({ MYSQL_URL: away }), /^MySQL does not answer: .*ECONNREFUSED/);

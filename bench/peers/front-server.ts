@@ -29,7 +29,8 @@ await runProcess('front', loadApiConfig, async (config, log) => {
   };
   const peer = await openPeer({ servers, isIdempotent: true });
   const reservations = { ...stores.reservations, reserve: createReserve(peer) };
-  return startApi(config, { stores: { ...stores, reservations }, provider: openProvider(config), log });
+  const provider = openProvider(config, stores.deployment);
+  return startApi(config, { stores: { ...stores, reservations }, provider, log });
 });
 
 function createReserve(peer: Peer) {

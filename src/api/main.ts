@@ -24,7 +24,8 @@ async function startAlone(config: ApiConfig, log: Logger): Promise<Service> {
 async function openParts(config: ApiConfig, log: Logger): Promise<Pick<ApiParts, 'stores' | 'provider'>> {
   const stores = await openStores(config, log);
   const pace = stores.providerPace(config.PROVIDER_CALLS_PER_SECOND);
-  return { stores, provider: openProvider(config, createPaced(pace, 'shopper')) };
+  const provider = openProvider(config, stores.deployment, createPaced(pace, 'shopper'));
+  return { stores, provider };
 }
 
 /** One of several. */

@@ -13,6 +13,7 @@ import type { Service } from '../process.ts';
 import type { Stores } from '../stores/open.ts';
 import { createApp } from './app.ts';
 import type { DemoOptions } from './demo-routes.ts';
+import { createDeploymentChecks } from './deployment-checks.ts';
 import { showDrift } from './drift-metrics.ts';
 import { showEventLag } from './event-metrics.ts';
 import { createTokenSigner } from './http/auth.ts';
@@ -38,7 +39,13 @@ export async function startApi(
   const { connectionOptions, namespace } = config.temporal;
   // Lazy: the API sells while Temporal is away.
   const connection = Connection.lazy(connectionOptions);
-  const engine = createOrderEngine(new Client({ connection, namespace: namespace ?? 'default' }));
+  const client = new Client({ connection, namespace: namespace ?? 'default' });
+  const engine = createOrderEngine(client, { taskQueue: config.TEMPORAL_TASK_QUEUE });
+  const checks = createDeploymentChecks({ stores, client, taskQueue: config.TEMPORAL_TASK_QUEUE, log });
+  await checks.begin().catch(async (error: unknown) => {
+    await Promise.allSettled([connection.close(), stores.close()]);
+    throw error;
+  });
   showDrift(metrics, stores.driftBoard);
   showEventLag(metrics, stores);
   showPush(metrics, stores.endpoints);
@@ -80,8 +87,10 @@ export async function startApi(
   await Promise.all([keys?.begun, ticketKeySet?.begun]);
   const address = await server.listen(config.API_PORT, config.API_HOST);
   log.info({ address }, 'api ready');
+  const checking = new AbortController();
+  const checked = checks.goOn(checking.signal);
   return {
-    ended: server.ended,
+    ended: Promise.race([server.ended, checked.then(() => server.ended)]),
     async stop() {
       stopping = true;
       eventTicker.stop();
@@ -89,6 +98,8 @@ export async function startApi(
       keys?.stop();
       ticketKeySet?.stop();
       await notifier.drain();
+      checking.abort();
+      await checked.catch(() => {});
       await connection.close();
       await stores.close();
     },

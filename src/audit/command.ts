@@ -52,13 +52,14 @@ export async function auditServers(config: AuditConfig, acceptedFile?: string): 
 async function withDeps<T>(config: AuditConfig, use: (deps: AuditDeps) => Promise<T>): Promise<T> {
   const stores = await openStores({ ...config, ...READS_ONLY }, pino({ level: 'warn' }));
   try {
+    await stores.deployment.check();
     const { connectionOptions, namespace } = config.temporal;
     const connection = await Connection.connect(connectionOptions);
     try {
       const client = new Client({ connection, namespace: namespace ?? 'default' });
       const pace = stores.providerPace(config.PROVIDER_CALLS_PER_SECOND);
-      const provider = openProvider(config, createPaced(pace, 'background'));
-      return await use({ stores, client, provider });
+      const provider = openProvider(config, stores.deployment, createPaced(pace, 'background'));
+      return await use({ stores, client, provider, taskQueue: config.TEMPORAL_TASK_QUEUE });
     } finally {
       await connection.close();
     }

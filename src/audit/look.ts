@@ -9,12 +9,14 @@ import { readStrayMoney } from '../stores/audit/money-reads.ts';
 import { readMysqlSale } from '../stores/audit/mysql-reads.ts';
 import { readRedisSale } from '../stores/audit/redis-reads.ts';
 import type { Stores } from '../stores/open.ts';
-import { ORDER_WORKFLOW, REFUND_WORKFLOW } from '../workflows/contract.ts';
+import { ORDER_WORKFLOW, REFUND_WORKFLOW, TASK_QUEUE } from '../workflows/contract.ts';
 import type { SaleSnapshot } from './snapshot.ts';
 
 export interface AuditDeps {
   stores: Pick<Stores, 'redis' | 'pool' | 'saleStock' | 'sales'>;
   client: Client;
+  /** Of the orders and refunds; another deployment's may run in the same namespace. */
+  taskQueue?: string;
   provider: Pick<PaymentProvider, 'listPayments' | 'listReversals'>;
 }
 
@@ -104,8 +106,11 @@ async function groupBySale<T>(
 }
 
 /** The ids of running workflows. Those of refunds of stray payments belong to no sale. */
-async function* listRunning({ client }: AuditDeps, workflowType: string): AsyncGenerator<string> {
-  const query = `WorkflowType = "${workflowType}" AND ExecutionStatus = "Running"`;
+async function* listRunning(
+  { client, taskQueue = TASK_QUEUE }: AuditDeps,
+  workflowType: string,
+): AsyncGenerator<string> {
+  const query = `WorkflowType = "${workflowType}" AND TaskQueue = "${taskQueue}" AND ExecutionStatus = "Running"`;
   for await (const { workflowId } of client.workflow.list({ query })) yield workflowId;
 }
 

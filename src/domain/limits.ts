@@ -170,12 +170,14 @@ export const SALE_ID_PATTERN = /^(?=.{1,32}$)[a-z0-9]+(?:-[a-z0-9]+)*$/;
  */
 export const MAX_USER_ID_BYTES = 255;
 /**
- * Names of deployments travel in a provider's metadata and in JSON: lower case, digits and single dashes, at
- * most 32 characters.
+ * Names of deployments travel in a provider's metadata and in JSON, and stand in Redis' keys, where a brace
+ * would change the slot: lower case, digits and single dashes, at most 32 characters.
  */
 export const DEPLOYMENT_NAME_PATTERN = /^(?=.{1,32}$)[a-z0-9]+(?:-[a-z0-9]+)*$/;
-/** The name of a deployment that has the provider's account to itself. */
+/** The name of a deployment that was given none. */
 export const DEFAULT_DEPLOYMENT_NAME = 'holdfast';
+/** The task queue of a deployment that has the namespace to itself, as in `src/workflows/contract.ts`. */
+export const DEFAULT_TASK_QUEUE = 'orders';
 /** Keys of a shop's metadata: names that every provider takes, of at most 40 characters. */
 export const METADATA_KEY_PATTERN = /^[A-Za-z0-9_.-]{1,40}$/;
 /** Idempotency keys are part of a Redis key: printable ASCII without space. The header suggests UUIDs. */

@@ -52,10 +52,15 @@ export type OrderEngine = ReturnType<typeof createOrderEngine>;
 /**
  * @param eager where the client shares its connection with a worker that has free slots, `start` hands it the
  *   workflow without a round trip
+ * @param taskQueue of the workers of this deployment
  */
 export function createOrderEngine(
   client: Client,
-  { eager = true, callTimeoutMs = CALL_TIMEOUT_MS }: { eager?: boolean; callTimeoutMs?: number } = {},
+  {
+    eager = true,
+    callTimeoutMs = CALL_TIMEOUT_MS,
+    taskQueue = TASK_QUEUE,
+  }: { eager?: boolean; callTimeoutMs?: number; taskQueue?: string } = {},
 ) {
   const call = <T>(work: () => Promise<T>, timeoutMs = callTimeoutMs) =>
     client.withDeadline(Date.now() + timeoutMs, work);
@@ -63,6 +68,7 @@ export function createOrderEngine(
     call(() =>
       client.workflow.start(ORDER_WORKFLOW, {
         ...startOptions(order, storedAhead, windowEndsAtMs),
+        taskQueue,
         ...(storedAhead && { workflowIdReusePolicy: 'REJECT_DUPLICATE' }),
         requestEagerStart: eager,
       }),
@@ -96,6 +102,7 @@ export function createOrderEngine(
       await call(() =>
         client.workflow.signalWithStart(ORDER_WORKFLOW, {
           ...startOptions(order, undefined, windowEndsAtMs),
+          taskQueue,
           signal: paymentReceived,
         }),
       );
@@ -106,6 +113,7 @@ export function createOrderEngine(
       await call(() =>
         client.workflow.signalWithStart(ORDER_WORKFLOW, {
           ...startOptions(order, undefined, windowEndsAtMs),
+          taskQueue,
           signal: cancelRequested,
           signalArgs: [{ reason: 'shopper_request' }],
         }),
@@ -120,6 +128,7 @@ export function createOrderEngine(
       await call(() =>
         client.workflow.signalWithStart(REFUND_WORKFLOW, {
           ...refundOptions(refund),
+          taskQueue,
           signal: refundUpdated,
         }),
       );
@@ -165,7 +174,6 @@ function startOptions(order: Order, storedAhead?: OrderState, windowEndsAtMs?: n
     windowEndsAtMs === undefined ? undefined : { endsAtMs: windowEndsAtMs };
   return {
     workflowId: order.orderNo,
-    taskQueue: TASK_QUEUE,
     args: window ? [order, storedAhead, window] : storedAhead ? [order, storedAhead] : [order],
     workflowIdReusePolicy: 'ALLOW_DUPLICATE',
     workflowIdConflictPolicy: 'USE_EXISTING',
@@ -176,7 +184,7 @@ function startOptions(order: Order, storedAhead?: OrderState, windowEndsAtMs?: n
     ]),
     staticSummary: summarize(order),
     staticDetails: describe(order),
-  } satisfies WorkflowStartOptions;
+  } satisfies Omit<WorkflowStartOptions, 'taskQueue'>;
 }
 
 /** A payment has one refund workflow at a time. Its steps find what was done before, so it may run again. */
@@ -185,7 +193,6 @@ function refundOptions({ paymentId, orderNo, amount, currency, reason }: RefundT
   const input: RefundInput = { paymentId };
   return {
     workflowId: refundWorkflowId(paymentId),
-    taskQueue: TASK_QUEUE,
     args: [input],
     workflowIdReusePolicy: 'ALLOW_DUPLICATE',
     workflowIdConflictPolicy: 'USE_EXISTING',
@@ -194,7 +201,7 @@ function refundOptions({ paymentId, orderNo, amount, currency, reason }: RefundT
     ),
     staticSummary: `Refund ${formatMoney(amount, currency)}: ${reason ?? 'made at the provider'}`,
     staticDetails: `Payment ${paymentId} for order ${orderNo}`,
-  } satisfies WorkflowStartOptions;
+  } satisfies Omit<WorkflowStartOptions, 'taskQueue'>;
 }
 
 function summarize({ items, userId }: Order): string {

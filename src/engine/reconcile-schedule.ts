@@ -1,4 +1,7 @@
-/** The Temporal Schedule by which the reconciliation runs, made and kept up to date by the workers. */
+/**
+ * The Temporal Schedule by which the reconciliation runs, made and kept up to date by the workers. It also
+ * shows whose a task queue of the namespace is: its memo, which comes with it, has the deployment's id.
+ */
 
 import {
   ScheduleAlreadyRunning,
@@ -8,7 +11,8 @@ import {
   type ScheduleDescription,
   type ScheduleOptions,
 } from '@temporalio/client';
-import { RECONCILE_SCHEDULE, RECONCILE_WORKFLOW, TASK_QUEUE } from '../workflows/contract.ts';
+import { showDeployment, WrongDeploymentError, type Deployment } from '../domain/deployment.ts';
+import { RECONCILE_WORKFLOW, reconcileScheduleOf } from '../workflows/contract.ts';
 
 /**
  * Longer than the engine's calls: to describe or update a schedule Temporal asks a workflow of its own, which
@@ -19,8 +23,16 @@ const CALL_TIMEOUT_MS = 20_000;
 const RUN_TIMEOUT_MS = 10 * 60_000;
 /** A run that was missed while Temporal was away is not made up for: the next one finds the same. */
 const CATCHUP_WINDOW_MS = 10_000;
+/** Of the memo that a run of the reconciliation has, as the Web UI shows it. */
+const OWNER = 'deployment';
 
 export type EnsureOutcome = 'created' | 'updated' | 'unchanged';
+
+/** Whose the queue is, or is to be. */
+export interface QueueOwner {
+  taskQueue: string;
+  deployment: Deployment;
+}
 
 export type ReconcileSchedule = ReturnType<typeof createReconcileSchedule>;
 
@@ -28,49 +40,82 @@ export type ReconcileSchedule = ReturnType<typeof createReconcileSchedule>;
  * @param everyMs the interval of the runs; while one goes on, those that would overlap it are skipped
  * @param stopping ends the wait for a call, as a process that stops has less time than one may take
  */
-export function createReconcileSchedule(client: Client, everyMs: number, stopping?: AbortSignal) {
+export function createReconcileSchedule(
+  client: Client,
+  { everyMs, ...owner }: QueueOwner & { everyMs: number },
+  stopping?: AbortSignal,
+) {
   const call = <T>(work: () => Promise<T>) => {
     const answer = client.withDeadline(Date.now() + CALL_TIMEOUT_MS, work);
     return stopping ? untilAborted(answer, stopping) : answer;
   };
-  const wanted = optionsOf(everyMs);
+  const wanted = optionsOf(owner, everyMs);
+  const find = () => call(() => findSchedule(client, owner));
 
   return {
-    /** @throws when Temporal is away */
-    async exists(): Promise<boolean> {
-      try {
-        await call(() => client.schedule.getHandle(RECONCILE_SCHEDULE).describe());
-        return true;
-      } catch (error) {
-        if (error instanceof ScheduleNotFoundError) return false;
-        throw error;
-      }
-    },
+    /** @throws WrongDeploymentError; when Temporal is away */
+    exists: async (): Promise<boolean> => (await find()) !== undefined,
 
     /**
      * Makes the schedule, or brings it up to date. Other workers may do so at the same time. A schedule that
      * an operator paused stays paused.
-     * @throws when Temporal is away: to be called again
+     * @throws WrongDeploymentError; when Temporal is away: to be called again
      */
     async ensure(): Promise<EnsureOutcome> {
-      const handle = client.schedule.getHandle(RECONCILE_SCHEDULE);
-      try {
-        if (isAsWanted(await call(() => handle.describe()), everyMs)) return 'unchanged';
-        await call(() => handle.update(({ state }) => ({ ...wanted, state })));
+      const found = await find();
+      if (found && isAsWanted(found, wanted)) return 'unchanged';
+      if (found) {
+        const handle = client.schedule.getHandle(wanted.scheduleId);
+        const { scheduleId: _, ...options } = wanted;
+        await call(() => handle.update(({ state }) => ({ ...options, state })));
         return 'updated';
-      } catch (error) {
-        if (!(error instanceof ScheduleNotFoundError)) throw error;
       }
       try {
-        await call(() => client.schedule.create({ ...wanted, scheduleId: RECONCILE_SCHEDULE }));
+        await call(() => client.schedule.create(wanted));
         return 'created';
       } catch (error) {
-        // Another worker was first.
-        if (error instanceof ScheduleAlreadyRunning) return 'unchanged';
-        throw error;
+        if (!(error instanceof ScheduleAlreadyRunning)) throw error;
+        // Another worker was first: of this deployment, or of another.
+        await find();
+        return 'unchanged';
       }
     },
   };
+}
+
+/**
+ * For a process that makes no schedule.
+ * @returns whether the queue is known to be this deployment's; false: no worker has taken it yet
+ * @throws WrongDeploymentError; when Temporal does not answer in time
+ */
+export async function isOwnQueue(client: Client, owner: QueueOwner, withinMs: number): Promise<boolean> {
+  const found = await client.withDeadline(Date.now() + withinMs, () => findSchedule(client, owner));
+  return found !== undefined && ownerOf(found) !== undefined;
+}
+
+/** @throws WrongDeploymentError when it is another deployment's */
+async function findSchedule(
+  client: Client,
+  { taskQueue, deployment }: QueueOwner,
+): Promise<ScheduleDescription | undefined> {
+  const scheduleId = reconcileScheduleOf(taskQueue);
+  try {
+    const found = await client.schedule.getHandle(scheduleId).describe();
+    const owner = ownerOf(found);
+    if (owner === undefined || owner === deployment.id) return found;
+    throw new WrongDeploymentError(
+      `The task queue ${taskQueue} of Temporal's namespace ${client.options.namespace} belongs to another deployment, ${owner}, than MySQL, ${showDeployment(deployment)}. Give this deployment a TEMPORAL_TASK_QUEUE of its own, or another TEMPORAL_NAMESPACE. Where the other is gone for good, delete its schedule ${scheduleId}.`,
+    );
+  } catch (error) {
+    if (error instanceof ScheduleNotFoundError) return undefined;
+    throw error;
+  }
+}
+
+/** Undefined of a schedule that was made before it had an owner: who finds it takes it. */
+function ownerOf({ action }: ScheduleDescription): string | undefined {
+  const owner = action.memo?.[OWNER];
+  return typeof owner === 'string' ? owner : undefined;
 }
 
 /** The SDK's own abort does nothing on a worker's connection. @throws once the signal aborts */
@@ -83,28 +128,36 @@ function untilAborted<T>(answer: Promise<T>, signal: AbortSignal): Promise<T> {
   });
 }
 
-function optionsOf(everyMs: number) {
+function optionsOf({ taskQueue, deployment }: QueueOwner, everyMs: number) {
+  const scheduleId = reconcileScheduleOf(taskQueue);
   return {
+    scheduleId,
     spec: { intervals: [{ every: everyMs }] },
     action: {
       type: 'startWorkflow',
       workflowType: RECONCILE_WORKFLOW,
-      workflowId: RECONCILE_SCHEDULE,
-      taskQueue: TASK_QUEUE,
+      workflowId: scheduleId,
+      taskQueue,
       workflowRunTimeout: RUN_TIMEOUT_MS,
+      // Of the action, because that of the schedule cannot be changed later.
+      memo: { [OWNER]: deployment.id },
     },
     policies: { overlap: ScheduleOverlapPolicy.SKIP, catchupWindow: CATCHUP_WINDOW_MS },
-  } satisfies Omit<ScheduleOptions, 'scheduleId'>;
+  } satisfies ScheduleOptions;
 }
 
-function isAsWanted({ spec, action, policies }: ScheduleDescription, everyMs: number): boolean {
-  const [interval, ...others] = spec.intervals ?? [];
+function isAsWanted(
+  found: ScheduleDescription,
+  { spec: { intervals }, action: wanted }: ReturnType<typeof optionsOf>,
+): boolean {
+  const [interval, ...others] = found.spec.intervals ?? [];
   return (
-    interval?.every === everyMs &&
+    interval?.every === intervals[0]?.every &&
     others.length === 0 &&
-    action.workflowType === RECONCILE_WORKFLOW &&
-    action.taskQueue === TASK_QUEUE &&
-    action.workflowRunTimeout === RUN_TIMEOUT_MS &&
-    policies.overlap === ScheduleOverlapPolicy.SKIP
+    found.action.workflowType === RECONCILE_WORKFLOW &&
+    found.action.taskQueue === wanted.taskQueue &&
+    found.action.workflowRunTimeout === RUN_TIMEOUT_MS &&
+    ownerOf(found) === wanted.memo[OWNER] &&
+    found.policies.overlap === ScheduleOverlapPolicy.SKIP
   );
 }

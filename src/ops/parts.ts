@@ -6,6 +6,7 @@ import type { OpsConfig } from '../config.ts';
 import { openProvider } from '../payments/open.ts';
 import { createPaced } from '../payments/pacing.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
+import { createDeploymentStores } from '../stores/deployment.ts';
 import { createMysqlPool, type Pool } from '../stores/mysql/connection.ts';
 import { createRefunds } from '../stores/mysql/money/refunds.ts';
 import { createParkedWork } from '../stores/mysql/ops/parked-work.ts';
@@ -32,6 +33,7 @@ export function createParts(config: OpsConfig) {
   const stores = once(async (): Promise<Stores> => {
     const opened = await openStores(config, quiet).catch(failForOperator);
     closers.push(() => opened.close());
+    await opened.deployment.check().catch(failForOperator);
     return opened;
   });
 
@@ -42,21 +44,24 @@ export function createParts(config: OpsConfig) {
     parkedWork: once(() => createParkedWork(pool())),
     refunds: once(() => createRefunds(pool())),
 
-    /** All stores. @throws OpsError when Redis is not reachable */
+    /** All stores. @throws OpsError when Redis is not reachable, or another deployment's */
     stores,
 
     /** Calls to the provider count with those of all processes. */
     provider: async (): Promise<PaymentProvider> => {
-      const pace = (await stores()).providerPace(config.PROVIDER_CALLS_PER_SECOND);
-      return openProvider(config, createPaced(pace, 'background'));
+      const { deployment, providerPace } = await stores();
+      const pace = providerPace(config.PROVIDER_CALLS_PER_SECOND);
+      return openProvider(config, deployment, createPaced(pace, 'background'));
     },
 
-    /** @throws OpsError when Redis is not reachable */
+    /** @throws OpsError when Redis is not reachable, or another deployment's */
     redis: once(async (): Promise<RedisClient> => {
       const redis = await connectRedis(config.REDIS_URL, quiet, {
         keyPrefix: config.REDIS_KEY_PREFIX,
       }).catch(failForOperator);
       closers.push(() => redis.disconnect());
+      const own = { redis, pool: pool(), name: config.DEPLOYMENT_NAME, log: quiet };
+      await createDeploymentStores(own).check().catch(failForOperator);
       return redis;
     }),
 

@@ -85,7 +85,10 @@ async function openSteps(parts: Parts): Promise<ReconcileSteps> {
   const stores = await parts.stores();
   return createReconcileSteps({
     ...stores,
-    engine: createOrderEngine(await parts.temporal(), { eager: false }),
+    engine: createOrderEngine(await parts.temporal(), {
+      eager: false,
+      taskQueue: parts.config.TEMPORAL_TASK_QUEUE,
+    }),
     provider: await parts.provider(),
     signer: createOrderSigner(parts.config.ORDER_SIGNING_SECRETS),
     keep: parts.config,

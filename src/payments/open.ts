@@ -1,6 +1,7 @@
 /** Creates the payment provider that the configuration names. */
 
-import { DEFAULT_DEPLOYMENT_NAME } from '../domain/limits.ts';
+import type { Deployment } from '../domain/deployment.ts';
+import { markOf } from './deployment.ts';
 import type { Paced } from './pacing.ts';
 import type { PaymentProvider } from './provider.ts';
 import { createRemoteAdapter, remotePriceFault } from './remote/adapter.ts';
@@ -14,7 +15,6 @@ const REQUEST_TIMEOUT_MS = 5_000;
 interface ProviderAccess {
   PAYMENT_PROVIDER_API_KEY: string;
   WEBHOOK_SECRETS: readonly string[];
-  DEPLOYMENT_NAME?: string | undefined;
 }
 
 export type ProviderConfig = ProviderAccess &
@@ -28,12 +28,19 @@ export type ProviderConfig = ProviderAccess &
       }
   );
 
-/** @param paced makes each call when it may be made; without it at once */
-export function openProvider(config: ProviderConfig, paced?: Paced): PaymentProvider {
+/**
+ * @param deployment whose payments it opens and sees; asked when it is needed, as a store must have told it
+ * @param paced makes each call when it may be made; without it at once
+ */
+export function openProvider(
+  config: ProviderConfig,
+  deployment: { known(): Deployment },
+  paced?: Paced,
+): PaymentProvider {
   const access = {
     apiKey: config.PAYMENT_PROVIDER_API_KEY,
     webhookSecrets: config.WEBHOOK_SECRETS,
-    deployment: config.DEPLOYMENT_NAME ?? DEFAULT_DEPLOYMENT_NAME,
+    deployment: () => markOf(deployment.known()),
     requestTimeoutMs: REQUEST_TIMEOUT_MS,
     paced,
   };

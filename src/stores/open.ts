@@ -1,6 +1,8 @@
 /** Opens all stores of a process over one Redis client and one MySQL pool. */
 
 import type { Logger } from 'pino';
+import { DEFAULT_DEPLOYMENT_NAME } from '../domain/limits.ts';
+import { createDeploymentStores } from './deployment.ts';
 import { createMysqlPool } from './mysql/connection.ts';
 import { createEventConsumers } from './mysql/events/event-consumers.ts';
 import { createEventDispatch } from './mysql/events/event-dispatch.ts';
@@ -52,6 +54,7 @@ export interface StoreConfig {
   REDIS_URL: readonly string[];
   REDIS_KEY_PREFIX?: string | undefined;
   MYSQL_URL: string;
+  DEPLOYMENT_NAME?: string | undefined;
   /** Orders and signals in flight in Temporal, over all processes. */
   ENGINE_BUDGET: number;
   /** Orders that the engine can start per second, over all workers. */
@@ -71,6 +74,13 @@ export async function openStores(config: StoreConfig, log: Logger) {
   return {
     redis,
     pool,
+    /** Whose stores these are. */
+    deployment: createDeploymentStores({
+      redis,
+      pool,
+      name: config.DEPLOYMENT_NAME ?? DEFAULT_DEPLOYMENT_NAME,
+      log,
+    }),
     /** Opens a separate connection, for reads that block. */
     connectBlocking: () => connectRedis(config.REDIS_URL, log, { keyPrefix, commandTimeoutMs: null }),
     reservations: createReservations(redis, { startsPerSecond: config.ENGINE_STARTS_PER_SECOND }),

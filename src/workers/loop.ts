@@ -2,6 +2,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
+import { WrongDeploymentError } from '../domain/deployment.ts';
 
 /**
  * The first and the longest back-off after failures, so that a store that is away is neither hammered nor
@@ -12,6 +13,7 @@ const MAX_BACKOFF_MS = 5_000;
 
 /**
  * Runs `pass` again and again until `signal` aborts. A pass under way at that moment is finished.
+ * @throws WrongDeploymentError
  * @param pass returns the pause before the next one, in ms
  */
 export async function runLoop(
@@ -27,6 +29,8 @@ export async function runLoop(
       failures = 0;
     } catch (error) {
       if (signal.aborted) return;
+      // To go on would do harm, and nothing but another start mends it.
+      if (error instanceof WrongDeploymentError) throw error;
       pauseMs = backoffMs(failures);
       failures += 1;
       log.warn({ err: error, loop: name, failures, pauseMs }, 'a pass failed and will be repeated');

@@ -12,7 +12,7 @@ await runProcess('worker', loadWorkerConfig, async (config, log) => {
   const pace = stores.providerPace(config.PROVIDER_CALLS_PER_SECOND);
   return startWorker(config, {
     stores,
-    provider: openProvider(config, createPaced(pace, 'background')),
+    provider: openProvider(config, stores.deployment, createPaced(pace, 'background')),
     log,
   });
 });

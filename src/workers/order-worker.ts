@@ -15,7 +15,7 @@ import {
 import type { Activities } from '../activities/index.ts';
 import { createOrderEngine, type OrderEngine } from '../engine/order-engine.ts';
 import type { EngineBudget } from '../stores/redis/engine-budget.ts';
-import { PAYMENTS_QUEUE, TASK_QUEUE, type EngineSinks } from '../workflows/contract.ts';
+import { paymentsQueueOf, TASK_QUEUE, type EngineSinks } from '../workflows/contract.ts';
 import { createFailureNotes, type FailureNotes } from './failure-notes.ts';
 
 /**
@@ -38,6 +38,8 @@ const PROVIDER_CALLS_MAX = 10;
 export interface OrderWorkerParts {
   connection: NativeConnection;
   namespace: string;
+  /** Of the orders; the payments' is beside it. */
+  taskQueue?: string;
   workflowBundle: WorkflowBundleOption;
   /** And those of the reconciliation, where it has a schedule. */
   activities: Activities;
@@ -59,6 +61,7 @@ export async function createOrderWorker({
   version,
   budget,
   parkedWork,
+  taskQueue = TASK_QUEUE,
   ...parts
 }: OrderWorkerParts): Promise<{ worker: Workers; engine: OrderEngine; client: Client }> {
   const { workflowBundle, ...shared } = {
@@ -71,14 +74,14 @@ export async function createOrderWorker({
   const orders = await Worker.create({
     ...shared,
     workflowBundle,
-    taskQueue: TASK_QUEUE,
+    taskQueue,
     sinks: releaseSlots(budget),
     maxCachedWorkflows: CACHED_WORKFLOWS_MAX,
     workflowTaskPollerBehavior: { type: 'autoscaling' },
   });
   const payments = await Worker.create({
     ...shared,
-    taskQueue: PAYMENTS_QUEUE,
+    taskQueue: paymentsQueueOf(taskQueue),
     maxConcurrentActivityTaskExecutions: PROVIDER_CALLS_MAX,
   });
   const client = new Client({ connection: parts.connection, namespace: parts.namespace });
@@ -87,7 +90,7 @@ export async function createOrderWorker({
   // chooses the worker.
   return {
     worker: runTogether([orders, payments]),
-    engine: createOrderEngine(client, { eager: version === undefined }),
+    engine: createOrderEngine(client, { eager: version === undefined, taskQueue }),
     client,
   };
 }

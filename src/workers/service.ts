@@ -1,5 +1,6 @@
 /** Runs the relay and, as soon as Temporal is reached, the Temporal worker with the reconciliation. */
 
+import { Client } from '@temporalio/client';
 import type { WorkerDeploymentVersion } from '@temporalio/common';
 import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
 import type { Logger } from 'pino';
@@ -13,7 +14,7 @@ import { createOrderSigner } from '../payments/signed-order.ts';
 import type { Service } from '../process.ts';
 import { createReconcileSteps } from '../reconcile/steps.ts';
 import type { Stores } from '../stores/open.ts';
-import { searchAttributes, TASK_QUEUE } from '../workflows/contract.ts';
+import { searchAttributes } from '../workflows/contract.ts';
 import { createDeferredEngine } from './deferred-engine.ts';
 import { runLoop } from './loop.ts';
 import { createOrderWorker } from './order-worker.ts';
@@ -33,23 +34,33 @@ export interface WorkerParts {
 export function startWorker(config: WorkerConfig, parts: WorkerParts): Service {
   installRuntime(parts.log);
   const stopping = new AbortController();
-  const ended = runUntilStopped(config, parts, stopping.signal);
+  const ended = runUntilStopped(config, parts, stopping);
   return {
     ended,
     async stop() {
       stopping.abort();
-      await ended;
-      await parts.stores.close();
+      try {
+        await ended;
+      } finally {
+        await parts.stores.close();
+      }
     },
   };
 }
 
-/** On a stop it begins nothing new, finishes what is under way, and then closes the connection. */
+/**
+ * On a stop it begins nothing new, finishes what is under way, and then closes the connection. So it does
+ * when the stores or the namespace turn out to be another deployment's.
+ */
 async function runUntilStopped(
   config: WorkerConfig,
   { stores, provider, log }: WorkerParts,
-  signal: AbortSignal,
+  stopping: AbortController,
 ): Promise<void> {
+  const { signal } = stopping;
+  // All that it does needs MySQL, so it begins nothing before that has told whose stores these are.
+  await untilDone('deployment', () => stores.deployment.join(signal), { log, signal });
+  if (signal.aborted) return;
   const deferred = createDeferredEngine();
   const signer = createOrderSigner(config.ORDER_SIGNING_SECRETS);
   const relay = Promise.all([
@@ -58,7 +69,9 @@ async function runUntilStopped(
     runLoop('sale keeper', createSaleKeeper({ ...stores, log }), { log, signal }),
     runLoop('events', createDispatcher(stores.eventDispatch), { log, signal }),
     runPush({ ...stores, sender: { allowPrivate: config.PUSH_ALLOW_PRIVATE === 'true' }, log }, signal),
+    stores.deployment.keep(signal),
   ]);
+  relay.catch(() => stopping.abort());
   const connection = await connectTemporal(config, log, signal);
   if (!connection) {
     await relay;
@@ -67,6 +80,20 @@ async function runUntilStopped(
   try {
     const namespace = config.temporal.namespace ?? 'default';
     await assertSearchAttributes(connection, namespace, log);
+    const taskQueue = config.TEMPORAL_TASK_QUEUE;
+    const everyMs = config.RECONCILE_EVERY_SECONDS * 1_000;
+    const schedule = createReconcileSchedule(
+      new Client({ connection, namespace }),
+      { taskQueue, deployment: stores.deployment.known(), everyMs },
+      signal,
+    );
+    const keeper = createScheduleKeeper({ ...stores, schedule, namespace, everyMs, signal, log });
+    // By the schedule the queue is taken, before any workflow of it is started or worked on.
+    await untilDone('schedule', keeper, { log, signal }).catch(abortAnd(stopping));
+    if (signal.aborted) {
+      await relay;
+      return;
+    }
     const version = versionOf(config);
     const steps = createReconcileSteps({
       ...stores,
@@ -76,9 +103,10 @@ async function runUntilStopped(
       keep: config,
       log,
     });
-    const { worker, engine, client } = await createOrderWorker({
+    const { worker, engine } = await createOrderWorker({
       connection,
       namespace,
+      taskQueue,
       workflowBundle: { codePath: config.WORKFLOW_BUNDLE },
       activities: {
         ...createActivities({ ...stores, provider }),
@@ -89,15 +117,43 @@ async function runUntilStopped(
       version,
     });
     deferred.connect(engine);
-    log.info({ taskQueue: TASK_QUEUE, version }, 'worker ready');
-    const everyMs = config.RECONCILE_EVERY_SECONDS * 1_000;
-    const schedule = createReconcileSchedule(client, everyMs, signal);
-    const keeper = createScheduleKeeper({ ...stores, schedule, namespace, everyMs, signal, log });
-    const loops = Promise.all([relay, runLoop('schedule', keeper, { log, signal })]);
-    await Promise.all([worker.run(), loops.finally(() => worker.shutdown())]);
+    log.info({ taskQueue, version }, 'worker ready');
+    const scheduling = runLoop('schedule', keeper, { log, signal }).catch(abortAnd(stopping));
+    const loops = Promise.all([relay, scheduling]);
+    await allEnded([worker.run(), loops.finally(() => worker.shutdown())]);
   } finally {
     await connection.close();
   }
+}
+
+/** Whoever waits for the signal ends, too. */
+function abortAnd(stopping: AbortController) {
+  return (error: unknown): never => {
+    stopping.abort();
+    throw error;
+  };
+}
+
+/** Waits for all also when one fails: a connection is closed after what uses it. @throws the first failure */
+async function allEnded(parts: Promise<unknown>[]): Promise<void> {
+  const ended = await Promise.allSettled(parts);
+  const failed = ended.find((result) => result.status === 'rejected');
+  if (failed) throw failed.reason;
+}
+
+/** Tries until `work` has succeeded, or the service is stopped. @throws WrongDeploymentError */
+async function untilDone(
+  name: string,
+  work: () => Promise<unknown>,
+  { log, signal }: { log: Logger; signal: AbortSignal },
+): Promise<void> {
+  const done = new AbortController();
+  const pass = async () => {
+    await work();
+    done.abort();
+    return 0;
+  };
+  await runLoop(name, pass, { log, signal: AbortSignal.any([signal, done.signal]) });
 }
 
 /** Tries until Temporal is reached; undefined when the service is stopped before that. */
@@ -106,14 +162,11 @@ async function connectTemporal(
   log: Logger,
   signal: AbortSignal,
 ): Promise<NativeConnection | undefined> {
-  const reached = new AbortController();
   let connection: NativeConnection | undefined;
   const connect = async () => {
     connection = await NativeConnection.connect(temporal.connectionOptions);
-    reached.abort();
-    return 0;
   };
-  await runLoop('temporal', connect, { log, signal: AbortSignal.any([signal, reached.signal]) });
+  await untilDone('temporal', connect, { log, signal });
   return connection;
 }
 

@@ -8,9 +8,19 @@ import { defineQuery, defineSignal, type Sinks } from '@temporalio/workflow';
 import type { ClosingReason, OrderState } from '../domain/order.ts';
 import type { StepReport } from '../reconcile/report.ts';
 
+/** Unless `TEMPORAL_TASK_QUEUE` names another, as a second deployment in one namespace must. */
 export const TASK_QUEUE = 'orders';
 /** Of the steps that call the payment provider: one that hangs takes no slot of the other steps' workers. */
 export const PAYMENTS_QUEUE = 'payments';
+
+export function paymentsQueueOf(taskQueue: string): string {
+  return beside(taskQueue, PAYMENTS_QUEUE);
+}
+
+/** The plain name where the queue has its usual one, so that what began before there was a choice goes on. */
+function beside(taskQueue: string, name: string): string {
+  return taskQueue === TASK_QUEUE ? name : `${taskQueue}-${name}`;
+}
 
 /**
  * Started with the accepted `Order`, under its orderNo as the workflow id, and, where MySQL has the order
@@ -81,7 +91,11 @@ export const refundUpdated = defineSignal('refundUpdated');
 
 /** Started by the schedule; returns the outcome of each step of the reconciliation by its name. */
 export const RECONCILE_WORKFLOW = 'ReconcileWorkflow';
-/** The schedule's id, and the beginning of its workflows' ids. */
+/** The schedule's id, and the beginning of its workflows' ids, where the task queue has its usual name. */
 export const RECONCILE_SCHEDULE = 'reconcile';
+
+export function reconcileScheduleOf(taskQueue: string): string {
+  return beside(taskQueue, RECONCILE_SCHEDULE);
+}
 
 export type StepOutcome = StepReport | { failed: string };

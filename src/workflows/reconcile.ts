@@ -8,7 +8,7 @@ import {
   workflowInfo,
 } from '@temporalio/workflow';
 import type { ReconcileActivities } from '../activities/reconcile.ts';
-import { PAYMENTS_QUEUE, TASK_QUEUE, type StepOutcome } from './contract.ts';
+import { paymentsQueueOf, type StepOutcome } from './contract.ts';
 
 const { listReconcileSteps } = proxyLocalActivities<ReconcileActivities>({
   summary: 'List the steps',
@@ -17,12 +17,13 @@ const { listReconcileSteps } = proxyLocalActivities<ReconcileActivities>({
 
 /** @returns the outcome of each step by its name */
 export async function ReconcileWorkflow(): Promise<Record<string, StepOutcome>> {
+  const { taskQueue } = workflowInfo();
   const steps = await listReconcileSteps();
   // Side by side, so that a provider or a store that hangs delays no other step.
   const outcomes = await Promise.all(
     steps.map(async ({ name, callsProvider }): Promise<[string, StepOutcome]> => [
       name,
-      await run(name, callsProvider ? PAYMENTS_QUEUE : TASK_QUEUE),
+      await run(name, callsProvider ? paymentsQueueOf(taskQueue) : taskQueue),
     ]),
   );
   return Object.fromEntries(outcomes);

@@ -1,6 +1,6 @@
 /** The steps that the workflows take, each under the summary by which the Web UI shows it. */
 
-import { ActivityFailure, ApplicationFailure, proxyActivities } from '@temporalio/workflow';
+import { ActivityFailure, ApplicationFailure, proxyActivities, workflowInfo } from '@temporalio/workflow';
 import type { Activities, StockSettled } from '../activities/index.ts';
 import {
   FAILURE_REASONS,
@@ -9,7 +9,7 @@ import {
   type Order,
   type OrderState,
 } from '../domain/order.ts';
-import { ORDER_REFUSED, PAYMENTS_QUEUE } from './contract.ts';
+import { ORDER_REFUSED, paymentsQueueOf } from './contract.ts';
 import { SUMMARIES } from './summaries.ts';
 import { PATIENCE, patiently, quick, STEP_TIMEOUT, untilDone, type Parking } from './until-done.ts';
 
@@ -17,7 +17,6 @@ import { PATIENCE, patiently, quick, STEP_TIMEOUT, untilDone, type Parking } fro
 const LAST_TRY_MS = 5_000;
 const REFUND_OPTIONS = {
   summary: SUMMARIES.refundPayment,
-  taskQueue: PAYMENTS_QUEUE,
   // Two calls of the provider, each of which has five seconds, and some statements.
   startToCloseTimeout: '20 seconds',
   // An operator may overcome a refusal, say with money on the provider's account: soon enough after that, and
@@ -52,11 +51,18 @@ export function createSteps(parking: Parking) {
     confirmStock: step((activities) => activities.confirmStock, SUMMARIES.confirmStock),
     releaseStock: step((activities) => activities.releaseStock, SUMMARIES.releaseStock),
     refundPayment: (input: { paymentId: number }) =>
-      patiently(parking, REFUND_OPTIONS, (activities) => activities.refundPayment(input)),
+      patiently(parking, { ...REFUND_OPTIONS, taskQueue: paymentsQueue() }, (activities) =>
+        activities.refundPayment(input),
+      ),
     parkRefund: step((activities) => activities.parkRefund, SUMMARIES.parkRefund),
     unparkRefund: step((activities) => activities.unparkRefund, SUMMARIES.unparkRefund),
     giveBack: step((activities) => activities.giveBack, SUMMARIES.giveBack),
   };
+}
+
+/** Beside the queue of this workflow. */
+function paymentsQueue(): string {
+  return paymentsQueueOf(workflowInfo().taskQueue);
 }
 
 /** Stores the order; while the store is away it tries again until the shopper's deadline. */
@@ -88,7 +94,7 @@ async function storeOrder(order: Order): Promise<StoreOutcome> {
 async function closeSessions(input: { orderNo: string }): Promise<void> {
   const { voidPaymentSessions } = proxyActivities<Activities>({
     summary: SUMMARIES.closeSessions,
-    taskQueue: PAYMENTS_QUEUE,
+    taskQueue: paymentsQueue(),
     startToCloseTimeout: STEP_TIMEOUT,
     scheduleToCloseTimeout: '1 minute',
     retry: { initialInterval: '1 second', backoffCoefficient: 2, maximumAttempts: 5 },

@@ -9,7 +9,7 @@ import { armCue } from './cues.ts';
 
 await runProcess('api', loadApiConfig, async (config, log) => {
   const stores = await openStores(config, log);
-  const provider = openProvider(config);
+  const provider = openProvider(config, stores.deployment);
   armCue(process.argv[2], { ...stores, provider }, config.MYSQL_URL);
   return startApi(config, { stores, provider, log });
 });

@@ -11,7 +11,7 @@ import { armCue } from './cues.ts';
 
 await runProcess('worker', loadWorkerConfig, async (config, log) => {
   const stores = await openStores(config, log);
-  const provider = openProvider(config);
+  const provider = openProvider(config, stores.deployment);
   const fate = process.argv[3] === 'freezes' ? 'freezes' : 'dies';
   armCue(process.argv[2], { ...stores, provider }, config.MYSQL_URL, fate);
   return startWorker(config, { stores, provider, log });

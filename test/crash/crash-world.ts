@@ -12,6 +12,7 @@ import { pino } from 'pino';
 import { openConsole, type SandboxConsole } from '../../sandbox/console.ts';
 import { createSandboxProvider } from '../../sandbox/server.ts';
 import type { Sale } from '../../src/domain/sale.ts';
+import { markOf } from '../../src/payments/deployment.ts';
 import type { PaymentProvider } from '../../src/payments/provider.ts';
 import { createRemoteAdapter } from '../../src/payments/remote/adapter.ts';
 import { saleKeys } from '../../src/stores/redis/keys.ts';
@@ -77,7 +78,7 @@ export async function openCrashWorld(
   onClose(closeEngine);
   const apiPort = await findFreePort();
   const apiUrl = `http://127.0.0.1:${apiPort}`;
-  const { provider, providerUrl, deliveries } = await openProvider(apiUrl, onClose);
+  const { provider, providerUrl, deliveries } = await openProvider(apiUrl, stores, onClose);
   const env = {
     ...appEnv({
       servers,
@@ -135,7 +136,12 @@ export async function openCrashWorld(
 }
 
 /** The provider runs in this process, because no crash point kills it. */
-export async function openProvider(apiUrl: string, onClose: (close: () => Promise<void>) => void) {
+export async function openProvider(
+  apiUrl: string,
+  { deployment }: TestStores,
+  onClose: (close: () => Promise<void>) => void,
+) {
+  await deployment.check();
   const log: string[] = [];
   const sandbox = await createSandboxProvider({
     host: '127.0.0.1',
@@ -151,7 +157,7 @@ export async function openProvider(apiUrl: string, onClose: (close: () => Promis
     baseUrl: sandbox.url,
     apiKey: demoSecrets.providerApiKey,
     webhookSecrets: [demoSecrets.webhook],
-    deployment: 'holdfast',
+    deployment: markOf(deployment.known()),
     requestTimeoutMs: 60_000,
   });
   const deliveries = () => log.filter((line) => line.includes('"event delivered"')).length;

@@ -15,7 +15,11 @@ test('a process that stops does not wait for a Temporal that does not answer', a
     server.close();
   });
   const stopping = new AbortController();
-  const schedule = createReconcileSchedule(new Client({ connection }), 60_000, stopping.signal);
+  const schedule = createReconcileSchedule(
+    new Client({ connection }),
+    { everyMs: 60_000, taskQueue: 'orders', deployment: { id: '0b1c', name: 'holdfast' } },
+    stopping.signal,
+  );
 
   const ensured = schedule.ensure();
   stopping.abort();

@@ -32,7 +32,7 @@ export async function openChangeStorm(onClose: (close: () => Promise<void>) => v
   onClose(closeEngine);
   const ports = [await findFreePort(), await findFreePort()];
   const apiUrls = ports.map((port) => `http://127.0.0.1:${port}`);
-  const { provider, providerUrl } = await openProvider(apiUrls[0] ?? '', onClose);
+  const { provider, providerUrl } = await openProvider(apiUrls[0] ?? '', stores, onClose);
   const { processes, close: closeProcesses } = await openTestProcesses((crash) => {
     throw crash;
   });

@@ -6,6 +6,7 @@ import { openScriptedStripe, type ScriptedStripe } from './stripe/scripted-strip
 import { buildPaidSession, buildSessionRequest, ORDER_NO, SECRET } from './stripe/stripe-world.ts';
 
 const access = { PAYMENT_PROVIDER_API_KEY: 'sk_test_123', WEBHOOK_SECRETS: [SECRET] };
+const own = { known: () => ({ id: '0b1c', name: 'lamps' }) };
 
 let stripe: ScriptedStripe;
 beforeAll(async () => {
@@ -18,9 +19,9 @@ test('the sandbox is the provider unless the configuration names Stripe, or a se
 
   // Webhook secrets of the sandbox are base64.
   const sandbox = { ...access, WEBHOOK_SECRETS: ['whsec_b3Blbi1wcm92aWRlci10ZXN0'], PAYMENT_PROVIDER_URL };
-  expect(openProvider(sandbox).name).toBe('sandbox');
-  expect(openProvider({ ...sandbox, PAYMENT_PROVIDER: 'sandbox' }).name).toBe('sandbox');
-  expect(openProvider({ ...sandbox, PAYMENT_PROVIDER: 'remote' }).name).toBe('remote');
+  expect(openProvider(sandbox, own).name).toBe('sandbox');
+  expect(openProvider({ ...sandbox, PAYMENT_PROVIDER: 'sandbox' }, own).name).toBe('sandbox');
+  expect(openProvider({ ...sandbox, PAYMENT_PROVIDER: 'remote' }, own).name).toBe('remote');
 });
 
 test('Stripe is asked at the configured address, and sends the shopper back to the configured page', async () => {
@@ -28,17 +29,19 @@ test('Stripe is asked at the configured address, and sends the shopper back to t
     status: 200,
     body: buildPaidSession({ url: 'https://checkout.stripe.com/c/pay/cs_1' }),
   });
-  const provider = openProvider({
+  const config = {
     ...access,
-    PAYMENT_PROVIDER: 'stripe',
+    PAYMENT_PROVIDER: 'stripe' as const,
     PAYMENT_PROVIDER_URL: stripe.url,
     PAYMENT_RETURN_URL: 'https://shop.example/orders',
-  });
+  };
+  const provider = openProvider(config, own);
 
   const session = await provider.openSession(buildSessionRequest());
 
   expect(provider.name).toBe('stripe');
   expect(session.providerSessionId).toBe('cs_1');
+  expect(stripe.seen[0]?.form).toMatchObject({ 'metadata[holdfast_deployment]': 'lamps.0b1c' });
   expect(stripe.seen[0]?.form['success_url']).toBe(`https://shop.example/orders?orderNo=${ORDER_NO}`);
 });
 
@@ -50,5 +53,5 @@ test('an address of Stripe with a path, which its client would drop, is refused'
     PAYMENT_RETURN_URL: 'https://shop.example/orders',
   } as const;
 
-  expect(() => openProvider(config)).toThrow('has no path');
+  expect(() => openProvider(config, own)).toThrow('has no path');
 });

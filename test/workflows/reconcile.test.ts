@@ -5,6 +5,7 @@ import { MockActivityEnvironment } from '@temporalio/testing';
 import { NativeConnection, Worker } from '@temporalio/worker';
 import { inject, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { createReconcileActivities } from '../../src/activities/reconcile.ts';
+import { WrongDeploymentError } from '../../src/domain/deployment.ts';
 import { createReconcileSchedule } from '../../src/engine/reconcile-schedule.ts';
 import type { Step } from '../../src/reconcile/report.ts';
 import {
@@ -20,6 +21,12 @@ import { installQuietRuntime } from '../support/workflows/native-runtime.ts';
 import { createNamespace } from '../support/workflows/temporal.ts';
 
 const done: Step = async () => ({ looked: 1, repaired: 0, parked: 0 });
+
+const everyMs = (ms: number, id = '0b1c') => ({
+  everyMs: ms,
+  taskQueue: TASK_QUEUE,
+  deployment: { id, name: 'holdfast' },
+});
 
 let namespace: string;
 beforeAll(async () => {
@@ -113,11 +120,14 @@ test('the schedule runs the steps again and again, and two workers that make it 
       return done(new AbortController().signal);
     },
   });
-  const schedule = createReconcileSchedule(client, 1_000);
+  const schedule = createReconcileSchedule(client, everyMs(1_000));
   const handle = client.schedule.getHandle(RECONCILE_SCHEDULE);
   onTestFinished(() => handle.delete());
 
-  const outcomes = await Promise.all([schedule.ensure(), createReconcileSchedule(client, 1_000).ensure()]);
+  const outcomes = await Promise.all([
+    schedule.ensure(),
+    createReconcileSchedule(client, everyMs(1_000)).ensure(),
+  ]);
 
   expect(outcomes).toContain('created');
   await waitFor('two runs', () => runs > 1);
@@ -127,15 +137,51 @@ test('the schedule runs the steps again and again, and two workers that make it 
 test('another interval changes the schedule, and one that an operator paused stays paused', async () => {
   const { client } = await openWorker({ counted: done });
   const handle = client.schedule.getHandle(RECONCILE_SCHEDULE);
-  await createReconcileSchedule(client, 60_000).ensure();
+  await createReconcileSchedule(client, everyMs(60_000)).ensure();
   onTestFinished(() => handle.delete());
   await handle.pause('while I look');
 
-  expect(await createReconcileSchedule(client, 30_000).ensure()).toBe('updated');
+  expect(await createReconcileSchedule(client, everyMs(30_000)).ensure()).toBe('updated');
 
   expect(await handle.describe()).toMatchObject({
     spec: { intervals: [{ every: 30_000 }] },
     state: { paused: true, note: 'while I look' },
   });
-  expect(await createReconcileSchedule(client, 30_000).ensure()).toBe('unchanged');
+  expect(await createReconcileSchedule(client, everyMs(30_000)).ensure()).toBe('unchanged');
+});
+
+test('the queue of another deployment is not taken, and the settings that mend it are named', async () => {
+  const { client } = await openWorker({ counted: done });
+  const handle = client.schedule.getHandle(RECONCILE_SCHEDULE);
+  await createReconcileSchedule(client, everyMs(60_000)).ensure();
+  onTestFinished(() => handle.delete());
+  const theirs = createReconcileSchedule(client, everyMs(30_000, '5e77'));
+
+  await expect(theirs.ensure()).rejects.toThrow(/another deployment, 0b1c.*TEMPORAL_TASK_QUEUE/);
+  await expect(theirs.exists()).rejects.toThrow(WrongDeploymentError);
+
+  expect(await handle.describe()).toMatchObject({ spec: { intervals: [{ every: 60_000 }] } });
+});
+
+test('of two deployments that come to a new namespace at once one takes the queue', async () => {
+  const { client } = await openWorker({ counted: done });
+  onTestFinished(() => client.schedule.getHandle(RECONCILE_SCHEDULE).delete());
+
+  const ensured = await Promise.allSettled(
+    ['0b1c', '5e77'].map((id) => createReconcileSchedule(client, everyMs(60_000, id)).ensure()),
+  );
+
+  expect(ensured.map(({ status }) => status).toSorted()).toEqual(['fulfilled', 'rejected']);
+});
+
+test('a schedule that was made before it had an owner is taken by the first that finds it', async () => {
+  const { client } = await openWorker({ counted: done });
+  const handle = client.schedule.getHandle(RECONCILE_SCHEDULE);
+  await createReconcileSchedule(client, everyMs(60_000)).ensure();
+  onTestFinished(() => handle.delete());
+  await handle.update((found) => ({ ...found, action: { ...found.action, memo: {} } }));
+
+  expect(await createReconcileSchedule(client, everyMs(60_000)).ensure()).toBe('updated');
+  const theirs = createReconcileSchedule(client, everyMs(60_000, '5e77'));
+  await expect(theirs.ensure()).rejects.toThrow(WrongDeploymentError);
 });

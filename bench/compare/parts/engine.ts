@@ -206,11 +206,12 @@ async function measure(
 
 function createOurActivities({ stores }: EngineWorld): Activities {
   // No step of a paid order asks the provider.
-  const provider = openProvider({
+  const access = {
     PAYMENT_PROVIDER_URL: 'http://127.0.0.1:9',
     PAYMENT_PROVIDER_API_KEY: demoSecrets.providerApiKey,
     WEBHOOK_SECRETS: [demoSecrets.webhook],
-  });
+  };
+  const provider = openProvider(access, stores.deployment);
   return createActivities({ ...stores, provider });
 }
 

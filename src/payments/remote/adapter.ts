@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { Webhook } from 'standardwebhooks';
 import type { z } from 'zod';
 import type { ListedPayment } from '../../domain/payment.ts';
-import { isForeign } from '../deployment.ts';
+import { isForeign, readOwnMark, type OwnMark } from '../deployment.ts';
 import { busyAfter, unpaced, type Paced } from '../pacing.ts';
 import {
   MalformedNoticeError,
@@ -37,8 +37,8 @@ export interface RemoteAdapterOptions extends RemoteClientOptions {
   name: 'remote' | 'sandbox';
   /** `whsec_…`: one secret, or two while it is being replaced. */
   webhookSecrets: readonly string[];
-  /** The name of this deployment; payments that name another are not listed. */
-  deployment: string;
+  /** Of this deployment; payments that carry another's are not listed. */
+  deployment: OwnMark;
   /** Makes each call when it may be made; without it at once. */
   paced?: Paced | undefined;
 }
@@ -78,7 +78,7 @@ export function createRemoteAdapter(options: RemoteAdapterOptions): PaymentProvi
           signed_order: request.signedOrder,
           shop_reference: request.reference,
           metadata: request.metadata,
-          deployment,
+          deployment: readOwnMark(deployment),
           expires_at: new Date(request.expiresAtMs).toISOString(),
         },
       });
@@ -123,6 +123,7 @@ export function createRemoteAdapter(options: RemoteAdapterOptions): PaymentProvi
       const until =
         untilMs === undefined ? '' : `&until=${encodeURIComponent(new Date(untilMs).toISOString())}`;
       let cursor = '0';
+      const own = readOwnMark(deployment);
       const unreadable: z.ZodError[] = [];
       for (let pages = 0; pages < PAGES_MAX; pages += 1) {
         const reply = await call(
@@ -134,7 +135,7 @@ export function createRemoteAdapter(options: RemoteAdapterOptions): PaymentProvi
         for (const listed of page.data) {
           const payment = paymentReplySchema.safeParse(listed);
           if (!payment.success) unreadable.push(payment.error);
-          else if (!isForeign(payment.data.deployment, deployment)) yield toListed(payment.data);
+          else if (!isForeign(payment.data.deployment, own)) yield toListed(payment.data);
         }
         if (page.next_cursor === null) {
           if (unreadable.length > 0) throw new UnreadablePaymentsError(unreadable.length, unreadable[0]);
@@ -151,7 +152,7 @@ export function createRemoteAdapter(options: RemoteAdapterOptions): PaymentProvi
       assert(eventId, 'a verified notice has an id');
       if (!idSchema.safeParse(eventId).success)
         throw new MalformedNoticeError('the id of the notice is too long');
-      return parseNotice(rawBody, eventId, deployment);
+      return parseNotice(rawBody, eventId, readOwnMark(deployment));
     },
   };
 }

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { Stripe } from 'stripe';
 import type { ListedPayment, Reversal } from '../../domain/payment.ts';
+import { readOwnMark, type OwnMark } from '../deployment.ts';
 import { busyAfter, unpaced, type Paced } from '../pacing.ts';
 import {
   InvalidSignatureError,
@@ -36,8 +37,8 @@ export interface StripeAdapterOptions {
   returnUrl: string;
   /** Those that Stripe's page may offer, where they take the order's currency. */
   paymentMethods: readonly StripePaymentMethod[];
-  /** The name of this deployment; payments that name another are not listed. */
-  deployment: string;
+  /** Of this deployment; payments that carry another's are not listed. */
+  deployment: OwnMark;
   /** Makes each call when it may be made; without it at once. */
   paced?: Paced | undefined;
   requestTimeoutMs: number;
@@ -83,7 +84,7 @@ export function createStripeAdapter(options: StripeAdapterOptions): PaymentProvi
     priceFault: (price) => stripePriceFault(price) ?? currencyFault(options.paymentMethods, price.currency),
 
     openSession: async (request) => {
-      const params = buildSessionParams(request, options);
+      const params = buildSessionParams(request, { ...options, deployment: readOwnMark(deployment) });
       try {
         const session = await call(() =>
           stripe.checkout.sessions.create(params, { idempotencyKey: request.sessionId }),
@@ -110,7 +111,7 @@ export function createStripeAdapter(options: StripeAdapterOptions): PaymentProvi
 
     refund: async ({ refundKey, providerPaymentId, amount }) => {
       try {
-        const metadata = writeRefundMetadata(refundKey, deployment);
+        const metadata = writeRefundMetadata(refundKey, readOwnMark(deployment));
         const refund = await call(() =>
           stripe.refunds.create(
             { payment_intent: providerPaymentId, amount, metadata },
@@ -146,7 +147,7 @@ export function createStripeAdapter(options: StripeAdapterOptions): PaymentProvi
       do {
         const from = after === undefined ? {} : { starting_after: after };
         const page = await call(() => stripe.paymentIntents.list({ ...query, ...from }));
-        const { payments, faults } = readListed(page.data, deployment);
+        const { payments, faults } = readListed(page.data, readOwnMark(deployment));
         yield* payments;
         unreadable.push(...faults);
         after = page.has_more ? page.data.at(-1)?.id : undefined;
@@ -158,7 +159,7 @@ export function createStripeAdapter(options: StripeAdapterOptions): PaymentProvi
       const signature = Object.entries(headers).find(
         ([name]) => name.toLowerCase() === 'stripe-signature',
       )?.[1];
-      return toNotice(verifyEvent(stripe, webhookSecrets, rawBody, signature ?? ''), deployment);
+      return toNotice(verifyEvent(stripe, webhookSecrets, rawBody, signature ?? ''), readOwnMark(deployment));
     },
   };
 }

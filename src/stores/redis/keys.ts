@@ -13,6 +13,8 @@ export interface SaleShard {
 
 /** The sales that Redis holds, whose outboxes a relay reads. Members are `saleId.shard`. */
 export const SALES_KEY = 'holdfast:sales';
+/** Whose data these are. */
+export const DEPLOYMENT_KEY = 'holdfast:deployment';
 /** Orders and signals that the engine is working on, scored by the end of their lease. */
 export const ENGINE_KEY = 'holdfast:engine';
 /** The drift that the last run of the reconciliation found. */

@@ -20,7 +20,7 @@ import { createDeferredEngine } from '../../../src/workers/deferred-engine.ts';
 import { runLoop } from '../../../src/workers/loop.ts';
 import { createOrderWorker } from '../../../src/workers/order-worker.ts';
 import { runRelay } from '../../../src/workers/relay.ts';
-import { RECONCILE_SCHEDULE } from '../../../src/workflows/contract.ts';
+import { RECONCILE_SCHEDULE, TASK_QUEUE } from '../../../src/workflows/contract.ts';
 import { keep } from '../keep.ts';
 import { signer } from '../signer.ts';
 import { silent } from '../stores.ts';
@@ -78,7 +78,10 @@ export async function startWorker(options: WorkerOptions): Promise<TestWorker> {
   deferred.connect(engine);
   runningWorkers.add(worker);
   const { reconcileEveryMs } = options;
-  if (reconcileEveryMs !== undefined) await createReconcileSchedule(client, reconcileEveryMs).ensure();
+  if (reconcileEveryMs !== undefined) {
+    const owner = { taskQueue: TASK_QUEUE, deployment: { id: 'of-this-test', name: 'test' } };
+    await createReconcileSchedule(client, { ...owner, everyMs: reconcileEveryMs }).ensure();
+  }
   const stopRelay = startRelay(stores, options.engine ?? engine, log);
   const loop = { log: silent, signal: stopping.signal };
   const dispatching = runLoop('events', createDispatcher(stores.eventDispatch), loop);

@@ -25,6 +25,7 @@ import { fees } from './0017-fees.ts';
 import { eventWaits } from './0020-event-waits.ts';
 import { reversalIds } from './0021-reversal-ids.ts';
 import { lostOrders } from './0023-lost-orders.ts';
+import { deployment } from './0024-deployment.ts';
 import { saleLists } from './0025-sale-lists.ts';
 import { changeIds } from './0026-change-ids.ts';
 import { projectionDoubts } from './0029-projection-doubts.ts';
@@ -51,6 +52,7 @@ const MIGRATIONS = [
   { name: '0020-event-waits', statements: eventWaits },
   { name: '0021-reversal-ids', statements: reversalIds },
   { name: '0023-lost-orders', statements: lostOrders },
+  { name: '0024-deployment', statements: deployment },
   { name: '0025-sale-lists', statements: saleLists },
   { name: '0026-change-ids', statements: changeIds },
   { name: '0029-projection-doubts', statements: projectionDoubts },

@@ -5,6 +5,7 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { MAX_EVENTS_PAGE_BYTES } from '../../../../src/domain/limits.ts';
+import { confirmRedis, readDeployment } from '../../../../src/stores/mysql/deployment.ts';
 import { createEventConsumers } from '../../../../src/stores/mysql/events/event-consumers.ts';
 import { createEventDispatch } from '../../../../src/stores/mysql/events/event-dispatch.ts';
 import { createEventRows } from '../../../../src/stores/mysql/events/event-rows.ts';
@@ -69,6 +70,10 @@ function measuredStores(seen: (measured: Measured) => void) {
     refunds: createRefunds(pool),
     refundClaims: createRefundClaims(pool),
     parkedWork: createParkedWork(pool),
+    deployment: {
+      read: () => readDeployment(pool),
+      confirm: (asOf: Date) => confirmRedis(pool, 'a Redis', asOf),
+    },
     sales: createSales(pool),
     saleChanges: createSaleChanges(pool),
     saleNews: createSaleNews(pool),
@@ -121,6 +126,13 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
       const { rows } = await eventRows.list(range);
       expect(rows).toHaveLength(500);
       await eventRows.readOrders(rows.flatMap((row) => (row.kind === 'order' ? [row.orderNo] : [])));
+    },
+  ],
+  'deployment: read the record, and confirm its Redis': [
+    ONE,
+    async ({ deployment }) => {
+      await deployment.read();
+      await deployment.confirm(new Date());
     },
   ],
   // It counts in a temporary table, up to its bound.

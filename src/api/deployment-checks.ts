@@ -1,0 +1,62 @@
+/**
+ * Whether the API has the stores and the task queue of one deployment. It sells with Redis alone, so it also
+ * starts while MySQL or Temporal is away, and then ends as soon as one of them turns out to be another's.
+ */
+
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Client } from '@temporalio/client';
+import type { Logger } from 'pino';
+import { WrongDeploymentError } from '../domain/deployment.ts';
+import { isOwnQueue } from '../engine/reconcile-schedule.ts';
+import type { Stores } from '../stores/open.ts';
+
+/** The first callers wait for so long when Temporal is away. */
+const FIRST_ANSWER_MS = 1_500;
+/** As `CALL_TIMEOUT_MS` of the engine. */
+const ANSWER_MS = 5_000;
+/** Until a worker has taken the queue, or Temporal is back. */
+const ASK_EVERY_MS = 5_000;
+
+export interface DeploymentCheckDeps {
+  stores: Pick<Stores, 'deployment'>;
+  client: Client;
+  taskQueue: string;
+  log: Logger;
+}
+
+export function createDeploymentChecks({ stores, client, taskQueue, log }: DeploymentCheckDeps) {
+  const { deployment } = stores;
+  let isQueueKnown = false;
+
+  async function askTemporal(withinMs: number): Promise<void> {
+    isQueueKnown ||= await isOwnQueue(client, { taskQueue, deployment: deployment.known() }, withinMs);
+  }
+
+  async function askUntilKnown(signal: AbortSignal): Promise<void> {
+    while (!isQueueKnown && !signal.aborted) {
+      await askTemporal(ANSWER_MS).catch(throwIfWrong);
+      if (!isQueueKnown) await delay(ASK_EVERY_MS, undefined, { signal }).catch(() => {});
+    }
+  }
+
+  return {
+    /** Before the first request. @throws WrongDeploymentError */
+    async begin(): Promise<void> {
+      await deployment.join().catch((error: unknown) => {
+        throwIfWrong(error);
+        log.warn({ err: error }, 'it is not known yet whether Redis and MySQL belong together');
+      });
+      await askTemporal(FIRST_ANSWER_MS).catch(throwIfWrong);
+    },
+
+    /** Until `signal` aborts. @throws WrongDeploymentError */
+    goOn: async (signal: AbortSignal): Promise<void> => {
+      await Promise.all([deployment.keep(signal), askUntilKnown(signal)]);
+    },
+  };
+}
+
+/** A server that is away says nothing about whose it is. */
+function throwIfWrong(error: unknown): void {
+  if (error instanceof WrongDeploymentError) throw error;
+}
