@@ -11,6 +11,7 @@ import {
   loadPrepareConfig,
   loadWorkerConfig,
 } from '../src/config.ts';
+import { paymentsQueueOf, TASK_QUEUE } from '../src/workflows/contract.ts';
 
 const stores = { REDIS_URL: 'redis://127.0.0.1:6379', MYSQL_URL: 'mysql://root@127.0.0.1/holdfast' };
 const audit = {
@@ -70,6 +71,24 @@ test('issuers and audiences of tokens are lists', () => {
     JWT_AUDIENCE: ['shop'],
     JWT_USER_CLAIM: 'user_id',
   });
+});
+
+test('what deployments need of their own where they share servers has a usual value, or none', () => {
+  expect(loadWorkerConfig(worker)).toMatchObject({
+    TEMPORAL_TASK_QUEUE: TASK_QUEUE,
+    DEPLOYMENT_NAME: 'holdfast',
+  });
+  expect(loadPrepareConfig(stores).REDIS_KEY_PREFIX).toBeUndefined();
+  const own = { REDIS_KEY_PREFIX: 'lamps', TEMPORAL_TASK_QUEUE: 'lamps' };
+  expect(loadApiConfig({ ...api, ...own })).toMatchObject(own);
+});
+
+test('a queue of the orders has no name that another deployment gives to its payments', () => {
+  expect([TASK_QUEUE, 'lamps'].map(paymentsQueueOf)).toEqual(['payments', 'lamps-payments']);
+  for (const TEMPORAL_TASK_QUEUE of ['payments', 'lamps-payments'])
+    expect(faultsOf(() => loadWorkerConfig({ ...worker, TEMPORAL_TASK_QUEUE }))).toContain(
+      '\n  TEMPORAL_TASK_QUEUE: ',
+    );
 });
 
 test('a worker has no version unless it is given a build id', () => {
