@@ -80,7 +80,7 @@ function dropScheduleLater(taskQueue: string): void {
   onTestFinished(() => engine.client.schedule.getHandle(reconcileScheduleOf(taskQueue)).delete());
 }
 
-test('a second one is refused by Redis, and with keys of its own by the task queue, before it touches either', async () => {
+test('a second one is refused by Redis, and with keys of its own by the task queue', async () => {
   const ours = await openStores();
   const theirs = await openStores('theirs');
   const processes = await openProcesses();
@@ -101,7 +101,7 @@ test('a second one is refused by Redis, and with keys of its own by the task que
     expect(output).toMatch(/task queue orders .* belongs to another deployment.*TEMPORAL_TASK_QUEUE/);
 });
 
-test('an API that starts while MySQL is away sells, and ends when that turns out to be of another deployment', async () => {
+test('an API starts while MySQL is away, and ends when that turns out to be of another deployment', async () => {
   const ours = await openStores();
   const theirs = await openStores('theirs');
   await ours.deployment.join();
@@ -206,7 +206,7 @@ async function openDeployment(
   };
 }
 
-test('with keys, queue and database of their own both sell, refund and reconcile, and each leaves the other alone', async () => {
+test('with keys, queue and database of their own both sell and refund, and each leaves the other alone', async () => {
   const [ours, theirs] = [await openStores(), await openStores('theirs')];
   const own = { REDIS_KEY_PREFIX: 'theirs', TEMPORAL_TASK_QUEUE: 'theirs' };
   const ports = [await findFreePort(), await findFreePort()];
