@@ -97,7 +97,7 @@ async function openShop(clocks: Clocks) {
   const mysqlUrl = clocks.mysql === 0 ? undefined : await startMysqlAhead(processes, clocks.mysql);
   const { stores, namespace, servers } = await openPrivateStage(onClose, mysqlUrl);
   const apiUrl = `http://127.0.0.1:${await findFreePort()}`;
-  const { providerUrl } = await openProvider(apiUrl, onClose);
+  const { providerUrl } = await openProvider(apiUrl, stores, onClose);
   const env = {
     ...appEnv({ servers, urls: { apiUrl, providerUrl } }),
     TEMPORAL_NAMESPACE: namespace,

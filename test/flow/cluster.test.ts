@@ -11,7 +11,7 @@ import { MAX_FAILED_ATTEMPTS_OF_ORDER } from '../../src/domain/limits.ts';
 import type { Sale } from '../../src/domain/sale.ts';
 import { readRedisSale } from '../../src/stores/audit/redis-reads.ts';
 import { ENGINE_KEY, saleKeys, SALES_KEY } from '../../src/stores/redis/keys.ts';
-import { createOutbox, listActiveSales } from '../../src/stores/redis/outbox.ts';
+import { createOutbox, findActive, listSales } from '../../src/stores/redis/outbox.ts';
 import { startRedisCluster, type RedisCluster } from '../../stack/servers/redis-cluster.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { expectCleanAudit } from '../support/audit.ts';
@@ -164,7 +164,9 @@ test('on a Redis Cluster a deployment with a prefix has keys of its own, and a s
   expect(entry).toMatchObject({ orderNo: order.orderNo });
   expect(await outbox.claimAbandoned(10, 0)).toBe(1);
   expect(await outbox.readPending(10, '0')).toEqual([entry]);
-  expect(await listActiveSales(stores.redis)).toEqual([{ saleId, shard: 0, waiting: 1 }]);
+  expect(await findActive(stores.redis, await listSales(stores.redis))).toEqual([
+    { saleId, shard: 0, waiting: 1 },
+  ]);
   expect(await readRedisSale(stores.redis, saleId)).toMatchObject({
     epoch: 1,
     holds: [{ orderNo: order.orderNo, hold: 'held' }],
