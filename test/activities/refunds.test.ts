@@ -236,6 +236,26 @@ test('refundPayment sends nothing where provider staff refunded all', async () =
   expect(await status()).toEqual(['refunded']);
 });
 
+test('refundPayment waits for a pending refund of provider staff, and sends the money where that one fails', async () => {
+  const { refund, status, script, order, paymentId } = await openPaid({ isDue: false });
+  await stage.stores.refunds.recordReversals('sandbox', [script.enter(order.total, 'pending')], 'provider');
+  await stage.stores.refunds.request(paymentId, 'olga');
+
+  expect(await refund()).toBe('pending');
+  expect(script.asked).toEqual([]);
+  script.turn('failed');
+  expect(await refund()).toBe('refunded');
+
+  expect(script.book.map(({ amount, status: its }) => [amount, its])).toEqual([
+    [order.total, 'failed'],
+    [order.total, 'succeeded'],
+  ]);
+  expect(await status()).toEqual(['refunded']);
+  expect(await stage.stores.refunds.readOf(order.orderNo)).toMatchObject([
+    { amount: order.total, status: 'succeeded' },
+  ]);
+});
+
 test('refundPayment never sends on top of a chargeback: it waits for what becomes of it', async () => {
   const { refund, status, script, order } = await openDue();
   const dispute: Reversal = {

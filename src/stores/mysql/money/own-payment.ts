@@ -18,8 +18,8 @@ export interface OwnPayment {
   /** Minor units of refunds that succeeded, and with those that are pending. */
   succeeded: number;
   refunding: number;
-  /** Minor units that can still be requested. */
-  left: number;
+  /** Minor units that may go back in all: what was paid, less what is disputed or was charged back. */
+  refundable: number;
   isMixed: boolean;
 }
 
@@ -44,14 +44,13 @@ export async function lockOwnPayment(
   const { succeeded, pending } = sumRefunds(payment.currency, reversals);
   const refunding = succeeded + pending;
   const chargedBack = totals.succeeded + totals.pending - refunding;
-  const requested = Math.max(payment.refundTarget, refunding);
   return {
     payment,
     stored,
     refunds: await readRefundsOf(connection, orderNo),
     succeeded,
     refunding,
-    left: payment.status === 'refunded' ? 0 : Math.max(0, payment.amount - chargedBack - requested),
+    refundable: payment.status === 'refunded' ? 0 : payment.amount - chargedBack,
     isMixed: totals.isMixed,
   };
 }

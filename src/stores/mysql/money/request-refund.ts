@@ -61,7 +61,9 @@ export async function requestRefund(
   if (own.refunds.length >= MAX_REFUNDS_PER_ORDER) return { kind: 'too-many' };
   if (own.isMixed) return { kind: 'not-refundable' };
 
-  const { payment, stored, left } = own;
+  const { payment, stored } = own;
+  const before = requestedBefore(own, wish.kind === 'all');
+  const left = Math.max(0, own.refundable - before);
   const hasCharges = wish.kind === 'units' && wish.charges;
   if (hasCharges && own.refunds.some(({ charges, status }) => charges && status !== 'failed'))
     return { kind: 'charges-refunded' };
@@ -73,6 +75,7 @@ export async function requestRefund(
   const refund = await writeRefund(connection, own, {
     ...units,
     amount,
+    target: amount === 0 ? payment.refundTarget : before + amount,
     charges: wish.kind === 'all' || hasCharges,
     restock: wish.restock,
     restoresLimit: wish.restoresLimit ?? (await readRule(connection, stored.order.saleId)),
@@ -93,10 +96,12 @@ export async function requestWholePayment(
   if (own === 'unknown' || own === 'not-paid') return false;
   const { amount, refundTarget } = own.payment;
   if (refundTarget >= amount) return false;
+  const before = requestedBefore(own, true);
   await writeRefund(connection, own, {
     items: null,
     // With all of the money, also what is disputed: it waits for the end of the dispute.
-    amount: amount - Math.max(refundTarget, own.refunding),
+    amount: amount - before,
+    target: amount,
     charges: false,
     restock: false,
     restoresLimit: false,
@@ -105,6 +110,14 @@ export async function requestWholePayment(
     fingerprint: null,
   });
   return true;
+}
+
+/**
+ * Minor units that go back by earlier requests and by provider staff; a request adds to them. One of all the
+ * money includes what is only pending: that is not sent twice, and is sent by this request where it fails.
+ */
+function requestedBefore({ payment, succeeded, refunding }: OwnPayment, isOfAll: boolean): number {
+  return Math.max(payment.refundTarget, isOfAll ? succeeded : refunding);
 }
 
 /** The units that it is about, or of which the order has fewer that were not refunded before. */
@@ -149,14 +162,13 @@ function amountOf(
 /** With money it becomes due, without it is settled at once. The refund's workflow gives back its units. */
 async function writeRefund(
   connection: PoolConnection,
-  { payment, stored, succeeded, refunding }: OwnPayment,
-  refund: Omit<NewRefund, 'orderNo' | 'paymentId' | 'target'>,
+  { payment, stored, succeeded }: OwnPayment,
+  refund: Omit<NewRefund, 'orderNo' | 'paymentId'>,
 ): Promise<Refund> {
-  const { paymentId, providerPaymentId, refundTarget, currency, status } = payment;
+  const { paymentId, providerPaymentId, currency, status } = payment;
   const { orderNo } = stored.order;
-  const { amount, actor, reason, items, restock } = refund;
-  const target = amount === 0 ? refundTarget : Math.max(refundTarget, refunding) + amount;
-  await insertRefund(connection, { ...refund, orderNo, paymentId, target });
+  const { amount, target, actor, reason, items, restock } = refund;
+  await insertRefund(connection, { ...refund, orderNo, paymentId });
   if (amount > 0) await makePartDue(connection, paymentId, target);
   else await makeRefundSignalDue(connection, paymentId);
   await settleRefundRows(connection, paymentId, status === 'refunded' ? payment.amount : succeeded);

@@ -234,6 +234,57 @@ describe('a part of the money', () => {
   });
 });
 
+describe('all of the money, while a refund of provider staff is pending,', () => {
+  async function staffSendBack(amount: number) {
+    const paid = await world.paidOrder();
+    const staffs = buildReversal(paid.payment, { amount, status: 'pending' });
+    await reverse(stores, staffs);
+    return { paid, staffs };
+  }
+
+  test.each([
+    ['by its payment', async (paid: Paid) => stores.refunds.request(await world.idOf(paid.payment), 'olga')],
+    ['by its order', (paid: Paid) => requested(paid, all())],
+  ])('is requested %s, and not recorded as done before that one is', async (_, requestAll) => {
+    const { paid, staffs } = await staffSendBack(4_900);
+    await requestAll(paid);
+    expect(await statusesOf(paid)).toEqual(['4900 requested']);
+    expect(await world.statusOf(paid.payment)).toBe('refund_due');
+    expect((await world.stateOf(paid.order))?.refunded).toBeUndefined();
+    await reverse(stores, { ...staffs, status: 'succeeded' });
+    expect(await statusesOf(paid)).toEqual(['4900 succeeded']);
+    expect(await world.stateOf(paid.order)).toMatchObject({ payment: 'refunded', refunded: 4_900 });
+  });
+
+  test('is still to be sent where that one fails', async () => {
+    const { paid, staffs } = await staffSendBack(4_900);
+    await stores.refunds.request(await world.idOf(paid.payment), 'olga');
+    await reverse(stores, { ...staffs, status: 'failed' });
+    expect(await statusesOf(paid)).toEqual(['4900 requested']);
+    expect(await world.rowOf(paid.payment)).toMatchObject({ status: 'refund_due', due: 1 });
+    await makeRefund(paid, 4_900);
+    expect(await statusesOf(paid)).toEqual(['4900 succeeded']);
+    expect(await world.stateOf(paid.order)).toMatchObject({ payment: 'refunded', refunded: 4_900 });
+  });
+
+  test('says all that it sends back, where that one is of a part and fails', async () => {
+    const { paid, staffs } = await staffSendBack(900);
+    await stores.refunds.request(await world.idOf(paid.payment), 'olga');
+    await reverse(stores, { ...staffs, status: 'failed' });
+    expect(await statusesOf(paid)).toEqual(['4900 requested']);
+    expect(await targetOf(paid)).toBe(4_900);
+  });
+
+  test('is requested once: more than all of it cannot go back', async () => {
+    const { paid } = await staffSendBack(4_900);
+    await requested(paid, all());
+    expect(await request(paid, all())).toMatchObject({ kind: 'exceeds', refundable: 0 });
+    expect(await request(paid, money(1))).toMatchObject({ kind: 'exceeds', refundable: 0 });
+    expect(await stores.refunds.request(await world.idOf(paid.payment), 'olga')).toBe('requested');
+    expect(await statusesOf(paid)).toEqual(['4900 requested']);
+  });
+});
+
 describe('some of the units', () => {
   async function threeLamps(): Promise<Paid> {
     const order = { ...(await world.newOrder()), total: 14_700 };
