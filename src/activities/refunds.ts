@@ -1,13 +1,15 @@
 /** The activities of a refund, thin over the stores and the provider. Each may run twice or die half-way. */
 
+import { createHash } from 'node:crypto';
 import type { GiveBack } from '../domain/order.ts';
 import type { Reversal } from '../domain/payment.ts';
-import { sumRefunds, sumReversals } from '../domain/reversals.ts';
+import { joinReversals, sumRefunds, sumReversals } from '../domain/reversals.ts';
 import { RefundRefusedError, type PaymentProvider } from '../payments/provider.ts';
 import type { RefundFailure, Refunds, RefundTask } from '../stores/mysql/money/refunds.ts';
 import type { Orders } from '../stores/mysql/orders/orders.ts';
 import type { Sales } from '../stores/mysql/sales.ts';
 import type { Reservations } from '../stores/redis/reservations.ts';
+import type { RefundInput } from '../workflows/contract.ts';
 import { unlessBusy } from './provider-busy.ts';
 
 export interface RefundActivityDeps {
@@ -42,24 +44,23 @@ export function createRefundActivities(deps: RefundActivityDeps) {
     const untilMs = performance.now() + REFUNDING_MS;
     // The list is always read first. An earlier request may have succeeded although its answer was lost,
     // longer ago than the provider remembers idempotency keys, and provider staff may have refunded.
-    let known = await provider.listReversals(task.providerPaymentId);
-    let news = known;
+    const listed = await provider.listReversals(task.providerPaymentId);
+    let news = listed;
     for (;;) {
       const due = await record(task, news);
       if (!due) return 'refunded';
+      const known = joinReversals(listed, due.reversals);
       // What it is worth in the payment's currency is not known, so an operator decides how much is left.
       if (sumReversals(due.currency, known).isMixed)
         throw new Error(`something of ${due.providerPaymentId} went back in another currency`);
       const next = nextRefund(due, known);
       if (!next) return progressOf(due, known);
       if (performance.now() > untilMs) return 'pending';
-      const made = await makeRefund(due, next, known);
-      known = [...known, made];
-      news = [made];
+      news = [await makeRefund(due, next, known)];
     }
   }
 
-  /** @param known what the provider lists, which is newer than its answer to a repeated key */
+  /** @param known all that went back so far, which is newer than the provider's answer to a repeated key */
   async function makeRefund(
     task: RefundTask,
     next: NextRefund,
@@ -74,7 +75,7 @@ export function createRefundActivities(deps: RefundActivityDeps) {
       await record(task, [made]);
       // The provider would repeat this answer under the same key, so the next request needs another key. A
       // refund that was listed counts already, and what was requested now is what is left beside it.
-      await refunds.recordRefusal(task.paymentId);
+      await refunds.recordRefusal(task);
       const what = isFailed ? 'has failed at the provider' : 'was made before, and the rest needs another';
       throw new Error(`refund ${made.providerReversalId} ${what}`);
     }
@@ -87,21 +88,21 @@ export function createRefundActivities(deps: RefundActivityDeps) {
 
   /** @returns the payment as MySQL has it after recording; undefined when it is no longer to be refunded */
   async function record(
-    { paymentId }: RefundTask,
+    which: RefundTask,
     reversals: readonly Reversal[],
   ): Promise<RefundTask | undefined> {
     if (reversals.length > 0) await refunds.recordReversals(provider.name, reversals);
-    const task = await refunds.read(paymentId);
+    const task = await refunds.read(which);
     return task?.status === 'refund_due' ? task : undefined;
   }
 
   async function requestRefund(task: RefundTask, next: NextRefund): Promise<Reversal> {
-    const { paymentId, providerPaymentId, currency } = task;
+    const { providerPaymentId, currency } = task;
     const refundKey = refundKeyOf(task, next);
     try {
       return await provider.refund({ refundKey, providerPaymentId, amount: next.amount, currency });
     } catch (error) {
-      if (error instanceof RefundRefusedError) await refunds.recordRefusal(paymentId);
+      if (error instanceof RefundRefusedError) await refunds.recordRefusal(task);
       throw error;
     }
   }
@@ -127,8 +128,8 @@ export function createRefundActivities(deps: RefundActivityDeps) {
      * @throws when the provider is away, refuses, or accepts less than what is due: the step is to be
      *   repeated
      */
-    async refundPayment({ paymentId }: { paymentId: number }): Promise<RefundProgress> {
-      const task = await refunds.read(paymentId);
+    async refundPayment(which: RefundInput): Promise<RefundProgress> {
+      const task = await refunds.read(which);
       const givesBack = async (): Promise<void> => (task?.isGiveBackDue ? giveBack(task) : undefined);
       if (task?.status !== 'refund_due') {
         await givesBack();
@@ -149,25 +150,24 @@ export function createRefundActivities(deps: RefundActivityDeps) {
      * @throws when Redis is away, or does not have the order's units as sold (yet): the step is to be
      *   repeated
      */
-    async giveBack({ paymentId }: { paymentId: number }): Promise<void> {
-      const task = await refunds.read(paymentId);
+    async giveBack(which: RefundInput): Promise<void> {
+      const task = await refunds.read(which);
       if (task) await giveBack(task);
     },
 
     /** Parks the refund, so that an operator sees that a step keeps failing, or that the provider is slow. */
-    async parkRefund(input: {
-      paymentId: number;
-      reason: string;
-      cause?: RefundFailure['cause'];
-      step?: string;
-    }): Promise<void> {
-      const { paymentId, reason, cause = 'step_failing', step = null } = input;
-      await refunds.park(paymentId, reason, { cause, step });
+    async parkRefund(
+      input: RefundInput & { reason: string; cause?: RefundFailure['cause']; step?: string },
+    ): Promise<void> {
+      const { reason, cause = 'step_failing', step = null } = input;
+      const task = await refunds.read(input);
+      if (task) await refunds.park(task.paymentId, reason, { cause, step });
     },
 
     /** Ends the parking once the refund has succeeded. */
-    async unparkRefund({ paymentId }: { paymentId: number }): Promise<void> {
-      await refunds.unpark(paymentId);
+    async unparkRefund(which: RefundInput): Promise<void> {
+      const task = await refunds.read(which);
+      if (task) await refunds.unpark(task.paymentId);
     },
   };
 }
@@ -206,15 +206,25 @@ function progressOf(task: RefundTask, reversals: readonly Reversal[]): RefundPro
   throw new Error(`${task.providerPaymentId} is refunded in full at the provider, but not in MySQL`);
 }
 
+/** Provider's ids that are a part of a key as they are. A colon follows them. */
+const PLAIN_ID_PATTERN = /^[\w.-]{1,64}$/;
+
 /**
- * The idempotency key of a refund request, the same for each repeat of a call whose outcome is unknown. A
+ * The idempotency key of a refund request, the same for each repeat of a call whose outcome is unknown. It is
+ * made of what the request does to the provider's own payment, and of no number that MySQL gives: one that lost
+ * commits asks under the same key again, and another deployment on the account never does. A
  * refusal changes the key, because providers repeat their answer under the same key. Another amount changes
  * it, because they accept no other request under it; and so does another request of staff, which may be for
  * the same amount. Two requests of one amount up to the same target are left, as where an earlier refund has
  * failed since, or the shop has won a dispute: `makeRefund` tells by the answer that the key was used.
  */
 function refundKeyOf(task: RefundTask, next: NextRefund): string {
-  const key = `refund-${task.paymentId}-${task.refusals}`;
+  const { providerPaymentId, refusals } = task;
+  // A key is of at most 128 printable characters (limits.ts), an id of as many of any kind.
+  const payment = PLAIN_ID_PATTERN.test(providerPaymentId)
+    ? providerPaymentId
+    : `~${createHash('sha256').update(providerPaymentId).digest('base64url')}`;
+  const key = `refund-${payment}:${refusals}`;
   if (next.amount === task.amount) return key;
   const whole = `${key}-${next.amount}`;
   return next.target === task.amount ? whole : `${whole}-of-${next.target}`;

@@ -34,7 +34,7 @@ export const knownWasCollected: Rule = ({ collected, mysql }) => {
 export const paymentsEndSomewhere: Rule = ({ mysql, refunding }) => {
   const orders = new Map(mysql.orders.map((order) => [order.orderNo, order]));
   return mysql.payments.flatMap((payment) => {
-    const { providerPaymentId: subject, orderNo, amount, currency, status, paymentId } = payment;
+    const { providerPaymentId: subject, orderNo, amount, currency, status } = payment;
     const order = orders.get(orderNo);
     const found = (detail: string) => [{ subject, detail: `${status} for ${orderNo}, ${detail}` }];
     const orderIs = `which is ${order?.status ?? 'not stored'}`;
@@ -46,7 +46,7 @@ export const paymentsEndSomewhere: Rule = ({ mysql, refunding }) => {
         return !isShown && (!order || isFinal(order.status)) ? found(orderIs) : [];
       }
       case 'refund_due': {
-        const isMoving = payment.isDue || refunding.has(refundWorkflowId(paymentId));
+        const isMoving = payment.isDue || refunding.has(refundWorkflowId(payment));
         return isMoving ? [] : found('and no process refunds it');
       }
       case 'refunded': {

@@ -20,6 +20,20 @@ export function sumReversals(
   };
 }
 
+/**
+ * All that went back, by the provider's list and by our record of it, each reversal once. A list may lag behind
+ * notices and answers that are recorded, and MySQL may have lost what is listed: the greater of both counts.
+ * @param recorded has each that is listed
+ */
+export function joinReversals(listed: readonly Reversal[], recorded: readonly Reversal[]): Reversal[] {
+  const nameOf = ({ kind, providerReversalId }: Reversal) => `${kind} ${providerReversalId}`;
+  const alive = new Map(listed.filter(({ status }) => status !== 'failed').map((one) => [nameOf(one), one]));
+  return recorded.map((one) => {
+    const other = alive.get(nameOf(one));
+    return other && (one.status === 'failed' || other.amount > one.amount) ? other : one;
+  });
+}
+
 /** Whether any of the payment went back or still may. */
 export function isTouched({ succeeded, pending, isMixed }: ReversalTotals): boolean {
   return succeeded + pending > 0 || isMixed;

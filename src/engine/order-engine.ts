@@ -22,6 +22,7 @@ import {
   statusQuery,
   TASK_QUEUE,
   type OrderWindow,
+  type PaymentName,
   type RefundInput,
 } from '../workflows/contract.ts';
 
@@ -37,7 +38,9 @@ const CALL_TIMEOUT_MS = 5_000;
 const [SUMMARY_SKU_BYTES, SUMMARY_USER_BYTES] = [60, 90];
 
 /** A payment whose refund workflow is to be started or signalled. */
-export interface RefundToStart extends RefundInput {
+export interface RefundToStart extends PaymentName {
+  /** Of the `payments` table. */
+  paymentId: number;
   /** May name no order of ours. */
   orderNo: string;
   /** Minor units. */
@@ -188,11 +191,12 @@ function startOptions(order: Order, storedAhead?: OrderState, windowEndsAtMs?: n
 }
 
 /** A payment has one refund workflow at a time. Its steps find what was done before, so it may run again. */
-function refundOptions({ paymentId, orderNo, amount, currency, reason }: RefundToStart) {
+function refundOptions(refund: RefundToStart) {
+  const { paymentId, provider, providerPaymentId, orderNo, amount, currency, reason } = refund;
   const saleId = parseOrderNo(orderNo)?.saleId;
-  const input: RefundInput = { paymentId };
+  const input: RefundInput = { paymentId, provider, providerPaymentId };
   return {
-    workflowId: refundWorkflowId(paymentId),
+    workflowId: refundWorkflowId(refund),
     args: [input],
     workflowIdReusePolicy: 'ALLOW_DUPLICATE',
     workflowIdConflictPolicy: 'USE_EXISTING',

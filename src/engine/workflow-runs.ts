@@ -49,7 +49,8 @@ export function createWorkflowRuns(client: Client) {
   async function listRunIds(workflowId: string): Promise<string[]> {
     return call(async () => {
       const runIds: string[] = [];
-      const query = `WorkflowId = "${workflowId}"`;
+      // A provider's id of a payment may have any characters.
+      const query = `WorkflowId = "${workflowId.replaceAll(/["\\]/g, '\\$&')}"`;
       for await (const { runId } of client.workflow.list({ query, pageSize: RUNS_MAX })) {
         if (runIds.push(runId) >= RUNS_MAX) break;
       }

@@ -29,7 +29,7 @@ export async function readOrderLife(parts: Parts, orderNo: string): Promise<Orde
     readMysqlLife(parts.pool(), orderNo, formatSaleShard(saleShard)),
     ask(async () => readRedisLife(await parts.redis(), orderNo)),
   ]);
-  const workflowIds = [orderNo, ...mysql.payments.map(({ paymentId }) => refundWorkflowId(paymentId))];
+  const workflowIds = [orderNo, ...mysql.payments.map(refundWorkflowId)];
   const temporal = await ask(async () => {
     const runs = createWorkflowRuns(await parts.temporal());
     return (await Promise.all(workflowIds.map((workflowId) => runs.list(workflowId)))).flat();

@@ -89,7 +89,7 @@ async function nudge(parts: Parts, { kind, reference }: ParkedEntry): Promise<st
   const workflowIds =
     kind === 'order'
       ? [reference]
-      : (await parts.parkedWork().listPaymentIds(reference)).map(refundWorkflowId);
+      : (await parts.parkedWork().listPayments(reference)).map(refundWorkflowId);
   try {
     const runs = createWorkflowRuns(await parts.temporal());
     let nudged = 0;

@@ -44,10 +44,10 @@ export function createGiveBacksStep(deps: GiveBacksDeps): Step {
     // One that ran at the first look may have given back since, and ended.
     const unfinished = await findUnfinished(
       deps,
-      seen.filter((id) => idle.has(refundWorkflowId(id))),
+      seen.filter((payment) => idle.has(refundWorkflowId(payment))).map(({ paymentId }) => paymentId),
     );
     let repaired = 0;
-    for (const paymentId of unfinished) {
+    for (const { paymentId } of unfinished) {
       if (!(await returnedUnits.requeue(paymentId))) continue;
       const subject = `payment ${paymentId}`;
       await repairs.record({ action: 'workflow_lost', subject, before: 'none', after: 'due' });
@@ -80,9 +80,9 @@ const parsePlace = (place: string): Place | undefined =>
 async function findUnfinished(
   { returnedUnits, saleMends, saleStock }: GiveBacksDeps,
   paymentIds: readonly number[],
-): Promise<number[]> {
+): Promise<ReturningPayment[]> {
   const payments = await returnedUnits.read(paymentIds);
-  const unfinished: number[] = [];
+  const unfinished: ReturningPayment[] = [];
   for (const saleId of new Set(payments.map((payment) => payment.saleId))) {
     // Data that are made again get all marks from MySQL.
     if ((await saleStock.checkLife(saleId)).kind !== 'well') continue;
@@ -90,7 +90,7 @@ async function findUnfinished(
     const returned = await saleMends.readReturned(saleId, ofSale.flatMap(marksOf));
     for (const payment of ofSale) {
       const isBack = marksOf(payment).every((mark) => returned.has(mark));
-      if (!payment.isBooked || !isBack) unfinished.push(payment.paymentId);
+      if (!payment.isBooked || !isBack) unfinished.push(payment);
     }
   }
   return unfinished;

@@ -30,9 +30,10 @@ export function createOpenRefundsStep(deps: OpenRefundsDeps): Step {
   };
 
   async function repair(page: readonly OpenRefund[]): Promise<number> {
-    const begun = page.filter(({ isWaiting }) => isWaiting).map(({ paymentId }) => paymentId);
+    const begun = page.filter(({ isWaiting }) => isWaiting);
     const idle = await findIdle(engine, begun.map(refundWorkflowId));
-    const requeued = await refundClaims.requeue(begun.filter((id) => idle.has(refundWorkflowId(id))));
+    const lost = begun.filter((refund) => idle.has(refundWorkflowId(refund)));
+    const requeued = await refundClaims.requeue(lost.map(({ paymentId }) => paymentId));
     for (const paymentId of requeued) {
       const subject = `payment ${paymentId}`;
       await repairs.record({ action: 'workflow_lost', subject, before: 'none', after: 'due' });

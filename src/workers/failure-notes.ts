@@ -6,6 +6,7 @@
 import type { ActivityInterceptorsFactory } from '@temporalio/worker';
 import { z } from 'zod';
 import type { ParkedKind } from '../stores/mysql/rows/parked-facts.ts';
+import type { RefundInput } from '../workflows/contract.ts';
 
 /**
  * Notes under way at once. While a store is away thousands of steps may fail; what is not noted now is noted
@@ -15,12 +16,16 @@ const NOTES_MAX = 10;
 
 export interface FailureNotes {
   noteFailure(kind: ParkedKind, reference: string, error: string): Promise<void>;
-  noteRefundFailure(paymentId: number, error: string): Promise<void>;
+  noteRefundFailure(payment: RefundInput, error: string): Promise<void>;
 }
 
 const ofOrder = z.object({ orderNo: z.string() });
 const ofNewOrder = z.object({ order: ofOrder });
-const ofRefund = z.object({ paymentId: z.int() });
+const ofRefund = z.object({
+  paymentId: z.int(),
+  provider: z.string().optional(),
+  providerPaymentId: z.string().optional(),
+});
 
 /** A step that failed is never delayed by its note, and a note that fails is left out. */
 export function createFailureNotes(notes: FailureNotes): ActivityInterceptorsFactory {
@@ -32,9 +37,9 @@ export function createFailureNotes(notes: FailureNotes): ActivityInterceptorsFac
     try {
       const orderNo =
         ofOrder.safeParse(input).data?.orderNo ?? ofNewOrder.safeParse(input).data?.order.orderNo;
-      const paymentId = ofRefund.safeParse(input).data?.paymentId;
+      const payment = ofRefund.safeParse(input).data;
       if (orderNo !== undefined) await notes.noteFailure('order', orderNo, error);
-      else if (paymentId !== undefined) await notes.noteRefundFailure(paymentId, error);
+      else if (payment) await notes.noteRefundFailure(payment, error);
     } catch {
       // The store is away; the next failure is noted.
     } finally {

@@ -47,4 +47,4 @@ export function createRefundStarter({ refundClaims, engine, gate }: RefundStarte
 }
 
 /** The name of the refund's slot in the engine budget. The workflow releases it when it begins. */
-const slotOf = ({ paymentId }: DueRefund): string => refundWorkflowId(paymentId);
+const slotOf: (refund: DueRefund) => string = refundWorkflowId;

@@ -72,18 +72,27 @@ export const searchAttributes = {
 export const ORDER_REFUSED = 'OrderRefused';
 
 /**
- * Started with a `RefundInput` under `refund-<paymentId>`; ends when the payer has the money back, and limit
- * and stock are settled.
+ * Started with a `RefundInput` under `refundWorkflowId`; ends when the payer has the money back, and limit and
+ * stock are settled.
  */
 export const REFUND_WORKFLOW = 'RefundWorkflow';
+
+/** What a payment is for good; MySQL's own number of it may be given again after commits were lost. */
+export interface PaymentName {
+  provider: string;
+  providerPaymentId: string;
+}
 
 export interface RefundInput {
   /** Of the `payments` table. */
   paymentId: number;
+  /** A run that began before payments were named has the number alone. */
+  provider?: string | undefined;
+  providerPaymentId?: string | undefined;
 }
 
-export function refundWorkflowId(paymentId: number): string {
-  return `refund-${paymentId}`;
+export function refundWorkflowId({ provider, providerPaymentId }: PaymentName): string {
+  return `refund-${provider}-${providerPaymentId}`;
 }
 
 /** A nudge to look at the provider: something about the refund has changed. */

@@ -11,7 +11,7 @@ import {
   setWorkflowOptions,
   workflowInfo,
 } from '@temporalio/workflow';
-import { refundUpdated, refundWorkflowId, type EngineSinks, type RefundInput } from './contract.ts';
+import { refundUpdated, type EngineSinks, type RefundInput } from './contract.ts';
 import { createSteps } from './steps.ts';
 import { SUMMARIES } from './summaries.ts';
 import type { Parking } from './until-done.ts';
@@ -48,12 +48,11 @@ export interface RefundRun extends RefundInput {
 }
 
 export async function RefundWorkflow(input: RefundRun): Promise<void> {
-  const { paymentId } = input;
-  const steps = createSteps(refundParking(paymentId));
-  let { pending } = input;
+  let { pending, ...payment } = input;
+  const steps = createSteps(refundParking(payment));
   let hasNews = false;
   // Now, and not after the provider's answer: one that is slow must not keep the engine's slots from others.
-  const releaseSlot = (): void => engineBudget.release(refundWorkflowId(paymentId));
+  const releaseSlot = (): void => engineBudget.release(workflowInfo().workflowId);
   releaseSlot();
   setHandler(refundUpdated, () => {
     hasNews = true;
@@ -66,24 +65,24 @@ export async function RefundWorkflow(input: RefundRun): Promise<void> {
       hasNews = false;
       // A call that the provider refuses or does not answer is repeated inside the step (steps.ts). This
       // looks again at a refund that was accepted and is not finished.
-      while ((await steps.refundPayment({ paymentId })) === 'pending') {
+      while ((await steps.refundPayment(payment)) === 'pending') {
         pending ??= { sinceMs: Date.now(), pauseMs: FIRST_PAUSE_MS, isShown: false };
         if (Date.now() - pending.sinceMs >= SHOW_AFTER_MS) {
           // At each look, for a step that failed and then worked in between has taken it off the list.
           const reason = 'the provider has not finished the refund within a day';
-          await steps.parkRefund({ paymentId, reason, cause: 'refund_slow' });
+          await steps.parkRefund({ ...payment, reason, cause: 'refund_slow' });
           pending = { ...pending, isShown: true };
         }
         await condition(() => hasNews, pending.pauseMs, { summary: SUMMARIES.refundPending });
         hasNews = false;
         pending = { ...pending, pauseMs: Math.min(pending.pauseMs * 2, MAX_PAUSE_MS) };
         if (workflowInfo().historyLength > HISTORY_EVENTS_MAX) {
-          await continueAsNew<typeof RefundWorkflow>({ paymentId, pending });
+          await continueAsNew<typeof RefundWorkflow>({ ...payment, pending });
         }
       }
-      if (pending?.isShown) await steps.unparkRefund({ paymentId });
+      if (pending?.isShown) await steps.unparkRefund(payment);
       pending = undefined;
-      await steps.giveBack({ paymentId });
+      await steps.giveBack(payment);
       // News in between may be of a refund that failed after all, or of stock that an operator gives back.
     } while (hasNews);
   });
@@ -98,9 +97,9 @@ setWorkflowOptions(
   RefundWorkflow,
 );
 
-function refundParking(paymentId: number): Parking {
+function refundParking(payment: RefundInput): Parking {
   return {
-    park: (activities, failure) => activities.parkRefund({ paymentId, ...failure }),
-    unpark: (activities) => activities.unparkRefund({ paymentId }),
+    park: (activities, failure) => activities.parkRefund({ ...payment, ...failure }),
+    unpark: (activities) => activities.unparkRefund(payment),
   };
 }

@@ -9,7 +9,7 @@ import {
   type Order,
   type OrderState,
 } from '../domain/order.ts';
-import { ORDER_REFUSED, paymentsQueueOf } from './contract.ts';
+import { ORDER_REFUSED, paymentsQueueOf, type RefundInput } from './contract.ts';
 import { SUMMARIES } from './summaries.ts';
 import { PATIENCE, patiently, quick, STEP_TIMEOUT, untilDone, type Parking } from './until-done.ts';
 
@@ -50,7 +50,7 @@ export function createSteps(parking: Parking) {
     closeSessions,
     confirmStock: step((activities) => activities.confirmStock, SUMMARIES.confirmStock),
     releaseStock: step((activities) => activities.releaseStock, SUMMARIES.releaseStock),
-    refundPayment: (input: { paymentId: number }) =>
+    refundPayment: (input: RefundInput) =>
       patiently(parking, { ...REFUND_OPTIONS, taskQueue: paymentsQueue() }, (activities) =>
         activities.refundPayment(input),
       ),

@@ -3,10 +3,11 @@
  * scripted, so that it can answer the worst at the worst moment.
  */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { z } from 'zod';
 import { createActivities } from '../../src/activities/index.ts';
 import type { RefundActivities } from '../../src/activities/refunds.ts';
+import { IDEMPOTENCY_KEY_PATTERN } from '../../src/domain/limits.ts';
 import type { Order } from '../../src/domain/order.ts';
 import type { Reversal } from '../../src/domain/payment.ts';
 import { RefundRefusedError, type RefundRequest } from '../../src/payments/provider.ts';
@@ -22,15 +23,18 @@ afterAll(() => stage.stores.close());
 
 type Answer = Reversal['status'] | 'refused' | 'unheard' | 'away';
 
+/** What a provider has answered under each key of its account. */
+type Keys = Map<string, Reversal | 'refused'>;
+
 /** A provider with one payment in its book: a repeat is answered by its key, and every call is recorded. */
-function createScript(providerPaymentId: string, currency: string) {
+function createScript(providerPaymentId: string, currency: string, byKey: Keys = new Map()) {
   const book: Reversal[] = [];
-  const byKey = new Map<string, Reversal | 'refused'>();
   const asked: RefundRequest[] = [];
   let answers: Answer[] = [];
+  let listed: Reversal[] | undefined;
 
   function enter(amount: number, status: Reversal['status'], change: Partial<Reversal> = {}): Reversal {
-    const providerReversalId = `re-${providerPaymentId}-${book.length}`;
+    const providerReversalId = `re-${providerPaymentId.slice(-60)}-${book.length}`;
     const made = { kind: 'refund', providerReversalId, providerPaymentId, amount, currency, status } as const;
     book.push({ ...made, ...change });
     return { ...made, ...change };
@@ -59,7 +63,9 @@ function createScript(providerPaymentId: string, currency: string) {
     /** What becomes of the newest, later. */
     turn: (status: Reversal['status']) =>
       void book.splice(-1, 1, ...book.slice(-1).map((last) => ({ ...last, status }))),
-    provider: { ...noProvider, name: 'sandbox', refund, listReversals: async () => [...book] },
+    /** The list shows no more from now on than it does now. */
+    stopList: () => void (listed = [...book]),
+    provider: { ...noProvider, name: 'sandbox', refund, listReversals: async () => listed ?? [...book] },
   };
 }
 
@@ -72,9 +78,9 @@ interface Owed {
   refund: () => ReturnType<RefundActivities['refundPayment']>;
 }
 
-async function paymentIdOf(order: Order): Promise<number> {
+async function paymentIdOf(order: Order, { stores } = stage): Promise<number> {
   const [row] = await selectRows(
-    stage.stores.pool,
+    stores.pool,
     z.object({ payment_id: z.int() }),
     'SELECT payment_id FROM payments WHERE order_no = ?',
     [order.orderNo],
@@ -83,15 +89,25 @@ async function paymentIdOf(order: Order): Promise<number> {
   return row.payment_id;
 }
 
+interface PaidOptions {
+  isDue: boolean;
+  /** Instead of the stage of this file. */
+  shop?: Stage;
+  /** Of the provider's account. */
+  keys?: Keys;
+  /** The provider's id of the payment. */
+  name?: string;
+}
+
 /** A paid order; with `isDue` an operator has requested its refund. */
-async function openPaid({ isDue }: { isDue: boolean }): Promise<Owed> {
-  const order = await stage.reserveOrder();
-  const providerPaymentId = `pay-${order.orderNo}`;
-  const script = createScript(providerPaymentId, order.currency);
-  const steps = stage.openSteps(script.provider);
+async function openPaid({ isDue, shop = stage, keys, name }: PaidOptions): Promise<Owed> {
+  const order = await shop.reserveOrder();
+  const providerPaymentId = name ?? `pay-${order.orderNo}`;
+  const script = createScript(providerPaymentId, order.currency, keys);
+  const steps = shop.openSteps(script.provider);
   await steps.persistOrder({ order });
   const { orderNo, total: amount, currency } = order;
-  await stage.stores.payments.record('sandbox', {
+  await shop.stores.payments.record('sandbox', {
     providerPaymentId,
     orderNo,
     amount,
@@ -100,14 +116,14 @@ async function openPaid({ isDue }: { isDue: boolean }): Promise<Owed> {
   });
   await steps.markPaid({ orderNo });
   await steps.confirmStock({ orderNo });
-  const paymentId = await paymentIdOf(order);
-  if (isDue) await stage.stores.refunds.request(paymentId, 'olga');
+  const paymentId = await paymentIdOf(order, shop);
+  if (isDue) await shop.stores.refunds.request(paymentId, 'olga');
   return {
     steps,
     order,
     paymentId,
     script,
-    status: () => stage.paymentStatuses(order),
+    status: () => shop.paymentStatuses(order),
     refund: () => steps.refundPayment({ paymentId }),
   };
 }
@@ -115,7 +131,7 @@ async function openPaid({ isDue }: { isDue: boolean }): Promise<Owed> {
 const openDue = (): Promise<Owed> => openPaid({ isDue: true });
 
 test('refundPayment sends the money back, once however often it runs', async () => {
-  const { refund, status, script, order, paymentId } = await openDue();
+  const { refund, status, script, order } = await openDue();
 
   expect(await refund()).toBe('refunded');
   expect(await refund()).toBe('nothing-due');
@@ -123,7 +139,7 @@ test('refundPayment sends the money back, once however often it runs', async () 
   expect(await status()).toEqual(['refunded']);
   expect(script.asked).toEqual([
     {
-      refundKey: `refund-${paymentId}-0`,
+      refundKey: `refund-pay-${order.orderNo}:0`,
       providerPaymentId: `pay-${order.orderNo}`,
       amount: order.total,
       currency: order.currency,
@@ -162,7 +178,7 @@ test('refundPayment repeats a call that may not have arrived under the same key'
 });
 
 test('refundPayment asks anew after a refusal: under the same key it would be refused for ever', async () => {
-  const { refund, status, script, paymentId } = await openDue();
+  const { refund, status, script, order } = await openDue();
   script.answers('refused', 'refused');
 
   await expect(refund()).rejects.toThrow('no money on the account');
@@ -171,7 +187,7 @@ test('refundPayment asks anew after a refusal: under the same key it would be re
   expect(await refund()).toBe('refunded');
 
   expect(script.asked.map(({ refundKey }) => refundKey)).toEqual(
-    [0, 1, 2].map((refusals) => `refund-${paymentId}-${refusals}`),
+    [0, 1, 2].map((refusals) => `refund-pay-${order.orderNo}:${refusals}`),
   );
   expect(await status()).toEqual(['refunded']);
 });
@@ -214,7 +230,7 @@ test('refundPayment tries again when a refund fails at once', async () => {
 });
 
 test('refundPayment finds a refund that provider staff made, and sends only what is left', async () => {
-  const { refund, status, script, order, paymentId } = await openDue();
+  const { refund, status, script, order } = await openDue();
   script.enter(1_000, 'succeeded');
 
   expect(await refund()).toBe('refunded');
@@ -222,7 +238,7 @@ test('refundPayment finds a refund that provider staff made, and sends only what
   expect(script.asked).toEqual([
     expect.objectContaining({
       amount: order.total - 1_000,
-      refundKey: `refund-${paymentId}-0-${order.total - 1_000}`,
+      refundKey: `refund-pay-${order.orderNo}:0-${order.total - 1_000}`,
     }),
   ]);
   expect(await status()).toEqual(['refunded']);
@@ -428,6 +444,119 @@ test('refundPayment sends what a chargeback had held up, though it is as much as
 
   expect(script.book.slice(1).map(({ amount }) => amount)).toEqual([half, half]);
   expect(await status()).toEqual(['refunded']);
+});
+
+test('refundPayment sends nothing twice where the list lags behind what a notice has reported', async () => {
+  const owed = await openPaid({ isDue: false });
+  const { script, refund } = owed;
+  script.stopList();
+  await requestPart(owed, 1_000, 'one');
+  // Provider staff have sent it, the notice came, and the list does not show it yet.
+  await stage.stores.refunds.recordReversals('sandbox', [script.enter(1_000, 'succeeded')], 'provider');
+  await requestPart(owed, 500, 'two');
+
+  expect(await refund()).toBe('refunded');
+
+  expect(script.asked.map(({ amount }) => amount)).toEqual([500]);
+  expect(await owed.status()).toEqual(['applied']);
+});
+
+test('refundPayment sends nothing twice where the list lags behind its own earlier answers', async () => {
+  const owed = await openPaid({ isDue: false });
+  owed.script.stopList();
+  await requestPart(owed, 1_000, 'one');
+  expect(await owed.refund()).toBe('refunded');
+  await requestPart(owed, 500, 'two');
+  expect(await owed.refund()).toBe('refunded');
+  await stage.stores.refunds.request(owed.paymentId, 'olga');
+
+  expect(await owed.refund()).toBe('refunded');
+
+  expect(owed.script.asked.map(({ amount }) => amount)).toEqual([1_000, 500, owed.order.total - 1_500]);
+});
+
+test('refundPayment waits for a list that shows as pending what a notice has reported as failed', async () => {
+  const { refund, script, status } = await openDue();
+  script.answers('pending');
+  await refund();
+  script.stopList();
+  script.turn('failed');
+  await stage.stores.refunds.recordReversals('sandbox', script.book, 'provider');
+
+  expect(await refund()).toBe('pending');
+
+  expect(script.asked).toHaveLength(1);
+  expect(await status()).toEqual(['refund_due']);
+});
+
+test('refundPayment asks by the payment and not by its number, so that one account of two shops meets no key', async () => {
+  const keys: Keys = new Map();
+  const shops = await Promise.all([openStage(), openStage()]);
+  onTestFinished(async () => {
+    for (const { stores } of shops) await stores.close();
+  });
+  const owed = await Promise.all(shops.map((shop) => openPaid({ isDue: true, shop, keys })));
+  expect(owed[0]?.paymentId).toBe(owed[1]?.paymentId);
+
+  for (const { refund } of owed) expect(await refund()).toBe('refunded');
+
+  for (const { script, status, order } of owed) {
+    expect(script.book.map(({ amount }) => amount)).toEqual([order.total]);
+    expect(await status()).toEqual(['refunded']);
+  }
+});
+
+test('refundPayment asks under the same key for the same part of the same payment, whatever MySQL has lost', async () => {
+  const owed = await openPaid({ isDue: false });
+  const { script, paymentId } = owed;
+  script.stopList();
+  await requestPart(owed, 1_000, 'one');
+  await owed.refund();
+  // MySQL is set back to before the request, and staff enter it again.
+  const { pool } = stage.stores;
+  const name = `pay-${owed.order.orderNo}`;
+  await pool.query('DELETE FROM reversals WHERE provider_payment_id = ?', [name]);
+  await pool.query('DELETE FROM refunds WHERE payment_id = ?', [paymentId]);
+  await pool.query(`UPDATE payments SET status = 'applied', refund_target = NULL, refund_reason = NULL WHERE payment_id = ?`, [paymentId]);
+  await requestPart(owed, 1_000, 'one');
+
+  expect(await owed.refund()).toBe('refunded');
+
+  expect(script.book.map(({ amount }) => amount)).toEqual([1_000]);
+  expect(await owed.status()).toEqual(['applied']);
+});
+
+test('a refund goes by the name of its payment where MySQL has given its number to another', async () => {
+  const [lost, other] = [await openDue(), await openDue()];
+  // A run of the lost payment's workflow, whose number is the other's now.
+  const which = {
+    paymentId: other.paymentId,
+    provider: 'sandbox',
+    providerPaymentId: `pay-${lost.order.orderNo}`,
+  };
+  await stage.stores.pool.query('DELETE FROM payments WHERE payment_id = ?', [lost.paymentId]);
+
+  expect(await lost.steps.refundPayment(which)).toBe('nothing-due');
+  await lost.steps.parkRefund({ ...which, reason: 'for the test' });
+  await lost.steps.giveBack(which);
+  await lost.steps.unparkRefund(which);
+
+  expect([...lost.script.asked, ...other.script.asked]).toEqual([]);
+  expect(await other.status()).toEqual(['refund_due']);
+  const sql = 'SELECT reason FROM parked WHERE reference = ?';
+  const parked = await selectRows(stage.stores.pool, z.object({ reason: z.string() }), sql, [
+    `pay-${other.order.orderNo}`,
+  ]);
+  expect(parked).toEqual([]);
+});
+
+test.each([
+  ['of many characters', 'p'.repeat(128)],
+  ['of any characters', 'Zahlung #7: 90 €\u0007'],
+])('the key of a refund is one that every provider takes, for a payment id %s', async (_, name) => {
+  const { refund, script } = await openPaid({ isDue: true, name });
+  expect(await refund()).toBe('refunded');
+  expect(script.asked.map(({ refundKey }) => IDEMPOTENCY_KEY_PATTERN.test(refundKey))).toEqual([true]);
 });
 
 test('refundPayment sends a part while Redis is away, to which an earlier one is to give its units back', async () => {

@@ -8,9 +8,10 @@ import type { SandboxConsole } from '../../sandbox/console.ts';
 import { auditStrayMoney, runAudit } from '../../src/audit/run-audit.ts';
 import { isFinal } from '../../src/domain/order.ts';
 import type { PaymentProvider } from '../../src/payments/provider.ts';
-import { refundWorkflowId, statusQuery } from '../../src/workflows/contract.ts';
+import { statusQuery } from '../../src/workflows/contract.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
+import { readRefundWorkflowId } from '../support/refund-workflow.ts';
 import { selectOne } from '../support/rows.ts';
 import { pressPay, sessionOf, type Shopper } from '../support/shopper.ts';
 import { waitFor } from '../support/wait.ts';
@@ -176,7 +177,7 @@ async function refund(orderNo: string): Promise<void> {
   const paymentId = Number((await read())['id']);
   expect(await refunds.request(paymentId, 'an operator')).toBe('requested');
   await waitFor('the refund', async () => (await read())['status'] === 'refunded');
-  await checkout.client.workflow.getHandle(refundWorkflowId(paymentId)).result();
+  await checkout.client.workflow.getHandle(await readRefundWorkflowId(pool, paymentId)).result();
 }
 
 const refundPaid: Scenario = (bug) =>

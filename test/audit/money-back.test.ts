@@ -11,6 +11,7 @@ import { refundWorkflowId } from '../../src/workflows/contract.ts';
 import { readSale } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
+import { readRefundWorkflowId } from '../support/refund-workflow.ts';
 import { selectOne } from '../support/rows.ts';
 import { pressPay, sessionOf } from '../support/shopper.ts';
 import { waitFor } from '../support/wait.ts';
@@ -232,7 +233,9 @@ test('a refund that is due, or whose workflow runs, is on its way', () => {
   expect(rulesOf(withPayment('twice', () => ({ ...abandoned, isDue: true })))).not.toContain(
     'payments end somewhere',
   );
-  const refunding = new Set([refundWorkflowId(orders.twice.paymentId)]);
+  const refunding = new Set([
+    refundWorkflowId({ provider: 'sandbox', providerPaymentId: orders.twice.money }),
+  ]);
   const running = { ...withPayment('twice', () => abandoned), refunding };
   expect(rulesOf(running)).not.toContain('payments end somewhere');
 });
@@ -256,9 +259,10 @@ async function comeToRest(paymentId: number, money: string): Promise<void> {
     const isReceived = Number((await selectOne(pool, received, [`%${money}%`]))['n']) > 0;
     return isReceived && Number((await selectOne(pool, due, [paymentId]))['n']) === 0;
   });
-  await workflow.getHandle(refundWorkflowId(paymentId)).result();
+  const workflowId = await readRefundWorkflowId(pool, paymentId);
+  await workflow.getHandle(workflowId).result();
   await waitFor('the end to be listed', async () => {
-    const query = `WorkflowId = '${refundWorkflowId(paymentId)}' AND ExecutionStatus = 'Running'`;
+    const query = `WorkflowId = '${workflowId}' AND ExecutionStatus = 'Running'`;
     return (await workflow.count(query)).count === 0;
   });
 }

@@ -5,7 +5,7 @@
 import { expect } from 'vitest';
 import { signToken } from '../../src/api/http/auth.ts';
 import type { OrderStatus } from '../../src/domain/order.ts';
-import { refundWorkflowId } from '../../src/workflows/contract.ts';
+import { readRefundWorkflowId } from '../support/refund-workflow.ts';
 import { selectOne } from '../support/rows.ts';
 import { acceptedOf, JWT_SECRET, refusalOf, send } from '../support/shopper.ts';
 import type { CrashWorld } from './crash-world.ts';
@@ -44,7 +44,8 @@ async function refundOneOfTwo(world: CrashWorld, soldInRedis: number): Promise<R
     'SELECT payment_id, provider_payment_id FROM payments WHERE order_no = ?',
     [orderNo],
   );
-  const workflow = client.workflow.getHandle(refundWorkflowId(Number(paid['payment_id'])));
+  const workflowId = await readRefundWorkflowId(stores.pool, Number(paid['payment_id']));
+  const workflow = client.workflow.getHandle(workflowId);
   expect((await workflow.describe()).status.name).toBe('RUNNING');
 
   await world.takeOver();

@@ -44,6 +44,9 @@ async function readMoney({ stores }: CrashWorld, orderNo: string, condition = 'T
   };
 }
 
+const refundOf = ({ providerPaymentId }: Paid) =>
+  refundWorkflowId({ provider: 'sandbox', providerPaymentId });
+
 const readPayment = ({ stores }: CrashWorld, { paymentId }: Paid) =>
   selectOne(stores.pool, 'SELECT status, engine_due_at FROM payments WHERE payment_id = ?', [paymentId]);
 
@@ -67,7 +70,7 @@ async function expectOneRefund(world: CrashWorld, paid: Paid): Promise<void> {
     async () => (await readPayment(world, paid))['status'] === 'refunded',
     REFUNDED_WITHIN_MS,
   );
-  await world.client.workflow.getHandle(refundWorkflowId(paid.paymentId)).result();
+  await world.client.workflow.getHandle(refundOf(paid)).result();
   const { providerPaymentId, amount } = paid;
   const refunds = await world.provider.listReversals(providerPaymentId);
   expect(refunds).toMatchObject([{ providerPaymentId, amount, status: 'succeeded' }]);
@@ -129,7 +132,7 @@ export const refundPoints: Point[] = [
     async scenario(world) {
       const paid = await payTwice(world);
       await world.awaitDeath();
-      const workflow = world.client.workflow.getHandle(refundWorkflowId(paid.paymentId));
+      const workflow = world.client.workflow.getHandle(refundOf(paid));
       const { runId } = await workflow.describe();
       expect((await readPayment(world, paid))['engine_due_at']).not.toBeNull();
 

@@ -111,7 +111,7 @@ test('nothing in MySQL and Redis names the person any more, and a refund still g
   await stores.refunds.request(Number(paymentId), 'op');
   await waitFor(
     'the money to go back',
-    async () => (await stores.refunds.read(Number(paymentId)))?.status === 'refunded',
+    async () => (await stores.refunds.read({ paymentId: Number(paymentId) }))?.status === 'refunded',
   );
 });
 

@@ -2,10 +2,10 @@
 
 import { expect, test } from 'vitest';
 import { signToken } from '../../src/api/http/auth.ts';
-import { refundWorkflowId } from '../../src/workflows/contract.ts';
 import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
+import { readRefundWorkflowId } from '../support/refund-workflow.ts';
 import { select, selectOne } from '../support/rows.ts';
 import { JWT_SECRET, pressPay, send, sessionOf } from '../support/shopper.ts';
 import { expectStock } from '../support/stock.ts';
@@ -75,11 +75,12 @@ test.each([
       await waitFor('a step that gives back and fails', () => fault.attempts() > 0);
       const row = await selectOne(stores.pool, 'SELECT payment_id FROM payments', []);
       const paymentId = Number(row['payment_id']);
+      const workflow = client.workflow.getHandle(await readRefundWorkflowId(stores.pool, paymentId));
       await waitFor('the claim of the refund to be completed', async () => {
         const due = await selectOne(stores.pool, 'SELECT engine_due_at FROM payments', []);
         return due['engine_due_at'] === null;
       });
-      await client.workflow.getHandle(refundWorkflowId(paymentId)).terminate('by hand');
+      await workflow.terminate('by hand');
       // Not sooner: a step of the terminated workflow may go on for a moment.
       const repairs = "SELECT subject FROM audit_log WHERE action = 'workflow_lost'";
       await waitFor('the repair', async () => (await select(stores.pool, repairs, [])).length > 0);
@@ -90,7 +91,7 @@ test.each([
       await shopper.buy(saleId, 'lamp', 2 - left);
       expect(await select(stores.pool, repairs, [])).toEqual([{ subject: `payment ${paymentId}` }]);
       await waitFor('an end of the refund', async () => {
-        const { status } = await client.workflow.getHandle(refundWorkflowId(paymentId)).describe();
+        const { status } = await workflow.describe();
         return status.name === 'COMPLETED';
       });
       expect(

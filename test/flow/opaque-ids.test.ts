@@ -58,10 +58,11 @@ async function refund(orderNo: string): Promise<void> {
   const payment = await selectOne(stores.pool, 'SELECT payment_id FROM payments WHERE order_no = ?', [
     orderNo,
   ]);
-  await stores.refunds.request(Number(payment['payment_id']), 'op');
+  const paymentId = Number(payment['payment_id']);
+  await stores.refunds.request(paymentId, 'op');
   await waitFor(
     `the money of ${orderNo} to go back`,
-    async () => (await stores.refunds.read(Number(payment['payment_id'])))?.status === 'refunded',
+    async () => (await stores.refunds.read({ paymentId }))?.status === 'refunded',
   );
 }
 

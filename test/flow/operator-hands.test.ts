@@ -2,9 +2,9 @@
 
 import { randomUUID } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { refundWorkflowId } from '../../src/workflows/contract.ts';
 import { expectCleanAudit } from '../support/audit.ts';
 import { buildSale } from '../support/factories.ts';
+import { readRefundWorkflowId } from '../support/refund-workflow.ts';
 import { select } from '../support/rows.ts';
 import { pressPay, sessionOf, type Shopper } from '../support/shopper.ts';
 import { waitFor } from '../support/wait.ts';
@@ -181,7 +181,8 @@ test(
       await providerConsole.takeStrayPayment({ reference: orderNo, amount: LAMP_PRICE });
     const refunds = await waitFor('three refunds', async () => {
       const rows = await select(stores.pool, 'SELECT payment_id FROM payments');
-      return rows.length === 3 && rows.map((row) => refundWorkflowId(Number(row['payment_id'])));
+      const ids = rows.map((row) => readRefundWorkflowId(stores.pool, Number(row['payment_id'])));
+      return rows.length === 3 && Promise.all(ids);
     });
     for (const id of refunds) await waitFor(`the start of ${id}`, () => isRunning(shop, id));
 

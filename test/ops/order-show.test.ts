@@ -7,6 +7,7 @@ import { acceptOrder } from '../support/accept-order.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { openOps, type Ops } from '../support/ops.ts';
+import { readRefundWorkflowId } from '../support/refund-workflow.ts';
 import { acceptedOf, pressPay, sessionOf } from '../support/shopper.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import { signTicket } from '../support/tickets.ts';
@@ -91,12 +92,13 @@ test('a refund is shown with the actor and the reason, to the end of its workflo
   await pressPay(sessionOf(await shopper.pay(orderNo)).url);
   await shopper.awaitStatus(orderNo, 'paid');
   const paymentId = /payment (\d+) applied/.exec(await awaitOutput(orderNo, 'ended: completed'))?.[1] ?? '';
+  const workflowId = await readRefundWorkflowId(checkout.stores.pool, Number(paymentId));
   await ops('refund', paymentId, '--reason', 'came back unopened', '--as', 'grace');
 
-  const out = await awaitOutput(orderNo, `refund-${paymentId} ended: completed`);
+  const out = await awaitOutput(orderNo, `${workflowId} ended: completed`);
   expectInOrder(out, [
     'operator  grace: refund requested, because: came back unopened',
-    `refund-${paymentId} started`,
+    `${workflowId} started`,
     'payment refunded (version 4)',
   ]);
   expect(out).toMatch(/refund of 49.00 EUR: succeeded/);

@@ -2,9 +2,9 @@
 
 import { beforeEach, expect, onTestFinished, test } from 'vitest';
 import { createGiveBacksStep } from '../../src/reconcile/give-backs.ts';
-import { refundWorkflowId } from '../../src/workflows/contract.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { buildReversal, buildPayment } from '../support/payment-notices.ts';
+import { readRefundWorkflowId } from '../support/refund-workflow.ts';
 import { selectOne } from '../support/rows.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
 
@@ -30,8 +30,8 @@ async function refundWhole(saleId: string): Promise<number> {
 }
 
 /** @param running the payments whose refund workflow goes on */
-function run(running: readonly number[] = []) {
-  const ids = new Set(running.map(refundWorkflowId));
+async function run(running: readonly number[] = []) {
+  const ids = new Set(await Promise.all(running.map((id) => readRefundWorkflowId(stores.pool, id))));
   const engine = { isRunning: async (workflowId: string) => ids.has(workflowId) };
   return createGiveBacksStep({ ...stores, engine, log: silent })(new AbortController().signal);
 }

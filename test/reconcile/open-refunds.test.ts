@@ -2,8 +2,8 @@
 
 import { beforeEach, expect, onTestFinished, test } from 'vitest';
 import { createOpenRefundsStep } from '../../src/reconcile/open-refunds.ts';
-import { refundWorkflowId } from '../../src/workflows/contract.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
+import { readRefundWorkflowId } from '../support/refund-workflow.ts';
 import { select, selectOne } from '../support/rows.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
 
@@ -27,8 +27,8 @@ async function owe(): Promise<number> {
 }
 
 /** @param gone the payments whose refund workflow has ended, or that Temporal does not know */
-function run(gone: readonly number[]) {
-  const idle = new Set(gone.map(refundWorkflowId));
+async function run(gone: readonly number[]) {
+  const idle = new Set(await Promise.all(gone.map((id) => readRefundWorkflowId(stores.pool, id))));
   const engine = { isRunning: async (workflowId: string) => !idle.has(workflowId) };
   return createOpenRefundsStep({ ...stores, engine, log: silent })(new AbortController().signal);
 }

@@ -106,7 +106,7 @@ async function recordRefund(client: Client, books: Map<number, RefundBook>, name
   const book = createRefundBook({ retryDelayMs: RETRY_DELAY_MS });
   books.set(paymentId, book);
   const engine = createOrderEngine(client);
-  const workflowId = refundWorkflowId(paymentId);
+  const workflowId = refundWorkflowId(refund);
   const handle = client.workflow.getHandle(workflowId);
   await play({
     book,

@@ -72,6 +72,8 @@ export function buildReserveRequest(overrides: Partial<ReserveRequest> = {}): Re
 export function buildRefund(overrides: Partial<RefundToStart> = {}): RefundToStart {
   return {
     paymentId: 1,
+    provider: 'sandbox',
+    providerPaymentId: `pay-${overrides.paymentId ?? 1}`,
     orderNo: buildOrder().orderNo,
     amount: 4_900,
     currency: 'EUR',

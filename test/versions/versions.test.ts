@@ -183,7 +183,7 @@ test('a refund that waits goes on under the version that is current, so that it 
   const older = await openBookWorker({ ...world, version: v1 });
   await makeCurrent(client, v1);
   await older.engine.startRefund(refund);
-  const workflowId = refundWorkflowId(refund.paymentId);
+  const workflowId = refundWorkflowId(refund);
   const handle = client.workflow.getHandle(workflowId);
   await waitFor('the refund to wait', async () => {
     const { events } = await handle.fetchHistory();

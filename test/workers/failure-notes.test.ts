@@ -33,7 +33,11 @@ async function tryStep(notes: FailureNotes, input: unknown, info: { isLocal?: bo
 test.each([
   [{ orderNo: 'o-1' }, ['order', 'o-1', 'markPaid: the store is away']],
   [{ order: { orderNo: 'o-2' }, reason: 'lost_hold' }, ['order', 'o-2', 'markPaid: the store is away']],
-  [{ paymentId: 7 }, [7, 'markPaid: the store is away']],
+  [{ paymentId: 7 }, [{ paymentId: 7 }, 'markPaid: the store is away']],
+  [
+    { paymentId: 7, provider: 'sandbox', providerPaymentId: 'pay_7', reason: 'refused' },
+    [{ paymentId: 7, provider: 'sandbox', providerPaymentId: 'pay_7' }, 'markPaid: the store is away'],
+  ],
 ])('a failed try is noted for what it is about: %j', async (input, expected) => {
   const { noted, notes } = openNotes();
   await tryStep(notes, input);

@@ -5,8 +5,8 @@ import { z } from 'zod';
 import { selectRows } from '../../src/stores/mysql/connection.ts';
 import { createEngineGate } from '../../src/workers/engine-gate.ts';
 import { createRefundStarter, type RefundStarterDeps } from '../../src/workers/refund-starter.ts';
-import { refundWorkflowId } from '../../src/workflows/contract.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
+import { readRefundWorkflowId } from '../support/refund-workflow.ts';
 import { openTestStores, silent } from '../support/stores.ts';
 
 /** More than one pass takes. */
@@ -58,6 +58,7 @@ async function openStarter({ engineBudget = 50 }: { engineBudget?: number } = {}
       );
       return row?.payment_id ?? 0;
     },
+    slotOf: (paymentId: number): Promise<string> => readRefundWorkflowId(stores.pool, paymentId),
     async makeDueNow(paymentId: number): Promise<void> {
       await stores.pool.query('UPDATE payments SET engine_due_at = NOW(3) WHERE payment_id = ?', [paymentId]);
     },
@@ -85,26 +86,26 @@ test('with nothing due it pauses', async () => {
 });
 
 test('a pass takes a few, so that orders find room beside them; the next takes the rest', async () => {
-  const { started, pass, owe, stores } = await openStarter();
+  const { started, pass, owe, slotOf, stores } = await openStarter();
   const owed: number[] = [];
   for (let i = 0; i < MANY; i += 1) owed.push(await owe());
 
   await pass();
   expect(started).toHaveLength(PASS_MAX);
-  await stores.budget.release(started.map(refundWorkflowId));
+  await stores.budget.release(await Promise.all(started.map(slotOf)));
   await pass();
 
   expect(started.toSorted(byId)).toEqual(owed.toSorted(byId));
 });
 
 test('a refund holds a slot of the engine until its first step gives it back', async () => {
-  const { started, pass, owe, stores } = await openStarter({ engineBudget: 1 });
+  const { started, pass, owe, slotOf, stores } = await openStarter({ engineBudget: 1 });
   const owed = [await owe(), await owe()];
 
   await pass();
   await pass();
   expect(started).toHaveLength(1);
-  await stores.budget.release(started.map(refundWorkflowId));
+  await stores.budget.release(await Promise.all(started.map(slotOf)));
   await pass();
 
   expect(started.toSorted(byId)).toEqual(owed.toSorted(byId));

@@ -19,7 +19,7 @@ test('news that comes in the last quick step is looked into before the end, in t
   const refundBooks = new Map([[refund.paymentId, book]]);
   const workflowBundle = builtWorkflows;
   const { engine } = await openBookWorker({ namespace, books: new Map(), refundBooks, workflowBundle });
-  const handle = client.workflow.getHandle(refundWorkflowId(refund.paymentId));
+  const handle = client.workflow.getHandle(refundWorkflowId(refund));
   const givingBack = book.holdUp('giveBack');
 
   await engine.startRefund(refund);

@@ -44,7 +44,7 @@ export async function openRefundWorld() {
       const refund = buildRefund({ paymentId: books.size + 1 });
       const book = createRefundBook();
       books.set(refund.paymentId, book);
-      const handle = env.client.workflow.getHandle<typeof RefundWorkflow>(refundWorkflowId(refund.paymentId));
+      const handle = env.client.workflow.getHandle<typeof RefundWorkflow>(refundWorkflowId(refund));
       try {
         await use({
           refund,

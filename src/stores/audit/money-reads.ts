@@ -22,6 +22,7 @@ type AuditedRefund = Pick<Refund, 'refundId' | 'amount' | 'status' | 'items' | '
 /** A payment as MySQL has recorded it. Amounts in minor units. */
 export interface AuditedPayment {
   paymentId: number;
+  provider: string;
   providerPaymentId: string;
   orderNo: string;
   amount: number;
@@ -43,6 +44,7 @@ export interface AuditedPayment {
 
 const paymentRow = z.object({
   payment_id: z.int(),
+  provider: z.string(),
   provider_payment_id: z.string(),
   order_no: z.string(),
   amount: z.int(),
@@ -100,7 +102,7 @@ async function readPayments(
     const page = await selectRows(
       pool,
       paymentRow,
-      `SELECT p.payment_id, p.provider_payment_id, p.order_no, p.amount, p.currency, p.status,
+      `SELECT p.payment_id, p.provider, p.provider_payment_id, p.order_no, p.amount, p.currency, p.status,
          p.status = 'applied' OR p.applied_at IS NOT NULL AS applied, p.refund_reason, p.engine_due_at IS NOT NULL AS due,
          COALESCE(p.refund_target, IF(p.refund_reason IS NULL, 0, p.amount)) AS refund_target
        FROM payments p WHERE p.payment_id > ? AND ${condition} ORDER BY p.payment_id LIMIT ?`,
@@ -114,6 +116,7 @@ async function readPayments(
     for (const row of page) {
       payments.push({
         paymentId: row.payment_id,
+        provider: row.provider,
         providerPaymentId: row.provider_payment_id,
         orderNo: row.order_no,
         amount: row.amount,

@@ -88,7 +88,7 @@ async function markGivenBack(
  * is given back after them.
  */
 export async function readGiveBacks(pool: Pool, paymentId: number): Promise<GiveBack[]> {
-  const payment = await readPayment(pool, paymentId);
+  const payment = await readPayment(pool, { paymentId });
   if (!payment?.wasApplied) return [];
   const { orderNo } = payment;
   const [stored] = await readOrders(pool, [orderNo]);

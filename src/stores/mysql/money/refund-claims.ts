@@ -8,7 +8,12 @@ import { inTransaction, modify, selectRows, type Pool } from '../connection.ts';
 import { takeLease } from '../leases.ts';
 
 const idRow = z.object({ payment_id: z.int() });
-const openRow = z.object({ payment_id: z.int(), waiting: z.coerce.boolean() });
+const openRow = z.object({
+  payment_id: z.int(),
+  provider: z.string(),
+  provider_payment_id: z.string(),
+  waiting: z.coerce.boolean(),
+});
 
 /** How long a claim lasts. A relay completes it within seconds; after this time another relay may take it. */
 const CLAIM_MS = 30_000;
@@ -17,6 +22,8 @@ const LEASED = { table: 'payments', key: 'payment_id', until: 'engine_due_at' };
 /** A payment that is to go back, as a walk over them sees it. */
 export interface OpenRefund {
   paymentId: number;
+  provider: string;
+  providerPaymentId: string;
   /** Nothing is due or claimed: its workflow alone will go on. */
   isWaiting: boolean;
 }
@@ -24,6 +31,8 @@ export interface OpenRefund {
 /** A payment whose refund workflow is to be started or signalled, claimed by one relay. */
 export interface DueRefund {
   paymentId: number;
+  provider: string;
+  providerPaymentId: string;
   orderNo: string;
   /** Minor units. */
   amount: number;
@@ -37,16 +46,19 @@ export interface DueRefund {
 const dueRow = z
   .object({
     payment_id: z.int(),
+    provider: z.string(),
+    provider_payment_id: z.string(),
     order_no: z.string(),
     amount: z.int(),
     currency: z.string(),
     refund_reason: z.enum(REFUND_REASONS).nullable(),
   })
-  .transform(({ payment_id: paymentId, order_no: orderNo, refund_reason: reason, ...money }) => ({
-    paymentId,
-    orderNo,
-    ...money,
-    reason,
+  .transform(({ payment_id, provider_payment_id, order_no, refund_reason, ...rest }) => ({
+    ...rest,
+    paymentId: payment_id,
+    providerPaymentId: provider_payment_id,
+    orderNo: order_no,
+    reason: refund_reason,
   }));
 
 export type RefundClaims = ReturnType<typeof createRefundClaims>;
@@ -78,7 +90,8 @@ export function createRefundClaims(pool: Pool) {
         const due = await selectRows(
           connection,
           dueRow,
-          `SELECT payment_id, order_no, amount, currency, refund_reason FROM payments
+          `SELECT payment_id, provider, provider_payment_id, order_no, amount, currency, refund_reason
+           FROM payments
            WHERE engine_due_at <= NOW(3) ORDER BY engine_due_at LIMIT ? FOR UPDATE SKIP LOCKED`,
           [limit],
         );
@@ -102,11 +115,16 @@ export function createRefundClaims(pool: Pool) {
       const rows = await selectRows(
         pool,
         openRow,
-        `SELECT payment_id, engine_due_at IS NULL AS waiting FROM payments FORCE INDEX (payments_by_status)
-         WHERE status = 'refund_due' AND payment_id > ? ORDER BY payment_id LIMIT ?`,
+        `SELECT payment_id, provider, provider_payment_id, engine_due_at IS NULL AS waiting
+         FROM payments FORCE INDEX (payments_by_status) WHERE status = 'refund_due' AND payment_id > ? ORDER BY payment_id LIMIT ?`,
         [after?.paymentId ?? 0, limit],
       );
-      return rows.map((row) => ({ paymentId: row.payment_id, isWaiting: row.waiting }));
+      return rows.map(({ provider, waiting, ...row }) => ({
+        paymentId: row.payment_id,
+        provider,
+        providerPaymentId: row.provider_payment_id,
+        isWaiting: waiting,
+      }));
     },
 
     /**

@@ -14,6 +14,7 @@ import {
   makeRefundDue,
   readPayment,
   type LockedPayment,
+  type PaymentRef,
 } from '../rows/payment-rows.ts';
 import { IS_GIVE_BACK_DUE, readRefundsOf, type Refund } from '../rows/refund-rows.ts';
 import { readReversals } from '../rows/reversal-rows.ts';
@@ -50,6 +51,8 @@ export interface RefundTask {
   targets: number[];
   /** Refunds have ended whose units are not given back yet. */
   isGiveBackDue: boolean;
+  /** All that is recorded as gone back, by notices, by the provider's answers and by its list. */
+  reversals: Reversal[];
   /** Minor units that disputes have taken or may take. They must not be refunded in addition. */
   chargedBack: number;
 }
@@ -66,11 +69,13 @@ export type Refunds = ReturnType<typeof createRefunds>;
 export function createRefunds(pool: Pool) {
   return {
     /** Undefined when there is no such payment. */
-    async read(paymentId: number): Promise<RefundTask | undefined> {
-      const payment = await readPayment(pool, paymentId);
+    async read(which: PaymentRef): Promise<RefundTask | undefined> {
+      const payment = await readPayment(pool, which);
       if (!payment) return undefined;
       const { reason: _, wasApplied: __, ...task } = payment;
-      return { ...task, ...(await readTargets(pool, paymentId)), chargedBack: await sumDisputes(pool, task) };
+      const reversals = await readReversals(pool, [task.provider, task.providerPaymentId]);
+      const chargedBack = sumDisputes(task.currency, reversals);
+      return { ...task, ...(await readTargets(pool, task.paymentId)), reversals, chargedBack };
     },
 
     /**
@@ -93,10 +98,16 @@ export function createRefunds(pool: Pool) {
     },
 
     /** Counts a refusal, which changes the key of the next request: the same key gets the same answer. */
-    async recordRefusal(paymentId: number): Promise<void> {
-      await modify(pool, 'UPDATE payments SET refund_refusals = refund_refusals + 1 WHERE payment_id = ?', [
-        paymentId,
-      ]);
+    async recordRefusal({
+      paymentId,
+      providerPaymentId,
+    }: Pick<RefundTask, 'paymentId' | 'providerPaymentId'>): Promise<void> {
+      await modify(
+        pool,
+        `UPDATE payments SET refund_refusals = refund_refusals + 1
+         WHERE payment_id = ? AND provider_payment_id = ?`,
+        [paymentId, providerPaymentId],
+      );
     },
 
     /** Books the stock and the limit that ended refunds of the payment give back, each once. */
@@ -126,7 +137,7 @@ export function createRefunds(pool: Pool) {
 
     /** Parks a refund that keeps failing, for an operator. Its workflow goes on trying. */
     async park(paymentId: number, reason: string, { cause, step }: RefundFailure): Promise<void> {
-      const payment = await readPayment(pool, paymentId);
+      const payment = await readPayment(pool, { paymentId });
       if (!payment) return;
       const { providerPaymentId, orderNo, amount, currency } = payment;
       const inputs = { paymentId, orderNo, amount, currency, step };
@@ -135,7 +146,7 @@ export function createRefunds(pool: Pool) {
 
     /** Ends the parking once the refund has succeeded. */
     async unpark(paymentId: number): Promise<void> {
-      const payment = await readPayment(pool, paymentId);
+      const payment = await readPayment(pool, { paymentId });
       if (payment) await unpark(pool, 'refund', payment.providerPaymentId);
     },
 
@@ -207,13 +218,9 @@ async function readTargets(
   return { targets: open.map(({ target }) => target), isGiveBackDue: open.length < rows.length };
 }
 
-async function sumDisputes(
-  reader: Executor,
-  payment: { provider: string; providerPaymentId: string; currency: string },
-): Promise<number> {
-  const reversals = await readReversals(reader, [payment.provider, payment.providerPaymentId]);
+function sumDisputes(currency: string, reversals: readonly Reversal[]): number {
   const { succeeded, pending } = sumReversals(
-    payment.currency,
+    currency,
     reversals.filter(({ kind }) => kind === 'dispute'),
   );
   return succeeded + pending;

@@ -16,7 +16,13 @@ import { recordAction, type Decision } from '../rows/audit-log.ts';
 import { lockOrder } from '../rows/order-rows.ts';
 import { PARKED_KINDS, type ParkedKind } from '../rows/parked-facts.ts';
 import { noteFailure, unpark } from '../rows/parked.ts';
-import { lockPaymentAndOrder, selectPayments } from '../rows/payment-rows.ts';
+import {
+  lockPaymentAndOrder,
+  readPayment,
+  selectPayments,
+  type Payment,
+  type PaymentRef,
+} from '../rows/payment-rows.ts';
 
 /**
  * When retried work is due: before all other, as the longest due comes first. After the first day of 2000,
@@ -133,15 +139,15 @@ export function createParkedWork(pool: Pool) {
       }),
 
     /** The payments of this provider's id, which are several where two providers use the same. */
-    listPaymentIds: (providerPaymentId: string): Promise<number[]> => listPaymentIds(pool, providerPaymentId),
+    listPayments: (providerPaymentId: string): Promise<Payment[]> => listPayments(pool, providerPaymentId),
 
     /** Notes that a step of parked work has failed once more. Work that is not parked is left alone. */
     noteFailure: (kind: ParkedKind, reference: string, error: string): Promise<void> =>
       noteFailure(pool, kind, reference, error),
 
     /** As `noteFailure`, for the refund of this payment. */
-    async noteRefundFailure(paymentId: number, error: string): Promise<void> {
-      const [payment] = await selectPayments(pool, 'payment_id = ?', [paymentId]);
+    async noteRefundFailure(which: PaymentRef, error: string): Promise<void> {
+      const payment = await readPayment(pool, which);
       if (payment) await noteFailure(pool, 'refund', payment.providerPaymentId, error);
     },
   };
@@ -160,15 +166,12 @@ async function lockOpen(connection: PoolConnection, parkedId: number): Promise<b
 async function lockMatter(connection: PoolConnection, { kind, reference }: ParkedEntry): Promise<void> {
   if (kind === 'order') await lockOrder(connection, reference);
   if (kind !== 'payment' && kind !== 'refund') return;
-  for (const paymentId of await listPaymentIds(connection, reference))
+  for (const { paymentId } of await listPayments(connection, reference))
     await lockPaymentAndOrder(connection, paymentId);
 }
 
-async function listPaymentIds(reader: Executor, providerPaymentId: string): Promise<number[]> {
-  const payments = await selectPayments(reader, 'provider_payment_id = ? ORDER BY payment_id', [
-    providerPaymentId,
-  ]);
-  return payments.map(({ paymentId }) => paymentId);
+function listPayments(reader: Executor, providerPaymentId: string): Promise<Payment[]> {
+  return selectPayments(reader, 'provider_payment_id = ? ORDER BY payment_id', [providerPaymentId]);
 }
 
 function makeDue(connection: PoolConnection, entry: ParkedEntry): Promise<RetryOutcome> {
@@ -216,7 +219,7 @@ async function makeRefundsDue(connection: PoolConnection, providerPaymentId: str
  */
 async function makePaymentDue(connection: PoolConnection, providerPaymentId: string): Promise<RetryOutcome> {
   let outcome: RetryOutcome = 'undecided';
-  for (const paymentId of await listPaymentIds(connection, providerPaymentId)) {
+  for (const { paymentId } of await listPayments(connection, providerPaymentId)) {
     const locked = await lockPaymentAndOrder(connection, paymentId);
     if (locked?.payment.status === 'refund_due') {
       outcome = await makeRefundsDue(connection, providerPaymentId);

@@ -82,9 +82,23 @@ export async function selectPayments(
   }));
 }
 
+/** A payment by its number, or by its name where that is known, whatever number it has now. */
+export interface PaymentRef {
+  paymentId: number;
+  provider?: string | undefined;
+  providerPaymentId?: string | undefined;
+}
+
 /** Undefined when there is no such payment. */
-export async function readPayment(reader: Executor, paymentId: number): Promise<Payment | undefined> {
-  return (await selectPayments(reader, 'payment_id = ?', [paymentId]))[0];
+export async function readPayment(
+  reader: Executor,
+  { paymentId, provider, providerPaymentId }: PaymentRef,
+): Promise<Payment | undefined> {
+  const isNamed = provider !== undefined && providerPaymentId !== undefined;
+  const [payment] = isNamed
+    ? await selectPayments(reader, 'provider = ? AND provider_payment_id = ?', [provider, providerPaymentId])
+    : await selectPayments(reader, 'payment_id = ?', [paymentId]);
+  return payment;
 }
 
 /**
@@ -97,7 +111,7 @@ export async function lockPaymentAndOrder(
   connection: PoolConnection,
   paymentId: number,
 ): Promise<LockedPayment | undefined> {
-  const seen = await readPayment(connection, paymentId);
+  const seen = await readPayment(connection, { paymentId });
   if (!seen) return undefined;
   const stored = await lockOrder(connection, seen.orderNo);
   const [payment] = await selectPayments(connection, 'payment_id = ? FOR UPDATE', [paymentId]);

@@ -9,6 +9,8 @@ import { IS_WATCHED } from '../rows/sale-rows.ts';
 const paymentIdRow = z.object({ payment_id: z.int() });
 const partIdRow = paymentIdRow.extend({ refund_id: z.int() });
 const paymentRow = paymentIdRow.extend({
+  provider: z.string(),
+  provider_payment_id: z.string(),
   order_no: z.string(),
   sale_id: z.string(),
   limit_returned: z.coerce.boolean(),
@@ -23,6 +25,8 @@ const partRow = partIdRow.extend({
 /** A payment whose money is back, all or a part of it, and for which no start of its workflow is due. */
 export interface ReturningPayment {
   paymentId: number;
+  provider: string;
+  providerPaymentId: string;
   orderNo: string;
   saleId: string;
   /** All that its refunds give back is booked in MySQL. */
@@ -68,7 +72,8 @@ export function createReturnedUnits(pool: Pool) {
         pool,
         paymentRow,
         // In this order: where there are few sales, the server would begin with them.
-        `SELECT STRAIGHT_JOIN p.payment_id, p.order_no, o.sale_id, o.limit_returned, o.stock_returned
+        `SELECT STRAIGHT_JOIN p.payment_id, p.provider, p.provider_payment_id, p.order_no, o.sale_id,
+           o.limit_returned, o.stock_returned
          FROM payments p JOIN orders o ON o.order_no = p.order_no JOIN sales s ON s.sale_id = o.sale_id
          WHERE p.payment_id IN (?) AND p.status IN ('applied', 'refunded') AND p.engine_due_at IS NULL
            AND (p.status = 'applied' OR p.applied_at IS NOT NULL) AND ${IS_WATCHED}`,
@@ -92,7 +97,8 @@ export function createReturnedUnits(pool: Pool) {
           ...(limit ? [{ what: 'limit' as const, part }] : []),
         ]);
         const isBooked = own.every(({ due }) => !due);
-        return { paymentId, orderNo: row.order_no, saleId: row.sale_id, isBooked, returns };
+        const { provider, provider_payment_id: providerPaymentId, order_no: orderNo, sale_id: saleId } = row;
+        return { paymentId, provider, providerPaymentId, orderNo, saleId, isBooked, returns };
       });
     },
 

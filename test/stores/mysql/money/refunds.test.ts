@@ -216,13 +216,13 @@ describe('the refund workflow', () => {
     );
     const paymentId = Number(due?.['payment_id']);
     const providerPaymentId = String(due?.['provider_payment_id']);
-    await stores.refunds.recordRefusal(paymentId);
-    await stores.refunds.recordRefusal(paymentId);
+    await stores.refunds.recordRefusal({ paymentId, providerPaymentId });
+    await stores.refunds.recordRefusal({ paymentId, providerPaymentId });
     const dispute = { kind: 'dispute', providerPaymentId, status: 'pending' } as const;
     await reverse(stores, buildReversal(payment, { ...dispute, amount: 900 }));
     await reverse(stores, buildReversal(payment, { ...dispute, amount: 50, status: 'failed' }));
     await reverse(stores, buildReversal(payment, { providerPaymentId, amount: 7 }));
-    expect(await stores.refunds.read(paymentId)).toEqual({
+    expect(await stores.refunds.read({ paymentId })).toEqual({
       paymentId,
       provider: 'sandbox',
       providerPaymentId,
@@ -234,9 +234,13 @@ describe('the refund workflow', () => {
       refundTarget: 4_900,
       targets: [],
       isGiveBackDue: false,
+      reversals: expect.arrayContaining([
+        expect.objectContaining({ kind: 'dispute', amount: 900, status: 'pending' }),
+        expect.objectContaining({ kind: 'refund', amount: 7, status: 'succeeded' }),
+      ]) as unknown,
       chargedBack: 900,
     });
-    expect(await stores.refunds.read(NO_PAYMENT)).toBeUndefined();
+    expect(await stores.refunds.read({ paymentId: NO_PAYMENT })).toBeUndefined();
   });
 
   test('shows a refund that keeps failing to an operator until it worked', async () => {

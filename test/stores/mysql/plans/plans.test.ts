@@ -482,8 +482,10 @@ const REQUESTS: Record<string, Call> = {
   'a refund': async ({ refunds }) => {
     const paymentId = await idOf('paid');
     await refunds.request(paymentId, 'ada');
-    await refunds.read(paymentId);
-    await refunds.recordRefusal(paymentId);
+    const task = await refunds.read({ paymentId });
+    if (!task) return;
+    await refunds.read(task);
+    await refunds.recordRefusal(task);
     await refunds.park(paymentId, 'for the test', FAILING);
     await refunds.unpark(paymentId);
     await refunds.readGiveBacks(paymentId);
