@@ -40,6 +40,7 @@ import { createSaleBooks } from './mysql/upkeep/sale-books.ts';
 import { createTemporalNamespaces } from './mysql/upkeep/temporal-namespaces.ts';
 import { assertNoEviction, connectRedis } from './redis/connection.ts';
 import { createDriftBoard } from './redis/drift-board.ts';
+import { createFeedMarks } from './redis/feed-marks.ts';
 import { createEngineBudget } from './redis/engine-budget.ts';
 import { createForgetting } from './redis/forgetting.ts';
 import { createHolds } from './redis/holds.ts';
@@ -94,6 +95,7 @@ export async function openStores(config: StoreConfig, log: Logger) {
     saleRebuild: createSaleRebuild(redis),
     saleMends: createSaleMends(redis),
     driftBoard: createDriftBoard(redis),
+    feedMarks: createFeedMarks(redis),
     orders: createOrders(pool),
     orderClaims: createOrderClaims(pool),
     projectionDoubts: createProjectionDoubts(pool),

@@ -67,7 +67,7 @@ async function runUntilStopped(
     runRelay({ ...stores, engine: deferred.engine, log }, signal),
     runRedisWatch({ ...stores, log }, signal),
     runLoop('sale keeper', createSaleKeeper({ ...stores, log }), { log, signal }),
-    runLoop('events', createDispatcher(stores.eventDispatch), { log, signal }),
+    runLoop('events', createDispatcher({ ...stores, log }), { log, signal }),
     runPush({ ...stores, sender: { allowPrivate: config.PUSH_ALLOW_PRIVATE === 'true' }, log }, signal),
     stores.deployment.keep(signal),
   ]);

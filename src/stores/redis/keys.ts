@@ -17,6 +17,8 @@ export const SALES_KEY = 'holdfast:sales';
 export const DEPLOYMENT_KEY = 'holdfast:deployment';
 /** Orders and signals that the engine is working on, scored by the end of their lease. */
 export const ENGINE_KEY = 'holdfast:engine';
+/** How far the events of each history of MySQL were numbered, scored by the last sequence. */
+export const FEED_MARKS_KEY = 'holdfast:feed_marks';
 /** The drift that the last run of the reconciliation found. */
 export const DRIFT_KEY = 'holdfast:drift';
 

@@ -84,7 +84,7 @@ export async function startWorker(options: WorkerOptions): Promise<TestWorker> {
   }
   const stopRelay = startRelay(stores, options.engine ?? engine, log);
   const loop = { log: silent, signal: stopping.signal };
-  const dispatching = runLoop('events', createDispatcher(stores.eventDispatch), loop);
+  const dispatching = runLoop('events', createDispatcher({ ...stores, log: silent }), loop);
   const ended = worker.run();
   // `stop` rethrows the failure of a worker; until then nothing awaits it.
   ended.catch(() => {});

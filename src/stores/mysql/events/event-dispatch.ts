@@ -5,6 +5,7 @@
 
 import assert from 'node:assert/strict';
 import { z } from 'zod';
+import { WATCHED_AFTER_CLOSE_MS } from '../../../domain/limits.ts';
 import {
   inTransaction,
   modify,
@@ -13,6 +14,8 @@ import {
   type Pool,
   type PoolConnection,
 } from '../connection.ts';
+import { recordAction } from '../rows/audit-log.ts';
+import { IS_WATCHED } from '../rows/sale-rows.ts';
 
 /** elsewhere: another process numbers events. numbered: so many; fewer than asked for means that was all. */
 export type Numbered = { kind: 'elsewhere' } | { kind: 'numbered'; events: number };
@@ -29,8 +32,54 @@ interface NumberedPage {
   oldestMs: number;
 }
 
+/**
+ * Numbers that are left out after those that MySQL has lost: more than are given within the moments in which a
+ * mark of them could not be kept.
+ */
+const LEFT_OUT = 1_000_000;
+
+/** MySQL's last sequence, and the greater one that it had before it lost commits. */
+export interface LostNumbers {
+  had: number;
+  has: number;
+}
+
 export function createEventDispatch(pool: Pool) {
   return {
+    /** The name of this history of events, and its last sequence. */
+    async readFeed(): Promise<{ feedId: string; last: number }> {
+      const [row] = await selectRows(
+        pool,
+        z.object({ feed_id: z.string(), last_sequence: z.int() }),
+        'SELECT feed_id, last_sequence FROM event_dispatch',
+      );
+      assert(row, 'event_dispatch has no row');
+      return { feedId: row.feed_id, last: row.last_sequence };
+    },
+
+    /**
+     * MySQL has lost commits: this sequence was given, and MySQL does not know it. The next ones go on far
+     * above it, so that no reader skips an event, and all sales are made again from what MySQL has.
+     * @returns undefined when another process has done it
+     */
+    skipLostNumbers: (had: number): Promise<LostNumbers | undefined> =>
+      inTransaction(pool, async (connection) => {
+        const [row] = await selectRows(connection, dispatchRow, `${DISPATCH} WHERE dispatch_id = 1 FOR UPDATE`);
+        assert(row, 'event_dispatch has no row');
+        const has = row.last_sequence;
+        if (has >= had) return undefined;
+        await setLast(connection, had + LEFT_OUT, 0);
+        await modify(
+          connection,
+          `UPDATE sales SET rebuilding_since = COALESCE(rebuilding_since, NOW(3)) WHERE ${IS_WATCHED}`,
+          [WATCHED_AFTER_CLOSE_MS],
+        );
+        const detail = { lastSequence: { before: had, after: has }, goesOnAfter: had + LEFT_OUT };
+        const decision = { actor: 'holdfast', reason: null };
+        await recordAction(connection, { ...decision, action: 'commits_lost', subject: 'mysql', detail });
+        return { had, has };
+      }),
+
     /** Numbers up to `max` events, in one transaction. */
     numberEvents: (max: number): Promise<Numbered> =>
       inTransaction(pool, async (connection) => {

@@ -28,6 +28,7 @@ import { lostOrders } from './0023-lost-orders.ts';
 import { deployment } from './0024-deployment.ts';
 import { saleLists } from './0025-sale-lists.ts';
 import { changeIds } from './0026-change-ids.ts';
+import { feedId } from './0027-feed-id.ts';
 import { projectionDoubts } from './0029-projection-doubts.ts';
 import { pushSchedule } from './0030-push-schedule.ts';
 
@@ -55,6 +56,7 @@ const MIGRATIONS = [
   { name: '0024-deployment', statements: deployment },
   { name: '0025-sale-lists', statements: saleLists },
   { name: '0026-change-ids', statements: changeIds },
+  { name: '0027-feed-id', statements: feedId },
   { name: '0029-projection-doubts', statements: projectionDoubts },
   { name: '0030-push-schedule', statements: pushSchedule },
 ];

@@ -46,6 +46,7 @@ interface Action extends Decision {
     | 'parked_retried'
     | 'parked_resolved'
     | 'sale_rebuilt'
+    | 'commits_lost'
     | 'reconciled'
     | 'person_erased'
     | 'sale_created'
@@ -57,7 +58,7 @@ interface Action extends Decision {
     | EndpointAction;
   /**
    * An orderNo, `payment <paymentId>`, `parked <parkedId>`, `sale <saleId>`, a sale with what of it, a
-   * step of the reconciliation, or `endpoint <name>`.
+   * step of the reconciliation, `mysql`, or `endpoint <name>`.
    */
   subject: string;
   /** With what was before and after. */
