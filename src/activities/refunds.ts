@@ -87,10 +87,7 @@ export function createRefundActivities(deps: RefundActivityDeps) {
   }
 
   /** @returns the payment as MySQL has it after recording; undefined when it is no longer to be refunded */
-  async function record(
-    which: RefundTask,
-    reversals: readonly Reversal[],
-  ): Promise<RefundTask | undefined> {
+  async function record(which: RefundTask, reversals: readonly Reversal[]): Promise<RefundTask | undefined> {
     if (reversals.length > 0) await refunds.recordReversals(provider.name, reversals);
     const task = await refunds.read(which);
     return task?.status === 'refund_due' ? task : undefined;
@@ -210,13 +207,13 @@ function progressOf(task: RefundTask, reversals: readonly Reversal[]): RefundPro
 const PLAIN_ID_PATTERN = /^[\w.-]{1,64}$/;
 
 /**
- * The idempotency key of a refund request, the same for each repeat of a call whose outcome is unknown. It is
- * made of what the request does to the provider's own payment, and of no number that MySQL gives: one that lost
- * commits asks under the same key again, and another deployment on the account never does. A
+ * The idempotency key of a refund request, the same for each repeat of a call whose outcome is unknown. It
+ * is made of what the request does to the provider's own payment, and of no number that MySQL gives: one
+ * that lost commits asks under the same key again, and another deployment on the account never does. A
  * refusal changes the key, because providers repeat their answer under the same key. Another amount changes
  * it, because they accept no other request under it; and so does another request of staff, which may be for
- * the same amount. Two requests of one amount up to the same target are left, as where an earlier refund has
- * failed since, or the shop has won a dispute: `makeRefund` tells by the answer that the key was used.
+ * the same amount. Two requests of one amount up to the same target are left, as where an earlier refund
+ * has failed since, or the shop has won a dispute: `makeRefund` tells by the answer that the key was used.
  */
 function refundKeyOf(task: RefundTask, next: NextRefund): string {
   const { providerPaymentId, refusals } = task;

@@ -21,8 +21,9 @@ export function sumReversals(
 }
 
 /**
- * All that went back, by the provider's list and by our record of it, each reversal once. A list may lag behind
- * notices and answers that are recorded, and MySQL may have lost what is listed: the greater of both counts.
+ * All that went back, by the provider's list and by our record of it, each reversal once. A list may lag
+ * behind notices and answers that are recorded, and MySQL may have lost what is listed: the greater of both
+ * counts.
  * @param recorded has each that is listed
  */
 export function joinReversals(listed: readonly Reversal[], recorded: readonly Reversal[]): Reversal[] {

@@ -87,9 +87,7 @@ async function putBack(
 /** A step that waits for its next try, up to ten minutes away, is tried at once. */
 async function nudge(parts: Parts, { kind, reference }: ParkedEntry): Promise<string> {
   const workflowIds =
-    kind === 'order'
-      ? [reference]
-      : (await parts.parkedWork().listPayments(reference)).map(refundWorkflowId);
+    kind === 'order' ? [reference] : (await parts.parkedWork().listPayments(reference)).map(refundWorkflowId);
   try {
     const runs = createWorkflowRuns(await parts.temporal());
     let nudged = 0;

@@ -72,8 +72,8 @@ export const searchAttributes = {
 export const ORDER_REFUSED = 'OrderRefused';
 
 /**
- * Started with a `RefundInput` under `refundWorkflowId`; ends when the payer has the money back, and limit and
- * stock are settled.
+ * Started with a `RefundInput` under `refundWorkflowId`; ends when the payer has the money back, and limit
+ * and stock are settled.
  */
 export const REFUND_WORKFLOW = 'RefundWorkflow';
 

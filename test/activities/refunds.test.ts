@@ -517,7 +517,10 @@ test('refundPayment asks under the same key for the same part of the same paymen
   const name = `pay-${owed.order.orderNo}`;
   await pool.query('DELETE FROM reversals WHERE provider_payment_id = ?', [name]);
   await pool.query('DELETE FROM refunds WHERE payment_id = ?', [paymentId]);
-  await pool.query(`UPDATE payments SET status = 'applied', refund_target = NULL, refund_reason = NULL WHERE payment_id = ?`, [paymentId]);
+  await pool.query(
+    `UPDATE payments SET status = 'applied', refund_target = NULL, refund_reason = NULL WHERE payment_id = ?`,
+    [paymentId],
+  );
   await requestPart(owed, 1_000, 'one');
 
   expect(await owed.refund()).toBe('refunded');

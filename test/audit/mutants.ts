@@ -195,10 +195,10 @@ export const recordRefundFirst: Mutant = (stores) => ({
   ...stores,
   refunds: {
     ...stores.refunds,
-    async read(paymentId) {
-      const task = await stores.refunds.read(paymentId);
+    async read(which) {
+      const task = await stores.refunds.read(which);
       if (task?.status !== 'refund_due') return task;
-      const { provider, providerPaymentId, amount, currency } = task;
+      const { paymentId, provider, providerPaymentId, amount, currency } = task;
       const id = { providerReversalId: `re_of_${paymentId}`, providerPaymentId };
       await stores.refunds.recordReversals(provider, [
         { kind: 'refund', ...id, amount, currency, status: 'succeeded' },

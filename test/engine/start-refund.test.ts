@@ -13,7 +13,8 @@ beforeAll(async () => {
 });
 afterAll(() => world.close());
 
-const handleOf = (paymentId: number) => world.client.workflow.getHandle(refundWorkflowId(buildRefund({ paymentId })));
+const handleOf = (paymentId: number) =>
+  world.client.workflow.getHandle(refundWorkflowId(buildRefund({ paymentId })));
 
 async function countSignals(paymentId: number): Promise<number> {
   const { events } = await handleOf(paymentId).fetchHistory();
