@@ -78,7 +78,8 @@ export function createEventFeed({ eventDispatch, eventRows }: FeedDeps) {
       const common = { sequence: row.sequence, occurredAt: row.occurredAt.toISOString() };
       if (row.kind === 'shop') {
         const { type, saleId, data } = row;
-        return [{ id: `shop.${row.eventId}`, ...common, type, saleId, data }];
+        // Not by MySQL's own number of the row, which is given again after commits were lost.
+        return [{ id: `shop.${row.sequence}`, ...common, type, saleId, data }];
       }
       const { orderNo, state } = row;
       const stored = orders.get(orderNo);

@@ -18,7 +18,6 @@ export interface OrderEventRow extends OrderChange {
 export interface ShopEventRow {
   kind: 'shop';
   sequence: number;
-  eventId: number;
   /** Of those in `SHOP_EVENT_TYPES`, or a newer one of another version: it must not end the feed for all. */
   type: string;
   saleId: string | null;
@@ -66,7 +65,6 @@ const orderEventRow = z.object({
 
 const shopEventRow = z.object({
   sequence: z.int(),
-  event_id: z.int(),
   type: z.string(),
   sale_id: z.string().nullable(),
   data: z.string(),
@@ -155,7 +153,7 @@ async function listShopEvents(
   const rows = await selectRows(
     pool,
     shopEventRow,
-    `SELECT sequence, event_id, type, sale_id, data, occurred_at FROM shop_events
+    `SELECT sequence, type, sale_id, data, occurred_at FROM shop_events
      WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?`,
     [after, readTo, max],
   );
@@ -166,7 +164,6 @@ function toShopEvent(row: z.infer<typeof shopEventRow>): ShopEventRow {
   return {
     kind: 'shop',
     sequence: row.sequence,
-    eventId: row.event_id,
     type: row.type,
     saleId: row.sale_id,
     data: dataJson.parse(JSON.parse(row.data)),

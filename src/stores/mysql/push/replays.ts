@@ -11,7 +11,7 @@ import { recordEndpointAction } from './endpoints.ts';
 const TEST_LINE = 'test';
 /** Events of one order: some changes of it, and each partial refund. */
 const ORDER_EVENTS_MAX = 200;
-/** Of an order's event `<orderNo>.<version>`, of another one `shop.<number>`. */
+/** Of an order's event `<orderNo>.<version>`, of another one `shop.<sequence>`. */
 const EVENT_ID = /^(?:shop\.(?<shopEvent>[1-9]\d{0,14})|(?<orderNo>.{1,80})\.(?<version>\d{1,9}))$/;
 
 const stateRow = z.object({
@@ -115,12 +115,9 @@ export function createReplays(pool: Pool) {
             'SELECT sequence FROM order_events WHERE order_no = ? AND version = ? AND sequence > 0',
             [orderNo, Number(version)],
           )
-        : selectRows(
-            pool,
-            sequenceRow,
-            'SELECT sequence FROM shop_events WHERE event_id = ? AND sequence > 0',
-            [Number(shopEvent)],
-          ));
+        : selectRows(pool, sequenceRow, 'SELECT sequence FROM shop_events WHERE sequence = ?', [
+            Number(shopEvent),
+          ]));
       return row?.sequence;
     },
   };
