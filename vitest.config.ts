@@ -17,6 +17,7 @@ const DEEP = [
   'test/flow/poison.test.ts',
   'test/flow/failover.test.ts',
   'test/flow/redis-lost.test.ts',
+  'test/flow/mysql-set-back.test.ts',
   'test/flow/sale-changes.test.ts',
 ];
 

@@ -54,7 +54,11 @@ export function createDispatcher({ eventDispatch, feedMarks, log }: DispatcherDe
     const had = await readGiven(feedId);
     if (last < had) {
       const lost = await eventDispatch.skipLostNumbers(had);
-      if (lost) log.error(lost, 'MySQL has lost commits; all sales are made again from what it has');
+      if (lost)
+        log.error(
+          lost,
+          'MySQL has lost commits; what to do is in docs/operations.md, "When MySQL loses commits"',
+        );
       return 0;
     }
     const outcome = await eventDispatch.numberEvents(PAGE_MAX);

@@ -151,7 +151,11 @@ async function judgeUnstored(deps: HoldsDeps, held: Held): Promise<Outcome> {
   // Read before the second look, so that a requeue by another process in between is noticed.
   const entry = held.place === 'left' ? await holds.readEntry(orderNo) : '';
   const [place] = await holds.look(shard, [orderNo]);
-  if (place !== held.place || (await engine.isRunning(orderNo))) return 'fine';
+  if (place !== held.place) return 'fine';
+  const reserved = place === 'left' ? await reservations.readOrder(orderNo) : undefined;
+  // A workflow stores its order itself, but not twice: what was stored once is lost in MySQL alone.
+  const wasStored = reserved !== undefined && reserved.state.version > 0;
+  if (!wasStored && (await engine.isRunning(orderNo))) return 'fine';
   // Its workflow may have stored it and ended meanwhile.
   if ((await repairs.readStates([orderNo])).has(orderNo)) return 'fine';
   if (place === 'absent') {
@@ -166,17 +170,19 @@ async function judgeUnstored(deps: HoldsDeps, held: Held): Promise<Outcome> {
   }
   if (place === 'damaged')
     return park(deps, orderNo, 'order_damaged', 'what Redis has is no order, and MySQL has none');
-  const reserved = await reservations.readOrder(orderNo);
   return reserved
     ? recover(deps, reserved, entry)
     : park(deps, orderNo, 'order_damaged', 'Redis has only a part of it');
 }
 
-/** The order is held, and nowhere else: no store, no queue and no workflow knows it. */
+/**
+ * The order is held, and nowhere else: no store and no queue knows it, and no workflow will store it. Where
+ * MySQL has lost it, it is stored again, and its workflow goes on with it.
+ */
 async function recover(deps: HoldsDeps, { order, state }: ReservedOrder, entry: string): Promise<Outcome> {
   const { holds, repairs } = deps;
   const { orderNo } = order;
-  if (state.version > 0) {
+  if (state.version > 0 && isFinal(state.status)) {
     return park(
       deps,
       orderNo,

@@ -136,6 +136,18 @@ test('an order whose workflow runs is left alone until the workflow is terminate
   expect(await waiting(saleId)).toBe(1);
 });
 
+test('an order that was stored and that MySQL has lost is put back, though its workflow runs', async () => {
+  const saleId = await openSale();
+  const order = await loseOrder(saleId);
+  const stored = { status: 'awaiting_payment', version: 1, payment: 'none', reason: null } as const;
+  await stores.reservations.project(order.orderNo, stored);
+  await temporal.engine.start(order);
+  expect(await run()).toMatchObject({ looked: 1, repaired: 1, parked: 0 });
+  expect(await waiting(saleId)).toBe(1);
+  expect(await actionsOn(order.orderNo)).toEqual([{ actor: 'holdfast', action: 'order_requeued' }]);
+  await temporal.client.workflow.getHandle(order.orderNo).terminate();
+});
+
 test('a lost order past its deadline is abandoned, and its payment goes back', async () => {
   const saleId = await openSale();
   const order = await loseOrder(saleId);
@@ -221,13 +233,13 @@ test('an order of which only the deadline is left is parked, and walked no more'
   expect(await run()).toMatchObject({ looked: 0 });
 });
 
-test('an order that MySQL has known and has lost is parked, not sold again', async () => {
+test('an order that had ended, and that MySQL has lost, is parked, not sold again', async () => {
   const saleId = await openSale();
   const order = await loseOrder(saleId);
   await stores.reservations.project(order.orderNo, {
-    status: 'awaiting_payment',
-    version: 1,
-    payment: 'none',
+    status: 'paid',
+    version: 3,
+    payment: 'applied',
     reason: null,
   });
   expect(await run()).toMatchObject({ repaired: 0, parked: 1 });

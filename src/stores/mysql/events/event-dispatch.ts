@@ -5,7 +5,6 @@
 
 import assert from 'node:assert/strict';
 import { z } from 'zod';
-import { WATCHED_AFTER_CLOSE_MS } from '../../../domain/limits.ts';
 import {
   inTransaction,
   modify,
@@ -15,7 +14,6 @@ import {
   type PoolConnection,
 } from '../connection.ts';
 import { recordAction } from '../rows/audit-log.ts';
-import { IS_WATCHED } from '../rows/sale-rows.ts';
 
 /** elsewhere: another process numbers events. numbered: so many; fewer than asked for means that was all. */
 export type Numbered = { kind: 'elsewhere' } | { kind: 'numbered'; events: number };
@@ -33,8 +31,8 @@ interface NumberedPage {
 }
 
 /**
- * Numbers that are left out after those that MySQL has lost: more than are given within the moments in which a
- * mark of them could not be kept.
+ * Numbers that are left out after those that MySQL has lost: more than are given within the moments in which
+ * a mark of them could not be kept.
  */
 const LEFT_OUT = 1_000_000;
 
@@ -59,21 +57,20 @@ export function createEventDispatch(pool: Pool) {
 
     /**
      * MySQL has lost commits: this sequence was given, and MySQL does not know it. The next ones go on far
-     * above it, so that no reader skips an event, and all sales are made again from what MySQL has.
+     * above it, so that no reader skips an event.
      * @returns undefined when another process has done it
      */
     skipLostNumbers: (had: number): Promise<LostNumbers | undefined> =>
       inTransaction(pool, async (connection) => {
-        const [row] = await selectRows(connection, dispatchRow, `${DISPATCH} WHERE dispatch_id = 1 FOR UPDATE`);
+        const [row] = await selectRows(
+          connection,
+          dispatchRow,
+          `${DISPATCH} WHERE dispatch_id = 1 FOR UPDATE`,
+        );
         assert(row, 'event_dispatch has no row');
         const has = row.last_sequence;
         if (has >= had) return undefined;
         await setLast(connection, had + LEFT_OUT, 0);
-        await modify(
-          connection,
-          `UPDATE sales SET rebuilding_since = COALESCE(rebuilding_since, NOW(3)) WHERE ${IS_WATCHED}`,
-          [WATCHED_AFTER_CLOSE_MS],
-        );
         const detail = { lastSequence: { before: had, after: has }, goesOnAfter: had + LEFT_OUT };
         const decision = { actor: 'holdfast', reason: null };
         await recordAction(connection, { ...decision, action: 'commits_lost', subject: 'mysql', detail });
