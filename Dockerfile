@@ -7,8 +7,7 @@ FROM ${NODE_IMAGE} AS sources
 WORKDIR /app
 # Alone in their layer: an edit of the sources does not install again.
 COPY package.json package-lock.json ./
-# A lock written on one platform may lack the optional builds for this one; npm install then adds those, and changes nothing else.
-RUN npm ci --no-audit --no-fund || npm install --no-save --no-audit --no-fund
+RUN npm ci --no-audit --no-fund
 COPY . .
 
 FROM sources AS build

@@ -89,14 +89,15 @@ async function installIfNeeded() {
   if (isCurrent) return 0;
   const flags = ['--include=dev', '--no-audit', '--no-fund'];
   say('Installing the dependencies (npm ci)');
-  let exitCode = await npm(['ci', ...flags]);
+  const printed = [];
+  let exitCode = await npm(['ci', ...flags], printed);
   if (exitCode === 1) {
-    // A registry that lacks the builds for other platforms makes npm ci refuse the lock; npm install skips
-    // them.
+    // A lock that does not fit this npm or its registry makes npm ci refuse; npm install takes what it gets.
     say('npm ci did not work here; trying npm install, which leaves the lock file as it is');
-    exitCode = await npm(['install', '--no-save', ...flags]);
+    exitCode = await npm(['install', '--no-save', ...flags], printed);
   }
   if (exitCode === 0) writeFileSync(stamp, hash);
+  else process.stderr.write(Buffer.concat(printed));
   return exitCode;
 }
 
@@ -138,18 +139,22 @@ function mtimeMs(path) {
   return statSync(path).mtimeMs;
 }
 
-function npm(args) {
+/** @param printed gets what npm prints; unless given, the terminal does */
+function npm(args, printed) {
   const cli = process.env.npm_execpath;
-  return cli?.endsWith('.js') ? run(process.execPath, [cli, ...args]) : run('npm', args);
+  return cli?.endsWith('.js') ? run(process.execPath, [cli, ...args], printed) : run('npm', args, printed);
 }
 
 /**
  * Runs a program to its end and returns its exit code. It gets a process group of its own: a Ctrl-C reaches
  * it through this process alone, exactly once, and what it forgot to end is ended after it.
  */
-function run(file, args) {
+function run(file, args, printed) {
   return new Promise((resolve) => {
-    const child = spawn(file, args, { cwd: repo, stdio: 'inherit', detached: true });
+    const output = printed ? 'pipe' : 'inherit';
+    const stdio = ['inherit', output, output];
+    const child = spawn(file, args, { cwd: repo, stdio, detached: true });
+    for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk) => printed.push(chunk));
     const lastMs = new Map();
     const passOn = (signal) => {
       const isRepeated = Date.now() - (lastMs.get(signal) ?? 0) < REPEATED_SIGNAL_MS;
@@ -166,8 +171,9 @@ function run(file, args) {
       console.error(`${file} could not be started: ${error.message}`);
       finish(1);
     });
-    child.once('exit', (code, signal) => {
-      signalGroup(child.pid, 'SIGTERM');
+    child.once('exit', () => signalGroup(child.pid, 'SIGTERM'));
+    // Not `exit`: what it printed last is there with `close`.
+    child.once('close', (code, signal) => {
       // Ended by a signal: the code that a shell would give.
       finish(code ?? 128 + constants.signals[signal]);
     });
