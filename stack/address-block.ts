@@ -1,10 +1,7 @@
 /** What `npm start` prints when everything runs: where each part is, and how to try it. */
 
 import type { Addresses } from './addresses.ts';
-import { APP_PORTS } from './app.ts';
-
-/** The ports where `npm start` puts the servers when these are free. */
-export const SERVER_PORTS = { redis: 6379, mysql: 3306, temporal: 7233, temporalUi: 8233 };
+import { portsOf, USUAL_PORTS, type Ports } from './start-ports.ts';
 
 export type Announcement = {
   addresses: Addresses;
@@ -50,33 +47,28 @@ ${table}
 `;
 }
 
+const NAMES: { [name in keyof Ports]: string } = {
+  redis: 'Redis',
+  mysql: 'MySQL',
+  temporal: 'Temporal',
+  temporalUi: 'the Temporal Web UI',
+  provider: 'the payment provider',
+  api: 'the API',
+};
+
 /** One line for each part that does not listen where it is looked for. */
-export function takenPortLines({ addresses, parts }: Pick<Announcement, 'addresses' | 'parts'>): string[] {
-  const { apiUrl, providerUrl, redisUrl, mysqlUrl, temporalAddress, temporalUiUrl } = addresses;
-  const wishes = [
-    { part: 'redis', what: 'Redis', preferred: SERVER_PORTS.redis, url: redisUrl },
-    { part: 'mysql', what: 'MySQL', preferred: SERVER_PORTS.mysql, url: mysqlUrl },
-    {
-      part: 'temporal',
-      what: 'Temporal',
-      preferred: SERVER_PORTS.temporal,
-      url: `temporal://${temporalAddress}`,
-    },
-    {
-      part: 'temporal',
-      what: 'the Temporal Web UI',
-      preferred: SERVER_PORTS.temporalUi,
-      url: temporalUiUrl,
-    },
-    { part: 'provider', what: 'the payment provider', preferred: APP_PORTS.provider, url: providerUrl },
-    { part: 'api', what: 'the API', preferred: APP_PORTS.api, url: apiUrl },
-  ];
-  return wishes.flatMap(({ part, what, preferred, url }) => {
-    // A server that the environment names listens where its owner wants it.
-    if (url === undefined || !parts.some(({ name }) => name === part)) return [];
-    const { port } = new URL(url);
-    return port === String(preferred)
-      ? []
-      : [`Port ${preferred} is taken; ${what} listens on ${port} instead`];
+export function otherPortLines(
+  { addresses, parts }: Pick<Announcement, 'addresses' | 'parts'>,
+  wished: Ports,
+): string[] {
+  // A server that the environment names listens where its owner wants it.
+  const own = portsOf(
+    addresses,
+    parts.map(({ name }) => name),
+  );
+  return own.flatMap(({ name, port }) => {
+    if (port !== wished[name])
+      return [`Port ${wished[name]} is taken; ${NAMES[name]} listens on ${port} instead`];
+    return port === USUAL_PORTS[name] ? [] : [`As in the last run ${NAMES[name]} listens on ${port}`];
   });
 }

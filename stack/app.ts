@@ -31,13 +31,13 @@ export type AppUrls = {
   returnUrl?: string;
 };
 
-/** Where the API and the provider listen when these ports are free. */
+/** Where the API and the provider listen, unless told otherwise, when these ports are free. */
 export const APP_PORTS = { api: 3000, provider: 3001 };
 
 /** Call it just before the parts start, so that no other process takes the ports meanwhile. */
-export async function findAppUrls(): Promise<AppUrls> {
-  const apiPort = await findFreePort(APP_PORTS.api);
-  const providerPort = await findFreePort(APP_PORTS.provider);
+export async function findAppUrls(preferred = APP_PORTS): Promise<AppUrls> {
+  const apiPort = await findFreePort(preferred.api);
+  const providerPort = await findFreePort(preferred.provider);
   const returnUrl = process.env['SANDBOX_RETURN_URL'];
   return {
     apiUrl: `http://127.0.0.1:${apiPort}`,

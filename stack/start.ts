@@ -6,7 +6,7 @@
 import { EventEmitter, once } from 'node:events';
 import { join } from 'node:path';
 import { signToken } from '../src/api/http/auth.ts';
-import { addressBlock, SERVER_PORTS, takenPortLines } from './address-block.ts';
+import { addressBlock, otherPortLines } from './address-block.ts';
 import { devDataDir, removeAddresses, writeAddresses, type Addresses } from './addresses.ts';
 import { demoSecrets, findAppUrls, startApp, startProvider } from './app.ts';
 import { prepareDemo } from './demo-sale.ts';
@@ -14,6 +14,7 @@ import { RESTARTED_PARTS, restartOnChange } from './dev.ts';
 import type { Processes } from './processes/processes.ts';
 import { restartOnCrash } from './processes/supervisor.ts';
 import { launchServers, openDataDir } from './servers/servers.ts';
+import { rememberPorts, wishPorts } from './start-ports.ts';
 
 const FLAGS = ['--fresh', '--watch'];
 
@@ -71,12 +72,13 @@ async function openDev(flags: Flags, broken: (why: Error) => void): Promise<Proc
 
 async function startAll(processes: Processes, flags: Flags): Promise<void> {
   say('Starting Redis, MySQL and Temporal');
+  const wished = await wishPorts(devDataDir);
   const { temporalCli, ...servers } = await launchServers(processes, {
-    preferredPorts: SERVER_PORTS,
+    preferredPorts: wished,
     fresh: flags.fresh,
     progress: say,
   });
-  const urls = await findAppUrls();
+  const urls = await findAppUrls(wished);
   say('Starting the payment provider and preparing the demo sale');
   const { redisUrl, mysqlUrl } = servers;
   const [saleId] = await Promise.all([
@@ -90,7 +92,8 @@ async function startAll(processes: Processes, flags: Flags): Promise<void> {
   const addresses: Addresses = { ...servers, ...urls, saleId, token };
   writeAddresses(addresses);
   const parts = processes.names().map((name) => ({ name, pid: processes.pid(name) }));
-  for (const line of takenPortLines({ addresses, parts })) say(line);
+  rememberPorts(devDataDir, addresses, processes.names());
+  for (const line of otherPortLines({ addresses, parts }, wished)) say(line);
   const logDir = join(devDataDir, 'logs');
   console.log(addressBlock({ addresses, adminToken, tokenLife: '12 hours', temporalCli, logDir, parts }));
   if (!flags.watch) return;

@@ -1,7 +1,8 @@
 /** What `npm start` prints when everything runs. */
 
 import { expect, test } from 'vitest';
-import { addressBlock, takenPortLines } from '../../stack/address-block.ts';
+import { addressBlock, otherPortLines } from '../../stack/address-block.ts';
+import { USUAL_PORTS } from '../../stack/start-ports.ts';
 
 const addresses = {
   apiUrl: 'http://127.0.0.1:41234',
@@ -16,9 +17,17 @@ const addresses = {
 const parts = ['mysql', 'temporal', 'provider', 'api', 'worker'].map((name, i) => ({ name, pid: 100 + i }));
 
 test('a port that was taken is said in one line, unless the environment names the server', () => {
-  expect(takenPortLines({ addresses, parts })).toEqual([
+  expect(otherPortLines({ addresses, parts }, USUAL_PORTS)).toEqual([
     'Port 8233 is taken; the Temporal Web UI listens on 41235 instead',
     'Port 3000 is taken; the API listens on 41234 instead',
+  ]);
+});
+
+test('a port that was kept from the last run is said in one line', () => {
+  const wished = { ...USUAL_PORTS, temporalUi: 41235, api: 41230 };
+  expect(otherPortLines({ addresses, parts }, wished)).toEqual([
+    'As in the last run the Temporal Web UI listens on 41235',
+    'Port 41230 is taken; the API listens on 41234 instead',
   ]);
 });
 
