@@ -41,7 +41,7 @@ export async function wishPorts(dataDir: string): Promise<Ports> {
 
 /** A server that the environment names is no part of the run; what an earlier run had instead stays known. */
 export function rememberPorts(dataDir: string, addresses: Addresses, ownParts: readonly string[]): void {
-  const own = portsOf(addresses, ownParts).map(({ name, port: own }) => [name, own]);
+  const own = portsOf(addresses, ownParts).map(({ name, port: at }) => [name, at]);
   writeFileSync(fileIn(dataDir), JSON.stringify({ ...readLast(dataDir), ...Object.fromEntries(own) }));
 }
 
