@@ -2,7 +2,7 @@
 
 import { Client } from '@temporalio/client';
 import type { WorkerDeploymentVersion } from '@temporalio/common';
-import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
+import { DefaultLogger, makeTelemetryFilterString, NativeConnection, Runtime } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import { createActivities } from '../activities/index.ts';
 import { createReconcileActivities } from '../activities/reconcile.ts';
@@ -202,13 +202,14 @@ function versionOf({
 }
 
 /**
- * Sends the SDK's warnings and errors to the service's log, and leaves the process signals to the service,
- * because the relay must stop first.
+ * Sends the SDK's warnings and errors to the service's log, those of its native part too, and leaves the
+ * process signals to the service, because the relay must stop first.
  */
 function installRuntime(log: Logger): void {
   const logger = new DefaultLogger('WARN', ({ level, message, meta }) => {
     if (level === 'ERROR') log.error(meta, message);
     else log.warn(meta, message);
   });
-  Runtime.install({ logger, shutdownSignals: [] });
+  const filter = makeTelemetryFilterString({ core: 'WARN', other: 'ERROR' });
+  Runtime.install({ logger, shutdownSignals: [], telemetryOptions: { logging: { filter, forward: {} } } });
 }

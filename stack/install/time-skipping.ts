@@ -16,8 +16,10 @@ const MAVEN_TIMEOUT_MS = 10 * 60_000;
 const FIRST_START_TIMEOUT_MS = 60_000;
 
 const DOWNLOADED_NAME = 'temporal-test-server';
-/** The suffix distinguishes it from what an earlier version cached without an archive. */
-const MAVEN_NAME = `temporal-test-server-${VERSION}-archived`;
+/** The server brings the interface of a logger alone, which complains on every start where none is there. */
+const NO_LOGGER = { artifact: 'slf4j-nop', version: '1.7.36' };
+/** The suffix distinguishes it from what earlier versions cached without an archive or a logger. */
+const MAVEN_NAME = `temporal-test-server-${VERSION}-archived-${NO_LOGGER.artifact}`;
 const SCRIPT_NAME = 'temporal-test-server.sh';
 const ARCHIVE_NAME = 'classes.jsa';
 
@@ -133,6 +135,11 @@ function pom(): string {
       <groupId>io.temporal</groupId>
       <artifactId>temporal-test-server</artifactId>
       <version>${VERSION}</version>
+    </dependency>
+    <dependency>
+      <groupId>org.slf4j</groupId>
+      <artifactId>${NO_LOGGER.artifact}</artifactId>
+      <version>${NO_LOGGER.version}</version>
     </dependency>
   </dependencies>
 </project>

@@ -1,17 +1,13 @@
 /** The replay gate: recorded histories of orders and refunds must replay under the present workflow code. */
 
 import { readdirSync, readFileSync } from 'node:fs';
-import {
-  bundleWorkflowCode,
-  DefaultLogger,
-  Worker,
-  type WorkflowBundleWithSourceMap,
-} from '@temporalio/worker';
+import { bundleWorkflowCode, DefaultLogger, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
 import { DeterminismViolationError } from '@temporalio/workflow';
 import { beforeAll, expect, test } from 'vitest';
 import type { Activities } from '../../src/activities/index.ts';
 import { builtWorkflows } from '../support/workflows/built-workflows.ts';
 import { installQuietRuntime } from '../support/workflows/native-runtime.ts';
+import { replayHistory } from '../support/workflows/replay.ts';
 import { branches } from './branches.ts';
 import { parseHistory } from './history-json.ts';
 import { historyFile, recordMissing } from './record.ts';
@@ -41,7 +37,7 @@ test('every branch has its history, and every history its branch', () => {
 });
 
 test.each(names)('what went the way "%s" replays under the present code', async (name) => {
-  await Worker.runReplayHistory({ workflowBundle: builtWorkflows }, parseHistory(readText(name)));
+  await replayHistory(builtWorkflows, parseHistory(readText(name)));
 });
 
 test.each(names)(
@@ -78,12 +74,12 @@ test.each([
 
 test('a workflow that takes the same steps replays a paid order, so the next test is about their order alone', async () => {
   const same = await bundleVariant('same-steps.ts');
-  await Worker.runReplayHistory({ workflowBundle: same }, parseHistory(readText('paid')));
+  await replayHistory(same, parseHistory(readText('paid')));
 });
 
 test('a workflow with two steps swapped is refused: this gate is shut', async () => {
   const swapped = await bundleVariant('swapped-steps.ts');
-  await expect(
-    Worker.runReplayHistory({ workflowBundle: swapped }, parseHistory(readText('paid'))),
-  ).rejects.toBeInstanceOf(DeterminismViolationError);
+  await expect(replayHistory(swapped, parseHistory(readText('paid')))).rejects.toBeInstanceOf(
+    DeterminismViolationError,
+  );
 });

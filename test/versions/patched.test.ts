@@ -4,7 +4,7 @@
  */
 
 import type { Client } from '@temporalio/client';
-import { Worker, type WorkflowBundleOption } from '@temporalio/worker';
+import type { WorkflowBundleOption } from '@temporalio/worker';
 import { DeterminismViolationError } from '@temporalio/workflow';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import type { Order } from '../../src/domain/order.ts';
@@ -14,6 +14,7 @@ import { builtWorkflows } from '../support/workflows/built-workflows.ts';
 import { codeOf } from '../support/workflows/deployment.ts';
 import { openEngine } from '../support/workflows/engines.ts';
 import { createOrderBook, type OrderBook } from '../support/workflows/order-book.ts';
+import { replayHistory } from '../support/workflows/replay.ts';
 import { createNamespace } from '../support/workflows/temporal.ts';
 import { openBookWorker, type BookWorker } from './book-worker.ts';
 import { bundleVariant } from './variants.ts';
@@ -64,7 +65,7 @@ async function openWorld() {
 
 async function replay(client: Client, { order }: OpenOrder, workflowBundle: WorkflowBundleOption) {
   const history = await client.workflow.getHandle(order.orderNo).fetchHistory();
-  await Worker.runReplayHistory({ workflowBundle }, history);
+  await replayHistory(workflowBundle, history);
 }
 
 test('an order that began before the patch is finished by the worker that has it, and a new one takes the new path', async () => {

@@ -1,6 +1,6 @@
 /** A new version of the worker is deployed while orders are open. */
 
-import { Worker, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
+import type { WorkflowBundleWithSourceMap } from '@temporalio/worker';
 import { DeterminismViolationError } from '@temporalio/workflow';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { refundWorkflowId } from '../../src/workflows/contract.ts';
@@ -23,6 +23,7 @@ import {
 import { openEngine } from '../support/workflows/engines.ts';
 import { createOrderBook, type OrderBook } from '../support/workflows/order-book.ts';
 import { createRefundBook } from '../support/workflows/refund-book.ts';
+import { replayHistory } from '../support/workflows/replay.ts';
 import { createGate } from '../support/workflows/stepper.ts';
 import { createNamespace } from '../support/workflows/temporal.ts';
 import { startWorker, type WorkerOptions } from '../support/workflows/worker.ts';
@@ -125,9 +126,9 @@ test('orders that are open when a version arrives end under the one before, and 
     expect(await buildsAtWork(client, orderNo)).toEqual(['v1']);
     expect(await codeOf(client, orderNo)).toBe('as it is');
     // So pinning was needed: under the new version's code none of them could have gone on.
-    await expect(
-      Worker.runReplayHistory({ workflowBundle: changedBundle }, await handle.fetchHistory()),
-    ).rejects.toBeInstanceOf(DeterminismViolationError);
+    await expect(replayHistory(changedBundle, await handle.fetchHistory())).rejects.toBeInstanceOf(
+      DeterminismViolationError,
+    );
   }
 
   await stopV1();

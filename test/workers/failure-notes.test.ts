@@ -2,7 +2,7 @@
 
 import { Context } from '@temporalio/activity';
 import { MockActivityEnvironment } from '@temporalio/testing';
-import type { ActivityExecuteInput } from '@temporalio/worker';
+import { DefaultLogger, type ActivityExecuteInput } from '@temporalio/worker';
 import { expect, test } from 'vitest';
 import { createFailureNotes, type FailureNotes } from '../../src/workers/failure-notes.ts';
 
@@ -20,7 +20,11 @@ function openNotes() {
 /** Runs one try of a step with this input, which fails, under the interceptor. */
 async function tryStep(notes: FailureNotes, input: unknown, info: { isLocal?: boolean } = {}): Promise<void> {
   const create = createFailureNotes(notes);
-  const environment = new MockActivityEnvironment({ activityType: 'markPaid', isLocal: false, ...info });
+  const environment = new MockActivityEnvironment(
+    { activityType: 'markPaid', isLocal: false, ...info },
+    // The SDK warns of the failure, which is meant.
+    { logger: new DefaultLogger('ERROR') },
+  );
   await expect(
     environment.run(async () => {
       const { inbound } = create(Context.current());

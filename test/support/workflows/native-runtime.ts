@@ -1,17 +1,20 @@
 /** Makes the SDK's native part log errors alone, because tests cut its wires on purpose. */
 
-import { DefaultLogger, makeTelemetryFilterString, Runtime } from '@temporalio/worker';
+import { DefaultLogger, IllegalStateError, makeTelemetryFilterString, Runtime } from '@temporalio/worker';
 
-let isInstalled = false;
-
-/** Call it before anything else uses the native part; there is one runtime a process. */
+/**
+ * Call it before anything else uses the native part. There is one runtime in a process at a time: it ends
+ * with what used it last, so a file may find that of another, or none.
+ */
 export function installQuietRuntime(): void {
-  if (isInstalled) return;
-  isInstalled = true;
-  Runtime.install({
-    logger: new DefaultLogger('ERROR'),
-    telemetryOptions: {
-      logging: { filter: makeTelemetryFilterString({ core: 'ERROR', other: 'ERROR' }), forward: {} },
-    },
-  });
+  try {
+    Runtime.install({
+      logger: new DefaultLogger('ERROR'),
+      telemetryOptions: {
+        logging: { filter: makeTelemetryFilterString({ core: 'ERROR', other: 'ERROR' }), forward: {} },
+      },
+    });
+  } catch (error) {
+    if (!(error instanceof IllegalStateError)) throw error;
+  }
 }
