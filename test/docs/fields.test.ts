@@ -1,4 +1,4 @@
-/** CONTRIBUTING's list of the places of an order's field is whole: `userAgent` stands for every such field. */
+/** CONTRIBUTING's list of the places of an order's field is whole; `userAgent` stands for such a field. */
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
