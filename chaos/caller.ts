@@ -1,4 +1,4 @@
-/** The calls of one shopper: each has a bound, and is repeated until it is answered, as a page does it. */
+/** The calls of a shopper, or of the shop's staff: each has a bound, and is repeated until it is answered, as a page does it. */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { signToken } from '../src/api/http/auth.ts';
@@ -28,14 +28,17 @@ export interface Reply extends Span {
 
 export async function createCaller({
   userId,
+  roles = [],
   random,
   calls,
 }: {
   userId: string;
+  /** Of staff; a shopper has none. */
+  roles?: 'admin'[];
   random: Random;
   calls: Calls;
 }) {
-  const token = await signToken(demoSecrets.jwt, userId, '12h');
+  const token = await signToken(demoSecrets.jwt, userId, '12h', { roles });
   const pause = ({ min, max }: { min: number; max: number }): Promise<void> => delay(random.int(min, max));
 
   return {

@@ -9,6 +9,7 @@ import type { History } from './history.ts';
 import { createProviderStaff, type ProviderStaff } from './provider-staff.ts';
 import type { Random } from './random.ts';
 import { PAYMENT_WINDOW_MS } from './sale.ts';
+import { createShopStaff } from './shop-staff.ts';
 import { createShopper, type Cart, type OrderEnd, type Plan, type Shopper } from './shopper.ts';
 import type { System } from './system.ts';
 
@@ -53,6 +54,8 @@ export async function createCrowd(system: System, saleId: string, history: Histo
   const answers = new Map<string, number>();
   const ends = new Map<string, number>();
   const providerStaff = createProviderStaff(providerConsole, saleId);
+  const { lowered } = history;
+  const shopStaff = await createShopStaff({ apiUrls, saleId, random, calls, lowered });
   let placed = 0;
 
   async function buy(shopper: Shopper, cart: Cart[], patienceMs: number, api?: string) {
@@ -72,7 +75,8 @@ export async function createCrowd(system: System, saleId: string, history: Histo
   async function visit(chance: Random): Promise<void> {
     const shopper = chance.pick(shoppers);
     await providerStaff.maybePayUnknown(chance);
-    const orderNo = await buy(shopper, fillCart(chance), BUY_PATIENCE_MS);
+    const cart = fillCart(chance);
+    const orderNo = await buy(shopper, cart, BUY_PATIENCE_MS);
     if (orderNo === undefined) return;
     const untilMs = Date.now() + PAYMENT_WINDOW_MS + END_PATIENCE_MS;
     const [how] = await Promise.all([
@@ -80,7 +84,8 @@ export async function createCrowd(system: System, saleId: string, history: Histo
       carryOut({ shopper, orderNo, untilMs }, chance, providerStaff),
     ]);
     end(orderNo, how);
-    if (how?.status === 'paid') await providerStaff.maybeReverse(shopper, orderNo, chance);
+    if (how?.status !== 'paid' || (await shopStaff.maybeRefund(orderNo, cart, chance))) return;
+    await providerStaff.maybeReverse(shopper, orderNo, chance);
   }
 
   /**
@@ -123,6 +128,7 @@ export async function createCrowd(system: System, saleId: string, history: Histo
     answers,
     ends,
     byStaff: providerStaff.counts,
+    shopStaff,
     calls,
   };
 }

@@ -63,6 +63,8 @@ export interface History {
   payable: Told[];
   soldOut: SoldOut[];
   stock: StockSample[];
+  /** When the shop lowered the stock of a SKU: fewer units can be had than before, though none was taken. */
+  lowered: (Span & { sku: string })[];
   losses: Loss[];
   /** When Redis, or a wire to it, was struck. */
   redisStruck: Span[];

@@ -53,17 +53,22 @@ export const lossesAreHonest: Check = (history, { states }) => {
 
 /**
  * Sold out was true at some instant of the call. It was a violation where an earlier look found so many units
- * that all the holds taken since leave enough: only holds make units fewer. Holds that were lost without a
- * trace are not counted, so what was refused about a loss is not judged.
+ * that all the holds taken since leave enough: only holds make units fewer, and the shop, while it lowers the
+ * stock. Holds that were lost without a trace are not counted, so what was refused about a loss is not judged.
  */
-export const soldOutWasTrue: Check = ({ soldOut, stock, losses, acceptances: accepted }, { holds }) => {
+export const soldOutWasTrue: Check = (
+  { soldOut, stock, lowered, losses, acceptances: accepted },
+  { holds },
+) => {
   const all = new Map([...accepted.map((acceptance) => [acceptance.orderNo, acceptance] as const), ...holds]);
   return soldOut.flatMap(({ sku, quantity, startMs, endMs }) => {
     const before = stock.findLast((sample) => sample.endMs <= startMs);
     const seen = before?.available.get(sku);
     if (before === undefined || seen === undefined) return [];
     const isNearLoss = (loss: Loss) => before.startMs <= loss.endMs && endMs >= loss.startMs - UNSTORED_MS;
-    if (losses.some(isNearLoss)) return [];
+    const isOfLowering = (span: History['lowered'][number]) =>
+      span.sku === sku && before.startMs <= span.endMs && endMs >= span.startMs;
+    if (losses.some(isNearLoss) || lowered.some(isOfLowering)) return [];
     const taken = [...all.values()]
       .filter(({ reservedAtMs }) => reservedAtMs >= before.startMs && reservedAtMs <= endMs)
       .flatMap(({ items }) => items)

@@ -54,10 +54,15 @@ export async function awaitRest(deps: Deps, saleId: string): Promise<string[]> {
   let sessions = await listSessions(deps, saleId);
   for (;;) {
     sessions = await filterPromised(deps, sessions);
-    const [collected, known] = await Promise.all([listCollected(deps, saleId), readKnown(deps, saleId)]);
+    const [collected, known, refunds] = await Promise.all([
+      listCollected(deps, saleId),
+      readKnown(deps, saleId),
+      listOpenRefunds(deps, saleId),
+    ]);
     const moving = [
       ...sessions.map((session) => `money is promised in session ${session}`),
       ...known.filter(isMoving).map((row) => `payment ${row.provider_payment_id} is ${row.status}`),
+      ...refunds.map((refundId) => `refund ${refundId} has not ended, or given nothing back`),
     ];
     const isAtRest = moving.length === 0 && compare(collected, known).length === 0;
     if (isAtRest || Date.now() >= untilMs) return moving;
@@ -114,6 +119,18 @@ function sum(amounts: readonly number[]): Sum {
 
 async function listCollected({ providerConsole }: Deps, saleId: string): Promise<BookedPayment[]> {
   return (await providerConsole.listPayments()).filter(({ reference }) => reference.startsWith(`${saleId}-`));
+}
+
+/** Of the shop's staff: the money is on its way, or the units are not on sale again. */
+async function listOpenRefunds({ stores }: Deps, saleId: string): Promise<number[]> {
+  const rows = await selectRows(
+    stores.pool,
+    z.object({ refund_id: z.coerce.number() }),
+    `SELECT refund_id FROM refunds WHERE order_no LIKE ?
+       AND (status = 'requested' OR (status = 'succeeded' AND NOT given_back AND items IS NOT NULL))`,
+    [`${saleId}-%`],
+  );
+  return rows.map(({ refund_id: refundId }) => refundId);
 }
 
 function readKnown({ stores }: Deps, saleId: string): Promise<KnownPayment[]> {

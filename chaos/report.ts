@@ -67,6 +67,7 @@ export function printTrial(report: TrialReport, crashes: readonly string[], faul
     `processes that ended by themselves and were started again: ${crashes.length === 0 ? 'none' : crashes.join(', ')}`,
     `mischief:      ${describe(new Map(Object.entries(report.mischief)))}`,
     `its staff:     ${describe(report.byStaff)}`,
+    `the shop:      ${describe(report.byShop)}`,
     `its book:      ${describeSum(books.collected)} collected, ${describeSum(books.returned)} returned`,
     `our book:      ${[...books.known].map(([status, known]) => `${describeSum(known)} ${status}`).join(', ')}; ${describeSum(books.knownReturned)} returned; ${describeSum(books.shown)} not parked, and shown to an operator`,
     `parked:        ${describe(parked.onPurpose) || 'nothing'} on purpose, ${parked.others.length} others`,

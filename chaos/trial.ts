@@ -38,6 +38,8 @@ export interface TrialReport {
   ends: ReadonlyMap<string, number>;
   /** How often each thing was done at the provider without Holdfast. */
   byStaff: ReadonlyMap<string, number>;
+  /** How often the shop's staff changed the sale, and refunded with the units sold again. */
+  byShop: ReadonlyMap<string, number>;
   /** How often the provider's mischief struck. */
   mischief: Struck;
   books: Books;
@@ -79,6 +81,7 @@ export async function runTrial(
     payable: [],
     soldOut: [],
     stock: [],
+    lowered: [],
     losses: [],
     redisStruck: [],
   };
@@ -86,6 +89,8 @@ export async function runTrial(
   const watch = watchStock(system, saleId, history.stock);
   const over = new AbortController();
   const shopping = shop(crowd, random, () => !over.signal.aborted || crowd.placed() < orders);
+  // What goes on beside the shopping, each until it is over.
+  const beside = Promise.all([crowd.shopStaff.changeSale(over.signal)]);
   const reporting = setInterval(() => {
     progress(`${crowd.placed()} orders placed, ${crowd.open().length} open`);
   }, REPORT_EVERY_MS);
@@ -93,7 +98,7 @@ export async function runTrial(
     await delay(WARM_UP_MS);
     await disturb(crowd, history);
     over.abort();
-    await shopping;
+    await Promise.all([shopping, beside]);
   } finally {
     over.abort();
     clearInterval(reporting);
@@ -102,6 +107,7 @@ export async function runTrial(
   progress('it is over; waiting for late money and refunds');
   const unrest = await awaitRest(system, saleId);
   progress('looking at what is left');
+  const staffViolations = await crowd.shopStaff.judge();
   const unrecorded = findUnrecorded(history);
   const accepted = new Set(
     history.acceptances.map(({ orderNo }) => orderNo).filter((orderNo) => !unrecorded.has(orderNo)),
@@ -118,6 +124,7 @@ export async function runTrial(
     answers: crowd.answers,
     ends: crowd.ends,
     byStaff: crowd.byStaff,
+    byShop: crowd.shopStaff.counts,
     mischief: await readStruck(),
     books,
     parked: await readParkedWork(system),
@@ -129,7 +136,13 @@ export async function runTrial(
     lost: countLost(history),
     unrecorded,
     backOffice: told,
-    violations: [...checkHistory(history, recorded), ...watch.broken, ...books.uneven, ...told.violations],
+    violations: [
+      ...checkHistory(history, recorded),
+      ...watch.broken,
+      ...books.uneven,
+      ...told.violations,
+      ...staffViolations,
+    ],
     audits,
   };
 }

@@ -30,6 +30,7 @@ function buildHistory(changes: Partial<History> = {}): History {
     payable: [{ startMs: 24, endMs: 26, orderNo: ORDER }],
     soldOut: [{ startMs: 30, endMs: 32, sku: 'rug', quantity: 1 }],
     stock: [{ startMs: 8, endMs: 9, available: new Map([['rug', 1]]) }],
+    lowered: [],
     losses: [],
     redisStruck: [],
     ...changes,
@@ -119,7 +120,17 @@ const violations: { [check: string]: [History, Recorded?] } = {
     buildHistory({ ...LOST, losses: [{ startMs: 8, endMs: 9, name: 'empty redis' }] }),
     UNRECORDED,
   ],
-  'sold out was true': [buildHistory({ acceptances: [] }), { ...recorded, holds: new Map() }],
+  'sold out was true': [
+    // What was lowered earlier, or of another SKU, explains nothing.
+    buildHistory({
+      acceptances: [],
+      lowered: [
+        { sku: 'rug', startMs: 5, endMs: 7 },
+        { sku: 'lamp', startMs: 5, endMs: 40 },
+      ],
+    }),
+    { ...recorded, holds: new Map() },
+  ],
 };
 
 test('a true history has no violations', () => {
@@ -194,4 +205,10 @@ test('every check has a violation that it finds', () => {
 
 test.each(Object.entries(violations))('a violation is found: %s', (check, [history, stores = recorded]) => {
   expect(checkHistory(history, stores).map((violation) => violation.check)).toEqual([check]);
+});
+
+test('sold out may be true when the shop lowered the stock since it was looked at', () => {
+  const lowered = [{ sku: 'rug', startMs: 15, endMs: 20 }];
+  const history = buildHistory({ acceptances: [], answers: [], denials: [], payable: [], lowered });
+  expect(checkHistory(history, { ...recorded, holds: new Map() })).toEqual([]);
 });

@@ -1,0 +1,187 @@
+/**
+ * What the shop's staff do over HTTP in mid-storm: they change the sale that is being bought from, and refund
+ * paid orders whose units go on sale again. What was answered must be so.
+ */
+
+import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import { shopSaleReply, type ShopSaleReply } from '../src/api/http/sale-replies.ts';
+import { orderFileReply } from '../src/api/http/staff-replies.ts';
+import { createCaller, type Calls, type Reply } from './caller.ts';
+import type { History, Violation } from './history.ts';
+import type { Random } from './random.ts';
+import type { Cart } from './shopper.ts';
+
+const STAFF = 'shop-staff';
+/** Longer than any fault lasts, with the recovery from it. */
+const PATIENCE_MS = 150_000;
+const CHANGE_EVERY_MS = { min: 2_000, max: 5_000 };
+/** Shorter than a shopper's patience by far. */
+const PAUSED_MS = { min: 200, max: 800 };
+const LOOK_EVERY_MS = 300;
+/** Of the paid orders. */
+const REFUNDED_SHARE = 0.1;
+const REFUNDS_MAX = 40;
+
+const orderFile = orderFileReply.pick({ refunds: true }).strip();
+
+export interface ShopStaffOptions {
+  apiUrls: readonly string[];
+  saleId: string;
+  random: Random;
+  calls: Calls;
+  /** Gets when stock was lowered: from then on fewer units can be had than were seen before. */
+  lowered: History['lowered'];
+}
+
+export type ShopStaff = Awaited<ReturnType<typeof createShopStaff>>;
+
+export async function createShopStaff({ apiUrls, saleId, random, calls, lowered }: ShopStaffOptions) {
+  const { call, persist } = await createCaller({ userId: STAFF, roles: ['admin'], random, calls });
+  const counts = new Map<string, number>();
+  const violations: Violation[] = [];
+  /** The keys of requests for refunds, by their orders. */
+  const refunded = new Map<string, string>();
+  const count = (what: string): unknown => counts.set(what, (counts.get(what) ?? 0) + 1);
+  const foundWrong = (check: string, subject: string, detail: string): unknown =>
+    violations.push({ check, subject, detail });
+
+  function send(method: string, path: string, body?: object, headers = {}): Promise<Reply | undefined> {
+    const json = { 'content-type': 'application/json', ...headers };
+    return persist(Date.now() + PATIENCE_MS, () =>
+      call(method, new URL(`/v1/admin/${path}`, random.pick(apiUrls)), {
+        headers: json,
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      }),
+    );
+  }
+
+  async function readSale(): Promise<ShopSaleReply> {
+    const reply = await send('GET', `sales/${saleId}`);
+    if (reply?.status !== 200) throw new Error(`the sale cannot be read: ${JSON.stringify(reply?.body)}`);
+    return shopSaleReply.parse(reply.body);
+  }
+
+  /** What is recorded is made within a second as a rule, and Redis may be about to get it again. */
+  async function waitToBe(wanted: readonly Document[]): Promise<boolean> {
+    const texts = wanted.map((document) => JSON.stringify(document));
+    for (const untilMs = Date.now() + PATIENCE_MS; Date.now() < untilMs; await delay(LOOK_EVERY_MS)) {
+      const shown = await readSale();
+      if (!shown.pending && texts.includes(JSON.stringify(documentOf(shown)))) return true;
+    }
+    return false;
+  }
+
+  /** By its version, so that a process that thaws makes no older change. */
+  async function change(shown: ShopSaleReply): Promise<void> {
+    const before = documentOf(shown);
+    const after = changed(before, random);
+    const spans = lowerings(before, after).map((sku) => ({ sku, startMs: Date.now(), endMs: Infinity }));
+    lowered.push(...spans);
+    const reply = await send('PUT', `sales/${saleId}`, after, { 'if-match': `"${shown.version}"` });
+    const outcome = outcomeOf(reply);
+    count(`changes ${outcome}`);
+    const wanted = { made: [after], refused: [before], unknown: [before, after] }[outcome];
+    if (!(await waitToBe(wanted))) {
+      const detail = `${reply?.status}, and it is ${JSON.stringify(documentOf(await readSale()))}, not ${JSON.stringify(wanted)}`;
+      foundWrong('a change of the sale is as it was answered', saleId, detail);
+    }
+    for (const span of spans) span.endMs = Date.now();
+  }
+
+  async function pause(): Promise<void> {
+    count('pauses');
+    await send('POST', `sales/${saleId}/pause`);
+    await delay(random.int(PAUSED_MS.min, PAUSED_MS.max));
+  }
+
+  return {
+    counts,
+
+    /** Changes the sale again and again until `signal` aborts. It is not left paused. */
+    async changeSale(signal: AbortSignal): Promise<void> {
+      while (!signal.aborted) {
+        await delay(random.int(CHANGE_EVERY_MS.min, CHANGE_EVERY_MS.max));
+        if (random.next() < 0.2) await pause();
+        // A process that thaws may pause it again, so this is looked at each time.
+        const shown = await readSale();
+        if (shown.paused) await send('POST', `sales/${saleId}/resume`);
+        else if (!signal.aborted) await change(shown);
+      }
+      await send('POST', `sales/${saleId}/resume`);
+    },
+
+    /** Now and then: all of a paid order goes back, or one unit of it. @returns whether it was requested */
+    async maybeRefund(orderNo: string, cart: readonly Cart[], chance: Random): Promise<boolean> {
+      if (chance.next() >= REFUNDED_SHARE || refunded.size >= REFUNDS_MAX) return false;
+      const [line] = cart;
+      const lines = line && chance.next() < 0.5 ? { lines: [{ sku: line.sku, quantity: 1 }] } : {};
+      const idempotencyKey = randomUUID();
+      refunded.set(orderNo, idempotencyKey);
+      count('lines' in lines ? 'refunds of a line' : 'refunds of all');
+      const body = { ...lines, restock: true, reason: `the storm, ${idempotencyKey}` };
+      const reply = await send('POST', `orders/${orderNo}/refunds`, body, {
+        'idempotency-key': idempotencyKey,
+      });
+      if (reply?.status === 202 || reply?.status === 200) return true;
+      foundWrong('a paid order is refunded', orderNo, `${reply?.status} ${JSON.stringify(reply?.body)}`);
+      return true;
+    },
+
+    /** When the money has come to rest: each refund has succeeded, once, and its units are on sale again. */
+    async judge(): Promise<Violation[]> {
+      for (const [orderNo, key] of refunded) {
+        const reply = await send('GET', `orders/${orderNo}`);
+        const { refunds } = orderFile.parse(reply?.body);
+        const [refund, another] = refunds.filter(({ reason }) => reason?.includes(key));
+        if (refund?.status === 'succeeded' && refund.restocked && another === undefined) continue;
+        foundWrong('a refund ends, and its units are sold again', orderNo, JSON.stringify(refunds));
+      }
+      return violations;
+    },
+  };
+}
+
+/** Another version than was named: a first try may have made it, whose answer was lost. */
+function outcomeOf(reply: Reply | undefined): 'made' | 'refused' | 'unknown' {
+  if (reply === undefined || reply.status === 412) return 'unknown';
+  return reply.status === 200 ? 'made' : 'refused';
+}
+
+/** What the shop decides of a sale, as it is sent: all but what comes of it. */
+function documentOf(shown: ShopSaleReply) {
+  const { name, currency, opensAt, closesAt, paymentWindowMs, refundRestoresLimit, limitPerUser } = shown;
+  const rules = { currency, opensAt, closesAt, paymentWindowMs, refundRestoresLimit, limitPerUser };
+  const skus = shown.skus.map(({ sku, name: skuName, unitPrice, total, limitPerUser: limit }) => ({
+    sku,
+    name: skuName,
+    unitPrice,
+    total,
+    limitPerUser: limit,
+  }));
+  return { name, ...rules, skus };
+}
+
+type Document = ReturnType<typeof documentOf>;
+
+/** Limits are wide: the crowd of a trial is small, and must go on buying. */
+function changed(document: Document, random: Random): Document {
+  const at = random.int(0, document.skus.length - 1);
+  const withSku = (change: (total: number) => Partial<Document['skus'][number]>): Document => ({
+    ...document,
+    skus: document.skus.map((sku, i) => (i === at ? { ...sku, ...change(sku.total) } : sku)),
+  });
+  return random.pick<() => Document>([
+    () => withSku((total) => ({ total: total + random.int(1, 40) })),
+    // Of what is scarce often below what is held and sold, which is refused.
+    () => withSku((total) => ({ total: Math.max(1, total - random.int(1, 40)) })),
+    () => withSku(() => ({ limitPerUser: random.pick([null, 100, 200]) })),
+    () => ({ ...document, limitPerUser: random.pick([null, 300, 400]) }),
+    () => ({ ...document, name: `Trial ${random.int(1, 1_000_000)}` }),
+  ])();
+}
+
+function lowerings(before: Document, after: Document): string[] {
+  const totals = new Map(before.skus.map(({ sku, total }) => [sku, total]));
+  return after.skus.filter(({ sku, total }) => total < (totals.get(sku) ?? 0)).map(({ sku }) => sku);
+}
