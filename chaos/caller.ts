@@ -1,4 +1,4 @@
-/** The calls of a shopper, or of the shop's staff: each has a bound, and is repeated until it is answered, as a page does it. */
+/** The calls of a shopper, or of staff: each has a bound, and is repeated until it is answered. */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { signToken } from '../src/api/http/auth.ts';

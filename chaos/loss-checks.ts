@@ -54,7 +54,8 @@ export const lossesAreHonest: Check = (history, { states }) => {
 /**
  * Sold out was true at some instant of the call. It was a violation where an earlier look found so many units
  * that all the holds taken since leave enough: only holds make units fewer, and the shop, while it lowers the
- * stock. Holds that were lost without a trace are not counted, so what was refused about a loss is not judged.
+ * stock. Holds that were lost without a trace are not counted, so what was refused about a loss is not
+ * judged.
  */
 export const soldOutWasTrue: Check = (
   { soldOut, stock, lowered, losses, acceptances: accepted },

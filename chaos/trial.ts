@@ -89,8 +89,8 @@ export async function runTrial(
   const watch = watchStock(system, saleId, history.stock);
   const over = new AbortController();
   const shopping = shop(crowd, random, () => !over.signal.aborted || crowd.placed() < orders);
-  // What goes on beside the shopping, each until it is over.
-  const beside = Promise.all([crowd.shopStaff.changeSale(over.signal)]);
+  // What goes on beside the shopping, until that is over.
+  const beside = crowd.shopStaff.changeSale(over.signal);
   const reporting = setInterval(() => {
     progress(`${crowd.placed()} orders placed, ${crowd.open().length} open`);
   }, REPORT_EVERY_MS);
