@@ -34,8 +34,6 @@ export interface ShopStaffOptions {
   lowered: History['lowered'];
 }
 
-export type ShopStaff = Awaited<ReturnType<typeof createShopStaff>>;
-
 export async function createShopStaff({ apiUrls, saleId, random, calls, lowered }: ShopStaffOptions) {
   const { call, persist } = await createCaller({ userId: STAFF, roles: ['admin'], random, calls });
   const counts = new Map<string, number>();
