@@ -35,8 +35,12 @@ const placeRow = z.object({ sale_id: z.string(), at: z.date() });
 export type SaleNews = ReturnType<typeof createSaleNews>;
 
 export function createSaleNews(pool: Pool) {
-  /** The sales after a place, in the order of a column. */
+  /**
+   * The sales after a place, in the order of a column.
+   * @param index that begins at the place; with a choice of two the server has read all before it
+   */
   async function listPlaces(
+    index: 'sales_to_warm_up' | 'sales_looked_after' | 'sales_to_settle',
     column: 'opens_at' | 'closed_at',
     condition: string,
     values: unknown[],
@@ -46,7 +50,7 @@ export function createSaleNews(pool: Pool) {
     const rows = await selectRows(
       pool,
       placeRow,
-      `SELECT sale_id, ${column} AS at FROM sales
+      `SELECT sale_id, ${column} AS at FROM sales FORCE INDEX (${index})
        WHERE settled_at IS NULL AND draft = FALSE AND ${condition}
          AND (${column} > ? OR (${column} = ? AND sale_id > ?)) ORDER BY ${column}, sale_id LIMIT ?`,
       [...values, at, at, saleId, limit],
@@ -91,6 +95,7 @@ export function createSaleNews(pool: Pool) {
     /** Sales that are to be put into Redis: they open within so long, or have opened. By opening. */
     listToWarmUp: (aheadMs: number, after?: SalePlace): Promise<SalePage<string>> =>
       listPlaces(
+        'sales_to_warm_up',
         'opens_at',
         `warmed_up_at IS NULL AND pending_change_no IS NULL AND closes_at > NOW(3) AND ${OPENS_WITHIN}`,
         [aheadMs],
@@ -100,11 +105,19 @@ export function createSaleNews(pool: Pool) {
 
     /** Sales that open within so long, or have opened, and whose end is not announced. By opening. */
     listOn: async (aheadMs: number, after?: SalePlace): Promise<SalePage<SaleRecord>> =>
-      readAll(await listPlaces('opens_at', `closed_at IS NULL AND ${OPENS_WITHIN}`, [aheadMs], after)),
+      readAll(
+        await listPlaces(
+          'sales_looked_after',
+          'opens_at',
+          `closed_at IS NULL AND ${OPENS_WITHIN}`,
+          [aheadMs],
+          after,
+        ),
+      ),
 
     /** Sales whose end is announced, and that are not settled. By the announcement. */
     listClosed: async (after?: SalePlace): Promise<SalePage<SaleRecord>> =>
-      readAll(await listPlaces('closed_at', 'closed_at IS NOT NULL', [], after)),
+      readAll(await listPlaces('sales_to_settle', 'closed_at', 'closed_at IS NOT NULL', [], after)),
 
     announceOpened: (saleId: string, stock: readonly StockCount[]): Promise<boolean> =>
       announce(saleId, 'sale.opened', {
