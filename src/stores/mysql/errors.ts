@@ -15,8 +15,8 @@ function errnoOf(error: unknown): number | undefined {
   return errno !== undefined && errno > 0 ? errno : undefined;
 }
 
-/** Names are in backquotes or plain; what stands in quotes may be a value, and may have quotes inside. */
-const QUOTED = /'.*'/s;
+/** What stands in quotes may be a value, which may have quotes inside, or a name, as names in backquotes are. */
+const QUOTED = /'(.*)'/s;
 
 /**
  * Takes the values out of an error of a statement: mysql2 adds the statement with all of them, and the server
@@ -27,7 +27,9 @@ const QUOTED = /'.*'/s;
 export function withoutValues(error: unknown, sql: string): unknown {
   if (!(error instanceof Error) || !('sql' in error)) return error;
   const { message, stack } = error;
-  const shown = message.replace(QUOTED, "'…'");
+  // A name that the statement itself has, such as a column's, is no value.
+  const names = new Set(sql.match(/\w+/g));
+  const shown = message.replace(QUOTED, (quoted, inside: string) => (names.has(inside) ? quoted : "'…'"));
   error.message = shown;
   if (stack !== undefined) error.stack = stack.replace(message, () => shown);
   return Object.assign(error, { sql }, 'sqlMessage' in error ? { sqlMessage: shown } : {});

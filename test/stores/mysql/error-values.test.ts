@@ -96,6 +96,11 @@ test.each<[string, () => Promise<unknown>, object]>([
   expect(JSON.stringify(caused).split('visitors (').length).toBeLessThanOrEqual(2);
 });
 
+test('an error about a value names its column', async () => {
+  const error = await errorOf(() => insert(3, SECRET.repeat(20), 30));
+  expect(String(error)).toContain("for column 'agent' at row 1");
+});
+
 test('what an answer tells its caller is in no line about it', () => {
   const { log, lines } = openTestLog();
   log.error(
