@@ -10,16 +10,26 @@ import type { TrialReport } from './trial.ts';
 const LINES_MAX = 50;
 
 /** What a trial found wrong, a line each; it passed when there is none. */
-function faultsFound({ violations, audits, ends, unrest, parked }: TrialReport): string[] {
+function faultsFound({ neighbour, ...own }: TrialReport): string[] {
+  const { ends, unrest, parked } = own;
   const open = ends.get('open') ?? 0;
+  const openBeside = neighbour.ends.get('open') ?? 0;
+  return [
+    ...untruths(own),
+    ...untruths(neighbour).map((fault) => `beside it: ${fault}`),
+    ...(openBeside === 0 ? [] : [`beside it: ${openBeside} orders had not ended`]),
+    ...parked.others.map((work) => `parked: ${work}`),
+    ...unrest.map((moving) => `the money had not come to rest in time: ${moving}`),
+    ...(open === 0 ? [] : [`${open} orders had not ended when the last shopper stopped trying`]),
+  ];
+}
+
+function untruths({ violations, audits }: Pick<TrialReport, 'violations' | 'audits'>): string[] {
   return [
     ...violations.map(({ check, subject, detail }) => `${check}: ${subject}: ${detail}`),
     ...audits.flatMap(({ findings }) =>
       findings.map(({ rule, subject, detail }) => `${rule}: ${subject}: ${detail}`),
     ),
-    ...parked.others.map((work) => `parked: ${work}`),
-    ...unrest.map((moving) => `the money had not come to rest in time: ${moving}`),
-    ...(open === 0 ? [] : [`${open} orders had not ended when the last shopper stopped trying`]),
   ];
 }
 
@@ -57,7 +67,7 @@ export function printRolling({ restarts }: RollingReport): void {
 }
 
 export function printTrial(report: TrialReport, crashes: readonly string[], faults: readonly string[]): void {
-  const { audits, violations, stockLooks, history, calls, books, parked, backOffice } = report;
+  const { audits, violations, stockLooks, history, calls, books, parked, backOffice, neighbour } = report;
   const sum = (of: (audit: TrialReport['audits'][number]) => number) =>
     audits.reduce((total, audit) => total + of(audit), 0);
   const lines = [
@@ -75,6 +85,7 @@ export function printTrial(report: TrialReport, crashes: readonly string[], faul
     `the history:   ${history.answers} answers about orders, ${history.soldOut} times sold out, ${violations.length} violations (${CHECK_NAMES.join(', ')})`,
     `back office:   away for ${seconds(backOffice.awayMs)} s, and ${seconds(backOffice.caughtUpMs)} s later it knew all; ${backOffice.pulled} changes of orders pulled, ${backOffice.pushed} pushed`,
     `the audit:     ${sum(({ orders }) => orders)} orders, ${sum(({ payments }) => payments)} payments, ${sum(({ findings }) => findings.length)} findings (${RULE_NAMES.join(', ')})`,
+    `beside it:     another deployment accepted ${neighbour.accepted} orders: ${describe(neighbour.ends)}`,
     ...faults.slice(0, LINES_MAX).map((fault) => `  ${fault}`),
     faults.length === 0 ? 'passed' : `FAILED: ${faults.length} faults found`,
   ];

@@ -15,7 +15,10 @@ export const PAYMENT_WINDOW_MS = 40_000;
 /** Minor units. */
 export const LAMP_PRICE = 4_900;
 
-export async function openSale({ stores: { sales, saleStock } }: System, saleId: string): Promise<void> {
+export async function openSale(
+  { stores: { sales, saleStock } }: Pick<System, 'stores'>,
+  saleId: string,
+): Promise<void> {
   const sale: Sale = {
     saleId,
     name: 'Trial',
@@ -46,7 +49,7 @@ const eventRow = z.object({
 });
 
 /** Every state that MySQL ever recorded, what became of early money, and every hold that both stores know. */
-export async function readRecorded({ stores }: System, saleId: string): Promise<Recorded> {
+export async function readRecorded({ stores }: Pick<System, 'stores'>, saleId: string): Promise<Recorded> {
   const events = await selectRows(
     stores.pool,
     eventRow,

@@ -21,6 +21,7 @@ import { redisPackage } from '../stack/servers/redis.ts';
 import { locateTemporal, removeTemporalData, startTemporal } from '../stack/servers/temporal.ts';
 import { startToxiproxy } from '../stack/servers/toxiproxy.ts';
 import { createLinks, type Link, type Links } from './links.ts';
+import { startNeighbour, type Neighbour } from './neighbour.ts';
 import { createRedisServer, type RedisServer } from './redis-server.ts';
 
 /** A process that cannot start, because what it needs is struck too, is started again until then. */
@@ -56,6 +57,8 @@ export interface System extends AuditDeps {
   parts: Part[];
   links: Link[];
   redis: RedisServer;
+  /** Another deployment on the same servers. */
+  neighbour: Neighbour;
   /** While Temporal is down. */
   removeTemporalData(): Promise<void>;
   /** What the provider's staff do there; no wire is in between, and calls are repeated through its faults. */
@@ -124,9 +127,17 @@ export async function startSystem(
   await Promise.all(['provider', ...APIS, ...WORKERS].map(async (name) => starters.get(name)?.()));
 
   const connection = await Connection.connect({ address: servers.temporalAddress });
+  const client = new Client({ connection });
+  const { redisUrl, mysqlUrl, temporalAddress } = servers;
+  const env = appEnv({
+    servers: { redisUrl, mysqlUrl, temporalAddress, temporalUiUrl: undefined },
+    urls: { apiUrl: `http://${target('api-1')}`, providerUrl },
+  });
+  const neighbour = await startNeighbour(processes, { first: stores, config, env, client });
   return {
     stores,
-    client: new Client({ connection }),
+    client,
+    neighbour,
     provider: openProvider(
       {
         PAYMENT_PROVIDER_URL: providerUrl,
@@ -151,13 +162,13 @@ export async function startSystem(
       crashes.push(name);
       progress(`${crash.message.split('\n')[0]}: starting it again`);
       // If it fails to come back, the probe that waits for the system to recover fails.
-      parts
-        .find((part) => part.processName() === name)
-        ?.start()
-        .catch((error: unknown) => progress(String(error)));
+      const part = parts.find((one) => one.processName() === name);
+      const start = part?.start ?? neighbour.starters.get(name);
+      start?.().catch((error: unknown) => progress(String(error)));
     },
     async close() {
       await connection.close();
+      await neighbour.close();
       await stores.close();
     },
   };

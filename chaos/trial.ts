@@ -12,8 +12,9 @@ import { checkHistory, type History, type Loss, type Violation } from './history
 import { countLost, findUnrecorded } from './loss-checks.ts';
 import { startMischief, type Struck } from './mischief.ts';
 import { awaitRest, readBooks, type Books } from './money.ts';
+import { sellBeside, type NeighbourReport } from './neighbour.ts';
 import { readParkedWork, type ParkedWork } from './parked.ts';
-import type { Random } from './random.ts';
+import { createRandom, type Random } from './random.ts';
 import { countFinals, openSale, readRecorded } from './sale.ts';
 import { watchStock } from './stock-watch.ts';
 import type { System } from './system.ts';
@@ -58,6 +59,7 @@ export interface TrialReport {
   unrecorded: ReadonlySet<string>;
   /** What the shop's back office learned, which was away all the time. */
   backOffice: ReturnReport;
+  neighbour: NeighbourReport;
   violations: Violation[];
   audits: SaleAudit[];
 }
@@ -90,7 +92,14 @@ export async function runTrial(
   const over = new AbortController();
   const shopping = shop(crowd, random, () => !over.signal.aborted || crowd.placed() < orders);
   // What goes on beside the shopping, until that is over.
-  const beside = crowd.shopStaff.changeSale(over.signal);
+  const changing = crowd.shopStaff.changeSale(over.signal);
+  const selling = sellBeside(system.neighbour, {
+    saleId: `beside-${saleId}`,
+    // Of its own, so that the storm is the same with it and without.
+    random: createRandom(seed),
+    struck: history,
+    over: over.signal,
+  });
   const reporting = setInterval(() => {
     progress(`${crowd.placed()} orders placed, ${crowd.open().length} open`);
   }, REPORT_EVERY_MS);
@@ -98,7 +107,7 @@ export async function runTrial(
     await delay(WARM_UP_MS);
     await disturb(crowd, history);
     over.abort();
-    await Promise.all([shopping, beside]);
+    await Promise.all([shopping, changing]);
   } finally {
     over.abort();
     clearInterval(reporting);
@@ -116,6 +125,7 @@ export async function runTrial(
     { kind: 'sale', saleId, accepted: [...accepted] },
     { kind: 'strays' },
   ]);
+  const neighbour = await selling;
   const recorded = await readRecorded(system, saleId);
   const books = await readBooks(system, saleId);
   progress('the back office comes back');
@@ -136,6 +146,7 @@ export async function runTrial(
     lost: countLost(history),
     unrecorded,
     backOffice: told,
+    neighbour,
     violations: [
       ...checkHistory(history, recorded),
       ...watch.broken,

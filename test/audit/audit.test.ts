@@ -216,7 +216,7 @@ test('money that names no sale is found, unless it is known and shown to an oper
 
 test('each way in which the feed can be broken is found', async () => {
   const strays = await (await beginLook(checkout))({ kind: 'strays' });
-  const whole = { last: 3, numbered: 3, wrong: [], waiting: [], withoutEvent: [] };
+  const whole = { last: 3, numbered: 3, leftOut: 0, wrong: [], waiting: [], withoutEvent: [] };
   const audited = (broken: Partial<AuditedFeed>) =>
     auditSale({ ...strays, feed: { ...whole, ...broken } }).map(({ rule }) => rule);
   expect(audited({})).not.toContain('the feed is whole');

@@ -47,6 +47,7 @@ test(
     const { duplicate, reorder, drop, late } = report.mischief;
     expect(Math.min(duplicate, reorder, drop, late)).toBeGreaterThan(0);
     expect(report.books.returned.amount).toBeGreaterThan(0);
+    expect(report.neighbour.ends.get('paid')).toBeGreaterThan(0);
     for (const done of ['changes made', 'refunds of all', 'refunds of a line'])
       expect(report.byShop.get(done), done).toBeGreaterThan(0);
   },

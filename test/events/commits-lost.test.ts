@@ -3,6 +3,7 @@
 import { beforeEach, expect, onTestFinished, test } from 'vitest';
 import { createDispatcher } from '../../src/events/dispatcher.ts';
 import { createEventFeed } from '../../src/events/event-feed.ts';
+import { readFeed } from '../../src/stores/audit/feed-reads.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { select } from '../support/rows.ts';
 import { copyMysql } from '../support/set-back-mysql.ts';
@@ -73,6 +74,9 @@ test('lost commits are recorded once, by whichever process sees it', async () =>
   expect(await select(stores.pool, 'SELECT action, subject FROM audit_log')).toEqual([
     { action: 'commits_lost', subject: 'mysql' },
   ]);
+  // The audit knows the numbers that were left out.
+  const feed = await readFeed(stores.pool);
+  expect(feed).toMatchObject({ last: after, leftOut: after - feed.numbered, wrong: [] });
 });
 
 test('while Redis is away events are numbered, by a process that has asked it before, and by no other', async () => {

@@ -198,11 +198,12 @@ test('machines get the story, what each store says, and what is wrong, as JSON',
 });
 
 test('an order that is accepted and not stored yet is shown from Redis alone', async () => {
-  const stores: TestStores = await openTestStores();
+  const own = { REDIS_KEY_PREFIX: 'without-worker' };
+  const stores: TestStores = await openTestStores(own);
   try {
     const sale = await stores.openSale(buildSale());
     const { orderNo } = await acceptOrder(stores, sale.saleId);
-    const quiet = openOps(stores, { TEMPORAL_NAMESPACE: checkout.client.options.namespace });
+    const quiet = openOps(stores, { ...own, TEMPORAL_NAMESPACE: checkout.client.options.namespace });
     const { exitCode, out } = await quiet('order', 'show', orderNo);
     expect(exitCode).toBe(0);
     expect(out).toMatch(

@@ -12,6 +12,8 @@ export interface AuditedFeed {
   last: number;
   /** Events with a sequence up to the last one. */
   numbered: number;
+  /** Sequences up to the last one that no event is to have, because MySQL had lost commits. */
+  leftOut: number;
   /** Sequences that several events have, or that are beyond the last one. */
   wrong: number[];
   /** Events that are not of an order, and have no sequence. */
@@ -30,6 +32,10 @@ export async function readFeed(pool: Pool): Promise<AuditedFeed> {
   // The last sequence first: what is numbered meanwhile is beyond it, and counted by no statement.
   const [last = 0] = await numbers('SELECT last_sequence AS found FROM event_dispatch');
   const [numbered = 0] = await numbers(`SELECT COUNT(*) AS found FROM ${all} WHERE sequence <= ?`, [last]);
+  const leftOut = await numbers(
+    `SELECT JSON_EXTRACT(detail, '$.goesOnAfter') - JSON_EXTRACT(detail, '$.lastSequence.after') AS found
+     FROM audit_log WHERE action = 'commits_lost'`,
+  );
   const doubled = await numbers(
     `SELECT sequence AS found FROM ${all} GROUP BY sequence HAVING COUNT(*) > 1 LIMIT ?`,
     [NAMED_MAX],
@@ -42,6 +48,7 @@ export async function readFeed(pool: Pool): Promise<AuditedFeed> {
   return {
     last,
     numbered,
+    leftOut: leftOut.reduce((sum, count) => sum + count, 0),
     wrong: [...doubled, ...beyond],
     waiting: await readWaiting(pool),
     withoutEvent: await readWithoutEvent(pool),

@@ -26,6 +26,11 @@ async function lateMoney(count: number): Promise<ProviderPayment[]> {
   return payments;
 }
 
+const nameOf = (payment: ProviderPayment | undefined) => ({
+  provider: 'sandbox',
+  providerPaymentId: payment?.providerPaymentId,
+});
+
 /** As if it had become due, or its claim had run out, so long ago. */
 const ageDue = (payment: ProviderPayment | undefined, seconds: number) =>
   modify(
@@ -135,8 +140,8 @@ test('open refunds are listed page by page, and those that are due or claimed ar
   const after = { paymentId: first - 1 };
 
   expect(await stores.refundClaims.listOpen(after, 2)).toEqual([
-    { paymentId: first, isWaiting: true },
-    { paymentId: second, isWaiting: false },
+    { ...nameOf(payments[0]), paymentId: first, isWaiting: true },
+    { ...nameOf(payments[1]), paymentId: second, isWaiting: false },
   ]);
 
   const rest = await stores.refundClaims.listOpen({ paymentId: second }, 10);

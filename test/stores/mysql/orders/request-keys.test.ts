@@ -21,7 +21,12 @@ const openSale = async (): Promise<string> => (await stores.openSale(buildSale()
 
 /** Ada's orders with one key, in the order of their numbers, accepted so long ago. */
 function ordersOfOneKey(saleId: string, agesMs: readonly number[]): Order[] {
-  return agesMs.map((ageMs) => buildOrder({ saleId, idempotencyKey: 'k', reservedAtMs: NOW_MS - ageMs }));
+  const orders = agesMs.map((ageMs) =>
+    buildOrder({ saleId, idempotencyKey: 'k', reservedAtMs: NOW_MS - ageMs }),
+  );
+  // Numbers of one millisecond are in no order.
+  const orderNos = orders.map(({ orderNo }) => orderNo).toSorted();
+  return orders.map((order, i) => ({ ...order, orderNo: orderNos[i] ?? order.orderNo }));
 }
 
 async function store(batch: readonly Order[]): Promise<string[]> {
