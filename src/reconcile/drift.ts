@@ -33,7 +33,7 @@ export interface DriftDeps extends RebuildDeps {
   saleMends: SaleMends;
   saleBooks: SaleBooksStore;
   driftBoard: Pick<DriftBoard, 'publish'>;
-  repairs: RebuildDeps['repairs'] & Pick<Repairs, 'record' | 'parkSale' | 'unparkSales'>;
+  repairs: RebuildDeps['repairs'] & Pick<Repairs, 'record' | 'parkSale' | 'unparkSales' | 'hasLostCommits'>;
   places: Places;
 }
 
@@ -56,7 +56,7 @@ export function createDriftStep(deps: DriftDeps): Step {
         }
         if (!compared) continue;
         await repairAll(deps, saleId, compared, differences, report);
-        await deps.repairs.unparkSales(saleId, rightSkus(compared));
+        await deps.repairs.unparkSales(saleId, rightSkus(compared, differences));
       } catch (error) {
         // The data of one sale must not keep the others from being compared.
         failures.push(error);
@@ -189,7 +189,7 @@ async function repair(
     case 'hold': {
       const { orderNo: subject } = difference;
       // Before the lock is taken, so that the lock outlasts the bound.
-      const untilMs = (await saleMends.readTimeMs()) + RESTORE_WITHIN_MS;
+      const untilMs = (await saleMends.readTimeMs(saleId)) + RESTORE_WITHIN_MS;
       const before = await saleBooks.whileOpen(subject, ({ order, state }) =>
         saleMends.restoreHold(order, state, { epoch, untilMs }),
       );
@@ -199,6 +199,15 @@ async function repair(
     }
     case 'stock': {
       const { sku, found, expected } = difference;
+      // What MySQL counts as unsold may be of an order that it has lost, and that is paid for.
+      if (expected.available > found.available && (await repairs.hasLostCommits())) {
+        await repairs.parkSale(
+          saleId,
+          sku,
+          'MySQL has lost commits, and Redis counts fewer units as available',
+        );
+        return 'parked';
+      }
       const heldDelta = expected.held - found.held;
       const soldDelta = expected.sold - found.sold;
       const mend = { saleId, sku, epoch, mends, changeNo, total: expected.total, heldDelta, soldDelta };
@@ -209,6 +218,7 @@ async function repair(
     }
     case 'limit': {
       const { field, found: before, expected: after } = difference;
+      if (after < before && (await repairs.hasLostCommits())) return 'moved';
       const outcome = await saleMends.mendLimit({ saleId, field, epoch, mends, delta: after - before });
       if (outcome.kind === 'moved') return 'moved';
       // Without the user, whose name must not stay in the log for good.
@@ -225,10 +235,11 @@ async function repair(
   }
 }
 
-/** Those whose counters are the sums of the ledger. */
-function rightSkus({ books }: Compared): string[] {
+/** Those whose counters are the sums of the ledger, and of whose stock both stores have the same. */
+function rightSkus({ books }: Compared, differences: readonly Difference[]): string[] {
+  const off = new Set(differences.flatMap((found) => (found.kind === 'stock' ? [found.sku] : [])));
   return books.skus.flatMap(({ sku, counted, booked }) =>
-    counted.held === booked.held && counted.sold === booked.sold ? [sku] : [],
+    counted.held === booked.held && counted.sold === booked.sold && !off.has(sku) ? [sku] : [],
   );
 }
 

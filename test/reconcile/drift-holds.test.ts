@@ -64,7 +64,7 @@ test('the hold of an order that has ended since it was found missing is not writ
   const { readTimeMs } = stores.saleMends;
   const endFirst = async () => {
     await stores.orders.cancel(order.orderNo, 'operator_request', { force: true });
-    return readTimeMs();
+    return readTimeMs(order.saleId);
   };
 
   expect(await run({ ...stores.saleMends, readTimeMs: endFirst })).toMatchObject({ repaired: 0 });
@@ -75,7 +75,7 @@ test('the hold of an order that has ended since it was found missing is not writ
 test('a step that was frozen for longer than MySQL keeps its lock writes nothing, and the next run does', async () => {
   const order = await loseHold();
   const { readTimeMs } = stores.saleMends;
-  const longAgo = async () => (await readTimeMs()) - 10_000;
+  const longAgo = async () => (await readTimeMs(order.saleId)) - 10_000;
 
   expect(await run({ ...stores.saleMends, readTimeMs: longAgo })).toMatchObject({ repaired: 0 });
   expect(await inRedis(order)).toEqual([null, null]);

@@ -197,3 +197,25 @@ test('what comes back between the last look and the correction is not corrected 
   expect(await stores.redis.hget(keys.limits, 'lamp:ada')).toBeNull();
   expect(await run()).toMatchObject({ repaired: 0, parked: 0 });
 });
+
+test('while MySQL may have lost an order that is paid for, none of its units are put on sale again', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  const { stock } = saleKeys({ saleId, shard: 0 });
+  await stores.redis.hincrby(stock, 'lamp:available', -1);
+  await stores.redis.hincrby(stock, 'lamp:sold', 1);
+  await stores.pool.query(
+    "INSERT INTO audit_log (actor, action, subject, detail) VALUES ('holdfast', 'commits_lost', 'mysql', '{}')",
+  );
+
+  expect(await run()).toMatchObject({ repaired: 0, parked: 1 });
+  // It stays parked as long as the stores differ.
+  expect(await run()).toMatchObject({ repaired: 0, parked: 1 });
+  expect((await stores.saleStock.read(saleId))?.skus[0]).toMatchObject({ available: 9, sold: 1 });
+  const parked = "SELECT resolved_at FROM parked WHERE kind = 'sale'";
+  expect(await select(stores.pool, parked)).toEqual([{ resolved_at: null }]);
+
+  await stores.pool.query('UPDATE audit_log SET occurred_at = occurred_at - INTERVAL 28 HOUR');
+  expect(await run()).toMatchObject({ repaired: 1, parked: 0 });
+  await run();
+  expect(await select(stores.pool, parked)).not.toEqual([{ resolved_at: null }]);
+});

@@ -7,8 +7,7 @@ import { orderKeys, saleKeys, wholeSale } from './keys.ts';
 import { toOrderFields } from './order-hash.ts';
 import { lookUpOrders } from './order-scripts.ts';
 import { itemsJson, type lookSaleReply, type mendLimitReply, type mendStockReply } from './replies.ts';
-import { lookSale, mendLimit, mendStock, restoreHold } from './sale-scripts.ts';
-import { readTimeMs } from './sale-stock.ts';
+import { lookSale, mendLimit, mendStock, restoreHold, serverTime } from './sale-scripts.ts';
 import { run } from './script-call.ts';
 
 /** Held orders of a sale that one look may list: about a megabyte, and some milliseconds of Redis. */
@@ -140,7 +139,8 @@ export function createSaleMends(redis: RedisClient) {
       run(redis, mendLimit, { keys: keysOf(saleId), args: mend }),
 
     /** By Redis' clock (Unix ms): `restoreHold` is bounded by it. */
-    readTimeMs: (): Promise<number> => readTimeMs(redis),
+    readTimeMs: async (saleId: string): Promise<number> =>
+      (await run(redis, serverTime, { keys: keysOf(saleId), args: {} })).nowMs,
 
     /**
      * Writes the hold of an order again that is open in MySQL.

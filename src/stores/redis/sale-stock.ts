@@ -168,7 +168,7 @@ async function readHashes(redis: RedisClient, saleId: string): Promise<SaleHashe
 }
 
 /** By Redis' clock, Unix ms. */
-export async function readTimeMs(redis: RedisClient): Promise<number> {
+async function readTimeMs(redis: RedisClient): Promise<number> {
   const [seconds, micros] = await redis.time();
   return Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000);
 }

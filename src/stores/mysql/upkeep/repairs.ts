@@ -13,6 +13,9 @@ export const SYSTEM = 'holdfast';
 
 const stateRow = z.object({ order_no: z.string(), ...stateColumns, recorded: z.coerce.boolean() });
 
+/** The provider's book brings what MySQL has lost within 26 hours (docs/operations.md), and some minutes. */
+const LOST_FOR_HOURS = 27;
+
 /** Something that was provably wrong and is mended. */
 export interface Repair {
   action: RepairAction;
@@ -53,6 +56,18 @@ export function createRepairs(pool: Pool) {
         subject,
         detail: { before, after },
       }),
+
+    /** Whether MySQL has lost commits of late: what it does not know of may still be found. */
+    async hasLostCommits(): Promise<boolean> {
+      const rows = await selectRows(
+        pool,
+        z.object({ entry_id: z.int() }),
+        `SELECT entry_id FROM audit_log
+         WHERE subject = 'mysql' AND action = 'commits_lost' AND occurred_at > NOW(3) - INTERVAL ? HOUR LIMIT 1`,
+        [LOST_FOR_HOURS],
+      );
+      return rows.length > 0;
+    },
 
     /** Parks an order that the rules cannot settle. */
     parkOrder: (orderNo: string, cause: ParkedFacts['cause'], reason: string): Promise<void> =>
