@@ -13,6 +13,7 @@ import type { RebuildLock, SaleEpochs } from '../stores/mysql/rebuild/sale-epoch
 import type { readSaleSnapshot, SnapshotOrder } from '../stores/mysql/rebuild/sale-snapshot.ts';
 import type { SaleChanges } from '../stores/mysql/sales/sale-changes.ts';
 import type { Repairs } from '../stores/mysql/upkeep/repairs.ts';
+import { isDamaged } from '../stores/redis/damage.ts';
 import type { SaleRebuild, UsedLimit } from '../stores/redis/sale-rebuild.ts';
 import type { SaleStock } from '../stores/redis/sale-stock.ts';
 
@@ -90,7 +91,12 @@ async function rebuild(
   await saleRebuild.suspend(saleId);
   // First what MySQL has lost and Redis has not: no pause or end is undone, and what was sold is covered.
   // From here on Redis decides nothing. Damaged data must not keep a sale from being made again.
-  const decided = await saleStock.readDecided(saleId).catch(() => undefined);
+  const decided = await saleStock.readDecided(saleId).catch((error: unknown) => {
+    // A Redis that does not answer is asked again: else a lost pause would be undone.
+    if (!isDamaged(error)) throw error;
+    log.error({ err: error, saleId }, 'changes that MySQL may have lost cannot be read: the sale is damaged');
+    return undefined;
+  });
   if (decided && (await saleChanges.catchUp(saleId, decided)))
     log.error({ saleId }, 'MySQL had lost changes of a sale; they were taken over from Redis');
   const life = await saleStock.checkLife(saleId);

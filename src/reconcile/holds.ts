@@ -6,12 +6,12 @@
 
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
-import { ZodError } from 'zod';
 import { isFinal, orderDeadlineMs, parseOrderNo, type OrderState } from '../domain/order.ts';
 import type { OrderEngine } from '../engine/order-engine.ts';
 import { settleStock } from '../rebuild/settle-stock.ts';
 import type { Places } from '../stores/mysql/upkeep/places.ts';
 import type { Repairs } from '../stores/mysql/upkeep/repairs.ts';
+import { isDamaged } from '../stores/redis/damage.ts';
 import type { HeldOrder, HoldPlace, Holds } from '../stores/redis/holds.ts';
 import { formatSaleShard, type SaleShard } from '../stores/redis/keys.ts';
 import type { Reservations, ReservedOrder } from '../stores/redis/reservations.ts';
@@ -221,18 +221,4 @@ async function park(
 ): Promise<Outcome> {
   await repairs.parkOrder(orderNo, cause, reason);
   return 'parked';
-}
-
-/** Redis answers, and what it has of this very order is not as the scripts write it. */
-function isDamaged(error: unknown): boolean {
-  return (
-    error instanceof ZodError || (error instanceof Error && error.name === 'ReplyError' && !isServers(error))
-  );
-}
-
-/** Errors that concern the server and not the order. */
-function isServers({ message }: Error): boolean {
-  return /^(OOM|LOADING|BUSY|READONLY|MISCONF|CLUSTERDOWN|MASTERDOWN|NOREPLICAS|NOAUTH|MOVED|ASK|TRYAGAIN) /.test(
-    message,
-  );
 }

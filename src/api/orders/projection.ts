@@ -3,11 +3,10 @@
  * project, the projection may be older than an answer: then all APIs doubt it for a while, and go by MySQL.
  */
 
-import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { ProjectionDoubts } from '../../stores/mysql/orders/projection-doubts.ts';
+import { isDamaged } from '../../stores/redis/damage.ts';
 import type { OrderLook } from '../../stores/redis/order-look.ts';
 import type { ReservedOrder, Reservations } from '../../stores/redis/reservations.ts';
 import { unavailable } from '../http/problem.ts';
@@ -26,9 +25,6 @@ const RECORDED_FOR_MS = 3 * 60_000;
 const LOOK_HOLDS_MS = 500;
 /** A timer may fire early by a fraction of a millisecond; clocks of two machines run alike. */
 const MARGIN_MS = 50;
-/** A caller waits so long for a look; while MySQL does not answer, the projection is all there is. */
-const LOOK_TIMEOUT_MS = 1_000;
-
 export interface ProjectionDeps {
   reservations: Pick<Reservations, 'lookUp' | 'project'>;
   projectionDoubts: ProjectionDoubts;
@@ -62,7 +58,7 @@ export function createProjection({ reservations, projectionDoubts, log }: Projec
       } catch (error) {
         log.warn({ err: error, orderNo }, 'no answer from Redis; asking MySQL');
         // What is damaged is so for every API.
-        if (!(error instanceof assert.AssertionError)) await doubtForAll();
+        if (!isDamaged(error)) await doubtForAll();
         return 'no-answer';
       }
     },
@@ -77,7 +73,7 @@ export function createProjection({ reservations, projectionDoubts, log }: Projec
         await reservations.project(orderNo, state);
       } catch (error) {
         log.warn({ err: error, orderNo }, 'answered and not projected');
-        await doubtForAll();
+        if (!isDamaged(error)) await doubtForAll();
       }
     },
   };
@@ -86,22 +82,25 @@ export function createProjection({ reservations, projectionDoubts, log }: Projec
 /** What this process knows of the doubt that all share. Its times are of `performance.now()`. */
 function createDoubt(doubts: ProjectionDoubts) {
   let doubtedUntilMs = 0;
-  /** When the latest look began, and the latest that was answered, or was given up. */
-  let [lookBegunMs, lookedAtMs] = [-Infinity, -Infinity];
+  /** When the latest look began that was answered, or ended that was not. */
+  let lookedAtMs = -Infinity;
+  /** By the latest look. Nobody waits for a store that does not answer. */
+  let isMysqlAway = false;
   let looking: Promise<void> | undefined;
   /** Until when all doubt, as this process has recorded it. */
   let recordedUntilMs = 0;
   let recording: Promise<void> | undefined;
 
   async function look(): Promise<void> {
-    lookBegunMs = performance.now();
-    const begunMs = lookBegunMs;
+    const begunMs = performance.now();
     try {
       const leftMs = await doubts.readLeftMs();
+      isMysqlAway = false;
       lookedAtMs = begunMs;
       doubtedUntilMs = Math.max(doubtedUntilMs, performance.now() + leftMs);
     } catch {
       // MySQL is away for this process, which has the projection alone. The next look comes as soon.
+      isMysqlAway = true;
       lookedAtMs = performance.now();
     }
   }
@@ -113,10 +112,8 @@ function createDoubt(doubts: ProjectionDoubts) {
 
   /** A look that is under way already may have begun too early for a caller who comes now. */
   async function isDoubtedAfterLook(nowMs: number): Promise<boolean> {
-    const looks = lookTogether().then(() =>
-      lookedAtMs > nowMs - LOOK_HOLDS_MS ? undefined : lookTogether(),
-    );
-    await Promise.race([looks, once(AbortSignal.timeout(LOOK_TIMEOUT_MS), 'abort')]);
+    await lookTogether();
+    if (lookedAtMs <= nowMs - LOOK_HOLDS_MS) await lookTogether();
     return performance.now() < doubtedUntilMs;
   }
 
@@ -134,11 +131,11 @@ function createDoubt(doubts: ProjectionDoubts) {
       const nowMs = performance.now();
       if (nowMs < doubtedUntilMs) return true;
       const ageMs = nowMs - lookedAtMs;
-      if (ageMs < LOOK_HOLDS_MS) {
+      if (ageMs < LOOK_HOLDS_MS || isMysqlAway) {
         if (ageMs > LOOK_HOLDS_MS / 2) void lookTogether();
         return false;
       }
-      return looking && nowMs - lookBegunMs > LOOK_TIMEOUT_MS ? false : isDoubtedAfterLook(nowMs);
+      return isDoubtedAfterLook(nowMs);
     },
 
     /**
@@ -146,11 +143,12 @@ function createDoubt(doubts: ProjectionDoubts) {
      * @throws when MySQL does not take it
      */
     async spread(): Promise<void> {
-      const nowMs = performance.now();
-      doubtedUntilMs = nowMs + DOUBTED_FOR_MS;
-      if (recordedUntilMs - nowMs >= DOUBTED_FOR_MS) return;
-      recording ??= record().finally(() => (recording = undefined));
-      await recording;
+      if (recordedUntilMs - performance.now() < DOUBTED_FOR_MS) {
+        recording ??= record().finally(() => (recording = undefined));
+        // Where it fails nothing is answered, so that there is nothing to doubt.
+        await recording;
+      }
+      doubtedUntilMs = Math.max(doubtedUntilMs, performance.now() + DOUBTED_FOR_MS);
     },
   };
 }

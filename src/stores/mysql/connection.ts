@@ -141,7 +141,7 @@ const BOUNDS: Bounds = { waitMs: CONNECTION_TIMEOUT_MS, workMs: STATEMENTS_TIMEO
  * closed.
  * @throws StoreUnavailableError
  */
-async function withConnection<T>(
+export async function withConnection<T>(
   pool: Pool,
   work: (connection: PoolConnection) => Promise<T>,
   { waitMs, workMs }: Bounds = BOUNDS,

@@ -5,7 +5,7 @@ import { openStores } from '../../../src/stores/open.ts';
 import { buildSale } from '../../support/factories.ts';
 import { openHttpApp } from '../../support/http-app.ts';
 import { orderOf, problemOf, refusalOf, type Shopper } from '../../support/shopper.ts';
-import { silent } from '../../support/stores.ts';
+import { silent, type TestStores } from '../../support/stores.ts';
 import { openTcpProxy } from '../../support/tcp-proxy.ts';
 import { waitFor } from '../../support/wait.ts';
 import { openApi, type TestApi } from '../open-api.ts';
@@ -187,12 +187,15 @@ test('what the others cannot be told of is not answered', async () => {
   expect(await cutOff.shopper.readOrder(orderNo)).toMatchObject({ version: 1 });
 });
 
-test('an order that is damaged in Redis makes no API doubt all others', async () => {
+test.each<[string, (redis: TestStores['redis'], key: string) => Promise<unknown>]>([
+  ['is something else', async (redis, key) => [await redis.del(key), await redis.set(key, 'no hash')]],
+  ['lacks a field', (redis, key) => redis.hdel(key, 'total')],
+  ['has a field that is no JSON', (redis, key) => redis.hset(key, 'items', '[')],
+])('an order that %s in Redis makes no API doubt all others', async (_, damage) => {
   const orderNo = await buyStored();
   const { redis } = api.stores;
   const [key = ''] = await redis.keys(`*:order:${orderNo}`);
-  await redis.del(key);
-  await redis.set(key, 'no hash');
+  await damage(redis, key);
 
   expect(await shopper.readOrder(orderNo)).toMatchObject({ version: 1 });
   expect(await api.stores.projectionDoubts.readLeftMs()).toBe(0);

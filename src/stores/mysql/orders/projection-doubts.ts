@@ -4,7 +4,13 @@
  */
 
 import { z } from 'zod';
-import { modify, selectRows, type Pool } from '../connection.ts';
+import { modify, selectRows, withConnection, type Pool } from '../connection.ts';
+
+/**
+ * For a connection, and for the answer. A read that hangs is given up soon, with its connection: the next one
+ * takes another.
+ */
+const LOOK_MS = 500;
 
 const leftRow = z.object({ left_ms: z.int() });
 
@@ -14,11 +20,16 @@ export function createProjectionDoubts(pool: Pool) {
   return {
     /** For how long they are still doubted, in ms; 0: they are believed. */
     async readLeftMs(): Promise<number> {
-      const [row] = await selectRows(
+      const [row] = await withConnection(
         pool,
-        leftRow,
-        `SELECT GREATEST(TIMESTAMPDIFF(MICROSECOND, NOW(3), doubted_until), 0) DIV 1000 AS left_ms
-         FROM projection_doubts WHERE doubt_id = 1`,
+        (connection) =>
+          selectRows(
+            connection,
+            leftRow,
+            `SELECT GREATEST(TIMESTAMPDIFF(MICROSECOND, NOW(3), doubted_until), 0) DIV 1000 AS left_ms
+             FROM projection_doubts WHERE doubt_id = 1`,
+          ),
+        { waitMs: LOOK_MS, workMs: LOOK_MS },
       );
       return row?.left_ms ?? 0;
     },
