@@ -30,14 +30,15 @@ export async function withdrawRefund(
   const { currency } = own.payment;
   if (refund.status === 'failed') return { kind: 'withdrawn', refund, currency };
   const { paymentId, refundTarget } = own.payment;
-  const target = refundTarget - refund.amount;
-  if (refund.status === 'succeeded' || own.refunding > target) return { kind: 'on-its-way' };
+  // A request is one refund up to its target. What provider staff send counts towards it, and stays.
+  if (refund.status === 'succeeded' || own.refunding >= refund.target) return { kind: 'on-its-way' };
+  const target = Math.max(refundTarget - refund.amount, Math.min(own.refunding, refundTarget));
   await setRefundTarget(connection, paymentId, target);
   await modify(
     connection,
     `UPDATE refunds SET status = IF(refund_id = ?, 'failed', status), ended_at = IF(refund_id = ?, NOW(3), ended_at),
        target = target - IF(refund_id = ?, 0, ?) WHERE payment_id = ? AND refund_id >= ? AND status <> 'failed'`,
-    [refundId, refundId, refundId, refund.amount, paymentId, refundId],
+    [refundId, refundId, refundId, refundTarget - target, paymentId, refundId],
   );
   const payment = { ...own.payment, refundTarget: target };
   await settleReversals(connection, { payment, stored: own.stored }, [], 'workflow');

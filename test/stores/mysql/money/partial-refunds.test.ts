@@ -275,6 +275,17 @@ describe('all of the money, while a refund of provider staff is pending,', () =>
     expect(await targetOf(paid)).toBe(4_900);
   });
 
+  test('can be withdrawn where the provider refuses what is left beside that one', async () => {
+    const { paid, staffs } = await staffSendBack(900);
+    const { refundId } = await requested(paid, all());
+    await reverse(stores, { ...staffs, status: 'succeeded' });
+    const outcome = await stores.refunds.withdraw(paid.order.orderNo, refundId, OLGA);
+    expect(outcome).toMatchObject({ kind: 'withdrawn', refund: { status: 'failed' } });
+    expect(await targetOf(paid)).toBe(900);
+    expect(await world.statusOf(paid.payment)).toBe('applied');
+    expect(await world.stateOf(paid.order)).toMatchObject({ status: 'paid', refunded: 900 });
+  });
+
   test('is requested once: more than all of it cannot go back', async () => {
     const { paid } = await staffSendBack(4_900);
     await requested(paid, all());

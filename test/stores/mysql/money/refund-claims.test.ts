@@ -145,7 +145,7 @@ test('open refunds are listed page by page, and those that are due or claimed ar
   ]);
 
   const rest = await stores.refundClaims.listOpen({ paymentId: second }, 10);
-  expect(rest).toEqual([{ paymentId: third, isWaiting: true }]);
+  expect(rest).toEqual([{ ...nameOf(payments[2]), paymentId: third, isWaiting: true }]);
   expect(rest.map(({ paymentId }) => paymentId)).not.toContain(await world.idOf(applied));
 });
 
