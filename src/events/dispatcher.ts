@@ -25,12 +25,14 @@ export interface DispatcherDeps {
 export function createDispatcher({ eventDispatch, feedMarks, log }: DispatcherDeps) {
   /** The greatest number that this process knows as given; undefined: Redis was never asked. */
   let given: number | undefined;
+  /** What Redis has, which may have lost it since. */
   let marked = 0;
 
   /** @throws while Redis is away and was never asked by this process */
   async function readGiven(feedId: string): Promise<number> {
     try {
-      given = Math.max(given ?? 0, await feedMarks.read(feedId));
+      marked = await feedMarks.read(feedId);
+      given = Math.max(given ?? 0, marked);
     } catch (error) {
       // Events are numbered all the same, by what this process knows itself.
       if (given === undefined) throw error;
@@ -61,7 +63,7 @@ export function createDispatcher({ eventDispatch, feedMarks, log }: DispatcherDe
         );
       return 0;
     }
-    const outcome = await eventDispatch.numberEvents(PAGE_MAX);
+    const outcome = await eventDispatch.numberEvents(PAGE_MAX, had);
     const events = outcome.kind === 'numbered' ? outcome.events : 0;
     await mark(feedId, last + events);
     return events === PAGE_MAX ? 0 : IDLE_PAUSE_MS;

@@ -77,11 +77,14 @@ export function createEventDispatch(pool: Pool) {
         return { had, has };
       }),
 
-    /** Numbers up to `max` events, in one transaction. */
-    numberEvents: (max: number): Promise<Numbered> =>
+    /**
+     * Numbers up to `max` events, in one transaction.
+     * @param known a number that was given: a MySQL that has lost it since gives none
+     */
+    numberEvents: (max: number, known = 0): Promise<Numbered> =>
       inTransaction(pool, async (connection) => {
         const found = await lockDispatch(connection);
-        if (!found) return { kind: 'elsewhere' };
+        if (!found || found.last_sequence < known) return { kind: 'elsewhere' };
         const { last_sequence: last, now } = found;
         const ofShop = await numberShopEvents(connection, last, max);
         const ofOrders = await numberOrderEvents(connection, last + ofShop.events, max - ofShop.events);
