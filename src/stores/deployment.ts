@@ -84,6 +84,8 @@ export function createDeploymentStores(
   /** While MySQL is away, Redis alone tells which deployment this is. */
   async function readRecord(): Promise<DeploymentRecord> {
     const record = await readDeployment(pool).catch(async (error: unknown) => {
+      // While no process can confirm its Redis, silence says nothing.
+      watched = undefined;
       const mark = await readMark(redis);
       assertFormat('Redis', mark?.format);
       id ??= mark?.deploymentId;

@@ -63,15 +63,16 @@ async function runUntilStopped(
   if (signal.aborted) return;
   const deferred = createDeferredEngine();
   const signer = createOrderSigner(config.ORDER_SIGNING_SECRETS);
-  const relay = Promise.all([
+  const loops = [
     runRelay({ ...stores, engine: deferred.engine, log }, signal),
     runRedisWatch({ ...stores, log }, signal),
     runLoop('sale keeper', createSaleKeeper({ ...stores, log }), { log, signal }),
     runLoop('events', createDispatcher({ ...stores, log }), { log, signal }),
     runPush({ ...stores, sender: { allowPrivate: config.PUSH_ALLOW_PRIVATE === 'true' }, log }, signal),
     stores.deployment.keep(signal),
-  ]);
-  relay.catch(() => stopping.abort());
+  ];
+  const relay = allEnded(loops.map((loop) => loop.catch(abortAnd(stopping))));
+  relay.catch(() => {});
   const connection = await connectTemporal(config, log, signal);
   if (!connection) {
     await relay;
@@ -89,11 +90,9 @@ async function runUntilStopped(
     );
     const keeper = createScheduleKeeper({ ...stores, schedule, namespace, everyMs, signal, log });
     // By the schedule the queue is taken, before any workflow of it is started or worked on.
-    await untilDone('schedule', keeper, { log, signal }).catch(abortAnd(stopping));
-    if (signal.aborted) {
-      await relay;
-      return;
-    }
+    const take = async () => (await schedule.exists()) || (await keeper());
+    await untilDone('schedule', take, { log, signal });
+    if (signal.aborted) return;
     const version = versionOf(config);
     const steps = createReconcileSteps({
       ...stores,
@@ -119,11 +118,14 @@ async function runUntilStopped(
     deferred.connect(engine);
     log.info({ taskQueue, version }, 'worker ready');
     const scheduling = runLoop('schedule', keeper, { log, signal }).catch(abortAnd(stopping));
-    const loops = Promise.all([relay, scheduling]);
-    await allEnded([worker.run(), loops.finally(() => worker.shutdown())]);
+    const beside = Promise.all([relay, scheduling]);
+    await allEnded([worker.run(), beside.finally(() => worker.shutdown())]);
   } finally {
+    stopping.abort();
+    await relay.catch(() => {});
     await connection.close();
   }
+  await relay;
 }
 
 /** Whoever waits for the signal ends, too. */
