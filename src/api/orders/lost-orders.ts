@@ -109,7 +109,7 @@ function canHaveBeen({ saleId, shard, epoch, ulid }: OrderNoParts, life: SaleEpo
     life.isWatched &&
     epoch <= life.epoch &&
     shard === wholeSale(saleId).shard &&
-    madeAtMs >= life.warmedUpAtMs - CLOCKS_DIFFER_MAX_MS &&
+    madeAtMs >= life.createdAtMs - CLOCKS_DIFFER_MAX_MS &&
     madeAtMs <= life.nowMs + CLOCKS_DIFFER_MAX_MS
   );
 }

@@ -23,7 +23,7 @@ const lifeRow = z.object({
   payment_window_ms: z.int(),
   watched: z.coerce.boolean(),
   settled: z.coerce.boolean(),
-  warmed_up_at: z.date().nullable(),
+  created_at: z.date(),
   now: z.date(),
 });
 
@@ -43,8 +43,8 @@ export interface SaleEpoch {
   isWatched: boolean;
   /** No relay brings an order of an earlier epoch back any more. */
   isSettled: boolean;
-  /** Unix ms; before it no order was accepted. */
-  warmedUpAtMs: number;
+  /** Unix ms. Not when it was put into Redis: MySQL may learn of that late. */
+  createdAtMs: number;
   /** By MySQL's clock (Unix ms). */
   nowMs: number;
 }
@@ -77,7 +77,7 @@ export function createSaleEpochs(pool: Pool) {
         pool,
         lifeRow,
         `SELECT epoch, currency, payment_window_ms, ${IS_WATCHED} AS watched, rebuilding_since IS NULL
-           AND COALESCE(rebuilt_at < NOW(3) - INTERVAL ? * 1000 MICROSECOND, TRUE) AS settled, warmed_up_at, NOW(3) AS now
+           AND COALESCE(rebuilt_at < NOW(3) - INTERVAL ? * 1000 MICROSECOND, TRUE) AS settled, created_at, NOW(3) AS now
          FROM sales WHERE sale_id = ?`,
         [WATCHED_AFTER_CLOSE_MS, LOST_AFTER_MS, saleId],
       );
@@ -88,7 +88,7 @@ export function createSaleEpochs(pool: Pool) {
         paymentWindowMs: row.payment_window_ms,
         isWatched: row.watched,
         isSettled: row.settled,
-        warmedUpAtMs: row.warmed_up_at?.getTime() ?? Infinity,
+        createdAtMs: row.created_at.getTime(),
         nowMs: row.now.getTime(),
       };
     },
