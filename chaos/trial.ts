@@ -100,6 +100,8 @@ export async function runTrial(
     struck: history,
     over: over.signal,
   });
+  // Awaited below, and not unhandled until then.
+  for (const going of [shopping, changing, selling]) going.catch(() => over.abort());
   const reporting = setInterval(() => {
     progress(`${crowd.placed()} orders placed, ${crowd.open().length} open`);
   }, REPORT_EVERY_MS);

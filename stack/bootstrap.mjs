@@ -88,7 +88,8 @@ async function installIfNeeded() {
     existsSync(installed) &&
     (mtimeMs(installed) >= mtimeMs(lock) || (existsSync(stamp) && readFileSync(stamp, 'utf8') === hash));
   if (isCurrent) return 0;
-  const flags = ['--include=dev', '--no-audit', '--no-fund'];
+  // What npm prints is shown where it fails, also to those who want it silent otherwise.
+  const flags = ['--include=dev', '--no-audit', '--no-fund', '--loglevel=notice'];
   say('Installing the dependencies (npm ci)');
   const printed = [];
   let exitCode = await npm(['ci', ...flags], printed);

@@ -29,8 +29,7 @@ async function lint(dir: string, packages: object, hooks: { preinstall?: string 
   await write('package.json', { scripts: { 'lint:tools': 'echo linted', ...hooks }, dependencies });
   await write('package-lock.json', { lockfileVersion: 3, requires: true, packages });
   const args = [join(dir, 'stack', 'bootstrap.mjs'), 'lint'];
-  // Whatever is asked of the npm that runs this test.
-  const env = { ...process.env, npm_config_loglevel: 'notice' };
+  const env = { ...process.env, npm_config_loglevel: 'silent' };
   const { ok, output } = await runCommand(process.execPath, args, { timeoutMs: TIMEOUT_MS, env });
   return { ok, output, lines: output.trim().split('\n') };
 }
