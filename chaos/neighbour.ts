@@ -22,8 +22,9 @@ import type { Random } from './random.ts';
 import { openSale, PAYMENT_WINDOW_MS, readRecorded } from './sale.ts';
 import { createShopper, type Shopper } from './shopper.ts';
 
-/** Its prefix, its task queue and its database. */
+/** Its prefix and its task queue. */
 const NAME = 'neighbour';
+const DATABASE = 'holdfast_neighbour';
 const SHOPPERS = 20;
 /** Beside the ten of the first one. */
 const EVERY_MS = 1_000;
@@ -52,9 +53,9 @@ export async function startNeighbour(
   processes: Processes,
   { first, config, env, client }: { first: Stores; config: StoreConfig; env: AppEnv; client: Client },
 ): Promise<Neighbour> {
-  await first.pool.query(`CREATE DATABASE ${NAME}`);
+  await first.pool.query(`CREATE DATABASE ${DATABASE} CHARACTER SET utf8mb4`);
   const mysqlUrl = new URL(config.MYSQL_URL);
-  mysqlUrl.pathname = `/${NAME}`;
+  mysqlUrl.pathname = `/${DATABASE}`;
   const own = { REDIS_KEY_PREFIX: NAME, MYSQL_URL: mysqlUrl.href };
   const silent = pino({ level: 'silent' });
   const stores = await openStores({ ...config, ...own }, silent);

@@ -55,7 +55,7 @@ export const eventsKeepOrder: Rule = ({ mysql }) =>
     return isInOrder ? [] : [{ subject, detail: `its versions have the sequences ${sequences.join(', ')}` }];
   });
 
-/** The feed has each number from 1 to the last once, but those that were left out, and nothing stays out of it. */
+/** The feed has each number from 1 to the last once, but those left out, and nothing stays out of it. */
 export const feedIsWhole: Rule = ({ feed }) => {
   if (!feed) return [];
   const { last, numbered, leftOut, wrong, waiting } = feed;

@@ -15,7 +15,7 @@ function errnoOf(error: unknown): number | undefined {
   return errno !== undefined && errno > 0 ? errno : undefined;
 }
 
-/** What stands in quotes may be a value, which may have quotes inside, or a name, as names in backquotes are. */
+/** What stands in quotes may be a name, or a value, which may have quotes inside. */
 const QUOTED = /'(.*)'/s;
 
 /**

@@ -1,6 +1,6 @@
 /** Tells data that are not as the scripts write them from a Redis that does not answer. */
 
-import { AssertionError } from 'node:assert';
+import assert from 'node:assert/strict';
 import { ZodError } from 'zod';
 
 /** Redis answers, and what it has of this very key is not as the scripts write it. */
@@ -8,7 +8,7 @@ export function isDamaged(error: unknown): boolean {
   return (
     error instanceof ZodError ||
     error instanceof SyntaxError ||
-    error instanceof AssertionError ||
+    error instanceof assert.AssertionError ||
     (error instanceof Error && error.name === 'ReplyError' && !isServers(error))
   );
 }
