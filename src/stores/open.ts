@@ -2,6 +2,7 @@
 
 import type { Logger } from 'pino';
 import { DEFAULT_DEPLOYMENT_NAME } from '../domain/limits.ts';
+import { createCaughtUpOrders } from './caught-up-orders.ts';
 import { createDeploymentStores } from './deployment.ts';
 import { createMysqlPool } from './mysql/connection.ts';
 import { createEventConsumers } from './mysql/events/event-consumers.ts';
@@ -72,6 +73,8 @@ export async function openStores(config: StoreConfig, log: Logger) {
   const redis = await connectRedis(config.REDIS_URL, log, { keyPrefix });
   await assertNoEviction(redis);
   const pool = createMysqlPool(config.MYSQL_URL);
+  const saleStock = createSaleStock(redis);
+  const saleChanges = createSaleChanges(pool);
   return {
     redis,
     pool,
@@ -87,7 +90,7 @@ export async function openStores(config: StoreConfig, log: Logger) {
     reservations: createReservations(redis, { startsPerSecond: config.ENGINE_STARTS_PER_SECOND }),
     holds: createHolds(redis),
     forgetting: createForgetting(redis),
-    saleStock: createSaleStock(redis),
+    saleStock,
     paymentAttempts: createPaymentAttempts(redis),
     /** Counts the calls of all processes to the payment provider. */
     providerPace: (callsPerSecond: number) => createProviderPace(redis, callsPerSecond),
@@ -96,7 +99,7 @@ export async function openStores(config: StoreConfig, log: Logger) {
     saleMends: createSaleMends(redis),
     driftBoard: createDriftBoard(redis),
     feedMarks: createFeedMarks(redis),
-    orders: createOrders(pool),
+    orders: createCaughtUpOrders(createOrders(pool), { saleStock, saleChanges, log }),
     orderClaims: createOrderClaims(pool),
     projectionDoubts: createProjectionDoubts(pool),
     payments: createPayments(pool),
@@ -115,7 +118,7 @@ export async function openStores(config: StoreConfig, log: Logger) {
     eventDispatch: createEventDispatch(pool),
     eventRows: createEventRows(pool),
     eventConsumers: createEventConsumers(pool),
-    saleChanges: createSaleChanges(pool),
+    saleChanges,
     saleNews: createSaleNews(pool),
     places: createPlaces(pool),
     comparedBook: createComparedBook(pool),

@@ -1,11 +1,22 @@
 /** MySQL is set back by commits that it has lost, beside a Redis that has decided later changes of a sale. */
 
+import pLimit from 'p-limit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createActivities } from '../../src/activities/index.ts';
 import { changeSale } from '../../src/api/admin/change-sale.ts';
+import type { Order } from '../../src/domain/order.ts';
 import type { Sale } from '../../src/domain/sale.ts';
 import { rebuildSale } from '../../src/rebuild/rebuild-sale.ts';
+import { createCaughtUpOrders } from '../../src/stores/caught-up-orders.ts';
+import { createOrders } from '../../src/stores/mysql/orders/orders.ts';
 import type { Ask } from '../../src/stores/mysql/sales/sale-changes.ts';
+import { saleKeys } from '../../src/stores/redis/keys.ts';
+import { createOutbox } from '../../src/stores/redis/outbox.ts';
+import { createBurst } from '../../src/workers/burst.ts';
+import { createEngineGate } from '../../src/workers/engine-gate.ts';
+import { createOutboxFollower } from '../../src/workers/outbox-follower.ts';
 import { createSaleKeeper } from '../../src/workers/sale-keeper.ts';
+import { noProvider } from '../activities/stage.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { buildSale } from '../support/factories.ts';
 import { select } from '../support/rows.ts';
@@ -196,4 +207,95 @@ test('a rebuild takes lost changes over before it makes the sale again from MySQ
   await rebuildSale({ ...stores, log: silent }, saleId, { cause: 'requested', actor: 'grace' });
   expect((await inMysql())?.sale.paused).toBe(true);
   expect((await inRedis())?.paused).toBe(true);
+});
+
+/** Sells nine pairs of ten lamps that became twenty, and a new SKU, and sets MySQL back before both. */
+async function sellWhatMysqlLost() {
+  const stage = await openStage();
+  const { sale, saleId, put, backUp } = stage;
+  const setBack = await backUp();
+  await put(withLamps(sale, 20));
+  const tent = { sku: 'tent', name: 'Tent', unitPrice: 9_900, total: 4, limitPerUser: null };
+  await put({ skus: [...(withLamps(sale, 20).skus ?? []), tent] });
+  const pairOf = (sku: string, userId: string) =>
+    acceptOrder(stores, saleId, { userId, items: [{ sku, quantity: 2 }] });
+  const orders: Order[] = [];
+  for (let i = 0; i < 9; i += 1) orders.push(await pairOf('lamp', `lamp-${i}`));
+  for (let i = 0; i < 2; i += 1) orders.push(await pairOf('tent', `tent-${i}`));
+  await setBack();
+  return {
+    ...stage,
+    orders,
+    statuses: () =>
+      Promise.all(orders.map(async ({ orderNo }) => (await stores.orders.read(orderNo))?.state.status)),
+    async expectAllHeld(): Promise<void> {
+      await expectStock(stores, saleId, { sku: 'lamp', available: 2, held: 18, sold: 0 });
+      await expectStock(stores, saleId, { sku: 'tent', available: 0, held: 4, sold: 0 });
+      await stage.expectComparable();
+    },
+  };
+}
+
+test('a relay that comes before the keeper stores what was sold of a raise and of a SKU that MySQL has lost', async () => {
+  const { saleId, orders, statuses, expectAllHeld } = await sellWhatMysqlLost();
+  const blocking = await stores.connectBlocking();
+  const started: string[] = [];
+  const follower = createOutboxFollower({
+    ...stores,
+    outbox: createOutbox(stores.redis, blocking, { saleId, shard: 0 }, 'relay-1'),
+    engine: { start: async ({ orderNo }, state) => void started.push(`${orderNo} ${state?.status}`) },
+    gate: createEngineGate(stores.budget, silent),
+    burst: createBurst(),
+    storing: pLimit(2),
+    stopping: new AbortController().signal,
+    log: silent,
+  });
+  // The first pass looks for leftovers.
+  for (let i = 0; i < 2; i += 1) {
+    await follower.pass();
+    await follower.drain();
+  }
+  blocking.disconnect();
+  expect(await statuses()).toEqual(orders.map(() => 'awaiting_payment'));
+  // None is left to a workflow that would have to store it.
+  expect(started.toSorted()).toEqual(orders.map(({ orderNo }) => `${orderNo} awaiting_payment`).toSorted());
+  await expectAllHeld();
+});
+
+test('workflows that come before the keeper store what was sold of a raise and of a SKU that MySQL has lost', async () => {
+  const { orders, expectAllHeld } = await sellWhatMysqlLost();
+  const { persistOrder } = createActivities({ ...stores, provider: noProvider });
+  const outcomes = await Promise.allSettled(orders.map((order) => persistOrder({ order })));
+  expect(outcomes).toMatchObject(
+    orders.map(() => ({ status: 'fulfilled', value: { status: 'awaiting_payment' } })),
+  );
+  await expectAllHeld();
+});
+
+test('while Redis is away such an order is neither refused nor stored, and is stored afterwards', async () => {
+  const { orders, expectAllHeld } = await sellWhatMysqlLost();
+  const readDecided = () => Promise.reject(new Error('Redis is away'));
+  const decided = { ...stores, saleStock: { readDecided }, log: silent };
+  const cutOff = createCaughtUpOrders(createOrders(stores.pool), decided);
+  await expect(cutOff.storeOrders(orders, 'due')).rejects.toThrow('Redis is away');
+  const tents = orders.slice(-2);
+  for (const order of tents) {
+    await expect(cutOff.storeOrder(order, 'due')).rejects.toThrow('Redis is away');
+    expect(await stores.orders.read(order.orderNo)).toBeUndefined();
+  }
+  await stores.orders.storeOrders(orders, 'due');
+  await expectAllHeld();
+});
+
+test('nothing is taken over from a Redis that has another epoch of the sale', async () => {
+  const { saleId, orders, inMysql } = await sellWhatMysqlLost();
+  await stores.redis.hset(saleKeys({ saleId, shard: 0 }).sale, 'epoch', '2');
+  const outcomes = await stores.orders.storeOrders(orders, 'due');
+  const refused = [...outcomes.values()].flatMap((end) => (end.kind === 'refused' ? [end.reason] : []));
+  expect(refused.toSorted()).toEqual([
+    ...Array.from({ length: 4 }, () => 'stock_exhausted'),
+    'unknown_sku',
+    'unknown_sku',
+  ]);
+  expect((await inMysql())?.sale.skus).toHaveLength(2);
 });

@@ -77,18 +77,20 @@ export type SaleChanges = ReturnType<typeof createSaleChanges>;
 export function createSaleChanges(pool: Pool) {
   /**
    * Takes over what Redis has decided, where MySQL has lost it.
-   * @param known the last change in MySQL, as read before Redis was: where it is another now, nothing is done
+   * @param known what the sale must have in MySQL, or nothing is done: its last change, as it was read there
+   *   before Redis was read, or the epoch that Redis has
    * @returns whether MySQL had lost changes
    */
   const catchUp = (
     saleId: string,
     decided: DecidedSale,
-    known?: Pick<SaleRecord, 'changeNo' | 'changeId'>,
+    known: Partial<Pick<SaleRecord, 'changeNo' | 'changeId' | 'epoch'>> = {},
   ): Promise<boolean> =>
     inTransaction(pool, async (connection) => {
       const found = await lockSale(connection, saleId);
       if (!found || !isBehind(found, decided)) return false;
-      if (known && (found.changeNo !== known.changeNo || found.changeId !== known.changeId)) return false;
+      const { changeNo = found.changeNo, changeId = found.changeId, epoch = found.epoch } = known;
+      if (found.changeNo !== changeNo || found.changeId !== changeId || found.epoch !== epoch) return false;
       await takeOver(connection, found, decided);
       return true;
     });

@@ -1,0 +1,53 @@
+/**
+ * Orders whose refusal counts. A MySQL that has lost a raise of stock, or a new SKU, refuses what Redis has
+ * sold of it. So before such a refusal counts MySQL takes over what Redis has decided of the sale, and the
+ * order is stored once more.
+ */
+
+import assert from 'node:assert/strict';
+import type { Logger } from 'pino';
+import type { FailureReason, Order } from '../domain/order.ts';
+import type { Orders } from './mysql/orders/orders.ts';
+import type { SaleChanges } from './mysql/sales/sale-changes.ts';
+import type { SaleStock } from './redis/sale-stock.ts';
+
+/** Of what the sale has, not of the order. */
+const OF_THE_SALE: ReadonlySet<FailureReason> = new Set(['stock_exhausted', 'unknown_sku']);
+
+interface Decided {
+  saleStock: Pick<SaleStock, 'readDecided'>;
+  saleChanges: Pick<SaleChanges, 'catchUp'>;
+  log: Logger;
+}
+
+/** Its `storeOrders` and `storeOrder` also throw while Redis is away, where MySQL alone would refuse. */
+export function createCaughtUpOrders(orders: Orders, { saleStock, saleChanges, log }: Decided): Orders {
+  /** Nothing is taken over of a sale that Redis does not have, or of another epoch: it is made again. */
+  async function catchUp(saleId: string): Promise<void> {
+    const decided = await saleStock.readDecided(saleId);
+    if (decided && (await saleChanges.catchUp(saleId, decided, { epoch: decided.epoch })))
+      log.error({ saleId }, 'MySQL had lost changes of a sale; they were taken over from Redis');
+  }
+
+  const storeOrders: Orders['storeOrders'] = async (batch, presence) => {
+    const outcomes = await orders.storeOrders(batch, presence);
+    const doubtful = batch.filter(({ orderNo }) => {
+      const outcome = outcomes.get(orderNo);
+      return outcome?.kind === 'refused' && OF_THE_SALE.has(outcome.reason);
+    });
+    if (doubtful.length === 0) return outcomes;
+    for (const saleId of new Set(doubtful.map((order) => order.saleId))) await catchUp(saleId);
+    // Also where nothing was taken over just now: another process may have done so since the refusal.
+    return new Map([...outcomes, ...(await orders.storeOrders(doubtful, presence))]);
+  };
+
+  return {
+    ...orders,
+    storeOrders,
+    async storeOrder(order: Order, presence) {
+      const outcome = (await storeOrders([order], presence)).get(order.orderNo);
+      assert(outcome, `order ${order.orderNo} was stored without an outcome`);
+      return outcome;
+    },
+  };
+}
