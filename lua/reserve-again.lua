@@ -10,6 +10,7 @@ ticket that it spent is spent again. Only stock that is gone stands in the way.
 An order that Redis does not have is told as lost some time after its sale's data were made again. A process that
 was frozen may come with one after that, so its call is refused by the time at which this very server ended the
 rebuild. An order that is in Redis was told to nobody as lost.
+A state of MySQL that was shown stays until a greater version comes, though MySQL may have lost it.
 Invariant: total = available + held + sold.
 Idempotent by orderNo within an epoch: an order restored so long ago that its hash has expired is known by its
 entry in `restored`, which never expires; a rebuild empties it. A hold of an older epoch than the sale's is
@@ -103,6 +104,9 @@ for _, item in ipairs(items) do
     return { 'sold-out', item.sku }
   end
 end
+local shown = redis.call('HMGET', orderKey, 'status', 'version', 'payment', 'reason', 'refunded')
+-- A projection that lacks a field is none.
+local isShown = shown[1] and (tonumber(shown[2]) or 0) > 0 and shown[3] and shown[4]
 -- The shopper may have repeated the request since, and got another order for it.
 local isKeyDamaged, isTicketDamaged = isDamaged(idemKey, 'hash'), isDamaged(ticketKey, 'hash')
 local isKeyFree = isKeyDamaged or redis.call('EXISTS', idemKey) == 0
@@ -129,6 +133,13 @@ redis.call('HSET', orderKey,
   'epoch', sale[1], 'hold', 'held', 'status', 'queued', 'version', '0', 'payment', 'none', 'reason', '')
 if shop ~= '' then
   redis.call('HSET', orderKey, 'shop', shop)
+end
+if isShown then
+  redis.call('HSET', orderKey,
+    'status', shown[1], 'version', shown[2], 'payment', shown[3], 'reason', shown[4])
+  if shown[5] then
+    redis.call('HSET', orderKey, 'refunded', shown[5])
+  end
 end
 -- Where another order has spent the ticket since, it stays that one's. An end in the past removes the key.
 if ticketEndsAtMs > 0 and redis.call('HSETNX', ticketKey, 'order_no', orderNo) == 1 then

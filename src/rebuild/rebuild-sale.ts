@@ -31,7 +31,7 @@ export interface RebuildDeps {
   saleChanges: Pick<SaleChanges, 'catchUp'>;
   readSaleSnapshot: typeof readSaleSnapshot;
   orders: Pick<Orders, 'parkOutboxEntry'>;
-  repairs: Pick<Repairs, 'parkOrder'>;
+  repairs: Pick<Repairs, 'parkOrder' | 'readStates'>;
   /** Ends the rebuild early when the process stops; it is done again. */
   signal?: AbortSignal;
   log: Logger;
@@ -118,7 +118,7 @@ async function rebuild(
     await saleRebuild.end(saleId, epoch, { ...rebuilt, undecidedFrom });
     return { ...counts, stock: rebuilt.stock };
   });
-  await saleRebuild.expireVoid(saleId);
+  await saleRebuild.expireVoid(saleId, (orderNos) => deps.repairs.readStates(orderNos));
   await showDamage(deps, saleId);
 
   const durationMs = Math.round(performance.now() - beganMs);

@@ -109,8 +109,8 @@ const calls = (redis: RedisClient, saleId: string) => ({
   },
   clean: async (epoch: number, keyList: string[]) =>
     reply.parse(await send(redis, rebuildClean, { keys: keysOf(saleId), keyList, args: { epoch } })),
-  expire: async (orderNo: string) => {
-    const args = { orderNo, epoch: epochOf(orderNo), ttlMs: 60_000 };
+  expire: async (orderNo: string, isStored = false) => {
+    const args = { orderNo, epoch: epochOf(orderNo), ttlMs: 60_000, isStored };
     return reply.parse(await send(redis, expireVoid, { keys: orderKeys(orderNo), args }));
   },
   read: async (orderNo: string) => {
@@ -280,6 +280,37 @@ describe('after the data were made again', () => {
     expect(await stores.reservations.lookUp(lost.orderNo)).toMatchObject({ isCertain: false });
     expect(await expire(lost.orderNo)).toEqual(['expires']);
     expect(await stores.redis.pttl(orderKeys(lost.orderNo).order)).toBeGreaterThan(0);
+  });
+
+  test.each([
+    ['queued', 1],
+    ['awaiting_payment', 1],
+    ['paid', 0],
+    ['cancelled', 0],
+    ['failed', 0],
+  ])(
+    'a void hold that is shown as %s and not in the outbox has %d entry there afterwards',
+    async (...row) => {
+      const [status, entries] = row;
+      const { saleId, lost } = await remake();
+      const { order, outbox } = orderKeys(lost.orderNo);
+      await stores.redis.del(outbox);
+      await stores.redis.hset(order, 'status', status, 'version', '1');
+      const { expire } = calls(stores.redis, saleId);
+
+      for (let i = 0; i < 2; i += 1) {
+        expect(await expire(lost.orderNo)).toEqual(['expires']);
+        expect(await stores.redis.xlen(outbox)).toBe(entries);
+      }
+    },
+  );
+
+  test('a void hold of an order that MySQL has is not put into the outbox', async () => {
+    const { saleId, lost } = await remake();
+    const { outbox } = orderKeys(lost.orderNo);
+    await stores.redis.del(outbox);
+    expect(await calls(stores.redis, saleId).expire(lost.orderNo, true)).toEqual(['expires']);
+    expect(await stores.redis.exists(outbox)).toBe(0);
   });
 
   test('an order of the old epoch is reserved again, for good', async () => {

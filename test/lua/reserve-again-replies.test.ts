@@ -61,6 +61,49 @@ test('a lost order is there again as it was accepted, held and queued', async ()
   expect(await stores.redis.pttl(key)).toBe(-1);
 });
 
+const SHOWN = { status: 'awaiting_payment', version: 3, payment: 'none', reason: 'shopper_request' } as const;
+
+test('an order whose void hold showed a state that MySQL has lost shows it on, until a greater version comes', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  const order = lostOrder(saleId);
+  const { reservations } = stores;
+  await reservations.reserveAgain(order);
+  await reservations.project(order.orderNo, SHOWN);
+  await stores.redis.hset(orderKeys(order.orderNo).sale, 'epoch', '2');
+  await stores.redis.del(orderKeys(order.orderNo).restored);
+
+  expect(await reservations.reserveAgain(order)).toEqual({ kind: 'reserved', epoch: 2 });
+
+  expect(await reservations.readOrder(order.orderNo)).toEqual({
+    order: { ...order, holdEpoch: 2 },
+    state: SHOWN,
+  });
+  expect(await reservations.project(order.orderNo, { ...SHOWN, version: 1, reason: null })).toBe('stale');
+  expect(await reservations.project(order.orderNo, { ...SHOWN, version: 4 })).toBe('projected');
+});
+
+test.each(['status', 'version', 'payment', 'reason'])(
+  'a void hold whose shown state lacks its %s shows the order as queued',
+  async (field) => {
+    const { saleId } = await stores.openSale(buildSale());
+    const order = lostOrder(saleId);
+    const { reservations, redis } = stores;
+    await reservations.reserveAgain(order);
+    await reservations.project(order.orderNo, SHOWN);
+    const keys = orderKeys(order.orderNo);
+    await redis.hdel(keys.order, field);
+    await redis.hset(keys.sale, 'epoch', '2');
+    await redis.del(keys.restored);
+
+    expect(await reservations.reserveAgain(order)).toEqual({ kind: 'reserved', epoch: 2 });
+
+    expect((await reservations.readOrder(order.orderNo))?.state).toMatchObject({
+      status: 'queued',
+      version: 0,
+    });
+  },
+);
+
 test('neither a pause, nor the end of the sale, nor the limit, nor a full backlog stands in the way', async () => {
   const { saleId } = await stores.openSale(
     buildSale({ paused: true, opensAtMs: Date.now() - 3 * HOUR_MS, closesAtMs: Date.now() - HOUR_MS }),

@@ -171,6 +171,22 @@ test('orders that waited in a damaged outbox wait in the new one, also after a p
   expect(await readParked(saleId)).toEqual([]);
 });
 
+test.each(['damaged', '-', '99999999999999999999-1', ''])(
+  'an order that waited in a damaged outbox by the entry `%s` waits in the new one',
+  async (entry) => {
+    const { saleId } = await stores.openSale(buildSale());
+    const order = await acceptOrder(stores, saleId);
+    const keys = keysOf(saleId);
+    await damage(keys.outbox);
+    await stores.redis.hset(keys.order(order.orderNo), 'entry', entry);
+
+    expect(await rebuild(saleId)).toMatchObject({ kind: 'rebuilt', epoch: 2 });
+
+    expect(await listWaiting(stores.redis, { saleId, shard: 0 })).toEqual([order.orderNo]);
+    expect(await storeWithHold(stores, order, 'due')).toMatchObject({ kind: 'stored' });
+  },
+);
+
 test('a damaged order that MySQL does not have is shown to an operator, also after a process that died', async () => {
   const { saleId } = await stores.openSale(buildSale());
   const { orderNo } = await acceptOrder(stores, saleId);

@@ -6,6 +6,7 @@ import { fingerprintOf } from '../../src/domain/request-fingerprint.ts';
 import { rebuildSale, type RebuildCause } from '../../src/rebuild/rebuild-sale.ts';
 import { storeWithHold } from '../../src/rebuild/store-with-hold.ts';
 import { orderKeys, saleKeys } from '../../src/stores/redis/keys.ts';
+import { listWaiting } from '../../src/stores/redis/outbox.ts';
 import { SupersededError } from '../../src/stores/redis/sale-rebuild.ts';
 import { snapshot } from '../lua/raw-scripts.ts';
 import { acceptOrder } from '../support/accept-order.ts';
@@ -157,6 +158,8 @@ test('old data of a restored file are replaced: no hold, limit or mark of them c
   expect(await stores.reservations.release(cancelled.orderNo)).toBe('absent');
   expect(await stores.reservations.confirm(unknown.orderNo)).toBe('absent');
   await expectStock(stores, saleId, { sku: 'lamp', available: 7, held: 1, sold: 2 });
+  // The one that has ended in MySQL does not come back.
+  expect(await listWaiting(stores.redis, { saleId, shard: 0 })).toEqual([unknown.orderNo]);
   // Void hashes have an end, so that they do not stay for ever.
   for (const { orderNo } of [cancelled, unknown])
     expect(await stores.redis.pttl(orderKeys(orderNo).order)).toBeGreaterThan(0);

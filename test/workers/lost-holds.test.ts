@@ -2,11 +2,12 @@
 
 import pLimit from 'p-limit';
 import { beforeAll, expect, test } from 'vitest';
-import { rebuildSale } from '../../src/rebuild/rebuild-sale.ts';
+import { rebuildSale, type RebuildCause } from '../../src/rebuild/rebuild-sale.ts';
 import { saleKeys } from '../../src/stores/redis/keys.ts';
 import { createBurst } from '../../src/workers/burst.ts';
 import { createEngineGate } from '../../src/workers/engine-gate.ts';
 import { createOutboxFollower, type FollowerDeps } from '../../src/workers/outbox-follower.ts';
+import { copyMysql } from '../support/set-back-mysql.ts';
 import { expectStock } from '../support/stock.ts';
 import { silent } from '../support/stores.ts';
 import { createNamespace } from '../support/workflows/temporal.ts';
@@ -22,8 +23,8 @@ async function loseAll({ stores, saleId }: RelayWorld): Promise<void> {
   await stores.redis.del(...keys);
 }
 
-const rebuild = ({ stores, saleId }: RelayWorld) =>
-  rebuildSale({ ...stores, log: silent }, saleId, { cause: 'lost', actor: 'holdfast' });
+const rebuild = ({ stores, saleId }: RelayWorld, cause: RebuildCause = 'lost') =>
+  rebuildSale({ ...stores, log: silent }, saleId, { cause, actor: 'holdfast' });
 
 /** A relay without room in the engine; `meanwhile` happens between its reading and its storing of a page. */
 async function openRelay(world: RelayWorld, meanwhile: () => Promise<unknown>) {
@@ -114,6 +115,66 @@ test('such an order whose units are sold by then ends with a lost hold, without 
 
   const state = (await world.stores.orders.read(order?.orderNo ?? ''))?.state;
   expect(state).toMatchObject({ status: 'failed', reason: 'lost_hold' });
+});
+
+/** An order is stored, shown and off the outbox; MySQL loses it, and then the sale is made again. */
+async function openWorldWithOrderLostByMysql() {
+  const world = await openFullWorld();
+  const { stores } = world;
+  const putBack = await copyMysql(stores.config.MYSQL_URL);
+  const [order] = await world.accept(1);
+  if (!order) throw new Error('one was accepted');
+  const pass = await openRelay(world, async () => undefined);
+  await pass(3);
+  const shown = { status: 'awaiting_payment', version: 1 };
+  expect((await stores.reservations.readOrder(order.orderNo))?.state).toMatchObject(shown);
+  expect(await world.outboxLength()).toBe(0);
+  await putBack();
+  expect(await stores.orders.read(order.orderNo)).toBeUndefined();
+  await rebuild(world, 'replaced');
+  return { world, order, pass, shown };
+}
+
+test('an order that MySQL has lost is stored again after a rebuild, and what is shown of it never goes back', async () => {
+  const { world, order, pass, shown } = await openWorldWithOrderLostByMysql();
+  const { stores, saleId } = world;
+  const read = async () => (await stores.reservations.readOrder(order.orderNo))?.state;
+  expect(await read()).toMatchObject(shown);
+  const seen: unknown[] = [];
+  const { reserveAgain } = stores.reservations;
+  stores.reservations.reserveAgain = async (...call) => {
+    const outcome = await reserveAgain(...call);
+    seen.push(await read());
+    return outcome;
+  };
+
+  await pass(6);
+
+  expect(seen).toEqual([expect.objectContaining(shown)]);
+  expect((await stores.orders.read(order.orderNo))?.state).toMatchObject(shown);
+  expect(await stores.reservations.lookUp(order.orderNo)).toMatchObject({
+    found: { state: shown, order: { holdEpoch: 2 } },
+    isCertain: true,
+  });
+  expect(await stores.redis.zrange(saleKeys({ saleId, shard: 0 }).deadlines, '0', '-1')).toEqual([
+    order.orderNo,
+  ]);
+  await expectStock(stores, saleId, { sku: 'lamp', available: 999, held: 1, sold: 0 });
+  expect(await world.outboxLength()).toBe(0);
+});
+
+test('an order that MySQL has lost and whose units are sold by the time of a rebuild ends failed, visibly', async () => {
+  const { world, order, pass } = await openWorldWithOrderLostByMysql();
+  const { stores, saleId } = world;
+  await stores.redis.hset(saleKeys({ saleId, shard: 0 }).stock, 'lamp:available', '0');
+
+  await pass(6);
+
+  const failed = { status: 'failed', reason: 'lost_hold' };
+  expect((await stores.orders.read(order.orderNo))?.state).toMatchObject(failed);
+  // So a shopper is answered what MySQL has.
+  expect(await stores.reservations.lookUp(order.orderNo)).toMatchObject({ isCertain: false });
+  expect(await world.outboxLength()).toBe(0);
 });
 
 test('an entry whose order Redis has lost with all of its sale is not left to an operator', async () => {

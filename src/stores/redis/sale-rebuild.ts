@@ -240,11 +240,15 @@ export function createSaleRebuild(redis: RedisClient) {
     },
 
     /**
-     * Lets the orders expire whose holds are void, and saves what a damaged outbox had of them. A call that
-     * dies half-way leaves the others to the next.
+     * Lets the orders expire whose holds are void, and puts those back into the outbox that MySQL or the
+     * outbox has lost. A call that dies half-way leaves the others to the next.
+     * @param readStored those of these orders that MySQL has
      * @returns how many there are
      */
-    async expireVoid(saleId: string): Promise<number> {
+    async expireVoid(
+      saleId: string,
+      readStored: (orderNos: readonly string[]) => Promise<Pick<ReadonlyMap<string, unknown>, 'has'>>,
+    ): Promise<number> {
       const keys = keysOf(saleId);
       let expired = 0;
       // Each order is taken off the list, so the list becomes empty.
@@ -256,13 +260,15 @@ export function createSaleRebuild(redis: RedisClient) {
           orderNos.filter((text) => !parseOrderNo(text)),
         ];
         if (invalid.length > 0) await redis.zrem(keys.void, ...invalid);
+        const stored = await readStored(valid);
         const replies = await Promise.all(
-          valid.map((orderNo) =>
-            run(redis, expireVoid, {
+          valid.map((orderNo) => {
+            const isStored = stored.has(orderNo);
+            return run(redis, expireVoid, {
               keys: orderKeys(orderNo),
-              args: { orderNo, epoch: epochOf(orderNo), ttlMs: PROJECTION_TTL_MS },
-            }),
-          ),
+              args: { orderNo, epoch: epochOf(orderNo), ttlMs: PROJECTION_TTL_MS, isStored },
+            });
+          }),
         );
         expired += replies.filter((reply) => reply === 'expires').length;
       }

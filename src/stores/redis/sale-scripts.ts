@@ -96,7 +96,7 @@ export const rebuildEnd = defineScript({
 export const expireVoid = defineScript({
   file: 'expire-void',
   keys: ['sale', 'order', 'void', 'outbox', 'damaged'],
-  args: ['orderNo', 'epoch', 'ttlMs'],
+  args: ['orderNo', 'epoch', 'ttlMs', 'isStored'],
   reply: expireVoidReply,
 });
 
