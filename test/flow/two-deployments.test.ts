@@ -238,8 +238,10 @@ test('with keys, queue and database of their own both sell and refund, and each 
   const sold = await Promise.all(both.map((deployment) => deployment.sell(sale.saleId)));
   const kept = await Promise.all(both.map((deployment) => deployment.sell(sale.saleId)));
   await Promise.all(both.map((deployment) => deployment.cancel(sale.saleId)));
-  for (const [i, deployment] of both.entries())
-    await deployment.refund(sold[i] ?? { orderNo: '', paymentId: '' });
+  // Payment 1 of both at once.
+  await Promise.all(
+    both.map((deployment, i) => deployment.refund(sold[i] ?? { orderNo: '', paymentId: '' })),
+  );
 
   for (const [i, { stores }] of both.entries()) {
     // Two sold, of which one came back; the cancelled one is back as well.
