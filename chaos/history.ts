@@ -70,6 +70,18 @@ export interface History {
   redisStruck: Span[];
 }
 
+export const emptyHistory = (): History => ({
+  acceptances: [],
+  answers: [],
+  denials: [],
+  payable: [],
+  soldOut: [],
+  stock: [],
+  lowered: [],
+  losses: [],
+  redisStruck: [],
+});
+
 type RecordedState = Pick<OrderState, 'status' | 'payment' | 'refunded'>;
 
 /** What the stores have at the end. */

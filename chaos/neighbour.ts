@@ -16,7 +16,7 @@ import { demoSecrets, startApi, startWorker, type AppEnv } from '../stack/app.ts
 import { findFreePort } from '../stack/processes/ports.ts';
 import type { Processes } from '../stack/processes/processes.ts';
 import type { Calls } from './caller.ts';
-import { checkHistory, type History, type Violation } from './history.ts';
+import { checkHistory, emptyHistory, type History, type Violation } from './history.ts';
 import { findUnrecorded } from './loss-checks.ts';
 import type { Random } from './random.ts';
 import { openSale, PAYMENT_WINDOW_MS, readRecorded } from './sale.ts';
@@ -100,16 +100,8 @@ export async function sellBeside(
   }: { saleId: string; random: Random; struck: Pick<History, 'losses' | 'redisStruck'>; over: AbortSignal },
 ): Promise<NeighbourReport> {
   await openSale(neighbour, saleId);
-  const history: History = {
-    ...struck,
-    acceptances: [],
-    answers: [],
-    denials: [],
-    payable: [],
-    soldOut: [],
-    stock: [],
-    lowered: [],
-  };
+  const { losses, redisStruck } = struck;
+  const history = { ...emptyHistory(), losses, redisStruck };
   const calls: Calls = { made: 0, repeated: 0, unanswered: 0, longestMs: 0 };
   const { apiUrls } = neighbour;
   const shoppers = await Promise.all(

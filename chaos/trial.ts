@@ -8,7 +8,7 @@ import { auditAll, type SaleAudit } from '../src/audit/run-audit.ts';
 import { sendAway, type ReturnReport } from './absence.ts';
 import type { Calls } from './caller.ts';
 import { createCrowd, shop, type Crowd } from './crowd.ts';
-import { checkHistory, type History, type Loss, type Violation } from './history.ts';
+import { checkHistory, emptyHistory, type History, type Loss, type Violation } from './history.ts';
 import { countLost, findUnrecorded } from './loss-checks.ts';
 import { startMischief, type Struck } from './mischief.ts';
 import { awaitRest, readBooks, type Books } from './money.ts';
@@ -76,17 +76,7 @@ export async function runTrial(
   await openSale(system, saleId);
   const backOffice = await sendAway(system, saleId);
   const readStruck = await startMischief(system.providerConsole, seed);
-  const history: History = {
-    acceptances: [],
-    answers: [],
-    denials: [],
-    payable: [],
-    soldOut: [],
-    stock: [],
-    lowered: [],
-    losses: [],
-    redisStruck: [],
-  };
+  const history = emptyHistory();
   const crowd = await createCrowd(system, saleId, history, random);
   const watch = watchStock(system, saleId, history.stock);
   const over = new AbortController();
