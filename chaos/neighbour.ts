@@ -10,6 +10,7 @@ import { pino } from 'pino';
 import type { AuditDeps } from '../src/audit/look.ts';
 import { auditAll, type SaleAudit } from '../src/audit/run-audit.ts';
 import { openProvider } from '../src/payments/open.ts';
+import { createPaced } from '../src/payments/pacing.ts';
 import { migrate } from '../src/stores/mysql/migrations/migrate.ts';
 import { openStores, type StoreConfig, type Stores } from '../src/stores/open.ts';
 import { demoSecrets, startApi, startWorker, type AppEnv } from '../stack/app.ts';
@@ -51,7 +52,13 @@ export interface NeighbourReport {
 /** @param env of the first deployment's processes */
 export async function startNeighbour(
   processes: Processes,
-  { first, config, env, client }: { first: Stores; config: StoreConfig; env: AppEnv; client: Client },
+  {
+    first,
+    config,
+    env,
+    client,
+    callsPerSecond,
+  }: { first: Stores; config: StoreConfig; env: AppEnv; client: Client; callsPerSecond: number },
 ): Promise<Neighbour> {
   await first.pool.query(`CREATE DATABASE ${DATABASE} CHARACTER SET utf8mb4`);
   const mysqlUrl = new URL(config.MYSQL_URL);
@@ -79,6 +86,8 @@ export async function startNeighbour(
         WEBHOOK_SECRETS: [demoSecrets.webhook],
       },
       stores.deployment,
+      // What the provider's mischief puts off is asked again.
+      createPaced(stores.providerPace(callsPerSecond), 'background'),
     ),
     apiUrls: [`http://127.0.0.1:${port}`],
     starters,
