@@ -1,16 +1,16 @@
 /**
- * A second deployment on the same Redis, MySQL server, namespace and provider account: it sells beside the
- * storm, and what strikes the stores strikes it too. The provider's notices go to the first deployment alone,
- * so it learns of its payments when it closes their pages.
+ * A second deployment on the same Redis, MySQL server and namespace: it sells beside the storm, and what
+ * strikes the stores strikes it too. Its provider is another, because the staff of the first one's collect
+ * money that says no deployment.
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Client } from '@temporalio/client';
 import { pino } from 'pino';
+import { createSandboxProvider } from '../sandbox/server.ts';
 import type { AuditDeps } from '../src/audit/look.ts';
 import { auditAll, type SaleAudit } from '../src/audit/run-audit.ts';
 import { openProvider } from '../src/payments/open.ts';
-import { createPaced } from '../src/payments/pacing.ts';
 import { migrate } from '../src/stores/mysql/migrations/migrate.ts';
 import { openStores, type StoreConfig, type Stores } from '../src/stores/open.ts';
 import { demoSecrets, startApi, startWorker, type AppEnv } from '../stack/app.ts';
@@ -52,13 +52,7 @@ export interface NeighbourReport {
 /** @param env of the first deployment's processes */
 export async function startNeighbour(
   processes: Processes,
-  {
-    first,
-    config,
-    env,
-    client,
-    callsPerSecond,
-  }: { first: Stores; config: StoreConfig; env: AppEnv; client: Client; callsPerSecond: number },
+  { first, config, env, client }: { first: Stores; config: StoreConfig; env: AppEnv; client: Client },
 ): Promise<Neighbour> {
   await first.pool.query(`CREATE DATABASE ${DATABASE} CHARACTER SET utf8mb4`);
   const mysqlUrl = new URL(config.MYSQL_URL);
@@ -69,7 +63,21 @@ export async function startNeighbour(
   await migrate(stores.pool, silent);
   await stores.deployment.check();
   const port = String(await findFreePort());
-  const ofProcesses = { ...env, ...own, TEMPORAL_TASK_QUEUE: NAME, API_PORT: port };
+  const apiUrl = `http://127.0.0.1:${port}`;
+  const sandbox = await createSandboxProvider({
+    host: '127.0.0.1',
+    apiKey: demoSecrets.providerApiKey,
+    webhookUrl: `${apiUrl}/v1/webhooks/payments`,
+    webhookSecret: demoSecrets.webhook,
+    logger: silent,
+  }).start(0);
+  const ofProcesses = {
+    ...env,
+    ...own,
+    TEMPORAL_TASK_QUEUE: NAME,
+    API_PORT: port,
+    PAYMENT_PROVIDER_URL: sandbox.url,
+  };
   const starters = new Map([
     [`${NAME}-api`, () => startApi(processes, { name: `${NAME}-api`, env: ofProcesses })],
     [`${NAME}-worker`, () => startWorker(processes, { name: `${NAME}-worker`, env: ofProcesses })],
@@ -81,17 +89,18 @@ export async function startNeighbour(
     taskQueue: NAME,
     provider: openProvider(
       {
-        PAYMENT_PROVIDER_URL: env['PAYMENT_PROVIDER_URL'] ?? '',
+        PAYMENT_PROVIDER_URL: sandbox.url,
         PAYMENT_PROVIDER_API_KEY: demoSecrets.providerApiKey,
         WEBHOOK_SECRETS: [demoSecrets.webhook],
       },
       stores.deployment,
-      // What the provider's mischief puts off is asked again.
-      createPaced(stores.providerPace(callsPerSecond), 'background'),
     ),
-    apiUrls: [`http://127.0.0.1:${port}`],
+    apiUrls: [apiUrl],
     starters,
-    close: () => stores.close(),
+    async close() {
+      await sandbox.stop();
+      await stores.close();
+    },
   };
 }
 

@@ -133,13 +133,7 @@ export async function startSystem(
     servers: { redisUrl, mysqlUrl, temporalAddress, temporalUiUrl: undefined },
     urls: { apiUrl: `http://${target('api-1')}`, providerUrl },
   });
-  const neighbour = await startNeighbour(processes, {
-    first: stores,
-    config,
-    env,
-    client,
-    callsPerSecond: PROVIDER_CALLS_PER_SECOND,
-  });
+  const neighbour = await startNeighbour(processes, { first: stores, config, env, client });
   return {
     stores,
     client,
