@@ -10,6 +10,7 @@ import { createActivities } from '../../src/activities/index.ts';
 import type { Order } from '../../src/domain/order.ts';
 import type { Reversal } from '../../src/domain/payment.ts';
 import { RefundRefusedError, type PaymentProvider } from '../../src/payments/provider.ts';
+import { isUnavailable } from '../../src/stores/mysql/errors.ts';
 import type { Stores } from '../../src/stores/open.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
@@ -87,7 +88,16 @@ function accept(orders: number): Promise<Order[]> {
 /** @returns the provider's payment id */
 async function pay(order: Order): Promise<string> {
   const notice = buildNotice(buildPayment(order));
-  await stores.payments.receive('sandbox', notice, JSON.stringify(notice));
+  // Sent again where no connection is free in time, as a provider does.
+  await waitFor('the notice to be taken', () =>
+    stores.payments.receive('sandbox', notice, JSON.stringify(notice)).then(
+      () => true,
+      (error: unknown) => {
+        if (!isUnavailable(error)) throw error;
+        return false;
+      },
+    ),
+  );
   return notice.payment.providerPaymentId;
 }
 
