@@ -1,6 +1,5 @@
 /** Tells data that are not as the scripts write them from a Redis that does not answer. */
 
-import assert from 'node:assert/strict';
 import { ZodError } from 'zod';
 
 /** Redis answers, and what it has of this very key is not as the scripts write it. */
@@ -8,7 +7,6 @@ export function isDamaged(error: unknown): boolean {
   return (
     error instanceof ZodError ||
     error instanceof SyntaxError ||
-    error instanceof assert.AssertionError ||
     (error instanceof Error && error.name === 'ReplyError' && !isServers(error))
   );
 }

@@ -1,6 +1,5 @@
 /** Looks orders up for those who ask for their status: many at once, in few calls. */
 
-import assert from 'node:assert/strict';
 import type { RedisClient } from './connection.ts';
 import { epochOf, orderKeys } from './keys.ts';
 import { hashOf, ORDER_FIELDS, toReservedOrder, type ReservedOrder } from './order-hash.ts';
@@ -80,7 +79,7 @@ function answer(
   epoch?: number,
 ): void {
   try {
-    assert(values, `what Redis has is no order: ${orderNo}`);
+    if (!values) throw new SyntaxError(`what Redis has is no order: ${orderNo}`);
     // A hold that does not say its epoch is of that of its orderNo.
     const holdEpoch = values[EPOCH] ? Number(values[EPOCH]) : epochOf(orderNo);
     const found = values[SALE_ID] ? toReservedOrder(orderNo, hashOf(values)) : undefined;
