@@ -4,13 +4,18 @@ import { configDefaults, defineConfig, type TestProjectInlineConfiguration } fro
 const STORM = ['test/chaos/storm.test.ts'];
 /**
  * Real processes that die, versions that come and go, a browser, a cluster, a shop with a hundred thousand
- * orders: `npm run test:fast` leaves them out.
+ * orders, and files that wait for a minute and more: `npm run test:fast` leaves them out.
  */
 const DEEP = [
   'test/crash/**/*.test.ts',
   'test/chaos/**/*.test.ts',
   'test/versions/**/*.test.ts',
   'test/browser/**/*.test.ts',
+  'test/audit/deliberate-faults.test.ts',
+  'test/push/delivery.test.ts',
+  'test/flow/operator-hands.test.ts',
+  'test/flow/temporal-lost.test.ts',
+  'test/flow/drift.test.ts',
   'test/flow/cluster.test.ts',
   'test/flow/clocks.test.ts',
   'test/stores/mysql/plans/*.test.ts',
