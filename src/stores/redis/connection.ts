@@ -1,6 +1,7 @@
 /** Connections to Redis, single or cluster. */
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { Cluster, Redis, type ChainableCommander } from 'ioredis';
 import type { Logger } from 'pino';
 import { credentialsOf, hideSecrets, parseAddress } from './address.ts';
@@ -11,6 +12,11 @@ export type RedisClient = Redis | Cluster;
 /** A command unanswered for so long counts as failed: a shopper had better repeat than wait on. */
 const COMMAND_TIMEOUT_MS = 2_000;
 const CONNECT_TIMEOUT_MS = 5_000;
+/**
+ * Connecting is given up after so long, which is two nodes that vanished. Where a cluster is not whole when
+ * ioredis first looks at it, the promise of that look never settles.
+ */
+const CONNECTED_WITHIN_MS = 10_000;
 /** With commands unanswered for so long the connection is made anew; longer than any blocking read waits. */
 const SOCKET_TIMEOUT_MS = 5_000;
 /** Reconnects back off to one second, so a restarted Redis is found quickly and not hammered. */
@@ -77,8 +83,10 @@ export async function connectRedis(
   });
   // An error of one node of a cluster; it may come back within an error of the whole cluster.
   redis.on('node error', (error: Error) => hideSecrets(error, secrets));
+  const late = AbortSignal.timeout(CONNECTED_WITHIN_MS);
+  const giveUp = once(late, 'abort').then(() => Promise.reject(late.reason));
   try {
-    await redis.connect();
+    await Promise.race([redis.connect(), giveUp]);
   } catch (error) {
     redis.disconnect();
     hideSecrets(error, secrets);
