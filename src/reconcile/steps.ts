@@ -6,6 +6,7 @@ import { createHoldsStep, type HoldsDeps } from './holds.ts';
 import { createOpenOrdersStep, type OpenOrdersDeps } from './open-orders.ts';
 import { createOpenRefundsStep, type OpenRefundsDeps } from './open-refunds.ts';
 import { createOrderBooksStep, type OrderBooksDeps } from './order-books.ts';
+import { createProjectionsStep, type ProjectionsDeps } from './projections.ts';
 import { createProviderBookStep, type ProviderBookDeps } from './provider-book.ts';
 import type { Step } from './report.ts';
 import { createRetentionStep, type RetentionDeps } from './retention.ts';
@@ -15,6 +16,7 @@ export type ReconcileDeps = HoldsDeps &
   OpenOrdersDeps &
   OpenRefundsDeps &
   GiveBacksDeps &
+  ProjectionsDeps &
   DriftDeps &
   OrderBooksDeps &
   RetentionDeps &
@@ -33,6 +35,7 @@ export function createReconcileSteps(deps: ReconcileDeps): ReconcileSteps {
     ['open-refunds', createOpenRefundsStep(deps)],
     ['give-backs', createGiveBacksStep(deps)],
     ['holds', createHoldsStep(deps)],
+    ['projections', createProjectionsStep(deps)],
     ['order-books', createOrderBooksStep(deps)],
     ['drift', createDriftStep(deps)],
     ['unmatched-payments', createUnmatchedPaymentsStep(deps)],

@@ -30,6 +30,13 @@ export interface ShopEventRow {
 
 export type EventRow = OrderEventRow | ShopEventRow;
 
+/** The state that an order got by a numbered change. */
+export interface NumberedState {
+  sequence: number;
+  orderNo: string;
+  state: OrderState;
+}
+
 export interface EventRange {
   /** Sequences: of the last event that is known, and of the last that is wanted. */
   after: number;
@@ -63,6 +70,13 @@ const orderEventRow = z.object({
   refunded_before: stateColumns.refunded.nullable(),
 });
 
+const stateRow = z.object({
+  sequence: z.int(),
+  order_no: z.string(),
+  ...stateColumns,
+  old: z.coerce.boolean(),
+});
+
 const shopEventRow = z.object({
   sequence: z.int(),
   type: z.string(),
@@ -91,6 +105,29 @@ export function createEventRows(pool: Pool) {
       const rows = all.filter(({ sequence }) => sequence <= ofShop.readTo).slice(0, max);
       const last = rows.at(-1);
       return { rows, readTo: rows.length === max && last ? last.sequence : Math.min(ofShop.readTo, upTo) };
+    },
+
+    /**
+     * The states that orders got by the events after this one, at most `max`, up to the first that is younger
+     * than `ageMs`. One statement sees the numbers without a gap.
+     */
+    async listStates(after: number, max: number, ageMs: number): Promise<NumberedState[]> {
+      const rows = await selectRows(
+        pool,
+        stateRow,
+        `SELECT sequence, order_no, status, version, payment, reason AS closing_reason, refunded,
+           occurred_at <= NOW(3) - INTERVAL ? * 1000 MICROSECOND AS old
+         FROM order_events WHERE sequence > ? ORDER BY sequence LIMIT ?`,
+        [ageMs, after, max],
+      );
+      const young = rows.findIndex(({ old }) => !old);
+      return rows
+        .slice(0, young < 0 ? rows.length : young)
+        .map(({ sequence, order_no: orderNo, ...row }) => ({
+          sequence,
+          orderNo,
+          state: toState(row),
+        }));
     },
 
     /** The orders by number; their content never changes, but for the person when it is erased. */

@@ -126,6 +126,7 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
       const { rows } = await eventRows.list(range);
       expect(rows).toHaveLength(500);
       await eventRows.readOrders(rows.flatMap((row) => (row.kind === 'order' ? [row.orderNo] : [])));
+      expect(await eventRows.listStates(upTo - 500, 500, 0)).toHaveLength(500);
     },
   ],
   'deployment: read the record, and confirm its Redis': [

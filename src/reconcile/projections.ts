@@ -1,0 +1,86 @@
+/**
+ * Walks the changes of all orders in the sequence of the feed, and projects those that Redis does not have.
+ * The workflow that is to project a change may vanish before: terminated, deleted, or lost with Temporal.
+ */
+
+import type { Logger } from 'pino';
+import { parseOrderNo } from '../domain/order.ts';
+import type { EventRows, NumberedState } from '../stores/mysql/events/event-rows.ts';
+import type { Places } from '../stores/mysql/upkeep/places.ts';
+import { isDamaged } from '../stores/redis/damage.ts';
+import type { Reservations } from '../stores/redis/reservations.ts';
+import type { Step } from './report.ts';
+
+/** Changes projected by a few scripts, each of which takes less than a millisecond of Redis. */
+const PAGE_SIZE = 500;
+/** Pages in one run: a hundred thousand orders, three changes each, are walked within half an hour. */
+const PAGES_MAX = 20;
+/** A workflow projects within moments. What has not come after this time is behind. */
+const GRACE_MS = 5_000;
+const WALK = 'projections';
+
+export interface ProjectionsDeps {
+  eventRows: Pick<EventRows, 'listStates'>;
+  reservations: Pick<Reservations, 'project' | 'projectAll'>;
+  places: Places;
+  log: Logger;
+}
+
+type Reply = Awaited<ReturnType<Reservations['project']>> | 'damaged';
+
+/** A projection is a copy, of which nothing is decided here, so the log of actions gets no entry of it. */
+export function createProjectionsStep({ eventRows, reservations, places, log }: ProjectionsDeps): Step {
+  async function projectOne({ orderNo, state }: NumberedState): Promise<Reply> {
+    try {
+      return await reservations.project(orderNo, state);
+    } catch (error) {
+      if (!isDamaged(error)) throw error;
+      log.warn({ err: error, orderNo }, 'a damaged order could not be projected');
+      return 'damaged';
+    }
+  }
+
+  async function projectAlike(alike: readonly [NumberedState, ...NumberedState[]]): Promise<Reply[]> {
+    const [{ state }] = alike;
+    try {
+      return await reservations.projectAll(
+        alike.map(({ orderNo }) => orderNo),
+        state,
+      );
+    } catch (error) {
+      if (!isDamaged(error)) throw error;
+      // One of them, which must not keep the others behind.
+      return Promise.all(alike.map(projectOne));
+    }
+  }
+
+  return async (signal) => {
+    const report = { looked: 0, repaired: 0, parked: 0 };
+    let after = Number((await places.read(WALK)) ?? 0);
+    for (let pages = 0; pages < PAGES_MAX && !signal.aborted; pages += 1) {
+      const page = await eventRows.listStates(after, PAGE_SIZE, GRACE_MS);
+      const replies = (await Promise.all(groupAlike(page).map(projectAlike))).flat();
+      report.looked += page.length;
+      report.repaired += replies.filter((reply) => reply === 'projected').length;
+      // Further changes may follow the last one at any time, so the walk stays there and never begins anew.
+      after = page.at(-1)?.sequence ?? after;
+      await places.save(WALK, String(after));
+      if (page.length < PAGE_SIZE) break;
+    }
+    if (report.repaired > 0) log.warn(report, 'Redis was behind MySQL, and shows these changes now');
+    return report;
+  };
+}
+
+/** The last change of each order, by sale shard and state: a script touches the keys of one shard alone. */
+function groupAlike(page: readonly NumberedState[]): [NumberedState, ...NumberedState[]][] {
+  const groups = new Map<string, [NumberedState, ...NumberedState[]]>();
+  for (const last of new Map(page.map((change) => [change.orderNo, change])).values()) {
+    const { saleId, shard } = parseOrderNo(last.orderNo) ?? {};
+    const key = JSON.stringify([saleId, shard, last.state]);
+    const group = groups.get(key);
+    if (group) group.push(last);
+    else groups.set(key, [last]);
+  }
+  return [...groups.values()];
+}
