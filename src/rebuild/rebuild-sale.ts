@@ -14,6 +14,8 @@ import type { readSaleSnapshot, SnapshotOrder } from '../stores/mysql/rebuild/sa
 import type { SaleChanges } from '../stores/mysql/sales/sale-changes.ts';
 import type { Repairs } from '../stores/mysql/upkeep/repairs.ts';
 import { isDamaged } from '../stores/redis/damage.ts';
+import { projectChanges } from '../stores/redis/project-changes.ts';
+import type { Reservations } from '../stores/redis/reservations.ts';
 import type { SaleRebuild, UsedLimit } from '../stores/redis/sale-rebuild.ts';
 import type { SaleStock } from '../stores/redis/sale-stock.ts';
 
@@ -32,6 +34,7 @@ export interface RebuildDeps {
   readSaleSnapshot: typeof readSaleSnapshot;
   orders: Pick<Orders, 'parkOutboxEntry'>;
   repairs: Pick<Repairs, 'parkOrder' | 'readStates'>;
+  reservations: Pick<Reservations, 'projectAll'>;
   /** Ends the rebuild early when the process stops; it is done again. */
   signal?: AbortSignal;
   log: Logger;
@@ -176,7 +179,7 @@ async function showDamage({ saleRebuild, orders, repairs, log }: RebuildDeps, sa
 }
 
 async function writePages(
-  { saleRebuild, signal }: RebuildDeps,
+  { saleRebuild, reservations, signal }: RebuildDeps,
   saleId: string,
   epoch: number,
   pages: AsyncIterable<SnapshotOrder[]>,
@@ -186,10 +189,16 @@ async function writePages(
   for await (const page of pages) {
     signal?.throwIfAborted();
     const open = page.filter(({ state }) => state.status === 'awaiting_payment');
+    const ended = page.filter(({ state }) => state.status !== 'awaiting_payment');
     const requests = page.map(({ order }) => order).filter(isRequestKnown);
     const all = page.map(({ order }) => order);
     counts.replaced += await saleRebuild.clean(saleId, epoch, all);
     await saleRebuild.writeOrders(saleId, epoch, open);
+    // Those that Redis still has may be of before their ends.
+    await projectChanges(
+      reservations,
+      ended.map(({ order: { orderNo }, state }) => ({ orderNo, state })),
+    );
     await saleRebuild.writeRequests(saleId, epoch, requests);
     await saleRebuild.writeTickets(saleId, epoch, page.flatMap(ticketOf));
     await saleRebuild.writeReturns(saleId, epoch, page.flatMap(returnsOf));

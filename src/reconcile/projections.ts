@@ -4,10 +4,10 @@
  */
 
 import type { Logger } from 'pino';
-import { parseOrderNo } from '../domain/order.ts';
 import type { EventRows, NumberedState } from '../stores/mysql/events/event-rows.ts';
 import type { Places } from '../stores/mysql/upkeep/places.ts';
 import { isDamaged } from '../stores/redis/damage.ts';
+import { projectChanges } from '../stores/redis/project-changes.ts';
 import type { Reservations } from '../stores/redis/reservations.ts';
 import type { Step } from './report.ts';
 
@@ -40,17 +40,15 @@ export function createProjectionsStep({ eventRows, reservations, places, log }: 
     }
   }
 
-  async function projectAlike(alike: readonly [NumberedState, ...NumberedState[]]): Promise<Reply[]> {
-    const [{ state }] = alike;
+  async function projectPage(page: readonly NumberedState[]): Promise<Reply[]> {
+    // The last change of each order.
+    const changes = [...new Map(page.map((change) => [change.orderNo, change])).values()];
     try {
-      return await reservations.projectAll(
-        alike.map(({ orderNo }) => orderNo),
-        state,
-      );
+      return await projectChanges(reservations, changes);
     } catch (error) {
       if (!isDamaged(error)) throw error;
       // One of them, which must not keep the others behind.
-      return Promise.all(alike.map(projectOne));
+      return Promise.all(changes.map(projectOne));
     }
   }
 
@@ -59,7 +57,7 @@ export function createProjectionsStep({ eventRows, reservations, places, log }: 
     let after = Number((await places.read(WALK)) ?? 0);
     for (let pages = 0; pages < PAGES_MAX && !signal.aborted; pages += 1) {
       const page = await eventRows.listStates(after, PAGE_SIZE, GRACE_MS);
-      const replies = (await Promise.all(groupAlike(page).map(projectAlike))).flat();
+      const replies = await projectPage(page);
       report.looked += page.length;
       report.repaired += replies.filter((reply) => reply === 'projected').length;
       // Further changes may follow the last one at any time, so the walk stays there and never begins anew.
@@ -70,17 +68,4 @@ export function createProjectionsStep({ eventRows, reservations, places, log }: 
     if (report.repaired > 0) log.warn(report, 'Redis was behind MySQL, and shows these changes now');
     return report;
   };
-}
-
-/** The last change of each order, by sale shard and state: a script touches the keys of one shard alone. */
-function groupAlike(page: readonly NumberedState[]): [NumberedState, ...NumberedState[]][] {
-  const groups = new Map<string, [NumberedState, ...NumberedState[]]>();
-  for (const last of new Map(page.map((change) => [change.orderNo, change])).values()) {
-    const { saleId, shard } = parseOrderNo(last.orderNo) ?? {};
-    const key = JSON.stringify([saleId, shard, last.state]);
-    const group = groups.get(key);
-    if (group) group.push(last);
-    else groups.set(key, [last]);
-  }
-  return [...groups.values()];
 }

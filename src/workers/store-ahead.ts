@@ -9,9 +9,10 @@ import { settleStock } from '../rebuild/settle-stock.ts';
 import type { Orders } from '../stores/mysql/orders/orders.ts';
 import type { WorkflowPresence } from '../stores/mysql/orders/store-orders.ts';
 import type { Outbox } from '../stores/redis/outbox.ts';
+import { projectChanges } from '../stores/redis/project-changes.ts';
 import type { Reservations } from '../stores/redis/reservations.ts';
 import { reserveLostHolds, type LostHoldDeps } from './lost-holds.ts';
-import { orderNoOf, type Accepted } from './read-accepted.ts';
+import type { Accepted } from './read-accepted.ts';
 
 export interface StoreAheadDeps extends LostHoldDeps {
   outbox: LostHoldDeps['outbox'] & Pick<Outbox, 'acknowledge'>;
@@ -56,11 +57,9 @@ export async function storeAhead(
     else durable.push({ ...entry, state: outcome.state });
   }
   // Where a projection gets lost, the order's workflow projects again.
-  await Promise.all(
-    groupByState(durable).map((group) => {
-      const [{ state }] = group;
-      return reservations.projectAll(group.map(orderNoOf), state);
-    }),
+  await projectChanges(
+    reservations,
+    durable.map(({ order: { orderNo }, state }) => ({ orderNo, state })),
   );
   // The process that abandoned an order may have died before it released the stock.
   const abandoned = durable.filter(({ state: { status } }) => isFinal(status) && status !== 'paid');
@@ -72,17 +71,4 @@ export async function storeAhead(
   await reserveLostHolds(deps, lost);
   await outbox.acknowledge(lost.map(({ entryId }) => entryId));
   return { stored: durable, refused: refused.filter((entry) => !lost.includes(entry)) };
-}
-
-/** Nearly always one group: of orders that were stored just now. */
-function groupByState(entries: readonly Accepted[]): [Accepted, ...Accepted[]][] {
-  const groups = new Map<string, [Accepted, ...Accepted[]]>();
-  for (const entry of entries) {
-    const { status, version, payment, reason } = entry.state;
-    const key = `${status} ${version} ${payment} ${reason}`;
-    const group = groups.get(key);
-    if (group) group.push(entry);
-    else groups.set(key, [entry]);
-  }
-  return [...groups.values()];
 }

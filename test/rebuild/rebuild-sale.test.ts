@@ -167,6 +167,25 @@ test('old data of a restored file are replaced: no hold, limit or mark of them c
   expect(await stores.redis.exists(keys.void)).toBe(0);
 });
 
+test('old data of a restored file show no order as it was before its end', async () => {
+  const { saleId, paid, cancelled } = await openSale();
+  const ended = [paid, cancelled];
+  const states = await Promise.all(
+    ended.map(async ({ orderNo }) => (await stores.orders.read(orderNo))?.state),
+  );
+  // Of the file: one whose hold had ended as well, and one that was open.
+  await stores.redis.hset(orderKeys(paid.orderNo).order, 'version', '1', 'status', 'awaiting_payment');
+  await stores.redis.hset(orderKeys(cancelled.orderNo).order, 'hold', 'held', 'version', '1');
+
+  await rebuild(saleId, 'replaced');
+
+  const shown = await Promise.all(
+    ended.map(async ({ orderNo }) => (await stores.reservations.readOrder(orderNo))?.state),
+  );
+  expect(shown).toEqual(states);
+  expect(shown.map((state) => state?.status)).toEqual(['paid', 'cancelled']);
+});
+
 test('a projection that is newer than the snapshot is not turned back', async () => {
   const { saleId, open } = await openSale();
   const closing = {
