@@ -32,10 +32,12 @@ import { createOutboxFollower } from './outbox-follower.ts';
 import { createRefundStarter } from './refund-starter.ts';
 import { createStarter } from './starter.ts';
 
-/** How soon a new sale is noticed, and how old the backlog in Redis may be. */
+/** How soon a new sale is noticed, and how old the backlog of the outboxes may be in Redis. */
 const SURVEY_EVERY_MS = 1_000;
-/** Reading the backlog may take a fiftieth of a core: where it takes long it is read more rarely. */
-const SURVEY_REST = 50;
+/** Counting what is stored ahead may take a fiftieth of a core: what takes long is counted more rarely. */
+const COUNT_REST = 50;
+/** MySQL may have been slow for another reason, such as a moment's stall. */
+const COUNT_REST_MAX_MS = 30_000;
 /** Store transactions at once. One prepares while another commits; more wait for the same rows of stock. */
 const STORING_MAX = 2;
 
@@ -125,6 +127,18 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
     return unlisted;
   }
 
+  let storedAhead: Awaited<ReturnType<OrderClaims['countStoredAhead']>> = new Map();
+  let countAgainAtMs = -Infinity;
+
+  async function countStoredAhead(): Promise<typeof storedAhead> {
+    const beganMs = performance.now();
+    if (beganMs < countAgainAtMs) return storedAhead;
+    storedAhead = await orderClaims.countStoredAhead();
+    const endedMs = performance.now();
+    countAgainAtMs = endedMs + Math.min((endedMs - beganMs) * COUNT_REST, COUNT_REST_MAX_MS);
+    return storedAhead;
+  }
+
   /**
    * Follows new sales and stops following ended ones, and writes to Redis for each how many orders wait
    * elsewhere: `reserve` refuses orders when too many wait for the engine, which all sales share. A sale is
@@ -150,17 +164,15 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
     });
     add(await findActive(redis, unlisted));
     for (const [name, { stop }] of followers) if (!active.has(name)) stop.abort();
-    const beganMs = performance.now();
-    const storedAhead = await orderClaims.countStoredAhead();
-    const tookMs = performance.now() - beganMs;
+    const stored = await countStoredAhead();
     const inOutboxes = [...active.values()].map(({ waiting }) => waiting);
-    const total = [...storedAhead.values(), ...inOutboxes].reduce((sum, count) => sum + count, 0);
+    const total = [...stored.values(), ...inOutboxes].reduce((sum, count) => sum + count, 0);
     await Promise.all(
       [...active.values()].map(({ saleId, waiting }) =>
         saleStock.setWaitingElsewhere(saleId, total - waiting),
       ),
     );
-    return Math.max(SURVEY_EVERY_MS, tookMs * SURVEY_REST);
+    return SURVEY_EVERY_MS;
   }
 
   await Promise.all([

@@ -1,6 +1,6 @@
 /** The relay on real servers: every accepted order is started or stored ahead, whatever is away. */
 
-import { beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import type { Order } from '../../src/domain/order.ts';
 import { saleKeys, SALES_KEY } from '../../src/stores/redis/keys.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
@@ -279,4 +279,27 @@ test('a sale that is over and forgotten is followed no longer, and not put on th
   await waitFor('the other sale to be followed', async () => (await redis.exists(outbox)) === 1);
 
   expect(await redis.smembers(SALES_KEY)).toEqual([`${other}.0`]);
+});
+
+test('a sale that opens after MySQL was slow once to count what waits is followed soon', async () => {
+  const world = await openRelayWorld(namespace);
+  const { redis, orderClaims } = world.stores;
+  let passedMs = 0;
+  const now = performance.now.bind(performance);
+  vi.spyOn(performance, 'now').mockImplementation(() => now() + passedMs);
+  onTestFinished(() => void vi.restoreAllMocks());
+  // As if it had taken as long as a statement may.
+  const countStoredAhead = async () => {
+    const counts = await orderClaims.countStoredAhead();
+    passedMs += 8_000;
+    return counts;
+  };
+  relay(world, { ...world.stores, orderClaims: { ...orderClaims, countStoredAhead } });
+  const { waitingElsewhere } = saleKeys({ saleId: world.saleId, shard: 0 });
+  await waitFor('the first count', async () => (await redis.exists(waitingElsewhere)) === 1);
+
+  const { saleId } = await world.stores.openSale(buildSale());
+
+  const { outbox } = saleKeys({ saleId, shard: 0 });
+  await waitFor('the sale to be followed', async () => (await redis.exists(outbox)) === 1);
 });
