@@ -16,7 +16,8 @@ const leftRow = z.object({ left_ms: z.int() });
 
 export type ProjectionDoubts = ReturnType<typeof createProjectionDoubts>;
 
-export function createProjectionDoubts(pool: Pool) {
+/** @param lookMs how long a read waits for a connection, and as long again for the answer */
+export function createProjectionDoubts(pool: Pool, lookMs = LOOK_MS) {
   return {
     /** For how long they are still doubted, in ms; 0: they are believed. */
     async readLeftMs(): Promise<number> {
@@ -29,7 +30,7 @@ export function createProjectionDoubts(pool: Pool) {
             `SELECT GREATEST(TIMESTAMPDIFF(MICROSECOND, NOW(3), doubted_until), 0) DIV 1000 AS left_ms
              FROM projection_doubts WHERE doubt_id = 1`,
           ),
-        { waitMs: LOOK_MS, workMs: LOOK_MS },
+        { waitMs: lookMs, workMs: lookMs },
       );
       return row?.left_ms ?? 0;
     },

@@ -81,7 +81,8 @@ function measuredStores(seen: (measured: Measured) => void) {
     orderBooks: createOrderBooks(pool),
     saleBooks: createSaleBooks(pool),
     places: createPlaces(pool),
-    projectionDoubts: createProjectionDoubts(pool),
+    // A look has a moment, and the measuring is a part of it here.
+    projectionDoubts: createProjectionDoubts(pool, 60_000),
     repairs: createRepairs(pool),
     retention: createRetention(pool),
     returnedUnits: createReturnedUnits(pool),
