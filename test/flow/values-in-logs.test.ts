@@ -15,17 +15,14 @@ beforeAll(async () => {
 });
 afterAll(() => checkout.close());
 
-/** From now on MySQL refuses each new order with this error. */
-async function refuseOrders(errno: number, message: string): Promise<void> {
-  await admitOrders();
-  await checkout.stores.pool.query(
-    `CREATE TRIGGER refuse_orders BEFORE INSERT ON orders FOR EACH ROW
+/** From now on MySQL refuses each new order with this error. @returns what ends that */
+async function refuseOrders(errno: number, message: string): Promise<() => Promise<void>> {
+  const { pool } = checkout.stores;
+  await pool.query(
+    `CREATE TRIGGER refuse_orders_${errno} BEFORE INSERT ON orders FOR EACH ROW
      SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = ${errno}, MESSAGE_TEXT = '${message}'`,
   );
-}
-
-async function admitOrders(): Promise<void> {
-  await checkout.stores.pool.query('DROP TRIGGER IF EXISTS refuse_orders');
+  return async () => void (await pool.query(`DROP TRIGGER refuse_orders_${errno}`));
 }
 
 const [NOTE, AGENT] = ['for my grandmother', 'Grandfathers-Browser/7'];
@@ -37,13 +34,15 @@ test('orders that MySQL refuses, as read-only and by an error of its own, are in
   const cart = { saleId, items: [{ sku: 'lamp', quantity: 1 }], metadata: { note: NOTE } };
   const agent = { 'user-agent': AGENT };
 
-  await refuseOrders(1290, 'The server runs with the --read-only option');
+  const endReadOnly = await refuseOrders(1290, 'The server runs with the --read-only option');
   const { orderNo } = acceptedOf(await shopper.placeOrder(cart, agent));
   expect(refusalOf(await shopper.cancel(orderNo))).toBe('503 cancel_unavailable');
   await waitFor('the relay to fail', () => written().includes('a page of the outbox failed'));
-  await refuseOrders(1205, `Lock wait timeout exceeded for ''${NOTE}''`);
+  const endLock = await refuseOrders(1205, `Lock wait timeout exceeded for ''${NOTE}''`);
+  // Not before: in between the relay would store the order.
+  await endReadOnly();
   expect(refusalOf(await shopper.cancel(orderNo))).toBe('503 cancel_unavailable');
-  await admitOrders();
+  await endLock();
   await shopper.awaitStatus(orderNo, 'awaiting_payment');
 
   expect(written()).toContain('INSERT INTO orders');
