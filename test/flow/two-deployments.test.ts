@@ -5,6 +5,7 @@
  */
 
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
@@ -75,7 +76,10 @@ function run(part: 'api' | 'workers', env: AppEnv): Promise<{ exitCode: unknown;
   });
 }
 
-/** The schedule would go on starting workflows on the server that all test files share. */
+/**
+ * The schedule would go on starting workflows on the server that all test files share, and keep the next test
+ * from the queue. Call it before the worker starts, which then ends first: it would make the schedule again.
+ */
 function dropScheduleLater(taskQueue: string): void {
   onTestFinished(() => engine.client.schedule.getHandle(reconcileScheduleOf(taskQueue)).delete());
 }
@@ -83,9 +87,9 @@ function dropScheduleLater(taskQueue: string): void {
 test('a second one is refused by Redis, and with keys of its own by the task queue', async () => {
   const ours = await openStores();
   const theirs = await openStores('theirs');
+  dropScheduleLater('orders');
   const processes = await openProcesses();
   await startWorker(processes, { name: 'worker', env: await buildEnv(ours, NO_PROVIDER) });
-  dropScheduleLater('orders');
   const env = await buildEnv(theirs, NO_PROVIDER);
   const beside = { ...env, REDIS_KEY_PREFIX: 'theirs' };
 
@@ -138,10 +142,12 @@ async function openFanOut(urls: readonly string[]): Promise<string> {
       response.end();
     })().catch(() => response.destroy());
   });
-  const port = await findFreePort();
-  server.listen(port, '127.0.0.1');
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
   onTestFinished(() => void server.close());
-  return `http://127.0.0.1:${port}`;
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('a TCP server has a port');
+  return `http://127.0.0.1:${address.port}`;
 }
 
 interface Sold {
@@ -227,13 +233,13 @@ test('with keys, queue and database of their own both sell and refund, and each 
     buildEnv(theirs, sandbox.url, { ...often, ...own, API_PORT: String(ports[1]) }),
   ]);
   const sale = buildSale({ saleId: 'lamps' });
+  for (const taskQueue of ['orders', own.TEMPORAL_TASK_QUEUE]) dropScheduleLater(taskQueue);
   const both = await Promise.all(
     [ours, theirs].map(async (stores, i) => {
       await stores.openSale(sale);
       return openDeployment({ stores, env: envs[i] ?? {} }, providerConsole);
     }),
   );
-  for (const { taskQueue } of both) dropScheduleLater(taskQueue);
 
   const sold = await Promise.all(both.map((deployment) => deployment.sell(sale.saleId)));
   const kept = await Promise.all(both.map((deployment) => deployment.sell(sale.saleId)));
