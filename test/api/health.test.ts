@@ -38,18 +38,20 @@ test('without MySQL it is ready all the same, and says so: selling needs Redis a
   }
 });
 
-test('however many ask at once whether a process is ready, its stores are asked once', async () => {
+test('however many ask at once whether a process is ready, its stores are asked five times a second at most', async () => {
   const infos = async () => {
     const stats = await api.stores.redis.info('commandstats');
     return Number(/cmdstat_info:calls=(\d+)/.exec(stats)?.[1]);
   };
   const before = await infos();
+  const begunMs = performance.now();
 
   const replies = await Promise.all(Array.from({ length: 50 }, () => send(`${api.url}/readyz`, 'GET')));
 
   expect(new Set(replies.map(({ status }) => status))).toEqual(new Set([200]));
-  // One is of the count itself; on a slow machine the callers come in several groups.
-  expect((await infos()) - before - 1).toBeLessThanOrEqual(10);
+  const seconds = (performance.now() - begunMs) / 1_000;
+  // One is of the count itself. On a slow machine the callers come in several groups.
+  expect((await infos()) - before - 1).toBeLessThanOrEqual(2 + 5 * seconds);
 });
 
 test('a process that is stopping gets no new requests', async () => {

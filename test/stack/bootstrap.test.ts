@@ -7,7 +7,8 @@ import { repoDir } from '../../stack/install/repo-dir.ts';
 import { runCommand } from '../../stack/processes/command.ts';
 import { withDataDir } from './data-dir.ts';
 
-const TIMEOUT_MS = 60_000;
+/** Bounds a hang: npm is started three times, each of which takes seconds on a busy machine. */
+const TIMEOUT_MS = 150_000;
 const INSTALLING = '· Installing the dependencies (npm ci)';
 
 const dependencies = { local: 'file:./local' };

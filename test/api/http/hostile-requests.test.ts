@@ -263,8 +263,11 @@ const noticeHead = (headers: string) =>
     '',
   ].join('\r\n');
 
+/** No body is refused for its slowness, however long this machine takes to send them all. */
+const PATIENT: Partial<HttpBounds> = { requestTimeoutMs: 120_000, stuckTimeoutMs: 120_000 };
+
 test('notices that never end keep no more bytes than are set aside, and no honest one from arriving', async () => {
-  const { app, sale } = await openBounded({});
+  const { app, sale } = await openBounded(PATIENT);
   const part = ' '.repeat(MAX_WEBHOOK_BYTES - 1_000);
   const head = noticeHead(`Content-Length: ${MAX_WEBHOOK_BYTES}`);
   const crowd = [];
@@ -287,7 +290,7 @@ test('notices that never end keep no more bytes than are set aside, and no hones
 });
 
 test('a body in a great many pieces counts with what each piece costs', async () => {
-  const { app } = await openBounded({});
+  const { app } = await openBounded(PATIENT);
   const crowd = [];
   for (let i = 0; i < 8; i += 1) {
     const connection = await openRaw(app.url);
