@@ -43,13 +43,17 @@ export const ordersEndInTime: Rule = ({ mysql }) =>
 
 /**
  * Every change is recorded: versions have no gap, the last event is the order's state, and after an order's
- * one end only what it says about its money changes.
+ * one end only what it says about its money changes. Where MySQL had lost the order, it was stored or
+ * abandoned anew with a first version above 1.
  */
 export const historiesAreWhole: Rule = ({ mysql }) =>
   mysql.orders.flatMap(({ orderNo: subject, status, payment, version }) => {
     const events = mysql.events.get(subject) ?? [];
-    const isGapless = events.length === version && events.every((event, i) => event.version === i + 1);
-    const last = events.at(-1);
+    const [first, last] = [events[0], events.at(-1)];
+    const isStored =
+      first?.status === 'awaiting_payment' && first.payment === 'none' && first.reason === null;
+    const begins = first?.version === 1 || isStored || first?.status === 'failed';
+    const isGapless = events.every((event, i) => event.version === version - events.length + 1 + i);
     const isAsRecorded = last?.status === status && last.payment === payment;
     const goesOn = events.every((event, i) => {
       const before = events[i - 1];
@@ -57,7 +61,7 @@ export const historiesAreWhole: Rule = ({ mysql }) =>
       const isNews = event.payment !== before.payment || event.refunded !== before.refunded;
       return event.status === before.status && isNews;
     });
-    if (isGapless && isAsRecorded && goesOn) return [];
+    if (begins && isGapless && isAsRecorded && goesOn) return [];
     const recorded = events.map((event) => `${event.version} ${event.status} ${event.payment}`).join(', ');
     const detail = `${status} ${payment} (version ${version}), recorded: ${recorded || 'nothing'}`;
     return [{ subject, detail }];

@@ -93,6 +93,8 @@ export interface Order extends ShopData {
    * was stored, and its stock was reserved again.
    */
   holdEpoch?: number;
+  /** Its state as pollers see it, where it was stored before: MySQL may have lost it since. */
+  shown?: OrderState;
 }
 
 /** What changes about an order. `version` grows by one a change, and only MySQL assigns it (queued = 0). */
@@ -148,6 +150,11 @@ export function isFinal(status: OrderStatus): boolean {
 /** The epoch in which the order's stock was reserved; 0 for what is no order number. */
 export function holdEpochOf({ orderNo, holdEpoch }: Pick<Order, 'orderNo' | 'holdEpoch'>): number {
   return holdEpoch ?? parseOrderNo(orderNo)?.epoch ?? 0;
+}
+
+/** The order with its state in Redis, so that it is stored above what was shown if MySQL has lost it. */
+export function withShown(order: Order, state: OrderState): Order {
+  return state.version === 0 ? order : { ...order, shown: state };
 }
 
 export function formatOrderNo(parts: OrderNoParts): string {

@@ -7,7 +7,7 @@
 
 import type { Logger } from 'pino';
 import { ZodError } from 'zod';
-import { isFinal, parseOrderNo, type Order } from '../domain/order.ts';
+import { isFinal, parseOrderNo, withShown, type Order } from '../domain/order.ts';
 import type { RefundReason } from '../domain/payment.ts';
 import type { OrderSigner } from '../payments/signed-order.ts';
 import { storeWithHold, type StoreWithHoldDeps } from '../rebuild/store-with-hold.ts';
@@ -130,7 +130,7 @@ async function settleKnown(deps: UnmatchedPaymentDeps, { order, state }: Reserve
   const { orderNo } = order;
   // The order has ended unpaid, and its stock was released.
   if (isFinal(state.status) && state.status !== 'paid') return { kind: 'refund', reason: 'order_ended' };
-  const outcome = await storeWithHold(deps, order, 'due');
+  const outcome = await storeWithHold(deps, withShown(order, state), 'due');
   if (outcome.kind !== 'refused') {
     await projectAndRelease(deps, orderNo, outcome.state);
     return { kind: 'settled', as: outcome.kind };

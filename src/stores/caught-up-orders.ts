@@ -1,27 +1,35 @@
 /**
- * Orders whose refusal counts. A MySQL that has lost a raise of stock, or a new SKU, refuses what Redis has
- * sold of it. So before such a refusal counts MySQL takes over what Redis has decided of the sale, and the
- * order is stored once more.
+ * Orders of a MySQL that may have lost commits. One that has lost a raise of stock, or a new SKU, refuses
+ * what Redis has sold of it. So before such a refusal counts MySQL takes over what Redis has decided of the
+ * sale, and the order is stored once more. One that has lost an order abandons it above what is shown of it.
  */
 
 import assert from 'node:assert/strict';
 import type { Logger } from 'pino';
-import type { FailureReason, Order } from '../domain/order.ts';
+import { withShown, type FailureReason, type Order } from '../domain/order.ts';
 import type { Orders } from './mysql/orders/orders.ts';
 import type { SaleChanges } from './mysql/sales/sale-changes.ts';
+import type { Reservations } from './redis/reservations.ts';
 import type { SaleStock } from './redis/sale-stock.ts';
 
 /** Of what the sale has, not of the order. */
 const OF_THE_SALE: ReadonlySet<FailureReason> = new Set(['stock_exhausted', 'unknown_sku']);
 
 interface Decided {
+  reservations: Pick<Reservations, 'readOrders'>;
   saleStock: Pick<SaleStock, 'readDecided'>;
   saleChanges: Pick<SaleChanges, 'catchUp'>;
   log: Logger;
 }
 
-/** Its `storeOrders` and `storeOrder` also throw while Redis is away, where MySQL alone would refuse. */
-export function createCaughtUpOrders(orders: Orders, { saleStock, saleChanges, log }: Decided): Orders {
+/**
+ * Its `storeOrders` and `storeOrder` also throw while Redis is away, where MySQL alone would refuse; so does
+ * `abandon`.
+ */
+export function createCaughtUpOrders(
+  orders: Orders,
+  { reservations, saleStock, saleChanges, log }: Decided,
+): Orders {
   /** Nothing is taken over of a sale that Redis does not have, or of another epoch: it is made again. */
   async function catchUp(saleId: string): Promise<void> {
     const decided = await saleStock.readDecided(saleId);
@@ -48,6 +56,10 @@ export function createCaughtUpOrders(orders: Orders, { saleStock, saleChanges, l
       const outcome = (await storeOrders([order], presence)).get(order.orderNo);
       assert(outcome, `order ${order.orderNo} was stored without an outcome`);
       return outcome;
+    },
+    async abandon(order, reason) {
+      const [reserved] = await reservations.readOrders([order.orderNo]);
+      return orders.abandon(reserved ? withShown(order, reserved.state) : order, reason);
     },
   };
 }

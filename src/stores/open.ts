@@ -73,6 +73,7 @@ export async function openStores(config: StoreConfig, log: Logger) {
   const redis = await connectRedis(config.REDIS_URL, log, { keyPrefix });
   await assertNoEviction(redis);
   const pool = createMysqlPool(config.MYSQL_URL);
+  const reservations = createReservations(redis, { startsPerSecond: config.ENGINE_STARTS_PER_SECOND });
   const saleStock = createSaleStock(redis);
   const saleChanges = createSaleChanges(pool);
   return {
@@ -87,7 +88,7 @@ export async function openStores(config: StoreConfig, log: Logger) {
     }),
     /** Opens a separate connection, for reads that block. */
     connectBlocking: () => connectRedis(config.REDIS_URL, log, { keyPrefix, commandTimeoutMs: null }),
-    reservations: createReservations(redis, { startsPerSecond: config.ENGINE_STARTS_PER_SECOND }),
+    reservations,
     holds: createHolds(redis),
     forgetting: createForgetting(redis),
     saleStock,
@@ -99,7 +100,7 @@ export async function openStores(config: StoreConfig, log: Logger) {
     saleMends: createSaleMends(redis),
     driftBoard: createDriftBoard(redis),
     feedMarks: createFeedMarks(redis),
-    orders: createCaughtUpOrders(createOrders(pool), { saleStock, saleChanges, log }),
+    orders: createCaughtUpOrders(createOrders(pool), { reservations, saleStock, saleChanges, log }),
     orderClaims: createOrderClaims(pool),
     projectionDoubts: createProjectionDoubts(pool),
     payments: createPayments(pool),

@@ -1,7 +1,7 @@
 /** Reads the orders that a page of the outbox names. */
 
 import type { Logger } from 'pino';
-import { parseOrderNo } from '../domain/order.ts';
+import { parseOrderNo, withShown } from '../domain/order.ts';
 import type { Orders } from '../stores/mysql/orders/orders.ts';
 import type { Outbox, OutboxEntry } from '../stores/redis/outbox.ts';
 import type { Reservations, ReservedOrder } from '../stores/redis/reservations.ts';
@@ -36,7 +36,8 @@ export async function readAccepted(
   for (const [i, { entryId, orderNo }] of entries.entries()) {
     const reserved = found[i];
     if (reserved) {
-      accepted.push({ entryId, ...reserved });
+      const { order, state } = reserved;
+      accepted.push({ entryId, order: withShown(order, state), state });
       continue;
     }
     log.error({ orderNo, entryId }, 'an outbox entry names an order that Redis does not have');

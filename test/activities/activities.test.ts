@@ -92,6 +92,18 @@ test('abandonOrder keeps a slow write from storing the order later', async () =>
   expect((await stage.look(order)).mysql).toEqual({ held: 0, sold: 0 });
 });
 
+test('abandonOrder shows the end of an order that was shown as payable and that MySQL has lost', async () => {
+  const order = await stage.reserveOrder();
+  await stage.stores.reservations.project(order.orderNo, AWAITING);
+  const { first, second, world } = await stage.twice(order, () =>
+    stage.openSteps().abandonOrder({ order, reason: 'stock_exhausted' }),
+  );
+  const failed = { status: 'failed', version: 2, payment: 'none', reason: 'stock_exhausted' };
+  expect(first).toEqual({ kind: 'abandoned', state: failed, stockSettled: true });
+  expect(second).toEqual(first);
+  expect(world).toMatchObject({ stored: failed, projected: failed });
+});
+
 test('abandonOrder leaves an order alone that a slow write has stored', async () => {
   const steps = stage.openSteps();
   const order = await stage.storeOrder(steps);

@@ -4,13 +4,18 @@ import { ulid } from 'ulidx';
 import { expect } from 'vitest';
 import { z } from 'zod';
 import { createActivities, type Activities } from '../../src/activities/index.ts';
-import type { Order } from '../../src/domain/order.ts';
+import type { Order, OrderState } from '../../src/domain/order.ts';
 import type { PaymentProvider } from '../../src/payments/provider.ts';
 import { selectRows } from '../../src/stores/mysql/connection.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores } from '../support/stores.ts';
 
-export const AWAITING = { status: 'awaiting_payment', version: 1, payment: 'none', reason: null };
+export const AWAITING = {
+  status: 'awaiting_payment',
+  version: 1,
+  payment: 'none',
+  reason: null,
+} as const satisfies OrderState;
 export const HELD = { mysql: { held: 1, sold: 0 }, redis: { available: 9, held: 1, sold: 0 } };
 
 /** Fails a test whose step calls the provider although it must not. */

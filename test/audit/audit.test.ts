@@ -159,14 +159,15 @@ type HistoryState = OrderStatus | [OrderStatus, OrderState['payment']];
 test('each way in which a history can be broken is found', async () => {
   const { saleId, paid } = await sellTwo();
   const sale = await readSale(checkout, saleId, []);
-  const audited = (...states: HistoryState[]) => {
+  const auditedFrom = (first: number, ...states: HistoryState[]) => {
     const history = states.map((state, i) => {
       const [status, payment] = typeof state === 'string' ? ([state, 'applied'] as const) : state;
-      return { version: i + 1, status, payment, refunded: 0, sequence: 0 };
+      return { version: first + i, status, payment, reason: null, refunded: 0, sequence: 0 };
     });
     const events = new Map([...sale.mysql.events, [paid, history]]);
     return auditSale({ ...sale, mysql: { ...sale.mysql, events } }).map(({ rule }) => rule);
   };
+  const audited = (...states: HistoryState[]) => auditedFrom(1, ...states);
   expect(audited('awaiting_payment', 'awaiting_payment', 'paid')).not.toContain('histories are whole');
   expect(audited()).toContain('histories are whole');
   expect(audited('awaiting_payment', 'paid')).toContain('histories are whole');
@@ -175,6 +176,10 @@ test('each way in which a history can be broken is found', async () => {
   expect(audited('awaiting_payment', 'paid', 'awaiting_payment')).toContain('histories are whole');
   expect(audited('awaiting_payment', 'awaiting_payment', ['paid', 'none'])).toContain('histories are whole');
   expect(audited('awaiting_payment', ['paid', 'disputed'], 'paid')).not.toContain('histories are whole');
+  // As of an order that MySQL had lost, and not of one whose first event is missing.
+  expect(auditedFrom(2, ['awaiting_payment', 'none'], 'paid')).not.toContain('histories are whole');
+  expect(auditedFrom(2, ['awaiting_payment', 'received'], 'paid')).toContain('histories are whole');
+  expect(auditedFrom(3, 'paid')).toContain('histories are whole');
 });
 
 test('a sale whose name another begins with has its own payments alone', async () => {

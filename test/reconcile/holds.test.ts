@@ -167,6 +167,23 @@ test('a lost order past its deadline is abandoned, and its payment goes back', a
   ).toEqual([{ status: 'refund_due', refund_reason: 'order_ended' }]);
 });
 
+test('a lost order that was shown as payable is shown as failed once it is abandoned', async () => {
+  const saleId = await openSale();
+  const order = await loseOrder(saleId);
+  const shown = {
+    status: 'awaiting_payment',
+    version: 2,
+    payment: 'none',
+    reason: 'shopper_request',
+  } as const;
+  await stores.reservations.project(order.orderNo, shown);
+  await age(order, HOUR_MS);
+  expect(await run()).toMatchObject({ repaired: 1, parked: 0 });
+  const failed = { status: 'failed', version: 3, payment: 'none', reason: 'store_unavailable' };
+  expect((await stores.orders.read(order.orderNo))?.state).toEqual(failed);
+  expect((await stores.reservations.readOrder(order.orderNo))?.state).toEqual(failed);
+});
+
 test('a lost order is given some minutes after its deadline', async () => {
   const saleId = await openSale();
   const order = await loseOrder(saleId);

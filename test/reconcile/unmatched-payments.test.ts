@@ -131,6 +131,53 @@ test.each<[string, Partial<OrderState>]>([
   });
 });
 
+test.each<[string, Partial<OrderState>]>([
+  ['payable', { version: 1 }],
+  ['closing', { version: 2, reason: 'shopper_request' }],
+  ['paid for', { version: 2, payment: 'received' }],
+  ['paid for while it was closing', { version: 3, payment: 'received', reason: 'shopper_request' }],
+  ['paid', { version: 3, status: 'paid', payment: 'applied' }],
+  ['paid after it was closing', { version: 4, status: 'paid', payment: 'applied' }],
+  ['paid and refunded', { version: 5, status: 'paid', payment: 'refunded', refunded: 4_900 }],
+])('an order that was shown as %s and that MySQL has lost is shown as MySQL has it', async (_, state) => {
+  const { saleId } = await openSale();
+  const order = await acceptOrder(stores, saleId);
+  const { orderNo } = order;
+  await project(order, state);
+  await receive(order);
+  const read = async () => (await stores.reservations.readOrder(orderNo))?.state;
+
+  await openSweep([buildUnmatched(orderNo)]).pass();
+
+  // Meanwhile no status goes back.
+  expect(await read()).toMatchObject({
+    status: state.status ?? 'awaiting_payment',
+    payment: state.payment ?? 'received',
+  });
+  const paid = await stores.orders.markPaid(orderNo);
+  expect(paid.version).toBeGreaterThanOrEqual(state.version ?? 0);
+  await stores.reservations.project(orderNo, paid);
+  expect(await read()).toMatchObject({ status: 'paid', version: paid.version });
+  const later = { ...paid, version: paid.version + 1, payment: 'disputed' } as const;
+  await stores.reservations.project(orderNo, later);
+  expect(await read()).toMatchObject({ version: later.version, payment: 'disputed' });
+  expect(await stores.orderBooks.checkAfter('', 10_000)).toMatchObject({ broken: [] });
+});
+
+test('an order that was shown as payable and that MySQL refuses now is shown as failed', async () => {
+  const { saleId } = await openSale();
+  const order = await acceptOrder(stores, saleId);
+  await project(order, { version: 1 });
+  await stores.pool.query("UPDATE skus SET total = 0 WHERE sale_id = ? AND sku = 'lamp'", [saleId]);
+
+  await openSweep([buildUnmatched(order.orderNo)]).pass();
+
+  const failed = { status: 'failed', version: 2, reason: 'stock_exhausted' };
+  expect((await stores.orders.read(order.orderNo))?.state).toMatchObject(failed);
+  expect((await stores.reservations.readOrder(order.orderNo))?.state).toMatchObject(failed);
+  expect(await stores.orderBooks.checkAfter('', 10_000)).toMatchObject({ broken: [] });
+});
+
 test('a stored order is due for the engine, and pollers see it', async () => {
   const { saleId } = await openSale();
   const order = await acceptOrder(stores, saleId);

@@ -161,17 +161,37 @@ test('an order that MySQL has lost is stored again after a rebuild, and what is 
 });
 
 test('an order that MySQL has lost and whose units are sold by the time of a rebuild ends failed, visibly', async () => {
-  const { world, order, pass } = await openWorldWithOrderLostByMysql();
+  const { world, order, pass, shown } = await openWorldWithOrderLostByMysql();
   const { stores, saleId } = world;
   await stores.redis.hset(saleKeys({ saleId, shard: 0 }).stock, 'lamp:available', '0');
 
   await pass(6);
 
-  const failed = { status: 'failed', reason: 'lost_hold' };
+  const failed = { status: 'failed', reason: 'lost_hold', version: shown.version + 1 };
   expect((await stores.orders.read(order.orderNo))?.state).toMatchObject(failed);
-  // So a shopper is answered what MySQL has.
-  expect(await stores.reservations.lookUp(order.orderNo)).toMatchObject({ isCertain: false });
+  expect(await stores.reservations.lookUp(order.orderNo)).toMatchObject({
+    found: { state: failed },
+    // So a shopper is answered what MySQL has.
+    isCertain: false,
+  });
   expect(await world.outboxLength()).toBe(0);
+});
+
+test('an order that MySQL has lost with a payment that never comes again is shown as cancelled at its end', async () => {
+  const { world, order, pass } = await openWorldWithOrderLostByMysql();
+  const { orders, reservations } = world.stores;
+  // The shopper wished to cancel, and the payment came first.
+  const received = { status: 'awaiting_payment', version: 3, payment: 'received' } as const;
+  await reservations.project(order.orderNo, { ...received, reason: 'shopper_request' });
+
+  await pass(6);
+
+  const read = async () => (await reservations.readOrder(order.orderNo))?.state;
+  expect(await read()).toMatchObject(received);
+  const { state } = await orders.cancel(order.orderNo, 'payment_timeout', { force: true });
+  expect(state.status).toBe('cancelled');
+  await reservations.project(order.orderNo, state);
+  expect(await read()).toEqual(state);
 });
 
 test('an entry whose order Redis has lost with all of its sale is not left to an operator', async () => {

@@ -32,12 +32,13 @@ const eventRow = z.object({
   version: z.int(),
   status: orderStateSchema.shape.status,
   payment: orderStateSchema.shape.payment,
+  reason: orderStateSchema.shape.reason,
   refunded: z.int(),
   sequence: z.int().nullable(),
 });
 
 /** A sequence of 0 is right only for what is older than the feed. */
-const EVENTS_OF_ORDERS = `SELECT e.order_no, e.version, e.status, e.payment, e.refunded,
+const EVENTS_OF_ORDERS = `SELECT e.order_no, e.version, e.status, e.payment, e.reason, e.refunded,
     IF(e.sequence = 0 AND e.occurred_at >= d.begun_at, NULL, e.sequence) AS sequence
   FROM order_events e JOIN event_dispatch d WHERE e.order_no IN (?) ORDER BY e.order_no, e.version`;
 
@@ -98,10 +99,11 @@ export async function readMysqlSale(pool: Pool, saleId: string) {
       items: itemsOf.get(row.order_no) ?? [],
     })),
     /** The changes of each order's state, the oldest first. Without a sequence: not in the feed yet. */
-    events: groupByOrder(events, ({ version, status, payment, refunded, sequence }) => ({
+    events: groupByOrder(events, ({ version, status, payment, reason, refunded, sequence }) => ({
       version,
       status,
       payment,
+      reason,
       refunded,
       sequence,
     })),

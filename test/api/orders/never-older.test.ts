@@ -87,6 +87,25 @@ test('an answer that could not be projected is not taken back either', async () 
   expect(await caller.readOrder(orderNo)).toEqual(problemOf(refused)['order']);
 });
 
+test('a page that knows the version of an order which MySQL has lost gets its end', async () => {
+  const { orders, reservations, pool } = api.stores;
+  const orderNo = await buyStored();
+  const stored = await orders.read(orderNo);
+  if (!stored) throw new Error('it was stored');
+  expect(stored.state.version).toBe(1);
+  for (const table of ['order_events', 'order_items', 'orders'])
+    await pool.query(`DELETE FROM ${table} WHERE order_no = ?`, [orderNo]);
+  const poll = () => shopper.getOrder(orderNo, { 'if-none-match': '"1"' });
+  expect((await poll()).status).toBe(304);
+
+  const { state } = await orders.abandon(stored.order, 'stock_exhausted');
+
+  await reservations.project(orderNo, state);
+  const reply = await poll();
+  expect(reply.status).toBe(200);
+  expect(orderOf(reply)).toMatchObject({ status: 'failed', version: 2 });
+});
+
 /** An API of its own, whose wire to Redis a test can cut; that of `api` never breaks. */
 async function openCutOff() {
   const [redisUrl = ''] = api.stores.config.REDIS_URL;

@@ -20,7 +20,7 @@ type NewOrder = Omit<Order, 'idempotencyKey' | 'items'> & { idempotencyKey: stri
 export interface SharedColumns {
   /** Identifies the rows that this very insert wrote. */
   batchId: string;
-  state: OrderState;
+  stateOf: (order: Pick<Order, 'shown'>) => OrderState;
   /** When the orders' workflows started; null: not yet. */
   startedAt: Moment | null;
   /** When the relay is to start the orders' workflows; null: never. */
@@ -34,7 +34,7 @@ export interface SharedColumns {
 export async function insertOrderRows(
   connection: PoolConnection,
   orders: readonly NewOrder[],
-  { batchId, state, startedAt, dueAt }: SharedColumns,
+  { batchId, stateOf, startedAt, dueAt }: SharedColumns,
 ): Promise<number> {
   if (orders.length === 0) return 0;
   // Not INSERT IGNORE, which would also swallow truncations and out-of-range values.
@@ -45,28 +45,31 @@ export async function insertOrderRows(
        workflow_started_at, engine_due_at, reference, metadata, charges, ticket_id, ticket_ends_at)
      VALUES ? ON DUPLICATE KEY UPDATE order_no = order_no`,
     [
-      orders.map((order) => [
-        order.orderNo,
-        order.saleId,
-        order.userId,
-        order.idempotencyKey,
-        state.status,
-        state.payment,
-        state.version,
-        state.reason,
-        holdEpochOf(order),
-        batchId,
-        order.total,
-        order.currency,
-        order.ip,
-        order.userAgent,
-        new Date(order.reservedAtMs),
-        order.paymentWindowMs,
-        new Date(orderDeadlineMs(order)),
-        startedAt,
-        dueAt,
-        ...shopColumns(order),
-      ]),
+      orders.map((order) => {
+        const state = stateOf(order);
+        return [
+          order.orderNo,
+          order.saleId,
+          order.userId,
+          order.idempotencyKey,
+          state.status,
+          state.payment,
+          state.version,
+          state.reason,
+          holdEpochOf(order),
+          batchId,
+          order.total,
+          order.currency,
+          order.ip,
+          order.userAgent,
+          new Date(order.reservedAtMs),
+          order.paymentWindowMs,
+          new Date(orderDeadlineMs(order)),
+          startedAt,
+          dueAt,
+          ...shopColumns(order),
+        ];
+      }),
     ],
   );
 }

@@ -152,14 +152,16 @@ async function abandon(
   reason: FailureReason,
 ): Promise<AbandonOutcome> {
   const { orderNo } = order;
-  const state: OrderState = { status: 'failed', version: 1, payment: 'none', reason };
+  // What was shown of it is lost in MySQL, and must not be taken for newer.
+  const version = (order.shown?.version ?? 0) + 1;
+  const state: OrderState = { status: 'failed', version, payment: 'none', reason };
   // A tombstone must fit where the order did not, so the columns that are only recorded are left out.
   // The ticket stays spent.
   const empty = { ip: '', userAgent: '', reference: '', metadata: {}, charges: [] };
   const tombstone = { ...order, ...empty, idempotencyKey: null };
   const inserted = await insertOrderRows(connection, [tombstone], {
     batchId: ulid(),
-    state,
+    stateOf: () => state,
     startedAt: now,
     dueAt: null,
   });

@@ -9,7 +9,13 @@
 import { ulid } from 'ulidx';
 import { z } from 'zod';
 import { IDEMPOTENCY_TTL_MS, STORE_BATCH_MAX } from '../../../domain/limits.ts';
-import { holdEpochOf, type FailureReason, type Order, type OrderState } from '../../../domain/order.ts';
+import {
+  holdEpochOf,
+  isFinal,
+  type FailureReason,
+  type Order,
+  type OrderState,
+} from '../../../domain/order.ts';
 import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../connection.ts';
 import { isCheckViolation, isInvalidValue, isUnavailable } from '../errors.ts';
 import { fromNow, now, type Moment } from '../leases.ts';
@@ -103,7 +109,7 @@ async function insertBatch(
   const batchId = ulid();
   const columns: SharedColumns = {
     batchId,
-    state: STORED,
+    stateOf: storedStateOf,
     startedAt: presence === 'started' ? now : null,
     dueAt: dueAtOf(presence),
   };
@@ -123,11 +129,26 @@ async function insertBatch(
 
   return new Map(
     batch.map((order) => {
-      const known = rows ? rows.get(order.orderNo)?.state : STORED;
+      const known = rows ? rows.get(order.orderNo)?.state : storedStateOf(order);
       const state = early.get(order.orderNo) ?? known;
       return [order.orderNo, state ? toOutcome(state) : explainRefusal(order, epochs.get(order.saleId))];
     }),
   );
+}
+
+/**
+ * An order that MySQL has lost is stored so that its next states come to the versions that they had, or above
+ * what is shown: no status goes back, and none that differs is taken for the one shown.
+ */
+function storedStateOf({ shown }: Pick<Order, 'shown'>): OrderState {
+  return shown ? { ...STORED, version: Math.max(1, shown.version - stepsTo(shown)) } : STORED;
+}
+
+/** The changes from a stored order to this state. One whose wish to cancel is lost is open once more. */
+function stepsTo({ status, payment, reason }: OrderState): number {
+  if (isFinal(status)) return 2;
+  if (payment !== 'none') return 1;
+  return reason === null ? 0 : -1;
 }
 
 /**
@@ -228,7 +249,7 @@ async function insertDetails(connection: PoolConnection, orders: readonly Order[
   );
   await recordEvents(
     connection,
-    orders.map(({ orderNo }) => ({ orderNo, state: STORED })),
+    orders.map((order) => ({ orderNo: order.orderNo, state: storedStateOf(order) })),
   );
 }
 

@@ -6,7 +6,13 @@ import { stateColumns } from '../rows/order-rows.ts';
 import { park } from '../rows/parked.ts';
 
 const orderRow = z.object({ order_no: z.string(), stock_returned: z.coerce.boolean(), ...stateColumns });
-const eventRow = z.object({ order_no: z.string(), ...stateColumns, events: z.int() });
+const eventRow = z.object({
+  order_no: z.string(),
+  ...stateColumns,
+  events: z.int(),
+  first_version: z.int(),
+  stored: z.coerce.boolean(),
+});
 const itemRow = z.object({
   order_no: z.string(),
   sku: z.string(),
@@ -100,9 +106,14 @@ async function findBroken(reader: Executor, rows: readonly OrderRow[]): Promise<
   const events = await selectRows(
     reader,
     eventRow,
-    `SELECT e.order_no, e.status, e.version, e.payment, e.reason AS closing_reason, e.refunded, n.events FROM order_events e
-     JOIN (SELECT order_no, MAX(version) AS version, COUNT(*) AS events FROM order_events
-       WHERE order_no IN (?) GROUP BY order_no) n ON n.order_no = e.order_no AND n.version = e.version`,
+    `SELECT e.order_no, e.status, e.version, e.payment, e.reason AS closing_reason, e.refunded,
+       n.events, n.first_version,
+       f.status = 'failed' OR (f.status = 'awaiting_payment' AND f.payment = 'none' AND f.reason IS NULL) AS stored
+     FROM order_events e
+     JOIN (SELECT order_no, MIN(version) AS first_version, MAX(version) AS version, COUNT(*) AS events
+       FROM order_events WHERE order_no IN (?) GROUP BY order_no) n
+       ON n.order_no = e.order_no AND n.version = e.version
+     JOIN order_events f ON f.order_no = n.order_no AND f.version = n.first_version`,
     orderNos,
   );
   const items = await selectRows(
@@ -129,11 +140,15 @@ async function findBroken(reader: Executor, rows: readonly OrderRow[]): Promise<
   });
 }
 
-/** Each change of a row writes its event in the same transaction, so the last one is the row's state. */
+/**
+ * Each change of a row writes its event in the same transaction, so the last one is the row's state, and the
+ * first one stored or abandoned it. That one has a version above 1 where MySQL had lost the order before.
+ */
 function findHistoryFault(row: OrderRow, last: z.infer<typeof eventRow> | undefined): string | undefined {
   const isRecorded =
     last?.version === row.version &&
-    last.events === row.version &&
+    last.stored &&
+    last.events === row.version - last.first_version + 1 &&
     last.status === row.status &&
     last.payment === row.payment &&
     last.refunded === row.refunded &&

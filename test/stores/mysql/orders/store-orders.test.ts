@@ -58,6 +58,37 @@ test('storing the same batch again returns the same and writes nothing', async (
   expect(await everything(stores.pool, saleId)).toEqual(before);
 });
 
+test.each([
+  { shown: undefined, version: 1 },
+  { shown: { status: 'awaiting_payment', version: 3, payment: 'none', reason: null }, version: 3 },
+  {
+    shown: { status: 'awaiting_payment', version: 2, payment: 'none', reason: 'shopper_request' },
+    version: 3,
+  },
+  { shown: { status: 'awaiting_payment', version: 3, payment: 'received', reason: null }, version: 2 },
+  { shown: { status: 'paid', version: 4, payment: 'applied', reason: null }, version: 2 },
+  { shown: { status: 'cancelled', version: 2, payment: 'none', reason: 'payment_timeout' }, version: 1 },
+] as const)(
+  'an order that was shown as $shown.status, version $shown.version, is stored with version $version, and whole',
+  async ({ shown, version }) => {
+    const order: Order = { ...buildOrder({ saleId: await openSale() }), ...(shown && { shown }) };
+    const { orderNo } = order;
+    const outcome = await stores.orders.storeOrder(order, 'started');
+    expect(outcome).toMatchObject({ kind: 'stored', state: { status: 'awaiting_payment', version } });
+    expect(await stores.orders.storeOrder(order, 'started')).toEqual(outcome);
+    await stores.orders.requestCancel(orderNo);
+    const broken = async () =>
+      (await stores.orderBooks.checkAfter('', 10_000)).broken.filter((one) => one.orderNo === orderNo);
+    expect(await broken()).toEqual([]);
+
+    await stores.pool.query('DELETE FROM order_events WHERE order_no = ? ORDER BY version LIMIT 1', [
+      orderNo,
+    ]);
+
+    expect(await broken()).toHaveLength(1);
+  },
+);
+
 test('an order named twice in one batch is stored once', async () => {
   const saleId = await openSale();
   const order = buildOrder({ saleId });
