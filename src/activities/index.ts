@@ -74,10 +74,16 @@ export function createActivities(deps: ActivityDeps) {
     }
   }
 
-  /** @throws while the sale's data are being made again: the step is to be repeated */
+  /**
+   * Settles the stock, and projects once more: what was made again may show the order as it was before its
+   * end.
+   * @throws while the sale's data are being made again: the step is to be repeated
+   */
   async function mustSettleStock(orderNo: string, status: 'paid' | 'cancelled'): Promise<void> {
     const outcome = await settleStock(deps, orderNo, { status });
     if (outcome === 'later') throw new Error('the data of the sale are being made again');
+    const stored = await orders.read(orderNo);
+    if (stored) await reservations.project(orderNo, stored.state);
   }
 
   async function closeAtProvider(session: PaymentSession): Promise<'voided' | 'paid' | 'refused'> {

@@ -77,6 +77,26 @@ test('while the data of a sale are being made again a step leaves the stock to b
   expect((await stage.look(order)).redis).toEqual({ available: 10, held: 0, sold: 0 });
 });
 
+test('an order that ends while its sale is written as it was before is shown as it ended', async () => {
+  const { stores } = stage;
+  const steps = stage.openSteps();
+  const order = await stage.storeOrder(steps);
+  const { orderNo, saleId } = order;
+  await stores.redis.del(orderKeys(orderNo).order, orderKeys(orderNo).outbox);
+  const readSaleSnapshot: typeof stores.readSaleSnapshot = (lock, id, use) =>
+    stores.readSaleSnapshot(lock, id, async (snapshot) => {
+      await steps.cancelOrder({ orderNo, reason: 'operator_request', force: true });
+      return use(snapshot);
+    });
+  await rebuildSale({ ...stores, readSaleSnapshot, log: silent }, saleId, { cause: 'lost', actor: 'test' });
+  expect((await stage.look(order)).projected).toEqual(AWAITING);
+
+  await steps.releaseStock({ orderNo });
+
+  const { stored, projected } = await stage.look(order);
+  expect([stored?.status, projected]).toEqual(['cancelled', stored]);
+});
+
 test('a hold that is missing without a reason is shown to an operator; one that has expired is not', async () => {
   const { stores } = stage;
   const steps = stage.openSteps();
