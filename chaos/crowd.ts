@@ -22,7 +22,7 @@ const ORDERS_PER_SECOND = 10;
 /** Bounds this process' memory when the system stands still. */
 const OPEN_ORDERS_MAX = 600;
 const BUY_PATIENCE_MS = 60_000;
-/** Past its window an order must end within this, whatever has struck; on a machine at rest it takes far less. */
+/** Past its window an order must end within this, whatever has struck, and on a busy machine too. */
 const END_PATIENCE_MS = 5 * 60_000;
 const RECOVERY_TIMEOUT_MS = 120_000;
 const QUICKLY_MS = { min: 50, max: 150 };
