@@ -12,10 +12,7 @@ export type RedisClient = Redis | Cluster;
 /** A command unanswered for so long counts as failed: a shopper had better repeat than wait on. */
 const COMMAND_TIMEOUT_MS = 2_000;
 const CONNECT_TIMEOUT_MS = 5_000;
-/**
- * Connecting is given up after so long, which is two nodes that vanished. Where a cluster is not whole when
- * ioredis first looks at it, the promise of that look never settles.
- */
+/** Connecting to a cluster is given up after so long, which is two nodes that vanished. */
 const CONNECTED_WITHIN_MS = 10_000;
 /** With commands unanswered for so long the connection is made anew; longer than any blocking read waits. */
 const SOCKET_TIMEOUT_MS = 5_000;
@@ -83,10 +80,8 @@ export async function connectRedis(
   });
   // An error of one node of a cluster; it may come back within an error of the whole cluster.
   redis.on('node error', (error: Error) => hideSecrets(error, secrets));
-  const late = AbortSignal.timeout(CONNECTED_WITHIN_MS);
-  const giveUp = once(late, 'abort').then(() => Promise.reject(late.reason));
   try {
-    await Promise.race([redis.connect(), giveUp]);
+    await (redis instanceof Cluster ? connectCluster(redis) : redis.connect());
   } catch (error) {
     redis.disconnect();
     hideSecrets(error, secrets);
@@ -94,6 +89,19 @@ export async function connectRedis(
     throw new Error(`Redis is not reachable at ${endpoints.join(', ')}`, { cause: error });
   }
   return redis;
+}
+
+/**
+ * Where a cluster is not whole when ioredis first looks at it, ioredis looks again, and the promise of the
+ * first look never settles.
+ */
+async function connectCluster(cluster: Cluster): Promise<void> {
+  const late = AbortSignal.timeout(CONNECTED_WITHIN_MS);
+  const giveUp = once(late, 'abort').then(() => {
+    throw new Error(`the cluster was not whole within ${CONNECTED_WITHIN_MS} ms`);
+  });
+  const ready = new Promise<void>((resolve) => cluster.once('ready', () => resolve()));
+  await Promise.race([cluster.connect(), ready, giveUp]);
 }
 
 /**
