@@ -97,6 +97,9 @@ export interface Order extends ShopData {
   shown?: OrderState;
 }
 
+/** ETags and ids of events have nine digits for it. */
+const VERSION_END = 1_000_000_000;
+
 /** What changes about an order. `version` grows by one a change, and only MySQL assigns it (queued = 0). */
 export interface OrderState {
   status: OrderStatus;
@@ -152,9 +155,12 @@ export function holdEpochOf({ orderNo, holdEpoch }: Pick<Order, 'orderNo' | 'hol
   return holdEpoch ?? parseOrderNo(orderNo)?.epoch ?? 0;
 }
 
-/** The order with its state in Redis, so that it is stored above what was shown if MySQL has lost it. */
+/**
+ * The order with its state in Redis, so that it is stored above what was shown if MySQL has lost it. A
+ * version that no order comes to is damaged.
+ */
 export function withShown(order: Order, state: OrderState): Order {
-  return state.version === 0 ? order : { ...order, shown: state };
+  return state.version > 0 && state.version < VERSION_END ? { ...order, shown: state } : order;
 }
 
 export function formatOrderNo(parts: OrderNoParts): string {

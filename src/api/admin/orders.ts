@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import { userIdSchema } from '../../domain/ids.ts';
 import { MAX_DECISION_CHARS, MAX_ORDERS_LISTED, SALE_ID_PATTERN } from '../../domain/limits.ts';
-import { isFinal, ORDER_STATUSES, parseOrderNo } from '../../domain/order.ts';
+import { isFinal, ORDER_STATUSES, parseOrderNo, withShown } from '../../domain/order.ts';
 import { referenceSchema } from '../../domain/shop-data.ts';
 import type { Pool } from '../../stores/mysql/connection.ts';
 import type { Refunds } from '../../stores/mysql/money/refunds.ts';
@@ -71,7 +71,10 @@ export function createStaffOrderRoutes(deps: StaffOrderRoutesDeps) {
     const stored = await orders.read(orderNo);
     if (!stored) {
       const queued = await findQueued(orderNo);
-      const outcome = await orders.storeOrder(queued.order, 'due');
+      // MySQL has lost it, and it comes back as it was.
+      if (isFinal(queued.state.status) || queued.state.payment !== 'none')
+        return { ...queued, isNews: false };
+      const outcome = await orders.storeOrder(withShown(queued.order, queued.state), 'due');
       // Its own workflow meets the refusal and gives the stock back: nothing is left to cancel.
       if (outcome.kind === 'refused') return { ...queued, isNews: false };
     }

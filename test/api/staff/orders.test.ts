@@ -182,6 +182,32 @@ describe('cancelling', () => {
     expect(await world.rowsOf(order.saleId)).toEqual(before);
   });
 
+  test.each([
+    { status: 'paid', version: 3, payment: 'applied', reason: null },
+    { status: 'awaiting_payment', version: 2, payment: 'received', reason: null },
+  ] as const)(
+    'an order that is shown as $status, $payment, and that MySQL has lost is refused as paid',
+    async (state) => {
+      const order = await world.queued();
+      await world.stores.reservations.project(order.orderNo, state);
+      const before = await world.rowsOf(order.saleId);
+
+      expect(refusalOf(await world.post(`orders/${order.orderNo}/cancel`))).toBe('409 already_paid');
+
+      expect(await world.rowsOf(order.saleId)).toEqual(before);
+    },
+  );
+
+  test('an order that is shown as payable and that MySQL has lost is shown as closing from then on', async () => {
+    const order = await world.queued();
+    const state = { status: 'awaiting_payment', version: 1, payment: 'none', reason: null } as const;
+    await world.stores.reservations.project(order.orderNo, { ...state, version: 2 });
+
+    const reply = await world.post(`orders/${order.orderNo}/cancel`);
+
+    expect([reply.status, reply.body]).toMatchObject([202, { closing: true, version: 3 }]);
+  });
+
   test('an order that has ended otherwise answers how', async () => {
     const order = await world.stored();
     await world.stores.orders.cancel(order.orderNo, 'payment_timeout', { force: true });

@@ -138,7 +138,7 @@ async function insertBatch(
 
 /**
  * An order that MySQL has lost is stored so that its next states come to the versions that they had, or above
- * what is shown: no status goes back, and none that differs is taken for the one shown.
+ * what is shown. One that was shown as ended and ends otherwise now may stay hidden behind that.
  */
 function storedStateOf({ shown }: Pick<Order, 'shown'>): OrderState {
   return shown ? { ...STORED, version: Math.max(1, shown.version - stepsTo(shown)) } : STORED;
