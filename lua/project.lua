@@ -29,7 +29,7 @@ for _, orderKey in ipairs(KEYS) do
   local current = redis.call('HGET', orderKey, 'version')
   if not current then
     replies[#replies + 1] = 'absent'
-  elseif tonumber(current) >= version then
+  elseif (tonumber(current) or -1) >= version then
     replies[#replies + 1] = 'stale'
   else
     redis.call('HSET', orderKey, 'version', ARGV[1], 'status', status, 'payment', payment, 'reason', reason)

@@ -179,7 +179,7 @@ async function showDamage({ saleRebuild, orders, repairs, log }: RebuildDeps, sa
 }
 
 async function writePages(
-  { saleRebuild, reservations, signal }: RebuildDeps,
+  { saleRebuild, repairs, reservations, signal }: RebuildDeps,
   saleId: string,
   epoch: number,
   pages: AsyncIterable<SnapshotOrder[]>,
@@ -189,16 +189,14 @@ async function writePages(
   for await (const page of pages) {
     signal?.throwIfAborted();
     const open = page.filter(({ state }) => state.status === 'awaiting_payment');
-    const ended = page.filter(({ state }) => state.status !== 'awaiting_payment');
     const requests = page.map(({ order }) => order).filter(isRequestKnown);
     const all = page.map(({ order }) => order);
     counts.replaced += await saleRebuild.clean(saleId, epoch, all);
     await saleRebuild.writeOrders(saleId, epoch, open);
-    // Those that Redis still has may be of before their ends.
-    await projectChanges(
-      reservations,
-      ended.map(({ order: { orderNo }, state }) => ({ orderNo, state })),
-    );
+    // What changed since the snapshot was projected to nothing, and what has ended may be shown as before.
+    const states = await repairs.readStates(all.map(({ orderNo }) => orderNo));
+    const changes = [...states].flatMap(([orderNo, state]) => (state ? [{ orderNo, state }] : []));
+    await projectChanges(reservations, changes);
     await saleRebuild.writeRequests(saleId, epoch, requests);
     await saleRebuild.writeTickets(saleId, epoch, page.flatMap(ticketOf));
     await saleRebuild.writeReturns(saleId, epoch, page.flatMap(returnsOf));

@@ -135,6 +135,22 @@ test.each(KEY_NAMES)(
   },
 );
 
+test.each(['open', 'paid', 'cancelled'] as const)(
+  'a sale with an order, %s, whose version is no number is made again, and nothing of it is lost',
+  async (which) => {
+    const stage = await openStage();
+    const { orderNo } = stage[which];
+    await stores.redis.hset(keysOf(stage.saleId).order(orderNo), 'version', 'x');
+
+    expect(await rebuild(stage.saleId)).toMatchObject({ kind: 'rebuilt', epoch: 2 });
+
+    expect((await stores.reservations.readOrder(orderNo))?.state).toEqual(
+      (await stores.orders.read(orderNo))?.state,
+    );
+    await expectWell(stage);
+  },
+);
+
 test('a sale whose keys are all of the wrong type is made again, and the lost outbox is shown', async () => {
   const stage = await openStage();
   for (const key of Object.values(everyKey(stage))) await damage(key);
