@@ -127,16 +127,15 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
     return unlisted;
   }
 
-  let storedAhead: Awaited<ReturnType<OrderClaims['countStoredAhead']>> = new Map();
-  let countAgainAtMs = -Infinity;
+  /** Orders that are stored and wait for the engine, of all sales; undefined before the first count. */
+  let storedAhead: number | undefined;
 
-  async function countStoredAhead(): Promise<typeof storedAhead> {
+  /** A loop of its own: no new sale waits for it. */
+  async function count(): Promise<number> {
     const beganMs = performance.now();
-    if (beganMs < countAgainAtMs) return storedAhead;
-    storedAhead = await orderClaims.countStoredAhead();
-    const endedMs = performance.now();
-    countAgainAtMs = endedMs + Math.min((endedMs - beganMs) * COUNT_REST, COUNT_REST_MAX_MS);
-    return storedAhead;
+    storedAhead = sum((await orderClaims.countStoredAhead()).values());
+    const tookMs = performance.now() - beganMs;
+    return Math.max(SURVEY_EVERY_MS, Math.min(tookMs * COUNT_REST, COUNT_REST_MAX_MS));
   }
 
   /**
@@ -158,15 +157,14 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
       await findActive(redis, [...(listed ?? []), ...followed], (shard) => names.has(formatSaleShard(shard))),
     );
     const unlisted = await findUnlisted(listed ?? []).catch((error: unknown) => {
-      // With MySQL away the list is enough; the count below fails as well, and is logged.
+      // With MySQL away the list is enough; the count fails as well, and is logged.
       if (!listed) throw error;
       return [];
     });
     add(await findActive(redis, unlisted));
     for (const [name, { stop }] of followers) if (!active.has(name)) stop.abort();
-    const stored = await countStoredAhead();
-    const inOutboxes = [...active.values()].map(({ waiting }) => waiting);
-    const total = [...stored.values(), ...inOutboxes].reduce((sum, count) => sum + count, 0);
+    if (storedAhead === undefined) return SURVEY_EVERY_MS;
+    const total = storedAhead + sum([...active.values()].map(({ waiting }) => waiting));
     await Promise.all(
       [...active.values()].map(({ saleId, waiting }) =>
         saleStock.setWaitingElsewhere(saleId, total - waiting),
@@ -177,10 +175,15 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
 
   await Promise.all([
     runLoop('survey', survey, { log, signal }),
+    runLoop('count', count, { log, signal }),
     runLoop('starter', createStarter({ orderClaims, engine, gate, burst }), { log, signal }),
     runLoop('refunds', createRefundStarter({ refundClaims, engine, gate }), { log, signal }),
   ]);
   await Promise.all([...followers.values()].map(({ done }) => done));
+}
+
+function sum(numbers: Iterable<number>): number {
+  return [...numbers].reduce((total, number) => total + number, 0);
 }
 
 interface Follower {
