@@ -1,7 +1,7 @@
 /** The API as a service over given stores: its parts, its HTTP server, and its ordered shutdown. */
 
 import assert from 'node:assert/strict';
-import { Client, Connection } from '@temporalio/client';
+import { Client, Connection, type ConnectionOptions } from '@temporalio/client';
 import type { Logger } from 'pino';
 import type { ApiConfig } from '../config.ts';
 import { createOrderEngine } from '../engine/order-engine.ts';
@@ -37,15 +37,22 @@ export async function startApi(
   { stores, provider, log, metrics = createMetrics() }: ApiParts,
 ): Promise<Service> {
   const { connectionOptions, namespace } = config.temporal;
+  const taskQueue = config.TEMPORAL_TASK_QUEUE;
   // Lazy: the API sells while Temporal is away.
-  const connection = Connection.lazy(connectionOptions);
-  const client = new Client({ connection, namespace: namespace ?? 'default' });
-  const engine = createOrderEngine(client, { taskQueue: config.TEMPORAL_TASK_QUEUE });
-  const checks = createDeploymentChecks({ stores, client, taskQueue: config.TEMPORAL_TASK_QUEUE, log });
+  const openClient = (options: ConnectionOptions = {}) =>
+    new Client({
+      connection: Connection.lazy({ ...connectionOptions, ...options }),
+      namespace: namespace ?? 'default',
+    });
+  // Without the client's own repeats: one that is due when its connection is closed would end the process.
+  const openToAsk = () => openClient({ interceptors: [] });
+  const checks = createDeploymentChecks({ stores, openClient: openToAsk, taskQueue, log });
   await checks.begin().catch(async (error: unknown) => {
-    await Promise.allSettled([connection.close(), stores.close()]);
+    await stores.close();
     throw error;
   });
+  const client = openClient();
+  const engine = createOrderEngine(client, { taskQueue });
   showDrift(metrics, stores.driftBoard);
   showEventLag(metrics, stores);
   showPush(metrics, stores.endpoints);
@@ -100,7 +107,7 @@ export async function startApi(
       await notifier.drain();
       checking.abort();
       await checked.catch(() => {});
-      await connection.close();
+      await client.connection.close();
       await stores.close();
     },
   };

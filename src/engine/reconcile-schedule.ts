@@ -85,11 +85,12 @@ export function createReconcileSchedule(
 
 /**
  * For a process that makes no schedule.
+ * @param late ends the wait for the answer; the call itself goes on until its connection is closed
  * @returns whether the queue is known to be this deployment's; false: no worker has taken it yet
  * @throws WrongDeploymentError; when Temporal does not answer in time
  */
-export async function isOwnQueue(client: Client, owner: QueueOwner, withinMs: number): Promise<boolean> {
-  const found = await client.withDeadline(Date.now() + withinMs, () => findSchedule(client, owner));
+export async function isOwnQueue(client: Client, owner: QueueOwner, late: AbortSignal): Promise<boolean> {
+  const found = await untilAborted(findSchedule(client, owner), late);
   return found !== undefined && ownerOf(found) !== undefined;
 }
 
@@ -121,7 +122,7 @@ function ownerOf({ action }: ScheduleDescription): string | undefined {
 /** The SDK's own abort does nothing on a worker's connection. @throws once the signal aborts */
 function untilAborted<T>(answer: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
-    const abort = () => reject(new Error('not waited for: the process stops', { cause: signal.reason }));
+    const abort = () => reject(new Error('not waited for any longer', { cause: signal.reason }));
     signal.addEventListener('abort', abort, { once: true });
     answer.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
     if (signal.aborted) abort();

@@ -24,5 +24,5 @@ test('a process that stops does not wait for a Temporal that does not answer', a
   const ensured = schedule.ensure();
   stopping.abort();
 
-  await expect(ensured).rejects.toThrow('the process stops');
+  await expect(ensured).rejects.toThrow('not waited for any longer');
 });
