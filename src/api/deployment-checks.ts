@@ -11,11 +11,9 @@ import { isOwnQueue } from '../engine/reconcile-schedule.ts';
 import type { Stores } from '../stores/open.ts';
 
 /** The first callers wait for so long when Temporal is away. */
-const FIRST_ANSWER_MS = 1_500;
-/** As `CALL_TIMEOUT_MS` of the engine. */
-const ANSWER_MS = 5_000;
+const ANSWER_MS = 1_500;
 /** Until a worker has taken the queue, or Temporal is back. */
-const ASK_EVERY_MS = 5_000;
+const ASK_EVERY_MS = 15_000;
 
 export interface DeploymentCheckDeps {
   stores: Pick<Stores, 'deployment'>;
@@ -30,16 +28,16 @@ export function createDeploymentChecks({ stores, openClient, taskQueue, log }: D
   let isQueueKnown = false;
 
   /**
-   * On a connection of its own, with which an unanswered call ends. The client's `withDeadline` keeps an
-   * AsyncLocalStorage: from its first use on each promise of the process costs more, under Node 20 a tenth of
-   * what a purchase costs and more.
+   * On a connection of its own, with which an unanswered call ends. A client that has called keeps an
+   * AsyncLocalStorage until its connection is closed. While there is one each promise of the process costs
+   * more: under Node 20 a tenth of what a purchase costs, and more.
    */
-  async function askTemporal(withinMs: number): Promise<void> {
+  async function askTemporal(): Promise<void> {
     if (isQueueKnown) return;
     const client = openClient();
     try {
       const owner = { taskQueue, deployment: deployment.known() };
-      isQueueKnown = await isOwnQueue(client, owner, AbortSignal.timeout(withinMs));
+      isQueueKnown = await isOwnQueue(client, owner, AbortSignal.timeout(ANSWER_MS));
     } finally {
       await client.connection.close();
     }
@@ -47,7 +45,7 @@ export function createDeploymentChecks({ stores, openClient, taskQueue, log }: D
 
   async function askUntilKnown(signal: AbortSignal): Promise<void> {
     while (!isQueueKnown && !signal.aborted) {
-      await askTemporal(ANSWER_MS).catch(throwIfWrong);
+      await askTemporal().catch(throwIfWrong);
       if (!isQueueKnown) await delay(ASK_EVERY_MS, undefined, { signal }).catch(() => {});
     }
   }
@@ -59,7 +57,7 @@ export function createDeploymentChecks({ stores, openClient, taskQueue, log }: D
         throwIfWrong(error);
         log.warn({ err: error }, 'it is not known yet whether Redis and MySQL belong together');
       });
-      await askTemporal(FIRST_ANSWER_MS).catch(throwIfWrong);
+      await askTemporal().catch(throwIfWrong);
     },
 
     /** Until `signal` aborts. @throws WrongDeploymentError */
