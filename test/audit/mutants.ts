@@ -140,7 +140,7 @@ export const countStoredOrdersAgain: Mutant = (stores) =>
 
 /** Projected whatever comes: the script does not compare versions. */
 export const projectWithoutVersion: Mutant = (stores) => {
-  const mutant = without(stores.redis, project, /elseif tonumber\(current\) >= .*?'stale'\n/s);
+  const mutant = without(stores.redis, project, /elseif \(tonumber\(current\) or -1\) >= .*?'stale'\n/s);
   const projectAll: Stores['reservations']['projectAll'] = (orderNos, state) =>
     run(stores.redis, mutant, {
       keys: {},
