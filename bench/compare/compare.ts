@@ -1,9 +1,12 @@
 /**
  * `npm run bench -- compare [--only accept,poll] [--rounds 3]`: measures Holdfast beside what it competes
  * with, and writes docs/benchmarks.md. A part that fails says so, and the others are measured all the same.
+ * `--check` measures nothing, and lists the parts that are older than the code.
  */
 
 import { parseArgs } from 'node:util';
+import { repoDir } from '../../stack/install/repo-dir.ts';
+import { findOutdated } from './check.ts';
 import { readEnvironment } from './environment.ts';
 import { mediansOf } from './judgement.ts';
 import { judgementsOf, resultsFile, writePage } from './page.ts';
@@ -26,6 +29,7 @@ const DEFAULT_ROUNDS = 3;
 interface Request {
   parts: readonly Part[];
   rounds: number;
+  isCheck: boolean;
 }
 
 /** @returns the exit code: 1 when a part failed; a target that is not met is a result */
@@ -35,6 +39,7 @@ export async function compare(args: readonly string[]): Promise<number> {
     console.error(request);
     return 1;
   }
+  if (request.isCheck) return printOutdated(request.parts);
   const progress = createProgress(process.stdout);
   const environment = await readEnvironment();
   const failed: string[] = [];
@@ -65,6 +70,15 @@ export async function compare(args: readonly string[]): Promise<number> {
   return failed.length === 0 ? 0 : 1;
 }
 
+/** Nothing fails by it: figures may be older than the code, but not unnoticed. */
+async function printOutdated(parts: readonly Part[]): Promise<number> {
+  const names = parts.map(({ name }) => name);
+  const outdated = await findOutdated({ repo: repoDir, names, results: readResults(resultsFile) });
+  for (const { name, reason } of outdated) console.log(`${name}: ${reason}`);
+  console.log(`${outdated.length} of ${names.length} parts are older than src, lua or the part itself`);
+  return 0;
+}
+
 /** Writes the page again from the results, say after a change in the notes. */
 export function rewritePage(): void {
   for (const file of writePage(readResults(resultsFile))) console.log(file);
@@ -75,16 +89,17 @@ function parseRequest(args: readonly string[]): Request | string {
   try {
     const { values } = parseArgs({
       args: [...args],
-      options: { only: { type: 'string' }, rounds: { type: 'string' } },
+      options: { only: { type: 'string' }, rounds: { type: 'string' }, check: { type: 'boolean' } },
     });
     const wanted = values.only?.split(',') ?? names;
     const unknown = wanted.find((name) => !names.includes(name));
     if (unknown !== undefined) return `There is no part "${unknown}". The parts: ${names.join(', ')}`;
     const rounds = Number(values.rounds ?? DEFAULT_ROUNDS);
     if (!Number.isInteger(rounds) || rounds < 1) return '--rounds takes a whole number, 1 or more';
-    return { parts: PARTS.filter(({ name }) => wanted.includes(name)), rounds };
+    const parts = PARTS.filter(({ name }) => wanted.includes(name));
+    return { parts, rounds, isCheck: values.check ?? false };
   } catch (error) {
-    return `${describe(error)}\nUsage: npm run bench -- compare [--only ${names.join(',')}] [--rounds ${DEFAULT_ROUNDS}]`;
+    return `${describe(error)}\nUsage: npm run bench -- compare [--only ${names.join(',')}] [--rounds ${DEFAULT_ROUNDS}] [--check]`;
   }
 }
 

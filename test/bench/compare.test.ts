@@ -6,36 +6,9 @@ import { judge, median, mediansOf } from '../../bench/compare/judgement.ts';
 import { pageText } from '../../bench/compare/page.ts';
 import type { Figures } from '../../bench/compare/part.ts';
 import { expectSeconds, stepText } from '../../bench/compare/progress.ts';
-import { mergeResults, type PartResult } from '../../bench/compare/results.ts';
+import { mergeResults } from '../../bench/compare/results.ts';
 import { measureRounds, orderOf } from '../../bench/compare/rounds.ts';
-
-const RATE = { key: 'rate', label: 'accepted', unit: '/s', digits: 0 };
-
-function buildPart(overrides: Partial<PartResult> = {}): PartResult {
-  return {
-    name: 'accept',
-    title: 'Accepting orders',
-    about: 'What it is.',
-    columns: [RATE],
-    charted: 'rate',
-    targets: [{ text: 'ours of the limit', figure: 'rate', of: 'ours', against: ['limit'], atLeast: 0.75 }],
-    contestants: [
-      { name: 'ours', role: 'ours' },
-      { name: 'limit', role: 'limit' },
-    ],
-    notes: ['A note.'],
-    rounds: 1,
-    measuredAt: '2026-11-22T10:00:00.000Z',
-    commit: 'abc123',
-    machine: { cpu: 'A processor', cores: 2, memoryGb: 8, os: 'An OS' },
-    versions: { Node: '20.19.0' },
-    measurements: [
-      { round: 1, contestant: 'ours', figures: { rate: 800 }, seconds: 2 },
-      { round: 1, contestant: 'limit', figures: { rate: 1_000 }, seconds: 2 },
-    ],
-    ...overrides,
-  };
-}
+import { buildPart, RATE } from './build-part.ts';
 
 test('a median is the middle value, or the mean of the two in the middle', () => {
   expect(median([3, 1, 2])).toBe(2);
