@@ -1,19 +1,21 @@
 /**
  * `npm run bench -- compare [--only accept,poll] [--rounds 3]`: measures Holdfast beside what it competes
- * with, and writes docs/benchmarks.md. A part that fails says so, and the others are measured all the same.
- * `--check` measures nothing, and lists the parts that are older than the code.
+ * with, and writes docs/benchmarks.md and the figures of README.md. A part that fails says so, and the others
+ * are measured all the same. `--check` measures nothing, and lists the parts that are older than the code.
  */
 
 import { parseArgs } from 'node:util';
 import { repoDir } from '../../stack/install/repo-dir.ts';
+import { takeLifted } from '../lifted-bound.ts';
 import { findOutdated } from './check.ts';
 import { readEnvironment } from './environment.ts';
 import { mediansOf } from './judgement.ts';
-import { judgementsOf, resultsFile, writePage } from './page.ts';
+import { resultsFile, writePage } from './page.ts';
 import type { Part } from './part.ts';
 import { PARTS } from './parts.ts';
 import { createProgress, expectSeconds, type Progress } from './progress.ts';
 import {
+  judgementsOf,
   mergeResults,
   readResults,
   toPartResult,
@@ -65,7 +67,7 @@ export async function compare(args: readonly string[]): Promise<number> {
     }
   }
   progress.stop();
-  console.log(`docs/benchmarks.md, its charts and results.json are up to date`);
+  console.log(`README.md, docs/benchmarks.md, its charts and results.json are up to date`);
   if (failed.length > 0) console.error(`✗ failed: ${failed.join(', ')}`);
   return failed.length === 0 ? 0 : 1;
 }
@@ -107,6 +109,8 @@ async function measurePart(
   part: Part,
   { rounds, environment, progress }: { rounds: number; environment: Environment; progress: Progress },
 ): Promise<PartResult> {
+  // An earlier part that failed may have left its own.
+  takeLifted();
   const open = await part.open(progress.line);
   try {
     const { contestants } = open;
@@ -138,18 +142,27 @@ async function measurePart(
       },
     });
     const notes = open.notes?.() ?? [];
-    return toPartResult({ part, contestants: [...contestants], measurements, notes, rounds, environment });
+    return toPartResult({
+      part,
+      contestants: [...contestants],
+      measurements,
+      notes,
+      lifted: takeLifted(),
+      rounds,
+      environment,
+    });
   } finally {
     await open.close();
   }
 }
 
 function summaryOf(result: PartResult): string {
-  const { title, contestants, columns, measurements, notes } = result;
+  const { title, lifted, contestants, columns, measurements, notes } = result;
   return [
     '',
     title,
     '',
+    ...(lifted === undefined ? [] : [lifted, '']),
     ...figuresTable(contestants, columns, mediansOf(measurements)),
     '',
     ...judgementsTable(judgementsOf(result)),

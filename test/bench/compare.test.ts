@@ -8,6 +8,7 @@ import type { Figures } from '../../bench/compare/part.ts';
 import { expectSeconds, stepText } from '../../bench/compare/progress.ts';
 import { mergeResults } from '../../bench/compare/results.ts';
 import { measureRounds, orderOf } from '../../bench/compare/rounds.ts';
+import { LIFTED, liftStartsPerSecond, takeLifted, windowMsFor } from '../../bench/lifted-bound.ts';
 import { buildPart, RATE } from './build-part.ts';
 
 test('a median is the middle value, or the mean of the two in the middle', () => {
@@ -134,6 +135,24 @@ test('the page has the ratios, the figures, the chart, the notes and the machine
   expect(text).toContain('- A note.');
   expect(text).toContain('A processor, 2 cores, 8 GB of memory; An OS.');
   expect(text).toContain('Node 20.19.0');
+});
+
+test('a part that lifts a bound says so beside its figures and among the targets, and no other part does', () => {
+  const lifted = 'The bound is lifted.';
+  const text = pageText({ parts: [buildPart({ lifted }), buildPart({ name: 'poll' })] }, '');
+  expect(text.split(lifted)).toHaveLength(2);
+  expect(text).toContain('| accept\\* | ours of the limit |');
+  expect(text).toContain('| poll     | ours of the limit |');
+  expect(text).toContain('\\* The part lifts a bound that users have');
+  expect(pageText({ parts: [buildPart()] }, '')).not.toMatch(/bound|\\\*/);
+});
+
+test('whatever opens a sale or an outbox beyond the bound is remembered, once', () => {
+  expect([windowMsFor('default'), takeLifted()]).toEqual([30 * 60_000, undefined]);
+  expect(windowMsFor('lifted')).toBeGreaterThan(30 * 60_000);
+  expect(takeLifted()).toContain('backlog_full');
+  expect(liftStartsPerSecond()).toBeGreaterThan(0);
+  expect([takeLifted(), takeLifted()]).toEqual([LIFTED, undefined]);
 });
 
 test('a target that is missed stands out on the page', () => {
