@@ -20,6 +20,7 @@ const TITLES: Readonly<Record<PeerName, string>> = {
   'lua-list': 'A: Lua, LPUSH',
   rabbitmq: 'B: Lua, RabbitMQ',
   bullmq: 'Lua, BullMQ',
+  'stored-first': 'D: Lua, waits until stored',
   'shopify-rows': 'Shopify: MySQL rows',
 };
 export const NAMES = Object.keys(PEERS).filter(isPeerName);
