@@ -1,6 +1,6 @@
 /**
- * Lifts the bound on waiting orders (503 `backlog_full`) for a measurement. Every lifting is remembered, so that
- * the results say so beside the figures, whatever part it was.
+ * Lifts the bound on waiting orders (503 `backlog_full`) for a measurement. Every lifting is remembered, so
+ * that the results say so beside the figures, whatever part it was.
  */
 
 import { DEFAULT_PAYMENT_WINDOW_MS } from '../src/domain/limits.ts';

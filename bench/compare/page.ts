@@ -1,6 +1,6 @@
 /**
- * Writes docs/benchmarks.md, its charts and the figures of README.md from the results; prose by hand comes from
- * a file beside them.
+ * Writes docs/benchmarks.md, its charts and the figures of README.md from the results; prose by hand comes
+ * from a file beside them.
  */
 
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';

@@ -4,8 +4,8 @@
  *
  * Source: the common "Redis Lua + list queue" flash-sale design in Node, requirement rows A1 to A9 of this
  * project. Near it, and not this: "Redis应用实战 - 秒杀场景（Node.js版本）" (2021) deducts in Lua and inserts the order
- * into MySQL within the request; the `seckill.lua` of hm-dianping and its many forks on GitHub adds the order to
- * a stream in the very script that deducts.
+ * into MySQL within the request; the `seckill.lua` of hm-dianping and its many forks on GitHub adds the order
+ * to a stream in the very script that deducts.
  */
 
 import { connectPlainRedis, createLuaStock } from './lua-stock.ts';

@@ -1,13 +1,13 @@
 /**
- * Design D, its second model, accepting side: a Lua script deducts the stock in Redis, the order waits its turn
- * in memory, and the caller waits with it until the order's rows are committed in MySQL. An order whose turn
- * does not come in time is given up, and its stock goes back.
+ * Design D, its second model, accepting side: a Lua script deducts the stock in Redis, the order waits its
+ * turn in memory, and the caller waits with it until the order's rows are committed in MySQL. An order whose
+ * turn does not come in time is given up, and its stock goes back.
  *
  * Source: a published article on order queues that sets two models beside each other. In the first the caller
  * is answered at once and the order is stored later, as by designs A and B. In the second, which is this one,
- * the caller waits for the storing, for seven seconds at most, and a wait that ends without it is rolled back.
- * The article leaves the queue open; in memory it is the fastest, and what a crash loses was promised to no
- * shopper, though its stock stays taken.
+ * the caller waits for the storing, for seven seconds at most, and a wait that ends without it is rolled
+ * back. The article leaves the queue open; in memory it is the fastest, and what a crash loses was promised
+ * to no shopper, though its stock stays taken.
  */
 
 import type { Pool, RowDataPacket } from 'mysql2/promise';

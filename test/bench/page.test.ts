@@ -1,6 +1,6 @@
 /**
- * docs/benchmarks.md says what the results say: it is not edited by hand, and no run forgets it. What is written by
- * hand names every contestant.
+ * docs/benchmarks.md says what the results say: it is not edited by hand, and no run forgets it. What is
+ * written by hand names every contestant.
  */
 
 import { existsSync, readFileSync } from 'node:fs';
