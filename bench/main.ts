@@ -1,6 +1,7 @@
 /**
  * `npm run bench -- <rush|burst|overload|money|herds>`: one measurement on servers of its own.
- * `npm run bench -- compare`: all designs side by side; `page` writes docs/benchmarks.md again.
+ * `npm run bench -- compare`: all designs side by side; with `--check`, which parts are older than the code.
+ * `page` writes docs/benchmarks.md and the figures of README.md again.
  */
 
 import { burst } from './burst.ts';

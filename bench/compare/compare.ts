@@ -1,16 +1,21 @@
 /**
  * `npm run bench -- compare [--only accept,poll] [--rounds 3]`: measures Holdfast beside what it competes
- * with, and writes docs/benchmarks.md. A part that fails says so, and the others are measured all the same.
+ * with, and writes docs/benchmarks.md and the figures of README.md. A part that fails says so, and the others
+ * are measured all the same. `--check` measures nothing, and lists the parts that are older than the code.
  */
 
 import { parseArgs } from 'node:util';
+import { repoDir } from '../../stack/install/repo-dir.ts';
+import { takeLifted } from '../lifted-bound.ts';
+import { findOutdated } from './check.ts';
 import { readEnvironment } from './environment.ts';
 import { mediansOf } from './judgement.ts';
-import { judgementsOf, resultsFile, writePage } from './page.ts';
+import { resultsFile, writePage } from './page.ts';
 import type { Part } from './part.ts';
 import { PARTS } from './parts.ts';
 import { createProgress, expectSeconds, type Progress } from './progress.ts';
 import {
+  judgementsOf,
   mergeResults,
   readResults,
   toPartResult,
@@ -26,6 +31,7 @@ const DEFAULT_ROUNDS = 3;
 interface Request {
   parts: readonly Part[];
   rounds: number;
+  isCheck: boolean;
 }
 
 /** @returns the exit code: 1 when a part failed; a target that is not met is a result */
@@ -35,6 +41,7 @@ export async function compare(args: readonly string[]): Promise<number> {
     console.error(request);
     return 1;
   }
+  if (request.isCheck) return printOutdated(request.parts);
   const progress = createProgress(process.stdout);
   const environment = await readEnvironment();
   const failed: string[] = [];
@@ -60,9 +67,18 @@ export async function compare(args: readonly string[]): Promise<number> {
     }
   }
   progress.stop();
-  console.log(`docs/benchmarks.md, its charts and results.json are up to date`);
+  console.log(`README.md, docs/benchmarks.md, its charts and results.json are up to date`);
   if (failed.length > 0) console.error(`✗ failed: ${failed.join(', ')}`);
   return failed.length === 0 ? 0 : 1;
+}
+
+/** Nothing fails by it: figures may be older than the code, but not unnoticed. */
+async function printOutdated(parts: readonly Part[]): Promise<number> {
+  const names = parts.map(({ name }) => name);
+  const outdated = await findOutdated({ repo: repoDir, names, results: readResults(resultsFile) });
+  for (const { name, reason } of outdated) console.log(`${name}: ${reason}`);
+  console.log(`${outdated.length} of ${names.length} parts are older than src, lua or the part itself`);
+  return 0;
 }
 
 /** Writes the page again from the results, say after a change in the notes. */
@@ -75,16 +91,17 @@ function parseRequest(args: readonly string[]): Request | string {
   try {
     const { values } = parseArgs({
       args: [...args],
-      options: { only: { type: 'string' }, rounds: { type: 'string' } },
+      options: { only: { type: 'string' }, rounds: { type: 'string' }, check: { type: 'boolean' } },
     });
     const wanted = values.only?.split(',') ?? names;
     const unknown = wanted.find((name) => !names.includes(name));
     if (unknown !== undefined) return `There is no part "${unknown}". The parts: ${names.join(', ')}`;
     const rounds = Number(values.rounds ?? DEFAULT_ROUNDS);
     if (!Number.isInteger(rounds) || rounds < 1) return '--rounds takes a whole number, 1 or more';
-    return { parts: PARTS.filter(({ name }) => wanted.includes(name)), rounds };
+    const parts = PARTS.filter(({ name }) => wanted.includes(name));
+    return { parts, rounds, isCheck: values.check ?? false };
   } catch (error) {
-    return `${describe(error)}\nUsage: npm run bench -- compare [--only ${names.join(',')}] [--rounds ${DEFAULT_ROUNDS}]`;
+    return `${describe(error)}\nUsage: npm run bench -- compare [--only ${names.join(',')}] [--rounds ${DEFAULT_ROUNDS}] [--check]`;
   }
 }
 
@@ -92,6 +109,8 @@ async function measurePart(
   part: Part,
   { rounds, environment, progress }: { rounds: number; environment: Environment; progress: Progress },
 ): Promise<PartResult> {
+  // An earlier part that failed may have left its own.
+  takeLifted();
   const open = await part.open(progress.line);
   try {
     const { contestants } = open;
@@ -123,18 +142,27 @@ async function measurePart(
       },
     });
     const notes = open.notes?.() ?? [];
-    return toPartResult({ part, contestants: [...contestants], measurements, notes, rounds, environment });
+    return toPartResult({
+      part,
+      contestants: [...contestants],
+      measurements,
+      notes,
+      lifted: takeLifted(),
+      rounds,
+      environment,
+    });
   } finally {
     await open.close();
   }
 }
 
 function summaryOf(result: PartResult): string {
-  const { title, contestants, columns, measurements, notes } = result;
+  const { title, lifted, contestants, columns, measurements, notes } = result;
   return [
     '',
     title,
     '',
+    ...(lifted === undefined ? [] : [lifted, '']),
     ...figuresTable(contestants, columns, mediansOf(measurements)),
     '',
     ...judgementsTable(judgementsOf(result)),

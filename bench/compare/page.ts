@@ -1,14 +1,18 @@
-/** Writes docs/benchmarks.md and its charts from the results; prose by hand comes from a file beside them. */
+/**
+ * Writes docs/benchmarks.md, its charts and the figures of README.md from the results; prose by hand comes
+ * from a file beside them.
+ */
 
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { repoDir } from '../../stack/install/repo-dir.ts';
 import { renderChart } from './chart.ts';
-import { judge, mediansOf } from './judgement.ts';
-import type { Target } from './part.ts';
-import type { PartResult, Results } from './results.ts';
+import { mediansOf } from './judgement.ts';
+import { withFigures } from './readme.ts';
+import { judgementsOf, markLifted, type PartResult, type Results } from './results.ts';
 import { figuresTable, judgementsTable } from './tables.ts';
 
+const readmeFile = join(repoDir, 'README.md');
 const docsDir = join(repoDir, 'docs');
 const pageFile = join(docsDir, 'benchmarks.md');
 const chartsDir = join(docsDir, 'benchmarks');
@@ -26,7 +30,8 @@ export function writePage(results: Results): string[] {
     return file;
   });
   writeFileSync(pageFile, pageText(results, existsSync(notesFile) ? readFileSync(notesFile, 'utf8') : ''));
-  return [pageFile, ...charts];
+  writeFileSync(readmeFile, withFigures(readFileSync(readmeFile, 'utf8'), results));
+  return [readmeFile, pageFile, ...charts];
 }
 
 /** @param notes Markdown with headings of the second level */
@@ -42,28 +47,18 @@ export function pageText(results: Results, notes: string): string {
     '## Targets',
     '',
     ...judgementsTable(
-      parts.flatMap((part) => judgementsOf(part).map((judgement) => ({ ...judgement, part: part.name }))),
+      parts.flatMap((part) =>
+        judgementsOf(part).map((judgement) => ({ ...judgement, part: markLifted(part, part.name) })),
+      ),
     ),
     '',
+    ...(parts.some(({ lifted }) => lifted !== undefined)
+      ? ['\\* The part lifts a bound that users have, and says which.', '']
+      : []),
     ...(notes.trim() === '' ? [] : [notes.trim(), '']),
     ...parts.flatMap(partSection),
     ...environmentSection(parts),
   ].join('\n')}\n`;
-}
-
-export function judgementsOf(part: PartResult) {
-  const medians = mediansOf(part.measurements);
-  return part.targets.map((target) => judge(toTarget(target), medians));
-}
-
-/** Zod marks what may be absent as possibly undefined. */
-function toTarget({ against, atLeast, atMost, ...rest }: PartResult['targets'][number]): Target {
-  return {
-    ...rest,
-    ...(against === undefined ? {} : { against }),
-    ...(atLeast === undefined ? {} : { atLeast }),
-    ...(atMost === undefined ? {} : { atMost }),
-  };
 }
 
 function chartOf(part: PartResult): string {
@@ -79,12 +74,14 @@ function chartOf(part: PartResult): string {
 }
 
 function partSection(part: PartResult): string[] {
-  const { name, title, about, contestants, columns, measurements, notes, rounds, measuredAt, commit } = part;
+  const { name, title, about, lifted, contestants, columns, measurements, notes } = part;
+  const { rounds, measuredAt, commit } = part;
   return [
     `## ${title}`,
     '',
     about,
     '',
+    ...(lifted === undefined ? [] : [`**A bound is lifted.** ${lifted}`, '']),
     `![${title}](benchmarks/${name}.svg)`,
     '',
     ...figuresTable(contestants, columns, mediansOf(measurements)),

@@ -3,7 +3,8 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { z } from 'zod';
-import type { Part } from './part.ts';
+import { judge, mediansOf, type Judgement } from './judgement.ts';
+import type { Part, Target } from './part.ts';
 import type { Measurement } from './rounds.ts';
 
 const targetSchema = z.object({
@@ -33,6 +34,8 @@ const partResultSchema = environmentSchema.extend({
   name: z.string(),
   title: z.string(),
   about: z.string(),
+  /** A bound that users have and that the measurement lifted, as a sentence. */
+  lifted: z.string().optional(),
   columns: z.array(z.object({ key: z.string(), label: z.string(), unit: z.string(), digits: z.int() })),
   charted: z.string(),
   targets: z.array(targetSchema),
@@ -57,6 +60,26 @@ export type PartResult = z.infer<typeof partResultSchema>;
 
 const resultsSchema = z.object({ parts: z.array(partResultSchema) });
 export type Results = z.infer<typeof resultsSchema>;
+
+export function judgementsOf(part: PartResult): Judgement[] {
+  const medians = mediansOf(part.measurements);
+  return part.targets.map((target) => judge(toTarget(target), medians));
+}
+
+/** Zod marks what may be absent as possibly undefined. */
+function toTarget({ against, atLeast, atMost, ...rest }: PartResult['targets'][number]): Target {
+  return {
+    ...rest,
+    ...(against === undefined ? {} : { against }),
+    ...(atLeast === undefined ? {} : { atLeast }),
+    ...(atMost === undefined ? {} : { atMost }),
+  };
+}
+
+/** Where a figure of it stands apart from the part's own text. */
+export function markLifted({ lifted }: PartResult, text: string): string {
+  return lifted === undefined ? text : `${text}\\*`;
+}
 
 /** Enough for any figure, and short enough to read. */
 const KEPT_DIGITS = 3;
@@ -85,15 +108,17 @@ export function toPartResult(options: {
   contestants: PartResult['contestants'];
   measurements: readonly Measurement[];
   notes: readonly string[];
+  lifted: string | undefined;
   rounds: number;
   environment: Environment;
 }): PartResult {
-  const { part, contestants, measurements, notes, rounds, environment } = options;
+  const { part, contestants, measurements, notes, lifted, rounds, environment } = options;
   const { name, title, about, columns, charted, targets } = part;
   return partResultSchema.parse({
     name,
     title,
     about,
+    ...(lifted === undefined ? {} : { lifted }),
     ...environment,
     measuredAt: new Date().toISOString(),
     rounds,

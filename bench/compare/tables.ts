@@ -11,7 +11,7 @@ const ROLE_NAMES: Record<Role, string> = {
   variant: 'variant',
 };
 
-interface Cell {
+export interface Cell {
   text: string;
   align: 'left' | 'right';
 }
@@ -69,12 +69,13 @@ export function formatFigure(
   return unit === '' || unit.startsWith('/') ? `${number}${unit}` : `${number} ${unit}`;
 }
 
-function formatValue(value: number): string {
+/** Of a judgement: a ratio, or the figure itself. */
+export function formatValue(value: number): string {
   return value.toLocaleString('en-US', { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 }
 
 /** The first row is the header. */
-function alignTable(rows: readonly (readonly Cell[])[]): string[] {
+export function alignTable(rows: readonly (readonly Cell[])[]): string[] {
   const [header = [], ...body] = rows;
   const widths = header.map((_, column) => Math.max(3, ...rows.map((row) => row[column]?.text.length ?? 0)));
   const line = (row: readonly Cell[]): string =>

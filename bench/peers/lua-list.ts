@@ -3,8 +3,9 @@
  * that workers pop. Two round trips; a process that dies between them has taken stock for no order.
  *
  * Source: the common "Redis Lua + list queue" flash-sale design in Node, requirement rows A1 to A9 of this
- * project. Publications of the kind: "Redis 应用实战 - 秒杀场景（Node.js 版本）" (2021) and the many `seckill.lua` of
- * hmdp and its forks on GitHub, which deduct in Lua and hand over to a queue.
+ * project. Near it, and not this: "Redis应用实战 - 秒杀场景（Node.js版本）" (2021) deducts in Lua and inserts the order
+ * into MySQL within the request; the `seckill.lua` of hm-dianping and its many forks on GitHub adds the order
+ * to a stream in the very script that deducts.
  */
 
 import { connectPlainRedis, createLuaStock } from './lua-stock.ts';

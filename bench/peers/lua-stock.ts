@@ -31,6 +31,11 @@ export async function createLuaStock(redis: Redis) {
       return (await redis.evalsha(sha, 1, stockKey(saleId), ...lines)) === 1;
     },
 
+    async giveBack({ saleId, items }: PeerOrder): Promise<void> {
+      const key = stockKey(saleId);
+      await Promise.all(items.map(({ sku, quantity }) => redis.hincrby(key, sku, quantity)));
+    },
+
     async countTaken(saleId: string): Promise<number> {
       const [left, total] = await redis.hmget(stockKey(saleId), 'unit', 'total');
       return Number(total) - Number(left);

@@ -3,7 +3,8 @@
  * as a persistent message of a durable queue. The caller is answered once the broker has confirmed it.
  *
  * Source: the common "Redis Lua + RabbitMQ" flash-sale design, requirement rows B1 to B9 of this project;
- * RabbitMQ's guides "Reliability" and "Consumer Acknowledgements and Publisher Confirms" (rabbitmq.com).
+ * RabbitMQ's guides "Reliability" and "Consumer Acknowledgements and Publisher Confirms" (rabbitmq.com). A
+ * publication of the kind in Node: FlashFlow on GitHub.
  */
 
 import { connect } from 'amqplib';

@@ -6,36 +6,10 @@ import { judge, median, mediansOf } from '../../bench/compare/judgement.ts';
 import { pageText } from '../../bench/compare/page.ts';
 import type { Figures } from '../../bench/compare/part.ts';
 import { expectSeconds, stepText } from '../../bench/compare/progress.ts';
-import { mergeResults, type PartResult } from '../../bench/compare/results.ts';
+import { mergeResults } from '../../bench/compare/results.ts';
 import { measureRounds, orderOf } from '../../bench/compare/rounds.ts';
-
-const RATE = { key: 'rate', label: 'accepted', unit: '/s', digits: 0 };
-
-function buildPart(overrides: Partial<PartResult> = {}): PartResult {
-  return {
-    name: 'accept',
-    title: 'Accepting orders',
-    about: 'What it is.',
-    columns: [RATE],
-    charted: 'rate',
-    targets: [{ text: 'ours of the limit', figure: 'rate', of: 'ours', against: ['limit'], atLeast: 0.75 }],
-    contestants: [
-      { name: 'ours', role: 'ours' },
-      { name: 'limit', role: 'limit' },
-    ],
-    notes: ['A note.'],
-    rounds: 1,
-    measuredAt: '2026-11-22T10:00:00.000Z',
-    commit: 'abc123',
-    machine: { cpu: 'A processor', cores: 2, memoryGb: 8, os: 'An OS' },
-    versions: { Node: '20.19.0' },
-    measurements: [
-      { round: 1, contestant: 'ours', figures: { rate: 800 }, seconds: 2 },
-      { round: 1, contestant: 'limit', figures: { rate: 1_000 }, seconds: 2 },
-    ],
-    ...overrides,
-  };
-}
+import { LIFTED, liftStartsPerSecond, takeLifted, windowMsFor } from '../../bench/lifted-bound.ts';
+import { buildPart, RATE } from './build-part.ts';
 
 test('a median is the middle value, or the mean of the two in the middle', () => {
   expect(median([3, 1, 2])).toBe(2);
@@ -161,6 +135,26 @@ test('the page has the ratios, the figures, the chart, the notes and the machine
   expect(text).toContain('- A note.');
   expect(text).toContain('A processor, 2 cores, 8 GB of memory; An OS.');
   expect(text).toContain('Node 20.19.0');
+});
+
+test('a part that lifts a bound says so beside its figures and among the targets, and no other part does', () => {
+  const lifted = 'The bound is lifted.';
+  const text = pageText({ parts: [buildPart({ lifted }), buildPart({ name: 'poll' })] }, '');
+  expect(text.split(lifted)).toHaveLength(2);
+  expect(text).toContain('| accept\\* | ours of the limit |');
+  expect(text).toContain('| poll     | ours of the limit |');
+  expect(text).toContain('\\* The part lifts a bound that users have');
+  expect(pageText({ parts: [buildPart()] }, '')).not.toMatch(/bound|\\\*/);
+});
+
+test('whatever opens a sale or an outbox beyond the bound is remembered, once', () => {
+  // Files share a process: another may have lifted it.
+  takeLifted();
+  expect([windowMsFor('default'), takeLifted()]).toEqual([30 * 60_000, undefined]);
+  expect(windowMsFor('lifted')).toBeGreaterThan(30 * 60_000);
+  expect(takeLifted()).toContain('backlog_full');
+  expect(liftStartsPerSecond()).toBeGreaterThan(0);
+  expect([takeLifted(), takeLifted()]).toEqual([LIFTED, undefined]);
 });
 
 test('a target that is missed stands out on the page', () => {

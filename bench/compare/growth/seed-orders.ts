@@ -13,6 +13,7 @@ import { createOrders } from '../../../src/stores/mysql/orders/orders.ts';
 import type { RedisClient } from '../../../src/stores/redis/connection.ts';
 import { orderKeys, saleKeys } from '../../../src/stores/redis/keys.ts';
 import { createReservations } from '../../../src/stores/redis/reservations.ts';
+import { liftStartsPerSecond } from '../../lifted-bound.ts';
 
 /**
  * waiting: accepted and in the outbox. due: stored, and the relay is to start the workflow. open: stored, and
@@ -25,8 +26,6 @@ export type SeededOrder = Pick<Order, 'orderNo' | 'userId' | 'idempotencyKey'>;
 const SKU = 'unit';
 /** Statements and scripts of some hundred kilobytes. */
 const COPIES_AT_ONCE = 2_000;
-/** So that no backlog is too long for `reserve`. */
-const STARTS_PER_SECOND = 100_000;
 
 /** KEYS: the first order's hash and idempotency entry, limits, deadlines, outbox. ARGV: see `copyInRedis`. */
 const COPY_LUA = `
@@ -68,7 +67,7 @@ export async function seedOrders(
 }
 
 async function acceptFirst(redis: RedisClient, saleId: string): Promise<Order> {
-  const reservations = createReservations(redis, { startsPerSecond: STARTS_PER_SECOND });
+  const reservations = createReservations(redis, { startsPerSecond: liftStartsPerSecond() });
   const items = [{ sku: SKU, quantity: 1 }];
   const reserved = await reservations.reserve({
     saleId,
@@ -95,7 +94,7 @@ async function storeFirst(
   const outcomes = await createOrders(pool).storeOrders([order], presence);
   const outcome = outcomes.get(order.orderNo);
   assert(outcome?.kind === 'stored');
-  const reservations = createReservations(redis, { startsPerSecond: STARTS_PER_SECOND });
+  const reservations = createReservations(redis, { startsPerSecond: liftStartsPerSecond() });
   await reservations.project(order.orderNo, outcome.state);
   await redis.xtrim(orderKeys(order.orderNo).outbox, 'MAXLEN', 0);
 }

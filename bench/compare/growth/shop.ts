@@ -21,13 +21,12 @@ import type { Processes } from '../../../stack/processes/processes.ts';
 import { waitUntil } from '../../../stack/processes/wait.ts';
 import { launchServers, type Servers } from '../../../stack/servers/servers.ts';
 import { openBenchFolder } from '../../folder.ts';
+import { windowMsFor } from '../../lifted-bound.ts';
 import { seedOrders, type SeededOrder, type SeedStage } from './seed-orders.ts';
 
 const SALE_ID = 'growth';
 /** More than any load sells. */
 const UNITS = 5_000_000;
-/** A day, so that no timer fires and no backlog is too long. */
-const WINDOW_MS = 24 * 60 * 60_000;
 const HOUR_MS = 60 * 60_000;
 const REWRITE_TIMEOUT_MS = 60_000;
 
@@ -160,7 +159,8 @@ async function openSale(pool: Pool, redis: RedisClient): Promise<void> {
     opensAtMs: Date.now() - 1_000,
     closesAtMs: Date.now() + HOUR_MS,
     paused: false,
-    paymentWindowMs: WINDOW_MS,
+    // Long enough that no timer fires meanwhile.
+    paymentWindowMs: windowMsFor('lifted'),
     refundRestoresLimit: true,
     limitPerUser: null,
     ticketRequired: false,

@@ -97,9 +97,11 @@ function notesOf(answers: readonly number[]): string[] {
     'After each load the accepted orders were counted where the design keeps them (held units and outbox; rows in ' +
       'MySQL with all running; list, queue or rows of the peers): none was missing.',
     '"Front alone" has the API and its Redis at work; "all running" has the worker, MySQL and Temporal at work on the ' +
-      'same orders at the same time. The peers run without their consumers, so they have the machine for themselves.',
+      'same orders at the same time. The peers run without their consumers, so they have the machine for themselves; ' +
+      'but D stores each order before it answers. No peer bounds what waits.',
     '"Our front" is the same server with the same token check, validation, lanes and answers, with another design in ' +
-      "the place of Holdfast's reservation; its idempotency is a SET NX of the key (Shopify: a unique key in MySQL). " +
+      "the place of Holdfast's reservation; its idempotency is a SET NX of the key (Shopify and D: a unique key in " +
+      'MySQL). ' +
       '"Bare Koa" checks no token, validates nothing and keeps no idempotency.',
     'CPU is in percent of one core, of the server process and of the load generator (one thread); Redis, MySQL and ' +
       'RabbitMQ have the rest of the machine.',

@@ -17,7 +17,6 @@ import type { OpenPart, Part } from '../part.ts';
 
 const OURS = 'Holdfast';
 const LIMIT = 'bare Koa + one EVALSHA';
-const WINDOW_MS = 30 * 60_000;
 const STOCK_KEY = 'peer:limit:stock';
 
 export const soldOutPart: Part = {
@@ -38,7 +37,7 @@ async function open(progress: (line: string) => void): Promise<OpenPart> {
   const answers: number[] = [];
   try {
     await startApi(stack.processes, { name: 'api', env: stack.appEnv });
-    const saleId = await stack.openSale(0, WINDOW_MS);
+    const saleId = await stack.openSale(0, 'default');
     const env = { ...stack.appEnv, BARE: 'limit', STOCK_KEY };
     const limitUrl = await stack.startServer('limit', 'peers/bare-server.js', env);
     stack.processes.freeze('temporal');

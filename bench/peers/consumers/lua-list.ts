@@ -1,5 +1,5 @@
 /**
- * Design A, a Redis order queue for Node: the script that took the stock pushed the order onto a list, and
+ * Design A, a Redis order queue for Node: the front that took the stock pushed the order onto a list, and
  * order processors pop it and store it row by row. Several processors run side by side, as it advises. A
  * crash between pop and commit loses the order.
  */
