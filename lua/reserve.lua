@@ -1,9 +1,13 @@
 #!lua
 --[[
-Reserve stock for one order and hand it to the outbox, in one atomic step.
+Reserve stock for orders of one sale and hand them to the outbox, in one atomic step.
 
+The orders are purchases that a process was asked for at once. Each is answered as if it came alone, after
+those before it in the call: the unit, the allowance, the key or the ticket that one takes is gone for the
+next, and a refusal of one is no refusal of another. What is the same for all is asked once, when the first
+needs it: the sale, its server, the stock of a SKU, the backlog.
 Invariant: for every SKU total = available + held + sold, before and after. Either everything below "writes"
-happens or nothing does: all reads and refusals come first, because Redis does not roll back.
+happens or nothing does: all reads and refusals of all orders come first, because Redis does not roll back.
 Idempotent by orderNo: a resend after a reconnect finds its own idempotency entry and returns `reserved`
 again.
 The server's own run id is compared with that of the sale's data: after a restart, a restore or a failover
@@ -13,32 +17,32 @@ KEYS
   1   sale
   2   stock
   3   limits
-  4   order
-  5   idem
-  6   outbox
-  7   deadlines
-  8   waitingElsewhere
-  9   ticket               of a ticket of single use: the order that spent it
+  4   outbox
+  5   deadlines
+  6   waitingElsewhere
+  7…  order                of each order, with the two that follow
+  8…  idem
+  9…  ticket               of a ticket of single use: the order that spent it
 
 ARGV
-  1   orderNo
-  2   epoch                the epoch that the orderNo was made for
-  3   saleId
-  4   userId
-  5   idempotencyKey
-  6   fingerprint          digest of the request
-  7   idempotencyTtlMs     life of the idempotency entry (ms)
-  8   startsPerSecond      orders that the engine can start per second
-  9   ip
-  10  userAgent
-  11  shop                 what the shop added to the order (JSON), which goes into its hash; empty: nothing
-  12  chargesTotal         sum of the charges (minor units), which may be negative
-  13  expectedTotal        the total that the shopper saw (minor units); 0: none is expected
-  14  ticketEndsAtMs       from when on the request's ticket is refused (Unix ms); 0: it has no ticket
-  15  isSingleUse          1: the ticket is spent by this order; 0: it is not
-  16… sku, quantity        one pair a line of the cart (units); each SKU once
+  1   saleId
+  2   idempotencyTtlMs     life of an idempotency entry (ms)
+  3   startsPerSecond      orders that the engine can start per second
+  4…  orderNo              of each order, with all that follow
+  5…  epoch                the epoch that the orderNo was made for
+  6…  userId
+  7…  idempotencyKey
+  8…  fingerprint          digest of the request
+  9…  items                JSON list of sku, quantity (units): the cart; each SKU once
+  10…  ip
+  11…  userAgent
+  12…  shop                what the shop added to the order (JSON), which goes into its hash; empty: nothing
+  13…  chargesTotal        sum of the charges (minor units), which may be negative
+  14…  expectedTotal       the total that the shopper saw (minor units); 0: none is expected
+  15…  ticketEndsAtMs      from when on the request's ticket is refused (Unix ms); 0: it has no ticket
+  16…  isSingleUse         1: the ticket is spent by this order; 0: it is not
 
-Replies
+Replies, one an order
   reserved        orderNo, total (minor units), currency, reservedAt (Unix ms), paymentWindow (ms),
                   items (JSON list of sku, quantity, unitPrice)
   repeated        orderNo            the same key and the same request were accepted before
@@ -61,144 +65,259 @@ Replies
   backlog-full    waiting, bound     more orders of all sales wait than the engine starts within a third of
                                      the window
 ]]
-local saleKey, stockKey, limitsKey, orderKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local idemKey, outboxKey, deadlinesKey, waitingElsewhereKey = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
-local ticketKey = KEYS[9]
-local orderNo, epoch, saleId, userId = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local idempotencyKey, fingerprint, idempotencyTtlMs = ARGV[5], ARGV[6], tonumber(ARGV[7])
-local startsPerSecond, ip, userAgent = tonumber(ARGV[8]), ARGV[9], ARGV[10]
-local shop, chargesTotal, expectedTotal = ARGV[11], tonumber(ARGV[12]), tonumber(ARGV[13])
-local ticketEndsAtMs, isSingleUse = tonumber(ARGV[14]), ARGV[15] == '1'
-local firstRepeated = 16
+local saleKey, stockKey, limitsKey = KEYS[1], KEYS[2], KEYS[3]
+local outboxKey, deadlinesKey, waitingElsewhereKey = KEYS[4], KEYS[5], KEYS[6]
+local saleId, idempotencyTtlMs, startsPerSecond = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local firstRepeated = 4
 
 -- include shared/server.lua
 -- include shared/limit-field.lua
 -- include shared/integer.lua
 -- include shared/clock.lua
 
+-- What was read for one order and serves the next. The counts follow the orders that are accepted.
+local sale, isTrusted, opensAt, closesAt, paymentWindow, currency, now
+local skus, bought, boughtInSale = {}, {}, {}
+local waiting, bound
+-- Orders of this call that are accepted: in turn, by the key of their request, by the ticket that they spent.
+local accepted, acceptedByRequest, spentBy = {}, {}, {}
+
+local function readSale()
+  sale = redis.call('HMGET', saleKey,
+    'epoch', 'opens_at', 'closes_at', 'paused', 'payment_window', 'currency', 'suspended', 'run_id',
+    'ticket', 'limit_per_user')
+  isTrusted = sale[1] and not sale[7] and isOfServer(sale[8])
+  opensAt, closesAt = tonumber(sale[2]), tonumber(sale[3])
+  paymentWindow, currency = tonumber(sale[5]), sale[6]
+  now = nowMs()
+end
+
+local function readSku(code)
+  local rules = redis.call('HMGET', saleKey, 'price:' .. code, 'limit:' .. code)
+  local available = tonumber(redis.call('HGET', stockKey, code .. ':available'))
+  skus[code] = {
+    isKnown = rules[1] and available,
+    unitPrice = tonumber(rules[1]),
+    limit = tonumber(rules[2]),
+    limitPrefix = limitField(code, ''),
+    available = available,
+    taken = 0,
+  }
+  return skus[code]
+end
+
+local function boughtOf(field)
+  if not bought[field] then
+    bought[field] = tonumber(redis.call('HGET', limitsKey, field)) or 0
+  end
+  return bought[field]
+end
+
 -- Counted anew from the counts of each SKU, so that no second count can differ from them.
-local function boughtOfAllSkus()
-  local fields = {}
-  for sku in string.gmatch(redis.call('HGET', saleKey, 'sku_codes'), '[^\n]+') do
-    fields[#fields + 1] = limitField(sku, userId)
+local limitPrefixes
+local function boughtOfAllSkus(userId)
+  if boughtInSale[userId] then
+    return boughtInSale[userId]
   end
-  local bought = 0
-  for _, count in ipairs(redis.call('HMGET', limitsKey, unpack(fields))) do
-    bought = bought + (tonumber(count) or 0)
-  end
-  return bought
-end
-
-local earlier = redis.call('HMGET', idemKey, 'order_no', 'fingerprint')
-if earlier[1] == orderNo then
-  local order = redis.call('HMGET', orderKey, 'total', 'currency', 'reserved_at', 'payment_window', 'items')
-  return { 'reserved', orderNo, order[1], order[2], order[3], order[4], order[5] }
-elseif earlier[1] then
-  return { earlier[2] == fingerprint and 'repeated' or 'key-reused', earlier[1] }
-end
-
-local sale = redis.call('HMGET', saleKey,
-  'epoch', 'opens_at', 'closes_at', 'paused', 'payment_window', 'currency', 'suspended', 'run_id',
-  'ticket', 'limit_per_user')
-if not sale[1] then
-  return { 'sale-absent' }
-end
-if sale[7] or not isOfServer(sale[8]) then
-  return { 'paused' }
-end
-if sale[1] ~= epoch then
-  return { 'epoch-changed', sale[1] }
-end
-local opensAt, closesAt, paymentWindow, currency = tonumber(sale[2]), tonumber(sale[3]), tonumber(sale[5]), sale[6]
-if sale[4] == '1' then
-  return { 'paused' }
-end
-local now = nowMs()
-if now < opensAt then
-  return { 'not-open-yet', sale[2] }
-end
-if now >= closesAt then
-  return { 'closed', sale[3] }
-end
-if ticketEndsAtMs == 0 then
-  if sale[9] == '1' then
-    return { 'ticket-required' }
-  end
-elseif now >= ticketEndsAtMs then
-  -- The same moment at which a spent ticket is forgotten, by the same clock.
-  return { 'ticket-expired' }
-elseif isSingleUse then
-  local spentBy = redis.call('HGET', ticketKey, 'order_no')
-  if spentBy then
-    return { 'ticket-used', spentBy }
-  end
-end
-
-local items, total, units = {}, chargesTotal, 0
-for i = firstRepeated, #ARGV, 2 do
-  local sku, quantity = ARGV[i], tonumber(ARGV[i + 1])
-  local rules = redis.call('HMGET', saleKey, 'price:' .. sku, 'limit:' .. sku)
-  local available = tonumber(redis.call('HGET', stockKey, sku .. ':available'))
-  if not rules[1] or not available then
-    return { 'unknown-sku', sku }
-  end
-  if available < quantity then
-    return { 'sold-out', sku, integer(available) }
-  end
-  local limit = tonumber(rules[2])
-  if limit then
-    local bought = tonumber(redis.call('HGET', limitsKey, limitField(sku, userId))) or 0
-    if bought + quantity > limit then
-      return { 'limit-reached', sku, integer(limit), integer(bought) }
+  if not limitPrefixes then
+    limitPrefixes = {}
+    for code in string.gmatch(redis.call('HGET', saleKey, 'sku_codes'), '[^\n]+') do
+      limitPrefixes[#limitPrefixes + 1] = limitField(code, '')
     end
   end
-  local unitPrice = tonumber(rules[1])
-  total = total + unitPrice * quantity
-  units = units + quantity
-  items[#items + 1] = { sku = sku, quantity = quantity, unitPrice = unitPrice }
-end
-
-if sale[10] then
-  local limit, bought = tonumber(sale[10]), boughtOfAllSkus()
-  if bought + units > limit then
-    return { 'sale-limit-reached', integer(limit), integer(bought) }
+  local fields, units = {}, 0
+  for i, prefix in ipairs(limitPrefixes) do
+    fields[i] = prefix .. userId
   end
-end
-if total < 1 then
-  return { 'total-too-low', integer(total) }
-end
-if expectedTotal > 0 and expectedTotal ~= total then
-  return { 'total-changed', integer(total), currency }
-end
-
-local waiting = redis.call('XLEN', outboxKey) + (tonumber(redis.call('GET', waitingElsewhereKey)) or 0)
-local bound = math.floor(startsPerSecond * paymentWindow / 3000)
-if waiting >= bound then
-  return { 'backlog-full', integer(waiting), integer(bound) }
+  for _, count in ipairs(redis.call('HMGET', limitsKey, unpack(fields))) do
+    units = units + (tonumber(count) or 0)
+  end
+  boughtInSale[userId] = units
+  return units
 end
 
-local itemsJson = cjson.encode(items)
+local function readBacklog()
+  waiting = redis.call('XLEN', outboxKey) + (tonumber(redis.call('GET', waitingElsewhereKey)) or 0)
+  bound = math.floor(startsPerSecond * paymentWindow / 3000)
+  -- Else only written: a key of another type must fail before the first write, not after it.
+  redis.call('HLEN', limitsKey)
+  redis.call('ZCARD', deadlinesKey)
+end
+
+local function reserved(orderNo, total, ofCurrency, reservedAt, window, itemsJson)
+  return { 'reserved', orderNo, total, ofCurrency, reservedAt, window, itemsJson }
+end
+
+local function accept(order, items, total, units)
+  local userId = order.userId
+  for _, item in ipairs(items) do
+    local sku = skus[item.sku]
+    sku.available, sku.taken = sku.available - item.quantity, sku.taken + item.quantity
+    local field = sku.limitPrefix .. userId
+    if bought[field] then
+      bought[field] = bought[field] + item.quantity
+    end
+  end
+  if boughtInSale[userId] then
+    boughtInSale[userId] = boughtInSale[userId] + units
+  end
+  if order.isSingleUse then
+    spentBy[order.ticketKey] = order.orderNo
+  end
+  waiting = waiting + 1
+  order.lines, order.total, order.itemsJson = items, integer(total), cjson.encode(items)
+  order.reply =
+    reserved(order.orderNo, order.total, currency, integer(now), integer(paymentWindow), order.itemsJson)
+  acceptedByRequest[order.idemKey] = order
+  accepted[#accepted + 1] = order
+  return order.reply
+end
+
+local function decide(order)
+  local orderNo, userId = order.orderNo, order.userId
+  local first = acceptedByRequest[order.idemKey]
+  local earlier = first and { first.orderNo, first.fingerprint }
+    or redis.call('HMGET', order.idemKey, 'order_no', 'fingerprint')
+  if earlier[1] == orderNo then
+    if first then
+      return first.reply
+    end
+    local hold =
+      redis.call('HMGET', order.orderKey, 'total', 'currency', 'reserved_at', 'payment_window', 'items')
+    return reserved(orderNo, hold[1], hold[2], hold[3], hold[4], hold[5])
+  elseif earlier[1] then
+    return { earlier[2] == order.fingerprint and 'repeated' or 'key-reused', earlier[1] }
+  end
+
+  if not sale then
+    readSale()
+  end
+  if not sale[1] then
+    return { 'sale-absent' }
+  end
+  if not isTrusted then
+    return { 'paused' }
+  end
+  if sale[1] ~= order.epoch then
+    return { 'epoch-changed', sale[1] }
+  end
+  if sale[4] == '1' then
+    return { 'paused' }
+  end
+  if now < opensAt then
+    return { 'not-open-yet', sale[2] }
+  end
+  if now >= closesAt then
+    return { 'closed', sale[3] }
+  end
+  if order.ticketEndsAtMs == 0 then
+    if sale[9] == '1' then
+      return { 'ticket-required' }
+    end
+  elseif now >= order.ticketEndsAtMs then
+    -- The same moment at which a spent ticket is forgotten, by the same clock.
+    return { 'ticket-expired' }
+  elseif order.isSingleUse then
+    local spender = spentBy[order.ticketKey] or redis.call('HGET', order.ticketKey, 'order_no')
+    if spender then
+      return { 'ticket-used', spender }
+    end
+  end
+
+  local items, total, units = {}, order.chargesTotal, 0
+  for i, line in ipairs(cjson.decode(order.items)) do
+    local code, quantity = line.sku, line.quantity
+    local sku = skus[code] or readSku(code)
+    if not sku.isKnown then
+      return { 'unknown-sku', code }
+    end
+    if sku.available < quantity then
+      return { 'sold-out', code, integer(sku.available) }
+    end
+    if sku.limit then
+      local count = boughtOf(sku.limitPrefix .. userId)
+      if count + quantity > sku.limit then
+        return { 'limit-reached', code, integer(sku.limit), integer(count) }
+      end
+    end
+    total = total + sku.unitPrice * quantity
+    units = units + quantity
+    items[i] = { sku = code, quantity = quantity, unitPrice = sku.unitPrice }
+  end
+  if sale[10] then
+    local limit, count = tonumber(sale[10]), boughtOfAllSkus(userId)
+    if count + units > limit then
+      return { 'sale-limit-reached', integer(limit), integer(count) }
+    end
+  end
+  if total < 1 then
+    return { 'total-too-low', integer(total) }
+  end
+  if order.expectedTotal > 0 and order.expectedTotal ~= total then
+    return { 'total-changed', integer(total), currency }
+  end
+
+  if not waiting then
+    readBacklog()
+  end
+  if waiting >= bound then
+    return { 'backlog-full', integer(waiting), integer(bound) }
+  end
+  return accept(order, items, total, units)
+end
+
+local orders, replies = {}, {}
+for i = firstRepeated, #ARGV, 13 do
+  local k = 7 + 3 * #orders
+  local orderKey, idemKey, ticketKey = KEYS[k], KEYS[k + 1], KEYS[k + 2]
+  local orderNo, epoch, userId, idempotencyKey = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  local fingerprint, items, ip, userAgent = ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], ARGV[i + 7]
+  local shop, chargesTotal, expectedTotal = ARGV[i + 8], tonumber(ARGV[i + 9]), tonumber(ARGV[i + 10])
+  local ticketEndsAtMs, isSingleUse = tonumber(ARGV[i + 11]), ARGV[i + 12] == '1'
+  local order = {
+    orderKey = orderKey, idemKey = idemKey, ticketKey = ticketKey,
+    orderNo = orderNo, epoch = epoch, userId = userId, idempotencyKey = idempotencyKey,
+    fingerprint = fingerprint, items = items, ip = ip, userAgent = userAgent,
+    shop = shop, chargesTotal = chargesTotal, expectedTotal = expectedTotal,
+    ticketEndsAtMs = ticketEndsAtMs, isSingleUse = isSingleUse,
+  }
+  orders[#orders + 1] = order
+  replies[#replies + 1] = decide(order)
+end
+if #accepted == 0 then
+  return replies
+end
 
 -- Writes.
-for _, item in ipairs(items) do
-  redis.call('HINCRBY', stockKey, item.sku .. ':available', -item.quantity)
-  redis.call('HINCRBY', stockKey, item.sku .. ':held', item.quantity)
-  redis.call('HINCRBY', limitsKey, limitField(item.sku, userId), item.quantity)
+for code, sku in pairs(skus) do
+  if sku.taken > 0 then
+    redis.call('HINCRBY', stockKey, code .. ':available', -sku.taken)
+    redis.call('HINCRBY', stockKey, code .. ':held', sku.taken)
+  end
 end
-local entry = redis.call('XADD', outboxKey, '*', 'order_no', orderNo)
-redis.call('HSET', orderKey,
-  'sale_id', saleId, 'user_id', userId, 'items', itemsJson, 'total', integer(total), 'currency', currency,
-  'idempotency_key', idempotencyKey, 'reserved_at', integer(now), 'payment_window', integer(paymentWindow),
-  'ip', ip, 'user_agent', userAgent, 'entry', entry,
-  'epoch', epoch, 'hold', 'held', 'status', 'queued', 'version', '0', 'payment', 'none', 'reason', '')
-if shop ~= '' then
-  redis.call('HSET', orderKey, 'shop', shop)
+local deadline, deadlines = integer(now + paymentWindow), {}
+for _, order in ipairs(accepted) do
+  local orderNo = order.orderNo
+  for _, item in ipairs(order.lines) do
+    redis.call('HINCRBY', limitsKey, skus[item.sku].limitPrefix .. order.userId, item.quantity)
+  end
+  local entry = redis.call('XADD', outboxKey, '*', 'order_no', orderNo)
+  redis.call('HSET', order.orderKey,
+    'sale_id', saleId, 'user_id', order.userId, 'items', order.itemsJson, 'total', order.total,
+    'currency', currency, 'idempotency_key', order.idempotencyKey, 'reserved_at', integer(now),
+    'payment_window', integer(paymentWindow), 'ip', order.ip, 'user_agent', order.userAgent, 'entry', entry,
+    'epoch', order.epoch, 'hold', 'held', 'status', 'queued', 'version', '0', 'payment', 'none', 'reason', '')
+  if order.shop ~= '' then
+    redis.call('HSET', order.orderKey, 'shop', order.shop)
+  end
+  if order.isSingleUse then
+    redis.call('HSET', order.ticketKey, 'order_no', orderNo)
+    redis.call('PEXPIREAT', order.ticketKey, integer(order.ticketEndsAtMs))
+  end
+  redis.call('HSET', order.idemKey, 'order_no', orderNo, 'fingerprint', order.fingerprint)
+  redis.call('PEXPIRE', order.idemKey, idempotencyTtlMs)
+  deadlines[#deadlines + 1] = deadline
+  deadlines[#deadlines + 1] = orderNo
 end
-if isSingleUse then
-  redis.call('HSET', ticketKey, 'order_no', orderNo)
-  redis.call('PEXPIREAT', ticketKey, integer(ticketEndsAtMs))
-end
-redis.call('HSET', idemKey, 'order_no', orderNo, 'fingerprint', fingerprint)
-redis.call('PEXPIRE', idemKey, idempotencyTtlMs)
-redis.call('ZADD', deadlinesKey, integer(now + paymentWindow), orderNo)
-return { 'reserved', orderNo, integer(total), currency, integer(now), integer(paymentWindow), itemsJson }
+redis.call('ZADD', deadlinesKey, unpack(deadlines))
+return replies

@@ -35,9 +35,16 @@ export const LATENCY_COLUMNS: readonly Column[] = [
   { key: 'p99Ms', label: 'p99', unit: 'ms', digits: 1 },
 ];
 
+/** Processor time of Redis for each request that is counted. */
+export const REDIS_COLUMN: Column = { key: 'redisUs', label: 'Redis', unit: 'µs', digits: 0 };
+
 export interface Target {
   url: string;
   pid: number;
+}
+
+export interface HttpReport extends LoadReport {
+  redisCpuSeconds: number;
 }
 
 export interface Harness {
@@ -47,9 +54,9 @@ export interface Harness {
   tokens(pool: number): Promise<readonly string[]>;
   warmUp(target: Target, saleId: string): Promise<void>;
   /** Purchases of one unit each, by shoppers of this pool. */
-  buy(target: Target, options: { saleId: string; pool: number }): Promise<LoadReport>;
+  buy(target: Target, options: { saleId: string; pool: number }): Promise<HttpReport>;
   /** Of any requests that were written down. */
-  load(target: Target, requests: readonly string[], seconds: number): Promise<LoadReport>;
+  load(target: Target, requests: readonly string[], seconds: number): Promise<HttpReport>;
   close(): Promise<void>;
 }
 
@@ -71,17 +78,19 @@ export function createHarness(stack: BenchServers, wrk: string): Omit<Harness, '
       0,
     );
 
-  async function load(target: Target, requests: readonly string[], seconds: number): Promise<LoadReport> {
+  async function load(target: Target, requests: readonly string[], seconds: number): Promise<HttpReport> {
     loads += 1;
     const requestsFile = join(stack.processes.dataDir, 'requests');
     writeRequests(requestsFile, requests);
     const keyPrefix = `bench-${process.pid}-${loads}-`;
     const before = readBusySeconds() - readOwnSeconds();
+    const redisPid = stack.processes.pid('redis');
+    const redisBefore = readCpuSeconds(redisPid);
     const report = await runLoad({ wrk, ...target, requestsFile, keyPrefix, seconds });
     const others = readBusySeconds() - readOwnSeconds() - before - report.cpuSeconds;
     othersCpu.push(Math.max(0, (100 * others) / report.seconds));
     await delay(SETTLE_MS);
-    return report;
+    return { ...report, redisCpuSeconds: readCpuSeconds(redisPid) - redisBefore };
   }
 
   return {
@@ -131,9 +140,10 @@ function poolTokens(pool: number): Promise<string[]> {
   return signed;
 }
 
-export function figuresOf(report: LoadReport, count: number): Figures {
-  const { seconds, p50Ms, p99Ms, serverCpu, generatorCpu } = report;
-  return { rate: count / seconds, p50Ms, p99Ms, serverCpu, generatorCpu };
+export function figuresOf(report: HttpReport, count: number): Figures {
+  const { seconds, p50Ms, p99Ms, serverCpu, generatorCpu, redisCpuSeconds } = report;
+  const redisUs = (1_000_000 * redisCpuSeconds) / count;
+  return { rate: count / seconds, p50Ms, p99Ms, serverCpu, generatorCpu, redisUs };
 }
 
 /** wrk ends without waiting for the answers to its last requests: one a connection may have been served. */

@@ -27,9 +27,10 @@ function section(header: string, name: string): string[] {
 
 /** Each line is a number, a name (a repeated one: names), and after two spaces an explanation. */
 function entriesOf(lines: readonly string[]): { number: string; name: string }[] {
-  return lines.map((line) => {
-    const [, number, name] = /^ {2}(\d+…?) +(\S+(?: \S+)*)(?: {2,}.+)?$/.exec(line) ?? [];
-    return { number: String(number), name: String(name) };
+  return lines.flatMap((line) => {
+    const [, number, more, names] = /^ {2}(\d+)(…?) +(\S+(?: \S+)*)(?: {2,}.+)?$/.exec(line) ?? [];
+    const each = more === '…' ? String(names).split(', ') : [String(names)];
+    return each.map((name, i) => ({ number: `${Number(number) + i}${more}`, name }));
   });
 }
 
@@ -74,24 +75,35 @@ function indexesIn(code: string, table: 'KEYS' | 'ARGV'): Set<string> {
 }
 
 const numbered = (names: readonly string[]) => names.map((name, i) => ({ number: String(i + 1), name }));
+const repeatedFrom = (first: number, names: readonly string[]) =>
+  names.map((name, i) => ({ number: `${first + i}…`, name }));
+/** By the index as it is written. */
+const byColumn = (index: string, names: readonly string[]) =>
+  Object.fromEntries(names.map((name, i) => [i === 0 ? index : `${index} + ${i}`, name]));
 const byNumber = (names: readonly string[]) => Object.fromEntries(names.map((name, i) => [i + 1, name]));
 
-describe.each(SCRIPTS)('the header of $name', ({ lua, keys, args, repeated, keyList }) => {
+describe.each(SCRIPTS)('the header of $name', ({ lua, keys, args, repeated, repeatedKeys, keyList }) => {
   const { header, code } = split(lua);
 
   test('names the keys of the definition in their order, and the script binds each to a local of its name', () => {
-    const list = keyList === undefined ? [] : [{ number: `${keys.length + 1}…`, name: keyList }];
+    const list = repeatedFrom(keys.length + 1, keyList === undefined ? repeatedKeys : [keyList]);
     expect(entriesOf(section(header, 'KEYS'))).toEqual([...numbered(keys), ...list]);
     expect(/, (\w+)Key in ipairs\(KEYS\) do/.exec(code)?.[1]).toBe(keyList);
-    const locals = byNumber(keys.map((name) => `${name}Key`));
+    const locals = {
+      ...byNumber(keys.map((name) => `${name}Key`)),
+      ...byColumn(
+        'k',
+        repeatedKeys.map((name) => `${name}Key`),
+      ),
+    };
     expect(boundLocals(code, 'KEYS')).toEqual(locals);
     expect(indexesIn(code, 'KEYS')).toEqual(new Set(Object.keys(locals)));
   });
 
   test('names the arguments of the definition in their order, and the script binds each to a local of its name', () => {
-    const rows = repeated.length === 0 ? [] : [{ number: `${args.length + 1}…`, name: repeated.join(', ') }];
+    const rows = repeatedFrom(args.length + 1, repeated);
     expect(entriesOf(section(header, 'ARGV'))).toEqual([...numbered(args), ...rows]);
-    const columns = Object.fromEntries(repeated.map((name, i) => [i === 0 ? 'i' : `i + ${i}`, name]));
+    const columns = byColumn('i', repeated);
     expect(boundLocals(code, 'ARGV')).toEqual({ ...byNumber(args), ...columns });
     expect(indexesIn(code, 'ARGV')).toEqual(new Set(Object.keys({ ...byNumber(args), ...columns })));
   });
@@ -101,6 +113,12 @@ describe.each(SCRIPTS)('the header of $name', ({ lua, keys, args, repeated, keyL
     const loop = /for i = firstRepeated, #ARGV(?:, (\d+))? do/.exec(code);
     expect(first).toBe(repeated.length === 0 ? undefined : String(args.length + 1));
     expect(loop && Number(loop[1] ?? 1)).toBe(repeated.length === 0 ? null : repeated.length);
+  });
+
+  test('is of a script that finds the keys of a row by the number of rows before it', () => {
+    const step = /local k = (\d+) \+ (\d+) \* #orders/.exec(code);
+    const expected = repeatedKeys.length === 0 ? null : [keys.length + 1, repeatedKeys.length];
+    expect(step && [Number(step[1]), Number(step[2])]).toEqual(expected);
   });
 
   test('names every reply that the script gives, and no other', () => {

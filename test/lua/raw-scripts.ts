@@ -79,14 +79,33 @@ export function newOrderNo(saleId: string): string {
   return formatOrderNo({ saleId, shard: 0, epoch: 1, ulid: ulid() });
 }
 
+/** By itself: a call of one order. */
 export async function callReserve(redis: RedisClient, call: ReserveCall): Promise<string[]> {
-  const keys = orderKeys(call.orderNo);
-  const answer = await send(redis, reserve, {
-    keys: { ...keys, idem: keys.idem(call.userId, call.idempotencyKey), ticket: keys.ticket(call.ticketId) },
-    args: { ...call, idempotencyTtlMs: DAY_MS, ip: '192.0.2.1', userAgent: 'test' },
-    repeated: call.lines,
-  });
+  const [answer] = await callReserveTogether(redis, [call]);
   return reply.parse(answer);
+}
+
+/** In one call, which has the sale and the pace of the first. */
+export async function callReserveTogether(
+  redis: RedisClient,
+  calls: readonly [ReserveCall, ...ReserveCall[]],
+): Promise<string[][]> {
+  const [{ saleId, startsPerSecond }] = calls;
+  const keys = saleKeys({ saleId, shard: 0 });
+  const answer = await send(redis, reserve, {
+    keys,
+    args: { saleId, idempotencyTtlMs: DAY_MS, startsPerSecond },
+    repeated: calls.map((call) => ({
+      ...call,
+      order: keys.order(call.orderNo),
+      idem: keys.idem(call.userId, call.idempotencyKey),
+      ticket: keys.ticket(call.ticketId),
+      items: JSON.stringify(call.lines),
+      ip: '192.0.2.1',
+      userAgent: 'test',
+    })),
+  });
+  return z.array(reply).parse(answer);
 }
 
 export async function callConfirm(redis: RedisClient, orderNo: string): Promise<string[]> {

@@ -10,9 +10,10 @@ import {
   figuresOf,
   LATENCY_COLUMNS,
   openHarness,
+  REDIS_COLUMN,
+  type HttpReport,
   type Target,
 } from '../../http/harness.ts';
-import type { LoadReport } from '../../http/wrk.ts';
 import type { OpenPart, Part } from '../part.ts';
 
 const OURS = 'Holdfast';
@@ -25,7 +26,12 @@ export const soldOutPart: Part = {
   about:
     'Purchases at a sale without stock, from 64 connections that ask again as soon as they are answered. The bare ' +
     'handler looks into the same Redis and says no as well.',
-  columns: [{ key: 'rate', label: 'refused', unit: '/s', digits: 0 }, ...LATENCY_COLUMNS, ...CPU_COLUMNS],
+  columns: [
+    { key: 'rate', label: 'refused', unit: '/s', digits: 0 },
+    ...LATENCY_COLUMNS,
+    ...CPU_COLUMNS,
+    REDIS_COLUMN,
+  ],
   charted: 'rate',
   targets: [{ text: 'refusals, of the limit', figure: 'rate', of: OURS, against: [LIMIT], atLeast: 0.9 }],
   open,
@@ -47,7 +53,7 @@ async function open(progress: (line: string) => void): Promise<OpenPart> {
     };
     for (const target of Object.values(targets)) await harness.warmUp(target, saleId);
     const pools = { ours: 0, limit: 0 };
-    const refuse = async (whose: keyof typeof targets): Promise<LoadReport> => {
+    const refuse = async (whose: keyof typeof targets): Promise<HttpReport> => {
       pools[whose] += 1;
       const report = await harness.buy(targets[whose], { saleId, pool: pools[whose] });
       answers.push(report.answers);

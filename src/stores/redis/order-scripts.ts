@@ -11,28 +11,23 @@ import {
   removeIdleConsumersReply,
   requeueReply,
   reserveAgainReply,
-  reserveReply,
+  reserveReplies,
   waitingReply,
 } from './replies.ts';
 import { defineScript } from './script-call.ts';
 
-/** An order and its request. */
-const REQUEST = [
-  'orderNo',
-  'epoch',
-  'saleId',
-  'userId',
-  'idempotencyKey',
-  'fingerprint',
-  'idempotencyTtlMs',
-] as const;
-
 export const reserve = defineScript({
   file: 'reserve',
-  keys: ['sale', 'stock', 'limits', 'order', 'idem', 'outbox', 'deadlines', 'waitingElsewhere', 'ticket'],
-  args: [
-    ...REQUEST,
-    'startsPerSecond',
+  keys: ['sale', 'stock', 'limits', 'outbox', 'deadlines', 'waitingElsewhere'],
+  args: ['saleId', 'idempotencyTtlMs', 'startsPerSecond'],
+  repeatedKeys: ['order', 'idem', 'ticket'],
+  repeated: [
+    'orderNo',
+    'epoch',
+    'userId',
+    'idempotencyKey',
+    'fingerprint',
+    'items',
     'ip',
     'userAgent',
     'shop',
@@ -41,15 +36,20 @@ export const reserve = defineScript({
     'ticketEndsAtMs',
     'isSingleUse',
   ],
-  repeated: ['sku', 'quantity'],
-  reply: reserveReply,
+  reply: reserveReplies,
 });
 
 export const reserveAgain = defineScript({
   file: 'reserve-again',
   keys: ['sale', 'stock', 'limits', 'order', 'idem', 'outbox', 'deadlines', 'restored', 'ticket'],
   args: [
-    ...REQUEST,
+    'orderNo',
+    'epoch',
+    'saleId',
+    'userId',
+    'idempotencyKey',
+    'fingerprint',
+    'idempotencyTtlMs',
     'items',
     'total',
     'currency',

@@ -13,7 +13,7 @@ export const itemsJson = z
  * Times are Unix ms by Redis' clock, amounts minor units. The frequent replies come first: they are tried in
  * order.
  */
-export const reserveReply = z.union([
+const reserveReply = z.union([
   z
     .tuple([z.literal('sold-out'), z.string(), int])
     .transform(([kind, sku, available]) => ({ kind, sku, available })),
@@ -52,6 +52,9 @@ export const reserveReply = z.union([
     .tuple([z.literal('backlog-full'), int, int])
     .transform(([kind, waiting, bound]) => ({ kind, waiting, bound })),
 ]);
+
+/** One an order. */
+export const reserveReplies = z.array(reserveReply);
 
 /** The state of a hold, or why it was not changed. */
 export const holdReply = z

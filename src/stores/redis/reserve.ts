@@ -3,16 +3,12 @@
 import assert from 'node:assert/strict';
 import { randomFillSync } from 'node:crypto';
 import { monotonicFactory } from 'ulidx';
-import type { z } from 'zod';
-import { IDEMPOTENCY_TTL_MS } from '../../domain/limits.ts';
 import { formatOrderNo, type Charge, type ShopData } from '../../domain/order.ts';
 import { shopDataOf } from '../../domain/shop-data.ts';
 import { isOutOfMemory, type RedisClient } from './connection.ts';
 import { saleKeys, shardOf } from './keys.ts';
 import { toShopField } from './order-hash.ts';
-import { reserve } from './order-scripts.ts';
-import type { reserveReply } from './replies.ts';
-import { run } from './script-call.ts';
+import { createReserveTogether, type ReserveReply } from './reserve-together.ts';
 
 /** A ticket that was found authentic, and of this user and sale. */
 export interface AcceptedTicket {
@@ -40,8 +36,6 @@ export interface ReserveRequest extends Pick<ShopData, 'reference' | 'metadata'>
   userAgent: string;
 }
 
-type ReserveReply = z.infer<typeof reserveReply>;
-
 /** The answer to a shopper's request; see `lua/reserve.lua`. */
 export type ReserveOutcome =
   | Exclude<ReserveReply, { kind: 'epoch-changed' | 'reserved' }>
@@ -62,7 +56,8 @@ const EPOCH_TRIES = 3;
 /**
  * @param startsPerSecond orders the engine can start per second, all workers together; bounds the backlog.
  */
-export function createReserve(redis: RedisClient, { startsPerSecond }: { startsPerSecond: number }) {
+export function createReserve(redis: RedisClient, options: { startsPerSecond: number }) {
+  const reserveTogether = createReserveTogether(redis, options);
   // A guess, to make order numbers with: the script compares it and decides.
   const epochs = new Map<string, string>();
   const nextUlid = monotonicFactory(createRandom());
@@ -78,37 +73,30 @@ export function createReserve(redis: RedisClient, { startsPerSecond }: { startsP
     epochs.set(saleId, epoch);
   }
 
-  function callReserve(request: ReserveRequest, shard: number, epoch: string) {
-    const { saleId, userId, idempotencyKey } = request;
+  function callReserve(request: ReserveRequest, shard: number, epoch: string): Promise<ReserveReply> {
+    const { saleId, userId, idempotencyKey, items } = request;
     const orderNo = formatOrderNo({ saleId, shard, epoch: Number(epoch), ulid: nextUlid() });
     const keys = saleKeys({ saleId, shard });
     const { ticket, expectedTotal = 0 } = request;
-    return run(redis, reserve, {
-      keys: {
-        ...keys,
-        order: keys.order(orderNo),
-        idem: keys.idem(userId, idempotencyKey),
-        ticket: keys.ticket(ticket?.id ?? ''),
-      },
-      args: {
-        orderNo,
-        epoch,
-        saleId,
-        userId,
-        idempotencyKey,
-        fingerprint: request.fingerprint,
-        idempotencyTtlMs: IDEMPOTENCY_TTL_MS,
-        startsPerSecond,
-        ip: request.ip,
-        userAgent: request.userAgent,
-        shop: toShopField(shopDataOfRequest(request)),
-        chargesTotal: (ticket?.charges ?? []).reduce((sum, { amount }) => sum + amount, 0),
-        expectedTotal,
-        ticketEndsAtMs: ticket?.endsAtMs ?? 0,
-        isSingleUse: ticket?.isSingleUse ?? false,
-      },
-      repeated: request.items,
-    });
+    const row = {
+      order: keys.order(orderNo),
+      idem: keys.idem(userId, idempotencyKey),
+      ticket: keys.ticket(ticket?.id ?? ''),
+      orderNo,
+      epoch,
+      userId,
+      idempotencyKey,
+      fingerprint: request.fingerprint,
+      items: JSON.stringify(items.map(({ sku, quantity }) => ({ sku, quantity }))),
+      ip: request.ip,
+      userAgent: request.userAgent,
+      shop: toShopField(shopDataOfRequest(request)),
+      chargesTotal: (ticket?.charges ?? []).reduce((sum, { amount }) => sum + amount, 0),
+      expectedTotal,
+      ticketEndsAtMs: ticket?.endsAtMs ?? 0,
+      isSingleUse: ticket?.isSingleUse ?? false,
+    };
+    return reserveTogether({ saleId, keys, row, lines: items.length });
   }
 
   async function tryReserve(request: ReserveRequest): Promise<ReserveOutcome> {
@@ -134,6 +122,7 @@ export function createReserve(redis: RedisClient, { startsPerSecond }: { startsP
      */
     async reserve(request: ReserveRequest): Promise<ReserveOutcome> {
       assertEachSkuOnce(request.items);
+      assertWholeUnits(request.items);
       try {
         return await tryReserve(request);
       } catch (error) {
@@ -186,6 +175,14 @@ function createRandom(): () => number {
     next += 1;
     return byte / 256;
   };
+}
+
+/** A part of a unit would fail in the script after its first write. */
+function assertWholeUnits(items: readonly { quantity: number }[]): void {
+  assert(
+    items.every(({ quantity }) => Number.isSafeInteger(quantity)),
+    'whole units',
+  );
 }
 
 /** The scripts check each line by itself, so a SKU that is named twice could slip past both checks. */

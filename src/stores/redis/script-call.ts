@@ -21,10 +21,16 @@ export interface Script<Key extends string, Arg extends string, Column extends s
   args: readonly Arg[];
   /** The columns of a list that follows `args` in ARGV, row by row. */
   repeated: readonly Column[];
+  /** The keys that a row has besides, which follow `keys` in KEYS, row by row. */
+  repeatedKeys: readonly Column[];
   /** What the keys of a list are that follows `keys` in KEYS. Undefined: there is no list. */
   keyList: string | undefined;
   reply: z.ZodType<Reply>;
 }
+
+/** A row of a script that repeats: its keys and its arguments. */
+export type RowOf<S> =
+  S extends Script<string, string, infer Column, unknown> ? Readonly<Record<Column, Value>> : never;
 
 interface Named<Key extends string, Arg extends string> {
   /** Other keys may be there too, so that all keys of a sale or an order can be passed as they are. */
@@ -54,6 +60,7 @@ export function defineScript<
   keys,
   args,
   repeated = [],
+  repeatedKeys = [],
   keyList,
   reply,
 }: {
@@ -62,16 +69,26 @@ export function defineScript<
   keys: readonly Key[];
   args: readonly Arg[];
   repeated?: readonly Column[];
+  repeatedKeys?: readonly Column[];
   keyList?: string;
   reply: z.ZodType<Reply>;
 }): Script<Key, Arg, Column, Reply> {
-  return { name: file, lua: readLua(`${file}.lua`), keys, args, repeated, keyList, reply };
+  return { name: file, lua: readLua(`${file}.lua`), keys, args, repeated, repeatedKeys, keyList, reply };
 }
 
 /** The text, with what it includes from `lua/shared` in the place of the line that names it. */
 function readLua(path: string): string {
   const lua = readFileSync(require.resolve(`#lua/${path}`), 'utf8');
   return lua.replaceAll(/^-- include (\S+)$/gm, (_, included: string) => readLua(included));
+}
+
+/** Undefined where a call says how many keys it has, because the number varies. */
+export function numberOfKeys({
+  keys,
+  keyList,
+  repeatedKeys,
+}: Pick<Script<string, string, string, unknown>, 'keys' | 'keyList' | 'repeatedKeys'>): number | undefined {
+  return keyList === undefined && repeatedKeys.length === 0 ? keys.length : undefined;
 }
 
 /** Sends the script and parses its reply. */
@@ -96,8 +113,8 @@ export function send<Key extends string, Arg extends string, Column extends stri
 }
 
 /**
- * KEYS and ARGV in order; where the number of keys varies, it comes first. `reserve` comes through here for
- * each order, so it is one pass over the names.
+ * KEYS and ARGV in order; where the number of keys varies, it comes first. Each order that `reserve` is sent
+ * comes through here, so it is one pass over the names.
  */
 function inOrder<Key extends string, Arg extends string, Column extends string>(
   script: Script<Key, Arg, Column, unknown>,
@@ -105,9 +122,13 @@ function inOrder<Key extends string, Arg extends string, Column extends string>(
 ): string[] {
   const { keys, args, repeated = [], keyList = [] }: Named<Key, Arg> & Partial<Rows<Column>> = call;
   const values: string[] = [];
-  if (script.keyList !== undefined) values.push(String(script.keys.length + keyList.length));
+  if (numberOfKeys(script) === undefined) {
+    const ofRows = script.repeatedKeys.length * repeated.length;
+    values.push(String(script.keys.length + keyList.length + ofRows));
+  }
   for (const name of script.keys) values.push(keys[name]);
   for (const key of keyList) values.push(key);
+  for (const row of repeated) for (const name of script.repeatedKeys) values.push(toText(name, row[name]));
   for (const name of script.args) values.push(toText(name, args[name]));
   for (const row of repeated) for (const name of script.repeated) values.push(toText(name, row[name]));
   return values;

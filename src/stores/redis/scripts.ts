@@ -2,6 +2,7 @@
 
 import * as orderScripts from './order-scripts.ts';
 import * as saleScripts from './sale-scripts.ts';
+import { numberOfKeys } from './script-call.ts';
 
 export const SCRIPTS = [...Object.values(orderScripts), ...Object.values(saleScripts)];
 
@@ -10,8 +11,9 @@ export const SCRIPTS = [...Object.values(orderScripts), ...Object.values(saleScr
  * Without a number of keys it takes the first argument for that.
  */
 export const SCRIPT_COMMANDS = Object.fromEntries(
-  SCRIPTS.map(({ name, lua, keys, keyList }) => [
-    name,
-    keyList === undefined ? { lua, numberOfKeys: keys.length } : { lua },
-  ]),
+  SCRIPTS.map((script) => {
+    const { name, lua } = script;
+    const count = numberOfKeys(script);
+    return [name, count === undefined ? { lua } : { lua, numberOfKeys: count }];
+  }),
 );

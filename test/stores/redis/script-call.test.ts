@@ -14,14 +14,27 @@ const echo: Script<'from' | 'to', 'name' | 'amount' | 'isGift', 'sku' | 'quantit
   keys: ['from', 'to'],
   args: ['name', 'amount', 'isGift'],
   repeated: ['sku', 'quantity'],
+  repeatedKeys: [],
   keyList: undefined,
   reply: z.array(z.string()),
 };
 /** The same without rows. */
-const plain: Script<'from' | 'to', 'name' | 'amount' | 'isGift', never, string[]> = { ...echo, repeated: [] };
+const plain: Script<'from' | 'to', 'name' | 'amount' | 'isGift', never, string[]> = {
+  ...echo,
+  repeated: [],
+  repeatedKeys: [],
+};
 
 /** The same with a list of keys. */
 const keyed: typeof echo = { ...echo, name: 'echoKeyed', keyList: 'order' };
+
+/** The same with keys of each row. */
+const rowKeyed: Script<
+  'from' | 'to',
+  'name' | 'amount' | 'isGift',
+  'sku' | 'quantity' | 'order' | 'idem',
+  string[]
+> = { ...echo, name: 'echoRowKeyed', repeatedKeys: ['order', 'idem'] };
 
 const keys = { from: '{echo}:from', to: '{echo}:to' };
 const args = { name: 'lamp', amount: 4_900, isGift: true };
@@ -31,6 +44,7 @@ beforeAll(async () => {
   stores = await openTestStores();
   stores.redis.defineCommand(echo.name, { lua: echo.lua, numberOfKeys: echo.keys.length });
   stores.redis.defineCommand(keyed.name, { lua: keyed.lua });
+  stores.redis.defineCommand(rowKeyed.name, { lua: rowKeyed.lua });
 });
 afterAll(() => stores.close());
 
@@ -55,6 +69,19 @@ describe('a call by name', () => {
       keyList: ['{echo}:a', '{echo}:b'],
     });
     expect(reply).toEqual(['{echo}:from', '{echo}:to', '{echo}:a', '{echo}:b', 'lamp', '4900', '1']);
+  });
+
+  test('has the keys of its rows after the others, row by row', async () => {
+    const reply = await run(stores.redis, rowKeyed, {
+      args,
+      keys,
+      repeated: [
+        { sku: 'lamp', idem: '{echo}:i', quantity: 2, order: '{echo}:o' },
+        { idem: '{echo}:j', order: '{echo}:p', quantity: 1, sku: 'mug' },
+      ],
+    });
+    const sentKeys = ['{echo}:from', '{echo}:to', '{echo}:o', '{echo}:i', '{echo}:p', '{echo}:j'];
+    expect(reply).toEqual([...sentKeys, 'lamp', '4900', '1', 'lamp', '2', 'mug', '1']);
   });
 
   test('sends of a larger object only the keys and arguments that the script has', async () => {
