@@ -28,11 +28,13 @@ export interface BenchCheckout {
   stores: Pick<Stores, 'redis' | 'pool' | 'sales' | 'saleStock'>;
   provider: PaymentProvider;
   client: Client;
-  /** Of the API's process. */
-  apiPid: number;
+  /** Of the processes. */
+  pids: { api: number; worker: number };
   /** While it is frozen accepted orders wait; the cores are the API's. */
   freezeWorker(): void;
   thawWorker(): void;
+  freezeTemporal(): void;
+  thawTemporal(): void;
   /** From then on nothing changes without a call. */
   stopWorker(): Promise<void>;
   /** Opens a sale of one SKU, `unit`, at 10.00. */
@@ -73,9 +75,11 @@ export async function withBenchCheckout(work: (checkout: BenchCheckout) => Promi
           deployment,
         ),
         client: new Client({ connection }),
-        apiPid: processes.pid('api'),
+        pids: { api: processes.pid('api'), worker: processes.pid('worker') },
         freezeWorker: () => processes.freeze('worker'),
         thawWorker: () => processes.thaw('worker'),
+        freezeTemporal: () => processes.freeze('temporal'),
+        thawTemporal: () => processes.thaw('temporal'),
         stopWorker: () => processes.stop('worker'),
         openSale: (units, paymentWindowMs) => openSale(sales, saleStock, units, paymentWindowMs),
       });

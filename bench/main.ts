@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- <rush|burst|overload|money|herds>`: one measurement on servers of its own.
+ * `npm run bench -- <rush|burst|overload|peak|money|herds>`: one measurement on servers of its own.
  * `npm run bench -- compare`: all designs side by side; with `--check`, which parts are older than the code.
  * `page` writes docs/benchmarks.md and the figures of README.md again.
  */
@@ -10,12 +10,14 @@ import { compare, rewritePage } from './compare/compare.ts';
 import { herds } from './herds.ts';
 import { money } from './money.ts';
 import { overload } from './overload.ts';
+import { peak } from './peak.ts';
 import { rush } from './rush.ts';
 
 const BENCHES = {
   rush: () => withBenchCheckout(rush),
   burst: () => withBenchCheckout(burst),
   overload: () => withBenchCheckout(overload),
+  peak: () => withBenchCheckout(peak),
   money: () => withBenchCheckout(money),
   herds: () => withBenchCheckout(herds),
   page: rewritePage,

@@ -52,7 +52,7 @@ type Run = (load: Pick<Load, 'seconds' | 'connections' | 'rate'>) => Promise<Loa
 /** @returns the orderNos of all that was accepted */
 async function rushAndRecover(where: string, checkout: BenchCheckout, run: Run): Promise<string[]> {
   const closed = (seconds: number) => run({ seconds, connections: CLOSED_CONNECTIONS, rate: null });
-  const memory = watchMemory(checkout.apiPid);
+  const memory = watchMemory(checkout.pids.api);
   try {
     const warmUp = await closed(WARM_UP_SECONDS);
     const before = await closed(CAPACITY_SECONDS);

@@ -70,6 +70,13 @@ export async function createShoppers(apiUrl: string, count: number, concurrency:
     }
   }
 
+  /** @param session the reply that opened it */
+  function pressPay(user: number, session: Reply): Promise<Reply> {
+    const { url } = sessionReply.parse(JSON.parse(session.body));
+    const sessionId = url.split('/').at(-1) ?? '';
+    return call(user, 'POST', new URL(`/v1/payment_sessions/${sessionId}/pay`, url));
+  }
+
   return {
     placeOrder: (user: number, saleId: string) =>
       call(user, 'POST', new URL('/v1/orders', apiUrl), { saleId, items: [{ sku: 'unit', quantity: 1 }] }),
@@ -78,13 +85,14 @@ export async function createShoppers(apiUrl: string, count: number, concurrency:
     async pay(user: number, orderNo: string): Promise<void> {
       const session = await openSession(user, orderNo);
       if (session.status !== 201) throw new Error(`no session for ${orderNo}: ${session.body}`);
-      const { url } = sessionReply.parse(JSON.parse(session.body));
-      const sessionId = url.split('/').at(-1) ?? '';
-      const paid = await call(user, 'POST', new URL(`/v1/payment_sessions/${sessionId}/pay`, url));
+      const paid = await pressPay(user, session);
       // 202: the provider takes the money later.
       if (paid.status !== 200 && paid.status !== 202)
         throw new Error(`${orderNo} was not paid: ${paid.body}`);
     },
+
+    openSession,
+    pressPay,
 
     async cancel(user: number, orderNo: string): Promise<void> {
       const reply = await call(user, 'POST', new URL(`/v1/orders/${orderNo}/cancel`, apiUrl));
