@@ -37,7 +37,7 @@ export interface BenchServers {
   /** The environment of an API, a worker, or a server of `startServer`. */
   appEnv: AppEnv;
   /** Opens a sale of one SKU, `unit`, at 10.00. */
-  openSale(units: number, bound: BacklogBound): Promise<string>;
+  openSale(units: number, bound: BacklogBound | { windowMs: number }): Promise<string>;
   /** Starts a compiled script below dist/bench that listens on `PORT`. @returns its address */
   startServer(name: string, script: string, env: AppEnv): Promise<string>;
   /**
@@ -72,7 +72,8 @@ export async function openBenchServers(progress: (line: string) => void): Promis
       redis,
       pool,
       appEnv: appEnv({ servers, urls }),
-      openSale: (units, bound) => openSale(sales, saleStock, units, windowMsFor(bound)),
+      openSale: (units, bound) =>
+        openSale(sales, saleStock, units, typeof bound === 'string' ? windowMsFor(bound) : bound.windowMs),
       startServer: (name, script, env) => startServer(processes, { name, script, env }),
       async clearRedis() {
         await clearRedis(redisUrl);

@@ -7,6 +7,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { repoDir } from '../../stack/install/repo-dir.ts';
 import { renderChart } from './chart.ts';
+import { costsSection } from './costs.ts';
 import { mediansOf } from './judgement.ts';
 import { withFigures } from './readme.ts';
 import { judgementsOf, markLifted, type PartResult, type Results } from './results.ts';
@@ -55,6 +56,7 @@ export function pageText(results: Results, notes: string): string {
     ...(parts.some(({ lifted }) => lifted !== undefined)
       ? ['\\* The part lifts a bound that users have, and says which.', '']
       : []),
+    ...costsSection(results),
     ...(notes.trim() === '' ? [] : [notes.trim(), '']),
     ...parts.flatMap(partSection),
     ...environmentSection(parts),

@@ -3,6 +3,7 @@
 import type { Part } from './part.ts';
 import { acceptPart } from './parts/accept.ts';
 import { backlogPart } from './parts/backlog.ts';
+import { endingPart } from './parts/ending.ts';
 import { enginePart } from './parts/engine.ts';
 import { growthPart } from './parts/growth.ts';
 import { lagPart } from './parts/lag.ts';
@@ -16,6 +17,7 @@ export const PARTS: readonly Part[] = [
   acceptPart,
   soldOutPart,
   payablePart,
+  endingPart,
   lagPart,
   pollPart,
   latencyPart,

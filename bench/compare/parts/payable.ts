@@ -5,6 +5,7 @@ import { startRabbitmq } from '../../../stack/servers/rabbitmq.ts';
 import { startRestate } from '../../../stack/servers/restate.ts';
 import type { Contestant, OpenPart, Part } from '../part.ts';
 import { openCheckoutStack, type CheckoutStack } from './payable/checkout-stack.ts';
+import { COST_COLUMNS } from './payable/costs.ts';
 import { drainOutbox } from './payable/holdfast.ts';
 import { createPeers } from './payable/peers.ts';
 import { findBestSizes, storeRaw, storeRawAtBest, type RawBatches } from './payable/raw-batches.ts';
@@ -41,6 +42,7 @@ export const payablePart: Part = {
   columns: [
     { key: 'rate', label: 'stored', unit: 'orders/s', digits: 0 },
     { key: 'memory', label: 'peak memory of the consumer', unit: 'MB', digits: 0 },
+    ...COST_COLUMNS,
   ],
   charted: 'rate',
   targets: [

@@ -18,7 +18,8 @@ export interface CheckoutStack extends Pick<BenchServers, 'processes' | 'servers
   /** Of an API or a worker. */
   env: BenchServers['appEnv'];
   apiUrl: string;
-  openSale(units: number): Promise<string>;
+  /** @param windowMs to pay; absent: so long that the bound on waiting orders is lifted */
+  openSale(units: number, windowMs?: number): Promise<string>;
   /** Resolves when so many units of the sale are held in MySQL, which the orders' transactions book. */
   untilHeld(saleId: string, units: number): Promise<void>;
   /** With the worker ended: the next contestant finds empty tables, an empty Redis, and an idle engine. */
@@ -53,7 +54,7 @@ async function openOn(bench: BenchServers): Promise<CheckoutStack> {
     pool,
     env,
     apiUrl,
-    openSale: (units) => bench.openSale(units, 'lifted'),
+    openSale: (units, windowMs) => bench.openSale(units, windowMs === undefined ? 'lifted' : { windowMs }),
     untilHeld: (saleId, units) => untilHeld(sales, saleId, units),
     async clear() {
       await terminateAll(client);

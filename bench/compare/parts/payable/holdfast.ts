@@ -7,6 +7,7 @@ import { seedOutbox } from '../../../seed-outbox.ts';
 import type { Figures } from '../../part.ts';
 import type { CheckoutStack } from './checkout-stack.ts';
 import { peakMemoryMb } from './consumer-process.ts';
+import { countCosts } from './costs.ts';
 
 /** The worker looks for new sales once a second. */
 const FOLLOW_TIMEOUT_MS = 30_000;
@@ -23,16 +24,18 @@ export async function drainOutbox(
   processes.freeze('worker');
   await seedOutbox(redis, { saleId, count: orders });
   if (temporal === 'frozen') processes.freeze('temporal');
+  const costs = countCosts(stack);
   const startedMs = performance.now();
   processes.thaw('worker');
   await stack.untilHeld(saleId, orders);
   const seconds = (performance.now() - startedMs) / 1_000;
+  const cost = costs.each(orders);
   const memory = peakMemoryMb(processes.pid('worker'));
   if (temporal === 'frozen') processes.thaw('temporal');
   await checkOutboxEmpty(stack, saleId);
   await processes.kill('worker');
   await stack.clear();
-  return { rate: orders / seconds, memory };
+  return { rate: orders / seconds, memory, ...cost };
 }
 
 /** The worker creates the group of an outbox when it first reads it. */
