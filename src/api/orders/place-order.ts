@@ -44,7 +44,7 @@ type Caller = Pick<ReserveRequest, 'userId' | 'idempotencyKey' | 'ip' | 'userAge
 /** An order that was accepted just now: MySQL assigns versions from 1 on. */
 const QUEUED: OrderState = { status: 'queued', version: 0, payment: 'none', reason: null };
 
-/** A backlog shrinks by what the engine starts; a repeat every few seconds costs little. */
+/** A backlog shrinks by what MySQL stores; a repeat every few seconds costs little. */
 const BACKLOG_RETRY_SECONDS = 5;
 
 /**

@@ -53,7 +53,7 @@ async function openOn(bench: BenchServers): Promise<CheckoutStack> {
     pool,
     env,
     apiUrl,
-    openSale: (units) => bench.openSale(units, 'lifted'),
+    openSale: (units) => bench.openSale(units),
     untilHeld: (saleId, units) => untilHeld(sales, saleId, units),
     async clear() {
       await terminateAll(client);
