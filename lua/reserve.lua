@@ -64,12 +64,16 @@ Replies, one an order
                                      another total than the expected one
   backlog-full    waiting, bound     more orders wait in the outboxes of all sales than MySQL stores within a
                                      third of the window
+  memory-full     used, bound (bytes)
+                                     the rest of maxmemory is for the orders that were accepted
 ]]
 local saleKey, stockKey, limitsKey = KEYS[1], KEYS[2], KEYS[3]
 local outboxKey, deadlinesKey = KEYS[4], KEYS[5]
 local saleId, idempotencyTtlMs = ARGV[1], ARGV[2]
 local storesPerSecond, waitingElsewhere = tonumber(ARGV[3]), tonumber(ARGV[4])
 local firstRepeated = 5
+-- Of maxmemory. Being read, shown and ended takes an accepted order less than a tenth of what it has already.
+local keptFree = 0.1
 
 -- include shared/server.lua
 -- include shared/limit-field.lua
@@ -79,7 +83,7 @@ local firstRepeated = 5
 -- What was read for one order and serves the next. The counts follow the orders that are accepted.
 local sale, isTrusted, opensAt, closesAt, paymentWindow, currency, now
 local skus, bought, boughtInSale = {}, {}, {}
-local waiting, bound
+local waiting, bound, used, usable
 -- Orders of this call that are accepted: in turn, by the key of their request, by the ticket that they spent.
 local accepted, acceptedByRequest, spentBy = {}, {}, {}
 
@@ -143,6 +147,19 @@ local function readBacklog()
   -- Else only written: a key of another type must fail before the first write, not after it.
   redis.call('HLEN', limitsKey)
   redis.call('ZCARD', deadlinesKey)
+end
+
+-- What Redis itself compares with maxmemory. Without a maxmemory there is no bound.
+local function readMemory()
+  local info = redis.call('INFO', 'memory')
+  local function bytes(name)
+    -- Found plainly: to look for a pattern in a text this long costs as much as INFO itself.
+    local _, last = string.find(info, name, 1, true)
+    return tonumber(last and string.match(info, '^%d+', last + 1)) or 0
+  end
+  local maxmemory = bytes('maxmemory:')
+  used = bytes('used_memory:') - bytes('mem_not_counted_for_evict:')
+  usable = maxmemory > 0 and math.floor(maxmemory * (1 - keptFree)) or math.huge
 end
 
 local function reserved(orderNo, total, ofCurrency, reservedAt, window, itemsJson)
@@ -260,9 +277,13 @@ local function decide(order)
 
   if not waiting then
     readBacklog()
+    readMemory()
   end
   if waiting >= bound then
     return { 'backlog-full', integer(waiting), integer(bound) }
+  end
+  if used > usable then
+    return { 'memory-full', integer(used), integer(usable) }
   end
   return accept(order, items, total, units)
 end

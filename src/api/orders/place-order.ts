@@ -200,6 +200,10 @@ function toRefusal(
       return new Problem('backlog_full', 'More orders wait than can be handled in time; nothing was taken.', {
         retryAfterSeconds: BACKLOG_RETRY_SECONDS,
       });
+    case 'memory-full':
+      return new Problem('backlog_full', 'There is no room for more orders right now; nothing was taken.', {
+        retryAfterSeconds: BACKLOG_RETRY_SECONDS,
+      });
   }
 }
 
