@@ -9,7 +9,7 @@ import { runAudit } from '../src/audit/run-audit.ts';
 import { saleKeys } from '../src/stores/redis/keys.ts';
 import { waitUntil } from '../stack/processes/wait.ts';
 import type { BenchCheckout } from './checkout.ts';
-import { LIFTED, windowMsFor } from './lifted-bound.ts';
+import { LIFTED, liftedWindowMs } from './lifted-bound.ts';
 import { startLoadGenerator, type Load, type LoadReport } from './load.ts';
 import { readMemory } from './memory.ts';
 import { signTokens } from './shoppers.ts';
@@ -30,7 +30,7 @@ const STORE_TIMEOUT_MS = 10 * 60_000;
 
 export async function overload(checkout: BenchCheckout): Promise<void> {
   // The bound under test is that of purchases at work.
-  const saleId = await checkout.openSale(UNITS, windowMsFor('lifted'));
+  const saleId = await checkout.openSale(UNITS, liftedWindowMs());
   console.log(LIFTED);
   const { hostname: host, port } = new URL(checkout.apiUrl);
   const tokens = await signTokens(USERS);

@@ -6,9 +6,9 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { fingerprintOf } from '../src/domain/request-fingerprint.ts';
+import { DEFAULT_STORES_PER_SECOND } from '../src/settings.ts';
 import type { RedisClient } from '../src/stores/redis/connection.ts';
 import { createReservations } from '../src/stores/redis/reservations.ts';
-import { liftStartsPerSecond } from './lifted-bound.ts';
 
 /** To a round trip; far below the time that a command may take. */
 const AT_ONCE = 500;
@@ -27,7 +27,7 @@ export interface Seed {
 /** @throws when an order is refused, say because the sale has fewer units */
 export async function seedOutbox(redis: RedisClient, seed: Seed): Promise<void> {
   const { saleId, count, sku = 'unit', users = 1_000, onProgress } = seed;
-  const reservations = createReservations(redis, { startsPerSecond: liftStartsPerSecond() });
+  const reservations = createReservations(redis, { storesPerSecond: DEFAULT_STORES_PER_SECOND });
   const cart = { saleId, items: [{ sku, quantity: 1 }] };
   const fingerprint = fingerprintOf(cart);
   const reserve = (index: number) =>

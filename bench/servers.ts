@@ -6,6 +6,7 @@
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
+import { DEFAULT_PAYMENT_WINDOW_MS } from '../src/domain/limits.ts';
 import { createMysqlPool, type Pool } from '../src/stores/mysql/connection.ts';
 import { migrate } from '../src/stores/mysql/migrations/migrate.ts';
 import { createSales } from '../src/stores/mysql/sales.ts';
@@ -19,7 +20,6 @@ import { waitUntil } from '../stack/processes/wait.ts';
 import { launchServers, type Servers } from '../stack/servers/servers.ts';
 import { openSale } from './checkout.ts';
 import { openBenchFolder } from './folder.ts';
-import { windowMsFor, type BacklogBound } from './lifted-bound.ts';
 
 const READY_TIMEOUT_MS = 30_000;
 const STOP_TIMEOUT_MS = 5_000;
@@ -36,8 +36,11 @@ export interface BenchServers {
   pool: Pool;
   /** The environment of an API, a worker, or a server of `startServer`. */
   appEnv: AppEnv;
-  /** Opens a sale of one SKU, `unit`, at 10.00. */
-  openSale(units: number, bound: BacklogBound | { windowMs: number }): Promise<string>;
+  /**
+   * Opens a sale of one SKU, `unit`, at 10.00.
+   * @param windowMs to pay; absent: the default
+   */
+  openSale(units: number, windowMs?: number): Promise<string>;
   /** Starts a compiled script below dist/bench that listens on `PORT`. @returns its address */
   startServer(name: string, script: string, env: AppEnv): Promise<string>;
   /**
@@ -72,8 +75,7 @@ export async function openBenchServers(progress: (line: string) => void): Promis
       redis,
       pool,
       appEnv: appEnv({ servers, urls }),
-      openSale: (units, bound) =>
-        openSale(sales, saleStock, units, typeof bound === 'string' ? windowMsFor(bound) : bound.windowMs),
+      openSale: (units, windowMs = DEFAULT_PAYMENT_WINDOW_MS) => openSale(sales, saleStock, units, windowMs),
       startServer: (name, script, env) => startServer(processes, { name, script, env }),
       async clearRedis() {
         await clearRedis(redisUrl);

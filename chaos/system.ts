@@ -29,7 +29,7 @@ const RESTART_TIMEOUT_MS = 90_000;
 /** Longer than any fault of the provider, with its restart. */
 const PROVIDER_PATIENCE_MS = 120_000;
 /** For the auditor and the stock watch, which read only and start nothing in the engine. */
-const READ_ONLY = { ENGINE_BUDGET: 1, ENGINE_STARTS_PER_SECOND: 1 };
+const READ_ONLY = { ENGINE_BUDGET: 1, MYSQL_STORES_PER_SECOND: 1 };
 
 /** The sandbox has no bound of its own; what its mischief puts off is asked again. */
 const PROVIDER_CALLS_PER_SECOND = 1_000;

@@ -12,19 +12,17 @@ KEYS
   3   limits
   4   outbox
   5   deadlines
-  6   waitingElsewhere
-  7   restored
-  8   returns
-  9   void
-  10  damaged
+  6   restored
+  7   returns
+  8   void
+  9   damaged
 
 Replies
   forgotten
   busy        an order waits or is held. Nothing was changed
 ]]
 local saleKey, stockKey, limitsKey, outboxKey, deadlinesKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local waitingElsewhereKey, restoredKey, returnsKey, voidKey = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
-local damagedKey = KEYS[10]
+local restoredKey, returnsKey, voidKey, damagedKey = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 
 -- include shared/key-type.lua
 
@@ -36,5 +34,5 @@ end
 
 -- Writes.
 redis.call('UNLINK', saleKey, stockKey, limitsKey, outboxKey, deadlinesKey)
-redis.call('UNLINK', waitingElsewhereKey, restoredKey, returnsKey, voidKey, damagedKey)
+redis.call('UNLINK', restoredKey, returnsKey, voidKey, damagedKey)
 return { 'forgotten' }

@@ -19,28 +19,28 @@ KEYS
   3   limits
   4   outbox
   5   deadlines
-  6   waitingElsewhere
-  7…  order                of each order, with the two that follow
-  8…  idem
-  9…  ticket               of a ticket of single use: the order that spent it
+  6…  order                of each order, with the two that follow
+  7…  idem
+  8…  ticket               of a ticket of single use: the order that spent it
 
 ARGV
   1   saleId
   2   idempotencyTtlMs     life of an idempotency entry (ms)
-  3   startsPerSecond      orders that the engine can start per second
-  4…  orderNo              of each order, with all that follow
-  5…  epoch                the epoch that the orderNo was made for
-  6…  userId
-  7…  idempotencyKey
-  8…  fingerprint          digest of the request
-  9…  items                JSON list of sku, quantity (units): the cart; each SKU once
-  10…  ip
-  11…  userAgent
-  12…  shop                what the shop added to the order (JSON), which goes into its hash; empty: nothing
-  13…  chargesTotal        sum of the charges (minor units), which may be negative
-  14…  expectedTotal       the total that the shopper saw (minor units); 0: none is expected
-  15…  ticketEndsAtMs      from when on the request's ticket is refused (Unix ms); 0: it has no ticket
-  16…  isSingleUse         1: the ticket is spent by this order; 0: it is not
+  3   storesPerSecond      orders that MySQL stores per second
+  4   waitingElsewhere     orders in the outboxes of all other sales
+  5…  orderNo              of each order, with all that follow
+  6…  epoch                the epoch that the orderNo was made for
+  7…  userId
+  8…  idempotencyKey
+  9…  fingerprint          digest of the request
+  10…  items               JSON list of sku, quantity (units): the cart; each SKU once
+  11…  ip
+  12…  userAgent
+  13…  shop                what the shop added to the order (JSON), which goes into its hash; empty: nothing
+  14…  chargesTotal        sum of the charges (minor units), which may be negative
+  15…  expectedTotal       the total that the shopper saw (minor units); 0: none is expected
+  16…  ticketEndsAtMs      from when on the request's ticket is refused (Unix ms); 0: it has no ticket
+  17…  isSingleUse         1: the ticket is spent by this order; 0: it is not
 
 Replies, one an order
   reserved        orderNo, total (minor units), currency, reservedAt (Unix ms), paymentWindow (ms),
@@ -62,13 +62,18 @@ Replies, one an order
   total-too-low   total (minor units)  the charges leave nothing to pay
   total-changed   total (minor units), currency
                                      another total than the expected one
-  backlog-full    waiting, bound     more orders of all sales wait than the engine starts within a third of
-                                     the window
+  backlog-full    waiting, bound     more orders wait in the outboxes of all sales than MySQL stores within a
+                                     third of the window
+  memory-full     used, bound (bytes)
+                                     the rest of maxmemory is for the orders that were accepted
 ]]
 local saleKey, stockKey, limitsKey = KEYS[1], KEYS[2], KEYS[3]
-local outboxKey, deadlinesKey, waitingElsewhereKey = KEYS[4], KEYS[5], KEYS[6]
-local saleId, idempotencyTtlMs, startsPerSecond = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local firstRepeated = 4
+local outboxKey, deadlinesKey = KEYS[4], KEYS[5]
+local saleId, idempotencyTtlMs = ARGV[1], ARGV[2]
+local storesPerSecond, waitingElsewhere = tonumber(ARGV[3]), tonumber(ARGV[4])
+local firstRepeated = 5
+-- Of maxmemory. Being read, shown and ended takes an accepted order less than a tenth of what it has already.
+local keptFree = 0.1
 
 -- include shared/server.lua
 -- include shared/limit-field.lua
@@ -78,7 +83,7 @@ local firstRepeated = 4
 -- What was read for one order and serves the next. The counts follow the orders that are accepted.
 local sale, isTrusted, opensAt, closesAt, paymentWindow, currency, now
 local skus, bought, boughtInSale = {}, {}, {}
-local waiting, bound
+local waiting, bound, used, usable
 -- Orders of this call that are accepted: in turn, by the key of their request, by the ticket that they spent.
 local accepted, acceptedByRequest, spentBy = {}, {}, {}
 
@@ -137,11 +142,24 @@ local function boughtOfAllSkus(userId)
 end
 
 local function readBacklog()
-  waiting = redis.call('XLEN', outboxKey) + (tonumber(redis.call('GET', waitingElsewhereKey)) or 0)
-  bound = math.floor(startsPerSecond * paymentWindow / 3000)
+  waiting = redis.call('XLEN', outboxKey) + waitingElsewhere
+  bound = math.floor(storesPerSecond * paymentWindow / 3000)
   -- Else only written: a key of another type must fail before the first write, not after it.
   redis.call('HLEN', limitsKey)
   redis.call('ZCARD', deadlinesKey)
+end
+
+-- What Redis itself compares with maxmemory. Without a maxmemory there is no bound.
+local function readMemory()
+  local info = redis.call('INFO', 'memory')
+  local function bytes(name)
+    -- Found plainly: to look for a pattern in a text this long costs as much as INFO itself.
+    local _, last = string.find(info, name, 1, true)
+    return tonumber(last and string.match(info, '^%d+', last + 1)) or 0
+  end
+  local maxmemory = bytes('maxmemory:')
+  used = bytes('used_memory:') - bytes('mem_not_counted_for_evict:')
+  usable = maxmemory > 0 and math.floor(maxmemory * (1 - keptFree)) or math.huge
 end
 
 local function reserved(orderNo, total, ofCurrency, reservedAt, window, itemsJson)
@@ -259,16 +277,20 @@ local function decide(order)
 
   if not waiting then
     readBacklog()
+    readMemory()
   end
   if waiting >= bound then
     return { 'backlog-full', integer(waiting), integer(bound) }
+  end
+  if used > usable then
+    return { 'memory-full', integer(used), integer(usable) }
   end
   return accept(order, items, total, units)
 end
 
 local orders, replies = {}, {}
 for i = firstRepeated, #ARGV, 13 do
-  local k = 7 + 3 * #orders
+  local k = 6 + 3 * #orders
   local orderKey, idemKey, ticketKey = KEYS[k], KEYS[k + 1], KEYS[k + 2]
   local orderNo, epoch, userId, idempotencyKey = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local fingerprint, items, ip, userAgent = ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], ARGV[i + 7]

@@ -15,8 +15,8 @@ import { httpUrl, list, nonEmptyList, origin, port, urlOf, wholeNumber } from '.
 
 /** Orders and signals in flight in Temporal; see docs/decisions.md for the measurement behind it. */
 const DEFAULT_ENGINE_BUDGET = 40;
-/** Orders that Temporal starts per second on a small machine; bounds the backlog to a third of the window. */
-const DEFAULT_STARTS_PER_SECOND = 40;
+/** A tenth of what a small machine stores; see docs/decisions.md. */
+export const DEFAULT_STORES_PER_SECOND = 1_000;
 
 /** What the reconciliation finds is rare; a run of it is a workflow and a few queries a step. */
 const DEFAULT_RECONCILE_EVERY_SECONDS = 60;
@@ -154,10 +154,10 @@ export const orders = {
   ENGINE_BUDGET: wholeNumber(1, 10_000)
     .default(DEFAULT_ENGINE_BUDGET)
     .describe('Orders and signals in flight in Temporal, over all processes together; set it alike on all.'),
-  ENGINE_STARTS_PER_SECOND: wholeNumber(1, 100_000)
-    .default(DEFAULT_STARTS_PER_SECOND)
+  MYSQL_STORES_PER_SECOND: wholeNumber(1, 100_000)
+    .default(DEFAULT_STORES_PER_SECOND)
     .describe(
-      'Orders that Temporal can start per second; orders beyond a third of the payment window are refused.',
+      'Orders that MySQL stores per second: while more are not stored yet, over all sales, than it stores within a third of the payment window, orders are refused.',
     ),
 };
 

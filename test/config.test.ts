@@ -133,7 +133,7 @@ test.each([
   ['ORDER_SIGNING_SECRETS', `${'a'.repeat(32)},${'b'.repeat(32)},${'c'.repeat(32)}`],
   ['ENGINE_BUDGET', '0'],
   ['ENGINE_BUDGET', 'many'],
-  ['ENGINE_STARTS_PER_SECOND', '1.5'],
+  ['MYSQL_STORES_PER_SECOND', '1.5'],
   ['API_PORT', '65536'],
   ['JWT_SECRET', 'short'],
   ['JWT_JWKS_URL', 'file:///etc/jwks'],

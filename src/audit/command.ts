@@ -14,7 +14,7 @@ import type { AuditDeps, Subject } from './look.ts';
 import { auditAll, type SaleAudit } from './run-audit.ts';
 
 /** Settings that bound the start of orders. The audit only reads, so their values do not matter. */
-const READS_ONLY = { ENGINE_BUDGET: 1, ENGINE_STARTS_PER_SECOND: 1 };
+const READS_ONLY = { ENGINE_BUDGET: 1, MYSQL_STORES_PER_SECOND: 1 };
 
 /**
  * @param args `--accepted FILE`: a list of orders that were accepted by an answer to a client, an orderNo a

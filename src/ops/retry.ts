@@ -12,7 +12,7 @@ import { OpsError } from './errors.ts';
 import { messageOf, type Parts } from './parts.ts';
 
 /** The command takes no orders, so their pace does not matter. */
-const NO_ORDERS = { startsPerSecond: 1 };
+const NO_ORDERS = { storesPerSecond: 1 };
 
 /** What became of the retry, for the operator. */
 export interface Retried {

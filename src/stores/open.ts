@@ -59,8 +59,8 @@ export interface StoreConfig {
   DEPLOYMENT_NAME?: string | undefined;
   /** Orders and signals in flight in Temporal, over all processes. */
   ENGINE_BUDGET: number;
-  /** Orders that the engine can start per second, over all workers. */
-  ENGINE_STARTS_PER_SECOND: number;
+  /** Orders that MySQL stores per second, over all workers. */
+  MYSQL_STORES_PER_SECOND: number;
 }
 
 export type Stores = Awaited<ReturnType<typeof openStores>>;
@@ -73,7 +73,7 @@ export async function openStores(config: StoreConfig, log: Logger) {
   const redis = await connectRedis(config.REDIS_URL, log, { keyPrefix });
   await assertNoEviction(redis);
   const pool = createMysqlPool(config.MYSQL_URL);
-  const reservations = createReservations(redis, { startsPerSecond: config.ENGINE_STARTS_PER_SECOND });
+  const reservations = createReservations(redis, { storesPerSecond: config.MYSQL_STORES_PER_SECOND });
   const saleStock = createSaleStock(redis);
   const saleChanges = createSaleChanges(pool);
   return {

@@ -1,6 +1,6 @@
 /**
- * The relay: runs the background loops beside the Temporal worker. They follow the outbox of every sale,
- * start or signal due workflows, and keep the backlog in Redis up to date.
+ * The relay: runs the background loops beside the Temporal worker. They follow the outbox of every sale, and
+ * start or signal due workflows.
  */
 
 import { hostname } from 'node:os';
@@ -16,13 +16,7 @@ import type { Sales } from '../stores/mysql/sales.ts';
 import type { RedisClient } from '../stores/redis/connection.ts';
 import type { EngineBudget } from '../stores/redis/engine-budget.ts';
 import { formatSaleShard, wholeSale, type SaleShard } from '../stores/redis/keys.ts';
-import {
-  createOutbox,
-  findActive,
-  listSales,
-  registerSales,
-  type ActiveSale,
-} from '../stores/redis/outbox.ts';
+import { createOutbox, findActive, listSales, registerSales } from '../stores/redis/outbox.ts';
 import type { Reservations } from '../stores/redis/reservations.ts';
 import type { SaleStock } from '../stores/redis/sale-stock.ts';
 import { createBurst } from './burst.ts';
@@ -32,12 +26,8 @@ import { createOutboxFollower } from './outbox-follower.ts';
 import { createRefundStarter } from './refund-starter.ts';
 import { createStarter } from './starter.ts';
 
-/** How soon a new sale is noticed, and how old the backlog of the outboxes may be in Redis. */
+/** How soon a new sale is noticed. */
 const SURVEY_EVERY_MS = 1_000;
-/** Counting what is stored ahead may take a fiftieth of a core: what takes long is counted more rarely. */
-const COUNT_REST = 50;
-/** MySQL may have been slow for another reason, such as a moment's stall. */
-const COUNT_REST_MAX_MS = 30_000;
 /** Store transactions at once. One prepares while another commits; more wait for the same rows of stock. */
 const STORING_MAX = 2;
 
@@ -58,7 +48,7 @@ export interface RelayDeps {
 
 /** Runs until `signal` aborts and the passes under way are finished. */
 export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<void> {
-  const { redis, orderClaims, refundClaims, saleStock, engine, log } = deps;
+  const { redis, orderClaims, refundClaims, engine, log } = deps;
   const consumer = `${hostname()}-${process.pid}-${ulid()}`;
   const gate = createEngineGate(deps.budget, log);
   const burst = createBurst();
@@ -127,29 +117,16 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
     return unlisted;
   }
 
-  /** Orders that are stored and wait for the engine, of all sales; undefined before the first count. */
-  let storedAhead: number | undefined;
-
-  /** A loop of its own: no new sale waits for it. */
-  async function count(): Promise<number> {
-    const beganMs = performance.now();
-    storedAhead = sum((await orderClaims.countStoredAhead()).values());
-    const tookMs = performance.now() - beganMs;
-    return Math.max(SURVEY_EVERY_MS, Math.min(tookMs * COUNT_REST, COUNT_REST_MAX_MS));
-  }
-
   /**
-   * Follows new sales and stops following ended ones, and writes to Redis for each how many orders wait
-   * elsewhere: `reserve` refuses orders when too many wait for the engine, which all sales share. A sale is
-   * followed that Redis has on its list, that MySQL knows, or that was followed before and is not over: each
-   * of the three may be lost or away.
+   * Follows new sales and stops following ended ones. A sale is followed that Redis has on its list, that
+   * MySQL knows, or that was followed before and is not over: each of the three may be lost or away.
    */
   async function survey(): Promise<number> {
     const listed = await readList();
     const names = new Set(listed?.map(formatSaleShard));
     const followed = [...followers].flatMap(([name, { saleShard }]) => (names.has(name) ? [] : [saleShard]));
-    const active = new Map<string, ActiveSale>();
-    const add = (sales: readonly ActiveSale[]) => {
+    const active = new Map<string, SaleShard>();
+    const add = (sales: readonly SaleShard[]) => {
       for (const sale of sales) active.set(formatSaleShard(sale), sale);
       for (const [name, shard] of active) if (!followers.has(name)) startFollowing(name, shard);
     };
@@ -157,33 +134,21 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
       await findActive(redis, [...(listed ?? []), ...followed], (shard) => names.has(formatSaleShard(shard))),
     );
     const unlisted = await findUnlisted(listed ?? []).catch((error: unknown) => {
-      // With MySQL away the list is enough; the count fails as well, and is logged.
+      // With MySQL away the list is enough; the starter fails as well, and is logged.
       if (!listed) throw error;
       return [];
     });
     add(await findActive(redis, unlisted));
     for (const [name, { stop }] of followers) if (!active.has(name)) stop.abort();
-    if (storedAhead === undefined) return SURVEY_EVERY_MS;
-    const total = storedAhead + sum([...active.values()].map(({ waiting }) => waiting));
-    await Promise.all(
-      [...active.values()].map(({ saleId, waiting }) =>
-        saleStock.setWaitingElsewhere(saleId, total - waiting),
-      ),
-    );
     return SURVEY_EVERY_MS;
   }
 
   await Promise.all([
     runLoop('survey', survey, { log, signal }),
-    runLoop('count', count, { log, signal }),
     runLoop('starter', createStarter({ orderClaims, engine, gate, burst }), { log, signal }),
     runLoop('refunds', createRefundStarter({ refundClaims, engine, gate }), { log, signal }),
   ]);
   await Promise.all([...followers.values()].map(({ done }) => done));
-}
-
-function sum(numbers: Iterable<number>): number {
-  return [...numbers].reduce((total, number) => total + number, 0);
 }
 
 interface Follower {

@@ -4,6 +4,7 @@
  */
 
 import { expect } from 'vitest';
+import { countStoredAhead } from '../support/count-stored-ahead.ts';
 import { expectLamps, expectRelayToTakeOver, payAndSettle, type Point } from './shared-steps.ts';
 
 export const relayPoints: Point[] = [
@@ -42,7 +43,7 @@ export const relayPoints: Point[] = [
         changer.buy(saleId, 'mug'),
       ]);
       await world.awaitDeath();
-      expect((await stores.orderClaims.countStoredAhead()).get(saleId)).toBeGreaterThan(0);
+      expect((await countStoredAhead(stores.pool)).get(saleId)).toBeGreaterThan(0);
       expect(await world.outboxLength()).toBe(3);
 
       await stores.budget.release(['another-order']);
@@ -108,7 +109,7 @@ export const relayPoints: Point[] = [
       await world.awaitDeath();
       const { status } = await world.client.workflow.getHandle(orderNo).describe();
       expect([status.name, await world.outboxLength()]).toEqual(['RUNNING', 0]);
-      expect((await world.stores.orderClaims.countStoredAhead()).get(world.saleId)).toBe(1);
+      expect((await countStoredAhead(world.stores.pool)).get(world.saleId)).toBe(1);
 
       await world.takeOver();
       // By the time the claim runs out the order has ended: that must change nothing.

@@ -121,7 +121,7 @@ async function openRun() {
     return reply;
   };
   const send = (redis: RedisClient, attempt: Attempt) =>
-    noted(attempt, callReserve(redis, buildReserveCall(saleId, { startsPerSecond: 1_000, ...attempt })));
+    noted(attempt, callReserve(redis, buildReserveCall(saleId, { storesPerSecond: 1_000, ...attempt })));
   const restore = (redis: RedisClient, attempt: Attempt) =>
     noted(attempt, callReserveAgain(redis, buildReserveCall(saleId, attempt)));
 

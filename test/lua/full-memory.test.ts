@@ -1,6 +1,8 @@
 /** What the scripts do when Redis is at maxmemory: taking stock is refused, giving it back still works. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { orderKeys } from '../../src/stores/redis/keys.ts';
+import { createOutbox } from '../../src/stores/redis/outbox.ts';
 import { buildOrder, buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import { snapshot } from './raw-scripts.ts';
@@ -80,6 +82,83 @@ test('at maxmemory the scripts that must work do so even when Redis has forgotte
   await withFullMemory(async () => {
     expect(await stores.reservations.release(orderNo)).toBe('released');
   });
+});
+
+const MB = 1024 * 1024;
+/** Filled by some ten thousand orders. */
+const SMALL_MB = 16;
+const AT_ONCE = 500;
+const STATE = { version: 1, payment: 'none', reason: null } as const;
+
+/** Without what Redis itself leaves out when it compares with maxmemory. */
+async function readUsed(): Promise<number> {
+  const info = await stores.redis.info('memory');
+  const [, used] = /^used_memory:(\d+)/m.exec(info) ?? [];
+  const [, uncounted] = /^mem_not_counted_for_evict:(\d+)/m.exec(info) ?? [];
+  return Number(used) - Number(uncounted);
+}
+
+/** Accepts orders until one is refused. */
+async function fill(saleId: string): Promise<{ accepted: string[]; refusals: Set<string> }> {
+  const accepted: string[] = [];
+  const refusals = new Set<string>();
+  while (refusals.size === 0) {
+    const requests = Array.from({ length: AT_ONCE }, () => buildReserveRequest({ saleId }));
+    for (const outcome of await Promise.all(requests.map(stores.reservations.reserve))) {
+      if (outcome.kind === 'reserved') accepted.push(outcome.orderNo);
+      else refusals.add(outcome.kind);
+    }
+  }
+  return { accepted, refusals };
+}
+
+test('a tenth of maxmemory is left to accepted orders: all are taken on and ended in it, while new ones are refused', async () => {
+  const skus = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 1_000_000, limitPerUser: null }];
+  const { saleId } = await stores.openSale(buildSale({ skus }));
+  const { reservations, redis } = stores;
+  const max = SMALL_MB * MB;
+  const usedMax: number[] = [];
+  await redis.config('SET', 'maxmemory', String(max));
+  try {
+    const { accepted, refusals } = await fill(saleId);
+    expect([...refusals]).toEqual(['memory-full']);
+    expect(await readUsed()).toBeLessThan(0.91 * max);
+
+    // As the relays and the workflows do; no relay has been here before.
+    const blocking = await stores.connectBlocking();
+    const outbox = createOutbox(redis, blocking, { saleId, shard: 0 }, 'relay');
+    const seen: string[] = [];
+    while (seen.length < accepted.length) {
+      const entries = await outbox.readNew(AT_ONCE, 1);
+      const orderNos = entries.map(({ orderNo }) => orderNo);
+      await reservations.projectAll(orderNos, { ...STATE, status: 'awaiting_payment' });
+      usedMax.push(await readUsed());
+      await outbox.acknowledge(entries.map(({ entryId }) => entryId));
+      seen.push(...orderNos);
+    }
+    blocking.disconnect();
+    expect(new Set(seen)).toEqual(new Set(accepted));
+    for (let from = 0; from < seen.length; from += AT_ONCE) {
+      const some = seen.slice(from, from + AT_ONCE);
+      await Promise.all(
+        some.map((orderNo, i) => (i % 2 === 0 ? reservations.confirm : reservations.release)(orderNo)),
+      );
+      const paid = { version: 2, status: 'paid', payment: 'applied', reason: null } as const;
+      await reservations.projectAll(some, paid);
+      usedMax.push(await readUsed());
+    }
+    expect(Math.max(...usedMax)).toBeLessThan(max);
+    const [lamp] = (await stores.saleStock.read(saleId))?.skus ?? [];
+    const sold = accepted.length / 2;
+    expect(lamp).toMatchObject({ available: 1_000_000 - sold, held: 0, sold });
+
+    for (let from = 0; from < seen.length; from += AT_ONCE) {
+      await redis.unlink(seen.slice(from, from + AT_ONCE).map((orderNo) => orderKeys(orderNo).order));
+    }
+    expect((await reservations.reserve(buildReserveRequest({ saleId }))).kind).toBe('reserved');
+  } finally {
+    await redis.config('SET', 'maxmemory', '0');
+  }
 });
 
 test('at maxmemory orders are still admitted into the engine', async () => {

@@ -41,7 +41,8 @@ export interface ReserveCall {
   userId: string;
   idempotencyKey: string;
   fingerprint: string;
-  startsPerSecond: number;
+  storesPerSecond: number;
+  waitingElsewhere: number;
   lines: readonly { sku: string; quantity: number }[];
   shop: string;
   chargesTotal: number;
@@ -63,7 +64,8 @@ export function buildReserveCall(
     userId: 'ada',
     idempotencyKey: ulid(),
     fingerprint: 'f',
-    startsPerSecond: 100,
+    storesPerSecond: 100,
+    waitingElsewhere: 0,
     lines: [{ sku: 'lamp', quantity: 1 }],
     shop: '',
     chargesTotal: 0,
@@ -85,16 +87,16 @@ export async function callReserve(redis: RedisClient, call: ReserveCall): Promis
   return reply.parse(answer);
 }
 
-/** In one call, which has the sale and the pace of the first. */
+/** In one call, which has the sale and the backlog of the first. */
 export async function callReserveTogether(
   redis: RedisClient,
   calls: readonly [ReserveCall, ...ReserveCall[]],
 ): Promise<string[][]> {
-  const [{ saleId, startsPerSecond }] = calls;
+  const [{ saleId, storesPerSecond, waitingElsewhere }] = calls;
   const keys = saleKeys({ saleId, shard: 0 });
   const answer = await send(redis, reserve, {
     keys,
-    args: { saleId, idempotencyTtlMs: DAY_MS, startsPerSecond },
+    args: { saleId, idempotencyTtlMs: DAY_MS, storesPerSecond, waitingElsewhere },
     repeated: calls.map((call) => ({
       ...call,
       order: keys.order(call.orderNo),

@@ -4,9 +4,10 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { IDEMPOTENCY_TTL_MS } from '../../src/domain/limits.ts';
 import type { Order } from '../../src/domain/order.ts';
 import { orderKeys } from '../../src/stores/redis/keys.ts';
+import { putIntoOutbox } from '../../src/stores/redis/outbox.ts';
 import { buildOrder, buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
-import { snapshot } from './raw-scripts.ts';
+import { newOrderNo, snapshot } from './raw-scripts.ts';
 
 let stores: TestStores;
 beforeAll(async () => {
@@ -106,9 +107,15 @@ test.each(['status', 'version', 'payment', 'reason'])(
 
 test('neither a pause, nor the end of the sale, nor the limit, nor a full backlog stands in the way', async () => {
   const { saleId } = await stores.openSale(
-    buildSale({ paused: true, opensAtMs: Date.now() - 3 * HOUR_MS, closesAtMs: Date.now() - HOUR_MS }),
+    buildSale({
+      paused: true,
+      opensAtMs: Date.now() - 3 * HOUR_MS,
+      closesAtMs: Date.now() - HOUR_MS,
+      // A hundred orders a second: 33 may wait.
+      paymentWindowMs: 1_000,
+    }),
   );
-  await stores.saleStock.setWaitingElsewhere(saleId, 1_000_000);
+  for (let i = 0; i < 33; i += 1) await putIntoOutbox(stores.redis, newOrderNo(saleId));
   const [first, second] = [lostOrder(saleId), lostOrder(saleId)];
   expect(await stores.reservations.reserveAgain(first)).toEqual({ kind: 'reserved', epoch: 1 });
   expect(await stores.reservations.reserveAgain(second)).toEqual({ kind: 'reserved', epoch: 1 });

@@ -2,19 +2,19 @@
 --[[
 What `lua/reserve.lua` answers and writes, for one order by itself: the oracle of its property test.
 
-KEYS  sale, stock, limits, order, idem, outbox, deadlines, waitingElsewhere, ticket
-ARGV  orderNo, epoch, saleId, userId, idempotencyKey, fingerprint, idempotencyTtlMs, startsPerSecond, ip,
-      userAgent, shop, chargesTotal, expectedTotal, ticketEndsAtMs, isSingleUse; then sku, quantity, a pair a line
+KEYS  sale, stock, limits, order, idem, outbox, deadlines, ticket
+ARGV  orderNo, epoch, saleId, userId, idempotencyKey, fingerprint, idempotencyTtlMs, storesPerSecond, waitingElsewhere,
+      ip, userAgent, shop, chargesTotal, expectedTotal, ticketEndsAtMs, isSingleUse; then sku, quantity, a pair a line
 ]]
 local saleKey, stockKey, limitsKey, orderKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local idemKey, outboxKey, deadlinesKey, waitingElsewhereKey = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
-local ticketKey = KEYS[9]
+local idemKey, outboxKey, deadlinesKey, ticketKey = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local orderNo, epoch, saleId, userId = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local idempotencyKey, fingerprint, idempotencyTtlMs = ARGV[5], ARGV[6], tonumber(ARGV[7])
-local startsPerSecond, ip, userAgent = tonumber(ARGV[8]), ARGV[9], ARGV[10]
-local shop, chargesTotal, expectedTotal = ARGV[11], tonumber(ARGV[12]), tonumber(ARGV[13])
-local ticketEndsAtMs, isSingleUse = tonumber(ARGV[14]), ARGV[15] == '1'
-local firstRepeated = 16
+local storesPerSecond, waitingElsewhere = tonumber(ARGV[8]), tonumber(ARGV[9])
+local ip, userAgent = ARGV[10], ARGV[11]
+local shop, chargesTotal, expectedTotal = ARGV[12], tonumber(ARGV[13]), tonumber(ARGV[14])
+local ticketEndsAtMs, isSingleUse = tonumber(ARGV[15]), ARGV[16] == '1'
+local firstRepeated = 17
 
 -- include shared/server.lua
 -- include shared/limit-field.lua
@@ -116,8 +116,8 @@ if expectedTotal > 0 and expectedTotal ~= total then
   return { 'total-changed', integer(total), currency }
 end
 
-local waiting = redis.call('XLEN', outboxKey) + (tonumber(redis.call('GET', waitingElsewhereKey)) or 0)
-local bound = math.floor(startsPerSecond * paymentWindow / 3000)
+local waiting = redis.call('XLEN', outboxKey) + waitingElsewhere
+local bound = math.floor(storesPerSecond * paymentWindow / 3000)
 if waiting >= bound then
   return { 'backlog-full', integer(waiting), integer(bound) }
 end

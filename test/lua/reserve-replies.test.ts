@@ -3,10 +3,11 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { IDEMPOTENCY_TTL_MS } from '../../src/domain/limits.ts';
 import { saleKeys } from '../../src/stores/redis/keys.ts';
+import { putIntoOutbox } from '../../src/stores/redis/outbox.ts';
 import type { ReserveOutcome, ReserveRequest } from '../../src/stores/redis/reserve.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
-import { buildReserveCall, callReserve, snapshot } from './raw-scripts.ts';
+import { buildReserveCall, callReserve, newOrderNo, snapshot } from './raw-scripts.ts';
 
 let stores: TestStores;
 beforeAll(async () => {
@@ -186,11 +187,10 @@ test('a user over the limit is refused with the limit and the units that they ha
   expect(outcome).toEqual({ kind: 'limit-reached', sku: 'lamp', limit: 2, bought: 1 });
 });
 
-test('orders that wait in the outbox and in MySQL together fill the backlog', async () => {
-  // One start a second and a window of nine seconds: three may wait.
+test('orders that wait in the outbox and in those of other sales together fill the backlog', async () => {
+  // One order a second and a window of nine seconds: three may wait.
   const { saleId } = await openSale({ paymentWindowMs: 9_000 });
-  const slow = { startsPerSecond: 1 };
-  await stores.saleStock.setWaitingElsewhere(saleId, 2);
+  const slow = { storesPerSecond: 1, waitingElsewhere: 2 };
   expect((await callReserve(stores.redis, buildReserveCall(saleId, slow)))[0]).toBe('reserved');
   const before = await snapshot(stores.redis, saleId);
   expect(await callReserve(stores.redis, buildReserveCall(saleId, slow))).toEqual(['backlog-full', '3', '3']);
@@ -198,9 +198,11 @@ test('orders that wait in the outbox and in MySQL together fill the backlog', as
 });
 
 test('the store passes a full backlog on as numbers', async () => {
-  const { saleId } = await openSale();
-  await stores.saleStock.setWaitingElsewhere(saleId, 60_000);
-  expect(await refusal(saleId, {})).toEqual({ kind: 'backlog-full', waiting: 60_000, bound: 60_000 });
+  // A hundred orders a second and a window of a second: 33 may wait.
+  const { saleId } = await openSale({ paymentWindowMs: 1_000 });
+  for (let i = 0; i < 34; i += 1) await putIntoOutbox(stores.redis, newOrderNo(saleId));
+  const outcome = await refusal(saleId, {});
+  expect(outcome).toEqual({ kind: 'backlog-full', waiting: expect.any(Number), bound: 33 });
 });
 
 test('a cart that names a SKU twice never reaches Redis', async () => {

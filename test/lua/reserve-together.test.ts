@@ -108,18 +108,19 @@ async function callReserveAlone(calls: readonly ReserveCall[]): Promise<string[]
   const replies: string[][] = [];
   for (const call of calls) {
     const keys = saleKeys({ saleId: call.saleId, shard: 0 });
-    const { sale, stock, limits, outbox, deadlines, waitingElsewhere } = keys;
+    const { sale, stock, limits, outbox, deadlines } = keys;
     const ofOrder = [keys.order(call.orderNo), keys.idem(call.userId, call.idempotencyKey)];
-    const ofCall = [sale, stock, limits, ...ofOrder, outbox, deadlines, waitingElsewhere];
+    const ofCall = [sale, stock, limits, ...ofOrder, outbox, deadlines];
     const { orderNo, epoch, saleId, userId, idempotencyKey, fingerprint } = call;
-    const { startsPerSecond, shop, chargesTotal, expectedTotal, ticketEndsAtMs, isSingleUse } = call;
+    const { storesPerSecond, waitingElsewhere } = call;
+    const { shop, chargesTotal, expectedTotal, ticketEndsAtMs, isSingleUse } = call;
     const request = [orderNo, epoch, saleId, userId, idempotencyKey, fingerprint, IDEMPOTENCY_TTL_MS];
     const terms = [shop, chargesTotal, expectedTotal, ticketEndsAtMs, isSingleUse ? 1 : 0];
-    const args = [...request, startsPerSecond, '192.0.2.1', 'test', ...terms];
+    const args = [...request, storesPerSecond, waitingElsewhere, '192.0.2.1', 'test', ...terms];
     const cart = call.lines.flatMap(({ sku, quantity }) => [sku, quantity]);
     const answer = await stores.redis.eval(
       oracle,
-      9,
+      8,
       ...ofCall,
       keys.ticket(call.ticketId),
       ...args,
@@ -222,7 +223,7 @@ test('orders of one call are answered, and leave behind, what they do one by one
       fc.array(round, { minLength: 2, maxLength: 7 }),
       // A window by which ten or twenty orders may wait, or as many as come.
       fc.constantFrom(1, 2, 1_000),
-      async (rounds, startsPerSecond) => {
+      async (rounds, storesPerSecond) => {
         const sale: Partial<Sale> = { skus: SKUS, paymentWindowMs: 30_000 };
         const { saleId: together } = await stores.openSale(buildSale(sale));
         const { saleId: alone } = await stores.openSale(buildSale(sale));
@@ -234,7 +235,7 @@ test('orders of one call are answered, and leave behind, what they do one by one
               buildReserveCall(saleId, {
                 ...rest,
                 ...itsTicket,
-                startsPerSecond,
+                storesPerSecond,
                 orderNo: formatOrderNo({ saleId, ...parts }),
               });
             const earlier = again === null ? undefined : sent[again % Math.max(1, sent.length)];

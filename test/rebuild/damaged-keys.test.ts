@@ -51,7 +51,6 @@ async function store(order: Order): Promise<Order> {
 /** An open order, a paid one and a cancelled one, each settled in Redis. */
 async function openStage() {
   const { saleId } = await stores.openSale(buildSale());
-  await stores.saleStock.setWaitingElsewhere(saleId, 0);
   const open = await store(await acceptOrder(stores, saleId, { userId: 'ada', ticket: TICKET }));
   const paid = await store(await acceptOrder(stores, saleId, { userId: 'bo' }));
   await pay(stores, paid);
@@ -84,7 +83,6 @@ const KEY_NAMES = Object.values({
   limits: 'limits',
   outbox: 'outbox',
   deadlines: 'deadlines',
-  waitingElsewhere: 'waitingElsewhere',
   restored: 'restored',
   returns: 'returns',
   void: 'void',
@@ -100,8 +98,6 @@ const KEY_NAMES = Object.values({
 async function expectWell({ saleId, open, paid, cancelled }: Stage): Promise<void> {
   const { reservations } = stores;
   const keys = keysOf(saleId);
-  // A relay does so every second.
-  await stores.saleStock.setWaitingElsewhere(saleId, 0);
   expect(await stores.saleStock.checkLife(saleId)).toEqual({ kind: 'well', epoch: 2 });
   await expectStock(stores, saleId, { sku: 'lamp', available: 8, held: 1, sold: 1 });
   expect(await stores.redis.hgetall(keys.limits)).toEqual({ 'lamp:ada': '1', 'lamp:bo': '1' });

@@ -37,7 +37,7 @@ export async function openTestStores(overrides: Partial<StoreConfig> = {}): Prom
     REDIS_URL: [ownRedisUrl()],
     MYSQL_URL: mysqlUrl.href,
     ENGINE_BUDGET: 50,
-    ENGINE_STARTS_PER_SECOND: 100,
+    MYSQL_STORES_PER_SECOND: 100,
     ...overrides,
   };
   const stores = await openStores(config, silent);

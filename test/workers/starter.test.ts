@@ -7,6 +7,7 @@ import { createBurst } from '../../src/workers/burst.ts';
 import { createEngineGate } from '../../src/workers/engine-gate.ts';
 import { PAGE_SIZE } from '../../src/workers/outbox-pages.ts';
 import { createStarter, type StarterDeps } from '../../src/workers/starter.ts';
+import { countStoredAhead } from '../support/count-stored-ahead.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { openTestStores, silent } from '../support/stores.ts';
 
@@ -67,7 +68,7 @@ test('each due order is started or signalled once, as its state demands', async 
   await pass();
 
   expect(calls.toSorted()).toEqual([`cancel ${cancelled}`, `money ${paid}`, `start ${plain}`]);
-  expect(await stores.orderClaims.countStoredAhead()).toEqual(new Map());
+  expect(await countStoredAhead(stores.pool)).toEqual(new Map());
 });
 
 test('with room for one, the order with money goes first, then the oldest', async () => {

@@ -9,6 +9,7 @@ import { pino } from 'pino';
 import { ulid } from 'ulidx';
 import type { Activities } from '../../../src/activities/index.ts';
 import type { OrderEngine } from '../../../src/engine/order-engine.ts';
+import { DEFAULT_STORES_PER_SECOND } from '../../../src/settings.ts';
 import { openStores, type Stores } from '../../../src/stores/open.ts';
 import { createOrderWorker } from '../../../src/workers/order-worker.ts';
 import { prepareDemo } from '../../../stack/demo-sale.ts';
@@ -54,7 +55,7 @@ export async function openEngineWorld(progress: (line: string) => void): Promise
       REDIS_URL: servers.redisUrl.split(','),
       MYSQL_URL: servers.mysqlUrl,
       ENGINE_BUDGET,
-      ENGINE_STARTS_PER_SECOND: ENGINE_BUDGET,
+      MYSQL_STORES_PER_SECOND: DEFAULT_STORES_PER_SECOND,
     },
     pino({ level: 'silent' }),
   );

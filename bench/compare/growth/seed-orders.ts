@@ -8,12 +8,12 @@ import { monotonicFactory } from 'ulidx';
 import { z } from 'zod';
 import { formatOrderNo, parseOrderNo, type Order } from '../../../src/domain/order.ts';
 import { fingerprintOf } from '../../../src/domain/request-fingerprint.ts';
+import { DEFAULT_STORES_PER_SECOND } from '../../../src/settings.ts';
 import { modify, selectRows, type Pool, type PoolConnection } from '../../../src/stores/mysql/connection.ts';
 import { createOrders } from '../../../src/stores/mysql/orders/orders.ts';
 import type { RedisClient } from '../../../src/stores/redis/connection.ts';
 import { orderKeys, saleKeys } from '../../../src/stores/redis/keys.ts';
 import { createReservations } from '../../../src/stores/redis/reservations.ts';
-import { liftStartsPerSecond } from '../../lifted-bound.ts';
 
 /**
  * waiting: accepted and in the outbox. due: stored, and the relay is to start the workflow. open: stored, and
@@ -67,7 +67,7 @@ export async function seedOrders(
 }
 
 async function acceptFirst(redis: RedisClient, saleId: string): Promise<Order> {
-  const reservations = createReservations(redis, { startsPerSecond: liftStartsPerSecond() });
+  const reservations = createReservations(redis, { storesPerSecond: DEFAULT_STORES_PER_SECOND });
   const items = [{ sku: SKU, quantity: 1 }];
   const reserved = await reservations.reserve({
     saleId,
@@ -94,7 +94,7 @@ async function storeFirst(
   const outcomes = await createOrders(pool).storeOrders([order], presence);
   const outcome = outcomes.get(order.orderNo);
   assert(outcome?.kind === 'stored');
-  const reservations = createReservations(redis, { startsPerSecond: liftStartsPerSecond() });
+  const reservations = createReservations(redis, { storesPerSecond: DEFAULT_STORES_PER_SECOND });
   await reservations.project(order.orderNo, outcome.state);
   await redis.xtrim(orderKeys(order.orderNo).outbox, 'MAXLEN', 0);
 }

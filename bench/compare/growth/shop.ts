@@ -21,13 +21,15 @@ import type { Processes } from '../../../stack/processes/processes.ts';
 import { waitUntil } from '../../../stack/processes/wait.ts';
 import { launchServers, type Servers } from '../../../stack/servers/servers.ts';
 import { openBenchFolder } from '../../folder.ts';
-import { windowMsFor } from '../../lifted-bound.ts';
+import { liftedWindowMs } from '../../lifted-bound.ts';
 import { seedOrders, type SeededOrder, type SeedStage } from './seed-orders.ts';
 
 const SALE_ID = 'growth';
 /** More than any load sells. */
 const UNITS = 5_000_000;
 const HOUR_MS = 60 * 60_000;
+/** Long enough that no deadline passes meanwhile. */
+const WINDOW_MS = 24 * HOUR_MS;
 const REWRITE_TIMEOUT_MS = 60_000;
 
 export interface Shop {
@@ -119,7 +121,7 @@ async function seedSale(
 ): Promise<SeededOrder[]> {
   const pool = createMysqlPool(mysqlUrl);
   try {
-    await openSale(pool, redis);
+    await openSale(pool, redis, stage);
     return orders === 0 ? [] : await seedOrders({ redis, pool }, SALE_ID, orders, stage);
   } finally {
     await pool.end();
@@ -150,7 +152,7 @@ function waitUntilRewritten(redis: RedisClient): Promise<void> {
   });
 }
 
-async function openSale(pool: Pool, redis: RedisClient): Promise<void> {
+async function openSale(pool: Pool, redis: RedisClient, stage: SeedStage): Promise<void> {
   const sales = createSales(pool);
   await sales.create({
     saleId: SALE_ID,
@@ -159,8 +161,8 @@ async function openSale(pool: Pool, redis: RedisClient): Promise<void> {
     opensAtMs: Date.now() - 1_000,
     closesAtMs: Date.now() + HOUR_MS,
     paused: false,
-    // Long enough that no timer fires meanwhile.
-    paymentWindowMs: windowMsFor('lifted'),
+    // Of those that wait there are more than may.
+    paymentWindowMs: stage === 'waiting' ? liftedWindowMs() : WINDOW_MS,
     refundRestoresLimit: true,
     limitPerUser: null,
     ticketRequired: false,

@@ -47,14 +47,14 @@ export async function prepareFrontAlone({ harness, answers }: Context): Promise<
   const { stack } = harness;
   await startApi(stack.processes, { name: 'api', env: stack.appEnv });
   const target = apiOf(stack);
-  await harness.warmUp(target, await stack.openSale(UNITS, 'lifted'));
+  await harness.warmUp(target, await stack.openSale(UNITS));
   const nextPool = countFrom(1);
   return {
     name: ALONE,
     role: 'ours',
     async measure() {
       await stack.clearRedis();
-      const saleId = await stack.openSale(UNITS, 'lifted');
+      const saleId = await stack.openSale(UNITS);
       const { figures, held } = await buyFromUs(harness, { target, saleId, pool: nextPool(), answers });
       const waiting = await stack.redis.xlen(saleKeys({ saleId, shard: 0 }).outbox);
       assert.equal(waiting, held, 'each held unit has its order in the outbox');
@@ -78,8 +78,8 @@ export function prepareAllRunning({ harness: { wrk }, answers }: Context): Conte
           startWorker(stack.processes, { name: 'worker', env: stack.appEnv }),
         ]);
         const target = apiOf(stack);
-        await harness.warmUp(target, await stack.openSale(UNITS, 'lifted'));
-        const saleId = await stack.openSale(UNITS, 'lifted');
+        await harness.warmUp(target, await stack.openSale(UNITS));
+        const saleId = await stack.openSale(UNITS);
         const { figures, held } = await buyFromUs(harness, { target, saleId, pool: nextPool(), answers });
         await waitUntilStored(stack, saleId, held);
         return figures;

@@ -1,6 +1,7 @@
 /** The part `poll`: how many shoppers a second learn how their order stands, and that nothing has changed. */
 
 import assert from 'node:assert/strict';
+import { DEFAULT_STORES_PER_SECOND } from '../../../src/settings.ts';
 import { orderKeys } from '../../../src/stores/redis/keys.ts';
 import { createReservations } from '../../../src/stores/redis/reservations.ts';
 import { startApi } from '../../../stack/app.ts';
@@ -19,8 +20,6 @@ import type { Contestant, Figures, OpenPart, Part } from '../part.ts';
 const OURS = 'Holdfast';
 const LIMIT = 'bare Koa + one HMGET';
 const ORDERS = 2_000;
-/** As in src/settings.ts. */
-const STARTS_PER_SECOND = 40;
 
 export const pollPart: Part = {
   name: 'poll',
@@ -88,8 +87,8 @@ interface PolledOrder {
 }
 
 async function placeOrders({ stack, tokens }: Harness): Promise<PolledOrder[]> {
-  const saleId = await stack.openSale(ORDERS, 'default');
-  const reservations = createReservations(stack.redis, { startsPerSecond: STARTS_PER_SECOND });
+  const saleId = await stack.openSale(ORDERS);
+  const reservations = createReservations(stack.redis, { storesPerSecond: DEFAULT_STORES_PER_SECOND });
   const owned = (await tokens(1)).slice(0, ORDERS);
   return Promise.all(
     owned.map(async (token, i) => {

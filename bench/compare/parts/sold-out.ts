@@ -43,7 +43,7 @@ async function open(progress: (line: string) => void): Promise<OpenPart> {
   const answers: number[] = [];
   try {
     await startApi(stack.processes, { name: 'api', env: stack.appEnv });
-    const saleId = await stack.openSale(0, 'default');
+    const saleId = await stack.openSale(0);
     const env = { ...stack.appEnv, BARE: 'limit', STOCK_KEY };
     const limitUrl = await stack.startServer('limit', 'peers/bare-server.js', env);
     stack.processes.freeze('temporal');

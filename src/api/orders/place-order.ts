@@ -44,7 +44,7 @@ type Caller = Pick<ReserveRequest, 'userId' | 'idempotencyKey' | 'ip' | 'userAge
 /** An order that was accepted just now: MySQL assigns versions from 1 on. */
 const QUEUED: OrderState = { status: 'queued', version: 0, payment: 'none', reason: null };
 
-/** A backlog shrinks by what the engine starts; a repeat every few seconds costs little. */
+/** A backlog shrinks by what MySQL stores; a repeat every few seconds costs little. */
 const BACKLOG_RETRY_SECONDS = 5;
 
 /**
@@ -198,6 +198,10 @@ function toRefusal(
       );
     case 'backlog-full':
       return new Problem('backlog_full', 'More orders wait than can be handled in time; nothing was taken.', {
+        retryAfterSeconds: BACKLOG_RETRY_SECONDS,
+      });
+    case 'memory-full':
+      return new Problem('backlog_full', 'There is no room for more orders right now; nothing was taken.', {
         retryAfterSeconds: BACKLOG_RETRY_SECONDS,
       });
   }

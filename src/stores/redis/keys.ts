@@ -53,7 +53,6 @@ export function saleKeys(saleShard: SaleShard) {
     limits: `${tag}:limits`,
     outbox: `${tag}:outbox`,
     deadlines: `${tag}:deadlines`,
-    waitingElsewhere: `${tag}:waiting_elsewhere`,
     /** Orders that were reserved again in this epoch; kept until the next. */
     restored: `${tag}:restored`,
     /** What of refunded orders has gone back, by `returnMark`; kept for good. */

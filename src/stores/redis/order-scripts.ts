@@ -18,8 +18,8 @@ import { defineScript } from './script-call.ts';
 
 export const reserve = defineScript({
   file: 'reserve',
-  keys: ['sale', 'stock', 'limits', 'outbox', 'deadlines', 'waitingElsewhere'],
-  args: ['saleId', 'idempotencyTtlMs', 'startsPerSecond'],
+  keys: ['sale', 'stock', 'limits', 'outbox', 'deadlines'],
+  args: ['saleId', 'idempotencyTtlMs', 'storesPerSecond', 'waitingElsewhere'],
   repeatedKeys: ['order', 'idem', 'ticket'],
   repeated: [
     'orderNo',

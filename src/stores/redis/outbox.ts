@@ -16,12 +16,6 @@ const GROUP = 'relay';
 /** An outbox is read for so long after its sale's end: clocks differ, and the last answers are under way. */
 const LINGER_MS = 10 * 60_000;
 
-/** A sale shard whose outbox a relay reads. */
-export interface ActiveSale extends SaleShard {
-  /** Entries in its outbox. */
-  waiting: number;
-}
-
 export interface OutboxEntry {
   entryId: string;
   orderNo: string;
@@ -62,12 +56,12 @@ export async function findActive(
   redis: RedisClient,
   shards: readonly SaleShard[],
   isKnown: (shard: SaleShard) => boolean = () => true,
-): Promise<ActiveSale[]> {
+): Promise<SaleShard[]> {
   const sales = await Promise.all(
     shards.map(async (shard) => {
       const { closesAtMs, waiting } = await readCourse(redis, shard);
       const isOver = closesAtMs === null ? !isKnown(shard) : Date.now() >= Number(closesAtMs) + LINGER_MS;
-      return waiting > 0 || !isOver ? [{ ...shard, waiting }] : [];
+      return waiting > 0 || !isOver ? [shard] : [];
     }),
   );
   return sales.flat();

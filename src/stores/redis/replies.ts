@@ -51,6 +51,7 @@ const reserveReply = z.union([
   z
     .tuple([z.literal('backlog-full'), int, int])
     .transform(([kind, waiting, bound]) => ({ kind, waiting, bound })),
+  z.tuple([z.literal('memory-full'), int, int]).transform(([kind, used, bound]) => ({ kind, used, bound })),
 ]);
 
 /** One an order. */

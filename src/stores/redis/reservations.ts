@@ -37,9 +37,9 @@ type GiveBackOutcome = z.infer<typeof giveBackReply>;
 export type Reservations = ReturnType<typeof createReservations>;
 
 /**
- * @param startsPerSecond orders the engine can start per second, all workers together; bounds the backlog.
+ * @param storesPerSecond orders that MySQL stores per second, all workers together; bounds the outboxes.
  */
-export function createReservations(redis: RedisClient, options: { startsPerSecond: number }) {
+export function createReservations(redis: RedisClient, options: { storesPerSecond: number }) {
   /** As `project`, for orders of one sale shard that have the same state, in one round trip. */
   function projectAll(orderNos: readonly string[], state: OrderState): Promise<z.infer<typeof projectReply>> {
     return run(redis, project, {

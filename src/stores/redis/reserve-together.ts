@@ -6,6 +6,7 @@ import { IDEMPOTENCY_TTL_MS } from '../../domain/limits.ts';
 import { isOutOfMemory, type RedisClient } from './connection.ts';
 import type { saleKeys } from './keys.ts';
 import { reserve } from './order-scripts.ts';
+import { createOutboxCounts } from './outbox-counts.ts';
 import type { reserveReplies } from './replies.ts';
 import { run, type RowOf } from './script-call.ts';
 
@@ -43,7 +44,8 @@ const LINES_MAX = 128;
  * Purchases of one turn of the event loop share a call, so that Redis reads their sale, proves its server and
  * counts the backlog once for all of them. A call waits for none before it.
  */
-export function createReserveTogether(redis: RedisClient, { startsPerSecond }: { startsPerSecond: number }) {
+export function createReserveTogether(redis: RedisClient, { storesPerSecond }: { storesPerSecond: number }) {
+  const outboxes = createOutboxCounts(redis);
   /** By the key of their sale. */
   const gatherings = new Map<string, Gathering>();
 
@@ -54,7 +56,12 @@ export function createReserveTogether(redis: RedisClient, { startsPerSecond }: {
     try {
       const replies = await run(redis, reserve, {
         keys,
-        args: { saleId, idempotencyTtlMs: IDEMPOTENCY_TTL_MS, startsPerSecond },
+        args: {
+          saleId,
+          idempotencyTtlMs: IDEMPOTENCY_TTL_MS,
+          storesPerSecond,
+          waitingElsewhere: outboxes.countWithout(keys.outbox),
+        },
         repeated: askers.map(({ purchase }) => purchase.row),
       });
       assert.equal(replies.length, askers.length, 'a reply for each order');

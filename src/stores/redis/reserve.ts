@@ -54,9 +54,9 @@ const RANDOM_BYTES = 4_096;
 const EPOCH_TRIES = 3;
 
 /**
- * @param startsPerSecond orders the engine can start per second, all workers together; bounds the backlog.
+ * @param storesPerSecond orders that MySQL stores per second, all workers together; bounds the outboxes.
  */
-export function createReserve(redis: RedisClient, options: { startsPerSecond: number }) {
+export function createReserve(redis: RedisClient, options: { storesPerSecond: number }) {
   const reserveTogether = createReserveTogether(redis, options);
   // A guess, to make order numbers with: the script compares it and decides.
   const epochs = new Map<string, string>();

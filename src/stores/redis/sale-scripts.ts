@@ -139,18 +139,7 @@ export const registerSales = defineScript({
 
 export const forgetSale = defineScript({
   file: 'forget-sale',
-  keys: [
-    'sale',
-    'stock',
-    'limits',
-    'outbox',
-    'deadlines',
-    'waitingElsewhere',
-    'restored',
-    'returns',
-    'void',
-    'damaged',
-  ],
+  keys: ['sale', 'stock', 'limits', 'outbox', 'deadlines', 'restored', 'returns', 'void', 'damaged'],
   args: [],
   reply: forgetSaleReply,
 });

@@ -144,14 +144,6 @@ export function createSaleStock(redis: RedisClient) {
       const [hashes, nowMs] = await Promise.all([readHashes(redis, saleId), readTimeMs(redis)]);
       return hashes && { view: toSaleView(saleId, hashes, nowMs), decided: toDecided(saleId, hashes) };
     },
-
-    /**
-     * Sets how many orders wait for the engine besides those in this sale's outbox: in the outboxes of other
-     * sales, or stored. With its outbox they are the backlog that `reserve` bounds.
-     */
-    async setWaitingElsewhere(saleId: string, orderCount: number): Promise<void> {
-      await redis.set(keysOf(saleId).waitingElsewhere, orderCount);
-    },
   };
 }
 

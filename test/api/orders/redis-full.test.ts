@@ -14,8 +14,10 @@ beforeAll(async () => {
 afterAll(() => api.close());
 
 /** One byte is always used up already, so Redis refuses whatever wants memory. */
-async function withFullMemory(use: () => Promise<void>): Promise<void> {
-  await api.stores.redis.config('SET', 'maxmemory', '1');
+const withFullMemory = (use: () => Promise<void>): Promise<void> => withMaxmemory(1, use);
+
+async function withMaxmemory(bytes: number, use: () => Promise<void>): Promise<void> {
+  await api.stores.redis.config('SET', 'maxmemory', String(bytes));
   try {
     await use();
   } finally {
@@ -40,6 +42,29 @@ test('at maxmemory an order is refused, nothing is held, and the same key buys o
 
   expect((await shopper.placeOrder(cart, key)).status).toBe(202);
   expect((await api.stores.saleStock.read(saleId))?.skus[0]).toMatchObject({ available: 9, held: 1 });
+});
+
+test('with less than a tenth of maxmemory left new orders are refused, with nothing taken, and all others answered', async () => {
+  const { saleId } = await api.stores.openSale(buildSale());
+  const shopper = await api.shopper();
+  const cart = { saleId, items: [{ sku: 'lamp', quantity: 1 }] };
+  const [earlier, later] = [{ 'idempotency-key': ulid() }, { 'idempotency-key': ulid() }];
+  const accepted = orderOf(await shopper.placeOrder(cart, earlier));
+  const before = await api.stores.saleStock.read(saleId);
+  const used = Number(/^used_memory:(\d+)/m.exec(await api.stores.redis.info('memory'))?.[1]);
+
+  await withMaxmemory(Math.round(1.05 * used), async () => {
+    const reply = await shopper.placeOrder(cart, later);
+    expect(refusalOf(reply)).toBe('503 backlog_full');
+    expect(reply.headers.get('retry-after')).toBe('5');
+    expect(await api.stores.saleStock.read(saleId)).toEqual(before);
+
+    expect(orderOf(await shopper.placeOrder(cart, earlier)).orderNo).toBe(accepted.orderNo);
+    const tooMany = { saleId, items: [{ sku: 'mug', quantity: 6 }] };
+    expect(refusalOf(await shopper.placeOrder(tooMany))).toBe('409 sold_out');
+  });
+
+  expect((await shopper.placeOrder(cart, later)).status).toBe(202);
 });
 
 test('at maxmemory orders that were accepted are read, paid and cancelled', async () => {

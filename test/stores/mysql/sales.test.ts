@@ -38,7 +38,7 @@ test('a warmed-up sale is in Redis as it was created', async () => {
 test('a warmed-up sale is one that relays follow', async () => {
   const { saleId } = await stores.openSale(buildSale());
   const active = await findActive(stores.redis, await listSales(stores.redis));
-  expect(active).toContainEqual({ saleId, shard: 0, waiting: 0 });
+  expect(active).toContainEqual({ saleId, shard: 0 });
 });
 
 test('a sale that is not in Redis is unknown there', async () => {
@@ -112,28 +112,6 @@ test('the stock in MySQL follows the orders', async () => {
     { sku: 'lamp', total: 10, available: 9, held: 0, sold: 1 },
     { sku: 'mug', total: 5, available: 2, held: 3, sold: 0 },
   ]);
-});
-
-test('stored ahead are the orders whose workflow is yet to start, by sale', async () => {
-  const sales = [await stores.openSale(buildSale()), await stores.openSale(buildSale())];
-  const [one, other] = sales.map(({ saleId }) => saleId);
-  const ahead = [1, 2, 3].map(() => buildOrder({ saleId: one ?? '' }));
-  const [paid, ended] = ahead;
-  await stores.orders.storeOrders(ahead, 'due');
-  await stores.orders.storeOrders([buildOrder({ saleId: other ?? '' })], 'started');
-  if (paid) await pay(stores, paid);
-  await stores.orders.cancel(ended?.orderNo ?? '', 'operator_request', { force: false });
-  const waiting = await stores.orderClaims.countStoredAhead();
-  expect(waiting.get(one ?? '')).toBe(2);
-  expect(waiting.has(other ?? '')).toBe(false);
-});
-
-test('orders that run and wait for a signal of money are not counted as stored ahead', async () => {
-  const { saleId } = await stores.openSale(buildSale());
-  const order = buildOrder({ saleId });
-  await stores.orders.storeOrder(order, 'started');
-  await pay(stores, order);
-  expect((await stores.orderClaims.countStoredAhead()).has(saleId)).toBe(false);
 });
 
 test('a process that froze in a warm-up brings back no stock that Redis sold and lost meanwhile', async () => {

@@ -15,7 +15,7 @@ beforeAll(async () => {
 });
 afterAll(() => stores.close());
 
-const STARTS_PER_SECOND = 1_000;
+const STORES_PER_SECOND = 1_000;
 const CODES = ['lamp', 'mug', 'cup'];
 
 /** An open sale without limits, of which this process knows the epoch. */
@@ -72,7 +72,7 @@ async function withAnswers(
           }
         : Reflect.get(client, name, client),
   });
-  const reservations = createReservations(redis, { startsPerSecond: STARTS_PER_SECOND });
+  const reservations = createReservations(redis, { storesPerSecond: STORES_PER_SECOND });
   await reservations.reserve(unknownCart(saleId));
   return { reservations, calls: () => calls };
 }

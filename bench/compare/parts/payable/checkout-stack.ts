@@ -18,8 +18,7 @@ export interface CheckoutStack extends Pick<BenchServers, 'processes' | 'servers
   /** Of an API or a worker. */
   env: BenchServers['appEnv'];
   apiUrl: string;
-  /** @param windowMs to pay; absent: so long that the bound on waiting orders is lifted */
-  openSale(units: number, windowMs?: number): Promise<string>;
+  openSale: BenchServers['openSale'];
   /** Resolves when so many units of the sale are held in MySQL, which the orders' transactions book. */
   untilHeld(saleId: string, units: number): Promise<void>;
   /** With the worker ended: the next contestant finds empty tables, an empty Redis, and an idle engine. */
@@ -54,7 +53,7 @@ async function openOn(bench: BenchServers): Promise<CheckoutStack> {
     pool,
     env,
     apiUrl,
-    openSale: (units, windowMs) => bench.openSale(units, windowMs === undefined ? 'lifted' : { windowMs }),
+    openSale: bench.openSale,
     untilHeld: (saleId, units) => untilHeld(sales, saleId, units),
     async clear() {
       await terminateAll(client);

@@ -7,7 +7,6 @@ import { now, takeLease } from '../leases.ts';
 import { selectOrders, type StoredOrder } from '../rows/order-rows.ts';
 import { park } from '../rows/parked.ts';
 
-const waitingRow = z.object({ sale_id: z.string(), waiting: z.int() });
 const orderNoRow = z.object({ order_no: z.string() });
 const parkedRow = z.object({ parked_id: z.int() });
 const openRow = z.object({
@@ -96,16 +95,6 @@ export function createOrderClaims(pool: Pool) {
           [now, orders.map(orderNoOf)],
         ),
       );
-    },
-
-    /** The number of stored orders whose workflow is yet to be started, by sale id. */
-    async countStoredAhead(): Promise<Map<string, number>> {
-      const rows = await selectRows(
-        pool,
-        waitingRow,
-        `SELECT sale_id, COUNT(*) AS waiting FROM orders WHERE ${IS_STORED_AHEAD} GROUP BY sale_id`,
-      );
-      return new Map(rows.map((row) => [row.sale_id, row.waiting]));
     },
 
     /** Up to `limit` open orders after this one, by their deadlines. */
@@ -214,9 +203,6 @@ const URGENT = [
   `payment = 'none' AND ${CLOSING} AND engine_due_at <= NOW(3) ORDER BY closing_reason, engine_due_at`,
 ];
 const START = `payment = 'none' AND ${NOT_CLOSING} AND engine_due_at <= NOW(3) ORDER BY engine_due_at`;
-/** As ranges of the same index. */
-const IS_STORED_AHEAD = `payment IN ('none', 'received') AND (${NOT_CLOSING} OR ${CLOSING})
-  AND engine_due_at > '2000-01-01' AND workflow_started_at IS NULL`;
 
 /** Skips rows that other relays are claiming. */
 function selectDue(connection: PoolConnection, rank: string, limit: number): Promise<StoredOrder[]> {

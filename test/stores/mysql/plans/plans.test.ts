@@ -231,8 +231,6 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
       }
     },
   ],
-  // It reads the 7,000 that are due and no others, and counts in a temporary table.
-  'orderClaims.countStoredAhead': [2 * 7_000, ({ orderClaims }) => orderClaims.countStoredAhead()],
   'orderClaims.listOpen, requeue': [
     500 * PER_ROW,
     async ({ orderClaims }) => {
