@@ -5,8 +5,10 @@ import { openProvider } from '../payments/open.ts';
 import { createPaced } from '../payments/pacing.ts';
 import { runProcess } from '../process.ts';
 import { openStores } from '../stores/open.ts';
+import { boundHeapGrowth } from './heap-growth.ts';
 import { startWorker } from './service.ts';
 
+boundHeapGrowth();
 await runProcess('worker', loadWorkerConfig, async (config, log) => {
   const stores = await openStores(config, log);
   const pace = stores.providerPace(config.PROVIDER_CALLS_PER_SECOND);
