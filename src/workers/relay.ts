@@ -176,7 +176,7 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
   await Promise.all([
     runLoop('survey', survey, { log, signal }),
     runLoop('count', count, { log, signal }),
-    runLoop('starter', createStarter({ orderClaims, engine, gate, burst }), { log, signal }),
+    runLoop('starter', createStarter({ orderClaims, saleStock, engine, gate, burst }), { log, signal }),
     runLoop('refunds', createRefundStarter({ refundClaims, engine, gate }), { log, signal }),
   ]);
   await Promise.all([...followers.values()].map(({ done }) => done));
