@@ -11,27 +11,18 @@ import {
   type Order,
   type OrderState,
 } from '../domain/order.ts';
-import { SessionRefusedError } from '../payments/provider.ts';
 import { settleStock, type SettleStockDeps } from '../rebuild/settle-stock.ts';
 import { storeWithHold, type StoreWithHoldDeps } from '../rebuild/store-with-hold.ts';
-import type { PaymentSession, PaymentSessions } from '../stores/mysql/money/payment-sessions.ts';
-import type { Payments } from '../stores/mysql/money/payments.ts';
 import type { AbandonOutcome, CancelOutcome, Orders } from '../stores/mysql/orders/orders.ts';
-import type { ComparedBook } from '../stores/mysql/upkeep/compared-book.ts';
 import type { EngineBudget } from '../stores/redis/engine-budget.ts';
 import { ORDER_REFUSED } from '../workflows/contract.ts';
 import { unlessBusy } from './provider-busy.ts';
 import { createRefundActivities, type RefundActivityDeps } from './refunds.ts';
+import { createVoidSessions, type VoidSessionsDeps } from './void-sessions.ts';
 
-/** A payment that began before its session expired is collected, and listed, within this time. */
-const COLLECTED_WITHIN_MS = 2 * 60_000;
-
-export interface ActivityDeps extends RefundActivityDeps {
+export interface ActivityDeps extends RefundActivityDeps, VoidSessionsDeps {
   orders: Pick<Orders, 'storeOrder' | 'abandon' | 'markPaid' | 'cancel' | 'park' | 'unpark' | 'read'> &
     SettleStockDeps['orders'];
-  payments: Pick<Payments, 'record'>;
-  paymentSessions: Pick<PaymentSessions, 'listOpen' | 'recordClosed'>;
-  comparedBook: Pick<ComparedBook, 'knownUntilMs'>;
   budget: Pick<EngineBudget, 'release'>;
   reservations: SettleStockDeps['reservations'] &
     StoreWithHoldDeps['reservations'] &
@@ -50,7 +41,8 @@ export interface StockSettled {
 }
 
 export function createActivities(deps: ActivityDeps) {
-  const { orders, payments, paymentSessions, comparedBook, reservations, budget, provider } = deps;
+  const { orders, reservations, budget } = deps;
+  const voidSessions = createVoidSessions(deps);
 
   /**
    * Brings to Redis what MySQL has committed: the projection, the end of the order's engine slot, and the
@@ -84,36 +76,6 @@ export function createActivities(deps: ActivityDeps) {
     if (outcome === 'later') throw new Error('the data of the sale are being made again');
     const stored = await orders.read(orderNo);
     if (stored) await reservations.project(orderNo, stored.state);
-  }
-
-  async function closeAtProvider(session: PaymentSession): Promise<'voided' | 'paid' | 'refused'> {
-    if (await isOver(session)) return 'voided';
-    const providerSessionId = session.providerSessionId ?? (await openAgain(session));
-    if (providerSessionId === undefined) return 'refused';
-    const outcome = await provider.voidSession(providerSessionId);
-    if (outcome.kind === 'voided') return 'voided';
-    await payments.record(provider.name, outcome.payment);
-    return 'paid';
-  }
-
-  /** Nothing is left to close or to learn: it has expired, and all that was collected until then is known. */
-  async function isOver({ providerExpiresAtMs }: PaymentSession): Promise<boolean> {
-    if (providerExpiresAtMs === null || providerExpiresAtMs > Date.now()) return false;
-    const knownUntilMs = await comparedBook.knownUntilMs(provider.name);
-    return knownUntilMs > providerExpiresAtMs + COLLECTED_WITHIN_MS;
-  }
-
-  /**
-   * A process died after asking for the session and before recording its id. A repeat returns the same one.
-   * @returns undefined when the provider refuses the session, and so has none
-   */
-  async function openAgain(session: PaymentSession): Promise<string | undefined> {
-    try {
-      return (await provider.openSession(session)).providerSessionId;
-    } catch (error) {
-      if (error instanceof SessionRefusedError) return undefined;
-      throw error;
-    }
   }
 
   return {
@@ -177,10 +139,7 @@ export function createActivities(deps: ActivityDeps) {
 
     /** Closes the order's sessions at the provider. Records the payment of one that was paid meanwhile. */
     async voidPaymentSessions({ orderNo }: { orderNo: string }): Promise<void> {
-      for (const session of await paymentSessions.listOpen(orderNo)) {
-        const end = await unlessBusy(() => closeAtProvider(session));
-        await paymentSessions.recordClosed(session.sessionId, end);
-      }
+      await unlessBusy(() => voidSessions(orderNo));
     },
 
     /** Parks the order, so that an operator sees that one of its steps keeps failing. */

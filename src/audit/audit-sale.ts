@@ -18,6 +18,7 @@ import {
   ordersEndInTime,
   projectionIsTrue,
   totalsAreSums,
+  unbegunOrdersEnd,
   workflowsHaveOrders,
 } from './order-rules.ts';
 import {
@@ -39,6 +40,7 @@ const RULES: Record<string, Rule> = {
   'accepted orders exist': acceptedExist,
   'open orders move': openOrdersMove,
   'orders end in time': ordersEndInTime,
+  'orders that never began end': unbegunOrdersEnd,
   'histories are whole': historiesAreWhole,
   'totals are the sums of their lines': totalsAreSums,
   'open orders hold stock': openOrdersHoldStock,

@@ -24,7 +24,7 @@ function isOfOlderEpoch({ redis }: SaleSnapshot, orderNo: string): boolean {
   return (parseOrderNo(orderNo)?.epoch ?? Infinity) < redis.epoch;
 }
 
-/** An open order has a workflow that runs, or a place in a queue. */
+/** An open order has a workflow that runs, or a place in a queue, or it is ended at its deadline. */
 export const openOrdersMove: Rule = ({ mysql, redis, running }) => {
   const moving = new Set([...running, ...redis.outbox]);
   return mysql.orders
@@ -39,6 +39,15 @@ export const ordersEndInTime: Rule = ({ mysql }) =>
     .map(({ orderNo, status }) => ({
       subject: orderNo,
       detail: `${status}, long past its deadline, and not parked`,
+    }));
+
+/** An order that no workflow has begun is ended without one, at its deadline. */
+export const unbegunOrdersEnd: Rule = ({ mysql }) =>
+  mysql.orders
+    .filter(({ orderNo, status, isUnended }) => !isFinal(status) && isUnended && !mysql.parked.has(orderNo))
+    .map(({ orderNo, status }) => ({
+      subject: orderNo,
+      detail: `${status}, two minutes past its deadline, and no workflow has begun`,
     }));
 
 /**

@@ -143,6 +143,18 @@ export function orderDeadlineMs(order: Pick<Order, 'reservedAtMs' | 'paymentWind
   return order.reservedAtMs + order.paymentWindowMs;
 }
 
+/**
+ * Whether a workflow that has not begun by now is not to be begun any more, without money or a wish to
+ * cancel: its own window would end long after the deadline, at which the order is ended without one.
+ * @param nowMs by Redis' clock (Unix ms)
+ */
+export function isTooLateToBegin(
+  { reservedAtMs, paymentWindowMs }: Pick<Order, 'reservedAtMs' | 'paymentWindowMs'>,
+  nowMs: number,
+): boolean {
+  return nowMs >= reservedAtMs + paymentWindowMs / 3;
+}
+
 /** The statuses that never change again. */
 export const FINAL_STATUSES = ['paid', 'cancelled', 'failed'] as const satisfies OrderStatus[];
 

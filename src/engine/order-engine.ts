@@ -124,6 +124,19 @@ export function createOrderEngine(
     },
 
     /**
+     * Signals a workflow that runs although its order was ended without one, so that it ends too; starts
+     * none. Throws like `start`.
+     */
+    async signalEnded(orderNo: string): Promise<void> {
+      try {
+        const handle = client.workflow.getHandle(orderNo);
+        await call(() => handle.signal(cancelRequested, { reason: 'payment_timeout' }));
+      } catch (error) {
+        if (!(error instanceof WorkflowNotFoundError)) throw error;
+      }
+    },
+
+    /**
      * Starts the payment's refund workflow, or signals the running one that its payment changed. A refund
      * workflow that ended before runs again. Throws like `start`.
      */

@@ -24,6 +24,7 @@ export function storyOf({ mysql, redis, temporal, orderNo }: OrderLife): Moment[
     ...moneyMoments(mysql),
     ...runs.flatMap((run) => runMoments(run, run.workflowId === orderNo ? 'its workflow' : run.workflowId)),
     ...startMoments(mysql, runs),
+    ...endingMoments(mysql),
     ...parkedMoments(mysql),
     ...mysql.actions.map(({ actor, action, reason, occurred_at: at }): Moment => ({
       at,
@@ -116,6 +117,13 @@ function runMoments({ startedAt, closedAt, status, moments }: WorkflowRun, name:
 function startMoments({ stored }: MysqlLife, runs: readonly WorkflowRun[]): Moment[] {
   const at = stored?.workflow_started_at;
   return at && runs.length === 0 ? [{ at, from: 'MySQL', text: 'its workflow was started' }] : [];
+}
+
+function endingMoments({ stored }: MysqlLife): Moment[] {
+  const at = stored?.end_begun_at;
+  if (!at) return [];
+  const text = 'its time to pay was over and no workflow had begun: it is ended without one';
+  return [{ at, from: 'MySQL', text }];
 }
 
 function parkedMoments({ parked }: MysqlLife): Moment[] {

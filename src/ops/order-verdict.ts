@@ -37,6 +37,7 @@ function describeState({ status, version, payment, reason }: OrderState): string
 function describeMysql({ mysql: { stored, payments } }: OrderLife, nowMs: number): string {
   if (!stored) return 'does not have the order';
   const due = stored.engine_due_at;
+  const way = isFinal(stored.state.status) && stored.end_begun_at ? '; ended without a workflow' : '';
   const queue =
     due === null
       ? ''
@@ -44,7 +45,7 @@ function describeMysql({ mysql: { stored, payments } }: OrderLife, nowMs: number
         ? '; due to reach its workflow'
         : '; to reach its workflow soon';
   const money = payments.map(({ paymentId, status }) => `; payment ${paymentId} ${status}`).join('');
-  return describeState(stored.state) + queue + money;
+  return describeState(stored.state) + way + queue + money;
 }
 
 function describeRedis({ redis }: OrderLife): string {
@@ -110,7 +111,9 @@ function findStandstill(life: OrderLife): string[] {
   const state = stateOf(life);
   if (!state || isFinal(state.status) || temporal.kind === 'away' || redis.kind === 'away') return [];
   const isDue = mysql.stored !== undefined && mysql.stored.engine_due_at !== null;
-  const isMoving = isDue || redis.life.isInOutbox || isRunning(life);
+  // Without a workflow it is ended at its deadline.
+  const isLeft = mysql.stored?.workflow_started_at === null && state.payment === 'none';
+  const isMoving = isDue || isLeft || redis.life.isInOutbox || isRunning(life);
   return isMoving ? [] : ['The order is open, and no process works on it.'];
 }
 
@@ -151,9 +154,15 @@ function goesOn(life: OrderLife, nowMs: number): string {
   }
   if (state.status === 'queued') return 'A relay stores it; within a second where a worker runs.';
   if (state.payment === 'received') return 'Its workflow marks it paid.';
+  const stored = life.mysql.stored;
+  if (stored?.end_begun_at) return 'It is cancelled without a workflow, once its payment pages are closed.';
   if (state.reason !== null) return 'Its workflow cancels it.';
-  const order = life.mysql.stored?.order;
+  const order = stored?.order;
   const leftMs = order ? orderDeadlineMs(order) - nowMs : 0;
+  if (stored?.workflow_started_at === null && !isRunning(life))
+    return leftMs > 0
+      ? `The shopper may pay for ${formatAge(leftMs)} more; then it is cancelled, by its workflow or without one.`
+      : 'Its time to pay is over: it is cancelled without a workflow.';
   return leftMs > 0
     ? `The shopper may pay for ${formatAge(leftMs)} more; then its workflow cancels it.`
     : 'Its time to pay is over: its workflow cancels it when its own window ends.';

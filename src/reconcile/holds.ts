@@ -124,6 +124,7 @@ async function judge(deps: HoldsDeps, held: Held, state: OrderState | null | und
     // Its workflow ends it, and a missing hold of an open order is found by comparing the stores.
     if (!isFinal(state.status)) return 'fine';
     if (held.place !== 'left') return await dropDeadline(deps, held);
+    if (await deps.repairs.isBeingEnded(held.orderNo)) return 'fine';
     // Between MySQL's commit and Redis its workflow is in that very step, and repeats it until it is done.
     return (await deps.engine.isRunning(held.orderNo)) ? 'fine' : await settle(deps, held, state);
   } catch (error) {

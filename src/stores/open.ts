@@ -14,6 +14,7 @@ import { createRefundClaims } from './mysql/money/refund-claims.ts';
 import { createRefunds } from './mysql/money/refunds.ts';
 import { createUnmatchedPayments } from './mysql/money/unmatched-payments.ts';
 import { createParkedWork } from './mysql/ops/parked-work.ts';
+import { createEndings } from './mysql/orders/endings.ts';
 import { createOrderClaims } from './mysql/orders/order-claims.ts';
 import { createOrders } from './mysql/orders/orders.ts';
 import { createProjectionDoubts } from './mysql/orders/projection-doubts.ts';
@@ -102,6 +103,7 @@ export async function openStores(config: StoreConfig, log: Logger) {
     feedMarks: createFeedMarks(redis),
     orders: createCaughtUpOrders(createOrders(pool), { reservations, saleStock, saleChanges, log }),
     orderClaims: createOrderClaims(pool),
+    endings: createEndings(pool),
     projectionDoubts: createProjectionDoubts(pool),
     payments: createPayments(pool),
     paymentSessions: createPaymentSessions(pool),

@@ -17,6 +17,7 @@ export function createDeferredEngine() {
     start: async (...args) => (await connected()).start(...args),
     signalPaymentReceived: async (...args) => (await connected()).signalPaymentReceived(...args),
     signalCancelRequested: async (...args) => (await connected()).signalCancelRequested(...args),
+    signalEnded: async (orderNo) => (await connected()).signalEnded(orderNo),
     isRunning: async (...args) => (await connected()).isRunning(...args),
     startRefund: async (refund) => (await connected()).startRefund(refund),
   };

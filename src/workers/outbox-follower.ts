@@ -7,6 +7,7 @@
 
 import type { Logger } from 'pino';
 import type { Outbox, OutboxEntry } from '../stores/redis/outbox.ts';
+import type { SaleStock } from '../stores/redis/sale-stock.ts';
 import type { Burst } from './burst.ts';
 import { backoffMs } from './loop.ts';
 import { createOutboxPages, PAGE_SIZE, type OutboxPage } from './outbox-pages.ts';
@@ -28,7 +29,7 @@ export interface FollowerDeps extends Omit<StartDeps, 'outbox' | 'reservations' 
   outbox: Outbox;
   reservations: ReadDeps['reservations'] & StartDeps['reservations'];
   orders: ReadDeps['orders'] & StartDeps['orders'];
-  saleStock: ReadDeps['saleStock'];
+  saleStock: ReadDeps['saleStock'] & Pick<SaleStock, 'readTimeMs'>;
   burst: Burst;
   log: Logger;
 }
@@ -69,6 +70,8 @@ export function createOutboxFollower(deps: FollowerDeps) {
     // While MySQL fails, the engine takes what it can also in a burst.
     const engineWaits = burst.isOn() && failures === 0;
     const admitted = engineWaits ? [] : await gate.admit(accepted, orderNoOf, 'start');
+    const [first] = admitted;
+    const nowMs = first ? await deps.saleStock.readTimeMs(first.order.saleId) : 0;
     const others = admitted.length === 0 ? accepted : accepted.filter((entry) => !admitted.includes(entry));
     const [startable, rest] = await Promise.allSettled([
       storeAhead(deps, admitted, 'claimed'),
@@ -77,9 +80,9 @@ export function createOutboxFollower(deps: FollowerDeps) {
     // What MySQL refuses or does not take goes to its workflow, which persists it or abandons it.
     const isStored = startable.status === 'fulfilled';
     const unstored = isStored ? startable.value.refused : admitted;
-    inBackground(startUnstored(deps, unstored));
+    inBackground(startUnstored(deps, unstored, nowMs));
     if (!isStored) throw startable.reason;
-    inBackground(startStored(deps, startable.value.stored));
+    inBackground(startStored(deps, startable.value.stored, nowMs));
     if (rest.status === 'rejected') throw rest.reason;
     return unstored.length + rest.value.refused.length > 0;
   }

@@ -48,7 +48,7 @@ export interface RelayDeps {
 
 /** Runs until `signal` aborts and the passes under way are finished. */
 export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<void> {
-  const { redis, orderClaims, refundClaims, engine, log } = deps;
+  const { redis, orderClaims, refundClaims, saleStock, engine, log } = deps;
   const consumer = `${hostname()}-${process.pid}-${ulid()}`;
   const gate = createEngineGate(deps.budget, log);
   const burst = createBurst();
@@ -145,7 +145,7 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
 
   await Promise.all([
     runLoop('survey', survey, { log, signal }),
-    runLoop('starter', createStarter({ orderClaims, engine, gate, burst }), { log, signal }),
+    runLoop('starter', createStarter({ orderClaims, saleStock, engine, gate, burst }), { log, signal }),
     runLoop('refunds', createRefundStarter({ refundClaims, engine, gate }), { log, signal }),
   ]);
   await Promise.all([...followers.values()].map(({ done }) => done));

@@ -16,6 +16,7 @@ import { createReconcileSteps } from '../reconcile/steps.ts';
 import type { Stores } from '../stores/open.ts';
 import { searchAttributes } from '../workflows/contract.ts';
 import { createDeferredEngine } from './deferred-engine.ts';
+import { runEnder } from './ender.ts';
 import { runLoop } from './loop.ts';
 import { createOrderWorker } from './order-worker.ts';
 import { runPush } from './push-runner.ts';
@@ -65,6 +66,7 @@ async function runUntilStopped(
   const signer = createOrderSigner(config.ORDER_SIGNING_SECRETS);
   const loops = [
     runRelay({ ...stores, engine: deferred.engine, log }, signal),
+    runEnder({ ...stores, provider, log }, signal),
     runRedisWatch({ ...stores, log }, signal),
     runLoop('sale keeper', createSaleKeeper({ ...stores, log }), { log, signal }),
     runLoop('events', createDispatcher({ ...stores, log }), { log, signal }),

@@ -1,11 +1,14 @@
 /**
  * Starts or signals the workflows of orders that MySQL has as due: orders stored ahead whose workflow is yet
- * to be started, and orders whose workflow the API could not signal about a payment or a cancel.
+ * to be started, and orders whose workflow the API could not signal about a payment or a cancel. What is not
+ * begun within a third of its window is left to the ender, unless it has money or is to be cancelled.
  */
 
+import { isFinal } from '../domain/order.ts';
 import type { OrderEngine } from '../engine/order-engine.ts';
 import type { OrderClaims } from '../stores/mysql/orders/order-claims.ts';
 import type { StoredOrder } from '../stores/mysql/rows/order-rows.ts';
+import type { SaleStock } from '../stores/redis/sale-stock.ts';
 import type { Burst } from './burst.ts';
 import type { EngineGate } from './engine-gate.ts';
 
@@ -18,16 +21,22 @@ const FULL_PAUSE_MS = 20;
 
 export interface StarterDeps {
   orderClaims: Pick<OrderClaims, 'take' | 'complete' | 'release'>;
-  engine: Pick<OrderEngine, 'start' | 'signalPaymentReceived' | 'signalCancelRequested'>;
+  saleStock: Pick<SaleStock, 'readTimeMs'>;
+  engine: Pick<OrderEngine, 'start' | 'signalPaymentReceived' | 'signalCancelRequested' | 'signalEnded'>;
   gate: EngineGate;
   burst: Pick<Burst, 'isOn'>;
 }
 
 /** @returns one pass of the starter's loop; the pass returns the pause before the next, in ms */
-export function createStarter({ orderClaims, engine, gate, burst }: StarterDeps) {
+export function createStarter({ orderClaims, saleStock, engine, gate, burst }: StarterDeps) {
   async function startOrSignalAll(claimed: readonly StoredOrder[]): Promise<StoredOrder[]> {
     const admitted = await gate.admit(claimed, orderNoOf);
     const succeeded = await gate.run(admitted, orderNoOf, (stored) => startOrSignal(engine, stored));
+    // No workflow may run that would give back the slot.
+    await gate.release(
+      succeeded.filter(({ state }) => isFinal(state.status)),
+      orderNoOf,
+    );
     await orderClaims.complete(succeeded);
     return succeeded;
   }
@@ -37,7 +46,10 @@ export function createStarter({ orderClaims, engine, gate, burst }: StarterDeps)
     if (room === 0) return FULL_PAUSE_MS;
     // In a burst new orders have the processors, and those that only wait to be started can wait.
     const startRoom = burst.isOn() ? 0 : await gate.room('start');
-    const claimed = await orderClaims.take(Math.min(room, CLAIM_MAX), Math.min(startRoom, CLAIM_MAX));
+    // Without Redis' clock no order is started, as it may be too late. Money needs no clock.
+    const nowMs = startRoom > 0 ? await saleStock.readTimeMs().catch(() => undefined) : undefined;
+    const startsMax = nowMs === undefined ? 0 : Math.min(startRoom, CLAIM_MAX);
+    const claimed = await orderClaims.take(Math.min(room, CLAIM_MAX), startsMax, nowMs);
     if (claimed.length === 0) return IDLE_PAUSE_MS;
     let succeeded: StoredOrder[] = [];
     try {
@@ -51,11 +63,15 @@ export function createStarter({ orderClaims, engine, gate, burst }: StarterDeps)
 
 const orderNoOf = ({ order }: StoredOrder): string => order.orderNo;
 
-/** A payment is signalled before a cancel, because it also decides the cancel. */
+/**
+ * A payment is signalled before a cancel, because it also decides the cancel. An order that has ended was
+ * ended without a workflow, and one may have been started meanwhile.
+ */
 function startOrSignal(
   engine: StarterDeps['engine'],
   { order, state, windowEndsAtMs }: StoredOrder,
 ): Promise<void> {
+  if (isFinal(state.status)) return engine.signalEnded(order.orderNo);
   if (state.payment === 'received') return engine.signalPaymentReceived(order, windowEndsAtMs);
   if (state.reason !== null) return engine.signalCancelRequested(order, windowEndsAtMs);
   return engine.start(order, state, windowEndsAtMs);

@@ -80,6 +80,13 @@ const FAULTS: Record<string, (sold: Sold) => Promise<unknown>> = {
   },
   'orders end in time': ({ open }) =>
     sql('UPDATE orders SET deadline = NOW(3) - INTERVAL 1 HOUR WHERE order_no = ?', open),
+  // Another process would have it in its hands, and never comes back.
+  'orders that never began end': ({ open }) =>
+    sql(
+      `UPDATE orders SET workflow_started_at = NULL, deadline = NOW(3) - INTERVAL 3 MINUTE,
+         end_due_at = NOW(3) + INTERVAL 1 HOUR WHERE order_no = ?`,
+      open,
+    ),
   'histories are whole': ({ paid }) =>
     sql('UPDATE order_events SET version = 99 WHERE order_no = ? AND version = 2', paid),
   'totals are the sums of their lines': ({ open }) =>

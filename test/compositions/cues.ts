@@ -20,6 +20,7 @@ type Parts = Pick<
   | 'orderClaims'
   | 'budget'
   | 'orders'
+  | 'endings'
   | 'payments'
   | 'paymentSessions'
   | 'refunds'
@@ -75,6 +76,10 @@ const CUES = {
   'stock-sold': { part: 'reservations', calls: ['confirm'], moment: 'after' },
   'stock-released': { part: 'reservations', calls: ['release'], moment: 'after' },
   cancelled: { part: 'orders', calls: ['cancel'], moment: 'after' },
+  // Where no workflow ends an order, the ender releases it.
+  'ended-unbegun': { part: 'reservations', calls: ['release'], moment: 'before' },
+  'end-in-redis': { part: 'endings', calls: ['complete'], moment: 'before', about: '-' },
+  'session-void': { part: 'provider', calls: ['voidSession'], moment: 'after' },
   abandoned: { part: 'orders', calls: ['abandon'], moment: 'after' },
   'cancel-requested': { part: 'orders', calls: ['requestCancel'], moment: 'after' },
   'reversal-received': { part: 'payments', calls: ['receive'], moment: 'after', about: 'payment_reversed' },

@@ -10,6 +10,8 @@ import type { CrashWorld, Doom } from './crash-world.ts';
 export interface Point {
   name: string;
   doom: Doom;
+  /** Its orders end without a workflow. */
+  hasNoWorkflow?: true;
   /** @returns the orders that were accepted, and how each must end */
   scenario(world: CrashWorld): Promise<Record<string, OrderStatus>>;
 }

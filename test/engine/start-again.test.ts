@@ -1,6 +1,6 @@
 /** Orders whose workflow is started or signalled again after it has ended, on the real server. */
 
-import { defaultPayloadConverter } from '@temporalio/common';
+import { defaultPayloadConverter, WorkflowNotFoundError } from '@temporalio/common';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Order, OrderState } from '../../src/domain/order.ts';
 import { buildOrder } from '../support/factories.ts';
@@ -77,4 +77,23 @@ test.each(['signalPaymentReceived', 'signalCancelRequested'] as const)(
 
 test('a workflow that was never started does not run', async () => {
   expect(await temporal.engine.isRunning(buildOrder().orderNo)).toBe(false);
+});
+
+test('a workflow whose order ended without it is told, and none is started for that', async () => {
+  const { engine, client } = temporal;
+  const [running, ended, unknown] = [buildOrder(), buildOrder(), buildOrder()];
+  await engine.start(running, STORED);
+  await engine.start(ended, STORED);
+  await client.workflow.getHandle(ended.orderNo).terminate();
+
+  for (const { orderNo } of [running, ended, unknown]) await engine.signalEnded(orderNo);
+
+  const { events } = await client.workflow.getHandle(running.orderNo).fetchHistory();
+  const signals = (events ?? []).flatMap((event) => {
+    const name = event.workflowExecutionSignaledEventAttributes?.signalName;
+    return name === undefined || name === null ? [] : [name];
+  });
+  expect(signals).toEqual(['cancelRequested']);
+  expect(await engine.isRunning(ended.orderNo)).toBe(false);
+  await expect(client.workflow.getHandle(unknown.orderNo).describe()).rejects.toThrow(WorkflowNotFoundError);
 });

@@ -115,6 +115,25 @@ test('an open order shows what it waits for, and for how long', async () => {
   expect(out).toContain('The shopper may pay for 30 min more; then its workflow cancels it.');
 });
 
+test('an order that ended without a workflow says so', async () => {
+  const sale = buildSale();
+  await checkout.stores.sales.create(sale);
+  const order = buildOrder({ saleId: sale.saleId, reservedAtMs: Date.now() - sale.paymentWindowMs });
+  await checkout.stores.orders.storeOrder(order, 'due');
+
+  const out = await waitFor('the end in the story', async () => {
+    // Long lines are broken.
+    const flat = (await ops('order', 'show', order.orderNo)).out.replaceAll(/\s+/g, ' ');
+    return flat.includes('ended without a workflow') && flat;
+  });
+
+  expectInOrder(out, ['stored: awaiting_payment', 'no workflow had begun: it is ended without one']);
+  expect(out).toContain(
+    'MySQL cancelled, payment none (payment_timeout), version 3; ended without a workflow',
+  );
+  expect(out).toContain('Temporal has no workflow of the order');
+});
+
 test('an order whose workflow was terminated by hand shows by whom, why, and that nothing moves it', async () => {
   const { orderNo } = await buy();
   const handle = checkout.client.workflow.getHandle(orderNo);

@@ -1,7 +1,7 @@
 /** Holds that no process would end any more are ended, and holds that are on their way are left alone. */
 
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import type { Order } from '../../src/domain/order.ts';
+import { orderDeadlineMs, type Order } from '../../src/domain/order.ts';
 import { createHoldsStep } from '../../src/reconcile/holds.ts';
 import { orderKeys, saleKeys } from '../../src/stores/redis/keys.ts';
 import { createOutbox } from '../../src/stores/redis/outbox.ts';
@@ -80,6 +80,23 @@ test('an order that ended in MySQL and whose last step never came gets its hold 
   await expectStock(stores, saleId, { sku: 'lamp', available: 10, held: 0, sold: 0 });
   expect((await stores.reservations.readOrder(cancelled.orderNo))?.state.status).toBe('cancelled');
   expect(await actionsOn(failed.orderNo)).toEqual([{ actor: 'holdfast', action: 'hold_settled' }]);
+});
+
+test('an order that just ended without a workflow is left to the process that tells Redis, for a minute', async () => {
+  const saleId = await openSale();
+  const order = await loseOrder(saleId);
+  await stores.orders.storeOrder(order, 'due');
+  await stores.endings.endPage(orderDeadlineMs(order), 10);
+  expect(await run()).toMatchObject({ looked: 1, repaired: 0, parked: 0 });
+  expect(await holdOf(order)).toBe('held');
+  expect(await actionsOn(order.orderNo)).toEqual([]);
+
+  await stores.pool.query(
+    'UPDATE order_events SET occurred_at = NOW(3) - INTERVAL 61 SECOND WHERE order_no = ?',
+    [order.orderNo],
+  );
+  expect(await run()).toMatchObject({ looked: 1, repaired: 1, parked: 0 });
+  expect(await holdOf(order)).toBe('released');
 });
 
 test('a paid order whose last step never came is sold', async () => {

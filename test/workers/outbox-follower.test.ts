@@ -3,6 +3,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import pLimit from 'p-limit';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
+import { orderKeys } from '../../src/stores/redis/keys.ts';
 import { createOutbox } from '../../src/stores/redis/outbox.ts';
 import { createBurst } from '../../src/workers/burst.ts';
 import { createEngineGate } from '../../src/workers/engine-gate.ts';
@@ -440,4 +441,45 @@ test('a page that is under way is not handled again when entries of another page
   expect(stored.map((batch) => batch.toSorted())).toEqual([numbers, [second?.orderNo], [second?.orderNo]]);
   expect((await world.storedOrders()).size).toBe(3);
   expect(await world.outboxLength()).toBe(0);
+});
+
+test('an order that comes from the outbox after a third of its window is stored, and not started', async () => {
+  const world = await openRelayWorld(namespace);
+  const { stores } = world;
+  const { pass, started } = await openFollower(world);
+  await pass();
+  const [late, inTime] = await world.accept(2);
+  if (!late || !inTime) throw new Error('two orders');
+  const reservedAtMs = late.reservedAtMs - late.paymentWindowMs / 2;
+  await stores.redis.hset(orderKeys(late.orderNo).order, 'reserved_at', reservedAtMs);
+
+  await pass();
+
+  expect(started).toEqual([inTime.orderNo]);
+  expect(await world.storedOrders()).toEqual(
+    new Map([
+      [late.orderNo, false],
+      [inTime.orderNo, true],
+    ]),
+  );
+  expect(await stores.orderClaims.take(10)).toEqual([]);
+  expect(await stores.budget.room()).toBe(49);
+});
+
+test('while MySQL is away, an order past a third of its window waits in the outbox, and others are started', async () => {
+  const world = await openRelayWorld(namespace);
+  const { stores } = world;
+  const storeOrders = () => Promise.reject(new Error('no MySQL'));
+  const { pass, started } = await openFollower(world, { orders: { ...stores.orders, storeOrders } });
+  await pass();
+  const [late, inTime] = await world.accept(2);
+  if (!late || !inTime) throw new Error('two orders');
+  const reservedAtMs = late.reservedAtMs - late.paymentWindowMs / 2;
+  await stores.redis.hset(orderKeys(late.orderNo).order, 'reserved_at', reservedAtMs);
+
+  await pass();
+
+  expect(started).toEqual([inTime.orderNo]);
+  expect(await world.outboxLength()).toBe(1);
+  expect(await stores.budget.room()).toBe(49);
 });

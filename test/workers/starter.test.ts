@@ -26,6 +26,7 @@ async function openStarter(config: Partial<StoreConfig> = {}, failing = new Set<
     start: async (order, _, windowEndsAtMs) => record('start', order, windowEndsAtMs),
     signalPaymentReceived: async (order, windowEndsAtMs) => record('money', order, windowEndsAtMs),
     signalCancelRequested: async (order, windowEndsAtMs) => record('cancel', order, windowEndsAtMs),
+    signalEnded: async (orderNo) => void calls.push(`ended ${orderNo}`),
   };
   const gate = createEngineGate(stores.budget, silent);
   const burst = createBurst();
@@ -35,8 +36,9 @@ async function openStarter(config: Partial<StoreConfig> = {}, failing = new Set<
     windows,
     burst,
     pass: createStarter({ ...stores, engine, gate, burst }),
-    async storeAhead(): Promise<string> {
-      const order = buildOrder({ saleId });
+    passWith: (parts: Partial<StarterDeps>) => createStarter({ ...stores, engine, gate, burst, ...parts }),
+    async storeAhead(overrides: Partial<Order> = {}): Promise<string> {
+      const order = buildOrder({ saleId, ...overrides });
       await stores.orders.storeOrder(order, 'due');
       return order.orderNo;
     },
@@ -191,11 +193,84 @@ test('when the budget cannot be asked, the claims are released at once', async (
   const budget = { ...stores.budget, acquire: () => Promise.reject(new Error('no Redis')) };
   const gate = createEngineGate(budget, silent);
   const start = () => Promise.resolve();
-  const engine = { start, signalPaymentReceived: start, signalCancelRequested: start };
+  const engine = {
+    start,
+    signalPaymentReceived: start,
+    signalCancelRequested: start,
+    signalEnded: start,
+  };
 
   await expect(createStarter({ ...stores, engine, gate, burst: createBurst() })()).rejects.toThrow(
     'no Redis',
   );
 
   expect((await stores.orderClaims.take(10)).map(({ order }) => order.orderNo)).toEqual([orderNo]);
+});
+
+/** Accepted so long ago that a third of its window of a minute is over. */
+const LATE = { reservedAtMs: Date.now() - 21_000, paymentWindowMs: 60_000 };
+
+test('what is not begun within a third of its window is begun by money or a wish to cancel alone', async () => {
+  const { stores, calls, pass, storeAhead, receive, makeDueNow } = await openStarter();
+  const late = [await storeAhead(LATE), await storeAhead(LATE), await storeAhead(LATE)];
+  const [, paid = '', unwanted = ''] = late;
+  const inTime = await storeAhead({ ...LATE, reservedAtMs: Date.now() });
+  await receive(paid);
+  await stores.orders.requestCancel(unwanted);
+  await makeDueNow();
+
+  await pass();
+  await pass();
+
+  expect(calls).toEqual([`money ${paid}`, `cancel ${unwanted}`, `start ${inTime}`]);
+  // It waits for its deadline, and is no backlog of Temporal any more.
+  expect(await countStoredAhead(stores.pool)).toEqual(new Map());
+});
+
+test('what is left to end without a workflow does not stand before what can still be begun', async () => {
+  const { calls, pass, storeAhead } = await openStarter({ ENGINE_BUDGET: 4 });
+  for (let i = 0; i < 9; i += 1) await storeAhead(LATE);
+  const inTime = await storeAhead();
+
+  await pass();
+
+  expect(calls).toEqual([`start ${inTime}`]);
+});
+
+test("without an answer of Redis' clock money is signalled, and nothing is started", async () => {
+  const { stores, calls, passWith, storeAhead, receive, makeDueNow } = await openStarter();
+  const [plain, paid] = [await storeAhead(), await storeAhead()];
+  await receive(paid);
+  await makeDueNow();
+  const saleStock = { readTimeMs: () => Promise.reject(new Error('no answer')) };
+
+  await passWith({ saleStock })();
+  expect(calls).toEqual([`money ${paid}`]);
+
+  await passWith({ saleStock: stores.saleStock })();
+  expect(calls).toEqual([`money ${paid}`, `start ${plain}`]);
+});
+
+test('an order whose workflow was lost begins again however late it is', async () => {
+  const { stores, calls, pass, storeAhead } = await openStarter();
+  const orderNo = await storeAhead(LATE);
+  await stores.pool.query('UPDATE orders SET workflow_started_at = NOW(3)');
+
+  await pass();
+
+  expect(calls).toEqual([`start ${orderNo}`]);
+});
+
+test('a workflow that may run for an order that ended without it is told, and its slot is free again', async () => {
+  const { stores, calls, pass, storeAhead } = await openStarter({}, new Set());
+  const orderNo = await storeAhead();
+  const failed = await stores.orderClaims.take(10);
+  await stores.orderClaims.release(failed);
+  await stores.endings.endPage(Date.now() + 60 * 60_000, 10);
+
+  await pass();
+  await pass();
+
+  expect(calls).toEqual([`ended ${orderNo}`]);
+  expect(await stores.budget.room()).toBe(50);
 });

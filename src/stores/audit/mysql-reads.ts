@@ -12,6 +12,12 @@ import { readSaleNews } from './sale-news-reads.ts';
 /** Orders read by one statement. A big sale has hundreds of thousands, and an answer should stay small. */
 const ORDERS_AT_ONCE = 5_000;
 
+/**
+ * An order that no workflow has begun is ended within seconds of its deadline, and after a minute at the
+ * latest where a payment page was open.
+ */
+const UNENDED_SECONDS = 120;
+
 const orderRow = z.object({
   order_no: z.string(),
   user_id: z.string(),
@@ -24,6 +30,8 @@ const orderRow = z.object({
   charges: jsonOr(shopDataSchema.shape.charges),
   due: z.coerce.boolean(),
   overdue: z.coerce.boolean(),
+  unbegun: z.coerce.boolean(),
+  unended: z.coerce.boolean(),
   stock_returned: z.coerce.boolean(),
 });
 
@@ -90,8 +98,10 @@ export async function readMysqlSale(pool: Pool, saleId: string) {
       /** Minor units of its own payment that went back. */
       refunded: row.refunded,
       charges: row.charges ?? [],
-      /** A relay is to start or signal its workflow. */
-      isDue: row.due,
+      /** A relay is to start or signal its workflow, or the ender to end it at its deadline. */
+      isDue: row.due || row.unbegun,
+      /** No workflow has begun, and its deadline passed two minutes ago. */
+      isUnended: row.unbegun && row.unended,
       /** Long past its deadline. */
       isOverdue: row.overdue,
       /** The order is refunded, and an operator decided that its units may be sold again. */
@@ -123,7 +133,9 @@ async function readOrders(pool: Pool, saleId: string) {
       pool,
       orderRow,
       `SELECT order_no, user_id, status, payment, version, total, currency, refunded, charges,
-         engine_due_at IS NOT NULL AS due, ${IS_OVERDUE} AS overdue, stock_returned
+         engine_due_at IS NOT NULL AS due, ${IS_OVERDUE} AS overdue,
+         workflow_started_at IS NULL AND payment = 'none' AS unbegun,
+         deadline < NOW(3) - INTERVAL ${UNENDED_SECONDS} SECOND AS unended, stock_returned
        FROM orders WHERE sale_id = ? AND order_no > ? AND order_no LIKE ? ORDER BY order_no LIMIT ?`,
       [saleId, after, `${saleId}-%`, ORDERS_AT_ONCE],
     );

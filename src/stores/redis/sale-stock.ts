@@ -123,6 +123,15 @@ export function createSaleStock(redis: RedisClient) {
       });
     },
 
+    /**
+     * Redis' clock, by which orders were reserved and so have their deadlines (Unix ms).
+     * @param saleId of a cluster, that of the node which has this sale; without it, of any node
+     */
+    readTimeMs: async (saleId?: string): Promise<number> =>
+      saleId === undefined
+        ? readTimeMs(redis)
+        : (await run(redis, serverTime, { keys: keysOf(saleId), args: {} })).nowMs,
+
     /** Whether the sale's data are those that this server was given, or are to be made again. */
     checkLife: (saleId: string): Promise<SaleLife> =>
       run(redis, checkLife, { keys: keysOf(saleId), args: {} }),

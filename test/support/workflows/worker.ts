@@ -17,6 +17,7 @@ import type { PaymentProvider } from '../../../src/payments/provider.ts';
 import { createReconcileSteps } from '../../../src/reconcile/steps.ts';
 import type { Stores } from '../../../src/stores/open.ts';
 import { createDeferredEngine } from '../../../src/workers/deferred-engine.ts';
+import { runEnder } from '../../../src/workers/ender.ts';
 import { runLoop } from '../../../src/workers/loop.ts';
 import { createOrderWorker } from '../../../src/workers/order-worker.ts';
 import { runRelay } from '../../../src/workers/relay.ts';
@@ -85,6 +86,7 @@ export async function startWorker(options: WorkerOptions): Promise<TestWorker> {
   const stopRelay = startRelay(stores, options.engine ?? engine, log);
   const loop = { log: silent, signal: stopping.signal };
   const dispatching = runLoop('events', createDispatcher({ ...stores, log: silent }), loop);
+  const ending = runEnder({ ...stores, provider, log: silent }, stopping.signal);
   const ended = worker.run();
   // `stop` rethrows the failure of a worker; until then nothing awaits it.
   ended.catch(() => {});
@@ -94,7 +96,7 @@ export async function startWorker(options: WorkerOptions): Promise<TestWorker> {
       // It would go on starting workflows on the server that all test files share.
       if (reconcileEveryMs !== undefined) await client.schedule.getHandle(RECONCILE_SCHEDULE).delete();
       stopping.abort();
-      await Promise.all([stopRelay(), dispatching]);
+      await Promise.all([stopRelay(), dispatching, ending]);
       worker.shutdown();
       await ended;
       runningWorkers.delete(worker);

@@ -31,6 +31,7 @@ import { changeIds } from './0026-change-ids.ts';
 import { feedId } from './0027-feed-id.ts';
 import { projectionDoubts } from './0029-projection-doubts.ts';
 import { pushSchedule } from './0030-push-schedule.ts';
+import { endings } from './0031-endings.ts';
 
 const MIGRATIONS = [
   { name: '0001-initial', statements: initial },
@@ -59,6 +60,7 @@ const MIGRATIONS = [
   { name: '0027-feed-id', statements: feedId },
   { name: '0029-projection-doubts', statements: projectionDoubts },
   { name: '0030-push-schedule', statements: pushSchedule },
+  { name: '0031-endings', statements: endings },
 ];
 
 /** A lock's name is the server's, and two deployments may have a database each on one. */

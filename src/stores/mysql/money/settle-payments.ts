@@ -100,24 +100,41 @@ export async function applyPayment(connection: PoolConnection, orderNo: string):
 }
 
 /** Settles payments that came before these orders were stored; returns the states of changed orders. */
-export async function settleBatchEarlyPayments(
+export function settleBatchEarlyPayments(
   connection: PoolConnection,
   fresh: readonly Order[],
 ): Promise<Map<string, OrderState>> {
+  const orderNos = fresh.map(({ orderNo }) => orderNo);
+  return settleEach(connection, orderNos, settleEarlyPayments);
+}
+
+/** As `settlePayments`, for many locked orders; returns the states of those that have any. */
+export function settleBatchPayments(
+  connection: PoolConnection,
+  orderNos: readonly string[],
+): Promise<Map<string, OrderState>> {
+  return settleEach(connection, orderNos, settlePayments);
+}
+
+async function settleEach(
+  connection: PoolConnection,
+  orderNos: readonly string[],
+  settle: typeof settlePayments,
+): Promise<Map<string, OrderState>> {
   const states = new Map<string, OrderState>();
-  if (fresh.length === 0) return states;
+  if (orderNos.length === 0) return states;
   const rows = await selectRows(
     connection,
     orderNoRow,
     // The index is forced: by the one on the status MySQL would read and lock all undecided payments.
     `SELECT DISTINCT order_no FROM payments FORCE INDEX (payments_of_order)
      WHERE order_no IN (?) AND status = 'received' FOR UPDATE`,
-    [fresh.map((order) => order.orderNo)],
+    [orderNos],
   );
   for (const { order_no: orderNo } of rows) {
     const stored = await lockOrder(connection, orderNo);
-    assert(stored, `order ${orderNo} was inserted in this transaction`);
-    states.set(orderNo, (await settleEarlyPayments(connection, stored)).state);
+    assert(stored, `order ${orderNo} is locked in this transaction`);
+    states.set(orderNo, (await settle(connection, stored)).state);
   }
   return states;
 }

@@ -14,6 +14,7 @@ const marksRow = z.object({
   created_at: z.date(),
   workflow_started_at: z.date().nullable(),
   engine_due_at: z.date().nullable(),
+  end_begun_at: z.date().nullable(),
   limit_returned: z.coerce.boolean(),
   stock_returned: z.coerce.boolean(),
 });
@@ -88,8 +89,8 @@ export async function readMysqlLife(pool: Pool, orderNo: string, saleShard: stri
     selectRows(
       pool,
       marksRow,
-      `SELECT created_at, workflow_started_at, engine_due_at, limit_returned, stock_returned FROM orders
-       WHERE order_no = ?`,
+      `SELECT created_at, workflow_started_at, engine_due_at, end_begun_at, limit_returned, stock_returned
+       FROM orders WHERE order_no = ?`,
       one,
     ),
     selectRows(

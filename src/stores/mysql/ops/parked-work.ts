@@ -197,10 +197,13 @@ async function makeOrderDue(connection: PoolConnection, orderNo: string): Promis
   const stored = await lockOrder(connection, orderNo);
   if (!stored) return 'not-stored';
   if (isFinal(stored.state.status)) return 'ended';
-  await modify(connection, 'UPDATE orders SET engine_due_at = ? WHERE order_no = ?', [
-    HEAD_OF_THE_LINE,
-    orderNo,
-  ]);
+  await modify(
+    connection,
+    // One that is being ended without a workflow is tried at once as well.
+    `UPDATE orders SET engine_due_at = ?, end_due_at = IF(end_due_at IS NULL, NULL, NOW(3))
+     WHERE order_no = ?`,
+    [HEAD_OF_THE_LINE, orderNo],
+  );
   return 'due';
 }
 

@@ -25,6 +25,8 @@ export interface SharedColumns {
   startedAt: Moment | null;
   /** When the relay is to start the orders' workflows; null: never. */
   dueAt: Moment | null;
+  /** When the caller is about to start them; null: it is not. */
+  triedAt: Moment | null;
 }
 
 /**
@@ -34,7 +36,7 @@ export interface SharedColumns {
 export async function insertOrderRows(
   connection: PoolConnection,
   orders: readonly NewOrder[],
-  { batchId, stateOf, startedAt, dueAt }: SharedColumns,
+  { batchId, stateOf, startedAt, dueAt, triedAt }: SharedColumns,
 ): Promise<number> {
   if (orders.length === 0) return 0;
   // Not INSERT IGNORE, which would also swallow truncations and out-of-range values.
@@ -42,7 +44,8 @@ export async function insertOrderRows(
     connection,
     `INSERT INTO orders (order_no, sale_id, user_id, idempotency_key, status, payment, version, closing_reason,
        epoch, batch_id, total, currency, ip, user_agent, reserved_at, payment_window_ms, deadline,
-       workflow_started_at, engine_due_at, reference, metadata, charges, ticket_id, ticket_ends_at)
+       workflow_started_at, engine_due_at, start_tried_at, reference, metadata, charges, ticket_id,
+       ticket_ends_at)
      VALUES ? ON DUPLICATE KEY UPDATE order_no = order_no`,
     [
       orders.map((order) => {
@@ -67,6 +70,7 @@ export async function insertOrderRows(
           new Date(orderDeadlineMs(order)),
           startedAt,
           dueAt,
+          triedAt,
           ...shopColumns(order),
         ];
       }),

@@ -1,7 +1,7 @@
 /** Claims of orders whose workflow is due to be started or signalled: taken, completed or released. */
 
 import { z } from 'zod';
-import { CLOSING_REASONS, FINAL_STATUSES } from '../../../domain/order.ts';
+import { CLOSING_REASONS, FINAL_STATUSES, isTooLateToBegin } from '../../../domain/order.ts';
 import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../connection.ts';
 import { now, takeLease } from '../leases.ts';
 import { selectOrders, type StoredOrder } from '../rows/order-rows.ts';
@@ -50,37 +50,53 @@ export function createOrderClaims(pool: Pool) {
   return {
     /**
      * Claims up to `limit` orders: those with a payment, then those that someone wants cancelled, then the
-     * longest due. Each is the caller's until `complete` or `release`, or until the claim runs out.
+     * longest due. Each is the caller's until `complete` or `release`, or until the claim runs out. Of the
+     * others those that it is too late to begin are due no more: they are ended without a workflow.
      * @param startsMax how many of them may be neither paid nor to be cancelled
+     * @param nowMs by Redis' clock (Unix ms), which made their deadlines
      */
-    take: (limit: number, startsMax = limit): Promise<StoredOrder[]> =>
+    take: (limit: number, startsMax = limit, nowMs = Date.now()): Promise<StoredOrder[]> =>
       inTransaction(pool, async (connection) => {
         const claimed: StoredOrder[] = [];
-        for (const [rank, max] of [
-          ...URGENT.map((urgent) => [urgent, limit] as const),
-          [START, startsMax] as const,
-        ]) {
-          const left = Math.min(limit - claimed.length, max);
+        for (const rank of URGENT) {
+          const left = limit - claimed.length;
           if (left > 0) claimed.push(...(await selectDue(connection, rank, left)));
         }
+        const starts = await selectStarts(connection, Math.min(limit - claimed.length, startsMax), nowMs);
+        claimed.push(...starts);
         if (claimed.length > 0) await takeLease(connection, LEASED, claimed.map(orderNoOf), CLAIM_MS);
+        if (starts.length > 0)
+          await modify(connection, 'UPDATE orders SET start_tried_at = NOW(3) WHERE order_no IN (?)', [
+            starts.map(orderNoOf),
+          ]);
         return claimed;
       }),
 
-    /** Ends the claims of orders whose workflow was started or signalled. */
+    /**
+     * Ends the claims of orders whose workflow was started or signalled. One that was ended without a
+     * workflow since it was claimed is due once more: its workflow is to be told.
+     */
     async complete(orders: readonly StoredOrder[]): Promise<void> {
       if (orders.length === 0) return;
       // A payment that came since then changed the version, and made the order due again. The numbers stand
       // alone as well, because MariaDB finds no index for pairs and would lock every order there ever was.
+      const orderNos = orders.map(orderNoOf);
       const unchanged = orders.map(({ order, state }) => [order.orderNo, state.version]);
-      await inTransaction(pool, (connection) =>
-        modify(
+      await inTransaction(pool, async (connection) => {
+        await modify(
           connection,
-          `UPDATE orders SET workflow_started_at = COALESCE(workflow_started_at, NOW(3)), engine_due_at = NULL
+          `UPDATE orders SET engine_due_at = NULL,
+             workflow_started_at = IF(${HAS_NO_WORKFLOW}, NULL, COALESCE(workflow_started_at, NOW(3)))
            WHERE order_no IN (?) AND (order_no, version) IN (?)`,
-          [orders.map(orderNoOf), unchanged],
-        ),
-      );
+          [orderNos, unchanged],
+        );
+        await modify(
+          connection,
+          `UPDATE orders SET engine_due_at = NOW(3)
+           WHERE order_no IN (?) AND (order_no, version) NOT IN (?) AND ${HAS_NO_WORKFLOW}`,
+          [orderNos, unchanged],
+        );
+      });
     },
 
     /**
@@ -203,6 +219,51 @@ const URGENT = [
   `payment = 'none' AND ${CLOSING} AND engine_due_at <= NOW(3) ORDER BY closing_reason, engine_due_at`,
 ];
 const START = `payment = 'none' AND ${NOT_CLOSING} AND engine_due_at <= NOW(3) ORDER BY engine_due_at`;
+
+/** It was ended without a workflow, and Redis or a workflow that was started meanwhile may not know it. */
+const HAS_NO_WORKFLOW = `(status = 'cancelled' AND end_begun_at IS NOT NULL)`;
+/** What is left to the end without a workflow by one call. After a peak some hundred thousand orders are. */
+const LEFT_MAX = 2_000;
+
+const startRow = z
+  .object({
+    order_no: z.string(),
+    reserved_at: z.date(),
+    payment_window_ms: z.int(),
+    workflow_started_at: z.date().nullable(),
+  })
+  .transform((row) => ({
+    orderNo: row.order_no,
+    reservedAtMs: row.reserved_at.getTime(),
+    paymentWindowMs: row.payment_window_ms,
+    hasBegun: row.workflow_started_at !== null,
+  }));
+
+/** Those that are due longest come first, and so those that it is too late to begin. */
+async function selectStarts(
+  connection: PoolConnection,
+  limit: number,
+  nowMs: number,
+): Promise<StoredOrder[]> {
+  if (limit <= 0) return [];
+  const isLate = ({ order, windowEndsAtMs }: StoredOrder) =>
+    windowEndsAtMs === undefined && isTooLateToBegin(order, nowMs);
+  const due = await selectDue(connection, START, limit);
+  if (!due.some(isLate)) return due;
+  const first = await selectRows(
+    connection,
+    startRow,
+    `SELECT order_no, reserved_at, payment_window_ms, workflow_started_at FROM orders
+     WHERE ${START} LIMIT ? FOR UPDATE SKIP LOCKED`,
+    [LEFT_MAX],
+  );
+  const late = first.filter((order) => !order.hasBegun && isTooLateToBegin(order, nowMs));
+  if (late.length > 0)
+    await modify(connection, 'UPDATE orders SET engine_due_at = NULL WHERE order_no IN (?)', [
+      late.map(({ orderNo }) => orderNo),
+    ]);
+  return (await selectDue(connection, START, limit)).filter((stored) => !isLate(stored));
+}
 
 /** Skips rows that other relays are claiming. */
 function selectDue(connection: PoolConnection, rank: string, limit: number): Promise<StoredOrder[]> {

@@ -164,6 +164,7 @@ async function abandon(
     stateOf: () => state,
     startedAt: now,
     dueAt: null,
+    triedAt: null,
   });
   if (inserted === 1) await recordEvents(connection, [{ orderNo, state }]);
   // A payment that came for the order must be refunded.
@@ -178,8 +179,8 @@ async function lockStoredOrder(connection: PoolConnection, orderNo: string): Pro
 }
 
 /**
- * Ends the order: sets a final status, ends what is due of its workflow and that it is parked, and moves its
- * stock.
+ * Ends the order, as a step of its workflow: sets a final status, ends what is due of it and that it is
+ * parked, and moves its stock.
  */
 async function end(
   connection: PoolConnection,
@@ -188,9 +189,11 @@ async function end(
   change: Partial<Omit<OrderState, 'version'>>,
 ): Promise<OrderState> {
   const { state } = await transition(connection, stored, change);
-  await modify(connection, 'UPDATE orders SET engine_due_at = NULL WHERE order_no = ?', [
-    stored.order.orderNo,
-  ]);
+  await modify(
+    connection,
+    'UPDATE orders SET engine_due_at = NULL, end_due_at = NULL, end_begun_at = NULL WHERE order_no = ?',
+    [stored.order.orderNo],
+  );
   await unpark(connection, 'order', stored.order.orderNo);
   await bookMovement(connection, movement, [stored.order]);
   return state;

@@ -112,6 +112,7 @@ async function insertBatch(
     stateOf: storedStateOf,
     startedAt: presence === 'started' ? now : null,
     dueAt: dueAtOf(presence),
+    triedAt: presence === 'claimed' ? now : null,
   };
   const inserted = await insertOrderRows(connection, current, columns);
 
@@ -125,6 +126,7 @@ async function insertBatch(
   await insertDetails(connection, fresh);
   const early = await settleBatchEarlyPayments(connection, fresh);
   if (presence === 'started' && !isAllFresh) await markStarted(connection, batch);
+  if (presence === 'claimed' && !isAllFresh) await markTried(connection, batch);
   await bookMovement(connection, 'hold', fresh);
 
   return new Map(
@@ -253,12 +255,22 @@ async function insertDetails(connection: PoolConnection, orders: readonly Order[
   );
 }
 
-/** Marks orders that were stored ahead: the calling workflow runs, so the relay need not start it. */
+/** Marks open orders that were stored ahead: the calling workflow runs, so the relay need not start it. */
 async function markStarted(connection: PoolConnection, batch: readonly Order[]): Promise<void> {
   await modify(
     connection,
     `UPDATE orders SET workflow_started_at = NOW(3), engine_due_at = NULL
-     WHERE order_no IN (?) AND workflow_started_at IS NULL`,
+     WHERE order_no IN (?) AND workflow_started_at IS NULL AND status = 'awaiting_payment'`,
+    [batch.map((order) => order.orderNo)],
+  );
+}
+
+/** Marks open orders that were stored before: the caller is about to start their workflows. */
+async function markTried(connection: PoolConnection, batch: readonly Order[]): Promise<void> {
+  await modify(
+    connection,
+    `UPDATE orders SET start_tried_at = NOW(3)
+     WHERE order_no IN (?) AND workflow_started_at IS NULL AND status = 'awaiting_payment'`,
     [batch.map((order) => order.orderNo)],
   );
 }

@@ -126,12 +126,21 @@ async function upsert(
 }
 
 /** Ends the parking: the rules have settled the matter. */
-export async function unpark(executor: Executor, kind: ParkedKind, reference: string): Promise<void> {
+export function unpark(executor: Executor, kind: ParkedKind, reference: string): Promise<void> {
+  return unparkAll(executor, kind, [reference]);
+}
+
+/** As `unpark`, for at least one. */
+export async function unparkAll(
+  executor: Executor,
+  kind: ParkedKind,
+  references: readonly string[],
+): Promise<void> {
   await modify(
     executor,
     `UPDATE parked SET resolved_at = COALESCE(resolved_at, NOW(3)), settled_by = 'rules'
-     WHERE kind = ? AND reference = ?`,
-    [kind, cutText(reference, MAX_REFERENCE_CHARS)],
+     WHERE kind = ? AND reference IN (?)`,
+    [kind, references.map((reference) => cutText(reference, MAX_REFERENCE_CHARS))],
   );
 }
 

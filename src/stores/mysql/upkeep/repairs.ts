@@ -16,6 +16,9 @@ const stateRow = z.object({ order_no: z.string(), ...stateColumns, recorded: z.c
 /** The provider's book brings what MySQL has lost within 26 hours (docs/operations.md), and some minutes. */
 const LOST_FOR_HOURS = 27;
 
+/** Redis is told of an end within so long, or it is away, or cannot work on the order. */
+const ENDED_WITHIN_SECONDS = 60;
+
 /** Something that was provably wrong and is mended. */
 export interface Repair {
   action: RepairAction;
@@ -45,6 +48,18 @@ export function createRepairs(pool: Pool) {
         [orderNos],
       );
       return new Map(rows.map((row) => [row.order_no, row.recorded ? toState(row) : null]));
+    },
+
+    /** Whether the order was just ended without a workflow, and `workers/ender.ts` is about to tell Redis. */
+    async isBeingEnded(orderNo: string): Promise<boolean> {
+      const rows = await selectRows(
+        pool,
+        z.object({ order_no: z.string() }),
+        `SELECT o.order_no FROM orders o JOIN order_events e ON e.order_no = o.order_no AND e.version = o.version
+         WHERE o.order_no = ? AND o.end_due_at IS NOT NULL AND e.occurred_at > NOW(3) - INTERVAL ? SECOND`,
+        [orderNo, ENDED_WITHIN_SECONDS],
+      );
+      return rows.length > 0;
     },
 
     /** Writes down a repair that was made outside MySQL, after it was made. */

@@ -16,6 +16,7 @@ import { createRefunds } from '../../../../src/stores/mysql/money/refunds.ts';
 import { createUnmatchedPayments } from '../../../../src/stores/mysql/money/unmatched-payments.ts';
 import { createParkedWork } from '../../../../src/stores/mysql/ops/parked-work.ts';
 import { readSettlement } from '../../../../src/stores/mysql/ops/settlement.ts';
+import { createEndings } from '../../../../src/stores/mysql/orders/endings.ts';
 import { createOrderClaims } from '../../../../src/stores/mysql/orders/order-claims.ts';
 import { createOrders } from '../../../../src/stores/mysql/orders/orders.ts';
 import { createProjectionDoubts } from '../../../../src/stores/mysql/orders/projection-doubts.ts';
@@ -64,6 +65,7 @@ function measuredStores(seen: (measured: Measured) => void) {
     eventRows: createEventRows(pool),
     eventConsumers: createEventConsumers(pool),
     orderClaims: createOrderClaims(pool),
+    endings: createEndings(pool),
     payments: createPayments(pool),
     paymentSessions: createPaymentSessions(pool),
     unmatchedPayments: createUnmatchedPayments(pool),
@@ -249,6 +251,50 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
       await orderClaims.unparkEnded(100);
     },
   ],
+  // Of a thousand that are past their deadline; beside them orders that wait for timers or have time.
+  'endings: end two pages, and what is left of them': [
+    500 * PER_ROW,
+    async ({ endings }) => {
+      const { pool } = stores;
+      const late = `user_id LIKE 'due-1%' AND workflow_started_at IS NULL AND status = 'awaiting_payment'`;
+      await pool.query(`UPDATE orders SET engine_due_at = ?, deadline = ? WHERE ${late}`, [AGO[0], AGO[0]]);
+      // The copies of an order are in no counter.
+      await pool.query('UPDATE skus SET held = held + 10000 WHERE sale_id = ?', [orderOf('due').saleId]);
+      await pool.query('ANALYZE TABLE orders');
+      const nowMs = AGO[1].getTime();
+      const first = await endings.endPage(nowMs, 500);
+      expect(first.ended).toHaveLength(500);
+      await endings.complete(first.ended.slice(0, 250).map(({ orderNo }) => orderNo));
+      await pool.query('UPDATE orders SET end_due_at = ? WHERE end_due_at IS NOT NULL', [AGO[0]]);
+      expect(await endings.takeEnded(500)).toHaveLength(250);
+      await pool.query(
+        `INSERT INTO payment_sessions (session_id, order_no, provider, amount, currency, status, expires_at)
+         SELECT LEFT(MD5(order_no), 26), order_no, 'sandbox', 1, 'EUR', 'open', NOW(3) FROM orders
+         WHERE ${late} ORDER BY order_no LIMIT 20`,
+      );
+      expect((await endings.endPage(nowMs, 500)).closing.length).toBe(20);
+      const closing = await endings.takeClosing(20);
+      expect(closing).toHaveLength(20);
+      for (const { orderNo } of closing.slice(1)) await endings.endClosing(orderNo, { force: true });
+      await endings.putOff(closing[0]?.orderNo ?? '', 1_000);
+    },
+  ],
+  'orderClaims.take, where hundreds are left to end without a workflow': [
+    2_000 * PER_ROW,
+    async ({ orderClaims }) => {
+      const left = `user_id LIKE 'due-%' AND workflow_started_at IS NULL AND status = 'awaiting_payment'
+        AND closing_reason IS NULL`;
+      await stores.pool.query(`UPDATE orders SET engine_due_at = ?, reserved_at = ? WHERE ${left}`, [
+        AGO[0],
+        AGO[0],
+      ]);
+      await orderClaims.take(50, 50, AGO[1].getTime());
+      const count = `SELECT COUNT(*) AS orders, COUNT(engine_due_at) AS due FROM orders WHERE ${left}`;
+      const { orders, due } = await selectOne(stores.pool, count);
+      expect(orders).toBeGreaterThan(500);
+      expect(due).toBe(0);
+    },
+  ],
   'refundClaims: take, complete, release': [
     10 * PER_ROW,
     async ({ refundClaims }) => {
@@ -392,6 +438,7 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
     500 * PER_ROW,
     ({ repairs }) => repairs.readStates(newOrders(500).map(({ orderNo }) => orderNo)),
   ],
+  'repairs.isBeingEnded': [ONE, async ({ repairs }) => void (await repairs.isBeingEnded(noOf('due')))],
   'projection doubts': [
     ONE,
     async ({ projectionDoubts }) => {

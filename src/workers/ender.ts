@@ -1,0 +1,192 @@
+/**
+ * Ends orders that no workflow has begun when their deadline has passed: in MySQL a page at a time, and then
+ * in Redis. So a peak that Temporal could not follow ends in time, and its orders need no workflow. An order
+ * whose payment page may still be open ends once its sessions are void at the provider, for which no other
+ * waits.
+ */
+
+import pLimit from 'p-limit';
+import type { Logger } from 'pino';
+import { createVoidSessions, type VoidSessionsDeps } from '../activities/void-sessions.ts';
+import { isFinal } from '../domain/order.ts';
+import { ProviderBusyError } from '../payments/provider.ts';
+import { settleStock, type SettleStockDeps } from '../rebuild/settle-stock.ts';
+import { isUnavailable } from '../stores/mysql/errors.ts';
+import type { ClosingOrder, EndChange, Endings } from '../stores/mysql/orders/endings.ts';
+import type { Orders } from '../stores/mysql/orders/orders.ts';
+import { projectChanges } from '../stores/redis/project-changes.ts';
+import type { Reservations } from '../stores/redis/reservations.ts';
+import type { SaleStock } from '../stores/redis/sale-stock.ts';
+import { runLoop } from './loop.ts';
+
+/** As many as are stored in one transaction: the counters of a SKU are locked for as long. */
+const PAGE_SIZE = 500;
+/** While Redis is told of one page, MySQL ends another. */
+const PAGES_AT_ONCE = 2;
+/** A hold that ends a second after its deadline is early enough, and a look is two statements. */
+const IDLE_PAUSE_MS = 1_000;
+/** Calls to the provider at once: as many as the steps of workflows make. */
+const CALLS_MAX = 10;
+/** Closing orders of a pass: two rounds of calls, each of at most some twenty seconds, within the claim. */
+const CLOSING_MAX = 20;
+/**
+ * While the provider is away a pass calls it for one order, as a probe, and ends those whose time is over.
+ */
+const CLOSING_WHILE_AWAY_MAX = 200;
+/** Before sessions that could not be voided are tried again. */
+const RETRY_MS = 5_000;
+/** Before an order is tried again that MySQL cannot end, as its bookings contradict each other. */
+const FAULTY_RETRY_MS = 60_000;
+
+interface SettleEndedDeps extends SettleStockDeps {
+  endings: Pick<Endings, 'complete'>;
+  reservations: SettleStockDeps['reservations'] & Pick<Reservations, 'projectAll'>;
+  log: Logger;
+}
+
+export interface EnderDeps extends SettleEndedDeps {
+  endings: Pick<Endings, 'endPage' | 'complete'>;
+  saleStock: Pick<SaleStock, 'readTimeMs'>;
+}
+
+interface EndedRepeaterDeps extends SettleEndedDeps {
+  endings: Pick<Endings, 'takeEnded' | 'complete'>;
+}
+
+export interface CloserDeps extends SettleEndedDeps, VoidSessionsDeps {
+  endings: Pick<Endings, 'takeClosing' | 'endClosing' | 'putOff' | 'complete'>;
+  orders: SettleEndedDeps['orders'] & Pick<Orders, 'park'>;
+}
+
+/** Runs until `signal` aborts and the passes under way are finished. */
+export async function runEnder(
+  deps: EnderDeps & EndedRepeaterDeps & CloserDeps,
+  signal: AbortSignal,
+): Promise<void> {
+  const { log } = deps;
+  const loops = { log, signal };
+  await Promise.all([
+    ...Array.from({ length: PAGES_AT_ONCE }, () => runLoop('ender', createEnder(deps), loops)),
+    runLoop('ended', createEndedRepeater(deps), loops),
+    runLoop('closer', createCloser(deps), loops),
+  ]);
+}
+
+/** @returns one pass of the ender's loop; the pass returns the pause before the next, in ms */
+export function createEnder(deps: EnderDeps): () => Promise<number> {
+  const { endings, saleStock, reservations } = deps;
+
+  return async function pass(): Promise<number> {
+    // While Redis is away no order ends: it could not give the stock back.
+    const { taken, ended, closing } = await endings.endPage(await saleStock.readTimeMs(), PAGE_SIZE);
+    await settleEnded(deps, ended);
+    // Where this gets lost, the end is projected later.
+    await projectChanges(reservations, closing);
+    return taken > 0 ? 0 : IDLE_PAUSE_MS;
+  };
+}
+
+/**
+ * @returns one pass of the loop that tells Redis of ends which it may have missed, as the process that ended
+ *   the orders died or failed; the pass returns the pause before the next, in ms
+ */
+export function createEndedRepeater(deps: EndedRepeaterDeps): () => Promise<number> {
+  return async function pass(): Promise<number> {
+    const missed = await deps.endings.takeEnded(PAGE_SIZE);
+    const settled = await settleEnded(deps, missed);
+    return settled > 0 && missed.length === PAGE_SIZE ? 0 : IDLE_PAUSE_MS;
+  };
+}
+
+/**
+ * Gives the stock of ended orders back in Redis, and shows their end. One that fails, or whose sale's data
+ * are being made again, stays due and comes again when its claim has run out.
+ * @returns how many Redis has
+ */
+async function settleEnded(deps: SettleEndedDeps, ended: readonly EndChange[]): Promise<number> {
+  if (ended.length === 0) return 0;
+  const { endings, reservations, log } = deps;
+  const results = await Promise.allSettled(
+    ended.map(({ orderNo, state }) => settleStock(deps, orderNo, state)),
+  );
+  const failed = results.find((result) => result.status === 'rejected');
+  if (failed) log.warn({ err: failed.reason as unknown }, 'the stock of ended orders was not given back yet');
+  const done = ended.filter((_, i) => {
+    const result = results[i];
+    return result?.status === 'fulfilled' && result.value === 'settled';
+  });
+  await projectChanges(reservations, done);
+  await endings.complete(done.map(({ orderNo }) => orderNo));
+  return done.length;
+}
+
+type VoidOutcome = 'void' | 'busy' | 'failed';
+
+/** @returns one pass of the closer's loop; the pass returns the pause before the next, in ms */
+export function createCloser(deps: CloserDeps): () => Promise<number> {
+  const { endings, orders, reservations, log } = deps;
+  const voidSessions = createVoidSessions(deps);
+  let isAway = false;
+
+  async function tryToVoid(orderNo: string): Promise<VoidOutcome> {
+    try {
+      await voidSessions(orderNo);
+      return 'void';
+    } catch (error) {
+      if (error instanceof ProviderBusyError) return 'busy';
+      log.warn({ err: error, orderNo }, 'the payment sessions of an order are not void yet');
+      return 'failed';
+    }
+  }
+
+  /** One that fails delays no other: its claim runs out. */
+  async function close({ orderNo, isOverdue }: ClosingOrder, isVoid: boolean): Promise<EndChange[]> {
+    try {
+      const isEnding = isVoid || isOverdue;
+      const change = isEnding ? await end(orderNo, { force: !isVoid }) : undefined;
+      if (!isEnding) await endings.putOff(orderNo, RETRY_MS);
+      return change ? [change] : [];
+    } catch (error) {
+      log.warn({ err: error, orderNo }, 'an order was not ended yet');
+      return [];
+    }
+  }
+
+  async function end(orderNo: string, options: { force: boolean }): Promise<EndChange | undefined> {
+    try {
+      return await endings.endClosing(orderNo, options);
+    } catch (error) {
+      if (isUnavailable(error)) throw error;
+      await orders.park(orderNo, `it cannot be ended: ${String(error)}`, null);
+      await endings.putOff(orderNo, FAULTY_RETRY_MS);
+      return undefined;
+    }
+  }
+
+  return async function pass(): Promise<number> {
+    const wasAway = isAway;
+    const taken = await endings.takeClosing(wasAway ? CLOSING_WHILE_AWAY_MAX : CLOSING_MAX);
+    if (taken.length === 0) return IDLE_PAUSE_MS;
+    const tries: VoidOutcome[] = [];
+    const limit = pLimit(CALLS_MAX);
+    const changes = await Promise.all(
+      taken.map((order, i) =>
+        limit(async () => {
+          if (wasAway && i > 0) return close(order, false);
+          const outcome = await tryToVoid(order.orderNo);
+          tries.push(outcome);
+          return close(order, outcome === 'void');
+        }),
+      ),
+    );
+    isAway = tries.every((outcome) => outcome === 'failed');
+    const changed = changes.flat();
+    const ended = changed.filter(({ state }) => isFinal(state.status));
+    await settleEnded(deps, ended);
+    await projectChanges(
+      reservations,
+      changed.filter((change) => !ended.includes(change)),
+    );
+    return 0;
+  };
+}
