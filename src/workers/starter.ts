@@ -56,7 +56,7 @@ function startOrSignal(
   engine: StarterDeps['engine'],
   { order, state, windowEndsAtMs }: StoredOrder,
 ): Promise<void> {
-  if (state.payment === 'received') return engine.signalPaymentReceived(order, windowEndsAtMs);
+  if (state.payment === 'received') return engine.signalPaymentReceived(order, windowEndsAtMs, state);
   if (state.reason !== null) return engine.signalCancelRequested(order, windowEndsAtMs);
   return engine.start(order, state, windowEndsAtMs);
 }

@@ -1,7 +1,7 @@
 /** The relay's starter: orders due in MySQL are claimed, and started or signalled. */
 
 import { expect, onTestFinished, test } from 'vitest';
-import type { Order } from '../../src/domain/order.ts';
+import type { Order, OrderState } from '../../src/domain/order.ts';
 import type { StoreConfig } from '../../src/stores/open.ts';
 import { createBurst } from '../../src/workers/burst.ts';
 import { createEngineGate } from '../../src/workers/engine-gate.ts';
@@ -16,6 +16,7 @@ async function openStarter(config: Partial<StoreConfig> = {}, failing = new Set<
   const { saleId } = await stores.openSale(buildSale());
   const calls: string[] = [];
   const windows: (number | undefined)[] = [];
+  const states: (OrderState | undefined)[] = [];
   const record = (what: string, { orderNo }: Order, windowEndsAtMs: number | undefined): void => {
     if (failing.has(orderNo)) throw new Error('14 UNAVAILABLE');
     calls.push(`${what} ${orderNo}`);
@@ -23,7 +24,10 @@ async function openStarter(config: Partial<StoreConfig> = {}, failing = new Set<
   };
   const engine: StarterDeps['engine'] = {
     start: async (order, _, windowEndsAtMs) => record('start', order, windowEndsAtMs),
-    signalPaymentReceived: async (order, windowEndsAtMs) => record('money', order, windowEndsAtMs),
+    async signalPaymentReceived(order, windowEndsAtMs, state) {
+      record('money', order, windowEndsAtMs);
+      states.push(state);
+    },
     signalCancelRequested: async (order, windowEndsAtMs) => record('cancel', order, windowEndsAtMs),
   };
   const gate = createEngineGate(stores.budget, silent);
@@ -32,6 +36,7 @@ async function openStarter(config: Partial<StoreConfig> = {}, failing = new Set<
     stores,
     calls,
     windows,
+    states,
     burst,
     pass: createStarter({ ...stores, engine, gate, burst }),
     async storeAhead(): Promise<string> {
@@ -115,6 +120,16 @@ test('in a burst orders wait to be started, and those with money or a wish to ca
 
   expect(calls).toEqual([`money ${paid}`, `cancel ${unwanted}`]);
   expect((await stores.orderClaims.take(10)).map(({ order }) => order.orderNo)).toEqual([waiting]);
+});
+
+test('the state with the payment goes along, so that a workflow that begins by it takes no step before', async () => {
+  const { states, pass, storeAhead, receive, makeDueNow } = await openStarter();
+  await receive(await storeAhead());
+  await makeDueNow();
+
+  await pass();
+
+  expect(states).toEqual([{ status: 'awaiting_payment', version: 2, payment: 'received', reason: null }]);
 });
 
 test('without room nothing is claimed', async () => {
