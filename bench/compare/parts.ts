@@ -9,6 +9,7 @@ import { growthPart } from './parts/growth.ts';
 import { lagPart } from './parts/lag.ts';
 import { latencyPart } from './parts/latency.ts';
 import { livePart } from './parts/live.ts';
+import { paidPart } from './parts/paid.ts';
 import { payablePart } from './parts/payable.ts';
 import { pollPart } from './parts/poll.ts';
 import { soldOutPart } from './parts/sold-out.ts';
@@ -21,6 +22,7 @@ export const PARTS: readonly Part[] = [
   lagPart,
   pollPart,
   latencyPart,
+  paidPart,
   enginePart,
   growthPart,
   livePart,

@@ -100,11 +100,17 @@ export function createOrderEngine(
     /**
      * Signals the workflow to look into the payment inbox, and starts it where needed, also where it has
      * ended. Throws like `start`.
+     * @param storedAhead the order's state in MySQL, with the payment. A workflow that begins by this signal
+     *   does not store the order again: its first step, in any run, is to look at the payment in MySQL
      */
-    async signalPaymentReceived(order: Order, windowEndsAtMs?: number): Promise<void> {
+    async signalPaymentReceived(
+      order: Order,
+      windowEndsAtMs?: number,
+      storedAhead?: OrderState,
+    ): Promise<void> {
       await call(() =>
         client.workflow.signalWithStart(ORDER_WORKFLOW, {
-          ...startOptions(order, undefined, windowEndsAtMs),
+          ...startOptions(order, storedAhead, windowEndsAtMs),
           taskQueue,
           signal: paymentReceived,
         }),

@@ -18,6 +18,10 @@ const CLAIM_MAX = 50;
 const IDLE_PAUSE_MS = 200;
 /** Pause while the engine is full: about the time that a step of a workflow takes. */
 const FULL_PAUSE_MS = 20;
+/**
+ * Pause while starts yield to money: about the time that a payment takes. A look costs MySQL five statements.
+ */
+const YIELD_PAUSE_MS = 50;
 
 export interface StarterDeps {
   orderClaims: Pick<OrderClaims, 'take' | 'complete' | 'release'>;
@@ -29,6 +33,10 @@ export interface StarterDeps {
 
 /** @returns one pass of the starter's loop; the pass returns the pause before the next, in ms */
 export function createStarter({ orderClaims, saleStock, engine, gate, burst }: StarterDeps) {
+  const readStartRoom = gate.roomForStarts();
+  /** Orders waited to be started when there was room for starts last. */
+  let hasBacklog = true;
+
   async function startOrSignalAll(claimed: readonly StoredOrder[]): Promise<StoredOrder[]> {
     const admitted = await gate.admit(claimed, orderNoOf);
     const succeeded = await gate.run(admitted, orderNoOf, (stored) => startOrSignal(engine, stored));
@@ -45,12 +53,16 @@ export function createStarter({ orderClaims, saleStock, engine, gate, burst }: S
     const room = await gate.room();
     if (room === 0) return FULL_PAUSE_MS;
     // In a burst new orders have the processors, and those that only wait to be started can wait.
-    const startRoom = burst.isOn() ? 0 : await gate.room('start');
+    const isBurst = burst.isOn();
+    const startRoom = isBurst ? 0 : await readStartRoom();
     // Without Redis' clock no order is started, as it may be too late. Money needs no clock.
     const nowMs = startRoom > 0 ? await saleStock.readTimeMs().catch(() => undefined) : undefined;
     const startsMax = nowMs === undefined ? 0 : Math.min(startRoom, CLAIM_MAX);
-    const claimed = await orderClaims.take(Math.min(room, CLAIM_MAX), startsMax, nowMs);
-    if (claimed.length === 0) return IDLE_PAUSE_MS;
+    const limit = Math.min(room, CLAIM_MAX);
+    const claimed = await orderClaims.take(limit, startsMax, nowMs);
+    if (startRoom > 0) hasBacklog = claimed.length === limit || claimed.some(isStart);
+    const isYielding = hasBacklog && startRoom === 0 && !isBurst;
+    if (claimed.length === 0) return isYielding ? YIELD_PAUSE_MS : IDLE_PAUSE_MS;
     let succeeded: StoredOrder[] = [];
     try {
       succeeded = await startOrSignalAll(claimed);
@@ -62,6 +74,7 @@ export function createStarter({ orderClaims, saleStock, engine, gate, burst }: S
 }
 
 const orderNoOf = ({ order }: StoredOrder): string => order.orderNo;
+const isStart = ({ state }: StoredOrder): boolean => state.payment === 'none' && state.reason === null;
 
 /**
  * A payment is signalled before a cancel, because it also decides the cancel. An order that has ended was
@@ -72,7 +85,7 @@ function startOrSignal(
   { order, state, windowEndsAtMs }: StoredOrder,
 ): Promise<void> {
   if (isFinal(state.status)) return engine.signalEnded(order.orderNo);
-  if (state.payment === 'received') return engine.signalPaymentReceived(order, windowEndsAtMs);
+  if (state.payment === 'received') return engine.signalPaymentReceived(order, windowEndsAtMs, state);
   if (state.reason !== null) return engine.signalCancelRequested(order, windowEndsAtMs);
   return engine.start(order, state, windowEndsAtMs);
 }

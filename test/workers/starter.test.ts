@@ -1,7 +1,7 @@
 /** The relay's starter: orders due in MySQL are claimed, and started or signalled. */
 
-import { expect, onTestFinished, test } from 'vitest';
-import type { Order } from '../../src/domain/order.ts';
+import { expect, onTestFinished, test, vi } from 'vitest';
+import type { Order, OrderState } from '../../src/domain/order.ts';
 import type { StoreConfig } from '../../src/stores/open.ts';
 import { createBurst } from '../../src/workers/burst.ts';
 import { createEngineGate } from '../../src/workers/engine-gate.ts';
@@ -11,12 +11,18 @@ import { countStoredAhead } from '../support/count-stored-ahead.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { openTestStores, silent } from '../support/stores.ts';
 
-async function openStarter(config: Partial<StoreConfig> = {}, failing = new Set<string>()) {
+/** While money keeps others away, one is started in this time. */
+const FLOOR_MS = 250;
+const COLD_MS = 5_000;
+
+/** Of a process that has worked before, unless it is cold. */
+async function openStarter(config: Partial<StoreConfig> = {}, failing = new Set<string>(), coldMs = 0) {
   const stores = await openTestStores(config);
   onTestFinished(() => stores.close());
   const { saleId } = await stores.openSale(buildSale());
   const calls: string[] = [];
   const windows: (number | undefined)[] = [];
+  const states: (OrderState | undefined)[] = [];
   const record = (what: string, { orderNo }: Order, windowEndsAtMs: number | undefined): void => {
     if (failing.has(orderNo)) throw new Error('14 UNAVAILABLE');
     calls.push(`${what} ${orderNo}`);
@@ -24,16 +30,20 @@ async function openStarter(config: Partial<StoreConfig> = {}, failing = new Set<
   };
   const engine: StarterDeps['engine'] = {
     start: async (order, _, windowEndsAtMs) => record('start', order, windowEndsAtMs),
-    signalPaymentReceived: async (order, windowEndsAtMs) => record('money', order, windowEndsAtMs),
+    async signalPaymentReceived(order, windowEndsAtMs, state) {
+      record('money', order, windowEndsAtMs);
+      states.push(state);
+    },
     signalCancelRequested: async (order, windowEndsAtMs) => record('cancel', order, windowEndsAtMs),
     signalEnded: async (orderNo) => void calls.push(`ended ${orderNo}`),
   };
-  const gate = createEngineGate(stores.budget, silent);
+  const gate = createEngineGate(stores.budget, silent, coldMs);
   const burst = createBurst();
   return {
     stores,
     calls,
     windows,
+    states,
     burst,
     pass: createStarter({ ...stores, engine, gate, burst }),
     passWith: (parts: Partial<StarterDeps>) => createStarter({ ...stores, engine, gate, burst, ...parts }),
@@ -118,6 +128,71 @@ test('in a burst orders wait to be started, and those with money or a wish to ca
 
   expect(calls).toEqual([`money ${paid}`, `cancel ${unwanted}`]);
   expect((await stores.orderClaims.take(10)).map(({ order }) => order.orderNo)).toEqual([waiting]);
+});
+
+test('while money is at work, others wait to be started, but for one now and then', async () => {
+  const { stores, calls, pass, storeAhead } = await openStarter();
+  onTestFinished(() => void vi.useRealTimers());
+  vi.useFakeTimers({ toFake: ['Date'] });
+  await stores.budget.acquire(['paid-1', 'paid-2', 'paid-3', 'paid-4']);
+  const waiting = [await storeAhead(), await storeAhead(), await storeAhead()];
+
+  await pass();
+  await pass();
+  expect(calls).toEqual([]);
+
+  vi.setSystemTime(Date.now() + FLOOR_MS);
+  await pass();
+  await pass();
+  expect(calls).toHaveLength(1);
+
+  await stores.budget.release(['paid-1', 'paid-2', 'paid-3', 'paid-4']);
+  await pass();
+  expect(calls.toSorted()).toEqual(waiting.map((orderNo) => `start ${orderNo}`).toSorted());
+});
+
+test('a worker that has just begun signals the money that waits before it starts others, one at a time', async () => {
+  const { stores, calls, pass, storeAhead, receive, makeDueNow } = await openStarter(
+    { ENGINE_BUDGET: 2 },
+    new Set(),
+    COLD_MS,
+  );
+  const waiting = [await storeAhead(), await storeAhead()];
+  const paid = [await storeAhead(), await storeAhead(), await storeAhead(), await storeAhead()];
+  for (const orderNo of paid) await receive(orderNo);
+  await makeDueNow();
+
+  for (let passes = 0; passes < 4; passes += 1) {
+    await pass();
+    // Its workflow has acted.
+    await stores.budget.release([...paid, ...waiting]);
+  }
+
+  const money = paid.map((orderNo) => `money ${orderNo}`);
+  expect(calls.slice(0, paid.length).toSorted()).toEqual(money.toSorted());
+  expect(calls.slice(paid.length).toSorted()).toEqual(
+    waiting.map((orderNo) => `start ${orderNo}`).toSorted(),
+  );
+});
+
+test('a cold worker starts one order at a time', async () => {
+  const { calls, pass, storeAhead } = await openStarter({}, new Set(), COLD_MS);
+  await storeAhead();
+  await storeAhead();
+
+  await pass();
+
+  expect(calls).toHaveLength(1);
+});
+
+test('the state with the payment goes along, so that a workflow that begins by it takes no step before', async () => {
+  const { states, pass, storeAhead, receive, makeDueNow } = await openStarter();
+  await receive(await storeAhead());
+  await makeDueNow();
+
+  await pass();
+
+  expect(states).toEqual([{ status: 'awaiting_payment', version: 2, payment: 'received', reason: null }]);
 });
 
 test('without room nothing is claimed', async () => {

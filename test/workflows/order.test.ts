@@ -54,6 +54,37 @@ test('a signal of a payment starts a workflow that was not started yet', () =>
     expect(book.stock()).toBe('sold');
   }));
 
+test('an order that is stored and paid before its workflow begins is marked paid by its first step', () =>
+  world.withOrder(
+    async ({ order, book, engine, end }) => {
+      book.store();
+      book.receivePayment();
+      await engine.signalPaymentReceived(order, undefined, book.state());
+      expect(await end()).toMatchObject({ status: 'paid', payment: 'applied' });
+      expect(book.steps).toEqual(['markPaid']);
+      expect(book.stock()).toBe('sold');
+    },
+    { settlesStock: true },
+  ));
+
+test('the signal of a payment with a state that is older than the end of the order changes nothing', () =>
+  world.withOrder(
+    async ({ order, book, engine, end }) => {
+      book.store();
+      book.receivePayment();
+      const paid = book.state();
+      await engine.signalPaymentReceived(order, undefined, paid);
+      const ended = await end();
+
+      await engine.signalPaymentReceived(order, undefined, paid);
+
+      expect(await end()).toEqual(ended);
+      expect(book.state()).toEqual(ended);
+      expect(book.payments).toEqual([{ amount: order.total, status: 'applied' }]);
+    },
+    { settlesStock: true },
+  ));
+
 test('the signal of a payment twice pays the order once', () =>
   world.withOrder(async ({ order, book, engine, untilPayable, end }) => {
     await untilPayable();

@@ -34,7 +34,7 @@ export function createEngineNotifier({ engine, budget, reservations, log }: Noti
       await reservations.project(orderNo, state);
       if ((await budget.acquire([orderNo])).length === 0) return;
       try {
-        await signal(order, windowEndsAtMs);
+        await signal(order, windowEndsAtMs, state);
       } catch (error) {
         await budget.release([orderNo]);
         throw error;

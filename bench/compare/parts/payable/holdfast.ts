@@ -38,6 +38,23 @@ export async function drainOutbox(
   return { rate: orders / seconds, memory, ...cost };
 }
 
+/**
+ * Stores so many orders of a sale, of which Temporal, frozen meanwhile, gets none. No worker runs afterwards.
+ * @returns the sale's id
+ */
+export async function storeBacklog(stack: CheckoutStack, orders: number): Promise<string> {
+  const { processes, redis, env } = stack;
+  await startWorker(processes, { name: 'worker', env });
+  const saleId = await stack.openSale(orders);
+  processes.freeze('temporal');
+  await seedOutbox(redis, { saleId, count: orders });
+  await stack.untilHeld(saleId, orders);
+  await checkOutboxEmpty(stack, saleId);
+  await processes.kill('worker');
+  processes.thaw('temporal');
+  return saleId;
+}
+
 /** The worker creates the group of an outbox when it first reads it. */
 export async function untilFollowed({ redis }: CheckoutStack, saleId: string): Promise<void> {
   const { outbox } = saleKeys({ saleId, shard: 0 });
