@@ -68,7 +68,7 @@ export async function runEnder(
   await Promise.all([
     ...Array.from({ length: PAGES_AT_ONCE }, () => runLoop('ender', createEnder(deps), loops)),
     runLoop('ended', createEndedRepeater(deps), loops),
-    runLoop('closer', createCloser(deps), loops),
+    runLoop('closer', createCloser(deps, signal), loops),
   ]);
 }
 
@@ -122,8 +122,11 @@ async function settleEnded(deps: SettleEndedDeps, ended: readonly EndChange[]): 
 
 type VoidOutcome = 'void' | 'busy' | 'failed';
 
-/** @returns one pass of the closer's loop; the pass returns the pause before the next, in ms */
-export function createCloser(deps: CloserDeps): () => Promise<number> {
+/**
+ * @param signal once it aborts, the pass under way calls the provider for no further order
+ * @returns one pass of the closer's loop; the pass returns the pause before the next, in ms
+ */
+export function createCloser(deps: CloserDeps, signal?: AbortSignal): () => Promise<number> {
   const { endings, orders, reservations, log } = deps;
   const voidSessions = createVoidSessions(deps);
   let isAway = false;
@@ -172,7 +175,7 @@ export function createCloser(deps: CloserDeps): () => Promise<number> {
     const changes = await Promise.all(
       taken.map((order, i) =>
         limit(async () => {
-          if (wasAway && i > 0) return close(order, false);
+          if ((wasAway && i > 0) || signal?.aborted) return close(order, false);
           const outcome = await tryToVoid(order.orderNo);
           tries.push(outcome);
           return close(order, outcome === 'void');

@@ -285,6 +285,29 @@ test('a provider that is away is asked about one order at a time until it is bac
     }
   }));
 
+test('a process that is to stop calls the provider for no further order, and another goes on', () =>
+  withWorld(async ({ startSandbox }) => {
+    const provider = connect(await startSandbox());
+    const { order } = await sellOne();
+    await openSession(order, provider);
+    await passDeadlines();
+    await ender()();
+    let calls = 0;
+    const voidSession: PaymentProvider['voidSession'] = (id) => {
+      calls += 1;
+      return provider.voidSession(id);
+    };
+    const parts = { ...stores, provider: { ...provider, voidSession }, log: silent };
+
+    await createCloser(parts, AbortSignal.abort())();
+    expect(calls).toBe(0);
+    expect((await statesOf(order)).stored?.status).toBe('awaiting_payment');
+
+    await runOut('end_due_at');
+    await createCloser(parts)();
+    expect((await statesOf(order)).stored).toEqual(CANCELLED);
+  }));
+
 test('a provider that asks for a pause is not taken for one that is away', () =>
   withWorld(async ({ startSandbox }) => {
     const provider = connect(await startSandbox());
