@@ -25,8 +25,8 @@ import { createFailureNotes, type FailureNotes } from './failure-notes.ts';
 const SHUTDOWN_GRACE_MS = 10_000;
 const SHUTDOWN_FORCE_MS = 15_000;
 /**
- * An open order takes about 0.2 MB, so that the process stays at some 400 MB (see `heap-growth.ts`). Others
- * are replayed when they wake, from histories of a dozen events.
+ * A cached order takes about 0.2 MB, so that the process stays between 380 and 430 MB (see `heap-growth.ts`).
+ * Others are replayed when they wake, from histories of a dozen events.
  */
 const CACHED_WORKFLOWS_MAX = 400;
 /**

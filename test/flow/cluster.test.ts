@@ -11,6 +11,7 @@ import { MAX_FAILED_ATTEMPTS_OF_ORDER } from '../../src/domain/limits.ts';
 import type { Sale } from '../../src/domain/sale.ts';
 import { readRedisSale } from '../../src/stores/audit/redis-reads.ts';
 import { ENGINE_KEY, saleKeys, SALES_KEY } from '../../src/stores/redis/keys.ts';
+import { createOutboxCounts } from '../../src/stores/redis/outbox-counts.ts';
 import { createOutbox, findActive, listSales } from '../../src/stores/redis/outbox.ts';
 import { startRedisCluster, type RedisCluster } from '../../stack/servers/redis-cluster.ts';
 import { acceptOrder } from '../support/accept-order.ts';
@@ -165,6 +166,8 @@ test('on a Redis Cluster a deployment with a prefix has keys of its own, and a s
   expect(await outbox.claimAbandoned(10, 0)).toBe(1);
   expect(await outbox.readPending(10, '0')).toEqual([entry]);
   expect(await findActive(stores.redis, await listSales(stores.redis))).toEqual([{ saleId, shard: 0 }]);
+  const counts = createOutboxCounts(stores.redis);
+  await waitFor('the outbox to be counted', () => counts.countWithout('') === 1);
   expect(await readRedisSale(stores.redis, saleId)).toMatchObject({
     epoch: 1,
     holds: [{ orderNo: order.orderNo, hold: 'held' }],
