@@ -23,15 +23,17 @@ export interface RefundStarterDeps {
 
 /** @returns one pass of the starter's loop; the pass returns the pause before the next, in ms */
 export function createRefundStarter({ refundClaims, engine, gate }: RefundStarterDeps) {
+  const readStartRoom = gate.roomForStarts();
+
   async function startAll(claimed: readonly DueRefund[]): Promise<DueRefund[]> {
-    const admitted = await gate.admit(claimed, slotOf, 'start');
+    const admitted = await gate.admit(claimed, slotOf);
     const succeeded = await gate.run(admitted, slotOf, (refund) => engine.startRefund(refund));
     await refundClaims.complete(succeeded);
     return succeeded;
   }
 
   return async function pass(): Promise<number> {
-    const room = await gate.room('start');
+    const room = await readStartRoom();
     if (room === 0) return FULL_PAUSE_MS;
     const claimed = await refundClaims.take(Math.min(room, CLAIM_MAX));
     if (claimed.length === 0) return IDLE_PAUSE_MS;

@@ -15,6 +15,10 @@ const CLAIM_MAX = 50;
 const IDLE_PAUSE_MS = 200;
 /** Pause while the engine is full: about the time that a step of a workflow takes. */
 const FULL_PAUSE_MS = 20;
+/**
+ * Pause while starts yield to money: about the time that a payment takes. A look costs MySQL five statements.
+ */
+const YIELD_PAUSE_MS = 50;
 
 export interface StarterDeps {
   orderClaims: Pick<OrderClaims, 'take' | 'complete' | 'release'>;
@@ -25,6 +29,10 @@ export interface StarterDeps {
 
 /** @returns one pass of the starter's loop; the pass returns the pause before the next, in ms */
 export function createStarter({ orderClaims, engine, gate, burst }: StarterDeps) {
+  const readStartRoom = gate.roomForStarts();
+  /** Orders waited to be started when there was room for starts last. */
+  let hasBacklog = true;
+
   async function startOrSignalAll(claimed: readonly StoredOrder[]): Promise<StoredOrder[]> {
     const admitted = await gate.admit(claimed, orderNoOf);
     const succeeded = await gate.run(admitted, orderNoOf, (stored) => startOrSignal(engine, stored));
@@ -36,9 +44,13 @@ export function createStarter({ orderClaims, engine, gate, burst }: StarterDeps)
     const room = await gate.room();
     if (room === 0) return FULL_PAUSE_MS;
     // In a burst new orders have the processors, and those that only wait to be started can wait.
-    const startRoom = burst.isOn() ? 0 : await gate.room('start');
-    const claimed = await orderClaims.take(Math.min(room, CLAIM_MAX), Math.min(startRoom, CLAIM_MAX));
-    if (claimed.length === 0) return IDLE_PAUSE_MS;
+    const isBurst = burst.isOn();
+    const startRoom = isBurst ? 0 : await readStartRoom();
+    const limit = Math.min(room, CLAIM_MAX);
+    const claimed = await orderClaims.take(limit, Math.min(startRoom, CLAIM_MAX));
+    if (startRoom > 0) hasBacklog = claimed.length === limit || claimed.some(isStart);
+    const isYielding = hasBacklog && startRoom === 0 && !isBurst;
+    if (claimed.length === 0) return isYielding ? YIELD_PAUSE_MS : IDLE_PAUSE_MS;
     let succeeded: StoredOrder[] = [];
     try {
       succeeded = await startOrSignalAll(claimed);
@@ -50,6 +62,7 @@ export function createStarter({ orderClaims, engine, gate, burst }: StarterDeps)
 }
 
 const orderNoOf = ({ order }: StoredOrder): string => order.orderNo;
+const isStart = ({ state }: StoredOrder): boolean => state.payment === 'none' && state.reason === null;
 
 /** A payment is signalled before a cancel, because it also decides the cancel. */
 function startOrSignal(

@@ -35,7 +35,7 @@ async function openFollower(world: RelayWorld, parts: Partial<FollowerDeps> = {}
       started.push(orderNo);
     },
   };
-  const gate = createEngineGate(stores.budget, silent);
+  const gate = createEngineGate(stores.budget, silent, 0);
   const follower = createOutboxFollower({
     ...stores,
     engine,

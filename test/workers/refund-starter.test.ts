@@ -12,6 +12,8 @@ import { openTestStores, silent } from '../support/stores.ts';
 /** More than one pass takes. */
 const MANY = 13;
 const PASS_MAX = 10;
+/** Slots of the engine, of which starts have room for more than one pass takes. */
+const PLENTY = 16 * MANY;
 
 const byId = (a: number, b: number): number => a - b;
 
@@ -36,7 +38,7 @@ async function openStarter({ engineBudget = 50 }: { engineBudget?: number } = {}
     started,
     failing,
     during: (act: typeof meanwhile) => void (meanwhile = act),
-    pass: createRefundStarter({ refundClaims, engine, gate: createEngineGate(budget, silent) }),
+    pass: createRefundStarter({ refundClaims, engine, gate: createEngineGate(budget, silent, 0) }),
     /** Money of an order that has ended: due to be refunded. */
     async owe(): Promise<number> {
       const order = buildOrder({ saleId });
@@ -86,7 +88,7 @@ test('with nothing due it pauses', async () => {
 });
 
 test('a pass takes a few, so that orders find room beside them; the next takes the rest', async () => {
-  const { started, pass, owe, slotOf, stores } = await openStarter();
+  const { started, pass, owe, slotOf, stores } = await openStarter({ engineBudget: PLENTY });
   const owed: number[] = [];
   for (let i = 0; i < MANY; i += 1) owed.push(await owe());
 
@@ -135,7 +137,7 @@ test('a claim that Temporal does not take is released at once, with its slot', a
 });
 
 test('two starters at once never start the same refund', async () => {
-  const { started, pass, owe } = await openStarter();
+  const { started, pass, owe } = await openStarter({ engineBudget: PLENTY });
   const owed: number[] = [];
   for (let i = 0; i < MANY; i += 1) owed.push(await owe());
 

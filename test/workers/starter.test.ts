@@ -1,6 +1,6 @@
 /** The relay's starter: orders due in MySQL are claimed, and started or signalled. */
 
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import type { Order, OrderState } from '../../src/domain/order.ts';
 import type { StoreConfig } from '../../src/stores/open.ts';
 import { createBurst } from '../../src/workers/burst.ts';
@@ -10,7 +10,12 @@ import { createStarter, type StarterDeps } from '../../src/workers/starter.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { openTestStores, silent } from '../support/stores.ts';
 
-async function openStarter(config: Partial<StoreConfig> = {}, failing = new Set<string>()) {
+/** While money keeps others away, one is started in this time. */
+const FLOOR_MS = 250;
+const COLD_MS = 5_000;
+
+/** Of a process that has worked before, unless it is cold. */
+async function openStarter(config: Partial<StoreConfig> = {}, failing = new Set<string>(), coldMs = 0) {
   const stores = await openTestStores(config);
   onTestFinished(() => stores.close());
   const { saleId } = await stores.openSale(buildSale());
@@ -30,7 +35,7 @@ async function openStarter(config: Partial<StoreConfig> = {}, failing = new Set<
     },
     signalCancelRequested: async (order, windowEndsAtMs) => record('cancel', order, windowEndsAtMs),
   };
-  const gate = createEngineGate(stores.budget, silent);
+  const gate = createEngineGate(stores.budget, silent, coldMs);
   const burst = createBurst();
   return {
     stores,
@@ -120,6 +125,61 @@ test('in a burst orders wait to be started, and those with money or a wish to ca
 
   expect(calls).toEqual([`money ${paid}`, `cancel ${unwanted}`]);
   expect((await stores.orderClaims.take(10)).map(({ order }) => order.orderNo)).toEqual([waiting]);
+});
+
+test('while money is at work, others wait to be started, but for one now and then', async () => {
+  const { stores, calls, pass, storeAhead } = await openStarter();
+  onTestFinished(() => void vi.useRealTimers());
+  vi.useFakeTimers({ toFake: ['Date'] });
+  await stores.budget.acquire(['paid-1', 'paid-2', 'paid-3', 'paid-4']);
+  const waiting = [await storeAhead(), await storeAhead(), await storeAhead()];
+
+  await pass();
+  await pass();
+  expect(calls).toEqual([]);
+
+  vi.setSystemTime(Date.now() + FLOOR_MS);
+  await pass();
+  await pass();
+  expect(calls).toHaveLength(1);
+
+  await stores.budget.release(['paid-1', 'paid-2', 'paid-3', 'paid-4']);
+  await pass();
+  expect(calls.toSorted()).toEqual(waiting.map((orderNo) => `start ${orderNo}`).toSorted());
+});
+
+test('a worker that has just begun signals the money that waits before it starts others, one at a time', async () => {
+  const { stores, calls, pass, storeAhead, receive, makeDueNow } = await openStarter(
+    { ENGINE_BUDGET: 2 },
+    new Set(),
+    COLD_MS,
+  );
+  const waiting = [await storeAhead(), await storeAhead()];
+  const paid = [await storeAhead(), await storeAhead(), await storeAhead(), await storeAhead()];
+  for (const orderNo of paid) await receive(orderNo);
+  await makeDueNow();
+
+  for (let passes = 0; passes < 4; passes += 1) {
+    await pass();
+    // Its workflow has acted.
+    await stores.budget.release([...paid, ...waiting]);
+  }
+
+  const money = paid.map((orderNo) => `money ${orderNo}`);
+  expect(calls.slice(0, paid.length).toSorted()).toEqual(money.toSorted());
+  expect(calls.slice(paid.length).toSorted()).toEqual(
+    waiting.map((orderNo) => `start ${orderNo}`).toSorted(),
+  );
+});
+
+test('a cold worker starts one order at a time', async () => {
+  const { calls, pass, storeAhead } = await openStarter({}, new Set(), COLD_MS);
+  await storeAhead();
+  await storeAhead();
+
+  await pass();
+
+  expect(calls).toHaveLength(1);
 });
 
 test('the state with the payment goes along, so that a workflow that begins by it takes no step before', async () => {
