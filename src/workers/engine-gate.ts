@@ -117,7 +117,7 @@ export function createEngineGate(budget: EngineBudget, log: Logger, coldMs = COL
     room,
     /**
      * For one loop.
-     * @returns asks how many workflows it may begin now: not none for long, unless the engine is full
+     * @returns asks how many workflows it may begin now: not none for long, unless the engine is half full
      */
     roomForStarts() {
       let lastMs = Date.now();
@@ -126,7 +126,7 @@ export function createEngineGate(budget: EngineBudget, log: Logger, coldMs = COL
         const starts = await room('start');
         if (starts === 0 && nowMs - lastMs < FLOOR_MS) return 0;
         lastMs = nowMs;
-        return starts > 0 ? starts : Math.min(await room(), 1);
+        return starts > 0 ? starts : Math.min(await room('late start'), 1);
       };
     },
     admit,

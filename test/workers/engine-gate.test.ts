@@ -150,14 +150,15 @@ test('while money keeps starts away, a loop may begin one now and then, and anot
   expect(await roomForOrders()).toBe(1);
 });
 
-test('where all slots are taken, nothing may begin, however long that lasts', async () => {
-  const { gate, budget } = await openGate(1);
+test('half of the slots are for money alone: above it nothing else may begin, however long that lasts', async () => {
+  const { gate, budget } = await openGate(4);
   const roomForOrders = gate.roomForStarts();
-  await budget.acquire(['paid']);
+  await budget.acquire(['paid', 'begun']);
 
   later(10 * FLOOR_MS);
 
   expect(await roomForOrders()).toBe(0);
+  expect(await gate.room()).toBe(2);
 });
 
 test('a cold process starts an order only while nothing else is at work, until some time after its first', async () => {

@@ -28,12 +28,20 @@ const LEASE_MS = 15_000;
  * an engine, and as many payments at work keep all starts away (docs/decisions.md).
  */
 const START_SHARE = 1 / 16;
+/**
+ * Up to this share an order may begin now and then, though money keeps starts away. The rest is money's also
+ * where workflows are begun and no worker takes them, so that their slots stay taken.
+ */
+const FLOOR_SHARE = 1 / 2;
 
 /** For so long a node that did not answer is not asked again, so that each page does not wait for it. */
 const PAUSE_MS = 2_000;
 
-/** What a slot is for: the start of a workflow, one that is to be alone at work, or anything. */
-export type SlotUse = 'start' | 'lone start' | 'any';
+/**
+ * What a slot is for: the start of a workflow, one that is to be alone at work, one that waited long enough
+ * for the others, or anything.
+ */
+export type SlotUse = 'start' | 'lone start' | 'late start' | 'any';
 
 export type EngineBudget = ReturnType<typeof createEngineBudget>;
 
@@ -56,6 +64,7 @@ export function createEngineBudget(redis: RedisClient, slots: number, log: Logge
   const slotsFor: Record<SlotUse, number> = {
     'lone start': 1,
     start: Math.ceil(slots * START_SHARE),
+    'late start': Math.ceil(slots * FLOOR_SHARE),
     any: slots,
   };
 
