@@ -89,6 +89,7 @@ const KEY_NAMES = Object.values({
   returns: 'returns',
   void: 'void',
   damaged: 'damaged',
+  moves: 'moves',
   idem: 'idem',
   ticket: 'ticket',
   order: 'order',
