@@ -18,6 +18,7 @@ export function createDeferredEngine() {
     signalPaymentReceived: async (...args) => (await connected()).signalPaymentReceived(...args),
     signalCancelRequested: async (...args) => (await connected()).signalCancelRequested(...args),
     isRunning: async (...args) => (await connected()).isRunning(...args),
+    listRunning: async (...args) => (await connected()).listRunning(...args),
     startRefund: async (refund) => (await connected()).startRefund(refund),
   };
 
