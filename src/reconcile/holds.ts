@@ -135,6 +135,8 @@ async function judge(deps: HoldsDeps, held: Held, state: OrderState | null | und
 
 /** The order has ended in MySQL, and the step that settles its hold never came. */
 async function settle(deps: HoldsDeps, { shard, orderNo }: Held, state: OrderState): Promise<Outcome> {
+  // It may have come since the page was looked at, and the workflow have ended by it.
+  if ((await deps.holds.look(shard, [orderNo]))[0] !== 'left') return 'fine';
   await deps.reservations.project(orderNo, state);
   // While the sale's data are being made again, a later run settles it.
   if ((await settleStock(deps, orderNo, state)) === 'later') return 'fine';

@@ -85,6 +85,22 @@ test('an order that ended in MySQL and whose last step never came gets its hold 
   expect(await actionsOn(failed.orderNo)).toEqual([{ actor: 'holdfast', action: 'hold_settled' }]);
 });
 
+test('a hold whose last step comes while it is looked at is no repair', async () => {
+  const saleId = await openSale();
+  const order = await loseOrder(saleId);
+  await stores.orders.storeOrder(order, 'started');
+  await stores.orders.cancel(order.orderNo, 'payment_timeout', { force: true });
+  const isRunning = async () => {
+    await stores.reservations.release(order.orderNo);
+    return false;
+  };
+  const step = createHoldsStep({ ...stores, engine: { ...temporal.engine, isRunning }, log: silent });
+
+  expect(await step(new AbortController().signal)).toEqual({ looked: 1, repaired: 0, parked: 0 });
+
+  expect(await actionsOn(order.orderNo)).toEqual([]);
+});
+
 test('a paid order whose last step never came is sold', async () => {
   const saleId = await openSale();
   const order = await loseOrder(saleId);
