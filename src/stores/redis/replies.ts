@@ -91,7 +91,7 @@ export const serverTimeReply = z
 const stateReply = <const T extends string>(...states: readonly T[]) =>
   z.tuple([z.enum(states)]).transform(([state]) => state);
 export const suspendReply = stateReply('suspended', 'sale-absent');
-export const rebuildBeginReply = stateReply('begun', 'superseded');
+export const rebuildBeginReply = stateReply('begun', 'moving', 'superseded');
 export const rebuildWriteReply = stateReply('written', 'superseded');
 export const rebuildEndReply = stateReply('resumed', 'superseded');
 export const expireVoidReply = stateReply('expires', 'kept', 'damaged');

@@ -39,7 +39,7 @@ export const suspend = defineScript({ file: 'suspend', keys: ['sale'], args: [],
 export const rebuildBegin = defineScript({
   file: 'rebuild-begin',
   keys: ['sale', 'limits', 'deadlines', 'restored', 'returns', 'void', 'outbox', 'damaged'],
-  args: ['epoch'],
+  args: ['epoch', 'movedMax'],
   reply: rebuildBeginReply,
 });
 
