@@ -48,21 +48,26 @@ const paymentRow = z.object({
 });
 type KnownPayment = z.infer<typeof paymentRow>;
 
-/** Waits until nothing moves any more and both books agree. @returns what still moves when the time is up */
+/**
+ * Waits until nothing moves any more, both books agree, and the stores were compared after the last fault.
+ * @returns what still moves when the time is up
+ */
 export async function awaitRest(deps: Deps, saleId: string): Promise<string[]> {
   const untilMs = Date.now() + REST_TIMEOUT_MS;
   let sessions = await listSessions(deps, saleId);
   for (;;) {
     sessions = await filterPromised(deps, sessions);
-    const [collected, known, refunds] = await Promise.all([
+    const [collected, known, refunds, notCompared] = await Promise.all([
       listCollected(deps, saleId),
       readKnown(deps, saleId),
       listOpenRefunds(deps, saleId),
+      listNotCompared(deps),
     ]);
     const moving = [
       ...sessions.map((session) => `money is promised in session ${session}`),
       ...known.filter(isMoving).map((row) => `payment ${row.provider_payment_id} is ${row.status}`),
       ...refunds.map((refundId) => `refund ${refundId} has not ended, or given nothing back`),
+      ...notCompared.map((sale) => `the stores have not been compared for sale ${sale}`),
     ];
     const isAtRest = moving.length === 0 && compare(collected, known).length === 0;
     if (isAtRest || Date.now() >= untilMs) return moving;
@@ -131,6 +136,16 @@ async function listOpenRefunds({ stores }: Deps, saleId: string): Promise<number
     [`${saleId}-%`],
   );
   return rows.map(({ refund_id: refundId }) => refundId);
+}
+
+/** A fault has kept a run of the reconciliation from it; the next one does it. */
+async function listNotCompared({ stores }: Deps): Promise<string[]> {
+  const rows = await selectRows(
+    stores.pool,
+    z.object({ reference: z.string() }),
+    "SELECT reference FROM parked WHERE cause = 'sale_not_compared' AND resolved_at IS NULL",
+  );
+  return rows.map(({ reference }) => reference);
 }
 
 function readKnown({ stores }: Deps, saleId: string): Promise<KnownPayment[]> {

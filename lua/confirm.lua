@@ -13,6 +13,7 @@ KEYS
   2   stock
   3   deadlines
   4   sale
+  5   moves
 
 ARGV
   1   orderNo
@@ -27,7 +28,7 @@ Replies
   lost        no such hold, though it is of the sale's present epoch: nothing was changed
   sale-absent the sale's data are missing or about to be made again: nothing was changed, to be repeated
 ]]
-local orderKey, stockKey, deadlinesKey, saleKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local orderKey, stockKey, deadlinesKey, saleKey, movesKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local orderNo, epoch, projectionTtlMs = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
 -- include shared/server.lua
@@ -46,5 +47,7 @@ for _, item in ipairs(items) do
 end
 redis.call('HSET', orderKey, 'hold', 'sold')
 redis.call('ZREM', deadlinesKey, orderNo)
+-- For a look that goes on (`look-sale`), and there only.
+redis.pcall('RPUSHX', movesKey, orderNo)
 redis.call('PEXPIRE', orderKey, projectionTtlMs)
 return { 'sold' }

@@ -7,6 +7,7 @@ rebuild writes anew is removed; stock and rules stay to be seen until `rebuild-e
 A key of another type than its own is removed too, and its name noted in `damaged`: for what it had, see
 `expire-void`.
 Only the rebuild with the greatest epoch goes on: MySQL gives each its own.
+Where an earlier one died, both lists of holds become one, a part a call.
 Idempotent until the first write of the rebuild.
 May run at maxmemory: it frees more than it takes.
 
@@ -22,14 +23,16 @@ KEYS
 
 ARGV
   1   epoch       of the data to be made
+  2   movedMax    holds added to those of an earlier rebuild (orders)
 
 Replies
   begun
+  moving          more holds are to be added: to be repeated
   superseded      the sale has this or a newer epoch, or a newer rebuild has begun: nothing was changed
 ]]
 local saleKey, limitsKey, deadlinesKey, restoredKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local returnsKey, voidKey, outboxKey, damagedKey = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
-local epoch = tonumber(ARGV[1])
+local epoch, movedMax = tonumber(ARGV[1]), ARGV[2]
 
 -- include shared/server.lua
 -- include shared/key-type.lua
@@ -57,10 +60,18 @@ for _, key in ipairs({
 end
 redis.call('HSET', saleKey, 'suspended', '1', 'rebuilding', ARGV[1], 'rebuilding_run_id', serverRunId())
 -- The orders whose holds become void: their hashes have no end yet.
-if redis.call('EXISTS', voidKey) == 0 and redis.call('EXISTS', deadlinesKey) == 1 then
-  redis.call('RENAME', deadlinesKey, voidKey)
+if redis.call('EXISTS', voidKey) == 0 then
+  if redis.call('EXISTS', deadlinesKey) == 1 then
+    redis.call('RENAME', deadlinesKey, voidKey)
+  end
 else
-  redis.call('ZUNIONSTORE', voidKey, 2, voidKey, deadlinesKey)
+  local moved = redis.call('ZPOPMIN', deadlinesKey, movedMax)
+  for i = 1, #moved, 2 do
+    redis.call('ZADD', voidKey, moved[i + 1], moved[i])
+  end
+  if redis.call('EXISTS', deadlinesKey) == 1 then
+    return { 'moving' }
+  end
 end
-redis.call('UNLINK', limitsKey, deadlinesKey, restoredKey, returnsKey)
+redis.call('UNLINK', limitsKey, restoredKey, returnsKey)
 return { 'begun' }

@@ -16,6 +16,7 @@ KEYS
   3   limits
   4   deadlines
   5   sale
+  6   moves
 
 ARGV
   1   orderNo
@@ -30,7 +31,8 @@ Replies
   lost        no such hold, though it is of the sale's present epoch: nothing was changed
   sale-absent the sale's data are missing or about to be made again: nothing was changed, to be repeated
 ]]
-local orderKey, stockKey, limitsKey, deadlinesKey, saleKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local orderKey, stockKey, limitsKey, deadlinesKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local saleKey, movesKey = KEYS[5], KEYS[6]
 local orderNo, epoch, projectionTtlMs = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
 -- include shared/server.lua
@@ -54,5 +56,7 @@ for _, item in ipairs(items) do
 end
 redis.call('HSET', orderKey, 'hold', 'released')
 redis.call('ZREM', deadlinesKey, orderNo)
+-- For a look that goes on (`look-sale`), and there only.
+redis.pcall('RPUSHX', movesKey, orderNo)
 redis.call('PEXPIRE', orderKey, projectionTtlMs)
 return { 'released' }

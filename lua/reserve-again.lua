@@ -26,6 +26,7 @@ KEYS
   7   deadlines
   8   restored
   9   ticket               of a ticket of single use: the order that spent it
+  10  moves
 
 ARGV
   1   orderNo
@@ -59,7 +60,7 @@ Replies
 ]]
 local saleKey, stockKey, limitsKey, orderKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local idemKey, outboxKey, deadlinesKey, restoredKey = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
-local ticketKey = KEYS[9]
+local ticketKey, movesKey = KEYS[9], KEYS[10]
 local orderNo, epoch, saleId, userId, idempotencyKey = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 local fingerprint, idempotencyTtlMs, items = ARGV[6], tonumber(ARGV[7]), cjson.decode(ARGV[8])
 local total, currency, reservedAtMs, paymentWindowMs = ARGV[9], ARGV[10], tonumber(ARGV[11]), tonumber(ARGV[12])
@@ -150,5 +151,7 @@ if isKeyFree then
   redis.call('PEXPIRE', idemKey, idempotencyTtlMs)
 end
 redis.call('ZADD', deadlinesKey, integer(reservedAtMs + paymentWindowMs), orderNo)
+-- For a look that goes on (`look-sale`), and there only: its time is that of the first reservation.
+redis.pcall('RPUSHX', movesKey, '+' .. orderNo)
 redis.call('SADD', restoredKey, orderNo)
 return { 'reserved', sale[1] }

@@ -13,6 +13,7 @@ KEYS
   1   sale
   2   order
   3   deadlines
+  4   moves
 
 ARGV
   1   orderNo
@@ -40,7 +41,7 @@ Replies
   moved                     the data were made again, or are being made, or it is too late. Nothing was
                             changed
 ]]
-local saleKey, orderKey, deadlinesKey = KEYS[1], KEYS[2], KEYS[3]
+local saleKey, orderKey, deadlinesKey, movesKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local orderNo, epoch, untilMs, saleId, userId = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local idempotencyKey, items, total, currency = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 local reservedAtMs, paymentWindowMs = tonumber(ARGV[10]), tonumber(ARGV[11])
@@ -80,4 +81,6 @@ if hold ~= 'held' then
   redis.call('PERSIST', orderKey)
 end
 redis.call('ZADD', deadlinesKey, integer(reservedAtMs + paymentWindowMs), orderNo)
+-- For a look that goes on (`look-sale`), and there only.
+redis.pcall('RPUSHX', movesKey, '+' .. orderNo)
 return { 'restored', hold == 'held' and 'unlisted' or hold or 'absent' }

@@ -38,7 +38,7 @@ export const FAILURE_REASONS = [
 export type FailureReason = (typeof FAILURE_REASONS)[number];
 
 /** One line of a cart. `unitPrice` in minor units of the order's currency. */
-export interface OrderItem {
+interface OrderItem {
   sku: string;
   quantity: number;
   unitPrice: number;

@@ -37,6 +37,9 @@ const CALL_TIMEOUT_MS = 5_000;
  */
 const [SUMMARY_SKU_BYTES, SUMMARY_USER_BYTES] = [60, 90];
 
+/** Workflow ids in one query of Temporal's list. */
+const LISTED_AT_ONCE = 100;
+
 /** A payment whose refund workflow is to be started or signalled. */
 export interface RefundToStart extends PaymentName {
   /** Of the `payments` table. */
@@ -168,6 +171,26 @@ export function createOrderEngine(
         if (error instanceof WorkflowNotFoundError) return false;
         throw error;
       }
+    },
+
+    /**
+     * Those of these ids under which a workflow runs, by Temporal's list: it follows a second late, so one
+     * that has just begun may be missing, and one that has just ended may still be there.
+     * @throws ServiceError when Temporal does not answer
+     */
+    async listRunning(workflowIds: readonly string[]): Promise<Set<string>> {
+      const running = new Set<string>();
+      for (let from = 0; from < workflowIds.length; from += LISTED_AT_ONCE) {
+        const ids = workflowIds
+          .slice(from, from + LISTED_AT_ONCE)
+          .map((id) => `"${id.replaceAll(/["\\]/g, '\\$&')}"`);
+        const query = `WorkflowId IN (${ids.join(', ')}) AND ExecutionStatus = "Running"`;
+        await call(async () => {
+          for await (const { workflowId } of client.workflow.list({ query, pageSize: LISTED_AT_ONCE }))
+            running.add(workflowId);
+        });
+      }
+      return running;
     },
 
     /**

@@ -22,6 +22,7 @@ const ADVICE: Record<string, string> = {
   order_inconsistent:
     'put right what was changed by hand; the entry ends when row, events and bookings agree',
   stock_unexplained: 'put right the order that contradicts itself; the entry ends when the books agree',
+  sale_not_compared: 'see the reason; the entry ends when the stores are compared again',
   order_not_ours: DECIDE,
   paid_order_refused: 'see why MySQL refuses the order, then `ops parked retry`',
   workflow_stuck: 'see in the Web UI why its workflow does not go on; terminate it, and it is started again',

@@ -106,9 +106,7 @@ async function rebuild(
   const inRedis = life.kind === 'sale-absent' ? 0 : life.epoch;
   // Of another epoch they could not be stored: they are reserved again afterwards.
   const left =
-    inRedis > 0 && inRedis !== former
-      ? await saleRebuild.countWaiting(saleId)
-      : await drain(deps, lock, saleId);
+    inRedis > 0 && inRedis !== former ? await saleRebuild.countWaiting(saleId) : await drain(deps, saleId);
   // Damaged data must not keep a sale from being made again.
   const before = await saleStock.read(saleId).catch(() => undefined);
 
@@ -140,19 +138,13 @@ async function rebuild(
 }
 
 /** Waits until the relays have stored what is in the outbox. @returns how many orders are left */
-async function drain(
-  { saleRebuild, signal }: RebuildDeps,
-  lock: RebuildLock,
-  saleId: string,
-): Promise<number> {
+async function drain({ saleRebuild, signal }: RebuildDeps, saleId: string): Promise<number> {
   let least = Infinity;
   let idleSinceMs = Date.now();
   for (;;) {
     const waiting = await saleRebuild.countWaiting(saleId);
     if (waiting < least) [least, idleSinceMs] = [waiting, Date.now()];
     if (waiting === 0 || Date.now() - idleSinceMs >= DRAIN_IDLE_MS) return waiting;
-    // The lock's connection must not seem idle to the server.
-    await lock.run((connection) => connection.query('DO 0'));
     await delay(DRAIN_LOOK_MS, undefined, signal && { signal });
   }
 }

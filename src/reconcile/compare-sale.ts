@@ -3,24 +3,34 @@
  * difference: MySQL is read after Redis, and each order that it has moved on since is known by its number.
  */
 
-import type { OrderItem } from '../domain/order.ts';
-import type { BookedLine, SaleBooks } from '../stores/mysql/upkeep/sale-books.ts';
+import type { SaleBooks } from '../stores/mysql/upkeep/sale-books.ts';
+import type { HeldCart, SaleLooked } from '../stores/redis/held-walk.ts';
 import { limitField, parseLimitField, returnMark } from '../stores/redis/keys.ts';
-import type { HeldCart, SaleLook } from '../stores/redis/sale-mends.ts';
+
+/** Units by SKU. */
+type Units = ReadonlyMap<string, number>;
 
 export interface Compared {
-  look: Extract<SaleLook, { kind: 'looked' }>;
-  books: SaleBooks & { returned: NonNullable<SaleBooks['returned']> };
-  /** What the held orders take, and those that are missing in Redis, by orderNo. */
+  look: SaleLooked;
+  books: SaleBooks;
+  /** Of all orders that Redis holds, and of those that it is to hold. */
+  held: Units;
+  /** Those of them that are sold in MySQL, and whose holds have not ended in Redis yet. */
+  soldOfHeld: Units;
+  /** Put back on sale in MySQL, and not yet in Redis. */
+  toReturn: Units;
+  /** What these orders of the users of `fields` take, by orderNo. */
   carts: ReadonlyMap<string, HeldCart>;
-  /** Orders that are open in MySQL and not held in Redis. */
-  missing: ReadonlySet<string>;
-  /** Marks of what has gone back in Redis. */
+  /** Orders that are open in MySQL and not held in Redis: as many as one run mends. */
+  missing: readonly string[];
+  /** Marks of the limits that have gone back in Redis. */
   returned: ReadonlySet<string>;
   /** SKUs of which something came back after the look: their marks are newer than the look. */
   givenBack: ReadonlySet<string>;
   /** The fields of the limits whose values the look has, in its order. */
   fields: readonly string[];
+  /** Users whose limits were read after the look, and may have changed in between. */
+  busyUsers: ReadonlySet<string>;
 }
 
 interface Stock {
@@ -64,16 +74,6 @@ export function nameOf(difference: Difference): string {
   }
 }
 
-/** Open orders that Redis does not have on its list of held ones, or whose hash it has lost. */
-export function findMissing({
-  look,
-  books,
-  carts,
-}: Pick<Compared, 'look' | 'carts'> & { books: SaleBooks }): Set<string> {
-  const held = new Set(look.held);
-  return new Set([...books.open].filter((orderNo) => !held.has(orderNo) || !carts.has(orderNo)));
-}
-
 /** What Redis counts of each SKU. */
 const COUNTS = ['total', 'available', 'held', 'sold'];
 
@@ -91,12 +91,15 @@ export function compareSale(compared: Compared): Difference[] {
           },
         ],
   );
-  const holds = [...missing].map((orderNo): Difference => ({ kind: 'hold', orderNo }));
+  const holds = missing.map((orderNo): Difference => ({ kind: 'hold', orderNo }));
   // What MySQL counts is believed about Redis only where MySQL agrees with itself, and marks only where they
   // are as old as the look. What cannot be judged now is judged by the next run.
   const doubted = new Set([...counters.map(({ sku }) => sku), ...compared.givenBack]);
   const stock = compareStock(compared).filter(({ sku }) => !doubted.has(sku));
-  const limits = compareLimits(compared).filter(({ field }) => !doubted.has(parseLimitField(field).sku));
+  const limits = compareLimits(compared).filter(({ field }) => {
+    const { sku, userId } = parseLimitField(field);
+    return !doubted.has(sku) && !compared.busyUsers.has(userId);
+  });
   const lost = books.skus
     .filter(({ sku }) => isLost(compared, sku))
     .map(({ sku }): Of<'lost'> => ({ kind: 'lost', sku }));
@@ -108,21 +111,13 @@ function isLost({ look }: Pick<Compared, 'look'>, sku: string): boolean {
 }
 
 function compareStock(compared: Compared): Of<'stock'>[] {
-  const { look, books } = compared;
-  const heldOrders = heldOf(compared);
-  const held = sumUnits(heldOrders.flatMap(([, { items }]) => items));
-  // Sold in MySQL, and their holds have not ended in Redis yet.
-  const soldOfHeld = sumUnits(
-    heldOrders.flatMap(([orderNo, { items }]) => (books.soldOfHeld.has(orderNo) ? items : [])),
-  );
-  const soldSince = sumUnits(books.soldSince);
-  const toReturn = sumUnits(
-    books.returned.filter(({ orderNo, part }) => !compared.returned.has(returnMark(orderNo, 'stock', part))),
-  );
+  const { look, books, held, soldOfHeld, toReturn } = compared;
+  const soldSince = new Map<string, number>();
+  addUnits(soldSince, books.soldSince);
   return books.skus.flatMap(({ sku, total, counted }) => {
     const count = (field: string) => look.stock.get(`${sku}:${field}`) ?? Number.NaN;
     if (isLost(compared, sku)) return [];
-    const units = (sums: Map<string, number>) => sums.get(sku) ?? 0;
+    const units = (sums: Units) => sums.get(sku) ?? 0;
     const sold = counted.sold - units(soldOfHeld) - units(soldSince) + units(toReturn);
     const expected = { total, available: total - units(held) - sold, held: units(held), sold };
     const found = {
@@ -153,33 +148,23 @@ function compareLimits(compared: Compared): Of<'limit'>[] {
 function ownedUnits(compared: Omit<Compared, 'fields'>): Map<string, number> {
   const units = new Map<string, number>();
   const add = (field: string, quantity: number) => units.set(field, (units.get(field) ?? 0) + quantity);
-  const heldOrders = heldOf(compared);
-  const held = new Set(heldOrders.map(([orderNo]) => orderNo));
-  for (const [, { userId, items }] of heldOrders) {
+  for (const { userId, items } of compared.carts.values()) {
     for (const { sku, quantity } of items) add(limitField(sku, userId), quantity);
   }
   for (const { orderNo, userId, reservedAtMs, limitReturned, sku, quantity } of compared.books.owned) {
     const back = limitReturned
       .filter(({ part }) => compared.returned.has(returnMark(orderNo, 'limit', part)))
       .reduce((sum, returned) => sum + returned.quantity, 0);
-    if (!held.has(orderNo) && reservedAtMs < compared.look.atMs && back < quantity) {
+    if (!compared.carts.has(orderNo) && reservedAtMs < compared.look.atMs && back < quantity) {
       add(limitField(sku, userId), quantity - back);
     }
   }
   return units;
 }
 
-/** The held orders, with those that are missing in Redis and are to be held. */
-function heldOf({ look, carts, missing }: Omit<Compared, 'fields'>): [string, HeldCart][] {
-  const orderNos = new Set([...look.held, ...missing]);
-  return [...orderNos].flatMap((orderNo) => {
-    const cart = carts.get(orderNo);
-    return cart ? [[orderNo, cart] satisfies [string, HeldCart]] : [];
-  });
-}
-
-function sumUnits(lines: readonly (Pick<OrderItem, 'sku' | 'quantity'> | BookedLine)[]): Map<string, number> {
-  const sums = new Map<string, number>();
+export function addUnits(
+  sums: Map<string, number>,
+  lines: readonly { sku: string; quantity: number }[],
+): void {
   for (const { sku, quantity } of lines) sums.set(sku, (sums.get(sku) ?? 0) + quantity);
-  return sums;
 }

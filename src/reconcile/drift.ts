@@ -6,14 +6,16 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { rebuildSale, type RebuildDeps } from '../rebuild/rebuild-sale.ts';
+import type { Sales } from '../stores/mysql/sales.ts';
 import type { Places } from '../stores/mysql/upkeep/places.ts';
 import type { Repairs } from '../stores/mysql/upkeep/repairs.ts';
 import type { SaleBooksStore } from '../stores/mysql/upkeep/sale-books.ts';
 import type { DriftBoard, DriftEntry } from '../stores/redis/drift-board.ts';
 import type { Holds } from '../stores/redis/holds.ts';
-import { limitField, parseLimitField, returnMark } from '../stores/redis/keys.ts';
+import { limitField, parseLimitField } from '../stores/redis/keys.ts';
 import type { SaleMends } from '../stores/redis/sale-mends.ts';
-import { compareSale, findMissing, nameOf, type Compared, type Difference } from './compare-sale.ts';
+import { compareSale, nameOf, type Compared, type Difference } from './compare-sale.ts';
+import { lookAtSale, type Look } from './look-at-sale.ts';
 import type { Step } from './report.ts';
 
 /** One look could be misled by an order that was accepted long ago and is restored just now. */
@@ -25,126 +27,141 @@ const LOOK_PAUSE_MS = 500;
  * after which MySQL ends an idle transaction (`session.ts`), so the order's row is locked until then.
  */
 const RESTORE_WITHIN_MS = 5_000;
-/** Lines of orders, and limits, of whose users the limits are compared in one run: some milliseconds each. */
+/** Lines of orders, and limits, in one page: about a millisecond of Redis. */
 const LIMITS_AT_ONCE = 1_000;
+/** Pages of each in one run: the limits of 300,000 orders are compared in eight runs. */
+const LIMIT_PAGES_MAX = 40;
+/** Limits in doubt that are looked at with the stock, at one moment: about a millisecond of Redis. */
+const DOUBTED_MAX = 500;
 
 export interface DriftDeps extends RebuildDeps {
   holds: Pick<Holds, 'listShards'>;
+  sales: Pick<Sales, 'isWatched'>;
   saleMends: SaleMends;
   saleBooks: SaleBooksStore;
-  driftBoard: Pick<DriftBoard, 'publish'>;
-  repairs: RebuildDeps['repairs'] & Pick<Repairs, 'record' | 'parkSale' | 'unparkSales' | 'hasLostCommits'>;
+  driftBoard: Pick<DriftBoard, 'read' | 'publish'>;
+  repairs: RebuildDeps['repairs'] &
+    Pick<Repairs, 'record' | 'parkSale' | 'unparkSales' | 'showNotCompared' | 'hasLostCommits'>;
   places: Places;
 }
 
 export function createDriftStep(deps: DriftDeps): Step {
-  const { holds, driftBoard, log } = deps;
+  const { holds, sales, driftBoard, repairs, log } = deps;
 
   return async (signal) => {
     const report = { looked: 0, repaired: 0, parked: 0 };
     const entries: DriftEntry[] = [];
     const failures: unknown[] = [];
+    /** When each sale was last compared whole, and why those were not that this run has left out. */
+    const comparedAtMs = new Map<string, number>();
+    const notCompared = new Map<string, string>();
+    const former = await driftBoard.read();
+    const leaveOut = (saleId: string, why: string) => {
+      notCompared.set(saleId, why);
+      comparedAtMs.set(saleId, former?.sales?.[saleId] ?? former?.lookedAtMs ?? 0);
+    };
     for (const { saleId } of await holds.listShards()) {
       if (signal.aborted) return report;
       try {
-        const { compared, differences } = await findDrift(deps, saleId, signal);
-        report.looked += compared ? compared.books.skus.length + compared.fields.length : 0;
-        for (const difference of differences) {
-          const found = toEntries(saleId, difference);
-          log.error({ saleId, kind: difference.kind, found }, 'drift: the stores count differently');
-          entries.push(...found);
+        const found = await findDrift(deps, saleId, signal);
+        if (found.kind === 'skipped') {
+          // What is left in Redis of a sale that is long over need not be whole.
+          if (!(await sales.isWatched(saleId))) continue;
+          log.warn({ saleId, why: found.why }, 'the stores could not be compared for a sale');
+          leaveOut(saleId, found.why);
+          continue;
         }
-        if (!compared) continue;
+        const { compared, differences } = found;
+        comparedAtMs.set(saleId, Date.now());
+        report.looked += compared.books.skus.length + compared.fields.length;
+        for (const difference of differences) {
+          const seen = toEntries(saleId, difference);
+          log.error({ saleId, kind: difference.kind, found: seen }, 'drift: the stores count differently');
+          entries.push(...seen);
+        }
         await repairAll(deps, saleId, compared, differences, report);
-        await deps.repairs.unparkSales(saleId, rightSkus(compared, differences));
+        await repairs.unparkSales(saleId, rightSkus(compared, differences));
       } catch (error) {
+        if (signal.aborted) throw error;
         // The data of one sale must not keep the others from being compared.
         failures.push(error);
         log.warn({ err: error, saleId }, 'a sale could not be compared');
+        leaveOut(saleId, 'the comparison fails: the log says why');
       }
     }
-    await driftBoard.publish({ lookedAtMs: Date.now(), entries });
+    const lookedAtMs = Math.min(Date.now(), ...comparedAtMs.values());
+    await driftBoard.publish({ lookedAtMs, entries, sales: Object.fromEntries(comparedAtMs) });
+    await repairs.showNotCompared(notCompared);
+    report.parked += notCompared.size;
     if (failures.length > 0)
       throw new Error(`${failures.length} sales could not be compared`, { cause: failures[0] });
     return report;
   };
 }
 
+type Drift =
+  | { kind: 'found'; compared: Compared; differences: Difference[] }
+  | Extract<Look, { kind: 'skipped' }>;
+
 /** Looks several times, and returns the differences that all looks saw, as the last one saw them. */
-async function findDrift(
-  deps: DriftDeps,
-  saleId: string,
-  signal: AbortSignal,
-): Promise<{ compared: Compared | undefined; differences: Difference[] }> {
-  const first = await look(deps, saleId, await listFields(deps, saleId));
-  let compared = first;
-  let differences = first ? compareSale(first) : [];
+async function findDrift(deps: DriftDeps, saleId: string, signal: AbortSignal): Promise<Drift> {
+  const limits = { fields: await listFields(deps, saleId), are: 'many' } as const;
+  let first = await lookAtSale(deps, saleId, limits, signal);
+  // A change of the sale takes less, and most rebuilds.
+  for (let looks = 1; looks < LOOKS && first.kind === 'skipped'; looks += 1) {
+    await delay(LOOK_PAUSE_MS, undefined, { signal });
+    first = await lookAtSale(deps, saleId, limits, signal);
+  }
+  if (first.kind === 'skipped') return first;
+  let { compared } = first;
+  let differences = compareSale(compared);
   for (let looks = 1; looks < LOOKS && differences.length > 0; looks += 1) {
     await delay(LOOK_PAUSE_MS, undefined, { signal });
-    const fields = differences.flatMap((difference) =>
+    const inDoubt = differences.flatMap((difference) =>
       difference.kind === 'limit' ? [difference.field] : [],
     );
-    compared = await look(deps, saleId, fields);
+    const few = { fields: inDoubt.slice(0, DOUBTED_MAX), are: 'few' } as const;
+    const next = await lookAtSale(deps, saleId, few, signal);
+    if (next.kind === 'skipped') return next;
+    ({ compared } = next);
     const before = new Set(differences.map(nameOf));
-    differences = compared
-      ? compareSale(compared).filter((difference) => before.has(nameOf(difference)))
-      : [];
+    differences = compareSale(compared).filter((difference) => before.has(nameOf(difference)));
   }
-  return { compared: differences.length > 0 ? compared : first, differences };
-}
-
-/**
- * Undefined when the sale cannot be compared now: it is being made again or changed, or Redis has an order in
- * part.
- */
-async function look(
-  { saleMends, saleBooks, log }: DriftDeps,
-  saleId: string,
-  fields: readonly string[],
-): Promise<Compared | undefined> {
-  const seen = await saleMends.look(saleId, fields);
-  if (seen.kind === 'too-many')
-    log.warn({ saleId, held: seen.held }, 'too many orders are held to compare them');
-  if (seen.kind !== 'looked') return undefined;
-  const carts = await saleMends.readCarts(saleId, seen.held);
-  const users = [...new Set(fields.map((field) => parseLimitField(field).userId))];
-  const books = await saleBooks.read(saleId, { held: seen.held, atMs: seen.atMs, users });
-  if (books?.epoch !== seen.epoch) return undefined;
-  // A change of the sale is on its way: the stores have different totals for a moment.
-  if (books.isChanging || books.changeNo !== seen.changeNo) return undefined;
-  const { returned: given } = books;
-  if (!given) {
-    log.warn({ saleId }, 'too many units were put back on sale to compare them');
-    return undefined;
-  }
-  const missing = findMissing({ look: seen, books, carts });
-  for (const { order } of await saleBooks.readOrders([...missing])) carts.set(order.orderNo, order);
-  // What such an order takes is not known. The step that walks the holds parks it.
-  if (seen.held.some((orderNo) => !carts.has(orderNo) && !books.stored.has(orderNo))) return undefined;
-  const marks = [
-    ...new Set([
-      ...given.map(({ orderNo, part }) => returnMark(orderNo, 'stock', part)),
-      ...books.owned.flatMap(({ orderNo, limitReturned }) =>
-        limitReturned.map(({ part }) => returnMark(orderNo, 'limit', part)),
-      ),
-    ]),
-  ];
-  const returned = await saleMends.readReturned(saleId, marks);
-  const givenBack = await saleMends.listGivenBackSince(saleId, seen.stock);
-  return { look: seen, books: { ...books, returned: given }, carts, missing, returned, givenBack, fields };
+  return { kind: 'found', compared: differences.length > 0 ? compared : first.compared, differences };
 }
 
 /** The next limits to compare: of what users ordered, and of what Redis counts. Each walk goes round. */
-async function listFields({ saleMends, saleBooks, places }: DriftDeps, saleId: string): Promise<string[]> {
-  const [ordersWalk, limitsWalk] = [`limits ordered ${saleId}`, `limits counted ${saleId}`];
-  const ordered = await saleBooks.listOrdered(saleId, (await places.read(ordersWalk)) ?? '', LIMITS_AT_ONCE);
-  const counted = await saleMends.scanLimits(saleId, (await places.read(limitsWalk)) ?? '0', LIMITS_AT_ONCE);
-  // The last order of a full page may have lines beyond it, so the next page begins with it.
-  const last = ordered.at(-1)?.orderNo;
-  const before = ordered.findLast(({ orderNo }) => orderNo !== last)?.orderNo;
-  await places.save(ordersWalk, ordered.length === LIMITS_AT_ONCE ? before : undefined);
-  await places.save(limitsWalk, counted.cursor === '0' ? undefined : counted.cursor);
-  return [...new Set([...ordered.map(({ sku, userId }) => limitField(sku, userId)), ...counted.fields])];
+async function listFields(deps: DriftDeps, saleId: string): Promise<string[]> {
+  const fields = new Set<string>();
+  for await (const page of listOrdered(deps, saleId)) for (const field of page) fields.add(field);
+  for await (const page of listCounted(deps, saleId)) for (const field of page) fields.add(field);
+  return [...fields];
+}
+
+async function* listOrdered({ saleBooks, places }: DriftDeps, saleId: string): AsyncGenerator<string[]> {
+  const walk = `limits ordered ${saleId}`;
+  let after = await places.read(walk);
+  for (let pages = 0; pages < LIMIT_PAGES_MAX; pages += 1) {
+    const page = await saleBooks.listOrdered(saleId, after ?? '', LIMITS_AT_ONCE);
+    yield page.map(({ sku, userId }) => limitField(sku, userId));
+    // The last order of a full page may have lines beyond it, so the next page begins with it.
+    const last = page.length === LIMITS_AT_ONCE ? page.at(-1)?.orderNo : undefined;
+    after = last && page.findLast(({ orderNo }) => orderNo !== last)?.orderNo;
+    await places.save(walk, after);
+    if (after === undefined) return;
+  }
+}
+
+async function* listCounted({ saleMends, places }: DriftDeps, saleId: string): AsyncGenerator<string[]> {
+  const walk = `limits counted ${saleId}`;
+  let cursor = (await places.read(walk)) ?? '0';
+  for (let pages = 0; pages < LIMIT_PAGES_MAX; pages += 1) {
+    const page = await saleMends.scanLimits(saleId, cursor, LIMITS_AT_ONCE);
+    yield page.fields;
+    ({ cursor } = page);
+    await places.save(walk, cursor === '0' ? undefined : cursor);
+    if (cursor === '0') return;
+  }
 }
 
 async function repairAll(

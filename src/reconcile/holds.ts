@@ -17,11 +17,10 @@ import { formatSaleShard, type SaleShard } from '../stores/redis/keys.ts';
 import type { Reservations, ReservedOrder } from '../stores/redis/reservations.ts';
 import { abandonOrder, type AbandonDeps } from './abandon.ts';
 import type { Step, StepReport } from './report.ts';
+import { inOneRun, MANY_PAGES_MAX } from './walk.ts';
 
 /** Holds looked at by one script: it takes about two milliseconds of Redis. */
 const PAGE_SIZE = 500;
-/** Pages of a sale in one run: a backlog of ten thousand is walked within a few runs. */
-const PAGES_MAX = 8;
 /** Orders worked on at once: few, because shoppers share the stores and the engine. */
 const AT_ONCE = 8;
 /** Orders of one page that may fail by themselves. With more of them a store is away, and the page waits. */
@@ -44,7 +43,8 @@ export interface HoldsDeps extends AbandonDeps {
 type Outcome = 'fine' | 'repaired' | 'parked' | 'failed';
 type HoldsReport = StepReport & { failed: number };
 
-export function createHoldsStep(deps: HoldsDeps): Step {
+/** @param pagesMax of each sale in one run */
+export function createHoldsStep(deps: HoldsDeps, pagesMax = MANY_PAGES_MAX): Step {
   const { holds, places, log } = deps;
 
   async function walkPage(shard: SaleShard, page: readonly HeldOrder[]): Promise<Outcome[]> {
@@ -76,7 +76,8 @@ export function createHoldsStep(deps: HoldsDeps): Step {
   async function walkShard(shard: SaleShard, report: HoldsReport, signal: AbortSignal): Promise<void> {
     const walk = `holds ${formatSaleShard(shard)}`;
     let after = parsePlace(await places.read(walk));
-    for (let pages = 0; pages < PAGES_MAX && !signal.aborted; pages += 1) {
+    const mayGoOn = inOneRun(pagesMax, signal);
+    while (mayGoOn()) {
       const page = await holds.list(shard, PAGE_SIZE, after);
       for (const outcome of await walkPage(shard, page)) {
         if (outcome === 'repaired') report.repaired += 1;
@@ -135,6 +136,8 @@ async function judge(deps: HoldsDeps, held: Held, state: OrderState | null | und
 
 /** The order has ended in MySQL, and the step that settles its hold never came. */
 async function settle(deps: HoldsDeps, { shard, orderNo }: Held, state: OrderState): Promise<Outcome> {
+  // It may have come since the page was looked at, and the workflow have ended by it.
+  if ((await deps.holds.look(shard, [orderNo]))[0] !== 'left') return 'fine';
   await deps.reservations.project(orderNo, state);
   // While the sale's data are being made again, a later run settles it.
   if ((await settleStock(deps, orderNo, state)) === 'later') return 'fine';

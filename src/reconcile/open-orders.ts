@@ -10,20 +10,21 @@ import type { OpenOrder, OrderClaims, OrderPlace } from '../stores/mysql/orders/
 import type { Places } from '../stores/mysql/upkeep/places.ts';
 import type { Repairs } from '../stores/mysql/upkeep/repairs.ts';
 import type { Step, StepReport } from './report.ts';
-import { findIdle, walkPages, type Walk } from './walk.ts';
+import { findIdle, MANY_PAGES_MAX, walkPages, type Walk } from './walk.ts';
 
 /** Parked orders that have ended, unparked in one run. There are hardly any. */
 const UNPARKED_MAX = 100;
 
 export interface OpenOrdersDeps {
   orderClaims: Pick<OrderClaims, 'listOpen' | 'requeue' | 'parkStuck' | 'unparkEnded'>;
-  engine: Pick<OrderEngine, 'isRunning'>;
+  engine: Pick<OrderEngine, 'isRunning' | 'listRunning'>;
   places: Places;
   repairs: Pick<Repairs, 'record'>;
   log: Logger;
 }
 
-export function createOpenOrdersStep(deps: OpenOrdersDeps): Step {
+/** @param pagesMax of one run */
+export function createOpenOrdersStep(deps: OpenOrdersDeps, pagesMax = MANY_PAGES_MAX): Step {
   const { orderClaims, engine, places, repairs, log } = deps;
   const walk: Walk<OrderPlace, OpenOrder> = {
     name: 'open-orders',
@@ -33,13 +34,18 @@ export function createOpenOrdersStep(deps: OpenOrdersDeps): Step {
       const [, deadlineMs, orderNo] = /^(\d+) (.+)$/.exec(place) ?? [];
       return orderNo === undefined ? undefined : { orderNo, deadlineMs: Number(deadlineMs) };
     },
+    pagesMax,
   };
 
   async function handle(page: readonly OpenOrder[], report: StepReport): Promise<void> {
     const begun = page.filter(({ isWaiting }) => isWaiting);
+    // Temporal's list follows late, and may be a store of its own. So what it lacks is asked for one by one,
+    // and what it has only while no order is overdue by it.
+    const listed = await engine.listRunning(begun.map(({ orderNo }) => orderNo));
+    const doubted = begun.filter(({ orderNo, isOverdue }) => isOverdue || !listed.has(orderNo));
     const idle = await findIdle(
       engine,
-      begun.map(({ orderNo }) => orderNo),
+      doubted.map(({ orderNo }) => orderNo),
     );
     for (const orderNo of await orderClaims.requeue([...idle])) {
       await repairs.record({ action: 'workflow_lost', subject: orderNo, before: 'none', after: 'due' });

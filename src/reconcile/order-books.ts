@@ -7,11 +7,10 @@ import type { Logger } from 'pino';
 import type { OrderBooks } from '../stores/mysql/upkeep/order-books.ts';
 import type { Places } from '../stores/mysql/upkeep/places.ts';
 import type { Step } from './report.ts';
+import { inOneRun, MANY_PAGES_MAX } from './walk.ts';
 
 /** Orders checked by one snapshot, in some dozens of milliseconds. */
 const PAGE_SIZE = 500;
-/** Pages in one run: a hundred thousand orders are walked within an hour. */
-const PAGES_MAX = 4;
 /** Parked ones that are looked at again in one run. */
 const PARKED_MAX = 100;
 const WALK = 'order books';
@@ -27,7 +26,8 @@ export function createOrderBooksStep({ orderBooks, places, log }: OrderBooksDeps
     const report = { looked: 0, repaired: 0, parked: 0 };
     await orderBooks.unparkWhole(PARKED_MAX);
     let after = await places.read(WALK);
-    for (let pages = 0; pages < PAGES_MAX && !signal.aborted; pages += 1) {
+    const mayGoOn = inOneRun(MANY_PAGES_MAX, signal);
+    while (mayGoOn()) {
       const { checked, last, broken } = await orderBooks.checkAfter(after ?? '', PAGE_SIZE);
       for (const order of broken) log.error(order, 'an order contradicts itself');
       await orderBooks.park(broken);

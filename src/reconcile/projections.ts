@@ -10,11 +10,10 @@ import { isDamaged } from '../stores/redis/damage.ts';
 import { projectChanges } from '../stores/redis/project-changes.ts';
 import type { Reservations } from '../stores/redis/reservations.ts';
 import type { Step } from './report.ts';
+import { inOneRun, MANY_PAGES_MAX } from './walk.ts';
 
 /** Changes projected by a few scripts, each of which takes less than a millisecond of Redis. */
 const PAGE_SIZE = 500;
-/** Pages in one run: a hundred thousand orders, three changes each, are walked within half an hour. */
-const PAGES_MAX = 20;
 /** A workflow projects within moments. What has not come after this time is behind. */
 const GRACE_MS = 5_000;
 const WALK = 'projections';
@@ -55,7 +54,8 @@ export function createProjectionsStep({ eventRows, reservations, places, log }: 
   return async (signal) => {
     const report = { looked: 0, repaired: 0, parked: 0 };
     let after = Number((await places.read(WALK)) ?? 0);
-    for (let pages = 0; pages < PAGES_MAX && !signal.aborted; pages += 1) {
+    const mayGoOn = inOneRun(MANY_PAGES_MAX, signal);
+    while (mayGoOn()) {
       const page = await eventRows.listStates(after, PAGE_SIZE, GRACE_MS);
       const replies = await projectPage(page);
       report.looked += page.length;

@@ -6,8 +6,14 @@ import type { Places } from '../stores/mysql/upkeep/places.ts';
 
 /** Rows of one query. */
 const PAGE_SIZE = 500;
-/** Pages of one run. A row may cost a call to Temporal, whose time orders need more. */
+/** Pages of one run, where each row costs a call to Temporal, whose time orders need more. */
 const PAGES_MAX = 2;
+/**
+ * Pages of one run, where a row costs a part of a call: 300,000 rows are walked in six runs, one a minute.
+ */
+export const MANY_PAGES_MAX = 100;
+/** A run goes on with no further page after so long, so that the next run begins in its time. */
+const RUN_MAX_MS = 40_000;
 /** Calls to Temporal at once: few, because it is the slowest part. */
 const AT_ONCE = 4;
 
@@ -20,6 +26,8 @@ export interface Walk<P, T extends P> {
   format: (row: P) => string;
   /** Undefined for a text that `format` has not made. */
   parse: (place: string) => P | undefined;
+  /** Of one run. */
+  pagesMax?: number;
 }
 
 /**
@@ -27,13 +35,14 @@ export interface Walk<P, T extends P> {
  * once the end was reached.
  */
 export async function* walkPages<P, T extends P>(
-  { name, list, format, parse }: Walk<P, T>,
+  { name, list, format, parse, pagesMax = PAGES_MAX }: Walk<P, T>,
   places: Places,
   signal: AbortSignal,
 ): AsyncGenerator<T[]> {
   const place = await places.read(name);
   let after: P | undefined = place === undefined ? undefined : parse(place);
-  for (let pages = 0; pages < PAGES_MAX && !signal.aborted; pages += 1) {
+  const mayGoOn = inOneRun(pagesMax, signal);
+  while (mayGoOn()) {
     const page = await list(after, PAGE_SIZE);
     // The caller has handled the page when it asks for the next.
     yield page;
@@ -41,6 +50,16 @@ export async function* walkPages<P, T extends P>(
     await places.save(name, after && format(after));
     if (!after) return;
   }
+}
+
+/** @returns whether a run may go on with a further page: asked once for each */
+export function inOneRun(pagesMax: number, signal: AbortSignal): () => boolean {
+  const beganMs = performance.now();
+  let pages = 0;
+  return () => {
+    pages += 1;
+    return pages <= pagesMax && !signal.aborted && performance.now() - beganMs < RUN_MAX_MS;
+  };
 }
 
 /** @returns those of the ids under which no workflow runs: it has ended, or Temporal has none */

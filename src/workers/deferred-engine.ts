@@ -19,6 +19,7 @@ export function createDeferredEngine() {
     signalCancelRequested: async (...args) => (await connected()).signalCancelRequested(...args),
     signalEnded: async (orderNo) => (await connected()).signalEnded(orderNo),
     isRunning: async (...args) => (await connected()).isRunning(...args),
+    listRunning: async (...args) => (await connected()).listRunning(...args),
     startRefund: async (refund) => (await connected()).startRefund(refund),
   };
 

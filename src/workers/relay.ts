@@ -41,7 +41,7 @@ export interface RelayDeps {
   orderClaims: OrderClaims;
   refundClaims: RefundClaims;
   sales: Sales;
-  engine: Omit<OrderEngine, 'queryStatus' | 'isRunning'>;
+  engine: Omit<OrderEngine, 'queryStatus' | 'isRunning' | 'listRunning'>;
   budget: EngineBudget;
   log: Logger;
 }

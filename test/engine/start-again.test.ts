@@ -4,6 +4,7 @@ import { defaultPayloadConverter, WorkflowNotFoundError } from '@temporalio/comm
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Order, OrderState } from '../../src/domain/order.ts';
 import { buildOrder } from '../support/factories.ts';
+import { waitFor } from '../support/wait.ts';
 import { openRelayEngine, type TestEngine } from '../support/workflows/engines.ts';
 import { createNamespace } from '../support/workflows/temporal.ts';
 
@@ -74,6 +75,21 @@ test.each(['signalPaymentReceived', 'signalCancelRequested'] as const)(
     });
   },
 );
+
+test('the list of running workflows has those of many ids that run, and no other', async () => {
+  const { engine, client } = temporal;
+  const orders = Array.from({ length: 130 }, () => buildOrder());
+  const [ended, absent, ...running] = orders;
+  for (const order of [...running, ended]) if (order) await engine.start(order, STORED);
+  await client.workflow.getHandle(ended?.orderNo ?? '').terminate();
+  const list = () => engine.listRunning(orders.map(({ orderNo }) => orderNo));
+
+  // It follows a second late.
+  await waitFor('all that run', async () => (await list()).size === running.length);
+
+  expect(await list()).toEqual(new Set(running.map(({ orderNo }) => orderNo)));
+  expect(await engine.isRunning(absent?.orderNo ?? '')).toBe(false);
+});
 
 test('a workflow that was never started does not run', async () => {
   expect(await temporal.engine.isRunning(buildOrder().orderNo)).toBe(false);

@@ -38,23 +38,52 @@ async function unchanged(saleId: string, call: () => Promise<string[]>): Promise
   return reply;
 }
 
-test('a look lists stock, held orders and the limits that it is asked for', async () => {
-  const { saleId, orderNo } = await openStage();
-  const [kind, atMs, epoch, changeNo, mends, stock, held, limits] = await unchanged(saleId, () =>
-    callLookSale(stores.redis, saleId, ['lamp:ada', 'mug:ada']),
+test('a look has the stock, the limits that it is asked for, and the last deadline, and begins its notes', async () => {
+  const { saleId, orderNo, keys } = await openStage();
+  const [kind, atMs, epoch, changeNo, mends, stock, limits, , lastDeadlineMs] = await callLookSale(
+    stores.redis,
+    saleId,
+    ['lamp:ada', 'mug:ada'],
   );
   expect([kind, epoch, changeNo, mends]).toEqual(['looked', '1', '2', '0']);
   expect(Number(atMs)).toBeGreaterThan(0);
   expect(JSON.parse(String(stock))).toEqual(
     expect.arrayContaining(['lamp:available', '9', 'lamp:held', '1']),
   );
-  expect(JSON.parse(String(held))).toEqual([orderNo]);
   expect(JSON.parse(String(limits))).toEqual(['1', '0']);
+  expect(lastDeadlineMs).toBe(await stores.redis.zscore(keys.deadlines, orderNo));
+  expect(await stores.redis.lrange(keys.moves, 0, -1)).toEqual(['look']);
+  expect(await stores.redis.pttl(keys.moves)).toBeGreaterThan(0);
+});
+
+test('a hold that ends or begins again is noted while a look goes on, and not otherwise', async () => {
+  const { saleId, orderNo, keys } = await openStage();
+  const other = buildReserveCall(saleId, { userId: 'bo' });
+  await callReserve(stores.redis, other);
+  await callRelease(stores.redis, other.orderNo);
+  expect(await stores.redis.exists(keys.moves)).toBe(0);
+  await callLookSale(stores.redis, saleId);
+  await callRelease(stores.redis, orderNo);
+  await callRelease(stores.redis, orderNo);
+  await callRestoreHold(stores.redis, orderNo);
+  expect(await stores.reservations.confirm(orderNo)).toBe('sold');
+  expect(await stores.redis.lrange(keys.moves, 0, -1)).toEqual(['look', orderNo, `+${orderNo}`, orderNo]);
+});
+
+test('a hold ends also where something else is in the place of the notes', async () => {
+  const { orderNo, keys } = await openStage();
+  await stores.redis.set(keys.moves, 'no list');
+  expect(await callRelease(stores.redis, orderNo)).toEqual(['released']);
 });
 
 test('a look at a sale without orders finds nothing held', async () => {
   const { saleId } = await stores.openSale(buildSale());
-  expect(await stores.saleMends.look(saleId, [])).toMatchObject({ kind: 'looked', held: [], limits: [] });
+  expect(await stores.saleMends.look(saleId, [])).toMatchObject({
+    kind: 'looked',
+    lastDeadlineMs: 0,
+    tied: [],
+    limits: [],
+  });
 });
 
 test('a sale that Redis does not have, or that is being made again, is not looked at', async () => {
@@ -62,12 +91,6 @@ test('a sale that Redis does not have, or that is being made again, is not looke
   const { saleId, keys } = await openStage();
   await stores.redis.hset(keys.sale, 'rebuilding', '2');
   expect(await unchanged(saleId, () => callLookSale(stores.redis, saleId))).toEqual(['not-at-rest']);
-});
-
-test('a look never lists more held orders than it may', async () => {
-  const { saleId } = await openStage();
-  await callReserve(stores.redis, buildReserveCall(saleId, { userId: 'bo' }));
-  expect(await callLookSale(stores.redis, saleId, [], 1)).toEqual(['too-many', '2']);
 });
 
 test('counters are corrected by the difference, and the sale adds up afterwards', async () => {

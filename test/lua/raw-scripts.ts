@@ -223,11 +223,11 @@ export async function callLookSale(
   redis: RedisClient,
   saleId: string,
   fields: readonly string[] = [],
-  heldMax = 10,
 ): Promise<string[]> {
   const keys = saleKeys({ saleId, shard: 0 });
   const repeated = fields.map((field) => ({ field }));
-  return reply.parse(await send(redis, lookSale, { keys, args: { heldMax }, repeated }));
+  const args = { lookId: 'look', movesTtlMs: 60_000 };
+  return reply.parse(await send(redis, lookSale, { keys, args, repeated }));
 }
 
 /** Of the lamp, found in the first epoch before any other correction. */

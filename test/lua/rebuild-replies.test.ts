@@ -49,8 +49,8 @@ const replaceServer = (saleId: string) => stores.redis.hset(keysOf(saleId).sale,
 const calls = (redis: RedisClient, saleId: string) => ({
   check: async () => reply.parse(await send(redis, checkLife, { keys: keysOf(saleId), args: {} })),
   suspend: async () => reply.parse(await send(redis, suspend, { keys: keysOf(saleId), args: {} })),
-  begin: async (epoch: number) =>
-    reply.parse(await send(redis, rebuildBegin, { keys: keysOf(saleId), args: { epoch } })),
+  begin: async (epoch: number, movedMax = 500) =>
+    reply.parse(await send(redis, rebuildBegin, { keys: keysOf(saleId), args: { epoch, movedMax } })),
   write: async (epoch: number, type = 'hash', expiresAtMs = 0) => {
     const { sale, limits: target } = keysOf(saleId);
     const args = { epoch, type, expiresAtMs };
@@ -230,6 +230,28 @@ test('each step of a rebuild sent twice is like once', async () => {
   expect(await twice(saleId, () => order(2, orderNo))).toEqual(['written']);
   expect(await twice(saleId, () => end(2))).toEqual(['resumed']);
   expect(await twice(saleId, () => expire(orderNo))).toEqual(['kept']);
+});
+
+test('the holds of a rebuild that died join those before them, a part a call', async () => {
+  const saleId = await openSale();
+  const { deadlines, limits, void: voided } = keysOf(saleId);
+  const { orderNo } = await acceptOrder(stores, saleId);
+  const { begin, write } = calls(stores.redis, saleId);
+  expect(await begin(2)).toEqual(['begun']);
+  await write(2);
+  await stores.redis.zadd(deadlines, 1, 'a', 2, 'b', 3, 'c', 4, orderNo);
+
+  for (const left of [3, 2, 1]) {
+    expect(await begin(3, 1)).toEqual(['moving']);
+    expect(await stores.redis.zcard(deadlines)).toBe(left);
+    expect(await begin(2, 1)).toEqual(['superseded']);
+  }
+  expect(await stores.reservations.reserve(buildReserveRequest({ saleId }))).toEqual({ kind: 'paused' });
+  expect(await stores.redis.exists(limits)).toBe(1);
+  expect(await twice(saleId, () => begin(3, 1))).toEqual(['begun']);
+
+  expect(await stores.redis.exists(deadlines, limits)).toBe(0);
+  expect(await stores.redis.zrange(voided, '0', '-1')).toEqual(['a', 'b', 'c', orderNo]);
 });
 
 test('a rebuild removes what is no hash, and leaves the others', async () => {

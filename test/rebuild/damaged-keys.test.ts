@@ -87,6 +87,7 @@ const KEY_NAMES = Object.values({
   returns: 'returns',
   void: 'void',
   damaged: 'damaged',
+  moves: 'moves',
   idem: 'idem',
   ticket: 'ticket',
   order: 'order',

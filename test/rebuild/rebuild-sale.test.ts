@@ -1,10 +1,12 @@
 /** A sale's data are made again from MySQL: what Redis has afterwards, and what a rebuild cannot do. */
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import type { Order } from '../../src/domain/order.ts';
 import { fingerprintOf } from '../../src/domain/request-fingerprint.ts';
 import { rebuildSale, type RebuildCause } from '../../src/rebuild/rebuild-sale.ts';
 import { storeWithHold } from '../../src/rebuild/store-with-hold.ts';
+import { createMysqlPool } from '../../src/stores/mysql/connection.ts';
+import { createSaleEpochs } from '../../src/stores/mysql/rebuild/sale-epochs.ts';
 import { orderKeys, saleKeys } from '../../src/stores/redis/keys.ts';
 import { listWaiting } from '../../src/stores/redis/outbox.ts';
 import { SupersededError } from '../../src/stores/redis/sale-rebuild.ts';
@@ -360,6 +362,48 @@ describe('a rebuild that is not alone', () => {
     expect(await stores.saleEpochs.listWatched()).toContainEqual({ saleId, epoch: 3, isRebuilding: false });
     await expectStock(stores, saleId, { sku: 'lamp', available: 7, held: 1, sold: 2 });
   });
+});
+
+test('Redis may take longer than the server leaves a connection idle, in the transaction and after it', async () => {
+  const { saleId } = await openSale();
+  await lose(saleId);
+  const pool = createMysqlPool(stores.config.MYSQL_URL);
+  onTestFinished(() => pool.end());
+  const saleEpochs = createSaleEpochs(pool, 100);
+  const impatient: typeof saleEpochs = {
+    ...saleEpochs,
+    withLock: (id, work) =>
+      saleEpochs.withLock(id, async (lock) => {
+        await lock.run((connection) =>
+          connection.query('SET SESSION wait_timeout = 1 /*M! , idle_transaction_timeout = 1 */'),
+        );
+        return work(lock);
+      }),
+  };
+  const passSeconds = () => stores.pool.query('SELECT SLEEP(3)');
+  const slow: typeof stores.saleRebuild = {
+    ...stores.saleRebuild,
+    async writeLimits(...call) {
+      await passSeconds();
+      return stores.saleRebuild.writeLimits(...call);
+    },
+    async expireVoid(...call) {
+      await passSeconds();
+      return stores.saleRebuild.expireVoid(...call);
+    },
+  };
+
+  const outcome = await rebuildSale(
+    { ...stores, saleEpochs: impatient, saleRebuild: slow, log: silent },
+    saleId,
+    {
+      cause: 'lost',
+      actor: 'holdfast',
+    },
+  );
+
+  expect(outcome).toMatchObject({ kind: 'rebuilt', epoch: 2, openOrders: 1 });
+  expect(await stores.saleEpochs.listWatched()).toContainEqual({ saleId, epoch: 2, isRebuilding: false });
 });
 
 test('a rebuild is recorded with its cause, its epochs and the stock before and after', async () => {

@@ -29,8 +29,11 @@ afterAll(async () => {
 /** A run looks at every sale that Redis has, so each test begins with none. */
 beforeEach(() => stores.redis.flushall());
 
-const run = () =>
-  createHoldsStep({ ...stores, engine: temporal.engine, log: silent })(new AbortController().signal);
+const run = (pagesMax?: number) =>
+  createHoldsStep(
+    { ...stores, engine: temporal.engine, log: silent },
+    pagesMax,
+  )(new AbortController().signal);
 
 async function openSale(total = 10): Promise<string> {
   const skus = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total, limitPerUser: null }];
@@ -97,6 +100,22 @@ test('an order that just ended without a workflow is left to the process that te
   );
   expect(await run()).toMatchObject({ looked: 1, repaired: 1, parked: 0 });
   expect(await holdOf(order)).toBe('released');
+});
+
+test('a hold whose last step comes while it is looked at is no repair', async () => {
+  const saleId = await openSale();
+  const order = await loseOrder(saleId);
+  await stores.orders.storeOrder(order, 'started');
+  await stores.orders.cancel(order.orderNo, 'payment_timeout', { force: true });
+  const isRunning = async () => {
+    await stores.reservations.release(order.orderNo);
+    return false;
+  };
+  const step = createHoldsStep({ ...stores, engine: { ...temporal.engine, isRunning }, log: silent });
+
+  expect(await step(new AbortController().signal)).toEqual({ looked: 1, repaired: 0, parked: 0 });
+
+  expect(await actionsOn(order.orderNo)).toEqual([]);
 });
 
 test('a paid order whose last step never came is sold', async () => {
@@ -217,12 +236,14 @@ test('a backlog of thousands stays untouched, and the walk goes on where it was'
     orders.push(...(await Promise.all(Array.from({ length: 100 }, () => acceptOrder(stores, saleId)))));
   }
   const before = await stores.redis.xinfo('STREAM', saleKeys({ saleId, shard: 0 }).outbox);
-  const first = await run();
+  const first = await run(8);
   expect(first).toMatchObject({ repaired: 0, parked: 0 });
   expect(first.looked).toBeLessThan(orders.length);
-  const second = await run();
+  const second = await run(8);
   expect(second).toMatchObject({ repaired: 0, parked: 0 });
   expect(first.looked + second.looked).toBeGreaterThanOrEqual(orders.length);
+  // A run may walk far more than that.
+  expect(await run()).toEqual({ looked: orders.length, repaired: 0, parked: 0 });
   expect(await stores.redis.xinfo('STREAM', saleKeys({ saleId, shard: 0 }).outbox)).toEqual(before);
 });
 

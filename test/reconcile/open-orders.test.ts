@@ -8,7 +8,7 @@ import { pay } from '../support/payment-notices.ts';
 import { select } from '../support/rows.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
 
-/** More than one run looks at. */
+/** More than two pages. */
 const MANY = 1_001;
 
 let stores: TestStores;
@@ -30,19 +30,31 @@ async function storeStarted(count: number): Promise<Order[]> {
   return orders;
 }
 
-/** @param gone the orders whose workflow has ended, or that Temporal does not know */
-function openStep(gone: readonly (Order | undefined)[] = []) {
+/**
+ * @param gone the orders whose workflow has ended, or that Temporal does not know
+ * @param listed those that Temporal's list has as running
+ */
+function openStep(
+  gone: readonly (Order | undefined)[] = [],
+  { pagesMax, listed = [] }: { pagesMax?: number; listed?: readonly (Order | undefined)[] } = {},
+) {
   const idle = new Set(gone.map((order) => order?.orderNo));
+  const running = new Set(listed.map((order) => order?.orderNo));
   const asked: string[] = [];
   const engine = {
+    listRunning: async (orderNos: readonly string[]) =>
+      new Set(orderNos.filter((orderNo) => running.has(orderNo))),
     isRunning: async (orderNo: string) => {
       asked.push(orderNo);
       return !idle.has(orderNo);
     },
   };
-  const step = createOpenOrdersStep({ ...stores, engine, log: silent });
+  const step = createOpenOrdersStep({ ...stores, engine, log: silent }, pagesMax);
   return { asked, run: () => step(new AbortController().signal) };
 }
+
+/** Temporal's list has none. */
+const listRunning = async () => new Set<string>();
 
 async function claimDue(): Promise<string[]> {
   return (await stores.orderClaims.take(10)).map(({ order }) => order.orderNo);
@@ -71,12 +83,31 @@ test('the order behind a thousand others is found by the next run, whatever beco
   const lost = orders.at(-1);
   // All are long past their deadlines, as after a day on which no workflow went on.
   await stores.pool.query('UPDATE orders SET deadline = deadline - INTERVAL 1 DAY');
-  const { run } = openStep([lost]);
+  const { run } = openStep([lost], { pagesMax: 2 });
 
   expect(await run()).toMatchObject({ looked: MANY - 1, repaired: 0 });
   expect(await run()).toMatchObject({ looked: 1, repaired: 1 });
 
   expect(await claimDue()).toEqual([lost?.orderNo]);
+});
+
+test('one run walks many pages, and asks only about those that the list of running workflows lacks', async () => {
+  const orders = await storeStarted(2 * MANY);
+  const [lost, unlisted] = [orders.at(-1), orders[0]];
+  const listed = orders.filter((order) => order !== lost && order !== unlisted);
+  const { run, asked } = openStep([lost], { listed });
+
+  expect(await run()).toMatchObject({ looked: 2 * MANY, repaired: 1, parked: 0 });
+
+  expect(asked).toEqual([unlisted?.orderNo, lost?.orderNo]);
+  expect(await claimDue()).toEqual([lost?.orderNo]);
+});
+
+test('an order long past its deadline is asked about, whatever the list of running workflows has', async () => {
+  const [lost] = await storeStarted(1);
+  await stores.pool.query('UPDATE orders SET deadline = deadline - INTERVAL 1 DAY');
+
+  expect(await openStep([lost], { listed: [lost] }).run()).toMatchObject({ repaired: 1, parked: 0 });
 });
 
 test('what is due, claimed or not begun yet is left alone, and Temporal is not asked about it', async () => {
@@ -98,6 +129,7 @@ test('an order that ends while it is looked at is not due again', async () => {
   const step = createOpenOrdersStep({
     ...stores,
     engine: {
+      listRunning,
       async isRunning(orderNo) {
         await stores.orders.cancel(orderNo, 'payment_timeout', { force: true });
         return false;
@@ -142,7 +174,7 @@ test.each([
   ['has a payment that is to be signalled', (orderNo: string) => payFor(orderNo)],
 ])('an order that %s while the step is frozen is not parked by it', async (_, change) => {
   const orderNo = await storeOverdue();
-  const engine = { isRunning: async () => (await change(orderNo), true) };
+  const engine = { listRunning, isRunning: async () => (await change(orderNo), true) };
   const step = createOpenOrdersStep({ ...stores, engine, log: silent });
 
   expect(await step(new AbortController().signal)).toEqual({ looked: 1, repaired: 0, parked: 0 });
@@ -172,7 +204,7 @@ test('a run unparks what was parked as stuck and has ended since, and nothing el
 
 test('while Temporal does not answer the walk stays where it is', async () => {
   const [lost] = await storeStarted(1);
-  const engine = { isRunning: () => Promise.reject(new Error('14 UNAVAILABLE')) };
+  const engine = { listRunning, isRunning: () => Promise.reject(new Error('14 UNAVAILABLE')) };
   const away = createOpenOrdersStep({ ...stores, engine, log: silent });
   await expect(away(new AbortController().signal)).rejects.toThrow('UNAVAILABLE');
 
@@ -182,7 +214,8 @@ test('while Temporal does not answer the walk stays where it is', async () => {
 test('a run that is to stop begins no page', async () => {
   await storeStarted(1);
   const { asked } = openStep();
-  const step = createOpenOrdersStep({ ...stores, engine: { isRunning: async () => true }, log: silent });
+  const engine = { listRunning, isRunning: async () => true };
+  const step = createOpenOrdersStep({ ...stores, engine, log: silent });
 
   expect(await step(AbortSignal.abort())).toEqual({ looked: 0, repaired: 0, parked: 0 });
 

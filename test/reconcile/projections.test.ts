@@ -73,7 +73,7 @@ async function reconcile(): Promise<void> {
   await age();
   const steps = createReconcileSteps({
     ...stores,
-    engine: { isRunning: async () => false },
+    engine: { isRunning: async () => false, listRunning: async () => new Set<string>() },
     provider: { name: 'sandbox', listPayments: emptyBook, listReversals: async () => [] },
     signer,
     keep,

@@ -67,7 +67,8 @@ async function openStage() {
     async expectComparable(): Promise<void> {
       const seen = await stores.saleMends.look(saleId, []);
       if (seen.kind !== 'looked') throw new Error(seen.kind);
-      const books = await stores.saleBooks.read(saleId, { held: [], atMs: seen.atMs, users: [] });
+      const query = { atMs: seen.atMs, users: [] };
+      const books = await stores.saleBooks.read(saleId, query, async (read) => read);
       expect(books).toMatchObject({ changeNo: seen.changeNo, isChanging: false });
     },
   };

@@ -81,15 +81,20 @@ export function atomically<T>(
  * Runs `read` on one moment's state of all tables, without locks: what it reads adds up however many
  * statements it takes.
  */
-export function inSnapshot<T>(pool: Pool, read: (connection: PoolConnection) => Promise<T>): Promise<T> {
-  return withConnection(pool, async (connection) => {
+export function inSnapshot<T>(
+  pool: Pool,
+  read: (connection: PoolConnection) => Promise<T>,
+  workMs = STATEMENTS_TIMEOUT_MS,
+): Promise<T> {
+  const work = async (connection: PoolConnection) => {
     try {
       await beginSnapshot(connection);
       return await read(connection);
     } finally {
       await rollBack(connection);
     }
-  });
+  };
+  return withConnection(pool, work, { ...BOUNDS, workMs });
 }
 
 /** Begins a transaction of which each statement sees this moment, not one of its own. */

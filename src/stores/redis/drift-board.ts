@@ -22,9 +22,11 @@ export interface DriftEntry {
 }
 
 export interface Drift {
-  /** Unix time in ms. */
+  /** Since then each sale has been compared whole (Unix ms). */
   lookedAtMs: number;
   entries: DriftEntry[];
+  /** When each sale was last compared whole (Unix ms), by its id. */
+  sales?: Record<string, number>;
 }
 
 const stored = z.object({
@@ -37,6 +39,7 @@ const stored = z.object({
       units: z.number(),
     }),
   ),
+  sales: z.record(z.string(), z.number()).default({}),
 });
 
 export type DriftBoard = ReturnType<typeof createDriftBoard>;
@@ -44,8 +47,8 @@ export type DriftBoard = ReturnType<typeof createDriftBoard>;
 export function createDriftBoard(redis: RedisClient) {
   return {
     /** Replaces what was published before. */
-    async publish({ lookedAtMs, entries }: Drift): Promise<void> {
-      const text = JSON.stringify({ lookedAtMs, entries: entries.slice(0, ENTRIES_MAX) });
+    async publish({ lookedAtMs, entries, sales }: Drift): Promise<void> {
+      const text = JSON.stringify({ lookedAtMs, entries: entries.slice(0, ENTRIES_MAX), sales });
       await redis.set(DRIFT_KEY, text, 'PX', KEEP_MS);
     },
 

@@ -30,24 +30,8 @@ export function createHolds(redis: RedisClient) {
      * Held orders in the order of their deadlines.
      * @param after the last one of the page before; undefined: from the first on
      */
-    async list(shard: SaleShard, limit: number, after: HeldOrder | undefined): Promise<HeldOrder[]> {
-      // As many may share the millisecond of the last one as the page has places, so the page is read twice
-      // as long, and those up to the last one are left out.
-      const flat = await redis.zrangebyscore(
-        saleKeys(shard).deadlines,
-        after?.deadlineMs ?? '-inf',
-        '+inf',
-        'WITHSCORES',
-        'LIMIT',
-        0,
-        2 * limit,
-      );
-      const found: HeldOrder[] = [];
-      for (let i = 0; i + 1 < flat.length; i += 2) {
-        found.push({ orderNo: flat[i] ?? '', deadlineMs: Number(flat[i + 1]) });
-      }
-      return found.filter((held) => !after || isAfter(held, after)).slice(0, limit);
-    },
+    list: (shard: SaleShard, limit: number, after: HeldOrder | undefined): Promise<HeldOrder[]> =>
+      listHeldAfter(redis, saleKeys(shard).deadlines, limit, after),
 
     /** Where each of these orders of one shard is, in one step; see `lua/waiting.lua`. */
     look(shard: SaleShard, orderNos: readonly string[]): Promise<HoldPlace[]> {
@@ -71,7 +55,33 @@ export function createHolds(redis: RedisClient) {
   };
 }
 
-function isAfter(one: HeldOrder, other: HeldOrder): boolean {
+/** See `list`. */
+export async function listHeldAfter(
+  redis: RedisClient,
+  deadlinesKey: string,
+  limit: number,
+  after: HeldOrder | undefined,
+): Promise<HeldOrder[]> {
+  // As many may share the millisecond of the last one as the page has places, so the page is read twice as
+  // long, and those up to the last one are left out.
+  const flat = await redis.zrangebyscore(
+    deadlinesKey,
+    after?.deadlineMs ?? '-inf',
+    '+inf',
+    'WITHSCORES',
+    'LIMIT',
+    0,
+    2 * limit,
+  );
+  const found: HeldOrder[] = [];
+  for (let i = 0; i + 1 < flat.length; i += 2) {
+    found.push({ orderNo: flat[i] ?? '', deadlineMs: Number(flat[i + 1]) });
+  }
+  return found.filter((held) => !after || isAfter(held, after)).slice(0, limit);
+}
+
+/** Whether the walk comes to this one later. */
+export function isAfter(one: HeldOrder, other: HeldOrder): boolean {
   return (
     one.deadlineMs > other.deadlineMs || (one.deadlineMs === other.deadlineMs && one.orderNo > other.orderNo)
   );

@@ -63,6 +63,11 @@ export function saleKeys(saleShard: SaleShard) {
      * What a rebuild found damaged, until an operator can see it: names of keys, and orders that are lost.
      */
     damaged: `${tag}:damaged`,
+    /**
+     * Orders whose holds have ended, or with a plus begun again, since the stores began to be compared; only
+     * while they are.
+     */
+    moves: `${tag}:moves`,
     idem: (userId: string, idempotencyKey: string) => `${tag}:idem:${escape(userId)}:${idempotencyKey}`,
     /** The order that spent a ticket of single use, until the ticket has expired; `''`: of no ticket. */
     ticket: (ticketId: string) => `${tag}:ticket:${ticketId}`,

@@ -41,7 +41,7 @@ export const reserve = defineScript({
 
 export const reserveAgain = defineScript({
   file: 'reserve-again',
-  keys: ['sale', 'stock', 'limits', 'order', 'idem', 'outbox', 'deadlines', 'restored', 'ticket'],
+  keys: ['sale', 'stock', 'limits', 'order', 'idem', 'outbox', 'deadlines', 'restored', 'ticket', 'moves'],
   args: [
     'orderNo',
     'epoch',
@@ -67,14 +67,14 @@ export const reserveAgain = defineScript({
 
 export const confirm = defineScript({
   file: 'confirm',
-  keys: ['order', 'stock', 'deadlines', 'sale'],
+  keys: ['order', 'stock', 'deadlines', 'sale', 'moves'],
   args: ['orderNo', 'epoch', 'projectionTtlMs'],
   reply: holdReply,
 });
 
 export const release = defineScript({
   file: 'release',
-  keys: ['order', 'stock', 'limits', 'deadlines', 'sale'],
+  keys: ['order', 'stock', 'limits', 'deadlines', 'sale', 'moves'],
   args: ['orderNo', 'epoch', 'projectionTtlMs'],
   reply: holdReply,
 });

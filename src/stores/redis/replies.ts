@@ -92,7 +92,7 @@ export const serverTimeReply = z
 const stateReply = <const T extends string>(...states: readonly T[]) =>
   z.tuple([z.enum(states)]).transform(([state]) => state);
 export const suspendReply = stateReply('suspended', 'sale-absent');
-export const rebuildBeginReply = stateReply('begun', 'superseded');
+export const rebuildBeginReply = stateReply('begun', 'moving', 'superseded');
 export const rebuildWriteReply = stateReply('written', 'superseded');
 export const rebuildEndReply = stateReply('resumed', 'superseded');
 export const expireVoidReply = stateReply('expires', 'kept', 'damaged');
@@ -122,8 +122,8 @@ const textsJson = z
 
 export const lookSaleReply = z.union([
   z
-    .tuple([z.literal('looked'), int, int, int, int, textsJson, textsJson, textsJson])
-    .transform(([kind, atMs, epoch, changeNo, mends, stock, held, limits]) => ({
+    .tuple([z.literal('looked'), int, int, int, int, textsJson, textsJson, textsJson, int])
+    .transform(([kind, atMs, epoch, changeNo, mends, stock, limits, tied, lastDeadlineMs]) => ({
       kind,
       atMs,
       epoch,
@@ -132,11 +132,11 @@ export const lookSaleReply = z.union([
       stock: new Map(
         stock.flatMap((field, i) => (i % 2 === 0 ? [[field, Number(stock[i + 1])] as const] : [])),
       ),
-      held,
       limits: limits.map(Number),
+      tied,
+      lastDeadlineMs,
     })),
   z.tuple([z.literal('not-at-rest')]).transform(([kind]) => ({ kind })),
-  z.tuple([z.literal('too-many'), int]).transform(([kind, held]) => ({ kind, held })),
 ]);
 
 export const mendStockReply = z.union([

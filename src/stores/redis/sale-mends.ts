@@ -1,35 +1,24 @@
 /** What a comparison of a sale with MySQL reads in Redis, and the corrections that follow from it. */
 
-import { z } from 'zod';
+import { randomUUID } from 'node:crypto';
+import type { z } from 'zod';
 import type { Order, OrderState } from '../../domain/order.ts';
 import type { RedisClient } from './connection.ts';
+import { createHeldWalk, MOVES_TTL_MS, type SaleLooked } from './held-walk.ts';
 import { orderKeys, saleKeys, wholeSale } from './keys.ts';
 import { toOrderFields } from './order-hash.ts';
-import { lookUpOrders } from './order-scripts.ts';
-import { itemsJson, type lookSaleReply, type mendLimitReply, type mendStockReply } from './replies.ts';
+import type { lookSaleReply, mendLimitReply, mendStockReply } from './replies.ts';
 import { lookSale, mendLimit, mendStock, restoreHold, serverTime } from './sale-scripts.ts';
 import { run } from './script-call.ts';
 
-/** Held orders of a sale that one look may list: about a megabyte, and some milliseconds of Redis. */
-const HELD_MAX = 20_000;
-/** Orders read by one script: about two milliseconds of Redis. */
-const READ_AT_ONCE = 500;
-/** Marks asked for by one command: some milliseconds of Redis. */
-const MARKS_AT_ONCE = 5_000;
+/** Marks or limits asked for by one command: about a millisecond of Redis. */
+const MARKS_AT_ONCE = 1_000;
 
 /** How the fields of the stock end that count how often something of a SKU came back. */
 const GIVE_BACKS = ':give_backs';
 
 /** See `lua/look-sale.lua`. */
-export type SaleLook = z.infer<typeof lookSaleReply>;
-
-/** What a held order takes. */
-export interface HeldCart {
-  userId: string;
-  items: { sku: string; quantity: number }[];
-}
-
-const cart = z.tuple([z.string(), itemsJson]).transform(([userId, items]): HeldCart => ({ userId, items }));
+type SaleLook = SaleLooked | Exclude<z.infer<typeof lookSaleReply>, { kind: 'looked' }>;
 
 export interface StockMend {
   saleId: string;
@@ -55,41 +44,24 @@ export type SaleMends = ReturnType<typeof createSaleMends>;
 const keysOf = (saleId: string) => saleKeys(wholeSale(saleId));
 
 export function createSaleMends(redis: RedisClient) {
-  async function readPage(saleId: string, orderNos: readonly string[]): Promise<(HeldCart | undefined)[]> {
-    const keys = keysOf(saleId);
-    const { orders } = await run(redis, lookUpOrders, {
-      keys,
-      keyList: orderNos.map(keys.order),
-      args: {},
-      repeated: [{ field: 'user_id' }, { field: 'items' }],
-    });
-    return orders.map((fields) => cart.safeParse(fields).data);
-  }
-
   return {
     /**
-     * The stock, the held orders and these fields of the limits, all as of one moment.
+     * The stock and these fields of the limits, both as of one moment; `walkHeld` reads the orders that were
+     * held then.
      * @param fields of the limits, as `limitField` (`keys.ts`) makes them
      */
-    look: (saleId: string, fields: readonly string[]): Promise<SaleLook> =>
-      run(redis, lookSale, {
+    async look(saleId: string, fields: readonly string[]): Promise<SaleLook> {
+      const lookId = randomUUID();
+      const seen = await run(redis, lookSale, {
         keys: keysOf(saleId),
-        args: { heldMax: HELD_MAX },
+        args: { lookId, movesTtlMs: MOVES_TTL_MS },
         repeated: fields.map((field) => ({ field })),
-      }),
-
-    /** What these orders take; those that Redis does not have, or not whole, are left out. */
-    async readCarts(saleId: string, orderNos: readonly string[]): Promise<Map<string, HeldCart>> {
-      const carts = new Map<string, HeldCart>();
-      for (let from = 0; from < orderNos.length; from += READ_AT_ONCE) {
-        const page = orderNos.slice(from, from + READ_AT_ONCE);
-        for (const [i, found] of (await readPage(saleId, page)).entries()) {
-          const orderNo = page[i];
-          if (found && orderNo !== undefined) carts.set(orderNo, found);
-        }
-      }
-      return carts;
+      });
+      return seen.kind === 'looked' ? { ...seen, lookId } : seen;
     },
+
+    /** See `createHeldWalk`; within a minute of the look. */
+    walkHeld: (saleId: string, look: SaleLooked) => createHeldWalk(redis, saleId, look),
 
     /** Which of these marks of what orders have given back, as `returnMark` makes them, Redis has. */
     async readReturned(saleId: string, marks: readonly string[]): Promise<Set<string>> {
@@ -115,6 +87,17 @@ export function createSaleMends(redis: RedisClient) {
             : [],
         ),
       );
+    },
+
+    /** The values of these fields of the limits, 0 where there is none: not of one moment. */
+    async readLimits(saleId: string, fields: readonly string[]): Promise<number[]> {
+      const values: number[] = [];
+      for (let from = 0; from < fields.length; from += MARKS_AT_ONCE) {
+        const asked = fields.slice(from, from + MARKS_AT_ONCE);
+        for (const units of await redis.hmget(keysOf(saleId).limits, ...asked))
+          values.push(Number(units ?? 0));
+      }
+      return values;
     },
 
     /**

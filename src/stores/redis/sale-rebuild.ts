@@ -126,7 +126,12 @@ export function createSaleRebuild(redis: RedisClient) {
     async begin(saleId: string, epoch: number): Promise<void> {
       // A relay that does not know the sale would leave its orders in the outbox.
       await registerSales(redis, [wholeSale(saleId)]);
-      assertNotSuperseded(await run(redis, rebuildBegin, { keys: keysOf(saleId), args: { epoch } }));
+      const call = { keys: keysOf(saleId), args: { epoch, movedMax: ROWS_AT_ONCE } };
+      // Each call takes some holds off the list, so the list becomes empty.
+      for (let state; state !== 'begun';) {
+        state = await run(redis, rebuildBegin, call);
+        assertNotSuperseded(state);
+      }
     },
 
     /**

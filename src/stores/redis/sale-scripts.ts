@@ -39,7 +39,7 @@ export const suspend = defineScript({ file: 'suspend', keys: ['sale'], args: [],
 export const rebuildBegin = defineScript({
   file: 'rebuild-begin',
   keys: ['sale', 'limits', 'deadlines', 'restored', 'returns', 'void', 'outbox', 'damaged'],
-  args: ['epoch'],
+  args: ['epoch', 'movedMax'],
   reply: rebuildBeginReply,
 });
 
@@ -102,8 +102,8 @@ export const expireVoid = defineScript({
 
 export const lookSale = defineScript({
   file: 'look-sale',
-  keys: ['sale', 'stock', 'limits', 'deadlines'],
-  args: ['heldMax'],
+  keys: ['sale', 'stock', 'limits', 'deadlines', 'moves'],
+  args: ['lookId', 'movesTtlMs'],
   repeated: ['field'],
   reply: lookSaleReply,
 });
@@ -124,7 +124,7 @@ export const mendLimit = defineScript({
 
 export const restoreHold = defineScript({
   file: 'restore-hold',
-  keys: ['sale', 'order', 'deadlines'],
+  keys: ['sale', 'order', 'deadlines', 'moves'],
   args: ['orderNo', 'epoch', 'untilMs', ...MYSQL_ORDER],
   reply: restoreHoldReply,
 });

@@ -12,6 +12,11 @@ import { decideInMysql } from '../sales/settle-change.ts';
 
 /** A page of a big sale takes well below a second; a server that hangs must not be waited for. */
 const STATEMENT_MAX_MS = 60_000;
+/**
+ * While Redis is written, the lock's connection has nothing to do for longer than the server leaves an idle
+ * transaction (`session.ts`), and it must not be taken for one whose client is gone.
+ */
+const BEAT_EVERY_MS = 2_000;
 
 const watchedRow = z.object({ sale_id: z.string(), epoch: z.int(), rebuilding: z.coerce.boolean() });
 const epochRow = z.object({ epoch: z.int() });
@@ -58,7 +63,8 @@ export interface RebuildLock {
 
 export type SaleEpochs = ReturnType<typeof createSaleEpochs>;
 
-export function createSaleEpochs(pool: Pool) {
+/** @param beatEveryMs how often the lock's connection shows that its process lives */
+export function createSaleEpochs(pool: Pool, beatEveryMs = BEAT_EVERY_MS) {
   return {
     /** The sales whose data in Redis are to be there. */
     async listWatched(): Promise<WatchedSale[]> {
@@ -100,6 +106,7 @@ export function createSaleEpochs(pool: Pool) {
     async withLock<T>(saleId: string, work: (lock: RebuildLock) => Promise<T>): Promise<T | undefined> {
       const connection = await takeConnection(pool);
       const lock = { connection, run: bounded(connection) };
+      const beating = beat(connection, beatEveryMs);
       try {
         const isAcquired = await lock.run(() => acquire(connection, saleId));
         const result = isAcquired ? await work(lock) : undefined;
@@ -110,6 +117,8 @@ export function createSaleEpochs(pool: Pool) {
         // Its transaction and its lock end with it.
         connection.destroy();
         throw error;
+      } finally {
+        clearInterval(beating);
       }
     },
 
@@ -189,6 +198,21 @@ async function acquire(connection: PoolConnection, saleId: string): Promise<bool
     saleId,
   ]);
   return row?.acquired === 1;
+}
+
+/** A process that is frozen does not beat, and the server ends its transaction and its lock. */
+function beat(connection: PoolConnection, everyMs: number): NodeJS.Timeout {
+  let isAnswered = true;
+  const ask = async () => {
+    isAnswered = false;
+    await connection.query('DO 0');
+    isAnswered = true;
+  };
+  return setInterval(() => {
+    // One at a time: a long statement is no idle connection. Where this one fails, the next statement of the
+    // rebuild fails as well.
+    if (isAnswered) ask().catch(() => {});
+  }, everyMs);
 }
 
 function bounded(connection: PoolConnection): RebuildLock['run'] {

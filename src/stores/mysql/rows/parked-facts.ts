@@ -4,8 +4,8 @@
  * payment: the rules could not settle it. refund: its refund workflow keeps failing. Both refer to the
  * provider's payment id, and each is unparked only by the code that parks its kind. outbox_entry refers to
  * `<sale>.<shard>/<entry id>`, because an entry's id is unique in its stream alone. sale refers to
- * `<sale> <SKU>`: its stock does not add up. delivery refers to `<endpoint>/<event id>`, or to an endpoint
- * that is gone.
+ * `<sale> <SKU>`, whose stock does not add up, or to a sale that is not compared. delivery refers to
+ * `<endpoint>/<event id>`, or to an endpoint that is gone.
  */
 export const PARKED_KINDS = ['payment', 'refund', 'order', 'outbox_entry', 'sale', 'delivery'] as const;
 export type ParkedKind = (typeof PARKED_KINDS)[number];
@@ -25,6 +25,7 @@ export const PARKED_CAUSES = {
   order_lost: 'the order was accepted, and neither MySQL nor Redis has what is needed to go on',
   order_inconsistent: "the order's row, its events and its bookings contradict each other",
   stock_unexplained: 'counters, ledger and orders of a SKU contradict each other',
+  sale_not_compared: 'the stores could not be compared for the sale, so drift in it is not seen',
   order_not_ours: 'the payment carries a signed order that is not ours',
   paid_order_refused: 'the order is paid, and MySQL refuses to store it',
   reversed: 'money went back that was not requested here; whether units may be sold again is open',

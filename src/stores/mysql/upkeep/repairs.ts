@@ -92,6 +92,23 @@ export function createRepairs(pool: Pool) {
     parkSale: (saleId: string, sku: string, reason: string): Promise<void> =>
       park(pool, 'sale', `${saleId} ${sku}`, reason, { cause: 'stock_unexplained', inputs: { saleId, sku } }),
 
+    /**
+     * Parks these sales, with why a run could not compare them, and ends the parking of all others.
+     * @param notCompared the reasons, by the sales' ids
+     */
+    async showNotCompared(notCompared: ReadonlyMap<string, string>): Promise<void> {
+      for (const [saleId, why] of notCompared)
+        await park(pool, 'sale', saleId, why, { cause: 'sale_not_compared', inputs: { saleId } });
+      const left = notCompared.size > 0 ? [[...notCompared.keys()]] : [];
+      await modify(
+        pool,
+        `UPDATE parked SET resolved_at = NOW(3), settled_by = 'rules'
+         WHERE kind = 'sale' AND cause = 'sale_not_compared' AND resolved_at IS NULL
+           ${left.length > 0 ? 'AND reference NOT IN (?)' : ''}`,
+        left,
+      );
+    },
+
     /** Ends the parking of SKUs whose books add up again. */
     async unparkSales(saleId: string, skus: readonly string[]): Promise<void> {
       if (skus.length === 0) return;

@@ -1,4 +1,7 @@
-/** The books of a sale in MySQL: counters, ledger and orders as of one moment. */
+/**
+ * The books of a sale in MySQL: counters, ledger and orders as of one moment. What grows with the sale is
+ * read page by page of that moment.
+ */
 
 import { encodeTime } from 'ulidx';
 import { z } from 'zod';
@@ -8,15 +11,10 @@ import { lockOrder, readOrders, type StoredOrder } from '../rows/order-rows.ts';
 import { selectRefunds } from '../rows/refund-rows.ts';
 import { correctCounters, readSums, toCounts, type Counts, type CountersOutcome } from './sale-counters.ts';
 
-/** Order numbers in one statement. */
+/** Order numbers or users in one statement, and rows of a page: some milliseconds. */
 const READ_AT_ONCE = 500;
-/** Open orders of a sale at most: the backlog is bounded well below. */
-const OPEN_MAX = 40_000;
-/**
- * Lines whose units were put back on sale: half of what a sale of a hundred thousand orders sells, read in
- * some hundred milliseconds.
- */
-const RETURNED_MAX = 50_000;
+/** Less than a step may take. 300,000 held orders take a quarter of it on a machine that is busy. */
+const LOOK_MAX_MS = 4 * 60_000;
 /** An order's number is made before its reservation, by a clock that may differ by less. */
 const NUMBER_AGE_MS = 60_000;
 
@@ -24,7 +22,8 @@ const saleRow = z.object({ epoch: z.int(), change_no: z.int(), pending: z.coerce
 const skuRow = z.object({ sku: z.string(), total: z.int(), held: z.int(), sold: z.int() });
 const orderNoRow = z.object({ order_no: z.string() });
 const lineRow = z.object({ order_no: z.string(), sku: z.string(), quantity: z.int() });
-const returnedRow = lineRow.extend({ part: z.string() });
+const returnedRow = lineRow.extend({ part: z.string(), entry_id: z.int() });
+const movementRow = z.object({ order_no: z.string(), movement: z.enum(['hold', 'sell', 'release']) });
 const ownedRow = lineRow.extend({
   user_id: z.string(),
   reserved_at: z.date(),
@@ -33,7 +32,7 @@ const ownedRow = lineRow.extend({
 const orderedRow = z.object({ order_no: z.string(), user_id: z.string(), sku: z.string() });
 
 /** Units that left or entered the stock for an order. */
-export interface BookedLine {
+interface BookedLine {
   orderNo: string;
   sku: string;
   quantity: number;
@@ -60,23 +59,27 @@ export interface SaleBooks {
   isChanging: boolean;
   /** `booked`: the sums of the ledger. */
   skus: { sku: string; total: number; counted: Counts; booked: Counts }[];
-  /** Those of the given held orders that are stored, and those of them that are booked as sold. */
-  stored: ReadonlySet<string>;
-  soldOfHeld: ReadonlySet<string>;
   /** Units of orders that were reserved after the given moment and are booked as sold. */
   soldSince: BookedLine[];
-  /** Units that were put back on sale; undefined: they are too many to be read. */
-  returned: ReturnedLine[] | undefined;
-  /** Open orders, by row and bookings alike, that were reserved before that moment. */
-  open: ReadonlySet<string>;
   /** What the given users bought. */
   owned: OwnedLine[];
+  /** Units that were put back on sale, page by page. */
+  listReturned: () => AsyncIterable<ReturnedLine[]>;
+  /** Open orders, by row and bookings alike, that were reserved before that moment, page by page. */
+  listOpen: () => AsyncIterable<string[]>;
+  /** What is booked of these orders, but returns. */
+  readBooked: (orderNos: readonly string[]) => Promise<Map<string, BookedState>>;
+  /** Those of these orders that are stored. */
+  readStored: (orderNos: readonly string[]) => Promise<Set<string>>;
+  /** The orders with these numbers, whole. */
+  readOrders: (orderNos: readonly string[]) => Promise<StoredOrder[]>;
 }
 
+/** What the bookings of an order say of its units. */
+export type BookedState = 'open' | 'sold' | 'released';
+
 export interface BooksQuery {
-  /** Held orders, as Redis has them. */
-  held: readonly string[];
-  /** When Redis had them so, by its clock (Unix ms). */
+  /** The moment of Redis that they are compared with, by its clock (Unix ms). */
   atMs: number;
   users: readonly string[];
 }
@@ -85,18 +88,23 @@ export type SaleBooksStore = ReturnType<typeof createSaleBooks>;
 
 export function createSaleBooks(pool: Pool) {
   return {
-    /** Undefined when there is no such sale. */
-    read: (saleId: string, query: BooksQuery): Promise<SaleBooks | undefined> =>
-      inSnapshot(pool, (connection) => readBooks(connection, saleId, query)),
-
-    /** The orders with these numbers, whole. */
-    async readOrders(orderNos: readonly string[]): Promise<StoredOrder[]> {
-      const orders: StoredOrder[] = [];
-      for (let from = 0; from < orderNos.length; from += READ_AT_ONCE) {
-        orders.push(...(await readOrders(pool, orderNos.slice(from, from + READ_AT_ONCE))));
-      }
-      return orders;
-    },
+    /**
+     * Runs `use` over the books as they are now; its reads are of the same moment.
+     * @returns undefined when there is no such sale
+     */
+    read: <T>(
+      saleId: string,
+      query: BooksQuery,
+      use: (books: SaleBooks) => Promise<T>,
+    ): Promise<T | undefined> =>
+      inSnapshot(
+        pool,
+        async (connection) => {
+          const books = await readBooks(connection, saleId, query);
+          return books && use(books);
+        },
+        LOOK_MAX_MS,
+      ),
 
     /**
      * Runs `work` while the order is kept from ending: its row is locked meanwhile.
@@ -135,7 +143,7 @@ export function createSaleBooks(pool: Pool) {
 async function readBooks(
   reader: Executor,
   saleId: string,
-  { held, atMs, users }: BooksQuery,
+  { atMs, users }: BooksQuery,
 ): Promise<SaleBooks | undefined> {
   const [sale] = await selectRows(
     reader,
@@ -161,26 +169,55 @@ async function readBooks(
       counted: { held: counted.held, sold: counted.sold },
       booked: toCounts(sums.filter((sum) => sum.sku === sku)),
     })),
-    stored: await readAmong(reader, 'SELECT order_no FROM orders WHERE order_no IN (?)', held),
-    soldOfHeld: await readAmong(
-      reader,
-      `SELECT DISTINCT order_no FROM stock_ledger WHERE order_no IN (?) AND movement = 'sell'`,
-      held,
-    ),
     soldSince: await readSoldSince(reader, saleId, sale.epoch, atMs),
-    returned: await readReturned(reader, saleId),
-    open: await readOpen(reader, saleId, atMs),
     owned: await readOwned(reader, saleId, users),
+    listReturned: () =>
+      listReturned(
+        reader,
+        saleId,
+        skus.map(({ sku }) => sku),
+      ),
+    listOpen: () => listOpen(reader, saleId, atMs),
+    readBooked: (orderNos) => readBooked(reader, orderNos),
+    async readStored(orderNos) {
+      const rows = await inPages(orderNos, (page) =>
+        selectRows(reader, orderNoRow, 'SELECT order_no FROM orders WHERE order_no IN (?)', [page]),
+      );
+      return new Set(rows.map((row) => row.order_no));
+    },
+    readOrders: (orderNos) => inPages(orderNos, (page) => readOrders(reader, page)),
   };
 }
 
-async function readAmong(reader: Executor, sql: string, orderNos: readonly string[]): Promise<Set<string>> {
-  const found = new Set<string>();
-  for (let from = 0; from < orderNos.length; from += READ_AT_ONCE) {
-    const rows = await selectRows(reader, orderNoRow, sql, [orderNos.slice(from, from + READ_AT_ONCE)]);
-    for (const row of rows) found.add(row.order_no);
+async function inPages<T>(
+  ids: readonly string[],
+  read: (page: readonly string[]) => Promise<T[]>,
+): Promise<T[]> {
+  const found: T[] = [];
+  for (let from = 0; from < ids.length; from += READ_AT_ONCE) {
+    for (const row of await read(ids.slice(from, from + READ_AT_ONCE))) found.push(row);
   }
   return found;
+}
+
+/** A tombstone has none. */
+async function readBooked(reader: Executor, orderNos: readonly string[]): Promise<Map<string, BookedState>> {
+  const rows = await inPages(orderNos, (page) =>
+    selectRows(
+      reader,
+      movementRow,
+      `SELECT DISTINCT order_no, movement FROM stock_ledger
+       WHERE order_no IN (?) AND movement IN ('hold', 'sell', 'release')`,
+      [page],
+    ),
+  );
+  const booked = new Map<string, BookedState>();
+  for (const { order_no: orderNo, movement } of rows) {
+    if (movement === 'sell') booked.set(orderNo, 'sold');
+    else if (movement === 'release') booked.set(orderNo, 'released');
+    else if (!booked.has(orderNo)) booked.set(orderNo, 'open');
+  }
+  return booked;
 }
 
 async function readLines(reader: Executor, sql: string, values: unknown[]): Promise<BookedLine[]> {
@@ -202,59 +239,103 @@ function readSoldSince(reader: Executor, saleId: string, epoch: number, atMs: nu
   );
 }
 
-async function readOpen(reader: Executor, saleId: string, atMs: number): Promise<Set<string>> {
+async function* listOpen(reader: Executor, saleId: string, atMs: number): AsyncGenerator<string[]> {
+  for (let after: string | undefined = ''; after !== undefined;) {
+    const rows: { order_no: string }[] = await selectRows(
+      reader,
+      orderNoRow,
+      `SELECT o.order_no FROM orders o FORCE INDEX (orders_of_sale_status)
+       WHERE o.sale_id = ? AND o.status = 'awaiting_payment' AND o.order_no > ? ORDER BY o.order_no LIMIT ?`,
+      [saleId, after, READ_AT_ONCE],
+    );
+    after = rows.length === READ_AT_ONCE ? rows.at(-1)?.order_no : undefined;
+    yield await readOpenOf(
+      reader,
+      rows.map((row) => row.order_no),
+      atMs,
+    );
+  }
+}
+
+async function readOpenOf(reader: Executor, orderNos: readonly string[], atMs: number): Promise<string[]> {
+  if (orderNos.length === 0) return [];
   const rows = await selectRows(
     reader,
     orderNoRow,
-    `SELECT o.order_no FROM orders o WHERE o.status = 'awaiting_payment' AND o.sale_id = ? AND o.reserved_at < ?
+    `SELECT o.order_no FROM orders o WHERE o.order_no IN (?) AND o.reserved_at < ?
        AND NOT EXISTS (SELECT 1 FROM stock_ledger l
-         WHERE l.order_no = o.order_no AND l.movement IN ('sell', 'release'))
-     LIMIT ?`,
-    [saleId, new Date(atMs), OPEN_MAX],
+         WHERE l.order_no = o.order_no AND l.movement IN ('sell', 'release'))`,
+    [orderNos, new Date(atMs)],
   );
-  return new Set(rows.map((row) => row.order_no));
+  return rows.map((row) => row.order_no);
 }
 
 async function readOwned(reader: Executor, saleId: string, users: readonly string[]): Promise<OwnedLine[]> {
-  if (users.length === 0) return [];
-  const rows = await selectRows(
-    reader,
-    ownedRow,
-    `SELECT o.order_no, o.user_id, o.reserved_at, o.limit_returned, l.sku, l.quantity FROM orders o
-     JOIN stock_ledger l ON l.order_no = o.order_no AND l.movement = 'sell'
-     WHERE o.sale_id = ? AND o.user_id IN (?)`,
-    [saleId, users],
+  const rows = await inPages(users, (page) =>
+    selectRows(
+      reader,
+      ownedRow,
+      // Without the hint MariaDB reads all requests of the sale for each page of users.
+      `SELECT o.order_no, o.user_id, o.reserved_at, o.limit_returned, l.sku, l.quantity
+       FROM orders o FORCE INDEX (orders_request) JOIN stock_ledger l ON l.order_no = o.order_no AND l.movement = 'sell'
+       WHERE o.sale_id = ? AND o.user_id IN (?)`,
+      [saleId, page],
+    ),
   );
   const inParts = await readLimitParts(reader, [...new Set(rows.map((row) => row.order_no))]);
   return rows.map(({ order_no: orderNo, sku, quantity, ...row }) => ({
     orderNo,
     userId: row.user_id,
     reservedAtMs: row.reserved_at.getTime(),
-    limitReturned: row.limit_returned
-      ? [{ part: '', quantity }]
-      : inParts.filter((part) => part.orderNo === orderNo && part.sku === sku),
+    limitReturned: row.limit_returned ? [{ part: '', quantity }] : (inParts.get(`${orderNo} ${sku}`) ?? []),
     sku,
     quantity,
   }));
 }
 
-/** The units whose limit was given back by refunds of these orders. */
-async function readLimitParts(reader: Executor, orderNos: readonly string[]): Promise<ReturnedLine[]> {
-  if (orderNos.length === 0) return [];
-  const refunds = await selectRefunds(reader, 'order_no IN (?) AND limit_given', [orderNos]);
-  return refunds.flatMap(({ refundId, orderNo, items }) =>
-    (items ?? []).map((item) => ({ orderNo, part: String(refundId), ...item })),
+/** The units whose limit was given back by refunds of these orders, by order and SKU. */
+async function readLimitParts(
+  reader: Executor,
+  orderNos: readonly string[],
+): Promise<Map<string, OwnedLine['limitReturned']>> {
+  const refunds = await inPages(orderNos, (page) =>
+    selectRefunds(reader, 'order_no IN (?) AND limit_given', [page]),
   );
+  const parts = new Map<string, OwnedLine['limitReturned']>();
+  for (const { refundId, orderNo, items } of refunds) {
+    for (const { sku, quantity } of items ?? []) {
+      const line = `${orderNo} ${sku}`;
+      parts.set(line, [...(parts.get(line) ?? []), { part: String(refundId), quantity }]);
+    }
+  }
+  return parts;
 }
 
-async function readReturned(reader: Executor, saleId: string): Promise<ReturnedLine[] | undefined> {
-  const rows = await selectRows(
-    reader,
-    returnedRow,
-    `SELECT order_no, sku, quantity, part FROM stock_ledger WHERE sale_id = ? AND movement = 'return' LIMIT ?`,
-    [saleId, RETURNED_MAX + 1],
-  );
-  // Where one is missed that Redis has yet to follow, its units would be given back twice.
-  if (rows.length > RETURNED_MAX) return undefined;
-  return rows.map(({ order_no: orderNo, ...line }) => ({ orderNo, ...line }));
+/** In the order of the index that the sums are read from. */
+async function* listReturned(
+  reader: Executor,
+  saleId: string,
+  skus: readonly string[],
+): AsyncGenerator<ReturnedLine[]> {
+  for (const sku of skus) {
+    for (let after: { quantity: number; entryId: number } | undefined = { quantity: 0, entryId: 0 }; after;) {
+      const { quantity, entryId }: { quantity: number; entryId: number } = after;
+      const rows: z.infer<typeof returnedRow>[] = await selectRows(
+        reader,
+        returnedRow,
+        `SELECT order_no, sku, quantity, part, entry_id FROM stock_ledger
+         WHERE sale_id = ? AND movement = 'return' AND sku = ? AND quantity >= ? AND (quantity > ? OR entry_id > ?)
+         ORDER BY quantity, entry_id LIMIT ?`,
+        [saleId, sku, quantity, quantity, entryId, READ_AT_ONCE],
+      );
+      yield rows.map(({ order_no: orderNo, ...row }) => ({
+        orderNo,
+        sku,
+        quantity: row.quantity,
+        part: row.part,
+      }));
+      const last = rows.length === READ_AT_ONCE ? rows.at(-1) : undefined;
+      after = last && { quantity: last.quantity, entryId: last.entry_id };
+    }
+  }
 }

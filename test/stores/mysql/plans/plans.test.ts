@@ -397,19 +397,28 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
   'saleBooks.read': [
     WHOLE_LEDGER,
     async ({ saleBooks }) => {
-      const page = newOrders(500).map(({ orderNo }) => orderNo);
-      await saleBooks.read(orderOf('paid').saleId, {
-        held: page,
-        atMs: Date.now() - 60_000,
-        users: ['paid'],
-      });
+      const users = Array.from({ length: 500 }, (_, i) => (i === 0 ? 'paid' : `user-${i}`));
+      const query = { atMs: Date.now() - 60_000, users };
+      await saleBooks.read(orderOf('paid').saleId, query, async () => {});
     },
   ],
-  'saleBooks: listOrdered, readOrders': [
-    500 * PER_ROW,
+  // Beside the sums above.
+  'saleBooks: a page of each list, and what is booked of it': [
+    WHOLE_LEDGER + 3_000 * PER_ROW,
     async ({ saleBooks }) => {
       const lines = await saleBooks.listOrdered(orderOf('paid').saleId, '', 500);
-      await saleBooks.readOrders(lines.map(({ orderNo }) => orderNo));
+      const query = { atMs: Date.now(), users: [] };
+      await saleBooks.read(orderOf('paid').saleId, query, async (books) => {
+        for await (const page of books.listOpen()) {
+          await books.readBooked(page);
+          break;
+        }
+        for await (const page of books.listReturned()) {
+          await books.readStored(page.map(({ orderNo }) => orderNo));
+          break;
+        }
+        await books.readOrders(lines.map(({ orderNo }) => orderNo));
+      });
     },
   ],
   // A page of order numbers, from orders and payments in a temporary table, and what is told of each.

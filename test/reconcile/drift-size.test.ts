@@ -1,0 +1,215 @@
+/** Drift is found however many orders a sale holds; a sale that could not be compared is shown as such. */
+
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { createDriftStep } from '../../src/reconcile/drift.ts';
+import { orderKeys, saleKeys } from '../../src/stores/redis/keys.ts';
+import { acceptOrder } from '../support/accept-order.ts';
+import { buildReserveRequest, buildSale } from '../support/factories.ts';
+import { select } from '../support/rows.ts';
+import { openTestStores, silent, type TestStores } from '../support/stores.ts';
+
+/** More than two pages of the walk over held orders. */
+const SOME_PAGES = 1_100;
+
+let stores: TestStores;
+beforeAll(async () => {
+  stores = await openTestStores();
+});
+afterAll(() => stores.close());
+
+/** A run looks at every sale that Redis has. */
+beforeEach(() => stores.redis.flushall());
+
+/** @param parts stores that the step has instead */
+const run = (parts: Partial<TestStores> = {}) =>
+  createDriftStep({ ...stores, ...parts, log: silent })(new AbortController().signal);
+
+const keysOf = (saleId: string) => saleKeys({ saleId, shard: 0 });
+const lampOf = async (saleId: string) => (await stores.saleStock.read(saleId))?.skus[0];
+const parkedOf = (reference: string) =>
+  select(stores.pool, 'SELECT kind, cause, settled_by FROM parked WHERE reference = ?', [reference]);
+
+/** A sale that has reserved so many lamps, one an order and a user. @returns the orders' numbers too */
+async function openBusySale(orders: number): Promise<{ saleId: string; orderNos: string[] }> {
+  const total = 2 * orders;
+  const skus = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total, limitPerUser: null }];
+  const { saleId } = await stores.openSale(buildSale({ skus }));
+  const orderNos: string[] = [];
+  const reserve = async (i: number) => {
+    const outcome = await stores.reservations.reserve(buildReserveRequest({ saleId, userId: `user-${i}` }));
+    if (outcome.kind !== 'reserved') throw new Error(outcome.kind);
+    orderNos.push(outcome.orderNo);
+  };
+  for (let from = 0; from < orders; from += 500) {
+    const left = Math.min(500, orders - from);
+    await Promise.all(Array.from({ length: left }, (_, i) => reserve(from + i)));
+  }
+  return { saleId, orderNos };
+}
+
+async function storeAll(orderNos: readonly string[]): Promise<void> {
+  for (let from = 0; from < orderNos.length; from += 500) {
+    const found = await stores.reservations.readOrders(orderNos.slice(from, from + 500));
+    await stores.orders.storeOrders(
+      found.flatMap((reserved) => (reserved ? [reserved.order] : [])),
+      'started',
+    );
+  }
+}
+
+test('a count that is off is corrected, though more than twenty thousand orders are held', async () => {
+  const { saleId } = await openBusySale(20_001);
+  expect(await run()).toMatchObject({ repaired: 0, parked: 0 });
+  await stores.redis.hincrby(keysOf(saleId).stock, 'lamp:available', 1);
+
+  expect(await run()).toMatchObject({ repaired: 1, parked: 0 });
+
+  expect(await lampOf(saleId)).toMatchObject({ available: 20_001, held: 20_001, sold: 0 });
+});
+
+/** Between pages an order that was seen ends, one that was not, and one is reserved and ends. */
+function tradingAmidEachLook(orderNos: readonly string[], saleId: string): TestStores['saleMends'] {
+  const [first, last] = [[...orderNos], orderNos.toReversed()];
+  const end = async (orderNo: string | undefined, isPaid: boolean) => {
+    if (orderNo === undefined) return;
+    const stored = await stores.orders.read(orderNo);
+    if (!stored || stored.state.status !== 'awaiting_payment') return;
+    if (!isPaid) {
+      await stores.orders.cancel(orderNo, 'payment_timeout', { force: true });
+      await stores.reservations.release(orderNo);
+      return;
+    }
+    const { total: amount, currency } = stored.order;
+    const providerPaymentId = `pay_${orderNo}`;
+    await stores.payments.record('sandbox', {
+      providerPaymentId,
+      orderNo,
+      amount,
+      currency,
+      signedOrder: null,
+    });
+    await stores.orders.markPaid(orderNo);
+    await stores.reservations.confirm(orderNo);
+  };
+  const trade = async () => {
+    for (const isPaid of [true, false]) {
+      await end(first.shift(), isPaid);
+      await end(last.shift(), isPaid);
+    }
+    const short = await acceptOrder(stores, saleId, { userId: 'eve' });
+    await stores.orders.storeOrder(short, 'started');
+    await end(short.orderNo, true);
+    await acceptOrder(stores, saleId, { userId: 'eve' });
+  };
+  return {
+    ...stores.saleMends,
+    walkHeld(...call) {
+      const walk = stores.saleMends.walkHeld(...call);
+      return {
+        ...walk,
+        async *pages() {
+          await trade();
+          for await (const page of walk.pages()) {
+            yield page;
+            await trade();
+          }
+        },
+      };
+    },
+  };
+}
+
+test('orders that begin and end between the pages of a look are no drift, and drift is corrected meanwhile', async () => {
+  const { saleId, orderNos } = await openBusySale(SOME_PAGES);
+  await storeAll(orderNos);
+  const saleMends = tradingAmidEachLook(orderNos, saleId);
+
+  expect(await run({ saleMends })).toMatchObject({ repaired: 0, parked: 0 });
+  await stores.redis.hincrby(keysOf(saleId).stock, 'lamp:held', 3);
+  await stores.redis.hincrby(keysOf(saleId).limits, `lamp:user-${SOME_PAGES - 50}`, 1);
+  expect(await run({ saleMends })).toMatchObject({ repaired: 2, parked: 0 });
+
+  const lamp = await lampOf(saleId);
+  expect(lamp?.held).toBe(await stores.redis.zcard(keysOf(saleId).deadlines));
+  expect(lamp?.sold).toBeGreaterThan(0);
+  expect(lamp && lamp.available + lamp.held + lamp.sold).toBe(2 * SOME_PAGES);
+  expect(await run()).toMatchObject({ repaired: 0, parked: 0 });
+});
+
+test('missing holds are found behind many others, and what they take is not put on sale meanwhile', async () => {
+  const { saleId, orderNos } = await openBusySale(SOME_PAGES);
+  await storeAll(orderNos);
+  const [unlisted, lost] = [orderNos[0] ?? '', orderNos.at(-1) ?? ''];
+  await stores.redis.zrem(keysOf(saleId).deadlines, unlisted);
+  await stores.redis.del(orderKeys(lost).order);
+
+  expect(await run()).toMatchObject({ repaired: 2, parked: 0 });
+
+  expect(await run()).toMatchObject({ repaired: 0, parked: 0 });
+  expect(await lampOf(saleId)).toMatchObject({ available: SOME_PAGES, held: SOME_PAGES, sold: 0 });
+  expect(await stores.redis.zcard(keysOf(saleId).deadlines)).toBe(SOME_PAGES);
+  expect(await stores.redis.hget(orderKeys(lost).order, 'hold')).toBe('held');
+});
+
+test('where Redis has lost all holds, each run writes a part of them again', async () => {
+  const { saleId, orderNos } = await openBusySale(SOME_PAGES);
+  await storeAll(orderNos);
+  await stores.redis.del(keysOf(saleId).deadlines);
+
+  expect(await run()).toMatchObject({ repaired: 1_000, parked: 0 });
+  expect(await run()).toMatchObject({ repaired: SOME_PAGES - 1_000, parked: 0 });
+
+  expect(await run()).toMatchObject({ repaired: 0, parked: 0 });
+  expect(await lampOf(saleId)).toMatchObject({ available: SOME_PAGES, held: SOME_PAGES, sold: 0 });
+});
+
+test('a sale that cannot be compared is as old in the metric as its last whole look, and parked until the next', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  const other = await stores.openSale(buildSale());
+  expect(await run()).toMatchObject({ repaired: 0, parked: 0 });
+  const before = await stores.driftBoard.read();
+  expect(await parkedOf(saleId)).toEqual([]);
+  await stores.redis.hset(keysOf(saleId).sale, 'rebuilding', '2');
+
+  expect(await run()).toMatchObject({ repaired: 0, parked: 1 });
+
+  const skipped = await stores.driftBoard.read();
+  expect(skipped?.lookedAtMs).toBe(before?.sales?.[saleId]);
+  expect(skipped?.sales?.[other.saleId]).toBeGreaterThan(before?.sales?.[other.saleId] ?? Infinity);
+  expect(await parkedOf(saleId)).toEqual([{ kind: 'sale', cause: 'sale_not_compared', settled_by: null }]);
+
+  await stores.redis.hdel(keysOf(saleId).sale, 'rebuilding');
+  expect(await run()).toMatchObject({ repaired: 0, parked: 0 });
+  expect((await stores.driftBoard.read())?.lookedAtMs).toBeGreaterThan(skipped?.lookedAtMs ?? Infinity);
+  expect(await parkedOf(saleId)).toEqual([{ kind: 'sale', cause: 'sale_not_compared', settled_by: 'rules' }]);
+});
+
+test('of two looks at a sale at once the first is left out, and the second compares', async () => {
+  const { saleId } = await openBusySale(2);
+  const first = await stores.saleMends.look(saleId, []);
+  if (first.kind !== 'looked') throw new Error(first.kind);
+  expect(await run()).toMatchObject({ repaired: 0, parked: 0 });
+
+  const walk = stores.saleMends.walkHeld(saleId, first);
+  await expect(walk.pages().next()).rejects.toThrow('another look');
+  // It takes nothing away from a later one.
+  const second = await stores.saleMends.look(saleId, []);
+  if (second.kind !== 'looked') throw new Error(second.kind);
+  await walk.end();
+  const pages = stores.saleMends.walkHeld(saleId, second).pages();
+  expect((await pages.next()).value).toHaveLength(2);
+});
+
+test('what is left in Redis of a sale that is long over is neither compared nor parked', async () => {
+  const dayMs = 24 * 60 * 60 * 1_000;
+  const { saleId } = await stores.openSale(buildSale());
+  await stores.redis.del(keysOf(saleId).sale);
+  await stores.pool.query('UPDATE sales SET settled_at = NOW(3), closes_at = ? WHERE sale_id = ?', [
+    new Date(Date.now() - 400 * dayMs),
+    saleId,
+  ]);
+
+  expect(await run()).toMatchObject({ repaired: 0, parked: 0 });
+
+  expect(await parkedOf(saleId)).toEqual([]);
+});
