@@ -46,6 +46,7 @@ async function createLimit() {
   const sha = String(await redis.script('LOAD', TAKE_ONE));
   return async (ctx: Context): Promise<void> => {
     if (ctx.method === 'GET') return readOrder(redis, ctx);
+    await readText(ctx.req);
     const isTaken = (await redis.evalsha(sha, 1, settings.STOCK_KEY)) === 1;
     ctx.status = isTaken ? 202 : 409;
     ctx.body = isTaken ? { orderNo: ctx.get('Idempotency-Key'), status: 'queued' } : { code: 'sold_out' };

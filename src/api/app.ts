@@ -32,6 +32,7 @@ import { createHealthRoutes } from './health-routes.ts';
 import { authenticate, type RequestState } from './http/auth.ts';
 import { createBodyBudget } from './http/body-budget.ts';
 import { shareAcrossOrigins } from './http/cross-origin.ts';
+import { answerDirectly } from './http/direct-calls.ts';
 import { jsonBody, textBody, type BodyState } from './http/json-body.ts';
 import { createLane, shedPurchases, type Lane } from './http/load-shed.ts';
 import { problemResponder } from './http/problem.ts';
@@ -98,8 +99,10 @@ export function createApp(deps: AppDeps): App {
   const [cart, notice] = [jsonBody(MAX_BODY_BYTES, bodies()), textBody(MAX_WEBHOOK_BYTES, bodies())];
 
   // A lane comes after the body and the token: neither a slow sender nor one who waits for the key of a token
-  // occupies room in it. Health checks and metrics
-  // have none: they are always answered.
+  // occupies room in it. Health checks and metrics have none: they are always answered.
+  const placeOrder = createPlaceOrder({ ...deps, findAbsentSale, findOrder });
+  const purchase = [cart, shopper, purchases.enter, placeOrder] as const;
+  const poll = [shopper, others.enter, orders.getOrder] as const;
   const router = new Router<RequestState & BodyState>({ sensitive: true, strict: true })
     .get('/healthz', health.healthz)
     .get('/readyz', health.readyz)
@@ -112,15 +115,9 @@ export function createApp(deps: AppDeps): App {
       notices.enter,
       createReceiveNotice(deps),
     )
-    .post(
-      '/v1/orders',
-      cart,
-      shopper,
-      purchases.enter,
-      createPlaceOrder({ ...deps, findAbsentSale, findOrder }),
-    )
+    .post('/v1/orders', ...purchase)
     .get('/v1/orders', shopper, others.enter, createListOrders({ ...deps, projection }))
-    .get('/v1/orders/:orderNo', shopper, others.enter, orders.getOrder)
+    .get('/v1/orders/:orderNo', ...poll)
     .post('/v1/orders/:orderNo/cancel', shopper, others.enter, orders.cancelOrder)
     .post('/v1/orders/:orderNo/payment', shopper, payments.enter, orders.payOrder);
   if (deps.demo) {
@@ -143,12 +140,19 @@ export function createApp(deps: AppDeps): App {
   const app = new Koa({ proxy: deps.trustedProxyHops > 0, maxIpsCount: deps.trustedProxyHops });
   app.use(problemResponder(deps.log)).use(router.routes()).use(staff.routes()).use(staff.allowedMethods());
   const handle = app.callback();
-  // Koa answers every error itself; its promise never rejects.
+  const direct = answerDirectly({
+    routes: [
+      { method: 'POST', path: /^\/v1\/orders$/, steps: purchase },
+      { method: 'GET', path: /^\/v1\/orders\/(?<orderNo>[\w-]+)$/, steps: poll },
+    ],
+    addressOf: (request, response) =>
+      app.proxy ? app.createContext(request, response).ip : (request.socket.remoteAddress ?? ''),
+    log: deps.log,
+    // Koa answers every error itself; its promise never rejects.
+    otherwise: (request, response) => void handle(request, response),
+  });
   return {
-    handle: shareAcrossOrigins(
-      deps.corsOrigins,
-      shedPurchases(purchases, (request, response) => void handle(request, response)),
-    ),
+    handle: shareAcrossOrigins(deps.corsOrigins, shedPurchases(purchases, direct)),
     routes: [...router.stack, ...staff.stack].flatMap(({ methods, path }) =>
       methods.map((method) => `${method} ${String(path)}`),
     ),

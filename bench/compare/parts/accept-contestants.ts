@@ -14,7 +14,7 @@ import type { Contestant, Figures } from '../part.ts';
 
 export const ALONE = 'Holdfast, front alone';
 export const ALL_RUNNING = 'Holdfast, all running';
-export const LIMIT = 'bare Koa + one EVALSHA';
+export const LIMIT = 'bare Koa + body + one EVALSHA';
 
 const TITLES: Readonly<Record<PeerName, string>> = {
   'lua-list': 'A: Lua, LPUSH',

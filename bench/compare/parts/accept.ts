@@ -47,7 +47,7 @@ export const acceptPart: Part = {
       figure: 'rate',
       of: ALONE,
       against: [LIMIT],
-      atLeast: 0.75,
+      atLeast: 0.45,
     },
     {
       text: 'all running, of the best peer behind our front',

@@ -1,8 +1,8 @@
 /** The caller's identity: a bearer token with the user's id, and maybe rights. */
 
 import { createSecretKey } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
 import { SignJWT } from 'jose';
-import type { Middleware } from 'koa';
 import type { TokenFault } from './jwks.ts';
 import { Problem } from './problem.ts';
 import type { Role } from './scopes.ts';
@@ -34,7 +34,7 @@ const KEYS_RETRY_SECONDS = 10;
 export function authenticate(
   rules: TokenRules,
   onRefused: (reason: TokenFault) => void,
-): Middleware<RequestState> {
+): (ctx: { req: IncomingMessage; state: RequestState }, next: () => Promise<unknown>) => Promise<unknown> {
   const verify = createTokenVerifier(rules);
 
   function callerOf(verdict: Verdict): Caller {

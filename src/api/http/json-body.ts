@@ -3,7 +3,6 @@
 import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
 import { parse } from '@hapi/bourne';
-import type { Middleware } from 'koa';
 import type { BodyBudget } from './body-budget.ts';
 import { overloaded } from './load-shed.ts';
 import { Problem } from './problem.ts';
@@ -14,18 +13,23 @@ const JSON_TYPE = /^\s*application\/json\s*(?:;\s*charset\s*=\s*"?utf-8"?\s*)?;?
 /** The next round of repeats finds room: what does not arrive within 15 seconds is cut off. */
 const OVERFULL_RETRY_SECONDS = 5;
 
-/** What the middleware has read. */
+/** What was read. */
 export interface BodyState {
   body: unknown;
   /** As it was sent, for signatures. */
   rawBody: string;
 }
 
+type ReadBody = (
+  ctx: { req: IncomingMessage; state: BodyState },
+  next: () => Promise<unknown>,
+) => Promise<unknown>;
+
 /**
  * Reads the body into `ctx.state`. Written here because general parsers, which also know forms, other
  * encodings and compression, take several times as long for a cart of some hundred bytes.
  */
-export function jsonBody(limitBytes: number, budget: BodyBudget): Middleware<BodyState> {
+export function jsonBody(limitBytes: number, budget: BodyBudget): ReadBody {
   const read = textBody(limitBytes, budget);
   return (ctx, next) =>
     read(ctx, () => {
@@ -35,7 +39,7 @@ export function jsonBody(limitBytes: number, budget: BodyBudget): Middleware<Bod
 }
 
 /** As `jsonBody`, for what is verified before it is parsed: only `ctx.state.rawBody` is there. */
-export function textBody(limitBytes: number, budget: BodyBudget): Middleware<BodyState> {
+export function textBody(limitBytes: number, budget: BodyBudget): ReadBody {
   return async (ctx, next) => {
     const { headers } = ctx.req;
     if (!JSON_TYPE.test(headers['content-type'] ?? '')) {
@@ -61,7 +65,7 @@ export function textBody(limitBytes: number, budget: BodyBudget): Middleware<Bod
 }
 
 /** As `jsonBody`, for calls that need no body: without one, `ctx.state.body` is empty. */
-export function optionalJsonBody(limitBytes: number, budget: BodyBudget): Middleware<BodyState> {
+export function optionalJsonBody(limitBytes: number, budget: BodyBudget): ReadBody {
   const read = jsonBody(limitBytes, budget);
   return async (ctx, next) => {
     const { headers } = ctx.req;
@@ -69,7 +73,7 @@ export function optionalJsonBody(limitBytes: number, budget: BodyBudget): Middle
       return read(ctx, next);
     ctx.state.rawBody = '';
     ctx.state.body = {};
-    await next();
+    return next();
   };
 }
 

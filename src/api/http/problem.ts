@@ -79,9 +79,20 @@ export function problemDocument({ status, code, message, options }: Problem): st
 
 function headersOf({ options: { retryAfterSeconds, headers } }: Problem): Record<string, string> {
   return {
+    ...UNCACHED,
+    'Content-Type': PROBLEM_TYPE,
     ...headers,
     ...(retryAfterSeconds === undefined ? {} : { 'Retry-After': String(retryAfterSeconds) }),
   };
+}
+
+/** The answer to any error, which is logged where it is ours. */
+export function answerTo(error: unknown, { path, log }: { path: string; log: Logger }) {
+  const problem = toProblem(error);
+  // A refusal without a cause was decided upon: an answer like any other, and there may be thousands.
+  if (problem.status >= 500 && problem.cause !== undefined)
+    log.error({ err: error, path, code: problem.code }, 'request failed');
+  return { status: problem.status, headers: headersOf(problem), body: problemDocument(problem) };
 }
 
 /**
@@ -101,15 +112,10 @@ export function problemResponder(log: Logger): Middleware {
         throw new Problem('method_not_allowed', 'Not with this method; Allow names those that work.');
       }
     } catch (error) {
-      const problem = toProblem(error);
-      // A refusal without a cause was decided upon: an answer like any other, and there may be thousands.
-      if (problem.status >= 500 && problem.cause !== undefined)
-        log.error({ err: error, path: ctx.path, code: problem.code }, 'request failed');
-      ctx.status = problem.status;
-      ctx.set(UNCACHED);
-      for (const [name, value] of Object.entries(headersOf(problem))) ctx.set(name, value);
-      ctx.body = problemDocument(problem);
-      ctx.type = PROBLEM_TYPE;
+      const { status, headers, body } = answerTo(error, { path: ctx.path, log });
+      ctx.status = status;
+      ctx.body = body;
+      ctx.set(headers);
     }
   };
 }

@@ -7,6 +7,7 @@ import { isFinal, type OrderState } from '../../domain/order.ts';
 import type { Orders, WishRecorded } from '../../stores/mysql/orders/orders.ts';
 import type { ReservedOrder } from '../../stores/redis/reservations.ts';
 import type { RequestState } from '../http/auth.ts';
+import type { Call } from '../http/direct-calls.ts';
 import { parseInput, Problem, unavailable } from '../http/problem.ts';
 import type { SessionReply, SourcedOrderReply } from '../http/replies.ts';
 import type { EngineNotifier } from './engine-notifier.ts';
@@ -38,7 +39,7 @@ type OrderContext = Context & { state: RequestState; params: Record<string, stri
 export function createOrderRoutes(deps: OrderRoutesDeps) {
   const { orders, projection, queryWorkflow, notifier, findOrder, openPaymentPage, log } = deps;
 
-  function find(ctx: OrderContext): Promise<FoundOrder> {
+  function find(ctx: Pick<Call, 'params' | 'get'> & { state: RequestState }): Promise<FoundOrder> {
     return findOrder(ctx.params['orderNo'] ?? '', ctx.state.userId, knownVersionOf(ctx));
   }
 
@@ -74,14 +75,14 @@ export function createOrderRoutes(deps: OrderRoutesDeps) {
   }
 
   return {
-    async getOrder(ctx: OrderContext): Promise<void> {
+    async getOrder(ctx: Call): Promise<void> {
       const { source } = parseInput(statusOptions, ctx.query);
       const found = await find(ctx);
       const answered = source === 'workflow' ? await askWorkflow(found) : found;
       const { state } = answered;
       if (state.version > found.state.version) await projection.project({ order: found.order, state });
       ctx.status = 200;
-      ctx.etag = String(state.version);
+      ctx.set('ETag', `"${state.version}"`);
       if (knowsVersion(ctx, state.version)) {
         ctx.status = 304;
         return;
@@ -124,12 +125,12 @@ export function createOrderRoutes(deps: OrderRoutesDeps) {
 }
 
 /** `*` matches any version of an order that exists (RFC 9110, 13.1.2). */
-function knowsVersion(ctx: Context, version: number): boolean {
+function knowsVersion(ctx: Pick<Call, 'get'>, version: number): boolean {
   return ctx.get('If-None-Match').trim() === '*' || knownVersionsOf(ctx).includes(version);
 }
 
 /** Not `ctx.fresh`: a `fetch` with If-None-Match also sends `Cache-Control: no-cache`, which turns it off. */
-function knownVersionsOf(ctx: Context): number[] {
+function knownVersionsOf(ctx: Pick<Call, 'get'>): number[] {
   const tags = ctx.get('If-None-Match').split(',');
   return tags.flatMap((tag) => {
     const version = /^(?:W\/)?"(\d{1,9})"$/.exec(tag.trim())?.[1];
@@ -138,6 +139,6 @@ function knownVersionsOf(ctx: Context): number[] {
 }
 
 /** The newest version that the caller has seen. */
-function knownVersionOf(ctx: Context): number {
+function knownVersionOf(ctx: Pick<Call, 'get'>): number {
   return Math.max(0, ...knownVersionsOf(ctx));
 }

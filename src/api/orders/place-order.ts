@@ -1,7 +1,6 @@
 /** POST /v1/orders: holds the stock and accepts the order in one step, or refuses with the reason. */
 
 import { isIP } from 'node:net';
-import type { Context } from 'koa';
 import { z } from 'zod';
 import { skuSchema } from '../../domain/ids.ts';
 import {
@@ -17,9 +16,8 @@ import { metadataSchema, referenceSchema } from '../../domain/shop-data.ts';
 import type { Reservations } from '../../stores/redis/reservations.ts';
 import type { ReserveOutcome, ReserveRequest } from '../../stores/redis/reserve.ts';
 import type { SaleView } from '../../stores/redis/sale-stock.ts';
-import type { RequestState } from '../http/auth.ts';
+import type { Call } from '../http/direct-calls.ts';
 import { readIdempotencyKey } from '../http/idempotency-key.ts';
-import type { BodyState } from '../http/json-body.ts';
 import { parseInput, Problem, saleNotFound, unavailable } from '../http/problem.ts';
 import type { TicketFault } from '../http/replies.ts';
 import { viewOrder, type OrderFinder } from './order-view.ts';
@@ -86,7 +84,7 @@ export function createPlaceOrder({ reservations, findAbsentSale, findOrder, veri
     }
   }
 
-  return async function placeOrder(ctx: Context & { state: RequestState & BodyState }): Promise<void> {
+  return async function placeOrder(ctx: Call): Promise<void> {
     const { userId, body } = ctx.state;
     const idempotencyKey = readIdempotencyKey(ctx);
     const request = parseInput(orderRequest, body);
@@ -122,7 +120,7 @@ function refuseAbsent(absent: AbsentSale): Problem {
   }
 }
 
-function accept(ctx: Context, saleId: string, outcome: ReserveOutcome & { kind: 'reserved' }): void {
+function accept(ctx: Call, saleId: string, outcome: ReserveOutcome & { kind: 'reserved' }): void {
   const view = viewOrder({ saleId, ...outcome }, QUEUED);
   ctx.status = 202;
   ctx.set('Location', `/v1/orders/${outcome.orderNo}`);
@@ -130,11 +128,11 @@ function accept(ctx: Context, saleId: string, outcome: ReserveOutcome & { kind: 
   ctx.body = view;
 }
 
-function contactOf(ctx: Context): Pick<Caller, 'ip' | 'userAgent'> {
+function contactOf({ ip, req }: Call): Pick<Caller, 'ip' | 'userAgent'> {
   return {
     // Behind proxies this may be any text that a client sent: what is no address, or too long, is not kept.
-    ip: isIP(ctx.ip) === 0 || ctx.ip.length > MAX_IP_CHARS ? '' : ctx.ip,
-    userAgent: (ctx.req.headers['user-agent'] ?? '').slice(0, MAX_USER_AGENT_CHARS),
+    ip: isIP(ip) === 0 || ip.length > MAX_IP_CHARS ? '' : ip,
+    userAgent: (req.headers['user-agent'] ?? '').slice(0, MAX_USER_AGENT_CHARS),
   };
 }
 
