@@ -19,6 +19,7 @@ import { orderOf, pressPay, sessionOf } from '../support/shopper.ts';
 import { signer } from '../support/signer.ts';
 import { expectStock } from '../support/stock.ts';
 import { silent } from '../support/stores.ts';
+import { waitFor } from '../support/wait.ts';
 import { awaitStart } from '../support/workflows/start.ts';
 
 let checkout: Checkout;
@@ -270,6 +271,8 @@ test('an order whose workflow was terminated gets one again, and can be paid', a
   const { saleId, open, buyer } = await openStage();
   await awaitStart(checkout.client, open);
   await checkout.client.workflow.getHandle(open).terminate();
+  const { listRunning } = createOrderEngine(checkout.client, { eager: false });
+  await waitFor("Temporal's list to follow", async () => (await listRunning([open])).size === 0);
   expect((await reconcile(['open-orders'])).repaired).toBe(1);
   expect(await actionsOn(open)).toMatchObject([{ actor: 'holdfast', action: 'workflow_lost' }]);
   const shopper = await checkout.shopper(buyer);

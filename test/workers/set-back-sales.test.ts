@@ -10,6 +10,7 @@ import { rebuildSale } from '../../src/rebuild/rebuild-sale.ts';
 import { createCaughtUpOrders } from '../../src/stores/caught-up-orders.ts';
 import { createOrders } from '../../src/stores/mysql/orders/orders.ts';
 import type { Ask } from '../../src/stores/mysql/sales/sale-changes.ts';
+import { createEngineBudget } from '../../src/stores/redis/engine-budget.ts';
 import { saleKeys } from '../../src/stores/redis/keys.ts';
 import { createOutbox } from '../../src/stores/redis/outbox.ts';
 import { createBurst } from '../../src/workers/burst.ts';
@@ -210,6 +211,9 @@ test('a rebuild takes lost changes over before it makes the sale again from MySQ
   expect((await inRedis())?.paused).toBe(true);
 });
 
+/** So many that all orders of a test may be started at once. */
+const SLOTS = 500;
+
 /** Sells nine pairs of ten lamps that became twenty, and a new SKU, and sets MySQL back before both. */
 async function sellWhatMysqlLost() {
   const stage = await openStage();
@@ -245,7 +249,7 @@ test('a relay that comes before the keeper stores what was sold of a raise and o
     ...stores,
     outbox: createOutbox(stores.redis, blocking, { saleId, shard: 0 }, 'relay-1'),
     engine: { start: async ({ orderNo }, state) => void started.push(`${orderNo} ${state?.status}`) },
-    gate: createEngineGate(stores.budget, silent),
+    gate: createEngineGate(createEngineBudget(stores.redis, SLOTS, silent), silent, 0),
     burst: createBurst(),
     storing: pLimit(2),
     stopping: new AbortController().signal,
