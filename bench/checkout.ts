@@ -13,7 +13,7 @@ import { createSales, type Sales } from '../src/stores/mysql/sales.ts';
 import type { Stores } from '../src/stores/open.ts';
 import { connectRedis } from '../src/stores/redis/connection.ts';
 import { createSaleStock, type SaleStock } from '../src/stores/redis/sale-stock.ts';
-import { demoSecrets, findAppUrls, startApp, startProvider } from '../stack/app.ts';
+import { demoSecrets, findAppUrls, startApp, startProvider, type AppEnv } from '../stack/app.ts';
 import { prepareDemo } from '../stack/demo-sale.ts';
 import { launchServers } from '../stack/servers/servers.ts';
 import { openBenchFolder } from './folder.ts';
@@ -42,7 +42,10 @@ export interface BenchCheckout {
 }
 
 /** Starts everything, runs `work`, and stops exactly what was started, whatever happened. */
-export async function withBenchCheckout(work: (checkout: BenchCheckout) => Promise<void>): Promise<void> {
+export async function withBenchCheckout(
+  work: (checkout: BenchCheckout) => Promise<void>,
+  env: AppEnv = {},
+): Promise<void> {
   const progress = (line: string): void => console.log(`· ${line}`);
   const folder = await openBenchFolder(progress);
   const { processes } = folder;
@@ -52,7 +55,7 @@ export async function withBenchCheckout(work: (checkout: BenchCheckout) => Promi
     const { redisUrl, mysqlUrl } = servers;
     const demoSaleId = await prepareDemo({ redisUrl, mysqlUrl, progress });
     await startProvider(processes, urls);
-    await startApp(processes, { servers, urls, demoSaleId });
+    await startApp(processes, { servers, urls, demoSaleId, env });
     const pool = createMysqlPool(mysqlUrl);
     const redis = await connectRedis(redisUrl.split(','), pino({ level: 'silent' }));
     const own = { redis, pool, name: DEFAULT_DEPLOYMENT_NAME, log: pino({ level: 'silent' }) };

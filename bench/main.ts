@@ -10,14 +10,14 @@ import { compare, rewritePage } from './compare/compare.ts';
 import { herds } from './herds.ts';
 import { money } from './money.ts';
 import { overload } from './overload.ts';
-import { peak } from './peak.ts';
+import { peak, PEAK_SETTINGS } from './peak.ts';
 import { rush } from './rush.ts';
 
 const BENCHES = {
   rush: () => withBenchCheckout(rush),
   burst: () => withBenchCheckout(burst),
   overload: () => withBenchCheckout(overload),
-  peak: () => withBenchCheckout(peak),
+  peak: () => withBenchCheckout(peak, PEAK_SETTINGS),
   money: () => withBenchCheckout(money),
   herds: () => withBenchCheckout(herds),
   page: rewritePage,

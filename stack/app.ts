@@ -97,9 +97,9 @@ export function appEnv(options: { servers: Servers; urls: AppUrls; demoSaleId?: 
 /** The API and a worker, side by side. */
 export async function startApp(
   processes: Processes,
-  options: { servers: Servers; urls: AppUrls; demoSaleId: string },
+  options: { servers: Servers; urls: AppUrls; demoSaleId: string; env?: AppEnv },
 ): Promise<void> {
-  const env = appEnv(options);
+  const env = { ...appEnv(options), ...options.env };
   await Promise.all([
     startApi(processes, { name: 'api', env }),
     startWorker(processes, { name: 'worker', env }),
