@@ -1,5 +1,6 @@
 /** The audit over real stores: a correct sale is clean, and each rule finds the fault that breaks it. */
 
+import type { RowDataPacket } from 'mysql2/promise';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { auditSale, RULE_NAMES } from '../../src/audit/audit-sale.ts';
 import { beginLook } from '../../src/audit/look.ts';
@@ -13,7 +14,6 @@ import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildOrder, buildSale, uniqueSaleId } from '../support/factories.ts';
 import { pressPay, sessionOf } from '../support/shopper.ts';
 import { waitFor } from '../support/wait.ts';
-import { awaitStart } from '../support/workflows/start.ts';
 
 let checkout: Checkout;
 beforeAll(async () => {
@@ -63,6 +63,10 @@ const keysOf = ({ saleId }: Sold) => saleKeys({ saleId, shard: 0 });
 const RECORD_REVERSAL = `INSERT INTO reversals (provider, provider_reversal_id, kind, provider_payment_id, amount, currency, status)
   SELECT provider, CONCAT('re_unknown_', payment_id), ?, provider_payment_id, ?, currency, ? FROM payments WHERE order_no = ?`;
 
+/** Temporal's list is a moment behind its workflows, and the start of a workflow behind its order. */
+const awaitListing = (what: string, { saleId, open }: Sold, running: boolean) =>
+  waitFor(what, async () => (await readSale(checkout, saleId, [])).running.has(open) === running);
+
 /** For each rule, a way to break what the rule checks. */
 const FAULTS: Record<string, (sold: Sold) => Promise<unknown>> = {
   'stock adds up': (sold) => checkout.stores.redis.hincrby(keysOf(sold).stock, 'lamp:available', 1),
@@ -70,23 +74,26 @@ const FAULTS: Record<string, (sold: Sold) => Promise<unknown>> = {
     sql(`DELETE FROM stock_ledger WHERE order_no = ? AND movement = 'sell'`, paid),
   'orders account for the stock': ({ paid }) =>
     sql('UPDATE order_items SET quantity = 2 WHERE order_no = ?', paid),
-  'open orders move': async ({ open, saleId }) => {
-    await awaitStart(checkout.client, open);
-    await checkout.client.workflow.getHandle(open).terminate('deliberate fault');
-    await waitFor(
-      'the end to be listed',
-      async () => !(await readSale(checkout, saleId, [])).running.has(open),
-    );
+  'open orders move': async (sold) => {
+    await awaitListing('the start to be listed', sold, true);
+    await checkout.client.workflow.getHandle(sold.open).terminate('deliberate fault');
+    await awaitListing('the end to be listed', sold, false);
   },
   'orders end in time': ({ open }) =>
     sql('UPDATE orders SET deadline = NOW(3) - INTERVAL 1 HOUR WHERE order_no = ?', open),
   // Another process would have it in its hands, and never comes back.
-  'orders that never began end': ({ open }) =>
-    sql(
+  'orders that never began end': async ({ open }) => {
+    await waitFor('the start to be noted', async () => {
+      const noted = 'SELECT 1 FROM orders WHERE order_no = ? AND workflow_started_at IS NOT NULL';
+      const [rows] = await checkout.stores.pool.query<RowDataPacket[]>(noted, [open]);
+      return rows.length > 0;
+    });
+    await sql(
       `UPDATE orders SET workflow_started_at = NULL, deadline = NOW(3) - INTERVAL 3 MINUTE,
          end_due_at = NOW(3) + INTERVAL 1 HOUR WHERE order_no = ?`,
       open,
-    ),
+    );
+  },
   'histories are whole': ({ paid }) =>
     sql('UPDATE order_events SET version = 99 WHERE order_no = ? AND version = 2', paid),
   'totals are the sums of their lines': ({ open }) =>
@@ -96,8 +103,10 @@ const FAULTS: Record<string, (sold: Sold) => Promise<unknown>> = {
     checkout.stores.redis.hset(keysOf(sold).order(sold.paid), 'hold', 'released'),
   'the projection is true': (sold) =>
     checkout.stores.redis.hset(keysOf(sold).order(sold.open), 'version', '9'),
-  'workflows have orders': ({ open }) =>
-    sql(`UPDATE orders SET status = 'cancelled' WHERE order_no = ?`, open),
+  'workflows have orders': async (sold) => {
+    await awaitListing('the start to be listed', sold, true);
+    await sql(`UPDATE orders SET status = 'cancelled' WHERE order_no = ?`, sold.open);
+  },
   'collected money is known': ({ paid }) => sql('DELETE FROM payments WHERE order_no = ?', paid),
   'known money was collected': ({ paid }) =>
     sql(
