@@ -34,9 +34,9 @@ await once(process, 'disconnect');
 process.exit();
 
 async function generate(load: Load): Promise<LoadReport> {
-  const connections = await Promise.all(
-    Array.from({ length: load.connections }, (_, user) => openPurchaser(load, requestsOf(load, user))),
-  );
+  const requestsOf = planRequests(load);
+  const connect: Connect = (i) => openPurchaser(load, requestsOf(i));
+  const connections = await Promise.all(Array.from({ length: load.connections }, (_, i) => connect(i)));
   const startMs = performance.now();
   const notes = createNotes(startMs);
   const buy = (purchaser: Purchaser, meantMs: number, then: () => void): void => {
@@ -48,7 +48,7 @@ async function generate(load: Load): Promise<LoadReport> {
   };
   await (load.rate === null
     ? offerClosed(load, connections, buy)
-    : offerOpen({ ...load, rate: load.rate }, connections, buy));
+    : offerOpen({ ...load, rate: load.rate, connect }, connections, buy));
   const seconds = (performance.now() - startMs) / 1_000;
   const untilMs = performance.now() + LAST_ANSWERS_MS;
   while (notes.unanswered() > 0 && performance.now() < untilMs) await delay(1);
@@ -56,12 +56,19 @@ async function generate(load: Load): Promise<LoadReport> {
   return { ...notes.report(), seconds };
 }
 
-/** Each connection is one shopper, or begins elsewhere in the list of polled orders. */
-function requestsOf({ host, port, saleId, tokens, polled }: Load, user: number): RequestOf {
-  if (polled) return pollsOf({ host, port, polled, first: user * POLLS_APART });
-  return purchasesOf({ host, port, saleId, sku: 'unit', tokens: [tokens[user % tokens.length] ?? ''] });
+/**
+ * Each purchase is the next shopper's, whichever connection is free. In the list of polled orders each
+ * connection begins elsewhere.
+ * @returns what a connection sends, by its number
+ */
+function planRequests({ host, port, saleId, tokens, polled }: Load): (connection: number) => RequestOf {
+  if (polled) return (connection) => pollsOf({ host, port, polled, first: connection * POLLS_APART });
+  const purchases = purchasesOf({ host, port, saleId, sku: 'unit', tokens });
+  return () => purchases;
 }
 
+/** Takes the connection's number. */
+type Connect = (connection: number) => Promise<Purchaser>;
 type Buy = (purchaser: Purchaser, meantMs: number, then: () => void) => void;
 
 /** Each connection buys again as soon as it is answered. */
@@ -76,7 +83,11 @@ async function offerClosed({ seconds }: Load, connections: Purchaser[], buy: Buy
 }
 
 /** So many a second, however they are answered. */
-async function offerOpen(load: Load & { rate: number }, connections: Purchaser[], buy: Buy): Promise<void> {
+async function offerOpen(
+  load: Pick<Load, 'seconds'> & { rate: number; connect: Connect },
+  connections: Purchaser[],
+  buy: Buy,
+): Promise<void> {
   const idle = [...connections];
   const queue: number[] = [];
 
@@ -93,7 +104,7 @@ async function offerOpen(load: Load & { rate: number }, connections: Purchaser[]
     return purchaser;
   };
   const openAnother = async (): Promise<void> => {
-    const purchaser = await openPurchaser(load, requestsOf(load, connections.length));
+    const purchaser = await load.connect(connections.length);
     connections.push(purchaser);
     serve(purchaser);
   };

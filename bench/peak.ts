@@ -162,7 +162,7 @@ async function createCrowd(checkout: BenchCheckout, report: (line: string) => vo
   const note = (outcome: string): void => void outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
 
   async function join(orderNos: readonly string[]): Promise<void> {
-    // At random: the load goes through its users in turn, so every hundredth order is always of the same few.
+    // At random: the load goes through its users in turn, so every hundredth order would be of the same few.
     const picked = orderNos.filter(() => Math.random() * 100 < PAID_OF_HUNDRED + LEFT_OF_HUNDRED);
     const stored = await waitForStored(picked);
     await Promise.all(

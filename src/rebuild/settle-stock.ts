@@ -29,3 +29,22 @@ export async function settleStock(
   // A sale that is settled and long over is not made again: there is no stock left to settle.
   return (await sales.isWatched(parseOrderNo(orderNo)?.saleId ?? '')) ? 'later' : 'settled';
 }
+
+/**
+ * For a page of orders: asks MySQL once a sale. While the sale of a peak is made again, two pages of ended
+ * orders at a time would otherwise fill the queue for MySQL's connections, which the rebuild waits in too.
+ * @param ended their states are final
+ */
+export function settleStocks(
+  deps: SettleStockDeps,
+  ended: readonly { orderNo: string; state: Pick<OrderState, 'status'> }[],
+): Promise<PromiseSettledResult<'settled' | 'later'>[]> {
+  const answers = new Map<string, Promise<boolean>>();
+  function isWatched(saleId: string): Promise<boolean> {
+    const answer = answers.get(saleId) ?? deps.sales.isWatched(saleId);
+    answers.set(saleId, answer);
+    return answer;
+  }
+  const once = { ...deps, sales: { isWatched } };
+  return Promise.allSettled(ended.map(({ orderNo, state }) => settleStock(once, orderNo, state)));
+}

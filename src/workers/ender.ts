@@ -10,7 +10,7 @@ import type { Logger } from 'pino';
 import { createVoidSessions, type VoidSessionsDeps } from '../activities/void-sessions.ts';
 import { isFinal } from '../domain/order.ts';
 import { ProviderBusyError } from '../payments/provider.ts';
-import { settleStock, type SettleStockDeps } from '../rebuild/settle-stock.ts';
+import { settleStocks, type SettleStockDeps } from '../rebuild/settle-stock.ts';
 import { isUnavailable } from '../stores/mysql/errors.ts';
 import type { ClosingOrder, EndChange, Endings } from '../stores/mysql/orders/endings.ts';
 import type { Orders } from '../stores/mysql/orders/orders.ts';
@@ -106,9 +106,7 @@ export function createEndedRepeater(deps: EndedRepeaterDeps): () => Promise<numb
 async function settleEnded(deps: SettleEndedDeps, ended: readonly EndChange[]): Promise<number> {
   if (ended.length === 0) return 0;
   const { endings, reservations, log } = deps;
-  const results = await Promise.allSettled(
-    ended.map(({ orderNo, state }) => settleStock(deps, orderNo, state)),
-  );
+  const results = await settleStocks(deps, ended);
   const failed = results.find((result) => result.status === 'rejected');
   if (failed) log.warn({ err: failed.reason as unknown }, 'the stock of ended orders was not given back yet');
   const done = ended.filter((_, i) => {

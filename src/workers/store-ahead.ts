@@ -5,7 +5,7 @@
 
 import type { LimitFunction } from 'p-limit';
 import { isFinal, type FailureReason } from '../domain/order.ts';
-import { settleStock } from '../rebuild/settle-stock.ts';
+import { settleStocks } from '../rebuild/settle-stock.ts';
 import type { Orders } from '../stores/mysql/orders/orders.ts';
 import type { WorkflowPresence } from '../stores/mysql/orders/store-orders.ts';
 import type { Outbox } from '../stores/redis/outbox.ts';
@@ -64,7 +64,12 @@ export async function storeAhead(
   // The process that abandoned an order may have died before it released the stock.
   const abandoned = durable.filter(({ state: { status } }) => isFinal(status) && status !== 'paid');
   // One whose sale's data are being made again has nothing to release: the rebuild counts what MySQL has.
-  await Promise.all(abandoned.map(({ order: { orderNo }, state }) => settleStock(deps, orderNo, state)));
+  const releases = await settleStocks(
+    deps,
+    abandoned.map(({ order: { orderNo }, state }) => ({ orderNo, state })),
+  );
+  const failed = releases.find((release) => release.status === 'rejected');
+  if (failed) throw failed.reason;
   await outbox.acknowledge(durable.map(({ entryId }) => entryId));
   // A paid one is for an operator, as any paid order that is refused.
   const lost = refused.filter(({ reason, state }) => reason === 'lost_hold' && state.status !== 'paid');

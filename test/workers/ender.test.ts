@@ -158,6 +158,25 @@ test("an order that ends while its sale's data are away stays due until they are
   await expectStock(stores, saleId, FREE);
 });
 
+test("a page of ended orders asks MySQL once whether their sale's data are made again", async () => {
+  const { saleId } = await sell(5);
+  await passDeadlines();
+  const { sale } = saleKeys({ saleId, shard: 0 });
+  await stores.redis.rename(sale, `${sale}-away`);
+  const asked: string[] = [];
+  function isWatched(asking: string): Promise<boolean> {
+    asked.push(asking);
+    return stores.sales.isWatched(asking);
+  }
+
+  await ender({ sales: { isWatched } })();
+
+  expect(asked).toEqual([saleId]);
+  await stores.redis.rename(`${sale}-away`, sale);
+  await repeatEnded();
+  await expectStock(stores, saleId, FREE);
+});
+
 test("a process that was frozen before it told Redis gives nothing back twice, also after the sale's data were made again", async () => {
   const { saleId, orders } = await sell(3);
   const [ended, again, open] = orders;
