@@ -184,20 +184,27 @@ async function writePages(
     const requests = page.map(({ order }) => order).filter(isRequestKnown);
     const all = page.map(({ order }) => order);
     counts.replaced += await saleRebuild.clean(saleId, epoch, all);
-    await saleRebuild.writeOrders(saleId, epoch, open);
-    // What changed since the snapshot was projected to nothing, and what has ended may be shown as before.
-    const states = await repairs.readStates(all.map(({ orderNo }) => orderNo));
-    const changes = [...states].flatMap(([orderNo, state]) => (state ? [{ orderNo, state }] : []));
-    await projectChanges(reservations, changes);
-    await saleRebuild.writeRequests(saleId, epoch, requests);
-    await saleRebuild.writeTickets(saleId, epoch, page.flatMap(ticketOf));
-    await saleRebuild.writeReturns(saleId, epoch, page.flatMap(returnsOf));
+    // Side by side: the sale is paused, and on a busy machine each of them waits for its turn.
+    await Promise.all([
+      writeHolds(open, all),
+      saleRebuild.writeRequests(saleId, epoch, requests),
+      saleRebuild.writeTickets(saleId, epoch, page.flatMap(ticketOf)),
+      saleRebuild.writeReturns(saleId, epoch, page.flatMap(returnsOf)),
+    ]);
     for (const stored of page) if (countsAgainstLimit(stored)) addTo(limits, stored);
     counts.openOrders += open.length;
     counts.requests += requests.length;
   }
   await saleRebuild.writeLimits(saleId, epoch, [...limits.values()]);
   return counts;
+
+  async function writeHolds(open: SnapshotOrder[], all: SnapshotOrder['order'][]): Promise<void> {
+    await saleRebuild.writeOrders(saleId, epoch, open);
+    // What changed since the snapshot was projected to nothing, and what has ended may be shown as before.
+    const states = await repairs.readStates(all.map(({ orderNo }) => orderNo));
+    const changes = [...states].flatMap(([orderNo, state]) => (state ? [{ orderNo, state }] : []));
+    await projectChanges(reservations, changes);
+  }
 }
 
 /** A tombstone has no key: another order may have it. */

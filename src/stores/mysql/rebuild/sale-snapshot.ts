@@ -57,13 +57,17 @@ export async function readSaleSnapshot<T>(
   return result;
 }
 
+/** Reads the next page while the last one is written. */
 async function* readPages(run: RebuildLock['run'], saleId: string): AsyncGenerator<SnapshotOrder[]> {
-  for (let after = ''; ;) {
-    const page = await run((connection) => readPage(connection, saleId, after));
+  const read = (after: string) => run((connection) => readPage(connection, saleId, after));
+  for (let next = read(''); ;) {
+    const page = await next;
     const last = page.at(-1);
     if (!last) return;
+    next = read(last.order.orderNo);
+    // Where the writing fails, nobody waits for it any more; else it is thrown above.
+    next.catch(() => undefined);
     yield page;
-    after = last.order.orderNo;
   }
 }
 
