@@ -31,6 +31,8 @@ const RESTORE_WITHIN_MS = 5_000;
 const LIMITS_AT_ONCE = 1_000;
 /** Pages of each in one run: the limits of 300,000 orders are compared in eight runs. */
 const LIMIT_PAGES_MAX = 40;
+/** A run begins no further look after so long: one of a million holds takes minutes, and the step has five. */
+const LOOKS_BEGIN_MS = 150_000;
 /** Limits in doubt that are looked at with the stock, at one moment: about a millisecond of Redis. */
 const DOUBTED_MAX = 500;
 
@@ -46,7 +48,7 @@ export interface DriftDeps extends RebuildDeps {
 }
 
 export function createDriftStep(deps: DriftDeps): Step {
-  const { holds, sales, driftBoard, repairs, log } = deps;
+  const { holds, driftBoard, repairs, log } = deps;
 
   return async (signal) => {
     const report = { looked: 0, repaired: 0, parked: 0 };
@@ -55,18 +57,26 @@ export function createDriftStep(deps: DriftDeps): Step {
     /** When each sale was last compared whole, and why those were not that this run has left out. */
     const comparedAtMs = new Map<string, number>();
     const notCompared = new Map<string, string>();
-    const former = await driftBoard.read();
+    // One that cannot be read is written anew.
+    const former = await driftBoard.read().catch((error: unknown) => {
+      log.warn({ err: error }, 'what the run before has found cannot be read');
+      return undefined;
+    });
+    const untilMs = performance.now() + LOOKS_BEGIN_MS;
+    const lastOf = (saleId: string) => former?.sales?.[saleId] ?? former?.lookedAtMs ?? 0;
     const leaveOut = (saleId: string, why: string) => {
       notCompared.set(saleId, why);
-      comparedAtMs.set(saleId, former?.sales?.[saleId] ?? former?.lookedAtMs ?? 0);
+      comparedAtMs.set(saleId, lastOf(saleId));
     };
-    for (const { saleId } of await holds.listShards()) {
+    // What a run has no time for comes first in the next.
+    const sales = (await holds.listShards()).toSorted((a, b) => lastOf(a.saleId) - lastOf(b.saleId));
+    for (const { saleId } of sales) {
       if (signal.aborted) return report;
       try {
-        const found = await findDrift(deps, saleId, signal);
+        const found = await findDrift(deps, saleId, { untilMs, signal });
         if (found.kind === 'skipped') {
           // What is left in Redis of a sale that is long over need not be whole.
-          if (!(await sales.isWatched(saleId))) continue;
+          if (!(await deps.sales.isWatched(saleId))) continue;
           log.warn({ saleId, why: found.why }, 'the stores could not be compared for a sale');
           leaveOut(saleId, found.why);
           continue;
@@ -103,12 +113,20 @@ type Drift =
   | { kind: 'found'; compared: Compared; differences: Difference[] }
   | Extract<Look, { kind: 'skipped' }>;
 
+const NO_TIME: Drift = { kind: 'skipped', why: 'the run had no time left for it' };
+
 /** Looks several times, and returns the differences that all looks saw, as the last one saw them. */
-async function findDrift(deps: DriftDeps, saleId: string, signal: AbortSignal): Promise<Drift> {
+async function findDrift(
+  deps: DriftDeps,
+  saleId: string,
+  { untilMs, signal }: { untilMs: number; signal: AbortSignal },
+): Promise<Drift> {
+  if (performance.now() > untilMs) return NO_TIME;
   const limits = { fields: await listFields(deps, saleId), are: 'many' } as const;
   let first = await lookAtSale(deps, saleId, limits, signal);
   // A change of the sale takes less, and most rebuilds.
   for (let looks = 1; looks < LOOKS && first.kind === 'skipped'; looks += 1) {
+    if (performance.now() > untilMs) return NO_TIME;
     await delay(LOOK_PAUSE_MS, undefined, { signal });
     first = await lookAtSale(deps, saleId, limits, signal);
   }
@@ -116,6 +134,7 @@ async function findDrift(deps: DriftDeps, saleId: string, signal: AbortSignal): 
   let { compared } = first;
   let differences = compareSale(compared);
   for (let looks = 1; looks < LOOKS && differences.length > 0; looks += 1) {
+    if (performance.now() > untilMs) return NO_TIME;
     await delay(LOOK_PAUSE_MS, undefined, { signal });
     const inDoubt = differences.flatMap((difference) =>
       difference.kind === 'limit' ? [difference.field] : [],

@@ -52,6 +52,10 @@ export async function lookAtSale(
       const returned = await readReturned(saleMends, saleId, look, books);
       const held = await readHeld(walk, books, new Set(users), signal);
       if (!held) return skipped('Redis has an order in part, and MySQL has none');
+      // By a clock that was set back, orders of before the look would count as later ones.
+      const nowMs = await saleMends.readTimeMs(saleId);
+      if (walk.newestMs() > nowMs || books.soldSince.some(({ reservedAtMs }) => reservedAtMs > nowMs))
+        return skipped("it has orders of a later time than Redis' clock shows");
       const busy = are === 'few' ? [] : [...held.carts].filter(([orderNo]) => walk.hasEnded(orderNo));
       const busyUsers = new Set(busy.map(([, { userId }]) => userId));
       return { kind: 'compared', compared: { look, books, fields, busyUsers, ...returned, ...held } };

@@ -33,6 +33,13 @@ const CLOSING_MAX = 20;
  * While the provider is away a pass calls it for one order, as a probe, and ends those whose time is over.
  */
 const CLOSING_WHILE_AWAY_MAX = 200;
+/**
+ * One whose turn has not come for so long ends untried: half a minute after it would have ended had the
+ * provider not answered, and within two minutes of its deadline.
+ */
+const TURN_PATIENCE_SECONDS = 90;
+/** Each is a transaction of its own; within their claim. */
+const OVERDUE_MAX = 200;
 /** Before sessions that could not be voided are tried again. */
 const RETRY_MS = 5_000;
 /** Before an order is tried again that MySQL cannot end, as its bookings contradict each other. */
@@ -69,6 +76,7 @@ export async function runEnder(
     ...Array.from({ length: PAGES_AT_ONCE }, () => runLoop('ender', createEnder(deps), loops)),
     runLoop('ended', createEndedRepeater(deps), loops),
     runLoop('closer', createCloser(deps, signal), loops),
+    runLoop('overdue closer', createOverdueCloser(deps), loops),
   ]);
 }
 
@@ -125,7 +133,7 @@ type VoidOutcome = 'void' | 'busy' | 'failed';
  * @returns one pass of the closer's loop; the pass returns the pause before the next, in ms
  */
 export function createCloser(deps: CloserDeps, signal?: AbortSignal): () => Promise<number> {
-  const { endings, orders, reservations, log } = deps;
+  const { endings, log } = deps;
   const voidSessions = createVoidSessions(deps);
   let isAway = false;
 
@@ -140,30 +148,6 @@ export function createCloser(deps: CloserDeps, signal?: AbortSignal): () => Prom
     }
   }
 
-  /** One that fails delays no other: its claim runs out. */
-  async function close({ orderNo, isOverdue }: ClosingOrder, isVoid: boolean): Promise<EndChange[]> {
-    try {
-      const isEnding = isVoid || isOverdue;
-      const change = isEnding ? await end(orderNo, { force: !isVoid }) : undefined;
-      if (!isEnding) await endings.putOff(orderNo, RETRY_MS);
-      return change ? [change] : [];
-    } catch (error) {
-      log.warn({ err: error, orderNo }, 'an order was not ended yet');
-      return [];
-    }
-  }
-
-  async function end(orderNo: string, options: { force: boolean }): Promise<EndChange | undefined> {
-    try {
-      return await endings.endClosing(orderNo, options);
-    } catch (error) {
-      if (isUnavailable(error)) throw error;
-      await orders.park(orderNo, `it cannot be ended: ${String(error)}`, null);
-      await endings.putOff(orderNo, FAULTY_RETRY_MS);
-      return undefined;
-    }
-  }
-
   return async function pass(): Promise<number> {
     const wasAway = isAway;
     const taken = await endings.takeClosing(wasAway ? CLOSING_WHILE_AWAY_MAX : CLOSING_MAX);
@@ -173,21 +157,69 @@ export function createCloser(deps: CloserDeps, signal?: AbortSignal): () => Prom
     const changes = await Promise.all(
       taken.map((order, i) =>
         limit(async () => {
-          if ((wasAway && i > 0) || signal?.aborted) return close(order, false);
+          // Another process tries: nothing is ended for want of time that this one does not have.
+          if (signal?.aborted) return close(deps, { ...order, isOverdue: false }, false);
+          if (wasAway && i > 0) return close(deps, order, false);
           const outcome = await tryToVoid(order.orderNo);
           tries.push(outcome);
-          return close(order, outcome === 'void');
+          return close(deps, order, outcome === 'void');
         }),
       ),
     );
     isAway = tries.every((outcome) => outcome === 'failed');
-    const changed = changes.flat();
-    const ended = changed.filter(({ state }) => isFinal(state.status));
-    await settleEnded(deps, ended);
-    await projectChanges(
-      reservations,
-      changed.filter((change) => !ended.includes(change)),
-    );
+    await follow(deps, changes.flat());
     return 0;
   };
+}
+
+/**
+ * @returns one pass of the loop that ends closing orders whose turn at the provider has not come: it is slow,
+ *   or thousands of pages were open at once; the pass returns the pause before the next, in ms
+ */
+export function createOverdueCloser(deps: CloserDeps): () => Promise<number> {
+  return async function pass(): Promise<number> {
+    const taken = await deps.endings.takeClosing(OVERDUE_MAX, TURN_PATIENCE_SECONDS);
+    const limit = pLimit(CALLS_MAX);
+    const changes = await Promise.all(taken.map((order) => limit(() => close(deps, order, false))));
+    await follow(deps, changes.flat());
+    return taken.length > 0 ? 0 : IDLE_PAUSE_MS;
+  };
+}
+
+/** One that fails delays no other: its claim runs out. */
+async function close(deps: CloserDeps, order: ClosingOrder, isVoid: boolean): Promise<EndChange[]> {
+  const { orderNo, isOverdue } = order;
+  try {
+    const isEnding = isVoid || isOverdue;
+    const change = isEnding ? await end(deps, orderNo, { force: !isVoid }) : undefined;
+    if (!isEnding) await deps.endings.putOff(orderNo, RETRY_MS);
+    return change ? [change] : [];
+  } catch (error) {
+    deps.log.warn({ err: error, orderNo }, 'an order was not ended yet');
+    return [];
+  }
+}
+
+async function end(
+  { endings, orders }: CloserDeps,
+  orderNo: string,
+  options: { force: boolean },
+): Promise<EndChange | undefined> {
+  try {
+    return await endings.endClosing(orderNo, options);
+  } catch (error) {
+    if (isUnavailable(error)) throw error;
+    await orders.park(orderNo, `it cannot be ended: ${String(error)}`, null);
+    await endings.putOff(orderNo, FAULTY_RETRY_MS);
+    return undefined;
+  }
+}
+
+async function follow(deps: CloserDeps, changed: readonly EndChange[]): Promise<void> {
+  const ended = changed.filter(({ state }) => isFinal(state.status));
+  await settleEnded(deps, ended);
+  await projectChanges(
+    deps.reservations,
+    changed.filter((change) => !ended.includes(change)),
+  );
 }

@@ -1,8 +1,8 @@
 /** Drift is found however many orders a sale holds; a sale that could not be compared is shown as such. */
 
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { createDriftStep } from '../../src/reconcile/drift.ts';
-import { orderKeys, saleKeys } from '../../src/stores/redis/keys.ts';
+import { DRIFT_KEY, orderKeys, saleKeys } from '../../src/stores/redis/keys.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
 import { select } from '../support/rows.ts';
@@ -212,4 +212,75 @@ test('what is left in Redis of a sale that is long over is neither compared nor 
   expect(await run()).toMatchObject({ repaired: 0, parked: 0 });
 
   expect(await parkedOf(saleId)).toEqual([]);
+});
+
+test('a sale that is left out again is shown again, also after an operator has resolved it', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  const { sale } = keysOf(saleId);
+  await stores.redis.hset(sale, 'rebuilding', '2');
+  await run();
+  await stores.pool.query(
+    `UPDATE parked SET resolved_at = NOW(3), settled_by = 'operator' WHERE reference = ?`,
+    [saleId],
+  );
+  await run();
+  expect(await parkedOf(saleId)).toMatchObject([{ settled_by: 'operator' }]);
+  await stores.redis.hdel(sale, 'rebuilding');
+  await run();
+
+  await stores.redis.hset(sale, 'rebuilding', '3');
+  await run();
+
+  expect(await parkedOf(saleId)).toMatchObject([{ settled_by: null }]);
+});
+
+test("orders of a later time than Redis' clock are not taken for later than the look: it was set back", async () => {
+  const { saleId, orderNos } = await openBusySale(3);
+  await storeAll(orderNos);
+  const { deadlines, order } = keysOf(saleId);
+  const hourMs = 60 * 60 * 1_000;
+  for (const orderNo of orderNos) {
+    await stores.redis.hincrby(order(orderNo), 'reserved_at', hourMs);
+    await stores.redis.zincrby(deadlines, hourMs, orderNo);
+  }
+  await stores.pool.query(
+    'UPDATE orders SET reserved_at = reserved_at + INTERVAL 1 HOUR WHERE order_no IN (?)',
+    [orderNos],
+  );
+
+  expect(await run()).toMatchObject({ repaired: 0, parked: 1 });
+
+  expect(await lampOf(saleId)).toMatchObject({ available: 3, held: 3, sold: 0 });
+});
+
+test('a sale for which a run had no time is left out, and comes first in the next', async () => {
+  vi.useFakeTimers({ toFake: ['performance'] });
+  onTestFinished(() => void vi.useRealTimers());
+  const saleIds = [await stores.openSale(buildSale()), await stores.openSale(buildSale())].map(
+    (opened) => opened.saleId,
+  );
+  const looked: string[] = [];
+  const saleMends: TestStores['saleMends'] = {
+    ...stores.saleMends,
+    look(saleId, fields) {
+      looked.push(saleId);
+      vi.advanceTimersByTime(3 * 60_000);
+      return stores.saleMends.look(saleId, fields);
+    },
+  };
+
+  expect(await run({ saleMends })).toMatchObject({ repaired: 0, parked: 1 });
+  expect(await run({ saleMends })).toMatchObject({ repaired: 0, parked: 1 });
+
+  expect(looked).toHaveLength(2);
+  expect(new Set(looked)).toEqual(new Set(saleIds));
+});
+
+test('a board that cannot be read is written anew', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  await stores.redis.set(DRIFT_KEY, 'no JSON');
+
+  expect(await run()).toMatchObject({ repaired: 0, parked: 0 });
+
+  expect(Object.keys((await stores.driftBoard.read())?.sales ?? {})).toEqual([saleId]);
 });

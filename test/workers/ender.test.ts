@@ -10,6 +10,7 @@ import {
   createCloser,
   createEndedRepeater,
   createEnder,
+  createOverdueCloser,
   type CloserDeps,
   type EnderDeps,
 } from '../../src/workers/ender.ts';
@@ -304,6 +305,28 @@ test('a provider that is away is asked about one order at a time until it is bac
     }
   }));
 
+test('an order whose turn at the provider does not come ends within a minute and a half', () =>
+  withWorld(async ({ startSandbox }) => {
+    const provider = connect(await startSandbox());
+    const { saleId, order } = await sellOne();
+    await openSession(order, provider);
+    await passDeadlines();
+    await ender()();
+    const pass = createOverdueCloser({ ...stores, provider: noProvider, log: silent });
+    await runOut('end_begun_at', 89);
+    await runOut('end_due_at', 89);
+
+    expect(await pass()).toBeGreaterThan(0);
+    expect((await statesOf(order)).stored?.status).toBe('awaiting_payment');
+
+    await runOut('end_begun_at', 91);
+    await runOut('end_due_at', 91);
+    expect(await pass()).toBe(0);
+    expect(await statesOf(order)).toEqual({ stored: CANCELLED, shown: CANCELLED });
+    expect(await sessionsOf(order)).toEqual(['open']);
+    await expectStock(stores, saleId, FREE);
+  }));
+
 test('a process that is to stop calls the provider for no further order, and another goes on', () =>
   withWorld(async ({ startSandbox }) => {
     const provider = connect(await startSandbox());
@@ -318,6 +341,8 @@ test('a process that is to stop calls the provider for no further order, and ano
     };
     const parts = { ...stores, provider: { ...provider, voidSession }, log: silent };
 
+    // It would end untried in a process that goes on, had its provider been away.
+    await runOut('end_begun_at', 61);
     await createCloser(parts, AbortSignal.abort())();
     expect(calls).toBe(0);
     expect((await statesOf(order)).stored?.status).toBe('awaiting_payment');

@@ -64,6 +64,7 @@ export function createHeldWalk(
   const ended = new Set<string>();
   const begun = new Set<string>();
   let notes = 1;
+  let newestMs = 0;
 
   const isBefore = (orderNo: string, { reservedAtMs }: Held) =>
     reservedAtMs < atMs || (reservedAtMs === atMs && ofThatMillisecond.has(orderNo));
@@ -107,7 +108,9 @@ export function createHeldWalk(
       for (const [i, fields] of reply.orders.entries()) {
         const { data } = held.safeParse(fields);
         const orderNo = page[i];
-        if (data && orderNo !== undefined) found.set(orderNo, data);
+        if (!data || orderNo === undefined) continue;
+        found.set(orderNo, data);
+        newestMs = Math.max(newestMs, data.reservedAtMs);
       }
     }
     return found;
@@ -156,6 +159,9 @@ export function createHeldWalk(
       await readMoves();
       return orderNos.filter((orderNo, i) => deadlines[i] === null && !ended.has(orderNo));
     },
+
+    /** When the newest order was reserved that was read (Unix ms), be it after the look; 0: none was. */
+    newestMs: (): number => newestMs,
 
     /** After all pages: whether the hold has ended since the look. */
     hasEnded: (orderNo: string): boolean => ended.has(orderNo),

@@ -98,16 +98,20 @@ export function createEndings(pool: Pool) {
       );
     },
 
-    /** Claims closing orders whose sessions are to be voided, and those that are to be ended alone. */
-    takeClosing: (limit: number): Promise<ClosingOrder[]> =>
+    /**
+     * Claims closing orders whose sessions are to be voided, and those that are to be ended alone.
+     * @param dueForSeconds only those that nobody has taken for so long
+     */
+    takeClosing: (limit: number, dueForSeconds = 0): Promise<ClosingOrder[]> =>
       inTransaction(pool, async (connection) => {
         const rows = await selectRows(
           connection,
           closingRow,
           `SELECT order_no, end_begun_at < NOW(3) - INTERVAL ? SECOND AS overdue
-           FROM orders FORCE INDEX (orders_to_end) WHERE ${IS_UNBEGUN} AND end_due_at <= NOW(3)
+           FROM orders FORCE INDEX (orders_to_end)
+           WHERE ${IS_UNBEGUN} AND end_due_at <= NOW(3) - INTERVAL ? SECOND
            ORDER BY end_due_at LIMIT ? FOR UPDATE SKIP LOCKED`,
-          [CLOSING_PATIENCE_SECONDS, limit],
+          [CLOSING_PATIENCE_SECONDS, dueForSeconds, limit],
         );
         const closing = rows.map((row) => ({ orderNo: row.order_no, isOverdue: row.overdue }));
         if (closing.length > 0) await takeLease(connection, LEASED, closing.map(orderNoOf), CLOSING_CLAIM_MS);

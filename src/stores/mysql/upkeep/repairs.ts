@@ -102,8 +102,9 @@ export function createRepairs(pool: Pool) {
       const left = notCompared.size > 0 ? [[...notCompared.keys()]] : [];
       await modify(
         pool,
-        `UPDATE parked SET resolved_at = NOW(3), settled_by = 'rules'
-         WHERE kind = 'sale' AND cause = 'sale_not_compared' AND resolved_at IS NULL
+        // Also what an operator has resolved: it is over, so the next time it is shown again.
+        `UPDATE parked SET resolved_at = COALESCE(resolved_at, NOW(3)), settled_by = 'rules'
+         WHERE kind = 'sale' AND cause = 'sale_not_compared' AND (resolved_at IS NULL OR settled_by = 'operator')
            ${left.length > 0 ? 'AND reference NOT IN (?)' : ''}`,
         left,
       );
@@ -114,8 +115,8 @@ export function createRepairs(pool: Pool) {
       if (skus.length === 0) return;
       await modify(
         pool,
-        `UPDATE parked SET resolved_at = NOW(3), settled_by = 'rules'
-         WHERE kind = 'sale' AND reference IN (?) AND resolved_at IS NULL`,
+        `UPDATE parked SET resolved_at = COALESCE(resolved_at, NOW(3)), settled_by = 'rules'
+         WHERE kind = 'sale' AND reference IN (?) AND (resolved_at IS NULL OR settled_by = 'operator')`,
         [skus.map((sku) => `${saleId} ${sku}`)],
       );
     },

@@ -22,6 +22,7 @@ const saleRow = z.object({ epoch: z.int(), change_no: z.int(), pending: z.coerce
 const skuRow = z.object({ sku: z.string(), total: z.int(), held: z.int(), sold: z.int() });
 const orderNoRow = z.object({ order_no: z.string() });
 const lineRow = z.object({ order_no: z.string(), sku: z.string(), quantity: z.int() });
+const laterRow = lineRow.extend({ reserved_at: z.date() });
 const returnedRow = lineRow.extend({ part: z.string(), entry_id: z.int() });
 const movementRow = z.object({ order_no: z.string(), movement: z.enum(['hold', 'sell', 'release']) });
 const ownedRow = lineRow.extend({
@@ -39,6 +40,11 @@ interface BookedLine {
 }
 
 /** Units that were put back on sale, by a refund or, where `part` is empty, as what was left. */
+/** Of an order that was reserved after the look. */
+interface LaterLine extends BookedLine {
+  reservedAtMs: number;
+}
+
 interface ReturnedLine extends BookedLine {
   part: string;
 }
@@ -60,7 +66,7 @@ export interface SaleBooks {
   /** `booked`: the sums of the ledger. */
   skus: { sku: string; total: number; counted: Counts; booked: Counts }[];
   /** Units of orders that were reserved after the given moment and are booked as sold. */
-  soldSince: BookedLine[];
+  soldSince: LaterLine[];
   /** What the given users bought. */
   owned: OwnedLine[];
   /** Units that were put back on sale, page by page. */
@@ -220,23 +226,30 @@ async function readBooked(reader: Executor, orderNos: readonly string[]): Promis
   return booked;
 }
 
-async function readLines(reader: Executor, sql: string, values: unknown[]): Promise<BookedLine[]> {
-  const rows = await selectRows(reader, lineRow, sql, values);
-  return rows.map((row) => ({ orderNo: row.order_no, sku: row.sku, quantity: row.quantity }));
-}
-
 /** By the range of order numbers that were made since: no other index leads to them. */
-function readSoldSince(reader: Executor, saleId: string, epoch: number, atMs: number): Promise<BookedLine[]> {
+async function readSoldSince(
+  reader: Executor,
+  saleId: string,
+  epoch: number,
+  atMs: number,
+): Promise<LaterLine[]> {
   const since = encodeTime(atMs - NUMBER_AGE_MS, 10);
   const first = formatOrderNo({ saleId, shard: 0, epoch, ulid: `${since}${'0'.repeat(16)}` });
   const last = formatOrderNo({ saleId, shard: 0, epoch, ulid: 'Z'.repeat(26) });
-  return readLines(
+  const rows = await selectRows(
     reader,
-    `SELECT l.order_no, l.sku, l.quantity FROM orders o
+    laterRow,
+    `SELECT l.order_no, l.sku, l.quantity, o.reserved_at FROM orders o
      JOIN stock_ledger l ON l.order_no = o.order_no AND l.movement = 'sell'
      WHERE o.order_no BETWEEN ? AND ? AND o.reserved_at >= ?`,
     [first, last, new Date(atMs)],
   );
+  return rows.map(({ order_no: orderNo, reserved_at: reservedAt, sku, quantity }) => ({
+    orderNo,
+    sku,
+    quantity,
+    reservedAtMs: reservedAt.getTime(),
+  }));
 }
 
 async function* listOpen(reader: Executor, saleId: string, atMs: number): AsyncGenerator<string[]> {
