@@ -10,14 +10,15 @@ import { compare, rewritePage } from './compare/compare.ts';
 import { herds } from './herds.ts';
 import { money } from './money.ts';
 import { overload } from './overload.ts';
-import { peak, PEAK_SETTINGS } from './peak.ts';
+import { peak } from './peak.ts';
 import { rush } from './rush.ts';
+import { USUAL_SETTINGS } from './servers.ts';
 
 const BENCHES = {
   rush: () => withBenchCheckout(rush),
   burst: () => withBenchCheckout(burst),
   overload: () => withBenchCheckout(overload),
-  peak: () => withBenchCheckout(peak, PEAK_SETTINGS),
+  peak: () => withBenchCheckout(peak, USUAL_SETTINGS),
   money: () => withBenchCheckout(money),
   herds: () => withBenchCheckout(herds),
   page: rewritePage,

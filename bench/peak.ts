@@ -40,9 +40,6 @@ const LATE_MAX = 20_000;
 const STORE_TIMEOUT_MS = 2 * 60_000;
 const END_TIMEOUT_MS = 20 * 60_000;
 
-/** What a trial has otherwise than a sale, as it is by default. */
-export const PEAK_SETTINGS = { RECONCILE_EVERY_SECONDS: '60' };
-
 const VARIANTS = ['plain', 'frozen', 'emptied'] as const;
 type Variant = (typeof VARIANTS)[number];
 

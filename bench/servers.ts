@@ -28,6 +28,12 @@ const REWRITE_TIMEOUT_MS = 30_000;
 /** Servers of others, which `npm start` and the like would use. */
 const GIVEN = ['REDIS_URL', 'MYSQL_URL', 'TEMPORAL_ADDRESS'];
 
+/**
+ * As by default: a trial reconciles six times as often, for whoever plays with it, and walks through all that
+ * is open each time.
+ */
+export const USUAL_SETTINGS = { RECONCILE_EVERY_SECONDS: '60' };
+
 export interface BenchServers {
   processes: Processes;
   servers: Servers;
@@ -74,7 +80,7 @@ export async function openBenchServers(progress: (line: string) => void): Promis
       servers,
       redis,
       pool,
-      appEnv: appEnv({ servers, urls }),
+      appEnv: { ...appEnv({ servers, urls }), ...USUAL_SETTINGS },
       openSale: (units, windowMs = DEFAULT_PAYMENT_WINDOW_MS) => openSale(sales, saleStock, units, windowMs),
       startServer: (name, script, env) => startServer(processes, { name, script, env }),
       async clearRedis() {

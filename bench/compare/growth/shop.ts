@@ -22,6 +22,7 @@ import { waitUntil } from '../../../stack/processes/wait.ts';
 import { launchServers, type Servers } from '../../../stack/servers/servers.ts';
 import { openBenchFolder } from '../../folder.ts';
 import { liftedWindowMs } from '../../lifted-bound.ts';
+import { USUAL_SETTINGS } from '../../servers.ts';
 import { seedOrders, type SeededOrder, type SeedStage } from './seed-orders.ts';
 
 const SALE_ID = 'growth';
@@ -90,6 +91,7 @@ export async function openShop(options: ShopOptions): Promise<Shop> {
 function createRunner(processes: Processes, servers: Servers, { engineBudget }: ShopOptions) {
   const envOf = (urls: AppUrls) => ({
     ...appEnv({ servers, urls }),
+    ...USUAL_SETTINGS,
     ...(engineBudget === undefined ? {} : { ENGINE_BUDGET: String(engineBudget) }),
   });
 
