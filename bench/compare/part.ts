@@ -18,6 +18,8 @@ export interface Column {
   /** As printed behind the figure. */
   unit: string;
   digits: number;
+  /** Of Holdfast's own processes: the other contestants have no such figure. */
+  isOfOurs?: true;
 }
 
 export interface Contestant {

@@ -12,6 +12,7 @@ export const COST_COLUMNS: readonly Column[] = PROCESSES.map((name) => ({
   label: LABELS[name],
   unit: 'µs',
   digits: 0,
+  isOfOurs: true,
 }));
 
 /** From now until `each`, shared out among so many orders. */
