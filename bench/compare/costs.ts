@@ -88,7 +88,7 @@ export function costsSection({ parts }: Results): string[] {
     ...alignTable([header, ...rows]),
     '',
     `Redis is the one process of a sale that cannot be doubled. Accepting an order, storing it and ending it unpaid take ` +
-      `${redisUs.toFixed(0)} µs of it, so one Redis takes some ${formatFigure(1_000_000 / redisUs, MICROSECONDS)} orders a ` +
+      `${redisUs.toFixed(0)} µs of it, so one Redis takes some ${formatFigure(100 * Math.round(10_000 / redisUs), MICROSECONDS)} orders a ` +
       'second from as many APIs and workers as it needs to be full.',
     '',
   ];
