@@ -51,9 +51,9 @@ export const MAX_PURCHASES_AT_WORK = 64;
  */
 export const MAX_REMEMBERED_TOKENS = 15_000;
 /**
- * Purchases that wait for such a place: a thirtieth of a second at 8,000 a second, a quarter where an API gets
- * so little of a machine that it takes 1,000. A refusal costs half as much as an order, so waiting spares more
- * than it costs; but on a machine that is busy many would wait in vain (docs/decisions.md).
+ * Purchases that wait for such a place: a thirtieth of a second at 8,000 a second, a quarter where an API
+ * gets so little of a machine that it takes 1,000. A refusal costs half as much as an order, so waiting
+ * spares more than it costs; but on a busy machine many would wait in vain (docs/decisions.md).
  */
 export const MAX_PURCHASES_WAITING = 192;
 /** Payment notices at once: three rounds of MySQL's 20 connections. The provider repeats refused notices. */

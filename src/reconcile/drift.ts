@@ -31,7 +31,7 @@ const RESTORE_WITHIN_MS = 5_000;
 const LIMITS_AT_ONCE = 1_000;
 /** Pages of each in one run: the limits of 300,000 orders are compared in eight runs. */
 const LIMIT_PAGES_MAX = 40;
-/** A run begins no further look after so long: one of a million holds takes minutes, and the step has five. */
+/** A run begins no look after so long: one of a million holds takes minutes, and the step has five. */
 const LOOKS_BEGIN_MS = 150_000;
 /** Limits in doubt that are looked at with the stock, at one moment: about a millisecond of Redis. */
 const DOUBTED_MAX = 500;
