@@ -3,6 +3,7 @@
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
+import { ulid } from 'ulidx';
 import { isFinal } from '../src/domain/order.ts';
 import type { Calls } from './caller.ts';
 import type { History } from './history.ts';
@@ -49,7 +50,6 @@ export async function createCrowd(system: System, saleId: string, history: Histo
   const calls: Calls = { made: 0, repeated: 0, unanswered: 0, longestMs: 0 };
   const create = (userId: string) => createShopper({ apiUrls, userId, random, history, calls });
   const shoppers = await Promise.all(Array.from({ length: USERS }, (_, i) => create(`shopper-${i}`)));
-  const probes = await Promise.all(apiUrls.map((_, i) => create(`probe-${i}`)));
   const open = new Set<string>();
   const answers = new Map<string, number>();
   const ends = new Map<string, number>();
@@ -106,8 +106,9 @@ export async function createCrowd(system: System, saleId: string, history: Histo
     const startedMs = Date.now();
     const untilMs = startedMs + RECOVERY_TIMEOUT_MS;
     const ended = await Promise.all(
-      probes.map(async (probe, i) => {
-        const api = apiUrls[i];
+      apiUrls.map(async (api, i) => {
+        // Each time another: one user would come to the limits that the staff set.
+        const probe = await create(`probe-${ulid()}`);
         const orderNo = await buy(probe, [{ sku: 'lamp', quantity: 1 }], RECOVERY_TIMEOUT_MS, api);
         if (orderNo === undefined) return undefined;
         const isPaid = i === 0 && (await payProbe(probe, orderNo, untilMs, api));
