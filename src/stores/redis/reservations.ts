@@ -25,6 +25,8 @@ import { run } from './script-call.ts';
 
 /** Orders read whole by one script: about two milliseconds of Redis. */
 const READ_AT_ONCE = 250;
+/** Orders that one script projects: as long. */
+const PROJECTED_AT_ONCE = 500;
 
 export type { ReservedOrder } from './order-hash.ts';
 
@@ -44,13 +46,21 @@ export type Reservations = ReturnType<typeof createReservations>;
  */
 export function createReservations(redis: RedisClient, options: { storesPerSecond: number }) {
   /** As `project`, for orders of one sale shard that have the same state, in one round trip. */
-  function projectAll(orderNos: readonly string[], state: OrderState): Promise<z.infer<typeof projectReply>> {
-    return run(redis, project, {
-      keys: {},
-      keyList: orderNos.map((orderNo) => orderKeys(orderNo).order),
-      // Redis has no null: empty means none.
-      args: { ...state, reason: state.reason ?? '', refunded: state.refunded ?? 0 },
-    });
+  async function projectAll(
+    orderNos: readonly string[],
+    state: OrderState,
+  ): Promise<z.infer<typeof projectReply>> {
+    const replies = await Promise.all(
+      pagesOf(orderNos, PROJECTED_AT_ONCE).map((page) =>
+        run(redis, project, {
+          keys: {},
+          keyList: page.map((orderNo) => orderKeys(orderNo).order),
+          // Redis has no null: empty means none.
+          args: { ...state, reason: state.reason ?? '', refunded: state.refunded ?? 0 },
+        }),
+      ),
+    );
+    return replies.flat();
   }
 
   return {
@@ -156,12 +166,16 @@ export function createReservations(redis: RedisClient, options: { storesPerSecon
           args: {},
           repeated: ORDER_FIELDS.map((field) => ({ field })),
         });
-      const pages: string[][] = [];
-      for (let from = 0; from < known.length; from += READ_AT_ONCE)
-        pages.push(known.slice(from, from + READ_AT_ONCE));
-      const orders = (await Promise.all(pages.map(read))).flatMap((page) => page.orders);
+      const orders = (await Promise.all(pagesOf(known, READ_AT_ONCE).map(read))).flatMap(
+        (page) => page.orders,
+      );
       const found = new Map(known.map((orderNo, i) => [orderNo, toReservedOrderIfWhole(orderNo, orders[i])]));
       return orderNos.map((orderNo) => found.get(orderNo));
     },
   };
+}
+
+function pagesOf(orderNos: readonly string[], pageSize: number): string[][] {
+  const count = Math.ceil(orderNos.length / pageSize);
+  return Array.from({ length: count }, (_, i) => orderNos.slice(i * pageSize, (i + 1) * pageSize));
 }
