@@ -8,7 +8,7 @@ import { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { DEFAULT_PAYMENT_WINDOW_MS } from '../src/domain/limits.ts';
 import { createMysqlPool, type Pool } from '../src/stores/mysql/connection.ts';
-import { migrate } from '../src/stores/mysql/migrations/migrate.ts';
+import { migrate } from '../src/stores/mysql/migrate.ts';
 import { createSales } from '../src/stores/mysql/sales.ts';
 import { connectRedis, type RedisClient } from '../src/stores/redis/connection.ts';
 import { createSaleStock } from '../src/stores/redis/sale-stock.ts';

@@ -11,7 +11,7 @@ import { createSandboxProvider } from '../sandbox/server.ts';
 import type { AuditDeps } from '../src/audit/look.ts';
 import { auditAll, type SaleAudit } from '../src/audit/run-audit.ts';
 import { openProvider } from '../src/payments/open.ts';
-import { migrate } from '../src/stores/mysql/migrations/migrate.ts';
+import { migrate } from '../src/stores/mysql/migrate.ts';
 import { openStores, type StoreConfig, type Stores } from '../src/stores/open.ts';
 import { demoSecrets, startApi, startWorker, type AppEnv } from '../stack/app.ts';
 import { findFreePort } from '../stack/processes/ports.ts';

@@ -9,7 +9,7 @@ import { openConsole, type SandboxConsole } from '../sandbox/console.ts';
 import type { AuditDeps } from '../src/audit/look.ts';
 import { openProvider } from '../src/payments/open.ts';
 import { createPaced } from '../src/payments/pacing.ts';
-import { migrate } from '../src/stores/mysql/migrations/migrate.ts';
+import { migrate } from '../src/stores/mysql/migrate.ts';
 import { openStores, type Stores } from '../src/stores/open.ts';
 import { appEnv, demoSecrets, startApi, startProvider, startWorker } from '../stack/app.ts';
 import { locateServers, type Found, type ServerPackage } from '../stack/install/server-packages.ts';

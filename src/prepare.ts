@@ -7,7 +7,7 @@ import { priceFaultOf } from './payments/open.ts';
 import { OperatorError, runTask } from './process.ts';
 import { assertKnownFormat, createDeploymentStores } from './stores/deployment.ts';
 import { createMysqlPool, type Pool } from './stores/mysql/connection.ts';
-import { migrate } from './stores/mysql/migrations/migrate.ts';
+import { migrate } from './stores/mysql/migrate.ts';
 import { createSales } from './stores/mysql/sales.ts';
 import { assertNoEviction, connectRedis, type RedisClient } from './stores/redis/connection.ts';
 import { createSaleStock } from './stores/redis/sale-stock.ts';

@@ -6,7 +6,7 @@ import { DEFAULT_DEPLOYMENT_NAME } from '../src/domain/limits.ts';
 import { priceFaultOf } from '../src/payments/open.ts';
 import { assertKnownFormat, createDeploymentStores } from '../src/stores/deployment.ts';
 import { createMysqlPool } from '../src/stores/mysql/connection.ts';
-import { migrate } from '../src/stores/mysql/migrations/migrate.ts';
+import { migrate } from '../src/stores/mysql/migrate.ts';
 import { createSales } from '../src/stores/mysql/sales.ts';
 import { connectRedis } from '../src/stores/redis/connection.ts';
 import { createSaleStock } from '../src/stores/redis/sale-stock.ts';

@@ -116,13 +116,13 @@ test('a database of another format is refused, with what to do, and is left as i
   const env = { REDIS_URL: redis.url, MYSQL_URL: url.href };
   await prepare(env);
   const database = url.pathname.slice(1);
-  await stores.pool.query(`UPDATE ${database}.deployment SET format = 2`);
-  await stores.pool.query(`DELETE FROM ${database}.migrations WHERE name = '0024-deployment'`);
+  await stores.pool.query(`UPDATE ${database}.deployment SET format = 1`);
+  await stores.pool.query(`DELETE FROM ${database}.migrations WHERE name = '0001-schema'`);
 
-  expectOneLine(await prepare(env), /^MySQL has the format 2 .*Start the release that made it/);
+  expectOneLine(await prepare(env), /^MySQL has the format 1 .*Start the release that made it/);
 
   const [rows] = await stores.pool.query(
-    `SELECT name FROM ${database}.migrations WHERE name = '0024-deployment'`,
+    `SELECT name FROM ${database}.migrations WHERE name = '0001-schema'`,
   );
   expect(rows).toEqual([]);
 });

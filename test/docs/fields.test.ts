@@ -12,13 +12,11 @@ test('"Add a field to an order" names each file that knows userAgent, and no oth
   const named = readNamed(readFileSync(join(root, 'CONTRIBUTING.md'), 'utf8'));
   const knowing = FOLDERS.flatMap((folder) =>
     readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
-      .filter((name) => /\.(ts|lua)$/.test(name))
+      .filter((name) => /\.(ts|lua|sql)$/.test(name))
       .map((name) => `${folder}/${name}`),
   ).filter((file) => /user_?agent/i.test(readFileSync(join(root, file), 'utf8')));
-  // Each migration is a file of its own, so the folder is named.
-  const places = knowing.map((file) => file.replace(/(?<=\/migrations)\/.*/, ''));
 
-  expect(named).toEqual([...new Set(places)].toSorted());
+  expect(named).toEqual(knowing.toSorted());
 });
 
 /** The paths in the first column of the section's table. */

@@ -4,7 +4,7 @@
  */
 
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
-import { WrongDeploymentError } from '../../src/domain/deployment.ts';
+import { STORES_FORMAT, WrongDeploymentError } from '../../src/domain/deployment.ts';
 import { assertKnownFormat, createDeploymentStores } from '../../src/stores/deployment.ts';
 import { createMysqlPool } from '../../src/stores/mysql/connection.ts';
 import { connectRedis } from '../../src/stores/redis/connection.ts';
@@ -26,7 +26,7 @@ afterAll(async () => {
 beforeEach(async () => {
   await stores.redis.flushall();
   for (const { pool } of [stores, others])
-    await pool.query('UPDATE deployment SET redis_id = NULL, redis_seen_at = NULL, format = 1');
+    await pool.query('UPDATE deployment SET redis_id = NULL, redis_seen_at = NULL, format = 2');
 });
 
 interface ProcessOptions {
@@ -67,7 +67,7 @@ test('an empty Redis is taken: it gets the id of the schema, and MySQL notes its
   expect(await readMark()).toEqual({
     deploymentId: id,
     name,
-    format: 1,
+    format: STORES_FORMAT,
     redisId: await notedRedis(),
   });
   expect(await selectOne(stores.pool, 'SELECT name FROM deployment')).toEqual({ name: 'holdfast' });
@@ -95,7 +95,7 @@ test('the Redis of another deployment of the same name is refused, and the setti
 test('a process that runs ends when its Redis becomes that of another deployment', async () => {
   const process = await openProcess();
   await process.join();
-  const mark = { deploymentId: '5e77', name: 'holdfast', format: 1, redisId: 'a' };
+  const mark = { deploymentId: '5e77', name: 'holdfast', format: STORES_FORMAT, redisId: 'a' };
   await stores.redis.set(DEPLOYMENT_KEY, JSON.stringify(mark));
 
   await expect(process.keep(new AbortController().signal)).rejects.toThrow(WrongDeploymentError);
@@ -223,17 +223,17 @@ test('while MySQL is away Redis tells which deployment it is, and nothing is com
 
 test('stores of another format are refused by each process, with what to do', async () => {
   const process = await openProcess();
-  await stores.pool.query('UPDATE deployment SET format = 2');
+  await stores.pool.query('UPDATE deployment SET format = 1');
   await expect(process.look()).rejects.toThrow(
-    /MySQL has the format 2 .* works with 1\. Start the release that made it, or/,
+    /MySQL has the format 1 .* works with 2\. Start the release that made it, or/,
   );
   await expect(assertKnownFormat(stores.pool)).rejects.toThrow(WrongDeploymentError);
 
-  await stores.pool.query('UPDATE deployment SET format = 1');
+  await stores.pool.query('UPDATE deployment SET format = 2');
   await process.join();
   const text = (await stores.redis.get(DEPLOYMENT_KEY)) ?? '';
-  await stores.redis.set(DEPLOYMENT_KEY, text.replace('"format":1', '"format":2'));
-  await expect((await openProcess()).look()).rejects.toThrow(/Redis has the format 2 .* empty Redis/);
+  await stores.redis.set(DEPLOYMENT_KEY, text.replace('"format":2', '"format":1'));
+  await expect((await openProcess()).look()).rejects.toThrow(/Redis has the format 1 .* empty Redis/);
 });
 
 test('a Redis with sales and no mark is taken where MySQL knows them all, and refused where it does not', async () => {

@@ -6,7 +6,7 @@ import { ulid } from 'ulidx';
 import { inject } from 'vitest';
 import type { Sale } from '../../src/domain/sale.ts';
 import { createMysqlPool } from '../../src/stores/mysql/connection.ts';
-import { migrate } from '../../src/stores/mysql/migrations/migrate.ts';
+import { migrate } from '../../src/stores/mysql/migrate.ts';
 import { openStores, type StoreConfig, type Stores } from '../../src/stores/open.ts';
 
 /** Only what a test must see: errors would come through its assertions anyway. */

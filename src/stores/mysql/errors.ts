@@ -58,11 +58,6 @@ export function isDroppedAlready(error: unknown): boolean {
   return errnoOf(error) === 1091;
 }
 
-/** There is no column of that name. */
-export function isUnknownColumn(error: unknown): boolean {
-  return errnoOf(error) === 1054;
-}
-
 /** A value does not fit its column: too long, out of range, null, or of the wrong form. */
 export function isInvalidValue(error: unknown): boolean {
   return [1048, 1264, 1292, 1366, 1406].includes(errnoOf(error) ?? 0);
