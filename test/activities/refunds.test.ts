@@ -518,7 +518,7 @@ test('refundPayment asks under the same key for the same part of the same paymen
   await pool.query('DELETE FROM reversals WHERE provider_payment_id = ?', [name]);
   await pool.query('DELETE FROM refunds WHERE payment_id = ?', [paymentId]);
   await pool.query(
-    `UPDATE payments SET status = 'applied', refund_target = NULL, refund_reason = NULL WHERE payment_id = ?`,
+    `UPDATE payments SET status = 'applied', refund_target = 0, refund_reason = NULL WHERE payment_id = ?`,
     [paymentId],
   );
   await requestPart(owed, 1_000, 'one');

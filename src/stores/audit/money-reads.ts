@@ -52,7 +52,7 @@ const paymentRow = z.object({
   status: z.enum(PAYMENT_STATUSES),
   applied: z.coerce.boolean(),
   refund_reason: z.enum(REFUND_REASONS).nullable(),
-  refund_target: z.coerce.number().int(),
+  refund_target: z.int(),
   due: z.coerce.boolean(),
 });
 
@@ -103,8 +103,7 @@ async function readPayments(
       pool,
       paymentRow,
       `SELECT p.payment_id, p.provider, p.provider_payment_id, p.order_no, p.amount, p.currency, p.status,
-         p.status = 'applied' OR p.applied_at IS NOT NULL AS applied, p.refund_reason, p.engine_due_at IS NOT NULL AS due,
-         COALESCE(p.refund_target, IF(p.refund_reason IS NULL, 0, p.amount)) AS refund_target
+         p.applied_at IS NOT NULL AS applied, p.refund_reason, p.engine_due_at IS NOT NULL AS due, p.refund_target
        FROM payments p WHERE p.payment_id > ? AND ${condition} ORDER BY p.payment_id LIMIT ?`,
       [after, ...values, PAYMENTS_AT_ONCE],
     );

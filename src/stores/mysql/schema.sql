@@ -247,11 +247,10 @@ CREATE TABLE IF NOT EXISTS payments (
   -- When the payment paid for its order. It stays when the payment is refunded, and so marks the order's own payment
   -- among all others.
   applied_at DATETIME(3) NULL,
-  -- refund_target: what is to go back in all, by all requests; null: all of it where refund_reason is set, and
-  -- otherwise nothing. engine_due_at: when the relay is to start or signal the payment's refund workflow; null:
-  -- neither.
+  -- refund_target: what is to go back in all, by all requests. engine_due_at: when the relay is to start or signal
+  -- the payment's refund workflow; null: neither.
   refund_reason VARCHAR(32) NULL,
-  refund_target BIGINT UNSIGNED NULL,
+  refund_target BIGINT UNSIGNED NOT NULL DEFAULT 0,
   refund_refusals INT UNSIGNED NOT NULL DEFAULT 0,
   engine_due_at DATETIME(3) NULL,
   received_at DATETIME(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3),

@@ -7,7 +7,9 @@ import { shopDataSchema } from '../../../domain/shop-data.ts';
 import {
   inTransaction,
   modify,
+  selectList,
   selectRows,
+  timeMs,
   type Executor,
   type Pool,
   type PoolConnection,
@@ -15,57 +17,39 @@ import {
 import { readClockMs } from '../leases.ts';
 import { jsonOr, lockOrder, type StoredOrder } from '../rows/order-rows.ts';
 
-const sessionRow = z
-  .object({
-    session_id: z.string(),
-    order_no: z.string(),
-    provider_session_id: z.string().nullable(),
-    provider_expires_at: z.date().nullable(),
-    url: z.string().nullable(),
-    amount: z.int(),
-    currency: z.string(),
-    expires_at: z.date(),
-    created_at: z.date(),
-    signed_order: z.string().nullable(),
-    reference: z.string().nullable(),
-    metadata: jsonOr(shopDataSchema.shape.metadata),
-  })
-  .transform((row) => ({
-    sessionId: row.session_id,
-    orderNo: row.order_no,
-    providerSessionId: row.provider_session_id,
-    providerExpiresAtMs: row.provider_expires_at?.getTime() ?? null,
-    url: row.url,
-    amount: row.amount,
-    currency: row.currency,
-    expiresAtMs: row.expires_at.getTime(),
-    createdAtMs: row.created_at.getTime(),
-    signedOrder: row.signed_order,
-    reference: row.reference,
-    metadata: row.metadata ?? {},
-  }));
-
-/** A recorded payment session. Its provider id and URL are null until the provider has answered. */
-export interface PaymentSession {
-  sessionId: string;
-  orderNo: string;
-  providerSessionId: string | null;
+const sessionRow = z.object({
+  sessionId: z.string(),
+  orderNo: z.string(),
+  /** Null until the provider has answered, and so is the URL. */
+  providerSessionId: z.string().nullable(),
   /** Unix time in ms at which it expires at the provider by itself, where the provider said so. */
-  providerExpiresAtMs: number | null;
-  url: string | null;
+  providerExpiresAtMs: timeMs.nullable(),
+  url: z.string().nullable(),
   /** Minor units. */
-  amount: number;
-  currency: string;
+  amount: z.int(),
+  currency: z.string(),
   /** Unix time in ms. */
-  expiresAtMs: number;
+  expiresAtMs: timeMs,
   /** Unix time in ms. */
-  createdAtMs: number;
-  /** The signed order; empty in a session that was recorded before sessions carried it. */
-  signedOrder: string;
+  createdAtMs: timeMs,
+  /** Empty once the person's data are erased. */
+  signedOrder: z
+    .string()
+    .nullable()
+    .transform((signed) => signed ?? ''),
   /** Of the order, as the shop gave them. */
-  reference: string | null;
-  metadata: Record<string, string>;
-}
+  reference: z.string().nullable(),
+  metadata: jsonOr(shopDataSchema.shape.metadata).transform((metadata) => metadata ?? {}),
+});
+const SESSION = selectList(sessionRow, {
+  orderNo: 's.order_no',
+  amount: 's.amount',
+  currency: 's.currency',
+  createdAtMs: 's.created_at',
+});
+
+/** A recorded payment session. */
+export type PaymentSession = z.infer<typeof sessionRow>;
 
 /** not-payable: no session opens, and the order's state says why. */
 export type BeginSessionOutcome =
@@ -108,13 +92,10 @@ export function createPaymentSessions(pool: Pool) {
         // as long as one of them is right, and a payment page that opens late does no harm.
         if (!isPayable(stored, Math.min(nowMs, Date.now()))) return { kind: 'not-payable', stored };
         const [existing] = await selectOpen(connection, orderNo);
-        const signedOrder = existing?.signedOrder ?? (await sign(stored.order));
-        if (!existing) {
-          const session = await insertSession(connection, provider, stored.order, { signedOrder, nowMs });
-          return { kind: 'begun', session };
-        }
-        if (existing.signedOrder === null) await saveSignedOrder(connection, existing.sessionId, signedOrder);
-        return { kind: 'begun', session: { ...existing, signedOrder } };
+        if (existing) return { kind: 'begun', session: existing };
+        const signedOrder = await sign(stored.order);
+        const session = await insertSession(connection, provider, stored.order, { signedOrder, nowMs });
+        return { kind: 'begun', session };
       }),
 
     async recordOpened(sessionId: string, opened: OpenedSession): Promise<void> {
@@ -143,10 +124,7 @@ export function createPaymentSessions(pool: Pool) {
         if (refused.length < MAX_REFUSED) await close(connection, sessionId, 'refused');
       }),
 
-    async listOpen(orderNo: string): Promise<PaymentSession[]> {
-      const sessions = await selectOpen(pool, orderNo);
-      return sessions.map((session) => ({ ...session, signedOrder: session.signedOrder ?? '' }));
-    },
+    listOpen: (orderNo: string): Promise<PaymentSession[]> => selectOpen(pool, orderNo),
 
     /** refused: the provider refused to open it, and so there is nothing to close there. */
     recordClosed: (sessionId: string, end: SessionEnd): Promise<void> => close(pool, sessionId, end),
@@ -170,13 +148,11 @@ function isPayable({ order, state }: StoredOrder, nowMs: number): boolean {
   return open && nowMs < orderDeadlineMs(order);
 }
 
-function selectOpen(reader: Executor, orderNo: string): Promise<z.infer<typeof sessionRow>[]> {
+function selectOpen(reader: Executor, orderNo: string): Promise<PaymentSession[]> {
   return selectRows(
     reader,
     sessionRow,
-    `SELECT s.session_id, s.order_no, s.provider_session_id, s.provider_expires_at, s.url, s.amount, s.currency,
-       s.expires_at, s.created_at, s.signed_order, o.reference, o.metadata
-     FROM payment_sessions s JOIN orders o ON o.order_no = s.order_no
+    `SELECT ${SESSION} FROM payment_sessions s JOIN orders o ON o.order_no = s.order_no
      WHERE s.order_no = ? AND s.status IN ('opening', 'open')`,
     [orderNo],
   );
@@ -209,17 +185,6 @@ async function insertSession(
   const unknown = { providerSessionId: null, providerExpiresAtMs: null, url: null };
   const given = { orderNo, amount, currency, reference, metadata };
   return { sessionId, ...given, ...unknown, expiresAtMs, createdAtMs, signedOrder };
-}
-
-async function saveSignedOrder(
-  connection: PoolConnection,
-  sessionId: string,
-  signedOrder: string,
-): Promise<void> {
-  await modify(connection, 'UPDATE payment_sessions SET signed_order = ? WHERE session_id = ?', [
-    signedOrder,
-    sessionId,
-  ]);
 }
 
 /**

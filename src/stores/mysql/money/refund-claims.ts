@@ -3,63 +3,44 @@
  */
 
 import { z } from 'zod';
-import { REFUND_REASONS, type RefundReason } from '../../../domain/payment.ts';
-import { inTransaction, modify, selectRows, type Pool } from '../connection.ts';
+import { REFUND_REASONS } from '../../../domain/payment.ts';
+import { inTransaction, modify, selectList, selectRows, type Pool } from '../connection.ts';
 import { takeLease } from '../leases.ts';
-
-const idRow = z.object({ payment_id: z.int() });
-const openRow = z.object({
-  payment_id: z.int(),
-  provider: z.string(),
-  provider_payment_id: z.string(),
-  waiting: z.coerce.boolean(),
-});
 
 /** How long a claim lasts. A relay completes it within seconds; after this time another relay may take it. */
 const CLAIM_MS = 30_000;
 const LEASED = { table: 'payments', key: 'payment_id', until: 'engine_due_at' };
 
-/** A payment that is to go back, as a walk over them sees it. */
-export interface OpenRefund {
-  paymentId: number;
-  provider: string;
-  providerPaymentId: string;
+const openRow = z.object({
+  paymentId: z.int(),
+  provider: z.string(),
+  providerPaymentId: z.string(),
   /** Nothing is due or claimed: its workflow alone will go on. */
-  isWaiting: boolean;
-}
+  isWaiting: z.coerce.boolean(),
+});
+
+/** A payment that is to go back, as a walk over them sees it. */
+export type OpenRefund = z.infer<typeof openRow>;
+
+const dueRow = z.object({
+  paymentId: z.int(),
+  provider: z.string(),
+  providerPaymentId: z.string(),
+  orderNo: z.string(),
+  /** Minor units. */
+  amount: z.int(),
+  currency: z.string(),
+  /** Null: no refund was requested here. The workflow then gives back the limit or stock. */
+  reason: z.enum(REFUND_REASONS).nullable(),
+});
 
 /** A payment whose refund workflow is to be started or signalled, claimed by one relay. */
-export interface DueRefund {
-  paymentId: number;
-  provider: string;
-  providerPaymentId: string;
-  orderNo: string;
-  /** Minor units. */
-  amount: number;
-  currency: string;
-  /** Null: no refund was requested here. The workflow then gives back the limit or stock. */
-  reason: RefundReason | null;
+export interface DueRefund extends z.infer<typeof dueRow> {
   /** When the claim runs out, by MySQL's clock (Unix ms). It distinguishes this claim from the next one. */
   claimedUntilMs: number;
 }
 
-const dueRow = z
-  .object({
-    payment_id: z.int(),
-    provider: z.string(),
-    provider_payment_id: z.string(),
-    order_no: z.string(),
-    amount: z.int(),
-    currency: z.string(),
-    refund_reason: z.enum(REFUND_REASONS).nullable(),
-  })
-  .transform(({ payment_id, provider_payment_id, order_no, refund_reason, ...rest }) => ({
-    ...rest,
-    paymentId: payment_id,
-    providerPaymentId: provider_payment_id,
-    orderNo: order_no,
-    reason: refund_reason,
-  }));
+const idRow = dueRow.pick({ paymentId: true });
 
 export type RefundClaims = ReturnType<typeof createRefundClaims>;
 
@@ -90,8 +71,7 @@ export function createRefundClaims(pool: Pool) {
         const due = await selectRows(
           connection,
           dueRow,
-          `SELECT payment_id, provider, provider_payment_id, order_no, amount, currency, refund_reason
-           FROM payments
+          `SELECT ${selectList(dueRow, { reason: 'refund_reason' })} FROM payments
            WHERE engine_due_at <= NOW(3) ORDER BY engine_due_at LIMIT ? FOR UPDATE SKIP LOCKED`,
           [limit],
         );
@@ -111,21 +91,15 @@ export function createRefundClaims(pool: Pool) {
     release: (claimed: readonly DueRefund[]): Promise<void> => endClaims(claimed, 'NOW(3)'),
 
     /** Up to `limit` payments that are to go back, after this one, by their ids. */
-    async listOpen(after: Pick<OpenRefund, 'paymentId'> | undefined, limit: number): Promise<OpenRefund[]> {
-      const rows = await selectRows(
+    listOpen: (after: Pick<OpenRefund, 'paymentId'> | undefined, limit: number): Promise<OpenRefund[]> =>
+      selectRows(
         pool,
         openRow,
-        `SELECT payment_id, provider, provider_payment_id, engine_due_at IS NULL AS waiting
-         FROM payments FORCE INDEX (payments_by_status) WHERE status = 'refund_due' AND payment_id > ? ORDER BY payment_id LIMIT ?`,
+        `SELECT ${selectList(openRow, { isWaiting: 'engine_due_at IS NULL' })}
+         FROM payments FORCE INDEX (payments_by_status) WHERE status = 'refund_due' AND payment_id > ?
+         ORDER BY payment_id LIMIT ?`,
         [after?.paymentId ?? 0, limit],
-      );
-      return rows.map(({ provider, waiting, ...row }) => ({
-        paymentId: row.payment_id,
-        provider,
-        providerPaymentId: row.provider_payment_id,
-        isWaiting: waiting,
-      }));
-    },
+      ),
 
     /**
      * Makes refunds due whose workflow has been lost, unless they are due or claimed by now.
@@ -138,11 +112,11 @@ export function createRefundClaims(pool: Pool) {
             const rows = await selectRows(
               connection,
               idRow,
-              `SELECT payment_id FROM payments
+              `SELECT ${selectList(idRow)} FROM payments
                WHERE payment_id IN (?) AND status = 'refund_due' AND engine_due_at IS NULL FOR UPDATE`,
               [paymentIds],
             );
-            const lost = rows.map((row) => row.payment_id);
+            const lost = rows.map(({ paymentId }) => paymentId);
             if (lost.length > 0)
               await modify(connection, 'UPDATE payments SET engine_due_at = NOW(3) WHERE payment_id IN (?)', [
                 lost,

@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import type { RefundReason } from '../../../domain/payment.ts';
-import { inTransaction, selectRows, type Pool } from '../connection.ts';
+import { inTransaction, selectList, selectRows, timeMs, type Pool } from '../connection.ts';
 import type { ParkedFacts } from '../rows/parked-facts.ts';
 import { park, unpark } from '../rows/parked.ts';
 import { lockPaymentAndOrder, makeRefundDue, selectPayments } from '../rows/payment-rows.ts';
@@ -13,22 +13,17 @@ const UNMATCHED_AFTER_SECONDS = 60;
 const UNDECIDED_AGAIN_SECONDS = 10 * 60;
 
 const unmatchedRow = z.object({
-  payment_id: z.int(),
-  provider_payment_id: z.string(),
-  order_no: z.string(),
-  received_at: z.date(),
-  signed_order: z.string().nullable(),
-});
-
-export interface UnmatchedPayment {
-  paymentId: number;
-  providerPaymentId: string;
-  orderNo: string;
+  paymentId: z.int(),
+  providerPaymentId: z.string(),
+  orderNo: z.string(),
   /** Unix time in ms. */
-  receivedAtMs: number;
+  receivedAtMs: timeMs,
   /** The signed order as the payment session carried it, unverified; null: the payment came without one. */
-  signedOrder: string | null;
-}
+  signedOrder: z.string().nullable(),
+});
+const UNMATCHED = selectList(unmatchedRow, { orderNo: 'p.order_no' });
+
+export type UnmatchedPayment = z.infer<typeof unmatchedRow>;
 
 export type UnmatchedPayments = ReturnType<typeof createUnmatchedPayments>;
 
@@ -38,28 +33,20 @@ export function createUnmatchedPayments(pool: Pool) {
      * Not those that are parked, or that an operator has settled by hand. In random order, so that payments
      * which have to wait never keep the others from their turn.
      */
-    async list(limit: number): Promise<UnmatchedPayment[]> {
-      const rows = await selectRows(
+    list: (limit: number): Promise<UnmatchedPayment[]> =>
+      selectRows(
         pool,
         unmatchedRow,
-        `SELECT p.payment_id, p.provider_payment_id, p.order_no, p.received_at, p.signed_order FROM payments p
+        `SELECT ${UNMATCHED} FROM payments p
          LEFT JOIN orders o ON o.order_no = p.order_no
-         LEFT JOIN parked k ON k.kind = 'payment' AND k.reference = p.provider_payment_id 
+         LEFT JOIN parked k ON k.kind = 'payment' AND k.reference = p.provider_payment_id
            AND (k.resolved_at IS NULL OR k.settled_by = 'operator')
            AND NOT (k.cause = 'undecided' AND k.resolved_at IS NULL
              AND k.last_seen_at < NOW(3) - INTERVAL ? SECOND)
          WHERE p.status = 'received' AND o.order_no IS NULL AND k.parked_id IS NULL
            AND p.received_at < NOW(3) - INTERVAL ? SECOND ORDER BY RAND() LIMIT ?`,
         [UNDECIDED_AGAIN_SECONDS, UNMATCHED_AFTER_SECONDS, limit],
-      );
-      return rows.map((row) => ({
-        paymentId: row.payment_id,
-        providerPaymentId: row.provider_payment_id,
-        orderNo: row.order_no,
-        receivedAtMs: row.received_at.getTime(),
-        signedOrder: row.signed_order,
-      }));
-    },
+      ),
 
     /** Makes a payment's refund due; unless its order was stored meanwhile, and so has decided about it. */
     refund: (paymentId: number, reason: RefundReason): Promise<void> =>

@@ -8,42 +8,35 @@ import {
   type PaymentStatus,
   type RefundReason,
 } from '../../../domain/payment.ts';
-import { modify, selectRows, type Executor, type PoolConnection } from '../connection.ts';
+import { modify, selectList, selectRows, type Executor, type PoolConnection } from '../connection.ts';
 import { lockOrder, type StoredOrder } from './order-rows.ts';
 
 const paymentRow = z.object({
-  payment_id: z.int(),
+  paymentId: z.int(),
   provider: z.string(),
-  provider_payment_id: z.string(),
-  order_no: z.string(),
+  providerPaymentId: z.string(),
+  /** The provider's reference: an orderNo, or any other text where the payment is for no order of ours. */
+  orderNo: z.string(),
+  /** Minor units. */
   amount: z.int(),
   currency: z.string(),
   status: z.enum(PAYMENT_STATUSES),
-  refund_reason: z.enum(REFUND_REASONS).nullable(),
-  refund_refusals: z.int(),
-  refund_target: z.int().nullable(),
-  applied_at: z.date().nullable(),
+  /** Why it is refunded; null: no refund was requested here. */
+  reason: z.enum(REFUND_REASONS).nullable(),
+  /** How often the provider refused to refund it. */
+  refusals: z.int(),
+  /** Minor units that are to be refunded in all, by all requests; 0: none was made here. */
+  refundTarget: z.int(),
+  /** Whether it paid for its order, also when it went back later. */
+  wasApplied: z.coerce.boolean(),
+});
+const PAYMENT = selectList(paymentRow, {
+  reason: 'refund_reason',
+  refusals: 'refund_refusals',
+  wasApplied: 'applied_at IS NOT NULL',
 });
 
-export interface Payment {
-  paymentId: number;
-  provider: string;
-  providerPaymentId: string;
-  /** The provider's reference: an orderNo, or any other text where the payment is for no order of ours. */
-  orderNo: string;
-  /** Minor units. */
-  amount: number;
-  currency: string;
-  status: PaymentStatus;
-  /** Why it is refunded; null: no refund was requested here. */
-  reason: RefundReason | null;
-  /** How often the provider refused to refund it. */
-  refusals: number;
-  /** Minor units that are to be refunded in all, by all requests; 0: none was made here. */
-  refundTarget: number;
-  /** Whether it paid for its order, also when it went back later. */
-  wasApplied: boolean;
-}
+export type Payment = z.infer<typeof paymentRow>;
 
 /** A locked payment, with its locked order where that is stored. */
 export interface LockedPayment {
@@ -51,35 +44,9 @@ export interface LockedPayment {
   stored: StoredOrder | undefined;
 }
 
-const COLUMNS = `payment_id, provider, provider_payment_id, order_no, amount, currency, status, refund_reason, refund_refusals,
-  refund_target, applied_at`;
-
 /** @param condition everything after WHERE, including a LIMIT or a lock */
-export async function selectPayments(
-  reader: Executor,
-  condition: string,
-  values: unknown[],
-): Promise<Payment[]> {
-  const rows = await selectRows(
-    reader,
-    paymentRow,
-    `SELECT ${COLUMNS} FROM payments WHERE ${condition}`,
-    values,
-  );
-  return rows.map((row) => ({
-    paymentId: row.payment_id,
-    provider: row.provider,
-    providerPaymentId: row.provider_payment_id,
-    orderNo: row.order_no,
-    amount: row.amount,
-    currency: row.currency,
-    status: row.status,
-    reason: row.refund_reason,
-    refusals: row.refund_refusals,
-    // A process from before the column refunds all of it.
-    refundTarget: row.refund_target ?? (row.refund_reason === null ? 0 : row.amount),
-    wasApplied: row.status === 'applied' || row.applied_at !== null,
-  }));
+export function selectPayments(reader: Executor, condition: string, values: unknown[]): Promise<Payment[]> {
+  return selectRows(reader, paymentRow, `SELECT ${PAYMENT} FROM payments WHERE ${condition}`, values);
 }
 
 /** A payment by its number, or by its name where that is known, whatever number it has now. */
@@ -119,21 +86,12 @@ export async function lockPaymentAndOrder(
   return { payment, stored: stored ?? (await lockOrder(connection, payment.orderNo)) };
 }
 
-/**
- * Sets a missing `applied_at` before the status `applied` is lost. A process of the version before that
- * column writes the status without the time.
- */
-const KEEP_APPLIED = `applied_at = IF(status = 'applied', COALESCE(applied_at, updated_at), applied_at)`;
-
 export async function setPaymentStatus(
   connection: PoolConnection,
   paymentId: number,
   status: PaymentStatus,
 ): Promise<void> {
-  await modify(connection, `UPDATE payments SET ${KEEP_APPLIED}, status = ? WHERE payment_id = ?`, [
-    status,
-    paymentId,
-  ]);
+  await modify(connection, 'UPDATE payments SET status = ? WHERE payment_id = ?', [status, paymentId]);
 }
 
 /** Gives the payment the status `refund_due`, all of it, and makes its refund workflow due to start. */
@@ -144,7 +102,7 @@ export async function makeRefundDue(
 ): Promise<void> {
   await modify(
     connection,
-    `UPDATE payments SET ${KEEP_APPLIED}, status = 'refund_due', refund_reason = ?, refund_target = amount,
+    `UPDATE payments SET status = 'refund_due', refund_reason = ?, refund_target = amount,
        engine_due_at = NOW(3) WHERE payment_id = ?`,
     [reason, paymentId],
   );
@@ -158,7 +116,7 @@ export async function makePartDue(
 ): Promise<void> {
   await modify(
     connection,
-    `UPDATE payments SET ${KEEP_APPLIED}, status = 'refund_due', refund_reason = 'operator_request',
+    `UPDATE payments SET status = 'refund_due', refund_reason = 'operator_request',
        refund_target = ?, engine_due_at = NOW(3) WHERE payment_id = ?`,
     [target, paymentId],
   );

@@ -1,8 +1,7 @@
 /** Rows of `refunds`: what staff decided to send back of an order's payment, one row a decision. */
 
 import { z } from 'zod';
-import type { OrderUnits } from '../../../domain/order.ts';
-import { modify, selectRows, type Executor, type PoolConnection } from '../connection.ts';
+import { modify, selectList, selectRows, type Executor, type PoolConnection } from '../connection.ts';
 
 /**
  * requested → succeeded: the payer has the money back | failed: staff withdrew it before. One that succeeded
@@ -16,58 +15,40 @@ const itemsJson = z
   .pipe(z.array(z.object({ sku: z.string(), quantity: z.int() })));
 
 const refundRow = z.object({
-  refund_id: z.int(),
-  order_no: z.string(),
-  payment_id: z.int(),
+  refundId: z.int(),
+  orderNo: z.string(),
+  paymentId: z.int(),
+  /** Minor units. */
   amount: z.int(),
+  /** Minor units that are refunded of the payment, by this and those before, once this one has ended. */
   target: z.int(),
+  /** The units that it is about; null: it is about money alone. */
   items: itemsJson.nullable(),
+  /** It covers the order's charges. */
   charges: z.coerce.boolean(),
+  /** Its units are to be sold again. */
   restock: z.coerce.boolean(),
-  restores_limit: z.coerce.boolean(),
-  stock_given: z.coerce.boolean(),
-  limit_given: z.coerce.boolean(),
+  /** Its units no longer count against the user's limit. */
+  restoresLimit: z.coerce.boolean(),
+  /** Its units are on sale again, or no longer count against the limit: MySQL has booked it. */
+  isStockGiven: z.coerce.boolean(),
+  isLimitGiven: z.coerce.boolean(),
   reason: z.string().nullable(),
   actor: z.string(),
-  idempotency_key: z.string().nullable(),
+  /** Null: it was not requested by order. */
+  idempotencyKey: z.string().nullable(),
+  /** Of the request under this key. */
   fingerprint: z.string().nullable(),
   status: z.enum(REFUND_STATUSES),
-  created_at: z.date(),
-  ended_at: z.date().nullable(),
+  createdAt: z.date(),
+  endedAt: z.date().nullable(),
 });
+const REFUND = selectList(refundRow, { isStockGiven: 'stock_given', isLimitGiven: 'limit_given' });
+
+export type Refund = z.infer<typeof refundRow>;
 
 /** The refunds of a payment whose money is back, and whose units are to be given back. */
 export const IS_GIVE_BACK_DUE = `status = 'succeeded' AND NOT given_back AND items IS NOT NULL`;
-
-export interface Refund {
-  refundId: number;
-  orderNo: string;
-  paymentId: number;
-  /** Minor units. */
-  amount: number;
-  /** Minor units that are refunded of the payment, by this and those before, once this one has ended. */
-  target: number;
-  /** The units that it is about; null: it is about money alone. */
-  items: OrderUnits[] | null;
-  /** It covers the order's charges. */
-  charges: boolean;
-  /** Its units are to be sold again. */
-  restock: boolean;
-  /** Its units no longer count against the user's limit. */
-  restoresLimit: boolean;
-  /** Its units are on sale again, or no longer count against the limit: MySQL has booked it. */
-  isStockGiven: boolean;
-  isLimitGiven: boolean;
-  reason: string | null;
-  actor: string;
-  /** Null: it was not requested by order. */
-  idempotencyKey: string | null;
-  /** Of the request under this key. */
-  fingerprint: string | null;
-  status: z.infer<typeof refundRow>['status'];
-  createdAt: Date;
-  endedAt: Date | null;
-}
 
 export type NewRefund = Omit<
   Refund,
@@ -75,39 +56,8 @@ export type NewRefund = Omit<
 >;
 
 /** @param condition everything after WHERE, including an order or a lock */
-export async function selectRefunds(
-  reader: Executor,
-  condition: string,
-  values: unknown[],
-): Promise<Refund[]> {
-  const rows = await selectRows(
-    reader,
-    refundRow,
-    `SELECT refund_id, order_no, payment_id, amount, target, items, charges, restock, restores_limit, stock_given,
-       limit_given, reason, actor, idempotency_key, fingerprint, status, created_at, ended_at
-     FROM refunds WHERE ${condition}`,
-    values,
-  );
-  return rows.map((row) => ({
-    refundId: row.refund_id,
-    orderNo: row.order_no,
-    paymentId: row.payment_id,
-    amount: row.amount,
-    target: row.target,
-    items: row.items,
-    charges: row.charges,
-    restock: row.restock,
-    restoresLimit: row.restores_limit,
-    isStockGiven: row.stock_given,
-    isLimitGiven: row.limit_given,
-    reason: row.reason,
-    actor: row.actor,
-    idempotencyKey: row.idempotency_key,
-    fingerprint: row.fingerprint,
-    status: row.status,
-    createdAt: row.created_at,
-    endedAt: row.ended_at,
-  }));
+export function selectRefunds(reader: Executor, condition: string, values: unknown[]): Promise<Refund[]> {
+  return selectRows(reader, refundRow, `SELECT ${REFUND} FROM refunds WHERE ${condition}`, values);
 }
 
 /** The refunds of an order, the oldest first. */

@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { REVERSAL_STATUSES, type Reversal } from '../../../domain/payment.ts';
-import { modify, selectRows, type Executor, type PoolConnection } from '../connection.ts';
+import { modify, selectList, selectRows, type Executor, type PoolConnection } from '../connection.ts';
 
 /** @returns those that changed a row */
 export async function upsertReversals(
@@ -52,21 +52,13 @@ export const reversalColumns = {
   status: z.enum(REVERSAL_STATUSES),
 };
 
-const reversalRow = z
-  .object({
-    ...reversalColumns,
-    provider_reversal_id: z.string(),
-    provider_payment_id: z.string(),
-  })
-  .transform(
-    ({ provider_reversal_id: providerReversalId, provider_payment_id: providerPaymentId, ...rest }) => ({
-      ...rest,
-      providerReversalId,
-      providerPaymentId,
-    }),
-  );
+const reversalRow = z.object({
+  ...reversalColumns,
+  providerReversalId: z.string(),
+  providerPaymentId: z.string(),
+});
 
-const SELECT = `SELECT kind, provider_reversal_id, provider_payment_id, amount, currency, status
+const SELECT = `SELECT ${selectList(reversalRow)}
   FROM reversals FORCE INDEX (reversals_of_payment) WHERE provider = ? AND provider_payment_id = ?`;
 
 /** @param which provider and provider payment id */

@@ -76,7 +76,7 @@ export function createReturnedUnits(pool: Pool) {
            o.limit_returned, o.stock_returned
          FROM payments p JOIN orders o ON o.order_no = p.order_no JOIN sales s ON s.sale_id = o.sale_id
          WHERE p.payment_id IN (?) AND p.status IN ('applied', 'refunded') AND p.engine_due_at IS NULL
-           AND (p.status = 'applied' OR p.applied_at IS NOT NULL) AND ${IS_WATCHED}`,
+           AND p.applied_at IS NOT NULL AND ${IS_WATCHED}`,
         [paymentIds, WATCHED_AFTER_CLOSE_MS],
       );
       const parts = await selectRows(

@@ -2,7 +2,6 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Order } from '../../../../src/domain/order.ts';
-import { modify } from '../../../../src/stores/mysql/connection.ts';
 import { buildOrder, buildSale } from '../../../support/factories.ts';
 import { pay, sign } from '../../../support/payment-notices.ts';
 import { select, selectOne } from '../../../support/rows.ts';
@@ -70,20 +69,6 @@ test('what the session carries is fixed when it is recorded, whatever signing wo
     [session.sessionId],
   );
   expect(row).toEqual({ signed_order: session.signedOrder, created_at: new Date(session.createdAtMs) });
-});
-
-test('a session from before sessions carried their order is given it before it is used, once', async () => {
-  const order = await storedOrder();
-  const { sessionId } = await begun(order);
-  await modify(stores.pool, 'UPDATE payment_sessions SET signed_order = NULL WHERE session_id = ?', [
-    sessionId,
-  ]);
-  expect(await stores.paymentSessions.listOpen(order.orderNo)).toMatchObject([{ signedOrder: '' }]);
-  const beginWith = (signed: string) =>
-    stores.paymentSessions.begin('sandbox', order.orderNo, () => Promise.resolve(signed));
-  expect(await beginWith('late')).toMatchObject({ session: { sessionId, signedOrder: 'late' } });
-  expect(await beginWith('later')).toMatchObject({ session: { sessionId, signedOrder: 'late' } });
-  expect(await stores.paymentSessions.listOpen(order.orderNo)).toMatchObject([{ signedOrder: 'late' }]);
 });
 
 test('no session is recorded for an order that cannot be signed', async () => {

@@ -1,8 +1,7 @@
 /** What operators decide about money and stock, and what the refund workflow reads and records. */
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { readParked, readSaleMoney } from '../../../../src/stores/audit/money-reads.ts';
-import { modify } from '../../../../src/stores/mysql/connection.ts';
+import { readParked } from '../../../../src/stores/audit/money-reads.ts';
 import { buildPayment, buildReversal, pay, reverse } from '../../../support/payment-notices.ts';
 import { everything, expectBooksToBalance, select } from '../../../support/rows.ts';
 import { openTestStores, type TestStores } from '../../../support/stores.ts';
@@ -283,39 +282,5 @@ describe('the refund workflow', () => {
     expect(await world.statusOf(one.payment)).toBe('refunded');
     expect(await world.statusOf(other.payment)).toBe('refund_due');
     expect(await world.stateOf(one.order)).toMatchObject({ payment: 'refunded', version: 4 });
-  });
-});
-
-describe('a payment that a process of the version before has applied, without saying when', () => {
-  async function paidBefore(): Promise<Paid> {
-    const paid = await world.paidOrder();
-    await modify(stores.pool, 'UPDATE payments SET applied_at = NULL WHERE payment_id = ?', [
-      await world.idOf(paid.payment),
-    ]);
-    return paid;
-  }
-
-  test.each<[string, (paid: Paid) => Promise<unknown>]>([
-    [
-      'an operator requests its refund',
-      async (paid) => {
-        await requestFor(paid);
-        expect(await world.rowOf(paid.payment)).toMatchObject({ status: 'refund_due', applied: 1 });
-        await stores.refunds.recordReversals('sandbox', [buildReversal(paid.payment)]);
-      },
-    ],
-    ['it goes back at the provider', ({ payment }) => reverse(stores, buildReversal(payment))],
-  ])('is known to have paid for its order when %s', async (_, goBack) => {
-    const paid = await paidBefore();
-    expect((await readSaleMoney(stores.pool, paid.order.saleId)).payments).toMatchObject([
-      { status: 'applied', wasApplied: true },
-    ]);
-    await goBack(paid);
-    expect(await world.rowOf(paid.payment)).toMatchObject({ status: 'refunded', applied: 1 });
-    expect(await world.stateOf(paid.order)).toMatchObject({ status: 'paid', payment: 'refunded' });
-    expect(await world.returnedOf(paid.order)).toMatchObject({ limit_returned: 1 });
-    await world.settleDue();
-    expect(await stores.refunds.returnStock(paid.order.orderNo, 'ops')).toBe('returned');
-    expect(await world.rowOf(paid.payment)).toMatchObject({ due: 1 });
   });
 });
