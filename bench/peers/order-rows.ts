@@ -1,10 +1,11 @@
 /**
  * An order as the rows that other designs write: the order, its items, and the movement of its stock. The
- * columns are those of Holdfast's tables.
+ * columns are those of Holdfast's tables. Nothing of the product is imported here: the peers go on writing
+ * the same rows, however the product describes its orders.
  */
 
 import { ulid } from 'ulidx';
-import { orderDeadlineMs, type Order } from '../../src/domain/order.ts';
+import type { PeerOrder } from './peer.ts';
 
 export const INSERT_ORDERS = `INSERT INTO orders (order_no, sale_id, user_id, idempotency_key, status, payment, version,
   epoch, batch_id, total, currency, ip, user_agent, reserved_at, payment_window_ms, deadline, engine_due_at) VALUES ?`;
@@ -19,7 +20,7 @@ export const HOLD_STOCK =
 const BATCH_ID = ulid();
 
 /** @param engineDueAt null for a design that has no engine to hand the order to */
-export function orderRow(order: Order, engineDueAt: Date | null): unknown[] {
+export function orderRow(order: PeerOrder, engineDueAt: Date | null): unknown[] {
   return [
     order.orderNo,
     order.saleId,
@@ -36,11 +37,11 @@ export function orderRow(order: Order, engineDueAt: Date | null): unknown[] {
     order.userAgent,
     new Date(order.reservedAtMs),
     order.paymentWindowMs,
-    new Date(orderDeadlineMs(order)),
+    new Date(order.reservedAtMs + order.paymentWindowMs),
     engineDueAt,
   ];
 }
 
-export function itemRows({ orderNo, items }: Order): unknown[][] {
+export function itemRows({ orderNo, items }: PeerOrder): unknown[][] {
   return items.map((item, position) => [orderNo, position, item.sku, item.quantity, item.unitPrice]);
 }

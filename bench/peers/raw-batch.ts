@@ -4,7 +4,6 @@
  */
 
 import type { PoolConnection } from 'mysql2/promise';
-import type { Order } from '../../src/domain/order.ts';
 import {
   HOLD_STOCK,
   INSERT_EVENTS,
@@ -14,6 +13,7 @@ import {
   itemRows,
   orderRow,
 } from './order-rows.ts';
+import type { PeerOrder } from './peer.ts';
 
 export interface RawBatch {
   orders: unknown[][];
@@ -24,7 +24,7 @@ export interface RawBatch {
 }
 
 /** @param orders of one sale and one SKU */
-export function toRawBatch(orders: readonly Order[]): RawBatch {
+export function toRawBatch(orders: readonly PeerOrder[]): RawBatch {
   const dueAt = new Date();
   const lines = orders.flatMap((order) => order.items.map((item) => ({ ...order, ...item })));
   const units = lines.reduce((sum, { quantity }) => sum + quantity, 0);

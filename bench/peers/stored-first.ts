@@ -51,7 +51,7 @@ export async function openWithWaits(
       }, timeoutMs);
       inTurn(async () => {
         clearTimeout(timer);
-        if (!isGivenUp) await storeOrder(pool, { ...order, items: [...order.items] });
+        if (!isGivenUp) await storeOrder(pool, order);
       }).then(resolve, reject);
     });
 

@@ -4,26 +4,10 @@ import { readFileSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { SCRIPTS } from '../../src/stores/redis/scripts.ts';
+import { documentedReplies, section, splitScript } from './header.ts';
 
 /** How a hold can have ended: the replies of a script that passes the hold's own state on. */
 const SETTLED_HOLDS = ['released', 'returned', 'sold'];
-
-interface Text {
-  header: string;
-  code: string;
-}
-
-function split(lua: string): Text {
-  const end = lua.indexOf(']]');
-  return { header: lua.slice(0, end), code: lua.slice(end + 2).replaceAll(/--.*$/gm, '') };
-}
-
-/** The lines of a section: from its name to an empty line. */
-function section(header: string, name: string): string[] {
-  const lines = header.split('\n');
-  const from = lines.indexOf(name) + 1;
-  return from === 0 ? [] : lines.slice(from, lines.indexOf('', from));
-}
 
 /** Each line is a number, a name (a repeated one: names), and after two spaces an explanation. */
 function entriesOf(lines: readonly string[]): { number: string; name: string }[] {
@@ -32,12 +16,6 @@ function entriesOf(lines: readonly string[]): { number: string; name: string }[]
     const each = more === '…' ? String(names).split(', ') : [String(names)];
     return each.map((name, i) => ({ number: `${Number(number) + i}${more}`, name }));
   });
-}
-
-function documentedReplies(header: string): string[] {
-  return [...section(`${header}\n`, 'Replies'), ...section(`${header}\n`, 'Replies, one an order')]
-    .flatMap((line) => /^ {2}([a-z-]+)/.exec(line)?.[1] ?? [])
-    .toSorted();
 }
 
 function repliesOf(code: string): string[] {
@@ -83,7 +61,7 @@ const byColumn = (index: string, names: readonly string[]) =>
 const byNumber = (names: readonly string[]) => Object.fromEntries(names.map((name, i) => [i + 1, name]));
 
 describe.each(SCRIPTS)('the header of $name', ({ lua, keys, args, repeated, repeatedKeys, keyList }) => {
-  const { header, code } = split(lua);
+  const { header, code } = splitScript(lua);
 
   test('names the keys of the definition in their order, and the script binds each to a local of its name', () => {
     const list = repeatedFrom(keys.length + 1, keyList === undefined ? repeatedKeys : [keyList]);

@@ -12,8 +12,11 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { Client } from '@temporalio/client';
 import { NativeConnection, Worker, type WorkflowBundleOption } from '@temporalio/worker';
 import { inject } from 'vitest';
+import { createReconcileActivities } from '../../src/activities/reconcile.ts';
 import { createOrderEngine } from '../../src/engine/order-engine.ts';
+import type { Step } from '../../src/reconcile/report.ts';
 import {
+  RECONCILE_WORKFLOW,
   REFUND_WORKFLOW,
   refundWorkflowId,
   PAYMENTS_QUEUE,
@@ -27,6 +30,7 @@ import { createRefundBook, type RefundBook } from '../support/workflows/refund-b
 import { createNamespace } from '../support/workflows/temporal.ts';
 import { branches } from './branches.ts';
 import { formatHistory } from './history-json.ts';
+import { reconcileBranches } from './reconcile-branches.ts';
 import { refundBranches } from './refund-branches.ts';
 
 /** In place of process ids and host names. */
@@ -45,12 +49,18 @@ const isMissing = (name: string): boolean => !existsSync(historyFile(name));
 export async function recordMissing(workflowBundle: WorkflowBundleOption): Promise<void> {
   const missing = Object.keys(branches).filter(isMissing);
   const missingRefunds = Object.keys(refundBranches).filter(isMissing);
-  if (missing.length + missingRefunds.length === 0) return;
+  const missingRuns = Object.keys(reconcileBranches).filter(isMissing);
+  if (missing.length + missingRefunds.length + missingRuns.length === 0) return;
   const namespace = await createNamespace();
   const connection = await NativeConnection.connect({ address: inject('temporalAddress') });
   const books = new Map<string, OrderBook>();
   const refundBooks = new Map<number, RefundBook>();
-  const shared = { connection, namespace, identity: IDENTITY, activities: openBooks(books, refundBooks) };
+  const steps = new Map<string, Step>();
+  const activities = {
+    ...openBooks(books, refundBooks),
+    ...createReconcileActivities({ steps, stopping: new AbortController().signal }),
+  };
+  const shared = { connection, namespace, identity: IDENTITY, activities };
   const payments = await Worker.create({ ...shared, taskQueue: PAYMENTS_QUEUE });
   const worker = await Worker.create({
     ...shared,
@@ -65,6 +75,7 @@ export async function recordMissing(workflowBundle: WorkflowBundleOption): Promi
     for (const name of missingRefunds) {
       writeFileSync(historyFile(name), await recordRefund(client, refundBooks, name));
     }
+    for (const name of missingRuns) writeFileSync(historyFile(name), await recordRun(client, steps, name));
   };
   await payments.runUntil(worker.runUntil(play));
   await connection.close();
@@ -127,6 +138,15 @@ async function recordRefund(client: Client, books: Map<number, RefundBook>, name
       await handle.cancel();
     },
   });
+  await handle.result();
+  return formatHistory(await handle.fetchHistory());
+}
+
+/** @param steps of the worker, for one run at a time */
+async function recordRun(client: Client, steps: Map<string, Step>, name: string): Promise<string> {
+  steps.clear();
+  for (const [step, run] of Object.entries(reconcileBranches[name] ?? {})) steps.set(step, run);
+  const handle = await client.workflow.start(RECONCILE_WORKFLOW, { workflowId: name, taskQueue: TASK_QUEUE });
   await handle.result();
   return formatHistory(await handle.fetchHistory());
 }

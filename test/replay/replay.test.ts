@@ -1,19 +1,24 @@
-/** The replay gate: recorded histories of orders and refunds must replay under the present workflow code. */
+/**
+ * The replay gate: recorded histories of orders, refunds and runs of the reconciliation must replay under the
+ * present workflow code.
+ */
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { bundleWorkflowCode, DefaultLogger, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
 import { DeterminismViolationError } from '@temporalio/workflow';
 import { beforeAll, expect, test } from 'vitest';
 import type { Activities } from '../../src/activities/index.ts';
+import type { ReconcileActivities } from '../../src/activities/reconcile.ts';
 import { builtWorkflows } from '../support/workflows/built-workflows.ts';
 import { installQuietRuntime } from '../support/workflows/native-runtime.ts';
 import { replayHistory } from '../support/workflows/replay.ts';
 import { branches } from './branches.ts';
 import { parseHistory } from './history-json.ts';
+import { reconcileBranches } from './reconcile-branches.ts';
 import { historyFile, recordMissing } from './record.ts';
 import { refundBranches } from './refund-branches.ts';
 
-const names = [...Object.keys(branches), ...Object.keys(refundBranches)];
+const names = Object.keys({ ...branches, ...refundBranches, ...reconcileBranches });
 const folder = new URL('histories/', import.meta.url);
 
 beforeAll(async () => {
@@ -68,9 +73,14 @@ test.each([
   'giveBack',
   'parkRefund',
   'unparkRefund',
-] satisfies (keyof Activities)[])('the step %s occurs in some history', (step) => {
-  expect(names.map(readDecoded).join('')).toContain(step);
-});
+  'listReconcileSteps',
+  'runReconcileStep',
+] satisfies (keyof Activities | keyof ReconcileActivities)[])(
+  'the step %s occurs in some history',
+  (step) => {
+    expect(names.map(readDecoded).join('')).toContain(step);
+  },
+);
 
 test('a workflow that takes the same steps replays a paid order, so the next test is about their order alone', async () => {
   const same = await bundleVariant('same-steps.ts');

@@ -151,13 +151,21 @@ const PROVIDER_PATH = /^\/v1\/(test|payment_sessions)\//;
 /** What must never reach a caller: names of parts, addresses, statements, stack traces. */
 const INTERNAL = /redis|mysql|mariadb|temporal|econn|127\.0\.0\.1|select |insert |\.ts\b|zod|koa|stack/i;
 
+/**
+ * What is promised for a call, by status; problems apart.
+ * @param target a path with its query
+ */
+export function findReplies(method: string, target: string): Route['replies'] | undefined {
+  const [pathname = ''] = target.split('?');
+  const candidates = ROUTES.filter((route) => route.method === method);
+  return candidates.find(({ path }) => path.test(target) || path.test(pathname))?.replies;
+}
+
 /** @throws when the API has not promised this answer to this call */
 export function checkReply(method: string, url: string, reply: Reply): void {
   const { pathname, search } = new URL(url);
   if (PROVIDER_PATH.test(pathname)) return;
-  const candidates = ROUTES.filter((route) => route.method === method);
-  const route = candidates.find(({ path }) => path.test(pathname + search) || path.test(pathname));
-  const schema = route?.replies[reply.status];
+  const schema = findReplies(method, pathname + search)?.[reply.status];
   if (!schema && reply.status >= 400) {
     parseProblem(reply);
     return;

@@ -7,7 +7,7 @@
 import assert from 'node:assert/strict';
 import { DBOS } from '@dbos-inc/dbos-sdk';
 import postgres, { type Sql } from 'postgres';
-import { orderDeadlineMs, type Order } from '../../../src/domain/order.ts';
+import type { PeerOrder } from '../peer.ts';
 import { runConsumer } from './consumer.ts';
 
 const CONCURRENCY = 50;
@@ -29,8 +29,8 @@ const TABLES = `
 await runConsumer(async ({ storeUrl, queue }) => {
   const sql = postgres(storeUrl, { max: POOL_SIZE, onnotice: () => {} });
   await sql.unsafe(TABLES);
-  const store = (order: Order): Promise<void> => storeOrder(sql, order);
-  DBOS.registerWorkflow((order: Order) => DBOS.runStep(() => store(order), { name: 'store' }), {
+  const store = (order: PeerOrder): Promise<void> => storeOrder(sql, order);
+  DBOS.registerWorkflow((order: PeerOrder) => DBOS.runStep(() => store(order), { name: 'store' }), {
     name: 'order',
   });
   DBOS.setConfig({
@@ -43,14 +43,15 @@ await runConsumer(async ({ storeUrl, queue }) => {
   await DBOS.registerQueue(queue, { workerConcurrency: CONCURRENCY, minPollingIntervalMs: POLL_EVERY_MS });
 });
 
-async function storeOrder(store: Sql, order: Order): Promise<void> {
-  const { orderNo, saleId, userId, idempotencyKey, total, currency, ip, userAgent, reservedAtMs } = order;
+async function storeOrder(store: Sql, order: PeerOrder): Promise<void> {
+  const { orderNo, saleId, userId, idempotencyKey, total, currency, ip, userAgent } = order;
+  const { reservedAtMs, paymentWindowMs } = order;
   await store.begin(async (sql) => {
     const { count: inserted } = await sql`
       INSERT INTO orders (order_no, sale_id, user_id, idempotency_key, status, total, currency, ip, user_agent,
         reserved_at, deadline)
       VALUES (${orderNo}, ${saleId}, ${userId}, ${idempotencyKey}, 'awaiting_payment', ${total}, ${currency},
-        ${ip}, ${userAgent}, ${new Date(reservedAtMs)}, ${new Date(orderDeadlineMs(order))})
+        ${ip}, ${userAgent}, ${new Date(reservedAtMs)}, ${new Date(reservedAtMs + paymentWindowMs)})
       ON CONFLICT (order_no) DO NOTHING`;
     if (inserted === 0) return;
     for (const { sku, quantity, unitPrice } of order.items) {

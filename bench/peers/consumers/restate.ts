@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer } from 'node:http2';
 import { endpoint, service, type Context } from '@restatedev/restate-sdk';
-import type { Order } from '../../../src/domain/order.ts';
+import type { PeerOrder } from '../peer.ts';
 import { openStore, runConsumer } from './consumer.ts';
 import { storeOrder } from './store-order.ts';
 
@@ -21,7 +21,7 @@ await runConsumer(async ({ storeUrl, queueUrl, queue }) => {
   const orders = service({
     name: queue,
     handlers: {
-      store: (context: Context, order: Order) => context.run('storeOrder', () => storeOrder(pool, order)),
+      store: (context: Context, order: PeerOrder) => context.run('storeOrder', () => storeOrder(pool, order)),
     },
   });
   const server = createServer(endpoint().setLogger(silence).bind(orders).http2Handler());

@@ -3,17 +3,17 @@
 import assert from 'node:assert/strict';
 import type { Pool, PoolConnection } from 'mysql2/promise';
 import { z } from 'zod';
-import type { Order } from '../../../src/domain/order.ts';
 import { HOLD_STOCK, INSERT_ITEMS, INSERT_ORDERS, itemRows, orderRow } from '../order-rows.ts';
+import type { PeerOrder } from '../peer.ts';
 
 const DEADLOCK = 1213;
 const TRIES = 10;
 
-const trusted = z.custom<Order>();
+const trusted = z.custom<PeerOrder>();
 const updated = z.object({ affectedRows: z.int() });
 
 /** The order, its items, and the stock they take, which is updated last and so is locked for the shortest. */
-export async function storeOrder(pool: Pool, order: Order): Promise<void> {
+export async function storeOrder(pool: Pool, order: PeerOrder): Promise<void> {
   for (let attempt = 1; ; attempt += 1) {
     try {
       return await tryStore(pool, order);
@@ -24,11 +24,11 @@ export async function storeOrder(pool: Pool, order: Order): Promise<void> {
 }
 
 /** A peer trusts its own queue, so nothing is validated that would slow it. */
-export function parseOrder(json: string): Order {
+export function parseOrder(json: string): PeerOrder {
   return trusted.parse(JSON.parse(json));
 }
 
-async function tryStore(pool: Pool, order: Order): Promise<void> {
+async function tryStore(pool: Pool, order: PeerOrder): Promise<void> {
   const connection = await pool.getConnection();
   try {
     await connection.beginTransaction();
@@ -42,7 +42,7 @@ async function tryStore(pool: Pool, order: Order): Promise<void> {
   }
 }
 
-async function insertAndHold(connection: PoolConnection, order: Order): Promise<void> {
+async function insertAndHold(connection: PoolConnection, order: PeerOrder): Promise<void> {
   await connection.query(INSERT_ORDERS, [[orderRow(order, null)]]);
   await connection.query(INSERT_ITEMS, [itemRows(order)]);
   for (const { sku, quantity } of order.items) {

@@ -1,0 +1,7 @@
+/** The rules by which the audit finds that the stores disagree; the words of a finding are sentences. */
+
+import { RULE_NAMES } from '../../src/audit/audit-sale.ts';
+
+export function showRules(): readonly string[] {
+  return RULE_NAMES;
+}
