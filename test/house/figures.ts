@@ -18,7 +18,7 @@ const ENTRIES = [
 /** A field of an order that is only carried: each file that names it describes the order once more. */
 const CARRIED_FIELD = /user_?agent/i;
 
-export interface Figure {
+interface Figure {
   count: number;
   /** What was counted, one line each. */
   names: readonly string[];

@@ -7,7 +7,7 @@ import { parseSync, type EcmaScriptModule, type Program } from 'oxc-parser';
 import { repoDir } from '../../stack/install/repo-dir.ts';
 
 /** One import or re-export statement. */
-export interface Import {
+interface Import {
   /** The file in `src`, or the name of a package. */
   to: string;
   isFile: boolean;

@@ -1,8 +1,8 @@
 /**
  * Finds the factories that only bind their arguments. Such a factory is an exported function `create…` that
- * makes functions and holds no state: what it runs when it is called has no `let`, no `new`, no empty list, no
- * timer, and calls nothing that holds state itself. A function of a package counts as one that does; a method
- * of an argument does not.
+ * makes functions and holds no state: what it runs when it is called has no `let`, no `new`, no empty list,
+ * no timer, and calls nothing that holds state itself. A function of a package counts as one that does; a
+ * method of an argument does not.
  */
 
 import assert from 'node:assert/strict';
