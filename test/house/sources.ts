@@ -1,0 +1,139 @@
+/** The product's sources as files that import each other: read, followed to a closure, and in circles. */
+
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, normalize } from 'node:path';
+import { parseSync, type EcmaScriptModule, type Program } from 'oxc-parser';
+import { repoDir } from '../../stack/install/repo-dir.ts';
+
+/** One import or re-export statement. */
+interface Import {
+  /** The file in `src`, or the name of a package. */
+  to: string;
+  isFile: boolean;
+  /** Whether it brings types alone, so that nothing is loaded when the code runs. */
+  isTypeOnly: boolean;
+  /** Each binding, as its own file names it; a whole module or a default import has its kind as its name. */
+  bindings: readonly { name: string; local: string | undefined }[];
+}
+
+export interface Source {
+  file: string;
+  program: Program;
+  imports: readonly Import[];
+}
+
+/** By path from the repository's root, in order. */
+export type Sources = ReadonlyMap<string, Source>;
+
+/** The files below a folder of the repository, in order. */
+export function listFiles(folder: string): string[] {
+  return readdirSync(join(repoDir, folder), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name).slice(repoDir.length + 1))
+    .toSorted();
+}
+
+export function readText(file: string): string {
+  return readFileSync(join(repoDir, file), 'utf8');
+}
+
+export function countLines(file: string): number {
+  return readText(file).split('\n').length - 1;
+}
+
+/** All TypeScript of `src`, parsed. */
+export function readSources(): Sources {
+  const files = listFiles('src').filter((file) => file.endsWith('.ts'));
+  return new Map(files.map((file) => [file, readSource(file)]));
+}
+
+function readSource(file: string): Source {
+  const { program, module, errors } = parseSync(file, readText(file));
+  assert.deepEqual(errors, [], `${file} can be parsed`);
+  assert.deepEqual(
+    module.dynamicImports,
+    [],
+    `${file} imports nothing at run time, which no closure would see`,
+  );
+  return { file, program, imports: [...importsOf(file, module), ...reExportsOf(file, module)] };
+}
+
+function importsOf(file: string, { staticImports }: EcmaScriptModule): Import[] {
+  return staticImports.map(({ moduleRequest, entries }) => ({
+    ...target(file, moduleRequest.value),
+    isTypeOnly: entries.length > 0 && entries.every(({ isType }) => isType),
+    bindings: entries.map(({ importName, localName }) => ({
+      name: importName.name ?? importName.kind,
+      local: localName.value,
+    })),
+  }));
+}
+
+function reExportsOf(file: string, { staticExports }: EcmaScriptModule): Import[] {
+  return staticExports.flatMap(({ entries }) =>
+    entries.flatMap(({ moduleRequest, importName, isType }) =>
+      moduleRequest
+        ? [
+            {
+              ...target(file, moduleRequest.value),
+              isTypeOnly: isType,
+              bindings: [{ name: importName.name ?? importName.kind, local: undefined }],
+            },
+          ]
+        : [],
+    ),
+  );
+}
+
+function target(file: string, request: string): Pick<Import, 'to' | 'isFile'> {
+  const isFile = request.startsWith('.');
+  return { isFile, to: isFile ? normalize(join(dirname(file), request)) : request };
+}
+
+/** The entries and all files that they import, directly or through others. */
+export function closureOf(
+  sources: Sources,
+  entries: readonly string[],
+  { withTypes }: { withTypes: boolean },
+): string[] {
+  const reached = new Set<string>();
+  const left = [...entries];
+  for (let file = left.pop(); file !== undefined; file = left.pop()) {
+    if (reached.has(file)) continue;
+    reached.add(file);
+    const source = sources.get(file);
+    assert(source, `${file} is a source`);
+    for (const { to, isFile, isTypeOnly } of source.imports) {
+      if (isFile && (withTypes || !isTypeOnly)) left.push(to);
+    }
+  }
+  return [...reached].toSorted();
+}
+
+/** Groups of files of which each imports each other one, types included (Tarjan's algorithm). */
+export function circlesOf(sources: Sources): string[][] {
+  const order = new Map<string, number>();
+  const lowest = new Map<string, number>();
+  const open: string[] = [];
+  const circles: string[][] = [];
+  const visit = (file: string): number => {
+    const number = order.size;
+    order.set(file, number);
+    lowest.set(file, number);
+    open.push(file);
+    for (const { to, isFile } of sources.get(file)?.imports ?? []) {
+      if (!isFile) continue;
+      const reached = order.has(to) ? (open.includes(to) ? order.get(to) : undefined) : visit(to);
+      lowest.set(file, Math.min(lowest.get(file) ?? number, reached ?? number));
+    }
+    const own = lowest.get(file) ?? number;
+    if (own === number) {
+      const circle = open.splice(open.indexOf(file));
+      if (circle.length > 1) circles.push(circle.toSorted());
+    }
+    return own;
+  };
+  for (const file of sources.keys()) if (!order.has(file)) visit(file);
+  return circles;
+}
