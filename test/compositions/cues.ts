@@ -1,109 +1,93 @@
 /**
- * Where the processes of the crash tests die, or freeze: at a call into a store or to the
- * provider. Only these compositions know of it; the product has no such switch.
+ * Where the processes of the crash tests die, or freeze: at a call to Redis, MySQL or the provider, as it is
+ * on the wire. Only these compositions know of it; the product has no such switch.
  */
 
 import assert from 'node:assert/strict';
 import { writeSync } from 'node:fs';
-import type { PaymentProvider } from '../../src/payments/provider.ts';
-import { createMysqlPool, type Pool } from '../../src/stores/mysql/connection.ts';
-import { createEventDispatch } from '../../src/stores/mysql/events/event-dispatch.ts';
-import { createPayments } from '../../src/stores/mysql/money/payments.ts';
-import { createOrders } from '../../src/stores/mysql/orders/orders.ts';
-import { createSaleChanges } from '../../src/stores/mysql/sales/sale-changes.ts';
-import type { Stores } from '../../src/stores/open.ts';
+import { listen, type Call } from './wires.ts';
 
-type Parts = Pick<
-  Stores,
-  | 'redis'
-  | 'reservations'
-  | 'orderClaims'
-  | 'budget'
-  | 'orders'
-  | 'endings'
-  | 'payments'
-  | 'paymentSessions'
-  | 'refunds'
-  | 'refundClaims'
-  | 'eventDispatch'
-  | 'deliveryClaims'
-  | 'endpointFeed'
-  | 'saleChanges'
-  | 'saleStock'
-> & {
-  provider: PaymentProvider;
+/** What is sent. `about`: text that it carries; where that is missing, the call is not meant. */
+type Aim =
+  /** A command of Redis, or the script of this name. Its reply may carry the text as well. */
+  | { command: string; about?: string }
+  /** The beginning of a statement. Its values stand in it. */
+  | { statement: string; about?: string }
+  /** The COMMIT of a transaction that had statements with these beginnings. */
+  | { commitOf: readonly string[]; about?: string }
+  /** A call to the provider, as its contract names it: docs/provider-openapi.json. */
+  | { request: string };
+
+/** before: nothing of it is sent. after: it is answered, and its caller does not know yet. */
+export type Cue = Aim & {
+  moment: 'before' | 'after';
+  /** The cue is one only after this was answered. */
+  once?: Aim;
 };
 
-/**
- * before: the call is not made. at-commit: its statements
- * are done, its transaction is open. after: it has answered.
- */
-type Moment = 'before' | 'at-commit' | 'after';
-
-type CueOf<P extends keyof Parts, M extends Moment> = {
-  part: P;
-  /** One of these methods; whichever is called first. */
-  calls: readonly (keyof Parts[P] & string)[];
-  moment: M;
-  /** Text that the call's arguments must contain; where it is missing, the call is not the cue. */
-  about?: string;
-  /** A statement that a transaction must have had before its commit is the cue. */
-  having?: string;
-};
-type Committing = 'orders' | 'payments' | 'eventDispatch' | 'saleChanges';
-type Cue =
-  | { [P in keyof Parts]: CueOf<P, 'before' | 'after'> }[keyof Parts]
-  | { [P in Committing]: CueOf<P, 'at-commit'> }[Committing];
-
-const CUES = {
-  reserved: { part: 'reservations', calls: ['reserve'], moment: 'after' },
-  // In the worker's process the relay alone reads orders
-  // from Redis.
-  'outbox-read': { part: 'reservations', calls: ['readOrders'], moment: 'before' },
-  'about-to-store': { part: 'orders', calls: ['storeOrders'], moment: 'before', about: '-' },
-  storing: { part: 'orders', calls: ['storeOrders', 'storeOrder'], moment: 'at-commit' },
-  stored: { part: 'orders', calls: ['storeOrders', 'storeOrder'], moment: 'after' },
-  // The relay stores pages; a single order is stored by its workflow's persistOrder.
-  persisting: { part: 'orders', calls: ['storeOrder'], moment: 'at-commit' },
-  persisted: { part: 'orders', calls: ['storeOrder'], moment: 'after' },
-  // Called with no order it ends no claim; every orderNo has a dash.
-  'order-started': { part: 'orderClaims', calls: ['complete'], moment: 'before', about: '-' },
-  'projected-ahead': { part: 'reservations', calls: ['projectAll'], moment: 'after' },
-  'receiving-notice': { part: 'payments', calls: ['receive'], moment: 'at-commit' },
-  'notice-received': { part: 'payments', calls: ['receive'], moment: 'after' },
-  'before-signal': { part: 'budget', calls: ['acquire'], moment: 'before' },
-  'marked-paid': { part: 'orders', calls: ['markPaid'], moment: 'after' },
-  'stock-sold': { part: 'reservations', calls: ['confirm'], moment: 'after' },
-  'stock-released': { part: 'reservations', calls: ['release'], moment: 'after' },
-  cancelled: { part: 'orders', calls: ['cancel'], moment: 'after' },
-  // Where no workflow ends an order, the ender releases it.
-  'ended-unbegun': { part: 'reservations', calls: ['release'], moment: 'before' },
-  'end-in-redis': { part: 'endings', calls: ['complete'], moment: 'before', about: '-' },
-  'session-void': { part: 'provider', calls: ['voidSession'], moment: 'after' },
-  abandoned: { part: 'orders', calls: ['abandon'], moment: 'after' },
-  'cancel-requested': { part: 'orders', calls: ['requestCancel'], moment: 'after' },
-  'reversal-received': { part: 'payments', calls: ['receive'], moment: 'after', about: 'payment_reversed' },
-  'session-begun': { part: 'paymentSessions', calls: ['begin'], moment: 'after' },
-  'session-at-provider': { part: 'provider', calls: ['openSession'], moment: 'after' },
-  'refund-made': { part: 'provider', calls: ['refund'], moment: 'after' },
-  'refund-recorded': { part: 'refunds', calls: ['recordReversals'], moment: 'after' },
-  'give-back-booked': { part: 'refunds', calls: ['bookGiveBacks'], moment: 'after' },
-  'units-given-back': { part: 'reservations', calls: ['giveBack'], moment: 'after' },
-  'refund-started': { part: 'refundClaims', calls: ['complete'], moment: 'before' },
-  // A pass that finds nothing commits too.
-  'numbering-events': {
-    part: 'eventDispatch',
-    calls: ['numberEvents'],
-    moment: 'at-commit',
-    having: 'UPDATE event_dispatch',
+export const CUES = {
+  reserved: { command: 'reserve', moment: 'after' },
+  // Redis answers also when it has no entry.
+  'outbox-read': { command: 'xreadgroup', about: 'order_no', moment: 'after' },
+  // Once a page has its slots, a relay asks for the time and stores the page. Every orderNo has a dash.
+  'about-to-store': { command: 'server-time', once: { command: 'admit', about: '-' }, moment: 'after' },
+  storing: { commitOf: ['INSERT INTO order_items'], moment: 'before' },
+  stored: { commitOf: ['INSERT INTO order_items'], moment: 'after' },
+  // The relay has stored the order, and its workflow's persistOrder finds it.
+  persisting: { commitOf: ['UPDATE orders SET workflow_started_at = NOW(3)'], moment: 'before' },
+  persisted: { commitOf: ['UPDATE orders SET workflow_started_at = NOW(3)'], moment: 'after' },
+  'order-started': {
+    statement: 'UPDATE orders SET engine_due_at = NULL, workflow_started_at =',
+    moment: 'before',
   },
-  pushed: { part: 'deliveryClaims', calls: ['complete'], moment: 'before' },
-  fed: { part: 'endpointFeed', calls: ['advance'], moment: 'after', about: 'eventId' },
-  'change-recorded': { part: 'saleChanges', calls: ['record'], moment: 'after' },
+  // Where no workflow runs, the relay alone projects.
+  'projected-ahead': { command: 'project', moment: 'after' },
+  'receiving-notice': { commitOf: ['INSERT INTO payment_events'], moment: 'before' },
+  'notice-received': { commitOf: ['INSERT INTO payment_events'], moment: 'after' },
+  'before-signal': { command: 'admit', about: '-', moment: 'before' },
+  'marked-paid': { commitOf: ["UPDATE payments SET status = 'applied'"], moment: 'after' },
+  'stock-sold': { command: 'confirm', moment: 'after' },
+  'stock-released': { command: 'release', moment: 'after' },
+  cancelled: { commitOf: ['UPDATE orders SET status ='], about: "'cancelled'", moment: 'after' },
+  // Where no workflow ends an order, the ender releases it.
+  'ended-unbegun': { command: 'release', moment: 'before' },
+  'end-in-redis': { statement: 'UPDATE orders SET end_due_at = NULL WHERE', moment: 'before' },
+  'session-void': { request: 'POST /v1/payment_sessions/{id}/void', moment: 'after' },
+  abandoned: { commitOf: ['INSERT INTO orders ('], about: "'failed'", moment: 'after' },
+  'cancel-requested': {
+    commitOf: ['UPDATE orders SET status ='],
+    about: "'shopper_request'",
+    moment: 'after',
+  },
+  'reversal-received': {
+    commitOf: ['INSERT INTO payment_events'],
+    about: "'payment_reversed'",
+    moment: 'after',
+  },
+  'session-begun': { commitOf: ['INSERT INTO payment_sessions'], moment: 'after' },
+  'session-at-provider': { request: 'POST /v1/payment_sessions', moment: 'after' },
+  'refund-made': { request: 'POST /v1/refunds', moment: 'after' },
+  'refund-recorded': { commitOf: ['INSERT INTO reversals'], moment: 'after' },
+  'give-back-booked': { commitOf: ['UPDATE refunds SET given_back = TRUE'], moment: 'after' },
+  'units-given-back': { command: 'give-back', moment: 'after' },
+  // A claim that is released or taken gets a time.
+  'refund-started': { statement: 'UPDATE payments SET engine_due_at =', about: '= NULL', moment: 'before' },
+  // A pass that finds nothing commits too.
+  'numbering-events': { commitOf: ['UPDATE event_dispatch'], moment: 'before' },
+  pushed: { statement: "UPDATE push_deliveries SET status = 'delivered'", moment: 'before' },
+  fed: {
+    commitOf: ['INSERT INTO push_deliveries', 'UPDATE push_endpoints SET fed_sequence'],
+    moment: 'after',
+  },
   // A warm-up is a change as well.
-  'change-decided': { part: 'saleStock', calls: ['change'], moment: 'after', about: '"put"' },
-  'change-settling': { part: 'saleChanges', calls: ['complete'], moment: 'at-commit', about: '"put"' },
-  'reserved-again': { part: 'reservations', calls: ['reserveAgain'], moment: 'after' },
+  'change-recorded': { commitOf: ['INSERT INTO sale_changes'], about: "'put'", moment: 'after' },
+  // The sales of these tests are warm before the process begins.
+  'change-decided': { command: 'change-sale', moment: 'after' },
+  'change-settling': {
+    commitOf: ['UPDATE sale_changes SET status =', 'UPDATE sales SET version = version + 1'],
+    moment: 'before',
+  },
+  'reserved-again': { command: 'reserve-again', moment: 'after' },
 } as const satisfies Record<string, Cue>;
 
 export type CueName = keyof typeof CUES;
@@ -114,73 +98,52 @@ export const lastWords = (cue: CueName): string => `killed at its cue: ${cue}`;
 /** The last line of the log of a process that freezes there. */
 export const frozenAt = (cue: CueName): string => `frozen at its cue: ${cue}`;
 
-/**
- * From now on this process dies when it reaches the cue, or freezes when it first does; `parts` must not be
- * in use yet.
- */
-export function armCue(
-  name: string | undefined,
-  parts: Parts,
-  mysqlUrl: string,
-  fate: 'dies' | 'freezes' = 'dies',
-): void {
+/** From now on this process dies when it reaches the cue, or freezes when it first does. */
+export function armCue(name: string | undefined, fate: 'dies' | 'freezes' = 'dies'): void {
   assert(isCueName(name), `no such cue: ${name}`);
   const cue: Cue = CUES[name];
+  const { once } = cue;
+  let isNear = once === undefined;
   let isSpent = false;
   const meetFate = (): void => {
     if (fate === 'dies') die(name);
     if (!isSpent) freeze(name);
     isSpent = true;
   };
-  const originals = originalPart(cue, parts, meetFate, mysqlUrl);
-  const owner = parts[cue.part];
-  for (const call of cue.calls) {
-    const original: unknown = Reflect.get(originals, call);
-    assert(typeof original === 'function', `${cue.part} has no call ${call}`);
-    Reflect.set(owner, call, async (...args: unknown[]): Promise<unknown> => {
-      const isMeant = cue.about === undefined || JSON.stringify(args).includes(cue.about);
-      if (isMeant && cue.moment === 'before') meetFate();
-      const answer: unknown = await Reflect.apply(original, owner, args);
-      if (isMeant && cue.moment === 'after') meetFate();
-      return answer;
-    });
-  }
+  listen({
+    sending(call) {
+      if (cue.moment === 'before' && isNear && isMeant(call, cue)) meetFate();
+    },
+    answered(call) {
+      if (cue.moment === 'after' && isNear && isMeant(call, cue)) meetFate();
+      if (once && isMeant(call, once)) isNear = true;
+    },
+  });
 }
 
 function isCueName(name: string | undefined): name is CueName {
   return name !== undefined && Object.hasOwn(CUES, name);
 }
 
-/**
- * To die at its commit, a call gets a pool of its own:
- * other transactions of the process must not meet the cue.
- */
-function originalPart(cue: Cue, parts: Parts, meetFate: () => void, mysqlUrl: string): object {
-  if (cue.moment !== 'at-commit') return parts[cue.part];
-  const pool = dyingAtCommit(createMysqlPool(mysqlUrl), cue.having, meetFate);
-  if (cue.part === 'eventDispatch') return createEventDispatch(pool);
-  if (cue.part === 'saleChanges') return createSaleChanges(pool);
-  return cue.part === 'orders' ? createOrders(pool) : createPayments(pool);
+function isMeant(call: Call, aim: Aim): boolean {
+  if ('request' in aim) return call.wire === 'http' && isRequest(call.request, aim.request);
+  const { about = '' } = aim;
+  if ('command' in aim)
+    return call.wire === 'redis' && call.command === aim.command && call.text.includes(about);
+  if (call.wire !== 'mysql') return false;
+  const isOne = (beginning: string, statement: string) =>
+    statement.startsWith(beginning) && statement.includes(about);
+  if ('statement' in aim) return isOne(aim.statement, call.statement);
+  const { statement: last, transaction } = call;
+  return (
+    last === 'COMMIT' &&
+    aim.commitOf.every((beginning) => transaction.some((statement) => isOne(beginning, statement)))
+  );
 }
 
-function dyingAtCommit(pool: Pool, having: string | undefined, meetFate: () => void): Pool {
-  const getConnection = pool.getConnection.bind(pool);
-  pool.getConnection = async () => {
-    const connection = await getConnection();
-    const [query, commit] = [connection.query.bind(connection), connection.commit.bind(connection)];
-    let isCue = having === undefined;
-    return Object.assign(connection, {
-      query: (sql: string, ...rest: unknown[]): unknown => {
-        if (having !== undefined && sql.startsWith(having)) isCue = true;
-        return Reflect.apply(query, connection, [sql, ...rest]);
-      },
-      commit: async () => {
-        if (isCue) meetFate();
-        return commit();
-      },
-    });
-  };
-  return pool;
+/** @param pattern with the names of what varies in its path, in braces */
+function isRequest(request: string, pattern: string): boolean {
+  return new RegExp(`^${pattern.replaceAll(/\{\w+\}/g, '[^/]+')}$`).test(request);
 }
 
 /** At once, as a power cut does it: no handler runs, nothing is flushed or closed. */

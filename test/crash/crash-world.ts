@@ -19,7 +19,7 @@ import { saleKeys } from '../../src/stores/redis/keys.ts';
 import { appEnv, demoSecrets, startApi, startWorker, type AppEnv } from '../../stack/app.ts';
 import { findFreePort } from '../../stack/processes/ports.ts';
 import type { Processes } from '../../stack/processes/processes.ts';
-import { frozenAt, lastWords, type CueName } from '../compositions/cues.ts';
+import { CUES, frozenAt, lastWords, type CueName } from '../compositions/cues.ts';
 import { buildSale } from '../support/factories.ts';
 import { openPrivateStage } from '../support/private-stage.ts';
 import { openShopper, JWT_SECRET, type Shopper } from '../support/shopper.ts';
@@ -27,6 +27,7 @@ import type { TestStores } from '../support/stores.ts';
 import { openTestProcesses } from '../support/test-processes.ts';
 import { waitFor } from '../support/wait.ts';
 import { openEngine } from '../support/workflows/engines.ts';
+import { findMissing } from './aims.ts';
 
 /** Far longer than a new API needs to come up. */
 const RETRY_DELAYS_MS = Array.from({ length: 600 }, () => 100);
@@ -56,7 +57,7 @@ export interface CrashWorld {
   /** Notices that the provider has got a 2xx for. */
   deliveries(): number;
   /** Waits until the doomed process has died: of SIGKILL, and at its cue. */
-  awaitDeath(): Promise<void>;
+  awaitDeath(withinMs?: number): Promise<void>;
   /** Waits until the doomed process has frozen at its cue. */
   awaitFreeze(): Promise<void>;
   thaw(): void;
@@ -73,6 +74,8 @@ export async function openCrashWorld(
   doom: Doom,
   onClose: (close: () => Promise<void>) => void,
 ): Promise<CrashWorld> {
+  const aim = CUES[doom.cue];
+  assert.deepEqual(findMissing(aim), [], `the product does not send that at which ${doom.cue} is aimed`);
   const { stores, namespace, servers } = await openPrivateStage(onClose);
   const { client, close: closeEngine } = await openEngine(namespace);
   onClose(closeEngine);
@@ -114,8 +117,9 @@ export async function openCrashWorld(
     shopper: () => openShopper(apiUrl),
     outboxLength: () => stores.redis.xlen(saleKeys({ saleId, shard: 0 }).outbox),
     deliveries,
-    async awaitDeath() {
-      const crash = await waitFor(`the death at ${doom.cue}`, () => crashes[0]);
+    async awaitDeath(withinMs) {
+      const death = `the death at ${doom.cue}: ${JSON.stringify(aim)}`;
+      const crash = await waitFor(death, () => crashes[0], withinMs);
       assert.match(
         crash.message,
         new RegExp(`^doomed-${doom.part} stopped unexpectedly \\(killed by SIGKILL\\)`),
@@ -123,7 +127,8 @@ export async function openCrashWorld(
       assert.equal(crash.message.split('\n').at(-1), lastWords(doom.cue));
     },
     async awaitFreeze() {
-      await waitFor(`the freeze at ${doom.cue}`, () => hasLogged(frozenAt(doom.cue)));
+      const freeze = `the freeze at ${doom.cue}: ${JSON.stringify(aim)}`;
+      await waitFor(freeze, () => hasLogged(frozenAt(doom.cue)));
     },
     thaw: () => processes.thaw(doomed),
     hasLogged,
