@@ -7,15 +7,15 @@ import { shopDataSchema } from '../../../domain/shop-data.ts';
 import {
   inTransaction,
   modify,
-  selectList,
   selectRows,
-  timeMs,
   type Executor,
   type Pool,
   type PoolConnection,
 } from '../connection.ts';
 import { readClockMs } from '../leases.ts';
 import { jsonOr, lockOrder, type StoredOrder } from '../rows/order-rows.ts';
+import { timeMs } from '../rows/payment-rows.ts';
+import { selectList } from '../select-list.ts';
 
 const sessionRow = z.object({
   sessionId: z.string(),

@@ -4,8 +4,9 @@
 
 import { z } from 'zod';
 import { REFUND_REASONS } from '../../../domain/payment.ts';
-import { inTransaction, modify, selectList, selectRows, type Pool } from '../connection.ts';
+import { inTransaction, modify, selectRows, type Pool } from '../connection.ts';
 import { takeLease } from '../leases.ts';
+import { selectList } from '../select-list.ts';
 
 /** How long a claim lasts. A relay completes it within seconds; after this time another relay may take it. */
 const CLAIM_MS = 30_000;
@@ -18,6 +19,8 @@ const openRow = z.object({
   /** Nothing is due or claimed: its workflow alone will go on. */
   isWaiting: z.coerce.boolean(),
 });
+
+const OPEN = selectList(openRow, { isWaiting: 'engine_due_at IS NULL' });
 
 /** A payment that is to go back, as a walk over them sees it. */
 export type OpenRefund = z.infer<typeof openRow>;
@@ -33,6 +36,8 @@ const dueRow = z.object({
   /** Null: no refund was requested here. The workflow then gives back the limit or stock. */
   reason: z.enum(REFUND_REASONS).nullable(),
 });
+
+const DUE = selectList(dueRow, { reason: 'refund_reason' });
 
 /** A payment whose refund workflow is to be started or signalled, claimed by one relay. */
 export interface DueRefund extends z.infer<typeof dueRow> {
@@ -71,7 +76,7 @@ export function createRefundClaims(pool: Pool) {
         const due = await selectRows(
           connection,
           dueRow,
-          `SELECT ${selectList(dueRow, { reason: 'refund_reason' })} FROM payments
+          `SELECT ${DUE} FROM payments
            WHERE engine_due_at <= NOW(3) ORDER BY engine_due_at LIMIT ? FOR UPDATE SKIP LOCKED`,
           [limit],
         );
@@ -95,7 +100,7 @@ export function createRefundClaims(pool: Pool) {
       selectRows(
         pool,
         openRow,
-        `SELECT ${selectList(openRow, { isWaiting: 'engine_due_at IS NULL' })}
+        `SELECT ${OPEN}
          FROM payments FORCE INDEX (payments_by_status) WHERE status = 'refund_due' AND payment_id > ?
          ORDER BY payment_id LIMIT ?`,
         [after?.paymentId ?? 0, limit],
@@ -112,7 +117,7 @@ export function createRefundClaims(pool: Pool) {
             const rows = await selectRows(
               connection,
               idRow,
-              `SELECT ${selectList(idRow)} FROM payments
+              `SELECT payment_id AS paymentId FROM payments
                WHERE payment_id IN (?) AND status = 'refund_due' AND engine_due_at IS NULL FOR UPDATE`,
               [paymentIds],
             );

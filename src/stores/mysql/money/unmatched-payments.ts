@@ -2,10 +2,11 @@
 
 import { z } from 'zod';
 import type { RefundReason } from '../../../domain/payment.ts';
-import { inTransaction, selectList, selectRows, timeMs, type Pool } from '../connection.ts';
+import { inTransaction, selectRows, type Pool } from '../connection.ts';
 import type { ParkedFacts } from '../rows/parked-facts.ts';
 import { park, unpark } from '../rows/parked.ts';
-import { lockPaymentAndOrder, makeRefundDue, selectPayments } from '../rows/payment-rows.ts';
+import { lockPaymentAndOrder, makeRefundDue, selectPayments, timeMs } from '../rows/payment-rows.ts';
+import { selectList } from '../select-list.ts';
 
 /** The overflow of a burst is stored within seconds. A payment that waits longer counts as unmatched. */
 const UNMATCHED_AFTER_SECONDS = 60;

@@ -8,8 +8,12 @@ import {
   type PaymentStatus,
   type RefundReason,
 } from '../../../domain/payment.ts';
-import { modify, selectList, selectRows, type Executor, type PoolConnection } from '../connection.ts';
+import { modify, selectRows, type Executor, type PoolConnection } from '../connection.ts';
+import { selectList } from '../select-list.ts';
 import { lockOrder, type StoredOrder } from './order-rows.ts';
+
+/** A time of MySQL as Unix ms. */
+export const timeMs = z.date().transform((time) => time.getTime());
 
 const paymentRow = z.object({
   paymentId: z.int(),

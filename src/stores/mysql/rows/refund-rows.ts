@@ -1,7 +1,8 @@
 /** Rows of `refunds`: what staff decided to send back of an order's payment, one row a decision. */
 
 import { z } from 'zod';
-import { modify, selectList, selectRows, type Executor, type PoolConnection } from '../connection.ts';
+import { modify, selectRows, type Executor, type PoolConnection } from '../connection.ts';
+import { selectList } from '../select-list.ts';
 
 /**
  * requested → succeeded: the payer has the money back | failed: staff withdrew it before. One that succeeded

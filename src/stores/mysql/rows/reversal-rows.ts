@@ -2,7 +2,8 @@
 
 import { z } from 'zod';
 import { REVERSAL_STATUSES, type Reversal } from '../../../domain/payment.ts';
-import { modify, selectList, selectRows, type Executor, type PoolConnection } from '../connection.ts';
+import { modify, selectRows, type Executor, type PoolConnection } from '../connection.ts';
+import { selectList } from '../select-list.ts';
 
 /** @returns those that changed a row */
 export async function upsertReversals(
