@@ -39,12 +39,12 @@ interface BookedLine {
   quantity: number;
 }
 
-/** Units that were put back on sale, by a refund or, where `part` is empty, as what was left. */
 /** Of an order that was reserved after the look. */
 interface LaterLine extends BookedLine {
   reservedAtMs: number;
 }
 
+/** Units that were put back on sale, by a refund or, where `part` is empty, as what was left. */
 interface ReturnedLine extends BookedLine {
   part: string;
 }
