@@ -2,26 +2,13 @@
 
 import { readFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
-import { runOps } from '../../src/ops/program.ts';
+import { readHelp } from '../support/ops.ts';
 
 const page = new URL('../../docs/operations.md', import.meta.url);
 
-async function help(command: readonly string[]): Promise<string> {
-  let out = '';
-  const keep = (text: string): void => void (out += `${text}\n`);
-  await runOps([...command, '--help'], {
-    terminal: { out: keep, err: keep, write: async (text) => keep(text), progress: () => {}, columns: 80 },
-    user: 'olga',
-    loadConfig: () => {
-      throw new Error('help needs no configuration');
-    },
-  });
-  return out;
-}
-
 /** Each command by its words, with whether it wants a reason. */
 async function readCommands(group: readonly string[] = []): Promise<Map<string, boolean>> {
-  const text = await help(group);
+  const text = await readHelp(group, 80);
   const [, listed] = text.split('\nCommands:\n');
   if (listed === undefined) return new Map([[group.join(' '), text.includes('--reason')]]);
   const names = [...(listed.split('\n\n')[0] ?? '').matchAll(/^ {2}([\w-]+)/gm)].map(

@@ -7,6 +7,20 @@ import { PROVIDER_API_KEY, WEBHOOK_SECRET } from './http-app.ts';
 import { ORDER_SIGNING_SECRET } from './signer.ts';
 import type { TestStores } from './stores.ts';
 
+/** What a command prints of itself, on a terminal of so many columns. */
+export async function readHelp(command: readonly string[], columns: number): Promise<string> {
+  let out = '';
+  const keep = (text: string): void => void (out += `${text}\n`);
+  await runOps([...command, '--help'], {
+    terminal: { out: keep, err: keep, write: async (text) => keep(text), progress: () => {}, columns },
+    user: 'olga',
+    loadConfig: () => {
+      throw new Error('help needs no configuration');
+    },
+  });
+  return out;
+}
+
 interface Printed {
   exitCode: number;
   out: string;
