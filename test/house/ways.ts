@@ -17,7 +17,8 @@ const JOURNEYS = 2;
 const LONGEST_PAUSE_MS = 11_000;
 /** A journey's end is followed by what others do about it: events are numbered, slots are given back. */
 const REST_MS = 700;
-const LOOK_EVERY_MS = 20;
+/** A look reads all that ran in the process, so it takes time from what it looks at. */
+const LOOK_EVERY_MS = 50;
 /** On a machine that stalls, time passes in which nothing could run. */
 const QUIET_LOOKS_MIN = 15;
 /** Bounds a hang. */
