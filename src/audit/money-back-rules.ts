@@ -96,11 +96,10 @@ export const restockedIsReturned: Rule = ({ mysql }) => {
       }
     }
   }
-  return mysql.orders.flatMap(({ orderNo: subject, isStockReturned, items }) =>
+  return mysql.orders.flatMap(({ orderNo: subject, items }) =>
     items.flatMap(({ sku, quantity, stockReturned }) => {
       const units = restocked.get(`${subject} ${sku}`) ?? 0;
-      const isRight = isStockReturned ? units <= quantity : units === stockReturned;
-      if (isRight && stockReturned <= quantity) return [];
+      if (units === stockReturned && stockReturned <= quantity) return [];
       const detail = `of ${quantity} ${sku}, refunds restocked ${units}, and ${stockReturned} are returned`;
       return [{ subject, detail }];
     }),

@@ -118,13 +118,9 @@ export const holdsMatchOrders: Rule = ({ mysql, redis, running }) => {
   });
 };
 
-function expectedHold({
-  status,
-  isStockReturned,
-}: SaleSnapshot['mysql']['orders'][number]): RedisHold['hold'] {
+function expectedHold({ status }: SaleSnapshot['mysql']['orders'][number]): RedisHold['hold'] {
   if (!isFinal(status)) return 'held';
-  if (status !== 'paid') return 'released';
-  return isStockReturned ? 'returned' : 'sold';
+  return status === 'paid' ? 'sold' : 'released';
 }
 
 /**

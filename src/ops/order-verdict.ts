@@ -83,8 +83,7 @@ function describeRun(
 
 function expectedHold({ mysql: { stored } }: OrderLife): string {
   if (!stored || !isFinal(stored.state.status)) return 'held';
-  if (stored.state.status !== 'paid') return 'released';
-  return stored.stock_returned ? 'returned' : 'sold';
+  return stored.state.status === 'paid' ? 'sold' : 'released';
 }
 
 function findContradictions(life: OrderLife): string[] {

@@ -1,6 +1,6 @@
 /**
- * Walks the payments whose money is back, and makes those due whose stock or limit has not come back and
- * whose refund workflow runs no more. Redis keeps a mark of what has come back for good, which tells it.
+ * Walks the refunds, and makes the payments due whose stock or limit has not come back and whose refund
+ * workflow runs no more. Redis keeps a mark of what has come back for good, which tells it.
  */
 
 import type { Logger } from 'pino';
@@ -25,9 +25,8 @@ export interface GiveBacksDeps {
   log: Logger;
 }
 
-/** By the id of its payment, or of the refund that staff requested. */
 interface Place {
-  id: number;
+  refundId: number;
 }
 
 interface Listed extends Place {
@@ -36,6 +35,12 @@ interface Listed extends Place {
 
 export function createGiveBacksStep(deps: GiveBacksDeps): Step {
   const { returnedUnits, engine, places, repairs, log } = deps;
+  const walk: Walk<Place, Listed> = {
+    name: 'give-backs',
+    list: returnedUnits.list,
+    format: ({ refundId }) => String(refundId),
+    parse: (place) => (/^\d+$/.test(place) ? { refundId: Number(place) } : undefined),
+  };
 
   async function repair(page: readonly Listed[]): Promise<number> {
     const listed = [...new Set(page.map(({ paymentId }) => paymentId))];
@@ -58,23 +63,14 @@ export function createGiveBacksStep(deps: GiveBacksDeps): Step {
 
   return async (signal) => {
     const report = { looked: 0, repaired: 0, parked: 0 };
-    for (const [name, list] of [
-      ['give-backs', returnedUnits.listWhole],
-      ['give-backs in parts', returnedUnits.listParts],
-    ] as const) {
-      const walk: Walk<Place, Listed> = { name, list, format: ({ id }) => String(id), parse: parsePlace };
-      for await (const page of walkPages(walk, places, signal)) {
-        report.looked += page.length;
-        report.repaired += await repair(page);
-      }
+    for await (const page of walkPages(walk, places, signal)) {
+      report.looked += page.length;
+      report.repaired += await repair(page);
     }
     if (report.repaired > 0) log.warn(report, 'refunds had given nothing back; they get a workflow again');
     return report;
   };
 }
-
-const parsePlace = (place: string): Place | undefined =>
-  /^\d+$/.test(place) ? { id: Number(place) } : undefined;
 
 /** Those that have given back less than they are to. */
 async function findUnfinished(

@@ -101,15 +101,12 @@ const withOrder = (which: keyof Omit<Orders, 'saleId'>, change: Partial<Order>):
 /** As `withOrder`, with a change of each of its lines. */
 const withUnits = (
   which: keyof Omit<Orders, 'saleId'>,
-  { isStockReturned, ...line }: Partial<Order['items'][number]> & Pick<Partial<Order>, 'isStockReturned'>,
+  line: Partial<Order['items'][number]>,
 ): SaleSnapshot => {
   const items = sale.mysql.orders
     .find(({ orderNo }) => orderNo === orders[which].orderNo)
     ?.items.map((item) => ({ ...item, ...line }));
-  return withOrder(which, {
-    ...(items && { items }),
-    ...(isStockReturned !== undefined && { isStockReturned }),
-  });
+  return withOrder(which, { ...(items && { items }) });
 };
 
 const withPayment = (
@@ -140,12 +137,12 @@ const rulesOf = (snapshot: SaleSnapshot): string[] => auditSale(snapshot).map(({
 /** What is changed about the sale, and the rules that find it. */
 const FAULTS: Record<string, [() => SaleSnapshot, string[]]> = {
   'stock that came back, and MySQL does not say so': [
-    () => withUnits('wanted', { isStockReturned: false, stockReturned: 0 }),
-    ['orders account for the stock', 'holds end as their orders'],
+    () => withUnits('wanted', { stockReturned: 0 }),
+    ['orders account for the stock', 'restocked units are returned'],
   ],
   'stock that never came back': [
-    () => withUnits('byStaff', { isStockReturned: true, stockReturned: 1 }),
-    ['orders account for the stock', 'holds end as their orders'],
+    () => withUnits('byStaff', { stockReturned: 1 }),
+    ['orders account for the stock', 'restocked units are returned'],
   ],
   'an allowance that came back, and MySQL does not say so': [
     () => withUnits('lost', { limitReturned: 0 }),

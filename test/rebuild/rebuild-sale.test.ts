@@ -124,11 +124,18 @@ test('the shopper who repeats a request after a rebuild gets the same order', as
 
 test('what was given back of a refunded order stays given back, and is not given twice', async () => {
   const { saleId, paid } = await openSale();
-  await stores.pool.query('UPDATE orders SET limit_returned = TRUE WHERE order_no = ?', [paid.orderNo]);
+  await stores.pool.query('UPDATE order_items SET limit_returned = quantity WHERE order_no = ?', [paid.orderNo]);
+  await stores.pool.query(
+    `INSERT INTO refunds (refund_id, order_no, payment_id, kind, amount, target, items, restock, restores_limit,
+       given_back, limit_given, actor, status)
+     SELECT 7, order_no, 1, 'rule', 0, 0, '[{"sku":"lamp","quantity":1}]', FALSE, TRUE, TRUE, TRUE, 'rules', 'succeeded'
+     FROM orders WHERE order_no = ?`,
+    [paid.orderNo],
+  );
   await lose(saleId);
   await rebuild(saleId);
   const before = await snapshot(stores.redis, saleId);
-  expect(await stores.reservations.giveBack({ ...paid, part: '', limit: true, stock: false })).toEqual({
+  expect(await stores.reservations.giveBack({ ...paid, part: '7', limit: true, stock: false })).toEqual({
     kind: 'returned',
   });
   expect(await snapshot(stores.redis, saleId)).toEqual(before);

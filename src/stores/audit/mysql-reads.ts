@@ -32,7 +32,6 @@ const orderRow = z.object({
   overdue: z.coerce.boolean(),
   unbegun: z.coerce.boolean(),
   unended: z.coerce.boolean(),
-  stock_returned: z.coerce.boolean(),
 });
 
 const eventRow = z.object({
@@ -104,8 +103,6 @@ export async function readMysqlSale(pool: Pool, saleId: string) {
       isUnended: row.unbegun && row.unended,
       /** Long past its deadline. */
       isOverdue: row.overdue,
-      /** The order is refunded, and an operator decided that its units may be sold again. */
-      isStockReturned: row.stock_returned,
       items: itemsOf.get(row.order_no) ?? [],
     })),
     /** The changes of each order's state, the oldest first. Without a sequence: not in the feed yet. */
@@ -135,7 +132,7 @@ async function readOrders(pool: Pool, saleId: string) {
       `SELECT order_no, user_id, status, payment, version, total, currency, refunded, charges,
          engine_due_at IS NOT NULL AS due, ${IS_OVERDUE} AS overdue,
          workflow_started_at IS NULL AND payment = 'none' AS unbegun,
-         deadline < NOW(3) - INTERVAL ${UNENDED_SECONDS} SECOND AS unended, stock_returned
+         deadline < NOW(3) - INTERVAL ${UNENDED_SECONDS} SECOND AS unended
        FROM orders WHERE sale_id = ? AND order_no > ? AND order_no LIKE ? ORDER BY order_no LIMIT ?`,
       [saleId, after, `${saleId}-%`, ORDERS_AT_ONCE],
     );
@@ -146,9 +143,8 @@ async function readOrders(pool: Pool, saleId: string) {
       selectRows(
         pool,
         itemRow,
-        `SELECT i.order_no, i.sku, i.quantity, i.unit_price, IF(o.stock_returned, i.quantity, i.stock_returned) AS stock_returned,
-           IF(o.limit_returned, i.quantity, i.limit_returned) AS limit_returned
-         FROM order_items i JOIN orders o ON o.order_no = i.order_no WHERE i.order_no IN (?)`,
+        `SELECT order_no, sku, quantity, unit_price, stock_returned, limit_returned FROM order_items
+         WHERE order_no IN (?)`,
         ofPage,
       ),
       selectRows(pool, eventRow, EVENTS_OF_ORDERS, ofPage),

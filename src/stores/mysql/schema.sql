@@ -126,9 +126,6 @@ CREATE TABLE IF NOT EXISTS orders (
   reserved_at DATETIME(3) NOT NULL,
   payment_window_ms INT UNSIGNED NOT NULL,
   deadline DATETIME(3) NOT NULL,
-  -- What the paid order gave back to its sale, each at most once.
-  limit_returned BOOLEAN NOT NULL DEFAULT FALSE,
-  stock_returned BOOLEAN NOT NULL DEFAULT FALSE,
 
   -- workflow_started_at: null while the order is only stored ahead. start_tried_at: when a workflow of the order was
   -- last tried to be started with the state of that time; the answer may have been lost, so a workflow may run that
@@ -157,7 +154,7 @@ CREATE TABLE IF NOT EXISTS orders (
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 -- stock_returned, limit_returned: units of the line that are on sale again, and those that no longer count against the
--- user's limit. Where the order's own flag says that all went back, these do not count.
+-- user's limit: the sums of what `refunds` have given back.
 CREATE TABLE IF NOT EXISTS order_items (
   order_no VARCHAR(80) NOT NULL,
   sku VARCHAR(100) NOT NULL,
@@ -185,8 +182,8 @@ CREATE TABLE IF NOT EXISTS order_events (
   KEY order_events_sequence (sequence)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
--- movement: hold, sell, release, return. part: of a return, the refund that it belongs to; empty: all units that were
--- left, or another movement. The unique key keeps a movement from being booked twice.
+-- movement: hold, sell, release, return. part: of a return, the refund that it belongs to; empty: another movement. The
+-- unique key keeps a movement from being booked twice.
 CREATE TABLE IF NOT EXISTS stock_ledger (
   entry_id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
   sale_id VARCHAR(32) NOT NULL,
@@ -282,13 +279,16 @@ CREATE TABLE IF NOT EXISTS reversals (
   KEY reversals_of_payment (provider, provider_payment_id)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
--- What staff decided to send back of an order's payment. target: what has gone back of the payment once this refund
+-- What goes back of a paid order. kind: request (staff send money back, with or without units), return (an operator puts
+-- the units of a refunded order on sale again), rule (the sale's rule gives the limit back, as all of the money went
+-- back). target: what has gone back of the payment once this refund
 -- has ended. items: JSON, the units that it is about; null: none. given_back: what it gives back is booked;
 -- stock_given, limit_given: what that was. status: requested, succeeded, failed (withdrawn).
 CREATE TABLE IF NOT EXISTS refunds (
   refund_id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
   order_no VARCHAR(80) NOT NULL,
   payment_id BIGINT UNSIGNED NOT NULL,
+  kind VARCHAR(10) NOT NULL DEFAULT 'request',
   amount BIGINT UNSIGNED NOT NULL,
   target BIGINT UNSIGNED NOT NULL,
   items TEXT NULL,

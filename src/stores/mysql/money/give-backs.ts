@@ -1,12 +1,12 @@
 /** Books what refunds give back to their sale, and reads what of it Redis is to have. */
 
+import assert from 'node:assert/strict';
 import { z } from 'zod';
 import type { GiveBack, OrderUnits } from '../../../domain/order.ts';
 import {
   inTransaction,
   modify,
   selectRows,
-  type Executor,
   type Pool,
   type PoolConnection,
 } from '../connection.ts';
@@ -19,58 +19,59 @@ import {
   readPayment,
   selectPayments,
 } from '../rows/payment-rows.ts';
-import { IS_GIVE_BACK_DUE, readRefundsOf, selectRefunds, type Refund } from '../rows/refund-rows.ts';
-import { bookMovement } from '../rows/stock-ledger.ts';
+import { hasGiveBack, hasRefundOfUnits, insertGiveBack, IS_GIVE_BACK_DUE, selectRefunds } from '../rows/refund-rows.ts';
+import { bookMovement, type Booking } from '../rows/stock-ledger.ts';
 
-const returnedRow = z.object({ limit_returned: z.coerce.boolean(), stock_returned: z.coerce.boolean() });
+const ruleRow = z.object({ restores: z.coerce.boolean() });
 const lineRow = z.object({ sku: z.string(), quantity: z.int() });
+const leftRow = z.object({ sku: z.string(), stock: z.int(), limit: z.int() });
+
+/** What a refund gives back: units to the stock, or to their user's limit. */
+interface Given {
+  stock: boolean;
+  limit: boolean;
+}
 
 /**
- * Books stock and limit of the payment's refunds that have ended. A repeat books nothing more.
+ * Books stock and limit of the payment's refunds that have ended. A repeat books nothing more, and no line
+ * gives back more than it has left.
  */
 export function bookGiveBacks(pool: Pool, paymentId: number): Promise<void> {
   return inTransaction(pool, async (connection) => {
     const locked = await lockPaymentAndOrder(connection, paymentId);
     if (!locked?.stored) return;
-    const { order } = locked.stored;
+    const { orderNo, saleId } = locked.stored.order;
+    const restocked: Booking[] = [];
     const condition = `payment_id = ? AND ${IS_GIVE_BACK_DUE} ORDER BY refund_id`;
-    const due = await selectRefunds(connection, condition, [paymentId]);
-    // What went back as a whole is not given back once more by its parts.
-    const whole = await readReturned(connection, order.orderNo);
-    const restocked: Refund[] = [];
-    for (const refund of due) {
-      const given = {
-        stock: refund.restock && !whole.stock,
-        limit: refund.restoresLimit && !whole.limit,
-      };
-      await markGivenBack(connection, refund, given);
-      if (given.stock) restocked.push(refund);
+    for (const refund of await selectRefunds(connection, condition, [paymentId])) {
+      const { refundId, restock, restoresLimit, actor, reason } = refund;
+      const items = refund.items ?? [];
+      const left = new Map((await readLeft(connection, orderNo)).map((line) => [line.sku, line]));
+      const has = (what: keyof Given): boolean =>
+        items.every(({ sku, quantity }) => quantity <= (left.get(sku)?.[what] ?? 0));
+      const given = { stock: restock && has('stock'), limit: restoresLimit && has('limit') };
+      await modify(
+        connection,
+        'UPDATE refunds SET given_back = TRUE, stock_given = ?, limit_given = ? WHERE refund_id = ?',
+        [given.stock, given.limit, refundId],
+      );
+      await markLines(connection, orderNo, items, given);
+      if (!given.stock) continue;
+      const detail = { refundId, items, before: 'sold', after: 'returned' };
+      await recordAction(connection, { actor, reason, action: 'stock_returned', subject: orderNo, detail });
+      restocked.push({ orderNo, saleId, items, part: String(refundId) });
     }
-    const { orderNo, saleId } = order;
-    await bookMovement(
-      connection,
-      'return',
-      restocked.map(({ refundId, items }) => ({
-        orderNo,
-        saleId,
-        items: items ?? [],
-        part: String(refundId),
-      })),
-    );
+    await bookMovement(connection, 'return', restocked);
   });
 }
 
-async function markGivenBack(
+async function markLines(
   connection: PoolConnection,
-  { refundId, orderNo, items, actor, reason }: Refund,
-  given: { stock: boolean; limit: boolean },
+  orderNo: string,
+  items: readonly OrderUnits[],
+  given: Given,
 ): Promise<void> {
-  await modify(
-    connection,
-    'UPDATE refunds SET given_back = TRUE, stock_given = ?, limit_given = ? WHERE refund_id = ?',
-    [given.stock, given.limit, refundId],
-  );
-  for (const { sku, quantity } of items ?? []) {
+  for (const { sku, quantity } of items) {
     await modify(
       connection,
       `UPDATE order_items SET stock_returned = stock_returned + ?, limit_returned = limit_returned + ?
@@ -78,15 +79,9 @@ async function markGivenBack(
       [given.stock ? quantity : 0, given.limit ? quantity : 0, orderNo, sku],
     );
   }
-  if (!given.stock) return;
-  const detail = { refundId, items, before: 'sold', after: 'returned' };
-  await recordAction(connection, { actor, reason, action: 'stock_returned', subject: orderNo, detail });
 }
 
-/**
- * All that is booked as given back of the payment's order, each part once. The parts come first, so the rest
- * is given back after them.
- */
+/** All that is booked as given back of the payment's order, each part once. */
 export async function readGiveBacks(pool: Pool, paymentId: number): Promise<GiveBack[]> {
   const payment = await readPayment(pool, { paymentId });
   if (!payment?.wasApplied) return [];
@@ -94,40 +89,16 @@ export async function readGiveBacks(pool: Pool, paymentId: number): Promise<Give
   const [stored] = await readOrders(pool, [orderNo]);
   if (!stored) return [];
   const { userId } = stored.order;
-  const parts = (await readRefundsOf(pool, orderNo)).flatMap((refund): GiveBack[] => {
-    const { refundId, items, isLimitGiven: limit, isStockGiven: stock } = refund;
-    const isGiven = items !== null && (limit || stock);
-    return isGiven ? [{ orderNo, userId, part: String(refundId), items, limit, stock }] : [];
-  });
-  const whole = await readReturned(pool, orderNo);
-  return [...parts, ...(await wholeOf(pool, stored, whole))];
-}
-
-/** The allowance goes back as a whole or in parts, the units in parts and then what they have left. */
-async function wholeOf(
-  pool: Pool,
-  { order: { orderNo, userId, items } }: StoredOrder,
-  { limit, stock }: { limit: boolean; stock: boolean },
-): Promise<GiveBack[]> {
-  const rest = stock ? await readRest(pool, orderNo) : [];
-  const units = items.map(({ sku, quantity }) => ({ sku, quantity }));
-  const whole = { orderNo, userId, part: '' };
-  const isSame = limit && stock && JSON.stringify(rest) === JSON.stringify(units);
-  if (isSame) return [{ ...whole, items: units, limit, stock }];
-  return [
-    ...(limit ? [{ ...whole, items: units, limit: true, stock: false }] : []),
-    ...(stock ? [{ ...whole, items: rest, limit: false, stock: true }] : []),
-  ];
-}
-
-/** What was booked as returned without a part, in the order of the order's lines. */
-function readRest(reader: Executor, orderNo: string): Promise<OrderUnits[]> {
-  return selectRows(
-    reader,
-    lineRow,
-    `SELECT l.sku, l.quantity FROM stock_ledger l JOIN order_items i ON i.order_no = l.order_no AND i.sku = l.sku
-     WHERE l.order_no = ? AND l.movement = 'return' AND l.part = '' ORDER BY i.position`,
-    [orderNo],
+  const condition = 'payment_id = ? AND (limit_given OR stock_given) ORDER BY refund_id';
+  return (await selectRefunds(pool, condition, [paymentId])).map(
+    ({ refundId, items, isLimitGiven: limit, isStockGiven: stock }) => ({
+      orderNo,
+      userId,
+      part: String(refundId),
+      items: items ?? [],
+      limit,
+      stock,
+    }),
   );
 }
 
@@ -139,21 +110,46 @@ export async function returnStock(
 ): Promise<'returned' | 'not-refunded' | 'unknown'> {
   const stored = await lockOrder(connection, orderNo);
   if (!stored) return 'unknown';
-  if ((await readReturned(connection, orderNo)).stock) return 'returned';
+  if (await hasGiveBack(connection, 'return', orderNo)) return 'returned';
   const { status, payment } = stored.state;
   if (status !== 'paid' || payment !== 'refunded') return 'not-refunded';
+  const own = (await selectPayments(connection, 'order_no = ?', [orderNo])).find((one) => one.wasApplied);
+  assert(own, `order ${orderNo} was paid`);
+  const { paymentId, providerPaymentId } = own;
   const items = await readSoldUnits(connection, orderNo);
-  await modify(connection, 'UPDATE orders SET stock_returned = TRUE WHERE order_no = ?', [orderNo]);
-  const payments = await selectPayments(connection, 'order_no = ?', [orderNo]);
-  for (const { wasApplied, paymentId, providerPaymentId } of payments) {
-    if (!wasApplied) continue;
-    await makeRefundSignalDue(connection, paymentId);
-    await resolveStockDecision(connection, providerPaymentId);
-  }
+  const refundId = await insertGiveBack(connection, 'return', { orderNo, paymentId, items, ...decision });
+  await markLines(connection, orderNo, items, { stock: true, limit: false });
+  await makeRefundSignalDue(connection, paymentId);
+  await resolveStockDecision(connection, providerPaymentId);
   const detail = { items, before: 'sold', after: 'returned' };
   await recordAction(connection, { ...decision, action: 'stock_returned', subject: orderNo, detail });
-  await bookMovement(connection, 'return', [{ orderNo, saleId: stored.order.saleId, items }]);
+  const { saleId } = stored.order;
+  await bookMovement(connection, 'return', [{ orderNo, saleId, items, part: String(refundId) }]);
   return 'returned';
+}
+
+/**
+ * Gives the user's limit back where the sale's rule says so, so that the user may buy as much again. Where
+ * staff refunded units of the order, they have decided about each. A repeat changes nothing.
+ */
+export async function returnLimit(
+  connection: PoolConnection,
+  paymentId: number,
+  { order }: StoredOrder,
+): Promise<void> {
+  const { orderNo, saleId } = order;
+  if (await hasRefundOfUnits(connection, paymentId)) return;
+  if (await hasGiveBack(connection, 'rule', orderNo)) return;
+  if (!(await readLimitRule(connection, saleId))) return;
+  const items = order.items.map(({ sku, quantity }) => ({ sku, quantity }));
+  await insertGiveBack(connection, 'rule', { orderNo, paymentId, items, actor: 'rules', reason: null });
+  await markLines(connection, orderNo, items, { stock: false, limit: true });
+}
+
+/** Whether a refund of the sale gives the user's limit back, where staff do not say. */
+export async function readLimitRule(connection: PoolConnection, saleId: string): Promise<boolean> {
+  const sql = 'SELECT refund_restores_limit AS restores FROM sales WHERE sale_id = ?';
+  return (await selectRows(connection, ruleRow, sql, [saleId]))[0]?.restores ?? false;
 }
 
 function readSoldUnits(connection: PoolConnection, orderNo: string): Promise<OrderUnits[]> {
@@ -166,12 +162,12 @@ function readSoldUnits(connection: PoolConnection, orderNo: string): Promise<Ord
   );
 }
 
-async function readReturned(reader: Executor, orderNo: string): Promise<{ limit: boolean; stock: boolean }> {
-  const [row] = await selectRows(
-    reader,
-    returnedRow,
-    'SELECT limit_returned, stock_returned FROM orders WHERE order_no = ?',
+function readLeft(connection: PoolConnection, orderNo: string): Promise<z.infer<typeof leftRow>[]> {
+  return selectRows(
+    connection,
+    leftRow,
+    `SELECT sku, quantity - stock_returned AS stock, quantity - limit_returned AS \`limit\` FROM order_items
+     WHERE order_no = ?`,
     [orderNo],
   );
-  return { limit: row?.limit_returned ?? false, stock: row?.stock_returned ?? false };
 }

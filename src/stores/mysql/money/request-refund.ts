@@ -1,10 +1,9 @@
 /** Staff send back all or a part of a paid order's money, and decide about its units and limit with it. */
 
-import { z } from 'zod';
 import { MAX_REFUNDS_PER_ORDER } from '../../../domain/limits.ts';
 import type { Order, OrderUnits } from '../../../domain/order.ts';
 import type { RefundWish } from '../../../domain/refund-wish.ts';
-import { selectRows, type PoolConnection } from '../connection.ts';
+import type { PoolConnection } from '../connection.ts';
 import { recordAction, type Decision } from '../rows/audit-log.ts';
 import { resolveStockDecision, unpark } from '../rows/parked.ts';
 import { makePartDue, makeRefundSignalDue } from '../rows/payment-rows.ts';
@@ -15,9 +14,8 @@ import {
   type NewRefund,
   type Refund,
 } from '../rows/refund-rows.ts';
+import { readLimitRule } from './give-backs.ts';
 import { lockOwnPayment, type OwnPayment } from './own-payment.ts';
-
-const ruleRow = z.object({ restores: z.coerce.boolean() });
 
 /** What identifies a request, so that its repeat finds its refund. */
 export interface RefundRequestKey {
@@ -78,7 +76,7 @@ export async function requestRefund(
     target: amount === 0 ? payment.refundTarget : before + amount,
     charges: wish.kind === 'all' || hasCharges,
     restock: wish.restock,
-    restoresLimit: wish.restoresLimit ?? (await readRule(connection, stored.order.saleId)),
+    restoresLimit: wish.restoresLimit ?? (await readLimitRule(connection, stored.order.saleId)),
     ...decision,
     idempotencyKey,
     fingerprint,
@@ -180,9 +178,4 @@ async function writeRefund(
   const subject = refund.idempotencyKey === null ? `payment ${paymentId}` : orderNo;
   await recordAction(connection, { actor, reason, action: 'refund_requested', subject, detail });
   return written;
-}
-
-async function readRule(connection: PoolConnection, saleId: string): Promise<boolean> {
-  const sql = 'SELECT refund_restores_limit AS restores FROM sales WHERE sale_id = ?';
-  return (await selectRows(connection, ruleRow, sql, [saleId]))[0]?.restores ?? false;
 }

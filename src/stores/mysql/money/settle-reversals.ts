@@ -1,9 +1,8 @@
 /** Records refunds and disputes of a payment, and settles the payment and its order, in one transaction. */
 
-import { z } from 'zod';
 import type { PaymentStatus, Reversal, ReversalTotals } from '../../../domain/payment.ts';
 import { statusAfter, sumRefunds, sumReversals } from '../../../domain/reversals.ts';
-import { modify, selectRows, type PoolConnection } from '../connection.ts';
+import type { PoolConnection } from '../connection.ts';
 import { lockOrder, transition, type StoredOrder } from '../rows/order-rows.ts';
 import { unpark } from '../rows/parked.ts';
 import {
@@ -15,14 +14,11 @@ import {
   type LockedPayment,
   type Payment,
 } from '../rows/payment-rows.ts';
-import { hasRefundOfUnits, settleRefundRows } from '../rows/refund-rows.ts';
+import { hasGiveBack, settleRefundRows } from '../rows/refund-rows.ts';
 import { lockReversals, upsertReversals } from '../rows/reversal-rows.ts';
+import { returnLimit } from './give-backs.ts';
 import { closePaidSessions } from './payment-sessions.ts';
 import { showReversals } from './show-reversals.ts';
-
-const ruleRow = z.object({ restores: z.coerce.boolean() });
-
-const orderNoRow = z.object({ order_no: z.string() });
 
 /** The refund workflow goes on after its own reports. After a report of the provider it must be signalled. */
 export type ReportedBy = 'workflow' | 'provider';
@@ -132,13 +128,7 @@ async function isDisputeWon(
   const isUnrequestedRefund = status === 'refunded' && wasApplied && refundTarget < amount;
   const isAboutDispute = changed.length > 0 && changed.every(({ kind }) => kind === 'dispute');
   if (!isUnrequestedRefund || !isAboutDispute) return false;
-  const [kept] = await selectRows(
-    connection,
-    orderNoRow,
-    'SELECT order_no FROM orders WHERE order_no = ? AND NOT stock_returned',
-    [payment.orderNo],
-  );
-  return kept !== undefined;
+  return !(await hasGiveBack(connection, 'return', payment.orderNo));
 }
 
 /** Updates what the order says about its money. A paid order stays paid; another awaits a new payment. */
@@ -160,24 +150,4 @@ async function updateOrderPayment(
   const refunded = Math.min(totals.succeeded, payment.amount);
   const isSame = stored.state.payment === state && (stored.state.refunded ?? 0) === refunded;
   return isSame ? stored : transition(connection, stored, { payment: state, refunded });
-}
-
-/**
- * Gives the user's limit back where the sale's rule says so, so that the user may buy as much again. Where
- * staff refunded units of the order, they have decided about each.
- */
-async function returnLimit(
-  connection: PoolConnection,
-  paymentId: number,
-  { order }: StoredOrder,
-): Promise<void> {
-  if (await hasRefundOfUnits(connection, paymentId)) return;
-  const [sale] = await selectRows(
-    connection,
-    ruleRow,
-    'SELECT refund_restores_limit AS restores FROM sales WHERE sale_id = ?',
-    [order.saleId],
-  );
-  if (!sale?.restores) return;
-  await modify(connection, 'UPDATE orders SET limit_returned = TRUE WHERE order_no = ?', [order.orderNo]);
 }

@@ -37,7 +37,7 @@ export async function withdrawRefund(
   await modify(
     connection,
     `UPDATE refunds SET status = IF(refund_id = ?, 'failed', status), ended_at = IF(refund_id = ?, NOW(3), ended_at),
-       target = target - IF(refund_id = ?, 0, ?) WHERE payment_id = ? AND refund_id >= ? AND status <> 'failed'`,
+       target = target - IF(refund_id = ?, 0, ?) WHERE payment_id = ? AND refund_id >= ? AND kind = 'request' AND status <> 'failed'`,
     [refundId, refundId, refundId, refundTarget - target, paymentId, refundId],
   );
   const payment = { ...own.payment, refundTarget: target };

@@ -15,8 +15,6 @@ const marksRow = z.object({
   workflow_started_at: z.date().nullable(),
   engine_due_at: z.date().nullable(),
   end_begun_at: z.date().nullable(),
-  limit_returned: z.coerce.boolean(),
-  stock_returned: z.coerce.boolean(),
 });
 const eventRow = z.object({
   version: z.int(),
@@ -89,7 +87,7 @@ export async function readMysqlLife(pool: Pool, orderNo: string, saleShard: stri
     selectRows(
       pool,
       marksRow,
-      `SELECT created_at, workflow_started_at, engine_due_at, end_begun_at, limit_returned, stock_returned
+      `SELECT created_at, workflow_started_at, engine_due_at, end_begun_at
        FROM orders WHERE order_no = ?`,
       one,
     ),

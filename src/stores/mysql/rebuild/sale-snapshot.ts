@@ -84,9 +84,8 @@ async function readPage(connection: PoolConnection, saleId: string, after: strin
   const free = await selectRows(
     connection,
     freeRow,
-    `SELECT i.order_no, i.sku, IF(o.limit_returned, i.quantity, i.limit_returned) AS units
-     FROM order_items i JOIN orders o ON o.order_no = i.order_no
-     WHERE i.order_no IN (?) AND (o.limit_returned OR i.limit_returned > 0)`,
+    `SELECT order_no, sku, limit_returned AS units FROM order_items
+     WHERE order_no IN (?) AND limit_returned > 0`,
     [orderNos],
   );
   const freeUnits = new Map(free.map((row) => [`${row.order_no} ${row.sku}`, row.units]));
@@ -100,7 +99,7 @@ async function readPage(connection: PoolConnection, saleId: string, after: strin
   });
 }
 
-/** What these orders have given back, as a whole and by their refunds. */
+/** What these orders have given back, by refund. */
 async function readReturns(
   connection: PoolConnection,
   orderNos: readonly string[],
@@ -108,11 +107,9 @@ async function readReturns(
   const rows = await selectRows(
     connection,
     returnRow,
-    `SELECT order_no, '' AS part, limit_returned AS limit_given, stock_returned AS stock_given FROM orders
-     WHERE order_no IN (?) AND (limit_returned OR stock_returned)
-     UNION ALL SELECT order_no, CAST(refund_id AS CHAR) AS part, limit_given, stock_given FROM refunds
+    `SELECT order_no, CAST(refund_id AS CHAR) AS part, limit_given, stock_given FROM refunds
      WHERE order_no IN (?) AND (limit_given OR stock_given)`,
-    [orderNos, orderNos],
+    [orderNos],
   );
   const returns = new Map<string, SnapshotOrder['returns']>();
   for (const { order_no: orderNo, part, limit_given: limit, stock_given: stock } of rows) {

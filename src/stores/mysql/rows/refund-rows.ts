@@ -1,6 +1,7 @@
-/** Rows of `refunds`: what staff decided to send back of an order's payment, one row a decision. */
+/** Rows of `refunds`: what goes back of a paid order, and is given back to its sale; one row a decision. */
 
 import { z } from 'zod';
+import type { OrderUnits } from '../../../domain/order.ts';
 import { modify, selectRows, type Executor, type PoolConnection } from '../connection.ts';
 import { selectList } from '../select-list.ts';
 
@@ -48,7 +49,7 @@ const REFUND = selectList(refundRow, { isStockGiven: 'stock_given', isLimitGiven
 
 export type Refund = z.infer<typeof refundRow>;
 
-/** The refunds of a payment whose money is back, and whose units are to be given back. */
+/** The refunds whose money is back, and whose units are to be given back. */
 export const IS_GIVE_BACK_DUE = `status = 'succeeded' AND NOT given_back AND items IS NOT NULL`;
 
 export type NewRefund = Omit<
@@ -61,9 +62,9 @@ export function selectRefunds(reader: Executor, condition: string, values: unkno
   return selectRows(reader, refundRow, `SELECT ${REFUND} FROM refunds WHERE ${condition}`, values);
 }
 
-/** The refunds of an order, the oldest first. */
+/** The refunds that staff requested of an order, the oldest first. */
 export function readRefundsOf(reader: Executor, orderNo: string): Promise<Refund[]> {
-  return selectRefunds(reader, 'order_no = ? ORDER BY refund_id', [orderNo]);
+  return selectRefunds(reader, `order_no = ? AND kind = 'request' ORDER BY refund_id`, [orderNo]);
 }
 
 export async function insertRefund(connection: PoolConnection, refund: NewRefund): Promise<void> {
@@ -88,6 +89,51 @@ export async function insertRefund(connection: PoolConnection, refund: NewRefund
   );
 }
 
+/**
+ * Adds to `refunds` what is given back beside all requests, without money: `return` by an operator, `rule` by
+ * the sale's rule. It is booked at once.
+ */
+export async function insertGiveBack(
+  connection: PoolConnection,
+  kind: 'return' | 'rule',
+  refund: Pick<Refund, 'orderNo' | 'paymentId' | 'reason' | 'actor'> & { items: OrderUnits[] },
+): Promise<number> {
+  const [stock, limit] = [kind === 'return', kind === 'rule'];
+  await modify(
+    connection,
+    `INSERT INTO refunds (order_no, payment_id, kind, amount, target, items, restock, restores_limit, given_back,
+       stock_given, limit_given, reason, actor, status, ended_at)
+     VALUES (?, ?, ?, 0, 0, ?, ?, ?, TRUE, ?, ?, ?, ?, 'succeeded', NOW(3))`,
+    [
+      refund.orderNo,
+      refund.paymentId,
+      kind,
+      JSON.stringify(refund.items),
+      stock,
+      limit,
+      stock,
+      limit,
+      refund.reason,
+      refund.actor,
+    ],
+  );
+  const [{ refundId } = { refundId: 0 }] = await selectRefunds(
+    connection,
+    'order_no = ? AND kind = ? ORDER BY refund_id DESC LIMIT 1',
+    [refund.orderNo, kind],
+  );
+  return refundId;
+}
+
+/** Whether the order has given back so beside all requests. */
+export async function hasGiveBack(
+  reader: Executor,
+  kind: 'return' | 'rule',
+  orderNo: string,
+): Promise<boolean> {
+  return (await selectRefunds(reader, 'order_no = ? AND kind = ? LIMIT 1', [orderNo, kind])).length > 0;
+}
+
 /** Ends those refunds of a payment whose money is back, and takes up those again whose money is not. */
 export async function settleRefundRows(
   connection: PoolConnection,
@@ -105,6 +151,6 @@ export async function settleRefundRows(
 
 /** Whether staff refunded units of the payment's order, and so decided about the limit of each. */
 export async function hasRefundOfUnits(reader: Executor, paymentId: number): Promise<boolean> {
-  const condition = `payment_id = ? AND items IS NOT NULL AND status <> 'failed' LIMIT 1`;
+  const condition = `payment_id = ? AND kind = 'request' AND items IS NOT NULL AND status <> 'failed' LIMIT 1`;
   return (await selectRefunds(reader, condition, [paymentId])).length > 0;
 }

@@ -5,7 +5,7 @@ import { inSnapshot, modify, selectRows, type Executor, type Pool } from '../con
 import { stateColumns } from '../rows/order-rows.ts';
 import { park } from '../rows/parked.ts';
 
-const orderRow = z.object({ order_no: z.string(), stock_returned: z.coerce.boolean(), ...stateColumns });
+const orderRow = z.object({ order_no: z.string(), ...stateColumns });
 const eventRow = z.object({
   order_no: z.string(),
   ...stateColumns,
@@ -95,7 +95,7 @@ function selectOrders(reader: Executor, condition: string, values: unknown[]): P
   return selectRows(
     reader,
     orderRow,
-    `SELECT order_no, status, version, payment, closing_reason, refunded, stock_returned FROM orders WHERE ${condition}`,
+    `SELECT order_no, status, version, payment, closing_reason, refunded FROM orders WHERE ${condition}`,
     values,
   );
 }
@@ -163,16 +163,15 @@ function showState({
   payment,
   version,
   closing_reason: reason,
-}: Omit<OrderRow, 'order_no' | 'stock_returned'>) {
+}: Omit<OrderRow, 'order_no'>) {
   return `${status}, payment ${payment}${reason === null ? '' : `, ${reason}`} (version ${version})`;
 }
 
 /** What an order's state books of one of its items. Units may be returned in parts, which add up. */
 function movementsOf(
-  { status, stock_returned: isReturned }: OrderRow,
-  { sku, quantity, stock_returned: inParts }: z.infer<typeof itemRow>,
+  { status }: OrderRow,
+  { sku, quantity, stock_returned: returned }: z.infer<typeof itemRow>,
 ): string[] {
-  const returned = isReturned ? quantity : inParts;
   const book = (movement: string, units = quantity): string[] =>
     units > 0 ? [`${movement} ${units} ${sku}`] : [];
   switch (status) {

@@ -72,7 +72,8 @@ export function createPersons(pool: Pool) {
         pool,
         ownedRow,
         `SELECT i.sku, SUM(i.quantity - i.limit_returned) AS units FROM orders o JOIN order_items i ON i.order_no = o.order_no
-         WHERE o.sale_id = ? AND o.user_id = ? AND o.status = 'paid' AND NOT o.limit_returned GROUP BY i.sku`,
+         WHERE o.sale_id = ? AND o.user_id = ? AND o.status = 'paid' AND i.quantity > i.limit_returned
+         GROUP BY i.sku`,
         [saleId, userId],
       );
       return new Map(rows.map((row) => [row.sku, row.units]));

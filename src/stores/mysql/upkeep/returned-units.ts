@@ -5,30 +5,33 @@ import { WATCHED_AFTER_CLOSE_MS } from '../../../domain/limits.ts';
 import { inTransaction, modify, selectRows, type Pool } from '../connection.ts';
 import { IS_GIVE_BACK_DUE } from '../rows/refund-rows.ts';
 import { IS_WATCHED } from '../rows/sale-rows.ts';
+import { selectList } from '../select-list.ts';
 
-const paymentIdRow = z.object({ payment_id: z.int() });
-const partIdRow = paymentIdRow.extend({ refund_id: z.int() });
-const paymentRow = paymentIdRow.extend({
+const listedRow = z.object({ refundId: z.int(), paymentId: z.int() });
+const paymentRow = z.object({
+  paymentId: z.int(),
   provider: z.string(),
-  provider_payment_id: z.string(),
-  order_no: z.string(),
-  sale_id: z.string(),
-  limit_returned: z.coerce.boolean(),
-  stock_returned: z.coerce.boolean(),
+  providerPaymentId: z.string(),
+  orderNo: z.string(),
+  saleId: z.string(),
 });
-const partRow = partIdRow.extend({
-  due: z.coerce.boolean(),
-  limit_given: z.coerce.boolean(),
-  stock_given: z.coerce.boolean(),
+const PAYMENT = selectList(paymentRow, { orderNo: 'p.order_no', saleId: 'o.sale_id' });
+const partRow = z.object({
+  paymentId: z.int(),
+  part: z.string(),
+  isDue: z.coerce.boolean(),
+  isLimitGiven: z.coerce.boolean(),
+  isStockGiven: z.coerce.boolean(),
+});
+const PART = selectList(partRow, {
+  part: 'CAST(refund_id AS CHAR)',
+  isDue: IS_GIVE_BACK_DUE,
+  isLimitGiven: 'limit_given',
+  isStockGiven: 'stock_given',
 });
 
 /** A payment whose money is back, all or a part of it, and for which no start of its workflow is due. */
-export interface ReturningPayment {
-  paymentId: number;
-  provider: string;
-  providerPaymentId: string;
-  orderNo: string;
-  saleId: string;
+export interface ReturningPayment extends z.infer<typeof paymentRow> {
   /** All that its refunds give back is booked in MySQL. */
   isBooked: boolean;
   /** What is booked, and is to be in Redis; `part` as in `GiveBack`. */
@@ -39,28 +42,17 @@ export type ReturnedUnits = ReturnType<typeof createReturnedUnits>;
 
 export function createReturnedUnits(pool: Pool) {
   return {
-    /** Up to `limit` payments that went back whole, after this one, by their ids. */
-    async listWhole(after: { id: number } | undefined, limit: number) {
-      const rows = await selectRows(
+    /** Up to `limit` refunds, after this one, by their ids. */
+    list: (
+      after: { refundId: number } | undefined,
+      limit: number,
+    ): Promise<z.infer<typeof listedRow>[]> =>
+      selectRows(
         pool,
-        paymentIdRow,
-        `SELECT payment_id FROM payments FORCE INDEX (payments_by_status)
-         WHERE status = 'refunded' AND payment_id > ? ORDER BY payment_id LIMIT ?`,
-        [after?.id ?? 0, limit],
-      );
-      return rows.map((row) => ({ id: row.payment_id, paymentId: row.payment_id }));
-    },
-
-    /** Up to `limit` refunds that staff requested, after this one, by their ids. */
-    async listParts(after: { id: number } | undefined, limit: number) {
-      const rows = await selectRows(
-        pool,
-        partIdRow,
-        'SELECT refund_id, payment_id FROM refunds WHERE refund_id > ? ORDER BY refund_id LIMIT ?',
-        [after?.id ?? 0, limit],
-      );
-      return rows.map((row) => ({ id: row.refund_id, paymentId: row.payment_id }));
-    },
+        listedRow,
+        `SELECT ${selectList(listedRow)} FROM refunds WHERE refund_id > ? ORDER BY refund_id LIMIT ?`,
+        [after?.refundId ?? 0, limit],
+      ),
 
     /**
      * Those of these payments that have paid for an order of a sale whose data are to be in Redis. One whose
@@ -72,33 +64,22 @@ export function createReturnedUnits(pool: Pool) {
         pool,
         paymentRow,
         // In this order: where there are few sales, the server would begin with them.
-        `SELECT STRAIGHT_JOIN p.payment_id, p.provider, p.provider_payment_id, p.order_no, o.sale_id,
-           o.limit_returned, o.stock_returned
+        `SELECT STRAIGHT_JOIN ${PAYMENT}
          FROM payments p JOIN orders o ON o.order_no = p.order_no JOIN sales s ON s.sale_id = o.sale_id
          WHERE p.payment_id IN (?) AND p.status IN ('applied', 'refunded') AND p.engine_due_at IS NULL
            AND p.applied_at IS NOT NULL AND ${IS_WATCHED}`,
         [paymentIds, WATCHED_AFTER_CLOSE_MS],
       );
-      const parts = await selectRows(
-        pool,
-        partRow,
-        `SELECT refund_id, payment_id, ${IS_GIVE_BACK_DUE} AS due, limit_given, stock_given FROM refunds
-         WHERE payment_id IN (?)`,
-        [paymentIds],
-      );
-      return payments.map(({ payment_id: paymentId, ...row }) => {
-        const own = parts.filter((part) => part.payment_id === paymentId);
-        const given = [
-          ...own.map((part) => ({ ...part, part: String(part.refund_id) })),
-          { part: '', limit_given: row.limit_returned, stock_given: row.stock_returned },
-        ];
-        const returns = given.flatMap(({ part, limit_given: limit, stock_given: stock }) => [
-          ...(stock ? [{ what: 'stock' as const, part }] : []),
-          ...(limit ? [{ what: 'limit' as const, part }] : []),
+      const parts = await selectRows(pool, partRow, `SELECT ${PART} FROM refunds WHERE payment_id IN (?)`, [
+        paymentIds,
+      ]);
+      return payments.map((payment) => {
+        const own = parts.filter(({ paymentId }) => paymentId === payment.paymentId);
+        const returns = own.flatMap(({ part, isStockGiven, isLimitGiven }) => [
+          ...(isStockGiven ? [{ what: 'stock' as const, part }] : []),
+          ...(isLimitGiven ? [{ what: 'limit' as const, part }] : []),
         ]);
-        const isBooked = own.every(({ due }) => !due);
-        const { provider, provider_payment_id: providerPaymentId, order_no: orderNo, sale_id: saleId } = row;
-        return { paymentId, provider, providerPaymentId, orderNo, saleId, isBooked, returns };
+        return { ...payment, isBooked: own.every(({ isDue }) => !isDue), returns };
       });
     },
 

@@ -25,11 +25,7 @@ const lineRow = z.object({ order_no: z.string(), sku: z.string(), quantity: z.in
 const laterRow = lineRow.extend({ reserved_at: z.date() });
 const returnedRow = lineRow.extend({ part: z.string(), entry_id: z.int() });
 const movementRow = z.object({ order_no: z.string(), movement: z.enum(['hold', 'sell', 'release']) });
-const ownedRow = lineRow.extend({
-  user_id: z.string(),
-  reserved_at: z.date(),
-  limit_returned: z.coerce.boolean(),
-});
+const ownedRow = lineRow.extend({ user_id: z.string(), reserved_at: z.date() });
 const orderedRow = z.object({ order_no: z.string(), user_id: z.string(), sku: z.string() });
 
 /** Units that left or entered the stock for an order. */
@@ -289,7 +285,7 @@ async function readOwned(reader: Executor, saleId: string, users: readonly strin
       reader,
       ownedRow,
       // Without the hint MariaDB reads all requests of the sale for each page of users.
-      `SELECT o.order_no, o.user_id, o.reserved_at, o.limit_returned, l.sku, l.quantity
+      `SELECT o.order_no, o.user_id, o.reserved_at, l.sku, l.quantity
        FROM orders o FORCE INDEX (orders_request) JOIN stock_ledger l ON l.order_no = o.order_no AND l.movement = 'sell'
        WHERE o.sale_id = ? AND o.user_id IN (?)`,
       [saleId, page],
@@ -300,7 +296,7 @@ async function readOwned(reader: Executor, saleId: string, users: readonly strin
     orderNo,
     userId: row.user_id,
     reservedAtMs: row.reserved_at.getTime(),
-    limitReturned: row.limit_returned ? [{ part: '', quantity }] : (inParts.get(`${orderNo} ${sku}`) ?? []),
+    limitReturned: inParts.get(`${orderNo} ${sku}`) ?? [],
     sku,
     quantity,
   }));

@@ -24,7 +24,7 @@ export type CountersOutcome = { kind: 'corrected' | 'right' } | { kind: 'unexpla
 
 /** What the states of all orders imply; slow, and needed only where counters are wrong. */
 const ORDERED = `SELECT COALESCE(SUM(IF(o.status = 'awaiting_payment', i.quantity, 0)), 0) AS held,
-    COALESCE(SUM(IF(o.status = 'paid' AND NOT o.stock_returned, i.quantity - i.stock_returned, 0)), 0) AS sold
+    COALESCE(SUM(IF(o.status = 'paid', i.quantity - i.stock_returned, 0)), 0) AS sold
   FROM orders o JOIN order_items i ON i.order_no = o.order_no WHERE o.sale_id = ? AND i.sku = ?`;
 
 /**

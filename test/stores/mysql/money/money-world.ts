@@ -88,8 +88,14 @@ export function createMoneyWorld(stores: TestStores) {
     /** As if the relay had completed the claims of all that was due. */
     settleDue: () => modify(pool, 'UPDATE payments SET engine_due_at = NULL'),
 
+    /** What came back as a whole: the limit by the sale's rule, the stock by an operator. */
     returnedOf: ({ orderNo }: Order) =>
-      selectOne(pool, 'SELECT limit_returned, stock_returned FROM orders WHERE order_no = ?', [orderNo]),
+      selectOne(
+        pool,
+        `SELECT COUNT(IF(kind = 'rule', 1, NULL)) AS limit_returned,
+           COUNT(IF(kind = 'return', 1, NULL)) AS stock_returned FROM refunds WHERE order_no = ?`,
+        [orderNo],
+      ),
 
     /** Each version of the order with its status and payment state. */
     async historyOf({ orderNo }: Order): Promise<string[]> {

@@ -171,35 +171,34 @@ describe('returnStock', () => {
 
 describe('readGiveBacks', () => {
   const readGiveBack = async ({ payment }: Paid) => {
-    const [given, ...others] = await stores.refunds.readGiveBacks(await world.idOf(payment));
-    expect(others).toEqual([]);
-    return given;
+    const given = await stores.refunds.readGiveBacks(await world.idOf(payment));
+    return given.map(({ part, ...rest }) => ({ ...rest, hasPart: part !== '' }));
   };
 
   test('names the limit after the refund, and the stock as well once an operator returned it', async () => {
     const refunded = await refundedOrder();
     const { orderNo, userId, items } = refunded.order;
     const units = items.map(({ sku, quantity }) => ({ sku, quantity }));
-    const limit = { orderNo, userId, part: '', items: units, limit: true, stock: false };
-    expect(await readGiveBack(refunded)).toEqual(limit);
+    const limit = { orderNo, userId, items: units, limit: true, stock: false, hasPart: true };
+    expect(await readGiveBack(refunded)).toEqual([limit]);
     await stores.refunds.returnStock(orderNo, 'ops');
-    expect(await readGiveBack(refunded)).toEqual({ ...limit, stock: true });
+    expect(await readGiveBack(refunded)).toEqual([limit, { ...limit, limit: false, stock: true }]);
   });
 
   test('names nothing where the sale keeps the limit used, and the stock alone once an operator returned it', async () => {
     const paid = await world.paidOrder({ refundRestoresLimit: false });
     await reverse(stores, buildReversal(paid.payment));
-    expect(await readGiveBack(paid)).toBeUndefined();
+    expect(await readGiveBack(paid)).toEqual([]);
     await stores.refunds.returnStock(paid.order.orderNo, 'ops');
-    expect(await readGiveBack(paid)).toMatchObject({ limit: false, stock: true });
+    expect(await readGiveBack(paid)).toMatchObject([{ limit: false, stock: true }]);
   });
 
   test('names nothing for money that never paid for the order', async () => {
     const refunded = await refundedOrder();
     const second = buildPayment(refunded.order);
     await world.receive(second);
-    expect(await readGiveBack({ order: refunded.order, payment: second })).toBeUndefined();
-    expect(await readGiveBack(await world.paidOrder())).toBeUndefined();
+    expect(await readGiveBack({ order: refunded.order, payment: second })).toEqual([]);
+    expect(await readGiveBack(await world.paidOrder())).toEqual([]);
     expect(await stores.refunds.readGiveBacks(NO_PAYMENT)).toEqual([]);
   });
 });

@@ -311,7 +311,7 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
       await refundClaims.requeue(open.slice(0, 10).map(({ paymentId }) => paymentId));
     },
   ],
-  'returnedUnits: listWhole, listParts, read, requeue': [
+  'returnedUnits: list, read, requeue': [
     500 * PER_ROW,
     async ({ returnedUnits }) => {
       await stores.pool.query(
@@ -319,11 +319,7 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
          SELECT order_no, payment_id, 1, 1, '[]', TRUE, TRUE, 'ada', 'succeeded' FROM payments LIMIT 20000`,
       );
       await stores.pool.query('ANALYZE TABLE refunds');
-      const whole = await returnedUnits.listWhole(undefined, 500);
-      expect(whole).toHaveLength(500);
-      await returnedUnits.read(whole.map(({ paymentId }) => paymentId));
-      await returnedUnits.listWhole(whole.at(-1), 500);
-      const parts = await returnedUnits.listParts({ id: 10_000 }, 500);
+      const parts = await returnedUnits.list({ refundId: 10_000 }, 500);
       expect(parts).toHaveLength(500);
       const returning = await returnedUnits.read(parts.map(({ paymentId }) => paymentId));
       expect(returning).not.toHaveLength(0);
