@@ -1,8 +1,8 @@
 /** Closes the payment sessions of an order that is to be cancelled, so that it cannot be paid any more. */
 
 import { SessionRefusedError, type PaymentProvider } from '../payments/provider.ts';
+import type { Payments } from '../stores/mysql/money/inbox.ts';
 import type { PaymentSession, PaymentSessions } from '../stores/mysql/money/payment-sessions.ts';
-import type { Payments } from '../stores/mysql/money/payments.ts';
 import type { ComparedBook } from '../stores/mysql/upkeep/compared-book.ts';
 
 /** A payment that began before its session expired is collected, and listed, within this time. */

@@ -5,7 +5,7 @@ import type { Logger } from 'pino';
 import type { PaymentNotice } from '../domain/payment.ts';
 import type { Metrics, NoticeOutcome } from '../metrics.ts';
 import { InvalidSignatureError, MalformedNoticeError, type PaymentProvider } from '../payments/provider.ts';
-import type { Payments } from '../stores/mysql/money/payments.ts';
+import type { Payments } from '../stores/mysql/money/inbox.ts';
 import type { PaymentAttempts } from '../stores/redis/payment-attempts.ts';
 import type { BodyState } from './http/json-body.ts';
 import { Problem, toProblem, unavailable } from './http/problem.ts';

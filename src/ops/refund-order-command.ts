@@ -9,7 +9,7 @@ import {
   toRefundWish,
   type RefundRequest,
 } from '../domain/refund-wish.ts';
-import type { RequestRefundOutcome } from '../stores/mysql/money/request-refund.ts';
+import type { RequestRefundOutcome } from '../stores/mysql/money/refund-requests.ts';
 import { asAction, orderNo, readDecision } from './arguments.ts';
 import { OpsError, UsageError } from './errors.ts';
 import type { Shell } from './program.ts';

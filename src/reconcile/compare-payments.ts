@@ -7,7 +7,7 @@ import type { Logger } from 'pino';
 import type { ListedPayment, RecordedTotals, ReversalTotals } from '../domain/payment.ts';
 import { sumReversals } from '../domain/reversals.ts';
 import { ProviderBusyError, type PaymentProvider } from '../payments/provider.ts';
-import type { Payments } from '../stores/mysql/money/payments.ts';
+import type { Payments } from '../stores/mysql/money/inbox.ts';
 import type { Refunds } from '../stores/mysql/money/refunds.ts';
 
 const UNTOUCHED: RecordedTotals = {

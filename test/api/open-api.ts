@@ -3,8 +3,8 @@
 import type { AppDeps } from '../../src/api/app.ts';
 import type { HttpBounds } from '../../src/api/http/http-server.ts';
 import { createMysqlPool } from '../../src/stores/mysql/connection.ts';
+import { createPayments } from '../../src/stores/mysql/money/inbox.ts';
 import { createPaymentSessions } from '../../src/stores/mysql/money/payment-sessions.ts';
-import { createPayments } from '../../src/stores/mysql/money/payments.ts';
 import { createRefunds } from '../../src/stores/mysql/money/refunds.ts';
 import { createOrders } from '../../src/stores/mysql/orders/orders.ts';
 import type { WorkflowPresence } from '../../src/stores/mysql/orders/store-orders.ts';

@@ -124,7 +124,9 @@ test('the shopper who repeats a request after a rebuild gets the same order', as
 
 test('what was given back of a refunded order stays given back, and is not given twice', async () => {
   const { saleId, paid } = await openSale();
-  await stores.pool.query('UPDATE order_items SET limit_returned = quantity WHERE order_no = ?', [paid.orderNo]);
+  await stores.pool.query('UPDATE order_items SET limit_returned = quantity WHERE order_no = ?', [
+    paid.orderNo,
+  ]);
   await stores.pool.query(
     `INSERT INTO refunds (refund_id, order_no, payment_id, kind, amount, target, items, restock, restores_limit,
        given_back, limit_given, actor, status)

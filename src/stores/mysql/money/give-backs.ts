@@ -3,13 +3,7 @@
 import assert from 'node:assert/strict';
 import { z } from 'zod';
 import type { GiveBack, OrderUnits } from '../../../domain/order.ts';
-import {
-  inTransaction,
-  modify,
-  selectRows,
-  type Pool,
-  type PoolConnection,
-} from '../connection.ts';
+import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../connection.ts';
 import { recordAction, type Decision } from '../rows/audit-log.ts';
 import { lockOrder, readOrders, type StoredOrder } from '../rows/order-rows.ts';
 import { resolveStockDecision } from '../rows/parked.ts';
@@ -19,7 +13,13 @@ import {
   readPayment,
   selectPayments,
 } from '../rows/payment-rows.ts';
-import { hasGiveBack, hasRefundOfUnits, insertGiveBack, IS_GIVE_BACK_DUE, selectRefunds } from '../rows/refund-rows.ts';
+import {
+  hasGiveBack,
+  hasRefundOfUnits,
+  insertGiveBack,
+  IS_GIVE_BACK_DUE,
+  selectRefunds,
+} from '../rows/refund-rows.ts';
 import { bookMovement, type Booking } from '../rows/stock-ledger.ts';
 
 const ruleRow = z.object({ restores: z.coerce.boolean() });

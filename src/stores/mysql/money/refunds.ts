@@ -24,9 +24,9 @@ import {
   requestWholePayment,
   type RefundRequestKey,
   type RequestRefundOutcome,
-} from './request-refund.ts';
-import { recordAndSettleReversals, type ReportedBy } from './settle-reversals.ts';
-import { withdrawRefund, type WithdrawOutcome } from './withdraw-refund.ts';
+} from './refund-requests.ts';
+import { withdrawRefund, type WithdrawOutcome } from './refund-requests.ts';
+import { recordAndSettleReversals, type ReportedBy } from './reversals.ts';
 
 const targetRow = z.object({ target: z.int(), due: z.coerce.boolean() });
 

@@ -10,7 +10,7 @@ import {
   type Pool,
   type PoolConnection,
 } from '../connection.ts';
-import { settlePayments } from '../money/settle-payments.ts';
+import { settlePayments } from '../money/inbox.ts';
 import { retryParkedDelivery } from '../push/replays.ts';
 import { recordAction, type Decision } from '../rows/audit-log.ts';
 import { lockOrder } from '../rows/order-rows.ts';

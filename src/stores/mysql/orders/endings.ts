@@ -9,7 +9,7 @@ import type { ClosingReason, OrderState } from '../../../domain/order.ts';
 import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../connection.ts';
 import { isUnavailable } from '../errors.ts';
 import { fromNow, takeLease } from '../leases.ts';
-import { settleBatchPayments } from '../money/settle-payments.ts';
+import { settleBatchPayments } from '../money/inbox.ts';
 import { recordEvents, stateColumns, toState } from '../rows/order-rows.ts';
 import { unparkAll } from '../rows/parked.ts';
 import { bookMovement } from '../rows/stock-ledger.ts';

@@ -13,12 +13,7 @@ import {
 } from '../../../domain/order.ts';
 import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../connection.ts';
 import { now } from '../leases.ts';
-import {
-  applyPayment,
-  makeSignalDue,
-  settleEarlyPayments,
-  settlePayments,
-} from '../money/settle-payments.ts';
+import { applyPayment, makeSignalDue, settleEarlyPayments, settlePayments } from '../money/inbox.ts';
 import { recordAction, type Decision } from '../rows/audit-log.ts';
 import { lockOrder, readOrders, recordEvents, transition, type StoredOrder } from '../rows/order-rows.ts';
 import { park, unpark } from '../rows/parked.ts';

@@ -19,7 +19,7 @@ import {
 import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../connection.ts';
 import { isCheckViolation, isInvalidValue, isUnavailable } from '../errors.ts';
 import { fromNow, now, type Moment } from '../leases.ts';
-import { settleBatchEarlyPayments } from '../money/settle-payments.ts';
+import { settleBatchEarlyPayments } from '../money/inbox.ts';
 import { recordEvents, stateColumns, toState } from '../rows/order-rows.ts';
 import { bookMovement, UnknownSkuError } from '../rows/stock-ledger.ts';
 import { insertOrderRows, type SharedColumns } from './insert-order-rows.ts';

@@ -158,12 +158,7 @@ function findHistoryFault(row: OrderRow, last: z.infer<typeof eventRow> | undefi
   return `its row is ${showState(row)}; the last event: ${recorded}`;
 }
 
-function showState({
-  status,
-  payment,
-  version,
-  closing_reason: reason,
-}: Omit<OrderRow, 'order_no'>) {
+function showState({ status, payment, version, closing_reason: reason }: Omit<OrderRow, 'order_no'>) {
   return `${status}, payment ${payment}${reason === null ? '' : `, ${reason}`} (version ${version})`;
 }
 

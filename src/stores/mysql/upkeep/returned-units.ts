@@ -43,10 +43,7 @@ export type ReturnedUnits = ReturnType<typeof createReturnedUnits>;
 export function createReturnedUnits(pool: Pool) {
   return {
     /** Up to `limit` refunds, after this one, by their ids. */
-    list: (
-      after: { refundId: number } | undefined,
-      limit: number,
-    ): Promise<z.infer<typeof listedRow>[]> =>
+    list: (after: { refundId: number } | undefined, limit: number): Promise<z.infer<typeof listedRow>[]> =>
       selectRows(
         pool,
         listedRow,

@@ -9,8 +9,8 @@ import { confirmRedis, readDeployment } from '../../../../src/stores/mysql/deplo
 import { createEventConsumers } from '../../../../src/stores/mysql/events/event-consumers.ts';
 import { createEventDispatch } from '../../../../src/stores/mysql/events/event-dispatch.ts';
 import { createEventRows } from '../../../../src/stores/mysql/events/event-rows.ts';
+import { createPayments } from '../../../../src/stores/mysql/money/inbox.ts';
 import { createPaymentSessions } from '../../../../src/stores/mysql/money/payment-sessions.ts';
-import { createPayments } from '../../../../src/stores/mysql/money/payments.ts';
 import { createRefundClaims } from '../../../../src/stores/mysql/money/refund-claims.ts';
 import { createRefunds } from '../../../../src/stores/mysql/money/refunds.ts';
 import { createUnmatchedPayments } from '../../../../src/stores/mysql/money/unmatched-payments.ts';

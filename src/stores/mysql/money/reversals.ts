@@ -1,10 +1,12 @@
-/** Records refunds and disputes of a payment, and settles the payment and its order, in one transaction. */
+/** Refunds and disputes of a payment: recorded, settled with the payment and its order, and shown to operators. */
 
-import type { PaymentStatus, Reversal, ReversalTotals } from '../../../domain/payment.ts';
-import { statusAfter, sumRefunds, sumReversals } from '../../../domain/reversals.ts';
-import type { PoolConnection } from '../connection.ts';
+import { z } from 'zod';
+import type { PaymentStatus, Reversal, ReversalTotals, RecordedTotals } from '../../../domain/payment.ts';
+import { statusAfter, sumRefunds, sumReversals, isUnrequested } from '../../../domain/reversals.ts';
+import { type PoolConnection, selectRows, type Pool } from '../connection.ts';
 import { lockOrder, transition, type StoredOrder } from '../rows/order-rows.ts';
-import { unpark } from '../rows/parked.ts';
+import type { ParkedFacts } from '../rows/parked-facts.ts';
+import { unpark, isParkedFor, park, parkAnew, STOCK_DECISION_PENDING } from '../rows/parked.ts';
 import {
   lockPaymentAndOrder,
   makeRefundSignalDue,
@@ -15,10 +17,9 @@ import {
   type Payment,
 } from '../rows/payment-rows.ts';
 import { hasGiveBack, settleRefundRows } from '../rows/refund-rows.ts';
-import { lockReversals, upsertReversals } from '../rows/reversal-rows.ts';
+import { lockReversals, upsertReversals, reversalColumns } from '../rows/reversal-rows.ts';
 import { returnLimit } from './give-backs.ts';
 import { closePaidSessions } from './payment-sessions.ts';
-import { showReversals } from './show-reversals.ts';
 
 /** The refund workflow goes on after its own reports. After a report of the provider it must be signalled. */
 export type ReportedBy = 'workflow' | 'provider';
@@ -150,4 +151,99 @@ async function updateOrderPayment(
   const refunded = Math.min(totals.succeeded, payment.amount);
   const isSame = stored.state.payment === state && (stored.state.refunded ?? 0) === refunded;
   return isSame ? stored : transition(connection, stored, { payment: state, refunded });
+}
+
+/** What is known of a payment's reversals. */
+interface Reported {
+  totals: ReversalTotals;
+  /** Of refunds alone. */
+  refunds: Pick<ReversalTotals, 'succeeded' | 'pending'>;
+  changed: readonly Reversal[];
+}
+
+/**
+ * Parks the payment for an operator when money went back that was not requested here, when a refund failed
+ * after it had succeeded, or when more goes back than was paid. Unparks it once that is settled.
+ */
+async function showReversals(
+  connection: PoolConnection,
+  payment: Payment,
+  next: PaymentStatus,
+  { totals, refunds, changed }: Reported,
+): Promise<void> {
+  const { providerPaymentId, orderNo, amount, currency, status } = payment;
+  const { succeeded, pending } = totals;
+  const what = totals.isDisputed ? 'disputed' : 'refunded or charged back at the provider';
+  const sums = `of ${amount} ${currency} for order ${orderNo}, ${succeeded} went back and ${pending} may`;
+  const isPart = status === 'refund_due' && payment.wasApplied && payment.refundTarget < amount;
+  const isTooMuch = succeeded + pending > amount || (next === 'refunded' && totals.isMixed);
+  const facts = (cause: ParkedFacts['cause']): ParkedFacts => ({
+    cause,
+    // Pending or done, it is the same money: an operator who has settled it is not asked again.
+    inputs: { orderNo, amount, currency, back: succeeded + pending, disputed: totals.isDisputed },
+  });
+  const show = (cause: ParkedFacts['cause'], reason: string) =>
+    parkAnew(connection, 'payment', providerPaymentId, reason, facts(cause));
+  const showStockDecision = () => show('reversed', `${what}: ${sums}; ${STOCK_DECISION_PENDING}`);
+  if (status === 'received' && next === 'parked') {
+    const reason = `${what} before it was applied: ${sums}`;
+    await park(connection, 'payment', providerPaymentId, reason, facts('reversed_before_applied'));
+  } else if (next === 'refund_due' && (status === 'refunded' || status === 'applied')) {
+    await show('refund_failed_later', `a refund failed after it had succeeded: ${sums}`);
+  } else if (status === 'applied' || next === 'applied' || isPart) {
+    if (!isUnrequested(payment, totals, refunds)) await unpark(connection, 'payment', providerPaymentId);
+    else if (changed.some((reversal) => reversal.status !== 'failed')) await showStockDecision();
+  } else if (isTooMuch) {
+    await show('too_much_reversed', `more goes back than was paid: ${sums}`);
+  } else if (status !== 'refunded' && next === 'refunded') {
+    await unpark(connection, 'payment', providerPaymentId);
+  } else if (next === 'refunded' && (await isParkedFor(connection, providerPaymentId, 'too_much_reversed'))) {
+    // As much went back as was paid, after all. The question before that one is open again.
+    if (payment.wasApplied && isUnrequested(payment, totals, refunds)) await showStockDecision();
+    else await unpark(connection, 'payment', providerPaymentId);
+  }
+}
+
+const paymentRow = z.object({
+  provider_payment_id: z.string(),
+  currency: z.string(),
+  fee: z.int().nullable(),
+});
+
+const reversalRow = z.object({ provider_payment_id: z.string(), ...reversalColumns });
+
+/** @returns the totals of the known ones of these payments, by provider payment id */
+export async function readReversalTotals(
+  pool: Pool,
+  provider: string,
+  providerPaymentIds: readonly string[],
+): Promise<Map<string, RecordedTotals>> {
+  if (providerPaymentIds.length === 0) return new Map();
+  const which = [provider, providerPaymentIds];
+  // Payments are read first, so that a reversal recorded in between counts. One too many only makes the
+  // payment be compared once more.
+  const payments = await selectRows(
+    pool,
+    paymentRow,
+    'SELECT provider_payment_id, currency, fee FROM payments WHERE provider = ? AND provider_payment_id IN (?)',
+    which,
+  );
+  const reversals = await selectRows(
+    pool,
+    reversalRow,
+    `SELECT provider_payment_id, kind, amount, currency, status FROM reversals
+     WHERE provider = ? AND provider_payment_id IN (?)`,
+    which,
+  );
+  return new Map(
+    payments.map(({ provider_payment_id: id, currency, fee }) => {
+      const own = reversals.filter((row) => row.provider_payment_id === id);
+      const { succeeded, pending } = sumReversals(
+        currency,
+        own.filter(({ kind }) => kind === 'refund'),
+      );
+      const wasDisputed = own.some(({ kind }) => kind === 'dispute');
+      return [id, { ...sumReversals(currency, own), refunded: succeeded + pending, wasDisputed, fee }];
+    }),
+  );
 }

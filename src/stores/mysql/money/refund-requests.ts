@@ -1,12 +1,22 @@
-/** Staff send back all or a part of a paid order's money, and decide about its units and limit with it. */
+/** Staff send back all or a part of a paid order's money, decide about its units and limit, and withdraw it. */
 
+import { z } from 'zod';
 import { MAX_REFUNDS_PER_ORDER } from '../../../domain/limits.ts';
 import type { Order, OrderUnits } from '../../../domain/order.ts';
 import type { RefundWish } from '../../../domain/refund-wish.ts';
-import type { PoolConnection } from '../connection.ts';
+import { sumRefunds, sumReversals } from '../../../domain/reversals.ts';
+import { type PoolConnection, modify, selectRows } from '../connection.ts';
 import { recordAction, type Decision } from '../rows/audit-log.ts';
+import type { StoredOrder } from '../rows/order-rows.ts';
 import { resolveStockDecision, unpark } from '../rows/parked.ts';
-import { makePartDue, makeRefundSignalDue } from '../rows/payment-rows.ts';
+import {
+  makePartDue,
+  makeRefundSignalDue,
+  setRefundTarget,
+  lockPaymentAndOrder,
+  selectPayments,
+  type Payment,
+} from '../rows/payment-rows.ts';
 import {
   insertRefund,
   readRefundsOf,
@@ -14,8 +24,9 @@ import {
   type NewRefund,
   type Refund,
 } from '../rows/refund-rows.ts';
+import { lockReversals } from '../rows/reversal-rows.ts';
 import { readLimitRule } from './give-backs.ts';
-import { lockOwnPayment, type OwnPayment } from './own-payment.ts';
+import { settleReversals } from './reversals.ts';
 
 /** What identifies a request, so that its repeat finds its refund. */
 export interface RefundRequestKey {
@@ -178,4 +189,94 @@ async function writeRefund(
   const subject = refund.idempotencyKey === null ? `payment ${paymentId}` : orderNo;
   await recordAction(connection, { actor, reason, action: 'refund_requested', subject, detail });
   return written;
+}
+
+/** on-its-way: the money may be back already. */
+export type WithdrawOutcome =
+  | ({ kind: 'withdrawn' } & RequestedRefund)
+  | { kind: 'unknown' | 'no-such-refund' | 'on-its-way' };
+
+/**
+ * Withdraws a refund whose money is not on its way, say because the provider refuses it. Where a request to
+ * the provider is under way at this very moment, its money counts as sent back by provider staff.
+ */
+export async function withdrawRefund(
+  connection: PoolConnection,
+  orderNo: string,
+  refundId: number,
+  decision: Decision,
+): Promise<WithdrawOutcome> {
+  const own = await lockOwnPayment(connection, orderNo);
+  if (own === 'unknown') return { kind: 'unknown' };
+  const refund = own === 'not-paid' ? undefined : own.refunds.find((one) => one.refundId === refundId);
+  if (own === 'not-paid' || !refund) return { kind: 'no-such-refund' };
+  const { currency } = own.payment;
+  if (refund.status === 'failed') return { kind: 'withdrawn', refund, currency };
+  const { paymentId, refundTarget } = own.payment;
+  // A request is one refund up to its target. What provider staff send counts towards it, and stays.
+  if (refund.status === 'succeeded' || own.refunding >= refund.target) return { kind: 'on-its-way' };
+  const target = Math.max(refundTarget - refund.amount, Math.min(own.refunding, refundTarget));
+  await setRefundTarget(connection, paymentId, target);
+  await modify(
+    connection,
+    `UPDATE refunds SET status = IF(refund_id = ?, 'failed', status), ended_at = IF(refund_id = ?, NOW(3), ended_at),
+       target = target - IF(refund_id = ?, 0, ?) WHERE payment_id = ? AND refund_id >= ? AND kind = 'request' AND status <> 'failed'`,
+    [refundId, refundId, refundId, refundTarget - target, paymentId, refundId],
+  );
+  const payment = { ...own.payment, refundTarget: target };
+  await settleReversals(connection, { payment, stored: own.stored }, [], 'workflow');
+  await makeRefundSignalDue(connection, paymentId);
+  const detail = { refundId, amount: refund.amount, before: 'requested', after: 'withdrawn' };
+  await recordAction(connection, { ...decision, action: 'refund_withdrawn', subject: orderNo, detail });
+  const [after = refund] = (await readRefundsOf(connection, orderNo)).filter(
+    (one) => one.refundId === refundId,
+  );
+  return { kind: 'withdrawn', refund: after, currency };
+}
+
+const orderNoRow = z.object({ order_no: z.string() });
+
+interface OwnPayment {
+  payment: Payment;
+  stored: StoredOrder;
+  /** What staff requested of it, the oldest first. */
+  refunds: Refund[];
+  /** Minor units of refunds that succeeded, and with those that are pending. */
+  succeeded: number;
+  refunding: number;
+  /** Minor units that may go back in all: what was paid, less what is disputed or was charged back. */
+  refundable: number;
+  isMixed: boolean;
+}
+
+/** unknown: the order is not stored. not-paid: no payment has paid for it. */
+async function lockOwnPayment(
+  connection: PoolConnection,
+  orderNo: string,
+): Promise<OwnPayment | 'unknown' | 'not-paid'> {
+  const seen = (await selectPayments(connection, 'order_no = ?', [orderNo])).find(
+    ({ wasApplied }) => wasApplied,
+  );
+  const locked = seen && (await lockPaymentAndOrder(connection, seen.paymentId));
+  if (!locked?.stored) {
+    const known = await selectRows(connection, orderNoRow, 'SELECT order_no FROM orders WHERE order_no = ?', [
+      orderNo,
+    ]);
+    return known.length > 0 ? 'not-paid' : 'unknown';
+  }
+  const { payment, stored } = locked;
+  const reversals = await lockReversals(connection, [payment.provider, payment.providerPaymentId]);
+  const totals = sumReversals(payment.currency, reversals);
+  const { succeeded, pending } = sumRefunds(payment.currency, reversals);
+  const refunding = succeeded + pending;
+  const chargedBack = totals.succeeded + totals.pending - refunding;
+  return {
+    payment,
+    stored,
+    refunds: await readRefundsOf(connection, orderNo),
+    succeeded,
+    refunding,
+    refundable: payment.status === 'refunded' ? 0 : payment.amount - chargedBack,
+    isMixed: totals.isMixed,
+  };
 }
