@@ -5,16 +5,17 @@ import type { GiveBack } from '../domain/order.ts';
 import type { Reversal } from '../domain/payment.ts';
 import { joinReversals, sumRefunds, sumReversals } from '../domain/reversals.ts';
 import { RefundRefusedError, type PaymentProvider } from '../payments/provider.ts';
-import type { RefundFailure, Refunds, RefundTask } from '../stores/mysql/money/refunds.ts';
+import type { RefundFailure, RefundTask } from '../stores/mysql/money/refunds.ts';
 import type { Orders } from '../stores/mysql/orders/orders.ts';
 import type { Sales } from '../stores/mysql/sales.ts';
+import type { Stores } from '../stores/open.ts';
 import type { Reservations } from '../stores/redis/reservations.ts';
 import type { RefundInput } from '../workflows/contract.ts';
 import { unlessBusy } from './provider-busy.ts';
 
 export interface RefundActivityDeps {
   refunds: Pick<
-    Refunds,
+    Stores['refunds'],
     'read' | 'recordReversals' | 'recordRefusal' | 'bookGiveBacks' | 'readGiveBacks' | 'park' | 'unpark'
   >;
   orders: Pick<Orders, 'read'>;

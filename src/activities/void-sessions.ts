@@ -1,16 +1,16 @@
 /** Closes the payment sessions of an order that is to be cancelled, so that it cannot be paid any more. */
 
 import { SessionRefusedError, type PaymentProvider } from '../payments/provider.ts';
-import type { Payments } from '../stores/mysql/money/inbox.ts';
-import type { PaymentSession, PaymentSessions } from '../stores/mysql/money/payment-sessions.ts';
+import type { PaymentSession } from '../stores/mysql/money/payment-sessions.ts';
 import type { ComparedBook } from '../stores/mysql/upkeep/compared-book.ts';
+import type { Stores } from '../stores/open.ts';
 
 /** A payment that began before its session expired is collected, and listed, within this time. */
 const COLLECTED_WITHIN_MS = 2 * 60_000;
 
 export interface VoidSessionsDeps {
-  payments: Pick<Payments, 'record'>;
-  paymentSessions: Pick<PaymentSessions, 'listOpen' | 'recordClosed'>;
+  payments: Pick<Stores['payments'], 'record'>;
+  paymentSessions: Pick<Stores['paymentSessions'], 'listOpen' | 'recordClosed'>;
   comparedBook: Pick<ComparedBook, 'knownUntilMs'>;
   provider: PaymentProvider;
 }

@@ -5,7 +5,7 @@ import type { Logger } from 'pino';
 import type { PaymentNotice } from '../domain/payment.ts';
 import type { Metrics, NoticeOutcome } from '../metrics.ts';
 import { InvalidSignatureError, MalformedNoticeError, type PaymentProvider } from '../payments/provider.ts';
-import type { Payments } from '../stores/mysql/money/inbox.ts';
+import type { Stores } from '../stores/open.ts';
 import type { PaymentAttempts } from '../stores/redis/payment-attempts.ts';
 import type { BodyState } from './http/json-body.ts';
 import { Problem, toProblem, unavailable } from './http/problem.ts';
@@ -17,7 +17,7 @@ const LOGGED_BODY_CHARS = 1_000;
 
 export interface WebhookDeps {
   provider: PaymentProvider;
-  payments: Pick<Payments, 'receive'>;
+  payments: Pick<Stores['payments'], 'receive'>;
   paymentAttempts: Pick<PaymentAttempts, 'countFailed'>;
   notifier: Pick<EngineNotifier, 'paymentReceived'>;
   log: Logger;

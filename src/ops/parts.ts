@@ -8,9 +8,8 @@ import { createPaced } from '../payments/pacing.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
 import { createDeploymentStores } from '../stores/deployment.ts';
 import { createMysqlPool, type Pool } from '../stores/mysql/connection.ts';
-import { createRefunds } from '../stores/mysql/money/refunds.ts';
 import { createParkedWork } from '../stores/mysql/ops/parked-work.ts';
-import { openStores, type Stores } from '../stores/open.ts';
+import { mysqlStores, openStores, type Stores } from '../stores/open.ts';
 import { connectRedis, type RedisClient } from '../stores/redis/connection.ts';
 import { OpsError } from './errors.ts';
 
@@ -42,7 +41,7 @@ export function createParts(config: OpsConfig) {
     log: quiet,
     pool,
     parkedWork: once(() => createParkedWork(pool())),
-    refunds: once(() => createRefunds(pool())),
+    refunds: once(() => mysqlStores(pool()).refunds),
 
     /** All stores. @throws OpsError when Redis is not reachable, or another deployment's */
     stores,

@@ -7,8 +7,7 @@ import type { Logger } from 'pino';
 import type { ListedPayment, RecordedTotals, ReversalTotals } from '../domain/payment.ts';
 import { sumReversals } from '../domain/reversals.ts';
 import { ProviderBusyError, type PaymentProvider } from '../payments/provider.ts';
-import type { Payments } from '../stores/mysql/money/inbox.ts';
-import type { Refunds } from '../stores/mysql/money/refunds.ts';
+import type { Stores } from '../stores/open.ts';
 
 const UNTOUCHED: RecordedTotals = {
   succeeded: 0,
@@ -22,8 +21,8 @@ const UNTOUCHED: RecordedTotals = {
 
 export interface ComparePaymentsDeps {
   provider: Pick<PaymentProvider, 'name' | 'listReversals'>;
-  payments: Pick<Payments, 'readReversalTotals' | 'record' | 'recordFees'>;
-  refunds: Pick<Refunds, 'recordReversals'>;
+  payments: Pick<Stores['payments'], 'readReversalTotals' | 'record' | 'recordFees'>;
+  refunds: Pick<Stores['refunds'], 'recordReversals'>;
   log: Logger;
 }
 

@@ -5,9 +5,10 @@
 
 import type { Logger } from 'pino';
 import type { OrderEngine } from '../engine/order-engine.ts';
+import type { ReturningPayment } from '../stores/mysql/money/returned-units.ts';
 import type { Places } from '../stores/mysql/upkeep/places.ts';
 import type { Repairs } from '../stores/mysql/upkeep/repairs.ts';
-import type { ReturnedUnits, ReturningPayment } from '../stores/mysql/upkeep/returned-units.ts';
+import type { Stores } from '../stores/open.ts';
 import { returnMark } from '../stores/redis/keys.ts';
 import type { SaleMends } from '../stores/redis/sale-mends.ts';
 import type { SaleStock } from '../stores/redis/sale-stock.ts';
@@ -16,7 +17,7 @@ import type { Step } from './report.ts';
 import { findIdle, walkPages, type Walk } from './walk.ts';
 
 export interface GiveBacksDeps {
-  returnedUnits: ReturnedUnits;
+  returnedUnits: Stores['returnedUnits'];
   saleMends: Pick<SaleMends, 'readReturned'>;
   saleStock: Pick<SaleStock, 'checkLife'>;
   engine: Pick<OrderEngine, 'isRunning'>;

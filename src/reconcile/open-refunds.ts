@@ -5,15 +5,16 @@
 
 import type { Logger } from 'pino';
 import type { OrderEngine } from '../engine/order-engine.ts';
-import type { OpenRefund, RefundClaims } from '../stores/mysql/money/refund-claims.ts';
+import type { OpenRefund } from '../stores/mysql/money/refund-claims.ts';
 import type { Places } from '../stores/mysql/upkeep/places.ts';
 import type { Repairs } from '../stores/mysql/upkeep/repairs.ts';
+import type { Stores } from '../stores/open.ts';
 import { refundWorkflowId } from '../workflows/contract.ts';
 import type { Step } from './report.ts';
 import { findIdle, walkPages, type Walk } from './walk.ts';
 
 export interface OpenRefundsDeps {
-  refundClaims: Pick<RefundClaims, 'listOpen' | 'requeue'>;
+  refundClaims: Pick<Stores['refundClaims'], 'listOpen' | 'requeue'>;
   engine: Pick<OrderEngine, 'isRunning'>;
   places: Places;
   repairs: Pick<Repairs, 'record'>;

@@ -11,8 +11,9 @@ import { isFinal, parseOrderNo, withShown, type Order } from '../domain/order.ts
 import type { RefundReason } from '../domain/payment.ts';
 import type { OrderSigner } from '../payments/signed-order.ts';
 import { storeWithHold, type StoreWithHoldDeps } from '../rebuild/store-with-hold.ts';
-import type { UnmatchedPayment, UnmatchedPayments } from '../stores/mysql/money/unmatched-payments.ts';
+import type { UnmatchedPayment } from '../stores/mysql/money/unmatched-payments.ts';
 import type { Sales } from '../stores/mysql/sales.ts';
+import type { Stores } from '../stores/open.ts';
 import type { Reservations, ReservedOrder } from '../stores/redis/reservations.ts';
 import type { SaleStock } from '../stores/redis/sale-stock.ts';
 import { abandonOrder, projectAndRelease, type AbandonDeps } from './abandon.ts';
@@ -26,7 +27,7 @@ const UNMATCHED_MAX = 200;
 const PARKED_AFTER_MS = 60 * 60_000;
 
 export interface UnmatchedPaymentDeps extends AbandonDeps {
-  unmatchedPayments: UnmatchedPayments;
+  unmatchedPayments: Stores['unmatchedPayments'];
   orders: AbandonDeps['orders'] & StoreWithHoldDeps['orders'];
   reservations: AbandonDeps['reservations'] &
     StoreWithHoldDeps['reservations'] &

@@ -2,17 +2,23 @@
 
 import type { Logger } from 'pino';
 import { DEFAULT_DEPLOYMENT_NAME } from '../domain/limits.ts';
+import { bind } from './bind.ts';
 import { createCaughtUpOrders } from './caught-up-orders.ts';
 import { createDeploymentStores } from './deployment.ts';
-import { createMysqlPool } from './mysql/connection.ts';
+import { createMysqlPool, type Pool } from './mysql/connection.ts';
 import { createEventConsumers } from './mysql/events/event-consumers.ts';
 import { createEventDispatch } from './mysql/events/event-dispatch.ts';
 import { createEventRows } from './mysql/events/event-rows.ts';
-import { createPayments } from './mysql/money/inbox.ts';
-import { createPaymentSessions } from './mysql/money/payment-sessions.ts';
-import { createRefundClaims } from './mysql/money/refund-claims.ts';
-import { createRefunds } from './mysql/money/refunds.ts';
-import { createUnmatchedPayments } from './mysql/money/unmatched-payments.ts';
+import * as giveBacks from './mysql/money/give-backs.ts';
+import * as inbox from './mysql/money/inbox.ts';
+import * as paymentSessions from './mysql/money/payment-sessions.ts';
+import * as refundClaims from './mysql/money/refund-claims.ts';
+import * as refundRequests from './mysql/money/refund-requests.ts';
+import { readRefundsOf } from './mysql/money/refund.ts';
+import * as refunds from './mysql/money/refunds.ts';
+import * as returnedUnits from './mysql/money/returned-units.ts';
+import { readReversalTotals, recordReversals } from './mysql/money/reversals.ts';
+import * as unmatchedPayments from './mysql/money/unmatched-payments.ts';
 import { createParkedWork } from './mysql/ops/parked-work.ts';
 import { createEndings } from './mysql/orders/endings.ts';
 import { createOrderClaims } from './mysql/orders/order-claims.ts';
@@ -37,7 +43,6 @@ import { createPersons } from './mysql/upkeep/persons.ts';
 import { createPlaces } from './mysql/upkeep/places.ts';
 import { createRepairs } from './mysql/upkeep/repairs.ts';
 import { createRetention } from './mysql/upkeep/retention.ts';
-import { createReturnedUnits } from './mysql/upkeep/returned-units.ts';
 import { createSaleBooks } from './mysql/upkeep/sale-books.ts';
 import { createTemporalNamespaces } from './mysql/upkeep/temporal-namespaces.ts';
 import { assertNoEviction, connectRedis } from './redis/connection.ts';
@@ -76,7 +81,7 @@ export async function openStores(config: StoreConfig, log: Logger) {
   const pool = createMysqlPool(config.MYSQL_URL);
   const reservations = createReservations(redis, { storesPerSecond: config.MYSQL_STORES_PER_SECOND });
   const saleStock = createSaleStock(redis);
-  const saleChanges = createSaleChanges(pool);
+  const mysql = mysqlStores(pool);
   return {
     redis,
     pool,
@@ -101,15 +106,33 @@ export async function openStores(config: StoreConfig, log: Logger) {
     saleMends: createSaleMends(redis),
     driftBoard: createDriftBoard(redis),
     feedMarks: createFeedMarks(redis),
-    orders: createCaughtUpOrders(createOrders(pool), { reservations, saleStock, saleChanges, log }),
+    ...mysql,
+    orders: createCaughtUpOrders(mysql.orders, {
+      reservations,
+      saleStock,
+      saleChanges: mysql.saleChanges,
+      log,
+    }),
+    async close(): Promise<void> {
+      redis.disconnect();
+      await pool.end();
+    },
+  };
+}
+
+/** The stores in MySQL. */
+export function mysqlStores(pool: Pool) {
+  return {
+    orders: createOrders(pool),
+    saleChanges: createSaleChanges(pool),
     orderClaims: createOrderClaims(pool),
     endings: createEndings(pool),
     projectionDoubts: createProjectionDoubts(pool),
-    payments: createPayments(pool),
-    paymentSessions: createPaymentSessions(pool),
-    unmatchedPayments: createUnmatchedPayments(pool),
-    refunds: createRefunds(pool),
-    refundClaims: createRefundClaims(pool),
+    payments: bind(pool, { ...inbox, readReversalTotals }),
+    paymentSessions: bind(pool, paymentSessions),
+    unmatchedPayments: bind(pool, unmatchedPayments),
+    refunds: bind(pool, { ...refunds, ...refundRequests, ...giveBacks, recordReversals, readRefundsOf }),
+    refundClaims: bind(pool, refundClaims),
     parkedWork: createParkedWork(pool),
     endpoints: createEndpoints(pool),
     endpointFeed: createEndpointFeed(pool),
@@ -121,24 +144,19 @@ export async function openStores(config: StoreConfig, log: Logger) {
     eventDispatch: createEventDispatch(pool),
     eventRows: createEventRows(pool),
     eventConsumers: createEventConsumers(pool),
-    saleChanges,
     saleNews: createSaleNews(pool),
     places: createPlaces(pool),
     comparedBook: createComparedBook(pool),
     repairs: createRepairs(pool),
     retention: createRetention(pool),
-    returnedUnits: createReturnedUnits(pool),
+    returnedUnits: bind(pool, returnedUnits),
     persons: createPersons(pool),
     temporalNamespaces: createTemporalNamespaces(pool),
     saleEpochs: createSaleEpochs(pool),
-    readSaleSnapshot,
     saleBooks: createSaleBooks(pool),
     orderBooks: createOrderBooks(pool),
     staffOrders: createStaffOrders(pool),
     userOrders: createUserOrders(pool),
-    async close(): Promise<void> {
-      redis.disconnect();
-      await pool.end();
-    },
+    readSaleSnapshot,
   };
 }

@@ -4,7 +4,8 @@
  */
 
 import type { OrderEngine } from '../engine/order-engine.ts';
-import type { DueRefund, RefundClaims } from '../stores/mysql/money/refund-claims.ts';
+import type { DueRefund } from '../stores/mysql/money/refund-claims.ts';
+import type { Stores } from '../stores/open.ts';
 import { refundWorkflowId } from '../workflows/contract.ts';
 import type { EngineGate } from './engine-gate.ts';
 
@@ -16,7 +17,7 @@ const IDLE_PAUSE_MS = 1_000;
 const FULL_PAUSE_MS = 200;
 
 export interface RefundStarterDeps {
-  refundClaims: Pick<RefundClaims, 'take' | 'complete' | 'release'>;
+  refundClaims: Pick<Stores['refundClaims'], 'take' | 'complete' | 'release'>;
   engine: Pick<OrderEngine, 'startRefund'>;
   gate: EngineGate;
 }

@@ -5,9 +5,9 @@
 
 import type { Logger } from 'pino';
 import type { ReconcileSchedule } from '../engine/reconcile-schedule.ts';
-import type { RefundClaims } from '../stores/mysql/money/refund-claims.ts';
 import type { OrderClaims } from '../stores/mysql/orders/order-claims.ts';
 import type { TemporalNamespaces } from '../stores/mysql/upkeep/temporal-namespaces.ts';
+import type { Stores } from '../stores/open.ts';
 
 /** A reconciliation that does not run mends nothing, and nothing of what it mends is urgent. */
 const ENSURE_EVERY_MS = 60_000;
@@ -19,7 +19,7 @@ export interface ScheduleKeeperDeps {
   namespace: string;
   temporalNamespaces: TemporalNamespaces;
   orderClaims: Pick<OrderClaims, 'listOpen' | 'requeue'>;
-  refundClaims: Pick<RefundClaims, 'listOpen' | 'requeue'>;
+  refundClaims: Pick<Stores['refundClaims'], 'listOpen' | 'requeue'>;
   /** Between two runs of the reconciliation. */
   everyMs: number;
   signal: AbortSignal;

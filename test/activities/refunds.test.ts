@@ -267,7 +267,7 @@ test('refundPayment waits for a pending refund of provider staff, and sends the 
     [order.total, 'succeeded'],
   ]);
   expect(await status()).toEqual(['refunded']);
-  expect(await stage.stores.refunds.readOf(order.orderNo)).toMatchObject([
+  expect(await stage.stores.refunds.readRefundsOf(order.orderNo)).toMatchObject([
     { amount: order.total, status: 'succeeded' },
   ]);
 });

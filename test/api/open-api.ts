@@ -3,14 +3,11 @@
 import type { AppDeps } from '../../src/api/app.ts';
 import type { HttpBounds } from '../../src/api/http/http-server.ts';
 import { createMysqlPool } from '../../src/stores/mysql/connection.ts';
-import { createPayments } from '../../src/stores/mysql/money/inbox.ts';
-import { createPaymentSessions } from '../../src/stores/mysql/money/payment-sessions.ts';
-import { createRefunds } from '../../src/stores/mysql/money/refunds.ts';
 import { createOrders } from '../../src/stores/mysql/orders/orders.ts';
 import type { WorkflowPresence } from '../../src/stores/mysql/orders/store-orders.ts';
 import { createUserOrders } from '../../src/stores/mysql/orders/user-orders.ts';
 import { createSales } from '../../src/stores/mysql/sales.ts';
-import type { StoreConfig } from '../../src/stores/open.ts';
+import { mysqlStores, type StoreConfig } from '../../src/stores/open.ts';
 import { openHttpApp, type HttpApp } from '../support/http-app.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import { openEngine, type TestEngine } from '../support/workflows/engines.ts';
@@ -71,8 +68,8 @@ export async function openMysqlAway(): Promise<
     sales: createSales(pool),
     orders: createOrders(pool),
     userOrders: createUserOrders(pool),
-    payments: createPayments(pool),
-    paymentSessions: createPaymentSessions(pool),
-    refunds: createRefunds(pool),
+    payments: mysqlStores(pool).payments,
+    paymentSessions: mysqlStores(pool).paymentSessions,
+    refunds: mysqlStores(pool).refunds,
   };
 }

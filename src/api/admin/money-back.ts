@@ -3,13 +3,13 @@
 import { z } from 'zod';
 import { MAX_DECISION_CHARS } from '../../domain/limits.ts';
 import { parseOrderNo } from '../../domain/order.ts';
-import type { Refunds } from '../../stores/mysql/money/refunds.ts';
+import type { Stores } from '../../stores/open.ts';
 import { parseInput, Problem, unavailable } from '../http/problem.ts';
 import type { RefundReply, ReturnStockReply } from '../http/replies.ts';
 import type { AdminContext } from './routes.ts';
 
 export interface MoneyBackDeps {
-  refunds: Pick<Refunds, 'request' | 'returnStock'>;
+  refunds: Pick<Stores['refunds'], 'request' | 'returnStock'>;
 }
 
 /** What both calls may carry. */

@@ -6,10 +6,10 @@ import { MAX_DECISION_CHARS, MAX_ORDERS_LISTED, SALE_ID_PATTERN } from '../../do
 import { isFinal, ORDER_STATUSES, parseOrderNo, withShown } from '../../domain/order.ts';
 import { referenceSchema } from '../../domain/shop-data.ts';
 import type { Pool } from '../../stores/mysql/connection.ts';
-import type { Refunds } from '../../stores/mysql/money/refunds.ts';
 import { readMysqlLife, type MysqlLife } from '../../stores/mysql/ops/order-life.ts';
 import type { Orders, WishRecorded } from '../../stores/mysql/orders/orders.ts';
 import type { StaffOrders } from '../../stores/mysql/orders/staff-orders.ts';
+import type { Stores } from '../../stores/open.ts';
 import { formatSaleShard } from '../../stores/redis/keys.ts';
 import type { ReservedOrder, Reservations } from '../../stores/redis/reservations.ts';
 import { parseInput, Problem, unavailable } from '../http/problem.ts';
@@ -25,7 +25,7 @@ export interface StaffOrderRoutesDeps {
   pool: Pool;
   orders: Pick<Orders, 'read' | 'storeOrder' | 'requestCancel'>;
   staffOrders: StaffOrders;
-  refunds: Pick<Refunds, 'readOf'>;
+  refunds: Pick<Stores['refunds'], 'readRefundsOf'>;
   reservations: Pick<Reservations, 'lookUp'>;
   lostOrders: Pick<LostOrders, 'judge'>;
   notifier: Pick<EngineNotifier, 'cancelRequested'>;
@@ -101,7 +101,7 @@ export function createStaffOrderRoutes(deps: StaffOrderRoutesDeps) {
       const saleShard = parts ? formatSaleShard(parts) : '';
       const life = await readMysqlLife(pool, orderNo, saleShard).catch(failToRead);
       const found = life.stored ?? (await findQueued(orderNo));
-      const requested = await refunds.readOf(orderNo).catch(failToRead);
+      const requested = await refunds.readRefundsOf(orderNo).catch(failToRead);
       const { currency } = found.order;
       ctx.set('Cache-Control', 'no-store');
       ctx.body = {

@@ -5,14 +5,14 @@ import { MAX_DECISION_CHARS, MAX_REFUNDS_PER_ORDER } from '../../domain/limits.t
 import { parseOrderNo } from '../../domain/order.ts';
 import { fingerprintOfRefund, refundRequestSchema, toRefundWish } from '../../domain/refund-wish.ts';
 import type { RequestedRefund, RequestRefundOutcome } from '../../stores/mysql/money/refund-requests.ts';
-import type { Refunds } from '../../stores/mysql/money/refunds.ts';
+import type { Stores } from '../../stores/open.ts';
 import { readIdempotencyKey } from '../http/idempotency-key.ts';
 import { parseInput, Problem, unavailable } from '../http/problem.ts';
 import type { OrderRefundReply } from '../http/staff-replies.ts';
 import type { AdminContext } from './routes.ts';
 
 export interface RefundRoutesDeps {
-  refunds: Pick<Refunds, 'requestByOrder' | 'withdraw'>;
+  refunds: Pick<Stores['refunds'], 'requestByOrder' | 'withdraw'>;
 }
 
 /** As MySQL numbers refunds, and no longer than JavaScript's numbers are exact. */

@@ -5,9 +5,9 @@ import { ProviderBusyError, SessionRefusedError, type PaymentProvider } from '..
 import type {
   BeginSessionOutcome,
   PaymentSession,
-  PaymentSessions,
   SignOrder,
 } from '../../stores/mysql/money/payment-sessions.ts';
+import type { Stores } from '../../stores/open.ts';
 import type { PaymentAttempts } from '../../stores/redis/payment-attempts.ts';
 import type { ReservedOrder } from '../../stores/redis/reservations.ts';
 import { Problem, unavailable } from '../http/problem.ts';
@@ -15,7 +15,7 @@ import { viewOrder } from './order-view.ts';
 import type { Projection } from './projection.ts';
 
 export interface PaymentPageDeps {
-  paymentSessions: Pick<PaymentSessions, 'begin' | 'recordOpened' | 'recordRefused'>;
+  paymentSessions: Pick<Stores['paymentSessions'], 'begin' | 'recordOpened' | 'recordRefused'>;
   provider: PaymentProvider;
   /** Signs what a payment session carries of its order. */
   sign: SignOrder;

@@ -10,8 +10,8 @@ import {
   type Reversal,
 } from '../../domain/payment.ts';
 import { selectRows, type Pool } from '../mysql/connection.ts';
-import { selectRefunds, type Refund } from '../mysql/rows/refund-rows.ts';
-import { reversalColumns } from '../mysql/rows/reversal-rows.ts';
+import { selectRefunds, type Refund } from '../mysql/money/refund.ts';
+import { reversalColumns } from '../mysql/money/reversals.ts';
 
 /** Payments read by one statement, so that its answer stays small. */
 const PAYMENTS_AT_ONCE = 5_000;

@@ -4,13 +4,12 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Order } from '../../../src/domain/order.ts';
 import { createSecret } from '../../../src/push/message.ts';
 import { createMysqlPool, modify, type Pool } from '../../../src/stores/mysql/connection.ts';
-import { createPaymentSessions } from '../../../src/stores/mysql/money/payment-sessions.ts';
-import { createRefundClaims } from '../../../src/stores/mysql/money/refund-claims.ts';
 import { createOrderClaims } from '../../../src/stores/mysql/orders/order-claims.ts';
 import { createOrders } from '../../../src/stores/mysql/orders/orders.ts';
 import { createDeliveryClaims } from '../../../src/stores/mysql/push/delivery-claims.ts';
 import { createEndpointFeed } from '../../../src/stores/mysql/push/endpoint-feed.ts';
 import { createEndpoints } from '../../../src/stores/mysql/push/endpoints.ts';
+import { mysqlStores } from '../../../src/stores/open.ts';
 import { buildOrder, buildSale } from '../../support/factories.ts';
 import { selectOne } from '../../support/rows.ts';
 import { openTestStores, type TestStores } from '../../support/stores.ts';
@@ -83,7 +82,7 @@ describe.each([120, -120])('where MySQL is %i s ahead of the process', (aheadSec
     const { payment } = await world.withMoney(order);
     const paymentId = await world.idOf(payment);
     await modify(pool, 'UPDATE payments SET engine_due_at = NOW(3) WHERE payment_id = ?', [paymentId]);
-    const claims = createRefundClaims(pool);
+    const claims = mysqlStores(pool).refundClaims;
     const claimed = await claims.take(10);
     expect(claimed).toMatchObject([{ paymentId }]);
     expect(await claims.take(10)).toEqual([]);
@@ -122,7 +121,11 @@ describe.each([120, -120])('where MySQL is %i s ahead of the process', (aheadSec
     const endsInMs = (aheadSeconds > 0 ? aheadSeconds - 60 : aheadSeconds + 60) * 1_000;
     const order = await newOrder({ reservedAtMs: Date.now() + endsInMs - 60_000, paymentWindowMs: 60_000 });
     await stores.orders.storeOrders([order], 'started');
-    const begun = await createPaymentSessions(pool).begin('sandbox', order.orderNo, async () => 'signed');
+    const begun = await mysqlStores(pool).paymentSessions.begin(
+      'sandbox',
+      order.orderNo,
+      async () => 'signed',
+    );
     expect(begun.kind).toBe('begun');
   });
 });

@@ -4,23 +4,12 @@ import assert from 'node:assert/strict';
 import { z } from 'zod';
 import type { GiveBack, OrderUnits } from '../../../domain/order.ts';
 import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../connection.ts';
-import { recordAction, type Decision } from '../rows/audit-log.ts';
+import { recordAction } from '../rows/audit-log.ts';
 import { lockOrder, readOrders, type StoredOrder } from '../rows/order-rows.ts';
 import { resolveStockDecision } from '../rows/parked.ts';
-import {
-  lockPaymentAndOrder,
-  makeRefundSignalDue,
-  readPayment,
-  selectPayments,
-} from '../rows/payment-rows.ts';
-import {
-  hasGiveBack,
-  hasRefundOfUnits,
-  insertGiveBack,
-  IS_GIVE_BACK_DUE,
-  selectRefunds,
-} from '../rows/refund-rows.ts';
 import { bookMovement, type Booking } from '../rows/stock-ledger.ts';
+import { lockPaymentAndOrder, makeRefundSignalDue, readPayment, selectPayments } from './payment.ts';
+import { hasGiveBack, hasRefundOfUnits, insertGiveBack, IS_GIVE_BACK_DUE, selectRefunds } from './refund.ts';
 
 const ruleRow = z.object({ restores: z.coerce.boolean() });
 const lineRow = z.object({ sku: z.string(), quantity: z.int() });
@@ -81,7 +70,10 @@ async function markLines(
   }
 }
 
-/** All that is booked as given back of the payment's order, each part once. */
+/**
+ * What is booked as given back, each part once. Empty when the payment never paid for its order, or neither
+ * the sale's rule nor an operator gives anything back.
+ */
 export async function readGiveBacks(pool: Pool, paymentId: number): Promise<GiveBack[]> {
   const payment = await readPayment(pool, { paymentId });
   if (!payment?.wasApplied) return [];
@@ -102,30 +94,36 @@ export async function readGiveBacks(pool: Pool, paymentId: number): Promise<Give
   );
 }
 
-/** Puts all units of a refunded order on sale again that are not. A repeat returns the same. */
-export async function returnStock(
-  connection: PoolConnection,
+/**
+ * An operator puts all units of a refunded order on sale again that are not. A repeat returns the same.
+ */
+export function returnStock(
+  pool: Pool,
   orderNo: string,
-  decision: Decision,
+  actor: string,
+  why: string | null = null,
 ): Promise<'returned' | 'not-refunded' | 'unknown'> {
-  const stored = await lockOrder(connection, orderNo);
-  if (!stored) return 'unknown';
-  if (await hasGiveBack(connection, 'return', orderNo)) return 'returned';
-  const { status, payment } = stored.state;
-  if (status !== 'paid' || payment !== 'refunded') return 'not-refunded';
-  const own = (await selectPayments(connection, 'order_no = ?', [orderNo])).find((one) => one.wasApplied);
-  assert(own, `order ${orderNo} was paid`);
-  const { paymentId, providerPaymentId } = own;
-  const items = await readSoldUnits(connection, orderNo);
-  const refundId = await insertGiveBack(connection, 'return', { orderNo, paymentId, items, ...decision });
-  await markLines(connection, orderNo, items, { stock: true, limit: false });
-  await makeRefundSignalDue(connection, paymentId);
-  await resolveStockDecision(connection, providerPaymentId);
-  const detail = { items, before: 'sold', after: 'returned' };
-  await recordAction(connection, { ...decision, action: 'stock_returned', subject: orderNo, detail });
-  const { saleId } = stored.order;
-  await bookMovement(connection, 'return', [{ orderNo, saleId, items, part: String(refundId) }]);
-  return 'returned';
+  const decision = { actor, reason: why };
+  return inTransaction(pool, async (connection) => {
+    const stored = await lockOrder(connection, orderNo);
+    if (!stored) return 'unknown';
+    if (await hasGiveBack(connection, 'return', orderNo)) return 'returned';
+    const { status, payment } = stored.state;
+    if (status !== 'paid' || payment !== 'refunded') return 'not-refunded';
+    const own = (await selectPayments(connection, 'order_no = ?', [orderNo])).find((one) => one.wasApplied);
+    assert(own, `order ${orderNo} was paid`);
+    const { paymentId, providerPaymentId } = own;
+    const items = await readSoldUnits(connection, orderNo);
+    const refundId = await insertGiveBack(connection, 'return', { orderNo, paymentId, items, ...decision });
+    await markLines(connection, orderNo, items, { stock: true, limit: false });
+    await makeRefundSignalDue(connection, paymentId);
+    await resolveStockDecision(connection, providerPaymentId);
+    const detail = { items, before: 'sold', after: 'returned' };
+    await recordAction(connection, { ...decision, action: 'stock_returned', subject: orderNo, detail });
+    const { saleId } = stored.order;
+    await bookMovement(connection, 'return', [{ orderNo, saleId, items, part: String(refundId) }]);
+    return 'returned';
+  });
 }
 
 /**

@@ -6,86 +6,76 @@
 import assert from 'node:assert/strict';
 import { z } from 'zod';
 import { parseOrderNo, type Order, type OrderState } from '../../../domain/order.ts';
-import type {
-  PaymentNotice,
-  ProviderPayment,
-  RecordedTotals,
-  PaymentStatus,
-} from '../../../domain/payment.ts';
+import type { PaymentNotice, ProviderPayment, PaymentStatus } from '../../../domain/payment.ts';
 import { inTransaction, modify, type Pool, type PoolConnection, selectRows } from '../connection.ts';
 import { fromNow } from '../leases.ts';
 import { lockOrder, type StoredOrder, transition } from '../rows/order-rows.ts';
 import { park, unpark } from '../rows/parked.ts';
-import { makeRefundDue, selectPayments, setPaymentStatus, type Payment } from '../rows/payment-rows.ts';
-import { readReversalTotals, recordAndSettleReversals, settleEarlyReversals } from './reversals.ts';
+import { makeRefundDue, selectPayments, setPaymentStatus, type Payment } from './payment.ts';
+import { recordAndSettleReversals, settleEarlyReversals } from './reversals.ts';
 
 /** By this very notice the order has its payment (`isNews`), or one more failed attempt (`isNewFailure`). */
 export type NoticeReceived = StoredOrder & { isNews?: true; isNewFailure?: true };
 
-export type Payments = ReturnType<typeof createPayments>;
-
 type ReversedNotice = Extract<PaymentNotice, { kind: 'payment_reversed' }>;
 
-export function createPayments(pool: Pool) {
-  return {
-    /**
-     * Commits a notice to the inbox, with its payment and what that changes about the order. A repeated
-     * notice changes nothing. A payment for an order that is not stored is kept until the order is stored.
-     * @returns the order as it is now; undefined when it is not stored or the notice names none
-     */
-    receive: (
-      provider: string,
-      notice: PaymentNotice,
-      rawBody: string,
-    ): Promise<NoticeReceived | undefined> =>
-      inTransaction(pool, async (connection) => {
-        if (notice.kind === 'payment_reversed') return receiveReversal(connection, provider, notice, rawBody);
-        const orderNo = orderNoOf(notice);
-        // The order is locked before anything is written, because its row decides every race about its
-        // payments.
-        const stored = orderNo === undefined ? undefined : await lockOrder(connection, orderNo);
-        const isNew = await insertEvent(connection, provider, notice, orderNo, rawBody);
-        if (notice.kind === 'payment_failed' && isNew && stored) return { ...stored, isNewFailure: true };
-        if (notice.kind !== 'payment_succeeded') return stored;
-        await insertPayment(connection, provider, notice.payment);
-        // The order may have been stored since. A transaction that is storing it waits for this row, or this
-        // one for it.
-        const current = stored ?? (await lockOrder(connection, notice.payment.orderNo));
-        if (!current) return undefined;
-        const settled = await settlePayments(connection, current);
-        const isNews = settled.state.payment === 'received' && current.state.payment !== 'received';
-        return isNews ? { ...settled, isNews } : settled;
-      }),
+/**
+ * Commits a notice to the inbox, with its payment and what that changes about the order. A repeated
+ * notice changes nothing. A payment for an order that is not stored is kept until the order is stored.
+ * @returns the order as it is now; undefined when it is not stored or the notice names none
+ */
+export function receive(
+  pool: Pool,
+  provider: string,
+  notice: PaymentNotice,
+  rawBody: string,
+): Promise<NoticeReceived | undefined> {
+  return inTransaction(pool, async (connection) => {
+    if (notice.kind === 'payment_reversed') return receiveReversal(connection, provider, notice, rawBody);
+    const orderNo = orderNoOf(notice);
+    // The order is locked before anything is written, because its row decides every race about its
+    // payments.
+    const stored = orderNo === undefined ? undefined : await lockOrder(connection, orderNo);
+    const isNew = await insertEvent(connection, provider, notice, orderNo, rawBody);
+    if (notice.kind === 'payment_failed' && isNew && stored) return { ...stored, isNewFailure: true };
+    if (notice.kind !== 'payment_succeeded') return stored;
+    await insertPayment(connection, provider, notice.payment);
+    // The order may have been stored since. A transaction that is storing it waits for this row, or this
+    // one for it.
+    const current = stored ?? (await lockOrder(connection, notice.payment.orderNo));
+    if (!current) return undefined;
+    const settled = await settlePayments(connection, current);
+    const isNews = settled.state.payment === 'received' && current.state.payment !== 'received';
+    return isNews ? { ...settled, isNews } : settled;
+  });
+}
 
-    /** What is recorded as gone back of the known ones of these payments, by provider payment id. */
-    readReversalTotals: (
-      provider: string,
-      providerPaymentIds: readonly string[],
-    ): Promise<Map<string, RecordedTotals>> => readReversalTotals(pool, provider, providerPaymentIds),
-
-    /** Records what the provider charges for known payments, in minor units, by provider payment id. */
-    async recordFees(provider: string, fees: ReadonlyMap<string, number>): Promise<void> {
-      if (fees.size === 0) return;
-      const ids = [...fees.keys()];
-      await inTransaction(pool, (connection) =>
-        modify(
-          connection,
-          `UPDATE payments SET updated_at = updated_at, fee = CASE provider_payment_id
+/** Records what the provider charges for known payments, in minor units, by provider payment id. */
+export async function recordFees(
+  pool: Pool,
+  provider: string,
+  fees: ReadonlyMap<string, number>,
+): Promise<void> {
+  if (fees.size === 0) return;
+  const ids = [...fees.keys()];
+  await inTransaction(pool, (connection) =>
+    modify(
+      connection,
+      `UPDATE payments SET updated_at = updated_at, fee = CASE provider_payment_id
            ${'WHEN ? THEN ? '.repeat(fees.size)} END WHERE provider = ? AND provider_payment_id IN (?)`,
-          [...[...fees].flat(), provider, ids],
-        ),
-      );
-    },
+      [...[...fees].flat(), provider, ids],
+    ),
+  );
+}
 
-    /** Records a payment that the provider reported in another way than by a notice. */
-    record: (provider: string, payment: ProviderPayment): Promise<void> =>
-      inTransaction(pool, async (connection) => {
-        const stored = await lockOrder(connection, payment.orderNo);
-        await insertPayment(connection, provider, payment);
-        const current = stored ?? (await lockOrder(connection, payment.orderNo));
-        if (current) await settlePayments(connection, current);
-      }),
-  };
+/** Records a payment that the provider reported in another way than by a notice. */
+export function record(pool: Pool, provider: string, payment: ProviderPayment): Promise<void> {
+  return inTransaction(pool, async (connection) => {
+    const stored = await lockOrder(connection, payment.orderNo);
+    await insertPayment(connection, provider, payment);
+    const current = stored ?? (await lockOrder(connection, payment.orderNo));
+    if (current) await settlePayments(connection, current);
+  });
 }
 
 /** The notice names no order. Its payment does, where that is known. */

@@ -14,8 +14,8 @@ import {
 } from '../connection.ts';
 import { readClockMs } from '../leases.ts';
 import { jsonOr, lockOrder, type StoredOrder } from '../rows/order-rows.ts';
-import { timeMs } from '../rows/payment-rows.ts';
 import { selectList } from '../select-list.ts';
+import { timeMs } from './payment.ts';
 
 const sessionRow = z.object({
   sessionId: z.string(),
@@ -75,60 +75,68 @@ const MAX_REFUSED = 10;
 /** Signs an order, as `OrderSigner.sign` does. */
 export type SignOrder = (order: Order) => Promise<string>;
 
-export type PaymentSessions = ReturnType<typeof createPaymentSessions>;
+/**
+ * Records a session before the provider is asked for it, so that no session is ever open without a
+ * record. An order has one session at a time, and a repeated call returns the same one, to the byte.
+ */
+export function begin(
+  pool: Pool,
+  provider: string,
+  orderNo: string,
+  sign: SignOrder,
+): Promise<BeginSessionOutcome> {
+  return inTransaction(pool, async (connection) => {
+    const stored = await lockOrder(connection, orderNo);
+    if (!stored) return { kind: 'not-stored' };
+    const nowMs = await readClockMs(connection);
+    // The deadline is by Redis' clock. Of these two the one that is behind decides: no order ends early
+    // as long as one of them is right, and a payment page that opens late does no harm.
+    if (!isPayable(stored, Math.min(nowMs, Date.now()))) return { kind: 'not-payable', stored };
+    const [existing] = await selectOpen(connection, orderNo);
+    if (existing) return { kind: 'begun', session: existing };
+    const signedOrder = await sign(stored.order);
+    const session = await insertSession(connection, provider, stored.order, { signedOrder, nowMs });
+    return { kind: 'begun', session };
+  });
+}
 
-export function createPaymentSessions(pool: Pool) {
-  return {
-    /**
-     * Records a session before the provider is asked for it, so that no session is ever open without a
-     * record. An order has one session at a time, and a repeated call returns the same one, to the byte.
-     */
-    begin: (provider: string, orderNo: string, sign: SignOrder): Promise<BeginSessionOutcome> =>
-      inTransaction(pool, async (connection) => {
-        const stored = await lockOrder(connection, orderNo);
-        if (!stored) return { kind: 'not-stored' };
-        const nowMs = await readClockMs(connection);
-        // The deadline is by Redis' clock. Of these two the one that is behind decides: no order ends early
-        // as long as one of them is right, and a payment page that opens late does no harm.
-        if (!isPayable(stored, Math.min(nowMs, Date.now()))) return { kind: 'not-payable', stored };
-        const [existing] = await selectOpen(connection, orderNo);
-        if (existing) return { kind: 'begun', session: existing };
-        const signedOrder = await sign(stored.order);
-        const session = await insertSession(connection, provider, stored.order, { signedOrder, nowMs });
-        return { kind: 'begun', session };
-      }),
-
-    async recordOpened(sessionId: string, opened: OpenedSession): Promise<void> {
-      const { providerSessionId, url, expiresAtMs } = opened;
-      await modify(
-        pool,
-        `UPDATE payment_sessions SET status = 'open', provider_session_id = ?, url = ?, provider_expires_at = ?
+export async function recordOpened(pool: Pool, sessionId: string, opened: OpenedSession): Promise<void> {
+  const { providerSessionId, url, expiresAtMs } = opened;
+  await modify(
+    pool,
+    `UPDATE payment_sessions SET status = 'open', provider_session_id = ?, url = ?, provider_expires_at = ?
          WHERE session_id = ? AND status = 'opening'`,
-        [providerSessionId, url, expiresAtMs === null ? null : new Date(expiresAtMs), sessionId],
-      );
-    },
+    [providerSessionId, url, expiresAtMs === null ? null : new Date(expiresAtMs), sessionId],
+  );
+}
 
-    /**
-     * Records that the provider refused to open the session, so that the next `begin` begins another one.
-     * Once an order has had too many, its last session stays and is asked for again.
-     */
-    recordRefused: ({ sessionId, orderNo }: Pick<PaymentSession, 'sessionId' | 'orderNo'>): Promise<void> =>
-      inTransaction(pool, async (connection) => {
-        await lockOrder(connection, orderNo);
-        const refused = await selectRows(
-          connection,
-          z.object({ session_id: z.string() }),
-          `SELECT session_id FROM payment_sessions WHERE order_no = ? AND status = 'refused' LIMIT ?`,
-          [orderNo, MAX_REFUSED],
-        );
-        if (refused.length < MAX_REFUSED) await close(connection, sessionId, 'refused');
-      }),
+/**
+ * Records that the provider refused to open the session, so that the next `begin` begins another one.
+ * Once an order has had too many, its last session stays and is asked for again.
+ */
+export function recordRefused(
+  pool: Pool,
+  { sessionId, orderNo }: Pick<PaymentSession, 'sessionId' | 'orderNo'>,
+): Promise<void> {
+  return inTransaction(pool, async (connection) => {
+    await lockOrder(connection, orderNo);
+    const refused = await selectRows(
+      connection,
+      z.object({ session_id: z.string() }),
+      `SELECT session_id FROM payment_sessions WHERE order_no = ? AND status = 'refused' LIMIT ?`,
+      [orderNo, MAX_REFUSED],
+    );
+    if (refused.length < MAX_REFUSED) await close(connection, sessionId, 'refused');
+  });
+}
 
-    listOpen: (orderNo: string): Promise<PaymentSession[]> => selectOpen(pool, orderNo),
+export function listOpen(pool: Pool, orderNo: string): Promise<PaymentSession[]> {
+  return selectOpen(pool, orderNo);
+}
 
-    /** refused: the provider refused to open it, and so there is nothing to close there. */
-    recordClosed: (sessionId: string, end: SessionEnd): Promise<void> => close(pool, sessionId, end),
-  };
+/** refused: the provider refused to open it, and so there is nothing to close there. */
+export function recordClosed(pool: Pool, sessionId: string, end: SessionEnd): Promise<void> {
+  return close(pool, sessionId, end);
 }
 
 /** A session that another call has opened meanwhile was not refused. */

@@ -47,86 +47,91 @@ export interface DueRefund extends z.infer<typeof dueRow> {
 
 const idRow = dueRow.pick({ paymentId: true });
 
-export type RefundClaims = ReturnType<typeof createRefundClaims>;
-
-export function createRefundClaims(pool: Pool) {
-  /** Ends only the caller's own claims. A payment that became due again has another time, and stays due. */
-  async function endClaims(claimed: readonly DueRefund[], dueAt: 'NULL' | 'NOW(3)'): Promise<void> {
-    if (claimed.length === 0) return;
-    const ids = claimed.map(({ paymentId }) => paymentId);
-    const claims = claimed.map(({ paymentId, claimedUntilMs }) => [paymentId, new Date(claimedUntilMs)]);
-    await inTransaction(pool, (connection) =>
-      // The ids are given once more because only they lead through the index.
-      modify(
-        connection,
-        `UPDATE payments SET engine_due_at = ${dueAt}
+/** Ends only the caller's own claims. A payment that became due again has another time, and stays due. */
+async function endClaims(pool: Pool, claimed: readonly DueRefund[], dueAt: 'NULL' | 'NOW(3)'): Promise<void> {
+  if (claimed.length === 0) return;
+  const ids = claimed.map(({ paymentId }) => paymentId);
+  const claims = claimed.map(({ paymentId, claimedUntilMs }) => [paymentId, new Date(claimedUntilMs)]);
+  await inTransaction(pool, (connection) =>
+    // The ids are given once more because only they lead through the index.
+    modify(
+      connection,
+      `UPDATE payments SET engine_due_at = ${dueAt}
          WHERE payment_id IN (?) AND (payment_id, engine_due_at) IN (?)`,
-        [ids, claims],
-      ),
-    );
-  }
+      [ids, claims],
+    ),
+  );
+}
 
-  return {
-    /**
-     * Claims up to `limit` payments, the longest due first. Each is the caller's until `complete` or
-     * `release`, or until the claim runs out.
-     */
-    take: (limit: number): Promise<DueRefund[]> =>
-      inTransaction(pool, async (connection) => {
-        const due = await selectRows(
-          connection,
-          dueRow,
-          `SELECT ${DUE} FROM payments
+/**
+ * Claims up to `limit` payments, the longest due first. Each is the caller's until `complete` or
+ * `release`, or until the claim runs out.
+ */
+export function take(pool: Pool, limit: number): Promise<DueRefund[]> {
+  return inTransaction(pool, async (connection) => {
+    const due = await selectRows(
+      connection,
+      dueRow,
+      `SELECT ${DUE} FROM payments
            WHERE engine_due_at <= NOW(3) ORDER BY engine_due_at LIMIT ? FOR UPDATE SKIP LOCKED`,
-          [limit],
-        );
-        if (due.length === 0) return [];
-        const ids = due.map(({ paymentId }) => paymentId);
-        const until = await takeLease(connection, LEASED, ids, CLAIM_MS);
-        return due.map((refund) => ({ ...refund, claimedUntilMs: until.getTime() }));
-      }),
+      [limit],
+    );
+    if (due.length === 0) return [];
+    const ids = due.map(({ paymentId }) => paymentId);
+    const until = await takeLease(connection, LEASED, ids, CLAIM_MS);
+    return due.map((refund) => ({ ...refund, claimedUntilMs: until.getTime() }));
+  });
+}
 
-    /** Ends the claims of payments whose workflow was started or signalled. */
-    complete: (claimed: readonly DueRefund[]): Promise<void> => endClaims(claimed, 'NULL'),
+/** Ends the claims of payments whose workflow was started or signalled. */
+export function complete(pool: Pool, claimed: readonly DueRefund[]): Promise<void> {
+  return endClaims(pool, claimed, 'NULL');
+}
 
-    /**
-     * Ends the claims of payments whose workflow could not be started or signalled; they are due again at
-     * once.
-     */
-    release: (claimed: readonly DueRefund[]): Promise<void> => endClaims(claimed, 'NOW(3)'),
+/**
+ * Ends the claims of payments whose workflow could not be started or signalled; they are due again at
+ * once.
+ */
+export function release(pool: Pool, claimed: readonly DueRefund[]): Promise<void> {
+  return endClaims(pool, claimed, 'NOW(3)');
+}
 
-    /** Up to `limit` payments that are to go back, after this one, by their ids. */
-    listOpen: (after: Pick<OpenRefund, 'paymentId'> | undefined, limit: number): Promise<OpenRefund[]> =>
-      selectRows(
-        pool,
-        openRow,
-        `SELECT ${OPEN}
+/** Up to `limit` payments that are to go back, after this one, by their ids. */
+export function listOpen(
+  pool: Pool,
+  after: Pick<OpenRefund, 'paymentId'> | undefined,
+  limit: number,
+): Promise<OpenRefund[]> {
+  return selectRows(
+    pool,
+    openRow,
+    `SELECT ${OPEN}
          FROM payments FORCE INDEX (payments_by_status) WHERE status = 'refund_due' AND payment_id > ?
          ORDER BY payment_id LIMIT ?`,
-        [after?.paymentId ?? 0, limit],
-      ),
+    [after?.paymentId ?? 0, limit],
+  );
+}
 
-    /**
-     * Makes refunds due whose workflow has been lost, unless they are due or claimed by now.
-     * @returns those that are due by this call
-     */
-    requeue: (paymentIds: readonly number[]): Promise<number[]> =>
-      paymentIds.length === 0
-        ? Promise.resolve([])
-        : inTransaction(pool, async (connection) => {
-            const rows = await selectRows(
-              connection,
-              idRow,
-              `SELECT payment_id AS paymentId FROM payments
+/**
+ * Makes refunds due whose workflow has been lost, unless they are due or claimed by now.
+ * @returns those that are due by this call
+ */
+export function requeue(pool: Pool, paymentIds: readonly number[]): Promise<number[]> {
+  return paymentIds.length === 0
+    ? Promise.resolve([])
+    : inTransaction(pool, async (connection) => {
+        const rows = await selectRows(
+          connection,
+          idRow,
+          `SELECT payment_id AS paymentId FROM payments
                WHERE payment_id IN (?) AND status = 'refund_due' AND engine_due_at IS NULL FOR UPDATE`,
-              [paymentIds],
-            );
-            const lost = rows.map(({ paymentId }) => paymentId);
-            if (lost.length > 0)
-              await modify(connection, 'UPDATE payments SET engine_due_at = NOW(3) WHERE payment_id IN (?)', [
-                lost,
-              ]);
-            return lost;
-          }),
-  };
+          [paymentIds],
+        );
+        const lost = rows.map(({ paymentId }) => paymentId);
+        if (lost.length > 0)
+          await modify(connection, 'UPDATE payments SET engine_due_at = NOW(3) WHERE payment_id IN (?)', [
+            lost,
+          ]);
+        return lost;
+      });
 }

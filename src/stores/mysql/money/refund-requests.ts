@@ -1,14 +1,15 @@
-/** Staff send back all or a part of a paid order's money, decide about its units and limit, and withdraw it. */
+/** Staff send back all or a part of an order's money, decide about its units and limit, and withdraw it. */
 
 import { z } from 'zod';
 import { MAX_REFUNDS_PER_ORDER } from '../../../domain/limits.ts';
 import type { Order, OrderUnits } from '../../../domain/order.ts';
 import type { RefundWish } from '../../../domain/refund-wish.ts';
 import { sumRefunds, sumReversals } from '../../../domain/reversals.ts';
-import { type PoolConnection, modify, selectRows } from '../connection.ts';
+import { type PoolConnection, modify, selectRows, type Pool, inTransaction } from '../connection.ts';
 import { recordAction, type Decision } from '../rows/audit-log.ts';
 import type { StoredOrder } from '../rows/order-rows.ts';
 import { resolveStockDecision, unpark } from '../rows/parked.ts';
+import { readLimitRule } from './give-backs.ts';
 import {
   makePartDue,
   makeRefundSignalDue,
@@ -16,17 +17,12 @@ import {
   lockPaymentAndOrder,
   selectPayments,
   type Payment,
-} from '../rows/payment-rows.ts';
-import {
-  insertRefund,
-  readRefundsOf,
-  settleRefundRows,
-  type NewRefund,
-  type Refund,
-} from '../rows/refund-rows.ts';
-import { lockReversals } from '../rows/reversal-rows.ts';
-import { readLimitRule } from './give-backs.ts';
-import { settleReversals } from './reversals.ts';
+  makeIdleRefundSignalDue,
+  makeRefundDue,
+  type LockedPayment,
+} from './payment.ts';
+import { insertRefund, readRefundsOf, settleRefundRows, type NewRefund, type Refund } from './refund.ts';
+import { lockReversals, settleReversals } from './reversals.ts';
 
 /** What identifies a request, so that its repeat finds its refund. */
 export interface RefundRequestKey {
@@ -51,52 +47,97 @@ export type RequestRefundOutcome =
   | { kind: 'exceeds'; refundable: number; currency: string }
   | { kind: 'no-units'; sku: string; refundable: number };
 
-/** Requests a refund, once a key. */
-export async function requestRefund(
-  connection: PoolConnection,
+/** Staff send back all or a part of an order's money. A repeat under its key returns the same refund. */
+export function requestByOrder(
+  pool: Pool,
   orderNo: string,
   wish: RefundWish,
   decision: Decision,
   { idempotencyKey, fingerprint }: RefundRequestKey,
 ): Promise<RequestRefundOutcome> {
-  const own = await lockOwnPayment(connection, orderNo);
-  if (own === 'unknown' || own === 'not-paid')
-    return { kind: own === 'unknown' ? 'unknown' : 'not-refundable' };
-  const repeated = own.refunds.find((refund) => refund.idempotencyKey === idempotencyKey);
-  if (repeated)
-    return repeated.fingerprint === fingerprint
-      ? { kind: 'repeated', refund: repeated, currency: own.payment.currency }
-      : { kind: 'key-reused' };
-  if (own.refunds.length >= MAX_REFUNDS_PER_ORDER) return { kind: 'too-many' };
-  if (own.isMixed) return { kind: 'not-refundable' };
+  return inTransaction(pool, async (connection) => {
+    const own = await lockOwnPayment(connection, orderNo);
+    if (own === 'unknown' || own === 'not-paid')
+      return { kind: own === 'unknown' ? 'unknown' : 'not-refundable' };
+    const repeated = own.refunds.find((refund) => refund.idempotencyKey === idempotencyKey);
+    if (repeated)
+      return repeated.fingerprint === fingerprint
+        ? { kind: 'repeated', refund: repeated, currency: own.payment.currency }
+        : { kind: 'key-reused' };
+    if (own.refunds.length >= MAX_REFUNDS_PER_ORDER) return { kind: 'too-many' };
+    if (own.isMixed) return { kind: 'not-refundable' };
 
-  const { payment, stored } = own;
-  const before = requestedBefore(own, wish.kind === 'all');
-  const left = Math.max(0, own.refundable - before);
-  const hasCharges = wish.kind === 'units' && wish.charges;
-  if (hasCharges && own.refunds.some(({ charges, status }) => charges && status !== 'failed'))
-    return { kind: 'charges-refunded' };
-  const units = unitsOf(wish, stored.order, own.refunds);
-  if ('sku' in units) return { kind: 'no-units', ...units };
-  const amount = amountOf(wish, units.items, stored.order, left);
-  const isNothing = amount === 0 && wish.kind === 'all';
-  if (amount > left || isNothing) return { kind: 'exceeds', refundable: left, currency: payment.currency };
-  const refund = await writeRefund(connection, own, {
-    ...units,
-    amount,
-    target: amount === 0 ? payment.refundTarget : before + amount,
-    charges: wish.kind === 'all' || hasCharges,
-    restock: wish.restock,
-    restoresLimit: wish.restoresLimit ?? (await readLimitRule(connection, stored.order.saleId)),
-    ...decision,
-    idempotencyKey,
-    fingerprint,
+    const { payment, stored } = own;
+    const before = requestedBefore(own, wish.kind === 'all');
+    const left = Math.max(0, own.refundable - before);
+    const hasCharges = wish.kind === 'units' && wish.charges;
+    if (hasCharges && own.refunds.some(({ charges, status }) => charges && status !== 'failed'))
+      return { kind: 'charges-refunded' };
+    const units = unitsOf(wish, stored.order, own.refunds);
+    if ('sku' in units) return { kind: 'no-units', ...units };
+    const amount = amountOf(wish, units.items, stored.order, left);
+    const isNothing = amount === 0 && wish.kind === 'all';
+    if (amount > left || isNothing) return { kind: 'exceeds', refundable: left, currency: payment.currency };
+    const refund = await writeRefund(connection, own, {
+      ...units,
+      amount,
+      target: amount === 0 ? payment.refundTarget : before + amount,
+      charges: wish.kind === 'all' || hasCharges,
+      restock: wish.restock,
+      restoresLimit: wish.restoresLimit ?? (await readLimitRule(connection, stored.order.saleId)),
+      ...decision,
+      idempotencyKey,
+      fingerprint,
+    });
+    return { kind: 'requested', refund, currency: payment.currency };
   });
-  return { kind: 'requested', refund, currency: payment.currency };
 }
 
-/** An operator requests all of the money by its payment. @returns false: all of it is requested already */
-export async function requestWholePayment(
+/**
+ * An operator requests a refund, and may say why. A repeat returns the same, and makes the refund
+ * workflow due where it is not. not-refundable: the payment went back already, or its order is about to
+ * decide about it.
+ */
+export function request(
+  pool: Pool,
+  paymentId: number,
+  actor: string,
+  why: string | null = null,
+): Promise<'requested' | 'not-refundable' | 'unknown'> {
+  return inTransaction(pool, async (connection) => {
+    const locked = await lockPaymentAndOrder(connection, paymentId);
+    if (!locked) return 'unknown';
+    const { status, providerPaymentId, orderNo, amount, currency, refundTarget } = locked.payment;
+    const isAllRequested = refundTarget >= amount;
+    if (status === 'refund_due') await makeIdleRefundSignalDue(connection, paymentId);
+    if (isAllRequested) return 'requested';
+    if (!isRefundable(locked)) return 'not-refundable';
+    await unpark(connection, 'payment', providerPaymentId);
+    const decision = { actor, reason: why };
+    if (locked.payment.wasApplied && (await requestWholePayment(connection, orderNo, decision)))
+      return 'requested';
+    await makeRefundDue(connection, paymentId, 'operator_request');
+    const subject = `payment ${paymentId}`;
+    const detail = { orderNo, amount, currency, before: status, after: 'refund_due' };
+    await recordAction(connection, { ...decision, action: 'refund_requested', subject, detail });
+    return 'requested';
+  });
+}
+
+/**
+ * A received payment is refundable only while its order is not stored. Otherwise its order decides about it.
+ */
+function isRefundable({ payment, stored }: LockedPayment): boolean {
+  return (
+    payment.status === 'applied' ||
+    payment.status === 'refund_due' ||
+    payment.status === 'parked' ||
+    (payment.status === 'received' && !stored)
+  );
+}
+
+/** @returns false: all of it is requested already */
+async function requestWholePayment(
   connection: PoolConnection,
   orderNo: string,
   decision: Decision,
@@ -197,41 +238,44 @@ export type WithdrawOutcome =
   | { kind: 'unknown' | 'no-such-refund' | 'on-its-way' };
 
 /**
- * Withdraws a refund whose money is not on its way, say because the provider refuses it. Where a request to
+ * Staff withdraw a refund whose money is not on its way, say because the provider refuses it. A repeat
+ * returns the same. Where a request to
  * the provider is under way at this very moment, its money counts as sent back by provider staff.
  */
-export async function withdrawRefund(
-  connection: PoolConnection,
+export function withdraw(
+  pool: Pool,
   orderNo: string,
   refundId: number,
   decision: Decision,
 ): Promise<WithdrawOutcome> {
-  const own = await lockOwnPayment(connection, orderNo);
-  if (own === 'unknown') return { kind: 'unknown' };
-  const refund = own === 'not-paid' ? undefined : own.refunds.find((one) => one.refundId === refundId);
-  if (own === 'not-paid' || !refund) return { kind: 'no-such-refund' };
-  const { currency } = own.payment;
-  if (refund.status === 'failed') return { kind: 'withdrawn', refund, currency };
-  const { paymentId, refundTarget } = own.payment;
-  // A request is one refund up to its target. What provider staff send counts towards it, and stays.
-  if (refund.status === 'succeeded' || own.refunding >= refund.target) return { kind: 'on-its-way' };
-  const target = Math.max(refundTarget - refund.amount, Math.min(own.refunding, refundTarget));
-  await setRefundTarget(connection, paymentId, target);
-  await modify(
-    connection,
-    `UPDATE refunds SET status = IF(refund_id = ?, 'failed', status), ended_at = IF(refund_id = ?, NOW(3), ended_at),
+  return inTransaction(pool, async (connection): Promise<WithdrawOutcome> => {
+    const own = await lockOwnPayment(connection, orderNo);
+    if (own === 'unknown') return { kind: 'unknown' };
+    const refund = own === 'not-paid' ? undefined : own.refunds.find((one) => one.refundId === refundId);
+    if (own === 'not-paid' || !refund) return { kind: 'no-such-refund' };
+    const { currency } = own.payment;
+    if (refund.status === 'failed') return { kind: 'withdrawn', refund, currency };
+    const { paymentId, refundTarget } = own.payment;
+    // A request is one refund up to its target. What provider staff send counts towards it, and stays.
+    if (refund.status === 'succeeded' || own.refunding >= refund.target) return { kind: 'on-its-way' };
+    const target = Math.max(refundTarget - refund.amount, Math.min(own.refunding, refundTarget));
+    await setRefundTarget(connection, paymentId, target);
+    await modify(
+      connection,
+      `UPDATE refunds SET status = IF(refund_id = ?, 'failed', status), ended_at = IF(refund_id = ?, NOW(3), ended_at),
        target = target - IF(refund_id = ?, 0, ?) WHERE payment_id = ? AND refund_id >= ? AND kind = 'request' AND status <> 'failed'`,
-    [refundId, refundId, refundId, refundTarget - target, paymentId, refundId],
-  );
-  const payment = { ...own.payment, refundTarget: target };
-  await settleReversals(connection, { payment, stored: own.stored }, [], 'workflow');
-  await makeRefundSignalDue(connection, paymentId);
-  const detail = { refundId, amount: refund.amount, before: 'requested', after: 'withdrawn' };
-  await recordAction(connection, { ...decision, action: 'refund_withdrawn', subject: orderNo, detail });
-  const [after = refund] = (await readRefundsOf(connection, orderNo)).filter(
-    (one) => one.refundId === refundId,
-  );
-  return { kind: 'withdrawn', refund: after, currency };
+      [refundId, refundId, refundId, refundTarget - target, paymentId, refundId],
+    );
+    const payment = { ...own.payment, refundTarget: target };
+    await settleReversals(connection, { payment, stored: own.stored }, [], 'workflow');
+    await makeRefundSignalDue(connection, paymentId);
+    const detail = { refundId, amount: refund.amount, before: 'requested', after: 'withdrawn' };
+    await recordAction(connection, { ...decision, action: 'refund_withdrawn', subject: orderNo, detail });
+    const [after = refund] = (await readRefundsOf(connection, orderNo)).filter(
+      (one) => one.refundId === refundId,
+    );
+    return { kind: 'withdrawn', refund: after, currency };
+  });
 }
 
 const orderNoRow = z.object({ order_no: z.string() });

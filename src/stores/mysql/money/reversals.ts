@@ -1,12 +1,28 @@
-/** Refunds and disputes of a payment: recorded, settled with the payment and its order, and shown to operators. */
+/** Refunds and disputes of a payment, recorded in any order and settled with the payment and its order. */
 
 import { z } from 'zod';
-import type { PaymentStatus, Reversal, ReversalTotals, RecordedTotals } from '../../../domain/payment.ts';
+import {
+  REVERSAL_STATUSES,
+  type Reversal,
+  type PaymentStatus,
+  type ReversalTotals,
+  type RecordedTotals,
+} from '../../../domain/payment.ts';
 import { statusAfter, sumRefunds, sumReversals, isUnrequested } from '../../../domain/reversals.ts';
-import { type PoolConnection, selectRows, type Pool } from '../connection.ts';
+import {
+  modify,
+  selectRows,
+  type Executor,
+  type PoolConnection,
+  type Pool,
+  inTransaction,
+} from '../connection.ts';
 import { lockOrder, transition, type StoredOrder } from '../rows/order-rows.ts';
 import type { ParkedFacts } from '../rows/parked-facts.ts';
 import { unpark, isParkedFor, park, parkAnew, STOCK_DECISION_PENDING } from '../rows/parked.ts';
+import { selectList } from '../select-list.ts';
+import { returnLimit } from './give-backs.ts';
+import { closePaidSessions } from './payment-sessions.ts';
 import {
   lockPaymentAndOrder,
   makeRefundSignalDue,
@@ -15,11 +31,79 @@ import {
   setRefundTarget,
   type LockedPayment,
   type Payment,
-} from '../rows/payment-rows.ts';
-import { hasGiveBack, settleRefundRows } from '../rows/refund-rows.ts';
-import { lockReversals, upsertReversals, reversalColumns } from '../rows/reversal-rows.ts';
-import { returnLimit } from './give-backs.ts';
-import { closePaidSessions } from './payment-sessions.ts';
+} from './payment.ts';
+import { hasGiveBack, settleRefundRows } from './refund.ts';
+
+/** @returns those that changed a row */
+async function upsertReversals(
+  connection: PoolConnection,
+  provider: string,
+  reversals: readonly Reversal[],
+): Promise<Reversal[]> {
+  const changed: Reversal[] = [];
+  for (const reversal of reversals) {
+    // A status has a rank, and only a greater one applies. The amount is set first, because it is compared
+    // with the status from before.
+    const affected = await modify(
+      connection,
+      `INSERT INTO reversals (provider, provider_reversal_id, kind, provider_payment_id, amount, currency, status)
+       VALUES (?, ?, ?, ?, ?, ?, ?) ON DUPLICATE KEY UPDATE
+         amount = IF(FIELD(VALUES(status), ?) > FIELD(status, ?), VALUES(amount), amount),
+         status = IF(FIELD(VALUES(status), ?) > FIELD(status, ?), VALUES(status), status)`,
+      [
+        provider,
+        reversal.providerReversalId,
+        reversal.kind,
+        reversal.providerPaymentId,
+        reversal.amount,
+        reversal.currency,
+        reversal.status,
+        ...Array.from({ length: 4 }, () => REVERSAL_STATUSES),
+      ],
+    );
+    if (affected > 0) changed.push(reversal);
+    // A fee alone is no news of the money.
+    if (reversal.fee !== undefined)
+      await modify(
+        connection,
+        `UPDATE reversals SET fee = ? WHERE provider = ? AND provider_payment_id = ? AND kind = ?
+           AND provider_reversal_id = ?`,
+        [reversal.fee, provider, reversal.providerPaymentId, reversal.kind, reversal.providerReversalId],
+      );
+  }
+  return changed;
+}
+
+/** What sums are made of. */
+export const reversalColumns = {
+  kind: z.enum(['refund', 'dispute']),
+  amount: z.int(),
+  currency: z.string(),
+  status: z.enum(REVERSAL_STATUSES),
+};
+
+const reversalRow = z.object({
+  ...reversalColumns,
+  providerReversalId: z.string(),
+  providerPaymentId: z.string(),
+});
+
+const REVERSAL = selectList(reversalRow);
+const SELECT = `SELECT ${REVERSAL}
+  FROM reversals FORCE INDEX (reversals_of_payment) WHERE provider = ? AND provider_payment_id = ?`;
+
+/** @param which provider and provider payment id */
+export function readReversals(reader: Executor, which: unknown[]): Promise<Reversal[]> {
+  return selectRows(reader, reversalRow, SELECT, which);
+}
+
+/**
+ * Waits for a transaction that writes one of them. The statement forces its index: in a small table MySQL
+ * could choose another one and lock all rows of the provider.
+ */
+export function lockReversals(connection: PoolConnection, which: unknown[]): Promise<Reversal[]> {
+  return selectRows(connection, reversalRow, `${SELECT} FOR UPDATE`, which);
+}
 
 /** The refund workflow goes on after its own reports. After a report of the provider it must be signalled. */
 export type ReportedBy = 'workflow' | 'provider';
@@ -49,6 +133,26 @@ export async function recordAndSettleReversals(
   if (!payment) return undefined;
   const stored = await lockOrder(connection, payment.orderNo);
   return settleNews(connection, { payment, stored }, changed, reportedBy);
+}
+
+/**
+ * Records reversals, in any order and any number of times, and settles their payments, one transaction
+ * for each payment.
+ * @param reportedBy a refund workflow that reports a reversal itself is not signalled about it
+ */
+export async function recordReversals(
+  pool: Pool,
+  provider: string,
+  reversals: readonly Reversal[],
+  reportedBy: ReportedBy = 'workflow',
+): Promise<void> {
+  const paymentIds = new Set(reversals.map(({ providerPaymentId }) => providerPaymentId));
+  for (const paymentId of paymentIds) {
+    const ofPayment = reversals.filter(({ providerPaymentId }) => providerPaymentId === paymentId);
+    await inTransaction(pool, (connection) =>
+      recordAndSettleReversals(connection, provider, paymentId, ofPayment, reportedBy),
+    );
+  }
 }
 
 /** Settles the reversals that came before their payment, which was inserted in this transaction. */
@@ -210,8 +314,6 @@ const paymentRow = z.object({
   fee: z.int().nullable(),
 });
 
-const reversalRow = z.object({ provider_payment_id: z.string(), ...reversalColumns });
-
 /** @returns the totals of the known ones of these payments, by provider payment id */
 export async function readReversalTotals(
   pool: Pool,
@@ -231,13 +333,13 @@ export async function readReversalTotals(
   const reversals = await selectRows(
     pool,
     reversalRow,
-    `SELECT provider_payment_id, kind, amount, currency, status FROM reversals
+    `SELECT ${REVERSAL} FROM reversals
      WHERE provider = ? AND provider_payment_id IN (?)`,
     which,
   );
   return new Map(
     payments.map(({ provider_payment_id: id, currency, fee }) => {
-      const own = reversals.filter((row) => row.provider_payment_id === id);
+      const own = reversals.filter(({ providerPaymentId }) => providerPaymentId === id);
       const { succeeded, pending } = sumReversals(
         currency,
         own.filter(({ kind }) => kind === 'refund'),

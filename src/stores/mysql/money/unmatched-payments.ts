@@ -4,9 +4,9 @@ import { z } from 'zod';
 import type { RefundReason } from '../../../domain/payment.ts';
 import { inTransaction, selectRows, type Pool } from '../connection.ts';
 import type { ParkedFacts } from '../rows/parked-facts.ts';
-import { park, unpark } from '../rows/parked.ts';
-import { lockPaymentAndOrder, makeRefundDue, selectPayments, timeMs } from '../rows/payment-rows.ts';
+import { park as parkWork, unpark } from '../rows/parked.ts';
 import { selectList } from '../select-list.ts';
+import { lockPaymentAndOrder, makeRefundDue, selectPayments, timeMs } from './payment.ts';
 
 /** The overflow of a burst is stored within seconds. A payment that waits longer counts as unmatched. */
 const UNMATCHED_AFTER_SECONDS = 60;
@@ -26,19 +26,15 @@ const UNMATCHED = selectList(unmatchedRow, { orderNo: 'p.order_no' });
 
 export type UnmatchedPayment = z.infer<typeof unmatchedRow>;
 
-export type UnmatchedPayments = ReturnType<typeof createUnmatchedPayments>;
-
-export function createUnmatchedPayments(pool: Pool) {
-  return {
-    /**
-     * Not those that are parked, or that an operator has settled by hand. In random order, so that payments
-     * which have to wait never keep the others from their turn.
-     */
-    list: (limit: number): Promise<UnmatchedPayment[]> =>
-      selectRows(
-        pool,
-        unmatchedRow,
-        `SELECT ${UNMATCHED} FROM payments p
+/**
+ * Not those that are parked, or that an operator has settled by hand. In random order, so that payments
+ * which have to wait never keep the others from their turn.
+ */
+export function list(pool: Pool, limit: number): Promise<UnmatchedPayment[]> {
+  return selectRows(
+    pool,
+    unmatchedRow,
+    `SELECT ${UNMATCHED} FROM payments p
          LEFT JOIN orders o ON o.order_no = p.order_no
          LEFT JOIN parked k ON k.kind = 'payment' AND k.reference = p.provider_payment_id
            AND (k.resolved_at IS NULL OR k.settled_by = 'operator')
@@ -46,29 +42,35 @@ export function createUnmatchedPayments(pool: Pool) {
              AND k.last_seen_at < NOW(3) - INTERVAL ? SECOND)
          WHERE p.status = 'received' AND o.order_no IS NULL AND k.parked_id IS NULL
            AND p.received_at < NOW(3) - INTERVAL ? SECOND ORDER BY RAND() LIMIT ?`,
-        [UNDECIDED_AGAIN_SECONDS, UNMATCHED_AFTER_SECONDS, limit],
-      ),
+    [UNDECIDED_AGAIN_SECONDS, UNMATCHED_AFTER_SECONDS, limit],
+  );
+}
 
-    /** Makes a payment's refund due; unless its order was stored meanwhile, and so has decided about it. */
-    refund: (paymentId: number, reason: RefundReason): Promise<void> =>
-      inTransaction(pool, async (connection) => {
-        const locked = await lockPaymentAndOrder(connection, paymentId);
-        if (!locked || locked.stored || locked.payment.status !== 'received') return;
-        await makeRefundDue(connection, paymentId, reason);
-        await unpark(connection, 'payment', locked.payment.providerPaymentId);
-      }),
+/** Makes a payment's refund due; unless its order was stored meanwhile, and so has decided about it. */
+export function refund(pool: Pool, paymentId: number, reason: RefundReason): Promise<void> {
+  return inTransaction(pool, async (connection) => {
+    const locked = await lockPaymentAndOrder(connection, paymentId);
+    if (!locked || locked.stored || locked.payment.status !== 'received') return;
+    await makeRefundDue(connection, paymentId, reason);
+    await unpark(connection, 'payment', locked.payment.providerPaymentId);
+  });
+}
 
-    /** Parks a payment for an operator. It stays `received`, so that an order stored later still gets it. */
-    park: (providerPaymentId: string, reason: string, cause: ParkedFacts['cause']): Promise<void> =>
-      inTransaction(pool, async (connection) => {
-        const condition = `provider_payment_id = ? AND status = 'received'`;
-        for (const { paymentId } of await selectPayments(connection, condition, [providerPaymentId])) {
-          const locked = await lockPaymentAndOrder(connection, paymentId);
-          if (locked?.payment.status !== 'received' || locked.stored) continue;
-          const { provider, orderNo, amount, currency } = locked.payment;
-          const inputs = { provider, orderNo, amount, currency };
-          await park(connection, 'payment', providerPaymentId, reason, { cause, inputs });
-        }
-      }),
-  };
+/** Parks a payment for an operator. It stays `received`, so that an order stored later still gets it. */
+export function park(
+  pool: Pool,
+  providerPaymentId: string,
+  reason: string,
+  cause: ParkedFacts['cause'],
+): Promise<void> {
+  return inTransaction(pool, async (connection) => {
+    const condition = `provider_payment_id = ? AND status = 'received'`;
+    for (const { paymentId } of await selectPayments(connection, condition, [providerPaymentId])) {
+      const locked = await lockPaymentAndOrder(connection, paymentId);
+      if (locked?.payment.status !== 'received' || locked.stored) continue;
+      const { provider, orderNo, amount, currency } = locked.payment;
+      const inputs = { provider, orderNo, amount, currency };
+      await parkWork(connection, 'payment', providerPaymentId, reason, { cause, inputs });
+    }
+  });
 }

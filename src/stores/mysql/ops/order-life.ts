@@ -2,9 +2,9 @@
 
 import { z } from 'zod';
 import { selectRows, type Pool } from '../connection.ts';
+import { selectPayments, type Payment } from '../money/payment.ts';
+import { reversalColumns } from '../money/reversals.ts';
 import { readOrders, stateColumns, type StoredOrder } from '../rows/order-rows.ts';
-import { selectPayments, type Payment } from '../rows/payment-rows.ts';
-import { reversalColumns } from '../rows/reversal-rows.ts';
 import { selectParked, type ParkedEntry } from './parked-work.ts';
 
 /** Rows of each kind that are shown. An order has a handful; a hostile one must not fill the screen. */

@@ -11,18 +11,18 @@ import {
   type PoolConnection,
 } from '../connection.ts';
 import { settlePayments } from '../money/inbox.ts';
-import { retryParkedDelivery } from '../push/replays.ts';
-import { recordAction, type Decision } from '../rows/audit-log.ts';
-import { lockOrder } from '../rows/order-rows.ts';
-import { PARKED_KINDS, type ParkedKind } from '../rows/parked-facts.ts';
-import { noteFailure, unpark } from '../rows/parked.ts';
 import {
   lockPaymentAndOrder,
   readPayment,
   selectPayments,
   type Payment,
   type PaymentRef,
-} from '../rows/payment-rows.ts';
+} from '../money/payment.ts';
+import { retryParkedDelivery } from '../push/replays.ts';
+import { recordAction, type Decision } from '../rows/audit-log.ts';
+import { lockOrder } from '../rows/order-rows.ts';
+import { PARKED_KINDS, type ParkedKind } from '../rows/parked-facts.ts';
+import { noteFailure, unpark } from '../rows/parked.ts';
 
 /**
  * When retried work is due: before all other, as the longest due comes first. After the first day of 2000,

@@ -11,8 +11,8 @@ import {
   type Pool,
   type PoolConnection,
 } from '../connection.ts';
+import { reversalColumns } from '../money/reversals.ts';
 import { jsonOr, stateColumns } from '../rows/order-rows.ts';
-import { reversalColumns } from '../rows/reversal-rows.ts';
 
 /** Order numbers of one page: an answer of some hundred KiB. */
 const PAGE_SIZE = 500;

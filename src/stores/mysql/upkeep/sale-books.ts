@@ -7,8 +7,8 @@ import { encodeTime } from 'ulidx';
 import { z } from 'zod';
 import { formatOrderNo, isFinal } from '../../../domain/order.ts';
 import { inSnapshot, inTransaction, selectRows, type Executor, type Pool } from '../connection.ts';
+import { selectRefunds } from '../money/refund.ts';
 import { lockOrder, readOrders, type StoredOrder } from '../rows/order-rows.ts';
-import { selectRefunds } from '../rows/refund-rows.ts';
 import { correctCounters, readSums, toCounts, type Counts, type CountersOutcome } from './sale-counters.ts';
 
 /** Order numbers or users in one statement, and rows of a page: some milliseconds. */

@@ -73,7 +73,7 @@ async function soldLamps({ order }: Paid) {
 }
 
 const statusesOf = async ({ order }: Paid) =>
-  (await stores.refunds.readOf(order.orderNo)).map(({ amount, status }) => `${amount} ${status}`);
+  (await stores.refunds.readRefundsOf(order.orderNo)).map(({ amount, status }) => `${amount} ${status}`);
 
 describe('a part of the money', () => {
   test('goes back: the payment is due up to it, and applied again once it is with the payer', async () => {

@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ProviderPayment } from '../../../../src/domain/payment.ts';
 import { modify } from '../../../../src/stores/mysql/connection.ts';
-import { createPayments } from '../../../../src/stores/mysql/money/inbox.ts';
+import { mysqlStores } from '../../../../src/stores/open.ts';
 import { buildNotice, buildPayment, buildReversal, reverse } from '../../../support/payment-notices.ts';
 import { expectBooksToBalance, waitForStatement } from '../../../support/rows.ts';
 import { openTestStores, type TestStores } from '../../../support/stores.ts';
@@ -46,7 +46,7 @@ async function holdUp(
 test('a reversal that did not find its payment, before the payment came, still meets it', async () => {
   const payment = buildPayment(await world.storedOrder());
   const pool = pausingPool(stores.pool, /INSERT INTO reversals/, () => world.receive(payment));
-  await reverse({ ...stores, payments: createPayments(pool) }, buildReversal(payment));
+  await reverse({ ...stores, payments: mysqlStores(pool).payments }, buildReversal(payment));
   expect(await world.statusOf(payment)).toBe('refunded');
   expect(await world.stateOf(await orderOf(payment))).toMatchObject({ payment: 'none' });
 });

@@ -1,8 +1,7 @@
 /** Held money that is about to go back while its order is being stored: exactly one of both happens. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { createRefunds } from '../../../../src/stores/mysql/money/refunds.ts';
-import { createUnmatchedPayments } from '../../../../src/stores/mysql/money/unmatched-payments.ts';
+import { mysqlStores } from '../../../../src/stores/open.ts';
 import { buildOrder, buildSale } from '../../../support/factories.ts';
 import { buildReversal } from '../../../support/payment-notices.ts';
 import { waitForStatement } from '../../../support/rows.ts';
@@ -44,7 +43,7 @@ test('an order that is stored just after it was not found keeps its money from g
   const { order, payment } = await world.withMoney(await world.newOrder());
   const id = await world.idOf(payment);
   const pool = pausingPool(stores.pool, LOCKING_THE_PAYMENT, () => stores.orders.storeOrders([order], 'due'));
-  await createUnmatchedPayments(pool).refund(id, 'order_unknown');
+  await mysqlStores(pool).unmatchedPayments.refund(id, 'order_unknown');
   expect(await world.statusOf(payment)).toBe('received');
   expect(await world.stateOf(order)).toMatchObject({ payment: 'received' });
 });
@@ -52,7 +51,7 @@ test('an order that is stored just after it was not found keeps its money from g
 test('an order that is stored just after it was not found learns that its money went back', async () => {
   const { order, payment } = await world.withMoney(await world.newOrder());
   const pool = pausingPool(stores.pool, LOCKING_THE_PAYMENT, () => stores.orders.storeOrders([order], 'due'));
-  await createRefunds(pool).recordReversals('sandbox', [buildReversal(payment)]);
+  await mysqlStores(pool).refunds.recordReversals('sandbox', [buildReversal(payment)]);
   expect(await world.statusOf(payment)).toBe('refunded');
   expect(await world.stateOf(order)).toMatchObject({
     status: 'awaiting_payment',

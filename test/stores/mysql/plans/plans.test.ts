@@ -9,11 +9,6 @@ import { confirmRedis, readDeployment } from '../../../../src/stores/mysql/deplo
 import { createEventConsumers } from '../../../../src/stores/mysql/events/event-consumers.ts';
 import { createEventDispatch } from '../../../../src/stores/mysql/events/event-dispatch.ts';
 import { createEventRows } from '../../../../src/stores/mysql/events/event-rows.ts';
-import { createPayments } from '../../../../src/stores/mysql/money/inbox.ts';
-import { createPaymentSessions } from '../../../../src/stores/mysql/money/payment-sessions.ts';
-import { createRefundClaims } from '../../../../src/stores/mysql/money/refund-claims.ts';
-import { createRefunds } from '../../../../src/stores/mysql/money/refunds.ts';
-import { createUnmatchedPayments } from '../../../../src/stores/mysql/money/unmatched-payments.ts';
 import { createParkedWork } from '../../../../src/stores/mysql/ops/parked-work.ts';
 import { readSettlement } from '../../../../src/stores/mysql/ops/settlement.ts';
 import { createEndings } from '../../../../src/stores/mysql/orders/endings.ts';
@@ -30,8 +25,8 @@ import { createPersons } from '../../../../src/stores/mysql/upkeep/persons.ts';
 import { createPlaces } from '../../../../src/stores/mysql/upkeep/places.ts';
 import { createRepairs } from '../../../../src/stores/mysql/upkeep/repairs.ts';
 import { createRetention } from '../../../../src/stores/mysql/upkeep/retention.ts';
-import { createReturnedUnits } from '../../../../src/stores/mysql/upkeep/returned-units.ts';
 import { createSaleBooks } from '../../../../src/stores/mysql/upkeep/sale-books.ts';
+import { mysqlStores } from '../../../../src/stores/open.ts';
 import { buildOrder } from '../../../support/factories.ts';
 import { buildNotice, buildPayment, buildReversal, sign } from '../../../support/payment-notices.ts';
 import { selectOne } from '../../../support/rows.ts';
@@ -66,11 +61,11 @@ function measuredStores(seen: (measured: Measured) => void) {
     eventConsumers: createEventConsumers(pool),
     orderClaims: createOrderClaims(pool),
     endings: createEndings(pool),
-    payments: createPayments(pool),
-    paymentSessions: createPaymentSessions(pool),
-    unmatchedPayments: createUnmatchedPayments(pool),
-    refunds: createRefunds(pool),
-    refundClaims: createRefundClaims(pool),
+    payments: mysqlStores(pool).payments,
+    paymentSessions: mysqlStores(pool).paymentSessions,
+    unmatchedPayments: mysqlStores(pool).unmatchedPayments,
+    refunds: mysqlStores(pool).refunds,
+    refundClaims: mysqlStores(pool).refundClaims,
     parkedWork: createParkedWork(pool),
     deployment: {
       read: () => readDeployment(pool),
@@ -87,7 +82,7 @@ function measuredStores(seen: (measured: Measured) => void) {
     projectionDoubts: createProjectionDoubts(pool, 60_000),
     repairs: createRepairs(pool),
     retention: createRetention(pool),
-    returnedUnits: createReturnedUnits(pool),
+    returnedUnits: mysqlStores(pool).returnedUnits,
     persons: createPersons(pool),
     settlement: (saleId: string) => readSettlement(pool, saleId),
   };

@@ -9,8 +9,8 @@ import {
   type RefundReason,
 } from '../../../domain/payment.ts';
 import { modify, selectRows, type Executor, type PoolConnection } from '../connection.ts';
+import { lockOrder, type StoredOrder } from '../rows/order-rows.ts';
 import { selectList } from '../select-list.ts';
-import { lockOrder, type StoredOrder } from './order-rows.ts';
 
 /** A time of MySQL as Unix ms. */
 export const timeMs = z.date().transform((time) => time.getTime());
