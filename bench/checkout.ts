@@ -9,10 +9,10 @@ import { openProvider } from '../src/payments/open.ts';
 import type { PaymentProvider } from '../src/payments/provider.ts';
 import { createDeploymentStores } from '../src/stores/deployment.ts';
 import { createMysqlPool } from '../src/stores/mysql/connection.ts';
-import { createSales, type Sales } from '../src/stores/mysql/sales.ts';
+import { mysqlStores } from '../src/stores/mysql/stores.ts';
 import type { Stores } from '../src/stores/open.ts';
 import { connectRedis } from '../src/stores/redis/connection.ts';
-import { createSaleStock, type SaleStock } from '../src/stores/redis/sale-stock.ts';
+import { redisStores } from '../src/stores/redis/stores.ts';
 import { demoSecrets, findAppUrls, startApp, startProvider, type AppEnv } from '../stack/app.ts';
 import { prepareDemo } from '../stack/demo-sale.ts';
 import { launchServers } from '../stack/servers/servers.ts';
@@ -62,8 +62,8 @@ export async function withBenchCheckout(
     const deployment = createDeploymentStores(own);
     await deployment.check();
     const connection = await Connection.connect({ address: servers.temporalAddress });
-    const sales = createSales(pool);
-    const saleStock = createSaleStock(redis);
+    const { sales } = mysqlStores(pool);
+    const { saleStock } = redisStores(redis);
     try {
       await work({
         ...urls,
@@ -97,8 +97,8 @@ export async function withBenchCheckout(
 }
 
 export async function openSale(
-  sales: Sales,
-  saleStock: SaleStock,
+  sales: Stores['sales'],
+  saleStock: Stores['saleStock'],
   units: number,
   paymentWindowMs: number,
 ): Promise<string> {

@@ -9,9 +9,9 @@ import { pino } from 'pino';
 import { DEFAULT_PAYMENT_WINDOW_MS } from '../src/domain/limits.ts';
 import { createMysqlPool, type Pool } from '../src/stores/mysql/connection.ts';
 import { migrate } from '../src/stores/mysql/migrate.ts';
-import { createSales } from '../src/stores/mysql/sales.ts';
+import { mysqlStores } from '../src/stores/mysql/stores.ts';
 import { connectRedis, type RedisClient } from '../src/stores/redis/connection.ts';
-import { createSaleStock } from '../src/stores/redis/sale-stock.ts';
+import { redisStores } from '../src/stores/redis/stores.ts';
 import { appEnv, findAppUrls, type AppEnv } from '../stack/app.ts';
 import { repoDir } from '../stack/install/repo-dir.ts';
 import { canConnect, findFreePort } from '../stack/processes/ports.ts';
@@ -74,7 +74,7 @@ export async function openBenchServers(progress: (line: string) => void): Promis
     const pool = createMysqlPool(mysqlUrl);
     await migrate(pool, log);
     const redis = await connectRedis(redisUrl.split(','), log);
-    const [sales, saleStock] = [createSales(pool), createSaleStock(redis)];
+    const [sales, saleStock] = [mysqlStores(pool).sales, redisStores(redis).saleStock];
     return {
       processes,
       servers,

@@ -3,15 +3,14 @@
 import { DEFAULT_PAYMENT_WINDOW_MS } from './domain/limits.ts';
 import type { Sale } from './domain/sale.ts';
 import { createSale, type CreateSaleDeps } from './payments/create-sale.ts';
-import type { Sales } from './stores/mysql/sales.ts';
-import type { SaleStock } from './stores/redis/sale-stock.ts';
+import type { Stores } from './stores/open.ts';
 
 /** Ten years, so that an old installation still sells when it is used again. */
 const OPEN_FOR_MS = 10 * 365 * 24 * 60 * 60 * 1000;
 
 export interface DemoSaleDeps extends CreateSaleDeps {
-  sales: Sales;
-  saleStock: SaleStock;
+  sales: Stores['sales'];
+  saleStock: Stores['saleStock'];
 }
 
 /** Creates the demo sale and warms it up. A sale that exists is left as it is. */

@@ -8,9 +8,9 @@ import { OperatorError, runTask } from './process.ts';
 import { assertKnownFormat, createDeploymentStores } from './stores/deployment.ts';
 import { createMysqlPool, type Pool } from './stores/mysql/connection.ts';
 import { migrate } from './stores/mysql/migrate.ts';
-import { createSales } from './stores/mysql/sales.ts';
+import { mysqlStores } from './stores/mysql/stores.ts';
 import { assertNoEviction, connectRedis, type RedisClient } from './stores/redis/connection.ts';
-import { createSaleStock } from './stores/redis/sale-stock.ts';
+import { redisStores } from './stores/redis/stores.ts';
 
 await runTask('prepare', loadPrepareConfig, prepare);
 
@@ -25,7 +25,7 @@ async function prepare(config: PrepareConfig, log: Logger): Promise<void> {
     await createDeploymentStores({ redis, pool, name: config.DEPLOYMENT_NAME, log }).join();
     if (config.DEMO_SALE_ID !== undefined) {
       const provider = { priceFault: priceFaultOf(config.PAYMENT_PROVIDER) };
-      const stores = { sales: createSales(pool), saleStock: createSaleStock(redis) };
+      const stores = { sales: mysqlStores(pool).sales, saleStock: redisStores(redis).saleStock };
       await prepareDemoSale(config.DEMO_SALE_ID, { ...stores, provider });
       log.info({ saleId: config.DEMO_SALE_ID }, 'the demo sale is open');
     }

@@ -7,9 +7,9 @@ import { priceFaultOf } from '../src/payments/open.ts';
 import { assertKnownFormat, createDeploymentStores } from '../src/stores/deployment.ts';
 import { createMysqlPool } from '../src/stores/mysql/connection.ts';
 import { migrate } from '../src/stores/mysql/migrate.ts';
-import { createSales } from '../src/stores/mysql/sales.ts';
+import { mysqlStores } from '../src/stores/mysql/stores.ts';
 import { connectRedis } from '../src/stores/redis/connection.ts';
-import { createSaleStock } from '../src/stores/redis/sale-stock.ts';
+import { redisStores } from '../src/stores/redis/stores.ts';
 
 const SALE_ID = 'demo';
 
@@ -30,7 +30,7 @@ export async function prepareDemo(options: {
     const name = process.env['DEPLOYMENT_NAME'] || DEFAULT_DEPLOYMENT_NAME;
     await createDeploymentStores({ redis, pool, name, log }).join();
     options.progress(applied.length > 0 ? `Migrated: ${applied.join(', ')}` : 'The schema is up to date');
-    const stores = { sales: createSales(pool), saleStock: createSaleStock(redis) };
+    const stores = { sales: mysqlStores(pool).sales, saleStock: redisStores(redis).saleStock };
     // `npm start` runs on the sandbox.
     await prepareDemoSale(SALE_ID, { ...stores, provider: { priceFault: priceFaultOf('sandbox') } });
     options.progress(`The sale "${SALE_ID}" is open`);

@@ -10,9 +10,10 @@ import { orderReply, sessionReply } from '../src/api/http/replies.ts';
 import type { OrderStatus } from '../src/domain/order.ts';
 import type { Sale, StockCount } from '../src/domain/sale.ts';
 import { createMysqlPool } from '../src/stores/mysql/connection.ts';
-import { createSales, type Sales } from '../src/stores/mysql/sales.ts';
+import { mysqlStores } from '../src/stores/mysql/stores.ts';
+import type { Stores } from '../src/stores/open.ts';
 import { connectRedis } from '../src/stores/redis/connection.ts';
-import { createSaleStock, type SaleStock } from '../src/stores/redis/sale-stock.ts';
+import { redisStores } from '../src/stores/redis/stores.ts';
 import { readAddresses, type Addresses } from './addresses.ts';
 import { demoSecrets } from './app.ts';
 import { waitUntil } from './processes/wait.ts';
@@ -40,8 +41,8 @@ async function tryOut(running: Addresses): Promise<void> {
   const pool = createMysqlPool(running.mysqlUrl);
   const keyPrefix = process.env['REDIS_KEY_PREFIX'] || undefined;
   const redis = await connectRedis(running.redisUrl.split(','), pino({ level: 'warn' }), { keyPrefix });
-  const sales = createSales(pool);
-  const saleStock = createSaleStock(redis);
+  const { sales } = mysqlStores(pool);
+  const { saleStock } = redisStores(redis);
   try {
     const sale = await openSale(sales, saleStock, LONG_WINDOW_MS);
     const hasty = await openSale(sales, saleStock, SHORT_WINDOW_MS);
@@ -59,7 +60,11 @@ async function tryOut(running: Addresses): Promise<void> {
   }
 }
 
-async function openSale(sales: Sales, saleStock: SaleStock, paymentWindowMs: number): Promise<string> {
+async function openSale(
+  sales: Stores['sales'],
+  saleStock: Stores['saleStock'],
+  paymentWindowMs: number,
+): Promise<string> {
   const saleId = `try-${ulid().toLowerCase().slice(0, 22)}`;
   const sale: Sale = {
     saleId,
@@ -183,7 +188,11 @@ async function comeTooLate(shopper: Shopper, saleId: string): Promise<void> {
 }
 
 /** Prints the stock of both stores once they agree: the last release may be under way. */
-async function showStock(sales: Sales, saleStock: SaleStock, saleId: string): Promise<void> {
+async function showStock(
+  sales: Stores['sales'],
+  saleStock: Stores['saleStock'],
+  saleId: string,
+): Promise<void> {
   const read = async () => ({
     mysql: await sales.readStock(saleId),
     redis: (await saleStock.read(saleId))?.skus ?? [],

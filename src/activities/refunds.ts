@@ -6,8 +6,6 @@ import type { Reversal } from '../domain/payment.ts';
 import { joinReversals, sumRefunds, sumReversals } from '../domain/reversals.ts';
 import { RefundRefusedError, type PaymentProvider } from '../payments/provider.ts';
 import type { RefundFailure, RefundTask } from '../stores/mysql/money/refunds.ts';
-import type { Orders } from '../stores/mysql/orders/orders.ts';
-import type { Sales } from '../stores/mysql/sales.ts';
 import type { Stores } from '../stores/open.ts';
 import type { Reservations } from '../stores/redis/reservations.ts';
 import type { RefundInput } from '../workflows/contract.ts';
@@ -18,11 +16,11 @@ export interface RefundActivityDeps {
     Stores['refunds'],
     'read' | 'recordReversals' | 'recordRefusal' | 'bookGiveBacks' | 'readGiveBacks' | 'park' | 'unpark'
   >;
-  orders: Pick<Orders, 'read'>;
+  orders: Pick<Stores['orders'], 'read'>;
   reservations: Pick<Reservations, 'project'> & {
     giveBack: (giveBack: GiveBack) => Promise<{ kind: string }>;
   };
-  sales: Pick<Sales, 'isWatched'>;
+  sales: Pick<Stores['sales'], 'isWatched'>;
   provider: PaymentProvider;
 }
 

@@ -2,7 +2,6 @@
 
 import { SessionRefusedError, type PaymentProvider } from '../payments/provider.ts';
 import type { PaymentSession } from '../stores/mysql/money/payment-sessions.ts';
-import type { ComparedBook } from '../stores/mysql/upkeep/compared-book.ts';
 import type { Stores } from '../stores/open.ts';
 
 /** A payment that began before its session expired is collected, and listed, within this time. */
@@ -11,7 +10,7 @@ const COLLECTED_WITHIN_MS = 2 * 60_000;
 export interface VoidSessionsDeps {
   payments: Pick<Stores['payments'], 'record'>;
   paymentSessions: Pick<Stores['paymentSessions'], 'listOpen' | 'recordClosed'>;
-  comparedBook: Pick<ComparedBook, 'knownUntilMs'>;
+  comparedBook: Pick<Stores['comparedBook'], 'knownUntilMs'>;
   provider: PaymentProvider;
 }
 

@@ -4,8 +4,8 @@
  */
 
 import { saleStateOf } from '../domain/sale.ts';
-import type { Sales } from '../stores/mysql/sales.ts';
 import type { ShownSale } from '../stores/mysql/sales/shown-sales.ts';
+import type { Stores } from '../stores/open.ts';
 import { unavailable } from './http/problem.ts';
 import type { AbsentSale } from './orders/place-order.ts';
 
@@ -14,7 +14,7 @@ const LOOKS_MAX = 8;
 
 export type FindAbsentSale = ReturnType<typeof createAbsentSales>;
 
-export function createAbsentSales(sales: Pick<Sales, 'read'>) {
+export function createAbsentSales(sales: Pick<Stores['sales'], 'read'>) {
   const looks = new Map<string, Promise<AbsentSale>>();
 
   async function look(saleId: string): Promise<AbsentSale> {

@@ -2,13 +2,17 @@
 
 import { Gauge } from 'prom-client';
 import type { Metrics } from '../metrics.ts';
-import type { Drift, DriftBoard } from '../stores/redis/drift-board.ts';
+import type { Stores } from '../stores/open.ts';
+import type { Drift } from '../stores/redis/drift-board.ts';
 
 /** Redis answers within a millisecond. While it does not, the scrape goes on without these samples. */
 const READ_TIMEOUT_MS = 500;
 
 /** Read at each scrape. Every process of the API shows the same, so of several the first one counts. */
-export function showDrift({ registry }: Pick<Metrics, 'registry'>, board: Pick<DriftBoard, 'read'>): void {
+export function showDrift(
+  { registry }: Pick<Metrics, 'registry'>,
+  board: Pick<Stores['driftBoard'], 'read'>,
+): void {
   const shared = { registers: [registry], aggregator: 'first' as const };
   const units = new Gauge({
     ...shared,
@@ -36,7 +40,7 @@ export function showDrift({ registry }: Pick<Metrics, 'registry'>, board: Pick<D
 }
 
 /** Undefined when nothing is published, or Redis does not answer in time. */
-function readInTime(board: Pick<DriftBoard, 'read'>): Promise<Drift | undefined> {
+function readInTime(board: Pick<Stores['driftBoard'], 'read'>): Promise<Drift | undefined> {
   const late = new Promise<undefined>((resolve) => {
     setTimeout(resolve, READ_TIMEOUT_MS, undefined).unref();
   });

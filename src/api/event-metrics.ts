@@ -2,8 +2,7 @@
 
 import { Gauge } from 'prom-client';
 import type { Metrics } from '../metrics.ts';
-import type { EventConsumers } from '../stores/mysql/events/event-consumers.ts';
-import type { EventDispatch } from '../stores/mysql/events/event-dispatch.ts';
+import type { Stores } from '../stores/open.ts';
 
 /** MySQL answers within milliseconds. While it does not, the scrape goes on without these samples. */
 const READ_TIMEOUT_MS = 500;
@@ -11,8 +10,8 @@ const READ_TIMEOUT_MS = 500;
 const WAITING_MAX = 10_000;
 
 export interface EventMetricsDeps {
-  eventDispatch: Pick<EventDispatch, 'countWaiting'>;
-  eventConsumers: Pick<EventConsumers, 'list'>;
+  eventDispatch: Pick<Stores['eventDispatch'], 'countWaiting'>;
+  eventConsumers: Pick<Stores['eventConsumers'], 'list'>;
 }
 
 /** Read at each scrape. Every process of the API shows the same, so of several the first one counts. */

@@ -3,7 +3,7 @@
 import { Gauge } from 'prom-client';
 import type { Metrics } from '../metrics.ts';
 import type { Endpoint } from '../stores/mysql/push/endpoint-rows.ts';
-import type { Endpoints } from '../stores/mysql/push/endpoints.ts';
+import type { Stores } from '../stores/open.ts';
 
 /** While MySQL does not answer within it, the scrape goes on without these samples. */
 const READ_TIMEOUT_MS = 1_000;
@@ -38,7 +38,10 @@ const GAUGES: { name: string; help: string; valueOf: (endpoint: Endpoint) => num
 ];
 
 /** Read once for each scrape. Every process of the API shows the same, so of several the first one counts. */
-export function showPush({ registry }: Pick<Metrics, 'registry'>, endpoints: Pick<Endpoints, 'list'>): void {
+export function showPush(
+  { registry }: Pick<Metrics, 'registry'>,
+  endpoints: Pick<Stores['endpoints'], 'list'>,
+): void {
   let reading: Promise<Endpoint[]> | undefined;
   const readOnce = (): Promise<Endpoint[]> =>
     (reading ??= readInTime(endpoints).finally(() => {
@@ -65,7 +68,7 @@ function secondsBetween(since: Date | null, now: Date): number {
 }
 
 /** None when MySQL does not answer in time. */
-function readInTime(endpoints: Pick<Endpoints, 'list'>): Promise<Endpoint[]> {
+function readInTime(endpoints: Pick<Stores['endpoints'], 'list'>): Promise<Endpoint[]> {
   const late = new Promise<Endpoint[]>((resolve) => {
     setTimeout(resolve, READ_TIMEOUT_MS, []).unref();
   });

@@ -5,7 +5,8 @@
 
 import type { Context } from 'koa';
 import { SALE_FRESH_SECONDS, SALE_ID_PATTERN, SALE_STALE_SECONDS } from '../domain/limits.ts';
-import type { SaleStock, SaleView } from '../stores/redis/sale-stock.ts';
+import type { Stores } from '../stores/open.ts';
+import type { SaleView } from '../stores/redis/sale-stock.ts';
 import type { FindAbsentSale } from './absent-sales.ts';
 import { entityTagOf, isKnown } from './http/entity-tag.ts';
 import { saleNotFound, unavailable } from './http/problem.ts';
@@ -19,7 +20,7 @@ const CACHE_CONTROL = [
 ].join(', ');
 
 export interface GetSaleDeps {
-  saleStock: Pick<SaleStock, 'read'>;
+  saleStock: Pick<Stores['saleStock'], 'read'>;
   findAbsentSale: FindAbsentSale;
 }
 

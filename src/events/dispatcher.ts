@@ -7,8 +7,7 @@
  */
 
 import type { Logger } from 'pino';
-import type { EventDispatch } from '../stores/mysql/events/event-dispatch.ts';
-import type { FeedMarks } from '../stores/redis/feed-marks.ts';
+import type { Stores } from '../stores/open.ts';
 
 /** A transaction of some 20 ms, so that a dispatcher that dies leaves little undone. */
 const PAGE_MAX = 1_000;
@@ -16,8 +15,8 @@ const PAGE_MAX = 1_000;
 const IDLE_PAUSE_MS = 200;
 
 export interface DispatcherDeps {
-  eventDispatch: Pick<EventDispatch, 'readFeed' | 'numberEvents' | 'skipLostNumbers'>;
-  feedMarks: FeedMarks;
+  eventDispatch: Pick<Stores['eventDispatch'], 'readFeed' | 'numberEvents' | 'skipLostNumbers'>;
+  feedMarks: Stores['feedMarks'];
   log: Logger;
 }
 

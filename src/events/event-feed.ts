@@ -3,8 +3,8 @@
 import { typeOfChange, type OrderEventType } from '../domain/event.ts';
 import { MAX_EVENTS_PAGE_BYTES } from '../domain/limits.ts';
 import { parseOrderNo } from '../domain/order.ts';
-import type { EventDispatch } from '../stores/mysql/events/event-dispatch.ts';
-import type { EventRow, EventRows } from '../stores/mysql/events/event-rows.ts';
+import type { EventRow } from '../stores/mysql/events/event-rows.ts';
+import type { Stores } from '../stores/open.ts';
 import { snapshotOrder, type OrderSnapshot } from './order-snapshot.ts';
 
 interface Common {
@@ -63,8 +63,8 @@ const FILTERED_PAGE = 1_000;
 const FILTERED_PAGES_MAX = 5;
 
 export interface FeedDeps {
-  eventDispatch: Pick<EventDispatch, 'readLastSequence'>;
-  eventRows: EventRows;
+  eventDispatch: Pick<Stores['eventDispatch'], 'readLastSequence'>;
+  eventRows: Stores['eventRows'];
 }
 
 export type EventFeed = ReturnType<typeof createEventFeed>;

@@ -4,7 +4,7 @@
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
-import type { EventDispatch } from '../stores/mysql/events/event-dispatch.ts';
+import type { Stores } from '../stores/open.ts';
 
 /** With the dispatcher's pause, an event reaches a waiting consumer within half a second. */
 const LOOK_EVERY_MS = 200;
@@ -20,7 +20,7 @@ export type EventTicker = ReturnType<typeof createEventTicker>;
 export function createEventTicker({
   eventDispatch,
 }: {
-  eventDispatch: Pick<EventDispatch, 'readLastSequence'>;
+  eventDispatch: Pick<Stores['eventDispatch'], 'readLastSequence'>;
 }) {
   const waiting = new Set<Waiting>();
   const stopping = new AbortController();

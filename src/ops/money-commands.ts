@@ -13,7 +13,7 @@ export function addMoneyCommands(program: Command, { terminal, user, run }: Shel
     .action((paymentId: number, options: unknown) =>
       run(async (parts) => {
         const { actor, reason } = readDecision(options);
-        const outcome = await parts.refunds().request(paymentId, actor, reason);
+        const outcome = await parts.mysql().refunds.request(paymentId, actor, reason);
         if (outcome === 'unknown') throw new OpsError(`There is no payment ${paymentId}.`);
         if (outcome === 'not-refundable')
           throw new OpsError(
@@ -34,7 +34,7 @@ export function addMoneyCommands(program: Command, { terminal, user, run }: Shel
     .action((number: string, options: unknown) =>
       run(async (parts) => {
         const { actor, reason } = readDecision(options);
-        const outcome = await parts.refunds().returnStock(number, actor, reason);
+        const outcome = await parts.mysql().refunds.returnStock(number, actor, reason);
         if (outcome === 'unknown') throw new OpsError(`There is no order ${number}.`);
         if (outcome === 'not-refunded')
           throw new OpsError('Only what was paid and refunded can be sold again.');

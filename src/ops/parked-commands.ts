@@ -71,7 +71,7 @@ export function addParkedCommands(program: Command, { terminal, user, run }: She
     )
     .action((id: number, options: unknown) =>
       run(async (parts) => {
-        const outcome = await parts.parkedWork().resolve(id, readDecision(options));
+        const outcome = await parts.mysql().parkedWork.resolve(id, readDecision(options));
         if (outcome === 'unknown') throw notFound(id);
         terminal.out(outcome === 'resolved' ? `${id} is resolved.` : `${id} was resolved before.`);
         return true;
@@ -85,7 +85,7 @@ async function list(
   terminal: Terminal,
 ): Promise<boolean> {
   // One more than asked for shows whether there are more.
-  const found = await parts.parkedWork().list({ ...filter, limit: filter.limit + 1 });
+  const found = await parts.mysql().parkedWork.list({ ...filter, limit: filter.limit + 1 });
   const entries = found.slice(0, filter.limit);
   if (json) {
     terminal.out(toJson(entries));
@@ -117,7 +117,7 @@ function stateOf({ resolvedAt, settledBy }: ParkedEntry): string {
 }
 
 async function find(parts: Parts, id: number): Promise<ParkedEntry> {
-  const entry = await parts.parkedWork().read(id);
+  const entry = await parts.mysql().parkedWork.read(id);
   if (!entry) throw notFound(id);
   return entry;
 }

@@ -8,8 +8,8 @@ import { createPaced } from '../payments/pacing.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
 import { createDeploymentStores } from '../stores/deployment.ts';
 import { createMysqlPool, type Pool } from '../stores/mysql/connection.ts';
-import { createParkedWork } from '../stores/mysql/ops/parked-work.ts';
-import { mysqlStores, openStores, type Stores } from '../stores/open.ts';
+import { mysqlStores } from '../stores/mysql/stores.ts';
+import { openStores, type Stores } from '../stores/open.ts';
 import { connectRedis, type RedisClient } from '../stores/redis/connection.ts';
 import { OpsError } from './errors.ts';
 
@@ -40,8 +40,8 @@ export function createParts(config: OpsConfig) {
     config,
     log: quiet,
     pool,
-    parkedWork: once(() => createParkedWork(pool())),
-    refunds: once(() => mysqlStores(pool()).refunds),
+    /** The stores in MySQL, where no other server is needed. */
+    mysql: once(() => mysqlStores(pool())),
 
     /** All stores. @throws OpsError when Redis is not reachable, or another deployment's */
     stores,

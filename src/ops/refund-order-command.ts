@@ -56,7 +56,9 @@ export function addRefundOrderCommand(program: Command, { terminal, user, run }:
         const fingerprint = fingerprintOfRefund(request);
         // The reason is part of it, so two refunds that are alike but for it are two.
         const key = { idempotencyKey: `ops-${fingerprint}`, fingerprint };
-        const outcome = await parts.refunds().requestByOrder(number, toRefundWish(request), decision, key);
+        const outcome = await parts
+          .mysql()
+          .refunds.requestByOrder(number, toRefundWish(request), decision, key);
         terminal.out(hang('', describe(number, outcome), terminal.columns));
         return true;
       }),

@@ -3,7 +3,6 @@
 import { parseOrderNo } from '../domain/order.ts';
 import { createWorkflowRuns } from '../engine/workflow-runs.ts';
 import type { ParkedEntry } from '../stores/mysql/ops/parked-work.ts';
-import { createOrders } from '../stores/mysql/orders/orders.ts';
 import type { Decision } from '../stores/mysql/rows/audit-log.ts';
 import { putIntoOutbox } from '../stores/redis/outbox.ts';
 import { createReservations } from '../stores/redis/reservations.ts';
@@ -22,7 +21,7 @@ export interface Retried {
 
 /** @throws OpsError when a store that it needs is not reachable: nothing has changed then */
 export async function retryParked(parts: Parts, entry: ParkedEntry, decision: Decision): Promise<Retried> {
-  const outcome = await parts.parkedWork().retry(entry.parkedId, decision);
+  const outcome = await parts.mysql().parkedWork.retry(entry.parkedId, decision);
   switch (outcome) {
     case 'due':
       if (entry.kind === 'delivery')
@@ -50,7 +49,7 @@ export async function retryParked(parts: Parts, entry: ParkedEntry, decision: De
 /** The order has ended in MySQL, and Redis is to follow. */
 async function settleEnded(parts: Parts, entry: ParkedEntry, decision: Decision): Promise<Retried> {
   const reservations = createReservations(await parts.redis(), NO_ORDERS);
-  const stored = await createOrders(parts.pool()).read(entry.reference);
+  const stored = await parts.mysql().orders.read(entry.reference);
   if (!stored) throw new OpsError(`Order ${entry.reference} is gone from MySQL.`);
   const { status } = stored.state;
   await reservations.project(entry.reference, stored.state);
@@ -63,7 +62,7 @@ async function settleEnded(parts: Parts, entry: ParkedEntry, decision: Decision)
       `The order is ${status}, and Redis has nothing to settle for it (${hold}). Where \`ops audit\` finds nothing wrong about it, resolve the entry.`,
     );
   }
-  await parts.parkedWork().completeRetry(entry, decision);
+  await parts.mysql().parkedWork.completeRetry(entry, decision);
   return done(`The order is ${status}. Its hold in Redis: ${hold}. The entry is resolved.`);
 }
 
@@ -80,14 +79,16 @@ async function putBack(
   if (!reserved) return refused(`Redis has no whole order ${orderNo}; there is nothing to put back.`);
   // Twice does no harm, should this process die in between: storing finds the order.
   await putIntoOutbox(redis, orderNo);
-  await parts.parkedWork().completeRetry(entry, decision);
+  await parts.mysql().parkedWork.completeRetry(entry, decision);
   return done(`Order ${orderNo} is in the outbox again, and the entry is resolved.`);
 }
 
 /** A step that waits for its next try, up to ten minutes away, is tried at once. */
 async function nudge(parts: Parts, { kind, reference }: ParkedEntry): Promise<string> {
   const workflowIds =
-    kind === 'order' ? [reference] : (await parts.parkedWork().listPayments(reference)).map(refundWorkflowId);
+    kind === 'order'
+      ? [reference]
+      : (await parts.mysql().parkedWork.listPayments(reference)).map(refundWorkflowId);
   try {
     const runs = createWorkflowRuns(await parts.temporal());
     let nudged = 0;

@@ -4,7 +4,6 @@ import { Option, type Command } from 'commander';
 import { z } from 'zod';
 import { SETTLEMENT_FORMATS, writeSettlement } from '../settlement/write-settlement.ts';
 import { readSettlement } from '../stores/mysql/ops/settlement.ts';
-import { createSales } from '../stores/mysql/sales.ts';
 import { OpsError } from './errors.ts';
 import type { Shell } from './program.ts';
 
@@ -20,8 +19,7 @@ export function addSettlementCommand(program: Command, { terminal, run }: Shell)
     .action((saleId: string, options: unknown) =>
       run(async (parts) => {
         const { format } = settlementOptions.parse(options);
-        if (!(await createSales(parts.pool()).read(saleId)))
-          throw new OpsError(`There is no sale ${saleId}.`);
+        if (!(await parts.mysql().sales.read(saleId))) throw new OpsError(`There is no sale ${saleId}.`);
         for await (const text of writeSettlement(saleId, readSettlement(parts.pool(), saleId), format))
           await terminal.write(text);
         return true;

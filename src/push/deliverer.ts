@@ -3,8 +3,8 @@
 import type { LimitFunction } from 'p-limit';
 import type { Logger } from 'pino';
 import type { FeedEvent } from '../events/event-feed.ts';
-import type { ClaimedDelivery, DeliveryClaims } from '../stores/mysql/push/delivery-claims.ts';
-import type { EndpointHealth } from '../stores/mysql/push/endpoint-health.ts';
+import type { ClaimedDelivery } from '../stores/mysql/push/delivery-claims.ts';
+import type { Stores } from '../stores/open.ts';
 import { signMessage } from './message.ts';
 import { boundedRetryAfterMs, probePauseMs, retryPauseMs } from './schedule.ts';
 import type { Answer, Sender } from './sender.ts';
@@ -16,8 +16,8 @@ const NOTE_SUCCESS_EVERY_MS = 1_000;
 const TEST_TYPE = 'endpoint.test';
 
 export interface DelivererDeps {
-  deliveryClaims: Pick<DeliveryClaims, 'complete' | 'fail' | 'park'>;
-  endpointHealth: EndpointHealth;
+  deliveryClaims: Pick<Stores['deliveryClaims'], 'complete' | 'fail' | 'park'>;
+  endpointHealth: Stores['endpointHealth'];
   /** The pause after each failed try, in ms. */
   retryPausesMs: readonly number[];
   /** Bounds the work with MySQL of all endpoints together. */

@@ -2,19 +2,15 @@
 
 import type { EventFilter, FeedEvent } from '../events/event-feed.ts';
 import type { NewDelivery } from '../stores/mysql/push/delivery-rows.ts';
-import type {
-  EndpointFeed,
-  EndpointFilter,
-  FeedPlace,
-  ReplayRange,
-} from '../stores/mysql/push/endpoint-feed.ts';
+import type { EndpointFilter, FeedPlace, ReplayRange } from '../stores/mysql/push/endpoint-feed.ts';
+import type { Stores } from '../stores/open.ts';
 import type { EventSource } from './event-source.ts';
 
 /** Events of one transaction: it locks the endpoint's row for some milliseconds. */
 const PAGE_MAX = 200;
 
 export interface FeederDeps {
-  endpointFeed: Pick<EndpointFeed, 'readPlace' | 'advance' | 'advanceReplay'>;
+  endpointFeed: Pick<Stores['endpointFeed'], 'readPlace' | 'advance' | 'advanceReplay'>;
   source: Pick<EventSource, 'readPage'>;
 }
 

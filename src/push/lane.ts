@@ -3,7 +3,8 @@
 import type { LimitFunction } from 'p-limit';
 import type { Logger } from 'pino';
 import { MAX_PUSHES_IN_FLIGHT } from '../domain/limits.ts';
-import type { Claim, ClaimedDelivery, DeliveryClaims } from '../stores/mysql/push/delivery-claims.ts';
+import type { Claim, ClaimedDelivery } from '../stores/mysql/push/delivery-claims.ts';
+import type { Stores } from '../stores/open.ts';
 import type { Deliverer } from './deliverer.ts';
 import type { EventSource } from './event-source.ts';
 
@@ -13,7 +14,7 @@ const REFILL_AT = MAX_PUSHES_IN_FLIGHT / 2;
 export interface LaneDeps {
   /** Adds deliveries. @returns whether there is more at once */
   feed: (endpointId: number) => Promise<boolean>;
-  deliveryClaims: Pick<DeliveryClaims, 'take'>;
+  deliveryClaims: Pick<Stores['deliveryClaims'], 'take'>;
   source: Pick<EventSource, 'find'>;
   deliver: Deliverer;
   /** Bounds the work with MySQL of all endpoints together. */

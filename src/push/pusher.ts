@@ -3,9 +3,7 @@
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import type { EventFeed } from '../events/event-feed.ts';
-import type { DeliveryClaims } from '../stores/mysql/push/delivery-claims.ts';
-import type { EndpointFeed } from '../stores/mysql/push/endpoint-feed.ts';
-import type { EndpointHealth } from '../stores/mysql/push/endpoint-health.ts';
+import type { Stores } from '../stores/open.ts';
 import { createDeliverer } from './deliverer.ts';
 import { createEventSource } from './event-source.ts';
 import { createFeeder } from './feeder.ts';
@@ -22,9 +20,9 @@ const STORING_MAX = 4;
 
 export interface PusherDeps {
   eventFeed: Pick<EventFeed, 'read'>;
-  endpointFeed: EndpointFeed;
-  deliveryClaims: DeliveryClaims;
-  endpointHealth: EndpointHealth;
+  endpointFeed: Stores['endpointFeed'];
+  deliveryClaims: Stores['deliveryClaims'];
+  endpointHealth: Stores['endpointHealth'];
   sender: SenderOptions;
   log: Logger;
   /** The pause after each failed try, in ms; for tests. */

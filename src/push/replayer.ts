@@ -1,7 +1,7 @@
 /** Finds the events that a shop wants delivered once more: one, those of an order, or those of a time. */
 
 import type { FeedEvent } from '../events/event-feed.ts';
-import type { Replays } from '../stores/mysql/push/replays.ts';
+import type { Stores } from '../stores/open.ts';
 import type { EventSource } from './event-source.ts';
 import { toDeliveries } from './feeder.ts';
 
@@ -21,7 +21,7 @@ export type ReplayOutcome =
   | { kind: 'unknown' };
 
 export interface ReplayerDeps {
-  replays: Pick<Replays, 'replay' | 'replayRange' | 'sequenceOfEvent' | 'sequencesOfOrder'>;
+  replays: Pick<Stores['replays'], 'replay' | 'replayRange' | 'sequenceOfEvent' | 'sequencesOfOrder'>;
   source: EventSource;
   eventDispatch: {
     readLastSequence: () => Promise<number>;

@@ -8,16 +8,13 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { IDEMPOTENCY_TTL_MS } from '../domain/limits.ts';
 import { parseOrderNo } from '../domain/order.ts';
-import type { Orders } from '../stores/mysql/orders/orders.ts';
-import type { RebuildLock, SaleEpochs } from '../stores/mysql/rebuild/sale-epochs.ts';
+import type { RebuildLock } from '../stores/mysql/rebuild/sale-epochs.ts';
 import type { readSaleSnapshot, SnapshotOrder } from '../stores/mysql/rebuild/sale-snapshot.ts';
-import type { SaleChanges } from '../stores/mysql/sales/sale-changes.ts';
-import type { Repairs } from '../stores/mysql/upkeep/repairs.ts';
+import type { Stores } from '../stores/open.ts';
 import { isDamaged } from '../stores/redis/damage.ts';
 import { projectChanges } from '../stores/redis/project-changes.ts';
 import type { Reservations } from '../stores/redis/reservations.ts';
-import type { SaleRebuild, UsedLimit } from '../stores/redis/sale-rebuild.ts';
-import type { SaleStock } from '../stores/redis/sale-stock.ts';
+import type { UsedLimit } from '../stores/redis/sale-rebuild.ts';
 
 /**
  * Accepted orders that wait in the outbox are stored first. Without progress for so long they are left, and
@@ -27,13 +24,13 @@ const DRAIN_IDLE_MS = 15_000;
 const DRAIN_LOOK_MS = 100;
 
 export interface RebuildDeps {
-  saleEpochs: SaleEpochs;
-  saleRebuild: SaleRebuild;
-  saleStock: Pick<SaleStock, 'checkLife' | 'read' | 'readDecided'>;
-  saleChanges: Pick<SaleChanges, 'catchUp'>;
+  saleEpochs: Stores['saleEpochs'];
+  saleRebuild: Stores['saleRebuild'];
+  saleStock: Pick<Stores['saleStock'], 'checkLife' | 'read' | 'readDecided'>;
+  saleChanges: Pick<Stores['saleChanges'], 'catchUp'>;
   readSaleSnapshot: typeof readSaleSnapshot;
-  orders: Pick<Orders, 'parkOutboxEntry'>;
-  repairs: Pick<Repairs, 'parkOrder' | 'readStates'>;
+  orders: Pick<Stores['orders'], 'parkOutboxEntry'>;
+  repairs: Pick<Stores['repairs'], 'parkOrder' | 'readStates'>;
   reservations: Pick<Reservations, 'projectAll'>;
   /** Ends the rebuild early when the process stops; it is done again. */
   signal?: AbortSignal;

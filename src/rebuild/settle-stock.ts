@@ -1,14 +1,13 @@
 /** Settles the stock of an order that has ended in MySQL, and decides what a missing hold means. */
 
 import { parseOrderNo, type OrderState } from '../domain/order.ts';
-import type { Orders } from '../stores/mysql/orders/orders.ts';
-import type { Sales } from '../stores/mysql/sales.ts';
+import type { Stores } from '../stores/open.ts';
 import type { Reservations } from '../stores/redis/reservations.ts';
 
 export interface SettleStockDeps {
   reservations: Pick<Reservations, 'confirm' | 'release'>;
-  orders: Pick<Orders, 'parkLostHold'>;
-  sales: Pick<Sales, 'isWatched'>;
+  orders: Pick<Stores['orders'], 'parkLostHold'>;
+  sales: Pick<Stores['sales'], 'isWatched'>;
 }
 
 /**

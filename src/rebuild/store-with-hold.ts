@@ -1,12 +1,12 @@
 /** Stores an order; one whose hold is of an older epoch than its sale is reserved again before. */
 
 import type { Order } from '../domain/order.ts';
-import type { Orders } from '../stores/mysql/orders/orders.ts';
-import type { StoreOutcome, WorkflowPresence } from '../stores/mysql/orders/store-orders.ts';
+import type { StoreOutcome, WorkflowPresence } from '../stores/mysql/orders/orders.ts';
+import type { Stores } from '../stores/open.ts';
 import type { Reservations } from '../stores/redis/reservations.ts';
 
 export interface StoreWithHoldDeps {
-  orders: Pick<Orders, 'storeOrder'>;
+  orders: Pick<Stores['orders'], 'storeOrder'>;
   reservations: Pick<Reservations, 'reserveAgain'>;
 }
 

@@ -2,7 +2,7 @@
 
 import { isFinal, type FailureReason, type Order, type OrderState } from '../domain/order.ts';
 import { settleStock, type SettleStockDeps } from '../rebuild/settle-stock.ts';
-import type { Orders } from '../stores/mysql/orders/orders.ts';
+import type { Stores } from '../stores/open.ts';
 import type { Reservations } from '../stores/redis/reservations.ts';
 
 export interface ProjectDeps extends SettleStockDeps {
@@ -10,7 +10,7 @@ export interface ProjectDeps extends SettleStockDeps {
 }
 
 export interface AbandonDeps extends ProjectDeps {
-  orders: ProjectDeps['orders'] & Pick<Orders, 'abandon'>;
+  orders: ProjectDeps['orders'] & Pick<Stores['orders'], 'abandon'>;
 }
 
 /**

@@ -6,14 +6,9 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { rebuildSale, type RebuildDeps } from '../rebuild/rebuild-sale.ts';
-import type { Sales } from '../stores/mysql/sales.ts';
-import type { Places } from '../stores/mysql/upkeep/places.ts';
-import type { Repairs } from '../stores/mysql/upkeep/repairs.ts';
-import type { SaleBooksStore } from '../stores/mysql/upkeep/sale-books.ts';
-import type { DriftBoard, DriftEntry } from '../stores/redis/drift-board.ts';
-import type { Holds } from '../stores/redis/holds.ts';
+import type { Stores } from '../stores/open.ts';
+import type { DriftEntry } from '../stores/redis/drift-board.ts';
 import { limitField, parseLimitField } from '../stores/redis/keys.ts';
-import type { SaleMends } from '../stores/redis/sale-mends.ts';
 import { compareSale, nameOf, type Compared, type Difference } from './compare-sale.ts';
 import { lookAtSale, type Look } from './look-at-sale.ts';
 import type { Step } from './report.ts';
@@ -37,14 +32,14 @@ const LOOKS_BEGIN_MS = 150_000;
 const DOUBTED_MAX = 500;
 
 export interface DriftDeps extends RebuildDeps {
-  holds: Pick<Holds, 'listShards'>;
-  sales: Pick<Sales, 'isWatched'>;
-  saleMends: SaleMends;
-  saleBooks: SaleBooksStore;
-  driftBoard: Pick<DriftBoard, 'read' | 'publish'>;
+  holds: Pick<Stores['holds'], 'listShards'>;
+  sales: Pick<Stores['sales'], 'isWatched'>;
+  saleMends: Stores['saleMends'];
+  saleBooks: Stores['saleBooks'];
+  driftBoard: Pick<Stores['driftBoard'], 'read' | 'publish'>;
   repairs: RebuildDeps['repairs'] &
-    Pick<Repairs, 'record' | 'parkSale' | 'unparkSales' | 'showNotCompared' | 'hasLostCommits'>;
-  places: Places;
+    Pick<Stores['repairs'], 'record' | 'parkSale' | 'unparkSales' | 'showNotCompared' | 'hasLostCommits'>;
+  places: Stores['places'];
 }
 
 export function createDriftStep(deps: DriftDeps): Step {

@@ -4,20 +4,17 @@
  */
 
 import type { Decision } from '../stores/mysql/rows/audit-log.ts';
-import type { Sales } from '../stores/mysql/sales.ts';
-import type { Persons } from '../stores/mysql/upkeep/persons.ts';
-import type { Forgetting } from '../stores/redis/forgetting.ts';
-import type { Holds } from '../stores/redis/holds.ts';
+import type { Stores } from '../stores/open.ts';
 import { formatSaleShard, wholeSale, type SaleShard } from '../stores/redis/keys.ts';
 
 /** Pages of orders: a person has a few, and a loop must end. */
 const PAGES_MAX = 1_000;
 
 export interface ErasePersonDeps {
-  persons: Persons;
-  forgetting: Forgetting;
-  holds: Pick<Holds, 'listShards'>;
-  sales: Pick<Sales, 'listInRedis'>;
+  persons: Stores['persons'];
+  forgetting: Stores['forgetting'];
+  holds: Pick<Stores['holds'], 'listShards'>;
+  sales: Pick<Stores['sales'], 'listInRedis'>;
 }
 
 /**

@@ -6,23 +6,19 @@
 import type { Logger } from 'pino';
 import type { OrderEngine } from '../engine/order-engine.ts';
 import type { ReturningPayment } from '../stores/mysql/money/returned-units.ts';
-import type { Places } from '../stores/mysql/upkeep/places.ts';
-import type { Repairs } from '../stores/mysql/upkeep/repairs.ts';
 import type { Stores } from '../stores/open.ts';
 import { returnMark } from '../stores/redis/keys.ts';
-import type { SaleMends } from '../stores/redis/sale-mends.ts';
-import type { SaleStock } from '../stores/redis/sale-stock.ts';
 import { refundWorkflowId } from '../workflows/contract.ts';
 import type { Step } from './report.ts';
 import { findIdle, walkPages, type Walk } from './walk.ts';
 
 export interface GiveBacksDeps {
   returnedUnits: Stores['returnedUnits'];
-  saleMends: Pick<SaleMends, 'readReturned'>;
-  saleStock: Pick<SaleStock, 'checkLife'>;
+  saleMends: Pick<Stores['saleMends'], 'readReturned'>;
+  saleStock: Pick<Stores['saleStock'], 'checkLife'>;
   engine: Pick<OrderEngine, 'isRunning'>;
-  places: Places;
-  repairs: Pick<Repairs, 'record'>;
+  places: Stores['places'];
+  repairs: Pick<Stores['repairs'], 'record'>;
   log: Logger;
 }
 

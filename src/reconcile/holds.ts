@@ -9,10 +9,9 @@ import type { Logger } from 'pino';
 import { isFinal, orderDeadlineMs, parseOrderNo, type OrderState } from '../domain/order.ts';
 import type { OrderEngine } from '../engine/order-engine.ts';
 import { settleStock } from '../rebuild/settle-stock.ts';
-import type { Places } from '../stores/mysql/upkeep/places.ts';
-import type { Repairs } from '../stores/mysql/upkeep/repairs.ts';
+import type { Stores } from '../stores/open.ts';
 import { isDamaged } from '../stores/redis/damage.ts';
-import type { HeldOrder, HoldPlace, Holds } from '../stores/redis/holds.ts';
+import type { HeldOrder, HoldPlace } from '../stores/redis/holds.ts';
 import { formatSaleShard, type SaleShard } from '../stores/redis/keys.ts';
 import type { Reservations, ReservedOrder } from '../stores/redis/reservations.ts';
 import { abandonOrder, type AbandonDeps } from './abandon.ts';
@@ -32,10 +31,10 @@ const FAILURES_MAX = 2;
 const ABANDON_GRACE_MS = 5 * 60_000;
 
 export interface HoldsDeps extends AbandonDeps {
-  holds: Holds;
+  holds: Stores['holds'];
   reservations: AbandonDeps['reservations'] & Pick<Reservations, 'readOrder'>;
-  repairs: Repairs;
-  places: Places;
+  repairs: Stores['repairs'];
+  places: Stores['places'];
   engine: Pick<OrderEngine, 'isRunning'>;
   log: Logger;
 }

@@ -3,10 +3,10 @@
  * one moment after it. It is read page by page, so that no store works for long, however many are held.
  */
 
-import type { BookedState, SaleBooks, SaleBooksStore } from '../stores/mysql/upkeep/sale-books.ts';
+import type { BookedState, SaleBooks } from '../stores/mysql/upkeep/sale-books.ts';
+import type { Stores } from '../stores/open.ts';
 import { LookOverError, type HeldCart, type HeldWalk, type SaleLooked } from '../stores/redis/held-walk.ts';
 import { parseLimitField, returnMark } from '../stores/redis/keys.ts';
-import type { SaleMends } from '../stores/redis/sale-mends.ts';
 import { addUnits, type Compared } from './compare-sale.ts';
 
 /** Missing holds that one run writes again. The counters are judged by all that are missing. */
@@ -17,8 +17,8 @@ export type Look = { kind: 'compared'; compared: Compared } | { kind: 'skipped';
 const skipped = (why: string): Look => ({ kind: 'skipped', why });
 
 interface LookDeps {
-  saleMends: SaleMends;
-  saleBooks: SaleBooksStore;
+  saleMends: Stores['saleMends'];
+  saleBooks: Stores['saleBooks'];
 }
 
 /** Limits whose values are compared too. */
@@ -71,7 +71,7 @@ export async function lookAtSale(
 
 /** What Redis has yet to return, and what it has returned since the look. */
 async function readReturned(
-  saleMends: SaleMends,
+  saleMends: Stores['saleMends'],
   saleId: string,
   look: SaleLooked,
   books: SaleBooks,

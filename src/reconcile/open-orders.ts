@@ -6,9 +6,8 @@
 
 import type { Logger } from 'pino';
 import type { OrderEngine } from '../engine/order-engine.ts';
-import type { OpenOrder, OrderClaims, OrderPlace } from '../stores/mysql/orders/order-claims.ts';
-import type { Places } from '../stores/mysql/upkeep/places.ts';
-import type { Repairs } from '../stores/mysql/upkeep/repairs.ts';
+import type { OpenOrder, OrderPlace } from '../stores/mysql/orders/order-claims.ts';
+import type { Stores } from '../stores/open.ts';
 import type { Step, StepReport } from './report.ts';
 import { findIdle, MANY_PAGES_MAX, walkPages, type Walk } from './walk.ts';
 
@@ -16,10 +15,10 @@ import { findIdle, MANY_PAGES_MAX, walkPages, type Walk } from './walk.ts';
 const UNPARKED_MAX = 100;
 
 export interface OpenOrdersDeps {
-  orderClaims: Pick<OrderClaims, 'listOpen' | 'requeue' | 'parkStuck' | 'unparkEnded'>;
+  orderClaims: Pick<Stores['orderClaims'], 'listOpen' | 'requeue' | 'parkStuck' | 'unparkEnded'>;
   engine: Pick<OrderEngine, 'isRunning' | 'listRunning'>;
-  places: Places;
-  repairs: Pick<Repairs, 'record'>;
+  places: Stores['places'];
+  repairs: Pick<Stores['repairs'], 'record'>;
   log: Logger;
 }
 

@@ -6,8 +6,6 @@
 import type { Logger } from 'pino';
 import type { OrderEngine } from '../engine/order-engine.ts';
 import type { OpenRefund } from '../stores/mysql/money/refund-claims.ts';
-import type { Places } from '../stores/mysql/upkeep/places.ts';
-import type { Repairs } from '../stores/mysql/upkeep/repairs.ts';
 import type { Stores } from '../stores/open.ts';
 import { refundWorkflowId } from '../workflows/contract.ts';
 import type { Step } from './report.ts';
@@ -16,8 +14,8 @@ import { findIdle, walkPages, type Walk } from './walk.ts';
 export interface OpenRefundsDeps {
   refundClaims: Pick<Stores['refundClaims'], 'listOpen' | 'requeue'>;
   engine: Pick<OrderEngine, 'isRunning'>;
-  places: Places;
-  repairs: Pick<Repairs, 'record'>;
+  places: Stores['places'];
+  repairs: Pick<Stores['repairs'], 'record'>;
   log: Logger;
 }
 

@@ -4,8 +4,7 @@
  */
 
 import type { Logger } from 'pino';
-import type { OrderBooks } from '../stores/mysql/upkeep/order-books.ts';
-import type { Places } from '../stores/mysql/upkeep/places.ts';
+import type { Stores } from '../stores/open.ts';
 import type { Step } from './report.ts';
 import { inOneRun, MANY_PAGES_MAX } from './walk.ts';
 
@@ -16,8 +15,8 @@ const PARKED_MAX = 100;
 const WALK = 'order books';
 
 export interface OrderBooksDeps {
-  orderBooks: OrderBooks;
-  places: Places;
+  orderBooks: Stores['orderBooks'];
+  places: Stores['places'];
   log: Logger;
 }
 

@@ -4,8 +4,8 @@
  */
 
 import type { Logger } from 'pino';
-import type { EventRows, NumberedState } from '../stores/mysql/events/event-rows.ts';
-import type { Places } from '../stores/mysql/upkeep/places.ts';
+import type { NumberedState } from '../stores/mysql/events/event-rows.ts';
+import type { Stores } from '../stores/open.ts';
 import { isDamaged } from '../stores/redis/damage.ts';
 import { projectChanges } from '../stores/redis/project-changes.ts';
 import type { Reservations } from '../stores/redis/reservations.ts';
@@ -19,9 +19,9 @@ const GRACE_MS = 5_000;
 const WALK = 'projections';
 
 export interface ProjectionsDeps {
-  eventRows: Pick<EventRows, 'listStates'>;
+  eventRows: Pick<Stores['eventRows'], 'listStates'>;
   reservations: Pick<Reservations, 'project' | 'projectAll'>;
-  places: Places;
+  places: Stores['places'];
   log: Logger;
 }
 

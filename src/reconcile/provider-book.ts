@@ -6,8 +6,8 @@
 
 import type { ListedPayment } from '../domain/payment.ts';
 import { UnreadablePaymentsError, type PaymentProvider } from '../payments/provider.ts';
-import type { Sales } from '../stores/mysql/sales.ts';
-import type { BookWalk, BookWalkState, ComparedBook } from '../stores/mysql/upkeep/compared-book.ts';
+import type { BookWalk, BookWalkState } from '../stores/mysql/upkeep/compared-book.ts';
+import type { Stores } from '../stores/open.ts';
 import { comparePayments, type ComparePaymentsDeps } from './compare-payments.ts';
 import type { Step, StepReport } from './report.ts';
 
@@ -32,8 +32,8 @@ const PORTION_SIZE = 500;
 
 export interface ProviderBookDeps extends ComparePaymentsDeps {
   provider: Pick<PaymentProvider, 'name' | 'listPayments' | 'listReversals'>;
-  sales: Pick<Sales, 'longestPaymentWindowMs'>;
-  comparedBook: Pick<ComparedBook, 'read' | 'save'>;
+  sales: Pick<Stores['sales'], 'longestPaymentWindowMs'>;
+  comparedBook: Pick<Stores['comparedBook'], 'read' | 'save'>;
 }
 
 export function createProviderBookStep(deps: ProviderBookDeps): Step {

@@ -4,10 +4,8 @@
  */
 
 import type { Logger } from 'pino';
-import type { Places } from '../stores/mysql/upkeep/places.ts';
-import type { Batch, Retention } from '../stores/mysql/upkeep/retention.ts';
-import type { Forgetting } from '../stores/redis/forgetting.ts';
-import type { Holds } from '../stores/redis/holds.ts';
+import type { Batch } from '../stores/mysql/upkeep/retention.ts';
+import type { Stores } from '../stores/open.ts';
 import type { Step } from './report.ts';
 
 const HOUR_MS = 60 * 60 * 1000;
@@ -24,10 +22,10 @@ interface KeepConfig {
 }
 
 export interface RetentionDeps {
-  retention: Retention;
-  forgetting: Pick<Forgetting, 'forgetSale'>;
-  holds: Pick<Holds, 'listShards'>;
-  places: Places;
+  retention: Stores['retention'];
+  forgetting: Pick<Stores['forgetting'], 'forgetSale'>;
+  holds: Pick<Stores['holds'], 'listShards'>;
+  places: Stores['places'];
   keep: KeepConfig;
   log: Logger;
 }

@@ -12,10 +12,8 @@ import type { RefundReason } from '../domain/payment.ts';
 import type { OrderSigner } from '../payments/signed-order.ts';
 import { storeWithHold, type StoreWithHoldDeps } from '../rebuild/store-with-hold.ts';
 import type { UnmatchedPayment } from '../stores/mysql/money/unmatched-payments.ts';
-import type { Sales } from '../stores/mysql/sales.ts';
 import type { Stores } from '../stores/open.ts';
 import type { Reservations, ReservedOrder } from '../stores/redis/reservations.ts';
-import type { SaleStock } from '../stores/redis/sale-stock.ts';
 import { abandonOrder, projectAndRelease, type AbandonDeps } from './abandon.ts';
 import type { Step } from './report.ts';
 
@@ -32,8 +30,8 @@ export interface UnmatchedPaymentDeps extends AbandonDeps {
   reservations: AbandonDeps['reservations'] &
     StoreWithHoldDeps['reservations'] &
     Pick<Reservations, 'readOrder'>;
-  sales: AbandonDeps['sales'] & Pick<Sales, 'listIds'>;
-  saleStock: Pick<SaleStock, 'checkLife'>;
+  sales: AbandonDeps['sales'] & Pick<Stores['sales'], 'listIds'>;
+  saleStock: Pick<Stores['saleStock'], 'checkLife'>;
   signer: Pick<OrderSigner, 'verify'>;
   log: Logger;
 }

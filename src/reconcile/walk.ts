@@ -2,7 +2,7 @@
 
 import pLimit from 'p-limit';
 import type { OrderEngine } from '../engine/order-engine.ts';
-import type { Places } from '../stores/mysql/upkeep/places.ts';
+import type { Stores } from '../stores/open.ts';
 
 /** Rows of one query. */
 const PAGE_SIZE = 500;
@@ -36,7 +36,7 @@ export interface Walk<P, T extends P> {
  */
 export async function* walkPages<P, T extends P>(
   { name, list, format, parse, pagesMax = PAGES_MAX }: Walk<P, T>,
-  places: Places,
+  places: Stores['places'],
   signal: AbortSignal,
 ): AsyncGenerator<T[]> {
   const place = await places.read(name);

@@ -7,18 +7,17 @@
 import assert from 'node:assert/strict';
 import type { Logger } from 'pino';
 import { withShown, type FailureReason, type Order } from '../domain/order.ts';
-import type { Orders } from './mysql/orders/orders.ts';
-import type { SaleChanges } from './mysql/sales/sale-changes.ts';
+import type { MysqlStores } from './mysql/stores.ts';
 import type { Reservations } from './redis/reservations.ts';
-import type { SaleStock } from './redis/sale-stock.ts';
+import type { RedisStores } from './redis/stores.ts';
 
 /** Of what the sale has, not of the order. */
 const OF_THE_SALE: ReadonlySet<FailureReason> = new Set(['stock_exhausted', 'unknown_sku']);
 
 interface Decided {
   reservations: Pick<Reservations, 'readOrders'>;
-  saleStock: Pick<SaleStock, 'readDecided'>;
-  saleChanges: Pick<SaleChanges, 'catchUp'>;
+  saleStock: Pick<RedisStores['saleStock'], 'readDecided'>;
+  saleChanges: Pick<MysqlStores['saleChanges'], 'catchUp'>;
   log: Logger;
 }
 
@@ -27,9 +26,9 @@ interface Decided {
  * `abandon`.
  */
 export function createCaughtUpOrders(
-  orders: Orders,
+  orders: MysqlStores['orders'],
   { reservations, saleStock, saleChanges, log }: Decided,
-): Orders {
+): MysqlStores['orders'] {
   /** Nothing is taken over of a sale that Redis does not have, or of another epoch: it is made again. */
   async function catchUp(saleId: string): Promise<void> {
     const decided = await saleStock.readDecided(saleId);
@@ -37,7 +36,7 @@ export function createCaughtUpOrders(
       log.error({ saleId }, 'MySQL had lost changes of a sale; they were taken over from Redis');
   }
 
-  const storeOrders: Orders['storeOrders'] = async (batch, presence) => {
+  const storeOrders: MysqlStores['orders']['storeOrders'] = async (batch, presence) => {
     const outcomes = await orders.storeOrders(batch, presence);
     const doubtful = batch.filter(({ orderNo }) => {
       const outcome = outcomes.get(orderNo);

@@ -12,11 +12,10 @@ import { isFinal } from '../domain/order.ts';
 import { ProviderBusyError } from '../payments/provider.ts';
 import { settleStocks, type SettleStockDeps } from '../rebuild/settle-stock.ts';
 import { isUnavailable } from '../stores/mysql/errors.ts';
-import type { ClosingOrder, EndChange, Endings } from '../stores/mysql/orders/endings.ts';
-import type { Orders } from '../stores/mysql/orders/orders.ts';
+import type { ClosingOrder, EndChange } from '../stores/mysql/orders/endings.ts';
+import type { Stores } from '../stores/open.ts';
 import { projectChanges } from '../stores/redis/project-changes.ts';
 import type { Reservations } from '../stores/redis/reservations.ts';
-import type { SaleStock } from '../stores/redis/sale-stock.ts';
 import { runLoop } from './loop.ts';
 
 /** As many as are stored in one transaction: the counters of a SKU are locked for as long. */
@@ -46,23 +45,23 @@ const RETRY_MS = 5_000;
 const FAULTY_RETRY_MS = 60_000;
 
 interface SettleEndedDeps extends SettleStockDeps {
-  endings: Pick<Endings, 'complete'>;
+  endings: Pick<Stores['endings'], 'complete'>;
   reservations: SettleStockDeps['reservations'] & Pick<Reservations, 'projectAll'>;
   log: Logger;
 }
 
 export interface EnderDeps extends SettleEndedDeps {
-  endings: Pick<Endings, 'endPage' | 'complete'>;
-  saleStock: Pick<SaleStock, 'readTimeMs'>;
+  endings: Pick<Stores['endings'], 'endPage' | 'complete'>;
+  saleStock: Pick<Stores['saleStock'], 'readTimeMs'>;
 }
 
 interface EndedRepeaterDeps extends SettleEndedDeps {
-  endings: Pick<Endings, 'takeEnded' | 'complete'>;
+  endings: Pick<Stores['endings'], 'takeEnded' | 'complete'>;
 }
 
 export interface CloserDeps extends SettleEndedDeps, VoidSessionsDeps {
-  endings: Pick<Endings, 'takeClosing' | 'endClosing' | 'putOff' | 'complete'>;
-  orders: SettleEndedDeps['orders'] & Pick<Orders, 'park'>;
+  endings: Pick<Stores['endings'], 'takeClosing' | 'endClosing' | 'putOff' | 'complete'>;
+  orders: SettleEndedDeps['orders'] & Pick<Stores['orders'], 'park'>;
 }
 
 /** Runs until `signal` aborts and the passes under way are finished. */

@@ -9,7 +9,7 @@ import type { Logger } from 'pino';
 import type { Order } from '../domain/order.ts';
 import { abandonOrder, type AbandonDeps } from '../reconcile/abandon.ts';
 import { isInvalidValue } from '../stores/mysql/errors.ts';
-import type { Orders } from '../stores/mysql/orders/orders.ts';
+import type { Stores } from '../stores/open.ts';
 import type { Outbox } from '../stores/redis/outbox.ts';
 import type { ReserveAgainOutcome, Reservations } from '../stores/redis/reservations.ts';
 import type { Accepted } from './read-accepted.ts';
@@ -23,7 +23,7 @@ const RESERVED_AGAIN = 'orders of an older epoch were reserved again';
 export interface LostHoldDeps extends AbandonDeps {
   outbox: Pick<Outbox, 'referenceOf'>;
   reservations: AbandonDeps['reservations'] & Pick<Reservations, 'reserveAgain'>;
-  orders: AbandonDeps['orders'] & Pick<Orders, 'parkOutboxEntry'>;
+  orders: AbandonDeps['orders'] & Pick<Stores['orders'], 'parkOutboxEntry'>;
   /** Ends the waiting when the relay stops. */
   stopping: AbortSignal;
   log: Logger;

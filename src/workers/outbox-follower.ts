@@ -6,8 +6,8 @@
  */
 
 import type { Logger } from 'pino';
+import type { Stores } from '../stores/open.ts';
 import type { Outbox, OutboxEntry } from '../stores/redis/outbox.ts';
-import type { SaleStock } from '../stores/redis/sale-stock.ts';
 import type { Burst } from './burst.ts';
 import { backoffMs } from './loop.ts';
 import { createOutboxPages, PAGE_SIZE, type OutboxPage } from './outbox-pages.ts';
@@ -29,7 +29,7 @@ export interface FollowerDeps extends Omit<StartDeps, 'outbox' | 'reservations' 
   outbox: Outbox;
   reservations: ReadDeps['reservations'] & StartDeps['reservations'];
   orders: ReadDeps['orders'] & StartDeps['orders'];
-  saleStock: ReadDeps['saleStock'] & Pick<SaleStock, 'readTimeMs'>;
+  saleStock: ReadDeps['saleStock'] & Pick<Stores['saleStock'], 'readTimeMs'>;
   burst: Burst;
   log: Logger;
 }

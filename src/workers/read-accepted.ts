@@ -2,16 +2,15 @@
 
 import type { Logger } from 'pino';
 import { parseOrderNo, withShown } from '../domain/order.ts';
-import type { Orders } from '../stores/mysql/orders/orders.ts';
+import type { Stores } from '../stores/open.ts';
 import type { Outbox, OutboxEntry } from '../stores/redis/outbox.ts';
 import type { Reservations, ReservedOrder } from '../stores/redis/reservations.ts';
-import type { SaleStock } from '../stores/redis/sale-stock.ts';
 
 export interface ReadDeps {
   outbox: Pick<Outbox, 'acknowledge' | 'referenceOf'>;
   reservations: Pick<Reservations, 'readOrders'>;
-  orders: Pick<Orders, 'parkOutboxEntry'>;
-  saleStock: Pick<SaleStock, 'checkLife'>;
+  orders: Pick<Stores['orders'], 'parkOutboxEntry'>;
+  saleStock: Pick<Stores['saleStock'], 'checkLife'>;
   log: Logger;
 }
 

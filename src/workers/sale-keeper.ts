@@ -7,10 +7,9 @@ import type { Logger } from 'pino';
 import { WARM_UP_AHEAD_MS } from '../domain/limits.ts';
 import { isBehind, type DecidedSale } from '../domain/sale-change.ts';
 import type { SaleRecord } from '../stores/mysql/rows/sale-rows.ts';
-import type { Sales } from '../stores/mysql/sales.ts';
-import type { SaleChanges } from '../stores/mysql/sales/sale-changes.ts';
-import type { SaleNews, SalePage, SalePlace } from '../stores/mysql/sales/sale-news.ts';
-import type { SaleStock, SaleView } from '../stores/redis/sale-stock.ts';
+import type { SalePage, SalePlace } from '../stores/mysql/sales/sale-news.ts';
+import type { Stores } from '../stores/open.ts';
+import type { SaleView } from '../stores/redis/sale-stock.ts';
 
 /** A shop that changed a sale waits for it, and one look costs a query, and two reads for each sale. */
 const LOOK_EVERY_MS = 1_000;
@@ -18,10 +17,10 @@ const LOOK_EVERY_MS = 1_000;
 const LOST_CHANGES = 'MySQL had lost changes of a sale; they were taken over from Redis';
 
 export interface SaleKeeperDeps {
-  sales: Pick<Sales, 'warmUp'>;
-  saleChanges: Pick<SaleChanges, 'listPending' | 'complete' | 'catchUp'>;
-  saleNews: SaleNews;
-  saleStock: Pick<SaleStock, 'change' | 'read' | 'readDecided' | 'readWithChange'>;
+  sales: Pick<Stores['sales'], 'warmUp'>;
+  saleChanges: Pick<Stores['saleChanges'], 'listPending' | 'complete' | 'catchUp'>;
+  saleNews: Stores['saleNews'];
+  saleStock: Pick<Stores['saleStock'], 'change' | 'read' | 'readDecided' | 'readWithChange'>;
   log: Logger;
 }
 
@@ -112,7 +111,7 @@ async function catchUp(
 }
 
 async function announceCourse(
-  news: SaleNews,
+  news: Stores['saleNews'],
   { sale, hasOpened, soldOut }: SaleRecord,
   live: SaleView,
 ): Promise<void> {
@@ -123,7 +122,7 @@ async function announceCourse(
 }
 
 async function announceEnd(
-  news: SaleNews,
+  news: Stores['saleNews'],
   { sale, hasClosed }: SaleRecord,
   live: SaleView | undefined,
 ): Promise<void> {

@@ -5,8 +5,6 @@
 
 import type { Logger } from 'pino';
 import type { ReconcileSchedule } from '../engine/reconcile-schedule.ts';
-import type { OrderClaims } from '../stores/mysql/orders/order-claims.ts';
-import type { TemporalNamespaces } from '../stores/mysql/upkeep/temporal-namespaces.ts';
 import type { Stores } from '../stores/open.ts';
 
 /** A reconciliation that does not run mends nothing, and nothing of what it mends is urgent. */
@@ -17,8 +15,8 @@ const BATCH_SIZE = 500;
 export interface ScheduleKeeperDeps {
   schedule: ReconcileSchedule;
   namespace: string;
-  temporalNamespaces: TemporalNamespaces;
-  orderClaims: Pick<OrderClaims, 'listOpen' | 'requeue'>;
+  temporalNamespaces: Stores['temporalNamespaces'];
+  orderClaims: Pick<Stores['orderClaims'], 'listOpen' | 'requeue'>;
   refundClaims: Pick<Stores['refundClaims'], 'listOpen' | 'requeue'>;
   /** Between two runs of the reconciliation. */
   everyMs: number;

@@ -2,16 +2,15 @@
 
 import { isFinal, isTooLateToBegin } from '../domain/order.ts';
 import type { OrderEngine } from '../engine/order-engine.ts';
-import type { OrderClaims } from '../stores/mysql/orders/order-claims.ts';
-import type { Orders } from '../stores/mysql/orders/orders.ts';
+import type { Stores } from '../stores/open.ts';
 import type { EngineGate } from './engine-gate.ts';
 import { reserveOlder } from './lost-holds.ts';
 import { orderNoOf, type Accepted } from './read-accepted.ts';
 import type { Refused, StoreAheadDeps } from './store-ahead.ts';
 
 export interface StartDeps extends StoreAheadDeps {
-  orders: StoreAheadDeps['orders'] & Pick<Orders, 'parkOutboxEntry'>;
-  orderClaims: Pick<OrderClaims, 'complete' | 'release'>;
+  orders: StoreAheadDeps['orders'] & Pick<Stores['orders'], 'parkOutboxEntry'>;
+  orderClaims: Pick<Stores['orderClaims'], 'complete' | 'release'>;
   engine: Pick<OrderEngine, 'start'>;
   gate: EngineGate;
 }

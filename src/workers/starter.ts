@@ -6,9 +6,8 @@
 
 import { isFinal } from '../domain/order.ts';
 import type { OrderEngine } from '../engine/order-engine.ts';
-import type { OrderClaims } from '../stores/mysql/orders/order-claims.ts';
 import type { StoredOrder } from '../stores/mysql/rows/order-rows.ts';
-import type { SaleStock } from '../stores/redis/sale-stock.ts';
+import type { Stores } from '../stores/open.ts';
 import type { Burst } from './burst.ts';
 import type { EngineGate } from './engine-gate.ts';
 
@@ -24,8 +23,8 @@ const FULL_PAUSE_MS = 20;
 const YIELD_PAUSE_MS = 50;
 
 export interface StarterDeps {
-  orderClaims: Pick<OrderClaims, 'take' | 'complete' | 'release'>;
-  saleStock: Pick<SaleStock, 'readTimeMs'>;
+  orderClaims: Pick<Stores['orderClaims'], 'take' | 'complete' | 'release'>;
+  saleStock: Pick<Stores['saleStock'], 'readTimeMs'>;
   engine: Pick<OrderEngine, 'start' | 'signalPaymentReceived' | 'signalCancelRequested' | 'signalEnded'>;
   gate: EngineGate;
   burst: Pick<Burst, 'isOn'>;

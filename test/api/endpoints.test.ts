@@ -14,7 +14,7 @@ import { showPush } from '../../src/api/push-metrics.ts';
 import { MAX_DELIVERIES_PAGE, MAX_PUSH_ENDPOINTS } from '../../src/domain/limits.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import { createMysqlPool, modify } from '../../src/stores/mysql/connection.ts';
-import { createEndpoints } from '../../src/stores/mysql/push/endpoints.ts';
+import { mysqlStores } from '../../src/stores/mysql/stores.ts';
 import { dispatchEvents } from '../support/events.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { select, selectOne } from '../support/rows.ts';
@@ -371,7 +371,7 @@ describe('hostile input', () => {
 
 test('while the store is away nothing is promised', async () => {
   const pool = createMysqlPool('mysql://user@127.0.0.1:1/none');
-  const away = await api.withParts({ endpoints: createEndpoints(pool) });
+  const away = await api.withParts({ endpoints: mysqlStores(pool).endpoints });
   onTestFinished(async () => {
     await away.close();
     await pool.end();

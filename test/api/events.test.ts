@@ -6,9 +6,7 @@ import { eventsReply, consumerReply, consumersReply } from '../../src/api/http/e
 import { MAX_EVENT_CONSUMERS, MAX_FEEDS_IN_FLIGHT } from '../../src/domain/limits.ts';
 import { createEventTicker } from '../../src/events/event-ticker.ts';
 import { createMysqlPool } from '../../src/stores/mysql/connection.ts';
-import { createEventConsumers } from '../../src/stores/mysql/events/event-consumers.ts';
-import { createEventDispatch } from '../../src/stores/mysql/events/event-dispatch.ts';
-import { createEventRows } from '../../src/stores/mysql/events/event-rows.ts';
+import { mysqlStores } from '../../src/stores/mysql/stores.ts';
 import { dispatchEvents } from '../support/events.ts';
 import { buildOrder, buildSale, uniqueSaleId } from '../support/factories.ts';
 import { JWT_SECRET, problemOf, refusalOf, send, type Reply } from '../support/shopper.ts';
@@ -318,9 +316,9 @@ test('while MySQL is away the feed says so, and a caller who waits gets that ans
   const pool = createMysqlPool('mysql://user@127.0.0.1:1/none');
   onTestFinished(() => pool.end());
   const app = await api.withParts({
-    eventDispatch: createEventDispatch(pool),
-    eventRows: createEventRows(pool),
-    eventConsumers: createEventConsumers(pool),
+    eventDispatch: mysqlStores(pool).eventDispatch,
+    eventRows: mysqlStores(pool).eventRows,
+    eventConsumers: mysqlStores(pool).eventConsumers,
   });
   onTestFinished(() => app.close());
   const calls: [string, string, object?][] = [
@@ -335,7 +333,7 @@ test('while MySQL is away the feed says so, and a caller who waits gets that ans
     expect(refusalOf(await call(method, path, body, app.url))).toBe('503 events_unavailable');
 
   const broken = await api.withParts({
-    eventTicker: createEventTicker({ eventDispatch: createEventDispatch(pool) }),
+    eventTicker: createEventTicker({ eventDispatch: mysqlStores(pool).eventDispatch }),
   });
   onTestFinished(() => broken.close());
   const waiting = await call('GET', `?after=${await lastSequence()}&wait=25`, undefined, broken.url);

@@ -3,11 +3,9 @@
 import type { AppDeps } from '../../src/api/app.ts';
 import type { HttpBounds } from '../../src/api/http/http-server.ts';
 import { createMysqlPool } from '../../src/stores/mysql/connection.ts';
-import { createOrders } from '../../src/stores/mysql/orders/orders.ts';
-import type { WorkflowPresence } from '../../src/stores/mysql/orders/store-orders.ts';
-import { createUserOrders } from '../../src/stores/mysql/orders/user-orders.ts';
-import { createSales } from '../../src/stores/mysql/sales.ts';
-import { mysqlStores, type StoreConfig } from '../../src/stores/open.ts';
+import type { WorkflowPresence } from '../../src/stores/mysql/orders/orders.ts';
+import { mysqlStores } from '../../src/stores/mysql/stores.ts';
+import type { StoreConfig } from '../../src/stores/open.ts';
 import { openHttpApp, type HttpApp } from '../support/http-app.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import { openEngine, type TestEngine } from '../support/workflows/engines.ts';
@@ -65,9 +63,9 @@ export async function openMysqlAway(): Promise<
   const pool = createMysqlPool('mysql://user@127.0.0.1:1/none');
   return {
     pool,
-    sales: createSales(pool),
-    orders: createOrders(pool),
-    userOrders: createUserOrders(pool),
+    sales: mysqlStores(pool).sales,
+    orders: mysqlStores(pool).orders,
+    userOrders: mysqlStores(pool).userOrders,
     payments: mysqlStores(pool).payments,
     paymentSessions: mysqlStores(pool).paymentSessions,
     refunds: mysqlStores(pool).refunds,

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { ProviderPayment } from '../../src/domain/payment.ts';
 import type { RefundWish } from '../../src/domain/refund-wish.ts';
 import { createDriftStep } from '../../src/reconcile/drift.ts';
-import type { SaleBooksStore } from '../../src/stores/mysql/upkeep/sale-books.ts';
+import type { Stores } from '../../src/stores/open.ts';
 import { saleKeys } from '../../src/stores/redis/keys.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { buildSale } from '../support/factories.ts';
@@ -108,9 +108,9 @@ async function giveBack({ paymentId }: Refunded): Promise<void> {
 }
 
 /** Each look of the step finds that between its reads of the two stores one more of these gave back. */
-function givingBackAmidEachLook(refunded: Refunded[]): { saleBooks: SaleBooksStore; left: Refunded[] } {
+function givingBackAmidEachLook(refunded: Refunded[]): { saleBooks: Stores['saleBooks']; left: Refunded[] } {
   const left = [...refunded];
-  const saleBooks: SaleBooksStore = {
+  const saleBooks: Stores['saleBooks'] = {
     ...stores.saleBooks,
     async read(saleId, query, use) {
       const next = left.shift();

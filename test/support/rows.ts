@@ -4,7 +4,7 @@ import { expect } from 'vitest';
 import { z } from 'zod';
 import type { Order } from '../../src/domain/order.ts';
 import { selectRows, type Pool } from '../../src/stores/mysql/connection.ts';
-import type { StoreOutcome } from '../../src/stores/mysql/orders/store-orders.ts';
+import type { StoreOutcome } from '../../src/stores/mysql/orders/orders.ts';
 import type { TestStores } from './stores.ts';
 import { waitFor } from './wait.ts';
 

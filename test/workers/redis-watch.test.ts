@@ -2,7 +2,7 @@
 
 import { expect, onTestFinished, test } from 'vitest';
 import type { Sale } from '../../src/domain/sale.ts';
-import type { SaleEpochs } from '../../src/stores/mysql/rebuild/sale-epochs.ts';
+import type { Stores } from '../../src/stores/open.ts';
 import { runRedisWatch } from '../../src/workers/redis-watch.ts';
 import { buildSale } from '../support/factories.ts';
 import { openTestStores, silent } from '../support/stores.ts';
@@ -16,7 +16,7 @@ test('many sales that are lost at once are made again a few at a time, and leave
   await stores.redis.flushall();
 
   let [underWay, most] = [0, 0];
-  const saleEpochs: SaleEpochs = {
+  const saleEpochs: Stores['saleEpochs'] = {
     ...stores.saleEpochs,
     async withLock(saleId, work) {
       underWay += 1;

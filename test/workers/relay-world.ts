@@ -7,8 +7,7 @@ import { inject, onTestFinished } from 'vitest';
 import { z } from 'zod';
 import type { Order } from '../../src/domain/order.ts';
 import { createMysqlPool } from '../../src/stores/mysql/connection.ts';
-import { createOrders } from '../../src/stores/mysql/orders/orders.ts';
-import { createSales } from '../../src/stores/mysql/sales.ts';
+import { mysqlStores } from '../../src/stores/mysql/stores.ts';
 import type { StoreConfig } from '../../src/stores/open.ts';
 import { saleKeys } from '../../src/stores/redis/keys.ts';
 import { createOutbox, type Outbox } from '../../src/stores/redis/outbox.ts';
@@ -86,5 +85,5 @@ export async function openRelayWorld(
 export async function openMysqlAway() {
   const pool = createMysqlPool('mysql://none@127.0.0.1:1/none');
   onTestFinished(() => pool.end());
-  return { orders: createOrders(pool), sales: createSales(pool) };
+  return { orders: mysqlStores(pool).orders, sales: mysqlStores(pool).sales };
 }

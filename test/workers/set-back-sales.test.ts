@@ -8,8 +8,8 @@ import type { Order } from '../../src/domain/order.ts';
 import type { Sale } from '../../src/domain/sale.ts';
 import { rebuildSale } from '../../src/rebuild/rebuild-sale.ts';
 import { createCaughtUpOrders } from '../../src/stores/caught-up-orders.ts';
-import { createOrders } from '../../src/stores/mysql/orders/orders.ts';
 import type { Ask } from '../../src/stores/mysql/sales/sale-changes.ts';
+import { mysqlStores } from '../../src/stores/mysql/stores.ts';
 import { createEngineBudget } from '../../src/stores/redis/engine-budget.ts';
 import { saleKeys } from '../../src/stores/redis/keys.ts';
 import { createOutbox } from '../../src/stores/redis/outbox.ts';
@@ -281,7 +281,7 @@ test('while Redis is away such an order is neither refused nor stored, and is st
   const { orders, expectAllHeld } = await sellWhatMysqlLost();
   const readDecided = () => Promise.reject(new Error('Redis is away'));
   const decided = { ...stores, saleStock: { readDecided }, log: silent };
-  const cutOff = createCaughtUpOrders(createOrders(stores.pool), decided);
+  const cutOff = createCaughtUpOrders(mysqlStores(stores.pool).orders, decided);
   await expect(cutOff.storeOrders(orders, 'due')).rejects.toThrow('Redis is away');
   const tents = orders.slice(-2);
   for (const order of tents) {

@@ -10,7 +10,7 @@ import { formatOrderNo, parseOrderNo, type Order } from '../../../src/domain/ord
 import { fingerprintOf } from '../../../src/domain/request-fingerprint.ts';
 import { DEFAULT_STORES_PER_SECOND } from '../../../src/settings.ts';
 import { modify, selectRows, type Pool, type PoolConnection } from '../../../src/stores/mysql/connection.ts';
-import { createOrders } from '../../../src/stores/mysql/orders/orders.ts';
+import { mysqlStores } from '../../../src/stores/mysql/stores.ts';
 import type { RedisClient } from '../../../src/stores/redis/connection.ts';
 import { orderKeys, saleKeys } from '../../../src/stores/redis/keys.ts';
 import { createReservations } from '../../../src/stores/redis/reservations.ts';
@@ -91,7 +91,7 @@ async function storeFirst(
   stage: Exclude<SeedStage, 'waiting'>,
 ): Promise<void> {
   const presence = stage === 'open' ? 'started' : 'due';
-  const outcomes = await createOrders(pool).storeOrders([order], presence);
+  const outcomes = await mysqlStores(pool).orders.storeOrders([order], presence);
   const outcome = outcomes.get(order.orderNo);
   assert(outcome?.kind === 'stored');
   const reservations = createReservations(redis, { storesPerSecond: DEFAULT_STORES_PER_SECOND });

@@ -5,9 +5,9 @@
 
 import { pino } from 'pino';
 import { createMysqlPool, type Pool } from '../../../src/stores/mysql/connection.ts';
-import { createSales } from '../../../src/stores/mysql/sales.ts';
+import { mysqlStores } from '../../../src/stores/mysql/stores.ts';
 import { connectRedis, type RedisClient } from '../../../src/stores/redis/connection.ts';
-import { createSaleStock } from '../../../src/stores/redis/sale-stock.ts';
+import { redisStores } from '../../../src/stores/redis/stores.ts';
 import {
   appEnv,
   findAppUrls,
@@ -155,7 +155,7 @@ function waitUntilRewritten(redis: RedisClient): Promise<void> {
 }
 
 async function openSale(pool: Pool, redis: RedisClient, stage: SeedStage): Promise<void> {
-  const sales = createSales(pool);
+  const { sales } = mysqlStores(pool);
   await sales.create({
     saleId: SALE_ID,
     name: 'Growth',
@@ -170,5 +170,5 @@ async function openSale(pool: Pool, redis: RedisClient, stage: SeedStage): Promi
     ticketRequired: false,
     skus: [{ sku: 'unit', name: 'Unit', unitPrice: 1_000, total: UNITS, limitPerUser: null }],
   });
-  await sales.warmUp(SALE_ID, createSaleStock(redis));
+  await sales.warmUp(SALE_ID, redisStores(redis).saleStock);
 }

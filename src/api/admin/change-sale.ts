@@ -3,16 +3,16 @@
 import type { Logger } from 'pino';
 import type { Decision } from '../../stores/mysql/rows/audit-log.ts';
 import type { PendingChange } from '../../stores/mysql/sales/change-rows.ts';
-import type { Ask, Recorded, Refusal, SaleChanges } from '../../stores/mysql/sales/sale-changes.ts';
-import type { SaleStock } from '../../stores/redis/sale-stock.ts';
+import type { Ask, Recorded, Refusal } from '../../stores/mysql/sales/sale-changes.ts';
+import type { Stores } from '../../stores/open.ts';
 import { Problem, unavailable } from '../http/problem.ts';
 
 /** Changes of others that are completed before this one. More are no accident, and the caller may repeat. */
 const EARLIER_MAX = 5;
 
 export interface ChangeSaleDeps {
-  saleChanges: SaleChanges;
-  saleStock: Pick<SaleStock, 'change' | 'read' | 'readDecided'>;
+  saleChanges: Stores['saleChanges'];
+  saleStock: Pick<Stores['saleStock'], 'change' | 'read' | 'readDecided'>;
   log: Logger;
 }
 

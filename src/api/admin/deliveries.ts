@@ -7,10 +7,8 @@ import { DELIVERY_STATUSES } from '../../domain/push.ts';
 import type { EventFeed } from '../../events/event-feed.ts';
 import { createEventSource } from '../../push/event-source.ts';
 import { createReplayer } from '../../push/replayer.ts';
-import type { EventDispatch } from '../../stores/mysql/events/event-dispatch.ts';
-import type { Delivery, DeliveryList, DeliveryQuery } from '../../stores/mysql/push/delivery-list.ts';
-import type { Endpoints } from '../../stores/mysql/push/endpoints.ts';
-import type { Replays } from '../../stores/mysql/push/replays.ts';
+import type { Delivery, DeliveryQuery } from '../../stores/mysql/push/delivery-list.ts';
+import type { Stores } from '../../stores/open.ts';
 import type { DeliveriesReply, ReplayReply } from '../http/endpoint-replies.ts';
 import { parseInput, Problem } from '../http/problem.ts';
 import { wholeNumber } from '../http/query.ts';
@@ -18,11 +16,11 @@ import { endpointNotFound, known, nameOf, reach } from './endpoints.ts';
 import type { AdminContext } from './routes.ts';
 
 export interface DeliveryDeps {
-  endpoints: Pick<Endpoints, 'read'>;
-  deliveryList: DeliveryList;
-  replays: Replays;
+  endpoints: Pick<Stores['endpoints'], 'read'>;
+  deliveryList: Stores['deliveryList'];
+  replays: Stores['replays'];
   eventFeed: Pick<EventFeed, 'read'>;
-  eventDispatch: Pick<EventDispatch, 'readLastSequence' | 'readLongestWaitMs'>;
+  eventDispatch: Pick<Stores['eventDispatch'], 'readLastSequence' | 'readLongestWaitMs'>;
 }
 
 const listQuery = z

@@ -12,8 +12,8 @@ import {
 import { parseEndpointUrl, type UrlRules } from '../../push/endpoint-url.ts';
 import { createSecret } from '../../push/message.ts';
 import type { Endpoint } from '../../stores/mysql/push/endpoint-rows.ts';
-import type { Endpoints, EndpointTerms } from '../../stores/mysql/push/endpoints.ts';
-import type { Replays } from '../../stores/mysql/push/replays.ts';
+import type { EndpointTerms } from '../../stores/mysql/push/endpoints.ts';
+import type { Stores } from '../../stores/open.ts';
 import type {
   CreatedEndpointReply,
   EndpointListReply,
@@ -24,8 +24,8 @@ import { parseInput, Problem, unavailable } from '../http/problem.ts';
 import type { AdminContext } from './routes.ts';
 
 export interface EndpointDeps {
-  endpoints: Endpoints;
-  replays: Pick<Replays, 'test'>;
+  endpoints: Stores['endpoints'];
+  replays: Pick<Stores['replays'], 'test'>;
   pushRules: UrlRules;
 }
 

@@ -2,13 +2,14 @@
 
 import { z } from 'zod';
 import { EVENT_CONSUMER_PATTERN } from '../../domain/limits.ts';
-import type { EventConsumer, EventConsumers } from '../../stores/mysql/events/event-consumers.ts';
+import type { EventConsumer } from '../../stores/mysql/events/event-consumers.ts';
+import type { Stores } from '../../stores/open.ts';
 import type { ConsumerReply, ConsumersReply } from '../http/event-replies.ts';
 import { parseInput, Problem, unavailable } from '../http/problem.ts';
 import type { AdminContext } from './routes.ts';
 
 export interface EventConsumersDeps {
-  eventConsumers: EventConsumers;
+  eventConsumers: Stores['eventConsumers'];
 }
 
 const commitBody = z.strictObject({ position: z.int().min(0), rewind: z.boolean().default(false) });

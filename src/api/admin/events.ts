@@ -10,7 +10,7 @@ import {
 } from '../../domain/limits.ts';
 import type { EventFeed, FeedPage, FeedQuery } from '../../events/event-feed.ts';
 import type { EventTicker } from '../../events/event-ticker.ts';
-import type { EventConsumers } from '../../stores/mysql/events/event-consumers.ts';
+import type { Stores } from '../../stores/open.ts';
 import type { EventsReply } from '../http/event-replies.ts';
 import { parseInput, Problem, unavailable } from '../http/problem.ts';
 import { wholeNumber } from '../http/query.ts';
@@ -19,7 +19,7 @@ import type { AdminContext } from './routes.ts';
 export interface EventsDeps {
   eventFeed: Pick<EventFeed, 'read'>;
   eventTicker: Pick<EventTicker, 'wait' | 'isStopping'>;
-  eventConsumers: Pick<EventConsumers, 'read'>;
+  eventConsumers: Pick<Stores['eventConsumers'], 'read'>;
 }
 
 const DEFAULT_PAGE = 100;

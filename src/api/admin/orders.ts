@@ -7,8 +7,7 @@ import { isFinal, ORDER_STATUSES, parseOrderNo, withShown } from '../../domain/o
 import { referenceSchema } from '../../domain/shop-data.ts';
 import type { Pool } from '../../stores/mysql/connection.ts';
 import { readMysqlLife, type MysqlLife } from '../../stores/mysql/ops/order-life.ts';
-import type { Orders, WishRecorded } from '../../stores/mysql/orders/orders.ts';
-import type { StaffOrders } from '../../stores/mysql/orders/staff-orders.ts';
+import type { WishRecorded } from '../../stores/mysql/orders/orders.ts';
 import type { Stores } from '../../stores/open.ts';
 import { formatSaleShard } from '../../stores/redis/keys.ts';
 import type { ReservedOrder, Reservations } from '../../stores/redis/reservations.ts';
@@ -23,8 +22,8 @@ import type { AdminContext } from './routes.ts';
 
 export interface StaffOrderRoutesDeps {
   pool: Pool;
-  orders: Pick<Orders, 'read' | 'storeOrder' | 'requestCancel'>;
-  staffOrders: StaffOrders;
+  orders: Pick<Stores['orders'], 'read' | 'storeOrder' | 'requestCancel'>;
+  staffOrders: Stores['staffOrders'];
   refunds: Pick<Stores['refunds'], 'readRefundsOf'>;
   reservations: Pick<Reservations, 'lookUp'>;
   lostOrders: Pick<LostOrders, 'judge'>;

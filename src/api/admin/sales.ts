@@ -10,10 +10,8 @@ import {
 } from '../../domain/limits.ts';
 import { SHOP_SALE_STATES, snapshotSale } from '../../domain/sale-snapshot.ts';
 import { priceFaults, type CreateSaleDeps } from '../../payments/create-sale.ts';
-import type { Sales } from '../../stores/mysql/sales.ts';
-import type { SaleChanges } from '../../stores/mysql/sales/sale-changes.ts';
 import type { ShownSale } from '../../stores/mysql/sales/shown-sales.ts';
-import type { SaleStock } from '../../stores/redis/sale-stock.ts';
+import type { Stores } from '../../stores/open.ts';
 import { parseInput, Problem, unavailable } from '../http/problem.ts';
 import { pageLimit } from '../http/query.ts';
 import type { SalesReply, ShopSaleReply } from '../http/sale-replies.ts';
@@ -23,9 +21,9 @@ import type { AdminContext } from './routes.ts';
 import { parseSale } from './sale-document.ts';
 
 export interface SaleRoutesDeps {
-  sales: Pick<Sales, 'read' | 'list' | 'warmUp'>;
-  saleChanges: SaleChanges;
-  saleStock: Pick<SaleStock, 'change' | 'read' | 'readDecided'>;
+  sales: Pick<Stores['sales'], 'read' | 'list' | 'warmUp'>;
+  saleChanges: Stores['saleChanges'];
+  saleStock: Pick<Stores['saleStock'], 'change' | 'read' | 'readDecided'>;
   provider: CreateSaleDeps['provider'];
   log: Logger;
 }

@@ -6,14 +6,14 @@ import { SALE_ID_PATTERN } from '../../domain/limits.ts';
 import { SETTLEMENT_FORMATS, writeSettlement } from '../../settlement/write-settlement.ts';
 import type { Pool } from '../../stores/mysql/connection.ts';
 import { readSettlement } from '../../stores/mysql/ops/settlement.ts';
-import type { Sales } from '../../stores/mysql/sales.ts';
+import type { Stores } from '../../stores/open.ts';
 import { parseInput, Problem, unavailable } from '../http/problem.ts';
 import { saleUnknown } from './change-sale.ts';
 import type { AdminContext } from './routes.ts';
 
 export interface SettlementDeps {
   pool: Pool;
-  sales: Pick<Sales, 'read'>;
+  sales: Pick<Stores['sales'], 'read'>;
 }
 
 /** Exports at once in one process: each holds a connection to MySQL as long as its reader takes. */

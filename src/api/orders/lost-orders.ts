@@ -7,7 +7,8 @@ import type { Logger } from 'pino';
 import { decodeTime } from 'ulidx';
 import { parseOrderNo, type OrderNoParts, type OrderState } from '../../domain/order.ts';
 import type { Metrics } from '../../metrics.ts';
-import type { SaleEpoch, SaleEpochs } from '../../stores/mysql/rebuild/sale-epochs.ts';
+import type { SaleEpoch } from '../../stores/mysql/rebuild/sale-epochs.ts';
+import type { Stores } from '../../stores/open.ts';
 import { wholeSale } from '../../stores/redis/keys.ts';
 import type { ReservedOrder } from '../../stores/redis/reservations.ts';
 import { createBoundedLog } from '../http/bounded-log.ts';
@@ -23,7 +24,7 @@ const COUNTED_USERS_MAX = 10_000;
 const LOST: OrderState = { status: 'failed', version: 1, payment: 'none', reason: 'lost_before_stored' };
 
 export interface LostOrderDeps {
-  saleEpochs: Pick<SaleEpochs, 'readLife'>;
+  saleEpochs: Pick<Stores['saleEpochs'], 'readLife'>;
   queryWorkflow: QueryWorkflow;
   metrics: Pick<Metrics, 'orderLost'>;
   log: Logger;

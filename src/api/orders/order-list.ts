@@ -4,8 +4,9 @@ import type { Context } from 'koa';
 import { z } from 'zod';
 import { MAX_ORDERS_LISTED, MAX_SALE_TIME_MS, MIN_SALE_TIME_MS } from '../../domain/limits.ts';
 import { parseOrderNo } from '../../domain/order.ts';
-import type { UserOrderPlace, UserOrders } from '../../stores/mysql/orders/user-orders.ts';
+import type { UserOrderPlace } from '../../stores/mysql/orders/user-orders.ts';
 import type { StoredOrder } from '../../stores/mysql/rows/order-rows.ts';
+import type { Stores } from '../../stores/open.ts';
 import type { ReservedOrder } from '../../stores/redis/reservations.ts';
 import type { RequestState } from '../http/auth.ts';
 import { parseInput, unavailable } from '../http/problem.ts';
@@ -31,7 +32,7 @@ const listQuery = z.strictObject({
 });
 
 export interface OrderListDeps {
-  userOrders: UserOrders;
+  userOrders: Stores['userOrders'];
   projection: Projection;
 }
 

@@ -4,7 +4,8 @@ import type { Context } from 'koa';
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import { isFinal, type OrderState } from '../../domain/order.ts';
-import type { Orders, WishRecorded } from '../../stores/mysql/orders/orders.ts';
+import type { WishRecorded } from '../../stores/mysql/orders/orders.ts';
+import type { Stores } from '../../stores/open.ts';
 import type { ReservedOrder } from '../../stores/redis/reservations.ts';
 import type { RequestState } from '../http/auth.ts';
 import type { Call } from '../http/direct-calls.ts';
@@ -19,7 +20,7 @@ import type { QueryWorkflow } from './workflow-queries.ts';
 const statusOptions = z.object({ source: z.enum(['workflow']).optional() });
 
 export interface OrderRoutesDeps {
-  orders: Pick<Orders, 'read' | 'storeOrder' | 'requestCancel'>;
+  orders: Pick<Stores['orders'], 'read' | 'storeOrder' | 'requestCancel'>;
   projection: Pick<Projection, 'project'>;
   queryWorkflow: QueryWorkflow;
   notifier: EngineNotifier;

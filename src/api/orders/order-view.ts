@@ -2,7 +2,7 @@
 
 import { isFinal, parseOrderNo, type OrderState, type OrderStatus } from '../../domain/order.ts';
 import { showOrder, type VisibleOrder } from '../../domain/visible-order.ts';
-import type { Orders } from '../../stores/mysql/orders/orders.ts';
+import type { Stores } from '../../stores/open.ts';
 import type { ReservedOrder } from '../../stores/redis/reservations.ts';
 import { orderNotFound, unavailable } from '../http/problem.ts';
 import type { OrderReply, SourcedOrderReply } from '../http/replies.ts';
@@ -23,7 +23,7 @@ const POLL_AFTER_MS: Record<OrderStatus, number | null> = {
 
 export interface FinderDeps {
   projection: Projection;
-  orders: Pick<Orders, 'read'>;
+  orders: Pick<Stores['orders'], 'read'>;
   lostOrders: Pick<LostOrders, 'judgeFor'>;
 }
 

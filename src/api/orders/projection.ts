@@ -5,7 +5,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import type { ProjectionDoubts } from '../../stores/mysql/orders/projection-doubts.ts';
+import type { Stores } from '../../stores/open.ts';
 import { isDamaged } from '../../stores/redis/damage.ts';
 import type { OrderLook } from '../../stores/redis/order-look.ts';
 import type { ReservedOrder, Reservations } from '../../stores/redis/reservations.ts';
@@ -27,7 +27,7 @@ const LOOK_HOLDS_MS = 500;
 const MARGIN_MS = 50;
 export interface ProjectionDeps {
   reservations: Pick<Reservations, 'lookUp' | 'project'>;
-  projectionDoubts: ProjectionDoubts;
+  projectionDoubts: Stores['projectionDoubts'];
   log: Logger;
 }
 
@@ -80,7 +80,7 @@ export function createProjection({ reservations, projectionDoubts, log }: Projec
 }
 
 /** What this process knows of the doubt that all share. Its times are of `performance.now()`. */
-function createDoubt(doubts: ProjectionDoubts) {
+function createDoubt(doubts: Stores['projectionDoubts']) {
   let doubtedUntilMs = 0;
   /** When the latest look began that was answered, or ended that was not. */
   let lookedAtMs = -Infinity;

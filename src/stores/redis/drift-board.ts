@@ -42,20 +42,14 @@ const stored = z.object({
   sales: z.record(z.string(), z.number()).default({}),
 });
 
-export type DriftBoard = ReturnType<typeof createDriftBoard>;
+/** Replaces what was published before. */
+export async function publish(redis: RedisClient, { lookedAtMs, entries, sales }: Drift): Promise<void> {
+  const text = JSON.stringify({ lookedAtMs, entries: entries.slice(0, ENTRIES_MAX), sales });
+  await redis.set(DRIFT_KEY, text, 'PX', KEEP_MS);
+}
 
-export function createDriftBoard(redis: RedisClient) {
-  return {
-    /** Replaces what was published before. */
-    async publish({ lookedAtMs, entries, sales }: Drift): Promise<void> {
-      const text = JSON.stringify({ lookedAtMs, entries: entries.slice(0, ENTRIES_MAX), sales });
-      await redis.set(DRIFT_KEY, text, 'PX', KEEP_MS);
-    },
-
-    /** Undefined while no run has published anything. */
-    async read(): Promise<Drift | undefined> {
-      const text = await redis.get(DRIFT_KEY);
-      return text === null ? undefined : stored.parse(JSON.parse(text));
-    },
-  };
+/** Undefined while no run has published anything. */
+export async function read(redis: RedisClient): Promise<Drift | undefined> {
+  const text = await redis.get(DRIFT_KEY);
+  return text === null ? undefined : stored.parse(JSON.parse(text));
 }

@@ -4,18 +4,12 @@ import { answerInTime } from './answer-in-time.ts';
 import type { RedisClient } from './connection.ts';
 import { FEED_MARKS_KEY } from './keys.ts';
 
-export type FeedMarks = ReturnType<typeof createFeedMarks>;
+/** The greatest sequence that was given in this feed; 0: none is known. Throws when Redis is away. */
+export async function read(redis: RedisClient, feedId: string): Promise<number> {
+  return Number((await answerInTime(redis.zscore(FEED_MARKS_KEY, feedId))) ?? 0);
+}
 
-export function createFeedMarks(redis: RedisClient) {
-  return {
-    /** The greatest sequence that was given in this feed; 0: none is known. Throws when Redis is away. */
-    async read(feedId: string): Promise<number> {
-      return Number((await answerInTime(redis.zscore(FEED_MARKS_KEY, feedId))) ?? 0);
-    },
-
-    /** A smaller one changes nothing. Throws when Redis is away. */
-    async raise(feedId: string, sequence: number): Promise<void> {
-      await answerInTime(redis.zadd(FEED_MARKS_KEY, 'GT', sequence, feedId));
-    },
-  };
+/** A smaller one changes nothing. Throws when Redis is away. */
+export async function raise(redis: RedisClient, feedId: string, sequence: number): Promise<void> {
+  await answerInTime(redis.zadd(FEED_MARKS_KEY, 'GT', sequence, feedId));
 }

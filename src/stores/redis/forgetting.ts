@@ -3,51 +3,52 @@
 import type { Order } from '../../domain/order.ts';
 import type { RedisClient } from './connection.ts';
 import { formatSaleShard, limitField, orderKeys, saleKeys, SALES_KEY, type SaleShard } from './keys.ts';
-import { forgetOrder } from './order-scripts.ts';
-import { forgetSale, renameUser } from './sale-scripts.ts';
+import * as orderScripts from './order-scripts.ts';
+import * as saleScripts from './sale-scripts.ts';
 import { run } from './script-call.ts';
 
-export type Forgetting = ReturnType<typeof createForgetting>;
+/** Idempotent. busy: an order of the sale waits or is held. Only after MySQL has noted it. */
+export async function forgetSale(redis: RedisClient, shard: SaleShard): Promise<'forgotten' | 'busy'> {
+  const outcome = await run(redis, saleScripts.forgetSale, { keys: saleKeys(shard), args: {} });
+  // Last, as by it the sale is found again when this process dies in between.
+  if (outcome === 'forgotten') await redis.srem(SALES_KEY, formatSaleShard(shard));
+  return outcome;
+}
 
-export function createForgetting(redis: RedisClient) {
-  return {
-    /** Idempotent. busy: an order of the sale waits or is held. Only after MySQL has noted it. */
-    async forgetSale(shard: SaleShard): Promise<'forgotten' | 'busy'> {
-      const outcome = await run(redis, forgetSale, { keys: saleKeys(shard), args: {} });
-      // Last, as by it the sale is found again when this process dies in between.
-      if (outcome === 'forgotten') await redis.srem(SALES_KEY, formatSaleShard(shard));
-      return outcome;
-    },
+/** The hash of an order that has ended, and its idempotency entry. Idempotent. */
+export function forgetOrder(
+  redis: RedisClient,
+  { orderNo, userId, idempotencyKey }: Pick<Order, 'orderNo' | 'userId' | 'idempotencyKey'>,
+): Promise<'forgotten' | 'held'> {
+  const keys = orderKeys(orderNo);
+  return run(redis, orderScripts.forgetOrder, {
+    keys: { ...keys, idem: keys.idem(userId, idempotencyKey) },
+    args: {},
+  });
+}
 
-    /** The hash of an order that has ended, and its idempotency entry. Idempotent. */
-    forgetOrder({
-      orderNo,
-      userId,
-      idempotencyKey,
-    }: Pick<Order, 'orderNo' | 'userId' | 'idempotencyKey'>): Promise<'forgotten' | 'held'> {
-      const keys = orderKeys(orderNo);
-      return run(redis, forgetOrder, {
-        keys: { ...keys, idem: keys.idem(userId, idempotencyKey) },
-        args: {},
-      });
-    },
+/** How many units of each SKU the user is counted to hold or own. */
+export async function readLimits(
+  redis: RedisClient,
+  shard: SaleShard,
+  userId: string,
+  skus: readonly string[],
+): Promise<Map<string, number>> {
+  const counts = await redis.hmget(saleKeys(shard).limits, ...skus.map((sku) => limitField(sku, userId)));
+  return new Map(skus.map((sku, i) => [sku, Number(counts[i] ?? 0)]));
+}
 
-    /** How many units of each SKU the user is counted to hold or own. */
-    async readLimits(
-      shard: SaleShard,
-      userId: string,
-      skus: readonly string[],
-    ): Promise<Map<string, number>> {
-      const counts = await redis.hmget(saleKeys(shard).limits, ...skus.map((sku) => limitField(sku, userId)));
-      return new Map(skus.map((sku, i) => [sku, Number(counts[i] ?? 0)]));
-    },
-
-    /** Counts the user's units under the token. Idempotent. @returns the units that were moved */
-    renameUser: (shard: SaleShard, userId: string, token: string, skus: readonly string[]): Promise<number> =>
-      run(redis, renameUser, {
-        keys: saleKeys(shard),
-        args: { userId, token },
-        repeated: skus.map((sku) => ({ sku })),
-      }),
-  };
+/** Counts the user's units under the token. Idempotent. @returns the units that were moved */
+export function renameUser(
+  redis: RedisClient,
+  shard: SaleShard,
+  userId: string,
+  token: string,
+  skus: readonly string[],
+): Promise<number> {
+  return run(redis, saleScripts.renameUser, {
+    keys: saleKeys(shard),
+    args: { userId, token },
+    repeated: skus.map((sku) => ({ sku })),
+  });
 }

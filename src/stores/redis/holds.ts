@@ -3,7 +3,7 @@
 import type { z } from 'zod';
 import type { RedisClient } from './connection.ts';
 import { orderKeys, parseSaleShard, saleKeys, SALES_KEY, type SaleShard } from './keys.ts';
-import { dropDeadline, requeue, waiting } from './order-scripts.ts';
+import * as scripts from './order-scripts.ts';
 import type { dropDeadlineReply, requeueReply, waitingReply } from './replies.ts';
 import { run } from './script-call.ts';
 
@@ -17,42 +17,59 @@ export interface HeldOrder {
   deadlineMs: number;
 }
 
-export type Holds = ReturnType<typeof createHolds>;
+/** The shards of all sales that Redis holds. */
+export async function listShards(redis: RedisClient): Promise<SaleShard[]> {
+  return (await redis.smembers(SALES_KEY)).toSorted().flatMap((text) => parseSaleShard(text) ?? []);
+}
 
-export function createHolds(redis: RedisClient) {
-  return {
-    /** The shards of all sales that Redis holds. */
-    async listShards(): Promise<SaleShard[]> {
-      return (await redis.smembers(SALES_KEY)).toSorted().flatMap((text) => parseSaleShard(text) ?? []);
-    },
+/**
+ * Held orders in the order of their deadlines.
+ * @param after the last one of the page before; undefined: from the first on
+ */
+export function list(
+  redis: RedisClient,
+  shard: SaleShard,
+  limit: number,
+  after: HeldOrder | undefined,
+): Promise<HeldOrder[]> {
+  return listHeldAfter(redis, saleKeys(shard).deadlines, limit, after);
+}
 
-    /**
-     * Held orders in the order of their deadlines.
-     * @param after the last one of the page before; undefined: from the first on
-     */
-    list: (shard: SaleShard, limit: number, after: HeldOrder | undefined): Promise<HeldOrder[]> =>
-      listHeldAfter(redis, saleKeys(shard).deadlines, limit, after),
+/** Where each of these orders of one shard is, in one step; see `lua/waiting.lua`. */
+export function look(
+  redis: RedisClient,
+  shard: SaleShard,
+  orderNos: readonly string[],
+): Promise<HoldPlace[]> {
+  const keys = saleKeys(shard);
+  return run(redis, scripts.waiting, { keys, keyList: orderNos.map(keys.order), args: {} });
+}
 
-    /** Where each of these orders of one shard is, in one step; see `lua/waiting.lua`. */
-    look(shard: SaleShard, orderNos: readonly string[]): Promise<HoldPlace[]> {
-      const keys = saleKeys(shard);
-      return run(redis, waiting, { keys, keyList: orderNos.map(keys.order), args: {} });
-    },
+/** The entry of the outbox that the order's hash names; empty: none. */
+export async function readEntry(redis: RedisClient, orderNo: string): Promise<string> {
+  return (await redis.hget(orderKeys(orderNo).order, 'entry')) ?? '';
+}
 
-    /** The entry of the outbox that the order's hash names; empty: none. */
-    readEntry: async (orderNo: string): Promise<string> =>
-      (await redis.hget(orderKeys(orderNo).order, 'entry')) ?? '',
+/** Puts a lost order back into the outbox, where its hash still names the lost `entry`. Idempotent. */
+export function requeue(
+  redis: RedisClient,
+  orderNo: string,
+  entry: string,
+): Promise<z.infer<typeof requeueReply>> {
+  return run(redis, scripts.requeue, { keys: orderKeys(orderNo), args: { orderNo, entry } });
+}
 
-    /** Puts a lost order back into the outbox, where its hash still names the lost `entry`. Idempotent. */
-    requeue: (orderNo: string, entry: string): Promise<z.infer<typeof requeueReply>> =>
-      run(redis, requeue, { keys: orderKeys(orderNo), args: { orderNo, entry } }),
-
-    /** Takes an order off the deadlines that holds nothing. Idempotent. */
-    dropDeadline: (shard: SaleShard, orderNo: string): Promise<z.infer<typeof dropDeadlineReply>> => {
-      const keys = saleKeys(shard);
-      return run(redis, dropDeadline, { keys: { ...keys, order: keys.order(orderNo) }, args: { orderNo } });
-    },
-  };
+/** Takes an order off the deadlines that holds nothing. Idempotent. */
+export function dropDeadline(
+  redis: RedisClient,
+  shard: SaleShard,
+  orderNo: string,
+): Promise<z.infer<typeof dropDeadlineReply>> {
+  const keys = saleKeys(shard);
+  return run(redis, scripts.dropDeadline, {
+    keys: { ...keys, order: keys.order(orderNo) },
+    args: { orderNo },
+  });
 }
 
 /** See `list`. */

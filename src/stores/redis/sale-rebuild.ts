@@ -17,15 +17,7 @@ import type { RedisClient } from './connection.ts';
 import { epochOf, limitField, orderKeys, returnMark, saleKeys, wholeSale } from './keys.ts';
 import { toOrderFields } from './order-hash.ts';
 import { registerSales } from './outbox.ts';
-import {
-  expireVoid,
-  rebuildBegin,
-  rebuildClean,
-  rebuildEnd,
-  rebuildOrder,
-  rebuildWrite,
-  suspend,
-} from './sale-scripts.ts';
+import * as scripts from './sale-scripts.ts';
 import { saleFields } from './sale-stock.ts';
 import { run } from './script-call.ts';
 
@@ -69,224 +61,247 @@ export interface RebuiltSale {
 
 type Row = { field: string; value: string | number };
 
-export type SaleRebuild = ReturnType<typeof createSaleRebuild>;
-
 const keysOf = (saleId: string) => saleKeys(wholeSale(saleId));
 
-export function createSaleRebuild(redis: RedisClient) {
-  /** @throws SupersededError */
-  function assertNotSuperseded(reply: unknown): void {
-    if (reply === 'superseded')
-      throw new SupersededError('a newer rebuild has begun, or Redis is another one');
-  }
+/** @throws SupersededError */
+function assertNotSuperseded(reply: unknown): void {
+  if (reply === 'superseded') throw new SupersededError('a newer rebuild has begun, or Redis is another one');
+}
 
-  async function write(
-    saleId: string,
-    epoch: number,
-    target: string,
-    type: 'hash' | 'set' | 'sorted-set',
-    rows: readonly Row[],
-    expiresAtMs = 0,
-  ): Promise<void> {
-    for (let from = 0; from < rows.length; from += ROWS_AT_ONCE) {
-      const reply = await run(redis, rebuildWrite, {
-        keys: { sale: keysOf(saleId).sale, target },
-        args: { epoch, type, expiresAtMs },
-        repeated: rows.slice(from, from + ROWS_AT_ONCE),
-      });
-      assertNotSuperseded(reply);
-    }
-  }
-
-  async function writeOrder(epoch: number, { order, state }: OpenOrder): Promise<void> {
-    const reply = await run(redis, rebuildOrder, {
-      keys: orderKeys(order.orderNo),
-      args: {
-        ...toOrderFields(order, state),
-        epoch,
-      },
+async function write(
+  redis: RedisClient,
+  saleId: string,
+  epoch: number,
+  target: string,
+  type: 'hash' | 'set' | 'sorted-set',
+  rows: readonly Row[],
+  expiresAtMs = 0,
+): Promise<void> {
+  for (let from = 0; from < rows.length; from += ROWS_AT_ONCE) {
+    const reply = await run(redis, scripts.rebuildWrite, {
+      keys: { sale: keysOf(saleId).sale, target },
+      args: { epoch, type, expiresAtMs },
+      repeated: rows.slice(from, from + ROWS_AT_ONCE),
     });
     assertNotSuperseded(reply);
   }
+}
 
-  return {
-    /** Pauses the sale, where Redis has it; orders that wait are still stored. Idempotent. */
-    suspend: (saleId: string) => run(redis, suspend, { keys: keysOf(saleId), args: {} }),
-
-    /** The number of accepted orders that wait in the sale's outbox; none in one that is damaged. */
-    async countWaiting(saleId: string): Promise<number> {
-      const { outbox } = keysOf(saleId);
-      return (await redis.type(outbox)) === 'stream' ? redis.xlen(outbox) : 0;
+async function writeOrder(redis: RedisClient, epoch: number, { order, state }: OpenOrder): Promise<void> {
+  const reply = await run(redis, scripts.rebuildOrder, {
+    keys: orderKeys(order.orderNo),
+    args: {
+      ...toOrderFields(order, state),
+      epoch,
     },
+  });
+  assertNotSuperseded(reply);
+}
 
-    /**
-     * Removes what is to be made again. From here on no hold begins or ends.
-     * @throws SupersededError
-     */
-    async begin(saleId: string, epoch: number): Promise<void> {
-      // A relay that does not know the sale would leave its orders in the outbox.
-      await registerSales(redis, [wholeSale(saleId)]);
-      const call = { keys: keysOf(saleId), args: { epoch, movedMax: ROWS_AT_ONCE } };
-      // Each call takes some holds off the list, so the list becomes empty.
-      for (let state; state !== 'begun';) {
-        state = await run(redis, rebuildBegin, call);
-        assertNotSuperseded(state);
-      }
-    },
+/** Pauses the sale, where Redis has it; orders that wait are still stored. Idempotent. */
+export function suspend(redis: RedisClient, saleId: string) {
+  return run(redis, scripts.suspend, { keys: keysOf(saleId), args: {} });
+}
 
-    /**
-     * Makes room for what MySQL has of these orders, where something else is in its place.
-     * @returns how many keys were removed
-     * @throws SupersededError
-     */
-    async clean(
-      saleId: string,
-      epoch: number,
-      orders: readonly Pick<Order, 'orderNo' | 'userId' | 'idempotencyKey' | 'ticket'>[],
-    ): Promise<number> {
-      const { sale, order, idem, ticket } = keysOf(saleId);
-      const targets = orders.flatMap((of) => [
-        order(of.orderNo),
-        ...(of.idempotencyKey === '' ? [] : [idem(of.userId, of.idempotencyKey)]),
-        ...(of.ticket ? [ticket(of.ticket.id)] : []),
-      ]);
-      let removed = 0;
-      for (let from = 0; from < targets.length; from += ROWS_AT_ONCE) {
-        const keyList = targets.slice(from, from + ROWS_AT_ONCE);
-        const reply = await run(redis, rebuildClean, { keys: { sale }, keyList, args: { epoch } });
-        assertNotSuperseded(reply);
-        if (reply !== 'superseded') removed += reply;
-      }
-      return removed;
-    },
+/** The number of accepted orders that wait in the sale's outbox; none in one that is damaged. */
+export async function countWaiting(redis: RedisClient, saleId: string): Promise<number> {
+  const { outbox } = keysOf(saleId);
+  return (await redis.type(outbox)) === 'stream' ? redis.xlen(outbox) : 0;
+}
 
-    /** Writes the holds, projections and deadlines of open orders. @throws SupersededError */
-    async writeOrders(saleId: string, epoch: number, orders: readonly OpenOrder[]): Promise<void> {
-      await Promise.all(orders.map((open) => writeOrder(epoch, open)));
-      const rows = orders.map(({ order }) => ({ field: order.orderNo, value: orderDeadlineMs(order) }));
-      await write(saleId, epoch, keysOf(saleId).deadlines, 'sorted-set', rows);
-    },
+/**
+ * Removes what is to be made again. From here on no hold begins or ends.
+ * @throws SupersededError
+ */
+export async function begin(redis: RedisClient, saleId: string, epoch: number): Promise<void> {
+  // A relay that does not know the sale would leave its orders in the outbox.
+  await registerSales(redis, [wholeSale(saleId)]);
+  const call = { keys: keysOf(saleId), args: { epoch, movedMax: ROWS_AT_ONCE } };
+  // Each call takes some holds off the list, so the list becomes empty.
+  for (let state; state !== 'begun';) {
+    state = await run(redis, scripts.rebuildBegin, call);
+    assertNotSuperseded(state);
+  }
+}
 
-    /** Writes the idempotency entries that have not expired. @throws SupersededError */
-    async writeRequests(saleId: string, epoch: number, requests: readonly KnownRequest[]): Promise<void> {
-      const { idem } = keysOf(saleId);
-      await Promise.all(
-        requests.map((request) => {
-          const { orderNo, userId, idempotencyKey, reservedAtMs } = request;
-          const rows = [
-            { field: 'order_no', value: orderNo },
-            { field: 'fingerprint', value: fingerprintOf(request) },
-          ];
-          const endMs = reservedAtMs + IDEMPOTENCY_TTL_MS;
-          return write(saleId, epoch, idem(userId, idempotencyKey), 'hash', rows, endMs);
-        }),
-      );
-    },
+/**
+ * Makes room for what MySQL has of these orders, where something else is in its place.
+ * @returns how many keys were removed
+ * @throws SupersededError
+ */
+export async function clean(
+  redis: RedisClient,
+  saleId: string,
+  epoch: number,
+  orders: readonly Pick<Order, 'orderNo' | 'userId' | 'idempotencyKey' | 'ticket'>[],
+): Promise<number> {
+  const { sale, order, idem, ticket } = keysOf(saleId);
+  const targets = orders.flatMap((of) => [
+    order(of.orderNo),
+    ...(of.idempotencyKey === '' ? [] : [idem(of.userId, of.idempotencyKey)]),
+    ...(of.ticket ? [ticket(of.ticket.id)] : []),
+  ]);
+  let removed = 0;
+  for (let from = 0; from < targets.length; from += ROWS_AT_ONCE) {
+    const keyList = targets.slice(from, from + ROWS_AT_ONCE);
+    const reply = await run(redis, scripts.rebuildClean, { keys: { sale }, keyList, args: { epoch } });
+    assertNotSuperseded(reply);
+    if (reply !== 'superseded') removed += reply;
+  }
+  return removed;
+}
 
-    /** Writes the tickets of single use that orders have spent, until they expire. @throws SupersededError */
-    async writeTickets(
-      saleId: string,
-      epoch: number,
-      spent: readonly (SpentTicket & { orderNo: string })[],
-    ): Promise<void> {
-      const { ticket } = keysOf(saleId);
-      await Promise.all(
-        spent.map(({ id, endsAtMs, orderNo }) =>
-          write(saleId, epoch, ticket(id), 'hash', [{ field: 'order_no', value: orderNo }], endsAtMs),
-        ),
-      );
-    },
+/** Writes the holds, projections and deadlines of open orders. @throws SupersededError */
+export async function writeOrders(
+  redis: RedisClient,
+  saleId: string,
+  epoch: number,
+  orders: readonly OpenOrder[],
+): Promise<void> {
+  await Promise.all(orders.map((open) => writeOrder(redis, epoch, open)));
+  const rows = orders.map(({ order }) => ({ field: order.orderNo, value: orderDeadlineMs(order) }));
+  await write(redis, saleId, epoch, keysOf(saleId).deadlines, 'sorted-set', rows);
+}
 
-    /** Writes what users have of each SKU. @throws SupersededError */
-    writeLimits: (saleId: string, epoch: number, limits: readonly UsedLimit[]): Promise<void> =>
-      write(
-        saleId,
-        epoch,
-        keysOf(saleId).limits,
-        'hash',
-        limits.map(({ sku, userId, units }) => ({ field: limitField(sku, userId), value: units })),
-      ),
+/** Writes the idempotency entries that have not expired. @throws SupersededError */
+export async function writeRequests(
+  redis: RedisClient,
+  saleId: string,
+  epoch: number,
+  requests: readonly KnownRequest[],
+): Promise<void> {
+  const { idem } = keysOf(saleId);
+  await Promise.all(
+    requests.map((request) => {
+      const { orderNo, userId, idempotencyKey, reservedAtMs } = request;
+      const rows = [
+        { field: 'order_no', value: orderNo },
+        { field: 'fingerprint', value: fingerprintOf(request) },
+      ];
+      const endMs = reservedAtMs + IDEMPOTENCY_TTL_MS;
+      return write(redis, saleId, epoch, idem(userId, idempotencyKey), 'hash', rows, endMs);
+    }),
+  );
+}
 
-    /** Writes the marks of what has gone back of refunded orders. @throws SupersededError */
-    writeReturns: (
-      saleId: string,
-      epoch: number,
-      returns: readonly { orderNo: string; what: 'stock' | 'limit'; part: string }[],
-    ): Promise<void> =>
-      write(
-        saleId,
-        epoch,
-        keysOf(saleId).returns,
-        'set',
-        returns.map(({ orderNo, what, part }) => ({ field: returnMark(orderNo, what, part), value: '' })),
-      ),
+/** Writes the tickets of single use that orders have spent, until they expire. @throws SupersededError */
+export async function writeTickets(
+  redis: RedisClient,
+  saleId: string,
+  epoch: number,
+  spent: readonly (SpentTicket & { orderNo: string })[],
+): Promise<void> {
+  const { ticket } = keysOf(saleId);
+  await Promise.all(
+    spent.map(({ id, endsAtMs, orderNo }) =>
+      write(redis, saleId, epoch, ticket(id), 'hash', [{ field: 'order_no', value: orderNo }], endsAtMs),
+    ),
+  );
+}
 
-    /** Puts rules and stock in place, and lets the sale go on. @throws SupersededError */
-    async end(
-      saleId: string,
-      epoch: number,
-      { sale, changeNo, changeId, stock, undecidedFrom }: RebuiltSale,
-    ): Promise<void> {
-      const change = { change_no: changeNo, ...(changeId !== '' && { change_id: changeId }) };
-      const rules = Object.entries({ ...saleFields(sale), ...change }).map(([field, value]) => ({
-        hash: 'sale',
-        field,
-        value,
-      }));
-      const counts = stock.flatMap(({ sku, ...units }) =>
-        Object.entries(units).map(([field, value]) => ({ hash: 'stock', field: `${sku}:${field}`, value })),
-      );
-      const reply = await run(redis, rebuildEnd, {
-        keys: keysOf(saleId),
-        args: { epoch, undecidedFrom },
-        repeated: [...rules, ...counts],
-      });
-      assertNotSuperseded(reply);
-    },
+/** Writes what users have of each SKU. @throws SupersededError */
+export function writeLimits(
+  redis: RedisClient,
+  saleId: string,
+  epoch: number,
+  limits: readonly UsedLimit[],
+): Promise<void> {
+  return write(
+    redis,
+    saleId,
+    epoch,
+    keysOf(saleId).limits,
+    'hash',
+    limits.map(({ sku, userId, units }) => ({ field: limitField(sku, userId), value: units })),
+  );
+}
 
-    /**
-     * Lets the orders expire whose holds are void, and puts those back into the outbox that MySQL or the
-     * outbox has lost. A call that dies half-way leaves the others to the next.
-     * @param readStored those of these orders that MySQL has
-     * @returns how many there are
-     */
-    async expireVoid(
-      saleId: string,
-      readStored: (orderNos: readonly string[]) => Promise<Pick<ReadonlyMap<string, unknown>, 'has'>>,
-    ): Promise<number> {
-      const keys = keysOf(saleId);
-      let expired = 0;
-      // Each order is taken off the list, so the list becomes empty.
-      for (;;) {
-        const orderNos = await redis.zrange(keys.void, '0', String(ROWS_AT_ONCE - 1));
-        if (orderNos.length === 0) return expired;
-        const [valid, invalid] = [
-          orderNos.filter(parseOrderNo),
-          orderNos.filter((text) => !parseOrderNo(text)),
-        ];
-        if (invalid.length > 0) await redis.zrem(keys.void, ...invalid);
-        const stored = await readStored(valid);
-        const replies = await Promise.all(
-          valid.map((orderNo) => {
-            const isStored = stored.has(orderNo);
-            return run(redis, expireVoid, {
-              keys: orderKeys(orderNo),
-              args: { orderNo, epoch: epochOf(orderNo), ttlMs: PROJECTION_TTL_MS, isStored },
-            });
-          }),
-        );
-        expired += replies.filter((reply) => reply === 'expires').length;
-      }
-    },
+/** Writes the marks of what has gone back of refunded orders. @throws SupersededError */
+export function writeReturns(
+  redis: RedisClient,
+  saleId: string,
+  epoch: number,
+  returns: readonly { orderNo: string; what: 'stock' | 'limit'; part: string }[],
+): Promise<void> {
+  return write(
+    redis,
+    saleId,
+    epoch,
+    keysOf(saleId).returns,
+    'set',
+    returns.map(({ orderNo, what, part }) => ({ field: returnMark(orderNo, what, part), value: '' })),
+  );
+}
 
-    /**
-     * What this rebuild, or one that died, has found damaged: names of keys, and orders that are lost by it.
-     */
-    readDamaged: (saleId: string): Promise<string[]> => redis.smembers(keysOf(saleId).damaged),
+/** Puts rules and stock in place, and lets the sale go on. @throws SupersededError */
+export async function end(
+  redis: RedisClient,
+  saleId: string,
+  epoch: number,
+  { sale, changeNo, changeId, stock, undecidedFrom }: RebuiltSale,
+): Promise<void> {
+  const change = { change_no: changeNo, ...(changeId !== '' && { change_id: changeId }) };
+  const rules = Object.entries({ ...saleFields(sale), ...change }).map(([field, value]) => ({
+    hash: 'sale',
+    field,
+    value,
+  }));
+  const counts = stock.flatMap(({ sku, ...units }) =>
+    Object.entries(units).map(([field, value]) => ({ hash: 'stock', field: `${sku}:${field}`, value })),
+  );
+  const reply = await run(redis, scripts.rebuildEnd, {
+    keys: keysOf(saleId),
+    args: { epoch, undecidedFrom },
+    repeated: [...rules, ...counts],
+  });
+  assertNotSuperseded(reply);
+}
 
-    /** An operator can see it now. */
-    async forgetDamaged(saleId: string, names: readonly string[]): Promise<void> {
-      if (names.length > 0) await redis.srem(keysOf(saleId).damaged, ...names);
-    },
-  };
+/**
+ * Lets the orders expire whose holds are void, and puts those back into the outbox that MySQL or the
+ * outbox has lost. A call that dies half-way leaves the others to the next.
+ * @param readStored those of these orders that MySQL has
+ * @returns how many there are
+ */
+export async function expireVoid(
+  redis: RedisClient,
+  saleId: string,
+  readStored: (orderNos: readonly string[]) => Promise<Pick<ReadonlyMap<string, unknown>, 'has'>>,
+): Promise<number> {
+  const keys = keysOf(saleId);
+  let expired = 0;
+  // Each order is taken off the list, so the list becomes empty.
+  for (;;) {
+    const orderNos = await redis.zrange(keys.void, '0', String(ROWS_AT_ONCE - 1));
+    if (orderNos.length === 0) return expired;
+    const [valid, invalid] = [orderNos.filter(parseOrderNo), orderNos.filter((text) => !parseOrderNo(text))];
+    if (invalid.length > 0) await redis.zrem(keys.void, ...invalid);
+    const stored = await readStored(valid);
+    const replies = await Promise.all(
+      valid.map((orderNo) => {
+        const isStored = stored.has(orderNo);
+        return run(redis, scripts.expireVoid, {
+          keys: orderKeys(orderNo),
+          args: { orderNo, epoch: epochOf(orderNo), ttlMs: PROJECTION_TTL_MS, isStored },
+        });
+      }),
+    );
+    expired += replies.filter((reply) => reply === 'expires').length;
+  }
+}
+
+/**
+ * What this rebuild, or one that died, has found damaged: names of keys, and orders that are lost by it.
+ */
+export function readDamaged(redis: RedisClient, saleId: string): Promise<string[]> {
+  return redis.smembers(keysOf(saleId).damaged);
+}
+
+/** An operator can see it now. */
+export async function forgetDamaged(
+  redis: RedisClient,
+  saleId: string,
+  names: readonly string[],
+): Promise<void> {
+  if (names.length > 0) await redis.srem(keysOf(saleId).damaged, ...names);
 }

@@ -8,7 +8,7 @@ import type { RedisClient } from './connection.ts';
 import { saleKeys, wholeSale } from './keys.ts';
 import { registerSales } from './outbox.ts';
 import type { changeSaleReply, lifeReply } from './replies.ts';
-import { changeSale, checkLife, serverTime } from './sale-scripts.ts';
+import * as scripts from './sale-scripts.ts';
 import { run } from './script-call.ts';
 
 const int = z.coerce.number().int();
@@ -83,77 +83,77 @@ const keysOf = (saleId: string) => saleKeys(wholeSale(saleId));
 /** See `lua/change-sale.lua`. */
 type ChangeReply = z.infer<typeof changeSaleReply>;
 
-export type SaleStock = ReturnType<typeof createSaleStock>;
-
-export function createSaleStock(redis: RedisClient) {
-  return {
-    /**
-     * See `lua/change-sale.lua`.
-     * @param isPending whether MySQL still has the change as pending; asked before a warm-up
-     */
-    async change(
-      { saleId, changeNo, changeId, action, epoch, document }: SaleChange,
-      isPending: () => Promise<boolean>,
-    ): Promise<ChangeReply> {
-      const { sale } = document;
-      const keys = keysOf(saleId);
-      const isWarmUp = action === 'warm_up';
-      // Registered first: a relay that knows a sale too early waits; orders of a sale that no relay knows
-      // would be lost.
-      if (isWarmUp) await registerSales(redis, [wholeSale(saleId)]);
-      // The knowledge that a warm-up is pending is newer than this.
-      const known = isWarmUp ? await run(redis, serverTime, { keys, args: {} }) : undefined;
-      if (isWarmUp && !(await isPending())) return { kind: 'stale', changeNo };
-      return run(redis, changeSale, {
-        keys,
-        args: {
-          changeNo,
-          changeId,
-          epoch: isWarmUp ? epoch : 0,
-          rules: JSON.stringify(ruleFields(sale)),
-          untilMs: known ? known.nowMs + WARM_UP_WITHIN_MS : 0,
-          seenRunId: known?.runId ?? '',
-        },
-        repeated: sale.skus.map(({ sku, unitPrice, limitPerUser, total }) => ({
-          sku,
-          unitPrice,
-          limit: limitPerUser ?? '',
-          total,
-        })),
-      });
+/**
+ * See `lua/change-sale.lua`.
+ * @param isPending whether MySQL still has the change as pending; asked before a warm-up
+ */
+export async function change(
+  redis: RedisClient,
+  { saleId, changeNo, changeId, action, epoch, document }: SaleChange,
+  isPending: () => Promise<boolean>,
+): Promise<ChangeReply> {
+  const { sale } = document;
+  const keys = keysOf(saleId);
+  const isWarmUp = action === 'warm_up';
+  // Registered first: a relay that knows a sale too early waits; orders of a sale that no relay knows
+  // would be lost.
+  if (isWarmUp) await registerSales(redis, [wholeSale(saleId)]);
+  // The knowledge that a warm-up is pending is newer than this.
+  const known = isWarmUp ? await run(redis, scripts.serverTime, { keys, args: {} }) : undefined;
+  if (isWarmUp && !(await isPending())) return { kind: 'stale', changeNo };
+  return run(redis, scripts.changeSale, {
+    keys,
+    args: {
+      changeNo,
+      changeId,
+      epoch: isWarmUp ? epoch : 0,
+      rules: JSON.stringify(ruleFields(sale)),
+      untilMs: known ? known.nowMs + WARM_UP_WITHIN_MS : 0,
+      seenRunId: known?.runId ?? '',
     },
+    repeated: sale.skus.map(({ sku, unitPrice, limitPerUser, total }) => ({
+      sku,
+      unitPrice,
+      limit: limitPerUser ?? '',
+      total,
+    })),
+  });
+}
 
-    /**
-     * Redis' clock, by which orders were reserved and so have their deadlines (Unix ms).
-     * @param saleId of a cluster, that of the node which has this sale; without it, of any node
-     */
-    readTimeMs: async (saleId?: string): Promise<number> =>
-      saleId === undefined
-        ? readTimeMs(redis)
-        : (await run(redis, serverTime, { keys: keysOf(saleId), args: {} })).nowMs,
+/**
+ * Redis' clock, by which orders were reserved and so have their deadlines (Unix ms).
+ * @param saleId of a cluster, that of the node which has this sale; without it, of any node
+ */
+export async function readTimeMs(redis: RedisClient, saleId?: string): Promise<number> {
+  return saleId === undefined
+    ? readClockMs(redis)
+    : (await run(redis, scripts.serverTime, { keys: keysOf(saleId), args: {} })).nowMs;
+}
 
-    /** Whether the sale's data are those that this server was given, or are to be made again. */
-    checkLife: (saleId: string): Promise<SaleLife> =>
-      run(redis, checkLife, { keys: keysOf(saleId), args: {} }),
+/** Whether the sale's data are those that this server was given, or are to be made again. */
+export function checkLife(redis: RedisClient, saleId: string): Promise<SaleLife> {
+  return run(redis, scripts.checkLife, { keys: keysOf(saleId), args: {} });
+}
 
-    /** @returns undefined when Redis does not know the sale */
-    async read(saleId: string): Promise<SaleView | undefined> {
-      const [hashes, nowMs] = await Promise.all([readHashes(redis, saleId), readTimeMs(redis)]);
-      return hashes && toSaleView(saleId, hashes, nowMs);
-    },
+/** @returns undefined when Redis does not know the sale */
+export async function read(redis: RedisClient, saleId: string): Promise<SaleView | undefined> {
+  const [hashes, nowMs] = await Promise.all([readHashes(redis, saleId), readClockMs(redis)]);
+  return hashes && toSaleView(saleId, hashes, nowMs);
+}
 
-    /** What the sale is sold by, and its last change. @returns undefined when Redis does not know the sale */
-    async readDecided(saleId: string): Promise<DecidedSale | undefined> {
-      const hashes = await readHashes(redis, saleId);
-      return hashes && toDecided(saleId, hashes);
-    },
+/** What the sale is sold by, and its last change. @returns undefined when Redis does not know the sale */
+export async function readDecided(redis: RedisClient, saleId: string): Promise<DecidedSale | undefined> {
+  const hashes = await readHashes(redis, saleId);
+  return hashes && toDecided(saleId, hashes);
+}
 
-    /** As `read` and `readDecided`, of one moment. */
-    async readWithChange(saleId: string): Promise<{ view: SaleView; decided: DecidedSale } | undefined> {
-      const [hashes, nowMs] = await Promise.all([readHashes(redis, saleId), readTimeMs(redis)]);
-      return hashes && { view: toSaleView(saleId, hashes, nowMs), decided: toDecided(saleId, hashes) };
-    },
-  };
+/** As `read` and `readDecided`, of one moment. */
+export async function readWithChange(
+  redis: RedisClient,
+  saleId: string,
+): Promise<{ view: SaleView; decided: DecidedSale } | undefined> {
+  const [hashes, nowMs] = await Promise.all([readHashes(redis, saleId), readClockMs(redis)]);
+  return hashes && { view: toSaleView(saleId, hashes, nowMs), decided: toDecided(saleId, hashes) };
 }
 
 interface SaleHashes {
@@ -169,7 +169,7 @@ async function readHashes(redis: RedisClient, saleId: string): Promise<SaleHashe
 }
 
 /** By Redis' clock, Unix ms. */
-async function readTimeMs(redis: RedisClient): Promise<number> {
+async function readClockMs(redis: RedisClient): Promise<number> {
   const [seconds, micros] = await redis.time();
   return Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000);
 }

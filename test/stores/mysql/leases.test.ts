@@ -4,12 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Order } from '../../../src/domain/order.ts';
 import { createSecret } from '../../../src/push/message.ts';
 import { createMysqlPool, modify, type Pool } from '../../../src/stores/mysql/connection.ts';
-import { createOrderClaims } from '../../../src/stores/mysql/orders/order-claims.ts';
-import { createOrders } from '../../../src/stores/mysql/orders/orders.ts';
-import { createDeliveryClaims } from '../../../src/stores/mysql/push/delivery-claims.ts';
-import { createEndpointFeed } from '../../../src/stores/mysql/push/endpoint-feed.ts';
-import { createEndpoints } from '../../../src/stores/mysql/push/endpoints.ts';
-import { mysqlStores } from '../../../src/stores/open.ts';
+import { mysqlStores } from '../../../src/stores/mysql/stores.ts';
 import { buildOrder, buildSale } from '../../support/factories.ts';
 import { selectOne } from '../../support/rows.ts';
 import { openTestStores, type TestStores } from '../../support/stores.ts';
@@ -52,7 +47,7 @@ describe.each([120, -120])('where MySQL is %i s ahead of the process', (aheadSec
 
   test('an order that is due is claimed once, for as long as a claim lasts', async () => {
     const order = await newOrder();
-    const [orders, claims] = [createOrders(pool), createOrderClaims(pool)];
+    const [orders, claims] = [mysqlStores(pool).orders, mysqlStores(pool).orderClaims];
     await orders.storeOrders([order], 'due');
     expect((await claims.take(10)).map((claimed) => claimed.order.orderNo)).toEqual([order.orderNo]);
     expect(await claims.take(10)).toEqual([]);
@@ -61,14 +56,14 @@ describe.each([120, -120])('where MySQL is %i s ahead of the process', (aheadSec
 
   test('an order that a relay stores to start it at once is no other relay’s meanwhile', async () => {
     const order = await newOrder();
-    await createOrders(pool).storeOrders([order], 'claimed');
-    expect(await createOrderClaims(pool).take(10)).toEqual([]);
+    await mysqlStores(pool).orders.storeOrders([order], 'claimed');
+    expect(await mysqlStores(pool).orderClaims.take(10)).toEqual([]);
     expect(await secondsLeft('engine_due_at', 'orders WHERE order_no', order.orderNo)).toBe(30);
   });
 
   test('an order with a wish to cancel is left to the API for its moment, and due after that', async () => {
     const order = await newOrder();
-    const orders = createOrders(pool);
+    const { orders } = mysqlStores(pool);
     await orders.storeOrders([order], 'started');
     await orders.requestCancel(order.orderNo);
     expect(await secondsLeft('engine_due_at', 'orders WHERE order_no', order.orderNo)).toBe(2);
@@ -96,12 +91,14 @@ describe.each([120, -120])('where MySQL is %i s ahead of the process', (aheadSec
   test('a delivery is due at once, and claimed once, for as long as a claim lasts', async () => {
     const name = `office-${aheadSeconds + 200}`;
     const terms = { url: 'http://127.0.0.1:1/', types: null, saleId: null, description: '' };
-    const put = await createEndpoints(pool).put(name, terms, createSecret(), 'ada');
+    const put = await mysqlStores(pool).endpoints.put(name, terms, createSecret(), 'ada');
     if (put.kind === 'full') throw new Error('there are too many endpoints');
     const { endpointId, fedSequence } = put.endpoint;
     const event = { eventId: 'one', sequence: fedSequence + 1, line: 'sale' };
-    await createEndpointFeed(pool).advance(endpointId, { from: fedSequence, to: fedSequence + 1 }, [event]);
-    const claims = createDeliveryClaims(pool);
+    await mysqlStores(pool).endpointFeed.advance(endpointId, { from: fedSequence, to: fedSequence + 1 }, [
+      event,
+    ]);
+    const claims = mysqlStores(pool).deliveryClaims;
     expect((await claims.take(endpointId))?.deliveries).toMatchObject([{ eventId: 'one', isDue: true }]);
     expect(await claims.take(endpointId)).toBeUndefined();
     expect(await secondsLeft('claimed_until', 'push_deliveries WHERE endpoint_id', endpointId)).toBe(60);
@@ -109,7 +106,7 @@ describe.each([120, -120])('where MySQL is %i s ahead of the process', (aheadSec
 
   test('a former secret signs for three days', async () => {
     const name = `rotated-${aheadSeconds + 200}`;
-    const endpoints = createEndpoints(pool);
+    const { endpoints } = mysqlStores(pool);
     const terms = { url: 'http://127.0.0.1:1/', types: null, saleId: null, description: '' };
     await endpoints.put(name, terms, createSecret(), 'ada');
     await endpoints.rotateSecret(name, createSecret(), 'ada');

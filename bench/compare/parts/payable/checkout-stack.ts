@@ -4,7 +4,8 @@ import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Client, Connection } from '@temporalio/client';
 import { modify } from '../../../../src/stores/mysql/connection.ts';
-import { createSales, type Sales } from '../../../../src/stores/mysql/sales.ts';
+import { mysqlStores } from '../../../../src/stores/mysql/stores.ts';
+import type { Stores } from '../../../../src/stores/open.ts';
 import { startProvider } from '../../../../stack/app.ts';
 import { openBenchServers, type BenchServers } from '../../../servers.ts';
 
@@ -45,7 +46,7 @@ async function openOn(bench: BenchServers): Promise<CheckoutStack> {
   await startProvider(processes, { apiUrl, providerUrl });
   const connection = await Connection.connect({ address: servers.temporalAddress });
   const client = new Client({ connection });
-  const sales = createSales(pool);
+  const { sales } = mysqlStores(pool);
   return {
     processes,
     servers,
@@ -69,7 +70,7 @@ async function openOn(bench: BenchServers): Promise<CheckoutStack> {
   };
 }
 
-async function untilHeld(sales: Sales, saleId: string, units: number): Promise<void> {
+async function untilHeld(sales: Stores['sales'], saleId: string, units: number): Promise<void> {
   const endMs = performance.now() + DRAIN_TIMEOUT_MS;
   for (;;) {
     const held = (await sales.readStock(saleId))[0]?.held;

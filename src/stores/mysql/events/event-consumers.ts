@@ -24,46 +24,40 @@ export type Committed =
   | { kind: 'ahead'; last: number }
   | { kind: 'too-many' };
 
-export type EventConsumers = ReturnType<typeof createEventConsumers>;
-
 const consumerRow = z.object({ name: z.string(), position: z.int(), updated_at: z.date() });
 
-export function createEventConsumers(pool: Pool) {
-  return {
-    /** Commits a position, and makes the consumer where there is none of that name. */
-    commit: (name: string, position: number, isRewind: boolean): Promise<Committed> =>
-      inTransaction(pool, async (connection) => {
-        const last = await readLastSequence(connection);
-        if (position > last) return { kind: 'ahead', last };
-        await insertOnce(connection, name, position);
-        const [found] = await selectConsumers(connection, last, 'name = ? FOR UPDATE', [name]);
-        if (!found) return { kind: 'too-many' };
-        if (position < found.position && !isRewind) return { kind: 'behind', position: found.position };
-        await modify(
-          connection,
-          'UPDATE event_consumers SET position = ?, updated_at = NOW(3) WHERE name = ?',
-          [position, name],
-        );
-        const lag = last - position;
-        return { kind: 'committed', consumer: { ...found, position, lag, updatedAt: new Date() } };
-      }),
+/** Commits a position, and makes the consumer where there is none of that name. */
+export function commit(pool: Pool, name: string, position: number, isRewind: boolean): Promise<Committed> {
+  return inTransaction(pool, async (connection) => {
+    const last = await readLastSequence(connection);
+    if (position > last) return { kind: 'ahead', last };
+    await insertOnce(connection, name, position);
+    const [found] = await selectConsumers(connection, last, 'name = ? FOR UPDATE', [name]);
+    if (!found) return { kind: 'too-many' };
+    if (position < found.position && !isRewind) return { kind: 'behind', position: found.position };
+    await modify(connection, 'UPDATE event_consumers SET position = ?, updated_at = NOW(3) WHERE name = ?', [
+      position,
+      name,
+    ]);
+    const lag = last - position;
+    return { kind: 'committed', consumer: { ...found, position, lag, updatedAt: new Date() } };
+  });
+}
 
-    /** By name, and the sequence of the last event of all. */
-    async list(): Promise<{ consumers: EventConsumer[]; last: number }> {
-      const last = await readLastSequence(pool);
-      return { consumers: await selectConsumers(pool, last, 'TRUE ORDER BY name', []), last };
-    },
+/** By name, and the sequence of the last event of all. */
+export async function list(pool: Pool): Promise<{ consumers: EventConsumer[]; last: number }> {
+  const last = await readLastSequence(pool);
+  return { consumers: await selectConsumers(pool, last, 'TRUE ORDER BY name', []), last };
+}
 
-    /** Undefined when there is none of that name. */
-    async read(name: string): Promise<EventConsumer | undefined> {
-      return (await selectConsumers(pool, await readLastSequence(pool), 'name = ?', [name]))[0];
-    },
+/** Undefined when there is none of that name. */
+export async function read(pool: Pool, name: string): Promise<EventConsumer | undefined> {
+  return (await selectConsumers(pool, await readLastSequence(pool), 'name = ?', [name]))[0];
+}
 
-    /** Also when there is none. */
-    async remove(name: string): Promise<void> {
-      await modify(pool, 'DELETE FROM event_consumers WHERE name = ?', [name]);
-    },
-  };
+/** Also when there is none. */
+export async function remove(pool: Pool, name: string): Promise<void> {
+  await modify(pool, 'DELETE FROM event_consumers WHERE name = ?', [name]);
 }
 
 /** Consumers that are made at the same moment may exceed the number, each by one. */

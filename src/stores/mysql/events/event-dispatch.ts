@@ -18,8 +18,6 @@ import { recordAction } from '../rows/audit-log.ts';
 /** elsewhere: another process numbers events. numbered: so many; fewer than asked for means that was all. */
 export type Numbered = { kind: 'elsewhere' } | { kind: 'numbered'; events: number };
 
-export type EventDispatch = ReturnType<typeof createEventDispatch>;
-
 const dispatchRow = z.object({ last_sequence: z.int(), longest_wait_ms: z.int(), now: z.date() });
 const orderEventRow = z.object({ order_no: z.string(), version: z.int(), occurred_at: z.date() });
 const shopEventRow = z.object({ event_id: z.int(), occurred_at: z.date() });
@@ -42,84 +40,76 @@ export interface LostNumbers {
   has: number;
 }
 
-export function createEventDispatch(pool: Pool) {
-  return {
-    /** The name of this history of events, and its last sequence. */
-    async readFeed(): Promise<{ feedId: string; last: number }> {
-      const [row] = await selectRows(
-        pool,
-        z.object({ feed_id: z.string(), last_sequence: z.int() }),
-        'SELECT feed_id, last_sequence FROM event_dispatch',
-      );
-      assert(row, 'event_dispatch has no row');
-      return { feedId: row.feed_id, last: row.last_sequence };
-    },
-
-    /**
-     * MySQL has lost commits: this sequence was given, and MySQL does not know it. The next ones go on far
-     * above it, so that no reader skips an event.
-     * @returns undefined when another process has done it
-     */
-    skipLostNumbers: (had: number): Promise<LostNumbers | undefined> =>
-      inTransaction(pool, async (connection) => {
-        const [row] = await selectRows(
-          connection,
-          dispatchRow,
-          `${DISPATCH} WHERE dispatch_id = 1 FOR UPDATE`,
-        );
-        assert(row, 'event_dispatch has no row');
-        const has = row.last_sequence;
-        if (has >= had) return undefined;
-        await setLast(connection, had + LEFT_OUT, 0);
-        const detail = { lastSequence: { before: had, after: has }, goesOnAfter: had + LEFT_OUT };
-        const decision = { actor: 'holdfast', reason: null };
-        await recordAction(connection, { ...decision, action: 'commits_lost', subject: 'mysql', detail });
-        return { had, has };
-      }),
-
-    /**
-     * Numbers up to `max` events, in one transaction.
-     * @param known a number that was given: a MySQL that has lost it since gives none
-     */
-    numberEvents: (max: number, known = 0): Promise<Numbered> =>
-      inTransaction(pool, async (connection) => {
-        const found = await lockDispatch(connection);
-        if (!found || found.last_sequence < known) return { kind: 'elsewhere' };
-        const { last_sequence: last, now } = found;
-        const ofShop = await numberShopEvents(connection, last, max);
-        const ofOrders = await numberOrderEvents(connection, last + ofShop.events, max - ofShop.events);
-        const events = ofShop.events + ofOrders.events;
-        const waitedMs = now.getTime() - Math.min(ofShop.oldestMs, ofOrders.oldestMs);
-        if (events > 0) await setLast(connection, last + events, Math.max(0, waitedMs));
-        return { kind: 'numbered', events };
-      }),
-
-    /** The sequence of the last event. All events up to it can be read. */
-    readLastSequence: (): Promise<number> => readLastSequence(pool),
-
-    /**
-     * The longest that any event has waited for its number, in ms. Of two events, the one that occurred
-     * later has the lower number only if it occurred within so long after the other.
-     */
-    async readLongestWaitMs(): Promise<number> {
-      return (await readDispatch(pool)).longest_wait_ms;
-    },
-
-    /** Committed events without a number, counted up to `max`. */
-    async countWaiting(max: number): Promise<number> {
-      const [row] = await selectRows(
-        pool,
-        z.object({ waiting: z.int() }),
-        `SELECT COUNT(*) AS waiting FROM (
-           (SELECT 1 FROM order_events WHERE sequence IS NULL LIMIT ?) UNION ALL
-           (SELECT 1 FROM shop_events WHERE sequence IS NULL LIMIT ?)) events`,
-        [max, max],
-      );
-      return Math.min(row?.waiting ?? 0, max);
-    },
-  };
+/** The name of this history of events, and its last sequence. */
+export async function readFeed(pool: Pool): Promise<{ feedId: string; last: number }> {
+  const [row] = await selectRows(
+    pool,
+    z.object({ feed_id: z.string(), last_sequence: z.int() }),
+    'SELECT feed_id, last_sequence FROM event_dispatch',
+  );
+  assert(row, 'event_dispatch has no row');
+  return { feedId: row.feed_id, last: row.last_sequence };
 }
 
+/**
+ * MySQL has lost commits: this sequence was given, and MySQL does not know it. The next ones go on far
+ * above it, so that no reader skips an event.
+ * @returns undefined when another process has done it
+ */
+export function skipLostNumbers(pool: Pool, had: number): Promise<LostNumbers | undefined> {
+  return inTransaction(pool, async (connection) => {
+    const [row] = await selectRows(connection, dispatchRow, `${DISPATCH} WHERE dispatch_id = 1 FOR UPDATE`);
+    assert(row, 'event_dispatch has no row');
+    const has = row.last_sequence;
+    if (has >= had) return undefined;
+    await setLast(connection, had + LEFT_OUT, 0);
+    const detail = { lastSequence: { before: had, after: has }, goesOnAfter: had + LEFT_OUT };
+    const decision = { actor: 'holdfast', reason: null };
+    await recordAction(connection, { ...decision, action: 'commits_lost', subject: 'mysql', detail });
+    return { had, has };
+  });
+}
+
+/**
+ * Numbers up to `max` events, in one transaction.
+ * @param known a number that was given: a MySQL that has lost it since gives none
+ */
+export function numberEvents(pool: Pool, max: number, known = 0): Promise<Numbered> {
+  return inTransaction(pool, async (connection) => {
+    const found = await lockDispatch(connection);
+    if (!found || found.last_sequence < known) return { kind: 'elsewhere' };
+    const { last_sequence: last, now } = found;
+    const ofShop = await numberShopEvents(connection, last, max);
+    const ofOrders = await numberOrderEvents(connection, last + ofShop.events, max - ofShop.events);
+    const events = ofShop.events + ofOrders.events;
+    const waitedMs = now.getTime() - Math.min(ofShop.oldestMs, ofOrders.oldestMs);
+    if (events > 0) await setLast(connection, last + events, Math.max(0, waitedMs));
+    return { kind: 'numbered', events };
+  });
+}
+
+/**
+ * The longest that any event has waited for its number, in ms. Of two events, the one that occurred
+ * later has the lower number only if it occurred within so long after the other.
+ */
+export async function readLongestWaitMs(pool: Pool): Promise<number> {
+  return (await readDispatch(pool)).longest_wait_ms;
+}
+
+/** Committed events without a number, counted up to `max`. */
+export async function countWaiting(pool: Pool, max: number): Promise<number> {
+  const [row] = await selectRows(
+    pool,
+    z.object({ waiting: z.int() }),
+    `SELECT COUNT(*) AS waiting FROM (
+           (SELECT 1 FROM order_events WHERE sequence IS NULL LIMIT ?) UNION ALL
+           (SELECT 1 FROM shop_events WHERE sequence IS NULL LIMIT ?)) events`,
+    [max, max],
+  );
+  return Math.min(row?.waiting ?? 0, max);
+}
+
+/** The sequence of the last event. All events up to it can be read. */
 export async function readLastSequence(executor: Executor): Promise<number> {
   return (await readDispatch(executor)).last_sequence;
 }

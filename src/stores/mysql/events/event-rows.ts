@@ -4,7 +4,7 @@ import { z } from 'zod';
 import type { OrderChange } from '../../../domain/event.ts';
 import type { OrderState } from '../../../domain/order.ts';
 import { selectRows, type Pool } from '../connection.ts';
-import { readOrders, stateColumns, toState, type StoredOrder } from '../rows/order-rows.ts';
+import { readOrders as readStored, stateColumns, toState, type StoredOrder } from '../rows/order-rows.ts';
 
 /** A change of an order, as it was recorded with it. */
 export interface OrderEventRow extends OrderChange {
@@ -52,8 +52,6 @@ export interface EventList {
   readTo: number;
 }
 
-export type EventRows = ReturnType<typeof createEventRows>;
-
 /** The state that a version of the order had, in the columns of `order_events`. */
 const orderEventRow = z.object({
   sequence: z.int(),
@@ -89,53 +87,49 @@ const sizeRow = z.object({ sequence: z.int(), bytes: z.int() });
 
 const dataJson = z.record(z.string(), z.unknown());
 
-export function createEventRows(pool: Pool) {
-  return {
-    /**
-     * The events after `after` and up to `upTo`, at most `max`. Up to the last sequence all are there; those
-     * beyond it might be committed between the two reads, and there would be a gap.
-     */
-    async list(range: EventRange): Promise<EventList> {
-      const { upTo, max } = range;
-      const [ofOrders, ofShop] = await Promise.all([
-        listOrderEvents(pool, range),
-        listShopEvents(pool, range),
-      ]);
-      const all = [...ofOrders, ...ofShop.rows].toSorted((a, b) => a.sequence - b.sequence);
-      const rows = all.filter(({ sequence }) => sequence <= ofShop.readTo).slice(0, max);
-      const last = rows.at(-1);
-      return { rows, readTo: rows.length === max && last ? last.sequence : Math.min(ofShop.readTo, upTo) };
-    },
+/**
+ * The events after `after` and up to `upTo`, at most `max`. Up to the last sequence all are there; those
+ * beyond it might be committed between the two reads, and there would be a gap.
+ */
+export async function list(pool: Pool, range: EventRange): Promise<EventList> {
+  const { upTo, max } = range;
+  const [ofOrders, ofShop] = await Promise.all([listOrderEvents(pool, range), listShopEvents(pool, range)]);
+  const all = [...ofOrders, ...ofShop.rows].toSorted((a, b) => a.sequence - b.sequence);
+  const rows = all.filter(({ sequence }) => sequence <= ofShop.readTo).slice(0, max);
+  const last = rows.at(-1);
+  return { rows, readTo: rows.length === max && last ? last.sequence : Math.min(ofShop.readTo, upTo) };
+}
 
-    /**
-     * The states that orders got by the events after this one, at most `max`, up to the first that is younger
-     * than `ageMs`. One statement sees the numbers without a gap.
-     */
-    async listStates(after: number, max: number, ageMs: number): Promise<NumberedState[]> {
-      const rows = await selectRows(
-        pool,
-        stateRow,
-        `SELECT sequence, order_no, status, version, payment, reason AS closing_reason, refunded,
+/**
+ * The states that orders got by the events after this one, at most `max`, up to the first that is younger
+ * than `ageMs`. One statement sees the numbers without a gap.
+ */
+export async function listStates(
+  pool: Pool,
+  after: number,
+  max: number,
+  ageMs: number,
+): Promise<NumberedState[]> {
+  const rows = await selectRows(
+    pool,
+    stateRow,
+    `SELECT sequence, order_no, status, version, payment, reason AS closing_reason, refunded,
            occurred_at <= NOW(3) - INTERVAL ? * 1000 MICROSECOND AS old
          FROM order_events WHERE sequence > ? ORDER BY sequence LIMIT ?`,
-        [ageMs, after, max],
-      );
-      const young = rows.findIndex(({ old }) => !old);
-      return rows
-        .slice(0, young < 0 ? rows.length : young)
-        .map(({ sequence, order_no: orderNo, ...row }) => ({
-          sequence,
-          orderNo,
-          state: toState(row),
-        }));
-    },
+    [ageMs, after, max],
+  );
+  const young = rows.findIndex(({ old }) => !old);
+  return rows.slice(0, young < 0 ? rows.length : young).map(({ sequence, order_no: orderNo, ...row }) => ({
+    sequence,
+    orderNo,
+    state: toState(row),
+  }));
+}
 
-    /** The orders by number; their content never changes, but for the person when it is erased. */
-    async readOrders(orderNos: readonly string[]): Promise<Map<string, StoredOrder>> {
-      const stored = await readOrders(pool, orderNos);
-      return new Map(stored.map((one) => [one.order.orderNo, one]));
-    },
-  };
+/** The orders by number; their content never changes, but for the person when it is erased. */
+export async function readOrders(pool: Pool, orderNos: readonly string[]): Promise<Map<string, StoredOrder>> {
+  const stored = await readStored(pool, orderNos);
+  return new Map(stored.map((one) => [one.order.orderNo, one]));
 }
 
 async function listOrderEvents(pool: Pool, { after, upTo, max }: EventRange): Promise<OrderEventRow[]> {

@@ -75,82 +75,81 @@ const COLUMNS = `parked_id, kind, reference, cause, inputs, reason, last_error, 
  */
 export type RetryOutcome = 'due' | 'ended' | 'not-stored' | 'outbox' | 'undecided' | 'resolved' | 'unknown';
 
-export function createParkedWork(pool: Pool) {
-  return {
-    /** @param filter all: also what is resolved; the newest first. Otherwise the longest parked first. */
-    list(filter: { kind?: ParkedKind | undefined; all?: boolean; limit: number }): Promise<ParkedEntry[]> {
-      const conditions = [
-        ...(filter.all === true ? [] : ['resolved_at IS NULL']),
-        ...(filter.kind === undefined ? [] : ['kind = ?']),
-      ];
-      const where = conditions.length === 0 ? 'TRUE' : conditions.join(' AND ');
-      const order = filter.all === true ? 'parked_id DESC' : 'parked_id';
-      const values = [...(filter.kind === undefined ? [] : [filter.kind]), filter.limit];
-      return selectParked(pool, `${where} ORDER BY ${order} LIMIT ?`, values);
-    },
+/** @param filter all: also what is resolved; the newest first. Otherwise the longest parked first. */
+export function list(
+  pool: Pool,
+  filter: { kind?: ParkedKind | undefined; all?: boolean; limit: number },
+): Promise<ParkedEntry[]> {
+  const conditions = [
+    ...(filter.all === true ? [] : ['resolved_at IS NULL']),
+    ...(filter.kind === undefined ? [] : ['kind = ?']),
+  ];
+  const where = conditions.length === 0 ? 'TRUE' : conditions.join(' AND ');
+  const order = filter.all === true ? 'parked_id DESC' : 'parked_id';
+  const values = [...(filter.kind === undefined ? [] : [filter.kind]), filter.limit];
+  return selectParked(pool, `${where} ORDER BY ${order} LIMIT ?`, values);
+}
 
-    /** Undefined when there is no such entry. */
-    async read(parkedId: number): Promise<ParkedEntry | undefined> {
-      return (await selectParked(pool, 'parked_id = ?', [parkedId]))[0];
-    },
+/** Undefined when there is no such entry. */
+export async function read(pool: Pool, parkedId: number): Promise<ParkedEntry | undefined> {
+  return (await selectParked(pool, 'parked_id = ?', [parkedId]))[0];
+}
 
-    /** Has the work tried again, before new work. What an outcome leaves to be done is the caller's. */
-    retry: (parkedId: number, decision: Decision): Promise<RetryOutcome> =>
-      inTransaction(pool, async (connection) => {
-        const entry = (await selectParked(connection, 'parked_id = ?', [parkedId]))[0];
-        if (!entry) return 'unknown';
-        // What it is about is locked first, as the rules do that park it.
-        await lockMatter(connection, entry);
-        if (!(await lockOpen(connection, parkedId))) return 'resolved';
-        const outcome = await makeDue(connection, entry);
-        if (outcome === 'due') await recordRetry(connection, entry, decision);
-        return outcome;
-      }),
+/** Has the work tried again, before new work. What an outcome leaves to be done is the caller's. */
+export function retry(pool: Pool, parkedId: number, decision: Decision): Promise<RetryOutcome> {
+  return inTransaction(pool, async (connection) => {
+    const entry = (await selectParked(connection, 'parked_id = ?', [parkedId]))[0];
+    if (!entry) return 'unknown';
+    // What it is about is locked first, as the rules do that park it.
+    await lockMatter(connection, entry);
+    if (!(await lockOpen(connection, parkedId))) return 'resolved';
+    const outcome = await makeDue(connection, entry);
+    if (outcome === 'due') await recordRetry(connection, entry, decision);
+    return outcome;
+  });
+}
 
-    /** Ends the parking of an entry that the caller has brought on its way again. */
-    completeRetry: (entry: ParkedEntry, decision: Decision): Promise<void> =>
-      inTransaction(pool, async (connection) => {
-        if (!(await lockOpen(connection, entry.parkedId))) return;
-        await unpark(connection, entry.kind, entry.reference);
-        await recordRetry(connection, entry, decision);
-      }),
+/** Ends the parking of an entry that the caller has brought on its way again. */
+export function completeRetry(pool: Pool, entry: ParkedEntry, decision: Decision): Promise<void> {
+  return inTransaction(pool, async (connection) => {
+    if (!(await lockOpen(connection, entry.parkedId))) return;
+    await unpark(connection, entry.kind, entry.reference);
+    await recordRetry(connection, entry, decision);
+  });
+}
 
-    /**
-     * Takes the entry off the list: the operator has settled it by hand. The rules park it again only for
-     * other facts, or after they had settled it themselves.
-     */
-    resolve: (parkedId: number, decision: Decision): Promise<'resolved' | 'resolved-before' | 'unknown'> =>
-      inTransaction(pool, async (connection) => {
-        const [entry] = await selectParked(connection, 'parked_id = ? FOR UPDATE', [parkedId]);
-        if (!entry) return 'unknown';
-        if (entry.resolvedAt) return 'resolved-before';
-        await modify(
-          connection,
-          `UPDATE parked SET resolved_at = NOW(3), settled_by = 'operator' WHERE parked_id = ?`,
-          [parkedId],
-        );
-        await recordAction(connection, {
-          ...decision,
-          action: 'parked_resolved',
-          subject: subjectOf(entry),
-          detail: { ...summarize(entry), before: 'parked', after: 'resolved' },
-        });
-        return 'resolved';
-      }),
+/**
+ * Takes the entry off the list: the operator has settled it by hand. The rules park it again only for
+ * other facts, or after they had settled it themselves.
+ */
+export function resolve(
+  pool: Pool,
+  parkedId: number,
+  decision: Decision,
+): Promise<'resolved' | 'resolved-before' | 'unknown'> {
+  return inTransaction(pool, async (connection) => {
+    const [entry] = await selectParked(connection, 'parked_id = ? FOR UPDATE', [parkedId]);
+    if (!entry) return 'unknown';
+    if (entry.resolvedAt) return 'resolved-before';
+    await modify(
+      connection,
+      `UPDATE parked SET resolved_at = NOW(3), settled_by = 'operator' WHERE parked_id = ?`,
+      [parkedId],
+    );
+    await recordAction(connection, {
+      ...decision,
+      action: 'parked_resolved',
+      subject: subjectOf(entry),
+      detail: { ...summarize(entry), before: 'parked', after: 'resolved' },
+    });
+    return 'resolved';
+  });
+}
 
-    /** The payments of this provider's id, which are several where two providers use the same. */
-    listPayments: (providerPaymentId: string): Promise<Payment[]> => listPayments(pool, providerPaymentId),
-
-    /** Notes that a step of parked work has failed once more. Work that is not parked is left alone. */
-    noteFailure: (kind: ParkedKind, reference: string, error: string): Promise<void> =>
-      noteFailure(pool, kind, reference, error),
-
-    /** As `noteFailure`, for the refund of this payment. */
-    async noteRefundFailure(which: PaymentRef, error: string): Promise<void> {
-      const payment = await readPayment(pool, which);
-      if (payment) await noteFailure(pool, 'refund', payment.providerPaymentId, error);
-    },
-  };
+/** As `noteFailure`, for the refund of this payment. */
+export async function noteRefundFailure(pool: Pool, which: PaymentRef, error: string): Promise<void> {
+  const payment = await readPayment(pool, which);
+  if (payment) await noteFailure(pool, 'refund', payment.providerPaymentId, error);
 }
 
 export function selectParked(reader: Executor, condition: string, values: unknown[]): Promise<ParkedEntry[]> {
@@ -170,7 +169,8 @@ async function lockMatter(connection: PoolConnection, { kind, reference }: Parke
     await lockPaymentAndOrder(connection, paymentId);
 }
 
-function listPayments(reader: Executor, providerPaymentId: string): Promise<Payment[]> {
+/** The payments of this provider's id, which are several where two providers use the same. */
+export function listPayments(reader: Executor, providerPaymentId: string): Promise<Payment[]> {
   return selectPayments(reader, 'provider_payment_id = ? ORDER BY payment_id', [providerPaymentId]);
 }
 

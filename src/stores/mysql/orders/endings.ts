@@ -59,105 +59,97 @@ export interface ClosingOrder {
   isOverdue: boolean;
 }
 
-export type Endings = ReturnType<typeof createEndings>;
-
-export function createEndings(pool: Pool) {
-  return {
-    /**
-     * Ends up to `limit` orders, the earliest deadlines first. One that cannot be ended does not keep back
-     * the others: it is set aside, as due to be ended alone.
-     * @param nowMs by Redis' clock (Unix ms), which made the deadlines
-     */
-    endPage: (nowMs: number, limit: number): Promise<PageOfEnds> => endPage(pool, nowMs, limit),
-
-    /**
-     * Claims ended orders of which Redis may not know yet: the process that ended them has died, or failed.
-     */
-    takeEnded: (limit: number): Promise<EndChange[]> =>
-      inTransaction(pool, async (connection) => {
-        const rows = await selectRows(
-          connection,
-          orderRow,
-          `SELECT ${COLUMNS} FROM orders FORCE INDEX (orders_to_end)
+/**
+ * Claims ended orders of which Redis may not know yet: the process that ended them has died, or failed.
+ */
+export function takeEnded(pool: Pool, limit: number): Promise<EndChange[]> {
+  return inTransaction(pool, async (connection) => {
+    const rows = await selectRows(
+      connection,
+      orderRow,
+      `SELECT ${COLUMNS} FROM orders FORCE INDEX (orders_to_end)
            WHERE workflow_started_at IS NULL AND status = 'cancelled' AND payment = 'none' AND end_due_at <= NOW(3)
            ORDER BY end_due_at LIMIT ? FOR UPDATE SKIP LOCKED`,
-          [limit],
-        );
-        const ended = rows.map(toUnbegun);
-        if (ended.length > 0) await takeLease(connection, LEASED, ended.map(orderNoOf), REDIS_CLAIM_MS);
-        return ended.map(({ orderNo, state }) => ({ orderNo, state }));
-      }),
+      [limit],
+    );
+    const ended = rows.map(toUnbegun);
+    if (ended.length > 0) await takeLease(connection, LEASED, ended.map(orderNoOf), REDIS_CLAIM_MS);
+    return ended.map(({ orderNo, state }) => ({ orderNo, state }));
+  });
+}
 
-    /** Redis has the end of these orders. */
-    async complete(orderNos: readonly string[]): Promise<void> {
-      if (orderNos.length === 0) return;
-      await modify(
-        pool,
-        `UPDATE orders SET end_due_at = NULL WHERE order_no IN (?) AND status = 'cancelled'`,
-        [orderNos],
-      );
-    },
+/** Redis has the end of these orders. */
+export async function complete(pool: Pool, orderNos: readonly string[]): Promise<void> {
+  if (orderNos.length === 0) return;
+  await modify(pool, `UPDATE orders SET end_due_at = NULL WHERE order_no IN (?) AND status = 'cancelled'`, [
+    orderNos,
+  ]);
+}
 
-    /**
-     * Claims closing orders whose sessions are to be voided, and those that are to be ended alone.
-     * @param dueForSeconds only those that nobody has taken for so long
-     */
-    takeClosing: (limit: number, dueForSeconds = 0): Promise<ClosingOrder[]> =>
-      inTransaction(pool, async (connection) => {
-        const rows = await selectRows(
-          connection,
-          closingRow,
-          `SELECT order_no, end_begun_at < NOW(3) - INTERVAL ? SECOND AS overdue
+/**
+ * Claims closing orders whose sessions are to be voided, and those that are to be ended alone.
+ * @param dueForSeconds only those that nobody has taken for so long
+ */
+export function takeClosing(pool: Pool, limit: number, dueForSeconds = 0): Promise<ClosingOrder[]> {
+  return inTransaction(pool, async (connection) => {
+    const rows = await selectRows(
+      connection,
+      closingRow,
+      `SELECT order_no, end_begun_at < NOW(3) - INTERVAL ? SECOND AS overdue
            FROM orders FORCE INDEX (orders_to_end)
            WHERE ${IS_UNBEGUN} AND end_due_at <= NOW(3) - INTERVAL ? SECOND
            ORDER BY end_due_at LIMIT ? FOR UPDATE SKIP LOCKED`,
-          [CLOSING_PATIENCE_SECONDS, dueForSeconds, limit],
-        );
-        const closing = rows.map((row) => ({ orderNo: row.order_no, isOverdue: row.overdue }));
-        if (closing.length > 0) await takeLease(connection, LEASED, closing.map(orderNoOf), CLOSING_CLAIM_MS);
-        return closing;
-      }),
+      [CLOSING_PATIENCE_SECONDS, dueForSeconds, limit],
+    );
+    const closing = rows.map((row) => ({ orderNo: row.order_no, isOverdue: row.overdue }));
+    if (closing.length > 0) await takeLease(connection, LEASED, closing.map(orderNoOf), CLOSING_CLAIM_MS);
+    return closing;
+  });
+}
 
-    /**
-     * Ends a closing order, unless a payment came first: that one is its workflow's, which is due.
-     * @param force even with open sessions
-     * @returns its new state; undefined where nothing changed, as its workflow has begun
-     */
-    endClosing: (orderNo: string, { force }: { force: boolean }): Promise<EndChange | undefined> =>
-      inTransaction(pool, async (connection) => {
-        const [row] = await selectRows(
-          connection,
-          orderRow,
-          `SELECT ${COLUMNS} FROM orders WHERE order_no = ? AND workflow_started_at IS NULL
+/**
+ * Ends a closing order, unless a payment came first: that one is its workflow's, which is due.
+ * @param force even with open sessions
+ * @returns its new state; undefined where nothing changed, as its workflow has begun
+ */
+export function endClosing(
+  pool: Pool,
+  orderNo: string,
+  { force }: { force: boolean },
+): Promise<EndChange | undefined> {
+  return inTransaction(pool, async (connection) => {
+    const [row] = await selectRows(
+      connection,
+      orderRow,
+      `SELECT ${COLUMNS} FROM orders WHERE order_no = ? AND workflow_started_at IS NULL
              AND status = 'awaiting_payment' FOR UPDATE`,
-          [orderNo],
-        );
-        if (!row) return undefined;
-        const order = toUnbegun(row);
-        const paid = (await settleBatchPayments(connection, [orderNo])).get(orderNo) ?? order.state;
-        if (paid.payment !== 'none') {
-          await modify(
-            connection,
-            'UPDATE orders SET end_due_at = NULL, end_begun_at = NULL WHERE order_no = ?',
-            [orderNo],
-          );
-          return { orderNo, state: paid };
-        }
-        if (!force && (await findWithSessions(connection, [orderNo])).size > 0) return undefined;
-        const [ended] = await endAll(connection, [order]);
-        return ended;
-      }),
-
-    /** Ends the claim of a closing order: it is due again after so long. */
-    async putOff(orderNo: string, forMs: number): Promise<void> {
+      [orderNo],
+    );
+    if (!row) return undefined;
+    const order = toUnbegun(row);
+    const paid = (await settleBatchPayments(connection, [orderNo])).get(orderNo) ?? order.state;
+    if (paid.payment !== 'none') {
       await modify(
-        pool,
-        `UPDATE orders SET end_due_at = ? WHERE order_no = ? AND status = 'awaiting_payment'
-           AND end_due_at IS NOT NULL`,
-        [fromNow(forMs), orderNo],
+        connection,
+        'UPDATE orders SET end_due_at = NULL, end_begun_at = NULL WHERE order_no = ?',
+        [orderNo],
       );
-    },
-  };
+      return { orderNo, state: paid };
+    }
+    if (!force && (await findWithSessions(connection, [orderNo])).size > 0) return undefined;
+    const [ended] = await endAll(connection, [order]);
+    return ended;
+  });
+}
+
+/** Ends the claim of a closing order: it is due again after so long. */
+export async function putOff(pool: Pool, orderNo: string, forMs: number): Promise<void> {
+  await modify(
+    pool,
+    `UPDATE orders SET end_due_at = ? WHERE order_no = ? AND status = 'awaiting_payment'
+           AND end_due_at IS NOT NULL`,
+    [fromNow(forMs), orderNo],
+  );
 }
 
 const LEASED = { table: 'orders', key: 'order_no', until: 'end_due_at' };
@@ -171,7 +163,7 @@ function toUnbegun(row: z.infer<typeof orderRow>): UnbegunOrder {
 }
 
 /** After a failure it ends a page of half the size, until an order that cannot be ended is alone. */
-async function endPage(pool: Pool, nowMs: number, limit: number): Promise<PageOfEnds> {
+export async function endPage(pool: Pool, nowMs: number, limit: number): Promise<PageOfEnds> {
   try {
     return await inTransaction(pool, (connection) => endDue(connection, nowMs, limit));
   } catch (error) {

@@ -14,8 +14,6 @@ const LOOK_MS = 500;
 
 const leftRow = z.object({ left_ms: z.int() });
 
-export type ProjectionDoubts = ReturnType<typeof createProjectionDoubts>;
-
 /** @param lookMs how long a read waits for a connection, and as long again for the answer */
 export function createProjectionDoubts(pool: Pool, lookMs = LOOK_MS) {
   return {

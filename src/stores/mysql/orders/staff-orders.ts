@@ -4,7 +4,7 @@ import { MAX_SALE_TIME_MS } from '../../../domain/limits.ts';
 import type { OrderStatus } from '../../../domain/order.ts';
 import type { Pool } from '../connection.ts';
 import { readOrders, selectOrders, type StoredOrder } from '../rows/order-rows.ts';
-import { createUserOrders } from './user-orders.ts';
+import { list as listOfUser } from './user-orders.ts';
 
 export interface OrderSearch {
   by: 'reference' | 'userId' | 'saleId';
@@ -15,39 +15,32 @@ export interface OrderSearch {
   after: string | undefined;
 }
 
-export type StaffOrders = ReturnType<typeof createStaffOrders>;
-
-export function createStaffOrders(pool: Pool) {
-  const userOrders = createUserOrders(pool);
-  return {
-    /** The next orders, up to `limit`: those of a user by their times, all others by their numbers. */
-    async list(search: OrderSearch, limit: number): Promise<StoredOrder[]> {
-      const { by, value, status, after = '' } = search;
-      const hasStatus = status === undefined ? '' : 'AND status = ?';
-      const statuses = status === undefined ? [] : [status];
-      switch (by) {
-        case 'reference':
-          return selectOrders(pool, `reference = ? AND order_no > ? ${hasStatus} ORDER BY order_no LIMIT ?`, [
-            value,
-            after,
-            ...statuses,
-            limit,
-          ]);
-        case 'userId': {
-          const [last] = after === '' ? [] : await readOrders(pool, [after]);
-          const range = { fromMs: 0, untilMs: MAX_SALE_TIME_MS };
-          return userOrders.list({ userId: value, ...range, after: last?.order, status }, limit);
-        }
-        case 'saleId':
-          // Without a status the pattern makes it a range of the primary key.
-          return selectOrders(
-            pool,
-            `sale_id = ? ${hasStatus} AND order_no > ? AND order_no LIKE ? ORDER BY order_no LIMIT ?`,
-            [value, ...statuses, after, `${value}-%`, limit],
-          );
-        default:
-          return by satisfies never;
-      }
-    },
-  };
+/** The next orders, up to `limit`: those of a user by their times, all others by their numbers. */
+export async function list(pool: Pool, search: OrderSearch, limit: number): Promise<StoredOrder[]> {
+  const { by, value, status, after = '' } = search;
+  const hasStatus = status === undefined ? '' : 'AND status = ?';
+  const statuses = status === undefined ? [] : [status];
+  switch (by) {
+    case 'reference':
+      return selectOrders(pool, `reference = ? AND order_no > ? ${hasStatus} ORDER BY order_no LIMIT ?`, [
+        value,
+        after,
+        ...statuses,
+        limit,
+      ]);
+    case 'userId': {
+      const [last] = after === '' ? [] : await readOrders(pool, [after]);
+      const range = { fromMs: 0, untilMs: MAX_SALE_TIME_MS };
+      return listOfUser(pool, { userId: value, ...range, after: last?.order, status }, limit);
+    }
+    case 'saleId':
+      // Without a status the pattern makes it a range of the primary key.
+      return selectOrders(
+        pool,
+        `sale_id = ? ${hasStatus} AND order_no > ? AND order_no LIKE ? ORDER BY order_no LIMIT ?`,
+        [value, ...statuses, after, `${value}-%`, limit],
+      );
+    default:
+      return by satisfies never;
+  }
 }

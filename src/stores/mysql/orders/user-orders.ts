@@ -21,29 +21,23 @@ export interface UserOrdersSearch {
   status?: OrderStatus | undefined;
 }
 
-export type UserOrders = ReturnType<typeof createUserOrders>;
-
-export function createUserOrders(pool: Pool) {
-  return {
-    /** The next orders, up to `limit`: a range of the index by user and time, which ends with the number. */
-    async list(search: UserOrdersSearch, limit: number): Promise<StoredOrder[]> {
-      const { userId, fromMs, untilMs, after, status } = search;
-      const isLater = after !== undefined && after.reservedAtMs >= fromMs;
-      const since = new Date(isLater ? after.reservedAtMs : fromMs);
-      return selectOrders(
-        pool,
-        `user_id = ? AND reserved_at >= ? AND reserved_at < ? AND (reserved_at > ? OR order_no > ?)
+/** The next orders, up to `limit`: a range of the index by user and time, which ends with the number. */
+export async function list(pool: Pool, search: UserOrdersSearch, limit: number): Promise<StoredOrder[]> {
+  const { userId, fromMs, untilMs, after, status } = search;
+  const isLater = after !== undefined && after.reservedAtMs >= fromMs;
+  const since = new Date(isLater ? after.reservedAtMs : fromMs);
+  return selectOrders(
+    pool,
+    `user_id = ? AND reserved_at >= ? AND reserved_at < ? AND (reserved_at > ? OR order_no > ?)
          ${status === undefined ? '' : 'AND status = ?'} ORDER BY reserved_at, order_no LIMIT ?`,
-        [
-          userId,
-          since,
-          new Date(untilMs),
-          since,
-          isLater ? after.orderNo : '',
-          ...(status === undefined ? [] : [status]),
-          limit,
-        ],
-      );
-    },
-  };
+    [
+      userId,
+      since,
+      new Date(untilMs),
+      since,
+      isLater ? after.orderNo : '',
+      ...(status === undefined ? [] : [status]),
+      limit,
+    ],
+  );
 }

@@ -5,7 +5,7 @@ import { MAX_PUSHES_IN_FLIGHT } from '../../../domain/limits.ts';
 import { parseOrderNo } from '../../../domain/order.ts';
 import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../connection.ts';
 import { fromNow, takeLease } from '../leases.ts';
-import { park } from '../rows/parked.ts';
+import { park as parkWork } from '../rows/parked.ts';
 import { claimOf, cutError, OF_CLAIM, parkedReference, promoteNext } from './delivery-rows.ts';
 import { countFailure, DOWN_AFTER_FAILURES, lockFailures } from './endpoint-health.ts';
 
@@ -64,79 +64,81 @@ export interface Claim {
   deliveries: ClaimedDelivery[];
 }
 
-export type DeliveryClaims = ReturnType<typeof createDeliveryClaims>;
+/**
+ * Claims what is due at this endpoint, as far as there is room beside what all workers are delivering to
+ * it. Of an endpoint that is down, or has failed and has nothing due, it claims a single delivery, when a
+ * probe is due.
+ * @returns undefined: nothing is due, or the endpoint is disabled or gone
+ */
+export function take(pool: Pool, endpointId: number): Promise<Claim | undefined> {
+  return inTransaction(pool, async (connection) => {
+    const endpoint = await lockEndpoint(connection, endpointId);
+    if (!endpoint) return undefined;
+    const room = endpoint.down ? 0 : MAX_PUSHES_IN_FLIGHT - endpoint.in_flight;
+    let rows = room > 0 ? await selectDue(connection, endpointId, 'due', room) : [];
+    const isProbe = rows.length === 0 && endpoint.failing && endpoint.probe_due && endpoint.in_flight === 0;
+    if (isProbe) rows = await selectDue(connection, endpointId, 'waiting', 1);
+    if (rows.length === 0) return undefined;
+    const ids = rows.map((row) => row.delivery_id);
+    const claimedUntil = await takeLease(connection, LEASED, ids, PUSH_CLAIM_MS);
+    const { name: endpointName } = endpoint;
+    return {
+      url: endpoint.url,
+      secrets: [endpoint.secret, ...(endpoint.former_secret === null ? [] : [endpoint.former_secret])],
+      deliveries: rows.map((row) => ({
+        ...toDelivery(row),
+        endpointId,
+        endpointName,
+        isProbe,
+        claimedUntil,
+      })),
+    };
+  });
+}
 
-export function createDeliveryClaims(pool: Pool) {
-  return {
-    /**
-     * Claims what is due at this endpoint, as far as there is room beside what all workers are delivering to
-     * it. Of an endpoint that is down, or has failed and has nothing due, it claims a single delivery, when a
-     * probe is due.
-     * @returns undefined: nothing is due, or the endpoint is disabled or gone
-     */
-    take: (endpointId: number): Promise<Claim | undefined> =>
-      inTransaction(pool, async (connection) => {
-        const endpoint = await lockEndpoint(connection, endpointId);
-        if (!endpoint) return undefined;
-        const room = endpoint.down ? 0 : MAX_PUSHES_IN_FLIGHT - endpoint.in_flight;
-        let rows = room > 0 ? await selectDue(connection, endpointId, 'due', room) : [];
-        const isProbe =
-          rows.length === 0 && endpoint.failing && endpoint.probe_due && endpoint.in_flight === 0;
-        if (isProbe) rows = await selectDue(connection, endpointId, 'waiting', 1);
-        if (rows.length === 0) return undefined;
-        const ids = rows.map((row) => row.delivery_id);
-        const claimedUntil = await takeLease(connection, LEASED, ids, PUSH_CLAIM_MS);
-        const { name: endpointName } = endpoint;
-        return {
-          url: endpoint.url,
-          secrets: [endpoint.secret, ...(endpoint.former_secret === null ? [] : [endpoint.former_secret])],
-          deliveries: rows.map((row) => ({
-            ...toDelivery(row),
-            endpointId,
-            endpointName,
-            isProbe,
-            claimedUntil,
-          })),
-        };
-      }),
+/**
+ * The endpoint has taken it. The next of its line is due, also where its claim had run out.
+ * @returns whether the claim was still the caller's
+ */
+export function complete(pool: Pool, delivery: ClaimedDelivery): Promise<boolean> {
+  return inTransaction(pool, async (connection) => {
+    const { deliveryId, endpointId, line } = delivery;
+    const isHeld = (await modify(connection, `${END_DELIVERED} ${OF_CLAIM}`, claimOf(delivery))) > 0;
+    const hasEnded =
+      isHeld ||
+      (await modify(connection, `${END_DELIVERED} WHERE delivery_id = ? AND status = 'waiting'`, [
+        deliveryId,
+      ])) > 0;
+    if (hasEnded) await promoteNext(connection, endpointId, line);
+    return isHeld;
+  });
+}
 
-    /**
-     * The endpoint has taken it. The next of its line is due, also where its claim had run out.
-     * @returns whether the claim was still the caller's
-     */
-    complete: (delivery: ClaimedDelivery): Promise<boolean> =>
-      inTransaction(pool, async (connection) => {
-        const { deliveryId, endpointId, line } = delivery;
-        const isHeld = (await modify(connection, `${END_DELIVERED} ${OF_CLAIM}`, claimOf(delivery))) > 0;
-        const hasEnded =
-          isHeld ||
-          (await modify(connection, `${END_DELIVERED} WHERE delivery_id = ? AND status = 'waiting'`, [
-            deliveryId,
-          ])) > 0;
-        if (hasEnded) await promoteNext(connection, endpointId, line);
-        return isHeld;
-      }),
+/**
+ * It failed, and so did the endpoint: it is due again by its schedule, or parked after the last try.
+ * Where the claim has run out the attempt counts for neither, and it is due anyway.
+ * @returns whether the endpoint counts as down from now on
+ */
+export function fail(
+  pool: Pool,
+  delivery: ClaimedDelivery,
+  error: string,
+  pauses: FailurePauses,
+): Promise<boolean> {
+  return inTransaction(pool, async (connection) => {
+    const before = await lockFailures(connection, delivery.endpointId);
+    const { retryMs } = pauses;
+    // A try ahead of the schedule is no part of it, so it is never the last one either.
+    const isHeld = await (retryMs === undefined && delivery.isDue
+      ? parkHeld(connection, delivery, error)
+      : postponeHeld(connection, delivery, error, { ...pauses, retryMs: retryMs ?? 0 }));
+    return isHeld && countFailure(connection, before, delivery, error, pauses.probeMs);
+  });
+}
 
-    /**
-     * It failed, and so did the endpoint: it is due again by its schedule, or parked after the last try.
-     * Where the claim has run out the attempt counts for neither, and it is due anyway.
-     * @returns whether the endpoint counts as down from now on
-     */
-    fail: (delivery: ClaimedDelivery, error: string, pauses: FailurePauses): Promise<boolean> =>
-      inTransaction(pool, async (connection) => {
-        const before = await lockFailures(connection, delivery.endpointId);
-        const { retryMs } = pauses;
-        // A try ahead of the schedule is no part of it, so it is never the last one either.
-        const isHeld = await (retryMs === undefined && delivery.isDue
-          ? parkHeld(connection, delivery, error)
-          : postponeHeld(connection, delivery, error, { ...pauses, retryMs: retryMs ?? 0 }));
-        return isHeld && countFailure(connection, before, delivery, error, pauses.probeMs);
-      }),
-
-    /** It cannot be sent at all: an operator is to see to it, and the next of its line is due. */
-    park: (delivery: ClaimedDelivery, error: string): Promise<boolean> =>
-      inTransaction(pool, (connection) => parkHeld(connection, delivery, error)),
-  };
+/** It cannot be sent at all: an operator is to see to it, and the next of its line is due. */
+export function park(pool: Pool, delivery: ClaimedDelivery, error: string): Promise<boolean> {
+  return inTransaction(pool, (connection) => parkHeld(connection, delivery, error));
 }
 
 /** How long to wait after a failure, in ms. */
@@ -192,7 +194,7 @@ async function parkHeld(
   // The caller who asked for a test watches it.
   if (sequence === null) return true;
   const reason = `no try of the schedule reached the endpoint; the last: ${error}`;
-  await park(connection, 'delivery', parkedReference(endpointName, eventId), reason, {
+  await parkWork(connection, 'delivery', parkedReference(endpointName, eventId), reason, {
     cause: 'delivery_failing',
     inputs: { endpoint: endpointName, eventId, ...(parseOrderNo(line) && { orderNo: line }) },
   });

@@ -34,26 +34,21 @@ export type Delivery = z.infer<typeof deliveryRow>;
 /** The deliveries of this status, or those of one order or sale. */
 export type DeliveryQuery = { status: DeliveryStatus } | { line: string };
 
-export type DeliveryList = ReturnType<typeof createDeliveryList>;
-
-export function createDeliveryList(pool: Pool) {
-  return {
-    /** In the order in which they were added. @param after the delivery at which the page before ended */
-    list(
-      endpointId: number,
-      query: DeliveryQuery,
-      { after, limit }: { after: number; limit: number },
-    ): Promise<Delivery[]> {
-      const [condition, value] =
-        'line' in query ? ['line = ? AND status IN (?)', query.line] : ['status = ?', query.status];
-      return selectRows(
-        pool,
-        deliveryRow,
-        `SELECT delivery_id, event_id, sequence, status, attempts, due_at, last_error, created_at, ended_at
+/** In the order in which they were added. @param after the delivery at which the page before ended */
+export function list(
+  pool: Pool,
+  endpointId: number,
+  query: DeliveryQuery,
+  { after, limit }: { after: number; limit: number },
+): Promise<Delivery[]> {
+  const [condition, value] =
+    'line' in query ? ['line = ? AND status IN (?)', query.line] : ['status = ?', query.status];
+  return selectRows(
+    pool,
+    deliveryRow,
+    `SELECT delivery_id, event_id, sequence, status, attempts, due_at, last_error, created_at, ended_at
          FROM push_deliveries WHERE endpoint_id = ? AND ${condition} AND delivery_id > ?
          ORDER BY delivery_id LIMIT ?`,
-        [endpointId, value, ...('line' in query ? [DELIVERY_STATUSES] : []), after, limit],
-      );
-    },
-  };
+    [endpointId, value, ...('line' in query ? [DELIVERY_STATUSES] : []), after, limit],
+  );
 }

@@ -53,16 +53,12 @@ export interface ReplayRange {
 /** Where an endpoint stands in the feed. */
 export type FeedPlace = z.infer<typeof placeRow>;
 
-export type EndpointFeed = ReturnType<typeof createEndpointFeed>;
-
-export function createEndpointFeed(pool: Pool) {
-  return {
-    /** The active endpoints that have events to look at, or something to be delivered now. */
-    async listBusy(): Promise<number[]> {
-      const rows = await selectRows(
-        pool,
-        busyRow,
-        `SELECT e.endpoint_id FROM push_endpoints e, event_dispatch f
+/** The active endpoints that have events to look at, or something to be delivered now. */
+export async function listBusy(pool: Pool): Promise<number[]> {
+  const rows = await selectRows(
+    pool,
+    busyRow,
+    `SELECT e.endpoint_id FROM push_endpoints e, event_dispatch f
          WHERE e.removed_at IS NULL AND e.disabled_for IS NULL AND (
            e.fed_sequence < f.last_sequence OR e.replay_until IS NOT NULL
            OR e.failures >= ${DOWN_AFTER_FAILURES} AND COALESCE(e.probe_at <= NOW(3), TRUE)
@@ -71,76 +67,78 @@ export function createEndpointFeed(pool: Pool) {
                AND (d.claimed_until IS NULL OR d.claimed_until <= NOW(3)))
            OR e.failures > 0 AND e.probe_at <= NOW(3) AND EXISTS (
              SELECT 1 FROM push_deliveries d WHERE d.endpoint_id = e.endpoint_id AND d.due_at > NOW(3)))`,
-      );
-      return rows.map((row) => row.endpoint_id);
-    },
+  );
+  return rows.map((row) => row.endpoint_id);
+}
 
-    /** Undefined when it is disabled or gone. */
-    async readPlace(endpointId: number): Promise<FeedPlace | undefined> {
-      const [place] = await selectRows(
-        pool,
-        placeRow,
-        `SELECT name, types, sale_id, fed_sequence, replay_after, replay_until, replay_since, replay_before,
+/** Undefined when it is disabled or gone. */
+export async function readPlace(pool: Pool, endpointId: number): Promise<FeedPlace | undefined> {
+  const [place] = await selectRows(
+    pool,
+    placeRow,
+    `SELECT name, types, sale_id, fed_sequence, replay_after, replay_until, replay_since, replay_before,
            (SELECT COUNT(*) FROM push_deliveries d
             WHERE d.endpoint_id = e.endpoint_id AND d.status = 'waiting') AS waiting
          FROM push_endpoints e WHERE endpoint_id = ? AND disabled_for IS NULL AND removed_at IS NULL`,
-        [endpointId],
-      );
-      return place;
-    },
+    [endpointId],
+  );
+  return place;
+}
 
-    /** Adds what follows in the feed, unless another worker has done so since the place was read. */
-    advance: (
-      endpointId: number,
-      { from, to }: { from: number; to: number },
-      deliveries: readonly NewDelivery[],
-    ): Promise<void> =>
-      inTransaction(pool, async (connection) => {
-        const now = await lockSequences(connection, endpointId);
-        if (now?.fed_sequence !== from) return;
-        await addDeliveries(connection, { endpointId, name: now.name }, deliveries);
-        await modify(connection, 'UPDATE push_endpoints SET fed_sequence = ? WHERE endpoint_id = ?', [
-          to,
-          endpointId,
-        ]);
-      }),
+/** Adds what follows in the feed, unless another worker has done so since the place was read. */
+export function advance(
+  pool: Pool,
+  endpointId: number,
+  { from, to }: { from: number; to: number },
+  deliveries: readonly NewDelivery[],
+): Promise<void> {
+  return inTransaction(pool, async (connection) => {
+    const now = await lockSequences(connection, endpointId);
+    if (now?.fed_sequence !== from) return;
+    await addDeliveries(connection, { endpointId, name: now.name }, deliveries);
+    await modify(connection, 'UPDATE push_endpoints SET fed_sequence = ? WHERE endpoint_id = ?', [
+      to,
+      endpointId,
+    ]);
+  });
+}
 
-    /** As `advance`, for what is to be delivered again. */
-    advanceReplay: (
-      endpointId: number,
-      { from, to, isLast }: { from: number; to: number; isLast: boolean },
-      deliveries: readonly NewDelivery[],
-    ): Promise<void> =>
-      inTransaction(pool, async (connection) => {
-        const now = await lockSequences(connection, endpointId);
-        if (now?.replay_after !== from) return;
-        await addDeliveries(connection, { endpointId, name: now.name }, deliveries);
-        await modify(
-          connection,
-          `UPDATE push_endpoints SET replay_after = ?, replay_until = IF(?, NULL, replay_until)
+/** As `advance`, for what is to be delivered again. */
+export function advanceReplay(
+  pool: Pool,
+  endpointId: number,
+  { from, to, isLast }: { from: number; to: number; isLast: boolean },
+  deliveries: readonly NewDelivery[],
+): Promise<void> {
+  return inTransaction(pool, async (connection) => {
+    const now = await lockSequences(connection, endpointId);
+    if (now?.replay_after !== from) return;
+    await addDeliveries(connection, { endpointId, name: now.name }, deliveries);
+    await modify(
+      connection,
+      `UPDATE push_endpoints SET replay_after = ?, replay_until = IF(?, NULL, replay_until)
            WHERE endpoint_id = ?`,
-          [isLast ? null : to, isLast, endpointId],
-        );
-      }),
+      [isLast ? null : to, isLast, endpointId],
+    );
+  });
+}
 
-    /** Deletes rows of endpoints that were removed. @returns whether there may be more */
-    async deleteRemoved(): Promise<boolean> {
-      const [removed] = await selectRows(
-        pool,
-        busyRow,
-        'SELECT endpoint_id FROM push_endpoints WHERE removed_at IS NOT NULL LIMIT 1',
-      );
-      if (!removed) return false;
-      const deleted = await modify(pool, 'DELETE FROM push_deliveries WHERE endpoint_id = ? LIMIT ?', [
-        removed.endpoint_id,
-        REMOVED_BATCH,
-      ]);
-      // Nothing is added to it any more, so what was few is all.
-      if (deleted < REMOVED_BATCH)
-        await modify(pool, 'DELETE FROM push_endpoints WHERE endpoint_id = ?', [removed.endpoint_id]);
-      return true;
-    },
-  };
+/** Deletes rows of endpoints that were removed. @returns whether there may be more */
+export async function deleteRemoved(pool: Pool): Promise<boolean> {
+  const [removed] = await selectRows(
+    pool,
+    busyRow,
+    'SELECT endpoint_id FROM push_endpoints WHERE removed_at IS NOT NULL LIMIT 1',
+  );
+  if (!removed) return false;
+  const deleted = await modify(pool, 'DELETE FROM push_deliveries WHERE endpoint_id = ? LIMIT ?', [
+    removed.endpoint_id,
+    REMOVED_BATCH,
+  ]);
+  // Nothing is added to it any more, so what was few is all.
+  if (deleted < REMOVED_BATCH)
+    await modify(pool, 'DELETE FROM push_endpoints WHERE endpoint_id = ?', [removed.endpoint_id]);
+  return true;
 }
 
 export function parseTypes(json: string | null): EventType[] | null {

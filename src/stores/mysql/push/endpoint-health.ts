@@ -12,56 +12,52 @@ export const DOWN_AFTER_FAILURES = 5;
 
 const failuresRow = z.object({ failures: z.int(), failed_probes: z.int() });
 
-export type EndpointHealth = ReturnType<typeof createEndpointHealth>;
-
-export function createEndpointHealth(pool: Pool) {
-  return {
-    /**
-     * Notes that the endpoint answers.
-     * @returns whether it had counted as down; then all that waits is due, else what has failed
-     */
-    noteSuccess: (endpointId: number): Promise<boolean> =>
-      inTransaction(pool, async (connection) => {
-        const before = await lockFailures(connection, endpointId);
-        await modify(
-          connection,
-          `UPDATE push_endpoints SET failures = 0, failed_probes = 0, failing_since = NULL, probe_at = NULL,
+/**
+ * Notes that the endpoint answers.
+ * @returns whether it had counted as down; then all that waits is due, else what has failed
+ */
+export function noteSuccess(pool: Pool, endpointId: number): Promise<boolean> {
+  return inTransaction(pool, async (connection) => {
+    const before = await lockFailures(connection, endpointId);
+    await modify(
+      connection,
+      `UPDATE push_endpoints SET failures = 0, failed_probes = 0, failing_since = NULL, probe_at = NULL,
              last_success_at = NOW(3) WHERE endpoint_id = ?`,
-          [endpointId],
-        );
-        if (before.failures === 0) return false;
-        const wasDown = before.failures >= DOWN_AFTER_FAILURES;
-        await hurryWaiting(connection, endpointId, wasDown ? 'all' : 'fresh');
-        return wasDown;
-      }),
+      [endpointId],
+    );
+    if (before.failures === 0) return false;
+    const wasDown = before.failures >= DOWN_AFTER_FAILURES;
+    await hurryWaiting(connection, endpointId, wasDown ? 'all' : 'fresh');
+    return wasDown;
+  });
+}
 
-    /**
-     * The endpoint answered that it is gone: nothing is sent to it until an operator enables it. Gives the
-     * claim back.
-     */
-    disableGone: (delivery: ClaimedDelivery): Promise<void> =>
-      inTransaction(pool, async (connection) => {
-        const { endpointId, endpointName } = delivery;
-        await lockFailures(connection, endpointId);
-        const isHeld = await modify(
-          connection,
-          `UPDATE push_deliveries SET claimed_until = NULL ${OF_CLAIM}`,
-          claimOf(delivery),
-        );
-        if (isHeld === 0) return;
-        const disabled = await modify(
-          connection,
-          `UPDATE push_endpoints SET disabled_for = 'gone'
+/**
+ * The endpoint answered that it is gone: nothing is sent to it until an operator enables it. Gives the
+ * claim back.
+ */
+export function disableGone(pool: Pool, delivery: ClaimedDelivery): Promise<void> {
+  return inTransaction(pool, async (connection) => {
+    const { endpointId, endpointName } = delivery;
+    await lockFailures(connection, endpointId);
+    const isHeld = await modify(
+      connection,
+      `UPDATE push_deliveries SET claimed_until = NULL ${OF_CLAIM}`,
+      claimOf(delivery),
+    );
+    if (isHeld === 0) return;
+    const disabled = await modify(
+      connection,
+      `UPDATE push_endpoints SET disabled_for = 'gone'
            WHERE endpoint_id = ? AND disabled_for IS NULL AND removed_at IS NULL`,
-          [endpointId],
-        );
-        if (disabled === 0) return;
-        await park(connection, 'delivery', endpointName, 'the endpoint answered 410: it is gone', {
-          cause: 'endpoint_gone',
-          inputs: { endpoint: endpointName },
-        });
-      }),
-  };
+      [endpointId],
+    );
+    if (disabled === 0) return;
+    await park(connection, 'delivery', endpointName, 'the endpoint answered 410: it is gone', {
+      cause: 'endpoint_gone',
+      inputs: { endpoint: endpointName },
+    });
+  });
 }
 
 /**

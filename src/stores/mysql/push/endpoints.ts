@@ -32,118 +32,129 @@ export interface EndpointTerms {
 /** created: with the secret that was given. full: there are as many as may be. */
 export type PutOutcome = { kind: 'created' | 'changed'; endpoint: Endpoint } | { kind: 'full' };
 
-export type Endpoints = ReturnType<typeof createEndpoints>;
+export function list(pool: Pool): Promise<Endpoint[]> {
+  return selectEndpoints(pool, 'TRUE ORDER BY name', []);
+}
 
-export function createEndpoints(pool: Pool) {
-  return {
-    list: (): Promise<Endpoint[]> => selectEndpoints(pool, 'TRUE ORDER BY name', []),
+/** Undefined when there is none of this name. */
+export function read(pool: Pool, name: string): Promise<Endpoint | undefined> {
+  return readEndpoint(pool, name);
+}
 
-    /** Undefined when there is none of this name. */
-    read: (name: string): Promise<Endpoint | undefined> => readEndpoint(pool, name),
+/**
+ * Creates it, or changes what is said of it. A new one gets what happens from now on.
+ * @param secret becomes its secret where it is new, and is not used otherwise
+ */
+export function put(
+  pool: Pool,
+  name: string,
+  terms: EndpointTerms,
+  secret: string,
+  actor: string,
+): Promise<PutOutcome> {
+  return inTransaction(pool, async (connection) => {
+    // The lock also makes rivals who create one go one after the other, so that the bound holds.
+    const lastSequence = await lockDispatch(connection);
+    const before = await lockEndpoint(connection, name);
+    if (before) await change(connection, before.endpoint_id, terms);
+    else if (await isFull(connection)) return { kind: 'full' };
+    else await insert(connection, name, { terms, secret, lastSequence });
+    const endpoint = await readEndpoint(connection, name);
+    if (!endpoint) throw new Error(`endpoint ${name} is gone although its row is locked`);
+    const { host } = new URL(terms.url);
+    await recordEndpointAction(connection, before ? 'endpoint_changed' : 'endpoint_created', name, actor, {
+      host,
+    });
+    return { kind: before ? 'changed' : 'created', endpoint };
+  });
+}
 
-    /**
-     * Creates it, or changes what is said of it. A new one gets what happens from now on.
-     * @param secret becomes its secret where it is new, and is not used otherwise
-     */
-    put: (name: string, terms: EndpointTerms, secret: string, actor: string): Promise<PutOutcome> =>
-      inTransaction(pool, async (connection) => {
-        // The lock also makes rivals who create one go one after the other, so that the bound holds.
-        const lastSequence = await lockDispatch(connection);
-        const before = await lockEndpoint(connection, name);
-        if (before) await change(connection, before.endpoint_id, terms);
-        else if (await isFull(connection)) return { kind: 'full' };
-        else await insert(connection, name, { terms, secret, lastSequence });
-        const endpoint = await readEndpoint(connection, name);
-        if (!endpoint) throw new Error(`endpoint ${name} is gone although its row is locked`);
-        const { host } = new URL(terms.url);
-        await recordEndpointAction(
-          connection,
-          before ? 'endpoint_changed' : 'endpoint_created',
-          name,
-          actor,
-          { host },
-        );
-        return { kind: before ? 'changed' : 'created', endpoint };
-      }),
-
-    /** Its name is free at once; its rows are deleted in batches. @returns whether there was one */
-    remove: (name: string, actor: string): Promise<boolean> =>
-      inTransaction(pool, async (connection) => {
-        const found = await lockEndpoint(connection, name);
-        if (!found) return false;
-        // No name may look like this one.
-        await modify(
-          connection,
-          `UPDATE push_endpoints SET removed_at = NOW(3), name = CONCAT('!', endpoint_id) WHERE endpoint_id = ?`,
-          [found.endpoint_id],
-        );
-        await modify(
-          connection,
-          // Also what an operator settled: another endpoint of this name is a matter of its own.
-          `UPDATE parked SET resolved_at = COALESCE(resolved_at, NOW(3)), settled_by = 'rules'
+/** Its name is free at once; its rows are deleted in batches. @returns whether there was one */
+export function remove(pool: Pool, name: string, actor: string): Promise<boolean> {
+  return inTransaction(pool, async (connection) => {
+    const found = await lockEndpoint(connection, name);
+    if (!found) return false;
+    // No name may look like this one.
+    await modify(
+      connection,
+      `UPDATE push_endpoints SET removed_at = NOW(3), name = CONCAT('!', endpoint_id) WHERE endpoint_id = ?`,
+      [found.endpoint_id],
+    );
+    await modify(
+      connection,
+      // Also what an operator settled: another endpoint of this name is a matter of its own.
+      `UPDATE parked SET resolved_at = COALESCE(resolved_at, NOW(3)), settled_by = 'rules'
            WHERE kind = 'delivery' AND (reference = ? OR reference LIKE ?)`,
-          [name, `${name}/%`],
-        );
-        await recordEndpointAction(connection, 'endpoint_removed', name, actor, {});
-        return true;
-      }),
+      [name, `${name}/%`],
+    );
+    await recordEndpointAction(connection, 'endpoint_removed', name, actor, {});
+    return true;
+  });
+}
 
-    /**
-     * Makes this the secret that signs. The former one signs beside it for a while, and stays the former one
-     * when this is called again meanwhile, as receivers may not have got the secret of the first call.
-     */
-    rotateSecret: (name: string, secret: string, actor: string): Promise<Endpoint | undefined> =>
-      inTransaction(pool, async (connection) => {
-        const found = await lockEndpoint(connection, name);
-        if (!found) return undefined;
-        await modify(
-          connection,
-          `UPDATE push_endpoints SET former_secret = IF(?, former_secret, secret), former_until = ?, secret = ?
+/**
+ * Makes this the secret that signs. The former one signs beside it for a while, and stays the former one
+ * when this is called again meanwhile, as receivers may not have got the secret of the first call.
+ */
+export function rotateSecret(
+  pool: Pool,
+  name: string,
+  secret: string,
+  actor: string,
+): Promise<Endpoint | undefined> {
+  return inTransaction(pool, async (connection) => {
+    const found = await lockEndpoint(connection, name);
+    if (!found) return undefined;
+    await modify(
+      connection,
+      `UPDATE push_endpoints SET former_secret = IF(?, former_secret, secret), former_until = ?, secret = ?
            WHERE endpoint_id = ?`,
-          [found.former_active, fromNow(ROTATION_MS), secret, found.endpoint_id],
-        );
-        await recordEndpointAction(connection, 'secret_rotated', name, actor, {});
-        return readEndpoint(connection, name);
-      }),
+      [found.former_active, fromNow(ROTATION_MS), secret, found.endpoint_id],
+    );
+    await recordEndpointAction(connection, 'secret_rotated', name, actor, {});
+    return readEndpoint(connection, name);
+  });
+}
 
-    /** From now on the current secret alone signs. */
-    retireSecret: (name: string, actor: string): Promise<Endpoint | undefined> =>
-      inTransaction(pool, async (connection) => {
-        const found = await lockEndpoint(connection, name);
-        if (!found) return undefined;
-        await modify(
-          connection,
-          'UPDATE push_endpoints SET former_secret = NULL, former_until = NULL WHERE endpoint_id = ?',
-          [found.endpoint_id],
-        );
-        await recordEndpointAction(connection, 'secret_retired', name, actor, {});
-        return readEndpoint(connection, name);
-      }),
+/** From now on the current secret alone signs. */
+export function retireSecret(pool: Pool, name: string, actor: string): Promise<Endpoint | undefined> {
+  return inTransaction(pool, async (connection) => {
+    const found = await lockEndpoint(connection, name);
+    if (!found) return undefined;
+    await modify(
+      connection,
+      'UPDATE push_endpoints SET former_secret = NULL, former_until = NULL WHERE endpoint_id = ?',
+      [found.endpoint_id],
+    );
+    await recordEndpointAction(connection, 'secret_retired', name, actor, {});
+    return readEndpoint(connection, name);
+  });
+}
 
-    /** Nothing is sent to it, and its place in the feed waits. */
-    disable: (name: string, actor: string): Promise<Endpoint | undefined> =>
-      inTransaction(pool, async (connection) => {
-        const found = await lockEndpoint(connection, name);
-        if (!found) return undefined;
-        await modify(
-          connection,
-          `UPDATE push_endpoints SET disabled_for = COALESCE(disabled_for, 'operator') WHERE endpoint_id = ?`,
-          [found.endpoint_id],
-        );
-        await recordEndpointAction(connection, 'endpoint_disabled', name, actor, {});
-        return readEndpoint(connection, name);
-      }),
+/** Nothing is sent to it, and its place in the feed waits. */
+export function disable(pool: Pool, name: string, actor: string): Promise<Endpoint | undefined> {
+  return inTransaction(pool, async (connection) => {
+    const found = await lockEndpoint(connection, name);
+    if (!found) return undefined;
+    await modify(
+      connection,
+      `UPDATE push_endpoints SET disabled_for = COALESCE(disabled_for, 'operator') WHERE endpoint_id = ?`,
+      [found.endpoint_id],
+    );
+    await recordEndpointAction(connection, 'endpoint_disabled', name, actor, {});
+    return readEndpoint(connection, name);
+  });
+}
 
-    /** All that waits for it is due. */
-    enable: (name: string, actor: string): Promise<Endpoint | undefined> =>
-      inTransaction(pool, async (connection) => {
-        const found = await lockEndpoint(connection, name);
-        if (!found) return undefined;
-        await enableEndpoint(connection, found.endpoint_id, name);
-        await recordEndpointAction(connection, 'endpoint_enabled', name, actor, {});
-        return readEndpoint(connection, name);
-      }),
-  };
+/** All that waits for it is due. */
+export function enable(pool: Pool, name: string, actor: string): Promise<Endpoint | undefined> {
+  return inTransaction(pool, async (connection) => {
+    const found = await lockEndpoint(connection, name);
+    if (!found) return undefined;
+    await enableEndpoint(connection, found.endpoint_id, name);
+    await recordEndpointAction(connection, 'endpoint_enabled', name, actor, {});
+    return readEndpoint(connection, name);
+  });
 }
 
 async function lockDispatch(connection: PoolConnection): Promise<number> {

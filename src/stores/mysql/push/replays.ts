@@ -30,97 +30,103 @@ export type TestOutcome = { kind: 'due'; eventId: string } | { kind: 'disabled' 
 /** running: another range is being delivered again. */
 export type RangeOutcome = 'started' | 'running' | 'unknown';
 
-export type Replays = ReturnType<typeof createReplays>;
+/** Has a test delivered, unless one waits already. @param eventId of the new one */
+export function test(pool: Pool, name: string, eventId: string): Promise<TestOutcome> {
+  return inTransaction(pool, async (connection) => {
+    const state = await lockState(connection, name);
+    if (!state) return { kind: 'unknown' };
+    if (state.disabled) return { kind: 'disabled' };
+    const [waiting] = await selectRows(
+      connection,
+      eventIdRow,
+      `SELECT event_id FROM push_deliveries WHERE endpoint_id = ? AND line = ? AND status = 'waiting'`,
+      [state.endpoint_id, TEST_LINE],
+    );
+    if (waiting) return { kind: 'due', eventId: waiting.event_id };
+    const event = { eventId, sequence: null, line: TEST_LINE };
+    await addDeliveries(connection, { endpointId: state.endpoint_id, name }, [event]);
+    return { kind: 'due', eventId };
+  });
+}
 
-export function createReplays(pool: Pool) {
-  return {
-    /** Has a test delivered, unless one waits already. @param eventId of the new one */
-    test: (name: string, eventId: string): Promise<TestOutcome> =>
-      inTransaction(pool, async (connection) => {
-        const state = await lockState(connection, name);
-        if (!state) return { kind: 'unknown' };
-        if (state.disabled) return { kind: 'disabled' };
-        const [waiting] = await selectRows(
-          connection,
-          eventIdRow,
-          `SELECT event_id FROM push_deliveries WHERE endpoint_id = ? AND line = ? AND status = 'waiting'`,
-          [state.endpoint_id, TEST_LINE],
-        );
-        if (waiting) return { kind: 'due', eventId: waiting.event_id };
-        const test = { eventId, sequence: null, line: TEST_LINE };
-        await addDeliveries(connection, { endpointId: state.endpoint_id, name }, [test]);
-        return { kind: 'due', eventId };
-      }),
+/**
+ * Has these events delivered once more, each after what waits in its line. Those that the endpoint's
+ * place in the feed has not reached come anyway.
+ * @returns how many; undefined: there is no such endpoint
+ */
+export function replay(
+  pool: Pool,
+  name: string,
+  events: readonly NewDelivery[],
+  actor: string,
+): Promise<number | undefined> {
+  return inTransaction(pool, async (connection) => {
+    const state = await lockState(connection, name);
+    if (!state) return undefined;
+    const reached = events.filter(({ sequence }) => (sequence ?? 0) <= state.fed_sequence);
+    await addDeliveries(connection, { endpointId: state.endpoint_id, name }, reached);
+    const eventIds = reached.map(({ eventId }) => eventId);
+    await recordEndpointAction(connection, 'events_replayed', name, actor, { eventIds });
+    return reached.length;
+  });
+}
 
-    /**
-     * Has these events delivered once more, each after what waits in its line. Those that the endpoint's
-     * place in the feed has not reached come anyway.
-     * @returns how many; undefined: there is no such endpoint
-     */
-    replay: (name: string, events: readonly NewDelivery[], actor: string): Promise<number | undefined> =>
-      inTransaction(pool, async (connection) => {
-        const state = await lockState(connection, name);
-        if (!state) return undefined;
-        const reached = events.filter(({ sequence }) => (sequence ?? 0) <= state.fed_sequence);
-        await addDeliveries(connection, { endpointId: state.endpoint_id, name }, reached);
-        const eventIds = reached.map(({ eventId }) => eventId);
-        await recordEndpointAction(connection, 'events_replayed', name, actor, { eventIds });
-        return reached.length;
-      }),
-
-    /** As `replay`, for a range of the feed, page by page as the endpoint takes them. */
-    replayRange: (name: string, range: ReplayRange, actor: string): Promise<RangeOutcome> =>
-      inTransaction(pool, async (connection) => {
-        const state = await lockState(connection, name);
-        if (!state) return 'unknown';
-        const [since, before] = [new Date(range.sinceMs), new Date(range.beforeMs)];
-        if (state.replay_until !== null) {
-          const isSame =
-            state.replay_since?.getTime() === range.sinceMs &&
-            state.replay_before?.getTime() === range.beforeMs;
-          return isSame ? 'started' : 'running';
-        }
-        const until = Math.min(range.until, state.fed_sequence);
-        if (range.after >= until) return 'started';
-        await modify(
-          connection,
-          `UPDATE push_endpoints SET replay_after = ?, replay_until = ?, replay_since = ?, replay_before = ?
+/** As `replay`, for a range of the feed, page by page as the endpoint takes them. */
+export function replayRange(
+  pool: Pool,
+  name: string,
+  range: ReplayRange,
+  actor: string,
+): Promise<RangeOutcome> {
+  return inTransaction(pool, async (connection) => {
+    const state = await lockState(connection, name);
+    if (!state) return 'unknown';
+    const [since, before] = [new Date(range.sinceMs), new Date(range.beforeMs)];
+    if (state.replay_until !== null) {
+      const isSame =
+        state.replay_since?.getTime() === range.sinceMs && state.replay_before?.getTime() === range.beforeMs;
+      return isSame ? 'started' : 'running';
+    }
+    const until = Math.min(range.until, state.fed_sequence);
+    if (range.after >= until) return 'started';
+    await modify(
+      connection,
+      `UPDATE push_endpoints SET replay_after = ?, replay_until = ?, replay_since = ?, replay_before = ?
            WHERE endpoint_id = ?`,
-          [range.after, until, since, before, state.endpoint_id],
-        );
-        await recordEndpointAction(connection, 'events_replayed', name, actor, { since, before });
-        return 'started';
-      }),
+      [range.after, until, since, before, state.endpoint_id],
+    );
+    await recordEndpointAction(connection, 'events_replayed', name, actor, { since, before });
+    return 'started';
+  });
+}
 
-    /** The sequences of an order's events, the first first. */
-    async sequencesOfOrder(orderNo: string): Promise<number[]> {
-      const rows = await selectRows(
+/** The sequences of an order's events, the first first. */
+export async function sequencesOfOrder(pool: Pool, orderNo: string): Promise<number[]> {
+  const rows = await selectRows(
+    pool,
+    sequenceRow,
+    'SELECT sequence FROM order_events WHERE order_no = ? AND sequence > 0 ORDER BY version LIMIT ?',
+    [orderNo, ORDER_EVENTS_MAX],
+  );
+  return rows.map((row) => row.sequence);
+}
+
+/** Undefined when there is no such event, or it has no place in the feed yet. */
+export async function sequenceOfEvent(pool: Pool, eventId: string): Promise<number | undefined> {
+  const parts = EVENT_ID.exec(eventId)?.groups;
+  if (!parts) return undefined;
+  const { shopEvent, orderNo, version } = parts;
+  const [row] = await (shopEvent === undefined
+    ? selectRows(
         pool,
         sequenceRow,
-        'SELECT sequence FROM order_events WHERE order_no = ? AND sequence > 0 ORDER BY version LIMIT ?',
-        [orderNo, ORDER_EVENTS_MAX],
-      );
-      return rows.map((row) => row.sequence);
-    },
-
-    /** Undefined when there is no such event, or it has no place in the feed yet. */
-    async sequenceOfEvent(eventId: string): Promise<number | undefined> {
-      const parts = EVENT_ID.exec(eventId)?.groups;
-      if (!parts) return undefined;
-      const { shopEvent, orderNo, version } = parts;
-      const [row] = await (shopEvent === undefined
-        ? selectRows(
-            pool,
-            sequenceRow,
-            'SELECT sequence FROM order_events WHERE order_no = ? AND version = ? AND sequence > 0',
-            [orderNo, Number(version)],
-          )
-        : selectRows(pool, sequenceRow, 'SELECT sequence FROM shop_events WHERE sequence = ?', [
-            Number(shopEvent),
-          ]));
-      return row?.sequence;
-    },
-  };
+        'SELECT sequence FROM order_events WHERE order_no = ? AND version = ? AND sequence > 0',
+        [orderNo, Number(version)],
+      )
+    : selectRows(pool, sequenceRow, 'SELECT sequence FROM shop_events WHERE sequence = ?', [
+        Number(shopEvent),
+      ]));
+  return row?.sequence;
 }
 
 /**

@@ -61,8 +61,6 @@ export interface RebuildLock {
   run: <T>(work: (connection: PoolConnection) => Promise<T>) => Promise<T>;
 }
 
-export type SaleEpochs = ReturnType<typeof createSaleEpochs>;
-
 /** @param beatEveryMs how often the lock's connection shows that its process lives */
 export function createSaleEpochs(pool: Pool, beatEveryMs = BEAT_EVERY_MS) {
   return {

@@ -72,88 +72,93 @@ export interface DecidingStock {
 /** Changes of one pass: each may be half a megabyte. While Redis is away there may be one for each sale. */
 const PENDING_AT_ONCE = 20;
 
-export type SaleChanges = ReturnType<typeof createSaleChanges>;
-
-export function createSaleChanges(pool: Pool) {
-  /**
-   * Takes over what Redis has decided, where MySQL has lost it.
-   * @param known what the sale must have in MySQL, or nothing is done: its last change, as it was read there
-   *   before Redis was read, or the epoch that Redis has
-   * @returns whether MySQL had lost changes
-   */
-  const catchUp = (
-    saleId: string,
-    decided: DecidedSale,
-    known: Partial<Pick<SaleRecord, 'changeNo' | 'changeId' | 'epoch'>> = {},
-  ): Promise<boolean> =>
-    inTransaction(pool, async (connection) => {
-      const found = await lockSale(connection, saleId);
-      if (!found || !isBehind(found, decided)) return false;
-      const { changeNo = found.changeNo, changeId = found.changeId, epoch = found.epoch } = known;
-      if (found.changeNo !== changeNo || found.changeId !== changeId || found.epoch !== epoch) return false;
-      await takeOver(connection, found, decided);
-      return true;
-    });
-
-  return {
-    catchUp,
-
-    /** Records what the shop asks for; a sale that is not in Redis is changed at once. Idempotent. */
-    record: (ask: Ask, decision: Decision): Promise<Recorded> =>
-      inTransaction(pool, (connection) => record(connection, ask, decision)),
-
-    /** Records that the sale is put into Redis. @returns what is to be completed; undefined: nothing */
-    recordWarmUp: (saleId: string): Promise<PendingChange | undefined> =>
-      inTransaction(pool, async (connection) => {
-        const found = await lockSale(connection, saleId);
-        assert(found, `no sale ${saleId}`);
-        if (found.pendingNo !== undefined) return readChange(connection, saleId, found.pendingNo);
-        if (found.isWarm || found.isDraft) return undefined;
-        return insertChange(connection, found, found, 'warm_up', { actor: 'holdfast', reason: null });
-      }),
-
-    /** The changes that are recorded and not settled, of all processes. */
-    listPending: (): Promise<PendingChange[]> =>
-      // By chance, so that none that Redis cannot decide keeps the others from their turn.
-      selectPending(pool, 'TRUE ORDER BY RAND() LIMIT ?', [PENDING_AT_ONCE]),
-
-    /**
-     * Lets Redis decide a change, and settles it.
-     * @returns undefined: Redis cannot decide it now; it stays pending
-     * @throws when a store is away: it stays pending
-     */
-    async complete(change: PendingChange, stock: DecidingStock): Promise<Settled | undefined> {
-      const isPending = async () => (await readEnd(pool, change)) === undefined;
-      const reply = await stock.change(change, isPending);
-      if (reply.kind === 'sale-absent') return undefined;
-      // As a rule MySQL knows how it ended. Where it is pending still, MySQL had lost commits.
-      const decided = reply.kind === 'stale' ? await stock.readDecided(change.saleId) : undefined;
-      if (decided) await catchUp(change.saleId, decided, change);
-      // Where it is sold from, as the answer to the call shows it; MySQL's own counts lag behind.
-      const live = await stock.read(change.saleId).catch(() => undefined);
-      return inTransaction(pool, (connection) => settleChange(connection, change, reply, live?.skus));
-    },
-
-    /** Hides a sale that is settled, or a draft, from the list for good. Idempotent. */
-    archive: (saleId: string, decision: Decision): Promise<'archived' | 'unknown' | 'not-settled'> =>
-      inTransaction(pool, async (connection) => {
-        const found = await lockSale(connection, saleId);
-        if (!found) return 'unknown';
-        if (found.isArchived) return 'archived';
-        if (!found.isSettled && !found.isDraft) return 'not-settled';
-        await modify(
-          connection,
-          'UPDATE sales SET archived_at = NOW(3), version = version + 1 WHERE sale_id = ?',
-          [saleId],
-        );
-        const subject = `sale ${saleId}`;
-        await recordAction(connection, { ...decision, action: 'sale_archived', subject, detail: {} });
-        return 'archived';
-      }),
-  };
+/**
+ * Takes over what Redis has decided, where MySQL has lost it.
+ * @param known what the sale must have in MySQL, or nothing is done: its last change, as it was read there
+ *   before Redis was read, or the epoch that Redis has
+ * @returns whether MySQL had lost changes
+ */
+export function catchUp(
+  pool: Pool,
+  saleId: string,
+  decided: DecidedSale,
+  known: Partial<Pick<SaleRecord, 'changeNo' | 'changeId' | 'epoch'>> = {},
+): Promise<boolean> {
+  return inTransaction(pool, async (connection) => {
+    const found = await lockSale(connection, saleId);
+    if (!found || !isBehind(found, decided)) return false;
+    const { changeNo = found.changeNo, changeId = found.changeId, epoch = found.epoch } = known;
+    if (found.changeNo !== changeNo || found.changeId !== changeId || found.epoch !== epoch) return false;
+    await takeOver(connection, found, decided);
+    return true;
+  });
 }
 
-async function record(connection: Executor, ask: Ask, decision: Decision): Promise<Recorded> {
+/** Records what the shop asks for; a sale that is not in Redis is changed at once. Idempotent. */
+export function record(pool: Pool, ask: Ask, decision: Decision): Promise<Recorded> {
+  return inTransaction(pool, (connection) => recordIn(connection, ask, decision));
+}
+
+/** Records that the sale is put into Redis. @returns what is to be completed; undefined: nothing */
+export function recordWarmUp(pool: Pool, saleId: string): Promise<PendingChange | undefined> {
+  return inTransaction(pool, async (connection) => {
+    const found = await lockSale(connection, saleId);
+    assert(found, `no sale ${saleId}`);
+    if (found.pendingNo !== undefined) return readChange(connection, saleId, found.pendingNo);
+    if (found.isWarm || found.isDraft) return undefined;
+    return insertChange(connection, found, found, 'warm_up', { actor: 'holdfast', reason: null });
+  });
+}
+
+/** The changes that are recorded and not settled, of all processes. */
+export function listPending(pool: Pool): Promise<PendingChange[]> {
+  return selectPending(pool, 'TRUE ORDER BY RAND() LIMIT ?', [PENDING_AT_ONCE]);
+}
+
+/**
+ * Lets Redis decide a change, and settles it.
+ * @returns undefined: Redis cannot decide it now; it stays pending
+ * @throws when a store is away: it stays pending
+ */
+export async function complete(
+  pool: Pool,
+  change: PendingChange,
+  stock: DecidingStock,
+): Promise<Settled | undefined> {
+  const isPending = async () => (await readEnd(pool, change)) === undefined;
+  const reply = await stock.change(change, isPending);
+  if (reply.kind === 'sale-absent') return undefined;
+  // As a rule MySQL knows how it ended. Where it is pending still, MySQL had lost commits.
+  const decided = reply.kind === 'stale' ? await stock.readDecided(change.saleId) : undefined;
+  if (decided) await catchUp(pool, change.saleId, decided, change);
+  // Where it is sold from, as the answer to the call shows it; MySQL's own counts lag behind.
+  const live = await stock.read(change.saleId).catch(() => undefined);
+  return inTransaction(pool, (connection) => settleChange(connection, change, reply, live?.skus));
+}
+
+/** Hides a sale that is settled, or a draft, from the list for good. Idempotent. */
+export function archive(
+  pool: Pool,
+  saleId: string,
+  decision: Decision,
+): Promise<'archived' | 'unknown' | 'not-settled'> {
+  return inTransaction(pool, async (connection) => {
+    const found = await lockSale(connection, saleId);
+    if (!found) return 'unknown';
+    if (found.isArchived) return 'archived';
+    if (!found.isSettled && !found.isDraft) return 'not-settled';
+    await modify(
+      connection,
+      'UPDATE sales SET archived_at = NOW(3), version = version + 1 WHERE sale_id = ?',
+      [saleId],
+    );
+    const subject = `sale ${saleId}`;
+    await recordAction(connection, { ...decision, action: 'sale_archived', subject, detail: {} });
+    return 'archived';
+  });
+}
+
+async function recordIn(connection: Executor, ask: Ask, decision: Decision): Promise<Recorded> {
   const saleId = ask.action === 'put' ? ask.sale.saleId : ask.saleId;
   const found = await lockSale(connection, saleId);
   if (!found) return ask.action === 'put' ? create(connection, ask, decision) : { kind: 'unknown' };
@@ -192,7 +197,7 @@ async function create(
   const { sale, ifMatch } = ask;
   if (ifMatch !== undefined) return { kind: 'conflict', version: undefined };
   // Another may be first, and is found then.
-  if (!(await insertSale(connection, ask))) return record(connection, ask, decision);
+  if (!(await insertSale(connection, ask))) return recordIn(connection, ask, decision);
   const detail = { skus: sale.skus.length };
   await recordAction(connection, {
     ...decision,

@@ -32,132 +32,151 @@ const OPENS_WITHIN = 'opens_at <= NOW(3) + INTERVAL ? * 1000 MICROSECOND';
 
 const placeRow = z.object({ sale_id: z.string(), at: z.date() });
 
-export type SaleNews = ReturnType<typeof createSaleNews>;
-
-export function createSaleNews(pool: Pool) {
-  /**
-   * The sales after a place, in the order of a column.
-   * @param index that begins at the place; with a choice of two the server has read all before it
-   */
-  async function listPlaces(
-    index: 'sales_to_warm_up' | 'sales_looked_after' | 'sales_to_settle',
-    column: 'opens_at' | 'closed_at',
-    condition: string,
-    values: unknown[],
-    { saleId, at } = { saleId: '', at: new Date(0) },
-    limit = LOOKED_AFTER_AT_ONCE,
-  ): Promise<SalePage<string>> {
-    const rows = await selectRows(
-      pool,
-      placeRow,
-      `SELECT sale_id, ${column} AS at FROM sales FORCE INDEX (${index})
+/**
+ * The sales after a place, in the order of a column.
+ * @param index that begins at the place; with a choice of two the server has read all before it
+ */
+async function listPlaces(
+  pool: Pool,
+  index: 'sales_to_warm_up' | 'sales_looked_after' | 'sales_to_settle',
+  column: 'opens_at' | 'closed_at',
+  condition: string,
+  values: unknown[],
+  { saleId, at } = { saleId: '', at: new Date(0) },
+  limit = LOOKED_AFTER_AT_ONCE,
+): Promise<SalePage<string>> {
+  const rows = await selectRows(
+    pool,
+    placeRow,
+    `SELECT sale_id, ${column} AS at FROM sales FORCE INDEX (${index})
        WHERE settled_at IS NULL AND draft = FALSE AND ${condition}
          AND (${column} > ? OR (${column} = ? AND sale_id > ?)) ORDER BY ${column}, sale_id LIMIT ?`,
-      [...values, at, at, saleId, limit],
-    );
-    const last = rows.length === limit ? rows.at(-1) : undefined;
-    return {
-      sales: rows.map((row) => row.sale_id),
-      next: last && { saleId: last.sale_id, at: last.at },
-    };
-  }
-
-  async function readAll({ sales, next }: SalePage<string>): Promise<SalePage<SaleRecord>> {
-    return { sales: sales.length > 0 ? await selectSales(pool, 'sale_id IN (?)', [sales]) : [], next };
-  }
-
-  /** @returns whether it was announced now */
-  const announce = (
-    saleId: string,
-    type: ShopEventType,
-    {
-      isDue,
-      mark,
-      stock,
-    }: {
-      isDue: (found: SaleRecord) => boolean;
-      /** Assignments to the sale's columns. */
-      mark: string;
-      /** As Redis counts it; by default MySQL's. */
-      stock?: readonly StockCount[] | undefined;
-    },
-  ): Promise<boolean> =>
-    inTransaction(pool, async (connection) => {
-      const found = await lockSale(connection, saleId);
-      // A change that is pending may yet move its end, or its stock.
-      if (!found || found.pendingNo !== undefined || !isDue(found)) return false;
-      await modify(connection, `UPDATE sales SET ${mark} WHERE sale_id = ?`, [saleId]);
-      await record(connection, found, type, stock ?? found.stock);
-      return true;
-    });
-
+    [...values, at, at, saleId, limit],
+  );
+  const last = rows.length === limit ? rows.at(-1) : undefined;
   return {
-    /** Sales that are to be put into Redis: they open within so long, or have opened. By opening. */
-    listToWarmUp: (aheadMs: number, after?: SalePlace): Promise<SalePage<string>> =>
-      listPlaces(
-        'sales_to_warm_up',
-        'opens_at',
-        `warmed_up_at IS NULL AND pending_change_no IS NULL AND closes_at > NOW(3) AND ${OPENS_WITHIN}`,
-        [aheadMs],
-        after,
-        WARMED_UP_AT_ONCE,
-      ),
-
-    /** Sales that open within so long, or have opened, and whose end is not announced. By opening. */
-    listOn: async (aheadMs: number, after?: SalePlace): Promise<SalePage<SaleRecord>> =>
-      readAll(
-        await listPlaces(
-          'sales_looked_after',
-          'opens_at',
-          `closed_at IS NULL AND ${OPENS_WITHIN}`,
-          [aheadMs],
-          after,
-        ),
-      ),
-
-    /** Sales whose end is announced, and that are not settled. By the announcement. */
-    listClosed: async (after?: SalePlace): Promise<SalePage<SaleRecord>> =>
-      readAll(await listPlaces('sales_to_settle', 'closed_at', 'closed_at IS NOT NULL', [], after)),
-
-    announceOpened: (saleId: string, stock: readonly StockCount[]): Promise<boolean> =>
-      announce(saleId, 'sale.opened', {
-        isDue: (found) => !found.hasOpened && shopStateOf(found) === 'open',
-        mark: 'opened_at = NOW(3)',
-        stock,
-      }),
-
-    /** @param count how often it was announced before, as it was read before the stock was */
-    announceSoldOut: (saleId: string, count: number, stock: readonly StockCount[]): Promise<boolean> =>
-      announce(saleId, 'sale.sold_out', {
-        isDue: ({ soldOut }) => !soldOut.isAnnounced && soldOut.count === count,
-        mark: 'sold_out_at = NOW(3), sold_out_count = sold_out_count + 1',
-        stock,
-      }),
-
-    /** Units are available again, so the sale may sell out once more. */
-    async noteAvailable(saleId: string, count: number): Promise<void> {
-      await modify(
-        pool,
-        'UPDATE sales SET sold_out_at = NULL WHERE sale_id = ? AND sold_out_at IS NOT NULL AND sold_out_count = ?',
-        [saleId, count],
-      );
-    },
-
-    /** @param stock undefined: Redis does not have the sale, and is not to have it */
-    announceClosed: (saleId: string, stock: readonly StockCount[] | undefined): Promise<boolean> =>
-      announce(saleId, 'sale.closed', {
-        isDue: (found) => !found.hasClosed && !found.isDraft && found.nowMs >= found.sale.closesAtMs,
-        mark: 'closed_at = NOW(3)',
-        stock,
-      }),
-
-    /** Call it when nothing is held in Redis either. */
-    announceSettled: (saleId: string): Promise<boolean> =>
-      announce(saleId, 'sale.settled', {
-        isDue: (found) => found.hasClosed && !found.isSettled && found.stock.every(({ held }) => held === 0),
-        mark: 'settled_at = NOW(3)',
-      }),
+    sales: rows.map((row) => row.sale_id),
+    next: last && { saleId: last.sale_id, at: last.at },
   };
+}
+
+async function readAll(pool: Pool, { sales, next }: SalePage<string>): Promise<SalePage<SaleRecord>> {
+  return { sales: sales.length > 0 ? await selectSales(pool, 'sale_id IN (?)', [sales]) : [], next };
+}
+
+/** @returns whether it was announced now */
+function announce(
+  pool: Pool,
+  saleId: string,
+  type: ShopEventType,
+  {
+    isDue,
+    mark,
+    stock,
+  }: {
+    isDue: (found: SaleRecord) => boolean;
+    /** Assignments to the sale's columns. */
+    mark: string;
+    /** As Redis counts it; by default MySQL's. */
+    stock?: readonly StockCount[] | undefined;
+  },
+): Promise<boolean> {
+  return inTransaction(pool, async (connection) => {
+    const found = await lockSale(connection, saleId);
+    // A change that is pending may yet move its end, or its stock.
+    if (!found || found.pendingNo !== undefined || !isDue(found)) return false;
+    await modify(connection, `UPDATE sales SET ${mark} WHERE sale_id = ?`, [saleId]);
+    await record(connection, found, type, stock ?? found.stock);
+    return true;
+  });
+}
+
+/** Sales that are to be put into Redis: they open within so long, or have opened. By opening. */
+export function listToWarmUp(pool: Pool, aheadMs: number, after?: SalePlace): Promise<SalePage<string>> {
+  return listPlaces(
+    pool,
+    'sales_to_warm_up',
+    'opens_at',
+    `warmed_up_at IS NULL AND pending_change_no IS NULL AND closes_at > NOW(3) AND ${OPENS_WITHIN}`,
+    [aheadMs],
+    after,
+    WARMED_UP_AT_ONCE,
+  );
+}
+
+/** Sales that open within so long, or have opened, and whose end is not announced. By opening. */
+export async function listOn(pool: Pool, aheadMs: number, after?: SalePlace): Promise<SalePage<SaleRecord>> {
+  return readAll(
+    pool,
+    await listPlaces(
+      pool,
+      'sales_looked_after',
+      'opens_at',
+      `closed_at IS NULL AND ${OPENS_WITHIN}`,
+      [aheadMs],
+      after,
+    ),
+  );
+}
+
+/** Sales whose end is announced, and that are not settled. By the announcement. */
+export async function listClosed(pool: Pool, after?: SalePlace): Promise<SalePage<SaleRecord>> {
+  return readAll(
+    pool,
+    await listPlaces(pool, 'sales_to_settle', 'closed_at', 'closed_at IS NOT NULL', [], after),
+  );
+}
+
+export function announceOpened(pool: Pool, saleId: string, stock: readonly StockCount[]): Promise<boolean> {
+  return announce(pool, saleId, 'sale.opened', {
+    isDue: (found) => !found.hasOpened && shopStateOf(found) === 'open',
+    mark: 'opened_at = NOW(3)',
+    stock,
+  });
+}
+
+/** @param count how often it was announced before, as it was read before the stock was */
+export function announceSoldOut(
+  pool: Pool,
+  saleId: string,
+  count: number,
+  stock: readonly StockCount[],
+): Promise<boolean> {
+  return announce(pool, saleId, 'sale.sold_out', {
+    isDue: ({ soldOut }) => !soldOut.isAnnounced && soldOut.count === count,
+    mark: 'sold_out_at = NOW(3), sold_out_count = sold_out_count + 1',
+    stock,
+  });
+}
+
+/** Units are available again, so the sale may sell out once more. */
+export async function noteAvailable(pool: Pool, saleId: string, count: number): Promise<void> {
+  await modify(
+    pool,
+    'UPDATE sales SET sold_out_at = NULL WHERE sale_id = ? AND sold_out_at IS NOT NULL AND sold_out_count = ?',
+    [saleId, count],
+  );
+}
+
+/** @param stock undefined: Redis does not have the sale, and is not to have it */
+export function announceClosed(
+  pool: Pool,
+  saleId: string,
+  stock: readonly StockCount[] | undefined,
+): Promise<boolean> {
+  return announce(pool, saleId, 'sale.closed', {
+    isDue: (found) => !found.hasClosed && !found.isDraft && found.nowMs >= found.sale.closesAtMs,
+    mark: 'closed_at = NOW(3)',
+    stock,
+  });
+}
+
+/** Call it when nothing is held in Redis either. */
+export function announceSettled(pool: Pool, saleId: string): Promise<boolean> {
+  return announce(pool, saleId, 'sale.settled', {
+    isDue: (found) => found.hasClosed && !found.isSettled && found.stock.every(({ held }) => held === 0),
+    mark: 'settled_at = NOW(3)',
+  });
 }
 
 function record(

@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import type { Pool } from '../connection.ts';
-import { createPlaces } from './places.ts';
+import { read as readPlace, save as savePlace } from './places.ts';
 
 /** near: over payments that may have been collected since the last walk. far: over older ones of a day. */
 export type BookWalk = 'near' | 'far';
@@ -24,25 +24,18 @@ export type BookWalkState = z.infer<typeof walkState>;
 
 const NEVER: BookWalkState = { at: 0, until: 0, startedAt: 0, failedFrom: null, finished: 0, complete: 0 };
 
-export type ComparedBook = ReturnType<typeof createComparedBook>;
+export async function read(pool: Pool, provider: string, walk: BookWalk): Promise<BookWalkState> {
+  const place = await readPlace(pool, nameOf(provider, walk));
+  return place === undefined ? NEVER : walkState.parse(JSON.parse(place));
+}
 
-export function createComparedBook(pool: Pool) {
-  const places = createPlaces(pool);
+export function save(pool: Pool, provider: string, walk: BookWalk, state: BookWalkState): Promise<void> {
+  return savePlace(pool, nameOf(provider, walk), JSON.stringify(state));
+}
 
-  async function read(provider: string, walk: BookWalk): Promise<BookWalkState> {
-    const place = await places.read(nameOf(provider, walk));
-    return place === undefined ? NEVER : walkState.parse(JSON.parse(place));
-  }
-
-  return {
-    read,
-
-    save: (provider: string, walk: BookWalk, state: BookWalkState): Promise<void> =>
-      places.save(nameOf(provider, walk), JSON.stringify(state)),
-
-    /** Unix time in ms: every payment that was collected before is known. */
-    knownUntilMs: async (provider: string): Promise<number> => (await read(provider, 'near')).complete,
-  };
+/** Unix time in ms: every payment that was collected before is known. */
+export async function knownUntilMs(pool: Pool, provider: string): Promise<number> {
+  return (await read(pool, provider, 'near')).complete;
 }
 
 function nameOf(provider: string, walk: BookWalk): string {

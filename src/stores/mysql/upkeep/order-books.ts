@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import { inSnapshot, modify, selectRows, type Executor, type Pool } from '../connection.ts';
 import { stateColumns } from '../rows/order-rows.ts';
-import { park } from '../rows/parked.ts';
+import { park as parkWork } from '../rows/parked.ts';
 
 const orderRow = z.object({ order_no: z.string(), ...stateColumns });
 const eventRow = z.object({
@@ -33,60 +33,56 @@ export interface BrokenOrder {
   detail: string;
 }
 
-export type OrderBooks = ReturnType<typeof createOrderBooks>;
+/**
+ * Checks some orders of all sales, in the order of their numbers.
+ * @param after an orderNo; empty: from the first on
+ * @returns last: the last one that was checked; undefined: there are no more
+ */
+export function checkAfter(
+  pool: Pool,
+  after: string,
+  limit: number,
+): Promise<{ checked: number; last: string | undefined; broken: BrokenOrder[] }> {
+  return inSnapshot(pool, async (reader) => {
+    const rows = await selectOrders(reader, 'order_no > ? ORDER BY order_no LIMIT ?', [after, limit]);
+    const last = rows.length === limit ? rows.at(-1)?.order_no : undefined;
+    return { checked: rows.length, last, broken: await findBroken(reader, rows) };
+  });
+}
 
-export function createOrderBooks(pool: Pool) {
-  return {
-    /**
-     * Checks some orders of all sales, in the order of their numbers.
-     * @param after an orderNo; empty: from the first on
-     * @returns last: the last one that was checked; undefined: there are no more
-     */
-    checkAfter: (
-      after: string,
-      limit: number,
-    ): Promise<{ checked: number; last: string | undefined; broken: BrokenOrder[] }> =>
-      inSnapshot(pool, async (reader) => {
-        const rows = await selectOrders(reader, 'order_no > ? ORDER BY order_no LIMIT ?', [after, limit]);
-        const last = rows.length === limit ? rows.at(-1)?.order_no : undefined;
-        return { checked: rows.length, last, broken: await findBroken(reader, rows) };
-      }),
+/** Parks orders that contradict themselves. */
+export async function park(pool: Pool, broken: readonly BrokenOrder[]): Promise<void> {
+  for (const { orderNo, detail } of broken) {
+    await parkWork(pool, 'order', orderNo, detail, {
+      cause: 'order_inconsistent',
+      inputs: { orderNo, detail },
+    });
+  }
+}
 
-    /** Parks orders that contradict themselves. */
-    async park(broken: readonly BrokenOrder[]): Promise<void> {
-      for (const { orderNo, detail } of broken) {
-        await park(pool, 'order', orderNo, detail, {
-          cause: 'order_inconsistent',
-          inputs: { orderNo, detail },
-        });
-      }
-    },
-
-    /** Ends the parking of those that do not contradict themselves any more. */
-    async unparkWhole(limit: number): Promise<void> {
-      const parked = await selectRows(
-        pool,
-        referenceRow,
-        `SELECT reference FROM parked WHERE kind = 'order' AND cause = 'order_inconsistent' AND resolved_at IS NULL
+/** Ends the parking of those that do not contradict themselves any more. */
+export async function unparkWhole(pool: Pool, limit: number): Promise<void> {
+  const parked = await selectRows(
+    pool,
+    referenceRow,
+    `SELECT reference FROM parked WHERE kind = 'order' AND cause = 'order_inconsistent' AND resolved_at IS NULL
          ORDER BY parked_id LIMIT ?`,
-        [limit],
-      );
-      if (parked.length === 0) return;
-      const orderNos = parked.map(({ reference }) => reference);
-      const broken = await inSnapshot(pool, async (reader) =>
-        findBroken(reader, await selectOrders(reader, 'order_no IN (?)', [orderNos])),
-      );
-      const left = new Set(broken.map(({ orderNo }) => orderNo));
-      const whole = orderNos.filter((orderNo) => !left.has(orderNo));
-      if (whole.length === 0) return;
-      await modify(
-        pool,
-        `UPDATE parked SET resolved_at = NOW(3), settled_by = 'rules'
+    [limit],
+  );
+  if (parked.length === 0) return;
+  const orderNos = parked.map(({ reference }) => reference);
+  const broken = await inSnapshot(pool, async (reader) =>
+    findBroken(reader, await selectOrders(reader, 'order_no IN (?)', [orderNos])),
+  );
+  const left = new Set(broken.map(({ orderNo }) => orderNo));
+  const whole = orderNos.filter((orderNo) => !left.has(orderNo));
+  if (whole.length === 0) return;
+  await modify(
+    pool,
+    `UPDATE parked SET resolved_at = NOW(3), settled_by = 'rules'
          WHERE kind = 'order' AND reference IN (?) AND cause = 'order_inconsistent' AND resolved_at IS NULL`,
-        [whole],
-      );
-    },
-  };
+    [whole],
+  );
 }
 
 type OrderRow = z.infer<typeof orderRow>;

@@ -29,112 +29,106 @@ export interface EndedOrder {
   idempotencyKey: string;
 }
 
-export type Persons = ReturnType<typeof createPersons>;
+/** The person's orders that have not ended. */
+export async function listOpen(pool: Pool, userId: string): Promise<string[]> {
+  const rows = await selectRows(
+    pool,
+    orderNoRow,
+    'SELECT order_no FROM orders WHERE user_id = ? AND status NOT IN (?) ORDER BY order_no LIMIT ?',
+    [userId, FINAL_STATUSES, BATCH],
+  );
+  return rows.map((row) => row.order_no);
+}
 
-export function createPersons(pool: Pool) {
-  return {
-    /** The person's orders that have not ended. */
-    async listOpen(userId: string): Promise<string[]> {
-      const rows = await selectRows(
-        pool,
-        orderNoRow,
-        'SELECT order_no FROM orders WHERE user_id = ? AND status NOT IN (?) ORDER BY order_no LIMIT ?',
-        [userId, FINAL_STATUSES, BATCH],
-      );
-      return rows.map((row) => row.order_no);
-    },
-
-    /** Some of the person's orders that have ended, after this one; empty: from the first on. */
-    async listEnded(userId: string, after: string): Promise<EndedOrder[]> {
-      const rows = await selectRows(
-        pool,
-        orderRow,
-        `SELECT order_no, sale_id, idempotency_key FROM orders
+/** Some of the person's orders that have ended, after this one; empty: from the first on. */
+export async function listEnded(pool: Pool, userId: string, after: string): Promise<EndedOrder[]> {
+  const rows = await selectRows(
+    pool,
+    orderRow,
+    `SELECT order_no, sale_id, idempotency_key FROM orders
          WHERE user_id = ? AND status IN (?) AND order_no > ? ORDER BY order_no LIMIT ?`,
-        [userId, FINAL_STATUSES, after, BATCH],
-      );
-      return rows.map((row) => ({
-        orderNo: row.order_no,
-        saleId: row.sale_id,
-        idempotencyKey: row.idempotency_key ?? '',
-      }));
-    },
+    [userId, FINAL_STATUSES, after, BATCH],
+  );
+  return rows.map((row) => ({
+    orderNo: row.order_no,
+    saleId: row.sale_id,
+    idempotencyKey: row.idempotency_key ?? '',
+  }));
+}
 
-    /** The SKUs of a sale. */
-    async listSkus(saleId: string): Promise<string[]> {
-      const rows = await selectRows(pool, skuRow, 'SELECT sku FROM skus WHERE sale_id = ?', [saleId]);
-      return rows.map((row) => row.sku);
-    },
+/** The SKUs of a sale. */
+export async function listSkus(pool: Pool, saleId: string): Promise<string[]> {
+  const rows = await selectRows(pool, skuRow, 'SELECT sku FROM skus WHERE sale_id = ?', [saleId]);
+  return rows.map((row) => row.sku);
+}
 
-    /** The units that the person's orders in a sale count against limits, by SKU. */
-    async readOwned(saleId: string, userId: string): Promise<Map<string, number>> {
-      const rows = await selectRows(
-        pool,
-        ownedRow,
-        `SELECT i.sku, SUM(i.quantity - i.limit_returned) AS units FROM orders o JOIN order_items i ON i.order_no = o.order_no
+/** The units that the person's orders in a sale count against limits, by SKU. */
+export async function readOwned(pool: Pool, saleId: string, userId: string): Promise<Map<string, number>> {
+  const rows = await selectRows(
+    pool,
+    ownedRow,
+    `SELECT i.sku, SUM(i.quantity - i.limit_returned) AS units FROM orders o JOIN order_items i ON i.order_no = o.order_no
          WHERE o.sale_id = ? AND o.user_id = ? AND o.status = 'paid' AND i.quantity > i.limit_returned
          GROUP BY i.sku`,
-        [saleId, userId],
-      );
-      return new Map(rows.map((row) => [row.sku, row.units]));
-    },
+    [saleId, userId],
+  );
+  return new Map(rows.map((row) => [row.sku, row.units]));
+}
 
-    /** Whether an erasure of the person has begun and not ended. */
-    async isBegun(userId: string): Promise<boolean> {
-      const rows = await selectRows(pool, tokenRow, 'SELECT token FROM erasures WHERE user_id = ?', [userId]);
-      return rows.length > 0;
-    },
+/** Whether an erasure of the person has begun and not ended. */
+export async function isBegun(pool: Pool, userId: string): Promise<boolean> {
+  const rows = await selectRows(pool, tokenRow, 'SELECT token FROM erasures WHERE user_id = ?', [userId]);
+  return rows.length > 0;
+}
 
-    /** The token of this erasure: the same one however often it is begun, until it has ended. */
-    async begin(userId: string): Promise<string> {
-      await modify(
-        pool,
-        'INSERT INTO erasures (user_id, token) VALUES (?, ?) ON DUPLICATE KEY UPDATE token = token',
-        [userId, `erased-${ulid().toLowerCase()}`],
-      );
-      const [row] = await selectRows(pool, tokenRow, 'SELECT token FROM erasures WHERE user_id = ?', [
-        userId,
-      ]);
-      if (!row) throw new Error('another process has ended this erasure');
-      return row.token;
-    },
+/** The token of this erasure: the same one however often it is begun, until it has ended. */
+export async function begin(pool: Pool, userId: string): Promise<string> {
+  await modify(
+    pool,
+    'INSERT INTO erasures (user_id, token) VALUES (?, ?) ON DUPLICATE KEY UPDATE token = token',
+    [userId, `erased-${ulid().toLowerCase()}`],
+  );
+  const [row] = await selectRows(pool, tokenRow, 'SELECT token FROM erasures WHERE user_id = ?', [userId]);
+  if (!row) throw new Error('another process has ended this erasure');
+  return row.token;
+}
 
-    /**
-     * Puts the token in the place of the person in these orders, and clears all that identifies them.
-     * Idempotent.
-     */
-    replace: (orderNos: readonly string[], token: string): Promise<void> =>
-      inTransaction(pool, async (connection) => {
-        await modify(
-          connection,
-          `UPDATE orders SET user_id = ?, idempotency_key = NULL, reference = NULL, metadata = NULL, ticket_id = NULL
+/**
+ * Puts the token in the place of the person in these orders, and clears all that identifies them.
+ * Idempotent.
+ */
+export function replace(pool: Pool, orderNos: readonly string[], token: string): Promise<void> {
+  return inTransaction(pool, async (connection) => {
+    await modify(
+      connection,
+      `UPDATE orders SET user_id = ?, idempotency_key = NULL, reference = NULL, metadata = NULL, ticket_id = NULL
            WHERE order_no IN (?)`,
-          [token, orderNos],
-        );
-        await clearOrders(connection, orderNos);
-        await modify(connection, `UPDATE payment_events SET raw_body = '' WHERE order_no IN (?)`, [orderNos]);
-      }),
+      [token, orderNos],
+    );
+    await clearOrders(connection, orderNos);
+    await modify(connection, `UPDATE payment_events SET raw_body = '' WHERE order_no IN (?)`, [orderNos]);
+  });
+}
 
-    /**
-     * Ends the erasure: forgets whose token it was, and writes down that it was done.
-     * @returns how many orders have the token
-     */
-    end: (userId: string, token: string, decision: Decision): Promise<number> =>
-      inTransaction(pool, async (connection) => {
-        await modify(connection, 'DELETE FROM erasures WHERE user_id = ?', [userId]);
-        const [{ orders } = { orders: 0 }] = await selectRows(
-          connection,
-          countRow,
-          'SELECT COUNT(*) AS orders FROM orders WHERE user_id = ?',
-          [token],
-        );
-        await recordAction(connection, {
-          ...decision,
-          action: 'person_erased',
-          subject: token,
-          detail: { orders },
-        });
-        return orders;
-      }),
-  };
+/**
+ * Ends the erasure: forgets whose token it was, and writes down that it was done.
+ * @returns how many orders have the token
+ */
+export function end(pool: Pool, userId: string, token: string, decision: Decision): Promise<number> {
+  return inTransaction(pool, async (connection) => {
+    await modify(connection, 'DELETE FROM erasures WHERE user_id = ?', [userId]);
+    const [{ orders } = { orders: 0 }] = await selectRows(
+      connection,
+      countRow,
+      'SELECT COUNT(*) AS orders FROM orders WHERE user_id = ?',
+      [token],
+    );
+    await recordAction(connection, {
+      ...decision,
+      action: 'person_erased',
+      subject: token,
+      detail: { orders },
+    });
+    return orders;
+  });
 }

@@ -5,29 +5,21 @@ import { modify, selectRows, type Pool } from '../connection.ts';
 
 const placeRow = z.object({ place: z.string() });
 
-export type Places = ReturnType<typeof createPlaces>;
+/** Undefined when the walk begins. */
+export async function read(pool: Pool, walk: string): Promise<string | undefined> {
+  const [row] = await selectRows(pool, placeRow, 'SELECT place FROM reconcile_places WHERE walk = ?', [walk]);
+  return row?.place;
+}
 
-export function createPlaces(pool: Pool) {
-  return {
-    /** Undefined when the walk begins. */
-    async read(walk: string): Promise<string | undefined> {
-      const [row] = await selectRows(pool, placeRow, 'SELECT place FROM reconcile_places WHERE walk = ?', [
-        walk,
-      ]);
-      return row?.place;
-    },
-
-    /** @param place undefined: the walk has come to its end, and begins anew */
-    async save(walk: string, place: string | undefined): Promise<void> {
-      if (place === undefined) {
-        await modify(pool, 'DELETE FROM reconcile_places WHERE walk = ?', [walk]);
-        return;
-      }
-      await modify(
-        pool,
-        'INSERT INTO reconcile_places (walk, place) VALUES (?, ?) ON DUPLICATE KEY UPDATE place = VALUES(place)',
-        [walk, place],
-      );
-    },
-  };
+/** @param place undefined: the walk has come to its end, and begins anew */
+export async function save(pool: Pool, walk: string, place: string | undefined): Promise<void> {
+  if (place === undefined) {
+    await modify(pool, 'DELETE FROM reconcile_places WHERE walk = ?', [walk]);
+    return;
+  }
+  await modify(
+    pool,
+    'INSERT INTO reconcile_places (walk, place) VALUES (?, ?) ON DUPLICATE KEY UPDATE place = VALUES(place)',
+    [walk, place],
+  );
 }

@@ -28,97 +28,105 @@ export interface Repair {
   after: unknown;
 }
 
-export type Repairs = ReturnType<typeof createRepairs>;
-
-export function createRepairs(pool: Pool) {
-  return {
-    /**
-     * The states of those of these orders that are stored, by orderNo. `null` where the row is not as its
-     * last event: it was changed by hand, and must not be acted upon.
-     */
-    async readStates(orderNos: readonly string[]): Promise<Map<string, OrderState | null>> {
-      if (orderNos.length === 0) return new Map();
-      const rows = await selectRows(
-        pool,
-        stateRow,
-        `SELECT o.order_no, o.status, o.version, o.payment, o.closing_reason, o.refunded, e.order_no IS NOT NULL AS recorded
+/**
+ * The states of those of these orders that are stored, by orderNo. `null` where the row is not as its
+ * last event: it was changed by hand, and must not be acted upon.
+ */
+export async function readStates(
+  pool: Pool,
+  orderNos: readonly string[],
+): Promise<Map<string, OrderState | null>> {
+  if (orderNos.length === 0) return new Map();
+  const rows = await selectRows(
+    pool,
+    stateRow,
+    `SELECT o.order_no, o.status, o.version, o.payment, o.closing_reason, o.refunded, e.order_no IS NOT NULL AS recorded
          FROM orders o LEFT JOIN order_events e
            ON e.order_no = o.order_no AND e.version = o.version AND e.status = o.status
          WHERE o.order_no IN (?)`,
-        [orderNos],
-      );
-      return new Map(rows.map((row) => [row.order_no, row.recorded ? toState(row) : null]));
-    },
+    [orderNos],
+  );
+  return new Map(rows.map((row) => [row.order_no, row.recorded ? toState(row) : null]));
+}
 
-    /** Whether the order was just ended without a workflow, and `workers/ender.ts` is about to tell Redis. */
-    async isBeingEnded(orderNo: string): Promise<boolean> {
-      const rows = await selectRows(
-        pool,
-        z.object({ order_no: z.string() }),
-        `SELECT o.order_no FROM orders o JOIN order_events e ON e.order_no = o.order_no AND e.version = o.version
+/** Whether the order was just ended without a workflow, and `workers/ender.ts` is about to tell Redis. */
+export async function isBeingEnded(pool: Pool, orderNo: string): Promise<boolean> {
+  const rows = await selectRows(
+    pool,
+    z.object({ order_no: z.string() }),
+    `SELECT o.order_no FROM orders o JOIN order_events e ON e.order_no = o.order_no AND e.version = o.version
          WHERE o.order_no = ? AND o.end_due_at IS NOT NULL AND e.occurred_at > NOW(3) - INTERVAL ? SECOND`,
-        [orderNo, ENDED_WITHIN_SECONDS],
-      );
-      return rows.length > 0;
-    },
+    [orderNo, ENDED_WITHIN_SECONDS],
+  );
+  return rows.length > 0;
+}
 
-    /** Writes down a repair that was made outside MySQL, after it was made. */
-    record: ({ action, subject, before, after }: Repair): Promise<void> =>
-      recordAction(pool, {
-        actor: SYSTEM,
-        reason: null,
-        action,
-        subject,
-        detail: { before, after },
-      }),
+/** Writes down a repair that was made outside MySQL, after it was made. */
+export function record(pool: Pool, { action, subject, before, after }: Repair): Promise<void> {
+  return recordAction(pool, {
+    actor: SYSTEM,
+    reason: null,
+    action,
+    subject,
+    detail: { before, after },
+  });
+}
 
-    /** Whether MySQL has lost commits of late: what it does not know of may still be found. */
-    async hasLostCommits(): Promise<boolean> {
-      const rows = await selectRows(
-        pool,
-        z.object({ entry_id: z.int() }),
-        `SELECT entry_id FROM audit_log
+/** Whether MySQL has lost commits of late: what it does not know of may still be found. */
+export async function hasLostCommits(pool: Pool): Promise<boolean> {
+  const rows = await selectRows(
+    pool,
+    z.object({ entry_id: z.int() }),
+    `SELECT entry_id FROM audit_log
          WHERE subject = 'mysql' AND action = 'commits_lost' AND occurred_at > NOW(3) - INTERVAL ? HOUR LIMIT 1`,
-        [LOST_FOR_HOURS],
-      );
-      return rows.length > 0;
-    },
+    [LOST_FOR_HOURS],
+  );
+  return rows.length > 0;
+}
 
-    /** Parks an order that the rules cannot settle. */
-    parkOrder: (orderNo: string, cause: ParkedFacts['cause'], reason: string): Promise<void> =>
-      park(pool, 'order', orderNo, reason, { cause, inputs: { orderNo } }),
+/** Parks an order that the rules cannot settle. */
+export function parkOrder(
+  pool: Pool,
+  orderNo: string,
+  cause: ParkedFacts['cause'],
+  reason: string,
+): Promise<void> {
+  return park(pool, 'order', orderNo, reason, { cause, inputs: { orderNo } });
+}
 
-    /** Parks a SKU whose counters, ledger and orders contradict each other. */
-    parkSale: (saleId: string, sku: string, reason: string): Promise<void> =>
-      park(pool, 'sale', `${saleId} ${sku}`, reason, { cause: 'stock_unexplained', inputs: { saleId, sku } }),
+/** Parks a SKU whose counters, ledger and orders contradict each other. */
+export function parkSale(pool: Pool, saleId: string, sku: string, reason: string): Promise<void> {
+  return park(pool, 'sale', `${saleId} ${sku}`, reason, {
+    cause: 'stock_unexplained',
+    inputs: { saleId, sku },
+  });
+}
 
-    /**
-     * Parks these sales, with why a run could not compare them, and ends the parking of all others.
-     * @param notCompared the reasons, by the sales' ids
-     */
-    async showNotCompared(notCompared: ReadonlyMap<string, string>): Promise<void> {
-      for (const [saleId, why] of notCompared)
-        await park(pool, 'sale', saleId, why, { cause: 'sale_not_compared', inputs: { saleId } });
-      const left = notCompared.size > 0 ? [[...notCompared.keys()]] : [];
-      await modify(
-        pool,
-        // Also what an operator has resolved: it is over, so the next time it is shown again.
-        `UPDATE parked SET resolved_at = COALESCE(resolved_at, NOW(3)), settled_by = 'rules'
+/**
+ * Parks these sales, with why a run could not compare them, and ends the parking of all others.
+ * @param notCompared the reasons, by the sales' ids
+ */
+export async function showNotCompared(pool: Pool, notCompared: ReadonlyMap<string, string>): Promise<void> {
+  for (const [saleId, why] of notCompared)
+    await park(pool, 'sale', saleId, why, { cause: 'sale_not_compared', inputs: { saleId } });
+  const left = notCompared.size > 0 ? [[...notCompared.keys()]] : [];
+  await modify(
+    pool,
+    // Also what an operator has resolved: it is over, so the next time it is shown again.
+    `UPDATE parked SET resolved_at = COALESCE(resolved_at, NOW(3)), settled_by = 'rules'
          WHERE kind = 'sale' AND cause = 'sale_not_compared' AND (resolved_at IS NULL OR settled_by = 'operator')
            ${left.length > 0 ? 'AND reference NOT IN (?)' : ''}`,
-        left,
-      );
-    },
+    left,
+  );
+}
 
-    /** Ends the parking of SKUs whose books add up again. */
-    async unparkSales(saleId: string, skus: readonly string[]): Promise<void> {
-      if (skus.length === 0) return;
-      await modify(
-        pool,
-        `UPDATE parked SET resolved_at = COALESCE(resolved_at, NOW(3)), settled_by = 'rules'
+/** Ends the parking of SKUs whose books add up again. */
+export async function unparkSales(pool: Pool, saleId: string, skus: readonly string[]): Promise<void> {
+  if (skus.length === 0) return;
+  await modify(
+    pool,
+    `UPDATE parked SET resolved_at = COALESCE(resolved_at, NOW(3)), settled_by = 'rules'
          WHERE kind = 'sale' AND reference IN (?) AND (resolved_at IS NULL OR settled_by = 'operator')`,
-        [skus.map((sku) => `${saleId} ${sku}`)],
-      );
-    },
-  };
+    [skus.map((sku) => `${saleId} ${sku}`)],
+  );
 }

@@ -86,8 +86,6 @@ export interface BooksQuery {
   users: readonly string[];
 }
 
-export type SaleBooksStore = ReturnType<typeof createSaleBooks>;
-
 export function createSaleBooks(pool: Pool) {
   return {
     /**

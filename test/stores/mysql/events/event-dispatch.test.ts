@@ -4,8 +4,8 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { createEventFeed, type FeedEvent } from '../../../../src/events/event-feed.ts';
 import { createMysqlPool, modify } from '../../../../src/stores/mysql/connection.ts';
-import { createEventDispatch } from '../../../../src/stores/mysql/events/event-dispatch.ts';
 import { recordShopEvent } from '../../../../src/stores/mysql/rows/shop-events.ts';
+import { mysqlStores } from '../../../../src/stores/mysql/stores.ts';
 import { dispatchEvents, readFeed } from '../../../support/events.ts';
 import { buildOrder, buildSale } from '../../../support/factories.ts';
 import { buildPayment } from '../../../support/payment-notices.ts';
@@ -225,7 +225,7 @@ test('a dispatcher that dies before its commit has numbered nothing, and the nex
       return query(...args);
     });
   });
-  await expect(createEventDispatch(dying).numberEvents(10)).rejects.toThrow();
+  await expect(mysqlStores(dying).eventDispatch.numberEvents(10)).rejects.toThrow();
   await pool.end().catch(() => {});
 
   expect(await lastSequence()).toBe(before);

@@ -4,7 +4,7 @@ import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { formatOrderNo, type Order } from '../../../../src/domain/order.ts';
 import { createMysqlPool, modify } from '../../../../src/stores/mysql/connection.ts';
-import { createOrders } from '../../../../src/stores/mysql/orders/orders.ts';
+import { mysqlStores } from '../../../../src/stores/mysql/stores.ts';
 import { buildOrder, buildSale, uniqueSaleId } from '../../../support/factories.ts';
 import { everything, expectBooksToBalance, kindsOf } from '../../../support/rows.ts';
 import { openTestStores, type TestStores } from '../../../support/stores.ts';
@@ -155,7 +155,7 @@ test('a store that is away is an error and never a refusal', async () => {
   const away = createMysqlPool('mysql://root@127.0.0.1:1/holdfast');
   try {
     const orders = Array.from({ length: 3 }, () => buildOrder());
-    await expect(createOrders(away).storeOrders(orders, 'due')).rejects.toMatchObject({
+    await expect(mysqlStores(away).orders.storeOrders(orders, 'due')).rejects.toMatchObject({
       code: 'STORE_UNAVAILABLE',
       cause: { code: 'ECONNREFUSED' },
     });
@@ -169,7 +169,7 @@ test('a store that forgot its tables is an error and never a refusal', async () 
   url.pathname = '/information_schema';
   const wrong = createMysqlPool(url.href);
   try {
-    await expect(createOrders(wrong).storeOrders([buildOrder()], 'due')).rejects.toThrow();
+    await expect(mysqlStores(wrong).orders.storeOrders([buildOrder()], 'due')).rejects.toThrow();
   } finally {
     await wrong.end();
   }

@@ -6,27 +6,10 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { MAX_EVENTS_PAGE_BYTES } from '../../../../src/domain/limits.ts';
 import { confirmRedis, readDeployment } from '../../../../src/stores/mysql/deployment.ts';
-import { createEventConsumers } from '../../../../src/stores/mysql/events/event-consumers.ts';
-import { createEventDispatch } from '../../../../src/stores/mysql/events/event-dispatch.ts';
-import { createEventRows } from '../../../../src/stores/mysql/events/event-rows.ts';
-import { createParkedWork } from '../../../../src/stores/mysql/ops/parked-work.ts';
 import { readSettlement } from '../../../../src/stores/mysql/ops/settlement.ts';
-import { createEndings } from '../../../../src/stores/mysql/orders/endings.ts';
-import { createOrderClaims } from '../../../../src/stores/mysql/orders/order-claims.ts';
-import { createOrders } from '../../../../src/stores/mysql/orders/orders.ts';
 import { createProjectionDoubts } from '../../../../src/stores/mysql/orders/projection-doubts.ts';
-import { createUserOrders } from '../../../../src/stores/mysql/orders/user-orders.ts';
-import { createSaleEpochs } from '../../../../src/stores/mysql/rebuild/sale-epochs.ts';
-import { createSales } from '../../../../src/stores/mysql/sales.ts';
-import { createSaleChanges } from '../../../../src/stores/mysql/sales/sale-changes.ts';
-import { createSaleNews, type SalePlace } from '../../../../src/stores/mysql/sales/sale-news.ts';
-import { createOrderBooks } from '../../../../src/stores/mysql/upkeep/order-books.ts';
-import { createPersons } from '../../../../src/stores/mysql/upkeep/persons.ts';
-import { createPlaces } from '../../../../src/stores/mysql/upkeep/places.ts';
-import { createRepairs } from '../../../../src/stores/mysql/upkeep/repairs.ts';
-import { createRetention } from '../../../../src/stores/mysql/upkeep/retention.ts';
-import { createSaleBooks } from '../../../../src/stores/mysql/upkeep/sale-books.ts';
-import { mysqlStores } from '../../../../src/stores/open.ts';
+import { type SalePlace } from '../../../../src/stores/mysql/sales/sale-news.ts';
+import { mysqlStores } from '../../../../src/stores/mysql/stores.ts';
 import { buildOrder } from '../../../support/factories.ts';
 import { buildNotice, buildPayment, buildReversal, sign } from '../../../support/payment-notices.ts';
 import { selectOne } from '../../../support/rows.ts';
@@ -54,36 +37,13 @@ afterAll(() => stores.close());
 function measuredStores(seen: (measured: Measured) => void) {
   const pool = measuredPool(stores.pool, seen);
   return {
-    orders: createOrders(pool),
-    userOrders: createUserOrders(pool),
-    eventDispatch: createEventDispatch(pool),
-    eventRows: createEventRows(pool),
-    eventConsumers: createEventConsumers(pool),
-    orderClaims: createOrderClaims(pool),
-    endings: createEndings(pool),
-    payments: mysqlStores(pool).payments,
-    paymentSessions: mysqlStores(pool).paymentSessions,
-    unmatchedPayments: mysqlStores(pool).unmatchedPayments,
-    refunds: mysqlStores(pool).refunds,
-    refundClaims: mysqlStores(pool).refundClaims,
-    parkedWork: createParkedWork(pool),
+    ...mysqlStores(pool),
     deployment: {
       read: () => readDeployment(pool),
       confirm: (asOf: Date) => confirmRedis(pool, 'a Redis', asOf),
     },
-    sales: createSales(pool),
-    saleChanges: createSaleChanges(pool),
-    saleNews: createSaleNews(pool),
-    saleEpochs: createSaleEpochs(pool),
-    orderBooks: createOrderBooks(pool),
-    saleBooks: createSaleBooks(pool),
-    places: createPlaces(pool),
     // A look has a moment, and the measuring is a part of it here.
     projectionDoubts: createProjectionDoubts(pool, 60_000),
-    repairs: createRepairs(pool),
-    retention: createRetention(pool),
-    returnedUnits: mysqlStores(pool).returnedUnits,
-    persons: createPersons(pool),
     settlement: (saleId: string) => readSettlement(pool, saleId),
   };
 }
@@ -357,7 +317,7 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
     20 * PER_ROW,
     async ({ orders }) => {
       const page = newOrders(20).map((order) => ({ ...order, reservedAtMs: AGO[0].getTime() }));
-      await createOrders(stores.pool).storeOrders(page, 'due');
+      await mysqlStores(stores.pool).orders.storeOrders(page, 'due');
       const again = page.map((order) => {
         const { orderNo } = buildOrder({ saleId: order.saleId });
         return { ...order, orderNo, reservedAtMs: AGO[1].getTime() };

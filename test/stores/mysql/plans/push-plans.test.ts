@@ -7,13 +7,9 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { PUSH_WINDOW } from '../../../../src/domain/limits.ts';
 import { createSecret } from '../../../../src/push/message.ts';
 import { inTransaction, modify } from '../../../../src/stores/mysql/connection.ts';
-import { createDeliveryClaims, type Claim } from '../../../../src/stores/mysql/push/delivery-claims.ts';
-import { createDeliveryList } from '../../../../src/stores/mysql/push/delivery-list.ts';
-import { createEndpointFeed } from '../../../../src/stores/mysql/push/endpoint-feed.ts';
-import { createEndpointHealth } from '../../../../src/stores/mysql/push/endpoint-health.ts';
-import { createEndpoints } from '../../../../src/stores/mysql/push/endpoints.ts';
-import { retryParkedDelivery, createReplays } from '../../../../src/stores/mysql/push/replays.ts';
-import { createRetention } from '../../../../src/stores/mysql/upkeep/retention.ts';
+import { type Claim } from '../../../../src/stores/mysql/push/delivery-claims.ts';
+import { retryParkedDelivery } from '../../../../src/stores/mysql/push/replays.ts';
+import { mysqlStores } from '../../../../src/stores/mysql/stores.ts';
 import { openTestStores, type TestStores } from '../../../support/stores.ts';
 import { measuredPool, type Measured } from './measured-pool.ts';
 
@@ -62,13 +58,13 @@ function measuredStores(seen: (measured: Measured) => void) {
   const pool = measuredPool(stores.pool, seen);
   return {
     pool,
-    endpoints: createEndpoints(pool),
-    endpointFeed: createEndpointFeed(pool),
-    endpointHealth: createEndpointHealth(pool),
-    deliveryClaims: createDeliveryClaims(pool),
-    deliveryList: createDeliveryList(pool),
-    replays: createReplays(pool),
-    retention: createRetention(pool),
+    endpoints: mysqlStores(pool).endpoints,
+    endpointFeed: mysqlStores(pool).endpointFeed,
+    endpointHealth: mysqlStores(pool).endpointHealth,
+    deliveryClaims: mysqlStores(pool).deliveryClaims,
+    deliveryList: mysqlStores(pool).deliveryList,
+    replays: mysqlStores(pool).replays,
+    retention: mysqlStores(pool).retention,
   };
 }
 
