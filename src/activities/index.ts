@@ -11,27 +11,15 @@ import {
   type Order,
   type OrderState,
 } from '../domain/order.ts';
-import { settleStock, type SettleStockDeps } from '../rebuild/settle-stock.ts';
-import { storeWithHold, type StoreWithHoldDeps } from '../rebuild/store-with-hold.ts';
+import { settleStock } from '../rebuild/settle-stock.ts';
+import { storeWithHold } from '../rebuild/store-with-hold.ts';
 import type { AbandonOutcome, CancelOutcome } from '../stores/mysql/orders/orders.ts';
-import type { Stores } from '../stores/open.ts';
-import type { EngineBudget } from '../stores/redis/engine-budget.ts';
 import { ORDER_REFUSED } from '../workflows/contract.ts';
 import { unlessBusy } from './provider-busy.ts';
 import { createRefundActivities, type RefundActivityDeps } from './refunds.ts';
 import { createVoidSessions, type VoidSessionsDeps } from './void-sessions.ts';
 
-export interface ActivityDeps extends RefundActivityDeps, VoidSessionsDeps {
-  orders: Pick<
-    Stores['orders'],
-    'storeOrder' | 'abandon' | 'markPaid' | 'cancel' | 'park' | 'unpark' | 'read'
-  > &
-    SettleStockDeps['orders'];
-  budget: Pick<EngineBudget, 'release'>;
-  reservations: SettleStockDeps['reservations'] &
-    StoreWithHoldDeps['reservations'] &
-    RefundActivityDeps['reservations'];
-}
+export interface ActivityDeps extends RefundActivityDeps, VoidSessionsDeps {}
 
 export type Activities = ReturnType<typeof createActivities>;
 

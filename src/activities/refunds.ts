@@ -1,26 +1,15 @@
 /** The activities of a refund, thin over the stores and the provider. Each may run twice or die half-way. */
 
 import { createHash } from 'node:crypto';
-import type { GiveBack } from '../domain/order.ts';
 import type { Reversal } from '../domain/payment.ts';
 import { joinReversals, sumRefunds, sumReversals } from '../domain/reversals.ts';
 import { RefundRefusedError, type PaymentProvider } from '../payments/provider.ts';
 import type { RefundFailure, RefundTask } from '../stores/mysql/money/refunds.ts';
 import type { Stores } from '../stores/open.ts';
-import type { Reservations } from '../stores/redis/reservations.ts';
 import type { RefundInput } from '../workflows/contract.ts';
 import { unlessBusy } from './provider-busy.ts';
 
-export interface RefundActivityDeps {
-  refunds: Pick<
-    Stores['refunds'],
-    'read' | 'recordReversals' | 'recordRefusal' | 'bookGiveBacks' | 'readGiveBacks' | 'park' | 'unpark'
-  >;
-  orders: Pick<Stores['orders'], 'read'>;
-  reservations: Pick<Reservations, 'project'> & {
-    giveBack: (giveBack: GiveBack) => Promise<{ kind: string }>;
-  };
-  sales: Pick<Stores['sales'], 'isWatched'>;
+export interface RefundActivityDeps extends Stores {
   provider: PaymentProvider;
 }
 

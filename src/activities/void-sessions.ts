@@ -7,10 +7,7 @@ import type { Stores } from '../stores/open.ts';
 /** A payment that began before its session expired is collected, and listed, within this time. */
 const COLLECTED_WITHIN_MS = 2 * 60_000;
 
-export interface VoidSessionsDeps {
-  payments: Pick<Stores['payments'], 'record'>;
-  paymentSessions: Pick<Stores['paymentSessions'], 'listOpen' | 'recordClosed'>;
-  comparedBook: Pick<Stores['comparedBook'], 'knownUntilMs'>;
+export interface VoidSessionsDeps extends Stores {
   provider: PaymentProvider;
 }
 

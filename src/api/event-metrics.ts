@@ -9,15 +9,10 @@ const READ_TIMEOUT_MS = 500;
 /** Counted up to so many, because a scrape must cost little; more is as bad. */
 const WAITING_MAX = 10_000;
 
-export interface EventMetricsDeps {
-  eventDispatch: Pick<Stores['eventDispatch'], 'countWaiting'>;
-  eventConsumers: Pick<Stores['eventConsumers'], 'list'>;
-}
-
 /** Read at each scrape. Every process of the API shows the same, so of several the first one counts. */
 export function showEventLag(
   { registry }: Pick<Metrics, 'registry'>,
-  { eventDispatch, eventConsumers }: EventMetricsDeps,
+  { eventDispatch, eventConsumers }: Stores,
 ): void {
   const shared = { registers: [registry], aggregator: 'first' as const };
   const waiting = new Gauge({

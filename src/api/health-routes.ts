@@ -2,8 +2,8 @@
 
 import type { Context } from 'koa';
 import type { Metrics } from '../metrics.ts';
-import { isAnswering, type Pool } from '../stores/mysql/connection.ts';
-import type { RedisClient } from '../stores/redis/connection.ts';
+import { isAnswering } from '../stores/mysql/connection.ts';
+import type { Stores } from '../stores/open.ts';
 import type { HealthReply, ReadyReply } from './http/replies.ts';
 
 /** A store that needs longer is as good as away. In ms. */
@@ -11,9 +11,7 @@ const PROBE_TIMEOUT_MS = 1_000;
 /** Anyone may ask as often as they like: the stores are asked five times a second at most. */
 const PROBE_EVERY_MS = 200;
 
-export interface HealthDeps {
-  redis: RedisClient;
-  pool: Pool;
+export interface HealthDeps extends Stores {
   metrics: Pick<Metrics, 'contentType' | 'read'>;
   /** True once the process is stopping: it should get no new requests. */
   isStopping: () => boolean;

@@ -19,8 +19,7 @@ const CACHE_CONTROL = [
   `stale-while-revalidate=${SALE_STALE_SECONDS}`,
 ].join(', ');
 
-export interface GetSaleDeps {
-  saleStock: Pick<Stores['saleStock'], 'read'>;
+export interface GetSaleDeps extends Stores {
   findAbsentSale: FindAbsentSale;
 }
 

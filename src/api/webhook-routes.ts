@@ -6,7 +6,6 @@ import type { PaymentNotice } from '../domain/payment.ts';
 import type { Metrics, NoticeOutcome } from '../metrics.ts';
 import { InvalidSignatureError, MalformedNoticeError, type PaymentProvider } from '../payments/provider.ts';
 import type { Stores } from '../stores/open.ts';
-import type { PaymentAttempts } from '../stores/redis/payment-attempts.ts';
 import type { BodyState } from './http/json-body.ts';
 import { Problem, toProblem, unavailable } from './http/problem.ts';
 import { createForgeryLog } from './http/refusal-logs.ts';
@@ -15,10 +14,9 @@ import type { EngineNotifier } from './orders/engine-notifier.ts';
 /** Enough of an authentic notice of an unknown shape to see what it is. */
 const LOGGED_BODY_CHARS = 1_000;
 
-export interface WebhookDeps {
+export interface WebhookDeps extends Stores {
   provider: PaymentProvider;
-  payments: Pick<Stores['payments'], 'receive'>;
-  paymentAttempts: Pick<PaymentAttempts, 'countFailed'>;
+
   notifier: Pick<EngineNotifier, 'paymentReceived'>;
   log: Logger;
 }

@@ -14,9 +14,7 @@ const PAGE_MAX = 1_000;
 /** An event can be read within a second of its commit; and other dispatchers look whether they are needed. */
 const IDLE_PAUSE_MS = 200;
 
-export interface DispatcherDeps {
-  eventDispatch: Pick<Stores['eventDispatch'], 'readFeed' | 'numberEvents' | 'skipLostNumbers'>;
-  feedMarks: Stores['feedMarks'];
+export interface DispatcherDeps extends Stores {
   log: Logger;
 }
 

@@ -62,14 +62,9 @@ const FILTERED_PAGE = 1_000;
 /** A reader who finds nothing in so many pages is answered with how far the search has come. */
 const FILTERED_PAGES_MAX = 5;
 
-export interface FeedDeps {
-  eventDispatch: Pick<Stores['eventDispatch'], 'readLastSequence'>;
-  eventRows: Stores['eventRows'];
-}
-
 export type EventFeed = ReturnType<typeof createEventFeed>;
 
-export function createEventFeed({ eventDispatch, eventRows }: FeedDeps) {
+export function createEventFeed({ eventDispatch, eventRows }: Stores) {
   /** With their snapshots; in the order of `rows`. */
   async function toEvents(rows: readonly EventRow[]): Promise<FeedEvent[]> {
     const orderNos = new Set(rows.flatMap((row) => (row.kind === 'order' ? [row.orderNo] : [])));

@@ -15,9 +15,7 @@ const NOTE_SUCCESS_EVERY_MS = 1_000;
 /** A test is sent as an event of this type. */
 const TEST_TYPE = 'endpoint.test';
 
-export interface DelivererDeps {
-  deliveryClaims: Pick<Stores['deliveryClaims'], 'complete' | 'fail' | 'park'>;
-  endpointHealth: Stores['endpointHealth'];
+export interface DelivererDeps extends Stores {
   /** The pause after each failed try, in ms. */
   retryPausesMs: readonly number[];
   /** Bounds the work with MySQL of all endpoints together. */

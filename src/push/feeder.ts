@@ -9,8 +9,7 @@ import type { EventSource } from './event-source.ts';
 /** Events of one transaction: it locks the endpoint's row for some milliseconds. */
 const PAGE_MAX = 200;
 
-export interface FeederDeps {
-  endpointFeed: Pick<Stores['endpointFeed'], 'readPlace' | 'advance' | 'advanceReplay'>;
+export interface FeederDeps extends Stores {
   source: Pick<EventSource, 'readPage'>;
 }
 

@@ -11,10 +11,10 @@ import type { EventSource } from './event-source.ts';
 /** So many under way are few enough to claim more: half of all by one transaction, not one by one. */
 const REFILL_AT = MAX_PUSHES_IN_FLIGHT / 2;
 
-export interface LaneDeps {
+export interface LaneDeps extends Stores {
   /** Adds deliveries. @returns whether there is more at once */
   feed: (endpointId: number) => Promise<boolean>;
-  deliveryClaims: Pick<Stores['deliveryClaims'], 'take'>;
+
   source: Pick<EventSource, 'find'>;
   deliver: Deliverer;
   /** Bounds the work with MySQL of all endpoints together. */

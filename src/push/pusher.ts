@@ -18,11 +18,9 @@ const IDLE_MAX_MS = 60_000;
 /** Steps that use MySQL at once: the others of the process' 20 connections are for orders. */
 const STORING_MAX = 4;
 
-export interface PusherDeps {
+export interface PusherDeps extends Stores {
   eventFeed: Pick<EventFeed, 'read'>;
-  endpointFeed: Stores['endpointFeed'];
-  deliveryClaims: Stores['deliveryClaims'];
-  endpointHealth: Stores['endpointHealth'];
+
   sender: SenderOptions;
   log: Logger;
   /** The pause after each failed try, in ms; for tests. */
@@ -33,7 +31,7 @@ export function createPusher(deps: PusherDeps, stopping: AbortSignal) {
   const { retryPausesMs = RETRY_PAUSES_MS, endpointFeed } = deps;
   const storing = pLimit(STORING_MAX);
   const source = createEventSource(deps.eventFeed);
-  const feed = createFeeder({ endpointFeed, source });
+  const feed = createFeeder({ ...deps, source });
   const lanes = new Map<number, { lane: Lane; sender: Sender; busyAtMs: number }>();
 
   function laneOf(endpointId: number): Lane {

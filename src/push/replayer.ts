@@ -20,14 +20,8 @@ export type ReplayOutcome =
   | { kind: 'no-event' }
   | { kind: 'unknown' };
 
-export interface ReplayerDeps {
-  replays: Pick<Stores['replays'], 'replay' | 'replayRange' | 'sequenceOfEvent' | 'sequencesOfOrder'>;
+export interface ReplayerDeps extends Stores {
   source: EventSource;
-  eventDispatch: {
-    readLastSequence: () => Promise<number>;
-    /** See `EventDispatch`. */
-    readLongestWaitMs: () => Promise<number>;
-  };
 }
 
 export type Replayer = ReturnType<typeof createReplayer>;

@@ -9,11 +9,10 @@ import type { Logger } from 'pino';
 import { IDEMPOTENCY_TTL_MS } from '../domain/limits.ts';
 import { parseOrderNo } from '../domain/order.ts';
 import type { RebuildLock } from '../stores/mysql/rebuild/sale-epochs.ts';
-import type { readSaleSnapshot, SnapshotOrder } from '../stores/mysql/rebuild/sale-snapshot.ts';
+import type { SnapshotOrder } from '../stores/mysql/rebuild/sale-snapshot.ts';
 import type { Stores } from '../stores/open.ts';
 import { isDamaged } from '../stores/redis/damage.ts';
 import { projectChanges } from '../stores/redis/project-changes.ts';
-import type { Reservations } from '../stores/redis/reservations.ts';
 import type { UsedLimit } from '../stores/redis/sale-rebuild.ts';
 
 /**
@@ -23,15 +22,7 @@ import type { UsedLimit } from '../stores/redis/sale-rebuild.ts';
 const DRAIN_IDLE_MS = 15_000;
 const DRAIN_LOOK_MS = 100;
 
-export interface RebuildDeps {
-  saleEpochs: Stores['saleEpochs'];
-  saleRebuild: Stores['saleRebuild'];
-  saleStock: Pick<Stores['saleStock'], 'checkLife' | 'read' | 'readDecided'>;
-  saleChanges: Pick<Stores['saleChanges'], 'catchUp'>;
-  readSaleSnapshot: typeof readSaleSnapshot;
-  orders: Pick<Stores['orders'], 'parkOutboxEntry'>;
-  repairs: Pick<Stores['repairs'], 'parkOrder' | 'readStates'>;
-  reservations: Pick<Reservations, 'projectAll'>;
+export interface RebuildDeps extends Stores {
   /** Ends the rebuild early when the process stops; it is done again. */
   signal?: AbortSignal;
   log: Logger;

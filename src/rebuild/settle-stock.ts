@@ -2,13 +2,6 @@
 
 import { parseOrderNo, type OrderState } from '../domain/order.ts';
 import type { Stores } from '../stores/open.ts';
-import type { Reservations } from '../stores/redis/reservations.ts';
-
-export interface SettleStockDeps {
-  reservations: Pick<Reservations, 'confirm' | 'release'>;
-  orders: Pick<Stores['orders'], 'parkLostHold'>;
-  sales: Pick<Stores['sales'], 'isWatched'>;
-}
 
 /**
  * Turns the hold into a sale or gives it back. Idempotent. A hold that is missing without a reason is parked
@@ -18,7 +11,7 @@ export interface SettleStockDeps {
  * @throws when a store is away
  */
 export async function settleStock(
-  { reservations, orders, sales }: SettleStockDeps,
+  { reservations, orders, sales }: Stores,
   orderNo: string,
   { status }: Pick<OrderState, 'status'>,
 ): Promise<'settled' | 'later'> {
@@ -35,7 +28,7 @@ export async function settleStock(
  * @param ended their states are final
  */
 export function settleStocks(
-  deps: SettleStockDeps,
+  deps: Stores,
   ended: readonly { orderNo: string; state: Pick<OrderState, 'status'> }[],
 ): Promise<PromiseSettledResult<'settled' | 'later'>[]> {
   const answers = new Map<string, Promise<boolean>>();
@@ -44,6 +37,6 @@ export function settleStocks(
     answers.set(saleId, answer);
     return answer;
   }
-  const once = { ...deps, sales: { isWatched } };
+  const once = { ...deps, sales: { ...deps.sales, isWatched } };
   return Promise.allSettled(ended.map(({ orderNo, state }) => settleStock(once, orderNo, state)));
 }

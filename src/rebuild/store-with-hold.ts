@@ -3,12 +3,6 @@
 import type { Order } from '../domain/order.ts';
 import type { StoreOutcome, WorkflowPresence } from '../stores/mysql/orders/orders.ts';
 import type { Stores } from '../stores/open.ts';
-import type { Reservations } from '../stores/redis/reservations.ts';
-
-export interface StoreWithHoldDeps {
-  orders: Pick<Stores['orders'], 'storeOrder'>;
-  reservations: Pick<Reservations, 'reserveAgain'>;
-}
 
 /**
  * An order that was accepted and not yet stored when the sale's data were made again under a new epoch. It
@@ -18,7 +12,7 @@ export interface StoreWithHoldDeps {
  * @throws when a store is away, or while the sale's data are being made again: to be repeated
  */
 export async function storeWithHold(
-  { orders, reservations }: StoreWithHoldDeps,
+  { orders, reservations }: Stores,
   order: Order,
   presence: WorkflowPresence,
   knownForMs = 0,

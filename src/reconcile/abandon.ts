@@ -1,27 +1,14 @@
 /** Abandons an order that MySQL refuses to store and that has no workflow to do so. */
 
 import { isFinal, type FailureReason, type Order, type OrderState } from '../domain/order.ts';
-import { settleStock, type SettleStockDeps } from '../rebuild/settle-stock.ts';
+import { settleStock } from '../rebuild/settle-stock.ts';
 import type { Stores } from '../stores/open.ts';
-import type { Reservations } from '../stores/redis/reservations.ts';
-
-export interface ProjectDeps extends SettleStockDeps {
-  reservations: SettleStockDeps['reservations'] & Pick<Reservations, 'project'>;
-}
-
-export interface AbandonDeps extends ProjectDeps {
-  orders: ProjectDeps['orders'] & Pick<Stores['orders'], 'abandon'>;
-}
 
 /**
  * Projects the committed state, and releases the stock of an order that ended unpaid. Idempotent.
  * @throws when Redis is away, or while the sale's data are being made again: to be repeated
  */
-export async function projectAndRelease(
-  deps: ProjectDeps,
-  orderNo: string,
-  state: OrderState,
-): Promise<void> {
+export async function projectAndRelease(deps: Stores, orderNo: string, state: OrderState): Promise<void> {
   await deps.reservations.project(orderNo, state);
   if (!isFinal(state.status) || state.status === 'paid') return;
   if ((await settleStock(deps, orderNo, state)) === 'later')
@@ -34,7 +21,7 @@ export async function projectAndRelease(
  * in the meantime goes on and keeps its stock.
  * @throws when a store is away, or when MySQL refuses the tombstone too: the whole is to be repeated
  */
-export async function abandonOrder(deps: AbandonDeps, order: Order, reason: FailureReason): Promise<void> {
+export async function abandonOrder(deps: Stores, order: Order, reason: FailureReason): Promise<void> {
   const { state } = await deps.orders.abandon(order, reason);
   await projectAndRelease(deps, order.orderNo, state);
 }

@@ -19,10 +19,9 @@ const UNTOUCHED: RecordedTotals = {
   fee: null,
 };
 
-export interface ComparePaymentsDeps {
+export interface ComparePaymentsDeps extends Stores {
   provider: Pick<PaymentProvider, 'name' | 'listReversals'>;
-  payments: Pick<Stores['payments'], 'readReversalTotals' | 'record' | 'recordFees'>;
-  refunds: Pick<Stores['refunds'], 'recordReversals'>;
+
   log: Logger;
 }
 

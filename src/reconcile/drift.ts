@@ -6,7 +6,6 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { rebuildSale, type RebuildDeps } from '../rebuild/rebuild-sale.ts';
-import type { Stores } from '../stores/open.ts';
 import type { DriftEntry } from '../stores/redis/drift-board.ts';
 import { limitField, parseLimitField } from '../stores/redis/keys.ts';
 import { compareSale, nameOf, type Compared, type Difference } from './compare-sale.ts';
@@ -31,18 +30,7 @@ const LOOKS_BEGIN_MS = 150_000;
 /** Limits in doubt that are looked at with the stock, at one moment: about a millisecond of Redis. */
 const DOUBTED_MAX = 500;
 
-export interface DriftDeps extends RebuildDeps {
-  holds: Pick<Stores['holds'], 'listShards'>;
-  sales: Pick<Stores['sales'], 'isWatched'>;
-  saleMends: Stores['saleMends'];
-  saleBooks: Stores['saleBooks'];
-  driftBoard: Pick<Stores['driftBoard'], 'read' | 'publish'>;
-  repairs: RebuildDeps['repairs'] &
-    Pick<Stores['repairs'], 'record' | 'parkSale' | 'unparkSales' | 'showNotCompared' | 'hasLostCommits'>;
-  places: Stores['places'];
-}
-
-export function createDriftStep(deps: DriftDeps): Step {
+export function createDriftStep(deps: RebuildDeps): Step {
   const { holds, driftBoard, repairs, log } = deps;
 
   return async (signal) => {
@@ -112,7 +100,7 @@ const NO_TIME: Drift = { kind: 'skipped', why: 'the run had no time left for it'
 
 /** Looks several times, and returns the differences that all looks saw, as the last one saw them. */
 async function findDrift(
-  deps: DriftDeps,
+  deps: RebuildDeps,
   saleId: string,
   { untilMs, signal }: { untilMs: number; signal: AbortSignal },
 ): Promise<Drift> {
@@ -145,14 +133,14 @@ async function findDrift(
 }
 
 /** The next limits to compare: of what users ordered, and of what Redis counts. Each walk goes round. */
-async function listFields(deps: DriftDeps, saleId: string): Promise<string[]> {
+async function listFields(deps: RebuildDeps, saleId: string): Promise<string[]> {
   const fields = new Set<string>();
   for await (const page of listOrdered(deps, saleId)) for (const field of page) fields.add(field);
   for await (const page of listCounted(deps, saleId)) for (const field of page) fields.add(field);
   return [...fields];
 }
 
-async function* listOrdered({ saleBooks, places }: DriftDeps, saleId: string): AsyncGenerator<string[]> {
+async function* listOrdered({ saleBooks, places }: RebuildDeps, saleId: string): AsyncGenerator<string[]> {
   const walk = `limits ordered ${saleId}`;
   let after = await places.read(walk);
   for (let pages = 0; pages < LIMIT_PAGES_MAX; pages += 1) {
@@ -166,7 +154,7 @@ async function* listOrdered({ saleBooks, places }: DriftDeps, saleId: string): A
   }
 }
 
-async function* listCounted({ saleMends, places }: DriftDeps, saleId: string): AsyncGenerator<string[]> {
+async function* listCounted({ saleMends, places }: RebuildDeps, saleId: string): AsyncGenerator<string[]> {
   const walk = `limits counted ${saleId}`;
   let cursor = (await places.read(walk)) ?? '0';
   for (let pages = 0; pages < LIMIT_PAGES_MAX; pages += 1) {
@@ -179,7 +167,7 @@ async function* listCounted({ saleMends, places }: DriftDeps, saleId: string): A
 }
 
 async function repairAll(
-  deps: DriftDeps,
+  deps: RebuildDeps,
   saleId: string,
   compared: Compared,
   differences: readonly Difference[],
@@ -202,7 +190,7 @@ async function repairAll(
 
 /** moved: the sale's data were made again, or another process was first. A later run looks again. */
 async function repair(
-  deps: DriftDeps,
+  deps: RebuildDeps,
   saleId: string,
   { epoch, changeNo, mends }: Compared['look'],
   difference: Difference,

@@ -10,13 +10,6 @@ import { formatSaleShard, wholeSale, type SaleShard } from '../stores/redis/keys
 /** Pages of orders: a person has a few, and a loop must end. */
 const PAGES_MAX = 1_000;
 
-export interface ErasePersonDeps {
-  persons: Stores['persons'];
-  forgetting: Stores['forgetting'];
-  holds: Pick<Stores['holds'], 'listShards'>;
-  sales: Pick<Stores['sales'], 'listInRedis'>;
-}
-
 /**
  * busy: an order of the person is open, or accepted and not stored yet; ask again when it has ended. unknown:
  * no store has anything of that person.
@@ -27,11 +20,7 @@ export type EraseOutcome =
   | { kind: 'unknown' };
 
 /** @throws when a store is away: to be repeated */
-export async function erasePerson(
-  deps: ErasePersonDeps,
-  userId: string,
-  decision: Decision,
-): Promise<EraseOutcome> {
+export async function erasePerson(deps: Stores, userId: string, decision: Decision): Promise<EraseOutcome> {
   const { persons } = deps;
   const open = await persons.listOpen(userId);
   if (open.length > 0) return { kind: 'busy', orderNos: open };
@@ -48,7 +37,7 @@ export async function erasePerson(
 }
 
 /** An accepted order that is not stored counts against its user's limit, and MySQL does not know it. */
-async function hasUnstored(deps: ErasePersonDeps, userId: string): Promise<boolean> {
+async function hasUnstored(deps: Stores, userId: string): Promise<boolean> {
   const { persons, forgetting } = deps;
   for (const shard of await listAllShards(deps)) {
     const skus = await persons.listSkus(shard.saleId);
@@ -63,7 +52,7 @@ async function hasUnstored(deps: ErasePersonDeps, userId: string): Promise<boole
 /**
  * Of Redis' list, and of MySQL: what the list has lost at this moment would keep the person's id for good.
  */
-async function listAllShards({ holds, sales }: ErasePersonDeps): Promise<SaleShard[]> {
+async function listAllShards({ holds, sales }: Stores): Promise<SaleShard[]> {
   const shards = new Map((await holds.listShards()).map((shard) => [formatSaleShard(shard), shard]));
   for (let after = ''; ;) {
     const page = await sales.listInRedis(after);
@@ -75,7 +64,7 @@ async function listAllShards({ holds, sales }: ErasePersonDeps): Promise<SaleSha
 }
 
 /** @returns orders whose hold has not ended, though they have */
-async function forgetOrders({ persons, forgetting }: ErasePersonDeps, userId: string): Promise<string[]> {
+async function forgetOrders({ persons, forgetting }: Stores, userId: string): Promise<string[]> {
   const held: string[] = [];
   let after = '';
   for (let pages = 0; pages < PAGES_MAX; pages += 1) {
@@ -89,7 +78,7 @@ async function forgetOrders({ persons, forgetting }: ErasePersonDeps, userId: st
   throw new Error(`more orders of a person than ${PAGES_MAX} pages`);
 }
 
-async function renameInRedis(deps: ErasePersonDeps, userId: string, token: string): Promise<void> {
+async function renameInRedis(deps: Stores, userId: string, token: string): Promise<void> {
   const { persons, forgetting } = deps;
   for (const shard of await listAllShards(deps)) {
     const skus = await persons.listSkus(shard.saleId);
@@ -97,7 +86,7 @@ async function renameInRedis(deps: ErasePersonDeps, userId: string, token: strin
   }
 }
 
-async function replaceInMysql({ persons }: ErasePersonDeps, userId: string, token: string): Promise<void> {
+async function replaceInMysql({ persons }: Stores, userId: string, token: string): Promise<void> {
   for (let pages = 0; pages < PAGES_MAX; pages += 1) {
     // Those that were replaced are not among the person's any more.
     const orders = await persons.listEnded(userId, '');

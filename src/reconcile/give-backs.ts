@@ -12,13 +12,9 @@ import { refundWorkflowId } from '../workflows/contract.ts';
 import type { Step } from './report.ts';
 import { findIdle, walkPages, type Walk } from './walk.ts';
 
-export interface GiveBacksDeps {
-  returnedUnits: Stores['returnedUnits'];
-  saleMends: Pick<Stores['saleMends'], 'readReturned'>;
-  saleStock: Pick<Stores['saleStock'], 'checkLife'>;
+export interface GiveBacksDeps extends Stores {
   engine: Pick<OrderEngine, 'isRunning'>;
-  places: Stores['places'];
-  repairs: Pick<Stores['repairs'], 'record'>;
+
   log: Logger;
 }
 

@@ -13,8 +13,8 @@ import type { Stores } from '../stores/open.ts';
 import { isDamaged } from '../stores/redis/damage.ts';
 import type { HeldOrder, HoldPlace } from '../stores/redis/holds.ts';
 import { formatSaleShard, type SaleShard } from '../stores/redis/keys.ts';
-import type { Reservations, ReservedOrder } from '../stores/redis/reservations.ts';
-import { abandonOrder, type AbandonDeps } from './abandon.ts';
+import type { ReservedOrder } from '../stores/redis/reservations.ts';
+import { abandonOrder } from './abandon.ts';
 import type { Step, StepReport } from './report.ts';
 import { inOneRun, MANY_PAGES_MAX } from './walk.ts';
 
@@ -30,11 +30,7 @@ const FAILURES_MAX = 2;
  */
 const ABANDON_GRACE_MS = 5 * 60_000;
 
-export interface HoldsDeps extends AbandonDeps {
-  holds: Stores['holds'];
-  reservations: AbandonDeps['reservations'] & Pick<Reservations, 'readOrder'>;
-  repairs: Stores['repairs'];
-  places: Stores['places'];
+export interface HoldsDeps extends Stores {
   engine: Pick<OrderEngine, 'isRunning'>;
   log: Logger;
 }

@@ -16,11 +16,6 @@ export type Look = { kind: 'compared'; compared: Compared } | { kind: 'skipped';
 
 const skipped = (why: string): Look => ({ kind: 'skipped', why });
 
-interface LookDeps {
-  saleMends: Stores['saleMends'];
-  saleBooks: Stores['saleBooks'];
-}
-
 /** Limits whose values are compared too. */
 export interface LimitsToLookAt {
   fields: readonly string[];
@@ -33,7 +28,7 @@ export interface LimitsToLookAt {
 
 /** @returns skipped: the stores cannot be compared now, say because the sale is being made again */
 export async function lookAtSale(
-  { saleMends, saleBooks }: LookDeps,
+  { saleMends, saleBooks }: Stores,
   saleId: string,
   { fields, are }: LimitsToLookAt,
   signal: AbortSignal,

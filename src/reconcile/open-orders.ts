@@ -14,11 +14,9 @@ import { findIdle, MANY_PAGES_MAX, walkPages, type Walk } from './walk.ts';
 /** Parked orders that have ended, unparked in one run. There are hardly any. */
 const UNPARKED_MAX = 100;
 
-export interface OpenOrdersDeps {
-  orderClaims: Pick<Stores['orderClaims'], 'listOpen' | 'requeue' | 'parkStuck' | 'unparkEnded'>;
+export interface OpenOrdersDeps extends Stores {
   engine: Pick<OrderEngine, 'isRunning' | 'listRunning'>;
-  places: Stores['places'];
-  repairs: Pick<Stores['repairs'], 'record'>;
+
   log: Logger;
 }
 

@@ -11,11 +11,9 @@ import { refundWorkflowId } from '../workflows/contract.ts';
 import type { Step } from './report.ts';
 import { findIdle, walkPages, type Walk } from './walk.ts';
 
-export interface OpenRefundsDeps {
-  refundClaims: Pick<Stores['refundClaims'], 'listOpen' | 'requeue'>;
+export interface OpenRefundsDeps extends Stores {
   engine: Pick<OrderEngine, 'isRunning'>;
-  places: Stores['places'];
-  repairs: Pick<Stores['repairs'], 'record'>;
+
   log: Logger;
 }
 

@@ -14,9 +14,7 @@ const PAGE_SIZE = 500;
 const PARKED_MAX = 100;
 const WALK = 'order books';
 
-export interface OrderBooksDeps {
-  orderBooks: Stores['orderBooks'];
-  places: Stores['places'];
+export interface OrderBooksDeps extends Stores {
   log: Logger;
 }
 

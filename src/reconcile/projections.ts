@@ -18,10 +18,7 @@ const PAGE_SIZE = 500;
 const GRACE_MS = 5_000;
 const WALK = 'projections';
 
-export interface ProjectionsDeps {
-  eventRows: Pick<Stores['eventRows'], 'listStates'>;
-  reservations: Pick<Reservations, 'project' | 'projectAll'>;
-  places: Stores['places'];
+export interface ProjectionsDeps extends Stores {
   log: Logger;
 }
 

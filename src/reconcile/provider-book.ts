@@ -7,7 +7,6 @@
 import type { ListedPayment } from '../domain/payment.ts';
 import { UnreadablePaymentsError, type PaymentProvider } from '../payments/provider.ts';
 import type { BookWalk, BookWalkState } from '../stores/mysql/upkeep/compared-book.ts';
-import type { Stores } from '../stores/open.ts';
 import { comparePayments, type ComparePaymentsDeps } from './compare-payments.ts';
 import type { Step, StepReport } from './report.ts';
 
@@ -32,8 +31,6 @@ const PORTION_SIZE = 500;
 
 export interface ProviderBookDeps extends ComparePaymentsDeps {
   provider: Pick<PaymentProvider, 'name' | 'listPayments' | 'listReversals'>;
-  sales: Pick<Stores['sales'], 'longestPaymentWindowMs'>;
-  comparedBook: Pick<Stores['comparedBook'], 'read' | 'save'>;
 }
 
 export function createProviderBookStep(deps: ProviderBookDeps): Step {

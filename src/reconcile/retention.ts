@@ -21,11 +21,7 @@ interface KeepConfig {
   KEEP_NOTICE_DAYS: number;
 }
 
-export interface RetentionDeps {
-  retention: Stores['retention'];
-  forgetting: Pick<Stores['forgetting'], 'forgetSale'>;
-  holds: Pick<Stores['holds'], 'listShards'>;
-  places: Stores['places'];
+export interface RetentionDeps extends Stores {
   keep: KeepConfig;
   log: Logger;
 }

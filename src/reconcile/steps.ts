@@ -1,6 +1,7 @@
 /** All steps of the reconciliation. A further step is one line here. */
 
-import { createDriftStep, type DriftDeps } from './drift.ts';
+import type { RebuildDeps } from '../rebuild/rebuild-sale.ts';
+import { createDriftStep } from './drift.ts';
 import { createGiveBacksStep, type GiveBacksDeps } from './give-backs.ts';
 import { createHoldsStep, type HoldsDeps } from './holds.ts';
 import { createOpenOrdersStep, type OpenOrdersDeps } from './open-orders.ts';
@@ -17,7 +18,7 @@ export type ReconcileDeps = HoldsDeps &
   OpenRefundsDeps &
   GiveBacksDeps &
   ProjectionsDeps &
-  DriftDeps &
+  RebuildDeps &
   OrderBooksDeps &
   RetentionDeps &
   UnmatchedPaymentDeps &

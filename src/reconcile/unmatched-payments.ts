@@ -10,11 +10,11 @@ import { ZodError } from 'zod';
 import { isFinal, parseOrderNo, withShown, type Order } from '../domain/order.ts';
 import type { RefundReason } from '../domain/payment.ts';
 import type { OrderSigner } from '../payments/signed-order.ts';
-import { storeWithHold, type StoreWithHoldDeps } from '../rebuild/store-with-hold.ts';
+import { storeWithHold } from '../rebuild/store-with-hold.ts';
 import type { UnmatchedPayment } from '../stores/mysql/money/unmatched-payments.ts';
 import type { Stores } from '../stores/open.ts';
-import type { Reservations, ReservedOrder } from '../stores/redis/reservations.ts';
-import { abandonOrder, projectAndRelease, type AbandonDeps } from './abandon.ts';
+import type { ReservedOrder } from '../stores/redis/reservations.ts';
+import { abandonOrder, projectAndRelease } from './abandon.ts';
 import type { Step } from './report.ts';
 
 /** Payments settled at once: as many as MySQL's connections handle in the time that a stop leaves. */
@@ -24,14 +24,7 @@ const UNMATCHED_MAX = 200;
  */
 const PARKED_AFTER_MS = 60 * 60_000;
 
-export interface UnmatchedPaymentDeps extends AbandonDeps {
-  unmatchedPayments: Stores['unmatchedPayments'];
-  orders: AbandonDeps['orders'] & StoreWithHoldDeps['orders'];
-  reservations: AbandonDeps['reservations'] &
-    StoreWithHoldDeps['reservations'] &
-    Pick<Reservations, 'readOrder'>;
-  sales: AbandonDeps['sales'] & Pick<Stores['sales'], 'listIds'>;
-  saleStock: Pick<Stores['saleStock'], 'checkLife'>;
+export interface UnmatchedPaymentDeps extends Stores {
   signer: Pick<OrderSigner, 'verify'>;
   log: Logger;
 }

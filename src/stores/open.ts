@@ -38,6 +38,7 @@ export async function openStores(config: StoreConfig, log: Logger) {
   const ofRedis = redisStores(redis);
   const mysql = mysqlStores(pool);
   return {
+    log,
     redis,
     pool,
     /** Whose stores these are. */

@@ -10,12 +10,11 @@ import type { Logger } from 'pino';
 import { createVoidSessions, type VoidSessionsDeps } from '../activities/void-sessions.ts';
 import { isFinal } from '../domain/order.ts';
 import { ProviderBusyError } from '../payments/provider.ts';
-import { settleStocks, type SettleStockDeps } from '../rebuild/settle-stock.ts';
+import { settleStocks } from '../rebuild/settle-stock.ts';
 import { isUnavailable } from '../stores/mysql/errors.ts';
 import type { ClosingOrder, EndChange } from '../stores/mysql/orders/endings.ts';
 import type { Stores } from '../stores/open.ts';
 import { projectChanges } from '../stores/redis/project-changes.ts';
-import type { Reservations } from '../stores/redis/reservations.ts';
 import { runLoop } from './loop.ts';
 
 /** As many as are stored in one transaction: the counters of a SKU are locked for as long. */
@@ -44,31 +43,14 @@ const RETRY_MS = 5_000;
 /** Before an order is tried again that MySQL cannot end, as its bookings contradict each other. */
 const FAULTY_RETRY_MS = 60_000;
 
-interface SettleEndedDeps extends SettleStockDeps {
-  endings: Pick<Stores['endings'], 'complete'>;
-  reservations: SettleStockDeps['reservations'] & Pick<Reservations, 'projectAll'>;
+interface SettleEndedDeps extends Stores {
   log: Logger;
 }
 
-export interface EnderDeps extends SettleEndedDeps {
-  endings: Pick<Stores['endings'], 'endPage' | 'complete'>;
-  saleStock: Pick<Stores['saleStock'], 'readTimeMs'>;
-}
-
-interface EndedRepeaterDeps extends SettleEndedDeps {
-  endings: Pick<Stores['endings'], 'takeEnded' | 'complete'>;
-}
-
-export interface CloserDeps extends SettleEndedDeps, VoidSessionsDeps {
-  endings: Pick<Stores['endings'], 'takeClosing' | 'endClosing' | 'putOff' | 'complete'>;
-  orders: SettleEndedDeps['orders'] & Pick<Stores['orders'], 'park'>;
-}
+export interface CloserDeps extends SettleEndedDeps, VoidSessionsDeps {}
 
 /** Runs until `signal` aborts and the passes under way are finished. */
-export async function runEnder(
-  deps: EnderDeps & EndedRepeaterDeps & CloserDeps,
-  signal: AbortSignal,
-): Promise<void> {
+export async function runEnder(deps: SettleEndedDeps & SettleEndedDeps & CloserDeps, signal: AbortSignal): Promise<void> {
   const { log } = deps;
   const loops = { log, signal };
   await Promise.all([
@@ -80,7 +62,7 @@ export async function runEnder(
 }
 
 /** @returns one pass of the ender's loop; the pass returns the pause before the next, in ms */
-export function createEnder(deps: EnderDeps): () => Promise<number> {
+export function createEnder(deps: SettleEndedDeps): () => Promise<number> {
   const { endings, saleStock, reservations } = deps;
 
   return async function pass(): Promise<number> {
@@ -97,7 +79,7 @@ export function createEnder(deps: EnderDeps): () => Promise<number> {
  * @returns one pass of the loop that tells Redis of ends which it may have missed, as the process that ended
  *   the orders died or failed; the pass returns the pause before the next, in ms
  */
-export function createEndedRepeater(deps: EndedRepeaterDeps): () => Promise<number> {
+export function createEndedRepeater(deps: SettleEndedDeps): () => Promise<number> {
   return async function pass(): Promise<number> {
     const missed = await deps.endings.takeEnded(PAGE_SIZE);
     const settled = await settleEnded(deps, missed);

@@ -7,11 +7,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Order } from '../domain/order.ts';
-import { abandonOrder, type AbandonDeps } from '../reconcile/abandon.ts';
+import { abandonOrder } from '../reconcile/abandon.ts';
 import { isInvalidValue } from '../stores/mysql/errors.ts';
 import type { Stores } from '../stores/open.ts';
 import type { Outbox } from '../stores/redis/outbox.ts';
-import type { ReserveAgainOutcome, Reservations } from '../stores/redis/reservations.ts';
+import type { ReserveAgainOutcome } from '../stores/redis/reservations.ts';
 import type { Accepted } from './read-accepted.ts';
 
 /** How often a sale is looked at whose data are being made again. */
@@ -20,10 +20,9 @@ const LOOK_EVERY_MS = 250;
 const WAIT_MAX_MS = 2 * 60_000;
 const RESERVED_AGAIN = 'orders of an older epoch were reserved again';
 
-export interface LostHoldDeps extends AbandonDeps {
+export interface LostHoldDeps extends Stores {
   outbox: Pick<Outbox, 'referenceOf'>;
-  reservations: AbandonDeps['reservations'] & Pick<Reservations, 'reserveAgain'>;
-  orders: AbandonDeps['orders'] & Pick<Stores['orders'], 'parkOutboxEntry'>;
+
   /** Ends the waiting when the relay stops. */
   stopping: AbortSignal;
   log: Logger;

@@ -11,7 +11,7 @@ import type { Outbox, OutboxEntry } from '../stores/redis/outbox.ts';
 import type { Burst } from './burst.ts';
 import { backoffMs } from './loop.ts';
 import { createOutboxPages, PAGE_SIZE, type OutboxPage } from './outbox-pages.ts';
-import { orderNoOf, readAccepted, type ReadDeps } from './read-accepted.ts';
+import { orderNoOf, readAccepted } from './read-accepted.ts';
 import { startStored, startUnstored, type StartDeps } from './start-accepted.ts';
 import { storeAhead } from './store-ahead.ts';
 
@@ -25,11 +25,9 @@ const PAGES_UNDER_WAY_MAX = 3;
 /** In a burst a page that is not full waits so long for more, so that its transaction is worth its commit. */
 const FILL_PAUSE_MS = 20;
 
-export interface FollowerDeps extends Omit<StartDeps, 'outbox' | 'reservations' | 'orders'> {
+export interface FollowerDeps extends Stores, Omit<StartDeps, 'outbox' | 'reservations' | 'orders'> {
   outbox: Outbox;
-  reservations: ReadDeps['reservations'] & StartDeps['reservations'];
-  orders: ReadDeps['orders'] & StartDeps['orders'];
-  saleStock: ReadDeps['saleStock'] & Pick<Stores['saleStock'], 'readTimeMs'>;
+
   burst: Burst;
   log: Logger;
 }

@@ -4,13 +4,11 @@ import type { Logger } from 'pino';
 import { parseOrderNo, withShown } from '../domain/order.ts';
 import type { Stores } from '../stores/open.ts';
 import type { Outbox, OutboxEntry } from '../stores/redis/outbox.ts';
-import type { Reservations, ReservedOrder } from '../stores/redis/reservations.ts';
+import type { ReservedOrder } from '../stores/redis/reservations.ts';
 
-export interface ReadDeps {
+export interface ReadDeps extends Stores {
   outbox: Pick<Outbox, 'acknowledge' | 'referenceOf'>;
-  reservations: Pick<Reservations, 'readOrders'>;
-  orders: Pick<Stores['orders'], 'parkOutboxEntry'>;
-  saleStock: Pick<Stores['saleStock'], 'checkLife'>;
+
   log: Logger;
 }
 

@@ -16,8 +16,7 @@ const IDLE_PAUSE_MS = 1_000;
 /** Pause after a pass with work, and while the engine is full: at most about fifty starts a second. */
 const FULL_PAUSE_MS = 200;
 
-export interface RefundStarterDeps {
-  refundClaims: Pick<Stores['refundClaims'], 'take' | 'complete' | 'release'>;
+export interface RefundStarterDeps extends Stores {
   engine: Pick<OrderEngine, 'startRefund'>;
   gate: EngineGate;
 }

@@ -10,11 +10,8 @@ import { ulid } from 'ulidx';
 import { IN_REDIS_PAGE } from '../domain/limits.ts';
 import type { OrderEngine } from '../engine/order-engine.ts';
 import type { Stores } from '../stores/open.ts';
-import type { RedisClient } from '../stores/redis/connection.ts';
-import type { EngineBudget } from '../stores/redis/engine-budget.ts';
 import { formatSaleShard, wholeSale, type SaleShard } from '../stores/redis/keys.ts';
 import { createOutbox, findActive, listSales, registerSales } from '../stores/redis/outbox.ts';
-import type { Reservations } from '../stores/redis/reservations.ts';
 import { createBurst } from './burst.ts';
 import { createEngineGate } from './engine-gate.ts';
 import { runLoop } from './loop.ts';
@@ -27,24 +24,15 @@ const SURVEY_EVERY_MS = 1_000;
 /** Store transactions at once. One prepares while another commits; more wait for the same rows of stock. */
 const STORING_MAX = 2;
 
-export interface RelayDeps {
-  redis: RedisClient;
-  /** Opens a separate connection for blocking reads. */
-  connectBlocking: () => Promise<RedisClient>;
-  reservations: Reservations;
-  saleStock: Stores['saleStock'];
-  orders: Stores['orders'];
-  orderClaims: Stores['orderClaims'];
-  refundClaims: Stores['refundClaims'];
-  sales: Stores['sales'];
+export interface RelayDeps extends Stores {
   engine: Omit<OrderEngine, 'queryStatus' | 'isRunning' | 'listRunning'>;
-  budget: EngineBudget;
+
   log: Logger;
 }
 
 /** Runs until `signal` aborts and the passes under way are finished. */
 export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<void> {
-  const { redis, orderClaims, refundClaims, saleStock, engine, log } = deps;
+  const { redis, log } = deps;
   const consumer = `${hostname()}-${process.pid}-${ulid()}`;
   const gate = createEngineGate(deps.budget, log);
   const burst = createBurst();
@@ -141,8 +129,8 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
 
   await Promise.all([
     runLoop('survey', survey, { log, signal }),
-    runLoop('starter', createStarter({ orderClaims, saleStock, engine, gate, burst }), { log, signal }),
-    runLoop('refunds', createRefundStarter({ refundClaims, engine, gate }), { log, signal }),
+    runLoop('starter', createStarter({ ...deps, gate, burst }), { log, signal }),
+    runLoop('refunds', createRefundStarter({ ...deps, gate }), { log, signal }),
   ]);
   await Promise.all([...followers.values()].map(({ done }) => done));
 }

@@ -16,11 +16,7 @@ const LOOK_EVERY_MS = 1_000;
 
 const LOST_CHANGES = 'MySQL had lost changes of a sale; they were taken over from Redis';
 
-export interface SaleKeeperDeps {
-  sales: Pick<Stores['sales'], 'warmUp'>;
-  saleChanges: Pick<Stores['saleChanges'], 'listPending' | 'complete' | 'catchUp'>;
-  saleNews: Stores['saleNews'];
-  saleStock: Pick<Stores['saleStock'], 'change' | 'read' | 'readDecided' | 'readWithChange'>;
+export interface SaleKeeperDeps extends Stores {
   log: Logger;
 }
 

@@ -12,12 +12,10 @@ const ENSURE_EVERY_MS = 60_000;
 /** Rows of one transaction. */
 const BATCH_SIZE = 500;
 
-export interface ScheduleKeeperDeps {
+export interface ScheduleKeeperDeps extends Stores {
   schedule: ReconcileSchedule;
   namespace: string;
-  temporalNamespaces: Stores['temporalNamespaces'];
-  orderClaims: Pick<Stores['orderClaims'], 'listOpen' | 'requeue'>;
-  refundClaims: Pick<Stores['refundClaims'], 'listOpen' | 'requeue'>;
+
   /** Between two runs of the reconciliation. */
   everyMs: number;
   signal: AbortSignal;

@@ -2,15 +2,12 @@
 
 import { isFinal, isTooLateToBegin } from '../domain/order.ts';
 import type { OrderEngine } from '../engine/order-engine.ts';
-import type { Stores } from '../stores/open.ts';
 import type { EngineGate } from './engine-gate.ts';
 import { reserveOlder } from './lost-holds.ts';
 import { orderNoOf, type Accepted } from './read-accepted.ts';
 import type { Refused, StoreAheadDeps } from './store-ahead.ts';
 
 export interface StartDeps extends StoreAheadDeps {
-  orders: StoreAheadDeps['orders'] & Pick<Stores['orders'], 'parkOutboxEntry'>;
-  orderClaims: Pick<Stores['orderClaims'], 'complete' | 'release'>;
   engine: Pick<OrderEngine, 'start'>;
   gate: EngineGate;
 }

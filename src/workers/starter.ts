@@ -22,9 +22,7 @@ const FULL_PAUSE_MS = 20;
  */
 const YIELD_PAUSE_MS = 50;
 
-export interface StarterDeps {
-  orderClaims: Pick<Stores['orderClaims'], 'take' | 'complete' | 'release'>;
-  saleStock: Pick<Stores['saleStock'], 'readTimeMs'>;
+export interface StarterDeps extends Stores {
   engine: Pick<OrderEngine, 'start' | 'signalPaymentReceived' | 'signalCancelRequested' | 'signalEnded'>;
   gate: EngineGate;
   burst: Pick<Burst, 'isOn'>;

@@ -7,17 +7,14 @@ import type { LimitFunction } from 'p-limit';
 import { isFinal, type FailureReason } from '../domain/order.ts';
 import { settleStocks } from '../rebuild/settle-stock.ts';
 import type { WorkflowPresence } from '../stores/mysql/orders/orders.ts';
-import type { Stores } from '../stores/open.ts';
 import type { Outbox } from '../stores/redis/outbox.ts';
 import { projectChanges } from '../stores/redis/project-changes.ts';
-import type { Reservations } from '../stores/redis/reservations.ts';
 import { reserveLostHolds, type LostHoldDeps } from './lost-holds.ts';
 import type { Accepted } from './read-accepted.ts';
 
 export interface StoreAheadDeps extends LostHoldDeps {
   outbox: LostHoldDeps['outbox'] & Pick<Outbox, 'acknowledge'>;
-  reservations: LostHoldDeps['reservations'] & Pick<Reservations, 'projectAll'>;
-  orders: LostHoldDeps['orders'] & Pick<Stores['orders'], 'storeOrders'>;
+
   /** Bounds the transactions under way, over all sales of a relay; first come, first served. */
   storing: LimitFunction;
 }

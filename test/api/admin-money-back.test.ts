@@ -2,14 +2,14 @@
 
 import { SignJWT } from 'jose';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { MoneyBackDeps } from '../../src/api/admin/money-back.ts';
 import { signToken } from '../../src/api/http/auth.ts';
+import type { Stores } from '../../src/stores/open.ts';
 import { buildOrder } from '../support/factories.ts';
 import type { HttpApp } from '../support/http-app.ts';
 import { JWT_SECRET, refusalOf, send, type Reply } from '../support/shopper.ts';
 import { openApi, type TestApi } from './open-api.ts';
 
-type Refunds = MoneyBackDeps['refunds'];
+type Refunds = Stores['refunds'];
 
 let api: TestApi;
 let app: HttpApp;

@@ -3,8 +3,10 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { showEventLag } from '../../src/api/event-metrics.ts';
 import { createMetrics } from '../../src/metrics.ts';
+import type { Stores } from '../../src/stores/open.ts';
 import { dispatchEvents } from '../support/events.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
+import { partly } from '../support/partly.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import { samplesOf } from './metrics.ts';
 
@@ -36,7 +38,8 @@ test.each([
   ['hangs', () => new Promise<never>(() => {})],
 ])('a MySQL that %s leaves the other metrics alone', async (_, answer) => {
   const metrics = createMetrics();
-  showEventLag(metrics, { eventDispatch: { countWaiting: answer }, eventConsumers: { list: answer } });
+  const away = { eventDispatch: { countWaiting: answer }, eventConsumers: { list: answer } };
+  showEventLag(metrics, partly<Stores>(away));
   expect(await samplesOf(metrics, 'holdfast_event')).toEqual(['holdfast_event_lag Nan']);
   expect(await samplesOf(metrics, 'process_resident_memory_bytes')).toHaveLength(1);
 });

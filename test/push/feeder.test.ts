@@ -24,8 +24,8 @@ async function makeEvents(count: number): Promise<void> {
 
 /** As one worker does it, until there is nothing more to add. */
 async function feedAll(endpointId: number): Promise<void> {
-  const { endpointFeed } = world.stores;
-  const feed = createFeeder({ endpointFeed, source: createEventSource(createEventFeed(world.stores)) });
+  const source = createEventSource(createEventFeed(world.stores));
+  const feed = createFeeder({ ...world.stores, source });
   while (await feed(endpointId));
 }
 

@@ -16,9 +16,8 @@ let world: PushWorld;
 let replayer: Replayer;
 beforeEach(async () => {
   world = await openPushWorld();
-  const { replays, eventDispatch } = world.stores;
   const source = createEventSource(createEventFeed(world.stores));
-  replayer = createReplayer({ replays, source, eventDispatch });
+  replayer = createReplayer({ ...world.stores, source });
 });
 afterEach(() => world.close());
 

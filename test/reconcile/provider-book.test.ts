@@ -105,9 +105,7 @@ function look(
   overrides: Partial<ProviderBookDeps> = {},
   { signal } = new AbortController(),
 ) {
-  const { payments, refunds, sales, comparedBook } = stores;
-  const parts = { provider, payments, refunds, sales, comparedBook, log: silent, ...overrides };
-  return createProviderBookStep(parts)(signal);
+  return createProviderBookStep({ ...stores, provider, log: silent, ...overrides })(signal);
 }
 
 test('a fee that no notice told is recorded, and is no repair', async () => {

@@ -452,23 +452,36 @@ async function openEachKind() {
   };
 }
 
-const redisAway: UnmatchedPaymentDeps['reservations'] = {
+const redisAway = (): UnmatchedPaymentDeps['reservations'] => ({
+  ...stores.reservations,
   readOrder: () => Promise.reject(AWAY),
   reserveAgain: () => Promise.reject(AWAY),
   project: () => Promise.reject(AWAY),
   confirm: () => Promise.reject(AWAY),
   release: () => Promise.reject(AWAY),
-};
+});
 
-test.each<[string, Partial<UnmatchedPaymentDeps>]>([
-  ['Redis is away', { reservations: redisAway, saleStock: { checkLife: () => Promise.reject(AWAY) } }],
+test.each<[string, () => Partial<UnmatchedPaymentDeps>]>([
+  [
+    'Redis is away',
+    () => ({
+      reservations: redisAway(),
+      saleStock: { ...stores.saleStock, checkLife: () => Promise.reject(AWAY) },
+    }),
+  ],
   [
     'MySQL is away',
-    { sales: { isWatched: () => Promise.reject(AWAY), listIds: () => Promise.reject(AWAY) } },
+    () => ({
+      sales: {
+        ...stores.sales,
+        isWatched: () => Promise.reject(AWAY),
+        listIds: () => Promise.reject(AWAY),
+      },
+    }),
   ],
 ])('while %s nothing is decided, and the next pass decides', async (_, parts) => {
   const unmatched = Object.values(await openEachKind());
-  const { pass, decisions } = openSweep(unmatched, parts);
+  const { pass, decisions } = openSweep(unmatched, parts());
 
   await expect(pass()).rejects.toThrow('ECONNREFUSED');
   expect(decisions).toEqual([]);
@@ -494,15 +507,16 @@ test('money that Redis is too full to restore an order for waits', async () => {
   expect(await queued(lost.order)).toBe(1);
 });
 
-const cannotStore: UnmatchedPaymentDeps['orders'] = {
+const cannotStore = (): UnmatchedPaymentDeps['orders'] => ({
+  ...stores.orders,
   storeOrder: () => Promise.reject(new Error('unheard of')),
   abandon: () => Promise.reject(new Error('unheard of')),
   parkLostHold: () => Promise.reject(new Error('unheard of')),
-};
+});
 
 test('one payment that cannot be decided holds up no other', async () => {
   const { known, lost, unknown } = await openEachKind();
-  const { pass, decisions } = openSweep([known, lost, unknown], { orders: cannotStore });
+  const { pass, decisions } = openSweep([known, lost, unknown], { orders: cannotStore() });
 
   expect(await pass()).toEqual({ looked: 3, repaired: 2, parked: 0 });
 
@@ -512,11 +526,11 @@ test('one payment that cannot be decided holds up no other', async () => {
 
 test('money that cannot be decided for an hour is shown to an operator, alone or among others', async () => {
   const { known } = await openEachKind();
-  const young = openSweep([known], { orders: cannotStore });
+  const young = openSweep([known], { orders: cannotStore() });
   await expect(young.pass()).rejects.toThrow('unheard of');
 
   const hourAgo = { ...known, receivedAtMs: Date.now() - 60 * 60_000 };
-  const { pass, decisions } = openSweep([hourAgo, { ...known }], { orders: cannotStore });
+  const { pass, decisions } = openSweep([hourAgo, { ...known }], { orders: cannotStore() });
   await pass();
   expect(decisions).toEqual(['park: nothing could be decided: Error: unheard of']);
   // What is left is young, and all of it fails.

@@ -3,10 +3,8 @@
 import { createEventFeed, type FeedEvent } from '../../src/events/event-feed.ts';
 import type { Stores } from '../../src/stores/open.ts';
 
-type EventStores = Pick<Stores, 'eventDispatch' | 'eventRows'>;
-
 /** Numbers all that is committed. */
-export async function dispatchEvents({ eventDispatch }: Pick<EventStores, 'eventDispatch'>): Promise<void> {
+export async function dispatchEvents({ eventDispatch }: Stores): Promise<void> {
   for (;;) {
     const outcome = await eventDispatch.numberEvents(1_000);
     if (outcome.kind === 'numbered' && outcome.events === 0) return;
@@ -14,7 +12,7 @@ export async function dispatchEvents({ eventDispatch }: Pick<EventStores, 'event
 }
 
 /** Everything of the feed after this event, after numbering what is committed. */
-export async function readFeed(stores: EventStores, after = 0): Promise<FeedEvent[]> {
+export async function readFeed(stores: Stores, after = 0): Promise<FeedEvent[]> {
   await dispatchEvents(stores);
   const feed = createEventFeed(stores);
   const events: FeedEvent[] = [];

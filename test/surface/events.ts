@@ -7,6 +7,8 @@ import { createEventFeed } from '../../src/events/event-feed.ts';
 import { signMessage } from '../../src/push/message.ts';
 import type { EventRow } from '../../src/stores/mysql/events/event-rows.ts';
 import { PARKED_CAUSES, PARKED_KINDS } from '../../src/stores/mysql/rows/parked-facts.ts';
+import type { Stores } from '../../src/stores/open.ts';
+import { partly } from '../support/partly.ts';
 
 const AT_MS = Date.UTC(2026, 10, 21, 10);
 const HOUR_MS = 60 * 60 * 1000;
@@ -59,14 +61,16 @@ export async function showEvents() {
     bytes: 20,
     occurredAt: new Date(AT_MS),
   });
-  const feed = createEventFeed({
-    eventDispatch: { readLastSequence: async () => rows.length },
-    eventRows: {
-      list: async () => ({ rows, readTo: rows.length }),
-      readOrders: async () => new Map([[order.orderNo, { order, state: stored }]]),
-      listStates: async () => [],
-    },
-  });
+  const feed = createEventFeed(
+    partly<Stores>({
+      eventDispatch: { readLastSequence: async () => rows.length },
+      eventRows: {
+        list: async () => ({ rows, readTo: rows.length }),
+        readOrders: async () => new Map([[order.orderNo, { order, state: stored }]]),
+        listStates: async () => [],
+      },
+    }),
+  );
   return {
     types: EVENT_TYPES,
     feed: await feed.read({ after: 0, limit: 100, filter: {} }),

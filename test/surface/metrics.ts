@@ -4,6 +4,8 @@ import { showDrift } from '../../src/api/drift-metrics.ts';
 import { showEventLag } from '../../src/api/event-metrics.ts';
 import { showPush } from '../../src/api/push-metrics.ts';
 import { createMetrics } from '../../src/metrics.ts';
+import type { Stores } from '../../src/stores/open.ts';
+import { partly } from '../support/partly.ts';
 
 const OURS = /^holdfast_/;
 
@@ -11,10 +13,13 @@ const OURS = /^holdfast_/;
 export async function showMetrics() {
   const metrics = createMetrics();
   showDrift(metrics, { read: async () => undefined });
-  showEventLag(metrics, {
-    eventDispatch: { countWaiting: async () => 0 },
-    eventConsumers: { list: async () => ({ consumers: [], last: 0 }) },
-  });
+  showEventLag(
+    metrics,
+    partly<Stores>({
+      eventDispatch: { countWaiting: async () => 0 },
+      eventConsumers: { list: async () => ({ consumers: [], last: 0 }) },
+    }),
+  );
   showPush(metrics, { list: async () => [] });
   const labelNames = new Map(
     metrics.registry.getMetricsAsArray().map((metric) => [metric.name, labelNamesOf(metric)]),

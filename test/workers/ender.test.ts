@@ -12,7 +12,6 @@ import {
   createEnder,
   createOverdueCloser,
   type CloserDeps,
-  type EnderDeps,
 } from '../../src/workers/ender.ts';
 import { noProvider } from '../activities/stage.ts';
 import { connect, pay as payAt, withWorld } from '../sandbox/sandbox-world.ts';
@@ -62,7 +61,7 @@ const runOut = (column: 'end_due_at' | 'end_begun_at', seconds = 1) =>
     [seconds],
   );
 
-const ender = (parts: Partial<EnderDeps> = {}) => createEnder({ ...stores, log: silent, ...parts });
+const ender = (parts: Partial<SettleEndedDeps> = {}) => createEnder({ ...stores, log: silent, ...parts });
 /** Another process, when the claims of one that died have run out. */
 async function repeatEnded(): Promise<void> {
   await runOut('end_due_at');
@@ -110,7 +109,7 @@ test('what no workflow has begun ends at its deadline in both stores, and poller
 test('while Redis is away no order ends', async () => {
   const { order } = await sellOne();
   await passDeadlines();
-  const saleStock = { readTimeMs: () => Promise.reject(new Error('no Redis')) };
+  const saleStock = { ...stores.saleStock, readTimeMs: () => Promise.reject(new Error('no Redis')) };
 
   await expect(ender({ saleStock })()).rejects.toThrow('no Redis');
 
@@ -123,7 +122,7 @@ test('what Redis did not take stays due, and the next process brings it', async 
   const { saleId, orders } = await sell(2);
   await passDeadlines();
   const [stuck, quick] = orders;
-  const release: EnderDeps['reservations']['release'] = (orderNo) =>
+  const release: SettleEndedDeps['reservations']['release'] = (orderNo) =>
     orderNo === stuck?.orderNo
       ? Promise.reject(new Error('no answer'))
       : stores.reservations.release(orderNo);
@@ -170,7 +169,7 @@ test("a page of ended orders asks MySQL once whether their sale's data are made 
     return stores.sales.isWatched(asking);
   }
 
-  await ender({ sales: { isWatched } })();
+  await ender({ sales: { ...stores.sales, isWatched } })();
 
   expect(asked).toEqual([saleId]);
   await stores.redis.rename(`${sale}-away`, sale);
@@ -189,7 +188,7 @@ test("a process that was frozen before it told Redis gives nothing back twice, a
   ]);
   // Another process tells Redis meanwhile, and then the data are made again.
   let isFrozen = true;
-  const release: EnderDeps['reservations']['release'] = async (orderNo) => {
+  const release: SettleEndedDeps['reservations']['release'] = async (orderNo) => {
     if (isFrozen) {
       isFrozen = false;
       await repeatEnded();

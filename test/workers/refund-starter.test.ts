@@ -32,13 +32,12 @@ async function openStarter({ engineBudget = 50 }: { engineBudget?: number } = {}
       await meanwhile(paymentId);
     },
   };
-  const { refundClaims, budget } = stores;
   return {
     stores,
     started,
     failing,
     during: (act: typeof meanwhile) => void (meanwhile = act),
-    pass: createRefundStarter({ refundClaims, engine, gate: createEngineGate(budget, silent, 0) }),
+    pass: createRefundStarter({ ...stores, engine, gate: createEngineGate(stores.budget, silent, 0) }),
     /** Money of an order that has ended: due to be refunded. */
     async owe(): Promise<number> {
       const order = buildOrder({ saleId });
@@ -66,7 +65,7 @@ async function openStarter({ engineBudget = 50 }: { engineBudget?: number } = {}
     },
     /** Those that any relay might claim now. */
     async due(): Promise<number[]> {
-      return (await refundClaims.take(100)).map(({ paymentId }) => paymentId);
+      return (await stores.refundClaims.take(100)).map(({ paymentId }) => paymentId);
     },
   };
 }

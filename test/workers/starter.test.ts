@@ -317,7 +317,7 @@ test("without an answer of Redis' clock money is signalled, and nothing is start
   const [plain, paid] = [await storeAhead(), await storeAhead()];
   await receive(paid);
   await makeDueNow();
-  const saleStock = { readTimeMs: () => Promise.reject(new Error('no answer')) };
+  const saleStock = { ...stores.saleStock, readTimeMs: () => Promise.reject(new Error('no answer')) };
 
   await passWith({ saleStock })();
   expect(calls).toEqual([`money ${paid}`]);

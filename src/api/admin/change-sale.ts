@@ -10,9 +10,7 @@ import { Problem, unavailable } from '../http/problem.ts';
 /** Changes of others that are completed before this one. More are no accident, and the caller may repeat. */
 const EARLIER_MAX = 5;
 
-export interface ChangeSaleDeps {
-  saleChanges: Stores['saleChanges'];
-  saleStock: Pick<Stores['saleStock'], 'change' | 'read' | 'readDecided'>;
+export interface ChangeSaleDeps extends Stores {
   log: Logger;
 }
 

@@ -15,12 +15,8 @@ import { wholeNumber } from '../http/query.ts';
 import { endpointNotFound, known, nameOf, reach } from './endpoints.ts';
 import type { AdminContext } from './routes.ts';
 
-export interface DeliveryDeps {
-  endpoints: Pick<Stores['endpoints'], 'read'>;
-  deliveryList: Stores['deliveryList'];
-  replays: Stores['replays'];
+export interface DeliveryDeps extends Stores {
   eventFeed: Pick<EventFeed, 'read'>;
-  eventDispatch: Pick<Stores['eventDispatch'], 'readLastSequence' | 'readLongestWaitMs'>;
 }
 
 const listQuery = z
@@ -49,8 +45,8 @@ const replayBody = z.union([
 ]);
 
 export function createDeliveryRoutes(deps: DeliveryDeps) {
-  const { endpoints, deliveryList, replays, eventFeed, eventDispatch } = deps;
-  const replayer = createReplayer({ replays, source: createEventSource(eventFeed), eventDispatch });
+  const { endpoints, deliveryList, eventFeed } = deps;
+  const replayer = createReplayer({ ...deps, source: createEventSource(eventFeed) });
 
   function startReplay(name: string, body: z.infer<typeof replayBody>, actor: string) {
     if ('eventId' in body) return replayer.replayEvent(name, body.eventId, actor);

@@ -23,9 +23,7 @@ import type {
 import { parseInput, Problem, unavailable } from '../http/problem.ts';
 import type { AdminContext } from './routes.ts';
 
-export interface EndpointDeps {
-  endpoints: Stores['endpoints'];
-  replays: Pick<Stores['replays'], 'test'>;
+export interface EndpointDeps extends Stores {
   pushRules: UrlRules;
 }
 

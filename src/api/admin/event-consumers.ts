@@ -8,14 +8,10 @@ import type { ConsumerReply, ConsumersReply } from '../http/event-replies.ts';
 import { parseInput, Problem, unavailable } from '../http/problem.ts';
 import type { AdminContext } from './routes.ts';
 
-export interface EventConsumersDeps {
-  eventConsumers: Stores['eventConsumers'];
-}
-
 const commitBody = z.strictObject({ position: z.int().min(0), rewind: z.boolean().default(false) });
 
 /** Each call answers the same when it is repeated. */
-export function createEventConsumerRoutes({ eventConsumers }: EventConsumersDeps) {
+export function createEventConsumerRoutes({ eventConsumers }: Stores) {
   return {
     async listConsumers(ctx: AdminContext): Promise<void> {
       const { consumers, last } = await ask(() => eventConsumers.list());

@@ -16,10 +16,9 @@ import { parseInput, Problem, unavailable } from '../http/problem.ts';
 import { wholeNumber } from '../http/query.ts';
 import type { AdminContext } from './routes.ts';
 
-export interface EventsDeps {
+export interface EventsDeps extends Stores {
   eventFeed: Pick<EventFeed, 'read'>;
   eventTicker: Pick<EventTicker, 'wait' | 'isStopping'>;
-  eventConsumers: Pick<Stores['eventConsumers'], 'read'>;
 }
 
 const DEFAULT_PAGE = 100;

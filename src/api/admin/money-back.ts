@@ -8,10 +8,6 @@ import { parseInput, Problem, unavailable } from '../http/problem.ts';
 import type { RefundReply, ReturnStockReply } from '../http/replies.ts';
 import type { AdminContext } from './routes.ts';
 
-export interface MoneyBackDeps {
-  refunds: Pick<Stores['refunds'], 'request' | 'returnStock'>;
-}
-
 /** What both calls may carry. */
 const decisionBody = z.strictObject({ reason: z.string().trim().min(1).max(MAX_DECISION_CHARS).optional() });
 
@@ -22,7 +18,7 @@ const PAYMENT_ID = /^[1-9]\d{0,14}$/;
  * Each call answers the same when it is repeated: the decision is under way, or done. The operator's user id
  * is recorded with it, and the reason where one is given.
  */
-export function createMoneyBackRoutes({ refunds }: MoneyBackDeps) {
+export function createMoneyBackRoutes({ refunds }: Stores) {
   return {
     async refundPayment(ctx: AdminContext): Promise<void> {
       const paymentId = ctx.params['paymentId'] ?? '';

@@ -5,12 +5,11 @@ import { userIdSchema } from '../../domain/ids.ts';
 import { MAX_DECISION_CHARS, MAX_ORDERS_LISTED, SALE_ID_PATTERN } from '../../domain/limits.ts';
 import { isFinal, ORDER_STATUSES, parseOrderNo, withShown } from '../../domain/order.ts';
 import { referenceSchema } from '../../domain/shop-data.ts';
-import type { Pool } from '../../stores/mysql/connection.ts';
 import { readMysqlLife, type MysqlLife } from '../../stores/mysql/ops/order-life.ts';
 import type { WishRecorded } from '../../stores/mysql/orders/orders.ts';
 import type { Stores } from '../../stores/open.ts';
 import { formatSaleShard } from '../../stores/redis/keys.ts';
-import type { ReservedOrder, Reservations } from '../../stores/redis/reservations.ts';
+import type { ReservedOrder } from '../../stores/redis/reservations.ts';
 import { parseInput, Problem, unavailable } from '../http/problem.ts';
 import { pageLimit } from '../http/query.ts';
 import type { OrderFileReply, StaffOrderReply, StaffOrdersReply } from '../http/staff-replies.ts';
@@ -20,12 +19,7 @@ import { viewOrder } from '../orders/order-view.ts';
 import { orderNoOf, orderUnknown, viewRefund } from './refunds.ts';
 import type { AdminContext } from './routes.ts';
 
-export interface StaffOrderRoutesDeps {
-  pool: Pool;
-  orders: Pick<Stores['orders'], 'read' | 'storeOrder' | 'requestCancel'>;
-  staffOrders: Stores['staffOrders'];
-  refunds: Pick<Stores['refunds'], 'readRefundsOf'>;
-  reservations: Pick<Reservations, 'lookUp'>;
+export interface StaffOrderRoutesDeps extends Stores {
   lostOrders: Pick<LostOrders, 'judge'>;
   notifier: Pick<EngineNotifier, 'cancelRequested'>;
 }

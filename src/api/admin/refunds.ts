@@ -11,16 +11,12 @@ import { parseInput, Problem, unavailable } from '../http/problem.ts';
 import type { OrderRefundReply } from '../http/staff-replies.ts';
 import type { AdminContext } from './routes.ts';
 
-export interface RefundRoutesDeps {
-  refunds: Pick<Stores['refunds'], 'requestByOrder' | 'withdraw'>;
-}
-
 /** As MySQL numbers refunds, and no longer than JavaScript's numbers are exact. */
 const REFUND_ID = /^[1-9]\d{0,14}$/;
 
 const decisionBody = z.strictObject({ reason: z.string().trim().min(1).max(MAX_DECISION_CHARS).optional() });
 
-export function createRefundRoutes({ refunds }: RefundRoutesDeps) {
+export function createRefundRoutes({ refunds }: Stores) {
   return {
     /** The same key again answers with the same refund, as it is now. */
     async request(ctx: AdminContext): Promise<void> {

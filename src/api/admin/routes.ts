@@ -3,6 +3,7 @@
 import type { Router } from '@koa/router';
 import type { Context, Middleware } from 'koa';
 import { MAX_BODY_BYTES, MAX_SALE_BODY_BYTES } from '../../domain/limits.ts';
+import type { Stores } from '../../stores/open.ts';
 import type { RequestState } from '../http/auth.ts';
 import type { BodyBudget } from '../http/body-budget.ts';
 import { jsonBody, optionalJsonBody, type BodyState } from '../http/json-body.ts';
@@ -11,20 +12,20 @@ import { allow } from '../http/scopes.ts';
 import { ADMIN_CALLS, type AdminCall } from './calls.ts';
 import { createDeliveryRoutes, type DeliveryDeps } from './deliveries.ts';
 import { createEndpointRoutes, type EndpointDeps } from './endpoints.ts';
-import { createEventConsumerRoutes, type EventConsumersDeps } from './event-consumers.ts';
+import { createEventConsumerRoutes } from './event-consumers.ts';
 import { createGetEvents, type EventsDeps } from './events.ts';
-import { createMoneyBackRoutes, type MoneyBackDeps } from './money-back.ts';
+import { createMoneyBackRoutes } from './money-back.ts';
 import { createStaffOrderRoutes, type StaffOrderRoutesDeps } from './orders.ts';
-import { createRefundRoutes, type RefundRoutesDeps } from './refunds.ts';
+import { createRefundRoutes } from './refunds.ts';
 import { createSaleRoutes, type SaleRoutesDeps } from './sales.ts';
-import { createGetSettlement, type SettlementDeps } from './settlement.ts';
+import { createGetSettlement } from './settlement.ts';
 
-export type AdminDeps = MoneyBackDeps &
-  SettlementDeps &
+export type AdminDeps = Stores &
+  Stores &
   StaffOrderRoutesDeps &
-  RefundRoutesDeps &
+  Stores &
   EventsDeps &
-  EventConsumersDeps &
+  Stores &
   EndpointDeps &
   DeliveryDeps &
   SaleRoutesDeps;

@@ -20,10 +20,7 @@ import { ifMatchOf, isNewAsked } from './preconditions.ts';
 import type { AdminContext } from './routes.ts';
 import { parseSale } from './sale-document.ts';
 
-export interface SaleRoutesDeps {
-  sales: Pick<Stores['sales'], 'read' | 'list' | 'warmUp'>;
-  saleChanges: Stores['saleChanges'];
-  saleStock: Pick<Stores['saleStock'], 'change' | 'read' | 'readDecided'>;
+export interface SaleRoutesDeps extends Stores {
   provider: CreateSaleDeps['provider'];
   log: Logger;
 }

@@ -4,17 +4,11 @@ import { Readable } from 'node:stream';
 import { z } from 'zod';
 import { SALE_ID_PATTERN } from '../../domain/limits.ts';
 import { SETTLEMENT_FORMATS, writeSettlement } from '../../settlement/write-settlement.ts';
-import type { Pool } from '../../stores/mysql/connection.ts';
 import { readSettlement } from '../../stores/mysql/ops/settlement.ts';
 import type { Stores } from '../../stores/open.ts';
 import { parseInput, Problem, unavailable } from '../http/problem.ts';
 import { saleUnknown } from './change-sale.ts';
 import type { AdminContext } from './routes.ts';
-
-export interface SettlementDeps {
-  pool: Pool;
-  sales: Pick<Stores['sales'], 'read'>;
-}
 
 /** Exports at once in one process: each holds a connection to MySQL as long as its reader takes. */
 const AT_ONCE_MAX = 2;
@@ -23,7 +17,7 @@ const READ_WITHIN_MS = 5 * 60_000;
 
 const exportQuery = z.strictObject({ format: z.enum(SETTLEMENT_FORMATS).optional() });
 
-export function createGetSettlement({ pool, sales }: SettlementDeps) {
+export function createGetSettlement({ pool, sales }: Stores) {
   let underWay = 0;
 
   return async function getSettlement(ctx: AdminContext): Promise<void> {

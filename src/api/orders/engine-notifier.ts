@@ -7,16 +7,14 @@
 import type { Logger } from 'pino';
 import type { OrderEngine } from '../../engine/order-engine.ts';
 import type { StoredOrder } from '../../stores/mysql/rows/order-rows.ts';
-import type { EngineBudget } from '../../stores/redis/engine-budget.ts';
-import type { Reservations } from '../../stores/redis/reservations.ts';
+import type { Stores } from '../../stores/open.ts';
 
 /** Notifications under way in this process; the relay takes the rest two seconds later. */
 const IN_FLIGHT_MAX = 64;
 
-export interface NotifierDeps {
+export interface NotifierDeps extends Stores {
   engine: Pick<OrderEngine, 'signalPaymentReceived' | 'signalCancelRequested'>;
-  budget: Pick<EngineBudget, 'acquire' | 'release'>;
-  reservations: Pick<Reservations, 'project'>;
+
   log: Logger;
 }
 

@@ -23,8 +23,7 @@ const COUNTED_USERS_MAX = 10_000;
 
 const LOST: OrderState = { status: 'failed', version: 1, payment: 'none', reason: 'lost_before_stored' };
 
-export interface LostOrderDeps {
-  saleEpochs: Pick<Stores['saleEpochs'], 'readLife'>;
+export interface LostOrderDeps extends Stores {
   queryWorkflow: QueryWorkflow;
   metrics: Pick<Metrics, 'orderLost'>;
   log: Logger;

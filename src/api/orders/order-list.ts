@@ -31,8 +31,7 @@ const listQuery = z.strictObject({
   limit: pageLimit(MAX_ORDERS_LISTED),
 });
 
-export interface OrderListDeps {
-  userOrders: Stores['userOrders'];
+export interface OrderListDeps extends Stores {
   projection: Projection;
 }
 

@@ -19,8 +19,7 @@ import type { QueryWorkflow } from './workflow-queries.ts';
 
 const statusOptions = z.object({ source: z.enum(['workflow']).optional() });
 
-export interface OrderRoutesDeps {
-  orders: Pick<Stores['orders'], 'read' | 'storeOrder' | 'requestCancel'>;
+export interface OrderRoutesDeps extends Stores {
   projection: Pick<Projection, 'project'>;
   queryWorkflow: QueryWorkflow;
   notifier: EngineNotifier;

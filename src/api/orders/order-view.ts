@@ -21,9 +21,9 @@ const POLL_AFTER_MS: Record<OrderStatus, number | null> = {
   failed: null,
 };
 
-export interface FinderDeps {
+export interface FinderDeps extends Stores {
   projection: Projection;
-  orders: Pick<Stores['orders'], 'read'>;
+
   lostOrders: Pick<LostOrders, 'judgeFor'>;
 }
 

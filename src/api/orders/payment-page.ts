@@ -8,19 +8,16 @@ import type {
   SignOrder,
 } from '../../stores/mysql/money/payment-sessions.ts';
 import type { Stores } from '../../stores/open.ts';
-import type { PaymentAttempts } from '../../stores/redis/payment-attempts.ts';
 import type { ReservedOrder } from '../../stores/redis/reservations.ts';
 import { Problem, unavailable } from '../http/problem.ts';
 import { viewOrder } from './order-view.ts';
 import type { Projection } from './projection.ts';
 
-export interface PaymentPageDeps {
-  paymentSessions: Pick<Stores['paymentSessions'], 'begin' | 'recordOpened' | 'recordRefused'>;
+export interface PaymentPageDeps extends Stores {
   provider: PaymentProvider;
   /** Signs what a payment session carries of its order. */
   sign: SignOrder;
   projection: Pick<Projection, 'project'>;
-  paymentAttempts: Pick<PaymentAttempts, 'waitMs' | 'countOpened'>;
 }
 
 export interface PaymentPage {

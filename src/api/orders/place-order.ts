@@ -13,7 +13,7 @@ import {
 import type { OrderState } from '../../domain/order.ts';
 import { fingerprintOf } from '../../domain/request-fingerprint.ts';
 import { metadataSchema, referenceSchema } from '../../domain/shop-data.ts';
-import type { Reservations } from '../../stores/redis/reservations.ts';
+import type { Stores } from '../../stores/open.ts';
 import type { ReserveOutcome, ReserveRequest } from '../../stores/redis/reserve.ts';
 import type { SaleView } from '../../stores/redis/sale-stock.ts';
 import type { Call } from '../http/direct-calls.ts';
@@ -54,8 +54,7 @@ export type AbsentSale =
   | { kind: 'lost' }
   | { kind: 'scheduled'; sale: SaleView; isDue: boolean };
 
-export interface PlaceOrderDeps {
-  reservations: Pick<Reservations, 'reserve' | 'findRepeat'>;
+export interface PlaceOrderDeps extends Stores {
   /** @throws Problem when MySQL does not answer */
   findAbsentSale: (saleId: string) => Promise<AbsentSale>;
   findOrder: OrderFinder;

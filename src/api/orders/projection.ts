@@ -8,7 +8,7 @@ import type { Logger } from 'pino';
 import type { Stores } from '../../stores/open.ts';
 import { isDamaged } from '../../stores/redis/damage.ts';
 import type { OrderLook } from '../../stores/redis/order-look.ts';
-import type { ReservedOrder, Reservations } from '../../stores/redis/reservations.ts';
+import type { ReservedOrder } from '../../stores/redis/reservations.ts';
 import { unavailable } from '../http/problem.ts';
 
 /**
@@ -25,9 +25,7 @@ const RECORDED_FOR_MS = 3 * 60_000;
 const LOOK_HOLDS_MS = 500;
 /** A timer may fire early by a fraction of a millisecond; clocks of two machines run alike. */
 const MARGIN_MS = 50;
-export interface ProjectionDeps {
-  reservations: Pick<Reservations, 'lookUp' | 'project'>;
-  projectionDoubts: Stores['projectionDoubts'];
+export interface ProjectionDeps extends Stores {
   log: Logger;
 }
 

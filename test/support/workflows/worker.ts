@@ -106,22 +106,7 @@ export async function startWorker(options: WorkerOptions): Promise<TestWorker> {
 }
 
 /** The relay alone. @returns what stops it, and waits until it has */
-export function startRelay(
-  stores: Pick<
-    Stores,
-    | 'redis'
-    | 'connectBlocking'
-    | 'reservations'
-    | 'saleStock'
-    | 'orders'
-    | 'orderClaims'
-    | 'refundClaims'
-    | 'sales'
-    | 'budget'
-  >,
-  engine: OrderEngine,
-  log: Logger = silent,
-): () => Promise<void> {
+export function startRelay(stores: Stores, engine: OrderEngine, log: Logger = silent): () => Promise<void> {
   const stop = new AbortController();
   const relay = runRelay({ ...stores, engine, log }, stop.signal);
   return async () => {
