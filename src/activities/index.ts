@@ -16,10 +16,8 @@ import { storeWithHold } from '../rebuild/store-with-hold.ts';
 import type { AbandonOutcome, CancelOutcome } from '../stores/mysql/orders/orders.ts';
 import { ORDER_REFUSED } from '../workflows/contract.ts';
 import { unlessBusy } from './provider-busy.ts';
-import { createRefundActivities, type RefundActivityDeps } from './refunds.ts';
-import { createVoidSessions, type VoidSessionsDeps } from './void-sessions.ts';
-
-export interface ActivityDeps extends RefundActivityDeps, VoidSessionsDeps {}
+import { createRefundActivities } from './refunds.ts';
+import { createVoidSessions, type ActivityDeps } from './void-sessions.ts';
 
 export type Activities = ReturnType<typeof createActivities>;
 

@@ -3,15 +3,11 @@
 import { createHash } from 'node:crypto';
 import type { Reversal } from '../domain/payment.ts';
 import { joinReversals, sumRefunds, sumReversals } from '../domain/reversals.ts';
-import { RefundRefusedError, type PaymentProvider } from '../payments/provider.ts';
+import { RefundRefusedError } from '../payments/provider.ts';
 import type { RefundFailure, RefundTask } from '../stores/mysql/money/refunds.ts';
-import type { Stores } from '../stores/open.ts';
 import type { RefundInput } from '../workflows/contract.ts';
 import { unlessBusy } from './provider-busy.ts';
-
-export interface RefundActivityDeps extends Stores {
-  provider: PaymentProvider;
-}
+import type { ActivityDeps } from './void-sessions.ts';
 
 /** A step makes refunds for so long: with two more calls of five seconds each it ends in time (steps.ts). */
 const REFUNDING_MS = 8_000;
@@ -21,7 +17,7 @@ export type RefundProgress = 'nothing-due' | 'pending' | 'refunded';
 
 export type RefundActivities = ReturnType<typeof createRefundActivities>;
 
-export function createRefundActivities(deps: RefundActivityDeps) {
+export function createRefundActivities(deps: ActivityDeps) {
   const { refunds, orders, reservations, sales, provider } = deps;
 
   /**

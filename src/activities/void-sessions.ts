@@ -7,7 +7,7 @@ import type { Stores } from '../stores/open.ts';
 /** A payment that began before its session expired is collected, and listed, within this time. */
 const COLLECTED_WITHIN_MS = 2 * 60_000;
 
-export interface VoidSessionsDeps extends Stores {
+export interface ActivityDeps extends Stores {
   provider: PaymentProvider;
 }
 
@@ -21,7 +21,7 @@ export function createVoidSessions({
   paymentSessions,
   comparedBook,
   provider,
-}: VoidSessionsDeps): (orderNo: string) => Promise<void> {
+}: ActivityDeps): (orderNo: string) => Promise<void> {
   async function closeAtProvider(session: PaymentSession): Promise<'voided' | 'paid' | 'refused'> {
     if (await isOver(session)) return 'voided';
     const providerSessionId = session.providerSessionId ?? (await openAgain(session));

@@ -3,7 +3,6 @@
 import type { RequestListener } from 'node:http';
 import { Router } from '@koa/router';
 import Koa from 'koa';
-import type { Logger } from 'pino';
 import {
   MAX_BODIES_BYTES,
   MAX_BODY_BYTES,
@@ -68,7 +67,6 @@ export interface AppDeps extends Stores {
   /** Serves the demo page and gives tokens to anyone; absent in production. */
   demo: DemoOptions | undefined;
   isStopping: () => boolean;
-  log: Logger;
 }
 
 export interface App {

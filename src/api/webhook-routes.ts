@@ -1,7 +1,6 @@
 /** POST /v1/webhooks/payments: verifies a notice, commits it to the inbox, and only then acknowledges it. */
 
 import type { Context, Middleware } from 'koa';
-import type { Logger } from 'pino';
 import type { PaymentNotice } from '../domain/payment.ts';
 import type { Metrics, NoticeOutcome } from '../metrics.ts';
 import { InvalidSignatureError, MalformedNoticeError, type PaymentProvider } from '../payments/provider.ts';
@@ -18,7 +17,6 @@ export interface WebhookDeps extends Stores {
   provider: PaymentProvider;
 
   notifier: Pick<EngineNotifier, 'paymentReceived'>;
-  log: Logger;
 }
 
 /** Comes before everything that may refuse a notice: the body's parser and the lane do so too. */

@@ -6,7 +6,6 @@
  * those that were given, or a consumer that has read them would skip other events of the same numbers.
  */
 
-import type { Logger } from 'pino';
 import type { Stores } from '../stores/open.ts';
 
 /** A transaction of some 20 ms, so that a dispatcher that dies leaves little undone. */
@@ -14,12 +13,8 @@ const PAGE_MAX = 1_000;
 /** An event can be read within a second of its commit; and other dispatchers look whether they are needed. */
 const IDLE_PAUSE_MS = 200;
 
-export interface DispatcherDeps extends Stores {
-  log: Logger;
-}
-
 /** @returns one pass of the loop; the pass returns the pause before the next, in ms */
-export function createDispatcher({ eventDispatch, feedMarks, log }: DispatcherDeps) {
+export function createDispatcher({ eventDispatch, feedMarks, log }: Stores) {
   /** The greatest number that this process knows as given; undefined: Redis was never asked. */
   let given: number | undefined;
   /** What Redis has, which may have lost it since. */

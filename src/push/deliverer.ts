@@ -1,7 +1,6 @@
 /** Makes one attempt at a delivery, and records what became of it. */
 
 import type { LimitFunction } from 'p-limit';
-import type { Logger } from 'pino';
 import type { FeedEvent } from '../events/event-feed.ts';
 import type { ClaimedDelivery } from '../stores/mysql/push/delivery-claims.ts';
 import type { Stores } from '../stores/open.ts';
@@ -20,7 +19,6 @@ export interface DelivererDeps extends Stores {
   retryPausesMs: readonly number[];
   /** Bounds the work with MySQL of all endpoints together. */
   storing: LimitFunction;
-  log: Logger;
 }
 
 /** Where an attempt goes, and what it is signed with. */

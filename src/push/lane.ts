@@ -1,7 +1,6 @@
 /** What one endpoint has in hand in this process: nothing of it waits for another endpoint. */
 
 import type { LimitFunction } from 'p-limit';
-import type { Logger } from 'pino';
 import { MAX_PUSHES_IN_FLIGHT } from '../domain/limits.ts';
 import type { Claim, ClaimedDelivery } from '../stores/mysql/push/delivery-claims.ts';
 import type { Stores } from '../stores/open.ts';
@@ -19,7 +18,7 @@ export interface LaneDeps extends Stores {
   deliver: Deliverer;
   /** Bounds the work with MySQL of all endpoints together. */
   storing: LimitFunction;
-  log: Logger;
+
   stopping: AbortSignal;
 }
 

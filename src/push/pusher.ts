@@ -1,7 +1,6 @@
 /** Delivers events to the shop's endpoints: a lane for each, kicked when there is something to do. */
 
 import pLimit from 'p-limit';
-import type { Logger } from 'pino';
 import type { EventFeed } from '../events/event-feed.ts';
 import type { Stores } from '../stores/open.ts';
 import { createDeliverer } from './deliverer.ts';
@@ -22,7 +21,7 @@ export interface PusherDeps extends Stores {
   eventFeed: Pick<EventFeed, 'read'>;
 
   sender: SenderOptions;
-  log: Logger;
+
   /** The pause after each failed try, in ms; for tests. */
   retryPausesMs?: readonly number[];
 }

@@ -5,7 +5,6 @@
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Logger } from 'pino';
 import { IDEMPOTENCY_TTL_MS } from '../domain/limits.ts';
 import { parseOrderNo } from '../domain/order.ts';
 import type { RebuildLock } from '../stores/mysql/rebuild/sale-epochs.ts';
@@ -25,7 +24,6 @@ const DRAIN_LOOK_MS = 100;
 export interface RebuildDeps extends Stores {
   /** Ends the rebuild early when the process stops; it is done again. */
   signal?: AbortSignal;
-  log: Logger;
 }
 
 /**

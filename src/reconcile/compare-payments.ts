@@ -3,7 +3,6 @@
  * if its notice had come, by the same rules.
  */
 
-import type { Logger } from 'pino';
 import type { ListedPayment, RecordedTotals, ReversalTotals } from '../domain/payment.ts';
 import { sumReversals } from '../domain/reversals.ts';
 import { ProviderBusyError, type PaymentProvider } from '../payments/provider.ts';
@@ -21,8 +20,6 @@ const UNTOUCHED: RecordedTotals = {
 
 export interface ComparePaymentsDeps extends Stores {
   provider: Pick<PaymentProvider, 'name' | 'listReversals'>;
-
-  log: Logger;
 }
 
 export interface Compared {

@@ -3,7 +3,6 @@
  * workflow runs no more. Redis keeps a mark of what has come back for good, which tells it.
  */
 
-import type { Logger } from 'pino';
 import type { OrderEngine } from '../engine/order-engine.ts';
 import type { ReturningPayment } from '../stores/mysql/money/returned-units.ts';
 import type { Stores } from '../stores/open.ts';
@@ -14,8 +13,6 @@ import { findIdle, walkPages, type Walk } from './walk.ts';
 
 export interface GiveBacksDeps extends Stores {
   engine: Pick<OrderEngine, 'isRunning'>;
-
-  log: Logger;
 }
 
 interface Place {

@@ -5,7 +5,6 @@
  */
 
 import pLimit from 'p-limit';
-import type { Logger } from 'pino';
 import { isFinal, orderDeadlineMs, parseOrderNo, type OrderState } from '../domain/order.ts';
 import type { OrderEngine } from '../engine/order-engine.ts';
 import { settleStock } from '../rebuild/settle-stock.ts';
@@ -32,7 +31,6 @@ const ABANDON_GRACE_MS = 5 * 60_000;
 
 export interface HoldsDeps extends Stores {
   engine: Pick<OrderEngine, 'isRunning'>;
-  log: Logger;
 }
 
 type Outcome = 'fine' | 'repaired' | 'parked' | 'failed';

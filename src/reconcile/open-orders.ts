@@ -4,7 +4,6 @@
  * workflow runs is parked. What is due, claimed or not begun is backlog and left alone.
  */
 
-import type { Logger } from 'pino';
 import type { OrderEngine } from '../engine/order-engine.ts';
 import type { OpenOrder, OrderPlace } from '../stores/mysql/orders/order-claims.ts';
 import type { Stores } from '../stores/open.ts';
@@ -16,8 +15,6 @@ const UNPARKED_MAX = 100;
 
 export interface OpenOrdersDeps extends Stores {
   engine: Pick<OrderEngine, 'isRunning' | 'listRunning'>;
-
-  log: Logger;
 }
 
 /** @param pagesMax of one run */

@@ -3,7 +3,6 @@
  * runs is left alone, for a refund may take weeks.
  */
 
-import type { Logger } from 'pino';
 import type { OrderEngine } from '../engine/order-engine.ts';
 import type { OpenRefund } from '../stores/mysql/money/refund-claims.ts';
 import type { Stores } from '../stores/open.ts';
@@ -13,8 +12,6 @@ import { findIdle, walkPages, type Walk } from './walk.ts';
 
 export interface OpenRefundsDeps extends Stores {
   engine: Pick<OrderEngine, 'isRunning'>;
-
-  log: Logger;
 }
 
 export function createOpenRefundsStep(deps: OpenRefundsDeps): Step {

@@ -3,7 +3,6 @@
  * booked otherwise. No rule can know which of them is right, so each is parked.
  */
 
-import type { Logger } from 'pino';
 import type { Stores } from '../stores/open.ts';
 import type { Step } from './report.ts';
 import { inOneRun, MANY_PAGES_MAX } from './walk.ts';
@@ -14,11 +13,7 @@ const PAGE_SIZE = 500;
 const PARKED_MAX = 100;
 const WALK = 'order books';
 
-export interface OrderBooksDeps extends Stores {
-  log: Logger;
-}
-
-export function createOrderBooksStep({ orderBooks, places, log }: OrderBooksDeps): Step {
+export function createOrderBooksStep({ orderBooks, places, log }: Stores): Step {
   return async (signal) => {
     const report = { looked: 0, repaired: 0, parked: 0 };
     await orderBooks.unparkWhole(PARKED_MAX);

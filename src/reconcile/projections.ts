@@ -3,7 +3,6 @@
  * The workflow that is to project a change may vanish before: terminated, deleted, or lost with Temporal.
  */
 
-import type { Logger } from 'pino';
 import type { NumberedState } from '../stores/mysql/events/event-rows.ts';
 import type { Stores } from '../stores/open.ts';
 import { isDamaged } from '../stores/redis/damage.ts';
@@ -18,14 +17,10 @@ const PAGE_SIZE = 500;
 const GRACE_MS = 5_000;
 const WALK = 'projections';
 
-export interface ProjectionsDeps extends Stores {
-  log: Logger;
-}
-
 type Reply = Awaited<ReturnType<Reservations['project']>> | 'damaged';
 
 /** A projection is a copy, of which nothing is decided here, so the log of actions gets no entry of it. */
-export function createProjectionsStep({ eventRows, reservations, places, log }: ProjectionsDeps): Step {
+export function createProjectionsStep({ eventRows, reservations, places, log }: Stores): Step {
   async function projectOne({ orderNo, state }: NumberedState): Promise<Reply> {
     try {
       return await reservations.project(orderNo, state);

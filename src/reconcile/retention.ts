@@ -3,7 +3,6 @@
  * their signed orders, raw notices, parked work that has been settled, and deliveries that have ended.
  */
 
-import type { Logger } from 'pino';
 import type { Batch } from '../stores/mysql/upkeep/retention.ts';
 import type { Stores } from '../stores/open.ts';
 import type { Step } from './report.ts';
@@ -23,7 +22,6 @@ interface KeepConfig {
 
 export interface RetentionDeps extends Stores {
   keep: KeepConfig;
-  log: Logger;
 }
 
 export function createRetentionStep(deps: RetentionDeps): Step {

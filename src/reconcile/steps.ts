@@ -6,8 +6,8 @@ import { createGiveBacksStep, type GiveBacksDeps } from './give-backs.ts';
 import { createHoldsStep, type HoldsDeps } from './holds.ts';
 import { createOpenOrdersStep, type OpenOrdersDeps } from './open-orders.ts';
 import { createOpenRefundsStep, type OpenRefundsDeps } from './open-refunds.ts';
-import { createOrderBooksStep, type OrderBooksDeps } from './order-books.ts';
-import { createProjectionsStep, type ProjectionsDeps } from './projections.ts';
+import { createOrderBooksStep } from './order-books.ts';
+import { createProjectionsStep } from './projections.ts';
 import { createProviderBookStep, type ProviderBookDeps } from './provider-book.ts';
 import type { Step } from './report.ts';
 import { createRetentionStep, type RetentionDeps } from './retention.ts';
@@ -17,9 +17,7 @@ export type ReconcileDeps = HoldsDeps &
   OpenOrdersDeps &
   OpenRefundsDeps &
   GiveBacksDeps &
-  ProjectionsDeps &
   RebuildDeps &
-  OrderBooksDeps &
   RetentionDeps &
   UnmatchedPaymentDeps &
   ProviderBookDeps;

@@ -5,7 +5,6 @@
  * order that we did not sign, or when nothing could be decided for an hour.
  */
 
-import type { Logger } from 'pino';
 import { ZodError } from 'zod';
 import { isFinal, parseOrderNo, withShown, type Order } from '../domain/order.ts';
 import type { RefundReason } from '../domain/payment.ts';
@@ -26,7 +25,6 @@ const PARKED_AFTER_MS = 60 * 60_000;
 
 export interface UnmatchedPaymentDeps extends Stores {
   signer: Pick<OrderSigner, 'verify'>;
-  log: Logger;
 }
 
 type ParkCause = 'no_order_named' | 'order_damaged' | 'order_not_ours' | 'paid_order_refused';

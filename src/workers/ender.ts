@@ -6,8 +6,7 @@
  */
 
 import pLimit from 'p-limit';
-import type { Logger } from 'pino';
-import { createVoidSessions, type VoidSessionsDeps } from '../activities/void-sessions.ts';
+import { createVoidSessions, type ActivityDeps } from '../activities/void-sessions.ts';
 import { isFinal } from '../domain/order.ts';
 import { ProviderBusyError } from '../payments/provider.ts';
 import { settleStocks } from '../rebuild/settle-stock.ts';
@@ -43,14 +42,8 @@ const RETRY_MS = 5_000;
 /** Before an order is tried again that MySQL cannot end, as its bookings contradict each other. */
 const FAULTY_RETRY_MS = 60_000;
 
-interface SettleEndedDeps extends Stores {
-  log: Logger;
-}
-
-export interface CloserDeps extends SettleEndedDeps, VoidSessionsDeps {}
-
 /** Runs until `signal` aborts and the passes under way are finished. */
-export async function runEnder(deps: SettleEndedDeps & SettleEndedDeps & CloserDeps, signal: AbortSignal): Promise<void> {
+export async function runEnder(deps: ActivityDeps, signal: AbortSignal): Promise<void> {
   const { log } = deps;
   const loops = { log, signal };
   await Promise.all([
@@ -62,7 +55,7 @@ export async function runEnder(deps: SettleEndedDeps & SettleEndedDeps & CloserD
 }
 
 /** @returns one pass of the ender's loop; the pass returns the pause before the next, in ms */
-export function createEnder(deps: SettleEndedDeps): () => Promise<number> {
+export function createEnder(deps: Stores): () => Promise<number> {
   const { endings, saleStock, reservations } = deps;
 
   return async function pass(): Promise<number> {
@@ -79,7 +72,7 @@ export function createEnder(deps: SettleEndedDeps): () => Promise<number> {
  * @returns one pass of the loop that tells Redis of ends which it may have missed, as the process that ended
  *   the orders died or failed; the pass returns the pause before the next, in ms
  */
-export function createEndedRepeater(deps: SettleEndedDeps): () => Promise<number> {
+export function createEndedRepeater(deps: Stores): () => Promise<number> {
   return async function pass(): Promise<number> {
     const missed = await deps.endings.takeEnded(PAGE_SIZE);
     const settled = await settleEnded(deps, missed);
@@ -92,7 +85,7 @@ export function createEndedRepeater(deps: SettleEndedDeps): () => Promise<number
  * are being made again, stays due and comes again when its claim has run out.
  * @returns how many Redis has
  */
-async function settleEnded(deps: SettleEndedDeps, ended: readonly EndChange[]): Promise<number> {
+async function settleEnded(deps: Stores, ended: readonly EndChange[]): Promise<number> {
   if (ended.length === 0) return 0;
   const { endings, reservations, log } = deps;
   const results = await settleStocks(deps, ended);
@@ -113,7 +106,7 @@ type VoidOutcome = 'void' | 'busy' | 'failed';
  * @param signal once it aborts, the pass under way calls the provider for no further order
  * @returns one pass of the closer's loop; the pass returns the pause before the next, in ms
  */
-export function createCloser(deps: CloserDeps, signal?: AbortSignal): () => Promise<number> {
+export function createCloser(deps: ActivityDeps, signal?: AbortSignal): () => Promise<number> {
   const { endings, log } = deps;
   const voidSessions = createVoidSessions(deps);
   let isAway = false;
@@ -157,7 +150,7 @@ export function createCloser(deps: CloserDeps, signal?: AbortSignal): () => Prom
  * @returns one pass of the loop that ends closing orders whose turn at the provider has not come: it is slow,
  *   or thousands of pages were open at once; the pass returns the pause before the next, in ms
  */
-export function createOverdueCloser(deps: CloserDeps): () => Promise<number> {
+export function createOverdueCloser(deps: ActivityDeps): () => Promise<number> {
   return async function pass(): Promise<number> {
     const taken = await deps.endings.takeClosing(OVERDUE_MAX, TURN_PATIENCE_SECONDS);
     const limit = pLimit(CALLS_MAX);
@@ -168,7 +161,7 @@ export function createOverdueCloser(deps: CloserDeps): () => Promise<number> {
 }
 
 /** One that fails delays no other: its claim runs out. */
-async function close(deps: CloserDeps, order: ClosingOrder, isVoid: boolean): Promise<EndChange[]> {
+async function close(deps: ActivityDeps, order: ClosingOrder, isVoid: boolean): Promise<EndChange[]> {
   const { orderNo, isOverdue } = order;
   try {
     const isEnding = isVoid || isOverdue;
@@ -182,7 +175,7 @@ async function close(deps: CloserDeps, order: ClosingOrder, isVoid: boolean): Pr
 }
 
 async function end(
-  { endings, orders }: CloserDeps,
+  { endings, orders }: ActivityDeps,
   orderNo: string,
   options: { force: boolean },
 ): Promise<EndChange | undefined> {
@@ -196,7 +189,7 @@ async function end(
   }
 }
 
-async function follow(deps: CloserDeps, changed: readonly EndChange[]): Promise<void> {
+async function follow(deps: ActivityDeps, changed: readonly EndChange[]): Promise<void> {
   const ended = changed.filter(({ state }) => isFinal(state.status));
   await settleEnded(deps, ended);
   await projectChanges(

@@ -5,7 +5,6 @@
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Logger } from 'pino';
 import type { Order } from '../domain/order.ts';
 import { abandonOrder } from '../reconcile/abandon.ts';
 import { isInvalidValue } from '../stores/mysql/errors.ts';
@@ -25,7 +24,6 @@ export interface LostHoldDeps extends Stores {
 
   /** Ends the waiting when the relay stops. */
   stopping: AbortSignal;
-  log: Logger;
 }
 
 /** @throws when a store is away, or when a rebuild does not end: the entries are to be repeated */

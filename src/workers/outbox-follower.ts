@@ -5,7 +5,6 @@
  * started; before that it stays and is repeated.
  */
 
-import type { Logger } from 'pino';
 import type { Stores } from '../stores/open.ts';
 import type { Outbox, OutboxEntry } from '../stores/redis/outbox.ts';
 import type { Burst } from './burst.ts';
@@ -29,7 +28,6 @@ export interface FollowerDeps extends Stores, Omit<StartDeps, 'outbox' | 'reserv
   outbox: Outbox;
 
   burst: Burst;
-  log: Logger;
 }
 
 export function createOutboxFollower(deps: FollowerDeps) {

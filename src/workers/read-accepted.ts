@@ -1,6 +1,5 @@
 /** Reads the orders that a page of the outbox names. */
 
-import type { Logger } from 'pino';
 import { parseOrderNo, withShown } from '../domain/order.ts';
 import type { Stores } from '../stores/open.ts';
 import type { Outbox, OutboxEntry } from '../stores/redis/outbox.ts';
@@ -8,8 +7,6 @@ import type { ReservedOrder } from '../stores/redis/reservations.ts';
 
 export interface ReadDeps extends Stores {
   outbox: Pick<Outbox, 'acknowledge' | 'referenceOf'>;
-
-  log: Logger;
 }
 
 /** An outbox entry with its order as Redis has it. */

@@ -5,7 +5,6 @@
 
 import { hostname } from 'node:os';
 import pLimit from 'p-limit';
-import type { Logger } from 'pino';
 import { ulid } from 'ulidx';
 import { IN_REDIS_PAGE } from '../domain/limits.ts';
 import type { OrderEngine } from '../engine/order-engine.ts';
@@ -26,8 +25,6 @@ const STORING_MAX = 2;
 
 export interface RelayDeps extends Stores {
   engine: Omit<OrderEngine, 'queryStatus' | 'isRunning' | 'listRunning'>;
-
-  log: Logger;
 }
 
 /** Runs until `signal` aborts and the passes under way are finished. */

@@ -3,7 +3,6 @@
  * and announces what happened. Many workers may do so at once.
  */
 
-import type { Logger } from 'pino';
 import { WARM_UP_AHEAD_MS } from '../domain/limits.ts';
 import { isBehind, type DecidedSale } from '../domain/sale-change.ts';
 import type { SaleRecord } from '../stores/mysql/rows/sale-rows.ts';
@@ -16,12 +15,8 @@ const LOOK_EVERY_MS = 1_000;
 
 const LOST_CHANGES = 'MySQL had lost changes of a sale; they were taken over from Redis';
 
-export interface SaleKeeperDeps extends Stores {
-  log: Logger;
-}
-
 /** @returns one pass of the keeper's loop; the pass returns the pause before the next, in ms */
-export function createSaleKeeper(deps: SaleKeeperDeps): () => Promise<number> {
+export function createSaleKeeper(deps: Stores): () => Promise<number> {
   const { saleChanges, saleNews, saleStock, log } = deps;
   let afterClosed: SalePlace | undefined;
 
@@ -71,12 +66,12 @@ async function inPages<T>(
   } while (after);
 }
 
-async function warmUp({ sales, saleStock, log }: SaleKeeperDeps, saleId: string): Promise<void> {
+async function warmUp({ sales, saleStock, log }: Stores, saleId: string): Promise<void> {
   await sales.warmUp(saleId, saleStock);
   log.info({ saleId }, 'a sale was put into Redis');
 }
 
-async function lookAfter(deps: SaleKeeperDeps, found: SaleRecord): Promise<void> {
+async function lookAfter(deps: Stores, found: SaleRecord): Promise<void> {
   const { saleNews, saleStock } = deps;
   const { saleId, closesAtMs, opensAtMs } = found.sale;
   const isOver = found.nowMs >= closesAtMs;
@@ -94,7 +89,7 @@ async function lookAfter(deps: SaleKeeperDeps, found: SaleRecord): Promise<void>
 
 /** @returns whether MySQL had lost changes of the sale; a later look sees it as it is then */
 async function catchUp(
-  { saleChanges, log }: SaleKeeperDeps,
+  { saleChanges, log }: Stores,
   found: SaleRecord,
   decided: DecidedSale,
 ): Promise<boolean> {

@@ -3,7 +3,6 @@
  * all that Temporal was working on is made due again from MySQL.
  */
 
-import type { Logger } from 'pino';
 import type { ReconcileSchedule } from '../engine/reconcile-schedule.ts';
 import type { Stores } from '../stores/open.ts';
 
@@ -19,7 +18,6 @@ export interface ScheduleKeeperDeps extends Stores {
   /** Between two runs of the reconciliation. */
   everyMs: number;
   signal: AbortSignal;
-  log: Logger;
 }
 
 /** @returns one pass of the keeper's loop; the pass returns the pause before the next, in ms */

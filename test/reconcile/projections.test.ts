@@ -4,8 +4,9 @@ import { ulid } from 'ulidx';
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import type { Order } from '../../src/domain/order.ts';
 import type { ProviderPayment, Reversal } from '../../src/domain/payment.ts';
-import { createProjectionsStep, type ProjectionsDeps } from '../../src/reconcile/projections.ts';
+import { createProjectionsStep } from '../../src/reconcile/projections.ts';
 import { createReconcileSteps } from '../../src/reconcile/steps.ts';
+import type { Stores } from '../../src/stores/open.ts';
 import { orderKeys } from '../../src/stores/redis/keys.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { dispatchEvents } from '../support/events.ts';
@@ -83,7 +84,7 @@ async function reconcile(): Promise<void> {
 }
 
 /** The step alone. */
-const run = (overrides: Partial<ProjectionsDeps> = {}) =>
+const run = (overrides: Partial<Stores> = {}) =>
   createProjectionsStep({ ...stores, log: silent, ...overrides })(new AbortController().signal);
 
 async function expectTrue({ orderNo }: Order): Promise<void> {

@@ -48,6 +48,7 @@ const RULES = { ...USUAL_RULES, secret: JWT_SECRET };
 
 /** By name, because the app copies them. */
 const STORES: Record<keyof Stores, true> = {
+  log: true,
   redis: true,
   pool: true,
   deployment: true,

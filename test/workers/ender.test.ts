@@ -1,17 +1,18 @@
 /** Orders that no workflow has begun end in MySQL, then in Redis; their payment pages are closed first. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { ActivityDeps } from '../../src/activities/void-sessions.ts';
 import type { Order } from '../../src/domain/order.ts';
 import { ProviderBusyError, type PaymentProvider } from '../../src/payments/provider.ts';
 import { rebuildSale } from '../../src/rebuild/rebuild-sale.ts';
 import { modify } from '../../src/stores/mysql/connection.ts';
+import type { Stores } from '../../src/stores/open.ts';
 import { saleKeys } from '../../src/stores/redis/keys.ts';
 import {
   createCloser,
   createEndedRepeater,
   createEnder,
   createOverdueCloser,
-  type CloserDeps,
 } from '../../src/workers/ender.ts';
 import { noProvider } from '../activities/stage.ts';
 import { connect, pay as payAt, withWorld } from '../sandbox/sandbox-world.ts';
@@ -61,13 +62,13 @@ const runOut = (column: 'end_due_at' | 'end_begun_at', seconds = 1) =>
     [seconds],
   );
 
-const ender = (parts: Partial<SettleEndedDeps> = {}) => createEnder({ ...stores, log: silent, ...parts });
+const ender = (parts: Partial<Stores> = {}) => createEnder({ ...stores, log: silent, ...parts });
 /** Another process, when the claims of one that died have run out. */
 async function repeatEnded(): Promise<void> {
   await runOut('end_due_at');
   await createEndedRepeater({ ...stores, log: silent })();
 }
-const closer = (provider: PaymentProvider, parts: Partial<CloserDeps> = {}) =>
+const closer = (provider: PaymentProvider, parts: Partial<ActivityDeps> = {}) =>
   createCloser({ ...stores, provider, log: silent, ...parts });
 
 async function statesOf({ orderNo }: Pick<Order, 'orderNo'>) {
@@ -122,7 +123,7 @@ test('what Redis did not take stays due, and the next process brings it', async 
   const { saleId, orders } = await sell(2);
   await passDeadlines();
   const [stuck, quick] = orders;
-  const release: SettleEndedDeps['reservations']['release'] = (orderNo) =>
+  const release: Stores['reservations']['release'] = (orderNo) =>
     orderNo === stuck?.orderNo
       ? Promise.reject(new Error('no answer'))
       : stores.reservations.release(orderNo);
@@ -188,7 +189,7 @@ test("a process that was frozen before it told Redis gives nothing back twice, a
   ]);
   // Another process tells Redis meanwhile, and then the data are made again.
   let isFrozen = true;
-  const release: SettleEndedDeps['reservations']['release'] = async (orderNo) => {
+  const release: Stores['reservations']['release'] = async (orderNo) => {
     if (isFrozen) {
       isFrozen = false;
       await repeatEnded();

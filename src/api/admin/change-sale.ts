@@ -1,6 +1,5 @@
 /** Changes a sale through its three steps, and says what came of it. */
 
-import type { Logger } from 'pino';
 import type { Decision } from '../../stores/mysql/rows/audit-log.ts';
 import type { PendingChange } from '../../stores/mysql/sales/change-rows.ts';
 import type { Ask, Recorded, Refusal } from '../../stores/mysql/sales/sale-changes.ts';
@@ -10,13 +9,9 @@ import { Problem, unavailable } from '../http/problem.ts';
 /** Changes of others that are completed before this one. More are no accident, and the caller may repeat. */
 const EARLIER_MAX = 5;
 
-export interface ChangeSaleDeps extends Stores {
-  log: Logger;
-}
-
 /** @throws Problem when it was not made; `sale_change_unavailable`: it may yet be */
 export async function changeSale(
-  { saleChanges, saleStock, log }: ChangeSaleDeps,
+  { saleChanges, saleStock, log }: Stores,
   ask: Ask,
   decision: Decision,
 ): Promise<Done['kind']> {

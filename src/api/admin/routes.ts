@@ -3,7 +3,6 @@
 import type { Router } from '@koa/router';
 import type { Context, Middleware } from 'koa';
 import { MAX_BODY_BYTES, MAX_SALE_BODY_BYTES } from '../../domain/limits.ts';
-import type { Stores } from '../../stores/open.ts';
 import type { RequestState } from '../http/auth.ts';
 import type { BodyBudget } from '../http/body-budget.ts';
 import { jsonBody, optionalJsonBody, type BodyState } from '../http/json-body.ts';
@@ -20,15 +19,7 @@ import { createRefundRoutes } from './refunds.ts';
 import { createSaleRoutes, type SaleRoutesDeps } from './sales.ts';
 import { createGetSettlement } from './settlement.ts';
 
-export type AdminDeps = Stores &
-  Stores &
-  StaffOrderRoutesDeps &
-  Stores &
-  EventsDeps &
-  Stores &
-  EndpointDeps &
-  DeliveryDeps &
-  SaleRoutesDeps;
+export type AdminDeps = StaffOrderRoutesDeps & EventsDeps & EndpointDeps & DeliveryDeps & SaleRoutesDeps;
 
 /** What each handler gets. */
 export type AdminContext = Context & { state: RequestState & BodyState; params: Record<string, string> };

@@ -1,6 +1,5 @@
 /** The shop's sales: made, changed, paused, closed and shown. */
 
-import type { Logger } from 'pino';
 import { z } from 'zod';
 import {
   MAX_DECISION_CHARS,
@@ -22,7 +21,6 @@ import { parseSale } from './sale-document.ts';
 
 export interface SaleRoutesDeps extends Stores {
   provider: CreateSaleDeps['provider'];
-  log: Logger;
 }
 
 const decisionBody = z.strictObject({ reason: z.string().trim().min(1).max(MAX_DECISION_CHARS).optional() });

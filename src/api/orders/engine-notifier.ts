@@ -4,7 +4,6 @@
  * sent by the relay, from MySQL.
  */
 
-import type { Logger } from 'pino';
 import type { OrderEngine } from '../../engine/order-engine.ts';
 import type { StoredOrder } from '../../stores/mysql/rows/order-rows.ts';
 import type { Stores } from '../../stores/open.ts';
@@ -14,8 +13,6 @@ const IN_FLIGHT_MAX = 64;
 
 export interface NotifierDeps extends Stores {
   engine: Pick<OrderEngine, 'signalPaymentReceived' | 'signalCancelRequested'>;
-
-  log: Logger;
 }
 
 export type EngineNotifier = ReturnType<typeof createEngineNotifier>;

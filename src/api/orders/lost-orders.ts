@@ -3,7 +3,6 @@
  * stored, or that may still come back, or that were made up.
  */
 
-import type { Logger } from 'pino';
 import { decodeTime } from 'ulidx';
 import { parseOrderNo, type OrderNoParts, type OrderState } from '../../domain/order.ts';
 import type { Metrics } from '../../metrics.ts';
@@ -26,7 +25,6 @@ const LOST: OrderState = { status: 'failed', version: 1, payment: 'none', reason
 export interface LostOrderDeps extends Stores {
   queryWorkflow: QueryWorkflow;
   metrics: Pick<Metrics, 'orderLost'>;
-  log: Logger;
 }
 
 /** unknown: there never was such an order. undecided: it may still come back. */

@@ -1,7 +1,6 @@
 /** Reading, cancelling and paying an order. */
 
 import type { Context } from 'koa';
-import type { Logger } from 'pino';
 import { z } from 'zod';
 import { isFinal, type OrderState } from '../../domain/order.ts';
 import type { WishRecorded } from '../../stores/mysql/orders/orders.ts';
@@ -25,7 +24,6 @@ export interface OrderRoutesDeps extends Stores {
   notifier: EngineNotifier;
   findOrder: OrderFinder;
   openPaymentPage: OpenPaymentPage;
-  log: Logger;
 }
 
 /** A state, and what answered. */

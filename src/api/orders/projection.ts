@@ -4,7 +4,6 @@
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Logger } from 'pino';
 import type { Stores } from '../../stores/open.ts';
 import { isDamaged } from '../../stores/redis/damage.ts';
 import type { OrderLook } from '../../stores/redis/order-look.ts';
@@ -25,13 +24,9 @@ const RECORDED_FOR_MS = 3 * 60_000;
 const LOOK_HOLDS_MS = 500;
 /** A timer may fire early by a fraction of a millisecond; clocks of two machines run alike. */
 const MARGIN_MS = 50;
-export interface ProjectionDeps extends Stores {
-  log: Logger;
-}
-
 export type Projection = ReturnType<typeof createProjection>;
 
-export function createProjection({ reservations, projectionDoubts, log }: ProjectionDeps) {
+export function createProjection({ reservations, projectionDoubts, log }: Stores) {
   const doubt = createDoubt(projectionDoubts);
 
   async function doubtForAll(): Promise<void> {

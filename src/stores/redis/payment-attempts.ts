@@ -19,8 +19,6 @@ import type { RedisClient } from './connection.ts';
 /** For so long a Redis that did not answer is not asked again, so that not each call waits for it. */
 const PAUSE_MS = 2_000;
 
-export type PaymentAttempts = ReturnType<typeof createPaymentAttempts>;
-
 type Payer = Pick<Order, 'orderNo' | 'userId'>;
 
 export function createPaymentAttempts(redis: RedisClient) {
