@@ -5,7 +5,7 @@ import type { Metrics } from '../metrics.ts';
 import type { Stores } from '../stores/open.ts';
 
 /** MySQL answers within milliseconds. While it does not, the scrape goes on without these samples. */
-const READ_TIMEOUT_MS = 500;
+const EVENTS_TIMEOUT_MS = 500;
 /** Counted up to so many, because a scrape must cost little; more is as bad. */
 const WAITING_MAX = 10_000;
 
@@ -39,7 +39,7 @@ export function showEventLag(
 /** Undefined when there is no answer in time. */
 function inTime<T>(answer: Promise<T>): Promise<T | undefined> {
   const late = new Promise<undefined>((resolve) => {
-    setTimeout(resolve, READ_TIMEOUT_MS, undefined).unref();
+    setTimeout(resolve, EVENTS_TIMEOUT_MS, undefined).unref();
   });
   return Promise.race([answer.catch(() => undefined), late]);
 }

@@ -6,7 +6,7 @@ import type { Endpoint } from '../stores/mysql/push/endpoint-rows.ts';
 import type { Stores } from '../stores/open.ts';
 
 /** While MySQL does not answer within it, the scrape goes on without these samples. */
-const READ_TIMEOUT_MS = 1_000;
+const PUSH_TIMEOUT_MS = 1_000;
 
 /** Each with one sample an endpoint. */
 const GAUGES: { name: string; help: string; valueOf: (endpoint: Endpoint) => number }[] = [
@@ -44,7 +44,7 @@ export function showPush(
 ): void {
   let reading: Promise<Endpoint[]> | undefined;
   const readOnce = (): Promise<Endpoint[]> =>
-    (reading ??= readInTime(endpoints).finally(() => {
+    (reading ??= readEndpointsInTime(endpoints).finally(() => {
       reading = undefined;
     }));
   for (const { name, help, valueOf } of GAUGES) {
@@ -68,9 +68,9 @@ function secondsBetween(since: Date | null, now: Date): number {
 }
 
 /** None when MySQL does not answer in time. */
-function readInTime(endpoints: Pick<Stores['endpoints'], 'list'>): Promise<Endpoint[]> {
+function readEndpointsInTime(endpoints: Pick<Stores['endpoints'], 'list'>): Promise<Endpoint[]> {
   const late = new Promise<Endpoint[]>((resolve) => {
-    setTimeout(resolve, READ_TIMEOUT_MS, []).unref();
+    setTimeout(resolve, PUSH_TIMEOUT_MS, []).unref();
   });
   return Promise.race([endpoints.list().catch(() => []), late]);
 }

@@ -3,8 +3,6 @@
 import { WorkflowNotFoundError, type Client } from '@temporalio/client';
 import { z } from 'zod';
 
-/** As `CALL_TIMEOUT_MS` of the engine: a server that needs longer is overloaded. */
-const CALL_TIMEOUT_MS = 5_000;
 /** Runs that are shown. An order has one as a rule, and a few where an operator ended its workflow. */
 const RUNS_MAX = 10;
 /** Of gRPC. */

@@ -21,14 +21,14 @@ export function addEraseCommand(program: Command, { terminal, user, run }: Shell
         const outcome = await withProgress(terminal, 'erasing', () =>
           erasePerson(stores, userId, readDecision(options)),
         );
-        terminal.out(hang('', describe(outcome), terminal.columns));
+        terminal.out(hang('', describeErased(outcome), terminal.columns));
         return true;
       }),
     );
 }
 
 /** @throws OpsError when the person was not erased */
-function describe(outcome: EraseOutcome): string {
+function describeErased(outcome: EraseOutcome): string {
   switch (outcome.kind) {
     case 'erased':
       return `Erased. What stays in the books (orders: ${outcome.orders}) is under ${outcome.token}.`;

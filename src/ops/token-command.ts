@@ -42,7 +42,7 @@ export function addTokenCommand(program: Command, { terminal, run }: Shell): voi
           ...(wanted.scope.length === 0 ? {} : { scope: wanted.scope.join(' ') }),
         };
         terminal.out(await sign(wanted.subject, `${wanted.days}d`, rights));
-        terminal.err(hang('', describe(rights, wanted.days), terminal.columns));
+        terminal.err(hang('', describeToken(rights, wanted.days), terminal.columns));
         return true;
       }),
     );
@@ -64,7 +64,7 @@ function rulesOf({ JWT_SECRET: secret, JWT_ISSUER, JWT_AUDIENCE, JWT_USER_CLAIM 
   return { secret, issuers: JWT_ISSUER, audiences: JWT_AUDIENCE, userClaim: JWT_USER_CLAIM };
 }
 
-function describe(rights: { roles?: Role[]; scope?: string }, forDays: number): string {
+function describeToken(rights: { roles?: Role[]; scope?: string }, forDays: number): string {
   const until = new Date(Date.now() + forDays * DAY_MS).toISOString().slice(0, 10);
   return (
     `Its bearer may do this until ${until}: ${[...scopesOf(rights)].join(', ')}. ` +

@@ -12,10 +12,10 @@ import type { Step } from './report.ts';
 import { inOneRun, MANY_PAGES_MAX } from './walk.ts';
 
 /** Changes projected by a few scripts, each of which takes less than a millisecond of Redis. */
-const PAGE_SIZE = 500;
+const STATES_AT_ONCE = 500;
 /** A workflow projects within moments. What has not come after this time is behind. */
 const GRACE_MS = 5_000;
-const WALK = 'projections';
+const STATES_WALK = 'projections';
 
 type Reply = Awaited<ReturnType<Reservations['project']>> | 'damaged';
 
@@ -45,17 +45,17 @@ export function createProjectionsStep({ eventRows, reservations, places, log }: 
 
   return async (signal) => {
     const report = { looked: 0, repaired: 0, parked: 0 };
-    let after = Number((await places.read(WALK)) ?? 0);
+    let after = Number((await places.read(STATES_WALK)) ?? 0);
     const mayGoOn = inOneRun(MANY_PAGES_MAX, signal);
     while (mayGoOn()) {
-      const page = await eventRows.listStates(after, PAGE_SIZE, GRACE_MS);
+      const page = await eventRows.listStates(after, STATES_AT_ONCE, GRACE_MS);
       const replies = await projectPage(page);
       report.looked += page.length;
       report.repaired += replies.filter((reply) => reply === 'projected').length;
       // Further changes may follow the last one at any time, so the walk stays there and never begins anew.
       after = page.at(-1)?.sequence ?? after;
-      await places.save(WALK, String(after));
-      if (page.length < PAGE_SIZE) break;
+      await places.save(STATES_WALK, String(after));
+      if (page.length < STATES_AT_ONCE) break;
     }
     if (report.repaired > 0) log.warn(report, 'Redis was behind MySQL, and shows these changes now');
     return report;

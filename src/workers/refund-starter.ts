@@ -10,11 +10,11 @@ import { refundWorkflowId } from '../workflows/contract.ts';
 import type { EngineGate } from './engine-gate.ts';
 
 /** Refunds per pass. Few, because orders share the engine, and the provider limits the calls per second. */
-const CLAIM_MAX = 10;
+const REFUNDS_MAX = 10;
 /** Pause when nothing is due. A refund takes days, so a second does not matter. */
-const IDLE_PAUSE_MS = 1_000;
+const REFUNDS_IDLE_PAUSE_MS = 1_000;
 /** Pause after a pass with work, and while the engine is full: at most about fifty starts a second. */
-const FULL_PAUSE_MS = 200;
+const REFUNDS_FULL_PAUSE_MS = 200;
 
 export interface RefundStarterDeps extends Stores {
   engine: Pick<OrderEngine, 'startRefund'>;
@@ -34,9 +34,9 @@ export function createRefundStarter({ refundClaims, engine, gate }: RefundStarte
 
   return async function pass(): Promise<number> {
     const room = await readStartRoom();
-    if (room === 0) return FULL_PAUSE_MS;
-    const claimed = await refundClaims.take(Math.min(room, CLAIM_MAX));
-    if (claimed.length === 0) return IDLE_PAUSE_MS;
+    if (room === 0) return REFUNDS_FULL_PAUSE_MS;
+    const claimed = await refundClaims.take(Math.min(room, REFUNDS_MAX));
+    if (claimed.length === 0) return REFUNDS_IDLE_PAUSE_MS;
     let succeeded: DueRefund[] = [];
     try {
       succeeded = await startAll(claimed);
@@ -44,7 +44,7 @@ export function createRefundStarter({ refundClaims, engine, gate }: RefundStarte
       const left = claimed.filter((refund) => !succeeded.includes(refund));
       if (left.length > 0) await refundClaims.release(left);
     }
-    return FULL_PAUSE_MS;
+    return REFUNDS_FULL_PAUSE_MS;
   };
 }
 

@@ -63,7 +63,7 @@ export function createDeliveryRoutes(deps: DeliveryDeps) {
       const found = await reach(() => deliveryList.list(endpointId, query, { after, limit: limit + 1 }));
       const page = found.slice(0, limit);
       ctx.body = {
-        deliveries: page.map(toReply),
+        deliveries: page.map(toDeliveryReply),
         next: found.length > limit ? (page.at(-1)?.deliveryId ?? null) : null,
       } satisfies DeliveriesReply;
     },
@@ -91,7 +91,7 @@ export function createDeliveryRoutes(deps: DeliveryDeps) {
   };
 }
 
-function toReply(delivery: Delivery): DeliveriesReply['deliveries'][number] {
+function toDeliveryReply(delivery: Delivery): DeliveriesReply['deliveries'][number] {
   const { deliveryId, eventId, sequence, status, attempts, dueAt, lastError, createdAt, endedAt } = delivery;
   return {
     id: deliveryId,

@@ -9,7 +9,6 @@ import type { RefundReply, ReturnStockReply } from '../http/replies.ts';
 import type { AdminContext } from './routes.ts';
 
 /** What both calls may carry. */
-const decisionBody = z.strictObject({ reason: z.string().trim().min(1).max(MAX_DECISION_CHARS).optional() });
 
 /** As MySQL numbers payments, and no longer than JavaScript's numbers are exact. */
 const PAYMENT_ID = /^[1-9]\d{0,14}$/;
@@ -60,19 +59,7 @@ export function createMoneyBackRoutes({ refunds }: Stores) {
   };
 }
 
-async function decide<T>(ask: () => Promise<T>): Promise<T> {
-  try {
-    return await ask();
-  } catch (error) {
-    throw unavailable('decision_unavailable', 'The decision could not be recorded; send it again.', error);
-  }
-}
-
 function paymentNotFound(): Problem {
   return new Problem('payment_not_found', 'There is no such payment.');
 }
 
-/** Not "of yours": the back office sees every order. */
-function orderUnknown(): Problem {
-  return new Problem('order_not_found', 'There is no such order.');
-}

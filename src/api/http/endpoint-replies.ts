@@ -1,11 +1,10 @@
 /** The answers about endpoints of push. */
 
 import { z } from 'zod';
+import { count, time } from './replies.ts';
 import { EVENT_TYPES } from '../../domain/event.ts';
 import { DELIVERY_STATUSES } from '../../domain/push.ts';
 
-const time = z.iso.datetime();
-const count = z.int().min(0);
 
 export const endpointReply = z.strictObject({
   name: z.string(),

@@ -16,14 +16,14 @@ import {
 export const noticeEnvelopeSchema = z.object({ type: z.string().min(1) });
 
 const timestampSchema = z.iso.datetime({ offset: true });
-const moneySchema = z.object({
+const noticeMoneySchema = z.object({
   reference: referenceSchema,
   amount: amountSchema,
   currency: currencySchema,
   deployment: deploymentReplySchema,
 });
-const attemptSchema = moneySchema.extend({ session_id: idSchema.nullable() });
-const reversedSchema = moneySchema.extend({ payment_id: idSchema, fee: feeSchema });
+const attemptSchema = noticeMoneySchema.extend({ session_id: idSchema.nullable() });
+const reversedSchema = noticeMoneySchema.extend({ payment_id: idSchema, fee: feeSchema });
 const disputeSchema = reversedSchema.extend({ dispute_id: idSchema });
 
 /** The callbacks about money. A failed attempt collected nothing, so it names no payment. */

@@ -24,7 +24,7 @@ export const DEFAULT_PAYMENT_METHODS: readonly StripePaymentMethod[] = ['card'];
  * docs.stripe.com/payments/<method>/accept-a-payment for the others; they say too that notification is
  * immediate.
  */
-const CURRENCIES: Partial<Record<StripePaymentMethod, readonly string[]>> = {
+const METHOD_CURRENCIES: Partial<Record<StripePaymentMethod, readonly string[]>> = {
   paypal: ['AUD', 'CAD', 'CHF', 'CZK', 'DKK', 'EUR', 'GBP', 'HKD', 'NOK', 'NZD', 'PLN', 'SEK', 'SGD', 'USD'],
   ideal: ['EUR'],
   bancontact: ['EUR'],
@@ -36,7 +36,7 @@ const CURRENCIES: Partial<Record<StripePaymentMethod, readonly string[]>> = {
 
 /** Those of the methods by which this currency can be paid, in their order. */
 export function methodsFor(methods: readonly StripePaymentMethod[], currency: string): StripePaymentMethod[] {
-  return methods.filter((method) => CURRENCIES[method]?.includes(currency) ?? true);
+  return methods.filter((method) => METHOD_CURRENCIES[method]?.includes(currency) ?? true);
 }
 
 /** Why no shopper could pay in this currency; undefined where a method takes it. */

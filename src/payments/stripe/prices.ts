@@ -6,7 +6,7 @@
 import type { Price } from '../provider.ts';
 
 /** Currencies in which Stripe collects cards, in the minor units of ISO 4217. */
-const CURRENCIES = new Set(
+const TAKEN_CURRENCIES = new Set(
   `AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND BOB BRL BSD BWP BYN BZD CAD CDF CHF CLP
   CNY COP CRC CVE CZK DJF DKK DOP DZD EGP ETB EUR FJD FKP GBP GEL GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS
   INR JMD JOD JPY KES KGS KHR KMF KRW KWD KYD KZT LAK LBP LKR LRD LSL MAD MDL MKD MMK MNT MOP MUR MVR MWK MXN
@@ -69,7 +69,7 @@ const LARGEST_OF: Readonly<Record<string, number>> = {
 /** Why Stripe takes no such amount; undefined when it takes it, as far as its rules are published. */
 export function stripePriceFault({ amount, currency }: Price): string | undefined {
   if (OTHER_UNIT.includes(currency)) return `Stripe counts ${currency} in another unit than ISO 4217 does`;
-  if (!CURRENCIES.has(currency)) return `Stripe does not take ${currency}`;
+  if (!TAKEN_CURRENCIES.has(currency)) return `Stripe does not take ${currency}`;
   if (THREE_DECIMALS.includes(currency) && amount % 10 !== 0)
     return `Stripe takes ${currency} in steps of ten minor units, and ${amount} is none`;
   const [smallest, largest] = [SMALLEST[currency] ?? 1, LARGEST_OF[currency] ?? LARGEST];

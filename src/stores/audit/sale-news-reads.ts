@@ -12,7 +12,7 @@ const saleRow = z.object({
   closed: z.coerce.boolean(),
   settled: z.coerce.boolean(),
 });
-const eventRow = z.object({
+const newsRow = z.object({
   type: z.enum(['sale.opened', 'sale.changed', 'sale.sold_out', 'sale.closed', 'sale.settled']),
   version: z.coerce.number().int(),
 });
@@ -29,7 +29,7 @@ export interface AuditedNews {
   /** Marked since the feed began. */
   isMarked: { opened: boolean; closed: boolean; settled: boolean };
   /** Its events, with the version that each shows. */
-  events: z.infer<typeof eventRow>[];
+  events: z.infer<typeof newsRow>[];
 }
 
 /** @returns undefined when there is no such sale */
@@ -47,10 +47,10 @@ export async function readSaleNews(pool: Pool, saleId: string): Promise<AuditedN
   if (!sale) return undefined;
   const events = await selectRows(
     pool,
-    eventRow,
+    newsRow,
     `SELECT type, COALESCE(JSON_EXTRACT(data, '$.sale.version'), 0) AS version FROM shop_events
      WHERE type IN (?) AND subject = ? ORDER BY event_id`,
-    [eventRow.shape.type.options, saleId],
+    [newsRow.shape.type.options, saleId],
   );
   const { is_new: isNew, version, archived: isArchived, sold_out_count: soldOutCount, ...isMarked } = sale;
   return { isNew, version, isArchived, soldOutCount, isMarked, events };

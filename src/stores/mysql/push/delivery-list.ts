@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { DELIVERY_STATUSES, type DeliveryStatus } from '../../../domain/push.ts';
 import { selectRows, type Pool } from '../connection.ts';
 
-const deliveryRow = z
+const listedRow = z
   .object({
     delivery_id: z.int(),
     event_id: z.string(),
@@ -29,7 +29,7 @@ const deliveryRow = z
     endedAt: row.ended_at,
   }));
 
-export type Delivery = z.infer<typeof deliveryRow>;
+export type Delivery = z.infer<typeof listedRow>;
 
 /** The deliveries of this status, or those of one order or sale. */
 export type DeliveryQuery = { status: DeliveryStatus } | { line: string };
@@ -45,7 +45,7 @@ export function list(
     'line' in query ? ['line = ? AND status IN (?)', query.line] : ['status = ?', query.status];
   return selectRows(
     pool,
-    deliveryRow,
+    listedRow,
     `SELECT delivery_id, event_id, sequence, status, attempts, due_at, last_error, created_at, ended_at
          FROM push_deliveries WHERE endpoint_id = ? AND ${condition} AND delivery_id > ?
          ORDER BY delivery_id LIMIT ?`,

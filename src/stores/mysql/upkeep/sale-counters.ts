@@ -6,7 +6,7 @@ import { inTransaction, modify, selectRows, type Executor, type Pool } from '../
 import { recordAction } from '../rows/audit-log.ts';
 import { SYSTEM } from './repairs.ts';
 
-const skuRow = z.object({ total: z.int(), held: z.int(), sold: z.int() });
+const countersRow = z.object({ total: z.int(), held: z.int(), sold: z.int() });
 const sumRow = z.object({
   sku: z.string(),
   movement: z.enum(['hold', 'sell', 'release', 'return']),
@@ -35,7 +35,7 @@ export function correctCounters(pool: Pool, saleId: string, sku: string): Promis
   return inTransaction(pool, async (connection) => {
     const [row] = await selectRows(
       connection,
-      skuRow,
+      countersRow,
       'SELECT total, held, sold FROM skus WHERE sale_id = ? AND sku = ? FOR UPDATE',
       [saleId, sku],
     );
