@@ -5,8 +5,8 @@
 
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
+import { DEFAULT_STORES_PER_SECOND } from '../src/config.ts';
 import { fingerprintOf } from '../src/domain/request-fingerprint.ts';
-import { DEFAULT_STORES_PER_SECOND } from '../src/settings.ts';
 import type { RedisClient } from '../src/stores/redis/connection.ts';
 import { createReservations } from '../src/stores/redis/reservations.ts';
 

@@ -6,7 +6,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { signToken } from '../src/api/http/auth.ts';
-import { eventsReply, type EventsReply } from '../src/api/http/event-replies.ts';
+import { eventsReply, type EventsReply } from '../src/api/http/replies.ts';
 import { demoSecrets } from '../stack/app.ts';
 import type { Told } from './feed-checks.ts';
 

@@ -1,6 +1,6 @@
 /** Prints what a trial showed as a table, and each thing that was wrong as a line. */
 
-import { RULE_NAMES } from '../src/audit/audit-sale.ts';
+import { RULE_NAMES } from '../src/audit/run-audit.ts';
 import { CHECK_NAMES } from './history.ts';
 import type { RollingReport } from './rolling.ts';
 import type { StormReport } from './storm.ts';

@@ -1,9 +1,7 @@
 /** The sandbox provider's environment. Every fault is listed at once. */
 
 import { z } from 'zod';
-import { parseEnv } from '../src/config.ts';
-import { httpUrl, port, wholeNumber } from '../src/setting-types.ts';
-import { logLevel } from '../src/settings.ts';
+import { parseEnv, httpUrl, port, wholeNumber, logLevel } from '../src/config.ts';
 
 export const sandboxSchema = z.object({
   LOG_LEVEL: logLevel,

@@ -5,7 +5,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
-import { codeOf, send, type Reply } from '../src/payments/remote/client.ts';
+import { codeOf, send, type Reply } from '../src/payments/remote/adapter.ts';
 import {
   reversalReplySchema,
   sessionReplySchema,

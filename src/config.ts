@@ -2,8 +2,342 @@
 
 import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { z } from 'zod';
-import { demoInProduction, isProduction, keysMissing, plainInProduction } from './config-faults.ts';
-import { api, checkout, demoSaleId, keep, orders, provider, stores, tokens, worker } from './settings.ts';
+import {
+  DEFAULT_DEPLOYMENT_NAME,
+  DEFAULT_TASK_QUEUE,
+  DEPLOYMENT_NAME_PATTERN,
+  SALE_ID_PATTERN,
+} from './domain/limits.ts';
+import { DEFAULT_PAYMENT_METHODS, STRIPE_PAYMENT_METHODS } from './payments/stripe/adapter.ts';
+
+const list = z
+  .string()
+  .transform((text) => text.split(',').map((part) => part.trim()))
+  .pipe(z.array(z.string().min(1)).min(1));
+/** The same, its type knowing that there is a first. */
+const nonEmptyList = list.pipe(z.tuple([z.string()], z.string()));
+
+export function wholeNumber(min: number, max: number) {
+  return z.coerce.number().int().min(min).max(max);
+}
+
+/** docs/configuration.md shows the schemes; zod keeps no readable trace of them. */
+function urlOf(...schemes: string[]) {
+  return z.url({ protocol: new RegExp(`^(${schemes.join('|')})$`), abort: true }).meta({ schemes });
+}
+
+export const httpUrl = urlOf('http', 'https');
+/** As browsers name it: no path, no slash at the end. */
+const origin = httpUrl.refine(
+  (url) => new URL(url).origin === url,
+  'is an origin: scheme, host and port alone',
+);
+
+export const port = wholeNumber(0, 65_535);
+
+/** Orders and signals in flight in Temporal; see docs/decisions.md for the measurement behind it. */
+const DEFAULT_ENGINE_BUDGET = 40;
+/** A tenth of what a small machine stores; see docs/decisions.md. */
+export const DEFAULT_STORES_PER_SECOND = 1_000;
+
+/** What the reconciliation finds is rare; a run of it is a workflow and a few queries a step. */
+const DEFAULT_RECONCILE_EVERY_SECONDS = 60;
+
+/** As long as a sale's data are made again when they are lost; its orders have ended by then. */
+const DEFAULT_KEEP_SALE_HOURS = 72;
+/** Two days: the longest payment window, and as long as its end stays readable. */
+const MIN_KEEP_SALE_HOURS = 48;
+/** Fraud and disputes show within weeks. */
+const DEFAULT_KEEP_CONTACT_DAYS = 30;
+/** Disputes may come for 120 days, but by then it is the provider who is asked. */
+const DEFAULT_KEEP_NOTICE_DAYS = 90;
+const MAX_KEEP_DAYS = 3_650;
+
+/** Below the 100 that Stripe takes of a live account, so that its staff and other programs find room. */
+const DEFAULT_PROVIDER_CALLS_PER_SECOND = 80;
+
+/** Each holds 15,000 connections and its own to Redis and MySQL; larger machines run more than one API. */
+const MAX_API_PROCESSES = 64;
+
+/** Tighter than Temporal's own: no dot or colon in a deployment's name, both short for 255-character ids. */
+const DEPLOYMENT_NAME = /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/;
+const BUILD_ID = /^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$/;
+
+export const logLevel = z
+  .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace'])
+  .default('info')
+  .describe('The least severe log line that is written; logs are JSON lines on standard output.');
+
+/** What every process of the product reads. */
+const stores = {
+  NODE_ENV: z
+    .enum(['development', 'production', 'test'])
+    .default('production')
+    .describe(
+      'In `production` demo secrets and the demo sale are refused, and the payment provider must be named.',
+    ),
+  LOG_LEVEL: logLevel,
+  REDIS_URL: list
+    .pipe(z.array(urlOf('redis', 'rediss')))
+    .describe('One Redis; two addresses or more are nodes of one cluster, from which the others are found.'),
+  REDIS_KEY_PREFIX: z
+    .string()
+    .regex(DEPLOYMENT_NAME_PATTERN)
+    .optional()
+    .describe(
+      'Stands before every key, as in `<prefix>:holdfast:sales`; by it two deployments share one Redis.',
+    ),
+  MYSQL_URL: urlOf('mysql').describe(
+    'User, password, host and database: `mysql://user:password@host/database`. Each deployment has a database of its own.',
+  ),
+  DEPLOYMENT_NAME: z
+    .string()
+    .regex(DEPLOYMENT_NAME_PATTERN)
+    .default(DEFAULT_DEPLOYMENT_NAME)
+    .describe(
+      "What this deployment is called where operators see it: in refusals to start, and in what the provider keeps of a session. Beside it stands the random id of MySQL's schema, which tells deployments apart.",
+    ),
+};
+
+/** What a process needs that talks to the payment provider. */
+const checkout = {
+  ...stores,
+  PAYMENT_PROVIDER_API_KEY: z
+    .string()
+    .min(1)
+    .describe(
+      "The key for the provider's API: with Stripe a secret key, with the sandbox its `SANDBOX_API_KEY`, with your own server the bearer token that it expects.",
+    ),
+  WEBHOOK_SECRETS: list
+    .pipe(z.array(z.string().startsWith('whsec_')).max(2))
+    .describe('Verify payment notices: the current one, while rotating also the one before.'),
+  TEMPORAL_TASK_QUEUE: z
+    .string()
+    .regex(DEPLOYMENT_NAME_PATTERN)
+    .refine((name) => !/(^|-)payments$/.test(name), 'is of the payments, whose queue stands beside it')
+    .default(DEFAULT_TASK_QUEUE)
+    .describe(
+      "The task queue of the orders' workflows. A second deployment in one namespace has another, from which the names of its payments' queue and of its reconciliation are made. Change it only where no order is open.",
+    ),
+  PROVIDER_CALLS_PER_SECOND: wholeNumber(2, 10_000)
+    .default(DEFAULT_PROVIDER_CALLS_PER_SECOND)
+    .describe(
+      'Calls to the provider a second, over all processes together; set it alike on all. Stripe takes 100 for live keys and 25 for test keys.',
+    ),
+};
+
+const providerUrl = "The provider's address; with Stripe it has no path, and is Stripe's own unless set.";
+
+/** The provider that takes the money, with the settings that only this one needs. */
+const provider = z.discriminatedUnion(
+  'PAYMENT_PROVIDER',
+  [
+    z.object({
+      PAYMENT_PROVIDER: z.literal('sandbox').meta({
+        description:
+          'The provider that takes the money: Stripe, or with `remote` a server of your own. The sandbox takes none, it is for trying out.',
+        unset: '`sandbox`; required in production',
+      }),
+      PAYMENT_PROVIDER_URL: httpUrl.describe(providerUrl),
+    }),
+    z.object({
+      PAYMENT_PROVIDER: z.literal('remote'),
+      PAYMENT_PROVIDER_URL: httpUrl.describe(providerUrl),
+    }),
+    z.object({
+      PAYMENT_PROVIDER: z.literal('stripe'),
+      PAYMENT_PROVIDER_URL: httpUrl
+        .refine((url) => new URL(url).pathname === '/', 'is an address without a path')
+        .optional()
+        .describe(providerUrl),
+      PAYMENT_RETURN_URL: httpUrl.describe(
+        "The page to which Stripe sends the shopper's browser after paying; its query gets `orderNo`.",
+      ),
+      STRIPE_PAYMENT_METHODS: list
+        .pipe(z.array(z.enum(STRIPE_PAYMENT_METHODS)))
+        .optional()
+        .meta({
+          description:
+            "What Stripe's page may offer of what settles at once; each where it takes the sale's currency and is switched on in Stripe.",
+          unset: `\`${DEFAULT_PAYMENT_METHODS.join(',')}\``,
+        }),
+    }),
+  ],
+  { error: 'is neither sandbox nor remote nor stripe; production must name its payment provider' },
+);
+
+const orders = {
+  ...checkout,
+  ORDER_SIGNING_SECRETS: list
+    .pipe(z.array(z.string().min(32)).max(2))
+    .describe(
+      'Sign what a payment session carries of its order: the current one, while rotating also the one before.',
+    ),
+  ENGINE_BUDGET: wholeNumber(1, 10_000)
+    .default(DEFAULT_ENGINE_BUDGET)
+    .describe('Orders and signals in flight in Temporal, over all processes together; set it alike on all.'),
+  MYSQL_STORES_PER_SECOND: wholeNumber(1, 100_000)
+    .default(DEFAULT_STORES_PER_SECOND)
+    .describe(
+      'Orders that MySQL stores per second: while more are not stored yet, over all sales, than it stores within a third of the payment window, orders are refused.',
+    ),
+};
+
+/** Which tokens are taken. */
+const tokens = {
+  JWT_SECRET: z.string().min(32).optional().meta({
+    description: "Verifies callers' tokens of the algorithm HS256, and signs those of `ops token`.",
+    unset: 'required unless `JWT_JWKS_URL` is set',
+  }),
+  JWT_ISSUER: nonEmptyList
+    .prefault('holdfast')
+    .meta({ description: 'Who issues tokens: one of these is the `iss` of each.', unset: '`holdfast`' }),
+  JWT_AUDIENCE: nonEmptyList
+    .optional()
+    .describe('For whom tokens are: where it is set, one of these is in the `aud` of each.'),
+  JWT_USER_CLAIM: z
+    .string()
+    .regex(/^[\w:./-]{1,100}$/)
+    .default('sub')
+    .describe("The claim of a token that has the user's id; not one inside another."),
+};
+
+/** Where events may be pushed to. */
+const push = {
+  PUSH_ALLOW_PRIVATE: z
+    .enum(['true', 'false'])
+    .default('false')
+    .describe(
+      "`true` lets endpoints be inside the private network, and on this machine; else events go to public addresses alone. Anyone who may set endpoints then reaches your network's services.",
+    ),
+};
+
+/** For how long what is kept. */
+const keep = {
+  KEEP_SALE_HOURS: wholeNumber(MIN_KEEP_SALE_HOURS, 24 * MAX_KEEP_DAYS)
+    .default(DEFAULT_KEEP_SALE_HOURS)
+    .describe('Hours after the end of a sale for which Redis has its data, where nothing of it is pending.'),
+  KEEP_CONTACT_DAYS: wholeNumber(2, MAX_KEEP_DAYS)
+    .default(DEFAULT_KEEP_CONTACT_DAYS)
+    .describe('Days for which an ended order has its ip and user agent, and its payments the signed order.'),
+  KEEP_NOTICE_DAYS: wholeNumber(2, MAX_KEEP_DAYS)
+    .default(DEFAULT_KEEP_NOTICE_DAYS)
+    .describe(
+      'Days for which payment notices are kept as they came, parked work that was settled, and deliveries to endpoints that ended.',
+    ),
+};
+
+const demoSaleId = z.string().regex(SALE_ID_PATTERN).optional();
+
+const api = z.object({
+  ...orders,
+  ...push,
+  API_HOST: z
+    .string()
+    .default('127.0.0.1')
+    .describe('The address to listen on; `0.0.0.0` opens it to other machines.'),
+  API_PORT: port.default(3000).describe('The port to listen on; 0 takes any that is free.'),
+  API_PROCESSES: wholeNumber(1, MAX_API_PROCESSES)
+    .default(1)
+    .describe('Processes that serve this port together, one for each core that the API is to use.'),
+  ...tokens,
+  JWT_JWKS_URL: httpUrl
+    .optional()
+    .describe('The public keys of who issues tokens (RS256, PS256, ES256, EdDSA), read every 5 minutes.'),
+  TICKET_JWKS_URL: httpUrl.optional().meta({
+    description: 'The public keys of who signs tickets.',
+    unset: 'those of `JWT_JWKS_URL`, and `JWT_SECRET`',
+  }),
+  TICKET_ISSUER: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('The `iss` that every ticket must have; without it any that has a key.'),
+  TICKET_AUDIENCE: z.string().min(1).default('holdfast').describe('The `aud` that every ticket must have.'),
+  TRUSTED_PROXY_HOPS: wholeNumber(0, 10)
+    .default(0)
+    .describe("Proxies in front that append to `X-Forwarded-For`; a shopper's address is taken from there."),
+  CORS_ORIGINS: list
+    .pipe(z.array(origin))
+    .optional()
+    .describe(
+      "Storefronts on other origins whose pages make shoppers' calls from a browser, such as `https://shop.example`.",
+    ),
+  DEMO_SALE_ID: demoSaleId.describe(
+    'Serves the demo page for this sale at `/`, which gives tokens to anyone; refused in production.',
+  ),
+  TEMPORAL_UI_URL: httpUrl.optional().describe("Temporal's Web UI, to which the demo page links each order."),
+});
+
+const worker = z.object({
+  ...orders,
+  WORKFLOW_BUNDLE: z
+    .string()
+    .min(1)
+    .describe('The file of the prebuilt workflows: `dist/workflow-bundle.js` after `npm run build`.'),
+  WORKER_BUILD_ID: z
+    .string()
+    .regex(BUILD_ID)
+    .optional()
+    .describe('Names this version of the worker; it gets orders once the version is current in Temporal.'),
+  WORKER_DEPLOYMENT_NAME: z
+    .string()
+    .regex(DEPLOYMENT_NAME)
+    .default('holdfast')
+    .describe("Groups the versions of one shop's workers."),
+  RECONCILE_EVERY_SECONDS: wholeNumber(1, 86_400)
+    .default(DEFAULT_RECONCILE_EVERY_SECONDS)
+    .describe('Seconds between two runs of the reconciliation, which mends what was lost on the way.'),
+  ...push,
+  ...keep,
+});
+
+const DEMO_SECRET = /demo/i;
+
+function isProduction(given: Record<string, string>): boolean {
+  return (given['NODE_ENV'] ?? 'production') === 'production';
+}
+
+/** Without a key no token can be verified. */
+function keysMissing(given: Record<string, string>): string[] {
+  if (given['JWT_SECRET'] !== undefined) return [];
+  if (given['JWT_JWKS_URL'] === undefined)
+    return ['JWT_SECRET: is missing, and so is JWT_JWKS_URL: no token could be verified'];
+  return given['DEMO_SALE_ID'] === undefined
+    ? []
+    : ['JWT_SECRET: is missing; the demo page signs tokens with it'];
+}
+
+/** Demo secrets are public: anyone could sign a token or a payment notice with them. */
+function demoInProduction(given: Record<string, string>): string[] {
+  if (!isProduction(given)) return [];
+  const faults = ['JWT_SECRET', 'PAYMENT_PROVIDER_API_KEY', 'WEBHOOK_SECRETS', 'ORDER_SIGNING_SECRETS']
+    .filter((name) => isDemoSecret(given[name] ?? ''))
+    .map((name) => `${name}: is a demo secret; production needs one of its own`);
+  if (given['DEMO_SALE_ID'] === undefined) return faults;
+  return [...faults, 'DEMO_SALE_ID: the demo page gives tokens to anyone: not in production'];
+}
+
+/** Orders and the key must not cross a network in plain text. A proxy on the same machine may add TLS. */
+function plainInProduction(given: Record<string, string>): string[] {
+  const { PAYMENT_PROVIDER: name, PAYMENT_PROVIDER_URL: url = '' } = given;
+  if (!isProduction(given) || name !== 'remote' || !URL.canParse(url)) return [];
+  const { protocol, hostname } = new URL(url);
+  const isLoopback = /^(?:localhost|127(?:\.\d+){3}|\[::1\])$/.test(hostname);
+  if (protocol === 'https:' || isLoopback) return [];
+  return ['PAYMENT_PROVIDER_URL: production calls its provider over https'];
+}
+
+/** Webhook secrets are base64 after their prefix. */
+function isDemoSecret(secrets: string): boolean {
+  return secrets
+    .split(',')
+    .some((secret) => DEMO_SECRET.test(secret) || DEMO_SECRET.test(decodeWebhookSecret(secret)));
+}
+
+function decodeWebhookSecret(secret: string): string {
+  return Buffer.from(secret.trim().replace(/^whsec_/, ''), 'base64').toString();
+}
 
 const prepareSchema = z.object({
   ...stores,

@@ -6,11 +6,11 @@ import { prepareDemoSale } from './demo-sale.ts';
 import { priceFaultOf } from './payments/open.ts';
 import { OperatorError, runTask } from './process.ts';
 import { assertKnownFormat, createDeploymentStores } from './stores/deployment.ts';
+import { mysqlStores } from './stores/mysql-stores.ts';
 import { createMysqlPool, type Pool } from './stores/mysql/connection.ts';
 import { migrate } from './stores/mysql/migrate.ts';
-import { mysqlStores } from './stores/mysql/stores.ts';
+import { redisStores } from './stores/redis-stores.ts';
 import { assertNoEviction, connectRedis, type RedisClient } from './stores/redis/connection.ts';
-import { redisStores } from './stores/redis/stores.ts';
 
 await runTask('prepare', loadPrepareConfig, prepare);
 

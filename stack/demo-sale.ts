@@ -5,11 +5,11 @@ import { prepareDemoSale } from '../src/demo-sale.ts';
 import { DEFAULT_DEPLOYMENT_NAME } from '../src/domain/limits.ts';
 import { priceFaultOf } from '../src/payments/open.ts';
 import { assertKnownFormat, createDeploymentStores } from '../src/stores/deployment.ts';
+import { mysqlStores } from '../src/stores/mysql-stores.ts';
 import { createMysqlPool } from '../src/stores/mysql/connection.ts';
 import { migrate } from '../src/stores/mysql/migrate.ts';
-import { mysqlStores } from '../src/stores/mysql/stores.ts';
+import { redisStores } from '../src/stores/redis-stores.ts';
 import { connectRedis } from '../src/stores/redis/connection.ts';
-import { redisStores } from '../src/stores/redis/stores.ts';
 
 const SALE_ID = 'demo';
 

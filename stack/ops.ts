@@ -2,9 +2,8 @@
 
 import { userInfo } from 'node:os';
 import { loadOpsConfig } from '../src/config.ts';
-import { OpsError } from '../src/ops/errors.ts';
 import { runOps } from '../src/ops/program.ts';
-import { openTerminal } from '../src/ops/terminal.ts';
+import { OpsError, openTerminal } from '../src/ops/terminal.ts';
 import { findRunningEnv, NOT_RUNNING } from './running.ts';
 
 process.exitCode = await runOps(process.argv.slice(2), {

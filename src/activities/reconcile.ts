@@ -1,8 +1,8 @@
 /** The activities of the reconciliation: they run its steps, which know nothing of Temporal. */
 
 import { ApplicationFailure, heartbeat, cancellationSignal } from '@temporalio/activity';
-import type { StepReport } from '../reconcile/report.ts';
 import { PROVIDER_STEPS, type ReconcileSteps } from '../reconcile/steps.ts';
+import type { StepReport } from '../workflows/contract.ts';
 
 /** Several to each heartbeat timeout of the workflow, so that one that is late does no harm. */
 const HEARTBEAT_EVERY_MS = 2_000;

@@ -17,37 +17,33 @@ import {
   MAX_WEBHOOK_BYTES,
 } from '../domain/limits.ts';
 import type { OrderEngine } from '../engine/order-engine.ts';
-import { createEventFeed } from '../events/event-feed.ts';
-import type { EventTicker } from '../events/event-ticker.ts';
+import { createEventFeed, type EventTicker } from '../events/event-feed.ts';
 import type { LaneName, Metrics } from '../metrics.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
 import type { OrderSigner } from '../payments/signed-order.ts';
-import type { UrlRules } from '../push/endpoint-url.ts';
+import type { UrlRules } from '../push/address.ts';
 import type { Stores } from '../stores/open.ts';
-import { createAbsentSales } from './absent-sales.ts';
 import { mountAdmin } from './admin/routes.ts';
 import { createDemoRoutes, type DemoOptions } from './demo-routes.ts';
 import { createHealthRoutes } from './health-routes.ts';
-import { authenticate, type RequestState } from './http/auth.ts';
-import { createBodyBudget } from './http/body-budget.ts';
+import { authenticate, type RequestState, type TokenRules } from './http/auth.ts';
 import { shareAcrossOrigins } from './http/cross-origin.ts';
-import { answerDirectly } from './http/direct-calls.ts';
-import { jsonBody, textBody, type BodyState } from './http/json-body.ts';
+import { answerDirectly } from './http/http-server.ts';
+import { type BodyState } from './http/http-server.ts';
+import { createBodyBudget, jsonBody, textBody } from './http/json-body.ts';
 import { createLane, shedPurchases, type Lane } from './http/load-shed.ts';
 import { problemResponder } from './http/problem.ts';
 import { createShedLog, createTokenLog } from './http/refusal-logs.ts';
-import type { TokenRules } from './http/token-verifier.ts';
 import type { EngineNotifier } from './orders/engine-notifier.ts';
 import { createLostOrders } from './orders/lost-orders.ts';
-import { createListOrders } from './orders/order-list.ts';
+import { createWorkflowQueries } from './orders/lost-orders.ts';
 import { createOrderRoutes } from './orders/order-routes.ts';
-import { createOrderFinder } from './orders/order-view.ts';
+import { createListOrders, createOrderFinder } from './orders/order-view.ts';
 import { createPaymentPage } from './orders/payment-page.ts';
 import { createPlaceOrder } from './orders/place-order.ts';
 import { createProjection } from './orders/projection.ts';
 import type { VerifyTicket } from './orders/ticket.ts';
-import { createWorkflowQueries } from './orders/workflow-queries.ts';
-import { createGetSale } from './sale-routes.ts';
+import { createAbsentSales, createGetSale } from './sale-routes.ts';
 import { countNotices, createReceiveNotice } from './webhook-routes.ts';
 
 export interface AppDeps extends Stores {

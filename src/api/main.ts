@@ -8,9 +8,9 @@ import { openProvider } from '../payments/open.ts';
 import { createPaced } from '../payments/pacing.ts';
 import { runProcess, type Service } from '../process.ts';
 import { openStores } from '../stores/open.ts';
+import { shareMetrics } from './gauges.ts';
 import { startProcesses } from './processes.ts';
 import { startApi, type ApiParts } from './service.ts';
-import { shareMetrics } from './shared-metrics.ts';
 
 await runProcess('api', loadApiConfig, (config, log) => {
   if (cluster.isWorker) return startOne(config, log);

@@ -7,7 +7,7 @@ import cluster, { type Worker } from 'node:cluster';
 import { once } from 'node:events';
 import type { Logger } from 'pino';
 import { OperatorError, type Service } from '../process.ts';
-import { answerForAll } from './shared-metrics.ts';
+import { answerForAll } from './gauges.ts';
 
 export interface ReplacementBounds {
   /** Until the first replacement; each further one waits twice as long, up to the greatest. */

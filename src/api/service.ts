@@ -5,7 +5,7 @@ import { Client, Connection, type ConnectionOptions } from '@temporalio/client';
 import type { Logger } from 'pino';
 import type { ApiConfig } from '../config.ts';
 import { createOrderEngine } from '../engine/order-engine.ts';
-import { createEventTicker } from '../events/event-ticker.ts';
+import { createEventTicker } from '../events/event-feed.ts';
 import { createMetrics, type Metrics } from '../metrics.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
 import { createOrderSigner } from '../payments/signed-order.ts';
@@ -14,14 +14,12 @@ import type { Stores } from '../stores/open.ts';
 import { createApp } from './app.ts';
 import type { DemoOptions } from './demo-routes.ts';
 import { createDeploymentChecks } from './deployment-checks.ts';
-import { showDrift } from './drift-metrics.ts';
-import { showEventLag } from './event-metrics.ts';
+import { showDrift, showEventLag, showPush } from './gauges.ts';
 import { createTokenSigner } from './http/auth.ts';
 import { createHttpServer } from './http/http-server.ts';
-import { createKeySet } from './http/key-set.ts';
+import { createKeySet } from './http/jwks.ts';
 import { createEngineNotifier } from './orders/engine-notifier.ts';
 import { createTicketVerifier, ticketKeys } from './orders/ticket.ts';
-import { showPush } from './push-metrics.ts';
 
 export interface ApiParts {
   stores: Stores;

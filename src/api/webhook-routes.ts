@@ -5,7 +5,7 @@ import type { PaymentNotice } from '../domain/payment.ts';
 import type { Metrics, NoticeOutcome } from '../metrics.ts';
 import { InvalidSignatureError, MalformedNoticeError, type PaymentProvider } from '../payments/provider.ts';
 import type { Stores } from '../stores/open.ts';
-import type { BodyState } from './http/json-body.ts';
+import type { BodyState } from './http/http-server.ts';
 import { Problem, toProblem, unavailable } from './http/problem.ts';
 import { createForgeryLog } from './http/refusal-logs.ts';
 import type { EngineNotifier } from './orders/engine-notifier.ts';

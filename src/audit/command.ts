@@ -9,9 +9,8 @@ import { parseOrderNo } from '../domain/order.ts';
 import { openProvider } from '../payments/open.ts';
 import { createPaced } from '../payments/pacing.ts';
 import { openStores } from '../stores/open.ts';
-import { RULE_NAMES } from './audit-sale.ts';
 import type { AuditDeps, Subject } from './look.ts';
-import { auditAll, type SaleAudit } from './run-audit.ts';
+import { RULE_NAMES, auditAll, type SaleAudit } from './run-audit.ts';
 
 /** Settings that bound the start of orders. The audit only reads, so their values do not matter. */
 const READS_ONLY = { ENGINE_BUDGET: 1, MYSQL_STORES_PER_SECOND: 1 };

@@ -2,15 +2,45 @@
 
 import type { Client } from '@temporalio/client';
 import { parseOrderNo } from '../domain/order.ts';
+import type { CollectedPayment } from '../domain/payment.ts';
+import type { StockCount } from '../domain/sale.ts';
 import { readCollected } from '../payments/collected.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
-import { readFeed } from '../stores/audit/feed-reads.ts';
-import { readStrayMoney } from '../stores/audit/money-reads.ts';
-import { readMysqlSale } from '../stores/audit/mysql-reads.ts';
+import { type AuditedFeed, readFeed, readStrayMoney, readMysqlSale } from '../stores/audit/mysql-reads.ts';
 import { readRedisSale } from '../stores/audit/redis-reads.ts';
 import type { Stores } from '../stores/open.ts';
 import { ORDER_WORKFLOW, REFUND_WORKFLOW, TASK_QUEUE } from '../workflows/contract.ts';
-import type { SaleSnapshot } from './snapshot.ts';
+
+/** A sale at one moment, as each store, Temporal and the provider have it. */
+export interface SaleSnapshot {
+  saleId: string;
+  redisStock: StockCount[];
+  /** The sale is long over, and its data in Redis were removed for good. */
+  isRedisCleaned: boolean;
+  mysqlStock: StockCount[];
+  redis: Awaited<ReturnType<typeof readRedisSale>>;
+  mysql: Awaited<ReturnType<typeof readMysqlSale>>;
+  /** Orders whose workflow runs. */
+  running: ReadonlySet<string>;
+  /** Ids of running refund workflows, including those of other sales' payments. */
+  refunding: ReadonlySet<string>;
+  /** The payments that the provider collected for orders of this sale, with what of them went back. */
+  collected: CollectedPayment[];
+  /** The feed of all events, looked at with the money that names no sale; absent for a sale. */
+  feed?: AuditedFeed;
+  /** Orders that were accepted by an answer to a client, where a list of them was kept; empty otherwise. */
+  accepted: readonly string[];
+}
+
+export interface Finding {
+  rule: string;
+  /** The order, payment or SKU that it is about. */
+  subject: string;
+  detail: string;
+}
+
+/** One rule; it returns what breaks it. */
+export type Rule = (sale: SaleSnapshot) => Omit<Finding, 'rule'>[];
 
 export interface AuditDeps {
   stores: Pick<Stores, 'redis' | 'pool' | 'saleStock' | 'sales'>;

@@ -1,8 +1,10 @@
-/** The audit's rules about orders: none is lost, each moves on until it ends once, and all stores agree. */
+/** The rules about orders, their stock and their events. */
 
 import { isFinal, parseOrderNo } from '../domain/order.ts';
-import type { RedisHold } from '../stores/audit/redis-reads.ts';
-import type { Rule, SaleSnapshot } from './snapshot.ts';
+import type { StockCount } from '../domain/sale.ts';
+import type { AuditedNews } from '../stores/audit/mysql-reads.ts';
+import { type RedisHold, limitField } from '../stores/audit/redis-reads.ts';
+import type { Rule, SaleSnapshot } from './look.ts';
 
 /** An order that was accepted is stored, or on its way. What was lost with Redis' data is counted instead. */
 export const acceptedExist: Rule = (sale) =>
@@ -148,3 +150,183 @@ export const workflowsHaveOrders: Rule = ({ mysql, redis, running }) => {
     })
     .map((subject) => ({ subject, detail: 'a workflow runs for an order that has ended or never was' }));
 };
+
+/**
+ * In each store total = available + held + sold, and both agree except for orders that are yet to be stored.
+ */
+export const stockAddsUp: Rule = ({ redisStock, isRedisCleaned, mysqlStock, redis, mysql }) => {
+  const waiting = sumUnits(heldUnstored({ redis, mysql }), ({ sku }) => sku);
+  const skus = new Set([...redisStock, ...mysqlStock].map(({ sku }) => sku));
+  return [...skus].flatMap((sku) => {
+    const inRedis = redisStock.find((count) => count.sku === sku);
+    const inMysql = mysqlStock.find((count) => count.sku === sku);
+    if (!inRedis && inMysql && isRedisCleaned) return addsUp(inMysql, 'MySQL');
+    if (!inRedis || !inMysql) {
+      return [{ subject: sku, detail: `${inRedis ? 'MySQL' : 'Redis'} does not have it` }];
+    }
+    const findings = [...addsUp(inRedis, 'Redis'), ...addsUp(inMysql, 'MySQL')];
+    const heldInMysql = inMysql.held + (waiting.get(sku) ?? 0);
+    const isAgreed =
+      inRedis.total === inMysql.total && inRedis.sold === inMysql.sold && inRedis.held === heldInMysql;
+    if (isAgreed) return findings;
+    const detail = `Redis ${describeStock(inRedis)}; MySQL ${describeStock(inMysql)}, ${waiting.get(sku) ?? 0} yet to be stored`;
+    return [...findings, { subject: sku, detail }];
+  });
+};
+
+function addsUp(count: StockCount, store: 'Redis' | 'MySQL'): ReturnType<Rule> {
+  const { sku: subject, total, available, held, sold } = count;
+  const isRight = total === available + held + sold && Math.min(available, held, sold) >= 0;
+  return isRight ? [] : [{ subject, detail: `${store}: ${describeStock(count)}` }];
+}
+
+/** The counters are the sum of the ledger. */
+export const ledgerAddsUp: Rule = ({ mysqlStock, mysql }) =>
+  mysqlStock.flatMap(({ sku, held, sold }) => {
+    const booked = mysql.ledger.get(sku) ?? { held: 0, sold: 0 };
+    if (booked.held === held && booked.sold === sold) return [];
+    const detail = `counted ${held} held, ${sold} sold; booked ${booked.held} and ${booked.sold}`;
+    return [{ subject: sku, detail }];
+  });
+
+/**
+ * Held units belong to open orders, and sold ones to paid orders that kept them. This finds a unit that both
+ * stores lost alike.
+ */
+export const ordersAccountForStock: Rule = ({ mysqlStock, mysql }) => {
+  const unitsOf = (status: string) =>
+    sumUnits(
+      mysql.orders.filter((order) => order.status === status).map(lessReturned('stockReturned')),
+      ({ sku }) => sku,
+    );
+  const [open, paid] = [unitsOf('awaiting_payment'), unitsOf('paid')];
+  return mysqlStock.flatMap(({ sku, held, sold }) => {
+    const [isOpen, isPaid] = [open.get(sku) ?? 0, paid.get(sku) ?? 0];
+    if (held === isOpen && sold === isPaid) return [];
+    const detail = `counted ${held} held, ${sold} sold; in open orders ${isOpen}, in paid ones ${isPaid}`;
+    return [{ subject: sku, detail }];
+  });
+};
+
+/** A user's limit counts the units that the user holds or owns, less those whose limit was given back. */
+export const limitsAreTrue: Rule = ({ mysql, redis, isRedisCleaned }) => {
+  if (isRedisCleaned) return [];
+  const theirs = [
+    ...mysql.orders
+      .filter(({ status }) => status === 'awaiting_payment' || status === 'paid')
+      .map(lessReturned('limitReturned')),
+    ...heldUnstored({ redis, mysql }),
+  ];
+  const owned = sumUnits(theirs, ({ sku }, { userId }) => limitField(sku, userId));
+  return [...new Set([...owned.keys(), ...redis.limits.keys()])].flatMap((subject) => {
+    const [has, counted] = [owned.get(subject) ?? 0, redis.limits.get(subject) ?? 0];
+    return has === counted ? [] : [{ subject, detail: `holds or owns ${has}, counted ${counted}` }];
+  });
+};
+
+/** The orders that are accepted and yet to be stored, whose units only Redis counts. */
+function heldUnstored({ redis, mysql }: Pick<SaleSnapshot, 'redis' | 'mysql'>) {
+  const stored = new Set(mysql.orders.map(({ orderNo }) => orderNo));
+  return redis.holds.filter(({ hold, orderNo }) => hold === 'held' && !stored.has(orderNo));
+}
+
+/** The order's cart without the units that went back. */
+function lessReturned(which: 'stockReturned' | 'limitReturned') {
+  return ({ userId, items }: SaleSnapshot['mysql']['orders'][number]): Cart => ({
+    userId,
+    items: items.map((item) => ({ sku: item.sku, quantity: item.quantity - item[which] })),
+  });
+}
+
+interface Cart {
+  userId: string;
+  items: readonly { sku: string; quantity: number }[];
+}
+
+function sumUnits(
+  carts: readonly Cart[],
+  keyOf: (item: { sku: string }, cart: Cart) => string,
+): Map<string, number> {
+  const sums = new Map<string, number>();
+  for (const cart of carts) {
+    for (const item of cart.items) {
+      const key = keyOf(item, cart);
+      sums.set(key, (sums.get(key) ?? 0) + item.quantity);
+    }
+  }
+  return sums;
+}
+
+function describeStock({ total, available, held, sold }: StockCount): string {
+  return `${total} = ${available} + ${held} + ${sold}`;
+}
+
+/** Each change of an order (those from before the feed have 0) and of the sale has its place in the feed. */
+export const changesAreInFeed: Rule = ({ saleId, mysql }) => [
+  ...[...mysql.events].flatMap(([subject, events]) =>
+    events
+      .filter(({ sequence }) => sequence === null)
+      .map(({ version, status }) => ({
+        subject,
+        detail: `version ${version} (${status}) is not in the feed`,
+      })),
+  ),
+  ...(mysql.news ? findWithoutEvent(mysql.news) : []).map((detail) => ({ subject: saleId, detail })),
+];
+
+/** What became of the sale and has no event, or more than one. */
+function findWithoutEvent({
+  isNew,
+  version,
+  isArchived,
+  soldOutCount,
+  isMarked,
+  events,
+}: AuditedNews): string[] {
+  const count = (type: string) => events.filter((event) => event.type === type).length;
+  const marks = Object.entries(isMarked).flatMap(([mark, isDue]) => {
+    const times = count(`sale.${mark}`);
+    return times > 1 || (isDue && times === 0) ? [`sale.${mark} has ${times} events`] : [];
+  });
+  const soldOut = count('sale.sold_out');
+  if (isNew && soldOut < soldOutCount) marks.push(`sold out ${soldOutCount} times, with ${soldOut} events`);
+
+  const changed = events.flatMap((event) => (event.type === 'sale.changed' ? [event.version] : []));
+  const distinct = new Set(changed);
+  // An older sale may have changed without an event before its first one.
+  const first = isNew ? 2 : Math.min(...changed);
+  const dueVersions = Math.max(0, version - first + 1) - (isArchived ? 1 : 0);
+  const versions = changed.filter((one) => one >= first && one <= version).length;
+  if (changed.length > distinct.size) marks.push('a version has two events');
+  if (versions < dueVersions) marks.push(`of ${dueVersions} changes ${versions} have an event`);
+  return marks;
+}
+
+/** A reader of the feed meets the versions of each order in their order. */
+export const eventsKeepOrder: Rule = ({ mysql }) =>
+  [...mysql.events].flatMap(([subject, events]) => {
+    const sequences = events.flatMap(({ sequence }) => (sequence === null ? [] : [sequence]));
+    const isInOrder = sequences.every((sequence, i) => {
+      const before = sequences[i - 1] ?? 0;
+      return before === 0 || sequence > before;
+    });
+    return isInOrder ? [] : [{ subject, detail: `its versions have the sequences ${sequences.join(', ')}` }];
+  });
+
+/** The feed has each number from 1 to the last once, but those left out, and nothing stays out of it. */
+export const feedIsWhole: Rule = ({ feed }) => {
+  if (!feed) return [];
+  const { last, numbered, leftOut, wrong, waiting } = feed;
+  const found = (detail: string) => ({ subject: 'the feed', detail });
+  return [
+    ...(numbered + leftOut === last
+      ? []
+      : [found(`${numbered} events up to number ${last}, with ${leftOut} left out`)]),
+    ...wrong.map((sequence) => found(`number ${sequence} is there twice, or beyond the last`)),
+    ...waiting.map((event) => found(`${event} is not in it`)),
+  ];
+};
+
+/** What is parked has an event. */
+export const parkedHasEvent: Rule = ({ feed }) =>
+  (feed?.withoutEvent ?? []).map((parkedId) => ({ subject: `parked ${parkedId}`, detail: 'has no event' }));

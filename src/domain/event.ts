@@ -44,3 +44,7 @@ export function typeOfChange({ before, state }: OrderChange): OrderEventType {
   const isClosing = state.reason !== before?.reason && payment === before?.payment;
   return isClosing ? 'order.closing' : 'order.payment_changed';
 }
+
+/** waiting: to be delivered. delivered: answered 2xx. parked: its last try failed. */
+export const DELIVERY_STATUSES = ['waiting', 'delivered', 'parked'] as const;
+export type DeliveryStatus = (typeof DELIVERY_STATUSES)[number];

@@ -1,11 +1,23 @@
 /** The feed of events, as shops get them: pages of it, each event with its snapshot. */
 
+import { setTimeout as delay } from 'node:timers/promises';
 import { typeOfChange, type OrderEventType } from '../domain/event.ts';
 import { MAX_EVENTS_PAGE_BYTES } from '../domain/limits.ts';
-import { parseOrderNo } from '../domain/order.ts';
+import { type Order, type OrderState, parseOrderNo } from '../domain/order.ts';
+import { showOrder } from '../domain/visible-order.ts';
 import type { EventRow } from '../stores/mysql/events/event-rows.ts';
 import type { Stores } from '../stores/open.ts';
-import { snapshotOrder, type OrderSnapshot } from './order-snapshot.ts';
+
+type OrderSnapshot = ReturnType<typeof snapshotOrder>;
+
+/**
+ * The content never changes after the order was accepted; the state is that of the event's version. An
+ * abandoned order has no items, as it was never stored. After the person was erased, `userId` is the token in
+ * their place. The shopper's address and browser are left out.
+ */
+function snapshotOrder(order: Order, state: OrderState) {
+  return { userId: order.userId, ...showOrder(order, state) };
+}
 
 interface Common {
   /** The same whenever and however it is delivered. */
@@ -129,4 +141,72 @@ function matches(row: EventRow, { types, saleId }: EventFilter): boolean {
   const [type, ofSale] =
     row.kind === 'order' ? [typeOfChange(row), parseOrderNo(row.orderNo)?.saleId] : [row.type, row.saleId];
   return (!types || types.has(type)) && (saleId === undefined || ofSale === saleId);
+}
+
+/** With the dispatcher's pause, an event reaches a waiting consumer within half a second. */
+const LOOK_EVERY_MS = 200;
+
+interface Waiting {
+  after: number;
+  wake: () => void;
+  fail: (error: unknown) => void;
+}
+
+export type EventTicker = ReturnType<typeof createEventTicker>;
+
+export function createEventTicker({
+  eventDispatch,
+}: {
+  eventDispatch: Pick<Stores['eventDispatch'], 'readLastSequence'>;
+}) {
+  const waiting = new Set<Waiting>();
+  const stopping = new AbortController();
+  let isLooking = false;
+
+  async function look(): Promise<void> {
+    isLooking = true;
+    while (waiting.size > 0) {
+      try {
+        const last = await eventDispatch.readLastSequence();
+        for (const one of waiting) if (last > one.after) one.wake();
+      } catch (error) {
+        for (const one of waiting) one.fail(error);
+      }
+      if (waiting.size > 0) await delay(LOOK_EVERY_MS);
+    }
+    isLooking = false;
+  }
+
+  return {
+    /** Whether the process ends, so that waiting ends at once. */
+    isStopping: (): boolean => stopping.signal.aborted,
+
+    /**
+     * Waits until there is an event after this one, the process ends, or `signal` aborts, which the caller
+     * bounds.
+     * @throws when MySQL does not answer
+     */
+    async wait(after: number, signal: AbortSignal): Promise<void> {
+      const ended = AbortSignal.any([signal, stopping.signal]);
+      if (ended.aborted) return;
+      await new Promise<void>((wake, fail) => {
+        const one: Waiting = { after, wake: leave, fail: refuse };
+        function refuse(error: unknown): void {
+          fail(error);
+          leave();
+        }
+        function leave(): void {
+          waiting.delete(one);
+          ended.removeEventListener('abort', leave);
+          wake();
+        }
+        waiting.add(one);
+        ended.addEventListener('abort', leave);
+        if (!isLooking) void look();
+      });
+    },
+
+    /** Ends all waiting, now and later. */
+    stop: (): void => stopping.abort(),
+  };
 }

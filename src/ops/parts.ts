@@ -7,11 +7,25 @@ import { openProvider } from '../payments/open.ts';
 import { createPaced } from '../payments/pacing.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
 import { createDeploymentStores } from '../stores/deployment.ts';
+import { mysqlStores } from '../stores/mysql-stores.ts';
 import { createMysqlPool, type Pool } from '../stores/mysql/connection.ts';
-import { mysqlStores } from '../stores/mysql/stores.ts';
 import { openStores, type Stores } from '../stores/open.ts';
 import { connectRedis, type RedisClient } from '../stores/redis/connection.ts';
-import { OpsError } from './errors.ts';
+import { OpsError, type Terminal } from './terminal.ts';
+
+export interface OpsContext {
+  terminal: Terminal;
+  /** The operator, unless the command names another. */
+  user: string;
+  /** Reads the environment when the first command needs it, so that help works without. */
+  loadConfig: () => OpsConfig;
+}
+
+/** What the commands are made with. */
+export interface Shell extends Pick<OpsContext, 'terminal' | 'user'> {
+  /** Makes a command's action of work that returns whether all is well. */
+  run(work: (parts: Parts) => Promise<boolean>): Promise<void>;
+}
 
 /** An operator waits for the answer; a server that is away should be named soon. */
 const CONNECT_TIMEOUT_MS = 4_000;

@@ -1,34 +1,20 @@
 /** The operator's command line: its commands, their help, and what its exit codes mean. */
 
 import { Command, CommanderError } from 'commander';
-import { ConfigError, type OpsConfig } from '../config.ts';
+import { ConfigError } from '../config.ts';
 import { redactCredentials } from '../log.ts';
-import { isUnavailable } from '../stores/mysql/errors.ts';
-import { addEraseCommand } from './erase-command.ts';
-import { OpsError, UsageError } from './errors.ts';
-import { addMoneyCommands } from './money-commands.ts';
+import { isUnavailable } from '../stores/mysql/connection.ts';
 import { addOrderCommands } from './order-commands.ts';
 import { addParkedCommands } from './parked-commands.ts';
-import { createParts, messageOf, type Parts } from './parts.ts';
-import { addRefundOrderCommand } from './refund-order-command.ts';
-import { addSettlementCommand } from './settlement-command.ts';
-import type { Terminal } from './terminal.ts';
-import { addTokenCommand } from './token-command.ts';
-import { addUpkeepCommands } from './upkeep-commands.ts';
-
-export interface OpsContext {
-  terminal: Terminal;
-  /** The operator, unless the command names another. */
-  user: string;
-  /** Reads the environment when the first command needs it, so that help works without. */
-  loadConfig: () => OpsConfig;
-}
-
-/** What the commands are made with. */
-export interface Shell extends Pick<OpsContext, 'terminal' | 'user'> {
-  /** Makes a command's action of work that returns whether all is well. */
-  run(work: (parts: Parts) => Promise<boolean>): Promise<void>;
-}
+import { createParts, messageOf, type OpsContext, type Shell } from './parts.ts';
+import { addMoneyCommands, addRefundOrderCommand } from './refund-commands.ts';
+import { OpsError, UsageError } from './terminal.ts';
+import {
+  addEraseCommand,
+  addSettlementCommand,
+  addTokenCommand,
+  addUpkeepCommands,
+} from './upkeep-commands.ts';
 
 const HELP = `
 Every action needs --reason, which audit_log keeps with the name of --as (by

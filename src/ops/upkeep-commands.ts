@@ -1,23 +1,36 @@
-/** `ops reconcile`, `rebuild` and `audit`: the upkeep that runs by itself, run once by hand. */
+/** The operator's commands for sales, persons and tokens. */
 
-import type { Command } from 'commander';
+import { type Command, Option, InvalidArgumentError } from 'commander';
 import { z } from 'zod';
-import { RULE_NAMES } from '../audit/audit-sale.ts';
+import { createTokenSigner } from '../api/http/auth.ts';
+import { isRole, isScope, ROLE_SCOPES, SCOPES, scopesOf, type Role, type Scope } from '../api/http/scopes.ts';
 import { auditServers } from '../audit/command.ts';
-import type { SaleAudit } from '../audit/run-audit.ts';
+import { RULE_NAMES, type SaleAudit } from '../audit/run-audit.ts';
+import type { OpsConfig } from '../config.ts';
+import { userIdSchema } from '../domain/ids.ts';
 import { SALE_ID_PATTERN } from '../domain/limits.ts';
 import { createOrderEngine } from '../engine/order-engine.ts';
 import { createOrderSigner } from '../payments/signed-order.ts';
 import { rebuildSale, type RebuildOutcome } from '../rebuild/rebuild-sale.ts';
-import type { StepReport } from '../reconcile/report.ts';
+import { erasePerson, type EraseOutcome } from '../reconcile/retention.ts';
 import { createReconcileSteps, type ReconcileSteps } from '../reconcile/steps.ts';
+import { SETTLEMENT_FORMATS, writeSettlement } from '../settlement/write-settlement.ts';
+import { readSettlement } from '../stores/mysql/ops/settlement.ts';
 import { recordAction, type Decision } from '../stores/mysql/rows/audit-log.ts';
-import { asAction, asRead, readDecision } from './arguments.ts';
-import { OpsError, UsageError } from './errors.ts';
+import type { StepReport } from '../workflows/contract.ts';
 import { messageOf, type Parts } from './parts.ts';
-import type { Shell } from './program.ts';
-import { withProgress } from './progress.ts';
-import { formatTable, hang, type Terminal } from './terminal.ts';
+import type { Shell } from './parts.ts';
+import {
+  asAction,
+  asRead,
+  readDecision,
+  OpsError,
+  UsageError,
+  withProgress,
+  formatTable,
+  hang,
+  type Terminal,
+} from './terminal.ts';
 
 const auditOptions = z.object({ accepted: z.string().optional(), json: z.boolean() });
 
@@ -156,4 +169,147 @@ function printAudits(audits: readonly SaleAudit[], columns: number): string {
   return [formatTable(['sale', 'orders', 'payments', 'findings'], rows, columns), verdict, ...findings].join(
     '\n',
   );
+}
+
+export function addEraseCommand(program: Command, { terminal, user, run }: Shell): void {
+  asAction(program.command('erase'), user)
+    .description('erases a person: their orders stay in the books under a random name')
+    .argument('<userId>', 'as the subject of the shopper token')
+    .addHelpText('after', '\nExample:\n  ops erase shopper-17 --reason "asked for it, ticket 4711"')
+    .action((userId: string, options: unknown) =>
+      run(async (parts) => {
+        if (!userIdSchema.safeParse(userId).success) throw new UsageError(`${userId} is no user id.`);
+        const stores = await parts.stores();
+        const outcome = await withProgress(terminal, 'erasing', () =>
+          erasePerson(stores, userId, readDecision(options)),
+        );
+        terminal.out(hang('', describeErased(outcome), terminal.columns));
+        return true;
+      }),
+    );
+}
+
+/** @throws OpsError when the person was not erased */
+function describeErased(outcome: EraseOutcome): string {
+  switch (outcome.kind) {
+    case 'erased':
+      return `Erased. What stays in the books (orders: ${outcome.orders}) is under ${outcome.token}.`;
+    case 'busy':
+      throw new OpsError(
+        `An order of that person has not ended yet; erase them when it has: ${outcome.orderNos.join(', ') || 'accepted, not stored'}.`,
+      );
+    case 'unknown':
+      throw new OpsError('No store has anything of that person.');
+    default:
+      return outcome satisfies never;
+  }
+}
+
+const settlementOptions = z.object({ format: z.enum(SETTLEMENT_FORMATS) });
+
+export function addSettlementCommand(program: Command, { terminal, run }: Shell): void {
+  program
+    .command('settlement')
+    .description("a sale's orders, payments, refunds and disputes, a line each, with totals")
+    .argument('<saleId>', 'of any sale')
+    .addOption(new Option('--format <format>', 'how').choices(SETTLEMENT_FORMATS).default('csv'))
+    .addHelpText('after', '\nExample:\n  ops settlement summer --format json > summer.json')
+    .action((saleId: string, options: unknown) =>
+      run(async (parts) => {
+        const { format } = settlementOptions.parse(options);
+        if (!(await parts.mysql().sales.read(saleId))) throw new OpsError(`There is no sale ${saleId}.`);
+        for await (const text of writeSettlement(saleId, readSettlement(parts.pool(), saleId), format))
+          await terminal.write(text);
+        return true;
+      }),
+    );
+}
+
+/** A token cannot be taken back, so a forgotten one ends by itself within a year. */
+const MAX_TOKEN_DAYS = 365;
+const DAY_MS = 24 * 60 * 60_000;
+
+const HELP = `
+The token goes to standard output, what it may do to standard error.
+
+Examples:
+  ops token --subject back-office --scope "sales:write events:read events:write" --days 90
+  ops token --subject grace --roles operator --days 1`;
+
+export function addTokenCommand(program: Command, { terminal, run }: Shell): void {
+  program
+    .command('token')
+    .description('signs a token for a service of the shop, with JWT_SECRET')
+    .requiredOption('--subject <name>', 'whose it is; audit_log names it as who decided', parseSubject)
+    .requiredOption('--days <n>', `days until it ends, at most ${MAX_TOKEN_DAYS}`, days)
+    .option('--scope <scopes>', `what it may do: ${SCOPES.join(', ')}`, scopes, [])
+    .option('--roles <roles>', `or by role: ${Object.keys(ROLE_SCOPES).join(', ')}`, roles, [])
+    .addHelpText('after', HELP)
+    .action((options: unknown) =>
+      run(async ({ config }) => {
+        const wanted = tokenOptions.parse(options);
+        if (wanted.scope.length + wanted.roles.length === 0)
+          throw new UsageError('Say what the token may do: --scope or --roles.');
+        const sign = createTokenSigner(rulesOf(config));
+        const rights = {
+          ...(wanted.roles.length === 0 ? {} : { roles: wanted.roles }),
+          ...(wanted.scope.length === 0 ? {} : { scope: wanted.scope.join(' ') }),
+        };
+        terminal.out(await sign(wanted.subject, `${wanted.days}d`, rights));
+        terminal.err(hang('', describeToken(rights, wanted.days), terminal.columns));
+        return true;
+      }),
+    );
+}
+
+const tokenOptions = z.object({
+  subject: z.string(),
+  days: z.number(),
+  scope: z.array(z.custom<Scope>(isScope)),
+  roles: z.array(z.custom<Role>(isRole)),
+});
+
+/** @throws OpsError where tokens are only verified by an issuer's keys */
+function rulesOf({ JWT_SECRET: secret, JWT_ISSUER, JWT_AUDIENCE, JWT_USER_CLAIM }: OpsConfig) {
+  if (secret === undefined)
+    throw new OpsError(
+      'JWT_SECRET is not set here. Run it with the environment of the API, or ask the issuer.',
+    );
+  return { secret, issuers: JWT_ISSUER, audiences: JWT_AUDIENCE, userClaim: JWT_USER_CLAIM };
+}
+
+function describeToken(rights: { roles?: Role[]; scope?: string }, forDays: number): string {
+  const until = new Date(Date.now() + forDays * DAY_MS).toISOString().slice(0, 10);
+  return (
+    `Its bearer may do this until ${until}: ${[...scopesOf(rights)].join(', ')}. ` +
+    'It cannot be taken back; only another JWT_SECRET ends it, and all others with it.'
+  );
+}
+
+function parseSubject(text: string): string {
+  if (!userIdSchema.safeParse(text).success) throw new InvalidArgumentError('It is no user id.');
+  return text;
+}
+
+function days(text: string): number {
+  const number = /^[1-9]\d{0,2}$/.test(text) ? Number(text) : Infinity;
+  if (number > MAX_TOKEN_DAYS)
+    throw new InvalidArgumentError(`It is a whole number from 1 to ${MAX_TOKEN_DAYS}.`);
+  return number;
+}
+
+const namesIn = (text: string): string[] => text.split(/[\s,]+/).filter((name) => name !== '');
+
+function scopes(text: string): Scope[] {
+  return namesIn(text).map((name) => {
+    if (!isScope(name)) throw new InvalidArgumentError(`There is no scope ${name}.`);
+    return name;
+  });
+}
+
+function roles(text: string): Role[] {
+  return namesIn(text).map((name) => {
+    if (!isRole(name)) throw new InvalidArgumentError(`There is no role ${name}.`);
+    return name;
+  });
 }

@@ -5,9 +5,12 @@ import { markOf } from './deployment.ts';
 import type { Paced } from './pacing.ts';
 import type { PaymentProvider } from './provider.ts';
 import { createRemoteAdapter, remotePriceFault } from './remote/adapter.ts';
-import { createStripeAdapter } from './stripe/adapter.ts';
-import { DEFAULT_PAYMENT_METHODS, type StripePaymentMethod } from './stripe/methods.ts';
-import { stripePriceFault } from './stripe/prices.ts';
+import {
+  createStripeAdapter,
+  DEFAULT_PAYMENT_METHODS,
+  type StripePaymentMethod,
+  stripePriceFault,
+} from './stripe/adapter.ts';
 
 /** Providers answer within a second or two. A shopper or a workflow's step waits for at most this time. */
 const REQUEST_TIMEOUT_MS = 5_000;

@@ -2,8 +2,7 @@
 
 import type { FeedEvent } from '../events/event-feed.ts';
 import type { Stores } from '../stores/open.ts';
-import type { EventSource } from './event-source.ts';
-import { toDeliveries } from './feeder.ts';
+import { type EventSource, toDeliveries } from './feeder.ts';
 
 /**
  * How far events may be out of the order of time, besides what they waited for their numbers: a transaction

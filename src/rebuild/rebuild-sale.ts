@@ -7,11 +7,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { IDEMPOTENCY_TTL_MS } from '../domain/limits.ts';
 import { parseOrderNo } from '../domain/order.ts';
-import type { RebuildLock } from '../stores/mysql/rebuild/sale-epochs.ts';
-import type { SnapshotOrder } from '../stores/mysql/rebuild/sale-snapshot.ts';
+import type { RebuildLock, SnapshotOrder } from '../stores/mysql/rebuild/rebuild.ts';
 import type { Stores } from '../stores/open.ts';
 import { isDamaged } from '../stores/redis/damage.ts';
-import { projectChanges } from '../stores/redis/project-changes.ts';
+import { projectChanges } from '../stores/redis/reservations.ts';
 import type { UsedLimit } from '../stores/redis/sale-rebuild.ts';
 
 /**

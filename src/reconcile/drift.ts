@@ -1,16 +1,298 @@
-/**
- * Finds drift: what Redis and MySQL count differently, though nothing is on its way. A difference counts only
- * when several looks see the very same. What is provably wrong is corrected by the difference, while the sale
- * goes on, with before and after in the log of actions; the rest is parked.
- */
+/** The step that compares Redis with MySQL, sale by sale, and corrects what differs and stays so. */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { rebuildSale, type RebuildDeps } from '../rebuild/rebuild-sale.ts';
+import type { SaleBooks, BookedState } from '../stores/mysql/upkeep/sale-books.ts';
+import type { Stores } from '../stores/open.ts';
 import type { DriftEntry } from '../stores/redis/drift-board.ts';
-import { limitField, parseLimitField } from '../stores/redis/keys.ts';
-import { compareSale, nameOf, type Compared, type Difference } from './compare-sale.ts';
-import { lookAtSale, type Look } from './look-at-sale.ts';
-import type { Step } from './report.ts';
+import { limitField, parseLimitField, returnMark } from '../stores/redis/keys.ts';
+import { type HeldCart, type SaleLooked, LookOverError, type HeldWalk } from '../stores/redis/sale-mends.ts';
+import type { Step } from './walk.ts';
+
+/** Units by SKU. */
+type Units = ReadonlyMap<string, number>;
+
+interface Compared {
+  look: SaleLooked;
+  books: SaleBooks;
+  /** Of all orders that Redis holds, and of those that it is to hold. */
+  held: Units;
+  /** Those of them that are sold in MySQL, and whose holds have not ended in Redis yet. */
+  soldOfHeld: Units;
+  /** Put back on sale in MySQL, and not yet in Redis. */
+  toReturn: Units;
+  /** What these orders of the users of `fields` take, by orderNo. */
+  carts: ReadonlyMap<string, HeldCart>;
+  /** Orders that are open in MySQL and not held in Redis: as many as one run mends. */
+  missing: readonly string[];
+  /** Marks of the limits that have gone back in Redis. */
+  returned: ReadonlySet<string>;
+  /** SKUs of which something came back after the look: their marks are newer than the look. */
+  givenBack: ReadonlySet<string>;
+  /** The fields of the limits whose values the look has, in its order. */
+  fields: readonly string[];
+  /** Users whose limits were read after the look, and may have changed in between. */
+  busyUsers: ReadonlySet<string>;
+}
+
+interface Stock {
+  total: number;
+  available: number;
+  held: number;
+  sold: number;
+}
+
+type Difference =
+  /** An order is open in MySQL, and Redis does not hold its units. */
+  | { kind: 'hold'; orderNo: string }
+  /** Redis' counters of a SKU are not what its holds and MySQL's books add up to. */
+  | { kind: 'stock'; sku: string; found: Stock; expected: Stock }
+  /** Redis has no counters of a SKU. */
+  | { kind: 'lost'; sku: string }
+  /** A user is counted to have more or fewer units than they hold or own. */
+  | { kind: 'limit'; field: string; found: number; expected: number }
+  /** MySQL's counters of a SKU are not the sums of its ledger. */
+  | { kind: 'counters'; sku: string; found: string; expected: string };
+
+type Of<Kind extends Difference['kind']> = Extract<Difference, { kind: Kind }>;
+
+/** Equal differences have equal names, whatever else goes on in the sale. */
+function nameOf(difference: Difference): string {
+  switch (difference.kind) {
+    case 'hold':
+      return `hold ${difference.orderNo}`;
+    case 'stock': {
+      const { sku, found, expected } = difference;
+      const off = [found.total - expected.total, found.held - expected.held, found.sold - expected.sold];
+      return `stock ${sku} ${off.join(' ')} ${found.total - found.available - found.held - found.sold}`;
+    }
+    case 'limit':
+      return `limit ${difference.field} ${difference.found - difference.expected}`;
+    case 'lost':
+    case 'counters':
+      return `${difference.kind} ${difference.sku}`;
+    default:
+      return difference satisfies never;
+  }
+}
+
+/** What Redis counts of each SKU. */
+const COUNTS = ['total', 'available', 'held', 'sold'];
+
+function compareSale(compared: Compared): Difference[] {
+  const { books, missing } = compared;
+  const counters = books.skus.flatMap(({ sku, counted, booked }): Of<'counters'>[] =>
+    counted.held === booked.held && counted.sold === booked.sold
+      ? []
+      : [
+          {
+            kind: 'counters',
+            sku,
+            found: `${counted.held} held, ${counted.sold} sold`,
+            expected: `${booked.held} held, ${booked.sold} sold`,
+          },
+        ],
+  );
+  const holds = missing.map((orderNo): Difference => ({ kind: 'hold', orderNo }));
+  // What MySQL counts is believed about Redis only where MySQL agrees with itself, and marks only where they
+  // are as old as the look. What cannot be judged now is judged by the next run.
+  const doubted = new Set([...counters.map(({ sku }) => sku), ...compared.givenBack]);
+  const stock = compareStock(compared).filter(({ sku }) => !doubted.has(sku));
+  const limits = compareLimits(compared).filter(({ field }) => {
+    const { sku, userId } = parseLimitField(field);
+    return !doubted.has(sku) && !compared.busyUsers.has(userId);
+  });
+  const lost = books.skus
+    .filter(({ sku }) => isLost(compared, sku))
+    .map(({ sku }): Of<'lost'> => ({ kind: 'lost', sku }));
+  return [...counters, ...lost, ...holds, ...stock, ...limits];
+}
+
+function isLost({ look }: Pick<Compared, 'look'>, sku: string): boolean {
+  return COUNTS.some((count) => !look.stock.has(`${sku}:${count}`));
+}
+
+function compareStock(compared: Compared): Of<'stock'>[] {
+  const { look, books, held, soldOfHeld, toReturn } = compared;
+  const soldSince = new Map<string, number>();
+  addUnits(soldSince, books.soldSince);
+  return books.skus.flatMap(({ sku, total, counted }) => {
+    const count = (field: string) => look.stock.get(`${sku}:${field}`) ?? Number.NaN;
+    if (isLost(compared, sku)) return [];
+    const units = (sums: Units) => sums.get(sku) ?? 0;
+    const sold = counted.sold - units(soldOfHeld) - units(soldSince) + units(toReturn);
+    const expected = { total, available: total - units(held) - sold, held: units(held), sold };
+    const found = {
+      total: count('total'),
+      available: count('available'),
+      held: count('held'),
+      sold: count('sold'),
+    };
+    const isEqual =
+      found.total === expected.total &&
+      found.available === expected.available &&
+      found.held === expected.held &&
+      found.sold === expected.sold;
+    return isEqual ? [] : [{ kind: 'stock', sku, found, expected }];
+  });
+}
+
+function compareLimits(compared: Compared): Of<'limit'>[] {
+  const { look, fields } = compared;
+  const has = ownedUnits(compared);
+  return fields.flatMap((field, i): Of<'limit'>[] => {
+    const [found, expected] = [look.limits[i] ?? 0, has.get(field) ?? 0];
+    return found === expected ? [] : [{ kind: 'limit', field, found, expected }];
+  });
+}
+
+/** What users held or owned at the moment of the look, by the field of the limits that counts it. */
+function ownedUnits(compared: Omit<Compared, 'fields'>): Map<string, number> {
+  const units = new Map<string, number>();
+  const add = (field: string, quantity: number) => units.set(field, (units.get(field) ?? 0) + quantity);
+  for (const { userId, items } of compared.carts.values()) {
+    for (const { sku, quantity } of items) add(limitField(sku, userId), quantity);
+  }
+  for (const { orderNo, userId, reservedAtMs, limitReturned, sku, quantity } of compared.books.owned) {
+    const back = limitReturned
+      .filter(({ part }) => compared.returned.has(returnMark(orderNo, 'limit', part)))
+      .reduce((sum, returned) => sum + returned.quantity, 0);
+    if (!compared.carts.has(orderNo) && reservedAtMs < compared.look.atMs && back < quantity) {
+      add(limitField(sku, userId), quantity - back);
+    }
+  }
+  return units;
+}
+
+function addUnits(sums: Map<string, number>, lines: readonly { sku: string; quantity: number }[]): void {
+  for (const { sku, quantity } of lines) sums.set(sku, (sums.get(sku) ?? 0) + quantity);
+}
+
+/** Missing holds that one run writes again. The counters are judged by all that are missing. */
+const MISSING_MAX = 1_000;
+
+type Look = { kind: 'compared'; compared: Compared } | { kind: 'skipped'; why: string };
+
+const skipped = (why: string): Look => ({ kind: 'skipped', why });
+
+/** Limits whose values are compared too. */
+interface LimitsToLookAt {
+  fields: readonly string[];
+  /**
+   * few: as many as one script reads, at the moment of the look. many: read after it, page by page. One that
+   * changed in between may seem to differ.
+   */
+  are: 'few' | 'many';
+}
+
+/** @returns skipped: the stores cannot be compared now, say because the sale is being made again */
+async function lookAtSale(
+  { saleMends, saleBooks }: Stores,
+  saleId: string,
+  { fields, are }: LimitsToLookAt,
+  signal: AbortSignal,
+): Promise<Look> {
+  const seenAt = await saleMends.look(saleId, are === 'few' ? fields : []);
+  if (seenAt.kind !== 'looked') return skipped('its data in Redis are missing, or are being made again');
+  const look = are === 'few' ? seenAt : { ...seenAt, limits: await saleMends.readLimits(saleId, fields) };
+  const walk = saleMends.walkHeld(saleId, look);
+  const users = [...new Set(fields.map((field) => parseLimitField(field).userId))];
+  try {
+    const seen = await saleBooks.read(saleId, { atMs: look.atMs, users }, async (books): Promise<Look> => {
+      if (books.epoch !== look.epoch) return skipped('its epoch in MySQL is another than in Redis');
+      // The stores have different totals for a moment.
+      if (books.isChanging || books.changeNo !== look.changeNo)
+        return skipped('a change of the sale is on its way');
+      const returned = await readReturned(saleMends, saleId, look, books);
+      const held = await readHeld(walk, books, new Set(users), signal);
+      if (!held) return skipped('Redis has an order in part, and MySQL has none');
+      // By a clock that was set back, orders of before the look would count as later ones.
+      const nowMs = await saleMends.readTimeMs(saleId);
+      if (walk.newestMs() > nowMs || books.soldSince.some(({ reservedAtMs }) => reservedAtMs > nowMs))
+        return skipped("it has orders of a later time than Redis' clock shows");
+      const busy = are === 'few' ? [] : [...held.carts].filter(([orderNo]) => walk.hasEnded(orderNo));
+      const busyUsers = new Set(busy.map(([, { userId }]) => userId));
+      return { kind: 'compared', compared: { look, books, fields, busyUsers, ...returned, ...held } };
+    });
+    return seen ?? skipped('MySQL does not have the sale');
+  } catch (error) {
+    if (error instanceof LookOverError) return skipped(error.message);
+    throw error;
+  } finally {
+    await walk.end();
+  }
+}
+
+/** What Redis has yet to return, and what it has returned since the look. */
+async function readReturned(
+  saleMends: Stores['saleMends'],
+  saleId: string,
+  look: SaleLooked,
+  books: SaleBooks,
+): Promise<Pick<Compared, 'toReturn' | 'returned' | 'givenBack'>> {
+  const toReturn = new Map<string, number>();
+  for await (const lines of books.listReturned()) {
+    const markOf = ({ orderNo, part }: (typeof lines)[number]) => returnMark(orderNo, 'stock', part);
+    const followed = await saleMends.readReturned(saleId, lines.map(markOf));
+    addUnits(
+      toReturn,
+      lines.filter((line) => !followed.has(markOf(line))),
+    );
+  }
+  const marks = books.owned.flatMap(({ orderNo, limitReturned }) =>
+    limitReturned.map(({ part }) => returnMark(orderNo, 'limit', part)),
+  );
+  const returned = await saleMends.readReturned(saleId, [...new Set(marks)]);
+  return { toReturn, returned, givenBack: await saleMends.listGivenBackSince(saleId, look.stock) };
+}
+
+/** Undefined: what a held order takes is not known. The step that walks the holds parks it. */
+async function readHeld(
+  walk: HeldWalk,
+  books: SaleBooks,
+  users: ReadonlySet<string>,
+  signal: AbortSignal,
+): Promise<Pick<Compared, 'held' | 'soldOfHeld' | 'carts' | 'missing'> | undefined> {
+  const held = new Map<string, number>();
+  const soldOfHeld = new Map<string, number>();
+  const open = new Map<string, number>();
+  const carts = new Map<string, HeldCart>();
+  const missing: string[] = [];
+  /** Listed as held, and Redis has not what they take. */
+  const incomplete = new Set<string>();
+
+  const count = (orderNo: string, cart: HeldCart, booked: BookedState | undefined): void => {
+    addUnits(held, cart.items);
+    if (booked === 'sold') addUnits(soldOfHeld, cart.items);
+    if (booked === 'open') addUnits(open, cart.items);
+    if (users.has(cart.userId)) carts.set(orderNo, cart);
+  };
+
+  for await (const page of walk.pages()) {
+    signal.throwIfAborted();
+    const booked = await books.readBooked(page.map(({ orderNo }) => orderNo));
+    for (const { orderNo, cart } of page) {
+      if (cart) count(orderNo, cart, booked.get(orderNo));
+      else incomplete.add(orderNo);
+    }
+    const unknown = page.filter(({ cart }) => !cart).map(({ orderNo }) => orderNo);
+    if ((await books.readStored(unknown)).size < unknown.length) return undefined;
+  }
+  // Where MySQL counts as many units of open orders as Redis holds of them, none is missing.
+  if (incomplete.size === 0 && books.skus.every(({ sku, booked }) => booked.held === (open.get(sku) ?? 0)))
+    return { held, soldOfHeld, carts, missing };
+
+  for await (const page of books.listOpen()) {
+    signal.throwIfAborted();
+    const notHeld = new Set(await walk.filterNotHeld(page));
+    const gone = page.filter((orderNo) => notHeld.has(orderNo) || incomplete.has(orderNo));
+    for (const { order } of await books.readOrders(gone)) {
+      count(order.orderNo, order, 'open');
+      if (missing.length < MISSING_MAX) missing.push(order.orderNo);
+    }
+  }
+  return { held, soldOfHeld, carts, missing };
+}
 
 /** One look could be misled by an order that was accepted long ago and is restored just now. */
 const LOOKS = 3;
@@ -18,7 +300,7 @@ const LOOKS = 3;
 const LOOK_PAUSE_MS = 500;
 /**
  * A hold is written again within this time of looking at the clock, or not at all. It is less than the time
- * after which MySQL ends an idle transaction (`session.ts`), so the order's row is locked until then.
+ * after which MySQL ends an idle transaction (`connection.ts`), so the order's row is locked until then.
  */
 const RESTORE_WITHIN_MS = 5_000;
 /** Lines of orders, and limits, in one page: about a millisecond of Redis. */

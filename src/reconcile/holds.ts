@@ -13,9 +13,9 @@ import { isDamaged } from '../stores/redis/damage.ts';
 import type { HeldOrder, HoldPlace } from '../stores/redis/holds.ts';
 import { formatSaleShard, type SaleShard } from '../stores/redis/keys.ts';
 import type { ReservedOrder } from '../stores/redis/reservations.ts';
+import { type StepReport } from '../workflows/contract.ts';
 import { abandonOrder } from './abandon.ts';
-import type { Step, StepReport } from './report.ts';
-import { inOneRun, MANY_PAGES_MAX } from './walk.ts';
+import { type Step, inOneRun, MANY_PAGES_MAX } from './walk.ts';
 
 /** Holds looked at by one script: it takes about two milliseconds of Redis. */
 const PAGE_SIZE = 500;

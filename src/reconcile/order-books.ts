@@ -1,11 +1,10 @@
-/**
- * Finds orders in MySQL that contradict themselves: a row that is not what its events say, or whose stock was
- * booked otherwise. No rule can know which of them is right, so each is parked.
- */
+/** Steps that walk the orders: their bookings against their states, and their projections. */
 
+import type { NumberedState } from '../stores/mysql/events/event-rows.ts';
 import type { Stores } from '../stores/open.ts';
-import type { Step } from './report.ts';
-import { inOneRun, MANY_PAGES_MAX } from './walk.ts';
+import { isDamaged } from '../stores/redis/damage.ts';
+import { projectChanges, type Reservations } from '../stores/redis/reservations.ts';
+import { type Step, inOneRun, MANY_PAGES_MAX } from './walk.ts';
 
 /** Orders checked by one snapshot, in some dozens of milliseconds. */
 const PAGE_SIZE = 500;
@@ -29,6 +28,57 @@ export function createOrderBooksStep({ orderBooks, places, log }: Stores): Step 
       await places.save(WALK, after);
       if (after === undefined) break;
     }
+    return report;
+  };
+}
+
+/** Changes projected by a few scripts, each of which takes less than a millisecond of Redis. */
+const STATES_AT_ONCE = 500;
+/** A workflow projects within moments. What has not come after this time is behind. */
+const GRACE_MS = 5_000;
+const STATES_WALK = 'projections';
+
+type Reply = Awaited<ReturnType<Reservations['project']>> | 'damaged';
+
+/** A projection is a copy, of which nothing is decided here, so the log of actions gets no entry of it. */
+export function createProjectionsStep({ eventRows, reservations, places, log }: Stores): Step {
+  async function projectOne({ orderNo, state }: NumberedState): Promise<Reply> {
+    try {
+      return await reservations.project(orderNo, state);
+    } catch (error) {
+      if (!isDamaged(error)) throw error;
+      log.warn({ err: error, orderNo }, 'a damaged order could not be projected');
+      return 'damaged';
+    }
+  }
+
+  async function projectPage(page: readonly NumberedState[]): Promise<Reply[]> {
+    // The last change of each order.
+    const changes = [...new Map(page.map((change) => [change.orderNo, change])).values()];
+    try {
+      return await projectChanges(reservations, changes);
+    } catch (error) {
+      if (!isDamaged(error)) throw error;
+      // One of them, which must not keep the others behind.
+      return Promise.all(changes.map(projectOne));
+    }
+  }
+
+  return async (signal) => {
+    const report = { looked: 0, repaired: 0, parked: 0 };
+    let after = Number((await places.read(STATES_WALK)) ?? 0);
+    const mayGoOn = inOneRun(MANY_PAGES_MAX, signal);
+    while (mayGoOn()) {
+      const page = await eventRows.listStates(after, STATES_AT_ONCE, GRACE_MS);
+      const replies = await projectPage(page);
+      report.looked += page.length;
+      report.repaired += replies.filter((reply) => reply === 'projected').length;
+      // Further changes may follow the last one at any time, so the walk stays there and never begins anew.
+      after = page.at(-1)?.sequence ?? after;
+      await places.save(STATES_WALK, String(after));
+      if (page.length < STATES_AT_ONCE) break;
+    }
+    if (report.repaired > 0) log.warn(report, 'Redis was behind MySQL, and shows these changes now');
     return report;
   };
 }

@@ -2,16 +2,20 @@
 
 import type { RebuildDeps } from '../rebuild/rebuild-sale.ts';
 import { createDriftStep } from './drift.ts';
-import { createGiveBacksStep, type GiveBacksDeps } from './give-backs.ts';
 import { createHoldsStep, type HoldsDeps } from './holds.ts';
-import { createOpenOrdersStep, type OpenOrdersDeps } from './open-orders.ts';
-import { createOpenRefundsStep, type OpenRefundsDeps } from './open-refunds.ts';
-import { createOrderBooksStep } from './order-books.ts';
-import { createProjectionsStep } from './projections.ts';
+import {
+  createGiveBacksStep,
+  type GiveBacksDeps,
+  createOpenOrdersStep,
+  type OpenOrdersDeps,
+  createOpenRefundsStep,
+  type OpenRefundsDeps,
+} from './lost-work.ts';
+import { createOrderBooksStep, createProjectionsStep } from './order-books.ts';
 import { createProviderBookStep, type ProviderBookDeps } from './provider-book.ts';
-import type { Step } from './report.ts';
 import { createRetentionStep, type RetentionDeps } from './retention.ts';
 import { createUnmatchedPaymentsStep, type UnmatchedPaymentDeps } from './unmatched-payments.ts';
+import type { Step } from './walk.ts';
 
 export type ReconcileDeps = HoldsDeps &
   OpenOrdersDeps &

@@ -14,7 +14,7 @@ import type { UnmatchedPayment } from '../stores/mysql/money/unmatched-payments.
 import type { Stores } from '../stores/open.ts';
 import type { ReservedOrder } from '../stores/redis/reservations.ts';
 import { abandonOrder, projectAndRelease } from './abandon.ts';
-import type { Step } from './report.ts';
+import type { Step } from './walk.ts';
 
 /** Payments settled at once: as many as MySQL's connections handle in the time that a stop leaves. */
 const UNMATCHED_MAX = 200;

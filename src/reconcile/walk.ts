@@ -3,6 +3,15 @@
 import pLimit from 'p-limit';
 import type { OrderEngine } from '../engine/order-engine.ts';
 import type { Stores } from '../stores/open.ts';
+import { type StepReport } from '../workflows/contract.ts';
+
+/**
+ * Finds one kind of inconsistency and mends what is provably wrong. A run is bounded, and may be repeated, by
+ * two processes at once as well; a step that walks remembers its place itself.
+ * @param signal ends a run early when it aborts; the next run goes on
+ * @throws when a store or the provider is away: the next run tries again
+ */
+export type Step = (signal: AbortSignal) => Promise<StepReport>;
 
 /** Rows of one query. */
 const PAGE_SIZE = 500;

@@ -7,9 +7,9 @@
 import assert from 'node:assert/strict';
 import type { Logger } from 'pino';
 import { withShown, type FailureReason, type Order } from '../domain/order.ts';
-import type { MysqlStores } from './mysql/stores.ts';
+import type { MysqlStores } from './mysql-stores.ts';
+import type { RedisStores } from './redis-stores.ts';
 import type { Reservations } from './redis/reservations.ts';
-import type { RedisStores } from './redis/stores.ts';
 
 /** Of what the sale has, not of the order. */
 const OF_THE_SALE: ReadonlySet<FailureReason> = new Set(['stock_exhausted', 'unknown_sku']);

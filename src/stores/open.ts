@@ -4,14 +4,14 @@ import type { Logger } from 'pino';
 import { DEFAULT_DEPLOYMENT_NAME } from '../domain/limits.ts';
 import { createCaughtUpOrders } from './caught-up-orders.ts';
 import { createDeploymentStores } from './deployment.ts';
+import { mysqlStores } from './mysql-stores.ts';
 import { createMysqlPool } from './mysql/connection.ts';
-import { mysqlStores } from './mysql/stores.ts';
+import { redisStores } from './redis-stores.ts';
 import { assertNoEviction, connectRedis } from './redis/connection.ts';
 import { createEngineBudget } from './redis/engine-budget.ts';
 import { createPaymentAttempts } from './redis/payment-attempts.ts';
 import { createProviderPace } from './redis/provider-pace.ts';
 import { createReservations } from './redis/reservations.ts';
-import { redisStores } from './redis/stores.ts';
 
 export interface StoreConfig {
   REDIS_URL: readonly string[];

@@ -10,10 +10,10 @@ import { createVoidSessions, type ActivityDeps } from '../activities/void-sessio
 import { isFinal } from '../domain/order.ts';
 import { ProviderBusyError } from '../payments/provider.ts';
 import { settleStocks } from '../rebuild/settle-stock.ts';
-import { isUnavailable } from '../stores/mysql/errors.ts';
+import { isUnavailable } from '../stores/mysql/connection.ts';
 import type { ClosingOrder, EndChange } from '../stores/mysql/orders/endings.ts';
 import type { Stores } from '../stores/open.ts';
-import { projectChanges } from '../stores/redis/project-changes.ts';
+import { projectChanges } from '../stores/redis/reservations.ts';
 import { runLoop } from './loop.ts';
 
 /** As many as are stored in one transaction: the counters of a SKU are locked for as long. */

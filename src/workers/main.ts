@@ -5,8 +5,7 @@ import { openProvider } from '../payments/open.ts';
 import { createPaced } from '../payments/pacing.ts';
 import { runProcess } from '../process.ts';
 import { openStores } from '../stores/open.ts';
-import { boundHeapGrowth } from './heap-growth.ts';
-import { startWorker } from './service.ts';
+import { boundHeapGrowth, startWorker } from './service.ts';
 
 boundHeapGrowth();
 await runProcess('worker', loadWorkerConfig, async (config, log) => {

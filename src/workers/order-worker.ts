@@ -6,17 +6,74 @@
 import { Client } from '@temporalio/client';
 import type { WorkerDeploymentVersion } from '@temporalio/common';
 import {
+  type ActivityInterceptorsFactory,
   Worker,
   type InjectedSinks,
   type NativeConnection,
   type WorkerOptions,
   type WorkflowBundleOption,
 } from '@temporalio/worker';
+import { z } from 'zod';
 import type { Activities } from '../activities/index.ts';
 import { createOrderEngine, type OrderEngine } from '../engine/order-engine.ts';
+import type { ParkedKind } from '../stores/mysql/rows/parked.ts';
 import type { EngineBudget } from '../stores/redis/engine-budget.ts';
-import { paymentsQueueOf, TASK_QUEUE, type EngineSinks } from '../workflows/contract.ts';
-import { createFailureNotes, type FailureNotes } from './failure-notes.ts';
+import { type RefundInput, paymentsQueueOf, TASK_QUEUE, type EngineSinks } from '../workflows/contract.ts';
+
+/**
+ * Notes under way at once. While a store is away thousands of steps may fail; what is not noted now is noted
+ * at the step's next try.
+ */
+const NOTES_MAX = 10;
+
+export interface FailureNotes {
+  noteFailure(kind: ParkedKind, reference: string, error: string): Promise<void>;
+  noteRefundFailure(payment: RefundInput, error: string): Promise<void>;
+}
+
+const ofOrder = z.object({ orderNo: z.string() });
+const ofNewOrder = z.object({ order: ofOrder });
+const ofRefund = z.object({
+  paymentId: z.int(),
+  provider: z.string().optional(),
+  providerPaymentId: z.string().optional(),
+});
+
+/** A step that failed is never delayed by its note, and a note that fails is left out. */
+export function createFailureNotes(notes: FailureNotes): ActivityInterceptorsFactory {
+  let underWay = 0;
+
+  async function note([input]: unknown[], error: string): Promise<void> {
+    if (underWay >= NOTES_MAX) return;
+    underWay += 1;
+    try {
+      const orderNo =
+        ofOrder.safeParse(input).data?.orderNo ?? ofNewOrder.safeParse(input).data?.order.orderNo;
+      const payment = ofRefund.safeParse(input).data;
+      if (orderNo !== undefined) await notes.noteFailure('order', orderNo, error);
+      else if (payment) await notes.noteRefundFailure(payment, error);
+    } catch {
+      // The store is away; the next failure is noted.
+    } finally {
+      underWay -= 1;
+    }
+  }
+
+  return ({ info }) => ({
+    inbound: {
+      async execute(input, next) {
+        try {
+          return await next(input);
+        } catch (error) {
+          // A local activity is one of the quick tries, before anything is parked.
+          const text = error instanceof Error ? error.message : String(error);
+          if (!info.isLocal) void note(input.args, `${info.activityType}: ${text}`);
+          throw error;
+        }
+      },
+    },
+  });
+}
 
 /**
  * An order's step takes at most its own timeout of ten seconds. What takes longer, such as a slow refund, is
@@ -25,7 +82,7 @@ import { createFailureNotes, type FailureNotes } from './failure-notes.ts';
 const SHUTDOWN_GRACE_MS = 10_000;
 const SHUTDOWN_FORCE_MS = 15_000;
 /**
- * A cached order takes about 0.2 MB, so that the process stays between 380 and 430 MB (see `heap-growth.ts`).
+ * A cached order takes about 0.2 MB, so that the process stays between 380 and 430 MB (see `service.ts`).
  * Others are replayed when they wake, from histories of a dozen events.
  */
 const CACHED_WORKFLOWS_MAX = 400;

@@ -5,14 +5,399 @@
  * started; before that it stays and is repeated.
  */
 
+import { setTimeout as delay } from 'node:timers/promises';
+import type { LimitFunction } from 'p-limit';
+import {
+  type Order,
+  parseOrderNo,
+  withShown,
+  isFinal,
+  type FailureReason,
+  isTooLateToBegin,
+} from '../domain/order.ts';
+import type { OrderEngine } from '../engine/order-engine.ts';
+import { settleStocks } from '../rebuild/settle-stock.ts';
+import { abandonOrder } from '../reconcile/abandon.ts';
+import { isInvalidValue } from '../stores/mysql/connection.ts';
+import type { WorkflowPresence } from '../stores/mysql/orders/orders.ts';
 import type { Stores } from '../stores/open.ts';
 import type { Outbox, OutboxEntry } from '../stores/redis/outbox.ts';
-import type { Burst } from './burst.ts';
+import {
+  type ReserveAgainOutcome,
+  type ReservedOrder,
+  projectChanges,
+} from '../stores/redis/reservations.ts';
+import type { EngineGate } from './engine-gate.ts';
 import { backoffMs } from './loop.ts';
-import { createOutboxPages, PAGE_SIZE, type OutboxPage } from './outbox-pages.ts';
-import { orderNoOf, readAccepted } from './read-accepted.ts';
-import { startStored, startUnstored, type StartDeps } from './start-accepted.ts';
-import { storeAhead } from './store-ahead.ts';
+
+/**
+ * A page within this time is ten times what a small Temporal starts, so in waiting for the end of the burst
+ * it loses little, and storing gains the processor time.
+ */
+const BURST_MS = 1_000;
+
+export type Burst = ReturnType<typeof createBurst>;
+
+/** One for all sales of a relay, because they share Temporal and MySQL. */
+export function createBurst() {
+  let windowStartedMs = 0;
+  let readInWindow = 0;
+  let untilMs = 0;
+
+  return {
+    /** Counts entries that were read from an outbox. */
+    note(entryCount: number): void {
+      const nowMs = Date.now();
+      if (nowMs - windowStartedMs >= BURST_MS) [windowStartedMs, readInWindow] = [nowMs, 0];
+      readInWindow += entryCount;
+      if (readInWindow >= PAGE_SIZE) untilMs = nowMs + BURST_MS;
+    },
+
+    isOn: (): boolean => Date.now() < untilMs,
+  };
+}
+
+/** How often a sale is looked at whose data are being made again. */
+const LOOK_EVERY_MS = 250;
+/** A rebuild of a big sale takes less; after that the entry is read again, if it is still there. */
+const WAIT_MAX_MS = 2 * 60_000;
+const RESERVED_AGAIN = 'orders of an older epoch were reserved again';
+
+interface LostHoldDeps extends Stores {
+  outbox: Pick<Outbox, 'referenceOf'>;
+
+  /** Ends the waiting when the relay stops. */
+  stopping: AbortSignal;
+}
+
+/** @throws when a store is away, or when a rebuild does not end: the entries are to be repeated */
+async function reserveLostHolds(deps: LostHoldDeps, entries: readonly Accepted[]): Promise<void> {
+  const counts = { reserved: 0, abandoned: 0, leftLost: 0 };
+  await Promise.all(
+    entries.map(async (entry) => {
+      const outcome = await reserveWhenRebuilt(deps, entry.order);
+      const end = isHeld(outcome) ? 'reserved' : outcome.kind === 'too-late' ? 'leftLost' : 'abandoned';
+      if (end === 'abandoned') await abandon(deps, entry);
+      counts[end] += 1;
+    }),
+  );
+  if (entries.length > 0) deps.log.warn(counts, RESERVED_AGAIN);
+}
+
+/**
+ * Reserves those of these orders again whose hold is of an older epoch than their sale, without MySQL.
+ * @returns those that need no workflow: they wait in the outbox again, or are lost
+ * @throws when Redis is away: the entries are to be repeated
+ */
+async function reserveOlder(
+  { reservations, log }: Pick<LostHoldDeps, 'reservations' | 'log'>,
+  entries: readonly Accepted[],
+): Promise<Accepted[]> {
+  const outcomes = await Promise.all(
+    entries.map(({ order }) => reservations.reserveAgain(order, { knownForMs: 0 })),
+  );
+  const leftLost = entries.filter((_, i) => outcomes[i]?.kind === 'too-late');
+  const reserved = entries.filter((_, i) => isHeld(outcomes[i]));
+  const counts = { reserved: reserved.length, leftLost: leftLost.length };
+  if (reserved.length + leftLost.length > 0) log.warn(counts, RESERVED_AGAIN);
+  return [...reserved, ...leftLost];
+}
+
+function isHeld(outcome: ReserveAgainOutcome | undefined): boolean {
+  return outcome?.kind === 'reserved' || (outcome?.kind === 'known' && outcome.hold === 'held');
+}
+
+/** The outbox of these orders may be gone, so this waits while the sale's data are being made again. */
+async function reserveWhenRebuilt(
+  { reservations, stopping }: LostHoldDeps,
+  order: Order,
+): Promise<ReserveAgainOutcome> {
+  const untilMs = Date.now() + WAIT_MAX_MS;
+  do {
+    const outcome = await reservations.reserveAgain(order, { knownForMs: 0 });
+    if (outcome.kind !== 'sale-absent') return outcome;
+    await delay(LOOK_EVERY_MS, undefined, { signal: stopping });
+  } while (Date.now() < untilMs);
+  throw new Error(`order ${order.orderNo} was not reserved again: the data of its sale are not there yet`);
+}
+
+async function abandon(deps: LostHoldDeps, { entryId, order }: Accepted): Promise<void> {
+  try {
+    await abandonOrder(deps, order, 'lost_hold');
+  } catch (error) {
+    // MySQL refuses the values of this very order. A repeat would fail too, and delay the other entries.
+    if (!isInvalidValue(error)) throw error;
+    const { orderNo } = order;
+    await deps.orders.parkOutboxEntry({
+      reference: deps.outbox.referenceOf(entryId),
+      orderNo,
+      cause: 'order_refused',
+      reason: `${orderNo} has lost its hold, and ${String(error)}`,
+    });
+  }
+}
+
+interface ReadDeps extends Stores {
+  outbox: Pick<Outbox, 'acknowledge' | 'referenceOf'>;
+}
+
+/** An outbox entry with its order as Redis has it. */
+export interface Accepted extends ReservedOrder {
+  entryId: string;
+}
+
+const orderNoOf = ({ order }: Accepted): string => order.orderNo;
+
+/**
+ * Parks entries whose order cannot be read, and acknowledges them, so that they do not delay the others. An
+ * order that Redis lost with all of its sale is not parked: no operator could bring it back.
+ */
+async function readAccepted(
+  { outbox, reservations, orders, saleStock, log }: ReadDeps,
+  entries: readonly OutboxEntry[],
+): Promise<Accepted[]> {
+  if (entries.length === 0) return [];
+  const found = await reservations.readOrders(entries.map(({ orderNo }) => orderNo));
+  const accepted: Accepted[] = [];
+  for (const [i, { entryId, orderNo }] of entries.entries()) {
+    const reserved = found[i];
+    if (reserved) {
+      const { order, state } = reserved;
+      accepted.push({ entryId, order: withShown(order, state), state });
+      continue;
+    }
+    log.error({ orderNo, entryId }, 'an outbox entry names an order that Redis does not have');
+    if (!(await isLostWithSale(saleStock, orderNo))) {
+      await orders.parkOutboxEntry({
+        reference: outbox.referenceOf(entryId),
+        orderNo,
+        cause: 'outbox_entry_unreadable',
+        reason: `no order ${orderNo} in Redis`,
+      });
+    }
+    await outbox.acknowledge([entryId]);
+  }
+  return accepted;
+}
+
+async function isLostWithSale(saleStock: ReadDeps['saleStock'], orderNo: string): Promise<boolean> {
+  const parts = parseOrderNo(orderNo);
+  if (!parts) return false;
+  const life = await saleStock.checkLife(parts.saleId);
+  return life.kind !== 'well' || life.epoch > parts.epoch;
+}
+
+interface StoreAheadDeps extends LostHoldDeps {
+  outbox: LostHoldDeps['outbox'] & Pick<Outbox, 'acknowledge'>;
+
+  /** Bounds the transactions under way, over all sales of a relay; first come, first served. */
+  storing: LimitFunction;
+}
+
+export interface StoreAheadOutcome {
+  /** With their states as MySQL has them. */
+  stored: Accepted[];
+  refused: Refused[];
+}
+
+/** An order that MySQL can never store. */
+interface Refused extends Accepted {
+  reason: FailureReason;
+}
+
+/**
+ * @param presence claimed: the caller starts their workflows at once. due: a relay starts them later
+ * @returns refused: their own workflows will get the refusal and release the stock. An order of an older
+ *   epoch is not among them: it is reserved again and comes back, or is abandoned
+ * @throws when the store as a whole is unavailable
+ */
+async function storeAhead(
+  deps: StoreAheadDeps,
+  accepted: readonly Accepted[],
+  presence: Exclude<WorkflowPresence, 'started'>,
+): Promise<StoreAheadOutcome> {
+  if (accepted.length === 0) return { stored: [], refused: [] };
+  const { outbox, reservations, orders, storing } = deps;
+  const batch = accepted.map(({ order }) => order);
+  const outcomes = await storing(() => orders.storeOrders(batch, presence));
+  const durable: Accepted[] = [];
+  const refused: Refused[] = [];
+  for (const entry of accepted) {
+    const outcome = outcomes.get(entry.order.orderNo);
+    if (!outcome) throw new Error(`no outcome for order ${entry.order.orderNo}`);
+    if (outcome.kind === 'refused') refused.push({ ...entry, reason: outcome.reason });
+    else durable.push({ ...entry, state: outcome.state });
+  }
+  // Where a projection gets lost, the order's workflow projects again.
+  await projectChanges(
+    reservations,
+    durable.map(({ order: { orderNo }, state }) => ({ orderNo, state })),
+  );
+  // The process that abandoned an order may have died before it released the stock.
+  const abandoned = durable.filter(({ state: { status } }) => isFinal(status) && status !== 'paid');
+  // One whose sale's data are being made again has nothing to release: the rebuild counts what MySQL has.
+  const releases = await settleStocks(
+    deps,
+    abandoned.map(({ order: { orderNo }, state }) => ({ orderNo, state })),
+  );
+  const failed = releases.find((release) => release.status === 'rejected');
+  if (failed) throw failed.reason;
+  await outbox.acknowledge(durable.map(({ entryId }) => entryId));
+  // A paid one is for an operator, as any paid order that is refused.
+  const lost = refused.filter(({ reason, state }) => reason === 'lost_hold' && state.status !== 'paid');
+  await reserveLostHolds(deps, lost);
+  await outbox.acknowledge(lost.map(({ entryId }) => entryId));
+  return { stored: durable, refused: refused.filter((entry) => !lost.includes(entry)) };
+}
+
+interface StartDeps extends StoreAheadDeps {
+  engine: Pick<OrderEngine, 'start'>;
+  gate: EngineGate;
+}
+
+/**
+ * Starts orders that are stored and claimed, and ends the claims. An order whose start failed is due again at
+ * once. One that is final in MySQL is not started: its entry came again. Nor is one that it is too late to
+ * begin: due again, it is left to be ended without a workflow.
+ * @param admitted orders that have a slot of the engine budget, with their states as MySQL has them
+ * @param nowMs by Redis' clock (Unix ms)
+ */
+async function startStored(deps: StartDeps, admitted: readonly Accepted[], nowMs: number): Promise<void> {
+  const late = admitted.filter(({ order, state }) => !isUrgent(state) && isTooLateToBegin(order, nowMs));
+  const open = admitted.filter((entry) => !isFinal(entry.state.status) && !late.includes(entry));
+  const started = await deps.gate.run(open, orderNoOf, ({ order, state }) => deps.engine.start(order, state));
+  await deps.gate.release(
+    admitted.filter((entry) => !open.includes(entry)),
+    orderNoOf,
+  );
+  await deps.orderClaims.complete(started);
+  await deps.orderClaims.release([...open, ...late].filter((entry) => !started.includes(entry)));
+}
+
+/** It has money, or is to be cancelled. */
+function isUrgent({ payment, reason }: Accepted['state']): boolean {
+  return payment !== 'none' || reason !== null;
+}
+
+/**
+ * Starts orders that could not be stored: their workflows store or abandon them. Takes the entries of those
+ * that were started off the outbox; the others stay. One of an older epoch is reserved again instead, or
+ * left: its shopper may have been told that it is lost, while this process was frozen. Left is also one that
+ * it is too late to begin, while MySQL is away: once stored, it is ended without a workflow.
+ * @param admitted orders that have a slot of the engine budget; `reason` where MySQL refuses the order, and
+ *   not where MySQL is away
+ * @param nowMs by Redis' clock (Unix ms)
+ */
+async function startUnstored(
+  deps: StartDeps,
+  admitted: readonly (Accepted & Partial<Pick<Refused, 'reason'>>)[],
+  nowMs: number,
+): Promise<void> {
+  const unpaid = admitted.filter(({ state }) => state.status !== 'paid');
+  const handled = await reserveOlder(
+    deps,
+    unpaid.filter(({ reason }) => reason === undefined),
+  );
+  const late = unpaid.filter(
+    ({ order, state, reason }) => reason === undefined && !isUrgent(state) && isTooLateToBegin(order, nowMs),
+  );
+  const startable = unpaid.filter((entry) => !handled.includes(entry) && !late.includes(entry));
+  await deps.gate.release(
+    unpaid.filter((entry) => !startable.includes(entry)),
+    orderNoOf,
+  );
+  const started = await deps.gate.run(startable, orderNoOf, ({ order }) => deps.engine.start(order));
+  await deps.outbox.acknowledge(started.map(({ entryId }) => entryId));
+  for (const entry of admitted) if (!unpaid.includes(entry)) await parkPaid(deps, entry);
+}
+
+/**
+ * A paid order that MySQL has lost and refuses is left to an operator: its workflow would abandon it and
+ * release its units, and the goods may be on their way.
+ */
+async function parkPaid(
+  { gate, orders, outbox }: StartDeps,
+  entry: Accepted & Partial<Pick<Refused, 'reason'>>,
+): Promise<void> {
+  await gate.release([entry], orderNoOf);
+  if (entry.reason === undefined) return;
+  const { orderNo } = entry.order;
+  await orders.parkOutboxEntry({
+    reference: outbox.referenceOf(entry.entryId),
+    orderNo,
+    cause: 'paid_order_refused',
+    reason: `${orderNo} was paid, and MySQL refuses the order: ${entry.reason}`,
+  });
+  await outbox.acknowledge([entry.entryId]);
+}
+
+/**
+ * Entries per page, which is also one store batch. Twice as many gain nothing more in MySQL, and would only
+ * wait in this process instead of in Redis (docs/decisions.md).
+ */
+export const PAGE_SIZE = 500;
+/** How long one read waits for new entries, and so how long a shutdown may wait for the read. */
+const BLOCK_MS = 1_000;
+/** Entries that were left are read again after this pause, on top of the back-offs of Temporal and MySQL. */
+const RETRY_PAUSE_MS = 250;
+/** The cursor before the first entry. */
+const FIRST = '0';
+
+export interface OutboxPage {
+  entries: readonly OutboxEntry[];
+  /** To be called once the page was handled. Entries that were left are read again. */
+  finish: (isLeft: boolean) => void;
+}
+
+function createOutboxPages(outbox: Pick<Outbox, 'readPending' | 'readNew'>) {
+  /** Of the pages under way. They are pending in Redis as well, and must not be handled twice at once. */
+  const underWay = new Set<string>();
+  /**
+   * Unix time in ms at which to read unacknowledged entries from the first on; Infinity: there are none. The
+   * relay begins with them: an earlier process of its name, or a relay that died, may have left some.
+   */
+  let roundDueMs = 0;
+  /** Where the round of reading them goes on: after this entry. Undefined: there is no round. */
+  let cursor: string | undefined;
+
+  async function readRepeated(after: string): Promise<OutboxEntry[]> {
+    const entries = await outbox.readPending(PAGE_SIZE, after);
+    // A full page is followed by the next one.
+    cursor = entries.length === PAGE_SIZE ? entries.at(-1)?.entryId : undefined;
+    return entries.filter(({ entryId }) => !underWay.has(entryId));
+  }
+
+  async function readNew(): Promise<OutboxEntry[]> {
+    try {
+      return await outbox.readNew(PAGE_SIZE, Math.max(1, Math.min(BLOCK_MS, roundDueMs - Date.now())));
+    } catch (error) {
+      // Where the answer was lost on its way, its entries are pending under our name.
+      roundDueMs = 0;
+      throw error;
+    }
+  }
+
+  return {
+    /** Has all unacknowledged entries read again, as after entries were claimed from another relay. */
+    restart(): void {
+      roundDueMs = 0;
+    },
+
+    /** One read at a time. Earlier pages may still be under way. */
+    async read(): Promise<OutboxPage> {
+      if (cursor === undefined && Date.now() >= roundDueMs) [cursor, roundDueMs] = [FIRST, Infinity];
+      const entries = cursor === undefined ? await readNew() : await readRepeated(cursor);
+      for (const { entryId } of entries) underWay.add(entryId);
+      return {
+        entries,
+        finish(isLeft) {
+          for (const { entryId } of entries) underWay.delete(entryId);
+          if (isLeft) roundDueMs = Math.min(roundDueMs, Date.now() + RETRY_PAUSE_MS);
+        },
+      };
+    },
+  };
+}
 
 /** A consumer that has not touched an entry for so long is dead: a living one retries every few seconds. */
 const DEAD_AFTER_MS = 30_000;

@@ -4,7 +4,7 @@
  */
 
 import { rebuildSale, type RebuildCause, type RebuildDeps } from '../rebuild/rebuild-sale.ts';
-import type { WatchedSale } from '../stores/mysql/rebuild/sale-epochs.ts';
+import type { WatchedSale } from '../stores/mysql/rebuild/rebuild.ts';
 import type { SaleLife } from '../stores/redis/sale-stock.ts';
 import { backoffMs, runLoop } from './loop.ts';
 

@@ -11,12 +11,11 @@ import type { OrderEngine } from '../engine/order-engine.ts';
 import type { Stores } from '../stores/open.ts';
 import { formatSaleShard, wholeSale, type SaleShard } from '../stores/redis/keys.ts';
 import { createOutbox, findActive, listSales, registerSales } from '../stores/redis/outbox.ts';
-import { createBurst } from './burst.ts';
 import { createEngineGate } from './engine-gate.ts';
 import { runLoop } from './loop.ts';
+import { createBurst } from './outbox-follower.ts';
 import { createOutboxFollower } from './outbox-follower.ts';
-import { createRefundStarter } from './refund-starter.ts';
-import { createStarter } from './starter.ts';
+import { createRefundStarter, createStarter } from './starter.ts';
 
 /** How soon a new sale is noticed. */
 const SURVEY_EVERY_MS = 1_000;

@@ -4,7 +4,7 @@
  */
 
 import { WARM_UP_AHEAD_MS } from '../domain/limits.ts';
-import { isBehind, type DecidedSale } from '../domain/sale-change.ts';
+import { isBehind, type DecidedSale } from '../domain/sale.ts';
 import type { SaleRecord } from '../stores/mysql/rows/sale-rows.ts';
 import type { SalePage, SalePlace } from '../stores/mysql/sales/sale-news.ts';
 import type { Stores } from '../stores/open.ts';

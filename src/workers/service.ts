@@ -1,5 +1,6 @@
 /** Runs the relay and, as soon as Temporal is reached, the Temporal worker with the reconciliation. */
 
+import { setFlagsFromString } from 'node:v8';
 import { Client } from '@temporalio/client';
 import type { WorkerDeploymentVersion } from '@temporalio/common';
 import { DefaultLogger, makeTelemetryFilterString, NativeConnection, Runtime } from '@temporalio/worker';
@@ -7,23 +8,140 @@ import type { Logger } from 'pino';
 import { createActivities } from '../activities/index.ts';
 import { createReconcileActivities } from '../activities/reconcile.ts';
 import type { WorkerConfig } from '../config.ts';
-import { createReconcileSchedule } from '../engine/reconcile-schedule.ts';
+import type { OrderEngine } from '../engine/order-engine.ts';
+import { type ReconcileSchedule, createReconcileSchedule } from '../engine/reconcile-schedule.ts';
 import { createDispatcher } from '../events/dispatcher.ts';
+import { createEventFeed } from '../events/event-feed.ts';
 import type { PaymentProvider } from '../payments/provider.ts';
 import { createOrderSigner } from '../payments/signed-order.ts';
 import type { Service } from '../process.ts';
+import { createPusher, type PusherDeps } from '../push/pusher.ts';
 import { createReconcileSteps } from '../reconcile/steps.ts';
 import type { Stores } from '../stores/open.ts';
 import { searchAttributes } from '../workflows/contract.ts';
-import { createDeferredEngine } from './deferred-engine.ts';
 import { runEnder } from './ender.ts';
 import { runLoop } from './loop.ts';
 import { createOrderWorker } from './order-worker.ts';
-import { runPush } from './push-runner.ts';
 import { runRedisWatch } from './redis-watch.ts';
 import { runRelay } from './relay.ts';
 import { createSaleKeeper } from './sale-keeper.ts';
-import { createScheduleKeeper } from './schedule-keeper.ts';
+
+/**
+ * In percent of what is in use. Where memory seems plenty, V8 lets a heap grow to four times that: 65 MB
+ * became 260 MB while an outbox was drained.
+ */
+const GROWTH_PERCENT = 50;
+
+/** For the threads of the process too, which run the workflows. */
+export function boundHeapGrowth(): void {
+  // NODE_OPTIONS refuses it, and who starts the process may forget it. A V8 that does not know it goes on.
+  setFlagsFromString(`--heap-growing-percent=${GROWTH_PERCENT}`);
+}
+
+export function createDeferredEngine() {
+  let engine: OrderEngine | undefined;
+
+  async function connected(): Promise<OrderEngine> {
+    if (!engine) throw new Error('Temporal has not been reached yet');
+    return engine;
+  }
+
+  const deferred: Omit<OrderEngine, 'queryStatus'> = {
+    start: async (...args) => (await connected()).start(...args),
+    signalPaymentReceived: async (...args) => (await connected()).signalPaymentReceived(...args),
+    signalCancelRequested: async (...args) => (await connected()).signalCancelRequested(...args),
+    signalEnded: async (orderNo) => (await connected()).signalEnded(orderNo),
+    isRunning: async (...args) => (await connected()).isRunning(...args),
+    listRunning: async (...args) => (await connected()).listRunning(...args),
+    startRefund: async (refund) => (await connected()).startRefund(refund),
+  };
+
+  return {
+    engine: deferred,
+    /** Later calls go to this engine. */
+    connect(reached: OrderEngine): void {
+      engine = reached;
+    },
+  };
+}
+
+export type PushDeps = Omit<PusherDeps, 'eventFeed'> & Stores;
+
+/** Runs until `signal` aborts and the attempts under way have ended, each of which is bounded. */
+export async function runPush(deps: PushDeps, signal: AbortSignal): Promise<void> {
+  const pusher = createPusher({ ...deps, eventFeed: createEventFeed(deps) }, signal);
+  await runLoop('push', pusher.pass, { log: deps.log, signal });
+  await pusher.drain();
+}
+
+/** A reconciliation that does not run mends nothing, and nothing of what it mends is urgent. */
+const ENSURE_EVERY_MS = 60_000;
+/** Rows of one transaction. */
+const BATCH_SIZE = 500;
+
+export interface ScheduleKeeperDeps extends Stores {
+  schedule: ReconcileSchedule;
+  namespace: string;
+
+  /** Between two runs of the reconciliation. */
+  everyMs: number;
+  signal: AbortSignal;
+}
+
+/** @returns one pass of the keeper's loop; the pass returns the pause before the next, in ms */
+export function createScheduleKeeper(deps: ScheduleKeeperDeps): () => Promise<number> {
+  const { schedule, namespace, temporalNamespaces, orderClaims, refundClaims, everyMs, signal, log } = deps;
+
+  /** @returns whether the mark is to be cleared: there is none yet, or all is due again */
+  async function recover(): Promise<boolean> {
+    const mark = await temporalNamespaces.read(namespace);
+    if (mark === undefined) return true;
+    if (mark === 'made' && (await schedule.exists())) return false;
+    if (mark === 'made') {
+      log.error({ namespace }, 'Temporal has lost its data; orders and refunds get workflows again');
+      await temporalNamespaces.markLost(namespace);
+    }
+    const orders = await requeueAll(orderClaims, ({ orderNo }) => orderNo, signal);
+    const refunds = await requeueAll(refundClaims, ({ paymentId }) => paymentId, signal);
+    if (signal.aborted) return false;
+    log.error({ namespace, orders, refunds }, 'what Temporal has lost is due again');
+    return true;
+  }
+
+  return async function pass(): Promise<number> {
+    const isToBeMarked = await recover();
+    if (signal.aborted) return 0;
+    const outcome = await schedule.ensure();
+    if (outcome !== 'unchanged') log.info({ outcome }, 'the schedule of the reconciliation is up to date');
+    // After the schedule: a process that dies in between makes all due once more, which does no harm.
+    if (isToBeMarked) await temporalNamespaces.markMade(namespace);
+    return Math.min(everyMs, ENSURE_EVERY_MS);
+  };
+}
+
+interface Queue<T, I> {
+  listOpen: (after: T | undefined, limit: number) => Promise<T[]>;
+  requeue: (ids: readonly I[]) => Promise<I[]>;
+}
+
+/**
+ * Makes all due of which a workflow alone would go on, also where its workflow was started again meanwhile: a
+ * second start finds it. @returns how many
+ */
+async function requeueAll<T extends { isWaiting: boolean }, I>(
+  { listOpen, requeue }: Queue<T, I>,
+  idOf: (row: T) => I,
+  signal: AbortSignal,
+): Promise<number> {
+  let requeued = 0;
+  let page: T[] = [];
+  do {
+    page = await listOpen(page.at(-1), BATCH_SIZE);
+    const waiting = page.filter(({ isWaiting }) => isWaiting);
+    requeued += (await requeue(waiting.map(idOf))).length;
+  } while (page.length === BATCH_SIZE && !signal.aborted);
+  return requeued;
+}
 
 export interface WorkerParts {
   stores: Stores;

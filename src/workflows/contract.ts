@@ -6,7 +6,15 @@
 import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
 import { defineQuery, defineSignal, type Sinks } from '@temporalio/workflow';
 import type { ClosingReason, OrderState } from '../domain/order.ts';
-import type { StepReport } from '../reconcile/report.ts';
+
+export interface StepReport {
+  /** Things the step looked at. */
+  looked: number;
+  /** Inconsistencies that it mended. */
+  repaired: number;
+  /** Inconsistencies that the rules could not settle, and that an operator now sees. */
+  parked: number;
+}
 
 /** Unless `TEMPORAL_TASK_QUEUE` names another, as a second deployment in one namespace must. */
 export const TASK_QUEUE = 'orders';

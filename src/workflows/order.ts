@@ -26,9 +26,8 @@ import {
   type EngineSinks,
   type OrderWindow,
 } from './contract.ts';
-import { createSteps, type Steps } from './steps.ts';
+import { createSteps, type Steps, type Parking } from './steps.ts';
 import { SUMMARIES } from './summaries.ts';
-import type { Parking } from './until-done.ts';
 
 const { engineBudget } = proxySinks<EngineSinks>();
 

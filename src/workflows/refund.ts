@@ -12,9 +12,8 @@ import {
   workflowInfo,
 } from '@temporalio/workflow';
 import { refundUpdated, type EngineSinks, type RefundInput } from './contract.ts';
-import { createSteps } from './steps.ts';
+import { createSteps, type Parking } from './steps.ts';
 import { SUMMARIES } from './summaries.ts';
-import type { Parking } from './until-done.ts';
 
 const { engineBudget } = proxySinks<EngineSinks>();
 

@@ -1,7 +1,7 @@
 /** What the reconciliation found is in the metrics of each API, and a Redis that is away delays no scrape. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { showDrift } from '../../src/api/drift-metrics.ts';
+import { showDrift } from '../../src/api/gauges.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import { samplesOf } from './metrics.ts';

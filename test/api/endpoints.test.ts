@@ -1,6 +1,7 @@
 /** The endpoints of push over HTTP: set, shown, changed, tested, replayed, removed; and hostile input. */
 
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import { showPush } from '../../src/api/gauges.ts';
 import { signToken } from '../../src/api/http/auth.ts';
 import {
   createdEndpointReply,
@@ -9,12 +10,11 @@ import {
   endpointReply,
   replayReply,
   testReply,
-} from '../../src/api/http/endpoint-replies.ts';
-import { showPush } from '../../src/api/push-metrics.ts';
+} from '../../src/api/http/replies.ts';
 import { MAX_DELIVERIES_PAGE, MAX_PUSH_ENDPOINTS } from '../../src/domain/limits.ts';
 import { createMetrics } from '../../src/metrics.ts';
+import { mysqlStores } from '../../src/stores/mysql-stores.ts';
 import { createMysqlPool, modify } from '../../src/stores/mysql/connection.ts';
-import { mysqlStores } from '../../src/stores/mysql/stores.ts';
 import { dispatchEvents } from '../support/events.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { select, selectOne } from '../support/rows.ts';

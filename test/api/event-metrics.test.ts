@@ -1,7 +1,7 @@
 /** The metrics of events: how far they and their consumers are behind. No scrape waits for MySQL. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { showEventLag } from '../../src/api/event-metrics.ts';
+import { showEventLag } from '../../src/api/gauges.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import type { Stores } from '../../src/stores/open.ts';
 import { dispatchEvents } from '../support/events.ts';

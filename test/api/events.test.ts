@@ -2,11 +2,11 @@
 
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { signToken } from '../../src/api/http/auth.ts';
-import { eventsReply, consumerReply, consumersReply } from '../../src/api/http/event-replies.ts';
+import { eventsReply, consumerReply, consumersReply } from '../../src/api/http/replies.ts';
 import { MAX_EVENT_CONSUMERS, MAX_FEEDS_IN_FLIGHT } from '../../src/domain/limits.ts';
-import { createEventTicker } from '../../src/events/event-ticker.ts';
+import { createEventTicker } from '../../src/events/event-feed.ts';
+import { mysqlStores } from '../../src/stores/mysql-stores.ts';
 import { createMysqlPool } from '../../src/stores/mysql/connection.ts';
-import { mysqlStores } from '../../src/stores/mysql/stores.ts';
 import { dispatchEvents } from '../support/events.ts';
 import { buildOrder, buildSale, uniqueSaleId } from '../support/factories.ts';
 import { JWT_SECRET, problemOf, refusalOf, send, type Reply } from '../support/shopper.ts';

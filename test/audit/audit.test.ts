@@ -2,12 +2,17 @@
 
 import type { RowDataPacket } from 'mysql2/promise';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { auditSale, RULE_NAMES } from '../../src/audit/audit-sale.ts';
 import { beginLook } from '../../src/audit/look.ts';
-import { auditStrayMoney, runAudit, type SaleAudit } from '../../src/audit/run-audit.ts';
+import {
+  auditSale,
+  RULE_NAMES,
+  auditStrayMoney,
+  runAudit,
+  type SaleAudit,
+} from '../../src/audit/run-audit.ts';
 import type { OrderState, OrderStatus } from '../../src/domain/order.ts';
 import type { Sale } from '../../src/domain/sale.ts';
-import type { AuditedFeed } from '../../src/stores/audit/feed-reads.ts';
+import type { AuditedFeed } from '../../src/stores/audit/mysql-reads.ts';
 import { saleKeys } from '../../src/stores/redis/keys.ts';
 import { readSale } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';

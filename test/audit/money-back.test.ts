@@ -2,9 +2,8 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { SandboxConsole } from '../../sandbox/console.ts';
-import { auditSale } from '../../src/audit/audit-sale.ts';
-import { auditStrayMoney, runAudit } from '../../src/audit/run-audit.ts';
-import type { SaleSnapshot } from '../../src/audit/snapshot.ts';
+import type { SaleSnapshot } from '../../src/audit/look.ts';
+import { auditSale, auditStrayMoney, runAudit } from '../../src/audit/run-audit.ts';
 import type { OrderState } from '../../src/domain/order.ts';
 import type { RefundReason } from '../../src/domain/payment.ts';
 import { refundWorkflowId } from '../../src/workflows/contract.ts';

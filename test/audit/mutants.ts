@@ -14,8 +14,8 @@ import { bookMovement } from '../../src/stores/mysql/rows/stock-ledger.ts';
 import type { Stores } from '../../src/stores/open.ts';
 import type { RedisClient } from '../../src/stores/redis/connection.ts';
 import { epochOf, orderKeys } from '../../src/stores/redis/keys.ts';
-import { confirm, giveBack, project, release } from '../../src/stores/redis/order-scripts.ts';
 import { run } from '../../src/stores/redis/script-call.ts';
+import { confirm, giveBack, project, release } from '../../src/stores/redis/scripts.ts';
 
 export type Mutant = (stores: Stores) => Stores;
 

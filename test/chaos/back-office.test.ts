@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { createBackOffice } from '../../chaos/back-office.ts';
 import { checkTold, type Told } from '../../chaos/feed-checks.ts';
-import { USUAL_RULES } from '../../src/api/http/token-verifier.ts';
+import { USUAL_RULES } from '../../src/api/http/auth.ts';
 import { orderStateSchema } from '../../src/domain/order-state-schema.ts';
 import type { OrderState } from '../../src/domain/order.ts';
 import { demoSecrets } from '../../stack/app.ts';

@@ -2,8 +2,7 @@
 
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { openPushReceiver, type PushReceiver } from '../../chaos/push-receiver.ts';
-import { createSecret, signMessage } from '../../src/push/message.ts';
-import { createSender, type Answer } from '../../src/push/sender.ts';
+import { createSecret, signMessage, createSender, type Answer } from '../../src/push/deliverer.ts';
 
 const SECRET = createSecret();
 const ORDER = 'storm-0-1-A';

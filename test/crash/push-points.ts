@@ -2,7 +2,7 @@
 
 import { expect } from 'vitest';
 import { ORDER_EVENT_TYPES } from '../../src/domain/event.ts';
-import { createSecret } from '../../src/push/message.ts';
+import { createSecret } from '../../src/push/deliverer.ts';
 import { modify } from '../../src/stores/mysql/connection.ts';
 import { openReceiver } from '../support/receiver.ts';
 import { waitFor } from '../support/wait.ts';

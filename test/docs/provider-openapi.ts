@@ -2,8 +2,8 @@
 
 import { z } from 'zod';
 import { IDEMPOTENCY_KEY_PATTERN, MAX_WEBHOOK_BYTES } from '../../src/domain/limits.ts';
-import { moneyNoticeSchema } from '../../src/payments/remote/notice-wire.ts';
 import {
+  moneyNoticeSchema,
   alreadyPaidReplySchema,
   paymentsQuerySchema,
   paymentsReplySchema,

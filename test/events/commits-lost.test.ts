@@ -3,7 +3,7 @@
 import { beforeEach, expect, onTestFinished, test } from 'vitest';
 import { createDispatcher } from '../../src/events/dispatcher.ts';
 import { createEventFeed } from '../../src/events/event-feed.ts';
-import { readFeed } from '../../src/stores/audit/feed-reads.ts';
+import { readFeed } from '../../src/stores/audit/mysql-reads.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { select } from '../support/rows.ts';
 import { copyMysql } from '../support/set-back-mysql.ts';

@@ -5,7 +5,7 @@ import { EVENT_TYPES, type EventType } from '../../src/domain/event.ts';
 import type { Order } from '../../src/domain/order.ts';
 import { createEventFeed, type FeedEvent, type FeedPage } from '../../src/events/event-feed.ts';
 import { park } from '../../src/stores/mysql/rows/parked.ts';
-import { recordShopEvent } from '../../src/stores/mysql/rows/shop-events.ts';
+import { recordShopEvent } from '../../src/stores/mysql/rows/sale-rows.ts';
 import { dispatchEvents, readFeed } from '../support/events.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { buildPayment, buildReversal, reverse } from '../support/payment-notices.ts';

@@ -3,8 +3,8 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { MAX_EVENTS_PAGE_BYTES } from '../../src/domain/limits.ts';
 import { createEventFeed, type EventFilter, type FeedPage } from '../../src/events/event-feed.ts';
-import { createEventSource } from '../../src/push/event-source.ts';
-import { recordShopEvent } from '../../src/stores/mysql/rows/shop-events.ts';
+import { createEventSource } from '../../src/push/feeder.ts';
+import { recordShopEvent } from '../../src/stores/mysql/rows/sale-rows.ts';
 import { dispatchEvents, readFeed } from '../support/events.ts';
 import { buildOrder, buildSale, uniqueSaleId } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';

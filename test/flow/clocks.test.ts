@@ -6,7 +6,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, expect, inject, test } from 'vitest';
 import { signToken } from '../../src/api/http/auth.ts';
-import { createSecret } from '../../src/push/message.ts';
+import { createSecret } from '../../src/push/deliverer.ts';
 import { appEnv, startApi, startWorker } from '../../stack/app.ts';
 import { locateServers } from '../../stack/install/server-packages.ts';
 import { findFreePort } from '../../stack/processes/ports.ts';

@@ -6,10 +6,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { createOrderEngine } from '../../src/engine/order-engine.ts';
-import type { StepReport } from '../../src/reconcile/report.ts';
 import { createReconcileSteps } from '../../src/reconcile/steps.ts';
 import { modify } from '../../src/stores/mysql/connection.ts';
 import { orderKeys, saleKeys } from '../../src/stores/redis/keys.ts';
+import type { StepReport } from '../../src/workflows/contract.ts';
 import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';

@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ordersReply } from '../../src/api/http/replies.ts';
-import { erasePerson } from '../../src/reconcile/erase-person.ts';
+import { erasePerson } from '../../src/reconcile/retention.ts';
 import { limitField, saleKeys } from '../../src/stores/redis/keys.ts';
 import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';

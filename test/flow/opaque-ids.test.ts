@@ -6,10 +6,10 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createOrderEngine } from '../../src/engine/order-engine.ts';
 import { rebuildSale } from '../../src/rebuild/rebuild-sale.ts';
-import { erasePerson } from '../../src/reconcile/erase-person.ts';
-import type { StepReport } from '../../src/reconcile/report.ts';
+import { erasePerson } from '../../src/reconcile/retention.ts';
 import { createReconcileSteps } from '../../src/reconcile/steps.ts';
 import { limitField, saleKeys } from '../../src/stores/redis/keys.ts';
+import type { StepReport } from '../../src/workflows/contract.ts';
 import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';

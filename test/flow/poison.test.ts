@@ -10,7 +10,7 @@ import { createActivities } from '../../src/activities/index.ts';
 import type { Order } from '../../src/domain/order.ts';
 import type { Reversal } from '../../src/domain/payment.ts';
 import { RefundRefusedError, type PaymentProvider } from '../../src/payments/provider.ts';
-import { isUnavailable } from '../../src/stores/mysql/errors.ts';
+import { isUnavailable } from '../../src/stores/mysql/connection.ts';
 import type { Stores } from '../../src/stores/open.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';

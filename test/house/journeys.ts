@@ -8,7 +8,7 @@ import { ulid } from 'ulidx';
 import { z } from 'zod';
 import { signToken } from '../../src/api/http/auth.ts';
 import { saleKeys, wholeSale } from '../../src/stores/redis/keys.ts';
-import { runPush } from '../../src/workers/push-runner.ts';
+import { runPush } from '../../src/workers/service.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { uniqueSaleId } from '../support/factories.ts';
 import { openReceiver, type Receiver } from '../support/receiver.ts';

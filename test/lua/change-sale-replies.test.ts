@@ -3,8 +3,8 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Sale } from '../../src/domain/sale.ts';
 import { saleKeys } from '../../src/stores/redis/keys.ts';
-import { changeSale, serverTime } from '../../src/stores/redis/sale-scripts.ts';
 import { run } from '../../src/stores/redis/script-call.ts';
+import { changeSale, serverTime } from '../../src/stores/redis/scripts.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import { snapshot } from './raw-scripts.ts';

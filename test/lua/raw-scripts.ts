@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { formatOrderNo } from '../../src/domain/order.ts';
 import type { RedisClient } from '../../src/stores/redis/connection.ts';
 import { epochOf, orderKeys, saleKeys } from '../../src/stores/redis/keys.ts';
+import { send } from '../../src/stores/redis/script-call.ts';
 import {
   confirm,
   dropDeadline,
@@ -19,8 +20,6 @@ import {
   reserve,
   reserveAgain,
   waiting,
-} from '../../src/stores/redis/order-scripts.ts';
-import {
   changeSale,
   forgetSale,
   lookSale,
@@ -28,8 +27,7 @@ import {
   mendStock,
   renameUser,
   restoreHold,
-} from '../../src/stores/redis/sale-scripts.ts';
-import { send } from '../../src/stores/redis/script-call.ts';
+} from '../../src/stores/redis/scripts.ts';
 
 const DAY_MS = 86_400_000;
 const reply = z.array(z.string());

@@ -4,8 +4,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import type { RedisClient } from '../../src/stores/redis/connection.ts';
 import { epochOf, orderKeys, saleKeys } from '../../src/stores/redis/keys.ts';
-import { lookUpOrders } from '../../src/stores/redis/order-scripts.ts';
+import { send } from '../../src/stores/redis/script-call.ts';
 import {
+  lookUpOrders,
   checkLife,
   expireVoid,
   rebuildBegin,
@@ -14,8 +15,7 @@ import {
   rebuildOrder,
   rebuildWrite,
   suspend,
-} from '../../src/stores/redis/sale-scripts.ts';
-import { send } from '../../src/stores/redis/script-call.ts';
+} from '../../src/stores/redis/scripts.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';

@@ -2,8 +2,7 @@
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { modify } from '../../src/stores/mysql/connection.ts';
-import type { ParkedFacts } from '../../src/stores/mysql/rows/parked-facts.ts';
-import { park } from '../../src/stores/mysql/rows/parked.ts';
+import { type ParkedFacts, park } from '../../src/stores/mysql/rows/parked.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { openOps, type Ops } from '../support/ops.ts';

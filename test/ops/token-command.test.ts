@@ -2,7 +2,7 @@
 
 import { decodeJwt } from 'jose';
 import { expect, test } from 'vitest';
-import { createTokenVerifier, USUAL_RULES, type TokenRules } from '../../src/api/http/token-verifier.ts';
+import { createTokenVerifier, USUAL_RULES, type TokenRules } from '../../src/api/http/auth.ts';
 import { openOps } from '../support/ops.ts';
 import { JWT_SECRET } from '../support/shopper.ts';
 

@@ -4,9 +4,8 @@ import { spawn, spawnSync } from 'node:child_process';
 import type { LookupAddress } from 'node:dns';
 import { once } from 'node:events';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { createPublicLookup, isPublicAddress } from '../../src/push/address.ts';
-import { parseEndpointUrl } from '../../src/push/endpoint-url.ts';
-import { createSender, type Answer, type SenderOptions } from '../../src/push/sender.ts';
+import { createPublicLookup, isPublicAddress, parseEndpointUrl } from '../../src/push/address.ts';
+import { createSender, type Answer, type SenderOptions } from '../../src/push/deliverer.ts';
 import { openReceiver, type Receiver } from '../support/receiver.ts';
 
 const PRIVATE: [string, string][] = [

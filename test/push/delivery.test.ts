@@ -4,13 +4,10 @@ import pLimit from 'p-limit';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { MAX_PUSHES_IN_FLIGHT } from '../../src/domain/limits.ts';
 import { createEventFeed } from '../../src/events/event-feed.ts';
-import { createDeliverer } from '../../src/push/deliverer.ts';
-import { createEventSource } from '../../src/push/event-source.ts';
-import { createSecret } from '../../src/push/message.ts';
-import { RETRY_PAUSES_MS } from '../../src/push/schedule.ts';
-import type { Answer } from '../../src/push/sender.ts';
+import { createDeliverer, createSecret, type Answer, RETRY_PAUSES_MS } from '../../src/push/deliverer.ts';
+import { createEventSource } from '../../src/push/feeder.ts';
 import { modify } from '../../src/stores/mysql/connection.ts';
-import { DOWN_AFTER_FAILURES } from '../../src/stores/mysql/push/endpoint-health.ts';
+import { DOWN_AFTER_FAILURES } from '../../src/stores/mysql/push/deliveries.ts';
 import { verify, type Received } from '../support/receiver.ts';
 import { select, selectOne } from '../support/rows.ts';
 import { silent } from '../support/stores.ts';
@@ -270,12 +267,12 @@ describe('an endpoint', () => {
 describe('an attempt whose claim has run out', () => {
   /** As after a freeze: another worker may have the deliveries that the thawed one has claimed. */
   async function claimAndLose() {
-    const { deliveryClaims, pool } = world.stores;
+    const { deliveries, pool } = world.stores;
     const { endpoint } = await world.addEndpoint('office');
     await world.makeOrders(DOWN_AFTER_FAILURES);
     await world.publish();
     await world.feedOnly('office', DOWN_AFTER_FAILURES);
-    const claim = await deliveryClaims.take(endpoint.endpointId);
+    const claim = await deliveries.take(endpoint.endpointId);
     if (!claim) throw new Error('nothing was due');
     await modify(pool, 'UPDATE push_deliveries SET claimed_until = NOW(3) - INTERVAL 1 SECOND');
     const { events } = await createEventSource(createEventFeed(world.stores)).readPage(0, 100);
@@ -295,14 +292,14 @@ describe('an attempt whose claim has run out', () => {
   test.each([true, false])(
     'counts against no endpoint when it failed (taken by another: %s)',
     async (isTaken) => {
-      const { deliveryClaims, endpoints } = world.stores;
+      const { deliveries, endpoints } = world.stores;
       const { endpoint, deliverAll } = await claimAndLose();
-      const taken = isTaken ? await deliveryClaims.take(endpoint.endpointId) : undefined;
+      const taken = isTaken ? await deliveries.take(endpoint.endpointId) : undefined;
       await deliverAll({ kind: 'failed', error: 'no answer within 15 s' });
 
       expect((await endpoints.read('office'))?.health).toMatchObject({ failures: 0, isDown: false });
       // The other one's claim stands; where there is none, all is due as it was.
-      const again = await deliveryClaims.take(endpoint.endpointId);
+      const again = await deliveries.take(endpoint.endpointId);
       expect(again?.deliveries.length ?? 0).toBe(isTaken ? 0 : DOWN_AFTER_FAILURES);
       for (const { attempts } of again?.deliveries ?? taken?.deliveries ?? []) expect(attempts).toBe(0);
     },
@@ -386,7 +383,7 @@ describe('an endpoint that is back after two failures', () => {
 
 describe('a delivery that fails', () => {
   test('keeps its schedule of days at an endpoint that comes and goes', async () => {
-    const { deliveryClaims, endpointHealth } = world.stores;
+    const { deliveries } = world.stores;
     const { endpoint } = await world.addEndpoint('office');
     await world.makeOrders(DOWN_AFTER_FAILURES);
     await world.publish();
@@ -398,7 +395,7 @@ describe('a delivery that fails', () => {
 
     // As one that takes a single delivery, when it is probed, and none of those that follow.
     for (let turn = 0; turn <= RETRY_PAUSES_MS.length; turn += 1) {
-      const claim = await deliveryClaims.take(endpoint.endpointId);
+      const claim = await deliveries.take(endpoint.endpointId);
       expect(claim?.deliveries).toHaveLength(DOWN_AFTER_FAILURES);
       for (const delivery of claim?.deliveries ?? [])
         await deliver(
@@ -406,7 +403,7 @@ describe('a delivery that fails', () => {
           claim ?? { url: '', secrets: [] },
           events.find(({ id }) => id === delivery.eventId),
         );
-      expect(await endpointHealth.noteSuccess(endpoint.endpointId)).toBe(true);
+      expect(await deliveries.noteSuccess(endpoint.endpointId)).toBe(true);
     }
     expect(await world.countDeliveries('office')).toEqual({ waiting: DOWN_AFTER_FAILURES });
   });
@@ -483,9 +480,9 @@ test('a worker that dies after sending is followed by one that sends again', asy
   const { receiver } = await world.addEndpoint('office');
   await world.makeOrders(1);
   await world.publish();
-  const { deliveryClaims } = world.stores;
+  const { deliveries } = world.stores;
   world.startWorker({
-    deliveryClaims: { ...deliveryClaims, complete: () => Promise.reject(new Error('died')) },
+    deliveries: { ...deliveries, complete: () => Promise.reject(new Error('died')) },
   });
   await waitFor('the first attempt', () => receiver.received.length === 1);
   await modify(world.stores.pool, 'UPDATE push_deliveries SET claimed_until = NOW(3) - INTERVAL 1 SECOND');

@@ -3,8 +3,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { PUSH_WINDOW } from '../../src/domain/limits.ts';
 import { createEventFeed } from '../../src/events/event-feed.ts';
-import { createEventSource } from '../../src/push/event-source.ts';
-import { createFeeder } from '../../src/push/feeder.ts';
+import { createEventSource, createFeeder } from '../../src/push/feeder.ts';
 import { modify } from '../../src/stores/mysql/connection.ts';
 import { select, selectOne } from '../support/rows.ts';
 import { openPushWorld, type PushWorld } from './push-world.ts';

@@ -3,11 +3,10 @@
 import { ulid } from 'ulidx';
 import type { Order } from '../../src/domain/order.ts';
 import { createEventFeed } from '../../src/events/event-feed.ts';
-import { createSecret } from '../../src/push/message.ts';
+import { createSecret } from '../../src/push/deliverer.ts';
 import { createPusher, type PusherDeps } from '../../src/push/pusher.ts';
-import type { Endpoint } from '../../src/stores/mysql/push/endpoint-rows.ts';
-import type { EndpointTerms } from '../../src/stores/mysql/push/endpoints.ts';
-import { recordShopEvent } from '../../src/stores/mysql/rows/shop-events.ts';
+import type { Endpoint, EndpointTerms } from '../../src/stores/mysql/push/endpoints.ts';
+import { recordShopEvent } from '../../src/stores/mysql/rows/sale-rows.ts';
 import { runLoop } from '../../src/workers/loop.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { openReceiver, type Receiver, type Respond } from '../support/receiver.ts';
@@ -88,7 +87,7 @@ export async function openPushWorld(): Promise<PushWorld> {
     },
     async feedOnly(name, deliveries) {
       const { stop } = world.startWorker({
-        deliveryClaims: { ...stores.deliveryClaims, take: async () => undefined },
+        deliveries: { ...stores.deliveries, take: async () => undefined },
       });
       await waitFor('the deliveries', async () => {
         return (await world.countDeliveries(name))['waiting'] === deliveries;

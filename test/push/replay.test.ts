@@ -2,7 +2,7 @@
 
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createEventFeed } from '../../src/events/event-feed.ts';
-import { createEventSource } from '../../src/push/event-source.ts';
+import { createEventSource } from '../../src/push/feeder.ts';
 import { createReplayer, type Replayer } from '../../src/push/replayer.ts';
 import { modify } from '../../src/stores/mysql/connection.ts';
 import { verify } from '../support/receiver.ts';

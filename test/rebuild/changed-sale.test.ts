@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { rebuildSale } from '../../src/rebuild/rebuild-sale.ts';
-import type { PendingChange } from '../../src/stores/mysql/sales/change-rows.ts';
+import type { PendingChange } from '../../src/stores/mysql/sales/sale-changes.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { buildSale } from '../support/factories.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';

@@ -6,7 +6,7 @@ import { fingerprintOf } from '../../src/domain/request-fingerprint.ts';
 import { rebuildSale, type RebuildCause } from '../../src/rebuild/rebuild-sale.ts';
 import { storeWithHold } from '../../src/rebuild/store-with-hold.ts';
 import { createMysqlPool } from '../../src/stores/mysql/connection.ts';
-import { createSaleEpochs } from '../../src/stores/mysql/rebuild/sale-epochs.ts';
+import { createSaleEpochs } from '../../src/stores/mysql/rebuild/rebuild.ts';
 import { orderKeys, saleKeys } from '../../src/stores/redis/keys.ts';
 import { listWaiting } from '../../src/stores/redis/outbox.ts';
 import { SupersededError } from '../../src/stores/redis/sale-rebuild.ts';

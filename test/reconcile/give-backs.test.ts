@@ -1,7 +1,7 @@
 /** The walk over money that is back: what it is to give back of its order comes back, and nothing twice. */
 
 import { beforeEach, expect, onTestFinished, test } from 'vitest';
-import { createGiveBacksStep } from '../../src/reconcile/give-backs.ts';
+import { createGiveBacksStep } from '../../src/reconcile/lost-work.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { buildReversal, buildPayment } from '../support/payment-notices.ts';
 import { readRefundWorkflowId } from '../support/refund-workflow.ts';

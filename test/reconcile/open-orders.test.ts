@@ -2,7 +2,7 @@
 
 import { beforeEach, expect, onTestFinished, test } from 'vitest';
 import type { Order } from '../../src/domain/order.ts';
-import { createOpenOrdersStep } from '../../src/reconcile/open-orders.ts';
+import { createOpenOrdersStep } from '../../src/reconcile/lost-work.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { pay } from '../support/payment-notices.ts';
 import { select } from '../support/rows.ts';

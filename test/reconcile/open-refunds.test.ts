@@ -1,7 +1,7 @@
 /** The walk over money that is to go back: a refund whose workflow runs no more is started again. */
 
 import { beforeEach, expect, onTestFinished, test } from 'vitest';
-import { createOpenRefundsStep } from '../../src/reconcile/open-refunds.ts';
+import { createOpenRefundsStep } from '../../src/reconcile/lost-work.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { readRefundWorkflowId } from '../support/refund-workflow.ts';
 import { select, selectOne } from '../support/rows.ts';

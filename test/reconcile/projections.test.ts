@@ -4,7 +4,7 @@ import { ulid } from 'ulidx';
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import type { Order } from '../../src/domain/order.ts';
 import type { ProviderPayment, Reversal } from '../../src/domain/payment.ts';
-import { createProjectionsStep } from '../../src/reconcile/projections.ts';
+import { createProjectionsStep } from '../../src/reconcile/order-books.ts';
 import { createReconcileSteps } from '../../src/reconcile/steps.ts';
 import type { Stores } from '../../src/stores/open.ts';
 import { orderKeys } from '../../src/stores/redis/keys.ts';

@@ -1,6 +1,6 @@
 /** The ways a run of the reconciliation can go, to be recorded and replayed: by name, the steps of each. */
 
-import type { Step } from '../../src/reconcile/report.ts';
+import type { Step } from '../../src/reconcile/walk.ts';
 
 const done: Step = async () => ({ looked: 1, repaired: 0, parked: 0 });
 const fails: Step = () => Promise.reject(new Error('the store is away'));

@@ -14,7 +14,7 @@ import { NativeConnection, Worker, type WorkflowBundleOption } from '@temporalio
 import { inject } from 'vitest';
 import { createReconcileActivities } from '../../src/activities/reconcile.ts';
 import { createOrderEngine } from '../../src/engine/order-engine.ts';
-import type { Step } from '../../src/reconcile/report.ts';
+import type { Step } from '../../src/reconcile/walk.ts';
 import {
   RECONCILE_WORKFLOW,
   REFUND_WORKFLOW,

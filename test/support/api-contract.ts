@@ -5,6 +5,7 @@
 
 import assert from 'node:assert/strict';
 import { z } from 'zod';
+import { PROBLEM_STATUS, type ProblemCode } from '../../src/api/http/problem-codes.ts';
 import {
   createdEndpointReply,
   deliveriesReply,
@@ -12,10 +13,9 @@ import {
   endpointReply,
   replayReply,
   testReply,
-} from '../../src/api/http/endpoint-replies.ts';
-import { consumerReply, consumersReply, eventsReply } from '../../src/api/http/event-replies.ts';
-import { PROBLEM_STATUS, type ProblemCode } from '../../src/api/http/problem-codes.ts';
-import {
+  consumerReply,
+  consumersReply,
+  eventsReply,
   healthReply,
   orderReply,
   ordersReply,
@@ -27,15 +27,14 @@ import {
   sessionReply,
   sourcedOrderReply,
   tokenReply,
-} from '../../src/api/http/replies.ts';
-import { salesReply, shopSaleReply } from '../../src/api/http/sale-replies.ts';
-import {
+  salesReply,
+  shopSaleReply,
   orderFileReply,
   orderRefundReply,
   settlementReply,
   staffOrderReply,
   staffOrdersReply,
-} from '../../src/api/http/staff-replies.ts';
+} from '../../src/api/http/replies.ts';
 
 export interface Reply {
   status: number;

@@ -1,9 +1,8 @@
 /** The audit in tests: the check with which every test of the whole flow ends, and single looks. */
 
 import { expect } from 'vitest';
-import { beginLook, type Subject } from '../../src/audit/look.ts';
+import { beginLook, type Subject, type SaleSnapshot } from '../../src/audit/look.ts';
 import { auditAll } from '../../src/audit/run-audit.ts';
-import type { SaleSnapshot } from '../../src/audit/snapshot.ts';
 import type { Checkout } from './checkout.ts';
 
 /** Audits every sale of the checkout in all stores, and money that names no sale. */

@@ -2,11 +2,11 @@
 
 import { EVENT_TYPES, type OrderChange } from '../../src/domain/event.ts';
 import type { Order, OrderState } from '../../src/domain/order.ts';
-import { snapshotSale } from '../../src/domain/sale-snapshot.ts';
+import { snapshotSale } from '../../src/domain/sale.ts';
 import { createEventFeed } from '../../src/events/event-feed.ts';
-import { signMessage } from '../../src/push/message.ts';
+import { signMessage } from '../../src/push/deliverer.ts';
 import type { EventRow } from '../../src/stores/mysql/events/event-rows.ts';
-import { PARKED_CAUSES, PARKED_KINDS } from '../../src/stores/mysql/rows/parked-facts.ts';
+import { PARKED_CAUSES, PARKED_KINDS } from '../../src/stores/mysql/rows/parked.ts';
 import type { Stores } from '../../src/stores/open.ts';
 import { partly } from '../support/partly.ts';
 

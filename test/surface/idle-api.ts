@@ -6,8 +6,7 @@ import { SignJWT } from 'jose';
 import { pino } from 'pino';
 import { z } from 'zod';
 import { createApp } from '../../src/api/app.ts';
-import { createTokenSigner } from '../../src/api/http/auth.ts';
-import { USUAL_RULES } from '../../src/api/http/token-verifier.ts';
+import { createTokenSigner, USUAL_RULES } from '../../src/api/http/auth.ts';
 import { createTicketVerifier, ticketKeys } from '../../src/api/orders/ticket.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import type { Stores } from '../../src/stores/open.ts';
@@ -76,9 +75,7 @@ const STORES: Record<keyof Stores, true> = {
   parkedWork: true,
   endpoints: true,
   endpointFeed: true,
-  endpointHealth: true,
-  deliveryClaims: true,
-  deliveryList: true,
+  deliveries: true,
   replays: true,
   sales: true,
   eventDispatch: true,

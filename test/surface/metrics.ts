@@ -1,8 +1,6 @@
 /** The metrics that dashboards and alarms read. Those of Node, and what they show, are left out. */
 
-import { showDrift } from '../../src/api/drift-metrics.ts';
-import { showEventLag } from '../../src/api/event-metrics.ts';
-import { showPush } from '../../src/api/push-metrics.ts';
+import { showDrift, showEventLag, showPush } from '../../src/api/gauges.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import type { Stores } from '../../src/stores/open.ts';
 import { partly } from '../support/partly.ts';

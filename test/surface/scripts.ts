@@ -1,6 +1,6 @@
 /** What a process says to a Redis of another version: the scripts' names, keys, arguments and replies. */
 
-import { SCRIPTS } from '../../src/stores/redis/scripts.ts';
+import { SCRIPTS } from '../../src/stores/redis/script-list.ts';
 import { documentedReplies, splitScript } from '../lua/header.ts';
 import { showInput } from './schemas.ts';
 

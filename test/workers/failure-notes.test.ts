@@ -4,7 +4,7 @@ import { Context } from '@temporalio/activity';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { DefaultLogger, type ActivityExecuteInput } from '@temporalio/worker';
 import { expect, test } from 'vitest';
-import { createFailureNotes, type FailureNotes } from '../../src/workers/failure-notes.ts';
+import { createFailureNotes, type FailureNotes } from '../../src/workers/order-worker.ts';
 
 const AWAY = new Error('the store is away');
 

@@ -5,7 +5,7 @@ import { setFlagsFromString } from 'node:v8';
 import { Worker } from 'node:worker_threads';
 import { expect, onTestFinished, test } from 'vitest';
 import { z } from 'zod';
-import { boundHeapGrowth } from '../../src/workers/heap-growth.ts';
+import { boundHeapGrowth } from '../../src/workers/service.ts';
 
 /**
  * As pages of orders and cached workflows do: what is used for a while becomes garbage after V8 has taken it

@@ -1,7 +1,7 @@
 /** The watch over a sale's data in Redis: what it notices, and that it makes them again by itself. */
 
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
-import { changeSale } from '../../src/api/admin/change-sale.ts';
+import { changeSale } from '../../src/api/admin/sales.ts';
 import { settleStock } from '../../src/rebuild/settle-stock.ts';
 import { saleKeys } from '../../src/stores/redis/keys.ts';
 import { runRedisWatch, type RedisWatchDeps } from '../../src/workers/redis-watch.ts';

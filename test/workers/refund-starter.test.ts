@@ -4,7 +4,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { z } from 'zod';
 import { selectRows } from '../../src/stores/mysql/connection.ts';
 import { createEngineGate } from '../../src/workers/engine-gate.ts';
-import { createRefundStarter, type RefundStarterDeps } from '../../src/workers/refund-starter.ts';
+import { createRefundStarter, type RefundStarterDeps } from '../../src/workers/starter.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { readRefundWorkflowId } from '../support/refund-workflow.ts';
 import { openTestStores, silent } from '../support/stores.ts';

@@ -6,8 +6,8 @@
 import { inject, onTestFinished } from 'vitest';
 import { z } from 'zod';
 import type { Order } from '../../src/domain/order.ts';
+import { mysqlStores } from '../../src/stores/mysql-stores.ts';
 import { createMysqlPool } from '../../src/stores/mysql/connection.ts';
-import { mysqlStores } from '../../src/stores/mysql/stores.ts';
 import type { StoreConfig } from '../../src/stores/open.ts';
 import { saleKeys } from '../../src/stores/redis/keys.ts';
 import { createOutbox, type Outbox } from '../../src/stores/redis/outbox.ts';

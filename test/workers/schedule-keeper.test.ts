@@ -2,7 +2,7 @@
 
 import { beforeEach, expect, onTestFinished, test } from 'vitest';
 import type { EnsureOutcome } from '../../src/engine/reconcile-schedule.ts';
-import { createScheduleKeeper, type ScheduleKeeperDeps } from '../../src/workers/schedule-keeper.ts';
+import { createScheduleKeeper, type ScheduleKeeperDeps } from '../../src/workers/service.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
 

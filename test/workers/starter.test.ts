@@ -3,9 +3,9 @@
 import { expect, onTestFinished, test, vi } from 'vitest';
 import type { Order, OrderState } from '../../src/domain/order.ts';
 import type { StoreConfig } from '../../src/stores/open.ts';
-import { createBurst } from '../../src/workers/burst.ts';
 import { createEngineGate } from '../../src/workers/engine-gate.ts';
-import { PAGE_SIZE } from '../../src/workers/outbox-pages.ts';
+import { createBurst } from '../../src/workers/outbox-follower.ts';
+import { PAGE_SIZE } from '../../src/workers/outbox-follower.ts';
 import { createStarter, type StarterDeps } from '../../src/workers/starter.ts';
 import { countStoredAhead } from '../support/count-stored-ahead.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';

@@ -7,7 +7,7 @@ import { inject, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { createReconcileActivities } from '../../src/activities/reconcile.ts';
 import { WrongDeploymentError } from '../../src/domain/deployment.ts';
 import { createReconcileSchedule } from '../../src/engine/reconcile-schedule.ts';
-import type { Step } from '../../src/reconcile/report.ts';
+import type { Step } from '../../src/reconcile/walk.ts';
 import {
   RECONCILE_SCHEDULE,
   RECONCILE_WORKFLOW,

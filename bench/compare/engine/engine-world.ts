@@ -8,14 +8,14 @@ import { DefaultLogger, NativeConnection, Runtime, type WorkflowBundleOption } f
 import { pino } from 'pino';
 import { ulid } from 'ulidx';
 import type { Activities } from '../../../src/activities/index.ts';
+import { DEFAULT_STORES_PER_SECOND } from '../../../src/config.ts';
 import type { OrderEngine } from '../../../src/engine/order-engine.ts';
-import { DEFAULT_STORES_PER_SECOND } from '../../../src/settings.ts';
 import { openStores, type Stores } from '../../../src/stores/open.ts';
 import { createOrderWorker } from '../../../src/workers/order-worker.ts';
 import { prepareDemo } from '../../../stack/demo-sale.ts';
 import { launchServers, openDataDir } from '../../../stack/servers/servers.ts';
 
-/** As in src/settings.ts. */
+/** As in src/config.ts. */
 export const ENGINE_BUDGET = 40;
 const WINDOW_MS = 30 * 60_000;
 const HOUR_MS = 60 * 60_000;

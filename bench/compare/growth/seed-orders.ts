@@ -6,11 +6,11 @@
 import assert from 'node:assert/strict';
 import { monotonicFactory } from 'ulidx';
 import { z } from 'zod';
+import { DEFAULT_STORES_PER_SECOND } from '../../../src/config.ts';
 import { formatOrderNo, parseOrderNo, type Order } from '../../../src/domain/order.ts';
 import { fingerprintOf } from '../../../src/domain/request-fingerprint.ts';
-import { DEFAULT_STORES_PER_SECOND } from '../../../src/settings.ts';
+import { mysqlStores } from '../../../src/stores/mysql-stores.ts';
 import { modify, selectRows, type Pool, type PoolConnection } from '../../../src/stores/mysql/connection.ts';
-import { mysqlStores } from '../../../src/stores/mysql/stores.ts';
 import type { RedisClient } from '../../../src/stores/redis/connection.ts';
 import { orderKeys, saleKeys } from '../../../src/stores/redis/keys.ts';
 import { createReservations } from '../../../src/stores/redis/reservations.ts';

@@ -1,7 +1,7 @@
 /** The part `poll`: how many shoppers a second learn how their order stands, and that nothing has changed. */
 
 import assert from 'node:assert/strict';
-import { DEFAULT_STORES_PER_SECOND } from '../../../src/settings.ts';
+import { DEFAULT_STORES_PER_SECOND } from '../../../src/config.ts';
 import { orderKeys } from '../../../src/stores/redis/keys.ts';
 import { createReservations } from '../../../src/stores/redis/reservations.ts';
 import { startApi } from '../../../stack/app.ts';

@@ -3,7 +3,13 @@
  * test/api/scopes.test.ts tries each of them with each scope and role.
  */
 
+import type { Context } from 'koa';
+import { type RequestState } from '../http/auth.ts';
+import { type BodyState } from '../http/http-server.ts';
 import type { Scope } from '../http/scopes.ts';
+
+/** What each handler gets. */
+export type AdminContext = Context & { state: RequestState & BodyState; params: Record<string, string> };
 
 type Method = 'GET' | 'PUT' | 'POST' | 'PATCH' | 'DELETE';
 

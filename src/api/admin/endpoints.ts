@@ -1,27 +1,35 @@
-/** Endpoints of push: where a shop has its events delivered, and how that goes. */
+/** The back office's calls about endpoints, and what is delivered to them. */
 
 import { ulid } from 'ulidx';
 import { z } from 'zod';
-import { EVENT_TYPES } from '../../domain/event.ts';
+import { EVENT_TYPES, DELIVERY_STATUSES } from '../../domain/event.ts';
 import {
   ENDPOINT_NAME_PATTERN,
   MAX_ENDPOINT_DESCRIPTION_CHARS,
   MAX_PUSH_ENDPOINTS,
   SALE_ID_PATTERN,
+  MAX_DELIVERIES_PAGE,
 } from '../../domain/limits.ts';
-import { parseEndpointUrl, type UrlRules } from '../../push/endpoint-url.ts';
-import { createSecret } from '../../push/message.ts';
-import type { Endpoint } from '../../stores/mysql/push/endpoint-rows.ts';
-import type { EndpointTerms } from '../../stores/mysql/push/endpoints.ts';
+import { parseOrderNo } from '../../domain/order.ts';
+import type { EventFeed } from '../../events/event-feed.ts';
+import { parseEndpointUrl, type UrlRules } from '../../push/address.ts';
+import { createSecret } from '../../push/deliverer.ts';
+import { createEventSource } from '../../push/feeder.ts';
+import { createReplayer } from '../../push/replayer.ts';
+import type { Delivery, DeliveryQuery } from '../../stores/mysql/push/deliveries.ts';
+import type { Endpoint, EndpointTerms } from '../../stores/mysql/push/endpoints.ts';
 import type { Stores } from '../../stores/open.ts';
+import { parseInput, Problem, unavailable } from '../http/problem.ts';
+import { wholeNumber } from '../http/query.ts';
 import type {
   CreatedEndpointReply,
   EndpointListReply,
   EndpointReply,
   TestReply,
-} from '../http/endpoint-replies.ts';
-import { parseInput, Problem, unavailable } from '../http/problem.ts';
-import type { AdminContext } from './routes.ts';
+  DeliveriesReply,
+  ReplayReply,
+} from '../http/replies.ts';
+import type { AdminContext } from './calls.ts';
 
 export interface EndpointDeps extends Stores {
   pushRules: UrlRules;
@@ -118,25 +126,25 @@ export function createEndpointRoutes({ endpoints, replays, pushRules }: Endpoint
 }
 
 /** @throws Problem when the address names no endpoint */
-export function nameOf(ctx: AdminContext): string {
+function nameOf(ctx: AdminContext): string {
   const name = ctx.params['name'] ?? '';
   if (!ENDPOINT_NAME_PATTERN.test(name)) throw endpointNotFound();
   return name;
 }
 
-export function endpointNotFound(): Problem {
+function endpointNotFound(): Problem {
   return new Problem('endpoint_not_found', 'There is no endpoint of this name.');
 }
 
 /** The outcome for the endpoint that the address names. */
-export async function known<T>(ctx: AdminContext, ask: (name: string) => Promise<T | undefined>): Promise<T> {
+async function known<T>(ctx: AdminContext, ask: (name: string) => Promise<T | undefined>): Promise<T> {
   const name = nameOf(ctx);
   const found = await reach(() => ask(name));
   if (found === undefined) throw endpointNotFound();
   return found;
 }
 
-export async function reach<T>(ask: () => Promise<T>): Promise<T> {
+async function reach<T>(ask: () => Promise<T>): Promise<T> {
   try {
     return await ask();
   } catch (error) {
@@ -181,5 +189,96 @@ function toReply({ health, ...endpoint }: Endpoint): EndpointReply {
       waitingSince: health.waitingSince?.toISOString() ?? null,
       behind: health.behind,
     },
+  };
+}
+
+export interface DeliveryDeps extends Stores {
+  eventFeed: Pick<EventFeed, 'read'>;
+}
+
+const listQuery = z
+  .strictObject({
+    status: z.enum(DELIVERY_STATUSES).optional(),
+    orderNo: z
+      .string()
+      .refine((text) => parseOrderNo(text) !== undefined, 'is no order number')
+      .optional(),
+    after: wholeNumber.default(0),
+    limit: wholeNumber.pipe(z.number().min(1).max(MAX_DELIVERIES_PAGE)).default(MAX_DELIVERIES_PAGE),
+  })
+  .refine(({ status, orderNo }) => status === undefined || orderNo === undefined, {
+    path: ['orderNo'],
+    message: 'goes without status',
+  });
+
+const time = z.iso.datetime({ offset: true }).transform((text) => Date.parse(text));
+const replayBody = z.union([
+  z.strictObject({ eventId: z.string().min(1).max(128) }),
+  z.strictObject({ orderNo: z.string().min(1).max(128) }),
+  z.strictObject({ since: time, until: time }).refine(({ since, until }) => since < until, {
+    path: ['until'],
+    message: 'must be after since',
+  }),
+]);
+
+export function createDeliveryRoutes(deps: DeliveryDeps) {
+  const { endpoints, deliveries, eventFeed } = deps;
+  const replayer = createReplayer({ ...deps, source: createEventSource(eventFeed) });
+
+  function startReplay(name: string, body: z.infer<typeof replayBody>, actor: string) {
+    if ('eventId' in body) return replayer.replayEvent(name, body.eventId, actor);
+    if ('orderNo' in body) return replayer.replayOrder(name, body.orderNo, actor);
+    return replayer.replayTime(name, { sinceMs: body.since, beforeMs: body.until }, actor);
+  }
+
+  return {
+    async listDeliveries(ctx: AdminContext): Promise<void> {
+      const { status = 'waiting', orderNo, after, limit } = parseInput(listQuery, { ...ctx.query });
+      const { endpointId } = await known(ctx, (name) => endpoints.read(name));
+      const query: DeliveryQuery = orderNo === undefined ? { status } : { line: orderNo };
+      // One more than asked for shows whether there are more.
+      const found = await reach(() => deliveries.list(endpointId, query, { after, limit: limit + 1 }));
+      const page = found.slice(0, limit);
+      ctx.body = {
+        deliveries: page.map(toDeliveryReply),
+        next: found.length > limit ? (page.at(-1)?.deliveryId ?? null) : null,
+      } satisfies DeliveriesReply;
+    },
+
+    async replayEvents(ctx: AdminContext): Promise<void> {
+      const name = nameOf(ctx);
+      const body = parseInput(replayBody, ctx.state.body);
+      await known(ctx, (endpoint) => endpoints.read(endpoint));
+      const outcome = await reach(() => startReplay(name, body, ctx.state.userId));
+      switch (outcome.kind) {
+        case 'started':
+          ctx.status = 202;
+          ctx.body = { events: outcome.events } satisfies ReplayReply;
+          return;
+        case 'running':
+          throw new Problem('replay_running', 'Another time is being replayed to this endpoint.');
+        case 'no-event':
+          throw new Problem('event_not_found', 'There is no such event.');
+        case 'unknown':
+          throw endpointNotFound();
+        default:
+          outcome satisfies never;
+      }
+    },
+  };
+}
+
+function toDeliveryReply(delivery: Delivery): DeliveriesReply['deliveries'][number] {
+  const { deliveryId, eventId, sequence, status, attempts, dueAt, lastError, createdAt, endedAt } = delivery;
+  return {
+    id: deliveryId,
+    eventId,
+    sequence,
+    status,
+    attempts,
+    dueAt: dueAt?.toISOString() ?? null,
+    lastError,
+    createdAt: createdAt.toISOString(),
+    endedAt: endedAt?.toISOString() ?? null,
   };
 }

@@ -1,4 +1,4 @@
-/** The feed of events: reads it from a position on, and waits for what comes. */
+/** The back office's calls about the feed of events, and who reads it. */
 
 import { z } from 'zod';
 import { EVENT_TYPES } from '../../domain/event.ts';
@@ -8,13 +8,13 @@ import {
   MAX_EVENTS_WAIT_SECONDS,
   SALE_ID_PATTERN,
 } from '../../domain/limits.ts';
-import type { EventFeed, FeedPage, FeedQuery } from '../../events/event-feed.ts';
-import type { EventTicker } from '../../events/event-ticker.ts';
+import type { EventFeed, FeedPage, FeedQuery, EventTicker } from '../../events/event-feed.ts';
+import type { EventConsumer } from '../../stores/mysql/events/event-consumers.ts';
 import type { Stores } from '../../stores/open.ts';
-import type { EventsReply } from '../http/event-replies.ts';
 import { parseInput, Problem, unavailable } from '../http/problem.ts';
 import { wholeNumber } from '../http/query.ts';
-import type { AdminContext } from './routes.ts';
+import type { EventsReply, ConsumerReply, ConsumersReply } from '../http/replies.ts';
+import type { AdminContext } from './calls.ts';
 
 export interface EventsDeps extends Stores {
   eventFeed: Pick<EventFeed, 'read'>;
@@ -100,4 +100,66 @@ function endOfWait({ res }: AdminContext, seconds: number): { signal: AbortSigna
       res.off('close', end);
     },
   };
+}
+
+const commitBody = z.strictObject({ position: z.int().min(0), rewind: z.boolean().default(false) });
+
+/** Each call answers the same when it is repeated. */
+export function createEventConsumerRoutes({ eventConsumers }: Stores) {
+  return {
+    async listConsumers(ctx: AdminContext): Promise<void> {
+      const { consumers, last } = await ask(() => eventConsumers.list());
+      ctx.body = { consumers: consumers.map(viewConsumer), last } satisfies ConsumersReply;
+    },
+
+    async getConsumer(ctx: AdminContext): Promise<void> {
+      const name = ctx.params['name'] ?? '';
+      const consumer = EVENT_CONSUMER_PATTERN.test(name)
+        ? await ask(() => eventConsumers.read(name))
+        : undefined;
+      if (!consumer) throw new Problem('consumer_not_found', 'There is no consumer of that name.');
+      ctx.body = viewConsumer(consumer);
+    },
+
+    async putConsumer(ctx: AdminContext): Promise<void> {
+      const name = parseInput(z.object({ name: z.string().regex(EVENT_CONSUMER_PATTERN) }), ctx.params).name;
+      const { position, rewind } = parseInput(commitBody, ctx.state.body);
+      const outcome = await ask(() => eventConsumers.commit(name, position, rewind));
+      switch (outcome.kind) {
+        case 'committed':
+          ctx.body = viewConsumer(outcome.consumer);
+          return;
+        case 'behind':
+          throw new Problem('position_behind', 'It has come further; "rewind": true sets it back.', {
+            extra: { position: outcome.position },
+          });
+        case 'ahead':
+          throw new Problem('position_ahead', 'There is no such event yet.', {
+            extra: { last: outcome.last },
+          });
+        case 'too-many':
+          throw new Problem('too_many_consumers', 'There are as many consumers as may be; remove one.');
+        default:
+          outcome satisfies never;
+      }
+    },
+
+    async deleteConsumer(ctx: AdminContext): Promise<void> {
+      const name = ctx.params['name'] ?? '';
+      if (EVENT_CONSUMER_PATTERN.test(name)) await ask(() => eventConsumers.remove(name));
+      ctx.status = 204;
+    },
+  };
+}
+
+function viewConsumer({ name, position, lag, updatedAt }: EventConsumer): ConsumerReply {
+  return { name, position, lag, updatedAt: updatedAt.toISOString() };
+}
+
+async function ask<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (error) {
+    throw unavailable('events_unavailable', 'Nothing is known of the consumers right now.', error);
+  }
 }

@@ -12,12 +12,12 @@ import { formatSaleShard } from '../../stores/redis/keys.ts';
 import type { ReservedOrder } from '../../stores/redis/reservations.ts';
 import { parseInput, Problem, unavailable } from '../http/problem.ts';
 import { pageLimit } from '../http/query.ts';
-import type { OrderFileReply, StaffOrderReply, StaffOrdersReply } from '../http/staff-replies.ts';
+import type { OrderFileReply, StaffOrderReply, StaffOrdersReply } from '../http/replies.ts';
 import type { EngineNotifier } from '../orders/engine-notifier.ts';
 import type { LostOrders } from '../orders/lost-orders.ts';
 import { viewOrder } from '../orders/order-view.ts';
+import type { AdminContext } from './calls.ts';
 import { orderNoOf, orderUnknown, viewRefund } from './refunds.ts';
-import type { AdminContext } from './routes.ts';
 
 export interface StaffOrderRoutesDeps extends Stores {
   lostOrders: Pick<LostOrders, 'judge'>;

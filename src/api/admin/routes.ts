@@ -1,28 +1,27 @@
 /** The back office's routes: what answers each call, behind the token, its scope, and the lane. */
 
 import type { Router } from '@koa/router';
-import type { Context, Middleware } from 'koa';
+import type { Middleware } from 'koa';
 import { MAX_BODY_BYTES, MAX_SALE_BODY_BYTES } from '../../domain/limits.ts';
-import type { RequestState } from '../http/auth.ts';
-import type { BodyBudget } from '../http/body-budget.ts';
-import { jsonBody, optionalJsonBody, type BodyState } from '../http/json-body.ts';
+import { type RequestState } from '../http/auth.ts';
+import { allow } from '../http/auth.ts';
+import { type BodyState } from '../http/http-server.ts';
+import { type BodyBudget, jsonBody, optionalJsonBody } from '../http/json-body.ts';
 import type { Lane } from '../http/load-shed.ts';
-import { allow } from '../http/scopes.ts';
-import { ADMIN_CALLS, type AdminCall } from './calls.ts';
-import { createDeliveryRoutes, type DeliveryDeps } from './deliveries.ts';
-import { createEndpointRoutes, type EndpointDeps } from './endpoints.ts';
-import { createEventConsumerRoutes } from './event-consumers.ts';
-import { createGetEvents, type EventsDeps } from './events.ts';
-import { createMoneyBackRoutes } from './money-back.ts';
+import { ADMIN_CALLS, type AdminCall, type AdminContext } from './calls.ts';
+import {
+  createDeliveryRoutes,
+  type DeliveryDeps,
+  createEndpointRoutes,
+  type EndpointDeps,
+} from './endpoints.ts';
+import { createEventConsumerRoutes, createGetEvents, type EventsDeps } from './events.ts';
 import { createStaffOrderRoutes, type StaffOrderRoutesDeps } from './orders.ts';
-import { createRefundRoutes } from './refunds.ts';
+import { createMoneyBackRoutes, createRefundRoutes } from './refunds.ts';
 import { createSaleRoutes, type SaleRoutesDeps } from './sales.ts';
 import { createGetSettlement } from './settlement.ts';
 
 export type AdminDeps = StaffOrderRoutesDeps & EventsDeps & EndpointDeps & DeliveryDeps & SaleRoutesDeps;
-
-/** What each handler gets. */
-export type AdminContext = Context & { state: RequestState & BodyState; params: Record<string, string> };
 
 interface AdminRoute {
   /** Absent for calls without a body. */

@@ -1,23 +1,186 @@
 /** The shop's sales: made, changed, paused, closed and shown. */
 
+import type { Context } from 'koa';
 import { z } from 'zod';
 import {
+  DEFAULT_PAYMENT_WINDOW_MS,
+  MAX_SALE_TIME_MS,
+  MIN_SALE_TIME_MS,
+  SALE_ID_PATTERN,
   MAX_DECISION_CHARS,
   MAX_SALES_LISTED,
-  SALE_ID_PATTERN,
   WARM_UP_AHEAD_MS,
 } from '../../domain/limits.ts';
-import { SHOP_SALE_STATES, snapshotSale } from '../../domain/sale-snapshot.ts';
+import { SHOP_SALE_STATES, snapshotSale, saleSchema, type Sale } from '../../domain/sale.ts';
 import { priceFaults, type CreateSaleDeps } from '../../payments/create-sale.ts';
-import type { ShownSale } from '../../stores/mysql/sales/shown-sales.ts';
+import type { Decision } from '../../stores/mysql/rows/audit-log.ts';
+import type { PendingChange, Ask, Recorded, Refusal } from '../../stores/mysql/sales/sale-changes.ts';
+import type { ShownSale } from '../../stores/mysql/sales/sales.ts';
 import type { Stores } from '../../stores/open.ts';
-import { parseInput, Problem, unavailable } from '../http/problem.ts';
+import { Problem, parseInput, unavailable } from '../http/problem.ts';
 import { pageLimit } from '../http/query.ts';
-import type { SalesReply, ShopSaleReply } from '../http/sale-replies.ts';
-import { changeSale, saleUnknown } from './change-sale.ts';
-import { ifMatchOf, isNewAsked } from './preconditions.ts';
-import type { AdminContext } from './routes.ts';
-import { parseSale } from './sale-document.ts';
+import type { SalesReply, ShopSaleReply } from '../http/replies.ts';
+import type { AdminContext } from './calls.ts';
+
+/**
+ * `If-Match`: the versions that the caller knows; `any`: whichever, if it exists. A tag that is not ours
+ * matches nothing, and neither does a weak one.
+ */
+function ifMatchOf(ctx: Context): readonly number[] | 'any' | undefined {
+  const { 'if-match': header } = ctx.req.headers;
+  if (header === undefined) return undefined;
+  if (header.trim() === '*') return 'any';
+  return header.split(',').flatMap((tag) => {
+    const version = /^"(\d{1,9})"$/.exec(tag.trim())?.[1];
+    return version === undefined ? [] : [Number(version)];
+  });
+}
+
+/** `If-None-Match: *`: only where there is none yet. */
+function isNewAsked(ctx: Context): boolean {
+  const { 'if-none-match': header } = ctx.req.headers;
+  if (header === undefined) return false;
+  if (header.trim() === '*') return true;
+  const faults = [{ path: 'If-None-Match', message: 'only *' }];
+  throw new Problem('invalid_request', 'The request is not as it must be.', { extra: { faults } });
+}
+
+/** RFC 3339, with any offset. */
+const time = z.iso
+  .datetime({ offset: true })
+  .transform((text) => Date.parse(text))
+  .pipe(z.int().min(MIN_SALE_TIME_MS, 'not before 2000').max(MAX_SALE_TIME_MS, 'not after 2100'));
+
+const { shape } = saleSchema;
+const saleBody = z
+  .strictObject({
+    name: shape.name,
+    currency: shape.currency,
+    opensAt: time,
+    closesAt: time,
+    paymentWindowMs: shape.paymentWindowMs.default(DEFAULT_PAYMENT_WINDOW_MS),
+    refundRestoresLimit: shape.refundRestoresLimit,
+    limitPerUser: shape.limitPerUser,
+    ticketRequired: shape.ticketRequired,
+    draft: z.boolean().default(false),
+    reference: shape.reference,
+    metadata: shape.metadata,
+    skus: shape.skus,
+  })
+  // One that is no time is a fault of its own, and later than nothing.
+  .refine(({ opensAt, closesAt }) => !(opensAt >= closesAt), {
+    message: 'a sale opens before it closes',
+    path: ['closesAt'],
+  });
+
+const saleIdInput = z.object({ saleId: z.string().regex(SALE_ID_PATTERN) });
+
+/** @throws Problem 400 that lists what is wrong */
+function parseSale(saleIdText: string | undefined, body: unknown): { sale: Sale; isDraft: boolean } {
+  const { saleId } = parseInput(saleIdInput, { saleId: saleIdText });
+  const { opensAt, closesAt, draft, ...rules } = parseInput(saleBody, body);
+  // The pause has calls of its own; it is not part of what is sent here.
+  return {
+    sale: { saleId, ...rules, opensAtMs: opensAt, closesAtMs: closesAt, paused: false },
+    isDraft: draft,
+  };
+}
+
+/** Changes of others that are completed before this one. More are no accident, and the caller may repeat. */
+const EARLIER_MAX = 5;
+
+/** @throws Problem when it was not made; `sale_change_unavailable`: it may yet be */
+export async function changeSale(
+  { saleChanges, saleStock, log }: Stores,
+  ask: Ask,
+  decision: Decision,
+): Promise<Done['kind']> {
+  /**
+   * Settles the change. A refusal concerns the caller only if it is the caller's own.
+   * @returns whether it was made; otherwise it was withdrawn
+   */
+  async function complete(change: PendingChange, isOwn: boolean): Promise<boolean> {
+    const end = await saleChanges.complete(change, saleStock).catch(failLater);
+    if (!end) failLater(undefined);
+    if (end.kind === 'withdrawn') {
+      const { saleId, changeNo, action } = change;
+      log.error(
+        { saleId, changeNo, action },
+        'MySQL had lost changes of a sale; they were taken over from Redis',
+      );
+    }
+    if (end.kind === 'ended' && isOwn) throw refusalOf(end);
+    if (end.kind === 'refused' && isOwn) {
+      const { sku, committed } = end;
+      throw new Problem('stock_below_committed', 'More is held and sold than the new total.', {
+        extra: { sku, committed },
+      });
+    }
+    return end.kind !== 'withdrawn';
+  }
+
+  for (let earlier = 0; earlier <= EARLIER_MAX; earlier += 1) {
+    const recorded = await saleChanges.record(ask, decision).catch(failUnrecorded);
+    if (isDone(recorded)) return recorded.kind;
+    if (recorded.kind === 'recorded') {
+      if (await complete(recorded.change, true)) return 'changed';
+      continue;
+    }
+    if (recorded.kind !== 'pending') throw refusalOf(recorded);
+    await complete(recorded.change, false);
+  }
+  return failUnrecorded(undefined);
+}
+
+type Done = Extract<Recorded, { kind: 'created' | 'changed' | 'unchanged' }>;
+
+function isDone(recorded: Recorded): recorded is Done {
+  return ['created', 'changed', 'unchanged'].includes(recorded.kind);
+}
+
+function refusalOf(recorded: Refusal): Problem {
+  switch (recorded.kind) {
+    case 'unknown':
+      return saleUnknown();
+    case 'ended':
+      return new Problem('sale_ended', 'The sale has closed, and that is final.');
+    case 'draft':
+      return new Problem('sale_is_draft', 'The sale is a draft.');
+    case 'conflict':
+      return new Problem('version_conflict', 'The sale is not in the state that the request expects.', {
+        extra: { version: recorded.version ?? null },
+      });
+    case 'fixed': {
+      const { path, message, sku } = recorded.rule;
+      return new Problem('sale_rule_fixed', message, {
+        extra: { path, ...(sku === undefined ? {} : { sku }) },
+      });
+    }
+    case 'rebuilding':
+      return new Problem('sale_change_unavailable', 'The sale cannot be changed right now; send it again.', {
+        retryAfterSeconds: 1,
+      });
+    default:
+      return recorded satisfies never;
+  }
+}
+
+function failUnrecorded(error: unknown): never {
+  throw unavailable('sale_change_unavailable', 'The change may not be recorded; send it again.', error);
+}
+
+function failLater(error: unknown): never {
+  throw unavailable(
+    'sale_change_unavailable',
+    'The change is recorded and will be made; send it again to learn what came of it.',
+    error,
+  );
+}
+
+/** Not "not on yet": the back office sees every sale. */
+export function saleUnknown(): Problem {
+  return new Problem('sale_not_found', 'There is no such sale.');
+}
 
 export interface SaleRoutesDeps extends Stores {
   provider: CreateSaleDeps['provider'];

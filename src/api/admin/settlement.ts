@@ -7,8 +7,8 @@ import { SETTLEMENT_FORMATS, writeSettlement } from '../../settlement/write-sett
 import { readSettlement } from '../../stores/mysql/ops/settlement.ts';
 import type { Stores } from '../../stores/open.ts';
 import { parseInput, Problem, unavailable } from '../http/problem.ts';
-import { saleUnknown } from './change-sale.ts';
-import type { AdminContext } from './routes.ts';
+import type { AdminContext } from './calls.ts';
+import { saleUnknown } from './sales.ts';
 
 /** Exports at once in one process: each holds a connection to MySQL as long as its reader takes. */
 const AT_ONCE_MAX = 2;

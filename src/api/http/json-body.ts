@@ -3,22 +3,73 @@
 import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
 import { parse } from '@hapi/bourne';
-import type { BodyBudget } from './body-budget.ts';
+import { IDEMPOTENCY_KEY_PATTERN } from '../../domain/limits.ts';
+import { type Call, type BodyState } from './http-server.ts';
 import { overloaded } from './load-shed.ts';
 import { Problem } from './problem.ts';
+
+/** What a piece costs beside its bytes: a sender may send each byte as a chunk of its own. */
+const PIECE_BYTES = 128;
+
+/** The part of one body. */
+interface BodyShare {
+  /** Counts a further piece. May refuse this body or others. */
+  add: (bytes: number) => void;
+  /** It has arrived, and will be worked on: it does not give way any more. */
+  arrived: () => void;
+  /** Gives everything back. */
+  end: () => void;
+}
+
+export interface BodyBudget {
+  /** @param giveWay is called at most once, and then nothing of the body may be kept */
+  begin: (giveWay: () => void) => BodyShare;
+}
+
+export function createBodyBudget(bytesMax: number, onShed: () => void): BodyBudget {
+  let bytesKept = 0;
+  /** Those that have not arrived, the longest under way first. */
+  const arriving = new Set<Part>();
+
+  function end(part: Part): void {
+    arriving.delete(part);
+    bytesKept -= part.bytes;
+    part.bytes = 0;
+  }
+
+  return {
+    begin(giveWay) {
+      const part: Part = { bytes: 0, giveWay };
+      arriving.add(part);
+      return {
+        add(bytes) {
+          if (!arriving.has(part)) return;
+          part.bytes += bytes + PIECE_BYTES;
+          bytesKept += bytes + PIECE_BYTES;
+          for (const oldest of arriving) {
+            if (bytesKept <= bytesMax) return;
+            end(oldest);
+            onShed();
+            oldest.giveWay();
+          }
+        },
+        arrived: () => void arriving.delete(part),
+        end: () => end(part),
+      };
+    },
+  };
+}
+
+interface Part {
+  bytes: number;
+  giveWay: () => void;
+}
 
 /** RFC 8259 knows no other encoding than UTF-8, so naming it is all that the parameter can do. */
 const JSON_TYPE = /^\s*application\/json\s*(?:;\s*charset\s*=\s*"?utf-8"?\s*)?;?\s*$/i;
 
 /** The next round of repeats finds room: what does not arrive within 15 seconds is cut off. */
 const OVERFULL_RETRY_SECONDS = 5;
-
-/** What was read. */
-export interface BodyState {
-  body: unknown;
-  /** As it was sent, for signatures. */
-  rawBody: string;
-}
 
 type ReadBody = (
   ctx: { req: IncomingMessage; state: BodyState },
@@ -143,4 +194,18 @@ function tooLarge(): Problem {
 
 function unreadable(): Problem {
   return new Problem('malformed_request', 'The request could not be read.');
+}
+
+/** @throws Problem 400 when it is missing or malformed */
+export function readIdempotencyKey(ctx: Pick<Call, 'get'>): string {
+  const key = ctx.get('Idempotency-Key');
+  if (key === '')
+    throw new Problem('idempotency_key_missing', 'Send an Idempotency-Key, a fresh UUID for each request.');
+  if (!IDEMPOTENCY_KEY_PATTERN.test(key)) {
+    throw new Problem(
+      'idempotency_key_invalid',
+      'An Idempotency-Key has 1 to 128 printable ASCII characters, no spaces.',
+    );
+  }
+  return key;
 }

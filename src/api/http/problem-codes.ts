@@ -2,6 +2,7 @@
  * Every code that a problem document can carry, each with the one status that it is sent with. Codes are a
  * promise to callers: docs/api.md says of each what it means and what to do.
  */
+
 export const PROBLEM_STATUS = {
   /** What cannot be read, or is not as it must be. */
   malformed_request: 400,
@@ -87,7 +88,9 @@ export const PROBLEM_STATUS = {
 } as const;
 
 type Statuses = typeof PROBLEM_STATUS;
+
 export type ProblemCode = keyof Statuses;
+
 /** Those that say that a store or the provider did not answer. */
 export type UnavailableCode = {
   [Code in ProblemCode]: Statuses[Code] extends 503 ? Code : never;

@@ -2,8 +2,33 @@
 
 import type { Logger } from 'pino';
 import type { LaneName } from '../../metrics.ts';
-import { createBoundedLog } from './bounded-log.ts';
 import type { TokenFault } from './jwks.ts';
+
+/** At most one line of a kind in this time. */
+const LINE_EVERY_MS = 10_000;
+
+/**
+ * @param write writes one line about so many occurrences since the line before
+ * @returns what counts an occurrence: the first is written at once, those that follow together; no timer runs
+ *   while nothing occurs
+ */
+export function createBoundedLog(write: (count: number) => void): () => void {
+  let count = 0;
+  let isTimerRunning = false;
+
+  function flush(): void {
+    isTimerRunning = count > 0;
+    if (!isTimerRunning) return;
+    write(count);
+    count = 0;
+    setTimeout(flush, LINE_EVERY_MS).unref();
+  }
+
+  return () => {
+    count += 1;
+    if (!isTimerRunning) flush();
+  };
+}
 
 /** @returns what the lane calls for each refusal */
 export function createShedLog(lane: LaneName, log: Logger): () => void {

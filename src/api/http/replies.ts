@@ -4,16 +4,19 @@
  */
 
 import { z } from 'zod';
+import { ORDER_EVENT_TYPES, EVENT_TYPES, DELIVERY_STATUSES } from '../../domain/event.ts';
 import { orderStateSchema } from '../../domain/order-state-schema.ts';
-import { SALE_STATES } from '../../domain/sale.ts';
+import { ORDER_STATUSES, PAYMENT_STATES } from '../../domain/order.ts';
+import { PAYMENT_STATUSES, REVERSAL_STATUSES } from '../../domain/payment.ts';
+import { SHOP_SALE_STATES, SALE_STATES } from '../../domain/sale.ts';
 import { PROBLEM_STATUS, type ProblemCode } from './problem-codes.ts';
 import { SCOPES } from './scopes.ts';
 
 /** RFC 3339, in UTC, with milliseconds. */
-export const time = z.iso.datetime();
+const time = z.iso.datetime();
 /** Minor units of the currency beside it. */
-export const amount = z.int().min(0);
-export const count = z.int().min(0);
+const amount = z.int().min(0);
+const count = z.int().min(0);
 
 /** An order, in each answer that shows one. */
 export const orderReply = z.strictObject({
@@ -65,7 +68,7 @@ const shopData = {
   metadata: z.record(z.string(), z.string()).optional(),
 };
 
-export const skuReply = z.strictObject({
+const skuReply = z.strictObject({
   sku: z.string(),
   name: z.string(),
   unitPrice: amount,
@@ -180,3 +183,265 @@ export function problemReply(code: ProblemCode) {
   const extras: { [code: string]: z.ZodObject } = problemExtras;
   return members.extend(extras[code]?.shape ?? {});
 }
+
+/** A sale with all that its shop decided, and its stock. */
+export const shopSaleReply = saleReply.extend({
+  state: z.enum(SHOP_SALE_STATES),
+  draft: z.boolean(),
+  refundRestoresLimit: z.boolean(),
+  /** Of what the shop decided: the `ETag`. */
+  version: z.int().min(1),
+  /** A change is recorded, and not made yet. */
+  pending: z.boolean(),
+  skus: z.array(
+    skuReply.extend({
+      /** Of a closed sale. */
+      unsold: count.optional(),
+    }),
+  ),
+});
+export type ShopSaleReply = z.infer<typeof shopSaleReply>;
+
+export const salesReply = z.strictObject({
+  sales: z.array(shopSaleReply),
+  /** For `after`; null: there are no more. */
+  next: z.string().nullable(),
+});
+export type SalesReply = z.infer<typeof salesReply>;
+
+export const orderRefundReply = z.strictObject({
+  refundId: z.int().min(1),
+  orderNo: z.string(),
+  /** requested: on its way. failed: it was withdrawn. */
+  status: z.enum(['requested', 'succeeded', 'failed']),
+  amount,
+  currency: z.string().length(3),
+  /** The units that it is about; null: it is about money alone. */
+  lines: z.array(z.strictObject({ sku: z.string(), quantity: z.int().min(1) })).nullable(),
+  /** It covers what the order's charges come to. */
+  charges: z.boolean(),
+  /** Its units are to be sold again, and are by now. */
+  restock: z.boolean(),
+  restocked: z.boolean(),
+  /** Its units no longer count against the user's limit. */
+  restoreLimit: z.boolean(),
+  reason: z.string().nullable(),
+  actor: z.string(),
+  createdAt: time,
+  endedAt: time.nullable(),
+});
+export type OrderRefundReply = z.infer<typeof orderRefundReply>;
+
+export const staffOrderReply = orderReply.extend({ userId: z.string() });
+export type StaffOrderReply = z.infer<typeof staffOrderReply>;
+
+/** A page of orders. */
+export const staffOrdersReply = z.strictObject({
+  orders: z.array(staffOrderReply),
+  /** The `after` of the next page; null: this is the last one. */
+  next: z.string().nullable(),
+});
+export type StaffOrdersReply = z.infer<typeof staffOrdersReply>;
+
+/** An order with all that is known of its money, what happened to it, and what waits for an operator. */
+export const orderFileReply = staffOrderReply.extend({
+  payments: z.array(
+    z.strictObject({
+      paymentId: z.int().min(1),
+      provider: z.string(),
+      providerPaymentId: z.string(),
+      amount,
+      currency: z.string(),
+      status: z.enum(PAYMENT_STATUSES),
+      /** Why it is refunded; null: no refund was requested here. */
+      reason: z.string().nullable(),
+      /** Of the amount; what is to go back in all, by all requests. */
+      refundTarget: amount,
+      receivedAt: time,
+    }),
+  ),
+  /** What went back to the payer or may, by whomever: as the provider reports it. */
+  reversals: z.array(
+    z.strictObject({
+      providerPaymentId: z.string(),
+      kind: z.enum(['refund', 'dispute']),
+      amount,
+      currency: z.string(),
+      status: z.enum(REVERSAL_STATUSES),
+      createdAt: time,
+    }),
+  ),
+  refunds: z.array(orderRefundReply),
+  history: z.array(
+    z.strictObject({
+      version: z.int().min(1),
+      status: z.enum(ORDER_STATUSES),
+      payment: z.enum(PAYMENT_STATES),
+      refunded: amount,
+      reason: z.string().nullable(),
+      occurredAt: time,
+    }),
+  ),
+  parked: z.array(
+    z.strictObject({
+      parkedId: z.int().min(1),
+      kind: z.string(),
+      cause: z.string(),
+      reason: z.string(),
+      times: count,
+      since: time,
+      resolvedAt: time.nullable(),
+    }),
+  ),
+});
+export type OrderFileReply = z.infer<typeof orderFileReply>;
+
+export const settlementReply = z.strictObject({
+  saleId: z.string(),
+  lines: z.array(
+    z.strictObject({
+      line: z.enum(['order', 'charge', 'payment', 'refund', 'dispute', 'fee']),
+      orderNo: z.string(),
+      /** The provider's id of it, of a fee that of what it is for; or the code of a charge. */
+      id: z.string(),
+      provider: z.string(),
+      /** Minor units; what goes back to the payer, or to the provider, is negative. */
+      amount: z.int(),
+      currency: z.string().length(3),
+      status: z.string(),
+      /** The shop's, of the order. */
+      reference: z.string(),
+      at: time,
+    }),
+  ),
+  /** One a currency; `kept` is `paid` less what went back for sure and the fees. */
+  totals: z.array(
+    z.strictObject({
+      currency: z.string().length(3),
+      paid: amount,
+      refunded: amount,
+      chargedBack: amount,
+      fees: z.int(),
+      kept: z.int(),
+    }),
+  ),
+});
+
+const sequence = z.int().min(0);
+
+/** An order as of one version. */
+const orderSnapshot = orderReply.omit({ closing: true, pollAfterMs: true }).extend({ userId: z.string() });
+
+const common = { id: z.string().min(1), sequence, occurredAt: time };
+
+const eventReply = z.union([
+  z.strictObject({
+    ...common,
+    type: z.enum(ORDER_EVENT_TYPES),
+    saleId: z.string(),
+    orderNo: z.string(),
+    version: z.int().min(1),
+    data: z.strictObject({ order: orderSnapshot }),
+  }),
+  // What became of a sale, or what waits for an operator, as it was recorded, perhaps by a newer version.
+  z.strictObject({
+    ...common,
+    type: z.string().regex(/^(?!order\.)[a-z_]+\.[a-z_]+$/),
+    saleId: z.string().nullable(),
+    data: z.record(z.string(), z.unknown()),
+  }),
+]);
+
+export const eventsReply = z.strictObject({
+  events: z.array(eventReply),
+  /** The `after` of the next call. */
+  next: sequence,
+});
+export type EventsReply = z.infer<typeof eventsReply>;
+
+export const consumerReply = z.strictObject({
+  name: z.string(),
+  /** The sequence of the last event that it has done with; 0: none. */
+  position: sequence,
+  /** Events that follow. */
+  lag: z.int().min(0),
+  updatedAt: time,
+});
+export type ConsumerReply = z.infer<typeof consumerReply>;
+
+export const consumersReply = z.strictObject({
+  consumers: z.array(consumerReply),
+  /** The sequence of the last event of all. */
+  last: sequence,
+});
+export type ConsumersReply = z.infer<typeof consumersReply>;
+
+export const endpointReply = z.strictObject({
+  name: z.string(),
+  url: z.url(),
+  /** Null: all. */
+  types: z.array(z.enum(EVENT_TYPES)).nullable(),
+  /** Null: of every sale. */
+  saleId: z.string().nullable(),
+  description: z.string(),
+  /** disabled: nothing is sent, and its place in the feed waits. */
+  state: z.enum(['active', 'disabled']),
+  /** gone: it answered 410. */
+  disabledFor: z.enum(['operator', 'gone']).nullable(),
+  createdAt: time,
+  /** Until then the secret before the current one signs too. */
+  rotatingUntil: time.nullable(),
+  /** Events of a time are being delivered once more. */
+  replaying: z.boolean(),
+  health: z.strictObject({
+    /** failing: its last attempt failed. down: several did, so that one delivery at a time is tried. */
+    state: z.enum(['up', 'failing', 'down']),
+    failures: count,
+    failingSince: time.nullable(),
+    lastSuccessAt: time.nullable(),
+    lastError: z.string().nullable(),
+    waiting: count,
+    /** Since then the oldest delivery waits. */
+    waitingSince: time.nullable(),
+    /** Events of the feed that are yet to be looked at for it. */
+    behind: count,
+  }),
+});
+export type EndpointReply = z.infer<typeof endpointReply>;
+
+/** Shown once: it cannot be asked for later. */
+const secret = z.string().startsWith('whsec_');
+
+export const createdEndpointReply = endpointReply.extend({ secret });
+export type CreatedEndpointReply = z.infer<typeof createdEndpointReply>;
+
+export const endpointListReply = z.strictObject({ endpoints: z.array(endpointReply) });
+export type EndpointListReply = z.infer<typeof endpointListReply>;
+
+export const testReply = z.strictObject({ eventId: z.string() });
+export type TestReply = z.infer<typeof testReply>;
+
+/** events: how many are delivered once more; null: those of a time, which are not counted yet. */
+export const replayReply = z.strictObject({ events: count.nullable() });
+export type ReplayReply = z.infer<typeof replayReply>;
+
+export const deliveriesReply = z.strictObject({
+  deliveries: z.array(
+    z.strictObject({
+      id: z.int().min(1),
+      eventId: z.string(),
+      /** Null: a test. */
+      sequence: z.int().min(1).nullable(),
+      status: z.enum(DELIVERY_STATUSES),
+      attempts: count,
+      /** Null: it has ended, or an earlier one of its order comes first. */
+      dueAt: time.nullable(),
+      lastError: z.string().nullable(),
+      createdAt: time,
+      endedAt: time.nullable(),
+    }),
+  ),
+  /** Where the next page begins; null: this was the last. */
+  next: z.int().nullable(),
+});
+export type DeliveriesReply = z.infer<typeof deliveriesReply>;

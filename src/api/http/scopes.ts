@@ -1,8 +1,6 @@
 /** What a caller may do: scopes, and the roles that bundle them. */
 
-import type { Middleware } from 'koa';
 import { z } from 'zod';
-import { Problem } from './problem.ts';
 
 /** `…:read` looks, `…:write` changes. docs/api.md says which call needs which. */
 export const SCOPES = [
@@ -18,10 +16,13 @@ export const SCOPES = [
   'parked:read',
   'parked:write',
 ] as const;
+
 export type Scope = (typeof SCOPES)[number];
 
 const VIEWER = SCOPES.filter((scope) => scope.endsWith(':read'));
+
 const SUPPORT = [...VIEWER, 'orders:write'] as const;
+
 const OPERATOR = [...SUPPORT, 'refunds:write', 'sales:write', 'events:write', 'parked:write'] as const;
 
 /** Each role has what the one before has, and more. */
@@ -31,6 +32,7 @@ export const ROLE_SCOPES = {
   operator: OPERATOR,
   admin: SCOPES,
 } as const satisfies Record<string, readonly Scope[]>;
+
 export type Role = keyof typeof ROLE_SCOPES;
 
 /** A token's claims about rights, whatever a signer has put there. */
@@ -64,21 +66,4 @@ export function isScope(name: unknown): name is Scope {
 
 export function isRole(name: unknown): name is Role {
   return typeof name === 'string' && Object.hasOwn(ROLE_SCOPES, name);
-}
-
-/** After `authenticate`: lets a caller in whose token has the scope, by itself or by a role. */
-export function allow(scope: Scope): Middleware<{ scopes: ReadonlySet<Scope> }> {
-  return (ctx, next) => {
-    if (!ctx.state.scopes.has(scope)) throw forbidden(scope);
-    return next();
-  };
-}
-
-/** RFC 6750, 3.1: the token is good, and not good enough for this. */
-function forbidden(scope: Scope): Problem {
-  const challenge = `Bearer realm="holdfast", error="insufficient_scope", scope="${scope}"`;
-  return new Problem('forbidden', 'The token does not have the scope that this call needs.', {
-    extra: { scope },
-    headers: { 'WWW-Authenticate': challenge },
-  });
 }

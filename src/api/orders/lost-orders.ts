@@ -3,15 +3,52 @@
  * stored, or that may still come back, or that were made up.
  */
 
+import type { Logger } from 'pino';
 import { decodeTime } from 'ulidx';
 import { parseOrderNo, type OrderNoParts, type OrderState } from '../../domain/order.ts';
+import type { OrderEngine } from '../../engine/order-engine.ts';
 import type { Metrics } from '../../metrics.ts';
-import type { SaleEpoch } from '../../stores/mysql/rebuild/sale-epochs.ts';
+import type { SaleEpoch } from '../../stores/mysql/rebuild/rebuild.ts';
 import type { Stores } from '../../stores/open.ts';
 import { wholeSale } from '../../stores/redis/keys.ts';
 import type { ReservedOrder } from '../../stores/redis/reservations.ts';
-import { createBoundedLog } from '../http/bounded-log.ts';
-import type { QueryWorkflow } from './workflow-queries.ts';
+import type { Lane } from '../http/load-shed.ts';
+import { createBoundedLog } from '../http/refusal-logs.ts';
+
+/** A query needs a live worker; its caller waits no longer than this. */
+const QUERY_TIMEOUT_MS = 2_000;
+
+/** no-answer: no worker answers in time, Temporal is away, or too many ask already. Never throws. */
+export type QueryWorkflow = (orderNo: string) => Promise<OrderState | 'no-such-workflow' | 'no-answer'>;
+
+/** @param lane bounds them */
+export function createWorkflowQueries(
+  engine: Pick<OrderEngine, 'queryStatus'>,
+  lane: Lane,
+  log: Logger,
+): QueryWorkflow {
+  let latest = '';
+  const report = createBoundedLog((queries) =>
+    log.warn({ queries, reason: latest }, 'workflows did not answer'),
+  );
+
+  return async (orderNo) => {
+    if (lane.isFull()) {
+      lane.shed();
+      return 'no-answer';
+    }
+    let answer: Awaited<ReturnType<QueryWorkflow>> = 'no-answer';
+    await lane.enter({ res: { closed: false } }, async () => {
+      try {
+        answer = (await engine.queryStatus(orderNo, QUERY_TIMEOUT_MS)) ?? 'no-such-workflow';
+      } catch (error) {
+        latest = error instanceof Error ? error.message : 'unknown';
+        report();
+      }
+    });
+    return answer;
+  };
+}
 
 /** An order number has the time of the process that made it; the clocks of servers differ by far less. */
 const CLOCKS_DIFFER_MAX_MS = 5 * 60_000;

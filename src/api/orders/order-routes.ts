@@ -7,14 +7,14 @@ import type { WishRecorded } from '../../stores/mysql/orders/orders.ts';
 import type { Stores } from '../../stores/open.ts';
 import type { ReservedOrder } from '../../stores/redis/reservations.ts';
 import type { RequestState } from '../http/auth.ts';
-import type { Call } from '../http/direct-calls.ts';
-import { parseInput, Problem, unavailable } from '../http/problem.ts';
-import type { SessionReply, SourcedOrderReply } from '../http/replies.ts';
+import type { Call } from '../http/http-server.ts';
+import { unavailable, parseInput, Problem } from '../http/problem.ts';
+import type { SourcedOrderReply, SessionReply } from '../http/replies.ts';
 import type { EngineNotifier } from './engine-notifier.ts';
-import { viewOrder, type FoundOrder, type OrderFinder } from './order-view.ts';
+import { type QueryWorkflow } from './lost-orders.ts';
+import { type FoundOrder, type OrderFinder, viewOrder } from './order-view.ts';
 import type { OpenPaymentPage } from './payment-page.ts';
 import type { Projection } from './projection.ts';
-import type { QueryWorkflow } from './workflow-queries.ts';
 
 const statusOptions = z.object({ source: z.enum(['workflow']).optional() });
 

@@ -6,8 +6,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Stores } from '../../stores/open.ts';
 import { isDamaged } from '../../stores/redis/damage.ts';
-import type { OrderLook } from '../../stores/redis/order-look.ts';
-import type { ReservedOrder } from '../../stores/redis/reservations.ts';
+import type { OrderLook, ReservedOrder } from '../../stores/redis/reservations.ts';
 import { unavailable } from '../http/problem.ts';
 
 /**

@@ -9,10 +9,9 @@ import { z } from 'zod';
 import type { OrderUnits } from '../../domain/order.ts';
 import { chargesSchema } from '../../domain/shop-data.ts';
 import type { AcceptedTicket } from '../../stores/redis/reserve.ts';
-import { ALGORITHMS } from '../http/jwks.ts';
-import { KeysUnavailableError } from '../http/key-set.ts';
+import type { TokenRules } from '../http/auth.ts';
+import { ALGORITHMS, KeysUnavailableError } from '../http/jwks.ts';
 import type { TicketFault } from '../http/replies.ts';
-import type { TokenRules } from '../http/token-verifier.ts';
 
 /** Distinguishes a ticket from every other token that the same keys sign. */
 const TYPE = 'holdfast-ticket+jwt';

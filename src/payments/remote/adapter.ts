@@ -4,22 +4,31 @@
  */
 
 import assert from 'node:assert/strict';
-import { Webhook } from 'standardwebhooks';
+import { Webhook, WebhookVerificationError } from 'standardwebhooks';
 import type { z } from 'zod';
-import type { ListedPayment } from '../../domain/payment.ts';
+import type {
+  ProviderPayment,
+  Reversal,
+  ReversalStatus,
+  PaymentNotice,
+  ListedPayment,
+} from '../../domain/payment.ts';
 import { isForeign, readOwnMark, type OwnMark } from '../deployment.ts';
 import { busyAfter, unpaced, type Paced } from '../pacing.ts';
 import {
+  InvalidSignatureError,
   MalformedNoticeError,
   RefundRefusedError,
   SessionRefusedError,
   UnreadablePaymentsError,
   type PaymentProvider,
 } from '../provider.ts';
-import { codeOf, send, unexpected, type Reply, type RemoteClientOptions } from './client.ts';
-import { parseNotice, verifySignature } from './notices.ts';
-import { toPayment, toReversal } from './translate.ts';
 import {
+  MONEY_TYPES,
+  moneyNoticeSchema,
+  noticeEnvelopeSchema,
+  type MoneyNotice,
+  problemReplySchema,
   alreadyPaidReplySchema,
   idSchema,
   paymentReplySchema,
@@ -31,6 +40,207 @@ import {
   sessionReplySchema,
   voidReplySchema,
 } from './wire.ts';
+
+function toPayment(wire: {
+  id: string;
+  reference: string;
+  amount: number;
+  currency: string;
+  signed_order: string | null;
+  fee?: number | null;
+}): ProviderPayment {
+  return {
+    providerPaymentId: wire.id,
+    orderNo: wire.reference,
+    amount: wire.amount,
+    currency: wire.currency,
+    signedOrder: wire.signed_order,
+    ...toFee(wire.fee),
+  };
+}
+
+function toReversal(wire: {
+  kind: Reversal['kind'];
+  id: string;
+  payment_id: string;
+  amount: number;
+  currency: string;
+  status: ReversalStatus;
+  fee?: number | null;
+}): Reversal {
+  return {
+    kind: wire.kind,
+    providerReversalId: wire.id,
+    providerPaymentId: wire.payment_id,
+    amount: wire.amount,
+    currency: wire.currency,
+    status: wire.status,
+    ...toFee(wire.fee),
+  };
+}
+
+function toFee(fee: number | null | undefined): { fee?: number } {
+  return typeof fee === 'number' ? { fee } : {};
+}
+
+export interface RemoteClientOptions {
+  /** The provider's address. A path in it is kept. */
+  baseUrl: string;
+  apiKey: string;
+  requestTimeoutMs: number;
+}
+
+/** Bytes of a reply. The largest is a page of 100 payments with the longest signed orders, about 1.7 MB. */
+const MAX_REPLY_BYTES = 2 * 1024 * 1024;
+
+export interface Reply {
+  ok: boolean;
+  status: number;
+  /** Seconds, where the provider says when to repeat. */
+  retryAfter: string | null;
+  /** Undefined: of a refusal that is not JSON. */
+  body: unknown;
+}
+
+/**
+ * Sends the call. The timeout covers the reply's body too.
+ * @throws when the provider is away or slow, or when its answer is too large, or no refusal and not JSON
+ */
+export async function send(
+  options: RemoteClientOptions,
+  method: 'GET' | 'POST' | 'PUT',
+  path: string,
+  call: { idempotencyKey?: string; body?: object } = {},
+): Promise<Reply> {
+  const base = options.baseUrl.endsWith('/') ? options.baseUrl : `${options.baseUrl}/`;
+  const response = await fetch(new URL(path, base), {
+    method,
+    // The API key goes to the configured address and nowhere else.
+    redirect: 'error',
+    headers: {
+      accept: 'application/json',
+      authorization: `Bearer ${options.apiKey}`,
+      ...(call.idempotencyKey === undefined ? {} : { 'idempotency-key': call.idempotencyKey }),
+      ...(call.body === undefined ? {} : { 'content-type': 'application/json' }),
+    },
+    ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
+    signal: AbortSignal.timeout(options.requestTimeoutMs),
+  });
+  const text = await readBounded(response);
+  const { ok, status } = response;
+  const retryAfter = response.headers.get('retry-after');
+  try {
+    return { ok, status, retryAfter, body: JSON.parse(text) as unknown };
+  } catch (error) {
+    // A gateway in front of the provider refuses in words of its own, which have no code.
+    if (!ok) return { ok, status, retryAfter, body: undefined };
+    throw new Error(`the provider answered ${status} to ${path}, and not in JSON`, { cause: error });
+  }
+}
+
+async function readBounded(response: Response): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of response.body ?? []) {
+    bytes += chunk.length;
+    if (bytes > MAX_REPLY_BYTES) throw new Error(`the provider's reply exceeds ${MAX_REPLY_BYTES} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+function unexpected(attempt: string, reply: Reply): Error {
+  return new Error(`the provider did not ${attempt}: ${reply.status} (${codeOf(reply) ?? 'no code'})`);
+}
+
+/** The stable code of a refusal; undefined when the reply has none. */
+export function codeOf(reply: Reply): string | undefined {
+  return problemReplySchema.safeParse(reply.body).data?.code;
+}
+
+/** A notice is authentic when any secret verifies it: the provider changes its secret at its own time. */
+function verifySignature(
+  webhooks: readonly Webhook[],
+  rawBody: string,
+  headers: Readonly<Record<string, string>>,
+): void {
+  let refusal: WebhookVerificationError | undefined;
+  for (const webhook of webhooks) {
+    try {
+      // Parsing is left to `parseNotice`, so that an authentic but malformed notice does not count as a
+      // forgery.
+      webhook.verify(rawBody, headers, { jsonParse: false });
+      return;
+    } catch (error) {
+      if (!(error instanceof WebhookVerificationError)) throw error;
+      refusal = error;
+    }
+  }
+  throw new InvalidSignatureError('the notice is not signed by the provider, or is stale', {
+    cause: refusal,
+  });
+}
+
+/** A notice about a payment of another deployment than `deployment` is ignored. */
+function parseNotice(rawBody: string, eventId: string, deployment: string): PaymentNotice {
+  const json = parseJson(rawBody);
+  const envelope = noticeEnvelopeSchema.safeParse(json);
+  if (!envelope.success) throw new MalformedNoticeError('the notice has no type', { cause: envelope.error });
+  const { type } = envelope.data;
+  if (!MONEY_TYPES.includes(type)) return { kind: 'ignored', eventId, type };
+
+  const parsed = moneyNoticeSchema.safeParse(json);
+  if (!parsed.success) {
+    throw new MalformedNoticeError(`the notice is no known ${type}`, { cause: parsed.error });
+  }
+  if (isForeign(parsed.data.data.deployment, deployment)) return { kind: 'ignored', eventId, type };
+  return toNotice(parsed.data, eventId);
+}
+
+function toNotice(notice: MoneyNotice, eventId: string): PaymentNotice {
+  switch (notice.type) {
+    case 'payment.succeeded':
+      return {
+        kind: 'payment_succeeded',
+        eventId,
+        payment: toPayment({ ...notice.data, id: notice.data.payment_id }),
+      };
+    case 'payment.failed':
+      return { kind: 'payment_failed', eventId, orderNo: notice.data.reference };
+    case 'refund.updated': {
+      const { refund_id, payment_id, amount, currency, status, fee } = notice.data;
+      return {
+        kind: 'payment_reversed',
+        eventId,
+        reversal: toReversal({ kind: 'refund', id: refund_id, payment_id, amount, currency, status, fee }),
+      };
+    }
+    case 'dispute.opened':
+      return toDisputeNotice(notice.data, eventId, 'pending');
+    case 'dispute.closed':
+      return toDisputeNotice(notice.data, eventId, notice.data.won ? 'failed' : 'succeeded');
+    default:
+      return notice satisfies never;
+  }
+}
+
+function toDisputeNotice(
+  data: Extract<MoneyNotice, { type: 'dispute.opened' }>['data'],
+  eventId: string,
+  status: ReversalStatus,
+): PaymentNotice {
+  const { dispute_id: id, payment_id, amount, currency, fee } = data;
+  const reversal = toReversal({ kind: 'dispute', id, payment_id, amount, currency, status, fee });
+  return { kind: 'payment_reversed', eventId, reversal };
+}
+
+function parseJson(rawBody: string): unknown {
+  try {
+    return JSON.parse(rawBody);
+  } catch (error) {
+    throw new MalformedNoticeError('the notice is not JSON', { cause: error });
+  }
+}
 
 export interface RemoteAdapterOptions extends RemoteClientOptions {
   /** Recorded with every payment. */

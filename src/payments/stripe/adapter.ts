@@ -6,17 +6,19 @@ import type { ListedPayment, Reversal } from '../../domain/payment.ts';
 import { readOwnMark, type OwnMark } from '../deployment.ts';
 import { busyAfter, unpaced, type Paced } from '../pacing.ts';
 import {
+  type Price,
+  SessionRefusedError,
+  type SessionRequest,
   InvalidSignatureError,
   MalformedNoticeError,
   RefundRefusedError,
-  SessionRefusedError,
   UnreadablePaymentsError,
   type PaymentProvider,
 } from '../provider.ts';
-import { writeRefundMetadata } from './metadata.ts';
-import { currencyFault, type StripePaymentMethod } from './methods.ts';
-import { toNotice } from './notices.ts';
 import {
+  writeMetadata,
+  writeRefundMetadata,
+  toNotice,
   openedSessionSchema,
   readListed,
   sessionStateSchema,
@@ -24,8 +26,176 @@ import {
   toRefund,
   toSessionPayment,
 } from './objects.ts';
-import { stripePriceFault } from './prices.ts';
-import { buildSessionParams } from './session-params.ts';
+
+/** Currencies in which Stripe collects cards, in the minor units of ISO 4217. */
+const TAKEN_CURRENCIES = new Set(
+  `AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND BOB BRL BSD BWP BYN BZD CAD CDF CHF CLP
+  CNY COP CRC CVE CZK DJF DKK DOP DZD EGP ETB EUR FJD FKP GBP GEL GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS
+  INR JMD JOD JPY KES KGS KHR KMF KRW KWD KYD KZT LAK LBP LKR LRD LSL MAD MDL MKD MMK MNT MOP MUR MVR MWK MXN
+  MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SEK SGD SHP
+  SLE SOS SRD STD SZL THB TJS TND TOP TRY TTD TWD TZS UAH USD UYU UZS VND VUV WST XAF XCD XCG XOF XPF YER ZAR
+  ZMW`.split(/\s+/),
+);
+
+/** Currencies whose amounts Stripe counts in another unit than ISO 4217 does. */
+const OTHER_UNIT: readonly string[] = ['ISK', 'MGA', 'UGX'];
+/** Currencies with three decimals, of which Stripe requires the last to be 0. */
+const THREE_DECIMALS: readonly string[] = ['BHD', 'JOD', 'KWD', 'OMR', 'TND'];
+
+/**
+ * Minor units. In any other currency the smallest amount depends on the account's own currency and the rate
+ * of the day, so Stripe alone knows it.
+ */
+const SMALLEST: Readonly<Record<string, number>> = {
+  AED: 200,
+  ARS: 50,
+  AUD: 50,
+  BRL: 50,
+  CAD: 50,
+  CHF: 50,
+  COP: 50,
+  CZK: 1_500,
+  DKK: 250,
+  EUR: 50,
+  GBP: 30,
+  HKD: 400,
+  HUF: 17_500,
+  IDR: 50,
+  ILS: 50,
+  INR: 50,
+  JPY: 50,
+  KRW: 50,
+  MXN: 1_000,
+  MYR: 200,
+  NOK: 300,
+  NZD: 50,
+  PHP: 50,
+  PLN: 200,
+  RON: 200,
+  RUB: 50,
+  SEK: 300,
+  SGD: 50,
+  THB: 1_000,
+  USD: 50,
+  ZAR: 50,
+};
+
+/** Minor units: eight digits, also where a currency has no decimals. */
+const LARGEST = 99_999_999;
+const LARGEST_OF: Readonly<Record<string, number>> = {
+  COP: 9_999_999_999,
+  IDR: 999_999_999_999,
+  INR: 999_999_999,
+};
+
+/** Why Stripe takes no such amount; undefined when it takes it, as far as its rules are published. */
+export function stripePriceFault({ amount, currency }: Price): string | undefined {
+  if (OTHER_UNIT.includes(currency)) return `Stripe counts ${currency} in another unit than ISO 4217 does`;
+  if (!TAKEN_CURRENCIES.has(currency)) return `Stripe does not take ${currency}`;
+  if (THREE_DECIMALS.includes(currency) && amount % 10 !== 0)
+    return `Stripe takes ${currency} in steps of ten minor units, and ${amount} is none`;
+  const [smallest, largest] = [SMALLEST[currency] ?? 1, LARGEST_OF[currency] ?? LARGEST];
+  if (amount < smallest) return `${amount} is below ${smallest}, the least that Stripe takes in ${currency}`;
+  if (amount > largest) return `${amount} is above ${largest}, the most that Stripe takes in ${currency}`;
+  return undefined;
+}
+
+export const STRIPE_PAYMENT_METHODS = [
+  'card',
+  'link',
+  'paypal',
+  'ideal',
+  'bancontact',
+  'eps',
+  'p24',
+  'blik',
+  'twint',
+] as const;
+export type StripePaymentMethod = (typeof STRIPE_PAYMENT_METHODS)[number];
+
+export const DEFAULT_PAYMENT_METHODS: readonly StripePaymentMethod[] = ['card'];
+
+/**
+ * ISO 4217, where a method does not take them all. Sources: docs.stripe.com/payments/paypal, and
+ * docs.stripe.com/payments/<method>/accept-a-payment for the others; they say too that notification is
+ * immediate.
+ */
+const METHOD_CURRENCIES: Partial<Record<StripePaymentMethod, readonly string[]>> = {
+  paypal: ['AUD', 'CAD', 'CHF', 'CZK', 'DKK', 'EUR', 'GBP', 'HKD', 'NOK', 'NZD', 'PLN', 'SEK', 'SGD', 'USD'],
+  ideal: ['EUR'],
+  bancontact: ['EUR'],
+  eps: ['EUR'],
+  p24: ['EUR', 'PLN'],
+  blik: ['PLN'],
+  twint: ['CHF'],
+};
+
+/** Those of the methods by which this currency can be paid, in their order. */
+function methodsFor(methods: readonly StripePaymentMethod[], currency: string): StripePaymentMethod[] {
+  return methods.filter((method) => METHOD_CURRENCIES[method]?.includes(currency) ?? true);
+}
+
+/** Why no shopper could pay in this currency; undefined where a method takes it. */
+function currencyFault(methods: readonly StripePaymentMethod[], currency: string): string | undefined {
+  if (methodsFor(methods, currency).length > 0) return undefined;
+  return `${currency} can be paid by none of: ${methods.join(', ')}`;
+}
+
+/** Stripe's shortest session. */
+const LEAST_SESSION_MS = 30 * 60 * 1000;
+/**
+ * How late a call may arrive, after an outage, and still be accepted. Stripe counts the shortest session by
+ * its own clock when the call arrives, and a repeat must not change the time. A payment window that ends
+ * earlier is ended by voiding the session at its deadline.
+ */
+const ARRIVAL_SLACK_MS = 10 * 60 * 1000;
+
+interface SessionOptions {
+  returnUrl: string;
+  deployment: string;
+  paymentMethods: readonly StripePaymentMethod[];
+}
+
+/** @throws SessionRefusedError when Stripe would refuse the amount, or collect another one */
+function buildSessionParams(
+  request: SessionRequest,
+  { returnUrl, deployment, paymentMethods }: SessionOptions,
+): Stripe.Checkout.SessionCreateParams {
+  const { orderNo, amount, currency, reference } = request;
+  const fault = stripePriceFault(request) ?? currencyFault(paymentMethods, currency);
+  if (fault !== undefined) throw new SessionRefusedError(fault);
+  const metadata = writeMetadata({ ...request, deployment });
+  const back = new URL(returnUrl);
+  back.searchParams.set('orderNo', orderNo);
+  return {
+    mode: 'payment',
+    allowed_payment_method_types: methodsFor(paymentMethods, currency),
+    // Adaptive pricing would let the shopper pay in another currency.
+    adaptive_pricing: { enabled: false },
+    // One line of the whole total: a discount is a line too, and Stripe takes none below zero.
+    line_items: [
+      {
+        quantity: 1,
+        price_data: {
+          currency: currency.toLowerCase(),
+          unit_amount: amount,
+          product_data: { name: `Order ${orderNo}` },
+        },
+      },
+    ],
+    client_reference_id: reference ?? orderNo,
+    metadata,
+    // The payment has metadata of its own, by which the notice of a failed attempt and the audit know the
+    // order.
+    payment_intent_data: { metadata },
+    expires_at: Math.floor(
+      Math.max(request.expiresAtMs, request.createdAtMs + LEAST_SESSION_MS + ARRIVAL_SLACK_MS) / 1000,
+    ),
+    // Both lead to the same page, because the order and not the browser says whether it is paid.
+    success_url: back.href,
+    cancel_url: back.href,
+  };
+}
 
 export interface StripeAdapterOptions {
   /** `http(s)://host[:port]`; undefined: Stripe's own API. */

@@ -1,12 +1,80 @@
 /** The schemas of the fields read from Stripe's objects, in replies and notices, and their translation. */
 
+import assert from 'node:assert/strict';
 import { z } from 'zod';
-import type { ListedPayment, ProviderPayment, Reversal, ReversalStatus } from '../../domain/payment.ts';
+import type {
+  ListedPayment,
+  ProviderPayment,
+  Reversal,
+  ReversalStatus,
+  PaymentNotice,
+} from '../../domain/payment.ts';
 import { isForeign } from '../deployment.ts';
-import { readDeployment, readMetadata } from './metadata.ts';
+import { type SessionRequest, MalformedNoticeError } from '../provider.ts';
+import { MAX_SIGNED_ORDER_CHARS } from '../signed-order.ts';
+
+const ORDER_NO_KEY = 'holdfast_order_no';
+const DEPLOYMENT_KEY = 'holdfast_deployment';
+const REFERENCE_KEY = 'holdfast_reference';
+const SIGNED_KEY = 'holdfast_signed_';
+/**
+ * Characters of one value at Stripe. An object has up to 50 values: a shop's metadata have ten at most, and
+ * the longest signed order 33.
+ */
+const MAX_VALUE_CHARS = 500;
+
+interface OrderMetadata {
+  orderNo: string;
+  /** Null when the metadata has no part of it. */
+  signedOrder: string | null;
+}
+
+/** The shop's own metadata stand beside Holdfast's, whose keys no shop may use (`metadataSchema`). */
+export function writeMetadata(
+  order: Pick<SessionRequest, 'orderNo' | 'signedOrder' | 'reference' | 'metadata'> & { deployment: string },
+): Record<string, string> {
+  const { orderNo, signedOrder, deployment, reference } = order;
+  assert(signedOrder.length <= MAX_SIGNED_ORDER_CHARS, 'a signed order has a bound');
+  const metadata: Record<string, string> = {
+    ...order.metadata,
+    [ORDER_NO_KEY]: orderNo,
+    [DEPLOYMENT_KEY]: deployment,
+    ...(reference !== null && { [REFERENCE_KEY]: reference }),
+  };
+  for (let start = 0; start < signedOrder.length; start += MAX_VALUE_CHARS) {
+    metadata[`${SIGNED_KEY}${start / MAX_VALUE_CHARS}`] = signedOrder.slice(start, start + MAX_VALUE_CHARS);
+  }
+  return metadata;
+}
+
+/**
+ * Undefined where the object is for no order of ours, because a Stripe account may serve other business too.
+ * A signed order of which a part was removed comes back shorter, and is then not authentic.
+ */
+function readMetadata(metadata: Readonly<Record<string, string>>): OrderMetadata | undefined {
+  const orderNo = metadata[ORDER_NO_KEY];
+  if (orderNo === undefined || orderNo === '') return undefined;
+  let signedOrder = '';
+  for (let part = 0; signedOrder.length < MAX_SIGNED_ORDER_CHARS; part++) {
+    const value = metadata[`${SIGNED_KEY}${part}`];
+    if (value === undefined) break;
+    signedOrder += value;
+  }
+  return { orderNo, signedOrder: signedOrder === '' ? null : signedOrder };
+}
+
+/** Of the metadata of a session, a payment or a refund; null when it names none. */
+function readDeployment(metadata: Readonly<Record<string, string>>): string | null {
+  return metadata[DEPLOYMENT_KEY] ?? null;
+}
+
+/** The metadata of a refund, by which its notice is known for this deployment's. */
+export function writeRefundMetadata(refundKey: string, deployment: string): Record<string, string> {
+  return { holdfast_refund_key: refundKey, [DEPLOYMENT_KEY]: deployment };
+}
 
 /** Far more than Stripe's ids have, and within the width of the columns. */
-export const stripeIdSchema = z.string().min(1).max(128);
+const stripeIdSchema = z.string().min(1).max(128);
 /** Some fields hold an id, or the object itself where it was expanded. */
 const referenceSchema = z
   .union([stripeIdSchema, z.object({ id: stripeIdSchema })])
@@ -35,12 +103,12 @@ function metadataOf(object: unknown): Record<string, string> {
 }
 
 /** Whether an object names another deployment than `deployment`. */
-export function isOfAnother(object: unknown, deployment: string): boolean {
+function isOfAnother(object: unknown, deployment: string): boolean {
   return isForeign(readDeployment(metadataOf(object)), deployment);
 }
 
 /** The order for which a session or a payment was opened; undefined when the object is not of Holdfast. */
-export function orderOf(object: unknown): { orderNo: string; signedOrder: string | null } | undefined {
+function orderOf(object: unknown): { orderNo: string; signedOrder: string | null } | undefined {
   return readMetadata(metadataOf(object));
 }
 
@@ -196,6 +264,71 @@ const reversedSchema = z.object({ payment_intent: referenceSchema.nullish() });
 /**
  * The payment of a refund or a dispute; undefined for a charge without a payment, which is never of Holdfast.
  */
-export function reversedPaymentOf(object: unknown): string | undefined {
+function reversedPaymentOf(object: unknown): string | undefined {
   return reversedSchema.parse(object).payment_intent ?? undefined;
+}
+
+const eventSchema = z.object({
+  id: stripeIdSchema,
+  type: z.string().min(1),
+  data: z.object({ object: z.unknown() }),
+});
+type Event = z.infer<typeof eventSchema>;
+
+/**
+ * A notice about a payment of another deployment than `deployment` is ignored. A refund made by provider
+ * staff and a dispute name no deployment: they are kept, and never settle anything unless their payment is
+ * known.
+ * @throws MalformedNoticeError
+ */
+export function toNotice(event: unknown, deployment: string): PaymentNotice {
+  try {
+    const parsed = eventSchema.parse(event);
+    return isOfAnother(parsed.data.object, deployment) ? ignored(parsed) : mapEvent(parsed);
+  } catch (error) {
+    if (!(error instanceof z.ZodError)) throw error;
+    throw new MalformedNoticeError('the notice is no known event of Stripe', { cause: error });
+  }
+}
+
+function mapEvent(event: Event): PaymentNotice {
+  const { id: eventId, type } = event;
+  const { object } = event.data;
+  switch (type) {
+    case 'checkout.session.completed':
+    case 'checkout.session.async_payment_succeeded': {
+      const isPaid = sessionStateSchema.parse(object).payment_status === 'paid';
+      const payment = isPaid ? toSessionPayment(object) : undefined;
+      return payment ? { kind: 'payment_succeeded', eventId, payment } : ignored(event);
+    }
+    case 'payment_intent.payment_failed': {
+      const order = orderOf(object);
+      return order ? { kind: 'payment_failed', eventId, orderNo: order.orderNo } : ignored(event);
+    }
+    case 'refund.created':
+    case 'refund.updated':
+    case 'refund.failed':
+      return reversed(event, toRefund);
+    case 'charge.dispute.created':
+    case 'charge.dispute.updated':
+    case 'charge.dispute.closed':
+      return reversed(event, toDispute);
+    default:
+      return ignored(event);
+  }
+}
+
+/** A refund made by provider staff carries no metadata, so the notice names only the payment and no order. */
+function reversed(
+  event: Event,
+  toReversal: (object: unknown, providerPaymentId: string) => Reversal,
+): PaymentNotice {
+  const { object } = event.data;
+  const providerPaymentId = reversedPaymentOf(object);
+  if (providerPaymentId === undefined) return ignored(event);
+  return { kind: 'payment_reversed', eventId: event.id, reversal: toReversal(object, providerPaymentId) };
+}
+
+function ignored({ id, type }: Event): PaymentNotice {
+  return { kind: 'ignored', eventId: id, type };
 }

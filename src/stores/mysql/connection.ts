@@ -3,8 +3,109 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { createPool, type Pool, type PoolConnection } from 'mysql2/promise';
 import { z } from 'zod';
-import { isLockConflict, withoutValues } from './errors.ts';
-import { POOL_IDLE_MS, SESSION_SETTINGS } from './session.ts';
+
+/** Row locks are held for milliseconds. A transaction that waits longer is rolled back and repeated. */
+const LOCK_WAIT_SECONDS = 3;
+/**
+ * A living client commits or gives up within `STATEMENTS_TIMEOUT_MS`, which is less. MySQL has no such limit:
+ * there a transaction is given up with its connection, after `IDLE_SECONDS`.
+ */
+const IDLE_TRANSACTION_SECONDS = 10;
+/** A living client closes an idle connection after half of it, so it never uses one that is given up. */
+const IDLE_SECONDS = 20;
+/** For one packet that is half read or half written. */
+const PACKET_SECONDS = 10;
+
+/** How long the pool keeps an idle connection. */
+const POOL_IDLE_MS = (IDLE_SECONDS * 1_000) / 2;
+
+/**
+ * Sent ahead of a connection's first statement. READ COMMITTED takes no gap locks, so batches do not block
+ * each other. MariaDB reads what is in the comment, and MySQL does not.
+ */
+const SESSION_SETTINGS = [
+  'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED',
+  `SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',
+     innodb_lock_wait_timeout = ${LOCK_WAIT_SECONDS}, wait_timeout = ${IDLE_SECONDS},
+     net_read_timeout = ${PACKET_SECONDS}, net_write_timeout = ${PACKET_SECONDS}
+     /*M! , idle_transaction_timeout = ${IDLE_TRANSACTION_SECONDS} */`,
+];
+
+const mysqlError = z.object({
+  errno: z.int().optional(),
+  code: z.string().optional(),
+  fatal: z.boolean().optional(),
+});
+
+/** The server's error number; undefined for errors of the connection or of Holdfast's own. */
+function errnoOf(error: unknown): number | undefined {
+  // Node's system errors (ECONNREFUSED …) carry a negative errno.
+  const errno = mysqlError.safeParse(error).data?.errno;
+  return errno !== undefined && errno > 0 ? errno : undefined;
+}
+
+/** What stands in quotes may be a name, or a value, which may have quotes inside. */
+const QUOTED = /'(.*)'/s;
+
+/**
+ * Takes the values out of an error of a statement: mysql2 adds the statement with all of them, and the server
+ * quotes some in its message. Errors go to logs and to the histories of workflows, where no shopper's data
+ * belong.
+ * @param sql the statement with its placeholders
+ */
+function withoutValues(error: unknown, sql: string): unknown {
+  if (!(error instanceof Error) || !('sql' in error)) return error;
+  const { message, stack } = error;
+  // A name that the statement itself has, such as a column's, is no value.
+  const names = new Set(sql.match(/\w+/g));
+  const shown = message.replace(QUOTED, (quoted, inside: string) => (names.has(inside) ? quoted : "'…'"));
+  error.message = shown;
+  if (stack !== undefined) error.stack = stack.replace(message, () => shown);
+  return Object.assign(error, { sql }, 'sqlMessage' in error ? { sqlMessage: shown } : {});
+}
+
+/** 1213 deadlock, 1205 lock wait timeout. */
+function isLockConflict(error: unknown): boolean {
+  const errno = errnoOf(error);
+  return errno === 1213 || errno === 1205;
+}
+
+/** CHECK violated: 3819 in MySQL, 4025 in MariaDB. */
+export function isCheckViolation(error: unknown): boolean {
+  const errno = errnoOf(error);
+  return errno === 3819 || errno === 4025;
+}
+
+/** A column (1060) or key (1061) of that name exists already. */
+export function isDefinedAlready(error: unknown): boolean {
+  const errno = errnoOf(error);
+  return errno === 1060 || errno === 1061;
+}
+
+/** There is no column or key of that name to drop. */
+export function isDroppedAlready(error: unknown): boolean {
+  return errnoOf(error) === 1091;
+}
+
+/** A value does not fit its column: too long, out of range, null, or of the wrong form. */
+export function isInvalidValue(error: unknown): boolean {
+  return [1048, 1264, 1292, 1366, 1406].includes(errnoOf(error) ?? 0);
+}
+
+/**
+ * The failure concerns the server and not a row: it is unreachable, shutting down, full, read-only, out of
+ * connections, or has a lock conflict. A later repeat may succeed; splitting a batch does not help.
+ */
+export function isUnavailable(error: unknown): boolean {
+  const parsed = mysqlError.safeParse(error).data;
+  const errno = errnoOf(error);
+  if (errno === undefined) return parsed?.code !== undefined || parsed?.fatal === true;
+  return (
+    parsed?.fatal === true ||
+    isLockConflict(error) ||
+    [1021, 1040, 1053, 1114, 1203, 1290, 1792, 1927].includes(errno)
+  );
+}
 
 export type { Executor, Pool, PoolConnection };
 

@@ -5,8 +5,14 @@ import { createRequire } from 'node:module';
 import type { Logger } from 'pino';
 import { Umzug } from 'umzug';
 import { z } from 'zod';
-import { modify, selectRows, type Pool, type PoolConnection } from './connection.ts';
-import { isDefinedAlready, isDroppedAlready } from './errors.ts';
+import {
+  modify,
+  selectRows,
+  type Pool,
+  type PoolConnection,
+  isDefinedAlready,
+  isDroppedAlready,
+} from './connection.ts';
 
 /** A change of the schema, which suits the release before: that one runs beside it. */
 interface SchemaStep {

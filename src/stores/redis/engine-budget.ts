@@ -10,11 +10,10 @@
  */
 
 import type { Logger } from 'pino';
-import { answerInTime } from './answer-in-time.ts';
-import type { RedisClient } from './connection.ts';
+import { answerInTime, type RedisClient } from './connection.ts';
 import { ENGINE_KEY } from './keys.ts';
-import { admit } from './order-scripts.ts';
 import { run } from './script-call.ts';
+import { admit } from './scripts.ts';
 
 /**
  * Longer than a start and its first step take under load; short enough that starts that died do not starve

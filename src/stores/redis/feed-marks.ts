@@ -1,7 +1,6 @@
 /** How far the feed of events was numbered, kept beside MySQL: one that has lost commits knows less. */
 
-import { answerInTime } from './answer-in-time.ts';
-import type { RedisClient } from './connection.ts';
+import { answerInTime, type RedisClient } from './connection.ts';
 import { FEED_MARKS_KEY } from './keys.ts';
 
 /** The greatest sequence that was given in this feed; 0: none is known. Throws when Redis is away. */

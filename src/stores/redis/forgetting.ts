@@ -3,13 +3,12 @@
 import type { Order } from '../../domain/order.ts';
 import type { RedisClient } from './connection.ts';
 import { formatSaleShard, limitField, orderKeys, saleKeys, SALES_KEY, type SaleShard } from './keys.ts';
-import * as orderScripts from './order-scripts.ts';
-import * as saleScripts from './sale-scripts.ts';
 import { run } from './script-call.ts';
+import * as scripts from './scripts.ts';
 
 /** Idempotent. busy: an order of the sale waits or is held. Only after MySQL has noted it. */
 export async function forgetSale(redis: RedisClient, shard: SaleShard): Promise<'forgotten' | 'busy'> {
-  const outcome = await run(redis, saleScripts.forgetSale, { keys: saleKeys(shard), args: {} });
+  const outcome = await run(redis, scripts.forgetSale, { keys: saleKeys(shard), args: {} });
   // Last, as by it the sale is found again when this process dies in between.
   if (outcome === 'forgotten') await redis.srem(SALES_KEY, formatSaleShard(shard));
   return outcome;
@@ -21,7 +20,7 @@ export function forgetOrder(
   { orderNo, userId, idempotencyKey }: Pick<Order, 'orderNo' | 'userId' | 'idempotencyKey'>,
 ): Promise<'forgotten' | 'held'> {
   const keys = orderKeys(orderNo);
-  return run(redis, orderScripts.forgetOrder, {
+  return run(redis, scripts.forgetOrder, {
     keys: { ...keys, idem: keys.idem(userId, idempotencyKey) },
     args: {},
   });
@@ -46,7 +45,7 @@ export function renameUser(
   token: string,
   skus: readonly string[],
 ): Promise<number> {
-  return run(redis, saleScripts.renameUser, {
+  return run(redis, scripts.renameUser, {
     keys: saleKeys(shard),
     args: { userId, token },
     repeated: skus.map((sku) => ({ sku })),

@@ -3,9 +3,9 @@
 import type { z } from 'zod';
 import type { RedisClient } from './connection.ts';
 import { orderKeys, parseSaleShard, saleKeys, SALES_KEY, type SaleShard } from './keys.ts';
-import * as scripts from './order-scripts.ts';
-import type { dropDeadlineReply, requeueReply, waitingReply } from './replies.ts';
 import { run } from './script-call.ts';
+import * as scripts from './scripts.ts';
+import type { dropDeadlineReply, requeueReply, waitingReply } from './scripts.ts';
 
 /** See `lua/waiting.lua`. */
 export type HoldPlace = z.infer<typeof waitingReply>[number];

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { orderStateSchema } from '../../domain/order-state-schema.ts';
 import { parseOrderNo, type Order, type OrderState, type ShopData } from '../../domain/order.ts';
 import { shopDataOf, shopDataSchema } from '../../domain/shop-data.ts';
-import { itemsJson } from './replies.ts';
+import { itemsJson } from './scripts.ts';
 
 /** An order as Redis has it. */
 export interface ReservedOrder {

@@ -13,8 +13,7 @@ import {
   USER_ATTEMPTS_WINDOW_MS,
 } from '../../domain/limits.ts';
 import type { Order } from '../../domain/order.ts';
-import { answerInTime } from './answer-in-time.ts';
-import type { RedisClient } from './connection.ts';
+import { answerInTime, type RedisClient } from './connection.ts';
 
 /** For so long a Redis that did not answer is not asked again, so that not each call waits for it. */
 const PAUSE_MS = 2_000;

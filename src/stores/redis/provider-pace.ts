@@ -4,8 +4,7 @@
  */
 
 import { RateLimiterMemory, RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible';
-import { answerInTime } from './answer-in-time.ts';
-import type { RedisClient } from './connection.ts';
+import { answerInTime, type RedisClient } from './connection.ts';
 
 type Urgency = 'shopper' | 'background';
 

@@ -17,9 +17,9 @@ import type { RedisClient } from './connection.ts';
 import { epochOf, limitField, orderKeys, returnMark, saleKeys, wholeSale } from './keys.ts';
 import { toOrderFields } from './order-hash.ts';
 import { registerSales } from './outbox.ts';
-import * as scripts from './sale-scripts.ts';
 import { saleFields } from './sale-stock.ts';
 import { run } from './script-call.ts';
+import * as scripts from './scripts.ts';
 
 /** Rows of one script, so that it takes a millisecond or two. */
 const ROWS_AT_ONCE = 500;

@@ -1,15 +1,20 @@
 /** A sale in Redis: its rules and its stock. Only its warm-up and a rebuild create them. */
 
 import { z } from 'zod';
-import type { DecidedSale } from '../../domain/sale-change.ts';
-import { saleStateOf, type Sale, type SaleState, type StockCount } from '../../domain/sale.ts';
+import {
+  type DecidedSale,
+  saleStateOf,
+  type Sale,
+  type SaleState,
+  type StockCount,
+} from '../../domain/sale.ts';
 import { metadataSchema } from '../../domain/shop-data.ts';
 import type { RedisClient } from './connection.ts';
 import { saleKeys, wholeSale } from './keys.ts';
 import { registerSales } from './outbox.ts';
-import type { changeSaleReply, lifeReply } from './replies.ts';
-import * as scripts from './sale-scripts.ts';
 import { run } from './script-call.ts';
+import type { changeSaleReply, lifeReply } from './scripts.ts';
+import * as scripts from './scripts.ts';
 
 const int = z.coerce.number().int();
 const saleHash = z.object({

@@ -1,9 +1,8 @@
 /** The keys of an issuer: rotated without a restart, and while it is slow, away or attacked through us. */
 
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
-import { createTokenSigner } from '../../../src/api/http/auth.ts';
-import { createKeySet, type KeySetBounds } from '../../../src/api/http/key-set.ts';
-import { createTokenVerifier, USUAL_RULES } from '../../../src/api/http/token-verifier.ts';
+import { createTokenSigner, createTokenVerifier, USUAL_RULES } from '../../../src/api/http/auth.ts';
+import { createKeySet, type KeySetBounds } from '../../../src/api/http/jwks.ts';
 import {
   createIssuerKey,
   ISSUER,

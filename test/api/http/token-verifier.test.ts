@@ -3,9 +3,13 @@
 import { createHmac, createPublicKey } from 'node:crypto';
 import { UnsecuredJWT } from 'jose';
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
-import { createTokenSigner } from '../../../src/api/http/auth.ts';
-import { createKeySet, type KeySet } from '../../../src/api/http/key-set.ts';
-import { createTokenVerifier, USUAL_RULES, type TokenRules } from '../../../src/api/http/token-verifier.ts';
+import {
+  createTokenSigner,
+  createTokenVerifier,
+  USUAL_RULES,
+  type TokenRules,
+} from '../../../src/api/http/auth.ts';
+import { createKeySet, type KeySet } from '../../../src/api/http/jwks.ts';
 import {
   createIssuerKey,
   ISSUER,

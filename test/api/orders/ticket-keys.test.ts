@@ -4,7 +4,7 @@ import { createSecretKey } from 'node:crypto';
 import { exportSPKI, importJWK, SignJWT } from 'jose';
 import { ulid } from 'ulidx';
 import { afterEach, beforeEach, expect, onTestFinished, test } from 'vitest';
-import { createKeySet, KeysUnavailableError } from '../../../src/api/http/key-set.ts';
+import { createKeySet, KeysUnavailableError } from '../../../src/api/http/jwks.ts';
 import { createTicketVerifier, ticketKeys } from '../../../src/api/orders/ticket.ts';
 import {
   createIssuerKey,

@@ -5,7 +5,7 @@ import { SignJWT } from 'jose';
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { signToken } from '../../../src/api/http/auth.ts';
-import { createKeySet } from '../../../src/api/http/key-set.ts';
+import { createKeySet } from '../../../src/api/http/jwks.ts';
 import { createTicketVerifier, ticketKeys } from '../../../src/api/orders/ticket.ts';
 import { MAX_PURCHASES_AT_WORK } from '../../../src/domain/limits.ts';
 import { saleKeys } from '../../../src/stores/redis/keys.ts';

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { signToken } from '../../../src/api/http/auth.ts';
-import { shopSaleReply } from '../../../src/api/http/sale-replies.ts';
+import { shopSaleReply } from '../../../src/api/http/replies.ts';
 import { uniqueSaleId } from '../../support/factories.ts';
 import { JWT_SECRET, send, type Reply } from '../../support/shopper.ts';
 

@@ -1,9 +1,9 @@
 /** What shoppers are told of a sale that the shop has made, before and after Redis has it. */
 
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
-import { createAbsentSales } from '../../../src/api/absent-sales.ts';
 import type { AppDeps } from '../../../src/api/app.ts';
 import { saleReply } from '../../../src/api/http/replies.ts';
+import { createAbsentSales } from '../../../src/api/sale-routes.ts';
 import { saleKeys } from '../../../src/stores/redis/keys.ts';
 import { acceptedOf, problemOf, refusalOf, send, type Reply, type Shopper } from '../../support/shopper.ts';
 import { openApi, openMysqlAway, type TestApi } from '../open-api.ts';

@@ -1,7 +1,7 @@
 /** The settlement export of a sale: every line of its money, and sums to the cent. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { settlementReply } from '../../../src/api/http/staff-replies.ts';
+import { settlementReply } from '../../../src/api/http/replies.ts';
 import { modify } from '../../../src/stores/mysql/connection.ts';
 import { buildOrder, buildSale } from '../../support/factories.ts';
 import { buildPayment, buildReversal, reverse } from '../../support/payment-notices.ts';

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { MAX_METADATA_KEYS } from '../../../src/domain/limits.ts';
 import { SessionRefusedError } from '../../../src/payments/provider.ts';
 import { MAX_SIGNED_ORDER_CHARS } from '../../../src/payments/signed-order.ts';
-import { STRIPE_PAYMENT_METHODS } from '../../../src/payments/stripe/methods.ts';
+import { STRIPE_PAYMENT_METHODS } from '../../../src/payments/stripe/adapter.ts';
 import { startStripeMock } from '../../../stack/servers/stripe-mock.ts';
 import { openTestProcesses, type TestProcesses } from '../../support/test-processes.ts';
 import { openScriptedStripe, type ScriptedStripe } from './scripted-stripe.ts';

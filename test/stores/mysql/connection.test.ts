@@ -9,8 +9,8 @@ import {
   modify,
   selectRows,
   type Pool,
+  isUnavailable,
 } from '../../../src/stores/mysql/connection.ts';
-import { isUnavailable } from '../../../src/stores/mysql/errors.ts';
 import { buildSale } from '../../support/factories.ts';
 import { openTestStores, type TestStores } from '../../support/stores.ts';
 import { openTcpProxy } from '../../support/tcp-proxy.ts';

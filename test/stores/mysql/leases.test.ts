@@ -2,9 +2,9 @@
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Order } from '../../../src/domain/order.ts';
-import { createSecret } from '../../../src/push/message.ts';
+import { createSecret } from '../../../src/push/deliverer.ts';
+import { mysqlStores } from '../../../src/stores/mysql-stores.ts';
 import { createMysqlPool, modify, type Pool } from '../../../src/stores/mysql/connection.ts';
-import { mysqlStores } from '../../../src/stores/mysql/stores.ts';
 import { buildOrder, buildSale } from '../../support/factories.ts';
 import { selectOne } from '../../support/rows.ts';
 import { openTestStores, type TestStores } from '../../support/stores.ts';
@@ -98,7 +98,7 @@ describe.each([120, -120])('where MySQL is %i s ahead of the process', (aheadSec
     await mysqlStores(pool).endpointFeed.advance(endpointId, { from: fedSequence, to: fedSequence + 1 }, [
       event,
     ]);
-    const claims = mysqlStores(pool).deliveryClaims;
+    const claims = mysqlStores(pool).deliveries;
     expect((await claims.take(endpointId))?.deliveries).toMatchObject([{ eventId: 'one', isDue: true }]);
     expect(await claims.take(endpointId)).toBeUndefined();
     expect(await secondsLeft('claimed_until', 'push_deliveries WHERE endpoint_id', endpointId)).toBe(60);

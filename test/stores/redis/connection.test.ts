@@ -7,8 +7,13 @@ import { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { openStores } from '../../../src/stores/open.ts';
-import { hideSecrets, parseAddress } from '../../../src/stores/redis/address.ts';
-import { assertNoEviction, connectRedis, transact } from '../../../src/stores/redis/connection.ts';
+import {
+  hideSecrets,
+  parseAddress,
+  assertNoEviction,
+  connectRedis,
+  transact,
+} from '../../../src/stores/redis/connection.ts';
 import { openTestStores, silent, type TestStores } from '../../support/stores.ts';
 
 let stores: TestStores;

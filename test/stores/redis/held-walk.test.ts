@@ -3,8 +3,8 @@
 import * as fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Order } from '../../../src/domain/order.ts';
-import { createHeldWalk } from '../../../src/stores/redis/held-walk.ts';
 import { saleKeys } from '../../../src/stores/redis/keys.ts';
+import { createHeldWalk } from '../../../src/stores/redis/sale-mends.ts';
 import { acceptOrder } from '../../support/accept-order.ts';
 import { buildSale } from '../../support/factories.ts';
 import { assertProperty } from '../../support/property.ts';

@@ -2,8 +2,7 @@
 
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { saleKeys, SALES_KEY } from '../../../src/stores/redis/keys.ts';
-import { createOutboxCounts } from '../../../src/stores/redis/outbox-counts.ts';
-import { putIntoOutbox, registerSales } from '../../../src/stores/redis/outbox.ts';
+import { createOutboxCounts, putIntoOutbox, registerSales } from '../../../src/stores/redis/outbox.ts';
 import { newOrderNo } from '../../lua/raw-scripts.ts';
 import { acceptOrder } from '../../support/accept-order.ts';
 import { buildReserveRequest, buildSale, uniqueSaleId } from '../../support/factories.ts';

@@ -18,8 +18,14 @@ import {
   inTransaction,
 } from '../connection.ts';
 import { lockOrder, transition, type StoredOrder } from '../rows/order-rows.ts';
-import type { ParkedFacts } from '../rows/parked-facts.ts';
-import { unpark, isParkedFor, park, parkAnew, STOCK_DECISION_PENDING } from '../rows/parked.ts';
+import {
+  type ParkedFacts,
+  unpark,
+  isParkedFor,
+  park,
+  parkAnew,
+  STOCK_DECISION_PENDING,
+} from '../rows/parked.ts';
 import { selectList } from '../select-list.ts';
 import { returnLimit } from './give-backs.ts';
 import { closePaidSessions } from './payment-sessions.ts';

@@ -3,8 +3,7 @@
 import { z } from 'zod';
 import type { RefundReason } from '../../../domain/payment.ts';
 import { inTransaction, selectRows, type Pool } from '../connection.ts';
-import type { ParkedFacts } from '../rows/parked-facts.ts';
-import { park as parkWork, unpark } from '../rows/parked.ts';
+import { type ParkedFacts, park as parkWork, unpark } from '../rows/parked.ts';
 import { selectList } from '../select-list.ts';
 import { lockPaymentAndOrder, makeRefundDue, selectPayments, timeMs } from './payment.ts';
 

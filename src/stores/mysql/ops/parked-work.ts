@@ -21,8 +21,7 @@ import {
 import { retryParkedDelivery } from '../push/replays.ts';
 import { recordAction, type Decision } from '../rows/audit-log.ts';
 import { lockOrder } from '../rows/order-rows.ts';
-import { PARKED_KINDS, type ParkedKind } from '../rows/parked-facts.ts';
-import { noteFailure, unpark } from '../rows/parked.ts';
+import { PARKED_KINDS, type ParkedKind, noteFailure, unpark } from '../rows/parked.ts';
 
 /**
  * When retried work is due: before all other, as the longest due comes first. After the first day of 2000,

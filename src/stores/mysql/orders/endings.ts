@@ -6,8 +6,14 @@
 
 import { z } from 'zod';
 import type { ClosingReason, OrderState } from '../../../domain/order.ts';
-import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../connection.ts';
-import { isUnavailable } from '../errors.ts';
+import {
+  inTransaction,
+  modify,
+  selectRows,
+  type Pool,
+  type PoolConnection,
+  isUnavailable,
+} from '../connection.ts';
 import { fromNow, takeLease } from '../leases.ts';
 import { settleBatchPayments } from '../money/inbox.ts';
 import { recordEvents, stateColumns, toState } from '../rows/order-rows.ts';

@@ -15,8 +15,16 @@ import {
   type ShopData,
 } from '../../../domain/order.ts';
 import { shopDataOf } from '../../../domain/shop-data.ts';
-import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../connection.ts';
-import { isCheckViolation, isInvalidValue, isUnavailable } from '../errors.ts';
+import {
+  inTransaction,
+  modify,
+  selectRows,
+  type Pool,
+  type PoolConnection,
+  isCheckViolation,
+  isInvalidValue,
+  isUnavailable,
+} from '../connection.ts';
 import { now, fromNow, type Moment } from '../leases.ts';
 import {
   applyPayment,

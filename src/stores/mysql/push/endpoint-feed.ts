@@ -4,8 +4,7 @@ import { z } from 'zod';
 import { EVENT_TYPES, type EventType } from '../../../domain/event.ts';
 import { PUSH_WINDOW } from '../../../domain/limits.ts';
 import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../connection.ts';
-import { addDeliveries, type NewDelivery } from './delivery-rows.ts';
-import { DOWN_AFTER_FAILURES } from './endpoint-health.ts';
+import { addDeliveries, type NewDelivery, DOWN_AFTER_FAILURES } from './deliveries.ts';
 
 /** Rows of a removed endpoint that one statement deletes: few enough to hold their locks for milliseconds. */
 const REMOVED_BATCH = 500;

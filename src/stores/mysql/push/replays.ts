@@ -2,10 +2,9 @@
 
 import { z } from 'zod';
 import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../connection.ts';
-import { addDeliveries, type NewDelivery } from './delivery-rows.ts';
+import { addDeliveries, type NewDelivery } from './deliveries.ts';
 import type { ReplayRange } from './endpoint-feed.ts';
-import { enableEndpoint, lockEndpoint } from './endpoint-rows.ts';
-import { recordEndpointAction } from './endpoints.ts';
+import { enableEndpoint, lockEndpoint, recordEndpointAction } from './endpoints.ts';
 
 /** Tests of an endpoint follow each other, so that at most one of them waits. */
 const TEST_LINE = 'test';

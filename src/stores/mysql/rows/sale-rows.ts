@@ -1,10 +1,42 @@
 /** Rows of sales and their SKUs: read whole, and written whole. */
 
 import { z } from 'zod';
-import type { SaleDocument } from '../../../domain/sale-change.ts';
-import type { Sale, StockCount } from '../../../domain/sale.ts';
+import type { ShopEventType } from '../../../domain/event.ts';
+import type { SaleDocument, Sale, StockCount } from '../../../domain/sale.ts';
 import { metadataSchema } from '../../../domain/shop-data.ts';
 import { modify, selectRows, type Executor } from '../connection.ts';
+
+export interface ShopEvent {
+  type: ShopEventType;
+  /** Null: it concerns no sale, or none that is known. */
+  saleId: string | null;
+  /** The id of what it is about: the sale's, or the parked entry's. */
+  subject: string;
+  /** A snapshot of its subject, as consumers get it: nothing of a person but the numbers of their orders. */
+  data: Record<string, unknown>;
+}
+
+/**
+ * Records an event in the transaction of the change itself, so that neither exists without the other. It is
+ * delivered some time after the commit.
+ */
+export async function recordShopEvent(executor: Executor, event: ShopEvent): Promise<void> {
+  await modify(executor, 'INSERT INTO shop_events (type, sale_id, subject, data) VALUES (?, ?, ?, ?)', [
+    event.type,
+    event.saleId,
+    event.subject,
+    JSON.stringify(event.data),
+  ]);
+}
+
+/** What is held and sold, within the totals of this document. */
+export function withTotals(counts: readonly StockCount[], { skus }: Sale): StockCount[] {
+  const totals = new Map(skus.map(({ sku, total }) => [sku, total]));
+  return counts.flatMap((count) => {
+    const total = totals.get(count.sku);
+    return total === undefined ? [] : [{ ...count, total, available: total - count.held - count.sold }];
+  });
+}
 
 const metadataJson = z
   .string()

@@ -5,11 +5,9 @@
 
 import { z } from 'zod';
 import type { ShopEventType } from '../../../domain/event.ts';
-import { snapshotSale, shopStateOf } from '../../../domain/sale-snapshot.ts';
-import type { StockCount } from '../../../domain/sale.ts';
-import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../connection.ts';
-import { lockSale, selectSales, type SaleRecord } from '../rows/sale-rows.ts';
-import { recordShopEvent } from '../rows/shop-events.ts';
+import { snapshotSale, shopStateOf, type StockCount } from '../../../domain/sale.ts';
+import { modify, inTransaction, selectRows, type Pool, type PoolConnection } from '../connection.ts';
+import { lockSale, selectSales, type SaleRecord, recordShopEvent } from '../rows/sale-rows.ts';
 
 /** Sales that are looked after at once, with all of their SKUs. The others follow, however many there are. */
 const LOOKED_AFTER_AT_ONCE = 50;

@@ -5,8 +5,7 @@ import type { OrderState } from '../../../domain/order.ts';
 import { modify, selectRows, type Pool } from '../connection.ts';
 import { recordAction, type RepairAction } from '../rows/audit-log.ts';
 import { stateColumns, toState } from '../rows/order-rows.ts';
-import type { ParkedFacts } from '../rows/parked-facts.ts';
-import { park } from '../rows/parked.ts';
+import { type ParkedFacts, park } from '../rows/parked.ts';
 
 /** Actions of the system itself have this actor. */
 export const SYSTEM = 'holdfast';

@@ -3,9 +3,9 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { createEventFeed, type FeedEvent } from '../../../../src/events/event-feed.ts';
+import { mysqlStores } from '../../../../src/stores/mysql-stores.ts';
 import { createMysqlPool, modify } from '../../../../src/stores/mysql/connection.ts';
-import { recordShopEvent } from '../../../../src/stores/mysql/rows/shop-events.ts';
-import { mysqlStores } from '../../../../src/stores/mysql/stores.ts';
+import { recordShopEvent } from '../../../../src/stores/mysql/rows/sale-rows.ts';
 import { dispatchEvents, readFeed } from '../../../support/events.ts';
 import { buildOrder, buildSale } from '../../../support/factories.ts';
 import { buildPayment } from '../../../support/payment-notices.ts';

@@ -1,7 +1,7 @@
 /** What operators decide about money and stock, and what the refund workflow reads and records. */
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { readParked } from '../../../../src/stores/audit/money-reads.ts';
+import { readParked } from '../../../../src/stores/audit/mysql-reads.ts';
 import { buildPayment, buildReversal, pay, reverse } from '../../../support/payment-notices.ts';
 import { everything, expectBooksToBalance, select } from '../../../support/rows.ts';
 import { openTestStores, type TestStores } from '../../../support/stores.ts';

@@ -2,8 +2,8 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ProviderPayment } from '../../../../src/domain/payment.ts';
+import { mysqlStores } from '../../../../src/stores/mysql-stores.ts';
 import { modify } from '../../../../src/stores/mysql/connection.ts';
-import { mysqlStores } from '../../../../src/stores/mysql/stores.ts';
 import { buildNotice, buildPayment, buildReversal, reverse } from '../../../support/payment-notices.ts';
 import { expectBooksToBalance, waitForStatement } from '../../../support/rows.ts';
 import { openTestStores, type TestStores } from '../../../support/stores.ts';

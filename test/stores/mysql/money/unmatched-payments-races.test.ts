@@ -1,7 +1,7 @@
 /** Held money that is about to go back while its order is being stored: exactly one of both happens. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { mysqlStores } from '../../../../src/stores/mysql/stores.ts';
+import { mysqlStores } from '../../../../src/stores/mysql-stores.ts';
 import { buildOrder, buildSale } from '../../../support/factories.ts';
 import { buildReversal } from '../../../support/payment-notices.ts';
 import { waitForStatement } from '../../../support/rows.ts';

@@ -3,8 +3,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Order } from '../../../../src/domain/order.ts';
 import { modify } from '../../../../src/stores/mysql/connection.ts';
-import type { ParkedFacts } from '../../../../src/stores/mysql/rows/parked-facts.ts';
-import { park, parkAnew, unpark } from '../../../../src/stores/mysql/rows/parked.ts';
+import { type ParkedFacts, park, parkAnew, unpark } from '../../../../src/stores/mysql/rows/parked.ts';
 import { buildOrder, buildSale } from '../../../support/factories.ts';
 import { select, selectOne } from '../../../support/rows.ts';
 import { openTestStores, type TestStores } from '../../../support/stores.ts';

@@ -3,8 +3,8 @@
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { formatOrderNo, type Order } from '../../../../src/domain/order.ts';
+import { mysqlStores } from '../../../../src/stores/mysql-stores.ts';
 import { createMysqlPool, modify } from '../../../../src/stores/mysql/connection.ts';
-import { mysqlStores } from '../../../../src/stores/mysql/stores.ts';
 import { buildOrder, buildSale, uniqueSaleId } from '../../../support/factories.ts';
 import { everything, expectBooksToBalance, kindsOf } from '../../../support/rows.ts';
 import { openTestStores, type TestStores } from '../../../support/stores.ts';

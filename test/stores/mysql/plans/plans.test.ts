@@ -5,11 +5,11 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { MAX_EVENTS_PAGE_BYTES } from '../../../../src/domain/limits.ts';
+import { mysqlStores } from '../../../../src/stores/mysql-stores.ts';
 import { confirmRedis, readDeployment } from '../../../../src/stores/mysql/deployment.ts';
 import { readSettlement } from '../../../../src/stores/mysql/ops/settlement.ts';
 import { createProjectionDoubts } from '../../../../src/stores/mysql/orders/projection-doubts.ts';
 import { type SalePlace } from '../../../../src/stores/mysql/sales/sale-news.ts';
-import { mysqlStores } from '../../../../src/stores/mysql/stores.ts';
 import { buildOrder } from '../../../support/factories.ts';
 import { buildNotice, buildPayment, buildReversal, sign } from '../../../support/payment-notices.ts';
 import { selectOne } from '../../../support/rows.ts';

@@ -5,11 +5,11 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { PUSH_WINDOW } from '../../../../src/domain/limits.ts';
-import { createSecret } from '../../../../src/push/message.ts';
+import { createSecret } from '../../../../src/push/deliverer.ts';
+import { mysqlStores } from '../../../../src/stores/mysql-stores.ts';
 import { inTransaction, modify } from '../../../../src/stores/mysql/connection.ts';
-import { type Claim } from '../../../../src/stores/mysql/push/delivery-claims.ts';
+import { type Claim } from '../../../../src/stores/mysql/push/deliveries.ts';
 import { retryParkedDelivery } from '../../../../src/stores/mysql/push/replays.ts';
-import { mysqlStores } from '../../../../src/stores/mysql/stores.ts';
 import { openTestStores, type TestStores } from '../../../support/stores.ts';
 import { measuredPool, type Measured } from './measured-pool.ts';
 
@@ -56,22 +56,13 @@ afterAll(() => stores.close());
 
 function measuredStores(seen: (measured: Measured) => void) {
   const pool = measuredPool(stores.pool, seen);
-  return {
-    pool,
-    endpoints: mysqlStores(pool).endpoints,
-    endpointFeed: mysqlStores(pool).endpointFeed,
-    endpointHealth: mysqlStores(pool).endpointHealth,
-    deliveryClaims: mysqlStores(pool).deliveryClaims,
-    deliveryList: mysqlStores(pool).deliveryList,
-    replays: mysqlStores(pool).replays,
-    retention: mysqlStores(pool).retention,
-  };
+  return { pool, ...mysqlStores(pool) };
 }
 
 type Call = (stores: ReturnType<typeof measuredStores>) => Promise<unknown>;
 
-async function takeSome({ deliveryClaims }: ReturnType<typeof measuredStores>): Promise<Claim> {
-  const claim = await deliveryClaims.take(endpointId);
+async function takeSome({ deliveries }: ReturnType<typeof measuredStores>): Promise<Claim> {
+  const claim = await deliveries.take(endpointId);
   if (!claim) throw new Error('nothing was due');
   return claim;
 }
@@ -95,7 +86,7 @@ const CALLS: Record<string, [limit: number, call: Call]> = {
     async (measured) => {
       const [first, second, third, fourth] = (await takeSome(measured)).deliveries;
       if (!first || !second || !third || !fourth) throw new Error('too few were due');
-      const { complete, fail, park } = measured.deliveryClaims;
+      const { complete, fail, park } = measured.deliveries;
       expect(await complete(first)).toBe(true);
       await fail(second, 'answered 500', PAUSES);
       await fail({ ...third, isDue: false }, 'answered 500', PAUSES);
@@ -109,7 +100,7 @@ const CALLS: Record<string, [limit: number, call: Call]> = {
       await modify(stores.pool, 'UPDATE push_endpoints SET failures = 5 WHERE endpoint_id = ?', [endpointId]);
       for (const delivery of (await takeSome(measured)).deliveries) {
         expect(delivery.isProbe).toBe(true);
-        await measured.endpointHealth.disableGone(delivery);
+        await measured.deliveries.disableGone(delivery);
       }
       await stores.endpoints.enable('office-2', 'ada');
     },
@@ -123,7 +114,7 @@ const CALLS: Record<string, [limit: number, call: Call]> = {
   ],
   'endpointHealth: noteSuccess, which hurries what waits': [
     PUSH_WINDOW * PER_ROW,
-    ({ endpointHealth }) => endpointHealth.noteSuccess(endpointId),
+    ({ deliveries }) => deliveries.noteSuccess(endpointId),
   ],
   'endpointFeed: readPlace': [PUSH_WINDOW, ({ endpointFeed }) => endpointFeed.readPlace(endpointId)],
   'endpointFeed: advance': [
@@ -141,11 +132,11 @@ const CALLS: Record<string, [limit: number, call: Call]> = {
   ],
   'deliveryList: list by status': [
     2 * PER_ROW * 100,
-    ({ deliveryList }) => deliveryList.list(endpointId, { status: 'delivered' }, { after: 0, limit: 100 }),
+    ({ deliveries }) => deliveries.list(endpointId, { status: 'delivered' }, { after: 0, limit: 100 }),
   ],
   'deliveryList: list by order': [
     FEW,
-    ({ deliveryList }) => deliveryList.list(endpointId, { line: 'order-7' }, { after: 0, limit: 100 }),
+    ({ deliveries }) => deliveries.list(endpointId, { line: 'order-7' }, { after: 0, limit: 100 }),
   ],
   'endpoints: list': [ENDPOINTS * PUSH_WINDOW, ({ endpoints }) => endpoints.list()],
   'endpoints: remove': [FEW, ({ endpoints }) => endpoints.remove('office-4', 'ada')],

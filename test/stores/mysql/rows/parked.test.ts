@@ -1,8 +1,7 @@
 /** What becomes parked has an event, written with it. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { ParkedFacts } from '../../../../src/stores/mysql/rows/parked-facts.ts';
-import { park, parkAnew, unpark } from '../../../../src/stores/mysql/rows/parked.ts';
+import { type ParkedFacts, park, parkAnew, unpark } from '../../../../src/stores/mysql/rows/parked.ts';
 import { buildOrder } from '../../../support/factories.ts';
 import { select } from '../../../support/rows.ts';
 import { openTestStores, type TestStores } from '../../../support/stores.ts';

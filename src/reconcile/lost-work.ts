@@ -1,0 +1,174 @@
+/** Steps that find open orders and refunds whose workflow was lost, and make them due. */
+
+import type { OrderEngine } from '../engine/order-engine.ts';
+import type { OpenRefund } from '../stores/mysql/money/refund-claims.ts';
+import type { ReturningPayment } from '../stores/mysql/money/returned-units.ts';
+import type { OpenOrder, OrderPlace } from '../stores/mysql/orders/order-claims.ts';
+import type { Stores } from '../stores/open.ts';
+import { returnMark } from '../stores/redis/keys.ts';
+import { refundWorkflowId } from '../workflows/contract.ts';
+import { type StepReport } from '../workflows/contract.ts';
+import { type Step, findIdle, MANY_PAGES_MAX, walkPages, type Walk } from './walk.ts';
+
+/** Parked orders that have ended, unparked in one run. There are hardly any. */
+const UNPARKED_MAX = 100;
+
+export interface OpenOrdersDeps extends Stores {
+  engine: Pick<OrderEngine, 'isRunning' | 'listRunning'>;
+}
+
+/** @param pagesMax of one run */
+export function createOpenOrdersStep(deps: OpenOrdersDeps, pagesMax = MANY_PAGES_MAX): Step {
+  const { orderClaims, engine, places, repairs, log } = deps;
+  const walk: Walk<OrderPlace, OpenOrder> = {
+    name: 'open-orders',
+    list: orderClaims.listOpen,
+    format: ({ deadlineMs, orderNo }) => `${deadlineMs} ${orderNo}`,
+    parse(place) {
+      const [, deadlineMs, orderNo] = /^(\d+) (.+)$/.exec(place) ?? [];
+      return orderNo === undefined ? undefined : { orderNo, deadlineMs: Number(deadlineMs) };
+    },
+    pagesMax,
+  };
+
+  async function handle(page: readonly OpenOrder[], report: StepReport): Promise<void> {
+    const begun = page.filter(({ isWaiting }) => isWaiting);
+    // Temporal's list follows late, and may be a store of its own. So what it lacks is asked for one by one,
+    // and what it has only while no order is overdue by it.
+    const listed = await engine.listRunning(begun.map(({ orderNo }) => orderNo));
+    const doubted = begun.filter(({ orderNo, isOverdue }) => isOverdue || !listed.has(orderNo));
+    const idle = await findIdle(
+      engine,
+      doubted.map(({ orderNo }) => orderNo),
+    );
+    for (const orderNo of await orderClaims.requeue([...idle])) {
+      await repairs.record({ action: 'workflow_lost', subject: orderNo, before: 'none', after: 'due' });
+      report.repaired += 1;
+    }
+    for (const { orderNo, isOverdue } of begun) {
+      if (!isOverdue || idle.has(orderNo)) continue;
+      if (await orderClaims.parkStuck(orderNo)) report.parked += 1;
+    }
+    report.looked += page.length;
+  }
+
+  return async (signal) => {
+    const report = { looked: 0, repaired: 0, parked: 0 };
+    await orderClaims.unparkEnded(UNPARKED_MAX);
+    for await (const page of walkPages(walk, places, signal)) await handle(page, report);
+    if (report.repaired > 0) log.warn(report, 'open orders had no workflow; they get one again');
+    if (report.parked > 0) log.error(report, 'orders are long past their deadline, and their workflow runs');
+    return report;
+  };
+}
+
+export interface OpenRefundsDeps extends Stores {
+  engine: Pick<OrderEngine, 'isRunning'>;
+}
+
+export function createOpenRefundsStep(deps: OpenRefundsDeps): Step {
+  const { refundClaims, engine, places, repairs, log } = deps;
+  const walk: Walk<Pick<OpenRefund, 'paymentId'>, OpenRefund> = {
+    name: 'open-refunds',
+    list: refundClaims.listOpen,
+    format: ({ paymentId }) => String(paymentId),
+    parse: (place) => (/^\d+$/.test(place) ? { paymentId: Number(place) } : undefined),
+  };
+
+  async function repair(page: readonly OpenRefund[]): Promise<number> {
+    const begun = page.filter(({ isWaiting }) => isWaiting);
+    const idle = await findIdle(engine, begun.map(refundWorkflowId));
+    const lost = begun.filter((refund) => idle.has(refundWorkflowId(refund)));
+    const requeued = await refundClaims.requeue(lost.map(({ paymentId }) => paymentId));
+    for (const paymentId of requeued) {
+      const subject = `payment ${paymentId}`;
+      await repairs.record({ action: 'workflow_lost', subject, before: 'none', after: 'due' });
+    }
+    return requeued.length;
+  }
+
+  return async (signal) => {
+    const report = { looked: 0, repaired: 0, parked: 0 };
+    for await (const page of walkPages(walk, places, signal)) {
+      report.looked += page.length;
+      report.repaired += await repair(page);
+    }
+    if (report.repaired > 0) log.warn(report, 'refunds had no workflow; they get one again');
+    return report;
+  };
+}
+
+export interface GiveBacksDeps extends Stores {
+  engine: Pick<OrderEngine, 'isRunning'>;
+}
+
+interface Place {
+  refundId: number;
+}
+
+interface Listed extends Place {
+  paymentId: number;
+}
+
+export function createGiveBacksStep(deps: GiveBacksDeps): Step {
+  const { returnedUnits, engine, places, repairs, log } = deps;
+  const walk: Walk<Place, Listed> = {
+    name: 'give-backs',
+    list: returnedUnits.list,
+    format: ({ refundId }) => String(refundId),
+    parse: (place) => (/^\d+$/.test(place) ? { refundId: Number(place) } : undefined),
+  };
+
+  async function repair(page: readonly Listed[]): Promise<number> {
+    const listed = [...new Set(page.map(({ paymentId }) => paymentId))];
+    const seen = await findUnfinished(deps, listed);
+    const idle = await findIdle(engine, seen.map(refundWorkflowId));
+    // One that ran at the first look may have given back since, and ended.
+    const unfinished = await findUnfinished(
+      deps,
+      seen.filter((payment) => idle.has(refundWorkflowId(payment))).map(({ paymentId }) => paymentId),
+    );
+    let repaired = 0;
+    for (const { paymentId } of unfinished) {
+      if (!(await returnedUnits.requeue(paymentId))) continue;
+      const subject = `payment ${paymentId}`;
+      await repairs.record({ action: 'workflow_lost', subject, before: 'none', after: 'due' });
+      repaired += 1;
+    }
+    return repaired;
+  }
+
+  return async (signal) => {
+    const report = { looked: 0, repaired: 0, parked: 0 };
+    for await (const page of walkPages(walk, places, signal)) {
+      report.looked += page.length;
+      report.repaired += await repair(page);
+    }
+    if (report.repaired > 0) log.warn(report, 'refunds had given nothing back; they get a workflow again');
+    return report;
+  };
+}
+
+/** Those that have given back less than they are to. */
+async function findUnfinished(
+  { returnedUnits, saleMends, saleStock }: GiveBacksDeps,
+  paymentIds: readonly number[],
+): Promise<ReturningPayment[]> {
+  const payments = await returnedUnits.read(paymentIds);
+  const unfinished: ReturningPayment[] = [];
+  for (const saleId of new Set(payments.map((payment) => payment.saleId))) {
+    // Data that are made again get all marks from MySQL.
+    if ((await saleStock.checkLife(saleId)).kind !== 'well') continue;
+    const ofSale = payments.filter((payment) => payment.saleId === saleId);
+    const returned = await saleMends.readReturned(saleId, ofSale.flatMap(marksOf));
+    for (const payment of ofSale) {
+      const isBack = marksOf(payment).every((mark) => returned.has(mark));
+      if (!payment.isBooked || !isBack) unfinished.push(payment);
+    }
+  }
+  return unfinished;
+}
+
+function marksOf({ orderNo, returns }: ReturningPayment): string[] {
+  return returns.map(({ what, part }) => returnMark(orderNo, what, part));
+}
