@@ -198,8 +198,7 @@ async function startServers(
     redis: redisServer.start,
     mysql: () => startMysql({ ...base('mysql'), found: asProgram(mysql, mysqlPackage) }),
     temporal: async () =>
-      (await startTemporal({ ...base('temporal'), binary, inMemory: false, preferredUiPort: uiPort }))
-        .address,
+      (await startTemporal({ ...base('temporal'), binary, preferredUiPort: uiPort })).address,
   };
   for (const name of STORES) starters.set(name, async () => void (await start[name]()));
   const [, mysqlUrl, temporalAddress] = await Promise.all([start.redis(), start.mysql(), start.temporal()]);

@@ -53,7 +53,7 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
   };
   try {
     const [servers, timeSkippingPath, chromiumPath, faketimePath] = await Promise.all([
-      launchServers(processes, { fresh: true, temporalInMemory: true, durable: false, progress }),
+      launchServers(processes, { fresh: true, durable: false, progress }),
       timeSkippingServerPath(progress),
       locateChromium(progress),
       locateFaketime(progress),

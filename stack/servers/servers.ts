@@ -33,8 +33,7 @@ export type LaunchedServers = Servers & {
 
 export type ServerOptions = {
   preferredPorts?: PreferredPorts;
-  /** For tests: Temporal without a file, and a database that need not survive a power cut. */
-  temporalInMemory?: boolean;
+  /** false: for tests, whose databases need not survive a power cut. */
   durable?: boolean;
   fresh: boolean;
   progress: (line: string) => void;
@@ -119,7 +118,7 @@ async function launchTemporal(
   const started = await startTemporal({
     processes,
     binary,
-    inMemory: options.temporalInMemory ?? false,
+    durable: options.durable ?? true,
     ...preferred(ports.temporal),
     ...(ports.temporalUi === undefined ? {} : { preferredUiPort: ports.temporalUi }),
   });

@@ -41,8 +41,8 @@ export async function locateTemporal(progress: (line: string) => void): Promise<
 export async function startTemporal(options: {
   processes: Processes;
   binary: string;
-  /** For tests: the server's data end with it. */
-  inMemory: boolean;
+  /** false: for tests, whose data need not survive a power cut. */
+  durable?: boolean;
   preferredPort?: number;
   preferredUiPort?: number;
 }): Promise<{ address: string; uiUrl: string }> {
@@ -56,9 +56,8 @@ export async function startTemporal(options: {
       await processes.start({
         name: 'temporal',
         command: options.binary,
-        args: [...serverArgs(port, uiPort), ...(options.inMemory ? [] : fileArgs(dbFile))],
-        // Without a file it is recognised by its ports, which belong to it for as long as it lives.
-        marker: options.inMemory ? `--port ${port} --ui-port ${uiPort}` : dbFile,
+        args: [...serverArgs(port, uiPort), ...fileArgs(dbFile, options.durable ?? true)],
+        marker: dbFile,
         isReady: () => hasNamespace(address),
         readyTimeoutMs: READY_TIMEOUT_MS,
         stopTimeoutMs: STOP_TIMEOUT_MS,
@@ -93,8 +92,12 @@ function serverArgs(port: number, uiPort: number): string[] {
   return ['server', 'start-dev', ...flags.flat().map(String)];
 }
 
-function fileArgs(dbFile: string): string[] {
-  const pragmas = ['journal_mode=WAL', 'synchronous=NORMAL'];
+/**
+ * Never without a file: its data would be those of one connection, and gone when the server gives that up under
+ * load (temporalio/temporal issue 3784).
+ */
+function fileArgs(dbFile: string, durable: boolean): string[] {
+  const pragmas = ['journal_mode=WAL', `synchronous=${durable ? 'NORMAL' : 'OFF'}`];
   return ['--db-filename', dbFile, ...pragmas.flatMap((pragma) => ['--sqlite-pragma', pragma])];
 }
 

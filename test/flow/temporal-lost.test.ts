@@ -26,7 +26,7 @@ async function openTemporal() {
   onTestFinished(close);
   const binary = await locateTemporal(() => {});
   const preferredPort = await findFreePort();
-  const start = () => startTemporal({ processes, binary, inMemory: false, preferredPort });
+  const start = () => startTemporal({ processes, binary, preferredPort });
   const { address } = await start();
   return {
     address,

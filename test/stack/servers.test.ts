@@ -18,7 +18,6 @@ async function startStack(dataDir: string, crashes: Error[]): Promise<Stack> {
   return startServers({
     dataDir,
     fresh: true,
-    temporalInMemory: true,
     durable: false,
     progress: () => {},
     onCrash: (crash) => crashes.push(crash),
@@ -70,7 +69,6 @@ test('the servers are set up so that nothing accepted is lost', async () => {
     const stack = await startServers({
       dataDir,
       fresh: true,
-      temporalInMemory: true,
       progress: () => {},
       onCrash: () => {},
     });
