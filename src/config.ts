@@ -35,6 +35,8 @@ const origin = httpUrl.refine(
 
 export const port = wholeNumber(0, 65_535);
 
+// The settings, by what they belong to; their descriptions are the text of docs/configuration.md.
+
 /** Orders and signals in flight in Temporal; see docs/decisions.md for the measurement behind it. */
 const DEFAULT_ENGINE_BUDGET = 40;
 /** A tenth of what a small machine stores; see docs/decisions.md. */
@@ -291,6 +293,8 @@ const worker = z.object({
   ...push,
   ...keep,
 });
+
+// Faults of the environment that concern several settings together, each as a line for the operator.
 
 const DEMO_SECRET = /demo/i;
 

@@ -8,6 +8,9 @@ import type { Endpoint } from '../stores/mysql/push/endpoints.ts';
 import type { Stores } from '../stores/open.ts';
 import type { Drift } from '../stores/redis/drift-board.ts';
 
+// The metrics of several API processes as one: a scrape reaches any of them, which asks the process that
+// started them all for the sum.
+
 const question = z.object({ type: z.literal('holdfast:metrics?'), id: z.int() });
 const textAnswer = z.object({
   type: z.literal('holdfast:metrics'),
@@ -58,6 +61,8 @@ export function shareMetrics(metrics: Metrics): Metrics {
   };
 }
 
+// Shows in the metrics what the last run of the reconciliation found, as workers serve no port.
+
 /** Redis answers within a millisecond. While it does not, the scrape goes on without these samples. */
 const DRIFT_TIMEOUT_MS = 500;
 
@@ -100,6 +105,8 @@ function readDriftInTime(board: Pick<Stores['driftBoard'], 'read'>): Promise<Dri
   return Promise.race([board.read().catch(() => undefined), late]);
 }
 
+// Shows in the metrics how far events and their consumers are behind.
+
 /** MySQL answers within milliseconds. While it does not, the scrape goes on without these samples. */
 const EVENTS_TIMEOUT_MS = 500;
 /** Counted up to so many, because a scrape must cost little; more is as bad. */
@@ -139,6 +146,8 @@ function inTime<T>(answer: Promise<T>): Promise<T | undefined> {
   });
   return Promise.race([answer.catch(() => undefined), late]);
 }
+
+// Shows in the metrics how the endpoints of push fare, as workers serve no port.
 
 /** While MySQL does not answer within it, the scrape goes on without these samples. */
 const PUSH_TIMEOUT_MS = 1_000;

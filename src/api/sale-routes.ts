@@ -67,6 +67,9 @@ export function createGetSale({ saleStock, findAbsentSale }: GetSaleDeps) {
   };
 }
 
+// Sales that Redis does not have, as MySQL knows them: a shopper must not be told that a sale does not
+// exist which the shop was told is scheduled.
+
 /** Sales that are looked up at once. Anyone may ask for any id, and must not take MySQL from the others. */
 const LOOKS_MAX = 8;
 

@@ -11,6 +11,8 @@ import { readRedisSale } from '../stores/audit/redis-reads.ts';
 import type { Stores } from '../stores/open.ts';
 import { ORDER_WORKFLOW, REFUND_WORKFLOW, TASK_QUEUE } from '../workflows/contract.ts';
 
+// The types of the audit: what its rules look at, and what they return.
+
 /** A sale at one moment, as each store, Temporal and the provider have it. */
 export interface SaleSnapshot {
   saleId: string;

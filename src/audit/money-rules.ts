@@ -7,6 +7,8 @@ import type { AuditedPayment } from '../stores/audit/mysql-reads.ts';
 import { refundWorkflowId } from '../workflows/contract.ts';
 import type { Rule, SaleSnapshot } from './look.ts';
 
+// The audit's rules about payments: each is known, and pays for an order, goes back or is parked.
+
 /** Every payment that the provider collected is known, to the cent. */
 export const collectedIsKnown: Rule = ({ collected, mysql }) => {
   const known = new Map(mysql.payments.map((payment) => [payment.providerPaymentId, payment]));
@@ -124,6 +126,8 @@ function paymentsByOrder({ payments }: SaleSnapshot['mysql']) {
   }
   return byOrder;
 }
+
+// The audit's rules about reversals: each is known to the cent and has a reason, or was parked.
 
 /** What went back at the provider is recorded, and nothing else. Another rule reports unknown payments. */
 export const returnedIsKnown: Rule = (sale) =>

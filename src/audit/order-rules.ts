@@ -6,6 +6,8 @@ import type { AuditedNews } from '../stores/audit/mysql-reads.ts';
 import { type RedisHold, limitField } from '../stores/audit/redis-reads.ts';
 import type { Rule, SaleSnapshot } from './look.ts';
 
+// The audit's rules about orders: none is lost, each moves on until it ends once, and all stores agree.
+
 /** An order that was accepted is stored, or on its way. What was lost with Redis' data is counted instead. */
 export const acceptedExist: Rule = (sale) =>
   listUnknown(sale)
@@ -151,6 +153,8 @@ export const workflowsHaveOrders: Rule = ({ mysql, redis, running }) => {
     .map((subject) => ({ subject, detail: 'a workflow runs for an order that has ended or never was' }));
 };
 
+// The audit's rules about stock: each unit is counted once in each store, and held or sold for an order.
+
 /**
  * In each store total = available + held + sold, and both agree except for orders that are yet to be stored.
  */
@@ -260,6 +264,8 @@ function sumUnits(
 function describeStock({ total, available, held, sold }: StockCount): string {
   return `${total} = ${available} + ${held} + ${sold}`;
 }
+
+// The audit's rules about events: no change without its event, and none that a reader could miss.
 
 /** Each change of an order (those from before the feed have 0) and of the sale has its place in the feed. */
 export const changesAreInFeed: Rule = ({ saleId, mysql }) => [

@@ -98,6 +98,8 @@ export interface StockCount {
   sold: number;
 }
 
+// A sale as its shop sees it: in the answers of the back office, and in events.
+
 export const SHOP_SALE_STATES = ['draft', ...SALE_STATES, 'archived'] as const;
 export type ShopSaleState = (typeof SHOP_SALE_STATES)[number];
 
@@ -137,6 +139,8 @@ function snapshotSku(item: Sale['skus'][number], count: StockCount | undefined, 
   const { total, available, held, sold } = count ?? { ...item, available: item.total, held: 0, sold: 0 };
   return { ...item, total, available, held, sold, ...(isClosed ? { unsold: available } : {}) };
 }
+
+// What a shop may change about a sale, and what it has changed.
 
 /** A draft is not for shoppers yet: all of it may still change, and it is never in Redis. */
 export const saleDocumentSchema = z.object({ sale: saleSchema, isDraft: z.boolean() });

@@ -27,6 +27,8 @@ import {
   type RefundInput,
 } from '../workflows/contract.ts';
 
+// The runs of one workflow as an operator sees them, and a nudge for steps that wait for their next try.
+
 /** Runs that are shown. An order has one as a rule, and a few where an operator ended its workflow. */
 const RUNS_MAX = 10;
 /** Of gRPC. */

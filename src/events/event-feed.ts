@@ -143,6 +143,9 @@ function matches(row: EventRow, { types, saleId }: EventFilter): boolean {
   return (!types || types.has(type)) && (saleId === undefined || ofSale === saleId);
 }
 
+// Wakes the callers that wait for a further event. One look at MySQL serves all that wait in this process.
+// There is none while none waits.
+
 /** With the dispatcher's pause, an event reaches a waiting consumer within half a second. */
 const LOOK_EVERY_MS = 200;
 

@@ -60,6 +60,8 @@ export function adviceOn({ cause, parkedId }: ParkedEntry): string {
   return `${what} (entry ${parkedId})`;
 }
 
+// The whole life of one order, gathered from all stores; a store that is away is named, not waited for.
+
 /** What a store has; `away`: why it did not answer. */
 type Answer<T> = { kind: 'answered'; life: T } | { kind: 'away'; why: string };
 
@@ -101,6 +103,8 @@ function stateOf({ mysql, redis }: OrderLife): OrderState | undefined {
   if (mysql.stored) return mysql.stored.state;
   return redis.kind === 'answered' ? redis.life.reserved?.state : undefined;
 }
+
+// Shows an order's life as moments in their order, each with the store that knows of it.
 
 interface Moment {
   at: Date;
@@ -235,6 +239,8 @@ function parkedMoments({ parked }: MysqlLife): Moment[] {
     ];
   });
 }
+
+// Compares what the stores say of an order now, and derives what comes next. Pure rules over its life.
 
 interface Verdict {
   /** What each store says now, in a sentence. */
@@ -397,6 +403,8 @@ function goesOn(life: OrderLife, nowMs: number): string {
     ? `The shopper may pay for ${formatAge(leftMs)} more; then its workflow cancels it.`
     : 'Its time to pay is over: its workflow cancels it when its own window ends.';
 }
+
+// `ops order show`: the whole life of one order from all stores, as a story.
 
 const showOptions = z.object({ json: z.boolean() });
 

@@ -28,6 +28,8 @@ import {
   type Terminal,
 } from './terminal.ts';
 
+// Has parked work tried again: what MySQL makes due, and what Redis or Temporal have to do besides.
+
 /** The command takes no orders, so their pace does not matter. */
 const NO_ORDERS = { storesPerSecond: 1 };
 

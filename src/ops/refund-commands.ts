@@ -13,6 +13,8 @@ import type { RequestRefundOutcome } from '../stores/mysql/money/refund-requests
 import type { Shell } from './parts.ts';
 import { asAction, orderNo, readDecision, rowId, OpsError, UsageError, hang } from './terminal.ts';
 
+// `ops refund` and `ops return-stock`: the decisions about money and units that only an operator takes.
+
 export function addMoneyCommands(program: Command, { terminal, user, run }: Shell): void {
   asAction(program.command('refund'), user)
     .description('sends a payment back to the payer')
@@ -51,6 +53,8 @@ export function addMoneyCommands(program: Command, { terminal, user, run }: Shel
       }),
     );
 }
+
+// `ops refund-order`: sends back all or a part of an order's money, as the HTTP call does.
 
 interface Line {
   sku: string;

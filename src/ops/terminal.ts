@@ -16,6 +16,8 @@ export class UsageError extends Error {
   override name = 'UsageError';
 }
 
+// What the commands print: tables, labelled lines and wrapped text, as wide as the terminal.
+
 /** Where a command prints to. */
 export interface Terminal {
   out(text: string): void;
@@ -105,6 +107,8 @@ export function formatAge(ms: number): string {
   return `${Math.round(seconds / 86_400)} d`;
 }
 
+// Arguments and options that several commands share, parsed at the edge.
+
 /** As MySQL numbers rows, and no longer than JavaScript's numbers are exact. */
 const ROW_ID = /^[1-9]\d{0,14}$/;
 
@@ -155,6 +159,8 @@ export function readDecision(options: unknown): Decision {
 export function asRead(command: Command): Command {
   return command.option('--json', 'print JSON instead of text', false);
 }
+
+// A line that shows that something long is going on, on a terminal alone.
 
 const TICK_MS = 1_000;
 

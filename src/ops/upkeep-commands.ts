@@ -32,6 +32,8 @@ import {
   type Terminal,
 } from './terminal.ts';
 
+// `ops reconcile`, `rebuild` and `audit`: the upkeep that runs by itself, run once by hand.
+
 const auditOptions = z.object({ accepted: z.string().optional(), json: z.boolean() });
 
 export function addUpkeepCommands(program: Command, { terminal, user, run }: Shell): void {
@@ -171,6 +173,8 @@ function printAudits(audits: readonly SaleAudit[], columns: number): string {
   );
 }
 
+// `ops erase`: erases a person on request; the books still add up.
+
 export function addEraseCommand(program: Command, { terminal, user, run }: Shell): void {
   asAction(program.command('erase'), user)
     .description('erases a person: their orders stay in the books under a random name')
@@ -205,6 +209,8 @@ function describeErased(outcome: EraseOutcome): string {
   }
 }
 
+// `ops settlement`: prints the settlement of a sale, as the HTTP call exports it.
+
 const settlementOptions = z.object({ format: z.enum(SETTLEMENT_FORMATS) });
 
 export function addSettlementCommand(program: Command, { terminal, run }: Shell): void {
@@ -224,6 +230,8 @@ export function addSettlementCommand(program: Command, { terminal, run }: Shell)
       }),
     );
 }
+
+// `ops token`: signs a token for a service of the shop, such as its back office.
 
 /** A token cannot be taken back, so a forgotten one ends by itself within a year. */
 const MAX_TOKEN_DAYS = 365;

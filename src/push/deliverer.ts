@@ -12,6 +12,8 @@ import type { ClaimedDelivery } from '../stores/mysql/push/deliveries.ts';
 import type { Stores } from '../stores/open.ts';
 import { createPublicLookup, ForbiddenAddressError, isForbiddenHost } from './address.ts';
 
+// When a delivery that failed is tried again, and when an endpoint that is down is probed.
+
 const SECOND_MS = 1_000;
 const MINUTE_MS = 60 * SECOND_MS;
 const HOUR_MS = 60 * MINUTE_MS;
@@ -57,6 +59,8 @@ function boundedRetryAfterMs(retryAfterMs: number): number {
   return Math.min(retryAfterMs, MAX_RETRY_AFTER_MS);
 }
 
+// What is sent: an event as the feed shows it, signed by Standard Webhooks.
+
 /** As Standard Webhooks asks for: 24 to 64 bytes. */
 const SECRET_BYTES = 32;
 
@@ -82,6 +86,8 @@ export function signMessage(
     'webhook-signature': secrets.map((secret) => new Webhook(secret).sign(id, sentAt, body)).join(' '),
   };
 }
+
+// Sends one HTTP request to an endpoint, in bounded time, to a permitted address, without redirects.
 
 /** For name, connection and answer together. Standard Webhooks recommends between 15 and 30 seconds. */
 const ATTEMPT_TIMEOUT_MS = 15_000;

@@ -6,6 +6,8 @@ import type { NewDelivery } from '../stores/mysql/push/deliveries.ts';
 import type { EndpointFilter, FeedPlace, ReplayRange } from '../stores/mysql/push/endpoint-feed.ts';
 import type { Stores } from '../stores/open.ts';
 
+// The events to be pushed: pages of the feed, of which the newest are remembered for their deliveries.
+
 /** Events that a process remembers: most are delivered soon after they were read. */
 const REMEMBERED_MAX = 2_000;
 /** Their bytes: those of 2,000 orders, or of some ten sales with all that a sale may have. */

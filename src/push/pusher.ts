@@ -16,6 +16,8 @@ import {
 } from './deliverer.ts';
 import { type EventSource, createEventSource, createFeeder } from './feeder.ts';
 
+// What one endpoint has in hand in this process: nothing of it waits for another endpoint.
+
 /** So many under way are few enough to claim more: half of all by one transaction, not one by one. */
 const REFILL_AT = MAX_PUSHES_IN_FLIGHT / 2;
 

@@ -9,6 +9,9 @@ import { limitField, parseLimitField, returnMark } from '../stores/redis/keys.ts
 import { type HeldCart, type SaleLooked, LookOverError, type HeldWalk } from '../stores/redis/sale-mends.ts';
 import type { Step } from './walk.ts';
 
+// Compares a sale in Redis and MySQL, and says what differs. What is on its way from one to the other is no
+// difference: MySQL is read after Redis, and each order that it has moved on since is known by its number.
+
 /** Units by SKU. */
 type Units = ReadonlyMap<string, number>;
 
@@ -168,6 +171,9 @@ function addUnits(sums: Map<string, number>, lines: readonly { sku: string; quan
   for (const { sku, quantity } of lines) sums.set(sku, (sums.get(sku) ?? 0) + quantity);
 }
 
+// One look at a sale in both stores: what Redis held and counted at one moment, and what MySQL has booked
+// at one moment after it. It is read page by page, so that no store works for long, however many are held.
+
 /** Missing holds that one run writes again. The counters are judged by all that are missing. */
 const MISSING_MAX = 1_000;
 
@@ -293,6 +299,10 @@ async function readHeld(
   }
   return { held, soldOfHeld, carts, missing };
 }
+
+// Finds drift: what Redis and MySQL count differently, though nothing is on its way. A difference counts
+// only when several looks see the very same. What is provably wrong is corrected by the difference, while
+// the sale goes on, with before and after in the log of actions; the rest is parked.
 
 /** One look could be misled by an order that was accepted long ago and is restored just now. */
 const LOOKS = 3;

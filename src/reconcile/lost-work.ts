@@ -10,6 +10,10 @@ import { refundWorkflowId } from '../workflows/contract.ts';
 import { type StepReport } from '../workflows/contract.ts';
 import { type Step, findIdle, MANY_PAGES_MAX, walkPages, type Walk } from './walk.ts';
 
+// Walks the open orders by their deadlines, and makes those due whose workflow has begun and runs no more:
+// an operator has terminated or deleted it, or Temporal has lost it. An order long past its deadline whose
+// workflow runs is parked. What is due, claimed or not begun is backlog and left alone.
+
 /** Parked orders that have ended, unparked in one run. There are hardly any. */
 const UNPARKED_MAX = 100;
 
@@ -62,6 +66,9 @@ export function createOpenOrdersStep(deps: OpenOrdersDeps, pagesMax = MANY_PAGES
   };
 }
 
+// Walks the payments that are to go back, and makes those due whose refund workflow runs no more. One that
+// runs is left alone, for a refund may take weeks.
+
 export interface OpenRefundsDeps extends Stores {
   engine: Pick<OrderEngine, 'isRunning'>;
 }
@@ -97,6 +104,9 @@ export function createOpenRefundsStep(deps: OpenRefundsDeps): Step {
     return report;
   };
 }
+
+// Walks the refunds, and makes the payments due whose stock or limit has not come back and whose refund
+// workflow runs no more. Redis keeps a mark of what has come back for good, which tells it.
 
 export interface GiveBacksDeps extends Stores {
   engine: Pick<OrderEngine, 'isRunning'>;

@@ -6,6 +6,9 @@ import { isDamaged } from '../stores/redis/damage.ts';
 import { projectChanges, type Reservations } from '../stores/redis/reservations.ts';
 import { type Step, inOneRun, MANY_PAGES_MAX } from './walk.ts';
 
+// Finds orders in MySQL that contradict themselves: a row that is not what its events say, or whose stock
+// was booked otherwise. No rule can know which of them is right, so each is parked.
+
 /** Orders checked by one snapshot, in some dozens of milliseconds. */
 const PAGE_SIZE = 500;
 /** Parked ones that are looked at again in one run. */
@@ -31,6 +34,9 @@ export function createOrderBooksStep({ orderBooks, places, log }: Stores): Step 
     return report;
   };
 }
+
+// Walks the changes of all orders in the sequence of the feed, and projects those that Redis does not have.
+// The workflow that is to project a change may vanish before: terminated, deleted, or lost with Temporal.
 
 /** Changes projected by a few scripts, each of which takes less than a millisecond of Redis. */
 const STATES_AT_ONCE = 500;

@@ -12,6 +12,9 @@ import type { Stores } from '../stores/open.ts';
 import type { StepReport } from '../workflows/contract.ts';
 import type { Step } from './walk.ts';
 
+// Compares payments of the provider's list with MySQL. A payment or reversal without a notice is recorded
+// as if its notice had come, by the same rules.
+
 const UNTOUCHED: RecordedTotals = {
   succeeded: 0,
   pending: 0,

@@ -6,6 +6,9 @@ import type { Stores } from '../stores/open.ts';
 import { formatSaleShard, wholeSale, type SaleShard } from '../stores/redis/keys.ts';
 import type { Step } from './walk.ts';
 
+// Erases a person on request: their orders stay in the books under a random token, and nothing that
+// identifies them is left. It may die at any line and be repeated.
+
 /** Pages of orders: a person has a few, and a loop must end. */
 const PAGES_MAX = 1_000;
 
@@ -97,6 +100,9 @@ async function replaceInMysql({ persons }: Stores, userId: string, token: string
   }
   throw new Error(`more orders of a person than ${PAGES_MAX} pages`);
 }
+
+// Removes what is kept no longer, in bounded batches: a sale's data in Redis, contacts of ended orders with
+// their signed orders, raw notices, parked work that has been settled, and deliveries that have ended.
 
 const HOUR_MS = 60 * 60 * 1000;
 const DAY_MS = 24 * HOUR_MS;

@@ -20,6 +20,9 @@ import type { ParkedKind } from '../stores/mysql/rows/parked.ts';
 import type { EngineBudget } from '../stores/redis/engine-budget.ts';
 import { type RefundInput, paymentsQueueOf, TASK_QUEUE, type EngineSinks } from '../workflows/contract.ts';
 
+// Notes each failed try of a step of parked work, so that an operator sees the newest error. The worker
+// does it and not the workflow, which would need new commands for it that open orders could not replay.
+
 /**
  * Notes under way at once. While a store is away thousands of steps may fail; what is not noted now is noted
  * at the step's next try.

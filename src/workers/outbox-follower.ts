@@ -30,6 +30,9 @@ import {
 import type { EngineGate } from './engine-gate.ts';
 import { backoffMs } from './loop.ts';
 
+// Recognizes a burst: more orders come in than Temporal could take. While it lasts they are stored ahead,
+// so that all are payable first, and Temporal gets what the processor has left.
+
 /**
  * A page within this time is ten times what a small Temporal starts, so in waiting for the end of the burst
  * it loses little, and storing gains the processor time.
@@ -56,6 +59,10 @@ export function createBurst() {
     isOn: (): boolean => Date.now() < untilMs,
   };
 }
+
+// Orders of the outbox whose hold is of an older epoch than their sale: they were accepted and not stored
+// when the sale's data were made again. Each is reserved again, which puts it back into the outbox, or
+// abandoned where its units are sold by now. One that its shopper may have been told as lost is left so.
 
 /** How often a sale is looked at whose data are being made again. */
 const LOOK_EVERY_MS = 250;
@@ -186,6 +193,9 @@ async function isLostWithSale(saleStock: ReadDeps['saleStock'], orderNo: string)
   const life = await saleStock.checkLife(parts.saleId);
   return life.kind !== 'well' || life.epoch > parts.epoch;
 }
+
+// Stores accepted orders in MySQL ahead of their workflows, so that they are payable at once: stores a
+// page, projects its states and takes its entries off the outbox.
 
 interface StoreAheadDeps extends LostHoldDeps {
   outbox: LostHoldDeps['outbox'] & Pick<Outbox, 'acknowledge'>;
@@ -330,6 +340,9 @@ async function parkPaid(
   });
   await outbox.acknowledge([entry.entryId]);
 }
+
+// Reads the outbox of one sale shard page by page: new entries, and those that were read before and are not
+// acknowledged. Several pages may be under way at once.
 
 /**
  * Entries per page, which is also one store batch. Twice as many gain nothing more in MySQL, and would only

@@ -38,6 +38,9 @@ export function boundHeapGrowth(): void {
   setFlagsFromString(`--heap-growing-percent=${GROWTH_PERCENT}`);
 }
 
+// An order engine that exists before Temporal is reached. Until then every call fails, so that the relay
+// stores orders ahead.
+
 export function createDeferredEngine() {
   let engine: OrderEngine | undefined;
 
@@ -73,6 +76,9 @@ export async function runPush(deps: PushDeps, signal: AbortSignal): Promise<void
   await runLoop('push', pusher.pass, { log: deps.log, signal });
   await pusher.drain();
 }
+
+// Keeps the schedule of the reconciliation, and notices by its absence that Temporal has lost its data:
+// then all that Temporal was working on is made due again from MySQL.
 
 /** A reconciliation that does not run mends nothing, and nothing of what it mends is urgent. */
 const ENSURE_EVERY_MS = 60_000;

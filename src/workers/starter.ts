@@ -9,6 +9,11 @@ import { refundWorkflowId } from '../workflows/contract.ts';
 import type { EngineGate } from './engine-gate.ts';
 import type { Burst } from './outbox-follower.ts';
 
+// Starts or signals the workflows of orders that MySQL has as due: orders stored ahead whose workflow is
+// yet to be started, and orders whose workflow the API could not signal about a payment or a cancel. What
+// is not begun within a third of its window is left to the ender, unless it has money or is to be
+// cancelled.
+
 /** Orders per pass, about as many as the engine starts in a second, so that no claim is held for long. */
 const CLAIM_MAX = 50;
 /** Pause when nothing is due. A due order has waited for seconds already. */
@@ -84,6 +89,9 @@ function startOrSignal(
   if (state.reason !== null) return engine.signalCancelRequested(order, windowEndsAtMs);
   return engine.start(order, state, windowEndsAtMs);
 }
+
+// Starts or signals the refund workflows of payments that MySQL has as due: because the payment is to be
+// refunded, or because its order gives back a limit or stock.
 
 /** Refunds per pass. Few, because orders share the engine, and the provider limits the calls per second. */
 const REFUNDS_MAX = 10;

@@ -20,6 +20,9 @@ import {
 import { ORDER_REFUSED, paymentsQueueOf, type RefundInput } from './contract.ts';
 import { SUMMARIES } from './summaries.ts';
 
+// Calls a step until it is done: quickly at first, then patiently, and at last while an operator can see
+// that it keeps failing.
+
 /** A step is a statement or two; one that takes longer has met a server that hangs. */
 const STEP_TIMEOUT = '10 seconds';
 /** Doubling from a second to a minute: a store that is away is neither hammered nor found late. */

@@ -16,6 +16,8 @@ import { wholeNumber } from '../http/query.ts';
 import type { EventsReply, ConsumerReply, ConsumersReply } from '../http/replies.ts';
 import type { AdminContext } from './calls.ts';
 
+// The feed of events: reads it from a position on, and waits for what comes.
+
 export interface EventsDeps extends Stores {
   eventFeed: Pick<EventFeed, 'read'>;
   eventTicker: Pick<EventTicker, 'wait' | 'isStopping'>;
@@ -101,6 +103,8 @@ function endOfWait({ res }: AdminContext, seconds: number): { signal: AbortSigna
     },
   };
 }
+
+// Named consumers of the feed: each commits how far it has come, and reads on from there.
 
 const commitBody = z.strictObject({ position: z.int().min(0), rewind: z.boolean().default(false) });
 

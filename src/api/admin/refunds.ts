@@ -128,6 +128,8 @@ function refundNotFound(): Problem {
 
 /** What both calls may carry. */
 
+// What an operator decides: a payment goes back, or a refunded order's units are sold again.
+
 /** As MySQL numbers payments, and no longer than JavaScript's numbers are exact. */
 const PAYMENT_ID = /^[1-9]\d{0,14}$/;
 

@@ -22,6 +22,8 @@ import { pageLimit } from '../http/query.ts';
 import type { SalesReply, ShopSaleReply } from '../http/replies.ts';
 import type { AdminContext } from './calls.ts';
 
+// The conditions that a caller puts on a change (RFC 9110, 13.1).
+
 /**
  * `If-Match`: the versions that the caller knows; `any`: whichever, if it exists. A tag that is not ours
  * matches nothing, and neither does a weak one.
@@ -44,6 +46,8 @@ function isNewAsked(ctx: Context): boolean {
   const faults = [{ path: 'If-None-Match', message: 'only *' }];
   throw new Problem('invalid_request', 'The request is not as it must be.', { extra: { faults } });
 }
+
+// A sale as the shop sends it.
 
 /** RFC 3339, with any offset. */
 const time = z.iso
@@ -85,6 +89,8 @@ function parseSale(saleIdText: string | undefined, body: unknown): { sale: Sale;
     isDraft: draft,
   };
 }
+
+// Changes a sale through its three steps, and says what came of it.
 
 /** Changes of others that are completed before this one. More are no accident, and the caller may repeat. */
 const EARLIER_MAX = 5;

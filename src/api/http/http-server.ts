@@ -22,6 +22,10 @@ export interface BodyState {
   rawBody: string;
 }
 
+// Answers the calls that come in a rush, purchases and polls, in front of Koa, which spares them its
+// context, its router and its chain. The steps are functions that Koa's router has too, and the answers are
+// the same; a call that is asked in another way, say with a query, is Koa's.
+
 type Headers = Record<string, string | number>;
 
 /** What the steps of such a call use of Koa's context, in Koa's words. */

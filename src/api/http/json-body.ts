@@ -8,6 +8,10 @@ import { type Call, type BodyState } from './http-server.ts';
 import { overloaded } from './load-shed.ts';
 import { Problem } from './problem.ts';
 
+// Bounds the bytes of the bodies that a process keeps at once, over all connections. When it is full the
+// body that has taken longest to arrive gives way: an honest one arrives at once, and one that never ends
+// is not to keep others out.
+
 /** What a piece costs beside its bytes: a sender may send each byte as a chunk of its own. */
 const PIECE_BYTES = 128;
 

@@ -5,6 +5,10 @@ import { createLocalJWKSet, errors, type JWTVerifyGetKey, jwtVerify, type JWTPay
 import type { Logger } from 'pino';
 import { z } from 'zod';
 
+// The public keys at an address (a JSON Web Key Set), read ahead of the callers: once at start, then every
+// few minutes. A caller whose key is known never waits for the server there, however slow it is; another
+// waits for a moment.
+
 export interface KeySetBounds {
   refreshEveryMs: number;
   attemptEveryMs: number;

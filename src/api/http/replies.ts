@@ -209,6 +209,8 @@ export const salesReply = z.strictObject({
 });
 export type SalesReply = z.infer<typeof salesReply>;
 
+// The answers about orders and refunds that staff get.
+
 export const orderRefundReply = z.strictObject({
   refundId: z.int().min(1),
   orderNo: z.string(),
@@ -327,6 +329,8 @@ export const settlementReply = z.strictObject({
   ),
 });
 
+// The answers about the feed of events.
+
 const sequence = z.int().min(0);
 
 /** An order as of one version. */
@@ -375,6 +379,8 @@ export const consumersReply = z.strictObject({
   last: sequence,
 });
 export type ConsumersReply = z.infer<typeof consumersReply>;
+
+// The answers about endpoints of push.
 
 export const endpointReply = z.strictObject({
   name: z.string(),

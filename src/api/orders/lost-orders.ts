@@ -15,6 +15,9 @@ import type { ReservedOrder } from '../../stores/redis/reservations.ts';
 import type { Lane } from '../http/load-shed.ts';
 import { createBoundedLog } from '../http/refusal-logs.ts';
 
+// Queries of the workflows of orders. Any caller can cause one, and each keeps Temporal and a worker busy:
+// so a few are under way at once, and no caller waits for more.
+
 /** A query needs a live worker; its caller waits no longer than this. */
 const QUERY_TIMEOUT_MS = 2_000;
 

@@ -95,6 +95,8 @@ export function viewOrder(order: VisibleOrder, state: OrderState): OrderReply {
   });
 }
 
+// GET /v1/orders: a shopper's own orders of a day.
+
 const DAY_MS = 24 * 60 * 60 * 1000;
 
 const listQuery = z.strictObject({

@@ -83,6 +83,8 @@ function toFee(fee: number | null | undefined): { fee?: number } {
   return typeof fee === 'number' ? { fee } : {};
 }
 
+// Sends one call to the provider's API, with a bound on its time and on the size of the reply.
+
 export interface RemoteClientOptions {
   /** The provider's address. A path in it is kept. */
   baseUrl: string;
@@ -157,6 +159,8 @@ function unexpected(attempt: string, reply: Reply): Error {
 export function codeOf(reply: Reply): string | undefined {
   return problemReplySchema.safeParse(reply.body).data?.code;
 }
+
+// Verifies the provider's callbacks and translates them to Holdfast's notices.
 
 /** A notice is authentic when any secret verifies it: the provider changes its secret at its own time. */
 function verifySignature(

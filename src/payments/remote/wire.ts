@@ -192,6 +192,8 @@ export const reversalsReplySchema = z.object({
 });
 export type ReversalsReply = z.infer<typeof reversalsReplySchema>;
 
+// The schemas of the callbacks that the provider sends.
+
 /** The part that every callback has. */
 export const noticeEnvelopeSchema = z.object({ type: z.string().min(1) });
 

@@ -27,6 +27,9 @@ import {
   toSessionPayment,
 } from './objects.ts';
 
+// What Stripe takes: currencies, smallest and largest amounts. Source of all numbers and lists here:
+// https://docs.stripe.com/currencies, read in November 2026.
+
 /** Currencies in which Stripe collects cards, in the minor units of ISO 4217. */
 const TAKEN_CURRENCIES = new Set(
   `AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND BOB BRL BSD BWP BYN BZD CAD CDF CHF CLP
@@ -100,6 +103,10 @@ export function stripePriceFault({ amount, currency }: Price): string | undefine
   return undefined;
 }
 
+// The payment methods that Checkout may offer. Each settles at once: Stripe says whether it succeeded while
+// the shopper waits. Others, such as direct debits and bank transfers, settle days later, long after the
+// stock was sold to another shopper.
+
 export const STRIPE_PAYMENT_METHODS = [
   'card',
   'link',
@@ -140,6 +147,9 @@ function currencyFault(methods: readonly StripePaymentMethod[], currency: string
   if (methodsFor(methods, currency).length > 0) return undefined;
   return `${currency} can be paid by none of: ${methods.join(', ')}`;
 }
+
+// Builds the parameters of a Checkout Session for one order. All of them come from the request, so that a
+// repeated call is the same, byte for byte.
 
 /** Stripe's shortest session. */
 const LEAST_SESSION_MS = 30 * 60 * 1000;

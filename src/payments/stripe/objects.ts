@@ -13,6 +13,8 @@ import { isForeign } from '../deployment.ts';
 import { type SessionRequest, MalformedNoticeError } from '../provider.ts';
 import { MAX_SIGNED_ORDER_CHARS } from '../signed-order.ts';
 
+// The metadata of a session and its payment at Stripe, by which a payment finds its order or restores it.
+
 const ORDER_NO_KEY = 'holdfast_order_no';
 const DEPLOYMENT_KEY = 'holdfast_deployment';
 const REFERENCE_KEY = 'holdfast_reference';
@@ -267,6 +269,8 @@ const reversedSchema = z.object({ payment_intent: referenceSchema.nullish() });
 function reversedPaymentOf(object: unknown): string | undefined {
   return reversedSchema.parse(object).payment_intent ?? undefined;
 }
+
+// Translates Stripe's events to notices. The caller has verified their signature.
 
 const eventSchema = z.object({
   id: stripeIdSchema,

@@ -329,6 +329,8 @@ async function readRefunds(
   return byPayment;
 }
 
+// Reads for the audit, from MySQL: whether the feed of events is whole. Too slow for any other use.
+
 /** Broken numbers that are named. More are no news. */
 const NAMED_MAX = 20;
 
@@ -411,6 +413,8 @@ async function readWithoutEvent(pool: Pool): Promise<number[]> {
     return last && last >= since ? [] : [parkedId];
   });
 }
+
+// Reads for the audit, from MySQL: what became of a sale, and of which there is an event.
 
 const saleRow = z.object({
   is_new: z.coerce.boolean(),

@@ -4,6 +4,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { createPool, type Pool, type PoolConnection } from 'mysql2/promise';
 import { z } from 'zod';
 
+// The settings of each connection to MySQL: how it reads and writes, and when the server gives it up. A
+// client that vanishes without closing, as when its host loses power, leaves its transaction and its locks
+// to the server, and TCP notices only after two hours. So the server ends a connection that is idle for
+// longer than a living client leaves it.
+
 /** Row locks are held for milliseconds. A transaction that waits longer is rolled back and repeated. */
 const LOCK_WAIT_SECONDS = 3;
 /**

@@ -6,6 +6,8 @@ import { Cluster, Redis, type ChainableCommander } from 'ioredis';
 import type { Logger } from 'pino';
 import { SCRIPT_COMMANDS } from './script-list.ts';
 
+// The addresses of Redis as they are configured, and what of them may be shown: never the password.
+
 export interface RedisAddress {
   /** With user and password. */
   url: string;

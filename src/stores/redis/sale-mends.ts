@@ -17,6 +17,10 @@ import {
   type mendStockReply,
 } from './scripts.ts';
 
+// Reads the orders that a sale held at the moment of a look, page by page, while it goes on: those that are
+// still held, and from the look's notes (`moves`) those whose holds have ended since. It is how a database
+// is copied while it is written: pages of different moments, and the log of what happened meanwhile.
+
 /** Orders read by one script: about a millisecond of Redis, five where it loses its core meanwhile. */
 const PAGE_SIZE = 250;
 /** Notes read by one command. */

@@ -3,6 +3,8 @@
 import { z } from 'zod';
 import { defineScript } from './script-call.ts';
 
+// The replies of the Lua scripts, as schemas. Each reply is explained in its script's header.
+
 const int = z.coerce.number().int();
 /** The items of an order as `reserve` writes them. */
 export const itemsJson = z
@@ -196,6 +198,8 @@ export const admitReply = z
 
 /** How many were removed. */
 export const removeIdleConsumersReply = z.tuple([z.literal('removed'), int]).transform(([, count]) => count);
+
+// The Lua scripts for orders: from the reservation to the end of a hold, and on the way to the engine.
 
 export const reserve = defineScript({
   file: 'reserve',

@@ -103,6 +103,8 @@ export async function lockFailures(
   return row ?? { failures: 0, failed_probes: 0 };
 }
 
+// The rows of deliveries: how they are added, and how those of one line follow each other.
+
 /** What is to be delivered. */
 export interface NewDelivery {
   eventId: string;
@@ -252,6 +254,8 @@ export const claimOf = ({ deliveryId, claimedUntil }: HeldDelivery) => [delivery
 export function cutError(error: string): string {
   return error.slice(0, MAX_ERROR_CHARS);
 }
+
+// Claims of deliveries that are due: taken by one worker at a time, then delivered, failed or given back.
 
 /**
  * How long a claim lasts: far longer than an attempt with what records it. After this time another worker may

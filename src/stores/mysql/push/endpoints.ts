@@ -17,6 +17,8 @@ import { unpark } from '../rows/parked.ts';
 import { hurryWaiting, DOWN_AFTER_FAILURES } from './deliveries.ts';
 import { parseTypes } from './endpoint-feed.ts';
 
+// The rows of endpoints: how they are read and locked, and what it takes to try one afresh.
+
 const endpointRow = z
   .object({
     endpoint_id: z.int(),

@@ -19,6 +19,9 @@ import { selectOrders, type StoredOrder } from '../rows/order-rows.ts';
 import { IS_WATCHED, readSale } from '../rows/sale-rows.ts';
 import { decideInMysql } from '../sales/sale-changes.ts';
 
+// The epochs of sales: which of their data in Redis are watched, and the steps of a rebuild in MySQL. Each
+// rebuild has an epoch of its own, and one connection with a lock for all its steps.
+
 /** A page of a big sale takes well below a second; a server that hangs must not be waited for. */
 const STATEMENT_MAX_MS = 60_000;
 /**
@@ -225,6 +228,8 @@ function beat(connection: PoolConnection, everyMs: number): NodeJS.Timeout {
 function bounded(connection: PoolConnection): RebuildLock['run'] {
   return (work) => within(STATEMENT_MAX_MS, work(connection), () => connection.destroy());
 }
+
+// Reads for a rebuild: all of a sale as MySQL has it at one moment, page by page.
 
 /** Orders of one page: a big sale has hundreds of thousands, and an answer should stay small. */
 const PAGE_SIZE = 1_000;

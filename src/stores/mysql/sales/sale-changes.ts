@@ -35,6 +35,8 @@ import {
 } from '../rows/sale-rows.ts';
 import { recordShopEvent } from '../rows/sale-rows.ts';
 
+// Rows of `sale_changes`: one for each change of a sale that is in Redis, and for its warm-up.
+
 const documentJson = z
   .string()
   .transform((text) => JSON.parse(text) as unknown)
@@ -171,6 +173,8 @@ export async function endChange(
   );
   await modify(connection, 'UPDATE sales SET pending_change_no = NULL WHERE sale_id = ?', [saleId]);
 }
+
+// Settles a change of a sale, once it is known whether Redis can make it.
 
 /** Values in one entry of the log, and characters of each: the column takes 64 KiB. */
 const LOGGED_MAX = 50;

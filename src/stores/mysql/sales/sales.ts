@@ -62,6 +62,8 @@ async function showSale(reader: Executor, record: SaleRecord): Promise<ShownSale
   return { ...record, ...former, stock: withTotals(record.stock, former.sale), isChanging: true };
 }
 
+// Sales in MySQL: their creation, and reads for all who follow them.
+
 const saleIdRow = z.object({ sale_id: z.string() });
 
 /**

@@ -13,6 +13,8 @@ import { recordAction } from '../rows/audit-log.ts';
 import { lockOrder, readOrders, type StoredOrder } from '../rows/order-rows.ts';
 import { SYSTEM } from './repairs.ts';
 
+// The counters of a SKU in MySQL, compared with its ledger and orders, and corrected.
+
 const countersRow = z.object({ total: z.int(), held: z.int(), sold: z.int() });
 const sumRow = z.object({
   sku: z.string(),
