@@ -93,8 +93,8 @@ function serverArgs(port: number, uiPort: number): string[] {
 }
 
 /**
- * Never without a file: its data would be those of one connection, and gone when the server gives that up under
- * load (temporalio/temporal issue 3784).
+ * Never without a file: its data would be those of one connection, and gone when the server gives that up
+ * under load (temporalio/temporal issue 3784).
  */
 function fileArgs(dbFile: string, durable: boolean): string[] {
   const pragmas = ['journal_mode=WAL', `synchronous=${durable ? 'NORMAL' : 'OFF'}`];
