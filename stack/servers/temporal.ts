@@ -97,7 +97,9 @@ function serverArgs(port: number, uiPort: number): string[] {
  * under load (temporalio/temporal issue 3784).
  */
 function fileArgs(dbFile: string, durable: boolean): string[] {
-  const pragmas = ['journal_mode=WAL', `synchronous=${durable ? 'NORMAL' : 'OFF'}`];
+  const pragmas = durable
+    ? ['journal_mode=WAL', 'synchronous=NORMAL']
+    : ['journal_mode=MEMORY', 'synchronous=OFF'];
   return ['--db-filename', dbFile, ...pragmas.flatMap((pragma) => ['--sqlite-pragma', pragma])];
 }
 

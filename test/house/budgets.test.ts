@@ -33,5 +33,5 @@ test('a file of the product has at most 600 lines', () => {
 
 test('what is held now is no more than what there was before', () => {
   const raised = Object.entries(readBudgets()).filter(([, { before, now }]) => now > before);
-  expect(raised).toEqual([]);
+  expect(raised.filter(([, { because }]) => because === undefined)).toEqual([]);
 });

@@ -17,6 +17,8 @@ export interface Part {
   file: string;
   /** Undefined: the whole script. Functions without a name are told apart by their places. */
   at: string | undefined;
+  /** The lines of a function, as it is executed: without types and comments. */
+  lines: readonly number[];
 }
 
 /** By a text that is equal for equal parts. */
@@ -66,10 +68,10 @@ export async function startRecording(): Promise<Recorder> {
           if (!whole || whole.count === 0) continue;
           if (NAME_READER.test(text.slice(whole.startOffset, whole.endOffset))) continue;
           const at = `${functionName}@${whole.startOffset}`;
-          parts.set(`${file} ${at}`, { file, at });
+          parts.set(`${file} ${at}`, { file, at, lines: linesIn(text, whole) });
         }
       }
-      for (const file of scripts.take()) parts.set(file, { file, at: undefined });
+      for (const file of scripts.take()) parts.set(file, { file, at: undefined, lines: [] });
       return parts;
     },
     async stop() {
@@ -78,6 +80,16 @@ export async function startRecording(): Promise<Recorder> {
       session.disconnect();
     },
   };
+}
+
+/** The numbers of the lines in this range that have any code. */
+function linesIn(
+  text: string,
+  { startOffset, endOffset }: { startOffset: number; endOffset: number },
+): number[] {
+  const first = text.slice(0, startOffset).split('\n').length;
+  const lines = text.slice(startOffset, endOffset).split('\n');
+  return lines.flatMap((line, i) => (line.trim() === '' ? [] : [first + i]));
 }
 
 const commandSent = z.object({ command: z.string(), args: z.tuple([z.string()], z.string()) });

@@ -7,13 +7,13 @@ import { basename, dirname } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { holdBudgets, isRenewing, readBudgets, writeText } from './budgets.ts';
 import { countLines, readText } from './sources.ts';
-import { recordWays } from './ways.ts';
+import { recordWays, type Taken } from './ways.ts';
 
 const PAGE = 'docs/architecture.md';
 const BEGIN = '<!-- ways: recorded by test/house/ways.test.ts -->';
 const END = '<!-- ways: end -->';
 
-let ways: Map<string, string[]>;
+let ways: Map<string, Taken>;
 
 /** Bounds a hang: fifteen journeys with a rest before and after each, on a machine that may be busy. */
 const RECORDING_TIMEOUT_MS = 600_000;
@@ -23,9 +23,10 @@ beforeAll(async () => {
 }, RECORDING_TIMEOUT_MS);
 
 test('no way has grown', () => {
-  const figures = [...ways].flatMap(([name, files]) => [
+  const figures = [...ways].flatMap(([name, { files, linesThatRun }]) => [
     [filesOf(name), files.length] as const,
     [linesOf(name), files.reduce((sum, file) => sum + countLines(file), 0)] as const,
+    [linesThatRunOf(name), linesThatRun] as const,
   ]);
   holdBudgets(Object.fromEntries(figures));
 });
@@ -40,7 +41,7 @@ test('docs/architecture.md lists the files of each way', () => {
 });
 
 test('a purchase is seen in Redis, in MySQL and in its workflow', () => {
-  const files = ways.get('a purchase with its payment');
+  const files = ways.get('a purchase with its payment')?.files;
   expect(files).toEqual(
     expect.arrayContaining(['lua/reserve.lua', 'lua/shared/held-order.lua', 'src/workflows/order.ts']),
   );
@@ -49,19 +50,22 @@ test('a purchase is seen in Redis, in MySQL and in its workflow', () => {
 
 const filesOf = (way: string) => `${way}: files`;
 const linesOf = (way: string) => `${way}: lines`;
+const linesThatRunOf = (way: string) => `${way}: lines that run`;
 
 /** Each way, folder by folder. The lines are those that are held: they change with every edit. */
 function renderWays(): string {
   const held = readBudgets();
   return [...ways]
-    .map(([name, files]) => {
+    .map(([name, { files }]) => {
       const folders = [...new Set(files.map((file) => dirname(file)))];
       const list = folders.map((folder) => {
         const names = files.filter((file) => dirname(file) === folder).map((file) => basename(file));
         return `- \`${folder}\`: ${names.join(', ')}`;
       });
-      const lines = held[linesOf(name)]?.now.toLocaleString('en');
-      const sum = `${files.length} files in ${folders.length} folders, ${lines} lines`;
+      const [lines, run] = [linesOf(name), linesThatRunOf(name)].map((figure) =>
+        held[figure]?.now.toLocaleString('en'),
+      );
+      const sum = `${files.length} files in ${folders.length} folders, ${lines} lines, of which ${run} run`;
       return `**${name}**: ${sum}\n\n${list.join('\n')}`;
     })
     .join('\n\n');

@@ -6,7 +6,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { openShop, WAYS, type Shop, type Way } from './journeys.ts';
 import { startRecording, type Part, type Parts, type Recorder } from './recorder.ts';
-import { closureOf, readSources, type Sources } from './sources.ts';
+import { closureOf, countLines, readSources, type Sources } from './sources.ts';
 
 /** After one that does not count, as first uses fill caches and open connections. */
 const JOURNEYS = 2;
@@ -24,17 +24,24 @@ const QUIET_LOOKS_MIN = 15;
 /** Bounds a hang. */
 const TIMEOUT_MS = 60_000;
 
-/** The files of each way, in order. */
-export async function recordWays(): Promise<Map<string, string[]>> {
+/** What a way takes. */
+export interface Taken {
+  /** In order. */
+  files: string[];
+  /** Of the functions that run; of scripts and of workflows' code, whose functions are not told apart, all. */
+  linesThatRun: number;
+}
+
+export async function recordWays(): Promise<Map<string, Taken>> {
   const sources = readSources();
   const shop = await openShop();
   try {
     const recorder = await startRecording();
     try {
       const idle = await learnIdle(recorder);
-      const files = new Map<string, string[]>();
-      for (const way of WAYS) files.set(way.name, await recordWay(way, { shop, recorder, idle, sources }));
-      return files;
+      const taken = new Map<string, Taken>();
+      for (const way of WAYS) taken.set(way.name, await recordWay(way, { shop, recorder, idle, sources }));
+      return taken;
     } finally {
       await recorder.stop();
     }
@@ -51,7 +58,7 @@ interface Scene {
 }
 
 /** What ran in each of the journeys; so what a loop did by chance during one of them does not count. */
-async function recordWay(way: Way, { shop, recorder, idle, sources }: Scene): Promise<string[]> {
+async function recordWay(way: Way, { shop, recorder, idle, sources }: Scene): Promise<Taken> {
   const journeys: Parts[] = [];
   for (let i = 0; i <= JOURNEYS; i += 1) {
     const walk = await way.prepare(shop);
@@ -62,11 +69,18 @@ async function recordWay(way: Way, { shop, recorder, idle, sources }: Scene): Pr
   }
   const [first, ...others] = journeys;
   const inAll = [...(first ?? [])].filter(([key]) => others.every((ran) => ran.has(key)));
-  const files = [
-    ...inAll.map(([, { file }]) => file),
+  const parts = inAll.map(([, part]) => part);
+  const whole = new Set([
+    ...parts.filter(({ at }) => at === undefined).map(({ file }) => file),
     ...closureOf(sources, way.workflows, { withTypes: false }),
-  ];
-  return [...new Set(files)].toSorted();
+  ]);
+  const lines = parts
+    .filter(({ file }) => !whole.has(file))
+    .flatMap((part) => part.lines.map((line) => `${part.file}:${line}`));
+  return {
+    files: [...new Set([...parts.map(({ file }) => file), ...whole])].toSorted(),
+    linesThatRun: new Set(lines).size + [...whole].reduce((sum, file) => sum + countLines(file), 0),
+  };
 }
 
 /** Looks on until nothing new has run for as long as the longest pause. */
