@@ -28,7 +28,7 @@ const TIMEOUT_MS = 60_000;
 export interface Taken {
   /** In order. */
   files: string[];
-  /** Of the functions that run; of scripts and of workflows' code, whose functions are not told apart, all. */
+  /** Of the functions that run; of scripts and workflows, whose functions are not told apart, all. */
   linesThatRun: number;
 }
 
