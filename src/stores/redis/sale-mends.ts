@@ -26,7 +26,7 @@ const PAGE_SIZE = 250;
 /** Notes read by one command. */
 const MOVES_AT_ONCE = 1_000;
 /** How long the notes are kept without a page. What a dead process leaves is some megabytes at the worst. */
-export const MOVES_TTL_MS = 60_000;
+const MOVES_TTL_MS = 60_000;
 
 /** What a held order takes. */
 export interface HeldCart {

@@ -517,7 +517,7 @@ export interface SharedColumns {
  * Inserts the orders. A row that exists under the same number or the same request stays as it is.
  * @returns the number of inserted rows
  */
-export async function insertOrderRows(
+async function insertOrderRows(
   connection: PoolConnection,
   orders: readonly NewOrder[],
   { batchId, stateOf, startedAt, dueAt, triedAt }: SharedColumns,

@@ -67,7 +67,7 @@ export function disableGone(pool: Pool, delivery: ClaimedDelivery): Promise<void
  * @param probePauseMs how long until the next probe, from the number of those that failed
  * @returns whether it counts as down from now on
  */
-export async function countFailure(
+async function countFailure(
   connection: PoolConnection,
   before: EndpointFailures,
   { endpointId, isProbe, isDue }: Pick<ClaimedDelivery, 'endpointId' | 'isProbe' | 'isDue'>,
@@ -90,10 +90,7 @@ export async function countFailure(
 type EndpointFailures = z.infer<typeof failuresRow>;
 
 /** Locks the endpoint's row: its deliveries are locked after it, as when they are claimed. */
-export async function lockFailures(
-  connection: PoolConnection,
-  endpointId: number,
-): Promise<EndpointFailures> {
+async function lockFailures(connection: PoolConnection, endpointId: number): Promise<EndpointFailures> {
   const [row] = await selectRows(
     connection,
     failuresRow,
@@ -135,7 +132,7 @@ const lineRow = z.object({ line: z.string() });
 const endedRow = z.object({ event_id: z.string(), status: z.string() });
 
 /** How parked work names a delivery. */
-export function parkedReference(endpointName: string, eventId: string): string {
+function parkedReference(endpointName: string, eventId: string): string {
   return `${endpointName}/${eventId}`;
 }
 
@@ -204,11 +201,7 @@ async function lockLines(
 }
 
 /** The next of the line is due: the caller's transaction has ended the one before it. */
-export async function promoteNext(
-  connection: PoolConnection,
-  endpointId: number,
-  line: string,
-): Promise<void> {
+async function promoteNext(connection: PoolConnection, endpointId: number, line: string): Promise<void> {
   // Not one UPDATE with a limit: MariaDB reads and sorts the whole line for it.
   const [next] = await selectRows(
     connection,
@@ -247,11 +240,11 @@ export async function hurryWaiting(
  * Only while the claim is the caller's: a process that stood still for longer knows nothing of the endpoint,
  * and another may have the delivery by now.
  */
-export const OF_CLAIM = `WHERE delivery_id = ? AND claimed_until = ? AND claimed_until > NOW(3)
+const OF_CLAIM = `WHERE delivery_id = ? AND claimed_until = ? AND claimed_until > NOW(3)
   AND status = 'waiting'`;
-export const claimOf = ({ deliveryId, claimedUntil }: HeldDelivery) => [deliveryId, claimedUntil];
+const claimOf = ({ deliveryId, claimedUntil }: HeldDelivery) => [deliveryId, claimedUntil];
 
-export function cutError(error: string): string {
+function cutError(error: string): string {
   return error.slice(0, MAX_ERROR_CHARS);
 }
 

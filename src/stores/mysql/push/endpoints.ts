@@ -78,11 +78,7 @@ export async function readEndpoint(executor: Executor, name: string): Promise<En
   return (await selectEndpoints(executor, 'name = ?', [name]))[0];
 }
 
-export function selectEndpoints(
-  executor: Executor,
-  condition: string,
-  values: unknown[],
-): Promise<Endpoint[]> {
+function selectEndpoints(executor: Executor, condition: string, values: unknown[]): Promise<Endpoint[]> {
   return selectRows(
     executor,
     endpointRow,
@@ -125,7 +121,7 @@ export async function enableEndpoint(
 }
 
 /** Its failures are forgotten, and all that waits is due. */
-export async function startAfresh(connection: PoolConnection, endpointId: number): Promise<void> {
+async function startAfresh(connection: PoolConnection, endpointId: number): Promise<void> {
   await modify(
     connection,
     `UPDATE push_endpoints SET failures = 0, failed_probes = 0, failing_since = NULL, probe_at = NULL

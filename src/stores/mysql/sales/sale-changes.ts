@@ -84,7 +84,7 @@ export type ChangeEnd =
   | { kind: 'withdrawn' };
 
 /** In the transaction that has locked the sale. */
-export async function insertChange(
+async function insertChange(
   connection: Executor,
   found: SaleRecord,
   document: SaleDocument,
@@ -118,7 +118,7 @@ export async function readChange(reader: Executor, saleId: string, changeNo: num
 }
 
 /** @param condition of `sales` as `s`, maybe with ORDER BY and LIMIT */
-export async function selectPending(
+async function selectPending(
   reader: Executor,
   condition: string,
   values: unknown[],
@@ -140,7 +140,7 @@ export async function selectPending(
 }
 
 /** How a change ended; undefined: it is pending. */
-export async function readEnd(
+async function readEnd(
   reader: Executor,
   { saleId, changeNo, changeId }: Pick<PendingChange, 'saleId' | 'changeNo' | 'changeId'>,
 ): Promise<ChangeEnd | undefined> {
@@ -159,7 +159,7 @@ export async function readEnd(
 }
 
 /** Its documents are kept no longer: the log of actions says what was changed. */
-export async function endChange(
+async function endChange(
   connection: Executor,
   { saleId, changeNo }: PendingChange,
   end: ChangeEnd,
@@ -190,7 +190,7 @@ export type Settled = ChangeEnd;
  *   MySQL had lost commits, and it was withdrawn
  * @param live the stock as Redis counts it since; by default MySQL's
  */
-export async function settleChange(
+async function settleChange(
   connection: Executor,
   change: PendingChange,
   reply: Exclude<StockReply, { kind: 'sale-absent' }>,
@@ -287,7 +287,7 @@ async function settle(
  * it behind. A change that is pending was made of what the sale was before, so it is withdrawn: its caller
  * sends it again, and no other may undo what was decided since.
  */
-export async function takeOver(
+async function takeOver(
   connection: Executor,
   found: SaleRecord,
   { changeNo, changeId, sale }: DecidedSale,
@@ -332,7 +332,7 @@ async function announceOpening(
 }
 
 /** Counts, logs and announces a change that was made, in its transaction. */
-export async function noteChange(
+async function noteChange(
   connection: Executor,
   former: SaleRecord,
   document: SaleDocument,

@@ -20,7 +20,7 @@ export interface ShownSale extends SaleRecord {
 }
 
 /** By MySQL's clock, as `shopStateOf` says it of one. */
-export function conditionOf(state: ShopSaleState | undefined): string {
+function conditionOf(state: ShopSaleState | undefined): string {
   const shown = 'archived_at IS NULL';
   const isOn = `${shown} AND NOT draft AND closes_at > NOW(3)`;
   switch (state) {
@@ -44,11 +44,7 @@ export function conditionOf(state: ShopSaleState | undefined): string {
 }
 
 /** In a snapshot: the change that is pending must be of the same moment as the sale. */
-export async function showSales(
-  reader: Executor,
-  condition: string,
-  values: unknown[],
-): Promise<ShownSale[]> {
+async function showSales(reader: Executor, condition: string, values: unknown[]): Promise<ShownSale[]> {
   const found = await selectSales(reader, condition, values);
   const shown: ShownSale[] = [];
   for (const record of found) shown.push(await showSale(reader, record));
