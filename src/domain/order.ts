@@ -121,7 +121,7 @@ export type OrderUnits = Pick<OrderItem, 'sku' | 'quantity'>;
 export interface GiveBack {
   orderNo: string;
   userId: string;
-  /** The refund that it belongs to. Each comes back once. */
+  /** The refund that it belongs to, or what it is beside all refunds. Each comes back once. */
   part: string;
   items: OrderUnits[];
   /** The user may buy as many units again. */

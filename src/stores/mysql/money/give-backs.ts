@@ -9,7 +9,14 @@ import { lockOrder, readOrders, type StoredOrder } from '../rows/order-rows.ts';
 import { resolveStockDecision } from '../rows/parked.ts';
 import { bookMovement, type Booking } from '../rows/stock-ledger.ts';
 import { lockPaymentAndOrder, makeRefundSignalDue, readPayment, selectPayments } from './payment.ts';
-import { hasGiveBack, hasRefundOfUnits, insertGiveBack, IS_GIVE_BACK_DUE, selectRefunds } from './refund.ts';
+import {
+  hasGiveBack,
+  hasRefundOfUnits,
+  insertGiveBack,
+  IS_GIVE_BACK_DUE,
+  partOf,
+  selectRefunds,
+} from './refund.ts';
 
 const ruleRow = z.object({ restores: z.coerce.boolean() });
 const lineRow = z.object({ sku: z.string(), quantity: z.int() });
@@ -48,7 +55,7 @@ export function bookGiveBacks(pool: Pool, paymentId: number): Promise<void> {
       if (!given.stock) continue;
       const detail = { refundId, items, before: 'sold', after: 'returned' };
       await recordAction(connection, { actor, reason, action: 'stock_returned', subject: orderNo, detail });
-      restocked.push({ orderNo, saleId, items, part: String(refundId) });
+      restocked.push({ orderNo, saleId, items, part: partOf(refund) });
     }
     await bookMovement(connection, 'return', restocked);
   });
@@ -83,10 +90,10 @@ export async function readGiveBacks(pool: Pool, paymentId: number): Promise<Give
   const { userId } = stored.order;
   const condition = 'payment_id = ? AND (limit_given OR stock_given) ORDER BY refund_id';
   return (await selectRefunds(pool, condition, [paymentId])).map(
-    ({ refundId, items, isLimitGiven: limit, isStockGiven: stock }) => ({
+    ({ items, isLimitGiven: limit, isStockGiven: stock, ...refund }) => ({
       orderNo,
       userId,
-      part: String(refundId),
+      part: partOf(refund),
       items: items ?? [],
       limit,
       stock,
@@ -113,15 +120,15 @@ export function returnStock(
     const own = (await selectPayments(connection, 'order_no = ?', [orderNo])).find((one) => one.wasApplied);
     assert(own, `order ${orderNo} was paid`);
     const { paymentId, providerPaymentId } = own;
-    const items = await readSoldUnits(connection, orderNo);
-    const refundId = await insertGiveBack(connection, 'return', { orderNo, paymentId, items, ...decision });
+    const items = await readUnits(connection, orderNo, 'stock_returned');
+    await insertGiveBack(connection, 'return', { orderNo, paymentId, items, ...decision });
     await markLines(connection, orderNo, items, { stock: true, limit: false });
     await makeRefundSignalDue(connection, paymentId);
     await resolveStockDecision(connection, providerPaymentId);
     const detail = { items, before: 'sold', after: 'returned' };
     await recordAction(connection, { ...decision, action: 'stock_returned', subject: orderNo, detail });
     const { saleId } = stored.order;
-    await bookMovement(connection, 'return', [{ orderNo, saleId, items, part: String(refundId) }]);
+    await bookMovement(connection, 'return', [{ orderNo, saleId, items, part: 'return' }]);
     return 'returned';
   });
 }
@@ -139,7 +146,8 @@ export async function returnLimit(
   if (await hasRefundOfUnits(connection, paymentId)) return;
   if (await hasGiveBack(connection, 'rule', orderNo)) return;
   if (!(await readLimitRule(connection, saleId))) return;
-  const items = order.items.map(({ sku, quantity }) => ({ sku, quantity }));
+  const items = await readUnits(connection, orderNo, 'limit_returned');
+  if (items.length === 0) return;
   await insertGiveBack(connection, 'rule', { orderNo, paymentId, items, actor: 'rules', reason: null });
   await markLines(connection, orderNo, items, { stock: false, limit: true });
 }
@@ -150,12 +158,17 @@ export async function readLimitRule(connection: PoolConnection, saleId: string):
   return (await selectRows(connection, ruleRow, sql, [saleId]))[0]?.restores ?? false;
 }
 
-function readSoldUnits(connection: PoolConnection, orderNo: string): Promise<OrderUnits[]> {
+/** The units of the order that are not counted as returned in this way. */
+function readUnits(
+  connection: PoolConnection,
+  orderNo: string,
+  returned: 'stock_returned' | 'limit_returned',
+): Promise<OrderUnits[]> {
   return selectRows(
     connection,
     lineRow,
-    `SELECT sku, quantity - stock_returned AS quantity FROM order_items
-     WHERE order_no = ? AND quantity > stock_returned ORDER BY position`,
+    `SELECT sku, quantity - ${returned} AS quantity FROM order_items
+     WHERE order_no = ? AND quantity > ${returned} ORDER BY position`,
     [orderNo],
   );
 }

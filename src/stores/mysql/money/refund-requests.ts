@@ -179,7 +179,8 @@ function unitsOf(
   if (wish.kind === 'money') return { items: null };
   const left = new Map(items.map(({ sku, quantity }) => [sku, quantity]));
   for (const refund of earlier) {
-    if (refund.status === 'failed') continue;
+    // One that failed after all may have given its units back before.
+    if (refund.status === 'failed' && !refund.isStockGiven && !refund.isLimitGiven) continue;
     for (const { sku, quantity } of refund.items ?? []) left.set(sku, (left.get(sku) ?? 0) - quantity);
   }
   if (wish.kind === 'all') {

@@ -16,8 +16,12 @@ const itemsJson = z
   .transform((text) => JSON.parse(text) as unknown)
   .pipe(z.array(z.object({ sku: z.string(), quantity: z.int() })));
 
+/** request: staff want money back, or units | return: an operator puts units on sale | rule: the sale's. */
+export const GIVE_BACK_KINDS = ['request', 'return', 'rule'] as const;
+
 const refundRow = z.object({
   refundId: z.int(),
+  kind: z.enum(GIVE_BACK_KINDS),
   orderNo: z.string(),
   paymentId: z.int(),
   /** Minor units. */
@@ -52,9 +56,17 @@ export type Refund = z.infer<typeof refundRow>;
 /** The refunds whose money is back, and whose units are to be given back. */
 export const IS_GIVE_BACK_DUE = `status = 'succeeded' AND NOT given_back AND items IS NOT NULL`;
 
+/**
+ * What its give-back is known by in Redis and in the ledger. Beside all requests an order has one of a kind,
+ * which keeps its name where MySQL has lost the row and the same is decided again.
+ */
+export function partOf({ kind, refundId }: Pick<Refund, 'kind' | 'refundId'>): string {
+  return kind === 'request' ? String(refundId) : kind;
+}
+
 export type NewRefund = Omit<
   Refund,
-  'refundId' | 'isStockGiven' | 'isLimitGiven' | 'status' | 'createdAt' | 'endedAt'
+  'refundId' | 'kind' | 'isStockGiven' | 'isLimitGiven' | 'status' | 'createdAt' | 'endedAt'
 >;
 
 /** @param condition everything after WHERE, including an order or a lock */
@@ -97,7 +109,7 @@ export async function insertGiveBack(
   connection: PoolConnection,
   kind: 'return' | 'rule',
   refund: Pick<Refund, 'orderNo' | 'paymentId' | 'reason' | 'actor'> & { items: OrderUnits[] },
-): Promise<number> {
+): Promise<void> {
   const [stock, limit] = [kind === 'return', kind === 'rule'];
   await modify(
     connection,
@@ -117,12 +129,6 @@ export async function insertGiveBack(
       refund.actor,
     ],
   );
-  const [{ refundId } = { refundId: 0 }] = await selectRefunds(
-    connection,
-    'order_no = ? AND kind = ? ORDER BY refund_id DESC LIMIT 1',
-    [refund.orderNo, kind],
-  );
-  return refundId;
 }
 
 /** Whether the order has given back so beside all requests. */

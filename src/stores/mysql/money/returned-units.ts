@@ -5,7 +5,7 @@ import { WATCHED_AFTER_CLOSE_MS } from '../../../domain/limits.ts';
 import { inTransaction, modify, selectRows, type Pool } from '../connection.ts';
 import { IS_WATCHED } from '../rows/sale-rows.ts';
 import { selectList } from '../select-list.ts';
-import { IS_GIVE_BACK_DUE } from './refund.ts';
+import { GIVE_BACK_KINDS, IS_GIVE_BACK_DUE, partOf } from './refund.ts';
 
 const listedRow = z.object({ refundId: z.int(), paymentId: z.int() });
 const paymentRow = z.object({
@@ -18,13 +18,13 @@ const paymentRow = z.object({
 const PAYMENT = selectList(paymentRow, { orderNo: 'p.order_no', saleId: 'o.sale_id' });
 const partRow = z.object({
   paymentId: z.int(),
-  part: z.string(),
+  refundId: z.int(),
+  kind: z.enum(GIVE_BACK_KINDS),
   isDue: z.coerce.boolean(),
   isLimitGiven: z.coerce.boolean(),
   isStockGiven: z.coerce.boolean(),
 });
 const PART = selectList(partRow, {
-  part: 'CAST(refund_id AS CHAR)',
   isDue: IS_GIVE_BACK_DUE,
   isLimitGiven: 'limit_given',
   isStockGiven: 'stock_given',
@@ -73,9 +73,9 @@ export async function read(pool: Pool, paymentIds: readonly number[]): Promise<R
   ]);
   return payments.map((payment) => {
     const own = parts.filter(({ paymentId }) => paymentId === payment.paymentId);
-    const returns = own.flatMap(({ part, isStockGiven, isLimitGiven }) => [
-      ...(isStockGiven ? [{ what: 'stock' as const, part }] : []),
-      ...(isLimitGiven ? [{ what: 'limit' as const, part }] : []),
+    const returns = own.flatMap(({ isStockGiven, isLimitGiven, ...refund }) => [
+      ...(isStockGiven ? [{ what: 'stock' as const, part: partOf(refund) }] : []),
+      ...(isLimitGiven ? [{ what: 'limit' as const, part: partOf(refund) }] : []),
     ]);
     return { ...payment, isBooked: own.every(({ isDue }) => !isDue), returns };
   });

@@ -14,6 +14,7 @@ import {
   type PoolConnection,
   beginSnapshot,
 } from '../connection.ts';
+import { GIVE_BACK_KINDS, partOf } from '../money/refund.ts';
 import { recordAction, type Decision } from '../rows/audit-log.ts';
 import { selectOrders, type StoredOrder } from '../rows/order-rows.ts';
 import { IS_WATCHED, readSale } from '../rows/sale-rows.ts';
@@ -236,7 +237,8 @@ const PAGE_SIZE = 1_000;
 
 const returnRow = z.object({
   order_no: z.string(),
-  part: z.string(),
+  refund_id: z.int(),
+  kind: z.enum(GIVE_BACK_KINDS),
   limit_given: z.coerce.boolean(),
   stock_given: z.coerce.boolean(),
 });
@@ -329,15 +331,16 @@ async function readReturns(
   const rows = await selectRows(
     connection,
     returnRow,
-    `SELECT order_no, CAST(refund_id AS CHAR) AS part, limit_given, stock_given FROM refunds
+    `SELECT order_no, refund_id, kind, limit_given, stock_given FROM refunds
      WHERE order_no IN (?) AND (limit_given OR stock_given)`,
     [orderNos],
   );
   const returns = new Map<string, SnapshotOrder['returns']>();
-  for (const { order_no: orderNo, part, limit_given: limit, stock_given: stock } of rows) {
+  for (const { order_no: orderNo, refund_id: refundId, kind, ...given } of rows) {
+    const part = partOf({ refundId, kind });
     const marks = returns.get(orderNo) ?? [];
-    if (stock) marks.push({ part, what: 'stock' });
-    if (limit) marks.push({ part, what: 'limit' });
+    if (given.stock_given) marks.push({ part, what: 'stock' });
+    if (given.limit_given) marks.push({ part, what: 'limit' });
     returns.set(orderNo, marks);
   }
   return returns;

@@ -24,7 +24,7 @@ export interface Booking {
   orderNo: string;
   saleId: string;
   items: readonly OrderUnits[];
-  /** Of a return: the refund that it belongs to; by default it is of all units that are left. */
+  /** Of a return: as in `GiveBack`. Nothing else has parts. */
   part?: string;
 }
 

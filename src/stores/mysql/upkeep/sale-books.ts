@@ -8,7 +8,7 @@ import { encodeTime } from 'ulidx';
 import { z } from 'zod';
 import { formatOrderNo, isFinal } from '../../../domain/order.ts';
 import { inTransaction, modify, selectRows, type Executor, type Pool, inSnapshot } from '../connection.ts';
-import { selectRefunds } from '../money/refund.ts';
+import { partOf, selectRefunds } from '../money/refund.ts';
 import { recordAction } from '../rows/audit-log.ts';
 import { lockOrder, readOrders, type StoredOrder } from '../rows/order-rows.ts';
 import { SYSTEM } from './repairs.ts';
@@ -129,7 +129,7 @@ interface LaterLine extends BookedLine {
   reservedAtMs: number;
 }
 
-/** Units that were put back on sale, by a refund or, where `part` is empty, as what was left. */
+/** Units that were put back on sale, by this part of what the order gives back. */
 interface ReturnedLine extends BookedLine {
   part: string;
 }
@@ -398,10 +398,10 @@ async function readLimitParts(
     selectRefunds(reader, 'order_no IN (?) AND limit_given', [page]),
   );
   const parts = new Map<string, OwnedLine['limitReturned']>();
-  for (const { refundId, orderNo, items } of refunds) {
+  for (const { orderNo, items, ...refund } of refunds) {
     for (const { sku, quantity } of items ?? []) {
       const line = `${orderNo} ${sku}`;
-      parts.set(line, [...(parts.get(line) ?? []), { part: String(refundId), quantity }]);
+      parts.set(line, [...(parts.get(line) ?? []), { part: partOf(refund), quantity }]);
     }
   }
   return parts;

@@ -403,6 +403,30 @@ describe('some of the units', () => {
     expect(await soldLamps(paid)).toBe(0);
     expect(await stores.orderBooks.checkAfter('', 10_000)).toMatchObject({ broken: [] });
   });
+
+  test('come back once, also where the refund fails after it gave them back and is withdrawn', async () => {
+    const paid = await threeLamps();
+    const { refundId } = await requested(paid, lamps(2, { restoresLimit: true }));
+    const reported = { providerReversalId: `re-${paid.order.orderNo}` };
+    await makeRefund(paid, 9_800, reported);
+    await giveBack(paid);
+    await makeRefund(paid, 9_800, { ...reported, status: 'failed' });
+    await stores.refunds.withdraw(paid.order.orderNo, refundId, OLGA);
+
+    expect(await request(paid, lamps(2))).toEqual({ kind: 'no-units', sku: 'lamp', refundable: 1 });
+    // The sale's rule has the last one left.
+    await makeRefund(paid, 14_700);
+    const given = await giveBack(paid);
+    expect(given.map(({ part, items, limit, stock }) => [part, items[0]?.quantity, limit, stock])).toEqual([
+      [String(refundId), 2, true, true],
+      ['rule', 1, true, false],
+    ]);
+    expect(await soldLamps(paid)).toBe(1);
+    expect(await stores.refunds.returnStock(paid.order.orderNo, 'olga')).toBe('returned');
+    expect((await giveBack(paid)).at(-1)).toMatchObject({ part: 'return', items: [{ quantity: 1 }] });
+    expect(await soldLamps(paid)).toBe(0);
+    expect(await stores.orderBooks.checkAfter('', 10_000)).toMatchObject({ broken: [] });
+  });
 });
 
 describe('withdrawing', () => {
