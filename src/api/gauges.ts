@@ -6,7 +6,6 @@ import { z } from 'zod';
 import type { Metrics } from '../metrics.ts';
 import type { Endpoint } from '../stores/mysql/push/endpoints.ts';
 import type { Stores } from '../stores/open.ts';
-import type { Drift } from '../stores/redis/drift-board.ts';
 
 // The metrics of several API processes as one: a scrape reaches any of them, which asks the process that
 // started them all for the sum.
@@ -78,7 +77,7 @@ export function showDrift(
     help: 'Units that Redis and MySQL counted differently, as the last look of the reconciliation found.',
     labelNames: ['sale', 'sku', 'what'],
     async collect() {
-      const drift = await readDriftInTime(board);
+      const drift = await inTime(board.read(), DRIFT_TIMEOUT_MS);
       units.reset();
       for (const { saleId: sale, sku, what, units: off } of drift?.entries ?? []) {
         units.inc({ sale, sku, what }, Math.abs(off));
@@ -90,19 +89,11 @@ export function showDrift(
     name: 'holdfast_drift_looked_at_seconds',
     help: 'When the reconciliation last compared the stores (Unix time).',
     async collect() {
-      const drift = await readDriftInTime(board);
+      const drift = await inTime(board.read(), DRIFT_TIMEOUT_MS);
       // Without a label there is no gauge without a value: 0 is long ago.
       lookedAt.set((drift?.lookedAtMs ?? 0) / 1_000);
     },
   });
-}
-
-/** Undefined when nothing is published, or Redis does not answer in time. */
-function readDriftInTime(board: Pick<Stores['driftBoard'], 'read'>): Promise<Drift | undefined> {
-  const late = new Promise<undefined>((resolve) => {
-    setTimeout(resolve, DRIFT_TIMEOUT_MS, undefined).unref();
-  });
-  return Promise.race([board.read().catch(() => undefined), late]);
 }
 
 // Shows in the metrics how far events and their consumers are behind.
@@ -123,7 +114,7 @@ export function showEventLag(
     name: 'holdfast_event_lag',
     help: `Events that are recorded and cannot be read yet, counted up to ${WAITING_MAX}; NaN: unknown.`,
     async collect() {
-      waiting.set((await inTime(eventDispatch.countWaiting(WAITING_MAX))) ?? Number.NaN);
+      waiting.set((await inTime(eventDispatch.countWaiting(WAITING_MAX), EVENTS_TIMEOUT_MS)) ?? Number.NaN);
     },
   });
   const behind = new Gauge({
@@ -132,19 +123,11 @@ export function showEventLag(
     help: 'Events that a named consumer has not done with.',
     labelNames: ['consumer'],
     async collect() {
-      const found = await inTime(eventConsumers.list());
+      const found = await inTime(eventConsumers.list(), EVENTS_TIMEOUT_MS);
       behind.reset();
       for (const { name: consumer, lag } of found?.consumers ?? []) behind.set({ consumer }, lag);
     },
   });
-}
-
-/** Undefined when there is no answer in time. */
-function inTime<T>(answer: Promise<T>): Promise<T | undefined> {
-  const late = new Promise<undefined>((resolve) => {
-    setTimeout(resolve, EVENTS_TIMEOUT_MS, undefined).unref();
-  });
-  return Promise.race([answer.catch(() => undefined), late]);
 }
 
 // Shows in the metrics how the endpoints of push fare, as workers serve no port.
@@ -186,9 +169,9 @@ export function showPush(
   { registry }: Pick<Metrics, 'registry'>,
   endpoints: Pick<Stores['endpoints'], 'list'>,
 ): void {
-  let reading: Promise<Endpoint[]> | undefined;
-  const readOnce = (): Promise<Endpoint[]> =>
-    (reading ??= readEndpointsInTime(endpoints).finally(() => {
+  let reading: Promise<Endpoint[] | undefined> | undefined;
+  const readOnce = (): Promise<Endpoint[] | undefined> =>
+    (reading ??= inTime(endpoints.list(), PUSH_TIMEOUT_MS).finally(() => {
       reading = undefined;
     }));
   for (const { name, help, valueOf } of GAUGES) {
@@ -199,7 +182,7 @@ export function showPush(
       help,
       labelNames: ['endpoint'],
       async collect() {
-        const found = await readOnce();
+        const found = (await readOnce()) ?? [];
         gauge.reset();
         for (const endpoint of found) gauge.set({ endpoint: endpoint.name }, valueOf(endpoint));
       },
@@ -211,10 +194,10 @@ function secondsBetween(since: Date | null, now: Date): number {
   return since === null ? 0 : Math.max(0, (now.getTime() - since.getTime()) / 1_000);
 }
 
-/** None when MySQL does not answer in time. */
-function readEndpointsInTime(endpoints: Pick<Stores['endpoints'], 'list'>): Promise<Endpoint[]> {
-  const late = new Promise<Endpoint[]>((resolve) => {
-    setTimeout(resolve, PUSH_TIMEOUT_MS, []).unref();
+/** Undefined when there is no answer in time. */
+function inTime<T>(answer: Promise<T>, timeoutMs: number): Promise<T | undefined> {
+  const late = new Promise<undefined>((resolve) => {
+    setTimeout(resolve, timeoutMs, undefined).unref();
   });
-  return Promise.race([endpoints.list().catch(() => []), late]);
+  return Promise.race([answer.catch(() => undefined), late]);
 }
