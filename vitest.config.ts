@@ -24,9 +24,12 @@ const DEEP = [
   'test/flow/redis-lost.test.ts',
   'test/flow/mysql-set-back.test.ts',
   'test/flow/sale-changes.test.ts',
-  // It counts what runs in its process.
-  'test/house/ways.test.ts',
 ];
+/**
+ * It counts what runs in its process, after all others: where each step takes long, also that runs which is
+ * there for slow ones.
+ */
+const ALONE = ['test/house/ways.test.ts'];
 
 /**
  * Most files wait for timers and servers, so two cores take more than two files at once. Each has a Redis, a
@@ -46,9 +49,10 @@ export default defineConfig({
       // time.
       project('fast', {
         include: ['test/**/*.test.ts'],
-        exclude: [...configDefaults.exclude, ...DEEP],
+        exclude: [...configDefaults.exclude, ...DEEP, ...ALONE],
         isolate: false,
       }),
+      project('alone', { include: ALONE, sequence: { groupOrder: 1 } }),
       project('storm', { include: STORM }),
     ],
   },

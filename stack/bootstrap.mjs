@@ -37,7 +37,7 @@ const COMMANDS = {
   load: { script: 'dist/bench/load-test/main.js', needsBuild: true },
   chaos: { script: 'dist/chaos/main.js', needsBuild: true },
   lint: { npmScript: 'lint:tools', needsBuild: false },
-  test: vitest('deep', 'fast'),
+  test: vitest('deep', 'fast', 'alone'),
   'test:fast': vitest('fast'),
   'test:storm': vitest('storm'),
   explore: { script: 'dist/stack/explore.js', needsBuild: true },

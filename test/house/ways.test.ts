@@ -15,7 +15,7 @@ const END = '<!-- ways: end -->';
 
 let ways: Map<string, Taken>;
 
-/** Bounds a hang: fifteen journeys with a rest before and after each, on a machine that may be busy. */
+/** Bounds a hang: twenty journeys with a rest before and after each, on a machine that may be busy. */
 const RECORDING_TIMEOUT_MS = 600_000;
 
 beforeAll(async () => {

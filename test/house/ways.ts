@@ -9,7 +9,7 @@ import { startRecording, type Part, type Parts, type Recorder } from './recorder
 import { closureOf, countLines, readSources, type Sources } from './sources.ts';
 
 /** After one that does not count, as first uses fill caches and open connections. */
-const JOURNEYS = 2;
+const JOURNEYS = 3;
 /**
  * Longer than any loop of a worker pauses before it goes round: most do so each second, and the follower of
  * an outbox looks after its consumers every ten.
