@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { DEFAULT_STORES_PER_SECOND } from '../src/config.ts';
-import { fingerprintOf } from '../src/domain/request-fingerprint.ts';
+import { fingerprintOf } from '../src/domain/content.ts';
 import type { RedisClient } from '../src/stores/redis/connection.ts';
 import { createReservations } from '../src/stores/redis/reservations.ts';
 

@@ -21,13 +21,11 @@ ARGV
   7   currency
   8   reservedAtMs         Unix ms
   9   paymentWindowMs      ms
-  10  ip
-  11  userAgent
-  12  shop                 what the shop added to the order (JSON); empty: nothing
-  13  status
-  14  version
-  15  payment
-  16  reason               empty: none
+  10  carried              what no script reads of the order (JSON)
+  11  status
+  12  version
+  13  payment
+  14  reason               empty: none
 
 Replies
   written
@@ -36,10 +34,10 @@ Replies
 local saleKey, orderKey = KEYS[1], KEYS[2]
 local epoch, saleId, userId, idempotencyKey, items = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local total, currency, reservedAtMs, paymentWindowMs = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
-local ip, userAgent, shop, status, version = ARGV[10], ARGV[11], ARGV[12], ARGV[13], tonumber(ARGV[14])
-local payment, reason = ARGV[15], ARGV[16]
+local carried, status, version, payment, reason = ARGV[10], ARGV[11], tonumber(ARGV[12]), ARGV[13], ARGV[14]
 
 -- include shared/server.lua
+-- include shared/write-order.lua
 
 local sale = redis.call('HMGET', saleKey, 'rebuilding', 'rebuilding_run_id')
 if sale[1] ~= epoch or sale[2] ~= serverRunId() then
@@ -48,15 +46,13 @@ end
 local shown = tonumber(redis.call('HGET', orderKey, 'version')) or -1
 
 -- Writes.
-redis.call('HSET', orderKey,
-  'sale_id', saleId, 'user_id', userId, 'items', items, 'total', total, 'currency', currency,
-  'idempotency_key', idempotencyKey, 'reserved_at', reservedAtMs, 'payment_window', paymentWindowMs,
-  'ip', ip, 'user_agent', userAgent, 'epoch', epoch, 'hold', 'held')
-if shop ~= '' then
-  redis.call('HSET', orderKey, 'shop', shop)
-end
+writeOrder(orderKey, {
+  saleId = saleId, userId = userId, items = items, total = total, currency = currency,
+  idempotencyKey = idempotencyKey, reservedAt = reservedAtMs, paymentWindow = paymentWindowMs,
+  carried = carried, epoch = epoch,
+})
 if shown <= version then
-  redis.call('HSET', orderKey, 'status', status, 'version', ARGV[14], 'payment', payment, 'reason', reason)
+  redis.call('HSET', orderKey, 'status', status, 'version', ARGV[12], 'payment', payment, 'reason', reason)
 end
 redis.call('PERSIST', orderKey)
 return { 'written' }

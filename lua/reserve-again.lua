@@ -41,12 +41,10 @@ ARGV
   10  currency
   11  reservedAtMs         when the order was accepted (Unix ms)
   12  paymentWindowMs      ms
-  13  ip
-  14  userAgent
-  15  shop                 what the shop added to the order (JSON); empty: nothing
-  16  ticketEndsAtMs       until when the order's ticket is to be known as spent (Unix ms); 0: it spent none
-  17  lostEpoch            of the hold that was lost
-  18  lateAfterMs          how long after the rebuild an order may come back that Redis lacks (ms); empty: always
+  13  carried              what no script reads of the order (JSON)
+  14  ticketEndsAtMs       until when the order's ticket is to be known as spent (Unix ms); 0: it spent none
+  15  lostEpoch            of the hold that was lost
+  16  lateAfterMs          how long after the rebuild an order may come back that Redis lacks (ms); empty: always
 
 Replies
   reserved      epoch      of the new hold
@@ -64,13 +62,14 @@ local ticketKey, movesKey = KEYS[9], KEYS[10]
 local orderNo, epoch, saleId, userId, idempotencyKey = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 local fingerprint, idempotencyTtlMs, items = ARGV[6], tonumber(ARGV[7]), cjson.decode(ARGV[8])
 local total, currency, reservedAtMs, paymentWindowMs = ARGV[9], ARGV[10], tonumber(ARGV[11]), tonumber(ARGV[12])
-local ip, userAgent, shop, ticketEndsAtMs = ARGV[13], ARGV[14], ARGV[15], tonumber(ARGV[16])
-local lostEpoch, lateAfterMs = tonumber(ARGV[17]), tonumber(ARGV[18])
+local carried, ticketEndsAtMs = ARGV[13], tonumber(ARGV[14])
+local lostEpoch, lateAfterMs = tonumber(ARGV[15]), tonumber(ARGV[16])
 
 -- include shared/clock.lua
 -- include shared/server.lua
 -- include shared/limit-field.lua
 -- include shared/integer.lua
+-- include shared/write-order.lua
 -- include shared/key-type.lua
 
 local sale = redis.call('HMGET', saleKey, 'epoch', 'run_id', 'suspended', 'rebuilt_at', 'undecided_from')
@@ -127,14 +126,11 @@ end
 -- The void hold may be about to expire.
 redis.call('DEL', orderKey)
 local entry = redis.call('XADD', outboxKey, '*', 'order_no', orderNo)
-redis.call('HSET', orderKey,
-  'sale_id', saleId, 'user_id', userId, 'items', ARGV[8], 'total', total, 'currency', currency,
-  'idempotency_key', idempotencyKey, 'reserved_at', integer(reservedAtMs), 'payment_window', integer(paymentWindowMs),
-  'ip', ip, 'user_agent', userAgent, 'entry', entry,
-  'epoch', sale[1], 'hold', 'held', 'status', 'queued', 'version', '0', 'payment', 'none', 'reason', '')
-if shop ~= '' then
-  redis.call('HSET', orderKey, 'shop', shop)
-end
+writeOrder(orderKey, {
+  saleId = saleId, userId = userId, items = ARGV[8], total = total, currency = currency,
+  idempotencyKey = idempotencyKey, reservedAt = integer(reservedAtMs), paymentWindow = integer(paymentWindowMs),
+  carried = carried, epoch = sale[1],
+}, 'entry', entry, 'status', 'queued', 'version', '0', 'payment', 'none', 'reason', '')
 if isShown then
   redis.call('HSET', orderKey,
     'status', shown[1], 'version', shown[2], 'payment', shown[3], 'reason', shown[4])

@@ -34,13 +34,11 @@ ARGV
   8…  idempotencyKey
   9…  fingerprint          digest of the request
   10…  items               JSON list of sku, quantity (units): the cart; each SKU once
-  11…  ip
-  12…  userAgent
-  13…  shop                what the shop added to the order (JSON), which goes into its hash; empty: nothing
-  14…  chargesTotal        sum of the charges (minor units), which may be negative
-  15…  expectedTotal       the total that the shopper saw (minor units); 0: none is expected
-  16…  ticketEndsAtMs      from when on the request's ticket is refused (Unix ms); 0: it has no ticket
-  17…  isSingleUse         1: the ticket is spent by this order; 0: it is not
+  11…  carried             what no script reads of the order (JSON)
+  12…  chargesTotal        sum of the charges (minor units), which may be negative
+  13…  expectedTotal       the total that the shopper saw (minor units); 0: none is expected
+  14…  ticketEndsAtMs      from when on the request's ticket is refused (Unix ms); 0: it has no ticket
+  15…  isSingleUse         1: the ticket is spent by this order; 0: it is not
 
 Replies, one an order
   reserved        orderNo, total (minor units), currency, reservedAt (Unix ms), paymentWindow (ms),
@@ -78,6 +76,7 @@ local keptFree = 0.1
 -- include shared/server.lua
 -- include shared/limit-field.lua
 -- include shared/integer.lua
+-- include shared/write-order.lua
 -- include shared/clock.lua
 
 -- What was read for one order and serves the next. The counts follow the orders that are accepted.
@@ -289,18 +288,18 @@ local function decide(order)
 end
 
 local orders, replies = {}, {}
-for i = firstRepeated, #ARGV, 13 do
+for i = firstRepeated, #ARGV, 11 do
   local k = 6 + 3 * #orders
   local orderKey, idemKey, ticketKey = KEYS[k], KEYS[k + 1], KEYS[k + 2]
   local orderNo, epoch, userId, idempotencyKey = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  local fingerprint, items, ip, userAgent = ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], ARGV[i + 7]
-  local shop, chargesTotal, expectedTotal = ARGV[i + 8], tonumber(ARGV[i + 9]), tonumber(ARGV[i + 10])
-  local ticketEndsAtMs, isSingleUse = tonumber(ARGV[i + 11]), ARGV[i + 12] == '1'
+  local fingerprint, items, carried = ARGV[i + 4], ARGV[i + 5], ARGV[i + 6]
+  local chargesTotal, expectedTotal = tonumber(ARGV[i + 7]), tonumber(ARGV[i + 8])
+  local ticketEndsAtMs, isSingleUse = tonumber(ARGV[i + 9]), ARGV[i + 10] == '1'
   local order = {
     orderKey = orderKey, idemKey = idemKey, ticketKey = ticketKey,
     orderNo = orderNo, epoch = epoch, userId = userId, idempotencyKey = idempotencyKey,
-    fingerprint = fingerprint, items = items, ip = ip, userAgent = userAgent,
-    shop = shop, chargesTotal = chargesTotal, expectedTotal = expectedTotal,
+    fingerprint = fingerprint, items = items, carried = carried,
+    chargesTotal = chargesTotal, expectedTotal = expectedTotal,
     ticketEndsAtMs = ticketEndsAtMs, isSingleUse = isSingleUse,
   }
   orders[#orders + 1] = order
@@ -324,14 +323,11 @@ for _, order in ipairs(accepted) do
     redis.call('HINCRBY', limitsKey, skus[item.sku].limitPrefix .. order.userId, item.quantity)
   end
   local entry = redis.call('XADD', outboxKey, '*', 'order_no', orderNo)
-  redis.call('HSET', order.orderKey,
-    'sale_id', saleId, 'user_id', order.userId, 'items', order.itemsJson, 'total', order.total,
-    'currency', currency, 'idempotency_key', order.idempotencyKey, 'reserved_at', integer(now),
-    'payment_window', integer(paymentWindow), 'ip', order.ip, 'user_agent', order.userAgent, 'entry', entry,
-    'epoch', order.epoch, 'hold', 'held', 'status', 'queued', 'version', '0', 'payment', 'none', 'reason', '')
-  if order.shop ~= '' then
-    redis.call('HSET', order.orderKey, 'shop', order.shop)
-  end
+  writeOrder(order.orderKey, {
+    saleId = saleId, userId = order.userId, items = order.itemsJson, total = order.total, currency = currency,
+    idempotencyKey = order.idempotencyKey, reservedAt = integer(now), paymentWindow = integer(paymentWindow),
+    carried = order.carried, epoch = order.epoch,
+  }, 'entry', entry, 'status', 'queued', 'version', '0', 'payment', 'none', 'reason', '')
   if order.isSingleUse then
     redis.call('HSET', order.ticketKey, 'order_no', orderNo)
     redis.call('PEXPIREAT', order.ticketKey, integer(order.ticketEndsAtMs))

@@ -27,13 +27,11 @@ ARGV
   9   currency
   10  reservedAtMs         Unix ms
   11  paymentWindowMs      ms
-  12  ip
-  13  userAgent
-  14  shop                 what the shop added to the order (JSON); empty: nothing
-  15  status
-  16  version
-  17  payment
-  18  reason               empty: none
+  12  carried              what no script reads of the order (JSON)
+  13  status
+  14  version
+  15  payment
+  16  reason               empty: none
 
 Replies
   restored      before      what Redis had: the state of the hold, unlisted (held, without its deadline), or
@@ -45,10 +43,10 @@ local saleKey, orderKey, deadlinesKey, movesKey = KEYS[1], KEYS[2], KEYS[3], KEY
 local orderNo, epoch, untilMs, saleId, userId = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local idempotencyKey, items, total, currency = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 local reservedAtMs, paymentWindowMs = tonumber(ARGV[10]), tonumber(ARGV[11])
-local ip, userAgent, shop, status, version = ARGV[12], ARGV[13], ARGV[14], ARGV[15], tonumber(ARGV[16])
-local payment, reason = ARGV[17], ARGV[18]
+local carried, status, version, payment, reason = ARGV[12], ARGV[13], tonumber(ARGV[14]), ARGV[15], ARGV[16]
 
 -- include shared/integer.lua
+-- include shared/write-order.lua
 -- include shared/clock.lua
 
 local sale = redis.call('HMGET', saleKey, 'epoch', 'rebuilding')
@@ -67,13 +65,11 @@ if hold ~= 'held' then
   if not isHash then
     redis.call('DEL', orderKey)
   end
-  redis.call('HSET', orderKey,
-    'sale_id', saleId, 'user_id', userId, 'items', items, 'total', total, 'currency', currency,
-    'idempotency_key', idempotencyKey, 'reserved_at', integer(reservedAtMs),
-    'payment_window', integer(paymentWindowMs), 'ip', ip, 'user_agent', userAgent, 'epoch', epoch, 'hold', 'held')
-  if shop ~= '' then
-    redis.call('HSET', orderKey, 'shop', shop)
-  end
+  writeOrder(orderKey, {
+    saleId = saleId, userId = userId, items = items, total = total, currency = currency,
+    idempotencyKey = idempotencyKey, reservedAt = integer(reservedAtMs), paymentWindow = integer(paymentWindowMs),
+    carried = carried, epoch = epoch,
+  })
   if shown <= version then
     redis.call('HSET', orderKey, 'status', status, 'version', integer(version), 'payment', payment, 'reason', reason)
     redis.call('HDEL', orderKey, 'refunded')

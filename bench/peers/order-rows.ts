@@ -8,7 +8,7 @@ import { ulid } from 'ulidx';
 import type { PeerOrder } from './peer.ts';
 
 export const INSERT_ORDERS = `INSERT INTO orders (order_no, sale_id, user_id, idempotency_key, status, payment, version,
-  epoch, batch_id, total, currency, ip, user_agent, reserved_at, payment_window_ms, deadline, engine_due_at) VALUES ?`;
+  epoch, batch_id, total, currency, carried, reserved_at, payment_window_ms, deadline, engine_due_at) VALUES ?`;
 export const INSERT_ITEMS =
   'INSERT INTO order_items (order_no, position, sku, quantity, unit_price) VALUES ?';
 export const INSERT_EVENTS = 'INSERT INTO order_events (order_no, version, status, payment) VALUES ?';
@@ -33,8 +33,7 @@ export function orderRow(order: PeerOrder, engineDueAt: Date | null): unknown[] 
     BATCH_ID,
     order.total,
     order.currency,
-    order.ip,
-    order.userAgent,
+    JSON.stringify({ ip: order.ip, userAgent: order.userAgent }),
     new Date(order.reservedAtMs),
     order.paymentWindowMs,
     new Date(order.reservedAtMs + order.paymentWindowMs),

@@ -2,7 +2,8 @@
 
 import { randomUUID } from 'node:crypto';
 import { monotonicFactory } from 'ulidx';
-import { formatOrderNo, type Order } from '../../src/domain/order.ts';
+import type { Order } from '../../src/domain/content.ts';
+import { formatOrderNo } from '../../src/domain/order.ts';
 
 export const SKU = 'unit';
 const UNIT_PRICE = 1_000;

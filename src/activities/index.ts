@@ -4,13 +4,8 @@
  */
 
 import { ApplicationFailure, asyncLocalStorage } from '@temporalio/activity';
-import {
-  isFinal,
-  type ClosingReason,
-  type FailureReason,
-  type Order,
-  type OrderState,
-} from '../domain/order.ts';
+import type { Order } from '../domain/content.ts';
+import { isFinal, type ClosingReason, type FailureReason, type OrderState } from '../domain/order.ts';
 import { settleStock } from '../rebuild/settle-stock.ts';
 import { storeWithHold } from '../rebuild/store-with-hold.ts';
 import type { AbandonOutcome, CancelOutcome } from '../stores/mysql/orders/orders.ts';

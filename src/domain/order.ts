@@ -1,5 +1,6 @@
 /**
- * The types of an order: its number, its content and its states, under the names that all other files use.
+ * An order's number, its states and its times. Workflows import this file, so it loads no validator: what an
+ * order consists of, `content.ts` describes.
  */
 
 /**
@@ -37,69 +38,6 @@ export const FAILURE_REASONS = [
 ] as const;
 export type FailureReason = (typeof FAILURE_REASONS)[number];
 
-/** One line of a cart. `unitPrice` in minor units of the order's currency. */
-interface OrderItem {
-  sku: string;
-  quantity: number;
-  unitPrice: number;
-}
-
-/** A line beside the items, which a ticket of the shop adds: shipping, tax, a discount. */
-export interface Charge {
-  /** By which the shop's books know the kind of line. */
-  code: string;
-  /** As the shopper reads it. */
-  name: string;
-  /** Minor units of the order's currency; negative for a discount. */
-  amount: number;
-}
-
-/** A ticket of single use that an order has spent. */
-export interface SpentTicket {
-  /** A digest of the ticket's issuer and its own id. */
-  id: string;
-  /** Unix time in ms from which the ticket would be refused anyway, so that nothing need remember it. */
-  endsAtMs: number;
-}
-
-/** What the shop added to an order; each only where it did. */
-export interface ShopData {
-  reference?: string;
-  metadata?: Record<string, string>;
-  /** At least one. */
-  charges?: Charge[];
-  ticket?: SpentTicket;
-}
-
-/** Everything an accepted order consists of. `reserve` fixes it at the moment of acceptance. */
-export interface Order extends ShopData {
-  orderNo: string;
-  saleId: string;
-  userId: string;
-  items: OrderItem[];
-  /** Minor units of `currency`: the sum of items and charges. */
-  total: number;
-  /** ISO 4217. */
-  currency: string;
-  idempotencyKey: string;
-  /** Unix time in ms at which the stock was reserved, by Redis' clock. */
-  reservedAtMs: number;
-  /** Length of the payment window in ms. */
-  paymentWindowMs: number;
-  ip: string;
-  userAgent: string;
-  /**
-   * The epoch of its hold, where that is not the orderNo's: the sale's data were made again before the order
-   * was stored, and its stock was reserved again.
-   */
-  holdEpoch?: number;
-  /** Its state as pollers see it, where it was stored before: MySQL may have lost it since. */
-  shown?: OrderState;
-}
-
-/** ETags and ids of events have nine digits for it. */
-const VERSION_END = 1_000_000_000;
-
 /** What changes about an order. `version` grows by one a change, and only MySQL assigns it (queued = 0). */
 export interface OrderState {
   status: OrderStatus;
@@ -115,7 +53,10 @@ export interface OrderState {
 }
 
 /** Units of an order, of one SKU. */
-export type OrderUnits = Pick<OrderItem, 'sku' | 'quantity'>;
+export interface OrderUnits {
+  sku: string;
+  quantity: number;
+}
 
 /** What a refunded order gives back to its sale. MySQL has committed it, and Redis is updated afterwards. */
 export interface GiveBack {
@@ -138,9 +79,15 @@ export interface OrderNoParts {
   ulid: string;
 }
 
+/** When an order was accepted (Unix ms, by Redis' clock), and for how long it may be paid (ms). */
+interface Window {
+  reservedAtMs: number;
+  paymentWindowMs: number;
+}
+
 /** Unix time in ms until which a payment session may be opened. It is the deadline that the shopper sees. */
-export function orderDeadlineMs(order: Pick<Order, 'reservedAtMs' | 'paymentWindowMs'>): number {
-  return order.reservedAtMs + order.paymentWindowMs;
+export function orderDeadlineMs({ reservedAtMs, paymentWindowMs }: Window): number {
+  return reservedAtMs + paymentWindowMs;
 }
 
 /**
@@ -148,10 +95,7 @@ export function orderDeadlineMs(order: Pick<Order, 'reservedAtMs' | 'paymentWind
  * cancel: its own window would end long after the deadline, at which the order is ended without one.
  * @param nowMs by Redis' clock (Unix ms)
  */
-export function isTooLateToBegin(
-  { reservedAtMs, paymentWindowMs }: Pick<Order, 'reservedAtMs' | 'paymentWindowMs'>,
-  nowMs: number,
-): boolean {
+export function isTooLateToBegin({ reservedAtMs, paymentWindowMs }: Window, nowMs: number): boolean {
   return nowMs >= reservedAtMs + paymentWindowMs / 3;
 }
 
@@ -163,16 +107,8 @@ export function isFinal(status: OrderStatus): boolean {
 }
 
 /** The epoch in which the order's stock was reserved; 0 for what is no order number. */
-export function holdEpochOf({ orderNo, holdEpoch }: Pick<Order, 'orderNo' | 'holdEpoch'>): number {
+export function holdEpochOf({ orderNo, holdEpoch }: { orderNo: string; holdEpoch?: number }): number {
   return holdEpoch ?? parseOrderNo(orderNo)?.epoch ?? 0;
-}
-
-/**
- * The order with its state in Redis, so that it is stored above what was shown if MySQL has lost it. A
- * version that no order comes to is damaged.
- */
-export function withShown(order: Order, state: OrderState): Order {
-  return state.version > 0 && state.version < VERSION_END ? { ...order, shown: state } : order;
 }
 
 export function formatOrderNo(parts: OrderNoParts): string {

@@ -15,7 +15,6 @@ import {
   MAX_UNIT_PRICE,
   METADATA_KEY_PATTERN,
 } from './limits.ts';
-import type { ShopData } from './order.ts';
 
 /** Control characters, invisible ones, and halves of a pair that stand alone. */
 const UNPRINTABLE = /\p{C}/u;
@@ -65,24 +64,6 @@ export const chargesSchema = z
   .array(chargeSchema)
   .max(MAX_CHARGES)
   .refine(isAtMost(MAX_CHARGES_BYTES), `at most ${MAX_CHARGES_BYTES} bytes as JSON`);
-
-/** `ShopData`, where it comes back from a store. */
-export const shopDataSchema = z.object({
-  reference: z.string().exactOptional(),
-  metadata: z.record(z.string(), z.string()).exactOptional(),
-  charges: z.array(z.object({ code: z.string(), name: z.string(), amount: z.int() })).exactOptional(),
-  ticket: z.object({ id: z.string(), endsAtMs: z.int() }).exactOptional(),
-}) satisfies z.ZodType<ShopData>;
-
-/** The shop's part of an order, without what is empty. */
-export function shopDataOf({ reference, metadata, charges, ticket }: ShopData): ShopData {
-  return {
-    ...(reference && { reference }),
-    ...(metadata && Object.keys(metadata).length > 0 && { metadata }),
-    ...(charges && charges.length > 0 && { charges }),
-    ...(ticket && { ticket }),
-  };
-}
 
 function isAtMost(bytes: number): (value: unknown) => boolean {
   return (value) => Buffer.byteLength(JSON.stringify(value)) <= bytes;

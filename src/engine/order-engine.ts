@@ -8,9 +8,9 @@ import {
 } from '@temporalio/client';
 import { TypedSearchAttributes } from '@temporalio/common';
 import { z } from 'zod';
+import { orderStateSchema, type Order } from '../domain/content.ts';
 import { formatMoney } from '../domain/money.ts';
-import { orderStateSchema } from '../domain/order-state-schema.ts';
-import { parseOrderNo, type Order, type OrderState } from '../domain/order.ts';
+import { parseOrderNo, type OrderState } from '../domain/order.ts';
 import type { RefundReason } from '../domain/payment.ts';
 import {
   cancelRequested,

@@ -1,10 +1,10 @@
 /** The feed of events, as shops get them: pages of it, each event with its snapshot. */
 
 import { setTimeout as delay } from 'node:timers/promises';
+import { type Order, showOrder } from '../domain/content.ts';
 import { typeOfChange, type OrderEventType } from '../domain/event.ts';
 import { MAX_EVENTS_PAGE_BYTES } from '../domain/limits.ts';
-import { type Order, type OrderState, parseOrderNo } from '../domain/order.ts';
-import { showOrder } from '../domain/visible-order.ts';
+import { type OrderState, parseOrderNo } from '../domain/order.ts';
 import type { EventRow } from '../stores/mysql/events/event-rows.ts';
 import type { Stores } from '../stores/open.ts';
 

@@ -2,8 +2,9 @@
 
 import type { Command } from 'commander';
 import { z } from 'zod';
+import type { Order } from '../domain/content.ts';
 import { formatMoney } from '../domain/money.ts';
-import { parseOrderNo, type OrderState, orderDeadlineMs, type Order, isFinal } from '../domain/order.ts';
+import { parseOrderNo, type OrderState, orderDeadlineMs, isFinal } from '../domain/order.ts';
 import { createWorkflowRuns, type WorkflowRun } from '../engine/order-engine.ts';
 import { readMysqlLife, type MysqlLife } from '../stores/mysql/ops/order-life.ts';
 import type { ParkedEntry } from '../stores/mysql/ops/parked-work.ts';

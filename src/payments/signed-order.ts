@@ -7,10 +7,8 @@
 import { createSecretKey } from 'node:crypto';
 import { CompactSign, compactVerify, errors } from 'jose';
 import { z } from 'zod';
-import { skuSchema, userIdSchema } from '../domain/ids.ts';
-import { IDEMPOTENCY_KEY_PATTERN, MAX_CART_LINES } from '../domain/limits.ts';
-import { parseOrderNo, type Order } from '../domain/order.ts';
-import { shopDataOf, shopDataSchema } from '../domain/shop-data.ts';
+import { signedContent, type Order } from '../domain/content.ts';
+import { parseOrderNo } from '../domain/order.ts';
 
 /**
  * A full cart of the longest SKUs for the longest user id is about 8 KB in base64, where JSON escapes every
@@ -21,33 +19,12 @@ export const MAX_SIGNED_ORDER_CHARS = 16_384;
 
 const TYPE = 'holdfast-order';
 
-const essentialsSchema = z
-  .object({
-    orderNo: z.string(),
-    userId: userIdSchema,
-    items: z
-      .array(
-        z.object({
-          sku: skuSchema,
-          quantity: z.int().positive(),
-          unitPrice: z.int().positive(),
-        }),
-      )
-      .min(1)
-      .max(MAX_CART_LINES),
-    total: z.int().positive(),
-    currency: z.string().regex(/^[A-Z]{3}$/),
-    idempotencyKey: z.string().regex(IDEMPOTENCY_KEY_PATTERN),
-    reservedAtMs: z.int().positive(),
-    paymentWindowMs: z.int().positive(),
-    ...shopDataSchema.shape,
-  })
-  .transform((essentials, ctx): Order => {
-    const parts = parseOrderNo(essentials.orderNo);
-    if (parts) return { ...essentials, saleId: parts.saleId, ip: '', userAgent: '' };
-    ctx.addIssue('names no order');
-    return z.NEVER;
-  });
+const essentialsSchema = signedContent.schema.transform((essentials, ctx): Order => {
+  const parts = parseOrderNo(essentials.orderNo);
+  if (parts) return { ...essentials, saleId: parts.saleId };
+  ctx.addIssue('names no order');
+  return z.NEVER;
+});
 
 export type OrderSigner = ReturnType<typeof createOrderSigner>;
 
@@ -60,20 +37,8 @@ export function createOrderSigner(secrets: readonly string[]) {
   if (!current) throw new Error('signing needs a secret');
 
   return {
-    sign({ orderNo, userId, items, total, currency, ...rest }: Order): Promise<string> {
-      const { idempotencyKey, reservedAtMs, paymentWindowMs } = rest;
-      const essentials = {
-        orderNo,
-        userId,
-        items,
-        total,
-        currency,
-        idempotencyKey,
-        reservedAtMs,
-        paymentWindowMs,
-        ...shopDataOf(rest),
-      };
-      return new CompactSign(Buffer.from(JSON.stringify(essentials)))
+    sign(order: Order): Promise<string> {
+      return new CompactSign(Buffer.from(signedContent.write(order)))
         .setProtectedHeader({ alg: 'HS256', typ: TYPE })
         .sign(current);
     },

@@ -1,6 +1,6 @@
 /** Stores an order; one whose hold is of an older epoch than its sale is reserved again before. */
 
-import type { Order } from '../domain/order.ts';
+import type { Order } from '../domain/content.ts';
 import type { StoreOutcome, WorkflowPresence } from '../stores/mysql/orders/orders.ts';
 import type { Stores } from '../stores/open.ts';
 

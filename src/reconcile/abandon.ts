@@ -1,6 +1,7 @@
 /** Abandons an order that MySQL refuses to store and that has no workflow to do so. */
 
-import { isFinal, type FailureReason, type Order, type OrderState } from '../domain/order.ts';
+import type { Order } from '../domain/content.ts';
+import { isFinal, type FailureReason, type OrderState } from '../domain/order.ts';
 import { settleStock } from '../rebuild/settle-stock.ts';
 import type { Stores } from '../stores/open.ts';
 

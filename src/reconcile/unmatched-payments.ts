@@ -6,7 +6,8 @@
  */
 
 import { ZodError } from 'zod';
-import { isFinal, parseOrderNo, withShown, type Order } from '../domain/order.ts';
+import { withShown, type Order } from '../domain/content.ts';
+import { isFinal, parseOrderNo } from '../domain/order.ts';
 import type { RefundReason } from '../domain/payment.ts';
 import type { OrderSigner } from '../payments/signed-order.ts';
 import { storeWithHold } from '../rebuild/store-with-hold.ts';

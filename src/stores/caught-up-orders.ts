@@ -6,7 +6,8 @@
 
 import assert from 'node:assert/strict';
 import type { Logger } from 'pino';
-import { withShown, type FailureReason, type Order } from '../domain/order.ts';
+import { withShown, type Order } from '../domain/content.ts';
+import type { FailureReason } from '../domain/order.ts';
 import type { MysqlStores } from './mysql-stores.ts';
 import type { RedisStores } from './redis-stores.ts';
 import type { Reservations } from './redis/reservations.ts';

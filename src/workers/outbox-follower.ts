@@ -7,14 +7,8 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import type { LimitFunction } from 'p-limit';
-import {
-  type Order,
-  parseOrderNo,
-  withShown,
-  isFinal,
-  type FailureReason,
-  isTooLateToBegin,
-} from '../domain/order.ts';
+import { type Order, withShown } from '../domain/content.ts';
+import { parseOrderNo, isFinal, type FailureReason, isTooLateToBegin } from '../domain/order.ts';
 import type { OrderEngine } from '../engine/order-engine.ts';
 import { settleStocks } from '../rebuild/settle-stock.ts';
 import { abandonOrder } from '../reconcile/abandon.ts';

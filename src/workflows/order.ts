@@ -10,13 +10,8 @@ import {
   workflowInfo,
 } from '@temporalio/workflow';
 import type { StockSettled } from '../activities/index.ts';
-import {
-  CLOSING_REASONS,
-  isFinal,
-  type ClosingReason,
-  type Order,
-  type OrderState,
-} from '../domain/order.ts';
+import type { Order } from '../domain/content.ts';
+import { CLOSING_REASONS, isFinal, type ClosingReason, type OrderState } from '../domain/order.ts';
 import {
   cancelRequested,
   paymentReceived,

@@ -10,13 +10,8 @@ import {
   workflowInfo,
 } from '@temporalio/workflow';
 import type { Activities, StockSettled } from '../activities/index.ts';
-import {
-  FAILURE_REASONS,
-  orderDeadlineMs,
-  type FailureReason,
-  type Order,
-  type OrderState,
-} from '../domain/order.ts';
+import type { Order } from '../domain/content.ts';
+import { FAILURE_REASONS, orderDeadlineMs, type FailureReason, type OrderState } from '../domain/order.ts';
 import { ORDER_REFUSED, paymentsQueueOf, type RefundInput } from './contract.ts';
 import { SUMMARIES } from './summaries.ts';
 

@@ -4,7 +4,7 @@ import { ApplicationFailure } from '@temporalio/common';
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createActivities } from '../../src/activities/index.ts';
-import type { Order } from '../../src/domain/order.ts';
+import type { Order } from '../../src/domain/content.ts';
 import type { ProviderPayment } from '../../src/domain/payment.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { signer } from '../support/signer.ts';

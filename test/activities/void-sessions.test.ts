@@ -5,7 +5,7 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Activities } from '../../src/activities/index.ts';
-import type { Order } from '../../src/domain/order.ts';
+import type { Order } from '../../src/domain/content.ts';
 import { ProviderBusyError, SessionRefusedError, type PaymentProvider } from '../../src/payments/provider.ts';
 import { connect, pay, withWorld } from '../sandbox/sandbox-world.ts';
 import { signer } from '../support/signer.ts';

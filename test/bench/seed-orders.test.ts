@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { seedOrders, type SeededOrder, type SeedStage } from '../../bench/compare/growth/seed-orders.ts';
-import { fingerprintOf } from '../../src/domain/request-fingerprint.ts';
+import { fingerprintOf } from '../../src/domain/content.ts';
 import { orderKeys } from '../../src/stores/redis/keys.ts';
 import { createOutbox } from '../../src/stores/redis/outbox.ts';
 import { buildSale } from '../support/factories.ts';

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { createBackOffice } from '../../chaos/back-office.ts';
 import { checkTold, type Told } from '../../chaos/feed-checks.ts';
 import { USUAL_RULES } from '../../src/api/http/auth.ts';
-import { orderStateSchema } from '../../src/domain/order-state-schema.ts';
+import { orderStateSchema } from '../../src/domain/content.ts';
 import type { OrderState } from '../../src/domain/order.ts';
 import { demoSecrets } from '../../stack/app.ts';
 import { openApi, type TestApi } from '../api/open-api.ts';

@@ -1,11 +1,19 @@
-/** CONTRIBUTING's list of the places of an order's field is whole; `userAgent` stands for such a field. */
+/**
+ * What the docs say of an order's fields: CONTRIBUTING's list of the places of one is whole, where
+ * `userAgent` stands for such a field; and docs/architecture.md has the table that `CONTENT` is.
+ */
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
+import { CONTENT } from '../../src/domain/content.ts';
+import { isRenewing, writeText } from '../house/budgets.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
+const PAGE = 'docs/architecture.md';
+const BEGIN = '<!-- fields: rendered by test/docs/fields.test.ts -->';
+const END = '<!-- fields: end -->';
 const FOLDERS = ['src', 'lua', 'test/support'];
 
 test('"Add a field to an order" names each file that knows userAgent, and no other', () => {
@@ -25,4 +33,37 @@ function readNamed(text: string): string[] {
   const cells = section.split('\n').map((line) => /^\| (`[^|]*)\|/.exec(line)?.[1] ?? '');
   const paths = cells.flatMap((cell) => [...cell.matchAll(/`([^`]+)`/g)].map(([, path]) => path ?? ''));
   return [...new Set(paths)].toSorted();
+}
+
+test('docs/architecture.md has the fields of an order as `CONTENT` describes them', () => {
+  const page = readFileSync(join(root, PAGE), 'utf8');
+  const [before, rest] = page.split(BEGIN);
+  const after = rest?.split(END)[1];
+  const expected = `${before}${BEGIN}\n\n${renderContent()}\n\n${END}${after}`;
+  if (isRenewing) writeText(PAGE, expected);
+  else expect(page).toBe(expected);
+});
+
+/** As oxfmt has it: each column as wide as its widest cell. */
+function renderContent(): string {
+  const head = ['field', 'given by', 'Redis', 'MySQL', 'signed', 'fingerprint', 'cleared with'];
+  const rows = CONTENT.map(({ name, givenBy, kept, signed, identifies, clearedWith }) => [
+    `\`${name}\``,
+    givenBy,
+    kept === 'own' ? 'field' : '`carried`',
+    kept === 'carried' ? '`carried`' : 'column',
+    signed ? 'yes' : '',
+    identifies ? 'yes' : '',
+    clearedWith ?? '',
+  ]);
+  const widths = head.map((cell, i) =>
+    Math.max(...[head, ...rows].map((row) => row[i]?.length ?? cell.length)),
+  );
+  const line = (cells: readonly string[], fill = ' ') =>
+    `| ${cells.map((cell, i) => cell.padEnd(widths[i] ?? 0, fill)).join(' | ')} |`;
+  const rule = line(
+    head.map(() => ''),
+    '-',
+  );
+  return [line(head), rule, ...rows.map((row) => line(row))].join('\n');
 }

@@ -1,9 +1,9 @@
 /** Which texts may be a user's id or a SKU: those of other systems fit, and what is invisible does not. */
 
 import { expect, test } from 'vitest';
+import { fingerprintOf } from '../../src/domain/content.ts';
 import { skuSchema, userIdSchema } from '../../src/domain/ids.ts';
 import { MAX_SKU_BYTES, MAX_USER_ID_BYTES } from '../../src/domain/limits.ts';
-import { fingerprintOf } from '../../src/domain/request-fingerprint.ts';
 
 const isUserId = (text: unknown) => userIdSchema.safeParse(text).success;
 const isSku = (text: unknown) => skuSchema.safeParse(text).success;

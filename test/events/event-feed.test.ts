@@ -1,8 +1,8 @@
 /** The feed as shops get it: the type of each event, and the order as of that very version. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Order } from '../../src/domain/content.ts';
 import { EVENT_TYPES, type EventType } from '../../src/domain/event.ts';
-import type { Order } from '../../src/domain/order.ts';
 import { createEventFeed, type FeedEvent, type FeedPage } from '../../src/events/event-feed.ts';
 import { park } from '../../src/stores/mysql/rows/parked.ts';
 import { recordShopEvent } from '../../src/stores/mysql/rows/sale-rows.ts';

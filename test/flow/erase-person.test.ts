@@ -91,10 +91,10 @@ test('nothing in MySQL and Redis names the person any more, and a refund still g
   expect(
     await select(
       stores.pool,
-      'SELECT DISTINCT user_id, idempotency_key, ip, user_agent FROM orders WHERE order_no IN (?)',
+      'SELECT DISTINCT user_id, idempotency_key, reference, carried FROM orders WHERE order_no IN (?)',
       [[paid, cancelled]],
     ),
-  ).toEqual([{ user_id: outcome.token, idempotency_key: null, ip: '', user_agent: '' }]);
+  ).toEqual([{ user_id: outcome.token, idempotency_key: null, reference: null, carried: '{}' }]);
   expect(
     await selectOne(stores.pool, 'SELECT actor, action, reason, detail FROM audit_log WHERE subject = ?', [
       outcome.token,

@@ -7,7 +7,7 @@
 import pLimit from 'p-limit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createActivities } from '../../src/activities/index.ts';
-import type { Order } from '../../src/domain/order.ts';
+import type { Order } from '../../src/domain/content.ts';
 import type { Reversal } from '../../src/domain/payment.ts';
 import { RefundRefusedError, type PaymentProvider } from '../../src/payments/provider.ts';
 import { isUnavailable } from '../../src/stores/mysql/connection.ts';

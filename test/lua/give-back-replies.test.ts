@@ -1,7 +1,7 @@
 /** Every reply of `give-back`, which returns the units and the allowance of a refunded order. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { Order } from '../../src/domain/order.ts';
+import type { Order } from '../../src/domain/content.ts';
 import { orderKeys } from '../../src/stores/redis/keys.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';

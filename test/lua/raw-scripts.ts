@@ -42,7 +42,7 @@ export interface ReserveCall {
   storesPerSecond: number;
   waitingElsewhere: number;
   lines: readonly { sku: string; quantity: number }[];
-  shop: string;
+  carried: string;
   chargesTotal: number;
   expectedTotal: number;
   ticketId: string;
@@ -65,7 +65,7 @@ export function buildReserveCall(
     storesPerSecond: 100,
     waitingElsewhere: 0,
     lines: [{ sku: 'lamp', quantity: 1 }],
-    shop: '',
+    carried: '{}',
     chargesTotal: 0,
     expectedTotal: 0,
     ticketId: '',
@@ -101,8 +101,6 @@ export async function callReserveTogether(
       idem: keys.idem(call.userId, call.idempotencyKey),
       ticket: keys.ticket(call.ticketId),
       items: JSON.stringify(call.lines),
-      ip: '192.0.2.1',
-      userAgent: 'test',
     })),
   });
   return z.array(reply).parse(answer);
@@ -131,8 +129,6 @@ export async function callReserveAgain(redis: RedisClient, call: ReserveCall): P
       currency: 'EUR',
       reservedAtMs: Date.UTC(2026, 0, 31, 12),
       paymentWindowMs: 60_000,
-      ip: '',
-      userAgent: '',
       lostEpoch: epochOf(call.orderNo),
       lateAfterMs: '',
     },
@@ -271,9 +267,7 @@ export async function callRestoreHold(
     currency: 'EUR',
     reservedAtMs: Date.UTC(2026, 0, 31, 12),
     paymentWindowMs: 60_000,
-    ip: '',
-    userAgent: '',
-    shop: '',
+    carried: '{}',
     status: 'awaiting_payment',
     version: 1,
     payment: 'none',

@@ -1,8 +1,8 @@
 /** Every reply of `reserve-again`, which holds stock for an order that every store has lost. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Order } from '../../src/domain/content.ts';
 import { IDEMPOTENCY_TTL_MS } from '../../src/domain/limits.ts';
-import type { Order } from '../../src/domain/order.ts';
 import { orderKeys } from '../../src/stores/redis/keys.ts';
 import { putIntoOutbox } from '../../src/stores/redis/outbox.ts';
 import { buildOrder, buildReserveRequest, buildSale } from '../support/factories.ts';

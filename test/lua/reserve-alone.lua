@@ -4,17 +4,16 @@ What `lua/reserve.lua` answers and writes, for one order by itself: the oracle o
 
 KEYS  sale, stock, limits, order, idem, outbox, deadlines, ticket
 ARGV  orderNo, epoch, saleId, userId, idempotencyKey, fingerprint, idempotencyTtlMs, storesPerSecond, waitingElsewhere,
-      ip, userAgent, shop, chargesTotal, expectedTotal, ticketEndsAtMs, isSingleUse; then sku, quantity, a pair a line
+      carried, chargesTotal, expectedTotal, ticketEndsAtMs, isSingleUse; then sku, quantity, a pair a line
 ]]
 local saleKey, stockKey, limitsKey, orderKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local idemKey, outboxKey, deadlinesKey, ticketKey = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local orderNo, epoch, saleId, userId = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local idempotencyKey, fingerprint, idempotencyTtlMs = ARGV[5], ARGV[6], tonumber(ARGV[7])
 local storesPerSecond, waitingElsewhere = tonumber(ARGV[8]), tonumber(ARGV[9])
-local ip, userAgent = ARGV[10], ARGV[11]
-local shop, chargesTotal, expectedTotal = ARGV[12], tonumber(ARGV[13]), tonumber(ARGV[14])
-local ticketEndsAtMs, isSingleUse = tonumber(ARGV[15]), ARGV[16] == '1'
-local firstRepeated = 17
+local carried, chargesTotal, expectedTotal = ARGV[10], tonumber(ARGV[11]), tonumber(ARGV[12])
+local ticketEndsAtMs, isSingleUse = tonumber(ARGV[13]), ARGV[14] == '1'
+local firstRepeated = 15
 
 -- include shared/server.lua
 -- include shared/limit-field.lua
@@ -134,11 +133,8 @@ local entry = redis.call('XADD', outboxKey, '*', 'order_no', orderNo)
 redis.call('HSET', orderKey,
   'sale_id', saleId, 'user_id', userId, 'items', itemsJson, 'total', integer(total), 'currency', currency,
   'idempotency_key', idempotencyKey, 'reserved_at', integer(now), 'payment_window', integer(paymentWindow),
-  'ip', ip, 'user_agent', userAgent, 'entry', entry,
+  'carried', carried, 'entry', entry,
   'epoch', epoch, 'hold', 'held', 'status', 'queued', 'version', '0', 'payment', 'none', 'reason', '')
-if shop ~= '' then
-  redis.call('HSET', orderKey, 'shop', shop)
-end
 if isSingleUse then
   redis.call('HSET', ticketKey, 'order_no', orderNo)
   redis.call('PEXPIREAT', ticketKey, integer(ticketEndsAtMs))

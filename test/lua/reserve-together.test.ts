@@ -59,7 +59,7 @@ const order = fc.record({
   fingerprint: fc.constantFrom('f', 'f', 'g'),
   lines: fc.uniqueArray(line, { minLength: 1, maxLength: 3, selector: ({ sku }) => sku }),
   epoch: fc.oneof({ weight: 15, arbitrary: fc.constant('1') }, { weight: 1, arbitrary: fc.constant('2') }),
-  shop: fc.constantFrom('', '{"reference":"R"}'),
+  carried: fc.constantFrom('{}', '{"reference":"R"}'),
   chargesTotal: fc.constantFrom(0, 0, 0, 100, -4_900),
   expectedTotal: fc.constantFrom(0, 0, 0, 4_900),
   ticket,
@@ -113,10 +113,10 @@ async function callReserveAlone(calls: readonly ReserveCall[]): Promise<string[]
     const ofCall = [sale, stock, limits, ...ofOrder, outbox, deadlines];
     const { orderNo, epoch, saleId, userId, idempotencyKey, fingerprint } = call;
     const { storesPerSecond, waitingElsewhere } = call;
-    const { shop, chargesTotal, expectedTotal, ticketEndsAtMs, isSingleUse } = call;
+    const { carried, chargesTotal, expectedTotal, ticketEndsAtMs, isSingleUse } = call;
     const request = [orderNo, epoch, saleId, userId, idempotencyKey, fingerprint, IDEMPOTENCY_TTL_MS];
-    const terms = [shop, chargesTotal, expectedTotal, ticketEndsAtMs, isSingleUse ? 1 : 0];
-    const args = [...request, storesPerSecond, waitingElsewhere, '192.0.2.1', 'test', ...terms];
+    const terms = [carried, chargesTotal, expectedTotal, ticketEndsAtMs, isSingleUse ? 1 : 0];
+    const args = [...request, storesPerSecond, waitingElsewhere, ...terms];
     const cart = call.lines.flatMap(({ sku, quantity }) => [sku, quantity]);
     const answer = await stores.redis.eval(
       oracle,

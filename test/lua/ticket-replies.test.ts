@@ -133,14 +133,16 @@ test('the expected total is that of items and charges', async () => {
   await reserved(saleId, { ticket: ticket({ charges: [charge(100)] }), expectedTotal: 5_000 });
 });
 
-test('what the shop adds to an order is in its hash, and an order without has no such field', async () => {
+test('what an order carries is in its hash as one text, without what is empty', async () => {
   const saleId = await openSale();
   const shop = { reference: 'R-1', metadata: { channel: 'app' } };
   const { orderNo } = await reserved(saleId, shop);
   const plain = await reserved(saleId);
   expect((await stores.reservations.readOrder(orderNo))?.order).toMatchObject(shop);
   expect((await stores.reservations.readOrders([orderNo]))[0]?.order).toMatchObject(shop);
-  expect(await stores.redis.hexists(keysOf(saleId).order(plain.orderNo), 'shop')).toBe(0);
+  expect(await stores.redis.hget(keysOf(saleId).order(plain.orderNo), 'carried')).toBe(
+    '{"ip":"192.0.2.1","userAgent":"test"}',
+  );
 });
 
 test('the limit across a sale counts the units of all its SKUs, also those from before it was set', async () => {

@@ -3,6 +3,7 @@
 import { createSecretKey } from 'node:crypto';
 import { CompactSign } from 'jose';
 import { expect, test } from 'vitest';
+import type { Order } from '../../src/domain/content.ts';
 import {
   MAX_CART_LINES,
   MAX_CHARGES,
@@ -14,7 +15,7 @@ import {
   MAX_UNIT_PRICE,
   MAX_USER_ID_BYTES,
 } from '../../src/domain/limits.ts';
-import { formatOrderNo, type Order } from '../../src/domain/order.ts';
+import { formatOrderNo } from '../../src/domain/order.ts';
 import { createOrderSigner, MAX_SIGNED_ORDER_CHARS } from '../../src/payments/signed-order.ts';
 import { buildOrder } from '../support/factories.ts';
 

@@ -1,7 +1,7 @@
 /** Real stores with a feed of real events, workers that push, and endpoints of a shop. */
 
 import { ulid } from 'ulidx';
-import type { Order } from '../../src/domain/order.ts';
+import type { Order } from '../../src/domain/content.ts';
 import { createEventFeed } from '../../src/events/event-feed.ts';
 import { createSecret } from '../../src/push/deliverer.ts';
 import { createPusher, type PusherDeps } from '../../src/push/pusher.ts';

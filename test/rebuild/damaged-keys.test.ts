@@ -1,8 +1,7 @@
 /** Keys of a sale that hold something else than they should: a hand or a fault put it there. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { Order } from '../../src/domain/order.ts';
-import { fingerprintOf } from '../../src/domain/request-fingerprint.ts';
+import { fingerprintOf, type Order } from '../../src/domain/content.ts';
 import { rebuildSale, type RebuildDeps } from '../../src/rebuild/rebuild-sale.ts';
 import { storeWithHold } from '../../src/rebuild/store-with-hold.ts';
 import { saleKeys } from '../../src/stores/redis/keys.ts';

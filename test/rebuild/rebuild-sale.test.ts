@@ -1,8 +1,7 @@
 /** A sale's data are made again from MySQL: what Redis has afterwards, and what a rebuild cannot do. */
 
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import type { Order } from '../../src/domain/order.ts';
-import { fingerprintOf } from '../../src/domain/request-fingerprint.ts';
+import { fingerprintOf, type Order } from '../../src/domain/content.ts';
 import { rebuildSale, type RebuildCause } from '../../src/rebuild/rebuild-sale.ts';
 import { storeWithHold } from '../../src/rebuild/store-with-hold.ts';
 import { createMysqlPool } from '../../src/stores/mysql/connection.ts';

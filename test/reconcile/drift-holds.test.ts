@@ -1,7 +1,7 @@
 /** A hold that is missing is written again only while its order is open, however long the step takes. */
 
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import type { Order } from '../../src/domain/order.ts';
+import type { Order } from '../../src/domain/content.ts';
 import { createDriftStep } from '../../src/reconcile/drift.ts';
 import { orderKeys } from '../../src/stores/redis/keys.ts';
 import { acceptOrder } from '../support/accept-order.ts';

@@ -1,7 +1,8 @@
 /** Holds that no process would end any more are ended, and holds that are on their way are left alone. */
 
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { orderDeadlineMs, type Order } from '../../src/domain/order.ts';
+import type { Order } from '../../src/domain/content.ts';
+import { orderDeadlineMs } from '../../src/domain/order.ts';
 import { createHoldsStep } from '../../src/reconcile/holds.ts';
 import { orderKeys, saleKeys } from '../../src/stores/redis/keys.ts';
 import { createOutbox } from '../../src/stores/redis/outbox.ts';

@@ -1,7 +1,7 @@
 /** The walk over open orders: a workflow that runs no more begins again, and one that is stuck is shown. */
 
 import { beforeEach, expect, onTestFinished, test } from 'vitest';
-import type { Order } from '../../src/domain/order.ts';
+import type { Order } from '../../src/domain/content.ts';
 import { createOpenOrdersStep } from '../../src/reconcile/lost-work.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { pay } from '../support/payment-notices.ts';

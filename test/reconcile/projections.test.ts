@@ -2,7 +2,7 @@
 
 import { ulid } from 'ulidx';
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest';
-import type { Order } from '../../src/domain/order.ts';
+import type { Order } from '../../src/domain/content.ts';
 import type { ProviderPayment, Reversal } from '../../src/domain/payment.ts';
 import { createProjectionsStep } from '../../src/reconcile/order-books.ts';
 import { createReconcileSteps } from '../../src/reconcile/steps.ts';

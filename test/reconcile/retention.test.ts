@@ -2,7 +2,7 @@
 
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import type { Order } from '../../src/domain/order.ts';
+import type { Order } from '../../src/domain/content.ts';
 import { createRetentionStep } from '../../src/reconcile/retention.ts';
 import { modify } from '../../src/stores/mysql/connection.ts';
 import { saleKeys, SALES_KEY } from '../../src/stores/redis/keys.ts';
@@ -158,8 +158,12 @@ test('ip, user agent and signed orders go some weeks after the order, and only o
   }
   expect(await run()).toMatchObject({ looked: 1 });
   const contact = async ({ orderNo }: Order) =>
-    selectOne(stores.pool, 'SELECT ip, user_agent FROM orders WHERE order_no = ?', [orderNo]);
-  expect(await contact(paid)).toEqual({ ip: '', user_agent: '' });
+    selectOne(
+      stores.pool,
+      "SELECT JSON_VALUE(carried, '$.ip') AS ip, JSON_VALUE(carried, '$.userAgent') AS user_agent FROM orders WHERE order_no = ?",
+      [orderNo],
+    );
+  expect(await contact(paid)).toEqual({ ip: null, user_agent: null });
   expect(await contact(open)).toEqual({ ip: '192.0.2.1', user_agent: 'test' });
   expect(await contact(young)).toEqual({ ip: '192.0.2.1', user_agent: 'test' });
   for (const table of ['payments', 'payment_sessions']) {

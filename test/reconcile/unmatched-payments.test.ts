@@ -4,7 +4,8 @@
  */
 
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
-import { orderDeadlineMs, type Order, type OrderState } from '../../src/domain/order.ts';
+import type { Order } from '../../src/domain/content.ts';
+import { orderDeadlineMs, type OrderState } from '../../src/domain/order.ts';
 import type { Sale } from '../../src/domain/sale.ts';
 import { createOrderSigner } from '../../src/payments/signed-order.ts';
 import {

@@ -3,7 +3,7 @@
  * recorded once, and replayed against the code as it is now.
  */
 
-import type { Order } from '../../src/domain/order.ts';
+import type { Order } from '../../src/domain/content.ts';
 import type { OrderEngine } from '../../src/engine/order-engine.ts';
 import type { OrderBook } from '../support/workflows/order-book.ts';
 

@@ -1,6 +1,6 @@
 /** Must not replay a recorded paid order: its last two steps are swapped. */
 
-import type { Order } from '../../src/domain/order.ts';
+import type { Order } from '../../src/domain/content.ts';
 import { payOrder } from './paid-order.ts';
 
 export function OrderWorkflow(order: Order): Promise<void> {

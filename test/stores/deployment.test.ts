@@ -26,7 +26,9 @@ afterAll(async () => {
 beforeEach(async () => {
   await stores.redis.flushall();
   for (const { pool } of [stores, others])
-    await pool.query('UPDATE deployment SET redis_id = NULL, redis_seen_at = NULL, format = 2');
+    await pool.query('UPDATE deployment SET redis_id = NULL, redis_seen_at = NULL, format = ?', [
+      STORES_FORMAT,
+    ]);
 });
 
 interface ProcessOptions {
@@ -225,14 +227,14 @@ test('stores of another format are refused by each process, with what to do', as
   const process = await openProcess();
   await stores.pool.query('UPDATE deployment SET format = 1');
   await expect(process.look()).rejects.toThrow(
-    /MySQL has the format 1 .* works with 2\. Start the release that made it, or/,
+    new RegExp(`MySQL has the format 1 .* works with ${STORES_FORMAT}\\. Start the release that made it, or`),
   );
   await expect(assertKnownFormat(stores.pool)).rejects.toThrow(WrongDeploymentError);
 
-  await stores.pool.query('UPDATE deployment SET format = 2');
+  await stores.pool.query('UPDATE deployment SET format = ?', [STORES_FORMAT]);
   await process.join();
   const text = (await stores.redis.get(DEPLOYMENT_KEY)) ?? '';
-  await stores.redis.set(DEPLOYMENT_KEY, text.replace('"format":2', '"format":1'));
+  await stores.redis.set(DEPLOYMENT_KEY, text.replace(`"format":${STORES_FORMAT}`, '"format":1'));
   await expect((await openProcess()).look()).rejects.toThrow(/Redis has the format 1 .* empty Redis/);
 });
 

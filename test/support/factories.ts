@@ -1,7 +1,8 @@
 /** Test data: valid by default, each field to be overridden. */
 
 import { ulid } from 'ulidx';
-import { formatOrderNo, type Order } from '../../src/domain/order.ts';
+import type { Order } from '../../src/domain/content.ts';
+import { formatOrderNo } from '../../src/domain/order.ts';
 import type { Sale } from '../../src/domain/sale.ts';
 import type { RefundToStart } from '../../src/engine/order-engine.ts';
 import type { ReserveRequest } from '../../src/stores/redis/reserve.ts';

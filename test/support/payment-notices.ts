@@ -1,7 +1,7 @@
 /** Payments and refunds as the provider reports them, given straight to the stores. */
 
 import { ulid } from 'ulidx';
-import type { Order } from '../../src/domain/order.ts';
+import type { Order } from '../../src/domain/content.ts';
 import type { PaymentNotice, ProviderPayment, Reversal } from '../../src/domain/payment.ts';
 import type { TestStores } from './stores.ts';
 

@@ -2,7 +2,7 @@
 
 import { expect } from 'vitest';
 import { z } from 'zod';
-import type { Order } from '../../src/domain/order.ts';
+import type { Order } from '../../src/domain/content.ts';
 import { selectRows, type Pool } from '../../src/stores/mysql/connection.ts';
 import type { StoreOutcome } from '../../src/stores/mysql/orders/orders.ts';
 import type { TestStores } from './stores.ts';

@@ -2,7 +2,8 @@
 
 import { SignJWT } from 'jose';
 import { ulid } from 'ulidx';
-import type { Charge, OrderUnits } from '../../src/domain/order.ts';
+import type { Order } from '../../src/domain/content.ts';
+import type { OrderUnits } from '../../src/domain/order.ts';
 import { JWT_SECRET } from './shopper.ts';
 
 export const TICKET_AUDIENCE = 'holdfast';
@@ -18,7 +19,7 @@ export interface TicketClaims {
   iat?: number;
   nbf?: number;
   single_use?: boolean;
-  charges?: Charge[];
+  charges?: NonNullable<Order['charges']>;
   items?: OrderUnits[];
   reference?: string;
 }

@@ -1,7 +1,8 @@
 /** The events that a shop's systems get: types, an example of each form, and how a pushed one is signed. */
 
+import type { Order } from '../../src/domain/content.ts';
 import { EVENT_TYPES, type OrderChange } from '../../src/domain/event.ts';
-import type { Order, OrderState } from '../../src/domain/order.ts';
+import type { OrderState } from '../../src/domain/order.ts';
 import { snapshotSale } from '../../src/domain/sale.ts';
 import { createEventFeed } from '../../src/events/event-feed.ts';
 import { signMessage } from '../../src/push/deliverer.ts';

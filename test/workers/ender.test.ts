@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ActivityDeps } from '../../src/activities/void-sessions.ts';
-import type { Order } from '../../src/domain/order.ts';
+import type { Order } from '../../src/domain/content.ts';
 import { ProviderBusyError, type PaymentProvider } from '../../src/payments/provider.ts';
 import { rebuildSale } from '../../src/rebuild/rebuild-sale.ts';
 import { modify } from '../../src/stores/mysql/connection.ts';

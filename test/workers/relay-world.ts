@@ -5,7 +5,7 @@
 
 import { inject, onTestFinished } from 'vitest';
 import { z } from 'zod';
-import type { Order } from '../../src/domain/order.ts';
+import type { Order } from '../../src/domain/content.ts';
 import { mysqlStores } from '../../src/stores/mysql-stores.ts';
 import { createMysqlPool } from '../../src/stores/mysql/connection.ts';
 import type { StoreConfig } from '../../src/stores/open.ts';

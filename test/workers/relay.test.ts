@@ -1,7 +1,7 @@
 /** The relay on real servers: every accepted order is started or stored ahead, whatever is away. */
 
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
-import type { Order } from '../../src/domain/order.ts';
+import type { Order } from '../../src/domain/content.ts';
 import { saleKeys, SALES_KEY } from '../../src/stores/redis/keys.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
 import { signer } from '../support/signer.ts';

@@ -4,7 +4,7 @@ import pLimit from 'p-limit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createActivities } from '../../src/activities/index.ts';
 import { changeSale } from '../../src/api/admin/sales.ts';
-import type { Order } from '../../src/domain/order.ts';
+import type { Order } from '../../src/domain/content.ts';
 import type { Sale } from '../../src/domain/sale.ts';
 import { rebuildSale } from '../../src/rebuild/rebuild-sale.ts';
 import { createCaughtUpOrders } from '../../src/stores/caught-up-orders.ts';

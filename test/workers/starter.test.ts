@@ -1,7 +1,8 @@
 /** The relay's starter: orders due in MySQL are claimed, and started or signalled. */
 
 import { expect, onTestFinished, test, vi } from 'vitest';
-import type { Order, OrderState } from '../../src/domain/order.ts';
+import type { Order } from '../../src/domain/content.ts';
+import type { OrderState } from '../../src/domain/order.ts';
 import type { StoreConfig } from '../../src/stores/open.ts';
 import { createEngineGate } from '../../src/workers/engine-gate.ts';
 import { createBurst } from '../../src/workers/outbox-follower.ts';

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { ulid } from 'ulidx';
 import { z } from 'zod';
-import type { Order } from '../../../src/domain/order.ts';
+import type { Order } from '../../../src/domain/content.ts';
 import { selectRows } from '../../../src/stores/mysql/connection.ts';
 import { runConcurrently } from '../../shoppers.ts';
 import { ENGINE_BUDGET, type EngineWorld } from './engine-world.ts';

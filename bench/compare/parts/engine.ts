@@ -3,7 +3,8 @@
 import { join } from 'node:path';
 import { bundleWorkflowCode, DefaultLogger, type WorkflowBundleOption } from '@temporalio/worker';
 import { createActivities, type Activities } from '../../../src/activities/index.ts';
-import type { Order, OrderState } from '../../../src/domain/order.ts';
+import type { Order } from '../../../src/domain/content.ts';
+import type { OrderState } from '../../../src/domain/order.ts';
 import type { OrderEngine } from '../../../src/engine/order-engine.ts';
 import { openProvider } from '../../../src/payments/open.ts';
 import { TASK_QUEUE } from '../../../src/workflows/contract.ts';

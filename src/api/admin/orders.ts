@@ -1,9 +1,10 @@
 /** Orders for staff: found by reference, user or sale, shown whole, and cancelled. */
 
 import { z } from 'zod';
+import { withShown } from '../../domain/content.ts';
 import { userIdSchema } from '../../domain/ids.ts';
 import { MAX_DECISION_CHARS, MAX_ORDERS_LISTED, SALE_ID_PATTERN } from '../../domain/limits.ts';
-import { isFinal, ORDER_STATUSES, parseOrderNo, withShown } from '../../domain/order.ts';
+import { isFinal, ORDER_STATUSES, parseOrderNo } from '../../domain/order.ts';
 import { referenceSchema } from '../../domain/shop-data.ts';
 import { readMysqlLife, type MysqlLife } from '../../stores/mysql/ops/order-life.ts';
 import type { WishRecorded } from '../../stores/mysql/orders/orders.ts';

@@ -4,8 +4,8 @@
  */
 
 import { z } from 'zod';
+import { shownContent, orderStateSchema } from '../../domain/content.ts';
 import { ORDER_EVENT_TYPES, EVENT_TYPES, DELIVERY_STATUSES } from '../../domain/event.ts';
-import { orderStateSchema } from '../../domain/order-state-schema.ts';
 import { ORDER_STATUSES, PAYMENT_STATES } from '../../domain/order.ts';
 import { PAYMENT_STATUSES, REVERSAL_STATUSES } from '../../domain/payment.ts';
 import { SHOP_SALE_STATES, SALE_STATES } from '../../domain/sale.ts';
@@ -28,14 +28,10 @@ export const orderReply = z.strictObject({
   /** Its end is under way and not decided: a payment may still win. */
   closing: z.boolean(),
   items: z.array(z.strictObject({ sku: z.string(), quantity: z.int().min(1), unitPrice: amount })),
-  /** Lines beside the items, negative for a discount; the total is the sum of both. */
-  charges: z.array(z.strictObject({ code: z.string(), name: z.string(), amount: z.int() })),
   total: amount,
   /** ISO 4217. */
   currency: z.string().length(3),
-  /** The shop's own number of the order; null: it gave none. */
-  reference: z.string().nullable(),
-  metadata: z.record(z.string(), z.string()),
+  ...shownContent,
   reservedAt: time,
   /** Until then a payment can be started. */
   deadline: time,

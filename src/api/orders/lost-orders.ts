@@ -5,6 +5,7 @@
 
 import type { Logger } from 'pino';
 import { decodeTime } from 'ulidx';
+import { carriedText } from '../../domain/content.ts';
 import { parseOrderNo, type OrderNoParts, type OrderState } from '../../domain/order.ts';
 import type { OrderEngine } from '../../engine/order-engine.ts';
 import type { Metrics } from '../../metrics.ts';
@@ -124,7 +125,7 @@ export function createLostOrders({ saleEpochs, queryWorkflow, metrics, log }: Lo
       count(orderNo, userId);
       const { parts, life } = found;
       const { currency, paymentWindowMs } = life;
-      const rest = { items: [], total: 0, idempotencyKey: '', ip: '', userAgent: '' };
+      const rest = { ...carriedText.inRedis.schema.parse({}), items: [], total: 0, idempotencyKey: '' };
       const reservedAtMs = decodeTime(parts.ulid);
       const order = {
         orderNo,

@@ -1,6 +1,7 @@
 /** Opens the provider's page on which an order is paid, or says why it cannot be paid. */
 
-import { isFinal, type Order } from '../../domain/order.ts';
+import type { Order } from '../../domain/content.ts';
+import { isFinal } from '../../domain/order.ts';
 import { ProviderBusyError, SessionRefusedError, type PaymentProvider } from '../../payments/provider.ts';
 import type {
   BeginSessionOutcome,

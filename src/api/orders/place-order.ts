@@ -2,6 +2,7 @@
 
 import { isIP } from 'node:net';
 import { z } from 'zod';
+import { askedOfOrder, fingerprintOf } from '../../domain/content.ts';
 import { skuSchema } from '../../domain/ids.ts';
 import {
   MAX_CART_LINES,
@@ -11,8 +12,6 @@ import {
   SALE_ID_PATTERN,
 } from '../../domain/limits.ts';
 import type { OrderState } from '../../domain/order.ts';
-import { fingerprintOf } from '../../domain/request-fingerprint.ts';
-import { metadataSchema, referenceSchema } from '../../domain/shop-data.ts';
 import type { Stores } from '../../stores/open.ts';
 import type { ReserveOutcome, ReserveRequest } from '../../stores/redis/reserve.ts';
 import type { SaleView } from '../../stores/redis/sale-stock.ts';
@@ -30,8 +29,7 @@ const orderRequest = z.strictObject({
     .min(1)
     .max(MAX_CART_LINES)
     .refine((items) => new Set(items.map((item) => item.sku)).size === items.length, 'each SKU once'),
-  reference: referenceSchema.exactOptional(),
-  metadata: metadataSchema.exactOptional(),
+  ...askedOfOrder,
   /** Minor units: what the shopper was shown. */
   expectedTotal: z.int().min(1).exactOptional(),
   ticket: z.string().min(1).max(MAX_TICKET_CHARS).exactOptional(),

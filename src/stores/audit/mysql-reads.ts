@@ -1,7 +1,7 @@
 /** Reads for the audit, from MySQL: one whole sale. Too slow for any other use. */
 
 import { z } from 'zod';
-import { orderStateSchema } from '../../domain/order-state-schema.ts';
+import { orderStateSchema } from '../../domain/content.ts';
 import { parseOrderNo } from '../../domain/order.ts';
 import {
   PAYMENT_STATUSES,
@@ -10,12 +10,11 @@ import {
   type RefundReason,
   type Reversal,
 } from '../../domain/payment.ts';
-import { shopDataSchema } from '../../domain/shop-data.ts';
 import { selectRows, type Pool } from '../mysql/connection.ts';
 import { selectRefunds, type Refund } from '../mysql/money/refund.ts';
 import { reversalColumns } from '../mysql/money/reversals.ts';
 import { IS_OVERDUE } from '../mysql/orders/order-claims.ts';
-import { jsonOr } from '../mysql/rows/order-rows.ts';
+import { chargesColumn } from '../mysql/rows/order-rows.ts';
 
 /** Orders read by one statement. A big sale has hundreds of thousands, and an answer should stay small. */
 const ORDERS_AT_ONCE = 5_000;
@@ -35,7 +34,7 @@ const orderRow = z.object({
   total: z.int(),
   currency: z.string(),
   refunded: z.int(),
-  charges: jsonOr(shopDataSchema.shape.charges),
+  charges: chargesColumn,
   due: z.coerce.boolean(),
   overdue: z.coerce.boolean(),
   unbegun: z.coerce.boolean(),

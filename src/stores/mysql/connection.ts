@@ -321,6 +321,14 @@ function execute(executor: Executor, sql: string, values: unknown[]): Promise<un
 }
 
 const rowsResult = z.array(z.unknown());
+
+/** A column of JSON text. */
+export function jsonText<T extends z.ZodType>(schema: T) {
+  return z
+    .string()
+    .transform((text) => JSON.parse(text) as unknown)
+    .pipe(schema);
+}
 const writeResult = z.object({ affectedRows: z.int() });
 
 /**

@@ -110,17 +110,12 @@ CREATE TABLE IF NOT EXISTS orders (
   currency CHAR(3) NOT NULL,
   -- What went back of the order's own payment.
   refunded BIGINT UNSIGNED NOT NULL DEFAULT 0,
-  -- What a shop adds. Metadata and charges are JSON as text, because MySQL and MariaDB give a column of the type JSON
-  -- back in different forms.
   reference VARCHAR(128) NULL,
-  metadata TEXT NULL,
+  -- carried: what no query reads (`CONTENT` in src/domain/content.ts). Both are JSON as text, because MySQL and MariaDB
+  -- give a column of the type JSON back in different forms.
   charges TEXT NULL,
-  -- The ticket of single use that the order spent: its digest, and from when on it is refused anyway.
-  ticket_id VARCHAR(64) NULL,
-  ticket_ends_at DATETIME(3) NULL,
-  -- contact_kept: whether the order still has its ip and user agent, and its sessions and payments the signed order.
-  ip VARCHAR(45) NOT NULL,
-  user_agent VARCHAR(255) NOT NULL,
+  carried TEXT NOT NULL,
+  -- Whether the order still has its shopper's contact, and its sessions and payments the signed order.
   contact_kept BOOLEAN NOT NULL DEFAULT TRUE,
 
   reserved_at DATETIME(3) NOT NULL,
@@ -475,4 +470,4 @@ CREATE TABLE IF NOT EXISTS deployment (
   CONSTRAINT deployment_once CHECK (only_row = 1)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
-INSERT IGNORE INTO deployment (only_row, deployment_id, format) VALUES (1, LOWER(HEX(RANDOM_BYTES(12))), 2);
+INSERT IGNORE INTO deployment (only_row, deployment_id, format) VALUES (1, LOWER(HEX(RANDOM_BYTES(12))), 3);

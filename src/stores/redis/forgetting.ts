@@ -1,6 +1,6 @@
 /** Removes data from Redis that are kept no longer: of a sale that is long over, or of a person. */
 
-import type { Order } from '../../domain/order.ts';
+import type { Order } from '../../domain/content.ts';
 import type { RedisClient } from './connection.ts';
 import { formatSaleShard, limitField, orderKeys, saleKeys, SALES_KEY, type SaleShard } from './keys.ts';
 import { run } from './script-call.ts';

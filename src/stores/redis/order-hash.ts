@@ -1,10 +1,9 @@
 /** The hash of an order in Redis: what was accepted, and the projected state. */
 
 import { z } from 'zod';
-import { orderStateSchema } from '../../domain/order-state-schema.ts';
-import { parseOrderNo, type Order, type OrderState, type ShopData } from '../../domain/order.ts';
-import { shopDataOf, shopDataSchema } from '../../domain/shop-data.ts';
-import { itemsJson } from './scripts.ts';
+import { carriedText, orderStateSchema, type Order } from '../../domain/content.ts';
+import { parseOrderNo, type OrderState } from '../../domain/order.ts';
+import { itemsJson, jsonText } from './scripts.ts';
 
 /** An order as Redis has it. */
 export interface ReservedOrder {
@@ -15,15 +14,7 @@ export interface ReservedOrder {
 /** Not `coerce` alone, which takes what is absent for zero. */
 const int = z.string().transform(Number).pipe(z.int());
 
-/** A field that a hash may lack: undefined, which a reply in JSON writes as false. */
-function ifThere<T>(schema: z.ZodType<T, string>) {
-  return z
-    .union([schema, z.literal(false)])
-    .optional()
-    .transform((value) => (value === false ? undefined : value));
-}
-
-/** The fields as `reserve` and `reserve-again` write them; `project` updates the state's. */
+/** The fields as `lua/shared/write-order.lua` writes them; `project` updates the state's. */
 export const orderHash = z.object({
   sale_id: z.string(),
   user_id: z.string(),
@@ -33,17 +24,8 @@ export const orderHash = z.object({
   idempotency_key: z.string(),
   reserved_at: int,
   payment_window: int,
-  ip: z.string(),
-  user_agent: z.string(),
-  // Only where the shop added something.
-  shop: ifThere(
-    z
-      .string()
-      .transform((text) => JSON.parse(text) as unknown)
-      .pipe(shopDataSchema),
-  ),
-  // Absent in a hash from before this field.
-  epoch: ifThere(int),
+  carried: jsonText(carriedText.inRedis.schema),
+  epoch: int,
   status: orderStateSchema.shape.status,
   version: int,
   payment: orderStateSchema.shape.payment,
@@ -69,19 +51,13 @@ export function hashOf(values: readonly unknown[]): Record<string, unknown> {
   return hash;
 }
 
-/** The value of `shop` in an order's hash; empty: the shop added nothing. */
-export function toShopField(data: ShopData): string {
-  const shop = shopDataOf(data);
-  return Object.keys(shop).length === 0 ? '' : JSON.stringify(shop);
-}
-
 /** What the scripts write of an order that MySQL has. */
 export function toOrderFields(order: Order, state: OrderState) {
   return {
     ...order,
     ...state,
     items: JSON.stringify(order.items),
-    shop: toShopField(order),
+    carried: carriedText.inRedis.write(order),
     reason: state.reason ?? '',
   };
 }
@@ -101,8 +77,8 @@ export function toReservedOrder(orderNo: string, hash: Record<string, unknown>):
 }
 
 function fromHash(orderNo: string, parsed: z.infer<typeof orderHash>): ReservedOrder {
-  const { status, version, payment, reason, refunded, epoch, shop } = parsed;
-  const isReservedAgain = epoch !== undefined && epoch !== parseOrderNo(orderNo)?.epoch;
+  const { status, version, payment, reason, refunded, epoch } = parsed;
+  const isReservedAgain = epoch !== parseOrderNo(orderNo)?.epoch;
   return {
     order: {
       orderNo,
@@ -114,9 +90,7 @@ function fromHash(orderNo: string, parsed: z.infer<typeof orderHash>): ReservedO
       idempotencyKey: parsed.idempotency_key,
       reservedAtMs: parsed.reserved_at,
       paymentWindowMs: parsed.payment_window,
-      ip: parsed.ip,
-      userAgent: parsed.user_agent,
-      ...shop,
+      ...parsed.carried,
       ...(isReservedAgain && { holdEpoch: epoch }),
     },
     state: { status, version, payment, reason, ...(refunded > 0 && { refunded }) },

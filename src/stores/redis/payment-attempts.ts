@@ -5,6 +5,7 @@
 
 import { hash } from 'node:crypto';
 import { RateLimiterRedis } from 'rate-limiter-flexible';
+import type { Order } from '../../domain/content.ts';
 import {
   MAX_FAILED_ATTEMPTS_OF_ORDER,
   MAX_FAILED_ATTEMPTS_OF_USER,
@@ -12,7 +13,6 @@ import {
   MAX_PAYMENT_WINDOW_MS,
   USER_ATTEMPTS_WINDOW_MS,
 } from '../../domain/limits.ts';
-import type { Order } from '../../domain/order.ts';
 import { answerInTime, type RedisClient } from './connection.ts';
 
 /** For so long a Redis that did not answer is not asked again, so that not each call waits for it. */

@@ -5,9 +5,9 @@
 
 import assert from 'node:assert/strict';
 import type { z } from 'zod';
+import { fingerprintOf, carriedText, type Order } from '../../domain/content.ts';
 import { BROUGHT_BACK_WITHIN_MS, IDEMPOTENCY_TTL_MS, PROJECTION_TTL_MS } from '../../domain/limits.ts';
-import { holdEpochOf, parseOrderNo, type GiveBack, type Order, type OrderState } from '../../domain/order.ts';
-import { fingerprintOf } from '../../domain/request-fingerprint.ts';
+import { holdEpochOf, parseOrderNo, type GiveBack, type OrderState } from '../../domain/order.ts';
 import type { RedisClient } from './connection.ts';
 import { epochOf, orderKeys } from './keys.ts';
 import {
@@ -16,7 +16,6 @@ import {
   toReservedOrder,
   type ReservedOrder,
   toReservedOrderIfWhole,
-  toShopField,
 } from './order-hash.ts';
 import { assertEachSkuOnce, createReserve } from './reserve.ts';
 import { run } from './script-call.ts';
@@ -107,10 +106,8 @@ function answer(
 ): void {
   try {
     if (!values) throw new SyntaxError(`what Redis has is no order: ${orderNo}`);
-    // A hold that does not say its epoch is of that of its orderNo.
-    const holdEpoch = values[EPOCH] ? Number(values[EPOCH]) : epochOf(orderNo);
     const found = values[SALE_ID] ? toReservedOrder(orderNo, hashOf(values)) : undefined;
-    resolve({ found, isCertain: holdEpoch === epoch });
+    resolve({ found, isCertain: Number(values[EPOCH] || epochOf(orderNo)) === epoch });
   } catch (error) {
     reject(error);
   }
@@ -195,7 +192,7 @@ export function createReservations(redis: RedisClient, options: { storesPerSecon
           ...order,
           epoch: epochOf(orderNo),
           items: JSON.stringify(items),
-          shop: toShopField(order),
+          carried: carriedText.inRedis.write(order),
           ticketEndsAtMs: ticket?.endsAtMs ?? 0,
           lostEpoch: holdEpochOf(order),
           lateAfterMs: lostHold ? BROUGHT_BACK_WITHIN_MS + lostHold.knownForMs : '',

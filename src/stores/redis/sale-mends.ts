@@ -2,7 +2,8 @@
 
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
-import type { Order, OrderState } from '../../domain/order.ts';
+import type { Order } from '../../domain/content.ts';
+import type { OrderState } from '../../domain/order.ts';
 import type { RedisClient } from './connection.ts';
 import { isAfter, listHeldAfter, type HeldOrder } from './holds.ts';
 import { saleKeys, wholeSale, orderKeys } from './keys.ts';

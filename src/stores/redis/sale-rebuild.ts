@@ -3,15 +3,9 @@
  * overtaken, or whose server was replaced meanwhile, changes nothing.
  */
 
+import { fingerprintOf, type Order } from '../../domain/content.ts';
 import { IDEMPOTENCY_TTL_MS, PROJECTION_TTL_MS } from '../../domain/limits.ts';
-import {
-  orderDeadlineMs,
-  parseOrderNo,
-  type Order,
-  type OrderState,
-  type SpentTicket,
-} from '../../domain/order.ts';
-import { fingerprintOf } from '../../domain/request-fingerprint.ts';
+import { orderDeadlineMs, parseOrderNo, type OrderState } from '../../domain/order.ts';
 import type { Sale, StockCount } from '../../domain/sale.ts';
 import type { RedisClient } from './connection.ts';
 import { epochOf, limitField, orderKeys, returnMark, saleKeys, wholeSale } from './keys.ts';
@@ -189,7 +183,7 @@ export async function writeTickets(
   redis: RedisClient,
   saleId: string,
   epoch: number,
-  spent: readonly (SpentTicket & { orderNo: string })[],
+  spent: readonly (NonNullable<Order['ticket']> & { orderNo: string })[],
 ): Promise<void> {
   const { ticket } = keysOf(saleId);
   await Promise.all(

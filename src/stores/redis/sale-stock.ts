@@ -13,7 +13,7 @@ import type { RedisClient } from './connection.ts';
 import { saleKeys, wholeSale } from './keys.ts';
 import { registerSales } from './outbox.ts';
 import { run } from './script-call.ts';
-import type { changeSaleReply, lifeReply } from './scripts.ts';
+import { type changeSaleReply, type lifeReply, jsonText } from './scripts.ts';
 import * as scripts from './scripts.ts';
 
 const int = z.coerce.number().int();
@@ -31,8 +31,8 @@ const saleHash = z.object({
   limit_per_user: int.optional(),
   ticket: z.enum(['0', '1']).optional(),
   reference: z.string().optional(),
-  metadata: json(metadataSchema).optional(),
-  skus: json(
+  metadata: jsonText(metadataSchema).optional(),
+  skus: jsonText(
     z.array(
       z.object({
         sku: z.string(),
@@ -43,13 +43,6 @@ const saleHash = z.object({
     ),
   ),
 });
-
-function json<T extends z.ZodType>(schema: T) {
-  return z
-    .string()
-    .transform((text) => JSON.parse(text) as unknown)
-    .pipe(schema);
-}
 
 /**
  * A sale as shoppers may see it, and its stock, which is read in one step. MySQL alone has the rule for

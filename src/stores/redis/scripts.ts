@@ -6,11 +6,17 @@ import { defineScript } from './script-call.ts';
 // The replies of the Lua scripts, as schemas. Each reply is explained in its script's header.
 
 const int = z.coerce.number().int();
+/** A text that is JSON of this form. */
+export function jsonText<T extends z.ZodType>(schema: T) {
+  return z
+    .string()
+    .transform((text) => JSON.parse(text) as unknown)
+    .pipe(schema);
+}
 /** The items of an order as `reserve` writes them. */
-export const itemsJson = z
-  .string()
-  .transform((text) => JSON.parse(text) as unknown)
-  .pipe(z.array(z.object({ sku: z.string(), quantity: z.int(), unitPrice: z.int() })));
+export const itemsJson = jsonText(
+  z.array(z.object({ sku: z.string(), quantity: z.int(), unitPrice: z.int() })),
+);
 
 /**
  * Times are Unix ms by Redis' clock, amounts minor units. The frequent replies come first: they are tried in
@@ -106,10 +112,9 @@ export const rebuildCleanReply = z.union([
 ]);
 
 /** For each order the values of its fields, not judged yet; false for an order that is no hash. */
-const ordersJson = z
-  .string()
-  .transform((text) => JSON.parse(text) as unknown)
-  .pipe(z.array(z.custom<unknown[] | false>((value) => value === false || Array.isArray(value))));
+const ordersJson = jsonText(
+  z.array(z.custom<unknown[] | false>((value) => value === false || Array.isArray(value))),
+);
 
 /** With the sale's epoch where Redis can be believed about it. */
 export const lookUpOrdersReply = z.union([
@@ -118,10 +123,7 @@ export const lookUpOrdersReply = z.union([
 ]);
 
 /** A JSON list of texts. Lua writes an empty list as an object. */
-const textsJson = z
-  .string()
-  .transform((text) => JSON.parse(text) as unknown)
-  .pipe(z.union([z.array(z.string()), z.object({}).transform((): string[] => [])]));
+const textsJson = jsonText(z.union([z.array(z.string()), z.object({}).transform((): string[] => [])]));
 
 export const lookSaleReply = z.union([
   z
@@ -213,9 +215,7 @@ export const reserve = defineScript({
     'idempotencyKey',
     'fingerprint',
     'items',
-    'ip',
-    'userAgent',
-    'shop',
+    'carried',
     'chargesTotal',
     'expectedTotal',
     'ticketEndsAtMs',
@@ -240,9 +240,7 @@ export const reserveAgain = defineScript({
     'currency',
     'reservedAtMs',
     'paymentWindowMs',
-    'ip',
-    'userAgent',
-    'shop',
+    'carried',
     'ticketEndsAtMs',
     'lostEpoch',
     'lateAfterMs',
@@ -365,9 +363,7 @@ const MYSQL_ORDER = [
   'currency',
   'reservedAtMs',
   'paymentWindowMs',
-  'ip',
-  'userAgent',
-  'shop',
+  'carried',
   'status',
   'version',
   'payment',

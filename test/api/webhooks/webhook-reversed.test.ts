@@ -2,7 +2,7 @@
 
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { Order } from '../../../src/domain/order.ts';
+import type { Order } from '../../../src/domain/content.ts';
 import type { PaymentNotice, Reversal } from '../../../src/domain/payment.ts';
 import type { PaymentProvider } from '../../../src/payments/provider.ts';
 import { buildOrder, buildSale } from '../../support/factories.ts';

@@ -1,7 +1,7 @@
 /** Leases last as long as they are to by MySQL's clock, whatever the clock of the process says. */
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Order } from '../../../src/domain/order.ts';
+import type { Order } from '../../../src/domain/content.ts';
 import { createSecret } from '../../../src/push/deliverer.ts';
 import { mysqlStores } from '../../../src/stores/mysql-stores.ts';
 import { createMysqlPool, modify, type Pool } from '../../../src/stores/mysql/connection.ts';

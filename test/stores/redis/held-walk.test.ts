@@ -2,7 +2,7 @@
 
 import * as fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { Order } from '../../../src/domain/order.ts';
+import type { Order } from '../../../src/domain/content.ts';
 import { saleKeys } from '../../../src/stores/redis/keys.ts';
 import { createHeldWalk } from '../../../src/stores/redis/sale-mends.ts';
 import { acceptOrder } from '../../support/accept-order.ts';

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
 import postgres, { type Sql } from 'postgres';
 import { z } from 'zod';
-import type { Order } from '../../../../src/domain/order.ts';
+import type { Order } from '../../../../src/domain/content.ts';
 import { selectRows } from '../../../../src/stores/mysql/connection.ts';
 import { buildOrders, SKU } from '../../../peers/orders.ts';
 import type { Figures } from '../../part.ts';

@@ -3,7 +3,7 @@
 import { DBOSClient } from '@dbos-inc/dbos-sdk';
 import { connect } from 'amqplib';
 import { Queue } from 'bullmq';
-import type { Order } from '../../../../src/domain/order.ts';
+import type { Order } from '../../../../src/domain/content.ts';
 import type { RedisClient } from '../../../../src/stores/redis/connection.ts';
 import { runConcurrently } from '../../../shoppers.ts';
 

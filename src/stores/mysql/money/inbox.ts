@@ -5,7 +5,8 @@
 
 import assert from 'node:assert/strict';
 import { z } from 'zod';
-import { parseOrderNo, type Order, type OrderState } from '../../../domain/order.ts';
+import type { Order } from '../../../domain/content.ts';
+import { parseOrderNo, type OrderState } from '../../../domain/order.ts';
 import type { PaymentNotice, ProviderPayment, PaymentStatus } from '../../../domain/payment.ts';
 import { inTransaction, modify, type Pool, type PoolConnection, selectRows } from '../connection.ts';
 import { fromNow } from '../leases.ts';

@@ -2,9 +2,10 @@
 
 import { ulid } from 'ulidx';
 import { z } from 'zod';
-import { isFinal, orderDeadlineMs, type Order } from '../../../domain/order.ts';
-import { shopDataSchema } from '../../../domain/shop-data.ts';
+import { carriedText, type Order } from '../../../domain/content.ts';
+import { isFinal, orderDeadlineMs } from '../../../domain/order.ts';
 import {
+  jsonText,
   inTransaction,
   modify,
   selectRows,
@@ -13,7 +14,7 @@ import {
   type PoolConnection,
 } from '../connection.ts';
 import { readClockMs } from '../leases.ts';
-import { jsonOr, lockOrder, type StoredOrder } from '../rows/order-rows.ts';
+import { lockOrder, type StoredOrder } from '../rows/order-rows.ts';
 import { selectList } from '../select-list.ts';
 import { timeMs } from './payment.ts';
 
@@ -39,13 +40,14 @@ const sessionRow = z.object({
     .transform((signed) => signed ?? ''),
   /** Of the order, as the shop gave them. */
   reference: z.string().nullable(),
-  metadata: jsonOr(shopDataSchema.shape.metadata).transform((metadata) => metadata ?? {}),
+  metadata: jsonText(carriedText.inMysql.schema).transform(({ metadata }) => metadata ?? {}),
 });
 const SESSION = selectList(sessionRow, {
   orderNo: 's.order_no',
   amount: 's.amount',
   currency: 's.currency',
   createdAtMs: 's.created_at',
+  metadata: 'o.carried',
 });
 
 /** A recorded payment session. */

@@ -1,8 +1,9 @@
 /** Staff send back all or a part of an order's money, decide about its units and limit, and withdraw it. */
 
 import { z } from 'zod';
+import type { Order } from '../../../domain/content.ts';
 import { MAX_REFUNDS_PER_ORDER } from '../../../domain/limits.ts';
-import type { Order, OrderUnits } from '../../../domain/order.ts';
+import type { OrderUnits } from '../../../domain/order.ts';
 import type { RefundWish } from '../../../domain/refund-wish.ts';
 import { sumRefunds, sumReversals } from '../../../domain/reversals.ts';
 import { type PoolConnection, modify, selectRows, type Pool, inTransaction } from '../connection.ts';

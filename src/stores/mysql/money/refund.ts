@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import type { OrderUnits } from '../../../domain/order.ts';
-import { modify, selectRows, type Executor, type PoolConnection } from '../connection.ts';
+import { jsonText, modify, selectRows, type Executor, type PoolConnection } from '../connection.ts';
 import { selectList } from '../select-list.ts';
 
 /**
@@ -11,10 +11,7 @@ import { selectList } from '../select-list.ts';
  */
 const REFUND_STATUSES = ['requested', 'succeeded', 'failed'] as const;
 
-const itemsJson = z
-  .string()
-  .transform((text) => JSON.parse(text) as unknown)
-  .pipe(z.array(z.object({ sku: z.string(), quantity: z.int() })));
+const itemsJson = jsonText(z.array(z.object({ sku: z.string(), quantity: z.int() })));
 
 /** request: staff want money back, or units | return: an operator puts units on sale | rule: the sale's. */
 export const GIVE_BACK_KINDS = ['request', 'return', 'rule'] as const;

@@ -2,7 +2,6 @@
 
 import { z } from 'zod';
 import { parseOrderNo } from '../../../domain/order.ts';
-import { shopDataSchema } from '../../../domain/shop-data.ts';
 import {
   beginSnapshot,
   selectRows,
@@ -12,7 +11,7 @@ import {
   type PoolConnection,
 } from '../connection.ts';
 import { reversalColumns } from '../money/reversals.ts';
-import { jsonOr, stateColumns } from '../rows/order-rows.ts';
+import { stateColumns, chargesColumn } from '../rows/order-rows.ts';
 
 /** Order numbers of one page: an answer of some hundred KiB. */
 const PAGE_SIZE = 500;
@@ -25,7 +24,7 @@ const orderRow = z.object({
   status: stateColumns.status,
   total: z.int(),
   currency: z.string(),
-  charges: jsonOr(shopDataSchema.shape.charges),
+  charges: chargesColumn,
   reference: z.string().nullable(),
   reserved_at: z.date(),
 });

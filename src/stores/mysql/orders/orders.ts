@@ -3,18 +3,16 @@
 import assert from 'node:assert/strict';
 import { ulid } from 'ulidx';
 import { z } from 'zod';
+import { carriedText, type Carried, type Order } from '../../../domain/content.ts';
 import { PROJECTION_TTL_MS, IDEMPOTENCY_TTL_MS, STORE_BATCH_MAX } from '../../../domain/limits.ts';
 import {
   isFinal,
   type ClosingReason,
   type FailureReason,
-  type Order,
   type OrderState,
   holdEpochOf,
   orderDeadlineMs,
-  type ShopData,
 } from '../../../domain/order.ts';
-import { shopDataOf } from '../../../domain/shop-data.ts';
 import {
   inTransaction,
   modify,
@@ -99,11 +97,11 @@ export function abandon(pool: Pool, order: Order, reason: FailureReason): Promis
     const state: OrderState = { status: 'failed', version, payment: 'none', reason };
     // A tombstone must fit where the order did not, so the columns that are only recorded are left out.
     // The ticket stays spent.
-    const empty = { ip: '', userAgent: '', reference: '', metadata: {}, charges: [] };
-    const tombstone = { ...order, ...empty, idempotencyKey: null };
+    const tombstone = { ...order, idempotencyKey: null };
     const inserted = await insertOrderRows(connection, [tombstone], {
       batchId: ulid(),
       stateOf: () => state,
+      carriedOf: ({ ticket }) => (ticket ? { ticket } : {}),
       startedAt: now,
       dueAt: null,
       triedAt: null,
@@ -505,6 +503,8 @@ export interface SharedColumns {
   /** Identifies the rows that this very insert wrote. */
   batchId: string;
   stateOf: (order: Pick<Order, 'shown'>) => OrderState;
+  /** What is kept of what an order carries; absent: all. */
+  carriedOf?: (order: Carried) => Partial<Carried>;
   /** When the orders' workflows started; null: not yet. */
   startedAt: Moment | null;
   /** When the relay is to start the orders' workflows; null: never. */
@@ -520,20 +520,20 @@ export interface SharedColumns {
 async function insertOrderRows(
   connection: PoolConnection,
   orders: readonly NewOrder[],
-  { batchId, stateOf, startedAt, dueAt, triedAt }: SharedColumns,
+  { batchId, stateOf, carriedOf = (order) => order, startedAt, dueAt, triedAt }: SharedColumns,
 ): Promise<number> {
   if (orders.length === 0) return 0;
   // Not INSERT IGNORE, which would also swallow truncations and out-of-range values.
   return modify(
     connection,
     `INSERT INTO orders (order_no, sale_id, user_id, idempotency_key, status, payment, version, closing_reason,
-       epoch, batch_id, total, currency, ip, user_agent, reserved_at, payment_window_ms, deadline,
-       workflow_started_at, engine_due_at, start_tried_at, reference, metadata, charges, ticket_id,
-       ticket_ends_at)
+       epoch, batch_id, total, currency, reserved_at, payment_window_ms, deadline, workflow_started_at,
+       engine_due_at, start_tried_at, reference, charges, carried)
      VALUES ? ON DUPLICATE KEY UPDATE order_no = order_no`,
     [
       orders.map((order) => {
         const state = stateOf(order);
+        const kept = carriedOf(order);
         return [
           order.orderNo,
           order.saleId,
@@ -547,28 +547,17 @@ async function insertOrderRows(
           batchId,
           order.total,
           order.currency,
-          order.ip,
-          order.userAgent,
           new Date(order.reservedAtMs),
           order.paymentWindowMs,
           new Date(orderDeadlineMs(order)),
           startedAt,
           dueAt,
           triedAt,
-          ...shopColumns(order),
+          kept.reference || null,
+          kept.charges?.length ? JSON.stringify(kept.charges) : null,
+          carriedText.inMysql.write(kept),
         ];
       }),
     ],
   );
-}
-
-function shopColumns(order: ShopData) {
-  const { reference, metadata, charges, ticket } = shopDataOf(order);
-  return [
-    reference ?? null,
-    metadata ? JSON.stringify(metadata) : null,
-    charges ? JSON.stringify(charges) : null,
-    ticket?.id ?? null,
-    ticket ? new Date(ticket.endsAtMs) : null,
-  ];
 }

@@ -2,10 +2,9 @@
 
 import assert from 'node:assert/strict';
 import { z } from 'zod';
-import { orderStateSchema } from '../../../domain/order-state-schema.ts';
-import type { Order, OrderState, ShopData } from '../../../domain/order.ts';
-import { shopDataSchema } from '../../../domain/shop-data.ts';
-import { modify, selectRows, type Executor, type PoolConnection } from '../connection.ts';
+import { carriedText, orderStateSchema, type Order } from '../../../domain/content.ts';
+import type { OrderState } from '../../../domain/order.ts';
+import { jsonText, modify, selectRows, type Executor, type PoolConnection } from '../connection.ts';
 
 /** The columns of an order's state, as MySQL names them. */
 export const stateColumns = {
@@ -16,6 +15,9 @@ export const stateColumns = {
   refunded: z.int(),
 };
 
+/** Null: it has none. */
+export const chargesColumn = jsonText(carriedText.inRedis.schema.shape.charges).nullable();
+
 const orderRow = z.object({
   order_no: z.string(),
   sale_id: z.string(),
@@ -24,26 +26,13 @@ const orderRow = z.object({
   ...stateColumns,
   total: z.int(),
   currency: z.string(),
-  ip: z.string(),
-  user_agent: z.string(),
   reserved_at: z.date(),
   payment_window_ms: z.int(),
   workflow_started_at: z.date().nullable(),
   reference: z.string().nullable(),
-  metadata: jsonOr(shopDataSchema.shape.metadata),
-  charges: jsonOr(shopDataSchema.shape.charges),
-  ticket_id: z.string().nullable(),
-  ticket_ends_at: z.date().nullable(),
+  charges: chargesColumn,
+  carried: jsonText(carriedText.inMysql.schema),
 });
-
-/** A column of JSON text, or null. */
-export function jsonOr<T>(schema: z.ZodType<T>) {
-  return z
-    .string()
-    .transform((text) => JSON.parse(text) as unknown)
-    .pipe(schema)
-    .nullable();
-}
 
 const itemRow = z.object({ order_no: z.string(), sku: z.string(), quantity: z.int(), unit_price: z.int() });
 
@@ -58,9 +47,8 @@ export interface StoredOrder {
   windowEndsAtMs?: number;
 }
 
-const COLUMNS = `order_no, sale_id, user_id, idempotency_key, status, payment, version, total, currency, ip, user_agent,
-  reserved_at, payment_window_ms, closing_reason, refunded, workflow_started_at, reference, metadata, charges, ticket_id,
-  ticket_ends_at`;
+const COLUMNS = `order_no, sale_id, user_id, idempotency_key, status, payment, version, total, currency, reserved_at,
+  payment_window_ms, closing_reason, refunded, workflow_started_at, reference, charges, carried`;
 
 export async function readOrders(reader: Executor, orderNos: readonly string[]): Promise<StoredOrder[]> {
   if (orderNos.length === 0) return [];
@@ -107,9 +95,9 @@ function toStoredOrder(row: z.infer<typeof orderRow>, items: z.infer<typeof item
       idempotencyKey: row.idempotency_key ?? '',
       reservedAtMs: row.reserved_at.getTime(),
       paymentWindowMs: row.payment_window_ms,
-      ip: row.ip,
-      userAgent: row.user_agent,
-      ...toShopData(row),
+      ...(row.reference !== null && { reference: row.reference }),
+      ...(row.charges && { charges: row.charges }),
+      ...row.carried,
     },
     state: toState(row),
     ...(row.workflow_started_at && {
@@ -117,16 +105,6 @@ function toStoredOrder(row: z.infer<typeof orderRow>, items: z.infer<typeof item
       windowEndsAtMs:
         Math.max(row.workflow_started_at.getTime(), row.reserved_at.getTime()) + row.payment_window_ms,
     }),
-  };
-}
-
-function toShopData(row: z.infer<typeof orderRow>): ShopData {
-  const { reference, metadata, charges, ticket_id: id, ticket_ends_at: endsAt } = row;
-  return {
-    ...(reference !== null && { reference }),
-    ...(metadata && { metadata }),
-    ...(charges && { charges }),
-    ...(id !== null && endsAt && { ticket: { id, endsAtMs: endsAt.getTime() } }),
   };
 }
 

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import type { ShopEventType } from '../../../domain/event.ts';
 import type { SaleDocument, Sale, StockCount } from '../../../domain/sale.ts';
 import { metadataSchema } from '../../../domain/shop-data.ts';
-import { modify, selectRows, type Executor } from '../connection.ts';
+import { jsonText, modify, selectRows, type Executor } from '../connection.ts';
 
 export interface ShopEvent {
   type: ShopEventType;
@@ -38,11 +38,7 @@ export function withTotals(counts: readonly StockCount[], { skus }: Sale): Stock
   });
 }
 
-const metadataJson = z
-  .string()
-  .transform((text) => JSON.parse(text) as unknown)
-  .pipe(metadataSchema)
-  .nullable();
+const metadataJson = jsonText(metadataSchema).nullable();
 
 const saleRow = z.object({
   sale_id: z.string(),

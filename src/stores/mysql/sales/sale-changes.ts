@@ -23,7 +23,7 @@ import {
   type FixedRule,
   type Sale,
 } from '../../../domain/sale.ts';
-import { modify, selectRows, type Executor, inTransaction, type Pool } from '../connection.ts';
+import { jsonText, modify, selectRows, type Executor, inTransaction, type Pool } from '../connection.ts';
 import { type Decision, recordAction } from '../rows/audit-log.ts';
 import {
   type SaleRecord,
@@ -32,15 +32,12 @@ import {
   insertSale,
   raiseTotals,
   withTotals,
+  recordShopEvent,
 } from '../rows/sale-rows.ts';
-import { recordShopEvent } from '../rows/sale-rows.ts';
 
 // Rows of `sale_changes`: one for each change of a sale that is in Redis, and for its warm-up.
 
-const documentJson = z
-  .string()
-  .transform((text) => JSON.parse(text) as unknown)
-  .pipe(saleDocumentSchema);
+const documentJson = jsonText(saleDocumentSchema);
 const pendingRow = z.object({
   sale_id: z.string(),
   change_no: z.int(),

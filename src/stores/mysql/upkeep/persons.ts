@@ -101,7 +101,7 @@ export function replace(pool: Pool, orderNos: readonly string[], token: string):
   return inTransaction(pool, async (connection) => {
     await modify(
       connection,
-      `UPDATE orders SET user_id = ?, idempotency_key = NULL, reference = NULL, metadata = NULL, ticket_id = NULL
+      `UPDATE orders SET user_id = ?, idempotency_key = NULL, reference = NULL, carried = '{}'
            WHERE order_no IN (?)`,
       [token, orderNos],
     );

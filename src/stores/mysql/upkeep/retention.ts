@@ -1,6 +1,7 @@
 /** Removes what is kept no longer, in batches: contacts, signed orders, notices, parked work, deliveries. */
 
 import { z } from 'zod';
+import { carriedText } from '../../../domain/content.ts';
 import { FINAL_STATUSES, parseOrderNo } from '../../../domain/order.ts';
 import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../connection.ts';
 import { fromNow } from '../leases.ts';
@@ -128,8 +129,8 @@ export async function clearOrders(connection: PoolConnection, orderNos: readonly
   if (orderNos.length === 0) return;
   await modify(
     connection,
-    `UPDATE orders SET ip = '', user_agent = '', contact_kept = FALSE WHERE order_no IN (?)`,
-    [orderNos],
+    'UPDATE orders SET carried = JSON_REMOVE(carried, ?), contact_kept = FALSE WHERE order_no IN (?)',
+    [carriedText.inMysql.contact, orderNos],
   );
   await modify(connection, 'UPDATE payment_sessions SET signed_order = NULL WHERE order_no IN (?)', [
     orderNos,

@@ -1,6 +1,6 @@
 /** Orders whose money came, and reads of what MySQL has of both. */
 
-import type { Order } from '../../../../src/domain/order.ts';
+import type { Order } from '../../../../src/domain/content.ts';
 import type { ProviderPayment } from '../../../../src/domain/payment.ts';
 import type { Sale } from '../../../../src/domain/sale.ts';
 import { modify } from '../../../../src/stores/mysql/connection.ts';

@@ -1,7 +1,7 @@
 /** Payment sessions in MySQL: an order has one open session at a time, and none once it must not be paid. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { Order } from '../../../../src/domain/order.ts';
+import type { Order } from '../../../../src/domain/content.ts';
 import { buildOrder, buildSale } from '../../../support/factories.ts';
 import { pay, sign } from '../../../support/payment-notices.ts';
 import { select, selectOne } from '../../../support/rows.ts';

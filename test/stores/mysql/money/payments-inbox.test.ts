@@ -1,7 +1,7 @@
 /** The payment inbox: every notice is recorded once, and decides what becomes of its payment and order. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { Order } from '../../../../src/domain/order.ts';
+import type { Order } from '../../../../src/domain/content.ts';
 import { buildOrder, buildSale } from '../../../support/factories.ts';
 import { buildNotice, buildPayment, pay } from '../../../support/payment-notices.ts';
 import { select, selectOne } from '../../../support/rows.ts';

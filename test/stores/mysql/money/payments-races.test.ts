@@ -4,7 +4,7 @@
  */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { Order } from '../../../../src/domain/order.ts';
+import type { Order } from '../../../../src/domain/content.ts';
 import { modify } from '../../../../src/stores/mysql/connection.ts';
 import { buildOrder, buildSale } from '../../../support/factories.ts';
 import { buildNotice, buildPayment } from '../../../support/payment-notices.ts';

@@ -1,7 +1,7 @@
 /** Refunds and chargebacks of money that has not been applied yet, or is not even known. */
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Order } from '../../../../src/domain/order.ts';
+import type { Order } from '../../../../src/domain/content.ts';
 import type { Reversal } from '../../../../src/domain/payment.ts';
 import {
   buildNotice,

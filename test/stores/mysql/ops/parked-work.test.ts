@@ -1,7 +1,7 @@
 /** Parked work: what an entry keeps, when the rules may park it again, and what a retry makes due. */
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { Order } from '../../../../src/domain/order.ts';
+import type { Order } from '../../../../src/domain/content.ts';
 import { modify } from '../../../../src/stores/mysql/connection.ts';
 import { type ParkedFacts, park, parkAnew, unpark } from '../../../../src/stores/mysql/rows/parked.ts';
 import { buildOrder, buildSale } from '../../../support/factories.ts';

@@ -1,7 +1,7 @@
 /** The end of orders that no workflow has begun, from MySQL alone. */
 
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import type { Order } from '../../../../src/domain/order.ts';
+import type { Order } from '../../../../src/domain/content.ts';
 import { inTransaction, modify } from '../../../../src/stores/mysql/connection.ts';
 import { buildOrder, buildSale } from '../../../support/factories.ts';
 import { pay, sign } from '../../../support/payment-notices.ts';

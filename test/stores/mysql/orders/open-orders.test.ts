@@ -1,7 +1,7 @@
 /** Open orders as a walk over them sees them, and those that become due again. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { Order } from '../../../../src/domain/order.ts';
+import type { Order } from '../../../../src/domain/content.ts';
 import type { OpenOrder } from '../../../../src/stores/mysql/orders/order-claims.ts';
 import { buildOrder, buildSale } from '../../../support/factories.ts';
 import { select } from '../../../support/rows.ts';
@@ -77,7 +77,7 @@ test('of open orders those wait whose workflow has begun, and of which nothing i
 
 test('an order that does not fit the columns can still be abandoned', async () => {
   const { saleId } = await stores.openSale(buildSale());
-  const order = buildOrder({ saleId, ip: 'x'.repeat(400), userAgent: 'y'.repeat(4_000) });
+  const order = buildOrder({ saleId, reference: 'x'.repeat(400), userAgent: 'y'.repeat(70_000) });
   const outcome = await stores.orders.storeOrder(order, 'started');
   expect(outcome).toEqual({ kind: 'refused', reason: 'invalid_order' });
   expect(await stores.orders.abandon(order, 'invalid_order')).toMatchObject({ kind: 'abandoned' });

@@ -1,7 +1,7 @@
 /** Claims of due orders: relays take, complete and release them, and no two have the same. */
 
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import type { Order } from '../../../../src/domain/order.ts';
+import type { Order } from '../../../../src/domain/content.ts';
 import { modify } from '../../../../src/stores/mysql/connection.ts';
 import { buildOrder, buildSale } from '../../../support/factories.ts';
 import { pay } from '../../../support/payment-notices.ts';

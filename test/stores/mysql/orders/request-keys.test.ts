@@ -1,7 +1,7 @@
 /** An idempotency key belongs to one order for a day, in MySQL as in Redis; after that it is free again. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { Order } from '../../../../src/domain/order.ts';
+import type { Order } from '../../../../src/domain/content.ts';
 import { saleKeys } from '../../../../src/stores/redis/keys.ts';
 import { acceptOrder } from '../../../support/accept-order.ts';
 import { buildOrder, buildSale } from '../../../support/factories.ts';

@@ -1,7 +1,7 @@
 /** Orders stored in batches: each is stored and counted once, however often it is given. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { Order } from '../../../../src/domain/order.ts';
+import type { Order } from '../../../../src/domain/content.ts';
 import { buildOrder, buildSale } from '../../../support/factories.ts';
 import { everything, expectBooksToBalance, kindsOf, select, selectOne } from '../../../support/rows.ts';
 import { openTestStores, type TestStores } from '../../../support/stores.ts';

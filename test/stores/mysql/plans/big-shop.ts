@@ -4,7 +4,7 @@
  */
 
 import { z } from 'zod';
-import type { Order } from '../../../../src/domain/order.ts';
+import type { Order } from '../../../../src/domain/content.ts';
 import { modify, selectRows, type Pool } from '../../../../src/stores/mysql/connection.ts';
 import { buildOrder, buildSale } from '../../../support/factories.ts';
 import { buildPayment, buildReversal, pay, reverse, sign } from '../../../support/payment-notices.ts';
