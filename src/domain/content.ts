@@ -47,7 +47,10 @@ const spentTicket = z.object({
   endsAtMs: z.int(),
 });
 
-/** What rules and scripts read: each a field of the order's hash in Redis, and a column in MySQL. */
+/**
+ * What rules and scripts read: each a field of the order's hash in Redis, and a column in MySQL. The orderNo
+ * is the key of the hash, and the items have a table.
+ */
 const own = {
   orderNo: z.string().register(facts, { givenBy: 'holdfast', signed: true }),
   saleId: z.string().register(facts, { givenBy: 'shopper', identifies: true }),
@@ -89,7 +92,7 @@ const columns = {
 
 /**
  * What is only kept: members of the JSON text `carried`, in Redis a field of the hash, in MySQL a column. No
- * script and no statement reads them. An order from before a field lacks it, so each may be absent.
+ * script and no statement decides by them. An order from before a field lacks it, so each may be absent.
  */
 const carried = {
   /** The shop's own data. */
@@ -186,7 +189,9 @@ export const carriedText = {
     schema: z.object(carried),
     write: (content: Partial<Carried>): string => JSON.stringify(take(content, IN_MYSQL)),
     /** JSON paths of what is cleared with the shopper's contact. */
-    contact: CONTENT.filter(({ clearedWith }) => clearedWith === 'contact').map(({ name }) => `$.${name}`),
+    contact: describe('carried', carried)
+      .filter(({ clearedWith }) => clearedWith === 'contact')
+      .map(({ name }) => `$.${name}`),
   },
 };
 

@@ -91,7 +91,7 @@ export const MAX_EVENT_CONSUMERS = 50;
 export const MAX_FEEDS_IN_FLIGHT = 64;
 /** Characters of a user agent that are kept. A longer one is cut, because it is only recorded. */
 export const MAX_USER_AGENT_CHARS = 255;
-/** The width of the column: the longest IPv6 address in text. A zone, which names a link, makes it longer. */
+/** The longest IPv6 address in text. A zone, which names a link, makes it longer. */
 export const MAX_IP_CHARS = 45;
 /** Characters of a shop's reference. Numbers of orders and articles are far shorter. */
 export const MAX_REFERENCE_CHARS = 128;

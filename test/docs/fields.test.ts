@@ -50,8 +50,8 @@ function renderContent(): string {
   const rows = CONTENT.map(({ name, givenBy, kept, signed, identifies, clearedWith }) => [
     `\`${name}\``,
     givenBy,
-    kept === 'own' ? 'field' : '`carried`',
-    kept === 'carried' ? '`carried`' : 'column',
+    name === 'orderNo' ? 'key' : kept === 'own' ? 'field' : '`carried`',
+    name === 'items' ? 'table' : kept === 'carried' ? '`carried`' : 'column',
     signed ? 'yes' : '',
     identifies ? 'yes' : '',
     clearedWith ?? '',

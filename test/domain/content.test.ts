@@ -2,7 +2,14 @@
 
 import { decodeJwt } from 'jose';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { CONTENT, fingerprintOf, shownContent, type Order, showOrder } from '../../src/domain/content.ts';
+import {
+  askedOfOrder,
+  CONTENT,
+  fingerprintOf,
+  shownContent,
+  type Order,
+  showOrder,
+} from '../../src/domain/content.ts';
 import { createOrderSigner } from '../../src/payments/signed-order.ts';
 import { orderKeys } from '../../src/stores/redis/keys.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
@@ -49,6 +56,8 @@ beforeAll(async () => {
   await stores.orders.cancel(orderNo, 'shopper_request', { force: true });
   await stores.retention.clearContacts(DAY_MS);
   const contact = await read();
+  // As it was before its contact was cleared.
+  await stores.pool.query('UPDATE orders SET carried = ? WHERE order_no = ?', [row['carried'], orderNo]);
   await stores.persons.replace([orderNo], 'erased-1');
   afterClearing = { contact, person: await read() };
 });
@@ -106,4 +115,9 @@ test('of what an order carries, answers and events show what `shownContent` has,
   expect(names.filter((name) => shown.includes(name)).toSorted()).toEqual(
     Object.keys(shownContent).toSorted(),
   );
+});
+
+test('beside its sale and its cart a shopper says of an order what is given by shoppers', () => {
+  const given = CONTENT.filter(({ givenBy, kept }) => givenBy === 'shopper' && kept !== 'own');
+  expect(Object.keys(askedOfOrder).toSorted()).toEqual(given.map(({ name }) => name).toSorted());
 });

@@ -145,6 +145,14 @@ test('what an order carries is in its hash as one text, without what is empty', 
   );
 });
 
+test('an order whose carried text is damaged is not whole, and those beside it are read', async () => {
+  const saleId = await openSale();
+  const [damaged, whole] = [await reserved(saleId), await reserved(saleId)];
+  await stores.redis.hset(keysOf(saleId).order(damaged.orderNo), 'carried', '[');
+  const found = await stores.reservations.readOrders([damaged.orderNo, whole.orderNo]);
+  expect(found.map((it) => it?.order.orderNo)).toEqual([undefined, whole.orderNo]);
+});
+
 test('the limit across a sale counts the units of all its SKUs, also those from before it was set', async () => {
   const saleId = await openSale();
   await reserved(saleId, { items: [{ sku: 'mug', quantity: 2 }] });

@@ -158,20 +158,34 @@ test('ip, user agent and signed orders go some weeks after the order, and only o
   }
   expect(await run()).toMatchObject({ looked: 1 });
   const contact = async ({ orderNo }: Order) =>
-    selectOne(
-      stores.pool,
-      "SELECT JSON_VALUE(carried, '$.ip') AS ip, JSON_VALUE(carried, '$.userAgent') AS user_agent FROM orders WHERE order_no = ?",
-      [orderNo],
-    );
-  expect(await contact(paid)).toEqual({ ip: null, user_agent: null });
-  expect(await contact(open)).toEqual({ ip: '192.0.2.1', user_agent: 'test' });
-  expect(await contact(young)).toEqual({ ip: '192.0.2.1', user_agent: 'test' });
+    selectOne(stores.pool, 'SELECT carried FROM orders WHERE order_no = ?', [orderNo]);
+  const kept = { carried: JSON.stringify({ ip: '192.0.2.1', userAgent: 'test' }) };
+  expect(await contact(paid)).toEqual({ carried: '{}' });
+  expect(await contact(open)).toEqual(kept);
+  expect(await contact(young)).toEqual(kept);
   for (const table of ['payments', 'payment_sessions']) {
     expect(
       await select(stores.pool, `SELECT signed_order FROM ${table} WHERE order_no = ?`, [paid.orderNo]),
     ).toEqual([{ signed_order: null }]);
   }
   expect(await run()).toMatchObject({ looked: 0 });
+});
+
+test('an order whose text a hand has damaged keeps no other from being cleared', async () => {
+  const saleId = await openSale();
+  const [damaged, whole] = [await store(saleId), await store(saleId)];
+  await pay(damaged);
+  await pay(whole);
+  const past = new Date(Date.now() - 31 * DAY_MS);
+  await modify(stores.pool, 'UPDATE orders SET reserved_at = ? WHERE sale_id = ?', [past, saleId]);
+  await modify(stores.pool, "UPDATE orders SET carried = '[' WHERE order_no = ?", [damaged.orderNo]);
+  await run();
+  expect(
+    await select(stores.pool, 'SELECT carried, contact_kept FROM orders WHERE sale_id = ?', [saleId]),
+  ).toEqual([
+    { carried: '{}', contact_kept: 0 },
+    { carried: '{}', contact_kept: 0 },
+  ]);
 });
 
 test('raw notices go after some months, in batches, and the walk goes on where it was', async () => {

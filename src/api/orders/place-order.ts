@@ -87,7 +87,7 @@ export function createPlaceOrder({ reservations, findAbsentSale, findOrder, veri
     const request = parseInput(orderRequest, body);
     const outcome = await reserve(request, { userId, idempotencyKey, ...contactOf(ctx) });
     if (outcome.kind === 'reserved') {
-      accept(ctx, request.saleId, outcome);
+      accept(ctx, outcome);
     } else if (outcome.kind === 'repeated') {
       const { order, state } = await findOrder(outcome.orderNo, userId);
       ctx.set('Location', `/v1/orders/${outcome.orderNo}`);
@@ -117,8 +117,8 @@ function refuseAbsent(absent: AbsentSale): Problem {
   }
 }
 
-function accept(ctx: Call, saleId: string, outcome: ReserveOutcome & { kind: 'reserved' }): void {
-  const view = viewOrder({ saleId, ...outcome }, QUEUED);
+function accept(ctx: Call, outcome: ReserveOutcome & { kind: 'reserved' }): void {
+  const view = viewOrder(outcome, QUEUED);
   ctx.status = 202;
   ctx.set('Location', `/v1/orders/${outcome.orderNo}`);
   if (view.pollAfterMs !== null) ctx.set('Retry-After', String(Math.ceil(view.pollAfterMs / 1_000)));

@@ -1,7 +1,7 @@
 /** Reads for the audit, from Redis: one whole sale. Too slow for any other use. */
 
 import { z } from 'zod';
-import { parseOrderNo, type OrderState } from '../../domain/order.ts';
+import type { OrderState } from '../../domain/order.ts';
 import type { RedisClient } from '../redis/connection.ts';
 import { saleKeys, wholeSale } from '../redis/keys.ts';
 import { orderHash } from '../redis/order-hash.ts';
@@ -99,10 +99,8 @@ function toHold(orderNo: string, hash: Record<string, string>): RedisHold {
     payment,
     reason,
     refunded,
-    ...rest
+    epoch,
   } = holdHash.parse(hash);
-  // What is no order number is of no epoch, and a finding.
-  const epoch = rest.epoch ?? parseOrderNo(orderNo)?.epoch ?? Infinity;
   const state = { status, version, payment, reason, ...(refunded > 0 && { refunded }) };
   return { orderNo, userId, hold, epoch, items, state };
 }

@@ -326,9 +326,17 @@ const rowsResult = z.array(z.unknown());
 export function jsonText<T extends z.ZodType>(schema: T) {
   return z
     .string()
-    .transform((text) => JSON.parse(text) as unknown)
+    .transform((text, ctx): unknown => {
+      try {
+        return JSON.parse(text);
+      } catch {
+        ctx.addIssue('is no JSON');
+        return z.NEVER;
+      }
+    })
     .pipe(schema);
 }
+
 const writeResult = z.object({ affectedRows: z.int() });
 
 /**

@@ -111,8 +111,8 @@ CREATE TABLE IF NOT EXISTS orders (
   -- What went back of the order's own payment.
   refunded BIGINT UNSIGNED NOT NULL DEFAULT 0,
   reference VARCHAR(128) NULL,
-  -- carried: what no query reads (`CONTENT` in src/domain/content.ts). Both are JSON as text, because MySQL and MariaDB
-  -- give a column of the type JSON back in different forms.
+  -- carried: what no statement decides by (src/domain/content.ts). It and charges are JSON as text, because MySQL and
+  -- MariaDB give a column of the type JSON back in different forms.
   charges TEXT NULL,
   carried TEXT NOT NULL,
   -- Whether the order still has its shopper's contact, and its sessions and payments the signed order.

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { randomFillSync } from 'node:crypto';
 import { monotonicFactory } from 'ulidx';
 import type { z } from 'zod';
-import { carriedText, type Carried } from '../../domain/content.ts';
+import { carriedText, type Carried, type Order, type VisibleOrder } from '../../domain/content.ts';
 import { IDEMPOTENCY_TTL_MS } from '../../domain/limits.ts';
 import { formatOrderNo } from '../../domain/order.ts';
 import { isOutOfMemory, type RedisClient } from './connection.ts';
@@ -136,7 +136,7 @@ export interface ReserveRequest extends Omit<Carried, 'charges' | 'ticket'> {
 /** The answer to a shopper's request; see `lua/reserve.lua`. */
 export type ReserveOutcome =
   | Exclude<ReserveReply, { kind: 'epoch-changed' | 'reserved' }>
-  | (Extract<ReserveReply, { kind: 'reserved' }> & Carried)
+  | ({ kind: 'reserved' } & VisibleOrder)
   /**
    * Redis is at maxmemory. The script did not run and took nothing (an earlier send, cut off, may have taken
    * it).
@@ -251,8 +251,8 @@ export function createReserve(redis: RedisClient, options: { storesPerSecond: nu
   };
 }
 
-/** What the order of this request carries. A ticket of more than one use is not spent. */
-function carriedOf({ ticket, ...request }: ReserveRequest): Carried {
+/** The request with what its order carries. A ticket of more than one use is not spent. */
+function carriedOf({ ticket, ...request }: ReserveRequest): Carried & Pick<Order, 'saleId'> {
   if (!ticket) return request;
   const { charges, isSingleUse, id, endsAtMs } = ticket;
   return { ...request, charges, ...(isSingleUse && { ticket: { id, endsAtMs } }) };

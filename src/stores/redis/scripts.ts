@@ -6,13 +6,21 @@ import { defineScript } from './script-call.ts';
 // The replies of the Lua scripts, as schemas. Each reply is explained in its script's header.
 
 const int = z.coerce.number().int();
-/** A text that is JSON of this form. */
+/** A field, an argument or a reply of JSON text. */
 export function jsonText<T extends z.ZodType>(schema: T) {
   return z
     .string()
-    .transform((text) => JSON.parse(text) as unknown)
+    .transform((text, ctx): unknown => {
+      try {
+        return JSON.parse(text);
+      } catch {
+        ctx.addIssue('is no JSON');
+        return z.NEVER;
+      }
+    })
     .pipe(schema);
 }
+
 /** The items of an order as `reserve` writes them. */
 export const itemsJson = jsonText(
   z.array(z.object({ sku: z.string(), quantity: z.int(), unitPrice: z.int() })),

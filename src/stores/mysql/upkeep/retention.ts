@@ -129,7 +129,9 @@ export async function clearOrders(connection: PoolConnection, orderNos: readonly
   if (orderNos.length === 0) return;
   await modify(
     connection,
-    'UPDATE orders SET carried = JSON_REMOVE(carried, ?), contact_kept = FALSE WHERE order_no IN (?)',
+    // A text that a hand made no JSON must not keep all others from being cleared.
+    `UPDATE orders SET carried = IF(JSON_VALID(carried), JSON_REMOVE(carried, ?), '{}'), contact_kept = FALSE
+         WHERE order_no IN (?)`,
     [carriedText.inMysql.contact, orderNos],
   );
   await modify(connection, 'UPDATE payment_sessions SET signed_order = NULL WHERE order_no IN (?)', [
