@@ -39,6 +39,6 @@ COPY --from=build /app/node_modules ./node_modules
 COPY --from=build /app/dist ./dist
 COPY lua ./lua
 COPY pages ./pages
-COPY src/stores/mysql/schema.sql ./src/stores/mysql/
+COPY src/mysql/schema.sql ./src/mysql/
 USER node
 CMD ["node", "dist/src/api/main.js"]

@@ -18,7 +18,7 @@ const DEEP = [
   'test/flow/drift.test.ts',
   'test/flow/cluster.test.ts',
   'test/flow/clocks.test.ts',
-  'test/stores/mysql/plans/*.test.ts',
+  'test/mysql/plans/*.test.ts',
   'test/flow/poison.test.ts',
   'test/flow/failover.test.ts',
   'test/flow/redis-lost.test.ts',

@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
-import { selectRows } from '../src/stores/mysql/connection.ts';
+import { selectRows } from '../src/mysql/connection.ts';
 import type { BenchCheckout } from './checkout.ts';
 import { createShoppers, percentile, runConcurrently } from './shoppers.ts';
 

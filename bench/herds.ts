@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { runAudit } from '../src/audit/run-audit.ts';
-import { selectRows } from '../src/stores/mysql/connection.ts';
+import { selectRows } from '../src/mysql/connection.ts';
 import { waitUntil } from '../stack/processes/wait.ts';
 import type { BenchCheckout } from './checkout.ts';
 import { createPaymentNotifier } from './notices.ts';

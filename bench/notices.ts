@@ -3,7 +3,7 @@
 import { Agent, request } from 'node:http';
 import { Webhook } from 'standardwebhooks';
 import { ulid } from 'ulidx';
-import type { MoneyNotice } from '../src/payments/remote/wire.ts';
+import type { MoneyNotice } from '../src/providers/remote-wire.ts';
 import { demoSecrets } from '../stack/app.ts';
 
 export interface PaymentNotifier {

@@ -6,7 +6,7 @@
 
 import assert from 'node:assert/strict';
 import { runAudit } from '../src/audit/run-audit.ts';
-import { saleKeys } from '../src/stores/redis/keys.ts';
+import { saleKeys } from '../src/redis/keys.ts';
 import { waitUntil } from '../stack/processes/wait.ts';
 import type { BenchCheckout } from './checkout.ts';
 import { LIFTED, liftedWindowMs } from './lifted-bound.ts';

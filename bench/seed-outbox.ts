@@ -6,9 +6,9 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { DEFAULT_STORES_PER_SECOND } from '../src/config.ts';
-import { fingerprintOf } from '../src/domain/content.ts';
-import type { RedisClient } from '../src/stores/redis/connection.ts';
-import { createReservations } from '../src/stores/redis/reservations.ts';
+import { fingerprintOf } from '../src/orders/content.ts';
+import { createReservations } from '../src/orders/reservations.redis.ts';
+import type { RedisClient } from '../src/redis/connection.ts';
 
 /** To a round trip; far below the time that a command may take. */
 const AT_ONCE = 500;

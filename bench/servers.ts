@@ -6,12 +6,12 @@
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
-import { DEFAULT_PAYMENT_WINDOW_MS } from '../src/domain/limits.ts';
-import { mysqlStores } from '../src/stores/mysql-stores.ts';
-import { createMysqlPool, type Pool } from '../src/stores/mysql/connection.ts';
-import { migrate } from '../src/stores/mysql/migrate.ts';
-import { redisStores } from '../src/stores/redis-stores.ts';
-import { connectRedis, type RedisClient } from '../src/stores/redis/connection.ts';
+import { createMysqlPool, type Pool } from '../src/mysql/connection.ts';
+import { migrate } from '../src/mysql/migrate.ts';
+import { connectRedis, type RedisClient } from '../src/redis/connection.ts';
+import { DEFAULT_PAYMENT_WINDOW_MS } from '../src/sales/sale.ts';
+import { mysqlStores } from '../src/stores/bound.ts';
+import { redisStores } from '../src/stores/bound.ts';
 import { appEnv, findAppUrls, type AppEnv } from '../stack/app.ts';
 import { repoDir } from '../stack/install/repo-dir.ts';
 import { canConnect, findFreePort } from '../stack/processes/ports.ts';

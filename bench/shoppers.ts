@@ -3,8 +3,8 @@
 import { randomUUID } from 'node:crypto';
 import { Agent, request, type OutgoingHttpHeaders } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
+import { sessionReply } from '../src/api/calls/orders.ts';
 import { signToken } from '../src/api/http/auth.ts';
-import { sessionReply } from '../src/api/http/replies.ts';
 import { demoSecrets } from '../stack/app.ts';
 
 /** Bounds a hang. */

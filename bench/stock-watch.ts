@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { StockCount } from '../src/domain/sale.ts';
+import type { StockCount } from '../src/sales/sale.ts';
 import type { BenchCheckout } from './checkout.ts';
 
 const LOOK_EVERY_MS = 50;

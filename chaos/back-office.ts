@@ -5,8 +5,8 @@
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
+import { eventsReply, type EventsReply } from '../src/api/calls/events.ts';
 import { signToken } from '../src/api/http/auth.ts';
-import { eventsReply, type EventsReply } from '../src/api/http/replies.ts';
 import { demoSecrets } from '../stack/app.ts';
 import type { Told } from './feed-checks.ts';
 

@@ -4,7 +4,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { ulid } from 'ulidx';
-import { isFinal } from '../src/domain/order.ts';
+import { isFinal } from '../src/orders/order.ts';
 import type { Calls } from './caller.ts';
 import type { History } from './history.ts';
 import { createProviderStaff, type ProviderStaff } from './provider-staff.ts';

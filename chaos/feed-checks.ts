@@ -3,7 +3,7 @@
  * at least once, each order's changes in order, and all of it true.
  */
 
-import { isFinal, type OrderState } from '../src/domain/order.ts';
+import { isFinal, type OrderState } from '../src/orders/order.ts';
 import type { Recorded, Violation } from './history.ts';
 
 /** One change of an order, as an event told it. */

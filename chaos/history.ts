@@ -3,7 +3,7 @@
  * stayed true. Pure: it reads what the shoppers recorded.
  */
 
-import { isFinal, type OrderState, type OrderStatus } from '../src/domain/order.ts';
+import { isFinal, type OrderState, type OrderStatus } from '../src/orders/order.ts';
 import { findLost, findUnrecorded, lossesAreHonest, soldOutWasTrue } from './loss-checks.ts';
 import { groupByOrder, versionsNeverGoBack } from './version-check.ts';
 

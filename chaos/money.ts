@@ -6,8 +6,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import type { BookedPayment } from '../sandbox/test-wire.ts';
-import { PAYMENT_STATUSES, type PaymentStatus } from '../src/domain/payment.ts';
-import { selectRows } from '../src/stores/mysql/connection.ts';
+import { PAYMENT_STATUSES, type PaymentStatus } from '../src/money/payment.ts';
+import { selectRows } from '../src/mysql/connection.ts';
 import type { Violation } from './history.ts';
 import type { System } from './system.ts';
 

@@ -4,7 +4,7 @@
  */
 
 import { z } from 'zod';
-import { selectRows } from '../src/stores/mysql/connection.ts';
+import { selectRows } from '../src/mysql/connection.ts';
 import type { System } from './system.ts';
 
 const parkedRow = z.object({

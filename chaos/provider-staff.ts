@@ -6,7 +6,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { ulid } from 'ulidx';
 import { ConsoleRefusedError, type SandboxConsole } from '../sandbox/console.ts';
-import { formatOrderNo } from '../src/domain/order.ts';
+import { formatOrderNo } from '../src/orders/order.ts';
 import type { Random } from './random.ts';
 import { LAMP_PRICE } from './sale.ts';
 import type { Shopper } from './shopper.ts';

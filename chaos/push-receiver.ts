@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { Webhook } from 'standardwebhooks';
 import { z } from 'zod';
-import { ORDER_STATUSES, PAYMENT_STATES } from '../src/domain/order.ts';
+import { ORDER_STATUSES, PAYMENT_STATES } from '../src/orders/order.ts';
 import { findFreePort } from '../stack/processes/ports.ts';
 import type { Told } from './feed-checks.ts';
 

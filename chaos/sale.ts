@@ -1,10 +1,10 @@
 /** Opens the sale of a trial, and reads what the stores have recorded of it at the end. */
 
 import { z } from 'zod';
-import { ORDER_STATUSES, PAYMENT_STATES } from '../src/domain/order.ts';
-import type { Sale } from '../src/domain/sale.ts';
-import { readRedisSale } from '../src/stores/audit/redis-reads.ts';
-import { selectRows } from '../src/stores/mysql/connection.ts';
+import { readRedisSale } from '../src/audit/reads.redis.ts';
+import { selectRows } from '../src/mysql/connection.ts';
+import { ORDER_STATUSES, PAYMENT_STATES } from '../src/orders/order.ts';
+import type { Sale } from '../src/sales/sale.ts';
 import { endsOf, type Recorded } from './history.ts';
 import type { System } from './system.ts';
 

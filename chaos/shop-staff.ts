@@ -5,7 +5,8 @@
 
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import { shopSaleReply, type ShopSaleReply, orderFileReply } from '../src/api/http/replies.ts';
+import { shopSaleReply, type ShopSaleReply } from '../src/api/calls/sales.ts';
+import { orderFileReply } from '../src/api/calls/staff-orders.ts';
 import { createCaller, type Calls, type Reply } from './caller.ts';
 import type { History, Violation } from './history.ts';
 import type { Random } from './random.ts';

@@ -2,8 +2,9 @@
 
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
-import { orderReply, sessionReply } from '../src/api/http/replies.ts';
-import { isFinal } from '../src/domain/order.ts';
+import { sessionReply } from '../src/api/calls/orders.ts';
+import { orderReply } from '../src/api/http/replies.ts';
+import { isFinal } from '../src/orders/order.ts';
 import { createCaller, isLater, type Calls, type Reply } from './caller.ts';
 import type { History } from './history.ts';
 import type { Random } from './random.ts';

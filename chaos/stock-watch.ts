@@ -4,7 +4,7 @@
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
-import type { StockCount } from '../src/domain/sale.ts';
+import type { StockCount } from '../src/sales/sale.ts';
 import type { StockSample, Violation } from './history.ts';
 import type { System } from './system.ts';
 

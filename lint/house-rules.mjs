@@ -1,5 +1,8 @@
 /** The project's own lint rules, as a plugin of oxlint; `.oxlintrc.json` names this file. */
 
+import { dirname, join, relative } from 'node:path';
+import { brokenWalls } from './walls.mjs';
+
 /** A shorter text cannot say what a file is for. */
 const SHORTEST_HEADER_CHARS = 20;
 
@@ -72,9 +75,39 @@ const assertImport = {
   },
 };
 
+/** What a file must not import: `walls.mjs`. */
+const walls = {
+  create(context) {
+    const file = relative(context.cwd, context.filename);
+    const check = (node) => {
+      if (!node.source) return;
+      const { value } = node.source;
+      const imported = value.startsWith('.') ? join(dirname(file), value) : value;
+      for (const { because } of brokenWalls(file, imported, bringsTypes(node))) {
+        context.report({ node, message: because });
+      }
+    };
+    return {
+      ImportDeclaration: check,
+      ExportNamedDeclaration: check,
+      ExportAllDeclaration: check,
+    };
+  },
+};
+
+function bringsTypes({ importKind, exportKind, specifiers = [] }) {
+  if (importKind === 'type' || exportKind === 'type') return true;
+  return specifiers.length > 0 && specifiers.every((each) => (each.importKind ?? each.exportKind) === 'type');
+}
+
 // oxlint takes a plugin from the default export alone.
 // oxlint-disable-next-line import/no-default-export
 export default {
   meta: { name: 'house' },
-  rules: { 'file-header': fileHeader, 'comment-width': commentWidth, 'assert-import': assertImport },
+  rules: {
+    'file-header': fileHeader,
+    'comment-width': commentWidth,
+    'assert-import': assertImport,
+    walls,
+  },
 };

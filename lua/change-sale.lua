@@ -3,7 +3,7 @@
 Decide a change of a sale: all of it is made, or nothing. The first time it puts the sale into Redis.
 
 Totals are absolute: what is not held or sold is available, or no longer. Prices never change, and no SKU goes.
-Closed is final, by the clock that shoppers are told of it by: a change that comes afterwards changes nothing.
+Closed is final, by the clock by which shoppers see it: a change that comes afterwards changes nothing.
 Invariant: for every SKU total = available + held + sold.
 Idempotent by changeNo and changeId: a repeat gets the same answer, also after a refusal, so that a late one
 cannot make what was refused. A number comes again where MySQL has lost commits: never with the same id.

@@ -12,7 +12,7 @@ KEYS
 
 ARGV
   1   epoch                  of the rebuild
-  2   undecidedFrom          the first epoch whose orders nobody was told as lost
+  2   undecidedFrom          the first epoch whose orders were never answered as lost
   3…  hash, field, value     hash: sale or stock
 
 Replies

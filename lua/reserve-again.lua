@@ -7,9 +7,9 @@ the sale's data were made again under a new epoch. The order was accepted once, 
 so prices, total, time and payment window stay as given, and neither pause nor window nor limit nor ticket nor
 backlog refuses it. The units that it takes count against its user's limit, as those of any order, and the
 ticket that it spent is spent again. Only stock that is gone stands in the way.
-An order that Redis does not have is told as lost some time after its sale's data were made again. A process that
+An order that Redis does not have is answered as lost some time after its sale's data were made again. A process that
 was frozen may come with one after that, so its call is refused by the time at which this very server ended the
-rebuild. An order that is in Redis was told to nobody as lost.
+rebuild. An order that is in Redis was never answered as lost.
 A state of MySQL that was shown stays until a greater version comes, though MySQL may have lost it.
 Invariant: total = available + held + sold.
 Idempotent by orderNo within an epoch: an order restored so long ago that its hash has expired is known by its
@@ -52,7 +52,7 @@ Replies
                            the order is there, in this state; `absent`: it was restored before, ended and
                            expired. Nothing was changed
   sale-absent              Redis does not know the sale, or its data are about to be made again
-  too-late                 it may have been told as lost. Nothing was changed
+  too-late                 it may have been answered as lost. Nothing was changed
   unknown-sku   sku
   sold-out      sku
 ]]

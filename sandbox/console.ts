@@ -5,13 +5,13 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
-import { codeOf, send, type Reply } from '../src/payments/remote/adapter.ts';
 import {
   reversalReplySchema,
   sessionReplySchema,
   type ReversalReply,
   type SessionReply,
-} from '../src/payments/remote/wire.ts';
+} from '../src/providers/remote-wire.ts';
+import { codeOf, send, type Reply } from '../src/providers/remote.ts';
 import { mischiefReplySchema, type MischiefReply, type MischiefSettings } from './book/mischief.ts';
 import {
   bookedPaymentSchema,

@@ -10,7 +10,7 @@ import {
   paymentsReplySchema,
   referenceSchema,
   signedOrderSchema,
-} from '../src/payments/remote/wire.ts';
+} from '../src/providers/remote-wire.ts';
 
 export const strayPaymentRequestSchema = moneySchema.extend({
   signed_order: signedOrderSchema.nullable().default(null),

@@ -2,13 +2,17 @@
 
 import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { z } from 'zod';
-import {
-  DEFAULT_DEPLOYMENT_NAME,
-  DEFAULT_TASK_QUEUE,
-  DEPLOYMENT_NAME_PATTERN,
-  SALE_ID_PATTERN,
-} from './domain/limits.ts';
-import { DEFAULT_PAYMENT_METHODS, STRIPE_PAYMENT_METHODS } from './payments/stripe/adapter.ts';
+import { DEFAULT_DEPLOYMENT_NAME, SALE_ID_PATTERN } from './limits.ts';
+import { DEFAULT_PAYMENT_METHODS, STRIPE_PAYMENT_METHODS } from './providers/stripe.ts';
+
+/**
+ * Names of deployments travel in a provider's metadata and in JSON, and stand in Redis' keys, where a brace
+ * would change the slot: lower case, digits and single dashes, at most 32 characters.
+ */
+const DEPLOYMENT_NAME_PATTERN = /^(?=.{1,32}$)[a-z0-9]+(?:-[a-z0-9]+)*$/;
+
+/** The task queue of a deployment that has the namespace to itself, as in `src/workflows/contract.ts`. */
+const DEFAULT_TASK_QUEUE = 'orders';
 
 const list = z
   .string()

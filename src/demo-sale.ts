@@ -1,8 +1,8 @@
 /** The demo sale, so that a Holdfast that runs without a shop has something to sell. Not for production. */
 
-import { DEFAULT_PAYMENT_WINDOW_MS } from './domain/limits.ts';
-import type { Sale } from './domain/sale.ts';
-import { createSale, type CreateSaleDeps } from './payments/create-sale.ts';
+import { createSale, type CreateSaleDeps } from './sales/create-sale.ts';
+import { DEFAULT_PAYMENT_WINDOW_MS } from './sales/sale.ts';
+import type { Sale } from './sales/sale.ts';
 import type { Stores } from './stores/open.ts';
 
 /** Ten years, so that an old installation still sells when it is used again. */

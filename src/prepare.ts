@@ -3,14 +3,14 @@
 import type { Logger } from 'pino';
 import { loadPrepareConfig, type PrepareConfig } from './config.ts';
 import { prepareDemoSale } from './demo-sale.ts';
-import { priceFaultOf } from './payments/open.ts';
+import { createMysqlPool, type Pool } from './mysql/connection.ts';
+import { migrate } from './mysql/migrate.ts';
 import { OperatorError, runTask } from './process.ts';
+import { priceFaultOf } from './providers/open.ts';
+import { assertNoEviction, connectRedis, type RedisClient } from './redis/connection.ts';
+import { mysqlStores } from './stores/bound.ts';
+import { redisStores } from './stores/bound.ts';
 import { assertKnownFormat, createDeploymentStores } from './stores/deployment.ts';
-import { mysqlStores } from './stores/mysql-stores.ts';
-import { createMysqlPool, type Pool } from './stores/mysql/connection.ts';
-import { migrate } from './stores/mysql/migrate.ts';
-import { redisStores } from './stores/redis-stores.ts';
-import { assertNoEviction, connectRedis, type RedisClient } from './stores/redis/connection.ts';
 
 await runTask('prepare', loadPrepareConfig, prepare);
 

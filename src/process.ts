@@ -2,7 +2,7 @@
 
 import type { Logger } from 'pino';
 import { ConfigError } from './config.ts';
-import { WrongDeploymentError } from './domain/deployment.ts';
+import { WrongDeploymentError } from './deployment.ts';
 import { createLog, redactCredentials } from './log.ts';
 
 /** Longer than any part needs to finish its work; shorter than the 30 s after which orchestrators kill. */

@@ -2,14 +2,14 @@
 
 import { pino } from 'pino';
 import { prepareDemoSale } from '../src/demo-sale.ts';
-import { DEFAULT_DEPLOYMENT_NAME } from '../src/domain/limits.ts';
-import { priceFaultOf } from '../src/payments/open.ts';
+import { DEFAULT_DEPLOYMENT_NAME } from '../src/limits.ts';
+import { createMysqlPool } from '../src/mysql/connection.ts';
+import { migrate } from '../src/mysql/migrate.ts';
+import { priceFaultOf } from '../src/providers/open.ts';
+import { connectRedis } from '../src/redis/connection.ts';
+import { mysqlStores } from '../src/stores/bound.ts';
+import { redisStores } from '../src/stores/bound.ts';
 import { assertKnownFormat, createDeploymentStores } from '../src/stores/deployment.ts';
-import { mysqlStores } from '../src/stores/mysql-stores.ts';
-import { createMysqlPool } from '../src/stores/mysql/connection.ts';
-import { migrate } from '../src/stores/mysql/migrate.ts';
-import { redisStores } from '../src/stores/redis-stores.ts';
-import { connectRedis } from '../src/stores/redis/connection.ts';
 
 const SALE_ID = 'demo';
 

@@ -1,7 +1,8 @@
 /** A load test of any running Holdfast: a number of purchases, so many at a time, each timed and counted. */
 
 import { z } from 'zod';
-import { saleReply, tokenReply } from '../../src/api/http/replies.ts';
+import { saleReply } from '../../src/api/calls/sale-views.ts';
+import { tokenReply } from '../../src/api/demo-routes.ts';
 import { openPurchaser, purchasesOf, type Answer } from '../purchaser.ts';
 import { percentile, runConcurrently } from '../shoppers.ts';
 

@@ -2,8 +2,8 @@
 
 import { randomUUID } from 'node:crypto';
 import { monotonicFactory } from 'ulidx';
-import type { Order } from '../../src/domain/content.ts';
-import { formatOrderNo } from '../../src/domain/order.ts';
+import type { Order } from '../../src/orders/content.ts';
+import { formatOrderNo } from '../../src/orders/order.ts';
 
 export const SKU = 'unit';
 const UNIT_PRICE = 1_000;

@@ -11,7 +11,7 @@
  */
 
 import type { Pool, ResultSetHeader, RowDataPacket } from 'mysql2/promise';
-import { createMysqlPool } from '../../src/stores/mysql/connection.ts';
+import { createMysqlPool } from '../../src/mysql/connection.ts';
 import type { OpenPeer, PeerOrder, PeerOutcome } from './peer.ts';
 
 const ROWS_AN_INSERT = 5_000;

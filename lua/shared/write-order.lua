@@ -1,4 +1,4 @@
--- Writes what an order consists of, as held. The names are those of `orderHash` in `src/stores/redis/order-hash.ts`.
+-- Writes what an order consists of, as held. The names are those of `orderHash` in `src/orders/reserve.redis.ts`.
 -- What follows are more fields and their values.
 local function writeOrder(orderKey, order, ...)
   redis.call('HSET', orderKey,

@@ -20,11 +20,11 @@ export type Session = OpenedSession & {
 /** `dropped`: never sent, unless a redelivery is asked for. */
 export type Event = WrittenEvent & { delivery: 'pending' | 'delivered' | 'given_up' | 'dropped' };
 
-/** What the sandbox charges the shop. It tells no fee of nothing. */
+/** What the sandbox charges the shop. It reports no fee of nothing. */
 export interface Fees {
   /** Hundredths of a percent of each payment. */
   paidBasisPoints: number;
-  /** Minor units of each dispute, whoever wins it. */
+  /** Minor units of each dispute, won or lost. */
   disputed: number;
 }
 

@@ -8,7 +8,7 @@ import {
   referenceSchema,
   reversalStatusSchema,
   signedOrderSchema,
-} from '../../src/payments/remote/wire.ts';
+} from '../../src/providers/remote-wire.ts';
 import { fateSchema, mischiefSettingsSchema, UNTOUCHED } from './mischief.ts';
 
 /** What a session, a payment, a refund, a dispute and an event have in common. */
@@ -19,7 +19,7 @@ const moneySchema = z.object({
   currency: currencySchema,
   createdAtMs: z.int(),
 });
-/** What the sandbox charges, in minor units; null: it tells none. */
+/** What the sandbox charges, in minor units; null: it reports none. */
 const feeSchema = z.int().min(0).nullable().default(null);
 
 const openedSessionSchema = moneySchema.extend({

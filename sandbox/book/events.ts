@@ -1,7 +1,7 @@
 /** Events: what happened at the provider, and the notices by which the shop learns of it. */
 
 import { ulid } from 'ulidx';
-import type { MoneyNotice } from '../../src/payments/remote/wire.ts';
+import type { MoneyNotice } from '../../src/providers/remote-wire.ts';
 import type { BookState, Event } from './book-state.ts';
 import type { EventAbout, WrittenEvent } from './entries.ts';
 import { decideFate } from './mischief.ts';

@@ -1,6 +1,6 @@
 /** The book's content in the shape of the API's replies. */
 
-import type { AlreadyPaidPayment, ReversalReply, SessionReply } from '../../src/payments/remote/wire.ts';
+import type { AlreadyPaidPayment, ReversalReply, SessionReply } from '../../src/providers/remote-wire.ts';
 import type { Session } from '../book/book-state.ts';
 import type { Book } from '../book/book.ts';
 import type { Payment, Refund } from '../book/entries.ts';

@@ -4,7 +4,7 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import type { RouterContext } from '@koa/router';
 import type { Middleware } from 'koa';
 import type { z } from 'zod';
-import { IDEMPOTENCY_KEY_PATTERN } from '../../src/domain/limits.ts';
+import { IDEMPOTENCY_KEY_PATTERN } from '../../src/orders/content.ts';
 import type { Book } from '../book/book.ts';
 import { ProblemError } from './errors.ts';
 

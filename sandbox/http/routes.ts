@@ -6,7 +6,7 @@ import {
   reversalsQuerySchema,
   sessionRequestSchema,
   type ReversalsReply,
-} from '../../src/payments/remote/wire.ts';
+} from '../../src/providers/remote-wire.ts';
 import type { Book } from '../book/book.ts';
 import { bookQuerySchema, type BookReply } from '../test-wire.ts';
 import { ProblemError } from './errors.ts';

@@ -1,18 +1,25 @@
 /**
- * All activities of the worker: the steps of an order, and by `createRefundActivities` those of a refund.
- * They are thin over the stores and the provider, and each may run twice or die half-way.
+ * The activities of orders and refunds. They are thin over the stores and the provider, and each may run
+ * twice or die half-way.
  */
 
+import { createHash } from 'node:crypto';
 import { ApplicationFailure, asyncLocalStorage } from '@temporalio/activity';
-import type { Order } from '../domain/content.ts';
-import { isFinal, type ClosingReason, type FailureReason, type OrderState } from '../domain/order.ts';
-import { settleStock } from '../rebuild/settle-stock.ts';
-import { storeWithHold } from '../rebuild/store-with-hold.ts';
-import type { AbandonOutcome, CancelOutcome } from '../stores/mysql/orders/orders.ts';
-import { ORDER_REFUSED } from '../workflows/contract.ts';
-import { unlessBusy } from './provider-busy.ts';
-import { createRefundActivities } from './refunds.ts';
-import { createVoidSessions, type ActivityDeps } from './void-sessions.ts';
+import { type Reversal, joinReversals, sumRefunds, sumReversals } from '../money/payment.ts';
+import type { RefundFailure, RefundTask } from '../money/refunds.sql.ts';
+import type { PaymentSession } from '../money/sessions.sql.ts';
+import { endHold, storeWithHold } from '../orders/both-stores.ts';
+import type { Order } from '../orders/content.ts';
+import { isFinal, type ClosingReason, type FailureReason, type OrderState } from '../orders/order.ts';
+import type { AbandonOutcome, CancelOutcome } from '../orders/orders.sql.ts';
+import {
+  ProviderBusyError,
+  RefundRefusedError,
+  SessionRefusedError,
+  type PaymentProvider,
+} from '../providers/provider.ts';
+import type { Stores } from '../stores/open.ts';
+import { ORDER_REFUSED, type RefundInput } from '../workflows/contract.ts';
 
 export type Activities = ReturnType<typeof createActivities>;
 
@@ -26,46 +33,43 @@ export interface StockSettled {
 }
 
 export function createActivities(deps: ActivityDeps) {
-  const { orders, reservations, budget } = deps;
-  const voidSessions = createVoidSessions(deps);
+  const { orders, refunds, reservations, budget } = deps;
 
   /**
    * Brings to Redis what MySQL has committed: the projection, the end of the order's engine slot, and the
-   * stock of an order that has ended. When the stock cannot be settled, the workflow does so in a step of its
+   * stock of an order that has ended. When the hold cannot be ended, the workflow does so in a step of its
    * own, which is shown by its own name while it keeps failing.
    */
   async function follow(orderNo: string, state: OrderState): Promise<StockSettled> {
     const [isSettled] = await Promise.all([
-      isFinal(state.status) && trySettleStock(orderNo, state),
+      isFinal(state.status) && tryEndHold(orderNo, state),
       reservations.project(orderNo, state),
       budget.release([orderNo]),
     ]);
     return isSettled ? { stockSettled: true } : {};
   }
 
-  async function trySettleStock(orderNo: string, state: OrderState): Promise<boolean> {
+  async function tryEndHold(orderNo: string, state: OrderState): Promise<boolean> {
     try {
-      return (await settleStock(deps, orderNo, state)) === 'settled';
+      return (await endHold(deps, orderNo, state)) === 'settled';
     } catch {
       return false;
     }
   }
 
   /**
-   * Settles the stock, and projects once more: what was made again may show the order as it was before its
+   * Ends the hold, and projects once more: what was made again may show the order as it was before its
    * end.
    * @throws while the sale's data are being made again: the step is to be repeated
    */
-  async function mustSettleStock(orderNo: string, status: 'paid' | 'cancelled'): Promise<void> {
-    const outcome = await settleStock(deps, orderNo, { status });
+  async function mustEndHold(orderNo: string, status: 'paid' | 'cancelled'): Promise<void> {
+    const outcome = await endHold(deps, orderNo, { status });
     if (outcome === 'later') throw new Error('the data of the sale are being made again');
     const stored = await orders.read(orderNo);
     if (stored) await reservations.project(orderNo, stored.state);
   }
 
   return {
-    ...createRefundActivities(deps),
-
     /**
      * Stores the order; one that is stored already stays as it is. Where the sale's data were made again
      * since it was accepted, its stock is reserved again first.
@@ -114,17 +118,17 @@ export function createActivities(deps: ActivityDeps) {
 
     /** held → sold in Redis. */
     async confirmStock({ orderNo }: { orderNo: string }): Promise<void> {
-      await mustSettleStock(orderNo, 'paid');
+      await mustEndHold(orderNo, 'paid');
     },
 
     /** held → released in Redis, after MySQL has committed the order's end. */
     async releaseStock({ orderNo }: { orderNo: string }): Promise<void> {
-      await mustSettleStock(orderNo, 'cancelled');
+      await mustEndHold(orderNo, 'cancelled');
     },
 
     /** Closes the order's sessions at the provider. Records the payment of one that was paid meanwhile. */
     async voidPaymentSessions({ orderNo }: { orderNo: string }): Promise<void> {
-      await unlessBusy(() => voidSessions(orderNo));
+      await unlessBusy(() => voidSessions(deps, orderNo));
     },
 
     /** Parks the order, so that an operator sees that one of its steps keeps failing. */
@@ -135,6 +139,30 @@ export function createActivities(deps: ActivityDeps) {
     /** Ends the parking once the step has succeeded. */
     async unparkOrder({ orderNo }: { orderNo: string }): Promise<void> {
       await orders.unpark(orderNo);
+    },
+
+    /** Refunds what is not refunded yet, and gives back what has gone back. */
+    refundPayment: (which: RefundInput): Promise<RefundProgress> => refundPayment(deps, which),
+
+    /** Brings to Redis what MySQL has committed of a refund. */
+    async giveBack(which: RefundInput): Promise<void> {
+      const task = await refunds.read(which);
+      if (task) await giveBack(deps, task);
+    },
+
+    /** Parks the refund, so that an operator sees that a step keeps failing, or that the provider is slow. */
+    async parkRefund(
+      input: RefundInput & { reason: string; cause?: RefundFailure['cause']; step?: string },
+    ): Promise<void> {
+      const { reason, cause = 'step_failing', step = null } = input;
+      const task = await refunds.read(input);
+      if (task) await refunds.park(task.paymentId, reason, { cause, step });
+    },
+
+    /** Ends the parking once the refund has succeeded. */
+    async unparkRefund(which: RefundInput): Promise<void> {
+      const task = await refunds.read(which);
+      if (task) await refunds.unpark(task.paymentId);
     },
   };
 }
@@ -147,4 +175,259 @@ function knownForMs(): number {
   const info = asyncLocalStorage.getStore()?.info;
   if (!info) return 0;
   return Math.max(0, Math.round(info.currentAttemptScheduledTimestampMs - info.scheduledTimestampMs));
+}
+
+/** @throws ApplicationFailure `ProviderBusy`, to be retried after the provider's pause */
+async function unlessBusy<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof ProviderBusyError)) throw error;
+    throw ApplicationFailure.create({
+      message: error.message,
+      type: 'ProviderBusy',
+      nextRetryDelay: error.retryAfterMs,
+      cause: error,
+    });
+  }
+}
+
+/** A step makes refunds for so long: with two more calls of five seconds each it ends in time (steps.ts). */
+const REFUNDING_MS = 8_000;
+
+/** pending: all that is requested is on its way or disputed, or a request has to wait for the next look. */
+export type RefundProgress = 'nothing-due' | 'pending' | 'refunded';
+
+export interface ActivityDeps extends Stores {
+  provider: PaymentProvider;
+}
+
+/**
+ * Refunds what is not refunded yet. What the provider has refunded already is recorded, not repeated.
+ * @throws when the provider is away, refuses, or accepts less than what is due: the step is to be repeated
+ */
+async function refundPayment(deps: ActivityDeps, which: RefundInput): Promise<RefundProgress> {
+  const { refunds, provider } = deps;
+  const task = await refunds.read(which);
+  const givesBack = async (): Promise<void> => (task?.isGiveBackDue ? giveBack(deps, task) : undefined);
+  if (task?.status !== 'refund_due') {
+    await givesBack();
+    return 'nothing-due';
+  }
+  if (task.provider !== provider.name)
+    throw new Error(`the payment was collected by ${task.provider}, but ${provider.name} is configured`);
+  // What has gone back gives its units back before the last refund of the payment is through. Money does
+  // not wait for Redis, nor units for the provider.
+  const [money, units] = await Promise.allSettled([unlessBusy(() => refund(deps, task)), givesBack()]);
+  if (money.status === 'rejected') throw money.reason;
+  if (units.status === 'rejected') throw units.reason;
+  return money.value;
+}
+
+/**
+ * Brings to Redis what MySQL has committed: the order's state, and the limit or stock that it gives back.
+ * MySQL comes first: Redis never offers a unit that MySQL still counts.
+ * @throws when Redis is away, or does not have the order's units as sold (yet): the step is to be repeated
+ */
+async function giveBack(
+  { orders, reservations, refunds, sales }: ActivityDeps,
+  { paymentId, orderNo }: RefundTask,
+): Promise<void> {
+  const stored = await orders.read(orderNo);
+  if (!stored) return;
+  await reservations.project(orderNo, stored.state);
+  await refunds.bookGiveBacks(paymentId);
+  for (const given of await refunds.readGiveBacks(paymentId)) {
+    const { kind } = await reservations.giveBack(given);
+    if (kind === 'held' || kind === 'not-sold') throw new Error(`not sold in Redis: ${kind}`);
+    // The data of a sale that is long over are not made again, and there is nothing to give back to.
+    if (kind === 'sale-absent' && (await sales.isWatched(stored.order.saleId)))
+      throw new Error('the data of the sale are being made again');
+  }
+}
+
+/**
+ * Makes one refund after the other, as long as the step may take.
+ * @throws when the provider is away, refuses, or accepts less than what is due: the step is to be repeated
+ */
+async function refund(deps: ActivityDeps, task: RefundTask): Promise<RefundProgress> {
+  const untilMs = performance.now() + REFUNDING_MS;
+  // The list is always read first. An earlier request may have succeeded although its answer was lost,
+  // longer ago than the provider remembers idempotency keys, and provider staff may have refunded.
+  const listed = await deps.provider.listReversals(task.providerPaymentId);
+  let news = listed;
+  for (;;) {
+    const due = await record(deps, task, news);
+    if (!due) return 'refunded';
+    const known = joinReversals(listed, due.reversals);
+    // What it is worth in the payment's currency is not known, so an operator decides how much is left.
+    if (sumReversals(due.currency, known).isMixed)
+      throw new Error(`something of ${due.providerPaymentId} went back in another currency`);
+    const next = nextRefund(due, known);
+    if (!next) return progressOf(due, known);
+    if (performance.now() > untilMs) return 'pending';
+    news = [await makeRefund(deps, due, next, known)];
+  }
+}
+
+/** @param known all that went back so far, which is newer than the provider's answer to a repeated key */
+async function makeRefund(
+  deps: ActivityDeps,
+  task: RefundTask,
+  next: NextRefund,
+  known: readonly Reversal[],
+): Promise<Reversal> {
+  const made = await requestRefund(deps, task, next);
+  const earlier = known.find(
+    (one) => one.kind === 'refund' && one.providerReversalId === made.providerReversalId,
+  );
+  const isFailed = (earlier ?? made).status === 'failed';
+  if (isFailed || earlier) {
+    await record(deps, task, [made]);
+    // The provider would repeat this answer under the same key, so the next request needs another key. A
+    // refund that was listed counts already, and what was requested now is what is left beside it.
+    await deps.refunds.recordRefusal(task);
+    const what = isFailed ? 'has failed at the provider' : 'was made before, and the rest needs another';
+    throw new Error(`refund ${made.providerReversalId} ${what}`);
+  }
+  if (made.amount < next.amount) {
+    await record(deps, task, [made]);
+    throw new Error(`refund ${made.providerReversalId} covers less than was requested`);
+  }
+  return made;
+}
+
+/** @returns the payment as MySQL has it after recording; undefined when it is no longer to be refunded */
+async function record(
+  { refunds, provider }: ActivityDeps,
+  which: RefundTask,
+  reversals: readonly Reversal[],
+): Promise<RefundTask | undefined> {
+  if (reversals.length > 0) await refunds.recordReversals(provider.name, reversals);
+  const task = await refunds.read(which);
+  return task?.status === 'refund_due' ? task : undefined;
+}
+
+async function requestRefund(
+  { refunds, provider }: ActivityDeps,
+  task: RefundTask,
+  next: NextRefund,
+): Promise<Reversal> {
+  const { providerPaymentId, currency } = task;
+  const refundKey = refundKeyOf(task, next);
+  try {
+    return await provider.refund({ refundKey, providerPaymentId, amount: next.amount, currency });
+  } catch (error) {
+    if (error instanceof RefundRefusedError) await refunds.recordRefusal(task);
+    throw error;
+  }
+}
+
+/** What is to be requested from the provider next. Amounts in minor units. */
+interface NextRefund {
+  amount: number;
+  /** What is refunded in all afterwards. */
+  target: number;
+}
+
+/**
+ * The next of the requests that the refunds have not covered yet; refused ones count again. One request
+ * after the other: while the outcome of one is unknown, a larger one would send its money twice.
+ * @param task read after `reversals` were recorded, so that `chargedBack` counts the disputes among them and
+ *   those that only a notice reported
+ * @returns undefined when all is requested, or the rest is disputed
+ */
+function nextRefund(task: RefundTask, reversals: readonly Reversal[]): NextRefund | undefined {
+  const { succeeded, pending } = sumRefunds(task.currency, reversals);
+  const refunded = succeeded + pending;
+  const target = task.targets.find((one) => one > refunded) ?? task.refundTarget;
+  const amount = Math.min(target, task.amount - task.chargedBack) - refunded;
+  return amount > 0 ? { amount, target } : undefined;
+}
+
+/**
+ * The progress of a refund that MySQL still has as due although nothing is left to be requested.
+ * @throws when all of it has succeeded at the provider: no waiting settles that difference
+ */
+function progressOf(task: RefundTask, reversals: readonly Reversal[]): RefundProgress {
+  const isWhole = sumReversals(task.currency, reversals).succeeded >= task.amount;
+  const isReached = sumRefunds(task.currency, reversals).succeeded >= task.refundTarget;
+  if (!isWhole && !isReached) return 'pending';
+  // This happens where MySQL has recorded a reversal as failed and the provider lists it as succeeded.
+  throw new Error(`${task.providerPaymentId} is refunded in full at the provider, but not in MySQL`);
+}
+
+/** Provider's ids that are a part of a key as they are. A colon follows them. */
+const PLAIN_ID_PATTERN = /^[\w.-]{1,64}$/;
+
+/**
+ * The idempotency key of a refund request, the same for each repeat of a call whose outcome is unknown. It
+ * is made of what the request does to the provider's own payment, and of no number that MySQL gives: one
+ * that lost commits asks under the same key again, and another deployment on the account never does. A
+ * refusal changes the key, because providers repeat their answer under the same key. Another amount changes
+ * it, because they accept no other request under it; and so does another request of staff, which may be for
+ * the same amount. Two requests of one amount up to the same target are left, as where an earlier refund
+ * has failed since, or the shop has won a dispute: `makeRefund` knows by the answer that the key was used.
+ */
+function refundKeyOf(task: RefundTask, next: NextRefund): string {
+  const { providerPaymentId, refusals } = task;
+  // A key is of at most 128 printable characters (`IDEMPOTENCY_KEY_PATTERN`), an id of as many of any kind.
+  const payment = PLAIN_ID_PATTERN.test(providerPaymentId)
+    ? providerPaymentId
+    : `~${createHash('sha256').update(providerPaymentId).digest('base64url')}`;
+  const key = `refund-${payment}:${refusals}`;
+  if (next.amount === task.amount) return key;
+  const whole = `${key}-${next.amount}`;
+  return next.target === task.amount ? whole : `${whole}-of-${next.target}`;
+}
+
+/** A payment that began before its session expired is collected, and listed, within this time. */
+const COLLECTED_WITHIN_MS = 2 * 60_000;
+
+/**
+ * Closes an order's sessions at the provider, and records the payment of one that was paid meanwhile.
+ * @throws when the provider is away or busy: it may be repeated
+ */
+export async function voidSessions(deps: ActivityDeps, orderNo: string): Promise<void> {
+  for (const session of await deps.paymentSessions.listOpen(orderNo)) {
+    const end = await closeAtProvider(deps, session);
+    await deps.paymentSessions.recordClosed(session.sessionId, end);
+  }
+}
+
+async function closeAtProvider(
+  deps: ActivityDeps,
+  session: PaymentSession,
+): Promise<'voided' | 'paid' | 'refused'> {
+  const { payments, provider } = deps;
+  if (await isOver(deps, session)) return 'voided';
+  const providerSessionId = session.providerSessionId ?? (await openAgain(deps, session));
+  if (providerSessionId === undefined) return 'refused';
+  const outcome = await provider.voidSession(providerSessionId);
+  if (outcome.kind === 'voided') return 'voided';
+  await payments.record(provider.name, outcome.payment);
+  return 'paid';
+}
+
+/** Nothing is left to close or to learn: it has expired, and all that was collected until then is known. */
+async function isOver(
+  { comparedBook, provider }: ActivityDeps,
+  { providerExpiresAtMs }: PaymentSession,
+): Promise<boolean> {
+  if (providerExpiresAtMs === null || providerExpiresAtMs > Date.now()) return false;
+  const knownUntilMs = await comparedBook.knownUntilMs(provider.name);
+  return knownUntilMs > providerExpiresAtMs + COLLECTED_WITHIN_MS;
+}
+
+/**
+ * A process died after asking for the session and before recording its id. A repeat returns the same one.
+ * @returns undefined when the provider refuses the session, and so has none
+ */
+async function openAgain({ provider }: ActivityDeps, session: PaymentSession): Promise<string | undefined> {
+  try {
+    return (await provider.openSession(session)).providerSessionId;
+  } catch (error) {
+    if (error instanceof SessionRefusedError) return undefined;
+    throw error;
+  }
 }

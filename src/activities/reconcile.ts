@@ -1,14 +1,16 @@
 /** The activities of the reconciliation: they run its steps, which know nothing of Temporal. */
 
 import { ApplicationFailure, heartbeat, cancellationSignal } from '@temporalio/activity';
-import { PROVIDER_STEPS, type ReconcileSteps } from '../reconcile/steps.ts';
+import { PROVIDER_STEPS } from '../reconcile/steps.ts';
+import type { Step } from '../reconcile/walk.ts';
 import type { StepReport } from '../workflows/contract.ts';
 
 /** Several to each heartbeat timeout of the workflow, so that one that is late does no harm. */
 const HEARTBEAT_EVERY_MS = 2_000;
 
-export interface ReconcileActivityDeps {
-  steps: ReconcileSteps;
+export interface ReconcileActivityDeps<Deps> {
+  steps: ReadonlyMap<string, Step<Deps>>;
+  deps: Deps;
   /** Aborts when the worker stops: a stop does not wait for a long step. */
   stopping: AbortSignal;
 }
@@ -21,7 +23,7 @@ interface ListedStep {
 
 export type ReconcileActivities = ReturnType<typeof createReconcileActivities>;
 
-export function createReconcileActivities({ steps, stopping }: ReconcileActivityDeps) {
+export function createReconcileActivities<Deps>({ steps, deps, stopping }: ReconcileActivityDeps<Deps>) {
   return {
     /** The steps that this version of the worker has. */
     listReconcileSteps: async (): Promise<ListedStep[]> =>
@@ -38,7 +40,7 @@ export function createReconcileActivities({ steps, stopping }: ReconcileActivity
       const signal = AbortSignal.any([stopping, cancellationSignal()]);
       const beating = setInterval(heartbeat, HEARTBEAT_EVERY_MS);
       try {
-        return await Promise.race([step(signal), aborted(signal)]);
+        return await Promise.race([step(deps, signal), aborted(signal)]);
       } finally {
         clearInterval(beating);
       }

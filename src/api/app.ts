@@ -3,48 +3,86 @@
 import type { RequestListener } from 'node:http';
 import { Router } from '@koa/router';
 import Koa from 'koa';
-import {
-  MAX_BODIES_BYTES,
-  MAX_BODY_BYTES,
-  MAX_FEEDS_IN_FLIGHT,
-  MAX_NOTICES_IN_FLIGHT,
-  MAX_OTHERS_IN_FLIGHT,
-  MAX_PAYMENTS_IN_FLIGHT,
-  MAX_PURCHASES_AT_WORK,
-  MAX_PURCHASES_WAITING,
-  MAX_QUERIES_IN_FLIGHT,
-  MAX_STAFF_IN_FLIGHT,
-  MAX_WEBHOOK_BYTES,
-} from '../domain/limits.ts';
-import type { OrderEngine } from '../engine/order-engine.ts';
-import { createEventFeed, type EventTicker } from '../events/event-feed.ts';
+import type { EngineNotifier, OrderEngine } from '../engine/order-engine.ts';
+import type { EventTicker } from '../events/feed.ts';
 import type { LaneName, Metrics } from '../metrics.ts';
-import type { PaymentProvider } from '../payments/provider.ts';
-import type { OrderSigner } from '../payments/signed-order.ts';
+import type { PaymentProvider } from '../providers/provider.ts';
+import type { OrderSigner } from '../providers/signed-order.ts';
 import type { UrlRules } from '../push/address.ts';
 import type { Stores } from '../stores/open.ts';
-import { mountAdmin } from './admin/routes.ts';
+import { mountAdmin } from './calls/calls.ts';
+import { createLostOrders, createProjection, createWorkflowQueries, listOrders } from './calls/find-order.ts';
+import { cancelOrder, getOrder, payOrder, placeOrder } from './calls/orders.ts';
+import { createAbsentSales, getSale } from './calls/sale-views.ts';
+import type { TicketRules } from './calls/ticket.ts';
+import { countNotices, createReceiveNotice } from './calls/webhooks.ts';
 import { createDemoRoutes, type DemoOptions } from './demo-routes.ts';
 import { createHealthRoutes } from './health-routes.ts';
 import { authenticate, type RequestState, type TokenRules } from './http/auth.ts';
-import { shareAcrossOrigins } from './http/cross-origin.ts';
-import { answerDirectly } from './http/http-server.ts';
-import { type BodyState } from './http/http-server.ts';
-import { createBodyBudget, jsonBody, textBody } from './http/json-body.ts';
-import { createLane, shedPurchases, type Lane } from './http/load-shed.ts';
+import {
+  shareAcrossOrigins,
+  answerDirectly,
+  type BodyState,
+  createLane,
+  shedPurchases,
+  type Lane,
+} from './http/http-server.ts';
 import { problemResponder } from './http/problem.ts';
 import { createShedLog, createTokenLog } from './http/refusal-logs.ts';
-import type { EngineNotifier } from './orders/engine-notifier.ts';
-import { createLostOrders } from './orders/lost-orders.ts';
-import { createWorkflowQueries } from './orders/lost-orders.ts';
-import { createOrderRoutes } from './orders/order-routes.ts';
-import { createListOrders, createOrderFinder } from './orders/order-view.ts';
-import { createPaymentPage } from './orders/payment-page.ts';
-import { createPlaceOrder } from './orders/place-order.ts';
-import { createProjection } from './orders/projection.ts';
-import type { VerifyTicket } from './orders/ticket.ts';
-import { createAbsentSales, createGetSale } from './sale-routes.ts';
-import { countNotices, createReceiveNotice } from './webhook-routes.ts';
+import { MAX_BODY_BYTES } from './http/request.ts';
+import { createBodyBudget, jsonBody, textBody } from './http/request.ts';
+
+/**
+ * Bytes of bodies that one API process keeps at once: of notices so many, of purchases, and of the back
+ * office. 128 of the largest notices, where 64 are worked on; thousands of usual carts. Without it 15,000
+ * connections could fill four gigabytes before anything of them is verified.
+ */
+export const MAX_BODIES_BYTES = 32 * 1024 * 1024;
+
+/** Bytes of a webhook body. Providers send whole objects, and Stripe's largest are about 100 KiB. */
+export const MAX_WEBHOOK_BYTES = 256 * 1024;
+
+/**
+ * Purchases that one API process works on at once. As many share one write to the disk of Redis: 24 accepted
+ * 5,000 orders a second where 64 accepted 8,300. Not more, because refusals share the event loop with the
+ * purchases at work (docs/decisions.md).
+ */
+export const MAX_PURCHASES_AT_WORK = 64;
+
+/**
+ * Purchases that wait for such a place: a thirtieth of a second at 8,000 a second, a quarter where an API
+ * gets so little of a machine that it takes 1,000. A refusal costs half as much as an order, so waiting
+ * spares more than it costs; but on a busy machine many would wait in vain (docs/decisions.md).
+ */
+export const MAX_PURCHASES_WAITING = 192;
+
+/** Payment notices at once: three rounds of MySQL's 20 connections. The provider repeats refused notices. */
+export const MAX_NOTICES_IN_FLIGHT = 64;
+
+/**
+ * Shoppers who wait for a payment page at once. While the provider hangs each waits for five seconds, so
+ * these calls have a lane of their own. At a third of a second each, this is far more than the provider's
+ * pace.
+ */
+export const MAX_PAYMENTS_IN_FLIGHT = 64;
+
+/** All other calls of shoppers at once. There are more, as they mostly wait for MySQL or a workflow. */
+export const MAX_OTHERS_IN_FLIGHT = 256;
+
+/** Calls of the back office at once: a few people and the shop's own systems. No crowd takes their places. */
+const MAX_STAFF_IN_FLIGHT = 64;
+
+/**
+ * Queries of Temporal at once, which callers cause. While no worker answers each takes two seconds, and they
+ * are not a part of the engine's budget: so they are few.
+ */
+const MAX_QUERIES_IN_FLIGHT = 16;
+
+/**
+ * Calls for events at once. Each consumer waits in one, so that more than there are consumers would be a
+ * mistake; and they have a lane of their own, because they stay for so long.
+ */
+export const MAX_FEEDS_IN_FLIGHT = 64;
 
 export interface AppDeps extends Stores {
   engine: OrderEngine;
@@ -54,7 +92,7 @@ export interface AppDeps extends Stores {
   eventTicker: EventTicker;
   metrics: Metrics;
   tokens: TokenRules;
-  verifyTicket: VerifyTicket;
+  tickets: TicketRules;
   trustedProxyHops: number;
   /** Which addresses endpoints may have. */
   pushRules: UrlRules;
@@ -73,8 +111,6 @@ export interface App {
 
 export function createApp(deps: AppDeps): App {
   const projection = createProjection(deps);
-  const findAbsentSale = createAbsentSales(deps.sales);
-  const openPaymentPage = createPaymentPage({ ...deps, sign: deps.signer.sign, projection });
   const health = createHealthRoutes(deps);
   const shopper = authenticate(deps.tokens, createTokenLog(deps.log));
   const purchases = openLane('purchases', MAX_PURCHASES_AT_WORK, MAX_PURCHASES_WAITING, deps);
@@ -86,22 +122,20 @@ export function createApp(deps: AppDeps): App {
   const feeds = openLane('feeds', MAX_FEEDS_IN_FLIGHT, 0, deps);
   const queryWorkflow = createWorkflowQueries(deps.engine, queries, deps.log);
   const lostOrders = createLostOrders({ ...deps, queryWorkflow });
-  const findOrder = createOrderFinder({ ...deps, projection, lostOrders });
-  const orders = createOrderRoutes({ ...deps, projection, queryWorkflow, findOrder, openPaymentPage });
-  const eventFeed = createEventFeed(deps);
+  const findAbsentSale = createAbsentSales(deps.sales);
+  const shop = { ...deps, projection, queryWorkflow, lostOrders, findAbsentSale };
   const bodies = () => createBodyBudget(MAX_BODIES_BYTES, countShed('bodies', deps));
   const [cart, notice] = [jsonBody(MAX_BODY_BYTES, bodies()), textBody(MAX_WEBHOOK_BYTES, bodies())];
 
   // A lane comes after the body and the token: neither a slow sender nor one who waits for the key of a token
   // occupies room in it. Health checks and metrics have none: they are always answered.
-  const placeOrder = createPlaceOrder({ ...deps, findAbsentSale, findOrder });
-  const purchase = [cart, shopper, purchases.enter, placeOrder] as const;
-  const poll = [shopper, others.enter, orders.getOrder] as const;
+  const purchase = [cart, shopper, purchases.enter, placeOrder.bind(undefined, shop)] as const;
+  const poll = [shopper, others.enter, getOrder.bind(undefined, shop)] as const;
   const router = new Router<RequestState & BodyState>({ sensitive: true, strict: true })
     .get('/healthz', health.healthz)
     .get('/readyz', health.readyz)
     .get('/metrics', health.metrics)
-    .get('/v1/sales/:saleId', others.enter, createGetSale({ ...deps, findAbsentSale }))
+    .get('/v1/sales/:saleId', others.enter, getSale.bind(undefined, shop))
     .post(
       '/v1/webhooks/payments',
       countNotices(deps.metrics),
@@ -110,10 +144,10 @@ export function createApp(deps: AppDeps): App {
       createReceiveNotice(deps),
     )
     .post('/v1/orders', ...purchase)
-    .get('/v1/orders', shopper, others.enter, createListOrders({ ...deps, projection }))
+    .get('/v1/orders', shopper, others.enter, listOrders.bind(undefined, shop))
     .get('/v1/orders/:orderNo', ...poll)
-    .post('/v1/orders/:orderNo/cancel', shopper, others.enter, orders.cancelOrder)
-    .post('/v1/orders/:orderNo/payment', shopper, payments.enter, orders.payOrder);
+    .post('/v1/orders/:orderNo/cancel', shopper, others.enter, cancelOrder.bind(undefined, shop))
+    .post('/v1/orders/:orderNo/payment', shopper, payments.enter, payOrder.bind(undefined, shop));
   if (deps.demo) {
     const demo = createDemoRoutes(deps.demo);
     router
@@ -125,11 +159,7 @@ export function createApp(deps: AppDeps): App {
 
   // A router tries all of its paths for each call, so shoppers' calls do not come to that of the back office.
   const staff = new Router<RequestState & BodyState>({ sensitive: true, strict: true });
-  mountAdmin(
-    staff,
-    { ...deps, eventFeed, lostOrders },
-    { caller: shopper, bodies: bodies(), lane: staffCalls, feeds },
-  );
+  mountAdmin(staff, { ...deps, lostOrders }, { caller: shopper, bodies: bodies(), lane: staffCalls, feeds });
 
   const app = new Koa({ proxy: deps.trustedProxyHops > 0, maxIpsCount: deps.trustedProxyHops });
   app.use(problemResponder(deps.log)).use(router.routes()).use(staff.routes()).use(staff.allowedMethods());

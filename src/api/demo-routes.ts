@@ -5,8 +5,17 @@ import { createRequire } from 'node:module';
 import { extname } from 'node:path';
 import type { Context } from 'koa';
 import { ulid } from 'ulidx';
+import { z } from 'zod';
 import type { SignToken } from './http/auth.ts';
-import type { TokenReply } from './http/replies.ts';
+
+/** The demo's alone. */
+export const tokenReply = z.strictObject({
+  token: z.string(),
+  userId: z.string(),
+  saleId: z.string(),
+  temporalUiUrl: z.string().nullable(),
+});
+type TokenReply = z.infer<typeof tokenReply>;
 
 export interface DemoOptions {
   saleId: string;

@@ -6,7 +6,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Client } from '@temporalio/client';
 import type { Logger } from 'pino';
-import { WrongDeploymentError } from '../domain/deployment.ts';
+import { WrongDeploymentError } from '../deployment.ts';
 import { isOwnQueue } from '../engine/reconcile-schedule.ts';
 import type { Stores } from '../stores/open.ts';
 

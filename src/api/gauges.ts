@@ -4,7 +4,7 @@ import cluster from 'node:cluster';
 import { AggregatorRegistry, Gauge } from 'prom-client';
 import { z } from 'zod';
 import type { Metrics } from '../metrics.ts';
-import type { Endpoint } from '../stores/mysql/push/endpoints.ts';
+import type { Endpoint } from '../push/endpoints.sql.ts';
 import type { Stores } from '../stores/open.ts';
 
 // The metrics of several API processes as one: a scrape reaches any of them, which asks the process that
@@ -106,7 +106,7 @@ const WAITING_MAX = 10_000;
 /** Read at each scrape. Every process of the API shows the same, so of several the first one counts. */
 export function showEventLag(
   { registry }: Pick<Metrics, 'registry'>,
-  { eventDispatch, eventConsumers }: Stores,
+  { eventRows, eventConsumers }: Stores,
 ): void {
   const shared = { registers: [registry], aggregator: 'first' as const };
   const waiting = new Gauge({
@@ -114,7 +114,7 @@ export function showEventLag(
     name: 'holdfast_event_lag',
     help: `Events that are recorded and cannot be read yet, counted up to ${WAITING_MAX}; NaN: unknown.`,
     async collect() {
-      waiting.set((await inTime(eventDispatch.countWaiting(WAITING_MAX), EVENTS_TIMEOUT_MS)) ?? Number.NaN);
+      waiting.set((await inTime(eventRows.countWaiting(WAITING_MAX), EVENTS_TIMEOUT_MS)) ?? Number.NaN);
     },
   });
   const behind = new Gauge({

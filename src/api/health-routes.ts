@@ -1,10 +1,22 @@
 /** /healthz: this process lives. /readyz: it can take orders. /metrics: its counters. */
 
 import type { Context } from 'koa';
+import { z } from 'zod';
 import type { Metrics } from '../metrics.ts';
-import { isAnswering } from '../stores/mysql/connection.ts';
+import { isAnswering } from '../mysql/connection.ts';
 import type { Stores } from '../stores/open.ts';
-import type { HealthReply, ReadyReply } from './http/replies.ts';
+
+export const healthReply = z.strictObject({ status: z.literal('ok') });
+type HealthReply = z.infer<typeof healthReply>;
+
+const upOrDown = z.enum(['up', 'down']);
+
+export const readyReply = z.strictObject({
+  status: z.enum(['ready', 'not_ready']),
+  redis: upOrDown,
+  mysql: upOrDown,
+});
+type ReadyReply = z.infer<typeof readyReply>;
 
 /** A store that needs longer is as good as away. In ms. */
 const PROBE_TIMEOUT_MS = 1_000;

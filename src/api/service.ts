@@ -4,22 +4,20 @@ import assert from 'node:assert/strict';
 import { Client, Connection, type ConnectionOptions } from '@temporalio/client';
 import type { Logger } from 'pino';
 import type { ApiConfig } from '../config.ts';
-import { createOrderEngine } from '../engine/order-engine.ts';
-import { createEventTicker } from '../events/event-feed.ts';
+import { createEngineNotifier, createOrderEngine } from '../engine/order-engine.ts';
+import { createEventTicker } from '../events/feed.ts';
 import { createMetrics, type Metrics } from '../metrics.ts';
-import type { PaymentProvider } from '../payments/provider.ts';
-import { createOrderSigner } from '../payments/signed-order.ts';
 import type { Service } from '../process.ts';
+import type { PaymentProvider } from '../providers/provider.ts';
+import { createOrderSigner } from '../providers/signed-order.ts';
 import type { Stores } from '../stores/open.ts';
 import { createApp } from './app.ts';
+import { ticketKeys } from './calls/ticket.ts';
 import type { DemoOptions } from './demo-routes.ts';
 import { createDeploymentChecks } from './deployment-checks.ts';
 import { showDrift, showEventLag, showPush } from './gauges.ts';
-import { createTokenSigner } from './http/auth.ts';
+import { createTokenSigner, createKeySet } from './http/auth.ts';
 import { createHttpServer } from './http/http-server.ts';
-import { createKeySet } from './http/jwks.ts';
-import { createEngineNotifier } from './orders/engine-notifier.ts';
-import { createTicketVerifier, ticketKeys } from './orders/ticket.ts';
 
 export interface ApiParts {
   stores: Stores;
@@ -71,13 +69,13 @@ export async function startApi(
     metrics,
     tokens: { ...tokens, keys },
     corsOrigins: config.CORS_ORIGINS ?? [],
-    verifyTicket: createTicketVerifier({
+    tickets: {
       keys: ticketKeys(
         ticketKeySet ? { secret: undefined, keys: ticketKeySet } : { secret: tokens.secret, keys },
       ),
       issuer: config.TICKET_ISSUER,
       audience: config.TICKET_AUDIENCE,
-    }),
+    },
     trustedProxyHops: config.TRUSTED_PROXY_HOPS,
     pushRules: {
       allowPrivate: config.PUSH_ALLOW_PRIVATE === 'true',

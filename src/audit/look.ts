@@ -1,15 +1,15 @@
 /** One look at the system: what all sales share is read once, and each sale by itself. */
 
 import type { Client } from '@temporalio/client';
-import { parseOrderNo } from '../domain/order.ts';
-import type { CollectedPayment } from '../domain/payment.ts';
-import type { StockCount } from '../domain/sale.ts';
-import { readCollected } from '../payments/collected.ts';
-import type { PaymentProvider } from '../payments/provider.ts';
-import { type AuditedFeed, readFeed, readStrayMoney, readMysqlSale } from '../stores/audit/mysql-reads.ts';
-import { readRedisSale } from '../stores/audit/redis-reads.ts';
+import type { CollectedPayment } from '../money/payment.ts';
+import { parseOrderNo } from '../orders/order.ts';
+import { readCollected } from '../providers/collected.ts';
+import type { PaymentProvider } from '../providers/provider.ts';
+import type { StockCount } from '../sales/sale.ts';
 import type { Stores } from '../stores/open.ts';
 import { ORDER_WORKFLOW, REFUND_WORKFLOW, TASK_QUEUE } from '../workflows/contract.ts';
+import { readRedisSale } from './reads.redis.ts';
+import { type AuditedFeed, readFeed, readStrayMoney, readMysqlSale } from './reads.sql.ts';
 
 // The types of the audit: what its rules look at, and what they return.
 

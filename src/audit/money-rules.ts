@@ -1,11 +1,10 @@
 /** The rules about money: what was paid, what is owed, and what came back. */
 
-import { isFinal, type OrderState } from '../domain/order.ts';
-import type { CollectedPayment } from '../domain/payment.ts';
-import { sumReversals, isUnrequested, sumRefunds } from '../domain/reversals.ts';
-import type { AuditedPayment } from '../stores/audit/mysql-reads.ts';
+import { type CollectedPayment, sumReversals, isUnrequested, sumRefunds } from '../money/payment.ts';
+import { isFinal, type OrderState } from '../orders/order.ts';
 import { refundWorkflowId } from '../workflows/contract.ts';
 import type { Rule, SaleSnapshot } from './look.ts';
+import type { AuditedPayment } from './reads.sql.ts';
 
 // The audit's rules about payments: each is known, and pays for an order, goes back or is parked.
 

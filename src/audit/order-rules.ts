@@ -1,10 +1,10 @@
 /** The rules about orders, their stock and their events. */
 
-import { isFinal, parseOrderNo } from '../domain/order.ts';
-import type { StockCount } from '../domain/sale.ts';
-import type { AuditedNews } from '../stores/audit/mysql-reads.ts';
-import { type RedisHold, limitField } from '../stores/audit/redis-reads.ts';
+import { isFinal, parseOrderNo } from '../orders/order.ts';
+import type { StockCount } from '../sales/sale.ts';
 import type { Rule, SaleSnapshot } from './look.ts';
+import { type RedisHold, limitField } from './reads.redis.ts';
+import type { AuditedNews } from './reads.sql.ts';
 
 // The audit's rules about orders: none is lost, each moves on until it ends once, and all stores agree.
 

@@ -8,10 +8,11 @@ import {
 } from '@temporalio/client';
 import { TypedSearchAttributes } from '@temporalio/common';
 import { z } from 'zod';
-import { orderStateSchema, type Order } from '../domain/content.ts';
-import { formatMoney } from '../domain/money.ts';
-import { parseOrderNo, type OrderState } from '../domain/order.ts';
-import type { RefundReason } from '../domain/payment.ts';
+import { formatMoney, type RefundReason } from '../money/payment.ts';
+import { orderStateSchema, type Order } from '../orders/content.ts';
+import { parseOrderNo, type OrderState } from '../orders/order.ts';
+import type { StoredOrder } from '../orders/rows.sql.ts';
+import type { Stores } from '../stores/open.ts';
 import {
   cancelRequested,
   ORDER_WORKFLOW,
@@ -48,7 +49,7 @@ export interface WorkflowRun {
   pending: PendingStep[];
 }
 
-export interface PendingStep {
+interface PendingStep {
   name: string;
   /** Which try is under way or next. */
   attempt: number;
@@ -58,84 +59,85 @@ export interface PendingStep {
   nextTryAt: Date | undefined;
 }
 
-export function createWorkflowRuns(client: Client) {
-  const call = <T>(work: () => Promise<T>) => client.withDeadline(Date.now() + CALL_TIMEOUT_MS, work);
+/** The oldest first; empty when Temporal has no such workflow. Older runs may be listed a second late. */
+export async function listWorkflowRuns(client: Client, workflowId: string): Promise<WorkflowRun[]> {
+  const [current, listed] = await Promise.all([
+    describeWorkflow(client, workflowId),
+    listRunIds(client, workflowId),
+  ]);
+  const runIds = new Set([...listed, ...(current ? [current.runId] : [])]);
+  const runs = await Promise.all([...runIds].map((runId) => readRun(client, workflowId, runId)));
+  return runs
+    .filter((run) => run !== undefined)
+    .toSorted((a, b) => a.startedAt.getTime() - b.startedAt.getTime());
+}
 
-  async function describe(workflowId: string) {
-    try {
-      return await call(() => client.workflow.getHandle(workflowId).describe());
-    } catch (error) {
-      if (error instanceof WorkflowNotFoundError) return undefined;
-      throw error;
+/**
+ * Has the steps that wait for their next try tried at once.
+ * @returns how many
+ */
+export async function nudgeWorkflow(client: Client, workflowId: string): Promise<number> {
+  const pending = (await describeWorkflow(client, workflowId))?.raw.pendingActivities ?? [];
+  const waiting = pending.filter((step) => toPendingStep(step).nextTryAt !== undefined);
+  for (const { activityId } of waiting) {
+    await inTime(client, () =>
+      client.workflowService.resetActivity({
+        namespace: client.options.namespace,
+        execution: { workflowId },
+        identity: IDENTITY,
+        id: activityId ?? '',
+      }),
+    );
+  }
+  return waiting.length;
+}
+
+async function describeWorkflow(client: Client, workflowId: string) {
+  try {
+    return await inTime(client, () => client.workflow.getHandle(workflowId).describe());
+  } catch (error) {
+    if (error instanceof WorkflowNotFoundError) return undefined;
+    throw error;
+  }
+}
+
+async function listRunIds(client: Client, workflowId: string): Promise<string[]> {
+  return inTime(client, async () => {
+    const runIds: string[] = [];
+    // A provider's id of a payment may have any characters.
+    const query = `WorkflowId = "${workflowId.replaceAll(/["\\]/g, '\\$&')}"`;
+    for await (const { runId } of client.workflow.list({ query, pageSize: RUNS_MAX })) {
+      if (runIds.push(runId) >= RUNS_MAX) break;
     }
+    return runIds;
+  });
+}
+
+async function readRun(client: Client, workflowId: string, runId: string): Promise<WorkflowRun | undefined> {
+  try {
+    const handle = client.workflow.getHandle(workflowId, runId);
+    const [described, history] = await Promise.all([
+      inTime(client, () => handle.describe()),
+      inTime(client, () => handle.fetchHistory()),
+    ]);
+    return {
+      workflowId,
+      runId,
+      status: described.status.name,
+      startedAt: described.startTime,
+      closedAt: described.closeTime,
+      moments: (history.events ?? []).flatMap(toMoment),
+      pending: (described.raw.pendingActivities ?? []).map(toPendingStep),
+    };
+  } catch (error) {
+    // It was deleted since it was listed.
+    if (error instanceof WorkflowNotFoundError) return undefined;
+    throw error;
   }
+}
 
-  async function listRunIds(workflowId: string): Promise<string[]> {
-    return call(async () => {
-      const runIds: string[] = [];
-      // A provider's id of a payment may have any characters.
-      const query = `WorkflowId = "${workflowId.replaceAll(/["\\]/g, '\\$&')}"`;
-      for await (const { runId } of client.workflow.list({ query, pageSize: RUNS_MAX })) {
-        if (runIds.push(runId) >= RUNS_MAX) break;
-      }
-      return runIds;
-    });
-  }
-
-  async function readRun(workflowId: string, runId: string): Promise<WorkflowRun | undefined> {
-    try {
-      const handle = client.workflow.getHandle(workflowId, runId);
-      const [described, history] = await Promise.all([
-        call(() => handle.describe()),
-        call(() => handle.fetchHistory()),
-      ]);
-      return {
-        workflowId,
-        runId,
-        status: described.status.name,
-        startedAt: described.startTime,
-        closedAt: described.closeTime,
-        moments: (history.events ?? []).flatMap(toMoment),
-        pending: (described.raw.pendingActivities ?? []).map(toPendingStep),
-      };
-    } catch (error) {
-      // It was deleted since it was listed.
-      if (error instanceof WorkflowNotFoundError) return undefined;
-      throw error;
-    }
-  }
-
-  return {
-    /** The oldest first; empty when Temporal has no such workflow. Older runs may be listed a second late. */
-    async list(workflowId: string): Promise<WorkflowRun[]> {
-      const [current, listed] = await Promise.all([describe(workflowId), listRunIds(workflowId)]);
-      const runIds = new Set([...listed, ...(current ? [current.runId] : [])]);
-      const runs = await Promise.all([...runIds].map((runId) => readRun(workflowId, runId)));
-      return runs
-        .filter((run) => run !== undefined)
-        .toSorted((a, b) => a.startedAt.getTime() - b.startedAt.getTime());
-    },
-
-    /**
-     * Has the steps that wait for their next try tried at once.
-     * @returns how many
-     */
-    async nudge(workflowId: string): Promise<number> {
-      const pending = (await describe(workflowId))?.raw.pendingActivities ?? [];
-      const waiting = pending.filter((step) => toPendingStep(step).nextTryAt !== undefined);
-      for (const { activityId } of waiting) {
-        await call(() =>
-          client.workflowService.resetActivity({
-            namespace: client.options.namespace,
-            execution: { workflowId },
-            identity: IDENTITY,
-            id: activityId ?? '',
-          }),
-        );
-      }
-      return waiting.length;
-    },
-  };
+function inTime<T>(client: Client, work: () => Promise<T>, timeoutMs = CALL_TIMEOUT_MS): Promise<T> {
+  return client.withDeadline(Date.now() + timeoutMs, work);
 }
 
 const timestamp = z
@@ -223,8 +225,7 @@ export function createOrderEngine(
     taskQueue = TASK_QUEUE,
   }: { eager?: boolean; callTimeoutMs?: number; taskQueue?: string } = {},
 ) {
-  const call = <T>(work: () => Promise<T>, timeoutMs = callTimeoutMs) =>
-    client.withDeadline(Date.now() + timeoutMs, work);
+  const call = <T>(work: () => Promise<T>, timeoutMs = callTimeoutMs) => inTime(client, work, timeoutMs);
   const start = (order: Order, storedAhead?: OrderState, windowEndsAtMs?: number) =>
     call(() =>
       client.workflow.start(ORDER_WORKFLOW, {
@@ -420,4 +421,55 @@ function cutBytes(text: string, bytes: number): string {
 
 function detailsOf({ total, currency, reservedAtMs }: Order): string {
   return `${total} ${currency} (minor units), reserved ${new Date(reservedAtMs).toISOString()}`;
+}
+
+/** Notifications under way in this process; the relay takes the rest two seconds later. */
+const IN_FLIGHT_MAX = 64;
+
+export interface NotifierDeps extends Stores {
+  engine: Pick<OrderEngine, 'signalPaymentReceived' | 'signalCancelRequested'>;
+}
+
+export type EngineNotifier = ReturnType<typeof createEngineNotifier>;
+
+export function createEngineNotifier({ engine, budget, reservations, log }: NotifierDeps) {
+  const inFlight = new Set<Promise<void>>();
+
+  async function notify(
+    { order, state, windowEndsAtMs }: StoredOrder,
+    signal: OrderEngine['signalPaymentReceived'],
+  ): Promise<void> {
+    const { orderNo } = order;
+    try {
+      await reservations.project(orderNo, state);
+      if ((await budget.acquire([orderNo])).length === 0) return;
+      try {
+        await signal(order, windowEndsAtMs, state);
+      } catch (error) {
+        await budget.release([orderNo]);
+        throw error;
+      }
+    } catch (error) {
+      log.warn({ err: error, orderNo }, 'the workflow was not signalled; the relay will do it');
+    }
+  }
+
+  function inBackground(work: () => Promise<void>): void {
+    if (inFlight.size >= IN_FLIGHT_MAX) return;
+    const running = work().finally(() => inFlight.delete(running));
+    inFlight.add(running);
+  }
+
+  return {
+    paymentReceived: (stored: StoredOrder): void =>
+      inBackground(() => notify(stored, engine.signalPaymentReceived)),
+
+    cancelRequested: (stored: StoredOrder): void =>
+      inBackground(() => notify(stored, engine.signalCancelRequested)),
+
+    /** For an ordered shutdown: what is under way is finished. */
+    async drain(): Promise<void> {
+      await Promise.all(inFlight);
+    },
+  };
 }

@@ -11,7 +11,7 @@ import {
   type ScheduleDescription,
   type ScheduleOptions,
 } from '@temporalio/client';
-import { showDeployment, WrongDeploymentError, type Deployment } from '../domain/deployment.ts';
+import { showDeployment, WrongDeploymentError, type Deployment } from '../deployment.ts';
 import { RECONCILE_WORKFLOW, reconcileScheduleOf } from '../workflows/contract.ts';
 
 /**
@@ -34,53 +34,57 @@ export interface QueueOwner {
   deployment: Deployment;
 }
 
-export type ReconcileSchedule = ReturnType<typeof createReconcileSchedule>;
+export interface WantedSchedule extends QueueOwner {
+  /** The interval of the runs. While one goes on, those that would overlap it are skipped. */
+  everyMs: number;
+}
 
 /**
- * @param everyMs the interval of the runs; while one goes on, those that would overlap it are skipped
  * @param stopping ends the wait for a call, as a process that stops has less time than one may take
+ * @throws WrongDeploymentError; when Temporal is away
  */
-export function createReconcileSchedule(
+export async function hasSchedule(
   client: Client,
-  { everyMs, ...owner }: QueueOwner & { everyMs: number },
+  owner: QueueOwner,
   stopping?: AbortSignal,
-) {
-  const call = <T>(work: () => Promise<T>) => {
-    const answer = client.withDeadline(Date.now() + CALL_TIMEOUT_MS, work);
-    return stopping ? untilAborted(answer, stopping) : answer;
-  };
-  const wanted = optionsOf(owner, everyMs);
-  const find = () => call(() => findSchedule(client, owner));
+): Promise<boolean> {
+  return (await inTime(client, () => findSchedule(client, owner), stopping)) !== undefined;
+}
 
-  return {
-    /** @throws WrongDeploymentError; when Temporal is away */
-    exists: async (): Promise<boolean> => (await find()) !== undefined,
+/**
+ * Makes the schedule, or brings it up to date. Other workers may do so at the same time. A schedule that an
+ * operator paused stays paused.
+ * @param stopping ends the wait for a call
+ * @throws WrongDeploymentError; when Temporal is away: to be called again
+ */
+export async function ensureSchedule(
+  client: Client,
+  schedule: WantedSchedule,
+  stopping?: AbortSignal,
+): Promise<EnsureOutcome> {
+  const wanted = optionsOf(schedule);
+  const found = await inTime(client, () => findSchedule(client, schedule), stopping);
+  if (found && isAsWanted(found, wanted)) return 'unchanged';
+  if (found) {
+    const handle = client.schedule.getHandle(wanted.scheduleId);
+    const { scheduleId: _, ...options } = wanted;
+    await inTime(client, () => handle.update(({ state }) => ({ ...options, state })), stopping);
+    return 'updated';
+  }
+  try {
+    await inTime(client, () => client.schedule.create(wanted), stopping);
+    return 'created';
+  } catch (error) {
+    if (!(error instanceof ScheduleAlreadyRunning)) throw error;
+    // Another worker was first: of this deployment, or of another.
+    await inTime(client, () => findSchedule(client, schedule), stopping);
+    return 'unchanged';
+  }
+}
 
-    /**
-     * Makes the schedule, or brings it up to date. Other workers may do so at the same time. A schedule that
-     * an operator paused stays paused.
-     * @throws WrongDeploymentError; when Temporal is away: to be called again
-     */
-    async ensure(): Promise<EnsureOutcome> {
-      const found = await find();
-      if (found && isAsWanted(found, wanted)) return 'unchanged';
-      if (found) {
-        const handle = client.schedule.getHandle(wanted.scheduleId);
-        const { scheduleId: _, ...options } = wanted;
-        await call(() => handle.update(({ state }) => ({ ...options, state })));
-        return 'updated';
-      }
-      try {
-        await call(() => client.schedule.create(wanted));
-        return 'created';
-      } catch (error) {
-        if (!(error instanceof ScheduleAlreadyRunning)) throw error;
-        // Another worker was first: of this deployment, or of another.
-        await find();
-        return 'unchanged';
-      }
-    },
-  };
+function inTime<T>(client: Client, work: () => Promise<T>, stopping: AbortSignal | undefined): Promise<T> {
+  const answer = client.withDeadline(Date.now() + CALL_TIMEOUT_MS, work);
+  return stopping ? untilAborted(answer, stopping) : answer;
 }
 
 /**
@@ -129,7 +133,7 @@ function untilAborted<T>(answer: Promise<T>, signal: AbortSignal): Promise<T> {
   });
 }
 
-function optionsOf({ taskQueue, deployment }: QueueOwner, everyMs: number) {
+function optionsOf({ taskQueue, deployment, everyMs }: WantedSchedule) {
   const scheduleId = reconcileScheduleOf(taskQueue);
   return {
     scheduleId,

@@ -2,14 +2,14 @@
 
 import type { Command } from 'commander';
 import { z } from 'zod';
-import type { Order } from '../domain/content.ts';
-import { formatMoney } from '../domain/money.ts';
-import { parseOrderNo, type OrderState, orderDeadlineMs, isFinal } from '../domain/order.ts';
-import { createWorkflowRuns, type WorkflowRun } from '../engine/order-engine.ts';
-import { readMysqlLife, type MysqlLife } from '../stores/mysql/ops/order-life.ts';
-import type { ParkedEntry } from '../stores/mysql/ops/parked-work.ts';
-import { formatSaleShard } from '../stores/redis/keys.ts';
-import { readRedisLife, type RedisLife } from '../stores/redis/order-life.ts';
+import { listWorkflowRuns, type WorkflowRun } from '../engine/order-engine.ts';
+import { formatMoney } from '../money/payment.ts';
+import type { Order } from '../orders/content.ts';
+import { readRedisLife, type RedisLife } from '../orders/life.redis.ts';
+import { readMysqlLife, type MysqlLife } from '../orders/life.sql.ts';
+import { parseOrderNo, type OrderState, orderDeadlineMs, isFinal } from '../orders/order.ts';
+import type { ParkedEntry } from '../parked/work.sql.ts';
+import { formatSaleShard } from '../redis/keys.ts';
 import { refundWorkflowId } from '../workflows/contract.ts';
 import { messageOf, type Parts } from './parts.ts';
 import type { Shell } from './parts.ts';
@@ -85,8 +85,8 @@ async function readOrderLife(parts: Parts, orderNo: string): Promise<OrderLife> 
   ]);
   const workflowIds = [orderNo, ...mysql.payments.map(refundWorkflowId)];
   const temporal = await ask(async () => {
-    const runs = createWorkflowRuns(await parts.temporal());
-    return (await Promise.all(workflowIds.map((workflowId) => runs.list(workflowId)))).flat();
+    const client = await parts.temporal();
+    return (await Promise.all(workflowIds.map((workflowId) => listWorkflowRuns(client, workflowId)))).flat();
   });
   return { orderNo, mysql, redis, temporal };
 }

@@ -2,13 +2,12 @@
 
 import { Option, type Command } from 'commander';
 import { z } from 'zod';
-import { parseOrderNo } from '../domain/order.ts';
-import { createWorkflowRuns } from '../engine/order-engine.ts';
-import type { ParkedEntry } from '../stores/mysql/ops/parked-work.ts';
-import type { Decision } from '../stores/mysql/rows/audit-log.ts';
-import { PARKED_KINDS } from '../stores/mysql/rows/parked.ts';
-import { putIntoOutbox } from '../stores/redis/outbox.ts';
-import { createReservations } from '../stores/redis/reservations.ts';
+import { nudgeWorkflow } from '../engine/order-engine.ts';
+import { parseOrderNo } from '../orders/order.ts';
+import { createReservations } from '../orders/reservations.redis.ts';
+import { type Decision, PARKED_KINDS } from '../parked/parked.sql.ts';
+import type { ParkedEntry } from '../parked/work.sql.ts';
+import { putIntoOutbox } from '../redis/outbox.ts';
 import { refundWorkflowId } from '../workflows/contract.ts';
 import { adviceOn } from './order-commands.ts';
 import { messageOf, type Parts } from './parts.ts';
@@ -48,7 +47,7 @@ async function retryParked(parts: Parts, entry: ParkedEntry, decision: Decision)
         return done('It is due at once, after what waits of the same order; a worker delivers it.');
       return done(`It is due before all other work. ${await nudge(parts, entry)}`);
     case 'ended':
-      return settleEnded(parts, entry, decision);
+      return finishEnded(parts, entry, decision);
     case 'not-stored':
       return putBack(parts, entry, entry.reference, decision);
     case 'outbox':
@@ -67,7 +66,7 @@ async function retryParked(parts: Parts, entry: ParkedEntry, decision: Decision)
 }
 
 /** The order has ended in MySQL, and Redis is to follow. */
-async function settleEnded(parts: Parts, entry: ParkedEntry, decision: Decision): Promise<Retried> {
+async function finishEnded(parts: Parts, entry: ParkedEntry, decision: Decision): Promise<Retried> {
   const reservations = createReservations(await parts.redis(), NO_ORDERS);
   const stored = await parts.mysql().orders.read(entry.reference);
   if (!stored) throw new OpsError(`Order ${entry.reference} is gone from MySQL.`);
@@ -110,9 +109,9 @@ async function nudge(parts: Parts, { kind, reference }: ParkedEntry): Promise<st
       ? [reference]
       : (await parts.mysql().parkedWork.listPayments(reference)).map(refundWorkflowId);
   try {
-    const runs = createWorkflowRuns(await parts.temporal());
+    const client = await parts.temporal();
     let nudged = 0;
-    for (const workflowId of workflowIds) nudged += await runs.nudge(workflowId);
+    for (const workflowId of workflowIds) nudged += await nudgeWorkflow(client, workflowId);
     return nudged > 0 ? 'Its failing step is tried at once.' : 'No step of a workflow was waiting.';
   } catch (error) {
     return `A failing step could not be hurried, and goes on at its own pace: ${messageOf(error)}`;

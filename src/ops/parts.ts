@@ -3,14 +3,14 @@
 import { Client, Connection } from '@temporalio/client';
 import { pino } from 'pino';
 import type { OpsConfig } from '../config.ts';
-import { openProvider } from '../payments/open.ts';
-import { createPaced } from '../payments/pacing.ts';
-import type { PaymentProvider } from '../payments/provider.ts';
+import { createMysqlPool, type Pool } from '../mysql/connection.ts';
+import { openProvider } from '../providers/open.ts';
+import { createPaced } from '../providers/pacing.ts';
+import type { PaymentProvider } from '../providers/provider.ts';
+import { connectRedis, type RedisClient } from '../redis/connection.ts';
+import { mysqlStores } from '../stores/bound.ts';
 import { createDeploymentStores } from '../stores/deployment.ts';
-import { mysqlStores } from '../stores/mysql-stores.ts';
-import { createMysqlPool, type Pool } from '../stores/mysql/connection.ts';
 import { openStores, type Stores } from '../stores/open.ts';
-import { connectRedis, type RedisClient } from '../stores/redis/connection.ts';
 import { OpsError, type Terminal } from './terminal.ts';
 
 export interface OpsContext {

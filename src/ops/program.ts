@@ -3,7 +3,7 @@
 import { Command, CommanderError } from 'commander';
 import { ConfigError } from '../config.ts';
 import { redactCredentials } from '../log.ts';
-import { isUnavailable } from '../stores/mysql/connection.ts';
+import { isUnavailable } from '../mysql/connection.ts';
 import { addOrderCommands } from './order-commands.ts';
 import { addParkedCommands } from './parked-commands.ts';
 import { createParts, messageOf, type OpsContext, type Shell } from './parts.ts';

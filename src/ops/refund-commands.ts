@@ -2,14 +2,14 @@
 
 import { type Command, InvalidArgumentError } from 'commander';
 import { z } from 'zod';
-import { formatMoney } from '../domain/money.ts';
 import {
+  formatMoney,
   fingerprintOfRefund,
   refundRequestSchema,
   toRefundWish,
   type RefundRequest,
-} from '../domain/refund-wish.ts';
-import type { RequestRefundOutcome } from '../stores/mysql/money/refund-requests.ts';
+} from '../money/payment.ts';
+import type { RequestRefundOutcome } from '../money/refunds.sql.ts';
 import type { Shell } from './parts.ts';
 import { asAction, orderNo, readDecision, rowId, OpsError, UsageError, hang } from './terminal.ts';
 

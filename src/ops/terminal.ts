@@ -2,9 +2,9 @@
 
 import { InvalidArgumentError, type Command } from 'commander';
 import { z } from 'zod';
-import { MAX_DECISION_CHARS } from '../domain/limits.ts';
-import { parseOrderNo } from '../domain/order.ts';
-import type { Decision } from '../stores/mysql/rows/audit-log.ts';
+import { MAX_DECISION_CHARS } from '../limits.ts';
+import { parseOrderNo } from '../orders/order.ts';
+import type { Decision } from '../parked/parked.sql.ts';
 
 /** The command was understood and could not be carried out: exit code 1. */
 export class OpsError extends Error {

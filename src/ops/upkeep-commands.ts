@@ -2,21 +2,22 @@
 
 import { type Command, Option, InvalidArgumentError } from 'commander';
 import { z } from 'zod';
-import { createTokenSigner } from '../api/http/auth.ts';
-import { isRole, isScope, ROLE_SCOPES, SCOPES, scopesOf, type Role, type Scope } from '../api/http/scopes.ts';
+import { createTokenSigner, scopesOf } from '../api/http/auth.ts';
+import { isRole, isScope } from '../api/http/auth.ts';
+import { ROLE_SCOPES, SCOPES, type Role, type Scope } from '../api/http/scopes.ts';
 import { auditServers } from '../audit/command.ts';
 import { RULE_NAMES, type SaleAudit } from '../audit/run-audit.ts';
 import type { OpsConfig } from '../config.ts';
-import { userIdSchema } from '../domain/ids.ts';
-import { SALE_ID_PATTERN } from '../domain/limits.ts';
 import { createOrderEngine } from '../engine/order-engine.ts';
-import { createOrderSigner } from '../payments/signed-order.ts';
-import { rebuildSale, type RebuildOutcome } from '../rebuild/rebuild-sale.ts';
+import { SALE_ID_PATTERN } from '../limits.ts';
+import { readSettlement } from '../money/settlement.sql.ts';
+import { SETTLEMENT_FORMATS, writeSettlement } from '../money/settlement.ts';
+import { userIdSchema } from '../orders/content.ts';
+import { recordAction, type Decision } from '../parked/parked.sql.ts';
+import { createOrderSigner } from '../providers/signed-order.ts';
+import { rebuildSale, type RebuildOutcome } from '../reconcile/rebuild-sale.ts';
 import { erasePerson, type EraseOutcome } from '../reconcile/retention.ts';
-import { createReconcileSteps, type ReconcileSteps } from '../reconcile/steps.ts';
-import { SETTLEMENT_FORMATS, writeSettlement } from '../settlement/write-settlement.ts';
-import { readSettlement } from '../stores/mysql/ops/settlement.ts';
-import { recordAction, type Decision } from '../stores/mysql/rows/audit-log.ts';
+import { RECONCILE_STEPS } from '../reconcile/steps.ts';
 import type { StepReport } from '../workflows/contract.ts';
 import { messageOf, type Parts } from './parts.ts';
 import type { Shell } from './parts.ts';
@@ -78,16 +79,16 @@ async function reconcile(
   decision: Decision,
   terminal: Terminal,
 ): Promise<boolean> {
-  const steps = await openSteps(parts);
-  if (only !== undefined && !steps.has(only))
-    throw new UsageError(`There is no step ${only}; there are ${[...steps.keys()].join(', ')}.`);
+  const deps = await openDeps(parts);
+  if (only !== undefined && !RECONCILE_STEPS.has(only))
+    throw new UsageError(`There is no step ${only}; there are ${[...RECONCILE_STEPS.keys()].join(', ')}.`);
   const reports: Record<string, StepReport | { failed: string }> = {};
   // The steps end themselves; a Ctrl-C ends the process, and each may die at any line.
   const { signal } = new AbortController();
-  for (const [name, step] of steps) {
+  for (const [name, step] of RECONCILE_STEPS) {
     if (only !== undefined && only !== name) continue;
     reports[name] = await withProgress(terminal, name, () =>
-      step(signal).catch((error: unknown) => ({ failed: messageOf(error) })),
+      step(deps, signal).catch((error: unknown) => ({ failed: messageOf(error) })),
     );
   }
   const action = { ...decision, action: 'reconciled' as const, subject: only ?? 'all steps' };
@@ -96,9 +97,9 @@ async function reconcile(
   return Object.values(reports).every((report) => !('failed' in report));
 }
 
-async function openSteps(parts: Parts): Promise<ReconcileSteps> {
+async function openDeps(parts: Parts) {
   const stores = await parts.stores();
-  return createReconcileSteps({
+  return {
     ...stores,
     engine: createOrderEngine(await parts.temporal(), {
       eager: false,
@@ -108,7 +109,7 @@ async function openSteps(parts: Parts): Promise<ReconcileSteps> {
     signer: createOrderSigner(parts.config.ORDER_SIGNING_SECRETS),
     keep: parts.config,
     log: parts.log,
-  });
+  };
 }
 
 function printReports(reports: Record<string, StepReport | { failed: string }>, columns: number): string {

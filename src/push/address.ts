@@ -1,9 +1,11 @@
 /** Which addresses may be pushed to: no address inside the private network, unless that is allowed. */
 
-import { lookup as resolve, type LookupAddress } from 'node:dns';
+import { lookup as resolve, type LookupAddress, type LookupOptions } from 'node:dns';
 import { isIP, type LookupFunction } from 'node:net';
 import ipaddr from 'ipaddr.js';
-import { MAX_ENDPOINT_URL_CHARS } from '../domain/limits.ts';
+
+/** Characters of an endpoint's address: what browsers and proxies take as well. */
+const MAX_ENDPOINT_URL_CHARS = 2_048;
 
 /** The name or the address is not to be connected to. */
 export class ForbiddenAddressError extends Error {
@@ -43,18 +45,21 @@ type ResolveAll = (
  * resolved again, so a name that changes meanwhile leads nowhere else.
  * @param resolveAll the system's, unless a test has names of its own
  */
-export function createPublicLookup(resolveAll: ResolveAll = resolve): LookupFunction {
-  return (hostname, options, done) => {
-    const family = typeof options.family === 'number' ? options.family : 0;
-    resolveAll(hostname, { all: true, family }, (error, found) => {
-      if (error) return done(error, '');
-      const addresses = found.filter(({ address }) => isPublicAddress(address));
-      const [first] = addresses;
-      if (!first) return done(new ForbiddenAddressError(), '');
-      if (options.all === true) return done(null, addresses);
-      return done(null, first.address, first.family);
-    });
-  };
+export function lookUpPublic(
+  hostname: string,
+  options: LookupOptions,
+  done: Parameters<LookupFunction>[2],
+  resolveAll: ResolveAll = resolve,
+): void {
+  const family = typeof options.family === 'number' ? options.family : 0;
+  resolveAll(hostname, { all: true, family }, (error, found) => {
+    if (error) return done(error, '');
+    const addresses = found.filter(({ address }) => isPublicAddress(address));
+    const [first] = addresses;
+    if (!first) return done(new ForbiddenAddressError(), '');
+    if (options.all === true) return done(null, addresses);
+    return done(null, first.address, first.family);
+  });
 }
 
 /** What a deployment allows. */

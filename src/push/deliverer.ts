@@ -6,11 +6,11 @@ import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import type { LookupFunction } from 'node:net';
 import type { LimitFunction } from 'p-limit';
 import { Webhook } from 'standardwebhooks';
-import { MAX_PUSHES_IN_FLIGHT } from '../domain/limits.ts';
-import type { FeedEvent } from '../events/event-feed.ts';
-import type { ClaimedDelivery } from '../stores/mysql/push/deliveries.ts';
+import type { FeedEvent } from '../events/feed.ts';
 import type { Stores } from '../stores/open.ts';
-import { createPublicLookup, ForbiddenAddressError, isForbiddenHost } from './address.ts';
+import { ForbiddenAddressError, isForbiddenHost, lookUpPublic } from './address.ts';
+import { MAX_PUSHES_IN_FLIGHT } from './deliveries.sql.ts';
+import type { ClaimedDelivery } from './deliveries.sql.ts';
 
 // When a delivery that failed is tried again, and when an endpoint that is down is probed.
 
@@ -113,7 +113,7 @@ export interface SenderOptions {
 export function createSender({ allowPrivate, timeoutMs = ATTEMPT_TIMEOUT_MS, lookup }: SenderOptions) {
   const connections = { keepAlive: true, maxSockets: MAX_PUSHES_IN_FLIGHT, maxFreeSockets: IDLE_MAX };
   const [http, https] = [new HttpAgent(connections), new HttpsAgent(connections)];
-  const resolve = allowPrivate ? lookup : (lookup ?? createPublicLookup());
+  const resolve = allowPrivate ? lookup : (lookup ?? lookUpPublic);
 
   async function once(url: URL, headers: Record<string, string>, body: string): Promise<Answer> {
     const isTls = url.protocol === 'https:';

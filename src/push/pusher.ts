@@ -1,10 +1,9 @@
-/** Delivers events to the shop's endpoints: a lane for each, kicked when there is something to do. */
+/** Delivers events to the shop's endpoints: a lane for each, fed from the feed, kicked when it has work. */
 
+import { LRUCache } from 'lru-cache';
 import pLimit from 'p-limit';
 import type { LimitFunction } from 'p-limit';
-import { MAX_PUSHES_IN_FLIGHT } from '../domain/limits.ts';
-import type { EventFeed } from '../events/event-feed.ts';
-import type { Claim, ClaimedDelivery } from '../stores/mysql/push/deliveries.ts';
+import { type EventFilter, type FeedEvent, readEvents } from '../events/feed.ts';
 import type { Stores } from '../stores/open.ts';
 import {
   type Deliverer,
@@ -14,7 +13,9 @@ import {
   type SenderOptions,
   RETRY_PAUSES_MS,
 } from './deliverer.ts';
-import { type EventSource, createEventSource, createFeeder } from './feeder.ts';
+import { MAX_PUSHES_IN_FLIGHT } from './deliveries.sql.ts';
+import type { Claim, ClaimedDelivery, NewDelivery } from './deliveries.sql.ts';
+import type { EndpointFilter, FeedCursor, ReplayRange } from './endpoints.sql.ts';
 
 // What one endpoint has in hand in this process: nothing of it waits for another endpoint.
 
@@ -22,10 +23,7 @@ import { type EventSource, createEventSource, createFeeder } from './feeder.ts';
 const REFILL_AT = MAX_PUSHES_IN_FLIGHT / 2;
 
 export interface LaneDeps extends Stores {
-  /** Adds deliveries. @returns whether there is more at once */
-  feed: (endpointId: number) => Promise<boolean>;
-
-  source: Pick<EventSource, 'find'>;
+  source: EventSource;
   deliver: Deliverer;
   /** Bounds the work with MySQL of all endpoints together. */
   storing: LimitFunction;
@@ -36,7 +34,7 @@ export interface LaneDeps extends Stores {
 export type Lane = ReturnType<typeof createLane>;
 
 function createLane(endpointId: number, deps: LaneDeps) {
-  const { feed, deliveries, source, deliver, storing, log, stopping } = deps;
+  const { deliveries, source, deliver, storing, log, stopping } = deps;
   const inFlight = new Set<Promise<void>>();
   let looking: Promise<void> | undefined;
   /** What is to be looked for: room for more of the feed, or only what is due. */
@@ -46,7 +44,7 @@ function createLane(endpointId: number, deps: LaneDeps) {
     while (wanted && !stopping.aborted) {
       const hasFed = wanted === 'feed';
       wanted = undefined;
-      if (hasFed && (await storing(() => feed(endpointId)))) wanted = 'feed';
+      if (hasFed && (await storing(() => feedEndpoint(deps, endpointId)))) wanted = 'feed';
       const claim = await storing(() => deliveries.take(endpointId));
       if (claim) await start(claim);
     }
@@ -106,8 +104,6 @@ const IDLE_MAX_MS = 60_000;
 const STORING_MAX = 4;
 
 export interface PusherDeps extends Stores {
-  eventFeed: Pick<EventFeed, 'read'>;
-
   sender: SenderOptions;
 
   /** The pause after each failed try, in ms; for tests. */
@@ -115,10 +111,9 @@ export interface PusherDeps extends Stores {
 }
 
 export function createPusher(deps: PusherDeps, stopping: AbortSignal) {
-  const { retryPausesMs = RETRY_PAUSES_MS, endpointFeed } = deps;
+  const { retryPausesMs = RETRY_PAUSES_MS, endpoints } = deps;
   const storing = pLimit(STORING_MAX);
-  const source = createEventSource(deps.eventFeed);
-  const feed = createFeeder({ ...deps, source });
+  const source = createEventSource(deps);
   const lanes = new Map<number, { lane: Lane; sender: Sender; busyAtMs: number }>();
 
   function laneOf(endpointId: number): Lane {
@@ -129,7 +124,7 @@ export function createPusher(deps: PusherDeps, stopping: AbortSignal) {
     }
     const sender = createSender(deps.sender);
     const deliver = createDeliverer({ ...deps, retryPausesMs, storing }, sender);
-    const lane = createLane(endpointId, { ...deps, feed, source, deliver, storing, stopping });
+    const lane = createLane(endpointId, { ...deps, source, deliver, storing, stopping });
     lanes.set(endpointId, { lane, sender, busyAtMs: Date.now() });
     return lane;
   }
@@ -145,10 +140,10 @@ export function createPusher(deps: PusherDeps, stopping: AbortSignal) {
   return {
     /** One pass of a loop. @returns the pause before the next, in ms */
     async pass(): Promise<number> {
-      const busy = await endpointFeed.listBusy();
+      const busy = await endpoints.listBusy();
       for (const endpointId of busy) laneOf(endpointId).kick();
       closeIdle();
-      return (await endpointFeed.deleteRemoved()) ? 0 : LOOK_EVERY_MS;
+      return (await endpoints.deleteRemoved()) ? 0 : LOOK_EVERY_MS;
     },
 
     /** Waits for the attempts under way, each of which is bounded. */
@@ -156,5 +151,130 @@ export function createPusher(deps: PusherDeps, stopping: AbortSignal) {
       await Promise.all([...lanes.values()].map(({ lane }) => lane.drain()));
       for (const { sender } of lanes.values()) sender.close();
     },
+  };
+}
+
+// The events to be pushed: pages of the feed, of which the newest are remembered for their deliveries.
+
+/** Events that a process remembers: most are delivered soon after they were read. */
+const REMEMBERED_MAX = 2_000;
+/** Their bytes: those of 2,000 orders, or of some ten sales with all that a sale may have. */
+const REMEMBERED_BYTES_MAX = 8 * 1024 * 1024;
+/** About those of an order with a few lines. */
+const ORDER_BYTES = 1_024;
+/** How old a snapshot may be that is sent: a person may be erased meanwhile. */
+const REMEMBERED_MS = 30_000;
+/** Events that one look reads for the sake of a single one among them, where several lie close together. */
+const SPAN_MAX = 50;
+
+export interface EventPage {
+  events: FeedEvent[];
+  /** Where to go on. */
+  next: number;
+}
+
+export type EventSource = ReturnType<typeof createEventSource>;
+
+export function createEventSource(stores: Stores) {
+  const remembered = new LRUCache<number, FeedEvent>({
+    max: REMEMBERED_MAX,
+    ttl: REMEMBERED_MS,
+    maxSize: REMEMBERED_BYTES_MAX,
+    sizeCalculation: (event) => ('orderNo' in event ? ORDER_BYTES : JSON.stringify(event.data).length),
+  });
+
+  async function readPage(after: number, limit: number, filter: EventFilter = {}): Promise<EventPage> {
+    const page = await readEvents(stores, { after, limit, filter });
+    if (page.kind === 'ahead') return { events: [], next: after };
+    for (const event of page.events) remembered.set(event.sequence, event);
+    return page;
+  }
+
+  return {
+    readPage,
+
+    /** The events of these sequences; those that were deleted are missing. */
+    async find(sequences: readonly number[]): Promise<Map<number, FeedEvent>> {
+      const found = new Map<number, FeedEvent>();
+      let missing = sequences.toSorted((a, b) => a - b);
+      for (const sequence of missing) {
+        const event = remembered.get(sequence);
+        if (event) found.set(sequence, event);
+      }
+      missing = missing.filter((sequence) => !found.has(sequence));
+      // Each turn finds the first or knows that it is gone.
+      for (let first = missing[0]; first !== undefined; first = missing[0]) {
+        const end = first + SPAN_MAX;
+        const last = missing.findLast((sequence) => sequence < end) ?? first;
+        const { events, next } = await readPage(first - 1, last - first + 1);
+        for (const event of events) if (missing.includes(event.sequence)) found.set(event.sequence, event);
+        // A page of large events may end before the span does.
+        const readTo = Math.max(first, Math.min(last, next));
+        missing = missing.filter((sequence) => sequence > readTo);
+      }
+      return found;
+    },
+  };
+}
+
+/** Events of one transaction: it locks the endpoint's row for some milliseconds. */
+const PAGE_MAX = 200;
+
+export interface FeederDeps extends Stores {
+  source: Pick<EventSource, 'readPage'>;
+}
+
+/**
+ * Adds deliveries of an endpoint. What is new goes first; what is delivered again takes the room that it
+ * leaves.
+ * @returns whether there is more at once
+ */
+export async function feedEndpoint(deps: FeederDeps, endpointId: number): Promise<boolean> {
+  const { endpoints, source } = deps;
+  const place = await endpoints.readCursor(endpointId);
+  if (!place || place.room <= 0) return false;
+  const limit = Math.min(PAGE_MAX, place.room);
+  const { events, next } = await source.readPage(place.fed, limit, filterOf(place.filter));
+  if (next > place.fed) {
+    await endpoints.advance(endpointId, { from: place.fed, to: next }, events.flatMap(toDeliveries));
+    return true;
+  }
+  return place.replay ? feedAgain(deps, endpointId, place, place.replay, limit) : false;
+}
+
+async function feedAgain(
+  { endpoints, source }: FeederDeps,
+  endpointId: number,
+  { filter }: FeedCursor,
+  { after, until, sinceMs, beforeMs }: ReplayRange,
+  limit: number,
+): Promise<boolean> {
+  const { events, next } = await source.readPage(after, limit, filterOf(filter));
+  const again = events.filter(({ sequence, occurredAt }) => {
+    const atMs = Date.parse(occurredAt);
+    return sequence <= until && atMs >= sinceMs && atMs < beforeMs;
+  });
+  const to = Math.min(next, until);
+  const isLast = to >= until || to === after;
+  await endpoints.advanceReplay(endpointId, { from: after, to, isLast }, again.flatMap(toDeliveries));
+  return !isLast;
+}
+
+/** None for an event that would cause the next: no endpoint gets the event that a delivery was parked. */
+export function toDeliveries(event: FeedEvent): NewDelivery[] {
+  const { id: eventId, sequence } = event;
+  if ('orderNo' in event) return [{ eventId, sequence, line: event.orderNo }];
+  if (event.type === 'parked.opened' && isAboutDelivery(event.data['parked'])) return [];
+  return [{ eventId, sequence, line: event.saleId ?? event.type }];
+}
+
+function isAboutDelivery(parked: unknown): boolean {
+  return typeof parked === 'object' && parked !== null && 'kind' in parked && parked.kind === 'delivery';
+}
+
+function filterOf({ types, saleId }: EndpointFilter): EventFilter {
+  return {
+    ...(types && { types: new Set(types) }),
+    ...(saleId !== null && { saleId }),
   };
 }

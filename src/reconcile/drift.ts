@@ -1,13 +1,13 @@
 /** The step that compares Redis with MySQL, sale by sale, and corrects what differs and stays so. */
 
 import { setTimeout as delay } from 'node:timers/promises';
-import { rebuildSale, type RebuildDeps } from '../rebuild/rebuild-sale.ts';
-import type { SaleBooks, BookedState } from '../stores/mysql/upkeep/sale-books.ts';
+import { limitField, parseLimitField, returnMark } from '../redis/keys.ts';
 import type { Stores } from '../stores/open.ts';
-import type { DriftEntry } from '../stores/redis/drift-board.ts';
-import { limitField, parseLimitField, returnMark } from '../stores/redis/keys.ts';
-import { type HeldCart, type SaleLooked, LookOverError, type HeldWalk } from '../stores/redis/sale-mends.ts';
-import type { Step } from './walk.ts';
+import type { StepReport } from '../workflows/contract.ts';
+import type { DriftEntry } from './drift-board.redis.ts';
+import { type HeldCart, type SaleLooked, LookOverError, type HeldWalk } from './mends.redis.ts';
+import { rebuildSale, type RebuildDeps } from './rebuild-sale.ts';
+import type { SaleBooks, BookedState } from './sale-books.sql.ts';
 
 // Compares a sale in Redis and MySQL, and says what differs. What is on its way from one to the other is no
 // difference: MySQL is read after Redis, and each order that it has moved on since is known by its number.
@@ -322,66 +322,63 @@ const LOOKS_BEGIN_MS = 150_000;
 /** Limits in doubt that are looked at with the stock, at one moment: about a millisecond of Redis. */
 const DOUBTED_MAX = 500;
 
-export function createDriftStep(deps: RebuildDeps): Step {
+export async function mendDrift(deps: RebuildDeps, signal: AbortSignal): Promise<StepReport> {
   const { holds, driftBoard, repairs, log } = deps;
-
-  return async (signal) => {
-    const report = { looked: 0, repaired: 0, parked: 0 };
-    const entries: DriftEntry[] = [];
-    const failures: unknown[] = [];
-    /** When each sale was last compared whole, and why those were not that this run has left out. */
-    const comparedAtMs = new Map<string, number>();
-    const notCompared = new Map<string, string>();
-    // One that cannot be read is written anew.
-    const former = await driftBoard.read().catch((error: unknown) => {
-      log.warn({ err: error }, 'what the run before has found cannot be read');
-      return undefined;
-    });
-    const untilMs = performance.now() + LOOKS_BEGIN_MS;
-    const lastOf = (saleId: string) => former?.sales?.[saleId] ?? former?.lookedAtMs ?? 0;
-    const leaveOut = (saleId: string, why: string) => {
-      notCompared.set(saleId, why);
-      comparedAtMs.set(saleId, lastOf(saleId));
-    };
-    // What a run has no time for comes first in the next.
-    const sales = (await holds.listShards()).toSorted((a, b) => lastOf(a.saleId) - lastOf(b.saleId));
-    for (const { saleId } of sales) {
-      if (signal.aborted) return report;
-      try {
-        const found = await findDrift(deps, saleId, { untilMs, signal });
-        if (found.kind === 'skipped') {
-          // What is left in Redis of a sale that is long over need not be whole.
-          if (!(await deps.sales.isWatched(saleId))) continue;
-          log.warn({ saleId, why: found.why }, 'the stores could not be compared for a sale');
-          leaveOut(saleId, found.why);
-          continue;
-        }
-        const { compared, differences } = found;
-        comparedAtMs.set(saleId, Date.now());
-        report.looked += compared.books.skus.length + compared.fields.length;
-        for (const difference of differences) {
-          const seen = toEntries(saleId, difference);
-          log.error({ saleId, kind: difference.kind, found: seen }, 'drift: the stores count differently');
-          entries.push(...seen);
-        }
-        await repairAll(deps, saleId, compared, differences, report);
-        await repairs.unparkSales(saleId, rightSkus(compared, differences));
-      } catch (error) {
-        if (signal.aborted) throw error;
-        // The data of one sale must not keep the others from being compared.
-        failures.push(error);
-        log.warn({ err: error, saleId }, 'a sale could not be compared');
-        leaveOut(saleId, 'the comparison fails: the log says why');
-      }
-    }
-    const lookedAtMs = Math.min(Date.now(), ...comparedAtMs.values());
-    await driftBoard.publish({ lookedAtMs, entries, sales: Object.fromEntries(comparedAtMs) });
-    await repairs.showNotCompared(notCompared);
-    report.parked += notCompared.size;
-    if (failures.length > 0)
-      throw new Error(`${failures.length} sales could not be compared`, { cause: failures[0] });
-    return report;
+  const report = { looked: 0, repaired: 0, parked: 0 };
+  const entries: DriftEntry[] = [];
+  const failures: unknown[] = [];
+  /** When each sale was last compared whole, and why those were not that this run has left out. */
+  const comparedAtMs = new Map<string, number>();
+  const notCompared = new Map<string, string>();
+  // One that cannot be read is written anew.
+  const former = await driftBoard.read().catch((error: unknown) => {
+    log.warn({ err: error }, 'what the run before has found cannot be read');
+    return undefined;
+  });
+  const untilMs = performance.now() + LOOKS_BEGIN_MS;
+  const lastOf = (saleId: string) => former?.sales?.[saleId] ?? former?.lookedAtMs ?? 0;
+  const leaveOut = (saleId: string, why: string) => {
+    notCompared.set(saleId, why);
+    comparedAtMs.set(saleId, lastOf(saleId));
   };
+  // What a run has no time for comes first in the next.
+  const sales = (await holds.listShards()).toSorted((a, b) => lastOf(a.saleId) - lastOf(b.saleId));
+  for (const { saleId } of sales) {
+    if (signal.aborted) return report;
+    try {
+      const found = await findDrift(deps, saleId, { untilMs, signal });
+      if (found.kind === 'skipped') {
+        // What is left in Redis of a sale that is long over need not be whole.
+        if (!(await deps.sales.isWatched(saleId))) continue;
+        log.warn({ saleId, why: found.why }, 'the stores could not be compared for a sale');
+        leaveOut(saleId, found.why);
+        continue;
+      }
+      const { compared, differences } = found;
+      comparedAtMs.set(saleId, Date.now());
+      report.looked += compared.books.skus.length + compared.fields.length;
+      for (const difference of differences) {
+        const seen = toEntries(saleId, difference);
+        log.error({ saleId, kind: difference.kind, found: seen }, 'drift: the stores count differently');
+        entries.push(...seen);
+      }
+      await repairAll(deps, saleId, compared, differences, report);
+      await repairs.unparkSales(saleId, rightSkus(compared, differences));
+    } catch (error) {
+      if (signal.aborted) throw error;
+      // The data of one sale must not keep the others from being compared.
+      failures.push(error);
+      log.warn({ err: error, saleId }, 'a sale could not be compared');
+      leaveOut(saleId, 'the comparison fails: the log says why');
+    }
+  }
+  const lookedAtMs = Math.min(Date.now(), ...comparedAtMs.values());
+  await driftBoard.publish({ lookedAtMs, entries, sales: Object.fromEntries(comparedAtMs) });
+  await repairs.showNotCompared(notCompared);
+  report.parked += notCompared.size;
+  if (failures.length > 0)
+    throw new Error(`${failures.length} sales could not be compared`, { cause: failures[0] });
+  return report;
 }
 
 type Drift =
@@ -432,28 +429,28 @@ async function listFields(deps: RebuildDeps, saleId: string): Promise<string[]> 
   return [...fields];
 }
 
-async function* listOrdered({ saleBooks, places }: RebuildDeps, saleId: string): AsyncGenerator<string[]> {
+async function* listOrdered({ saleBooks, cursors }: RebuildDeps, saleId: string): AsyncGenerator<string[]> {
   const walk = `limits ordered ${saleId}`;
-  let after = await places.read(walk);
+  let after = await cursors.read(walk);
   for (let pages = 0; pages < LIMIT_PAGES_MAX; pages += 1) {
     const page = await saleBooks.listOrdered(saleId, after ?? '', LIMITS_AT_ONCE);
     yield page.map(({ sku, userId }) => limitField(sku, userId));
     // The last order of a full page may have lines beyond it, so the next page begins with it.
     const last = page.length === LIMITS_AT_ONCE ? page.at(-1)?.orderNo : undefined;
     after = last && page.findLast(({ orderNo }) => orderNo !== last)?.orderNo;
-    await places.save(walk, after);
+    await cursors.save(walk, after);
     if (after === undefined) return;
   }
 }
 
-async function* listCounted({ saleMends, places }: RebuildDeps, saleId: string): AsyncGenerator<string[]> {
+async function* listCounted({ saleMends, cursors }: RebuildDeps, saleId: string): AsyncGenerator<string[]> {
   const walk = `limits counted ${saleId}`;
-  let cursor = (await places.read(walk)) ?? '0';
+  let cursor = (await cursors.read(walk)) ?? '0';
   for (let pages = 0; pages < LIMIT_PAGES_MAX; pages += 1) {
     const page = await saleMends.scanLimits(saleId, cursor, LIMITS_AT_ONCE);
     yield page.fields;
     ({ cursor } = page);
-    await places.save(walk, cursor === '0' ? undefined : cursor);
+    await cursors.save(walk, cursor === '0' ? undefined : cursor);
     if (cursor === '0') return;
   }
 }

@@ -5,17 +5,16 @@
  */
 
 import pLimit from 'p-limit';
-import { isFinal, orderDeadlineMs, parseOrderNo, type OrderState } from '../domain/order.ts';
 import type { OrderEngine } from '../engine/order-engine.ts';
-import { settleStock } from '../rebuild/settle-stock.ts';
+import { abandonOrder, endHold } from '../orders/both-stores.ts';
+import { isFinal, orderDeadlineMs, parseOrderNo, type OrderState } from '../orders/order.ts';
+import type { ReservedOrder } from '../orders/reservations.redis.ts';
+import { formatSaleShard, type SaleShard } from '../redis/keys.ts';
+import { isDamaged } from '../redis/script.ts';
 import type { Stores } from '../stores/open.ts';
-import { isDamaged } from '../stores/redis/damage.ts';
-import type { HeldOrder, HoldPlace } from '../stores/redis/holds.ts';
-import { formatSaleShard, type SaleShard } from '../stores/redis/keys.ts';
-import type { ReservedOrder } from '../stores/redis/reservations.ts';
 import { type StepReport } from '../workflows/contract.ts';
-import { abandonOrder } from './abandon.ts';
-import { type Step, inOneRun, MANY_PAGES_MAX } from './walk.ts';
+import type { HeldOrder, HoldPlace } from './holds.redis.ts';
+import { inOneRun, MANY_PAGES_MAX } from './walk.ts';
 
 /** Holds looked at by one script: it takes about two milliseconds of Redis. */
 const PAGE_SIZE = 500;
@@ -29,7 +28,7 @@ const FAILURES_MAX = 2;
  */
 const ABANDON_GRACE_MS = 5 * 60_000;
 
-export interface HoldsDeps extends Stores {
+interface HoldsDeps extends Stores {
   engine: Pick<OrderEngine, 'isRunning'>;
 }
 
@@ -37,68 +36,75 @@ type Outcome = 'fine' | 'repaired' | 'parked' | 'failed';
 type HoldsReport = StepReport & { failed: number };
 
 /** @param pagesMax of each sale in one run */
-export function createHoldsStep(deps: HoldsDeps, pagesMax = MANY_PAGES_MAX): Step {
-  const { holds, places, log } = deps;
-
-  async function walkPage(shard: SaleShard, page: readonly HeldOrder[]): Promise<Outcome[]> {
-    const orderNos = page.map(({ orderNo }) => orderNo);
-    // Redis first, then MySQL: an entry leaves the outbox only after its order was stored or started, and
-    // MySQL ends an order before Redis does.
-    const seen = await holds.look(shard, orderNos);
-    const judged = orderNos.flatMap((orderNo, i) => {
-      const place = seen[i];
-      return place === undefined || place === 'waits' ? [] : [{ shard, orderNo, place }];
-    });
-    const states = await deps.repairs.readStates(judged.map(({ orderNo }) => orderNo));
-    const limit = pLimit(AT_ONCE);
-    let failed = 0;
-    // An order that fails again and again must not keep those after it from being looked at.
-    const tryToJudge = async (held: Held): Promise<Outcome> => {
-      try {
-        return await judge(deps, held, states.get(held.orderNo));
-      } catch (error) {
-        failed += 1;
-        if (failed > FAILURES_MAX) throw error;
-        log.warn({ err: error, orderNo: held.orderNo }, 'a hold could not be judged');
-        return 'failed';
-      }
-    };
-    return Promise.all(judged.map((held) => limit(() => tryToJudge(held))));
+export async function mendHolds(
+  deps: HoldsDeps,
+  signal: AbortSignal,
+  pagesMax = MANY_PAGES_MAX,
+): Promise<StepReport> {
+  const walked: HoldsReport = { looked: 0, repaired: 0, parked: 0, failed: 0 };
+  for (const shard of await deps.holds.listShards()) {
+    if (signal.aborted) break;
+    await walkShard(deps, shard, pagesMax, walked, signal);
   }
-
-  async function walkShard(shard: SaleShard, report: HoldsReport, signal: AbortSignal): Promise<void> {
-    const walk = `holds ${formatSaleShard(shard)}`;
-    let after = parsePlace(await places.read(walk));
-    const mayGoOn = inOneRun(pagesMax, signal);
-    while (mayGoOn()) {
-      const page = await holds.list(shard, PAGE_SIZE, after);
-      for (const outcome of await walkPage(shard, page)) {
-        if (outcome === 'repaired') report.repaired += 1;
-        if (outcome === 'parked') report.parked += 1;
-        if (outcome === 'failed') report.failed += 1;
-      }
-      report.looked += page.length;
-      after = page.length === PAGE_SIZE ? page.at(-1) : undefined;
-      await places.save(walk, after && `${after.deadlineMs} ${after.orderNo}`);
-      if (!after) return;
-    }
-  }
-
-  return async (signal) => {
-    const walked: HoldsReport = { looked: 0, repaired: 0, parked: 0, failed: 0 };
-    for (const shard of await holds.listShards()) {
-      if (signal.aborted) break;
-      await walkShard(shard, walked, signal);
-    }
-    const { failed, ...report } = walked;
-    if (report.repaired + report.parked > 0) log.warn(report, 'holds that no process would have ended');
-    if (failed > 0) throw new Error(`${failed} of ${report.looked} holds could not be judged`);
-    return report;
-  };
+  const { failed, ...report } = walked;
+  if (report.repaired + report.parked > 0) deps.log.warn(report, 'holds that no process would have ended');
+  if (failed > 0) throw new Error(`${failed} of ${report.looked} holds could not be judged`);
+  return report;
 }
 
-function parsePlace(place: string | undefined): HeldOrder | undefined {
-  const [, deadlineMs, orderNo] = /^(\d+) (.+)$/.exec(place ?? '') ?? [];
+async function walkShard(
+  deps: HoldsDeps,
+  shard: SaleShard,
+  pagesMax: number,
+  report: HoldsReport,
+  signal: AbortSignal,
+): Promise<void> {
+  const { holds, cursors } = deps;
+  const walk = `holds ${formatSaleShard(shard)}`;
+  let after = parseCursor(await cursors.read(walk));
+  const mayGoOn = inOneRun(pagesMax, signal);
+  while (mayGoOn()) {
+    const page = await holds.list(shard, PAGE_SIZE, after);
+    for (const outcome of await judgePage(deps, shard, page)) {
+      if (outcome === 'repaired') report.repaired += 1;
+      if (outcome === 'parked') report.parked += 1;
+      if (outcome === 'failed') report.failed += 1;
+    }
+    report.looked += page.length;
+    after = page.length === PAGE_SIZE ? page.at(-1) : undefined;
+    await cursors.save(walk, after && `${after.deadlineMs} ${after.orderNo}`);
+    if (!after) return;
+  }
+}
+
+async function judgePage(deps: HoldsDeps, shard: SaleShard, page: readonly HeldOrder[]): Promise<Outcome[]> {
+  const orderNos = page.map(({ orderNo }) => orderNo);
+  // Redis first, then MySQL: an entry leaves the outbox only after its order was stored or started, and
+  // MySQL ends an order before Redis does.
+  const seen = await deps.holds.look(shard, orderNos);
+  const judged = orderNos.flatMap((orderNo, i) => {
+    const place = seen[i];
+    return place === undefined || place === 'waits' ? [] : [{ shard, orderNo, place }];
+  });
+  const states = await deps.repairs.readStates(judged.map(({ orderNo }) => orderNo));
+  const limit = pLimit(AT_ONCE);
+  let failed = 0;
+  // An order that fails again and again must not keep those after it from being looked at.
+  const tryToJudge = async (held: Held): Promise<Outcome> => {
+    try {
+      return await judge(deps, held, states.get(held.orderNo));
+    } catch (error) {
+      failed += 1;
+      if (failed > FAILURES_MAX) throw error;
+      deps.log.warn({ err: error, orderNo: held.orderNo }, 'a hold could not be judged');
+      return 'failed';
+    }
+  };
+  return Promise.all(judged.map((held) => limit(() => tryToJudge(held))));
+}
+
+function parseCursor(cursor: string | undefined): HeldOrder | undefined {
+  const [, deadlineMs, orderNo] = /^(\d+) (.+)$/.exec(cursor ?? '') ?? [];
   return orderNo === undefined ? undefined : { orderNo, deadlineMs: Number(deadlineMs) };
 }
 
@@ -120,21 +126,21 @@ async function judge(deps: HoldsDeps, held: Held, state: OrderState | null | und
     if (held.place !== 'left') return await dropDeadline(deps, held);
     if (await deps.repairs.isBeingEnded(held.orderNo)) return 'fine';
     // Between MySQL's commit and Redis its workflow is in that very step, and repeats it until it is done.
-    return (await deps.engine.isRunning(held.orderNo)) ? 'fine' : await settle(deps, held, state);
+    return (await deps.engine.isRunning(held.orderNo)) ? 'fine' : await endLeftHold(deps, held, state);
   } catch (error) {
     if (!isDamaged(error)) throw error;
     return park(deps, held.orderNo, 'order_damaged', `Redis cannot work on it: ${String(error)}`);
   }
 }
 
-/** The order has ended in MySQL, and the step that settles its hold never came. */
-async function settle(deps: HoldsDeps, { shard, orderNo }: Held, state: OrderState): Promise<Outcome> {
+/** The order has ended in MySQL, and the step that ends its hold never came. */
+async function endLeftHold(deps: HoldsDeps, { shard, orderNo }: Held, state: OrderState): Promise<Outcome> {
   // It may have come since the page was looked at, and the workflow have ended by it.
   if ((await deps.holds.look(shard, [orderNo]))[0] !== 'left') return 'fine';
   await deps.reservations.project(orderNo, state);
-  // While the sale's data are being made again, a later run settles it.
-  if ((await settleStock(deps, orderNo, state)) === 'later') return 'fine';
-  // A void hold has nothing to settle.
+  // While the sale's data are being made again, a later run ends it.
+  if ((await endHold(deps, orderNo, state)) === 'later') return 'fine';
+  // A void hold has nothing to end.
   if ((await deps.holds.look(shard, [orderNo]))[0] === 'left') return 'fine';
   const after = state.status === 'paid' ? 'sold' : 'released';
   await deps.repairs.record({ action: 'hold_settled', subject: orderNo, before: 'held', after });
@@ -204,7 +210,7 @@ async function dropDeadline(
   { holds, repairs }: HoldsDeps,
   { shard, orderNo, place }: Held,
 ): Promise<Outcome> {
-  // A step that settled the hold since the page was read has taken it off.
+  // A step that ended the hold since the page was read has taken it off.
   if ((await holds.dropDeadline(shard, orderNo)) !== 'dropped') return 'fine';
   await repairs.record({ action: 'deadline_dropped', subject: orderNo, before: place, after: null });
   return 'repaired';

@@ -1,10 +1,11 @@
 /** Steps that walk the orders: their bookings against their states, and their projections. */
 
-import type { NumberedState } from '../stores/mysql/events/event-rows.ts';
+import type { NumberedState } from '../events/events.sql.ts';
+import { projectChanges, type Reservations } from '../orders/reservations.redis.ts';
+import { isDamaged } from '../redis/script.ts';
 import type { Stores } from '../stores/open.ts';
-import { isDamaged } from '../stores/redis/damage.ts';
-import { projectChanges, type Reservations } from '../stores/redis/reservations.ts';
-import { type Step, inOneRun, MANY_PAGES_MAX } from './walk.ts';
+import type { StepReport } from '../workflows/contract.ts';
+import { inOneRun, MANY_PAGES_MAX } from './walk.ts';
 
 // Finds orders in MySQL that contradict themselves: a row that is not what its events say, or whose stock
 // was booked otherwise. No rule can know which of them is right, so each is parked.
@@ -15,24 +16,23 @@ const PAGE_SIZE = 500;
 const PARKED_MAX = 100;
 const WALK = 'order books';
 
-export function createOrderBooksStep({ orderBooks, places, log }: Stores): Step {
-  return async (signal) => {
-    const report = { looked: 0, repaired: 0, parked: 0 };
-    await orderBooks.unparkWhole(PARKED_MAX);
-    let after = await places.read(WALK);
-    const mayGoOn = inOneRun(MANY_PAGES_MAX, signal);
-    while (mayGoOn()) {
-      const { checked, last, broken } = await orderBooks.checkAfter(after ?? '', PAGE_SIZE);
-      for (const order of broken) log.error(order, 'an order contradicts itself');
-      await orderBooks.park(broken);
-      report.looked += checked;
-      report.parked += broken.length;
-      after = last;
-      await places.save(WALK, after);
-      if (after === undefined) break;
-    }
-    return report;
-  };
+export async function checkOrderBooks(deps: Stores, signal: AbortSignal): Promise<StepReport> {
+  const { orderBooks, cursors, log } = deps;
+  const report = { looked: 0, repaired: 0, parked: 0 };
+  await orderBooks.unparkWhole(PARKED_MAX);
+  let after = await cursors.read(WALK);
+  const mayGoOn = inOneRun(MANY_PAGES_MAX, signal);
+  while (mayGoOn()) {
+    const { checked, last, broken } = await orderBooks.checkAfter(after ?? '', PAGE_SIZE);
+    for (const order of broken) log.error(order, 'an order contradicts itself');
+    await orderBooks.park(broken);
+    report.looked += checked;
+    report.parked += broken.length;
+    after = last;
+    await cursors.save(WALK, after);
+    if (after === undefined) break;
+  }
+  return report;
 }
 
 // Walks the changes of all orders in the sequence of the feed, and projects those that Redis does not have.
@@ -47,44 +47,43 @@ const STATES_WALK = 'projections';
 type Reply = Awaited<ReturnType<Reservations['project']>> | 'damaged';
 
 /** A projection is a copy, of which nothing is decided here, so the log of actions gets no entry of it. */
-export function createProjectionsStep({ eventRows, reservations, places, log }: Stores): Step {
-  async function projectOne({ orderNo, state }: NumberedState): Promise<Reply> {
-    try {
-      return await reservations.project(orderNo, state);
-    } catch (error) {
-      if (!isDamaged(error)) throw error;
-      log.warn({ err: error, orderNo }, 'a damaged order could not be projected');
-      return 'damaged';
-    }
+export async function mendProjections(deps: Stores, signal: AbortSignal): Promise<StepReport> {
+  const { eventRows, cursors, log } = deps;
+  const report = { looked: 0, repaired: 0, parked: 0 };
+  let after = Number((await cursors.read(STATES_WALK)) ?? 0);
+  const mayGoOn = inOneRun(MANY_PAGES_MAX, signal);
+  while (mayGoOn()) {
+    const page = await eventRows.listStates(after, STATES_AT_ONCE, GRACE_MS);
+    const replies = await projectPage(deps, page);
+    report.looked += page.length;
+    report.repaired += replies.filter((reply) => reply === 'projected').length;
+    // Further changes may follow the last one at any time, so the walk stays there and never begins anew.
+    after = page.at(-1)?.sequence ?? after;
+    await cursors.save(STATES_WALK, String(after));
+    if (page.length < STATES_AT_ONCE) break;
   }
+  if (report.repaired > 0) log.warn(report, 'Redis was behind MySQL, and shows these changes now');
+  return report;
+}
 
-  async function projectPage(page: readonly NumberedState[]): Promise<Reply[]> {
-    // The last change of each order.
-    const changes = [...new Map(page.map((change) => [change.orderNo, change])).values()];
-    try {
-      return await projectChanges(reservations, changes);
-    } catch (error) {
-      if (!isDamaged(error)) throw error;
-      // One of them, which must not keep the others behind.
-      return Promise.all(changes.map(projectOne));
-    }
+async function projectPage(deps: Stores, page: readonly NumberedState[]): Promise<Reply[]> {
+  // The last change of each order.
+  const changes = [...new Map(page.map((change) => [change.orderNo, change])).values()];
+  try {
+    return await projectChanges(deps.reservations, changes);
+  } catch (error) {
+    if (!isDamaged(error)) throw error;
+    // One of them, which must not keep the others behind.
+    return Promise.all(changes.map((change) => projectOne(deps, change)));
   }
+}
 
-  return async (signal) => {
-    const report = { looked: 0, repaired: 0, parked: 0 };
-    let after = Number((await places.read(STATES_WALK)) ?? 0);
-    const mayGoOn = inOneRun(MANY_PAGES_MAX, signal);
-    while (mayGoOn()) {
-      const page = await eventRows.listStates(after, STATES_AT_ONCE, GRACE_MS);
-      const replies = await projectPage(page);
-      report.looked += page.length;
-      report.repaired += replies.filter((reply) => reply === 'projected').length;
-      // Further changes may follow the last one at any time, so the walk stays there and never begins anew.
-      after = page.at(-1)?.sequence ?? after;
-      await places.save(STATES_WALK, String(after));
-      if (page.length < STATES_AT_ONCE) break;
-    }
-    if (report.repaired > 0) log.warn(report, 'Redis was behind MySQL, and shows these changes now');
-    return report;
-  };
+async function projectOne({ reservations, log }: Stores, { orderNo, state }: NumberedState): Promise<Reply> {
+  try {
+    return await reservations.project(orderNo, state);
+  } catch (error) {
+    if (!isDamaged(error)) throw error;
+    log.warn({ err: error, orderNo }, 'a damaged order could not be projected');
+    return 'damaged';
+  }
 }

@@ -4,13 +4,16 @@
  * since the last, and rarely one over all older ones of a day.
  */
 
-import type { ListedPayment, RecordedTotals, ReversalTotals } from '../domain/payment.ts';
-import { sumReversals } from '../domain/reversals.ts';
-import { ProviderBusyError, type PaymentProvider, UnreadablePaymentsError } from '../payments/provider.ts';
-import type { BookWalk, BookWalkState } from '../stores/mysql/upkeep/compared-book.ts';
+import {
+  type ListedPayment,
+  type RecordedTotals,
+  type ReversalTotals,
+  sumReversals,
+} from '../money/payment.ts';
+import { ProviderBusyError, type PaymentProvider, UnreadablePaymentsError } from '../providers/provider.ts';
 import type { Stores } from '../stores/open.ts';
 import type { StepReport } from '../workflows/contract.ts';
-import type { Step } from './walk.ts';
+import type { BookWalk, BookWalkState } from './compared-book.sql.ts';
 
 // Compares payments of the provider's list with MySQL. A payment or reversal without a notice is recorded
 // as if its notice had come, by the same rules.
@@ -25,8 +28,8 @@ const UNTOUCHED: RecordedTotals = {
   fee: null,
 };
 
-interface ComparePaymentsDeps extends Stores {
-  provider: Pick<PaymentProvider, 'name' | 'listReversals'>;
+export interface ProviderBookDeps extends Stores {
+  provider: Pick<PaymentProvider, 'name' | 'listPayments' | 'listReversals'>;
 }
 
 interface Compared {
@@ -42,7 +45,7 @@ interface Compared {
  * @throws when MySQL is away, or the provider must not be called now
  */
 async function comparePayments(
-  deps: ComparePaymentsDeps,
+  deps: ProviderBookDeps,
   portion: readonly ListedPayment[],
   asksPending: boolean,
   signal: AbortSignal,
@@ -87,7 +90,7 @@ function findNewFees(
  * @throws when provider and MySQL differ, and the difference cannot be read or recorded now
  */
 async function comparePayment(
-  { provider, payments, refunds, log }: ComparePaymentsDeps,
+  { provider, payments, refunds, log }: ProviderBookDeps,
   { totals, counted, ...payment }: ListedPayment,
   known: RecordedTotals | undefined,
   asksPending: boolean,
@@ -146,7 +149,7 @@ const FAR_EVERY_MS = 60 * 60_000;
 const LEAST_SESSION_MS = 40 * 60_000;
 /** For clocks that differ, and for a list that lags behind what was collected. */
 const SLACK_MS = 20 * 60_000;
-/** The part of the list after which a walk saves its place: one call of the provider unless many pay. */
+/** The part of the list after which a walk saves its cursor: one call of the provider unless many pay. */
 const SLICE_MS: Readonly<Record<BookWalk, number>> = { near: 5 * 60_000, far: 30 * 60_000 };
 /** A run ends after so many, or so many payments. The next run, a minute later, goes on. */
 const SLICES_MAX = 60;
@@ -154,89 +157,92 @@ const PAYMENTS_MAX = 10_000;
 /** Payments compared by one query. */
 const PORTION_SIZE = 500;
 
-export interface ProviderBookDeps extends ComparePaymentsDeps {
-  provider: Pick<PaymentProvider, 'name' | 'listPayments' | 'listReversals'>;
+export async function compareProviderBook(deps: ProviderBookDeps, signal: AbortSignal): Promise<StepReport> {
+  const windowMs = await deps.sales.longestPaymentWindowMs();
+  const nearMs = Math.max(windowMs, LEAST_SESSION_MS) + SLACK_MS;
+  const near = await goOn(deps, 'near', nearMs, signal);
+  const far = await goOn(deps, 'far', nearMs, signal);
+  const looked = near.looked + far.looked;
+  const failed = near.failed + far.failed;
+  if (failed > 0 && failed === looked) throw new Error(`none of ${looked} payments could be compared`);
+  return { looked, repaired: near.repaired + far.repaired, parked: 0 };
 }
 
-export function createProviderBookStep(deps: ProviderBookDeps): Step {
-  const { provider, comparedBook } = deps;
-
-  /** @returns the walk to go on with: the one under way, or a new one; undefined: none is due */
-  async function begin(walk: BookWalk, nearMs: number): Promise<BookWalkState | undefined> {
-    const state = await comparedBook.read(provider.name, walk);
-    if (state.at < state.until) return state;
-    // Whole seconds, as providers count.
-    const startedAt = Math.floor(Date.now() / 1_000) * 1_000;
-    const dayAgo = startedAt - LOOK_BACK_MS;
-    const fresh = { ...state, startedAt, failedFrom: null };
-    if (walk === 'near') {
-      // What could not be compared is met again, so that only what is known counts as compared.
-      const at = Math.min((state.finished || startedAt) - nearMs, state.failedFrom ?? startedAt);
-      return { ...fresh, at: Math.max(at, dayAgo), until: startedAt };
-    }
-    const isDue = startedAt - state.finished >= FAR_EVERY_MS;
-    return isDue ? { ...fresh, at: dayAgo, until: startedAt - nearMs } : undefined;
+async function goOn(
+  deps: ProviderBookDeps,
+  walk: BookWalk,
+  nearMs: number,
+  signal: AbortSignal,
+): Promise<StepReport & { failed: number }> {
+  const report = { looked: 0, repaired: 0, parked: 0, failed: 0 };
+  let state = await begin(deps, walk, nearMs);
+  for (let slices = 0; state && state.at < state.until; slices += 1) {
+    if (slices >= SLICES_MAX || report.looked >= PAYMENTS_MAX) break;
+    const end = Math.min(state.at + SLICE_MS[walk], state.until);
+    const slice = await compareSlice(deps, state.at, end, walk, signal);
+    report.looked += slice.looked;
+    report.repaired += slice.repaired;
+    report.failed += slice.failed;
+    // Not all of it was compared, so the cursor stays.
+    if (signal.aborted) break;
+    state = advance(state, end, slice.failed);
+    await deps.comparedBook.save(deps.provider.name, walk, state);
   }
+  return report;
+}
 
-  async function goOn(
-    walk: BookWalk,
-    nearMs: number,
-    signal: AbortSignal,
-  ): Promise<StepReport & { failed: number }> {
-    const report = { looked: 0, repaired: 0, parked: 0, failed: 0 };
-    let state = await begin(walk, nearMs);
-    for (let slices = 0; state && state.at < state.until; slices += 1) {
-      if (slices >= SLICES_MAX || report.looked >= PAYMENTS_MAX) break;
-      const end = Math.min(state.at + SLICE_MS[walk], state.until);
-      const slice = await compareSlice(state.at, end, walk, signal);
-      report.looked += slice.looked;
-      report.repaired += slice.repaired;
-      report.failed += slice.failed;
-      // Not all of it was compared, so the place stays.
-      if (signal.aborted) break;
-      state = advance(state, end, slice.failed);
-      await comparedBook.save(provider.name, walk, state);
-    }
-    return report;
+/** @returns the walk to go on with: the one under way, or a new one; undefined: none is due */
+async function begin(
+  { comparedBook, provider }: ProviderBookDeps,
+  walk: BookWalk,
+  nearMs: number,
+): Promise<BookWalkState | undefined> {
+  const state = await comparedBook.read(provider.name, walk);
+  if (state.at < state.until) return state;
+  // Whole seconds, as providers count.
+  const startedAt = Math.floor(Date.now() / 1_000) * 1_000;
+  const dayAgo = startedAt - LOOK_BACK_MS;
+  const fresh = { ...state, startedAt, failedFrom: null };
+  if (walk === 'near') {
+    // What could not be compared is met again, so that only what is known counts as compared.
+    const at = Math.min((state.finished || startedAt) - nearMs, state.failedFrom ?? startedAt);
+    return { ...fresh, at: Math.max(at, dayAgo), until: startedAt };
   }
+  const isDue = startedAt - state.finished >= FAR_EVERY_MS;
+  return isDue ? { ...fresh, at: dayAgo, until: startedAt - nearMs } : undefined;
+}
 
-  async function compareSlice(fromMs: number, untilMs: number, walk: BookWalk, signal: AbortSignal) {
-    const slice = { looked: 0, repaired: 0, failed: 0 };
-    let portion: ListedPayment[] = [];
-    const compare = async (): Promise<void> => {
-      const { repaired, failed } = await comparePayments(deps, portion, walk === 'far', signal);
-      slice.repaired += repaired;
-      slice.failed += failed;
-      portion = [];
-    };
-    try {
-      for await (const payment of provider.listPayments(fromMs, untilMs)) {
-        if (signal.aborted) break;
-        slice.looked += 1;
-        portion.push(payment);
-        if (portion.length >= PORTION_SIZE) await compare();
-      }
-    } catch (error) {
-      // A walk that waited for what cannot be read would never come to the payments after it.
-      if (!(error instanceof UnreadablePaymentsError)) throw error;
-      deps.log.error({ err: error, fromMs, untilMs }, 'the provider lists payments that cannot be read');
-      slice.looked += error.count;
-      slice.failed += error.count;
-    }
-    await compare();
-    return slice;
-  }
-
-  return async (signal) => {
-    const windowMs = await deps.sales.longestPaymentWindowMs();
-    const nearMs = Math.max(windowMs, LEAST_SESSION_MS) + SLACK_MS;
-    const near = await goOn('near', nearMs, signal);
-    const far = await goOn('far', nearMs, signal);
-    const looked = near.looked + far.looked;
-    const failed = near.failed + far.failed;
-    if (failed > 0 && failed === looked) throw new Error(`none of ${looked} payments could be compared`);
-    return { looked, repaired: near.repaired + far.repaired, parked: 0 };
+async function compareSlice(
+  deps: ProviderBookDeps,
+  fromMs: number,
+  untilMs: number,
+  walk: BookWalk,
+  signal: AbortSignal,
+) {
+  const slice = { looked: 0, repaired: 0, failed: 0 };
+  let portion: ListedPayment[] = [];
+  const compare = async (): Promise<void> => {
+    const { repaired, failed } = await comparePayments(deps, portion, walk === 'far', signal);
+    slice.repaired += repaired;
+    slice.failed += failed;
+    portion = [];
   };
+  try {
+    for await (const payment of deps.provider.listPayments(fromMs, untilMs)) {
+      if (signal.aborted) break;
+      slice.looked += 1;
+      portion.push(payment);
+      if (portion.length >= PORTION_SIZE) await compare();
+    }
+  } catch (error) {
+    // A walk that waited for what cannot be read would never come to the payments after it.
+    if (!(error instanceof UnreadablePaymentsError)) throw error;
+    deps.log.error({ err: error, fromMs, untilMs }, 'the provider lists payments that cannot be read');
+    slice.looked += error.count;
+    slice.failed += error.count;
+  }
+  await compare();
+  return slice;
 }
 
 /** A payment that could not be compared is met by later walks; a walk that waited for it would never end. */

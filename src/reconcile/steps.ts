@@ -1,48 +1,37 @@
 /** All steps of the reconciliation. A further step is one line here. */
 
-import type { RebuildDeps } from '../rebuild/rebuild-sale.ts';
-import { createDriftStep } from './drift.ts';
-import { createHoldsStep, type HoldsDeps } from './holds.ts';
-import {
-  createGiveBacksStep,
-  type GiveBacksDeps,
-  createOpenOrdersStep,
-  type OpenOrdersDeps,
-  createOpenRefundsStep,
-  type OpenRefundsDeps,
-} from './lost-work.ts';
-import { createOrderBooksStep, createProjectionsStep } from './order-books.ts';
-import { createProviderBookStep, type ProviderBookDeps } from './provider-book.ts';
-import { createRetentionStep, type RetentionDeps } from './retention.ts';
-import { createUnmatchedPaymentsStep, type UnmatchedPaymentDeps } from './unmatched-payments.ts';
+import { mendDrift } from './drift.ts';
+import { mendHolds } from './holds.ts';
+import { mendGiveBacks, mendOpenOrders, mendOpenRefunds, type OpenOrdersDeps } from './lost-work.ts';
+import { checkOrderBooks, mendProjections } from './order-books.ts';
+import { compareProviderBook, type ProviderBookDeps } from './provider-book.ts';
+import type { RebuildDeps } from './rebuild-sale.ts';
+import { clearExpired, type RetentionDeps } from './retention.ts';
+import { decideUnmatchedPayments, type UnmatchedPaymentDeps } from './unmatched-payments.ts';
 import type { Step } from './walk.ts';
 
-export type ReconcileDeps = HoldsDeps &
-  OpenOrdersDeps &
-  OpenRefundsDeps &
-  GiveBacksDeps &
+/** What all of them work on together. */
+export type ReconcileDeps = OpenOrdersDeps &
   RebuildDeps &
   RetentionDeps &
   UnmatchedPaymentDeps &
   ProviderBookDeps;
 
+type ReconcileStep = Step<ReconcileDeps>;
+
 /** By the names under which Temporal's Web UI shows them. */
-export type ReconcileSteps = ReadonlyMap<string, Step>;
+export const RECONCILE_STEPS: ReadonlyMap<string, ReconcileStep> = new Map<string, ReconcileStep>([
+  ['open-orders', mendOpenOrders],
+  ['open-refunds', mendOpenRefunds],
+  ['give-backs', mendGiveBacks],
+  ['holds', mendHolds],
+  ['projections', mendProjections],
+  ['order-books', checkOrderBooks],
+  ['drift', mendDrift],
+  ['unmatched-payments', decideUnmatchedPayments],
+  ['provider-book', compareProviderBook],
+  ['retention', clearExpired],
+]);
 
 /** These run beside the other calls to the provider. */
 export const PROVIDER_STEPS: ReadonlySet<string> = new Set(['provider-book']);
-
-export function createReconcileSteps(deps: ReconcileDeps): ReconcileSteps {
-  return new Map([
-    ['open-orders', createOpenOrdersStep(deps)],
-    ['open-refunds', createOpenRefundsStep(deps)],
-    ['give-backs', createGiveBacksStep(deps)],
-    ['holds', createHoldsStep(deps)],
-    ['projections', createProjectionsStep(deps)],
-    ['order-books', createOrderBooksStep(deps)],
-    ['drift', createDriftStep(deps)],
-    ['unmatched-payments', createUnmatchedPaymentsStep(deps)],
-    ['provider-book', createProviderBookStep(deps)],
-    ['retention', createRetentionStep(deps)],
-  ]);
-}

@@ -1,23 +1,22 @@
 /**
- * Settles unmatched payments, those for an order that MySQL does not have. An order that Redis has is stored
+ * Decides unmatched payments, those for an order that MySQL does not have. An order that Redis has is stored
  * and gets its payment. An order that the payment carries signed is reserved again while stock remains.
  * Otherwise the payment is refunded. It is parked for an operator when it names no sale of ours or carries an
  * order that we did not sign, or when nothing could be decided for an hour.
  */
 
 import { ZodError } from 'zod';
-import { withShown, type Order } from '../domain/content.ts';
-import { isFinal, parseOrderNo } from '../domain/order.ts';
-import type { RefundReason } from '../domain/payment.ts';
-import type { OrderSigner } from '../payments/signed-order.ts';
-import { storeWithHold } from '../rebuild/store-with-hold.ts';
-import type { UnmatchedPayment } from '../stores/mysql/money/unmatched-payments.ts';
+import type { RefundReason } from '../money/payment.ts';
+import type { UnmatchedPayment } from '../money/unmatched.sql.ts';
+import { abandonOrder, projectAndRelease, storeWithHold } from '../orders/both-stores.ts';
+import { withShown, type Order } from '../orders/content.ts';
+import { isFinal, parseOrderNo } from '../orders/order.ts';
+import type { ReservedOrder } from '../orders/reservations.redis.ts';
+import type { OrderSigner } from '../providers/signed-order.ts';
 import type { Stores } from '../stores/open.ts';
-import type { ReservedOrder } from '../stores/redis/reservations.ts';
-import { abandonOrder, projectAndRelease } from './abandon.ts';
-import type { Step } from './walk.ts';
+import type { StepReport } from '../workflows/contract.ts';
 
-/** Payments settled at once: as many as MySQL's connections handle in the time that a stop leaves. */
+/** Payments decided at once: as many as MySQL's connections handle in the time that a stop leaves. */
 const UNMATCHED_MAX = 200;
 /**
  * Time since a payment came after which it is parked: what prevents a decision for so long needs an operator.
@@ -39,44 +38,44 @@ type Decision =
 
 type Applied = 'repaired' | 'parked' | 'undecided';
 
-export function createUnmatchedPaymentsStep(deps: UnmatchedPaymentDeps): Step {
+export async function decideUnmatchedPayments(deps: UnmatchedPaymentDeps): Promise<StepReport> {
+  const { unmatchedPayments, sales, log } = deps;
+  const found = await unmatchedPayments.list(UNMATCHED_MAX);
+  if (found.length === 0) return { looked: 0, repaired: 0, parked: 0 };
+  const saleIds = new Set(await sales.listIds());
+  const results = await Promise.allSettled(
+    found.map((unmatched) => decideAndApply(deps, saleIds, unmatched)),
+  );
+  const failures = results.flatMap((result, i) =>
+    result.status === 'rejected' ? [{ error: result.reason as unknown, unmatched: found[i] }] : [],
+  );
+  // A single failure must not delay the others. When all fail, a store is away.
+  if (failures.length === found.length) throw failures[0]?.error;
+  for (const { error, unmatched } of failures)
+    log.warn({ err: error, paymentId: unmatched?.paymentId }, 'an unmatched payment is still undecided');
+  const applied = results.map((result) => (result.status === 'fulfilled' ? result.value : 'undecided'));
+  const count = (as: Applied) => applied.filter((each) => each === as).length;
+  return { looked: found.length, repaired: count('repaired'), parked: count('parked') };
+}
+
+async function decideAndApply(
+  deps: UnmatchedPaymentDeps,
+  saleIds: ReadonlySet<string>,
+  unmatched: UnmatchedPayment,
+): Promise<Applied> {
   const { unmatchedPayments, log } = deps;
-
-  async function applyDecision(unmatched: UnmatchedPayment, decision: Decision): Promise<Applied> {
-    const { paymentId, providerPaymentId, orderNo } = unmatched;
-    if (decision.kind === 'wait' && !isOverdue(unmatched)) return 'undecided';
-    log.warn({ paymentId, orderNo, ...decision }, 'a payment had no stored order');
-    if (decision.kind === 'refund') await unmatchedPayments.refund(paymentId, decision.reason);
-    if (decision.kind === 'settled' || decision.kind === 'refund') return 'repaired';
-    await unmatchedPayments.park(providerPaymentId, decision.why, decision.cause);
-    return 'parked';
-  }
-
-  async function settle(saleIds: ReadonlySet<string>, unmatched: UnmatchedPayment): Promise<Applied> {
-    const decision = await decide(deps, saleIds, unmatched).catch((error: unknown): Decision => {
-      // A payment that has failed for so long is parked instead of being left to another pass.
-      if (!isOverdue(unmatched)) throw error;
-      return { kind: 'wait', cause: 'undecided', why: `nothing could be decided: ${String(error)}` };
-    });
-    return applyDecision(unmatched, decision);
-  }
-
-  return async () => {
-    const found = await unmatchedPayments.list(UNMATCHED_MAX);
-    if (found.length === 0) return { looked: 0, repaired: 0, parked: 0 };
-    const saleIds = new Set(await deps.sales.listIds());
-    const results = await Promise.allSettled(found.map((unmatched) => settle(saleIds, unmatched)));
-    const failures = results.flatMap((result, i) =>
-      result.status === 'rejected' ? [{ error: result.reason as unknown, unmatched: found[i] }] : [],
-    );
-    // A single failure must not delay the others. When all fail, a store is away.
-    if (failures.length === found.length) throw failures[0]?.error;
-    for (const { error, unmatched } of failures)
-      log.warn({ err: error, paymentId: unmatched?.paymentId }, 'an unmatched payment is still undecided');
-    const applied = results.map((result) => (result.status === 'fulfilled' ? result.value : 'undecided'));
-    const count = (as: Applied) => applied.filter((each) => each === as).length;
-    return { looked: found.length, repaired: count('repaired'), parked: count('parked') };
-  };
+  const { paymentId, providerPaymentId, orderNo } = unmatched;
+  const decision = await decide(deps, saleIds, unmatched).catch((error: unknown): Decision => {
+    // A payment that has failed for so long is parked instead of being left to another pass.
+    if (!isOverdue(unmatched)) throw error;
+    return { kind: 'wait', cause: 'undecided', why: `nothing could be decided: ${String(error)}` };
+  });
+  if (decision.kind === 'wait' && !isOverdue(unmatched)) return 'undecided';
+  log.warn({ paymentId, orderNo, ...decision }, 'a payment had no stored order');
+  if (decision.kind === 'refund') await unmatchedPayments.refund(paymentId, decision.reason);
+  if (decision.kind === 'settled' || decision.kind === 'refund') return 'repaired';
+  await unmatchedPayments.park(providerPaymentId, decision.why, decision.cause);
+  return 'parked';
 }
 
 function isOverdue({ receivedAtMs }: UnmatchedPayment): boolean {
@@ -96,7 +95,7 @@ async function decide(
   const known = await readOrder(deps, orderNo);
   if (known === 'damaged')
     return { kind: 'park', cause: 'order_damaged', why: `Redis has order ${orderNo}, but not whole` };
-  if (known) return settleKnown(deps, known);
+  if (known) return decideKnown(deps, known);
   const order = await verify(deps.signer, unmatched);
   if (order === 'strange')
     return { kind: 'park', cause: 'order_not_ours', why: `it carries an order that is not ours: ${orderNo}` };
@@ -117,7 +116,7 @@ async function readOrder({ reservations }: UnmatchedPaymentDeps, orderNo: string
 }
 
 /** Stores the order, which matches it with its payment. The starter then starts or signals its workflow. */
-async function settleKnown(deps: UnmatchedPaymentDeps, { order, state }: ReservedOrder): Promise<Decision> {
+async function decideKnown(deps: UnmatchedPaymentDeps, { order, state }: ReservedOrder): Promise<Decision> {
   const { orderNo } = order;
   // The order has ended unpaid, and its stock was released.
   if (isFinal(state.status) && state.status !== 'paid') return { kind: 'refund', reason: 'order_ended' };
@@ -144,7 +143,7 @@ async function reserveAgain(deps: UnmatchedPaymentDeps, order: Order): Promise<D
     case 'reserved':
       return { kind: 'settled', as: 'reserved again' };
     case 'known':
-      // The order came since it was read, and the next pass settles it. Or it was restored before, has ended,
+      // The order came since it was read, and the next pass decides it. Or it was restored before, has ended,
       // and its projection has expired.
       return {
         kind: 'wait',

@@ -7,11 +7,11 @@ import { type StepReport } from '../workflows/contract.ts';
 
 /**
  * Finds one kind of inconsistency and mends what is provably wrong. A run is bounded, and may be repeated, by
- * two processes at once as well; a step that walks remembers its place itself.
+ * two processes at once as well; a step that walks remembers its cursor itself.
  * @param signal ends a run early when it aborts; the next run goes on
  * @throws when a store or the provider is away: the next run tries again
  */
-export type Step = (signal: AbortSignal) => Promise<StepReport>;
+export type Step<Deps> = (deps: Deps, signal: AbortSignal) => Promise<StepReport>;
 
 /** Rows of one query. */
 const PAGE_SIZE = 500;
@@ -28,13 +28,13 @@ const AT_ONCE = 4;
 
 /** `P`: the fields of a row by which a walk goes on. */
 export interface Walk<P, T extends P> {
-  /** Under which its place is kept. */
+  /** Under which its cursor is kept. */
   name: string;
   /** The rows that follow this one, in the order of the walk; from the first where there is none. */
   list: (after: P | undefined, limit: number) => Promise<T[]>;
   format: (row: P) => string;
   /** Undefined for a text that `format` has not made. */
-  parse: (place: string) => P | undefined;
+  parse: (cursor: string) => P | undefined;
   /** Of one run. */
   pagesMax?: number;
 }
@@ -45,18 +45,18 @@ export interface Walk<P, T extends P> {
  */
 export async function* walkPages<P, T extends P>(
   { name, list, format, parse, pagesMax = PAGES_MAX }: Walk<P, T>,
-  places: Stores['places'],
+  cursors: Stores['cursors'],
   signal: AbortSignal,
 ): AsyncGenerator<T[]> {
-  const place = await places.read(name);
-  let after: P | undefined = place === undefined ? undefined : parse(place);
+  const cursor = await cursors.read(name);
+  let after: P | undefined = cursor === undefined ? undefined : parse(cursor);
   const mayGoOn = inOneRun(pagesMax, signal);
   while (mayGoOn()) {
     const page = await list(after, PAGE_SIZE);
     // The caller has handled the page when it asks for the next.
     yield page;
     after = page.length === PAGE_SIZE ? page.at(-1) : undefined;
-    await places.save(name, after && format(after));
+    await cursors.save(name, after && format(after));
     if (!after) return;
   }
 }

@@ -8,13 +8,10 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import {
-  showDeployment,
-  STORES_FORMAT,
-  WrongDeploymentError,
-  type Deployment,
-} from '../domain/deployment.ts';
-import type { Pool } from './mysql/connection.ts';
+import { showDeployment, STORES_FORMAT, WrongDeploymentError, type Deployment } from '../deployment.ts';
+import type { Pool } from '../mysql/connection.ts';
+import type { RedisClient } from '../redis/connection.ts';
+import { listMarkedSales, readMark, writeMark, type DeploymentMark } from './deployment.redis.ts';
 import {
   confirmRedis,
   findUnknownSales,
@@ -23,9 +20,7 @@ import {
   replaceRedis,
   writeName,
   type DeploymentRecord,
-} from './mysql/deployment.ts';
-import type { RedisClient } from './redis/connection.ts';
-import { listMarkedSales, readMark, writeMark, type DeploymentMark } from './redis/deployment-mark.ts';
+} from './deployment.sql.ts';
 
 /**
  * Each process that runs confirms the noted Redis so often; it costs a read of each store, and one of them
@@ -81,7 +76,7 @@ export function createDeploymentStores(
     return 'ours';
   }
 
-  /** While MySQL is away, Redis alone tells which deployment this is. */
+  /** While MySQL is away, Redis alone says which deployment this is. */
   async function readRecord(): Promise<DeploymentRecord> {
     const record = await readDeployment(pool).catch(async (error: unknown) => {
       // While no process can confirm its Redis, silence says nothing.
@@ -203,7 +198,7 @@ export function createDeploymentStores(
       }
     },
 
-    /** @throws while no store has told the id yet */
+    /** @throws while no store has given the id yet */
     known(): Deployment {
       if (id === undefined) throw new Error('the deployment is not known before MySQL has answered');
       return { id, name };

@@ -1,17 +1,16 @@
-/** Opens all stores of a process over one Redis client and one MySQL pool. */
+/** Opens `Stores`: all that a process does with Redis and MySQL, over one client and one pool. */
 
 import type { Logger } from 'pino';
-import { DEFAULT_DEPLOYMENT_NAME } from '../domain/limits.ts';
-import { createCaughtUpOrders } from './caught-up-orders.ts';
+import { DEFAULT_DEPLOYMENT_NAME } from '../limits.ts';
+import { createPaymentAttempts } from '../money/attempts.redis.ts';
+import { createMysqlPool } from '../mysql/connection.ts';
+import { createCaughtUpOrders } from '../orders/caught-up-orders.ts';
+import { createReservations } from '../orders/reservations.redis.ts';
+import { createProviderPace } from '../providers/pace.redis.ts';
+import { createEngineBudget } from '../redis/budget.ts';
+import { assertNoEviction, connectRedis } from '../redis/connection.ts';
+import { mysqlStores, redisStores } from './bound.ts';
 import { createDeploymentStores } from './deployment.ts';
-import { mysqlStores } from './mysql-stores.ts';
-import { createMysqlPool } from './mysql/connection.ts';
-import { redisStores } from './redis-stores.ts';
-import { assertNoEviction, connectRedis } from './redis/connection.ts';
-import { createEngineBudget } from './redis/engine-budget.ts';
-import { createPaymentAttempts } from './redis/payment-attempts.ts';
-import { createProviderPace } from './redis/provider-pace.ts';
-import { createReservations } from './redis/reservations.ts';
 
 export interface StoreConfig {
   REDIS_URL: readonly string[];

@@ -6,19 +6,19 @@
  */
 
 import pLimit from 'p-limit';
-import { createVoidSessions, type ActivityDeps } from '../activities/void-sessions.ts';
-import { isFinal } from '../domain/order.ts';
-import { ProviderBusyError } from '../payments/provider.ts';
-import { settleStocks } from '../rebuild/settle-stock.ts';
-import { isUnavailable } from '../stores/mysql/connection.ts';
-import type { ClosingOrder, EndChange } from '../stores/mysql/orders/endings.ts';
+import { voidSessions, type ActivityDeps } from '../activities/index.ts';
+import { isUnavailable } from '../mysql/connection.ts';
+import { endHolds } from '../orders/both-stores.ts';
+import type { ClosingOrder, EndChange } from '../orders/endings.sql.ts';
+import { isFinal } from '../orders/order.ts';
+import { projectChanges } from '../orders/reservations.redis.ts';
+import { ProviderBusyError } from '../providers/provider.ts';
 import type { Stores } from '../stores/open.ts';
-import { projectChanges } from '../stores/redis/reservations.ts';
 import { runLoop } from './loop.ts';
 
 /** As many as are stored in one transaction: the counters of a SKU are locked for as long. */
 const PAGE_SIZE = 500;
-/** While Redis is told of one page, MySQL ends another. */
+/** While one page is projected, MySQL ends another. */
 const PAGES_AT_ONCE = 2;
 /** A hold that ends a second after its deadline is early enough, and a look is two statements. */
 const IDLE_PAUSE_MS = 1_000;
@@ -47,37 +47,33 @@ export async function runEnder(deps: ActivityDeps, signal: AbortSignal): Promise
   const { log } = deps;
   const loops = { log, signal };
   await Promise.all([
-    ...Array.from({ length: PAGES_AT_ONCE }, () => runLoop('ender', createEnder(deps), loops)),
-    runLoop('ended', createEndedRepeater(deps), loops),
+    ...Array.from({ length: PAGES_AT_ONCE }, () => runLoop('ender', () => endUnbegun(deps), loops)),
+    runLoop('ended', () => finishMissed(deps), loops),
     runLoop('closer', createCloser(deps, signal), loops),
-    runLoop('overdue closer', createOverdueCloser(deps), loops),
+    runLoop('overdue closer', () => closeOverdue(deps), loops),
   ]);
 }
 
-/** @returns one pass of the ender's loop; the pass returns the pause before the next, in ms */
-export function createEnder(deps: Stores): () => Promise<number> {
+/** One pass of the ender's loop. @returns the pause before the next, in ms */
+export async function endUnbegun(deps: Stores): Promise<number> {
   const { endings, saleStock, reservations } = deps;
-
-  return async function pass(): Promise<number> {
-    // While Redis is away no order ends: it could not give the stock back.
-    const { taken, ended, closing } = await endings.endPage(await saleStock.readTimeMs(), PAGE_SIZE);
-    await settleEnded(deps, ended);
-    // Where this gets lost, the end is projected later.
-    await projectChanges(reservations, closing);
-    return taken > 0 ? 0 : IDLE_PAUSE_MS;
-  };
+  // While Redis is away no order ends: it could not give the stock back.
+  const { taken, ended, closing } = await endings.endPage(await saleStock.readTimeMs(), PAGE_SIZE);
+  await finishEnded(deps, ended);
+  // Where this gets lost, the end is projected later.
+  await projectChanges(reservations, closing);
+  return taken > 0 ? 0 : IDLE_PAUSE_MS;
 }
 
 /**
- * @returns one pass of the loop that tells Redis of ends which it may have missed, as the process that ended
- *   the orders died or failed; the pass returns the pause before the next, in ms
+ * One pass of the loop that projects ends which Redis may have missed, as the process that ended the
+ * orders died or failed.
+ * @returns the pause before the next, in ms
  */
-export function createEndedRepeater(deps: Stores): () => Promise<number> {
-  return async function pass(): Promise<number> {
-    const missed = await deps.endings.takeEnded(PAGE_SIZE);
-    const settled = await settleEnded(deps, missed);
-    return settled > 0 && missed.length === PAGE_SIZE ? 0 : IDLE_PAUSE_MS;
-  };
+export async function finishMissed(deps: Stores): Promise<number> {
+  const missed = await deps.endings.takeEnded(PAGE_SIZE);
+  const settled = await finishEnded(deps, missed);
+  return settled > 0 && missed.length === PAGE_SIZE ? 0 : IDLE_PAUSE_MS;
 }
 
 /**
@@ -85,10 +81,10 @@ export function createEndedRepeater(deps: Stores): () => Promise<number> {
  * are being made again, stays due and comes again when its claim has run out.
  * @returns how many Redis has
  */
-async function settleEnded(deps: Stores, ended: readonly EndChange[]): Promise<number> {
+async function finishEnded(deps: Stores, ended: readonly EndChange[]): Promise<number> {
   if (ended.length === 0) return 0;
   const { endings, reservations, log } = deps;
-  const results = await settleStocks(deps, ended);
+  const results = await endHolds(deps, ended);
   const failed = results.find((result) => result.status === 'rejected');
   if (failed) log.warn({ err: failed.reason as unknown }, 'the stock of ended orders was not given back yet');
   const done = ended.filter((_, i) => {
@@ -108,12 +104,11 @@ type VoidOutcome = 'void' | 'busy' | 'failed';
  */
 export function createCloser(deps: ActivityDeps, signal?: AbortSignal): () => Promise<number> {
   const { endings, log } = deps;
-  const voidSessions = createVoidSessions(deps);
   let isAway = false;
 
   async function tryToVoid(orderNo: string): Promise<VoidOutcome> {
     try {
-      await voidSessions(orderNo);
+      await voidSessions(deps, orderNo);
       return 'void';
     } catch (error) {
       if (error instanceof ProviderBusyError) return 'busy';
@@ -147,17 +142,16 @@ export function createCloser(deps: ActivityDeps, signal?: AbortSignal): () => Pr
 }
 
 /**
- * @returns one pass of the loop that ends closing orders whose turn at the provider has not come: it is slow,
- *   or thousands of pages were open at once; the pass returns the pause before the next, in ms
+ * One pass of the loop that ends closing orders whose turn at the provider has not come: it is slow, or
+ * thousands of pages were open at once.
+ * @returns the pause before the next, in ms
  */
-export function createOverdueCloser(deps: ActivityDeps): () => Promise<number> {
-  return async function pass(): Promise<number> {
-    const taken = await deps.endings.takeClosing(OVERDUE_MAX, TURN_PATIENCE_SECONDS);
-    const limit = pLimit(CALLS_MAX);
-    const changes = await Promise.all(taken.map((order) => limit(() => close(deps, order, false))));
-    await follow(deps, changes.flat());
-    return taken.length > 0 ? 0 : IDLE_PAUSE_MS;
-  };
+export async function closeOverdue(deps: ActivityDeps): Promise<number> {
+  const taken = await deps.endings.takeClosing(OVERDUE_MAX, TURN_PATIENCE_SECONDS);
+  const limit = pLimit(CALLS_MAX);
+  const changes = await Promise.all(taken.map((order) => limit(() => close(deps, order, false))));
+  await follow(deps, changes.flat());
+  return taken.length > 0 ? 0 : IDLE_PAUSE_MS;
 }
 
 /** One that fails delays no other: its claim runs out. */
@@ -191,7 +185,7 @@ async function end(
 
 async function follow(deps: ActivityDeps, changed: readonly EndChange[]): Promise<void> {
   const ended = changed.filter(({ state }) => isFinal(state.status));
-  await settleEnded(deps, ended);
+  await finishEnded(deps, ended);
   await projectChanges(
     deps.reservations,
     changed.filter((change) => !ended.includes(change)),

@@ -2,7 +2,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import { WrongDeploymentError } from '../domain/deployment.ts';
+import { WrongDeploymentError } from '../deployment.ts';
 
 /**
  * The first and the longest back-off after failures, so that a store that is away is neither hammered nor

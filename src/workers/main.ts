@@ -1,9 +1,9 @@
 /** The composition root of the worker process. */
 
 import { loadWorkerConfig } from '../config.ts';
-import { openProvider } from '../payments/open.ts';
-import { createPaced } from '../payments/pacing.ts';
 import { runProcess } from '../process.ts';
+import { openProvider } from '../providers/open.ts';
+import { createPaced } from '../providers/pacing.ts';
 import { openStores } from '../stores/open.ts';
 import { boundHeapGrowth, startWorker } from './service.ts';
 

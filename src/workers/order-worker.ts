@@ -16,8 +16,8 @@ import {
 import { z } from 'zod';
 import type { Activities } from '../activities/index.ts';
 import { createOrderEngine, type OrderEngine } from '../engine/order-engine.ts';
-import type { ParkedKind } from '../stores/mysql/rows/parked.ts';
-import type { EngineBudget } from '../stores/redis/engine-budget.ts';
+import type { ParkedKind } from '../parked/parked.sql.ts';
+import type { EngineBudget } from '../redis/budget.ts';
 import { type RefundInput, paymentsQueueOf, TASK_QUEUE, type EngineSinks } from '../workflows/contract.ts';
 
 // Notes each failed try of a step of parked work, so that an operator sees the newest error. The worker

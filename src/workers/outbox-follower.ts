@@ -7,22 +7,21 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import type { LimitFunction } from 'p-limit';
-import { type Order, withShown } from '../domain/content.ts';
-import { parseOrderNo, isFinal, type FailureReason, isTooLateToBegin } from '../domain/order.ts';
 import type { OrderEngine } from '../engine/order-engine.ts';
-import { settleStocks } from '../rebuild/settle-stock.ts';
-import { abandonOrder } from '../reconcile/abandon.ts';
-import { isInvalidValue } from '../stores/mysql/connection.ts';
-import type { WorkflowPresence } from '../stores/mysql/orders/orders.ts';
-import type { Stores } from '../stores/open.ts';
-import type { Outbox, OutboxEntry } from '../stores/redis/outbox.ts';
+import { isInvalidValue } from '../mysql/connection.ts';
+import { abandonOrder, endHolds } from '../orders/both-stores.ts';
+import { type Order, withShown } from '../orders/content.ts';
+import { parseOrderNo, isFinal, type FailureReason, isTooLateToBegin } from '../orders/order.ts';
+import type { WorkflowPresence } from '../orders/orders.sql.ts';
 import {
   type ReserveAgainOutcome,
   type ReservedOrder,
   projectChanges,
-} from '../stores/redis/reservations.ts';
-import type { EngineGate } from './engine-gate.ts';
+} from '../orders/reservations.redis.ts';
+import type { Outbox, OutboxEntry } from '../redis/outbox.ts';
+import type { Stores } from '../stores/open.ts';
 import { backoffMs } from './loop.ts';
+import type { EngineGate } from './starter.ts';
 
 // Recognizes a burst: more orders come in than Temporal could take. While it lasts they are stored ahead,
 // so that all are payable first, and Temporal gets what the processor has left.
@@ -33,7 +32,7 @@ import { backoffMs } from './loop.ts';
  */
 const BURST_MS = 1_000;
 
-export type Burst = ReturnType<typeof createBurst>;
+type Burst = ReturnType<typeof createBurst>;
 
 /** One for all sales of a relay, because they share Temporal and MySQL. */
 export function createBurst() {
@@ -56,7 +55,7 @@ export function createBurst() {
 
 // Orders of the outbox whose hold is of an older epoch than their sale: they were accepted and not stored
 // when the sale's data were made again. Each is reserved again, which puts it back into the outbox, or
-// abandoned where its units are sold by now. One that its shopper may have been told as lost is left so.
+// abandoned where its units are sold by now. One that may have been answered as lost is left so.
 
 /** How often a sale is looked at whose data are being made again. */
 const LOOK_EVERY_MS = 250;
@@ -240,7 +239,7 @@ async function storeAhead(
   // The process that abandoned an order may have died before it released the stock.
   const abandoned = durable.filter(({ state: { status } }) => isFinal(status) && status !== 'paid');
   // One whose sale's data are being made again has nothing to release: the rebuild counts what MySQL has.
-  const releases = await settleStocks(
+  const releases = await endHolds(
     deps,
     abandoned.map(({ order: { orderNo }, state }) => ({ orderNo, state })),
   );
@@ -286,7 +285,7 @@ function isUrgent({ payment, reason }: Accepted['state']): boolean {
 /**
  * Starts orders that could not be stored: their workflows store or abandon them. Takes the entries of those
  * that were started off the outbox; the others stay. One of an older epoch is reserved again instead, or
- * left: its shopper may have been told that it is lost, while this process was frozen. Left is also one that
+ * left: it may have been answered as lost, while this process was frozen. Left is also one that
  * it is too late to begin, while MySQL is away: once stored, it is ended without a workflow.
  * @param admitted orders that have a slot of the engine budget; `reason` where MySQL refuses the order, and
  *   not where MySQL is away

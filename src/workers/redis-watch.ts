@@ -3,9 +3,9 @@
  * where it has not: after a loss, a restore of an old file, a restart or a failover.
  */
 
-import { rebuildSale, type RebuildCause, type RebuildDeps } from '../rebuild/rebuild-sale.ts';
-import type { WatchedSale } from '../stores/mysql/rebuild/rebuild.ts';
-import type { SaleLife } from '../stores/redis/sale-stock.ts';
+import { rebuildSale, type RebuildCause, type RebuildDeps } from '../reconcile/rebuild-sale.ts';
+import type { WatchedSale } from '../reconcile/rebuild.sql.ts';
+import type { SaleLife } from '../sales/stock.redis.ts';
 import { backoffMs, runLoop } from './loop.ts';
 
 /** A sale that waits to be made again sells nothing, and a look is a query and a script for each sale. */

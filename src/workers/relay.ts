@@ -6,16 +6,15 @@
 import { hostname } from 'node:os';
 import pLimit from 'p-limit';
 import { ulid } from 'ulidx';
-import { IN_REDIS_PAGE } from '../domain/limits.ts';
 import type { OrderEngine } from '../engine/order-engine.ts';
+import { formatSaleShard, wholeSale, type SaleShard } from '../redis/keys.ts';
+import { createOutbox, findActive, listSales, registerSales } from '../redis/outbox.ts';
+import { IN_REDIS_PAGE } from '../sales/sale.ts';
 import type { Stores } from '../stores/open.ts';
-import { formatSaleShard, wholeSale, type SaleShard } from '../stores/redis/keys.ts';
-import { createOutbox, findActive, listSales, registerSales } from '../stores/redis/outbox.ts';
-import { createEngineGate } from './engine-gate.ts';
 import { runLoop } from './loop.ts';
 import { createBurst } from './outbox-follower.ts';
 import { createOutboxFollower } from './outbox-follower.ts';
-import { createRefundStarter, createStarter } from './starter.ts';
+import { createEngineGate, createStarter, startDueRefunds } from './starter.ts';
 
 /** How soon a new sale is noticed. */
 const SURVEY_EVERY_MS = 1_000;
@@ -123,10 +122,11 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
     return SURVEY_EVERY_MS;
   }
 
+  const refunds = { ...deps, gate, readStartRoom: gate.roomForStarts() };
   await Promise.all([
     runLoop('survey', survey, { log, signal }),
     runLoop('starter', createStarter({ ...deps, gate, burst }), { log, signal }),
-    runLoop('refunds', createRefundStarter({ ...deps, gate }), { log, signal }),
+    runLoop('refunds', () => startDueRefunds(refunds), { log, signal }),
   ]);
   await Promise.all([...followers.values()].map(({ done }) => done));
 }

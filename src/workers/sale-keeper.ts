@@ -3,12 +3,12 @@
  * and announces what happened. Many workers may do so at once.
  */
 
-import { WARM_UP_AHEAD_MS } from '../domain/limits.ts';
-import { isBehind, type DecidedSale } from '../domain/sale.ts';
-import type { SaleRecord } from '../stores/mysql/rows/sale-rows.ts';
-import type { SalePage, SalePlace } from '../stores/mysql/sales/sale-news.ts';
+import { WARM_UP_AHEAD_MS } from '../limits.ts';
+import type { SalePage, SaleCursor } from '../sales/news.sql.ts';
+import type { SaleRecord } from '../sales/rows.sql.ts';
+import { isBehind, type DecidedSale } from '../sales/sale.ts';
+import type { SaleView } from '../sales/stock.redis.ts';
 import type { Stores } from '../stores/open.ts';
-import type { SaleView } from '../stores/redis/sale-stock.ts';
 
 /** A shop that changed a sale waits for it, and one look costs a query, and two reads for each sale. */
 const LOOK_EVERY_MS = 1_000;
@@ -18,7 +18,7 @@ const LOST_CHANGES = 'MySQL had lost changes of a sale; they were taken over fro
 /** @returns one pass of the keeper's loop; the pass returns the pause before the next, in ms */
 export function createSaleKeeper(deps: Stores): () => Promise<number> {
   const { saleChanges, saleNews, saleStock, log } = deps;
-  let afterClosed: SalePlace | undefined;
+  let afterClosed: SaleCursor | undefined;
 
   /** The failure of one sale must not keep the others from being looked after. */
   async function alone(saleId: string, work: () => Promise<void>): Promise<void> {
@@ -55,10 +55,10 @@ export function createSaleKeeper(deps: Stores): () => Promise<number> {
 
 /** Page after page, whatever the number of sales; those of a page at once. */
 async function inPages<T>(
-  list: (after: SalePlace | undefined) => Promise<SalePage<T>>,
+  list: (after: SaleCursor | undefined) => Promise<SalePage<T>>,
   work: (sale: T) => Promise<void>,
 ): Promise<void> {
-  let after: SalePlace | undefined;
+  let after: SaleCursor | undefined;
   do {
     const { sales, next } = await list(after);
     await Promise.all(sales.map(work));

@@ -9,14 +9,13 @@ import { createActivities } from '../activities/index.ts';
 import { createReconcileActivities } from '../activities/reconcile.ts';
 import type { WorkerConfig } from '../config.ts';
 import type { OrderEngine } from '../engine/order-engine.ts';
-import { type ReconcileSchedule, createReconcileSchedule } from '../engine/reconcile-schedule.ts';
-import { createDispatcher } from '../events/dispatcher.ts';
-import { createEventFeed } from '../events/event-feed.ts';
-import type { PaymentProvider } from '../payments/provider.ts';
-import { createOrderSigner } from '../payments/signed-order.ts';
+import { ensureSchedule, hasSchedule, type WantedSchedule } from '../engine/reconcile-schedule.ts';
+import { createDispatcher } from '../events/feed.ts';
 import type { Service } from '../process.ts';
+import type { PaymentProvider } from '../providers/provider.ts';
+import { createOrderSigner } from '../providers/signed-order.ts';
 import { createPusher, type PusherDeps } from '../push/pusher.ts';
-import { createReconcileSteps } from '../reconcile/steps.ts';
+import { RECONCILE_STEPS } from '../reconcile/steps.ts';
 import type { Stores } from '../stores/open.ts';
 import { searchAttributes } from '../workflows/contract.ts';
 import { runEnder } from './ender.ts';
@@ -68,11 +67,9 @@ export function createDeferredEngine() {
   };
 }
 
-export type PushDeps = Omit<PusherDeps, 'eventFeed'> & Stores;
-
 /** Runs until `signal` aborts and the attempts under way have ended, each of which is bounded. */
-export async function runPush(deps: PushDeps, signal: AbortSignal): Promise<void> {
-  const pusher = createPusher({ ...deps, eventFeed: createEventFeed(deps) }, signal);
+export async function runPush(deps: PusherDeps, signal: AbortSignal): Promise<void> {
+  const pusher = createPusher(deps, signal);
   await runLoop('push', pusher.pass, { log: deps.log, signal });
   await pusher.drain();
 }
@@ -86,43 +83,39 @@ const ENSURE_EVERY_MS = 60_000;
 const BATCH_SIZE = 500;
 
 export interface ScheduleKeeperDeps extends Stores {
-  schedule: ReconcileSchedule;
+  client: Client;
+  schedule: WantedSchedule;
   namespace: string;
-
-  /** Between two runs of the reconciliation. */
-  everyMs: number;
   signal: AbortSignal;
 }
 
-/** @returns one pass of the keeper's loop; the pass returns the pause before the next, in ms */
-export function createScheduleKeeper(deps: ScheduleKeeperDeps): () => Promise<number> {
-  const { schedule, namespace, temporalNamespaces, orderClaims, refundClaims, everyMs, signal, log } = deps;
+/** One pass of the keeper's loop. @returns the pause before the next, in ms */
+export async function keepSchedule(deps: ScheduleKeeperDeps): Promise<number> {
+  const { client, schedule, namespace, temporalNamespaces, signal, log } = deps;
+  const isToBeMarked = await recoverLost(deps);
+  if (signal.aborted) return 0;
+  const outcome = await ensureSchedule(client, schedule, signal);
+  if (outcome !== 'unchanged') log.info({ outcome }, 'the schedule of the reconciliation is up to date');
+  // After the schedule: a process that dies in between makes all due once more, which does no harm.
+  if (isToBeMarked) await temporalNamespaces.markMade(namespace);
+  return Math.min(schedule.everyMs, ENSURE_EVERY_MS);
+}
 
-  /** @returns whether the mark is to be cleared: there is none yet, or all is due again */
-  async function recover(): Promise<boolean> {
-    const mark = await temporalNamespaces.read(namespace);
-    if (mark === undefined) return true;
-    if (mark === 'made' && (await schedule.exists())) return false;
-    if (mark === 'made') {
-      log.error({ namespace }, 'Temporal has lost its data; orders and refunds get workflows again');
-      await temporalNamespaces.markLost(namespace);
-    }
-    const orders = await requeueAll(orderClaims, ({ orderNo }) => orderNo, signal);
-    const refunds = await requeueAll(refundClaims, ({ paymentId }) => paymentId, signal);
-    if (signal.aborted) return false;
-    log.error({ namespace, orders, refunds }, 'what Temporal has lost is due again');
-    return true;
+/** @returns whether the mark is to be cleared: there is none yet, or all is due again */
+async function recoverLost(deps: ScheduleKeeperDeps): Promise<boolean> {
+  const { client, schedule, namespace, temporalNamespaces, orderClaims, refundClaims, signal, log } = deps;
+  const mark = await temporalNamespaces.read(namespace);
+  if (mark === undefined) return true;
+  if (mark === 'made' && (await hasSchedule(client, schedule, signal))) return false;
+  if (mark === 'made') {
+    log.error({ namespace }, 'Temporal has lost its data; orders and refunds get workflows again');
+    await temporalNamespaces.markLost(namespace);
   }
-
-  return async function pass(): Promise<number> {
-    const isToBeMarked = await recover();
-    if (signal.aborted) return 0;
-    const outcome = await schedule.ensure();
-    if (outcome !== 'unchanged') log.info({ outcome }, 'the schedule of the reconciliation is up to date');
-    // After the schedule: a process that dies in between makes all due once more, which does no harm.
-    if (isToBeMarked) await temporalNamespaces.markMade(namespace);
-    return Math.min(everyMs, ENSURE_EVERY_MS);
-  };
+  const orders = await requeueAll(orderClaims, ({ orderNo }) => orderNo, signal);
+  const refunds = await requeueAll(refundClaims, ({ paymentId }) => paymentId, signal);
+  if (signal.aborted) return false;
+  log.error({ namespace, orders, refunds }, 'what Temporal has lost is due again');
+  return true;
 }
 
 interface Queue<T, I> {
@@ -183,7 +176,7 @@ async function runUntilStopped(
   stopping: AbortController,
 ): Promise<void> {
   const { signal } = stopping;
-  // All that it does needs MySQL, so it begins nothing before that has told whose stores these are.
+  // All that it does needs MySQL, so it begins nothing before that has said whose stores these are.
   await untilDone('deployment', () => stores.deployment.join(signal), { log, signal });
   if (signal.aborted) return;
   const deferred = createDeferredEngine();
@@ -208,26 +201,16 @@ async function runUntilStopped(
     const namespace = config.temporal.namespace ?? 'default';
     await assertSearchAttributes(connection, namespace, log);
     const taskQueue = config.TEMPORAL_TASK_QUEUE;
+    const client = new Client({ connection, namespace });
     const everyMs = config.RECONCILE_EVERY_SECONDS * 1_000;
-    const schedule = createReconcileSchedule(
-      new Client({ connection, namespace }),
-      { taskQueue, deployment: stores.deployment.known(), everyMs },
-      signal,
-    );
-    const keeper = createScheduleKeeper({ ...stores, schedule, namespace, everyMs, signal, log });
+    const schedule = { taskQueue, deployment: stores.deployment.known(), everyMs };
+    const keep = () => keepSchedule({ ...stores, client, schedule, namespace, signal, log });
     // By the schedule the queue is taken, before any workflow of it is started or worked on.
-    const take = async () => (await schedule.exists()) || (await keeper());
+    const take = async () => (await hasSchedule(client, schedule, signal)) || (await keep());
     await untilDone('schedule', take, { log, signal });
     if (signal.aborted) return;
     const version = versionOf(config);
-    const steps = createReconcileSteps({
-      ...stores,
-      engine: deferred.engine,
-      provider,
-      signer,
-      keep: config,
-      log,
-    });
+    const deps = { ...stores, engine: deferred.engine, provider, signer, keep: config, log };
     const { worker, engine } = await createOrderWorker({
       connection,
       namespace,
@@ -235,7 +218,7 @@ async function runUntilStopped(
       workflowBundle: { codePath: config.WORKFLOW_BUNDLE },
       activities: {
         ...createActivities({ ...stores, provider }),
-        ...createReconcileActivities({ steps, stopping: signal }),
+        ...createReconcileActivities({ steps: RECONCILE_STEPS, deps, stopping: signal }),
       },
       budget: stores.budget,
       parkedWork: stores.parkedWork,
@@ -243,7 +226,7 @@ async function runUntilStopped(
     });
     deferred.connect(engine);
     log.info({ taskQueue, version }, 'worker ready');
-    const scheduling = runLoop('schedule', keeper, { log, signal }).catch(abortAnd(stopping));
+    const scheduling = runLoop('schedule', keep, { log, signal }).catch(abortAnd(stopping));
     const beside = Promise.all([relay, scheduling]);
     await allEnded([worker.run(), beside.finally(() => worker.shutdown())]);
   } finally {
@@ -254,7 +237,7 @@ async function runUntilStopped(
   await relay;
 }
 
-/** Whoever waits for the signal ends, too. */
+/** What waits for the signal ends, too. */
 function abortAnd(stopping: AbortController) {
   return (error: unknown): never => {
     stopping.abort();

@@ -5,7 +5,7 @@
 
 import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
 import { defineQuery, defineSignal, type Sinks } from '@temporalio/workflow';
-import type { ClosingReason, OrderState } from '../domain/order.ts';
+import type { ClosingReason, OrderState } from '../orders/order.ts';
 
 export interface StepReport {
   /** Things the step looked at. */

@@ -10,8 +10,8 @@ import {
   workflowInfo,
 } from '@temporalio/workflow';
 import type { StockSettled } from '../activities/index.ts';
-import type { Order } from '../domain/content.ts';
-import { CLOSING_REASONS, isFinal, type ClosingReason, type OrderState } from '../domain/order.ts';
+import type { Order } from '../orders/content.ts';
+import { CLOSING_REASONS, isFinal, type ClosingReason, type OrderState } from '../orders/order.ts';
 import {
   cancelRequested,
   paymentReceived,
@@ -21,8 +21,7 @@ import {
   type EngineSinks,
   type OrderWindow,
 } from './contract.ts';
-import { createSteps, type Steps, type Parking } from './steps.ts';
-import { SUMMARIES } from './summaries.ts';
+import { createSteps, type Steps, type Parking, SUMMARIES } from './steps.ts';
 
 const { engineBudget } = proxySinks<EngineSinks>();
 
@@ -108,8 +107,8 @@ function reasonOf(request: Partial<CancelRequest> | null | undefined): ClosingRe
 /**
  * Abandons an order that MySQL refuses, or that cannot be stored before its deadline because MySQL is away.
  * The tombstone comes before the stock goes back, so that no slow write can bring the order to life
- * afterwards; if one came first, the order lives. Where there is no workflow, `src/reconcile/abandon.ts` does
- * the same.
+ * afterwards; if one came first, the order lives. Where there is no workflow, `abandonOrder` in
+ * `src/orders/both-stores.ts` does the same.
  */
 async function storeOrAbandon(steps: Steps, order: Order): Promise<OrderState & StockSettled> {
   const stored = await steps.storeOrder(order);

@@ -12,8 +12,7 @@ import {
   workflowInfo,
 } from '@temporalio/workflow';
 import { refundUpdated, type EngineSinks, type RefundInput } from './contract.ts';
-import { createSteps, type Parking } from './steps.ts';
-import { SUMMARIES } from './summaries.ts';
+import { createSteps, type Parking, SUMMARIES } from './steps.ts';
 
 const { engineBudget } = proxySinks<EngineSinks>();
 

@@ -10,10 +10,32 @@ import {
   workflowInfo,
 } from '@temporalio/workflow';
 import type { Activities, StockSettled } from '../activities/index.ts';
-import type { Order } from '../domain/content.ts';
-import { FAILURE_REASONS, orderDeadlineMs, type FailureReason, type OrderState } from '../domain/order.ts';
+import type { Order } from '../orders/content.ts';
+import {
+  FAILURE_REASONS,
+  orderDeadlineMs,
+  type FailureReason,
+  type OrderState,
+  type ClosingReason,
+} from '../orders/order.ts';
 import { ORDER_REFUSED, paymentsQueueOf, type RefundInput } from './contract.ts';
-import { SUMMARIES } from './summaries.ts';
+
+/** The words under which the Web UI shows each step. */
+export const SUMMARIES = {
+  storeOrder: 'Store the order',
+  abandonOrder: 'Abandon the order',
+  paymentWindow: 'Payment window',
+  markPaid: 'Mark paid',
+  cancelOrder: ({ reason }: { reason: ClosingReason }) => `Cancel: ${reason}`,
+  closeSessions: 'Close payment sessions',
+  confirmStock: 'Held stock becomes sold',
+  releaseStock: 'Release the stock',
+  refundPayment: 'Refund the payment',
+  refundPending: 'Refund pending at the provider',
+  parkRefund: 'Show the refund to an operator',
+  unparkRefund: 'Take the refund off the list',
+  giveBack: 'Limit and stock come back',
+};
 
 // Calls a step until it is done: quickly at first, then patiently, and at last while an operator can see
 // that it keeps failing.

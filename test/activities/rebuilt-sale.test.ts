@@ -2,8 +2,8 @@
 
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { rebuildSale } from '../../src/rebuild/rebuild-sale.ts';
-import { orderKeys } from '../../src/stores/redis/keys.ts';
+import { rebuildSale } from '../../src/reconcile/rebuild-sale.ts';
+import { orderKeys } from '../../src/redis/keys.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { silent } from '../support/stores.ts';
 import { AWAITING, HELD, openStage, type Stage } from './stage.ts';

@@ -6,13 +6,13 @@
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { z } from 'zod';
 import { createActivities } from '../../src/activities/index.ts';
-import type { RefundActivities } from '../../src/activities/refunds.ts';
-import type { Order } from '../../src/domain/content.ts';
-import { IDEMPOTENCY_KEY_PATTERN } from '../../src/domain/limits.ts';
-import type { Reversal } from '../../src/domain/payment.ts';
-import { RefundRefusedError, type RefundRequest } from '../../src/payments/provider.ts';
-import { selectRows } from '../../src/stores/mysql/connection.ts';
-import { saleKeys } from '../../src/stores/redis/keys.ts';
+import type { Reversal } from '../../src/money/payment.ts';
+import { selectRows } from '../../src/mysql/connection.ts';
+import { IDEMPOTENCY_KEY_PATTERN } from '../../src/orders/content.ts';
+import type { Order } from '../../src/orders/content.ts';
+import { RefundRefusedError, type RefundRequest } from '../../src/providers/provider.ts';
+import { saleKeys } from '../../src/redis/keys.ts';
+import type { RefundActivities } from '../support/workflows/refund-activities.ts';
 import { noProvider, openStage, type Stage } from './stage.ts';
 
 let stage: Stage;

@@ -4,10 +4,10 @@ import { ulid } from 'ulidx';
 import { expect } from 'vitest';
 import { z } from 'zod';
 import { createActivities, type Activities } from '../../src/activities/index.ts';
-import type { Order } from '../../src/domain/content.ts';
-import type { OrderState } from '../../src/domain/order.ts';
-import type { PaymentProvider } from '../../src/payments/provider.ts';
-import { selectRows } from '../../src/stores/mysql/connection.ts';
+import { selectRows } from '../../src/mysql/connection.ts';
+import type { Order } from '../../src/orders/content.ts';
+import type { OrderState } from '../../src/orders/order.ts';
+import type { PaymentProvider } from '../../src/providers/provider.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores } from '../support/stores.ts';
 

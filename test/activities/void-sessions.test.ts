@@ -5,8 +5,12 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Activities } from '../../src/activities/index.ts';
-import type { Order } from '../../src/domain/content.ts';
-import { ProviderBusyError, SessionRefusedError, type PaymentProvider } from '../../src/payments/provider.ts';
+import type { Order } from '../../src/orders/content.ts';
+import {
+  ProviderBusyError,
+  SessionRefusedError,
+  type PaymentProvider,
+} from '../../src/providers/provider.ts';
 import { connect, pay, withWorld } from '../sandbox/sandbox-world.ts';
 import { signer } from '../support/signer.ts';
 import { AWAITING, noProvider, openStage, type Stage } from './stage.ts';

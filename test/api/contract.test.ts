@@ -2,8 +2,7 @@
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { PROBLEM_STATUS } from '../../src/api/http/problem-codes.ts';
-import { Problem, problemDocument } from '../../src/api/http/problem.ts';
+import { PROBLEM_STATUS, Problem, problemDocument } from '../../src/api/http/problem.ts';
 import { checkReply } from '../support/api-contract.ts';
 
 const ORDERS = 'http://shop/v1/orders';

@@ -1,8 +1,6 @@
 /** The endpoints of push over HTTP: set, shown, changed, tested, replayed, removed; and hostile input. */
 
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
-import { showPush } from '../../src/api/gauges.ts';
-import { signToken } from '../../src/api/http/auth.ts';
 import {
   createdEndpointReply,
   deliveriesReply,
@@ -10,11 +8,14 @@ import {
   endpointReply,
   replayReply,
   testReply,
-} from '../../src/api/http/replies.ts';
-import { MAX_DELIVERIES_PAGE, MAX_PUSH_ENDPOINTS } from '../../src/domain/limits.ts';
+} from '../../src/api/calls/endpoints.ts';
+import { MAX_DELIVERIES_PAGE } from '../../src/api/calls/endpoints.ts';
+import { showPush } from '../../src/api/gauges.ts';
+import { signToken } from '../../src/api/http/auth.ts';
 import { createMetrics } from '../../src/metrics.ts';
-import { mysqlStores } from '../../src/stores/mysql-stores.ts';
-import { createMysqlPool, modify } from '../../src/stores/mysql/connection.ts';
+import { createMysqlPool, modify } from '../../src/mysql/connection.ts';
+import { MAX_PUSH_ENDPOINTS } from '../../src/push/endpoints.sql.ts';
+import { mysqlStores } from '../../src/stores/bound.ts';
 import { dispatchEvents } from '../support/events.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { select, selectOne } from '../support/rows.ts';
@@ -335,6 +336,13 @@ describe('hostile input', () => {
     const reply = await call('POST', '/office/replay', body);
     expect(refusalOf(reply)).toMatch(/^400 (invalid_request|malformed_request)$/);
     expect(await everything()).toEqual(before);
+  });
+
+  test('a replay whose period ends before it begins is refused by name', async () => {
+    await create();
+    const period = { since: '2026-11-21T10:00:00Z', until: '2026-11-21T10:00:00Z' };
+    const { body } = await call('POST', '/office/replay', period);
+    expect(body).toMatchObject({ faults: [{ path: 'until', message: 'must be after since' }] });
   });
 
   test.each([

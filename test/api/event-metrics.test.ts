@@ -38,7 +38,7 @@ test.each([
   ['hangs', () => new Promise<never>(() => {})],
 ])('a MySQL that %s leaves the other metrics alone', async (_, answer) => {
   const metrics = createMetrics();
-  const away = { eventDispatch: { countWaiting: answer }, eventConsumers: { list: answer } };
+  const away = { eventRows: { countWaiting: answer }, eventConsumers: { list: answer } };
   showEventLag(metrics, partly<Stores>(away));
   expect(await samplesOf(metrics, 'holdfast_event')).toEqual(['holdfast_event_lag Nan']);
   expect(await samplesOf(metrics, 'process_resident_memory_bytes')).toHaveLength(1);

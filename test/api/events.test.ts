@@ -1,12 +1,13 @@
 /** The feed of events over HTTP: reading, waiting, consumers, and what is refused. */
 
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { MAX_FEEDS_IN_FLIGHT } from '../../src/api/app.ts';
+import { eventsReply, consumerReply, consumersReply } from '../../src/api/calls/events.ts';
 import { signToken } from '../../src/api/http/auth.ts';
-import { eventsReply, consumerReply, consumersReply } from '../../src/api/http/replies.ts';
-import { MAX_EVENT_CONSUMERS, MAX_FEEDS_IN_FLIGHT } from '../../src/domain/limits.ts';
-import { createEventTicker } from '../../src/events/event-feed.ts';
-import { mysqlStores } from '../../src/stores/mysql-stores.ts';
-import { createMysqlPool } from '../../src/stores/mysql/connection.ts';
+import { MAX_EVENT_CONSUMERS } from '../../src/events/consumers.sql.ts';
+import { createEventTicker } from '../../src/events/feed.ts';
+import { createMysqlPool } from '../../src/mysql/connection.ts';
+import { mysqlStores } from '../../src/stores/bound.ts';
 import { dispatchEvents } from '../support/events.ts';
 import { buildOrder, buildSale, uniqueSaleId } from '../support/factories.ts';
 import { JWT_SECRET, problemOf, refusalOf, send, type Reply } from '../support/shopper.ts';
@@ -44,7 +45,7 @@ const read = async (query: string, url = api.url) =>
 
 const commit = (name: string, body: object): Promise<Reply> => call('PUT', `/consumers/${name}`, body);
 
-const lastSequence = () => api.stores.eventDispatch.readLastSequence();
+const lastSequence = () => api.stores.eventRows.readLastSequence();
 
 test('a reader goes through the feed page by page, and gets the same events again from the same place', async () => {
   const seen: number[] = [];
@@ -115,14 +116,14 @@ test('a wait that is in vain ends with no event', async () => {
 
 test('all that wait share one look at the last event', async () => {
   let looks = 0;
-  const { eventDispatch } = api.stores;
+  const { eventRows } = api.stores;
   const counting = {
     readLastSequence: async () => {
       looks += 1;
-      return eventDispatch.readLastSequence();
+      return eventRows.readLastSequence();
     },
   };
-  const ticker = createEventTicker({ eventDispatch: counting });
+  const ticker = createEventTicker({ eventRows: counting });
   const last = await lastSequence();
   const { signal } = new AbortController();
   const waiting = Promise.all(Array.from({ length: 50 }, () => ticker.wait(last, signal)));
@@ -316,7 +317,6 @@ test('while MySQL is away the feed says so, and a caller who waits gets that ans
   const pool = createMysqlPool('mysql://user@127.0.0.1:1/none');
   onTestFinished(() => pool.end());
   const app = await api.withParts({
-    eventDispatch: mysqlStores(pool).eventDispatch,
     eventRows: mysqlStores(pool).eventRows,
     eventConsumers: mysqlStores(pool).eventConsumers,
   });
@@ -333,7 +333,7 @@ test('while MySQL is away the feed says so, and a caller who waits gets that ans
     expect(refusalOf(await call(method, path, body, app.url))).toBe('503 events_unavailable');
 
   const broken = await api.withParts({
-    eventTicker: createEventTicker({ eventDispatch: mysqlStores(pool).eventDispatch }),
+    eventTicker: createEventTicker({ eventRows: mysqlStores(pool).eventRows }),
   });
   onTestFinished(() => broken.close());
   const waiting = await call('GET', `?after=${await lastSequence()}&wait=25`, undefined, broken.url);

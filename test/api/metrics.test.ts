@@ -1,7 +1,7 @@
 /** The counters that Prometheus fetches: each answer to a notice and each refused call counts once. */
 
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
-import { MAX_NOTICES_IN_FLIGHT } from '../../src/domain/limits.ts';
+import { MAX_NOTICES_IN_FLIGHT } from '../../src/api/app.ts';
 import type { HttpApp } from '../support/http-app.ts';
 import { refusalOf, send, type Reply } from '../support/shopper.ts';
 import { waitFor } from '../support/wait.ts';

@@ -2,9 +2,9 @@
 
 import type { AppDeps } from '../../src/api/app.ts';
 import type { HttpBounds } from '../../src/api/http/http-server.ts';
-import { mysqlStores } from '../../src/stores/mysql-stores.ts';
-import { createMysqlPool } from '../../src/stores/mysql/connection.ts';
-import type { WorkflowPresence } from '../../src/stores/mysql/orders/orders.ts';
+import { createMysqlPool } from '../../src/mysql/connection.ts';
+import type { WorkflowPresence } from '../../src/orders/orders.sql.ts';
+import { mysqlStores } from '../../src/stores/bound.ts';
 import type { StoreConfig } from '../../src/stores/open.ts';
 import { openHttpApp, type HttpApp } from '../support/http-app.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';

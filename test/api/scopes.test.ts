@@ -1,7 +1,7 @@
 /** The table of rights: each call of the back office, tried with each scope, each role, and without. */
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { ADMIN_CALLS } from '../../src/api/admin/calls.ts';
+import { ADMIN_CALLS } from '../../src/api/calls/calls.ts';
 import { signToken, type Rights } from '../../src/api/http/auth.ts';
 import { ROLE_SCOPES, SCOPES, type Role, type Scope } from '../../src/api/http/scopes.ts';
 import type { Reply } from '../support/api-contract.ts';
@@ -16,7 +16,7 @@ beforeAll(async () => {
 afterAll(() => api.close());
 
 const ROLES = Object.keys(ROLE_SCOPES).filter((name): name is Role => Object.hasOwn(ROLE_SCOPES, name));
-const calls: [string, Scope][] = Object.entries(ADMIN_CALLS);
+const calls = Object.entries(ADMIN_CALLS).map(([call, { scope }]): [string, Scope] => [call, scope]);
 
 /** Names nothing that exists, and carries no body that is complete: a call that is let in changes nothing. */
 async function attempt(call: string, rights?: Rights): Promise<Reply> {

@@ -3,6 +3,7 @@
 import type { RowDataPacket } from 'mysql2/promise';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { beginLook } from '../../src/audit/look.ts';
+import type { AuditedFeed } from '../../src/audit/reads.sql.ts';
 import {
   auditSale,
   RULE_NAMES,
@@ -10,10 +11,9 @@ import {
   runAudit,
   type SaleAudit,
 } from '../../src/audit/run-audit.ts';
-import type { OrderState, OrderStatus } from '../../src/domain/order.ts';
-import type { Sale } from '../../src/domain/sale.ts';
-import type { AuditedFeed } from '../../src/stores/audit/mysql-reads.ts';
-import { saleKeys } from '../../src/stores/redis/keys.ts';
+import type { OrderState, OrderStatus } from '../../src/orders/order.ts';
+import { saleKeys } from '../../src/redis/keys.ts';
+import type { Sale } from '../../src/sales/sale.ts';
 import { readSale } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildOrder, buildSale, uniqueSaleId } from '../support/factories.ts';

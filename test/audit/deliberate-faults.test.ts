@@ -6,8 +6,8 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { SandboxConsole } from '../../sandbox/console.ts';
 import { auditStrayMoney, runAudit } from '../../src/audit/run-audit.ts';
-import { isFinal } from '../../src/domain/order.ts';
-import type { PaymentProvider } from '../../src/payments/provider.ts';
+import { isFinal } from '../../src/orders/order.ts';
+import type { PaymentProvider } from '../../src/providers/provider.ts';
 import { statusQuery } from '../../src/workflows/contract.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';

@@ -1,7 +1,7 @@
 /** Mutants of the feed of events: bugs by which a reader would miss something, or meet it out of order. */
 
 import { z } from 'zod';
-import { modify, selectRows } from '../../src/stores/mysql/connection.ts';
+import { modify, selectRows } from '../../src/mysql/connection.ts';
 import type { Stores } from '../../src/stores/open.ts';
 import type { Mutant } from './mutants.ts';
 
@@ -30,8 +30,8 @@ function withNumbers(
   const row = z.object({ order_no: z.string(), version: z.int() });
   return {
     ...stores,
-    eventDispatch: {
-      ...stores.eventDispatch,
+    eventRows: {
+      ...stores.eventRows,
       async numberEvents() {
         const rows = await selectRows(
           stores.pool,
@@ -39,7 +39,7 @@ function withNumbers(
           'SELECT order_no, version FROM order_events WHERE sequence IS NULL ORDER BY order_no, version',
         );
         if (rows.length < atLeast) return { kind: 'numbered', events: 0 };
-        let last = await stores.eventDispatch.readLastSequence();
+        let last = await stores.eventRows.readLastSequence();
         for (const next of choose(rows.map((one) => ({ orderNo: one.order_no, version: one.version })))) {
           last += 1;
           if (!next) continue;

@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Subject } from '../../src/audit/look.ts';
 import { auditAll } from '../../src/audit/run-audit.ts';
-import { saleKeys } from '../../src/stores/redis/keys.ts';
+import { saleKeys } from '../../src/redis/keys.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
 

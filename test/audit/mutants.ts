@@ -5,17 +5,21 @@
 
 import assert from 'node:assert/strict';
 import { ulid } from 'ulidx';
-import { PROJECTION_TTL_MS } from '../../src/domain/limits.ts';
-import { isFinal } from '../../src/domain/order.ts';
-import type { PaymentProvider } from '../../src/payments/provider.ts';
-import { inTransaction, modify } from '../../src/stores/mysql/connection.ts';
-import { lockOrder, transition } from '../../src/stores/mysql/rows/order-rows.ts';
-import { bookMovement } from '../../src/stores/mysql/rows/stock-ledger.ts';
+import { PROJECTION_TTL_MS } from '../../src/limits.ts';
+import { inTransaction, modify } from '../../src/mysql/connection.ts';
+import { isFinal } from '../../src/orders/order.ts';
+import {
+  confirmScript as confirm,
+  giveBackScript as giveBack,
+  projectScript as project,
+  releaseScript as release,
+} from '../../src/orders/reservations.redis.ts';
+import { bookMovement, lockOrder, transition } from '../../src/orders/rows.sql.ts';
+import type { PaymentProvider } from '../../src/providers/provider.ts';
+import type { RedisClient } from '../../src/redis/connection.ts';
+import { epochOf, orderKeys } from '../../src/redis/keys.ts';
+import { run } from '../../src/redis/script.ts';
 import type { Stores } from '../../src/stores/open.ts';
-import type { RedisClient } from '../../src/stores/redis/connection.ts';
-import { epochOf, orderKeys } from '../../src/stores/redis/keys.ts';
-import { run } from '../../src/stores/redis/script-call.ts';
-import { confirm, giveBack, project, release } from '../../src/stores/redis/scripts.ts';
 
 export type Mutant = (stores: Stores) => Stores;
 

@@ -5,8 +5,8 @@
 
 import assert from 'node:assert/strict';
 import { ulid } from 'ulidx';
-import type { Reversal } from '../../src/domain/payment.ts';
-import { RefundRefusedError, type PaymentProvider } from '../../src/payments/provider.ts';
+import type { Reversal } from '../../src/money/payment.ts';
+import { RefundRefusedError, type PaymentProvider } from '../../src/providers/provider.ts';
 import type { Stores } from '../../src/stores/open.ts';
 import { withOrders, withReservations, type Mutant } from './mutants.ts';
 
@@ -188,7 +188,7 @@ const EXCHANGEABLE = [
   'refunds',
   'reservations',
   'budget',
-  'eventDispatch',
+  'eventRows',
 ] as const;
 
 /** Stores that can be exchanged under a running service, so that one service serves for every fault. */

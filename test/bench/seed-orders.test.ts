@@ -3,9 +3,9 @@
 import assert from 'node:assert/strict';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { seedOrders, type SeededOrder, type SeedStage } from '../../bench/compare/growth/seed-orders.ts';
-import { fingerprintOf } from '../../src/domain/content.ts';
-import { orderKeys } from '../../src/stores/redis/keys.ts';
-import { createOutbox } from '../../src/stores/redis/outbox.ts';
+import { fingerprintOf } from '../../src/orders/content.ts';
+import { orderKeys } from '../../src/redis/keys.ts';
+import { createOutbox } from '../../src/redis/outbox.ts';
 import { buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 

@@ -2,8 +2,8 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { seedOutbox } from '../../bench/seed-outbox.ts';
-import { saleKeys } from '../../src/stores/redis/keys.ts';
-import { listWaiting } from '../../src/stores/redis/outbox.ts';
+import { saleKeys } from '../../src/redis/keys.ts';
+import { listWaiting } from '../../src/redis/outbox.ts';
 import { buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 

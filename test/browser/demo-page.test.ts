@@ -6,7 +6,7 @@
 import type { Locator, Page } from 'playwright-core';
 import { expect, test } from 'vitest';
 import { signToken } from '../../src/api/http/auth.ts';
-import type { Sale } from '../../src/domain/sale.ts';
+import type { Sale } from '../../src/sales/sale.ts';
 import { openCheckout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
 import { buildDemo } from '../support/http-app.ts';

@@ -2,7 +2,7 @@
 
 import { expect, test } from 'vitest';
 import { CHECK_NAMES, checkHistory, endsOf, type History, type Recorded } from '../../chaos/history.ts';
-import type { OrderState } from '../../src/domain/order.ts';
+import type { OrderState } from '../../src/orders/order.ts';
 
 const ORDER = 'storm-0-1-A';
 const HOLD = { reservedAtMs: 11, items: [{ sku: 'rug', quantity: 1 }] };

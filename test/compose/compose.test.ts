@@ -205,7 +205,7 @@ describe('the images', () => {
       ...tsconfigs,
       'lua/reserve.lua',
       'pages/demo.html',
-      'src/stores/mysql/schema.sql',
+      'src/mysql/schema.sql',
     ];
     expect([...built, ...other].filter((file) => !isLetThrough(file))).toEqual([]);
 

@@ -6,7 +6,7 @@
 import { WorkflowNotFoundError } from '@temporalio/common';
 import { expect, test } from 'vitest';
 import { runAudit } from '../../src/audit/run-audit.ts';
-import type { OrderStatus } from '../../src/domain/order.ts';
+import type { OrderStatus } from '../../src/orders/order.ts';
 import { select } from '../support/rows.ts';
 import { apiPoints } from './api-points.ts';
 import { openCrashWorld, type CrashWorld } from './crash-world.ts';

@@ -4,7 +4,7 @@
 
 import { expect } from 'vitest';
 import { signToken } from '../../src/api/http/auth.ts';
-import type { OrderStatus } from '../../src/domain/order.ts';
+import type { OrderStatus } from '../../src/orders/order.ts';
 import { readRefundWorkflowId } from '../support/refund-workflow.ts';
 import { selectOne } from '../support/rows.ts';
 import { acceptedOf, JWT_SECRET, refusalOf, send } from '../support/shopper.ts';

@@ -1,9 +1,9 @@
 /** Crash points of push: the worker dies between an endpoint and the record of what it was sent. */
 
 import { expect } from 'vitest';
-import { ORDER_EVENT_TYPES } from '../../src/domain/event.ts';
+import { ORDER_EVENT_TYPES } from '../../src/events/event.ts';
+import { modify } from '../../src/mysql/connection.ts';
 import { createSecret } from '../../src/push/deliverer.ts';
-import { modify } from '../../src/stores/mysql/connection.ts';
 import { openReceiver } from '../support/receiver.ts';
 import { waitFor } from '../support/wait.ts';
 import type { CrashWorld } from './crash-world.ts';

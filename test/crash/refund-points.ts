@@ -3,7 +3,7 @@
  */
 
 import { expect } from 'vitest';
-import { createOrderSigner } from '../../src/payments/signed-order.ts';
+import { createOrderSigner } from '../../src/providers/signed-order.ts';
 import { refundWorkflowId } from '../../src/workflows/contract.ts';
 import { demoSecrets } from '../../stack/app.ts';
 import { buildOrder } from '../support/factories.ts';

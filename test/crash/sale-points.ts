@@ -1,7 +1,7 @@
 /** Crash points of a change of a sale: between its steps, and inside the last one. */
 
 import { expect } from 'vitest';
-import type { OrderStatus } from '../../src/domain/order.ts';
+import type { OrderStatus } from '../../src/orders/order.ts';
 import { buildDocument, LAMP, MUG, openBackOffice, saleOf } from '../api/sales/back-office.ts';
 import { select } from '../support/rows.ts';
 import { waitFor } from '../support/wait.ts';

@@ -1,7 +1,7 @@
 /** What the crash points share: their type, and the steps and checks that several of them use. */
 
 import { expect } from 'vitest';
-import type { OrderStatus } from '../../src/domain/order.ts';
+import type { OrderStatus } from '../../src/orders/order.ts';
 import { pressPay, sessionOf, type Shopper } from '../support/shopper.ts';
 import { expectStock } from '../support/stock.ts';
 import { waitFor } from '../support/wait.ts';

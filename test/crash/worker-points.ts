@@ -1,7 +1,7 @@
 /** Crash points of the worker: it dies inside a step, or between two steps that belong together. */
 
 import { expect } from 'vitest';
-import type { OrderStatus } from '../../src/domain/order.ts';
+import type { OrderStatus } from '../../src/orders/order.ts';
 import { readFeed } from '../support/events.ts';
 import { sessionOf } from '../support/shopper.ts';
 import { waitFor } from '../support/wait.ts';
@@ -122,7 +122,7 @@ export const workerPoints: Point[] = [
       const shopper = await world.shopper();
       const orderNo = await shopper.buy(world.saleId);
       await world.awaitDeath();
-      expect(await world.stores.eventDispatch.readLastSequence()).toBe(0);
+      expect(await world.stores.eventRows.readLastSequence()).toBe(0);
 
       await world.takeOver();
       await payAndSettle(shopper, orderNo);

@@ -3,23 +3,25 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { ADMIN_CALLS } from '../../src/api/admin/calls.ts';
-import { PROBLEM_STATUS } from '../../src/api/http/problem-codes.ts';
-import { orderReply, problemReply, sourcedOrderReply } from '../../src/api/http/replies.ts';
+import { MAX_WEBHOOK_BYTES } from '../../src/api/app.ts';
+import { ADMIN_CALLS } from '../../src/api/calls/calls.ts';
+import { MAX_SALE_BODY_BYTES } from '../../src/api/calls/calls.ts';
+import { sourcedOrderReply } from '../../src/api/calls/find-order.ts';
+import { PROBLEM_STATUS } from '../../src/api/http/problem.ts';
+import { problemReply } from '../../src/api/http/problem.ts';
+import { orderReply } from '../../src/api/http/replies.ts';
+import { MAX_BODY_BYTES } from '../../src/api/http/request.ts';
 import { ROLE_SCOPES } from '../../src/api/http/scopes.ts';
+import { SALE_ID_PATTERN } from '../../src/limits.ts';
+import { createMetrics } from '../../src/metrics.ts';
 import {
   IDEMPOTENCY_KEY_PATTERN,
-  MAX_BODY_BYTES,
   MAX_CART_LINES,
   MAX_LINE_QUANTITY,
-  MAX_SALE_BODY_BYTES,
   MAX_SKU_BYTES,
   MAX_USER_ID_BYTES,
-  MAX_WEBHOOK_BYTES,
-  SALE_ID_PATTERN,
-} from '../../src/domain/limits.ts';
-import { CLOSING_REASONS, FAILURE_REASONS, ORDER_STATUSES, PAYMENT_STATES } from '../../src/domain/order.ts';
-import { createMetrics } from '../../src/metrics.ts';
+} from '../../src/orders/content.ts';
+import { CLOSING_REASONS, FAILURE_REASONS, ORDER_STATUSES, PAYMENT_STATES } from '../../src/orders/order.ts';
 import { repoDir } from '../../stack/install/repo-dir.ts';
 import { PROBLEM_CODES } from '../support/api-contract.ts';
 
@@ -98,7 +100,7 @@ test('the table of scopes has every call of the back office under the scope that
     [...String(calls).matchAll(/`([A-Z]+ [^`]+)`/g)].map(([, call]) => `${bare(scope)} ${call}`),
   );
   const known = Object.entries(ADMIN_CALLS).map(
-    ([call, scope]) => `${scope} ${call.replaceAll(/:(\w+)/g, '{$1}')}`,
+    ([call, { scope }]) => `${scope} ${call.replaceAll(/:(\w+)/g, '{$1}')}`,
   );
   expect(documented.toSorted()).toEqual(known.toSorted());
 });

@@ -1,13 +1,13 @@
 /**
- * What the docs say of an order's fields: CONTRIBUTING's list of the places of one is whole, where
- * `userAgent` stands for such a field; and docs/architecture.md has the table that `CONTENT` is.
+ * CONTRIBUTING's lists of places are whole: of a field of an order, where `userAgent` stands for such a
+ * field, and of a step, a call and an event; and docs/architecture.md has the table that `CONTENT` is.
  */
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
-import { CONTENT } from '../../src/domain/content.ts';
+import { CONTENT } from '../../src/orders/content.ts';
 import { isRenewing, writeText } from '../house/budgets.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -16,20 +16,34 @@ const BEGIN = '<!-- fields: rendered by test/docs/fields.test.ts -->';
 const END = '<!-- fields: end -->';
 const FOLDERS = ['src', 'lua', 'test/support'];
 
-test('"Add a field to an order" names each file that knows userAgent, and no other', () => {
-  const named = readNamed(readFileSync(join(root, 'CONTRIBUTING.md'), 'utf8'));
-  const knowing = FOLDERS.flatMap((folder) =>
-    readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
-      .filter((name) => /\.(ts|lua|sql)$/.test(name))
-      .map((name) => `${folder}/${name}`),
-  ).filter((file) => /user_?agent/i.test(readFileSync(join(root, file), 'utf8')));
+const contributing = readFileSync(join(root, 'CONTRIBUTING.md'), 'utf8');
 
-  expect(named).toEqual(knowing.toSorted());
+test('"Add a field to an order" names each file that knows userAgent, and no other', () => {
+  expect(readNamed('Add a field to an order')).toEqual(knowing(/user_?agent/i, FOLDERS));
 });
 
+test.each([
+  ['Add a step to an order', /\bconfirmStock\b/],
+  ['Add a call of the back office', /\blistDeliveries\b/],
+  ['Add an event', /sale\.sold_out/],
+])('"%s" names each file of src that knows its example, and no other', (section, example) => {
+  expect(readNamed(section)).toEqual(knowing(example, ['src']));
+});
+
+function knowing(example: RegExp, folders: readonly string[]): string[] {
+  return folders
+    .flatMap((folder) =>
+      readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+        .filter((name) => /\.(ts|lua|sql)$/.test(name))
+        .map((name) => `${folder}/${name}`),
+    )
+    .filter((file) => example.test(readFileSync(join(root, file), 'utf8')))
+    .toSorted();
+}
+
 /** The paths in the first column of the section's table. */
-function readNamed(text: string): string[] {
-  const section = text.split('\n## Add a field to an order\n')[1]?.split('\n## ')[0] ?? '';
+function readNamed(heading: string): string[] {
+  const section = contributing.split(`\n## ${heading}\n`)[1]?.split('\n## ')[0] ?? '';
   const cells = section.split('\n').map((line) => /^\| (`[^|]*)\|/.exec(line)?.[1] ?? '');
   const paths = cells.flatMap((cell) => [...cell.matchAll(/`([^`]+)`/g)].map(([, path]) => path ?? ''));
   return [...new Set(paths)].toSorted();

@@ -20,7 +20,7 @@ test.each(pages)('every path that %s names exists', (page) => {
 test('a path, a file name, a link and a heading that do not exist are found', () => {
   const text = [
     '# Here',
-    '`src/config.ts`, `src/*.ts`, `src/workflows/contract`, `src/payments/<name>/adapter.ts`, `config.ts`, `src/nowhere.ts`, `nowhere.lua`',
+    '`src/config.ts`, `src/*.ts`, `src/workflows/contract`, `src/providers/<name>.ts`, `config.ts`, `src/nowhere.ts`, `nowhere.lua`',
     'node dist/src/api/main.js; npx vitest run test/replay test/nowhere',
     '[a](configuration.md#settings) [b](nowhere.md) [c](configuration.md#nowhere) [d](#here) [e](https://example.com)',
   ].join('\n');
@@ -38,7 +38,7 @@ function findMissing(page: string, text: string): string[] {
   // Anywhere, not only in backticks: commands name paths too. What is built (`dist/…`) is not in the
   // repository.
   const paths = [...text.matchAll(new RegExp(`(?<![\\w/.-])(?:${FOLDERS})/[\\w./*<>-]*[\\w*>]`, 'g'))];
-  const names = [...text.matchAll(/`([\w-]+\.(?:ts|lua|mjs|md|json|yml))`/g)];
+  const names = [...text.matchAll(/`([\w-]+(?:\.sql|\.redis)?\.(?:ts|lua|mjs|md|json|yml))`/g)];
   const links = [...text.matchAll(/\]\(([^)\s]+)\)/g)].map(([, link]) => link ?? '');
   const missing = [
     ...paths.map(([path]) => path).filter((path) => !path.includes('<') && !isThere(path)),

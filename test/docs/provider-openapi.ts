@@ -1,7 +1,8 @@
 /** Renders docs/provider-openapi.json from the schemas by which Holdfast reads and writes the messages. */
 
 import { z } from 'zod';
-import { IDEMPOTENCY_KEY_PATTERN, MAX_WEBHOOK_BYTES } from '../../src/domain/limits.ts';
+import { MAX_WEBHOOK_BYTES } from '../../src/api/app.ts';
+import { IDEMPOTENCY_KEY_PATTERN } from '../../src/orders/content.ts';
 import {
   moneyNoticeSchema,
   alreadyPaidReplySchema,
@@ -17,7 +18,7 @@ import {
   sessionReplySchema,
   sessionRequestSchema,
   voidReplySchema,
-} from '../../src/payments/remote/wire.ts';
+} from '../../src/providers/remote-wire.ts';
 
 const SCHEMAS = {
   SessionRequest: sessionRequestSchema,

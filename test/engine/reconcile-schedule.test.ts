@@ -3,7 +3,7 @@
 import { createServer } from 'node:net';
 import { Client, Connection } from '@temporalio/client';
 import { expect, onTestFinished, test } from 'vitest';
-import { createReconcileSchedule } from '../../src/engine/reconcile-schedule.ts';
+import { ensureSchedule } from '../../src/engine/reconcile-schedule.ts';
 import { findFreePort } from '../../stack/processes/ports.ts';
 
 test('a process that stops does not wait for a Temporal that does not answer', async () => {
@@ -15,13 +15,12 @@ test('a process that stops does not wait for a Temporal that does not answer', a
     server.close();
   });
   const stopping = new AbortController();
-  const schedule = createReconcileSchedule(
+
+  const ensured = ensureSchedule(
     new Client({ connection }),
     { everyMs: 60_000, taskQueue: 'orders', deployment: { id: '0b1c', name: 'holdfast' } },
     stopping.signal,
   );
-
-  const ensured = schedule.ensure();
   stopping.abort();
 
   await expect(ensured).rejects.toThrow('not waited for any longer');

@@ -2,8 +2,8 @@
 
 import { defaultPayloadConverter, WorkflowNotFoundError } from '@temporalio/common';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { Order } from '../../src/domain/content.ts';
-import type { OrderState } from '../../src/domain/order.ts';
+import type { Order } from '../../src/orders/content.ts';
+import type { OrderState } from '../../src/orders/order.ts';
 import { buildOrder } from '../support/factories.ts';
 import { waitFor } from '../support/wait.ts';
 import { openRelayEngine, type TestEngine } from '../support/workflows/engines.ts';

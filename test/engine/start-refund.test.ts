@@ -1,7 +1,7 @@
 /** Starts refund workflows on a real Temporal server, and signals those that run. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { parseOrderNo } from '../../src/domain/order.ts';
+import { parseOrderNo } from '../../src/orders/order.ts';
 import { refundWorkflowId } from '../../src/workflows/contract.ts';
 import { buildRefund } from '../support/factories.ts';
 import { openEngine, type TestEngine } from '../support/workflows/engines.ts';

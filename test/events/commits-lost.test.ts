@@ -1,9 +1,8 @@
 /** MySQL loses commits while Redis goes on: no reader of the feed skips an event that has a number of old. */
 
 import { beforeEach, expect, onTestFinished, test } from 'vitest';
-import { createDispatcher } from '../../src/events/dispatcher.ts';
-import { createEventFeed } from '../../src/events/event-feed.ts';
-import { readFeed } from '../../src/stores/audit/mysql-reads.ts';
+import { readFeed } from '../../src/audit/reads.sql.ts';
+import { createDispatcher, readEvents } from '../../src/events/feed.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { select } from '../support/rows.ts';
 import { copyMysql } from '../support/set-back-mysql.ts';
@@ -17,7 +16,7 @@ beforeEach(async () => {
   ({ saleId } = await stores.openSale(buildSale()));
 });
 
-const last = () => stores.eventDispatch.readLastSequence();
+const last = () => stores.eventRows.readLastSequence();
 const openDispatcher = (feedMarks = stores.feedMarks) =>
   createDispatcher({ ...stores, feedMarks, log: silent });
 
@@ -29,7 +28,7 @@ async function sell(): Promise<string> {
 }
 
 async function readAfter(after: number): Promise<string[]> {
-  const read = await createEventFeed(stores).read({ after, limit: 100, filter: {} });
+  const read = await readEvents(stores, { after, limit: 100, filter: {} });
   if (read.kind === 'ahead') throw new Error(`ahead of ${read.last}`);
   return read.events.flatMap((event) => ('orderNo' in event ? [event.orderNo] : []));
 }
@@ -97,7 +96,7 @@ test('while Redis is away events are numbered, by a process that has asked it be
   await expect(openDispatcher({ read: away, raise: away })()).rejects.toThrow('Redis is away');
   isAway = false;
   await pass();
-  const { feedId } = await stores.eventDispatch.readFeed();
+  const { feedId } = await stores.eventRows.readFeed();
   expect(await read(feedId)).toBe(before + 1);
 });
 
@@ -109,13 +108,13 @@ test('an empty Redis says nothing about MySQL, and learns what was given', async
 
   await openDispatcher()();
 
-  const { feedId, last: given } = await stores.eventDispatch.readFeed();
+  const { feedId, last: given } = await stores.eventRows.readFeed();
   expect(await stores.feedMarks.read(feedId)).toBe(given);
   expect(await select(stores.pool, 'SELECT action FROM audit_log')).toEqual([]);
 });
 
 test('another MySQL beside the same Redis has numbers of its own', async () => {
-  const { feedId } = await stores.eventDispatch.readFeed();
+  const { feedId } = await stores.eventRows.readFeed();
   await stores.feedMarks.raise('another', 1_000_000);
   await sell();
   await openDispatcher()();

@@ -1,11 +1,11 @@
 /** The feed as shops get it: the type of each event, and the order as of that very version. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { Order } from '../../src/domain/content.ts';
-import { EVENT_TYPES, type EventType } from '../../src/domain/event.ts';
-import { createEventFeed, type FeedEvent, type FeedPage } from '../../src/events/event-feed.ts';
-import { park } from '../../src/stores/mysql/rows/parked.ts';
-import { recordShopEvent } from '../../src/stores/mysql/rows/sale-rows.ts';
+import { EVENT_TYPES, type EventType } from '../../src/events/event.ts';
+import { readEvents, type FeedEvent, type FeedPage, type FeedQuery } from '../../src/events/feed.ts';
+import type { Order } from '../../src/orders/content.ts';
+import { park } from '../../src/parked/parked.sql.ts';
+import { recordShopEvent } from '../../src/sales/rows.sql.ts';
 import { dispatchEvents, readFeed } from '../support/events.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { buildPayment, buildReversal, reverse } from '../support/payment-notices.ts';
@@ -39,7 +39,7 @@ async function readPage(query: {
 }): Promise<FeedPage> {
   const { after = 0, limit = 500, types } = query;
   const filter = { types: types && new Set(types), saleId: query.saleId };
-  const page = await createEventFeed(stores).read({ after, limit, filter });
+  const page = await readEvents(stores, { after, limit, filter });
   if (page.kind !== 'page') throw new Error(page.kind);
   return page;
 }
@@ -189,7 +189,7 @@ test('a search that finds nothing ends after some thousands of events, and says 
 test('a reader that asks for what follows an event that does not exist gets the number of the last one', async () => {
   await dispatchEvents(stores);
   const { last } = await readPage({});
-  const feed = createEventFeed(stores);
+  const feed = { read: (query: FeedQuery) => readEvents(stores, query) };
   expect(await feed.read({ after: last + 1, limit: 1, filter: {} })).toEqual({ kind: 'ahead', last });
 });
 

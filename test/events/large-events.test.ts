@@ -1,10 +1,10 @@
 /** Pages of the feed are bounded by bytes, so that sales with many SKUs do not make an answer of 100 MB. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { MAX_EVENTS_PAGE_BYTES } from '../../src/domain/limits.ts';
-import { createEventFeed, type EventFilter, type FeedPage } from '../../src/events/event-feed.ts';
-import { createEventSource } from '../../src/push/feeder.ts';
-import { recordShopEvent } from '../../src/stores/mysql/rows/sale-rows.ts';
+import { readEvents, type EventFilter, type FeedPage } from '../../src/events/feed.ts';
+import { MAX_EVENTS_PAGE_BYTES } from '../../src/events/feed.ts';
+import { createEventSource } from '../../src/push/pusher.ts';
+import { recordShopEvent } from '../../src/sales/rows.sql.ts';
 import { dispatchEvents, readFeed } from '../support/events.ts';
 import { buildOrder, buildSale, uniqueSaleId } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
@@ -32,7 +32,7 @@ async function record(ofSale: string, ...sizes: number[]): Promise<number> {
 }
 
 async function readPage(after: number, filter: EventFilter = {}): Promise<FeedPage> {
-  const page = await createEventFeed(stores).read({ after, limit: 500, filter });
+  const page = await readEvents(stores, { after, limit: 500, filter });
   if (page.kind !== 'page') throw new Error(page.kind);
   return page;
 }
@@ -77,7 +77,7 @@ test('a reader of one sale is stopped by the bytes of that sale, and searches on
 test('what is pushed is found, however large the events between are', async () => {
   const before = await record(saleId, BYTES, BYTES, BYTES, 10, 2 * MAX_EVENTS_PAGE_BYTES, 10);
   const wanted = [1, 3, 4, 5, 6].map((i) => before + i);
-  const source = createEventSource(createEventFeed(stores));
+  const source = createEventSource(stores);
 
   expect([...(await source.find(wanted)).keys()].toSorted((a, b) => a - b)).toEqual(wanted);
   // Again, and with one that is yet to come: what is remembered or not, each look ends.

@@ -4,7 +4,7 @@
  */
 
 import type { Client } from '@temporalio/client';
-import type { PaymentProvider } from '../../src/payments/provider.ts';
+import type { PaymentProvider } from '../../src/providers/provider.ts';
 import { appEnv, startApi, startWorker } from '../../stack/app.ts';
 import { findFreePort } from '../../stack/processes/ports.ts';
 import { openProvider } from '../crash/crash-world.ts';

@@ -1,7 +1,7 @@
 /** An operator terminates the workflow of a dispute before Redis has it: the shopper is told all the same. */
 
 import { expect, test } from 'vitest';
-import type { OrderState } from '../../src/domain/order.ts';
+import type { OrderState } from '../../src/orders/order.ts';
 import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';

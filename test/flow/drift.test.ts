@@ -6,9 +6,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { createOrderEngine } from '../../src/engine/order-engine.ts';
-import { createReconcileSteps } from '../../src/reconcile/steps.ts';
-import { modify } from '../../src/stores/mysql/connection.ts';
-import { orderKeys, saleKeys } from '../../src/stores/redis/keys.ts';
+import { modify } from '../../src/mysql/connection.ts';
+import { RECONCILE_STEPS } from '../../src/reconcile/steps.ts';
+import { orderKeys, saleKeys } from '../../src/redis/keys.ts';
 import type { StepReport } from '../../src/workflows/contract.ts';
 import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
@@ -33,10 +33,10 @@ afterAll(() => checkout.close());
 async function reconcile(names = ['holds', 'order-books', 'drift']): Promise<StepReport> {
   const { stores, provider, client } = checkout;
   const engine = createOrderEngine(client, { eager: false });
-  const steps = createReconcileSteps({ ...stores, engine, provider, signer, keep, log: silent });
+  const deps = { ...stores, engine, provider, signer, keep, log: silent };
   const sum = { looked: 0, repaired: 0, parked: 0 };
   for (const name of names) {
-    const report = await steps.get(name)?.(new AbortController().signal);
+    const report = await RECONCILE_STEPS.get(name)?.(deps, new AbortController().signal);
     if (!report) throw new Error(`no step ${name}`);
     for (const count of ['looked', 'repaired', 'parked'] as const) sum[count] += report[count];
   }

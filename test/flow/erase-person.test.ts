@@ -1,9 +1,9 @@
 /** A person is erased on request: nothing identifies them, the books add up, and money still goes back. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { ordersReply } from '../../src/api/http/replies.ts';
+import { ordersReply } from '../../src/api/calls/find-order.ts';
 import { erasePerson } from '../../src/reconcile/retention.ts';
-import { limitField, saleKeys } from '../../src/stores/redis/keys.ts';
+import { limitField, saleKeys } from '../../src/redis/keys.ts';
 import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Cluster } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { saleKeys } from '../../src/stores/redis/keys.ts';
+import { saleKeys } from '../../src/redis/keys.ts';
 import { runRedisWatch } from '../../src/workers/redis-watch.ts';
 import { startRedisCluster, type RedisCluster } from '../../stack/servers/redis-cluster.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';

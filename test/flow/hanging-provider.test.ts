@@ -1,7 +1,7 @@
 /** A provider that takes calls and never answers: nothing but what needs its answer waits for it. */
 
 import { expect, onTestFinished, test } from 'vitest';
-import type { PaymentProvider } from '../../src/payments/provider.ts';
+import type { PaymentProvider } from '../../src/providers/provider.ts';
 import { REFUND_WORKFLOW } from '../../src/workflows/contract.ts';
 import { openCheckout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';

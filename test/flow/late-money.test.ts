@@ -7,7 +7,7 @@ import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
 import type { SandboxConsole } from '../../sandbox/console.ts';
-import { modify, selectRows } from '../../src/stores/mysql/connection.ts';
+import { modify, selectRows } from '../../src/mysql/connection.ts';
 import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
 import type { SandboxConsole } from '../../sandbox/console.ts';
 import { signToken } from '../../src/api/http/auth.ts';
-import { selectRows } from '../../src/stores/mysql/connection.ts';
+import { selectRows } from '../../src/mysql/connection.ts';
 import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';

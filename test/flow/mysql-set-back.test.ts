@@ -5,8 +5,8 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { signToken } from '../../src/api/http/auth.ts';
-import { createEventFeed } from '../../src/events/event-feed.ts';
-import { rebuildSale } from '../../src/rebuild/rebuild-sale.ts';
+import { readEvents } from '../../src/events/feed.ts';
+import { rebuildSale } from '../../src/reconcile/rebuild-sale.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
 import { select } from '../support/rows.ts';
@@ -99,8 +99,8 @@ test('what MySQL lost in mid-sale is found again or shown, and nothing is sold o
   const [newOpen, newPaid, newCancelled] = [await buy(saleId), await buyAndPay(saleId), await buy(saleId)];
   await cancel(newCancelled);
   await asStaff(`sales/${other}/pause`);
-  await waitFor('the numbers', async () => (await stores.eventDispatch.countWaiting(1)) === 0);
-  const read = await stores.eventDispatch.readLastSequence();
+  await waitFor('the numbers', async () => (await stores.eventRows.countWaiting(1)) === 0);
+  const read = await stores.eventRows.readLastSequence();
   await stores.eventConsumers.commit('shop', read, false);
   await putBack();
 
@@ -138,8 +138,8 @@ test('what MySQL lost in mid-sale is found again or shown, and nothing is sold o
   ]);
 
   // A reader who has come further than MySQL now skips nothing.
-  await waitFor('the numbers', async () => (await stores.eventDispatch.countWaiting(1)) === 0);
-  const page = await createEventFeed(stores).read({ after: read, limit: 100, filter: {} });
+  await waitFor('the numbers', async () => (await stores.eventRows.countWaiting(1)) === 0);
+  const page = await readEvents(stores, { after: read, limit: 100, filter: {} });
   const next = page.kind === 'page' ? page.events : [];
   const ofAfter = next.filter((event) => 'orderNo' in event && event.orderNo === after.orderNo);
   expect(ofAfter.map(({ id }) => id)).toEqual([1, 2, 3, 4].map((version) => `${after.orderNo}.${version}`));

@@ -5,10 +5,10 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createOrderEngine } from '../../src/engine/order-engine.ts';
-import { rebuildSale } from '../../src/rebuild/rebuild-sale.ts';
+import { rebuildSale } from '../../src/reconcile/rebuild-sale.ts';
 import { erasePerson } from '../../src/reconcile/retention.ts';
-import { createReconcileSteps } from '../../src/reconcile/steps.ts';
-import { limitField, saleKeys } from '../../src/stores/redis/keys.ts';
+import { RECONCILE_STEPS } from '../../src/reconcile/steps.ts';
+import { limitField, saleKeys } from '../../src/redis/keys.ts';
 import type { StepReport } from '../../src/workflows/contract.ts';
 import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
@@ -69,8 +69,8 @@ async function refund(orderNo: string): Promise<void> {
 async function compare(): Promise<StepReport | undefined> {
   const { stores, provider, client } = checkout;
   const engine = createOrderEngine(client, { eager: false });
-  const steps = createReconcileSteps({ ...stores, engine, provider, signer, keep, log: silent });
-  return steps.get('drift')?.(new AbortController().signal);
+  const deps = { ...stores, engine, provider, signer, keep, log: silent };
+  return RECONCILE_STEPS.get('drift')?.(deps, new AbortController().signal);
 }
 
 test('each user has what they bought, and no other user has it, until they are erased', async () => {

@@ -7,10 +7,10 @@
 import pLimit from 'p-limit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createActivities } from '../../src/activities/index.ts';
-import type { Order } from '../../src/domain/content.ts';
-import type { Reversal } from '../../src/domain/payment.ts';
-import { RefundRefusedError, type PaymentProvider } from '../../src/payments/provider.ts';
-import { isUnavailable } from '../../src/stores/mysql/connection.ts';
+import type { Reversal } from '../../src/money/payment.ts';
+import { isUnavailable } from '../../src/mysql/connection.ts';
+import type { Order } from '../../src/orders/content.ts';
+import { RefundRefusedError, type PaymentProvider } from '../../src/providers/provider.ts';
 import type { Stores } from '../../src/stores/open.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';

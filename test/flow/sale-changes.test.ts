@@ -6,7 +6,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { expect, onTestFinished, test } from 'vitest';
 import { createRandom, type Random } from '../../chaos/random.ts';
-import { shopSaleReply, type ShopSaleReply } from '../../src/api/http/replies.ts';
+import { shopSaleReply, type ShopSaleReply } from '../../src/api/calls/sales.ts';
 import { runAudit } from '../../src/audit/run-audit.ts';
 import {
   buildDocument,

@@ -2,7 +2,7 @@
 
 import { expect } from 'vitest';
 import { runAudit } from '../../src/audit/run-audit.ts';
-import { isFinal } from '../../src/domain/order.ts';
+import { isFinal } from '../../src/orders/order.ts';
 import type { Checkout } from '../support/checkout.ts';
 import { buildOrder } from '../support/factories.ts';
 import { select } from '../support/rows.ts';

@@ -13,7 +13,7 @@ import { afterAll, beforeAll, expect, inject, onTestFinished, test } from 'vites
 import { openConsole, type SandboxConsole } from '../../sandbox/console.ts';
 import { createSandboxProvider } from '../../sandbox/server.ts';
 import { signToken } from '../../src/api/http/auth.ts';
-import { openProvider } from '../../src/payments/open.ts';
+import { openProvider } from '../../src/providers/open.ts';
 import { reconcileScheduleOf } from '../../src/workflows/contract.ts';
 import { appEnv, demoSecrets, startApi, startWorker, type AppEnv } from '../../stack/app.ts';
 import { repoDir } from '../../stack/install/repo-dir.ts';

@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { ulid } from 'ulidx';
 import { z } from 'zod';
 import { signToken } from '../../src/api/http/auth.ts';
-import { saleKeys, wholeSale } from '../../src/stores/redis/keys.ts';
+import { saleKeys, wholeSale } from '../../src/redis/keys.ts';
 import { runPush } from '../../src/workers/service.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { uniqueSaleId } from '../support/factories.ts';
@@ -122,11 +122,11 @@ export async function openShop(): Promise<Shop> {
   const gate = createGate();
   const under = (stores: TestStores): TestStores => ({
     ...stores,
-    eventDispatch: {
-      ...stores.eventDispatch,
+    eventRows: {
+      ...stores.eventRows,
       async numberEvents(max, known) {
         await gate.pass();
-        return stores.eventDispatch.numberEvents(max, known);
+        return stores.eventRows.numberEvents(max, known);
       },
     },
   });

@@ -1,6 +1,6 @@
 /**
- * The rooms' tables in docs/architecture.md are true: every file has its room, every import its permission,
- * and no rooms form a circle.
+ * What docs/architecture.md says of the house is true: every file has its room, and the bridges between the
+ * stores and the pairs of rooms that need each other are those of its lists.
  */
 
 import { execFileSync } from 'node:child_process';
@@ -12,12 +12,6 @@ import { expect, test } from 'vitest';
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const FOLDERS = ['src', 'sandbox', 'stack', 'bench', 'chaos', 'test', 'lua', 'pages', 'lint', 'examples'];
 
-interface Room {
-  name: string;
-  mayImport: string[];
-  mayImportTypesOf: string[];
-}
-
 interface Import {
   /** Files. */
   from: string;
@@ -25,46 +19,24 @@ interface Import {
   isType: boolean;
 }
 
-/**
- * Rows that begin with a name in backticks; the last column names rooms, and those whose types alone may be
- * imported.
- */
-function readRooms(): Room[] {
-  const text = readFileSync(join(ROOT, 'docs', 'architecture.md'), 'utf8');
-  const section = /^## The rooms$([\s\S]*?)(?=^## )/m.exec(text)?.[1] ?? '';
-  return section.split('\n').flatMap((line) => {
-    const columns = line.split('|').map((column) => column.trim());
-    const name = /^`(.+)`$/.exec(columns[1] ?? '')?.[1];
-    if (name === undefined) return [];
-    const entries = (columns[3] ?? '')
-      .replaceAll('`', '')
-      .split(', ')
-      .filter((entry) => entry !== '');
-    return [
-      {
-        name,
-        mayImport: entries.filter((entry) => !entry.startsWith('types of ')),
-        mayImportTypesOf: entries.flatMap((entry) => /^types of (.+)$/.exec(entry)?.[1] ?? []),
-      },
-    ];
-  });
+const page = readFileSync(join(ROOT, 'docs', 'architecture.md'), 'utf8');
+
+function sectionOf(heading: string): string {
+  const [, section] = new RegExp(`^## ${heading}$([\\s\\S]*?)(?=^## )`, 'm').exec(page) ?? [];
+  return section ?? '';
 }
 
-const rooms = readRooms();
-
-/** Asked once for each room that a row may import, and for each import of each file. */
-const roomsOfFiles = new Map<string, string>();
-
-function roomOf(file: string): string {
-  const room = roomsOfFiles.get(file) ?? findRoom(file);
-  roomsOfFiles.set(file, room);
-  return room;
+/** The first column of the rows that begin with names in backticks; a row may have several. */
+function firstColumn(section: string): string[] {
+  return [...section.matchAll(/^\| (`[^|]+`) +\|/gm)].map(([, names = '']) => names.replaceAll('`', ''));
 }
+
+const rooms = firstColumn(sectionOf('The rooms'));
 
 /** The room with the longest name that the file's path begins with. */
-function findRoom(file: string): string {
+function roomOf(file: string): string {
   if (/^src\/[^/]+$/.test(file)) return 'src/*.ts';
-  const names = rooms.map(({ name }) => name).filter((name) => new RegExp(`^${name}[/.]`).test(file));
+  const names = rooms.filter((name) => file.startsWith(`${name}/`));
   return names.toSorted((a, b) => b.length - a.length)[0] ?? `no room: ${file}`;
 }
 
@@ -86,53 +58,40 @@ const files = execFileSync('git', ['ls-files', '-co', '--exclude-standard', ...F
   .trim()
   .split('\n');
 
-/** Of product and tools; tests may import every room. */
+/** Of the product, and what is loaded when it runs. */
 const imports = files
-  .filter((file) => /\.(ts|mjs|js)$/.test(file) && roomOf(file) !== 'test')
+  .filter((file) => /^src\/.*\.ts$/.test(file))
   .flatMap(importsOf)
-  .filter(({ from, to }) => roomOf(from) !== roomOf(to));
+  .filter(({ isType }) => !isType);
 
 test('every file is in a room of the tables, and every room has files', () => {
   const inhabited = new Set(files.map(roomOf));
-  expect([...inhabited].toSorted()).toEqual(rooms.map(({ name }) => name).toSorted());
+  expect([...inhabited].toSorted()).toEqual(rooms.toSorted());
 });
 
-test('a room imports the rooms that its row names, and no other', () => {
-  const allowed = new Map(rooms.map((room) => [room.name, room]));
-  const forbidden = imports.filter(({ from, to, isType }) => {
-    const room = allowed.get(roomOf(from));
-    const isAllowed = room?.mayImport.includes(roomOf(to)) === true;
-    return !isAllowed && !(isType && room?.mayImportTypesOf.includes(roomOf(to)) === true);
+test('a file that calls both stores is in the list of bridges', () => {
+  // The names of keys call nothing.
+  const reaches = (file: string, kind: RegExp) =>
+    imports.some(({ from, to }) => from === file && kind.test(to));
+  const bridges = files.filter(
+    (file) =>
+      reaches(file, /^src\/mysql\/|\.sql\.ts$/) && reaches(file, /^src\/redis\/(?!keys)|\.redis\.ts$/),
+  );
+  expect(bridges).toEqual(firstColumn(sectionOf('The bridges')));
+});
+
+test('rooms that need each other are in the list of pairs', () => {
+  const arrows = new Set(
+    imports
+      // What lies beside the rooms are programs, which need all, and leaves, which all need.
+      .filter(({ from, to }) => dirname(from) !== 'src' && dirname(to) !== 'src')
+      .filter(({ from, to }) => roomOf(from) !== roomOf(to))
+      .map(({ from, to }) => `${roomOf(from)} ${roomOf(to)}`),
+  );
+  const pairs = [...arrows].filter((arrow) => {
+    const [from = '', to = ''] = arrow.split(' ');
+    return from < to && arrows.has(`${to} ${from}`);
   });
-  expect(forbidden.map(({ from, to }) => `${from} -> ${to}`)).toEqual([]);
-});
-
-test('a row names no room that its own does not import', () => {
-  const unused = rooms
-    .filter(({ name }) => name !== 'test')
-    .flatMap(({ name, mayImport, mayImportTypesOf }) =>
-      [...mayImport, ...mayImportTypesOf]
-        .filter((other) => !imports.some(({ from, to }) => roomOf(from) === name && roomOf(to) === other))
-        .map((other) => `${name} -> ${other}`),
-    );
-  expect(unused).toEqual([]);
-});
-
-test('no room imports itself through others', () => {
-  const arrows = new Map<string, Set<string>>();
-  for (const { from, to } of imports.filter(({ isType }) => !isType)) {
-    arrows.set(roomOf(from), (arrows.get(roomOf(from)) ?? new Set()).add(roomOf(to)));
-  }
-  const reachableFrom = (start: string): Set<string> => {
-    const reached = new Set<string>();
-    const left = [...(arrows.get(start) ?? [])];
-    for (let next = left.pop(); next !== undefined; next = left.pop()) {
-      if (reached.has(next)) continue;
-      reached.add(next);
-      left.push(...(arrows.get(next) ?? []));
-    }
-    return reached;
-  };
   expect(arrows.size).toBeGreaterThan(10);
-  expect([...arrows.keys()].filter((room) => reachableFrom(room).has(room))).toEqual([]);
+  expect(pairs.toSorted()).toEqual(firstColumn(sectionOf('Rooms that need each other')));
 });

@@ -1,10 +1,13 @@
 /** Every reply of `change-sale`, which decides what a shop changes about a sale. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { Sale } from '../../src/domain/sale.ts';
-import { saleKeys } from '../../src/stores/redis/keys.ts';
-import { run } from '../../src/stores/redis/script-call.ts';
-import { changeSale, serverTime } from '../../src/stores/redis/scripts.ts';
+import { saleKeys } from '../../src/redis/keys.ts';
+import { run } from '../../src/redis/script.ts';
+import type { Sale } from '../../src/sales/sale.ts';
+import {
+  changeSaleScript as changeSale,
+  serverTimeScript as serverTime,
+} from '../../src/sales/stock.redis.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import { snapshot } from './raw-scripts.ts';

@@ -4,8 +4,8 @@
 
 import * as fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { RedisClient } from '../../src/stores/redis/connection.ts';
-import { orderKeys } from '../../src/stores/redis/keys.ts';
+import type { RedisClient } from '../../src/redis/connection.ts';
+import { orderKeys } from '../../src/redis/keys.ts';
 import { buildSale } from '../support/factories.ts';
 import { assertProperty } from '../support/property.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';

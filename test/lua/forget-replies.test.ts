@@ -1,7 +1,7 @@
 /** Every reply of `forget-sale`, `forget-order` and `rename-user`, and what each leaves behind. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { orderKeys, saleKeys } from '../../src/stores/redis/keys.ts';
+import { orderKeys, saleKeys } from '../../src/redis/keys.ts';
 import { buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import {

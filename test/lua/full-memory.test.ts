@@ -1,8 +1,8 @@
 /** What the scripts do when Redis is at maxmemory: taking stock is refused, giving it back still works. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { orderKeys } from '../../src/stores/redis/keys.ts';
-import { createOutbox } from '../../src/stores/redis/outbox.ts';
+import { orderKeys } from '../../src/redis/keys.ts';
+import { createOutbox } from '../../src/redis/outbox.ts';
 import { buildOrder, buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import { snapshot } from './raw-scripts.ts';

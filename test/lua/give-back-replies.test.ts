@@ -1,8 +1,8 @@
 /** Every reply of `give-back`, which returns the units and the allowance of a refunded order. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { Order } from '../../src/domain/content.ts';
-import { orderKeys } from '../../src/stores/redis/keys.ts';
+import type { Order } from '../../src/orders/content.ts';
+import { orderKeys } from '../../src/redis/keys.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';

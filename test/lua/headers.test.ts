@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
-import { SCRIPTS } from '../../src/stores/redis/script-list.ts';
+import { SCRIPTS } from '../support/scripts.ts';
 import { documentedReplies, section, splitScript } from './header.ts';
 
 /** How a hold can have ended: the replies of a script that passes the hold's own state on. */

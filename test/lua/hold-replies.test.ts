@@ -1,7 +1,7 @@
 /** Every reply of `confirm` and `release`, which end a hold. */
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { orderKeys } from '../../src/stores/redis/keys.ts';
+import { orderKeys } from '../../src/redis/keys.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import { newOrderNo, snapshot } from './raw-scripts.ts';

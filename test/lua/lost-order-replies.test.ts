@@ -1,8 +1,8 @@
 /** Every reply of `waiting`, `requeue` and `drop-deadline`, and what each leaves behind. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { orderKeys } from '../../src/stores/redis/keys.ts';
-import { createOutbox, type Outbox } from '../../src/stores/redis/outbox.ts';
+import { orderKeys } from '../../src/redis/keys.ts';
+import { createOutbox, type Outbox } from '../../src/redis/outbox.ts';
 import { buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import {

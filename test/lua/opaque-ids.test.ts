@@ -1,7 +1,7 @@
 /** The scripts count what a user has under the field that all other code reads, whatever SKU and user are. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { limitField, orderKeys } from '../../src/stores/redis/keys.ts';
+import { limitField, orderKeys } from '../../src/redis/keys.ts';
 import { buildOrder, buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 

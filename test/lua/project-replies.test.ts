@@ -1,7 +1,7 @@
 /** Every reply of `project`: a projection only moves forward. */
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { OrderState } from '../../src/domain/order.ts';
+import type { OrderState } from '../../src/orders/order.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import { callProject, newOrderNo, snapshot } from './raw-scripts.ts';

@@ -5,29 +5,35 @@
 
 import { ulid } from 'ulidx';
 import { z } from 'zod';
-import { formatOrderNo } from '../../src/domain/order.ts';
-import type { RedisClient } from '../../src/stores/redis/connection.ts';
-import { epochOf, orderKeys, saleKeys } from '../../src/stores/redis/keys.ts';
-import { send } from '../../src/stores/redis/script-call.ts';
+import { formatOrderNo } from '../../src/orders/order.ts';
 import {
-  confirm,
-  dropDeadline,
-  forgetOrder,
-  giveBack,
-  project,
-  release,
-  requeue,
-  reserve,
-  reserveAgain,
-  waiting,
-  changeSale,
-  forgetSale,
-  lookSale,
-  mendLimit,
-  mendStock,
-  renameUser,
-  restoreHold,
-} from '../../src/stores/redis/scripts.ts';
+  confirmScript as confirm,
+  giveBackScript as giveBack,
+  projectScript as project,
+  releaseScript as release,
+  reserveAgainScript as reserveAgain,
+} from '../../src/orders/reservations.redis.ts';
+import { reserveScript as reserve } from '../../src/orders/reserve.redis.ts';
+import {
+  dropDeadlineScript as dropDeadline,
+  requeueScript as requeue,
+  waitingScript as waiting,
+} from '../../src/reconcile/holds.redis.ts';
+import {
+  lookSaleScript as lookSale,
+  mendLimitScript as mendLimit,
+  mendStockScript as mendStock,
+  restoreHoldScript as restoreHold,
+} from '../../src/reconcile/mends.redis.ts';
+import {
+  forgetOrderScript as forgetOrder,
+  forgetSaleScript as forgetSale,
+  renameUserScript as renameUser,
+} from '../../src/reconcile/retention.redis.ts';
+import type { RedisClient } from '../../src/redis/connection.ts';
+import { epochOf, orderKeys, saleKeys } from '../../src/redis/keys.ts';
+import { send } from '../../src/redis/script.ts';
+import { changeSaleScript as changeSale } from '../../src/sales/stock.redis.ts';
 
 const DAY_MS = 86_400_000;
 const reply = z.array(z.string());

@@ -2,20 +2,20 @@
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import type { RedisClient } from '../../src/stores/redis/connection.ts';
-import { epochOf, orderKeys, saleKeys } from '../../src/stores/redis/keys.ts';
-import { send } from '../../src/stores/redis/script-call.ts';
+import { lookUpOrdersScript as lookUpOrders } from '../../src/orders/reservations.redis.ts';
 import {
-  lookUpOrders,
-  checkLife,
-  expireVoid,
-  rebuildBegin,
-  rebuildClean,
-  rebuildEnd,
-  rebuildOrder,
-  rebuildWrite,
-  suspend,
-} from '../../src/stores/redis/scripts.ts';
+  expireVoidScript as expireVoid,
+  rebuildBeginScript as rebuildBegin,
+  rebuildCleanScript as rebuildClean,
+  rebuildEndScript as rebuildEnd,
+  rebuildOrderScript as rebuildOrder,
+  rebuildWriteScript as rebuildWrite,
+  suspendScript as suspend,
+} from '../../src/reconcile/rebuild.redis.ts';
+import type { RedisClient } from '../../src/redis/connection.ts';
+import { epochOf, orderKeys, saleKeys } from '../../src/redis/keys.ts';
+import { send } from '../../src/redis/script.ts';
+import { checkLifeScript as checkLife } from '../../src/sales/stock.redis.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';

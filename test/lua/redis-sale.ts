@@ -1,8 +1,8 @@
 /** A sale as Redis has it, and what must be true of it at every instant. */
 
 import { expect } from 'vitest';
-import type { RedisClient } from '../../src/stores/redis/connection.ts';
-import { saleKeys } from '../../src/stores/redis/keys.ts';
+import type { RedisClient } from '../../src/redis/connection.ts';
+import { saleKeys } from '../../src/redis/keys.ts';
 
 interface RedisOrder {
   orderNo: string;

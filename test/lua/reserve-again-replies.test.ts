@@ -1,10 +1,10 @@
 /** Every reply of `reserve-again`, which holds stock for an order that every store has lost. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { Order } from '../../src/domain/content.ts';
-import { IDEMPOTENCY_TTL_MS } from '../../src/domain/limits.ts';
-import { orderKeys } from '../../src/stores/redis/keys.ts';
-import { putIntoOutbox } from '../../src/stores/redis/outbox.ts';
+import { IDEMPOTENCY_TTL_MS } from '../../src/limits.ts';
+import type { Order } from '../../src/orders/content.ts';
+import { orderKeys } from '../../src/redis/keys.ts';
+import { putIntoOutbox } from '../../src/redis/outbox.ts';
 import { buildOrder, buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import { newOrderNo, snapshot } from './raw-scripts.ts';

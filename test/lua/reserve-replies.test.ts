@@ -1,10 +1,10 @@
 /** Every reply of `reserve`, on a real Redis, and what each leaves behind. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { IDEMPOTENCY_TTL_MS } from '../../src/domain/limits.ts';
-import { saleKeys } from '../../src/stores/redis/keys.ts';
-import { putIntoOutbox } from '../../src/stores/redis/outbox.ts';
-import type { ReserveOutcome, ReserveRequest } from '../../src/stores/redis/reserve.ts';
+import { IDEMPOTENCY_TTL_MS } from '../../src/limits.ts';
+import type { ReserveOutcome, ReserveRequest } from '../../src/orders/reserve.redis.ts';
+import { saleKeys } from '../../src/redis/keys.ts';
+import { putIntoOutbox } from '../../src/redis/outbox.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import { buildReserveCall, callReserve, newOrderNo, snapshot } from './raw-scripts.ts';

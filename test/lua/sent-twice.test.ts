@@ -3,7 +3,7 @@
  */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { orderKeys } from '../../src/stores/redis/keys.ts';
+import { orderKeys } from '../../src/redis/keys.ts';
 import { buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import {

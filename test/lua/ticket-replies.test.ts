@@ -1,8 +1,8 @@
 /** What `reserve` makes of tickets, charges, the total that was expected and the limit across a sale. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { saleKeys } from '../../src/stores/redis/keys.ts';
-import type { AcceptedTicket, ReserveOutcome, ReserveRequest } from '../../src/stores/redis/reserve.ts';
+import type { AcceptedTicket, ReserveOutcome, ReserveRequest } from '../../src/orders/reserve.redis.ts';
+import { saleKeys } from '../../src/redis/keys.ts';
 import { buildOrder, buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import { snapshot } from './raw-scripts.ts';

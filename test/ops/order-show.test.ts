@@ -1,8 +1,8 @@
 /** `ops order show`: an order's life from all stores, whether they agree, and what comes next. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { modify } from '../../src/stores/mysql/connection.ts';
-import { park } from '../../src/stores/mysql/rows/parked.ts';
+import { modify } from '../../src/mysql/connection.ts';
+import { park } from '../../src/parked/parked.sql.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';

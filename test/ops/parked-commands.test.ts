@@ -1,8 +1,8 @@
 /** The command line: parked work and money, what it prints, its exit codes, and what it opens. */
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { modify } from '../../src/stores/mysql/connection.ts';
-import { type ParkedFacts, park } from '../../src/stores/mysql/rows/parked.ts';
+import { modify } from '../../src/mysql/connection.ts';
+import { type ParkedFacts, park } from '../../src/parked/parked.sql.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { openOps, type Ops } from '../support/ops.ts';

@@ -3,8 +3,9 @@
 import { spawn, spawnSync } from 'node:child_process';
 import type { LookupAddress } from 'node:dns';
 import { once } from 'node:events';
+import type { LookupFunction } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { createPublicLookup, isPublicAddress, parseEndpointUrl } from '../../src/push/address.ts';
+import { isPublicAddress, lookUpPublic, parseEndpointUrl } from '../../src/push/address.ts';
 import { createSender, type Answer, type SenderOptions } from '../../src/push/deliverer.ts';
 import { openReceiver, type Receiver } from '../support/receiver.ts';
 
@@ -153,8 +154,8 @@ describe('an attempt', () => {
   };
   const at = (host: string): string => Object.assign(new URL(receiver.url), { hostname: host }).href;
   /** A name that has these addresses, one list for each time that it is asked for. */
-  function named(...answers: LookupAddress[][]) {
-    return createPublicLookup((_, __, done) => done(null, answers.shift() ?? []));
+  function named(...answers: LookupAddress[][]): LookupFunction {
+    return (...call) => lookUpPublic(...call, (_, __, done) => done(null, answers.shift() ?? []));
   }
   const LOOPBACK: LookupAddress = { address: '127.0.0.1', family: 4 };
   const UNREACHED: LookupAddress = { address: '2606:4700:4700::1111', family: 6 };

@@ -2,12 +2,11 @@
 
 import pLimit from 'p-limit';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { MAX_PUSHES_IN_FLIGHT } from '../../src/domain/limits.ts';
-import { createEventFeed } from '../../src/events/event-feed.ts';
+import { modify } from '../../src/mysql/connection.ts';
 import { createDeliverer, createSecret, type Answer, RETRY_PAUSES_MS } from '../../src/push/deliverer.ts';
-import { createEventSource } from '../../src/push/feeder.ts';
-import { modify } from '../../src/stores/mysql/connection.ts';
-import { DOWN_AFTER_FAILURES } from '../../src/stores/mysql/push/deliveries.ts';
+import { MAX_PUSHES_IN_FLIGHT } from '../../src/push/deliveries.sql.ts';
+import { DOWN_AFTER_FAILURES } from '../../src/push/deliveries.sql.ts';
+import { createEventSource } from '../../src/push/pusher.ts';
 import { verify, type Received } from '../support/receiver.ts';
 import { select, selectOne } from '../support/rows.ts';
 import { silent } from '../support/stores.ts';
@@ -275,7 +274,7 @@ describe('an attempt whose claim has run out', () => {
     const claim = await deliveries.take(endpoint.endpointId);
     if (!claim) throw new Error('nothing was due');
     await modify(pool, 'UPDATE push_deliveries SET claimed_until = NOW(3) - INTERVAL 1 SECOND');
-    const { events } = await createEventSource(createEventFeed(world.stores)).readPage(0, 100);
+    const { events } = await createEventSource(world.stores).readPage(0, 100);
     const deps = { ...world.stores, retryPausesMs: [60_000], storing: pLimit(1), log: silent };
     const deliverAll = async (answer: Answer) => {
       const deliver = createDeliverer(deps, { post: async () => answer });
@@ -391,7 +390,7 @@ describe('a delivery that fails', () => {
     const deps = { ...world.stores, retryPausesMs: RETRY_PAUSES_MS, storing: pLimit(1), log: silent };
     const busy: Answer = { kind: 'answered', status: 503, retryAfterMs: 0 };
     const deliver = createDeliverer(deps, { post: async () => busy });
-    const { events } = await createEventSource(createEventFeed(world.stores)).readPage(0, 100);
+    const { events } = await createEventSource(world.stores).readPage(0, 100);
 
     // As one that takes a single delivery, when it is probed, and none of those that follow.
     for (let turn = 0; turn <= RETRY_PAUSES_MS.length; turn += 1) {

@@ -1,10 +1,9 @@
 /** Events become deliveries: each once, however many workers feed, and no more rows than the window has. */
 
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { PUSH_WINDOW } from '../../src/domain/limits.ts';
-import { createEventFeed } from '../../src/events/event-feed.ts';
-import { createEventSource, createFeeder } from '../../src/push/feeder.ts';
-import { modify } from '../../src/stores/mysql/connection.ts';
+import { modify } from '../../src/mysql/connection.ts';
+import { PUSH_WINDOW } from '../../src/push/endpoints.sql.ts';
+import { createEventSource, feedEndpoint } from '../../src/push/pusher.ts';
 import { select, selectOne } from '../support/rows.ts';
 import { openPushWorld, type PushWorld } from './push-world.ts';
 
@@ -23,9 +22,8 @@ async function makeEvents(count: number): Promise<void> {
 
 /** As one worker does it, until there is nothing more to add. */
 async function feedAll(endpointId: number): Promise<void> {
-  const source = createEventSource(createEventFeed(world.stores));
-  const feed = createFeeder({ ...world.stores, source });
-  while (await feed(endpointId));
+  const deps = { ...world.stores, source: createEventSource(world.stores) };
+  while (await feedEndpoint(deps, endpointId));
 }
 
 test('an endpoint that is away gets no more rows than its window has, and misses nothing', async () => {

@@ -1,12 +1,11 @@
 /** Real stores with a feed of real events, workers that push, and endpoints of a shop. */
 
 import { ulid } from 'ulidx';
-import type { Order } from '../../src/domain/content.ts';
-import { createEventFeed } from '../../src/events/event-feed.ts';
+import type { Order } from '../../src/orders/content.ts';
 import { createSecret } from '../../src/push/deliverer.ts';
+import type { Endpoint, EndpointTerms } from '../../src/push/endpoints.sql.ts';
 import { createPusher, type PusherDeps } from '../../src/push/pusher.ts';
-import type { Endpoint, EndpointTerms } from '../../src/stores/mysql/push/endpoints.ts';
-import { recordShopEvent } from '../../src/stores/mysql/rows/sale-rows.ts';
+import { recordShopEvent } from '../../src/sales/rows.sql.ts';
 import { runLoop } from '../../src/workers/loop.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { openReceiver, type Receiver, type Respond } from '../support/receiver.ts';
@@ -70,7 +69,6 @@ export async function openPushWorld(): Promise<PushWorld> {
       const stopping = new AbortController();
       const deps = {
         ...stores,
-        eventFeed: createEventFeed(stores),
         sender: { allowPrivate: true, timeoutMs: 10_000 },
         log: silent,
         ...options,
@@ -109,7 +107,7 @@ export async function openPushWorld(): Promise<PushWorld> {
         await recordShopEvent(pool, { type: 'sale.changed', saleId, subject: saleId, data: { i } });
     },
     async publish() {
-      await stores.eventDispatch.numberEvents(100_000);
+      await stores.eventRows.numberEvents(100_000);
     },
     async countDeliveries(name) {
       const rows = await select(

@@ -1,10 +1,9 @@
 /** Events are delivered once more: one, those of an order, those of a time; and tests of an endpoint. */
 
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { createEventFeed } from '../../src/events/event-feed.ts';
-import { createEventSource } from '../../src/push/feeder.ts';
-import { createReplayer, type Replayer } from '../../src/push/replayer.ts';
-import { modify } from '../../src/stores/mysql/connection.ts';
+import { modify } from '../../src/mysql/connection.ts';
+import { startReplay } from '../../src/push/replayer.ts';
+import type { Stores } from '../../src/stores/open.ts';
 import { verify } from '../support/receiver.ts';
 import { selectOne } from '../support/rows.ts';
 import { waitFor } from '../support/wait.ts';
@@ -13,13 +12,23 @@ import { openPushWorld, type PushWorld } from './push-world.ts';
 const DAY_MS = 24 * 60 * 60 * 1000;
 
 let world: PushWorld;
-let replayer: Replayer;
+let replayer: ReturnType<typeof replayerOf>;
 beforeEach(async () => {
   world = await openPushWorld();
-  const source = createEventSource(createEventFeed(world.stores));
-  replayer = createReplayer({ ...world.stores, source });
+  replayer = replayerOf(world.stores);
 });
 afterEach(() => world.close());
+
+function replayerOf(stores: Stores) {
+  return {
+    replayEvent: (name: string, eventId: string, actor: string) =>
+      startReplay(stores, name, { eventId }, actor),
+    replayOrder: (name: string, orderNo: string, actor: string) =>
+      startReplay(stores, name, { orderNo }, actor),
+    replayTime: (name: string, time: { sinceMs: number; beforeMs: number }, actor: string) =>
+      startReplay(stores, name, time, actor),
+  };
+}
 
 /** Makes these orders' events, in their order, so many days old. */
 async function makeOld(count: number, days: number): Promise<string[]> {

@@ -1,9 +1,9 @@
 /** A hold that is missing is written again only while its order is open, however long the step takes. */
 
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import type { Order } from '../../src/domain/content.ts';
-import { createDriftStep } from '../../src/reconcile/drift.ts';
-import { orderKeys } from '../../src/stores/redis/keys.ts';
+import type { Order } from '../../src/orders/content.ts';
+import { mendDrift } from '../../src/reconcile/drift.ts';
+import { orderKeys } from '../../src/redis/keys.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { buildSale } from '../support/factories.ts';
 import { select } from '../support/rows.ts';
@@ -19,7 +19,7 @@ afterAll(() => stores.close());
 beforeEach(() => stores.redis.flushall());
 
 const run = (saleMends: TestStores['saleMends']) =>
-  createDriftStep({ ...stores, saleMends, log: silent })(new AbortController().signal);
+  mendDrift({ ...stores, saleMends, log: silent }, new AbortController().signal);
 
 /** An open order whose hold Redis has lost. */
 async function loseHold(): Promise<Order> {

@@ -4,11 +4,10 @@
  */
 
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import type { ProviderPayment } from '../../src/domain/payment.ts';
-import type { RefundWish } from '../../src/domain/refund-wish.ts';
-import { createDriftStep } from '../../src/reconcile/drift.ts';
+import type { ProviderPayment, RefundWish } from '../../src/money/payment.ts';
+import { mendDrift } from '../../src/reconcile/drift.ts';
+import { saleKeys } from '../../src/redis/keys.ts';
 import type { Stores } from '../../src/stores/open.ts';
-import { saleKeys } from '../../src/stores/redis/keys.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { buildSale } from '../support/factories.ts';
 import { buildPayment, buildReversal } from '../support/payment-notices.ts';
@@ -26,7 +25,7 @@ beforeEach(() => stores.redis.flushall());
 
 /** @param parts stores that the step has instead */
 const run = (parts: Partial<TestStores> = {}) =>
-  createDriftStep({ ...stores, ...parts, log: silent })(new AbortController().signal);
+  mendDrift({ ...stores, ...parts, log: silent }, new AbortController().signal);
 
 const numberOf = (saleId: string, i: number): string => `${saleId}-0-1-${String(i).padStart(26, '0')}`;
 

@@ -1,8 +1,8 @@
 /** Drift is found however many orders a sale holds; a sale that could not be compared is shown as such. */
 
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
-import { createDriftStep } from '../../src/reconcile/drift.ts';
-import { DRIFT_KEY, orderKeys, saleKeys } from '../../src/stores/redis/keys.ts';
+import { mendDrift } from '../../src/reconcile/drift.ts';
+import { DRIFT_KEY, orderKeys, saleKeys } from '../../src/redis/keys.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
 import { select } from '../support/rows.ts';
@@ -22,7 +22,7 @@ beforeEach(() => stores.redis.flushall());
 
 /** @param parts stores that the step has instead */
 const run = (parts: Partial<TestStores> = {}) =>
-  createDriftStep({ ...stores, ...parts, log: silent })(new AbortController().signal);
+  mendDrift({ ...stores, ...parts, log: silent }, new AbortController().signal);
 
 const keysOf = (saleId: string) => saleKeys({ saleId, shard: 0 });
 const lampOf = async (saleId: string) => (await stores.saleStock.read(saleId))?.skus[0];

@@ -1,7 +1,7 @@
 /** The walk over money that is back: what it is to give back of its order comes back, and nothing twice. */
 
 import { beforeEach, expect, onTestFinished, test } from 'vitest';
-import { createGiveBacksStep } from '../../src/reconcile/lost-work.ts';
+import { mendGiveBacks } from '../../src/reconcile/lost-work.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { buildReversal, buildPayment } from '../support/payment-notices.ts';
 import { readRefundWorkflowId } from '../support/refund-workflow.ts';
@@ -33,7 +33,7 @@ async function refundWhole(saleId: string): Promise<number> {
 async function run(running: readonly number[] = []) {
   const ids = new Set(await Promise.all(running.map((id) => readRefundWorkflowId(stores.pool, id))));
   const engine = { isRunning: async (workflowId: string) => ids.has(workflowId) };
-  return createGiveBacksStep({ ...stores, engine, log: silent })(new AbortController().signal);
+  return mendGiveBacks({ ...stores, engine, log: silent }, new AbortController().signal);
 }
 
 const giveBack = async (paymentId: number): Promise<void> => {

@@ -1,11 +1,11 @@
 /** Holds that no process would end any more are ended, and holds that are on their way are left alone. */
 
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import type { Order } from '../../src/domain/content.ts';
-import { orderDeadlineMs } from '../../src/domain/order.ts';
-import { createHoldsStep } from '../../src/reconcile/holds.ts';
-import { orderKeys, saleKeys } from '../../src/stores/redis/keys.ts';
-import { createOutbox } from '../../src/stores/redis/outbox.ts';
+import type { Order } from '../../src/orders/content.ts';
+import { orderDeadlineMs } from '../../src/orders/order.ts';
+import { mendHolds } from '../../src/reconcile/holds.ts';
+import { orderKeys, saleKeys } from '../../src/redis/keys.ts';
+import { createOutbox } from '../../src/redis/outbox.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { buildSale } from '../support/factories.ts';
 import { select } from '../support/rows.ts';
@@ -31,10 +31,7 @@ afterAll(async () => {
 beforeEach(() => stores.redis.flushall());
 
 const run = (pagesMax?: number) =>
-  createHoldsStep(
-    { ...stores, engine: temporal.engine, log: silent },
-    pagesMax,
-  )(new AbortController().signal);
+  mendHolds({ ...stores, engine: temporal.engine, log: silent }, new AbortController().signal, pagesMax);
 
 async function openSale(total = 10): Promise<string> {
   const skus = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total, limitPerUser: null }];
@@ -112,7 +109,8 @@ test('a hold whose last step comes while it is looked at is no repair', async ()
     await stores.reservations.release(order.orderNo);
     return false;
   };
-  const step = createHoldsStep({ ...stores, engine: { ...temporal.engine, isRunning }, log: silent });
+  const deps = { ...stores, engine: { ...temporal.engine, isRunning }, log: silent };
+  const step = (signal: AbortSignal) => mendHolds(deps, signal);
 
   expect(await step(new AbortController().signal)).toEqual({ looked: 1, repaired: 0, parked: 0 });
 

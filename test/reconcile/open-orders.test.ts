@@ -1,8 +1,8 @@
 /** The walk over open orders: a workflow that runs no more begins again, and one that is stuck is shown. */
 
 import { beforeEach, expect, onTestFinished, test } from 'vitest';
-import type { Order } from '../../src/domain/content.ts';
-import { createOpenOrdersStep } from '../../src/reconcile/lost-work.ts';
+import type { Order } from '../../src/orders/content.ts';
+import { mendOpenOrders } from '../../src/reconcile/lost-work.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { pay } from '../support/payment-notices.ts';
 import { select } from '../support/rows.ts';
@@ -49,8 +49,8 @@ function openStep(
       return !idle.has(orderNo);
     },
   };
-  const step = createOpenOrdersStep({ ...stores, engine, log: silent }, pagesMax);
-  return { asked, run: () => step(new AbortController().signal) };
+  const deps = { ...stores, engine, log: silent };
+  return { asked, run: () => mendOpenOrders(deps, new AbortController().signal, pagesMax) };
 }
 
 /** Temporal's list has none. */
@@ -126,17 +126,18 @@ test('what is due, claimed or not begun yet is left alone, and Temporal is not a
 
 test('an order that ends while it is looked at is not due again', async () => {
   const [order] = await storeStarted(1);
-  const step = createOpenOrdersStep({
+  const deps = {
     ...stores,
     engine: {
       listRunning,
-      async isRunning(orderNo) {
+      async isRunning(orderNo: string) {
         await stores.orders.cancel(orderNo, 'payment_timeout', { force: true });
         return false;
       },
     },
     log: silent,
-  });
+  };
+  const step = (signal: AbortSignal) => mendOpenOrders(deps, signal);
 
   expect(await step(new AbortController().signal)).toEqual({ looked: 1, repaired: 0, parked: 0 });
 
@@ -175,7 +176,7 @@ test.each([
 ])('an order that %s while the step is frozen is not parked by it', async (_, change) => {
   const orderNo = await storeOverdue();
   const engine = { listRunning, isRunning: async () => (await change(orderNo), true) };
-  const step = createOpenOrdersStep({ ...stores, engine, log: silent });
+  const step = (signal: AbortSignal) => mendOpenOrders({ ...stores, engine, log: silent }, signal);
 
   expect(await step(new AbortController().signal)).toEqual({ looked: 1, repaired: 0, parked: 0 });
 
@@ -205,7 +206,7 @@ test('a run unparks what was parked as stuck and has ended since, and nothing el
 test('while Temporal does not answer the walk stays where it is', async () => {
   const [lost] = await storeStarted(1);
   const engine = { listRunning, isRunning: () => Promise.reject(new Error('14 UNAVAILABLE')) };
-  const away = createOpenOrdersStep({ ...stores, engine, log: silent });
+  const away = (signal: AbortSignal) => mendOpenOrders({ ...stores, engine, log: silent }, signal);
   await expect(away(new AbortController().signal)).rejects.toThrow('UNAVAILABLE');
 
   expect(await openStep([lost]).run()).toMatchObject({ repaired: 1 });
@@ -215,7 +216,7 @@ test('a run that is to stop begins no page', async () => {
   await storeStarted(1);
   const { asked } = openStep();
   const engine = { listRunning, isRunning: async () => true };
-  const step = createOpenOrdersStep({ ...stores, engine, log: silent });
+  const step = (signal: AbortSignal) => mendOpenOrders({ ...stores, engine, log: silent }, signal);
 
   expect(await step(AbortSignal.abort())).toEqual({ looked: 0, repaired: 0, parked: 0 });
 

@@ -1,7 +1,7 @@
 /** The walk over money that is to go back: a refund whose workflow runs no more is started again. */
 
 import { beforeEach, expect, onTestFinished, test } from 'vitest';
-import { createOpenRefundsStep } from '../../src/reconcile/lost-work.ts';
+import { mendOpenRefunds } from '../../src/reconcile/lost-work.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { readRefundWorkflowId } from '../support/refund-workflow.ts';
 import { select, selectOne } from '../support/rows.ts';
@@ -30,7 +30,7 @@ async function owe(): Promise<number> {
 async function run(gone: readonly number[]) {
   const idle = new Set(await Promise.all(gone.map((id) => readRefundWorkflowId(stores.pool, id))));
   const engine = { isRunning: async (workflowId: string) => !idle.has(workflowId) };
-  return createOpenRefundsStep({ ...stores, engine, log: silent })(new AbortController().signal);
+  return mendOpenRefunds({ ...stores, engine, log: silent }, new AbortController().signal);
 }
 
 test('a refund whose workflow runs no more is due again, and one that runs is left alone, however long', async () => {

@@ -2,12 +2,12 @@
 
 import { ulid } from 'ulidx';
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest';
-import type { Order } from '../../src/domain/content.ts';
-import type { ProviderPayment, Reversal } from '../../src/domain/payment.ts';
-import { createProjectionsStep } from '../../src/reconcile/order-books.ts';
-import { createReconcileSteps } from '../../src/reconcile/steps.ts';
+import type { ProviderPayment, Reversal } from '../../src/money/payment.ts';
+import type { Order } from '../../src/orders/content.ts';
+import { mendProjections } from '../../src/reconcile/order-books.ts';
+import { RECONCILE_STEPS } from '../../src/reconcile/steps.ts';
+import { orderKeys } from '../../src/redis/keys.ts';
 import type { Stores } from '../../src/stores/open.ts';
-import { orderKeys } from '../../src/stores/redis/keys.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { dispatchEvents } from '../support/events.ts';
 import { buildSale } from '../support/factories.ts';
@@ -72,20 +72,20 @@ async function age(): Promise<void> {
 /** All steps of the reconciliation, with a Temporal that runs nothing. */
 async function reconcile(): Promise<void> {
   await age();
-  const steps = createReconcileSteps({
+  const deps = {
     ...stores,
     engine: { isRunning: async () => false, listRunning: async () => new Set<string>() },
     provider: { name: 'sandbox', listPayments: emptyBook, listReversals: async () => [] },
     signer,
     keep,
     log: silent,
-  });
-  for (const step of steps.values()) await step(new AbortController().signal);
+  };
+  for (const step of RECONCILE_STEPS.values()) await step(deps, new AbortController().signal);
 }
 
 /** The step alone. */
 const run = (overrides: Partial<Stores> = {}) =>
-  createProjectionsStep({ ...stores, log: silent, ...overrides })(new AbortController().signal);
+  mendProjections({ ...stores, log: silent, ...overrides }, new AbortController().signal);
 
 async function expectTrue({ orderNo }: Order): Promise<void> {
   const [stored, shown] = [await stores.orders.read(orderNo), await stores.reservations.readOrder(orderNo)];

@@ -3,11 +3,15 @@
  */
 
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import type { ListedPayment, ProviderPayment, Reversal } from '../../src/domain/payment.ts';
-import { sumReversals } from '../../src/domain/reversals.ts';
-import { UnreadablePaymentsError } from '../../src/payments/provider.ts';
-import { createProviderBookStep, type ProviderBookDeps } from '../../src/reconcile/provider-book.ts';
-import type { BookWalk, BookWalkState } from '../../src/stores/mysql/upkeep/compared-book.ts';
+import {
+  type ListedPayment,
+  type ProviderPayment,
+  type Reversal,
+  sumReversals,
+} from '../../src/money/payment.ts';
+import { UnreadablePaymentsError } from '../../src/providers/provider.ts';
+import type { BookWalk, BookWalkState } from '../../src/reconcile/compared-book.sql.ts';
+import { compareProviderBook, type ProviderBookDeps } from '../../src/reconcile/provider-book.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
 
@@ -15,7 +19,7 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-beforeEach(() => stores.pool.query('DELETE FROM reconcile_places'));
+beforeEach(() => stores.pool.query('DELETE FROM reconcile_cursors'));
 afterAll(() => stores.close());
 
 const MINUTE_MS = 60_000;
@@ -105,7 +109,7 @@ function look(
   overrides: Partial<ProviderBookDeps> = {},
   { signal } = new AbortController(),
 ) {
-  return createProviderBookStep({ ...stores, provider, log: silent, ...overrides })(signal);
+  return compareProviderBook({ ...stores, provider, log: silent, ...overrides }, signal);
 }
 
 test('a fee that no notice told is recorded, and is no repair', async () => {

@@ -2,10 +2,10 @@
 
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import type { Order } from '../../src/domain/content.ts';
-import { createRetentionStep } from '../../src/reconcile/retention.ts';
-import { modify } from '../../src/stores/mysql/connection.ts';
-import { saleKeys, SALES_KEY } from '../../src/stores/redis/keys.ts';
+import { modify } from '../../src/mysql/connection.ts';
+import type { Order } from '../../src/orders/content.ts';
+import { clearExpired } from '../../src/reconcile/retention.ts';
+import { saleKeys, SALES_KEY } from '../../src/redis/keys.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { buildSale } from '../support/factories.ts';
 import { keep } from '../support/keep.ts';
@@ -24,7 +24,7 @@ afterAll(() => stores.close());
 /** A run looks at every sale that Redis has, so each test begins with none. */
 beforeEach(() => stores.redis.flushall());
 
-const run = () => createRetentionStep({ ...stores, keep, log: silent })(new AbortController().signal);
+const run = () => clearExpired({ ...stores, keep, log: silent }, new AbortController().signal);
 
 const openSale = async (): Promise<string> => (await stores.openSale(buildSale())).saleId;
 

@@ -4,16 +4,16 @@
  */
 
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
-import type { Order } from '../../src/domain/content.ts';
-import { orderDeadlineMs, type OrderState } from '../../src/domain/order.ts';
-import type { Sale } from '../../src/domain/sale.ts';
-import { createOrderSigner } from '../../src/payments/signed-order.ts';
+import type { UnmatchedPayment } from '../../src/money/unmatched.sql.ts';
+import type { Order } from '../../src/orders/content.ts';
+import { orderDeadlineMs, type OrderState } from '../../src/orders/order.ts';
+import { createOrderSigner } from '../../src/providers/signed-order.ts';
 import {
-  createUnmatchedPaymentsStep,
+  decideUnmatchedPayments,
   type UnmatchedPaymentDeps,
 } from '../../src/reconcile/unmatched-payments.ts';
-import type { UnmatchedPayment } from '../../src/stores/mysql/money/unmatched-payments.ts';
-import { orderKeys, saleKeys } from '../../src/stores/redis/keys.ts';
+import { orderKeys, saleKeys } from '../../src/redis/keys.ts';
+import type { Sale } from '../../src/sales/sale.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { buildOrder, buildReserveRequest, buildSale } from '../support/factories.ts';
 import { selectOne } from '../support/rows.ts';
@@ -66,8 +66,8 @@ function openSweep(payments: readonly UnmatchedPayment[], parts: Partial<Unmatch
         `park: ${reason}`,
       ),
   };
-  const step = createUnmatchedPaymentsStep({ ...stores, unmatchedPayments, signer, log: silent, ...parts });
-  const pass = () => step(new AbortController().signal);
+  const deps = { ...stores, unmatchedPayments, signer, log: silent, ...parts };
+  const pass = () => decideUnmatchedPayments(deps);
   return { pass, decisions };
 }
 

@@ -3,8 +3,8 @@
  * recorded once, and replayed against the code as it is now.
  */
 
-import type { Order } from '../../src/domain/content.ts';
 import type { OrderEngine } from '../../src/engine/order-engine.ts';
+import type { Order } from '../../src/orders/content.ts';
 import type { OrderBook } from '../support/workflows/order-book.ts';
 
 interface Play {

@@ -3,7 +3,7 @@
  */
 
 import { condition, setHandler, upsertSearchAttributes } from '@temporalio/workflow';
-import type { Order } from '../../src/domain/content.ts';
+import type { Order } from '../../src/orders/content.ts';
 import { paymentReceived, searchAttributes } from '../../src/workflows/contract.ts';
 import { createSteps } from '../../src/workflows/steps.ts';
 

@@ -2,10 +2,10 @@
 
 import type { Step } from '../../src/reconcile/walk.ts';
 
-const done: Step = async () => ({ looked: 1, repaired: 0, parked: 0 });
-const fails: Step = () => Promise.reject(new Error('the store is away'));
+const done: Step<unknown> = async () => ({ looked: 1, repaired: 0, parked: 0 });
+const fails: Step<unknown> = () => Promise.reject(new Error('the store is away'));
 
-export const reconcileBranches: Record<string, Record<string, Step>> = {
+export const reconcileBranches: Record<string, Record<string, Step<unknown>>> = {
   'reconcile-all-steps': {
     'open-orders': done,
     'open-refunds': done,

@@ -55,10 +55,10 @@ export async function recordMissing(workflowBundle: WorkflowBundleOption): Promi
   const connection = await NativeConnection.connect({ address: inject('temporalAddress') });
   const books = new Map<string, OrderBook>();
   const refundBooks = new Map<number, RefundBook>();
-  const steps = new Map<string, Step>();
+  const steps = new Map<string, Step<unknown>>();
   const activities = {
     ...openBooks(books, refundBooks),
-    ...createReconcileActivities({ steps, stopping: new AbortController().signal }),
+    ...createReconcileActivities({ steps, deps: undefined, stopping: new AbortController().signal }),
   };
   const shared = { connection, namespace, identity: IDENTITY, activities };
   const payments = await Worker.create({ ...shared, taskQueue: PAYMENTS_QUEUE });
@@ -143,7 +143,7 @@ async function recordRefund(client: Client, books: Map<number, RefundBook>, name
 }
 
 /** @param steps of the worker, for one run at a time */
-async function recordRun(client: Client, steps: Map<string, Step>, name: string): Promise<string> {
+async function recordRun(client: Client, steps: Map<string, Step<unknown>>, name: string): Promise<string> {
   steps.clear();
   for (const [step, run] of Object.entries(reconcileBranches[name] ?? {})) steps.set(step, run);
   const handle = await client.workflow.start(RECONCILE_WORKFLOW, { workflowId: name, taskQueue: TASK_QUEUE });

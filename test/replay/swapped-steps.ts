@@ -1,6 +1,6 @@
 /** Must not replay a recorded paid order: its last two steps are swapped. */
 
-import type { Order } from '../../src/domain/content.ts';
+import type { Order } from '../../src/orders/content.ts';
 import { payOrder } from './paid-order.ts';
 
 export function OrderWorkflow(order: Order): Promise<void> {

@@ -1,7 +1,7 @@
 /** What the sandbox charges: it is told by callbacks and by the book, where there is something to tell. */
 
 import { expect, test } from 'vitest';
-import { moneyNoticeSchema } from '../../src/payments/remote/wire.ts';
+import { moneyNoticeSchema } from '../../src/providers/remote-wire.ts';
 import { call, connect, listCollected, takePayment, withWorld } from './sandbox-world.ts';
 
 test('a payment and a dispute have their fees, in callbacks, in the book and after a restart', () =>

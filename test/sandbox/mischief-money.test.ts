@@ -1,7 +1,7 @@
 /** Mischief with money: wrong amounts, late payments, refunds that are refused or slow. */
 
 import { expect, test } from 'vitest';
-import { RefundRefusedError } from '../../src/payments/provider.ts';
+import { RefundRefusedError } from '../../src/providers/provider.ts';
 import {
   buildSessionRequest,
   call,

@@ -1,8 +1,12 @@
 /** Refunds and disputes at the sandbox provider, and how the shop's adapter reads them. */
 
 import { expect, test } from 'vitest';
-import type { ListedPayment } from '../../src/domain/payment.ts';
-import { RefundRefusedError, type PaymentProvider, type RefundRequest } from '../../src/payments/provider.ts';
+import type { ListedPayment } from '../../src/money/payment.ts';
+import {
+  RefundRefusedError,
+  type PaymentProvider,
+  type RefundRequest,
+} from '../../src/providers/provider.ts';
 import {
   buildSessionRequest,
   call,

@@ -5,7 +5,7 @@
 
 import { copyFile, writeFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
-import { RefundRefusedError } from '../../src/payments/provider.ts';
+import { RefundRefusedError } from '../../src/providers/provider.ts';
 import {
   buildSessionRequest,
   call,

@@ -12,11 +12,11 @@ import {
   type MischiefSettings,
 } from '../../sandbox/book/mischief.ts';
 import { createSandboxProvider, type RunningSandbox, type SandboxOptions } from '../../sandbox/server.ts';
-import type { CollectedPayment } from '../../src/domain/payment.ts';
-import { readCollected } from '../../src/payments/collected.ts';
-import type { PaymentProvider, SessionRequest } from '../../src/payments/provider.ts';
-import { createRemoteAdapter } from '../../src/payments/remote/adapter.ts';
-import { sessionReplySchema } from '../../src/payments/remote/wire.ts';
+import type { CollectedPayment } from '../../src/money/payment.ts';
+import { readCollected } from '../../src/providers/collected.ts';
+import type { PaymentProvider, SessionRequest } from '../../src/providers/provider.ts';
+import { sessionReplySchema } from '../../src/providers/remote-wire.ts';
+import { createRemoteAdapter } from '../../src/providers/remote.ts';
 
 export const API_KEY = 'sandbox-test-api-key';
 export const SECRET = 'whsec_aG9sZGZhc3Qtc2FuZGJveC1zZWNyZXQtMDE=';

@@ -1,7 +1,7 @@
 /** Payment sessions at the sandbox provider: opened once, paid once, voided, expired, listed. */
 
 import { expect, test } from 'vitest';
-import { paymentsReplySchema } from '../../src/payments/remote/wire.ts';
+import { paymentsReplySchema } from '../../src/providers/remote-wire.ts';
 import {
   buildSessionRequest,
   call,

@@ -5,8 +5,8 @@ import { createServer } from 'node:http';
 import { Webhook } from 'standardwebhooks';
 import { expect, test } from 'vitest';
 import { bookedPaymentSchema } from '../../sandbox/test-wire.ts';
-import { InvalidSignatureError, MalformedNoticeError } from '../../src/payments/provider.ts';
-import { createRemoteAdapter } from '../../src/payments/remote/adapter.ts';
+import { InvalidSignatureError, MalformedNoticeError } from '../../src/providers/provider.ts';
+import { createRemoteAdapter } from '../../src/providers/remote.ts';
 import {
   buildSessionRequest,
   call,

@@ -4,11 +4,11 @@
  */
 
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
-import { STORES_FORMAT, WrongDeploymentError } from '../../src/domain/deployment.ts';
+import { STORES_FORMAT, WrongDeploymentError } from '../../src/deployment.ts';
+import { createMysqlPool } from '../../src/mysql/connection.ts';
+import { connectRedis } from '../../src/redis/connection.ts';
+import { DEPLOYMENT_KEY } from '../../src/redis/keys.ts';
 import { assertKnownFormat, createDeploymentStores } from '../../src/stores/deployment.ts';
-import { createMysqlPool } from '../../src/stores/mysql/connection.ts';
-import { connectRedis } from '../../src/stores/redis/connection.ts';
-import { DEPLOYMENT_KEY } from '../../src/stores/redis/keys.ts';
 import { buildSale } from '../support/factories.ts';
 import { selectOne } from '../support/rows.ts';
 import { openTestStores, ownRedisUrl, silent, type TestStores } from '../support/stores.ts';

@@ -1,6 +1,6 @@
 /** Accepts an order as the API does: it is reserved in Redis, and not stored in MySQL. */
 
-import type { Order } from '../../src/domain/content.ts';
+import type { Order } from '../../src/orders/content.ts';
 import { buildReserveRequest } from './factories.ts';
 import type { TestStores } from './stores.ts';
 

@@ -5,36 +5,14 @@
 
 import assert from 'node:assert/strict';
 import { z } from 'zod';
-import { PROBLEM_STATUS, type ProblemCode } from '../../src/api/http/problem-codes.ts';
-import {
-  createdEndpointReply,
-  deliveriesReply,
-  endpointListReply,
-  endpointReply,
-  replayReply,
-  testReply,
-  consumerReply,
-  consumersReply,
-  eventsReply,
-  healthReply,
-  orderReply,
-  ordersReply,
-  problemReply,
-  readyReply,
-  refundReply,
-  returnStockReply,
-  saleReply,
-  sessionReply,
-  sourcedOrderReply,
-  tokenReply,
-  salesReply,
-  shopSaleReply,
-  orderFileReply,
-  orderRefundReply,
-  settlementReply,
-  staffOrderReply,
-  staffOrdersReply,
-} from '../../src/api/http/replies.ts';
+import { ADMIN_CALLS } from '../../src/api/calls/calls.ts';
+import { ordersReply, sourcedOrderReply } from '../../src/api/calls/find-order.ts';
+import { sessionReply } from '../../src/api/calls/orders.ts';
+import { saleReply } from '../../src/api/calls/sale-views.ts';
+import { tokenReply } from '../../src/api/demo-routes.ts';
+import { healthReply, readyReply } from '../../src/api/health-routes.ts';
+import { PROBLEM_STATUS, type ProblemCode, problemReply } from '../../src/api/http/problem.ts';
+import { noBody, orderReply } from '../../src/api/http/replies.ts';
 
 export interface Reply {
   status: number;
@@ -46,100 +24,37 @@ export interface Reply {
 interface Route {
   method: string;
   path: RegExp;
-  replies: { [status: number]: z.ZodType };
+  replies: Readonly<Record<number, z.ZodType>>;
 }
 
-const empty = z.literal('');
 const text = z.string().min(1);
 
 const ROUTES: Route[] = [
   { method: 'GET', path: /^\/healthz$/, replies: { 200: healthReply } },
   { method: 'GET', path: /^\/readyz$/, replies: { 200: readyReply, 503: readyReply } },
   { method: 'GET', path: /^\/metrics$/, replies: { 200: text } },
-  { method: 'GET', path: /^\/v1\/sales\/[^/]+$/, replies: { 200: saleReply, 304: empty } },
-  { method: 'POST', path: /^\/v1\/webhooks\/payments$/, replies: { 204: empty } },
+  { method: 'GET', path: /^\/v1\/sales\/[^/]+$/, replies: { 200: saleReply, 304: noBody } },
+  { method: 'POST', path: /^\/v1\/webhooks\/payments$/, replies: { 204: noBody } },
   { method: 'POST', path: /^\/v1\/orders$/, replies: { 200: orderReply, 202: orderReply } },
   { method: 'GET', path: /^\/v1\/orders(\?.*)?$/, replies: { 200: ordersReply } },
   {
     method: 'GET',
     path: /^\/v1\/orders\/[^/?]+\?source=workflow$/,
-    replies: { 200: sourcedOrderReply, 304: empty },
+    replies: { 200: sourcedOrderReply, 304: noBody },
   },
-  { method: 'GET', path: /^\/v1\/orders\/[^/?]+$/, replies: { 200: orderReply, 304: empty } },
+  { method: 'GET', path: /^\/v1\/orders\/[^/?]+$/, replies: { 200: orderReply, 304: noBody } },
   {
     method: 'POST',
     path: /^\/v1\/orders\/[^/]+\/cancel$/,
     replies: { 200: orderReply, 202: orderReply },
   },
   { method: 'POST', path: /^\/v1\/orders\/[^/]+\/payment$/, replies: { 201: sessionReply } },
-  {
-    method: 'GET',
-    path: /^\/v1\/admin\/sales\/[^/?]+\/settlement(\?|$)/,
-    replies: { 200: z.union([settlementReply, text]) },
-  },
-  { method: 'GET', path: /^\/v1\/admin\/orders\?/, replies: { 200: staffOrdersReply } },
-  { method: 'GET', path: /^\/v1\/admin\/orders\/[^/?]+$/, replies: { 200: orderFileReply } },
-  {
-    method: 'POST',
-    path: /^\/v1\/admin\/orders\/[^/]+\/cancel$/,
-    replies: { 200: staffOrderReply, 202: staffOrderReply },
-  },
-  {
-    method: 'POST',
-    path: /^\/v1\/admin\/orders\/[^/]+\/refunds$/,
-    replies: { 200: orderRefundReply, 202: orderRefundReply },
-  },
-  {
-    method: 'POST',
-    path: /^\/v1\/admin\/orders\/[^/]+\/refunds\/[^/]+\/withdraw$/,
-    replies: { 200: orderRefundReply },
-  },
-  { method: 'POST', path: /^\/v1\/admin\/payments\/[^/]+\/refund$/, replies: { 202: refundReply } },
-  { method: 'POST', path: /^\/v1\/admin\/orders\/[^/]+\/return-stock$/, replies: { 202: returnStockReply } },
-  { method: 'GET', path: /^\/v1\/admin\/events(\?|$)/, replies: { 200: eventsReply } },
-  { method: 'GET', path: /^\/v1\/admin\/events\/consumers$/, replies: { 200: consumersReply } },
-  { method: 'GET', path: /^\/v1\/admin\/events\/consumers\/[^/]+$/, replies: { 200: consumerReply } },
-  { method: 'PUT', path: /^\/v1\/admin\/events\/consumers\/[^/]+$/, replies: { 200: consumerReply } },
-  { method: 'DELETE', path: /^\/v1\/admin\/events\/consumers\/[^/]+$/, replies: { 204: empty } },
-  { method: 'GET', path: /^\/v1\/admin\/endpoints$/, replies: { 200: endpointListReply } },
-  { method: 'GET', path: /^\/v1\/admin\/endpoints\/[^/]+$/, replies: { 200: endpointReply } },
-  {
-    method: 'PUT',
-    path: /^\/v1\/admin\/endpoints\/[^/]+$/,
-    replies: { 200: endpointReply, 201: createdEndpointReply },
-  },
-  { method: 'DELETE', path: /^\/v1\/admin\/endpoints\/[^/]+$/, replies: { 204: empty } },
-  {
-    method: 'POST',
-    path: /^\/v1\/admin\/endpoints\/[^/]+\/rotate-secret$/,
-    replies: { 200: createdEndpointReply },
-  },
-  {
-    method: 'POST',
-    path: /^\/v1\/admin\/endpoints\/[^/]+\/(retire-secret|enable|disable)$/,
-    replies: { 200: endpointReply },
-  },
-  { method: 'POST', path: /^\/v1\/admin\/endpoints\/[^/]+\/test$/, replies: { 202: testReply } },
-  { method: 'POST', path: /^\/v1\/admin\/endpoints\/[^/]+\/replay$/, replies: { 202: replayReply } },
-  {
-    method: 'GET',
-    path: /^\/v1\/admin\/endpoints\/[^/]+\/deliveries(\?|$)/,
-    replies: { 200: deliveriesReply },
-  },
-  { method: 'GET', path: /^\/v1\/admin\/sales(\?.*)?$/, replies: { 200: salesReply } },
-  { method: 'GET', path: /^\/v1\/admin\/sales\/[^/]+$/, replies: { 200: shopSaleReply } },
-  {
-    method: 'PUT',
-    path: /^\/v1\/admin\/sales\/[^/]+$/,
-    replies: { 200: shopSaleReply, 201: shopSaleReply },
-  },
-  {
-    method: 'POST',
-    path: /^\/v1\/admin\/sales\/[^/]+\/(pause|resume|close|archive)$/,
-    replies: { 200: shopSaleReply },
-  },
   { method: 'GET', path: /^\/(demo\/page\.(css|js))?$/, replies: { 200: text } },
   { method: 'POST', path: /^\/demo\/token$/, replies: { 200: tokenReply } },
+  ...Object.entries(ADMIN_CALLS).map(([call, { replies }]): Route => {
+    const [method = '', path = ''] = call.split(' ');
+    return { method, path: new RegExp(`^${path.replaceAll(/:\w+/g, '[^/]+')}$`), replies };
+  }),
 ];
 
 export const PROBLEM_CODES = Object.keys(PROBLEM_STATUS).filter(isPublished);

@@ -3,7 +3,7 @@
 import type { Client } from '@temporalio/client';
 import type { Logger } from 'pino';
 import type { AppDeps } from '../../src/api/app.ts';
-import type { PaymentProvider } from '../../src/payments/provider.ts';
+import type { PaymentProvider } from '../../src/providers/provider.ts';
 import type { StoreConfig, Stores } from '../../src/stores/open.ts';
 import { openHttpApp, type HttpApp, type HttpAppOptions } from './http-app.ts';
 import { openTestStores, type TestStores } from './stores.ts';

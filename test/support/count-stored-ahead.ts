@@ -1,7 +1,7 @@
 /** Orders that are stored, and whose workflow is yet to be started. */
 
 import { z } from 'zod';
-import { selectRows, type Pool } from '../../src/stores/mysql/connection.ts';
+import { selectRows, type Pool } from '../../src/mysql/connection.ts';
 
 const row = z.object({ sale_id: z.string(), waiting: z.int() });
 

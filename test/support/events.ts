@@ -1,12 +1,12 @@
 /** Events in tests: numbered at once, as the worker's dispatcher does within a second. */
 
-import { createEventFeed, type FeedEvent } from '../../src/events/event-feed.ts';
+import { readEvents, type FeedEvent } from '../../src/events/feed.ts';
 import type { Stores } from '../../src/stores/open.ts';
 
 /** Numbers all that is committed. */
-export async function dispatchEvents({ eventDispatch }: Stores): Promise<void> {
+export async function dispatchEvents({ eventRows }: Stores): Promise<void> {
   for (;;) {
-    const outcome = await eventDispatch.numberEvents(1_000);
+    const outcome = await eventRows.numberEvents(1_000);
     if (outcome.kind === 'numbered' && outcome.events === 0) return;
   }
 }
@@ -14,10 +14,9 @@ export async function dispatchEvents({ eventDispatch }: Stores): Promise<void> {
 /** Everything of the feed after this event, after numbering what is committed. */
 export async function readFeed(stores: Stores, after = 0): Promise<FeedEvent[]> {
   await dispatchEvents(stores);
-  const feed = createEventFeed(stores);
   const events: FeedEvent[] = [];
   for (let next = after; ;) {
-    const page = await feed.read({ after: next, limit: 500, filter: {} });
+    const page = await readEvents(stores, { after: next, limit: 500, filter: {} });
     if (page.kind !== 'page') throw new Error(`the feed ends at ${page.last}`);
     events.push(...page.events);
     if (page.next === next) return events;

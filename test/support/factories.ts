@@ -1,11 +1,11 @@
 /** Test data: valid by default, each field to be overridden. */
 
 import { ulid } from 'ulidx';
-import type { Order } from '../../src/domain/content.ts';
-import { formatOrderNo } from '../../src/domain/order.ts';
-import type { Sale } from '../../src/domain/sale.ts';
 import type { RefundToStart } from '../../src/engine/order-engine.ts';
-import type { ReserveRequest } from '../../src/stores/redis/reserve.ts';
+import type { Order } from '../../src/orders/content.ts';
+import { formatOrderNo } from '../../src/orders/order.ts';
+import type { ReserveRequest } from '../../src/orders/reserve.redis.ts';
+import type { Sale } from '../../src/sales/sale.ts';
 
 const HOUR_MS = 60 * 60 * 1000;
 

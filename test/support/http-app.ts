@@ -8,16 +8,15 @@ import type { Fees } from '../../sandbox/book/book-state.ts';
 import { openConsole, type SandboxConsole } from '../../sandbox/console.ts';
 import { createSandboxProvider } from '../../sandbox/server.ts';
 import { createApp, type AppDeps } from '../../src/api/app.ts';
+import { ticketKeys } from '../../src/api/calls/ticket.ts';
 import type { DemoOptions } from '../../src/api/demo-routes.ts';
 import { createTokenSigner, USUAL_RULES } from '../../src/api/http/auth.ts';
 import { createHttpServer, type HttpBounds } from '../../src/api/http/http-server.ts';
-import { createEngineNotifier } from '../../src/api/orders/engine-notifier.ts';
-import { createTicketVerifier, ticketKeys } from '../../src/api/orders/ticket.ts';
-import type { OrderEngine } from '../../src/engine/order-engine.ts';
-import { createEventTicker } from '../../src/events/event-feed.ts';
+import { createEngineNotifier, type OrderEngine } from '../../src/engine/order-engine.ts';
+import { createEventTicker } from '../../src/events/feed.ts';
 import { createMetrics } from '../../src/metrics.ts';
-import type { PaymentProvider } from '../../src/payments/provider.ts';
-import { createRemoteAdapter } from '../../src/payments/remote/adapter.ts';
+import type { PaymentProvider } from '../../src/providers/provider.ts';
+import { createRemoteAdapter } from '../../src/providers/remote.ts';
 import type { Stores } from '../../src/stores/open.ts';
 import { openShopper, JWT_SECRET, type Shopper } from './shopper.ts';
 import { signer } from './signer.ts';
@@ -96,11 +95,11 @@ export async function openHttpApp(options: HttpAppOptions): Promise<HttpApp> {
     eventTicker,
     metrics: createMetrics(),
     tokens: { ...USUAL_RULES, secret: JWT_SECRET, keys: undefined },
-    verifyTicket: createTicketVerifier({
+    tickets: {
       keys: ticketKeys({ secret: JWT_SECRET, keys: undefined }),
       issuer: undefined,
       audience: TICKET_AUDIENCE,
-    }),
+    },
     trustedProxyHops: 0,
     pushRules: { allowPrivate: true, requireHttps: false },
     corsOrigins: [],

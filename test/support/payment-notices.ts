@@ -1,8 +1,8 @@
 /** Payments and refunds as the provider reports them, given straight to the stores. */
 
 import { ulid } from 'ulidx';
-import type { Order } from '../../src/domain/content.ts';
-import type { PaymentNotice, ProviderPayment, Reversal } from '../../src/domain/payment.ts';
+import type { PaymentNotice, ProviderPayment, Reversal } from '../../src/money/payment.ts';
+import type { Order } from '../../src/orders/content.ts';
 import type { TestStores } from './stores.ts';
 
 type Succeeded = Extract<PaymentNotice, { kind: 'payment_succeeded' }>;

@@ -1,6 +1,6 @@
 /** The refund workflow of a payment that is in MySQL. */
 
-import type { Pool } from '../../src/stores/mysql/connection.ts';
+import type { Pool } from '../../src/mysql/connection.ts';
 import { refundWorkflowId } from '../../src/workflows/contract.ts';
 import { selectOne } from './rows.ts';
 

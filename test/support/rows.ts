@@ -2,9 +2,9 @@
 
 import { expect } from 'vitest';
 import { z } from 'zod';
-import type { Order } from '../../src/domain/content.ts';
-import { selectRows, type Pool } from '../../src/stores/mysql/connection.ts';
-import type { StoreOutcome } from '../../src/stores/mysql/orders/orders.ts';
+import { selectRows, type Pool } from '../../src/mysql/connection.ts';
+import type { Order } from '../../src/orders/content.ts';
+import type { StoreOutcome } from '../../src/orders/orders.sql.ts';
 import type { TestStores } from './stores.ts';
 import { waitFor } from './wait.ts';
 

@@ -2,7 +2,7 @@
 
 import { ulid } from 'ulidx';
 import { z } from 'zod';
-import { createMysqlPool, selectRows } from '../../src/stores/mysql/connection.ts';
+import { createMysqlPool, selectRows } from '../../src/mysql/connection.ts';
 
 /** `next`: what the next automatic number is. */
 const tableRow = z.object({ name: z.string(), next: z.int().nullable() });

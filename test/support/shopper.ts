@@ -3,16 +3,11 @@
 import assert from 'node:assert/strict';
 import { ulid } from 'ulidx';
 import { z } from 'zod';
+import { sourcedOrderReply, type SourcedOrderReply } from '../../src/api/calls/find-order.ts';
+import { sessionReply, type SessionReply } from '../../src/api/calls/orders.ts';
 import { signToken } from '../../src/api/http/auth.ts';
-import {
-  orderReply,
-  sessionReply,
-  sourcedOrderReply,
-  type OrderReply,
-  type SessionReply,
-  type SourcedOrderReply,
-} from '../../src/api/http/replies.ts';
-import type { OrderStatus } from '../../src/domain/order.ts';
+import { orderReply, type OrderReply } from '../../src/api/http/replies.ts';
+import type { OrderStatus } from '../../src/orders/order.ts';
 import { checkReply, parseProblem, type Reply } from './api-contract.ts';
 import { waitFor } from './wait.ts';
 

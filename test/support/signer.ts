@@ -1,6 +1,6 @@
 /** The order signer of the tests' shop. */
 
-import { createOrderSigner } from '../../src/payments/signed-order.ts';
+import { createOrderSigner } from '../../src/providers/signed-order.ts';
 
 export const ORDER_SIGNING_SECRET = 'a-secret-of-the-tests-with-enough-characters';
 

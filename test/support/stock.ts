@@ -1,7 +1,7 @@
 /** Checks the promise about stock in both stores: total = available + held + sold. */
 
 import { expect } from 'vitest';
-import type { StockCount } from '../../src/domain/sale.ts';
+import type { StockCount } from '../../src/sales/sale.ts';
 import type { TestStores } from './stores.ts';
 import { waitFor } from './wait.ts';
 

@@ -4,9 +4,9 @@ import assert from 'node:assert/strict';
 import { pino } from 'pino';
 import { ulid } from 'ulidx';
 import { inject } from 'vitest';
-import type { Sale } from '../../src/domain/sale.ts';
-import { createMysqlPool } from '../../src/stores/mysql/connection.ts';
-import { migrate } from '../../src/stores/mysql/migrate.ts';
+import { createMysqlPool } from '../../src/mysql/connection.ts';
+import { migrate } from '../../src/mysql/migrate.ts';
+import type { Sale } from '../../src/sales/sale.ts';
 import { openStores, type StoreConfig, type Stores } from '../../src/stores/open.ts';
 
 /** Only what a test must see: errors would come through its assertions anyway. */

@@ -2,8 +2,8 @@
 
 import { SignJWT } from 'jose';
 import { ulid } from 'ulidx';
-import type { Order } from '../../src/domain/content.ts';
-import type { OrderUnits } from '../../src/domain/order.ts';
+import type { Order } from '../../src/orders/content.ts';
+import type { OrderUnits } from '../../src/orders/order.ts';
 import { JWT_SECRET } from './shopper.ts';
 
 export const TICKET_AUDIENCE = 'holdfast';

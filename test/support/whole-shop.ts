@@ -4,7 +4,7 @@ import { Client, Connection } from '@temporalio/client';
 import { inject, onTestFinished } from 'vitest';
 import { loadWorkerConfig } from '../../src/config.ts';
 import { createOrderEngine } from '../../src/engine/order-engine.ts';
-import type { PaymentProvider } from '../../src/payments/provider.ts';
+import type { PaymentProvider } from '../../src/providers/provider.ts';
 import { openStores } from '../../src/stores/open.ts';
 import { startWorker } from '../../src/workers/service.ts';
 import { RECONCILE_SCHEDULE } from '../../src/workflows/contract.ts';

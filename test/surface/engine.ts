@@ -8,11 +8,11 @@ import {
 } from '@temporalio/client';
 import { createActivities } from '../../src/activities/index.ts';
 import { createReconcileActivities } from '../../src/activities/reconcile.ts';
-import { createReconcileSchedule } from '../../src/engine/reconcile-schedule.ts';
-import { createReconcileSteps, PROVIDER_STEPS } from '../../src/reconcile/steps.ts';
+import { ensureSchedule } from '../../src/engine/reconcile-schedule.ts';
+import { PROVIDER_STEPS, RECONCILE_STEPS, type ReconcileDeps } from '../../src/reconcile/steps.ts';
 import * as contract from '../../src/workflows/contract.ts';
 import * as workflows from '../../src/workflows/index.ts';
-import { SUMMARIES } from '../../src/workflows/summaries.ts';
+import { SUMMARIES } from '../../src/workflows/steps.ts';
 import { buildParts } from './answering-parts.ts';
 
 const { searchAttributes, paymentReceived, cancelRequested, refundUpdated, statusQuery } = contract;
@@ -20,7 +20,6 @@ const { searchAttributes, paymentReceived, cancelRequested, refundUpdated, statu
 const QUEUES = ['orders', 'second'];
 
 export async function showEngine() {
-  const steps = createReconcileSteps(buildParts(uncalled));
   const stopping = new AbortController().signal;
   return {
     workflows: Object.keys(workflows),
@@ -28,8 +27,14 @@ export async function showEngine() {
     signals: [paymentReceived, cancelRequested, refundUpdated].map(({ name }) => name),
     queries: [statusQuery.name],
     activities: Object.keys(createActivities(buildParts(uncalled))).toSorted(),
-    reconcileActivities: Object.keys(createReconcileActivities({ steps, stopping })).toSorted(),
-    reconcileSteps: [...steps.keys()],
+    reconcileActivities: Object.keys(
+      createReconcileActivities({
+        steps: RECONCILE_STEPS,
+        deps: buildParts<ReconcileDeps>(uncalled),
+        stopping,
+      }),
+    ).toSorted(),
+    reconcileSteps: [...RECONCILE_STEPS.keys()],
     providerSteps: [...PROVIDER_STEPS],
     summaries: { ...SUMMARIES, cancelOrder: SUMMARIES.cancelOrder({ reason: 'shopper_request' }) },
     searchAttributes: Object.values(searchAttributes).map(({ name, type }) => ({ name, type })),
@@ -59,6 +64,6 @@ async function showSchedule(taskQueue: string): Promise<unknown> {
   });
   const client = buildParts<Client>(uncalled, { schedule, withDeadline: (_, work) => work() });
   const deployment = { id: '0b1c', name: 'holdfast' };
-  await createReconcileSchedule(client, { everyMs: 60_000, taskQueue, deployment }).ensure();
+  await ensureSchedule(client, { everyMs: 60_000, taskQueue, deployment });
   return made;
 }

@@ -1,13 +1,13 @@
 /** The events that a shop's systems get: types, an example of each form, and how a pushed one is signed. */
 
-import type { Order } from '../../src/domain/content.ts';
-import { EVENT_TYPES, type OrderChange } from '../../src/domain/event.ts';
-import type { OrderState } from '../../src/domain/order.ts';
-import { snapshotSale } from '../../src/domain/sale.ts';
-import { createEventFeed } from '../../src/events/event-feed.ts';
+import { EVENT_TYPES, type OrderChange } from '../../src/events/event.ts';
+import type { EventRow } from '../../src/events/events.sql.ts';
+import { readEvents } from '../../src/events/feed.ts';
+import type { Order } from '../../src/orders/content.ts';
+import type { OrderState } from '../../src/orders/order.ts';
+import { PARKED_CAUSES, PARKED_KINDS } from '../../src/parked/parked.sql.ts';
 import { signMessage } from '../../src/push/deliverer.ts';
-import type { EventRow } from '../../src/stores/mysql/events/event-rows.ts';
-import { PARKED_CAUSES, PARKED_KINDS } from '../../src/stores/mysql/rows/parked.ts';
+import { snapshotSale } from '../../src/sales/sale.ts';
 import type { Stores } from '../../src/stores/open.ts';
 import { partly } from '../support/partly.ts';
 
@@ -62,19 +62,17 @@ export async function showEvents() {
     bytes: 20,
     occurredAt: new Date(AT_MS),
   });
-  const feed = createEventFeed(
-    partly<Stores>({
-      eventDispatch: { readLastSequence: async () => rows.length },
-      eventRows: {
-        list: async () => ({ rows, readTo: rows.length }),
-        readOrders: async () => new Map([[order.orderNo, { order, state: stored }]]),
-        listStates: async () => [],
-      },
-    }),
-  );
+  const stores = partly<Stores>({
+    eventRows: {
+      readLastSequence: async () => rows.length,
+      list: async () => ({ rows, readTo: rows.length }),
+      readOrders: async () => new Map([[order.orderNo, { order, state: stored }]]),
+      listStates: async () => [],
+    },
+  });
   return {
     types: EVENT_TYPES,
-    feed: await feed.read({ after: 0, limit: 100, filter: {} }),
+    feed: await readEvents(stores, { after: 0, limit: 100, filter: {} }),
     sales: ['open', 'draft', 'archived', 'closed'].map(showSale),
     parked: { kinds: PARKED_KINDS, causes: PARKED_CAUSES },
     push: signMessage('shop.7', '{"id":"shop.7"}', ['whsec_aG9sZGZhc3Q='], new Date(AT_MS)),

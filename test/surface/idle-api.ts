@@ -6,8 +6,8 @@ import { SignJWT } from 'jose';
 import { pino } from 'pino';
 import { z } from 'zod';
 import { createApp } from '../../src/api/app.ts';
+import { ticketKeys } from '../../src/api/calls/ticket.ts';
 import { createTokenSigner, USUAL_RULES } from '../../src/api/http/auth.ts';
-import { createTicketVerifier, ticketKeys } from '../../src/api/orders/ticket.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import type { Stores } from '../../src/stores/open.ts';
 import { JWT_SECRET } from '../support/shopper.ts';
@@ -74,16 +74,14 @@ const STORES: Record<keyof Stores, true> = {
   refundClaims: true,
   parkedWork: true,
   endpoints: true,
-  endpointFeed: true,
   deliveries: true,
   replays: true,
   sales: true,
-  eventDispatch: true,
   eventRows: true,
   eventConsumers: true,
   saleChanges: true,
   saleNews: true,
-  places: true,
+  cursors: true,
   comparedBook: true,
   repairs: true,
   retention: true,
@@ -120,11 +118,11 @@ export async function openIdleApi(): Promise<IdleApi> {
     eventTicker: buildParts(held),
     metrics: createMetrics(),
     tokens: { ...RULES, keys: undefined },
-    verifyTicket: createTicketVerifier({
+    tickets: {
       keys: ticketKeys({ secret: JWT_SECRET, keys: undefined }),
       issuer: undefined,
       audience: TICKET_AUDIENCE,
-    }),
+    },
     trustedProxyHops: 0,
     pushRules: { allowPrivate: true, requireHttps: false },
     corsOrigins: [],

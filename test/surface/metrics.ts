@@ -14,7 +14,7 @@ export async function showMetrics() {
   showEventLag(
     metrics,
     partly<Stores>({
-      eventDispatch: { countWaiting: async () => 0 },
+      eventRows: { countWaiting: async () => 0 },
       eventConsumers: { list: async () => ({ consumers: [], last: 0 }) },
     }),
   );

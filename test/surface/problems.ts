@@ -1,7 +1,7 @@
 /** Every code that a caller can be refused with. */
 
-import { PROBLEM_STATUS } from '../../src/api/http/problem-codes.ts';
-import { problemReply } from '../../src/api/http/replies.ts';
+import { PROBLEM_STATUS } from '../../src/api/http/problem.ts';
+import { problemReply } from '../../src/api/http/problem.ts';
 import { PROBLEM_CODES } from '../support/api-contract.ts';
 import { showReply } from './schemas.ts';
 import type { Texts } from './texts.ts';

@@ -1,7 +1,7 @@
 /** What a process says to a Redis of another version: the scripts' names, keys, arguments and replies. */
 
-import { SCRIPTS } from '../../src/stores/redis/script-list.ts';
 import { documentedReplies, splitScript } from '../lua/header.ts';
+import { SCRIPTS } from '../support/scripts.ts';
 import { showInput } from './schemas.ts';
 
 export function showScripts() {

@@ -1,8 +1,8 @@
 /** What Redis keeps from one version to the next: the names of its keys, and the form of an order there. */
 
-import { STORES_FORMAT } from '../../src/domain/deployment.ts';
-import { limitField, orderKeys, returnMark, saleKeys, wholeSale } from '../../src/stores/redis/keys.ts';
-import { orderHash } from '../../src/stores/redis/order-hash.ts';
+import { STORES_FORMAT } from '../../src/deployment.ts';
+import { orderHash } from '../../src/orders/reserve.redis.ts';
+import { limitField, orderKeys, returnMark, saleKeys, wholeSale } from '../../src/redis/keys.ts';
 import { showInput } from './schemas.ts';
 import { readSources, textOf, walk } from './syntax.ts';
 

@@ -94,6 +94,9 @@ function rowsIn(node: Node, place: Place): string[] {
     const [object] = node.arguments;
     return object ? rowsIn(object, place) : [];
   }
+  // Rows that are told otherwise stay as many.
+  if (node.type === 'CallExpression' && calleeOf(node) === 'map' && node.callee.type === 'MemberExpression')
+    return rowsIn(node.callee.object, place);
   const found = node.type === 'Identifier' ? find(node.name, place) : undefined;
   return found ? rowsIn(found.node, found.place) : [];
 }

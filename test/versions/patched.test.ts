@@ -7,7 +7,7 @@ import type { Client } from '@temporalio/client';
 import type { WorkflowBundleOption } from '@temporalio/worker';
 import { DeterminismViolationError } from '@temporalio/workflow';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
-import type { Order } from '../../src/domain/content.ts';
+import type { Order } from '../../src/orders/content.ts';
 import { buildOrder } from '../support/factories.ts';
 import { waitFor } from '../support/wait.ts';
 import { builtWorkflows } from '../support/workflows/built-workflows.ts';

@@ -1,19 +1,14 @@
 /** Orders that no workflow has begun end in MySQL, then in Redis; their payment pages are closed first. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { ActivityDeps } from '../../src/activities/void-sessions.ts';
-import type { Order } from '../../src/domain/content.ts';
-import { ProviderBusyError, type PaymentProvider } from '../../src/payments/provider.ts';
-import { rebuildSale } from '../../src/rebuild/rebuild-sale.ts';
-import { modify } from '../../src/stores/mysql/connection.ts';
+import type { ActivityDeps } from '../../src/activities/index.ts';
+import { modify } from '../../src/mysql/connection.ts';
+import type { Order } from '../../src/orders/content.ts';
+import { ProviderBusyError, type PaymentProvider } from '../../src/providers/provider.ts';
+import { rebuildSale } from '../../src/reconcile/rebuild-sale.ts';
+import { saleKeys } from '../../src/redis/keys.ts';
 import type { Stores } from '../../src/stores/open.ts';
-import { saleKeys } from '../../src/stores/redis/keys.ts';
-import {
-  createCloser,
-  createEndedRepeater,
-  createEnder,
-  createOverdueCloser,
-} from '../../src/workers/ender.ts';
+import { closeOverdue, createCloser, endUnbegun, finishMissed } from '../../src/workers/ender.ts';
 import { noProvider } from '../activities/stage.ts';
 import { connect, pay as payAt, withWorld } from '../sandbox/sandbox-world.ts';
 import { acceptOrder } from '../support/accept-order.ts';
@@ -62,11 +57,14 @@ const runOut = (column: 'end_due_at' | 'end_begun_at', seconds = 1) =>
     [seconds],
   );
 
-const ender = (parts: Partial<Stores> = {}) => createEnder({ ...stores, log: silent, ...parts });
+const ender =
+  (parts: Partial<Stores> = {}) =>
+  () =>
+    endUnbegun({ ...stores, log: silent, ...parts });
 /** Another process, when the claims of one that died have run out. */
 async function repeatEnded(): Promise<void> {
   await runOut('end_due_at');
-  await createEndedRepeater({ ...stores, log: silent })();
+  await finishMissed({ ...stores, log: silent });
 }
 const closer = (provider: PaymentProvider, parts: Partial<ActivityDeps> = {}) =>
   createCloser({ ...stores, provider, log: silent, ...parts });
@@ -312,7 +310,7 @@ test('an order whose turn at the provider does not come ends within a minute and
     await openSession(order, provider);
     await passDeadlines();
     await ender()();
-    const pass = createOverdueCloser({ ...stores, provider: noProvider, log: silent });
+    const pass = () => closeOverdue({ ...stores, provider: noProvider, log: silent });
     await runOut('end_begun_at', 89);
     await runOut('end_due_at', 89);
 

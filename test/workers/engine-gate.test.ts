@@ -1,8 +1,8 @@
 /** The gate to the engine: it admits orders up to the budget, and closes for a while after a failure. */
 
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
-import { createEngineBudget } from '../../src/stores/redis/engine-budget.ts';
-import { createEngineGate } from '../../src/workers/engine-gate.ts';
+import { createEngineBudget } from '../../src/redis/budget.ts';
+import { createEngineGate } from '../../src/workers/starter.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
 import { waitFor } from '../support/wait.ts';
 

@@ -2,11 +2,11 @@
 
 import pLimit from 'p-limit';
 import { beforeAll, expect, test } from 'vitest';
-import { rebuildSale, type RebuildCause } from '../../src/rebuild/rebuild-sale.ts';
-import { saleKeys } from '../../src/stores/redis/keys.ts';
-import { createEngineGate } from '../../src/workers/engine-gate.ts';
+import { rebuildSale, type RebuildCause } from '../../src/reconcile/rebuild-sale.ts';
+import { saleKeys } from '../../src/redis/keys.ts';
 import { createBurst } from '../../src/workers/outbox-follower.ts';
 import { createOutboxFollower, type FollowerDeps } from '../../src/workers/outbox-follower.ts';
+import { createEngineGate } from '../../src/workers/starter.ts';
 import { copyMysql } from '../support/set-back-mysql.ts';
 import { expectStock } from '../support/stock.ts';
 import { silent } from '../support/stores.ts';

@@ -1,9 +1,9 @@
 /** The watch over a sale's data in Redis: what it notices, and that it makes them again by itself. */
 
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
-import { changeSale } from '../../src/api/admin/sales.ts';
-import { settleStock } from '../../src/rebuild/settle-stock.ts';
-import { saleKeys } from '../../src/stores/redis/keys.ts';
+import { changeSale } from '../../src/api/calls/sales.ts';
+import { endHold } from '../../src/orders/both-stores.ts';
+import { saleKeys } from '../../src/redis/keys.ts';
 import { runRedisWatch, type RedisWatchDeps } from '../../src/workers/redis-watch.ts';
 import { createSaleKeeper } from '../../src/workers/sale-keeper.ts';
 import { acceptOrder } from '../support/accept-order.ts';
@@ -107,7 +107,7 @@ test.each<[string, (saleId: string) => Promise<unknown>]>([
 
   await stores.orders.cancel(orderNo, 'operator_request', { force: true });
   await waitFor('its hold to end', async () => {
-    return (await settleStock(stores, orderNo, { status: 'cancelled' })) === 'settled';
+    return (await endHold(stores, orderNo, { status: 'cancelled' })) === 'settled';
   });
   await waitFor('the sale to be settled', async () => {
     await pass();

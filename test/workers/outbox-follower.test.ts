@@ -3,11 +3,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import pLimit from 'p-limit';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
-import { orderKeys } from '../../src/stores/redis/keys.ts';
-import { createOutbox } from '../../src/stores/redis/outbox.ts';
-import { createEngineGate } from '../../src/workers/engine-gate.ts';
+import { orderKeys } from '../../src/redis/keys.ts';
+import { createOutbox } from '../../src/redis/outbox.ts';
 import { createBurst } from '../../src/workers/outbox-follower.ts';
 import { createOutboxFollower, type FollowerDeps, PAGE_SIZE } from '../../src/workers/outbox-follower.ts';
+import { createEngineGate } from '../../src/workers/starter.ts';
 import { buildSale } from '../support/factories.ts';
 import { silent } from '../support/stores.ts';
 import { waitFor } from '../support/wait.ts';

@@ -1,7 +1,7 @@
 /** The watch over Redis: all sales that were lost are made again, and the process goes on meanwhile. */
 
 import { expect, onTestFinished, test } from 'vitest';
-import type { Sale } from '../../src/domain/sale.ts';
+import type { Sale } from '../../src/sales/sale.ts';
 import type { Stores } from '../../src/stores/open.ts';
 import { runRedisWatch } from '../../src/workers/redis-watch.ts';
 import { buildSale } from '../support/factories.ts';

@@ -2,9 +2,8 @@
 
 import { expect, onTestFinished, test } from 'vitest';
 import { z } from 'zod';
-import { selectRows } from '../../src/stores/mysql/connection.ts';
-import { createEngineGate } from '../../src/workers/engine-gate.ts';
-import { createRefundStarter, type RefundStarterDeps } from '../../src/workers/starter.ts';
+import { selectRows } from '../../src/mysql/connection.ts';
+import { createEngineGate, type RefundStarterDeps, startDueRefunds } from '../../src/workers/starter.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { readRefundWorkflowId } from '../support/refund-workflow.ts';
 import { openTestStores, silent } from '../support/stores.ts';
@@ -32,12 +31,14 @@ async function openStarter({ engineBudget = 50 }: { engineBudget?: number } = {}
       await meanwhile(paymentId);
     },
   };
+  const gate = createEngineGate(stores.budget, silent, 0);
+  const deps = { ...stores, engine, gate, readStartRoom: gate.roomForStarts() };
   return {
     stores,
     started,
     failing,
     during: (act: typeof meanwhile) => void (meanwhile = act),
-    pass: createRefundStarter({ ...stores, engine, gate: createEngineGate(stores.budget, silent, 0) }),
+    pass: () => startDueRefunds(deps),
     /** Money of an order that has ended: due to be refunded. */
     async owe(): Promise<number> {
       const order = buildOrder({ saleId });

@@ -5,12 +5,12 @@
 
 import { inject, onTestFinished } from 'vitest';
 import { z } from 'zod';
-import type { Order } from '../../src/domain/content.ts';
-import { mysqlStores } from '../../src/stores/mysql-stores.ts';
-import { createMysqlPool } from '../../src/stores/mysql/connection.ts';
+import { createMysqlPool } from '../../src/mysql/connection.ts';
+import type { Order } from '../../src/orders/content.ts';
+import { saleKeys } from '../../src/redis/keys.ts';
+import { createOutbox, type Outbox } from '../../src/redis/outbox.ts';
+import { mysqlStores } from '../../src/stores/bound.ts';
 import type { StoreConfig } from '../../src/stores/open.ts';
-import { saleKeys } from '../../src/stores/redis/keys.ts';
-import { createOutbox, type Outbox } from '../../src/stores/redis/outbox.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';

@@ -1,8 +1,8 @@
 /** The relay on real servers: every accepted order is started or stored ahead, whatever is away. */
 
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
-import type { Order } from '../../src/domain/content.ts';
-import { saleKeys, SALES_KEY } from '../../src/stores/redis/keys.ts';
+import type { Order } from '../../src/orders/content.ts';
+import { saleKeys, SALES_KEY } from '../../src/redis/keys.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
 import { signer } from '../support/signer.ts';
 import { waitFor } from '../support/wait.ts';

@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import type { Sale } from '../../src/domain/sale.ts';
+import type { Sale } from '../../src/sales/sale.ts';
 import { createSaleKeeper } from '../../src/workers/sale-keeper.ts';
 import { buildOrder, buildReserveRequest, buildSale, uniqueSaleId } from '../support/factories.ts';
 import { select, selectOne } from '../support/rows.ts';

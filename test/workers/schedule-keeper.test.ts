@@ -1,9 +1,15 @@
 /** The schedule's keeper: when a schedule that was made is missing, Temporal has lost its data. */
 
+import {
+  ScheduleNotFoundError,
+  type Client,
+  type ScheduleDescription,
+  type ScheduleHandle,
+} from '@temporalio/client';
 import { beforeEach, expect, onTestFinished, test } from 'vitest';
-import type { EnsureOutcome } from '../../src/engine/reconcile-schedule.ts';
-import { createScheduleKeeper, type ScheduleKeeperDeps } from '../../src/workers/service.ts';
+import { keepSchedule, type ScheduleKeeperDeps } from '../../src/workers/service.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
+import { partly } from '../support/partly.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
 
 let stores: TestStores;
@@ -18,23 +24,37 @@ beforeEach(async () => {
 /** A keeper, and whether its Temporal has the schedule. */
 function openKeeper(parts: Partial<ScheduleKeeperDeps> = {}) {
   const temporal = { hasSchedule: false };
-  const pass = createScheduleKeeper({
+  const deps = {
     ...stores,
     namespace: 'shop',
-    schedule: {
-      exists: async () => temporal.hasSchedule,
-      async ensure(): Promise<EnsureOutcome> {
-        const outcome = temporal.hasSchedule ? 'unchanged' : 'created';
-        temporal.hasSchedule = true;
-        return outcome;
-      },
-    },
-    everyMs: 60_000,
+    client: clientOf(temporal),
+    schedule: { taskQueue: 'orders', deployment: { id: '0b1c', name: 'holdfast' }, everyMs: 60_000 },
     signal: new AbortController().signal,
     log: silent,
     ...parts,
+  };
+  return { pass: () => keepSchedule(deps), temporal };
+}
+
+/** Of the schedule it knows whether it is there, and nothing of its form: where it is, it is updated. */
+function clientOf(temporal: { hasSchedule: boolean }): Client {
+  return partly<Client>({
+    withDeadline: (_, work) => work(),
+    schedule: {
+      getHandle: () =>
+        partly<ScheduleHandle>({
+          async describe() {
+            if (!temporal.hasSchedule) throw new ScheduleNotFoundError('there is none', 'reconcile');
+            return partly<ScheduleDescription>({ spec: {}, action: {} });
+          },
+          update: async () => undefined,
+        }),
+      async create() {
+        temporal.hasSchedule = true;
+        return partly<ScheduleHandle>({});
+      },
+    },
   });
-  return { pass, temporal };
 }
 
 async function storeStarted(count: number): Promise<string[]> {

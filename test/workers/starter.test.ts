@@ -1,13 +1,12 @@
 /** The relay's starter: orders due in MySQL are claimed, and started or signalled. */
 
 import { expect, onTestFinished, test, vi } from 'vitest';
-import type { Order } from '../../src/domain/content.ts';
-import type { OrderState } from '../../src/domain/order.ts';
+import type { Order } from '../../src/orders/content.ts';
+import type { OrderState } from '../../src/orders/order.ts';
 import type { StoreConfig } from '../../src/stores/open.ts';
-import { createEngineGate } from '../../src/workers/engine-gate.ts';
 import { createBurst } from '../../src/workers/outbox-follower.ts';
 import { PAGE_SIZE } from '../../src/workers/outbox-follower.ts';
-import { createStarter, type StarterDeps } from '../../src/workers/starter.ts';
+import { createEngineGate, createStarter, type StarterDeps } from '../../src/workers/starter.ts';
 import { countStoredAhead } from '../support/count-stored-ahead.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { openTestStores, silent } from '../support/stores.ts';

@@ -5,8 +5,8 @@ import { MockActivityEnvironment } from '@temporalio/testing';
 import { DefaultLogger, NativeConnection, Worker } from '@temporalio/worker';
 import { inject, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { createReconcileActivities } from '../../src/activities/reconcile.ts';
-import { WrongDeploymentError } from '../../src/domain/deployment.ts';
-import { createReconcileSchedule } from '../../src/engine/reconcile-schedule.ts';
+import { WrongDeploymentError } from '../../src/deployment.ts';
+import { ensureSchedule, hasSchedule, type WantedSchedule } from '../../src/engine/reconcile-schedule.ts';
 import type { Step } from '../../src/reconcile/walk.ts';
 import {
   RECONCILE_SCHEDULE,
@@ -20,12 +20,17 @@ import { builtWorkflows } from '../support/workflows/built-workflows.ts';
 import { installQuietRuntime } from '../support/workflows/native-runtime.ts';
 import { createNamespace } from '../support/workflows/temporal.ts';
 
-const done: Step = async () => ({ looked: 1, repaired: 0, parked: 0 });
+const done: Step<unknown> = async () => ({ looked: 1, repaired: 0, parked: 0 });
 
 const everyMs = (ms: number, id = '0b1c') => ({
   everyMs: ms,
   taskQueue: TASK_QUEUE,
   deployment: { id, name: 'holdfast' },
+});
+
+const scheduleOf = (client: Client, wanted: WantedSchedule) => ({
+  exists: () => hasSchedule(client, wanted),
+  ensure: () => ensureSchedule(client, wanted),
 });
 
 let namespace: string;
@@ -34,13 +39,14 @@ beforeAll(async () => {
 });
 
 /** A worker with these steps, until the test ends. */
-async function openWorker(steps: Record<string, Step>) {
+async function openWorker(steps: Record<string, Step<unknown>>) {
   installQuietRuntime();
   const connection = await NativeConnection.connect({ address: inject('temporalAddress') });
   const client = new Client({ connection, namespace });
   const stopping = new AbortController();
   const activities = createReconcileActivities({
     steps: new Map(Object.entries(steps)),
+    deps: undefined,
     stopping: stopping.signal,
   });
   const worker = await Worker.create({
@@ -104,6 +110,7 @@ test('a stop of the worker ends a step that hangs', async () => {
 test('a step that this worker does not have fails alone', async () => {
   const { runReconcileStep } = createReconcileActivities({
     steps: new Map([['known', done]]),
+    deps: undefined,
     stopping: new AbortController().signal,
   });
   // The SDK warns of the failure, which is meant.
@@ -118,17 +125,14 @@ test('the schedule runs the steps again and again, and two workers that make it 
   const { client } = await openWorker({
     counted: async () => {
       runs += 1;
-      return done(new AbortController().signal);
+      return done(undefined, new AbortController().signal);
     },
   });
-  const schedule = createReconcileSchedule(client, everyMs(1_000));
+  const schedule = scheduleOf(client, everyMs(1_000));
   const handle = client.schedule.getHandle(RECONCILE_SCHEDULE);
   onTestFinished(() => handle.delete());
 
-  const outcomes = await Promise.all([
-    schedule.ensure(),
-    createReconcileSchedule(client, everyMs(1_000)).ensure(),
-  ]);
+  const outcomes = await Promise.all([schedule.ensure(), scheduleOf(client, everyMs(1_000)).ensure()]);
 
   expect(outcomes).toContain('created');
   await waitFor('two runs', () => runs > 1);
@@ -138,25 +142,25 @@ test('the schedule runs the steps again and again, and two workers that make it 
 test('another interval changes the schedule, and one that an operator paused stays paused', async () => {
   const { client } = await openWorker({ counted: done });
   const handle = client.schedule.getHandle(RECONCILE_SCHEDULE);
-  await createReconcileSchedule(client, everyMs(60_000)).ensure();
+  await scheduleOf(client, everyMs(60_000)).ensure();
   onTestFinished(() => handle.delete());
   await handle.pause('while I look');
 
-  expect(await createReconcileSchedule(client, everyMs(30_000)).ensure()).toBe('updated');
+  expect(await scheduleOf(client, everyMs(30_000)).ensure()).toBe('updated');
 
   expect(await handle.describe()).toMatchObject({
     spec: { intervals: [{ every: 30_000 }] },
     state: { paused: true, note: 'while I look' },
   });
-  expect(await createReconcileSchedule(client, everyMs(30_000)).ensure()).toBe('unchanged');
+  expect(await scheduleOf(client, everyMs(30_000)).ensure()).toBe('unchanged');
 });
 
 test('the queue of another deployment is not taken, and the settings that mend it are named', async () => {
   const { client } = await openWorker({ counted: done });
   const handle = client.schedule.getHandle(RECONCILE_SCHEDULE);
-  await createReconcileSchedule(client, everyMs(60_000)).ensure();
+  await scheduleOf(client, everyMs(60_000)).ensure();
   onTestFinished(() => handle.delete());
-  const theirs = createReconcileSchedule(client, everyMs(30_000, '5e77'));
+  const theirs = scheduleOf(client, everyMs(30_000, '5e77'));
 
   await expect(theirs.ensure()).rejects.toThrow(/another deployment, 0b1c.*TEMPORAL_TASK_QUEUE/);
   await expect(theirs.exists()).rejects.toThrow(WrongDeploymentError);
@@ -169,7 +173,7 @@ test('of two deployments that come to a new namespace at once one takes the queu
   onTestFinished(() => client.schedule.getHandle(RECONCILE_SCHEDULE).delete());
 
   const ensured = await Promise.allSettled(
-    ['0b1c', '5e77'].map((id) => createReconcileSchedule(client, everyMs(60_000, id)).ensure()),
+    ['0b1c', '5e77'].map((id) => scheduleOf(client, everyMs(60_000, id)).ensure()),
   );
 
   expect(ensured.map(({ status }) => status).toSorted()).toEqual(['fulfilled', 'rejected']);
@@ -178,11 +182,11 @@ test('of two deployments that come to a new namespace at once one takes the queu
 test('a schedule that was made before it had an owner is taken by the first that finds it', async () => {
   const { client } = await openWorker({ counted: done });
   const handle = client.schedule.getHandle(RECONCILE_SCHEDULE);
-  await createReconcileSchedule(client, everyMs(60_000)).ensure();
+  await scheduleOf(client, everyMs(60_000)).ensure();
   onTestFinished(() => handle.delete());
   await handle.update((found) => ({ ...found, action: { ...found.action, memo: {} } }));
 
-  expect(await createReconcileSchedule(client, everyMs(60_000)).ensure()).toBe('updated');
-  const theirs = createReconcileSchedule(client, everyMs(60_000, '5e77'));
+  expect(await scheduleOf(client, everyMs(60_000)).ensure()).toBe('updated');
+  const theirs = scheduleOf(client, everyMs(60_000, '5e77'));
   await expect(theirs.ensure()).rejects.toThrow(WrongDeploymentError);
 });

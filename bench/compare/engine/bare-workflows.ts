@@ -4,7 +4,7 @@
  */
 
 import { condition, defineSignal, proxyLocalActivities, setHandler } from '@temporalio/workflow';
-import type { Order } from '../../../src/domain/content.ts';
+import type { Order } from '../../../src/orders/content.ts';
 
 export const bareSignal = defineSignal('paymentReceived');
 

@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict';
 import { ulid } from 'ulidx';
 import { z } from 'zod';
-import type { Order } from '../../../src/domain/content.ts';
-import { selectRows } from '../../../src/stores/mysql/connection.ts';
+import { selectRows } from '../../../src/mysql/connection.ts';
+import type { Order } from '../../../src/orders/content.ts';
 import { runConcurrently } from '../../shoppers.ts';
 import { ENGINE_BUDGET, type EngineWorld } from './engine-world.ts';
 

@@ -7,13 +7,13 @@ import assert from 'node:assert/strict';
 import { monotonicFactory } from 'ulidx';
 import { z } from 'zod';
 import { DEFAULT_STORES_PER_SECOND } from '../../../src/config.ts';
-import { fingerprintOf, type Order } from '../../../src/domain/content.ts';
-import { formatOrderNo, parseOrderNo } from '../../../src/domain/order.ts';
-import { mysqlStores } from '../../../src/stores/mysql-stores.ts';
-import { modify, selectRows, type Pool, type PoolConnection } from '../../../src/stores/mysql/connection.ts';
-import type { RedisClient } from '../../../src/stores/redis/connection.ts';
-import { orderKeys, saleKeys } from '../../../src/stores/redis/keys.ts';
-import { createReservations } from '../../../src/stores/redis/reservations.ts';
+import { modify, selectRows, type Pool, type PoolConnection } from '../../../src/mysql/connection.ts';
+import { fingerprintOf, type Order } from '../../../src/orders/content.ts';
+import { formatOrderNo, parseOrderNo } from '../../../src/orders/order.ts';
+import { createReservations } from '../../../src/orders/reservations.redis.ts';
+import type { RedisClient } from '../../../src/redis/connection.ts';
+import { orderKeys, saleKeys } from '../../../src/redis/keys.ts';
+import { mysqlStores } from '../../../src/stores/bound.ts';
 
 /**
  * waiting: accepted and in the outbox. due: stored, and the relay is to start the workflow. open: stored, and

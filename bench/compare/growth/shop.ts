@@ -4,10 +4,10 @@
  */
 
 import { pino } from 'pino';
-import { mysqlStores } from '../../../src/stores/mysql-stores.ts';
-import { createMysqlPool, type Pool } from '../../../src/stores/mysql/connection.ts';
-import { redisStores } from '../../../src/stores/redis-stores.ts';
-import { connectRedis, type RedisClient } from '../../../src/stores/redis/connection.ts';
+import { createMysqlPool, type Pool } from '../../../src/mysql/connection.ts';
+import { connectRedis, type RedisClient } from '../../../src/redis/connection.ts';
+import { mysqlStores } from '../../../src/stores/bound.ts';
+import { redisStores } from '../../../src/stores/bound.ts';
 import {
   appEnv,
   findAppUrls,

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { cpus } from 'node:os';
 import { z } from 'zod';
 import { signToken } from '../../../src/api/http/auth.ts';
-import { selectRows } from '../../../src/stores/mysql/connection.ts';
+import { selectRows } from '../../../src/mysql/connection.ts';
 import { demoSecrets } from '../../../stack/app.ts';
 import { waitUntil } from '../../../stack/processes/wait.ts';
 import type { LoadGenerator, LoadReport, Outcome } from '../../load.ts';

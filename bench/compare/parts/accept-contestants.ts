@@ -2,8 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { z } from 'zod';
-import { selectRows } from '../../../src/stores/mysql/connection.ts';
-import { saleKeys } from '../../../src/stores/redis/keys.ts';
+import { selectRows } from '../../../src/mysql/connection.ts';
+import { saleKeys } from '../../../src/redis/keys.ts';
 import { startApi, startWorker } from '../../../stack/app.ts';
 import { waitUntil } from '../../../stack/processes/wait.ts';
 import { assertCount, createHarness, figuresOf, type Harness, type Target } from '../../http/harness.ts';

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
-import { saleKeys } from '../../../src/stores/redis/keys.ts';
+import { saleKeys } from '../../../src/redis/keys.ts';
 import { readMemory } from '../../memory.ts';
 import { openShop, type Shop } from '../growth/shop.ts';
 import { median } from '../judgement.ts';

@@ -2,8 +2,8 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
-import { selectRows } from '../../../src/stores/mysql/connection.ts';
-import { saleKeys, wholeSale } from '../../../src/stores/redis/keys.ts';
+import { selectRows } from '../../../src/mysql/connection.ts';
+import { saleKeys, wholeSale } from '../../../src/redis/keys.ts';
 import { startWorker } from '../../../stack/app.ts';
 import { waitUntil } from '../../../stack/processes/wait.ts';
 import { seedOutbox } from '../../seed-outbox.ts';

@@ -3,10 +3,10 @@
 import { join } from 'node:path';
 import { bundleWorkflowCode, DefaultLogger, type WorkflowBundleOption } from '@temporalio/worker';
 import { createActivities, type Activities } from '../../../src/activities/index.ts';
-import type { Order } from '../../../src/domain/content.ts';
-import type { OrderState } from '../../../src/domain/order.ts';
 import type { OrderEngine } from '../../../src/engine/order-engine.ts';
-import { openProvider } from '../../../src/payments/open.ts';
+import type { Order } from '../../../src/orders/content.ts';
+import type { OrderState } from '../../../src/orders/order.ts';
+import { openProvider } from '../../../src/providers/open.ts';
 import { TASK_QUEUE } from '../../../src/workflows/contract.ts';
 import { demoSecrets } from '../../../stack/app.ts';
 import { repoDir } from '../../../stack/install/repo-dir.ts';

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { z } from 'zod';
-import { selectRows, type Pool } from '../../../src/stores/mysql/connection.ts';
+import { selectRows, type Pool } from '../../../src/mysql/connection.ts';
 import { startApi, startWorker } from '../../../stack/app.ts';
 import { startLoadGenerator, type LoadGenerator } from '../../load.ts';
 import { percentile, signTokens } from '../../shoppers.ts';

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
-import { selectRows } from '../../../src/stores/mysql/connection.ts';
+import { selectRows } from '../../../src/mysql/connection.ts';
 import { startApi, startWorker } from '../../../stack/app.ts';
 import { waitUntil } from '../../../stack/processes/wait.ts';
 import { readBusySeconds, readCpuSeconds } from '../../http/cpu.ts';

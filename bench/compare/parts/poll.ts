@@ -2,8 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { DEFAULT_STORES_PER_SECOND } from '../../../src/config.ts';
-import { orderKeys } from '../../../src/stores/redis/keys.ts';
-import { createReservations } from '../../../src/stores/redis/reservations.ts';
+import { createReservations } from '../../../src/orders/reservations.redis.ts';
+import { orderKeys } from '../../../src/redis/keys.ts';
 import { startApi } from '../../../stack/app.ts';
 import {
   CPU_COLUMNS,

@@ -1,7 +1,7 @@
 /** The part `sold-out`: how many shoppers a second learn that nothing is left. */
 
 import assert from 'node:assert/strict';
-import { saleKeys } from '../../../src/stores/redis/keys.ts';
+import { saleKeys } from '../../../src/redis/keys.ts';
 import { startApi } from '../../../stack/app.ts';
 import {
   CPU_COLUMNS,

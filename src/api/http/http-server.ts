@@ -1,4 +1,4 @@
-/** The API's HTTP server: its bounds against slow, stuck and hostile clients, and its ordered close. */
+/** The API's HTTP server: its bounds against slow, stuck and hostile clients, its lanes, its close. */
 
 import assert from 'node:assert/strict';
 import {
@@ -8,9 +8,11 @@ import {
   createServer,
   STATUS_CODES,
   type Server,
+  type OutgoingHttpHeaders,
 } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import cors from 'cors';
 import type { Logger } from 'pino';
 import type { RequestState } from './auth.ts';
 import { answerTo, UNCACHED, Problem, problemDocument, PROBLEM_TYPE } from './problem.ts';
@@ -36,7 +38,7 @@ export interface Call {
   /** Of the path. */
   params: Record<string, string>;
   query: object;
-  /** The caller's address; any text where a proxy tells it. */
+  /** The caller's address; any text where a proxy gives it. */
   ip: string;
   status: number;
   body?: unknown;
@@ -331,4 +333,166 @@ async function close(server: Server, graceMs: number): Promise<void> {
     clearInterval(sweep);
     clearTimeout(grace);
   });
+}
+
+/** Refused callers come back spread over so many seconds, not as a herd. */
+const RETRY_SPREAD_SECONDS = 4;
+
+/**
+ * As long as a command to Redis may take. While Redis answers, a place comes free long before; when it hangs,
+ * no caller waits for ever.
+ */
+const WAIT_MAX_MS = 2_000;
+
+export interface LaneOptions {
+  /** Worked on at once. */
+  placesMax: number;
+  /** Waiting for a place, first come, first served. */
+  waitingMax: number;
+  /** Called for each refusal, of which there may be thousands a second. */
+  onShed: () => void;
+}
+
+export interface Lane {
+  isFull: () => boolean;
+  /** Counts a refusal. @returns the seconds after which to come back */
+  shed: () => number;
+  /** Occupies a place until all work is done, also for a caller that has gone meanwhile. */
+  enter: (ctx: { res: { closed: boolean } }, next: () => Promise<unknown>) => Promise<void>;
+}
+
+export function createLane({ placesMax, waitingMax, onShed }: LaneOptions): Lane {
+  let taken = 0;
+  /** In the order of arrival. */
+  const waiting: Waiting[] = [];
+  /** Runs while calls wait, and at most so long beyond; their connections keep the process. */
+  let watch: NodeJS.Timeout | undefined;
+
+  function isFull(): boolean {
+    return taken >= placesMax && waiting.length >= waitingMax;
+  }
+
+  function shed(): number {
+    onShed();
+    return 1 + Math.floor(Math.random() * RETRY_SPREAD_SECONDS);
+  }
+
+  function wait(): Promise<void> {
+    return new Promise((start, reject) => {
+      waiting.push({
+        start,
+        refuse: () => reject(overloaded(shed())),
+        untilMs: performance.now() + WAIT_MAX_MS,
+      });
+      watch ??= setTimeout(refuseLate, WAIT_MAX_MS).unref();
+    });
+  }
+
+  /** One timer for all: they wait equally long, so the first to come is the first to be late. */
+  function refuseLate(): void {
+    const nowMs = performance.now();
+    let [first] = waiting;
+    while (first && first.untilMs <= nowMs) {
+      waiting.shift();
+      first.refuse();
+      [first] = waiting;
+    }
+    watch = first && setTimeout(refuseLate, first.untilMs - nowMs).unref();
+  }
+
+  function leave(): void {
+    const first = waiting.shift();
+    if (first) first.start();
+    else taken -= 1;
+  }
+
+  return {
+    isFull,
+    shed,
+    async enter(ctx, next) {
+      if (isFull()) throw overloaded(shed());
+      if (taken < placesMax) taken += 1;
+      else await wait();
+      try {
+        // The caller has gone and could not learn of its order, and nothing has been done for it yet.
+        if (!ctx.res.closed) await next();
+      } finally {
+        leave();
+      }
+    },
+  };
+}
+
+interface Waiting {
+  /** Gets the place of one that is done. */
+  start: () => void;
+  refuse: () => void;
+  untilMs: number;
+}
+
+/** While the lane is full a purchase is refused before any work: no routing, no token, no body. */
+export function shedPurchases(lane: Lane, handle: RequestListener): RequestListener {
+  const refusals = Array.from({ length: RETRY_SPREAD_SECONDS }, (_, i) => prepareRefusal(i + 1));
+  return (request, response) => {
+    if (!isPurchase(request.method, request.url) || !lane.isFull()) {
+      handle(request, response);
+      return;
+    }
+    const { headers, body } = refusals[lane.shed() - 1] ?? prepareRefusal(1);
+    response.writeHead(503, headers).end(body);
+  };
+}
+
+function isPurchase(method: string | undefined, url: string | undefined): boolean {
+  return method === 'POST' && (url === '/v1/orders' || url?.startsWith('/v1/orders?') === true);
+}
+
+function prepareRefusal(seconds: number): { headers: OutgoingHttpHeaders; body: Buffer } {
+  const body = Buffer.from(problemDocument(overloaded(seconds)));
+  const headers = {
+    ...UNCACHED,
+    'Content-Type': PROBLEM_TYPE,
+    'Content-Length': body.length,
+    'Retry-After': seconds,
+  };
+  return { headers, body };
+}
+
+export function overloaded(seconds: number): Problem {
+  return new Problem('overloaded', 'More is asked than can be answered in time; nothing was done.', {
+    retryAfterSeconds: seconds,
+  });
+}
+
+/** Shoppers' calls. Webhooks and the back office are for servers, which need no leave of a browser. */
+const SHOPPERS_PATH = /^\/v1\/(?:orders|sales)(?:[/?]|$)/;
+const REQUEST_HEADERS = ['Authorization', 'Content-Type', 'Idempotency-Key', 'If-None-Match', 'Prefer'];
+const EXPOSED_HEADERS = ['ETag', 'Location', 'Retry-After'];
+/** How long a browser may remember the answer to a preflight; none remembers it for longer. */
+const REMEMBERED_SECONDS = 2 * 60 * 60;
+
+/**
+ * @param origins those of the shop, as browsers name them; without any, no origin is named in an answer
+ * @returns answers as `handle` does
+ */
+export function shareAcrossOrigins(origins: readonly string[], handle: RequestListener): RequestListener {
+  if (origins.length === 0) return handle;
+  // Never with credentials: tokens come in a header that the page itself sets, and cookies do not exist here.
+  const share = cors({
+    origin: [...origins],
+    methods: ['GET', 'HEAD', 'POST'],
+    allowedHeaders: REQUEST_HEADERS,
+    exposedHeaders: EXPOSED_HEADERS,
+    maxAge: REMEMBERED_SECONDS,
+  });
+  return (request, response) => {
+    if (isShared(request)) share(request, response, () => handle(request, response));
+    else handle(request, response);
+  };
+}
+
+/** An OPTIONS that is no preflight asks what the resource can do, and is answered like any other call. */
+function isShared({ url, method, headers }: IncomingMessage): boolean {
+  const isPreflight = headers['access-control-request-method'] !== undefined;
+  return SHOPPERS_PATH.test(url ?? '') && (method !== 'OPTIONS' || isPreflight);
 }

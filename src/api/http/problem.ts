@@ -3,8 +3,8 @@
 import type { Middleware } from 'koa';
 import type { Logger } from 'pino';
 import { z } from 'zod';
-import { PROBLEM_STATUS, type ProblemCode, type UnavailableCode } from './problem-codes.ts';
-import type { ProblemExtra } from './replies.ts';
+import { time, count, amount, orderReply } from './replies.ts';
+import { SCOPES } from './scopes.ts';
 
 export const PROBLEM_TYPE = 'application/problem+json';
 /** Most answers are one caller's own, and an error is over soon. */
@@ -24,7 +24,7 @@ export class Problem<Code extends ProblemCode = ProblemCode> extends Error {
   override name = 'Problem';
   readonly status: number;
   readonly code: Code;
-  /** No member of the error as a log writes it: it would tell the cause again, and show an order's data. */
+  /** No member of the error as a log writes it: it would repeat the cause, and show an order's data. */
   readonly #options: ProblemOptions<Code>;
 
   constructor(code: Code, detail: string, options: ProblemOptions<Code> = {}) {
@@ -142,4 +142,156 @@ export function toProblem(error: unknown): Problem {
 function titleOf(code: string): string {
   const words = code.replaceAll('_', ' ');
   return words.charAt(0).toUpperCase() + words.slice(1);
+}
+
+export const PROBLEM_STATUS = {
+  /** What cannot be read, or is not as it must be. */
+  malformed_request: 400,
+  invalid_request: 400,
+  idempotency_key_missing: 400,
+  idempotency_key_invalid: 400,
+  unknown_sku: 400,
+  malformed_notice: 400,
+  /** The caller's identity and rights. */
+  unauthorized: 401,
+  invalid_signature: 401,
+  forbidden: 403,
+  /** What is not there. */
+  no_such_resource: 404,
+  order_not_found: 404,
+  sale_not_found: 404,
+  payment_not_found: 404,
+  refund_not_found: 404,
+  consumer_not_found: 404,
+  endpoint_not_found: 404,
+  event_not_found: 404,
+  /** The sale's rules. */
+  sale_not_open_yet: 403,
+  sale_paused: 403,
+  sale_closed: 403,
+  ticket_required: 403,
+  ticket_invalid: 403,
+  ticket_used: 409,
+  sold_out: 409,
+  limit_reached: 409,
+  sale_limit_reached: 409,
+  total_changed: 409,
+  /** What a shop asks of its sale. */
+  sale_rule_fixed: 409,
+  sale_ended: 409,
+  sale_is_draft: 409,
+  sale_not_settled: 409,
+  stock_below_committed: 409,
+  version_conflict: 412,
+  idempotency_key_reused: 422,
+  /** The order's or the payment's state. */
+  not_yet_payable: 409,
+  already_paid: 409,
+  not_payable: 409,
+  too_many_attempts: 429,
+  not_refundable: 409,
+  not_refunded: 409,
+  refund_exceeds: 409,
+  refund_exceeds_units: 409,
+  refund_on_its_way: 409,
+  /** The feed of events. */
+  position_ahead: 409,
+  position_behind: 409,
+  too_many_consumers: 409,
+  /** The endpoints of push. */
+  too_many_endpoints: 409,
+  endpoint_disabled: 409,
+  replay_running: 409,
+  /** HTTP's own. */
+  method_not_allowed: 405,
+  request_timeout: 408,
+  body_too_large: 413,
+  unsupported_media_type: 415,
+  unsupported_content_encoding: 415,
+  expectation_failed: 417,
+  headers_too_large: 431,
+  /** Ours: nothing is wrong with the request. */
+  internal_error: 500,
+  overloaded: 503,
+  keys_unavailable: 503,
+  backlog_full: 503,
+  stock_unavailable: 503,
+  outcome_unknown: 503,
+  sale_unavailable: 503,
+  sale_change_unavailable: 503,
+  status_unavailable: 503,
+  cancel_unavailable: 503,
+  payment_unavailable: 503,
+  inbox_unavailable: 503,
+  decision_unavailable: 503,
+  events_unavailable: 503,
+  endpoints_unavailable: 503,
+} as const;
+
+type Statuses = typeof PROBLEM_STATUS;
+
+export type ProblemCode = keyof Statuses;
+
+/** Those that say that a store or the provider did not answer. */
+export type UnavailableCode = {
+  [Code in ProblemCode]: Statuses[Code] extends 503 ? Code : never;
+}[ProblemCode];
+
+/**
+ * Why a ticket is refused. forged: not signed by the shop, or not for Holdfast. malformed: signed, and not as
+ * a ticket must be. nothing_to_pay: its charges bring the total below one minor unit.
+ */
+const TICKET_FAULTS = [
+  'expired',
+  'not_yet_valid',
+  'other_user',
+  'other_sale',
+  'other_order',
+  'forged',
+  'malformed',
+  'nothing_to_pay',
+] as const;
+
+export type TicketFault = (typeof TICKET_FAULTS)[number];
+
+/** What the problem document of a code has beside the members that all have. */
+const problemExtras = {
+  invalid_request: z.strictObject({
+    faults: z.array(z.strictObject({ path: z.string(), message: z.string() })),
+  }),
+  forbidden: z.strictObject({ scope: z.enum(SCOPES) }),
+  unknown_sku: z.strictObject({ sku: z.string() }),
+  sale_not_open_yet: z.strictObject({ opensAt: time }),
+  sold_out: z.strictObject({ sku: z.string(), available: count }),
+  limit_reached: z.strictObject({ sku: z.string(), limit: count, bought: count }),
+  sale_limit_reached: z.strictObject({ limit: count, bought: count }),
+  total_changed: z.strictObject({ total: amount, currency: z.string().length(3) }),
+  ticket_invalid: z.strictObject({ reason: z.enum(TICKET_FAULTS) }),
+  ticket_used: z.strictObject({ orderNo: z.string() }),
+  sale_rule_fixed: z.strictObject({ path: z.string(), sku: z.string().optional() }),
+  stock_below_committed: z.strictObject({ sku: z.string(), committed: count }),
+  version_conflict: z.strictObject({ version: z.int().min(1).nullable() }),
+  already_paid: z.strictObject({ order: orderReply }),
+  not_payable: z.strictObject({ order: orderReply }),
+  refund_exceeds: z.strictObject({ refundable: amount, currency: z.string() }),
+  refund_exceeds_units: z.strictObject({ sku: z.string(), refundable: count }),
+  position_ahead: z.strictObject({ last: count }),
+  position_behind: z.strictObject({ position: count }),
+} satisfies { [Code in ProblemCode]?: z.ZodObject };
+
+type Extras = typeof problemExtras;
+
+type ProblemExtra<Code extends ProblemCode> = Code extends keyof Extras ? z.infer<Extras[Code]> : never;
+
+/** The problem document (RFC 9457) of this code. */
+export function problemReply(code: ProblemCode) {
+  const members = z.strictObject({
+    type: z.literal('about:blank'),
+    title: z.string().min(1),
+    status: z.literal(PROBLEM_STATUS[code]),
+    code: z.literal(code),
+    detail: z.string().min(1),
+  });
+  const extras: { [code: string]: z.ZodObject } = problemExtras;
+  return members.extend(extras[code]?.shape ?? {});
 }

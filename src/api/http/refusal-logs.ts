@@ -2,7 +2,7 @@
 
 import type { Logger } from 'pino';
 import type { LaneName } from '../../metrics.ts';
-import type { TokenFault } from './jwks.ts';
+import type { TokenFault } from './auth.ts';
 
 /** At most one line of a kind in this time. */
 const LINE_EVERY_MS = 10_000;

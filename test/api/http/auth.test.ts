@@ -4,7 +4,7 @@
 
 import { SignJWT } from 'jose';
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
-import type { TokenFault } from '../../../src/api/http/jwks.ts';
+import type { TokenFault } from '../../../src/api/http/auth.ts';
 import { buildSale } from '../../support/factories.ts';
 import { JWT_SECRET, refusalOf, send, type Reply } from '../../support/shopper.ts';
 import { openApi, type TestApi } from '../open-api.ts';

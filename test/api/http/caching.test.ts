@@ -1,7 +1,7 @@
 /** What caches between the API and its callers may keep: a sale's view for seconds, and nothing else. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { SALE_FRESH_SECONDS, SALE_STALE_SECONDS } from '../../../src/domain/limits.ts';
+import { SALE_FRESH_SECONDS, SALE_STALE_SECONDS } from '../../../src/api/calls/sale-views.ts';
 import { buildSale } from '../../support/factories.ts';
 import { acceptedOf, send } from '../../support/shopper.ts';
 import { openApi, type TestApi } from '../open-api.ts';

@@ -1,7 +1,7 @@
 /** Storefronts on other origins: which calls a browser lets their pages make, and which answers read. */
 
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
-import { MAX_PURCHASES_AT_WORK, MAX_PURCHASES_WAITING } from '../../../src/domain/limits.ts';
+import { MAX_PURCHASES_AT_WORK, MAX_PURCHASES_WAITING } from '../../../src/api/app.ts';
 import { buildSale } from '../../support/factories.ts';
 import type { HttpApp } from '../../support/http-app.ts';
 import { refusalOf, send, type Shopper } from '../../support/shopper.ts';

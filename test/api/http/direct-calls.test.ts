@@ -1,7 +1,7 @@
 /** Purchases and polls are answered in front of Koa, as Koa would: a call with a query is Koa's own. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { MAX_BODY_BYTES } from '../../../src/domain/limits.ts';
+import { MAX_BODY_BYTES } from '../../../src/api/http/request.ts';
 import { buildSale } from '../../support/factories.ts';
 import type { Call, Reply, Shopper } from '../../support/shopper.ts';
 import { orderOf } from '../../support/shopper.ts';

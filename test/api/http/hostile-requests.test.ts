@@ -8,13 +8,13 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
-import type { HttpBounds } from '../../../src/api/http/http-server.ts';
 import {
   MAX_BODIES_BYTES,
   MAX_PURCHASES_AT_WORK,
   MAX_PURCHASES_WAITING,
   MAX_WEBHOOK_BYTES,
-} from '../../../src/domain/limits.ts';
+} from '../../../src/api/app.ts';
+import type { HttpBounds } from '../../../src/api/http/http-server.ts';
 import { buildSale } from '../../support/factories.ts';
 import { buildDemo, type HttpApp } from '../../support/http-app.ts';
 import { acceptedOf, refusalOf, send, type Shopper } from '../../support/shopper.ts';

@@ -2,9 +2,8 @@
 
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
-import { USUAL_RULES } from '../../../src/api/http/auth.ts';
-import { createKeySet } from '../../../src/api/http/jwks.ts';
-import { MAX_OTHERS_IN_FLIGHT } from '../../../src/domain/limits.ts';
+import { MAX_OTHERS_IN_FLIGHT } from '../../../src/api/app.ts';
+import { USUAL_RULES, createKeySet } from '../../../src/api/http/auth.ts';
 import { buildSale } from '../../support/factories.ts';
 import type { HttpApp } from '../../support/http-app.ts';
 import {

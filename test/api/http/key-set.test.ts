@@ -1,8 +1,13 @@
 /** The keys of an issuer: rotated without a restart, and while it is slow, away or attacked through us. */
 
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
-import { createTokenSigner, createTokenVerifier, USUAL_RULES } from '../../../src/api/http/auth.ts';
-import { createKeySet, type KeySetBounds } from '../../../src/api/http/jwks.ts';
+import {
+  createTokenSigner,
+  createTokenVerifier,
+  USUAL_RULES,
+  createKeySet,
+  type KeySetBounds,
+} from '../../../src/api/http/auth.ts';
 import {
   createIssuerKey,
   ISSUER,

@@ -1,13 +1,9 @@
 /** Load shedding: how many calls of a kind are worked on at once, and what happens to the next. */
 
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
+import { MAX_OTHERS_IN_FLIGHT, MAX_PURCHASES_AT_WORK, MAX_PURCHASES_WAITING } from '../../../src/api/app.ts';
 import { signToken } from '../../../src/api/http/auth.ts';
-import { createLane } from '../../../src/api/http/load-shed.ts';
-import {
-  MAX_OTHERS_IN_FLIGHT,
-  MAX_PURCHASES_AT_WORK,
-  MAX_PURCHASES_WAITING,
-} from '../../../src/domain/limits.ts';
+import { createLane } from '../../../src/api/http/http-server.ts';
 import { buildSale } from '../../support/factories.ts';
 import type { HttpApp } from '../../support/http-app.ts';
 import {

@@ -8,8 +8,9 @@ import {
   createTokenVerifier,
   USUAL_RULES,
   type TokenRules,
+  createKeySet,
+  type KeySet,
 } from '../../../src/api/http/auth.ts';
-import { createKeySet, type KeySet } from '../../../src/api/http/jwks.ts';
 import {
   createIssuerKey,
   ISSUER,

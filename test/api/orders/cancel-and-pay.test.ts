@@ -1,7 +1,7 @@
 /** Cancelling an order and opening its payment page, up to the moment at which the workflow takes over. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { StoredOrder } from '../../../src/stores/mysql/rows/order-rows.ts';
+import type { StoredOrder } from '../../../src/orders/rows.sql.ts';
 import { buildSale } from '../../support/factories.ts';
 import { orderOf, problemOf, refusalOf, sessionOf, type Shopper } from '../../support/shopper.ts';
 import { signer } from '../../support/signer.ts';

@@ -1,9 +1,9 @@
 /** The answers to a shopper while Redis has lost a sale, and about an order that was lost with it. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { formatOrderNo, parseOrderNo, type OrderNoParts } from '../../../src/domain/order.ts';
-import { rebuildSale } from '../../../src/rebuild/rebuild-sale.ts';
-import { saleKeys } from '../../../src/stores/redis/keys.ts';
+import { formatOrderNo, parseOrderNo, type OrderNoParts } from '../../../src/orders/order.ts';
+import { rebuildSale } from '../../../src/reconcile/rebuild-sale.ts';
+import { saleKeys } from '../../../src/redis/keys.ts';
 import { buildOrder, buildSale } from '../../support/factories.ts';
 import { orderOf, problemOf, refusalOf } from '../../support/shopper.ts';
 import { silent } from '../../support/stores.ts';

@@ -1,7 +1,7 @@
 /** No answer is newer than what the next look can read, also for a caller that names no version. */
 
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
-import { createProjectionDoubts } from '../../../src/stores/mysql/orders/projection-doubts.ts';
+import { readDoubtLeftMs } from '../../../src/orders/rows.sql.ts';
 import { openStores } from '../../../src/stores/open.ts';
 import { buildSale } from '../../support/factories.ts';
 import { openHttpApp } from '../../support/http-app.ts';
@@ -125,7 +125,10 @@ async function openCutOff() {
 }
 
 /** They wait for a slow MySQL, as on a busy machine. To an API it would be away, and nothing be in doubt. */
-const patientDoubts = () => createProjectionDoubts(api.stores.pool, 60_000);
+const patientDoubts = () => ({
+  ...api.stores.projectionDoubts,
+  readLeftMs: () => readDoubtLeftMs(api.stores.pool, 60_000),
+});
 
 /** Another app on the wire that never breaks, which doubts nothing yet. It has just answered from Redis. */
 async function openOther(orderNo: string) {

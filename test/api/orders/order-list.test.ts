@@ -2,7 +2,7 @@
 
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { ordersReply } from '../../../src/api/http/replies.ts';
+import { ordersReply } from '../../../src/api/calls/find-order.ts';
 import { buildOrder, buildSale } from '../../support/factories.ts';
 import { refusalOf, type Shopper } from '../../support/shopper.ts';
 import { openApi, openMysqlAway, type TestApi } from '../open-api.ts';

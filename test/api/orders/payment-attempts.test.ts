@@ -1,7 +1,10 @@
 /** Attempts to pay are bounded for each order and each user, so that stolen cards cannot be tested here. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { MAX_FAILED_ATTEMPTS_OF_ORDER, MAX_FAILED_ATTEMPTS_OF_USER } from '../../../src/domain/limits.ts';
+import {
+  MAX_FAILED_ATTEMPTS_OF_ORDER,
+  MAX_FAILED_ATTEMPTS_OF_USER,
+} from '../../../src/money/attempts.redis.ts';
 import { buildSale } from '../../support/factories.ts';
 import { pressPay, refusalOf, sessionOf, type Shopper } from '../../support/shopper.ts';
 import { waitFor } from '../../support/wait.ts';

@@ -1,10 +1,10 @@
 /** Opening the payment page when the provider refuses it, hangs, or has refused too often. */
 
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
-import { MAX_OTHERS_IN_FLIGHT, MAX_PAYMENTS_IN_FLIGHT } from '../../../src/domain/limits.ts';
-import type { PaymentProvider } from '../../../src/payments/provider.ts';
-import { openScriptedStripe, type ScriptedStripe } from '../../payments/stripe/scripted-stripe.ts';
-import { buildError, connect, MINUTE_MS } from '../../payments/stripe/stripe-world.ts';
+import { MAX_OTHERS_IN_FLIGHT, MAX_PAYMENTS_IN_FLIGHT } from '../../../src/api/app.ts';
+import type { PaymentProvider } from '../../../src/providers/provider.ts';
+import { openScriptedStripe, type ScriptedStripe } from '../../providers/stripe/scripted-stripe.ts';
+import { buildError, connect, MINUTE_MS } from '../../providers/stripe/stripe-world.ts';
 import { buildSale } from '../../support/factories.ts';
 import type { HttpApp } from '../../support/http-app.ts';
 import { select } from '../../support/rows.ts';

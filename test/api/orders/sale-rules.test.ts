@@ -1,8 +1,8 @@
 /** The rules of a sale: stock, limits, opening times, the backlog, and how the sale itself is shown. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { Sale } from '../../../src/domain/sale.ts';
-import { putIntoOutbox } from '../../../src/stores/redis/outbox.ts';
+import { putIntoOutbox } from '../../../src/redis/outbox.ts';
+import type { Sale } from '../../../src/sales/sale.ts';
 import { newOrderNo } from '../../lua/raw-scripts.ts';
 import { buildSale, uniqueSaleId } from '../../support/factories.ts';
 import { problemOf, refusalOf, send, type Shopper } from '../../support/shopper.ts';

@@ -4,8 +4,8 @@ import { createSecretKey } from 'node:crypto';
 import { exportSPKI, importJWK, SignJWT } from 'jose';
 import { ulid } from 'ulidx';
 import { afterEach, beforeEach, expect, onTestFinished, test } from 'vitest';
-import { createKeySet, KeysUnavailableError } from '../../../src/api/http/jwks.ts';
-import { createTicketVerifier, ticketKeys } from '../../../src/api/orders/ticket.ts';
+import { ticketKeys, verifyTicket } from '../../../src/api/calls/ticket.ts';
+import { createKeySet, KeysUnavailableError } from '../../../src/api/http/auth.ts';
 import {
   createIssuerKey,
   ISSUER,
@@ -37,7 +37,7 @@ function openVerifier(secret?: string, rules: { issuer?: string } = {}) {
     waitMs: 2_000,
   });
   onTestFinished(() => keys.stop());
-  const verify = createTicketVerifier({
+  const verify = verifyTicket.bind(undefined, {
     keys: ticketKeys({ secret, keys }),
     issuer: rules.issuer,
     audience: 'holdfast',
@@ -60,7 +60,7 @@ const sign = (key: IssuerKey, header: Record<string, unknown> = {}) =>
 test("a ticket by one of the shop's published keys is accepted, and its charges are read", async () => {
   const keys = createKeySet(issuer.url, silent, { waitMs: 3_000 });
   onTestFinished(() => keys.stop());
-  const verify = createTicketVerifier({
+  const verify = verifyTicket.bind(undefined, {
     keys: ticketKeys({ secret: undefined, keys }),
     issuer: ISSUER,
     audience: 'holdfast',

@@ -4,11 +4,10 @@ import { createSecretKey, generateKeyPairSync } from 'node:crypto';
 import { SignJWT } from 'jose';
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
-import { signToken } from '../../../src/api/http/auth.ts';
-import { createKeySet } from '../../../src/api/http/jwks.ts';
-import { createTicketVerifier, ticketKeys } from '../../../src/api/orders/ticket.ts';
-import { MAX_PURCHASES_AT_WORK } from '../../../src/domain/limits.ts';
-import { saleKeys } from '../../../src/stores/redis/keys.ts';
+import { MAX_PURCHASES_AT_WORK } from '../../../src/api/app.ts';
+import { ticketKeys } from '../../../src/api/calls/ticket.ts';
+import { signToken, createKeySet } from '../../../src/api/http/auth.ts';
+import { saleKeys } from '../../../src/redis/keys.ts';
 import { buildSale } from '../../support/factories.ts';
 import { createIssuerKey, openIssuer } from '../../support/jwks-server.ts';
 import {
@@ -273,11 +272,11 @@ test('tickets by unknown keys leave the places to other purchases while the key 
   await keys.begun;
   issuer.freeze();
   const app = await api.withParts({
-    verifyTicket: createTicketVerifier({
+    tickets: {
       keys: ticketKeys({ secret: undefined, keys }),
       issuer: undefined,
       audience: TICKET_AUDIENCE,
-    }),
+    },
   });
   onTestFinished(() => app.close());
   const forger = await app.shopper();

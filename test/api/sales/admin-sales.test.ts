@@ -1,8 +1,8 @@
 /** The shop makes, changes, pauses and ends its sales over HTTP. */
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { priceFaultOf } from '../../../src/payments/open.ts';
-import { saleKeys } from '../../../src/stores/redis/keys.ts';
+import { priceFaultOf } from '../../../src/providers/open.ts';
+import { saleKeys } from '../../../src/redis/keys.ts';
 import { select, selectOne } from '../../support/rows.ts';
 import { problemOf, refusalOf, type Shopper } from '../../support/shopper.ts';
 import { openApi, type TestApi } from '../open-api.ts';

@@ -1,8 +1,8 @@
 /** The shop's own calls about its sales, and a document to begin with. */
 
 import assert from 'node:assert/strict';
+import { shopSaleReply } from '../../../src/api/calls/sales.ts';
 import { signToken } from '../../../src/api/http/auth.ts';
-import { shopSaleReply } from '../../../src/api/http/replies.ts';
 import { uniqueSaleId } from '../../support/factories.ts';
 import { JWT_SECRET, send, type Reply } from '../../support/shopper.ts';
 

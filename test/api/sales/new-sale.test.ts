@@ -2,9 +2,9 @@
 
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import type { AppDeps } from '../../../src/api/app.ts';
-import { saleReply } from '../../../src/api/http/replies.ts';
-import { createAbsentSales } from '../../../src/api/sale-routes.ts';
-import { saleKeys } from '../../../src/stores/redis/keys.ts';
+import { createAbsentSales } from '../../../src/api/calls/sale-views.ts';
+import { saleReply } from '../../../src/api/calls/sale-views.ts';
+import { saleKeys } from '../../../src/redis/keys.ts';
 import { acceptedOf, problemOf, refusalOf, send, type Reply, type Shopper } from '../../support/shopper.ts';
 import { openApi, openMysqlAway, type TestApi } from '../open-api.ts';
 import { buildDocument, fromNow, openBackOffice, saleOf, type BackOffice } from './back-office.ts';

@@ -1,7 +1,7 @@
 /** Orders for staff: lists, the whole of one order, and cancelling. */
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { rebuildSale } from '../../../src/rebuild/rebuild-sale.ts';
+import { rebuildSale } from '../../../src/reconcile/rebuild-sale.ts';
 import { buildOrder, buildSale } from '../../support/factories.ts';
 import { buildReversal, reverse } from '../../support/payment-notices.ts';
 import { select } from '../../support/rows.ts';

@@ -1,8 +1,8 @@
 /** The settlement export of a sale: every line of its money, and sums to the cent. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { settlementReply } from '../../../src/api/http/replies.ts';
-import { modify } from '../../../src/stores/mysql/connection.ts';
+import { settlementReply } from '../../../src/api/calls/settlement.ts';
+import { modify } from '../../../src/mysql/connection.ts';
 import { buildOrder, buildSale } from '../../support/factories.ts';
 import { buildPayment, buildReversal, reverse } from '../../support/payment-notices.ts';
 import { refusalOf } from '../../support/shopper.ts';

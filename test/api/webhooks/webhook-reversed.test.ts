@@ -2,9 +2,9 @@
 
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { Order } from '../../../src/domain/content.ts';
-import type { PaymentNotice, Reversal } from '../../../src/domain/payment.ts';
-import type { PaymentProvider } from '../../../src/payments/provider.ts';
+import type { PaymentNotice, Reversal } from '../../../src/money/payment.ts';
+import type { Order } from '../../../src/orders/content.ts';
+import type { PaymentProvider } from '../../../src/providers/provider.ts';
 import { buildOrder, buildSale } from '../../support/factories.ts';
 import { send } from '../../support/shopper.ts';
 import { openApi, type TestApi } from '../open-api.ts';

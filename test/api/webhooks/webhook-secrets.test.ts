@@ -1,7 +1,7 @@
 /** A webhook secret is replaced while notices come: the provider changes over at its own time. */
 
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
-import { createRemoteAdapter } from '../../../src/payments/remote/adapter.ts';
+import { createRemoteAdapter } from '../../../src/providers/remote.ts';
 import { PROVIDER_API_KEY } from '../../support/http-app.ts';
 import { scrapeCounter } from '../metrics.ts';
 import { openApi, type TestApi } from '../open-api.ts';

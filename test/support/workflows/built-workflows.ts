@@ -9,8 +9,8 @@ import { join } from 'node:path';
 import { repoDir } from '../../../stack/install/repo-dir.ts';
 
 const bundlePath = join(repoDir, 'dist', 'workflow-bundle.js');
-/** What the bundle is made of. The contract is among the workflows. */
-const SOURCES = ['src/workflows', 'src/domain'];
+/** What the bundle is made of: the workflows, and the rules of an order. */
+const SOURCES = ['src/workflows', 'src/orders'];
 
 // `npm test` builds before it runs. A run that was started in another way, say by an IDE, does not: its tests
 // would pass on code that is no longer there.

@@ -6,12 +6,12 @@
 import assert from 'node:assert/strict';
 import { ApplicationFailure } from '@temporalio/common';
 import type { Activities, StockSettled } from '../../../src/activities/index.ts';
-import type { RefundActivities } from '../../../src/activities/refunds.ts';
-import type { Order } from '../../../src/domain/content.ts';
-import { isFinal, type FailureReason, type OrderState } from '../../../src/domain/order.ts';
-import type { PaymentStatus } from '../../../src/domain/payment.ts';
-import type { CancelOutcome } from '../../../src/stores/mysql/orders/orders.ts';
+import type { PaymentStatus } from '../../../src/money/payment.ts';
+import type { Order } from '../../../src/orders/content.ts';
+import { isFinal, type FailureReason, type OrderState } from '../../../src/orders/order.ts';
+import type { CancelOutcome } from '../../../src/orders/orders.sql.ts';
 import { ORDER_REFUSED } from '../../../src/workflows/contract.ts';
+import type { RefundActivities } from './refund-activities.ts';
 import { createStepper } from './stepper.ts';
 
 type OrderActivities = Omit<Activities, keyof RefundActivities>;
@@ -75,7 +75,7 @@ export function createOrderBook(
     if (stored) settle();
   }
 
-  function settleStock({ status }: OrderState): StockSettled {
+  function endHold({ status }: OrderState): StockSettled {
     if (!settlesStock || !isFinal(status)) return {};
     stock = status === 'paid' ? 'sold' : 'released';
     return { stockSettled: true };
@@ -85,13 +85,13 @@ export function createOrderBook(
     persistOrder: step('persistOrder', () => {
       if (!stored && refusal) throw ApplicationFailure.nonRetryable('refused', ORDER_REFUSED, refusal);
       store();
-      return { ...mustBeStored(), ...settleStock(mustBeStored()) };
+      return { ...mustBeStored(), ...endHold(mustBeStored()) };
     }),
     abandonOrder: step('abandonOrder', ({ reason }: { reason: FailureReason }) => {
       stored ??= { status: 'failed', version: 1, payment: 'none', reason };
       settle();
       const state = mustBeStored();
-      return { kind: stored.status === 'failed' ? 'abandoned' : 'stored', state, ...settleStock(state) };
+      return { kind: stored.status === 'failed' ? 'abandoned' : 'stored', state, ...endHold(state) };
     }),
     markPaid: step('markPaid', () => {
       const { status, payment } = mustBeStored();
@@ -99,7 +99,7 @@ export function createOrderBook(
       for (const received of payments.filter((each) => each.status === 'received'))
         received.status = 'applied';
       const state = change({ status: 'paid', payment: 'applied', reason: null });
-      return { ...state, ...settleStock(state) };
+      return { ...state, ...endHold(state) };
     }),
     cancelOrder: step('cancelOrder', ({ reason, force }): CancelOutcome & StockSettled => {
       const { status, payment, reason: known } = mustBeStored();
@@ -109,7 +109,7 @@ export function createOrderBook(
       const isOpen = session === 'open' || session === 'paid-unnoticed';
       if (isOpen && !force) return { kind: 'sessions-open', state: mustBeStored() };
       const state = change({ status: 'cancelled' });
-      return { kind: 'ended', state, ...settleStock(state) };
+      return { kind: 'ended', state, ...endHold(state) };
     }),
     confirmStock: step('confirmStock', () => {
       stock = stored?.status === 'paid' ? 'sold' : 'moved too early';

@@ -2,9 +2,9 @@
 
 import assert from 'node:assert/strict';
 import type { Activities } from '../../../src/activities/index.ts';
-import type { Order } from '../../../src/domain/content.ts';
-import type { OrderState } from '../../../src/domain/order.ts';
 import type { OrderEngine } from '../../../src/engine/order-engine.ts';
+import type { Order } from '../../../src/orders/content.ts';
+import type { OrderState } from '../../../src/orders/order.ts';
 import { statusQuery } from '../../../src/workflows/contract.ts';
 import type { OrderWorkflow } from '../../../src/workflows/index.ts';
 import { buildOrder } from '../factories.ts';

@@ -1,6 +1,6 @@
 /** One refund in memory for workflow tests alone: it decides as MySQL and the provider do. */
 
-import type { RefundActivities } from '../../../src/activities/refunds.ts';
+import type { RefundActivities } from './refund-activities.ts';
 import { createStepper } from './stepper.ts';
 
 type RefundStep = keyof RefundActivities;

@@ -11,10 +11,10 @@ import { inject } from 'vitest';
 import { createActivities } from '../../../src/activities/index.ts';
 import { createReconcileActivities } from '../../../src/activities/reconcile.ts';
 import type { OrderEngine } from '../../../src/engine/order-engine.ts';
-import { createReconcileSchedule } from '../../../src/engine/reconcile-schedule.ts';
-import { createDispatcher } from '../../../src/events/dispatcher.ts';
-import type { PaymentProvider } from '../../../src/payments/provider.ts';
-import { createReconcileSteps } from '../../../src/reconcile/steps.ts';
+import { ensureSchedule } from '../../../src/engine/reconcile-schedule.ts';
+import { createDispatcher } from '../../../src/events/feed.ts';
+import type { PaymentProvider } from '../../../src/providers/provider.ts';
+import { RECONCILE_STEPS } from '../../../src/reconcile/steps.ts';
 import type { Stores } from '../../../src/stores/open.ts';
 import { runEnder } from '../../../src/workers/ender.ts';
 import { runLoop } from '../../../src/workers/loop.ts';
@@ -55,14 +55,7 @@ export async function startWorker(options: WorkerOptions): Promise<TestWorker> {
   const workflowBundle = options.workflowBundle ?? builtWorkflows;
   const connection = await NativeConnection.connect({ address: inject('temporalAddress') });
   const deferred = createDeferredEngine();
-  const steps = createReconcileSteps({
-    ...stores,
-    engine: deferred.engine,
-    provider,
-    signer,
-    keep,
-    log: silent,
-  });
+  const deps = { ...stores, engine: deferred.engine, provider, signer, keep, log: silent };
   const stopping = new AbortController();
   const { worker, engine, client } = await createOrderWorker({
     connection,
@@ -70,7 +63,7 @@ export async function startWorker(options: WorkerOptions): Promise<TestWorker> {
     workflowBundle,
     activities: {
       ...createActivities({ ...stores, provider }),
-      ...createReconcileActivities({ steps, stopping: stopping.signal }),
+      ...createReconcileActivities({ steps: RECONCILE_STEPS, deps, stopping: stopping.signal }),
     },
     budget: stores.budget,
     parkedWork: stores.parkedWork,
@@ -81,7 +74,7 @@ export async function startWorker(options: WorkerOptions): Promise<TestWorker> {
   const { reconcileEveryMs } = options;
   if (reconcileEveryMs !== undefined) {
     const owner = { taskQueue: TASK_QUEUE, deployment: { id: 'of-this-test', name: 'test' } };
-    await createReconcileSchedule(client, { ...owner, everyMs: reconcileEveryMs }).ensure();
+    await ensureSchedule(client, { ...owner, everyMs: reconcileEveryMs });
   }
   const stopRelay = startRelay(stores, options.engine ?? engine, log);
   const loop = { log: silent, signal: stopping.signal };

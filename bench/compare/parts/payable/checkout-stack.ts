@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Client, Connection } from '@temporalio/client';
-import { mysqlStores } from '../../../../src/stores/mysql-stores.ts';
-import { modify } from '../../../../src/stores/mysql/connection.ts';
+import { modify } from '../../../../src/mysql/connection.ts';
+import { mysqlStores } from '../../../../src/stores/bound.ts';
 import type { Stores } from '../../../../src/stores/open.ts';
 import { startProvider } from '../../../../stack/app.ts';
 import { openBenchServers, type BenchServers } from '../../../servers.ts';

@@ -1,6 +1,6 @@
 /** Holdfast as a contestant: orders wait in the outbox, and the worker is let loose. */
 
-import { saleKeys } from '../../../../src/stores/redis/keys.ts';
+import { saleKeys } from '../../../../src/redis/keys.ts';
 import { startWorker } from '../../../../stack/app.ts';
 import { waitUntil } from '../../../../stack/processes/wait.ts';
 import { seedOutbox } from '../../../seed-outbox.ts';

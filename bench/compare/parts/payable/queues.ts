@@ -3,8 +3,8 @@
 import { DBOSClient } from '@dbos-inc/dbos-sdk';
 import { connect } from 'amqplib';
 import { Queue } from 'bullmq';
-import type { Order } from '../../../../src/domain/content.ts';
-import type { RedisClient } from '../../../../src/stores/redis/connection.ts';
+import type { Order } from '../../../../src/orders/content.ts';
+import type { RedisClient } from '../../../../src/redis/connection.ts';
 import { runConcurrently } from '../../../shoppers.ts';
 
 /** Connections to a queue that takes one order a call. */

@@ -1,0 +1,446 @@
+/** Finds what is answered about an order: its projection, what MySQL has of it, or why neither knows it. */
+
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Context } from 'koa';
+import type { Logger } from 'pino';
+import { decodeTime } from 'ulidx';
+import { z } from 'zod';
+import type { OrderEngine } from '../../engine/order-engine.ts';
+import { MAX_SALE_TIME_MS, MIN_SALE_TIME_MS } from '../../limits.ts';
+import type { Metrics } from '../../metrics.ts';
+import { showOrder, type VisibleOrder, carriedText } from '../../orders/content.ts';
+import {
+  isFinal,
+  parseOrderNo,
+  type OrderState,
+  type OrderStatus,
+  type OrderNoParts,
+} from '../../orders/order.ts';
+import type { ReservedOrder, OrderLook } from '../../orders/reservations.redis.ts';
+import type { StoredOrder } from '../../orders/rows.sql.ts';
+import type { UserOrderCursor } from '../../orders/user-orders.sql.ts';
+import type { SaleEpoch } from '../../reconcile/rebuild.sql.ts';
+import { wholeSale } from '../../redis/keys.ts';
+import { isDamaged } from '../../redis/script.ts';
+import type { Stores } from '../../stores/open.ts';
+import type { RequestState } from '../http/auth.ts';
+import type { Lane } from '../http/http-server.ts';
+import { orderNotFound, unavailable, parseInput } from '../http/problem.ts';
+import { createBoundedLog } from '../http/refusal-logs.ts';
+import { type OrderReply, orderReply } from '../http/replies.ts';
+import { pageLimit } from '../http/request.ts';
+
+/** Orders in one page of a list: about 100 KiB, and one read of MySQL. */
+export const MAX_ORDERS_LISTED = 100;
+
+/** Orders of the caller. `next`: where the next page goes on; null: this is the last. */
+export const ordersReply = z.strictObject({ orders: z.array(orderReply), next: z.string().nullable() });
+type OrdersReply = z.infer<typeof ordersReply>;
+
+/** An order where the caller asked for the workflow's view: with what answered. */
+export const sourcedOrderReply = orderReply.extend({
+  source: z.enum(['workflow', 'database', 'projection']),
+});
+export type SourcedOrderReply = z.infer<typeof sourcedOrderReply>;
+
+/**
+ * When to ask again, in ms: soon while the order is being stored, then at a human pace, and never once it has
+ * ended. Whole seconds, because `Retry-After` beside the 202 counts in seconds and must name the same moment.
+ */
+const POLL_AFTER_MS: Record<OrderStatus, number | null> = {
+  queued: 1_000,
+  awaiting_payment: 2_000,
+  paid: null,
+  cancelled: null,
+  failed: null,
+};
+
+/** What an order is found with. */
+export interface Finder extends Stores {
+  projection: Projection;
+  lostOrders: LostOrders;
+}
+
+/** `source`: where the state was read. */
+export interface FoundOrder extends ReservedOrder {
+  source: Exclude<SourcedOrderReply['source'], 'workflow'>;
+}
+
+/**
+ * Orders of a user, from the projection or, where Redis has none or is away, from MySQL. Where the projection
+ * is doubted, or a caller knows a newer version, it gets what MySQL has: a status never goes back. An order
+ * that was lost with the data of Redis is answered as failed.
+ * @param knownVersion the newest that the caller has seen
+ * @throws Problem 404 for what is no order of this user
+ */
+export async function findOrder(
+  finder: Finder,
+  orderNo: string,
+  userId: string,
+  knownVersion = 0,
+): Promise<FoundOrder> {
+  if (!parseOrderNo(orderNo)) throw orderNotFound();
+  const found = await read(finder, orderNo, userId, knownVersion);
+  if (found?.order.userId !== userId) throw orderNotFound();
+  return found;
+}
+
+async function read(
+  { projection, orders, lostOrders }: Finder,
+  orderNo: string,
+  userId: string,
+  knownVersion: number,
+): Promise<FoundOrder | undefined> {
+  const answer = await projection.read(orderNo);
+  const look = answer === 'no-answer' ? { found: undefined, isCertain: false } : answer;
+  const { found: projected, isCertain } = look;
+  const isNewEnough = projected && isCertain && projected.state.version >= knownVersion;
+  if (isNewEnough && !(await projection.isDoubted())) return { source: 'projection', ...projected };
+  try {
+    const stored = await orders.read(orderNo);
+    if (stored && projected) await projection.project(stored);
+    if (stored) return { source: 'database', ...stored };
+    if (projected) return { source: 'projection', ...projected };
+    // Redis may hold an accepted order that is not stored yet: only its answer proves that there is none.
+    if (isCertain) return undefined;
+    const missing = answer === 'no-answer' ? 'undecided' : await lostOrders.judgeFor(orderNo, userId);
+    if (missing === 'unknown') return undefined;
+    if (missing !== 'undecided') return { source: 'database', ...missing };
+  } catch (error) {
+    throw unavailable('status_unavailable', 'The status cannot be read right now.', error);
+  }
+  throw unavailable('status_unavailable', 'The status cannot be read right now.', undefined);
+}
+
+/** The one shape of an order in every answer. `closing`: its end is under way, and payment can still win. */
+export function viewOrder(order: VisibleOrder, state: OrderState): OrderReply {
+  const { status, reason } = state;
+  // V8 makes a slow object of a spread to which keys are added: that took 3.4 us here, and this 0.8.
+  return Object.assign(showOrder(order, state), {
+    closing: reason !== null && !isFinal(status),
+    pollAfterMs: POLL_AFTER_MS[status],
+  });
+}
+
+// GET /v1/orders: a shopper's own orders of a day.
+
+const DAY_MS = 24 * 60 * 60 * 1000;
+
+const listQuery = z.strictObject({
+  /** A day in UTC. @returns its beginning, in Unix ms */
+  date: z.iso
+    .date()
+    .transform((day) => Date.parse(day))
+    .refine((ms) => ms >= MIN_SALE_TIME_MS && ms < MAX_SALE_TIME_MS, 'a day of this century'),
+  after: z
+    .string()
+    .transform((text) => parseCursor(text) ?? 'nowhere')
+    .refine((place) => place !== 'nowhere', 'the `next` of the page before')
+    .optional(),
+  limit: pageLimit(MAX_ORDERS_LISTED),
+});
+
+export async function listOrders(finder: Finder, ctx: Context & { state: RequestState }): Promise<void> {
+  const { date: fromMs, after, limit } = parseInput(listQuery, { ...ctx.query });
+  const search = { userId: ctx.state.userId, fromMs, untilMs: fromMs + DAY_MS, after };
+  const stored = await finder.userOrders.list(search, limit).catch((error: unknown) => {
+    throw unavailable('status_unavailable', 'The orders cannot be read right now.', error);
+  });
+  const last = stored.length === limit ? stored.at(-1) : undefined;
+  const found = await Promise.all(stored.map((each) => newest(finder, each)));
+  ctx.body = {
+    orders: found.map(({ order, state }) => viewOrder(order, state)),
+    next: last ? formatCursor(last.order) : null,
+  } satisfies OrdersReply;
+}
+
+/** As a look at this order alone answers it: neither answer is older than the other. */
+async function newest({ projection }: Finder, stored: StoredOrder): Promise<ReservedOrder> {
+  const look = await projection.read(stored.order.orderNo);
+  if (look === 'no-answer' || !look.found) return stored;
+  const { state } = look.found;
+  if (state.version < stored.state.version) await projection.project(stored);
+  return look.isCertain && state.version > stored.state.version ? { ...stored, state } : stored;
+}
+
+function formatCursor({ reservedAtMs, orderNo }: UserOrderCursor): string {
+  return `${reservedAtMs}.${orderNo}`;
+}
+
+function parseCursor(text: string): UserOrderCursor | undefined {
+  const [, time, orderNo = ''] = /^(\d{1,13})\.([^.]+)$/.exec(text) ?? [];
+  return parseOrderNo(orderNo) ? { reservedAtMs: Number(time), orderNo } : undefined;
+}
+
+/**
+ * The workflows repeat what they could not project at most a minute apart, and a step takes seconds. A
+ * doubted read costs one read of MySQL by primary key.
+ */
+const DOUBTED_FOR_MS = 2 * 60_000;
+/** A doubt is recorded for longer, so that it is recorded once a minute, however many answers need it. */
+const RECORDED_FOR_MS = 3 * 60_000;
+/**
+ * So long a process goes by its look at what is recorded. One that records a doubt answers nothing before
+ * all looks from before it have run out.
+ */
+const LOOK_HOLDS_MS = 500;
+/** A timer may fire early by a fraction of a millisecond; clocks of two machines run alike. */
+const MARGIN_MS = 50;
+type Projection = ReturnType<typeof createProjection>;
+
+export function createProjection({ reservations, projectionDoubts, log }: Stores) {
+  const doubt = createDoubt(projectionDoubts);
+
+  async function doubtForAll(): Promise<void> {
+    try {
+      await doubt.spread();
+    } catch (error) {
+      throw unavailable('status_unavailable', 'The status cannot be read right now.', error);
+    }
+  }
+
+  return {
+    /** It may be older than what was answered, by this process or another. */
+    isDoubted: doubt.isDoubted,
+
+    /**
+     * Where Redis does not answer, MySQL may be asked: all APIs doubt the projection from then on.
+     * @throws Problem 503 when the doubt cannot be recorded
+     */
+    async read(orderNo: string): Promise<OrderLook | 'no-answer'> {
+      try {
+        return await reservations.lookUp(orderNo);
+      } catch (error) {
+        log.warn({ err: error, orderNo }, 'no answer from Redis; asking MySQL');
+        // What is damaged is so for every API.
+        if (!isDamaged(error)) await doubtForAll();
+        return 'no-answer';
+      }
+    },
+
+    /**
+     * Projects what MySQL has before it is answered, so that no later answer is older. Where Redis does not
+     * answer, all APIs doubt the projection until the workflows have projected again.
+     * @throws Problem 503 when the doubt cannot be recorded
+     */
+    async project({ order: { orderNo }, state }: ReservedOrder): Promise<void> {
+      try {
+        await reservations.project(orderNo, state);
+      } catch (error) {
+        log.warn({ err: error, orderNo }, 'answered and not projected');
+        if (!isDamaged(error)) await doubtForAll();
+      }
+    },
+  };
+}
+
+/** What this process knows of the doubt that all share. Its times are of `performance.now()`. */
+function createDoubt(doubts: Stores['projectionDoubts']) {
+  let doubtedUntilMs = 0;
+  /** When the latest look began that was answered, or ended that was not. */
+  let lookedAtMs = -Infinity;
+  /** By the latest look. No caller waits for a store that does not answer. */
+  let isMysqlAway = false;
+  let looking: Promise<void> | undefined;
+  /** Until when all doubt, as this process has recorded it. */
+  let recordedUntilMs = 0;
+  let recording: Promise<void> | undefined;
+
+  async function look(): Promise<void> {
+    const begunMs = performance.now();
+    try {
+      const leftMs = await doubts.readLeftMs();
+      isMysqlAway = false;
+      lookedAtMs = begunMs;
+      doubtedUntilMs = Math.max(doubtedUntilMs, performance.now() + leftMs);
+    } catch {
+      // MySQL is away for this process, which has the projection alone. The next look comes as soon.
+      isMysqlAway = true;
+      lookedAtMs = performance.now();
+    }
+  }
+
+  function lookTogether(): Promise<void> {
+    looking ??= look().finally(() => (looking = undefined));
+    return looking;
+  }
+
+  /** A look that is under way already may have begun too early for a caller who comes now. */
+  async function isDoubtedAfterLook(nowMs: number): Promise<boolean> {
+    await lookTogether();
+    if (lookedAtMs <= nowMs - LOOK_HOLDS_MS) await lookTogether();
+    return performance.now() < doubtedUntilMs;
+  }
+
+  async function record(): Promise<void> {
+    const begunMs = performance.now();
+    await doubts.record(RECORDED_FOR_MS);
+    // Where the doubt before this one still holds, no look in between has found none.
+    if (performance.now() >= recordedUntilMs) await delay(LOOK_HOLDS_MS + MARGIN_MS);
+    recordedUntilMs = begunMs + RECORDED_FOR_MS;
+  }
+
+  return {
+    /** At once where the latest look still holds. The next one begins before, so that few callers wait. */
+    isDoubted(): boolean | Promise<boolean> {
+      const nowMs = performance.now();
+      if (nowMs < doubtedUntilMs) return true;
+      const ageMs = nowMs - lookedAtMs;
+      if (ageMs < LOOK_HOLDS_MS || isMysqlAway) {
+        if (ageMs > LOOK_HOLDS_MS / 2) void lookTogether();
+        return false;
+      }
+      return isDoubtedAfterLook(nowMs);
+    },
+
+    /**
+     * Has all APIs doubt the projection. Returns once none of them believes it any more.
+     * @throws when MySQL does not take it
+     */
+    async spread(): Promise<void> {
+      if (recordedUntilMs - performance.now() < DOUBTED_FOR_MS) {
+        recording ??= record().finally(() => (recording = undefined));
+        // Where it fails nothing is answered, so that there is nothing to doubt.
+        await recording;
+      }
+      doubtedUntilMs = Math.max(doubtedUntilMs, performance.now() + DOUBTED_FOR_MS);
+    },
+  };
+}
+
+// Queries of the workflows of orders. Any caller can cause one, and each keeps Temporal and a worker busy:
+// so a few are under way at once, and no caller waits for more.
+
+/** A query needs a live worker; its caller waits no longer than this. */
+const QUERY_TIMEOUT_MS = 2_000;
+
+/** no-answer: no worker answers in time, Temporal is away, or too many ask already. Never throws. */
+export type QueryWorkflow = (orderNo: string) => Promise<OrderState | 'no-such-workflow' | 'no-answer'>;
+
+/** @param lane bounds them */
+export function createWorkflowQueries(
+  engine: Pick<OrderEngine, 'queryStatus'>,
+  lane: Lane,
+  log: Logger,
+): QueryWorkflow {
+  let latest = '';
+  const report = createBoundedLog((queries) =>
+    log.warn({ queries, reason: latest }, 'workflows did not answer'),
+  );
+
+  return async (orderNo) => {
+    if (lane.isFull()) {
+      lane.shed();
+      return 'no-answer';
+    }
+    let answer: Awaited<ReturnType<QueryWorkflow>> = 'no-answer';
+    await lane.enter({ res: { closed: false } }, async () => {
+      try {
+        answer = (await engine.queryStatus(orderNo, QUERY_TIMEOUT_MS)) ?? 'no-such-workflow';
+      } catch (error) {
+        latest = error instanceof Error ? error.message : 'unknown';
+        report();
+      }
+    });
+    return answer;
+  };
+}
+
+/** An order number has the time of the process that made it; the clocks of servers differ by far less. */
+const CLOCKS_DIFFER_MAX_MS = 5 * 60_000;
+/** Losses of one user that are counted. A shopper has an order or two; more are made up. */
+const COUNTED_OF_USER_MAX = 5;
+/** Users whose losses are remembered, the latest; a loss catches far fewer in a process. */
+const COUNTED_USERS_MAX = 10_000;
+
+const LOST: OrderState = { status: 'failed', version: 1, payment: 'none', reason: 'lost_before_stored' };
+
+export interface LostOrderDeps extends Stores {
+  queryWorkflow: QueryWorkflow;
+  metrics: Pick<Metrics, 'orderLost'>;
+}
+
+/** unknown: there never was such an order. undecided: it may still come back. */
+export type Missing = 'unknown' | 'undecided' | 'lost';
+
+export type LostOrders = ReturnType<typeof createLostOrders>;
+
+export function createLostOrders({ saleEpochs, queryWorkflow, metrics, log }: LostOrderDeps) {
+  /** The numbers that were counted, by user; the user who was counted last comes last. */
+  const counted = new Map<string, Set<string>>();
+  const report = createBoundedLog((orders) =>
+    log.error({ orders }, 'accepted orders were lost with the data of Redis'),
+  );
+
+  /** A caller with a token can make numbers up, so one user counts a few times at most. */
+  function count(orderNo: string, userId: string): void {
+    const ofUser = counted.get(userId) ?? new Set();
+    if (ofUser.has(orderNo) || ofUser.size >= COUNTED_OF_USER_MAX) return;
+    const [oldest] = counted.keys();
+    if (ofUser.size === 0 && counted.size >= COUNTED_USERS_MAX && oldest !== undefined)
+      counted.delete(oldest);
+    counted.delete(userId);
+    counted.set(userId, ofUser.add(orderNo));
+    metrics.orderLost();
+    report();
+  }
+
+  async function readLife(orderNo: string): Promise<{ parts: OrderNoParts; life: SaleEpoch } | undefined> {
+    const parts = parseOrderNo(orderNo);
+    const life = parts && (await saleEpochs.readLife(parts.saleId));
+    return parts && life && canHaveBeen(parts, life) ? { parts, life } : undefined;
+  }
+
+  async function judge(orderNo: string, { parts, life }: { parts: OrderNoParts; life: SaleEpoch }) {
+    // Of the present epoch: Redis has lost the sale's data and is about to get them again.
+    if (parts.epoch === life.epoch || !life.isSettled) return 'undecided';
+    const answer = await queryWorkflow(orderNo);
+    return answer === 'no-such-workflow' ? 'lost' : 'undecided';
+  }
+
+  return {
+    /**
+     * Judges an order that MySQL does not have, and that Redis does not have (any more).
+     * @throws when MySQL cannot be asked: nothing is known
+     */
+    async judge(orderNo: string): Promise<Missing> {
+      const found = await readLife(orderNo);
+      return found ? judge(orderNo, found) : 'unknown';
+    },
+
+    /** As `judge`, for the user who asks for it: a lost order is counted, and answered as failed. */
+    async judgeFor(orderNo: string, userId: string): Promise<Exclude<Missing, 'lost'> | ReservedOrder> {
+      const found = await readLife(orderNo);
+      if (!found) return 'unknown';
+      const missing = await judge(orderNo, found);
+      if (missing !== 'lost') return missing;
+      count(orderNo, userId);
+      const { parts, life } = found;
+      const { currency, paymentWindowMs } = life;
+      const rest = { ...carriedText.inRedis.schema.parse({}), items: [], total: 0, idempotencyKey: '' };
+      const reservedAtMs = decodeTime(parts.ulid);
+      const order = {
+        orderNo,
+        saleId: parts.saleId,
+        userId,
+        currency,
+        reservedAtMs,
+        paymentWindowMs,
+        ...rest,
+      };
+      return { order, state: LOST };
+    },
+  };
+}
+
+/** Whether an order of this number can have been accepted. */
+function canHaveBeen({ saleId, shard, epoch, ulid }: OrderNoParts, life: SaleEpoch): boolean {
+  const madeAtMs = decodeTime(ulid);
+  return (
+    life.isWatched &&
+    epoch <= life.epoch &&
+    shard === wholeSale(saleId).shard &&
+    madeAtMs >= life.createdAtMs - CLOCKS_DIFFER_MAX_MS &&
+    madeAtMs <= life.nowMs + CLOCKS_DIFFER_MAX_MS
+  );
+}

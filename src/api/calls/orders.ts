@@ -1,0 +1,440 @@
+/** The calls of a shopper about an order: placed, read, cancelled, paid. */
+
+import { isIP } from 'node:net';
+import type { Context } from 'koa';
+import { z } from 'zod';
+import type { EngineNotifier } from '../../engine/order-engine.ts';
+import { SALE_ID_PATTERN } from '../../limits.ts';
+import type { BeginSessionOutcome, PaymentSession } from '../../money/sessions.sql.ts';
+import { MAX_CART_LINES, MAX_LINE_QUANTITY } from '../../orders/content.ts';
+import { askedOfOrder, fingerprintOf, skuSchema, type Order } from '../../orders/content.ts';
+import { isFinal, type OrderState } from '../../orders/order.ts';
+import type { WishRecorded } from '../../orders/orders.sql.ts';
+import type { ReservedOrder, ReserveOutcome, ReserveRequest } from '../../orders/reserve.redis.ts';
+import { ProviderBusyError, SessionRefusedError, type PaymentProvider } from '../../providers/provider.ts';
+import type { OrderSigner } from '../../providers/signed-order.ts';
+import type { RequestState } from '../http/auth.ts';
+import type { Call } from '../http/http-server.ts';
+import { parseInput, Problem, saleNotFound, unavailable, type TicketFault } from '../http/problem.ts';
+import { time } from '../http/replies.ts';
+import { readIdempotencyKey } from '../http/request.ts';
+import {
+  findOrder,
+  viewOrder,
+  type Finder,
+  type FoundOrder,
+  type QueryWorkflow,
+  type SourcedOrderReply,
+} from './find-order.ts';
+import type { AbsentSale } from './sale-views.ts';
+import { MAX_TICKET_CHARS, verifyTicket, type TicketRules } from './ticket.ts';
+
+/** Characters of a user agent that are kept. A longer one is cut, because it is only recorded. */
+const MAX_USER_AGENT_CHARS = 255;
+
+/** The longest IPv6 address in text. A zone, which names a link, makes it longer. */
+const MAX_IP_CHARS = 45;
+
+/** What the calls work with. */
+export interface Shop extends Finder {
+  provider: PaymentProvider;
+  /** Signs what a payment session carries of its order. */
+  signer: OrderSigner;
+  notifier: EngineNotifier;
+  queryWorkflow: QueryWorkflow;
+  /** @throws Problem when MySQL does not answer */
+  findAbsentSale: (saleId: string) => Promise<AbsentSale>;
+  tickets: TicketRules;
+}
+
+const orderRequest = z.strictObject({
+  saleId: z.string().regex(SALE_ID_PATTERN),
+  items: z
+    .array(z.strictObject({ sku: skuSchema, quantity: z.int().min(1).max(MAX_LINE_QUANTITY) }))
+    .min(1)
+    .max(MAX_CART_LINES)
+    .refine((items) => new Set(items.map((item) => item.sku)).size === items.length, 'each SKU once'),
+  ...askedOfOrder,
+  /** Minor units: what the shopper was shown. */
+  expectedTotal: z.int().min(1).exactOptional(),
+  ticket: z.string().min(1).max(MAX_TICKET_CHARS).exactOptional(),
+});
+type OrderRequest = z.infer<typeof orderRequest>;
+type Caller = Pick<ReserveRequest, 'userId' | 'idempotencyKey' | 'ip' | 'userAgent'>;
+
+/** An order that was accepted just now: MySQL assigns versions from 1 on. */
+const QUEUED: OrderState = { status: 'queued', version: 0, payment: 'none', reason: null };
+
+/** A backlog shrinks by what MySQL stores; a repeat every few seconds costs little. */
+const BACKLOG_RETRY_SECONDS = 5;
+
+/** Refused for its ticket, before the sale was asked. */
+type TicketRefusal = { kind: 'ticket-invalid'; fault: TicketFault };
+
+/** POST /v1/orders: holds the stock and accepts the order in one step, or refuses with the reason. */
+export async function placeOrder(shop: Shop, ctx: Call): Promise<void> {
+  const { userId, body } = ctx.state;
+  const idempotencyKey = readIdempotencyKey(ctx);
+  const request = parseInput(orderRequest, body);
+  const outcome = await reserve(shop, request, { userId, idempotencyKey, ...contactOf(ctx) });
+  if (outcome.kind === 'reserved') {
+    accept(ctx, outcome);
+  } else if (outcome.kind === 'repeated') {
+    const { order, state } = await findOrder(shop, outcome.orderNo, userId);
+    ctx.set('Location', `/v1/orders/${outcome.orderNo}`);
+    ctx.body = viewOrder(order, state);
+  } else if (outcome.kind === 'sale-absent') {
+    throw refuseAbsent(await shop.findAbsentSale(request.saleId));
+  } else {
+    throw toRefusal(outcome);
+  }
+}
+
+async function reserve(
+  { reservations, tickets }: Shop,
+  { ticket, ...request }: OrderRequest,
+  caller: Caller,
+): Promise<ReserveOutcome | TicketRefusal> {
+  try {
+    const asked = { fingerprint: fingerprintOf(request), ...request, ...caller };
+    if (ticket === undefined) return await reservations.reserve(asked);
+    const verified = await verifyTicket(tickets, ticket, asked);
+    if (verified.kind === 'accepted')
+      return await reservations.reserve({ ...asked, ticket: verified.ticket });
+    // The order may have been accepted before, while its ticket was good.
+    return (await reservations.findRepeat(asked)) ?? { kind: 'ticket-invalid', fault: verified.fault };
+  } catch (error) {
+    // The stock may or may not be held: only the same key finds out.
+    throw unavailable('outcome_unknown', 'Repeat the request with the same Idempotency-Key.', error);
+  }
+}
+
+function refuseAbsent(absent: AbsentSale): Problem {
+  switch (absent.kind) {
+    case 'unknown':
+      return saleNotFound();
+    case 'lost':
+      return new Problem('sale_paused', 'The sale is paused.', { retryAfterSeconds: BACKLOG_RETRY_SECONDS });
+    case 'scheduled': {
+      const extra = { opensAt: new Date(absent.sale.opensAtMs).toISOString() };
+      return absent.isDue
+        ? new Problem('sale_not_open_yet', 'The sale is about to open.', { extra, retryAfterSeconds: 1 })
+        : new Problem('sale_not_open_yet', 'The sale has not opened yet.', { extra });
+    }
+    default:
+      return absent satisfies never;
+  }
+}
+
+function accept(ctx: Call, outcome: ReserveOutcome & { kind: 'reserved' }): void {
+  const view = viewOrder(outcome, QUEUED);
+  ctx.status = 202;
+  ctx.set('Location', `/v1/orders/${outcome.orderNo}`);
+  if (view.pollAfterMs !== null) ctx.set('Retry-After', String(Math.ceil(view.pollAfterMs / 1_000)));
+  ctx.body = view;
+}
+
+function contactOf({ ip, req }: Call): Pick<Caller, 'ip' | 'userAgent'> {
+  return {
+    // Behind proxies this may be any text that a client sent: what is no address, or too long, is not kept.
+    ip: isIP(ip) === 0 || ip.length > MAX_IP_CHARS ? '' : ip,
+    userAgent: (req.headers['user-agent'] ?? '').slice(0, MAX_USER_AGENT_CHARS),
+  };
+}
+
+function toRefusal(
+  outcome: Exclude<ReserveOutcome | TicketRefusal, { kind: 'reserved' | 'repeated' | 'sale-absent' }>,
+): Problem {
+  switch (outcome.kind) {
+    case 'ticket-required':
+      return new Problem('ticket_required', 'The sale takes orders with a ticket of the shop only.');
+    case 'ticket-invalid':
+      return ticketInvalid(outcome.fault);
+    case 'ticket-expired':
+      return ticketInvalid('expired');
+    case 'total-too-low':
+      return ticketInvalid('nothing_to_pay');
+    case 'ticket-used':
+      return new Problem('ticket_used', 'The ticket was used for another order of yours.', {
+        extra: { orderNo: outcome.orderNo },
+      });
+    case 'total-changed': {
+      const { total, currency } = outcome;
+      return new Problem('total_changed', 'The order comes to another total than the expected one.', {
+        extra: { total, currency },
+      });
+    }
+    case 'sold-out': {
+      const { sku, available } = outcome;
+      return new Problem('sold_out', 'There are not enough units left.', { extra: { sku, available } });
+    }
+    case 'limit-reached': {
+      const { sku, limit, bought } = outcome;
+      return new Problem('limit_reached', describeLimit('of this SKU', limit, bought), {
+        extra: { sku, limit, bought },
+      });
+    }
+    case 'sale-limit-reached': {
+      const { limit, bought } = outcome;
+      return new Problem('sale_limit_reached', describeLimit('in this sale', limit, bought), {
+        extra: { limit, bought },
+      });
+    }
+    case 'key-reused':
+      return new Problem('idempotency_key_reused', 'This Idempotency-Key was used for another request.');
+    case 'unknown-sku':
+      return new Problem('unknown_sku', 'The sale has no such SKU.', { extra: { sku: outcome.sku } });
+    case 'paused':
+      return new Problem('sale_paused', 'The sale is paused.', {
+        retryAfterSeconds: BACKLOG_RETRY_SECONDS,
+      });
+    case 'not-open-yet':
+      return new Problem('sale_not_open_yet', 'The sale has not opened yet.', {
+        extra: { opensAt: new Date(outcome.opensAtMs).toISOString() },
+      });
+    case 'closed':
+      return new Problem('sale_closed', 'The sale is over.');
+    case 'store-full':
+      return new Problem(
+        'stock_unavailable',
+        'No order can be taken right now. Repeat with the same Idempotency-Key.',
+        { retryAfterSeconds: BACKLOG_RETRY_SECONDS },
+      );
+    case 'backlog-full':
+      return new Problem('backlog_full', 'More orders wait than can be handled in time; nothing was taken.', {
+        retryAfterSeconds: BACKLOG_RETRY_SECONDS,
+      });
+    case 'memory-full':
+      return new Problem('backlog_full', 'There is no room for more orders right now; nothing was taken.', {
+        retryAfterSeconds: BACKLOG_RETRY_SECONDS,
+      });
+  }
+}
+
+/** True of a shopper with none, with some and with all: what is theirs counts held and sold units alike. */
+function describeLimit(ofWhat: string, limit: number, bought: number): string {
+  const left = Math.max(0, limit - bought);
+  const more = left === 0 ? 'no more' : `at most ${left} more`;
+  return `One shopper may have ${limit} ${ofWhat}; you have ${bought}, so you may order ${more}.`;
+}
+
+function ticketInvalid(reason: TicketFault): Problem {
+  return new Problem('ticket_invalid', `The ticket is refused: ${reason.replaceAll('_', ' ')}.`, {
+    extra: { reason },
+  });
+}
+
+// Read and cancel.
+
+const statusOptions = z.object({ source: z.enum(['workflow']).optional() });
+
+/** A state, and what answered. */
+interface Answered {
+  state: OrderState;
+  source: SourcedOrderReply['source'];
+}
+
+type OrderContext = Context & { state: RequestState; params: Record<string, string> };
+
+/** GET /v1/orders/:orderNo: an order of the caller; on request as its workflow sees it. */
+export async function getOrder(shop: Shop, ctx: Call): Promise<void> {
+  const { source } = parseInput(statusOptions, ctx.query);
+  const found = await find(shop, ctx);
+  const answered = source === 'workflow' ? await askWorkflow(shop, found) : found;
+  const { state } = answered;
+  if (state.version > found.state.version) await shop.projection.project({ order: found.order, state });
+  ctx.status = 200;
+  ctx.set('ETag', `"${state.version}"`);
+  if (knowsVersion(ctx, state.version)) {
+    ctx.status = 304;
+    return;
+  }
+  const view = viewOrder(found.order, state);
+  // A caller that asked for the workflow must see whether it answered; the others chose no source.
+  ctx.body =
+    source === 'workflow' ? ({ ...view, source: answered.source } satisfies SourcedOrderReply) : view;
+}
+
+/** POST /v1/orders/:orderNo/cancel: records the wish; the order is cancelled unless a payment wins. */
+export async function cancelOrder(shop: Shop, ctx: OrderContext): Promise<void> {
+  const found = await find(shop, ctx);
+  const recorded = isFinal(found.state.status)
+    ? { ...found, isNews: false }
+    : await requestCancel(shop, found);
+  const { order, state } = recorded;
+  if (state.version > found.state.version) await shop.projection.project({ order, state });
+  if (state.status === 'paid' || state.payment !== 'none') {
+    throw new Problem('already_paid', 'The order has been paid.', {
+      extra: { order: viewOrder(order, state) },
+    });
+  }
+  // A repeated request is not signalled again: a history has room for 10,000 signals. The relay sends a
+  // signal that was lost the first time.
+  if (recorded.isNews) shop.notifier.cancelRequested(recorded);
+  ctx.status = isFinal(state.status) ? 200 : 202;
+  ctx.body = viewOrder(order, state);
+}
+
+function find(shop: Shop, ctx: Pick<Call, 'params' | 'get'> & { state: RequestState }): Promise<FoundOrder> {
+  return findOrder(shop, ctx.params['orderNo'] ?? '', ctx.state.userId, knownVersionOf(ctx));
+}
+
+/** The workflow's own view; that of MySQL or Redis while no worker answers or no workflow has begun. */
+async function askWorkflow({ orders, queryWorkflow, log }: Shop, found: FoundOrder): Promise<Answered> {
+  const { orderNo } = found.order;
+  const answer = await queryWorkflow(orderNo);
+  // The query may be behind what MySQL has committed; a status never goes back.
+  if (typeof answer !== 'string' && answer.version >= found.state.version)
+    return { state: answer, source: 'workflow' };
+  try {
+    const stored = await orders.read(orderNo);
+    if (stored && stored.state.version >= found.state.version)
+      return { state: stored.state, source: 'database' };
+  } catch (error) {
+    log.warn({ err: error, orderNo }, 'neither the workflow nor MySQL answers');
+  }
+  return found;
+}
+
+/** A wish to cancel must be durable, so an order that still waits to be stored is stored first. */
+async function requestCancel({ orders }: Shop, { order, state }: ReservedOrder): Promise<WishRecorded> {
+  try {
+    if (state.status === 'queued') {
+      const outcome = await orders.storeOrder(order, 'due');
+      // Its own workflow meets the refusal and gives the stock back: nothing is left to cancel.
+      if (outcome.kind === 'refused') return { order, state, isNews: false };
+    }
+    return await orders.requestCancel(order.orderNo);
+  } catch (error) {
+    throw unavailable('cancel_unavailable', 'The order cannot be cancelled right now.', error);
+  }
+}
+
+/** `*` matches any version of an order that exists (RFC 9110, 13.1.2). */
+function knowsVersion(ctx: Pick<Call, 'get'>, version: number): boolean {
+  return ctx.get('If-None-Match').trim() === '*' || knownVersionsOf(ctx).includes(version);
+}
+
+/** Not `ctx.fresh`: a `fetch` with If-None-Match also sends `Cache-Control: no-cache`, which turns it off. */
+function knownVersionsOf(ctx: Pick<Call, 'get'>): number[] {
+  const tags = ctx.get('If-None-Match').split(',');
+  return tags.flatMap((tag) => {
+    const version = /^(?:W\/)?"(\d{1,9})"$/.exec(tag.trim())?.[1];
+    return version === undefined ? [] : [Number(version)];
+  });
+}
+
+/** The newest version that the caller has seen. */
+function knownVersionOf(ctx: Pick<Call, 'get'>): number {
+  return Math.max(0, ...knownVersionsOf(ctx));
+}
+
+// Pay.
+
+export const sessionReply = z.strictObject({
+  orderNo: z.string(),
+  /** The provider's page, where the shopper pays. */
+  url: z.url(),
+  expiresAt: time,
+});
+export type SessionReply = z.infer<typeof sessionReply>;
+
+interface PaymentPage {
+  url: string;
+  /** Unix time in ms until which the shopper may pay. */
+  expiresAtMs: number;
+}
+
+/** POST /v1/orders/:orderNo/payment: opens the provider's page on which the order is paid. */
+export async function payOrder(shop: Shop, ctx: OrderContext): Promise<void> {
+  const found = await find(shop, ctx);
+  if (found.state.reason === 'lost_before_stored') {
+    const extra = { order: viewOrder(found.order, found.state) };
+    throw new Problem('not_payable', 'The order can no longer be paid.', { extra });
+  }
+  const { url, expiresAtMs } = await openPaymentPage(shop, found);
+  ctx.status = 201;
+  const expiresAt = new Date(expiresAtMs).toISOString();
+  ctx.body = { orderNo: found.order.orderNo, url, expiresAt } satisfies SessionReply;
+}
+
+/** @throws Problem */
+async function openPaymentPage(shop: Shop, { order, state }: ReservedOrder): Promise<PaymentPage> {
+  const fault = shop.provider.priceFault({ amount: order.total, currency: order.currency });
+  if (fault !== undefined) {
+    const extra = { order: viewOrder(order, state) };
+    throw new Problem('not_payable', `The order cannot be paid: ${fault}.`, { extra });
+  }
+  // What is paid or has ended is refused for that, however often it was tried.
+  if (!isFinal(state.status) && state.payment === 'none') await assertFewAttempts(shop, order);
+  try {
+    return await openOrReplace(shop, await beginSession(shop, order.orderNo), order.userId);
+  } catch (error) {
+    if (error instanceof Problem) throw error;
+    if (error instanceof ProviderBusyError) throw toBusy(error);
+    throw unavailable('payment_unavailable', 'No payment can be started right now.', error);
+  }
+}
+
+async function assertFewAttempts({ paymentAttempts }: Shop, order: Order): Promise<void> {
+  const waitMs = await paymentAttempts.waitMs(order);
+  if (waitMs === 0) return;
+  const retryAfterSeconds = Math.ceil(waitMs / 1_000);
+  throw new Problem('too_many_attempts', 'It was tried too often to pay.', { retryAfterSeconds });
+}
+
+async function beginSession(shop: Shop, orderNo: string): Promise<PaymentSession> {
+  const outcome = await shop.paymentSessions.begin(shop.provider.name, orderNo, shop.signer.sign);
+  if (outcome.kind === 'begun') return outcome.session;
+  // The refusal shows the order's state, so no later answer may be older.
+  if (outcome.kind === 'not-payable') await shop.projection.project(outcome.stored);
+  throw notPayable(outcome);
+}
+
+/**
+ * What the provider refuses once it refuses for ever, for instance a session whose times were recorded
+ * before an outage. So a new session is begun, once a call.
+ */
+async function openOrReplace(shop: Shop, session: PaymentSession, userId: string): Promise<PaymentPage> {
+  try {
+    return await openAtProvider(shop, session, userId);
+  } catch (error) {
+    if (!(error instanceof SessionRefusedError)) throw error;
+    await shop.paymentSessions.recordRefused(session);
+    const next = await beginSession(shop, session.orderNo);
+    if (next.sessionId === session.sessionId && next.url === null) throw error;
+    return openAtProvider(shop, next, userId);
+  }
+}
+
+async function openAtProvider(
+  { provider, paymentSessions, paymentAttempts }: Shop,
+  session: PaymentSession,
+  userId: string,
+): Promise<PaymentPage> {
+  const { expiresAtMs } = session;
+  if (session.url !== null) return { url: session.url, expiresAtMs };
+  const opened = await provider.openSession(session);
+  await paymentSessions.recordOpened(session.sessionId, opened);
+  await paymentAttempts.countOpened(userId);
+  return { url: opened.url, expiresAtMs };
+}
+
+function toBusy({ retryAfterMs }: ProviderBusyError): Problem {
+  const retryAfterSeconds = Math.ceil(retryAfterMs / 1_000);
+  const detail = 'The payment provider takes no more calls right now.';
+  return new Problem('payment_unavailable', detail, { retryAfterSeconds });
+}
+
+function notPayable(outcome: Exclude<BeginSessionOutcome, { kind: 'begun' }>): Problem {
+  if (outcome.kind === 'not-stored') {
+    const detail = 'The order is being stored; it can be paid in a moment.';
+    return new Problem('not_yet_payable', detail, { retryAfterSeconds: 1 });
+  }
+  const { order, state } = outcome.stored;
+  const extra = { order: viewOrder(order, state) };
+  // A refunded order is not paid; a disputed payment is with the shop until it is decided.
+  if (state.payment !== 'none' && state.payment !== 'refunded')
+    return new Problem('already_paid', 'The order has been paid.', { extra });
+  return new Problem('not_payable', 'The order can no longer be paid.', { extra });
+}

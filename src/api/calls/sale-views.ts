@@ -1,0 +1,173 @@
+/**
+ * GET /v1/sales/{id}: stock and rules, as Redis has them, or MySQL before it opens. The same for all, so that
+ * a CDN may answer it.
+ */
+
+import type { Context } from 'koa';
+import { z } from 'zod';
+import { SALE_ID_PATTERN } from '../../limits.ts';
+import { saleStateOf, SALE_STATES } from '../../sales/sale.ts';
+import type { ShownSale } from '../../sales/sales.sql.ts';
+import type { SaleView } from '../../sales/stock.redis.ts';
+import type { Stores } from '../../stores/open.ts';
+import { saleNotFound, unavailable } from '../http/problem.ts';
+import { amount, count, time } from '../http/replies.ts';
+import { entityTagOf, isKnown } from '../http/request.ts';
+
+/** The shop's own, as it sent them. */
+const shopData = {
+  reference: z.string().optional(),
+  metadata: z.record(z.string(), z.string()).optional(),
+};
+
+export const skuReply = z.strictObject({
+  sku: z.string(),
+  name: z.string(),
+  unitPrice: amount,
+  limitPerUser: z.int().min(1).nullable(),
+  ...shopData,
+  total: count,
+  available: count,
+  held: count,
+  sold: count,
+});
+
+export const saleReply = z.strictObject({
+  saleId: z.string(),
+  name: z.string(),
+  currency: z.string().length(3),
+  opensAt: time,
+  closesAt: time,
+  paused: z.boolean(),
+  /** By the clock by which orders are accepted. */
+  state: z.enum(SALE_STATES),
+  paymentWindowMs: z.int().min(1),
+  /** Of all SKUs together. */
+  limitPerUser: z.int().min(1).nullable(),
+  /** An order must carry a ticket of the shop's. */
+  ticketRequired: z.boolean(),
+  ...shopData,
+  skus: z.array(skuReply),
+});
+type SaleReply = z.infer<typeof saleReply>;
+
+/**
+ * Seconds for which a cache may answer with a sale's view as it is, and how many more while it gets a new
+ * one. So a page is at most five seconds behind, and a million readers cost one call a second. Only `reserve`
+ * says what is left.
+ */
+export const [SALE_FRESH_SECONDS, SALE_STALE_SECONDS] = [1, 4];
+
+const CACHE_CONTROL = [
+  'public',
+  `max-age=${SALE_FRESH_SECONDS}`,
+  `s-maxage=${SALE_FRESH_SECONDS}`,
+  `stale-while-revalidate=${SALE_STALE_SECONDS}`,
+].join(', ');
+
+/** What the call works with. */
+interface SaleViews extends Stores {
+  findAbsentSale: FindAbsentSale;
+}
+
+export async function getSale(
+  shop: SaleViews,
+  ctx: Context & { params: Record<string, string> },
+): Promise<void> {
+  const saleId = ctx.params['saleId'] ?? '';
+  const sale = (await read(shop, saleId)) ?? (await readAbsent(shop, saleId));
+  const { opensAtMs, closesAtMs, ...rest } = sale;
+  const view = {
+    ...rest,
+    opensAt: new Date(opensAtMs).toISOString(),
+    closesAt: new Date(closesAtMs).toISOString(),
+  } satisfies SaleReply;
+  const text = JSON.stringify(view);
+  const tag = entityTagOf(text);
+  ctx.set({ 'Cache-Control': CACHE_CONTROL, ETag: tag });
+  if (isKnown(tag, ctx.get('If-None-Match'))) {
+    ctx.status = 304;
+    return;
+  }
+  ctx.type = 'json';
+  ctx.body = text;
+}
+
+async function read({ saleStock }: SaleViews, saleId: string): Promise<SaleView | undefined> {
+  if (!SALE_ID_PATTERN.test(saleId)) return undefined;
+  try {
+    return await saleStock.read(saleId);
+  } catch (error) {
+    throw unavailable('sale_unavailable', 'The sale cannot be read right now.', error);
+  }
+}
+
+/** From MySQL, where it is yet to be put into Redis. @throws Problem where it cannot be shown */
+async function readAbsent(shop: SaleViews, saleId: string): Promise<SaleView> {
+  const absent = SALE_ID_PATTERN.test(saleId) ? await shop.findAbsentSale(saleId) : undefined;
+  if (!absent || absent.kind === 'unknown') throw saleNotFound();
+  if (absent.kind === 'scheduled') return absent.sale;
+  // It may have been put there after the first look.
+  const found = await read(shop, saleId);
+  if (!found) throw unavailable('sale_unavailable', 'The sale cannot be read right now.', undefined);
+  return found;
+}
+
+// Sales that Redis does not have, as MySQL knows them: a shopper must not be answered that a
+// sale does not exist which the shop was answered is scheduled.
+
+/**
+ * A sale that Redis does not have, and what MySQL knows of it. scheduled: it was not put into Redis yet, and
+ * nothing of it can have been sold. lost: Redis had it, and will have it again.
+ */
+export type AbsentSale =
+  | { kind: 'unknown' }
+  | { kind: 'lost' }
+  | { kind: 'scheduled'; sale: SaleView; isDue: boolean };
+
+/** Sales that are looked up at once. Anyone may ask for any id, and must not take MySQL from the others. */
+const LOOKS_MAX = 8;
+
+type FindAbsentSale = ReturnType<typeof createAbsentSales>;
+
+export function createAbsentSales(sales: Pick<Stores['sales'], 'read'>) {
+  const looks = new Map<string, Promise<AbsentSale>>();
+
+  async function look(saleId: string): Promise<AbsentSale> {
+    try {
+      return judge(await sales.read(saleId));
+    } catch (error) {
+      throw unavailable('sale_unavailable', 'The sale cannot be read right now.', error);
+    } finally {
+      looks.delete(saleId);
+    }
+  }
+
+  /**
+   * Those who ask for the same sale at the same time share one look.
+   * @throws Problem when MySQL does not answer, or is asked for too many sales
+   */
+  return function findAbsentSale(saleId: string): Promise<AbsentSale> {
+    const shared = looks.get(saleId);
+    if (shared) return shared;
+    if (looks.size >= LOOKS_MAX)
+      throw unavailable('sale_unavailable', 'The sale cannot be read right now.', undefined);
+    const own = look(saleId);
+    looks.set(saleId, own);
+    return own;
+  };
+}
+
+function judge(found: ShownSale | undefined): AbsentSale {
+  if (!found || found.isDraft || found.isArchived || found.isCleaned) return { kind: 'unknown' };
+  const { sale, stock, isWarm, nowMs } = found;
+  if (nowMs >= sale.closesAtMs) return { kind: 'unknown' };
+  if (isWarm) return { kind: 'lost' };
+  const { refundRestoresLimit: _, skus, ...rules } = sale;
+  const counts = new Map(stock.map((each) => [each.sku, each]));
+  const none = { available: 0, held: 0, sold: 0 };
+  // It does not sell before it is in Redis, whatever its times say.
+  const state = saleStateOf(rules, nowMs) === 'paused' ? 'paused' : 'scheduled';
+  const shown = skus.map((item) => ({ ...none, ...item, ...counts.get(item.sku) }));
+  return { kind: 'scheduled', sale: { ...rules, state, skus: shown }, isDue: nowMs >= sale.opensAtMs };
+}

@@ -1,0 +1,358 @@
+/** The shop's sales: made, changed, paused, closed and shown. */
+
+import type { Context } from 'koa';
+import { z } from 'zod';
+import { SALE_ID_PATTERN, MAX_DECISION_CHARS, WARM_UP_AHEAD_MS } from '../../limits.ts';
+import { MAX_SALE_TIME_MS, MIN_SALE_TIME_MS } from '../../limits.ts';
+import type { Decision } from '../../parked/parked.sql.ts';
+import type { PendingChange, Ask, Recorded, Refusal } from '../../sales/changes.sql.ts';
+import { priceFaults } from '../../sales/create-sale.ts';
+import { DEFAULT_PAYMENT_WINDOW_MS } from '../../sales/sale.ts';
+import { SHOP_SALE_STATES, snapshotSale, saleSchema, type Sale } from '../../sales/sale.ts';
+import type { ShownSale } from '../../sales/sales.sql.ts';
+import type { Stores } from '../../stores/open.ts';
+import { Problem, parseInput, unavailable } from '../http/problem.ts';
+import { count } from '../http/replies.ts';
+import { pageLimit } from '../http/request.ts';
+import type { AdminCalls, AdminContext, BackOffice } from './call.ts';
+import { skuReply, saleReply } from './sale-views.ts';
+
+/** Sales in one page of a list: each comes with its SKUs, so a page is at most some megabytes. */
+const MAX_SALES_LISTED = 50;
+
+/** A sale with all that its shop decided, and its stock. */
+export const shopSaleReply = saleReply.extend({
+  state: z.enum(SHOP_SALE_STATES),
+  draft: z.boolean(),
+  refundRestoresLimit: z.boolean(),
+  /** Of what the shop decided: the `ETag`. */
+  version: z.int().min(1),
+  /** A change is recorded, and not made yet. */
+  pending: z.boolean(),
+  skus: z.array(
+    skuReply.extend({
+      /** Of a closed sale. */
+      unsold: count.optional(),
+    }),
+  ),
+});
+export type ShopSaleReply = z.infer<typeof shopSaleReply>;
+
+const salesReply = z.strictObject({
+  sales: z.array(shopSaleReply),
+  /** For `after`; null: there are no more. */
+  next: z.string().nullable(),
+});
+type SalesReply = z.infer<typeof salesReply>;
+
+// The conditions that a caller puts on a change (RFC 9110, 13.1).
+
+/**
+ * `If-Match`: the versions that the caller knows; `any`: whichever, if it exists. A tag that is not ours
+ * matches nothing, and neither does a weak one.
+ */
+function ifMatchOf(ctx: Context): readonly number[] | 'any' | undefined {
+  const { 'if-match': header } = ctx.req.headers;
+  if (header === undefined) return undefined;
+  if (header.trim() === '*') return 'any';
+  return header.split(',').flatMap((tag) => {
+    const version = /^"(\d{1,9})"$/.exec(tag.trim())?.[1];
+    return version === undefined ? [] : [Number(version)];
+  });
+}
+
+/** `If-None-Match: *`: only where there is none yet. */
+function isNewAsked(ctx: Context): boolean {
+  const { 'if-none-match': header } = ctx.req.headers;
+  if (header === undefined) return false;
+  if (header.trim() === '*') return true;
+  const faults = [{ path: 'If-None-Match', message: 'only *' }];
+  throw new Problem('invalid_request', 'The request is not as it must be.', { extra: { faults } });
+}
+
+// A sale as the shop sends it.
+
+/** RFC 3339, with any offset. */
+const time = z.iso
+  .datetime({ offset: true })
+  .transform((text) => Date.parse(text))
+  .pipe(z.int().min(MIN_SALE_TIME_MS, 'not before 2000').max(MAX_SALE_TIME_MS, 'not after 2100'));
+
+const { shape } = saleSchema;
+const saleBody = z
+  .strictObject({
+    name: shape.name,
+    currency: shape.currency,
+    opensAt: time,
+    closesAt: time,
+    paymentWindowMs: shape.paymentWindowMs.default(DEFAULT_PAYMENT_WINDOW_MS),
+    refundRestoresLimit: shape.refundRestoresLimit,
+    limitPerUser: shape.limitPerUser,
+    ticketRequired: shape.ticketRequired,
+    draft: z.boolean().default(false),
+    reference: shape.reference,
+    metadata: shape.metadata,
+    skus: shape.skus,
+  })
+  // One that is no time is a fault of its own, and later than nothing.
+  .refine(({ opensAt, closesAt }) => !(opensAt >= closesAt), {
+    message: 'a sale opens before it closes',
+    path: ['closesAt'],
+  });
+
+const saleIdInput = z.object({ saleId: z.string().regex(SALE_ID_PATTERN) });
+
+/** @throws Problem 400 that lists what is wrong */
+function parseSale(saleIdText: string | undefined, body: unknown): { sale: Sale; isDraft: boolean } {
+  const { saleId } = parseInput(saleIdInput, { saleId: saleIdText });
+  const { opensAt, closesAt, draft, ...rules } = parseInput(saleBody, body);
+  // The pause has calls of its own; it is not part of what is sent here.
+  return {
+    sale: { saleId, ...rules, opensAtMs: opensAt, closesAtMs: closesAt, paused: false },
+    isDraft: draft,
+  };
+}
+
+// Changes a sale through its three steps, and says what came of it.
+
+/** Changes of others that are completed before this one. More are no accident, and the caller may repeat. */
+const EARLIER_MAX = 5;
+
+/** @throws Problem when it was not made; `sale_change_unavailable`: it may yet be */
+export async function changeSale(
+  { saleChanges, saleStock, log }: Stores,
+  ask: Ask,
+  decision: Decision,
+): Promise<Done['kind']> {
+  /**
+   * Settles the change. A refusal concerns the caller only if it is the caller's own.
+   * @returns whether it was made; otherwise it was withdrawn
+   */
+  async function complete(change: PendingChange, isOwn: boolean): Promise<boolean> {
+    const end = await saleChanges.complete(change, saleStock).catch(failLater);
+    if (!end) failLater(undefined);
+    if (end.kind === 'withdrawn') {
+      const { saleId, changeNo, action } = change;
+      log.error(
+        { saleId, changeNo, action },
+        'MySQL had lost changes of a sale; they were taken over from Redis',
+      );
+    }
+    if (end.kind === 'ended' && isOwn) throw refusalOf(end);
+    if (end.kind === 'refused' && isOwn) {
+      const { sku, committed } = end;
+      throw new Problem('stock_below_committed', 'More is held and sold than the new total.', {
+        extra: { sku, committed },
+      });
+    }
+    return end.kind !== 'withdrawn';
+  }
+
+  for (let earlier = 0; earlier <= EARLIER_MAX; earlier += 1) {
+    const recorded = await saleChanges.record(ask, decision).catch(failUnrecorded);
+    if (isDone(recorded)) return recorded.kind;
+    if (recorded.kind === 'recorded') {
+      if (await complete(recorded.change, true)) return 'changed';
+      continue;
+    }
+    if (recorded.kind !== 'pending') throw refusalOf(recorded);
+    await complete(recorded.change, false);
+  }
+  return failUnrecorded(undefined);
+}
+
+type Done = Extract<Recorded, { kind: 'created' | 'changed' | 'unchanged' }>;
+
+function isDone(recorded: Recorded): recorded is Done {
+  return ['created', 'changed', 'unchanged'].includes(recorded.kind);
+}
+
+function refusalOf(recorded: Refusal): Problem {
+  switch (recorded.kind) {
+    case 'unknown':
+      return saleUnknown();
+    case 'ended':
+      return new Problem('sale_ended', 'The sale has closed, and that is final.');
+    case 'draft':
+      return new Problem('sale_is_draft', 'The sale is a draft.');
+    case 'conflict':
+      return new Problem('version_conflict', 'The sale is not in the state that the request expects.', {
+        extra: { version: recorded.version ?? null },
+      });
+    case 'fixed': {
+      const { path, message, sku } = recorded.rule;
+      return new Problem('sale_rule_fixed', message, {
+        extra: { path, ...(sku === undefined ? {} : { sku }) },
+      });
+    }
+    case 'rebuilding':
+      return new Problem('sale_change_unavailable', 'The sale cannot be changed right now; send it again.', {
+        retryAfterSeconds: 1,
+      });
+    default:
+      return recorded satisfies never;
+  }
+}
+
+function failUnrecorded(error: unknown): never {
+  throw unavailable('sale_change_unavailable', 'The change may not be recorded; send it again.', error);
+}
+
+function failLater(error: unknown): never {
+  throw unavailable(
+    'sale_change_unavailable',
+    'The change is recorded and will be made; send it again to learn what came of it.',
+    error,
+  );
+}
+
+/** Not "not on yet": the back office sees every sale. */
+export function saleUnknown(): Problem {
+  return new Problem('sale_not_found', 'There is no such sale.');
+}
+
+const decisionBody = z.strictObject({ reason: z.string().trim().min(1).max(MAX_DECISION_CHARS).optional() });
+
+const listQuery = z.strictObject({
+  state: z.enum(SHOP_SALE_STATES).optional(),
+  after: z.string().regex(SALE_ID_PATTERN).optional(),
+  limit: pageLimit(MAX_SALES_LISTED),
+});
+
+/** Each call that changes something answers the same when it is repeated. */
+export const saleCalls = {
+  'GET /v1/admin/sales': { scope: 'sales:read', replies: { 200: salesReply }, handle: listSales },
+  'GET /v1/admin/sales/:saleId': {
+    scope: 'sales:read',
+    replies: { 200: shopSaleReply },
+    handle: (office, ctx) => answer(office, ctx, saleIdOf(ctx)),
+  },
+  'PUT /v1/admin/sales/:saleId': {
+    scope: 'sales:write',
+    body: 'sale',
+    replies: { 200: shopSaleReply, 201: shopSaleReply },
+    handle: putSale,
+  },
+  'POST /v1/admin/sales/:saleId/pause': {
+    scope: 'sales:write',
+    body: 'decision',
+    replies: { 200: shopSaleReply },
+    handle: act('pause'),
+  },
+  'POST /v1/admin/sales/:saleId/resume': {
+    scope: 'sales:write',
+    body: 'decision',
+    replies: { 200: shopSaleReply },
+    handle: act('resume'),
+  },
+  'POST /v1/admin/sales/:saleId/close': {
+    scope: 'sales:write',
+    body: 'decision',
+    replies: { 200: shopSaleReply },
+    handle: act('close'),
+  },
+  'POST /v1/admin/sales/:saleId/archive': {
+    scope: 'sales:write',
+    body: 'decision',
+    replies: { 200: shopSaleReply },
+    handle: archiveSale,
+  },
+} satisfies AdminCalls;
+
+async function listSales(office: BackOffice, ctx: AdminContext): Promise<void> {
+  const { state, after = '', limit } = parseInput(listQuery, { ...ctx.query });
+  const found = await office.sales.list(state, after, limit).catch(failToRead);
+  const last = found.length === limit ? found.at(-1) : undefined;
+  ctx.set('Cache-Control', 'no-store');
+  ctx.body = {
+    sales: await Promise.all(found.map((one) => view(office, one))),
+    next: last?.sale.saleId ?? null,
+  } satisfies SalesReply;
+}
+
+async function putSale(office: BackOffice, ctx: AdminContext): Promise<void> {
+  const { sale, isDraft } = parseSale(ctx.params['saleId'], ctx.state.body);
+  const ask = { action: 'put', sale, isDraft, ifMatch: ifMatchOf(ctx), isNew: isNewAsked(ctx) } as const;
+  const faults = priceFaults(sale, office.provider);
+  if (faults.length > 0)
+    throw new Problem('invalid_request', 'The payment provider does not take these prices.', {
+      extra: { faults },
+    });
+  const outcome = await changeSale(office, ask, { actor: ctx.state.userId, reason: null });
+  ctx.status = outcome === 'created' ? 201 : 200;
+  if (outcome === 'created') ctx.set('Location', `/v1/admin/sales/${sale.saleId}`);
+  await warmUpIfDue(office, sale.saleId);
+  await answer(office, ctx, sale.saleId);
+}
+
+function act(action: 'pause' | 'resume' | 'close') {
+  return async (office: BackOffice, ctx: AdminContext): Promise<void> => {
+    const saleId = saleIdOf(ctx);
+    const { reason = null } = parseInput(decisionBody, ctx.state.body);
+    await changeSale(office, { action, saleId }, { actor: ctx.state.userId, reason });
+    await answer(office, ctx, saleId);
+  };
+}
+
+async function archiveSale(office: BackOffice, ctx: AdminContext): Promise<void> {
+  const saleId = saleIdOf(ctx);
+  const { reason = null } = parseInput(decisionBody, ctx.state.body);
+  const outcome = await office.saleChanges
+    .archive(saleId, { actor: ctx.state.userId, reason })
+    .catch((error: unknown) => {
+      throw unavailable('decision_unavailable', 'The decision could not be recorded; send it again.', error);
+    });
+  if (outcome === 'unknown') throw saleUnknown();
+  if (outcome === 'not-settled')
+    throw new Problem('sale_not_settled', 'The sale is not over, or some of its stock is still held.');
+  await answer(office, ctx, saleId);
+}
+
+async function answer(office: BackOffice, ctx: AdminContext, saleId: string): Promise<void> {
+  const found = await find(office, saleId);
+  ctx.etag = String(found.version);
+  ctx.set('Cache-Control', 'no-store');
+  ctx.body = await view(office, found);
+}
+
+/** As it is right now, where it is sold from. */
+async function view({ saleStock }: BackOffice, found: ShownSale): Promise<ShopSaleReply> {
+  const isInRedis = found.isWarm && !found.isCleaned;
+  // MySQL's own counts lag behind by what is yet to be stored; better than no answer.
+  const live = isInRedis ? await saleStock.read(found.sale.saleId).catch(() => undefined) : undefined;
+  return { ...snapshotSale(found, live?.skus ?? found.stock), pending: found.isChanging };
+}
+
+async function find({ sales }: BackOffice, saleId: string): Promise<ShownSale> {
+  const found = await sales.read(saleId).catch(failToRead);
+  if (!found) throw saleUnknown();
+  return found;
+}
+
+/**
+ * Puts the sale into Redis before the shop gets the answer that it is open. Where that fails, it stays
+ * pending, and a worker does it within a second.
+ */
+async function warmUpIfDue(office: BackOffice, saleId: string): Promise<void> {
+  const { sales, saleStock, log } = office;
+  const found = await find(office, saleId);
+  if (!isToBeWarm(found)) return;
+  await sales.warmUp(saleId, saleStock).catch((error: unknown) => {
+    log.warn({ err: error, saleId }, 'a sale was not put into Redis at once; a worker will do it');
+  });
+}
+
+/** As the worker that looks after the sales finds those that it puts into Redis. */
+function isToBeWarm({ sale, isDraft, isWarm, nowMs }: ShownSale): boolean {
+  return !isDraft && !isWarm && sale.opensAtMs <= nowMs + WARM_UP_AHEAD_MS && nowMs < sale.closesAtMs;
+}
+
+function saleIdOf(ctx: AdminContext): string {
+  const saleId = ctx.params['saleId'] ?? '';
+  if (!SALE_ID_PATTERN.test(saleId)) throw saleUnknown();
+  return saleId;
+}
+
+function failToRead(error: unknown): never {
+  throw unavailable('sale_unavailable', 'The sale cannot be read right now.', error);
+}

@@ -1,0 +1,249 @@
+/** Orders for staff: found by reference, user or sale, shown whole, and cancelled. */
+
+import { z } from 'zod';
+import { MAX_DECISION_CHARS, SALE_ID_PATTERN } from '../../limits.ts';
+import { PAYMENT_STATUSES, REVERSAL_STATUSES } from '../../money/payment.ts';
+import { withShown, userIdSchema, referenceSchema } from '../../orders/content.ts';
+import { readMysqlLife, type MysqlLife } from '../../orders/life.sql.ts';
+import { isFinal, ORDER_STATUSES, parseOrderNo, PAYMENT_STATES } from '../../orders/order.ts';
+import type { WishRecorded } from '../../orders/orders.sql.ts';
+import type { ReservedOrder } from '../../orders/reservations.redis.ts';
+import { formatSaleShard } from '../../redis/keys.ts';
+import { parseInput, Problem, unavailable } from '../http/problem.ts';
+import { orderReply, amount, time, count } from '../http/replies.ts';
+import { pageLimit } from '../http/request.ts';
+import type { AdminCalls, AdminContext, BackOffice } from './call.ts';
+import { MAX_ORDERS_LISTED } from './find-order.ts';
+import { viewOrder } from './find-order.ts';
+import { orderNoOf, orderUnknown, viewRefund, orderRefundReply } from './refunds.ts';
+
+const staffOrderReply = orderReply.extend({ userId: z.string() });
+type StaffOrderReply = z.infer<typeof staffOrderReply>;
+
+/** A page of orders. */
+const staffOrdersReply = z.strictObject({
+  orders: z.array(staffOrderReply),
+  /** The `after` of the next page; null: this is the last one. */
+  next: z.string().nullable(),
+});
+type StaffOrdersReply = z.infer<typeof staffOrdersReply>;
+
+/** An order with all that is known of its money, what happened to it, and what waits for an operator. */
+export const orderFileReply = staffOrderReply.extend({
+  payments: z.array(
+    z.strictObject({
+      paymentId: z.int().min(1),
+      provider: z.string(),
+      providerPaymentId: z.string(),
+      amount,
+      currency: z.string(),
+      status: z.enum(PAYMENT_STATUSES),
+      /** Why it is refunded; null: no refund was requested here. */
+      reason: z.string().nullable(),
+      /** Of the amount; what is to go back in all, by all requests. */
+      refundTarget: amount,
+      receivedAt: time,
+    }),
+  ),
+  /** What went back to the payer, or may: as the provider reports it. */
+  reversals: z.array(
+    z.strictObject({
+      providerPaymentId: z.string(),
+      kind: z.enum(['refund', 'dispute']),
+      amount,
+      currency: z.string(),
+      status: z.enum(REVERSAL_STATUSES),
+      createdAt: time,
+    }),
+  ),
+  refunds: z.array(orderRefundReply),
+  history: z.array(
+    z.strictObject({
+      version: z.int().min(1),
+      status: z.enum(ORDER_STATUSES),
+      payment: z.enum(PAYMENT_STATES),
+      refunded: amount,
+      reason: z.string().nullable(),
+      occurredAt: time,
+    }),
+  ),
+  parked: z.array(
+    z.strictObject({
+      parkedId: z.int().min(1),
+      kind: z.string(),
+      cause: z.string(),
+      reason: z.string(),
+      times: count,
+      since: time,
+      resolvedAt: time.nullable(),
+    }),
+  ),
+});
+type OrderFileReply = z.infer<typeof orderFileReply>;
+
+const decisionBody = z.strictObject({ reason: z.string().trim().min(1).max(MAX_DECISION_CHARS).optional() });
+
+const FILTERS = ['reference', 'userId', 'saleId'] as const;
+const listQuery = z
+  .strictObject({
+    reference: referenceSchema.optional(),
+    userId: userIdSchema.optional(),
+    saleId: z.string().regex(SALE_ID_PATTERN).optional(),
+    status: z.enum(ORDER_STATUSES).optional(),
+    after: z
+      .string()
+      .refine((text) => parseOrderNo(text) !== undefined, 'an orderNo')
+      .optional(),
+    limit: pageLimit(MAX_ORDERS_LISTED),
+  })
+  .refine((query) => FILTERS.filter((name) => query[name] !== undefined).length === 1, {
+    message: `exactly one of ${FILTERS.join(', ')}`,
+  });
+
+export const orderCalls = {
+  'GET /v1/admin/orders': { scope: 'orders:read', replies: { 200: staffOrdersReply }, handle: listOrders },
+  'GET /v1/admin/orders/:orderNo': {
+    scope: 'orders:read',
+    replies: { 200: orderFileReply },
+    handle: showOrderFile,
+  },
+  'POST /v1/admin/orders/:orderNo/cancel': {
+    scope: 'orders:write',
+    body: 'decision',
+    replies: { 200: staffOrderReply, 202: staffOrderReply },
+    handle: cancelOrder,
+  },
+} satisfies AdminCalls;
+
+async function listOrders({ staffOrders }: BackOffice, ctx: AdminContext): Promise<void> {
+  const { limit, status, after, ...filter } = parseInput(listQuery, { ...ctx.query });
+  const by = FILTERS.find((name) => filter[name] !== undefined) ?? 'userId';
+  const search = { by, value: filter[by] ?? '', status, after };
+  const found = await staffOrders.list(search, limit).catch(failToRead);
+  const last = found.length === limit ? found.at(-1) : undefined;
+  ctx.set('Cache-Control', 'no-store');
+  ctx.body = {
+    orders: found.map(viewForStaff),
+    next: last?.order.orderNo ?? null,
+  } satisfies StaffOrdersReply;
+}
+
+async function showOrderFile(office: BackOffice, ctx: AdminContext): Promise<void> {
+  const { pool, refunds } = office;
+  const orderNo = orderNoOf(ctx);
+  const parts = parseOrderNo(orderNo);
+  const saleShard = parts ? formatSaleShard(parts) : '';
+  const life = await readMysqlLife(pool, orderNo, saleShard).catch(failToRead);
+  const found = life.stored ?? (await findQueued(office, orderNo));
+  const requested = await refunds.readRefundsOf(orderNo).catch(failToRead);
+  const { currency } = found.order;
+  ctx.set('Cache-Control', 'no-store');
+  ctx.body = {
+    ...viewForStaff(found),
+    ...viewLife(life),
+    refunds: requested.map((refund) => viewRefund({ refund, currency })),
+  } satisfies OrderFileReply;
+}
+
+async function cancelOrder(office: BackOffice, ctx: AdminContext): Promise<void> {
+  const orderNo = orderNoOf(ctx);
+  const { reason = null } = parseInput(decisionBody, ctx.state.body);
+  const recorded = await recordWish(office, orderNo, ctx.state.userId, reason).catch((error: unknown) => {
+    if (error instanceof Problem) throw error;
+    throw unavailable('cancel_unavailable', 'The order cannot be cancelled right now.', error);
+  });
+  const { order, state } = recorded;
+  if (state.status === 'paid' || state.payment !== 'none') {
+    throw new Problem('already_paid', 'The order has been paid: refund it.', {
+      extra: { order: viewOrder(order, state) },
+    });
+  }
+  // The relay signals what was not signalled the first time.
+  if (recorded.isNews) office.notifier.cancelRequested(recorded);
+  ctx.status = isFinal(state.status) ? 200 : 202;
+  ctx.body = viewForStaff(recorded);
+}
+
+/**
+ * The order as Redis has it: accepted, and not stored yet. One that was lost before it was stored is not
+ * found: nothing is left of it that staff could look at.
+ * @throws Problem where there is none
+ */
+async function findQueued({ reservations, lostOrders }: BackOffice, orderNo: string): Promise<ReservedOrder> {
+  const { found, isCertain } = await reservations.lookUp(orderNo).catch(failToRead);
+  if (found) return found;
+  if (isCertain) throw orderUnknown();
+  const missing = await lostOrders.judge(orderNo).catch(failToRead);
+  throw missing === 'undecided' ? unreadable(undefined) : orderUnknown();
+}
+
+/** A wish to cancel must be durable, so an order that still waits to be stored is stored first. */
+async function recordWish(
+  office: BackOffice,
+  orderNo: string,
+  actor: string,
+  reason: string | null,
+): Promise<WishRecorded> {
+  const { orders } = office;
+  const stored = await orders.read(orderNo);
+  if (!stored) {
+    const queued = await findQueued(office, orderNo);
+    // MySQL has lost it, and it comes back as it was.
+    if (isFinal(queued.state.status) || queued.state.payment !== 'none') return { ...queued, isNews: false };
+    const outcome = await orders.storeOrder(withShown(queued.order, queued.state), 'due');
+    // Its own workflow meets the refusal and gives the stock back: nothing is left to cancel.
+    if (outcome.kind === 'refused') return { ...queued, isNews: false };
+  }
+  return orders.requestCancel(orderNo, { actor, reason });
+}
+
+function viewForStaff({ order, state }: ReservedOrder): StaffOrderReply {
+  return { ...viewOrder(order, state), userId: order.userId };
+}
+
+function viewLife({ payments, reversals, events, parked }: MysqlLife) {
+  return {
+    payments: payments.map((payment) => ({
+      paymentId: payment.paymentId,
+      provider: payment.provider,
+      providerPaymentId: payment.providerPaymentId,
+      amount: payment.amount,
+      currency: payment.currency,
+      status: payment.status,
+      reason: payment.reason,
+      refundTarget: payment.refundTarget,
+      receivedAt: payment.receivedAt.toISOString(),
+    })),
+    reversals: reversals.map(
+      ({ provider_payment_id: providerPaymentId, kind, amount: reversed, currency, ...row }) => ({
+        providerPaymentId,
+        kind,
+        amount: reversed,
+        currency,
+        status: row.status,
+        createdAt: row.created_at.toISOString(),
+      }),
+    ),
+    history: events.map(({ occurred_at: occurredAt, ...event }) => ({
+      ...event,
+      occurredAt: occurredAt.toISOString(),
+    })),
+    parked: parked.map((entry) => ({
+      parkedId: entry.parkedId,
+      kind: entry.kind,
+      cause: entry.cause,
+      reason: entry.reason,
+      times: entry.times,
+      since: entry.firstAt.toISOString(),
+      resolvedAt: entry.resolvedAt?.toISOString() ?? null,
+    })),
+  } satisfies Partial<OrderFileReply>;
+}
+
+function failToRead(error: unknown): never {
+  throw unreadable(error);
+}
+
+function unreadable(error: unknown): Problem {
+  return unavailable('status_unavailable', 'The orders cannot be read right now.', error);
+}

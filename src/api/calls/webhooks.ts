@@ -1,0 +1,99 @@
+/** POST /v1/webhooks/payments: verifies a notice, commits it to the inbox, and only then acknowledges it. */
+
+import type { Context, Middleware } from 'koa';
+import type { EngineNotifier } from '../../engine/order-engine.ts';
+import type { Metrics, NoticeOutcome } from '../../metrics.ts';
+import type { PaymentNotice } from '../../money/payment.ts';
+import {
+  InvalidSignatureError,
+  MalformedNoticeError,
+  type PaymentProvider,
+} from '../../providers/provider.ts';
+import type { Stores } from '../../stores/open.ts';
+import type { BodyState } from '../http/http-server.ts';
+import { Problem, toProblem, unavailable } from '../http/problem.ts';
+import { createForgeryLog } from '../http/refusal-logs.ts';
+
+/** Enough of an authentic notice of an unknown shape to see what it is. */
+const LOGGED_BODY_CHARS = 1_000;
+
+export interface WebhookDeps extends Stores {
+  provider: PaymentProvider;
+
+  notifier: Pick<EngineNotifier, 'paymentReceived'>;
+}
+
+/** Comes before everything that may refuse a notice: the body's parser and the lane do so too. */
+export function countNotices({ noticeAnswered }: Pick<Metrics, 'noticeAnswered'>): Middleware {
+  return async (_, next) => {
+    try {
+      await next();
+      noticeAnswered('accepted');
+    } catch (error) {
+      noticeAnswered(refusalOutcome(toProblem(error).status));
+      throw error;
+    }
+  };
+}
+
+function refusalOutcome(status: number): NoticeOutcome {
+  if (status === 401) return 'forged';
+  return status < 500 ? 'malformed' : 'unavailable';
+}
+
+export function createReceiveNotice({ provider, payments, paymentAttempts, notifier, log }: WebhookDeps) {
+  const reportForgery = createForgeryLog(log);
+
+  function verify(rawBody: string, ctx: Context): PaymentNotice {
+    try {
+      return provider.verifyNotice(rawBody, headersOf(ctx));
+    } catch (error) {
+      if (error instanceof InvalidSignatureError) {
+        reportForgery(reasonOf(error));
+        throw new Problem('invalid_signature', 'The notice is forged or stale.', { cause: error });
+      }
+      if (error instanceof MalformedNoticeError) {
+        log.warn({ err: error, rawBody: rawBody.slice(0, LOGGED_BODY_CHARS) }, 'payment notice malformed');
+        throw new Problem('malformed_notice', 'The notice is not of a known shape.', { cause: error });
+      }
+      throw error;
+    }
+  }
+
+  async function commit(notice: PaymentNotice, rawBody: string) {
+    try {
+      return await payments.receive(provider.name, notice, rawBody);
+    } catch (error) {
+      // The provider repeats what is not acknowledged: exactly as long as this store is away.
+      throw unavailable('inbox_unavailable', 'The notice could not be stored; send it again.', error);
+    }
+  }
+
+  return async function receiveNotice(ctx: Context & { state: BodyState }): Promise<void> {
+    const { rawBody } = ctx.state;
+    const notice = verify(rawBody, ctx);
+    const stored = await commit(notice, rawBody);
+    log.info(
+      { orderNo: stored?.order.orderNo, kind: notice.kind, eventId: notice.eventId },
+      'payment notice',
+    );
+    ctx.status = 204;
+    if (stored?.isNewFailure === true) await paymentAttempts.countFailed(stored.order);
+    // A repeated notice brings no news: the relay signals what was not signalled the first time. No order
+    // waits for money that went back: the relay signals its refund workflow.
+    if (stored?.isNews === true) notifier.paymentReceived(stored);
+  };
+}
+
+function headersOf(ctx: Context): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(ctx.headers).flatMap(([name, value]) =>
+      typeof value === 'string' ? [[name, value]] : [],
+    ),
+  );
+}
+
+/** The library's own words say which check failed; they quote nothing of the notice. */
+function reasonOf({ message, cause }: InvalidSignatureError): string {
+  return cause instanceof Error ? `${message}: ${cause.message}` : message;
+}

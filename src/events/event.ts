@@ -1,0 +1,50 @@
+/** The types of events that a shop gets, and how a change of an order gets its type. */
+
+import type { OrderState } from '../orders/order.ts';
+
+/**
+ * awaiting_payment, paid, cancelled, failed: the order got this status. closing: its end is under way and no
+ * payment can be started any more. payment_changed: something else became of its money, in `payment` or
+ * `refunded`.
+ */
+export const ORDER_EVENT_TYPES = [
+  'order.awaiting_payment',
+  'order.paid',
+  'order.cancelled',
+  'order.failed',
+  'order.closing',
+  'order.payment_changed',
+] as const;
+export type OrderEventType = (typeof ORDER_EVENT_TYPES)[number];
+
+/** sold_out: no unit of any SKU is available. settled: the sale is closed and no unit of it is held. */
+const SHOP_EVENT_TYPES = [
+  'sale.opened',
+  'sale.changed',
+  'sale.sold_out',
+  'sale.closed',
+  'sale.settled',
+  'parked.opened',
+] as const;
+export type ShopEventType = (typeof SHOP_EVENT_TYPES)[number];
+
+export const EVENT_TYPES = [...ORDER_EVENT_TYPES, ...SHOP_EVENT_TYPES] as const;
+export type EventType = (typeof EVENT_TYPES)[number];
+
+/** A change of an order: its state from then on, and the one before; null: it was stored by this change. */
+export interface OrderChange {
+  before: OrderState | null;
+  state: OrderState;
+}
+
+/** A queued order is in Redis alone and has no change yet, so that no change leads to `queued`. */
+export function typeOfChange({ before, state }: OrderChange): OrderEventType {
+  const { status, payment } = state;
+  if (status !== before?.status && status !== 'queued') return `order.${status}`;
+  const isClosing = state.reason !== before?.reason && payment === before?.payment;
+  return isClosing ? 'order.closing' : 'order.payment_changed';
+}
+
+/** waiting: to be delivered. delivered: answered 2xx. parked: its last try failed. */
+export const DELIVERY_STATUSES = ['waiting', 'delivered', 'parked'] as const;
+export type DeliveryStatus = (typeof DELIVERY_STATUSES)[number];

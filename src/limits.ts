@@ -1,0 +1,34 @@
+/** The bounds that several rooms share. Each other one stands where it acts, with its reason as here. */
+
+/**
+ * How long before its opening a sale is put into Redis. Longer than a worker is away for, so that a sale is
+ * there when it opens.
+ */
+export const WARM_UP_AHEAD_MS = 10 * 60 * 1000;
+/** Characters of an operator's reason for a decision: some sentences. The width of the column. */
+export const MAX_DECISION_CHARS = 500;
+/** How long a repeated request finds its first one. A day covers a phone that slept through the sale. */
+export const IDEMPOTENCY_TTL_MS = 24 * 60 * 60 * 1000;
+/** A settled order's projection stays readable in Redis this long; MySQL keeps it for good. */
+export const PROJECTION_TTL_MS = 24 * 60 * 60 * 1000;
+/**
+ * How long after its end a settled sale's data in Redis are still watched, and made again when they are lost:
+ * refunds may put units back on sale. A sale that is not settled is watched until it is.
+ */
+export const WATCHED_AFTER_CLOSE_MS = 3 * 24 * 60 * 60 * 1000;
+/**
+ * An order that is known nowhere is said to be lost so long after its sale's data were made again. Until then
+ * a relay that had read it may bring it back.
+ */
+export const LOST_AFTER_MS = 15_000;
+/** Until when a relay may bring such an order back; the other half is for what it does afterwards. */
+export const BROUGHT_BACK_WITHIN_MS = LOST_AFTER_MS / 2;
+/** Sale ids are part of orderNo: lower case, digits and single dashes, at most 32 characters. */
+export const SALE_ID_PATTERN = /^(?=.{1,32}$)[a-z0-9]+(?:-[a-z0-9]+)*$/;
+/** The name of a deployment that was given none. */
+export const DEFAULT_DEPLOYMENT_NAME = 'holdfast';
+
+/** Times of a sale, in Unix ms: this century. What is beyond it is a mistake. */
+export const MIN_SALE_TIME_MS = Date.UTC(2000, 0, 1);
+
+export const MAX_SALE_TIME_MS = Date.UTC(2100, 0, 1);

@@ -1,0 +1,357 @@
+/** Connections, transactions and SELECT lists, for MySQL 8 and MariaDB 10.11. */
+
+import { setTimeout as delay } from 'node:timers/promises';
+import { createPool, type Pool, type PoolConnection } from 'mysql2/promise';
+import { z } from 'zod';
+
+// The settings of each connection to MySQL: how it reads and writes, and when the server gives it up. A
+// client that vanishes without closing, as when its host loses power, leaves its transaction and its locks
+// to the server, and TCP notices only after two hours. So the server ends a connection that is idle for
+// longer than a living client leaves it.
+
+/** Row locks are held for milliseconds. A transaction that waits longer is rolled back and repeated. */
+const LOCK_WAIT_SECONDS = 3;
+/**
+ * A living client commits or gives up within `STATEMENTS_TIMEOUT_MS`, which is less. MySQL has no such limit:
+ * there a transaction is given up with its connection, after `IDLE_SECONDS`.
+ */
+const IDLE_TRANSACTION_SECONDS = 10;
+/** A living client closes an idle connection after half of it, so it never uses one that is given up. */
+const IDLE_SECONDS = 20;
+/** For one packet that is half read or half written. */
+const PACKET_SECONDS = 10;
+
+/** How long the pool keeps an idle connection. */
+const POOL_IDLE_MS = (IDLE_SECONDS * 1_000) / 2;
+
+/**
+ * Sent ahead of a connection's first statement. READ COMMITTED takes no gap locks, so batches do not block
+ * each other. MariaDB reads what is in the comment, and MySQL does not.
+ */
+const SESSION_SETTINGS = [
+  'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED',
+  `SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',
+     innodb_lock_wait_timeout = ${LOCK_WAIT_SECONDS}, wait_timeout = ${IDLE_SECONDS},
+     net_read_timeout = ${PACKET_SECONDS}, net_write_timeout = ${PACKET_SECONDS}
+     /*M! , idle_transaction_timeout = ${IDLE_TRANSACTION_SECONDS} */`,
+];
+
+const mysqlError = z.object({
+  errno: z.int().optional(),
+  code: z.string().optional(),
+  fatal: z.boolean().optional(),
+});
+
+/** The server's error number; undefined for errors of the connection or of Holdfast's own. */
+function errnoOf(error: unknown): number | undefined {
+  // Node's system errors (ECONNREFUSED …) carry a negative errno.
+  const errno = mysqlError.safeParse(error).data?.errno;
+  return errno !== undefined && errno > 0 ? errno : undefined;
+}
+
+/** What stands in quotes may be a name, or a value, which may have quotes inside. */
+const QUOTED = /'(.*)'/s;
+
+/**
+ * Takes the values out of an error of a statement: mysql2 adds the statement with all of them, and the server
+ * quotes some in its message. Errors go to logs and to the histories of workflows, where no shopper's data
+ * belong.
+ * @param sql the statement with its placeholders
+ */
+function withoutValues(error: unknown, sql: string): unknown {
+  if (!(error instanceof Error) || !('sql' in error)) return error;
+  const { message, stack } = error;
+  // A name that the statement itself has, such as a column's, is no value.
+  const names = new Set(sql.match(/\w+/g));
+  const shown = message.replace(QUOTED, (quoted, inside: string) => (names.has(inside) ? quoted : "'…'"));
+  error.message = shown;
+  if (stack !== undefined) error.stack = stack.replace(message, () => shown);
+  return Object.assign(error, { sql }, 'sqlMessage' in error ? { sqlMessage: shown } : {});
+}
+
+/** 1213 deadlock, 1205 lock wait timeout. */
+function isLockConflict(error: unknown): boolean {
+  const errno = errnoOf(error);
+  return errno === 1213 || errno === 1205;
+}
+
+/** CHECK violated: 3819 in MySQL, 4025 in MariaDB. */
+export function isCheckViolation(error: unknown): boolean {
+  const errno = errnoOf(error);
+  return errno === 3819 || errno === 4025;
+}
+
+/** A column (1060) or key (1061) of that name exists already. */
+export function isDefinedAlready(error: unknown): boolean {
+  const errno = errnoOf(error);
+  return errno === 1060 || errno === 1061;
+}
+
+/** There is no column or key of that name to drop. */
+export function isDroppedAlready(error: unknown): boolean {
+  return errnoOf(error) === 1091;
+}
+
+/** A value does not fit its column: too long, out of range, null, or of the wrong form. */
+export function isInvalidValue(error: unknown): boolean {
+  return [1048, 1264, 1292, 1366, 1406].includes(errnoOf(error) ?? 0);
+}
+
+/**
+ * The failure concerns the server and not a row: it is unreachable, shutting down, full, read-only, out of
+ * connections, or has a lock conflict. A later repeat may succeed; splitting a batch does not help.
+ */
+export function isUnavailable(error: unknown): boolean {
+  const parsed = mysqlError.safeParse(error).data;
+  const errno = errnoOf(error);
+  if (errno === undefined) return parsed?.code !== undefined || parsed?.fatal === true;
+  return (
+    parsed?.fatal === true ||
+    isLockConflict(error) ||
+    [1021, 1040, 1053, 1114, 1203, 1290, 1792, 1927].includes(errno)
+  );
+}
+
+export type { Executor, Pool, PoolConnection };
+
+/** Connections of one process. More would only queue inside a small server. */
+const CONNECTIONS_MAX = 20;
+/** Requests that may wait for a connection. More are refused, so that their callers come back later. */
+const QUEUE_MAX = 500;
+const CONNECT_TIMEOUT_MS = 5_000;
+/** Work that hangs so long is cut off: a stopped server must block no caller and no connection for ever. */
+const STATEMENTS_TIMEOUT_MS = 8_000;
+/** All connections are busy for so long only when MySQL is: the caller had better come back later. */
+const CONNECTION_TIMEOUT_MS = 2_000;
+/** A deadlock is gone at the second try. One that is left after ten has another cause. */
+const TRANSACTION_TRIES = 10;
+
+export function createMysqlPool(url: string): Pool {
+  const pool = createPool({
+    uri: url,
+    connectionLimit: CONNECTIONS_MAX,
+    queueLimit: QUEUE_MAX,
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    idleTimeout: POOL_IDLE_MS,
+    // As many as there are would mean that mysql2 closes none.
+    maxIdle: CONNECTIONS_MAX - 1,
+    gracefulEnd: true,
+    timezone: 'Z',
+    charset: 'utf8mb4',
+    // Count changed rows instead of found ones, which distinguishes a no-op from an insert.
+    flags: ['-FOUND_ROWS'],
+    // An object among the values would otherwise become a part of the SQL.
+    stringifyObjects: true,
+  });
+  pool.pool.on('connection', (connection) => {
+    for (const setting of SESSION_SETTINGS) connection.query(setting, abortOnError(connection));
+  });
+  return pool;
+}
+
+/** Closes a connection without its settings, so that its statement fails and is repeated on another. */
+function abortOnError(connection: { destroy(): void }) {
+  return (error: unknown) => {
+    if (error) connection.destroy();
+  };
+}
+
+/**
+ * Runs `work` in one transaction, and all of it again after a deadlock or lock timeout.
+ * @throws what `work` throws, after a rollback
+ */
+export async function inTransaction<T>(
+  pool: Pool,
+  work: (connection: PoolConnection) => Promise<T>,
+): Promise<T> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await tryTransaction(pool, work);
+    } catch (error) {
+      if (!isLockConflict(error) || attempt === TRANSACTION_TRIES) throw error;
+      // Random pauses let one of two rivals go first.
+      await delay(Math.random() * 10 * attempt);
+    }
+  }
+}
+
+/** Runs `work` in the caller's transaction, or in one of its own where the caller has none. */
+export function atomically<T>(
+  executor: Executor,
+  work: (connection: PoolConnection) => Promise<T>,
+): Promise<T> {
+  return 'getConnection' in executor ? inTransaction(executor, work) : work(executor);
+}
+
+/**
+ * Runs `read` on one moment's state of all tables, without locks: what it reads adds up however many
+ * statements it takes.
+ */
+export function inSnapshot<T>(
+  pool: Pool,
+  read: (connection: PoolConnection) => Promise<T>,
+  workMs = STATEMENTS_TIMEOUT_MS,
+): Promise<T> {
+  const work = async (connection: PoolConnection) => {
+    try {
+      await beginSnapshot(connection);
+      return await read(connection);
+    } finally {
+      await rollBack(connection);
+    }
+  };
+  return withConnection(pool, work, { ...BOUNDS, workMs });
+}
+
+/** Begins a transaction of which each statement sees this moment, not one of its own. */
+export async function beginSnapshot(connection: PoolConnection): Promise<void> {
+  await connection.query('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ');
+  await connection.query('START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY');
+}
+
+function tryTransaction<T>(pool: Pool, work: (connection: PoolConnection) => Promise<T>): Promise<T> {
+  return withConnection(pool, async (connection) => {
+    try {
+      await connection.beginTransaction();
+      const result = await work(connection);
+      await connection.commit();
+      return result;
+    } catch (error) {
+      await rollBack(connection);
+      throw error;
+    }
+  });
+}
+
+/** A connection that cannot roll back is closed, and the server then rolls back. */
+async function rollBack(connection: PoolConnection): Promise<void> {
+  try {
+    await connection.rollback();
+  } catch {
+    connection.destroy();
+  }
+}
+
+/** There was no connection in time, or no answer in time. The work may or may not have happened. */
+class StoreUnavailableError extends Error {
+  override name = 'StoreUnavailableError';
+  readonly code = 'STORE_UNAVAILABLE';
+}
+
+interface Bounds {
+  /** For a connection. */
+  waitMs: number;
+  /** For the work on it. */
+  workMs: number;
+}
+
+const BOUNDS: Bounds = { waitMs: CONNECTION_TIMEOUT_MS, workMs: STATEMENTS_TIMEOUT_MS };
+
+/**
+ * Runs `work` on a connection of its own, for a bounded time. A connection whose work is not done by then is
+ * closed.
+ * @throws StoreUnavailableError
+ */
+export async function withConnection<T>(
+  pool: Pool,
+  work: (connection: PoolConnection) => Promise<T>,
+  { waitMs, workMs }: Bounds = BOUNDS,
+): Promise<T> {
+  const connection = await takeConnection(pool, waitMs);
+  try {
+    return await within(workMs, work(connection), () => connection.destroy());
+  } finally {
+    connection.release();
+  }
+}
+
+/**
+ * Waits for a connection for a bounded time; one that comes too late goes back.
+ * @throws StoreUnavailableError
+ */
+export function takeConnection(pool: Pool, waitMs = CONNECTION_TIMEOUT_MS): Promise<PoolConnection> {
+  const coming = pool.getConnection().catch((cause: unknown) => {
+    throw new StoreUnavailableError('MySQL cannot be reached, or too many wait for it', { cause });
+  });
+  return within(waitMs, coming, () => {
+    coming.then((late) => late.release()).catch(() => {});
+  });
+}
+
+/**
+ * The promises of a destroyed mysql2 connection never settle, so the time-out does not wait for them.
+ * @throws StoreUnavailableError
+ */
+export function within<T>(timeoutMs: number, answer: Promise<T>, onTimeout: () => void): Promise<T> {
+  return new Promise((resolve, reject) => {
+    let isSettled = false;
+    const giveUp = () => {
+      if (isSettled) return;
+      onTimeout();
+      reject(new StoreUnavailableError(`MySQL did not answer within ${timeoutMs} ms`));
+    };
+    // An answer that came while this process stalled is read first.
+    const timer = setTimeout(() => setImmediate(giveUp), timeoutMs);
+    const settle = () => {
+      isSettled = true;
+      clearTimeout(timer);
+    };
+    answer.then(resolve, reject).finally(settle);
+  });
+}
+
+/** Whether MySQL answers a statement within so long, where as much again may be spent on a connection. */
+export async function isAnswering(pool: Pool, withinMs: number): Promise<boolean> {
+  const probe = (connection: PoolConnection) => connection.query('DO 1');
+  return withConnection(pool, probe, { waitMs: withinMs, workMs: withinMs }).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** The pool, or a connection inside a transaction. */
+type Executor = Pool | PoolConnection;
+
+function execute(executor: Executor, sql: string, values: unknown[]): Promise<unknown[]> {
+  const query = (connection: PoolConnection): Promise<unknown[]> =>
+    connection.query(sql, values).catch((error: unknown) => {
+      throw withoutValues(error, sql);
+    });
+  return 'getConnection' in executor ? withConnection(executor, query) : query(executor);
+}
+
+const rowsResult = z.array(z.unknown());
+
+const writeResult = z.object({ affectedRows: z.int() });
+
+/**
+ * Runs a SELECT; returns its rows, each parsed.
+ * @param row made once, not for each call: that costs more than the statement
+ */
+export async function selectRows<T extends z.ZodType>(
+  executor: Executor,
+  row: T,
+  sql: string,
+  values: unknown[] = [],
+): Promise<z.infer<T>[]> {
+  const [rows] = await execute(executor, sql, values);
+  // The rows one by one, because making a schema costs more than parsing by it.
+  return rowsResult.parse(rows).map((found) => row.parse(found));
+}
+
+/** Runs a writing statement; returns the number of affected rows. */
+export async function modify(executor: Executor, sql: string, values: unknown[] = []): Promise<number> {
+  const [result] = await execute(executor, sql, values);
+  return writeResult.parse(result).affectedRows;
+}
+
+export function selectList(
+  { shape }: { shape: Record<string, unknown> },
+  expressions: Readonly<Record<string, string>> = {},
+): string {
+  const columnOf = (name: string): string =>
+    name.replace(/AtMs$/, 'At').replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  return Object.keys(shape)
+    .map((name) => `${expressions[name] ?? columnOf(name)} AS ${name}`)
+    .join(', ');
+}

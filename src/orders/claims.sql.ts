@@ -1,0 +1,275 @@
+/** Claims of orders whose workflow is due to be started or signalled: taken, completed or released. */
+
+import { z } from 'zod';
+import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../mysql/connection.ts';
+import { now, takeLease } from '../mysql/leases.ts';
+import { park } from '../parked/parked.sql.ts';
+import { CLOSING_REASONS, FINAL_STATUSES, isTooLateToBegin } from './order.ts';
+import { selectOrders, type StoredOrder } from './rows.sql.ts';
+
+const orderNoRow = z.object({ order_no: z.string() });
+const parkedRow = z.object({ parked_id: z.int() });
+const openRow = z.object({
+  order_no: z.string(),
+  deadline: z.date(),
+  waiting: z.coerce.boolean(),
+  overdue: z.coerce.boolean(),
+});
+
+/** Where a walk over the open orders stands. */
+export interface OrderCursor {
+  orderNo: string;
+  /** Unix time in ms. */
+  deadlineMs: number;
+}
+
+/** An open order, as a walk over them sees it. */
+export interface OpenOrder extends OrderCursor {
+  /** Its workflow has begun, and nothing is due or claimed: the workflow alone will go on. */
+  isWaiting: boolean;
+  /** Its workflow should have ended it long ago. */
+  isOverdue: boolean;
+}
+
+/** How long a claim lasts. A relay completes it within seconds; after this time another relay may take it. */
+export const CLAIM_MS = 30_000;
+/** The time that a workflow's slow steps may take. */
+const OVERDUE_GRACE_MS = 5 * 60_000;
+/**
+ * Half a payment window and the grace after its deadline, the workflow of an order should have ended it. The
+ * window runs from the workflow's start, which may be a third of a window later than the reservation.
+ */
+export const IS_OVERDUE = `deadline < NOW(3)
+  - INTERVAL (payment_window_ms DIV 2 + ${OVERDUE_GRACE_MS}) * 1000 MICROSECOND`;
+/** Its workflow has begun, and nothing of it is due or claimed. */
+const IS_WAITING = 'engine_due_at IS NULL AND workflow_started_at IS NOT NULL';
+
+/**
+ * Claims up to `limit` orders: those with a payment, then those that someone wants cancelled, then the
+ * longest due. Each is the caller's until `complete` or `release`, or until the claim runs out. Of the
+ * others those that it is too late to begin are due no more: they are ended without a workflow.
+ * @param startsMax how many of them may be neither paid nor to be cancelled
+ * @param nowMs by Redis' clock (Unix ms), which made their deadlines
+ */
+export function take(
+  pool: Pool,
+  limit: number,
+  startsMax = limit,
+  nowMs = Date.now(),
+): Promise<StoredOrder[]> {
+  return inTransaction(pool, async (connection) => {
+    const claimed: StoredOrder[] = [];
+    for (const rank of URGENT) {
+      const left = limit - claimed.length;
+      if (left > 0) claimed.push(...(await selectDue(connection, rank, left)));
+    }
+    const starts = await selectStarts(connection, Math.min(limit - claimed.length, startsMax), nowMs);
+    claimed.push(...starts);
+    if (claimed.length > 0) await takeLease(connection, LEASED, claimed.map(orderNoOf), CLAIM_MS);
+    if (starts.length > 0)
+      await modify(connection, 'UPDATE orders SET start_tried_at = NOW(3) WHERE order_no IN (?)', [
+        starts.map(orderNoOf),
+      ]);
+    return claimed;
+  });
+}
+
+/**
+ * Ends the claims of orders whose workflow was started or signalled. One that was ended without a
+ * workflow since it was claimed is due once more: its workflow is to be signalled.
+ */
+export async function complete(pool: Pool, orders: readonly StoredOrder[]): Promise<void> {
+  if (orders.length === 0) return;
+  // A payment that came since then changed the version, and made the order due again. The numbers stand
+  // alone as well, because MariaDB finds no index for pairs and would lock every order there ever was.
+  const orderNos = orders.map(orderNoOf);
+  const unchanged = orders.map(({ order, state }) => [order.orderNo, state.version]);
+  await inTransaction(pool, async (connection) => {
+    await modify(
+      connection,
+      `UPDATE orders SET engine_due_at = NULL,
+             workflow_started_at = IF(${HAS_NO_WORKFLOW}, NULL, COALESCE(workflow_started_at, NOW(3)))
+           WHERE order_no IN (?) AND (order_no, version) IN (?)`,
+      [orderNos, unchanged],
+    );
+    await modify(
+      connection,
+      `UPDATE orders SET engine_due_at = NOW(3)
+           WHERE order_no IN (?) AND (order_no, version) NOT IN (?) AND ${HAS_NO_WORKFLOW}`,
+      [orderNos, unchanged],
+    );
+  });
+}
+
+/**
+ * Ends the claims of orders whose workflow could not be started or signalled; they are due again at once.
+ */
+export async function release(pool: Pool, orders: readonly StoredOrder[]): Promise<void> {
+  if (orders.length === 0) return;
+  await inTransaction(pool, (connection) =>
+    modify(
+      connection,
+      'UPDATE orders SET engine_due_at = ? WHERE order_no IN (?) AND engine_due_at IS NOT NULL',
+      [now, orders.map(orderNoOf)],
+    ),
+  );
+}
+
+/** Up to `limit` open orders after this one, by their deadlines. */
+export async function listOpen(
+  pool: Pool,
+  after: OrderCursor | undefined,
+  limit: number,
+): Promise<OpenOrder[]> {
+  const deadline = new Date(after?.deadlineMs ?? 0);
+  // What an order waits for is read and not searched by, so that a backlog is walked in pages too. The
+  // first condition on the deadline is the range of the index.
+  const rows = await selectRows(
+    pool,
+    openRow,
+    `SELECT order_no, deadline, ${IS_WAITING} AS waiting, ${IS_OVERDUE} AS overdue
+         FROM orders WHERE status = 'awaiting_payment' AND deadline >= ? AND (deadline > ? OR order_no > ?)
+         ORDER BY deadline, order_no LIMIT ?`,
+    [deadline, deadline, after?.orderNo ?? '', limit],
+  );
+  return rows.map((row) => ({
+    orderNo: row.order_no,
+    deadlineMs: row.deadline.getTime(),
+    isWaiting: row.waiting,
+    isOverdue: row.overdue,
+  }));
+}
+
+/**
+ * Makes open orders due whose workflow has been lost, unless they are due or claimed by now.
+ * @returns those that are due by this call
+ */
+export function requeue(pool: Pool, orderNos: readonly string[]): Promise<string[]> {
+  return orderNos.length === 0
+    ? Promise.resolve([])
+    : inTransaction(pool, async (connection) => {
+        const rows = await selectRows(
+          connection,
+          orderNoRow,
+          `SELECT order_no FROM orders WHERE order_no IN (?) AND status = 'awaiting_payment'
+                 AND ${IS_WAITING} FOR UPDATE`,
+          [orderNos],
+        );
+        const lost = rows.map((row) => row.order_no);
+        if (lost.length > 0)
+          await modify(connection, 'UPDATE orders SET engine_due_at = NOW(3) WHERE order_no IN (?)', [lost]);
+        return lost;
+      });
+}
+
+/**
+ * Parks an order whose workflow should have ended it long ago. Under the lock of its row, which its end
+ * takes too and then unparks it; one that has ended, is due or claimed by now is left alone.
+ * @returns whether it is parked
+ */
+export function parkStuck(pool: Pool, orderNo: string): Promise<boolean> {
+  return inTransaction(pool, async (connection) => {
+    const stuck = await selectRows(
+      connection,
+      orderNoRow,
+      `SELECT order_no FROM orders WHERE order_no = ? AND status = 'awaiting_payment' AND ${IS_WAITING}
+             AND ${IS_OVERDUE} FOR UPDATE`,
+      [orderNo],
+    );
+    if (stuck.length === 0) return false;
+    const reason = 'its workflow runs, long past its deadline';
+    await park(connection, 'order', orderNo, reason, { cause: 'workflow_stuck', inputs: { orderNo } });
+    return true;
+  });
+}
+
+/**
+ * Ends the parking of orders that were parked as stuck though they had ended. An end is final, so nothing
+ * is locked.
+ * @param limit of those that are looked after by one call
+ */
+export async function unparkEnded(pool: Pool, limit: number): Promise<void> {
+  const ended = await selectRows(
+    pool,
+    parkedRow,
+    // In this order, as few are parked.
+    `SELECT STRAIGHT_JOIN p.parked_id FROM parked p JOIN orders o ON o.order_no = p.reference
+         WHERE p.resolved_at IS NULL AND p.kind = 'order' AND p.cause = 'workflow_stuck' AND o.status IN (?)
+         ORDER BY p.parked_id LIMIT ?`,
+    [FINAL_STATUSES, limit],
+  );
+  if (ended.length === 0) return;
+  await modify(
+    pool,
+    `UPDATE parked SET resolved_at = NOW(3), settled_by = 'rules'
+         WHERE parked_id IN (?) AND resolved_at IS NULL AND cause = 'workflow_stuck'`,
+    [ended.map((row) => row.parked_id)],
+  );
+}
+
+const LEASED = { table: 'orders', key: 'order_no', until: 'engine_due_at' };
+const orderNoOf = ({ order }: StoredOrder): string => order.orderNo;
+
+const NOT_CLOSING = 'closing_reason IS NULL';
+/** Not `IS NOT NULL`, by which the index would read all that were ever cancelled. */
+const CLOSING = `closing_reason IN (${CLOSING_REASONS.map((reason) => `'${reason}'`).join(', ')})`;
+/**
+ * Which orders Temporal is to learn of first. Each is a range of the index `orders_due` in its own order, so
+ * that only as many rows are read and locked as are claimed.
+ */
+const URGENT = [
+  `payment = 'received' AND ${NOT_CLOSING} AND engine_due_at <= NOW(3) ORDER BY engine_due_at`,
+  `payment = 'received' AND ${CLOSING} AND engine_due_at <= NOW(3) ORDER BY closing_reason, engine_due_at`,
+  `payment = 'none' AND ${CLOSING} AND engine_due_at <= NOW(3) ORDER BY closing_reason, engine_due_at`,
+];
+const START = `payment = 'none' AND ${NOT_CLOSING} AND engine_due_at <= NOW(3) ORDER BY engine_due_at`;
+
+/** It was ended without a workflow, and Redis or a workflow that was started meanwhile may not know it. */
+const HAS_NO_WORKFLOW = `(status = 'cancelled' AND end_begun_at IS NOT NULL)`;
+/** What is left to the end without a workflow by one call. After a peak some hundred thousand orders are. */
+const LEFT_MAX = 2_000;
+
+const startRow = z
+  .object({
+    order_no: z.string(),
+    reserved_at: z.date(),
+    payment_window_ms: z.int(),
+    workflow_started_at: z.date().nullable(),
+  })
+  .transform((row) => ({
+    orderNo: row.order_no,
+    reservedAtMs: row.reserved_at.getTime(),
+    paymentWindowMs: row.payment_window_ms,
+    hasBegun: row.workflow_started_at !== null,
+  }));
+
+/** Those that are due longest come first, and so those that it is too late to begin. */
+async function selectStarts(
+  connection: PoolConnection,
+  limit: number,
+  nowMs: number,
+): Promise<StoredOrder[]> {
+  if (limit <= 0) return [];
+  const isLate = ({ order, windowEndsAtMs }: StoredOrder) =>
+    windowEndsAtMs === undefined && isTooLateToBegin(order, nowMs);
+  const due = await selectDue(connection, START, limit);
+  if (!due.some(isLate)) return due;
+  const first = await selectRows(
+    connection,
+    startRow,
+    `SELECT order_no, reserved_at, payment_window_ms, workflow_started_at FROM orders
+     WHERE ${START} LIMIT ? FOR UPDATE SKIP LOCKED`,
+    [LEFT_MAX],
+  );
+  const late = first.filter((order) => !order.hasBegun && isTooLateToBegin(order, nowMs));
+  if (late.length > 0)
+    await modify(connection, 'UPDATE orders SET engine_due_at = NULL WHERE order_no IN (?)', [
+      late.map(({ orderNo }) => orderNo),
+    ]);
+  return (await selectDue(connection, START, limit)).filter((stored) => !isLate(stored));
+}
+
+/** Skips rows that other relays are claiming. */
+function selectDue(connection: PoolConnection, rank: string, limit: number): Promise<StoredOrder[]> {
+  return selectOrders(connection, `${rank} LIMIT ? FOR UPDATE SKIP LOCKED`, [limit]);
+}

@@ -1,0 +1,392 @@
+/**
+ * Holds and projections in Redis: takes stock for an order, sells it, gives it back, and shows the order's
+ * state.
+ */
+
+import assert from 'node:assert/strict';
+import { z } from 'zod';
+import { BROUGHT_BACK_WITHIN_MS, IDEMPOTENCY_TTL_MS, PROJECTION_TTL_MS } from '../limits.ts';
+import type { RedisClient } from '../redis/connection.ts';
+import { epochOf, orderKeys } from '../redis/keys.ts';
+import { run, defineScript, replyInt } from '../redis/script.ts';
+import { fingerprintOf, carriedText, type Order, jsonText } from './content.ts';
+import { holdEpochOf, parseOrderNo, type GiveBack, type OrderState } from './order.ts';
+import {
+  hashOf,
+  ORDER_FIELDS,
+  toReservedOrder,
+  type ReservedOrder,
+  toReservedOrderIfWhole,
+  assertEachSkuOnce,
+  createReserve,
+} from './reserve.redis.ts';
+
+/** The state of a hold, or why it was not changed. */
+const holdReply = z
+  .tuple([z.enum(['sold', 'released', 'returned', 'absent', 'lost', 'sale-absent'])])
+  .transform(([state]) => state);
+
+const reserveAgainReply = z.union([
+  z.tuple([z.enum(['sale-absent', 'too-late'])]).transform(([kind]) => ({ kind })),
+  z.tuple([z.literal('reserved'), replyInt]).transform(([kind, epoch]) => ({ kind, epoch })),
+  z
+    .tuple([z.literal('known'), z.enum(['held', 'sold', 'released', 'returned', 'absent']), replyInt])
+    .transform(([kind, hold, epoch]) => ({ kind, hold, epoch })),
+  z.tuple([z.enum(['unknown-sku', 'sold-out']), z.string()]).transform(([kind, sku]) => ({ kind, sku })),
+]);
+
+const giveBackReply = z.union([
+  z.tuple([z.enum(['returned', 'held', 'released', 'sale-absent'])]).transform(([kind]) => ({ kind })),
+  z.tuple([z.literal('not-sold'), z.string()]).transform(([kind, sku]) => ({ kind, sku })),
+]);
+
+/** For each order the values of its fields, not judged yet; false for an order that is no hash. */
+const ordersJson = jsonText(
+  z.array(z.custom<unknown[] | false>((value) => value === false || Array.isArray(value))),
+);
+
+/** With the sale's epoch where Redis can be believed about it. */
+const lookUpOrdersReply = z.union([
+  z.tuple([z.literal('certain'), replyInt, ordersJson]).transform(([, epoch, orders]) => ({ epoch, orders })),
+  z.tuple([z.literal('doubtful'), ordersJson]).transform(([, orders]) => ({ epoch: undefined, orders })),
+]);
+
+/** One an order. */
+export const projectReply = z.array(z.enum(['projected', 'stale', 'absent']));
+
+export const reserveAgainScript = defineScript({
+  file: 'reserve-again',
+  keys: ['sale', 'stock', 'limits', 'order', 'idem', 'outbox', 'deadlines', 'restored', 'ticket', 'moves'],
+  args: [
+    'orderNo',
+    'epoch',
+    'saleId',
+    'userId',
+    'idempotencyKey',
+    'fingerprint',
+    'idempotencyTtlMs',
+    'items',
+    'total',
+    'currency',
+    'reservedAtMs',
+    'paymentWindowMs',
+    'carried',
+    'ticketEndsAtMs',
+    'lostEpoch',
+    'lateAfterMs',
+  ],
+  reply: reserveAgainReply,
+});
+
+export const confirmScript = defineScript({
+  file: 'confirm',
+  keys: ['order', 'stock', 'deadlines', 'sale', 'moves'],
+  args: ['orderNo', 'epoch', 'projectionTtlMs'],
+  reply: holdReply,
+});
+
+export const releaseScript = defineScript({
+  file: 'release',
+  keys: ['order', 'stock', 'limits', 'deadlines', 'sale', 'moves'],
+  args: ['orderNo', 'epoch', 'projectionTtlMs'],
+  reply: holdReply,
+});
+
+export const giveBackScript = defineScript({
+  file: 'give-back',
+  keys: ['order', 'stock', 'limits', 'returns', 'sale'],
+  args: ['orderNo', 'epoch', 'userId', 'items', 'isLimitAsked', 'isStockAsked', 'part'],
+  reply: giveBackReply,
+});
+
+export const projectScript = defineScript({
+  file: 'project',
+  keys: [],
+  keyList: 'order',
+  args: ['version', 'status', 'payment', 'reason', 'refunded'],
+  reply: projectReply,
+});
+
+export const lookUpOrdersScript = defineScript({
+  file: 'look-up-orders',
+  keys: ['sale'],
+  keyList: 'order',
+  args: [],
+  repeated: ['field'],
+  reply: lookUpOrdersReply,
+});
+
+/**
+ * What Redis has of an order. Uncertain: it may be older than what was answered before, or missing although
+ * the order was accepted, because Redis started again or another took over.
+ */
+export interface OrderLook {
+  found: ReservedOrder | undefined;
+  isCertain: boolean;
+}
+
+/** Orders of one call, which keeps all others from Redis for an eighth of a millisecond. */
+const TOGETHER_MAX = 16;
+
+/** Someone who waits for an order. */
+interface Asker {
+  orderNo: string;
+  orderKey: string;
+  resolve: (look: OrderLook) => void;
+  reject: (error: unknown) => void;
+}
+
+/**
+ * Those who ask within one turn of the event loop share a call: Redis proves once for all of them that it is
+ * the server that the sale's data were made on, and the cost of a call is shared too. The call is made after
+ * all of them have asked, so no answer is older than its question.
+ */
+function createOrderLookUp(redis: RedisClient) {
+  /** By the key of their sale. */
+  const askers = new Map<string, Asker[]>();
+
+  async function askTogether(sale: string): Promise<void> {
+    const together = askers.get(sale) ?? [];
+    askers.delete(sale);
+    if (together.length === 0) return;
+    try {
+      const { epoch, orders } = await run(redis, lookUpOrdersScript, {
+        keys: { sale },
+        keyList: together.map(({ orderKey }) => orderKey),
+        args: {},
+        repeated: FIELDS,
+      });
+      for (const [i, asker] of together.entries()) answer(asker, orders[i] ?? false, epoch);
+    } catch (error) {
+      for (const { reject } of together) reject(error);
+    }
+  }
+
+  /** @throws where Redis does not answer, or has something else than an order */
+  return async function lookUp(orderNo: string): Promise<OrderLook> {
+    const { sale, order: orderKey } = orderKeys(orderNo);
+    return new Promise((resolve, reject) => {
+      const together = askers.get(sale) ?? [];
+      if (together.push({ orderNo, orderKey, resolve, reject }) === 1) {
+        askers.set(sale, together);
+        setImmediate(() => void askTogether(sale));
+      }
+      if (together.length === TOGETHER_MAX) void askTogether(sale);
+    });
+  };
+}
+
+const FIELDS = ORDER_FIELDS.map((field) => ({ field }));
+const [SALE_ID, EPOCH] = [ORDER_FIELDS.indexOf('sale_id'), ORDER_FIELDS.indexOf('epoch')];
+
+/**
+ * @param values false: what Redis has is no order
+ * @param epoch of the sale; undefined: the server is not the one that its data were made on
+ */
+function answer(
+  { orderNo, resolve, reject }: Asker,
+  values: readonly unknown[] | false,
+  epoch?: number,
+): void {
+  try {
+    if (!values) throw new SyntaxError(`what Redis has is no order: ${orderNo}`);
+    const found = values[SALE_ID] ? toReservedOrder(orderNo, hashOf(values)) : undefined;
+    resolve({ found, isCertain: Number(values[EPOCH] || epochOf(orderNo)) === epoch });
+  } catch (error) {
+    reject(error);
+  }
+}
+
+/** Orders read whole by one script: about two milliseconds of Redis. */
+const READ_AT_ONCE = 250;
+/** Orders that one script projects: as long. */
+const PROJECTED_AT_ONCE = 500;
+
+export type { ReservedOrder } from './reserve.redis.ts';
+
+/** What `confirm` and `release` found; see `lua/confirm.lua`. */
+export type HoldOutcome = z.infer<typeof holdReply>;
+
+/** See `lua/reserve-again.lua`. */
+export type ReserveAgainOutcome = z.infer<typeof reserveAgainReply>;
+
+/** See `lua/give-back.lua`. Only `held` can become another outcome later. */
+type GiveBackOutcome = z.infer<typeof giveBackReply>;
+
+export type Reservations = ReturnType<typeof createReservations>;
+
+/**
+ * @param storesPerSecond orders that MySQL stores per second, all workers together; bounds the outboxes.
+ */
+export function createReservations(redis: RedisClient, options: { storesPerSecond: number }) {
+  /** As `project`, for orders of one sale shard that have the same state, in one round trip. */
+  async function projectAll(
+    orderNos: readonly string[],
+    state: OrderState,
+  ): Promise<z.infer<typeof projectReply>> {
+    const replies = await Promise.all(
+      pagesOf(orderNos, PROJECTED_AT_ONCE).map((page) =>
+        run(redis, projectScript, {
+          keys: {},
+          keyList: page.map((orderNo) => orderKeys(orderNo).order),
+          // Redis has no null: empty means none.
+          args: { ...state, reason: state.reason ?? '', refunded: state.refunded ?? 0 },
+        }),
+      ),
+    );
+    return replies.flat();
+  }
+
+  return {
+    ...createReserve(redis, options),
+
+    /** held → sold. Idempotent. */
+    confirm: (orderNo: string): Promise<HoldOutcome> =>
+      run(redis, confirmScript, {
+        keys: orderKeys(orderNo),
+        args: { orderNo, epoch: epochOf(orderNo), projectionTtlMs: PROJECTION_TTL_MS },
+      }),
+
+    /** held → released. Idempotent. Only after MySQL has committed the order's end. */
+    release: (orderNo: string): Promise<HoldOutcome> =>
+      run(redis, releaseScript, {
+        keys: orderKeys(orderNo),
+        args: { orderNo, epoch: epochOf(orderNo), projectionTtlMs: PROJECTION_TTL_MS },
+      }),
+
+    /**
+     * Holds stock for an order that was accepted before and that no store knows any more, or whose hold is
+     * of an older epoch, and queues it. Idempotent.
+     * @param lostHold MySQL has refused the hold that the order has, so Redis must have a newer epoch.
+     *   `knownForMs`: for how long Temporal has known the order, which is not answered as lost meanwhile.
+     *   Without `lostHold` an order may also come back that was answered as lost, as its money does
+     * @throws when Redis is away or full: nothing is decided
+     */
+    async reserveAgain(order: Order, lostHold?: { knownForMs: number }): Promise<ReserveAgainOutcome> {
+      const { orderNo, items, userId, idempotencyKey, ticket } = order;
+      assertEachSkuOnce(items);
+      const keys = orderKeys(orderNo);
+      const outcome = await run(redis, reserveAgainScript, {
+        keys: {
+          ...keys,
+          idem: keys.idem(userId, idempotencyKey),
+          ticket: keys.ticket(ticket?.id ?? ''),
+        },
+        args: {
+          ...order,
+          epoch: epochOf(orderNo),
+          items: JSON.stringify(items),
+          carried: carriedText.inRedis.write(order),
+          ticketEndsAtMs: ticket?.endsAtMs ?? 0,
+          lostEpoch: holdEpochOf(order),
+          lateAfterMs: lostHold ? BROUGHT_BACK_WITHIN_MS + lostHold.knownForMs : '',
+          fingerprint: fingerprintOf(order),
+          idempotencyTtlMs: IDEMPOTENCY_TTL_MS,
+        },
+      });
+      // The rebuild has begun in MySQL, and not yet in Redis.
+      const isBehind = lostHold && 'epoch' in outcome && outcome.epoch <= holdEpochOf(order);
+      return isBehind ? { kind: 'sale-absent' } : outcome;
+    },
+
+    /**
+     * Stock sold → returned, the user's allowance, or both, each once a part. Only after MySQL has committed
+     * it.
+     */
+    giveBack: ({ orderNo, userId, part, items, limit, stock }: GiveBack): Promise<GiveBackOutcome> =>
+      run(redis, giveBackScript, {
+        keys: orderKeys(orderNo),
+        args: {
+          orderNo,
+          epoch: epochOf(orderNo),
+          userId,
+          items: JSON.stringify(items),
+          isLimitAsked: limit,
+          isStockAsked: stock,
+          part,
+        },
+      }),
+
+    /** Copies a state from MySQL for pollers; an older version changes nothing. */
+    async project(orderNo: string, state: OrderState): Promise<z.infer<typeof projectReply>[number]> {
+      const [reply] = await projectAll([orderNo], state);
+      assert(reply !== undefined, 'a reply for each order');
+      return reply;
+    },
+
+    projectAll,
+
+    /** The order as accepted and its projection; undefined when Redis does not have it (any more). */
+    async readOrder(orderNo: string): Promise<ReservedOrder | undefined> {
+      const hash = await redis.hgetall(orderKeys(orderNo).order);
+      return hash['sale_id'] === undefined ? undefined : toReservedOrder(orderNo, hash);
+    },
+
+    /** As `readOrder`, with whether Redis can be believed; those of one moment together. */
+    lookUp: createOrderLookUp(redis),
+
+    /**
+     * As `readOrder`, for orders of one sale shard in one round trip. Undefined also for what is no order
+     * number, and for an order that Redis has only in part or as another type.
+     */
+    async readOrders(orderNos: readonly string[]): Promise<(ReservedOrder | undefined)[]> {
+      const known = orderNos.filter((orderNo) => parseOrderNo(orderNo));
+      const [first] = known;
+      if (first === undefined) return orderNos.map(() => undefined);
+      const read = (page: readonly string[]) =>
+        run(redis, lookUpOrdersScript, {
+          keys: orderKeys(first),
+          keyList: page.map((orderNo) => orderKeys(orderNo).order),
+          args: {},
+          repeated: ORDER_FIELDS.map((field) => ({ field })),
+        });
+      const orders = (await Promise.all(pagesOf(known, READ_AT_ONCE).map(read))).flatMap(
+        (page) => page.orders,
+      );
+      const found = new Map(known.map((orderNo, i) => [orderNo, toReservedOrderIfWhole(orderNo, orders[i])]));
+      return orderNos.map((orderNo) => found.get(orderNo));
+    },
+  };
+}
+
+function pagesOf(orderNos: readonly string[], pageSize: number): string[][] {
+  const count = Math.ceil(orderNos.length / pageSize);
+  return Array.from({ length: count }, (_, i) => orderNos.slice(i * pageSize, (i + 1) * pageSize));
+}
+
+/** The state of an order as MySQL has it. */
+export interface OrderChange {
+  orderNo: string;
+  state: OrderState;
+}
+
+type Replies = Awaited<ReturnType<Reservations['projectAll']>>;
+
+/** @returns a reply for each, in no order */
+export async function projectChanges(
+  reservations: Pick<Reservations, 'projectAll'>,
+  changes: readonly OrderChange[],
+): Promise<Replies> {
+  const replies = await Promise.all(
+    groupAlike(changes).map((alike) =>
+      reservations.projectAll(
+        alike.map(({ orderNo }) => orderNo),
+        alike[0].state,
+      ),
+    ),
+  );
+  return replies.flat();
+}
+
+/** Of orders that were stored just now it is nearly always one group. */
+function groupAlike<T extends OrderChange>(changes: readonly T[]): [T, ...T[]][] {
+  const groups = new Map<string, [T, ...T[]]>();
+  for (const change of changes) {
+    const { status, version, payment, reason, refunded } = change.state;
+    const key = `${orderKeys(change.orderNo).sale} ${status} ${version} ${payment} ${reason} ${refunded}`;
+    const group = groups.get(key);
+    if (group) group.push(change);
+    else groups.set(key, [change]);
+  }
+  return [...groups.values()];
+}

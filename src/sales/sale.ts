@@ -1,0 +1,255 @@
+/** A sale: what the shop says of it, how it may change, and how an event shows it. */
+
+import { z } from 'zod';
+import { SALE_ID_PATTERN, MIN_SALE_TIME_MS, MAX_SALE_TIME_MS } from '../limits.ts';
+import { MAX_UNIT_PRICE, skuSchema, metadataSchema, referenceSchema } from '../orders/content.ts';
+
+/** Sales in a page of those that Redis has: a relay reads one each second, and more are rarely there. */
+export const IN_REDIS_PAGE = 1_000;
+
+/** Units of one SKU on sale; fits MySQL's INT UNSIGNED with room. */
+const MAX_SKU_TOTAL = 10_000_000;
+
+/** SKUs of one sale. Warm-up and the sale's page handle them in one reply. */
+const MAX_SALE_SKUS = 200;
+
+/** How long a shopper may take to pay unless the sale says otherwise. */
+export const DEFAULT_PAYMENT_WINDOW_MS = 30 * 60 * 1000;
+
+/** The longest payment window. A hold of more than a day would be a reservation, not a checkout. */
+export const MAX_PAYMENT_WINDOW_MS = 24 * 60 * 60 * 1000;
+
+/** Control characters, invisible ones, and halves of a pair that stand alone. */
+const UNPRINTABLE = /\p{C}/u;
+const nameSchema = z
+  .string()
+  .min(1)
+  .max(200)
+  .refine((text) => !UNPRINTABLE.test(text), 'printable characters only');
+
+/** Of the codes with an X that are money; the others are metals, units of account, tests, or nothing. */
+const SHARED_CURRENCIES = ['XAF', 'XCD', 'XCG', 'XOF', 'XPF'];
+const CURRENCIES = new Set(Intl.supportedValuesOf('currency'));
+
+function isCurrency(code: string): boolean {
+  return CURRENCIES.has(code) && (!code.startsWith('X') || SHARED_CURRENCIES.includes(code));
+}
+
+const saleSku = z.strictObject({
+  sku: skuSchema,
+  name: nameSchema,
+  /** Minor units of the sale's currency. Never 0, because only a payment makes an order `paid`. */
+  unitPrice: z.int().min(1).max(MAX_UNIT_PRICE),
+  /** Units on sale. */
+  total: z.int().min(0).max(MAX_SKU_TOTAL),
+  /** Units one user may hold or own at a time; null: no limit. */
+  limitPerUser: z.int().min(1).max(MAX_SKU_TOTAL).nullable().default(null),
+  reference: referenceSchema.optional(),
+  metadata: metadataSchema.optional(),
+});
+
+export const saleSchema = z
+  .strictObject({
+    saleId: z.string().regex(SALE_ID_PATTERN),
+    name: nameSchema,
+    /** ISO 4217. */
+    currency: z.string().refine(isCurrency, 'a currency of ISO 4217 that is in use'),
+    /** Unix time in ms. */
+    opensAtMs: z.int().min(MIN_SALE_TIME_MS).max(MAX_SALE_TIME_MS),
+    closesAtMs: z.int().min(MIN_SALE_TIME_MS).max(MAX_SALE_TIME_MS),
+    paused: z.boolean(),
+    /** How long a shopper may take to pay, in ms. */
+    paymentWindowMs: z.int().min(1_000).max(MAX_PAYMENT_WINDOW_MS),
+    /** Whether the user of a refunded order may buy as much again. */
+    refundRestoresLimit: z.boolean().default(true),
+    /** Units of all SKUs together that one user may hold or own at a time; null: no limit. */
+    limitPerUser: z.int().min(1).max(MAX_SKU_TOTAL).nullable().default(null),
+    /** Whether an order must carry a ticket of the shop's. */
+    ticketRequired: z.boolean().default(false),
+    reference: referenceSchema.optional(),
+    metadata: metadataSchema.optional(),
+    skus: z
+      .array(saleSku)
+      .min(1)
+      .max(MAX_SALE_SKUS)
+      .refine((skus) => new Set(skus.map(({ sku }) => sku)).size === skus.length, 'each SKU once'),
+  })
+  .refine((sale) => sale.opensAtMs < sale.closesAtMs, {
+    message: 'a sale opens before it closes',
+    path: ['closesAtMs'],
+  });
+
+export type Sale = z.infer<typeof saleSchema>;
+
+/** Of a sale that shoppers may know of. Closed is final. */
+export const SALE_STATES = ['scheduled', 'open', 'paused', 'closed'] as const;
+export type SaleState = (typeof SALE_STATES)[number];
+
+/** A pause also keeps a sale from opening. @param nowMs by the clock of the store that has the sale */
+export function saleStateOf(
+  { opensAtMs, closesAtMs, paused }: Pick<Sale, 'opensAtMs' | 'closesAtMs' | 'paused'>,
+  nowMs: number,
+): SaleState {
+  if (nowMs >= closesAtMs) return 'closed';
+  if (paused) return 'paused';
+  return nowMs < opensAtMs ? 'scheduled' : 'open';
+}
+
+/** One SKU's units; in each store `total = available + held + sold` at every instant. */
+export interface StockCount {
+  sku: string;
+  total: number;
+  available: number;
+  held: number;
+  sold: number;
+}
+
+// A sale as its shop sees it: in the answers of the back office, and in events.
+
+export const SHOP_SALE_STATES = ['draft', ...SALE_STATES, 'archived'] as const;
+export type ShopSaleState = (typeof SHOP_SALE_STATES)[number];
+
+/** @param nowMs by MySQL's clock */
+export function shopStateOf({ sale, isDraft, isArchived, nowMs }: Snapshotted): ShopSaleState {
+  if (isArchived) return 'archived';
+  return isDraft ? 'draft' : saleStateOf(sale, nowMs);
+}
+
+interface Snapshotted extends SaleDocument {
+  version: number;
+  isArchived: boolean;
+  nowMs: number;
+}
+
+/** @param stock of its SKUs; one that is not there has nothing held or sold */
+export function snapshotSale(found: Snapshotted, stock: readonly StockCount[]) {
+  const { sale, isDraft, version } = found;
+  const state = shopStateOf(found);
+  const counts = new Map(stock.map((count) => [count.sku, count]));
+  const { opensAtMs, closesAtMs, skus, ...rules } = sale;
+  return {
+    ...rules,
+    opensAt: new Date(opensAtMs).toISOString(),
+    closesAt: new Date(closesAtMs).toISOString(),
+    draft: isDraft,
+    state,
+    version,
+    skus: skus.map((item) =>
+      snapshotSku(item, counts.get(item.sku), sale.closesAtMs <= found.nowMs && !isDraft),
+    ),
+  };
+}
+
+/** What is available in a closed sale is unsold: no order can take it any more. */
+function snapshotSku(item: Sale['skus'][number], count: StockCount | undefined, isClosed: boolean) {
+  const { total, available, held, sold } = count ?? { ...item, available: item.total, held: 0, sold: 0 };
+  return { ...item, total, available, held, sold, ...(isClosed ? { unsold: available } : {}) };
+}
+
+// What a shop may change about a sale, and what it has changed.
+
+/** A draft is not for shoppers yet: all of it may still change, and it is never in Redis. */
+export const saleDocumentSchema = z.object({ sale: saleSchema, isDraft: z.boolean() });
+
+/** All that a shop decides about a sale. */
+export type SaleDocument = z.infer<typeof saleDocumentSchema>;
+
+/** put: the whole document is replaced. warm_up: the sale is put into Redis, and nothing else changes. */
+export const CHANGE_ACTIONS = ['put', 'pause', 'resume', 'close', 'warm_up'] as const;
+export type ChangeAction = (typeof CHANGE_ACTIONS)[number];
+
+/** What Redis has decided of a sale, and sells it by. MySQL alone has the rule for refunds. */
+export interface DecidedSale {
+  /** Of the last change that was decided. */
+  changeNo: number;
+  /** Of the same; empty: it is not known. */
+  changeId: string;
+  epoch: number;
+  sale: Omit<Sale, 'refundRestoresLimit'>;
+}
+
+/**
+ * Whether Redis has decided a change that MySQL does not know. Redis decides only what MySQL has recorded, so
+ * MySQL has lost commits.
+ */
+export function isBehind(
+  inMysql: Pick<DecidedSale, 'changeNo' | 'changeId'>,
+  decided: Pick<DecidedSale, 'changeNo' | 'changeId'>,
+): boolean {
+  if (decided.changeNo !== inMysql.changeNo) return decided.changeNo > inMysql.changeNo;
+  return inMysql.changeId !== '' && decided.changeId !== '' && inMysql.changeId !== decided.changeId;
+}
+
+/** A rule that orders have relied on since the sale was put into Redis. */
+export interface FixedRule {
+  /** Where in the document. */
+  path: string;
+  message: string;
+  /** The SKU that is missing. */
+  sku?: string;
+}
+
+/** The first rule that a change would break; undefined: it may be made. For a sale that is in Redis. */
+export function findFixedRule(
+  { sale: before }: SaleDocument,
+  { sale: after, isDraft }: SaleDocument,
+  nowMs: number,
+): FixedRule | undefined {
+  if (isDraft) return { path: 'draft', message: 'The sale is on, so it is no draft any more.' };
+  if (after.currency !== before.currency)
+    return { path: 'currency', message: 'The currency of a sale that is on stays.' };
+  if (after.opensAtMs !== before.opensAtMs && before.opensAtMs <= nowMs)
+    return { path: 'opensAt', message: 'The sale has opened.' };
+  const prices = new Map(before.skus.map(({ sku, unitPrice }) => [sku, unitPrice]));
+  const changed = after.skus.findIndex(({ sku, unitPrice }) => (prices.get(sku) ?? unitPrice) !== unitPrice);
+  if (changed !== -1)
+    return {
+      path: `skus.${changed}.unitPrice`,
+      message: 'The price of a SKU stays; another price is another SKU.',
+    };
+  const kept = new Set(after.skus.map(({ sku }) => sku));
+  const removed = before.skus.find(({ sku }) => !kept.has(sku));
+  if (removed)
+    return {
+      path: 'skus',
+      message: 'A SKU is missing. Set its total to what is held and sold instead.',
+      sku: removed.sku,
+    };
+  return undefined;
+}
+
+export interface Change {
+  /** Where in the document, a SKU by its code. */
+  path: string;
+  from: unknown;
+  to: unknown;
+}
+
+/** Every value in which two documents differ. Equal documents have none. */
+export function compareDocuments(before: SaleDocument, after: SaleDocument): Change[] {
+  const [from, to] = [flatten(before), flatten(after)];
+  return [...new Set([...from.keys(), ...to.keys()])].flatMap((path) => {
+    const change = { path, from: from.get(path) ?? null, to: to.get(path) ?? null };
+    return JSON.stringify(change.from) === JSON.stringify(change.to) ? [] : [change];
+  });
+}
+
+function flatten({ sale: { skus, ...rules }, isDraft }: SaleDocument): Map<string, unknown> {
+  const { metadata, ...plain } = rules;
+  const values: [string, unknown][] = [
+    ...Object.entries(plain),
+    ['draft', isDraft],
+    ['metadata', sorted(metadata)],
+  ];
+  for (const [position, item] of skus.entries()) {
+    const { sku, metadata: ofSku, ...others } = item;
+    values.push([`skus ${sku} position`, position], [`skus ${sku} metadata`, sorted(ofSku)]);
+    for (const [name, value] of Object.entries(others)) values.push([`skus ${sku} ${name}`, value]);
+  }
+  return new Map(values);
+}
+
+/** The order of its keys means nothing. */
+function sorted(metadata: Sale['metadata']): unknown {
+  return metadata && Object.entries(metadata).toSorted(([a], [b]) => (a < b ? -1 : 1));
+}

@@ -1,0 +1,155 @@
+/** The MySQL pool: neither a server nor a client that falls silent makes others wait without a bound. */
+
+import { afterAll, beforeAll, inject, expect, test, type TestContext } from 'vitest';
+import { z } from 'zod';
+import {
+  createMysqlPool,
+  inTransaction,
+  isAnswering,
+  modify,
+  selectRows,
+  type Pool,
+  isUnavailable,
+} from '../../src/mysql/connection.ts';
+import { buildSale } from '../support/factories.ts';
+import { openTestStores, type TestStores } from '../support/stores.ts';
+import { openTcpProxy } from '../support/tcp-proxy.ts';
+import { waitFor } from '../support/wait.ts';
+
+let stores: TestStores;
+
+beforeAll(async () => {
+  stores = await openTestStores();
+});
+afterAll(() => stores.close());
+
+/** A pool whose wire to MySQL a test can freeze: nothing comes through, and neither side is notified. */
+async function openFreezable({ onTestFinished }: TestContext, mysqlUrl = inject('mysqlUrl')) {
+  const url = new URL(mysqlUrl);
+  const wire = await openTcpProxy(url.host);
+  url.host = wire.address;
+  const pool = createMysqlPool(url.href);
+  onTestFinished(() => wire.close());
+  return { pool, wire };
+}
+
+const isRefusedAsUnavailable = (work: Promise<unknown>): Promise<boolean> =>
+  work.then(() => false, isUnavailable);
+
+/** Uses all connections at once; on a busy machine some may not be made in time, and callers are told so. */
+async function expectWhole(pool: Pool): Promise<void> {
+  await waitFor('all connections', async () => {
+    const uses = Array.from({ length: 20 }, () => isRefusedAsUnavailable(modify(pool, 'DO SLEEP(0.01)')));
+    return (await Promise.all(uses)).every((isRefused) => !isRefused);
+  });
+}
+
+// Side by side, because each waits for a bound, which is seconds; the longest first.
+test.concurrent.for([
+  { server: 'MariaDB', setting: 'SET SESSION wait_timeout = 3600' },
+  // It has no limit of its own for transactions.
+  { server: 'MySQL', setting: 'SET SESSION idle_transaction_timeout = 0' },
+])(
+  'a row that a vanished client has locked is free again while others still try: as on $server',
+  async ({ setting }, context) => {
+    const { saleId } = await stores.openSale(buildSale());
+    const { pool, wire } = await openFreezable(context, stores.config.MYSQL_URL);
+    const change = "UPDATE skus SET held = held + 1 WHERE sale_id = ? AND sku = 'lamp'";
+    let isVanished: Promise<boolean> | undefined;
+    await new Promise<void>((locked) => {
+      const vanished = inTransaction(pool, async (connection) => {
+        await modify(connection, setting);
+        await modify(connection, change, [saleId]);
+        wire.silence();
+        locked();
+        await modify(connection, 'DO 1');
+      });
+      isVanished = isRefusedAsUnavailable(vanished);
+    });
+
+    await inTransaction(stores.pool, (connection) => modify(connection, change, [saleId]));
+
+    expect(await stores.sales.readStock(saleId)).toMatchObject([{ sku: 'lamp', held: 1 }, {}]);
+    expect(await isVanished).toBe(true);
+  },
+);
+
+test.concurrent('a transaction whose server falls silent fails in bounded time, even when the connection breaks later', async (context) => {
+  const { pool, wire } = await openFreezable(context);
+  const failed = inTransaction(pool, async (connection) => {
+    await modify(connection, 'DO 1');
+    wire.freeze();
+    await modify(connection, 'DO 2');
+  });
+  expect(await isRefusedAsUnavailable(failed)).toBe(true);
+  // The pool goes on with another connection.
+  await expect(modify(pool, 'DO 3')).resolves.toBe(0);
+});
+
+test.concurrent('a single statement whose server falls silent fails in bounded time, too', async (context) => {
+  const { pool, wire } = await openFreezable(context);
+  await modify(pool, 'DO 1');
+  wire.freeze();
+  expect(await isRefusedAsUnavailable(modify(pool, 'DO 2'))).toBe(true);
+  await expect(modify(pool, 'DO 3')).resolves.toBe(0);
+});
+
+test.concurrent('a statement that gets no connection in time is refused, before those that hold one fail', async (context) => {
+  const { pool, wire } = await openFreezable(context);
+  await expectWhole(pool);
+  wire.silence();
+  const ended: string[] = [];
+  const run = async (name: string) => {
+    expect(await isRefusedAsUnavailable(modify(pool, 'DO 1'))).toBe(true);
+    ended.push(name);
+  };
+  const holding = Array.from({ length: 20 }, () => run('holding'));
+  const waiting = Array.from({ length: 100 }, () => run('waiting'));
+  await Promise.all(waiting);
+  expect(ended).not.toContain('holding');
+  await Promise.all(holding);
+
+  wire.mend();
+  await expectWhole(pool);
+});
+
+test.concurrent('more than may wait for a connection are refused as when MySQL is away', async (context) => {
+  const { pool, wire } = await openFreezable(context);
+  await expectWhole(pool);
+  wire.silence();
+  const refused = Array.from({ length: 600 }, () => isRefusedAsUnavailable(modify(pool, 'DO 1')));
+  expect(new Set(await Promise.all(refused))).toEqual(new Set([true]));
+});
+
+test.concurrent('probes of a server that has fallen silent take no connection with them', async (context) => {
+  const { pool, wire } = await openFreezable(context);
+  await expectWhole(pool);
+  wire.silence();
+  for (let round = 0; round < 4; round += 1) {
+    const probes = Array.from({ length: 100 }, () => isAnswering(pool, 500));
+    expect(new Set(await Promise.all(probes))).toEqual(new Set([false]));
+  }
+
+  wire.mend();
+  // Connections that were being made have to be given up first.
+  await waitFor('the pool to be whole', () =>
+    expectWhole(pool).then(
+      () => true,
+      () => false,
+    ),
+  );
+  expect(await isAnswering(pool, 5_000)).toBe(true);
+});
+
+test('the pool gives an idle connection up before the server does', async () => {
+  const [row] = await selectRows(
+    stores.pool,
+    z.object({ seconds: z.int() }),
+    'SELECT @@wait_timeout AS seconds',
+  );
+  const { idleTimeout, maxIdle, connectionLimit } = z
+    .object({ idleTimeout: z.int(), maxIdle: z.int(), connectionLimit: z.int() })
+    .parse(Reflect.get(stores.pool.pool, 'config'));
+  expect(maxIdle).toBeLessThan(connectionLimit);
+  expect(idleTimeout).toBeLessThan((row?.seconds ?? 0) * 1_000);
+});

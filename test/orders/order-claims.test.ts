@@ -1,0 +1,176 @@
+/** Claims of due orders: relays take, complete and release them, and no two have the same. */
+
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { modify } from '../../src/mysql/connection.ts';
+import type { Order } from '../../src/orders/content.ts';
+import { buildOrder, buildSale } from '../support/factories.ts';
+import { pay } from '../support/payment-notices.ts';
+import { select, selectOne } from '../support/rows.ts';
+import { openTestStores, type TestStores } from '../support/stores.ts';
+
+let stores: TestStores;
+let saleId: string;
+beforeAll(async () => {
+  stores = await openTestStores();
+});
+afterAll(() => stores.close());
+beforeEach(async () => {
+  // What is due is due in all sales: each test begins with nothing.
+  await modify(stores.pool, 'UPDATE orders SET engine_due_at = NULL');
+  const skus = [{ sku: 'lamp', name: 'Lamp', unitPrice: 4_900, total: 1_000, limitPerUser: null }];
+  ({ saleId } = await stores.openSale(buildSale({ skus })));
+});
+
+async function storeAhead(count: number): Promise<Order[]> {
+  const orders = Array.from({ length: count }, () => buildOrder({ saleId }));
+  await stores.orders.storeOrders(orders, 'due');
+  return orders;
+}
+
+/** As if it had become due so long ago. */
+const ageDue = (order: Order | undefined, seconds: number) =>
+  modify(
+    stores.pool,
+    'UPDATE orders SET engine_due_at = NOW(3) - INTERVAL ? SECOND WHERE order_no = ? AND engine_due_at IS NOT NULL',
+    [seconds, order?.orderNo],
+  );
+
+const claim = async (limit: number) =>
+  (await stores.orderClaims.take(limit)).map(({ order }) => order.orderNo);
+
+test('orders stored ahead are claimed with all that their workflow needs, once', async () => {
+  const [order] = await storeAhead(1);
+  const state = { status: 'awaiting_payment', version: 1, payment: 'none', reason: null };
+  expect(await stores.orderClaims.take(10)).toEqual([{ order, state }]);
+  expect(await stores.orderClaims.take(10)).toEqual([]);
+});
+
+test('those with money come first, then the longest due, up to the limit', async () => {
+  const orders = await storeAhead(4);
+  const [young, old, middle, paid] = orders;
+  await ageDue(young, 10);
+  await ageDue(old, 30);
+  await ageDue(middle, 20);
+  if (paid) await pay(stores, paid);
+  await ageDue(paid, 0);
+  expect(await claim(3)).toEqual([paid?.orderNo, old?.orderNo, middle?.orderNo]);
+  expect(await claim(3)).toEqual([young?.orderNo]);
+});
+
+test('two relays that claim at once never get the same order, and together get all', async () => {
+  const orders = await storeAhead(60);
+  const claims = await Promise.all(Array.from({ length: 6 }, () => claim(10)));
+  const claimed = claims.flat();
+  expect(new Set(claimed).size).toBe(claimed.length);
+  const rest = await claim(100);
+  expect(new Set([...claimed, ...rest])).toEqual(new Set(orders.map(({ orderNo }) => orderNo)));
+  expect(claimed.length + rest.length).toBe(60);
+});
+
+test('a claim of a relay that died expires', async () => {
+  const [order] = await storeAhead(1);
+  await claim(1);
+  const { seconds } = await selectOne(
+    stores.pool,
+    'SELECT TIMESTAMPDIFF(SECOND, NOW(3), engine_due_at) AS seconds FROM orders WHERE order_no = ?',
+    [order?.orderNo],
+  );
+  expect(seconds).toBeGreaterThan(0);
+  expect(seconds).toBeLessThanOrEqual(30);
+  await ageDue(order, 0);
+  expect(await claim(1)).toEqual([order?.orderNo]);
+});
+
+test('an order whose claim is completed is started and due no more', async () => {
+  const [order] = await storeAhead(1);
+  await stores.orderClaims.complete(await stores.orderClaims.take(1));
+  const row = await selectOne(
+    stores.pool,
+    'SELECT workflow_started_at IS NOT NULL AS started, engine_due_at AS due FROM orders WHERE order_no = ?',
+    [order?.orderNo],
+  );
+  expect(row).toEqual({ started: 1, due: null });
+});
+
+test('money that came while an order was claimed keeps it due', async () => {
+  const [order, quiet] = await storeAhead(2);
+  const claimed = await stores.orderClaims.take(2);
+  if (order) await pay(stores, order);
+  await stores.orderClaims.complete(claimed);
+  await ageDue(order, 0);
+  await ageDue(quiet, 0);
+  expect(await claim(10)).toEqual([order?.orderNo]);
+});
+
+test('completing a claim twice keeps the time of the first start', async () => {
+  const [order] = await storeAhead(1);
+  const claimed = await stores.orderClaims.take(1);
+  await stores.orderClaims.complete(claimed);
+  await modify(stores.pool, `UPDATE orders SET workflow_started_at = '2026-01-01' WHERE order_no = ?`, [
+    order?.orderNo,
+  ]);
+  await stores.orderClaims.complete(claimed);
+  const row = await selectOne(
+    stores.pool,
+    'SELECT workflow_started_at AS at FROM orders WHERE order_no = ?',
+    [order?.orderNo],
+  );
+  expect(row['at']).toEqual(new Date('2026-01-01T00:00:00Z'));
+});
+
+test('released claims can be claimed again at once', async () => {
+  const orders = await storeAhead(3);
+  await stores.orderClaims.release(await stores.orderClaims.take(3));
+  expect(new Set(await claim(3))).toEqual(new Set(orders.map(({ orderNo }) => orderNo)));
+});
+
+test('a claim released late does not make an order due that has ended meanwhile', async () => {
+  const [order] = await storeAhead(1);
+  const claimed = await stores.orderClaims.take(1);
+  await stores.orders.cancel(order?.orderNo ?? '', 'operator_request', { force: false });
+  await stores.orderClaims.release(claimed);
+  expect(await claim(1)).toEqual([]);
+});
+
+test('completing and releasing no claims does nothing', async () => {
+  await storeAhead(1);
+  await stores.orderClaims.complete([]);
+  await stores.orderClaims.release([]);
+  expect(await claim(10)).toHaveLength(1);
+});
+
+test('a running order becomes due by the wish to cancel and by money, after a grace for the direct way', async () => {
+  const [cancelling, paid] = [buildOrder({ saleId }), buildOrder({ saleId })];
+  await stores.orders.storeOrders([cancelling, paid], 'started');
+  await stores.orders.requestCancel(cancelling.orderNo);
+  await pay(stores, paid);
+  for (const order of [cancelling, paid]) await ageDue(order, 0);
+  expect(await claim(10)).toEqual([paid.orderNo, cancelling.orderNo]);
+});
+
+test('an order that has ended is not due', async () => {
+  const [paid, cancelled] = await storeAhead(2);
+  if (paid) await pay(stores, paid);
+  await stores.orders.markPaid(paid?.orderNo ?? '');
+  await stores.orders.cancel(cancelled?.orderNo ?? '', 'payment_timeout', { force: false });
+  const due = 'SELECT order_no FROM orders WHERE sale_id = ? AND engine_due_at IS NOT NULL';
+  expect(await select(stores.pool, due, [saleId])).toEqual([]);
+});
+
+test('what is parked twice waits for an operator once, with the first reason', async () => {
+  const [order] = await storeAhead(1);
+  const orderNo = order?.orderNo ?? '';
+  await stores.orders.park(orderNo, 'first', null);
+  await stores.orders.park(orderNo, 'x'.repeat(600), null);
+  await stores.orders.parkOutboxEntry({
+    reference: orderNo,
+    orderNo,
+    cause: 'outbox_entry_unreadable',
+    reason: 'y'.repeat(600),
+  });
+  const parked = 'SELECT kind, LEFT(reason, 5) AS reason FROM parked WHERE reference = ? ORDER BY parked_id';
+  expect(await select(stores.pool, parked, [orderNo])).toEqual([
+    { kind: 'order', reason: 'first' },
+    { kind: 'outbox_entry', reason: 'yyyyy' },
+  ]);
+});
