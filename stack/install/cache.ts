@@ -1,8 +1,9 @@
 /** The cache of downloaded and built programs, shared by all stacks of this user. */
 
-import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { takeLock } from '../processes/lock.ts';
 import { waitUntil } from '../processes/wait.ts';
 
 /** The slowest of them, the build of the Temporal server, took two and a half minutes on two cores. */
@@ -61,28 +62,5 @@ export async function withInstallLock<T>(
   } finally {
     process.off('exit', release);
     release();
-  }
-}
-
-function takeLock(lock: string): boolean {
-  try {
-    writeFileSync(lock, String(process.pid), { flag: 'wx' });
-    return true;
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
-    if (!isAlive(lock)) rmSync(lock, { force: true });
-    return false;
-  }
-}
-
-function isAlive(lock: string): boolean {
-  try {
-    const holder = Number(readFileSync(lock, 'utf8'));
-    // Written a moment after it was created: an empty lock is a living one.
-    if (holder === 0) return true;
-    return process.kill(holder, 0);
-  } catch (error) {
-    // EPERM: the process of another user, which is alive too. A vanished lock or process is not.
-    return error instanceof Error && 'code' in error && error.code === 'EPERM';
   }
 }

@@ -2,7 +2,11 @@
 
 import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
+import { mkdirSync, rmSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { takeLock } from './lock.ts';
 
 const LOOPBACK = '127.0.0.1';
 
@@ -19,19 +23,32 @@ const CONNECT_TIMEOUT_MS = 10_000;
 const [FIRST_PICKED, LAST_PICKED] = [20_000, 32_000];
 /** Where so many random ports are taken, the others will be too. */
 const PICKS_MAX = 100;
-/** Picked by this process; none is picked twice, because its server may not listen yet. */
-const picked = new Set<number>();
+/**
+ * A lock for each picked port: no other process picks it, or looks whether it is free, while its process lives. Its
+ * server may not listen yet, or is just being started again.
+ */
+const LOCKS_DIR = join(tmpdir(), `holdfast-ports-${process.getuid?.() ?? 0}`);
+const taken: string[] = [];
+process.once('exit', () => {
+  for (const lock of taken) rmSync(lock, { force: true });
+});
 
 /** The preferred port where it is free, otherwise any free one. */
 export async function findFreePort(preferred?: number): Promise<number> {
   if (preferred !== undefined && (await isPortFree(preferred))) return preferred;
   for (let pick = 0; pick < PICKS_MAX; pick++) {
     const port = randomInt(FIRST_PICKED, LAST_PICKED);
-    if (picked.has(port)) continue;
-    picked.add(port);
-    if (await isPortFree(port)) return port;
+    if (takePort(port) && (await isPortFree(port))) return port;
   }
   return listenOnce(0);
+}
+
+function takePort(port: number): boolean {
+  const lock = join(LOCKS_DIR, String(port));
+  mkdirSync(LOCKS_DIR, { recursive: true });
+  if (!takeLock(lock)) return false;
+  taken.push(lock);
+  return true;
 }
 
 export async function isPortFree(port: number): Promise<boolean> {

@@ -29,7 +29,12 @@ export async function withBrowser(
     const context = await browser.newContext({ viewport: { width, height: 900 }, locale: 'en-GB' });
     const thrown: Error[] = [];
     context.on('weberror', (event) => thrown.push(event.error()));
-    await use(context);
+    try {
+      await use(context);
+    } finally {
+      // A page polls until it is closed: a handler that a test gave it may be at work, for no one.
+      await Promise.all(context.pages().map((page) => page.unrouteAll({ behavior: 'ignoreErrors' })));
+    }
     if (thrown.length > 0) throw new AggregateError(thrown, 'the page threw');
   } finally {
     await browser.close();
