@@ -4,7 +4,7 @@ const TOOLS = /^(?:stack|bench|chaos|test|sandbox)\//;
 /** Statements and scripts: the suffix says which store a file touches. */
 const SQL = /^src\/mysql\/|\.sql\.ts$/;
 const REDIS = /^src\/redis\/|\.redis\.ts$/;
-const NOUNS = /^src\/(?:orders|sales|money|parked|events|push|providers)\//;
+const NOUNS = /^src\/(?:orders|sales|money|parked|events|push|status|providers)\//;
 const PROGRAMS = /^src\/(?:api|workers|audit|ops)\//;
 /** Rules without a store; workflows and providers load some of them. */
 const RULES =

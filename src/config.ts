@@ -291,6 +291,15 @@ const worker = z.object({
     .regex(DEPLOYMENT_NAME)
     .default('holdfast')
     .describe("Groups the versions of one shop's workers."),
+  WORKER_HOST: z
+    .string()
+    .default('127.0.0.1')
+    .describe('The address of the worker for probes and scrapes; `0.0.0.0` opens it to other machines.'),
+  WORKER_PORT: port
+    .default(0)
+    .describe(
+      'The port of its `/healthz` and `/metrics`; 0 takes any that is free, which the log and `ops status` name.',
+    ),
   RECONCILE_EVERY_SECONDS: wholeNumber(1, 86_400)
     .default(DEFAULT_RECONCILE_EVERY_SECONDS)
     .describe('Seconds between two runs of the reconciliation, which mends what was lost on the way.'),

@@ -17,6 +17,25 @@ export type NoticeOutcome = (typeof NOTICE_OUTCOMES)[number];
 const LANES = ['purchases', 'notices', 'payments', 'others', 'staff', 'queries', 'feeds', 'bodies'] as const;
 export type LaneName = (typeof LANES)[number];
 
+export type WorkerMetrics = ReturnType<typeof createWorkerMetrics>;
+
+export function createWorkerMetrics() {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  const failures = new Counter({
+    name: 'holdfast_loop_failures_total',
+    help: 'Passes of the loops of a worker that failed and were repeated, by loop.',
+    labelNames: ['loop'],
+    registers: [registry],
+  });
+  return {
+    registry,
+    contentType: registry.contentType,
+    read: (): Promise<string> => registry.metrics(),
+    passFailed: (loop: string): void => failures.inc({ loop }),
+  };
+}
+
 export type Metrics = ReturnType<typeof createMetrics>;
 
 export function createMetrics() {

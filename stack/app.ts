@@ -131,7 +131,7 @@ export function startWorker(processes: Processes, options: PartOptions): Promise
   return startScript(processes, {
     script: join('src', 'workers', 'main.js'),
     ...options,
-    // The worker listens on no port; the words in its log are part of its contract with this file.
+    // It answers probes before it works; the words in its log are part of its contract with this file.
     isReady: async () => readFileSync(processes.logFile(options.name), 'utf8').includes('worker ready'),
   });
 }

@@ -1,10 +1,13 @@
-/** Gauges of what all processes share, read when somebody scrapes: drift, the events and the push. */
+/** Gauges of what all processes share: what waits, the workers, drift, the events and the push. */
 
 import cluster from 'node:cluster';
 import { AggregatorRegistry, Gauge } from 'prom-client';
 import { z } from 'zod';
 import type { Metrics } from '../metrics.ts';
+import { PARKED_KINDS } from '../parked/parked.sql.ts';
 import type { Endpoint } from '../push/endpoints.sql.ts';
+import { PARTS, type StatusBoard } from '../status/board.ts';
+import { stateOf, type Waiting } from '../status/status.ts';
 import type { Stores } from '../stores/open.ts';
 
 // The metrics of several API processes as one: a scrape reaches any of them, which asks the process that
@@ -58,6 +61,170 @@ export function shareMetrics(metrics: Metrics): Metrics {
       return text;
     },
   };
+}
+
+// Shows in the metrics what waits and which workers live. Every process of the API shows the same, so of
+// several the first one counts.
+
+interface Sample {
+  labels: Record<string, string>;
+  value: number;
+}
+
+interface BoardGauge {
+  name: string;
+  help: string;
+  labelNames: readonly string[];
+  /** Undefined: it is not known, and the gauge is absent. */
+  read: (board: StatusBoard) => Sample[] | undefined;
+}
+
+/** Sales that have a sample of their own; those with fewer waiting orders are one sample together. */
+const SALES_SHOWN_MAX = 20;
+
+const inSeconds = (ms: number | null): number => (ms ?? 0) / 1_000;
+const alone = (value: number): Sample[] => [{ labels: {}, value }];
+
+/** How many wait, and for how long. */
+function waitingGauges(
+  name: string,
+  what: string,
+  read: (board: StatusBoard) => Waiting | undefined,
+): BoardGauge[] {
+  const sample = (of: (waiting: Waiting) => number) => (board: StatusBoard) => {
+    const waiting = read(board);
+    return waiting && alone(of(waiting));
+  };
+  return [
+    {
+      name: `holdfast_${name}`,
+      help: `${what}, counted up to 10,000.`,
+      labelNames: [],
+      read: sample(({ waiting }) => waiting),
+    },
+    {
+      name: `holdfast_${name}_oldest_seconds`,
+      help: `${what}: how long the oldest has waited; 0: none does.`,
+      labelNames: [],
+      read: sample(({ oldestMs }) => inSeconds(oldestMs)),
+    },
+  ];
+}
+
+const BOARD_GAUGES: readonly BoardGauge[] = [
+  {
+    name: 'holdfast_outbox_orders',
+    help: 'Accepted orders that are not stored yet, by sale: the 20 with the most, and all others as one.',
+    labelNames: ['sale'],
+    read(board) {
+      const outboxes = board.current('outboxes');
+      if (!outboxes) return undefined;
+      const rest = outboxes.slice(SALES_SHOWN_MAX).reduce((sum, { waiting }) => sum + waiting, 0);
+      const shown = outboxes.slice(0, SALES_SHOWN_MAX);
+      return [
+        ...shown.map(({ saleId, waiting }) => ({ labels: { sale: saleId }, value: waiting })),
+        { labels: { sale: 'others' }, value: rest },
+      ];
+    },
+  },
+  {
+    name: 'holdfast_outbox_oldest_seconds',
+    help: 'How long the oldest accepted order has waited to be stored; 0: none does.',
+    labelNames: [],
+    read(board) {
+      const outboxes = board.current('outboxes');
+      return outboxes && alone(inSeconds(Math.max(0, ...outboxes.map(({ oldestMs }) => oldestMs))));
+    },
+  },
+  {
+    name: 'holdfast_engine_slots_taken',
+    help: 'Slots of ENGINE_BUDGET that are taken.',
+    labelNames: [],
+    read(board) {
+      const slots = board.current('slots');
+      return slots === undefined ? undefined : alone(slots);
+    },
+  },
+  ...waitingGauges(
+    'orders_not_begun',
+    'Stored orders whose workflow has not begun',
+    (board) => board.current('backlog')?.notBegun,
+  ),
+  ...waitingGauges(
+    'payments_waiting',
+    'Recorded payments that have not reached their order',
+    (board) => board.current('backlog')?.payments,
+  ),
+  ...waitingGauges(
+    'refunds_due',
+    'Refunds whose workflow is to be started or signalled',
+    (board) => board.current('backlog')?.refunds,
+  ),
+  {
+    name: 'holdfast_parked',
+    help: 'Parked work that waits for an operator, by kind.',
+    labelNames: ['kind'],
+    read(board) {
+      const parked = board.current('parked');
+      return parked && PARKED_KINDS.map((kind) => ({ labels: { kind }, value: waitingOf(parked, kind) }));
+    },
+  },
+  {
+    name: 'holdfast_workers',
+    help: 'Workers of the last five minutes. hanging: a loop stands still. silent: frozen, cut off or killed.',
+    labelNames: ['state', 'build'],
+    read(board) {
+      const workers = board.current('workers');
+      if (!workers) return undefined;
+      const counts = new Map<string, Sample>();
+      // So that an alarm has a number while there is no worker.
+      for (const state of ['alive', 'hanging', 'silent']) addSample(counts, { state, build: '' }, 0);
+      for (const worker of workers) addSample(counts, { state: stateOf(worker), build: worker.build }, 1);
+      return [...counts.values()];
+    },
+  },
+  {
+    name: 'holdfast_store_up',
+    help: '1 where a store has answered within the last seconds.',
+    labelNames: ['store'],
+    read: (board) => [
+      { labels: { store: 'redis' }, value: Number(board.current('slots') !== undefined) },
+      { labels: { store: 'mysql' }, value: Number(board.current('backlog') !== undefined) },
+    ],
+  },
+  {
+    name: 'holdfast_status_age_seconds',
+    help: 'Since when each part of what the gauges show was read.',
+    labelNames: ['part'],
+    read: (board) => PARTS.map((part) => ({ labels: { part }, value: inSeconds(board.ageMs(part)) })),
+  },
+];
+
+function waitingOf(parked: readonly ({ kind: string } & Waiting)[], kind: string): number {
+  return parked.find((each) => each.kind === kind)?.waiting ?? 0;
+}
+
+function addSample(samples: Map<string, Sample>, labels: Record<string, string>, value: number): void {
+  const key = Object.values(labels).join(' ');
+  samples.set(key, { labels, value: (samples.get(key)?.value ?? 0) + value });
+}
+
+export function showBoard({ registry }: Pick<Metrics, 'registry'>, board: StatusBoard): void {
+  for (const { name, help, labelNames, read } of BOARD_GAUGES) {
+    const gauge = new Gauge({
+      registers: [registry],
+      aggregator: 'first',
+      name,
+      help,
+      labelNames,
+      collect() {
+        gauge.reset();
+        // Without a label a gauge begins with a value, and what is not known has none.
+        if (labelNames.length === 0) gauge.remove();
+        for (const { labels, value } of read(board) ?? []) gauge.set(labels, value);
+      },
+    });
+  }
 }
 
 // Shows in the metrics what the last run of the reconciliation found, as workers serve no port.

@@ -10,12 +10,13 @@ import { createMetrics, type Metrics } from '../metrics.ts';
 import type { Service } from '../process.ts';
 import type { PaymentProvider } from '../providers/provider.ts';
 import { createOrderSigner } from '../providers/signed-order.ts';
+import { createStatusBoard, statusReaders } from '../status/board.ts';
 import type { Stores } from '../stores/open.ts';
 import { createApp } from './app.ts';
 import { ticketKeys } from './calls/ticket.ts';
 import type { DemoOptions } from './demo-routes.ts';
 import { createDeploymentChecks } from './deployment-checks.ts';
-import { showDrift, showEventLag, showPush } from './gauges.ts';
+import { showBoard, showDrift, showEventLag, showPush } from './gauges.ts';
 import { createTokenSigner, createKeySet } from './http/auth.ts';
 import { createHttpServer } from './http/http-server.ts';
 
@@ -49,6 +50,8 @@ export async function startApi(
   });
   const client = openClient();
   const engine = createOrderEngine(client, { taskQueue });
+  const board = createStatusBoard(statusReaders(async () => stores, stores));
+  showBoard(metrics, board);
   showDrift(metrics, stores.driftBoard);
   showEventLag(metrics, stores);
   showPush(metrics, stores.endpoints);
@@ -92,6 +95,7 @@ export async function startApi(
   log.info({ address }, 'api ready');
   const checking = new AbortController();
   const checked = checks.goOn(checking.signal);
+  const looked = board.run(checking.signal);
   return {
     ended: Promise.race([server.ended, checked.then(() => server.ended)]),
     async stop() {
@@ -103,6 +107,7 @@ export async function startApi(
       await notifier.drain();
       checking.abort();
       await checked.catch(() => {});
+      await looked;
       await client.connection.close();
       await stores.close();
     },

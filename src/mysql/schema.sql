@@ -451,6 +451,14 @@ CREATE TABLE IF NOT EXISTS temporal_namespaces (
   lost_at DATETIME(3) NULL
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
+-- beat: JSON of what a worker tells of itself, seen_at: when it last did. One that stops deletes its row.
+CREATE TABLE IF NOT EXISTS worker_beats (
+  worker_id VARCHAR(32) NOT NULL PRIMARY KEY,
+  beat TEXT NOT NULL,
+  seen_at DATETIME(3) NOT NULL,
+  KEY worker_beats_seen (seen_at)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
 -- One row: until when no API believes the projections in Redis, because one has answered what it could not project.
 CREATE TABLE IF NOT EXISTS projection_doubts (
   doubt_id TINYINT UNSIGNED NOT NULL PRIMARY KEY,

@@ -43,6 +43,14 @@ export function createParts(config: OpsConfig) {
     return opened;
   });
 
+  const redisAsItIs = once(async (): Promise<RedisClient> => {
+    const redis = await connectRedis(config.REDIS_URL, quiet, {
+      keyPrefix: config.REDIS_KEY_PREFIX,
+    }).catch(failForOperator);
+    closers.push(() => redis.disconnect());
+    return redis;
+  });
+
   const stores = once(async (): Promise<Stores> => {
     const opened = await openStores(config, quiet).catch(failForOperator);
     closers.push(() => opened.close());
@@ -67,12 +75,12 @@ export function createParts(config: OpsConfig) {
       return openProvider(config, deployment, createPaced(pace, 'background'));
     },
 
+    /** To read alone, also while MySQL is away. @throws OpsError when Redis is not reachable */
+    redisAsItIs,
+
     /** @throws OpsError when Redis is not reachable, or another deployment's */
     redis: once(async (): Promise<RedisClient> => {
-      const redis = await connectRedis(config.REDIS_URL, quiet, {
-        keyPrefix: config.REDIS_KEY_PREFIX,
-      }).catch(failForOperator);
-      closers.push(() => redis.disconnect());
+      const redis = await redisAsItIs();
       const own = { redis, pool: pool(), name: config.DEPLOYMENT_NAME, log: quiet };
       await createDeploymentStores(own).check().catch(failForOperator);
       return redis;

@@ -8,6 +8,7 @@ import { addOrderCommands } from './order-commands.ts';
 import { addParkedCommands } from './parked-commands.ts';
 import { createParts, messageOf, type OpsContext, type Shell } from './parts.ts';
 import { addMoneyCommands, addRefundOrderCommand } from './refund-commands.ts';
+import { addStatusCommand } from './status-command.ts';
 import { OpsError, UsageError } from './terminal.ts';
 import {
   addEraseCommand,
@@ -70,6 +71,7 @@ function createProgram(shell: Shell): Command {
     })
     .showHelpAfterError('(add --help for the command with its examples)')
     .exitOverride();
+  addStatusCommand(program, shell);
   addParkedCommands(program, shell);
   addOrderCommands(program, shell);
   addMoneyCommands(program, shell);

@@ -19,6 +19,8 @@ export const DEPLOYMENT_KEY = 'holdfast:deployment';
 export const ENGINE_KEY = 'holdfast:engine';
 /** How far the events of each history of MySQL were numbered, scored by the last sequence. */
 export const FEED_MARKS_KEY = 'holdfast:feed_marks';
+/** The workers that live, each with when it was last seen. */
+export const WORKERS_KEY = 'holdfast:workers';
 /** The drift that the last run of the reconciliation found. */
 export const DRIFT_KEY = 'holdfast:drift';
 

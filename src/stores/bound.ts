@@ -47,6 +47,8 @@ import * as saleChanges from '../sales/changes.sql.ts';
 import * as saleNews from '../sales/news.sql.ts';
 import * as sales from '../sales/sales.sql.ts';
 import * as saleStock from '../sales/stock.redis.ts';
+import * as redisStatus from '../status/status.redis.ts';
+import * as mysqlStatus from '../status/status.sql.ts';
 
 export type MysqlStores = ReturnType<typeof mysqlStores>;
 
@@ -112,6 +114,7 @@ export function mysqlStores(pool: Pool) {
       correctCounters: bindOne(pool, saleBooks.correctCounters),
     },
     orderBooks: bind(pool, orderBooks),
+    mysqlStatus: bind(pool, mysqlStatus),
     staffOrders: bind(pool, staffOrders),
     userOrders: bind(pool, userOrders),
     readSaleSnapshot: rebuilds.readSaleSnapshot,
@@ -129,6 +132,7 @@ export function redisStores(redis: RedisClient) {
     driftBoard: bind(redis, driftBoard),
     feedMarks: bind(redis, feedMarks),
     saleStock: bind(redis, saleStock),
+    redisStatus: bind(redis, redisStatus),
   };
 }
 

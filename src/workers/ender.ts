@@ -14,7 +14,7 @@ import { isFinal } from '../orders/order.ts';
 import { projectChanges } from '../orders/reservations.redis.ts';
 import { ProviderBusyError } from '../providers/provider.ts';
 import type { Stores } from '../stores/open.ts';
-import { runLoop } from './loop.ts';
+import { runLoop, type LoopWatch } from './loop.ts';
 
 /** As many as are stored in one transaction: the counters of a SKU are locked for as long. */
 const PAGE_SIZE = 500;
@@ -43,9 +43,12 @@ const RETRY_MS = 5_000;
 const FAULTY_RETRY_MS = 60_000;
 
 /** Runs until `signal` aborts and the passes under way are finished. */
-export async function runEnder(deps: ActivityDeps, signal: AbortSignal): Promise<void> {
-  const { log } = deps;
-  const loops = { log, signal };
+export async function runEnder(
+  deps: ActivityDeps & { watch?: LoopWatch },
+  signal: AbortSignal,
+): Promise<void> {
+  const { log, watch } = deps;
+  const loops = { log, signal, watch };
   await Promise.all([
     ...Array.from({ length: PAGES_AT_ONCE }, () => runLoop('ender', () => endUnbegun(deps), loops)),
     runLoop('ended', () => finishMissed(deps), loops),

@@ -12,6 +12,44 @@ const FIRST_BACKOFF_MS = 100;
 const MAX_BACKOFF_MS = 5_000;
 
 /**
+ * A pass that takes longer hangs, in ms. Each statement, command and call is given up after seconds, also
+ * while a store or Temporal is away; the pass with the most, 200 ends ten at a time, has given up all of them
+ * after five minutes.
+ */
+const HANGS_AFTER_MS = 10 * 60_000;
+
+export type LoopWatch = ReturnType<typeof createLoopWatch>;
+
+/**
+ * Knows which loops of a process have a pass under way, and since when.
+ * @param failed is called with the loop's name for each pass that fails
+ */
+export function createLoopWatch(failed: (loop: string) => void = () => {}, hangsAfterMs = HANGS_AFTER_MS) {
+  const underWay = new Set<{ name: string; sinceMs: number }>();
+  return {
+    async during<T>(name: string, pass: () => Promise<T>): Promise<T> {
+      const entry = { name, sinceMs: performance.now() };
+      underWay.add(entry);
+      try {
+        return await pass();
+      } catch (error) {
+        failed(name);
+        throw error;
+      } finally {
+        underWay.delete(entry);
+      }
+    },
+
+    /** The names of the loops that stand still, each once. */
+    hanging(): string[] {
+      const sinceMs = performance.now() - hangsAfterMs;
+      const names = [...underWay].flatMap((entry) => (entry.sinceMs < sinceMs ? [entry.name] : []));
+      return [...new Set(names)].toSorted();
+    },
+  };
+}
+
+/**
  * Runs `pass` again and again until `signal` aborts. A pass under way at that moment is finished.
  * @throws WrongDeploymentError
  * @param pass returns the pause before the next one, in ms
@@ -19,13 +57,13 @@ const MAX_BACKOFF_MS = 5_000;
 export async function runLoop(
   name: string,
   pass: () => Promise<number>,
-  { log, signal }: { log: Logger; signal: AbortSignal },
+  { log, signal, watch }: { log: Logger; signal: AbortSignal; watch?: LoopWatch | undefined },
 ): Promise<void> {
   let failures = 0;
   while (!signal.aborted) {
     let pauseMs: number;
     try {
-      pauseMs = await pass();
+      pauseMs = await (watch ? watch.during(name, pass) : pass());
       failures = 0;
     } catch (error) {
       if (signal.aborted) return;

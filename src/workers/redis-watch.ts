@@ -6,7 +6,7 @@
 import { rebuildSale, type RebuildCause, type RebuildDeps } from '../reconcile/rebuild-sale.ts';
 import type { WatchedSale } from '../reconcile/rebuild.sql.ts';
 import type { SaleLife } from '../sales/stock.redis.ts';
-import { backoffMs, runLoop } from './loop.ts';
+import { backoffMs, runLoop, type LoopWatch } from './loop.ts';
 
 /** A sale that waits to be made again sells nothing, and a look is a query and a script for each sale. */
 const LOOK_EVERY_MS = 1_000;
@@ -19,11 +19,11 @@ const LOOK_SOON_MS = 100;
  */
 const REBUILDS_MAX = 4;
 
-export type RedisWatchDeps = Omit<RebuildDeps, 'signal'>;
+export type RedisWatchDeps = Omit<RebuildDeps, 'signal'> & { watch?: LoopWatch };
 
 /** Runs until `signal` aborts and the rebuilds under way have ended. */
 export async function runRedisWatch(deps: RedisWatchDeps, signal: AbortSignal): Promise<void> {
-  const { saleEpochs, saleStock, log } = deps;
+  const { saleEpochs, saleStock, log, watch } = deps;
   const underWay = new Map<string, Promise<void>>();
   const failures = new Map<string, { count: number; pausedUntilMs: number }>();
 
@@ -70,7 +70,7 @@ export async function runRedisWatch(deps: RedisWatchDeps, signal: AbortSignal): 
     return pauseMs;
   }
 
-  await runLoop('redis watch', pass, { log, signal });
+  await runLoop('redis watch', pass, { log, signal, watch });
   await Promise.all(underWay.values());
 }
 

@@ -11,7 +11,7 @@ import { formatSaleShard, wholeSale, type SaleShard } from '../redis/keys.ts';
 import { createOutbox, findActive, listSales, registerSales } from '../redis/outbox.ts';
 import { IN_REDIS_PAGE } from '../sales/sale.ts';
 import type { Stores } from '../stores/open.ts';
-import { runLoop } from './loop.ts';
+import { runLoop, type LoopWatch } from './loop.ts';
 import { createBurst } from './outbox-follower.ts';
 import { createOutboxFollower } from './outbox-follower.ts';
 import { createEngineGate, createStarter, startDueRefunds } from './starter.ts';
@@ -22,12 +22,13 @@ const SURVEY_EVERY_MS = 1_000;
 const STORING_MAX = 2;
 
 export interface RelayDeps extends Stores {
+  watch?: LoopWatch;
   engine: Omit<OrderEngine, 'queryStatus' | 'isRunning' | 'listRunning'>;
 }
 
 /** Runs until `signal` aborts and the passes under way are finished. */
 export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<void> {
-  const { redis, log } = deps;
+  const { redis, log, watch } = deps;
   const consumer = `${hostname()}-${process.pid}-${ulid()}`;
   const gate = createEngineGate(deps.budget, log);
   const burst = createBurst();
@@ -51,7 +52,7 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
       });
       // Of a cluster one node may be another from now on, while the connection to the others goes on.
       blocking.on('close', follower.restart).on('+node', follower.restart);
-      await runLoop('outbox', follower.pass, { log: bound, signal: until });
+      await runLoop('outbox', follower.pass, { log: bound, signal: until, watch });
       await follower.drain();
     } finally {
       blocking.disconnect();
@@ -124,9 +125,9 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
 
   const refunds = { ...deps, gate, readStartRoom: gate.roomForStarts() };
   await Promise.all([
-    runLoop('survey', survey, { log, signal }),
-    runLoop('starter', createStarter({ ...deps, gate, burst }), { log, signal }),
-    runLoop('refunds', () => startDueRefunds(refunds), { log, signal }),
+    runLoop('survey', survey, { log, signal, watch }),
+    runLoop('starter', createStarter({ ...deps, gate, burst }), { log, signal, watch }),
+    runLoop('refunds', () => startDueRefunds(refunds), { log, signal, watch }),
   ]);
   await Promise.all([...followers.values()].map(({ done }) => done));
 }

@@ -11,6 +11,7 @@ import type { WorkerConfig } from '../config.ts';
 import type { OrderEngine } from '../engine/order-engine.ts';
 import { ensureSchedule, hasSchedule, type WantedSchedule } from '../engine/reconcile-schedule.ts';
 import { createDispatcher } from '../events/feed.ts';
+import { createWorkerMetrics } from '../metrics.ts';
 import type { Service } from '../process.ts';
 import type { PaymentProvider } from '../providers/provider.ts';
 import { createOrderSigner } from '../providers/signed-order.ts';
@@ -19,11 +20,12 @@ import { RECONCILE_STEPS } from '../reconcile/steps.ts';
 import type { Stores } from '../stores/open.ts';
 import { searchAttributes } from '../workflows/contract.ts';
 import { runEnder } from './ender.ts';
-import { runLoop } from './loop.ts';
+import { createLoopWatch, runLoop, type LoopWatch } from './loop.ts';
 import { createOrderWorker } from './order-worker.ts';
 import { runRedisWatch } from './redis-watch.ts';
 import { runRelay } from './relay.ts';
 import { createSaleKeeper } from './sale-keeper.ts';
+import { openProbe, runBeats, type BeatDeps } from './vital-signs.ts';
 
 /**
  * In percent of what is in use. Where memory seems plenty, V8 lets a heap grow to four times that: 65 MB
@@ -68,9 +70,12 @@ export function createDeferredEngine() {
 }
 
 /** Runs until `signal` aborts and the attempts under way have ended, each of which is bounded. */
-export async function runPush(deps: PusherDeps, signal: AbortSignal): Promise<void> {
+export async function runPush(
+  { watch, ...deps }: PusherDeps & { watch?: LoopWatch },
+  signal: AbortSignal,
+): Promise<void> {
   const pusher = createPusher(deps, signal);
-  await runLoop('push', pusher.pass, { log: deps.log, signal });
+  await runLoop('push', pusher.pass, { log: deps.log, signal, watch });
   await pusher.drain();
 }
 
@@ -175,6 +180,23 @@ async function runUntilStopped(
   { stores, provider, log }: WorkerParts,
   stopping: AbortController,
 ): Promise<void> {
+  const metrics = createWorkerMetrics();
+  const watch = createLoopWatch(metrics.passFailed);
+  const probe = await openProbe({ host: config.WORKER_HOST, port: config.WORKER_PORT, watch, metrics });
+  log.info({ url: probe.url }, 'worker answers probes');
+  try {
+    await runAll(config, { stores, provider, log }, { watch, url: probe.url }, stopping);
+  } finally {
+    await probe.close();
+  }
+}
+
+async function runAll(
+  config: WorkerConfig,
+  { stores, provider, log }: WorkerParts,
+  { watch, url }: Pick<BeatDeps, 'watch' | 'url'>,
+  stopping: AbortController,
+): Promise<void> {
   const { signal } = stopping;
   // All that it does needs MySQL, so it begins nothing before that has said whose stores these are.
   await untilDone('deployment', () => stores.deployment.join(signal), { log, signal });
@@ -182,12 +204,16 @@ async function runUntilStopped(
   const deferred = createDeferredEngine();
   const signer = createOrderSigner(config.ORDER_SIGNING_SECRETS);
   const loops = [
-    runRelay({ ...stores, engine: deferred.engine, log }, signal),
-    runEnder({ ...stores, provider, log }, signal),
-    runRedisWatch({ ...stores, log }, signal),
-    runLoop('sale keeper', createSaleKeeper({ ...stores, log }), { log, signal }),
-    runLoop('events', createDispatcher({ ...stores, log }), { log, signal }),
-    runPush({ ...stores, sender: { allowPrivate: config.PUSH_ALLOW_PRIVATE === 'true' }, log }, signal),
+    runRelay({ ...stores, engine: deferred.engine, watch, log }, signal),
+    runEnder({ ...stores, provider, watch, log }, signal),
+    runRedisWatch({ ...stores, watch, log }, signal),
+    runLoop('sale keeper', createSaleKeeper({ ...stores, log }), { log, signal, watch }),
+    runLoop('events', createDispatcher({ ...stores, log }), { log, signal, watch }),
+    runPush(
+      { ...stores, sender: { allowPrivate: config.PUSH_ALLOW_PRIVATE === 'true' }, watch, log },
+      signal,
+    ),
+    runBeats({ ...stores, build: config.WORKER_BUILD_ID ?? '', url, watch, log }, signal),
     stores.deployment.keep(signal),
   ];
   const relay = allEnded(loops.map((loop) => loop.catch(abortAnd(stopping))));
@@ -226,6 +252,7 @@ async function runUntilStopped(
     });
     deferred.connect(engine);
     log.info({ taskQueue, version }, 'worker ready');
+    // Not watched: after a loss of Temporal's data one pass makes every open order due, however many.
     const scheduling = runLoop('schedule', keep, { log, signal }).catch(abortAnd(stopping));
     const beside = Promise.all([relay, scheduling]);
     await allEnded([worker.run(), beside.finally(() => worker.shutdown())]);

@@ -24,8 +24,8 @@ const [FIRST_PICKED, LAST_PICKED] = [20_000, 32_000];
 /** Where so many random ports are taken, the others will be too. */
 const PICKS_MAX = 100;
 /**
- * A lock for each picked port: no other process picks it, or looks whether it is free, while its process lives. Its
- * server may not listen yet, or is just being started again.
+ * A lock for each picked port: no other process picks it, or looks whether it is free, while its process
+ * lives. Its server may not listen yet, or is just being started again.
  */
 const LOCKS_DIR = join(tmpdir(), `holdfast-ports-${process.getuid?.() ?? 0}`);
 const taken: string[] = [];

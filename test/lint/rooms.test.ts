@@ -10,7 +10,19 @@ import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const FOLDERS = ['src', 'sandbox', 'stack', 'bench', 'chaos', 'test', 'lua', 'pages', 'lint', 'examples'];
+const FOLDERS = [
+  'src',
+  'sandbox',
+  'stack',
+  'bench',
+  'chaos',
+  'test',
+  'lua',
+  'pages',
+  'lint',
+  'monitoring',
+  'examples',
+];
 
 interface Import {
   /** Files. */

@@ -92,6 +92,8 @@ const STORES: Record<keyof Stores, true> = {
   readSaleSnapshot: true,
   saleBooks: true,
   orderBooks: true,
+  mysqlStatus: true,
+  redisStatus: true,
   staffOrders: true,
   userOrders: true,
   close: true,

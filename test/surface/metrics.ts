@@ -1,7 +1,8 @@
 /** The metrics that dashboards and alarms read. Those of Node, and what they show, are left out. */
 
-import { showDrift, showEventLag, showPush } from '../../src/api/gauges.ts';
+import { showBoard, showDrift, showEventLag, showPush } from '../../src/api/gauges.ts';
 import { createMetrics } from '../../src/metrics.ts';
+import { createStatusBoard, statusReaders } from '../../src/status/board.ts';
 import type { Stores } from '../../src/stores/open.ts';
 import { partly } from '../support/partly.ts';
 
@@ -17,6 +18,10 @@ export async function showMetrics() {
       eventRows: { countWaiting: async () => 0 },
       eventConsumers: { list: async () => ({ consumers: [], last: 0 }) },
     }),
+  );
+  showBoard(
+    metrics,
+    createStatusBoard(statusReaders(async () => partly<Stores>({}), partly<Stores>({ mysqlStatus: {} }))),
   );
   showPush(metrics, { list: async () => [] });
   const labelNames = new Map(

@@ -1,0 +1,116 @@
+/** `ops status`: what waits, which workers live, and first what is wrong, on one screen. */
+
+import type { Command } from 'commander';
+import { z } from 'zod';
+import { statusReaders } from '../status/board.ts';
+import { findWrong, type Finding } from '../status/findings.ts';
+import { stateOf, type PartialStatus, type Status, type StatusPart } from '../status/status.ts';
+import { redisStores } from '../stores/bound.ts';
+import type { Parts, Shell } from './parts.ts';
+import { asRead, formatAge, formatFields, formatTable, hang } from './terminal.ts';
+
+/** What does not answer within it is away, in ms: the screen is there within two seconds. */
+const ANSWER_WITHIN_MS = 1_700;
+
+const statusOptions = z.object({ json: z.boolean() });
+
+export function addStatusCommand(program: Command, { terminal, run }: Shell): void {
+  asRead(program.command('status'))
+    .description('what is wrong, what waits, and which workers live; exit code 1 when something is wrong')
+    .addHelpText('after', '\nExample:\n  ops status')
+    .action((options: unknown) =>
+      run(async (parts) => {
+        const { json } = statusOptions.parse(options);
+        const [status, isTemporalUp] = await Promise.all([readStatus(parts), askTemporal(parts)]);
+        const wrong = findWrong(status, isTemporalUp);
+        terminal.out(
+          json
+            ? JSON.stringify({ wrong, isTemporalUp, ...status }, undefined, 2)
+            : describeStatus(status, wrong, terminal.columns),
+        );
+        return wrong.length === 0;
+      }),
+    );
+}
+
+async function readStatus(parts: Parts): Promise<PartialStatus> {
+  const redis = parts.redisAsItIs().then(redisStores);
+  redis.catch(() => {});
+  const readers = statusReaders(() => redis, parts.mysql());
+  const read = <P extends StatusPart>(part: P): Promise<Status[P] | undefined> => inTime(readers[part]());
+  const [workers, outboxes, slots, backlog, parked] = await Promise.all([
+    read('workers'),
+    read('outboxes'),
+    read('slots'),
+    read('backlog'),
+    read('parked'),
+  ]);
+  return { workers, outboxes, slots, backlog, parked };
+}
+
+async function askTemporal(parts: Parts): Promise<boolean> {
+  const asked = parts.temporal().then(({ connection }) => connection.workflowService.getSystemInfo({}));
+  return (await inTime(asked)) !== undefined;
+}
+
+/** Undefined when it fails, or there is no answer in time. */
+function inTime<T>(answer: Promise<T>): Promise<T | undefined> {
+  const late = new Promise<undefined>((resolve) => {
+    setTimeout(resolve, ANSWER_WITHIN_MS, undefined).unref();
+  });
+  return Promise.race([answer.catch(() => undefined), late]);
+}
+
+function describeStatus(status: PartialStatus, wrong: readonly Finding[], columns: number): string {
+  return [
+    wrong.length === 0 ? 'Nothing is wrong.' : describeWrong(wrong, columns),
+    `What waits\n${describeWaiting(status, columns)}`,
+    `Workers\n${describeWorkers(status, columns)}`,
+  ].join('\n\n');
+}
+
+function describeWrong(wrong: readonly Finding[], columns: number): string {
+  const lines = wrong.map(
+    ({ what, remedy }) => `${hang('  ', what, columns)}\n${hang('    → ', remedy, columns)}`,
+  );
+  return `Wrong\n${lines.join('\n')}`;
+}
+
+const UNKNOWN = 'not known';
+
+function describeWaiting({ outboxes, slots, backlog, parked }: PartialStatus, columns: number): string {
+  const describe = (waiting: { waiting: number; oldestMs: number | null } | undefined): string => {
+    if (!waiting) return UNKNOWN;
+    return waiting.waiting === 0 ? '0' : `${waiting.waiting}, the oldest ${formatAge(waiting.oldestMs ?? 0)}`;
+  };
+  const accepted = outboxes && {
+    waiting: outboxes.reduce((sum, { waiting }) => sum + waiting, 0),
+    oldestMs: Math.max(0, ...outboxes.map(({ oldestMs }) => oldestMs)),
+  };
+  const parkedKinds = parked?.map((each) => `${each.kind} ${describe(each)}`).join('; ');
+  return formatFields(
+    [
+      ['accepted, not stored', describe(accepted)],
+      ['stored, not begun', describe(backlog?.notBegun)],
+      ['payments on their way', describe(backlog?.payments)],
+      ['refunds due', describe(backlog?.refunds)],
+      ['engine slots taken', slots === undefined ? UNKNOWN : String(slots)],
+      ['parked', parkedKinds === undefined ? UNKNOWN : parkedKinds || '0'],
+    ],
+    columns,
+  );
+}
+
+function describeWorkers({ workers }: PartialStatus, columns: number): string {
+  if (!workers) return `  ${UNKNOWN}`;
+  if (workers.length === 0) return '  none';
+  const rows = workers.map((worker) => [
+    stateOf(worker),
+    formatAge(worker.silentMs),
+    worker.host,
+    String(worker.pid),
+    worker.build || '-',
+    worker.url,
+  ]);
+  return formatTable(['state', 'seen', 'host', 'pid', 'build', 'probe'], rows, columns);
+}

@@ -1,0 +1,111 @@
+/** What of a status an operator must act upon, the worst first, each with its remedy. */
+
+import { stateOf, type PartialStatus, type Waiting } from './status.ts';
+
+export interface Finding {
+  what: string;
+  remedy: string;
+}
+
+/** An outbox is emptied within a second, also in a rush, as long as MySQL keeps up. In ms. */
+const OUTBOX_OLD_MS = 10_000;
+/** Webhook to paid takes a second; in a rush that fills the engine some ten. In ms. */
+const MONEY_OLD_MS = 60_000;
+
+/** @param isTemporalUp undefined: it was not asked */
+export function findWrong(status: PartialStatus, isTemporalUp: boolean | undefined): Finding[] {
+  return [
+    ...findAway(status, isTemporalUp),
+    ...findWorkers(status),
+    ...findOld(status),
+    ...findParked(status),
+  ];
+}
+
+function findAway({ outboxes, backlog }: PartialStatus, isTemporalUp: boolean | undefined): Finding[] {
+  const away: Finding[] = [];
+  if (!outboxes)
+    away.push({
+      what: 'Redis does not answer: nothing is sold.',
+      remedy: 'Start it again with its data. What it has lost is made again from MySQL by itself.',
+    });
+  if (!backlog)
+    away.push({
+      what: 'MySQL does not answer: orders are accepted and wait, and payment notices are refused and come again.',
+      remedy: 'Start it again. What waits in Redis is stored by itself.',
+    });
+  if (isTemporalUp === false)
+    away.push({
+      what: 'Temporal does not answer: orders are stored and can be paid, and no payment reaches its order.',
+      remedy: 'Start it again. What is due is started by itself, the paid orders first.',
+    });
+  return away;
+}
+
+function findWorkers({ workers }: PartialStatus): Finding[] {
+  if (!workers)
+    return [{ what: 'It is not known which workers live.', remedy: 'Mend Redis or MySQL: either tells it.' }];
+  const found: Finding[] = [];
+  if (workers.every((worker) => stateOf(worker) === 'silent'))
+    found.push({
+      what: 'No worker lives: accepted orders wait, none is confirmed, and none ends.',
+      remedy: 'Start one. What waits is done by itself; read the log of the last one for why it ended.',
+    });
+  for (const worker of workers) {
+    const name = `Worker ${worker.pid} on ${worker.host}`;
+    const state = stateOf(worker);
+    if (state === 'silent')
+      found.push({
+        what: `${name} has been silent for ${Math.round(worker.silentMs / 1_000)} s: it is frozen, cut off, or was killed.`,
+        remedy: 'If its process is there, end it: another takes over what it had within half a minute.',
+      });
+    if (state === 'hanging')
+      found.push({
+        what: `${name} stands still in ${worker.hanging.join(', ')}.`,
+        remedy: 'End its process, and let the supervisor start another; keep its log for the report.',
+      });
+  }
+  return found;
+}
+
+function findOld({ outboxes, backlog }: PartialStatus): Finding[] {
+  const oldestMs = Math.max(0, ...(outboxes ?? []).map((outbox) => outbox.oldestMs));
+  const waiting = (outboxes ?? []).reduce((sum, outbox) => sum + outbox.waiting, 0);
+  const found: Finding[] = [];
+  if (oldestMs > OUTBOX_OLD_MS)
+    found.push({
+      what: `${waiting} accepted orders wait to be stored, the oldest for ${seconds(oldestMs)}.`,
+      remedy: 'Look at the workers and at MySQL: one of them is away or too slow.',
+    });
+  if (isOld(backlog?.payments))
+    found.push({
+      what: `${backlog?.payments.waiting} payments have not reached their orders, the oldest for ${seconds(backlog?.payments.oldestMs)}.`,
+      remedy: 'Look at Temporal and at the workers; `ops parked list` shows what the rules could not decide.',
+    });
+  if (isOld(backlog?.refunds))
+    found.push({
+      what: `${backlog?.refunds.waiting} refunds are due, the oldest for ${seconds(backlog?.refunds.oldestMs)}.`,
+      remedy: 'Look at Temporal and at the workers.',
+    });
+  return found;
+}
+
+function findParked({ parked = [] }: PartialStatus): Finding[] {
+  const total = parked.reduce((sum, { waiting }) => sum + waiting, 0);
+  if (total === 0) return [];
+  const kinds = parked.map(({ kind, waiting }) => `${waiting} ${kind}`).join(', ');
+  return [
+    {
+      what: `Parked work waits for an operator: ${kinds}.`,
+      remedy: '`ops parked list`, then `ops parked show <id>`, which says what to do.',
+    },
+  ];
+}
+
+function isOld(waiting: Waiting | undefined): boolean {
+  return (waiting?.oldestMs ?? 0) > MONEY_OLD_MS;
+}
+
+function seconds(ms: number | null | undefined): string {
+  return `${Math.round((ms ?? 0) / 1_000)} s`;
+}

@@ -1,0 +1,80 @@
+/** What Redis tells of a status: the beats of the workers, orders in the outboxes, slots of the engine. */
+
+import { z } from 'zod';
+import { jsonText } from '../orders/content.ts';
+import type { RedisClient } from '../redis/connection.ts';
+import { ENGINE_KEY, saleKeys, WORKERS_KEY } from '../redis/keys.ts';
+import { listSales } from '../redis/outbox.ts';
+import { defineScript, replyInt, run } from '../redis/script.ts';
+import { KEPT_MS, workerBeat, type OutboxBacklog, type SeenWorker, type WorkerBeat } from './status.ts';
+
+export const beatReply = z.tuple([z.literal('beating')]);
+
+/** When it was seen (Unix ms), a space, and its beat as JSON. */
+const seenText = z.string().transform((text) => {
+  const space = text.indexOf(' ');
+  return { seenAtMs: Number(text.slice(0, space)), worker: beatText.parse(text.slice(space + 1)) };
+});
+const beatText = jsonText(workerBeat);
+
+export const listWorkersReply = z
+  .tuple([z.literal('workers'), replyInt], seenText)
+  .transform(([, nowMs, ...seen]) =>
+    seen.map(({ seenAtMs, worker }): SeenWorker => ({ ...worker, silentMs: Math.max(0, nowMs - seenAtMs) })),
+  );
+
+export const beatScript = defineScript({
+  file: 'beat',
+  keys: ['workers'],
+  args: ['workerId', 'worker', 'keptMs'],
+  reply: beatReply,
+});
+
+export const listWorkersScript = defineScript({
+  file: 'list-workers',
+  keys: ['workers'],
+  args: [],
+  reply: listWorkersReply,
+});
+
+const keys = { workers: WORKERS_KEY };
+
+export async function beat(redis: RedisClient, worker: WorkerBeat): Promise<void> {
+  const args = { workerId: worker.workerId, worker: JSON.stringify(worker), keptMs: KEPT_MS };
+  await run(redis, beatScript, { keys, args });
+}
+
+/** One that stops is not silent. */
+export async function leave(redis: RedisClient, workerId: string): Promise<void> {
+  await redis.hdel(WORKERS_KEY, workerId);
+}
+
+export function listWorkers(redis: RedisClient): Promise<SeenWorker[]> {
+  return run(redis, listWorkersScript, { keys, args: {} });
+}
+
+/** The outboxes in which orders wait, the longest first. Two quick commands each, however many wait. */
+export async function readOutboxes(redis: RedisClient): Promise<OutboxBacklog[]> {
+  const [shards, nowMs] = await Promise.all([listSales(redis), readNowMs(redis)]);
+  const found = await Promise.all(
+    shards.map(async (shard): Promise<OutboxBacklog[]> => {
+      const { outbox } = saleKeys(shard);
+      const waiting = await redis.xlen(outbox);
+      if (waiting === 0) return [];
+      const [oldest] = await redis.xrange(outbox, '-', '+', 'COUNT', 1);
+      if (!oldest) return [];
+      return [{ saleId: shard.saleId, waiting, oldestMs: Math.max(0, nowMs - Number.parseInt(oldest[0])) }];
+    }),
+  );
+  return found.flat().toSorted((a, b) => b.waiting - a.waiting);
+}
+
+/** Slots of the engine budget that are taken. */
+export async function countSlots(redis: RedisClient): Promise<number> {
+  return redis.zcount(ENGINE_KEY, await readNowMs(redis), '+inf');
+}
+
+async function readNowMs(redis: RedisClient): Promise<number> {
+  const [seconds, microseconds] = await redis.time();
+  return Number(seconds) * 1_000 + Math.floor(Number(microseconds) / 1_000);
+}

@@ -1,0 +1,88 @@
+/** What an operator is shown: what waits, and which workers live. */
+
+import { z } from 'zod';
+import type { ParkedKind } from '../parked/parked.sql.ts';
+
+export interface OutboxBacklog {
+  saleId: string;
+  waiting: number;
+  /** Since the oldest was accepted. */
+  oldestMs: number;
+}
+
+export interface Waiting {
+  /** Counted up to `COUNTED_MAX`. */
+  waiting: number;
+  /** Of the one that waits the longest; null: nothing waits. */
+  oldestMs: number | null;
+}
+
+/** What the relay and the workflows have to do. */
+export interface Backlog {
+  /** Orders that are stored, and whose workflow has not begun. */
+  notBegun: Waiting;
+  /** Payments that are recorded, and that no order has got yet. */
+  payments: Waiting;
+  /** Refunds whose workflow is to be started or signalled. */
+  refunds: Waiting;
+}
+
+export interface Status {
+  workers: SeenWorker[];
+  /** Where orders wait, the longest first. */
+  outboxes: OutboxBacklog[];
+  /** Slots of the engine budget that are taken. */
+  slots: number;
+  backlog: Backlog;
+  /** A kind of which none waits is left out. */
+  parked: ({ kind: ParkedKind } & Waiting)[];
+}
+export type StatusPart = keyof Status;
+
+/** A part that could not be read is undefined. */
+export type PartialStatus = { [P in StatusPart]: Status[P] | undefined };
+
+// What a worker tells of itself, so that its silence shows.
+
+/** A worker tells of itself so often, in ms. */
+export const BEAT_EVERY_MS = 1_000;
+/** One that is silent for longer, ten beats, is dead, frozen or cut off. In ms. */
+const SILENT_AFTER_MS = 10_000;
+/** A silent one is shown for so long, in ms: an operator looks within minutes. */
+export const KEPT_MS = 5 * 60_000;
+
+export const workerBeat = z.object({
+  workerId: z.string(),
+  host: z.string(),
+  pid: z.int(),
+  /** Its version; empty: it has none. */
+  build: z.string(),
+  /** Where its metrics and its liveness are. */
+  url: z.string(),
+  /** Loops whose pass has gone on for longer than any should. */
+  hanging: z.array(z.string()),
+});
+export type WorkerBeat = z.infer<typeof workerBeat>;
+
+export interface SeenWorker extends WorkerBeat {
+  /** Since its last beat, by the clock of the store that kept it. */
+  silentMs: number;
+}
+
+/** silent: it sends no beats. hanging: it does, and a loop of it stands still. */
+export type WorkerState = 'alive' | 'hanging' | 'silent';
+
+export function stateOf({ silentMs, hanging }: SeenWorker): WorkerState {
+  if (silentMs > SILENT_AFTER_MS) return 'silent';
+  return hanging.length > 0 ? 'hanging' : 'alive';
+}
+
+/** Each worker by the store that has heard of it last. */
+export function newestOf(seen: readonly SeenWorker[]): SeenWorker[] {
+  const newest = new Map<string, SeenWorker>();
+  for (const worker of seen) {
+    const known = newest.get(worker.workerId);
+    if (!known || worker.silentMs < known.silentMs) newest.set(worker.workerId, worker);
+  }
+  return [...newest.values()].toSorted((a, b) => (a.workerId < b.workerId ? -1 : 1));
+}

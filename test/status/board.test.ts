@@ -1,0 +1,94 @@
+/** The board shows what could be read, each part by itself, and nothing that is old. */
+
+import { afterEach, expect, test, vi } from 'vitest';
+import { showBoard } from '../../src/api/gauges.ts';
+import { createMetrics } from '../../src/metrics.ts';
+import { createStatusBoard, statusReaders } from '../../src/status/board.ts';
+import type { Stores } from '../../src/stores/open.ts';
+import { samplesOf } from '../api/metrics.ts';
+import { partly } from '../support/partly.ts';
+import { waitFor } from '../support/wait.ts';
+
+const nothing = { waiting: 0, oldestMs: null };
+const worker = { workerId: 'a', host: 'h', pid: 1, build: 'v1', url: 'http://h', hanging: [], silentMs: 5 };
+
+const WELL = {
+  outboxes: async () => [
+    { saleId: 'summer', waiting: 3, oldestMs: 1_500 },
+    ...Array.from({ length: 20 }, (_, i) => ({ saleId: `s${i}`, waiting: 1, oldestMs: 10 })),
+  ],
+  slots: async () => 4,
+  workers: async () => [worker, { ...worker, workerId: 'b', silentMs: 60_000 }],
+  backlog: async () => ({ notBegun: { waiting: 2, oldestMs: 7_000 }, payments: nothing, refunds: nothing }),
+  parked: async () => [{ kind: 'order' as const, waiting: 1, oldestMs: 9 }],
+};
+
+const stop = new AbortController();
+afterEach(() => vi.restoreAllMocks());
+
+test('all that was read is in the metrics, and what is not read any more is absent', async () => {
+  let isAway = false;
+  let release = (): void => {};
+  const hung = new Promise<never>((_, reject) => (release = () => reject(new Error('given up'))));
+  const board = createStatusBoard({
+    ...WELL,
+    outboxes: () => (isAway ? hung : WELL.outboxes()),
+    slots: () => (isAway ? Promise.reject(new Error('away')) : WELL.slots()),
+  });
+  const metrics = createMetrics();
+  showBoard(metrics, board);
+  expect(await samplesOf(metrics, 'holdfast_workers')).toEqual([]);
+  expect(await samplesOf(metrics, 'holdfast_outbox_oldest_seconds')).toEqual([]);
+
+  const running = board.run(stop.signal);
+  await waitFor('all parts', () => board.current('parked') && board.current('outboxes'));
+  const shown = await samplesOf(metrics, 'holdfast_');
+  for (const line of [
+    'holdfast_outbox_orders{sale="summer"} 3',
+    'holdfast_outbox_orders{sale="others"} 1',
+    'holdfast_outbox_oldest_seconds 1.5',
+    'holdfast_engine_slots_taken 4',
+    'holdfast_orders_not_begun 2',
+    'holdfast_orders_not_begun_oldest_seconds 7',
+    'holdfast_payments_waiting 0',
+    'holdfast_refunds_due_oldest_seconds 0',
+    'holdfast_parked{kind="order"} 1',
+    'holdfast_parked{kind="sale"} 0',
+    'holdfast_workers{state="alive",build="v1"} 1',
+    'holdfast_workers{state="silent",build="v1"} 1',
+    'holdfast_workers{state="hanging",build=""} 0',
+    'holdfast_store_up{store="redis"} 1',
+    'holdfast_store_up{store="mysql"} 1',
+  ])
+    expect(shown).toContain(line);
+
+  // One read hangs and one fails: both are old by now, and the others are not.
+  isAway = true;
+  const now = performance.now.bind(performance);
+  const readAt = now();
+  await waitFor('the next reads', () => board.ageMs('parked') < now() - readAt);
+  vi.spyOn(performance, 'now').mockImplementation(() => now() + 6_000);
+  await waitFor('a read of the others', () => board.current('parked'));
+  const away = await samplesOf(metrics, 'holdfast_');
+  expect(away.filter((line) => /^holdfast_(?:outbox|engine)/.test(line))).toEqual([]);
+  expect(away).toContain('holdfast_store_up{store="redis"} 0');
+  expect(away).toContain('holdfast_store_up{store="mysql"} 1');
+  expect(away).toContain('holdfast_parked{kind="order"} 1');
+  stop.abort();
+  release();
+  await running;
+});
+
+test('workers are those that either store tells, and unknown while neither does', async () => {
+  const away = () => Promise.reject(new Error('away'));
+  const list = (silentMs: number) => async () => [{ ...worker, silentMs }];
+  const readWorkers = (redis: typeof away | ReturnType<typeof list>, mysql: typeof redis) =>
+    statusReaders(
+      async () => partly<Stores>({ redisStatus: { listWorkers: redis } }),
+      partly<Stores>({ mysqlStatus: { listWorkers: mysql } }),
+    ).workers();
+  expect(await readWorkers(list(30), list(10))).toEqual([{ ...worker, silentMs: 10 }]);
+  expect(await readWorkers(away, list(10))).toEqual([{ ...worker, silentMs: 10 }]);
+  expect(await readWorkers(list(30), away)).toEqual([{ ...worker, silentMs: 30 }]);
+  await expect(readWorkers(away, away)).rejects.toThrow('neither store');
+});

@@ -1,0 +1,72 @@
+/** What is wrong is found and said, and nothing is said while all is well. */
+
+import { expect, test } from 'vitest';
+import { findWrong } from '../../src/status/findings.ts';
+import type { PartialStatus } from '../../src/status/status.ts';
+
+const nothing = { waiting: 0, oldestMs: null };
+const worker = { workerId: 'a', host: 'h', pid: 7, build: '', url: 'http://h', hanging: [], silentMs: 5 };
+const WELL: PartialStatus = {
+  workers: [worker],
+  outboxes: [{ saleId: 'summer', waiting: 3, oldestMs: 900 }],
+  slots: 3,
+  backlog: {
+    notBegun: { waiting: 90, oldestMs: 400_000 },
+    payments: { waiting: 2, oldestMs: 800 },
+    refunds: nothing,
+  },
+  parked: [],
+};
+
+test('a healthy rush has nothing wrong', () => {
+  expect(findWrong(WELL, true)).toEqual([]);
+});
+
+const old = { waiting: 5, oldestMs: 70_000 };
+test.each<[string, Partial<PartialStatus>, boolean, RegExp[]]>([
+  ['Temporal away', {}, false, [/^Temporal does not answer/]],
+  ['MySQL away', { backlog: undefined, parked: undefined }, true, [/^MySQL does not answer/]],
+  ['Redis away', { outboxes: undefined, slots: undefined }, true, [/^Redis does not answer/]],
+  [
+    'both stores away',
+    { outboxes: undefined, slots: undefined, backlog: undefined, parked: undefined, workers: undefined },
+    true,
+    [/^Redis/, /^MySQL/, /^It is not known which workers live/],
+  ],
+  ['no worker', { workers: [] }, true, [/^No worker lives/]],
+  [
+    'the only worker frozen',
+    { workers: [{ ...worker, silentMs: 41_000 }] },
+    true,
+    [/^No worker lives/, /^Worker 7 on h has been silent for 41 s/],
+  ],
+  [
+    'one of two frozen',
+    { workers: [worker, { ...worker, pid: 8, silentMs: 41_000 }] },
+    true,
+    [/^Worker 8 on h has been silent/],
+  ],
+  ['a loop hangs', { workers: [{ ...worker, hanging: ['events'] }] }, true, [/stands still in events/]],
+  [
+    'an old outbox',
+    { outboxes: [{ saleId: 's', waiting: 20, oldestMs: 41_000 }] },
+    true,
+    [/^20 accepted orders wait to be stored, the oldest for 41 s/],
+  ],
+  [
+    'stuck money',
+    { backlog: { notBegun: nothing, payments: old, refunds: old } },
+    true,
+    [/^5 payments have not reached/, /^5 refunds are due/],
+  ],
+  [
+    'parked work',
+    { parked: [{ kind: 'order', waiting: 2, oldestMs: 5 }] },
+    true,
+    [/^Parked work waits for an operator: 2 order/],
+  ],
+])('%s is found', (_, part, isTemporalUp, expected) => {
+  const wrong = findWrong({ ...WELL, ...part }, isTemporalUp);
+  expect(wrong.map(({ what }) => what)).toEqual(expected.map((pattern) => expect.stringMatching(pattern)));
+  for (const { remedy } of wrong) expect(remedy).toMatch(/\.$/);
+});

@@ -1,0 +1,82 @@
+/** A worker answers probes, says which loop hangs, and beats in each store for itself. */
+
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createWorkerMetrics } from '../../src/metrics.ts';
+import { createLoopWatch, runLoop } from '../../src/workers/loop.ts';
+import { openProbe, runBeats } from '../../src/workers/vital-signs.ts';
+import { silent, openTestStores, type TestStores } from '../support/stores.ts';
+import { waitFor } from '../support/wait.ts';
+
+let stores: TestStores;
+beforeAll(async () => {
+  stores = await openTestStores();
+});
+afterAll(() => stores.close());
+
+async function ask(url: string): Promise<[number, string]> {
+  const response = await fetch(url);
+  return [response.status, await response.text()];
+}
+
+test('the probe is well while a store is away, and not while a loop hangs', async () => {
+  const metrics = createWorkerMetrics();
+  const watch = createLoopWatch(metrics.passFailed, 50);
+  const stop = new AbortController();
+  let release = (): void => {};
+  const gate = new Promise<number>((resolve) => (release = () => resolve(0)));
+  const log = silent;
+  const probe = await openProbe({ host: '127.0.0.1', port: 0, watch, metrics });
+  try {
+    const failing = runLoop('push', () => Promise.reject(new Error('away')), {
+      log,
+      signal: stop.signal,
+      watch,
+    });
+    await waitFor('a failed pass', async () =>
+      (await ask(`${probe.url}/metrics`))[1].includes('holdfast_loop_failures_total{loop="push"}'),
+    );
+    expect(await ask(`${probe.url}/healthz`)).toEqual([200, '{"status":"ok"}']);
+
+    const hanging = runLoop('events', () => gate, { log, signal: stop.signal, watch });
+    const unwell = await waitFor('the hanging loop', async () => {
+      const answer = await ask(`${probe.url}/healthz`);
+      return answer[0] === 503 && answer;
+    });
+    expect(unwell).toEqual([503, '{"status":"hanging","loops":["events"]}']);
+    stop.abort();
+    release();
+    await Promise.all([failing, hanging]);
+    expect(await ask(`${probe.url}/healthz`)).toEqual([200, '{"status":"ok"}']);
+    expect((await ask(`${probe.url}/orders`))[0]).toBe(404);
+  } finally {
+    await probe.close();
+  }
+});
+
+test('a port that is taken is an error', async () => {
+  const metrics = createWorkerMetrics();
+  const options = { host: '127.0.0.1', watch: createLoopWatch(), metrics };
+  const probe = await openProbe({ ...options, port: 0 });
+  await expect(openProbe({ ...options, port: Number(new URL(probe.url).port) })).rejects.toThrow(
+    'EADDRINUSE',
+  );
+  await probe.close();
+});
+
+test('a worker beats in both stores, in one while the other hangs, and leaves with its end', async () => {
+  const stop = new AbortController();
+  const hung = { ...stores.mysqlStatus, beat: () => new Promise<void>((resolve) => (release = resolve)) };
+  let release = (): void => {};
+  const deps = { ...stores, build: 'v7', url: 'http://here', watch: createLoopWatch(), log: silent };
+  const beating = runBeats({ ...deps, mysqlStatus: hung }, stop.signal);
+  const [seen] = await waitFor('a beat', async () => {
+    const workers = await stores.redisStatus.listWorkers();
+    return workers.length > 0 && workers;
+  });
+  expect(seen).toMatchObject({ build: 'v7', url: 'http://here', pid: process.pid, hanging: [] });
+  expect(await stores.mysqlStatus.listWorkers()).toEqual([]);
+  stop.abort();
+  release();
+  await beating;
+  expect(await stores.redisStatus.listWorkers()).toEqual([]);
+});
