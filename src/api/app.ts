@@ -9,6 +9,7 @@ import type { LaneName, Metrics } from '../metrics.ts';
 import type { PaymentProvider } from '../providers/provider.ts';
 import type { OrderSigner } from '../providers/signed-order.ts';
 import type { UrlRules } from '../push/address.ts';
+import type { StatusBoard } from '../status/board.ts';
 import type { Stores } from '../stores/open.ts';
 import { mountAdmin } from './calls/calls.ts';
 import { createLostOrders, createProjection, createWorkflowQueries, listOrders } from './calls/find-order.ts';
@@ -91,6 +92,7 @@ export interface AppDeps extends Stores {
   notifier: EngineNotifier;
   eventTicker: EventTicker;
   metrics: Metrics;
+  statusBoard: Pick<StatusBoard, 'all'>;
   tokens: TokenRules;
   tickets: TicketRules;
   trustedProxyHops: number;

@@ -4,6 +4,8 @@ import type { Context } from 'koa';
 import { z } from 'zod';
 import type { Metrics } from '../metrics.ts';
 import { isAnswering } from '../mysql/connection.ts';
+import type { StatusBoard } from '../status/board.ts';
+import { stateOf } from '../status/status.ts';
 import type { Stores } from '../stores/open.ts';
 
 export const healthReply = z.strictObject({ status: z.literal('ok') });
@@ -15,6 +17,8 @@ export const readyReply = z.strictObject({
   status: z.enum(['ready', 'not_ready']),
   redis: upOrDown,
   mysql: upOrDown,
+  /** Workers that live; null: not known. */
+  workers: z.int().min(0).nullable(),
 });
 type ReadyReply = z.infer<typeof readyReply>;
 
@@ -24,12 +28,13 @@ const PROBE_TIMEOUT_MS = 1_000;
 const PROBE_EVERY_MS = 200;
 
 export interface HealthDeps extends Stores {
+  statusBoard: Pick<StatusBoard, 'all'>;
   metrics: Pick<Metrics, 'contentType' | 'read'>;
   /** True once the process is stopping: it should get no new requests. */
   isStopping: () => boolean;
 }
 
-export function createHealthRoutes({ redis, pool, metrics, isStopping }: HealthDeps) {
+export function createHealthRoutes({ redis, pool, metrics, statusBoard, isStopping }: HealthDeps) {
   let latest: Promise<[boolean, boolean]> | undefined;
 
   /** One look at the stores for all who ask while it is under way, and shortly after. */
@@ -47,15 +52,17 @@ export function createHealthRoutes({ redis, pool, metrics, isStopping }: HealthD
       ctx.body = { status: 'ok' } satisfies HealthReply;
     },
 
-    /** Selling needs Redis alone, so only Redis decides; MySQL's state is shown beside it. */
+    /** Selling needs Redis alone, so only Redis decides; MySQL and the workers are shown beside it. */
     async readyz(ctx: Context): Promise<void> {
       const [redisUp, mysqlUp] = await look();
       const ready = redisUp && !isStopping();
+      const { workers } = statusBoard.all();
       ctx.status = ready ? 200 : 503;
       ctx.body = {
         status: ready ? 'ready' : 'not_ready',
         redis: redisUp ? 'up' : 'down',
         mysql: mysqlUp ? 'up' : 'down',
+        workers: workers?.filter((worker) => stateOf(worker) !== 'silent').length ?? null,
       } satisfies ReadyReply;
     },
 

@@ -16,7 +16,7 @@ import { createApp } from './app.ts';
 import { ticketKeys } from './calls/ticket.ts';
 import type { DemoOptions } from './demo-routes.ts';
 import { createDeploymentChecks } from './deployment-checks.ts';
-import { showBoard, showDrift, showEventLag, showPush } from './gauges.ts';
+import { showBoard } from './gauges.ts';
 import { createTokenSigner, createKeySet } from './http/auth.ts';
 import { createHttpServer } from './http/http-server.ts';
 
@@ -50,11 +50,8 @@ export async function startApi(
   });
   const client = openClient();
   const engine = createOrderEngine(client, { taskQueue });
-  const board = createStatusBoard(statusReaders(async () => stores, stores));
-  showBoard(metrics, board);
-  showDrift(metrics, stores.driftBoard);
-  showEventLag(metrics, stores);
-  showPush(metrics, stores.endpoints);
+  const statusBoard = createStatusBoard(statusReaders(async () => stores, stores));
+  showBoard(metrics, statusBoard);
   const eventTicker = createEventTicker(stores);
   const notifier = createEngineNotifier({ ...stores, engine, log });
   const tokens = tokenRulesOf(config);
@@ -70,6 +67,7 @@ export async function startApi(
     notifier,
     eventTicker,
     metrics,
+    statusBoard,
     tokens: { ...tokens, keys },
     corsOrigins: config.CORS_ORIGINS ?? [],
     tickets: {
@@ -95,7 +93,7 @@ export async function startApi(
   log.info({ address }, 'api ready');
   const checking = new AbortController();
   const checked = checks.goOn(checking.signal);
-  const looked = board.run(checking.signal);
+  const looked = statusBoard.run(checking.signal);
   return {
     ended: Promise.race([server.ended, checked.then(() => server.ended)]),
     async stop() {

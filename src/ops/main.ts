@@ -10,3 +10,5 @@ process.exitCode = await runOps(process.argv.slice(2), {
   user: userInfo().username,
   loadConfig: () => loadOpsConfig(),
 });
+// All is printed: what is still being connected to, and does not answer, must not keep the process.
+setTimeout(() => process.exit(), 100).unref();

@@ -2,9 +2,9 @@
 
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { statusReaders } from '../status/board.ts';
+import { createStatusBoard, statusReaders } from '../status/board.ts';
 import { findWrong, type Finding } from '../status/findings.ts';
-import { stateOf, type PartialStatus, type Status, type StatusPart } from '../status/status.ts';
+import { stateOf, type PartialStatus } from '../status/status.ts';
 import { redisStores } from '../stores/bound.ts';
 import type { Parts, Shell } from './parts.ts';
 import { asRead, formatAge, formatFields, formatTable, hang } from './terminal.ts';
@@ -33,19 +33,13 @@ export function addStatusCommand(program: Command, { terminal, run }: Shell): vo
     );
 }
 
+/** Those of the parts that are there within the time. */
 async function readStatus(parts: Parts): Promise<PartialStatus> {
   const redis = parts.redisAsItIs().then(redisStores);
   redis.catch(() => {});
-  const readers = statusReaders(() => redis, parts.mysql());
-  const read = <P extends StatusPart>(part: P): Promise<Status[P] | undefined> => inTime(readers[part]());
-  const [workers, outboxes, slots, backlog, parked] = await Promise.all([
-    read('workers'),
-    read('outboxes'),
-    read('slots'),
-    read('backlog'),
-    read('parked'),
-  ]);
-  return { workers, outboxes, slots, backlog, parked };
+  const board = createStatusBoard(statusReaders(() => redis, parts.mysql()));
+  await inTime(board.look());
+  return board.all();
 }
 
 async function askTemporal(parts: Parts): Promise<boolean> {
@@ -78,7 +72,10 @@ function describeWrong(wrong: readonly Finding[], columns: number): string {
 
 const UNKNOWN = 'not known';
 
-function describeWaiting({ outboxes, slots, backlog, parked }: PartialStatus, columns: number): string {
+function describeWaiting(
+  { outboxes, slots, backlog, parked, drift, events, endpoints }: PartialStatus,
+  columns: number,
+): string {
   const describe = (waiting: { waiting: number; oldestMs: number | null } | undefined): string => {
     if (!waiting) return UNKNOWN;
     return waiting.waiting === 0 ? '0' : `${waiting.waiting}, the oldest ${formatAge(waiting.oldestMs ?? 0)}`;
@@ -96,9 +93,26 @@ function describeWaiting({ outboxes, slots, backlog, parked }: PartialStatus, co
       ['refunds due', describe(backlog?.refunds)],
       ['engine slots taken', slots === undefined ? UNKNOWN : String(slots)],
       ['parked', parkedKinds === undefined ? UNKNOWN : parkedKinds || '0'],
+      ['events without number', events ? String(events.waiting) : UNKNOWN],
+      ...(events?.consumers ?? []).map(({ name, lag }): [string, string] => [
+        `consumer ${name}`,
+        `${lag} behind`,
+      ]),
+      ...(endpoints ?? []).map(({ name, health }): [string, string] => [
+        `endpoint ${name}`,
+        `${health.waiting} waiting, ${health.behind} behind`,
+      ]),
+      ['stores compared', describeCompared(drift)],
     ],
     columns,
   );
+}
+
+function describeCompared(drift: PartialStatus['drift']): string {
+  if (drift === undefined) return UNKNOWN;
+  if (drift === null) return 'never';
+  const when = `${formatAge(Date.now() - drift.lookedAtMs)} ago`;
+  return drift.entries.length === 0 ? when : `${when}, ${drift.entries.length} differences`;
 }
 
 function describeWorkers({ workers }: PartialStatus, columns: number): string {

@@ -11,6 +11,8 @@ export interface Finding {
 const OUTBOX_OLD_MS = 10_000;
 /** Webhook to paid takes a second; in a rush that fills the engine some ten. In ms. */
 const MONEY_OLD_MS = 60_000;
+/** Some runs of the reconciliation, which compares the stores each minute. In ms. */
+const NOT_COMPARED_MS = 5 * 60_000;
 
 /** @param isTemporalUp undefined: it was not asked */
 export function findWrong(status: PartialStatus, isTemporalUp: boolean | undefined): Finding[] {
@@ -18,6 +20,8 @@ export function findWrong(status: PartialStatus, isTemporalUp: boolean | undefin
     ...findAway(status, isTemporalUp),
     ...findWorkers(status),
     ...findOld(status),
+    ...findDrift(status),
+    ...findEndpoints(status),
     ...findParked(status),
   ];
 }
@@ -100,6 +104,44 @@ function findParked({ parked = [] }: PartialStatus): Finding[] {
       remedy: '`ops parked list`, then `ops parked show <id>`, which says what to do.',
     },
   ];
+}
+
+function findDrift({ drift }: PartialStatus): Finding[] {
+  if (!drift) return [];
+  const found: Finding[] = [];
+  const agoMs = Date.now() - drift.lookedAtMs;
+  if (agoMs > NOT_COMPARED_MS)
+    found.push({
+      what: `A sale has not been compared whole for ${seconds(agoMs)}.`,
+      remedy: 'Look at the schedule of the reconciliation in Temporal, and at the workers.',
+    });
+  const [first] = drift.entries;
+  if (first)
+    found.push({
+      what: `Redis and MySQL counted ${drift.entries.length} things differently, first ${first.what} of ${first.sku || 'an order'} in ${first.saleId}.`,
+      remedy:
+        'What is provably wrong is corrected by itself, and gone with the next run. What stays is parked.',
+    });
+  return found;
+}
+
+function findEndpoints({ endpoints = [] }: PartialStatus): Finding[] {
+  return endpoints.flatMap(({ name, disabledFor, health }) => {
+    if (disabledFor === 'gone')
+      return [
+        {
+          what: `The endpoint ${name} answered 410: nothing is sent.`,
+          remedy: 'Enable it once it takes events again.',
+        },
+      ];
+    if (!health.isDown || disabledFor !== null) return [];
+    return [
+      {
+        what: `The endpoint ${name} is down: ${health.waiting} deliveries wait (${health.lastError ?? 'no answer'}).`,
+        remedy: 'Mend it: it is tried each minute, and gets what waits once it answers.',
+      },
+    ];
+  });
 }
 
 function isOld(waiting: Waiting | undefined): boolean {

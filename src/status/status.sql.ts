@@ -5,6 +5,7 @@ import { modify, selectRows, type Pool } from '../mysql/connection.ts';
 import { jsonText } from '../orders/content.ts';
 import { PARKED_KINDS } from '../parked/parked.sql.ts';
 import {
+  COUNTED_MAX,
   KEPT_MS,
   workerBeat,
   type Backlog,
@@ -44,9 +45,6 @@ export async function listWorkers(pool: Pool): Promise<SeenWorker[]> {
 }
 
 // By indexes, and up to a bound, so that a look each second costs little.
-
-/** Counted up to so many: more is as bad. At it a look takes five milliseconds of MySQL. */
-export const COUNTED_MAX = 10_000;
 
 const waitingRow = z.object({
   waiting: z.int(),

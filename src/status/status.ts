@@ -1,7 +1,9 @@
 /** What an operator is shown: what waits, and which workers live. */
 
 import { z } from 'zod';
+import type { EventConsumer } from '../events/consumers.sql.ts';
 import type { ParkedKind } from '../parked/parked.sql.ts';
+import type { Endpoint } from '../push/endpoints.sql.ts';
 
 export interface OutboxBacklog {
   saleId: string;
@@ -27,6 +29,17 @@ export interface Backlog {
   refunds: Waiting;
 }
 
+/** What the reconciliation found that differs between the stores. */
+interface SeenDrift {
+  /** Since then each sale has been compared whole (Unix ms). */
+  lookedAtMs: number;
+  /** `sku` is empty where it is about an order. */
+  entries: { saleId: string; sku: string; what: string; units: number }[];
+}
+
+/** Counted up to so many: more is as bad. At it a look takes five milliseconds of MySQL. */
+export const COUNTED_MAX = 10_000;
+
 export interface Status {
   workers: SeenWorker[];
   /** Where orders wait, the longest first. */
@@ -36,6 +49,14 @@ export interface Status {
   backlog: Backlog;
   /** A kind of which none waits is left out. */
   parked: ({ kind: ParkedKind } & Waiting)[];
+  /** Null: no run of the reconciliation has compared the stores. */
+  drift: SeenDrift | null;
+  events: {
+    /** Recorded and without a number, counted up to `COUNTED_MAX`. */
+    waiting: number;
+    consumers: EventConsumer[];
+  };
+  endpoints: Endpoint[];
 }
 export type StatusPart = keyof Status;
 

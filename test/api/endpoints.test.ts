@@ -10,11 +10,12 @@ import {
   testReply,
 } from '../../src/api/calls/endpoints.ts';
 import { MAX_DELIVERIES_PAGE } from '../../src/api/calls/endpoints.ts';
-import { showPush } from '../../src/api/gauges.ts';
+import { showBoard } from '../../src/api/gauges.ts';
 import { signToken } from '../../src/api/http/auth.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import { createMysqlPool, modify } from '../../src/mysql/connection.ts';
 import { MAX_PUSH_ENDPOINTS } from '../../src/push/endpoints.sql.ts';
+import { createStatusBoard, statusReaders } from '../../src/status/board.ts';
 import { mysqlStores } from '../../src/stores/bound.ts';
 import { dispatchEvents } from '../support/events.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
@@ -392,13 +393,18 @@ test('the metrics show how each endpoint fares, and nothing of it while the stor
   await create();
   await call('POST', '/office/test');
   const metrics = createMetrics();
-  showPush(metrics, api.stores.endpoints);
+  const readers = statusReaders(async () => api.stores, api.stores);
+  const board = createStatusBoard(readers);
+  showBoard(metrics, board);
+  await board.look();
   const text = await metrics.read();
   expect(text).toContain('holdfast_push_waiting{endpoint="office"} 1');
   expect(text).toContain('holdfast_push_failing_seconds{endpoint="office"} 0');
   expect(text).toContain('holdfast_push_disabled{endpoint="office"} 0');
 
   const blind = createMetrics();
-  showPush(blind, { list: () => Promise.reject(new Error('away')) });
+  const away = createStatusBoard({ ...readers, endpoints: () => Promise.reject(new Error('away')) });
+  showBoard(blind, away);
+  await away.look();
   expect(await blind.read()).not.toContain('endpoint="office"');
 });

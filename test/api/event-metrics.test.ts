@@ -1,12 +1,11 @@
 /** The metrics of events: how far they and their consumers are behind. No scrape waits for MySQL. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { showEventLag } from '../../src/api/gauges.ts';
+import { showBoard } from '../../src/api/gauges.ts';
 import { createMetrics } from '../../src/metrics.ts';
-import type { Stores } from '../../src/stores/open.ts';
+import { createStatusBoard, statusReaders, type StatusReaders } from '../../src/status/board.ts';
 import { dispatchEvents } from '../support/events.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
-import { partly } from '../support/partly.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import { samplesOf } from './metrics.ts';
 
@@ -16,20 +15,29 @@ beforeAll(async () => {
 });
 afterAll(() => stores.close());
 
-test('events without a number are counted, and those that a consumer has not done with', async () => {
+function show(instead: Partial<StatusReaders> = {}) {
   const metrics = createMetrics();
-  showEventLag(metrics, stores);
+  const board = createStatusBoard({ ...statusReaders(async () => stores, stores), ...instead });
+  showBoard(metrics, board);
+  return { metrics, look: board.look };
+}
+
+test('events without a number are counted, and those that a consumer has not done with', async () => {
+  const { metrics, look } = show();
   const { saleId } = await stores.openSale(buildSale());
   await stores.orders.storeOrders([buildOrder({ saleId }), buildOrder({ saleId })], 'due');
+  await look();
   expect(await samplesOf(metrics, 'holdfast_event')).toEqual(['holdfast_event_lag 2']);
 
   await dispatchEvents(stores);
   await stores.eventConsumers.commit('books', 1, false);
+  await look();
   expect(await samplesOf(metrics, 'holdfast_event')).toEqual([
     'holdfast_event_lag 0',
     'holdfast_event_consumer_lag{consumer="books"} 1',
   ]);
   await stores.eventConsumers.remove('books');
+  await look();
   expect(await samplesOf(metrics, 'holdfast_event')).toEqual(['holdfast_event_lag 0']);
 });
 
@@ -37,9 +45,8 @@ test.each([
   ['fails', () => Promise.reject(new Error('away'))],
   ['hangs', () => new Promise<never>(() => {})],
 ])('a MySQL that %s leaves the other metrics alone', async (_, answer) => {
-  const metrics = createMetrics();
-  const away = { eventRows: { countWaiting: answer }, eventConsumers: { list: answer } };
-  showEventLag(metrics, partly<Stores>(away));
-  expect(await samplesOf(metrics, 'holdfast_event')).toEqual(['holdfast_event_lag Nan']);
+  const { metrics, look } = show({ events: answer });
+  void look();
+  expect(await samplesOf(metrics, 'holdfast_event')).toEqual([]);
   expect(await samplesOf(metrics, 'process_resident_memory_bytes')).toHaveLength(1);
 });

@@ -1,7 +1,10 @@
 /** docker-compose.temporal.yml fits the Compose schema, the images and the settings of the services. */
 
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { loadApiConfig, loadPrepareConfig, loadWorkerConfig } from '../../src/config.ts';
+import { repoDir } from '../../stack/install/repo-dir.ts';
 import { compileComposeSchema, loadCompose, parseCompose, readComposeText } from './compose-file.ts';
 import { isLetThrough, builtSources, sourcesUnder, stages, tsconfigs } from './images.ts';
 
@@ -17,6 +20,9 @@ const PRODUCTION = {
   ORDER_SIGNING_SECRETS: 'a-sign-of-production-with-enough-characters',
   DEMO_SALE_ID: '',
 };
+
+/** A file of the repository that a service is given. */
+const isPath = (volume: string): boolean => volume.startsWith('./');
 
 const compose = loadCompose();
 const services = Object.entries(compose.services);
@@ -74,7 +80,7 @@ describe('the services', () => {
       } else
         expect({ name, image, build }).toEqual({
           name,
-          image: expect.stringMatching(/:\d+\.\d+\.\d+/),
+          image: expect.stringMatching(/:v?\d+\.\d+\.\d+/),
           build: undefined,
         });
     }
@@ -87,7 +93,11 @@ describe('the services', () => {
   });
 
   test('every volume and config that is used is declared', () => {
-    const named = services.flatMap(([, service]) => service.volumes.map((volume) => volume.split(':')[0]));
+    const volumes = services.flatMap(([, service]) =>
+      service.volumes.map((volume) => volume.split(':')[0] ?? ''),
+    );
+    const [files, named] = [volumes.filter(isPath), volumes.filter((volume) => !isPath(volume))];
+    for (const file of files) expect(existsSync(join(repoDir, file)), file).toBe(true);
     const sources = services.flatMap(([, service]) => service.configs.map(({ source }) => source));
     expect(new Set(named)).toEqual(new Set(Object.keys(compose.volumes)));
     expect(new Set(sources)).toEqual(new Set(Object.keys(compose.configs)));

@@ -1,9 +1,11 @@
 /** A real Prometheus, by the alerts as they are, says within half a minute that the only worker is frozen. */
 
+import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
 import { z } from 'zod';
+import { createSecret } from '../../src/push/deliverer.ts';
 import { appEnv, startApi, startWorker } from '../../stack/app.ts';
 import { locatePrometheus } from '../../stack/install/prometheus.ts';
 import { repoDir } from '../../stack/install/repo-dir.ts';
@@ -24,6 +26,12 @@ const alertsReply = z.object({
     alerts: z.array(z.object({ labels: z.object({ alertname: z.string() }), state: z.string() })),
   }),
 });
+const dashboard = z
+  .object({
+    panels: z.array(z.object({ title: z.string(), targets: z.array(z.object({ expr: z.string() })) })),
+  })
+  .parse(JSON.parse(readFileSync(join(repoDir, 'monitoring', 'dashboard.json'), 'utf8')));
+const queryReply = z.object({ data: z.object({ result: z.array(z.unknown()) }) });
 const targetsReply = z.object({
   data: z.object({ activeTargets: z.array(z.object({ health: z.string() })) }),
 });
@@ -59,8 +67,12 @@ test('a frozen worker fires an alert, and a thawed one ends it', async () => {
       rule_files: [join(repoDir, 'monitoring', 'alerts.yaml')],
       scrape_configs: [
         {
-          job_name: 'holdfast',
-          static_configs: [{ targets: [`127.0.0.1:${apiPort}`, `127.0.0.1:${workerPort}`] }],
+          job_name: 'api',
+          static_configs: [{ targets: [`127.0.0.1:${apiPort}`] }],
+        },
+        {
+          job_name: 'worker',
+          static_configs: [{ targets: [`127.0.0.1:${workerPort}`] }],
         },
       ],
     }),
@@ -95,6 +107,21 @@ test('a frozen worker fires an alert, and a thawed one ends it', async () => {
     FIRED_WITHIN_MS,
   );
   expect(await firing()).toEqual([]);
+
+  // A panel shows a rate with the second scrape.
+  await stores.eventConsumers.commit('books', 0, false);
+  const terms = { url: 'http://127.0.0.1:1/', types: null, saleId: null, description: '' };
+  await stores.endpoints.put('office', terms, createSecret(), 'olga');
+  for (const { title, targets } of dashboard.panels)
+    for (const { expr } of targets)
+      await waitFor(
+        `the panel ${title} to show ${expr}`,
+        async () => {
+          const reply = await fetch(`${url}/api/v1/query?${new URLSearchParams({ query: expr }).toString()}`);
+          return queryReply.parse(await reply.json()).data.result.length > 0;
+        },
+        FIRED_WITHIN_MS,
+      );
 
   processes.freeze('worker');
   const frozenAtMs = Date.now();

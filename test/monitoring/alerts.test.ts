@@ -33,6 +33,11 @@ test('promtool takes the rules', async () => {
   expect(stdout).toContain(`SUCCESS: ${rules.length} rules found`);
 });
 
+test('promtool takes the configuration of the compose file', async () => {
+  const { stdout } = await run(promtool, ['check', 'config', 'prometheus.yaml'], { cwd });
+  expect(stdout).toContain('SUCCESS');
+});
+
 test('each alert fires in time, and none while all is well', async () => {
   const { stdout } = await run(promtool, ['test', 'rules', 'alerts.test.yaml'], { cwd });
   expect(stdout).toContain('SUCCESS');

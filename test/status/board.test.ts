@@ -21,6 +21,9 @@ const WELL = {
   workers: async () => [worker, { ...worker, workerId: 'b', silentMs: 60_000 }],
   backlog: async () => ({ notBegun: { waiting: 2, oldestMs: 7_000 }, payments: nothing, refunds: nothing }),
   parked: async () => [{ kind: 'order' as const, waiting: 1, oldestMs: 9 }],
+  drift: async () => null,
+  events: async () => ({ waiting: 0, consumers: [] }),
+  endpoints: async () => [],
 };
 
 const stop = new AbortController();

@@ -1,8 +1,10 @@
 /** What is wrong is found and said, and nothing is said while all is well. */
 
 import { expect, test } from 'vitest';
+import type { Endpoint } from '../../src/push/endpoints.sql.ts';
 import { findWrong } from '../../src/status/findings.ts';
 import type { PartialStatus } from '../../src/status/status.ts';
+import { partly } from '../support/partly.ts';
 
 const nothing = { waiting: 0, oldestMs: null };
 const worker = { workerId: 'a', host: 'h', pid: 7, build: '', url: 'http://h', hanging: [], silentMs: 5 };
@@ -16,6 +18,9 @@ const WELL: PartialStatus = {
     refunds: nothing,
   },
   parked: [],
+  drift: { lookedAtMs: Date.now(), entries: [] },
+  events: { waiting: 3, consumers: [] },
+  endpoints: [],
 };
 
 test('a healthy rush has nothing wrong', () => {
@@ -58,6 +63,36 @@ test.each<[string, Partial<PartialStatus>, boolean, RegExp[]]>([
     { backlog: { notBegun: nothing, payments: old, refunds: old } },
     true,
     [/^5 payments have not reached/, /^5 refunds are due/],
+  ],
+  [
+    'a sale that is not compared, and drift',
+    {
+      drift: {
+        lookedAtMs: Date.now() - 400_000,
+        entries: [{ saleId: 'demo', sku: 'lamp', what: 'held', units: 2 }],
+      },
+    },
+    true,
+    [
+      /^A sale has not been compared whole for 400 s/,
+      /^Redis and MySQL counted 1 things differently, first held of lamp in demo/,
+    ],
+  ],
+  [
+    'endpoints that are down, gone, and switched off by an operator',
+    {
+      endpoints: [
+        partly<Endpoint>({
+          name: 'books',
+          disabledFor: null,
+          health: { isDown: true, waiting: 7, lastError: '503' },
+        }),
+        partly<Endpoint>({ name: 'mail', disabledFor: 'gone', health: { isDown: false } }),
+        partly<Endpoint>({ name: 'old', disabledFor: 'operator', health: { isDown: true } }),
+      ],
+    },
+    true,
+    [/^The endpoint books is down: 7 deliveries wait \(503\)/, /^The endpoint mail answered 410/],
   ],
   [
     'parked work',

@@ -17,6 +17,7 @@ import { createEventTicker } from '../../src/events/feed.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import type { PaymentProvider } from '../../src/providers/provider.ts';
 import { createRemoteAdapter } from '../../src/providers/remote.ts';
+import { createStatusBoard, statusReaders } from '../../src/status/board.ts';
 import type { Stores } from '../../src/stores/open.ts';
 import { openShopper, JWT_SECRET, type Shopper } from './shopper.ts';
 import { signer } from './signer.ts';
@@ -94,6 +95,7 @@ export async function openHttpApp(options: HttpAppOptions): Promise<HttpApp> {
     notifier,
     eventTicker,
     metrics: createMetrics(),
+    statusBoard: createStatusBoard(statusReaders(async () => stores, stores)),
     tokens: { ...USUAL_RULES, secret: JWT_SECRET, keys: undefined },
     tickets: {
       keys: ticketKeys({ secret: JWT_SECRET, keys: undefined }),

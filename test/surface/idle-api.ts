@@ -9,6 +9,7 @@ import { createApp } from '../../src/api/app.ts';
 import { ticketKeys } from '../../src/api/calls/ticket.ts';
 import { createTokenSigner, USUAL_RULES } from '../../src/api/http/auth.ts';
 import { createMetrics } from '../../src/metrics.ts';
+import { createStatusBoard, statusReaders } from '../../src/status/board.ts';
 import type { Stores } from '../../src/stores/open.ts';
 import { JWT_SECRET } from '../support/shopper.ts';
 import { signer } from '../support/signer.ts';
@@ -119,6 +120,7 @@ export async function openIdleApi(): Promise<IdleApi> {
     notifier: buildParts(held),
     eventTicker: buildParts(held),
     metrics: createMetrics(),
+    statusBoard: createStatusBoard(statusReaders(async () => stores, stores)),
     tokens: { ...RULES, keys: undefined },
     tickets: {
       keys: ticketKeys({ secret: JWT_SECRET, keys: undefined }),

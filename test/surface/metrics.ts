@@ -1,29 +1,30 @@
 /** The metrics that dashboards and alarms read. Those of Node, and what they show, are left out. */
 
-import { showBoard, showDrift, showEventLag, showPush } from '../../src/api/gauges.ts';
+import { showBoard } from '../../src/api/gauges.ts';
 import { createMetrics } from '../../src/metrics.ts';
-import { createStatusBoard, statusReaders } from '../../src/status/board.ts';
-import type { Stores } from '../../src/stores/open.ts';
-import { partly } from '../support/partly.ts';
+import { createStatusBoard, type StatusReaders } from '../../src/status/board.ts';
 
 const OURS = /^holdfast_/;
+
+const none = { waiting: 0, oldestMs: null };
+/** Nothing waits, and all is known. */
+const NOTHING: StatusReaders = {
+  workers: async () => [],
+  outboxes: async () => [],
+  slots: async () => 0,
+  backlog: async () => ({ notBegun: none, payments: none, refunds: none }),
+  parked: async () => [],
+  drift: async () => null,
+  events: async () => ({ waiting: 0, consumers: [] }),
+  endpoints: async () => [],
+};
 
 /** With the values of the labels that are known before anything has happened. */
 export async function showMetrics() {
   const metrics = createMetrics();
-  showDrift(metrics, { read: async () => undefined });
-  showEventLag(
-    metrics,
-    partly<Stores>({
-      eventRows: { countWaiting: async () => 0 },
-      eventConsumers: { list: async () => ({ consumers: [], last: 0 }) },
-    }),
-  );
-  showBoard(
-    metrics,
-    createStatusBoard(statusReaders(async () => partly<Stores>({}), partly<Stores>({ mysqlStatus: {} }))),
-  );
-  showPush(metrics, { list: async () => [] });
+  const board = createStatusBoard(NOTHING);
+  showBoard(metrics, board);
+  await board.look();
   const labelNames = new Map(
     metrics.registry.getMetricsAsArray().map((metric) => [metric.name, labelNamesOf(metric)]),
   );

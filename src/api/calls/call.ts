@@ -6,6 +6,7 @@ import type { EngineNotifier } from '../../engine/order-engine.ts';
 import type { EventTicker } from '../../events/feed.ts';
 import type { UrlRules } from '../../push/address.ts';
 import type { CreateSaleDeps } from '../../sales/create-sale.ts';
+import type { StatusBoard } from '../../status/board.ts';
 import type { Stores } from '../../stores/open.ts';
 import type { RequestState } from '../http/auth.ts';
 import type { BodyState } from '../http/http-server.ts';
@@ -19,6 +20,7 @@ export interface BackOffice extends Stores {
   provider: CreateSaleDeps['provider'];
   eventTicker: Pick<EventTicker, 'wait' | 'isStopping'>;
   pushRules: UrlRules;
+  statusBoard: Pick<StatusBoard, 'all'>;
 }
 
 export type AdminContext = Context & { state: RequestState & BodyState; params: Record<string, string> };

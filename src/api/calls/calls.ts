@@ -16,6 +16,7 @@ import { refundCalls } from './refunds.ts';
 import { saleCalls } from './sales.ts';
 import { settlementCalls } from './settlement.ts';
 import { orderCalls } from './staff-orders.ts';
+import { statusCalls } from './status.ts';
 
 /**
  * Bytes of a sale as the shop sends it: 200 SKUs, each with a name of 200 characters, a reference and full
@@ -30,6 +31,7 @@ export const ADMIN_CALLS: AdminCalls = {
   ...refundCalls,
   ...eventCalls,
   ...endpointCalls,
+  ...statusCalls,
 };
 
 interface Guards {

@@ -11,6 +11,7 @@ export const SCOPES = [
   'events:write',
   'endpoints:write',
   'settlement:read',
+  'status:read',
   'parked:read',
   'parked:write',
 ] as const;
