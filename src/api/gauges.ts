@@ -143,6 +143,12 @@ function secondsBetween(since: Date | null, now: Date): number {
   return since === null ? 0 : Math.max(0, (now.getTime() - since.getTime()) / 1_000);
 }
 
+/** By which a store is known to answer: each is read first of those of its store. */
+const STORE_PARTS = [
+  ['redis', 'slots'],
+  ['mysql', 'backlog'],
+] as const;
+
 const BOARD_GAUGES: readonly BoardGauge[] = [
   {
     name: 'holdfast_outbox_orders',
@@ -187,11 +193,15 @@ const BOARD_GAUGES: readonly BoardGauge[] = [
     'Recorded payments that have not reached their order',
     (board) => board.current('backlog')?.payments,
   ),
-  ...waitingGauges(
-    'refunds_due',
-    'Refunds whose workflow is to be started or signalled',
-    (board) => board.current('backlog')?.refunds,
-  ),
+  {
+    name: 'holdfast_refunds_due',
+    help: 'Refunds whose workflow is to be started or signalled, counted up to 10,000.',
+    labelNames: [],
+    read(board) {
+      const backlog = board.current('backlog');
+      return backlog && alone(backlog.refunds);
+    },
+  },
   {
     name: 'holdfast_parked',
     help: 'Parked work that waits for an operator, by kind.',
@@ -266,10 +276,11 @@ const BOARD_GAUGES: readonly BoardGauge[] = [
     name: 'holdfast_store_up',
     help: '1 where a store has answered within the last seconds.',
     labelNames: ['store'],
-    read: (board) => [
-      { labels: { store: 'redis' }, value: Number(board.current('slots') !== undefined) },
-      { labels: { store: 'mysql' }, value: Number(board.current('backlog') !== undefined) },
-    ],
+    read: (board) =>
+      STORE_PARTS.flatMap(([store, part]) => {
+        const isUp = board.isKnown(part);
+        return isUp === undefined ? [] : [{ labels: { store }, value: Number(isUp) }];
+      }),
   },
   {
     name: 'holdfast_status_age_seconds',

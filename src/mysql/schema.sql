@@ -412,7 +412,8 @@ CREATE TABLE IF NOT EXISTS parked (
   resolved_at DATETIME(3) NULL,
   settled_by VARCHAR(10) NULL,
   UNIQUE KEY parked_once (kind, reference),
-  KEY parked_open (resolved_at, parked_id)
+  KEY parked_open (resolved_at, parked_id),
+  KEY parked_open_kinds (resolved_at, kind, parked_at)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 -- What operators and staff did. actor: the subject of a token. subject: such as an orderNo, or a sale with a SKU of it.

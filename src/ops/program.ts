@@ -1,5 +1,6 @@
 /** The operator's command line: its commands, their help, and what its exit codes mean. */
 
+import { setTimeout as delay } from 'node:timers/promises';
 import { Command, CommanderError } from 'commander';
 import { ConfigError } from '../config.ts';
 import { redactCredentials } from '../log.ts';
@@ -16,6 +17,8 @@ import {
   addTokenCommand,
   addUpkeepCommands,
 } from './upkeep-commands.ts';
+
+const CLOSE_WITHIN_MS = 500;
 
 const HELP = `
 Every action needs --reason, which audit_log keeps with the name of --as (by
@@ -43,7 +46,8 @@ export async function runOps(args: readonly string[], context: OpsContext): Prom
       try {
         isWell = await work(parts);
       } finally {
-        await parts.close();
+        // What is still being connected to is not waited for: the answer is there.
+        await Promise.race([parts.close(), delay(CLOSE_WITHIN_MS, undefined, { ref: false })]);
       }
     },
   };

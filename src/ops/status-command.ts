@@ -90,7 +90,7 @@ function describeWaiting(
       ['accepted, not stored', describe(accepted)],
       ['stored, not begun', describe(backlog?.notBegun)],
       ['payments on their way', describe(backlog?.payments)],
-      ['refunds due', describe(backlog?.refunds)],
+      ['refunds due', backlog ? String(backlog.refunds) : UNKNOWN],
       ['engine slots taken', slots === undefined ? UNKNOWN : String(slots)],
       ['parked', parkedKinds === undefined ? UNKNOWN : parkedKinds || '0'],
       ['events without number', events ? String(events.waiting) : UNKNOWN],

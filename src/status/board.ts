@@ -15,20 +15,23 @@ import {
 } from './status.ts';
 
 const READ_EVERY_MS = 1_000;
-/** A value is shown for so long, in ms: some reads after it have failed, or one hangs. */
+/**
+ * A value is shown for so long after its read began, in ms: some reads after it have failed, or one hangs.
+ */
 const FRESH_MS = 5_000;
+/** The workers are known by one store while the other is frozen, and does not even refuse. In ms. */
+const LIST_WITHIN_MS = 1_000;
 
-/** In the order in which they are shown. */
-export const PARTS = [
-  'workers',
-  'outboxes',
-  'slots',
-  'backlog',
-  'parked',
-  'drift',
-  'events',
-  'endpoints',
-] as const satisfies readonly StatusPart[];
+/** Those of a group are read one after the other, so that a look takes one connection of a store. */
+const GROUPS = [
+  { parts: ['workers'], everyMs: READ_EVERY_MS },
+  { parts: ['slots', 'outboxes', 'drift'], everyMs: READ_EVERY_MS },
+  { parts: ['backlog', 'parked', 'events'], everyMs: READ_EVERY_MS },
+  // What waits for twenty endpoints may be a hundred thousand rows.
+  { parts: ['endpoints'], everyMs: 3 * READ_EVERY_MS },
+] as const satisfies readonly { parts: readonly StatusPart[]; everyMs: number }[];
+
+export const PARTS = GROUPS.flatMap(({ parts }): readonly StatusPart[] => parts);
 
 export type StatusReaders = { [P in StatusPart]: () => Promise<Status[P]> };
 type InRedis = Pick<Stores, 'redisStatus' | 'driftBoard'>;
@@ -39,22 +42,18 @@ export function statusReaders(
   redis: () => Promise<InRedis>,
   { mysqlStatus, eventRows, eventConsumers, endpoints }: InMysql,
 ): StatusReaders {
+  const listInRedis = onceAtATime(async () => (await redis()).redisStatus.listWorkers());
+  const listInMysql = onceAtATime(() => mysqlStatus.listWorkers());
   return {
-    workers: () =>
-      readWorkers(
-        redis().then(({ redisStatus }) => redisStatus.listWorkers()),
-        mysqlStatus.listWorkers(),
-      ),
+    workers: () => readWorkers(listInRedis(), listInMysql()),
     outboxes: async () => (await redis()).redisStatus.readOutboxes(),
     slots: async () => (await redis()).redisStatus.countSlots(),
     backlog: () => mysqlStatus.readBacklog(),
     parked: () => mysqlStatus.readParked(),
     drift: async () => (await (await redis()).driftBoard.read()) ?? null,
     async events() {
-      const [waiting, { consumers }] = await Promise.all([
-        eventRows.countWaiting(COUNTED_MAX),
-        eventConsumers.list(),
-      ]);
+      const waiting = await eventRows.countWaiting(COUNTED_MAX);
+      const { consumers } = await eventConsumers.list();
       return { waiting, consumers };
     },
     endpoints: () => endpoints.list(),
@@ -63,10 +62,23 @@ export function statusReaders(
 
 /** By either store. @throws when both are away: then nothing is known, and no worker counts as dead */
 async function readWorkers(...lists: Promise<SeenWorker[]>[]): Promise<SeenWorker[]> {
-  const answers = await Promise.allSettled(lists);
+  const answers = await Promise.allSettled(lists.map(inTime));
   const seen = answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []));
   if (seen.length === 0) throw new AggregateError(answers, 'neither store says which workers live');
   return newestOf(seen.flat());
+}
+
+function inTime<T>(answer: Promise<T>): Promise<T> {
+  const late = new Promise<never>((_, reject) => {
+    setTimeout(() => reject(new Error(`no list within ${LIST_WITHIN_MS} ms`)), LIST_WITHIN_MS).unref();
+  });
+  return Promise.race([answer, late]);
+}
+
+/** A store that is frozen is asked anew once it has answered, or its client has given up. */
+function onceAtATime<T>(ask: () => Promise<T>): () => Promise<T> {
+  let underWay: Promise<T> | undefined;
+  return () => (underWay ??= ask().finally(() => (underWay = undefined)));
 }
 
 export type StatusBoard = ReturnType<typeof createStatusBoard>;
@@ -79,12 +91,17 @@ export function createStatusBoard(readers: StatusReaders) {
 
   /** The store's own client logs why one fails, and the age of the part shows it. */
   async function read(part: StatusPart): Promise<void> {
+    const beganAtMs = performance.now();
     try {
       Object.assign(known, { [part]: await readers[part]() });
-      readAtMs.set(part, performance.now());
+      readAtMs.set(part, beganAtMs);
     } catch {
       // It is read again, and is not shown meanwhile.
     }
+  }
+
+  async function readAll(parts: readonly StatusPart[]): Promise<void> {
+    for (const part of parts) await read(part);
   }
 
   /** Since the part was read; since the board was made, while it never was. In ms. */
@@ -101,6 +118,12 @@ export function createStatusBoard(readers: StatusReaders) {
     ageMs,
     current,
 
+    /** Undefined while the first read of it may be under way. */
+    isKnown: (part: StatusPart): boolean | undefined =>
+      current(part) === undefined && !readAtMs.has(part) && ageMs(part) <= FRESH_MS
+        ? undefined
+        : current(part) !== undefined,
+
     all: (): PartialStatus => ({
       workers: current('workers'),
       outboxes: current('outboxes'),
@@ -114,16 +137,16 @@ export function createStatusBoard(readers: StatusReaders) {
 
     /** Reads all parts once. */
     async look(): Promise<void> {
-      await Promise.all(PARTS.map(read));
+      await Promise.all(GROUPS.map(({ parts }) => readAll(parts)));
     },
 
-    /** Until `signal` aborts. A read that hangs delays no other part. */
+    /** Until `signal` aborts. A read that hangs delays no part of another group. */
     async run(signal: AbortSignal): Promise<void> {
       await Promise.all(
-        PARTS.map(async (part) => {
+        GROUPS.map(async ({ parts, everyMs }) => {
           while (!signal.aborted) {
-            await read(part);
-            await delay(READ_EVERY_MS, undefined, { signal }).catch(() => {});
+            await readAll(parts);
+            await delay(everyMs, undefined, { signal }).catch(() => {});
           }
         }),
       );

@@ -9,8 +9,11 @@ export interface Finding {
 
 /** An outbox is emptied within a second, also in a rush, as long as MySQL keeps up. In ms. */
 const OUTBOX_OLD_MS = 10_000;
-/** Webhook to paid takes a second; in a rush that fills the engine some ten. In ms. */
-const MONEY_OLD_MS = 60_000;
+/**
+ * Webhook to paid takes a second; in a rush that fills the engine some ten. A payment of an order that is not
+ * known is decided by the second run of the reconciliation. In ms.
+ */
+const MONEY_OLD_MS = 180_000;
 /** Some runs of the reconciliation, which compares the stores each minute. In ms. */
 const NOT_COMPARED_MS = 5 * 60_000;
 
@@ -26,9 +29,9 @@ export function findWrong(status: PartialStatus, isTemporalUp: boolean | undefin
   ];
 }
 
-function findAway({ outboxes, backlog }: PartialStatus, isTemporalUp: boolean | undefined): Finding[] {
+function findAway({ slots, backlog }: PartialStatus, isTemporalUp: boolean | undefined): Finding[] {
   const away: Finding[] = [];
-  if (!outboxes)
+  if (slots === undefined)
     away.push({
       what: 'Redis does not answer: nothing is sold.',
       remedy: 'Start it again with its data. What it has lost is made again from MySQL by itself.',
@@ -86,11 +89,6 @@ function findOld({ outboxes, backlog }: PartialStatus): Finding[] {
       what: `${backlog?.payments.waiting} payments have not reached their orders, the oldest for ${seconds(backlog?.payments.oldestMs)}.`,
       remedy: 'Look at Temporal and at the workers; `ops parked list` shows what the rules could not decide.',
     });
-  if (isOld(backlog?.refunds))
-    found.push({
-      what: `${backlog?.refunds.waiting} refunds are due, the oldest for ${seconds(backlog?.refunds.oldestMs)}.`,
-      remedy: 'Look at Temporal and at the workers.',
-    });
   return found;
 }
 
@@ -112,7 +110,10 @@ function findDrift({ drift }: PartialStatus): Finding[] {
   const agoMs = Date.now() - drift.lookedAtMs;
   if (agoMs > NOT_COMPARED_MS)
     found.push({
-      what: `A sale has not been compared whole for ${seconds(agoMs)}.`,
+      what:
+        drift.lookedAtMs === 0
+          ? 'A sale was never compared whole.'
+          : `A sale has not been compared whole for ${seconds(agoMs)}.`,
       remedy: 'Look at the schedule of the reconciliation in Temporal, and at the workers.',
     });
   const [first] = drift.entries;

@@ -5,23 +5,27 @@ import { jsonText } from '../orders/content.ts';
 import type { RedisClient } from '../redis/connection.ts';
 import { ENGINE_KEY, saleKeys, WORKERS_KEY } from '../redis/keys.ts';
 import { listSales } from '../redis/outbox.ts';
-import { defineScript, replyInt, run } from '../redis/script.ts';
+import { defineScript, isDamaged, replyInt, run } from '../redis/script.ts';
 import { KEPT_MS, workerBeat, type OutboxBacklog, type SeenWorker, type WorkerBeat } from './status.ts';
 
 export const beatReply = z.tuple([z.literal('beating')]);
 
-/** When it was seen (Unix ms), a space, and its beat as JSON. */
-const seenText = z.string().transform((text) => {
-  const space = text.indexOf(' ');
-  return { seenAtMs: Number(text.slice(0, space)), worker: beatText.parse(text.slice(space + 1)) };
-});
 const beatText = jsonText(workerBeat);
 
 export const listWorkersReply = z
-  .tuple([z.literal('workers'), replyInt], seenText)
-  .transform(([, nowMs, ...seen]) =>
-    seen.map(({ seenAtMs, worker }): SeenWorker => ({ ...worker, silentMs: Math.max(0, nowMs - seenAtMs) })),
-  );
+  .tuple([z.literal('workers'), replyInt], z.string())
+  .transform(([, nowMs, ...texts]) => texts.flatMap((text) => parseSeen(text, nowMs)));
+
+/**
+ * @param text when it was seen (Unix ms), a space, and its beat as JSON; one of another version may have
+ *   another form, and hides no other
+ */
+function parseSeen(text: string, nowMs: number): SeenWorker[] {
+  const space = text.indexOf(' ');
+  const worker = beatText.safeParse(text.slice(space + 1)).data;
+  const silentMs = Math.max(0, nowMs - Number(text.slice(0, space)));
+  return worker && silentMs <= KEPT_MS ? [{ ...worker, silentMs }] : [];
+}
 
 export const beatScript = defineScript({
   file: 'beat',
@@ -59,9 +63,14 @@ export async function readOutboxes(redis: RedisClient): Promise<OutboxBacklog[]>
   const found = await Promise.all(
     shards.map(async (shard): Promise<OutboxBacklog[]> => {
       const { outbox } = saleKeys(shard);
-      const waiting = await redis.xlen(outbox);
-      if (waiting === 0) return [];
-      const [oldest] = await redis.xrange(outbox, '-', '+', 'COUNT', 1);
+      const [waiting, oldest] = await Promise.all([
+        redis.xlen(outbox),
+        redis.xrange(outbox, '-', '+', 'COUNT', 1).then(([entry]) => entry),
+      ]).catch((error: unknown) => {
+        // A damaged key hides no other: its sale is made again.
+        if (isDamaged(error)) return [0, undefined] as const;
+        throw error;
+      });
       if (!oldest) return [];
       return [{ saleId: shard.saleId, waiting, oldestMs: Math.max(0, nowMs - Number.parseInt(oldest[0])) }];
     }),

@@ -15,7 +15,8 @@ import {
   type WorkerBeat,
 } from './status.ts';
 
-const workerRow = z.object({ beat: jsonText(workerBeat), silentMs: z.int() });
+const workerRow = z.object({ beat: z.string(), silentMs: z.int() });
+const beatText = jsonText(workerBeat);
 
 export async function beat(pool: Pool, worker: WorkerBeat): Promise<void> {
   await modify(
@@ -34,14 +35,19 @@ export async function leave(pool: Pool, workerId: string): Promise<void> {
   await modify(pool, 'DELETE FROM worker_beats WHERE worker_id = ?', [workerId]);
 }
 
+/** One of another version may have another form, and hides no other. */
 export async function listWorkers(pool: Pool): Promise<SeenWorker[]> {
   const rows = await selectRows(
     pool,
     workerRow,
     `SELECT beat, GREATEST(0, TIMESTAMPDIFF(MICROSECOND, seen_at, NOW(3)) DIV 1000) AS silentMs
-     FROM worker_beats`,
+     FROM worker_beats WHERE seen_at >= NOW(3) - INTERVAL ? SECOND`,
+    [KEPT_MS / 1_000],
   );
-  return rows.map(({ beat: worker, silentMs }) => ({ ...worker, silentMs }));
+  return rows.flatMap(({ beat: text, silentMs }) => {
+    const worker = beatText.safeParse(text).data;
+    return worker ? [{ ...worker, silentMs }] : [];
+  });
 }
 
 // By indexes, and up to a bound, so that a look each second costs little.
@@ -55,29 +61,31 @@ const ageOf = (column: string): string =>
   `GREATEST(0, TIMESTAMPDIFF(MICROSECOND, ${column}, NOW(3)) DIV 1000)`;
 
 /** The oldest is that of the first deadline, which is that of the first order where all windows are alike. */
-const NOT_BEGUN = `workflow_started_at IS NULL AND status = 'awaiting_payment' AND payment = 'none'
-  AND end_due_at IS NULL`;
+const NOT_BEGUN = `FROM orders FORCE INDEX (orders_to_end) WHERE workflow_started_at IS NULL
+  AND status = 'awaiting_payment' AND payment = 'none' AND end_due_at IS NULL`;
+/** A payment that an operator has settled by hand, or is to, stays `received`. */
+const ON_THEIR_WAY = `FROM payments p FORCE INDEX (payments_by_status) WHERE status = 'received' AND NOT EXISTS (
+  SELECT 1 FROM parked k WHERE k.kind = 'payment' AND k.reference = p.provider_payment_id
+    AND (k.resolved_at IS NULL OR k.settled_by = 'operator'))`;
 
+/** One statement after the other: it takes one of the connections that shoppers need. */
 export async function readBacklog(pool: Pool): Promise<Backlog> {
-  const [notBegun, payments, refunds] = await Promise.all([
-    readWaiting(
-      pool,
-      `SELECT 1 FROM orders WHERE ${NOT_BEGUN}`,
-      `SELECT ${ageOf('reserved_at')} FROM orders WHERE ${NOT_BEGUN} ORDER BY deadline LIMIT 1`,
-    ),
-    readWaiting(
-      pool,
-      `SELECT 1 FROM payments WHERE status = 'received'`,
-      `SELECT ${ageOf('received_at')} FROM payments WHERE status = 'received' ORDER BY payment_id LIMIT 1`,
-    ),
-    readWaiting(
-      pool,
-      'SELECT 1 FROM payments WHERE engine_due_at <= NOW(3)',
-      `SELECT ${ageOf('engine_due_at')} FROM payments WHERE engine_due_at <= NOW(3)
-       ORDER BY engine_due_at LIMIT 1`,
-    ),
-  ]);
-  return { notBegun, payments, refunds };
+  const notBegun = await readWaiting(
+    pool,
+    `SELECT 1 ${NOT_BEGUN}`,
+    `SELECT ${ageOf('reserved_at')} ${NOT_BEGUN} ORDER BY deadline LIMIT 1`,
+  );
+  const payments = await readWaiting(
+    pool,
+    `SELECT 1 ${ON_THEIR_WAY}`,
+    `SELECT ${ageOf('received_at')} ${ON_THEIR_WAY} ORDER BY payment_id LIMIT 1`,
+  );
+  const refunds = await readWaiting(
+    pool,
+    'SELECT 1 FROM payments FORCE INDEX (payments_due) WHERE engine_due_at IS NOT NULL',
+    'NULL',
+  );
+  return { notBegun, payments, refunds: refunds.waiting };
 }
 
 async function readWaiting(pool: Pool, all: string, oldest: string): Promise<Waiting> {
@@ -91,13 +99,17 @@ async function readWaiting(pool: Pool, all: string, oldest: string): Promise<Wai
 
 const parkedRow = z.object({ kind: z.enum(PARKED_KINDS), ...waitingRow.shape });
 
+const COUNT_OF_KIND = `SELECT ? AS kind, COUNT(*) AS waiting, MAX(${ageOf('parked_at')}) AS oldestMs FROM (
+  SELECT parked_at FROM parked FORCE INDEX (parked_open_kinds) WHERE resolved_at IS NULL AND kind = ?
+  ORDER BY parked_at LIMIT ${COUNTED_MAX}) unresolved`;
+
 /** Parked work that waits for an operator, by kind. */
-export function readParked(pool: Pool): Promise<Status['parked']> {
-  return selectRows(
+export async function readParked(pool: Pool): Promise<Status['parked']> {
+  const rows = await selectRows(
     pool,
     parkedRow,
-    `SELECT kind, COUNT(*) AS waiting, MAX(${ageOf('parked_at')}) AS oldestMs FROM (
-       SELECT kind, parked_at FROM parked WHERE resolved_at IS NULL ORDER BY parked_id LIMIT ${COUNTED_MAX}
-     ) unresolved GROUP BY kind`,
+    PARKED_KINDS.map(() => `(${COUNT_OF_KIND})`).join(' UNION ALL '),
+    PARKED_KINDS.flatMap((kind) => [kind, kind]),
   );
+  return rows.filter(({ waiting }) => waiting > 0);
 }

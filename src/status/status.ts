@@ -25,8 +25,11 @@ export interface Backlog {
   notBegun: Waiting;
   /** Payments that are recorded, and that no order has got yet. */
   payments: Waiting;
-  /** Refunds whose workflow is to be started or signalled. */
-  refunds: Waiting;
+  /**
+   * Refunds whose workflow is to be started or signalled, counted up to `COUNTED_MAX`. Each try makes them
+   * due anew, so that since when is not known.
+   */
+  refunds: number;
 }
 
 /** What the reconciliation found that differs between the stores. */

@@ -59,13 +59,19 @@ export async function openProbe({ host, port, watch, metrics }: ProbeOptions) {
   const address = server.address();
   const given = typeof address === 'object' && address ? address.port : port;
   return {
-    url: `http://${host.includes(':') ? `[${host}]` : host}:${given}`,
+    url: `http://${nameOf(host)}:${given}`,
     async close(): Promise<void> {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeAllConnections();
       await closed;
     },
   };
+}
+
+/** By which others find it: where it listens on every address, that is the machine's name. */
+function nameOf(host: string): string {
+  if (host === '0.0.0.0' || host === '::') return hostname();
+  return host.includes(':') ? `[${host}]` : host;
 }
 
 export interface BeatDeps extends Pick<Stores, 'redisStatus' | 'mysqlStatus'> {
@@ -91,15 +97,19 @@ export async function runBeats(deps: BeatDeps, signal: AbortSignal): Promise<voi
     url,
     hanging: watch.hanging(),
   });
-  const beatIn = (store: { beat: (worker: WorkerBeat) => Promise<void> }) => async () => {
-    await store.beat(beat());
-    return BEAT_EVERY_MS;
-  };
-  await Promise.all([
-    runLoop('beat in Redis', beatIn(redisStatus), { log, signal, watch }),
-    runLoop('beat in MySQL', beatIn(mysqlStatus), { log, signal, watch }),
-  ]);
-  const left = Promise.allSettled([redisStatus.leave(workerId), mysqlStatus.leave(workerId)]);
-  // What is left there is forgotten within minutes.
-  await Promise.race([left, delay(LEAVE_WITHIN_MS, undefined, { ref: false })]);
+  /** One that stops leaves each store by itself, and is forgotten within minutes where it cannot. */
+  async function beatIn(name: string, store: BeatStore): Promise<void> {
+    const pass = async () => {
+      await store.beat(beat());
+      return BEAT_EVERY_MS;
+    };
+    await runLoop(name, pass, { log, signal, watch });
+    const left = store.leave(workerId).catch((error: unknown) => {
+      log.warn({ err: error, loop: name }, 'a worker that stops could not say so');
+    });
+    await Promise.race([left, delay(LEAVE_WITHIN_MS, undefined, { ref: false })]);
+  }
+  await Promise.all([beatIn('beat in Redis', redisStatus), beatIn('beat in MySQL', mysqlStatus)]);
 }
+
+type BeatStore = Pick<Stores['redisStatus'], 'beat' | 'leave'>;

@@ -1,15 +1,15 @@
 /** `ops status` says what is wrong, with each part away in turn, and never waits for one. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test } from 'vitest';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openOps } from '../support/ops.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 
 let stores: TestStores;
-beforeAll(async () => {
+beforeEach(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
+afterEach(() => stores.close());
 
 const NOWHERE = '127.0.0.1:1';
 const worker = {
@@ -25,14 +25,13 @@ test('a worker that lives, and nothing that waits: exit code 0', async () => {
   await stores.redisStatus.beat(worker);
   const { exitCode, out } = await openOps(stores)('status');
   expect(out).toMatch(/^Nothing is wrong\.\n\nWhat waits\n/);
-  expect(out).toMatch(/\nWorkers\nstate +seen +host +pid +build +probe\nalive +0 s +shop-1 +7 +v1 +http/);
+  expect(out).toMatch(/\nWorkers\nstate +seen +host +pid +build +probe\nalive +\d+ s +shop-1 +7 +v1 +http/);
   expect(exitCode).toBe(0);
 });
 
 test('what waits is counted, and a lack of workers is wrong: exit code 1', async () => {
   const { saleId } = await stores.openSale(buildSale());
   await stores.reservations.reserve(buildReserveRequest({ saleId }));
-  await stores.redisStatus.leave(worker.workerId);
   const { exitCode, out } = await openOps(stores)('status');
   expect(out).toMatch(/^Wrong\n {2}No worker lives/);
   expect(out).toMatch(/accepted, not stored +1, the oldest \d+ s\n/);
@@ -50,7 +49,7 @@ test.each([
   const { exitCode, out } = await openOps(stores, env)('status');
   expect(out).toMatch(wrong);
   expect(out).toMatch(shown);
-  expect(out).toMatch(/alive +0 s/);
+  expect(out).toMatch(/alive +\d+ s/);
   expect(exitCode).toBe(1);
 });
 

@@ -19,7 +19,7 @@ const WELL = {
   ],
   slots: async () => 4,
   workers: async () => [worker, { ...worker, workerId: 'b', silentMs: 60_000 }],
-  backlog: async () => ({ notBegun: { waiting: 2, oldestMs: 7_000 }, payments: nothing, refunds: nothing }),
+  backlog: async () => ({ notBegun: { waiting: 2, oldestMs: 7_000 }, payments: nothing, refunds: 0 }),
   parked: async () => [{ kind: 'order' as const, waiting: 1, oldestMs: 9 }],
   drift: async () => null,
   events: async () => ({ waiting: 0, consumers: [] }),
@@ -41,10 +41,11 @@ test('all that was read is in the metrics, and what is not read any more is abse
   const metrics = createMetrics();
   showBoard(metrics, board);
   expect(await samplesOf(metrics, 'holdfast_workers')).toEqual([]);
+  expect(await samplesOf(metrics, 'holdfast_store_up')).toEqual([]);
   expect(await samplesOf(metrics, 'holdfast_outbox_oldest_seconds')).toEqual([]);
 
   const running = board.run(stop.signal);
-  await waitFor('all parts', () => board.current('parked') && board.current('outboxes'));
+  await waitFor('all parts', () => board.current('events') && board.current('drift') !== undefined);
   const shown = await samplesOf(metrics, 'holdfast_');
   for (const line of [
     'holdfast_outbox_orders{sale="summer"} 3',
@@ -54,7 +55,7 @@ test('all that was read is in the metrics, and what is not read any more is abse
     'holdfast_orders_not_begun 2',
     'holdfast_orders_not_begun_oldest_seconds 7',
     'holdfast_payments_waiting 0',
-    'holdfast_refunds_due_oldest_seconds 0',
+    'holdfast_refunds_due 0',
     'holdfast_parked{kind="order"} 1',
     'holdfast_parked{kind="sale"} 0',
     'holdfast_workers{state="alive",build="v1"} 1',
@@ -85,7 +86,7 @@ test('all that was read is in the metrics, and what is not read any more is abse
 test('workers are those that either store tells, and unknown while neither does', async () => {
   const away = () => Promise.reject(new Error('away'));
   const list = (silentMs: number) => async () => [{ ...worker, silentMs }];
-  const readWorkers = (redis: typeof away | ReturnType<typeof list>, mysql: typeof redis) =>
+  const readWorkers = (redis: () => Promise<(typeof worker)[]>, mysql: () => Promise<(typeof worker)[]>) =>
     statusReaders(
       async () => partly<Stores>({ redisStatus: { listWorkers: redis } }),
       partly<Stores>({ mysqlStatus: { listWorkers: mysql } }),
@@ -94,4 +95,8 @@ test('workers are those that either store tells, and unknown while neither does'
   expect(await readWorkers(away, list(10))).toEqual([{ ...worker, silentMs: 10 }]);
   expect(await readWorkers(list(30), away)).toEqual([{ ...worker, silentMs: 30 }]);
   await expect(readWorkers(away, away)).rejects.toThrow('neither store');
+  // One that is frozen does not even refuse.
+  const frozen = () => new Promise<never>(() => {});
+  expect(await readWorkers(frozen, list(10))).toEqual([{ ...worker, silentMs: 10 }]);
+  await expect(readWorkers(frozen, frozen)).rejects.toThrow('neither store');
 });

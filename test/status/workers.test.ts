@@ -46,7 +46,7 @@ describe.each(['redisStatus', 'mysqlStatus'] as const)('%s', (name) => {
   });
 });
 
-test('a worker is silent after ten seconds, and forgotten with the next beat after five minutes', async () => {
+test('a worker is silent after ten seconds, and forgotten after five minutes; one of another form hides none', async () => {
   for (const [workerId, agoMs] of [
     ['frozen', 11_000],
     ['gone', 301_000],
@@ -59,7 +59,12 @@ test('a worker is silent after ten seconds, and forgotten with the next beat aft
       [workerId, JSON.stringify(worker(workerId)), agoMs / 1_000],
     );
   }
+  await stores.redis.hset(WORKERS_KEY, 'newer', `${Date.now()} {"other":"form"}`);
+  await stores.pool.query(
+    `INSERT INTO worker_beats (worker_id, beat, seen_at) VALUES ('newer', '{"other":"form"}', NOW(3))`,
+  );
   for (const name of ['redisStatus', 'mysqlStatus'] as const) {
+    expect((await stores[name].listWorkers()).map(({ workerId }) => workerId)).toEqual(['frozen']);
     await stores[name].beat(worker('here'));
     const seen = newestOf(await stores[name].listWorkers());
     expect(seen.map((each) => [each.workerId, stateOf(each)])).toEqual([

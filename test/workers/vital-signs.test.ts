@@ -63,20 +63,35 @@ test('a port that is taken is an error', async () => {
   await probe.close();
 });
 
-test('a worker beats in both stores, in one while the other hangs, and leaves with its end', async () => {
+test('a worker beats in both stores, and leaves both with its end', async () => {
   const stop = new AbortController();
-  const hung = { ...stores.mysqlStatus, beat: () => new Promise<void>((resolve) => (release = resolve)) };
-  let release = (): void => {};
   const deps = { ...stores, build: 'v7', url: 'http://here', watch: createLoopWatch(), log: silent };
-  const beating = runBeats({ ...deps, mysqlStatus: hung }, stop.signal);
-  const [seen] = await waitFor('a beat', async () => {
-    const workers = await stores.redisStatus.listWorkers();
-    return workers.length > 0 && workers;
-  });
-  expect(seen).toMatchObject({ build: 'v7', url: 'http://here', pid: process.pid, hanging: [] });
-  expect(await stores.mysqlStatus.listWorkers()).toEqual([]);
+  const beating = runBeats(deps, stop.signal);
+  const both = [stores.redisStatus, stores.mysqlStatus];
+  for (const store of both) {
+    const [seen] = await waitFor('a beat', async () => {
+      const workers = await store.listWorkers();
+      return workers.length > 0 && workers;
+    });
+    expect(seen).toMatchObject({ build: 'v7', url: 'http://here', pid: process.pid, hanging: [] });
+  }
   stop.abort();
+  await beating;
+  for (const store of both) expect(await store.listWorkers()).toEqual([]);
+});
+
+test('while MySQL hangs a worker beats in Redis, and leaves it with its end', async () => {
+  const stop = new AbortController();
+  let release = (): void => {};
+  const hung = {
+    ...stores.mysqlStatus,
+    beat: () => new Promise<void>((resolve) => (release = resolve)),
+  };
+  const deps = { ...stores, build: '', url: 'http://here', watch: createLoopWatch(), log: silent };
+  const beating = runBeats({ ...deps, mysqlStatus: hung }, stop.signal);
+  await waitFor('a beat', async () => (await stores.redisStatus.listWorkers()).length > 0);
+  stop.abort();
+  await waitFor('the end of its beats', async () => (await stores.redisStatus.listWorkers()).length === 0);
   release();
   await beating;
-  expect(await stores.redisStatus.listWorkers()).toEqual([]);
 });

@@ -38,7 +38,7 @@ const statusReply = z.strictObject({
   ordersNotBegun: waiting.nullable(),
   /** Recorded, and not with their order. */
   paymentsWaiting: waiting.nullable(),
-  refundsDue: waiting.nullable(),
+  refundsDue: count.nullable(),
   parked: z.array(z.strictObject({ kind: z.string(), ...waiting.shape })).nullable(),
   /** When every sale had been compared whole between the stores; null also: it never was. */
   comparedAt: time.nullable(),

@@ -101,6 +101,7 @@ test('rights come from roles, scope and scopes alike', async () => {
         'events:read',
         'endpoints:write',
         'settlement:read',
+        'status:read',
         'parked:read',
       ]),
     },

@@ -97,6 +97,15 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
       await deployment.confirm(new Date());
     },
   ],
+  // They count up to their bound.
+  'status: what waits, and what is parked': [
+    3 * 10_000,
+    async ({ mysqlStatus }) => {
+      await mysqlStatus.readBacklog();
+      await mysqlStatus.readParked();
+      await mysqlStatus.listWorkers();
+    },
+  ],
   // It counts in a temporary table, up to its bound.
   'events: count what waits': [4 * 10_000, ({ eventRows }) => eventRows.countWaiting(10_000)],
   'sales: what relays are to follow, beside 2,000 that Redis has no more': [
