@@ -1,5 +1,6 @@
 /** The operator's command line: its commands, their help, and what its exit codes mean. */
 
+import { userInfo } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Command, CommanderError } from 'commander';
 import { ConfigError } from '../config.ts';
@@ -10,7 +11,7 @@ import { addParkedCommands } from './parked-commands.ts';
 import { createParts, messageOf, type OpsContext, type Shell } from './parts.ts';
 import { addMoneyCommands, addRefundOrderCommand } from './refund-commands.ts';
 import { addStatusCommand } from './status-command.ts';
-import { OpsError, UsageError } from './terminal.ts';
+import { OpsError, openTerminal, UsageError } from './terminal.ts';
 import {
   addEraseCommand,
   addSettlementCommand,
@@ -19,6 +20,7 @@ import {
 } from './upkeep-commands.ts';
 
 const CLOSE_WITHIN_MS = 500;
+const EXIT_WITHIN_MS = 100;
 
 const HELP = `
 Every action needs --reason, which audit_log keeps with the name of --as (by
@@ -60,6 +62,14 @@ export async function runOps(args: readonly string[], context: OpsContext): Prom
     terminal.err(redactCredentials(describe(error)));
     return error instanceof UsageError || error instanceof ConfigError ? 2 : 1;
   }
+}
+
+/** Runs the command of this process, on its terminal and as its user, and ends the process. */
+export async function runOpsProcess(loadConfig: OpsContext['loadConfig']): Promise<void> {
+  const context = { terminal: openTerminal(), user: userInfo().username, loadConfig };
+  process.exitCode = await runOps(process.argv.slice(2), context);
+  // All is printed: what is still being connected to, and does not answer, must not keep the process.
+  setTimeout(() => process.exit(), EXIT_WITHIN_MS).unref();
 }
 
 function createProgram(shell: Shell): Command {
