@@ -7,7 +7,7 @@ import type { Metrics } from '../metrics.ts';
 import { PARKED_KINDS } from '../parked/parked.sql.ts';
 import type { Endpoint } from '../push/endpoints.sql.ts';
 import { PARTS, type StatusBoard } from '../status/board.ts';
-import { stateOf, type Waiting } from '../status/status.ts';
+import { stateOf, sumOf, type Waiting } from '../status/status.ts';
 
 // The metrics of several API processes as one: a scrape reaches any of them, which asks the process that
 // started them all for the sum.
@@ -157,11 +157,10 @@ const BOARD_GAUGES: readonly BoardGauge[] = [
     read(board) {
       const outboxes = board.current('outboxes');
       if (!outboxes) return undefined;
-      const rest = outboxes.slice(SALES_SHOWN_MAX).reduce((sum, { waiting }) => sum + waiting, 0);
       const shown = outboxes.slice(0, SALES_SHOWN_MAX);
       return [
         ...shown.map(({ saleId, waiting }) => ({ labels: { sale: saleId }, value: waiting })),
-        { labels: { sale: 'others' }, value: rest },
+        { labels: { sale: 'others' }, value: sumOf(outboxes.slice(SALES_SHOWN_MAX)).waiting },
       ];
     },
   },
@@ -171,7 +170,7 @@ const BOARD_GAUGES: readonly BoardGauge[] = [
     labelNames: [],
     read(board) {
       const outboxes = board.current('outboxes');
-      return outboxes && alone(inSeconds(Math.max(0, ...outboxes.map(({ oldestMs }) => oldestMs))));
+      return outboxes && alone(inSeconds(sumOf(outboxes).oldestMs));
     },
   },
   {

@@ -2,9 +2,9 @@
 
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { createStatusBoard, statusReaders } from '../status/board.ts';
+import { createStatusBoard, inTime, statusReaders } from '../status/board.ts';
 import { findWrong, type Finding } from '../status/findings.ts';
-import { stateOf, type PartialStatus } from '../status/status.ts';
+import { stateOf, sumOf, type PartialStatus, type Waiting } from '../status/status.ts';
 import { redisStores } from '../stores/bound.ts';
 import type { Parts, Shell } from './parts.ts';
 import { asRead, formatAge, formatFields, formatTable, hang } from './terminal.ts';
@@ -38,21 +38,16 @@ async function readStatus(parts: Parts): Promise<PartialStatus> {
   const redis = parts.redisAsItIs().then(redisStores);
   redis.catch(() => {});
   const board = createStatusBoard(statusReaders(() => redis, parts.mysql()));
-  await inTime(board.look());
+  await inTime(board.look(), ANSWER_WITHIN_MS).catch(() => {});
   return board.all();
 }
 
 async function askTemporal(parts: Parts): Promise<boolean> {
   const asked = parts.temporal().then(({ connection }) => connection.workflowService.getSystemInfo({}));
-  return (await inTime(asked)) !== undefined;
-}
-
-/** Undefined when it fails, or there is no answer in time. */
-function inTime<T>(answer: Promise<T>): Promise<T | undefined> {
-  const late = new Promise<undefined>((resolve) => {
-    setTimeout(resolve, ANSWER_WITHIN_MS, undefined).unref();
-  });
-  return Promise.race([answer.catch(() => undefined), late]);
+  return inTime(asked, ANSWER_WITHIN_MS).then(
+    () => true,
+    () => false,
+  );
 }
 
 function describeStatus(status: PartialStatus, wrong: readonly Finding[], columns: number): string {
@@ -76,18 +71,14 @@ function describeWaiting(
   { outboxes, slots, backlog, parked, drift, events, endpoints }: PartialStatus,
   columns: number,
 ): string {
-  const describe = (waiting: { waiting: number; oldestMs: number | null } | undefined): string => {
+  const describe = (waiting: Waiting | undefined): string => {
     if (!waiting) return UNKNOWN;
     return waiting.waiting === 0 ? '0' : `${waiting.waiting}, the oldest ${formatAge(waiting.oldestMs ?? 0)}`;
-  };
-  const accepted = outboxes && {
-    waiting: outboxes.reduce((sum, { waiting }) => sum + waiting, 0),
-    oldestMs: Math.max(0, ...outboxes.map(({ oldestMs }) => oldestMs)),
   };
   const parkedKinds = parked?.map((each) => `${each.kind} ${describe(each)}`).join('; ');
   return formatFields(
     [
-      ['accepted, not stored', describe(accepted)],
+      ['accepted, not stored', describe(outboxes && sumOf(outboxes))],
       ['stored, not begun', describe(backlog?.notBegun)],
       ['payments on their way', describe(backlog?.payments)],
       ['refunds due', backlog ? String(backlog.refunds) : UNKNOWN],

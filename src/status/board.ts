@@ -5,14 +5,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Stores } from '../stores/open.ts';
-import {
-  COUNTED_MAX,
-  newestOf,
-  type PartialStatus,
-  type SeenWorker,
-  type Status,
-  type StatusPart,
-} from './status.ts';
+import { COUNTED_MAX, newestOf, type PartialStatus, type Status, type StatusPart } from './status.ts';
 
 const READ_EVERY_MS = 1_000;
 /**
@@ -61,16 +54,17 @@ export function statusReaders(
 }
 
 /** By either store. @throws when both are away: then nothing is known, and no worker counts as dead */
-async function readWorkers(...lists: Promise<SeenWorker[]>[]): Promise<SeenWorker[]> {
-  const answers = await Promise.allSettled(lists.map(inTime));
+async function readWorkers(...lists: Promise<Status['workers']>[]): Promise<Status['workers']> {
+  const answers = await Promise.allSettled(lists.map((list) => inTime(list, LIST_WITHIN_MS)));
   const seen = answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []));
   if (seen.length === 0) throw new AggregateError(answers, 'neither store says which workers live');
   return newestOf(seen.flat());
 }
 
-function inTime<T>(answer: Promise<T>): Promise<T> {
+/** @throws also when there is no answer in time */
+export function inTime<T>(answer: Promise<T>, withinMs: number): Promise<T> {
   const late = new Promise<never>((_, reject) => {
-    setTimeout(() => reject(new Error(`no list within ${LIST_WITHIN_MS} ms`)), LIST_WITHIN_MS).unref();
+    setTimeout(() => reject(new Error(`no answer within ${withinMs} ms`)), withinMs).unref();
   });
   return Promise.race([answer, late]);
 }
@@ -120,9 +114,7 @@ export function createStatusBoard(readers: StatusReaders) {
 
     /** Undefined while the first read of it may be under way. */
     isKnown: (part: StatusPart): boolean | undefined =>
-      current(part) === undefined && !readAtMs.has(part) && ageMs(part) <= FRESH_MS
-        ? undefined
-        : current(part) !== undefined,
+      readAtMs.has(part) || ageMs(part) > FRESH_MS ? current(part) !== undefined : undefined,
 
     all: (): PartialStatus => ({
       workers: current('workers'),

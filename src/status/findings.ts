@@ -1,6 +1,6 @@
 /** What of a status an operator must act upon, the worst first, each with its remedy. */
 
-import { stateOf, type PartialStatus, type Waiting } from './status.ts';
+import { stateOf, sumOf, type PartialStatus } from './status.ts';
 
 export interface Finding {
   what: string;
@@ -76,15 +76,14 @@ function findWorkers({ workers }: PartialStatus): Finding[] {
 }
 
 function findOld({ outboxes, backlog }: PartialStatus): Finding[] {
-  const oldestMs = Math.max(0, ...(outboxes ?? []).map((outbox) => outbox.oldestMs));
-  const waiting = (outboxes ?? []).reduce((sum, outbox) => sum + outbox.waiting, 0);
+  const { waiting, oldestMs } = sumOf(outboxes ?? []);
   const found: Finding[] = [];
   if (oldestMs > OUTBOX_OLD_MS)
     found.push({
       what: `${waiting} accepted orders wait to be stored, the oldest for ${seconds(oldestMs)}.`,
       remedy: 'Look at the workers and at MySQL: one of them is away or too slow.',
     });
-  if (isOld(backlog?.payments))
+  if ((backlog?.payments.oldestMs ?? 0) > MONEY_OLD_MS)
     found.push({
       what: `${backlog?.payments.waiting} payments have not reached their orders, the oldest for ${seconds(backlog?.payments.oldestMs)}.`,
       remedy: 'Look at Temporal and at the workers; `ops parked list` shows what the rules could not decide.',
@@ -143,10 +142,6 @@ function findEndpoints({ endpoints = [] }: PartialStatus): Finding[] {
       },
     ];
   });
-}
-
-function isOld(waiting: Waiting | undefined): boolean {
-  return (waiting?.oldestMs ?? 0) > MONEY_OLD_MS;
 }
 
 function seconds(ms: number | null | undefined): string {

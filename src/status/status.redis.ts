@@ -1,26 +1,20 @@
 /** What Redis tells of a status: the beats of the workers, orders in the outboxes, slots of the engine. */
 
 import { z } from 'zod';
-import { jsonText } from '../orders/content.ts';
 import type { RedisClient } from '../redis/connection.ts';
 import { ENGINE_KEY, saleKeys, WORKERS_KEY } from '../redis/keys.ts';
 import { listSales } from '../redis/outbox.ts';
 import { defineScript, isDamaged, replyInt, run } from '../redis/script.ts';
-import { KEPT_MS, workerBeat, type OutboxBacklog, type SeenWorker, type WorkerBeat } from './status.ts';
+import { beatText, KEPT_MS, type Status, type WorkerBeat } from './status.ts';
 
 export const beatReply = z.tuple([z.literal('beating')]);
-
-const beatText = jsonText(workerBeat);
 
 export const listWorkersReply = z
   .tuple([z.literal('workers'), replyInt], z.string())
   .transform(([, nowMs, ...texts]) => texts.flatMap((text) => parseSeen(text, nowMs)));
 
-/**
- * @param text when it was seen (Unix ms), a space, and its beat as JSON; one of another version may have
- *   another form, and hides no other
- */
-function parseSeen(text: string, nowMs: number): SeenWorker[] {
+/** @param text when it was seen (Unix ms), a space, and its beat */
+function parseSeen(text: string, nowMs: number): Status['workers'] {
   const space = text.indexOf(' ');
   const worker = beatText.safeParse(text.slice(space + 1)).data;
   const silentMs = Math.max(0, nowMs - Number(text.slice(0, space)));
@@ -53,15 +47,15 @@ export async function leave(redis: RedisClient, workerId: string): Promise<void>
   await redis.hdel(WORKERS_KEY, workerId);
 }
 
-export function listWorkers(redis: RedisClient): Promise<SeenWorker[]> {
+export function listWorkers(redis: RedisClient): Promise<Status['workers']> {
   return run(redis, listWorkersScript, { keys, args: {} });
 }
 
 /** The outboxes in which orders wait, the longest first. Two quick commands each, however many wait. */
-export async function readOutboxes(redis: RedisClient): Promise<OutboxBacklog[]> {
+export async function readOutboxes(redis: RedisClient): Promise<Status['outboxes']> {
   const [shards, nowMs] = await Promise.all([listSales(redis), readNowMs(redis)]);
   const found = await Promise.all(
-    shards.map(async (shard): Promise<OutboxBacklog[]> => {
+    shards.map(async (shard): Promise<Status['outboxes']> => {
       const { outbox } = saleKeys(shard);
       const [waiting, oldest] = await Promise.all([
         redis.xlen(outbox),

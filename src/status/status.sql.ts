@@ -2,21 +2,18 @@
 
 import { z } from 'zod';
 import { modify, selectRows, type Pool } from '../mysql/connection.ts';
-import { jsonText } from '../orders/content.ts';
 import { PARKED_KINDS } from '../parked/parked.sql.ts';
 import {
+  beatText,
   COUNTED_MAX,
   KEPT_MS,
-  workerBeat,
   type Backlog,
-  type SeenWorker,
   type Status,
   type Waiting,
   type WorkerBeat,
 } from './status.ts';
 
 const workerRow = z.object({ beat: z.string(), silentMs: z.int() });
-const beatText = jsonText(workerBeat);
 
 export async function beat(pool: Pool, worker: WorkerBeat): Promise<void> {
   await modify(
@@ -35,8 +32,7 @@ export async function leave(pool: Pool, workerId: string): Promise<void> {
   await modify(pool, 'DELETE FROM worker_beats WHERE worker_id = ?', [workerId]);
 }
 
-/** One of another version may have another form, and hides no other. */
-export async function listWorkers(pool: Pool): Promise<SeenWorker[]> {
+export async function listWorkers(pool: Pool): Promise<Status['workers']> {
   const rows = await selectRows(
     pool,
     workerRow,

@@ -2,10 +2,11 @@
 
 import { z } from 'zod';
 import type { EventConsumer } from '../events/consumers.sql.ts';
+import { jsonText } from '../orders/content.ts';
 import type { ParkedKind } from '../parked/parked.sql.ts';
 import type { Endpoint } from '../push/endpoints.sql.ts';
 
-export interface OutboxBacklog {
+interface OutboxBacklog {
   saleId: string;
   waiting: number;
   /** Since the oldest was accepted. */
@@ -17,6 +18,14 @@ export interface Waiting {
   waiting: number;
   /** Of the one that waits the longest; null: nothing waits. */
   oldestMs: number | null;
+}
+
+/** Of all sales together. */
+export function sumOf(outboxes: readonly OutboxBacklog[]): { waiting: number; oldestMs: number } {
+  return {
+    waiting: outboxes.reduce((sum, { waiting }) => sum + waiting, 0),
+    oldestMs: Math.max(0, ...outboxes.map(({ oldestMs }) => oldestMs)),
+  };
 }
 
 /** What the relay and the workflows have to do. */
@@ -75,7 +84,7 @@ const SILENT_AFTER_MS = 10_000;
 /** A silent one is shown for so long, in ms: an operator looks within minutes. */
 export const KEPT_MS = 5 * 60_000;
 
-export const workerBeat = z.object({
+const workerBeat = z.object({
   workerId: z.string(),
   host: z.string(),
   pid: z.int(),
@@ -87,6 +96,8 @@ export const workerBeat = z.object({
   hanging: z.array(z.string()),
 });
 export type WorkerBeat = z.infer<typeof workerBeat>;
+/** As the stores keep it. One of another version may have another form: it is skipped, and hides no other. */
+export const beatText = jsonText(workerBeat);
 
 export interface SeenWorker extends WorkerBeat {
   /** Since its last beat, by the clock of the store that kept it. */
