@@ -17,22 +17,11 @@ export type NoticeOutcome = (typeof NOTICE_OUTCOMES)[number];
 const LANES = ['purchases', 'notices', 'payments', 'others', 'staff', 'queries', 'feeds', 'bodies'] as const;
 export type LaneName = (typeof LANES)[number];
 
-/** With what every process shows of itself. */
-function openRegistry() {
-  const registry = new Registry();
-  collectDefaultMetrics({ register: registry });
-  return {
-    registry,
-    contentType: registry.contentType,
-    /** All metrics in Prometheus' text format. */
-    read: (): Promise<string> => registry.metrics(),
-  };
-}
-
 export type WorkerMetrics = ReturnType<typeof createWorkerMetrics>;
 
 export function createWorkerMetrics() {
-  const { registry, ...shown } = openRegistry();
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
   const failures = new Counter({
     name: 'holdfast_loop_failures_total',
     help: 'Passes of the loops of a worker that failed and were repeated, by loop.',
@@ -40,7 +29,9 @@ export function createWorkerMetrics() {
     registers: [registry],
   });
   return {
-    ...shown,
+    registry,
+    contentType: registry.contentType,
+    read: (): Promise<string> => registry.metrics(),
     passFailed: (loop: string): void => failures.inc({ loop }),
   };
 }
@@ -48,7 +39,8 @@ export function createWorkerMetrics() {
 export type Metrics = ReturnType<typeof createMetrics>;
 
 export function createMetrics() {
-  const { registry, ...shown } = openRegistry();
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
   const notices = new Counter({
     name: 'holdfast_notices_total',
     help: 'Payment notices by how they were answered.',
@@ -72,7 +64,10 @@ export function createMetrics() {
 
   return {
     registry,
-    ...shown,
+    contentType: registry.contentType,
+
+    /** All metrics in Prometheus' text format. */
+    read: (): Promise<string> => registry.metrics(),
 
     orderLost: (): void => lost.inc(),
 
