@@ -1,9 +1,10 @@
 /**
- * The counters of a process, for Prometheus to fetch. Each service has its own registry, so that the counts
- * of two services in one process never mix.
+ * What a process counts and measures, for Prometheus to fetch. Each service has its own registry, so that the
+ * counts of two services in one process never mix; errors of the stores alone are those of the process.
  */
 
-import { collectDefaultMetrics, Counter, Registry } from 'prom-client';
+import { channel } from 'node:diagnostics_channel';
+import { collectDefaultMetrics, Counter, Histogram, Registry } from 'prom-client';
 
 /**
  * How a payment notice was answered, each answer counted once. accepted: 2xx, the notice is committed.
@@ -17,50 +18,179 @@ export type NoticeOutcome = (typeof NOTICE_OUTCOMES)[number];
 const LANES = ['purchases', 'notices', 'payments', 'others', 'staff', 'queries', 'feeds', 'bodies'] as const;
 export type LaneName = (typeof LANES)[number];
 
+/**
+ * unavailable: it cannot be reached, or does not answer in time. conflict: a deadlock or a wait for a lock,
+ * which is repeated. refused: it takes the statement, or its values, for wrong.
+ */
+const STORE_ERROR_KINDS = {
+  mysql: ['unavailable', 'conflict', 'refused'],
+  redis: ['unavailable'],
+} as const;
+type StoreName = keyof typeof STORE_ERROR_KINDS;
+type StoreErrorKind<S extends StoreName> = (typeof STORE_ERROR_KINDS)[S][number];
+
+const storeErrors = channel('holdfast:store-error');
+
+/** To all registries of the process: a connection does not know which service it serves. */
+export function storeFailed<S extends StoreName>(store: S, kind: StoreErrorKind<S>): void {
+  storeErrors.publish({ store, kind });
+}
+
+/** What a change of an order made of it, each once: the funnel of a sale. */
+const ORDER_CHANGES = [
+  'payable',
+  'paid',
+  'cancelled',
+  'failed',
+  'closing',
+  'refunded',
+  'payment_changed',
+] as const;
+export type OrderChangeKind = (typeof ORDER_CHANGES)[number];
+
+/** What became of a purchase, beside the codes of refusals. */
+const PURCHASE_OUTCOMES = [
+  'accepted',
+  'repeated',
+  'sold_out',
+  'overloaded',
+  'backlog_full',
+  'outcome_unknown',
+];
+
+/** From a few milliseconds, which a call takes, to what a caller waits for at most. In seconds. */
+const CALL_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+/** From the pause between two looks to half a payment window, when an order can hardly be paid. In seconds. */
+const ORDER_BUCKETS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900];
+
+/** What both kinds of processes have. */
+function createRegistry(): Registry {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  const errors = new Counter({
+    name: 'holdfast_store_errors_total',
+    help: 'Statements that a store did not do, by kind, and connections to it that failed.',
+    labelNames: ['store', 'kind'],
+    registers: [registry],
+  });
+  for (const [store, kinds] of Object.entries(STORE_ERROR_KINDS))
+    for (const kind of kinds) errors.inc({ store, kind }, 0);
+  storeErrors.subscribe((error) => errors.inc(Object(error)));
+  return registry;
+}
+
 export type WorkerMetrics = ReturnType<typeof createWorkerMetrics>;
 
 export function createWorkerMetrics() {
-  const registry = new Registry();
-  collectDefaultMetrics({ register: registry });
+  const registry = createRegistry();
+  const registers = [registry];
   const failures = new Counter({
     name: 'holdfast_loop_failures_total',
     help: 'Passes of the loops of a worker that failed and were repeated, by loop.',
     labelNames: ['loop'],
-    registers: [registry],
+    registers,
   });
+  const changes = new Counter({
+    name: 'holdfast_order_changes_total',
+    help: 'Changes of orders by what became of the order, each change by the worker that numbered its event.',
+    labelNames: ['change'],
+    registers,
+  });
+  const endedUnbegun = new Counter({
+    name: 'holdfast_orders_ended_unbegun_total',
+    help: 'Orders that ended without a workflow, as Temporal had not begun them by their deadline.',
+    registers,
+  });
+  const payableAfter = new Histogram({
+    name: 'holdfast_order_payable_seconds',
+    help: 'From the acceptance of an order until it could be paid.',
+    buckets: ORDER_BUCKETS,
+    registers,
+  });
+  const paidAfter = new Histogram({
+    name: 'holdfast_order_paid_seconds',
+    help: "From the provider's notice until the order was paid.",
+    buckets: ORDER_BUCKETS,
+    registers,
+  });
+  const stored = new Counter({
+    name: 'holdfast_orders_stored_total',
+    help: 'Orders that were stored ahead of their workflow, by a relay, and by their workflow.',
+    labelNames: ['by'],
+    registers,
+  });
+  const tries = new Counter({
+    name: 'holdfast_step_tries_total',
+    help: 'Tries of the steps of workflows, by step: failed ones are tried again.',
+    labelNames: ['step', 'result'],
+    registers,
+  });
+  const reconciled = new Counter({
+    name: 'holdfast_reconcile_total',
+    help: 'What the steps of the reconciliation looked at, repaired and parked, and how often they failed.',
+    labelNames: ['step', 'result'],
+    registers,
+  });
+  // Each label begins at 0, so that its first event shows as an increase.
+  for (const change of ORDER_CHANGES) changes.inc({ change }, 0);
+  for (const by of ['relay', 'workflow']) stored.inc({ by }, 0);
   return {
     registry,
     contentType: registry.contentType,
     read: (): Promise<string> => registry.metrics(),
     passFailed: (loop: string): void => failures.inc({ loop }),
+    orderChanged: (change: OrderChangeKind): void => changes.inc({ change }),
+    endedUnbegun: (): void => endedUnbegun.inc(),
+    /** In ms; clocks of two servers may differ, and none goes back. */
+    payableAfter: (ms: number): void => payableAfter.observe(Math.max(0, ms) / 1_000),
+    /** In ms. */
+    paidAfter: (ms: number): void => paidAfter.observe(Math.max(0, ms) / 1_000),
+    stored: (by: 'relay' | 'workflow'): void => stored.inc({ by }),
+    stepTried: (step: string, result: 'done' | 'failed'): void => tries.inc({ step, result }),
+    reconciled: (step: string, result: string, count: number): void =>
+      reconciled.inc({ step, result }, count),
   };
 }
 
 export type Metrics = ReturnType<typeof createMetrics>;
 
 export function createMetrics() {
-  const registry = new Registry();
-  collectDefaultMetrics({ register: registry });
+  const registry = createRegistry();
+  const registers = [registry];
   const notices = new Counter({
     name: 'holdfast_notices_total',
     help: 'Payment notices by how they were answered.',
     labelNames: ['outcome'],
-    registers: [registry],
+    registers,
   });
   const shed = new Counter({
     name: 'holdfast_shed_total',
     help: 'Calls refused because too many were at work, by lane.',
     labelNames: ['lane'],
-    registers: [registry],
+    registers,
   });
   const lost = new Counter({
     name: 'holdfast_lost_orders_total',
     help: 'Accepted orders that were asked for and had been lost with the data of Redis.',
-    registers: [registry],
+    registers,
+  });
+  const purchases = new Counter({
+    name: 'holdfast_purchases_total',
+    help: 'Purchases by how they were answered: accepted, repeated, or the code of the refusal.',
+    labelNames: ['outcome'],
+    registers,
+  });
+  const calls = new Histogram({
+    name: 'holdfast_call_seconds',
+    help: 'Calls by how long their answer took, from their headers on; but for purchases that were shed.',
+    labelNames: ['call', 'status'],
+    buckets: CALL_BUCKETS,
+    registers,
   });
   // Each label begins at 0, so that its first event shows as an increase.
   for (const outcome of NOTICE_OUTCOMES) notices.inc({ outcome }, 0);
   for (const lane of LANES) shed.inc({ lane }, 0);
+  for (const outcome of PURCHASE_OUTCOMES) purchases.inc({ outcome }, 0);
 
   return {
     registry,
@@ -72,6 +202,18 @@ export function createMetrics() {
     orderLost: (): void => lost.inc(),
 
     noticeAnswered: (outcome: NoticeOutcome): void => notices.inc({ outcome }),
+
+    /** @param outcome `accepted`, `repeated`, or the code of a problem */
+    purchaseAnswered: (outcome: string): void => purchases.inc({ outcome }),
+
+    /**
+     * @param call method and path of a route, such as `GET /v1/orders/:orderNo`, of which there are few
+     * @param sinceMs when it came, by `performance.now()`
+     */
+    callAnswered(call: string, status: number, sinceMs: number): void {
+      const seconds = (performance.now() - sinceMs) / 1_000;
+      calls.observe({ call, status: `${Math.floor(status / 100)}xx` }, seconds);
+    },
 
     /** The caller creates it once for each lane, so that counting a refusal costs only the increment. */
     shedCounter(lane: LaneName): () => void {

@@ -28,7 +28,7 @@ import {
   shedPurchases,
   type Lane,
 } from './http/http-server.ts';
-import { problemResponder } from './http/problem.ts';
+import { problemResponder, type Answered } from './http/problem.ts';
 import { createShedLog, createTokenLog } from './http/refusal-logs.ts';
 import { MAX_BODY_BYTES } from './http/request.ts';
 import { createBodyBudget, jsonBody, textBody } from './http/request.ts';
@@ -111,7 +111,17 @@ export interface App {
   routes: readonly string[];
 }
 
+/** As Koa's router names them too. */
+const PURCHASE = 'POST /v1/orders';
+const POLL = 'GET /v1/orders/:orderNo';
+
 export function createApp(deps: AppDeps): App {
+  const { metrics } = deps;
+  const answered: Answered = (name, status, code, sinceMs) => {
+    metrics.callAnswered(name, status, sinceMs);
+    if (name === PURCHASE) metrics.purchaseAnswered(code ?? (status === 202 ? 'accepted' : 'repeated'));
+  };
+  const countOverloaded = () => metrics.purchaseAnswered('overloaded');
   const projection = createProjection(deps);
   const health = createHealthRoutes(deps);
   const shopper = authenticate(deps.tokens, createTokenLog(deps.log));
@@ -164,13 +174,18 @@ export function createApp(deps: AppDeps): App {
   mountAdmin(staff, { ...deps, lostOrders }, { caller: shopper, bodies: bodies(), lane: staffCalls, feeds });
 
   const app = new Koa({ proxy: deps.trustedProxyHops > 0, maxIpsCount: deps.trustedProxyHops });
-  app.use(problemResponder(deps.log)).use(router.routes()).use(staff.routes()).use(staff.allowedMethods());
+  app
+    .use(problemResponder(deps.log, answered))
+    .use(router.routes())
+    .use(staff.routes())
+    .use(staff.allowedMethods());
   const handle = app.callback();
   const direct = answerDirectly({
     routes: [
-      { method: 'POST', path: /^\/v1\/orders$/, steps: purchase },
-      { method: 'GET', path: /^\/v1\/orders\/(?<orderNo>[\w-]+)$/, steps: poll },
+      { name: PURCHASE, method: 'POST', path: /^\/v1\/orders$/, steps: purchase },
+      { name: POLL, method: 'GET', path: /^\/v1\/orders\/(?<orderNo>[\w-]+)$/, steps: poll },
     ],
+    answered,
     addressOf: (request, response) =>
       app.proxy ? app.createContext(request, response).ip : (request.socket.remoteAddress ?? ''),
     log: deps.log,
@@ -178,7 +193,7 @@ export function createApp(deps: AppDeps): App {
     otherwise: (request, response) => void handle(request, response),
   });
   return {
-    handle: shareAcrossOrigins(deps.corsOrigins, shedPurchases(purchases, direct)),
+    handle: shareAcrossOrigins(deps.corsOrigins, shedPurchases(purchases, countOverloaded, direct)),
     routes: [...router.stack, ...staff.stack].flatMap(({ methods, path }) =>
       methods.map((method) => `${method} ${String(path)}`),
     ),

@@ -15,8 +15,11 @@ import { readOrders as readStored, stateColumns, toState, type StoredOrder } fro
 import { recordAction } from '../parked/parked.sql.ts';
 import type { OrderChange } from './event.ts';
 
-/** elsewhere: another process numbers events. numbered: so many; fewer than asked for means that was all. */
-export type Numbered = { kind: 'elsewhere' } | { kind: 'numbered'; events: number };
+/**
+ * elsewhere: another process numbers events. numbered: so many, from the number after `after` on;
+ * fewer than asked for means that was all.
+ */
+export type Numbered = { kind: 'elsewhere' } | { kind: 'numbered'; events: number; after: number };
 
 const dispatchRow = z.object({ last_sequence: z.int(), longest_wait_ms: z.int(), now: z.date() });
 const unnumberedOrderRow = z.object({ order_no: z.string(), version: z.int(), occurred_at: z.date() });
@@ -84,7 +87,7 @@ export function numberEvents(pool: Pool, max: number, known = 0): Promise<Number
     const events = ofShop.events + ofOrders.events;
     const waitedMs = now.getTime() - Math.min(ofShop.oldestMs, ofOrders.oldestMs);
     if (events > 0) await setLast(connection, last + events, Math.max(0, waitedMs));
-    return { kind: 'numbered', events };
+    return { kind: 'numbered', events, after: last };
   });
 }
 
@@ -328,14 +331,62 @@ export async function readOrders(pool: Pool, orderNos: readonly string[]): Promi
   return new Map(stored.map((one) => [one.order.orderNo, one]));
 }
 
+const countedRow = orderEventRow.extend({
+  stored_by_workflow: z.coerce.boolean(),
+  unbegun: z.coerce.boolean(),
+  accepted_ago_ms: z.coerce.number(),
+  noticed_ago_ms: z.coerce.number().nullable(),
+});
+
+/** A change with what is counted of it. Times are those until the change. */
+export interface CountedChange extends OrderChange {
+  /** Not ahead of it, by a relay. */
+  isStoredByWorkflow: boolean;
+  isUnbegun: boolean;
+  acceptedAgoMs: number;
+  /** Of the payment that pays for the order; null: none does. */
+  noticedAgoMs: number | null;
+}
+
+/** The changes of orders after one sequence and up to another. */
+export async function listCounted(pool: Pool, after: number, upTo: number): Promise<CountedChange[]> {
+  const rows = await selectRows(
+    pool,
+    countedRow,
+    // An order that its workflow stores has begun in the statement that stores it.
+    `SELECT ${EVENT_COLUMNS},
+       COALESCE(o.workflow_started_at <= o.created_at, FALSE) AS stored_by_workflow,
+       o.workflow_started_at IS NULL AS unbegun,
+       TIMESTAMPDIFF(MICROSECOND, o.reserved_at, e.occurred_at) / 1000 AS accepted_ago_ms,
+       IF(e.status = 'paid', (
+         SELECT TIMESTAMPDIFF(MICROSECOND, MIN(p.received_at), e.occurred_at) / 1000
+         FROM payments p WHERE p.order_no = e.order_no AND p.applied_at IS NOT NULL
+       ), NULL) AS noticed_ago_ms
+     FROM ${EVENTS_WITH_BEFORE} JOIN orders o ON o.order_no = e.order_no
+     WHERE e.sequence > ? AND e.sequence <= ?`,
+    [after, upTo],
+  );
+  return rows.map((row) => ({
+    state: toState({ ...row, closing_reason: row.reason }),
+    before: stateBefore(row),
+    isStoredByWorkflow: row.stored_by_workflow,
+    isUnbegun: row.unbegun,
+    acceptedAgoMs: row.accepted_ago_ms,
+    noticedAgoMs: row.noticed_ago_ms,
+  }));
+}
+
+const EVENT_COLUMNS = `e.sequence, e.order_no, e.occurred_at, e.status, e.version, e.payment, e.reason, e.refunded,
+  b.status AS status_before, b.payment AS payment_before, b.reason AS reason_before,
+  b.refunded AS refunded_before`;
+const EVENTS_WITH_BEFORE =
+  'order_events e LEFT JOIN order_events b ON b.order_no = e.order_no AND b.version = e.version - 1';
+
 async function listOrderEvents(pool: Pool, { after, upTo, max }: EventRange): Promise<OrderEventRow[]> {
   const rows = await selectRows(
     pool,
     orderEventRow,
-    `SELECT e.sequence, e.order_no, e.occurred_at, e.status, e.version, e.payment, e.reason, e.refunded,
-       b.status AS status_before, b.payment AS payment_before, b.reason AS reason_before,
-       b.refunded AS refunded_before
-     FROM order_events e LEFT JOIN order_events b ON b.order_no = e.order_no AND b.version = e.version - 1
+    `SELECT ${EVENT_COLUMNS} FROM ${EVENTS_WITH_BEFORE}
      WHERE e.sequence > ? AND e.sequence <= ? ORDER BY e.sequence LIMIT ?`,
     [after, upTo, max],
   );

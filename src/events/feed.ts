@@ -1,11 +1,12 @@
 /** The feed of events: numbers what was committed, and gives shops pages of it with snapshots. */
 
 import { setTimeout as delay } from 'node:timers/promises';
+import type { WorkerMetrics } from '../metrics.ts';
 import { type Order, showOrder } from '../orders/content.ts';
 import { type OrderState, parseOrderNo } from '../orders/order.ts';
 import type { Stores } from '../stores/open.ts';
 import { typeOfChange, type OrderEventType } from './event.ts';
-import type { EventRow } from './events.sql.ts';
+import type { CountedChange, EventRow } from './events.sql.ts';
 
 /**
  * Bytes of the sales in one answer. A sale of 200 SKUs with all their data has half a megabyte, and 500
@@ -18,8 +19,12 @@ const PAGE_MAX = 1_000;
 /** An event can be read within a second of its commit; and other dispatchers look whether they are needed. */
 const IDLE_PAUSE_MS = 200;
 
-/** @returns one pass of the loop; the pass returns the pause before the next, in ms */
-export function createDispatcher({ eventRows, feedMarks, log }: Stores) {
+/**
+ * @param metrics counts each change once: the process counts that has numbered it. One that dies in between
+ *   leaves a page uncounted
+ * @returns one pass of the loop; the pass returns the pause before the next, in ms
+ */
+export function createDispatcher({ eventRows, feedMarks, log }: Stores, metrics: WorkerMetrics) {
   /** The greatest number that this process knows as given; undefined: Redis was never asked. */
   let given: number | undefined;
   /** What Redis has, which may have lost it since. */
@@ -63,8 +68,45 @@ export function createDispatcher({ eventRows, feedMarks, log }: Stores) {
     const outcome = await eventRows.numberEvents(PAGE_MAX, had);
     const events = outcome.kind === 'numbered' ? outcome.events : 0;
     await mark(feedId, last + events);
+    if (outcome.kind === 'numbered' && events > 0)
+      for (const change of await eventRows.listCounted(outcome.after, outcome.after + events))
+        countChange(metrics, change);
     return events === PAGE_MAX ? 0 : IDLE_PAUSE_MS;
   };
+}
+
+/** Counts what became of the order by the change. */
+function countChange(metrics: WorkerMetrics, counted: CountedChange): void {
+  const { state, before } = counted;
+  const type = typeOfChange(counted);
+  switch (type) {
+    case 'order.awaiting_payment':
+      metrics.orderChanged('payable');
+      metrics.stored(counted.isStoredByWorkflow ? 'workflow' : 'relay');
+      metrics.payableAfter(counted.acceptedAgoMs);
+      break;
+    case 'order.paid':
+      metrics.orderChanged('paid');
+      if (counted.noticedAgoMs !== null) metrics.paidAfter(counted.noticedAgoMs);
+      break;
+    case 'order.cancelled':
+      metrics.orderChanged('cancelled');
+      if (counted.isUnbegun) metrics.endedUnbegun();
+      break;
+    case 'order.payment_changed': {
+      const isRefunded = state.payment === 'refunded' && before?.payment !== 'refunded';
+      metrics.orderChanged(isRefunded ? 'refunded' : 'payment_changed');
+      break;
+    }
+    case 'order.failed':
+      metrics.orderChanged('failed');
+      break;
+    case 'order.closing':
+      metrics.orderChanged('closing');
+      break;
+    default:
+      return type satisfies never;
+  }
 }
 
 type OrderSnapshot = ReturnType<typeof snapshotOrder>;

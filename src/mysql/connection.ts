@@ -3,6 +3,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { createPool, type Pool, type PoolConnection } from 'mysql2/promise';
 import { z } from 'zod';
+import { storeFailed } from '../metrics.ts';
 
 // The settings of each connection to MySQL: how it reads and writes, and when the server gives it up. A
 // client that vanishes without closing, as when its host loses power, leaves its transaction and its locks
@@ -110,6 +111,11 @@ export function isUnavailable(error: unknown): boolean {
     isLockConflict(error) ||
     [1021, 1040, 1053, 1114, 1203, 1290, 1792, 1927].includes(errno)
   );
+}
+
+function kindOf(error: unknown): 'unavailable' | 'conflict' | 'refused' {
+  if (isLockConflict(error)) return 'conflict';
+  return isUnavailable(error) ? 'unavailable' : 'refused';
 }
 
 export type { Executor, Pool, PoolConnection };
@@ -271,6 +277,7 @@ export async function withConnection<T>(
  */
 export function takeConnection(pool: Pool, waitMs = CONNECTION_TIMEOUT_MS): Promise<PoolConnection> {
   const coming = pool.getConnection().catch((cause: unknown) => {
+    storeFailed('mysql', 'unavailable');
     throw new StoreUnavailableError('MySQL cannot be reached, or too many wait for it', { cause });
   });
   return within(waitMs, coming, () => {
@@ -287,6 +294,7 @@ export function within<T>(timeoutMs: number, answer: Promise<T>, onTimeout: () =
     let isSettled = false;
     const giveUp = () => {
       if (isSettled) return;
+      storeFailed('mysql', 'unavailable');
       onTimeout();
       reject(new StoreUnavailableError(`MySQL did not answer within ${timeoutMs} ms`));
     };
@@ -315,6 +323,7 @@ type Executor = Pool | PoolConnection;
 function execute(executor: Executor, sql: string, values: unknown[]): Promise<unknown[]> {
   const query = (connection: PoolConnection): Promise<unknown[]> =>
     connection.query(sql, values).catch((error: unknown) => {
+      storeFailed('mysql', kindOf(error));
       throw withoutValues(error, sql);
     });
   return 'getConnection' in executor ? withConnection(executor, query) : query(executor);

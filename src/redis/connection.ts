@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { Cluster, Redis, type ChainableCommander } from 'ioredis';
 import type { Logger } from 'pino';
+import { storeFailed } from '../metrics.ts';
 
 // The addresses of Redis as they are configured, and what of them may be shown: never the password.
 
@@ -142,6 +143,7 @@ export async function connectRedis(
   const secrets = addresses.flatMap((address) => address.secrets);
   redis.on('error', (error: Error) => {
     hideSecrets(error, secrets);
+    storeFailed('redis', 'unavailable');
     log.warn({ err: error }, 'redis connection');
   });
   // An error of one node of a cluster; it may come back within an error of the whole cluster.

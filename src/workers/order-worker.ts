@@ -15,7 +15,9 @@ import {
 } from '@temporalio/worker';
 import { z } from 'zod';
 import type { Activities } from '../activities/index.ts';
+import type { ReconcileActivities } from '../activities/reconcile.ts';
 import { createOrderEngine, type OrderEngine } from '../engine/order-engine.ts';
+import type { WorkerMetrics } from '../metrics.ts';
 import type { ParkedKind } from '../parked/parked.sql.ts';
 import type { EngineBudget } from '../redis/budget.ts';
 import { type RefundInput, paymentsQueueOf, TASK_QUEUE, type EngineSinks } from '../workflows/contract.ts';
@@ -41,6 +43,42 @@ const ofRefund = z.object({
   provider: z.string().optional(),
   providerPaymentId: z.string().optional(),
 });
+
+/** The activity that runs one step of the reconciliation. */
+const RECONCILE_STEP: keyof ReconcileActivities = 'runReconcileStep';
+
+type TryCounts = Pick<WorkerMetrics, 'stepTried' | 'reconciled'>;
+
+const reconcileInput = z.object({ name: z.string() });
+const reconcileReport = z.object({ looked: z.int(), repaired: z.int(), parked: z.int() });
+
+/** Counts each try of a step, and what the steps of the reconciliation report. */
+export function createTryCounter({ stepTried, reconciled }: TryCounts): ActivityInterceptorsFactory {
+  function countReport([input]: unknown[], result: unknown): void {
+    const step = reconcileInput.safeParse(input).data?.name;
+    const report = reconcileReport.safeParse(result).data;
+    if (step === undefined) return;
+    for (const [what, count] of Object.entries(report ?? { failed: 1 })) reconciled(step, what, count);
+  }
+
+  return ({ info: { activityType } }) => ({
+    inbound: {
+      async execute(input, next) {
+        const isReconcile = activityType === RECONCILE_STEP;
+        try {
+          const result: unknown = await next(input);
+          stepTried(activityType, 'done');
+          if (isReconcile) countReport(input.args, result);
+          return result;
+        } catch (error) {
+          stepTried(activityType, 'failed');
+          if (isReconcile) countReport(input.args, undefined);
+          throw error;
+        }
+      },
+    },
+  });
+}
 
 /** A step that failed is never delayed by its note, and a note that fails is left out. */
 export function createFailureNotes(notes: FailureNotes): ActivityInterceptorsFactory {
@@ -106,6 +144,7 @@ export interface OrderWorkerParts {
   budget: Pick<EngineBudget, 'release'>;
   /** Where failed tries of parked work are noted. */
   parkedWork: FailureNotes;
+  metrics: TryCounts;
   /** With a version, the worker gets only the orders of that version; undefined: workers have no versions. */
   version: WorkerDeploymentVersion | undefined;
 }
@@ -121,12 +160,13 @@ export async function createOrderWorker({
   version,
   budget,
   parkedWork,
+  metrics,
   taskQueue = TASK_QUEUE,
   ...parts
 }: OrderWorkerParts): Promise<{ worker: Workers; engine: OrderEngine; client: Client }> {
   const { workflowBundle, ...shared } = {
     ...parts,
-    interceptors: { activity: [createFailureNotes(parkedWork)] },
+    interceptors: { activity: [createTryCounter(metrics), createFailureNotes(parkedWork)] },
     shutdownGraceTime: SHUTDOWN_GRACE_MS,
     shutdownForceTime: SHUTDOWN_FORCE_MS,
     ...(version && pinnedTo(version)),

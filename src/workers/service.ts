@@ -11,7 +11,7 @@ import type { WorkerConfig } from '../config.ts';
 import type { OrderEngine } from '../engine/order-engine.ts';
 import { ensureSchedule, hasSchedule, type WantedSchedule } from '../engine/reconcile-schedule.ts';
 import { createDispatcher } from '../events/feed.ts';
-import { createWorkerMetrics } from '../metrics.ts';
+import { createWorkerMetrics, type WorkerMetrics } from '../metrics.ts';
 import type { Service } from '../process.ts';
 import type { PaymentProvider } from '../providers/provider.ts';
 import { createOrderSigner } from '../providers/signed-order.ts';
@@ -185,7 +185,7 @@ async function runUntilStopped(
   const probe = await openProbe({ host: config.WORKER_HOST, port: config.WORKER_PORT, watch, metrics });
   log.info({ url: probe.url }, 'worker answers probes');
   try {
-    await runAll(config, { stores, provider, log }, { watch, url: probe.url }, stopping);
+    await runAll(config, { stores, provider, log }, { watch, metrics, url: probe.url }, stopping);
   } finally {
     await probe.close();
   }
@@ -194,7 +194,7 @@ async function runUntilStopped(
 async function runAll(
   config: WorkerConfig,
   { stores, provider, log }: WorkerParts,
-  { watch, url }: Pick<BeatDeps, 'watch' | 'url'>,
+  { watch, metrics, url }: Pick<BeatDeps, 'watch' | 'url'> & { metrics: WorkerMetrics },
   stopping: AbortController,
 ): Promise<void> {
   const { signal } = stopping;
@@ -208,7 +208,7 @@ async function runAll(
     runEnder({ ...stores, provider, watch, log }, signal),
     runRedisWatch({ ...stores, watch, log }, signal),
     runLoop('sale keeper', createSaleKeeper({ ...stores, log }), { log, signal, watch }),
-    runLoop('events', createDispatcher({ ...stores, log }), { log, signal, watch }),
+    runLoop('events', createDispatcher({ ...stores, log }, metrics), { log, signal, watch }),
     runPush(
       { ...stores, sender: { allowPrivate: config.PUSH_ALLOW_PRIVATE === 'true' }, watch, log },
       signal,
@@ -248,6 +248,7 @@ async function runAll(
       },
       budget: stores.budget,
       parkedWork: stores.parkedWork,
+      metrics,
       version,
     });
     deferred.connect(engine);

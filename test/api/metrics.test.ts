@@ -2,8 +2,10 @@
 
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
 import { MAX_NOTICES_IN_FLIGHT } from '../../src/api/app.ts';
+import { modify } from '../../src/mysql/connection.ts';
+import { buildSale } from '../support/factories.ts';
 import type { HttpApp } from '../support/http-app.ts';
-import { refusalOf, send, type Reply } from '../support/shopper.ts';
+import { openShopper, refusalOf, send, type Reply } from '../support/shopper.ts';
 import { waitFor } from '../support/wait.ts';
 import { scrape, scrapeCounter } from './metrics.ts';
 import { openApi, openMysqlAway, type TestApi } from './open-api.ts';
@@ -117,4 +119,50 @@ test('notices beyond what is worked on at once are counted as shed, and as unava
   letGo();
   await Promise.all(taken);
   expect(await counted()).toEqual({ ...none, accepted: MAX_NOTICES_IN_FLIGHT, unavailable: 1 });
+});
+
+test('each purchase counts once, by how it was answered', async () => {
+  const { saleId } = await api.stores.openSale(buildSale());
+  const { skus } = buildSale();
+  const buyer = await openShopper(app.url);
+  const cart = { saleId, items: [{ sku: skus[0]?.sku ?? '', quantity: 1 }] };
+  const key = { 'idempotency-key': 'the-same-key' };
+
+  await buyer.placeOrder(cart, key);
+  await buyer.placeOrder(cart, key);
+  await buyer.placeOrder({ saleId, items: [{ sku: 'no-such', quantity: 1 }] });
+  // With a query it is Koa's.
+  await send(`${app.url}/v1/orders?a=b`, 'POST', { body: cart });
+
+  const purchases = await scrapeCounter(app.url, 'holdfast_purchases_total');
+  expect(purchases).toMatchObject({ accepted: 1, repeated: 1, unknown_sku: 1, unauthorized: 1, sold_out: 0 });
+});
+
+test('each call is measured under its route and the class of its status, whatever its path', async () => {
+  await send(`${app.url}/v1/sales/never-was`, 'GET');
+  await send(`${app.url}/v1/sales/nor-this`, 'GET');
+  await send(`${app.url}/v1/orders/anything`, 'GET');
+  await send(`${app.url}/no/such/path`, 'GET');
+
+  const samples = await scrape(app.url);
+  const countOf = (call: string, status: string) =>
+    samples.get(`holdfast_call_seconds_count{call="${call}",status="${status}"}`);
+  expect(countOf('GET /v1/sales/:saleId', '4xx')).toBe(2);
+  expect(countOf('GET /v1/orders/:orderNo', '4xx')).toBe(1);
+  expect(countOf('none', '4xx')).toBe(1);
+});
+
+test('a store that is away counts as unavailable, and what it refuses as refused', async () => {
+  const { pool } = await openMysqlAway();
+  onTestFinished(() => pool.end());
+  const unavailable = 'holdfast_store_errors_total{store="mysql",kind="unavailable"}';
+  const refused = 'holdfast_store_errors_total{store="mysql",kind="refused"}';
+  const before = await scrape(app.url);
+
+  await expect(modify(pool, 'DO 1')).rejects.toThrow();
+  await expect(modify(api.stores.pool, 'DO no_such_function()')).rejects.toThrow();
+
+  const after = await scrape(app.url);
+  expect(after.get(unavailable)).toBeGreaterThan(before.get(unavailable) ?? Infinity);
+  expect(after.get(refused)).toBe((before.get(refused) ?? Infinity) + 1);
 });

@@ -38,8 +38,9 @@ function withNumbers(
           row,
           'SELECT order_no, version FROM order_events WHERE sequence IS NULL ORDER BY order_no, version',
         );
-        if (rows.length < atLeast) return { kind: 'numbered', events: 0 };
-        let last = await stores.eventRows.readLastSequence();
+        if (rows.length < atLeast) return { kind: 'numbered', events: 0, after: 0 };
+        const after = await stores.eventRows.readLastSequence();
+        let last = after;
         for (const next of choose(rows.map((one) => ({ orderNo: one.order_no, version: one.version })))) {
           last += 1;
           if (!next) continue;
@@ -51,7 +52,7 @@ function withNumbers(
           );
         }
         await modify(stores.pool, 'UPDATE event_dispatch SET last_sequence = ?', [last]);
-        return { kind: 'numbered', events: rows.length };
+        return { kind: 'numbered', events: rows.length, after };
       },
     },
   };

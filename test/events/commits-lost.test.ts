@@ -3,6 +3,7 @@
 import { beforeEach, expect, onTestFinished, test } from 'vitest';
 import { readFeed } from '../../src/audit/reads.sql.ts';
 import { createDispatcher, readEvents } from '../../src/events/feed.ts';
+import { createWorkerMetrics } from '../../src/metrics.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { select } from '../support/rows.ts';
 import { copyMysql } from '../support/set-back-mysql.ts';
@@ -18,7 +19,7 @@ beforeEach(async () => {
 
 const last = () => stores.eventRows.readLastSequence();
 const openDispatcher = (feedMarks = stores.feedMarks) =>
-  createDispatcher({ ...stores, feedMarks, log: silent });
+  createDispatcher({ ...stores, feedMarks, log: silent }, createWorkerMetrics());
 
 /** @returns the order's number; its event has none yet */
 async function sell(): Promise<string> {

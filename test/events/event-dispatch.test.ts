@@ -46,8 +46,8 @@ test('what is committed gets the next numbers, an order’s versions in their or
   for (const order of orders) await stores.orders.cancel(order.orderNo, 'payment_timeout', { force: true });
 
   expect(await stores.eventRows.countWaiting(100)).toBe(6);
-  expect(await stores.eventRows.numberEvents(100)).toEqual({ kind: 'numbered', events: 6 });
-  expect(await stores.eventRows.numberEvents(100)).toEqual({ kind: 'numbered', events: 0 });
+  expect(await stores.eventRows.numberEvents(100)).toMatchObject({ kind: 'numbered', events: 6 });
+  expect(await stores.eventRows.numberEvents(100)).toMatchObject({ kind: 'numbered', events: 0 });
 
   expect(await lastSequence()).toBe(before + 6);
   expect(await stores.eventRows.countWaiting(100)).toBe(0);
@@ -108,7 +108,7 @@ test('while one dispatcher numbers events the others do nothing, and storing goe
 
   await connection.rollback();
   connection.release();
-  expect(await stores.eventRows.numberEvents(10)).toEqual({ kind: 'numbered', events: 1 });
+  expect(await stores.eventRows.numberEvents(10)).toMatchObject({ kind: 'numbered', events: 1 });
 });
 
 test('orders are stored while a dispatcher has numbered and not committed', async () => {

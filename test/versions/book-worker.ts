@@ -7,6 +7,7 @@ import type { WorkerDeploymentVersion } from '@temporalio/common';
 import { NativeConnection, type WorkflowBundleOption } from '@temporalio/worker';
 import { inject, onTestFinished } from 'vitest';
 import type { OrderEngine } from '../../src/engine/order-engine.ts';
+import { createWorkerMetrics } from '../../src/metrics.ts';
 import { createOrderWorker } from '../../src/workers/order-worker.ts';
 import { installQuietRuntime } from '../support/workflows/native-runtime.ts';
 import type { OrderBook } from '../support/workflows/order-book.ts';
@@ -45,6 +46,7 @@ export async function openBookWorker({
     activities,
     budget: { release: async () => {} },
     parkedWork: { noteFailure: async () => {}, noteRefundFailure: async () => {} },
+    metrics: createWorkerMetrics(),
     version,
   });
   runningWorkers.add(worker);

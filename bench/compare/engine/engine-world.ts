@@ -10,6 +10,7 @@ import { ulid } from 'ulidx';
 import type { Activities } from '../../../src/activities/index.ts';
 import { DEFAULT_STORES_PER_SECOND } from '../../../src/config.ts';
 import type { OrderEngine } from '../../../src/engine/order-engine.ts';
+import { createWorkerMetrics } from '../../../src/metrics.ts';
 import { openStores, type Stores } from '../../../src/stores/open.ts';
 import { createOrderWorker } from '../../../src/workers/order-worker.ts';
 import { prepareDemo } from '../../../stack/demo-sale.ts';
@@ -85,6 +86,7 @@ export async function openEngineWorld(progress: (line: string) => void): Promise
           },
         },
         parkedWork: stores.parkedWork,
+        metrics: createWorkerMetrics(),
         version: undefined,
       });
       const ended = worker.run();

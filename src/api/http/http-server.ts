@@ -15,7 +15,7 @@ import type { Duplex } from 'node:stream';
 import cors from 'cors';
 import type { Logger } from 'pino';
 import type { RequestState } from './auth.ts';
-import { answerTo, UNCACHED, Problem, problemDocument, PROBLEM_TYPE } from './problem.ts';
+import { type Answered, answerTo, UNCACHED, Problem, problemDocument, PROBLEM_TYPE } from './problem.ts';
 
 /** What was read. */
 export interface BodyState {
@@ -50,6 +50,8 @@ export interface Call {
 type Step = (call: Call, next: () => Promise<unknown>) => Promise<unknown>;
 
 interface DirectRoute {
+  /** Method and path, as the metrics name the call. */
+  name: string;
   method: string;
   /** Of the whole path, without a query; its named groups are the parameters. */
   path: RegExp;
@@ -60,6 +62,7 @@ interface DirectOptions {
   routes: readonly DirectRoute[];
   addressOf: (request: IncomingMessage, response: ServerResponse) => string;
   log: Logger;
+  answered: Answered;
   /** Answers all other calls. */
   otherwise: RequestListener;
 }
@@ -67,12 +70,19 @@ interface DirectOptions {
 const NO_QUERY = {};
 const NO_RIGHTS: RequestState['scopes'] = new Set();
 
-export function answerDirectly({ routes, addressOf, log, otherwise }: DirectOptions): RequestListener {
+export function answerDirectly({
+  routes,
+  addressOf,
+  log,
+  answered,
+  otherwise,
+}: DirectOptions): RequestListener {
   async function answer(
     request: IncomingMessage,
     response: ServerResponse,
-    { steps, params }: Pick<DirectRoute, 'steps'> & Pick<Call, 'params'>,
+    { name, steps, params }: Pick<DirectRoute, 'name' | 'steps'> & Pick<Call, 'params'>,
   ): Promise<void> {
+    const sinceMs = performance.now();
     const headers: Headers = { ...UNCACHED };
     const call: Call = {
       req: request,
@@ -83,8 +93,8 @@ export function answerDirectly({ routes, addressOf, log, otherwise }: DirectOpti
       ip: addressOf(request, response),
       status: 200,
       body: undefined,
-      get: (name) => String(request.headers[name.toLowerCase()] ?? ''),
-      set: (name, value) => (headers[name] = value),
+      get: (header) => String(request.headers[header.toLowerCase()] ?? ''),
+      set: (header, value) => (headers[header] = value),
     };
     try {
       await take(steps, call);
@@ -94,17 +104,19 @@ export function answerDirectly({ routes, addressOf, log, otherwise }: DirectOpti
         headers['Content-Type'] = 'application/json; charset=utf-8';
         write(response, call.status, headers, JSON.stringify(call.body));
       }
+      answered(name, call.status, undefined, sinceMs);
     } catch (error) {
       const problem = answerTo(error, { path: request.url ?? '', log });
       write(response, problem.status, problem.headers, problem.body);
+      answered(name, problem.status, problem.code, sinceMs);
     }
   }
 
   return (request, response) => {
-    for (const { method, path, steps } of routes) {
+    for (const { name, method, path, steps } of routes) {
       const found = request.method === method ? path.exec(request.url ?? '') : null;
       if (!found) continue;
-      void answer(request, response, { steps, params: found.groups ?? {} });
+      void answer(request, response, { name, steps, params: found.groups ?? {} });
       return;
     }
     otherwise(request, response);
@@ -431,7 +443,7 @@ interface Waiting {
 }
 
 /** While the lane is full a purchase is refused before any work: no routing, no token, no body. */
-export function shedPurchases(lane: Lane, handle: RequestListener): RequestListener {
+export function shedPurchases(lane: Lane, refused: () => void, handle: RequestListener): RequestListener {
   const refusals = Array.from({ length: RETRY_SPREAD_SECONDS }, (_, i) => prepareRefusal(i + 1));
   return (request, response) => {
     if (!isPurchase(request.method, request.url) || !lane.isFull()) {
@@ -440,6 +452,7 @@ export function shedPurchases(lane: Lane, handle: RequestListener): RequestListe
     }
     const { headers, body } = refusals[lane.shed() - 1] ?? prepareRefusal(1);
     response.writeHead(503, headers).end(body);
+    refused();
   };
 }
 

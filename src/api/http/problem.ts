@@ -92,15 +92,32 @@ export function answerTo(error: unknown, { path, log }: { path: string; log: Log
   // A refusal without a cause was decided upon: an answer like any other, and there may be thousands.
   if (problem.status >= 500 && problem.cause !== undefined)
     log.error({ err: error, path, code: problem.code }, 'request failed');
-  return { status: problem.status, headers: headersOf(problem), body: problemDocument(problem) };
+  const { status, code } = problem;
+  return { status, code, headers: headersOf(problem), body: problemDocument(problem) };
 }
+
+/**
+ * Is told of each answer: of which call, its status, the code of a problem, and when the call came, by
+ * `performance.now()`.
+ */
+export type Answered = (name: string, status: number, code: ProblemCode | undefined, sinceMs: number) => void;
+
+/** What the router leaves of its work. */
+interface Matched {
+  _matchedRoute?: string | RegExp;
+}
+
+/** The name of a call that no route has. */
+const NO_ROUTE = 'none';
 
 /**
  * Turns whatever a handler throws into a problem document. No cache keeps an answer, unless its handler says
  * so.
  */
-export function problemResponder(log: Logger): Middleware {
+export function problemResponder(log: Logger, answered: Answered): Middleware<object, Matched> {
   return async (ctx, next) => {
+    const sinceMs = performance.now();
+    let refusal: ProblemCode | undefined;
     ctx.set(UNCACHED);
     try {
       await next();
@@ -112,11 +129,14 @@ export function problemResponder(log: Logger): Middleware {
         throw new Problem('method_not_allowed', 'Not with this method; Allow names those that work.');
       }
     } catch (error) {
-      const { status, headers, body } = answerTo(error, { path: ctx.path, log });
+      const { status, code, headers, body } = answerTo(error, { path: ctx.path, log });
+      refusal = code;
       ctx.status = status;
       ctx.body = body;
       ctx.set(headers);
     }
+    const name = typeof ctx._matchedRoute === 'string' ? `${ctx.method} ${ctx._matchedRoute}` : NO_ROUTE;
+    answered(name, ctx.status, refusal, sinceMs);
   };
 }
 

@@ -81,13 +81,20 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
       const { pool } = stores;
       await pool.query('UPDATE order_events SET sequence = NULL');
       await pool.query('UPDATE event_dispatch SET last_sequence = 0');
-      expect(await eventRows.numberEvents(1_000)).toEqual({ kind: 'numbered', events: 1_000 });
+      expect(await eventRows.numberEvents(1_000)).toMatchObject({ kind: 'numbered', events: 1_000 });
       const upTo = await eventRows.readLastSequence();
       const range = { after: upTo - 500, upTo, max: 500, maxBytes: MAX_EVENTS_PAGE_BYTES };
       const { rows } = await eventRows.list(range);
       expect(rows).toHaveLength(500);
       await eventRows.readOrders(rows.flatMap((row) => (row.kind === 'order' ? [row.orderNo] : [])));
       expect(await eventRows.listStates(upTo - 500, 500, 0)).toHaveLength(500);
+    },
+  ],
+  'events: count a page of changes': [
+    1_000 * PER_ROW,
+    async ({ eventRows }) => {
+      const upTo = await eventRows.readLastSequence();
+      expect(await eventRows.listCounted(upTo - 1_000, upTo)).not.toHaveLength(0);
     },
   ],
   'deployment: read the record, and confirm its Redis': [

@@ -13,6 +13,7 @@ import { createReconcileActivities } from '../../../src/activities/reconcile.ts'
 import type { OrderEngine } from '../../../src/engine/order-engine.ts';
 import { ensureSchedule } from '../../../src/engine/reconcile-schedule.ts';
 import { createDispatcher } from '../../../src/events/feed.ts';
+import { createWorkerMetrics } from '../../../src/metrics.ts';
 import type { PaymentProvider } from '../../../src/providers/provider.ts';
 import { RECONCILE_STEPS } from '../../../src/reconcile/steps.ts';
 import type { Stores } from '../../../src/stores/open.ts';
@@ -57,6 +58,7 @@ export async function startWorker(options: WorkerOptions): Promise<TestWorker> {
   const deferred = createDeferredEngine();
   const deps = { ...stores, engine: deferred.engine, provider, signer, keep, log: silent };
   const stopping = new AbortController();
+  const metrics = createWorkerMetrics();
   const { worker, engine, client } = await createOrderWorker({
     connection,
     namespace,
@@ -67,6 +69,7 @@ export async function startWorker(options: WorkerOptions): Promise<TestWorker> {
     },
     budget: stores.budget,
     parkedWork: stores.parkedWork,
+    metrics,
     version: options.version,
   });
   deferred.connect(engine);
@@ -78,7 +81,7 @@ export async function startWorker(options: WorkerOptions): Promise<TestWorker> {
   }
   const stopRelay = startRelay(stores, options.engine ?? engine, log);
   const loop = { log: silent, signal: stopping.signal };
-  const dispatching = runLoop('events', createDispatcher({ ...stores, log: silent }), loop);
+  const dispatching = runLoop('events', createDispatcher({ ...stores, log: silent }, metrics), loop);
   const ending = runEnder({ ...stores, provider, log: silent }, stopping.signal);
   const ended = worker.run();
   // `stop` rethrows the failure of a worker; until then nothing awaits it.
