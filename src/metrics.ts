@@ -60,7 +60,7 @@ const PURCHASE_OUTCOMES = [
 
 /** From a few milliseconds, which a call takes, to what a caller waits for at most. In seconds. */
 const CALL_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
-/** From the pause between two looks to half a payment window, when an order can hardly be paid. In seconds. */
+/** From the pause between two looks to half a payment window. In seconds. */
 const ORDER_BUCKETS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900];
 
 /** What both kinds of processes have. */
