@@ -243,6 +243,11 @@ const api = z.object({
     .default('127.0.0.1')
     .describe('The address to listen on; `0.0.0.0` opens it to other machines.'),
   API_PORT: port.default(3000).describe('The port to listen on; 0 takes any that is free.'),
+  METRICS_PORT: port.optional().meta({
+    description:
+      'The port of `/metrics`, once for all processes; 0 takes any that is free. On it alone, so that shoppers do not read how a sale goes.',
+    unset: '`API_PORT` has it',
+  }),
   API_PROCESSES: wholeNumber(1, MAX_API_PROCESSES)
     .default(1)
     .describe('Processes that serve this port together, one for each core that the API is to use.'),

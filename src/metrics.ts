@@ -63,6 +63,13 @@ const CALL_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 /** From the pause between two looks to half a payment window. In seconds. */
 const ORDER_BUCKETS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900];
 
+/** What a scrape needs. */
+export interface ReadableMetrics {
+  contentType: string;
+  /** All metrics in Prometheus' text format. */
+  read(): Promise<string>;
+}
+
 /** What both kinds of processes have. */
 function createRegistry(): Registry {
   const registry = new Registry();

@@ -92,6 +92,8 @@ export interface AppDeps extends Stores {
   notifier: EngineNotifier;
   eventTicker: EventTicker;
   metrics: Metrics;
+  /** They are on the shoppers' port, as they have none of their own. */
+  showsMetrics: boolean;
   statusBoard: Pick<StatusBoard, 'all'>;
   tokens: TokenRules;
   tickets: TicketRules;
@@ -146,7 +148,6 @@ export function createApp(deps: AppDeps): App {
   const router = new Router<RequestState & BodyState>({ sensitive: true, strict: true })
     .get('/healthz', health.healthz)
     .get('/readyz', health.readyz)
-    .get('/metrics', health.metrics)
     .get('/v1/sales/:saleId', others.enter, getSale.bind(undefined, shop))
     .post(
       '/v1/webhooks/payments',
@@ -160,6 +161,7 @@ export function createApp(deps: AppDeps): App {
     .get('/v1/orders/:orderNo', ...poll)
     .post('/v1/orders/:orderNo/cancel', shopper, others.enter, cancelOrder.bind(undefined, shop))
     .post('/v1/orders/:orderNo/payment', shopper, payments.enter, payOrder.bind(undefined, shop));
+  if (deps.showsMetrics) router.get('/metrics', health.metrics);
   if (deps.demo) {
     const demo = createDemoRoutes(deps.demo);
     router

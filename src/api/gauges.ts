@@ -1,16 +1,27 @@
 /** Gauges of what all processes share, and the metrics of several API processes as one. */
 
 import cluster from 'node:cluster';
-import { AggregatorRegistry, Gauge } from 'prom-client';
+import type { Logger } from 'pino';
+import { AggregatorRegistry, Gauge, Registry } from 'prom-client';
 import { z } from 'zod';
-import type { Metrics } from '../metrics.ts';
+import type { ApiConfig } from '../config.ts';
+import type { Metrics, ReadableMetrics } from '../metrics.ts';
 import { PARKED_KINDS } from '../parked/parked.sql.ts';
+import { openProbe } from '../probe.ts';
 import type { Endpoint } from '../push/endpoints.sql.ts';
 import { PARTS, type StatusBoard } from '../status/board.ts';
 import { stateOf, sumOf, type Waiting } from '../status/status.ts';
 
-// The metrics of several API processes as one: a scrape reaches any of them, which asks the process that
-// started them all for the sum.
+// The metrics of several API processes as one. The process that started the others asks each for its own; any
+// of them asks it for the sum, as a scrape may reach any.
+
+const partQuestion = z.object({ type: z.literal('holdfast:own metrics?') });
+const partAnswer = z.object({
+  type: z.literal('holdfast:own metrics'),
+  /** As prom-client has them as JSON. */
+  metrics: z.array(z.looseObject({ type: z.string() })),
+});
+type Part = z.infer<typeof partAnswer>['metrics'];
 
 const question = z.object({ type: z.literal('holdfast:metrics?'), id: z.int() });
 const textAnswer = z.object({
@@ -18,30 +29,84 @@ const textAnswer = z.object({
   id: z.int(),
   text: z.string().nullable(),
 });
-type Question = z.infer<typeof question>;
-type Answer = z.infer<typeof textAnswer>;
 
-/** In the process that started the others. Gauges of time are averaged, all else is added up. */
-export function answerForAll(): void {
-  const all = new AggregatorRegistry();
+/** A process that is busy or frozen for longer is in the sum as it was. */
+const PART_WITHIN_MS = 1_000;
+
+/**
+ * In the process that started the others. What one counted that has ended stays in the sum, so no counter
+ * drops; but for what it counted since the last look.
+ * @returns the metrics of all. Gauges of time are averaged, gauges of what all share are of one, all else is
+ *   added up
+ */
+export function sumOfProcesses(): ReadableMetrics {
+  const parts = new Map<number, Part>();
+  /** What those counted that have ended; one after the other, as each adds to it. */
+  let ofEnded: Promise<Part> = Promise.resolve([]);
+  /** Called with each answer. */
+  let heard = (_workerId: number): void => {};
+
+  function look(): Promise<void> {
+    const asked = new Set<number>();
+    return new Promise((resolve) => {
+      heard = (workerId) => {
+        asked.delete(workerId);
+        if (asked.size === 0) resolve();
+      };
+      setTimeout(resolve, PART_WITHIN_MS).unref();
+      for (const worker of Object.values(cluster.workers ?? {})) {
+        if (!worker?.isConnected()) continue;
+        asked.add(worker.id);
+        worker.send({ type: 'holdfast:own metrics?' } satisfies z.infer<typeof partQuestion>);
+      }
+      if (asked.size === 0) resolve();
+    });
+  }
+
+  let looking: Promise<void> | undefined;
+
+  async function read(): Promise<string> {
+    await (looking ??= look().finally(() => (looking = undefined)));
+    return AggregatorRegistry.aggregate([...parts.values(), await ofEnded]).metrics();
+  }
+
   cluster.on('message', (worker, message: unknown) => {
+    const part = partAnswer.safeParse(message).data;
+    if (part) {
+      parts.set(worker.id, part.metrics);
+      heard(worker.id);
+    }
     const asked = question.safeParse(message).data;
     if (!asked) return;
-    // One that dies meanwhile leaves the sum without an answer: the next scrape has one.
+    // One that dies meanwhile gets no answer.
     const reply = (text: string | null): boolean =>
-      worker.send({ type: 'holdfast:metrics', id: asked.id, text } satisfies Answer);
-    all.clusterMetrics().then(reply, () => reply(null));
+      worker.send({ type: 'holdfast:metrics', id: asked.id, text } satisfies z.infer<typeof textAnswer>);
+    read().then(reply, () => reply(null));
   });
+  cluster.on('exit', ({ id }) => {
+    const last = parts.get(id) ?? [];
+    parts.delete(id);
+    const counts = last.filter(({ type }) => type === 'counter' || type === 'histogram');
+    ofEnded = ofEnded.then(async (before) => {
+      const sum = AggregatorRegistry.aggregate([before, counts]);
+      return partAnswer.shape.metrics.parse(await sum.getMetricsAsJSON());
+    });
+    heard(id);
+  });
+  return { contentType: Registry.PROMETHEUS_CONTENT_TYPE, read };
 }
 
 /** In each of the others. @returns the same metrics, of which all processes together are read */
 export function shareMetrics(metrics: Metrics): Metrics {
   const waiting = new Map<number, (text: string | null) => void>();
   let lastId = 0;
-  AggregatorRegistry.setRegistries(metrics.registry);
-  // It listens for what the process that started this one asks.
-  void new AggregatorRegistry();
+  async function sendOwn(): Promise<void> {
+    process.send?.({ type: 'holdfast:own metrics', metrics: await metrics.registry.getMetricsAsJSON() });
+  }
   process.on('message', (message) => {
+    if (partQuestion.safeParse(message).success) {
+      void sendOwn();
+    }
     const answered = textAnswer.safeParse(message).data;
     if (!answered) return;
     waiting.get(answered.id)?.(answered.text);
@@ -54,12 +119,26 @@ export function shareMetrics(metrics: Metrics): Metrics {
       const id = (lastId += 1);
       const text = await new Promise<string | null>((resolve) => {
         waiting.set(id, resolve);
-        process.send?.({ type: 'holdfast:metrics?', id } satisfies Question);
+        process.send?.({ type: 'holdfast:metrics?', id } satisfies z.infer<typeof question>);
       });
-      if (text === null) throw new Error('not all API processes sent their metrics');
+      if (text === null) throw new Error('the metrics of all API processes cannot be read');
       return text;
     },
   };
+}
+
+/** Where metrics are answered beside the shoppers' port; undefined: they are not. */
+export type MetricsAddress = Pick<ApiConfig, 'API_HOST' | 'METRICS_PORT'>;
+
+export async function openMetricsPort(
+  { API_HOST: host, METRICS_PORT: port }: MetricsAddress,
+  metrics: ReadableMetrics,
+  log: Logger,
+): Promise<{ close(): Promise<void> } | undefined> {
+  if (port === undefined) return undefined;
+  const probe = await openProbe({ host, port, hanging: () => [], metrics });
+  log.info({ url: probe.url }, 'metrics are answered on a port of their own');
+  return probe;
 }
 
 // Shows in the metrics what waits and which workers live. Every process of the API shows the same, so of

@@ -2,7 +2,7 @@
 
 import type { Context } from 'koa';
 import { z } from 'zod';
-import type { Metrics } from '../metrics.ts';
+import type { ReadableMetrics } from '../metrics.ts';
 import { isAnswering } from '../mysql/connection.ts';
 import type { StatusBoard } from '../status/board.ts';
 import { stateOf } from '../status/status.ts';
@@ -29,7 +29,7 @@ const PROBE_EVERY_MS = 200;
 
 export interface HealthDeps extends Stores {
   statusBoard: Pick<StatusBoard, 'all'>;
-  metrics: Pick<Metrics, 'contentType' | 'read'>;
+  metrics: ReadableMetrics;
   /** True once the process is stopping: it should get no new requests. */
   isStopping: () => boolean;
 }

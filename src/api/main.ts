@@ -8,17 +8,28 @@ import { runProcess, type Service } from '../process.ts';
 import { openProvider } from '../providers/open.ts';
 import { createPaced } from '../providers/pacing.ts';
 import { openStores } from '../stores/open.ts';
-import { shareMetrics } from './gauges.ts';
+import { openMetricsPort, shareMetrics } from './gauges.ts';
 import { startProcesses } from './processes.ts';
 import { startApi, type ApiParts } from './service.ts';
 
 await runProcess('api', loadApiConfig, (config, log) => {
   if (cluster.isWorker) return startOne(config, log);
-  return config.API_PROCESSES === 1 ? startAlone(config, log) : startProcesses(config.API_PROCESSES, log);
+  return config.API_PROCESSES === 1
+    ? startAlone(config, log)
+    : startProcesses(config.API_PROCESSES, config, log);
 });
 
 async function startAlone(config: ApiConfig, log: Logger): Promise<Service> {
-  return startApi(config, { ...(await openParts(config, log)), log });
+  const metrics = createMetrics();
+  const scraped = await openMetricsPort(config, metrics, log);
+  const service = await startApi(config, { ...(await openParts(config, log)), log, metrics });
+  return {
+    ...service,
+    async stop() {
+      await service.stop();
+      await scraped?.close();
+    },
+  };
 }
 
 async function openParts(config: ApiConfig, log: Logger): Promise<Pick<ApiParts, 'stores' | 'provider'>> {

@@ -7,7 +7,7 @@ import cluster, { type Worker } from 'node:cluster';
 import { once } from 'node:events';
 import type { Logger } from 'pino';
 import { OperatorError, type Service } from '../process.ts';
-import { answerForAll } from './gauges.ts';
+import { openMetricsPort, sumOfProcesses, type MetricsAddress } from './gauges.ts';
 
 export interface ReplacementBounds {
   /** Until the first replacement; each further one waits twice as long, up to the greatest. */
@@ -32,6 +32,7 @@ const BOUNDS: ReplacementBounds = {
  */
 export async function startProcesses(
   count: number,
+  address: MetricsAddress,
   log: Logger,
   { replaceAfterMs, replaceAfterMaxMs, deathsMax, deathsWithinMs }: ReplacementBounds = BOUNDS,
 ): Promise<Service> {
@@ -44,7 +45,7 @@ export async function startProcesses(
   });
   // Until the service is returned no caller listens to it.
   ended.catch(() => {});
-  answerForAll();
+  const metrics = await openMetricsPort(address, sumOfProcesses(), log);
 
   function replace({ process: { pid } }: Worker, code: number | null, signal: string | null): void {
     if (isStopping) return;
@@ -65,6 +66,7 @@ export async function startProcesses(
     isStopping = true;
     const workers = Object.values(cluster.workers ?? {});
     await Promise.all(workers.flatMap((worker) => (worker ? [end(worker)] : [])));
+    await metrics?.close();
   }
 
   cluster.on('exit', replace);

@@ -67,6 +67,7 @@ export async function startApi(
     notifier,
     eventTicker,
     metrics,
+    showsMetrics: config.METRICS_PORT === undefined,
     statusBoard,
     tokens: { ...tokens, keys },
     corsOrigins: config.CORS_ORIGINS ?? [],

@@ -12,6 +12,7 @@ import type { OrderEngine } from '../engine/order-engine.ts';
 import { ensureSchedule, hasSchedule, type WantedSchedule } from '../engine/reconcile-schedule.ts';
 import { createDispatcher } from '../events/feed.ts';
 import { createWorkerMetrics, type WorkerMetrics } from '../metrics.ts';
+import { openProbe } from '../probe.ts';
 import type { Service } from '../process.ts';
 import type { PaymentProvider } from '../providers/provider.ts';
 import { createOrderSigner } from '../providers/signed-order.ts';
@@ -25,7 +26,7 @@ import { createOrderWorker } from './order-worker.ts';
 import { runRedisWatch } from './redis-watch.ts';
 import { runRelay } from './relay.ts';
 import { createSaleKeeper } from './sale-keeper.ts';
-import { openProbe, runBeats, type BeatDeps } from './vital-signs.ts';
+import { runBeats, type BeatDeps } from './vital-signs.ts';
 
 /**
  * In percent of what is in use. Where memory seems plenty, V8 lets a heap grow to four times that: 65 MB
@@ -182,7 +183,12 @@ async function runUntilStopped(
 ): Promise<void> {
   const metrics = createWorkerMetrics();
   const watch = createLoopWatch(metrics.passFailed);
-  const probe = await openProbe({ host: config.WORKER_HOST, port: config.WORKER_PORT, watch, metrics });
+  const probe = await openProbe({
+    host: config.WORKER_HOST,
+    port: config.WORKER_PORT,
+    hanging: watch.hanging,
+    metrics,
+  });
   log.info({ url: probe.url }, 'worker answers probes');
   try {
     await runAll(config, { stores, provider, log }, { watch, metrics, url: probe.url }, stopping);

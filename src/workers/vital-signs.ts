@@ -1,78 +1,15 @@
 /**
- * The vital signs of a worker: a port that answers whether it lives and with its metrics, and beats in both
- * stores, by which any API sees that it has died, is frozen, or stands still.
+ * The vital signs of a worker: beats in both stores, by which any API sees that it has died, is frozen, or
+ * stands still.
  */
 
-import { createServer } from 'node:http';
 import { hostname } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { ulid } from 'ulidx';
-import type { WorkerMetrics } from '../metrics.ts';
 import { BEAT_EVERY_MS, type WorkerBeat } from '../status/status.ts';
 import type { Stores } from '../stores/open.ts';
 import { runLoop, type LoopWatch } from './loop.ts';
-
-/** Probes and scrapes come every few seconds, and each is answered from memory. */
-const CONNECTIONS_MAX = 50;
-const REQUEST_TIMEOUT_MS = 5_000;
-
-export interface ProbeOptions {
-  host: string;
-  /** 0: any that is free. */
-  port: number;
-  watch: LoopWatch;
-  metrics: Pick<WorkerMetrics, 'contentType' | 'read'>;
-}
-
-/** @throws when the port is taken */
-export async function openProbe({ host, port, watch, metrics }: ProbeOptions) {
-  const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS }, (request, response) => {
-    const answer = (status: number, type: string, text: string): void => {
-      response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store' }).end(text);
-    };
-    const answerJson = (status: number, body: object): void =>
-      answer(status, 'application/json; charset=utf-8', JSON.stringify(body));
-    if (request.method === 'GET' && request.url === '/healthz') {
-      // A store or Temporal that is away is no reason to start the worker again: it would find them away too.
-      const loops = watch.hanging();
-      answerJson(
-        loops.length === 0 ? 200 : 503,
-        loops.length === 0 ? { status: 'ok' } : { status: 'hanging', loops },
-      );
-    } else if (request.method === 'GET' && request.url === '/metrics') {
-      metrics.read().then(
-        (text) => answer(200, metrics.contentType, text),
-        () => answerJson(500, { status: 'error' }),
-      );
-    } else {
-      answerJson(404, { status: 'not_found' });
-    }
-  });
-  server.maxConnections = CONNECTIONS_MAX;
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject).listen(port, host, () => {
-      server.off('error', reject);
-      resolve();
-    });
-  });
-  const address = server.address();
-  const given = typeof address === 'object' && address ? address.port : port;
-  return {
-    url: `http://${nameOf(host)}:${given}`,
-    async close(): Promise<void> {
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      server.closeAllConnections();
-      await closed;
-    },
-  };
-}
-
-/** By which others find it: where it listens on every address, that is the machine's name. */
-function nameOf(host: string): string {
-  if (host === '0.0.0.0' || host === '::') return hostname();
-  return host.includes(':') ? `[${host}]` : host;
-}
 
 export interface BeatDeps extends Pick<Stores, 'redisStatus' | 'mysqlStatus'> {
   build: string;

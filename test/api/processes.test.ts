@@ -70,6 +70,25 @@ test('two processes serve one port, and the metrics are those of both', async ()
   }
 });
 
+test('with a port of their own the metrics are there alone, and no counter drops when a process is replaced', async () => {
+  env = { ...env, METRICS_PORT: String(await findFreePort()) };
+  const metricsUrl = `http://127.0.0.1:${env['METRICS_PORT']}`;
+  await start();
+  const [victim = 0] = await waitFor('both to be ready', () => ready().size === 2 && ready());
+  expect((await send(`${url}/metrics`, 'GET')).status).toBe(404);
+
+  // Each on a connection of its own, so that both processes have counted some.
+  const notice = { headers: { 'content-type': 'application/json', connection: 'close' }, body: '{}' };
+  for (let i = 0; i < 8; i += 1) await send(`${url}/v1/webhooks/payments`, 'POST', notice);
+  const forged = async () => (await scrapeCounter(metricsUrl, 'holdfast_notices_total'))['forged'];
+  expect(await forged()).toBe(8);
+  process.kill(victim, 'SIGKILL');
+  await waitFor('the replacement', () => ready().size === 3);
+
+  expect(await forged()).toBe(8);
+  expect((await send(`${metricsUrl}/healthz`, 'GET')).status).toBe(200);
+});
+
 test('a process that dies is replaced, and the port stays open', async () => {
   await start();
   const [victim = 0] = await waitFor('both to be ready', () => ready().size === 2 && ready());

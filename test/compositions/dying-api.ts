@@ -9,7 +9,9 @@ import { runProcess } from '../../src/process.ts';
 const BOUNDS = { replaceAfterMs: 1, replaceAfterMaxMs: 1, deathsMax: 5, deathsWithinMs: 60_000 };
 
 if (cluster.isPrimary) {
-  await runProcess('api', loadApiConfig, (config, log) => startProcesses(config.API_PROCESSES, log, BOUNDS));
+  await runProcess('api', loadApiConfig, (config, log) =>
+    startProcesses(config.API_PROCESSES, config, log, BOUNDS),
+  );
 } else {
   createServer().listen(Number(process.env['API_PORT']), '127.0.0.1', () => {
     setTimeout(() => process.exit(3), 100);

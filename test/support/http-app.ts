@@ -95,6 +95,7 @@ export async function openHttpApp(options: HttpAppOptions): Promise<HttpApp> {
     notifier,
     eventTicker,
     metrics: createMetrics(),
+    showsMetrics: true,
     statusBoard: createStatusBoard(statusReaders(async () => stores, stores)),
     tokens: { ...USUAL_RULES, secret: JWT_SECRET, keys: undefined },
     tickets: {

@@ -120,6 +120,7 @@ export async function openIdleApi(): Promise<IdleApi> {
     notifier: buildParts(held),
     eventTicker: buildParts(held),
     metrics: createMetrics(),
+    showsMetrics: true,
     statusBoard: createStatusBoard(statusReaders(async () => stores, stores)),
     tokens: { ...RULES, keys: undefined },
     tickets: {

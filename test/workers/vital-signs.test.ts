@@ -2,8 +2,9 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createWorkerMetrics } from '../../src/metrics.ts';
+import { openProbe } from '../../src/probe.ts';
 import { createLoopWatch, runLoop } from '../../src/workers/loop.ts';
-import { openProbe, runBeats } from '../../src/workers/vital-signs.ts';
+import { runBeats } from '../../src/workers/vital-signs.ts';
 import { silent, openTestStores, type TestStores } from '../support/stores.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -25,7 +26,7 @@ test('the probe is well while a store is away, and not while a loop hangs', asyn
   let release = (): void => {};
   const gate = new Promise<number>((resolve) => (release = () => resolve(0)));
   const log = silent;
-  const probe = await openProbe({ host: '127.0.0.1', port: 0, watch, metrics });
+  const probe = await openProbe({ host: '127.0.0.1', port: 0, hanging: watch.hanging, metrics });
   try {
     const failing = runLoop('push', () => Promise.reject(new Error('away')), {
       log,
@@ -55,7 +56,7 @@ test('the probe is well while a store is away, and not while a loop hangs', asyn
 
 test('a port that is taken is an error', async () => {
   const metrics = createWorkerMetrics();
-  const options = { host: '127.0.0.1', watch: createLoopWatch(), metrics };
+  const options = { host: '127.0.0.1', hanging: createLoopWatch().hanging, metrics };
   const probe = await openProbe({ ...options, port: 0 });
   await expect(openProbe({ ...options, port: Number(new URL(probe.url).port) })).rejects.toThrow(
     'EADDRINUSE',
