@@ -305,6 +305,11 @@ const worker = z.object({
     .describe(
       'The port of its `/healthz` and `/metrics`; 0 takes any that is free, which the log and `ops status` name.',
     ),
+  TEMPORAL_METRICS_PORT: wholeNumber(1, 65_535).optional().meta({
+    description:
+      "The port of `WORKER_HOST` at which Temporal's SDK answers `/metrics` of its own: pollers, slots, latencies of its calls.",
+    unset: 'none',
+  }),
   RECONCILE_EVERY_SECONDS: wholeNumber(1, 86_400)
     .default(DEFAULT_RECONCILE_EVERY_SECONDS)
     .describe('Seconds between two runs of the reconciliation, which mends what was lost on the way.'),

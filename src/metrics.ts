@@ -4,7 +4,7 @@
  */
 
 import { channel } from 'node:diagnostics_channel';
-import { collectDefaultMetrics, Counter, Histogram, Registry } from 'prom-client';
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 
 /**
  * How a payment notice was answered, each answer counted once. accepted: 2xx, the notice is committed.
@@ -62,6 +62,9 @@ const PURCHASE_OUTCOMES = [
 const CALL_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 /** From the pause between two looks to half a payment window. In seconds. */
 const ORDER_BUCKETS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900];
+
+/** Three looks of a worker at Temporal, each with its time-out. */
+const TEMPORAL_KNOWN_MS = 15_000;
 
 /** What a scrape needs. */
 export interface ReadableMetrics {
@@ -138,6 +141,19 @@ export function createWorkerMetrics() {
     labelNames: ['step', 'result'],
     registers,
   });
+  let temporal: { isUp: boolean; atMs: number } | undefined;
+  const storeUp = new Gauge({
+    name: 'holdfast_store_up',
+    help: '1 where a store has answered within the last seconds. Of a worker: Temporal.',
+    labelNames: ['store'],
+    registers,
+    collect() {
+      storeUp.reset();
+      // Absent, not as it was, where nobody looks.
+      if (temporal && performance.now() - temporal.atMs < TEMPORAL_KNOWN_MS)
+        storeUp.set({ store: 'temporal' }, Number(temporal.isUp));
+    },
+  });
   // Each label begins at 0, so that its first event shows as an increase.
   for (const change of ORDER_CHANGES) changes.inc({ change }, 0);
   for (const by of ['relay', 'workflow']) stored.inc({ by }, 0);
@@ -146,6 +162,8 @@ export function createWorkerMetrics() {
     contentType: registry.contentType,
     read: (): Promise<string> => registry.metrics(),
     passFailed: (loop: string): void => failures.inc({ loop }),
+    /** Whether Temporal has answered just now. */
+    sawTemporal: (isUp: boolean): void => void (temporal = { isUp, atMs: performance.now() }),
     orderChanged: (change: OrderChangeKind): void => changes.inc({ change }),
     endedUnbegun: (): void => endedUnbegun.inc(),
     /** In ms; clocks of two servers may differ, and none goes back. */

@@ -27,14 +27,14 @@ export interface LaneDeps extends Stores {
   deliver: Deliverer;
   /** Bounds the work with MySQL of all endpoints together. */
   storing: LimitFunction;
-
+  watch?: PusherDeps['watch'];
   stopping: AbortSignal;
 }
 
 export type Lane = ReturnType<typeof createLane>;
 
 function createLane(endpointId: number, deps: LaneDeps) {
-  const { deliveries, source, deliver, storing, log, stopping } = deps;
+  const { deliveries, source, deliver, storing, watch, log, stopping } = deps;
   const inFlight = new Set<Promise<void>>();
   let looking: Promise<void> | undefined;
   /** What is to be looked for: room for more of the feed, or only what is due. */
@@ -75,7 +75,7 @@ function createLane(endpointId: number, deps: LaneDeps) {
   /** Once more where it is looking already. */
   function lookFor(what: 'feed' | 'due'): void {
     if (wanted !== 'feed') wanted = what;
-    looking ??= look()
+    looking ??= (watch ? watch.during('push look', look) : look())
       .catch((error: unknown) => log.warn({ err: error, endpointId }, 'a look at an endpoint failed'))
       .finally(() => {
         looking = undefined;
@@ -105,6 +105,8 @@ const STORING_MAX = 4;
 
 export interface PusherDeps extends Stores {
   sender: SenderOptions;
+  /** Sees a look at an endpoint that never ends. */
+  watch?: { during<T>(name: string, work: () => Promise<T>): Promise<T> } | undefined;
 
   /** The pause after each failed try, in ms; for tests. */
   retryPausesMs?: readonly number[];

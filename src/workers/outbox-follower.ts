@@ -20,7 +20,7 @@ import {
 } from '../orders/reservations.redis.ts';
 import type { Outbox, OutboxEntry } from '../redis/outbox.ts';
 import type { Stores } from '../stores/open.ts';
-import { backoffMs } from './loop.ts';
+import { backoffMs, type LoopWatch } from './loop.ts';
 import type { EngineGate } from './starter.ts';
 
 // Recognizes a burst: more orders come in than Temporal could take. While it lasts they are stored ahead,
@@ -419,10 +419,11 @@ export interface FollowerDeps extends Stores, Omit<StartDeps, 'outbox' | 'reserv
   outbox: Outbox;
 
   burst: Burst;
+  watch?: LoopWatch;
 }
 
 export function createOutboxFollower(deps: FollowerDeps) {
-  const { outbox, gate, burst, log } = deps;
+  const { outbox, gate, burst, watch, log } = deps;
   const pages = createOutboxPages(outbox);
   const underWay = new Set<Promise<void>>();
   /** At most as many starts as the engine budget has slots. */
@@ -496,7 +497,9 @@ export function createOutboxFollower(deps: FollowerDeps) {
       if (pauseMs > 0) return pauseMs;
       const page = await pages.read();
       burst.note(page.entries.length);
-      const handling = handle(page).finally(() => underWay.delete(handling));
+      const work = () => handle(page);
+      const handled = watch ? watch.during('outbox page', work) : work();
+      const handling = handled.finally(() => underWay.delete(handling));
       underWay.add(handling);
       return burst.isOn() && page.entries.length < PAGE_SIZE ? FILL_PAUSE_MS : 0;
     },

@@ -71,12 +71,9 @@ export function createDeferredEngine() {
 }
 
 /** Runs until `signal` aborts and the attempts under way have ended, each of which is bounded. */
-export async function runPush(
-  { watch, ...deps }: PusherDeps & { watch?: LoopWatch },
-  signal: AbortSignal,
-): Promise<void> {
+export async function runPush(deps: PusherDeps & { watch?: LoopWatch }, signal: AbortSignal): Promise<void> {
   const pusher = createPusher(deps, signal);
-  await runLoop('push', pusher.pass, { log: deps.log, signal, watch });
+  await runLoop('push', pusher.pass, { log: deps.log, signal, watch: deps.watch });
   await pusher.drain();
 }
 
@@ -156,7 +153,7 @@ export interface WorkerParts {
 
 /** The service closes the stores when it stops. */
 export function startWorker(config: WorkerConfig, parts: WorkerParts): Service {
-  installRuntime(parts.log);
+  installRuntime(config, parts.log);
   const stopping = new AbortController();
   const ended = runUntilStopped(config, parts, stopping);
   return {
@@ -224,11 +221,12 @@ async function runAll(
   ];
   const relay = allEnded(loops.map((loop) => loop.catch(abortAnd(stopping))));
   relay.catch(() => {});
-  const connection = await connectTemporal(config, log, signal);
+  const connection = await connectTemporal(config, { log, signal, metrics });
   if (!connection) {
     await relay;
     return;
   }
+  const looking = runLoop('temporal', () => lookAtTemporal(connection, metrics), { log, signal, watch });
   try {
     const namespace = config.temporal.namespace ?? 'default';
     await assertSearchAttributes(connection, namespace, log);
@@ -266,6 +264,7 @@ async function runAll(
   } finally {
     stopping.abort();
     await relay.catch(() => {});
+    await looking;
     await connection.close();
   }
   await relay;
@@ -301,15 +300,36 @@ async function untilDone(
   await runLoop(name, pass, { log, signal: AbortSignal.any([signal, done.signal]) });
 }
 
+/** How often a worker looks whether Temporal answers, and how long it waits for that. */
+const LOOK_AT_TEMPORAL_MS = 5_000;
+const TEMPORAL_WITHIN_MS = 3_000;
+
+/** One pass of the loop. The API never asks Temporal, so that its own calls cost no more for it. */
+async function lookAtTemporal(
+  connection: NativeConnection,
+  { sawTemporal }: Pick<WorkerMetrics, 'sawTemporal'>,
+): Promise<number> {
+  const ask = () => connection.workflowService.getSystemInfo({});
+  await connection.withDeadline(Date.now() + TEMPORAL_WITHIN_MS, ask).then(
+    () => sawTemporal(true),
+    () => sawTemporal(false),
+  );
+  return LOOK_AT_TEMPORAL_MS;
+}
+
 /** Tries until Temporal is reached; undefined when the service is stopped before that. */
 async function connectTemporal(
   { temporal }: WorkerConfig,
-  log: Logger,
-  signal: AbortSignal,
+  { log, signal, metrics }: { log: Logger; signal: AbortSignal; metrics: WorkerMetrics },
 ): Promise<NativeConnection | undefined> {
   let connection: NativeConnection | undefined;
   const connect = async () => {
-    connection = await NativeConnection.connect(temporal.connectionOptions);
+    try {
+      connection = await NativeConnection.connect(temporal.connectionOptions);
+    } catch (error) {
+      metrics.sawTemporal(false);
+      throw error;
+    }
   };
   await untilDone('temporal', connect, { log, signal });
   return connection;
@@ -348,13 +368,17 @@ function versionOf({
 
 /**
  * Sends the SDK's warnings and errors to the service's log, those of its native part too, and leaves the
- * process signals to the service, because the relay must stop first.
+ * process signals to the service, because the relay must stop first. The SDK's own metrics are of its native
+ * part, which answers them itself.
  */
-function installRuntime(log: Logger): void {
+function installRuntime({ WORKER_HOST: host, TEMPORAL_METRICS_PORT: port }: WorkerConfig, log: Logger): void {
   const logger = new DefaultLogger('WARN', ({ level, message, meta }) => {
     if (level === 'ERROR') log.error(meta, message);
     else log.warn(meta, message);
   });
   const filter = makeTelemetryFilterString({ core: 'WARN', other: 'ERROR' });
-  Runtime.install({ logger, shutdownSignals: [], telemetryOptions: { logging: { filter, forward: {} } } });
+  const bindAddress = `${host.includes(':') ? `[${host}]` : host}:${port}`;
+  const metrics = port === undefined ? {} : { metrics: { prometheus: { bindAddress, unitSuffix: true } } };
+  const telemetryOptions = { logging: { filter, forward: {} }, ...metrics };
+  Runtime.install({ logger, shutdownSignals: [], telemetryOptions });
 }

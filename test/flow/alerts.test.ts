@@ -43,7 +43,8 @@ test('a frozen worker fires an alert, and a thawed one ends it', async () => {
   const { stores, namespace, servers } = await openPrivateStage((close) => void closers.push(close));
   const { processes, close } = await openTestProcesses((crash) => expect.unreachable(crash.message));
   closers.push(close);
-  const [apiPort, workerPort, ownPort] = [await findFreePort(), await findFreePort(), await findFreePort()];
+  const ports = [await findFreePort(), await findFreePort(), await findFreePort(), await findFreePort()];
+  const [apiPort = 0, workerPort = 0, sdkPort = 0, ownPort = 0] = ports;
   const env = {
     ...appEnv({
       servers,
@@ -52,6 +53,7 @@ test('a frozen worker fires an alert, and a thawed one ends it', async () => {
     TEMPORAL_NAMESPACE: namespace,
     JWT_SECRET,
     WORKER_PORT: String(workerPort),
+    TEMPORAL_METRICS_PORT: String(sdkPort),
   };
   const { saleId } = await stores.openSale(buildSale());
   await Promise.all([
@@ -73,6 +75,10 @@ test('a frozen worker fires an alert, and a thawed one ends it', async () => {
         {
           job_name: 'worker',
           static_configs: [{ targets: [`127.0.0.1:${workerPort}`] }],
+        },
+        {
+          job_name: 'temporal-sdk',
+          static_configs: [{ targets: [`127.0.0.1:${sdkPort}`] }],
         },
       ],
     }),
@@ -99,10 +105,10 @@ test('a frozen worker fires an alert, and a thawed one ends it', async () => {
     return reply.data.alerts.flatMap(({ labels, state }) => (state === 'firing' ? [labels.alertname] : []));
   };
   await waitFor(
-    'both to be scraped',
+    'all to be scraped',
     async () => {
       const { data } = targetsReply.parse(await (await fetch(`${url}/api/v1/targets`)).json());
-      return data.activeTargets.length === 2 && data.activeTargets.every(({ health }) => health === 'up');
+      return data.activeTargets.length === 3 && data.activeTargets.every(({ health }) => health === 'up');
     },
     FIRED_WITHIN_MS,
   );
