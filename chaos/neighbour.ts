@@ -16,6 +16,7 @@ import { openStores, type StoreConfig, type Stores } from '../src/stores/open.ts
 import { demoSecrets, startApi, startWorker, type AppEnv } from '../stack/app.ts';
 import { findFreePort } from '../stack/processes/ports.ts';
 import type { Processes } from '../stack/processes/processes.ts';
+import { asProduct } from '../stack/servers/accounts.ts';
 import type { Calls } from './caller.ts';
 import { checkHistory, emptyHistory, type History, type Violation } from './history.ts';
 import { findUnrecorded } from './loss-checks.ts';
@@ -73,7 +74,8 @@ export async function startNeighbour(
   }).start(0);
   const ofProcesses = {
     ...env,
-    ...own,
+    REDIS_KEY_PREFIX: NAME,
+    MYSQL_URL: asProduct(own.MYSQL_URL),
     TEMPORAL_TASK_QUEUE: NAME,
     API_PORT: port,
     PAYMENT_PROVIDER_URL: sandbox.url,

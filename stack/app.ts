@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { repoDir } from './install/repo-dir.ts';
 import { canConnect, findFreePort } from './processes/ports.ts';
 import type { Processes } from './processes/processes.ts';
+import { asProduct } from './servers/accounts.ts';
 import type { Servers } from './servers/servers.ts';
 
 const READY_TIMEOUT_MS = 30_000;
@@ -71,8 +72,8 @@ export function appEnv(options: { servers: Servers; urls: AppUrls; demoSaleId?: 
   const { servers, urls, demoSaleId } = options;
   return {
     NODE_ENV: 'development',
-    REDIS_URL: servers.redisUrl,
-    MYSQL_URL: servers.mysqlUrl,
+    REDIS_URL: asProduct(servers.redisUrl),
+    MYSQL_URL: asProduct(servers.mysqlUrl),
     TEMPORAL_ADDRESS: servers.temporalAddress,
     TEMPORAL_NAMESPACE: process.env['TEMPORAL_NAMESPACE'] ?? 'default',
     ...(servers.temporalUiUrl === undefined ? {} : { TEMPORAL_UI_URL: servers.temporalUiUrl }),

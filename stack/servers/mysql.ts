@@ -10,6 +10,7 @@ import { findProgram, homeOf, isRoot, type Found, type ServerPackage } from '../
 import { runCommand } from '../processes/command.ts';
 import { withFreePort } from '../processes/ports.ts';
 import type { Processes } from '../processes/processes.ts';
+import { MYSQL_ACCOUNT } from './accounts.ts';
 
 /** MariaDB initialises in under a second and starts in one; MySQL 8 takes ten times that, recovery longer. */
 const READY_TIMEOUT_MS = 60_000;
@@ -39,7 +40,7 @@ const PASSWORD = 'holdfast';
 const FIRST_STATEMENTS = `CREATE DATABASE IF NOT EXISTS holdfast CHARACTER SET utf8mb4;
 CREATE USER IF NOT EXISTS 'holdfast'@'%' IDENTIFIED BY '${PASSWORD}';
 GRANT ALL PRIVILEGES ON \`holdfast%\`.* TO 'holdfast'@'%';
-`;
+${MYSQL_ACCOUNT}`;
 
 /** Returns the URL of a private MySQL or MariaDB on loopback, with the database `holdfast`. */
 export async function startMysql(options: {

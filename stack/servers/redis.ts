@@ -7,6 +7,7 @@ import { CONTAINER_READY_TIMEOUT_MS, containerCommand } from '../install/docker.
 import type { Found, ServerPackage } from '../install/server-packages.ts';
 import { withFreePort } from '../processes/ports.ts';
 import type { Processes } from '../processes/processes.ts';
+import { redisAccount } from './accounts.ts';
 
 /** Redis listens within milliseconds; reading a large append-only file back takes longer. */
 const READY_TIMEOUT_MS = 30_000;
@@ -66,7 +67,7 @@ export async function startRedis(options: {
 /** The arguments of a Redis that keeps its data in this folder and can be recognised by its command line. */
 export function redisArgs(dir: string, port: number): string[] {
   const place = ['--bind', '127.0.0.1', '--port', String(port), '--dir', dir];
-  return [...place, '--set-proc-title', 'no', ...durableArgs];
+  return [...place, '--set-proc-title', 'no', ...redisAccount(), ...durableArgs];
 }
 
 /** True when the Redis at this address replies and keeps its data in this folder. */
@@ -116,7 +117,7 @@ async function launchPlan(plan: {
       innerPort: 6379,
       innerDir,
       options: [],
-      args: ['redis-server', '--dir', innerDir, '--protected-mode', 'no', ...durableArgs],
+      args: ['redis-server', '--dir', innerDir, '--protected-mode', 'no', ...redisAccount(), ...durableArgs],
     });
     return { ...container, dir: innerDir };
   }

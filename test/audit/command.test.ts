@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, inject, test, vi } from 'vitest';
 import { auditCommand } from '../../src/audit/command.ts';
 import { loadAuditConfig, type AuditConfig } from '../../src/config.ts';
+import { asProduct } from '../../stack/servers/accounts.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
 import { PROVIDER_API_KEY, WEBHOOK_SECRET } from '../support/http-app.ts';
@@ -19,8 +20,8 @@ beforeAll(async () => {
   checkout = await openCheckout();
   const { stores, client, providerUrl } = checkout;
   config = loadAuditConfig({
-    REDIS_URL: stores.config.REDIS_URL.join(','),
-    MYSQL_URL: stores.config.MYSQL_URL,
+    REDIS_URL: asProduct(stores.config.REDIS_URL.join(',')),
+    MYSQL_URL: asProduct(stores.config.MYSQL_URL),
     TEMPORAL_ADDRESS: inject('temporalAddress'),
     TEMPORAL_NAMESPACE: client.options.namespace,
     PAYMENT_PROVIDER: 'sandbox',

@@ -28,7 +28,7 @@ const composeSchema = z.object({
       configs: z.array(z.object({ source: z.string(), target: z.string() })).default([]),
     }),
   ),
-  configs: z.record(z.string(), z.object({ content: z.string() })),
+  configs: z.record(z.string(), z.object({ content: z.string().optional(), file: z.string().optional() })),
   volumes: z.record(z.string(), z.null()),
 });
 

@@ -119,7 +119,7 @@ describe('the services', () => {
     expect(new URL(serviceOf('api').environment['MYSQL_URL'] ?? '').pathname).toBe('/holdfast');
     expect(compose.services['mysql']?.environment['MYSQL_DATABASE']).toBe('holdfast');
     for (const name of [temporal['DBNAME'], temporal['VISIBILITY_DBNAME']]) {
-      expect(compose.configs['temporal-databases']?.content).toContain(`CREATE DATABASE ${name} `);
+      expect(compose.configs['first-statements']?.content).toContain(`CREATE DATABASE ${name} `);
     }
   });
 

@@ -3,6 +3,7 @@
 import { inject } from 'vitest';
 import { loadOpsConfig } from '../../src/config.ts';
 import { runOps } from '../../src/ops/program.ts';
+import { asProduct } from '../../stack/servers/accounts.ts';
 import { PROVIDER_API_KEY, WEBHOOK_SECRET } from './http-app.ts';
 import { ORDER_SIGNING_SECRET } from './signer.ts';
 import type { TestStores } from './stores.ts';
@@ -36,8 +37,8 @@ export function openOps(
   columns = 80,
 ): Ops {
   const env = {
-    REDIS_URL: stores.config.REDIS_URL.join(','),
-    MYSQL_URL: stores.config.MYSQL_URL,
+    REDIS_URL: asProduct(stores.config.REDIS_URL.join(',')),
+    MYSQL_URL: asProduct(stores.config.MYSQL_URL),
     TEMPORAL_ADDRESS: inject('temporalAddress'),
     PAYMENT_PROVIDER: 'sandbox',
     PAYMENT_PROVIDER_URL: 'http://127.0.0.1:1',

@@ -8,6 +8,7 @@ import type { PaymentProvider } from '../../src/providers/provider.ts';
 import { openStores } from '../../src/stores/open.ts';
 import { startWorker } from '../../src/workers/service.ts';
 import { RECONCILE_SCHEDULE } from '../../src/workflows/contract.ts';
+import { asProduct } from '../../stack/servers/accounts.ts';
 import { openHttpApp, WEBHOOK_SECRET, type HttpApp } from './http-app.ts';
 import { openTestStores, ownRedisUrl, silent, type TestStores } from './stores.ts';
 import { builtWorkflows } from './workflows/built-workflows.ts';
@@ -56,7 +57,14 @@ export async function openWholeShop({
     ...env,
   });
   const worker = startWorker(config, {
-    stores: await openStores(stores.config, silent),
+    stores: await openStores(
+      {
+        ...stores.config,
+        REDIS_URL: stores.config.REDIS_URL.map(asProduct),
+        MYSQL_URL: asProduct(stores.config.MYSQL_URL),
+      },
+      silent,
+    ),
     provider: inFront(app.provider),
     log: silent,
   });
