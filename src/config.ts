@@ -4,6 +4,7 @@ import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { z } from 'zod';
 import { DEFAULT_DEPLOYMENT_NAME, SALE_ID_PATTERN } from './limits.ts';
 import { DEFAULT_PAYMENT_METHODS, STRIPE_PAYMENT_METHODS } from './providers/stripe.ts';
+import { SAMPLERS } from './tracing.ts';
 
 /**
  * Names of deployments travel in a provider's metadata and in JSON, and stand in Redis' keys, where a brace
@@ -218,6 +219,45 @@ const push = {
     ),
 };
 
+/** Where traces go to, by OpenTelemetry's own names; headers and attributes its library reads by itself. */
+function tracing(serviceName: string) {
+  return {
+    OTEL_EXPORTER_OTLP_ENDPOINT: httpUrl.optional().meta({
+      description:
+        'Sends traces to this receiver of OTLP over HTTP, such as `http://jaeger:4318`; `/v1/traces` is added.',
+      unset: 'no traces, and nothing of OpenTelemetry is loaded',
+    }),
+    OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: httpUrl
+      .optional()
+      .describe('The same, with its whole path; it comes before `OTEL_EXPORTER_OTLP_ENDPOINT`.'),
+    OTEL_EXPORTER_OTLP_PROTOCOL: z
+      .literal('http/json')
+      .default('http/json')
+      .describe('How traces are sent; there is no other way.'),
+    OTEL_EXPORTER_OTLP_HEADERS: z
+      .string()
+      .optional()
+      .describe('Headers that the receiver asks for, such as `authorization=Bearer%20…`.'),
+    OTEL_RESOURCE_ATTRIBUTES: z
+      .string()
+      .optional()
+      .describe('What each span says of the deployment, such as `deployment.environment.name=production`.'),
+    OTEL_SERVICE_NAME: z.string().min(1).default(serviceName).describe('What traces call the process.'),
+    OTEL_TRACES_SAMPLER: z
+      .enum(SAMPLERS)
+      .default('parentbased_always_on')
+      .describe(
+        'Which purchases are traced, with all that becomes of their orders. `parentbased_…` follows a caller that sends a `traceparent`. Set it alike on all.',
+      ),
+    OTEL_TRACES_SAMPLER_ARG: z.coerce
+      .number()
+      .min(0)
+      .max(1)
+      .default(1)
+      .describe('The share of purchases that the samplers `…traceidratio` take.'),
+  };
+}
+
 /** For how long what is kept. */
 const keep = {
   KEEP_SALE_HOURS: wholeNumber(MIN_KEEP_SALE_HOURS, 24 * MAX_KEEP_DAYS)
@@ -238,6 +278,7 @@ const demoSaleId = z.string().regex(SALE_ID_PATTERN).optional();
 const api = z.object({
   ...orders,
   ...push,
+  ...tracing('holdfast-api'),
   API_HOST: z
     .string()
     .default('127.0.0.1')
@@ -282,6 +323,7 @@ const api = z.object({
 
 const worker = z.object({
   ...orders,
+  ...tracing('holdfast-worker'),
   WORKFLOW_BUNDLE: z
     .string()
     .min(1)

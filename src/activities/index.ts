@@ -5,6 +5,7 @@
 
 import { createHash } from 'node:crypto';
 import { ApplicationFailure, asyncLocalStorage } from '@temporalio/activity';
+import { z } from 'zod';
 import { type Reversal, joinReversals, sumRefunds, sumReversals } from '../money/payment.ts';
 import type { RefundFailure, RefundTask } from '../money/refunds.sql.ts';
 import type { PaymentSession } from '../money/sessions.sql.ts';
@@ -21,7 +22,7 @@ import {
 import type { Stores } from '../stores/open.ts';
 import { ORDER_REFUSED, type RefundInput } from '../workflows/contract.ts';
 
-export type Activities = ReturnType<typeof createActivities>;
+export type Activities = ReturnType<typeof createPlain>;
 
 /**
  * What a step adds to its result when it has settled the stock of an order that has ended. Where it is
@@ -32,7 +33,62 @@ export interface StockSettled {
   stockSettled?: true;
 }
 
-export function createActivities(deps: ActivityDeps) {
+/** Each with a span in the trace of its order, where there are traces, and a line at debug. */
+export function createActivities(deps: ActivityDeps): Activities {
+  const plain = createPlain(deps);
+  return deps.tracing || deps.log.isLevelEnabled('debug') ? followed(deps, plain) : plain;
+}
+
+const ofStep = z.object({
+  orderNo: z.string().optional(),
+  order: z.object({ orderNo: z.string(), traceparent: z.string().optional() }).optional(),
+  paymentId: z.int().optional(),
+});
+/** What several steps answer: the order's state, or what has it as a member. */
+const stateful = z.object({ status: z.string() });
+const answerOfStep = z.union([stateful, z.object({ state: stateful }).transform(({ state }) => state)]);
+
+function followed(deps: ActivityDeps, activities: Activities): Activities;
+function followed(deps: ActivityDeps, activities: object): object {
+  const steps = Object.entries(activities).map(([step, work]) => [step, followStep(deps, step, work)]);
+  return Object.fromEntries(steps);
+}
+
+function followStep(
+  { tracing, log, refunds }: ActivityDeps,
+  step: string,
+  work: (input: never) => Promise<unknown>,
+) {
+  return async (input: never): Promise<unknown> => {
+    const startedMs = performance.now();
+    const { orderNo, order, paymentId } = ofStep.safeParse(input).data ?? {};
+    const write = (error?: unknown): void =>
+      tracing?.writeLater(step, { startedMs, attributes: attemptOf() }, error, async () => {
+        if (order) return order;
+        const number = orderNo ?? (await refunds.read(input))?.orderNo;
+        return number === undefined
+          ? undefined
+          : { orderNo: number, traceparent: await tracing.find(number) };
+      });
+    try {
+      const result = await work(input);
+      write();
+      const status = answerOfStep.safeParse(result).data?.status;
+      log.debug({ orderNo: orderNo ?? order?.orderNo, paymentId, step, status }, 'order');
+      return result;
+    } catch (error) {
+      write(error);
+      throw error;
+    }
+  };
+}
+
+function attemptOf(): { 'temporal.attempt'?: number } {
+  const attempt = asyncLocalStorage.getStore()?.info.attempt;
+  return attempt === undefined ? {} : { 'temporal.attempt': attempt };
+}
+
+function createPlain(deps: ActivityDeps) {
   const { orders, refunds, reservations, budget } = deps;
 
   /**
@@ -196,7 +252,7 @@ async function unlessBusy<T>(work: () => Promise<T>): Promise<T> {
 const REFUNDING_MS = 8_000;
 
 /** pending: all that is requested is on its way or disputed, or a request has to wait for the next look. */
-export type RefundProgress = 'nothing-due' | 'pending' | 'refunded';
+type RefundProgress = 'nothing-due' | 'pending' | 'refunded';
 
 export interface ActivityDeps extends Stores {
   provider: PaymentProvider;

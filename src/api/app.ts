@@ -28,7 +28,7 @@ import {
   shedPurchases,
   type Lane,
 } from './http/http-server.ts';
-import { problemResponder, type Answered } from './http/problem.ts';
+import { problemResponder, requestIdOf, type Answered } from './http/problem.ts';
 import { createShedLog, createTokenLog } from './http/refusal-logs.ts';
 import { MAX_BODY_BYTES } from './http/request.ts';
 import { createBodyBudget, jsonBody, textBody } from './http/request.ts';
@@ -194,11 +194,35 @@ export function createApp(deps: AppDeps): App {
     // Koa answers every error itself; its promise never rejects.
     otherwise: (request, response) => void handle(request, response),
   });
+  const routes = [...router.stack, ...staff.stack].flatMap(({ methods, path }) =>
+    methods.map((method) => `${method} ${String(path)}`),
+  );
+  // A refusal by load shedding has no span: there are thousands, of the same few microseconds.
+  const traced = traceCalls(deps, routes, direct);
   return {
-    handle: shareAcrossOrigins(deps.corsOrigins, shedPurchases(purchases, countOverloaded, direct)),
-    routes: [...router.stack, ...staff.stack].flatMap(({ methods, path }) =>
-      methods.map((method) => `${method} ${String(path)}`),
-    ),
+    handle: shareAcrossOrigins(deps.corsOrigins, shedPurchases(purchases, countOverloaded, traced)),
+    routes,
+  };
+}
+
+/** Gives a span to each call of the interface; health checks, scrapes and pages are none. */
+function traceCalls(
+  { tracing }: Pick<AppDeps, 'tracing'>,
+  routes: readonly string[],
+  handle: RequestListener,
+): RequestListener {
+  if (!tracing) return handle;
+  const known = routes.map((route) => {
+    const [method, path = ''] = route.split(' ');
+    return { method, path, pattern: new RegExp(`^${path.replaceAll(/:\w+/g, '[^/]+')}$`) };
+  });
+  return (request, response) => {
+    const asked = request.url?.split('?')[0] ?? '';
+    if (asked.startsWith('/v1/')) {
+      const route = known.find(({ method, pattern }) => method === request.method && pattern.test(asked));
+      tracing.serve(request, response, route?.path, requestIdOf(request));
+    }
+    handle(request, response);
   };
 }
 

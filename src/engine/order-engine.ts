@@ -13,6 +13,7 @@ import { orderStateSchema, type Order } from '../orders/content.ts';
 import { parseOrderNo, type OrderState } from '../orders/order.ts';
 import type { StoredOrder } from '../orders/rows.sql.ts';
 import type { Stores } from '../stores/open.ts';
+import { takeStep } from '../tracing.ts';
 import {
   cancelRequested,
   ORDER_WORKFLOW,
@@ -432,11 +433,12 @@ export interface NotifierDeps extends Stores {
 
 export type EngineNotifier = ReturnType<typeof createEngineNotifier>;
 
-export function createEngineNotifier({ engine, budget, reservations, log }: NotifierDeps) {
+export function createEngineNotifier({ engine, budget, reservations, tracing, log }: NotifierDeps) {
   const inFlight = new Set<Promise<void>>();
 
   async function notify(
     { order, state, windowEndsAtMs }: StoredOrder,
+    step: string,
     signal: OrderEngine['signalPaymentReceived'],
   ): Promise<void> {
     const { orderNo } = order;
@@ -444,7 +446,8 @@ export function createEngineNotifier({ engine, budget, reservations, log }: Noti
       await reservations.project(orderNo, state);
       if ((await budget.acquire([orderNo])).length === 0) return;
       try {
-        await signal(order, windowEndsAtMs, state);
+        const send = () => signal(order, windowEndsAtMs, state);
+        await takeStep({ tracing, log }, step, order, send, { kind: 'client' });
       } catch (error) {
         await budget.release([orderNo]);
         throw error;
@@ -462,10 +465,10 @@ export function createEngineNotifier({ engine, budget, reservations, log }: Noti
 
   return {
     paymentReceived: (stored: StoredOrder): void =>
-      inBackground(() => notify(stored, engine.signalPaymentReceived)),
+      inBackground(() => notify(stored, 'signal payment', engine.signalPaymentReceived)),
 
     cancelRequested: (stored: StoredOrder): void =>
-      inBackground(() => notify(stored, engine.signalCancelRequested)),
+      inBackground(() => notify(stored, 'signal cancel', engine.signalCancelRequested)),
 
     /** For an ordered shutdown: what is under way is finished. */
     async drain(): Promise<void> {

@@ -244,6 +244,8 @@ const carried = {
   ip: z.string().default('').register(facts, { givenBy: 'call', clearedWith: 'contact' }),
   /** The shopper's browser, by its own account; empty: it gave none. */
   userAgent: z.string().default('').register(facts, { givenBy: 'call', clearedWith: 'contact' }),
+  /** Of its purchase (W3C Trace Context), whose trace its steps join. Absent: it has none. */
+  traceparent: z.string().exactOptional().register(facts, { givenBy: 'call', clearedWith: 'person' }),
 };
 
 const orderContent = z.object({ ...own, ...columns, ...carried });

@@ -8,6 +8,7 @@ import type { LimitFunction } from 'p-limit';
 import { Webhook } from 'standardwebhooks';
 import type { FeedEvent } from '../events/feed.ts';
 import type { Stores } from '../stores/open.ts';
+import type { Tracing } from '../tracing.ts';
 import { ForbiddenAddressError, isForbiddenHost, lookUpPublic } from './address.ts';
 import { MAX_PUSHES_IN_FLIGHT } from './deliveries.sql.ts';
 import type { ClaimedDelivery } from './deliveries.sql.ts';
@@ -260,7 +261,7 @@ export type Deliverer = ReturnType<typeof createDeliverer>;
 
 /** For one endpoint. */
 export function createDeliverer(deps: DelivererDeps, sender: Pick<Sender, 'post'>) {
-  const { deliveries, retryPausesMs, storing, log } = deps;
+  const { deliveries, retryPausesMs, storing, tracing, log } = deps;
   let notedAtMs = 0;
   let hasFailed = false;
 
@@ -310,9 +311,29 @@ export function createDeliverer(deps: DelivererDeps, sender: Pick<Sender, 'post'
     }
     const body = JSON.stringify({ ...message, timestamp: message.occurredAt });
     const headers = signMessage(delivery.eventId, body, secrets, new Date());
+    const span = tracing && (await begin(tracing, message));
+    if (span) headers['traceparent'] = span.traceparent;
     const answer = await sender.post(url, headers, body);
+    span?.end(failureOf(answer));
     await storing(() => record(delivery, answer));
   };
+}
+
+/** In the trace of the event's order, which the shop's own systems join by the header. */
+async function begin(tracing: Tracing, message: FeedEvent | ReturnType<typeof toTest>) {
+  if (!('orderNo' in message)) return undefined;
+  const { orderNo, type, id } = message;
+  const traceparent = await tracing.find(orderNo);
+  return tracing.begin(
+    `push ${type}`,
+    { orderNo, traceparent },
+    { kind: 'client', attributes: { 'holdfast.event_id': id } },
+  );
+}
+
+function failureOf(answer: Answer): Error | undefined {
+  if (answer.kind === 'failed') return new Error(answer.error);
+  return answer.status < 300 ? undefined : new Error(`answered ${answer.status}`);
 }
 
 function toTest({ eventId, createdAtMs, endpointName }: ClaimedDelivery) {

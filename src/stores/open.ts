@@ -9,10 +9,11 @@ import { createReservations } from '../orders/reservations.redis.ts';
 import { createProviderPace } from '../providers/pace.redis.ts';
 import { createEngineBudget } from '../redis/budget.ts';
 import { assertNoEviction, connectRedis } from '../redis/connection.ts';
+import { openTracing, type TracingConfig } from '../tracing.ts';
 import { mysqlStores, redisStores } from './bound.ts';
 import { createDeploymentStores } from './deployment.ts';
 
-export interface StoreConfig {
+export interface StoreConfig extends TracingConfig {
   REDIS_URL: readonly string[];
   REDIS_KEY_PREFIX?: string | undefined;
   MYSQL_URL: string;
@@ -36,8 +37,15 @@ export async function openStores(config: StoreConfig, log: Logger) {
   const reservations = createReservations(redis, { storesPerSecond: config.MYSQL_STORES_PER_SECOND });
   const ofRedis = redisStores(redis);
   const mysql = mysqlStores(pool);
+  const tracing = await openTracing(
+    config,
+    log,
+    async (orderNo) => (await mysql.orders.read(orderNo))?.order,
+  );
   return {
     log,
+    /** Undefined: there are no traces. */
+    tracing,
     redis,
     pool,
     /** Whose stores these are. */
@@ -63,6 +71,8 @@ export async function openStores(config: StoreConfig, log: Logger) {
       log,
     }),
     async close(): Promise<void> {
+      // What is written late asks MySQL whose it is.
+      await tracing?.close();
       redis.disconnect();
       await pool.end();
     },

@@ -20,6 +20,7 @@ import {
 } from '../orders/reservations.redis.ts';
 import type { Outbox, OutboxEntry } from '../redis/outbox.ts';
 import type { Stores } from '../stores/open.ts';
+import { takeStep } from '../tracing.ts';
 import { backoffMs, type LoopWatch } from './loop.ts';
 import type { EngineGate } from './starter.ts';
 
@@ -222,7 +223,9 @@ async function storeAhead(
   if (accepted.length === 0) return { stored: [], refused: [] };
   const { outbox, reservations, orders, storing } = deps;
   const batch = accepted.map(({ order }) => order);
-  const outcomes = await storing(() => orders.storeOrders(batch, presence));
+  const store = () => orders.storeOrders(batch, presence);
+  const { tracing } = deps;
+  const outcomes = await storing(tracing ? () => tracing.storePage(batch, store) : store);
   const durable: Accepted[] = [];
   const refused: Refused[] = [];
   for (const entry of accepted) {
@@ -231,6 +234,9 @@ async function storeAhead(
     if (outcome.kind === 'refused') refused.push({ ...entry, reason: outcome.reason });
     else durable.push({ ...entry, state: outcome.state });
   }
+  if (deps.log.isLevelEnabled('debug'))
+    for (const { order, state } of durable)
+      deps.log.debug({ orderNo: order.orderNo, step: 'store', status: state.status }, 'order');
   // Where a projection gets lost, the order's workflow projects again.
   await projectChanges(
     reservations,
@@ -268,7 +274,9 @@ interface StartDeps extends StoreAheadDeps {
 async function startStored(deps: StartDeps, admitted: readonly Accepted[], nowMs: number): Promise<void> {
   const late = admitted.filter(({ order, state }) => !isUrgent(state) && isTooLateToBegin(order, nowMs));
   const open = admitted.filter((entry) => !isFinal(entry.state.status) && !late.includes(entry));
-  const started = await deps.gate.run(open, orderNoOf, ({ order, state }) => deps.engine.start(order, state));
+  const started = await deps.gate.run(open, orderNoOf, ({ order, state }) =>
+    takeStep(deps, 'start workflow', order, () => deps.engine.start(order, state), { kind: 'client' }),
+  );
   await deps.gate.release(
     admitted.filter((entry) => !open.includes(entry)),
     orderNoOf,
@@ -309,7 +317,9 @@ async function startUnstored(
     unpaid.filter((entry) => !startable.includes(entry)),
     orderNoOf,
   );
-  const started = await deps.gate.run(startable, orderNoOf, ({ order }) => deps.engine.start(order));
+  const started = await deps.gate.run(startable, orderNoOf, ({ order }) =>
+    takeStep(deps, 'start workflow', order, () => deps.engine.start(order), { kind: 'client' }),
+  );
   await deps.outbox.acknowledge(started.map(({ entryId }) => entryId));
   for (const entry of admitted) if (!unpaid.includes(entry)) await parkPaid(deps, entry);
 }

@@ -7,6 +7,7 @@ import { isFinal } from '../orders/order.ts';
 import type { StoredOrder } from '../orders/rows.sql.ts';
 import type { EngineBudget, SlotUse } from '../redis/budget.ts';
 import type { Stores } from '../stores/open.ts';
+import { takeStep } from '../tracing.ts';
 import { refundWorkflowId } from '../workflows/contract.ts';
 import { backoffMs } from './loop.ts';
 
@@ -160,14 +161,16 @@ export interface StarterDeps extends Stores {
 }
 
 /** @returns one pass of the starter's loop; the pass returns the pause before the next, in ms */
-export function createStarter({ orderClaims, saleStock, engine, gate, burst }: StarterDeps) {
+export function createStarter({ orderClaims, saleStock, engine, gate, burst, ...follow }: StarterDeps) {
   const readStartRoom = gate.roomForStarts();
   /** Orders waited to be started when there was room for starts last. */
   let hasBacklog = true;
 
   async function startOrSignalAll(claimed: readonly StoredOrder[]): Promise<StoredOrder[]> {
     const admitted = await gate.admit(claimed, orderNoOf);
-    const succeeded = await gate.run(admitted, orderNoOf, (stored) => startOrSignal(engine, stored));
+    const succeeded = await gate.run(admitted, orderNoOf, (stored) =>
+      takeStep(follow, stepOf(stored), stored.order, () => startOrSignal(engine, stored), { kind: 'client' }),
+    );
     // No workflow may run that would give back the slot.
     await gate.release(
       succeeded.filter(({ state }) => isFinal(state.status)),
@@ -203,6 +206,13 @@ export function createStarter({ orderClaims, saleStock, engine, gate, burst }: S
 
 const orderNoOf = ({ order }: StoredOrder): string => order.orderNo;
 const isStart = ({ state }: StoredOrder): boolean => state.payment === 'none' && state.reason === null;
+
+/** As operators see it in spans and lines. */
+function stepOf({ state }: StoredOrder): string {
+  if (isFinal(state.status)) return 'signal end';
+  if (state.payment === 'received') return 'signal payment';
+  return state.reason === null ? 'start workflow' : 'signal cancel';
+}
 
 /**
  * A payment is signalled before a cancel, because it also decides the cancel. An order that has ended was

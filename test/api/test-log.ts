@@ -9,8 +9,8 @@ export interface TestLog {
   lines: () => unknown[];
 }
 
-export function openTestLog(): TestLog {
+export function openTestLog(level = 'info'): TestLog {
   const written: string[] = [];
-  const log = createLog('test', 'info', { write: (line: string) => void written.push(line) });
+  const log = createLog('test', level, { write: (line: string) => void written.push(line) });
   return { log, lines: () => written.map((line): unknown => JSON.parse(line)) };
 }

@@ -237,6 +237,7 @@ function withEveryVariable(environment: Record<string, string>): Record<string, 
 }
 
 function fitting(name: string): string {
-  if (/_(?:URL|ORIGINS)$/.test(name)) return 'http://host.example';
+  if (/_(?:URL|ORIGINS|ENDPOINT)$/.test(name)) return 'http://host.example';
+  if (name.endsWith('_SAMPLER')) return 'always_on';
   return name.endsWith('_METHODS') ? 'card' : '1';
 }

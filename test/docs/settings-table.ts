@@ -93,6 +93,7 @@ function describeValue(from: Setting): string {
   }
   if (from.const !== undefined) return code(from.const);
   if (from.enum !== undefined) return from.enum.map(code).join(', ');
+  if (from.type === 'number') return `number, ${from.minimum} to ${from.maximum}`;
   if (from.type === 'integer') return `whole number, ${from.minimum} to ${from.maximum}`;
   if (from.schemes !== undefined)
     return `URL: ${from.schemes.map((scheme) => code(`${scheme}://`)).join(', ')}`;

@@ -15,3 +15,11 @@ test('the workflows load the SDK and rules of their own alone', () => {
   expect([...new Set(packages)].toSorted()).toEqual(['@temporalio/common', '@temporalio/workflow']);
   expect(files.filter((file) => !file.startsWith('src/workflows/'))).toEqual(['src/orders/order.ts']);
 });
+
+test('nothing loads OpenTelemetry but `import()`, where traces are on', () => {
+  const all = [...readSources().values()].flatMap(({ file, imports }) =>
+    imports.flatMap(({ to, isTypeOnly }) => (to.startsWith('@opentelemetry/') ? [{ file, isTypeOnly }] : [])),
+  );
+  expect(all.length).toBeGreaterThan(0);
+  expect(all.filter(({ isTypeOnly }) => !isTypeOnly)).toEqual([]);
+});

@@ -39,6 +39,7 @@ beforeAll(async () => {
     total: 5_400,
     reservedAtMs: Date.now() - 9 * DAY_MS,
     ticket: { id: 'digest', endsAtMs: Date.now() + DAY_MS },
+    traceparent: '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01',
   });
   const { orderNo } = order;
   expect(Object.keys(order).toSorted()).toEqual(CONTENT.map(({ name }) => name).toSorted());

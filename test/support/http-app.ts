@@ -85,7 +85,7 @@ export async function openHttpApp(options: HttpAppOptions): Promise<HttpApp> {
     deployment: 'holdfast',
     requestTimeoutMs: 60_000,
   });
-  const notifier = createEngineNotifier({ ...stores, engine, log: silent });
+  const notifier = createEngineNotifier({ ...stores, engine, log: overrides.log ?? silent });
   const eventTicker = createEventTicker(stores);
   const app = createApp({
     ...stores,

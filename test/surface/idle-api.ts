@@ -47,7 +47,7 @@ const problem = z.object({ code: z.string().optional(), scope: z.string().option
 const RULES = { ...USUAL_RULES, secret: JWT_SECRET };
 
 /** By name, because the app copies them. */
-const STORES: Record<keyof Stores, true> = {
+const STORES: Record<Exclude<keyof Stores, 'tracing'>, true> = {
   log: true,
   redis: true,
   pool: true,

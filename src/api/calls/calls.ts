@@ -7,9 +7,10 @@ import type { Router } from '@koa/router';
 import type { Middleware } from 'koa';
 import { allow, type RequestState } from '../http/auth.ts';
 import type { BodyState, Lane } from '../http/http-server.ts';
+import { requestIdOf } from '../http/problem.ts';
 import { MAX_BODY_BYTES } from '../http/request.ts';
 import { type BodyBudget, jsonBody, optionalJsonBody } from '../http/request.ts';
-import type { AdminCalls, BackOffice } from './call.ts';
+import type { AdminCalls, AdminContext, BackOffice } from './call.ts';
 import { endpointCalls } from './endpoints.ts';
 import { eventCalls } from './events.ts';
 import { refundCalls } from './refunds.ts';
@@ -58,6 +59,9 @@ export function mountAdmin(
     const [method = '', path = ''] = call.split(' ');
     const reader = body ? [readers[body]] : [];
     const { enter } = own.lane === 'feeds' ? feeds : lane;
-    router.register(path, [method], [caller, allow(scope), ...reader, enter, handle.bind(undefined, office)]);
+    // Its lines are many and its calls few, so each call has a log of its own.
+    const answer = (ctx: AdminContext) =>
+      handle({ ...office, log: office.log.child({ requestId: requestIdOf(ctx.req) }) }, ctx);
+    router.register(path, [method], [caller, allow(scope), ...reader, enter, answer]);
   }
 }

@@ -25,7 +25,7 @@ import { isDamaged } from '../../redis/script.ts';
 import type { Stores } from '../../stores/open.ts';
 import type { RequestState } from '../http/auth.ts';
 import type { Lane } from '../http/http-server.ts';
-import { orderNotFound, unavailable, parseInput } from '../http/problem.ts';
+import { orderNotFound, unavailable, parseInput, requestIdOf } from '../http/problem.ts';
 import { createBoundedLog } from '../http/refusal-logs.ts';
 import { type OrderReply, orderReply } from '../http/replies.ts';
 import { pageLimit } from '../http/request.ts';
@@ -66,39 +66,40 @@ export interface FoundOrder extends ReservedOrder {
   source: Exclude<SourcedOrderReply['source'], 'workflow'>;
 }
 
+/** Who asks, and by what the lines of the call are found. */
+interface Asker {
+  userId: string;
+  requestId: string;
+  /** The newest version that the caller has seen. */
+  knownVersion?: number;
+}
+
 /**
  * Orders of a user, from the projection or, where Redis has none or is away, from MySQL. Where the projection
  * is doubted, or a caller knows a newer version, it gets what MySQL has: a status never goes back. An order
  * that was lost with the data of Redis is answered as failed.
- * @param knownVersion the newest that the caller has seen
  * @throws Problem 404 for what is no order of this user
  */
-export async function findOrder(
-  finder: Finder,
-  orderNo: string,
-  userId: string,
-  knownVersion = 0,
-): Promise<FoundOrder> {
+export async function findOrder(finder: Finder, orderNo: string, asker: Asker): Promise<FoundOrder> {
   if (!parseOrderNo(orderNo)) throw orderNotFound();
-  const found = await read(finder, orderNo, userId, knownVersion);
-  if (found?.order.userId !== userId) throw orderNotFound();
+  const found = await read(finder, orderNo, asker);
+  if (found?.order.userId !== asker.userId) throw orderNotFound();
   return found;
 }
 
 async function read(
   { projection, orders, lostOrders }: Finder,
   orderNo: string,
-  userId: string,
-  knownVersion: number,
+  { userId, requestId, knownVersion = 0 }: Asker,
 ): Promise<FoundOrder | undefined> {
-  const answer = await projection.read(orderNo);
+  const answer = await projection.read(orderNo, requestId);
   const look = answer === 'no-answer' ? { found: undefined, isCertain: false } : answer;
   const { found: projected, isCertain } = look;
   const isNewEnough = projected && isCertain && projected.state.version >= knownVersion;
   if (isNewEnough && !(await projection.isDoubted())) return { source: 'projection', ...projected };
   try {
     const stored = await orders.read(orderNo);
-    if (stored && projected) await projection.project(stored);
+    if (stored && projected) await projection.project(stored, requestId);
     if (stored) return { source: 'database', ...stored };
     if (projected) return { source: 'projection', ...projected };
     // Redis may hold an accepted order that is not stored yet: only its answer proves that there is none.
@@ -147,7 +148,8 @@ export async function listOrders(finder: Finder, ctx: Context & { state: Request
     throw unavailable('status_unavailable', 'The orders cannot be read right now.', error);
   });
   const last = stored.length === limit ? stored.at(-1) : undefined;
-  const found = await Promise.all(stored.map((each) => newest(finder, each)));
+  const requestId = requestIdOf(ctx.req);
+  const found = await Promise.all(stored.map((each) => newest(finder, each, requestId)));
   ctx.body = {
     orders: found.map(({ order, state }) => viewOrder(order, state)),
     next: last ? formatCursor(last.order) : null,
@@ -155,11 +157,15 @@ export async function listOrders(finder: Finder, ctx: Context & { state: Request
 }
 
 /** As a look at this order alone answers it: neither answer is older than the other. */
-async function newest({ projection }: Finder, stored: StoredOrder): Promise<ReservedOrder> {
-  const look = await projection.read(stored.order.orderNo);
+async function newest(
+  { projection }: Finder,
+  stored: StoredOrder,
+  requestId: string,
+): Promise<ReservedOrder> {
+  const look = await projection.read(stored.order.orderNo, requestId);
   if (look === 'no-answer' || !look.found) return stored;
   const { state } = look.found;
-  if (state.version < stored.state.version) await projection.project(stored);
+  if (state.version < stored.state.version) await projection.project(stored, requestId);
   return look.isCertain && state.version > stored.state.version ? { ...stored, state } : stored;
 }
 
@@ -207,11 +213,11 @@ export function createProjection({ reservations, projectionDoubts, log }: Stores
      * Where Redis does not answer, MySQL may be asked: all APIs doubt the projection from then on.
      * @throws Problem 503 when the doubt cannot be recorded
      */
-    async read(orderNo: string): Promise<OrderLook | 'no-answer'> {
+    async read(orderNo: string, requestId: string): Promise<OrderLook | 'no-answer'> {
       try {
         return await reservations.lookUp(orderNo);
       } catch (error) {
-        log.warn({ err: error, orderNo }, 'no answer from Redis; asking MySQL');
+        log.warn({ err: error, requestId, orderNo }, 'no answer from Redis; asking MySQL');
         // What is damaged is so for every API.
         if (!isDamaged(error)) await doubtForAll();
         return 'no-answer';
@@ -223,11 +229,11 @@ export function createProjection({ reservations, projectionDoubts, log }: Stores
      * answer, all APIs doubt the projection until the workflows have projected again.
      * @throws Problem 503 when the doubt cannot be recorded
      */
-    async project({ order: { orderNo }, state }: ReservedOrder): Promise<void> {
+    async project({ order: { orderNo }, state }: ReservedOrder, requestId: string): Promise<void> {
       try {
         await reservations.project(orderNo, state);
       } catch (error) {
-        log.warn({ err: error, orderNo }, 'answered and not projected');
+        log.warn({ err: error, requestId, orderNo }, 'answered and not projected');
         if (!isDamaged(error)) await doubtForAll();
       }
     },

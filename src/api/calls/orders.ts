@@ -13,9 +13,17 @@ import type { WishRecorded } from '../../orders/orders.sql.ts';
 import type { ReservedOrder, ReserveOutcome, ReserveRequest } from '../../orders/reserve.redis.ts';
 import { ProviderBusyError, SessionRefusedError, type PaymentProvider } from '../../providers/provider.ts';
 import type { OrderSigner } from '../../providers/signed-order.ts';
+import { takeStep } from '../../tracing.ts';
 import type { RequestState } from '../http/auth.ts';
 import type { Call } from '../http/http-server.ts';
-import { parseInput, Problem, saleNotFound, unavailable, type TicketFault } from '../http/problem.ts';
+import {
+  parseInput,
+  Problem,
+  requestIdOf,
+  saleNotFound,
+  unavailable,
+  type TicketFault,
+} from '../http/problem.ts';
 import { time } from '../http/replies.ts';
 import { readIdempotencyKey } from '../http/request.ts';
 import {
@@ -60,7 +68,7 @@ const orderRequest = z.strictObject({
   ticket: z.string().min(1).max(MAX_TICKET_CHARS).exactOptional(),
 });
 type OrderRequest = z.infer<typeof orderRequest>;
-type Caller = Pick<ReserveRequest, 'userId' | 'idempotencyKey' | 'ip' | 'userAgent'>;
+type Caller = Pick<ReserveRequest, 'userId' | 'idempotencyKey' | 'ip' | 'userAgent' | 'traceparent'>;
 
 /** An order that was accepted just now: MySQL assigns versions from 1 on. */
 const QUEUED: OrderState = { status: 'queued', version: 0, payment: 'none', reason: null };
@@ -76,11 +84,22 @@ export async function placeOrder(shop: Shop, ctx: Call): Promise<void> {
   const { userId, body } = ctx.state;
   const idempotencyKey = readIdempotencyKey(ctx);
   const request = parseInput(orderRequest, body);
-  const outcome = await reserve(shop, request, { userId, idempotencyKey, ...contactOf(ctx) });
+  const caller: Caller = { userId, idempotencyKey, ...contactOf(ctx) };
+  const traceparent = shop.tracing?.traceparentOf(ctx.req);
+  if (traceparent !== undefined) caller.traceparent = traceparent;
+  const span = shop.tracing?.begin('reserve', caller, { kind: 'client' });
+  const reserved = reserve(shop, request, caller);
+  const outcome = span ? await reserved.finally(span.end) : await reserved;
   if (outcome.kind === 'reserved') {
+    shop.tracing?.accepted(ctx.req, outcome.orderNo);
+    if (shop.log.isLevelEnabled('debug'))
+      shop.log.debug({ orderNo: outcome.orderNo, requestId: requestIdOf(ctx.req), step: 'accept' }, 'order');
     accept(ctx, outcome);
   } else if (outcome.kind === 'repeated') {
-    const { order, state } = await findOrder(shop, outcome.orderNo, userId);
+    const { order, state } = await findOrder(shop, outcome.orderNo, {
+      userId,
+      requestId: requestIdOf(ctx.req),
+    });
     ctx.set('Location', `/v1/orders/${outcome.orderNo}`);
     ctx.body = viewOrder(order, state);
   } else if (outcome.kind === 'sale-absent') {
@@ -240,9 +259,10 @@ type OrderContext = Context & { state: RequestState; params: Record<string, stri
 export async function getOrder(shop: Shop, ctx: Call): Promise<void> {
   const { source } = parseInput(statusOptions, ctx.query);
   const found = await find(shop, ctx);
-  const answered = source === 'workflow' ? await askWorkflow(shop, found) : found;
+  const answered = source === 'workflow' ? await askWorkflow(shop, found, ctx) : found;
   const { state } = answered;
-  if (state.version > found.state.version) await shop.projection.project({ order: found.order, state });
+  if (state.version > found.state.version)
+    await shop.projection.project({ order: found.order, state }, requestIdOf(ctx.req));
   ctx.status = 200;
   ctx.set('ETag', `"${state.version}"`);
   if (knowsVersion(ctx, state.version)) {
@@ -260,9 +280,12 @@ export async function cancelOrder(shop: Shop, ctx: OrderContext): Promise<void> 
   const found = await find(shop, ctx);
   const recorded = isFinal(found.state.status)
     ? { ...found, isNews: false }
-    : await requestCancel(shop, found);
+    : await takeStep(shop, 'request cancel', found.order, () => requestCancel(shop, found), {
+        cause: ctx.req,
+      });
   const { order, state } = recorded;
-  if (state.version > found.state.version) await shop.projection.project({ order, state });
+  if (state.version > found.state.version)
+    await shop.projection.project({ order, state }, requestIdOf(ctx.req));
   if (state.status === 'paid' || state.payment !== 'none') {
     throw new Problem('already_paid', 'The order has been paid.', {
       extra: { order: viewOrder(order, state) },
@@ -275,12 +298,23 @@ export async function cancelOrder(shop: Shop, ctx: OrderContext): Promise<void> 
   ctx.body = viewOrder(order, state);
 }
 
-function find(shop: Shop, ctx: Pick<Call, 'params' | 'get'> & { state: RequestState }): Promise<FoundOrder> {
-  return findOrder(shop, ctx.params['orderNo'] ?? '', ctx.state.userId, knownVersionOf(ctx));
+function find(
+  shop: Shop,
+  ctx: Pick<Call, 'params' | 'get' | 'req'> & { state: RequestState },
+): Promise<FoundOrder> {
+  return findOrder(shop, ctx.params['orderNo'] ?? '', {
+    userId: ctx.state.userId,
+    requestId: requestIdOf(ctx.req),
+    knownVersion: knownVersionOf(ctx),
+  });
 }
 
 /** The workflow's own view; that of MySQL or Redis while no worker answers or no workflow has begun. */
-async function askWorkflow({ orders, queryWorkflow, log }: Shop, found: FoundOrder): Promise<Answered> {
+async function askWorkflow(
+  { orders, queryWorkflow, log }: Shop,
+  found: FoundOrder,
+  ctx: Pick<Call, 'req'>,
+): Promise<Answered> {
   const { orderNo } = found.order;
   const answer = await queryWorkflow(orderNo);
   // The query may be behind what MySQL has committed; a status never goes back.
@@ -291,7 +325,10 @@ async function askWorkflow({ orders, queryWorkflow, log }: Shop, found: FoundOrd
     if (stored && stored.state.version >= found.state.version)
       return { state: stored.state, source: 'database' };
   } catch (error) {
-    log.warn({ err: error, orderNo }, 'neither the workflow nor MySQL answers');
+    log.warn(
+      { err: error, requestId: requestIdOf(ctx.req), orderNo },
+      'neither the workflow nor MySQL answers',
+    );
   }
   return found;
 }
@@ -352,14 +389,24 @@ export async function payOrder(shop: Shop, ctx: OrderContext): Promise<void> {
     const extra = { order: viewOrder(found.order, found.state) };
     throw new Problem('not_payable', 'The order can no longer be paid.', { extra });
   }
-  const { url, expiresAtMs } = await openPaymentPage(shop, found);
+  const { url, expiresAtMs } = await takeStep(
+    shop,
+    'open payment page',
+    found.order,
+    () => openPaymentPage(shop, found, requestIdOf(ctx.req)),
+    { kind: 'client', cause: ctx.req },
+  );
   ctx.status = 201;
   const expiresAt = new Date(expiresAtMs).toISOString();
   ctx.body = { orderNo: found.order.orderNo, url, expiresAt } satisfies SessionReply;
 }
 
 /** @throws Problem */
-async function openPaymentPage(shop: Shop, { order, state }: ReservedOrder): Promise<PaymentPage> {
+async function openPaymentPage(
+  shop: Shop,
+  { order, state }: ReservedOrder,
+  requestId: string,
+): Promise<PaymentPage> {
   const fault = shop.provider.priceFault({ amount: order.total, currency: order.currency });
   if (fault !== undefined) {
     const extra = { order: viewOrder(order, state) };
@@ -368,7 +415,8 @@ async function openPaymentPage(shop: Shop, { order, state }: ReservedOrder): Pro
   // What is paid or has ended is refused for that, however often it was tried.
   if (!isFinal(state.status) && state.payment === 'none') await assertFewAttempts(shop, order);
   try {
-    return await openOrReplace(shop, await beginSession(shop, order.orderNo), order.userId);
+    const session = await beginSession(shop, order.orderNo, requestId);
+    return await openOrReplace(shop, session, { userId: order.userId, requestId });
   } catch (error) {
     if (error instanceof Problem) throw error;
     if (error instanceof ProviderBusyError) throw toBusy(error);
@@ -383,11 +431,11 @@ async function assertFewAttempts({ paymentAttempts }: Shop, order: Order): Promi
   throw new Problem('too_many_attempts', 'It was tried too often to pay.', { retryAfterSeconds });
 }
 
-async function beginSession(shop: Shop, orderNo: string): Promise<PaymentSession> {
+async function beginSession(shop: Shop, orderNo: string, requestId: string): Promise<PaymentSession> {
   const outcome = await shop.paymentSessions.begin(shop.provider.name, orderNo, shop.signer.sign);
   if (outcome.kind === 'begun') return outcome.session;
   // The refusal shows the order's state, so no later answer may be older.
-  if (outcome.kind === 'not-payable') await shop.projection.project(outcome.stored);
+  if (outcome.kind === 'not-payable') await shop.projection.project(outcome.stored, requestId);
   throw notPayable(outcome);
 }
 
@@ -395,13 +443,17 @@ async function beginSession(shop: Shop, orderNo: string): Promise<PaymentSession
  * What the provider refuses once it refuses for ever, for instance a session whose times were recorded
  * before an outage. So a new session is begun, once a call.
  */
-async function openOrReplace(shop: Shop, session: PaymentSession, userId: string): Promise<PaymentPage> {
+async function openOrReplace(
+  shop: Shop,
+  session: PaymentSession,
+  { userId, requestId }: { userId: string; requestId: string },
+): Promise<PaymentPage> {
   try {
     return await openAtProvider(shop, session, userId);
   } catch (error) {
     if (!(error instanceof SessionRefusedError)) throw error;
     await shop.paymentSessions.recordRefused(session);
-    const next = await beginSession(shop, session.orderNo);
+    const next = await beginSession(shop, session.orderNo, requestId);
     if (next.sessionId === session.sessionId && next.url === null) throw error;
     return openAtProvider(shop, next, userId);
   }

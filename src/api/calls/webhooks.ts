@@ -11,7 +11,7 @@ import {
 } from '../../providers/provider.ts';
 import type { Stores } from '../../stores/open.ts';
 import type { BodyState } from '../http/http-server.ts';
-import { Problem, toProblem, unavailable } from '../http/problem.ts';
+import { Problem, requestIdOf, toProblem, unavailable } from '../http/problem.ts';
 import { createForgeryLog } from '../http/refusal-logs.ts';
 
 /** Enough of an authentic notice of an unknown shape to see what it is. */
@@ -41,7 +41,14 @@ function refusalOutcome(status: number): NoticeOutcome {
   return status < 500 ? 'malformed' : 'unavailable';
 }
 
-export function createReceiveNotice({ provider, payments, paymentAttempts, notifier, log }: WebhookDeps) {
+export function createReceiveNotice({
+  provider,
+  payments,
+  paymentAttempts,
+  notifier,
+  tracing,
+  log,
+}: WebhookDeps) {
   const reportForgery = createForgeryLog(log);
 
   function verify(rawBody: string, ctx: Context): PaymentNotice {
@@ -53,7 +60,10 @@ export function createReceiveNotice({ provider, payments, paymentAttempts, notif
         throw new Problem('invalid_signature', 'The notice is forged or stale.', { cause: error });
       }
       if (error instanceof MalformedNoticeError) {
-        log.warn({ err: error, rawBody: rawBody.slice(0, LOGGED_BODY_CHARS) }, 'payment notice malformed');
+        log.warn(
+          { err: error, requestId: requestIdOf(ctx.req), rawBody: rawBody.slice(0, LOGGED_BODY_CHARS) },
+          'payment notice malformed',
+        );
         throw new Problem('malformed_notice', 'The notice is not of a known shape.', { cause: error });
       }
       throw error;
@@ -71,12 +81,21 @@ export function createReceiveNotice({ provider, payments, paymentAttempts, notif
 
   return async function receiveNotice(ctx: Context & { state: BodyState }): Promise<void> {
     const { rawBody } = ctx.state;
+    const startedMs = performance.now();
     const notice = verify(rawBody, ctx);
     const stored = await commit(notice, rawBody);
-    log.info(
-      { orderNo: stored?.order.orderNo, kind: notice.kind, eventId: notice.eventId },
-      'payment notice',
-    );
+    const { kind, eventId } = notice;
+    // The provider knows nothing of the order's trace: the notice joins it once the order is known.
+    if (stored && tracing) {
+      const attributes = { 'holdfast.notice': kind };
+      tracing
+        .begin('payment notice', stored.order, { kind: 'consumer', attributes, startedMs, cause: ctx.req })
+        ?.end();
+    }
+    if (log.isLevelEnabled('debug')) {
+      const { orderNo } = stored?.order ?? {};
+      log.debug({ orderNo, requestId: requestIdOf(ctx.req), step: 'payment notice', kind, eventId }, 'order');
+    }
     ctx.status = 204;
     if (stored?.isNewFailure === true) await paymentAttempts.countFailed(stored.order);
     // A repeated notice brings no news: the relay signals what was not signalled the first time. No order

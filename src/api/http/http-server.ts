@@ -15,7 +15,16 @@ import type { Duplex } from 'node:stream';
 import cors from 'cors';
 import type { Logger } from 'pino';
 import type { RequestState } from './auth.ts';
-import { type Answered, answerTo, UNCACHED, Problem, problemDocument, PROBLEM_TYPE } from './problem.ts';
+import {
+  type Answered,
+  answerTo,
+  UNCACHED,
+  Problem,
+  problemDocument,
+  PROBLEM_TYPE,
+  REQUEST_ID,
+  requestIdOf,
+} from './problem.ts';
 
 /** What was read. */
 export interface BodyState {
@@ -83,7 +92,8 @@ export function answerDirectly({
     { name, steps, params }: Pick<DirectRoute, 'name' | 'steps'> & Pick<Call, 'params'>,
   ): Promise<void> {
     const sinceMs = performance.now();
-    const headers: Headers = { ...UNCACHED };
+    const requestId = requestIdOf(request);
+    const headers: Headers = { ...UNCACHED, [REQUEST_ID]: requestId };
     const call: Call = {
       req: request,
       res: response,
@@ -106,7 +116,8 @@ export function answerDirectly({
       }
       answered(name, call.status, undefined, sinceMs);
     } catch (error) {
-      const problem = answerTo(error, { path: request.url ?? '', log });
+      const problem = answerTo(error, { path: request.url ?? '', requestId, log });
+      problem.headers[REQUEST_ID] = requestId;
       write(response, problem.status, problem.headers, problem.body);
       answered(name, problem.status, problem.code, sinceMs);
     }
@@ -218,7 +229,7 @@ export function createHttpServer(handle: RequestListener, overrides: Partial<Htt
       open.push({ request, response });
       exchanges.set(request.socket, open);
       const fault = faultOf(request);
-      if (fault) answerProblem(response, fault);
+      if (fault) answerProblem(request, response, fault);
       else handle(request, response);
     },
   );
@@ -252,8 +263,8 @@ export function createHttpServer(handle: RequestListener, overrides: Partial<Htt
       refuse(socket, toProblem(error.code ?? ''));
     }
   });
-  server.on('checkExpectation', (_, response: ServerResponse) => {
-    answerProblem(response, new Problem('expectation_failed', 'Only 100-continue can be expected.'));
+  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
+    answerProblem(request, response, new Problem('expectation_failed', 'Only 100-continue can be expected.'));
   });
   server.on('connect', (_, socket) => {
     refuse(socket, new Problem('method_not_allowed', 'This is not a proxy.'));
@@ -300,10 +311,11 @@ function malformed(): Problem {
   return new Problem('malformed_request', 'The request could not be read.');
 }
 
-function answerProblem(response: ServerResponse, problem: Problem): void {
+function answerProblem(request: IncomingMessage, response: ServerResponse, problem: Problem): void {
   const body = problemDocument(problem);
   const headers = {
     ...UNCACHED,
+    [REQUEST_ID]: requestIdOf(request),
     'Content-Type': PROBLEM_TYPE,
     'Content-Length': Buffer.byteLength(body),
     Connection: 'close',
@@ -451,7 +463,7 @@ export function shedPurchases(lane: Lane, refused: () => void, handle: RequestLi
       return;
     }
     const { headers, body } = refusals[lane.shed() - 1] ?? prepareRefusal(1);
-    response.writeHead(503, headers).end(body);
+    response.writeHead(503, { ...headers, [REQUEST_ID]: requestIdOf(request) }).end(body);
     refused();
   };
 }
@@ -479,8 +491,16 @@ export function overloaded(seconds: number): Problem {
 
 /** Shoppers' calls. Webhooks and the back office are for servers, which need no leave of a browser. */
 const SHOPPERS_PATH = /^\/v1\/(?:orders|sales)(?:[/?]|$)/;
-const REQUEST_HEADERS = ['Authorization', 'Content-Type', 'Idempotency-Key', 'If-None-Match', 'Prefer'];
-const EXPOSED_HEADERS = ['ETag', 'Location', 'Retry-After'];
+const REQUEST_HEADERS = [
+  'Authorization',
+  'Content-Type',
+  'Idempotency-Key',
+  'If-None-Match',
+  'Prefer',
+  REQUEST_ID,
+  'traceparent',
+];
+const EXPOSED_HEADERS = ['ETag', 'Location', 'Retry-After', REQUEST_ID];
 /** How long a browser may remember the answer to a preflight; none remembers it for longer. */
 const REMEMBERED_SECONDS = 2 * 60 * 60;
 

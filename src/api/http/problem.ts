@@ -1,5 +1,7 @@
 /** RFC 9457 problems: how every error reaches a caller. Internal messages stay in the log. */
 
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
 import type { Middleware } from 'koa';
 import type { Logger } from 'pino';
 import { z } from 'zod';
@@ -9,6 +11,20 @@ import { SCOPES } from './scopes.ts';
 export const PROBLEM_TYPE = 'application/problem+json';
 /** Most answers are one caller's own, and an error is over soon. */
 export const UNCACHED = { 'Cache-Control': 'no-store' } as const;
+
+/** By it a caller finds the lines of its call in our log, and the spans. */
+export const REQUEST_ID = 'X-Request-Id';
+/** As gateways make them: UUIDs, ULIDs, base64, or `Root=1-…`. Nothing that a log or a shell would read. */
+const REQUEST_ID_PATTERN = /^[\w.:/+=-]{1,128}$/;
+
+/** The caller's, where it is well formed; else one of ours, which from then on stands in its place. */
+export function requestIdOf({ headers }: IncomingMessage): string {
+  const given = headers['x-request-id'];
+  if (typeof given === 'string' && REQUEST_ID_PATTERN.test(given)) return given;
+  const made = randomUUID();
+  headers['x-request-id'] = made;
+  return made;
+}
 
 export interface ProblemOptions<Code extends ProblemCode> {
   /** More members of the problem document. */
@@ -87,11 +103,14 @@ function headersOf({ options: { retryAfterSeconds, headers } }: Problem): Record
 }
 
 /** The answer to any error, which is logged where it is ours. */
-export function answerTo(error: unknown, { path, log }: { path: string; log: Logger }) {
+export function answerTo(
+  error: unknown,
+  { path, requestId, log }: { path: string; requestId: string; log: Logger },
+) {
   const problem = toProblem(error);
   // A refusal without a cause was decided upon: an answer like any other, and there may be thousands.
   if (problem.status >= 500 && problem.cause !== undefined)
-    log.error({ err: error, path, code: problem.code }, 'request failed');
+    log.error({ err: error, requestId, path, code: problem.code }, 'request failed');
   const { status, code } = problem;
   return { status, code, headers: headersOf(problem), body: problemDocument(problem) };
 }
@@ -118,7 +137,9 @@ export function problemResponder(log: Logger, answered: Answered): Middleware<ob
   return async (ctx, next) => {
     const sinceMs = performance.now();
     let refusal: ProblemCode | undefined;
+    const requestId = requestIdOf(ctx.req);
     ctx.set(UNCACHED);
+    ctx.set(REQUEST_ID, requestId);
     try {
       await next();
       if (ctx.status === 404 && ctx.body === undefined) {
@@ -129,7 +150,7 @@ export function problemResponder(log: Logger, answered: Answered): Middleware<ob
         throw new Problem('method_not_allowed', 'Not with this method; Allow names those that work.');
       }
     } catch (error) {
-      const { status, code, headers, body } = answerTo(error, { path: ctx.path, log });
+      const { status, code, headers, body } = answerTo(error, { path: ctx.path, requestId, log });
       refusal = code;
       ctx.status = status;
       ctx.body = body;

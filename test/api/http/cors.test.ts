@@ -52,6 +52,7 @@ test.each([SHOP, OTHER_SHOP])("a page of %s reads the answers to shoppers' calls
       'ETag',
       'Location',
       'Retry-After',
+      'X-Request-Id',
     ]);
     expect(headers.get('access-control-allow-credentials')).toBeNull();
   }
@@ -91,6 +92,8 @@ test('a preflight needs no token, and says what a page may send', async () => {
     'Idempotency-Key',
     'If-None-Match',
     'Prefer',
+    'X-Request-Id',
+    'traceparent',
   ]);
   expect(headers.get('access-control-max-age')).toBe('7200');
 });

@@ -40,8 +40,12 @@ function shapeOf({ status, headers, body }: Reply) {
 }
 
 async function bothWays(method: string, path: string, call: () => Call, who: Shopper) {
-  const direct = await who.call(method, path, call());
-  const koas = await who.call(method, `${path}?way=koa`, call());
+  const ask = ({ headers, ...rest }: Call): Call => ({
+    ...rest,
+    headers: { 'x-request-id': 'both-ways', ...headers },
+  });
+  const direct = await who.call(method, path, ask(call()));
+  const koas = await who.call(method, `${path}?way=koa`, ask(call()));
   expect(shapeOf(direct)).toEqual(shapeOf(koas));
   return direct;
 }
