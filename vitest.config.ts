@@ -26,6 +26,19 @@ const DEEP = [
   'test/flow/mysql-set-back.test.ts',
   'test/flow/sale-changes.test.ts',
 ];
+/** Fails on any other than Redis 8.2. */
+const WHICH_REDIS = 'test/versions/redis.test.ts';
+/** Scripts, stores and flows, once more on Redis 8.2 instead of the one that the machine has. */
+const ON_REDIS_8 = [
+  'test/lua/*.test.ts',
+  'test/redis/*.test.ts',
+  'test/stores/*.test.ts',
+  'test/orders/*.test.ts',
+  'test/sales/*.test.ts',
+  'test/reconcile/*.test.ts',
+  WHICH_REDIS,
+  'test/flow/{purchase,rush,after-sale,money-back,late-money,sale-changes,redis-lost,failover,cluster}.test.ts',
+];
 /**
  * It counts what runs in its process, after all others: where each step takes long, also that runs which is
  * there for slow ones.
@@ -45,7 +58,7 @@ export default defineConfig({
     maxWorkers: FILES_AT_ONCE,
     // Vitest begins with the first project by name: `deep` waits the longest, and `fast` fills that time.
     projects: [
-      project('deep', { include: DEEP, exclude: [...configDefaults.exclude, ...STORM] }),
+      project('deep', { include: DEEP, exclude: [...configDefaults.exclude, ...STORM, WHICH_REDIS] }),
       // Its files share their processes: loading Temporal's client and worker anew took a quarter of the CPU
       // time.
       project('fast', {
@@ -55,6 +68,7 @@ export default defineConfig({
       }),
       project('alone', { include: ALONE, sequence: { groupOrder: 1 } }),
       project('storm', { include: STORM }),
+      project('redis-8', { include: ON_REDIS_8 }),
     ],
   },
 });

@@ -40,6 +40,7 @@ const COMMANDS = {
   test: vitest('deep', 'fast', 'alone'),
   'test:fast': vitest('fast'),
   'test:storm': vitest('storm'),
+  'test:redis-8': vitest('redis-8'),
   explore: { script: 'dist/stack/explore.js', needsBuild: true },
   /** Brings dist/ up to date and runs nothing. */
   build: { needsBuild: true },

@@ -2,11 +2,12 @@
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { delimiter, join } from 'node:path';
 import type { ProvidedContext } from 'vitest';
 import type { TestProject } from 'vitest/node';
 import { locateChromium } from './install/chromium.ts';
 import { locateFaketime } from './install/faketime.ts';
+import { locateRedis8 } from './install/redis-8.ts';
 import { locateServers } from './install/server-packages.ts';
 import { timeSkippingServerPath } from './install/time-skipping.ts';
 import type { Processes } from './processes/processes.ts';
@@ -34,6 +35,7 @@ const onCrash = (crash: Error): void => console.error(crash.message);
 /** Starts one stack for the whole run and returns the function that ends it. */
 export async function setup(project: TestProject): Promise<() => Promise<void>> {
   const startedMs = Date.now();
+  if (project.vitest.projects.some(({ name }) => name === 'redis-8')) await preferRedis8();
   const dataDir = mkdtempSync(join(tmpdir(), 'holdfast-test-'));
   const open = (dir: string): Promise<Processes> =>
     openDataDir({ dataDir: dir, fresh: true, progress, onCrash });
@@ -74,6 +76,11 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
   }
   progress(`Redis, MySQL and Temporal are up (${Date.now() - startedMs} ms)`);
   return end;
+}
+
+/** For this process and those of the test files, which begin later. */
+async function preferRedis8(): Promise<void> {
+  process.env['PATH'] = [await locateRedis8(progress), process.env['PATH']].join(delimiter);
 }
 
 function provideAll(project: TestProject, context: ProvidedContext): void {
