@@ -21,6 +21,14 @@ export function redactCredentials(text: string): string {
   return text.replaceAll(/(\/\/[^\s/?#"@:]*):[^\s/?#"]*@/g, '$1:***@');
 }
 
+/** With the messages of the causes, which name the address. */
+export function messageOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  // A host with two addresses fails with an error without a message.
+  const own = error.message === '' && 'code' in error ? String(error.code) : error.message;
+  return error.cause instanceof Error ? `${own}: ${messageOf(error.cause)}` : own;
+}
+
 /** ioredis adds its command to an error: the arguments of AUTH are the password, of others a user's data. */
 function serializeError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;

@@ -3,6 +3,7 @@
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { listWorkflowRuns, type WorkflowRun } from '../engine/order-engine.ts';
+import { messageOf } from '../log.ts';
 import { formatMoney } from '../money/payment.ts';
 import type { Order } from '../orders/content.ts';
 import { readRedisLife, type RedisLife } from '../orders/life.redis.ts';
@@ -11,7 +12,7 @@ import { parseOrderNo, type OrderState, orderDeadlineMs, isFinal } from '../orde
 import type { ParkedEntry } from '../parked/work.sql.ts';
 import { formatSaleShard } from '../redis/keys.ts';
 import { refundWorkflowId } from '../workflows/contract.ts';
-import { messageOf, type Parts } from './parts.ts';
+import type { Parts } from './parts.ts';
 import type { Shell } from './parts.ts';
 import {
   asRead,

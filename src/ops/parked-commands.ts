@@ -3,6 +3,7 @@
 import { Option, type Command } from 'commander';
 import { z } from 'zod';
 import { nudgeWorkflow } from '../engine/order-engine.ts';
+import { messageOf } from '../log.ts';
 import { parseOrderNo } from '../orders/order.ts';
 import { createReservations } from '../orders/reservations.redis.ts';
 import { type Decision, PARKED_KINDS } from '../parked/parked.sql.ts';
@@ -10,7 +11,7 @@ import type { ParkedEntry } from '../parked/work.sql.ts';
 import { putIntoOutbox } from '../redis/outbox.ts';
 import { refundWorkflowId } from '../workflows/contract.ts';
 import { adviceOn } from './order-commands.ts';
-import { messageOf, type Parts } from './parts.ts';
+import type { Parts } from './parts.ts';
 import type { Shell } from './parts.ts';
 import {
   asAction,

@@ -3,6 +3,7 @@
 import { Client, Connection } from '@temporalio/client';
 import { pino } from 'pino';
 import type { OpsConfig } from '../config.ts';
+import { messageOf } from '../log.ts';
 import { createMysqlPool, type Pool } from '../mysql/connection.ts';
 import { openProvider } from '../providers/open.ts';
 import { createPaced } from '../providers/pacing.ts';
@@ -108,15 +109,17 @@ function failForOperator(error: unknown): never {
   throw new OpsError(messageOf(error), { cause: error });
 }
 
+/** What could not be opened is tried again when it is asked for again. */
 function once<T>(open: () => T): () => T {
   let opened: { part: T } | undefined;
-  return () => (opened ??= { part: open() }).part;
-}
-
-/** With the messages of the causes, which name the address. */
-export function messageOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  // A host with two addresses fails with an error without a message.
-  const own = error.message === '' && 'code' in error ? String(error.code) : error.message;
-  return error.cause instanceof Error ? `${own}: ${messageOf(error.cause)}` : own;
+  return () => {
+    if (opened) return opened.part;
+    const opening = { part: open() };
+    opened = opening;
+    if (opening.part instanceof Promise)
+      opening.part.catch(() => {
+        if (opened === opening) opened = undefined;
+      });
+    return opening.part;
+  };
 }

@@ -1,53 +1,101 @@
 /** `ops status`: what waits, which workers live, and first what is wrong, on one screen. */
 
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { createStatusBoard, inTime, statusReaders } from '../status/board.ts';
+import { createStatusBoard, inTime, onceAtATime, statusReaders } from '../status/board.ts';
 import { findWrong, type Finding } from '../status/findings.ts';
 import { stateOf, sumOf, type PartialStatus, type Waiting } from '../status/status.ts';
 import { redisStores } from '../stores/bound.ts';
 import type { Parts, Shell } from './parts.ts';
-import { asRead, formatAge, formatFields, formatTable, hang } from './terminal.ts';
+import { asRead, formatAge, formatFields, formatTable, formatTime, hang, type Terminal } from './terminal.ts';
 
 /** What does not answer within it is away, in ms: the screen is there within two seconds. */
 const ANSWER_WITHIN_MS = 1_700;
 
-const statusOptions = z.object({ json: z.boolean() });
+/** Between two looks of `--watch`: a look costs the stores some queries. In ms. */
+const LOOK_EVERY_MS = 2_000;
+
+const statusOptions = z.object({ json: z.boolean(), watch: z.boolean() });
 
 export function addStatusCommand(program: Command, { terminal, run }: Shell): void {
   asRead(program.command('status'))
     .description('what is wrong, what waits, and which workers live; exit code 1 when something is wrong')
-    .addHelpText('after', '\nExample:\n  ops status')
+    .option(
+      '--watch',
+      'look again every two seconds, until Ctrl-C; the exit code is that of the last look',
+      false,
+    )
+    .addHelpText('after', '\nExamples:\n  ops status\n  ops status --watch')
     .action((options: unknown) =>
       run(async (parts) => {
-        const { json } = statusOptions.parse(options);
-        const [status, isTemporalUp] = await Promise.all([readStatus(parts), askTemporal(parts)]);
-        const wrong = findWrong(status, isTemporalUp);
-        terminal.out(
-          json
-            ? JSON.stringify({ wrong, isTemporalUp, ...status }, undefined, 2)
-            : describeStatus(status, wrong, terminal.columns),
-        );
-        return wrong.length === 0;
+        const { json, watch } = statusOptions.parse(options);
+        const look = createLook(parts);
+        if (!watch) {
+          const { status, isTemporalUp, wrong } = await look();
+          terminal.out(
+            json
+              ? JSON.stringify({ wrong, isTemporalUp, ...status }, undefined, 2)
+              : describeStatus(status, wrong, terminal.columns),
+          );
+          return wrong.length === 0;
+        }
+        return watchStatus(look, { terminal, json });
       }),
     );
 }
 
-/** Those of the parts that are there within the time. */
-async function readStatus(parts: Parts): Promise<PartialStatus> {
-  const redis = parts.redisAsItIs().then(redisStores);
-  redis.catch(() => {});
-  const board = createStatusBoard(statusReaders(() => redis, parts.mysql()));
-  await inTime(board.look(), ANSWER_WITHIN_MS).catch(() => {});
-  return board.all();
+/** A program gets a line a look. @returns whether all was well at the last look */
+async function watchStatus(
+  look: () => Promise<Look>,
+  { terminal, json }: { terminal: Terminal; json: boolean },
+): Promise<boolean> {
+  const screen = terminal.openScreen();
+  let isWell = true;
+  try {
+    while (!screen.stopped.aborted) {
+      const { status, isTemporalUp, wrong } = await look();
+      isWell = wrong.length === 0;
+      screen.show(
+        json
+          ? JSON.stringify({ wrong, isTemporalUp, ...status })
+          : `${formatTime(new Date())} UTC\n\n${describeStatus(status, wrong, terminal.columns)}\n`,
+      );
+      await delay(LOOK_EVERY_MS, undefined, { signal: screen.stopped }).catch(() => {});
+    }
+  } finally {
+    screen.close();
+  }
+  return isWell;
 }
 
-async function askTemporal(parts: Parts): Promise<boolean> {
-  const asked = parts.temporal().then(({ connection }) => connection.workflowService.getSystemInfo({}));
-  return inTime(asked, ANSWER_WITHIN_MS).then(
-    () => true,
-    () => false,
-  );
+interface Look {
+  status: PartialStatus;
+  isTemporalUp: boolean;
+  wrong: Finding[];
+}
+
+/** What one look still waits for, the next one waits for too: nothing is asked twice at a time. */
+function createLook(parts: Parts): () => Promise<Look> {
+  const board = createStatusBoard(statusReaders(() => parts.redisAsItIs().then(redisStores), parts.mysql()));
+  const lookAtStores = onceAtATime(() => board.look());
+  const askTemporal = onceAtATime(async () => {
+    const { connection } = await parts.temporal();
+    await connection.withDeadline(Date.now() + ANSWER_WITHIN_MS, () =>
+      connection.workflowService.getSystemInfo({}),
+    );
+  });
+  /** Whether it is there within the time. */
+  const isInTime = (answer: Promise<void>): Promise<boolean> =>
+    inTime(answer, ANSWER_WITHIN_MS).then(
+      () => true,
+      () => false,
+    );
+  return async () => {
+    const [isTemporalUp] = await Promise.all([isInTime(askTemporal()), isInTime(lookAtStores())]);
+    const status = board.all();
+    return { status, isTemporalUp, wrong: findWrong(status, isTemporalUp) };
+  };
 }
 
 function describeStatus(status: PartialStatus, wrong: readonly Finding[], columns: number): string {

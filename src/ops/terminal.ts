@@ -1,5 +1,6 @@
 /** How a command reads its arguments, and writes to a terminal. */
 
+import type { Writable } from 'node:stream';
 import { InvalidArgumentError, type Command } from 'commander';
 import { z } from 'zod';
 import { MAX_DECISION_CHARS } from '../limits.ts';
@@ -26,8 +27,47 @@ export interface Terminal {
   err(text: string): void;
   /** Replaces the line that shows what is going on; empty: takes it away. */
   progress(text: string): void;
+  /** Shows a screen that is shown again and again, until `stopped` aborts. */
+  openScreen(): Screen;
   /** Columns that a line may take. */
   columns: number;
+}
+
+export interface Screen {
+  /** Instead of what was shown before; after it, where the output is no terminal. */
+  show(text: string): void;
+  /** The terminal is as it was, with what was shown last below. */
+  close(): void;
+  /** The operator ends it, or no one reads it any more. */
+  stopped: AbortSignal;
+}
+
+const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+/** The other screen, as an editor has it, without the cursor. */
+const ENTER_SCREEN = '\u001B[?1049h\u001B[?25l';
+const LEAVE_SCREEN = '\u001B[?25h\u001B[?1049l';
+const CLEAR = '\u001B[H\u001B[2J';
+
+/** @param output standard output */
+export function openScreen(output: Writable & { isTTY: boolean }): Screen {
+  const stopping = new AbortController();
+  const stop = () => stopping.abort();
+  for (const signal of STOP_SIGNALS) process.on(signal, stop);
+  // A reader that goes, such as `head`, would end the process with an error.
+  output.on('error', stop);
+  let last = '';
+  if (output.isTTY) output.write(ENTER_SCREEN);
+  return {
+    stopped: stopping.signal,
+    show(text) {
+      last = text;
+      output.write(output.isTTY ? `${CLEAR}${text}\n` : `${text}\n`);
+    },
+    close() {
+      for (const signal of STOP_SIGNALS) process.off(signal, stop);
+      if (output.isTTY) output.write(`${LEAVE_SCREEN}${last}\n`);
+    },
+  };
 }
 
 /** Where the output goes to a file or another program: what fits into a mail and a ticket. */
@@ -46,6 +86,7 @@ export function openTerminal(): Terminal {
     progress(text) {
       if (process.stderr.isTTY) process.stderr.write(`\r\u001B[K${text}`);
     },
+    openScreen: () => openScreen(process.stdout),
     columns: Math.max(process.stdout.columns ?? DEFAULT_COLUMNS, MIN_COLUMNS),
   };
 }

@@ -10,6 +10,7 @@ import { RULE_NAMES, type SaleAudit } from '../audit/run-audit.ts';
 import type { OpsConfig } from '../config.ts';
 import { createOrderEngine } from '../engine/order-engine.ts';
 import { SALE_ID_PATTERN } from '../limits.ts';
+import { messageOf } from '../log.ts';
 import { readSettlement } from '../money/settlement.sql.ts';
 import { SETTLEMENT_FORMATS, writeSettlement } from '../money/settlement.ts';
 import { userIdSchema } from '../orders/content.ts';
@@ -19,7 +20,7 @@ import { rebuildSale, type RebuildOutcome } from '../reconcile/rebuild-sale.ts';
 import { erasePerson, type EraseOutcome } from '../reconcile/retention.ts';
 import { RECONCILE_STEPS } from '../reconcile/steps.ts';
 import type { StepReport } from '../workflows/contract.ts';
-import { messageOf, type Parts } from './parts.ts';
+import type { Parts } from './parts.ts';
 import type { Shell } from './parts.ts';
 import {
   asAction,

@@ -70,7 +70,7 @@ export function inTime<T>(answer: Promise<T>, withinMs: number): Promise<T> {
 }
 
 /** A store that is frozen is asked anew once it has answered, or its client has given up. */
-function onceAtATime<T>(ask: () => Promise<T>): () => Promise<T> {
+export function onceAtATime<T>(ask: () => Promise<T>): () => Promise<T> {
   let underWay: Promise<T> | undefined;
   return () => (underWay ??= ask().finally(() => (underWay = undefined)));
 }

@@ -1,9 +1,12 @@
 /** `ops status` says what is wrong, with each part away in turn, and never waits for one. */
 
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { Writable } from 'node:stream';
+import { afterEach, beforeEach, expect, onTestFinished, test } from 'vitest';
+import { openScreen } from '../../src/ops/terminal.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openOps } from '../support/ops.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
+import { openTcpProxy } from '../support/tcp-proxy.ts';
 
 let stores: TestStores;
 beforeEach(async () => {
@@ -63,4 +66,58 @@ test('a program gets it as JSON', async () => {
     slots: 0,
     parked: [],
   });
+});
+
+test('--watch looks again, sees a server that is back, and ends with the exit code of the last look', async () => {
+  await stores.redisStatus.beat(worker);
+  const url = new URL(stores.config.REDIS_URL[0] ?? '');
+  const proxy = await openTcpProxy(url.host);
+  onTestFinished(() => proxy.close());
+  proxy.cut();
+  url.host = proxy.address;
+  const env = { REDIS_URL: url.href };
+  const { exitCode, out } = await openOps(stores, env, 80, () => proxy.mend())('status', '--watch');
+  const [first = '', second = ''] = out.split(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} UTC\n/m).slice(1);
+  expect(first).toMatch(/Redis does not answer/);
+  expect(second).toMatch(/^\nNothing is wrong\./);
+  expect(exitCode).toBe(0);
+});
+
+test('--watch gives a program one line a look', async () => {
+  await stores.redisStatus.beat(worker);
+  const { out } = await openOps(stores)('status', '--watch', '--json');
+  const looks = out.trimEnd().split('\n');
+  expect(looks.map((look): unknown => JSON.parse(look))).toEqual(
+    Array.from({ length: 2 }, () => expect.objectContaining({ wrong: [], isTemporalUp: true })),
+  );
+});
+
+test.each([
+  [true, '\u001B[?1049h\u001B[?25l\u001B[H\u001B[2Jone\n\u001B[H\u001B[2Jtwo\n\u001B[?25h\u001B[?1049ltwo\n'],
+  [false, 'one\ntwo\n'],
+])(
+  'a screen is shown in place on a terminal (%s), which a signal gives back as it was',
+  (isTTY, expected) => {
+    let written = '';
+    const output = new Writable({ write: (chunk, _, done) => done(void (written += String(chunk))) });
+    const before = process.listenerCount('SIGINT');
+    const screen = openScreen(Object.assign(output, { isTTY }));
+    screen.show('one');
+    screen.show('two');
+    expect(screen.stopped.aborted).toBe(false);
+    // As Node calls it on a Ctrl-C.
+    process.emit('SIGINT');
+    expect(screen.stopped.aborted).toBe(true);
+    screen.close();
+    expect(written).toBe(expected);
+    expect(process.listenerCount('SIGINT')).toBe(before);
+  },
+);
+
+test('a screen ends when its reader goes', () => {
+  const output = new Writable({ write: (_chunk, _, done) => done() });
+  const screen = openScreen(Object.assign(output, { isTTY: false }));
+  output.emit('error', new Error('EPIPE'));
+  expect(screen.stopped.aborted).toBe(true);
+  screen.close();
 });

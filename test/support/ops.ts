@@ -3,6 +3,7 @@
 import { inject } from 'vitest';
 import { loadOpsConfig } from '../../src/config.ts';
 import { runOps } from '../../src/ops/program.ts';
+import type { Screen } from '../../src/ops/terminal.ts';
 import { asProduct } from '../../stack/servers/accounts.ts';
 import { PROVIDER_API_KEY, WEBHOOK_SECRET } from './http-app.ts';
 import { ORDER_SIGNING_SECRET } from './signer.ts';
@@ -13,13 +14,36 @@ export async function readHelp(command: readonly string[], columns: number): Pro
   let out = '';
   const keep = (text: string): void => void (out += `${text}\n`);
   await runOps([...command, '--help'], {
-    terminal: { out: keep, err: keep, write: async (text) => keep(text), progress: () => {}, columns },
+    terminal: {
+      out: keep,
+      err: keep,
+      write: async (text) => keep(text),
+      progress: () => {},
+      openScreen: () => screenOf(keep),
+      columns,
+    },
     user: 'olga',
     loadConfig: () => {
       throw new Error('help needs no configuration');
     },
   });
   return out;
+}
+
+/** The operator ends it when it has been shown twice. */
+function screenOf(show: (text: string) => void, onShown: () => void = () => {}): Screen {
+  const stopping = new AbortController();
+  let shown = 0;
+  return {
+    stopped: stopping.signal,
+    show(text) {
+      show(text);
+      shown += 1;
+      onShown();
+      if (shown === 2) stopping.abort();
+    },
+    close() {},
+  };
 }
 
 interface Printed {
@@ -30,11 +54,15 @@ interface Printed {
 
 export type Ops = (...args: string[]) => Promise<Printed>;
 
-/** @param overrides of the environment, say an address where nothing listens */
+/**
+ * @param overrides of the environment, say an address where nothing listens
+ * @param onShown is called each time that a screen was shown
+ */
 export function openOps(
   stores: { config: Pick<TestStores['config'], 'REDIS_URL' | 'MYSQL_URL'> },
   overrides: Record<string, string> = {},
   columns = 80,
+  onShown: () => void = () => {},
 ): Ops {
   const env = {
     REDIS_URL: asProduct(stores.config.REDIS_URL.join(',')),
@@ -55,6 +83,7 @@ export function openOps(
         write: async (text) => void (printed.out += text),
         err: (text) => void (printed.err += `${text}\n`),
         progress: () => {},
+        openScreen: () => screenOf((text) => void (printed.out += `${text}\n`), onShown),
         columns,
       },
       user: 'olga',
