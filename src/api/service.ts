@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { Client, Connection, type ConnectionOptions } from '@temporalio/client';
 import type { Logger } from 'pino';
 import type { ApiConfig } from '../config.ts';
+import { processPatient, providerPatient, storePatients, warnAtStart } from '../doctor/doctor.ts';
 import { createEngineNotifier, createOrderEngine } from '../engine/order-engine.ts';
 import { createEventTicker } from '../events/feed.ts';
 import { createMetrics, type Metrics } from '../metrics.ts';
@@ -95,6 +96,12 @@ export async function startApi(
   const checking = new AbortController();
   const checked = checks.goOn(checking.signal);
   const looked = statusBoard.run(checking.signal);
+  const patients = [
+    ...storePatients(async () => stores, stores),
+    providerPatient(config),
+    processPatient('api'),
+  ];
+  void warnAtStart(patients, log, checking.signal);
   return {
     ended: Promise.race([server.ended, checked.then(() => server.ended)]),
     async stop() {

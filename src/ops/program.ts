@@ -6,6 +6,7 @@ import { Command, CommanderError } from 'commander';
 import { ConfigError } from '../config.ts';
 import { messageOf, redactCredentials } from '../log.ts';
 import { isUnavailable } from '../mysql/connection.ts';
+import { addDoctorCommand } from './doctor-command.ts';
 import { addOrderCommands } from './order-commands.ts';
 import { addParkedCommands } from './parked-commands.ts';
 import { createParts, type OpsContext, type Shell } from './parts.ts';
@@ -86,6 +87,7 @@ function createProgram(shell: Shell): Command {
     .showHelpAfterError('(add --help for the command with its examples)')
     .exitOverride();
   addStatusCommand(program, shell);
+  addDoctorCommand(program, shell);
   addParkedCommands(program, shell);
   addOrderCommands(program, shell);
   addMoneyCommands(program, shell);

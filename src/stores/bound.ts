@@ -1,5 +1,7 @@
 /** The stores of a process: one module a noun, bound to its pool or its client. */
 
+import * as redisSetup from '../doctor/setup.redis.ts';
+import * as mysqlSetup from '../doctor/setup.sql.ts';
 import * as eventConsumers from '../events/consumers.sql.ts';
 import * as eventRows from '../events/events.sql.ts';
 import * as feedMarks from '../events/marks.redis.ts';
@@ -115,6 +117,7 @@ export function mysqlStores(pool: Pool) {
     },
     orderBooks: bind(pool, orderBooks),
     mysqlStatus: bind(pool, mysqlStatus),
+    mysqlSetup: bind(pool, mysqlSetup),
     staffOrders: bind(pool, staffOrders),
     userOrders: bind(pool, userOrders),
     readSaleSnapshot: rebuilds.readSaleSnapshot,
@@ -133,6 +136,7 @@ export function redisStores(redis: RedisClient) {
     feedMarks: bind(redis, feedMarks),
     saleStock: bind(redis, saleStock),
     redisStatus: bind(redis, redisStatus),
+    redisSetup: bind(redis, redisSetup),
   };
 }
 

@@ -8,6 +8,14 @@ import type { Logger } from 'pino';
 import { createActivities } from '../activities/index.ts';
 import { createReconcileActivities } from '../activities/reconcile.ts';
 import type { WorkerConfig } from '../config.ts';
+import {
+  endpointPatient,
+  processPatient,
+  providerPatient,
+  storePatients,
+  warnAtStart,
+} from '../doctor/doctor.ts';
+import { examineTemporal } from '../doctor/temporal.ts';
 import type { OrderEngine } from '../engine/order-engine.ts';
 import { ensureSchedule, hasSchedule, type WantedSchedule } from '../engine/reconcile-schedule.ts';
 import { createDispatcher } from '../events/feed.ts';
@@ -204,6 +212,13 @@ async function runAll(
   // All that it does needs MySQL, so it begins nothing before that has said whose stores these are.
   await untilDone('deployment', () => stores.deployment.join(signal), { log, signal });
   if (signal.aborted) return;
+  const patients = [
+    ...storePatients(async () => stores, stores),
+    providerPatient(config),
+    endpointPatient(stores),
+    processPatient('worker'),
+  ];
+  void warnAtStart(patients, log, signal);
   const deferred = createDeferredEngine();
   const signer = createOrderSigner(config.ORDER_SIGNING_SECRETS);
   const loops = [
@@ -232,6 +247,9 @@ async function runAll(
     await assertSearchAttributes(connection, namespace, log);
     const taskQueue = config.TEMPORAL_TASK_QUEUE;
     const client = new Client({ connection, namespace });
+    const examine = () => examineTemporal(connection, { namespace, taskQueue, withQueues: false });
+    const means = 'While it is away no payment reaches its order.';
+    void warnAtStart([{ what: 'Temporal', means, examine }], log, signal);
     const everyMs = config.RECONCILE_EVERY_SECONDS * 1_000;
     const schedule = { taskQueue, deployment: stores.deployment.known(), everyMs };
     const keep = () => keepSchedule({ ...stores, client, schedule, namespace, signal, log });

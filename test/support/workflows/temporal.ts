@@ -8,24 +8,35 @@ import { inject } from 'vitest';
 import { waitFor } from '../wait.ts';
 
 /** A day: the shortest that the server takes. */
-const RETENTION_SECONDS = Long.fromNumber(24 * 60 * 60);
+const RETENTION_HOURS = 24;
 const KEYWORD = temporal.api.enums.v1.IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD;
 
-export async function createNamespace(): Promise<string> {
+interface NamespaceOptions {
+  retentionHours?: number;
+  /** false: without those that orders need. */
+  withAttributes?: boolean;
+}
+
+export async function createNamespace({
+  retentionHours = RETENTION_HOURS,
+  withAttributes = true,
+}: NamespaceOptions = {}): Promise<string> {
   const connection = await Connection.connect({ address: inject('temporalAddress') });
   const namespace = `test-${ulid().toLowerCase()}`;
   try {
     await connection.workflowService.registerNamespace({
       namespace,
-      workflowExecutionRetentionPeriod: google.protobuf.Duration.create({ seconds: RETENTION_SECONDS }),
+      workflowExecutionRetentionPeriod: google.protobuf.Duration.create({
+        seconds: Long.fromNumber(retentionHours * 3_600),
+      }),
     });
     // The registry is refreshed now and then: until then the namespace is not found.
     await waitFor('the namespace', async () => {
       try {
-        await connection.operatorService.addSearchAttributes({
-          namespace,
-          searchAttributes: { OrderStatus: KEYWORD, UserId: KEYWORD, SaleId: KEYWORD },
-        });
+        const attributes = { OrderStatus: KEYWORD, UserId: KEYWORD, SaleId: KEYWORD };
+        if (withAttributes)
+          await connection.operatorService.addSearchAttributes({ namespace, searchAttributes: attributes });
+        else await connection.operatorService.listSearchAttributes({ namespace });
         return true;
       } catch {
         return false;

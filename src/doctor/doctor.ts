@@ -1,0 +1,246 @@
+/**
+ * Says whether a set-up keeps the promise: how stores, Temporal, provider, endpoints, clocks and this process
+ * are, each thing a line with its remedy. All are asked at once, and none is waited for longer than the rest.
+ */
+
+import { readFile } from 'node:fs/promises';
+import { getHeapStatistics } from 'node:v8';
+import type { Logger } from 'pino';
+import { messageOf } from '../log.ts';
+import { inTime } from '../status/board.ts';
+import type { Stores } from '../stores/open.ts';
+import { readClock, type Checkup, type ClockReading, type Line } from './line.ts';
+
+/** What has not answered within it is away: the whole takes no longer, whichever hang. In ms. */
+const ANSWER_WITHIN_MS = 3_000;
+
+/** One server, or this process. */
+export interface Patient {
+  what: string;
+  /** What its silence means. */
+  means: string;
+  examine(): Promise<Checkup>;
+}
+
+export interface Diagnosis {
+  /** What a 202 means here. */
+  promise: string[];
+  /** The worst first. */
+  lines: Line[];
+}
+
+const ORDER: readonly Line['level'][] = ['bad', 'unknown', 'warn', 'ok'];
+
+export async function diagnose(patients: readonly Patient[]): Promise<Diagnosis> {
+  const checkups = await Promise.all(
+    patients.map(({ what, means, examine }) =>
+      inTime(
+        // So that one that throws at once fails as one that throws later.
+        Promise.resolve().then(examine),
+        ANSWER_WITHIN_MS,
+      ).catch((error: unknown): Checkup => {
+        const remedy = 'Start it, or mend its address and what is in between.';
+        return { lines: [{ level: 'bad', what, found: messageOf(error), means, remedy }] };
+      }),
+    ),
+  );
+  const clocks = checkups.flatMap((checkup) => checkup.clocks ?? []);
+  const lines = [...checkups.flatMap((checkup) => checkup.lines), ...judgeClocks(clocks)];
+  return {
+    promise: checkups.flatMap(({ promise }) => promise ?? []),
+    lines: lines.toSorted((a, b) => ORDER.indexOf(a.level) - ORDER.indexOf(b.level)),
+  };
+}
+
+/**
+ * What is not as it is to be goes into the log of a process that has started. It never fails, and nothing
+ * waits for it.
+ * @param signal ends it without a word: what is asked is being closed
+ */
+export async function warnAtStart(
+  patients: readonly Patient[],
+  log: Logger,
+  signal: AbortSignal,
+): Promise<void> {
+  const { lines } = await diagnose(patients);
+  if (signal.aborted) return;
+  for (const { level, what, found, means, remedy } of lines) {
+    if (level !== 'ok') log.warn({ doctor: level, what, found, means, remedy }, 'set-up');
+  }
+}
+
+// Who is asked. Each process asks what it relies on.
+
+export function storePatients(
+  redis: () => Promise<Pick<Stores, 'redisSetup'>>,
+  { mysqlSetup }: Pick<Stores, 'mysqlSetup'>,
+): Patient[] {
+  return [
+    {
+      what: 'Redis',
+      means: 'While it is away nothing is sold.',
+      examine: async () => (await redis()).redisSetup.examine(),
+    },
+    {
+      what: 'MySQL',
+      means: 'While it is away orders are accepted and wait, and payment notices are refused and come again.',
+      examine: () => mysqlSetup.examine(),
+    },
+  ];
+}
+
+/** By what the worker has noted of them: no endpoint is called. */
+export function endpointPatient({ endpoints }: Pick<Stores, 'endpoints'>): Patient {
+  return {
+    what: 'endpoints',
+    means: 'They are in MySQL.',
+    examine: async () => ({ lines: judgeEndpoints(await endpoints.list()) }),
+  };
+}
+
+function judgeEndpoints(endpoints: Awaited<ReturnType<Stores['endpoints']['list']>>): Line[] {
+  if (endpoints.length === 0) return [{ level: 'ok', what: 'endpoints', found: 'none is set' }];
+  return endpoints.map(({ name, disabledFor, health }): Line => {
+    const what = `endpoint ${name}`;
+    const waits = `${health.waiting} deliveries wait, ${health.behind} events behind`;
+    if (disabledFor !== null)
+      return {
+        level: 'bad',
+        what,
+        found: `disabled: ${disabledFor === 'gone' ? 'it answered 410' : 'by an operator'}; ${waits}`,
+        means: 'The shop is told nothing there, also not of paid orders.',
+        remedy: 'Enable it once it takes events again, or remove it.',
+      };
+    if (health.isDown)
+      return {
+        level: 'bad',
+        what,
+        found: `down: ${health.lastError ?? 'no answer'}; ${waits}`,
+        means: 'The shop hears of its orders late.',
+        remedy: 'Mend it: it is tried each minute, and gets what waits once it answers.',
+      };
+    return { level: 'ok', what, found: health.lastSuccessAt === null ? `nothing sent yet; ${waits}` : waits };
+  });
+}
+
+interface Provider {
+  PAYMENT_PROVIDER?: string | undefined;
+  PAYMENT_PROVIDER_URL?: string | undefined;
+}
+
+/** Where it is not set, as with Stripe. */
+const STRIPE_URL = 'https://api.stripe.com/';
+
+/** Any answer will do, also a refusal: nothing is asked of it but that it is there, and its time. */
+export function providerPatient({
+  PAYMENT_PROVIDER: name = 'sandbox',
+  PAYMENT_PROVIDER_URL: given,
+}: Provider): Patient {
+  const url = given ?? STRIPE_URL;
+  return {
+    what: 'provider',
+    means: 'No payment page opens, and no refund goes out; what was paid is told later.',
+    async examine() {
+      const beganMs = Date.now();
+      const response = await fetch(url, {
+        redirect: 'manual',
+        signal: AbortSignal.timeout(ANSWER_WITHIN_MS),
+      });
+      const endedMs = Date.now();
+      await response.body?.cancel();
+      const line: Line = { level: 'ok', what: 'provider', found: `${name} answers at ${new URL(url).host}` };
+      const at = Date.parse(response.headers.get('date') ?? '');
+      if (Number.isNaN(at)) return { lines: [line] };
+      return { lines: [line], clocks: [readClock('provider', at, { beganMs, endedMs, stepMs: 1_000 })] };
+    },
+  };
+}
+
+// Clocks.
+
+/** As far as each can be off before something is judged wrongly. In ms. */
+const CLOCK_BOUNDS = {
+  /** A sale opens and closes early or late by it. Beyond five seconds tokens are refused, too. */
+  stores: { warn: 1_000, bad: 5_000 },
+  /** Webhooks older or newer than five minutes are refused, and payment pages close early or late. */
+  provider: { warn: 5_000, bad: 300_000 },
+};
+
+function judgeClocks(readings: readonly ClockReading[]): Line[] {
+  return readings.map(({ server, aheadMs, withinMs }): Line => {
+    const offMs = Math.max(0, Math.abs(aheadMs) - withinMs);
+    const { warn, bad } = CLOCK_BOUNDS[server === 'provider' ? 'provider' : 'stores'];
+    const direction = aheadMs < 0 ? 'behind' : 'ahead';
+    const what = `clock of ${server}`;
+    if (offMs <= warn)
+      return { level: 'ok', what, found: `agrees with this host's, as near as ${seconds(withinMs)} s` };
+    return {
+      level: offMs > bad ? 'bad' : 'warn',
+      what,
+      found: `${seconds(offMs)} s ${direction} of this host's`,
+      means:
+        server === 'provider'
+          ? 'Payment pages close early or late; beyond 5 min its notices are refused.'
+          : 'Sales open and close early or late by it, and beyond 5 s tokens are refused.',
+      remedy: 'Let each machine follow the same time server. Where all are off alike, it is this host.',
+    };
+  });
+}
+
+function seconds(ms: number): string {
+  return (ms / 1_000).toFixed(ms < 10_000 ? 1 : 0);
+}
+
+// This process.
+
+/**
+ * Connections of callers (15,000 for an API), those to the stores, and files. A worker has a few hundred.
+ */
+const LEAST_FILES = { api: 16_000, worker: 1_024, ops: 1_024 };
+/** A worker in a rush takes 430 MB, an API less; half of it again is room. */
+const LEAST_HEAP_BYTES = 512 * 2 ** 20;
+
+/** @param limitsFile of Linux; elsewhere the limits are not known */
+export function processPatient(name: keyof typeof LEAST_FILES, limitsFile = '/proc/self/limits'): Patient {
+  return {
+    what: 'this process',
+    means: 'Its limits are not known.',
+    async examine() {
+      const limits = await readFile(limitsFile, 'utf8').catch(() => '');
+      return { lines: [judgeFiles(name, limits), judgeHeap()] };
+    },
+  };
+}
+
+function judgeFiles(name: keyof typeof LEAST_FILES, limits: string): Line {
+  const what = 'open files';
+  const least = LEAST_FILES[name];
+  const said = /^Max open files\s+(\S+)/m.exec(limits)?.[1];
+  const remedy = `Raise the limit to ${LEAST_FILES.api} or more (\`ulimit -n\`, LimitNOFILE, nofile).`;
+  const means = `An API takes up to 15,000 connections; beyond the limit it refuses callers and cannot reach its stores.`;
+  if (said === undefined) return { level: 'unknown', what, found: 'not said on this system', means, remedy };
+  const limit = said === 'unlimited' ? Infinity : Number(said);
+  const found = `a limit of ${said}, and ${least} are wanted`;
+  return limit >= least ? { level: 'ok', what, found } : { level: 'warn', what, found, means, remedy };
+}
+
+function judgeHeap(): Line {
+  const heap = getHeapStatistics().heap_size_limit;
+  const memory = process.constrainedMemory();
+  // Without a limit it is 0, or beyond what a machine has.
+  const isLimited = memory > 0 && memory < 2 ** 50;
+  const found = `heap up to ${mebibytes(heap)} MiB${isLimited ? ` of ${mebibytes(memory)} MiB that the container may use` : ''}`;
+  if (heap >= LEAST_HEAP_BYTES && !(isLimited && heap > memory))
+    return { level: 'ok', what: 'memory', found };
+  return {
+    level: 'warn',
+    what: 'memory',
+    found,
+    means: 'In a rush the process runs out of memory and is ended; another goes on with what it had.',
+    remedy: 'Give it 1 GiB, and `--max-old-space-size` of three quarters of that.',
+  };
+}
+
+function mebibytes(bytes: number): number {
+  return Math.round(bytes / 2 ** 20);
+}
