@@ -41,4 +41,7 @@ COPY lua ./lua
 COPY pages ./pages
 COPY src/mysql/schema.sql ./src/mysql/
 USER node
+# Of the API; who starts another process of the image gives it its own.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s \
+  CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.API_PORT || 3000}/healthz`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
 CMD ["node", "dist/src/api/main.js"]
