@@ -2,7 +2,15 @@
 
 import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { z } from 'zod';
-import { DEFAULT_DEPLOYMENT_NAME, SALE_ID_PATTERN } from './limits.ts';
+import {
+  DEFAULT_DEPLOYMENT_NAME,
+  MYSQL_CONNECTIONS,
+  OUTBOX_PAGE,
+  PROVIDER_CALLS_AT_ONCE,
+  PURCHASES_AT_ONCE,
+  SALE_ID_PATTERN,
+  STORES_AT_ONCE,
+} from './limits.ts';
 import { DEFAULT_PAYMENT_METHODS, STRIPE_PAYMENT_METHODS } from './providers/stripe.ts';
 import { SAMPLERS } from './tracing.ts';
 
@@ -63,6 +71,28 @@ const MAX_KEEP_DAYS = 3_650;
 /** Below the 100 that Stripe takes of a live account, so that its staff and other programs find room. */
 const DEFAULT_PROVIDER_CALLS_PER_SECOND = 80;
 
+/**
+ * A page of fewer orders pays for a commit that it is not worth. One of a thousand is stored within the eight
+ * seconds of a transaction also where MySQL stores 125 a second.
+ */
+const [MIN_OUTBOX_PAGE, MAX_OUTBOX_PAGE] = [10, 1_000];
+/** Each locks the stock of its sale until its commit, so that more only wait for each other. */
+const MAX_STORES_AT_ONCE = 16;
+/** A call takes a third of a second: as many make the 300 a second that no provider is known to take. */
+const MAX_PROVIDER_CALLS_AT_ONCE = 100;
+/** A process that accepts 8,000 a second works on each of so many for an eighth of a second. */
+const MAX_PURCHASES_AT_ONCE = 1_000;
+/**
+ * A rebuild holds one for its lock and works on another, and those who ask meanwhile need one too. All
+ * processes share the server's limit, which is 151 unless it is raised.
+ */
+const [MIN_MYSQL_CONNECTIONS, MAX_MYSQL_CONNECTIONS] = [4, 200];
+/**
+ * Of a worker's other loops: starts, refunds, two pages of ends, events, push, the sale keeper, and the lock
+ * of a rebuild. A loop that gets none within two seconds fails its pass.
+ */
+const CONNECTIONS_OF_LOOPS = 8;
+
 /** Each holds 15,000 connections and its own to Redis and MySQL; larger machines run more than one API. */
 const MAX_API_PROCESSES = 64;
 
@@ -97,6 +127,11 @@ const stores = {
   MYSQL_URL: urlOf('mysql').describe(
     'User, password, host and database: `mysql://user:password@host/database`. Each deployment has a database of its own.',
   ),
+  MYSQL_CONNECTIONS: wholeNumber(MIN_MYSQL_CONNECTIONS, MAX_MYSQL_CONNECTIONS)
+    .default(MYSQL_CONNECTIONS)
+    .describe(
+      `Connections of this process to MySQL; all processes together stay below its \`max_connections\`. A worker needs ${CONNECTIONS_OF_LOOPS} more than \`STORES_AT_ONCE\`.`,
+    ),
   DEPLOYMENT_NAME: z
     .string()
     .regex(DEPLOYMENT_NAME_PATTERN)
@@ -284,6 +319,11 @@ const api = z.object({
     .default('127.0.0.1')
     .describe('The address to listen on; `0.0.0.0` opens it to other machines.'),
   API_PORT: port.default(3000).describe('The port to listen on; 0 takes any that is free.'),
+  PURCHASES_AT_ONCE: wholeNumber(1, MAX_PURCHASES_AT_ONCE)
+    .default(PURCHASES_AT_ONCE)
+    .describe(
+      'Purchases that one process works on at once; 192 more wait, and the next is refused. Fewer refuse sooner, more accept no more orders a second.',
+    ),
   METRICS_PORT: port.optional().meta({
     description:
       'The port of `/metrics`, once for all processes; 0 takes any that is free. On it alone, so that shoppers do not read how a sale goes.',
@@ -352,6 +392,17 @@ const worker = z.object({
       "The port of `WORKER_HOST` at which Temporal's SDK answers `/metrics` of its own: pollers, slots, latencies of its calls.",
     unset: 'none',
   }),
+  OUTBOX_PAGE: wholeNumber(MIN_OUTBOX_PAGE, MAX_OUTBOX_PAGE)
+    .default(OUTBOX_PAGE)
+    .describe('Orders that are read from the outbox at once, and stored in one transaction.'),
+  STORES_AT_ONCE: wholeNumber(1, MAX_STORES_AT_ONCE)
+    .default(STORES_AT_ONCE)
+    .describe('Transactions in which a worker stores orders at once, over all sales.'),
+  PROVIDER_CALLS_AT_ONCE: wholeNumber(1, MAX_PROVIDER_CALLS_AT_ONCE)
+    .default(PROVIDER_CALLS_AT_ONCE)
+    .describe(
+      'Calls to the provider at once of the workflows of a worker, and as many of its ends of orders. Shoppers who pay are not counted.',
+    ),
   RECONCILE_EVERY_SECONDS: wholeNumber(1, 86_400)
     .default(DEFAULT_RECONCILE_EVERY_SECONDS)
     .describe('Seconds between two runs of the reconciliation, which mends what was lost on the way.'),
@@ -395,6 +446,17 @@ function plainInProduction(given: Record<string, string>): string[] {
   const isLoopback = /^(?:localhost|127(?:\.\d+){3}|\[::1\])$/.test(hostname);
   if (protocol === 'https:' || isLoopback) return [];
   return ['PAYMENT_PROVIDER_URL: production calls its provider over https'];
+}
+
+/** A pool that its own transactions use up leaves the other loops of a worker without a connection. */
+function poolTooSmall(given: Record<string, string>): string[] {
+  const storing = Number(given['STORES_AT_ONCE'] ?? STORES_AT_ONCE);
+  const connections = Number(given['MYSQL_CONNECTIONS'] ?? MYSQL_CONNECTIONS);
+  const needed = storing + CONNECTIONS_OF_LOOPS;
+  if (!(connections < needed)) return [];
+  return [
+    `MYSQL_CONNECTIONS: is ${connections}; a worker with STORES_AT_ONCE ${storing} needs ${needed}, ${CONNECTIONS_OF_LOOPS} of them for its other loops`,
+  ];
 }
 
 /** Webhook secrets are base64 after their prefix. */
@@ -452,7 +514,7 @@ export function loadApiConfig(env: NodeJS.ProcessEnv = process.env): ApiConfig {
 }
 
 export function loadWorkerConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig {
-  return withTemporal(workerSchema, env);
+  return withTemporal(workerSchema, env, poolTooSmall);
 }
 
 export function loadAuditConfig(env: NodeJS.ProcessEnv = process.env): AuditConfig {

@@ -32,3 +32,26 @@ export const DEFAULT_DEPLOYMENT_NAME = 'holdfast';
 export const MIN_SALE_TIME_MS = Date.UTC(2000, 0, 1);
 
 export const MAX_SALE_TIME_MS = Date.UTC(2100, 0, 1);
+
+// What a process does at once: each is a setting (src/config.ts), and this is what it is unless set.
+
+/**
+ * Entries of a page of the outbox, which is also one store batch. Twice as many gain nothing more in MySQL,
+ * and would only wait in the worker instead of in Redis (docs/decisions.md).
+ */
+export const OUTBOX_PAGE = 500;
+/** Store transactions at once. One prepares while another commits; more wait for the same rows of stock. */
+export const STORES_AT_ONCE = 2;
+/**
+ * Calls to the provider at once. With five seconds to each call, ten that hang still leave two a second; more
+ * would only make a slow provider slower.
+ */
+export const PROVIDER_CALLS_AT_ONCE = 10;
+/**
+ * Purchases that one API process works on at once. As many share one write to the disk of Redis: 24 accepted
+ * 5,000 orders a second where 64 accepted 8,300. Not more, because refusals share the event loop with the
+ * purchases at work (docs/decisions.md).
+ */
+export const PURCHASES_AT_ONCE = 64;
+/** Connections of one process to MySQL. More would only queue inside a small server. */
+export const MYSQL_CONNECTIONS = 20;

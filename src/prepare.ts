@@ -16,7 +16,7 @@ await runTask('prepare', loadPrepareConfig, prepare);
 
 async function prepare(config: PrepareConfig, log: Logger): Promise<void> {
   const redis = await openRedis(config, log);
-  const pool = createMysqlPool(config.MYSQL_URL);
+  const pool = createMysqlPool(config.MYSQL_URL, config.MYSQL_CONNECTIONS);
   try {
     await awaitAnswer(pool);
     await assertKnownFormat(pool);

@@ -330,3 +330,33 @@ test("Temporal's address and namespace come from Temporal's own variables", () =
   expect(temporal.connectionOptions.address).toBe('temporal.example:7233');
   expect(temporal.namespace).toBe('shop');
 });
+
+test('what a process does at once has the bounds that it had before it could be set', () => {
+  const atOnce = { OUTBOX_PAGE: 500, STORES_AT_ONCE: 2, PROVIDER_CALLS_AT_ONCE: 10, MYSQL_CONNECTIONS: 20 };
+
+  expect(loadWorkerConfig(worker)).toMatchObject(atOnce);
+  expect(loadApiConfig(api)).toMatchObject({ PURCHASES_AT_ONCE: 64, MYSQL_CONNECTIONS: 20 });
+  expect(loadPrepareConfig(stores)).toMatchObject({ MYSQL_CONNECTIONS: 20 });
+});
+
+test.each([
+  ['OUTBOX_PAGE', 9, 1_001],
+  ['STORES_AT_ONCE', 0, 17],
+  ['PROVIDER_CALLS_AT_ONCE', 0, 101],
+  ['MYSQL_CONNECTIONS', 3, 201],
+])('%s below and above its bounds is refused by its name', (name, below, above) => {
+  for (const value of [below, above, 'many'])
+    expect(faultsOf(() => loadWorkerConfig({ ...worker, [name]: String(value) }))).toContain(`\n  ${name}: `);
+});
+
+test('a worker is refused whose pool its own transactions would use up', () => {
+  const needs = (STORES_AT_ONCE: string, MYSQL_CONNECTIONS: string) => () =>
+    loadWorkerConfig({ ...worker, STORES_AT_ONCE, MYSQL_CONNECTIONS });
+
+  expect(faultsOf(needs('4', '11'))).toContain(
+    '\n  MYSQL_CONNECTIONS: is 11; a worker with STORES_AT_ONCE 4 needs 12, 8 of them for its other loops',
+  );
+  expect(faultsOf(needs('13', ''))).toContain('MYSQL_CONNECTIONS: is 20; a worker with STORES_AT_ONCE 13');
+  expect(needs('4', '12')()).toMatchObject({ STORES_AT_ONCE: 4, MYSQL_CONNECTIONS: 12 });
+  expect(loadApiConfig({ ...api, MYSQL_CONNECTIONS: '4' })).toMatchObject({ MYSQL_CONNECTIONS: 4 });
+});

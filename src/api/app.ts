@@ -44,14 +44,7 @@ export const MAX_BODIES_BYTES = 32 * 1024 * 1024;
 export const MAX_WEBHOOK_BYTES = 256 * 1024;
 
 /**
- * Purchases that one API process works on at once. As many share one write to the disk of Redis: 24 accepted
- * 5,000 orders a second where 64 accepted 8,300. Not more, because refusals share the event loop with the
- * purchases at work (docs/decisions.md).
- */
-export const MAX_PURCHASES_AT_WORK = 64;
-
-/**
- * Purchases that wait for such a place: a thirtieth of a second at 8,000 a second, a quarter where an API
+ * Purchases that wait for a place at work: a thirtieth of a second at 8,000 a second, a quarter where an API
  * gets so little of a machine that it takes 1,000. A refusal costs half as much as an order, so waiting
  * spares more than it costs; but on a busy machine many would wait in vain (docs/decisions.md).
  */
@@ -94,6 +87,8 @@ export interface AppDeps extends Stores {
   metrics: Metrics;
   /** They are on the shoppers' port, as they have none of their own. */
   showsMetrics: boolean;
+  /** Purchases at work at once. */
+  purchasesAtOnce: number;
   statusBoard: Pick<StatusBoard, 'all'>;
   tokens: TokenRules;
   tickets: TicketRules;
@@ -127,7 +122,7 @@ export function createApp(deps: AppDeps): App {
   const projection = createProjection(deps);
   const health = createHealthRoutes(deps);
   const shopper = authenticate(deps.tokens, createTokenLog(deps.log));
-  const purchases = openLane('purchases', MAX_PURCHASES_AT_WORK, MAX_PURCHASES_WAITING, deps);
+  const purchases = openLane('purchases', deps.purchasesAtOnce, MAX_PURCHASES_WAITING, deps);
   const notices = openLane('notices', MAX_NOTICES_IN_FLIGHT, 0, deps);
   const payments = openLane('payments', MAX_PAYMENTS_IN_FLIGHT, 0, deps);
   const others = openLane('others', MAX_OTHERS_IN_FLIGHT, 0, deps);

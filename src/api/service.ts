@@ -69,6 +69,7 @@ export async function startApi(
     eventTicker,
     metrics,
     showsMetrics: config.METRICS_PORT === undefined,
+    purchasesAtOnce: config.PURCHASES_AT_ONCE,
     statusBoard,
     tokens: { ...tokens, keys },
     corsOrigins: config.CORS_ORIGINS ?? [],

@@ -166,8 +166,8 @@ function judgeRoom(variables: Variables): Line {
     level: 'warn',
     ...line,
     means:
-      'Each process opens up to 20 connections; a page of large orders is refused where it does not fit.',
-    remedy: `Set max_connections to 20 for each API and worker and some more, at least ${LEAST_CONNECTIONS}, and max_allowed_packet to 16 MiB.`,
+      'Each process opens up to MYSQL_CONNECTIONS, 20 unless set; a page of large orders is refused where it does not fit.',
+    remedy: `Set max_connections to as many for each API and worker and some more, at least ${LEAST_CONNECTIONS}, and max_allowed_packet to 16 MiB.`,
   };
 }
 

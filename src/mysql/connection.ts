@@ -3,6 +3,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { createPool, type Pool, type PoolConnection } from 'mysql2/promise';
 import { z } from 'zod';
+import { MYSQL_CONNECTIONS } from '../limits.ts';
 import { storeFailed } from '../metrics.ts';
 
 // The settings of each connection to MySQL: how it reads and writes, and when the server gives it up. A
@@ -120,8 +121,6 @@ function kindOf(error: unknown): 'unavailable' | 'conflict' | 'refused' {
 
 export type { Executor, Pool, PoolConnection };
 
-/** Connections of one process. More would only queue inside a small server. */
-const CONNECTIONS_MAX = 20;
 /** Requests that may wait for a connection. More are refused, so that their callers come back later. */
 const QUEUE_MAX = 500;
 const CONNECT_TIMEOUT_MS = 5_000;
@@ -132,15 +131,16 @@ const CONNECTION_TIMEOUT_MS = 2_000;
 /** A deadlock is gone at the second try. One that is left after ten has another cause. */
 const TRANSACTION_TRIES = 10;
 
-export function createMysqlPool(url: string): Pool {
+/** @param connections of this process, at most */
+export function createMysqlPool(url: string, connections = MYSQL_CONNECTIONS): Pool {
   const pool = createPool({
     uri: url,
-    connectionLimit: CONNECTIONS_MAX,
+    connectionLimit: connections,
     queueLimit: QUEUE_MAX,
     connectTimeout: CONNECT_TIMEOUT_MS,
     idleTimeout: POOL_IDLE_MS,
     // As many as there are would mean that mysql2 closes none.
-    maxIdle: CONNECTIONS_MAX - 1,
+    maxIdle: connections - 1,
     gracefulEnd: true,
     timezone: 'Z',
     charset: 'utf8mb4',

@@ -39,7 +39,7 @@ export function createParts(config: OpsConfig) {
   const closers: (() => Promise<void> | void)[] = [];
 
   const pool = once((): Pool => {
-    const opened = createMysqlPool(config.MYSQL_URL);
+    const opened = createMysqlPool(config.MYSQL_URL, config.MYSQL_CONNECTIONS);
     closers.push(() => opened.end());
     return opened;
   });

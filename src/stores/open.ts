@@ -17,6 +17,7 @@ export interface StoreConfig extends TracingConfig {
   REDIS_URL: readonly string[];
   REDIS_KEY_PREFIX?: string | undefined;
   MYSQL_URL: string;
+  MYSQL_CONNECTIONS?: number | undefined;
   DEPLOYMENT_NAME?: string | undefined;
   /** Orders and signals in flight in Temporal, over all processes. */
   ENGINE_BUDGET: number;
@@ -33,7 +34,7 @@ export async function openStores(config: StoreConfig, log: Logger) {
   const keyPrefix = config.REDIS_KEY_PREFIX;
   const redis = await connectRedis(config.REDIS_URL, log, { keyPrefix });
   await assertNoEviction(redis);
-  const pool = createMysqlPool(config.MYSQL_URL);
+  const pool = createMysqlPool(config.MYSQL_URL, config.MYSQL_CONNECTIONS);
   const reservations = createReservations(redis, { storesPerSecond: config.MYSQL_STORES_PER_SECOND });
   const ofRedis = redisStores(redis);
   const mysql = mysqlStores(pool);

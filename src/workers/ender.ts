@@ -7,6 +7,7 @@
 
 import pLimit from 'p-limit';
 import { voidSessions, type ActivityDeps } from '../activities/index.ts';
+import { PROVIDER_CALLS_AT_ONCE } from '../limits.ts';
 import { isUnavailable } from '../mysql/connection.ts';
 import { endHolds } from '../orders/both-stores.ts';
 import type { ClosingOrder, EndChange } from '../orders/endings.sql.ts';
@@ -22,10 +23,10 @@ const PAGE_SIZE = 500;
 const PAGES_AT_ONCE = 2;
 /** A hold that ends a second after its deadline is early enough, and a look is two statements. */
 const IDLE_PAUSE_MS = 1_000;
-/** Calls to the provider at once: as many as the steps of workflows make. */
-const CALLS_MAX = 10;
-/** Closing orders of a pass: two rounds of calls, each of at most some twenty seconds, within the claim. */
-const CLOSING_MAX = 20;
+/** Rounds of calls for the closing orders of a pass, each of some twenty seconds at most, within a claim. */
+const ROUNDS_MAX = 2;
+/** Orders that are ended at once, each in a transaction of its own. */
+const ENDS_AT_ONCE = 10;
 /**
  * While the provider is away a pass calls it for one order, as a probe, and ends those whose time is over.
  */
@@ -42,11 +43,13 @@ const RETRY_MS = 5_000;
 /** Before an order is tried again that MySQL cannot end, as its bookings contradict each other. */
 const FAULTY_RETRY_MS = 60_000;
 
+interface CloserDeps extends ActivityDeps {
+  /** Calls to the provider at once, as many as the steps of workflows make. */
+  providerCallsAtOnce?: number;
+}
+
 /** Runs until `signal` aborts and the passes under way are finished. */
-export async function runEnder(
-  deps: ActivityDeps & { watch?: LoopWatch },
-  signal: AbortSignal,
-): Promise<void> {
+export async function runEnder(deps: CloserDeps & { watch?: LoopWatch }, signal: AbortSignal): Promise<void> {
   const { log, watch } = deps;
   const loops = { log, signal, watch };
   await Promise.all([
@@ -105,8 +108,8 @@ type VoidOutcome = 'void' | 'busy' | 'failed';
  * @param signal once it aborts, the pass under way calls the provider for no further order
  * @returns one pass of the closer's loop; the pass returns the pause before the next, in ms
  */
-export function createCloser(deps: ActivityDeps, signal?: AbortSignal): () => Promise<number> {
-  const { endings, log } = deps;
+export function createCloser(deps: CloserDeps, signal?: AbortSignal): () => Promise<number> {
+  const { endings, log, providerCallsAtOnce: callsAtOnce = PROVIDER_CALLS_AT_ONCE } = deps;
   let isAway = false;
 
   async function tryToVoid(orderNo: string): Promise<VoidOutcome> {
@@ -122,10 +125,10 @@ export function createCloser(deps: ActivityDeps, signal?: AbortSignal): () => Pr
 
   return async function pass(): Promise<number> {
     const wasAway = isAway;
-    const taken = await endings.takeClosing(wasAway ? CLOSING_WHILE_AWAY_MAX : CLOSING_MAX);
+    const taken = await endings.takeClosing(wasAway ? CLOSING_WHILE_AWAY_MAX : ROUNDS_MAX * callsAtOnce);
     if (taken.length === 0) return IDLE_PAUSE_MS;
     const tries: VoidOutcome[] = [];
-    const limit = pLimit(CALLS_MAX);
+    const limit = pLimit(callsAtOnce);
     const changes = await Promise.all(
       taken.map((order, i) =>
         limit(async () => {
@@ -151,7 +154,7 @@ export function createCloser(deps: ActivityDeps, signal?: AbortSignal): () => Pr
  */
 export async function closeOverdue(deps: ActivityDeps): Promise<number> {
   const taken = await deps.endings.takeClosing(OVERDUE_MAX, TURN_PATIENCE_SECONDS);
-  const limit = pLimit(CALLS_MAX);
+  const limit = pLimit(ENDS_AT_ONCE);
   const changes = await Promise.all(taken.map((order) => limit(() => close(deps, order, false))));
   await follow(deps, changes.flat());
   return taken.length > 0 ? 0 : IDLE_PAUSE_MS;

@@ -17,6 +17,7 @@ import { z } from 'zod';
 import type { Activities } from '../activities/index.ts';
 import type { ReconcileActivities } from '../activities/reconcile.ts';
 import { createOrderEngine, type OrderEngine } from '../engine/order-engine.ts';
+import { PROVIDER_CALLS_AT_ONCE } from '../limits.ts';
 import type { WorkerMetrics } from '../metrics.ts';
 import type { ParkedKind } from '../parked/parked.sql.ts';
 import type { EngineBudget } from '../redis/budget.ts';
@@ -127,17 +128,12 @@ const SHUTDOWN_FORCE_MS = 15_000;
  * Others are replayed when they wake, from histories of a dozen events.
  */
 const CACHED_WORKFLOWS_MAX = 400;
-/**
- * Calls to the provider at once. With five seconds to each call, ten that hang still leave two a second; more
- * would only make a slow provider slower.
- */
-const PROVIDER_CALLS_MAX = 10;
-
 export interface OrderWorkerParts {
   connection: NativeConnection;
   namespace: string;
   /** Of the orders; the payments' is beside it. */
   taskQueue?: string;
+  providerCallsAtOnce?: number;
   workflowBundle: WorkflowBundleOption;
   /** And those of the reconciliation, where it has a schedule. */
   activities: Activities;
@@ -162,6 +158,7 @@ export async function createOrderWorker({
   parkedWork,
   metrics,
   taskQueue = TASK_QUEUE,
+  providerCallsAtOnce = PROVIDER_CALLS_AT_ONCE,
   ...parts
 }: OrderWorkerParts): Promise<{ worker: Workers; engine: OrderEngine; client: Client }> {
   const { workflowBundle, ...shared } = {
@@ -182,7 +179,7 @@ export async function createOrderWorker({
   const payments = await Worker.create({
     ...shared,
     taskQueue: paymentsQueueOf(taskQueue),
-    maxConcurrentActivityTaskExecutions: PROVIDER_CALLS_MAX,
+    maxConcurrentActivityTaskExecutions: providerCallsAtOnce,
   });
   const client = new Client({ connection: parts.connection, namespace: parts.namespace });
   // An eager start runs on the worker that asked for it, current version or not, and pins the order there. A

@@ -28,10 +28,12 @@ import type { EngineGate } from './starter.ts';
 // so that all are payable first, and Temporal gets what the processor has left.
 
 /**
- * A page within this time is ten times what a small Temporal starts, so in waiting for the end of the burst
+ * So many orders within this time are ten times what a small Temporal starts, so in waiting for the end of the burst
  * it loses little, and storing gains the processor time.
  */
 const BURST_MS = 1_000;
+/** Orders within `BURST_MS`. */
+export const BURST_ORDERS = 500;
 
 type Burst = ReturnType<typeof createBurst>;
 
@@ -47,7 +49,7 @@ export function createBurst() {
       const nowMs = Date.now();
       if (nowMs - windowStartedMs >= BURST_MS) [windowStartedMs, readInWindow] = [nowMs, 0];
       readInWindow += entryCount;
-      if (readInWindow >= PAGE_SIZE) untilMs = nowMs + BURST_MS;
+      if (readInWindow >= BURST_ORDERS) untilMs = nowMs + BURST_MS;
     },
 
     isOn: (): boolean => Date.now() < untilMs,
@@ -347,11 +349,6 @@ async function parkPaid(
 // Reads the outbox of one sale shard page by page: new entries, and those that were read before and are not
 // acknowledged. Several pages may be under way at once.
 
-/**
- * Entries per page, which is also one store batch. Twice as many gain nothing more in MySQL, and would only
- * wait in this process instead of in Redis (docs/decisions.md).
- */
-export const PAGE_SIZE = 500;
 /** How long one read waits for new entries, and so how long a shutdown may wait for the read. */
 const BLOCK_MS = 1_000;
 /** Entries that were left are read again after this pause, on top of the back-offs of Temporal and MySQL. */
@@ -365,7 +362,7 @@ export interface OutboxPage {
   finish: (isLeft: boolean) => void;
 }
 
-function createOutboxPages(outbox: Pick<Outbox, 'readPending' | 'readNew'>) {
+function createOutboxPages(outbox: Pick<Outbox, 'readPending' | 'readNew'>, pageSize: number) {
   /** Of the pages under way. They are pending in Redis as well, and must not be handled twice at once. */
   const underWay = new Set<string>();
   /**
@@ -377,15 +374,15 @@ function createOutboxPages(outbox: Pick<Outbox, 'readPending' | 'readNew'>) {
   let cursor: string | undefined;
 
   async function readRepeated(after: string): Promise<OutboxEntry[]> {
-    const entries = await outbox.readPending(PAGE_SIZE, after);
+    const entries = await outbox.readPending(pageSize, after);
     // A full page is followed by the next one.
-    cursor = entries.length === PAGE_SIZE ? entries.at(-1)?.entryId : undefined;
+    cursor = entries.length === pageSize ? entries.at(-1)?.entryId : undefined;
     return entries.filter(({ entryId }) => !underWay.has(entryId));
   }
 
   async function readNew(): Promise<OutboxEntry[]> {
     try {
-      return await outbox.readNew(PAGE_SIZE, Math.max(1, Math.min(BLOCK_MS, roundDueMs - Date.now())));
+      return await outbox.readNew(pageSize, Math.max(1, Math.min(BLOCK_MS, roundDueMs - Date.now())));
     } catch (error) {
       // Where the answer was lost on its way, its entries are pending under our name.
       roundDueMs = 0;
@@ -420,21 +417,22 @@ const DEAD_AFTER_MS = 30_000;
 const MAINTENANCE_EVERY_MS = 10_000;
 /** A consumer that has been idle for so long belongs to a relay that has ended, and is removed. */
 const CONSUMER_IDLE_MS = 10 * 60_000;
-/** One page is read, one is stored and one is acknowledged; more would only wait here instead of in Redis. */
-const PAGES_UNDER_WAY_MAX = 3;
 /** In a burst a page that is not full waits so long for more, so that its transaction is worth its commit. */
 const FILL_PAUSE_MS = 20;
 
 export interface FollowerDeps extends Stores, Omit<StartDeps, 'outbox' | 'reservations' | 'orders'> {
   outbox: Outbox;
-
+  /** Entries of a page, which is also one store batch. */
+  outboxPage: number;
   burst: Burst;
   watch?: LoopWatch;
 }
 
 export function createOutboxFollower(deps: FollowerDeps) {
-  const { outbox, gate, burst, watch, log } = deps;
-  const pages = createOutboxPages(outbox);
+  const { outbox, outboxPage: pageSize, storing, gate, burst, watch, log } = deps;
+  const pages = createOutboxPages(outbox, pageSize);
+  // One page is read while others are stored; more would only wait here instead of in Redis.
+  const pagesMax = storing.concurrency + 1;
   const underWay = new Set<Promise<void>>();
   /** At most as many starts as the engine budget has slots. */
   const starting = new Set<Promise<void>>();
@@ -445,7 +443,7 @@ export function createOutboxFollower(deps: FollowerDeps) {
   /** Takes over the entries of dead consumers, and removes consumers that are gone. */
   async function maintain(): Promise<void> {
     if (Date.now() - maintainedAtMs < MAINTENANCE_EVERY_MS) return;
-    const claimed = await outbox.claimAbandoned(PAGE_SIZE, DEAD_AFTER_MS);
+    const claimed = await outbox.claimAbandoned(pageSize, DEAD_AFTER_MS);
     if (claimed > 0) {
       log.warn({ claimed }, 'claimed the outbox entries of a relay that is gone');
       pages.restart();
@@ -502,7 +500,7 @@ export function createOutboxFollower(deps: FollowerDeps) {
     /** Reads a page and has it handled. @returns the pause before the next pass, in ms */
     async pass(): Promise<number> {
       await maintain();
-      while (underWay.size >= PAGES_UNDER_WAY_MAX) await Promise.race(underWay);
+      while (underWay.size >= pagesMax) await Promise.race(underWay);
       const pauseMs = pausedUntilMs - Date.now();
       if (pauseMs > 0) return pauseMs;
       const page = await pages.read();
@@ -511,7 +509,7 @@ export function createOutboxFollower(deps: FollowerDeps) {
       const handled = watch ? watch.during('outbox page', work) : work();
       const handling = handled.finally(() => underWay.delete(handling));
       underWay.add(handling);
-      return burst.isOn() && page.entries.length < PAGE_SIZE ? FILL_PAUSE_MS : 0;
+      return burst.isOn() && page.entries.length < pageSize ? FILL_PAUSE_MS : 0;
     },
 
     /** Has what was read and not acknowledged read again, as after Redis was away: it may be another one. */

@@ -18,11 +18,13 @@ import { createEngineGate, createStarter, startDueRefunds } from './starter.ts';
 
 /** How soon a new sale is noticed. */
 const SURVEY_EVERY_MS = 1_000;
-/** Store transactions at once. One prepares while another commits; more wait for the same rows of stock. */
-const STORING_MAX = 2;
 
 export interface RelayDeps extends Stores {
   watch?: LoopWatch;
+  /** Entries of a page of an outbox. */
+  outboxPage: number;
+  /** Store transactions at once, over all sales. */
+  storesAtOnce: number;
   engine: Omit<OrderEngine, 'queryStatus' | 'isRunning' | 'listRunning'>;
 }
 
@@ -32,7 +34,7 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
   const consumer = `${hostname()}-${process.pid}-${ulid()}`;
   const gate = createEngineGate(deps.budget, log);
   const burst = createBurst();
-  const storing = pLimit(STORING_MAX);
+  const storing = pLimit(deps.storesAtOnce);
   const followers = new Map<string, Follower>();
 
   async function follow(saleShard: SaleShard, until: AbortSignal): Promise<void> {

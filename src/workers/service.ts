@@ -221,9 +221,14 @@ async function runAll(
   void warnAtStart(patients, log, signal);
   const deferred = createDeferredEngine();
   const signer = createOrderSigner(config.ORDER_SIGNING_SECRETS);
+  const bounds = {
+    outboxPage: config.OUTBOX_PAGE,
+    storesAtOnce: config.STORES_AT_ONCE,
+    providerCallsAtOnce: config.PROVIDER_CALLS_AT_ONCE,
+  };
   const loops = [
-    runRelay({ ...stores, engine: deferred.engine, watch, log }, signal),
-    runEnder({ ...stores, provider, watch, log }, signal),
+    runRelay({ ...stores, engine: deferred.engine, ...bounds, watch, log }, signal),
+    runEnder({ ...stores, provider, ...bounds, watch, log }, signal),
     runRedisWatch({ ...stores, watch, log }, signal),
     runLoop('sale keeper', createSaleKeeper({ ...stores, log }), { log, signal, watch }),
     runLoop('events', createDispatcher({ ...stores, log }, metrics), { log, signal, watch }),
@@ -270,6 +275,7 @@ async function runAll(
       },
       budget: stores.budget,
       parkedWork: stores.parkedWork,
+      providerCallsAtOnce: bounds.providerCallsAtOnce,
       metrics,
       version,
     });

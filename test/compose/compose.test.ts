@@ -3,8 +3,11 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { loadApiConfig, loadPrepareConfig, loadWorkerConfig } from '../../src/config.ts';
+import type { z } from 'zod';
+import { sandboxSchema } from '../../sandbox/config.ts';
+import { loadApiConfig, loadPrepareConfig, loadWorkerConfig, settings } from '../../src/config.ts';
 import { repoDir } from '../../stack/install/repo-dir.ts';
+import { settingNames } from '../docs/settings-table.ts';
 import { compileComposeSchema, loadCompose, parseCompose, readComposeText } from './compose-file.ts';
 import { isLetThrough, builtSources, sourcesUnder, stages, tsconfigs } from './images.ts';
 
@@ -155,16 +158,40 @@ describe('the environment', () => {
     expect(provider['SANDBOX_WEBHOOK_URL']).toBe('http://api:3000/v1/webhooks/payments');
   });
 
-  test('names no variable that the services do not know', () => {
-    const { environment } = serviceOf('api');
-    const apiVariables = Object.keys(environment);
-    const known = ['sandbox', 'stripe'].flatMap((PAYMENT_PROVIDER) =>
-      Object.keys(loadApiConfig({ ...withEveryVariable(environment), PAYMENT_PROVIDER })),
-    );
-    const temporalVariables = ['TEMPORAL_ADDRESS', 'TEMPORAL_NAMESPACE'];
-    expect(apiVariables.filter((name) => !known.includes(name) && !temporalVariables.includes(name))).toEqual(
-      [],
-    );
+  const reads: [service: string, schema: z.ZodType][] = [
+    ['migrate', settings.prepare],
+    ['provider', sandboxSchema],
+    ['api', settings.api],
+    ['worker', settings.worker],
+  ];
+  const readsTemporal = ['TEMPORAL_ADDRESS', 'TEMPORAL_NAMESPACE'];
+
+  test.each(reads)('of %s has every setting that its process reads', (name, schema) => {
+    const given = Object.keys(serviceOf(name).environment);
+
+    expect(settingNames(schema).filter((setting) => !given.includes(setting))).toEqual([]);
+  });
+
+  test.each(reads)('of %s names no variable that its process does not read', (name, schema) => {
+    const known = [...settingNames(schema), ...(name === 'api' || name === 'worker' ? readsTemporal : [])];
+    const given = Object.keys(serviceOf(name).environment);
+
+    expect(given.filter((variable) => !known.includes(variable))).toEqual([]);
+  });
+
+  test('passes the bounds of a process on to it', () => {
+    const bounds = {
+      MYSQL_CONNECTIONS: '40',
+      OUTBOX_PAGE: '250',
+      STORES_AT_ONCE: '4',
+      PURCHASES_AT_ONCE: '32',
+    };
+
+    const worker = loadWorkerConfig(serviceOf('worker', bounds).environment);
+    const api = loadApiConfig(serviceOf('api', bounds).environment);
+
+    expect(worker).toMatchObject({ MYSQL_CONNECTIONS: 40, OUTBOX_PAGE: 250, STORES_AT_ONCE: 4 });
+    expect(api).toMatchObject({ MYSQL_CONNECTIONS: 40, PURCHASES_AT_ONCE: 32 });
   });
 
   test('in production is complete with what the file says must be set', () => {
@@ -228,16 +255,3 @@ describe('the images', () => {
     expect(builtSources.product.filter((file) => file.startsWith('sandbox/'))).toEqual([]);
   });
 });
-
-/** Variables that are left empty count as not set, so each gets a value that fits. */
-function withEveryVariable(environment: Record<string, string>): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(environment).map(([name, value]) => [name, value || fitting(name)]),
-  );
-}
-
-function fitting(name: string): string {
-  if (/_(?:URL|ORIGINS|ENDPOINT)$/.test(name)) return 'http://host.example';
-  if (name.endsWith('_SAMPLER')) return 'always_on';
-  return name.endsWith('_METHODS') ? 'card' : '1';
-}

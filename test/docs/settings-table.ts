@@ -61,10 +61,18 @@ export function renderSettings(): string {
 }
 
 function addRows(rows: Map<string, Row>, processName: string, schema: z.ZodType): void {
-  const variants = processSettings.parse(z.toJSONSchema(schema));
-  for (const name of new Set(variants.flatMap((variant) => Object.keys(variant.properties))))
-    addRow(rows, processName, name, variants);
+  const variants = variantsOf(schema);
+  for (const name of namesIn(variants)) addRow(rows, processName, name, variants);
 }
+
+/** The names of all settings that a process reads, with whichever provider. */
+export const settingNames = (schema: z.ZodType): string[] => namesIn(variantsOf(schema));
+
+const variantsOf = (schema: z.ZodType): Fields[] => processSettings.parse(z.toJSONSchema(schema));
+
+const namesIn = (variants: readonly Fields[]): string[] => [
+  ...new Set(variants.flatMap(({ properties }) => Object.keys(properties))),
+];
 
 /** A setting that several processes read is one row; a description of its own in one of them is added. */
 function addRow(rows: Map<string, Row>, processName: string, name: string, variants: Fields[]): void {

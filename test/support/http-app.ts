@@ -14,6 +14,7 @@ import { createTokenSigner, USUAL_RULES } from '../../src/api/http/auth.ts';
 import { createHttpServer, type HttpBounds } from '../../src/api/http/http-server.ts';
 import { createEngineNotifier, type OrderEngine } from '../../src/engine/order-engine.ts';
 import { createEventTicker } from '../../src/events/feed.ts';
+import { PURCHASES_AT_ONCE } from '../../src/limits.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import type { PaymentProvider } from '../../src/providers/provider.ts';
 import { createRemoteAdapter } from '../../src/providers/remote.ts';
@@ -96,6 +97,7 @@ export async function openHttpApp(options: HttpAppOptions): Promise<HttpApp> {
     eventTicker,
     metrics: createMetrics(),
     showsMetrics: true,
+    purchasesAtOnce: PURCHASES_AT_ONCE,
     statusBoard: createStatusBoard(statusReaders(async () => stores, stores)),
     tokens: { ...USUAL_RULES, secret: JWT_SECRET, keys: undefined },
     tickets: {

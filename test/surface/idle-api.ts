@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { createApp } from '../../src/api/app.ts';
 import { ticketKeys } from '../../src/api/calls/ticket.ts';
 import { createTokenSigner, USUAL_RULES } from '../../src/api/http/auth.ts';
+import { PURCHASES_AT_ONCE } from '../../src/limits.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import { createStatusBoard, statusReaders } from '../../src/status/board.ts';
 import type { Stores } from '../../src/stores/open.ts';
@@ -123,6 +124,7 @@ export async function openIdleApi(): Promise<IdleApi> {
     eventTicker: buildParts(held),
     metrics: createMetrics(),
     showsMetrics: true,
+    purchasesAtOnce: PURCHASES_AT_ONCE,
     statusBoard: createStatusBoard(statusReaders(async () => stores, stores)),
     tokens: { ...RULES, keys: undefined },
     tickets: {

@@ -2,6 +2,7 @@
 
 import pLimit from 'p-limit';
 import { beforeAll, expect, test } from 'vitest';
+import { OUTBOX_PAGE } from '../../src/limits.ts';
 import { rebuildSale, type RebuildCause } from '../../src/reconcile/rebuild-sale.ts';
 import { saleKeys } from '../../src/redis/keys.ts';
 import { createBurst } from '../../src/workers/outbox-follower.ts';
@@ -44,6 +45,7 @@ async function openRelay(world: RelayWorld, meanwhile: () => Promise<unknown>) {
     engine: world.engine,
     gate: createEngineGate(stores.budget, silent),
     burst: createBurst(),
+    outboxPage: OUTBOX_PAGE,
     storing: pLimit(2),
     stopping: new AbortController().signal,
     log: silent,

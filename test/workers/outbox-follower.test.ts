@@ -3,10 +3,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import pLimit from 'p-limit';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
+import { OUTBOX_PAGE } from '../../src/limits.ts';
 import { orderKeys } from '../../src/redis/keys.ts';
 import { createOutbox } from '../../src/redis/outbox.ts';
 import { createBurst } from '../../src/workers/outbox-follower.ts';
-import { createOutboxFollower, type FollowerDeps, PAGE_SIZE } from '../../src/workers/outbox-follower.ts';
+import { BURST_ORDERS, createOutboxFollower, type FollowerDeps } from '../../src/workers/outbox-follower.ts';
 import { createEngineGate } from '../../src/workers/starter.ts';
 import { buildSale } from '../support/factories.ts';
 import { silent } from '../support/stores.ts';
@@ -41,6 +42,7 @@ async function openFollower(world: RelayWorld, parts: Partial<FollowerDeps> = {}
     engine,
     gate,
     burst: createBurst(),
+    outboxPage: OUTBOX_PAGE,
     storing: pLimit(2),
     stopping: new AbortController().signal,
     log: silent,
@@ -378,7 +380,7 @@ test('orders whose start gets no answer are stored ahead, and those after them d
 test('in a burst all orders are stored ahead and none is started', async () => {
   const world = await openRelayWorld(namespace);
   const burst = createBurst();
-  burst.note(PAGE_SIZE);
+  burst.note(BURST_ORDERS);
   const { pass, started } = await openFollower(world, { burst });
   const orders = await world.accept(3);
 
@@ -395,7 +397,7 @@ test('in a burst all orders are stored ahead and none is started', async () => {
 test('while MySQL is away in a burst, the engine takes what it has room for', async () => {
   const world = await openRelayWorld(namespace);
   const burst = createBurst();
-  burst.note(PAGE_SIZE);
+  burst.note(BURST_ORDERS);
   const { orders } = world.stores;
   const storeOrders = () => Promise.reject(Object.assign(new Error('away'), { code: 'ECONNREFUSED' }));
   const { pass, started } = await openFollower(world, { burst, orders: { ...orders, storeOrders } });

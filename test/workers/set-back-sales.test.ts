@@ -4,6 +4,7 @@ import pLimit from 'p-limit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createActivities } from '../../src/activities/index.ts';
 import { changeSale } from '../../src/api/calls/sales.ts';
+import { OUTBOX_PAGE } from '../../src/limits.ts';
 import { createCaughtUpOrders } from '../../src/orders/caught-up-orders.ts';
 import type { Order } from '../../src/orders/content.ts';
 import { rebuildSale } from '../../src/reconcile/rebuild-sale.ts';
@@ -250,6 +251,7 @@ test('a relay that comes before the keeper stores what was sold of a raise and o
     engine: { start: async ({ orderNo }, state) => void started.push(`${orderNo} ${state?.status}`) },
     gate: createEngineGate(createEngineBudget(stores.redis, SLOTS, silent), silent, 0),
     burst: createBurst(),
+    outboxPage: OUTBOX_PAGE,
     storing: pLimit(2),
     stopping: new AbortController().signal,
     log: silent,

@@ -4,8 +4,7 @@ import { expect, onTestFinished, test, vi } from 'vitest';
 import type { Order } from '../../src/orders/content.ts';
 import type { OrderState } from '../../src/orders/order.ts';
 import type { StoreConfig } from '../../src/stores/open.ts';
-import { createBurst } from '../../src/workers/outbox-follower.ts';
-import { PAGE_SIZE } from '../../src/workers/outbox-follower.ts';
+import { BURST_ORDERS, createBurst } from '../../src/workers/outbox-follower.ts';
 import { createEngineGate, createStarter, type StarterDeps } from '../../src/workers/starter.ts';
 import { countStoredAhead } from '../support/count-stored-ahead.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
@@ -122,7 +121,7 @@ test('in a burst orders wait to be started, and those with money or a wish to ca
   await receive(paid);
   await stores.orders.requestCancel(unwanted);
   await stores.pool.query('UPDATE orders SET engine_due_at = NOW(3) - INTERVAL 1 SECOND');
-  burst.note(PAGE_SIZE);
+  burst.note(BURST_ORDERS);
 
   await pass();
 

@@ -8,13 +8,9 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
-import {
-  MAX_BODIES_BYTES,
-  MAX_PURCHASES_AT_WORK,
-  MAX_PURCHASES_WAITING,
-  MAX_WEBHOOK_BYTES,
-} from '../../../src/api/app.ts';
+import { MAX_BODIES_BYTES, MAX_PURCHASES_WAITING, MAX_WEBHOOK_BYTES } from '../../../src/api/app.ts';
 import type { HttpBounds } from '../../../src/api/http/http-server.ts';
+import { PURCHASES_AT_ONCE } from '../../../src/limits.ts';
 import { buildSale } from '../../support/factories.ts';
 import { buildDemo, type HttpApp } from '../../support/http-app.ts';
 import { acceptedOf, refusalOf, send, type Shopper } from '../../support/shopper.ts';
@@ -239,7 +235,7 @@ test('a client that asks and does not read the answers is closed, and one that i
 test('orders that dribble in take no room from those that are there', async () => {
   const { app, sale } = await openBounded({});
   const slow = await Promise.all(
-    Array.from({ length: MAX_PURCHASES_AT_WORK + MAX_PURCHASES_WAITING + 1 }, async () => {
+    Array.from({ length: PURCHASES_AT_ONCE + MAX_PURCHASES_WAITING + 1 }, async () => {
       const connection = await openRaw(app.url);
       const [head, body] = orderParts({ sale });
       connection.write(`${head}${body.slice(0, 5)}`);

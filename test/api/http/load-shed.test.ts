@@ -1,9 +1,10 @@
 /** Load shedding: how many calls of a kind are worked on at once, and what happens to the next. */
 
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
-import { MAX_OTHERS_IN_FLIGHT, MAX_PURCHASES_AT_WORK, MAX_PURCHASES_WAITING } from '../../../src/api/app.ts';
+import { MAX_OTHERS_IN_FLIGHT, MAX_PURCHASES_WAITING } from '../../../src/api/app.ts';
 import { signToken } from '../../../src/api/http/auth.ts';
 import { createLane } from '../../../src/api/http/http-server.ts';
+import { PURCHASES_AT_ONCE } from '../../../src/limits.ts';
 import { buildSale } from '../../support/factories.ts';
 import type { HttpApp } from '../../support/http-app.ts';
 import {
@@ -78,14 +79,14 @@ const cart = () => ({ saleId, items: [{ sku: 'lamp', quantity: 1 }] });
 async function fill({ app, shopper, waiting }: SlowApp): Promise<Promise<Reply>[]> {
   vi.useFakeTimers({ toFake: ['performance'] });
   onTestFinished(() => void vi.useRealTimers());
-  const count = MAX_PURCHASES_AT_WORK + MAX_PURCHASES_WAITING;
+  const count = PURCHASES_AT_ONCE + MAX_PURCHASES_WAITING;
   const replies = Array.from({ length: count }, () => shopper.placeOrder(cart()));
   // What is no JSON gets no place: it is refused for its type until there is no room for any call.
   await waitFor('the lane to be full', async () => {
     const probe = await send(`${app.url}/v1/orders?probe`, 'POST', { headers: plain, body: '?' });
     return refusalOf(probe) === '503 overloaded';
   });
-  expect(waiting()).toBe(MAX_PURCHASES_AT_WORK);
+  expect(waiting()).toBe(PURCHASES_AT_ONCE);
   return replies;
 }
 
@@ -125,7 +126,7 @@ test('while as many purchases are in the API as may be, the next is refused befo
   expect(Number(refused.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
   slow.letGo();
   const { accepted, overloaded } = countOf(await Promise.all(replies));
-  expect(accepted).toBeGreaterThanOrEqual(MAX_PURCHASES_AT_WORK);
+  expect(accepted).toBeGreaterThanOrEqual(PURCHASES_AT_ONCE);
   expect((await slow.shopper.placeOrder(cart())).status).toBe(202);
   // The two, and the probe that found the lane full.
   expect(await shedBy(slow)).toEqual({ ...NONE_SHED, purchases: overloaded + 3 });
@@ -143,9 +144,9 @@ test('while the store hangs no call waits long for a place, and nothing is done 
   slow.letGo();
   await Promise.all(counting);
   const counts = countOf(await Promise.all(replies));
-  expect(counts).toEqual({ accepted: MAX_PURCHASES_AT_WORK, overloaded: MAX_PURCHASES_WAITING });
+  expect(counts).toEqual({ accepted: PURCHASES_AT_ONCE, overloaded: MAX_PURCHASES_WAITING });
   expect((await shedBy(slow))['purchases']).toBe(MAX_PURCHASES_WAITING + 1);
-  expect((await api.stores.saleStock.read(saleId))?.skus[0]).toMatchObject({ held: MAX_PURCHASES_AT_WORK });
+  expect((await api.stores.saleStock.read(saleId))?.skus[0]).toMatchObject({ held: PURCHASES_AT_ONCE });
 });
 
 test('a rush of purchases keeps no shopper from looking, paying or cancelling, and no notice from arriving', async () => {
@@ -163,7 +164,7 @@ test('a rush of purchases keeps no shopper from looking, paying or cancelling, a
   await pressPay(sessionOf(await slow.shopper.pay(toPay)).url);
   await waitFor('the notice', async () => (await slow.shopper.readOrder(toPay)).payment === 'received');
 
-  expect(slow.waiting()).toBe(MAX_PURCHASES_AT_WORK);
+  expect(slow.waiting()).toBe(PURCHASES_AT_ONCE);
   slow.letGo();
   await Promise.all(replies);
 });
@@ -171,7 +172,7 @@ test('a rush of purchases keeps no shopper from looking, paying or cancelling, a
 test('shoppers who go away keep their place until their order is done, and no longer', async () => {
   const slow = await openSlow('reserve');
   const connections = await Promise.all(
-    Array.from({ length: MAX_PURCHASES_AT_WORK }, () => openRaw(slow.app.url)),
+    Array.from({ length: PURCHASES_AT_ONCE }, () => openRaw(slow.app.url)),
   );
   const body = JSON.stringify(cart());
   connections.forEach((connection, i) =>
@@ -180,7 +181,7 @@ test('shoppers who go away keep their place until their order is done, and no lo
         `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
     ),
   );
-  await waitFor('the places to be taken', () => slow.waiting() === MAX_PURCHASES_AT_WORK);
+  await waitFor('the places to be taken', () => slow.waiting() === PURCHASES_AT_ONCE);
   for (const connection of connections) connection.close();
   await Promise.all(connections.map((connection) => connection.untilClosed()));
 
@@ -190,7 +191,7 @@ test('shoppers who go away keep their place until their order is done, and no lo
   await waitFor('their orders to be done', () => slow.waiting() === 0);
   expect((await slow.shopper.placeOrder(cart())).status).toBe(202);
   expect((await api.stores.saleStock.read(saleId))?.skus[0]).toMatchObject({
-    held: MAX_PURCHASES_AT_WORK + 1,
+    held: PURCHASES_AT_ONCE + 1,
   });
 });
 

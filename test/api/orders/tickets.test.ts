@@ -4,9 +4,9 @@ import { createSecretKey, generateKeyPairSync } from 'node:crypto';
 import { SignJWT } from 'jose';
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
-import { MAX_PURCHASES_AT_WORK } from '../../../src/api/app.ts';
 import { ticketKeys } from '../../../src/api/calls/ticket.ts';
 import { signToken, createKeySet } from '../../../src/api/http/auth.ts';
+import { PURCHASES_AT_ONCE } from '../../../src/limits.ts';
 import { saleKeys } from '../../../src/redis/keys.ts';
 import { buildSale } from '../../support/factories.ts';
 import { createIssuerKey, openIssuer } from '../../support/jwks-server.ts';
@@ -286,7 +286,7 @@ test('tickets by unknown keys leave the places to other purchases while the key 
 
   // As many as there are places for purchases, and each ends though the reading goes on.
   const answers = await Promise.all(
-    Array.from({ length: MAX_PURCHASES_AT_WORK }, () => forger.placeOrder(order(ticket))),
+    Array.from({ length: PURCHASES_AT_ONCE }, () => forger.placeOrder(order(ticket))),
   );
   expect(new Set(answers.map(refusalOf))).toEqual(new Set(['503 outcome_unknown']));
   const good = { sub: shopper.userId, sale: saleId, aud: TICKET_AUDIENCE, jti: 'good', exp };

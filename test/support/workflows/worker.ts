@@ -13,6 +13,7 @@ import { createReconcileActivities } from '../../../src/activities/reconcile.ts'
 import type { OrderEngine } from '../../../src/engine/order-engine.ts';
 import { ensureSchedule } from '../../../src/engine/reconcile-schedule.ts';
 import { createDispatcher } from '../../../src/events/feed.ts';
+import { OUTBOX_PAGE, STORES_AT_ONCE } from '../../../src/limits.ts';
 import { createWorkerMetrics } from '../../../src/metrics.ts';
 import type { PaymentProvider } from '../../../src/providers/provider.ts';
 import { RECONCILE_STEPS } from '../../../src/reconcile/steps.ts';
@@ -104,7 +105,10 @@ export async function startWorker(options: WorkerOptions): Promise<TestWorker> {
 /** The relay alone. @returns what stops it, and waits until it has */
 export function startRelay(stores: Stores, engine: OrderEngine, log: Logger = silent): () => Promise<void> {
   const stop = new AbortController();
-  const relay = runRelay({ ...stores, engine, log }, stop.signal);
+  const relay = runRelay(
+    { ...stores, engine, outboxPage: OUTBOX_PAGE, storesAtOnce: STORES_AT_ONCE, log },
+    stop.signal,
+  );
   return async () => {
     stop.abort();
     await relay;
