@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { z } from 'zod';
 import { inTransaction, modify, type Pool, type PoolConnection, selectRows } from '../mysql/connection.ts';
-import { fromNow } from '../mysql/leases.ts';
+import { ANEW, fromNow } from '../mysql/leases.ts';
 import type { Order } from '../orders/content.ts';
 import { parseOrderNo, type OrderState } from '../orders/order.ts';
 import { lockOrder, type StoredOrder, transition } from '../orders/rows.sql.ts';
@@ -267,7 +267,7 @@ export async function applyEarlyPayments(
 
 /** Has the relay signal the order's workflow after a grace, in which the API normally does so itself. */
 export async function makeSignalDue(connection: PoolConnection, orderNo: string): Promise<void> {
-  await modify(connection, 'UPDATE orders SET engine_due_at = ? WHERE order_no = ?', [
+  await modify(connection, `UPDATE orders SET engine_due_at = ?, ${ANEW} WHERE order_no = ?`, [
     fromNow(SIGNAL_GRACE_MS),
     orderNo,
   ]);

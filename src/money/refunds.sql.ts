@@ -10,7 +10,7 @@ import {
   type Executor,
   selectList,
 } from '../mysql/connection.ts';
-import { takeLease } from '../mysql/leases.ts';
+import { ANEW, COUNT_FAILURE, KEEP_PLACE, takeLease } from '../mysql/leases.ts';
 import type { Order } from '../orders/content.ts';
 import type { OrderUnits } from '../orders/order.ts';
 import type { StoredOrder } from '../orders/rows.sql.ts';
@@ -459,7 +459,7 @@ function sumDisputes(currency: string, reversals: readonly Reversal[]): number {
 
 /** How long a claim lasts. A relay completes it within seconds; after this time another relay may take it. */
 const CLAIM_MS = 30_000;
-const LEASED = { table: 'payments', key: 'payment_id', until: 'engine_due_at' };
+const LEASED = { table: 'payments', key: 'payment_id', until: 'engine_due_at', since: 'engine_since' };
 
 const openRow = z.object({
   paymentId: z.int(),
@@ -497,7 +497,7 @@ export interface DueRefund extends z.infer<typeof dueRow> {
 const idRow = dueRow.pick({ paymentId: true });
 
 /** Ends only the caller's own claims. A payment that became due again has another time, and stays due. */
-async function endClaims(pool: Pool, claimed: readonly DueRefund[], dueAt: 'NULL' | 'NOW(3)'): Promise<void> {
+async function endClaims(pool: Pool, claimed: readonly DueRefund[], end: string): Promise<void> {
   if (claimed.length === 0) return;
   const ids = claimed.map(({ paymentId }) => paymentId);
   const claims = claimed.map(({ paymentId, claimedUntilMs }) => [paymentId, new Date(claimedUntilMs)]);
@@ -505,7 +505,7 @@ async function endClaims(pool: Pool, claimed: readonly DueRefund[], dueAt: 'NULL
     // The ids are given once more because only they lead through the index.
     modify(
       connection,
-      `UPDATE payments SET engine_due_at = ${dueAt}
+      `UPDATE payments SET ${end}
          WHERE payment_id IN (?) AND (payment_id, engine_due_at) IN (?)`,
       [ids, claims],
     ),
@@ -534,15 +534,25 @@ export function takeDue(pool: Pool, limit: number): Promise<DueRefund[]> {
 
 /** Ends the claims of payments whose workflow was started or signalled. */
 export function completeDue(pool: Pool, claimed: readonly DueRefund[]): Promise<void> {
-  return endClaims(pool, claimed, 'NULL');
+  return endClaims(pool, claimed, `engine_due_at = NULL, ${ANEW}`);
 }
 
 /**
- * Ends the claims of payments whose workflow could not be started or signalled; they are due again at
- * once.
+ * Ends the claims of payments whose workflow was not started or signalled. They are due again at once, each
+ * at its place; from its third failure in a row on a payment goes behind the others.
+ * @param failed those of them whose start or signal failed; the others were not tried
  */
-export function releaseDue(pool: Pool, claimed: readonly DueRefund[]): Promise<void> {
-  return endClaims(pool, claimed, 'NOW(3)');
+export async function releaseDue(
+  pool: Pool,
+  claimed: readonly DueRefund[],
+  failed: readonly DueRefund[] = [],
+): Promise<void> {
+  await endClaims(
+    pool,
+    claimed.filter((refund) => !failed.includes(refund)),
+    KEEP_PLACE,
+  );
+  await endClaims(pool, failed, COUNT_FAILURE);
 }
 
 /** Up to `limit` payments that are to go back, after this one, by their ids. */

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { z } from 'zod';
 import { modify, selectRows, type Executor, type PoolConnection, selectList } from '../mysql/connection.ts';
+import { ANEW } from '../mysql/leases.ts';
 import { jsonText } from '../orders/content.ts';
 import type { OrderUnits } from '../orders/order.ts';
 import { lockOrder, type StoredOrder } from '../orders/rows.sql.ts';
@@ -103,7 +104,7 @@ export async function makeRefundDue(
   await modify(
     connection,
     `UPDATE payments SET status = 'refund_due', refund_reason = ?, refund_target = amount,
-       engine_due_at = NOW(3) WHERE payment_id = ?`,
+       engine_due_at = NOW(3), ${ANEW} WHERE payment_id = ?`,
     [reason, paymentId],
   );
 }
@@ -117,7 +118,7 @@ export async function makePartDue(
   await modify(
     connection,
     `UPDATE payments SET status = 'refund_due', refund_reason = 'operator_request',
-       refund_target = ?, engine_due_at = NOW(3) WHERE payment_id = ?`,
+       refund_target = ?, engine_due_at = NOW(3), ${ANEW} WHERE payment_id = ?`,
     [target, paymentId],
   );
 }
@@ -133,7 +134,9 @@ export async function setRefundTarget(
 
 /** Has the relay start or signal the payment's refund workflow. */
 export async function makeRefundSignalDue(connection: PoolConnection, paymentId: number): Promise<void> {
-  await modify(connection, 'UPDATE payments SET engine_due_at = NOW(3) WHERE payment_id = ?', [paymentId]);
+  await modify(connection, `UPDATE payments SET engine_due_at = NOW(3), ${ANEW} WHERE payment_id = ?`, [
+    paymentId,
+  ]);
 }
 
 /** As `makeRefundSignalDue`, unless the workflow is due or claimed already. */

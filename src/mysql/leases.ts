@@ -11,11 +11,15 @@ import { modify, selectRows, type PoolConnection } from './connection.ts';
 /** A value of a statement that MySQL computes. */
 export type Moment = ReturnType<typeof raw>;
 
-/** Where the rows of due work have their key, and until when they are leased. */
+/**
+ * Where the rows of due work have their key, and when they are due: while they are leased, the lease's end.
+ * since: where a row keeps since when it was due, so that what ends the lease can give its place back.
+ */
 interface LeasedTable {
   table: string;
   key: string;
   until: string;
+  since?: string;
 }
 
 const clockRow = z.object({ at: z.date() });
@@ -33,14 +37,34 @@ export const now: Moment = raw('NOW(3)');
  */
 export async function takeLease(
   connection: PoolConnection,
-  { table, key, until }: LeasedTable,
+  { table, key, until, since }: LeasedTable,
   ids: readonly (string | number)[],
   forMs: number,
 ): Promise<Date> {
   const at = await readMoment(connection, fromNow(forMs));
-  await modify(connection, `UPDATE ${table} SET ${until} = ? WHERE ${key} IN (?)`, [at, ids]);
+  // Of a lease that ran out the first time stays.
+  const kept = since === undefined ? '' : `${since} = COALESCE(${since}, ${until}), `;
+  await modify(connection, `UPDATE ${table} SET ${kept}${until} = ? WHERE ${key} IN (?)`, [at, ids]);
   return at;
 }
+
+// Work that Temporal is to learn of, in `orders` and `payments`, whose columns for it are alike.
+
+/**
+ * So often in a row a start or signal may fail before others go first. Most failures are Temporal's and not
+ * the work's own, and end with the next try. One that always fails delays the others by as many pauses of the
+ * gate, and then by one each time that its turn comes.
+ */
+const FAILURES_MAX = 3;
+/** Ends the lease of work that was not tried: it has its place again. */
+export const KEEP_PLACE = 'engine_due_at = COALESCE(engine_since, NOW(3)), engine_since = NULL';
+// Each assignment sees those before it.
+/** Ends the lease of work that failed: it keeps its place, until so many failures in a row put it last. */
+export const COUNT_FAILURE = `engine_failures = LEAST(engine_failures + 1, ${FAILURES_MAX}),
+  engine_due_at = IF(engine_failures = ${FAILURES_MAX}, NOW(3), COALESCE(engine_since, NOW(3))),
+  engine_since = NULL`;
+/** For work that is due by something new: what was before does not count. */
+export const ANEW = 'engine_since = NULL, engine_failures = 0';
 
 /** MySQL's clock (Unix ms). */
 export async function readClockMs(connection: PoolConnection): Promise<number> {

@@ -125,10 +125,13 @@ CREATE TABLE IF NOT EXISTS orders (
   -- workflow_started_at: null while the order is only stored ahead. start_tried_at: when a workflow of the order was
   -- last tried to be started with the state of that time; the answer may have been lost, so a workflow may run that
   -- MySQL does not know of. engine_due_at: when the relay is to start the order's workflow, or signal it about a
-  -- payment or a cancel; null: neither.
+  -- payment or a cancel; null: neither. While that is claimed it is the claim's end, and engine_since is since when it
+  -- was due. engine_failures: of starts and signals in a row, up to as many as put the order behind the others.
   workflow_started_at DATETIME(3) NULL,
   start_tried_at DATETIME(3) NULL,
   engine_due_at DATETIME(3) NULL,
+  engine_since DATETIME(3) NULL,
+  engine_failures TINYINT UNSIGNED NOT NULL DEFAULT 0,
   -- end_begun_at: when the order began to be ended without a workflow. end_due_at: until when that is claimed, while
   -- the sessions of an open order are to be voided, or Redis is to have the end of a cancelled one; null: nothing is
   -- left.
@@ -240,11 +243,13 @@ CREATE TABLE IF NOT EXISTS payments (
   -- among all others.
   applied_at DATETIME(3) NULL,
   -- refund_target: what is to go back in all, by all requests. engine_due_at: when the relay is to start or signal
-  -- the payment's refund workflow; null: neither.
+  -- the payment's refund workflow; null: neither. engine_since, engine_failures: as of an order.
   refund_reason VARCHAR(32) NULL,
   refund_target BIGINT UNSIGNED NOT NULL DEFAULT 0,
   refund_refusals INT UNSIGNED NOT NULL DEFAULT 0,
   engine_due_at DATETIME(3) NULL,
+  engine_since DATETIME(3) NULL,
+  engine_failures TINYINT UNSIGNED NOT NULL DEFAULT 0,
   received_at DATETIME(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3),
   updated_at DATETIME(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3) ON UPDATE CURRENT_TIMESTAMP(3),
   UNIQUE KEY payments_once (provider, provider_payment_id),
@@ -479,4 +484,4 @@ CREATE TABLE IF NOT EXISTS deployment (
   CONSTRAINT deployment_once CHECK (only_row = 1)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
-INSERT IGNORE INTO deployment (only_row, deployment_id, format) VALUES (1, LOWER(HEX(RANDOM_BYTES(12))), 4);
+INSERT IGNORE INTO deployment (only_row, deployment_id, format) VALUES (1, LOWER(HEX(RANDOM_BYTES(12))), 5);

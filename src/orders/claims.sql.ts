@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../mysql/connection.ts';
-import { now, takeLease } from '../mysql/leases.ts';
+import { ANEW, COUNT_FAILURE, KEEP_PLACE, takeLease } from '../mysql/leases.ts';
 import { park } from '../parked/parked.sql.ts';
 import { CLOSING_REASONS, FINAL_STATUSES, isTooLateToBegin } from './order.ts';
 import { selectOrders, type StoredOrder } from './rows.sql.ts';
@@ -88,13 +88,13 @@ export async function complete(pool: Pool, orders: readonly StoredOrder[]): Prom
     await modify(
       connection,
       `UPDATE orders SET engine_due_at = NULL,
-             workflow_started_at = IF(${HAS_NO_WORKFLOW}, NULL, COALESCE(workflow_started_at, NOW(3)))
+             workflow_started_at = IF(${HAS_NO_WORKFLOW}, NULL, COALESCE(workflow_started_at, NOW(3))), ${ANEW}
            WHERE order_no IN (?) AND (order_no, version) IN (?)`,
       [orderNos, unchanged],
     );
     await modify(
       connection,
-      `UPDATE orders SET engine_due_at = NOW(3)
+      `UPDATE orders SET engine_due_at = NOW(3), ${ANEW}
            WHERE order_no IN (?) AND (order_no, version) NOT IN (?) AND ${HAS_NO_WORKFLOW}`,
       [orderNos, unchanged],
     );
@@ -102,17 +102,27 @@ export async function complete(pool: Pool, orders: readonly StoredOrder[]): Prom
 }
 
 /**
- * Ends the claims of orders whose workflow could not be started or signalled; they are due again at once.
+ * Ends the claims of orders whose workflow was not started or signalled. They are due again at once, each at
+ * its place among those of its rank; from its third failure in a row on an order goes behind them.
+ * @param failed those of them whose start or signal failed; the others were not tried
  */
-export async function release(pool: Pool, orders: readonly StoredOrder[]): Promise<void> {
-  if (orders.length === 0) return;
-  await inTransaction(pool, (connection) =>
-    modify(
-      connection,
-      'UPDATE orders SET engine_due_at = ? WHERE order_no IN (?) AND engine_due_at IS NOT NULL',
-      [now, orders.map(orderNoOf)],
-    ),
-  );
+export async function release(
+  pool: Pool,
+  orders: readonly StoredOrder[],
+  failed: readonly StoredOrder[] = [],
+): Promise<void> {
+  const untried = orders.filter((stored) => !failed.includes(stored));
+  const ends = [
+    [untried.map(orderNoOf), KEEP_PLACE],
+    [failed.map(orderNoOf), COUNT_FAILURE],
+  ] as const;
+  for (const [orderNos, end] of ends)
+    if (orderNos.length > 0)
+      await inTransaction(pool, (connection) =>
+        modify(connection, `UPDATE orders SET ${end} WHERE order_no IN (?) AND engine_due_at IS NOT NULL`, [
+          orderNos,
+        ]),
+      );
 }
 
 /** Up to `limit` open orders after this one, by their deadlines. */
@@ -157,7 +167,11 @@ export function requeue(pool: Pool, orderNos: readonly string[]): Promise<string
         );
         const lost = rows.map((row) => row.order_no);
         if (lost.length > 0)
-          await modify(connection, 'UPDATE orders SET engine_due_at = NOW(3) WHERE order_no IN (?)', [lost]);
+          await modify(
+            connection,
+            `UPDATE orders SET engine_due_at = NOW(3), ${ANEW} WHERE order_no IN (?)`,
+            [lost],
+          );
         return lost;
       });
 }
@@ -207,7 +221,7 @@ export async function unparkEnded(pool: Pool, limit: number): Promise<void> {
   );
 }
 
-const LEASED = { table: 'orders', key: 'order_no', until: 'engine_due_at' };
+const LEASED = { table: 'orders', key: 'order_no', until: 'engine_due_at', since: 'engine_since' };
 const orderNoOf = ({ order }: StoredOrder): string => order.orderNo;
 
 const NOT_CLOSING = 'closing_reason IS NULL';
@@ -263,7 +277,7 @@ async function selectStarts(
   );
   const late = first.filter((order) => !order.hasBegun && isTooLateToBegin(order, nowMs));
   if (late.length > 0)
-    await modify(connection, 'UPDATE orders SET engine_due_at = NULL WHERE order_no IN (?)', [
+    await modify(connection, `UPDATE orders SET engine_due_at = NULL, ${ANEW} WHERE order_no IN (?)`, [
       late.map(({ orderNo }) => orderNo),
     ]);
   return (await selectDue(connection, START, limit)).filter((stored) => !isLate(stored));

@@ -534,7 +534,7 @@ async function insertOrderRows(
     connection,
     `INSERT INTO orders (order_no, sale_id, user_id, idempotency_key, status, payment, version, closing_reason,
        epoch, batch_id, total, currency, reserved_at, payment_window_ms, deadline, workflow_started_at,
-       engine_due_at, start_tried_at, reference, charges, carried)
+       engine_due_at, engine_since, start_tried_at, reference, charges, carried)
      VALUES ? ON DUPLICATE KEY UPDATE order_no = order_no`,
     [
       orders.map((order) => {
@@ -558,6 +558,8 @@ async function insertOrderRows(
           new Date(orderDeadlineMs(order)),
           startedAt,
           dueAt,
+          // Since when the caller's own are due, whose time is that of the claim.
+          triedAt,
           triedAt,
           kept.reference || null,
           kept.charges?.length ? JSON.stringify(kept.charges) : null,

@@ -17,6 +17,7 @@ import {
   type Pool,
   type PoolConnection,
 } from '../mysql/connection.ts';
+import { ANEW } from '../mysql/leases.ts';
 import { isFinal } from '../orders/order.ts';
 import { lockOrder } from '../orders/rows.sql.ts';
 import { retryParkedDelivery } from '../push/replays.sql.ts';
@@ -205,7 +206,7 @@ async function makeOrderDue(connection: PoolConnection, orderNo: string): Promis
   await modify(
     connection,
     // One that is being ended without a workflow is tried at once as well.
-    `UPDATE orders SET engine_due_at = ?, end_due_at = IF(end_due_at IS NULL, NULL, NOW(3))
+    `UPDATE orders SET engine_due_at = ?, ${ANEW}, end_due_at = IF(end_due_at IS NULL, NULL, NOW(3))
      WHERE order_no = ?`,
     [HEAD_OF_THE_LINE, orderNo],
   );
@@ -214,7 +215,7 @@ async function makeOrderDue(connection: PoolConnection, orderNo: string): Promis
 
 /** Its refund workflow finds what is left to do, be it the refund itself or what it gives back. */
 async function makeRefundsDue(connection: PoolConnection, providerPaymentId: string): Promise<RetryOutcome> {
-  await modify(connection, 'UPDATE payments SET engine_due_at = ? WHERE provider_payment_id = ?', [
+  await modify(connection, `UPDATE payments SET engine_due_at = ?, ${ANEW} WHERE provider_payment_id = ?`, [
     HEAD_OF_THE_LINE,
     providerPaymentId,
   ]);

@@ -28,7 +28,7 @@ import type { EngineGate } from './starter.ts';
 // so that all are payable first, and Temporal gets what the processor has left.
 
 /**
- * So many orders within this time are ten times what a small Temporal starts, so in waiting for the end of the burst
+ * So many orders within this time are ten times what a small Temporal starts. In waiting for the burst's end
  * it loses little, and storing gains the processor time.
  */
 const BURST_MS = 1_000;
@@ -268,8 +268,8 @@ interface StartDeps extends StoreAheadDeps {
 
 /**
  * Starts orders that are stored and claimed, and ends the claims. An order whose start failed is due again at
- * once. One that is final in MySQL is not started: its entry came again. Nor is one that it is too late to
- * begin: due again, it is left to be ended without a workflow.
+ * once, at its place. One that is final in MySQL is not started: its entry came again. Nor is one that it is
+ * too late to begin: due again, it is left to be ended without a workflow.
  * @param admitted orders that have a slot of the engine budget, with their states as MySQL has them
  * @param nowMs by Redis' clock (Unix ms)
  */
@@ -284,7 +284,8 @@ async function startStored(deps: StartDeps, admitted: readonly Accepted[], nowMs
     orderNoOf,
   );
   await deps.orderClaims.complete(started);
-  await deps.orderClaims.release([...open, ...late].filter((entry) => !started.includes(entry)));
+  const failed = open.filter((entry) => !started.includes(entry));
+  await deps.orderClaims.release([...failed, ...late], failed);
 }
 
 /** It has money, or is to be cancelled. */

@@ -166,18 +166,32 @@ export function createStarter({ orderClaims, saleStock, engine, gate, burst, ...
   /** Orders waited to be started when there was room for starts last. */
   let hasBacklog = true;
 
-  async function startOrSignalAll(claimed: readonly StoredOrder[]): Promise<StoredOrder[]> {
-    const admitted = await gate.admit(claimed, orderNoOf);
-    const succeeded = await gate.run(admitted, orderNoOf, (stored) =>
-      takeStep(follow, stepOf(stored), stored.order, () => startOrSignal(engine, stored), { kind: 'client' }),
-    );
-    // No workflow may run that would give back the slot.
-    await gate.release(
-      succeeded.filter(({ state }) => isFinal(state.status)),
-      orderNoOf,
-    );
-    await orderClaims.complete(succeeded);
-    return succeeded;
+  /** @returns how many were started or signalled; the claims of all are ended */
+  async function startOrSignalAll(claimed: readonly StoredOrder[]): Promise<number> {
+    let succeeded: StoredOrder[] = [];
+    let failed: StoredOrder[] = [];
+    try {
+      const admitted = await gate.admit(claimed, orderNoOf);
+      const done = await gate.run(admitted, orderNoOf, (stored) =>
+        takeStep(follow, stepOf(stored), stored.order, () => startOrSignal(engine, stored), {
+          kind: 'client',
+        }),
+      );
+      failed = admitted.filter((stored) => !done.includes(stored));
+      // No workflow may run that would give back the slot.
+      await gate.release(
+        done.filter(({ state }) => isFinal(state.status)),
+        orderNoOf,
+      );
+      await orderClaims.complete(done);
+      succeeded = done;
+    } finally {
+      await orderClaims.release(
+        claimed.filter((stored) => !succeeded.includes(stored)),
+        failed,
+      );
+    }
+    return succeeded.length;
   }
 
   return async function pass(): Promise<number> {
@@ -194,13 +208,7 @@ export function createStarter({ orderClaims, saleStock, engine, gate, burst, ...
     if (startRoom > 0) hasBacklog = claimed.length === limit || claimed.some(isStart);
     const isYielding = hasBacklog && startRoom === 0 && !isBurst;
     if (claimed.length === 0) return isYielding ? YIELD_PAUSE_MS : IDLE_PAUSE_MS;
-    let succeeded: StoredOrder[] = [];
-    try {
-      succeeded = await startOrSignalAll(claimed);
-    } finally {
-      await orderClaims.release(claimed.filter((stored) => !succeeded.includes(stored)));
-    }
-    return succeeded.length < claimed.length ? FULL_PAUSE_MS : 0;
+    return (await startOrSignalAll(claimed)) < claimed.length ? FULL_PAUSE_MS : 0;
   };
 }
 
@@ -246,30 +254,31 @@ export interface RefundStarterDeps extends Stores {
 }
 
 /** One pass of the loop. @returns the pause before the next, in ms */
-export async function startDueRefunds(deps: RefundStarterDeps): Promise<number> {
-  const { refundClaims, readStartRoom } = deps;
+export async function startDueRefunds({
+  refundClaims,
+  engine,
+  gate,
+  readStartRoom,
+}: RefundStarterDeps): Promise<number> {
   const room = await readStartRoom();
   if (room === 0) return REFUNDS_FULL_PAUSE_MS;
   const claimed = await refundClaims.take(Math.min(room, REFUNDS_MAX));
   if (claimed.length === 0) return REFUNDS_IDLE_PAUSE_MS;
   let succeeded: DueRefund[] = [];
+  let failed: DueRefund[] = [];
   try {
-    succeeded = await startRefunds(deps, claimed);
+    const admitted = await gate.admit(claimed, slotOf);
+    const done = await gate.run(admitted, slotOf, (refund) => engine.startRefund(refund));
+    failed = admitted.filter((refund) => !done.includes(refund));
+    await refundClaims.complete(done);
+    succeeded = done;
   } finally {
-    const left = claimed.filter((refund) => !succeeded.includes(refund));
-    if (left.length > 0) await refundClaims.release(left);
+    await refundClaims.release(
+      claimed.filter((refund) => !succeeded.includes(refund)),
+      failed,
+    );
   }
   return REFUNDS_FULL_PAUSE_MS;
-}
-
-async function startRefunds(
-  { refundClaims, engine, gate }: RefundStarterDeps,
-  claimed: readonly DueRefund[],
-): Promise<DueRefund[]> {
-  const admitted = await gate.admit(claimed, slotOf);
-  const succeeded = await gate.run(admitted, slotOf, (refund) => engine.startRefund(refund));
-  await refundClaims.complete(succeeded);
-  return succeeded;
 }
 
 /** The name of the refund's slot in the engine budget. The workflow releases it when it begins. */

@@ -85,6 +85,20 @@ test('a completed claim is due no more; a released one is due at once', async ()
   expect(await claim(2)).toEqual([second]);
 });
 
+test('what was not tried, and what failed once or twice, keeps its place; a third failure in a row loses it', async () => {
+  const payments = await lateMoney(3);
+  const [poison, ...others] = await idsOf(payments);
+  for (const [i, payment] of payments.entries()) await ageDue(payment, 40 - i);
+
+  for (let tries = 0; tries < 3; tries += 1) {
+    const claimed = await stores.refundClaims.take(2);
+    expect(claimed[0]?.paymentId).toBe(poison);
+    await stores.refundClaims.release(claimed, claimed.slice(0, 1));
+  }
+
+  expect(await claim(3)).toEqual([...others, poison]);
+});
+
 test('the claim of a relay that died runs out', async () => {
   const payments = await lateMoney(1);
   await claim(1);

@@ -124,6 +124,57 @@ test('released claims can be claimed again at once', async () => {
   expect(new Set(await claim(3))).toEqual(new Set(orders.map(({ orderNo }) => orderNo)));
 });
 
+test('what was not tried, and what failed once or twice, keeps its place; a third failure in a row loses it', async () => {
+  const orders = await storeAhead(4);
+  const [poison, ...others] = orders.map(({ orderNo }) => orderNo);
+  for (const [i, order] of orders.entries()) await ageDue(order, 40 - i);
+  const { take, release, complete } = stores.orderClaims;
+  const tryFirst = async (): Promise<string | undefined> => {
+    const claimed = await take(3);
+    await release(claimed, claimed.slice(0, 1));
+    return claimed[0]?.order.orderNo;
+  };
+
+  expect([await tryFirst(), await tryFirst(), await tryFirst()]).toEqual([poison, poison, poison]);
+  expect(await claim(4)).toEqual([...others, poison]);
+
+  // From then on each failure is one in a row, until one try succeeds.
+  for (const [i, order] of orders.entries()) await ageDue(order, 40 - i);
+  expect(await tryFirst()).toBe(poison);
+  const again = await take(4);
+  expect(again.map(({ order }) => order.orderNo)).toEqual([...others, poison]);
+  await complete(again);
+  await stores.orderClaims.requeue(orders.map(({ orderNo }) => orderNo));
+  for (const [i, order] of orders.entries()) await ageDue(order, 40 - i);
+  expect([await tryFirst(), await tryFirst()]).toEqual([poison, poison]);
+});
+
+test('an order whose relay died has its first place again once its claim was taken and released', async () => {
+  const [first, second] = await storeAhead(2);
+  await ageDue(first, 60);
+  await ageDue(second, 30);
+  await claim(1);
+  // Its claim runs out, by then behind the other.
+  await ageDue(first, 0);
+  const claimed = await stores.orderClaims.take(2);
+  expect(claimed.map(({ order }) => order.orderNo)).toEqual([second?.orderNo, first?.orderNo]);
+
+  await stores.orderClaims.release(claimed);
+
+  expect(await claim(2)).toEqual([first?.orderNo, second?.orderNo]);
+});
+
+test('money begins a new place, whatever failed before', async () => {
+  const [order] = await storeAhead(1);
+  for (let tries = 0; tries < 3; tries += 1) {
+    const claimed = await stores.orderClaims.take(1);
+    await stores.orderClaims.release(claimed, claimed);
+  }
+  if (order) await pay(stores, order);
+  const sql = 'SELECT engine_failures AS failures, engine_since AS since FROM orders WHERE order_no = ?';
+  expect(await selectOne(stores.pool, sql, [order?.orderNo])).toEqual({ failures: 0, since: null });
+});
+
 test('a claim released late does not make an order due that has ended meanwhile', async () => {
   const [order] = await storeAhead(1);
   const claimed = await stores.orderClaims.take(1);

@@ -164,6 +164,35 @@ test('when neither Temporal nor MySQL takes them, entries stay and are tried aga
   expect((await world.storedOrders()).size).toBe(3);
 });
 
+test('entries that were left are handled before new ones', async () => {
+  const world = await openRelayWorld(namespace, { ENGINE_BUDGET: 1 });
+  const { orders } = world.stores;
+  let isAway = true;
+  const stored: string[] = [];
+  const storeOrders: typeof orders.storeOrders = async (...args) => {
+    if (isAway) throw AWAY;
+    stored.push(...args[0].map(({ orderNo }) => orderNo));
+    return orders.storeOrders(...args);
+  };
+  const { pass, follower } = await openFollower(world, {
+    engine: { start: () => Promise.reject(AWAY) },
+    orders: { ...orders, storeOrders },
+  });
+  const left = await world.accept(2);
+  // The first pass looks for leftovers, the second reads and leaves these.
+  await pass();
+  await pass();
+  const later = await world.accept(2);
+  isAway = false;
+  // A look at new entries ends when those that were left are due again.
+  follower.restart();
+
+  for (let passes = 0; passes < 2; passes += 1) await pass();
+
+  expect(new Set(stored.slice(0, 2))).toEqual(new Set(left.map(({ orderNo }) => orderNo)));
+  expect(new Set(stored.slice(2))).toEqual(new Set(later.map(({ orderNo }) => orderNo)));
+});
+
 test('entries that a dead relay had read are taken over', async () => {
   const world = await openRelayWorld(namespace);
   const dead = await world.outbox('dead');

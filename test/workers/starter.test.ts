@@ -218,6 +218,36 @@ test('a claim that Temporal does not take is released at once for the next try',
   expect(await stores.budget.room()).toBe(49);
 });
 
+test('an order that always fails is tried thrice at its place and then behind the others, which all go on', async () => {
+  const failing = new Set<string>();
+  const { stores, calls, passWith, storeAhead } = await openStarter({ ENGINE_BUDGET: 1 }, failing);
+  onTestFinished(() => void vi.useRealTimers());
+  vi.useFakeTimers({ toFake: ['Date'] });
+  const [poison, ...others] = [await storeAhead(), await storeAhead(), await storeAhead()];
+  const tries: string[] = [];
+  const engine = {
+    start: async ({ orderNo }: Order) => {
+      tries.push(orderNo);
+      if (orderNo === poison) throw new Error('3 INVALID_ARGUMENT');
+    },
+    signalPaymentReceived: () => Promise.reject(new Error('no order has money')),
+    signalCancelRequested: () => Promise.reject(new Error('no order is to be cancelled')),
+    signalEnded: () => Promise.reject(new Error('no order has ended')),
+  };
+  const pass = passWith({ engine });
+
+  for (let passes = 0; passes < 7; passes += 1) {
+    await pass();
+    // The workflow has acted, and the pause after a failure is over.
+    await stores.budget.release(others);
+    vi.setSystemTime(Date.now() + 10_000);
+  }
+
+  expect(tries).toEqual([poison, poison, poison, ...others, poison, poison]);
+  expect(calls).toEqual([]);
+  expect(await countStoredAhead(stores.pool)).toEqual(new Map([[expect.anything(), 1]]));
+});
+
 test('two starters at once never start the same order', async () => {
   const { stores, calls, pass, storeAhead } = await openStarter();
   const orderNos = [];

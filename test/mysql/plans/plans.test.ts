@@ -199,7 +199,7 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
         const claimed = await orderClaims.take(50, 50);
         expect(claimed).toHaveLength(50);
         await orderClaims.complete(claimed.slice(0, 25));
-        await orderClaims.release(claimed.slice(25));
+        await orderClaims.release(claimed.slice(25), claimed.slice(40));
         await stores.pool.query(
           `UPDATE orders SET engine_due_at = engine_due_at + INTERVAL 1 DAY
            WHERE engine_due_at IS NOT NULL AND ${rank}`,
@@ -275,7 +275,7 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
       const claimed = await refundClaims.take(10);
       expect(claimed).toHaveLength(10);
       await refundClaims.complete(claimed.slice(0, 5));
-      await refundClaims.release(claimed.slice(5));
+      await refundClaims.release(claimed.slice(5), claimed.slice(8));
     },
   ],
   'refundClaims.listOpen, requeue': [
