@@ -14,6 +14,8 @@ interface Play {
   /** Starts the order and waits until the shopper may pay. */
   untilPayable: () => Promise<void>;
   cancelWorkflow: () => Promise<void>;
+  /** Terminates the workflow, as an operator may; for the reconciliation it is lost. */
+  loseWorkflow: () => Promise<void>;
 }
 
 interface Branch {
@@ -25,6 +27,8 @@ interface Branch {
 }
 
 const SHORT_WINDOW_MS = 300;
+/** What is left to an order whose workflow begins again. */
+const WINDOW_MS = 10 * 60_000;
 /** More than the quick tries, fewer than those before the order is parked. */
 const SOME_FAILURES = 5;
 const PARKING_FAILURES = 15;
@@ -38,6 +42,14 @@ const start = ({ order, engine }: Play): Promise<unknown> => engine.start(order)
 const cancelByShopper = async ({ order, engine, untilPayable }: Play): Promise<void> => {
   await untilPayable();
   await engine.signalCancelRequested(order);
+};
+
+/** As the relay begins an open order again, once the reconciliation has found that its workflow is lost. */
+const beginAgain = async (play: Play, leftMs: number): Promise<void> => {
+  const { order, book, engine, untilPayable, loseWorkflow } = play;
+  await untilPayable();
+  await loseWorkflow();
+  await engine.start(order, book.state(), Date.now() + leftMs);
 };
 
 /** Starts the order once the test has prepared it. */
@@ -81,6 +93,28 @@ export const branches: Record<string, Branch> = {
       },
       ({ order, book, engine }) => engine.start(order, book.state()),
     ),
+  },
+  'begun-again-and-paid': {
+    settlesStock: true,
+    play: async (play) => {
+      await beginAgain(play, WINDOW_MS);
+      play.book.receivePayment();
+      await play.engine.signalPaymentReceived(play.order);
+    },
+  },
+  'begun-again-and-timed-out': {
+    settlesStock: true,
+    play: (play) => beginAgain(play, SHORT_WINDOW_MS),
+  },
+  'begun-again-with-money': {
+    settlesStock: true,
+    play: async ({ order, book, engine, untilPayable, loseWorkflow }) => {
+      await untilPayable();
+      await loseWorkflow();
+      book.receivePayment();
+      // As the relay signals it that finds the order due with its payment.
+      await engine.signalPaymentReceived(order, Date.now() + WINDOW_MS, book.state());
+    },
   },
   'paid-before-stored': { play: arranged(({ book }) => book.receivePayment()) },
   'paid-by-signal-with-start': {

@@ -104,7 +104,11 @@ async function record(client: Client, books: Map<string, OrderBook>, name: strin
     async cancelWorkflow() {
       await handle.cancel();
     },
+    async loseWorkflow() {
+      await handle.terminate('lost');
+    },
   });
+  // Of an order that began again the last run, which has its own start and its own end.
   await handle.result();
   return formatHistory(await handle.fetchHistory());
 }
@@ -119,6 +123,7 @@ async function recordRefund(client: Client, books: Map<number, RefundBook>, name
   const engine = createOrderEngine(client);
   const workflowId = refundWorkflowId(refund);
   const handle = client.workflow.getHandle(workflowId);
+  let firstRunId: string | undefined;
   await play({
     book,
     start: () => engine.startRefund(refund),
@@ -134,12 +139,22 @@ async function recordRefund(client: Client, books: Map<number, RefundBook>, name
         return events?.some(({ timerStartedEventAttributes }) => timerStartedEventAttributes);
       });
     },
+    async untilContinued() {
+      const { runId } = await handle.describe();
+      await waitFor('the run to continue as new', async () => {
+        await engine.startRefund(refund);
+        return (await handle.describe()).runId !== runId;
+      });
+      firstRunId = runId;
+    },
     async cancelWorkflow() {
       await handle.cancel();
     },
   });
   await handle.result();
-  return formatHistory(await handle.fetchHistory());
+  const isFirst = name === 'refund-continues-as-new';
+  const recorded = isFirst ? client.workflow.getHandle(workflowId, firstRunId) : handle;
+  return formatHistory(await recorded.fetchHistory());
 }
 
 /** @param steps of the worker, for one run at a time */

@@ -10,6 +10,8 @@ export interface RefundPlay {
   /** Starts it as if an earlier run had continued as new. */
   goOn: (pending: NonNullable<RefundRun['pending']>) => Promise<unknown>;
   untilPending: () => Promise<void>;
+  /** Brings news until a run has continued as new. */
+  untilContinued: () => Promise<void>;
   cancelWorkflow: () => Promise<void>;
 }
 
@@ -22,6 +24,13 @@ const isPending = async ({ book, start, untilPending }: RefundPlay): Promise<voi
   book.is('due-slow');
   await start();
   await untilPending();
+};
+
+const continued = async (play: RefundPlay): Promise<void> => {
+  await isPending(play);
+  await play.untilContinued();
+  play.book.is('refunded');
+  await play.start();
 };
 
 export const refundBranches: Record<string, (play: RefundPlay) => Promise<unknown>> = {
@@ -53,6 +62,9 @@ export const refundBranches: Record<string, (play: RefundPlay) => Promise<unknow
     await untilPending();
     book.is('refunded');
   },
+  // The run that continues as new, and the one that goes on.
+  'refund-continues-as-new': continued,
+  'refund-continued': continued,
   'refund-give-back-fails': ({ book, start }) => {
     book.fail('giveBack', SOME_FAILURES);
     return start();

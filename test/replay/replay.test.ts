@@ -49,13 +49,28 @@ test.each(names)(
   'the history "%s" is whole, and holds nothing about the machine that recorded it',
   (name) => {
     const decoded = readDecoded(name);
-    expect(decoded).toContain('EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED');
+    expect(decoded).toMatch(/EVENT_TYPE_WORKFLOW_EXECUTION_(?:COMPLETED|CONTINUED_AS_NEW)/);
     // Absolute paths would come with stack traces, host names with identities.
     expect(decoded).not.toMatch(/node_modules|file:|stackTrace|\/(?:home|root|tmp|work|Users)\//);
     const identities = [...decoded.matchAll(/"identity":"([^"]*)"/g)].map(([, identity]) => identity);
     expect(
       identities.filter((identity) => identity !== 'recorder' && identity !== 'history-service'),
     ).toEqual([]);
+  },
+);
+
+test('a run that continued as new has handed on what the run after it began with', () => {
+  const [first, next] = [readDecoded('refund-continues-as-new'), readDecoded('refund-continued')];
+  const end = first.slice(first.indexOf('EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW'));
+  expect(end).toContain('"pending":{"sinceMs":');
+  expect(next).toContain('"continuedExecutionRunId":');
+  expect(next).toContain('"pending":{"sinceMs":');
+});
+
+test.each(['begun-again-and-paid', 'begun-again-and-timed-out', 'begun-again-with-money'])(
+  'the history "%s" is of a run that was given what was left of its window',
+  (name) => {
+    expect(readDecoded(name)).toContain('"endsAtMs":');
   },
 );
 
