@@ -41,13 +41,16 @@ function createLane(endpointId: number, deps: LaneDeps) {
   let wanted: 'feed' | 'due' | undefined;
 
   async function look(): Promise<void> {
-    while (wanted && !stopping.aborted) {
-      const hasFed = wanted === 'feed';
-      wanted = undefined;
-      if (hasFed && (await storing(() => feedEndpoint(deps, endpointId)))) wanted = 'feed';
-      const claim = await storing(() => deliveries.take(endpointId));
-      if (claim) await start(claim);
-    }
+    // Each turn is watched by itself: while events go on and on, so does a look.
+    while (wanted && !stopping.aborted) await (watch ? watch.during('push look', turn) : turn());
+  }
+
+  async function turn(): Promise<void> {
+    const hasFed = wanted === 'feed';
+    wanted = undefined;
+    if (hasFed && (await storing(() => feedEndpoint(deps, endpointId)))) wanted = 'feed';
+    const claim = await storing(() => deliveries.take(endpointId));
+    if (claim) await start(claim);
   }
 
   async function start({ deliveries: claimed, ...target }: Claim): Promise<void> {
@@ -75,7 +78,7 @@ function createLane(endpointId: number, deps: LaneDeps) {
   /** Once more where it is looking already. */
   function lookFor(what: 'feed' | 'due'): void {
     if (wanted !== 'feed') wanted = what;
-    looking ??= (watch ? watch.during('push look', look) : look())
+    looking ??= look()
       .catch((error: unknown) => log.warn({ err: error, endpointId }, 'a look at an endpoint failed'))
       .finally(() => {
         looking = undefined;
@@ -105,7 +108,7 @@ const STORING_MAX = 4;
 
 export interface PusherDeps extends Stores {
   sender: SenderOptions;
-  /** Sees a look at an endpoint that never ends. */
+  /** Sees a turn of a look at an endpoint that never ends. */
   watch?: { during<T>(name: string, work: () => Promise<T>): Promise<T> } | undefined;
 
   /** The pause after each failed try, in ms; for tests. */

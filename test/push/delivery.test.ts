@@ -7,6 +7,7 @@ import { createDeliverer, createSecret, type Answer, RETRY_PAUSES_MS } from '../
 import { MAX_PUSHES_IN_FLIGHT } from '../../src/push/deliveries.sql.ts';
 import { DOWN_AFTER_FAILURES } from '../../src/push/deliveries.sql.ts';
 import { createEventSource } from '../../src/push/pusher.ts';
+import { createLoopWatch } from '../../src/workers/loop.ts';
 import { verify, type Received } from '../support/receiver.ts';
 import { select, selectOne } from '../support/rows.ts';
 import { silent } from '../support/stores.ts';
@@ -488,4 +489,46 @@ test('a worker that dies after sending is followed by one that sends again', asy
   world.startWorker();
   await waitFor('the second attempt', () => receiver.received.length >= 2);
   expect(new Set(receiver.ids()).size).toBe(1);
+});
+
+test('a look at an endpoint that goes on with ever more events is no hang: each turn is watched by itself', async () => {
+  const { receiver } = await world.addEndpoint('office');
+  await world.makeOrders(1);
+  await world.publish();
+  const { deliveries } = world.stores;
+  let [turns, takes] = [0, 0];
+  const { stop } = world.startWorker({
+    deliveries: {
+      ...deliveries,
+      take: (endpointId) => {
+        takes += 1;
+        return deliveries.take(endpointId);
+      },
+    },
+    watch: {
+      during: (_name, turn) => {
+        turns += 1;
+        return turn();
+      },
+    },
+  });
+  await waitFor('the delivery', () => receiver.received.length === 1);
+  await stop();
+  // One that adds a delivery is followed by one that looks for more.
+  expect(takes).toBeGreaterThan(1);
+  expect(turns).toBe(takes);
+});
+
+test('a look at an endpoint that never ends is seen as a hang', async () => {
+  await world.addEndpoint('office');
+  await world.makeOrders(1);
+  await world.publish();
+  const watch = createLoopWatch(undefined, 50);
+  let release = (): void => {};
+  const gate = new Promise<undefined>((resolve) => (release = () => resolve(undefined)));
+  const { deliveries } = world.stores;
+  world.startWorker({ deliveries: { ...deliveries, take: () => gate }, watch });
+  await waitFor('the hang', () => watch.hanging().includes('push look'));
+  release();
+  await waitFor('its end', () => watch.hanging().length === 0);
 });

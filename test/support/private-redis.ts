@@ -1,4 +1,4 @@
-/** A Redis that belongs to one test, which may stop it half-way. */
+/** A Redis that belongs to one test, which may stop or freeze it half-way. */
 
 import { locateServers } from '../../stack/install/server-packages.ts';
 import { redisPackage, startRedis } from '../../stack/servers/redis.ts';
@@ -6,6 +6,9 @@ import { openTestProcesses } from './test-processes.ts';
 
 export interface PrivateRedis {
   url: string;
+  /** It neither answers nor refuses, until it is thawed. */
+  freeze(): void;
+  thaw(): void;
   /** Idempotent. */
   stop(): Promise<void>;
 }
@@ -15,7 +18,12 @@ export async function startPrivateRedis(): Promise<PrivateRedis> {
   if (!found) throw new Error('Redis was asked for');
   const { processes, close } = await openTestProcesses((crash) => console.error(crash.message));
   try {
-    return { url: await startRedis({ processes, found, fresh: true, durable: false }), stop: close };
+    return {
+      url: await startRedis({ processes, found, fresh: true, durable: false }),
+      freeze: () => processes.freeze('redis'),
+      thaw: () => processes.thaw('redis'),
+      stop: close,
+    };
   } catch (error) {
     await close();
     throw error;

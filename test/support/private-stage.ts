@@ -2,12 +2,13 @@
 
 import { inject } from 'vitest';
 import type { Servers } from '../../stack/servers/servers.ts';
-import { startPrivateRedis } from './private-redis.ts';
+import { startPrivateRedis, type PrivateRedis } from './private-redis.ts';
 import { openTestStores, type TestStores } from './stores.ts';
 import { createNamespace } from './workflows/temporal.ts';
 
 export interface PrivateStage {
   stores: TestStores;
+  redis: PrivateRedis;
   namespace: string;
   /** As processes are told of them. */
   servers: Servers;
@@ -34,5 +35,5 @@ export async function openPrivateStage(
     temporalAddress: inject('temporalAddress'),
     temporalUiUrl: undefined,
   };
-  return { stores, namespace, servers };
+  return { stores, redis, namespace, servers };
 }

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { changeSale } from '../../src/api/calls/sales.ts';
 import { endHold } from '../../src/orders/both-stores.ts';
 import { saleKeys } from '../../src/redis/keys.ts';
+import { createLoopWatch } from '../../src/workers/loop.ts';
 import { runRedisWatch, type RedisWatchDeps } from '../../src/workers/redis-watch.ts';
 import { createSaleKeeper } from '../../src/workers/sale-keeper.ts';
 import { acceptOrder } from '../support/accept-order.ts';
@@ -182,4 +183,22 @@ test('a sale whose stock is lost is made again before a change of it, and what i
     name: 'Other',
     skus: [{ available: 10 }, { total: 5, available: 1, held: 4 }],
   });
+});
+
+test('a rebuild that never ends is seen as a hang', async () => {
+  const saleId = await openSale();
+  const watch = createLoopWatch(undefined, 50);
+  let release = (): void => {};
+  const gate = new Promise<void>((resolve) => (release = resolve));
+  const { saleRebuild } = stores;
+  const suspend: typeof saleRebuild.suspend = async (...args) => {
+    await gate;
+    return saleRebuild.suspend(...args);
+  };
+  startWatch({ saleRebuild: { ...saleRebuild, suspend }, watch });
+  await stores.redis.del(saleKey(saleId));
+  await waitFor('the hang', () => watch.hanging().includes('rebuild'));
+  release();
+  await rebuilt(saleId, 2);
+  await waitFor('its end', () => watch.hanging().length === 0);
 });

@@ -6,6 +6,7 @@ import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { OUTBOX_PAGE } from '../../src/limits.ts';
 import { orderKeys } from '../../src/redis/keys.ts';
 import { createOutbox } from '../../src/redis/outbox.ts';
+import { createLoopWatch } from '../../src/workers/loop.ts';
 import { createBurst } from '../../src/workers/outbox-follower.ts';
 import { BURST_ORDERS, createOutboxFollower, type FollowerDeps } from '../../src/workers/outbox-follower.ts';
 import { createEngineGate } from '../../src/workers/starter.ts';
@@ -512,4 +513,25 @@ test('while MySQL is away, an order past a third of its window waits in the outb
   expect(started).toEqual([inTime.orderNo]);
   expect(await world.outboxLength()).toBe(1);
   expect(await stores.budget.room()).toBe(49);
+});
+
+test('a page that never ends is seen as a hang', async () => {
+  const world = await openRelayWorld(namespace);
+  const { orders } = world.stores;
+  const watch = createLoopWatch(undefined, 50);
+  let release = (): void => {};
+  const gate = new Promise<void>((resolve) => (release = resolve));
+  const storeOrders: typeof orders.storeOrders = async (...args) => {
+    await gate;
+    return orders.storeOrders(...args);
+  };
+  const { follower, pass } = await openFollower(world, { orders: { ...orders, storeOrders }, watch });
+  await world.accept(1);
+  await pass();
+  await follower.pass();
+  await waitFor('the hang', () => watch.hanging().includes('outbox page'));
+  release();
+  await follower.drain();
+  expect(watch.hanging()).toEqual([]);
+  expect(await world.outboxLength()).toBe(0);
 });

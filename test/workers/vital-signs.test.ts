@@ -1,6 +1,6 @@
 /** A worker answers probes, says which loop hangs, and beats in each store for itself. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { createWorkerMetrics } from '../../src/metrics.ts';
 import { openProbe } from '../../src/probe.ts';
 import { createLoopWatch, runLoop } from '../../src/workers/loop.ts';
@@ -95,4 +95,21 @@ test('while MySQL hangs a worker beats in Redis, and leaves it with its end', as
   await waitFor('the end of its beats', async () => (await stores.redisStatus.listWorkers()).length === 0);
   release();
   await beating;
+});
+
+test('whether Temporal answers is absent where nobody has looked for a while', async () => {
+  const metrics = createWorkerMetrics();
+  const shown = async () => /^holdfast_store_up{store="temporal"} (\d)$/m.exec(await metrics.read())?.[1];
+  expect(await shown()).toBeUndefined();
+  metrics.sawTemporal(true);
+  expect(await shown()).toBe('1');
+  metrics.sawTemporal(false);
+  expect(await shown()).toBe('0');
+  const nowMs = performance.now();
+  const clock = vi.spyOn(performance, 'now').mockReturnValue(nowMs + 60_000);
+  try {
+    expect(await shown()).toBeUndefined();
+  } finally {
+    clock.mockRestore();
+  }
 });
