@@ -83,5 +83,15 @@ export function renderChart(options: {
   });
   const svg = chart.renderToSVGString();
   chart.dispose();
-  return `${svg}\n`;
+  return `${withStableNames(svg)}\n`;
+}
+
+/** The library counts its names over all charts of a process, so an unchanged chart would differ each time. */
+function withStableNames(svg: string): string {
+  const names = new Map<string, string>();
+  return svg.replaceAll(/\bzr\d+-\w+(?:-\d+)?/g, (name) => {
+    const stable = names.get(name) ?? `n${names.size}`;
+    names.set(name, stable);
+    return stable;
+  });
 }
