@@ -15,7 +15,7 @@ const DEEP = [
   'test/push/delivery.test.ts',
   'test/flow/operator-hands.test.ts',
   'test/flow/temporal-lost.test.ts',
-  'test/flow/alerts.test.ts',
+  'test/flow/{alerts,slow-alerts}.test.ts',
   'test/flow/drift.test.ts',
   'test/flow/cluster.test.ts',
   'test/flow/clocks.test.ts',

@@ -82,7 +82,11 @@ export async function openBenchServers(progress: (line: string) => void): Promis
       pool,
       appEnv: { ...appEnv({ servers, urls }), ...USUAL_SETTINGS },
       openSale: (units, windowMs = DEFAULT_PAYMENT_WINDOW_MS) => openSale(sales, saleStock, units, windowMs),
-      startServer: (name, script, env) => startServer(processes, { name, script, env }),
+      startServer(name, script, env) {
+        // The servers' own accounts: other designs have scripts and tables that ours has no rights for.
+        const accounts = { REDIS_URL: redisUrl, MYSQL_URL: mysqlUrl };
+        return startServer(processes, { name, script, env: { ...env, ...accounts } });
+      },
       async clearRedis() {
         await clearRedis(redisUrl);
         // It is the same Redis on purpose: what starts next does not wait until the former is gone.

@@ -36,6 +36,13 @@ export function storeFailed<S extends StoreName>(store: S, kind: StoreErrorKind<
   storeErrors.publish({ store, kind });
 }
 
+const mysqlWaits = channel('holdfast:mysql-wait');
+
+/** Work has got its connection after so long, in ms: from the pool, or a new one. */
+export function waitedForMysql(ms: number): void {
+  mysqlWaits.publish(ms);
+}
+
 /** What a change of an order made of it, each once: the funnel of a sale. */
 const ORDER_CHANGES = [
   'payable',
@@ -58,10 +65,12 @@ const PURCHASE_OUTCOMES = [
   'outcome_unknown',
 ];
 
+/** From a connection that is free to the wait after which work is given up. In seconds. */
+const CONNECTION_BUCKETS = [0.001, 0.01, 0.05, 0.25, 1, 2];
 /** From a few milliseconds, which a call takes, to what a caller waits for at most. In seconds. */
 const CALL_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 /** From the pause between two looks to half a payment window. In seconds. */
-const ORDER_BUCKETS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900];
+export const ORDER_BUCKETS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900];
 
 /** Three looks of a worker at Temporal, each with its time-out. */
 const TEMPORAL_KNOWN_MS = 15_000;
@@ -86,6 +95,13 @@ function createRegistry(): Registry {
   for (const [store, kinds] of Object.entries(STORE_ERROR_KINDS))
     for (const kind of kinds) errors.inc({ store, kind }, 0);
   storeErrors.subscribe((error) => errors.inc(Object(error)));
+  const waits = new Histogram({
+    name: 'holdfast_mysql_wait_seconds',
+    help: 'How long work waited for one of the connections of this process to MySQL.',
+    buckets: CONNECTION_BUCKETS,
+    registers: [registry],
+  });
+  mysqlWaits.subscribe((ms) => waits.observe(Number(ms) / 1_000));
   return registry;
 }
 
@@ -164,17 +180,22 @@ export function createWorkerMetrics() {
     passFailed: (loop: string): void => failures.inc({ loop }),
     /** Whether Temporal has answered just now. */
     sawTemporal: (isUp: boolean): void => void (temporal = { isUp, atMs: performance.now() }),
-    orderChanged: (change: OrderChangeKind): void => changes.inc({ change }),
-    endedUnbegun: (): void => endedUnbegun.inc(),
+    orderChanged: (change: OrderChangeKind, orders: number): void => changes.inc({ change }, orders),
+    endedUnbegun: (orders: number): void => endedUnbegun.inc(orders),
     /** In ms; clocks of two servers may differ, and none goes back. */
-    payableAfter: (ms: number): void => payableAfter.observe(Math.max(0, ms) / 1_000),
+    payableAfter: (ms: number, orders: number): void => observe(payableAfter, ms, orders),
     /** In ms. */
-    paidAfter: (ms: number): void => paidAfter.observe(Math.max(0, ms) / 1_000),
-    stored: (by: 'relay' | 'workflow'): void => stored.inc({ by }),
+    paidAfter: (ms: number, orders: number): void => observe(paidAfter, ms, orders),
+    stored: (by: 'relay' | 'workflow', orders: number): void => stored.inc({ by }, orders),
     stepTried: (step: string, result: 'done' | 'failed'): void => tries.inc({ step, result }),
     reconciled: (step: string, result: string, count: number): void =>
       reconciled.inc({ step, result }, count),
   };
+}
+
+/** The same value so many times. */
+function observe(histogram: Histogram, ms: number, times: number): void {
+  for (let time = 0; time < times; time += 1) histogram.observe(Math.max(0, ms) / 1_000);
 }
 
 export type Metrics = ReturnType<typeof createMetrics>;

@@ -37,8 +37,17 @@ export interface OrderChange {
   state: OrderState;
 }
 
+/** What of a state makes the type of a change to it. */
+export type TypedState = Pick<OrderState, 'status' | 'payment' | 'reason'>;
+
 /** A queued order is in Redis alone and has no change yet, so that no change leads to `queued`. */
-export function typeOfChange({ before, state }: OrderChange): OrderEventType {
+export function typeOfChange({
+  before,
+  state,
+}: {
+  before: TypedState | null;
+  state: TypedState;
+}): OrderEventType {
   const { status, payment } = state;
   if (status !== before?.status && status !== 'queued') return `order.${status}`;
   const isClosing = state.reason !== before?.reason && payment === before?.payment;

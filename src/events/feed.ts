@@ -1,12 +1,12 @@
 /** The feed of events: numbers what was committed, and gives shops pages of it with snapshots. */
 
 import { setTimeout as delay } from 'node:timers/promises';
-import type { WorkerMetrics } from '../metrics.ts';
+import { ORDER_BUCKETS, type WorkerMetrics } from '../metrics.ts';
 import { type Order, showOrder } from '../orders/content.ts';
 import { type OrderState, parseOrderNo } from '../orders/order.ts';
 import type { Stores } from '../stores/open.ts';
 import { typeOfChange, type OrderEventType } from './event.ts';
-import type { CountedChange, EventRow } from './events.sql.ts';
+import type { CountedChanges, EventRow } from './events.sql.ts';
 
 /**
  * Bytes of the sales in one answer. A sale of 200 SKUs with all their data has half a megabyte, and 500
@@ -16,6 +16,8 @@ export const MAX_EVENTS_PAGE_BYTES = 4 * 1024 * 1024;
 
 /** A transaction of some 20 ms, so that a dispatcher that dies leaves little undone. */
 const PAGE_MAX = 1_000;
+/** As the histograms have them. */
+const BUCKETS_MS = ORDER_BUCKETS.map((seconds) => 1_000 * seconds);
 /** An event can be read within a second of its commit; and other dispatchers look whether they are needed. */
 const IDLE_PAUSE_MS = 200;
 
@@ -69,40 +71,40 @@ export function createDispatcher({ eventRows, feedMarks, log }: Stores, metrics:
     const events = outcome.kind === 'numbered' ? outcome.events : 0;
     await mark(feedId, last + events);
     if (outcome.kind === 'numbered' && events > 0)
-      for (const change of await eventRows.listCounted(outcome.after, outcome.after + events))
-        countChange(metrics, change);
+      for (const changes of await eventRows.countChanges(outcome.after, outcome.after + events, BUCKETS_MS))
+        count(metrics, changes);
     return events === PAGE_MAX ? 0 : IDLE_PAUSE_MS;
   };
 }
 
-/** Counts what became of the order by the change. */
-function countChange(metrics: WorkerMetrics, counted: CountedChange): void {
-  const { state, before } = counted;
-  const type = typeOfChange(counted);
+/** Counts what became of the orders by their changes. */
+function count(metrics: WorkerMetrics, changes: CountedChanges): void {
+  const { state, before, orders, acceptedAgoMs, noticedAgoMs } = changes;
+  const type = typeOfChange(changes);
   switch (type) {
     case 'order.awaiting_payment':
-      metrics.orderChanged('payable');
-      metrics.stored(counted.isStoredByWorkflow ? 'workflow' : 'relay');
-      metrics.payableAfter(counted.acceptedAgoMs);
+      metrics.orderChanged('payable', orders);
+      metrics.stored(changes.isStoredByWorkflow ? 'workflow' : 'relay', orders);
+      if (acceptedAgoMs !== null) metrics.payableAfter(acceptedAgoMs, orders);
       break;
     case 'order.paid':
-      metrics.orderChanged('paid');
-      if (counted.noticedAgoMs !== null) metrics.paidAfter(counted.noticedAgoMs);
+      metrics.orderChanged('paid', orders);
+      if (noticedAgoMs !== null) metrics.paidAfter(noticedAgoMs, orders);
       break;
     case 'order.cancelled':
-      metrics.orderChanged('cancelled');
-      if (counted.isUnbegun) metrics.endedUnbegun();
+      metrics.orderChanged('cancelled', orders);
+      if (changes.isUnbegun) metrics.endedUnbegun(orders);
       break;
     case 'order.payment_changed': {
       const isRefunded = state.payment === 'refunded' && before?.payment !== 'refunded';
-      metrics.orderChanged(isRefunded ? 'refunded' : 'payment_changed');
+      metrics.orderChanged(isRefunded ? 'refunded' : 'payment_changed', orders);
       break;
     }
     case 'order.failed':
-      metrics.orderChanged('failed');
+      metrics.orderChanged('failed', orders);
       break;
     case 'order.closing':
-      metrics.orderChanged('closing');
+      metrics.orderChanged('closing', orders);
       break;
     default:
       return type satisfies never;

@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { createPool, type Pool, type PoolConnection } from 'mysql2/promise';
 import { z } from 'zod';
 import { MYSQL_CONNECTIONS } from '../limits.ts';
-import { storeFailed } from '../metrics.ts';
+import { storeFailed, waitedForMysql } from '../metrics.ts';
 
 // The settings of each connection to MySQL: how it reads and writes, and when the server gives it up. A
 // client that vanishes without closing, as when its host loses power, leaves its transaction and its locks
@@ -276,10 +276,17 @@ export async function withConnection<T>(
  * @throws StoreUnavailableError
  */
 export function takeConnection(pool: Pool, waitMs = CONNECTION_TIMEOUT_MS): Promise<PoolConnection> {
-  const coming = pool.getConnection().catch((cause: unknown) => {
-    storeFailed('mysql', 'unavailable');
-    throw new StoreUnavailableError('MySQL cannot be reached, or too many wait for it', { cause });
-  });
+  const askedMs = performance.now();
+  const coming = pool.getConnection().then(
+    (connection) => {
+      waitedForMysql(performance.now() - askedMs);
+      return connection;
+    },
+    (cause: unknown) => {
+      storeFailed('mysql', 'unavailable');
+      throw new StoreUnavailableError('MySQL cannot be reached, or too many wait for it', { cause });
+    },
+  );
   return within(waitMs, coming, () => {
     coming.then((late) => late.release()).catch(() => {});
   });

@@ -152,6 +152,15 @@ test('each call is measured under its route and the class of its status, whateve
   expect(countOf('none', '4xx')).toBe(1);
 });
 
+test('each wait for a connection to MySQL is measured', async () => {
+  const count = 'holdfast_mysql_wait_seconds_count';
+  const before = (await scrape(app.url)).get(count) ?? Infinity;
+
+  await modify(api.stores.pool, 'DO 1');
+
+  expect((await scrape(app.url)).get(count)).toBeGreaterThan(before);
+});
+
 test('a store that is away counts as unavailable, and what it refuses as refused', async () => {
   const { pool } = await openMysqlAway();
   onTestFinished(() => pool.end());

@@ -1,0 +1,163 @@
+/** An API and a worker as processes, on stores of their own, and a real Prometheus with the alerts as they are. */
+
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect } from 'vitest';
+import { z } from 'zod';
+import { appEnv, startApi, startWorker, type AppEnv } from '../../stack/app.ts';
+import { locatePrometheus } from '../../stack/install/prometheus.ts';
+import { repoDir } from '../../stack/install/repo-dir.ts';
+import { findFreePort } from '../../stack/processes/ports.ts';
+import type { Processes } from '../../stack/processes/processes.ts';
+import { openPrivateStage, type PrivateStage } from './private-stage.ts';
+import { JWT_SECRET } from './shopper.ts';
+import { openTestProcesses } from './test-processes.ts';
+import { waitFor } from './wait.ts';
+
+const alertsReply = z.object({
+  data: z.object({
+    alerts: z.array(z.object({ labels: z.record(z.string(), z.string()), state: z.string() })),
+  }),
+});
+const queryReply = z.object({ data: z.object({ result: z.array(z.unknown()) }) });
+const targetsReply = z.object({
+  data: z.object({ activeTargets: z.array(z.object({ health: z.string() })) }),
+});
+/** A critical alert fires within half a minute; a busy machine takes longer for each part of it. */
+const FIRED_WITHIN_MS = 120_000;
+
+export interface WatchedShop extends PrivateStage {
+  processes: Processes;
+  apiUrl: string;
+  /** Of API and worker. */
+  env: AppEnv;
+  /** Names of the alerts that fire, those with a store with its name: `HoldfastStoreAway mysql`. */
+  firing(): Promise<string[]>;
+  /** Until the alert fires; prints the seconds since `sinceMs`. */
+  fires(alert: string, sinceMs?: number, withinMs?: number): Promise<void>;
+  /** Until no alert fires. */
+  isQuiet(what: string): Promise<void>;
+  /** Until the query has a result. */
+  shows(what: string, expr: string): Promise<void>;
+}
+
+export interface WatchedShopOptions {
+  onClose: (close: () => Promise<void>) => void;
+  /** Of a server that only this test has; by default a database on that of the run. */
+  mysqlUrl?: string;
+  /** More settings of API and worker. */
+  env?: AppEnv;
+}
+
+/** All are scraped when it is open, and no alert fires. */
+export async function openWatchedShop(options: WatchedShopOptions): Promise<WatchedShop> {
+  const { onClose, mysqlUrl } = options;
+  const { prometheus } = await locatePrometheus(console.log);
+  const stage = await openPrivateStage(onClose, mysqlUrl);
+  const { processes, close } = await openTestProcesses((crash) => expect.unreachable(crash.message));
+  onClose(close);
+  const [apiPort = 0, workerPort = 0, sdkPort = 0, ownPort = 0] = [
+    await findFreePort(),
+    await findFreePort(),
+    await findFreePort(),
+    await findFreePort(),
+  ];
+  const apiUrl = `http://127.0.0.1:${apiPort}`;
+  const env = {
+    ...appEnv({ servers: stage.servers, urls: { apiUrl, providerUrl: 'http://127.0.0.1:1' } }),
+    TEMPORAL_NAMESPACE: stage.namespace,
+    JWT_SECRET,
+    WORKER_PORT: String(workerPort),
+    TEMPORAL_METRICS_PORT: String(sdkPort),
+    ...options.env,
+  };
+  await Promise.all([
+    startApi(processes, { name: 'api', env }),
+    startWorker(processes, { name: 'worker', env }),
+  ]);
+  await startPrometheus(processes, prometheus, ownPort, [
+    ['api', apiPort],
+    ['worker', workerPort],
+    ['temporal-sdk', sdkPort],
+  ]);
+
+  const get = async (path: string): Promise<unknown> =>
+    (await fetch(`http://127.0.0.1:${ownPort}/api/v1/${path}`)).json();
+  const firing = async (): Promise<string[]> =>
+    alertsReply
+      .parse(await get('alerts'))
+      .data.alerts.filter(({ state }) => state === 'firing')
+      .map(({ labels: { alertname = '', store } }) =>
+        store === undefined ? alertname : `${alertname} ${store}`,
+      );
+  const isQuiet = (what: string): Promise<unknown> =>
+    waitFor(what, async () => (await firing()).length === 0, FIRED_WITHIN_MS);
+
+  await waitFor(
+    'all to be scraped',
+    async () => {
+      const { activeTargets } = targetsReply.parse(await get('targets')).data;
+      return activeTargets.length === 3 && activeTargets.every(({ health }) => health === 'up');
+    },
+    FIRED_WITHIN_MS,
+  );
+  await isQuiet('no alert');
+  return {
+    ...stage,
+    processes,
+    apiUrl,
+    env,
+    firing,
+    async fires(alert, sinceMs = Date.now(), withinMs = FIRED_WITHIN_MS) {
+      await waitFor(alert, async () => (await firing()).includes(alert), withinMs);
+      console.log(`${alert} after ${((Date.now() - sinceMs) / 1_000).toFixed(1)} s`);
+    },
+    async isQuiet(what) {
+      await isQuiet(what);
+    },
+    async shows(what, expr) {
+      const path = `query?${new URLSearchParams({ query: expr }).toString()}`;
+      await waitFor(
+        what,
+        async () => queryReply.parse(await get(path)).data.result.length > 0,
+        FIRED_WITHIN_MS,
+      );
+    },
+  };
+}
+
+async function startPrometheus(
+  processes: Processes,
+  command: string,
+  ownPort: number,
+  targets: readonly [job: string, port: number][],
+): Promise<void> {
+  const config = join(processes.dataDir, 'prometheus.json');
+  await writeFile(
+    config,
+    JSON.stringify({
+      global: { scrape_interval: '5s', evaluation_interval: '5s' },
+      rule_files: [join(repoDir, 'monitoring', 'alerts.yaml')],
+      scrape_configs: targets.map(([job, port]) => ({
+        job_name: job,
+        static_configs: [{ targets: [`127.0.0.1:${port}`] }],
+      })),
+    }),
+  );
+  const storage = join(processes.dataDir, 'prometheus');
+  await processes.start({
+    name: 'prometheus',
+    command,
+    args: [
+      `--config.file=${config}`,
+      `--storage.tsdb.path=${storage}`,
+      `--web.listen-address=127.0.0.1:${ownPort}`,
+    ],
+    env: process.env,
+    cwd: processes.dataDir,
+    marker: storage,
+    isReady: async () => (await fetch(`http://127.0.0.1:${ownPort}/-/ready`)).ok,
+    readyTimeoutMs: 30_000,
+    stopTimeoutMs: 20_000,
+  });
+}
