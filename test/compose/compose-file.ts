@@ -19,6 +19,7 @@ const composeSchema = z.object({
       build: z.object({ context: z.string(), target: z.string() }).optional(),
       command: z.array(z.string()).optional(),
       restart: z.string(),
+      profiles: z.array(z.string()).default([]),
       stop_grace_period: z.string().optional(),
       depends_on: z.record(z.string(), z.object({ condition: z.string() })).default({}),
       healthcheck: z.object({ test: z.array(z.string()) }).optional(),

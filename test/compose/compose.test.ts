@@ -74,6 +74,13 @@ describe('the services', () => {
     }
   });
 
+  test('every one that goes on running says whether it is healthy, but for what is there to look at alone', () => {
+    const silent = services.filter(
+      ([, { restart, healthcheck }]) => restart === 'unless-stopped' && healthcheck === undefined,
+    );
+    expect(silent.map(([name, { profiles }]) => [name, profiles])).toEqual([['jaeger', ['traces']]]);
+  });
+
   test('every image of others is pinned to a full version, and ours are one image and the sandbox', () => {
     for (const [name, { image, build }] of services) {
       const target = OURS.includes(name) ? targetOf(name) : undefined;
@@ -115,6 +122,15 @@ describe('the services', () => {
     expect(command).toContain('--maxmemory-policy noeviction');
     expect(command).toContain('--appendonly yes');
     expect(command).toContain('--appendfsync always');
+  });
+
+  test('MySQL flushes both of its logs at every commit, and keeps the binary one for a bounded time', () => {
+    const command = serviceOf('mysql').command ?? [];
+    expect(command).toEqual(
+      expect.arrayContaining(['--innodb-flush-log-at-trx-commit=1', '--log-bin=binlog', '--sync-binlog=1']),
+    );
+    const kept = command.flatMap((word) => /^--binlog-expire-logs-seconds=(\d+)$/.exec(word)?.[1] ?? []);
+    expect(kept.map((seconds) => Number(seconds) / 86_400)).toEqual([3]);
   });
 
   test('Temporal and Holdfast have databases and users of their own', () => {
