@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const FOLDERS = 'src|lua|docs|test|stack|bench|chaos|sandbox|pages|examples';
+const FOLDERS = 'src|lua|docs|test|stack|bench|chaos|sandbox|pages|examples|deploy|monitoring';
 
 const files = FOLDERS.split('|').flatMap((folder) =>
   readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).map((name) => `${folder}/${name}`),

@@ -21,6 +21,7 @@ const FOLDERS = [
   'pages',
   'lint',
   'monitoring',
+  'deploy',
   'examples',
 ];
 
