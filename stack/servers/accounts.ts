@@ -17,12 +17,15 @@ export const MYSQL_ACCOUNT = `CREATE USER IF NOT EXISTS '${USER}'@'%' IDENTIFIED
 GRANT ${MYSQL_RIGHTS} ON \`holdfast%\`.* TO '${USER}'@'%';
 `;
 
-/** Arguments of redis-server. A second deployment of a stack has a prefix before its keys. */
+/**
+ * Arguments of redis-server. A second deployment of a stack has a prefix before its keys. Redis tries the
+ * patterns in turn for each key, and this one would look at every letter of those without a prefix.
+ */
 export function redisAccount(): string[] {
   const rights = readFileSync(join(repoDir, 'deploy', 'redis-rights.txt'), 'utf8')
     .trim()
     .split(/\s+/);
-  return ['--user', USER, 'on', `>${PASSWORD}`, '~*:holdfast:*', ...rights];
+  return ['--user', USER, 'on', `>${PASSWORD}`, ...rights, '~*:holdfast:*'];
 }
 
 /**
