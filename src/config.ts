@@ -6,6 +6,7 @@ import {
   DEFAULT_DEPLOYMENT_NAME,
   MYSQL_CONNECTIONS,
   OUTBOX_PAGE,
+  OUTBOX_PAGE_MAX,
   PROVIDER_CALLS_AT_ONCE,
   PURCHASES_AT_ONCE,
   SALE_ID_PATTERN,
@@ -71,11 +72,8 @@ const MAX_KEEP_DAYS = 3_650;
 /** Below the 100 that Stripe takes of a live account, so that its staff and other programs find room. */
 const DEFAULT_PROVIDER_CALLS_PER_SECOND = 80;
 
-/**
- * A page of fewer orders pays for a commit that it is not worth. One of a thousand is stored within the eight
- * seconds of a transaction also where MySQL stores 125 a second.
- */
-const [MIN_OUTBOX_PAGE, MAX_OUTBOX_PAGE] = [10, 1_000];
+/** A page of fewer orders pays for a commit that it is not worth. */
+const MIN_OUTBOX_PAGE = 10;
 /** Each locks the stock of its sale until its commit, so that more only wait for each other. */
 const MAX_STORES_AT_ONCE = 16;
 /** A call takes a third of a second: as many make the 300 a second that no provider is known to take. */
@@ -392,7 +390,7 @@ const worker = z.object({
       "The port of `WORKER_HOST` at which Temporal's SDK answers `/metrics` of its own: pollers, slots, latencies of its calls.",
     unset: 'none',
   }),
-  OUTBOX_PAGE: wholeNumber(MIN_OUTBOX_PAGE, MAX_OUTBOX_PAGE)
+  OUTBOX_PAGE: wholeNumber(MIN_OUTBOX_PAGE, OUTBOX_PAGE_MAX)
     .default(OUTBOX_PAGE)
     .describe('Orders that are read from the outbox at once, and stored in one transaction.'),
   STORES_AT_ONCE: wholeNumber(1, MAX_STORES_AT_ONCE)

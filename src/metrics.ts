@@ -24,7 +24,7 @@ export type LaneName = (typeof LANES)[number];
  */
 const STORE_ERROR_KINDS = {
   mysql: ['unavailable', 'conflict', 'refused'],
-  redis: ['unavailable'],
+  redis: ['unavailable', 'refused'],
 } as const;
 type StoreName = keyof typeof STORE_ERROR_KINDS;
 type StoreErrorKind<S extends StoreName> = (typeof STORE_ERROR_KINDS)[S][number];
@@ -88,7 +88,7 @@ function createRegistry(): Registry {
   collectDefaultMetrics({ register: registry });
   const errors = new Counter({
     name: 'holdfast_store_errors_total',
-    help: 'Statements that a store did not do, by kind, and connections to it that failed.',
+    help: 'Statements and scripts that a store did not do, by kind, and connections to it that failed.',
     labelNames: ['store', 'kind'],
     registers: [registry],
   });
@@ -147,7 +147,7 @@ export function createWorkerMetrics() {
   });
   const tries = new Counter({
     name: 'holdfast_step_tries_total',
-    help: 'Tries of the steps of workflows, by step: failed ones are tried again.',
+    help: 'Tries of the steps of workflows: failed ones are tried again, and those for which the provider was busy.',
     labelNames: ['step', 'result'],
     registers,
   });
@@ -187,7 +187,7 @@ export function createWorkerMetrics() {
     /** In ms. */
     paidAfter: (ms: number, orders: number): void => observe(paidAfter, ms, orders),
     stored: (by: 'relay' | 'workflow', orders: number): void => stored.inc({ by }, orders),
-    stepTried: (step: string, result: 'done' | 'failed'): void => tries.inc({ step, result }),
+    stepTried: (step: string, result: 'done' | 'failed' | 'busy'): void => tries.inc({ step, result }),
     reconciled: (step: string, result: string, count: number): void =>
       reconciled.inc({ step, result }, count),
   };

@@ -10,13 +10,14 @@ import type { Attributes, Context, Span, SpanContext } from '@opentelemetry/api'
 import type { Sampler } from '@opentelemetry/sdk-trace';
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
+import { OUTBOX_PAGE_MAX } from './limits.ts';
 
-/** Spans of one request: a page of 500 orders has 501, so that two pages go with one. */
+/** Spans of one request: the largest page of the outbox has one more than orders. */
 const EXPORTED_MAX = 1_024;
 /** Spans that wait to be exported: some seconds of a burst in about 16 MB. Beyond it they are dropped. */
 const WAITING_MAX = 16_384;
-/** As many as a page of the outbox has orders. */
-const LINKS_MAX = 500;
+/** A page of the outbox has one for each order. */
+const LINKS_MAX = OUTBOX_PAGE_MAX;
 /** Orders whose traceparent a process remembers, in about 2 MB: most steps follow each other soon. */
 const REMEMBERED_MAX = 10_000;
 /** Looks at MySQL for a traceparent at once; a step that comes while so many are under way has no span. */

@@ -20,7 +20,7 @@ import {
   type PaymentProvider,
 } from '../providers/provider.ts';
 import type { Stores } from '../stores/open.ts';
-import { ORDER_REFUSED, type RefundInput } from '../workflows/contract.ts';
+import { ORDER_REFUSED, PROVIDER_BUSY, type RefundInput } from '../workflows/contract.ts';
 
 export type Activities = ReturnType<typeof createPlain>;
 
@@ -241,7 +241,7 @@ async function unlessBusy<T>(work: () => Promise<T>): Promise<T> {
     if (!(error instanceof ProviderBusyError)) throw error;
     throw ApplicationFailure.create({
       message: error.message,
-      type: 'ProviderBusy',
+      type: PROVIDER_BUSY,
       nextRetryDelay: error.retryAfterMs,
       cause: error,
     });

@@ -30,7 +30,10 @@ const textAnswer = z.object({
   text: z.string().nullable(),
 });
 
-/** A process that is busy or frozen for longer is in the sum as it was. */
+/**
+ * A process that is busy or frozen for longer is in the sum with what it had counted, and with no gauge: those
+ * of what all share would be as they were, for as long as it is frozen.
+ */
 const PART_WITHIN_MS = 1_000;
 
 /**
@@ -41,6 +44,8 @@ const PART_WITHIN_MS = 1_000;
  */
 export function sumOfProcesses(): ReadableMetrics {
   const parts = new Map<number, Part>();
+  /** Those that did not answer the last look. */
+  const silent = new Set<number>();
   /** What those counted that have ended; one after the other, as each adds to it. */
   let ofEnded: Promise<Part> = Promise.resolve([]);
   /** Called with each answer. */
@@ -48,7 +53,7 @@ export function sumOfProcesses(): ReadableMetrics {
 
   function look(): Promise<void> {
     const asked = new Set<number>();
-    return new Promise((resolve) => {
+    return new Promise<void>((resolve) => {
       heard = (workerId) => {
         asked.delete(workerId);
         if (asked.size === 0) resolve();
@@ -57,9 +62,12 @@ export function sumOfProcesses(): ReadableMetrics {
       for (const worker of Object.values(cluster.workers ?? {})) {
         if (!worker?.isConnected()) continue;
         asked.add(worker.id);
-        worker.send({ type: 'holdfast:own metrics?' } satisfies z.infer<typeof partQuestion>);
+        worker.send({ type: 'holdfast:own metrics?' } satisfies z.infer<typeof partQuestion>, ignoreLost);
       }
       if (asked.size === 0) resolve();
+    }).then(() => {
+      silent.clear();
+      for (const workerId of asked) silent.add(workerId);
     });
   }
 
@@ -67,7 +75,8 @@ export function sumOfProcesses(): ReadableMetrics {
 
   async function read(): Promise<string> {
     await (looking ??= look().finally(() => (looking = undefined)));
-    return AggregatorRegistry.aggregate([...parts.values(), await ofEnded]).metrics();
+    const present = [...parts].map(([workerId, part]) => (silent.has(workerId) ? countsOf(part) : part));
+    return AggregatorRegistry.aggregate([...present, await ofEnded]).metrics();
   }
 
   cluster.on('message', (worker, message: unknown) => {
@@ -80,13 +89,16 @@ export function sumOfProcesses(): ReadableMetrics {
     if (!asked) return;
     // One that dies meanwhile gets no answer.
     const reply = (text: string | null): boolean =>
-      worker.send({ type: 'holdfast:metrics', id: asked.id, text } satisfies z.infer<typeof textAnswer>);
+      worker.send(
+        { type: 'holdfast:metrics', id: asked.id, text } satisfies z.infer<typeof textAnswer>,
+        ignoreLost,
+      );
     read().then(reply, () => reply(null));
   });
   cluster.on('exit', ({ id }) => {
     const last = parts.get(id) ?? [];
     parts.delete(id);
-    const counts = last.filter(({ type }) => type === 'counter' || type === 'histogram');
+    const counts = countsOf(last);
     ofEnded = ofEnded.then(async (before) => {
       const sum = AggregatorRegistry.aggregate([before, counts]);
       return partAnswer.shape.metrics.parse(await sum.getMetricsAsJSON());
@@ -95,6 +107,11 @@ export function sumOfProcesses(): ReadableMetrics {
   });
   return { contentType: Registry.PROMETHEUS_CONTENT_TYPE, read };
 }
+
+const countsOf = (part: Part): Part => part.filter(({ type }) => type === 'counter' || type === 'histogram');
+
+/** It dies in this moment, and is replaced: without a callback the error would end the process that sends. */
+function ignoreLost(): void {}
 
 /** In each of the others. @returns the same metrics, of which all processes together are read */
 export function shareMetrics(metrics: Metrics): Metrics {

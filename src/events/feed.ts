@@ -55,6 +55,15 @@ export function createDispatcher({ eventRows, feedMarks, log }: Stores, metrics:
     );
   }
 
+  /** Metrics delay no event: what fails is left uncounted. */
+  async function countFrom(after: number, upTo: number): Promise<void> {
+    try {
+      for (const changes of await eventRows.countChanges(after, upTo, BUCKETS_MS)) count(metrics, changes);
+    } catch (error) {
+      log.warn({ err: error, events: upTo - after }, 'changes of orders were not counted in the metrics');
+    }
+  }
+
   return async function pass(): Promise<number> {
     const { feedId, last } = await eventRows.readFeed();
     const had = await readGiven(feedId);
@@ -70,9 +79,7 @@ export function createDispatcher({ eventRows, feedMarks, log }: Stores, metrics:
     const outcome = await eventRows.numberEvents(PAGE_MAX, had);
     const events = outcome.kind === 'numbered' ? outcome.events : 0;
     await mark(feedId, last + events);
-    if (outcome.kind === 'numbered' && events > 0)
-      for (const changes of await eventRows.countChanges(outcome.after, outcome.after + events, BUCKETS_MS))
-        count(metrics, changes);
+    if (outcome.kind === 'numbered' && events > 0) await countFrom(outcome.after, outcome.after + events);
     return events === PAGE_MAX ? 0 : IDLE_PAUSE_MS;
   };
 }

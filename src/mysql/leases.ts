@@ -63,6 +63,8 @@ export const KEEP_PLACE = 'engine_due_at = COALESCE(engine_since, NOW(3)), engin
 export const COUNT_FAILURE = `engine_failures = LEAST(engine_failures + 1, ${FAILURES_MAX}),
   engine_due_at = IF(engine_failures = ${FAILURES_MAX}, NOW(3), COALESCE(engine_since, NOW(3))),
   engine_since = NULL`;
+/** Of work that has not failed so often in a row. */
+export const FAILED_SELDOM = `engine_failures < ${FAILURES_MAX}`;
 /** For work that is due by something new: what was before does not count. */
 export const ANEW = 'engine_since = NULL, engine_failures = 0';
 

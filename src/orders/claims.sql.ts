@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../mysql/connection.ts';
-import { ANEW, COUNT_FAILURE, KEEP_PLACE, takeLease } from '../mysql/leases.ts';
+import { ANEW, COUNT_FAILURE, FAILED_SELDOM, KEEP_PLACE, takeLease } from '../mysql/leases.ts';
 import { park } from '../parked/parked.sql.ts';
 import { CLOSING_REASONS, FINAL_STATUSES, isTooLateToBegin } from './order.ts';
 import { selectOrders, type StoredOrder } from './rows.sql.ts';
@@ -50,21 +50,22 @@ const IS_WAITING = 'engine_due_at IS NULL AND workflow_started_at IS NOT NULL';
  * others those that it is too late to begin are due no more: they are ended without a workflow.
  * @param startsMax how many of them may be neither paid nor to be cancelled
  * @param nowMs by Redis' clock (Unix ms), which made their deadlines
+ * @param isProbe after a failure: one that has failed three times in a row comes only where nothing else is due,
+ *   or it would be each probe, and keep away all that is behind its rank
  */
 export function take(
   pool: Pool,
   limit: number,
   startsMax = limit,
   nowMs = Date.now(),
+  isProbe = false,
 ): Promise<StoredOrder[]> {
   return inTransaction(pool, async (connection) => {
-    const claimed: StoredOrder[] = [];
-    for (const rank of URGENT) {
-      const left = limit - claimed.length;
-      if (left > 0) claimed.push(...(await selectDue(connection, rank, left)));
-    }
-    const starts = await selectStarts(connection, Math.min(limit - claimed.length, startsMax), nowMs);
-    claimed.push(...starts);
+    const room = { limit, startsMax, nowMs };
+    const probes = isProbe ? await selectRanks(connection, room, `${FAILED_SELDOM} AND `) : NONE;
+    const { urgent, starts } =
+      probes.urgent.length + probes.starts.length > 0 ? probes : await selectRanks(connection, room, '');
+    const claimed = [...urgent, ...starts];
     if (claimed.length > 0) await takeLease(connection, LEASED, claimed.map(orderNoOf), CLAIM_MS);
     if (starts.length > 0)
       await modify(connection, 'UPDATE orders SET start_tried_at = NOW(3) WHERE order_no IN (?)', [
@@ -221,6 +222,23 @@ export async function unparkEnded(pool: Pool, limit: number): Promise<void> {
   );
 }
 
+const NONE: { urgent: StoredOrder[]; starts: StoredOrder[] } = { urgent: [], starts: [] };
+
+/** @param which more that a row must be, before `AND` */
+async function selectRanks(
+  connection: PoolConnection,
+  { limit, startsMax, nowMs }: { limit: number; startsMax: number; nowMs: number },
+  which: string,
+): Promise<typeof NONE> {
+  const urgent: StoredOrder[] = [];
+  for (const rank of URGENT) {
+    const left = limit - urgent.length;
+    if (left > 0) urgent.push(...(await selectDue(connection, which + rank, left)));
+  }
+  const startsLeft = Math.min(limit - urgent.length, startsMax);
+  return { urgent, starts: await selectStarts(connection, which + START, startsLeft, nowMs) };
+}
+
 const LEASED = { table: 'orders', key: 'order_no', until: 'engine_due_at', since: 'engine_since' };
 const orderNoOf = ({ order }: StoredOrder): string => order.orderNo;
 
@@ -260,19 +278,20 @@ const startRow = z
 /** Those that are due longest come first, and so those that it is too late to begin. */
 async function selectStarts(
   connection: PoolConnection,
+  rank: string,
   limit: number,
   nowMs: number,
 ): Promise<StoredOrder[]> {
   if (limit <= 0) return [];
   const isLate = ({ order, windowEndsAtMs }: StoredOrder) =>
     windowEndsAtMs === undefined && isTooLateToBegin(order, nowMs);
-  const due = await selectDue(connection, START, limit);
+  const due = await selectDue(connection, rank, limit);
   if (!due.some(isLate)) return due;
   const first = await selectRows(
     connection,
     startRow,
     `SELECT order_no, reserved_at, payment_window_ms, workflow_started_at FROM orders
-     WHERE ${START} LIMIT ? FOR UPDATE SKIP LOCKED`,
+     WHERE ${rank} LIMIT ? FOR UPDATE SKIP LOCKED`,
     [LEFT_MAX],
   );
   const late = first.filter((order) => !order.hasBegun && isTooLateToBegin(order, nowMs));
@@ -280,7 +299,7 @@ async function selectStarts(
     await modify(connection, `UPDATE orders SET engine_due_at = NULL, ${ANEW} WHERE order_no IN (?)`, [
       late.map(({ orderNo }) => orderNo),
     ]);
-  return (await selectDue(connection, START, limit)).filter((stored) => !isLate(stored));
+  return (await selectDue(connection, rank, limit)).filter((stored) => !isLate(stored));
 }
 
 /** Skips rows that other relays are claiming. */

@@ -14,7 +14,7 @@ import {
   type PoolConnection,
   isUnavailable,
 } from '../mysql/connection.ts';
-import { fromNow, takeLease } from '../mysql/leases.ts';
+import { ANEW, fromNow, takeLease } from '../mysql/leases.ts';
 import { unparkAll } from '../parked/parked.sql.ts';
 import type { ClosingReason, OrderState } from './order.ts';
 import { bookMovement, recordEvents, stateColumns, toState } from './rows.sql.ts';
@@ -229,7 +229,7 @@ async function closeAll(connection: PoolConnection, orders: readonly UnbegunOrde
     connection,
     // Each assignment sees those before it.
     `UPDATE orders SET version = version + (closing_reason IS NULL),
-       closing_reason = COALESCE(closing_reason, ?), engine_due_at = NULL,
+       closing_reason = COALESCE(closing_reason, ?), engine_due_at = NULL, ${ANEW},
        end_begun_at = NOW(3), end_due_at = NOW(3) WHERE order_no IN (?)`,
     [REASON, orderNos],
   );
@@ -251,7 +251,7 @@ async function endAll(connection: PoolConnection, orders: readonly UnbegunOrder[
     // Each assignment sees those before it.
     `UPDATE orders SET version = version + 1 + (closing_reason IS NULL),
        closing_reason = COALESCE(closing_reason, ?), status = 'cancelled',
-       engine_due_at = IF(start_tried_at IS NULL, NULL, NOW(3)),
+       engine_due_at = IF(start_tried_at IS NULL, NULL, NOW(3)), ${ANEW},
        end_begun_at = COALESCE(end_begun_at, NOW(3)), end_due_at = ? WHERE order_no IN (?)`,
     [REASON, fromNow(REDIS_CLAIM_MS), orderNos],
   );

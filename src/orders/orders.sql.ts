@@ -21,7 +21,7 @@ import {
   isInvalidValue,
   isUnavailable,
 } from '../mysql/connection.ts';
-import { now, fromNow, type Moment } from '../mysql/leases.ts';
+import { ANEW, now, fromNow, type Moment } from '../mysql/leases.ts';
 import { recordAction, type Decision, park as parkWork, unpark as unparkWork } from '../parked/parked.sql.ts';
 import { CLAIM_MS } from './claims.sql.ts';
 import { carriedText, type Carried, type Order } from './content.ts';
@@ -220,7 +220,7 @@ async function end(
   const { state } = await transition(connection, stored, change);
   await modify(
     connection,
-    'UPDATE orders SET engine_due_at = NULL, end_due_at = NULL, end_begun_at = NULL WHERE order_no = ?',
+    `UPDATE orders SET engine_due_at = NULL, ${ANEW}, end_due_at = NULL, end_begun_at = NULL WHERE order_no = ?`,
     [stored.order.orderNo],
   );
   await unparkWork(connection, 'order', stored.order.orderNo);
@@ -483,7 +483,7 @@ async function insertDetails(connection: PoolConnection, orders: readonly Order[
 async function markStarted(connection: PoolConnection, batch: readonly Order[]): Promise<void> {
   await modify(
     connection,
-    `UPDATE orders SET workflow_started_at = NOW(3), engine_due_at = NULL
+    `UPDATE orders SET workflow_started_at = NOW(3), engine_due_at = NULL, ${ANEW}
      WHERE order_no IN (?) AND workflow_started_at IS NULL AND status = 'awaiting_payment'`,
     [batch.map((order) => order.orderNo)],
   );

@@ -311,7 +311,7 @@ export function createDeliverer(deps: DelivererDeps, sender: Pick<Sender, 'post'
     }
     const body = JSON.stringify({ ...message, timestamp: message.occurredAt });
     const headers = signMessage(delivery.eventId, body, secrets, new Date());
-    const span = tracing && (await begin(tracing, message));
+    const span = tracing && (await begin(tracing, message, storing));
     if (span) headers['traceparent'] = span.traceparent;
     const answer = await sender.post(url, headers, body);
     span?.end(failureOf(answer));
@@ -320,10 +320,14 @@ export function createDeliverer(deps: DelivererDeps, sender: Pick<Sender, 'post'
 }
 
 /** In the trace of the event's order, which the shop's own systems join by the header. */
-async function begin(tracing: Tracing, message: FeedEvent | ReturnType<typeof toTest>) {
+async function begin(
+  tracing: Tracing,
+  message: FeedEvent | ReturnType<typeof toTest>,
+  storing: LimitFunction,
+) {
   if (!('orderNo' in message)) return undefined;
   const { orderNo, type, id } = message;
-  const traceparent = await tracing.find(orderNo);
+  const traceparent = await storing(() => tracing.find(orderNo));
   return tracing.begin(
     `push ${type}`,
     { orderNo, traceparent },

@@ -7,6 +7,7 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import type { Cluster, Redis } from 'ioredis';
 import { z, ZodError } from 'zod';
+import { storeFailed } from '../metrics.ts';
 import { jsonText } from '../orders/content.ts';
 
 /** An integer of a reply. */
@@ -104,7 +105,14 @@ export async function run<Key extends string, Arg extends string, Column extends
   script: Script<Key, Arg, Column, Reply>,
   call: NoInfer<Call<Key, Arg, Column>>,
 ): Promise<Reply> {
-  return script.reply.parse(await send(redis, script, call));
+  return script.reply.parse(await send(redis, script, call).catch(countFailure));
+}
+
+/** @throws the error again */
+function countFailure(error: unknown): never {
+  const isRefused = error instanceof Error && error.name === 'ReplyError' && !isServers(error);
+  storeFailed('redis', isRefused ? 'refused' : 'unavailable');
+  throw error;
 }
 
 /** The reply as Redis gives it. */

@@ -4,7 +4,7 @@
  */
 
 import { Client } from '@temporalio/client';
-import type { WorkerDeploymentVersion } from '@temporalio/common';
+import { ApplicationFailure, type WorkerDeploymentVersion } from '@temporalio/common';
 import {
   type ActivityInterceptorsFactory,
   Worker,
@@ -21,7 +21,13 @@ import { PROVIDER_CALLS_AT_ONCE } from '../limits.ts';
 import type { WorkerMetrics } from '../metrics.ts';
 import type { ParkedKind } from '../parked/parked.sql.ts';
 import type { EngineBudget } from '../redis/budget.ts';
-import { type RefundInput, paymentsQueueOf, TASK_QUEUE, type EngineSinks } from '../workflows/contract.ts';
+import {
+  type RefundInput,
+  paymentsQueueOf,
+  PROVIDER_BUSY,
+  TASK_QUEUE,
+  type EngineSinks,
+} from '../workflows/contract.ts';
 
 // Notes each failed try of a step of parked work, so that an operator sees the newest error. The worker
 // does it and not the workflow, which would need new commands for it that open orders could not replay.
@@ -72,7 +78,8 @@ export function createTryCounter({ stepTried, reconciled }: TryCounts): Activity
           if (isReconcile) countReport(input.args, result);
           return result;
         } catch (error) {
-          stepTried(activityType, 'failed');
+          const isBusy = error instanceof ApplicationFailure && error.type === PROVIDER_BUSY;
+          stepTried(activityType, isBusy ? 'busy' : 'failed');
           if (isReconcile) countReport(input.args, undefined);
           throw error;
         }

@@ -198,6 +198,7 @@ interface StoreAheadDeps extends LostHoldDeps {
 
   /** Bounds the transactions under way, over all sales of a relay; first come, first served. */
   storing: LimitFunction;
+  watch?: LoopWatch;
 }
 
 export interface StoreAheadOutcome {
@@ -226,8 +227,10 @@ async function storeAhead(
   const { outbox, reservations, orders, storing } = deps;
   const batch = accepted.map(({ order }) => order);
   const store = () => orders.storeOrders(batch, presence);
-  const { tracing } = deps;
-  const outcomes = await storing(tracing ? () => tracing.storePage(batch, store) : store);
+  const { tracing, watch } = deps;
+  const work = tracing ? () => tracing.storePage(batch, store) : store;
+  // From its turn on: many pages wait for theirs while MySQL is away, and none of them hangs.
+  const outcomes = await storing(watch ? () => watch.during('outbox page', work) : work);
   const durable: Accepted[] = [];
   const refused: Refused[] = [];
   for (const entry of accepted) {
@@ -426,11 +429,10 @@ export interface FollowerDeps extends Stores, Omit<StartDeps, 'outbox' | 'reserv
   /** Entries of a page, which is also one store batch. */
   outboxPage: number;
   burst: Burst;
-  watch?: LoopWatch;
 }
 
 export function createOutboxFollower(deps: FollowerDeps) {
-  const { outbox, outboxPage: pageSize, storing, gate, burst, watch, log } = deps;
+  const { outbox, outboxPage: pageSize, storing, gate, burst, log } = deps;
   const pages = createOutboxPages(outbox, pageSize);
   // One page is read while others are stored; more would only wait here instead of in Redis.
   const pagesMax = storing.concurrency + 1;
@@ -506,9 +508,7 @@ export function createOutboxFollower(deps: FollowerDeps) {
       if (pauseMs > 0) return pauseMs;
       const page = await pages.read();
       burst.note(page.entries.length);
-      const work = () => handle(page);
-      const handled = watch ? watch.during('outbox page', work) : work();
-      const handling = handled.finally(() => underWay.delete(handling));
+      const handling = handle(page).finally(() => underWay.delete(handling));
       underWay.add(handling);
       return burst.isOn() && page.entries.length < pageSize ? FILL_PAUSE_MS : 0;
     },

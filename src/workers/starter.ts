@@ -118,6 +118,8 @@ export function createEngineGate(budget: EngineBudget, log: Logger, coldMs = COL
 
   return {
     room,
+    /** The last that was tried has failed, so one alone is let through. */
+    isProbing: (): boolean => failures > 0,
     /**
      * For one loop.
      * @returns asks how many workflows it may begin now: not none for long, unless the engine is half full
@@ -204,7 +206,7 @@ export function createStarter({ orderClaims, saleStock, engine, gate, burst, ...
     const nowMs = startRoom > 0 ? await saleStock.readTimeMs().catch(() => undefined) : undefined;
     const startsMax = nowMs === undefined ? 0 : Math.min(startRoom, CLAIM_MAX);
     const limit = Math.min(room, CLAIM_MAX);
-    const claimed = await orderClaims.take(limit, startsMax, nowMs);
+    const claimed = await orderClaims.take(limit, startsMax, nowMs, gate.isProbing());
     if (startRoom > 0) hasBacklog = claimed.length === limit || claimed.some(isStart);
     const isYielding = hasBacklog && startRoom === 0 && !isBurst;
     if (claimed.length === 0) return isYielding ? YIELD_PAUSE_MS : IDLE_PAUSE_MS;

@@ -79,6 +79,9 @@ export const searchAttributes = {
  */
 export const ORDER_REFUSED = 'OrderRefused';
 
+/** The type of a step's failure that waits for a pause which the provider, or its pace, asks for. */
+export const PROVIDER_BUSY = 'ProviderBusy';
+
 /**
  * Started with a `RefundInput` under `refundWorkflowId`; ends when the payer has the money back, and limit
  * and stock are settled.

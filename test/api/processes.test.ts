@@ -13,7 +13,7 @@ import { JWT_SECRET, openShopper, send } from '../support/shopper.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import { openTestProcesses, type TestProcesses } from '../support/test-processes.ts';
 import { waitFor } from '../support/wait.ts';
-import { scrapeCounter } from './metrics.ts';
+import { scrape, scrapeCounter } from './metrics.ts';
 
 let stores: TestStores;
 let parts: TestProcesses;
@@ -87,6 +87,32 @@ test('with a port of their own the metrics are there alone, and no counter drops
 
   expect(await forged()).toBe(8);
   expect((await send(`${metricsUrl}/healthz`, 'GET')).status).toBe(200);
+});
+
+test('a frozen process keeps what it counted, and no gauge is as it was', async () => {
+  env = { ...env, METRICS_PORT: String(await findFreePort()) };
+  const metricsUrl = `http://127.0.0.1:${env['METRICS_PORT']}`;
+  await start();
+  const pids = [...(await waitFor('both to be ready', () => ready().size === 2 && ready()))];
+  const notice = { headers: { 'content-type': 'application/json', connection: 'close' }, body: '{}' };
+  for (let i = 0; i < 8; i += 1) await send(`${url}/v1/webhooks/payments`, 'POST', notice);
+  const forged = async () => (await scrapeCounter(metricsUrl, 'holdfast_notices_total'))['forged'];
+  expect(await forged()).toBe(8);
+  const slots = async () => (await scrape(metricsUrl)).get('holdfast_engine_slots_taken');
+  expect(await slots()).toBe(0);
+
+  // Whichever is asked first: each alone leaves what the other shows.
+  for (const pid of pids) {
+    process.kill(pid, 'SIGSTOP');
+    try {
+      await stores.budget.acquire([`while ${pid} is frozen`]);
+      const taken = await stores.redisStatus.countSlots();
+      await waitFor('the gauge to follow', async () => (await slots()) === taken);
+      expect(await forged()).toBe(8);
+    } finally {
+      process.kill(pid, 'SIGCONT');
+    }
+  }
 });
 
 test('a process that dies is replaced, and the port stays open', async () => {

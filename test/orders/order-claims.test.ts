@@ -175,6 +175,21 @@ test('money begins a new place, whatever failed before', async () => {
   expect(await selectOne(stores.pool, sql, [order?.orderNo])).toEqual({ failures: 0, since: null });
 });
 
+test('a probe is none that failed thrice in a row, of whatever rank, unless nothing else is due', async () => {
+  const [poison, other] = await storeAhead(2);
+  if (poison) await pay(stores, poison);
+  if (poison) await ageDue(poison, 0);
+  for (let tries = 0; tries < 3; tries += 1) {
+    const claimed = await stores.orderClaims.take(1);
+    expect(claimed.map(({ order }) => order.orderNo)).toEqual([poison?.orderNo]);
+    await stores.orderClaims.release(claimed, claimed);
+  }
+  const probe = async () =>
+    (await stores.orderClaims.take(1, 1, Date.now(), true)).map(({ order }) => order.orderNo);
+  expect(await probe()).toEqual([other?.orderNo]);
+  expect(await probe()).toEqual([poison?.orderNo]);
+});
+
 test('a claim released late does not make an order due that has ended meanwhile', async () => {
   const [order] = await storeAhead(1);
   const claimed = await stores.orderClaims.take(1);

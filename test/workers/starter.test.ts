@@ -248,6 +248,29 @@ test('an order that always fails is tried thrice at its place and then behind th
   expect(await countStoredAhead(stores.pool)).toEqual(new Map([[expect.anything(), 1]]));
 });
 
+test('an order with money that always fails keeps no wish to cancel and no start away', async () => {
+  const failing = new Set<string>();
+  const { stores, calls, pass, storeAhead, receive, makeDueNow } = await openStarter(
+    { ENGINE_BUDGET: 1 },
+    failing,
+  );
+  onTestFinished(() => void vi.useRealTimers());
+  vi.useFakeTimers({ toFake: ['Date'] });
+  const [poison, cancelled, plain] = [await storeAhead(), await storeAhead(), await storeAhead()];
+  failing.add(poison);
+  await receive(poison);
+  await stores.orders.requestCancel(cancelled);
+  await makeDueNow();
+
+  for (let passes = 0; passes < 8; passes += 1) {
+    await pass();
+    await stores.budget.release([cancelled, plain]);
+    vi.setSystemTime(Date.now() + 10_000);
+  }
+
+  expect(calls).toEqual([`cancel ${cancelled}`, `start ${plain}`]);
+});
+
 test('two starters at once never start the same order', async () => {
   const { stores, calls, pass, storeAhead } = await openStarter();
   const orderNos = [];

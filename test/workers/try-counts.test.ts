@@ -1,10 +1,11 @@
 /** How often each step was tried, and what the reconciliation did. */
 
-import { Context } from '@temporalio/activity';
+import { ApplicationFailure, Context } from '@temporalio/activity';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { DefaultLogger } from '@temporalio/worker';
 import { expect, test } from 'vitest';
 import { createTryCounter } from '../../src/workers/order-worker.ts';
+import { PROVIDER_BUSY } from '../../src/workflows/contract.ts';
 
 /** Runs one try of a step under the interceptor. @returns what it counted */
 async function countTry(activityType: string, input: unknown, run: () => Promise<unknown>) {
@@ -29,6 +30,12 @@ const fail = () => Promise.reject(new Error('the store is away'));
 test('a try counts under its step, by how it ended', async () => {
   expect(await countTry('markPaid', { orderNo: 'o-1' }, async () => 'paid')).toEqual([['markPaid', 'done']]);
   expect(await countTry('markPaid', { orderNo: 'o-1' }, fail)).toEqual([['markPaid', 'failed']]);
+});
+
+test('a try that waits for the pace of the provider is no failure', async () => {
+  const busy = ApplicationFailure.create({ type: PROVIDER_BUSY, nextRetryDelay: 1_000 });
+  const tried = countTry('refundPayment', { paymentId: 1 }, () => Promise.reject(busy));
+  expect(await tried).toEqual([['refundPayment', 'busy']]);
 });
 
 test('a step of the reconciliation counts what it reports, or its failure', async () => {

@@ -89,7 +89,12 @@ export async function placeOrder(shop: Shop, ctx: Call): Promise<void> {
   if (traceparent !== undefined) caller.traceparent = traceparent;
   const span = shop.tracing?.begin('reserve', caller, { kind: 'client' });
   const reserved = reserve(shop, request, caller);
-  const outcome = span ? await reserved.finally(span.end) : await reserved;
+  if (span)
+    reserved.then(
+      () => span.end(),
+      (error: unknown) => span.end(error),
+    );
+  const outcome = await reserved;
   if (outcome.kind === 'reserved') {
     shop.tracing?.accepted(ctx.req, outcome.orderNo);
     if (shop.log.isLevelEnabled('debug'))

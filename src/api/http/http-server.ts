@@ -92,6 +92,7 @@ export function answerDirectly({
     { name, steps, params }: Pick<DirectRoute, 'name' | 'steps'> & Pick<Call, 'params'>,
   ): Promise<void> {
     const sinceMs = performance.now();
+    let problem: ReturnType<typeof answerTo> | undefined;
     const requestId = requestIdOf(request);
     const headers: Headers = { ...UNCACHED, [REQUEST_ID]: requestId };
     const call: Call = {
@@ -114,13 +115,12 @@ export function answerDirectly({
         headers['Content-Type'] = 'application/json; charset=utf-8';
         write(response, call.status, headers, JSON.stringify(call.body));
       }
-      answered(name, call.status, undefined, sinceMs);
     } catch (error) {
-      const problem = answerTo(error, { path: request.url ?? '', requestId, log });
+      problem = answerTo(error, { path: request.url ?? '', requestId, log });
       problem.headers[REQUEST_ID] = requestId;
       write(response, problem.status, problem.headers, problem.body);
-      answered(name, problem.status, problem.code, sinceMs);
     }
+    answered(name, problem?.status ?? call.status, problem?.code, sinceMs);
   }
 
   return (request, response) => {
