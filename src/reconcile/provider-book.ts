@@ -139,8 +139,9 @@ function isPending({ pending, isDisputed }: RecordedTotals): boolean {
 }
 
 /**
- * How far back payments are compared, by the time at which they began. The longest payment window is a day,
- * and a payment that began at its start may be collected at its end.
+ * How far back payments are compared, by the time at which they began, before the last walk that was
+ * finished. The longest payment window is a day, and a payment that began at its start may be collected at
+ * its end.
  */
 const LOOK_BACK_MS = 26 * 60 * 60_000;
 /** How often the older ones are walked: what happens to them without a notice is rare, and is not urgent. */
@@ -151,6 +152,10 @@ const LEAST_SESSION_MS = 40 * 60_000;
 const SLACK_MS = 20 * 60_000;
 /** The part of the list after which a walk saves its cursor: one call of the provider unless many pay. */
 const SLICE_MS: Readonly<Record<BookWalk, number>> = { near: 5 * 60_000, far: 30 * 60_000 };
+/** Of what is older than a day. */
+const OLD_SLICE_MS = 60 * 60_000;
+/** No walk goes further back: a backup from before that is not one to restore. */
+const LONGEST_GAP_MS = 31 * 24 * 60 * 60_000;
 /** A run ends after so many, or so many payments. The next run, a minute later, goes on. */
 const SLICES_MAX = 60;
 const PAYMENTS_MAX = 10_000;
@@ -178,7 +183,8 @@ async function goOn(
   let state = await begin(deps, walk, nearMs);
   for (let slices = 0; state && state.at < state.until; slices += 1) {
     if (slices >= SLICES_MAX || report.looked >= PAYMENTS_MAX) break;
-    const end = Math.min(state.at + SLICE_MS[walk], state.until);
+    const isOld = state.at < state.startedAt - LOOK_BACK_MS;
+    const end = Math.min(state.at + (isOld ? OLD_SLICE_MS : SLICE_MS[walk]), state.until);
     const slice = await compareSlice(deps, state.at, end, walk, signal);
     report.looked += slice.looked;
     report.repaired += slice.repaired;
@@ -202,14 +208,17 @@ async function begin(
   // Whole seconds, as providers count.
   const startedAt = Math.floor(Date.now() / 1_000) * 1_000;
   const dayAgo = startedAt - LOOK_BACK_MS;
+  // After a standstill, or in a MySQL that was restored, that is long ago.
+  const finished = Math.max(state.finished || startedAt, startedAt - LONGEST_GAP_MS);
   const fresh = { ...state, startedAt, failedFrom: null };
   if (walk === 'near') {
-    // What could not be compared is met again, so that only what is known counts as compared.
-    const at = Math.min((state.finished || startedAt) - nearMs, state.failedFrom ?? startedAt);
-    return { ...fresh, at: Math.max(at, dayAgo), until: startedAt };
+    // What could not be compared is met again, so that only what is known counts as compared; for a day.
+    const failedFrom = Math.max(state.failedFrom ?? startedAt, dayAgo);
+    return { ...fresh, at: Math.min(finished - nearMs, failedFrom), until: startedAt };
   }
   const isDue = startedAt - state.finished >= FAR_EVERY_MS;
-  return isDue ? { ...fresh, at: dayAgo, until: startedAt - nearMs } : undefined;
+  const gapMs = Math.max(0, startedAt - finished - 2 * FAR_EVERY_MS);
+  return isDue ? { ...fresh, at: dayAgo - gapMs, until: startedAt - nearMs } : undefined;
 }
 
 async function compareSlice(

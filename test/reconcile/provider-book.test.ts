@@ -359,6 +359,27 @@ test('after an outage a look goes back to what was compared before it', async ()
   expect(hoursBack(slices)).toBe(6);
 });
 
+test('in a MySQL that was restored after days a look goes back to what its backup had compared', async () => {
+  const { provider, slices } = openBook([]);
+  const finished = Date.now() - 3 * 24 * HOUR_MS;
+  for (const walk of ['near', 'far'] as const) await changeWalk(walk, { finished });
+  const { payment, state } = await storeOrder();
+  const old = await storePaidOrder();
+  const lost = openBook([
+    { payment, begunAgoMs: 50 * HOUR_MS },
+    { payment: old.payment, reversals: [buildReversal(old.payment, {})], begunAgoMs: 80 * HOUR_MS },
+  ]);
+
+  const isBehind = async (walk: BookWalk) => (await readWalk(walk)).finished === finished;
+  while ((await isBehind('near')) || (await isBehind('far'))) await look(lost.provider);
+
+  expect(await state()).toMatchObject({ payment: 'received' });
+  expect(await old.state()).toMatchObject({ payment: 'refunded' });
+  // Afterwards as ever.
+  await look(provider);
+  expect(hoursBack(slices)).toBe(1);
+});
+
 test('the longest window of a sale that may still be paid is how far back a near look goes', async () => {
   await stores.openSale(buildSale({ paymentWindowMs: 3 * HOUR_MS }));
   const { provider, slices } = openBook([]);
