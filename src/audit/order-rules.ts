@@ -8,15 +8,15 @@ import type { AuditedNews } from './reads.sql.ts';
 
 // The audit's rules about orders: none is lost, each moves on until it ends once, and all stores agree.
 
-/** An order that was accepted is stored, or on its way. What was lost with Redis' data is counted instead. */
+/** An order that was accepted is stored, or on its way. What was lost with Redis' data is listed instead. */
 export const acceptedExist: Rule = (sale) =>
   listUnknown(sale)
     .filter((orderNo) => !isOfOlderEpoch(sale, orderNo))
     .map((subject) => ({ subject, detail: 'accepted, and neither stored, nor queued, nor running' }));
 
-/** The accepted orders that were lost with the data of Redis before they were stored. */
-export function countLost(sale: SaleSnapshot): number {
-  return listUnknown(sale).filter((orderNo) => isOfOlderEpoch(sale, orderNo)).length;
+/** The accepted orders that were lost with the data of Redis, or of both stores. */
+export function listLost(sale: SaleSnapshot): string[] {
+  return listUnknown(sale).filter((orderNo) => isOfOlderEpoch(sale, orderNo));
 }
 
 function listUnknown({ accepted, mysql, redis, running }: SaleSnapshot): string[] {

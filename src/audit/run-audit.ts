@@ -42,7 +42,7 @@ import {
   limitsAreTrue,
   ordersAccountForStock,
   stockAddsUp,
-  countLost,
+  listLost,
 } from './order-rules.ts';
 
 /** The rules by name, in the order in which findings are listed: stock, orders, money, limits, events. */
@@ -97,8 +97,8 @@ export interface SaleAudit {
   saleId: string;
   orders: number;
   payments: number;
-  /** Accepted orders that were lost with the data of Redis before they were stored. */
-  lost: number;
+  /** Accepted orders that were lost with the data of Redis, or of both stores. */
+  lost: string[];
   findings: Finding[];
 }
 
@@ -163,7 +163,7 @@ async function lookAt(deps: AuditDeps, subjects: readonly Subject[]): Promise<Ma
     const sale = await look(subject);
     const { saleId, mysql, collected } = sale;
     const findings = auditSale(sale);
-    const [orders, payments, lost] = [mysql.orders.length, collected.length, countLost(sale)];
+    const [orders, payments, lost] = [mysql.orders.length, collected.length, listLost(sale)];
     audits.set(subject, { saleId, orders, payments, lost, findings });
   }
   return audits;

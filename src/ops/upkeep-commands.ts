@@ -159,10 +159,13 @@ function describeRebuild(saleId: string, outcome: RebuildOutcome): string {
 }
 
 function printAudits(audits: readonly SaleAudit[], columns: number): string {
-  const rows = audits.map(({ saleId, orders, payments, findings }) => [
+  const rows = audits.map(({ saleId, orders, payments, lost, findings }) => [
     saleId,
-    ...[orders, payments, findings.length].map(String),
+    ...[orders, payments, lost.length, findings.length].map(String),
   ]);
+  const losses = audits.flatMap(({ lost }) =>
+    lost.map((orderNo) => hang('  - ', `lost: ${orderNo}`, columns)),
+  );
   const findings = audits.flatMap(({ saleId, findings: found }) =>
     found.map(({ rule, subject, detail }) =>
       hang('  - ', `${saleId}: ${rule}: ${subject}: ${detail}`, columns),
@@ -170,9 +173,8 @@ function printAudits(audits: readonly SaleAudit[], columns: number): string {
   );
   const verdict =
     findings.length === 0 ? `clean: ${RULE_NAMES.length} rules` : `${findings.length} discrepancies:`;
-  return [formatTable(['sale', 'orders', 'payments', 'findings'], rows, columns), verdict, ...findings].join(
-    '\n',
-  );
+  const table = formatTable(['sale', 'orders', 'payments', 'lost', 'findings'], rows, columns);
+  return [table, ...losses, verdict, ...findings].join('\n');
 }
 
 // `ops erase`: erases a person on request; the books still add up.

@@ -131,7 +131,7 @@ test('audit prints a line for each sale, and finds an order that was promised an
   const { exitCode, out } = await ops('audit');
   expect([exitCode, out]).toEqual([
     0,
-    expect.stringMatching(new RegExp(`\n${saleId} +1 +0 +0\n[^]*\nclean: \\d+ rules\n$`)),
+    expect.stringMatching(new RegExp(`\n${saleId} +1 +0 +0 +0\n[^]*\nclean: \\d+ rules\n$`)),
   ]);
 
   const dir = await mkdtemp(join(tmpdir(), 'holdfast-ops-'));
