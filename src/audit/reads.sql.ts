@@ -361,7 +361,7 @@ export async function readFeed(pool: Pool): Promise<AuditedFeed> {
   const [numbered = 0] = await numbers(`SELECT COUNT(*) AS found FROM ${all} WHERE sequence <= ?`, [last]);
   const leftOut = await numbers(
     `SELECT JSON_EXTRACT(detail, '$.goesOnAfter') - JSON_EXTRACT(detail, '$.lastSequence.after') AS found
-     FROM audit_log WHERE action = 'commits_lost'`,
+     FROM audit_log WHERE action IN ('commits_lost', 'numbers_left_out')`,
   );
   const doubled = await numbers(
     `SELECT sequence AS found FROM ${all} GROUP BY sequence HAVING COUNT(*) > 1 LIMIT ?`,

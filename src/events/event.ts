@@ -17,7 +17,10 @@ export const ORDER_EVENT_TYPES = [
 ] as const;
 export type OrderEventType = (typeof ORDER_EVENT_TYPES)[number];
 
-/** sold_out: no unit of any SKU is available. settled: the sale is closed and no unit of it is held. */
+/**
+ * sold_out: no unit of any SKU is available. settled: the sale is closed and no unit of it is held. gap:
+ * numbers are left out, because MySQL has lost commits or may have.
+ */
 const SHOP_EVENT_TYPES = [
   'sale.opened',
   'sale.changed',
@@ -25,6 +28,7 @@ const SHOP_EVENT_TYPES = [
   'sale.closed',
   'sale.settled',
   'parked.opened',
+  'feed.gap',
 ] as const;
 export type ShopEventType = (typeof SHOP_EVENT_TYPES)[number];
 

@@ -13,6 +13,7 @@ import {
 import type { OrderState } from '../orders/order.ts';
 import { readOrders as readStored, stateColumns, toState, type StoredOrder } from '../orders/rows.sql.ts';
 import { recordAction } from '../parked/parked.sql.ts';
+import { recordShopEvent } from '../sales/rows.sql.ts';
 import type { OrderChange, TypedState } from './event.ts';
 
 /**
@@ -36,6 +37,8 @@ interface NumberedPage {
  * a mark of them could not be kept.
  */
 const LEFT_OUT = 1_000_000;
+/** Where it is not known how many were given: more than any shop gives between two backups. */
+const LEFT_OUT_BLINDLY = 1_000_000_000;
 
 /** MySQL's last sequence, and the greater one that it had before it lost commits. */
 export interface LostNumbers {
@@ -61,15 +64,44 @@ export async function readFeed(pool: Pool): Promise<{ feedId: string; last: numb
  */
 export function skipLostNumbers(pool: Pool, had: number): Promise<LostNumbers | undefined> {
   return inTransaction(pool, async (connection) => {
-    const [row] = await selectRows(connection, dispatchRow, `${DISPATCH} WHERE dispatch_id = 1 FOR UPDATE`);
-    assert(row, 'event_dispatch has no row');
-    const has = row.last_sequence;
+    const has = await lockLast(connection);
     if (has >= had) return undefined;
-    await setLast(connection, had + LEFT_OUT, 0);
-    const detail = { lastSequence: { before: had, after: has }, goesOnAfter: had + LEFT_OUT };
-    const decision = { actor: 'holdfast', reason: null };
-    await recordAction(connection, { ...decision, action: 'commits_lost', subject: 'mysql', detail });
+    const goesOnAfter = had + LEFT_OUT;
+    await leaveOut(connection, has, goesOnAfter);
+    const detail = { lastSequence: { before: had, after: has }, goesOnAfter };
+    await recordAction(connection, { ...SYSTEM, action: 'commits_lost', subject: 'mysql', detail });
     return { had, has };
+  });
+}
+
+/**
+ * MySQL may have lost commits, and nothing is left that would tell: no number that a reader may know is given
+ * again. In the transaction of what was found.
+ */
+export async function skipUnknownNumbers(connection: PoolConnection): Promise<void> {
+  const has = await lockLast(connection);
+  const goesOnAfter = has + LEFT_OUT_BLINDLY;
+  await leaveOut(connection, has, goesOnAfter);
+  const detail = { lastSequence: { before: null, after: has }, goesOnAfter };
+  await recordAction(connection, { ...SYSTEM, action: 'numbers_left_out', subject: 'mysql', detail });
+}
+
+const SYSTEM = { actor: 'holdfast', reason: null };
+
+async function lockLast(connection: PoolConnection): Promise<number> {
+  const [row] = await selectRows(connection, dispatchRow, `${DISPATCH} WHERE dispatch_id = 1 FOR UPDATE`);
+  assert(row, 'event_dispatch has no row');
+  return row.last_sequence;
+}
+
+/** With the event by which readers learn of it, the first that comes after. */
+async function leaveOut(connection: PoolConnection, after: number, upTo: number): Promise<void> {
+  await setLast(connection, upTo, 0);
+  await recordShopEvent(connection, {
+    type: 'feed.gap',
+    saleId: null,
+    subject: 'feed',
+    data: { gap: { after, upTo } },
   });
 }
 

@@ -335,6 +335,7 @@ interface Action extends Decision {
     | 'parked_resolved'
     | 'sale_rebuilt'
     | 'commits_lost'
+    | 'numbers_left_out'
     | 'reconciled'
     | 'person_erased'
     | 'sale_created'

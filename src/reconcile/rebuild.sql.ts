@@ -136,18 +136,44 @@ export async function withLock<T>(
   }
 }
 
+/** Epochs that are left out where it is not known how many there were: more than a sale is rebuilt. */
+const LEFT_OUT_EPOCHS = 1_000;
+
+/**
+ * From then on orders of earlier epochs are told as lost. The condition is that of `settled` above; its value
+ * is `LOST_AFTER_MS`.
+ */
+const UNDECIDED_FROM = `IF(rebuilding_since IS NULL
+  AND COALESCE(rebuilt_at < NOW(3) - INTERVAL ? * 1000 MICROSECOND, TRUE), epoch, undecided_from)`;
+
+/**
+ * MySQL may have lost commits, and Redis does not have the sales: epochs that are not known here may have
+ * had orders. The next ones are far above them, so that each of those counts as lost, and what was paid for
+ * it can be reserved again. In the transaction of what was found; each sale that Redis is to have is made
+ * again.
+ */
+export async function skipUnknownEpochs(connection: PoolConnection): Promise<void> {
+  await modify(
+    connection,
+    `UPDATE sales SET undecided_from = ${UNDECIDED_FROM},
+       rebuilding_since = COALESCE(rebuilding_since, NOW(3)), epoch = epoch + ? WHERE ${IS_WATCHED}`,
+    [LOST_AFTER_MS, LEFT_OUT_EPOCHS, WATCHED_AFTER_CLOSE_MS],
+  );
+  // It may have been put into Redis, and sold, since.
+  await modify(connection, 'UPDATE sales SET epoch = epoch + ? WHERE warmed_up_at IS NULL', [
+    LEFT_OUT_EPOCHS,
+  ]);
+}
+
 /** Marks that a rebuild has begun: should it die, it is done again. @returns undefined: no such sale */
 export function announce(
   { run }: RebuildLock,
   saleId: string,
 ): Promise<{ epoch: number; undecidedFrom: number } | undefined> {
   return run(async (connection) => {
-    // The condition is that of `settled` above: from then on orders of earlier epochs are told as lost.
     await modify(
       connection,
-      `UPDATE sales SET undecided_from = IF(rebuilding_since IS NULL
-           AND COALESCE(rebuilt_at < NOW(3) - INTERVAL ? * 1000 MICROSECOND, TRUE), epoch, undecided_from),
-         rebuilding_since = COALESCE(rebuilding_since, NOW(3))
+      `UPDATE sales SET undecided_from = ${UNDECIDED_FROM}, rebuilding_since = COALESCE(rebuilding_since, NOW(3))
        WHERE sale_id = ? AND warmed_up_at IS NOT NULL`,
       [LOST_AFTER_MS, saleId],
     );

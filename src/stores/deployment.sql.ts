@@ -1,7 +1,9 @@
 /** MySQL's record of the deployment: its id, its format, and the Redis by which it sells. */
 
 import { z } from 'zod';
-import { modify, selectRows, type Pool } from '../mysql/connection.ts';
+import { skipUnknownNumbers } from '../events/events.sql.ts';
+import { inTransaction, modify, selectRows, type Pool } from '../mysql/connection.ts';
+import { skipUnknownEpochs } from '../reconcile/rebuild.sql.ts';
 
 const recordRow = z.object({
   id: z.string(),
@@ -63,17 +65,29 @@ export async function confirmRedis(pool: Pool, redisId: string, asOf: Date): Pro
   );
 }
 
-/** @returns whether the Redis and its mark were as `found` until now */
-export async function replaceRedis(
+/**
+ * @param isBlind what would tell that MySQL has lost commits was lost with the former Redis: what readers of
+ *   the feed, shoppers and the provider may know of them is not given again
+ * @returns whether the Redis and its mark were as `found` until now
+ */
+export function replaceRedis(
   pool: Pool,
   found: Pick<DeploymentRecord, 'redisId' | 'redisSeenAt'>,
   redisId: string,
+  isBlind: boolean,
 ): Promise<boolean> {
-  const changed = await modify(
-    pool,
-    `UPDATE deployment SET redis_id = ?, redis_seen_at = NOW(3)
-     WHERE only_row = 1 AND redis_id <=> ? AND redis_seen_at <=> ?`,
-    [redisId, found.redisId, found.redisSeenAt],
-  );
-  return changed > 0;
+  return inTransaction(pool, async (connection) => {
+    const changed = await modify(
+      connection,
+      `UPDATE deployment SET redis_id = ?, redis_seen_at = NOW(3)
+       WHERE only_row = 1 AND redis_id <=> ? AND redis_seen_at <=> ?`,
+      [redisId, found.redisId, found.redisSeenAt],
+    );
+    if (changed === 0) return false;
+    if (isBlind) {
+      await skipUnknownEpochs(connection);
+      await skipUnknownNumbers(connection);
+    }
+    return true;
+  });
 }

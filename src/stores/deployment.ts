@@ -9,6 +9,8 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { showDeployment, STORES_FORMAT, WrongDeploymentError, type Deployment } from '../deployment.ts';
+import { readFeed } from '../events/events.sql.ts';
+import { read as readFeedMark } from '../events/marks.redis.ts';
 import type { Pool } from '../mysql/connection.ts';
 import type { RedisClient } from '../redis/connection.ts';
 import { listMarkedSales, readMark, writeMark, type DeploymentMark } from './deployment.redis.ts';
@@ -127,10 +129,19 @@ export function createDeploymentStores(
     const taken = mark ?? (await writeMark(redis, own));
     assertOurs(record, taken);
     watched = undefined;
-    if (!(await replaceRedis(pool, found, taken.redisId))) return 'watching';
+    const isBlind = found.redisId !== null && !(await isFeedMarked());
+    if (!(await replaceRedis(pool, found, taken.redisId, isBlind))) return 'watching';
     if (found.redisId !== null)
       log.warn({ redisId: taken.redisId, before: found.redisId }, 'sells by another Redis than before');
+    if (isBlind)
+      log.warn('MySQL may have lost commits: the numbers of events and the epochs of sales go on far above');
     return settle(record);
+  }
+
+  /** Workers that ran when Redis lost its data mark it anew, by what they remember. */
+  async function isFeedMarked(): Promise<boolean> {
+    const { feedId } = await readFeed(pool);
+    return (await readFeedMark(redis, feedId)) > 0;
   }
 
   /**

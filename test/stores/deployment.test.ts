@@ -5,6 +5,7 @@
 
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
 import { STORES_FORMAT, WrongDeploymentError } from '../../src/deployment.ts';
+import { raise } from '../../src/events/marks.redis.ts';
 import { createMysqlPool } from '../../src/mysql/connection.ts';
 import { connectRedis } from '../../src/redis/connection.ts';
 import { DEPLOYMENT_KEY } from '../../src/redis/keys.ts';
@@ -207,6 +208,57 @@ test('a MySQL that was restored elsewhere, as it was when another Redis was note
   // Where its Redis is still there, it is the one that is noted.
   expect(await (await openProcess({ of: others })).look()).toBe('ours');
   await (await openProcess({ of: others, keyPrefix: 'elsewhere', watchMs: 0 })).join();
+});
+
+const readFeedAndEpochs = async () =>
+  selectOne(
+    stores.pool,
+    `SELECT (SELECT last_sequence FROM event_dispatch) AS last, MIN(epoch) AS lowest,
+       (SELECT COUNT(*) FROM audit_log WHERE action = 'numbers_left_out') AS leftOut FROM sales`,
+  );
+
+/** A process that finds another Redis, after all others and their Redis are gone. */
+async function startElsewhere(keyPrefix: string): Promise<void> {
+  const process = await openProcess({ keyPrefix, watchMs: 0 });
+  await process.join();
+  // Once it is taken, others and later looks find nothing new.
+  await (await openProcess({ keyPrefix, watchMs: 0 })).join();
+}
+
+test('what Redis alone would tell of a loss of MySQL is gone with it: numbers and epochs go on far above', async () => {
+  await stores.openSale(buildSale());
+  await stores.sales.create(buildSale());
+  await (await openProcess()).join();
+  const before = await readFeedAndEpochs();
+
+  await startElsewhere('gone');
+
+  expect(await readFeedAndEpochs()).toEqual({
+    last: Number(before['last']) + 1_000_000_000,
+    lowest: Number(before['lowest']) + 1_000,
+    leftOut: Number(before['leftOut']) + 1,
+  });
+  expect(
+    await selectOne(
+      stores.pool,
+      "SELECT data FROM shop_events WHERE type = 'feed.gap' ORDER BY event_id DESC LIMIT 1",
+    ),
+  ).toEqual({
+    data: JSON.stringify({ gap: { after: before['last'], upTo: Number(before['last']) + 1_000_000_000 } }),
+  });
+});
+
+test('where a worker that runs has marked the feed in the new Redis, numbers and epochs go on as they were', async () => {
+  await stores.openSale(buildSale());
+  await (await openProcess()).join();
+  const before = await readFeedAndEpochs();
+  const redis = await connectRedis([ownRedisUrl()], silent, { keyPrefix: 'marked' });
+  onTestFinished(() => redis.disconnect());
+  await raise(redis, (await stores.eventRows.readFeed()).feedId, 1);
+
+  await startElsewhere('marked');
+
+  expect(await readFeedAndEpochs()).toEqual(before);
 });
 
 test('while MySQL is away Redis tells which deployment it is, and nothing is compared', async () => {
