@@ -44,6 +44,17 @@ export function list(pool: Pool, limit: number): Promise<UnmatchedPayment[]> {
   );
 }
 
+/** Whether there is money for this order, by which it may be restored. */
+export async function hasUndecided(pool: Pool, orderNo: string): Promise<boolean> {
+  const rows = await selectRows(
+    pool,
+    z.object({ payment_id: z.int() }),
+    `SELECT payment_id FROM payments WHERE order_no = ? AND status = 'received' LIMIT 1`,
+    [orderNo],
+  );
+  return rows.length > 0;
+}
+
 /** Makes a payment's refund due; unless its order was stored meanwhile, and so has decided about it. */
 export function refund(pool: Pool, paymentId: number, reason: RefundReason): Promise<void> {
   return inTransaction(pool, async (connection) => {

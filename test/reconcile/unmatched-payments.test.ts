@@ -65,6 +65,7 @@ function openSweep(payments: readonly UnmatchedPayment[], parts: Partial<Unmatch
         payments.find((payment) => payment.providerPaymentId === providerPaymentId),
         `park: ${reason}`,
       ),
+    hasUndecided: stores.unmatchedPayments.hasUndecided,
   };
   const deps = { ...stores, unmatchedPayments, signer, log: silent, ...parts };
   const pass = () => decideUnmatchedPayments(deps);

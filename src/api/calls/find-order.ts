@@ -371,7 +371,8 @@ export type Missing = 'unknown' | 'undecided' | 'lost';
 
 export type LostOrders = ReturnType<typeof createLostOrders>;
 
-export function createLostOrders({ saleEpochs, queryWorkflow, metrics, log }: LostOrderDeps) {
+export function createLostOrders(deps: LostOrderDeps) {
+  const { saleEpochs, unmatchedPayments, queryWorkflow, metrics, log } = deps;
   /** The numbers that were counted, by user; the user who was counted last comes last. */
   const counted = new Map<string, Set<string>>();
   const report = createBoundedLog((orders) =>
@@ -400,6 +401,8 @@ export function createLostOrders({ saleEpochs, queryWorkflow, metrics, log }: Lo
   async function judge(orderNo: string, { parts, life }: { parts: OrderNoParts; life: SaleEpoch }) {
     // Of the present epoch: Redis has lost the sale's data and is about to get them again.
     if (parts.epoch === life.epoch || !life.isSettled) return 'undecided';
+    // MySQL has lost it as well, and its payment has come.
+    if (await unmatchedPayments.hasUndecided(orderNo)) return 'undecided';
     const answer = await queryWorkflow(orderNo);
     return answer === 'no-such-workflow' ? 'lost' : 'undecided';
   }

@@ -115,6 +115,24 @@ test('an order whose workflow knows it is not said to be lost', async () => {
   }
 });
 
+test('an order whose payment came although MySQL has lost it too is not said to be lost', async () => {
+  const { saleId, shopper, orderNo } = await loseOrder();
+  await rebuild(saleId);
+  const payment = {
+    providerPaymentId: `pay-${orderNo}`,
+    orderNo,
+    amount: 4_900,
+    currency: 'EUR',
+    signedOrder: null,
+  };
+  await api.stores.payments.record('sandbox', payment);
+  expect(refusalOf(await shopper.getOrder(orderNo))).toBe('503 status_unavailable');
+
+  const where = 'WHERE order_no = ?';
+  await api.stores.pool.query(`UPDATE payments SET status = 'refunded' ${where}`, [orderNo]);
+  expect(orderOf(await shopper.getOrder(orderNo))).toMatchObject({ reason: 'lost_before_stored' });
+});
+
 test('an order of the present epoch that no store has is not found, nor is one of an epoch to come', async () => {
   const { saleId, shopper } = await loseOrder();
   await rebuild(saleId);
