@@ -24,6 +24,7 @@ const DEEP = [
   'test/flow/failover.test.ts',
   'test/flow/redis-lost.test.ts',
   'test/flow/mysql-set-back.test.ts',
+  'test/flow/restore.test.ts',
   'test/flow/sale-changes.test.ts',
 ];
 /** Fails on any other than Redis 8.2. */
