@@ -18,6 +18,7 @@ export type Announcement = {
 export function addressBlock(all: Announcement): string {
   const { addresses, parts } = all;
   const { temporalAddress } = addresses;
+  const isOwn = (part: string): boolean => parts.some(({ name }) => name === part);
   const rows = [
     ['Demo page', `${addresses.apiUrl}/`],
     ['API', addresses.apiUrl],
@@ -26,6 +27,9 @@ export function addressBlock(all: Announcement): string {
     ...(all.temporalCli === undefined
       ? []
       : [['Temporal CLI', `${all.temporalCli} (at ${temporalAddress})`]]),
+    // Not of servers that the environment names, whose passwords are not to be shown.
+    ...(isOwn('mysql') ? [['MySQL', addresses.mysqlUrl]] : []),
+    ...(isOwn('redis') ? [['Redis', addresses.redisUrl]] : []),
     ['Logs', all.logDir],
   ];
   const table = rows.map(([label = '', value = '']) => `  ${label.padEnd(18)}${value}`).join('\n');

@@ -5,6 +5,7 @@
 
 import { EventEmitter, once } from 'node:events';
 import { join } from 'node:path';
+import { parseArgs } from 'node:util';
 import { signToken } from '../src/api/http/auth.ts';
 import { addressBlock, otherPortLines } from './address-block.ts';
 import { devDataDir, removeAddresses, writeAddresses, type Addresses } from './addresses.ts';
@@ -13,16 +14,20 @@ import { prepareDemo } from './demo-sale.ts';
 import { RESTARTED_PARTS, restartOnChange } from './dev.ts';
 import type { Processes } from './processes/processes.ts';
 import { restartOnCrash } from './processes/supervisor.ts';
+import { restoreDump } from './restore.ts';
 import { launchServers, openDataDir } from './servers/servers.ts';
 import { rememberPorts, wishPorts } from './start-ports.ts';
 
-const FLAGS = ['--fresh', '--watch'];
+const FLAGS =
+  '--fresh (begin with empty stores), --restore <file> (begin with a dump of MySQL) and --watch (restart on a change)';
 
 type Flags = {
   /** Begins with empty stores. */
   fresh: boolean;
   /** Restarts the API and the worker when the sources change. */
   watch: boolean;
+  /** A dump that is loaded into the empty MySQL. */
+  restore: string | undefined;
 };
 
 /** How a run ends: an operator asked for it, or something broke. */
@@ -34,14 +39,8 @@ const say = (line: string): void => console.log(`· ${line}`);
 process.exit(await main(process.argv.slice(2)));
 
 async function main(args: string[]): Promise<number> {
-  const unknown = args.find((arg) => !FLAGS.includes(arg));
-  if (unknown !== undefined) {
-    console.error(
-      `npm start knows --fresh (begin with empty stores) and --watch (restart on a change), and not ${unknown}`,
-    );
-    return 1;
-  }
-  const flags: Flags = { fresh: args.includes('--fresh'), watch: args.includes('--watch') };
+  const flags = readFlags(args);
+  if (flags === undefined) return 1;
   const outcome = new EventEmitter<{ end: [End] }>();
   const ended = once(outcome, 'end');
   const asked = (): boolean => outcome.emit('end', { kind: 'asked' });
@@ -53,6 +52,18 @@ async function main(args: string[]): Promise<number> {
   startAll(processes, flags).catch(broken);
   const [end] = await ended;
   return stopAll(processes, end);
+}
+
+function readFlags(args: string[]): Flags | undefined {
+  const flag = { type: 'boolean', default: false } as const;
+  try {
+    const options = { fresh: flag, watch: flag, restore: { type: 'string' } } as const;
+    const { fresh, watch, restore } = parseArgs({ args, options }).values;
+    return { fresh, watch, restore };
+  } catch (error) {
+    console.error(`npm start knows ${FLAGS}: ${describe(error)}`);
+    return undefined;
+  }
 }
 
 async function openDev(flags: Flags, broken: (why: Error) => void): Promise<Processes | undefined> {
@@ -81,6 +92,7 @@ async function startAll(processes: Processes, flags: Flags): Promise<void> {
   const urls = await findAppUrls(wished);
   say('Starting the payment provider and preparing the demo sale');
   const { redisUrl, mysqlUrl } = servers;
+  if (flags.restore !== undefined) await restoreDump({ mysqlUrl, file: flags.restore, progress: say });
   const [saleId] = await Promise.all([
     prepareDemo({ redisUrl, mysqlUrl, progress: say }),
     startProvider(processes, urls),

@@ -43,4 +43,6 @@ test('the block names both tokens, the Temporal CLI and the pid of every part', 
   for (const named of ['a-shopper-token', 'an-admin-token', '/opt/temporal', '/data/logs', 'worker 104']) {
     expect(block).toContain(named);
   }
+  // Redis is one that the environment names.
+  expect([block.includes(addresses.mysqlUrl), block.includes(addresses.redisUrl)]).toEqual([true, false]);
 });
