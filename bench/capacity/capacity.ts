@@ -1,0 +1,54 @@
+/**
+ * `npm run bench -- capacity [hand-off|bytes|actions|life|scale|binlog] …`: measures what docs/capacity.md
+ * reckons with, each section on servers of its own, and writes the figures into docs/benchmarks/capacity.json
+ * and that page.
+ */
+
+import { join } from 'node:path';
+import { repoDir } from '../../stack/install/repo-dir.ts';
+import { measureParts } from '../compare/compare.ts';
+import type { Part } from '../compare/part.ts';
+import { readResults } from '../compare/results.ts';
+import { actionsPart } from './actions.ts';
+import { binlogPart } from './binlog.ts';
+import { bytesPart } from './bytes.ts';
+import { handOffPart } from './hand-off.ts';
+import { lifePart } from './life.ts';
+import { writeCapacityPage } from './page.ts';
+import { SCALE_PARTS } from './scale.ts';
+
+/** What is counted is counted once, as it is the same each time. */
+const SECTIONS: Record<string, { parts: readonly Part[]; rounds: number }> = {
+  'hand-off': { parts: [handOffPart], rounds: 3 },
+  bytes: { parts: [bytesPart], rounds: 1 },
+  actions: { parts: [actionsPart], rounds: 1 },
+  life: { parts: [lifePart], rounds: 1 },
+  scale: { parts: SCALE_PARTS, rounds: 1 },
+  binlog: { parts: [binlogPart], rounds: 3 },
+};
+const ALL = Object.values(SECTIONS).flatMap(({ parts, rounds }) => parts.map((part) => ({ part, rounds })));
+
+export const capacityFile = join(repoDir, 'docs', 'benchmarks', 'capacity.json');
+
+/** @param wanted sections or parts of them by their names; none: all @returns the exit code */
+export async function capacity(wanted: readonly string[]): Promise<number> {
+  const names = ALL.map(({ part }) => part.name);
+  const unknown = wanted.find((each) => !(each in SECTIONS) && !names.includes(each));
+  if (unknown !== undefined) {
+    console.error(
+      `There is no section "${unknown}". There are ${[...new Set([...Object.keys(SECTIONS), ...names])].join(', ')}.`,
+    );
+    return 1;
+  }
+  const isWanted = (part: Part): boolean =>
+    wanted.length === 0 ||
+    wanted.some((each) => each === part.name || SECTIONS[each]?.parts.includes(part) === true);
+  const parts = ALL.filter(({ part }) => isWanted(part));
+  const exitCode = await measureParts(parts, { file: capacityFile, names, writePage: writeCapacityPage });
+  console.log('docs/capacity.md, its charts and capacity.json are up to date');
+  return exitCode;
+}
+
+export function rewriteCapacityPage(): void {
+  for (const file of writeCapacityPage(readResults(capacityFile))) console.log(file);
+}
