@@ -1,6 +1,6 @@
 /**
- * The parts `accept-…`, `store-…` and `pay-…`: one process against two and four of it. Each process is held to
- * a fifth of a core, or the stores are 20 ms away, so that the process and not the machine is the limit.
+ * The parts `accept-…`, `store-…` and `pay-…`: one process against two and four of it. Each is held to a
+ * fifth of a core, or the stores are 20 ms away, so that the process and not the machine is the limit.
  */
 
 import assert from 'node:assert/strict';
