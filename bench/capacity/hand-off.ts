@@ -42,6 +42,8 @@ export const handOffPart: Part = {
     const stack = await openBenchServers(progress);
     // It has nothing to do here.
     stack.processes.freeze('temporal');
+    // A rewrite of its file that Redis begins by itself would meet a measurement.
+    await stack.redis.config('SET', 'auto-aof-rewrite-percentage', 0);
     const contestant = (name: string, role: 'ours' | 'variant' | 'limit', prepare: Prepare) => ({
       name,
       role,
