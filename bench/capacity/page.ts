@@ -91,20 +91,24 @@ export function readCosts(capacity: Results, compare: Results): OrderCosts | und
   const of = (part: string): Medians =>
     mediansOf(capacity.parts.find(({ name }) => name === part)?.measurements ?? []);
   const [life, bytes, actions] = [of('life'), of('bytes'), of('actions')];
-  const steps = readSteps(compare).filter(({ isOfAll }) => isOfAll);
+  const steps = readSteps(compare);
   const engine = compare.parts.find(({ name }) => name === 'engine');
   const livesPerSecond = mediansOf(engine?.measurements ?? []).get('Holdfast')?.['lives'];
   const [paid, begun] = [life.get(LIVES.paid), life.get(LIVES.unpaid)];
   const [paidBytes, endedBytes] = [bytes.get(STAGES.pushed), bytes.get(STAGES.ended)];
   if (!paid || !begun || !paidBytes || !endedBytes || actions.size === 0) return undefined;
   if (steps.length === 0 || livesPerSecond === undefined) return undefined;
+  const sumOf = (parts: readonly string[]) =>
+    byProcess((name) =>
+      steps.reduce((sum, { part, costs }) => sum + (parts.includes(part) ? (costs[name] ?? 0) : 0), 0),
+    );
   const actionsOf = (fate: string): number => actions.get(fate)?.['actions'] ?? NaN;
-  const without = (name: Process): number => steps.reduce((sum, { costs }) => sum + (costs[name] ?? 0), 0);
   return {
     cpuUs: {
-      paid: byProcess((name) => paid[name] ?? NaN),
+      // At full load; no part of the comparison has the payment's calls of the API.
+      paid: { ...sumOf(['accept', 'engine']), api: paid['api'] ?? NaN },
       begun: byProcess((name) => begun[name] ?? NaN),
-      neverBegun: byProcess(without),
+      neverBegun: sumOf(['accept', 'payable', 'ending']),
     },
     actions: {
       paid: actionsOf(ACTION_FATES.paid),
@@ -251,9 +255,9 @@ function costsTable({ cpuUs, actions, bytes }: OrderCosts): string[] {
   ];
   return alignTable([
     header,
-    row('paid', 'begun, paid by its page', bytes.paid, 'm: life, bytes, actions'),
-    row('begun', 'begun, not paid', bytes.neverBegun, 'm: life, actions; bytes as below'),
-    row('neverBegun', 'never begun: MySQL ends it', bytes.neverBegun, 'm: accept + payable + ending, bytes'),
+    row('paid', 'begun, paid by its page', bytes.paid, 'm: accept + engine, API by life'),
+    row('begun', 'begun, not paid', bytes.neverBegun, 'm: life'),
+    row('neverBegun', 'never begun: MySQL ends it', bytes.neverBegun, 'm: accept + payable + ending'),
   ]);
 }
 
