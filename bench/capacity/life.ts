@@ -48,6 +48,7 @@ export const lifePart: Part = {
     ...PROCESSES.map((name) => ({ key: name, label: LABELS[name], unit: 'µs', digits: 0 })),
     { key: 'slotMs', label: 'engine slot', unit: 'ms', digits: 0 },
     { key: 'begun', label: 'begun', unit: '%', digits: 0 },
+    { key: 'idle', label: 'worker, idle', unit: '% of a core', digits: 1 },
   ],
   charted: 'worker',
   targets: [],
@@ -96,11 +97,13 @@ async function measure(stack: CheckoutStack, shoppers: Shoppers, isPaid: boolean
   const seconds = (performance.now() - startedMs) / 1_000;
   const slotMs = (1_000 * slots.end() * seconds) / ORDERS;
   const now = read();
-  const costs = PROCESSES.map((name, i) => {
-    const idle = ((before[i] ?? 0) - (idleBefore[i] ?? 0)) / IDLE_SECONDS;
-    return [name, (1_000_000 * ((now[i] ?? 0) - (before[i] ?? 0) - idle * seconds)) / ORDERS];
-  });
-  return { ...Object.fromEntries(costs), slotMs, begun: (100 * begun) / ORDERS };
+  const idle = before.map((cpu, i) => (cpu - (idleBefore[i] ?? 0)) / IDLE_SECONDS);
+  const costs = PROCESSES.map((name, i) => [
+    name,
+    (1_000_000 * ((now[i] ?? 0) - (before[i] ?? 0) - (idle[i] ?? 0) * seconds)) / ORDERS,
+  ]);
+  const idleWorker = 100 * (idle[PROCESSES.indexOf('worker')] ?? NaN);
+  return { ...Object.fromEntries(costs), slotMs, begun: (100 * begun) / ORDERS, idle: idleWorker };
 }
 
 /** Resolves when all have ended. @returns how many of them the engine had begun before it had to end them */
