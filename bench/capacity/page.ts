@@ -130,7 +130,8 @@ const left = (text: string): Cell => ({ text, align: 'left' });
 const right = (text: string): Cell => ({ text, align: 'right' });
 const number = (value: number, digits = 0, unit = ''): string => formatFigure(value, { unit, digits });
 /** To two digits, at least: what is extrapolated is no more exact. */
-const rough = (value: number, unit = ''): string => number(value, value < 1 ? 2 : value < 10 ? 1 : 0, unit);
+const rough = (value: number, unit = ''): string =>
+  number(value, value < 0.1 ? 3 : value < 1 ? 2 : value < 10 ? 1 : 0, unit);
 const percent = (share: number): string => `${number(100 * share, share < 0.1 && share > 0 ? 1 : 0)} %`;
 
 const PROCESS_NAMES: Record<Process, string> = {
@@ -223,12 +224,15 @@ function firstTable(needs: readonly Need[]): string[] {
         ? `**${what}: ${number(share, share < 10 ? 1 : 0)} ×**`
         : `${what}: ${percent(share)}`;
     };
-  return ratesTable(needs, [
-    ['the fullest', at(0), 'x: of one of each'],
-    ['then', at(1), 'x'],
-    ['then', at(2), 'x'],
-    ['then', at(3), 'x'],
-  ]);
+  const places = needs[0]?.load.map((_, place) => place) ?? [];
+  return ratesTable(
+    needs,
+    places.map((place) => [
+      place === 0 ? 'the fullest' : 'then',
+      at(place),
+      place === 0 ? 'x: of one of each, by the table above' : 'x: the same',
+    ]),
+  );
 }
 
 function costsTable({ cpuUs, actions, bytes }: OrderCosts): string[] {
@@ -286,14 +290,23 @@ const COUNTS = ['one', 'two', 'four'];
 function scaleTable({ parts }: Results): string[] | undefined {
   const scaled = parts.filter(({ name }) => /-(?:held|far)$/.test(name));
   if (scaled.length === 0) return undefined;
-  const header = ['', ...COUNTS, 'two : one', 'four : one', 'each, of a core', 'all cores'];
+  const header = [
+    'by one, two and four',
+    ...COUNTS,
+    'two : one',
+    'four : one',
+    'busy, each',
+    'all cores',
+    'wait for a row',
+  ];
   const rows = scaled.map((part) => {
     const figures = figuresByCount(part);
     const [column] = part.columns;
     assert(column);
     const rates = figures.map((each) => each[column.key]);
     const times = (i: number): string => `${number((rates[i] ?? NaN) / (rates[0] ?? NaN), 2)} ×`;
-    const shares = (key: string): string => figures.map((each) => number(each[key] ?? NaN)).join(', ');
+    const shares = (key: string, digits = 0): string =>
+      figures.map((each) => formatFigure(each[key], { unit: '', digits })).join(', ');
     return [
       left(`${part.title}: ${column.label}`),
       ...rates.map((rate) => right(formatFigure(rate, column))),
@@ -301,6 +314,7 @@ function scaleTable({ parts }: Results): string[] | undefined {
       right(times(2)),
       right(`${shares('each')} %`),
       right(`${shares('machine')} %`),
+      right(shares('waiting', 1)),
     ];
   });
   return alignTable([header.map((text, i) => (i === 0 ? left(text) : right(text))), ...rows]);

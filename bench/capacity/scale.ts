@@ -43,6 +43,7 @@ const SHARE_COLUMNS: readonly Column[] = [
   { key: 'mysql', label: 'MySQL', unit: '%', digits: 0 },
   { key: 'temporal', label: 'Temporal', unit: '%', digits: 0 },
   { key: 'machine', label: 'all cores', unit: '%', digits: 0 },
+  { key: 'waiting', label: 'transactions that wait for a row', unit: '', digits: 1 },
 ];
 
 /** The servers that all processes share, and what holds the processes. */
@@ -109,13 +110,13 @@ const acceptKind: Kind = {
     return {
       async measure(count) {
         await world.clear();
-        const shares = watchShares(
+        const shares = await watchShares(
           world,
           apis.slice(0, count).map(({ name }) => name),
         );
         const startedMs = performance.now();
         const accepted = await buy(count, ACCEPT_SECONDS);
-        const figures = shares.end((performance.now() - startedMs) / 1_000);
+        const figures = await shares.end((performance.now() - startedMs) / 1_000);
         return { rate: accepted / ACCEPT_SECONDS, ...figures };
       },
       async close() {
@@ -162,12 +163,12 @@ async function store(
   await untilFollowedBy(world, saleId, count);
   for (const name of names) processes.freeze(name);
   await seedOutbox(redis, { saleId, count: orders });
-  const shares = watchShares(world, names);
+  const shares = await watchShares(world, names);
   const startedMs = performance.now();
   for (const name of names) processes.thaw(name);
   await world.untilHeld(saleId, orders);
   const seconds = (performance.now() - startedMs) / 1_000;
-  return { rate: orders / seconds, ...shares.end(seconds) };
+  return { rate: orders / seconds, ...(await shares.end(seconds)) };
 }
 
 // Orders are stored and payable, and their webhooks come as fast as the API takes them.
@@ -220,7 +221,7 @@ async function pay(
   const read = () =>
     selectRows(world.pool, row, 'SELECT order_no, status FROM orders WHERE sale_id = ?', [saleId]);
   const stored = await read();
-  const shares = watchShares(world, names);
+  const shares = await watchShares(world, names);
   const startedMs = performance.now();
   await runConcurrently(stored.length, PAID_AT_ONCE, (i) => send(stored[i]?.order_no ?? ''));
   await waitUntil({
@@ -229,7 +230,7 @@ async function pay(
     check: async () => (await read()).every(({ status }) => status === 'paid'),
   });
   const seconds = (performance.now() - startedMs) / 1_000;
-  return { rate: orders / seconds, ...shares.end(seconds) };
+  return { rate: orders / seconds, ...(await shares.end(seconds)) };
 }
 
 /** In the order of the page: what a fifth of a core does, then what the distance does. */
@@ -321,22 +322,40 @@ async function untilFollowedBy({ redis }: World, saleId: string, workers: number
   });
 }
 
-/** From now until `end`: the processor's shares, in percent of a core, and of the whole machine. */
-function watchShares({ processes }: World, names: readonly string[]) {
+/**
+ * From now until `end`: the processor's shares, in percent of a core and of the whole machine, and how many
+ * transactions waited for a row of MySQL on average.
+ */
+async function watchShares({ processes, pool }: World, names: readonly string[]) {
   const shared = ['redis', 'mysql', 'temporal'];
   const readAll = (of: readonly string[]): number =>
     of.reduce((sum, name) => sum + readCpuSeconds(processes.pid(name)), 0);
-  const read = (): number[] => [...shared.map((name) => readAll([name])), readAll(names), readBusySeconds()];
-  const before = read();
+  const readWaited = async (): Promise<number> => {
+    const row = z.object({ Value: z.coerce.number() });
+    const [waited] = await selectRows(pool, row, "SHOW GLOBAL STATUS LIKE 'Innodb_row_lock_time'", []);
+    return (waited?.Value ?? NaN) / 1_000;
+  };
+  const read = async (): Promise<number[]> => [
+    ...shared.map((name) => readAll([name])),
+    readAll(names),
+    readBusySeconds(),
+    await readWaited(),
+  ];
+  const before = await read();
   return {
-    end(seconds: number): Figures {
-      const [redis, mysql, temporal, own, busy] = read().map(
-        (now, i) => (100 * (now - (before[i] ?? 0))) / seconds,
+    async end(seconds: number): Promise<Figures> {
+      const now = await read();
+      const [redis = NaN, mysql = NaN, temporal = NaN, own = NaN, busy = NaN, waited = NaN] = now.map(
+        (each, i) => (each - (before[i] ?? 0)) / seconds,
       );
-      assert(redis !== undefined && mysql !== undefined && temporal !== undefined);
-      assert(own !== undefined && busy !== undefined);
-      const [each, machine] = [own / Math.max(1, names.length), busy / availableParallelism()];
-      return { each, redis, mysql, temporal, machine };
+      return {
+        each: (100 * own) / Math.max(1, names.length),
+        redis: 100 * redis,
+        mysql: 100 * mysql,
+        temporal: 100 * temporal,
+        machine: (100 * busy) / availableParallelism(),
+        waiting: waited,
+      };
     },
   };
 }
