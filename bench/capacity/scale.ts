@@ -159,8 +159,7 @@ async function store(
   { count, orders, names }: { count: number; orders: number; names: readonly string[] },
 ): Promise<Figures> {
   const { processes, redis } = world;
-  const saleId = await world.openSale(orders);
-  await untilFollowedBy(world, saleId, count);
+  const saleId = await openFollowed(world, count);
   for (const name of names) processes.freeze(name);
   await seedOutbox(redis, { saleId, count: orders });
   const shares = await watchShares(world, names);
@@ -213,8 +212,7 @@ async function pay(
   },
 ): Promise<Figures> {
   const { count, orders, names, send } = options;
-  const saleId = await world.openSale(orders);
-  await untilFollowedBy(world, saleId, count);
+  const saleId = await openFollowed(world, count);
   await seedOutbox(world.redis, { saleId, count: orders });
   await world.untilHeld(saleId, orders);
   const row = z.object({ order_no: z.string(), status: z.string() });
@@ -306,6 +304,23 @@ function hold({ limit, held, processes }: World, names: readonly string[]): void
 async function endWorkers({ held, processes }: World, names: readonly string[]): Promise<void> {
   held.release();
   await Promise.all(names.map((name) => processes.kill(name)));
+}
+
+/**
+ * Opens a sale that does not sell out, and waits until all workers follow it and its opening is announced: both
+ * news lock the sale's row, for which all storing waits, and each comes once a sale.
+ */
+async function openFollowed(world: World, workers: number): Promise<string> {
+  const saleId = await world.openSale(UNITS);
+  await untilFollowedBy(world, saleId, workers);
+  const row = z.object({ opened: z.coerce.number() });
+  const sql = 'SELECT opened_at IS NOT NULL AS opened FROM sales WHERE sale_id = ?';
+  await waitUntil({
+    what: 'the opening of the sale to be announced',
+    timeoutMs: TIMEOUT_MS,
+    check: async () => (await selectRows(world.pool, row, sql, [saleId]))[0]?.opened === 1,
+  });
+  return saleId;
 }
 
 /** Each worker reads the outbox under a name of its own. */
