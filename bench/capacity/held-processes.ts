@@ -35,7 +35,23 @@ export function holdProcesses(): HeldProcesses {
     writeFileSync(join(group, 'cpu.cfs_quota_us'), String(quotaUs));
   }
 
+  function release(): void {
+    for (const [pid, group] of held) {
+      try {
+        // What has ended cannot be moved, and leaves its group empty.
+        if (existsSync(`/proc/${pid}`)) moveTo(root, pid);
+        rmdirSync(group);
+      } catch {
+        // It is just ending: an empty group that stays holds nothing.
+      }
+    }
+    held.clear();
+  }
+
+  // Groups outlive what made them, also where a signal ends it.
+  process.once('exit', release);
   return {
+    release,
     hold(pid, share) {
       const group = join(root, `holdfast-bench-${process.pid}-${pid}`);
       try {
@@ -48,18 +64,6 @@ export function holdProcesses(): HeldProcesses {
           cause,
         });
       }
-    },
-
-    release() {
-      for (const [pid, group] of held) {
-        try {
-          moveTo(root, pid);
-        } catch {
-          // It has ended.
-        }
-        rmdirSync(group);
-      }
-      held.clear();
     },
   };
 }

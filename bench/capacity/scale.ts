@@ -307,8 +307,8 @@ async function endWorkers({ held, processes }: World, names: readonly string[]):
 }
 
 /**
- * Opens a sale that does not sell out, and waits until all workers follow it and its opening is announced: both
- * news lock the sale's row, for which all storing waits, and each comes once a sale.
+ * Opens a sale that does not sell out, and waits until all workers follow it and its opening is announced:
+ * either news locks the sale's row, for which all storing waits, and comes once a sale.
  */
 async function openFollowed(world: World, workers: number): Promise<string> {
   const saleId = await world.openSale(UNITS);
