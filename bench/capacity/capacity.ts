@@ -30,7 +30,7 @@ const PARTS = Object.values(SECTIONS).flat();
 const IN_ROUNDS = ['hand-off', 'accept-held', 'accept-far', 'binlog'];
 const ROUNDS = 3;
 
-export const capacityFile = join(repoDir, 'docs', 'benchmarks', 'capacity.json');
+const capacityFile = join(repoDir, 'docs', 'benchmarks', 'capacity.json');
 
 /** @param wanted sections or parts of them by their names; none: all @returns the exit code */
 export async function capacity(wanted: readonly string[]): Promise<number> {

@@ -31,7 +31,7 @@ const chartFile = join(repoDir, 'docs', 'benchmarks', 'capacity-scale.svg');
 
 const RATES = [1_000, 10_000, 100_000];
 /** Half are paid, as many as a sale can count on; the page says how to reckon with others. */
-export const ASSUMED: Assumptions = {
+const ASSUMED: Assumptions = {
   paidShare: 0.5,
   fullest: 0.7,
   minutesADay: 60,
@@ -87,7 +87,7 @@ export function blocksOf(capacity: Results, compare: Results): Record<string, re
 }
 
 /** Undefined until all that it takes was measured. */
-export function readCosts(capacity: Results, compare: Results): OrderCosts | undefined {
+function readCosts(capacity: Results, compare: Results): OrderCosts | undefined {
   const of = (part: string): Medians =>
     mediansOf(capacity.parts.find(({ name }) => name === part)?.measurements ?? []);
   const [life, bytes, actions] = [of('life'), of('bytes'), of('actions')];
