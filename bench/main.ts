@@ -1,10 +1,12 @@
 /**
  * `npm run bench -- <rush|burst|overload|peak|money|herds>`: one measurement on servers of its own.
  * `npm run bench -- compare`: all designs side by side; with `--check`, which parts are older than the code.
- * `page` writes docs/benchmarks.md and the figures of README.md again.
+ * `capacity`: what an order costs, and how far more processes help. `page` writes docs/benchmarks.md,
+ * docs/capacity.md and the figures of README.md again.
  */
 
 import { burst } from './burst.ts';
+import { capacity, rewriteCapacityPage } from './capacity/capacity.ts';
 import { withBenchCheckout } from './checkout.ts';
 import { compare, rewritePage } from './compare/compare.ts';
 import { herds } from './herds.ts';
@@ -21,7 +23,13 @@ const BENCHES = {
   peak: () => withBenchCheckout(peak, USUAL_SETTINGS),
   money: () => withBenchCheckout(money),
   herds: () => withBenchCheckout(herds),
-  page: rewritePage,
+  page() {
+    rewritePage();
+    rewriteCapacityPage();
+  },
+  async capacity() {
+    process.exit(await capacity(process.argv.slice(3)));
+  },
   async compare() {
     const exitCode = await compare(process.argv.slice(3));
     // Every part has closed what it opened; a client of a peer keeps a handle that it gives no way to close.

@@ -57,7 +57,11 @@ export interface BenchServers {
   close(): Promise<void>;
 }
 
-export async function openBenchServers(progress: (line: string) => void): Promise<BenchServers> {
+/** @param binaryLog MySQL writes one, as in production; no figure of the comparison has it */
+export async function openBenchServers(
+  progress: (line: string) => void,
+  { binaryLog = false } = {},
+): Promise<BenchServers> {
   const given = GIVEN.find((variable) => process.env[variable]);
   if (given !== undefined) throw new Error(`The comparison empties and freezes its servers: unset ${given}.`);
   const folder = await openBenchFolder(progress);
@@ -67,7 +71,7 @@ export async function openBenchServers(progress: (line: string) => void): Promis
     await folder.close();
   };
   try {
-    const servers = await launchServers(processes, { fresh: true, progress });
+    const servers = await launchServers(processes, { fresh: true, binaryLog, progress });
     const urls = await findAppUrls();
     const { redisUrl, mysqlUrl } = servers;
     const log = pino({ level: 'silent' });

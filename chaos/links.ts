@@ -19,6 +19,8 @@ export interface Link {
   /** `host:port`, for the caller. */
   address: string;
   strike(fault: LinkFault): Promise<void>;
+  /** Each answer comes so much later. */
+  delay(latencyMs: number): Promise<void>;
   mend(): Promise<void>;
 }
 
@@ -69,6 +71,7 @@ export function createLinks(controlUrl: string): Links {
               return add('reset_peer', { timeout: 0 });
           }
         },
+        delay: (latency) => add('latency', { latency, jitter: 0 }, ['downstream']),
         async mend() {
           // A new wire, so that all connections of the old one end:
           // what it has swallowed must not leave a gap in a stream.

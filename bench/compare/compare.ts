@@ -22,6 +22,7 @@ import {
   writeResults,
   type Environment,
   type PartResult,
+  type Results,
 } from './results.ts';
 import { measureRounds, type Measurement } from './rounds.ts';
 import { figuresTable, formatFigure, judgementsTable } from './tables.ts';
@@ -42,22 +43,36 @@ export async function compare(args: readonly string[]): Promise<number> {
     return 1;
   }
   if (request.isCheck) return printOutdated(request.parts);
+  const exitCode = await measureParts(
+    request.parts.map((part) => ({ part, rounds: request.rounds })),
+    { file: resultsFile, names: PARTS.map(({ name }) => name), writePage },
+  );
+  console.log(`README.md, docs/benchmarks.md, its charts and results.json are up to date`);
+  return exitCode;
+}
+
+/**
+ * Measures parts one after the other, and keeps each result in `file`, which has the parts of these names.
+ * @returns the exit code, as `compare`
+ */
+export async function measureParts(
+  wanted: readonly { part: Part; rounds: number }[],
+  into: { file: string; names: readonly string[]; writePage: (results: Results) => unknown },
+): Promise<number> {
+  const { file, names } = into;
   const progress = createProgress(process.stdout);
   const environment = await readEnvironment();
   const failed: string[] = [];
-  for (const part of request.parts) {
+  for (const { part, rounds } of wanted) {
     const startedMs = performance.now();
     progress.line(`${part.name}: ${part.about}`);
     try {
-      const result = await measurePart(part, { rounds: request.rounds, environment, progress });
+      const earlier = readResults(file);
+      const result = await measurePart(part, { rounds, environment, progress, earlier });
       // After each part, so that a later one that ends this process loses nothing.
-      const merged = mergeResults(
-        readResults(resultsFile),
-        [result],
-        PARTS.map(({ name }) => name),
-      );
-      writeResults(resultsFile, merged);
-      writePage(merged);
+      const merged = mergeResults(readResults(file), [result], names);
+      writeResults(file, merged);
+      into.writePage(merged);
       console.log(summaryOf(result));
       progress.line(`${part.name} took ${((performance.now() - startedMs) / 1_000).toFixed(0)} s`);
     } catch (error) {
@@ -67,7 +82,6 @@ export async function compare(args: readonly string[]): Promise<number> {
     }
   }
   progress.stop();
-  console.log(`README.md, docs/benchmarks.md, its charts and results.json are up to date`);
   if (failed.length > 0) console.error(`✗ failed: ${failed.join(', ')}`);
   return failed.length === 0 ? 0 : 1;
 }
@@ -107,8 +121,9 @@ function parseRequest(args: readonly string[]): Request | string {
 
 async function measurePart(
   part: Part,
-  { rounds, environment, progress }: { rounds: number; environment: Environment; progress: Progress },
+  options: { rounds: number; environment: Environment; progress: Progress; earlier: Results },
 ): Promise<PartResult> {
+  const { rounds, environment, progress, earlier } = options;
   // An earlier part that failed may have left its own.
   takeLifted();
   const open = await part.open(progress.line);
@@ -119,7 +134,7 @@ async function measurePart(
       contestants: contestants.map(({ name }) => name),
       rounds,
       measured,
-      earlier: readResults(resultsFile).parts.find(({ name }) => name === part.name)?.measurements ?? [],
+      earlier: earlier.parts.find(({ name }) => name === part.name)?.measurements ?? [],
     });
     const measurements = await measureRounds({
       contestants,

@@ -62,14 +62,19 @@ const STEPS: readonly Step[] = [
   },
 ];
 
-/** @returns none as long as a part has not measured it */
-export function costsSection({ parts }: Results): string[] {
-  const measured = STEPS.flatMap((step) => {
+/** The steps that their parts have measured, each with its microseconds. */
+export function readSteps({ parts }: Results) {
+  return STEPS.flatMap((step) => {
     const part = parts.find(({ name }) => name === step.part);
     const figures = part === undefined ? undefined : mediansOf(part.measurements).get(step.contestant);
     const costs = figures === undefined ? {} : step.read(figures);
     return costs.redis === undefined ? [] : [{ ...step, costs, redis: costs.redis }];
   });
+}
+
+/** @returns none as long as a part has not measured it */
+export function costsSection(results: Results): string[] {
+  const measured = readSteps(results);
   if (measured.length < STEPS.length) return [];
   const left = (text: string): Cell => ({ text, align: 'left' });
   const right = (text: string): Cell => ({ text, align: 'right' });

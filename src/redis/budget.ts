@@ -38,7 +38,7 @@ const LEASE_MS = 15_000;
  * start is payable, and one that waits for a signal keeps a shopper waiting who has paid. So few starts fill
  * an engine, and as many payments at work keep all starts away (docs/decisions.md).
  */
-const START_SHARE = 1 / 16;
+export const START_SHARE = 1 / 16;
 /**
  * Up to this share an order may begin now and then, though money keeps starts away. The rest is money's also
  * where workflows are begun and no worker takes them, so that their slots stay taken.

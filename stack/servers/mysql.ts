@@ -49,6 +49,8 @@ export async function startMysql(options: {
   fresh: boolean;
   /** False lets a power cut take the last second of commits: for tests alone. */
   durable: boolean;
+  /** As point-in-time recovery needs it: rows, synced with each commit. False: none. */
+  binaryLog?: boolean;
   preferredPort?: number;
 }): Promise<string> {
   const { processes, found } = options;
@@ -112,13 +114,15 @@ async function livesIn(url: string, dir: string): Promise<boolean> {
 }
 
 /** `loose` options are taken by the server that knows them and ignored by the other. */
-function settings(durable: boolean): string[] {
+function settings(durable: boolean, binaryLog = false): string[] {
   return [
     '--character-set-server=utf8mb4',
     `--innodb-flush-log-at-trx-commit=${durable ? 1 : 0}`,
     '--max-connections=300',
     '--skip-name-resolve',
-    '--skip-log-bin',
+    ...(binaryLog
+      ? ['--server-id=1', '--log-bin=binlog', '--binlog-format=ROW', '--sync-binlog=1']
+      : ['--skip-log-bin']),
     '--loose-mysqlx=OFF',
   ];
 }
@@ -128,11 +132,12 @@ async function launchPlan(plan: {
   found: Found;
   fresh: boolean;
   durable: boolean;
+  binaryLog?: boolean;
   folder: string;
   firstFile: string;
   port: number;
 }) {
-  const { found, port, fresh, durable } = plan;
+  const { found, port, fresh, durable, binaryLog } = plan;
   const { dataDir } = plan.processes;
   if (found.kind === 'docker') {
     const innerDir = '/var/lib/mysql';
@@ -149,7 +154,7 @@ async function launchPlan(plan: {
         '--env=MYSQL_ALLOW_EMPTY_PASSWORD=yes',
         `--volume=${plan.firstFile}:/docker-entrypoint-initdb.d/holdfast.sql:ro`,
       ],
-      args: settings(durable),
+      args: settings(durable, binaryLog),
     });
     return { ...container, dir: innerDir };
   }
@@ -166,7 +171,7 @@ async function launchPlan(plan: {
     `--pid-file=${join(dir, 'mysql.pid')}`,
     `--init-file=${plan.firstFile}`,
     ...userArgs(),
-    ...settings(durable),
+    ...settings(durable, binaryLog),
   ];
   return { command: found.path, args, dir, marker: dir, lastly: ['rm', '-f', socket, `${socket}.lock`] };
 }

@@ -35,6 +35,8 @@ export type ServerOptions = {
   preferredPorts?: PreferredPorts;
   /** false: for tests, whose databases need not survive a power cut. */
   durable?: boolean;
+  /** MySQL writes one, as in production; false where only the orders count. */
+  binaryLog?: boolean;
   fresh: boolean;
   progress: (line: string) => void;
 };
@@ -81,7 +83,7 @@ async function launchStores(
   processes: Processes,
   options: ServerOptions,
 ): Promise<{ redisUrl: string; mysqlUrl: string }> {
-  const { progress, preferredPorts: ports = {}, fresh, durable = true } = options;
+  const { progress, preferredPorts: ports = {}, fresh, durable = true, binaryLog = false } = options;
   const given = { redis: process.env['REDIS_URL'], mysql: process.env['MYSQL_URL'] };
   const wanted: ServerPackage[] = [];
   if (!given.redis) wanted.push(redisPackage);
@@ -99,7 +101,14 @@ async function launchStores(
       : startRedis({ processes, found: foundOf(redisPackage), fresh, durable, ...preferred(ports.redis) }),
     given.mysql
       ? useGiven('MYSQL_URL', given.mysql, urlTarget(given.mysql, 3306))
-      : startMysql({ processes, found: foundOf(mysqlPackage), fresh, durable, ...preferred(ports.mysql) }),
+      : startMysql({
+          processes,
+          found: foundOf(mysqlPackage),
+          fresh,
+          durable,
+          binaryLog,
+          ...preferred(ports.mysql),
+        }),
   ]);
   return { redisUrl, mysqlUrl };
 }

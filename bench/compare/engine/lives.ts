@@ -69,7 +69,10 @@ export async function reserveOrders(
 }
 
 /** What the API commits before it signals. */
-export async function receivePayment({ stores: { payments } }: EngineWorld, order: Order): Promise<void> {
+export async function receivePayment(
+  { stores: { payments } }: { stores: Pick<EngineWorld['stores'], 'payments'> },
+  order: Order,
+): Promise<void> {
   const { orderNo, total: amount, currency } = order;
   const payment = { providerPaymentId: `pay_${ulid()}`, orderNo, amount, currency, signedOrder: null };
   const notice = { kind: 'payment_succeeded', eventId: `evt_${ulid()}`, payment } as const;

@@ -16,6 +16,7 @@ const LOOK_EVERY_MS = 20;
 const TERMINATED_AT_ONCE = 50;
 
 export interface CheckoutStack extends Pick<BenchServers, 'processes' | 'servers' | 'redis' | 'pool'> {
+  client: Client;
   /** Of an API or a worker. */
   env: BenchServers['appEnv'];
   apiUrl: string;
@@ -28,8 +29,11 @@ export interface CheckoutStack extends Pick<BenchServers, 'processes' | 'servers
 }
 
 /** Redis, MySQL, Temporal and the payment provider; the caller starts the API and the worker. */
-export async function openCheckoutStack(progress: (line: string) => void): Promise<CheckoutStack> {
-  const bench = await openBenchServers(progress);
+export async function openCheckoutStack(
+  progress: (line: string) => void,
+  options: { binaryLog?: boolean } = {},
+): Promise<CheckoutStack> {
+  const bench = await openBenchServers(progress, options);
   try {
     return await openOn(bench);
   } catch (error) {
@@ -48,6 +52,7 @@ async function openOn(bench: BenchServers): Promise<CheckoutStack> {
   const client = new Client({ connection });
   const { sales } = mysqlStores(pool);
   return {
+    client,
     processes,
     servers,
     redis,
