@@ -19,13 +19,13 @@ GRANT ${MYSQL_RIGHTS} ON \`holdfast%\`.* TO '${USER}'@'%';
 
 /**
  * Arguments of redis-server. A second deployment of a stack has a prefix before its keys. Redis tries the
- * patterns in turn for each key, and this one would look at every letter of those without a prefix.
+ * patterns in turn for each key, so the one for a prefix, which looks at every letter, comes last.
  */
 export function redisAccount(): string[] {
   const rights = readFileSync(join(repoDir, 'deploy', 'redis-rights.txt'), 'utf8')
     .trim()
     .split(/\s+/);
-  return ['--user', USER, 'on', `>${PASSWORD}`, ...rights, '~*:holdfast:*'];
+  return ['--user', USER, 'on', `>${PASSWORD}`, '~holdfast:*', ...rights, '~*:holdfast:*'];
 }
 
 /**

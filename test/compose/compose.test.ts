@@ -1,6 +1,8 @@
 /** docker-compose.temporal.yml fits the Compose schema, the images and the settings of the services. */
 
-import { existsSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { z } from 'zod';
@@ -34,6 +36,27 @@ function serviceOf(name: string, env: Record<string, string> = {}) {
   const service = loadCompose(env).services[name];
   if (!service) throw new Error(`the compose file has no service ${name}`);
   return service;
+}
+
+const REDIS_RIGHTS = join(repoDir, 'deploy', 'redis-rights.txt');
+
+/** What the image's entry point is called with: the service's shell runs, and prints the words. */
+function redisArguments(env: Record<string, string>): string[] {
+  const { command, environment } = serviceOf('redis', env);
+  const [shell = '', flags = '', script = ''] = command ?? [];
+  const dir = mkdtempSync(join(tmpdir(), 'holdfast-compose-'));
+  try {
+    const entryPoint = join(dir, 'docker-entrypoint.sh');
+    writeFileSync(entryPoint, `#!/bin/sh\nprintf '%s\\n' "$@"\n`);
+    chmodSync(entryPoint, 0o755);
+    const ours = script.replace('/etc/holdfast/redis-rights.txt', `'${REDIS_RIGHTS}'`);
+    const PATH = `${dir}:${process.env['PATH']}`;
+    return execFileSync(shell, [flags, ours], { env: { ...environment, PATH }, encoding: 'utf8' })
+      .trimEnd()
+      .split('\n');
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
 }
 
 /** The sandbox provider is no part of the product. */
@@ -124,14 +147,24 @@ describe('the services', () => {
     expect(command).toContain('--appendfsync always');
   });
 
-  test('MySQL flushes both of its logs at every commit, and keeps the binary one for a bounded time', () => {
-    const command = serviceOf('mysql').command ?? [];
-    expect(command).toEqual(
-      expect.arrayContaining(['--innodb-flush-log-at-trx-commit=1', '--log-bin=binlog', '--sync-binlog=1']),
-    );
-    const kept = command.flatMap((word) => /^--binlog-expire-logs-seconds=(\d+)$/.exec(word)?.[1] ?? []);
-    expect(kept.map((seconds) => Number(seconds) / 86_400)).toEqual([3]);
-  });
+  test.each([
+    ['without a prefix', {}, '~holdfast:*'],
+    ['with one', { REDIS_KEY_PREFIX: 'shop2' }, '~shop2:holdfast:*'],
+  ])(
+    'Redis has an account for the keys of this deployment alone, and one for operators: %s',
+    (_, env, keys) => {
+      const args = redisArguments({ ...env, REDIS_APP_PASSWORD: 'a', REDIS_ADMIN_PASSWORD: 'b' });
+      const rights = readFileSync(REDIS_RIGHTS, 'utf8').trim().split(/\s+/);
+
+      expect(args.slice(args.indexOf('--user')).join(' ')).toBe(
+        [
+          '--user default on nopass resetkeys resetchannels -@all +ping',
+          `--user holdfast_app on >a ${rights.join(' ')} ${keys}`,
+          '--user holdfast_admin on >b ~* &* +@all',
+        ].join(' '),
+      );
+    },
+  );
 
   test('Temporal and Holdfast have databases and users of their own', () => {
     const temporal = serviceOf('temporal').environment;
