@@ -43,7 +43,7 @@ test('each alert fires in time, and none while all is well', async () => {
   expect(stdout).toContain('SUCCESS');
   const tests = readFileSync(join(cwd, 'alerts.test.yaml'), 'utf8');
   for (const { alert } of rules) {
-    expect(tests.match(new RegExp(`alertname: ${alert}\\b`, 'g'))?.length, alert).toBe(2);
+    expect(tests.match(new RegExp(`alertname: ${alert}\\b`, 'g'))?.length, alert).toBeGreaterThanOrEqual(2);
   }
 });
 
