@@ -74,6 +74,8 @@ export const ORDER_BUCKETS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900];
 
 /** Three looks of a worker at Temporal, each with its time-out. */
 const TEMPORAL_KNOWN_MS = 15_000;
+/** Looks in a row without an answer: a single one is a pause of a busy server, and wakes nobody. */
+const TEMPORAL_AWAY_LOOKS = 2;
 
 /** What a scrape needs. */
 export interface ReadableMetrics {
@@ -157,7 +159,7 @@ export function createWorkerMetrics() {
     labelNames: ['step', 'result'],
     registers,
   });
-  let temporal: { isUp: boolean; atMs: number } | undefined;
+  let temporal: { isUp: boolean | undefined; failed: number; atMs: number } | undefined;
   const storeUp = new Gauge({
     name: 'holdfast_store_up',
     help: '1 where a store has answered within the last seconds. Of a worker: Temporal.',
@@ -166,7 +168,7 @@ export function createWorkerMetrics() {
     collect() {
       storeUp.reset();
       // Absent, not as it was, where nobody looks.
-      if (temporal && performance.now() - temporal.atMs < TEMPORAL_KNOWN_MS)
+      if (temporal?.isUp !== undefined && performance.now() - temporal.atMs < TEMPORAL_KNOWN_MS)
         storeUp.set({ store: 'temporal' }, Number(temporal.isUp));
     },
   });
@@ -178,8 +180,12 @@ export function createWorkerMetrics() {
     contentType: registry.contentType,
     read: (): Promise<string> => registry.metrics(),
     passFailed: (loop: string): void => failures.inc({ loop }),
-    /** Whether Temporal has answered just now. */
-    sawTemporal: (isUp: boolean): void => void (temporal = { isUp, atMs: performance.now() }),
+    /** Whether Temporal has answered just now. It is away only once two looks in a row have failed. */
+    sawTemporal(hasAnswered: boolean): void {
+      const failed = hasAnswered ? 0 : (temporal?.failed ?? 0) + 1;
+      const isUp = hasAnswered || (failed < TEMPORAL_AWAY_LOOKS ? temporal?.isUp : false);
+      temporal = { isUp, failed, atMs: performance.now() };
+    },
     orderChanged: (change: OrderChangeKind, orders: number): void => changes.inc({ change }, orders),
     endedUnbegun: (orders: number): void => endedUnbegun.inc(orders),
     /** In ms; clocks of two servers may differ, and none goes back. */

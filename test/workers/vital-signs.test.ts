@@ -1,7 +1,7 @@
 /** A worker answers probes, says which loop hangs, and beats in each store for itself. */
 
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { createWorkerMetrics } from '../../src/metrics.ts';
+import { createWorkerMetrics, type WorkerMetrics } from '../../src/metrics.ts';
 import { openProbe } from '../../src/probe.ts';
 import { createLoopWatch, runLoop } from '../../src/workers/loop.ts';
 import { runBeats } from '../../src/workers/vital-signs.ts';
@@ -97,14 +97,32 @@ test('while MySQL hangs a worker beats in Redis, and leaves it with its end', as
   await beating;
 });
 
+async function temporalShown(metrics: WorkerMetrics): Promise<string | undefined> {
+  return /^holdfast_store_up{store="temporal"} (\d)$/m.exec(await metrics.read())?.[1];
+}
+
+test.each([
+  ['is unknown after one look in vain', [false], undefined],
+  ['is away after two from the start on', [false, false], '0'],
+  ['is up after an answer', [false, false, true], '1'],
+  ['is still up after one look in vain', [true, false], '1'],
+  ['is still up where each second look is in vain', [true, false, true, false], '1'],
+  ['is away after two looks in vain', [true, false, false], '0'],
+  ['is away until it answers again', [true, false, false, false], '0'],
+])('Temporal %s', async (_, looks, expected) => {
+  const metrics = createWorkerMetrics();
+
+  for (const hasAnswered of looks) metrics.sawTemporal(hasAnswered);
+
+  expect(await temporalShown(metrics)).toBe(expected);
+});
+
 test('whether Temporal answers is absent where nobody has looked for a while', async () => {
   const metrics = createWorkerMetrics();
-  const shown = async () => /^holdfast_store_up{store="temporal"} (\d)$/m.exec(await metrics.read())?.[1];
+  const shown = () => temporalShown(metrics);
   expect(await shown()).toBeUndefined();
   metrics.sawTemporal(true);
   expect(await shown()).toBe('1');
-  metrics.sawTemporal(false);
-  expect(await shown()).toBe('0');
   const nowMs = performance.now();
   const clock = vi.spyOn(performance, 'now').mockReturnValue(nowMs + 60_000);
   try {
