@@ -55,7 +55,7 @@ const ORDER_CHANGES = [
 ] as const;
 export type OrderChangeKind = (typeof ORDER_CHANGES)[number];
 
-/** What became of a purchase, beside the codes of refusals. */
+/** What becomes of purchases, with each refusal that an alert counts. Others begin with their first. */
 const PURCHASE_OUTCOMES = [
   'accepted',
   'repeated',
@@ -63,6 +63,9 @@ const PURCHASE_OUTCOMES = [
   'overloaded',
   'backlog_full',
   'outcome_unknown',
+  'stock_unavailable',
+  'keys_unavailable',
+  'internal_error',
 ];
 
 /** From a connection that is free to the wait after which work is given up. In seconds. */

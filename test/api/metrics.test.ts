@@ -1,8 +1,12 @@
 /** The counters that Prometheus fetches: each answer to a notice and each refused call counts once. */
 
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
 import { MAX_NOTICES_IN_FLIGHT } from '../../src/api/app.ts';
+import { PROBLEM_STATUS, type ProblemCode } from '../../src/api/http/problem.ts';
 import { modify } from '../../src/mysql/connection.ts';
+import { repoDir } from '../../stack/install/repo-dir.ts';
 import { buildSale } from '../support/factories.ts';
 import type { HttpApp } from '../support/http-app.ts';
 import { openShopper, refusalOf, send, type Reply } from '../support/shopper.ts';
@@ -41,11 +45,30 @@ test('the metrics come in the text format, without a token', async () => {
 });
 
 const lanes = ['purchases', 'notices', 'payments', 'others', 'staff', 'queries', 'feeds', 'bodies'];
+/** Refusals of purchases that no shopper caused. */
+const FAILURES: ProblemCode[] = [
+  'outcome_unknown',
+  'stock_unavailable',
+  'backlog_full',
+  'keys_unavailable',
+  'internal_error',
+];
 const noneShed = Object.fromEntries(lanes.map((lane) => [lane, 0]));
 
 test('every counter is there before it has counted anything', async () => {
   expect(await counted()).toEqual(none);
   expect(await scrapeCounter(app.url, 'holdfast_shed_total')).toEqual(noneShed);
+});
+
+test('every answer to a purchase that the alert counts is there before its first', async () => {
+  const rules = readFileSync(join(repoDir, 'monitoring', 'alerts.yaml'), 'utf8');
+  const counts = /holdfast_purchases_total\{outcome=~"([^"]+)"/.exec(rules)?.[1]?.split('|') ?? [];
+  expect(counts.toSorted()).toEqual(FAILURES.toSorted());
+  for (const code of FAILURES) expect(PROBLEM_STATUS[code]).toBeGreaterThanOrEqual(500);
+
+  expect(await scrapeCounter(app.url, 'holdfast_purchases_total')).toMatchObject(
+    Object.fromEntries(FAILURES.map((code) => [code, 0])),
+  );
 });
 
 test('each app counts for itself', async () => {
