@@ -50,7 +50,7 @@ export const MAX_WEBHOOK_BYTES = 256 * 1024;
  */
 export const MAX_PURCHASES_WAITING = 192;
 
-/** Payment notices at once: three rounds of MySQL's 20 connections. The provider repeats refused notices. */
+/** Payment notices at once: three rounds of MYSQL_CONNECTIONS (20 unless set). Refused ones are repeated. */
 export const MAX_NOTICES_IN_FLIGHT = 64;
 
 /**

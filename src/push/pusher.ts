@@ -103,7 +103,7 @@ function createLane(endpointId: number, deps: LaneDeps) {
 const LOOK_EVERY_MS = 250;
 /** An endpoint without anything to do for so long needs no connections, or was removed. */
 const IDLE_MAX_MS = 60_000;
-/** Steps that use MySQL at once: the others of the process' 20 connections are for orders. */
+/** Steps that use MySQL at once: the rest of MYSQL_CONNECTIONS (20 unless set) is for orders. */
 const STORING_MAX = 4;
 
 export interface PusherDeps extends Stores {
