@@ -40,7 +40,7 @@ export const MAX_SALE_TIME_MS = Date.UTC(2100, 0, 1);
  * and would only wait in the worker instead of in Redis (docs/decisions.md).
  */
 export const OUTBOX_PAGE = 500;
-/** At most: a page is stored within the eight seconds of a transaction also where MySQL stores 125 a second. */
+/** At most: it is stored within the eight seconds of a transaction also where MySQL stores 125 a second. */
 export const OUTBOX_PAGE_MAX = 1_000;
 /** Store transactions at once. One prepares while another commits; more wait for the same rows of stock. */
 export const STORES_AT_ONCE = 2;

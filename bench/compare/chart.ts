@@ -86,7 +86,7 @@ export function renderChart(options: {
   return `${withStableNames(svg)}\n`;
 }
 
-/** The library counts its names over all charts of a process, so an unchanged chart would differ each time. */
+/** The library counts its names over all charts of a process: an unchanged one would differ each time. */
 function withStableNames(svg: string): string {
   const names = new Map<string, string>();
   return svg.replaceAll(/\bzr\d+-\w+(?:-\d+)?/g, (name) => {

@@ -31,8 +31,8 @@ const textAnswer = z.object({
 });
 
 /**
- * A process that is busy or frozen for longer is in the sum with what it had counted, and with no gauge: those
- * of what all share would be as they were, for as long as it is frozen.
+ * A process that is busy or frozen for longer is in the sum with what it had counted, and with no gauge:
+ * those of what all share would be as they were, for as long as it is frozen.
  */
 const PART_WITHIN_MS = 1_000;
 
@@ -51,9 +51,9 @@ export function sumOfProcesses(): ReadableMetrics {
   /** Called with each answer. */
   let heard = (_workerId: number): void => {};
 
-  function look(): Promise<void> {
+  async function look(): Promise<void> {
     const asked = new Set<number>();
-    return new Promise<void>((resolve) => {
+    await new Promise<void>((resolve) => {
       heard = (workerId) => {
         asked.delete(workerId);
         if (asked.size === 0) resolve();
@@ -65,10 +65,9 @@ export function sumOfProcesses(): ReadableMetrics {
         worker.send({ type: 'holdfast:own metrics?' } satisfies z.infer<typeof partQuestion>, ignoreLost);
       }
       if (asked.size === 0) resolve();
-    }).then(() => {
-      silent.clear();
-      for (const workerId of asked) silent.add(workerId);
     });
+    silent.clear();
+    for (const workerId of asked) silent.add(workerId);
   }
 
   let looking: Promise<void> | undefined;

@@ -50,8 +50,8 @@ const IS_WAITING = 'engine_due_at IS NULL AND workflow_started_at IS NOT NULL';
  * others those that it is too late to begin are due no more: they are ended without a workflow.
  * @param startsMax how many of them may be neither paid nor to be cancelled
  * @param nowMs by Redis' clock (Unix ms), which made their deadlines
- * @param isProbe after a failure: one that has failed three times in a row comes only where nothing else is due,
- *   or it would be each probe, and keep away all that is behind its rank
+ * @param isProbe after a failure: one that has failed three times in a row comes only where nothing else is
+ *   due, or it would be each probe, and keep away all that is behind its rank
  */
 export function take(
   pool: Pool,

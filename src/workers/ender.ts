@@ -131,16 +131,16 @@ export function createCloser(deps: CloserDeps, signal?: AbortSignal): () => Prom
     const limit = pLimit(callsAtOnce);
     // Each takes a connection of MySQL, of which a process has fewer than it may make calls.
     const ending = pLimit(ENDS_AT_ONCE);
-    const end: typeof close = (...args) => ending(() => close(...args));
+    const closeInTurn: typeof close = (...args) => ending(() => close(...args));
     const changes = await Promise.all(
       taken.map((order, i) =>
         limit(async () => {
           // Another process tries: nothing is ended for want of time that this one does not have.
-          if (signal?.aborted) return end(deps, { ...order, isOverdue: false }, false);
-          if (wasAway && i > 0) return end(deps, order, false);
+          if (signal?.aborted) return closeInTurn(deps, { ...order, isOverdue: false }, false);
+          if (wasAway && i > 0) return closeInTurn(deps, order, false);
           const outcome = await tryToVoid(order.orderNo);
           tries.push(outcome);
-          return end(deps, order, outcome === 'void');
+          return closeInTurn(deps, order, outcome === 'void');
         }),
       ),
     );

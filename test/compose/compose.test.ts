@@ -166,6 +166,15 @@ describe('the services', () => {
     },
   );
 
+  test('MySQL flushes both of its logs at every commit, and keeps the binary one for a bounded time', () => {
+    const command = serviceOf('mysql').command ?? [];
+    expect(command).toEqual(
+      expect.arrayContaining(['--innodb-flush-log-at-trx-commit=1', '--log-bin=binlog', '--sync-binlog=1']),
+    );
+    const kept = command.flatMap((word) => /^--binlog-expire-logs-seconds=(\d+)$/.exec(word)?.[1] ?? []);
+    expect(kept.map((seconds) => Number(seconds) / 86_400)).toEqual([3]);
+  });
+
   test('Temporal and Holdfast have databases and users of their own', () => {
     const temporal = serviceOf('temporal').environment;
     expect(new URL(serviceOf('api').environment['MYSQL_URL'] ?? '').pathname).toBe('/holdfast');

@@ -1,4 +1,4 @@
-/** An API and a worker as processes, on stores of their own, and a real Prometheus with the alerts as they are. */
+/** API and worker as processes, on stores of their own, and a real Prometheus with the alerts as they are. */
 
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -56,12 +56,10 @@ export async function openWatchedShop(options: WatchedShopOptions): Promise<Watc
   const stage = await openPrivateStage(onClose, mysqlUrl);
   const { processes, close } = await openTestProcesses((crash) => expect.unreachable(crash.message));
   onClose(close);
-  const [apiPort = 0, workerPort = 0, sdkPort = 0, ownPort = 0] = [
-    await findFreePort(),
-    await findFreePort(),
-    await findFreePort(),
-    await findFreePort(),
-  ];
+  const apiPort = await findFreePort();
+  const workerPort = await findFreePort();
+  const sdkPort = await findFreePort();
+  const ownPort = await findFreePort();
   const apiUrl = `http://127.0.0.1:${apiPort}`;
   const env = {
     ...appEnv({ servers: stage.servers, urls: { apiUrl, providerUrl: 'http://127.0.0.1:1' } }),
