@@ -11,13 +11,12 @@ import { selectRows } from '../../src/mysql/connection.ts';
 import { createReservations } from '../../src/orders/reservations.redis.ts';
 import { mysqlStores } from '../../src/stores/bound.ts';
 import { refundWorkflowId, RECONCILE_SCHEDULE, RECONCILE_WORKFLOW } from '../../src/workflows/contract.ts';
-import { startApi, startWorker } from '../../stack/app.ts';
 import { waitUntil } from '../../stack/processes/wait.ts';
 import type { Figures, OpenPart, Part } from '../compare/part.ts';
-import { openCheckoutStack, type CheckoutStack } from '../compare/parts/payable/checkout-stack.ts';
+import type { CheckoutStack } from '../compare/parts/payable/checkout-stack.ts';
 import { untilFollowed } from '../compare/parts/payable/holdfast.ts';
 import { seedOutbox } from '../seed-outbox.ts';
-import { createShoppers } from '../shoppers.ts';
+import { openRunning, type Shoppers } from './running.ts';
 
 /** To pay; for those who don't, so short that the bench need not wait for long. */
 const WINDOW_MS = 30 * 60_000;
@@ -55,19 +54,7 @@ export const actionsPart: Part = {
   charted: 'actions',
   targets: [],
   async open(progress): Promise<OpenPart> {
-    const stack = await openCheckoutStack(progress);
-    const shoppers = await createShoppers(stack.apiUrl, 10, 10);
-    const close = async (): Promise<void> => {
-      shoppers.close();
-      await stack.close();
-    };
-    try {
-      await startApi(stack.processes, { name: 'api', env: stack.env });
-      await startWorker(stack.processes, { name: 'worker', env: stack.env });
-    } catch (error) {
-      await close();
-      throw error;
-    }
+    const { stack, shoppers, close } = await openRunning(progress, { users: 10, connections: 10 });
     const plays = createPlays(stack, shoppers);
     return {
       contestants: Object.entries(plays).map(([fate, measure]) => ({
@@ -84,8 +71,6 @@ export const actionsPart: Part = {
     };
   },
 };
-
-type Shoppers = Awaited<ReturnType<typeof createShoppers>>;
 
 function createPlays(stack: CheckoutStack, shoppers: Shoppers): Record<string, () => Promise<Figures>> {
   const { client, processes, pool, redis } = stack;

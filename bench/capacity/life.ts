@@ -8,13 +8,12 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { selectRows } from '../../src/mysql/connection.ts';
 import { ENGINE_KEY } from '../../src/redis/keys.ts';
-import { startApi, startWorker } from '../../stack/app.ts';
 import { waitUntil } from '../../stack/processes/wait.ts';
 import type { Figures, OpenPart, Part } from '../compare/part.ts';
-import { openCheckoutStack, type CheckoutStack } from '../compare/parts/payable/checkout-stack.ts';
+import type { CheckoutStack } from '../compare/parts/payable/checkout-stack.ts';
 import { untilFollowed } from '../compare/parts/payable/holdfast.ts';
 import { readCpuSeconds } from '../http/cpu.ts';
-import { createShoppers } from '../shoppers.ts';
+import { openRunning, type Shoppers } from './running.ts';
 
 /** Less than two cores take, so that nothing waits. */
 const A_SECOND = 16;
@@ -53,15 +52,8 @@ export const lifePart: Part = {
   charted: 'worker',
   targets: [],
   async open(progress): Promise<OpenPart> {
-    const stack = await openCheckoutStack(progress);
-    const shoppers = await createShoppers(stack.apiUrl, 500, 64);
-    const close = async (): Promise<void> => {
-      shoppers.close();
-      await stack.close();
-    };
+    const { stack, shoppers, close } = await openRunning(progress, { users: 500, connections: 64 });
     try {
-      await startApi(stack.processes, { name: 'api', env: stack.env });
-      await startWorker(stack.processes, { name: 'worker', env: stack.env });
       await live(stack, shoppers, { orders: WARM_UP_ORDERS, isPaid: true });
     } catch (error) {
       await close();
@@ -81,8 +73,6 @@ export const lifePart: Part = {
     };
   },
 };
-
-type Shoppers = Awaited<ReturnType<typeof createShoppers>>;
 
 async function measure(stack: CheckoutStack, shoppers: Shoppers, isPaid: boolean): Promise<Figures> {
   const read = (): number[] => PROCESSES.map((name) => readCpuSeconds(stack.processes.pid(name)));
