@@ -11,12 +11,12 @@ import type { OrderSigner } from '../providers/signed-order.ts';
 import type { UrlRules } from '../push/address.ts';
 import type { StatusBoard } from '../status/board.ts';
 import type { Stores } from '../stores/open.ts';
-import { mountAdmin } from './calls/calls.ts';
-import { createLostOrders, createProjection, createWorkflowQueries, listOrders } from './calls/find-order.ts';
-import { cancelOrder, getOrder, payOrder, placeOrder } from './calls/orders.ts';
-import { createAbsentSales, getSale } from './calls/sale-views.ts';
+import { mountAdmin, mountShop } from './calls/calls.ts';
+import { createLostOrders, createProjection, createWorkflowQueries } from './calls/find-order.ts';
+import { getOrder, placeOrder } from './calls/orders.ts';
+import { createAbsentSales } from './calls/sale-views.ts';
 import type { TicketRules } from './calls/ticket.ts';
-import { countNotices, createReceiveNotice } from './calls/webhooks.ts';
+import { createReceiveNotice } from './calls/webhooks.ts';
 import { createDemoRoutes, type DemoOptions } from './demo-routes.ts';
 import { createHealthRoutes } from './health-routes.ts';
 import { authenticate, type RequestState, type TokenRules } from './http/auth.ts';
@@ -31,7 +31,7 @@ import {
 import { problemResponder, requestIdOf, type Answered } from './http/problem.ts';
 import { createShedLog, createTokenLog } from './http/refusal-logs.ts';
 import { MAX_BODY_BYTES } from './http/request.ts';
-import { createBodyBudget, jsonBody, textBody } from './http/request.ts';
+import { createBodyBudget, jsonBody } from './http/request.ts';
 
 /**
  * Bytes of bodies that one API process keeps at once: of notices so many, of purchases, and of the back
@@ -39,9 +39,6 @@ import { createBodyBudget, jsonBody, textBody } from './http/request.ts';
  * connections could fill four gigabytes before anything of them is verified.
  */
 export const MAX_BODIES_BYTES = 32 * 1024 * 1024;
-
-/** Bytes of a webhook body. Providers send whole objects, and Stripe's largest are about 100 KiB. */
-export const MAX_WEBHOOK_BYTES = 256 * 1024;
 
 /**
  * Purchases that wait for a place at work: a thirtieth of a second at 8,000 a second, a quarter where an API
@@ -132,30 +129,24 @@ export function createApp(deps: AppDeps): App {
   const queryWorkflow = createWorkflowQueries(deps.engine, queries, deps.log);
   const lostOrders = createLostOrders({ ...deps, queryWorkflow });
   const findAbsentSale = createAbsentSales(deps.sales);
-  const shop = { ...deps, projection, queryWorkflow, lostOrders, findAbsentSale };
+  const receiveNotice = createReceiveNotice(deps);
+  const shop = { ...deps, projection, queryWorkflow, lostOrders, findAbsentSale, receiveNotice };
   const bodies = () => createBodyBudget(MAX_BODIES_BYTES, countShed('bodies', deps));
-  const [cart, notice] = [jsonBody(MAX_BODY_BYTES, bodies()), textBody(MAX_WEBHOOK_BYTES, bodies())];
+  const carts = bodies();
 
-  // A lane comes after the body and the token: neither a slow sender nor one who waits for the key of a token
-  // occupies room in it. Health checks and metrics have none: they are always answered.
+  const cart = jsonBody(MAX_BODY_BYTES, carts);
   const purchase = [cart, shopper, purchases.enter, placeOrder.bind(undefined, shop)] as const;
   const poll = [shopper, others.enter, getOrder.bind(undefined, shop)] as const;
+  // Health checks and metrics have no lane: they are always answered.
   const router = new Router<RequestState & BodyState>({ sensitive: true, strict: true })
     .get('/healthz', health.healthz)
-    .get('/readyz', health.readyz)
-    .get('/v1/sales/:saleId', others.enter, getSale.bind(undefined, shop))
-    .post(
-      '/v1/webhooks/payments',
-      countNotices(deps.metrics),
-      notice,
-      notices.enter,
-      createReceiveNotice(deps),
-    )
-    .post('/v1/orders', ...purchase)
-    .get('/v1/orders', shopper, others.enter, listOrders.bind(undefined, shop))
-    .get('/v1/orders/:orderNo', ...poll)
-    .post('/v1/orders/:orderNo/cancel', shopper, others.enter, cancelOrder.bind(undefined, shop))
-    .post('/v1/orders/:orderNo/payment', shopper, payments.enter, payOrder.bind(undefined, shop));
+    .get('/readyz', health.readyz);
+  mountShop(router, shop, {
+    caller: shopper,
+    bodies: { carts, notices: bodies() },
+    lanes: { purchases, notices, payments, others },
+    metrics,
+  });
   if (deps.showsMetrics) router.get('/metrics', health.metrics);
   if (deps.demo) {
     const demo = createDemoRoutes(deps.demo);

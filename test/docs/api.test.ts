@@ -3,10 +3,10 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { MAX_WEBHOOK_BYTES } from '../../src/api/app.ts';
-import { ADMIN_CALLS } from '../../src/api/calls/calls.ts';
-import { MAX_SALE_BODY_BYTES } from '../../src/api/calls/calls.ts';
+import { ADMIN_CALLS, SHOP_CALLS } from '../../src/api/calls/calls.ts';
 import { sourcedOrderReply } from '../../src/api/calls/find-order.ts';
+import { MAX_SALE_BODY_BYTES } from '../../src/api/calls/sales.ts';
+import { MAX_WEBHOOK_BYTES } from '../../src/api/calls/webhooks.ts';
 import { PROBLEM_STATUS } from '../../src/api/http/problem.ts';
 import { problemReply } from '../../src/api/http/problem.ts';
 import { orderReply } from '../../src/api/http/replies.ts';
@@ -131,7 +131,9 @@ test('every route of the app is named, and no other', () => {
   const inApp = [...app.matchAll(/\.(get|post|put|patch|delete)\(\s*'(\/[^']*)'/g)].map(
     ([, method, path]) => `${String(method).toUpperCase()} ${String(path)}`,
   );
-  const routes = [...inApp, ...Object.keys(ADMIN_CALLS)].map((call) => call.replaceAll(/:(\w+)/g, '{$1}'));
+  const routes = [...inApp, ...Object.keys(SHOP_CALLS), ...Object.keys(ADMIN_CALLS)].map((call) =>
+    call.replaceAll(/:(\w+)/g, '{$1}'),
+  );
   const named = [...doc.matchAll(/`((?:GET|POST|PUT|PATCH|DELETE) \/[^`?]*)`/g)].map(([, call]) =>
     String(call),
   );

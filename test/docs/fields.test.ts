@@ -24,7 +24,7 @@ test('"Add a field to an order" names each file that knows userAgent, and no oth
 
 test.each([
   ['Add a step to an order', /\bconfirmStock\b/],
-  ['Add a call of the back office', /\blistDeliveries\b/],
+  ['Add a call', /\blistDeliveries\b/],
   ['Add an event', /sale\.sold_out/],
 ])('"%s" names each file of src that knows its example, and no other', (section, example) => {
   expect(readNamed(section)).toEqual(knowing(example, ['src']));

@@ -1,7 +1,7 @@
 /** Renders docs/provider-openapi.json from the schemas by which Holdfast reads and writes the messages. */
 
 import { z } from 'zod';
-import { MAX_WEBHOOK_BYTES } from '../../src/api/app.ts';
+import { MAX_WEBHOOK_BYTES } from '../../src/api/calls/webhooks.ts';
 import { IDEMPOTENCY_KEY_PATTERN } from '../../src/orders/content.ts';
 import {
   moneyNoticeSchema,

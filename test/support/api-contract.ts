@@ -5,12 +5,11 @@
 
 import assert from 'node:assert/strict';
 import { z } from 'zod';
-import { ADMIN_CALLS } from '../../src/api/calls/calls.ts';
-import { ordersReply, sourcedOrderReply } from '../../src/api/calls/find-order.ts';
-import { sessionReply } from '../../src/api/calls/orders.ts';
-import { saleReply } from '../../src/api/calls/sale-views.ts';
+import { ADMIN_CALLS, SHOP_CALLS } from '../../src/api/calls/calls.ts';
+import { sourcedOrderReply } from '../../src/api/calls/find-order.ts';
 import { tokenReply } from '../../src/api/demo-routes.ts';
 import { healthReply, readyReply } from '../../src/api/health-routes.ts';
+import { codesOf, partsOf } from '../../src/api/http/entry.ts';
 import { PROBLEM_STATUS, type ProblemCode, problemReply } from '../../src/api/http/problem.ts';
 import { noBody, orderReply } from '../../src/api/http/replies.ts';
 
@@ -25,36 +24,37 @@ interface Route {
   method: string;
   path: RegExp;
   replies: Readonly<Record<number, z.ZodType>>;
+  /** What it may be refused with; undefined: anything. */
+  codes?: readonly ProblemCode[];
 }
 
 const text = z.string().min(1);
+
+const ENTRIES = [...Object.entries(SHOP_CALLS), ...Object.entries(ADMIN_CALLS)];
+const CALLS = ENTRIES.map(([call, entry]): Route => {
+  const { method, path } = partsOf(call);
+  return {
+    method,
+    path: new RegExp(`^${path.replaceAll(/:\w+/g, '[^/]+')}$`),
+    replies: entry.replies,
+    codes: codesOf(entry),
+  };
+});
 
 const ROUTES: Route[] = [
   { method: 'GET', path: /^\/healthz$/, replies: { 200: healthReply } },
   { method: 'GET', path: /^\/readyz$/, replies: { 200: readyReply, 503: readyReply } },
   { method: 'GET', path: /^\/metrics$/, replies: { 200: text } },
-  { method: 'GET', path: /^\/v1\/sales\/[^/]+$/, replies: { 200: saleReply, 304: noBody } },
-  { method: 'POST', path: /^\/v1\/webhooks\/payments$/, replies: { 204: noBody } },
-  { method: 'POST', path: /^\/v1\/orders$/, replies: { 200: orderReply, 202: orderReply } },
-  { method: 'GET', path: /^\/v1\/orders(\?.*)?$/, replies: { 200: ordersReply } },
+  // The entry has both, of which each has its own question.
   {
     method: 'GET',
     path: /^\/v1\/orders\/[^/?]+\?source=workflow$/,
     replies: { 200: sourcedOrderReply, 304: noBody },
   },
   { method: 'GET', path: /^\/v1\/orders\/[^/?]+$/, replies: { 200: orderReply, 304: noBody } },
-  {
-    method: 'POST',
-    path: /^\/v1\/orders\/[^/]+\/cancel$/,
-    replies: { 200: orderReply, 202: orderReply },
-  },
-  { method: 'POST', path: /^\/v1\/orders\/[^/]+\/payment$/, replies: { 201: sessionReply } },
   { method: 'GET', path: /^\/(demo\/page\.(css|js))?$/, replies: { 200: text } },
   { method: 'POST', path: /^\/demo\/token$/, replies: { 200: tokenReply } },
-  ...Object.entries(ADMIN_CALLS).map(([call, { replies }]): Route => {
-    const [method = '', path = ''] = call.split(' ');
-    return { method, path: new RegExp(`^${path.replaceAll(/:\w+/g, '[^/]+')}$`), replies };
-  }),
+  ...CALLS,
 ];
 
 export const PROBLEM_CODES = Object.keys(PROBLEM_STATUS).filter(isPublished);
@@ -70,9 +70,14 @@ const INTERNAL = /redis|mysql|mariadb|temporal|econn|127\.0\.0\.1|select |insert
  * @param target a path with its query
  */
 export function findReplies(method: string, target: string): Route['replies'] | undefined {
+  return findRoute(ROUTES, method, target)?.replies;
+}
+
+function findRoute(routes: readonly Route[], method: string, target: string): Route | undefined {
   const [pathname = ''] = target.split('?');
-  const candidates = ROUTES.filter((route) => route.method === method);
-  return candidates.find(({ path }) => path.test(target) || path.test(pathname))?.replies;
+  return routes.find(({ path, ...route }) => {
+    return route.method === method && (path.test(target) || path.test(pathname));
+  });
 }
 
 /** @throws when the API has not promised this answer to this call */
@@ -81,7 +86,9 @@ export function checkReply(method: string, url: string, reply: Reply): void {
   if (PROVIDER_PATH.test(pathname)) return;
   const schema = findReplies(method, pathname + search)?.[reply.status];
   if (!schema && reply.status >= 400) {
-    parseProblem(reply);
+    const { code } = parseProblem(reply);
+    const codes = findRoute(CALLS, method, pathname)?.codes;
+    assert(!codes || codes.some((known) => known === code), `${method} ${pathname} does not name ${code}`);
     return;
   }
   const call = `${method} ${pathname}${search}: ${reply.status} ${JSON.stringify(reply.body)}`;

@@ -1,29 +1,37 @@
 /**
- * Every call of the back office, and how each is mounted: behind the token, its scope, and the lane.
- * test/api/scopes.test.ts tries each of them with each scope and role.
+ * Every call of the API, and how each is mounted: behind its token, its scope, its body and its lane. A
+ * purchase and a poll are answered in front of the router as well (src/api/app.ts), by the same steps.
+ * test/api/scopes.test.ts tries each call of the back office with each scope and role.
  */
 
 import type { Router } from '@koa/router';
 import type { Middleware } from 'koa';
+import type { Metrics } from '../../metrics.ts';
 import { allow, type RequestState } from '../http/auth.ts';
+import { type BodyRule, type CallContext, partsOf, type ShopCalls, type ShopLane } from '../http/entry.ts';
 import type { BodyState, Lane } from '../http/http-server.ts';
 import { requestIdOf } from '../http/problem.ts';
 import { MAX_BODY_BYTES } from '../http/request.ts';
-import { type BodyBudget, jsonBody, optionalJsonBody } from '../http/request.ts';
+import { type BodyBudget, jsonBody, optionalJsonBody, textBody } from '../http/request.ts';
 import type { AdminCalls, AdminContext, BackOffice } from './call.ts';
 import { endpointCalls } from './endpoints.ts';
 import { eventCalls } from './events.ts';
+import { listCalls } from './find-order.ts';
+import { type Shop, shopperCalls } from './orders.ts';
 import { refundCalls } from './refunds.ts';
+import { saleViewCalls } from './sale-views.ts';
 import { saleCalls } from './sales.ts';
 import { settlementCalls } from './settlement.ts';
 import { orderCalls } from './staff-orders.ts';
 import { statusCalls } from './status.ts';
+import { countNotices, noticeCalls, type Receiver } from './webhooks.ts';
 
-/**
- * Bytes of a sale as the shop sends it: 200 SKUs, each with a name of 200 characters, a reference and full
- * metadata, are 450 KiB.
- */
-export const MAX_SALE_BODY_BYTES = 512 * 1024;
+export const SHOP_CALLS: ShopCalls<Shop & Receiver> = {
+  ...shopperCalls,
+  ...listCalls,
+  ...saleViewCalls,
+  ...noticeCalls,
+};
 
 export const ADMIN_CALLS: AdminCalls = {
   ...saleCalls,
@@ -34,6 +42,39 @@ export const ADMIN_CALLS: AdminCalls = {
   ...endpointCalls,
   ...statusCalls,
 };
+
+interface ShopGuards {
+  /** Finds out who calls. */
+  caller: Middleware<RequestState>;
+  /** What the bodies of purchases share, and those of notices. */
+  bodies: { carts: BodyBudget; notices: BodyBudget };
+  lanes: Record<ShopLane, Lane>;
+  metrics: Pick<Metrics, 'noticeAnswered'>;
+}
+
+/**
+ * A lane comes after the body and the token: neither a slow sender nor one who waits for the key of a token
+ * occupies room in it.
+ */
+export function mountShop(
+  router: Router<RequestState & BodyState>,
+  shop: Shop & Receiver,
+  { caller, bodies, lanes, metrics }: ShopGuards,
+): void {
+  for (const [call, { who, lane, body, handle }] of Object.entries(SHOP_CALLS)) {
+    const { method, path } = partsOf(call);
+    const counted = who === 'provider' ? [countNotices(metrics)] : [];
+    const reader = body ? [bodyReader(body, body.isSigned ? bodies.notices : bodies.carts)] : [];
+    const known = who === 'shopper' ? [caller] : [];
+    const answer = (ctx: CallContext) => handle(shop, ctx);
+    router.register(path, [method], [...counted, ...reader, ...known, lanes[lane].enter, answer]);
+  }
+}
+
+function bodyReader({ bytesMax = MAX_BODY_BYTES, isSigned, isOptional }: BodyRule, budget: BodyBudget) {
+  if (isSigned) return textBody(bytesMax, budget);
+  return isOptional ? optionalJsonBody(bytesMax, budget) : jsonBody(bytesMax, budget);
+}
 
 interface Guards {
   /** Finds out who calls. */
@@ -50,14 +91,9 @@ export function mountAdmin(
   office: BackOffice,
   { caller, bodies, lane, feeds }: Guards,
 ): void {
-  const readers = {
-    json: jsonBody(MAX_BODY_BYTES, bodies),
-    decision: optionalJsonBody(MAX_BODY_BYTES, bodies),
-    sale: jsonBody(MAX_SALE_BODY_BYTES, bodies),
-  };
   for (const [call, { scope, body, handle, ...own }] of Object.entries(ADMIN_CALLS)) {
-    const [method = '', path = ''] = call.split(' ');
-    const reader = body ? [readers[body]] : [];
+    const { method, path } = partsOf(call);
+    const reader = body ? [bodyReader(body, bodies)] : [];
     const { enter } = own.lane === 'feeds' ? feeds : lane;
     // Its lines are many and its calls few, so each call has a log of its own.
     const answer = (ctx: AdminContext) =>

@@ -95,67 +95,6 @@ export const deliveriesReply = z.strictObject({
 });
 type DeliveriesReply = z.infer<typeof deliveriesReply>;
 
-/** Each change may be repeated; the user id of who made it is recorded. */
-export const endpointCalls = {
-  'GET /v1/admin/endpoints': {
-    scope: 'events:read',
-    replies: { 200: endpointListReply },
-    handle: listEndpoints,
-  },
-  'GET /v1/admin/endpoints/:name': {
-    scope: 'events:read',
-    replies: { 200: endpointReply },
-    handle: readEndpoint,
-  },
-  'PUT /v1/admin/endpoints/:name': {
-    scope: 'endpoints:write',
-    body: 'json',
-    replies: { 200: endpointReply, 201: createdEndpointReply },
-    handle: putEndpoint,
-  },
-  'DELETE /v1/admin/endpoints/:name': {
-    scope: 'endpoints:write',
-    replies: { 204: noBody },
-    handle: removeEndpoint,
-  },
-  'POST /v1/admin/endpoints/:name/rotate-secret': {
-    scope: 'endpoints:write',
-    replies: { 200: createdEndpointReply },
-    handle: rotateSecret,
-  },
-  'POST /v1/admin/endpoints/:name/retire-secret': {
-    scope: 'endpoints:write',
-    replies: { 200: endpointReply },
-    handle: (office, ctx) => answerWith(ctx, office.endpoints.retireSecret),
-  },
-  'POST /v1/admin/endpoints/:name/enable': {
-    scope: 'endpoints:write',
-    replies: { 200: endpointReply },
-    handle: (office, ctx) => answerWith(ctx, office.endpoints.enable),
-  },
-  'POST /v1/admin/endpoints/:name/disable': {
-    scope: 'endpoints:write',
-    replies: { 200: endpointReply },
-    handle: (office, ctx) => answerWith(ctx, office.endpoints.disable),
-  },
-  'POST /v1/admin/endpoints/:name/test': {
-    scope: 'endpoints:write',
-    replies: { 202: testReply },
-    handle: testEndpoint,
-  },
-  'POST /v1/admin/endpoints/:name/replay': {
-    scope: 'endpoints:write',
-    body: 'json',
-    replies: { 202: replayReply },
-    handle: replayEvents,
-  },
-  'GET /v1/admin/endpoints/:name/deliveries': {
-    scope: 'events:read',
-    replies: { 200: deliveriesReply },
-    handle: listDeliveries,
-  },
-} satisfies AdminCalls;
-
 const endpointBody = z.strictObject({
   url: z.string().min(1),
   types: z.array(z.enum(EVENT_TYPES)).min(1).max(EVENT_TYPES.length).nullish(),
@@ -167,6 +106,125 @@ const endpointBody = z.strictObject({
     .regex(/^\P{C}*$/u)
     .default(''),
 });
+
+const listQuery = z
+  .strictObject({
+    status: z.enum(DELIVERY_STATUSES).optional(),
+    orderNo: z
+      .string()
+      .refine((text) => parseOrderNo(text) !== undefined, 'is no order number')
+      .optional(),
+    after: wholeNumber.default(0),
+    limit: wholeNumber.pipe(z.number().min(1).max(MAX_DELIVERIES_PAGE)).default(MAX_DELIVERIES_PAGE),
+  })
+  .refine(({ status, orderNo }) => status === undefined || orderNo === undefined, {
+    path: ['orderNo'],
+    message: 'goes without status',
+  });
+
+const moment = z.iso.datetime({ offset: true }).transform((text) => Date.parse(text));
+const replayBody = z.union([
+  z.strictObject({ eventId: z.string().min(1).max(128) }),
+  z.strictObject({ orderNo: z.string().min(1).max(128) }),
+  z
+    .strictObject({ since: moment, until: moment })
+    .refine(({ since, until }) => since < until, { path: ['until'], message: 'must be after since' }),
+]);
+
+/** Each change may be repeated; the user id of who made it is recorded. */
+export const endpointCalls = {
+  'GET /v1/admin/endpoints': {
+    id: 'listEndpoints',
+    does: 'All endpoints by their names',
+    scope: 'events:read',
+    replies: { 200: endpointListReply },
+    refuses: ['endpoints_unavailable'],
+    handle: listEndpoints,
+  },
+  'GET /v1/admin/endpoints/:name': {
+    id: 'getEndpoint',
+    does: 'An endpoint, and how it fares',
+    scope: 'events:read',
+    replies: { 200: endpointReply },
+    refuses: ['endpoint_not_found', 'endpoints_unavailable'],
+    handle: readEndpoint,
+  },
+  'PUT /v1/admin/endpoints/:name': {
+    id: 'putEndpoint',
+    does: 'Creates an endpoint, or changes what is said of it',
+    scope: 'endpoints:write',
+    body: { schema: endpointBody },
+    replies: { 200: endpointReply, 201: createdEndpointReply },
+    refuses: ['too_many_endpoints', 'endpoints_unavailable'],
+    handle: putEndpoint,
+  },
+  'DELETE /v1/admin/endpoints/:name': {
+    id: 'removeEndpoint',
+    does: 'Sends nothing to it any more, and deletes its deliveries; also when there is none',
+    scope: 'endpoints:write',
+    replies: { 204: noBody },
+    refuses: ['endpoints_unavailable'],
+    handle: removeEndpoint,
+  },
+  'POST /v1/admin/endpoints/:name/rotate-secret': {
+    id: 'rotateEndpointSecret',
+    does: 'Gives it a new secret; both sign from then on',
+    scope: 'endpoints:write',
+    replies: { 200: createdEndpointReply },
+    refuses: ['endpoint_not_found', 'endpoints_unavailable'],
+    handle: rotateSecret,
+  },
+  'POST /v1/admin/endpoints/:name/retire-secret': {
+    id: 'retireEndpointSecret',
+    does: 'Has the new secret alone sign',
+    scope: 'endpoints:write',
+    replies: { 200: endpointReply },
+    refuses: ['endpoint_not_found', 'endpoints_unavailable'],
+    handle: (office, ctx) => answerWith(ctx, office.endpoints.retireSecret),
+  },
+  'POST /v1/admin/endpoints/:name/enable': {
+    id: 'enableEndpoint',
+    does: 'Sends to it again; all that waits is due at once',
+    scope: 'endpoints:write',
+    replies: { 200: endpointReply },
+    refuses: ['endpoint_not_found', 'endpoints_unavailable'],
+    handle: (office, ctx) => answerWith(ctx, office.endpoints.enable),
+  },
+  'POST /v1/admin/endpoints/:name/disable': {
+    id: 'disableEndpoint',
+    does: 'Sends nothing to it, and misses nothing',
+    scope: 'endpoints:write',
+    replies: { 200: endpointReply },
+    refuses: ['endpoint_not_found', 'endpoints_unavailable'],
+    handle: (office, ctx) => answerWith(ctx, office.endpoints.disable),
+  },
+  'POST /v1/admin/endpoints/:name/test': {
+    id: 'testEndpoint',
+    does: 'Has one attempt made with an event of the type `endpoint.test`',
+    scope: 'endpoints:write',
+    replies: { 202: testReply },
+    refuses: ['endpoint_not_found', 'endpoint_disabled', 'endpoints_unavailable'],
+    handle: testEndpoint,
+  },
+  'POST /v1/admin/endpoints/:name/replay': {
+    id: 'replayEvents',
+    does: 'Has events delivered once more: one, all of an order, or those of a time',
+    scope: 'endpoints:write',
+    body: { schema: replayBody },
+    replies: { 202: replayReply },
+    refuses: ['endpoint_not_found', 'event_not_found', 'replay_running', 'endpoints_unavailable'],
+    handle: replayEvents,
+  },
+  'GET /v1/admin/endpoints/:name/deliveries': {
+    id: 'listDeliveries',
+    does: 'What became of its deliveries, a page at a time',
+    scope: 'events:read',
+    query: listQuery,
+    replies: { 200: deliveriesReply },
+    refuses: ['endpoint_not_found', 'endpoints_unavailable'],
+    handle: listDeliveries,
+  },
+} satisfies AdminCalls;
 
 async function listEndpoints({ endpoints }: BackOffice, ctx: AdminContext): Promise<void> {
   const found = await reach(() => endpoints.list());
@@ -305,30 +363,6 @@ function toReply({ health, ...endpoint }: Endpoint): EndpointReply {
     },
   };
 }
-
-const listQuery = z
-  .strictObject({
-    status: z.enum(DELIVERY_STATUSES).optional(),
-    orderNo: z
-      .string()
-      .refine((text) => parseOrderNo(text) !== undefined, 'is no order number')
-      .optional(),
-    after: wholeNumber.default(0),
-    limit: wholeNumber.pipe(z.number().min(1).max(MAX_DELIVERIES_PAGE)).default(MAX_DELIVERIES_PAGE),
-  })
-  .refine(({ status, orderNo }) => status === undefined || orderNo === undefined, {
-    path: ['orderNo'],
-    message: 'goes without status',
-  });
-
-const moment = z.iso.datetime({ offset: true }).transform((text) => Date.parse(text));
-const replayBody = z.union([
-  z.strictObject({ eventId: z.string().min(1).max(128) }),
-  z.strictObject({ orderNo: z.string().min(1).max(128) }),
-  z
-    .strictObject({ since: moment, until: moment })
-    .refine(({ since, until }) => since < until, { path: ['until'], message: 'must be after since' }),
-]);
 
 async function listDeliveries({ endpoints, deliveries }: BackOffice, ctx: AdminContext): Promise<void> {
   const { status = 'waiting', orderNo, after, limit } = parseInput(listQuery, { ...ctx.query });

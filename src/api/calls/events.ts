@@ -68,38 +68,6 @@ export const consumersReply = z.strictObject({
 });
 type ConsumersReply = z.infer<typeof consumersReply>;
 
-export const eventCalls = {
-  'GET /v1/admin/events': {
-    scope: 'events:read',
-    lane: 'feeds',
-    replies: { 200: eventsReply },
-    handle: getEvents,
-  },
-  'GET /v1/admin/events/consumers': {
-    scope: 'events:read',
-    replies: { 200: consumersReply },
-    handle: listConsumers,
-  },
-  'GET /v1/admin/events/consumers/:name': {
-    scope: 'events:read',
-    replies: { 200: consumerReply },
-    handle: getConsumer,
-  },
-  'PUT /v1/admin/events/consumers/:name': {
-    scope: 'events:write',
-    body: 'json',
-    replies: { 200: consumerReply },
-    handle: putConsumer,
-  },
-  'DELETE /v1/admin/events/consumers/:name': {
-    scope: 'events:write',
-    replies: { 204: noBody },
-    handle: deleteConsumer,
-  },
-} satisfies AdminCalls;
-
-// The feed of events: reads it from a position on, and waits for what comes.
-
 const DEFAULT_PAGE = 100;
 
 const query = z
@@ -119,6 +87,56 @@ const query = z
     path: ['after'],
     message: 'a consumer begins at its own position',
   });
+
+const commitBody = z.strictObject({ position: z.int().min(0), rewind: z.boolean().default(false) });
+
+export const eventCalls = {
+  'GET /v1/admin/events': {
+    id: 'readEvents',
+    does: 'The events that follow a position, and waits for the next',
+    scope: 'events:read',
+    lane: 'feeds',
+    query,
+    replies: { 200: eventsReply },
+    refuses: ['position_ahead', 'events_unavailable'],
+    handle: getEvents,
+  },
+  'GET /v1/admin/events/consumers': {
+    id: 'listConsumers',
+    does: 'All consumers of the feed, and the last event of all',
+    scope: 'events:read',
+    replies: { 200: consumersReply },
+    refuses: ['events_unavailable'],
+    handle: listConsumers,
+  },
+  'GET /v1/admin/events/consumers/:name': {
+    id: 'getConsumer',
+    does: 'How far a consumer of the feed has come',
+    scope: 'events:read',
+    replies: { 200: consumerReply },
+    refuses: ['consumer_not_found', 'events_unavailable'],
+    handle: getConsumer,
+  },
+  'PUT /v1/admin/events/consumers/:name': {
+    id: 'commitConsumer',
+    does: 'Commits how far a consumer has done with the feed',
+    scope: 'events:write',
+    body: { schema: commitBody },
+    replies: { 200: consumerReply },
+    refuses: ['position_ahead', 'position_behind', 'too_many_consumers', 'events_unavailable'],
+    handle: putConsumer,
+  },
+  'DELETE /v1/admin/events/consumers/:name': {
+    id: 'removeConsumer',
+    does: 'Forgets a consumer; also when there is none',
+    scope: 'events:write',
+    replies: { 204: noBody },
+    refuses: ['events_unavailable'],
+    handle: deleteConsumer,
+  },
+} satisfies AdminCalls;
+
+// The feed of events: reads it from a position on, and waits for what comes.
 
 async function getEvents(office: BackOffice, ctx: AdminContext): Promise<void> {
   const { after = 0, consumer, limit, wait, type, saleId } = parseInput(query, ctx.query);
@@ -182,8 +200,6 @@ function endOfWait({ res }: AdminContext, seconds: number): { signal: AbortSigna
 
 // Named consumers of the feed: each commits how far it has come, and reads on from there. Each call answers
 // the same when it is repeated.
-
-const commitBody = z.strictObject({ position: z.int().min(0), rewind: z.boolean().default(false) });
 
 async function listConsumers({ eventConsumers }: BackOffice, ctx: AdminContext): Promise<void> {
   const { consumers, last } = await ask(() => eventConsumers.list());

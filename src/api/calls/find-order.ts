@@ -1,7 +1,6 @@
 /** Finds what is answered about an order: its projection, what MySQL has of it, or why neither knows it. */
 
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Context } from 'koa';
 import type { Logger } from 'pino';
 import { decodeTime } from 'ulidx';
 import { z } from 'zod';
@@ -23,7 +22,7 @@ import type { SaleEpoch } from '../../reconcile/rebuild.sql.ts';
 import { wholeSale } from '../../redis/keys.ts';
 import { isDamaged } from '../../redis/script.ts';
 import type { Stores } from '../../stores/open.ts';
-import type { RequestState } from '../http/auth.ts';
+import type { CallContext, ShopCalls } from '../http/entry.ts';
 import type { Lane } from '../http/http-server.ts';
 import { orderNotFound, unavailable, parseInput, requestIdOf } from '../http/problem.ts';
 import { createBoundedLog } from '../http/refusal-logs.ts';
@@ -141,7 +140,20 @@ const listQuery = z.strictObject({
   limit: pageLimit(MAX_ORDERS_LISTED),
 });
 
-export async function listOrders(finder: Finder, ctx: Context & { state: RequestState }): Promise<void> {
+export const listCalls = {
+  'GET /v1/orders': {
+    id: 'listOrders',
+    does: "The shopper's own orders of a day, of all sales",
+    who: 'shopper',
+    lane: 'others',
+    query: listQuery,
+    replies: { 200: ordersReply },
+    refuses: ['status_unavailable'],
+    handle: listOrders,
+  },
+} satisfies ShopCalls<Finder>;
+
+async function listOrders(finder: Finder, ctx: CallContext): Promise<void> {
   const { date: fromMs, after, limit } = parseInput(listQuery, { ...ctx.query });
   const search = { userId: ctx.state.userId, fromMs, untilMs: fromMs + DAY_MS, after };
   const stored = await finder.userOrders.list(search, limit).catch((error: unknown) => {

@@ -1,7 +1,6 @@
 /** The calls of a shopper about an order: placed, read, cancelled, paid. */
 
 import { isIP } from 'node:net';
-import type { Context } from 'koa';
 import { z } from 'zod';
 import type { EngineNotifier } from '../../engine/order-engine.ts';
 import { SALE_ID_PATTERN } from '../../limits.ts';
@@ -15,6 +14,7 @@ import { ProviderBusyError, SessionRefusedError, type PaymentProvider } from '..
 import type { OrderSigner } from '../../providers/signed-order.ts';
 import { takeStep } from '../../tracing.ts';
 import type { RequestState } from '../http/auth.ts';
+import type { CallContext, ShopCalls } from '../http/entry.ts';
 import type { Call } from '../http/http-server.ts';
 import {
   parseInput,
@@ -24,10 +24,11 @@ import {
   unavailable,
   type TicketFault,
 } from '../http/problem.ts';
-import { time } from '../http/replies.ts';
+import { noBody, orderReply, time } from '../http/replies.ts';
 import { readIdempotencyKey } from '../http/request.ts';
 import {
   findOrder,
+  sourcedOrderReply,
   viewOrder,
   type Finder,
   type FoundOrder,
@@ -69,6 +70,92 @@ const orderRequest = z.strictObject({
 });
 type OrderRequest = z.infer<typeof orderRequest>;
 type Caller = Pick<ReserveRequest, 'userId' | 'idempotencyKey' | 'ip' | 'userAgent' | 'traceparent'>;
+
+const statusOptions = z.object({ source: z.enum(['workflow']).optional() });
+
+export const sessionReply = z.strictObject({
+  orderNo: z.string(),
+  /** The provider's page, where the shopper pays. */
+  url: z.url(),
+  expiresAt: time,
+});
+export type SessionReply = z.infer<typeof sessionReply>;
+
+/** `source` is there where the caller asked for it. */
+const maybeSourcedReply = orderReply.extend({ source: sourcedOrderReply.shape.source.optional() });
+
+export const shopperCalls = {
+  'POST /v1/orders': {
+    id: 'placeOrder',
+    does: 'Holds the stock and accepts the order, in one step',
+    who: 'shopper',
+    lane: 'purchases',
+    body: { schema: orderRequest },
+    reads: ['Idempotency-Key'],
+    replies: { 200: orderReply, 202: orderReply },
+    gives: { 200: ['Location'], 202: ['Location', 'Retry-After'] },
+    refuses: [
+      'unknown_sku',
+      'sale_not_open_yet',
+      'sale_paused',
+      'sale_closed',
+      'ticket_required',
+      'ticket_invalid',
+      'sale_not_found',
+      'order_not_found',
+      'sold_out',
+      'limit_reached',
+      'sale_limit_reached',
+      'total_changed',
+      'ticket_used',
+      'idempotency_key_reused',
+      'backlog_full',
+      'stock_unavailable',
+      'outcome_unknown',
+      'sale_unavailable',
+      'status_unavailable',
+    ],
+    handle: placeOrder,
+  },
+  'GET /v1/orders/:orderNo': {
+    id: 'getOrder',
+    does: 'An order of the caller',
+    who: 'shopper',
+    lane: 'others',
+    query: statusOptions,
+    reads: ['If-None-Match'],
+    replies: { 200: maybeSourcedReply, 304: noBody },
+    gives: { 200: ['ETag'], 304: ['ETag'] },
+    refuses: ['order_not_found', 'status_unavailable'],
+    handle: getOrder,
+  },
+  'POST /v1/orders/:orderNo/cancel': {
+    id: 'cancelOrder',
+    does: "Asks for the order's end; a payment may still win",
+    who: 'shopper',
+    lane: 'others',
+    replies: { 200: orderReply, 202: orderReply },
+    refuses: ['order_not_found', 'already_paid', 'status_unavailable', 'cancel_unavailable'],
+    handle: cancelOrder,
+  },
+  'POST /v1/orders/:orderNo/payment': {
+    id: 'payOrder',
+    does: "Opens the provider's page on which the order is paid",
+    who: 'shopper',
+    lane: 'payments',
+    replies: { 201: sessionReply },
+    refuses: [
+      'order_not_found',
+      'not_yet_payable',
+      'already_paid',
+      'not_payable',
+      'too_many_attempts',
+      'status_unavailable',
+      'payment_unavailable',
+    ],
+    handle: payOrder,
+  },
+} satisfies ShopCalls<Shop>;
 
 /** An order that was accepted just now: MySQL assigns versions from 1 on. */
 const QUEUED: OrderState = { status: 'queued', version: 0, payment: 'none', reason: null };
@@ -250,15 +337,11 @@ function ticketInvalid(reason: TicketFault): Problem {
 
 // Read and cancel.
 
-const statusOptions = z.object({ source: z.enum(['workflow']).optional() });
-
 /** A state, and what answered. */
 interface Answered {
   state: OrderState;
   source: SourcedOrderReply['source'];
 }
-
-type OrderContext = Context & { state: RequestState; params: Record<string, string> };
 
 /** GET /v1/orders/:orderNo: an order of the caller; on request as its workflow sees it. */
 export async function getOrder(shop: Shop, ctx: Call): Promise<void> {
@@ -281,7 +364,7 @@ export async function getOrder(shop: Shop, ctx: Call): Promise<void> {
 }
 
 /** POST /v1/orders/:orderNo/cancel: records the wish; the order is cancelled unless a payment wins. */
-export async function cancelOrder(shop: Shop, ctx: OrderContext): Promise<void> {
+async function cancelOrder(shop: Shop, ctx: CallContext): Promise<void> {
   const found = await find(shop, ctx);
   const recorded = isFinal(found.state.status)
     ? { ...found, isNews: false }
@@ -373,14 +456,6 @@ function knownVersionOf(ctx: Pick<Call, 'get'>): number {
 
 // Pay.
 
-export const sessionReply = z.strictObject({
-  orderNo: z.string(),
-  /** The provider's page, where the shopper pays. */
-  url: z.url(),
-  expiresAt: time,
-});
-export type SessionReply = z.infer<typeof sessionReply>;
-
 interface PaymentPage {
   url: string;
   /** Unix time in ms until which the shopper may pay. */
@@ -388,7 +463,7 @@ interface PaymentPage {
 }
 
 /** POST /v1/orders/:orderNo/payment: opens the provider's page on which the order is paid. */
-export async function payOrder(shop: Shop, ctx: OrderContext): Promise<void> {
+async function payOrder(shop: Shop, ctx: CallContext): Promise<void> {
   const found = await find(shop, ctx);
   if (found.state.reason === 'lost_before_stored') {
     const extra = { order: viewOrder(found.order, found.state) };

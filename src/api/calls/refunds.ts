@@ -45,29 +45,51 @@ const REFUND_ID = /^[1-9]\d{0,14}$/;
 
 const decisionBody = z.strictObject({ reason: z.string().trim().min(1).max(MAX_DECISION_CHARS).optional() });
 
+const reasonBody = { schema: decisionBody, isOptional: true } as const;
+
 export const refundCalls = {
   'POST /v1/admin/orders/:orderNo/refunds': {
+    id: 'refundOrder',
+    does: 'Sends money of a paid order back',
     scope: 'refunds:write',
-    body: 'decision',
+    body: { schema: refundRequestSchema, isOptional: true },
+    reads: ['Idempotency-Key'],
     replies: { 200: orderRefundReply, 202: orderRefundReply },
+    refuses: [
+      'order_not_found',
+      'not_refundable',
+      'refund_exceeds',
+      'refund_exceeds_units',
+      'idempotency_key_reused',
+      'decision_unavailable',
+    ],
     handle: requestRefund,
   },
   'POST /v1/admin/orders/:orderNo/refunds/:refundId/withdraw': {
+    id: 'withdrawRefund',
+    does: 'Takes a refund back whose money is not on its way',
     scope: 'refunds:write',
-    body: 'decision',
+    body: reasonBody,
     replies: { 200: orderRefundReply },
+    refuses: ['order_not_found', 'refund_not_found', 'refund_on_its_way', 'decision_unavailable'],
     handle: withdrawRefund,
   },
   'POST /v1/admin/payments/:paymentId/refund': {
+    id: 'refundPayment',
+    does: 'Sends an applied, parked or held payment back',
     scope: 'refunds:write',
-    body: 'decision',
+    body: reasonBody,
     replies: { 202: refundReply },
+    refuses: ['payment_not_found', 'not_refundable', 'decision_unavailable'],
     handle: refundPayment,
   },
   'POST /v1/admin/orders/:orderNo/return-stock': {
+    id: 'returnStock',
+    does: 'Puts the units of a paid order whose money went back on sale again, once',
     scope: 'refunds:write',
-    body: 'decision',
+    body: reasonBody,
     replies: { 202: returnStockReply },
+    refuses: ['order_not_found', 'not_refunded', 'decision_unavailable'],
     handle: returnStock,
   },
 } satisfies AdminCalls;

@@ -3,15 +3,15 @@
  * a CDN may answer it.
  */
 
-import type { Context } from 'koa';
 import { z } from 'zod';
 import { SALE_ID_PATTERN } from '../../limits.ts';
 import { saleStateOf, SALE_STATES } from '../../sales/sale.ts';
 import type { ShownSale } from '../../sales/sales.sql.ts';
 import type { SaleView } from '../../sales/stock.redis.ts';
 import type { Stores } from '../../stores/open.ts';
+import type { CallContext, ShopCalls } from '../http/entry.ts';
 import { saleNotFound, unavailable } from '../http/problem.ts';
-import { amount, count, time } from '../http/replies.ts';
+import { amount, count, noBody, time } from '../http/replies.ts';
 import { entityTagOf, isKnown } from '../http/request.ts';
 
 /** The shop's own, as it sent them. */
@@ -70,10 +70,21 @@ interface SaleViews extends Stores {
   findAbsentSale: FindAbsentSale;
 }
 
-export async function getSale(
-  shop: SaleViews,
-  ctx: Context & { params: Record<string, string> },
-): Promise<void> {
+export const saleViewCalls = {
+  'GET /v1/sales/:saleId': {
+    id: 'getSale',
+    does: 'Rules and stock of a sale, the same for all',
+    who: 'anyone',
+    lane: 'others',
+    reads: ['If-None-Match'],
+    replies: { 200: saleReply, 304: noBody },
+    gives: { 200: ['ETag', 'Cache-Control'], 304: ['ETag', 'Cache-Control'] },
+    refuses: ['sale_not_found', 'sale_unavailable'],
+    handle: getSale,
+  },
+} satisfies ShopCalls<SaleViews>;
+
+async function getSale(shop: SaleViews, ctx: CallContext): Promise<void> {
   const saleId = ctx.params['saleId'] ?? '';
   const sale = (await read(shop, saleId)) ?? (await readAbsent(shop, saleId));
   const { opensAtMs, closesAtMs, ...rest } = sale;

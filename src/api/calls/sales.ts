@@ -17,6 +17,12 @@ import { pageLimit } from '../http/request.ts';
 import type { AdminCalls, AdminContext, BackOffice } from './call.ts';
 import { skuReply, saleReply } from './sale-views.ts';
 
+/**
+ * Bytes of a sale as the shop sends it: 200 SKUs, each with a name of 200 characters, a reference and full
+ * metadata, are 450 KiB.
+ */
+export const MAX_SALE_BODY_BYTES = 512 * 1024;
+
 /** Sales in one page of a list: each comes with its SKUs, so a page is at most some megabytes. */
 const MAX_SALES_LISTED = 50;
 
@@ -219,42 +225,76 @@ const listQuery = z.strictObject({
   limit: pageLimit(MAX_SALES_LISTED),
 });
 
+/** What the calls that change a sale by a word have in common. */
+const change = {
+  scope: 'sales:write',
+  body: { schema: decisionBody, isOptional: true },
+  replies: { 200: shopSaleReply },
+  gives: { 200: ['ETag'] },
+  refuses: ['sale_not_found', 'sale_ended', 'sale_is_draft', 'sale_change_unavailable', 'sale_unavailable'],
+} as const;
+
 /** Each call that changes something answers the same when it is repeated. */
 export const saleCalls = {
-  'GET /v1/admin/sales': { scope: 'sales:read', replies: { 200: salesReply }, handle: listSales },
+  'GET /v1/admin/sales': {
+    id: 'listSales',
+    does: 'The sales by their ids, a page at a time',
+    scope: 'sales:read',
+    query: listQuery,
+    replies: { 200: salesReply },
+    refuses: ['sale_unavailable'],
+    handle: listSales,
+  },
   'GET /v1/admin/sales/:saleId': {
+    id: 'getShopSale',
+    does: 'A sale with all that its shop decided, and its stock',
     scope: 'sales:read',
     replies: { 200: shopSaleReply },
+    gives: { 200: ['ETag'] },
+    refuses: ['sale_not_found', 'sale_unavailable'],
     handle: (office, ctx) => answer(office, ctx, saleIdOf(ctx)),
   },
   'PUT /v1/admin/sales/:saleId': {
+    id: 'putSale',
+    does: 'Makes a sale, or changes it to what is sent',
     scope: 'sales:write',
-    body: 'sale',
+    body: { schema: saleBody, bytesMax: MAX_SALE_BODY_BYTES },
+    reads: ['If-Match', 'If-None-Match'],
     replies: { 200: shopSaleReply, 201: shopSaleReply },
+    gives: { 200: ['ETag'], 201: ['ETag', 'Location'] },
+    refuses: [
+      'sale_rule_fixed',
+      'stock_below_committed',
+      'sale_ended',
+      'version_conflict',
+      'sale_change_unavailable',
+      'sale_unavailable',
+    ],
     handle: putSale,
   },
   'POST /v1/admin/sales/:saleId/pause': {
-    scope: 'sales:write',
-    body: 'decision',
-    replies: { 200: shopSaleReply },
+    id: 'pauseSale',
+    does: 'Accepts no order until the sale is resumed',
+    ...change,
     handle: act('pause'),
   },
   'POST /v1/admin/sales/:saleId/resume': {
-    scope: 'sales:write',
-    body: 'decision',
-    replies: { 200: shopSaleReply },
+    id: 'resumeSale',
+    does: 'Ends the pause of a sale',
+    ...change,
     handle: act('resume'),
   },
   'POST /v1/admin/sales/:saleId/close': {
-    scope: 'sales:write',
-    body: 'decision',
-    replies: { 200: shopSaleReply },
+    id: 'closeSale',
+    does: 'Closes a sale now, for good',
+    ...change,
     handle: act('close'),
   },
   'POST /v1/admin/sales/:saleId/archive': {
-    scope: 'sales:write',
-    body: 'decision',
-    replies: { 200: shopSaleReply },
+    id: 'archiveSale',
+    does: 'Takes a sale that is settled, or a draft, off the list for good',
+    ...change,
+    refuses: ['sale_not_found', 'sale_not_settled', 'decision_unavailable', 'sale_unavailable'],
     handle: archiveSale,
   },
 } satisfies AdminCalls;

@@ -53,8 +53,13 @@ const csv = z.string().min(1);
 
 export const settlementCalls = {
   'GET /v1/admin/sales/:saleId/settlement': {
+    id: 'getSettlement',
+    does: 'Every stored order of a sale with its money, a line each, as JSON or CSV',
     scope: 'settlement:read',
+    query: exportQuery,
+    reads: ['Accept'],
     replies: { 200: z.union([settlementReply, csv]) },
+    refuses: ['sale_not_found', 'sale_unavailable'],
     handle: getSettlement,
   },
 } satisfies AdminCalls;

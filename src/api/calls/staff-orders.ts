@@ -101,16 +101,30 @@ const listQuery = z
   });
 
 export const orderCalls = {
-  'GET /v1/admin/orders': { scope: 'orders:read', replies: { 200: staffOrdersReply }, handle: listOrders },
+  'GET /v1/admin/orders': {
+    id: 'findOrders',
+    does: 'The orders of a reference, a user or a sale, a page at a time',
+    scope: 'orders:read',
+    query: listQuery,
+    replies: { 200: staffOrdersReply },
+    refuses: ['status_unavailable'],
+    handle: listOrders,
+  },
   'GET /v1/admin/orders/:orderNo': {
+    id: 'getOrderFile',
+    does: 'An order with its money, what happened to it, and what waits for an operator',
     scope: 'orders:read',
     replies: { 200: orderFileReply },
+    refuses: ['order_not_found', 'status_unavailable'],
     handle: showOrderFile,
   },
   'POST /v1/admin/orders/:orderNo/cancel': {
+    id: 'cancelOrderForShopper',
+    does: 'Cancels an order that was not paid, as its shopper could',
     scope: 'orders:write',
-    body: 'decision',
+    body: { schema: decisionBody, isOptional: true },
     replies: { 200: staffOrderReply, 202: staffOrderReply },
+    refuses: ['order_not_found', 'already_paid', 'cancel_unavailable', 'status_unavailable'],
     handle: cancelOrder,
   },
 } satisfies AdminCalls;

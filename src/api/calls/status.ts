@@ -52,7 +52,14 @@ const statusReply = z.strictObject({
 type StatusReply = z.infer<typeof statusReply>;
 
 export const statusCalls = {
-  'GET /v1/admin/status': { scope: 'status:read', replies: { 200: statusReply }, handle: getStatus },
+  'GET /v1/admin/status': {
+    id: 'getStatus',
+    does: 'What is wrong, what waits, and which workers live',
+    scope: 'status:read',
+    replies: { 200: statusReply },
+    refuses: [],
+    handle: getStatus,
+  },
 } satisfies AdminCalls;
 
 /** From the memory of this process, so that no store that is away delays it. */

@@ -1,6 +1,7 @@
 /** POST /v1/webhooks/payments: verifies a notice, commits it to the inbox, and only then acknowledges it. */
 
-import type { Context, Middleware } from 'koa';
+import type { Middleware } from 'koa';
+import { z } from 'zod';
 import type { EngineNotifier } from '../../engine/order-engine.ts';
 import type { Metrics, NoticeOutcome } from '../../metrics.ts';
 import type { PaymentNotice } from '../../money/payment.ts';
@@ -10,18 +11,41 @@ import {
   type PaymentProvider,
 } from '../../providers/provider.ts';
 import type { Stores } from '../../stores/open.ts';
-import type { BodyState } from '../http/http-server.ts';
+import type { CallContext, ShopCalls } from '../http/entry.ts';
 import { Problem, requestIdOf, toProblem, unavailable } from '../http/problem.ts';
 import { createForgeryLog } from '../http/refusal-logs.ts';
+import { noBody } from '../http/replies.ts';
+
+/** Bytes of a webhook body. Providers send whole objects, and Stripe's largest are about 100 KiB. */
+export const MAX_WEBHOOK_BYTES = 256 * 1024;
 
 /** Enough of an authentic notice of an unknown shape to see what it is. */
 const LOGGED_BODY_CHARS = 1_000;
 
-export interface WebhookDeps extends Stores {
+interface WebhookDeps extends Stores {
   provider: PaymentProvider;
-
   notifier: Pick<EngineNotifier, 'paymentReceived'>;
 }
+
+/** Each provider has its own form of it. */
+const noticeBody = z.looseObject({});
+
+export interface Receiver {
+  receiveNotice: ReturnType<typeof createReceiveNotice>;
+}
+
+export const noticeCalls = {
+  'POST /v1/webhooks/payments': {
+    id: 'receiveNotice',
+    does: "Takes a notice of the payment provider's",
+    who: 'provider',
+    lane: 'notices',
+    body: { schema: noticeBody, bytesMax: MAX_WEBHOOK_BYTES, isSigned: true },
+    replies: { 204: noBody },
+    refuses: ['malformed_notice', 'invalid_signature', 'inbox_unavailable'],
+    handle: ({ receiveNotice }, ctx) => receiveNotice(ctx),
+  },
+} satisfies ShopCalls<Receiver>;
 
 /** Comes before everything that may refuse a notice: the body's parser and the lane do so too. */
 export function countNotices({ noticeAnswered }: Pick<Metrics, 'noticeAnswered'>): Middleware {
@@ -51,7 +75,7 @@ export function createReceiveNotice({
 }: WebhookDeps) {
   const reportForgery = createForgeryLog(log);
 
-  function verify(rawBody: string, ctx: Context): PaymentNotice {
+  function verify(rawBody: string, ctx: CallContext): PaymentNotice {
     try {
       return provider.verifyNotice(rawBody, headersOf(ctx));
     } catch (error) {
@@ -79,7 +103,7 @@ export function createReceiveNotice({
     }
   }
 
-  return async function receiveNotice(ctx: Context & { state: BodyState }): Promise<void> {
+  return async function receiveNotice(ctx: CallContext): Promise<void> {
     const { rawBody } = ctx.state;
     const startedMs = performance.now();
     const notice = verify(rawBody, ctx);
@@ -104,7 +128,7 @@ export function createReceiveNotice({
   };
 }
 
-function headersOf(ctx: Context): Record<string, string> {
+function headersOf(ctx: CallContext): Record<string, string> {
   return Object.fromEntries(
     Object.entries(ctx.headers).flatMap(([name, value]) =>
       typeof value === 'string' ? [[name, value]] : [],

@@ -1,7 +1,7 @@
 /** Whatever is sent as a sale: a clear refusal, and nothing is changed. */
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { MAX_SALE_BODY_BYTES } from '../../../src/api/calls/calls.ts';
+import { MAX_SALE_BODY_BYTES } from '../../../src/api/calls/sales.ts';
 import { problemOf, refusalOf } from '../../support/shopper.ts';
 import { openApi, type TestApi } from '../open-api.ts';
 import { buildDocument, fromNow, LAMP, MUG, openBackOffice, saleOf, type BackOffice } from './back-office.ts';
