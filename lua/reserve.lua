@@ -36,7 +36,7 @@ ARGV
   10…  items               JSON list of sku, quantity (units): the cart; each SKU once
   11…  carried             what no script reads of the order (JSON)
   12…  chargesTotal        sum of the charges (minor units), which may be negative
-  13…  expectedTotal       the total that the shopper saw (minor units); 0: none is expected
+  13…  expectedTotal       the total that the shopper saw (minor units); empty: none is expected
   14…  ticketEndsAtMs      from when on the request's ticket is refused (Unix ms); 0: it has no ticket
   15…  isSingleUse         1: the ticket is spent by this order; 0: it is not
 
@@ -57,7 +57,7 @@ Replies, one an order
   sold-out        sku, available
   limit-reached   sku, limit, bought
   sale-limit-reached  limit, bought  of all SKUs together
-  total-too-low   total (minor units)  the charges leave nothing to pay
+  total-too-low   total (minor units)  the charges bring it below 0
   total-changed   total (minor units), currency
                                      another total than the expected one
   backlog-full    waiting, bound     more orders wait in the outboxes of all sales than MySQL stores within a
@@ -267,10 +267,10 @@ local function decide(order)
       return { 'sale-limit-reached', integer(limit), integer(count) }
     end
   end
-  if total < 1 then
+  if total < 0 then
     return { 'total-too-low', integer(total) }
   end
-  if order.expectedTotal > 0 and order.expectedTotal ~= total then
+  if order.expectedTotal and order.expectedTotal ~= total then
     return { 'total-changed', integer(total), currency }
   end
 

@@ -1,6 +1,12 @@
 /** The rules about money: what was paid, what is owed, and what came back. */
 
-import { type CollectedPayment, sumReversals, isUnrequested, sumRefunds } from '../money/payment.ts';
+import {
+  type CollectedPayment,
+  sumReversals,
+  isUnrequested,
+  sumRefunds,
+  NO_PROVIDER,
+} from '../money/payment.ts';
 import { isFinal, type OrderState } from '../orders/order.ts';
 import { refundWorkflowId } from '../workflows/contract.ts';
 import type { Rule, SaleSnapshot } from './look.ts';
@@ -21,11 +27,11 @@ export const collectedIsKnown: Rule = ({ collected, mysql }) => {
   });
 };
 
-/** Every known payment was collected by the provider. */
+/** Every known payment was collected by the provider, but for those of 0, which no provider has. */
 export const knownWasCollected: Rule = ({ collected, mysql }) => {
   const known = new Set(collected.map(({ providerPaymentId }) => providerPaymentId));
   return mysql.payments
-    .filter(({ providerPaymentId }) => !known.has(providerPaymentId))
+    .filter(({ provider, providerPaymentId }) => provider !== NO_PROVIDER && !known.has(providerPaymentId))
     .map(({ providerPaymentId, orderNo, status }) => ({
       subject: providerPaymentId,
       detail: `${status} for ${orderNo}, and not collected by the provider`,

@@ -87,7 +87,7 @@ export const totalsAreSums: Rule = ({ mysql }) =>
     .flatMap(({ orderNo: subject, total, items, charges }) => {
       const ofItems = items.reduce((sum, { quantity, unitPrice }) => sum + quantity * unitPrice, 0);
       const ofCharges = charges.reduce((sum, { amount }) => sum + amount, 0);
-      if (total === ofItems + ofCharges && total >= 1) return [];
+      if (total === ofItems + ofCharges && total >= 0) return [];
       return [{ subject, detail: `costs ${total}; its items ${ofItems}, its charges ${ofCharges}` }];
     });
 

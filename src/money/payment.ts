@@ -9,6 +9,9 @@ import { MAX_DECISION_CHARS } from '../limits.ts';
 import { MAX_CART_LINES, MAX_LINE_QUANTITY, skuSchema } from '../orders/content.ts';
 import type { OrderUnits } from '../orders/order.ts';
 
+/** Stands where a provider's name does, for the payment of an order that cost nothing. */
+export const NO_PROVIDER = 'none';
+
 /** Refunds of one order. Each is a decision of a person; every run of the refund's workflow reads all. */
 export const MAX_REFUNDS_PER_ORDER = 100;
 

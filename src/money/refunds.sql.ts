@@ -12,7 +12,7 @@ import {
 } from '../mysql/connection.ts';
 import { ANEW, COUNT_FAILURE, KEEP_PLACE, takeLease } from '../mysql/leases.ts';
 import type { Order } from '../orders/content.ts';
-import type { OrderUnits } from '../orders/order.ts';
+import { isFree, type OrderUnits } from '../orders/order.ts';
 import type { StoredOrder } from '../orders/rows.sql.ts';
 import {
   recordAction,
@@ -103,7 +103,9 @@ export function requestByOrder(
     const units = unitsOf(wish, stored.order, own.refunds);
     if ('sku' in units) return { kind: 'no-units', ...units };
     const amount = amountOf(wish, units.items, stored.order, left);
-    const isNothing = amount === 0 && wish.kind === 'all';
+    // Of a free order all goes back, once, although that is no money.
+    const isOver = payment.amount > 0 || payment.status === 'refunded';
+    const isNothing = amount === 0 && wish.kind === 'all' && isOver;
     if (amount > left || isNothing) return { kind: 'exceeds', refundable: left, currency: payment.currency };
     const refund = await writeRefund(connection, own, {
       ...units,
@@ -135,7 +137,7 @@ export function request(
     const locked = await lockPaymentAndOrder(connection, paymentId);
     if (!locked) return 'unknown';
     const { status, providerPaymentId, orderNo, amount, currency, refundTarget } = locked.payment;
-    const isAllRequested = refundTarget >= amount;
+    const isAllRequested = refundTarget >= amount && (amount > 0 || status === 'refunded');
     if (status === 'refund_due') await makeIdleRefundSignalDue(connection, paymentId);
     if (isAllRequested) return 'requested';
     if (!isRefundable(locked)) return 'not-refundable';
@@ -172,7 +174,7 @@ async function requestWholePayment(
   const own = await lockOwnPayment(connection, orderNo);
   if (own === 'unknown' || own === 'not-paid') return false;
   const { amount, refundTarget } = own.payment;
-  if (refundTarget >= amount) return false;
+  if (refundTarget >= amount && amount > 0) return false;
   const before = requestedBefore(own, true);
   await writeRefund(connection, own, {
     items: null,
@@ -221,14 +223,11 @@ function unitsOf(
   return { items: wish.items };
 }
 
-function amountOf(
-  wish: RefundWish,
-  units: readonly OrderUnits[] | null,
-  { items, charges = [] }: Order,
-  left: number,
-): number {
+function amountOf(wish: RefundWish, units: readonly OrderUnits[] | null, order: Order, left: number): number {
   if (wish.kind === 'all') return left;
   if (wish.amount !== undefined) return wish.amount;
+  if (isFree(order)) return 0;
+  const { items, charges = [] } = order;
   const prices = new Map(items.map(({ sku, unitPrice }) => [sku, unitPrice]));
   const price = (units ?? []).reduce((sum, { sku, quantity }) => sum + quantity * (prices.get(sku) ?? 0), 0);
   // A discount among the charges may be worth more than these units.
@@ -252,12 +251,26 @@ async function writeRefund(
   await finishRefundRows(connection, paymentId, status === 'refunded' ? payment.amount : succeeded);
   if (target >= payment.amount) await unparkWork(connection, 'payment', providerPaymentId);
   else await resolveStockDecision(connection, providerPaymentId);
+  if (payment.amount === 0) await endFree(connection, { payment, stored });
   const written = (await readRefundsOf(connection, orderNo)).at(-1);
   if (!written) throw new Error(`the refund of ${orderNo} was written in this transaction`);
   const detail = { orderNo, refundId: written.refundId, amount, currency, items, restock, before: status };
   const subject = refund.idempotencyKey === null ? `payment ${paymentId}` : orderNo;
   await recordAction(connection, { actor, reason, action: 'refund_requested', subject, detail });
   return written;
+}
+
+/** A free order is refunded by a request without units, or once none of its units is left to be refunded. */
+async function endFree(
+  connection: PoolConnection,
+  { payment, stored }: Pick<OwnPayment, 'payment' | 'stored'>,
+): Promise<void> {
+  const { order } = stored;
+  const refunds = await readRefundsOf(connection, order.orderNo);
+  const isWhole = refunds.at(-1)?.items === null;
+  const left = unitsOf({ kind: 'all', restock: false, restoresLimit: undefined }, order, refunds);
+  if (!isWhole && 'items' in left && left.items !== null) return;
+  await applyReversals(connection, { payment, stored }, [], 'workflow');
 }
 
 /** on-its-way: the money may be back already. */

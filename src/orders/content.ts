@@ -194,12 +194,12 @@ const own = {
   userId: userIdSchema.clone().register(facts, { givenBy: 'call', signed: true, clearedWith: 'person' }),
   /** The lines of the cart. `unitPrice` in minor units of the order's currency. */
   items: z
-    .array(z.object({ sku: skuSchema, quantity: z.int().positive(), unitPrice: z.int().positive() }))
+    .array(z.object({ sku: skuSchema, quantity: z.int().positive(), unitPrice: z.int().nonnegative() }))
     .min(1)
     .max(MAX_CART_LINES)
     .register(facts, { givenBy: 'shopper', signed: true, identifies: true }),
-  /** Minor units of `currency`: the sum of items and charges. */
-  total: z.int().positive().register(facts, { givenBy: 'holdfast', signed: true }),
+  /** Minor units of `currency`: the sum of items and charges. 0: the order is free, and paid once stored. */
+  total: z.int().nonnegative().register(facts, { givenBy: 'holdfast', signed: true }),
   /** ISO 4217. */
   currency: z
     .string()

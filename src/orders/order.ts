@@ -99,6 +99,11 @@ export function isTooLateToBegin({ reservedAtMs, paymentWindowMs }: Window, nowM
   return nowMs >= reservedAtMs + paymentWindowMs / 3;
 }
 
+/** An order that costs nothing is paid by the transaction that stores it. */
+export function isFree({ total }: { total: number }): boolean {
+  return total === 0;
+}
+
 /** The statuses that never change again. */
 export const FINAL_STATUSES = ['paid', 'cancelled', 'failed'] as const satisfies OrderStatus[];
 

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { ulid } from 'ulidx';
 import { z } from 'zod';
 import { PROJECTION_TTL_MS, IDEMPOTENCY_TTL_MS } from '../limits.ts';
+import { payFree } from '../money/free.sql.ts';
 import {
   applyPayment,
   makeSignalDue,
@@ -31,6 +32,7 @@ import {
   type FailureReason,
   type OrderState,
   holdEpochOf,
+  isFree,
   orderDeadlineMs,
 } from './order.ts';
 import {
@@ -333,7 +335,7 @@ async function insertBatch(
   const batchId = ulid();
   const columns: SharedColumns = {
     batchId,
-    stateOf: storedStateOf,
+    stateOf: stateOnceStored,
     startedAt: presence === 'started' ? now : null,
     dueAt: dueAtOf(presence),
     triedAt: presence === 'claimed' ? now : null,
@@ -348,14 +350,17 @@ async function insertBatch(
   const rows = isMore ? await readStates(connection, batch) : found;
   const fresh = rows ? current.filter((order) => rows.get(order.orderNo)?.batchId === batchId) : batch;
   await insertDetails(connection, fresh);
+  const free = fresh.filter(isFree);
+  await payFree(connection, free);
   const early = await applyBatchEarlyPayments(connection, fresh);
   if (presence === 'started' && !isAllFresh) await markStarted(connection, batch);
   if (presence === 'claimed' && !isAllFresh) await markTried(connection, batch);
   await bookMovement(connection, 'hold', fresh);
+  await bookMovement(connection, 'sell', free);
 
   return new Map(
     batch.map((order) => {
-      const known = rows ? rows.get(order.orderNo)?.state : storedStateOf(order);
+      const known = rows ? rows.get(order.orderNo)?.state : stateOnceStored(order);
       const state = early.get(order.orderNo) ?? known;
       return [order.orderNo, state ? toOutcome(state) : explainRefusal(order, epochs.get(order.saleId))];
     }),
@@ -366,8 +371,17 @@ async function insertBatch(
  * An order that MySQL has lost is stored so that its next states come to the versions that they had, or above
  * what is shown. One that was shown as ended and ends otherwise now may stay hidden behind that.
  */
-function storedStateOf({ shown }: Pick<Order, 'shown'>): OrderState {
-  return shown ? { ...STORED, version: Math.max(1, shown.version - stepsTo(shown)) } : STORED;
+function storedStateOf({ shown, total }: StateSource): OrderState {
+  if (!shown) return STORED;
+  const steps = isFree({ total }) ? Number(isFinal(shown.status)) : stepsTo(shown);
+  return { ...STORED, version: Math.max(1, shown.version - steps) };
+}
+
+/** By the transaction that stores it: a free order is paid in there, before any workflow or deadline. */
+function stateOnceStored(order: StateSource): OrderState {
+  const stored = storedStateOf(order);
+  if (!isFree(order)) return stored;
+  return { ...stored, status: 'paid', payment: 'applied', version: stored.version + 1 };
 }
 
 /** The changes from a stored order to this state. One whose wish to cancel is lost is open once more. */
@@ -475,7 +489,11 @@ async function insertDetails(connection: PoolConnection, orders: readonly Order[
   );
   await recordEvents(
     connection,
-    orders.map((order) => ({ orderNo: order.orderNo, state: storedStateOf(order) })),
+    orders.flatMap((order) => {
+      const { orderNo } = order;
+      const paid = isFree(order) ? [{ orderNo, state: stateOnceStored(order) }] : [];
+      return [{ orderNo, state: storedStateOf(order) }, ...paid];
+    }),
   );
 }
 
@@ -504,16 +522,19 @@ async function markTried(connection: PoolConnection, batch: readonly Order[]): P
  */
 type NewOrder = Omit<Order, 'idempotencyKey' | 'items'> & { idempotencyKey: string | null };
 
+/** What of an order makes its first state. */
+type StateSource = Pick<Order, 'shown' | 'total'>;
+
 /** The columns that are the same for all rows of one insert. */
 export interface SharedColumns {
   /** Identifies the rows that this very insert wrote. */
   batchId: string;
-  stateOf: (order: Pick<Order, 'shown'>) => OrderState;
+  stateOf: (order: StateSource) => OrderState;
   /** What is kept of what an order carries; absent: all. */
   carriedOf?: (order: Carried) => Partial<Carried>;
   /** When the orders' workflows started; null: not yet. */
   startedAt: Moment | null;
-  /** When the relay is to start the orders' workflows; null: never. */
+  /** When the relay is to start the orders' workflows; null: never. One that is final by now needs none. */
   dueAt: Moment | null;
   /** When the caller is about to start them; null: it is not. */
   triedAt: Moment | null;
@@ -540,6 +561,8 @@ async function insertOrderRows(
       orders.map((order) => {
         const state = stateOf(order);
         const kept = carriedOf(order);
+        const needsWorkflow = !isFinal(state.status);
+        const tried = needsWorkflow ? triedAt : null;
         return [
           order.orderNo,
           order.saleId,
@@ -557,10 +580,10 @@ async function insertOrderRows(
           order.paymentWindowMs,
           new Date(orderDeadlineMs(order)),
           startedAt,
-          dueAt,
+          needsWorkflow ? dueAt : null,
           // Since when the caller's own are due, whose time is that of the claim.
-          triedAt,
-          triedAt,
+          tried,
+          tried,
           kept.reference || null,
           kept.charges?.length ? JSON.stringify(kept.charges) : null,
           carriedText.inMysql.write(kept),

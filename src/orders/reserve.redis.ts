@@ -373,7 +373,7 @@ export function createReserve(redis: RedisClient, options: { storesPerSecond: nu
     const { saleId, userId, idempotencyKey, items } = request;
     const orderNo = formatOrderNo({ saleId, shard, epoch: Number(epoch), ulid: nextUlid() });
     const keys = saleKeys({ saleId, shard });
-    const { ticket, expectedTotal = 0 } = request;
+    const { ticket, expectedTotal = '' } = request;
     const row = {
       order: keys.order(orderNo),
       idem: keys.idem(userId, idempotencyKey),

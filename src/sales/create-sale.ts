@@ -45,6 +45,8 @@ export function priceFaults(sale: Sale, provider: CreateSaleDeps['provider']): S
 function skuFaults({ skus, currency }: Sale, provider: CreateSaleDeps['provider']): SaleFault[] {
   return skus.flatMap((item, position) => {
     const at = `skus.${position}`;
+    // What is free is paid without the provider.
+    if (item.unitPrice === 0) return [];
     const price = provider.priceFault({ amount: item.unitPrice, currency });
     if (price !== undefined) return [{ path: `${at}.unitPrice`, message: `${item.sku}: ${price}` }];
     const most = mostOf(item);
@@ -59,9 +61,10 @@ function skuFaults({ skus, currency }: Sale, provider: CreateSaleDeps['provider'
  * of a cart allow, so the session of one that does is refused instead.
  */
 function cartFaults({ skus, currency }: Sale, { priceFault }: CreateSaleDeps['provider']): SaleFault[] {
-  const lines = skus.flatMap((item) => mostOf(item)?.amount ?? []);
+  const priced = skus.filter(({ unitPrice }) => unitPrice > 0);
+  const lines = priced.flatMap((item) => mostOf(item)?.amount ?? []);
   const isLineRefused = lines.some((amount) => priceFault({ amount, currency }) !== undefined);
-  if (lines.length < skus.length || isLineRefused) return [];
+  if (priced.length === 0 || lines.length < priced.length || isLineRefused) return [];
   const fullest = lines.toSorted((a, b) => b - a).slice(0, MAX_CART_LINES);
   const message = priceFault({ amount: fullest.reduce((sum, amount) => sum + amount, 0), currency });
   return message === undefined ? [] : [{ path: 'skus', message: `the fullest cart: ${message}` }];

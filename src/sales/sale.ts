@@ -38,8 +38,8 @@ function isCurrency(code: string): boolean {
 const saleSku = z.strictObject({
   sku: skuSchema,
   name: nameSchema,
-  /** Minor units of the sale's currency. Never 0, because only a payment makes an order `paid`. */
-  unitPrice: z.int().min(1).max(MAX_UNIT_PRICE),
+  /** Minor units of the sale's currency; 0: it is free. */
+  unitPrice: z.int().min(0).max(MAX_UNIT_PRICE),
   /** Units on sale. */
   total: z.int().min(0).max(MAX_SKU_TOTAL),
   /** Units one user may hold or own at a time; null: no limit. */

@@ -11,7 +11,7 @@ import type { OrderEngine } from '../engine/order-engine.ts';
 import { isInvalidValue } from '../mysql/connection.ts';
 import { abandonOrder, endHolds } from '../orders/both-stores.ts';
 import { type Order, withShown } from '../orders/content.ts';
-import { parseOrderNo, isFinal, type FailureReason, isTooLateToBegin } from '../orders/order.ts';
+import { parseOrderNo, isFinal, isFree, type FailureReason, isTooLateToBegin } from '../orders/order.ts';
 import type { WorkflowPresence } from '../orders/orders.sql.ts';
 import {
   type ReserveAgainOutcome,
@@ -247,14 +247,17 @@ async function storeAhead(
     reservations,
     durable.map(({ order: { orderNo }, state }) => ({ orderNo, state })),
   );
-  // The process that abandoned an order may have died before it released the stock.
-  const abandoned = durable.filter(({ state: { status } }) => isFinal(status) && status !== 'paid');
-  // One whose sale's data are being made again has nothing to release: the rebuild counts what MySQL has.
-  const releases = await endHolds(
-    deps,
-    abandoned.map(({ order: { orderNo }, state }) => ({ orderNo, state })),
+  // The process that abandoned an order may have died before it released the stock. A free order was sold by
+  // being stored, and no workflow confirms it.
+  const ended = durable.filter(
+    ({ order, state: { status } }) => isFinal(status) && (status !== 'paid' || isFree(order)),
   );
-  const failed = releases.find((release) => release.status === 'rejected');
+  // One whose sale's data are being made again has nothing to end: the rebuild counts what MySQL has.
+  const ends = await endHolds(
+    deps,
+    ended.map(({ order: { orderNo }, state }) => ({ orderNo, state })),
+  );
+  const failed = ends.find((end) => end.status === 'rejected');
   if (failed) throw failed.reason;
   await outbox.acknowledge(durable.map(({ entryId }) => entryId));
   // A paid one is for an operator, as any paid order that is refused.

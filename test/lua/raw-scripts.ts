@@ -50,7 +50,7 @@ export interface ReserveCall {
   lines: readonly { sku: string; quantity: number }[];
   carried: string;
   chargesTotal: number;
-  expectedTotal: number;
+  expectedTotal: number | '';
   ticketId: string;
   ticketEndsAtMs: number;
   isSingleUse: boolean;
@@ -73,7 +73,7 @@ export function buildReserveCall(
     lines: [{ sku: 'lamp', quantity: 1 }],
     carried: '{}',
     chargesTotal: 0,
-    expectedTotal: 0,
+    expectedTotal: '',
     ticketId: '',
     ticketEndsAtMs: 0,
     isSingleUse: false,

@@ -108,10 +108,10 @@ if sale[10] then
     return { 'sale-limit-reached', integer(limit), integer(bought) }
   end
 end
-if total < 1 then
+if total < 0 then
   return { 'total-too-low', integer(total) }
 end
-if expectedTotal > 0 and expectedTotal ~= total then
+if expectedTotal and expectedTotal ~= total then
   return { 'total-changed', integer(total), currency }
 end
 

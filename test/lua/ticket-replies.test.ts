@@ -113,11 +113,13 @@ test('charges add to the total, and stay with the order', async () => {
   });
 });
 
-test('charges that leave nothing to pay are refused', async () => {
+test('charges that bring the total below 0 are refused, and those that bring it to 0 make the order free', async () => {
   const saleId = await openSale();
-  const free = ticket({ charges: [charge(-4_900)] });
-  expect(await refusal(saleId, { ticket: free })).toEqual({ kind: 'total-too-low', total: 0 });
-  await reserved(saleId, { ticket: ticket({ charges: [charge(-4_899)] }) });
+  const tooMuch = ticket({ charges: [charge(-4_901)] });
+  expect(await refusal(saleId, { ticket: tooMuch })).toEqual({ kind: 'total-too-low', total: -1 });
+  const { total, orderNo } = await reserved(saleId, { ticket: ticket({ charges: [charge(-4_900)] }) });
+  expect(total).toBe(0);
+  expect((await stores.reservations.readOrder(orderNo))?.order).toMatchObject({ total: 0 });
 });
 
 test('another total than the expected one is refused with the right one', async () => {
@@ -126,6 +128,15 @@ test('another total than the expected one is refused with the right one', async 
   expect(await refusal(saleId, { expectedTotal: 4_800 })).toEqual(right);
   expect(await refusal(saleId, { expectedTotal: 5_000 })).toEqual(right);
   await reserved(saleId, { expectedTotal: 4_900 });
+});
+
+test('an expected total of 0 is one that is expected', async () => {
+  const saleId = await openSale();
+  const right = { kind: 'total-changed', total: 4_900, currency: 'EUR' };
+  expect(await refusal(saleId, { expectedTotal: 0 })).toEqual(right);
+  const free = ticket({ charges: [charge(-4_900)] });
+  expect(await refusal(saleId, { ticket: free, expectedTotal: 1 })).toEqual({ ...right, total: 0 });
+  await reserved(saleId, { ticket: free, expectedTotal: 0 });
 });
 
 test('the expected total is that of items and charges', async () => {

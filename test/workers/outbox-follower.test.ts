@@ -4,12 +4,13 @@ import { setTimeout as delay } from 'node:timers/promises';
 import pLimit from 'p-limit';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { OUTBOX_PAGE } from '../../src/limits.ts';
-import { orderKeys } from '../../src/redis/keys.ts';
+import { orderKeys, saleKeys } from '../../src/redis/keys.ts';
 import { createOutbox } from '../../src/redis/outbox.ts';
 import { createLoopWatch } from '../../src/workers/loop.ts';
 import { createBurst } from '../../src/workers/outbox-follower.ts';
 import { BURST_ORDERS, createOutboxFollower, type FollowerDeps } from '../../src/workers/outbox-follower.ts';
 import { createEngineGate } from '../../src/workers/starter.ts';
+import { acceptOrder } from '../support/accept-order.ts';
 import { buildSale } from '../support/factories.ts';
 import { silent } from '../support/stores.ts';
 import { waitFor } from '../support/wait.ts';
@@ -17,6 +18,7 @@ import { createNamespace } from '../support/workflows/temporal.ts';
 import { openRelayWorld, type RelayWorld } from './relay-world.ts';
 
 const AWAY = new Error('14 UNAVAILABLE: connection refused');
+const FREE = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 0, total: 10, limitPerUser: null }];
 
 let namespace: string;
 
@@ -534,4 +536,40 @@ test('a page that never ends is seen as a hang', async () => {
   await follower.drain();
   expect(watch.hanging()).toEqual([]);
   expect(await world.outboxLength()).toBe(0);
+});
+
+test('a free order that could not be confirmed is, before its entry goes, and needs no workflow', async () => {
+  const world = await openRelayWorld(namespace);
+  const { saleId } = await world.stores.openSale(buildSale({ skus: FREE }));
+  const blocking = await world.stores.connectBlocking();
+  onTestFinished(() => blocking.disconnect());
+  const outbox = createOutbox(world.stores.redis, blocking, { saleId, shard: 0 }, 'relay-1');
+  const { reservations } = world.stores;
+  let failures = 0;
+  const confirm: typeof reservations.confirm = async (orderNo) => {
+    if ((failures += 1) > 1) return reservations.confirm(orderNo);
+    throw new Error('died here');
+  };
+  const { pass } = await openFollower(world, {
+    outbox,
+    // Else its workflow would confirm it.
+    engine: { start: () => Promise.reject(AWAY) },
+    reservations: { ...reservations, confirm },
+  });
+  const { orderNo } = await acceptOrder(world.stores, saleId);
+  const left = () => world.stores.redis.xlen(saleKeys({ saleId, shard: 0 }).outbox);
+  const holdOf = () => world.stores.redis.hget(orderKeys(orderNo).order, 'hold');
+
+  await waitFor('the confirmation that fails', async () => {
+    await pass();
+    return failures === 1;
+  });
+  expect([await left(), await holdOf()]).toEqual([1, 'held']);
+  expect((await world.stores.orders.read(orderNo))?.state.status).toBe('paid');
+  await waitFor('the entry to go', async () => {
+    await pass();
+    return (await left()) === 0;
+  });
+
+  expect(await holdOf()).toBe('sold');
 });

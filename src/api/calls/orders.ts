@@ -7,7 +7,7 @@ import { SALE_ID_PATTERN } from '../../limits.ts';
 import type { BeginSessionOutcome, PaymentSession } from '../../money/sessions.sql.ts';
 import { MAX_CART_LINES, MAX_LINE_QUANTITY } from '../../orders/content.ts';
 import { askedOfOrder, fingerprintOf, skuSchema, type Order } from '../../orders/content.ts';
-import { isFinal, type OrderState } from '../../orders/order.ts';
+import { isFinal, isFree, type OrderState } from '../../orders/order.ts';
 import type { WishRecorded } from '../../orders/orders.sql.ts';
 import type { ReservedOrder, ReserveOutcome, ReserveRequest } from '../../orders/reserve.redis.ts';
 import { ProviderBusyError, SessionRefusedError, type PaymentProvider } from '../../providers/provider.ts';
@@ -65,7 +65,7 @@ const orderRequest = z.strictObject({
     .refine((items) => new Set(items.map((item) => item.sku)).size === items.length, 'each SKU once'),
   ...askedOfOrder,
   /** Minor units: what the shopper was shown. */
-  expectedTotal: z.int().min(1).exactOptional(),
+  expectedTotal: z.int().min(0).exactOptional(),
   ticket: z.string().min(1).max(MAX_TICKET_CHARS).exactOptional(),
 });
 type OrderRequest = z.infer<typeof orderRequest>;
@@ -487,7 +487,9 @@ async function openPaymentPage(
   { order, state }: ReservedOrder,
   requestId: string,
 ): Promise<PaymentPage> {
-  const fault = shop.provider.priceFault({ amount: order.total, currency: order.currency });
+  const { total: amount, currency } = order;
+  // A free order is paid once it is stored, and the provider has no part in it.
+  const fault = isFree(order) ? undefined : shop.provider.priceFault({ amount, currency });
   if (fault !== undefined) {
     const extra = { order: viewOrder(order, state) };
     throw new Problem('not_payable', `The order cannot be paid: ${fault}.`, { extra });

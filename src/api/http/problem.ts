@@ -280,7 +280,7 @@ export type UnavailableCode = {
 
 /**
  * Why a ticket is refused. forged: not signed by the shop, or not for Holdfast. malformed: signed, and not as
- * a ticket must be. nothing_to_pay: its charges bring the total below one minor unit.
+ * a ticket must be. nothing_to_pay: its charges bring the total below 0.
  */
 const TICKET_FAULTS = [
   'expired',

@@ -214,9 +214,9 @@ const FAULTY: Record<string, [reason: string, make: () => string | Promise<strin
     'malformed',
     () => signTicket({ ...own(), charges: [{ code: 'c', name: 'C', amount: 0.5 }] }),
   ],
-  'that leaves nothing to pay': [
+  'that takes more off than there is to pay': [
     'nothing_to_pay',
-    () => signTicket({ ...own(), charges: [{ code: 'gift', name: 'Gift', amount: -1_450 }] }),
+    () => signTicket({ ...own(), charges: [{ code: 'gift', name: 'Gift', amount: -1_451 }] }),
   ],
 };
 
@@ -235,7 +235,7 @@ test.each([
   ['a ticket that is no text', { ticket: 1 }],
   ['an empty ticket', { ticket: '' }],
   ['a huge ticket', { ticket: 'x'.repeat(8_193) }],
-  ['an expected total of nothing', { expectedTotal: 0 }],
+  ['an expected total below nothing', { expectedTotal: -1 }],
   ['a part of a cent', { expectedTotal: 14.5 }],
   ['an expected total as text', { expectedTotal: '1450' }],
   ['a reference of two lines', { reference: 'a\nb' }],
