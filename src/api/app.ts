@@ -13,8 +13,9 @@ import type { StatusBoard } from '../status/board.ts';
 import type { Stores } from '../stores/open.ts';
 import { mountAdmin, mountShop } from './calls/calls.ts';
 import { createLostOrders, createProjection, createWorkflowQueries } from './calls/find-order.ts';
+import type { KeptSales } from './calls/kept-sales.ts';
 import { getOrder, placeOrder } from './calls/orders.ts';
-import { createAbsentSales } from './calls/sale-views.ts';
+import { createAbsentSales, getKeptSale, getSale, keepSales } from './calls/sale-views.ts';
 import type { TicketRules } from './calls/ticket.ts';
 import { createReceiveNotice } from './calls/webhooks.ts';
 import { createDemoRoutes, type DemoOptions } from './demo-routes.ts';
@@ -103,11 +104,13 @@ export interface App {
   handle: RequestListener;
   /** Every method and path that is answered, such as `GET /v1/orders/:orderNo`. */
   routes: readonly string[];
+  keptSales: KeptSales;
 }
 
 /** As Koa's router names them too. */
 const PURCHASE = 'POST /v1/orders';
 const POLL = 'GET /v1/orders/:orderNo';
+const LOOK = 'GET /v1/sales/:saleId';
 
 export function createApp(deps: AppDeps): App {
   const { metrics } = deps;
@@ -129,14 +132,16 @@ export function createApp(deps: AppDeps): App {
   const queryWorkflow = createWorkflowQueries(deps.engine, queries, deps.log);
   const lostOrders = createLostOrders({ ...deps, queryWorkflow });
   const findAbsentSale = createAbsentSales(deps.sales);
+  const keptSales = keepSales(deps, findAbsentSale);
   const receiveNotice = createReceiveNotice(deps);
-  const shop = { ...deps, projection, queryWorkflow, lostOrders, findAbsentSale, receiveNotice };
+  const shop = { ...deps, projection, queryWorkflow, lostOrders, findAbsentSale, keptSales, receiveNotice };
   const bodies = () => createBodyBudget(MAX_BODIES_BYTES, countShed('bodies', deps));
   const carts = bodies();
 
   const cart = jsonBody(MAX_BODY_BYTES, carts);
   const purchase = [cart, shopper, purchases.enter, placeOrder.bind(undefined, shop)] as const;
   const poll = [shopper, others.enter, getOrder.bind(undefined, shop)] as const;
+  const look = [getKeptSale.bind(undefined, shop), others.enter, getSale.bind(undefined, shop)] as const;
   // Health checks and metrics have no lane: they are always answered.
   const router = new Router<RequestState & BodyState>({ sensitive: true, strict: true })
     .get('/healthz', health.healthz)
@@ -172,6 +177,7 @@ export function createApp(deps: AppDeps): App {
     routes: [
       { name: PURCHASE, method: 'POST', path: /^\/v1\/orders$/, steps: purchase },
       { name: POLL, method: 'GET', path: /^\/v1\/orders\/(?<orderNo>[\w-]+)$/, steps: poll },
+      { name: LOOK, method: 'GET', path: /^\/v1\/sales\/(?<saleId>[\w-]+)$/, steps: look },
     ],
     answered,
     addressOf: (request, response) =>
@@ -188,6 +194,7 @@ export function createApp(deps: AppDeps): App {
   return {
     handle: shareAcrossOrigins(deps.corsOrigins, shedPurchases(purchases, countOverloaded, traced)),
     routes,
+    keptSales,
   };
 }
 

@@ -60,7 +60,7 @@ export async function startApi(
   const ticketKeySet =
     config.TICKET_JWKS_URL === undefined ? undefined : createKeySet(config.TICKET_JWKS_URL, log);
   let stopping = false;
-  const { handle } = createApp({
+  const { handle, keptSales } = createApp({
     ...stores,
     engine,
     provider,
@@ -91,12 +91,13 @@ export async function startApi(
   });
   const server = createHttpServer(handle);
   // The first callers would wait for them.
-  await Promise.all([keys?.begun, ticketKeySet?.begun]);
+  await Promise.all([keys?.begun, ticketKeySet?.begun, keptSales.warmUp()]);
   const address = await server.listen(config.API_PORT, config.API_HOST);
   log.info({ address }, 'api ready');
   const checking = new AbortController();
   const checked = checks.goOn(checking.signal);
   const looked = statusBoard.run(checking.signal);
+  const letGoOfSales = keptSales.keepFresh();
   const patients = [
     ...storePatients(async () => stores, stores),
     providerPatient(config),
@@ -112,6 +113,7 @@ export async function startApi(
       keys?.stop();
       ticketKeySet?.stop();
       await notifier.drain();
+      letGoOfSales();
       checking.abort();
       await checked.catch(() => {});
       await looked;

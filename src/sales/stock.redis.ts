@@ -4,9 +4,16 @@ import { z } from 'zod';
 import { metadataSchema, jsonText } from '../orders/content.ts';
 import type { RedisClient } from '../redis/connection.ts';
 import { saleKeys, wholeSale } from '../redis/keys.ts';
-import { registerSales } from '../redis/outbox.ts';
+import { listSales, registerSales } from '../redis/outbox.ts';
 import { run, defineScript, replyInt } from '../redis/script.ts';
-import { type DecidedSale, saleStateOf, type Sale, type SaleState, type StockCount } from './sale.ts';
+import {
+  IN_REDIS_PAGE,
+  type DecidedSale,
+  saleStateOf,
+  type Sale,
+  type SaleState,
+  type StockCount,
+} from './sale.ts';
 
 /** Whether a sale's data are those that this server was given. */
 export const lifeReply = z.union([
@@ -52,6 +59,8 @@ export const changeSaleScript = defineScript({
 });
 
 const int = z.coerce.number().int();
+const time = z.string().transform(Number).pipe(z.int());
+const saleTimes = z.tuple([time, time]);
 const saleHash = z.object({
   epoch: int,
   name: z.string(),
@@ -170,8 +179,33 @@ export function checkLife(redis: RedisClient, saleId: string): Promise<SaleLife>
 
 /** @returns undefined when Redis does not know the sale */
 export async function read(redis: RedisClient, saleId: string): Promise<SaleView | undefined> {
+  return (await readAt(redis, saleId))?.view;
+}
+
+/** As `read`, and when it was read, by Redis' clock (Unix ms). */
+export async function readAt(
+  redis: RedisClient,
+  saleId: string,
+): Promise<{ view: SaleView; nowMs: number } | undefined> {
   const [hashes, nowMs] = await Promise.all([readHashes(redis, saleId), readClockMs(redis)]);
-  return hashes && toSaleView(saleId, hashes, nowMs);
+  return hashes && { view: toSaleView(saleId, hashes, nowMs), nowMs };
+}
+
+/** The sales that Redis has, and in how many ms each opens and closes; negative: it has. */
+export async function listCourses(
+  redis: RedisClient,
+): Promise<{ saleId: string; opensInMs: number; closesInMs: number }[]> {
+  const [shards, nowMs] = await Promise.all([listSales(redis), readClockMs(redis)]);
+  const saleIds = [...new Set(shards.map(({ saleId }) => saleId))].slice(0, IN_REDIS_PAGE);
+  const found = await Promise.allSettled(
+    saleIds.map(async (saleId) => {
+      const times = await redis.hmget(keysOf(saleId).sale, 'opens_at', 'closes_at');
+      const [opensAtMs, closesAtMs] = saleTimes.parse(times);
+      return { saleId, opensInMs: opensAtMs - nowMs, closesInMs: closesAtMs - nowMs };
+    }),
+  );
+  // One that is to come has no times yet; another's key may be damaged.
+  return found.flatMap((sale) => (sale.status === 'fulfilled' ? [sale.value] : []));
 }
 
 /** What the sale is sold by, and its last change. @returns undefined when Redis does not know the sale */

@@ -19,14 +19,14 @@ import { eventCalls } from './events.ts';
 import { listCalls } from './find-order.ts';
 import { type Shop, shopperCalls } from './orders.ts';
 import { refundCalls } from './refunds.ts';
-import { saleViewCalls } from './sale-views.ts';
+import { saleViewCalls, type SaleViews } from './sale-views.ts';
 import { saleCalls } from './sales.ts';
 import { settlementCalls } from './settlement.ts';
 import { orderCalls } from './staff-orders.ts';
 import { statusCalls } from './status.ts';
 import { countNotices, noticeCalls, type Receiver } from './webhooks.ts';
 
-export const SHOP_CALLS: ShopCalls<Shop & Receiver> = {
+export const SHOP_CALLS: ShopCalls<Shop & Receiver & SaleViews> = {
   ...shopperCalls,
   ...listCalls,
   ...saleViewCalls,
@@ -58,7 +58,7 @@ interface ShopGuards {
  */
 export function mountShop(
   router: Router<RequestState & BodyState>,
-  shop: Shop & Receiver,
+  shop: Shop & Receiver & SaleViews,
   { caller, bodies, lanes, metrics }: ShopGuards,
 ): void {
   for (const [call, { who, lane, body, handle }] of Object.entries(SHOP_CALLS)) {

@@ -1,6 +1,6 @@
 /**
- * GET /v1/sales/{id}: stock and rules, as Redis has them, or MySQL before it opens. The same for all, so that
- * a CDN may answer it.
+ * GET /v1/sales/{id}: stock and rules, as Redis had them within the last second, or MySQL before it opens.
+ * The same for all, so that a CDN may answer it.
  */
 
 import { z } from 'zod';
@@ -10,9 +10,11 @@ import type { ShownSale } from '../../sales/sales.sql.ts';
 import type { SaleView } from '../../sales/stock.redis.ts';
 import type { Stores } from '../../stores/open.ts';
 import type { CallContext, ShopCalls } from '../http/entry.ts';
+import type { Call } from '../http/http-server.ts';
 import { saleNotFound, unavailable } from '../http/problem.ts';
 import { amount, count, noBody, time } from '../http/replies.ts';
-import { entityTagOf, isKnown } from '../http/request.ts';
+import { isKnown } from '../http/request.ts';
+import { createKeptSales, type KeptSales, type ReadSale, type SaleAnswer } from './kept-sales.ts';
 
 /** The shop's own, as it sent them. */
 const shopData = {
@@ -53,8 +55,8 @@ type SaleReply = z.infer<typeof saleReply>;
 
 /**
  * Seconds for which a cache may answer with a sale's view as it is, and how many more while it gets a new
- * one. So a page is at most five seconds behind, and a million readers cost one call a second. Only `reserve`
- * says what is left.
+ * one. So a page is at most six seconds behind, one of them ours, and a million readers cost one call a
+ * second. Only `reserve` says what is left.
  */
 export const [SALE_FRESH_SECONDS, SALE_STALE_SECONDS] = [1, 4];
 
@@ -66,8 +68,8 @@ const CACHE_CONTROL = [
 ].join(', ');
 
 /** What the call works with. */
-interface SaleViews extends Stores {
-  findAbsentSale: FindAbsentSale;
+export interface SaleViews {
+  keptSales: KeptSales;
 }
 
 export const saleViewCalls = {
@@ -84,42 +86,67 @@ export const saleViewCalls = {
   },
 } satisfies ShopCalls<SaleViews>;
 
-async function getSale(shop: SaleViews, ctx: CallContext): Promise<void> {
-  const saleId = ctx.params['saleId'] ?? '';
-  const sale = (await read(shop, saleId)) ?? (await readAbsent(shop, saleId));
-  const { opensAtMs, closesAtMs, ...rest } = sale;
-  const view = {
+type SaleCall = Pick<Call, 'params' | 'get' | 'set' | 'status' | 'body'> & Partial<Pick<CallContext, 'type'>>;
+
+/** In front of the lane: what is in memory and fresh is answered without a call to a store. */
+export async function getKeptSale(
+  { keptSales }: SaleViews,
+  call: SaleCall,
+  next: () => Promise<unknown>,
+): Promise<unknown> {
+  const kept = keptSales.fresh(call.params['saleId'] ?? '');
+  return kept ? answer(call, kept) : next();
+}
+
+export async function getSale({ keptSales }: SaleViews, call: SaleCall): Promise<void> {
+  const saleId = call.params['saleId'] ?? '';
+  answer(call, keptSales.fresh(saleId) ?? (await keptSales.read(saleId)));
+}
+
+function answer(call: SaleCall, { text, tag }: SaleAnswer): void {
+  call.set('Cache-Control', CACHE_CONTROL);
+  call.set('ETag', tag);
+  call.status = 200;
+  if (isKnown(tag, call.get('If-None-Match'))) {
+    call.status = 304;
+    return;
+  }
+  call.type = 'json';
+  call.body = text;
+}
+
+/** The views of a process, each read from Redis, or from MySQL where it is yet to be put into Redis. */
+export function keepSales(stores: Stores, findAbsentSale: FindAbsentSale): KeptSales {
+  async function read(saleId: string): Promise<ReadSale> {
+    if (!SALE_ID_PATTERN.test(saleId)) throw saleNotFound();
+    return (await readInRedis(stores, saleId)) ?? readAbsent(stores, findAbsentSale, saleId);
+  }
+  return createKeptSales(stores, read, writeView);
+}
+
+function writeView({ opensAtMs, closesAtMs, ...rest }: SaleView): string {
+  return JSON.stringify({
     ...rest,
     opensAt: new Date(opensAtMs).toISOString(),
     closesAt: new Date(closesAtMs).toISOString(),
-  } satisfies SaleReply;
-  const text = JSON.stringify(view);
-  const tag = entityTagOf(text);
-  ctx.set({ 'Cache-Control': CACHE_CONTROL, ETag: tag });
-  if (isKnown(tag, ctx.get('If-None-Match'))) {
-    ctx.status = 304;
-    return;
-  }
-  ctx.type = 'json';
-  ctx.body = text;
+  } satisfies SaleReply);
 }
 
-async function read({ saleStock }: SaleViews, saleId: string): Promise<SaleView | undefined> {
-  if (!SALE_ID_PATTERN.test(saleId)) return undefined;
+async function readInRedis({ saleStock }: Stores, saleId: string): Promise<ReadSale | undefined> {
   try {
-    return await saleStock.read(saleId);
+    return await saleStock.readAt(saleId);
   } catch (error) {
     throw unavailable('sale_unavailable', 'The sale cannot be read right now.', error);
   }
 }
 
-/** From MySQL, where it is yet to be put into Redis. @throws Problem where it cannot be shown */
-async function readAbsent(shop: SaleViews, saleId: string): Promise<SaleView> {
-  const absent = SALE_ID_PATTERN.test(saleId) ? await shop.findAbsentSale(saleId) : undefined;
-  if (!absent || absent.kind === 'unknown') throw saleNotFound();
-  if (absent.kind === 'scheduled') return absent.sale;
+/** @throws Problem where it cannot be shown */
+async function readAbsent(stores: Stores, findAbsentSale: FindAbsentSale, saleId: string): Promise<ReadSale> {
+  const absent = await findAbsentSale(saleId);
+  if (absent.kind === 'unknown') throw saleNotFound();
+  if (absent.kind === 'scheduled') return { view: absent.sale, nowMs: undefined };
   // It may have been put there after the first look.
-  const found = await read(shop, saleId);
+  const found = await readInRedis(stores, saleId);
   if (!found) throw unavailable('sale_unavailable', 'The sale cannot be read right now.', undefined);
   return found;
 }

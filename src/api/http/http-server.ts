@@ -50,6 +50,7 @@ export interface Call {
   /** The caller's address; any text where a proxy gives it. */
   ip: string;
   status: number;
+  /** A text is JSON already. */
   body?: unknown;
   get: (header: string) => string;
   set: (header: string, value: string) => unknown;
@@ -113,7 +114,8 @@ export function answerDirectly({
         write(response, call.status, headers);
       } else {
         headers['Content-Type'] = 'application/json; charset=utf-8';
-        write(response, call.status, headers, JSON.stringify(call.body));
+        const { body } = call;
+        write(response, call.status, headers, typeof body === 'string' ? body : JSON.stringify(body));
       }
     } catch (error) {
       problem = answerTo(error, { path: request.url ?? '', requestId, log });

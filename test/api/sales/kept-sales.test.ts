@@ -1,0 +1,170 @@
+/** The views of sales that an API process keeps in memory: what they cost Redis, and how old they get. */
+
+import { afterAll, afterEach, beforeAll, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
+import { createKeptSales, KEPT_FRESH_MS, KEPT_SALES_MAX } from '../../../src/api/calls/kept-sales.ts';
+import { createAbsentSales, keepSales, saleReply } from '../../../src/api/calls/sale-views.ts';
+import type { SaleView } from '../../../src/sales/stock.redis.ts';
+import { buildSale } from '../../support/factories.ts';
+import { startPrivateRedis, type PrivateRedis } from '../../support/private-redis.ts';
+import { refusalOf, send } from '../../support/shopper.ts';
+import { waitFor } from '../../support/wait.ts';
+import { openApi, type TestApi } from '../open-api.ts';
+
+let redis: PrivateRedis;
+let api: TestApi;
+beforeAll(async () => {
+  redis = await startPrivateRedis();
+  api = await openApi({ REDIS_URL: [redis.url] });
+});
+afterAll(async () => {
+  await api.close();
+  await redis.stop();
+});
+// The clock by which views grow old stands still but for what a test lets pass.
+beforeEach(() => void vi.useFakeTimers({ toFake: ['performance'] }));
+afterEach(() => void vi.useRealTimers());
+
+const open = async () => (await api.stores.openSale(buildSale())).saleId;
+const look = (saleId: string) => send(`${api.url}/v1/sales/${saleId}`, 'GET');
+const lampsOf = (body: unknown) => saleReply.parse(body).skus[0]?.available;
+
+/** Commands that Redis has had, but for those that ask so. */
+async function countCommands(): Promise<number> {
+  const stats = await api.stores.redis.info('commandstats');
+  const calls = stats.matchAll(/^cmdstat_(\w+)\S*:calls=(\d+)/gm);
+  return [...calls].reduce((sum, [, name, count]) => (name === 'info' ? sum : sum + Number(count)), 0);
+}
+
+test('while the view of a sale is fresh, no number of looks costs Redis a command', async () => {
+  const saleId = await open();
+  const first = await look(saleId);
+  const before = await countCommands();
+
+  const replies = await Promise.all(Array.from({ length: 200 }, () => look(saleId)));
+
+  expect(await countCommands()).toBe(before);
+  expect(replies.every(({ status }) => status === 200)).toBe(true);
+  expect(replies[199]?.body).toEqual(first.body);
+  expect(saleReply.parse(first.body)).toMatchObject({ saleId, state: 'open' });
+});
+
+test('in its second half a view is still shown to all, while it is read anew once for them', async () => {
+  const saleId = await open();
+  await look(saleId);
+  await (await api.shopper()).buy(saleId);
+  const before = await countCommands();
+
+  vi.advanceTimersByTime(600);
+  const replies = await Promise.all(Array.from({ length: 20 }, () => look(saleId)));
+  expect(replies.map(({ body }) => lampsOf(body))).toContain(10);
+
+  await waitFor('the view to be read', async () => lampsOf((await look(saleId)).body) === 9);
+  // Its rules, its stock, and the clock.
+  expect(await countCommands()).toBe(before + 3);
+});
+
+test('those who find no fresh view share one look at Redis, and none is shown an older one', async () => {
+  const saleId = await open();
+  await look(saleId);
+  await (await api.shopper()).buy(saleId);
+  const before = await countCommands();
+
+  vi.advanceTimersByTime(KEPT_FRESH_MS + 1);
+  const replies = await Promise.all(Array.from({ length: 20 }, () => look(saleId)));
+
+  expect(new Set(replies.map(({ body }) => lampsOf(body)))).toEqual(new Set([9]));
+  expect(await countCommands()).toBe(before + 3);
+});
+
+test('while Redis hangs a view is shown for its second, and then nothing older in its place', async () => {
+  const saleId = await open();
+  await look(saleId);
+  redis.freeze();
+  try {
+    vi.advanceTimersByTime(KEPT_FRESH_MS);
+    expect((await look(saleId)).status).toBe(200);
+    vi.advanceTimersByTime(1);
+    expect(refusalOf(await look(saleId))).toBe('503 sale_unavailable');
+  } finally {
+    redis.thaw();
+  }
+  await waitFor('Redis to answer again', async () => (await look(saleId)).status === 200);
+});
+
+test('a process that starts knows what is on sale, and what opens soon is read ahead of its callers', async () => {
+  const { stores } = api;
+  const [now, soon, later] = await Promise.all(
+    [-60_000, 30_000, 5 * 60_000].map((ms) =>
+      stores.openSale(buildSale({ opensAtMs: Date.now() + ms, closesAtMs: Date.now() + 3_600_000 })),
+    ),
+  );
+  const known = (kept: ReturnType<typeof keepSales>) =>
+    [now, soon, later].map((sale) => kept.fresh(sale?.saleId ?? '') !== undefined);
+  const started = keepSales(stores, createAbsentSales(stores.sales));
+  await started.warmUp();
+  expect(known(started)).toEqual([true, true, false]);
+
+  vi.useRealTimers();
+  const running = keepSales(stores, createAbsentSales(stores.sales));
+  onTestFinished(running.keepFresh());
+  await waitFor('the opening to be near', () => running.fresh(soon?.saleId ?? '') !== undefined);
+  expect(known(running)).toEqual([false, true, false]);
+});
+
+// With views of the test's own making.
+
+function buildView(overrides: Partial<SaleView> = {}): SaleView {
+  const { refundRestoresLimit: _, skus, ...rules } = buildSale(overrides);
+  const counted = skus.map((item) => ({ ...item, available: item.total, held: 0, sold: 0 }));
+  return { ...rules, state: 'scheduled', skus: counted, ...overrides };
+}
+
+test('a view says that its sale is open from the moment that it opens by the clock of Redis', async () => {
+  const nowMs = Date.now();
+  const view = buildView({ opensAtMs: nowMs + 300, closesAtMs: nowMs + 700 });
+  const kept = createKeptSales(api.stores, async () => ({ view, nowMs }), JSON.stringify);
+  const shown = [await kept.read('s')];
+  for (const ms of [299, 1, 400]) {
+    vi.advanceTimersByTime(ms);
+    shown.push(kept.fresh('s') ?? { text: '{}', tag: '' });
+  }
+
+  expect(shown.map(({ text }) => /"state":"(\w+)"/.exec(text)?.[1])).toEqual([
+    'scheduled',
+    'scheduled',
+    'open',
+    'closed',
+  ]);
+  expect(new Set(shown.map(({ tag }) => tag)).size).toBe(3);
+});
+
+test('a look that hung takes the place of no later one', async () => {
+  const answers: ((view: SaleView) => void)[] = [];
+  const kept = createKeptSales(
+    api.stores,
+    async () => ({
+      view: await new Promise<SaleView>((resolve) => answers.push(resolve)),
+      nowMs: Date.now(),
+    }),
+    JSON.stringify,
+  );
+  const hung = kept.read('s');
+  vi.advanceTimersByTime(KEPT_FRESH_MS + 1);
+  const later = kept.read('s');
+  expect(answers).toHaveLength(2);
+
+  answers[1]?.(buildView({ name: 'later' }));
+  const { text } = await later;
+  answers[0]?.(buildView({ name: 'earlier' }));
+
+  expect((await hung).text).toBe(text);
+  expect(kept.fresh('s')?.text).toBe(text);
+});
+
+test('a process keeps so many sales, and forgets the one that was not asked for the longest', async () => {
+  const view = buildView();
+  const kept = createKeptSales(api.stores, async () => ({ view, nowMs: Date.now() }), JSON.stringify);
+  for (let i = 0; i <= KEPT_SALES_MAX; i += 1) await kept.read(`s${i}`);
+
+  expect([kept.fresh('s0'), kept.fresh('s1')].map((shown) => shown !== undefined)).toEqual([false, true]);
+});
