@@ -1,6 +1,6 @@
 /** The walls of the house: what a file must not import. The rule `house/walls` holds them. */
 
-const TOOLS = /^(?:stack|bench|chaos|test|sandbox)\//;
+const TOOLS = /^(?:stack|bench|chaos|test|sandbox|provider-check)\//;
 /** Statements and scripts: the suffix says which store a file touches. */
 const SQL = /^src\/mysql\/|\.sql\.ts$/;
 const REDIS = /^src\/redis\/|\.redis\.ts$/;
@@ -33,11 +33,17 @@ export const WALLS = [
     because: 'Tools do not depend on tests.',
   },
   {
-    of: /^sandbox\//,
+    of: /^(?:sandbox|provider-check)\//,
     not: [/^(?:stack|bench|chaos|test)\//, SQL, REDIS, STORES, ACTORS, PROGRAMS],
     typesToo: true,
     because:
-      'The sandbox provider shares the wire and the frame of a process with the product, and nothing else.',
+      'The sandbox provider and its judge share the wire and the frame of a process with the product, and nothing else.',
+  },
+  {
+    of: /^provider-check\//,
+    not: [/^sandbox\//],
+    typesToo: true,
+    because: 'A judge of providers knows none of them.',
   },
   {
     of: /^(?:src|sandbox)\//,

@@ -140,7 +140,7 @@ const stores = {
 };
 
 /** What a process needs that talks to the payment provider. */
-const checkout = {
+export const checkout = {
   ...stores,
   PAYMENT_PROVIDER_API_KEY: z
     .string()

@@ -33,6 +33,7 @@ const COMMANDS = {
   try: { script: 'dist/stack/try.js', needsBuild: true },
   audit: { script: 'dist/stack/audit.js', needsBuild: true },
   ops: { script: 'dist/stack/ops.js', needsBuild: true },
+  'provider-check': { script: 'dist/provider-check/main.js', needsBuild: true },
   bench: { script: 'dist/bench/main.js', needsBuild: true },
   load: { script: 'dist/bench/load-test/main.js', needsBuild: true },
   chaos: { script: 'dist/chaos/main.js', needsBuild: true },
@@ -109,6 +110,7 @@ async function buildIfNeeded() {
   const sources = [
     'src',
     'sandbox',
+    'provider-check',
     'stack',
     'bench',
     'chaos',

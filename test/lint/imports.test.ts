@@ -27,6 +27,9 @@ const FORBIDDEN: [file: string, imported: string][] = [
   ['sandbox/book/book.ts', '../../src/reconcile/drift.ts'],
   ['sandbox/server.ts', '../stack/app.ts'],
   ['sandbox/server.ts', 'ioredis'],
+  ['provider-check/check.ts', '../sandbox/server.ts'],
+  ['provider-check/check.ts', '../src/stores/open.ts'],
+  ['src/process.ts', '../provider-check/check.ts'],
   // The clients of the stores.
   ['src/orders/order.ts', 'ioredis'],
   ['src/orders/rows.sql.ts', 'ioredis'],

@@ -13,6 +13,7 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const FOLDERS = [
   'src',
   'sandbox',
+  'provider-check',
   'stack',
   'bench',
   'chaos',
