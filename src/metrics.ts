@@ -58,6 +58,7 @@ export type OrderChangeKind = (typeof ORDER_CHANGES)[number];
 /** What becomes of purchases, with each refusal that an alert counts. Others begin with their first. */
 const PURCHASE_OUTCOMES = [
   'accepted',
+  'stored',
   'repeated',
   'sold_out',
   'overloaded',
@@ -67,6 +68,13 @@ const PURCHASE_OUTCOMES = [
   'keys_unavailable',
   'internal_error',
 ];
+
+/**
+ * stored: within the wait. late: it ended first. cancelled: it ended first, and its order is being cancelled.
+ * failed: the order has failed. full: too many waited, so it was answered at once.
+ */
+const WAIT_OUTCOMES = ['stored', 'late', 'cancelled', 'failed', 'full'] as const;
+export type WaitOutcome = (typeof WAIT_OUTCOMES)[number];
 
 /** From a connection that is free to the wait after which work is given up. In seconds. */
 const CONNECTION_BUCKETS = [0.001, 0.01, 0.05, 0.25, 1, 2];
@@ -231,9 +239,24 @@ export function createMetrics() {
   });
   const purchases = new Counter({
     name: 'holdfast_purchases_total',
-    help: 'Purchases by how they were answered: accepted, repeated, or the code of the refusal.',
+    help: 'Purchases by how they were answered: accepted, stored, repeated, or the code of the refusal.',
     labelNames: ['outcome'],
     registers,
+  });
+  const waits = new Counter({
+    name: 'holdfast_waits_total',
+    help: 'Purchases that asked to wait until their order is stored, by how their waiting ended.',
+    labelNames: ['outcome'],
+    registers,
+  });
+  let waitingNow = () => 0;
+  const waiting = new Gauge({
+    name: 'holdfast_waiting_purchases',
+    help: 'Purchases that wait until their order is stored.',
+    registers,
+    collect() {
+      waiting.set(waitingNow());
+    },
   });
   const calls = new Histogram({
     name: 'holdfast_call_seconds',
@@ -244,6 +267,7 @@ export function createMetrics() {
   });
   // Each label begins at 0, so that its first event shows as an increase.
   for (const outcome of NOTICE_OUTCOMES) notices.inc({ outcome }, 0);
+  for (const outcome of WAIT_OUTCOMES) waits.inc({ outcome }, 0);
   for (const lane of LANES) shed.inc({ lane }, 0);
   for (const outcome of PURCHASE_OUTCOMES) purchases.inc({ outcome }, 0);
 
@@ -258,8 +282,15 @@ export function createMetrics() {
 
     noticeAnswered: (outcome: NoticeOutcome): void => notices.inc({ outcome }),
 
-    /** @param outcome `accepted`, `repeated`, or the code of a problem */
+    /** @param outcome `accepted`, `stored`, `repeated`, or the code of a problem */
     purchaseAnswered: (outcome: string): void => purchases.inc({ outcome }),
+
+    /** Shows how many wait. */
+    watchWaiting(count: () => number): void {
+      waitingNow = count;
+    },
+
+    waitEnded: (outcome: WaitOutcome): void => waits.inc({ outcome }),
 
     /**
      * @param call method and path of a route, such as `GET /v1/orders/:orderNo`, of which there are few

@@ -6,6 +6,7 @@ import Koa from 'koa';
 import type { EngineNotifier, OrderEngine } from '../engine/order-engine.ts';
 import type { EventTicker } from '../events/feed.ts';
 import type { LaneName, Metrics } from '../metrics.ts';
+import { createStoring } from '../orders/storing.ts';
 import type { PaymentProvider } from '../providers/provider.ts';
 import type { OrderSigner } from '../providers/signed-order.ts';
 import type { UrlRules } from '../push/address.ts';
@@ -17,6 +18,7 @@ import type { KeptSales } from './calls/kept-sales.ts';
 import { getOrder, placeOrder } from './calls/orders.ts';
 import { createAbsentSales, getKeptSale, getSale, keepSales } from './calls/sale-views.ts';
 import type { TicketRules } from './calls/ticket.ts';
+import { createWaits } from './calls/wait.ts';
 import { createReceiveNotice } from './calls/webhooks.ts';
 import { createDemoRoutes, type DemoOptions } from './demo-routes.ts';
 import { createHealthRoutes } from './health-routes.ts';
@@ -105,18 +107,22 @@ export interface App {
   /** Every method and path that is answered, such as `GET /v1/orders/:orderNo`. */
   routes: readonly string[];
   keptSales: KeptSales;
+  /** After the last answer: ends what is stored for callers who have gone. */
+  stopStoring: () => Promise<void>;
 }
 
 /** As Koa's router names them too. */
 const PURCHASE = 'POST /v1/orders';
 const POLL = 'GET /v1/orders/:orderNo';
 const LOOK = 'GET /v1/sales/:saleId';
+/** As metrics name them, by status. */
+const PURCHASE_OUTCOMES: Readonly<Record<number, string>> = { 201: 'stored', 202: 'accepted' };
 
 export function createApp(deps: AppDeps): App {
   const { metrics } = deps;
   const answered: Answered = (name, status, code, sinceMs) => {
     metrics.callAnswered(name, status, sinceMs);
-    if (name === PURCHASE) metrics.purchaseAnswered(code ?? (status === 202 ? 'accepted' : 'repeated'));
+    if (name === PURCHASE) metrics.purchaseAnswered(code ?? PURCHASE_OUTCOMES[status] ?? 'repeated');
   };
   const countOverloaded = () => metrics.purchaseAnswered('overloaded');
   const projection = createProjection(deps);
@@ -138,8 +144,10 @@ export function createApp(deps: AppDeps): App {
   const bodies = () => createBodyBudget(MAX_BODIES_BYTES, countShed('bodies', deps));
   const carts = bodies();
 
+  const storing = createStoring(deps);
+  const waits = createWaits(shop, storing);
   const cart = jsonBody(MAX_BODY_BYTES, carts);
-  const purchase = [cart, shopper, purchases.enter, placeOrder.bind(undefined, shop)] as const;
+  const purchase = [waits.around, cart, shopper, purchases.enter, placeOrder.bind(undefined, shop)] as const;
   const poll = [shopper, others.enter, getOrder.bind(undefined, shop)] as const;
   const look = [getKeptSale.bind(undefined, shop), others.enter, getSale.bind(undefined, shop)] as const;
   // Health checks and metrics have no lane: they are always answered.
@@ -150,6 +158,7 @@ export function createApp(deps: AppDeps): App {
     caller: shopper,
     bodies: { carts, notices: bodies() },
     lanes: { purchases, notices, payments, others },
+    waits,
     metrics,
   });
   if (deps.showsMetrics) router.get('/metrics', health.metrics);
@@ -195,6 +204,7 @@ export function createApp(deps: AppDeps): App {
     handle: shareAcrossOrigins(deps.corsOrigins, shedPurchases(purchases, countOverloaded, traced)),
     routes,
     keptSales,
+    stopStoring: () => storing.stop(),
   };
 }
 

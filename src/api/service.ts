@@ -60,7 +60,7 @@ export async function startApi(
   const ticketKeySet =
     config.TICKET_JWKS_URL === undefined ? undefined : createKeySet(config.TICKET_JWKS_URL, log);
   let stopping = false;
-  const { handle, keptSales } = createApp({
+  const { handle, keptSales, stopStoring } = createApp({
     ...stores,
     engine,
     provider,
@@ -110,6 +110,7 @@ export async function startApi(
       stopping = true;
       eventTicker.stop();
       await server.close();
+      await stopStoring();
       keys?.stop();
       ticketKeySet?.stop();
       await notifier.drain();

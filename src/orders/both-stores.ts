@@ -57,11 +57,13 @@ export async function projectAndRelease(deps: Stores, orderNo: string, state: Or
  * Does what the order's workflow would do. First a tombstone makes the order's payments due for refund and
  * keeps any slow write from storing the order, and only then its stock is released. An order that was stored
  * in the meantime goes on and keeps its stock.
+ * @returns the order's state from then on
  * @throws when a store is away, or when MySQL refuses the tombstone too: the whole is to be repeated
  */
-export async function abandonOrder(deps: Stores, order: Order, reason: FailureReason): Promise<void> {
+export async function abandonOrder(deps: Stores, order: Order, reason: FailureReason): Promise<OrderState> {
   const { state } = await deps.orders.abandon(order, reason);
   await projectAndRelease(deps, order.orderNo, state);
+  return state;
 }
 
 /**

@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { BROUGHT_BACK_WITHIN_MS, IDEMPOTENCY_TTL_MS, PROJECTION_TTL_MS } from '../limits.ts';
 import type { RedisClient } from '../redis/connection.ts';
 import { epochOf, orderKeys } from '../redis/keys.ts';
+import { acknowledge } from '../redis/outbox.ts';
 import { run, defineScript, replyInt } from '../redis/script.ts';
 import { fingerprintOf, carriedText, type Order, jsonText } from './content.ts';
 import { holdEpochOf, parseOrderNo, type GiveBack, type OrderState } from './order.ts';
@@ -237,6 +238,24 @@ export function createReservations(redis: RedisClient, options: { storesPerSecon
     return replies.flat();
   }
 
+  /** The fields of orders of one sale shard, in their order; false for what is no hash. */
+  async function readValues(
+    orderNos: readonly string[],
+    fields: readonly string[],
+  ): Promise<(unknown[] | false)[]> {
+    const [first] = orderNos;
+    if (first === undefined) return [];
+    const read = (page: readonly string[]) =>
+      run(redis, lookUpOrdersScript, {
+        keys: orderKeys(first),
+        keyList: page.map((orderNo) => orderKeys(orderNo).order),
+        args: {},
+        repeated: fields.map((field) => ({ field })),
+      });
+    const pages = await Promise.all(pagesOf(orderNos, READ_AT_ONCE).map(read));
+    return pages.flatMap(({ orders }) => orders);
+  }
+
   return {
     ...createReserve(redis, options),
 
@@ -331,20 +350,30 @@ export function createReservations(redis: RedisClient, options: { storesPerSecon
      */
     async readOrders(orderNos: readonly string[]): Promise<(ReservedOrder | undefined)[]> {
       const known = orderNos.filter((orderNo) => parseOrderNo(orderNo));
-      const [first] = known;
-      if (first === undefined) return orderNos.map(() => undefined);
-      const read = (page: readonly string[]) =>
-        run(redis, lookUpOrdersScript, {
-          keys: orderKeys(first),
-          keyList: page.map((orderNo) => orderKeys(orderNo).order),
-          args: {},
-          repeated: ORDER_FIELDS.map((field) => ({ field })),
-        });
-      const orders = (await Promise.all(pagesOf(known, READ_AT_ONCE).map(read))).flatMap(
-        (page) => page.orders,
-      );
-      const found = new Map(known.map((orderNo, i) => [orderNo, toReservedOrderIfWhole(orderNo, orders[i])]));
+      const values = await readValues(known, ORDER_FIELDS);
+      const found = new Map(known.map((orderNo, i) => [orderNo, toReservedOrderIfWhole(orderNo, values[i])]));
       return orderNos.map((orderNo) => found.get(orderNo));
+    },
+
+    /** Those of these orders, of one sale shard, that Redis has whole, each with its outbox entry. */
+    async readWithEntries(orderNos: readonly string[]): Promise<(ReservedOrder & { entryId: string })[]> {
+      const values = await readValues(orderNos, [...ORDER_FIELDS, 'entry']);
+      return orderNos.flatMap((orderNo, i) => {
+        const [of, entryId] = [values[i], (values[i] || []).at(-1)];
+        const reserved = toReservedOrderIfWhole(orderNo, of);
+        return reserved ? [{ ...reserved, entryId: typeof entryId === 'string' ? entryId : '' }] : [];
+      });
+    },
+
+    /**
+     * Takes the entries of these orders, of one sale shard, off the outbox; only once the orders are durable
+     * elsewhere.
+     */
+    async takeOffOutbox(entries: readonly { order: Order; entryId: string }[]): Promise<void> {
+      const [first] = entries;
+      const saleShard = first && parseOrderNo(first.order.orderNo);
+      const entryIds = entries.flatMap(({ entryId }) => entryId || []);
+      if (saleShard) await acknowledge(redis, saleShard, entryIds);
     },
   };
 }

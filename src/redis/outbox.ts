@@ -133,6 +133,23 @@ export async function putIntoOutbox(redis: RedisClient, orderNo: string): Promis
 }
 
 /**
+ * Acknowledges and deletes; only once the orders are durable elsewhere. The entries are deleted so that the
+ * stream holds just those that wait. There is no transaction, because Redis at maxmemory refuses to queue any
+ * command, and commands that free memory must go on. The deletion comes first: a pending entry that is gone
+ * is dropped when it is claimed, while one that is acknowledged and not deleted would count as waiting for
+ * ever.
+ */
+export async function acknowledge(
+  redis: RedisClient,
+  saleShard: SaleShard,
+  entryIds: readonly string[],
+): Promise<void> {
+  if (entryIds.length === 0) return;
+  const key = saleKeys(saleShard).outbox;
+  await Promise.all([redis.xdel(key, ...entryIds), redis.xack(key, GROUP, ...entryIds)]);
+}
+
+/**
  * @param redis for everything but blocking reads
  * @param blocking a connection of its own: a blocked read holds up every command that shares it
  * @param consumer this relay's name, unique among all relays that run
@@ -209,17 +226,7 @@ export function createOutbox(
       return reply === undefined ? 0 : claimReply.parse(reply)[1].length;
     },
 
-    /**
-     * Acknowledges and deletes; only once the orders are durable elsewhere. The entries are deleted so that
-     * the stream holds just those that wait. There is no transaction, because Redis at maxmemory refuses to
-     * queue any command, and commands that free memory must go on. The deletion comes first: a pending entry
-     * that is gone is dropped when it is claimed, while one that is acknowledged and not deleted would count
-     * as waiting for ever.
-     */
-    async acknowledge(entryIds: readonly string[]): Promise<void> {
-      if (entryIds.length === 0) return;
-      await Promise.all([redis.xdel(key, ...entryIds), redis.xack(key, GROUP, ...entryIds)]);
-    },
+    acknowledge: (entryIds: readonly string[]): Promise<void> => acknowledge(redis, saleShard, entryIds),
 
     /**
      * Removes consumers that are idle for so long with nothing pending; pending entries are claimed first.

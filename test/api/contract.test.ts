@@ -46,7 +46,7 @@ test.each<[string, () => void]>([
   ['a member that no schema names', check(202, { ...order, internalId: 7 })],
   ['a member too few', check(202, { ...order, items: undefined })],
   ['a status of the order that does not exist', check(202, { ...order, status: 'lost' })],
-  ['a status of HTTP that is not promised', check(201, order)],
+  ['a status of HTTP that is not promised', check(203, order)],
   ['an order under a route that shows none', () => checkReply('GET', 'http://shop/healthz', reply(order))],
   ['an answer of a route that does not exist', () => checkReply('GET', 'http://shop/v1/x', reply(order))],
   ['a refusal that is no problem document', check(409, soldOut, json)],

@@ -125,6 +125,7 @@ export async function openHttpApp(options: HttpAppOptions): Promise<HttpApp> {
       eventTicker.stop();
       await sandbox.stop();
       await server.close();
+      await app.stopStoring();
       await notifier.drain();
     },
   };

@@ -24,6 +24,7 @@ import { saleCalls } from './sales.ts';
 import { settlementCalls } from './settlement.ts';
 import { orderCalls } from './staff-orders.ts';
 import { statusCalls } from './status.ts';
+import type { Waits } from './wait.ts';
 import { countNotices, noticeCalls, type Receiver } from './webhooks.ts';
 
 export const SHOP_CALLS: ShopCalls<Shop & Receiver & SaleViews> = {
@@ -49,25 +50,27 @@ interface ShopGuards {
   /** What the bodies of purchases share, and those of notices. */
   bodies: { carts: BodyBudget; notices: BodyBudget };
   lanes: Record<ShopLane, Lane>;
+  waits: Waits;
   metrics: Pick<Metrics, 'noticeAnswered'>;
 }
 
 /**
  * A lane comes after the body and the token: neither a slow sender nor one who waits for the key of a token
- * occupies room in it.
+ * occupies room in it. A purchase that waits does so around all of that, and occupies none of it.
  */
 export function mountShop(
   router: Router<RequestState & BodyState>,
   shop: Shop & Receiver & SaleViews,
-  { caller, bodies, lanes, metrics }: ShopGuards,
+  { caller, bodies, lanes, waits, metrics }: ShopGuards,
 ): void {
   for (const [call, { who, lane, body, handle }] of Object.entries(SHOP_CALLS)) {
     const { method, path } = partsOf(call);
     const counted = who === 'provider' ? [countNotices(metrics)] : [];
+    const waiting = lane === 'purchases' ? [waits.around] : [];
     const reader = body ? [bodyReader(body, body.isSigned ? bodies.notices : bodies.carts)] : [];
     const known = who === 'shopper' ? [caller] : [];
     const answer = (ctx: CallContext) => handle(shop, ctx);
-    router.register(path, [method], [...counted, ...reader, ...known, lanes[lane].enter, answer]);
+    router.register(path, [method], [...counted, ...waiting, ...reader, ...known, lanes[lane].enter, answer]);
   }
 }
 

@@ -54,6 +54,7 @@ export interface Call {
   body?: unknown;
   get: (header: string) => string;
   set: (header: string, value: string) => unknown;
+  remove: (header: string) => unknown;
 }
 
 /** It may throw at once, as well as reject. */
@@ -107,6 +108,7 @@ export function answerDirectly({
       body: undefined,
       get: (header) => String(request.headers[header.toLowerCase()] ?? ''),
       set: (header, value) => (headers[header] = value),
+      remove: (header) => delete headers[header],
     };
     try {
       await take(steps, call);
@@ -502,7 +504,7 @@ const REQUEST_HEADERS = [
   REQUEST_ID,
   'traceparent',
 ];
-const EXPOSED_HEADERS = ['ETag', 'Location', 'Retry-After', REQUEST_ID];
+const EXPOSED_HEADERS = ['ETag', 'Location', 'Preference-Applied', 'Retry-After', REQUEST_ID];
 /** How long a browser may remember the answer to a preflight; none remembers it for longer. */
 const REMEMBERED_SECONDS = 2 * 60 * 60;
 

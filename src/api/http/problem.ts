@@ -226,6 +226,7 @@ export const PROBLEM_STATUS = {
   version_conflict: 412,
   idempotency_key_reused: 422,
   /** The order's or the payment's state. */
+  order_failed: 409,
   not_yet_payable: 409,
   already_paid: 409,
   not_payable: 409,
@@ -312,6 +313,7 @@ const problemExtras = {
   sale_rule_fixed: z.strictObject({ path: z.string(), sku: z.string().optional() }),
   stock_below_committed: z.strictObject({ sku: z.string(), committed: count }),
   version_conflict: z.strictObject({ version: z.int().min(1).nullable() }),
+  order_failed: z.strictObject({ order: orderReply }),
   already_paid: z.strictObject({ order: orderReply }),
   not_payable: z.strictObject({ order: orderReply }),
   refund_exceeds: z.strictObject({ refundable: amount, currency: z.string() }),

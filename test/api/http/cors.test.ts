@@ -52,6 +52,7 @@ test.each([SHOP, OTHER_SHOP])("a page of %s reads the answers to shoppers' calls
     expect(headers.get('access-control-expose-headers')?.split(',')).toEqual([
       'ETag',
       'Location',
+      'Preference-Applied',
       'Retry-After',
       'X-Request-Id',
     ]);

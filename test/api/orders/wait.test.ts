@@ -1,0 +1,351 @@
+/** Purchases that wait until their order is stored, while no worker and no relay runs at all. */
+
+import { ulid } from 'ulidx';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { readWait } from '../../../src/api/calls/wait.ts';
+import { rebuildSale } from '../../../src/reconcile/rebuild-sale.ts';
+import { saleKeys } from '../../../src/redis/keys.ts';
+import { listWaiting } from '../../../src/redis/outbox.ts';
+import { openStores, type Stores } from '../../../src/stores/open.ts';
+import { buildSale } from '../../support/factories.ts';
+import type { HttpApp } from '../../support/http-app.ts';
+import { selectOne } from '../../support/rows.ts';
+import {
+  orderOf,
+  pressPay,
+  problemOf,
+  refusalOf,
+  sessionOf,
+  send,
+  type Reply,
+} from '../../support/shopper.ts';
+import { silent } from '../../support/stores.ts';
+import { openTcpProxy, type TcpProxy } from '../../support/tcp-proxy.ts';
+import { waitFor } from '../../support/wait.ts';
+import { scrape, scrapeCounter } from '../metrics.ts';
+import { openApi, type TestApi } from '../open-api.ts';
+
+let api: TestApi;
+let saleId: string;
+
+beforeAll(async () => {
+  api = await openApi();
+  const skus = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 1_000, limitPerUser: null }];
+  ({ saleId } = await api.stores.openSale(buildSale({ skus })));
+});
+afterAll(() => api.close());
+
+const WAIT = { prefer: 'wait=7' };
+/** Ends while MySQL is away. */
+const SHORT_WAIT = { prefer: 'wait=1' };
+const cart = (quantity = 1) => ({ saleId, items: [{ sku: 'lamp', quantity }] });
+const key = (name = ulid()) => ({ 'idempotency-key': name });
+const isInOutbox = async (orderNo: string) =>
+  (await listWaiting(api.stores.redis, { saleId, shard: 0 })).includes(orderNo);
+
+/** An API of its own, behind a wire to MySQL that the test may cut. */
+async function openBehindWire(): Promise<{ app: HttpApp; wire: TcpProxy; stores: Stores }> {
+  const url = new URL(api.stores.config.MYSQL_URL);
+  const wire = await openTcpProxy(url.host);
+  onTestFinished(() => wire.close());
+  url.host = wire.address;
+  const stores = await openStores({ ...api.stores.config, MYSQL_URL: url.href }, silent);
+  onTestFinished(() => stores.close());
+  const app = await api.withParts({ ...stores });
+  onTestFinished(() => app.close());
+  return { app, wire, stores };
+}
+
+test('a purchase that waits answers 201 with the order as MySQL has it, and no worker runs', async () => {
+  const buyer = await api.shopper();
+
+  const reply = await buyer.placeOrder(cart(), WAIT);
+
+  expect(reply.status).toBe(201);
+  expect(reply.headers.get('preference-applied')).toBe('wait=7');
+  expect(reply.headers.get('retry-after')).toBeNull();
+  const order = orderOf(reply);
+  expect(order).toMatchObject({ status: 'awaiting_payment', version: 1, payment: 'none', closing: false });
+  expect(reply.headers.get('location')).toBe(`/v1/orders/${order.orderNo}`);
+  expect((await api.stores.orders.read(order.orderNo))?.state).toMatchObject({ version: 1 });
+  expect(await buyer.readOrder(order.orderNo)).toEqual(order);
+  await waitFor('the entry to be taken off', async () => !(await isInOutbox(order.orderNo)));
+  expect(
+    await selectOne(
+      api.stores.pool,
+      'SELECT engine_due_at <= NOW(3) AS due, workflow_started_at FROM orders WHERE order_no = ?',
+      [order.orderNo],
+    ),
+  ).toEqual({ due: 1, workflow_started_at: null });
+});
+
+test('what was stored for its caller can be paid at once, and its payment is received', async () => {
+  const buyer = await api.shopper();
+  const { orderNo } = orderOf(await buyer.placeOrder(cart(), WAIT));
+
+  const opened = await buyer.pay(orderNo);
+  await pressPay(sessionOf(opened).url);
+
+  expect(opened.status).toBe(201);
+  await waitFor(
+    'the payment to be received',
+    async () => (await buyer.readOrder(orderNo)).payment === 'received',
+  );
+});
+
+test('a purchase that does not ask is answered before its order is stored', async () => {
+  const reply = await (await api.shopper()).placeOrder(cart());
+
+  expect(reply.status).toBe(202);
+  expect(reply.headers.get('preference-applied')).toBeNull();
+  expect(await isInOutbox(orderOf(reply).orderNo)).toBe(true);
+});
+
+test('200 purchases that wait at once are stored in few transactions, each order once', async () => {
+  const { stores } = await openBehindWire();
+  const batches: number[] = [];
+  const { storeOrders } = stores.orders;
+  stores.orders.storeOrders = (orders, presence) => {
+    batches.push(orders.length);
+    return storeOrders(orders, presence);
+  };
+  const watched = await api.withParts({ ...stores });
+  onTestFinished(() => watched.close());
+  const shoppers = await Promise.all(Array.from({ length: 200 }, () => watched.shopper()));
+
+  const replies = await Promise.all(shoppers.map((shopper) => shopper.placeOrder(cart(), WAIT)));
+
+  expect(new Set(replies.map(({ status }) => status))).toEqual(new Set([201]));
+  expect(batches.reduce((sum, size) => sum + size, 0)).toBe(200);
+  expect(batches.length).toBeLessThan(100);
+});
+
+test('a query makes no difference', async () => {
+  const buyer = await api.shopper();
+  const reply = await buyer.call('POST', '/v1/orders?channel=app', {
+    body: cart(),
+    headers: { ...key(), ...WAIT },
+  });
+  expect(reply.status).toBe(201);
+  expect(reply.headers.get('preference-applied')).toBe('wait=7');
+  expect(reply.headers.get('retry-after')).toBeNull();
+});
+
+test('refusals come as without a wait', async () => {
+  const buyer = await api.shopper();
+  const reply = await buyer.placeOrder({ saleId, items: [{ sku: 'none', quantity: 1 }] }, WAIT);
+  expect(refusalOf(reply)).toBe('400 unknown_sku');
+  expect(reply.headers.get('preference-applied')).toBeNull();
+});
+
+test.each(['wait=0', 'wait=', 'wait', 'wait=-1', 'wait=1.5', 'respond-async', 'x="a,wait=3"', ','])(
+  'what is no wait is ignored: %s',
+  async (prefer) => {
+    const reply = await (await api.shopper()).placeOrder(cart(), { prefer });
+    expect(reply.status).toBe(202);
+    expect(reply.headers.get('preference-applied')).toBeNull();
+  },
+);
+
+test.each([
+  ['wait=3', 3],
+  ['Wait = "3"', 3],
+  ['respond-async, wait=4; x=1', 4],
+  ['wait=9999', 7],
+  ['wait=x, wait=2, wait=3', 2],
+  ['note="wait=1, \\" wait=2", wait=5', 5],
+  ['"', undefined],
+])('of the header %s a wait is read', (header, seconds) => {
+  expect(readWait(header)).toBe(seconds);
+});
+
+test('at the end of the wait the answer is 202, and the order goes on', async () => {
+  const { app, wire } = await openBehindWire();
+  const buyer = await app.shopper();
+  wire.cut();
+
+  const reply = await buyer.placeOrder(cart(), SHORT_WAIT);
+
+  expect(reply.status).toBe(202);
+  expect(reply.headers.get('preference-applied')).toBe('wait=1');
+  expect(reply.headers.get('retry-after')).toBe('1');
+  const { orderNo, status } = orderOf(reply);
+  expect(status).toBe('queued');
+  expect(await isInOutbox(orderNo)).toBe(true);
+});
+
+test('a frozen MySQL ends no wait late', async () => {
+  const { app, wire } = await openBehindWire();
+  const buyer = await app.shopper();
+  await buyer.placeOrder(cart(), WAIT);
+  wire.silence();
+
+  const reply = await buyer.placeOrder(cart(), SHORT_WAIT);
+
+  expect(reply.status).toBe(202);
+  wire.cut();
+});
+
+test('a wait in which MySQL comes back ends with 201', async () => {
+  const { wire, stores } = await openBehindWire();
+  let tries = 0;
+  const { storeOrders } = stores.orders;
+  stores.orders.storeOrders = (orders, presence) => {
+    tries += 1;
+    if (tries === 2) wire.mend();
+    return storeOrders(orders, presence);
+  };
+  const watched = await api.withParts({ ...stores });
+  onTestFinished(() => watched.close());
+  wire.cut();
+
+  const reply = await (await watched.shopper()).placeOrder(cart(), WAIT);
+
+  expect(reply.status).toBe(201);
+  expect(tries).toBeGreaterThan(1);
+});
+
+test('a repeat of a queued order waits as well, and answers 200 with the stored order', async () => {
+  const buyer = await api.shopper();
+  const same = key();
+  const first = orderOf(await buyer.placeOrder(cart(), same));
+
+  const repeated = await buyer.placeOrder(cart(), { ...same, ...WAIT });
+  const again = await buyer.placeOrder(cart(), { ...same, ...WAIT });
+
+  expect([repeated.status, again.status]).toEqual([200, 200]);
+  expect(orderOf(repeated)).toMatchObject({ orderNo: first.orderNo, status: 'awaiting_payment' });
+  expect(orderOf(again)).toEqual(orderOf(repeated));
+  expect(repeated.headers.get('preference-applied')).toBe('wait=7');
+  expect(again.headers.get('preference-applied')).toBeNull();
+});
+
+test('repeats at once with the same key are one order, which each of them hears of', async () => {
+  const buyer = await api.shopper();
+  const same = { ...key(), ...WAIT };
+
+  const replies = await Promise.all(Array.from({ length: 5 }, () => buyer.placeOrder(cart(), same)));
+
+  const statuses = replies.map(({ status }) => status);
+  expect(statuses.filter((status) => status === 201)).toHaveLength(1);
+  expect(statuses.filter((status) => status === 200)).toHaveLength(4);
+  expect(new Set(replies.map((reply) => orderOf(reply).version))).toEqual(new Set([1]));
+});
+
+test('an order that MySQL refuses is answered as failed, and its units are sold again', async () => {
+  const { saleId: small } = await api.stores.openSale(buildSale());
+  const before = (await api.stores.saleStock.read(small))?.skus[0]?.available;
+  // MySQL refuses the order for its key, which another one of the shopper has.
+  const buyer = await api.shopper();
+  const same = key();
+  const items = [{ sku: 'lamp', quantity: 1 }];
+  const { orderNo } = orderOf(await buyer.placeOrder({ saleId: small, items }, { ...same, ...WAIT }));
+  await api.stores.redis.del(...(await api.stores.redis.keys(`*idem*${buyer.userId}*`)));
+
+  const reply = await buyer.placeOrder({ saleId: small, items }, { ...same, ...WAIT });
+
+  expect(refusalOf(reply)).toBe('409 order_failed');
+  expect(problemOf(reply)).toMatchObject({ order: { status: 'failed', reason: 'duplicate_request' } });
+  expect(reply.headers.get('preference-applied')).toBe('wait=7');
+  const after = (await api.stores.saleStock.read(small))?.skus[0];
+  expect(after).toMatchObject({ available: Number(before) - 1, held: 1 });
+  expect(await buyer.readOrder(orderNo)).toMatchObject({ status: 'awaiting_payment' });
+});
+
+test('an order that MySQL cannot take keeps back none of those that are stored with it', async () => {
+  const { saleId: small } = await api.stores.openSale(buildSale({ skus: buildSale().skus }));
+  const poisoned = await api.shopper();
+  const same = key();
+  await poisoned.placeOrder({ saleId: small, items: [{ sku: 'lamp', quantity: 1 }] }, { ...same, ...WAIT });
+  await api.stores.redis.del(...(await api.stores.redis.keys(`*idem*${poisoned.userId}*`)));
+  const others = await Promise.all(Array.from({ length: 8 }, () => api.shopper()));
+
+  const [refused, ...replies] = await Promise.all([
+    poisoned.placeOrder({ saleId: small, items: [{ sku: 'lamp', quantity: 1 }] }, { ...same, ...WAIT }),
+    ...others.map((other) => other.placeOrder(cart(), WAIT)),
+  ]);
+
+  expect(refusalOf(refused)).toBe('409 order_failed');
+  expect(replies.map(({ status }) => status)).toEqual(others.map(() => 201));
+});
+
+test('an order whose sale was made again before it was stored is stored with a new hold', async () => {
+  const { saleId: small } = await api.stores.openSale(buildSale());
+  const buyer = await api.shopper();
+  const same = key();
+  const body = { saleId: small, items: [{ sku: 'lamp', quantity: 1 }] };
+  const { orderNo } = orderOf(await buyer.placeOrder(body, same));
+  await api.stores.redis.del(saleKeys({ saleId: small, shard: 0 }).outbox);
+  await rebuildSale(api.stores, small, { cause: 'lost', actor: 'holdfast' });
+
+  const repeated = await buyer.placeOrder(body, { ...same, ...WAIT });
+
+  expect(orderOf(repeated)).toMatchObject({ orderNo, status: 'awaiting_payment' });
+  expect((await api.stores.saleStock.read(small))?.skus[0]).toMatchObject({ available: 9, held: 1 });
+});
+
+test('a caller who goes away gives its place back, and its order is stored all the same', async () => {
+  const { app, wire } = await openBehindWire();
+  const buyer = await app.shopper();
+  wire.cut();
+  const gone = new AbortController();
+  const call = fetch(`${app.url}/v1/orders`, {
+    method: 'POST',
+    signal: gone.signal,
+    headers: {
+      authorization: buyer.authorization,
+      'content-type': 'application/json',
+      ...key('goes-away'),
+      ...WAIT,
+    },
+    body: JSON.stringify(cart()),
+  });
+  const waitingNow = async () => (await scrape(app.url)).get('holdfast_waiting_purchases');
+  await waitFor('the call to wait', async () => (await waitingNow()) === 1);
+
+  gone.abort();
+  await expect(call).rejects.toThrow('aborted');
+
+  await waitFor('the place', async () => (await waitingNow()) === 0);
+  wire.mend();
+  const { orderNo } = orderOf(await buyer.placeOrder(cart(), key('goes-away')));
+  await waitFor('the order to be stored', () => api.stores.orders.read(orderNo));
+});
+
+test('a waiting call occupies no place in the lane of purchases', async () => {
+  const { app: wired, wire, stores } = await openBehindWire();
+  const app = await api.withParts({ ...stores, purchasesAtOnce: 1 });
+  onTestFinished(() => app.close());
+  const [first, second] = [await app.shopper(), await wired.shopper()];
+  wire.cut();
+  const waiting = first.placeOrder(cart(), WAIT);
+  await waitFor('it to wait', async () => (await scrape(app.url)).get('holdfast_waiting_purchases') === 1);
+
+  const reply = await send(`${app.url}/v1/orders`, 'POST', {
+    body: cart(),
+    headers: { authorization: second.authorization, ...key() },
+  });
+
+  expect(reply.status).toBe(202);
+  wire.mend();
+  expect((await waiting).status).toBe(201);
+});
+
+test('how waits end is counted, and their answers are purchases by their outcome', async () => {
+  const { app, wire } = await openBehindWire();
+  const buyer = await app.shopper();
+
+  const replies: Reply[] = [await buyer.placeOrder(cart(), WAIT)];
+  wire.cut();
+  replies.push(await buyer.placeOrder(cart(), SHORT_WAIT));
+
+  expect(replies.map(({ status }) => status)).toEqual([201, 202]);
+  expect(await scrapeCounter(app.url, 'holdfast_waits_total')).toEqual({
+    stored: 1,
+    late: 1,
+    cancelled: 0,
+    failed: 0,
+    full: 0,
+  });
+  expect(await scrapeCounter(app.url, 'holdfast_purchases_total')).toMatchObject({ stored: 1, accepted: 1 });
+});
