@@ -2,7 +2,8 @@
 --[[
 Decide a change of a sale: all of it is made, or nothing. The first time it puts the sale into Redis.
 
-Totals are absolute: what is not held or sold is available, or no longer. Prices never change, and no SKU goes.
+Totals are absolute: what is not held or sold is available, or no longer. Prices never change, no SKU goes, and
+one that was called off stays so.
 Closed is final, by the clock by which shoppers see it: a change that comes afterwards changes nothing.
 Invariant: for every SKU total = available + held + sold.
 Idempotent by changeNo and changeId: a repeat gets the same answer, also after a refusal, so that a late one

@@ -51,6 +51,7 @@ Replies, one an order
   not-open-yet    opensAt (Unix ms)
   closed          closesAt (Unix ms)
   unknown-sku     sku
+  called-off      sku                the shop has called this SKU off, for good
   ticket-required                    the sale takes orders with a ticket only
   ticket-expired
   ticket-used     orderNo            that spent it
@@ -97,10 +98,11 @@ local function readSale()
 end
 
 local function readSku(code)
-  local rules = redis.call('HMGET', saleKey, 'price:' .. code, 'limit:' .. code)
+  local rules = redis.call('HMGET', saleKey, 'price:' .. code, 'limit:' .. code, 'off:' .. code)
   local available = tonumber(redis.call('HGET', stockKey, code .. ':available'))
   skus[code] = {
     isKnown = rules[1] and available,
+    isCalledOff = rules[3],
     unitPrice = tonumber(rules[1]),
     limit = tonumber(rules[2]),
     limitPrefix = limitField(code, ''),
@@ -247,6 +249,9 @@ local function decide(order)
     local sku = skus[code] or readSku(code)
     if not sku.isKnown then
       return { 'unknown-sku', code }
+    end
+    if sku.isCalledOff then
+      return { 'called-off', code }
     end
     if sku.available < quantity then
       return { 'sold-out', code, integer(sku.available) }

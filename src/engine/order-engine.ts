@@ -15,6 +15,8 @@ import type { StoredOrder } from '../orders/rows.sql.ts';
 import type { Stores } from '../stores/open.ts';
 import { takeStep } from '../tracing.ts';
 import {
+  CALL_OFF_WORKFLOW,
+  callOffWorkflowId,
   cancelRequested,
   ORDER_WORKFLOW,
   paymentReceived,
@@ -24,6 +26,7 @@ import {
   searchAttributes,
   statusQuery,
   TASK_QUEUE,
+  type CallOffInput,
   type OrderWindow,
   type PaymentName,
   type RefundInput,
@@ -316,6 +319,22 @@ export function createOrderEngine(
       );
     },
 
+    /** Starts the workflow of a calling-off, or finds it running. Throws like `start`. */
+    async startCallOff({ jobId, saleId }: CallOffInput & { saleId: string }): Promise<void> {
+      const input: CallOffInput = { jobId };
+      await call(() =>
+        client.workflow.start(CALL_OFF_WORKFLOW, {
+          workflowId: callOffWorkflowId(input),
+          args: [input],
+          taskQueue,
+          workflowIdReusePolicy: 'ALLOW_DUPLICATE',
+          workflowIdConflictPolicy: 'USE_EXISTING',
+          typedSearchAttributes: new TypedSearchAttributes([{ key: searchAttributes.saleId, value: saleId }]),
+          staticSummary: `Call off ${saleId}`,
+        }),
+      );
+    },
+
     /**
      * Whether a workflow of this id runs; false when it has ended or Temporal has none.
      * @throws ServiceError when Temporal does not answer
@@ -428,7 +447,7 @@ function detailsOf({ total, currency, reservedAtMs }: Order): string {
 const IN_FLIGHT_MAX = 64;
 
 export interface NotifierDeps extends Stores {
-  engine: Pick<OrderEngine, 'signalPaymentReceived' | 'signalCancelRequested'>;
+  engine: Pick<OrderEngine, 'signalPaymentReceived' | 'signalCancelRequested' | 'startCallOff'>;
 }
 
 export type EngineNotifier = ReturnType<typeof createEngineNotifier>;
@@ -469,6 +488,14 @@ export function createEngineNotifier({ engine, budget, reservations, tracing, lo
 
     cancelRequested: (stored: StoredOrder): void =>
       inBackground(() => notify(stored, 'signal cancel', engine.signalCancelRequested)),
+
+    /** Where it fails the reconciliation starts it. */
+    calledOff: (job: CallOffInput & { saleId: string }): void =>
+      inBackground(() =>
+        engine.startCallOff(job).catch((error: unknown) => {
+          log.warn({ err: error, jobId: job.jobId }, 'the workflow of a calling-off begins later');
+        }),
+      ),
 
     /** For an ordered shutdown: what is under way is finished. */
     async drain(): Promise<void> {

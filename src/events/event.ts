@@ -18,13 +18,16 @@ export const ORDER_EVENT_TYPES = [
 export type OrderEventType = (typeof ORDER_EVENT_TYPES)[number];
 
 /**
- * sold_out: no unit of any SKU is available. settled: the sale is closed and no unit of it is held. gap:
- * numbers are left out, because MySQL has lost commits or may have.
+ * sold_out: no unit of any SKU is available. called_off: the sale or a SKU of it, for good. call_off_ended:
+ * all of its orders are cancelled or refunded, but for those that are listed. settled: the sale is closed and
+ * no unit of it is held. gap: numbers are left out, because MySQL has lost commits or may have.
  */
 const SHOP_EVENT_TYPES = [
   'sale.opened',
   'sale.changed',
   'sale.sold_out',
+  'sale.called_off',
+  'sale.call_off_ended',
   'sale.closed',
   'sale.settled',
   'parked.opened',

@@ -171,7 +171,7 @@ function cutReference(reference: string): string {
 /**
  * Applies the undecided payments of a locked order. A wrong amount or currency is parked and never kept
  * silently. The first right payment is the order's own; it stays `received` until `markPaid` applies it. Any
- * other one, or one for an order that has ended, is to be refunded.
+ * other one, or one for an order that has ended or is called off, is to be refunded.
  */
 export async function applyPayments(connection: PoolConnection, stored: StoredOrder): Promise<StoredOrder> {
   const { orderNo, total, currency } = stored.order;
@@ -185,6 +185,8 @@ export async function applyPayments(connection: PoolConnection, stored: StoredOr
         cause: 'wrong_amount',
         inputs: { orderNo, total, currency, paid: paid.amount, paidCurrency: paid.currency },
       });
+    } else if (isToBeRefused(current.state)) {
+      await makeRefundDue(connection, paymentId, 'called_off');
     } else if (current.state.status === 'awaiting_payment' && own === undefined) {
       own = paymentId;
       if (current.state.payment === 'none') {
@@ -197,6 +199,11 @@ export async function applyPayments(connection: PoolConnection, stored: StoredOr
     }
   }
   return current;
+}
+
+/** What is called off takes no money any more: an order that had none by then stays without. */
+function isToBeRefused({ status, payment, reason }: OrderState): boolean {
+  return status === 'awaiting_payment' && payment === 'none' && reason === 'called_off';
 }
 
 function lockReceived(connection: PoolConnection, orderNo: string): Promise<Payment[]> {

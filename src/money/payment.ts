@@ -120,6 +120,8 @@ export const REFUND_REASONS = [
   'order_unknown',
   /** The order could be restored, but its stock is sold. */
   'sold_out',
+  /** The order is called off, and had not been paid. */
+  'called_off',
   'operator_request',
 ] as const;
 export type RefundReason = (typeof REFUND_REASONS)[number];

@@ -43,6 +43,7 @@ import {
   type LockedPayment,
   insertRefund,
   readRefundsOf,
+  unitsLeft,
   finishRefundRows,
   type NewRefund,
   type Refund,
@@ -74,11 +75,14 @@ export type RequestRefundOutcome =
   | { kind: 'exceeds'; refundable: number; currency: string }
   | { kind: 'no-units'; sku: string; refundable: number };
 
-/** Staff send back all or a part of an order's money. A repeat under its key returns the same refund. */
+/**
+ * Staff send back all or a part of an order's money. A repeat under its key returns the same refund.
+ * @param asked where it depends on what went back before, decided under the order's lock; undefined: nothing
+ */
 export function requestByOrder(
   pool: Pool,
   orderNo: string,
-  wish: RefundWish,
+  asked: RefundWish | ((own: OwnPayment) => RefundWish | undefined),
   decision: Decision,
   { idempotencyKey, fingerprint }: RefundRequestKey,
 ): Promise<RequestRefundOutcome> {
@@ -95,6 +99,8 @@ export function requestByOrder(
     if (own.isMixed) return { kind: 'not-refundable' };
 
     const { payment, stored } = own;
+    const wish = typeof asked === 'function' ? asked(own) : asked;
+    if (!wish) return { kind: 'exceeds', refundable: 0, currency: payment.currency };
     const before = requestedBefore(own, wish.kind === 'all');
     const left = Math.max(0, own.refundable - before);
     const hasCharges = wish.kind === 'units' && wish.charges;
@@ -195,29 +201,21 @@ async function requestWholePayment(
  * Minor units that go back by earlier requests and by provider staff; a request adds to them. One of all the
  * money includes what is only pending: that is not sent twice, and is sent by this request where it fails.
  */
-function requestedBefore({ payment, succeeded, refunding }: OwnPayment, isOfAll: boolean): number {
+export function requestedBefore({ payment, succeeded, refunding }: OwnPayment, isOfAll: boolean): number {
   return Math.max(payment.refundTarget, isOfAll ? succeeded : refunding);
 }
 
 /** The units that it is about, or of which the order has fewer that were not refunded before. */
 function unitsOf(
   wish: RefundWish,
-  { items }: Order,
+  order: Order,
   earlier: readonly Refund[],
 ): { items: OrderUnits[] | null } | { sku: string; refundable: number } {
   if (wish.kind === 'money') return { items: null };
-  const left = new Map(items.map(({ sku, quantity }) => [sku, quantity]));
-  for (const refund of earlier) {
-    // One that failed after all may have given its units back before.
-    if (refund.status === 'failed' && !refund.isStockGiven && !refund.isLimitGiven) continue;
-    for (const { sku, quantity } of refund.items ?? []) left.set(sku, (left.get(sku) ?? 0) - quantity);
-  }
-  if (wish.kind === 'all') {
-    const rest = [...left].flatMap(([sku, quantity]) => (quantity > 0 ? [{ sku, quantity }] : []));
-    return { items: rest.length > 0 ? rest : null };
-  }
+  const rest = unitsLeft(order, earlier);
+  if (wish.kind === 'all') return { items: rest.length > 0 ? rest : null };
   for (const { sku, quantity } of wish.items) {
-    const refundable = left.get(sku) ?? 0;
+    const refundable = rest.find((line) => line.sku === sku)?.quantity ?? 0;
     if (quantity > refundable) return { sku, refundable };
   }
   return { items: wish.items };
@@ -321,7 +319,8 @@ export function withdraw(
 
 const orderNoRow = z.object({ order_no: z.string() });
 
-interface OwnPayment {
+/** An order's own payment, locked, with what was requested of it and what went back. */
+export interface OwnPayment {
   payment: Payment;
   stored: StoredOrder;
   /** What staff requested of it, the oldest first. */

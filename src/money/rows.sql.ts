@@ -219,6 +219,20 @@ export function readRefundsOf(reader: Executor, orderNo: string): Promise<Refund
   return selectRefunds(reader, `order_no = ? AND kind = 'request' ORDER BY refund_id`, [orderNo]);
 }
 
+/** The units of an order that were not refunded before. */
+export function unitsLeft(
+  { items }: { items: readonly OrderUnits[] },
+  earlier: readonly Refund[],
+): OrderUnits[] {
+  const left = new Map(items.map(({ sku, quantity }) => [sku, quantity]));
+  for (const refund of earlier) {
+    // One that failed after all may have given its units back before.
+    if (refund.status === 'failed' && !refund.isStockGiven && !refund.isLimitGiven) continue;
+    for (const { sku, quantity } of refund.items ?? []) left.set(sku, (left.get(sku) ?? 0) - quantity);
+  }
+  return [...left].flatMap(([sku, quantity]) => (quantity > 0 ? [{ sku, quantity }] : []));
+}
+
 export async function insertRefund(connection: PoolConnection, refund: NewRefund): Promise<void> {
   await modify(
     connection,

@@ -18,6 +18,8 @@ CREATE TABLE IF NOT EXISTS sales (
   -- The shop's own; metadata is JSON.
   reference VARCHAR(128) NULL,
   metadata VARCHAR(1024) NULL,
+  -- `sale`: all of it is called off for good; `skus`: some SKUs are. `calling_offs` says which, and when.
+  called_off VARCHAR(4) NULL,
 
   -- version: of what the shop decided, grows with each change of it. change_no and change_id: of the last recorded
   -- change, also of those that were refused; the id is random, because numbers come again where MySQL loses commits.
@@ -68,6 +70,8 @@ CREATE TABLE IF NOT EXISTS skus (
   limit_per_user INT UNSIGNED NULL,
   reference VARCHAR(128) NULL,
   metadata VARCHAR(1024) NULL,
+  -- It is refused for good, by the sale's rules; orders that are stored go by `sales.called_off`.
+  called_off BOOLEAN NOT NULL DEFAULT FALSE,
   total INT UNSIGNED NOT NULL,
   held INT UNSIGNED NOT NULL DEFAULT 0,
   sold INT UNSIGNED NOT NULL DEFAULT 0,
@@ -92,6 +96,30 @@ CREATE TABLE IF NOT EXISTS sale_changes (
   recorded_at DATETIME(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3),
   settled_at DATETIME(3) NULL,
   PRIMARY KEY (sale_id, change_no)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+-- Sales and SKUs that were called off for good, each with the job that cancels its orders and sends their money back.
+-- sku: empty: the sale as a whole. passes: of the job over all orders. ended_at: the last pass found nothing left.
+CREATE TABLE IF NOT EXISTS calling_offs (
+  job_id CHAR(26) NOT NULL PRIMARY KEY,
+  sale_id VARCHAR(32) NOT NULL,
+  sku VARCHAR(100) NOT NULL,
+  restock BOOLEAN NOT NULL,
+  actor VARCHAR(255) NOT NULL,
+  reason VARCHAR(500) NULL,
+  passes INT UNSIGNED NOT NULL DEFAULT 0,
+  called_off_at DATETIME(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3),
+  ended_at DATETIME(3) NULL,
+  UNIQUE KEY calling_offs_once (sale_id, sku),
+  KEY calling_offs_open (ended_at, job_id)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+-- Paid orders of which a job could not ask all of the money back, and why.
+CREATE TABLE IF NOT EXISTS calling_off_exceptions (
+  job_id CHAR(26) NOT NULL,
+  order_no VARCHAR(80) NOT NULL,
+  cause VARCHAR(20) NOT NULL,
+  PRIMARY KEY (job_id, order_no)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 CREATE TABLE IF NOT EXISTS orders (
@@ -306,6 +334,8 @@ CREATE TABLE IF NOT EXISTS refunds (
   created_at DATETIME(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3),
   ended_at DATETIME(3) NULL,
   UNIQUE KEY refunds_request (order_no, idempotency_key),
+  -- Those of one job, which have the same key, counted from the index alone.
+  KEY refunds_of_key (idempotency_key, status, given_back, amount),
   KEY refunds_of_payment (payment_id, target)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
@@ -484,4 +514,4 @@ CREATE TABLE IF NOT EXISTS deployment (
   CONSTRAINT deployment_once CHECK (only_row = 1)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
-INSERT IGNORE INTO deployment (only_row, deployment_id, format) VALUES (1, LOWER(HEX(RANDOM_BYTES(12))), 5);
+INSERT IGNORE INTO deployment (only_row, deployment_id, format) VALUES (1, LOWER(HEX(RANDOM_BYTES(12))), 6);

@@ -19,8 +19,13 @@ export type OrderStatus = (typeof ORDER_STATUSES)[number];
 export const PAYMENT_STATES = ['none', 'received', 'applied', 'disputed', 'refunded'] as const;
 type PaymentState = (typeof PAYMENT_STATES)[number];
 
-/** Why an order was cancelled. */
-export const CLOSING_REASONS = ['payment_timeout', 'shopper_request', 'operator_request'] as const;
+/** Why an order was cancelled. called_off: with its sale, or with a SKU that it has. */
+export const CLOSING_REASONS = [
+  'payment_timeout',
+  'shopper_request',
+  'operator_request',
+  'called_off',
+] as const;
 export type ClosingReason = (typeof CLOSING_REASONS)[number];
 
 /**

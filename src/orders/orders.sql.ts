@@ -24,6 +24,7 @@ import {
 } from '../mysql/connection.ts';
 import { ANEW, now, fromNow, type Moment } from '../mysql/leases.ts';
 import { recordAction, type Decision, park as parkWork, unpark as unparkWork } from '../parked/parked.sql.ts';
+import { closeStored } from './called-off.sql.ts';
 import { CLAIM_MS } from './claims.sql.ts';
 import { carriedText, type Carried, type Order } from './content.ts';
 import {
@@ -251,7 +252,7 @@ async function hasOpenSessions(connection: PoolConnection, orderNo: string): Pro
   return rows.length > 0;
 }
 
-const epochRow = z.object({ sale_id: z.string(), epoch: z.int() });
+const saleRow = z.object({ sale_id: z.string(), epoch: z.int(), called_off: z.string().nullable() });
 const holderRow = z.object({ order_no: z.string(), reserved_at: z.date() });
 
 /** stored: durable, with its present state. abandoned: before this call. refused: it can never be stored. */
@@ -330,8 +331,8 @@ async function insertBatch(
   batch: readonly Order[],
   presence: WorkflowPresence,
 ): Promise<Map<string, StoreOutcome>> {
-  const epochs = await shareLockEpochs(connection, batch);
-  const current = batch.filter((order) => holdEpochOf(order) === epochs.get(order.saleId));
+  const sales = await shareLockSales(connection, batch);
+  const current = batch.filter((order) => holdEpochOf(order) === sales.get(order.saleId)?.epoch);
   const batchId = ulid();
   const columns: SharedColumns = {
     batchId,
@@ -352,6 +353,8 @@ async function insertBatch(
   await insertDetails(connection, fresh);
   const free = fresh.filter(isFree);
   await payFree(connection, free);
+  const calledOff = fresh.filter(({ saleId }) => sales.get(saleId)?.called_off);
+  const closed = await closeStored(connection, calledOff, stateOnceStored, presence);
   const early = await applyBatchEarlyPayments(connection, fresh);
   if (presence === 'started' && !isAllFresh) await markStarted(connection, batch);
   if (presence === 'claimed' && !isAllFresh) await markTried(connection, batch);
@@ -361,8 +364,9 @@ async function insertBatch(
   return new Map(
     batch.map((order) => {
       const known = rows ? rows.get(order.orderNo)?.state : stateOnceStored(order);
-      const state = early.get(order.orderNo) ?? known;
-      return [order.orderNo, state ? toOutcome(state) : explainRefusal(order, epochs.get(order.saleId))];
+      const state = early.get(order.orderNo) ?? closed.get(order.orderNo) ?? known;
+      const epoch = sales.get(order.saleId)?.epoch;
+      return [order.orderNo, state ? toOutcome(state) : explainRefusal(order, epoch)];
     }),
   );
 }
@@ -452,18 +456,18 @@ function explainRefusal(order: Order, epoch: number | undefined): StoreOutcome {
   return { kind: 'refused', reason: isCurrent ? 'duplicate_request' : 'lost_hold' };
 }
 
-/** The shared locks keep a rebuild from changing an epoch while orders of that epoch are being stored. */
-async function shareLockEpochs(
-  connection: PoolConnection,
-  batch: readonly Order[],
-): Promise<Map<string, number>> {
+/**
+ * The shared locks keep a rebuild from changing an epoch while orders of that epoch are being stored, and a
+ * sale from being called off while its orders are stored as open.
+ */
+async function shareLockSales(connection: PoolConnection, batch: readonly Order[]) {
   const rows = await selectRows(
     connection,
-    epochRow,
-    'SELECT sale_id, epoch FROM sales WHERE sale_id IN (?) ORDER BY sale_id LOCK IN SHARE MODE',
+    saleRow,
+    'SELECT sale_id, epoch, called_off FROM sales WHERE sale_id IN (?) ORDER BY sale_id LOCK IN SHARE MODE',
     [[...new Set(batch.map((order) => order.saleId))]],
   );
-  return new Map(rows.map((row) => [row.sale_id, row.epoch]));
+  return new Map(rows.map((row) => [row.sale_id, row]));
 }
 
 async function readStates(connection: PoolConnection, batch: readonly Order[]) {

@@ -173,7 +173,7 @@ const reserveReply = z.union([
   z.tuple([z.literal('paused')]).transform(([kind]) => ({ kind })),
   z.tuple([z.literal('not-open-yet'), replyInt]).transform(([kind, opensAtMs]) => ({ kind, opensAtMs })),
   z.tuple([z.literal('closed'), replyInt]).transform(([kind, closesAtMs]) => ({ kind, closesAtMs })),
-  z.tuple([z.literal('unknown-sku'), z.string()]).transform(([kind, sku]) => ({ kind, sku })),
+  z.tuple([z.enum(['unknown-sku', 'called-off']), z.string()]).transform(([kind, sku]) => ({ kind, sku })),
   z.tuple([z.literal('epoch-changed'), z.string()]).transform(([kind, epoch]) => ({ kind, epoch })),
   z
     .tuple([z.literal('backlog-full'), replyInt, replyInt])

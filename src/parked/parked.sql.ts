@@ -343,6 +343,8 @@ interface Action extends Decision {
     | 'sale_change_refused'
     | 'sale_taken_over'
     | 'sale_archived'
+    | 'called_off'
+    | 'call_off_ended'
     | RepairAction
     | EndpointAction;
   /**

@@ -6,7 +6,7 @@ import type { OpenRefund } from '../money/refunds.sql.ts';
 import type { OpenOrder, OrderCursor } from '../orders/claims.sql.ts';
 import { returnMark } from '../redis/keys.ts';
 import type { Stores } from '../stores/open.ts';
-import { refundWorkflowId, type StepReport } from '../workflows/contract.ts';
+import { callOffWorkflowId, refundWorkflowId, type StepReport } from '../workflows/contract.ts';
 import { findIdle, MANY_PAGES_MAX, walkPages, type Walk } from './walk.ts';
 
 // Walks the open orders by their deadlines, and makes those due whose workflow has begun and runs no more:
@@ -174,4 +174,25 @@ async function findUnfinished(
 
 function marksOf({ orderNo, returns }: ReturningPayment): string[] {
   return returns.map(({ what, part }) => returnMark(orderNo, what, part));
+}
+
+// Begins the jobs again that call something off and whose workflow runs no more. They go on from MySQL.
+
+export interface CallOffStepDeps extends Stores {
+  engine: Pick<OrderEngine, 'isRunning' | 'startCallOff'>;
+}
+
+export async function mendCallingOffs(deps: CallOffStepDeps): Promise<StepReport> {
+  const { callingOffs, engine, repairs, log } = deps;
+  const jobs = await callingOffs.listOpenJobs();
+  const idle = await findIdle(engine, jobs.map(callOffWorkflowId));
+  const lost = jobs.filter((job) => idle.has(callOffWorkflowId(job)));
+  for (const job of lost) {
+    await engine.startCallOff(job);
+    const subject = `sale ${job.saleId}`;
+    await repairs.record({ action: 'workflow_lost', subject, before: 'none', after: 'started' });
+  }
+  const report = { looked: jobs.length, repaired: lost.length, parked: 0 };
+  if (report.repaired > 0) log.warn(report, 'callings-off had no workflow; they get one again');
+  return report;
 }

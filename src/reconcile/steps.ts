@@ -2,7 +2,14 @@
 
 import { mendDrift } from './drift.ts';
 import { mendHolds } from './holds.ts';
-import { mendGiveBacks, mendOpenOrders, mendOpenRefunds, type OpenOrdersDeps } from './lost-work.ts';
+import {
+  type CallOffStepDeps,
+  mendCallingOffs,
+  mendGiveBacks,
+  mendOpenOrders,
+  mendOpenRefunds,
+  type OpenOrdersDeps,
+} from './lost-work.ts';
 import { checkOrderBooks, mendProjections } from './order-books.ts';
 import { compareProviderBook, type ProviderBookDeps } from './provider-book.ts';
 import type { RebuildDeps } from './rebuild-sale.ts';
@@ -12,6 +19,7 @@ import type { Step } from './walk.ts';
 
 /** What all of them work on together. */
 export type ReconcileDeps = OpenOrdersDeps &
+  CallOffStepDeps &
   RebuildDeps &
   RetentionDeps &
   UnmatchedPaymentDeps &
@@ -24,6 +32,7 @@ export const RECONCILE_STEPS: ReadonlyMap<string, ReconcileStep> = new Map<strin
   ['open-orders', mendOpenOrders],
   ['open-refunds', mendOpenRefunds],
   ['give-backs', mendGiveBacks],
+  ['callings-off', mendCallingOffs],
   ['holds', mendHolds],
   ['projections', mendProjections],
   ['order-books', checkOrderBooks],

@@ -373,7 +373,8 @@ type IfMatch = readonly number[] | 'any' | undefined;
 
 export type Ask =
   | { action: 'put'; sale: Sale; isDraft: boolean; ifMatch: IfMatch; isNew: boolean }
-  | { action: 'pause' | 'resume' | 'close'; saleId: string };
+  | { action: 'pause' | 'resume' | 'close'; saleId: string }
+  | { action: 'call_off'; saleId: string; sku: string };
 
 /**
  * changed: a sale that is not in Redis, in MySQL alone. unchanged: it is so already. recorded: Redis is to
@@ -555,11 +556,19 @@ async function create(
   return { kind: 'created' };
 }
 
-/** What the sale becomes. The pause is not part of what `put` sends: only its own calls begin and end it. */
+/**
+ * What the sale becomes. What `put` sends has neither the pause nor what was called off: only their own calls
+ * decide that.
+ */
 function targetOf({ sale, isDraft, nowMs }: SaleRecord, ask: Ask): SaleDocument {
+  const calledOff = sale.skus.flatMap(({ sku, calledOff: isOff }) => (isOff ? [sku] : []));
   switch (ask.action) {
-    case 'put':
-      return { sale: { ...ask.sale, paused: sale.paused }, isDraft: ask.isDraft };
+    case 'put': {
+      const skus = markCalledOff(ask.sale.skus, calledOff);
+      return { sale: { ...ask.sale, skus, paused: sale.paused }, isDraft: ask.isDraft };
+    }
+    case 'call_off':
+      return { sale: { ...sale, skus: markCalledOff(sale.skus, [...calledOff, ask.sku]) }, isDraft };
     case 'pause':
       return { sale: { ...sale, paused: true }, isDraft };
     case 'resume':
@@ -575,6 +584,10 @@ function targetOf({ sale, isDraft, nowMs }: SaleRecord, ask: Ask): SaleDocument 
     default:
       return ask satisfies never;
   }
+}
+
+function markCalledOff(skus: Sale['skus'], calledOff: readonly string[]): Sale['skus'] {
+  return skus.map((item) => (calledOff.includes(item.sku) ? { ...item, calledOff: true } : item));
 }
 
 function isMatched(ifMatch: IfMatch, version: number): boolean {

@@ -54,6 +54,7 @@ const saleRow = z.object({
   ticket_required: z.coerce.boolean(),
   reference: z.string().nullable(),
   metadata: metadataJson,
+  called_off: z.enum(['sale', 'skus']).nullable(),
   draft: z.coerce.boolean(),
   version: z.int(),
   change_no: z.int(),
@@ -80,13 +81,14 @@ const skuRow = z.object({
   limit_per_user: z.int().nullable(),
   reference: z.string().nullable(),
   metadata: metadataJson,
+  called_off: z.coerce.boolean(),
   total: z.int(),
   held: z.int(),
   sold: z.int(),
 });
 
 const SALE_COLUMNS = `sale_id, name, currency, opens_at, closes_at, payment_window_ms, paused, refund_restores_limit,
-  limit_per_user, ticket_required, reference, metadata, draft, version, change_no, change_id, pending_change_no, epoch,
+  limit_per_user, ticket_required, reference, metadata, called_off, draft, version, change_no, change_id, pending_change_no, epoch,
   warmed_up_at, rebuilding_since IS NOT NULL AS rebuilding, redis_cleaned_at, sold_out_at, sold_out_count, opened_at, closed_at,
   settled_at, archived_at, NOW(3) AS now`;
 
@@ -114,6 +116,8 @@ export interface SaleRecord extends SaleDocument {
   isRebuilding: boolean;
   /** Its data in Redis were removed for good. */
   isCleaned: boolean;
+  /** For good, as a whole or in some SKUs; undefined: not. */
+  calledOff: 'sale' | 'skus' | undefined;
   soldOut: { isAnnounced: boolean; count: number };
   hasOpened: boolean;
   hasClosed: boolean;
@@ -201,7 +205,7 @@ export function raiseTotals(connection: Executor, sale: Sale): Promise<void> {
   return upsertSkus(connection, sale, 'GREATEST(VALUES(total), total)', []);
 }
 
-const RULES = ['name', 'limit_per_user', 'reference', 'metadata', 'position', 'unit_price'];
+const RULES = ['name', 'limit_per_user', 'reference', 'metadata', 'called_off', 'position', 'unit_price'];
 
 /** In the order in which orders lock these rows, so that none deadlocks. */
 async function upsertSkus(
@@ -218,13 +222,14 @@ async function upsertSkus(
     item.limitPerUser,
     item.reference ?? null,
     item.metadata === undefined ? null : JSON.stringify(item.metadata),
+    item.calledOff === true,
     item.total,
     position,
   ]);
   const updates = [`total = ${total}`, ...columns.map((column) => `${column} = VALUES(${column})`)];
   await modify(
     connection,
-    `INSERT INTO skus (sale_id, sku, name, unit_price, limit_per_user, reference, metadata, total, position)
+    `INSERT INTO skus (sale_id, sku, name, unit_price, limit_per_user, reference, metadata, called_off, total, position)
      VALUES ? ON DUPLICATE KEY UPDATE ${updates.join(', ')}`,
     [rows.toSorted(([, a], [, b]) => (String(a) < String(b) ? -1 : 1))],
   );
@@ -251,7 +256,8 @@ function readSkus(reader: Executor, saleIds: readonly string[]) {
   return selectRows(
     reader,
     skuRow,
-    `SELECT sale_id, sku, name, unit_price, limit_per_user, reference, metadata, total, held, sold FROM skus
+    `SELECT sale_id, sku, name, unit_price, limit_per_user, reference, metadata, called_off, total, held, sold
+     FROM skus
      WHERE sale_id IN (?) ORDER BY sale_id, position`,
     [saleIds],
   );
@@ -277,6 +283,7 @@ function toRecord(row: z.infer<typeof saleRow>, skus: readonly z.infer<typeof sk
       total: sku.total,
       limitPerUser: sku.limit_per_user,
       ...shopData(sku),
+      ...(sku.called_off ? { calledOff: true as const } : {}),
     })),
   };
   return {
@@ -290,6 +297,7 @@ function toRecord(row: z.infer<typeof saleRow>, skus: readonly z.infer<typeof sk
     isWarm: row.warmed_up_at !== null,
     isRebuilding: row.rebuilding,
     isCleaned: row.redis_cleaned_at !== null,
+    calledOff: row.called_off ?? undefined,
     soldOut: { isAnnounced: row.sold_out_at !== null, count: row.sold_out_count },
     hasOpened: row.opened_at !== null,
     hasClosed: row.closed_at !== null,

@@ -35,7 +35,8 @@ function isCurrency(code: string): boolean {
   return CURRENCIES.has(code) && (!code.startsWith('X') || SHARED_CURRENCIES.includes(code));
 }
 
-const saleSku = z.strictObject({
+/** As the shop sends it. */
+export const shopSku = z.strictObject({
   sku: skuSchema,
   name: nameSchema,
   /** Minor units of the sale's currency; 0: it is free. */
@@ -47,6 +48,18 @@ const saleSku = z.strictObject({
   reference: referenceSchema.optional(),
   metadata: metadataSchema.optional(),
 });
+
+/** Called off for good: it is refused. Only its own call says so. */
+const saleSku = shopSku.extend({ calledOff: z.literal(true).optional() });
+
+/** @param of each of the SKUs */
+export function skusOf<T extends z.ZodType<{ sku: string }>>(of: T) {
+  return z
+    .array(of)
+    .min(1)
+    .max(MAX_SALE_SKUS)
+    .refine((skus) => new Set(skus.map(({ sku }) => sku)).size === skus.length, 'each SKU once');
+}
 
 export const saleSchema = z
   .strictObject({
@@ -68,11 +81,7 @@ export const saleSchema = z
     ticketRequired: z.boolean().default(false),
     reference: referenceSchema.optional(),
     metadata: metadataSchema.optional(),
-    skus: z
-      .array(saleSku)
-      .min(1)
-      .max(MAX_SALE_SKUS)
-      .refine((skus) => new Set(skus.map(({ sku }) => sku)).size === skus.length, 'each SKU once'),
+    skus: skusOf(saleSku),
   })
   .refine((sale) => sale.opensAtMs < sale.closesAtMs, {
     message: 'a sale opens before it closes',
@@ -154,8 +163,11 @@ export const saleDocumentSchema = z.object({ sale: saleSchema, isDraft: z.boolea
 /** All that a shop decides about a sale. */
 export type SaleDocument = z.infer<typeof saleDocumentSchema>;
 
-/** put: the whole document is replaced. warm_up: the sale is put into Redis, and nothing else changes. */
-export const CHANGE_ACTIONS = ['put', 'pause', 'resume', 'close', 'warm_up'] as const;
+/**
+ * put: the whole document is replaced. call_off: of one SKU. warm_up: the sale is put into Redis, and nothing
+ * else changes.
+ */
+export const CHANGE_ACTIONS = ['put', 'pause', 'resume', 'close', 'call_off', 'warm_up'] as const;
 export type ChangeAction = (typeof CHANGE_ACTIONS)[number];
 
 /** What Redis has decided of a sale, and sells it by. MySQL alone has the rule for refunds. */

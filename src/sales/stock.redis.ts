@@ -264,6 +264,10 @@ function ruleFields(sale: Sale): Record<string, string> {
     ...(limitPerUser === null ? {} : { limit_per_user: String(limitPerUser) }),
     ...(reference === undefined ? {} : { reference }),
     ...(metadata === undefined ? {} : { metadata: JSON.stringify(metadata) }),
+    // For good: no change takes it away.
+    ...Object.fromEntries(
+      sale.skus.flatMap(({ sku, calledOff }) => (calledOff ? [[`off:${sku}`, '1']] : [])),
+    ),
     // For `reserve`, which reads them for each order of a sale with a limit: JSON with all of the SKUs' data
     // would take milliseconds of Redis. No SKU has a line break.
     sku_codes: sale.skus.map(({ sku }) => sku).join('\n'),
@@ -326,6 +330,7 @@ function toSku({ sku, name, ...ofShop }: SaleHash['skus'][number], hashes: SaleH
     ...shopData(ofShop),
     unitPrice: int.parse(hashes.sale[`price:${sku}`]),
     limitPerUser: limit === undefined ? null : int.parse(limit),
+    ...(hashes.sale[`off:${sku}`] === undefined ? {} : { calledOff: true as const }),
     total: countOf(hashes, sku, 'total'),
   };
 }

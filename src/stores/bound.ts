@@ -5,6 +5,7 @@ import * as mysqlSetup from '../doctor/setup.sql.ts';
 import * as eventConsumers from '../events/consumers.sql.ts';
 import * as eventRows from '../events/events.sql.ts';
 import * as feedMarks from '../events/marks.redis.ts';
+import * as calledOffMoney from '../money/called-off.sql.ts';
 import * as returnedUnits from '../money/give-back-walk.sql.ts';
 import * as inbox from '../money/inbox.sql.ts';
 import * as refunds from '../money/refunds.sql.ts';
@@ -19,6 +20,7 @@ import { readRefundsOf } from '../money/rows.sql.ts';
 import * as paymentSessions from '../money/sessions.sql.ts';
 import * as unmatchedPayments from '../money/unmatched.sql.ts';
 import type { Pool } from '../mysql/connection.ts';
+import * as calledOffOrders from '../orders/called-off.sql.ts';
 import * as orderClaims from '../orders/claims.sql.ts';
 import * as endings from '../orders/endings.sql.ts';
 import * as orders from '../orders/orders.sql.ts';
@@ -45,6 +47,7 @@ import * as retention from '../reconcile/retention.sql.ts';
 import * as saleBooks from '../reconcile/sale-books.sql.ts';
 import * as temporalNamespaces from '../reconcile/temporal-namespaces.sql.ts';
 import type { RedisClient } from '../redis/connection.ts';
+import * as callingOffs from '../sales/calling-off.sql.ts';
 import * as saleChanges from '../sales/changes.sql.ts';
 import * as saleNews from '../sales/news.sql.ts';
 import * as sales from '../sales/sales.sql.ts';
@@ -59,6 +62,7 @@ export function mysqlStores(pool: Pool) {
     orders: bind(pool, orders),
     saleChanges: bind(pool, saleChanges),
     orderClaims: bind(pool, orderClaims),
+    callingOffs: bind(pool, { ...callingOffs, ...calledOffOrders, ...calledOffMoney }),
     endings: bind(pool, endings),
     projectionDoubts: bind(pool, { readLeftMs: readDoubtLeftMs, record: recordDoubt }),
     payments: bind(pool, { ...inbox, readReversalTotals }),

@@ -5,6 +5,7 @@ import { Client } from '@temporalio/client';
 import type { WorkerDeploymentVersion } from '@temporalio/common';
 import { DefaultLogger, makeTelemetryFilterString, NativeConnection, Runtime } from '@temporalio/worker';
 import type { Logger } from 'pino';
+import { createCallOffActivities } from '../activities/call-off.ts';
 import { createActivities } from '../activities/index.ts';
 import { createReconcileActivities } from '../activities/reconcile.ts';
 import type { WorkerConfig } from '../config.ts';
@@ -67,6 +68,7 @@ export function createDeferredEngine() {
     isRunning: async (...args) => (await connected()).isRunning(...args),
     listRunning: async (...args) => (await connected()).listRunning(...args),
     startRefund: async (refund) => (await connected()).startRefund(refund),
+    startCallOff: async (job) => (await connected()).startCallOff(job),
   };
 
   return {
@@ -271,6 +273,7 @@ async function runAll(
       workflowBundle: { codePath: config.WORKFLOW_BUNDLE },
       activities: {
         ...createActivities({ ...stores, provider }),
+        ...createCallOffActivities(stores),
         ...createReconcileActivities({ steps: RECONCILE_STEPS, deps, stopping: signal }),
       },
       budget: stores.budget,

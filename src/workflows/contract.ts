@@ -109,6 +109,21 @@ export function refundWorkflowId({ provider, providerPaymentId }: PaymentName): 
 /** A nudge to look at the provider: something about the refund has changed. */
 export const refundUpdated = defineSignal('refundUpdated');
 
+/**
+ * Started with a `CallOffInput` under `callOffWorkflowId`; ends when all orders of what was called off are
+ * cancelled or refunded, but for those that are listed.
+ */
+export const CALL_OFF_WORKFLOW = 'CallOffWorkflow';
+
+export interface CallOffInput {
+  /** Of `calling_offs`: a ULID, so no other deployment has it. */
+  jobId: string;
+}
+
+export function callOffWorkflowId({ jobId }: CallOffInput): string {
+  return `call-off-${jobId}`;
+}
+
 /** Started by the schedule; returns the outcome of each step of the reconciliation by its name. */
 export const RECONCILE_WORKFLOW = 'ReconcileWorkflow';
 /** The schedule's id, and the beginning of its workflows' ids, where the task queue has its usual name. */

@@ -164,6 +164,21 @@ test('a SKU that the sale does not have is named', async () => {
   expect(await refusal(saleId, { items })).toEqual({ kind: 'unknown-sku', sku: 'sofa' });
 });
 
+test('a SKU that is called off is refused, also where none of it is left, and the others are not', async () => {
+  const sale = buildSale();
+  const skus = sale.skus.map((item) =>
+    item.sku === 'mug' ? { ...item, total: 0, calledOff: true as const } : item,
+  );
+  const { saleId } = await openSale({ skus });
+
+  const items = [
+    { sku: 'lamp', quantity: 1 },
+    { sku: 'mug', quantity: 1 },
+  ];
+  expect(await refusal(saleId, { items })).toEqual({ kind: 'called-off', sku: 'mug' });
+  expect(await reserve(saleId)).toMatchObject({ kind: 'reserved' });
+});
+
 test('a cart of which one line is sold out is refused as a whole, with what is left', async () => {
   const { saleId } = await openSale();
   const items = [

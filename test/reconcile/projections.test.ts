@@ -74,7 +74,11 @@ async function reconcile(): Promise<void> {
   await age();
   const deps = {
     ...stores,
-    engine: { isRunning: async () => false, listRunning: async () => new Set<string>() },
+    engine: {
+      isRunning: async () => false,
+      listRunning: async () => new Set<string>(),
+      startCallOff: async () => {},
+    },
     provider: { name: 'sandbox', listPayments: emptyBook, listReversals: async () => [] },
     signer,
     keep,

@@ -67,6 +67,7 @@ const STORES: Record<Exclude<keyof Stores, 'tracing'>, true> = {
   feedMarks: true,
   orders: true,
   orderClaims: true,
+  callingOffs: true,
   endings: true,
   projectionDoubts: true,
   payments: true,

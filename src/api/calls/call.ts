@@ -13,7 +13,7 @@ import type { LostOrders } from './find-order.ts';
 /** What the calls work with. */
 export interface BackOffice extends Stores {
   lostOrders: Pick<LostOrders, 'judge'>;
-  notifier: Pick<EngineNotifier, 'cancelRequested'>;
+  notifier: Pick<EngineNotifier, 'cancelRequested' | 'calledOff'>;
   provider: CreateSaleDeps['provider'];
   eventTicker: Pick<EventTicker, 'wait' | 'isStopping'>;
   pushRules: UrlRules;

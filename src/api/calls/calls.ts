@@ -13,6 +13,7 @@ import type { BodyState, Lane } from '../http/http-server.ts';
 import { requestIdOf } from '../http/problem.ts';
 import { MAX_BODY_BYTES } from '../http/request.ts';
 import { type BodyBudget, jsonBody, optionalJsonBody, textBody } from '../http/request.ts';
+import { callOffCalls } from './call-off.ts';
 import type { AdminCalls, AdminContext, BackOffice } from './call.ts';
 import { endpointCalls } from './endpoints.ts';
 import { eventCalls } from './events.ts';
@@ -36,6 +37,7 @@ export const SHOP_CALLS: ShopCalls<Shop & Receiver & SaleViews> = {
 
 export const ADMIN_CALLS: AdminCalls = {
   ...saleCalls,
+  ...callOffCalls,
   ...settlementCalls,
   ...orderCalls,
   ...refundCalls,

@@ -107,6 +107,7 @@ export const shopperCalls = {
       'ticket_invalid',
       'sale_not_found',
       'order_not_found',
+      'called_off',
       'sold_out',
       'limit_reached',
       'sale_limit_reached',
@@ -300,6 +301,8 @@ function toRefusal(
       return new Problem('idempotency_key_reused', 'This Idempotency-Key was used for another request.');
     case 'unknown-sku':
       return new Problem('unknown_sku', 'The sale has no such SKU.', { extra: { sku: outcome.sku } });
+    case 'called-off':
+      return new Problem('called_off', 'The shop has called this off.', { extra: { sku: outcome.sku } });
     case 'paused':
       return new Problem('sale_paused', 'The sale is paused.', {
         retryAfterSeconds: BACKLOG_RETRY_SECONDS,

@@ -28,6 +28,8 @@ export const skuReply = z.strictObject({
   unitPrice: amount,
   limitPerUser: z.int().min(1).nullable(),
   ...shopData,
+  /** For good: no order takes it any more. */
+  calledOff: z.literal(true).optional(),
   total: count,
   available: count,
   held: count,

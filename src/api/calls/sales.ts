@@ -8,7 +8,7 @@ import type { Decision } from '../../parked/parked.sql.ts';
 import type { PendingChange, Ask, Recorded, Refusal } from '../../sales/changes.sql.ts';
 import { priceFaults } from '../../sales/create-sale.ts';
 import { DEFAULT_PAYMENT_WINDOW_MS } from '../../sales/sale.ts';
-import { SHOP_SALE_STATES, snapshotSale, saleSchema, type Sale } from '../../sales/sale.ts';
+import { SHOP_SALE_STATES, shopSku, skusOf, snapshotSale, saleSchema, type Sale } from '../../sales/sale.ts';
 import type { ShownSale } from '../../sales/sales.sql.ts';
 import type { Stores } from '../../stores/open.ts';
 import { Problem, parseInput, unavailable } from '../http/problem.ts';
@@ -98,7 +98,7 @@ const saleBody = z
     draft: z.boolean().default(false),
     reference: shape.reference,
     metadata: shape.metadata,
-    skus: shape.skus,
+    skus: skusOf(shopSku),
   })
   // One that is no time is a fault of its own, and later than nothing.
   .refine(({ opensAt, closesAt }) => !(opensAt >= closesAt), {

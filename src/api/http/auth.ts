@@ -74,7 +74,7 @@ export function allow(scope: Scope): Middleware<{ scopes: ReadonlySet<Scope> }> 
 }
 
 /** RFC 6750, 3.1: the token is good, and not good enough for this. */
-function forbidden(scope: Scope): Problem {
+export function forbidden(scope: Scope): Problem {
   const challenge = `Bearer realm="holdfast", error="insufficient_scope", scope="${scope}"`;
   return new Problem('forbidden', 'The token does not have the scope that this call needs.', {
     extra: { scope },

@@ -50,7 +50,12 @@ test('cancelling a queued order stores it first, then records the wish and signa
 });
 
 test('a wish to cancel is projected before it is answered, so that no later answer is older', async () => {
-  const silentNotifier = { paymentReceived: () => {}, cancelRequested: () => {}, drain: async () => {} };
+  const silentNotifier = {
+    paymentReceived: () => {},
+    cancelRequested: () => {},
+    calledOff: () => {},
+    drain: async () => {},
+  };
   const app = await api.withParts({ notifier: silentNotifier });
   try {
     const buyer = await app.shopper();
@@ -77,6 +82,7 @@ test('of ten wishes to cancel the first alone is signalled', async () => {
   const notifier = {
     paymentReceived: () => {},
     cancelRequested: ({ order }: StoredOrder) => void signalled.push(order.orderNo),
+    calledOff: () => {},
     drain: async () => {},
   };
   const app = await api.withParts({ notifier });

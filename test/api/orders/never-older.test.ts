@@ -41,7 +41,12 @@ async function openCut() {
       lookUp: (orderNo) => unlessCut(() => reservations.lookUp(orderNo)),
       project: (orderNo, state) => unlessCut(() => reservations.project(orderNo, state)),
     },
-    notifier: { paymentReceived: () => {}, cancelRequested: () => {}, drain: async () => {} },
+    notifier: {
+      paymentReceived: () => {},
+      cancelRequested: () => {},
+      calledOff: () => {},
+      drain: async () => {},
+    },
   });
   onTestFinished(async () => {
     await app.close();

@@ -22,6 +22,7 @@ async function notify(notice: PaymentNotice) {
   const notifier = {
     paymentReceived: ({ order }: { order: Order }) => void signalled.push(order.orderNo),
     cancelRequested: () => {},
+    calledOff: () => {},
     drain: () => Promise.resolve(),
   };
   const app = await api.withParts({ provider, notifier });

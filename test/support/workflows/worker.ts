@@ -8,6 +8,7 @@ import type { WorkerDeploymentVersion } from '@temporalio/common';
 import { NativeConnection, type WorkflowBundleOption } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import { inject } from 'vitest';
+import { createCallOffActivities } from '../../../src/activities/call-off.ts';
 import { createActivities } from '../../../src/activities/index.ts';
 import { createReconcileActivities } from '../../../src/activities/reconcile.ts';
 import type { OrderEngine } from '../../../src/engine/order-engine.ts';
@@ -66,6 +67,7 @@ export async function startWorker(options: WorkerOptions): Promise<TestWorker> {
     workflowBundle,
     activities: {
       ...createActivities({ ...stores, provider }),
+      ...createCallOffActivities(stores),
       ...createReconcileActivities({ steps: RECONCILE_STEPS, deps, stopping: stopping.signal }),
     },
     budget: stores.budget,

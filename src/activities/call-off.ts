@@ -1,0 +1,128 @@
+/** The activities of calling off. Each may run twice or die half-way: what is done is found done. */
+
+import { cancellationSignal, heartbeat } from '@temporalio/activity';
+import { projectChanges } from '../orders/reservations.redis.ts';
+import type { CallOffJob } from '../sales/calling-off.sql.ts';
+import { refuseOrders } from '../sales/calling-off.ts';
+import type { Stores } from '../stores/open.ts';
+import type { CallOffInput } from '../workflows/contract.ts';
+
+/** Orders of one page: one transaction, and at most as many refunds as may be under way. */
+const PAGE_SIZE = 100;
+/**
+ * Refunds of one job that are worked on at once. They begin at most fifty a second, and each takes its share
+ * of the engine and of the provider from orders.
+ */
+const REFUNDS_AT_ONCE = 50;
+/** Several to each heartbeat timeout of the workflow. */
+const HEARTBEAT_EVERY_MS = 2_000;
+
+/** Where a pass goes on: first all open orders, then all paid ones, each by their numbers. */
+export interface CallOffCursor {
+  phase: 'open' | 'paid';
+  after: string;
+}
+
+export interface CallOffPage {
+  /** Undefined: the pass is over. */
+  next: CallOffCursor | undefined;
+  /** Orders that keep the job from its end: open, just asked back, or on the way back. */
+  left: number;
+  /** As many refunds are under way as may be. */
+  isFull: boolean;
+}
+
+export type CallOffActivities = ReturnType<typeof createCallOffActivities>;
+
+export function createCallOffActivities(deps: Stores) {
+  const { callingOffs, saleRebuild } = deps;
+
+  /** Undefined where MySQL has lost it: its sale is to be called off again. */
+  const read = ({ jobId }: CallOffInput) => callingOffs.readJob(jobId);
+
+  return {
+    /** No order is taken any more. @throws while Redis cannot decide it */
+    async refuseCalledOff(input: CallOffInput): Promise<void> {
+      const job = await read(input);
+      if (job) await refuseOrders(deps, job);
+    },
+
+    /** Works on one page of a pass. */
+    async callOffPage({ cursor, ...input }: CallOffInput & { cursor: CallOffCursor }): Promise<CallOffPage> {
+      const job = await read(input);
+      if (!job || job.endedAt) return { next: undefined, left: 0, isFull: false };
+      const beating = setInterval(heartbeat, HEARTBEAT_EVERY_MS);
+      try {
+        return cursor.phase === 'open'
+          ? await closeOpen(deps, job, cursor.after)
+          : await askBack(deps, job, cursor.after, cancellationSignal());
+      } finally {
+        clearInterval(beating);
+      }
+    },
+
+    /**
+     * A pass is over.
+     * @param left what it has found
+     * @returns whether the job has ended; a sale with orders in the outbox is passed over once more
+     */
+    async endCallOffPass({ left, ...input }: CallOffInput & { left: number }): Promise<boolean> {
+      const job = await read(input);
+      if (!job || job.endedAt) return true;
+      await callingOffs.countPass(job.jobId);
+      const isWaiting = job.sku === '' && (await saleRebuild.countWaiting(job.saleId)) > 0;
+      if (left > 0 || isWaiting) return false;
+      await callingOffs.endJob(job.jobId);
+      return true;
+    },
+  };
+}
+
+async function closeOpen(
+  { callingOffs, reservations }: Stores,
+  job: CallOffJob,
+  after: string,
+): Promise<CallOffPage> {
+  const { open, closed, last } = await callingOffs.closePage(job, after, PAGE_SIZE);
+  // Where this gets lost, the end of each order is projected later.
+  await projectChanges(reservations, closed);
+  const next: CallOffCursor =
+    last === undefined ? { phase: 'paid', after: '' } : { phase: 'open', after: last };
+  return { next, left: open, isFull: false };
+}
+
+/** Asks the money of paid orders back, as far as refunds have ended. */
+async function askBack(
+  { callingOffs, log }: Stores,
+  job: CallOffJob,
+  after: string,
+  signal: AbortSignal,
+): Promise<CallOffPage> {
+  const { jobId, saleId } = job;
+  const { busy } = await callingOffs.countPending(jobId);
+  const page = await callingOffs.listPaid(job, after, PAGE_SIZE);
+  let room = REFUNDS_AT_ONCE - busy;
+  let last = after;
+  let asked = 0;
+  for (const { orderNo, payment, isRequested } of page) {
+    if (!isRequested && payment !== 'refunded') {
+      if (room <= 0 || signal.aborted)
+        return { next: { phase: 'paid', after: last }, left: asked, isFull: true };
+      const outcome = await callingOffs.requestCalledOff(orderNo, job);
+      if (outcome === 'failed') log.error({ orderNo, saleId, jobId }, 'a called-off order is not refunded');
+      // What is disputed stays with the shop or not as the dispute ends.
+      const isFine = outcome === 'requested' || outcome === 'nothing';
+      const cause = isFine ? (payment === 'disputed' ? payment : undefined) : outcome;
+      await callingOffs.noteException(jobId, orderNo, cause);
+      if (outcome === 'requested') {
+        asked += 1;
+        room -= 1;
+      }
+    }
+    last = orderNo;
+  }
+  if (page.length === PAGE_SIZE) return { next: { phase: 'paid', after: last }, left: asked, isFull: false };
+  // At the end of the pass: those of earlier pages may be under way yet.
+  const { unended } = await callingOffs.countPending(jobId);
+  return { next: undefined, left: asked + unended, isFull: false };
+}

@@ -1,0 +1,159 @@
+/** Refunds of paid orders that were called off: requested the ordinary way, under the key of their job. */
+
+import { hash } from 'node:crypto';
+import { z } from 'zod';
+import { isUnavailable, selectRows, type Pool } from '../mysql/connection.ts';
+import type { RefundWish } from './payment.ts';
+import { requestByOrder, requestedBefore, type OwnPayment } from './refunds.sql.ts';
+import { unitsLeft } from './rows.sql.ts';
+
+/** For what refunds are requested. */
+export interface RefundingJob {
+  jobId: string;
+  /** Empty: the sale as a whole. */
+  sku: string;
+  restock: boolean;
+  actor: string;
+  reason: string | null;
+}
+
+/**
+ * requested: by this call or an earlier one. nothing: no money of it is left to be asked for. Else it cannot
+ * be asked for.
+ */
+export type CalledOffRefund = 'requested' | 'nothing' | 'not_refundable' | 'too_many_refunds' | 'failed';
+
+export function keyOf({ jobId }: Pick<RefundingJob, 'jobId'>): string {
+  return `call-off-${jobId}`;
+}
+
+/**
+ * All that is left of the order, or what is left of the SKU. A repeat asks for nothing more.
+ * @throws when MySQL is away
+ */
+export async function requestCalledOff(
+  pool: Pool,
+  orderNo: string,
+  job: RefundingJob,
+): Promise<CalledOffRefund> {
+  const idempotencyKey = keyOf(job);
+  const key = { idempotencyKey, fingerprint: hash('sha256', idempotencyKey, 'base64url') };
+  const wish = (own: OwnPayment) => wishOf(own, job);
+  const { kind } = await requestByOrder(pool, orderNo, wish, job, key).catch((error: unknown) => {
+    // One order whose bookings contradict each other must not keep back the others.
+    if (isUnavailable(error)) throw error;
+    return { kind: 'failed' as const };
+  });
+  switch (kind) {
+    case 'failed':
+      return kind;
+    case 'requested':
+    case 'repeated':
+      return 'requested';
+    case 'exceeds':
+    case 'no-units':
+      return 'nothing';
+    case 'too-many':
+      return 'too_many_refunds';
+    // In another currency something went back; or no payment of ours has paid for it, or staff used the key.
+    case 'not-refundable':
+    case 'unknown':
+    case 'key-reused':
+    case 'charges-refunded':
+      return 'not_refundable';
+    default:
+      return kind satisfies never;
+  }
+}
+
+/**
+ * Of a SKU its lines, at their price; where nothing else of the order is left, all of its money, with the
+ * charges. A free order gives its units back alone.
+ */
+function wishOf(own: OwnPayment, { sku, restock }: RefundingJob): RefundWish | undefined {
+  const { payment, stored, refunds, refundable } = own;
+  const left = unitsLeft(stored.order, refunds);
+  const isAll = left.every((line) => sku === '' || line.sku === sku);
+  const items = left.filter((line) => sku === '' || line.sku === sku);
+  if (sku !== '' && items.length === 0) return undefined;
+  const rule = { restock, restoresLimit: undefined };
+  if (payment.amount === 0)
+    return items.length === 0 ? undefined : { ...rule, kind: 'units', items, amount: 0, charges: false };
+  const money = refundable - requestedBefore(own, isAll);
+  if (money <= 0) return undefined;
+  if (isAll) return { ...rule, kind: 'all' };
+  const prices = new Map(stored.order.items.map((item) => [item.sku, item.unitPrice]));
+  const price = items.reduce((sum, line) => sum + line.quantity * (prices.get(line.sku) ?? 0), 0);
+  // Some of it may have gone back before, or be disputed.
+  return { ...rule, kind: 'units', items, amount: Math.min(price, money), charges: false };
+}
+
+const pendingRow = z.object({
+  unended: z.coerce.number(),
+  busy: z.coerce.number(),
+  giving: z.coerce.number(),
+});
+
+/** Of a payment `p`: a dispute about it is open. */
+const IS_DISPUTED = `EXISTS (SELECT 1 FROM reversals v WHERE v.provider = p.provider
+  AND v.provider_payment_id = p.provider_payment_id AND v.kind = 'dispute' AND v.status = 'pending')`;
+/** The provider has accepted a refund of it and not finished: that costs nobody anything. */
+const IS_ACCEPTED = `EXISTS (SELECT 1 FROM reversals v WHERE v.provider = p.provider
+  AND v.provider_payment_id = p.provider_payment_id AND v.kind = 'refund' AND v.status = 'pending')`;
+/** The provider refuses its refund, or an operator sees that it keeps failing. */
+const IS_REFUSED = `(p.refund_refusals > 0 OR EXISTS (SELECT 1 FROM parked k WHERE k.kind = 'refund'
+  AND k.reference = p.provider_payment_id AND k.resolved_at IS NULL))`;
+const REQUESTED = `refunds r FORCE INDEX (refunds_of_key) STRAIGHT_JOIN payments p ON p.payment_id = r.payment_id
+  WHERE r.idempotency_key = ? AND r.status = 'requested'`;
+
+/** What a job has asked for and has not ended. Disputed and refused ones are listed instead. */
+export interface PendingRefunds {
+  /** The payer does not have the money yet, or its units are not given back. */
+  unended: number;
+  /** Of those, what is worked on. */
+  busy: number;
+}
+
+export async function countPending(pool: Pool, jobId: string): Promise<PendingRefunds> {
+  const key = keyOf({ jobId });
+  const [row] = await selectRows(
+    pool,
+    pendingRow,
+    `SELECT COUNT(*) AS unended, COALESCE(SUM(NOT ${IS_ACCEPTED}), 0) AS busy,
+       (SELECT COUNT(*) FROM refunds FORCE INDEX (refunds_of_key) WHERE idempotency_key = ?
+          AND status = 'succeeded' AND NOT given_back AND items IS NOT NULL) AS giving
+     FROM ${REQUESTED} AND NOT ${IS_DISPUTED} AND NOT ${IS_REFUSED}`,
+    [key, key],
+  );
+  const { unended = 0, busy = 0, giving = 0 } = row ?? {};
+  return { unended: unended + giving, busy: busy + giving };
+}
+
+const stuckRow = z.object({ orderNo: z.string(), cause: z.enum(['disputed', 'refused']) });
+
+/** Orders whose refund was requested and does not go on: disputed, or refused by the provider. */
+export function listStuck(pool: Pool, jobId: string, limit: number): Promise<z.infer<typeof stuckRow>[]> {
+  return selectRows(
+    pool,
+    stuckRow,
+    `SELECT r.order_no AS orderNo, IF(${IS_DISPUTED}, 'disputed', 'refused') AS cause
+     FROM ${REQUESTED} AND (${IS_DISPUTED} OR ${IS_REFUSED}) ORDER BY r.order_no LIMIT ?`,
+    [keyOf({ jobId }), limit],
+  );
+}
+
+const sumRow = z.object({
+  status: z.enum(['requested', 'succeeded', 'failed']),
+  orders: z.coerce.number(),
+  amount: z.coerce.number(),
+});
+
+/** The refunds of a job by their status; `amount` in minor units. */
+export function sumRefundsOf(pool: Pool, jobId: string): Promise<z.infer<typeof sumRow>[]> {
+  return selectRows(
+    pool,
+    sumRow,
+    `SELECT status, COUNT(*) AS orders, SUM(amount) AS amount FROM refunds WHERE idempotency_key = ? GROUP BY status`,
+    [keyOf({ jobId })],
+  );
+}

@@ -1,0 +1,67 @@
+/** What was called off is refused in Redis, by the ordinary way of a sale's change; the report of its job. */
+
+import type { Stores } from '../stores/open.ts';
+import type { CallOffException, CallOffJob, Sum, UnpaidOrders } from './calling-off.sql.ts';
+import type { Ask } from './changes.sql.ts';
+
+/** Changes that are completed before it. More are no accident, and it is repeated. */
+const EARLIER_MAX = 5;
+
+/**
+ * Closes the sale, or has the SKU refused. One that has closed takes no orders anyway.
+ * @throws while Redis cannot decide it: to be repeated
+ */
+export async function refuseOrders(
+  { saleChanges, saleStock }: Stores,
+  { saleId, sku, actor, reason }: CallOffJob,
+): Promise<void> {
+  const ask: Ask = sku === '' ? { action: 'close', saleId } : { action: 'call_off', saleId, sku };
+  for (let earlier = 0; earlier <= EARLIER_MAX; earlier += 1) {
+    const recorded = await saleChanges.record(ask, { actor, reason });
+    if (recorded.kind === 'unchanged' || recorded.kind === 'changed' || recorded.kind === 'ended') return;
+    if (recorded.kind !== 'recorded' && recorded.kind !== 'pending')
+      throw new Error(`sale ${saleId} cannot be changed now: ${recorded.kind}`);
+    // Its own outcome shows in the next round.
+    if (!(await saleChanges.complete(recorded.change, saleStock)))
+      throw new Error(`Redis cannot decide a change of sale ${saleId} now`);
+  }
+  throw new Error(`other changes of sale ${saleId} come in between`);
+}
+
+/** Orders of a report that are named. An operator who has more of them needs a list of another kind. */
+const NAMED_MAX = 200;
+
+/** How far a job is. */
+export interface CallOffReport extends UnpaidOrders {
+  job: CallOffJob;
+  /** What the job has asked back of paid orders: on its way, with the payer, withdrawn by staff. */
+  requested: Sum;
+  refunded: Sum;
+  withdrawn: Sum;
+  /** Orders whose money does not go back by the job; the first of them. */
+  exceptions: CallOffException[];
+}
+
+/** @throws when MySQL is away */
+export async function reportOf({ callingOffs }: Stores, job: CallOffJob): Promise<CallOffReport> {
+  const { jobId } = job;
+  const [unpaid, refunds, noted, stuck] = await Promise.all([
+    callingOffs.readUnpaid(job),
+    callingOffs.sumRefundsOf(jobId),
+    callingOffs.listExceptions(jobId, NAMED_MAX),
+    callingOffs.listStuck(jobId, NAMED_MAX),
+  ]);
+  const sumOf = (status: string): Sum => {
+    const { orders, amount } = refunds.find((row) => row.status === status) ?? { orders: 0, amount: 0 };
+    return { orders, amount };
+  };
+  const named = new Map([...stuck, ...noted].map((one) => [one.orderNo, one]));
+  return {
+    job,
+    ...unpaid,
+    requested: sumOf('requested'),
+    refunded: sumOf('succeeded'),
+    withdrawn: sumOf('failed'),
+    exceptions: [...named.values()].slice(0, NAMED_MAX),
+  };
+}

@@ -1,0 +1,324 @@
+/** What becomes of orders and money once a sale, or a SKU of it, is called off: the rules in the stores. */
+
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Order } from '../../src/orders/content.ts';
+import { endClosing, takeClosing } from '../../src/orders/endings.sql.ts';
+import { rebuildSale } from '../../src/reconcile/rebuild-sale.ts';
+import type { CallOffJob } from '../../src/sales/calling-off.sql.ts';
+import { refuseOrders, reportOf } from '../../src/sales/calling-off.ts';
+import { createMoneyWorld, type MoneyWorld } from '../money/money-world.ts';
+import { buildOrder, buildReserveRequest, buildSale } from '../support/factories.ts';
+import { buildPayment } from '../support/payment-notices.ts';
+import { select, selectOne } from '../support/rows.ts';
+import { openTestStores, type TestStores } from '../support/stores.ts';
+
+let stores: TestStores;
+let world: MoneyWorld;
+beforeAll(async () => {
+  stores = await openTestStores();
+  world = createMoneyWorld(stores);
+});
+afterAll(() => stores.close());
+
+const BY = { actor: 'grace', reason: 'It rains' };
+
+async function callOff(saleId: string, { sku = '', restock = false } = {}): Promise<CallOffJob> {
+  const outcome = await stores.callingOffs.callOff({ saleId, sku }, restock, BY);
+  if (!('job' in outcome)) throw new Error(outcome.kind);
+  return outcome.job;
+}
+
+const openSale = async (): Promise<string> => (await stores.openSale(buildSale())).saleId;
+
+const line = (sku: string, quantity: number) => ({
+  sku,
+  quantity,
+  unitPrice: sku === 'lamp' ? 4_900 : 1_450,
+});
+
+/** Paid, of these lines and charges. */
+async function paidOrder(saleId: string, overrides: Partial<Order> = {}): Promise<Order> {
+  const order = buildOrder({ saleId, ...overrides });
+  await stores.orders.storeOrder(order, 'started');
+  await world.withMoney(order);
+  await stores.orders.markPaid(order.orderNo);
+  return order;
+}
+
+const refundsOf = async ({ orderNo }: Order) =>
+  (await stores.refunds.readRefundsOf(orderNo)).map(({ amount, items, charges, restock, status }) => ({
+    amount,
+    items,
+    charges,
+    restock,
+    status,
+  }));
+
+const ask = (order: Order, job: CallOffJob) => stores.callingOffs.requestCalledOff(order.orderNo, job);
+
+test('a repeat answers with the same job, and one on other terms is refused', async () => {
+  const saleId = await openSale();
+  const mug = await callOff(saleId, { sku: 'mug' });
+
+  expect(await stores.callingOffs.callOff({ saleId, sku: 'mug' }, false, BY)).toEqual({
+    kind: 'repeated',
+    job: mug,
+  });
+  const { kind } = await stores.callingOffs.callOff({ saleId, sku: 'mug' }, true, BY);
+  expect(kind).toBe('otherwise');
+  const whole = await callOff(saleId);
+  expect(whole.jobId).not.toBe(mug.jobId);
+  expect((await stores.callingOffs.callOff({ saleId, sku: 'lamp' }, false, BY)).kind).toBe('otherwise');
+  expect((await stores.callingOffs.callOff({ saleId: 'nothing', sku: '' }, false, BY)).kind).toBe('unknown');
+});
+
+test('an order that is stored afterwards is closed in the same transaction, and ends without a workflow', async () => {
+  const saleId = await openSale();
+  await callOff(saleId);
+  const order = buildOrder({ saleId });
+
+  const outcome = await stores.orders.storeOrder(order, 'due');
+
+  const closing = { status: 'awaiting_payment', version: 2, payment: 'none', reason: 'called_off' };
+  expect(outcome).toEqual({ kind: 'stored', state: closing });
+  expect(await world.stateOf(order)).toEqual(closing);
+  expect(await world.historyOf(order)).toEqual(['1 awaiting_payment none', '2 awaiting_payment none']);
+  const taken = await takeClosing(stores.pool, 10);
+  expect(taken.map(({ orderNo }) => orderNo)).toContain(order.orderNo);
+  expect((await endClosing(stores.pool, order.orderNo, { force: false }))?.state).toMatchObject({
+    status: 'cancelled',
+    version: 3,
+    reason: 'called_off',
+  });
+});
+
+test('an order whose workflow stores it, or is being started, is closed for that workflow', async () => {
+  const saleId = await openSale();
+  await callOff(saleId);
+  for (const presence of ['started', 'claimed'] as const) {
+    const order = buildOrder({ saleId });
+    expect(await stores.orders.storeOrder(order, presence)).toMatchObject({
+      state: { reason: 'called_off' },
+    });
+    const sql = 'SELECT end_due_at FROM orders WHERE order_no = ?';
+    expect(await selectOne(stores.pool, sql, [order.orderNo])).toEqual({ end_due_at: null });
+  }
+});
+
+test('an order that is stored twice is closed once', async () => {
+  const saleId = await openSale();
+  await callOff(saleId);
+  const order = buildOrder({ saleId });
+  const outcomes = [
+    await stores.orders.storeOrder(order, 'due'),
+    await stores.orders.storeOrder(order, 'due'),
+  ];
+  expect(outcomes.map((outcome) => 'state' in outcome && outcome.state.version)).toEqual([2, 2]);
+});
+
+test('money that comes for a closed order goes back, before it is stored and afterwards', async () => {
+  const saleId = await openSale();
+  await callOff(saleId);
+  const early = buildOrder({ saleId });
+  const { payment } = await world.withMoney(early);
+  await stores.orders.storeOrder(early, 'due');
+  expect(await world.rowOf(payment)).toMatchObject({ status: 'refund_due', refund_reason: 'called_off' });
+  expect(await world.stateOf(early)).toMatchObject({ payment: 'none', reason: 'called_off' });
+
+  const late = buildOrder({ saleId });
+  await stores.orders.storeOrder(late, 'due');
+  const { payment: second } = await world.withMoney(late);
+  expect(await world.rowOf(second)).toMatchObject({ status: 'refund_due', refund_reason: 'called_off' });
+  expect(await stores.orders.markPaid(late.orderNo)).toMatchObject({ status: 'awaiting_payment' });
+});
+
+test('of a called-off SKU only the orders that have it are closed', async () => {
+  const saleId = await openSale();
+  await callOff(saleId, { sku: 'mug' });
+  const [other, both] = [
+    buildOrder({ saleId }),
+    buildOrder({ saleId, items: [line('lamp', 1), line('mug', 1)] }),
+  ];
+  const outcomes = await stores.orders.storeOrders([other, both], 'due');
+  const reasonOf = ({ orderNo }: Order) => {
+    const outcome = outcomes.get(orderNo);
+    return outcome && 'state' in outcome ? outcome.state.reason : outcome;
+  };
+  expect([reasonOf(other), reasonOf(both)]).toEqual([null, 'called_off']);
+});
+
+test('a free order that is stored after the end opens its job again, which gives it back', async () => {
+  const saleId = await openSale();
+  const job = await callOff(saleId);
+  await stores.callingOffs.endJob(job.jobId);
+  const free = buildOrder({ saleId, items: [{ ...line('lamp', 1), unitPrice: 0 }] });
+
+  expect(await stores.orders.storeOrder(free, 'due')).toMatchObject({ state: { status: 'paid' } });
+
+  expect((await stores.callingOffs.listOpenJobs()).map(({ jobId }) => jobId)).toContain(job.jobId);
+  expect(await ask(free, job)).toBe('requested');
+  expect(await refundsOf(free)).toMatchObject([{ amount: 0, items: [{ sku: 'lamp', quantity: 1 }] }]);
+  expect(await world.stateOf(free)).toMatchObject({ status: 'paid', payment: 'refunded' });
+});
+
+test('open orders get the wish to cancel a page at a time; those with money keep it, and others their reason', async () => {
+  const saleId = await openSale();
+  const job = { saleId, sku: '' };
+  const unbegun = buildOrder({ saleId });
+  await stores.orders.storeOrder(unbegun, 'due');
+  const [begun, paid, cancelled] = [buildOrder({ saleId }), buildOrder({ saleId }), buildOrder({ saleId })];
+  for (const order of [begun, paid, cancelled]) await stores.orders.storeOrder(order, 'started');
+  await world.receive(buildPayment(paid));
+  await stores.orders.requestCancel(cancelled.orderNo);
+
+  const first = await stores.callingOffs.closePage(job, '', 3);
+  const second = await stores.callingOffs.closePage(job, first.last ?? '', 3);
+
+  expect([first.open, second.open, second.last]).toEqual([3, 1, undefined]);
+  const closed = [...first.closed, ...second.closed].map(({ orderNo }) => orderNo);
+  expect(closed.toSorted()).toEqual([unbegun.orderNo, begun.orderNo].toSorted());
+  const dueOf = ({ orderNo }: Order) =>
+    selectOne(
+      stores.pool,
+      'SELECT closing_reason, engine_due_at IS NOT NULL AS engine, end_due_at IS NOT NULL AS ender FROM orders WHERE order_no = ?',
+      [orderNo],
+    );
+  expect(await dueOf(unbegun)).toEqual({ closing_reason: 'called_off', engine: 0, ender: 1 });
+  expect(await dueOf(begun)).toEqual({ closing_reason: 'called_off', engine: 1, ender: 0 });
+  expect(await dueOf(paid)).toMatchObject({ closing_reason: null });
+  expect(await dueOf(cancelled)).toMatchObject({ closing_reason: 'shopper_request' });
+  expect((await stores.callingOffs.closePage(job, '', 10)).closed).toEqual([]);
+});
+
+test('of a paid order all that is left is asked back once, whatever went back before', async () => {
+  const saleId = await openSale();
+  const charges = [{ code: 'shipping', name: 'Shipping', amount: 500 }];
+  const order = await paidOrder(saleId, { items: [line('lamp', 2)], charges, total: 10_300 });
+  const key = { idempotencyKey: 'goodwill', fingerprint: 'f' };
+  const goodwill = { kind: 'money', amount: 300, restock: false, restoresLimit: false } as const;
+  await stores.refunds.requestByOrder(order.orderNo, goodwill, BY, key);
+  const job = await callOff(saleId, { restock: true });
+
+  expect([await ask(order, job), await ask(order, job)]).toEqual(['requested', 'requested']);
+
+  expect(await refundsOf(order)).toMatchObject([
+    { amount: 300 },
+    { amount: 10_000, items: [{ sku: 'lamp', quantity: 2 }], charges: true, restock: true },
+  ]);
+});
+
+test('of a SKU its lines are asked back, and the charges where nothing else is left', async () => {
+  const saleId = await openSale();
+  const charges = [{ code: 'shipping', name: 'Shipping', amount: 500 }];
+  const both = await paidOrder(saleId, { items: [line('lamp', 1), line('mug', 2)], charges, total: 8_300 });
+  const alone = await paidOrder(saleId, { items: [line('mug', 1)], charges, total: 1_950 });
+  const without = await paidOrder(saleId);
+  const mug = await callOff(saleId, { sku: 'mug' });
+
+  for (const order of [both, alone]) expect(await ask(order, mug)).toBe('requested');
+  expect(await ask(without, mug)).toBe('nothing');
+  expect(await refundsOf(both)).toMatchObject([
+    { amount: 2_900, items: [{ sku: 'mug', quantity: 2 }], charges: false, restock: false },
+  ]);
+  expect(await refundsOf(alone)).toMatchObject([{ amount: 1_950, charges: true }]);
+
+  const lamp = await callOff(saleId, { sku: 'lamp' });
+  expect(await ask(both, lamp)).toBe('requested');
+  expect((await refundsOf(both)).at(-1)).toMatchObject({ amount: 5_400, charges: true });
+  expect(await refundsOf(both)).toHaveLength(2);
+});
+
+test('what staff have withdrawn is not asked for again', async () => {
+  const saleId = await openSale();
+  const order = await paidOrder(saleId);
+  const job = await callOff(saleId);
+  await ask(order, job);
+  const [refund] = await stores.refunds.readRefundsOf(order.orderNo);
+  await stores.refunds.withdraw(order.orderNo, refund?.refundId ?? 0, BY);
+
+  await ask(order, job);
+
+  expect(await refundsOf(order)).toMatchObject([{ status: 'failed' }]);
+  expect(await reportOf(stores, job)).toMatchObject({ withdrawn: { orders: 1 }, requested: { orders: 0 } });
+});
+
+test('of refunds under way those count that are neither refused nor disputed; accepted ones take no place', async () => {
+  const saleId = await openSale();
+  const [refused, disputed, accepted, busy] = [
+    await paidOrder(saleId),
+    await paidOrder(saleId),
+    await paidOrder(saleId),
+    await paidOrder(saleId),
+  ];
+  const job = await callOff(saleId);
+  for (const order of [refused, disputed, accepted, busy]) await ask(order, job);
+  const paymentOf = async ({ orderNo }: Order) =>
+    selectOne(stores.pool, 'SELECT payment_id, provider_payment_id FROM payments WHERE order_no = ?', [
+      orderNo,
+    ]);
+  const names = async (order: Order) => {
+    const row = await paymentOf(order);
+    return { paymentId: Number(row['payment_id']), providerPaymentId: String(row['provider_payment_id']) };
+  };
+  await stores.refunds.recordRefusal(await names(refused));
+  const reversal = { amount: 4_900, currency: 'EUR', status: 'pending' as const };
+  const of = async (order: Order) => (await names(order)).providerPaymentId;
+  await stores.refunds.recordReversals('sandbox', [
+    { ...reversal, kind: 'dispute', providerReversalId: 'd', providerPaymentId: await of(disputed) },
+    { ...reversal, kind: 'refund', providerReversalId: 'r', providerPaymentId: await of(accepted) },
+  ]);
+
+  expect(await stores.callingOffs.countPending(job.jobId)).toEqual({ unended: 2, busy: 1 });
+  const { exceptions, requested } = await reportOf(stores, job);
+  expect(requested).toEqual({ orders: 4, amount: 4 * 4_900 });
+  expect(exceptions.toSorted((a, b) => (a.cause < b.cause ? -1 : 1))).toEqual([
+    { orderNo: disputed.orderNo, cause: 'disputed' },
+    { orderNo: refused.orderNo, cause: 'refused' },
+  ]);
+});
+
+test('a called-off SKU stays so through a change of the sale, and a rebuild', async () => {
+  const sale = await stores.openSale(buildSale());
+  const { saleId } = sale;
+  await refuseOrders(stores, await callOff(saleId, { sku: 'mug' }));
+  const put = { action: 'put', sale: { ...sale, name: 'Renamed' }, isDraft: false } as const;
+  const recorded = await stores.saleChanges.record({ ...put, ifMatch: undefined, isNew: false }, BY);
+  if (recorded.kind !== 'recorded') throw new Error(recorded.kind);
+  await stores.saleChanges.complete(recorded.change, stores.saleStock);
+  const items = [{ sku: 'mug', quantity: 1 }];
+  const refused = { kind: 'called-off', sku: 'mug' };
+  expect(await stores.reservations.reserve(buildReserveRequest({ saleId, items }))).toEqual(refused);
+
+  await rebuildSale(stores, saleId, { cause: 'requested', actor: 'grace' });
+
+  expect(await stores.reservations.reserve(buildReserveRequest({ saleId, items }))).toEqual(refused);
+  expect(await stores.sales.read(saleId)).toMatchObject({ calledOff: 'skus', sale: { name: 'Renamed' } });
+});
+
+test('a sale that is called off before it opens is closed, and one that was never in Redis too', async () => {
+  const opensAtMs = Date.now() + 3_600_000;
+  const sale = buildSale({ opensAtMs, closesAtMs: opensAtMs + 1 });
+  await stores.sales.create(sale);
+  const job = await callOff(sale.saleId);
+  await refuseOrders(stores, job);
+  await refuseOrders(stores, job);
+  const found = await stores.sales.read(sale.saleId);
+  expect(found?.sale.closesAtMs).toBeLessThanOrEqual(found?.nowMs ?? 0);
+});
+
+test('what calling off has done is in the log of actions and in the feed, once each', async () => {
+  const saleId = await openSale();
+  const { jobId } = await callOff(saleId);
+  await callOff(saleId);
+  await stores.callingOffs.endJob(jobId);
+  await stores.callingOffs.endJob(jobId);
+  const actions = await select(stores.pool, 'SELECT actor, action FROM audit_log WHERE subject = ?', [
+    `sale ${saleId}`,
+  ]);
+  expect(actions).toEqual([
+    { actor: 'grace', action: 'called_off' },
+    { actor: 'holdfast', action: 'call_off_ended' },
+  ]);
+  const events = await select(stores.pool, 'SELECT type FROM shop_events WHERE sale_id = ?', [saleId]);
+  expect(events.map(({ type }) => type)).toEqual(['sale.called_off', 'sale.call_off_ended']);
+});
