@@ -19,26 +19,30 @@ ARGV
 Replies, one an order
   projected
   stale           this or a newer version is there already
+  wished          as one of both, and a wish to cancel the order waits that this state lacks: MySQL is to learn of it
   absent          the projection has expired or was lost; MySQL answers instead
 ]]
 local version, status, payment, reason = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
 local refunded = ARGV[5]
+-- Of a state that is not closing yet.
+local takesWish = status == 'awaiting_payment' and reason == ''
 
 local replies = {}
 for _, orderKey in ipairs(KEYS) do
-  local current = redis.call('HGET', orderKey, 'version')
-  if not current then
+  local current = redis.call('HMGET', orderKey, 'version', 'wish')
+  if not current[1] then
     replies[#replies + 1] = 'absent'
-  elseif (tonumber(current) or -1) >= version then
-    replies[#replies + 1] = 'stale'
   else
-    redis.call('HSET', orderKey, 'version', ARGV[1], 'status', status, 'payment', payment, 'reason', reason)
-    if refunded == '0' then
-      redis.call('HDEL', orderKey, 'refunded')
-    else
-      redis.call('HSET', orderKey, 'refunded', refunded)
+    local isStale = (tonumber(current[1]) or -1) >= version
+    if not isStale then
+      redis.call('HSET', orderKey, 'version', ARGV[1], 'status', status, 'payment', payment, 'reason', reason)
+      if refunded == '0' then
+        redis.call('HDEL', orderKey, 'refunded')
+      else
+        redis.call('HSET', orderKey, 'refunded', refunded)
+      end
     end
-    replies[#replies + 1] = 'projected'
+    replies[#replies + 1] = takesWish and current[2] and 'wished' or isStale and 'stale' or 'projected'
   end
 end
 return replies

@@ -10,7 +10,8 @@ ticket that it spent is spent again. Only stock that is gone stands in the way.
 An order that Redis does not have is answered as lost some time after its sale's data were made again. A process that
 was frozen may come with one after that, so its call is refused by the time at which this very server ended the
 rebuild. An order that is in Redis was never answered as lost.
-A state of MySQL that was shown stays until a greater version comes, though MySQL may have lost it.
+A state of MySQL that was shown stays until a greater version comes, though MySQL may have lost it. So does a wish to
+cancel the order that MySQL has not.
 Invariant: total = available + held + sold.
 Idempotent by orderNo within an epoch: an order restored so long ago that its hash has expired is known by its
 entry in `restored`, which never expires; a rebuild empties it. A hold of an older epoch than the sale's is
@@ -76,7 +77,7 @@ local sale = redis.call('HMGET', saleKey, 'epoch', 'run_id', 'suspended', 'rebui
 if not sale[1] or sale[3] or not isOfServer(sale[2]) then
   return { 'sale-absent' }
 end
-local order = redis.call('HMGET', orderKey, 'hold', 'epoch')
+local order = redis.call('HMGET', orderKey, 'hold', 'epoch', 'wish')
 local holdEpoch = tonumber(order[2]) or epoch
 if holdEpoch > tonumber(sale[1]) then
   return { 'sale-absent' }
@@ -131,6 +132,9 @@ writeOrder(orderKey, {
   idempotencyKey = idempotencyKey, reservedAt = integer(reservedAtMs), paymentWindow = integer(paymentWindowMs),
   carried = carried, epoch = sale[1],
 }, 'entry', entry, 'status', 'queued', 'version', '0', 'payment', 'none', 'reason', '')
+if order[3] then
+  redis.call('HSET', orderKey, 'wish', order[3])
+end
 if isShown then
   redis.call('HSET', orderKey,
     'status', shown[1], 'version', shown[2], 'payment', shown[3], 'reason', shown[4])

@@ -9,7 +9,7 @@ import { z } from 'zod';
 import { type Reversal, joinReversals, sumRefunds, sumReversals } from '../money/payment.ts';
 import type { RefundFailure, RefundTask } from '../money/refunds.sql.ts';
 import type { PaymentSession } from '../money/sessions.sql.ts';
-import { endHold, storeWithHold } from '../orders/both-stores.ts';
+import { endHold, showStored, storeWithHold } from '../orders/both-stores.ts';
 import type { Order } from '../orders/content.ts';
 import { isFinal, type ClosingReason, type FailureReason, type OrderState } from '../orders/order.ts';
 import type { AbandonOutcome, CancelOutcome } from '../orders/orders.sql.ts';
@@ -140,7 +140,10 @@ function createPlain(deps: ActivityDeps) {
           outcome.reason,
         );
       }
-      return { ...outcome.state, ...(await follow(order.orderNo, outcome.state)) };
+      const { orderNo } = order;
+      const closing = await showStored(deps, [{ orderNo, state: outcome.state }]);
+      const state = closing.get(orderNo) ?? outcome.state;
+      return { ...state, ...(await follow(orderNo, state)) };
     },
 
     /** Unless the order is stored, puts a tombstone in its place, so that no later write stores it. */

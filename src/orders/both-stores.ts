@@ -5,8 +5,9 @@
 
 import type { Stores } from '../stores/open.ts';
 import type { Order } from './content.ts';
-import { type FailureReason, isFinal, type OrderState, parseOrderNo } from './order.ts';
+import { type ClosingReason, type FailureReason, isFinal, type OrderState, parseOrderNo } from './order.ts';
 import type { StoreOutcome, WorkflowPresence } from './orders.sql.ts';
+import { type OrderChange, projectChanges } from './reservations.redis.ts';
 
 /**
  * An order that was accepted and not yet stored when the sale's data were made again under a new epoch. It
@@ -52,6 +53,51 @@ export async function projectAndRelease(deps: Stores, orderNo: string, state: Or
   if ((await endHold(deps, orderNo, state)) === 'later')
     throw new Error(`order ${orderNo} has ended, and the data of its sale are being made again`);
 }
+
+/**
+ * Shows what was stored just now. Where a caller was told that its order is being cancelled, and that came
+ * while the order was being stored, MySQL learns of it here: its entry or its step is there until then.
+ * @returns the states of those that are closing by it
+ * @throws when a store is away: to be repeated
+ */
+export async function showStored(
+  { orders, reservations }: Stores,
+  stored: readonly OrderChange[],
+): Promise<Map<string, OrderState>> {
+  const closing = new Map<string, OrderState>();
+  for (const { change, reply } of await projectChanges(reservations, stored)) {
+    if (reply !== 'wished') continue;
+    const { state } = await orders.requestCancel(change.orderNo);
+    await reservations.project(change.orderNo, state);
+    closing.set(change.orderNo, state);
+  }
+  return closing;
+}
+
+/**
+ * Notes that the shopper wants an order cancelled that was not stored in time: beside its hold in Redis, for
+ * whoever stores it, or where Redis does not have it or does not answer, in MySQL.
+ * @param order as Redis had it, where it was read
+ * @returns wished: durable. stored, ended: it is to be looked at. unknown: no store took the wish
+ * @throws when neither store answers
+ */
+export async function wishCancel(
+  { reservations, orders, log }: Stores,
+  orderNo: string,
+  order?: Order,
+): Promise<'wished' | 'stored' | 'ended' | 'unknown'> {
+  const noted = await reservations.wishCancel(orderNo, WISH).catch((error: unknown) => {
+    log.warn({ err: error, orderNo }, 'no answer from Redis to a wish to cancel; asking MySQL');
+  });
+  if (noted && noted !== 'absent') return noted;
+  if (order) await orders.storeOrder({ ...order, wish: WISH }, 'due');
+  if (!(await orders.read(orderNo))) return 'unknown';
+  const { state } = await orders.requestCancel(orderNo);
+  return state.reason !== null && !isFinal(state.status) ? 'wished' : 'stored';
+}
+
+/** The reason of the end that is wished. */
+const WISH = 'shopper_request' satisfies ClosingReason;
 
 /**
  * Does what the order's workflow would do. First a tombstone makes the order's payments due for refund and

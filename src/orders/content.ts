@@ -11,6 +11,7 @@ import {
   ORDER_STATUSES,
   PAYMENT_STATES,
   orderDeadlineMs,
+  type ClosingReason,
   type OrderState,
 } from './order.ts';
 
@@ -258,6 +259,10 @@ export interface Order extends OrderContent {
    * was stored, and its stock was reserved again.
    */
   holdEpoch?: number;
+  /**
+   * Its caller was told that it is being cancelled, before MySQL had it: it is stored as one that is closing.
+   */
+  wish?: ClosingReason;
   /** Its state as pollers see it, where it was stored before: MySQL may have lost it since. */
   shown?: OrderState;
 }

@@ -351,7 +351,7 @@ async function insertBatch(
   const rows = isMore ? await readStates(connection, batch) : found;
   const fresh = rows ? current.filter((order) => rows.get(order.orderNo)?.batchId === batchId) : batch;
   await insertDetails(connection, fresh);
-  const free = fresh.filter(isFree);
+  const free = fresh.filter((order) => isFree(order) && !order.wish);
   await payFree(connection, free);
   const calledOff = fresh.filter(({ saleId }) => sales.get(saleId)?.called_off);
   const closed = await closeStored(connection, calledOff, stateOnceStored, presence);
@@ -381,9 +381,10 @@ function storedStateOf({ shown, total }: StateSource): OrderState {
   return { ...STORED, version: Math.max(1, shown.version - steps) };
 }
 
-/** By the transaction that stores it: a free order is paid in there, before any workflow or deadline. */
+/** By the transaction that stores it: closing where its caller wishes, and paid where it is free. */
 function stateOnceStored(order: StateSource): OrderState {
   const stored = storedStateOf(order);
+  if (order.wish) return { ...stored, reason: order.wish, version: stored.version + 1 };
   if (!isFree(order)) return stored;
   return { ...stored, status: 'paid', payment: 'applied', version: stored.version + 1 };
 }
@@ -494,9 +495,8 @@ async function insertDetails(connection: PoolConnection, orders: readonly Order[
   await recordEvents(
     connection,
     orders.flatMap((order) => {
-      const { orderNo } = order;
-      const paid = isFree(order) ? [{ orderNo, state: stateOnceStored(order) }] : [];
-      return [{ orderNo, state: storedStateOf(order) }, ...paid];
+      const states = [storedStateOf(order), stateOnceStored(order)];
+      return [...new Map(states.map((state) => [state.version, { orderNo: order.orderNo, state }])).values()];
     }),
   );
 }
@@ -527,7 +527,7 @@ async function markTried(connection: PoolConnection, batch: readonly Order[]): P
 type NewOrder = Omit<Order, 'idempotencyKey' | 'items'> & { idempotencyKey: string | null };
 
 /** What of an order makes its first state. */
-type StateSource = Pick<Order, 'shown' | 'total'>;
+type StateSource = Pick<Order, 'shown' | 'total' | 'wish'>;
 
 /** The columns that are the same for all rows of one insert. */
 export interface SharedColumns {

@@ -11,7 +11,7 @@ import { epochOf, orderKeys } from '../redis/keys.ts';
 import { acknowledge } from '../redis/outbox.ts';
 import { run, defineScript, replyInt } from '../redis/script.ts';
 import { fingerprintOf, carriedText, type Order, jsonText } from './content.ts';
-import { holdEpochOf, parseOrderNo, type GiveBack, type OrderState } from './order.ts';
+import { type ClosingReason, holdEpochOf, parseOrderNo, type GiveBack, type OrderState } from './order.ts';
 import {
   hashOf,
   ORDER_FIELDS,
@@ -53,7 +53,7 @@ const lookUpOrdersReply = z.union([
 ]);
 
 /** One an order. */
-export const projectReply = z.array(z.enum(['projected', 'stale', 'absent']));
+export const projectReply = z.array(z.enum(['projected', 'stale', 'wished', 'absent']));
 
 export const reserveAgainScript = defineScript({
   file: 'reserve-again',
@@ -106,6 +106,17 @@ export const projectScript = defineScript({
   keyList: 'order',
   args: ['version', 'status', 'payment', 'reason', 'refunded'],
   reply: projectReply,
+});
+
+const wishReply = z
+  .tuple([z.enum(['wished', 'stored', 'ended', 'absent'])])
+  .transform(([outcome]) => outcome);
+
+export const wishCancelScript = defineScript({
+  file: 'wish-cancel',
+  keys: ['order'],
+  args: ['reason'],
+  reply: wishReply,
 });
 
 export const lookUpOrdersScript = defineScript({
@@ -326,6 +337,10 @@ export function createReservations(redis: RedisClient, options: { storesPerSecon
         },
       }),
 
+    /** Notes that its caller wants an order cancelled that is not stored yet. Idempotent. */
+    wishCancel: (orderNo: string, reason: ClosingReason): Promise<z.infer<typeof wishReply>> =>
+      run(redis, wishCancelScript, { keys: orderKeys(orderNo), args: { reason } }),
+
     /** Copies a state from MySQL for pollers; an older version changes nothing. */
     async project(orderNo: string, state: OrderState): Promise<z.infer<typeof projectReply>[number]> {
       const [reply] = await projectAll([orderNo], state);
@@ -389,22 +404,19 @@ export interface OrderChange {
   state: OrderState;
 }
 
-type Replies = Awaited<ReturnType<Reservations['projectAll']>>;
-
-/** @returns a reply for each, in no order */
-export async function projectChanges(
+/** @returns each with its reply, in no order */
+export async function projectChanges<T extends OrderChange>(
   reservations: Pick<Reservations, 'projectAll'>,
-  changes: readonly OrderChange[],
-): Promise<Replies> {
-  const replies = await Promise.all(
-    groupAlike(changes).map((alike) =>
-      reservations.projectAll(
-        alike.map(({ orderNo }) => orderNo),
-        alike[0].state,
-      ),
-    ),
+  changes: readonly T[],
+): Promise<{ change: T; reply: z.infer<typeof projectReply>[number] }[]> {
+  const groups = await Promise.all(
+    groupAlike(changes).map(async (alike) => {
+      const orderNos = alike.map(({ orderNo }) => orderNo);
+      const replies = await reservations.projectAll(orderNos, alike[0].state);
+      return alike.map((change, i) => ({ change, reply: replies[i] ?? ('absent' as const) }));
+    }),
   );
-  return replies.flat();
+  return groups.flat();
 }
 
 /** Of orders that were stored just now it is nearly always one group. */

@@ -20,7 +20,7 @@ import {
   type Carried,
   type VisibleOrder,
 } from './content.ts';
-import { parseOrderNo, type OrderState, formatOrderNo } from './order.ts';
+import { CLOSING_REASONS, parseOrderNo, type OrderState, formatOrderNo, isFinal } from './order.ts';
 
 /** The items of an order as `reserve` writes them. */
 export const itemsJson = jsonText(
@@ -73,6 +73,11 @@ export const orderHash = z.object({
     .string()
     .transform((text) => (text === '' ? null : text))
     .pipe(orderStateSchema.shape.reason),
+  // Absent as a rule, and read field by field then false or null: see `lua/wish-cancel.lua`.
+  wish: z
+    .union([z.enum(CLOSING_REASONS), z.literal(false), z.null()])
+    .optional()
+    .transform((wish) => wish || undefined),
   // Absent where nothing went back. Read field by field, what is absent is false or null.
   refunded: z
     .union([int, z.literal(false), z.null()])
@@ -116,7 +121,9 @@ export function toReservedOrder(orderNo: string, hash: Record<string, unknown>):
 }
 
 function fromHash(orderNo: string, parsed: z.infer<typeof orderHash>): ReservedOrder {
-  const { status, version, payment, reason, refunded, epoch } = parsed;
+  const { status, version, payment, refunded, epoch, wish } = parsed;
+  // It is closing as soon as its caller was told so.
+  const reason = parsed.reason ?? (wish && payment === 'none' && !isFinal(status) ? wish : null);
   const isReservedAgain = epoch !== parseOrderNo(orderNo)?.epoch;
   return {
     order: {
@@ -131,6 +138,7 @@ function fromHash(orderNo: string, parsed: z.infer<typeof orderHash>): ReservedO
       paymentWindowMs: parsed.payment_window,
       ...parsed.carried,
       ...(isReservedAgain && { holdEpoch: epoch }),
+      ...(wish && { wish }),
     },
     state: { status, version, payment, reason, ...(refunded > 0 && { refunded }) },
   };

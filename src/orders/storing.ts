@@ -6,10 +6,10 @@
 import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises';
 import { orderKeys } from '../redis/keys.ts';
 import type { Stores } from '../stores/open.ts';
-import { abandonOrder, endHolds, storeWithHold } from './both-stores.ts';
+import { abandonOrder, endHolds, showStored, storeWithHold } from './both-stores.ts';
 import { withShown, type Order } from './content.ts';
 import { isFinal, isFree, type FailureReason, type OrderState } from './order.ts';
-import { projectChanges, type ReservedOrder } from './reservations.redis.ts';
+import type { ReservedOrder } from './reservations.redis.ts';
 
 /** Orders of one transaction: half of what a relay may store in one, in a process that sells meanwhile. */
 const BATCH_MAX = 250;
@@ -25,8 +25,12 @@ const ORDERS_MAX = 2_000;
 const FIRST_PAUSE_MS = 50;
 const MAX_PAUSE_MS = 500;
 
-/** How the waiting for an order ended. late: its time was over first, and what becomes of it is open. */
-export type StoringEnd = ({ kind: 'stored' | 'failed' } & ReservedOrder) | { kind: 'late' };
+/**
+ * How the waiting for an order ended. late: its time was over first, and what becomes of it is open; `order`
+ * as Redis had it, where that was read.
+ */
+export type StoringEnd = Stored | { kind: 'late'; order?: Order | undefined };
+type Stored = { kind: 'stored' | 'failed' } & ReservedOrder;
 
 export type Storing = ReturnType<typeof createStoring>;
 
@@ -34,6 +38,7 @@ interface Waiting {
   /** By `performance.now()`. */
   untilMs: number;
   askers: Set<(end: StoringEnd) => void>;
+  order?: Order;
 }
 
 export function createStoring(stores: Stores) {
@@ -57,14 +62,18 @@ export function createStoring(stores: Stores) {
   /** What is not decided goes behind the others. */
   async function storeOnce(batch: readonly string[]): Promise<boolean> {
     let isProgress = false;
-    const decide = (end: Exclude<StoringEnd, { kind: 'late' }>): void => {
+    const decide = (end: Stored): void => {
       isProgress = true;
       const { askers } = waiting.get(end.order.orderNo) ?? { askers: [] };
       waiting.delete(end.order.orderNo);
       for (const ask of askers) ask(end);
     };
+    const isRead = (order: Order): void => {
+      const asked = waiting.get(order.orderNo);
+      if (asked) asked.order = order;
+    };
     try {
-      await storeTogether(stores, batch, decide);
+      await storeTogether(stores, batch, isRead, decide);
     } catch (error) {
       stores.log.warn({ err: error, orders: batch.length }, 'orders that callers wait for were not stored');
     }
@@ -101,14 +110,17 @@ export function createStoring(stores: Stores) {
      */
     store(orderNo: string, untilMs: number): Promise<StoringEnd> {
       return new Promise((resolve) => {
-        const { askers, ...other } = waiting.get(orderNo) ?? { askers: new Set(), untilMs };
-        const late = setTimeout(() => end({ kind: 'late' }), untilMs - performance.now());
+        const asked = waiting.get(orderNo) ?? { askers: new Set(), untilMs };
+        const lateMs = untilMs - performance.now();
+        const late = setTimeout(() => end({ kind: 'late', order: asked.order }), lateMs);
         const end = (how: StoringEnd): void => {
           clearTimeout(late);
-          askers.delete(end);
+          asked.askers.delete(end);
           resolve(how);
         };
-        waiting.set(orderNo, { untilMs: Math.max(untilMs, other.untilMs), askers: askers.add(end) });
+        asked.untilMs = Math.max(untilMs, asked.untilMs);
+        asked.askers.add(end);
+        waiting.set(orderNo, asked);
         working ??= work();
       });
     },
@@ -132,10 +144,12 @@ interface Accepted extends ReservedOrder {
 async function storeTogether(
   stores: Stores,
   orderNos: readonly string[],
-  decide: (end: Exclude<StoringEnd, { kind: 'late' }>) => void,
+  isRead: (order: Order) => void,
+  decide: (end: Stored) => void,
 ): Promise<void> {
   const accepted = await readAccepted(stores, orderNos);
   if (accepted.length === 0) return;
+  for (const { order } of accepted) isRead(order);
   const { orders, reservations, tracing } = stores;
   const batch = accepted.map(({ order }) => order);
   const store = () => orders.storeOrders(batch, 'due');
@@ -146,8 +160,9 @@ async function storeTogether(
     if (outcome && outcome.kind !== 'refused') durable.push({ ...entry, state: outcome.state });
     else if (outcome) await endRefused(stores, entry, outcome.reason, decide);
   }
-  await projectChanges(reservations, durable.map(changeOf));
-  for (const entry of durable) decide(endOf(entry));
+  const closing = await showStored(stores, durable.map(changeOf));
+  for (const entry of durable)
+    decide(endOf({ ...entry, state: closing.get(entry.order.orderNo) ?? entry.state }));
   // The process that abandoned an order may have died before it released the stock. A free order was sold by
   // being stored, and no workflow confirms it.
   const ended = durable.filter(
@@ -160,7 +175,7 @@ async function storeTogether(
 
 const changeOf = ({ order: { orderNo }, state }: ReservedOrder) => ({ orderNo, state });
 
-function endOf({ order, state }: ReservedOrder): Exclude<StoringEnd, { kind: 'late' }> {
+function endOf({ order, state }: ReservedOrder): Stored {
   return { kind: state.status === 'failed' ? 'failed' : 'stored', order, state };
 }
 
@@ -195,15 +210,15 @@ async function endRefused(
   stores: Stores,
   { order, state }: Accepted,
   reason: FailureReason,
-  decide: (end: Exclude<StoringEnd, { kind: 'late' }>) => void,
+  decide: (end: Stored) => void,
 ): Promise<void> {
   // MySQL has lost it, and the goods may be on their way: it is for an operator.
   if (state.status === 'paid') return;
   try {
     const again = reason === 'lost_hold' ? await storeWithHold(stores, order, 'due') : undefined;
     if (again && again.kind !== 'refused') {
-      await projectChanges(stores.reservations, [{ orderNo: order.orderNo, state: again.state }]);
-      decide(endOf({ order, state: again.state }));
+      const closing = await showStored(stores, [changeOf({ order, state: again.state })]);
+      decide(endOf({ order, state: closing.get(order.orderNo) ?? again.state }));
       return;
     }
     const failed: OrderState = await abandonOrder(stores, order, reason);

@@ -70,7 +70,11 @@ async function projectPage(deps: Stores, page: readonly NumberedState[]): Promis
   // The last change of each order.
   const changes = [...new Map(page.map((change) => [change.orderNo, change])).values()];
   try {
-    return await projectChanges(deps.reservations, changes);
+    const projected = await projectChanges(deps.reservations, changes);
+    // Whoever stored it has died, or left the wish of its caller to this step.
+    for (const { change, reply } of projected)
+      if (reply === 'wished') await deps.orders.requestCancel(change.orderNo);
+    return projected.map(({ reply }) => reply);
   } catch (error) {
     if (!isDamaged(error)) throw error;
     // One of them, which must not keep the others behind.

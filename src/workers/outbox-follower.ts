@@ -9,15 +9,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { LimitFunction } from 'p-limit';
 import type { OrderEngine } from '../engine/order-engine.ts';
 import { isInvalidValue } from '../mysql/connection.ts';
-import { abandonOrder, endHolds } from '../orders/both-stores.ts';
+import { abandonOrder, endHolds, showStored } from '../orders/both-stores.ts';
 import { type Order, withShown } from '../orders/content.ts';
 import { parseOrderNo, isFinal, isFree, type FailureReason, isTooLateToBegin } from '../orders/order.ts';
 import type { WorkflowPresence } from '../orders/orders.sql.ts';
-import {
-  type ReserveAgainOutcome,
-  type ReservedOrder,
-  projectChanges,
-} from '../orders/reservations.redis.ts';
+import { type ReserveAgainOutcome, type ReservedOrder } from '../orders/reservations.redis.ts';
 import type { Outbox, OutboxEntry } from '../redis/outbox.ts';
 import type { Stores } from '../stores/open.ts';
 import { takeStep } from '../tracing.ts';
@@ -224,7 +220,7 @@ async function storeAhead(
   presence: Exclude<WorkflowPresence, 'started'>,
 ): Promise<StoreAheadOutcome> {
   if (accepted.length === 0) return { stored: [], refused: [] };
-  const { outbox, reservations, orders, storing } = deps;
+  const { outbox, orders, storing } = deps;
   const batch = accepted.map(({ order }) => order);
   const store = () => orders.storeOrders(batch, presence);
   const { tracing, watch } = deps;
@@ -243,10 +239,11 @@ async function storeAhead(
     for (const { order, state } of durable)
       deps.log.debug({ orderNo: order.orderNo, step: 'store', status: state.status }, 'order');
   // Where a projection gets lost, the order's workflow projects again.
-  await projectChanges(
-    reservations,
+  const closing = await showStored(
+    deps,
     durable.map(({ order: { orderNo }, state }) => ({ orderNo, state })),
   );
+  for (const entry of durable) entry.state = closing.get(entry.order.orderNo) ?? entry.state;
   // The process that abandoned an order may have died before it released the stock. A free order was sold by
   // being stored, and no workflow confirms it.
   const ended = durable.filter(

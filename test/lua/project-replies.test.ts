@@ -2,6 +2,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { OrderState } from '../../src/orders/order.ts';
+import { orderKeys } from '../../src/redis/keys.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import { callProject, newOrderNo, snapshot } from './raw-scripts.ts';
@@ -65,6 +66,17 @@ describe('project', () => {
     expect(await stores.reservations.projectAll(orderNos, stored)).toEqual(['stale', 'absent', 'projected']);
     expect((await stores.reservations.readOrder(newer.orderNo))?.state).toEqual(stored);
     expect((await stores.reservations.readOrder(older.orderNo))?.state).toEqual(cancelled);
+  });
+
+  test('says that a wish to cancel waits which the state lacks, whether it is newer or not', async () => {
+    const { orderNo } = await hold();
+    await stores.reservations.wishCancel(orderNo, 'shopper_request');
+    expect(await stores.reservations.project(orderNo, stored)).toBe('wished');
+    expect(await stores.redis.hget(orderKeys(orderNo).order, 'version')).toBe('1');
+    expect(await stores.reservations.project(orderNo, stored)).toBe('wished');
+    const closing: OrderState = { ...stored, version: 2, reason: 'shopper_request' };
+    expect(await stores.reservations.project(orderNo, closing)).toBe('projected');
+    expect(await stores.reservations.project(orderNo, cancelled)).toBe('projected');
   });
 
   test('creates no projection for an order that Redis does not have', async () => {

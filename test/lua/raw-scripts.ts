@@ -12,6 +12,7 @@ import {
   projectScript as project,
   releaseScript as release,
   reserveAgainScript as reserveAgain,
+  wishCancelScript as wishCancel,
 } from '../../src/orders/reservations.redis.ts';
 import { reserveScript as reserve } from '../../src/orders/reserve.redis.ts';
 import {
@@ -202,6 +203,11 @@ export async function callProject(
   const keyList = [orderKeys(orderNo).order];
   const args = { version, status, payment: 'none', reason: '', refunded: 0 };
   return reply.parse(await send(redis, project, { keys: {}, keyList, args }));
+}
+
+export async function callWishCancel(redis: RedisClient, orderNo: string): Promise<string[]> {
+  const args = { reason: 'shopper_request' };
+  return reply.parse(await send(redis, wishCancel, { keys: orderKeys(orderNo), args }));
 }
 
 /** Where the order's entry is; see `lua/waiting.lua`. */

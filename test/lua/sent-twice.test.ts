@@ -22,6 +22,7 @@ import {
   callReserve,
   callReserveAgain,
   callChangeSale,
+  callWishCancel,
   callRestoreHold,
   snapshot,
 } from './raw-scripts.ts';
@@ -68,6 +69,12 @@ test('reserve sent again after the order was released still answers reserved and
   const before = await snapshot(stores.redis, saleId);
   expect(await callReserve(stores.redis, call)).toEqual(reply);
   expect(await snapshot(stores.redis, saleId)).toEqual(before);
+});
+
+test('wish-cancel sent twice notes one wish', async () => {
+  const { saleId, orderNo } = await hold();
+  const replies = await twice(saleId, () => callWishCancel(stores.redis, orderNo));
+  expect(replies).toEqual([['wished'], ['wished']]);
 });
 
 test('confirm sent twice sells once', async () => {

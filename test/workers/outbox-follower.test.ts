@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import pLimit from 'p-limit';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { OUTBOX_PAGE } from '../../src/limits.ts';
+import type { OrderState } from '../../src/orders/order.ts';
 import { orderKeys, saleKeys } from '../../src/redis/keys.ts';
 import { createOutbox } from '../../src/redis/outbox.ts';
 import { createLoopWatch } from '../../src/workers/loop.ts';
@@ -573,3 +574,31 @@ test('a free order that could not be confirmed is, before its entry goes, and ne
 
   expect(await holdOf()).toBe('sold');
 });
+
+test.each(['before', 'while'])(
+  'an order that its caller wants cancelled is stored as closing where the wish came %s it was, and then started',
+  async (when) => {
+    const world = await openRelayWorld(namespace);
+    const { stores } = world;
+    const wish = (orderNo: string) => stores.reservations.wishCancel(orderNo, 'shopper_request');
+    const storeOrders: typeof stores.orders.storeOrders = async (batch, presence) => {
+      const outcomes = await stores.orders.storeOrders(batch, presence);
+      if (when === 'while') for (const { orderNo } of batch) expect(await wish(orderNo)).toBe('wished');
+      return outcomes;
+    };
+    const states: unknown[] = [];
+    const engine = { start: async (_: unknown, state?: OrderState) => void states.push(state) };
+    const { pass } = await openFollower(world, { orders: { ...stores.orders, storeOrders }, engine });
+    const [order] = await world.accept(1);
+    if (when === 'before') await wish(order?.orderNo ?? '');
+
+    await pass();
+    await pass();
+
+    const closing = { status: 'awaiting_payment', version: 2, payment: 'none', reason: 'shopper_request' };
+    expect((await stores.orders.read(order?.orderNo ?? ''))?.state).toEqual(closing);
+    expect((await stores.reservations.readOrder(order?.orderNo ?? ''))?.state).toEqual(closing);
+    expect(states).toEqual([closing]);
+    expect(await world.outboxLength()).toBe(0);
+  },
+);

@@ -67,6 +67,8 @@ const orderRequest = z.strictObject({
   /** Minor units: what the shopper was shown. */
   expectedTotal: z.int().min(0).exactOptional(),
   ticket: z.string().min(1).max(MAX_TICKET_CHARS).exactOptional(),
+  /** How its caller waits, and nothing of what is ordered: see `wait.ts`. */
+  onTimeout: z.enum(['cancel']).exactOptional(),
 });
 type OrderRequest = z.infer<typeof orderRequest>;
 type Caller = Pick<ReserveRequest, 'userId' | 'idempotencyKey' | 'ip' | 'userAgent' | 'traceparent'>;
@@ -120,6 +122,7 @@ export const shopperCalls = {
       'outcome_unknown',
       'sale_unavailable',
       'status_unavailable',
+      'wait_timed_out',
     ],
     handle: placeOrder,
   },

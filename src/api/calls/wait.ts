@@ -5,7 +5,7 @@
 
 import { z } from 'zod';
 import type { Metrics } from '../../metrics.ts';
-import type { ReservedOrder } from '../../orders/reservations.redis.ts';
+import { wishCancel } from '../../orders/both-stores.ts';
 import type { Storing, StoringEnd } from '../../orders/storing.ts';
 import type { Call } from '../http/http-server.ts';
 import { Problem, requestIdOf } from '../http/problem.ts';
@@ -15,6 +15,15 @@ import { findOrder, viewOrder, type Finder } from './find-order.ts';
 const MAX_WAIT_SECONDS = 7;
 /** Calls that wait at once. Each keeps its connection and its cart, together some 20 KB. */
 const MAX_WAITING = 1_000;
+
+/**
+ * For what follows the end of a wait: a look at the order, or the wish to cancel it. A command to Redis may
+ * take two seconds, and MySQL is asked after it.
+ */
+const AFTERWARDS_MAX_MS = 2_500;
+
+/** What is read of a purchase's body, which is valid. */
+const cancellingBody = z.object({ onTimeout: z.literal('cancel') });
 
 /** What is read of a purchase's answer: it has been accepted and is not stored yet. */
 const queuedOrder = z.object({ orderNo: z.string(), status: z.literal('queued') });
@@ -52,17 +61,24 @@ export function createWaits(shop: Finder & { metrics: Metrics }, storing: Storin
       return;
     }
     const leave = takePlace(call);
-    const end = await storing.store(orderNo, untilMs).finally(leave);
-    const known = end.kind === 'late' ? await lookAgain(shop, orderNo, call) : end;
-    metrics.waitEnded(known.kind);
-    const headers = { 'Preference-Applied': `wait=${seconds}` };
-    call.set('Preference-Applied', headers['Preference-Applied']);
-    if (known.kind === 'failed') throw orderFailed(known, headers);
-    if (known.kind === 'late') return;
-    // A repeat keeps its 200.
-    if (call.status === 202) call.status = 201;
-    call.remove('Retry-After');
-    call.body = viewOrder(known.order, known.state);
+    try {
+      const end = await waitForEnd(call, orderNo, untilMs);
+      metrics.waitEnded(end.kind);
+      answer(call, orderNo, end, { 'Preference-Applied': `wait=${seconds}` });
+    } finally {
+      leave();
+    }
+  }
+
+  async function waitForEnd(call: WaitingCall, orderNo: string, untilMs: number): Promise<WaitEnd> {
+    const end = await storing.store(orderNo, untilMs);
+    if (end.kind !== 'late') return end;
+    if (!cancellingBody.safeParse(call.state.body).success)
+      return within(AFTERWARDS_MAX_MS, lookAgain(shop, orderNo, call));
+    const cancelled = wishCancel(shop, orderNo, end.order).then((outcome): WaitEnd | Promise<WaitEnd> =>
+      outcome === 'wished' ? { kind: 'cancelled' } : lookAgain(shop, orderNo, call),
+    );
+    return within(AFTERWARDS_MAX_MS, cancelled);
   }
 
   return {
@@ -75,19 +91,50 @@ export function createWaits(shop: Finder & { metrics: Metrics }, storing: Storin
   };
 }
 
+type WaitEnd = StoringEnd | { kind: 'cancelled' };
+
 /** A relay may have stored it meanwhile, and no answer is older than one that was given. */
 async function lookAgain(shop: Finder, orderNo: string, { state, req }: WaitingCall): Promise<StoringEnd> {
   const asker = { userId: state.userId, requestId: requestIdOf(req) };
-  const found = await findOrder(shop, orderNo, asker).catch(() => undefined);
-  if (!found || found.state.status === 'queued') return { kind: 'late' };
+  const found = await findOrder(shop, orderNo, asker);
+  if (found.state.status === 'queued') return { kind: 'late' };
   return { kind: found.state.status === 'failed' ? 'failed' : 'stored', ...found };
 }
 
-function orderFailed({ order, state }: ReservedOrder, headers: Record<string, string>): Problem {
-  return new Problem('order_failed', 'The order could not be stored, and has failed.', {
-    extra: { order: viewOrder(order, state) },
-    headers: { ...headers, Location: `/v1/orders/${order.orderNo}` },
-  });
+/** Late as well where it fails: the order was accepted, and goes on. */
+async function within(timeoutMs: number, end: Promise<WaitEnd>): Promise<WaitEnd> {
+  const late = { kind: 'late' } as const;
+  let timer: NodeJS.Timeout | undefined;
+  const timeout = new Promise<WaitEnd>((resolve) => (timer = setTimeout(resolve, timeoutMs, late)));
+  return Promise.race([end.catch(() => late), timeout]).finally(() => clearTimeout(timer));
+}
+
+/** @throws Problem where there is no order to be had */
+function answer(call: WaitingCall, orderNo: string, end: WaitEnd, applied: Record<string, string>): void {
+  const headers = { ...applied, Location: `/v1/orders/${orderNo}` };
+  switch (end.kind) {
+    case 'stored':
+      // A repeat keeps its 200.
+      if (call.status === 202) call.status = 201;
+      call.remove('Retry-After');
+      call.body = viewOrder(end.order, end.state);
+      break;
+    case 'late':
+      break;
+    case 'failed':
+      throw new Problem('order_failed', 'The order could not be stored, and has failed.', {
+        extra: { order: viewOrder(end.order, end.state) },
+        headers,
+      });
+    case 'cancelled':
+      throw new Problem('wait_timed_out', 'The order was not stored in time, and is being cancelled.', {
+        extra: { orderNo },
+        headers,
+      });
+    default:
+      end satisfies never;
+  }
+  call.set('Preference-Applied', applied['Preference-Applied'] ?? '');
 }
 
 /** Those of a header, between commas; a value in quotes may have commas (RFC 7240, 2). */

@@ -271,6 +271,8 @@ export const PROBLEM_STATUS = {
   decision_unavailable: 503,
   events_unavailable: 503,
   endpoints_unavailable: 503,
+  /** The caller's own time was over. */
+  wait_timed_out: 504,
 } as const;
 
 type Statuses = typeof PROBLEM_STATUS;
@@ -317,6 +319,7 @@ const problemExtras = {
   sale_rule_fixed: z.strictObject({ path: z.string(), sku: z.string().optional() }),
   stock_below_committed: z.strictObject({ sku: z.string(), committed: count }),
   version_conflict: z.strictObject({ version: z.int().min(1).nullable() }),
+  wait_timed_out: z.strictObject({ orderNo: z.string() }),
   order_failed: z.strictObject({ order: orderReply }),
   already_paid: z.strictObject({ order: orderReply }),
   not_payable: z.strictObject({ order: orderReply }),

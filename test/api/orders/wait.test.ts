@@ -2,6 +2,7 @@
 
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { z } from 'zod';
 import { readWait } from '../../../src/api/calls/wait.ts';
 import { rebuildSale } from '../../../src/reconcile/rebuild-sale.ts';
 import { saleKeys } from '../../../src/redis/keys.ts';
@@ -39,6 +40,7 @@ const WAIT = { prefer: 'wait=7' };
 /** Ends while MySQL is away. */
 const SHORT_WAIT = { prefer: 'wait=1' };
 const cart = (quantity = 1) => ({ saleId, items: [{ sku: 'lamp', quantity }] });
+const CANCEL = { onTimeout: 'cancel' };
 const key = (name = ulid()) => ({ 'idempotency-key': name });
 const isInOutbox = async (orderNo: string) =>
   (await listWaiting(api.stores.redis, { saleId, shard: 0 })).includes(orderNo);
@@ -348,4 +350,113 @@ test('how waits end is counted, and their answers are purchases by their outcome
     full: 0,
   });
   expect(await scrapeCounter(app.url, 'holdfast_purchases_total')).toMatchObject({ stored: 1, accepted: 1 });
+});
+
+test('with onTimeout the end of the wait is 504, and the order is closing and holds its units', async () => {
+  const { app, wire } = await openBehindWire();
+  const buyer = await app.shopper();
+  wire.cut();
+
+  const reply = await buyer.placeOrder({ ...cart(), ...CANCEL }, SHORT_WAIT);
+
+  expect(refusalOf(reply)).toBe('504 wait_timed_out');
+  const { orderNo } = z.object({ orderNo: z.string() }).parse(problemOf(reply));
+  expect(reply.headers.get('location')).toBe(`/v1/orders/${orderNo}`);
+  expect(reply.headers.get('preference-applied')).toBe('wait=1');
+  expect(await buyer.readOrder(orderNo)).toMatchObject({ status: 'queued', closing: true });
+  expect(await isInOutbox(orderNo)).toBe(true);
+  expect((await api.stores.reservations.readOrder(orderNo))?.order.wish).toBe('shopper_request');
+});
+
+test('with onTimeout a purchase that is stored in time answers 201, and is the same request as without', async () => {
+  const buyer = await api.shopper();
+  const same = key();
+
+  const reply = await buyer.placeOrder({ ...cart(), ...CANCEL }, { ...same, ...WAIT });
+  const repeated = await buyer.placeOrder(cart(), same);
+
+  expect([reply.status, repeated.status]).toEqual([201, 200]);
+  expect(orderOf(repeated)).toEqual(orderOf(reply));
+});
+
+test('without a wait onTimeout changes nothing', async () => {
+  const reply = await (await api.shopper()).placeOrder({ ...cart(), ...CANCEL });
+  expect(reply.status).toBe(202);
+  expect(orderOf(reply).closing).toBe(false);
+});
+
+test('a repeat of an order that is being cancelled says so again, and once stored what became of it', async () => {
+  const { app, wire } = await openBehindWire();
+  const buyer = await app.shopper();
+  const same = { ...key(), ...SHORT_WAIT };
+  wire.cut();
+
+  const first = await buyer.placeOrder({ ...cart(), ...CANCEL }, same);
+  const second = await buyer.placeOrder({ ...cart(), ...CANCEL }, same);
+  wire.mend();
+  const third = await waitFor('the order to be stored', async () => {
+    const reply = await buyer.placeOrder({ ...cart(), ...CANCEL }, same);
+    return reply.status === 200 && reply;
+  });
+
+  expect([first, second].map(refusalOf)).toEqual(['504 wait_timed_out', '504 wait_timed_out']);
+  expect(problemOf(second)).toEqual(problemOf(first));
+  expect(orderOf(third)).toMatchObject({
+    status: 'awaiting_payment',
+    closing: true,
+    reason: 'shopper_request',
+  });
+  expect(refusalOf(await buyer.pay(orderOf(third).orderNo))).toBe('409 not_payable');
+});
+
+test('where another process stored the order just before the end of the wait, it is 201 and not cancelled', async () => {
+  const { app, wire } = await openBehindWire();
+  const buyer = await app.shopper();
+  wire.cut();
+  const waiting = buyer.placeOrder({ ...cart(), ...CANCEL }, SHORT_WAIT);
+  const orderNo = await waitFor('the order', async () => {
+    const found = await api.stores.redis.keys(`*idem:${buyer.userId}:*`);
+    return found[0] !== undefined && ((await api.stores.redis.hget(found[0], 'order_no')) ?? false);
+  });
+  await api.store(orderNo);
+
+  const reply = await waiting;
+
+  expect(reply.status).toBe(201);
+  expect(orderOf(reply)).toMatchObject({ status: 'awaiting_payment', closing: false });
+});
+
+test('where Redis goes away meanwhile, the wish is recorded in MySQL', async () => {
+  const { stores, wire } = await openBehindWire();
+  const wishCancel = () => Promise.reject(new Error('Command timed out'));
+  const app = await api.withParts({ ...stores, reservations: { ...stores.reservations, wishCancel } });
+  onTestFinished(() => app.close());
+  const buyer = await app.shopper();
+  wire.cut();
+  const waiting = buyer.placeOrder({ ...cart(), ...CANCEL }, { prefer: 'wait=2' });
+  await waitFor('it to wait', async () => (await scrape(app.url)).get('holdfast_waiting_purchases') === 1);
+  stores.orders.storeOrders = () => Promise.reject(new Error('too late'));
+  wire.mend();
+
+  const reply = await waiting;
+
+  expect(refusalOf(reply)).toBe('504 wait_timed_out');
+  const { orderNo } = z.object({ orderNo: z.string() }).parse(problemOf(reply));
+  expect((await api.stores.orders.read(orderNo))?.state).toMatchObject({
+    version: 2,
+    reason: 'shopper_request',
+  });
+});
+
+test('where neither store takes the wish the answer is 202, and the order goes on', async () => {
+  const { stores, wire } = await openBehindWire();
+  const wishCancel = () => Promise.reject(new Error('Command timed out'));
+  const app = await api.withParts({ ...stores, reservations: { ...stores.reservations, wishCancel } });
+  onTestFinished(() => app.close());
+  wire.cut();
+
+  const reply = await (await app.shopper()).placeOrder({ ...cart(), ...CANCEL }, SHORT_WAIT);
+
+  expect(reply.status).toBe(202);
+  expect(orderOf(reply)).toMatchObject({ status: 'queued', closing: false });
 });

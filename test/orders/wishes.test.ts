@@ -1,0 +1,161 @@
+/**
+ * A wish to cancel that Redis alone has: whoever stores the order stores it as one that is closing, also
+ * where the wish came while it was being stored.
+ */
+
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createActivities } from '../../src/activities/index.ts';
+import type { Order } from '../../src/orders/content.ts';
+import { createStoring } from '../../src/orders/storing.ts';
+import { mendProjections } from '../../src/reconcile/order-books.ts';
+import { rebuildSale } from '../../src/reconcile/rebuild-sale.ts';
+import { saleKeys } from '../../src/redis/keys.ts';
+import { listWaiting } from '../../src/redis/outbox.ts';
+import type { Stores } from '../../src/stores/open.ts';
+import { noProvider } from '../activities/stage.ts';
+import { acceptOrder } from '../support/accept-order.ts';
+import { dispatchEvents } from '../support/events.ts';
+import { buildSale } from '../support/factories.ts';
+import { select } from '../support/rows.ts';
+import { openTestStores, silent, type TestStores } from '../support/stores.ts';
+
+let stores: TestStores;
+beforeAll(async () => {
+  stores = await openTestStores();
+});
+afterAll(() => stores.close());
+
+const FREE = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 0, total: 10, limitPerUser: null }];
+const CLOSING = { status: 'awaiting_payment', version: 2, payment: 'none', reason: 'shopper_request' };
+
+async function accept(skus = buildSale().skus): Promise<Order> {
+  const { saleId } = await stores.openSale(buildSale({ skus }));
+  return acceptOrder(stores, saleId);
+}
+
+const wish = ({ orderNo }: Order) => stores.reservations.wishCancel(orderNo, 'shopper_request');
+const shown = async ({ orderNo }: Order) => (await stores.reservations.readOrder(orderNo))?.state;
+const stored = async ({ orderNo }: Order) => (await stores.orders.read(orderNo))?.state;
+const inSevenSeconds = () => performance.now() + 7_000;
+
+/** The wish comes after the order was read, and before it is shown. */
+function wishedMeanwhile(order: Order): Stores {
+  const storeOrders: Stores['orders']['storeOrders'] = async (batch, presence) => {
+    const outcomes = await stores.orders.storeOrders(batch, presence);
+    expect(await wish(order)).toBe('wished');
+    return outcomes;
+  };
+  const storeOrder: Stores['orders']['storeOrder'] = async (one, presence) => {
+    const outcome = await stores.orders.storeOrder(one, presence);
+    expect(await wish(order)).toBe('wished');
+    return outcome;
+  };
+  return { ...stores, orders: { ...stores.orders, storeOrders, storeOrder } };
+}
+
+test('an order with a wish is stored as closing, in one transaction with both changes', async () => {
+  const order = await accept();
+  await wish(order);
+  const read = await stores.reservations.readOrder(order.orderNo);
+  if (!read) throw new Error('no order');
+
+  const outcome = await stores.orders.storeOrder(read.order, 'due');
+
+  expect(outcome).toEqual({ kind: 'stored', state: CLOSING });
+  expect(await stored(order)).toEqual(CLOSING);
+  expect(
+    await select(
+      stores.pool,
+      'SELECT version, status, reason FROM order_events WHERE order_no = ? ORDER BY version',
+      [order.orderNo],
+    ),
+  ).toEqual([
+    { version: 1, status: 'awaiting_payment', reason: null },
+    { version: 2, status: 'awaiting_payment', reason: 'shopper_request' },
+  ]);
+  const [urgent] = await stores.orderClaims.take(1, 0);
+  expect(urgent?.order.orderNo).toBe(order.orderNo);
+  // Stored again it stays as it is.
+  expect(await stores.orders.storeOrder(read.order, 'due')).toEqual(outcome);
+});
+
+test('a free order with a wish is not paid by being stored', async () => {
+  const order = await accept(FREE);
+  await wish(order);
+  await createStoring(stores).store(order.orderNo, inSevenSeconds());
+  expect(await stored(order)).toEqual(CLOSING);
+});
+
+test.each(['before', 'while'])(
+  'what callers wait for is stored as closing where the wish came %s',
+  async (when) => {
+    const order = await accept();
+    if (when === 'before') await wish(order);
+    const storing = createStoring(when === 'before' ? stores : wishedMeanwhile(order));
+
+    const end = await storing.store(order.orderNo, inSevenSeconds());
+    await storing.stop();
+
+    expect(end).toMatchObject({ kind: 'stored', state: CLOSING });
+    expect([await stored(order), await shown(order)]).toEqual([CLOSING, CLOSING]);
+    expect(await listWaiting(stores.redis, { saleId: order.saleId, shard: 0 })).toEqual([]);
+  },
+);
+
+test('where MySQL goes away before it has learnt of the wish, the entry stays, and the next try tells it', async () => {
+  const order = await accept();
+  const meanwhile = wishedMeanwhile(order);
+  let tries = 0;
+  const requestCancel: Stores['orders']['requestCancel'] = async (...args) => {
+    tries += 1;
+    if (tries === 1) {
+      expect(await listWaiting(stores.redis, { saleId: order.saleId, shard: 0 })).toEqual([order.orderNo]);
+      throw new Error('died here');
+    }
+    return stores.orders.requestCancel(...args);
+  };
+  let calls = 0;
+  const storeOrders: Stores['orders']['storeOrders'] = (...args) => {
+    calls += 1;
+    return (calls === 1 ? meanwhile : stores).orders.storeOrders(...args);
+  };
+  const storing = createStoring({ ...stores, orders: { ...stores.orders, storeOrders, requestCancel } });
+
+  const end = await storing.store(order.orderNo, inSevenSeconds());
+  await storing.stop();
+
+  expect(end).toMatchObject({ kind: 'stored', state: CLOSING });
+  expect(await listWaiting(stores.redis, { saleId: order.saleId, shard: 0 })).toEqual([]);
+});
+
+test('persistOrder of an order whose wish came meanwhile answers that it is closing; twice the same', async () => {
+  const order = await accept();
+  const stepsOver = (under: Stores) => createActivities({ ...under, provider: noProvider });
+
+  expect(await stepsOver(wishedMeanwhile(order)).persistOrder({ order })).toEqual(CLOSING);
+  expect(await stepsOver(stores).persistOrder({ order })).toEqual(CLOSING);
+  expect(await shown(order)).toEqual(CLOSING);
+});
+
+test('a wish that was left is found by the reconciliation', async () => {
+  const order = await accept();
+  const left = wishedMeanwhile(order);
+  await left.orders.storeOrder(order, 'due');
+  await stores.pool.query('UPDATE order_events SET occurred_at = occurred_at - INTERVAL 5 MINUTE');
+  await dispatchEvents(stores);
+
+  await mendProjections({ ...stores, log: silent }, new AbortController().signal);
+
+  expect(await stored(order)).toEqual(CLOSING);
+});
+
+test('a wish survives that its sale is made again', async () => {
+  const order = await accept();
+  await wish(order);
+  await stores.redis.del(saleKeys({ saleId: order.saleId, shard: 0 }).outbox);
+  await rebuildSale({ ...stores, log: silent }, order.saleId, { cause: 'lost', actor: 'holdfast' });
+
+  await createStoring(stores).store(order.orderNo, inSevenSeconds());
+
+  expect(await stored(order)).toEqual(CLOSING);
+});
