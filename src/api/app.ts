@@ -35,6 +35,7 @@ import { problemResponder, requestIdOf, type Answered } from './http/problem.ts'
 import { createShedLog, createTokenLog } from './http/refusal-logs.ts';
 import { MAX_BODY_BYTES } from './http/request.ts';
 import { createBodyBudget, jsonBody } from './http/request.ts';
+import { getProblemPage, protectPage, serveFile } from './page-routes.ts';
 
 /**
  * Bytes of bodies that one API process keeps at once: of notices so many, of purchases, and of the back
@@ -161,13 +162,17 @@ export function createApp(deps: AppDeps): App {
     waits,
     metrics,
   });
+  const page = protectPage();
+  router
+    .get('/problems/page.css', page, serveFile('problem.css'))
+    .get('/problems/:code', page, getProblemPage);
   if (deps.showsMetrics) router.get('/metrics', health.metrics);
   if (deps.demo) {
     const demo = createDemoRoutes(deps.demo);
     router
-      .get('/', demo.getPage)
-      .get('/demo/page.css', demo.getStyle)
-      .get('/demo/page.js', demo.getScript)
+      .get('/', page, demo.getPage)
+      .get('/demo/page.css', page, demo.getStyle)
+      .get('/demo/page.js', page, demo.getScript)
       .post('/demo/token', demo.postToken);
   }
 

@@ -1,12 +1,10 @@
 /** The demo page, and a shopper's token for each browser that opens it. Never in production. */
 
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { extname } from 'node:path';
 import type { Context } from 'koa';
 import { ulid } from 'ulidx';
 import { z } from 'zod';
 import type { SignToken } from './http/auth.ts';
+import { serveFile } from './page-routes.ts';
 
 /** The demo's alone. */
 export const tokenReply = z.strictObject({
@@ -23,13 +21,11 @@ export interface DemoOptions {
   sign: SignToken;
 }
 
-const require = createRequire(import.meta.url);
-
 export function createDemoRoutes({ saleId, temporalUiUrl, sign }: DemoOptions) {
   return {
-    getPage: serve('demo.html'),
-    getStyle: serve('demo.css'),
-    getScript: serve('demo.js'),
+    getPage: serveFile('demo.html'),
+    getStyle: serveFile('demo.css'),
+    getScript: serveFile('demo.js'),
 
     /** Each tab is a shopper of its own. */
     async postToken(ctx: Context): Promise<void> {
@@ -37,14 +33,5 @@ export function createDemoRoutes({ saleId, temporalUiUrl, sign }: DemoOptions) {
       const token = await sign(userId, '12h');
       ctx.body = { token, userId, saleId, temporalUiUrl: temporalUiUrl ?? null } satisfies TokenReply;
     },
-  };
-}
-
-/** Read once, at start. */
-function serve(file: string) {
-  const text = readFileSync(require.resolve(`#pages/${file}`), 'utf8');
-  return (ctx: Context): void => {
-    ctx.type = extname(file);
-    ctx.body = text;
   };
 }

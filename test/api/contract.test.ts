@@ -2,7 +2,8 @@
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { PROBLEM_STATUS, Problem, problemDocument } from '../../src/api/http/problem.ts';
+import { PROBLEMS } from '../../src/api/http/problem-codes.ts';
+import { Problem, problemDocument } from '../../src/api/http/problem.ts';
 import { checkReply } from '../support/api-contract.ts';
 
 const ORDERS = 'http://shop/v1/orders';
@@ -74,5 +75,5 @@ test('each published code is sent from somewhere', () => {
     String(code),
   );
 
-  expect([...new Set(sent)].toSorted()).toEqual(Object.keys(PROBLEM_STATUS).toSorted());
+  expect([...new Set(sent)].toSorted()).toEqual(Object.keys(PROBLEMS).toSorted());
 });

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
 import { MAX_NOTICES_IN_FLIGHT } from '../../src/api/app.ts';
-import { PROBLEM_STATUS, type ProblemCode } from '../../src/api/http/problem.ts';
+import { PROBLEMS, type ProblemCode } from '../../src/api/http/problem-codes.ts';
 import { modify } from '../../src/mysql/connection.ts';
 import { repoDir } from '../../stack/install/repo-dir.ts';
 import { buildSale } from '../support/factories.ts';
@@ -64,7 +64,7 @@ test('every answer to a purchase that the alert counts is there before its first
   const rules = readFileSync(join(repoDir, 'monitoring', 'alerts.yaml'), 'utf8');
   const counts = /holdfast_purchases_total\{outcome=~"([^"]+)"/.exec(rules)?.[1]?.split('|') ?? [];
   expect(counts.toSorted()).toEqual(FAILURES.toSorted());
-  for (const code of FAILURES) expect(PROBLEM_STATUS[code]).toBeGreaterThanOrEqual(500);
+  for (const code of FAILURES) expect(PROBLEMS[code].status).toBeGreaterThanOrEqual(500);
 
   expect(await scrapeCounter(app.url, 'holdfast_purchases_total')).toMatchObject(
     Object.fromEntries(FAILURES.map((code) => [code, 0])),

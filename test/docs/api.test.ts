@@ -7,7 +7,7 @@ import { ADMIN_CALLS, SHOP_CALLS } from '../../src/api/calls/calls.ts';
 import { sourcedOrderReply } from '../../src/api/calls/find-order.ts';
 import { MAX_SALE_BODY_BYTES } from '../../src/api/calls/sales.ts';
 import { MAX_WEBHOOK_BYTES } from '../../src/api/calls/webhooks.ts';
-import { PROBLEM_STATUS } from '../../src/api/http/problem.ts';
+import { PROBLEMS } from '../../src/api/http/problem-codes.ts';
 import { problemReply } from '../../src/api/http/problem.ts';
 import { orderReply } from '../../src/api/http/replies.ts';
 import { MAX_BODY_BYTES } from '../../src/api/http/request.ts';
@@ -47,7 +47,7 @@ const firstCells = (head: string): string[] => rowsOf(head).map(([first]) => bar
 
 test('the table of refusals has every code with its status, and no other', () => {
   const documented = rowsOf('code').map(([code, status]) => `${status} ${bare(code)}`);
-  const published = Object.entries(PROBLEM_STATUS).map(([code, status]) => `${status} ${code}`);
+  const published = Object.entries(PROBLEMS).map(([code, { status }]) => `${status} ${code}`);
   expect(documented.toSorted()).toEqual(published.toSorted());
   for (const row of rowsOf('code'))
     expect(
@@ -62,8 +62,8 @@ test('a code that a call names exists, and comes with that status', () => {
     Number(status),
   ]);
   expect(named.length).toBeGreaterThan(40);
-  const statuses: { [code: string]: number } = PROBLEM_STATUS;
-  expect(named).toEqual(named.map(([code]) => [code, statuses[String(code)]]));
+  const problems: { [code: string]: { status: number } } = PROBLEMS;
+  expect(named).toEqual(named.map(([code]) => [code, problems[String(code)]?.status]));
 });
 
 test('the members of a refusal are named', () => {

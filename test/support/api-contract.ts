@@ -10,7 +10,8 @@ import { sourcedOrderReply } from '../../src/api/calls/find-order.ts';
 import { tokenReply } from '../../src/api/demo-routes.ts';
 import { healthReply, readyReply } from '../../src/api/health-routes.ts';
 import { codesOf, partsOf } from '../../src/api/http/entry.ts';
-import { PROBLEM_STATUS, type ProblemCode, problemReply } from '../../src/api/http/problem.ts';
+import { PROBLEMS, type ProblemCode } from '../../src/api/http/problem-codes.ts';
+import { problemReply } from '../../src/api/http/problem.ts';
 import { noBody, orderReply } from '../../src/api/http/replies.ts';
 
 export interface Reply {
@@ -53,11 +54,12 @@ const ROUTES: Route[] = [
   },
   { method: 'GET', path: /^\/v1\/orders\/[^/?]+$/, replies: { 200: orderReply, 304: noBody } },
   { method: 'GET', path: /^\/(demo\/page\.(css|js))?$/, replies: { 200: text } },
+  { method: 'GET', path: /^\/problems\/[a-z_.]+$/, replies: { 200: text } },
   { method: 'POST', path: /^\/demo\/token$/, replies: { 200: tokenReply } },
   ...CALLS,
 ];
 
-export const PROBLEM_CODES = Object.keys(PROBLEM_STATUS).filter(isPublished);
+export const PROBLEM_CODES = Object.keys(PROBLEMS).filter(isPublished);
 
 /** The sandbox provider's, to which tests send as well. */
 const PROVIDER_PATH = /^\/v1\/(test|payment_sessions)\//;
@@ -106,7 +108,7 @@ export function parseProblem({ status, headers, body }: Reply) {
   const { code } = z.object({ code: z.string() }).parse(body);
   assert(isPublished(code), `a code that is not published: ${seen}`);
   problemReply(code).parse(body);
-  assert.equal(PROBLEM_STATUS[code], status, seen);
+  assert.equal(PROBLEMS[code].status, status, seen);
   assert.doesNotMatch(seen, INTERNAL);
   // Tests read the further members of a code by name.
   return namedMembers.parse(body);
@@ -115,5 +117,5 @@ export function parseProblem({ status, headers, body }: Reply) {
 const namedMembers = z.looseObject({ code: z.string(), detail: z.string() });
 
 function isPublished(code: string): code is ProblemCode {
-  return Object.hasOwn(PROBLEM_STATUS, code);
+  return Object.hasOwn(PROBLEMS, code);
 }

@@ -1,6 +1,6 @@
 /** Every code that a caller can be refused with. */
 
-import { PROBLEM_STATUS } from '../../src/api/http/problem.ts';
+import { PROBLEMS } from '../../src/api/http/problem-codes.ts';
 import { problemReply } from '../../src/api/http/problem.ts';
 import { PROBLEM_CODES } from '../support/api-contract.ts';
 import { showReply } from './schemas.ts';
@@ -20,7 +20,7 @@ export function showProblems({ details }: Texts) {
     return [
       code,
       {
-        status: PROBLEM_STATUS[code],
+        status: PROBLEMS[code].status,
         members: Object.keys(extra.shape).length === 0 ? {} : showReply(extra),
         details: [...(details.get(code) ?? [])].toSorted(),
       },

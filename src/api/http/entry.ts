@@ -7,7 +7,7 @@ import type { Context } from 'koa';
 import type { z } from 'zod';
 import type { RequestState } from './auth.ts';
 import type { BodyState } from './http-server.ts';
-import type { ProblemCode } from './problem.ts';
+import type { ProblemCode } from './problem-codes.ts';
 
 /** Headers that a call may read, beside those that every call may have. */
 type RequestHeader = 'Idempotency-Key' | 'If-None-Match' | 'If-Match' | 'Prefer' | 'Accept';

@@ -18,7 +18,7 @@ import type { RequestState } from './auth.ts';
 import {
   type Answered,
   answerTo,
-  UNCACHED,
+  USUAL_HEADERS,
   Problem,
   problemDocument,
   PROBLEM_TYPE,
@@ -96,7 +96,7 @@ export function answerDirectly({
     const sinceMs = performance.now();
     let problem: ReturnType<typeof answerTo> | undefined;
     const requestId = requestIdOf(request);
-    const headers: Headers = { ...UNCACHED, [REQUEST_ID]: requestId };
+    const headers: Headers = { ...USUAL_HEADERS, [REQUEST_ID]: requestId };
     const call: Call = {
       req: request,
       res: response,
@@ -318,7 +318,7 @@ function malformed(): Problem {
 function answerProblem(request: IncomingMessage, response: ServerResponse, problem: Problem): void {
   const body = problemDocument(problem);
   const headers = {
-    ...UNCACHED,
+    ...USUAL_HEADERS,
     [REQUEST_ID]: requestIdOf(request),
     'Content-Type': PROBLEM_TYPE,
     'Content-Length': Buffer.byteLength(body),
@@ -332,7 +332,7 @@ function rawAnswer(problem: Problem): string {
   const body = problemDocument(problem);
   return [
     `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}`,
-    ...Object.entries(UNCACHED).map(([name, value]) => `${name}: ${value}`),
+    ...Object.entries(USUAL_HEADERS).map(([name, value]) => `${name}: ${value}`),
     `Content-Type: ${PROBLEM_TYPE}`,
     `Content-Length: ${Buffer.byteLength(body)}`,
     'Connection: close',
@@ -479,7 +479,7 @@ function isPurchase(method: string | undefined, url: string | undefined): boolea
 function prepareRefusal(seconds: number): { headers: OutgoingHttpHeaders; body: Buffer } {
   const body = Buffer.from(problemDocument(overloaded(seconds)));
   const headers = {
-    ...UNCACHED,
+    ...USUAL_HEADERS,
     'Content-Type': PROBLEM_TYPE,
     'Content-Length': body.length,
     'Retry-After': seconds,

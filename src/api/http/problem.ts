@@ -5,12 +5,16 @@ import type { IncomingMessage } from 'node:http';
 import type { Middleware } from 'koa';
 import type { Logger } from 'pino';
 import { z } from 'zod';
+import { PROBLEMS, problemType, titleOf, type ProblemCode, type UnavailableCode } from './problem-codes.ts';
 import { time, count, amount, orderReply } from './replies.ts';
 import { SCOPES } from './scopes.ts';
 
 export const PROBLEM_TYPE = 'application/problem+json';
-/** Most answers are one caller's own, and an error is over soon. */
-export const UNCACHED = { 'Cache-Control': 'no-store' } as const;
+/**
+ * Most answers are one caller's own, and an error is over soon. And a browser takes none for another type
+ * than it says, such as a page.
+ */
+export const USUAL_HEADERS = { 'Cache-Control': 'no-store', 'X-Content-Type-Options': 'nosniff' } as const;
 
 /** By it a caller finds the lines of its call in our log, and the spans. */
 export const REQUEST_ID = 'X-Request-Id';
@@ -49,7 +53,7 @@ export class Problem<Code extends ProblemCode = ProblemCode> extends Error {
     if (options.cause === undefined) Error.stackTraceLimit = 0;
     super(detail, { cause: options.cause });
     Error.stackTraceLimit = stackTraceLimit;
-    this.status = PROBLEM_STATUS[code];
+    this.status = PROBLEMS[code].status;
     this.code = code;
     this.#options = options;
   }
@@ -84,7 +88,7 @@ export function parseInput<T>(schema: z.ZodType<T>, input: unknown): T {
 
 export function problemDocument({ status, code, message, options }: Problem): string {
   return JSON.stringify({
-    type: 'about:blank',
+    type: problemType(code),
     title: titleOf(code),
     status,
     code,
@@ -95,7 +99,7 @@ export function problemDocument({ status, code, message, options }: Problem): st
 
 function headersOf({ options: { retryAfterSeconds, headers } }: Problem): Record<string, string> {
   return {
-    ...UNCACHED,
+    ...USUAL_HEADERS,
     'Content-Type': PROBLEM_TYPE,
     ...headers,
     ...(retryAfterSeconds === undefined ? {} : { 'Retry-After': String(retryAfterSeconds) }),
@@ -138,7 +142,7 @@ export function problemResponder(log: Logger, answered: Answered): Middleware<ob
     const sinceMs = performance.now();
     let refusal: ProblemCode | undefined;
     const requestId = requestIdOf(ctx.req);
-    ctx.set(UNCACHED);
+    ctx.set(USUAL_HEADERS);
     ctx.set(REQUEST_ID, requestId);
     try {
       await next();
@@ -179,110 +183,6 @@ export function toProblem(error: unknown): Problem {
     cause: error,
   });
 }
-
-function titleOf(code: string): string {
-  const words = code.replaceAll('_', ' ');
-  return words.charAt(0).toUpperCase() + words.slice(1);
-}
-
-export const PROBLEM_STATUS = {
-  /** What cannot be read, or is not as it must be. */
-  malformed_request: 400,
-  invalid_request: 400,
-  idempotency_key_missing: 400,
-  idempotency_key_invalid: 400,
-  unknown_sku: 400,
-  malformed_notice: 400,
-  /** The caller's identity and rights. */
-  unauthorized: 401,
-  invalid_signature: 401,
-  forbidden: 403,
-  /** What is not there. */
-  no_such_resource: 404,
-  order_not_found: 404,
-  sale_not_found: 404,
-  payment_not_found: 404,
-  refund_not_found: 404,
-  consumer_not_found: 404,
-  endpoint_not_found: 404,
-  event_not_found: 404,
-  /** The sale's rules. */
-  sale_not_open_yet: 403,
-  sale_paused: 403,
-  sale_closed: 403,
-  ticket_required: 403,
-  ticket_invalid: 403,
-  ticket_used: 409,
-  called_off: 409,
-  sold_out: 409,
-  limit_reached: 409,
-  sale_limit_reached: 409,
-  total_changed: 409,
-  /** What a shop asks of its sale. */
-  sale_rule_fixed: 409,
-  sale_ended: 409,
-  sale_is_draft: 409,
-  sale_not_settled: 409,
-  called_off_otherwise: 409,
-  not_called_off: 404,
-  stock_below_committed: 409,
-  version_conflict: 412,
-  idempotency_key_reused: 422,
-  /** The order's or the payment's state. */
-  order_failed: 409,
-  not_yet_payable: 409,
-  already_paid: 409,
-  not_payable: 409,
-  too_many_attempts: 429,
-  not_refundable: 409,
-  not_refunded: 409,
-  refund_exceeds: 409,
-  refund_exceeds_units: 409,
-  refund_on_its_way: 409,
-  /** The feed of events. */
-  position_ahead: 409,
-  position_behind: 409,
-  too_many_consumers: 409,
-  /** The endpoints of push. */
-  too_many_endpoints: 409,
-  endpoint_disabled: 409,
-  replay_running: 409,
-  /** HTTP's own. */
-  method_not_allowed: 405,
-  request_timeout: 408,
-  body_too_large: 413,
-  unsupported_media_type: 415,
-  unsupported_content_encoding: 415,
-  expectation_failed: 417,
-  headers_too_large: 431,
-  /** Ours: nothing is wrong with the request. */
-  internal_error: 500,
-  overloaded: 503,
-  keys_unavailable: 503,
-  backlog_full: 503,
-  stock_unavailable: 503,
-  outcome_unknown: 503,
-  sale_unavailable: 503,
-  sale_change_unavailable: 503,
-  status_unavailable: 503,
-  cancel_unavailable: 503,
-  payment_unavailable: 503,
-  inbox_unavailable: 503,
-  decision_unavailable: 503,
-  events_unavailable: 503,
-  endpoints_unavailable: 503,
-  /** The caller's own time was over. */
-  wait_timed_out: 504,
-} as const;
-
-type Statuses = typeof PROBLEM_STATUS;
-
-export type ProblemCode = keyof Statuses;
-
-/** Those that say that a store or the provider did not answer. */
-export type UnavailableCode = {
-  [Code in ProblemCode]: Statuses[Code] extends 503 ? Code : never;
-}[ProblemCode];
 
 /**
  * Why a ticket is refused. forged: not signed by the shop, or not for Holdfast. malformed: signed, and not as
@@ -336,9 +236,9 @@ type ProblemExtra<Code extends ProblemCode> = Code extends keyof Extras ? z.infe
 /** The problem document (RFC 9457) of this code. */
 export function problemReply(code: ProblemCode) {
   const members = z.strictObject({
-    type: z.literal('about:blank'),
+    type: z.literal(problemType(code)),
     title: z.string().min(1),
-    status: z.literal(PROBLEM_STATUS[code]),
+    status: z.literal(PROBLEMS[code].status),
     code: z.literal(code),
     detail: z.string().min(1),
   });
