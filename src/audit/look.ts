@@ -107,6 +107,7 @@ export async function beginLook(deps: AuditDeps): Promise<Look> {
         news: undefined,
         payments: strays,
         ...parked,
+        callingOffs: { ended: [], excepted: new Set() },
         ledger: new Map(),
       },
       running: new Set(),

@@ -55,6 +55,22 @@ export const unbegunOrdersEnd: Rule = ({ mysql }) =>
     }));
 
 /**
+ * Once what was called off is over, no order of it is open without the wish to cancel, and none is paid of
+ * which no money was asked back, or is listed instead.
+ */
+export const calledOffIsOver: Rule = ({ mysql: { orders, payments, callingOffs } }) => {
+  const asked = new Set(payments.filter(({ refunds }) => refunds.length > 0).map(({ orderNo }) => orderNo));
+  return orders.flatMap(({ orderNo, status, payment, reason, items }) => {
+    const isCalledOff = callingOffs.ended.some((off) => off === '' || items.some(({ sku }) => sku === off));
+    if (!isCalledOff) return [];
+    const isKept = status === 'paid' && payment !== 'refunded';
+    const isLeft = isKept && !asked.has(orderNo) && !callingOffs.excepted.has(orderNo);
+    const isOpen = !isFinal(status) && reason === null;
+    return isOpen || isLeft ? [{ subject: orderNo, detail: `${status} ${payment}, though called off` }] : [];
+  });
+};
+
+/**
  * Every change is recorded: versions have no gap, the last event is the order's state, and after an order's
  * one end only what it says about its money changes. Where MySQL had lost the order, it was stored or
  * abandoned anew with a first version above 1.

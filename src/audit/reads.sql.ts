@@ -30,6 +30,7 @@ const orderRow = z.object({
   user_id: z.string(),
   status: orderStateSchema.shape.status,
   payment: orderStateSchema.shape.payment,
+  reason: orderStateSchema.shape.reason,
   version: z.int(),
   total: z.int(),
   currency: z.string(),
@@ -69,11 +70,12 @@ const ledgerRow = z.object({ sku: z.string(), held: z.coerce.number(), sold: z.c
 
 /** A sale: its orders with items, histories and payments, its news, what is parked, its ledger summed. */
 export async function readMysqlSale(pool: Pool, saleId: string) {
-  const [{ orders, items, events }, money, news, parked, ledger] = await Promise.all([
+  const [{ orders, items, events }, money, news, parked, callingOffs, ledger] = await Promise.all([
     readOrders(pool, saleId),
     readSaleMoney(pool, saleId),
     readSaleNews(pool, saleId),
     readParked(pool),
+    readCallingOffs(pool, saleId),
     selectRows(
       pool,
       ledgerRow,
@@ -98,6 +100,7 @@ export async function readMysqlSale(pool: Pool, saleId: string) {
       userId: row.user_id,
       status: row.status,
       payment: row.payment,
+      reason: row.reason,
       version: row.version,
       total: row.total,
       currency: row.currency,
@@ -124,6 +127,7 @@ export async function readMysqlSale(pool: Pool, saleId: string) {
     news,
     ...money,
     ...parked,
+    callingOffs,
     ledger: new Map(ledger.map(({ sku, held, sold }) => [sku, { held, sold }])),
   };
 }
@@ -136,7 +140,7 @@ async function readOrders(pool: Pool, saleId: string) {
     const page = await selectRows(
       pool,
       orderRow,
-      `SELECT order_no, user_id, status, payment, version, total, currency, refunded, charges,
+      `SELECT order_no, user_id, status, payment, closing_reason AS reason, version, total, currency, refunded, charges,
          engine_due_at IS NOT NULL AS due, ${IS_OVERDUE} AS overdue,
          workflow_started_at IS NULL AND payment = 'none' AS unbegun,
          deadline < NOW(3) - INTERVAL ${UNENDED_SECONDS} SECOND AS unended
@@ -174,6 +178,26 @@ function groupByOrder<R extends { order_no: string }, T>(
     else byOrder.set(row.order_no, [toEntry(row)]);
   }
   return byOrder;
+}
+
+const callingOffRow = z.object({ job_id: z.string(), sku: z.string(), ended: z.coerce.boolean() });
+
+/** What was called off of a sale; `sku`: empty: all of it. */
+async function readCallingOffs(pool: Pool, saleId: string) {
+  const jobs = await selectRows(
+    pool,
+    callingOffRow,
+    'SELECT job_id, sku, ended_at IS NOT NULL AS ended FROM calling_offs WHERE sale_id = ?',
+    [saleId],
+  );
+  const excepted = await selectRows(
+    pool,
+    z.object({ order_no: z.string() }),
+    `SELECT e.order_no FROM calling_offs c JOIN calling_off_exceptions e ON e.job_id = c.job_id WHERE c.sale_id = ?`,
+    [saleId],
+  );
+  const ended = jobs.filter((job) => job.ended).map(({ sku }) => sku);
+  return { ended, excepted: new Set(excepted.map((row) => row.order_no)) };
 }
 
 /** Payments read by one statement, so that its answer stays small. */

@@ -1,6 +1,7 @@
 /** The audit over real stores: a correct sale is clean, and each rule finds the fault that breaks it. */
 
 import type { RowDataPacket } from 'mysql2/promise';
+import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { beginLook } from '../../src/audit/look.ts';
 import type { AuditedFeed } from '../../src/audit/reads.sql.ts';
@@ -99,6 +100,13 @@ const FAULTS: Record<string, (sold: Sold) => Promise<unknown>> = {
       open,
     );
   },
+  // As if its job had ended before it had begun.
+  'what is called off is over': ({ saleId }) =>
+    sql(
+      `INSERT INTO calling_offs (job_id, sale_id, sku, restock, actor, ended_at) VALUES (?, ?, '', FALSE, 'grace', NOW(3))`,
+      ulid(),
+      saleId,
+    ),
   'histories are whole': ({ paid }) =>
     sql('UPDATE order_events SET version = 99 WHERE order_no = ? AND version = 2', paid),
   'totals are the sums of their lines': ({ open }) =>

@@ -16,6 +16,7 @@ import { createReconcileActivities } from '../../src/activities/reconcile.ts';
 import { createOrderEngine } from '../../src/engine/order-engine.ts';
 import type { Step } from '../../src/reconcile/walk.ts';
 import {
+  callOffWorkflowId,
   RECONCILE_WORKFLOW,
   REFUND_WORKFLOW,
   refundWorkflowId,
@@ -24,11 +25,13 @@ import {
 } from '../../src/workflows/contract.ts';
 import { buildOrder, buildRefund } from '../support/factories.ts';
 import { waitFor } from '../support/wait.ts';
+import { createCallOffBook, openCallOffBooks, type CallOffBook } from '../support/workflows/call-off-book.ts';
 import { createOrderBook, type OrderBook } from '../support/workflows/order-book.ts';
 import { openBooks } from '../support/workflows/order-world.ts';
 import { createRefundBook, type RefundBook } from '../support/workflows/refund-book.ts';
 import { createNamespace } from '../support/workflows/temporal.ts';
 import { branches } from './branches.ts';
+import { callOffBranches } from './call-off-branches.ts';
 import { formatHistory } from './history-json.ts';
 import { reconcileBranches } from './reconcile-branches.ts';
 import { refundBranches } from './refund-branches.ts';
@@ -50,14 +53,18 @@ export async function recordMissing(workflowBundle: WorkflowBundleOption): Promi
   const missing = Object.keys(branches).filter(isMissing);
   const missingRefunds = Object.keys(refundBranches).filter(isMissing);
   const missingRuns = Object.keys(reconcileBranches).filter(isMissing);
-  if (missing.length + missingRefunds.length + missingRuns.length === 0) return;
+  const missingCallOffs = Object.keys(callOffBranches).filter(isMissing);
+  const all = [missing, missingRefunds, missingRuns, missingCallOffs];
+  if (all.every((names) => names.length === 0)) return;
   const namespace = await createNamespace();
   const connection = await NativeConnection.connect({ address: inject('temporalAddress') });
   const books = new Map<string, OrderBook>();
   const refundBooks = new Map<number, RefundBook>();
+  const callOffBooks = new Map<string, CallOffBook>();
   const steps = new Map<string, Step<unknown>>();
   const activities = {
     ...openBooks(books, refundBooks),
+    ...openCallOffBooks(callOffBooks),
     ...createReconcileActivities({ steps, deps: undefined, stopping: new AbortController().signal }),
   };
   const shared = { connection, namespace, identity: IDENTITY, activities };
@@ -75,6 +82,8 @@ export async function recordMissing(workflowBundle: WorkflowBundleOption): Promi
     for (const name of missingRefunds) {
       writeFileSync(historyFile(name), await recordRefund(client, refundBooks, name));
     }
+    for (const name of missingCallOffs)
+      writeFileSync(historyFile(name), await recordCallOff(client, callOffBooks, name));
     for (const name of missingRuns) writeFileSync(historyFile(name), await recordRun(client, steps, name));
   };
   await payments.runUntil(worker.runUntil(play));
@@ -154,6 +163,21 @@ async function recordRefund(client: Client, books: Map<number, RefundBook>, name
   await handle.result();
   const isFirst = name === 'refund-continues-as-new';
   const recorded = isFirst ? client.workflow.getHandle(workflowId, firstRunId) : handle;
+  return formatHistory(await recorded.fetchHistory());
+}
+
+async function recordCallOff(client: Client, books: Map<string, CallOffBook>, name: string): Promise<string> {
+  const branch = callOffBranches[name];
+  if (!branch) throw new Error(`no branch ${name}`);
+  const jobId = `job-${books.size + 1}`;
+  books.set(jobId, createCallOffBook(branch.pages, branch.failures));
+  await createOrderEngine(client).startCallOff({ jobId, saleId: 'replay' });
+  const workflowId = callOffWorkflowId({ jobId });
+  const handle = client.workflow.getHandle(workflowId);
+  const { runId } = await handle.describe();
+  await handle.result();
+  const isFirst = name === 'call-off-continues-as-new';
+  const recorded = isFirst ? client.workflow.getHandle(workflowId, runId) : handle;
   return formatHistory(await recorded.fetchHistory());
 }
 

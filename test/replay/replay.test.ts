@@ -13,12 +13,13 @@ import { builtWorkflows } from '../support/workflows/built-workflows.ts';
 import { installQuietRuntime } from '../support/workflows/native-runtime.ts';
 import { replayHistory } from '../support/workflows/replay.ts';
 import { branches } from './branches.ts';
+import { callOffBranches } from './call-off-branches.ts';
 import { parseHistory } from './history-json.ts';
 import { reconcileBranches } from './reconcile-branches.ts';
 import { historyFile, recordMissing } from './record.ts';
 import { refundBranches } from './refund-branches.ts';
 
-const names = Object.keys({ ...branches, ...refundBranches, ...reconcileBranches });
+const names = Object.keys({ ...branches, ...refundBranches, ...reconcileBranches, ...callOffBranches });
 const folder = new URL('histories/', import.meta.url);
 
 beforeAll(async () => {
@@ -65,6 +66,15 @@ test('a run that continued as new has handed on what the run after it began with
   expect(end).toContain('"pending":{"sinceMs":');
   expect(next).toContain('"continuedExecutionRunId":');
   expect(next).toContain('"pending":{"sinceMs":');
+});
+
+test('a calling-off that continued as new goes on in the middle of its pass, with what that has found', () => {
+  const [first, next] = [readDecoded('call-off-continues-as-new'), readDecoded('call-off-continued')];
+  const end = first.slice(first.indexOf('EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW'));
+  const handedOn = '"cursor":{"phase":"paid","after":"order-99"},"left":50';
+  expect(end).toContain(handedOn);
+  expect(next).toContain(handedOn);
+  expect(next).not.toContain('refuseCalledOff');
 });
 
 test.each(['begun-again-and-paid', 'begun-again-and-timed-out', 'begun-again-with-money'])(

@@ -441,6 +441,43 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
       await saleEpochs.readLife(orderOf('paid').saleId);
     },
   ],
+  'callingOffs: a page of open orders, one of paid ones, and what is under way': [
+    // Of each refund under way its payment, what went back of it, and whether it is parked.
+    100 * 2 * PER_ROW,
+    async ({ callingOffs }) => {
+      const { saleId } = orderOf('paid');
+      const jobId = 'of-the-test';
+      await stores.pool.query(
+        `INSERT INTO refunds (order_no, payment_id, amount, target, restock, restores_limit, actor, status, idempotency_key)
+         SELECT order_no, payment_id, 1, 1, FALSE, FALSE, 'ada', 'requested', ? FROM payments WHERE status = 'applied' LIMIT 100`,
+        [`call-off-${jobId}`],
+      );
+      for (const sku of ['', 'lamp']) {
+        expect((await callingOffs.closePage({ saleId, sku }, '', 100)).open).toBe(100);
+        const paid = await callingOffs.listPaid({ jobId, saleId, sku }, `${saleId}-0-1-01`, 100);
+        expect(paid).toHaveLength(100);
+      }
+      expect((await callingOffs.countPending(jobId)).unended).toBeGreaterThan(0);
+      await callingOffs.listStuck(jobId, 200);
+      await callingOffs.sumRefundsOf(jobId);
+      await callingOffs.listExceptions(jobId, 200);
+      await callingOffs.noteException(jobId, noOf('paid'), 'failed');
+      await callingOffs.listOpenJobs();
+      await callingOffs.findJob({ saleId, sku: '' });
+    },
+  ],
+  // For a person who asks how far it is, or what it would do: the orders of the sale.
+  'callingOffs: a report': [
+    // Of the 60,000 paid ones each with its payment, its line and what went back of it.
+    62_000 * (PER_ROW + 2),
+    async ({ callingOffs }) => {
+      const { saleId } = orderOf('paid');
+      for (const sku of ['', 'lamp']) {
+        await callingOffs.readUnpaid({ saleId, sku });
+        await callingOffs.preview({ saleId, sku });
+      }
+    },
+  ],
 };
 
 /** For a request, or as a step of a workflow: about one order or one payment. */

@@ -5,6 +5,7 @@ import { temporal } from '@temporalio/proto';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
 import { Worker } from '@temporalio/worker';
 import { inject } from 'vitest';
+import type { CallOffActivities } from '../../../src/activities/call-off.ts';
 import type { Activities } from '../../../src/activities/index.ts';
 import { createOrderEngine } from '../../../src/engine/order-engine.ts';
 import { PAYMENTS_QUEUE, TASK_QUEUE } from '../../../src/workflows/contract.ts';
@@ -18,7 +19,7 @@ const STARTS_MAX = 5;
 const KEYWORD = temporal.api.enums.v1.IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD;
 
 /** Call once a file: skipping concerns the whole server, so tests must not run at the same time. */
-export async function openTimeSkipping(activities: Activities) {
+export async function openTimeSkipping(activities: Activities & Partial<CallOffActivities>) {
   installQuietRuntime();
   const path = inject('timeSkippingPath');
   const env = await startServer(path);
