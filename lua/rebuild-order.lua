@@ -26,6 +26,7 @@ ARGV
   12  version
   13  payment
   14  reason               empty: none
+  15  extendedUntil        to when the deadline was extended (Unix ms); empty: it was not
 
 Replies
   written
@@ -35,6 +36,7 @@ local saleKey, orderKey = KEYS[1], KEYS[2]
 local epoch, saleId, userId, idempotencyKey, items = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local total, currency, reservedAtMs, paymentWindowMs = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 local carried, status, version, payment, reason = ARGV[10], ARGV[11], tonumber(ARGV[12]), ARGV[13], ARGV[14]
+local extendedUntil = ARGV[15]
 
 -- include shared/server.lua
 -- include shared/write-order.lua
@@ -53,6 +55,11 @@ writeOrder(orderKey, {
 })
 if shown <= version then
   redis.call('HSET', orderKey, 'status', status, 'version', ARGV[12], 'payment', payment, 'reason', reason)
+  if extendedUntil == '' then
+    redis.call('HDEL', orderKey, 'extended_until')
+  else
+    redis.call('HSET', orderKey, 'extended_until', extendedUntil)
+  end
 end
 redis.call('PERSIST', orderKey)
 return { 'written' }

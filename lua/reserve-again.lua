@@ -105,7 +105,7 @@ for _, item in ipairs(items) do
     return { 'sold-out', item.sku }
   end
 end
-local shown = redis.call('HMGET', orderKey, 'status', 'version', 'payment', 'reason', 'refunded')
+local shown = redis.call('HMGET', orderKey, 'status', 'version', 'payment', 'reason', 'refunded', 'extended_until')
 -- A projection that lacks a field is none.
 local isShown = shown[1] and (tonumber(shown[2]) or 0) > 0 and shown[3] and shown[4]
 -- The shopper may have repeated the request since, and got another order for it.
@@ -141,7 +141,11 @@ if isShown then
   if shown[5] then
     redis.call('HSET', orderKey, 'refunded', shown[5])
   end
+  if shown[6] then
+    redis.call('HSET', orderKey, 'extended_until', shown[6])
+  end
 end
+local extended = isShown and tonumber(shown[6])
 -- Where another order has spent the ticket since, it stays that one's. An end in the past removes the key.
 if ticketEndsAtMs > 0 and redis.call('HSETNX', ticketKey, 'order_no', orderNo) == 1 then
   redis.call('PEXPIREAT', ticketKey, integer(ticketEndsAtMs))
@@ -150,7 +154,7 @@ if isKeyFree then
   redis.call('HSET', idemKey, 'order_no', orderNo, 'fingerprint', fingerprint)
   redis.call('PEXPIRE', idemKey, idempotencyTtlMs)
 end
-redis.call('ZADD', deadlinesKey, integer(reservedAtMs + paymentWindowMs), orderNo)
+redis.call('ZADD', deadlinesKey, integer(extended or reservedAtMs + paymentWindowMs), orderNo)
 -- For a look that goes on (`look-sale`), and there only: its time is that of the first reservation.
 redis.pcall('RPUSHX', movesKey, '+' .. orderNo)
 redis.call('SADD', restoredKey, orderNo)

@@ -32,6 +32,7 @@ ARGV
   14  version
   15  payment
   16  reason               empty: none
+  17  extendedUntil        to when the deadline was extended (Unix ms); empty: it was not
 
 Replies
   restored      before      what Redis had: the state of the hold, unlisted (held, without its deadline), or
@@ -44,6 +45,7 @@ local orderNo, epoch, untilMs, saleId, userId = ARGV[1], ARGV[2], tonumber(ARGV[
 local idempotencyKey, items, total, currency = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 local reservedAtMs, paymentWindowMs = tonumber(ARGV[10]), tonumber(ARGV[11])
 local carried, status, version, payment, reason = ARGV[12], ARGV[13], tonumber(ARGV[14]), ARGV[15], ARGV[16]
+local extendedUntil = ARGV[17]
 
 -- include shared/integer.lua
 -- include shared/write-order.lua
@@ -72,11 +74,16 @@ if hold ~= 'held' then
   })
   if shown <= version then
     redis.call('HSET', orderKey, 'status', status, 'version', integer(version), 'payment', payment, 'reason', reason)
-    redis.call('HDEL', orderKey, 'refunded')
+    redis.call('HDEL', orderKey, 'refunded', 'extended_until')
+    if extendedUntil ~= '' then
+      redis.call('HSET', orderKey, 'extended_until', extendedUntil)
+    end
   end
   redis.call('PERSIST', orderKey)
 end
-redis.call('ZADD', deadlinesKey, integer(reservedAtMs + paymentWindowMs), orderNo)
+-- Of a projection that is newer, as it shows it.
+local extended = tonumber(redis.call('HGET', orderKey, 'extended_until'))
+redis.call('ZADD', deadlinesKey, integer(extended or reservedAtMs + paymentWindowMs), orderNo)
 -- For a look that goes on (`look-sale`), and there only.
 redis.pcall('RPUSHX', movesKey, '+' .. orderNo)
 return { 'restored', hold == 'held' and 'unlisted' or hold or 'absent' }

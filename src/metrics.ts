@@ -52,6 +52,7 @@ const ORDER_CHANGES = [
   'closing',
   'refunded',
   'payment_changed',
+  'deadline_extended',
 ] as const;
 export type OrderChangeKind = (typeof ORDER_CHANGES)[number];
 

@@ -8,17 +8,12 @@ import { ApplicationFailure, asyncLocalStorage } from '@temporalio/activity';
 import { z } from 'zod';
 import { type Reversal, joinReversals, sumRefunds, sumReversals } from '../money/payment.ts';
 import type { RefundFailure, RefundTask } from '../money/refunds.sql.ts';
-import type { PaymentSession } from '../money/sessions.sql.ts';
+import { voidSessions } from '../money/void-sessions.ts';
 import { endHold, showStored, storeWithHold } from '../orders/both-stores.ts';
 import type { Order } from '../orders/content.ts';
 import { isFinal, type ClosingReason, type FailureReason, type OrderState } from '../orders/order.ts';
 import type { AbandonOutcome, CancelOutcome } from '../orders/orders.sql.ts';
-import {
-  ProviderBusyError,
-  RefundRefusedError,
-  SessionRefusedError,
-  type PaymentProvider,
-} from '../providers/provider.ts';
+import { ProviderBusyError, RefundRefusedError, type PaymentProvider } from '../providers/provider.ts';
 import type { Stores } from '../stores/open.ts';
 import { ORDER_REFUSED, PROVIDER_BUSY, type RefundInput } from '../workflows/contract.ts';
 
@@ -438,55 +433,4 @@ function refundKeyOf(task: RefundTask, next: NextRefund): string {
   if (next.amount === task.amount) return key;
   const whole = `${key}-${next.amount}`;
   return next.target === task.amount ? whole : `${whole}-of-${next.target}`;
-}
-
-/** A payment that began before its session expired is collected, and listed, within this time. */
-const COLLECTED_WITHIN_MS = 2 * 60_000;
-
-/**
- * Closes an order's sessions at the provider, and records the payment of one that was paid meanwhile.
- * @throws when the provider is away or busy: it may be repeated
- */
-export async function voidSessions(deps: ActivityDeps, orderNo: string): Promise<void> {
-  for (const session of await deps.paymentSessions.listOpen(orderNo)) {
-    const end = await closeAtProvider(deps, session);
-    await deps.paymentSessions.recordClosed(session.sessionId, end);
-  }
-}
-
-async function closeAtProvider(
-  deps: ActivityDeps,
-  session: PaymentSession,
-): Promise<'voided' | 'paid' | 'refused'> {
-  const { payments, provider } = deps;
-  if (await isOver(deps, session)) return 'voided';
-  const providerSessionId = session.providerSessionId ?? (await openAgain(deps, session));
-  if (providerSessionId === undefined) return 'refused';
-  const outcome = await provider.voidSession(providerSessionId);
-  if (outcome.kind === 'voided') return 'voided';
-  await payments.record(provider.name, outcome.payment);
-  return 'paid';
-}
-
-/** Nothing is left to close or to learn: it has expired, and all that was collected until then is known. */
-async function isOver(
-  { comparedBook, provider }: ActivityDeps,
-  { providerExpiresAtMs }: PaymentSession,
-): Promise<boolean> {
-  if (providerExpiresAtMs === null || providerExpiresAtMs > Date.now()) return false;
-  const knownUntilMs = await comparedBook.knownUntilMs(provider.name);
-  return knownUntilMs > providerExpiresAtMs + COLLECTED_WITHIN_MS;
-}
-
-/**
- * A process died after asking for the session and before recording its id. A repeat returns the same one.
- * @returns undefined when the provider refuses the session, and so has none
- */
-async function openAgain({ provider }: ActivityDeps, session: PaymentSession): Promise<string | undefined> {
-  try {
-    return (await provider.openSession(session)).providerSessionId;
-  } catch (error) {
-    if (error instanceof SessionRefusedError) return undefined;
-    throw error;
-  }
 }

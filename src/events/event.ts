@@ -5,7 +5,7 @@ import type { OrderState } from '../orders/order.ts';
 /**
  * awaiting_payment, paid, cancelled, failed: the order got this status. closing: its end is under way and no
  * payment can be started any more. payment_changed: something else became of its money, in `payment` or
- * `refunded`.
+ * `refunded`. deadline_extended: staff have given the shopper more time to pay.
  */
 export const ORDER_EVENT_TYPES = [
   'order.awaiting_payment',
@@ -14,6 +14,7 @@ export const ORDER_EVENT_TYPES = [
   'order.failed',
   'order.closing',
   'order.payment_changed',
+  'order.deadline_extended',
 ] as const;
 export type OrderEventType = (typeof ORDER_EVENT_TYPES)[number];
 
@@ -45,7 +46,7 @@ export interface OrderChange {
 }
 
 /** What of a state makes the type of a change to it. */
-export type TypedState = Pick<OrderState, 'status' | 'payment' | 'reason'>;
+export type TypedState = Pick<OrderState, 'status' | 'payment' | 'reason' | 'extendedUntilMs'>;
 
 /** A queued order is in Redis alone and has no change yet, so that no change leads to `queued`. */
 export function typeOfChange({
@@ -57,6 +58,7 @@ export function typeOfChange({
 }): OrderEventType {
   const { status, payment } = state;
   if (status !== before?.status && status !== 'queued') return `order.${status}`;
+  if (before && state.extendedUntilMs !== before.extendedUntilMs) return 'order.deadline_extended';
   const isClosing = state.reason !== before?.reason && payment === before?.payment;
   return isClosing ? 'order.closing' : 'order.payment_changed';
 }

@@ -293,10 +293,12 @@ const orderEventRow = z.object({
   payment: stateColumns.payment,
   reason: stateColumns.closing_reason,
   refunded: stateColumns.refunded,
+  extended_until: stateColumns.extended_until,
   status_before: stateColumns.status.nullable(),
   payment_before: stateColumns.payment.nullable(),
   reason_before: stateColumns.closing_reason,
   refunded_before: stateColumns.refunded.nullable(),
+  extended_until_before: stateColumns.extended_until,
 });
 
 const stateRow = z.object({
@@ -344,7 +346,7 @@ export async function listStates(
   const rows = await selectRows(
     pool,
     stateRow,
-    `SELECT sequence, order_no, status, version, payment, reason AS closing_reason, refunded,
+    `SELECT sequence, order_no, status, version, payment, reason AS closing_reason, refunded, extended_until,
            occurred_at <= NOW(3) - INTERVAL ? * 1000 MICROSECOND AS old
          FROM order_events WHERE sequence > ? ORDER BY sequence LIMIT ?`,
     [ageMs, after, max],
@@ -370,6 +372,7 @@ const countedRow = z.object({
   status_before: orderEventRow.shape.status_before,
   payment_before: orderEventRow.shape.payment_before,
   reason_before: orderEventRow.shape.reason_before,
+  extended: z.coerce.boolean(),
   storedByWorkflow: z.coerce.boolean(),
   unbegun: z.coerce.boolean(),
   orders: z.int(),
@@ -406,11 +409,12 @@ export async function countChanges(
     pool,
     countedRow,
     // An order that its workflow stores has begun in the statement that stores it.
-    `SELECT status, payment, reason, status_before, payment_before, reason_before, storedByWorkflow, unbegun,
-       COUNT(*) AS orders, AVG(acceptedAgoMs) AS acceptedAgoMs, AVG(noticedAgoMs) AS noticedAgoMs
+    `SELECT status, payment, reason, status_before, payment_before, reason_before, extended, storedByWorkflow,
+       unbegun, COUNT(*) AS orders, AVG(acceptedAgoMs) AS acceptedAgoMs, AVG(noticedAgoMs) AS noticedAgoMs
      FROM (
        SELECT e.status, e.payment, e.reason,
          b.status AS status_before, b.payment AS payment_before, b.reason AS reason_before,
+         b.status IS NOT NULL AND NOT (e.extended_until <=> b.extended_until) AS extended,
          b.status IS NULL AND COALESCE(o.workflow_started_at <= o.created_at, FALSE) AS storedByWorkflow,
          e.status = 'cancelled' AND o.workflow_started_at IS NULL AS unbegun,
          IF(b.status IS NULL, TIMESTAMPDIFF(MICROSECOND, o.reserved_at, e.occurred_at) / 1000, NULL)
@@ -422,13 +426,14 @@ export async function countChanges(
        FROM ${EVENTS_WITH_BEFORE} JOIN orders o ON o.order_no = e.order_no
        WHERE e.sequence > ? AND e.sequence <= ?
      ) changes
-     GROUP BY status, payment, reason, status_before, payment_before, reason_before, storedByWorkflow, unbegun,
-       INTERVAL(acceptedAgoMs, ?), INTERVAL(noticedAgoMs, ?)`,
+     GROUP BY status, payment, reason, status_before, payment_before, reason_before, extended, storedByWorkflow,
+       unbegun, INTERVAL(acceptedAgoMs, ?), INTERVAL(noticedAgoMs, ?)`,
     [after, upTo, bucketsMs, bucketsMs],
   );
   return rows.map(({ status, payment, reason, storedByWorkflow, unbegun, ...row }) => ({
     orders: row.orders,
-    state: { status, payment, reason },
+    // Only that it was extended is known of many.
+    state: { status, payment, reason, ...(row.extended && { extendedUntilMs: Infinity }) },
     before:
       row.status_before && row.payment_before
         ? { status: row.status_before, payment: row.payment_before, reason: row.reason_before }
@@ -442,7 +447,7 @@ export async function countChanges(
 
 const EVENT_COLUMNS = `e.sequence, e.order_no, e.occurred_at, e.status, e.version, e.payment, e.reason, e.refunded,
   b.status AS status_before, b.payment AS payment_before, b.reason AS reason_before,
-  b.refunded AS refunded_before`;
+  b.refunded AS refunded_before, e.extended_until, b.extended_until AS extended_until_before`;
 const EVENTS_WITH_BEFORE =
   'order_events e LEFT JOIN order_events b ON b.order_no = e.order_no AND b.version = e.version - 1';
 
@@ -466,10 +471,15 @@ async function listOrderEvents(pool: Pool, { after, upTo, max }: EventRange): Pr
 
 function stateBefore({ version, ...row }: z.infer<typeof orderEventRow>): OrderState | null {
   const { status_before: status, payment_before: payment, reason_before: reason } = row;
-  const refunded = row.refunded_before ?? 0;
-  return (
-    status && payment && toState({ status, payment, closing_reason: reason, refunded, version: version - 1 })
-  );
+  if (!status || !payment) return null;
+  return toState({
+    status,
+    payment,
+    closing_reason: reason,
+    refunded: row.refunded_before ?? 0,
+    extended_until: row.extended_until_before,
+    version: version - 1,
+  });
 }
 
 /** What does not fit is not read: the server says first how large each is. */

@@ -113,6 +113,9 @@ function count(metrics: WorkerMetrics, changes: CountedChanges): void {
     case 'order.closing':
       metrics.orderChanged('closing', orders);
       break;
+    case 'order.deadline_extended':
+      metrics.orderChanged('deadline_extended', orders);
+      break;
     default:
       return type satisfies never;
   }

@@ -53,9 +53,13 @@ const SESSION = selectList(sessionRow, {
 /** A recorded payment session. */
 export type PaymentSession = z.infer<typeof sessionRow>;
 
-/** not-payable: no session opens, and the order's state says why. */
+/**
+ * not-payable: no session opens, and the order's state says why. outdated: it has a session that ends before
+ * its deadline, which was extended since; that one is to be voided first.
+ */
 export type BeginSessionOutcome =
   | { kind: 'begun'; session: PaymentSession }
+  | { kind: 'outdated' }
   | { kind: 'not-payable'; stored: StoredOrder }
   | { kind: 'not-stored' };
 
@@ -95,9 +99,12 @@ export function begin(
     // as long as one of them is right, and a payment page that opens late does no harm.
     if (!isPayable(stored, Math.min(nowMs, Date.now()))) return { kind: 'not-payable', stored };
     const [existing] = await selectOpen(connection, orderNo);
+    const expiresAtMs = orderDeadlineMs(stored.order, stored.state);
+    if (existing && existing.expiresAtMs < expiresAtMs) return { kind: 'outdated' };
     if (existing) return { kind: 'begun', session: existing };
     const signedOrder = await sign(stored.order);
-    const session = await insertSession(connection, provider, stored.order, { signedOrder, nowMs });
+    const times = { createdAtMs: nowMs, expiresAtMs };
+    const session = await insertSession(connection, provider, stored.order, { signedOrder, ...times });
     return { kind: 'begun', session };
   });
 }
@@ -155,7 +162,7 @@ async function close(executor: Executor, sessionId: string, end: SessionEnd): Pr
  */
 function isPayable({ order, state }: StoredOrder, nowMs: number): boolean {
   const open = !isFinal(state.status) && state.payment === 'none' && state.reason === null;
-  return open && nowMs < orderDeadlineMs(order);
+  return open && nowMs < orderDeadlineMs(order, state);
 }
 
 function selectOpen(reader: Executor, orderNo: string): Promise<PaymentSession[]> {
@@ -172,10 +179,13 @@ async function insertSession(
   connection: PoolConnection,
   provider: string,
   order: Order,
-  { signedOrder, nowMs: createdAtMs }: { signedOrder: string; nowMs: number },
+  {
+    signedOrder,
+    createdAtMs,
+    expiresAtMs,
+  }: Pick<PaymentSession, 'signedOrder' | 'createdAtMs' | 'expiresAtMs'>,
 ): Promise<PaymentSession> {
   const sessionId = ulid();
-  const expiresAtMs = orderDeadlineMs(order);
   const { orderNo, total: amount, currency, reference = null, metadata = {} } = order;
   await modify(
     connection,

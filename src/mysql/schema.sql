@@ -148,7 +148,9 @@ CREATE TABLE IF NOT EXISTS orders (
 
   reserved_at DATETIME(3) NOT NULL,
   payment_window_ms INT UNSIGNED NOT NULL,
+  -- extended_until: to when staff have extended the deadline, which has the same time.
   deadline DATETIME(3) NOT NULL,
+  extended_until DATETIME(3) NULL,
 
   -- workflow_started_at: null while the order is only stored ahead. start_tried_at: when a workflow of the order was
   -- last tried to be started with the state of that time; the answer may have been lost, so a workflow may run that
@@ -192,7 +194,8 @@ CREATE TABLE IF NOT EXISTS order_items (
   PRIMARY KEY (order_no, sku)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
--- Every version of an order. refunded: what of its own payment had gone back by then.
+-- Every version of an order. refunded: what of its own payment had gone back by then; extended_until: to when its
+-- deadline was extended by then.
 CREATE TABLE IF NOT EXISTS order_events (
   order_no VARCHAR(80) NOT NULL,
   version INT UNSIGNED NOT NULL,
@@ -200,6 +203,7 @@ CREATE TABLE IF NOT EXISTS order_events (
   payment VARCHAR(10) NOT NULL,
   reason VARCHAR(32) NULL,
   refunded BIGINT UNSIGNED NOT NULL DEFAULT 0,
+  extended_until DATETIME(3) NULL,
   occurred_at DATETIME(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3),
   -- The event's number in the feed, given after the commit.
   sequence BIGINT UNSIGNED NULL,

@@ -163,6 +163,9 @@ function eventMoments(events: MysqlLife['events']): Moment[] {
       ...(event.reason === (before?.reason ?? null) || event.reason === null
         ? []
         : [`to end: ${event.reason}`]),
+      ...(event.extended_until && event.extended_until.getTime() !== before?.extended_until?.getTime()
+        ? [`payable until ${formatTime(event.extended_until)}`]
+        : []),
     ];
     const text = `${news.join(', ') || 'changed'} (version ${event.version})`;
     return { at: event.occurred_at, from: 'MySQL', text };
@@ -396,7 +399,7 @@ function goesOn(life: OrderLife, nowMs: number): string {
   if (stored?.end_begun_at) return 'It is cancelled without a workflow, once its payment pages are closed.';
   if (state.reason !== null) return 'Its workflow cancels it.';
   const order = stored?.order;
-  const leftMs = order ? orderDeadlineMs(order) - nowMs : 0;
+  const leftMs = order ? orderDeadlineMs(order, state) - nowMs : 0;
   if (stored?.workflow_started_at === null && !isRunning(life))
     return leftMs > 0
       ? `The shopper may pay for ${formatAge(leftMs)} more; then it is cancelled, by its workflow or without one.`

@@ -379,6 +379,7 @@ export const orderStateSchema = z.object({
   payment: z.enum(PAYMENT_STATES),
   reason: z.enum([...CLOSING_REASONS, ...FAILURE_REASONS]).nullable(),
   refunded: z.int().min(1).exactOptional(),
+  extendedUntilMs: z.int().positive().exactOptional(),
 });
 
 // What answers and events show of an order.
@@ -421,6 +422,6 @@ export function showOrder(order: VisibleOrder, state: OrderState) {
     reference: order.reference ?? null,
     metadata: order.metadata ?? {},
     reservedAt: new Date(order.reservedAtMs).toISOString(),
-    deadline: new Date(orderDeadlineMs(order)).toISOString(),
+    deadline: new Date(orderDeadlineMs(order, state)).toISOString(),
   };
 }

@@ -159,7 +159,7 @@ export async function putOff(pool: Pool, orderNo: string, forMs: number): Promis
 
 const LEASED = { table: 'orders', key: 'order_no', until: 'end_due_at' };
 const orderNoOf = ({ orderNo }: { orderNo: string }): string => orderNo;
-const COLUMNS = 'order_no, sale_id, status, version, payment, closing_reason, refunded';
+const COLUMNS = 'order_no, sale_id, status, version, payment, closing_reason, refunded, extended_until';
 /** One with a payment is its workflow's. As the first columns of the index `orders_to_end`. */
 const IS_UNBEGUN = `workflow_started_at IS NULL AND status = 'awaiting_payment' AND payment = 'none'`;
 

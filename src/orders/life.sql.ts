@@ -22,6 +22,7 @@ const eventRow = z.object({
   payment: stateColumns.payment,
   refunded: z.int(),
   reason: z.string().nullable(),
+  extended_until: stateColumns.extended_until,
   occurred_at: z.date(),
 });
 const sessionRow = z.object({
@@ -94,7 +95,7 @@ export async function readMysqlLife(pool: Pool, orderNo: string, saleShard: stri
     selectRows(
       pool,
       eventRow,
-      `SELECT version, status, payment, refunded, reason, occurred_at FROM order_events WHERE order_no = ?
+      `SELECT version, status, payment, refunded, reason, extended_until, occurred_at FROM order_events WHERE order_no = ?
        ORDER BY version LIMIT ${ROWS_MAX}`,
       one,
     ),

@@ -55,6 +55,8 @@ export interface OrderState {
    * absent: nothing did.
    */
   refunded?: number;
+  /** Unix time in ms to which staff have extended the deadline; absent: they have not. */
+  extendedUntilMs?: number;
 }
 
 /** Units of an order, of one SKU. */
@@ -90,9 +92,15 @@ interface Window {
   paymentWindowMs: number;
 }
 
-/** Unix time in ms until which a payment session may be opened. It is the deadline that the shopper sees. */
-export function orderDeadlineMs({ reservedAtMs, paymentWindowMs }: Window): number {
-  return reservedAtMs + paymentWindowMs;
+/**
+ * Unix time in ms until which a payment session may be opened. It is the deadline that the shopper sees.
+ * @param state absent: of an order that was accepted just now, whose deadline nobody has extended
+ */
+export function orderDeadlineMs(
+  { reservedAtMs, paymentWindowMs }: Window,
+  state: Pick<OrderState, 'extendedUntilMs'> = {},
+): number {
+  return state.extendedUntilMs ?? reservedAtMs + paymentWindowMs;
 }
 
 /**

@@ -27,6 +27,8 @@ import { recordAction, type Decision, park as parkWork, unpark as unparkWork } f
 import { closeStored } from './called-off.sql.ts';
 import { CLAIM_MS } from './claims.sql.ts';
 import { carriedText, type Carried, type Order } from './content.ts';
+import { readExtensionLeftMs } from './deadlines.sql.ts';
+import { stateOnceStored, storedStateOf, type StateSource } from './first-state.ts';
 import {
   isFinal,
   type ClosingReason,
@@ -46,6 +48,7 @@ import {
   type StoredOrder,
   stateColumns,
   toState,
+  extendedUntilOf,
 } from './rows.sql.ts';
 
 /**
@@ -62,9 +65,11 @@ export type AbandonOutcome = { kind: 'abandoned'; state: OrderState } | { kind: 
 /**
  * ended: the order is final, by this call or an earlier one. payment-received: a payment came first, so the
  * caller must mark the order paid. sessions-open: the shopper might still pay, so the caller must void the
- * sessions and cancel again.
+ * sessions and cancel again. extended: staff have given the shopper so much more time.
  */
-export type CancelOutcome = { kind: 'ended' | 'payment-received' | 'sessions-open'; state: OrderState };
+export type CancelOutcome =
+  | { kind: 'ended' | 'payment-received' | 'sessions-open'; state: OrderState }
+  | { kind: 'extended'; state: OrderState; leftMs: number };
 
 /** `isNews`: this very call recorded the wish. */
 export type WishRecorded = StoredOrder & { isNews: boolean };
@@ -144,6 +149,9 @@ export function cancel(
     const stored = await applyPayments(connection, await lockStoredOrder(connection, orderNo));
     if (isFinal(stored.state.status)) return { kind: 'ended', state: stored.state };
     if (stored.state.payment === 'received') return { kind: 'payment-received', state: stored.state };
+    // A deadline that was not extended has passed with the window of the workflow that calls.
+    const leftMs = reason === 'payment_timeout' && !force ? await readExtensionLeftMs(connection, stored) : 0;
+    if (leftMs > 0) return { kind: 'extended', state: stored.state, leftMs };
     const closing = stored.state.reason ? stored : await transition(connection, stored, { reason });
     if (!force && (await hasOpenSessions(connection, orderNo))) {
       return { kind: 'sessions-open', state: closing.state };
@@ -267,8 +275,6 @@ export type StoreOutcome =
  */
 export type WorkflowPresence = 'started' | 'due' | 'claimed';
 
-const STORED: OrderState = { status: 'awaiting_payment', version: 1, payment: 'none', reason: null };
-
 const stateRow = z.object({
   order_no: z.string(),
   batch_id: z.string(),
@@ -372,31 +378,6 @@ async function insertBatch(
 }
 
 /**
- * An order that MySQL has lost is stored so that its next states come to the versions that they had, or above
- * what is shown. One that was shown as ended and ends otherwise now may stay hidden behind that.
- */
-function storedStateOf({ shown, total }: StateSource): OrderState {
-  if (!shown) return STORED;
-  const steps = isFree({ total }) ? Number(isFinal(shown.status)) : stepsTo(shown);
-  return { ...STORED, version: Math.max(1, shown.version - steps) };
-}
-
-/** By the transaction that stores it: closing where its caller wishes, and paid where it is free. */
-function stateOnceStored(order: StateSource): OrderState {
-  const stored = storedStateOf(order);
-  if (order.wish) return { ...stored, reason: order.wish, version: stored.version + 1 };
-  if (!isFree(order)) return stored;
-  return { ...stored, status: 'paid', payment: 'applied', version: stored.version + 1 };
-}
-
-/** The changes from a stored order to this state. One whose wish to cancel is lost is open once more. */
-function stepsTo({ status, payment, reason }: OrderState): number {
-  if (isFinal(status)) return 2;
-  if (payment !== 'none') return 1;
-  return reason === null ? 0 : -1;
-}
-
-/**
  * Inserts those of the orders whose idempotency key another order has that is a day older or younger: Redis
  * had forgotten the key by then. The younger one has it from then on. Of others the second is a duplicate.
  * @param orders that were not inserted, in the order in which every process takes them
@@ -475,7 +456,8 @@ async function readStates(connection: PoolConnection, batch: readonly Order[]) {
   const rows = await selectRows(
     connection,
     stateRow,
-    'SELECT order_no, batch_id, status, version, payment, closing_reason, refunded FROM orders WHERE order_no IN (?)',
+    `SELECT order_no, batch_id, status, version, payment, closing_reason, refunded, extended_until FROM orders
+     WHERE order_no IN (?)`,
     [batch.map((order) => order.orderNo)],
   );
   return new Map(rows.map((row) => [row.order_no, { batchId: row.batch_id, state: toState(row) }]));
@@ -526,9 +508,6 @@ async function markTried(connection: PoolConnection, batch: readonly Order[]): P
  */
 type NewOrder = Omit<Order, 'idempotencyKey' | 'items'> & { idempotencyKey: string | null };
 
-/** What of an order makes its first state. */
-type StateSource = Pick<Order, 'shown' | 'total' | 'wish'>;
-
 /** The columns that are the same for all rows of one insert. */
 export interface SharedColumns {
   /** Identifies the rows that this very insert wrote. */
@@ -559,7 +538,7 @@ async function insertOrderRows(
     connection,
     `INSERT INTO orders (order_no, sale_id, user_id, idempotency_key, status, payment, version, closing_reason,
        epoch, batch_id, total, currency, reserved_at, payment_window_ms, deadline, workflow_started_at,
-       engine_due_at, engine_since, start_tried_at, reference, charges, carried)
+       engine_due_at, engine_since, start_tried_at, extended_until, reference, charges, carried)
      VALUES ? ON DUPLICATE KEY UPDATE order_no = order_no`,
     [
       orders.map((order) => {
@@ -582,12 +561,13 @@ async function insertOrderRows(
           order.currency,
           new Date(order.reservedAtMs),
           order.paymentWindowMs,
-          new Date(orderDeadlineMs(order)),
+          new Date(orderDeadlineMs(order, state)),
           startedAt,
           needsWorkflow ? dueAt : null,
           // Since when the caller's own are due, whose time is that of the claim.
           tried,
           tried,
+          extendedUntilOf(state),
           kept.reference || null,
           kept.charges?.length ? JSON.stringify(kept.charges) : null,
           carriedText.inMysql.write(kept),

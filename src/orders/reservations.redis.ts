@@ -102,9 +102,10 @@ export const giveBackScript = defineScript({
 
 export const projectScript = defineScript({
   file: 'project',
-  keys: [],
+  keys: ['deadlines', 'moves'],
   keyList: 'order',
-  args: ['version', 'status', 'payment', 'reason', 'refunded'],
+  args: ['version', 'status', 'payment', 'reason', 'refunded', 'extendedUntil'],
+  repeated: ['orderNo'],
   reply: projectReply,
 });
 
@@ -239,10 +240,16 @@ export function createReservations(redis: RedisClient, options: { storesPerSecon
     const replies = await Promise.all(
       pagesOf(orderNos, PROJECTED_AT_ONCE).map((page) =>
         run(redis, projectScript, {
-          keys: {},
+          keys: orderKeys(page[0] ?? ''),
           keyList: page.map((orderNo) => orderKeys(orderNo).order),
           // Redis has no null: empty means none.
-          args: { ...state, reason: state.reason ?? '', refunded: state.refunded ?? 0 },
+          args: {
+            ...state,
+            reason: state.reason ?? '',
+            refunded: state.refunded ?? 0,
+            extendedUntil: state.extendedUntilMs ?? '',
+          },
+          repeated: state.extendedUntilMs === undefined ? [] : page.map((orderNo) => ({ orderNo })),
         }),
       ),
     );
@@ -423,8 +430,9 @@ export async function projectChanges<T extends OrderChange>(
 function groupAlike<T extends OrderChange>(changes: readonly T[]): [T, ...T[]][] {
   const groups = new Map<string, [T, ...T[]]>();
   for (const change of changes) {
-    const { status, version, payment, reason, refunded } = change.state;
-    const key = `${orderKeys(change.orderNo).sale} ${status} ${version} ${payment} ${reason} ${refunded}`;
+    const { status, version, payment, reason, refunded, extendedUntilMs } = change.state;
+    const money = `${payment} ${refunded}`;
+    const key = `${orderKeys(change.orderNo).sale} ${status} ${version} ${money} ${reason} ${extendedUntilMs}`;
     const group = groups.get(key);
     if (group) group.push(change);
     else groups.set(key, [change]);

@@ -42,6 +42,7 @@ export const MYSQL_ORDER = [
   'version',
   'payment',
   'reason',
+  'extendedUntil',
 ] as const;
 
 /** An order as Redis has it. */
@@ -83,6 +84,11 @@ export const orderHash = z.object({
     .union([int, z.literal(false), z.null()])
     .optional()
     .transform((refunded) => (typeof refunded === 'number' ? refunded : 0)),
+  // As above: absent where nobody has extended the deadline.
+  extended_until: z
+    .union([int, z.literal(false), z.null()])
+    .optional()
+    .transform((ms) => (typeof ms === 'number' ? ms : undefined)),
 });
 
 /** In the order in which `hashOf` takes their values. */
@@ -103,6 +109,7 @@ export function toOrderFields(order: Order, state: OrderState) {
     items: JSON.stringify(order.items),
     carried: carriedText.inRedis.write(order),
     reason: state.reason ?? '',
+    extendedUntil: state.extendedUntilMs ?? '',
   };
 }
 
@@ -121,7 +128,7 @@ export function toReservedOrder(orderNo: string, hash: Record<string, unknown>):
 }
 
 function fromHash(orderNo: string, parsed: z.infer<typeof orderHash>): ReservedOrder {
-  const { status, version, payment, refunded, epoch, wish } = parsed;
+  const { status, version, payment, refunded, extended_until: extendedUntilMs, epoch, wish } = parsed;
   // It is closing as soon as its caller was told so.
   const reason = parsed.reason ?? (wish && payment === 'none' && !isFinal(status) ? wish : null);
   const isReservedAgain = epoch !== parseOrderNo(orderNo)?.epoch;
@@ -140,7 +147,14 @@ function fromHash(orderNo: string, parsed: z.infer<typeof orderHash>): ReservedO
       ...(isReservedAgain && { holdEpoch: epoch }),
       ...(wish && { wish }),
     },
-    state: { status, version, payment, reason, ...(refunded > 0 && { refunded }) },
+    state: {
+      status,
+      version,
+      payment,
+      reason,
+      ...(refunded > 0 && { refunded }),
+      ...(extendedUntilMs !== undefined && { extendedUntilMs }),
+    },
   };
 }
 

@@ -21,6 +21,7 @@ export const stateColumns = {
   payment: orderStateSchema.shape.payment,
   closing_reason: orderStateSchema.shape.reason,
   refunded: z.int(),
+  extended_until: z.date().nullable(),
 };
 
 /** Null: it has none. */
@@ -56,7 +57,7 @@ export interface StoredOrder {
 }
 
 const COLUMNS = `order_no, sale_id, user_id, idempotency_key, status, payment, version, total, currency, reserved_at,
-  payment_window_ms, closing_reason, refunded, workflow_started_at, reference, charges, carried`;
+  payment_window_ms, closing_reason, refunded, extended_until, workflow_started_at, reference, charges, carried`;
 
 export async function readOrders(reader: Executor, orderNos: readonly string[]): Promise<StoredOrder[]> {
   if (orderNos.length === 0) return [];
@@ -110,8 +111,10 @@ function toStoredOrder(row: z.infer<typeof orderRow>, items: z.infer<typeof item
     state: toState(row),
     ...(row.workflow_started_at && {
       // Not before the deadline that the shopper was shown, where MySQL's clock is behind that of Redis.
-      windowEndsAtMs:
+      windowEndsAtMs: Math.max(
         Math.max(row.workflow_started_at.getTime(), row.reserved_at.getTime()) + row.payment_window_ms,
+        row.extended_until?.getTime() ?? 0,
+      ),
     }),
   };
 }
@@ -125,6 +128,7 @@ export function toState(row: z.infer<typeof stateRow>): OrderState {
     payment: row.payment,
     reason: row.closing_reason,
     ...(row.refunded > 0 && { refunded: row.refunded }),
+    ...(row.extended_until && { extendedUntilMs: row.extended_until.getTime() }),
   };
 }
 
@@ -141,13 +145,14 @@ export async function transition(
   const { orderNo } = stored.order;
   const changed = await modify(
     connection,
-    `UPDATE orders SET status = ?, payment = ?, closing_reason = ?, refunded = ?, version = ?
+    `UPDATE orders SET status = ?, payment = ?, closing_reason = ?, refunded = ?, extended_until = ?, version = ?
      WHERE order_no = ? AND version = ?`,
     [
       state.status,
       state.payment,
       state.reason,
       state.refunded ?? 0,
+      extendedUntilOf(state),
       state.version,
       orderNo,
       stored.state.version,
@@ -164,7 +169,8 @@ export async function recordEvents(
 ): Promise<void> {
   await modify(
     connection,
-    'INSERT INTO order_events (order_no, version, status, payment, reason, refunded) VALUES ?',
+    `INSERT INTO order_events (order_no, version, status, payment, reason, refunded, extended_until)
+     VALUES ?`,
     [
       events.map(({ orderNo, state }) => [
         orderNo,
@@ -173,9 +179,15 @@ export async function recordEvents(
         state.payment,
         state.reason,
         state.refunded ?? 0,
+        extendedUntilOf(state),
       ]),
     ],
   );
+}
+
+/** As the column has it. */
+export function extendedUntilOf({ extendedUntilMs }: OrderState): Date | null {
+  return extendedUntilMs === undefined ? null : new Date(extendedUntilMs);
 }
 
 /** hold: available → held. sell: held → sold. release: held → available. return: sold → available. */

@@ -328,6 +328,7 @@ export type EndpointAction =
 interface Action extends Decision {
   action:
     | 'cancel_requested'
+    | 'deadline_extended'
     | 'refund_requested'
     | 'refund_withdrawn'
     | 'stock_returned'

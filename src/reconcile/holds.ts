@@ -193,7 +193,7 @@ async function recover(deps: HoldsDeps, { order, state }: ReservedOrder, entry: 
       `Redis shows it as ${state.status}, and MySQL does not know it any more`,
     );
   }
-  const lateMs = Date.now() - orderDeadlineMs(order);
+  const lateMs = Date.now() - orderDeadlineMs(order, state);
   if (lateMs < 0) {
     const outcome = await holds.requeue(orderNo, entry);
     if (outcome !== 'requeued') return 'fine';

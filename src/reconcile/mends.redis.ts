@@ -122,14 +122,16 @@ export type HeldWalk = ReturnType<typeof createHeldWalk>;
 /** Lua writes an absent field as false, which is no number. */
 const int = z.string().transform(Number).pipe(z.int());
 const held = z
-  .tuple([z.string(), itemsJson, int, int])
-  .transform(([userId, items, reservedAtMs, windowMs]) => ({
+  .tuple([z.string(), itemsJson, int, int, z.union([int, z.literal(false)])])
+  .transform(([userId, items, reservedAtMs, windowMs, extendedUntilMs]) => ({
     cart: { userId, items } satisfies HeldCart,
     reservedAtMs,
-    deadlineMs: reservedAtMs + windowMs,
+    deadlineMs: extendedUntilMs || reservedAtMs + windowMs,
   }));
 type Held = z.infer<typeof held>;
-const FIELDS = ['user_id', 'items', 'reserved_at', 'payment_window'].map((field) => ({ field }));
+const FIELDS = ['user_id', 'items', 'reserved_at', 'payment_window', 'extended_until'].map((field) => ({
+  field,
+}));
 
 /** @param look of the sale; there is no later one */
 export function createHeldWalk(
@@ -160,6 +162,8 @@ export function createHeldWalk(
       ]);
       if (first !== lookId) throw new LookOverError('another look has begun');
       for (const note of page) {
+        // The walk goes by deadlines, and may have had the order or not. Staff extend few.
+        if (note.startsWith('>')) throw new LookOverError('a deadline was extended');
         const orderNo = note.startsWith('+') ? note.slice(1) : note;
         if (note !== orderNo) begun.add(orderNo);
         else if (!begun.has(orderNo) && !ended.has(orderNo)) {

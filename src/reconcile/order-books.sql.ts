@@ -91,7 +91,8 @@ function selectOrders(reader: Executor, condition: string, values: unknown[]): P
   return selectRows(
     reader,
     orderRow,
-    `SELECT order_no, status, version, payment, closing_reason, refunded FROM orders WHERE ${condition}`,
+    `SELECT order_no, status, version, payment, closing_reason, refunded, extended_until FROM orders
+     WHERE ${condition}`,
     values,
   );
 }
@@ -102,7 +103,7 @@ async function findBroken(reader: Executor, rows: readonly OrderRow[]): Promise<
   const events = await selectRows(
     reader,
     eventRow,
-    `SELECT e.order_no, e.status, e.version, e.payment, e.reason AS closing_reason, e.refunded,
+    `SELECT e.order_no, e.status, e.version, e.payment, e.reason AS closing_reason, e.refunded, e.extended_until,
        n.events, n.first_version,
        f.status = 'failed' OR (f.status = 'awaiting_payment' AND f.payment = 'none' AND f.reason IS NULL) AS stored
      FROM order_events e
@@ -148,6 +149,7 @@ function findHistoryFault(row: OrderRow, last: z.infer<typeof eventRow> | undefi
     last.status === row.status &&
     last.payment === row.payment &&
     last.refunded === row.refunded &&
+    last.extended_until?.getTime() === row.extended_until?.getTime() &&
     last.closing_reason === row.closing_reason;
   if (isRecorded) return undefined;
   const recorded = last ? `${showState(last)}, ${last.events} in all` : 'nothing';

@@ -220,7 +220,10 @@ export async function writeOrders(
   orders: readonly OpenOrder[],
 ): Promise<void> {
   await Promise.all(orders.map((open) => writeOrder(redis, epoch, open)));
-  const rows = orders.map(({ order }) => ({ field: order.orderNo, value: orderDeadlineMs(order) }));
+  const rows = orders.map(({ order, state }) => ({
+    field: order.orderNo,
+    value: orderDeadlineMs(order, state),
+  }));
   await write(redis, saleId, epoch, keysOf(saleId).deadlines, 'sorted-set', rows);
 }
 

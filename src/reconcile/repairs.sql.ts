@@ -38,7 +38,8 @@ export async function readStates(
   const rows = await selectRows(
     pool,
     stateRow,
-    `SELECT o.order_no, o.status, o.version, o.payment, o.closing_reason, o.refunded, e.order_no IS NOT NULL AS recorded
+    `SELECT o.order_no, o.status, o.version, o.payment, o.closing_reason, o.refunded, o.extended_until,
+       e.order_no IS NOT NULL AS recorded
          FROM orders o LEFT JOIN order_events e
            ON e.order_no = o.order_no AND e.version = o.version AND e.status = o.status
          WHERE o.order_no IN (?)`,

@@ -22,6 +22,7 @@ import * as unmatchedPayments from '../money/unmatched.sql.ts';
 import type { Pool } from '../mysql/connection.ts';
 import * as calledOffOrders from '../orders/called-off.sql.ts';
 import * as orderClaims from '../orders/claims.sql.ts';
+import * as deadlines from '../orders/deadlines.sql.ts';
 import * as endings from '../orders/endings.sql.ts';
 import * as orders from '../orders/orders.sql.ts';
 import { readDoubtLeftMs, recordDoubt } from '../orders/rows.sql.ts';
@@ -64,6 +65,7 @@ export function mysqlStores(pool: Pool) {
     orderClaims: bind(pool, orderClaims),
     callingOffs: bind(pool, { ...callingOffs, ...calledOffOrders, ...calledOffMoney }),
     endings: bind(pool, endings),
+    deadlines: bind(pool, { extend: deadlines.extend }),
     projectionDoubts: bind(pool, { readLeftMs: readDoubtLeftMs, record: recordDoubt }),
     payments: bind(pool, { ...inbox, readReversalTotals }),
     paymentSessions: bind(pool, paymentSessions),

@@ -6,8 +6,9 @@
  */
 
 import pLimit from 'p-limit';
-import { voidSessions, type ActivityDeps } from '../activities/index.ts';
+import type { ActivityDeps } from '../activities/index.ts';
 import { PROVIDER_CALLS_AT_ONCE } from '../limits.ts';
+import { voidSessions } from '../money/void-sessions.ts';
 import { isUnavailable } from '../mysql/connection.ts';
 import { endHolds } from '../orders/both-stores.ts';
 import type { ClosingOrder, EndChange } from '../orders/endings.sql.ts';

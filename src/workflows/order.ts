@@ -25,6 +25,9 @@ import { createSteps, type Steps, type Parking, SUMMARIES } from './steps.ts';
 
 const { engineBudget } = proxySinks<EngineSinks>();
 
+/** Where two clocks differ about an extended deadline that is about to pass. */
+const LEAST_WAIT_MS = 1_000;
+
 export async function OrderWorkflow(
   order: Order,
   storedAhead?: OrderState,
@@ -62,7 +65,8 @@ export async function OrderWorkflow(
     // Payment sessions open and take money until the order's deadline, and money that still comes before the
     // cancel counts. The window here runs from the workflow's start, so that wake-ups come at the pace of
     // starts, never as a herd. A workflow that is started again goes on with the window of the first.
-    const windowEndsAtMs = window?.endsAtMs ?? workflowInfo().startTime.getTime() + order.paymentWindowMs;
+    // Where staff have extended the deadline, the step that would cancel the order says for how long.
+    let windowEndsAtMs = window?.endsAtMs ?? workflowInfo().startTime.getTime() + order.paymentWindowMs;
     while (!isFinal(state.status)) {
       const leftMs = Math.max(windowEndsAtMs - Date.now(), 1);
       await condition(() => paymentNoticed || cancelReason !== undefined, leftMs, {
@@ -75,6 +79,8 @@ export async function OrderWorkflow(
         const outcome = await cancel(steps, orderNo, cancelReason ?? 'payment_timeout');
         become(afterStep(outcome));
         paymentNoticed ||= outcome.kind === 'payment-received';
+        if (outcome.kind === 'extended')
+          windowEndsAtMs = Date.now() + Math.max(outcome.leftMs, LEAST_WAIT_MS);
       }
     }
 

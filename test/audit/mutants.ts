@@ -147,9 +147,10 @@ export const projectWithoutVersion: Mutant = (stores) => {
   const mutant = without(stores.redis, project, /elseif \(tonumber\(current\) or -1\) >= .*?'stale'\n/s);
   const projectAll: Stores['reservations']['projectAll'] = (orderNos, state) =>
     run(stores.redis, mutant, {
-      keys: {},
+      keys: orderKeys(orderNos[0] ?? ''),
       keyList: orderNos.map((orderNo) => orderKeys(orderNo).order),
-      args: { ...state, reason: state.reason ?? '', refunded: state.refunded ?? 0 },
+      args: { ...state, reason: state.reason ?? '', refunded: state.refunded ?? 0, extendedUntil: '' },
+      repeated: [],
     });
   return withReservations(stores, {
     projectAll,

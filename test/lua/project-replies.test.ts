@@ -52,6 +52,28 @@ describe('project', () => {
     expect(await snapshot(stores.redis, saleId)).toEqual(before);
   });
 
+  test('shows a later deadline, and moves a held order to it', async () => {
+    const { saleId, orderNo } = await hold();
+    const { deadlines, moves } = orderKeys(orderNo);
+    const extendedUntilMs = Date.now() + 3_600_000;
+    const extended = { ...stored, version: 2, extendedUntilMs };
+    await stores.redis.rpush(moves, 'a look');
+    expect(await stores.reservations.project(orderNo, extended)).toBe('projected');
+    // A walk over the deadlines is told.
+    expect(await stores.redis.lrange(moves, 0, -1)).toEqual(['a look', `>${orderNo}`]);
+    await stores.redis.del(moves);
+    const after = await snapshot(stores.redis, saleId);
+    expect(await stores.reservations.project(orderNo, extended)).toBe('stale');
+    expect(await stores.reservations.project(orderNo, stored)).toBe('stale');
+    expect(await snapshot(stores.redis, saleId)).toEqual(after);
+    expect((await stores.reservations.readOrder(orderNo))?.state).toEqual(extended);
+    expect(Number(await stores.redis.zscore(deadlines, orderNo))).toBe(extendedUntilMs);
+    // What comes later keeps it, and does not put an ended order back among the held.
+    await stores.reservations.release(orderNo);
+    await stores.reservations.project(orderNo, { ...cancelled, extendedUntilMs });
+    expect(await stores.redis.zscore(deadlines, orderNo)).toBeNull();
+  });
+
   test('compares versions as numbers', async () => {
     const { orderNo } = await hold();
     await callProject(stores.redis, orderNo, 9);

@@ -198,11 +198,12 @@ export async function callProject(
   redis: RedisClient,
   orderNo: string,
   version: number,
-  status = 'awaiting_payment',
+  { status = 'awaiting_payment', extendedUntil = '' }: { status?: string; extendedUntil?: number | '' } = {},
 ): Promise<string[]> {
-  const keyList = [orderKeys(orderNo).order];
-  const args = { version, status, payment: 'none', reason: '', refunded: 0 };
-  return reply.parse(await send(redis, project, { keys: {}, keyList, args }));
+  const keys = orderKeys(orderNo);
+  const args = { version, status, payment: 'none', reason: '', refunded: 0, extendedUntil };
+  const repeated = extendedUntil === '' ? [] : [{ orderNo }];
+  return reply.parse(await send(redis, project, { keys, keyList: [keys.order], args, repeated }));
 }
 
 export async function callWishCancel(redis: RedisClient, orderNo: string): Promise<string[]> {
@@ -284,6 +285,7 @@ export async function callRestoreHold(
     version: 1,
     payment: 'none',
     reason: '',
+    extendedUntil: '',
   };
   return reply.parse(await send(redis, restoreHold, { keys, args }));
 }

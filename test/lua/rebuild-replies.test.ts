@@ -78,6 +78,7 @@ const calls = (redis: RedisClient, saleId: string) => ({
       version,
       payment: 'none',
       reason: '',
+      extendedUntil: '',
     };
     return reply.parse(await send(redis, rebuildOrder, { keys: orderKeys(orderNo), args }));
   },

@@ -6,6 +6,7 @@
 import type { OrderEngine } from '../../src/engine/order-engine.ts';
 import type { Order } from '../../src/orders/content.ts';
 import type { OrderBook } from '../support/workflows/order-book.ts';
+import { createGate } from '../support/workflows/stepper.ts';
 
 interface Play {
   order: Order;
@@ -135,6 +136,26 @@ export const branches: Record<string, Branch> = {
     },
   },
   'payment-timeout': { paymentWindowMs: SHORT_WINDOW_MS, play: start },
+  'extended-and-timed-out': {
+    settlesStock: true,
+    paymentWindowMs: SHORT_WINDOW_MS,
+    play: arranged(({ book }) => book.extend(SHORT_WINDOW_MS)),
+  },
+  'extended-and-paid': {
+    settlesStock: true,
+    paymentWindowMs: SHORT_WINDOW_MS,
+    play: arranged(
+      ({ book }) => book.extend(WINDOW_MS),
+      async ({ order, book, engine }) => {
+        const extended = createGate();
+        book.after('cancelOrder', extended.open);
+        await engine.start(order);
+        await extended.opened;
+        book.receivePayment();
+        await engine.signalPaymentReceived(order);
+      },
+    ),
+  },
   'paid-in-the-last-moment': {
     paymentWindowMs: SHORT_WINDOW_MS,
     play: arranged(({ book }) => book.before('cancelOrder', () => book.receivePayment())),

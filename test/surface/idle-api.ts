@@ -68,6 +68,7 @@ const STORES: Record<Exclude<keyof Stores, 'tracing'>, true> = {
   orders: true,
   orderClaims: true,
   callingOffs: true,
+  deadlines: true,
   endings: true,
   projectionDoubts: true,
   payments: true,

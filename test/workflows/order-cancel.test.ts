@@ -42,6 +42,17 @@ test('an unpaid order is cancelled when its 30 minutes are over, and its stock g
     expect(book.stock()).toBe('released');
   }));
 
+test('an order whose deadline was extended waits on for so long, without a signal, and ends then', () =>
+  world.withOrder(async ({ order, book, engine, end, nowMs }) => {
+    const startedMs = await nowMs();
+    book.extend(WINDOW_MS);
+    await engine.start(order);
+    expect(await end()).toMatchObject({ status: 'cancelled', reason: 'payment_timeout', version: 4 });
+    expect((await nowMs()) - startedMs).toBeGreaterThanOrEqual(2 * WINDOW_MS);
+    expect((await nowMs()) - startedMs).toBeLessThan(2 * WINDOW_MS + MINUTE_MS);
+    expect(book.steps).toEqual(['persistOrder', 'cancelOrder', 'cancelOrder', 'releaseStock']);
+  }));
+
 test("the shopper's cancel ends the order at once, before its window is over", () =>
   world.withOrder(async ({ order, book, engine, untilPayable, endAtOnce }) => {
     await untilPayable();

@@ -5,6 +5,7 @@ import { z } from 'zod';
 import type { EngineNotifier } from '../../engine/order-engine.ts';
 import { SALE_ID_PATTERN } from '../../limits.ts';
 import type { BeginSessionOutcome, PaymentSession } from '../../money/sessions.sql.ts';
+import { voidSessions } from '../../money/void-sessions.ts';
 import { MAX_CART_LINES, MAX_LINE_QUANTITY } from '../../orders/content.ts';
 import { askedOfOrder, fingerprintOf, skuSchema, type Order } from '../../orders/content.ts';
 import { isFinal, isFree, type OrderState } from '../../orders/order.ts';
@@ -525,8 +526,15 @@ async function assertFewAttempts({ paymentAttempts }: Shop, order: Order): Promi
 }
 
 async function beginSession(shop: Shop, orderNo: string, requestId: string): Promise<PaymentSession> {
-  const outcome = await shop.paymentSessions.begin(shop.provider.name, orderNo, shop.signer.sign);
+  const begin = () => shop.paymentSessions.begin(shop.provider.name, orderNo, shop.signer.sign);
+  let outcome = await begin();
+  if (outcome.kind === 'outdated') {
+    // One that was paid meanwhile pays for the order, and the next answer says so.
+    await voidSessions(shop, orderNo);
+    outcome = await begin();
+  }
   if (outcome.kind === 'begun') return outcome.session;
+  if (outcome.kind === 'outdated') throw new Error(`a session of ${orderNo} that was closed is open`);
   // The refusal shows the order's state, so no later answer may be older.
   if (outcome.kind === 'not-payable') await shop.projection.project(outcome.stored, requestId);
   throw notPayable(outcome);
@@ -571,7 +579,7 @@ function toBusy({ retryAfterMs }: ProviderBusyError): Problem {
   return new Problem('payment_unavailable', detail, { retryAfterSeconds });
 }
 
-function notPayable(outcome: Exclude<BeginSessionOutcome, { kind: 'begun' }>): Problem {
+function notPayable(outcome: Exclude<BeginSessionOutcome, { kind: 'begun' | 'outdated' }>): Problem {
   if (outcome.kind === 'not-stored') {
     const detail = 'The order is being stored; it can be paid in a moment.';
     return new Problem('not_yet_payable', detail, { retryAfterSeconds: 1 });

@@ -83,6 +83,10 @@ type OrderFileReply = z.infer<typeof orderFileReply>;
 
 const decisionBody = z.strictObject({ reason: z.string().trim().min(1).max(MAX_DECISION_CHARS).optional() });
 
+const deadlineBody = decisionBody.extend({
+  until: z.iso.datetime({ offset: true }).transform((text) => Date.parse(text)),
+});
+
 const FILTERS = ['reference', 'userId', 'saleId'] as const;
 const listQuery = z
   .strictObject({
@@ -126,6 +130,21 @@ export const orderCalls = {
     replies: { 200: staffOrderReply, 202: staffOrderReply },
     refuses: ['order_not_found', 'already_paid', 'cancel_unavailable', 'status_unavailable'],
     handle: cancelOrder,
+  },
+  'POST /v1/admin/orders/:orderNo/deadline': {
+    id: 'extendDeadline',
+    does: 'Gives the shopper of an open order until a later time to pay',
+    scope: 'orders:write',
+    body: { schema: deadlineBody },
+    replies: { 200: staffOrderReply },
+    refuses: [
+      'order_not_found',
+      'not_extendable',
+      'deadline_out_of_range',
+      'decision_unavailable',
+      'status_unavailable',
+    ],
+    handle: extendDeadline,
   },
 } satisfies AdminCalls;
 
@@ -178,6 +197,55 @@ async function cancelOrder(office: BackOffice, ctx: AdminContext): Promise<void>
   ctx.body = viewForStaff(recorded);
 }
 
+/** The order's workflow needs no signal: it asks MySQL before it cancels the order. */
+async function extendDeadline(office: BackOffice, ctx: AdminContext): Promise<void> {
+  const orderNo = orderNoOf(ctx);
+  const { until: untilMs, reason = null } = parseInput(deadlineBody, ctx.state.body);
+  const staff = { actor: ctx.state.userId, reason };
+  const extend = () => office.deadlines.extend(orderNo, untilMs, staff);
+  let outcome = await extend().catch(failToDecide);
+  if (outcome.kind === 'not-stored') {
+    const queued = await findQueued(office, orderNo);
+    const stored = await storeQueued(office, queued).catch(failToDecide);
+    outcome = stored ? await extend().catch(failToDecide) : { kind: 'not-open', stored: queued };
+  }
+  switch (outcome.kind) {
+    case 'extended':
+      // Where this gets lost, a repeat brings it, or the reconciliation.
+      await office.reservations
+        .project(orderNo, outcome.stored.state)
+        .catch((err: unknown) => office.log.warn({ err, orderNo }, 'a later deadline is not shown yet'));
+      ctx.body = viewForStaff(outcome.stored);
+      return;
+    case 'out-of-range': {
+      const [after, latest] = [outcome.afterMs, outcome.untilMs].map((ms) => new Date(ms).toISOString());
+      const detail = 'A deadline is extended: to a later time than now, within a day of the reservation.';
+      throw new Problem('deadline_out_of_range', detail, {
+        extra: { after: after ?? '', until: latest ?? '' },
+      });
+    }
+    case 'not-open': {
+      const { order, state } = outcome.stored;
+      const extra = { order: viewOrder(order, state) };
+      throw new Problem('not_extendable', 'The order does not wait for a payment any more.', { extra });
+    }
+    case 'not-stored':
+      throw orderUnknown();
+    default:
+      outcome satisfies never;
+  }
+}
+
+/** What staff decide must be durable. @returns false: MySQL refuses the order */
+async function storeQueued({ orders }: BackOffice, { order, state }: ReservedOrder): Promise<boolean> {
+  const outcome = await orders.storeOrder(withShown(order, state), 'due');
+  return outcome.kind !== 'refused';
+}
+
+function failToDecide(error: unknown): never {
+  throw unavailable('decision_unavailable', 'The deadline cannot be extended right now.', error);
+}
+
 /**
  * The order as Redis has it: accepted, and not stored yet. One that was lost before it was stored is not
  * found: nothing is left of it that staff could look at.
@@ -204,9 +272,8 @@ async function recordWish(
     const queued = await findQueued(office, orderNo);
     // MySQL has lost it, and it comes back as it was.
     if (isFinal(queued.state.status) || queued.state.payment !== 'none') return { ...queued, isNews: false };
-    const outcome = await orders.storeOrder(withShown(queued.order, queued.state), 'due');
     // Its own workflow meets the refusal and gives the stock back: nothing is left to cancel.
-    if (outcome.kind === 'refused') return { ...queued, isNews: false };
+    if (!(await storeQueued(office, queued))) return { ...queued, isNews: false };
   }
   return orders.requestCancel(orderNo, { actor, reason });
 }

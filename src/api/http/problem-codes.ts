@@ -224,6 +224,16 @@ export const PROBLEMS = {
       'ten attempts to pay for the order have failed; or within an hour twenty of the user, or 120 pages were opened',
     remedy: 'repeat after `Retry-After`',
   },
+  not_extendable: {
+    status: 409,
+    means: 'the order is paid, closing or has ended; `order` shows it',
+    remedy: 'show the order',
+  },
+  deadline_out_of_range: {
+    status: 409,
+    means: 'a deadline may be extended to later than `after`, up to `until`',
+    remedy: 'ask for another time',
+  },
   not_refundable: {
     status: 409,
     means: 'the payment went back already, or its order is about to decide on it',

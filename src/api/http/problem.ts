@@ -223,6 +223,8 @@ const problemExtras = {
   order_failed: z.strictObject({ order: orderReply }),
   already_paid: z.strictObject({ order: orderReply }),
   not_payable: z.strictObject({ order: orderReply }),
+  not_extendable: z.strictObject({ order: orderReply }),
+  deadline_out_of_range: z.strictObject({ after: time, until: time }),
   refund_exceeds: z.strictObject({ refundable: amount, currency: z.string() }),
   refund_exceeds_units: z.strictObject({ sku: z.string(), refundable: count }),
   position_ahead: z.strictObject({ last: count }),

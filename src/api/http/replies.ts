@@ -19,7 +19,8 @@ export const noBody = z.literal('');
 export const orderReply = z.strictObject({
   orderNo: z.string(),
   saleId: z.string(),
-  ...orderStateSchema.shape,
+  // Its deadline is shown as such.
+  ...orderStateSchema.omit({ extendedUntilMs: true }).shape,
   /** Of the total; what went back by refunds and lost chargebacks. */
   refunded: amount,
   /** Its end is under way and not decided: a payment may still win. */

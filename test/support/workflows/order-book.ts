@@ -39,6 +39,7 @@ export function createOrderBook(
   /** Shows in the end result when stock moved before the order's end was committed. */
   let stock: 'held' | 'sold' | 'released' | 'moved too early' = 'held';
   const payments: Payment[] = [];
+  let extensionMs = 0;
   let unparked = 0;
   const parked: string[] = [];
 
@@ -105,6 +106,11 @@ export function createOrderBook(
       const { status, payment, reason: known } = mustBeStored();
       if (isFinal(status)) return { kind: 'ended', state: mustBeStored() };
       if (payment === 'received') return { kind: 'payment-received', state: mustBeStored() };
+      if (extensionMs > 0 && known === null && reason === 'payment_timeout' && !force) {
+        const leftMs = extensionMs;
+        extensionMs = 0;
+        return { kind: 'extended', state: change({ extendedUntilMs: Date.now() + leftMs }), leftMs };
+      }
       if (known === null) change({ reason });
       const isOpen = session === 'open' || session === 'paid-unnoticed';
       if (isOpen && !force) return { kind: 'sessions-open', state: mustBeStored() };
@@ -144,6 +150,8 @@ export function createOrderBook(
     receivePayment,
     /** Records the shopper's wish to cancel, and sends no signal. */
     requestCancel: () => void change({ reason: 'shopper_request' }),
+    /** Staff extend the deadline: so much is left of it when the workflow comes to cancel the order. */
+    extend: (leftMs: number) => void (extensionMs = leftMs),
     openSession: (kind: 'open' | 'paid-unnoticed') => void (session = kind),
     /** persistOrder can never store the order. */
     refuse: (reason: FailureReason) => void (refusal = reason),
