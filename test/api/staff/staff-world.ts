@@ -31,6 +31,7 @@ export async function openStaffWorld() {
   return {
     api,
     stores,
+    authorization: `Bearer ${token}`,
     get: (path: string) => call('GET', path),
     post: (path: string, body?: object) => call('POST', path, body),
     refund: (orderNo: string, body: object, key = `key-${(keys += 1)}`) =>
