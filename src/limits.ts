@@ -33,6 +33,9 @@ export const MIN_SALE_TIME_MS = Date.UTC(2000, 0, 1);
 
 export const MAX_SALE_TIME_MS = Date.UTC(2100, 0, 1);
 
+/** The longest payment window. A hold of more than a day would be a reservation, not a checkout. */
+export const MAX_PAYMENT_WINDOW_MS = 24 * 60 * 60 * 1000;
+
 // What a process does at once: each is a setting (src/config.ts), and this is what it is unless set.
 
 /**

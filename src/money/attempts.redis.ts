@@ -5,9 +5,9 @@
 
 import { hash } from 'node:crypto';
 import { RateLimiterRedis } from 'rate-limiter-flexible';
+import { MAX_PAYMENT_WINDOW_MS } from '../limits.ts';
 import type { Order } from '../orders/content.ts';
 import { answerInTime, type RedisClient } from '../redis/connection.ts';
-import { MAX_PAYMENT_WINDOW_MS } from '../sales/sale.ts';
 
 /**
  * Failed attempts to pay for one order. Shoppers mistype, try a second card and a third; more is how stolen

@@ -1,11 +1,11 @@
 /** Deadlines that staff extend: MySQL decides under the order's lock, and Redis follows by version. */
 
 import { z } from 'zod';
+import { MAX_PAYMENT_WINDOW_MS } from '../limits.ts';
 import { applyPayments } from '../money/inbox.sql.ts';
 import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../mysql/connection.ts';
 import { readClockMs } from '../mysql/leases.ts';
 import { recordAction, type Decision } from '../parked/parked.sql.ts';
-import { MAX_PAYMENT_WINDOW_MS } from '../sales/sale.ts';
 import { orderDeadlineMs } from './order.ts';
 import { lockOrder, transition, type StoredOrder } from './rows.sql.ts';
 
@@ -62,7 +62,7 @@ async function isOpen(connection: PoolConnection, { order, state }: StoredOrder)
 }
 
 /**
- * What is left of an extended deadline, in ms; 0: it is over, was not extended, or the order is to end anyway.
+ * What is left of an extended deadline, in ms; 0: it is over, was not extended, or the order ends anyway.
  * The deadline is by Redis' clock. Of these two the one that is behind decides, as for a payment session.
  */
 export async function readExtensionLeftMs(

@@ -1,7 +1,7 @@
 /** A sale: what the shop says of it, how it may change, and how an event shows it. */
 
 import { z } from 'zod';
-import { SALE_ID_PATTERN, MIN_SALE_TIME_MS, MAX_SALE_TIME_MS } from '../limits.ts';
+import { SALE_ID_PATTERN, MIN_SALE_TIME_MS, MAX_PAYMENT_WINDOW_MS, MAX_SALE_TIME_MS } from '../limits.ts';
 import { MAX_UNIT_PRICE, skuSchema, metadataSchema, referenceSchema } from '../orders/content.ts';
 
 /** Sales in a page of those that Redis has: a relay reads one each second, and more are rarely there. */
@@ -15,9 +15,6 @@ const MAX_SALE_SKUS = 200;
 
 /** How long a shopper may take to pay unless the sale says otherwise. */
 export const DEFAULT_PAYMENT_WINDOW_MS = 30 * 60 * 1000;
-
-/** The longest payment window. A hold of more than a day would be a reservation, not a checkout. */
-export const MAX_PAYMENT_WINDOW_MS = 24 * 60 * 60 * 1000;
 
 /** Control characters, invisible ones, and halves of a pair that stand alone. */
 const UNPRINTABLE = /\p{C}/u;

@@ -1,11 +1,10 @@
 /** Sales as the back office sees them: as they are, and whether a change of them is pending. */
 
 import { z } from 'zod';
-import { WATCHED_AFTER_CLOSE_MS } from '../limits.ts';
+import { MAX_PAYMENT_WINDOW_MS, WATCHED_AFTER_CLOSE_MS } from '../limits.ts';
 import { type Executor, inSnapshot, inTransaction, selectRows, type Pool } from '../mysql/connection.ts';
 import { readChange, complete, recordWarmUp, type DecidingStock } from './changes.sql.ts';
 import { selectSales, type SaleRecord, insertSale, IS_WATCHED, readSale, withTotals } from './rows.sql.ts';
-import { MAX_PAYMENT_WINDOW_MS } from './sale.ts';
 import { type ShopSaleState, type Sale, type StockCount, saleSchema } from './sale.ts';
 import { IN_REDIS_PAGE } from './sale.ts';
 

@@ -77,10 +77,7 @@ test('two who extend at once to the same time extend it once', async () => {
   const order = await stored();
   const untilMs = Date.now() + HOUR_MS;
   const outcomes = await Promise.all([extend(order, untilMs), extend(order, untilMs)]);
-  expect(outcomes.map((outcome) => outcome.kind === 'extended' && outcome.isNews).toSorted()).toEqual([
-    false,
-    true,
-  ]);
+  expect(outcomes.filter((outcome) => outcome.kind === 'extended' && outcome.isNews)).toHaveLength(1);
   expect(await stateOf(order)).toMatchObject({ version: 2 });
 });
 

@@ -1,4 +1,4 @@
-/** Staff extend a deadline over HTTP: what is answered, refused and shown, and the payment page that follows. */
+/** Staff extend a deadline over HTTP: what is answered, refused and shown, and the next payment page. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { orderReply } from '../../../src/api/http/replies.ts';
