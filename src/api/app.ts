@@ -35,7 +35,7 @@ import { problemResponder, requestIdOf, type Answered } from './http/problem.ts'
 import { createShedLog, createTokenLog } from './http/refusal-logs.ts';
 import { MAX_BODY_BYTES } from './http/request.ts';
 import { createBodyBudget, jsonBody } from './http/request.ts';
-import { getProblemPage, protectPage, serveFile } from './page-routes.ts';
+import { getOpenApi, getProblemPage, protectPage, serveFile } from './page-routes.ts';
 
 /**
  * Bytes of bodies that one API process keeps at once: of notices so many, of purchases, and of the back
@@ -164,6 +164,7 @@ export function createApp(deps: AppDeps): App {
   });
   const page = protectPage();
   router
+    .get('/openapi.json', getOpenApi)
     .get('/problems/page.css', page, serveFile('problem.css'))
     .get('/problems/:code', page, getProblemPage);
   if (deps.showsMetrics) router.get('/metrics', health.metrics);

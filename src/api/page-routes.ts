@@ -7,6 +7,8 @@ import helmet from 'helmet';
 import type { Context, Middleware } from 'koa';
 import { PROBLEMS, titleOf, type ProblemCode } from './http/problem-codes.ts';
 import { Problem, problemReply } from './http/problem.ts';
+import { entityTagOf, isKnown } from './http/request.ts';
+import { openApiText } from './open-api.ts';
 
 const require = createRequire(import.meta.url);
 
@@ -46,6 +48,19 @@ export function protectPage(): Middleware {
     });
     await next();
   };
+}
+
+/** GET /openapi.json: what programs read of the calls. */
+export function getOpenApi(ctx: Context): void {
+  const text = openApiText();
+  const tag = entityTagOf(text);
+  ctx.set({ 'Cache-Control': 'public, max-age=60', ETag: tag });
+  if (isKnown(tag, ctx.get('If-None-Match'))) {
+    ctx.status = 304;
+    return;
+  }
+  ctx.type = 'json';
+  ctx.body = text;
 }
 
 /** A day: what a code means changes with a release at most. */

@@ -20,6 +20,7 @@ import { createDeploymentChecks } from './deployment-checks.ts';
 import { showBoard } from './gauges.ts';
 import { createTokenSigner, createKeySet } from './http/auth.ts';
 import { createHttpServer } from './http/http-server.ts';
+import { openApiText } from './open-api.ts';
 
 export interface ApiParts {
   stores: Stores;
@@ -90,6 +91,8 @@ export async function startApi(
     log,
   });
   const server = createHttpServer(handle);
+  // Its first reader would wait for it, and all others with it.
+  openApiText();
   // The first callers would wait for them.
   await Promise.all([keys?.begun, ticketKeySet?.begun, keptSales.warmUp()]);
   const address = await server.listen(config.API_PORT, config.API_HOST);

@@ -26,7 +26,7 @@ const orderSnapshot = orderReply.omit({ closing: true, pollAfterMs: true }).exte
 
 const common = { id: z.string().min(1), sequence, occurredAt: time };
 
-const eventReply = z.union([
+export const eventReply = z.union([
   z.strictObject({
     ...common,
     type: z.enum(ORDER_EVENT_TYPES),

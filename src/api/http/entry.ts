@@ -10,10 +10,10 @@ import type { BodyState } from './http-server.ts';
 import type { ProblemCode } from './problem-codes.ts';
 
 /** Headers that a call may read, beside those that every call may have. */
-type RequestHeader = 'Idempotency-Key' | 'If-None-Match' | 'If-Match' | 'Prefer' | 'Accept';
+export type RequestHeader = 'Idempotency-Key' | 'If-None-Match' | 'If-Match' | 'Prefer' | 'Accept';
 
 /** Headers that an answer has, beside those that every answer has. */
-type ReplyHeader = 'ETag' | 'Location' | 'Retry-After' | 'Cache-Control' | 'Preference-Applied';
+export type ReplyHeader = 'ETag' | 'Location' | 'Retry-After' | 'Cache-Control' | 'Preference-Applied';
 
 /** A JSON body; it must be there unless `isOptional`. */
 export interface BodyRule {

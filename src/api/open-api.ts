@@ -1,0 +1,422 @@
+/**
+ * The OpenAPI document, made from what each call says of itself (`Entry`): its schemas are those by which
+ * requests are read and answers are typed. zod writes them as JSON Schema, which OpenAPI 3.1 has as it is.
+ */
+
+import { STATUS_CODES } from 'node:http';
+import { z } from 'zod';
+import { SALE_ID_PATTERN } from '../limits.ts';
+import { IDEMPOTENCY_KEY_PATTERN } from '../orders/content.ts';
+import { ADMIN_CALLS, SHOP_CALLS } from './calls/calls.ts';
+import { eventReply } from './calls/events.ts';
+import { codesOf, partsOf, type Entry, type ReplyHeader, type RequestHeader } from './http/entry.ts';
+import { PROBLEMS, type ProblemCode } from './http/problem-codes.ts';
+import { PROBLEM_TYPE, problemReply } from './http/problem.ts';
+import { noBody } from './http/replies.ts';
+import { SCOPES } from './http/scopes.ts';
+
+type Json = Record<string, unknown>;
+type Call = Entry & { who?: 'anyone' | 'shopper' | 'provider'; scope?: string };
+
+/** Schemas that the document has under a name of their own, by a call whose body they are, or an answer. */
+const NAMED = {
+  Purchase: ['POST /v1/orders', 'body'],
+  SaleTerms: ['PUT /v1/admin/sales/:saleId', 'body'],
+  RefundRequest: ['POST /v1/admin/orders/:orderNo/refunds', 'body'],
+  EndpointTerms: ['PUT /v1/admin/endpoints/:name', 'body'],
+  Order: ['POST /v1/orders', 202],
+  OrderList: ['GET /v1/orders', 200],
+  OrderWithSource: ['GET /v1/orders/:orderNo', 200],
+  PaymentPage: ['POST /v1/orders/:orderNo/payment', 201],
+  Sale: ['GET /v1/sales/:saleId', 200],
+  ShopSale: ['GET /v1/admin/sales/:saleId', 200],
+  ShopSaleList: ['GET /v1/admin/sales', 200],
+  StaffOrder: ['POST /v1/admin/orders/:orderNo/cancel', 200],
+  StaffOrderList: ['GET /v1/admin/orders', 200],
+  OrderFile: ['GET /v1/admin/orders/:orderNo', 200],
+  Refund: ['POST /v1/admin/orders/:orderNo/refunds', 200],
+  EventPage: ['GET /v1/admin/events', 200],
+  Consumer: ['GET /v1/admin/events/consumers/:name', 200],
+  ConsumerList: ['GET /v1/admin/events/consumers', 200],
+  Endpoint: ['GET /v1/admin/endpoints/:name', 200],
+  EndpointWithSecret: ['PUT /v1/admin/endpoints/:name', 201],
+  EndpointList: ['GET /v1/admin/endpoints', 200],
+  DeliveryPage: ['GET /v1/admin/endpoints/:name/deliveries', 200],
+  Status: ['GET /v1/admin/status', 200],
+} as const;
+
+const CALLS: [string, Call][] = [...Object.entries(SHOP_CALLS), ...Object.entries(ADMIN_CALLS)];
+
+const calls = new Map(CALLS);
+const names = z.registry<{ id: string }>();
+for (const [id, [call, where]] of Object.entries(NAMED)) {
+  const entry = calls.get(call);
+  const schema = where === 'body' ? entry?.body?.schema : entry?.replies[where];
+  if (!schema) throw new Error(`${id} is the schema of no call`);
+  names.add(schema, { id });
+}
+names.add(eventReply, { id: 'Event' });
+
+let rendered: string | undefined;
+
+/** As JSON text. Made once, in some tenths of a second. */
+export function openApiText(): string {
+  rendered ??= JSON.stringify(renderOpenApi());
+  return rendered;
+}
+
+function renderOpenApi(): Json {
+  const codes = CALLS.flatMap(([, call]) => codesOf(call));
+  const schemas = writeSchemas(new Set(codes));
+  const paths: Record<string, Json> = {};
+  for (const [key, call] of CALLS) {
+    const { method, path } = partsOf(key);
+    const address = path.replaceAll(/:(\w+)/g, '{$1}');
+    paths[address] = { ...paths[address], [method.toLowerCase()]: operationOf(path, call, schemas) };
+  }
+  return {
+    openapi: '3.1.1',
+    info: {
+      title: 'Holdfast',
+      version: '1',
+      description:
+        'Flash-sale checkout: holds stock, takes orders through payment, never loses one. `docs/api.md` says more of each call. New members may be added to answers, and new types to events: a client ignores what it does not know.',
+      license: { name: 'MIT', identifier: 'MIT' },
+    },
+    servers: [{ url: '/' }],
+    tags: TAGS,
+    paths,
+    webhooks: { event: { post: eventOperation() } },
+    components: {
+      schemas: schemas.components,
+      headers: REPLY_HEADERS,
+      securitySchemes: SECURITY,
+    },
+  };
+}
+
+const TAGS = [
+  { name: 'Shoppers', description: 'Calls of shoppers, by a token of the shop or by none.' },
+  { name: 'Provider', description: "What the payment provider reports, signed by the provider's secret." },
+  { name: 'Back office', description: "Calls of the shop's staff and systems, by a token with scopes." },
+];
+
+const SECURITY = {
+  token: {
+    type: 'http',
+    scheme: 'bearer',
+    bearerFormat: 'JWT',
+    description: `Signed by the shop. The back office needs scopes: ${SCOPES.map((scope) => `\`${scope}\``).join(', ')}.`,
+  },
+  signature: {
+    type: 'apiKey',
+    in: 'header',
+    name: 'webhook-signature',
+    description:
+      'By Standard Webhooks, beside `webhook-id` and `webhook-timestamp`. Stripe sends `stripe-signature`.',
+  },
+};
+
+// Schemas: all in two goes, so that each name stands once and others refer to it.
+
+interface Schemas {
+  components: Json;
+  /** Of a body or a query, by the name of its call. */
+  inputs: Json;
+  queries: Json;
+  /** By the name of its call and the status. */
+  replies: Json;
+}
+
+function writeSchemas(codes: ReadonlySet<ProblemCode>): Schemas {
+  const inputs = new Map<string, z.ZodType>();
+  const outputs = new Map<string, z.ZodType>([['event', eventReply]]);
+  for (const [, { id, body, query, replies }] of CALLS) {
+    if (body) inputs.set(id, body.schema);
+    if (query) {
+      inputs.set(`query ${id}`, query);
+      outputs.set(`query ${id}`, query);
+    }
+    for (const [status, schema] of Object.entries(replies)) {
+      const [first] = optionsOf(schema);
+      if (first) outputs.set(`${id} ${status}`, first);
+    }
+  }
+  const problems = [...codes].map((code): [string, z.ZodType] => [problemName(code), problemReply(code)]);
+  const read = write('input', inputs);
+  const written = write('output', outputs);
+  const queries = CALLS.filter(([, { query }]) => query).map(([, { id }]) => [
+    id,
+    mergeQuery(read.of[`query ${id}`], written.of[`query ${id}`]),
+  ]);
+  return {
+    components: { ...read.named, ...written.named, ...write('output', new Map(problems)).of },
+    inputs: read.of,
+    queries: Object.fromEntries(queries),
+    replies: written.of,
+  };
+}
+
+/** An answer of several types has an option for each; one without a body has none. */
+function optionsOf(schema: z.ZodType): z.ZodType[] {
+  if (schema === noBody) return [];
+  return schema instanceof z.ZodUnion && schema.options.some((option) => option instanceof z.ZodString)
+    ? schema.options.filter((option): option is z.ZodType => option instanceof z.ZodType)
+    : [schema];
+}
+
+const jsonSchema = z.looseObject({
+  properties: z.record(z.string(), z.looseObject({})),
+  required: z.array(z.string()).default([]),
+  $defs: z.record(z.string(), z.looseObject({})).default({}),
+});
+
+function write(io: 'input' | 'output', schemas: ReadonlyMap<string, z.ZodType>) {
+  const text = JSON.stringify(
+    z.toJSONSchema(z.object(Object.fromEntries(schemas)), {
+      io,
+      unrepresentable: 'any',
+      metadata: names,
+      override({ zodSchema, jsonSchema: shown }) {
+        const description = z.globalRegistry.get(zodSchema)?.description;
+        if (description !== undefined) shown.description = description;
+        // Answers may get new members; and no number is less exact than these bounds say.
+        if (io === 'output' && shown.additionalProperties === false) delete shown.additionalProperties;
+        if (shown.minimum === Number.MIN_SAFE_INTEGER) delete shown.minimum;
+        if (shown.maximum === Number.MAX_SAFE_INTEGER) delete shown.maximum;
+      },
+    }),
+  );
+  const { properties, $defs } = jsonSchema.parse(
+    JSON.parse(text.replaceAll('"#/$defs/', '"#/components/schemas/')),
+  );
+  const named = Object.entries($defs).map(([name, schema]): [string, Json] => {
+    delete schema['id'];
+    return [name, schema];
+  });
+  return { of: properties, named: Object.fromEntries(named) };
+}
+
+/**
+ * A query is text. A number in it is shown as the number that it is read as, and so is a list with commas;
+ * all else as it is sent.
+ */
+function mergeQuery(sent: unknown, read: unknown): Json {
+  const [from, to] = [jsonSchema.parse(sent), jsonSchema.parse(read)];
+  const members = Object.entries(from.properties).map(([name, text]): [string, Json] => {
+    const value = to.properties[name];
+    const digits = /^\^\\d\{1,(\d+)\}\$$/.exec(String(text['pattern']))?.[1];
+    if (digits !== undefined)
+      return [name, { type: 'integer', minimum: 0, maximum: 10 ** Number(digits) - 1, ...pickNumber(value) }];
+    return [name, value?.['type'] === 'array' ? value : text];
+  });
+  return { properties: Object.fromEntries(members), required: from.required };
+}
+
+/** What is said of a value as a number. */
+function pickNumber(value: Json | undefined): Json {
+  return value?.['type'] === 'integer' ? value : {};
+}
+
+function problemName(code: ProblemCode): string {
+  const words = code.split('_').map((word) => word.charAt(0).toUpperCase() + word.slice(1));
+  return `${words.join('')}Problem`;
+}
+
+// Operations.
+
+function operationOf(path: string, call: Call, schemas: Schemas): Json {
+  const { id, does, body, who, scope } = call;
+  const input = schemas.inputs[id];
+  return {
+    operationId: id,
+    summary: does,
+    tags: [scope === undefined ? (who === 'provider' ? 'Provider' : 'Shoppers') : 'Back office'],
+    security: securityOf(call),
+    parameters: parametersOf(path, call, schemas),
+    ...(body && {
+      requestBody: { required: body.isOptional !== true, content: { 'application/json': { schema: input } } },
+    }),
+    responses: responsesOf(call, schemas),
+  };
+}
+
+function securityOf({ who, scope }: Call): Json[] {
+  if (scope !== undefined) return [{ token: [scope] }];
+  if (who === 'shopper') return [{ token: [] }];
+  return who === 'provider' ? [{ signature: [] }] : [];
+}
+
+const PATH_PATTERNS: Record<string, RegExp> = {
+  saleId: SALE_ID_PATTERN,
+  paymentId: /^[1-9]\d{0,14}$/,
+  refundId: /^[1-9]\d{0,14}$/,
+};
+
+const REQUEST_HEADERS: Record<RequestHeader, Json> = {
+  'Idempotency-Key': {
+    required: true,
+    description: 'A fresh UUID for each intention. The same request with the same key is carried out once.',
+    schema: { type: 'string', pattern: IDEMPOTENCY_KEY_PATTERN.source },
+  },
+  'If-None-Match': {
+    description: 'An `ETag` of an earlier answer, or `*`.',
+    schema: { type: 'string' },
+  },
+  'If-Match': {
+    description: 'The version that is to be changed, as its `ETag`; or `*`: whichever there is.',
+    schema: { type: 'string' },
+  },
+  Prefer: {
+    description: '`wait=N`: so many seconds for a later answer (RFC 7240).',
+    schema: { type: 'string' },
+  },
+  Accept: { schema: { type: 'string' } },
+};
+
+const REPLY_HEADERS: Record<ReplyHeader | 'X-Request-Id' | 'WWW-Authenticate', Json> = {
+  ETag: { description: 'Names what the answer shows.', schema: { type: 'string' } },
+  Location: { description: 'The path of what was made.', schema: { type: 'string' } },
+  'Retry-After': {
+    description: 'Seconds after which asking again makes sense.',
+    schema: { type: 'integer', minimum: 0 },
+  },
+  'Cache-Control': { description: 'For how long a cache may answer so.', schema: { type: 'string' } },
+  'Preference-Applied': {
+    description: 'What of `Prefer` was honoured (RFC 7240).',
+    schema: { type: 'string' },
+  },
+  'X-Request-Id': {
+    description: 'By it a call is found in logs and traces: the caller’s own, where it is well formed.',
+    schema: { type: 'string' },
+  },
+  'WWW-Authenticate': { description: 'What the token lacks (RFC 6750).', schema: { type: 'string' } },
+};
+
+function parametersOf(path: string, { id, reads = [], who }: Call, schemas: Schemas): Json[] {
+  const inPath = [...path.matchAll(/:(\w+)/g)].map(([, name = '']): Json => {
+    const pattern = PATH_PATTERNS[name]?.source;
+    const schema = { type: 'string', minLength: 1, ...(pattern !== undefined && { pattern }) };
+    return { name, in: 'path', required: true, schema };
+  });
+  const { properties, required } = jsonSchema.parse(schemas.queries[id] ?? { properties: {} });
+  const inQuery = Object.entries(properties).map(([name, { description, ...schema }]): Json => ({
+    name,
+    in: 'query',
+    required: required.includes(name),
+    ...(description !== undefined && { description }),
+    // A list is sent with commas between.
+    ...(schema['type'] === 'array' && { style: 'form', explode: false }),
+    schema,
+  }));
+  const inHeader = reads
+    // OpenAPI takes a parameter of this name for the types of the answers, which say it already.
+    .filter((name) => name !== 'Accept')
+    .map((name): Json => ({ name, in: 'header', ...REQUEST_HEADERS[name] }));
+  return [...inPath, ...inQuery, ...inHeader, ...(who === 'provider' ? SIGNED_HEADERS : [])];
+}
+
+const SIGNED_HEADERS: Json[] = [
+  { name: 'webhook-id', in: 'header', schema: { type: 'string' } },
+  { name: 'webhook-timestamp', in: 'header', schema: { type: 'string', pattern: '^\\d+$' } },
+];
+
+function responsesOf(call: Call, schemas: Schemas): Json {
+  const { id, replies, gives = {} } = call;
+  const answers = Object.entries(replies).map(([status, schema]: [string, z.ZodType]): [string, Json] => {
+    const headers = headersOf(['X-Request-Id', ...(gives[Number(status)] ?? [])]);
+    const [first, ...others] = optionsOf(schema);
+    const content = {
+      ...(first && { 'application/json': { schema: schemas.replies[`${id} ${status}`] } }),
+      ...(others.length > 0 && { 'text/csv': { schema: { type: 'string' } } }),
+    };
+    return [status, { description: reasonOf(status), headers, ...(first && { content }) }];
+  });
+  return { ...Object.fromEntries(answers), ...refusalsOf(codesOf(call)) };
+}
+
+function refusalsOf(codes: readonly ProblemCode[]): Json {
+  const statuses = [...new Set(codes.map((code) => PROBLEMS[code].status))].toSorted((a, b) => a - b);
+  return Object.fromEntries(
+    statuses.map((status) => {
+      const own = codes.filter((code) => PROBLEMS[code].status === status);
+      const refs = own.map((code) => ({ $ref: `#/components/schemas/${problemName(code)}` }));
+      const description = own.map((code) => `\`${code}\`: ${plain(PROBLEMS[code].means)}`).join('; ');
+      const schema = refs.length === 1 ? refs[0] : { anyOf: refs };
+      const headers = headersOf(refusalHeaders(status));
+      return [status, { description, headers, content: { [PROBLEM_TYPE]: { schema } } }];
+    }),
+  );
+}
+
+function refusalHeaders(status: number): (keyof typeof REPLY_HEADERS)[] {
+  if (status === 401 || status === 403) return ['X-Request-Id', 'WWW-Authenticate', 'Retry-After'];
+  return [409, 429, 500, 503].includes(status) ? ['X-Request-Id', 'Retry-After'] : ['X-Request-Id'];
+}
+
+/** The links of the table lead into docs/api.md. */
+function plain(text: string): string {
+  return text.replaceAll(/\[([^\]]+)\]\([^)]+\)/g, '$1');
+}
+
+function headersOf(headers: readonly (keyof typeof REPLY_HEADERS)[]): Json {
+  return Object.fromEntries(headers.map((name) => [name, { $ref: `#/components/headers/${name}` }]));
+}
+
+function reasonOf(status: string): string {
+  return STATUS_CODES[status] ?? status;
+}
+
+/** As the feed has it, and its time once more under the name that Standard Webhooks recommends. */
+const PUSHED_EVENT = {
+  allOf: [
+    { $ref: '#/components/schemas/Event' },
+    {
+      type: 'object',
+      properties: { timestamp: { type: 'string', format: 'date-time' } },
+      required: ['timestamp'],
+    },
+  ],
+};
+
+/** What an endpoint of the shop's is sent. */
+function eventOperation(): Json {
+  const text = { type: 'string' };
+  return {
+    operationId: 'receiveEvent',
+    summary: "An event, pushed to the shop's endpoint and signed as Standard Webhooks are",
+    tags: ['Back office'],
+    security: [],
+    parameters: [
+      {
+        name: 'webhook-id',
+        in: 'header',
+        required: true,
+        description: "The event's id, the same at each attempt.",
+        schema: text,
+      },
+      {
+        name: 'webhook-timestamp',
+        in: 'header',
+        required: true,
+        description: 'Unix seconds of this attempt.',
+        schema: text,
+      },
+      {
+        name: 'webhook-signature',
+        in: 'header',
+        required: true,
+        description: '`v1,` and the HMAC-SHA256 of `id.timestamp.body` in base64.',
+        schema: text,
+      },
+    ],
+    requestBody: {
+      required: true,
+      content: { 'application/json': { schema: PUSHED_EVENT } },
+    },
+    responses: {
+      '2XX': { description: 'It is safe, and is not sent again.' },
+      '410': { description: 'The endpoint is gone, and is disabled.' },
+    },
+  };
+}

@@ -1,0 +1,87 @@
+/** GET /openapi.json: whole, consistent in itself, and of the calls that there are. */
+
+import { readFileSync } from 'node:fs';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { z } from 'zod';
+import { ADMIN_CALLS, SHOP_CALLS } from '../../../src/api/calls/calls.ts';
+import { send } from '../../support/shopper.ts';
+import { openApi, type TestApi } from '../open-api.ts';
+
+const operation = z.looseObject({
+  operationId: z.string(),
+  summary: z.string(),
+  parameters: z.array(z.looseObject({ name: z.string(), in: z.string() })),
+  responses: z.record(z.string(), z.looseObject({ description: z.string().min(1) })),
+});
+const document = z.looseObject({
+  openapi: z.literal('3.1.1'),
+  paths: z.record(z.string(), z.record(z.string(), operation)),
+  components: z.looseObject({ schemas: z.record(z.string(), z.looseObject({})) }),
+});
+
+let api: TestApi;
+let text: string;
+let read: z.infer<typeof document>;
+beforeAll(async () => {
+  api = await openApi();
+  const response = await fetch(`${api.url}/openapi.json`);
+  text = await response.text();
+  read = document.parse(JSON.parse(text));
+});
+afterAll(() => api.close());
+
+const operations = () => Object.values(read.paths).flatMap((methods) => Object.values(methods));
+
+test('each call is in it, under a name of its own', () => {
+  const named = Object.entries(read.paths).flatMap(([path, methods]) =>
+    Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
+  );
+  const calls = [...Object.keys(SHOP_CALLS), ...Object.keys(ADMIN_CALLS)];
+  expect(named.toSorted()).toEqual(calls.map((call) => call.replaceAll(/:(\w+)/g, '{$1}')).toSorted());
+  const ids = operations().map(({ operationId }) => operationId);
+  expect(new Set(ids).size).toBe(ids.length);
+});
+
+test('each parameter of a path is described, and each answer says what it is', () => {
+  for (const [path, methods] of Object.entries(read.paths)) {
+    const inPath = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name);
+    for (const { parameters, responses } of Object.values(methods)) {
+      expect(parameters.filter((each) => each.in === 'path').map(({ name }) => name)).toEqual(inPath);
+      expect(Object.keys(responses)).toEqual(expect.arrayContaining(['400', '500', '503']));
+    }
+  }
+});
+
+test('each reference leads somewhere, and each schema is one', () => {
+  for (const [, at = ''] of text.matchAll(/"\$ref":"#([^"]+)"/g)) {
+    const found = at
+      .split('/')
+      .slice(1)
+      .reduce<unknown>((part, name) => Object(part)[name], read);
+    expect(found, at).toBeDefined();
+  }
+  const ajv = new Ajv2020({ strict: false, validateFormats: false });
+  ajv.addSchema(read, 'document');
+  for (const name of Object.keys(read.components.schemas))
+    expect(ajv.getSchema(`document#/components/schemas/${name}`), name).toBeTypeOf('function');
+});
+
+test("docs/api.md's order is an Order of the document", () => {
+  const page = readFileSync(new URL('../../../docs/api.md', import.meta.url), 'utf8');
+  const example = [...page.matchAll(/```json\n([\s\S]*?)```/g)]
+    .map(([, json]): unknown => JSON.parse(String(json)))
+    .find((json) => Object.hasOwn(Object(json), 'pollAfterMs'));
+  const ajv = new Ajv2020({ strict: false, validateFormats: false });
+  ajv.addSchema(read, 'document');
+  const validate = ajv.getSchema('document#/components/schemas/Order');
+  expect(validate?.(example)).toBe(true);
+  expect(validate?.({ ...Object(example), status: 'lost' })).toBe(false);
+});
+
+test('it is not sent to who has it', async () => {
+  const first = await send(`${api.url}/openapi.json`, 'GET');
+  const tag = String(first.headers.get('etag'));
+  const again = await send(`${api.url}/openapi.json`, 'GET', { headers: { 'if-none-match': tag } });
+  expect([first.status, again.status]).toEqual([200, 304]);
+});
