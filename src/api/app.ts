@@ -35,7 +35,7 @@ import { problemResponder, requestIdOf, type Answered } from './http/problem.ts'
 import { createShedLog, createTokenLog } from './http/refusal-logs.ts';
 import { MAX_BODY_BYTES } from './http/request.ts';
 import { createBodyBudget, jsonBody } from './http/request.ts';
-import { getOpenApi, getProblemPage, protectPage, serveFile } from './page-routes.ts';
+import { getOpenApi, getProblemPage, PAGE_CACHE_CONTROL, protectPage, serveFile } from './page-routes.ts';
 
 /**
  * Bytes of bodies that one API process keeps at once: of notices so many, of purchases, and of the back
@@ -165,6 +165,10 @@ export function createApp(deps: AppDeps): App {
   const page = protectPage();
   router
     .get('/openapi.json', getOpenApi)
+    // The viewer writes its styles into the page.
+    .get('/docs', protectPage(["'unsafe-inline'"]), serveFile('docs.html'))
+    .get('/docs/page.js', page, serveFile('docs.js'))
+    .get('/docs/viewer.js', page, serveFile('viewer.js', PAGE_CACHE_CONTROL))
     .get('/problems/page.css', page, serveFile('problem.css'))
     .get('/problems/:code', page, getProblemPage);
   if (deps.showsMetrics) router.get('/metrics', health.metrics);

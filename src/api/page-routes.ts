@@ -12,27 +12,30 @@ import { openApiText } from './open-api.ts';
 
 const require = createRequire(import.meta.url);
 
-/** A file of a page, read once. */
-export function serveFile(file: string): (ctx: Context) => void {
-  const text = readFileSync(require.resolve(`#pages/${file}`), 'utf8');
+/** A file of a page, read once. @param cacheControl where a cache may keep it */
+export function serveFile(file: string, cacheControl?: string): (ctx: Context) => void {
+  let bytes: Buffer | undefined;
   return (ctx) => {
+    bytes ??= readFileSync(require.resolve(`#pages/${file}`));
+    if (cacheControl !== undefined) ctx.set('Cache-Control', cacheControl);
     ctx.type = extname(file);
-    ctx.body = text;
+    ctx.body = bytes;
   };
 }
 
 /**
  * Headers of a page: nothing but what this API serves is loaded or asked, no script stands in the page, and
  * no other site may frame it. Whether it comes by TLS is the proxy's to say.
+ * @param styles further sources of styles
  */
-export function protectPage(): Middleware {
+export function protectPage(styles: readonly string[] = []): Middleware {
   const protect = helmet({
     contentSecurityPolicy: {
       useDefaults: false,
       directives: {
         defaultSrc: ["'none'"],
         scriptSrc: ["'self'"],
-        styleSrc: ["'self'"],
+        styleSrc: ["'self'", ...styles],
         imgSrc: ["'self'", 'data:'],
         connectSrc: ["'self'"],
         formAction: ["'self'"],
@@ -63,8 +66,8 @@ export function getOpenApi(ctx: Context): void {
   ctx.body = text;
 }
 
-/** A day: what a code means changes with a release at most. */
-const PAGE_CACHE_CONTROL = 'public, max-age=86400';
+/** A day: what a page says changes with a release at most. */
+export const PAGE_CACHE_CONTROL = 'public, max-age=86400';
 
 /** GET /problems/:code: where the `type` of a problem document leads. */
 export function getProblemPage(ctx: Context & { params: Record<string, string> }): void {

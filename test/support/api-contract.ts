@@ -55,6 +55,7 @@ const ROUTES: Route[] = [
   { method: 'GET', path: /^\/v1\/orders\/[^/?]+$/, replies: { 200: orderReply, 304: noBody } },
   { method: 'GET', path: /^\/(demo\/page\.(css|js))?$/, replies: { 200: text } },
   { method: 'GET', path: /^\/openapi\.json$/, replies: { 200: z.looseObject({}), 304: noBody } },
+  { method: 'GET', path: /^\/docs(\/(page|viewer)\.js)?$/, replies: { 200: text } },
   { method: 'GET', path: /^\/problems\/[a-z_.]+$/, replies: { 200: text } },
   { method: 'POST', path: /^\/demo\/token$/, replies: { 200: tokenReply } },
   ...CALLS,

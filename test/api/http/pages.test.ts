@@ -48,19 +48,24 @@ test.each(['nothing', 'toString', '__proto__', 'Sold_out'])('there is no page of
   expect(refusalOf(await send(`${app.url}/problems/${code}`, 'GET'))).toBe('404 no_such_resource');
 });
 
-test.each(['/', '/demo/page.js', '/demo/page.css', '/problems/sold_out', '/problems/page.css'])(
-  '%s lets a browser load what the API serves and nothing else, and lets no site frame it',
-  async (path) => {
-    const { headers } = await send(`${app.url}${path}`, 'GET');
-    const policy = headers.get('content-security-policy') ?? '';
-    expect(policy).toContain("default-src 'none'");
-    expect(policy).toContain("script-src 'self';");
-    expect(policy).toContain("frame-ancestors 'none'");
-    expect(policy).not.toMatch(/unsafe|\*|https?:/);
-    expect(headers.get('x-content-type-options')).toBe('nosniff');
-    expect(headers.get('referrer-policy')).toBe('no-referrer');
-  },
-);
+test.each([
+  '/',
+  '/demo/page.js',
+  '/demo/page.css',
+  '/problems/sold_out',
+  '/problems/page.css',
+  '/docs/page.js',
+  '/docs/viewer.js',
+])('%s lets a browser load what the API serves and nothing else, and lets no site frame it', async (path) => {
+  const { headers } = await send(`${app.url}${path}`, 'GET');
+  const policy = headers.get('content-security-policy') ?? '';
+  expect(policy).toContain("default-src 'none'");
+  expect(policy).toContain("script-src 'self';");
+  expect(policy).toContain("frame-ancestors 'none'");
+  expect(policy).not.toMatch(/unsafe|\*|https?:/);
+  expect(headers.get('x-content-type-options')).toBe('nosniff');
+  expect(headers.get('referrer-policy')).toBe('no-referrer');
+});
 
 test('no answer is taken for another type than it says', async () => {
   const shopper = await app.shopper();
