@@ -111,7 +111,7 @@ export function closePage(
     const rows = await selectRows(
       connection,
       openRow,
-      `SELECT order_no, status, version, payment, closing_reason, refunded,
+      `SELECT order_no, status, version, payment, closing_reason, refunded, extended_until,
          workflow_started_at IS NULL AND start_tried_at IS NULL AS unbegun
        FROM orders WHERE order_no IN (?) AND status = 'awaiting_payment' ORDER BY order_no FOR UPDATE`,
       [listed.map((row) => row.order_no)],

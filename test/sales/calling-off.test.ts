@@ -190,6 +190,23 @@ test('open orders get the wish to cancel a page at a time; those with money keep
   expect((await stores.callingOffs.closePage(job, '', 10)).closed).toEqual([]);
 });
 
+test('an order whose deadline was extended is closed all the same, and none is extended afterwards', async () => {
+  const saleId = await openSale();
+  const order = buildOrder({ saleId });
+  await stores.orders.storeOrder(order, 'started');
+  const untilMs = order.reservedAtMs + order.paymentWindowMs + 60_000;
+  expect((await stores.deadlines.extend(order.orderNo, untilMs, BY)).kind).toBe('extended');
+
+  const { closed } = await stores.callingOffs.closePage({ saleId, sku: '' }, '', 10);
+
+  const state = { reason: 'called_off', version: 3, extendedUntilMs: untilMs };
+  expect(closed).toMatchObject([{ orderNo: order.orderNo, state }]);
+  expect(await world.stateOf(order)).toMatchObject(state);
+  expect((await stores.deadlines.extend(order.orderNo, untilMs + 60_000, BY)).kind).toBe('not-open');
+  const cancelled = await stores.orders.cancel(order.orderNo, 'payment_timeout', { force: false });
+  expect(cancelled).toMatchObject({ kind: 'ended', state: { status: 'cancelled', reason: 'called_off' } });
+});
+
 test('of a paid order all that is left is asked back once, whatever went back before', async () => {
   const saleId = await openSale();
   const charges = [{ code: 'shipping', name: 'Shipping', amount: 500 }];
