@@ -18,6 +18,16 @@ export const ORDER_EVENT_TYPES = [
 ] as const;
 export type OrderEventType = (typeof ORDER_EVENT_TYPES)[number];
 
+/** Of an order, and no change of it. expiring: its deadline is near, and it is not paid. */
+export const ORDER_NEWS_TYPES = ['order.expiring'] as const;
+export type OrderNewsType = (typeof ORDER_NEWS_TYPES)[number];
+
+/** Whose news it is, and the state that the order had. */
+export interface OrderNews {
+  orderNo: string;
+  state: OrderState;
+}
+
 /**
  * sold_out: no unit of any SKU is available. called_off: the sale or a SKU of it, for good. call_off_ended:
  * all of its orders are cancelled or refunded, but for those that are listed. settled: the sale is closed and
@@ -36,7 +46,7 @@ const SHOP_EVENT_TYPES = [
 ] as const;
 export type ShopEventType = (typeof SHOP_EVENT_TYPES)[number];
 
-export const EVENT_TYPES = [...ORDER_EVENT_TYPES, ...SHOP_EVENT_TYPES] as const;
+export const EVENT_TYPES = [...ORDER_EVENT_TYPES, ...ORDER_NEWS_TYPES, ...SHOP_EVENT_TYPES] as const;
 export type EventType = (typeof EVENT_TYPES)[number];
 
 /** A change of an order: its state from then on, and the one before; null: it was stored by this change. */

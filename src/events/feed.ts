@@ -1,12 +1,19 @@
 /** The feed of events: numbers what was committed, and gives shops pages of it with snapshots. */
 
 import { setTimeout as delay } from 'node:timers/promises';
+import { z } from 'zod';
 import { ORDER_BUCKETS, type WorkerMetrics } from '../metrics.ts';
-import { type Order, showOrder } from '../orders/content.ts';
+import { type Order, orderStateSchema, showOrder } from '../orders/content.ts';
 import { type OrderState, parseOrderNo } from '../orders/order.ts';
 import type { Stores } from '../stores/open.ts';
-import { typeOfChange, type OrderEventType } from './event.ts';
-import type { CountedChanges, EventRow } from './events.sql.ts';
+import {
+  ORDER_NEWS_TYPES,
+  typeOfChange,
+  type OrderEventType,
+  type OrderNews,
+  type OrderNewsType,
+} from './event.ts';
+import type { CountedChanges, EventRow, ShopEventRow } from './events.sql.ts';
 
 /**
  * Bytes of the sales in one answer. A sale of 200 SKUs with all their data has half a megabyte, and 500
@@ -141,7 +148,7 @@ interface Common {
 }
 
 interface OrderEvent extends Common {
-  type: OrderEventType;
+  type: OrderEventType | OrderNewsType;
   saleId: string;
   orderNo: string;
   version: number;
@@ -217,14 +224,24 @@ export async function readEvents(stores: Stores, { after, limit, filter }: FeedQ
 
 /** With their snapshots; in the order of `rows`. */
 async function toEvents({ eventRows }: Stores, rows: readonly EventRow[]): Promise<FeedEvent[]> {
-  const orderNos = new Set(rows.flatMap((row) => (row.kind === 'order' ? [row.orderNo] : [])));
+  const orderNos = new Set(rows.flatMap((row) => orderNoOf(row) ?? []));
   const orders = await eventRows.readOrders([...orderNos]);
   return rows.flatMap((row): FeedEvent[] => {
     const common = { sequence: row.sequence, occurredAt: row.occurredAt.toISOString() };
     if (row.kind === 'shop') {
       const { type, saleId, data } = row;
       // Not by MySQL's own number of the row, which is given again after commits were lost.
-      return [{ id: `shop.${row.sequence}`, ...common, type, saleId, data }];
+      const id = `shop.${row.sequence}`;
+      const news = newsOf(row);
+      if (!news) return [{ id, ...common, type, saleId, data }];
+      const about = orders.get(news.orderNo);
+      if (!about) return [];
+      const {
+        state: { version },
+      } = news;
+      const order = snapshotOrder(about.order, news.state);
+      const named = { saleId: about.order.saleId, orderNo: news.orderNo, version };
+      return [{ id, ...common, type: news.type, ...named, data: { order } }];
     }
     const { orderNo, state } = row;
     const stored = orders.get(orderNo);
@@ -237,6 +254,20 @@ async function toEvents({ eventRows }: Stores, rows: readonly EventRow[]): Promi
       { id: `${orderNo}.${version}`, ...common, type: typeOfChange(row), saleId, orderNo, version, data },
     ];
   });
+}
+
+/** What is recorded of an order beside its changes. */
+const orderNews = z.object({ orderNo: z.string(), state: orderStateSchema });
+
+function newsOf(row: ShopEventRow): (OrderNews & { type: OrderNewsType }) | undefined {
+  const type = ORDER_NEWS_TYPES.find((known) => known === row.type);
+  // One that a newer version has written otherwise must not end the feed for all.
+  const { data } = orderNews.safeParse(row.data);
+  return type && data && { type, ...data };
+}
+
+function orderNoOf(row: EventRow): string | undefined {
+  return row.kind === 'order' ? row.orderNo : newsOf(row)?.orderNo;
 }
 
 function bytesOf(rows: readonly EventRow[]): number {

@@ -15,6 +15,7 @@ CREATE TABLE IF NOT EXISTS sales (
   limit_per_user INT UNSIGNED NULL,
   ticket_required BOOLEAN NOT NULL DEFAULT FALSE,
   refund_restores_limit BOOLEAN NOT NULL DEFAULT TRUE,
+  expiring_notice_ms INT UNSIGNED NULL,
   -- The shop's own; metadata is JSON.
   reference VARCHAR(128) NULL,
   metadata VARCHAR(1024) NULL,
@@ -151,6 +152,8 @@ CREATE TABLE IF NOT EXISTS orders (
   -- extended_until: to when staff have extended the deadline, which has the same time.
   deadline DATETIME(3) NOT NULL,
   extended_until DATETIME(3) NULL,
+  -- When the shop is to be told that the deadline is near; null: not, or it was.
+  expiring_due_at DATETIME(3) NULL,
 
   -- workflow_started_at: null while the order is only stored ahead. start_tried_at: when a workflow of the order was
   -- last tried to be started with the state of that time; the answer may have been lost, so a workflow may run that
@@ -171,6 +174,7 @@ CREATE TABLE IF NOT EXISTS orders (
 
   UNIQUE KEY orders_request (sale_id, user_id, idempotency_key),
   KEY orders_overdue (status, deadline),
+  KEY orders_expiring (expiring_due_at),
   KEY orders_of_user (user_id, reserved_at),
   -- Finds due orders that are to be cancelled without reading all that wait to be started.
   KEY orders_due (payment, closing_reason, engine_due_at, workflow_started_at, sale_id),

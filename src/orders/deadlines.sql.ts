@@ -1,13 +1,17 @@
-/** Deadlines that staff extend: MySQL decides under the order's lock, and Redis follows by version. */
+/**
+ * Deadlines: extended by staff, which MySQL decides under the order's lock and Redis follows by version; and
+ * announced to the shop when they are near.
+ */
 
 import { z } from 'zod';
+import type { OrderNews, OrderNewsType } from '../events/event.ts';
 import { MAX_PAYMENT_WINDOW_MS } from '../limits.ts';
 import { applyPayments } from '../money/inbox.sql.ts';
 import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../mysql/connection.ts';
 import { readClockMs } from '../mysql/leases.ts';
 import { recordAction, type Decision } from '../parked/parked.sql.ts';
 import { orderDeadlineMs } from './order.ts';
-import { lockOrder, transition, type StoredOrder } from './rows.sql.ts';
+import { lockOrder, readOrders, transition, type StoredOrder } from './rows.sql.ts';
 
 /**
  * extended: by this call, or it had this deadline already. not-open: it is paid, closing, or has ended.
@@ -19,6 +23,9 @@ export type ExtendOutcome =
   | { kind: 'out-of-range'; afterMs: number; untilMs: number }
   | { kind: 'not-stored' };
 
+const ruleRow = z.object({ expiring_notice_ms: z.int().nullable() });
+const RULE = 'SELECT expiring_notice_ms FROM sales WHERE sale_id = ?';
+const orderNoRow = z.object({ order_no: z.string() });
 const markRow = z.object({ ending: z.coerce.boolean() });
 
 /**
@@ -44,7 +51,12 @@ export function extend(
     const latestMs = order.reservedAtMs + MAX_PAYMENT_WINDOW_MS;
     if (untilMs <= afterMs || untilMs > latestMs) return { kind: 'out-of-range', afterMs, untilMs: latestMs };
     const extended = await transition(connection, stored, { extendedUntilMs: untilMs });
-    await modify(connection, 'UPDATE orders SET deadline = extended_until WHERE order_no = ?', [orderNo]);
+    const rule = await selectRows(connection, ruleRow, RULE, [order.saleId]);
+    await modify(
+      connection,
+      'UPDATE orders SET deadline = extended_until, expiring_due_at = ? WHERE order_no = ?',
+      [expiringDueAt(untilMs, rule[0]?.expiring_notice_ms), orderNo],
+    );
     const [before, after] = [deadlineMs, untilMs].map((ms) => new Date(ms).toISOString());
     const detail = { before, after };
     await recordAction(connection, { ...staff, action: 'deadline_extended', subject: orderNo, detail });
@@ -72,4 +84,51 @@ export async function readExtensionLeftMs(
   if (extendedUntilMs === undefined || reason !== null) return 0;
   const nowMs = Math.min(await readClockMs(connection), Date.now());
   return Math.max(0, extendedUntilMs - nowMs);
+}
+
+/** When the shop is to be told that an order's deadline is near. @param noticeMs none: it is not told */
+export function expiringDueAt(deadlineMs: number, noticeMs: number | null | undefined): Date | null {
+  return noticeMs === null || noticeMs === undefined ? null : new Date(deadlineMs - noticeMs);
+}
+
+/**
+ * Records `order.expiring` for orders whose deadlines are near: once a deadline, and again after an extension.
+ * It is no change of an order, and says by its version how it stood. Not for one that is paid, closing, or
+ * past its deadline by then.
+ * @returns how many orders were looked at: as many as the limit, where there may be more
+ */
+export function announceExpiring(pool: Pool, limit: number): Promise<number> {
+  return inTransaction(pool, async (connection) => {
+    const due = await selectRows(
+      connection,
+      orderNoRow,
+      `SELECT order_no FROM orders FORCE INDEX (orders_expiring) WHERE expiring_due_at <= NOW(3)
+       ORDER BY expiring_due_at LIMIT ? FOR UPDATE SKIP LOCKED`,
+      [limit],
+    );
+    if (due.length === 0) return 0;
+    const orderNos = due.map((row) => row.order_no);
+    await modify(connection, 'UPDATE orders SET expiring_due_at = NULL WHERE order_no IN (?)', [orderNos]);
+    const nowMs = await readClockMs(connection);
+    const expiring = (await readOrders(connection, orderNos)).filter(({ order, state }) => {
+      const isUnpaid = state.status === 'awaiting_payment' && state.payment === 'none';
+      return isUnpaid && state.reason === null && orderDeadlineMs(order, state) > nowMs;
+    });
+    await recordExpiring(connection, expiring);
+    return due.length;
+  });
+}
+
+/** What the shop reads is made of the order when it is read, so that no person stays in an event. */
+async function recordExpiring(connection: PoolConnection, expiring: readonly StoredOrder[]): Promise<void> {
+  if (expiring.length === 0) return;
+  const type: OrderNewsType = 'order.expiring';
+  await modify(connection, 'INSERT INTO shop_events (type, sale_id, subject, data) VALUES ?', [
+    expiring.map(({ order: { orderNo, saleId }, state }) => [
+      type,
+      saleId,
+      orderNo,
+      JSON.stringify({ orderNo, state } satisfies OrderNews),
+    ]),
+  ]);
 }

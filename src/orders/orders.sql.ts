@@ -27,7 +27,7 @@ import { recordAction, type Decision, park as parkWork, unpark as unparkWork } f
 import { closeStored } from './called-off.sql.ts';
 import { CLAIM_MS } from './claims.sql.ts';
 import { carriedText, type Carried, type Order } from './content.ts';
-import { readExtensionLeftMs } from './deadlines.sql.ts';
+import { expiringDueAt, readExtensionLeftMs } from './deadlines.sql.ts';
 import { stateOnceStored, storedStateOf, type StateSource } from './first-state.ts';
 import {
   isFinal,
@@ -260,7 +260,12 @@ async function hasOpenSessions(connection: PoolConnection, orderNo: string): Pro
   return rows.length > 0;
 }
 
-const saleRow = z.object({ sale_id: z.string(), epoch: z.int(), called_off: z.string().nullable() });
+const saleRow = z.object({
+  sale_id: z.string(),
+  epoch: z.int(),
+  called_off: z.string().nullable(),
+  expiring_notice_ms: z.int().nullable(),
+});
 const holderRow = z.object({ order_no: z.string(), reserved_at: z.date() });
 
 /** stored: durable, with its present state. abandoned: before this call. refused: it can never be stored. */
@@ -346,6 +351,7 @@ async function insertBatch(
     startedAt: presence === 'started' ? now : null,
     dueAt: dueAtOf(presence),
     triedAt: presence === 'claimed' ? now : null,
+    noticeMsOf: (saleId) => sales.get(saleId)?.expiring_notice_ms,
   };
   const inserted = await insertOrderRows(connection, current, columns);
 
@@ -446,7 +452,8 @@ async function shareLockSales(connection: PoolConnection, batch: readonly Order[
   const rows = await selectRows(
     connection,
     saleRow,
-    'SELECT sale_id, epoch, called_off FROM sales WHERE sale_id IN (?) ORDER BY sale_id LOCK IN SHARE MODE',
+    `SELECT sale_id, epoch, called_off, expiring_notice_ms FROM sales WHERE sale_id IN (?) ORDER BY sale_id
+     LOCK IN SHARE MODE`,
     [[...new Set(batch.map((order) => order.saleId))]],
   );
   return new Map(rows.map((row) => [row.sale_id, row]));
@@ -521,6 +528,8 @@ export interface SharedColumns {
   dueAt: Moment | null;
   /** When the caller is about to start them; null: it is not. */
   triedAt: Moment | null;
+  /** How long before its deadline the shop is told of an order; absent or null: it is not. */
+  noticeMsOf?: (saleId: string) => number | null | undefined;
 }
 
 /**
@@ -530,7 +539,7 @@ export interface SharedColumns {
 async function insertOrderRows(
   connection: PoolConnection,
   orders: readonly NewOrder[],
-  { batchId, stateOf, carriedOf = (order) => order, startedAt, dueAt, triedAt }: SharedColumns,
+  { batchId, stateOf, carriedOf = (order) => order, startedAt, dueAt, triedAt, noticeMsOf }: SharedColumns,
 ): Promise<number> {
   if (orders.length === 0) return 0;
   // Not INSERT IGNORE, which would also swallow truncations and out-of-range values.
@@ -538,7 +547,7 @@ async function insertOrderRows(
     connection,
     `INSERT INTO orders (order_no, sale_id, user_id, idempotency_key, status, payment, version, closing_reason,
        epoch, batch_id, total, currency, reserved_at, payment_window_ms, deadline, workflow_started_at,
-       engine_due_at, engine_since, start_tried_at, extended_until, reference, charges, carried)
+       engine_due_at, engine_since, start_tried_at, extended_until, expiring_due_at, reference, charges, carried)
      VALUES ? ON DUPLICATE KEY UPDATE order_no = order_no`,
     [
       orders.map((order) => {
@@ -568,6 +577,7 @@ async function insertOrderRows(
           tried,
           tried,
           extendedUntilOf(state),
+          needsWorkflow ? expiringDueAt(orderDeadlineMs(order, state), noticeMsOf?.(order.saleId)) : null,
           kept.reference || null,
           kept.charges?.length ? JSON.stringify(kept.charges) : null,
           carriedText.inMysql.write(kept),

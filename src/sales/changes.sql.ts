@@ -290,13 +290,17 @@ async function takeOver(
   found: SaleRecord,
   { changeNo, changeId, sale }: DecidedSale,
 ): Promise<void> {
-  const { saleId, refundRestoresLimit } = found.sale;
+  const { saleId, refundRestoresLimit, expiringNoticeMs } = found.sale;
   const decision = { actor: 'holdfast', reason: 'MySQL had lost changes that Redis has made' };
   const pending =
     found.pendingNo === undefined ? undefined : await readChange(connection, saleId, found.pendingNo);
   if (pending) await endChange(connection, pending, { kind: 'withdrawn' });
   const former = pending?.former ?? found;
-  const document: SaleDocument = { sale: { ...sale, refundRestoresLimit }, isDraft: false };
+  // Only MySQL has these rules.
+  const document: SaleDocument = {
+    sale: { ...sale, refundRestoresLimit, expiringNoticeMs },
+    isDraft: false,
+  };
   await modify(
     connection,
     `UPDATE sales SET change_no = ?, change_id = ?, warmed_up_at = COALESCE(warmed_up_at, NOW(3)) WHERE sale_id = ?`,

@@ -50,6 +50,7 @@ const saleRow = z.object({
   payment_window_ms: z.int(),
   paused: z.coerce.boolean(),
   refund_restores_limit: z.coerce.boolean(),
+  expiring_notice_ms: z.int().nullable(),
   limit_per_user: z.int().nullable(),
   ticket_required: z.coerce.boolean(),
   reference: z.string().nullable(),
@@ -87,7 +88,7 @@ const skuRow = z.object({
   sold: z.int(),
 });
 
-const SALE_COLUMNS = `sale_id, name, currency, opens_at, closes_at, payment_window_ms, paused, refund_restores_limit,
+const SALE_COLUMNS = `sale_id, name, currency, opens_at, closes_at, payment_window_ms, paused, refund_restores_limit, expiring_notice_ms,
   limit_per_user, ticket_required, reference, metadata, called_off, draft, version, change_no, change_id, pending_change_no, epoch,
   warmed_up_at, rebuilding_since IS NOT NULL AS rebuilding, redis_cleaned_at, sold_out_at, sold_out_count, opened_at, closed_at,
   settled_at, archived_at, NOW(3) AS now`;
@@ -244,6 +245,7 @@ function ruleColumns({ sale, isDraft }: SaleDocument): Record<string, unknown> {
     payment_window_ms: sale.paymentWindowMs,
     paused: sale.paused,
     refund_restores_limit: sale.refundRestoresLimit,
+    expiring_notice_ms: sale.expiringNoticeMs ?? null,
     limit_per_user: sale.limitPerUser,
     ticket_required: sale.ticketRequired,
     reference: sale.reference ?? null,
@@ -273,6 +275,7 @@ function toRecord(row: z.infer<typeof saleRow>, skus: readonly z.infer<typeof sk
     paused: row.paused,
     paymentWindowMs: row.payment_window_ms,
     refundRestoresLimit: row.refund_restores_limit,
+    ...(row.expiring_notice_ms !== null && { expiringNoticeMs: row.expiring_notice_ms }),
     limitPerUser: row.limit_per_user,
     ticketRequired: row.ticket_required,
     ...shopData(row),

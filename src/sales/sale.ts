@@ -70,6 +70,8 @@ export const saleSchema = z
     paused: z.boolean(),
     /** How long a shopper may take to pay, in ms. */
     paymentWindowMs: z.int().min(1_000).max(MAX_PAYMENT_WINDOW_MS),
+    /** How long before an order's deadline the shop is told, in ms; absent: it is not. */
+    expiringNoticeMs: z.int().min(1_000).max(MAX_PAYMENT_WINDOW_MS).optional(),
     /** Whether the user of a refunded order may buy as much again. */
     refundRestoresLimit: z.boolean().default(true),
     /** Units of all SKUs together that one user may hold or own at a time; null: no limit. */
@@ -174,7 +176,7 @@ export interface DecidedSale {
   /** Of the same; empty: it is not known. */
   changeId: string;
   epoch: number;
-  sale: Omit<Sale, 'refundRestoresLimit'>;
+  sale: Omit<Sale, 'refundRestoresLimit' | 'expiringNoticeMs'>;
 }
 
 /**

@@ -92,7 +92,7 @@ const saleHash = z.object({
  * A sale as shoppers may see it, and its stock, which is read in one step. MySQL alone has the rule for
  * refunds.
  */
-export interface SaleView extends Omit<Sale, 'skus' | 'refundRestoresLimit'> {
+export interface SaleView extends Omit<Sale, 'skus' | 'refundRestoresLimit' | 'expiringNoticeMs'> {
   /** By Redis' clock, as `reserve` decides. */
   state: SaleState;
   skus: (StockCount & Sale['skus'][number])[];

@@ -65,7 +65,7 @@ export function mysqlStores(pool: Pool) {
     orderClaims: bind(pool, orderClaims),
     callingOffs: bind(pool, { ...callingOffs, ...calledOffOrders, ...calledOffMoney }),
     endings: bind(pool, endings),
-    deadlines: bind(pool, { extend: deadlines.extend }),
+    deadlines: bind(pool, { extend: deadlines.extend, announceExpiring: deadlines.announceExpiring }),
     projectionDoubts: bind(pool, { readLeftMs: readDoubtLeftMs, record: recordDoubt }),
     payments: bind(pool, { ...inbox, readReversalTotals }),
     paymentSessions: bind(pool, paymentSessions),

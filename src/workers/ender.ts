@@ -63,13 +63,15 @@ export async function runEnder(deps: CloserDeps & { watch?: LoopWatch }, signal:
 
 /** One pass of the ender's loop. @returns the pause before the next, in ms */
 export async function endUnbegun(deps: Stores): Promise<number> {
-  const { endings, saleStock, reservations } = deps;
+  const { endings, deadlines, saleStock, reservations } = deps;
   // While Redis is away no order ends: it could not give the stock back.
   const { taken, ended, closing } = await endings.endPage(await saleStock.readTimeMs(), PAGE_SIZE);
   await finishEnded(deps, ended);
   // Where this gets lost, the end is projected later.
   await projectChanges(reservations, closing);
-  return taken > 0 ? 0 : IDLE_PAUSE_MS;
+  // Orders end first: who is told of the others in time has all of the notice's time for it.
+  const told = taken < PAGE_SIZE ? await deadlines.announceExpiring(PAGE_SIZE) : 0;
+  return taken + told > 0 ? 0 : IDLE_PAUSE_MS;
 }
 
 /**

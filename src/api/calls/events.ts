@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import type { EventConsumer } from '../../events/consumers.sql.ts';
-import { EVENT_TYPES, ORDER_EVENT_TYPES } from '../../events/event.ts';
+import { EVENT_TYPES, ORDER_EVENT_TYPES, ORDER_NEWS_TYPES } from '../../events/event.ts';
 import { type FeedPage, type FeedQuery, readEvents } from '../../events/feed.ts';
 import { SALE_ID_PATTERN } from '../../limits.ts';
 import { parseInput, Problem, unavailable } from '../http/problem.ts';
@@ -29,7 +29,7 @@ const common = { id: z.string().min(1), sequence, occurredAt: time };
 export const eventReply = z.union([
   z.strictObject({
     ...common,
-    type: z.enum(ORDER_EVENT_TYPES),
+    type: z.enum([...ORDER_EVENT_TYPES, ...ORDER_NEWS_TYPES]),
     saleId: z.string(),
     orderNo: z.string(),
     version: z.int().min(1),

@@ -203,7 +203,7 @@ function judge(found: ShownSale | undefined): AbsentSale {
   const { sale, stock, isWarm, nowMs } = found;
   if (nowMs >= sale.closesAtMs) return { kind: 'unknown' };
   if (isWarm) return { kind: 'lost' };
-  const { refundRestoresLimit: _, skus, ...rules } = sale;
+  const { refundRestoresLimit: _, expiringNoticeMs: __, skus, ...rules } = sale;
   const counts = new Map(stock.map((each) => [each.sku, each]));
   const none = { available: 0, held: 0, sold: 0 };
   // It does not sell before it is in Redis, whatever its times say.

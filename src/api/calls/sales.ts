@@ -31,6 +31,7 @@ export const shopSaleReply = saleReply.extend({
   state: z.enum(SHOP_SALE_STATES),
   draft: z.boolean(),
   refundRestoresLimit: z.boolean(),
+  expiringNoticeMs: z.int().min(1).optional(),
   /** Of what the shop decided: the `ETag`. */
   version: z.int().min(1),
   /** A change is recorded, and not made yet. */
@@ -93,6 +94,7 @@ const saleBody = z
     closesAt: time,
     paymentWindowMs: shape.paymentWindowMs.default(DEFAULT_PAYMENT_WINDOW_MS),
     refundRestoresLimit: shape.refundRestoresLimit,
+    expiringNoticeMs: shape.expiringNoticeMs,
     limitPerUser: shape.limitPerUser,
     ticketRequired: shape.ticketRequired,
     draft: z.boolean().default(false),

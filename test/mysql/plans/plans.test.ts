@@ -226,6 +226,22 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
       await orderClaims.unparkEnded(100);
     },
   ],
+  // Of a thousand that are due; beside them orders of which the shop was told, or is to be later.
+  'deadlines: announce a page of those that are near, and extend one': [
+    500 * PER_ROW,
+    async ({ deadlines }) => {
+      const { pool } = stores;
+      await pool.query('UPDATE orders SET expiring_due_at = ? WHERE user_id LIKE ?', [AGO[0], 'due-1%']);
+      await pool.query('UPDATE orders SET expiring_due_at = NOW(3) + INTERVAL 1 DAY WHERE user_id LIKE ?', [
+        'paid-%',
+      ]);
+      await pool.query('ANALYZE TABLE orders');
+      expect(await deadlines.announceExpiring(500)).toBe(500);
+      const { orderNo } = orderOf('open');
+      await deadlines.extend(orderNo, Date.now() + 1_000, { actor: 'olga', reason: null });
+      await pool.query('UPDATE orders SET expiring_due_at = NULL');
+    },
+  ],
   // Of a thousand that are past their deadline; beside them orders that wait for timers or have time.
   'endings: end two pages, and what is left of them': [
     500 * PER_ROW,
