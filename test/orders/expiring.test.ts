@@ -19,19 +19,16 @@ afterAll(() => stores.close());
 const MINUTE_MS = 60_000;
 const OLGA = { actor: 'olga', reason: null };
 
-/** Of a sale that tells ten minutes before, unless it says otherwise. */
-async function stored(
-  overrides: Partial<Order> = {},
-  { expiringNoticeMs = 10 * MINUTE_MS, presence = 'due' as 'due' | 'started' } = {},
-): Promise<Order> {
-  const { saleId } = await stores.openSale(buildSale({ expiringNoticeMs }));
+/** Of a sale that tells ten minutes before. */
+async function stored(overrides: Partial<Order> = {}, presence: 'due' | 'started' = 'due'): Promise<Order> {
+  const { saleId } = await stores.openSale(buildSale({ expiringNoticeMs: 10 * MINUTE_MS }));
   const order = buildOrder({ saleId, ...overrides });
   await stores.orders.storeOrder(order, presence);
   return order;
 }
 /** Five minutes are left. */
 const near = (presence: 'due' | 'started' = 'due') =>
-  stored({ reservedAtMs: Date.now() - 25 * MINUTE_MS }, { presence });
+  stored({ reservedAtMs: Date.now() - 25 * MINUTE_MS }, presence);
 
 const announce = (limit = 100) => stores.deadlines.announceExpiring(limit);
 async function newsOf({ saleId }: Order) {
