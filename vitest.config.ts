@@ -26,6 +26,7 @@ const DEEP = [
   'test/flow/mysql-set-back.test.ts',
   'test/flow/restore.test.ts',
   'test/flow/sale-changes.test.ts',
+  'test/flow/waiting.test.ts',
 ];
 /** Fails on any other than Redis 8.2. */
 const WHICH_REDIS = 'test/versions/redis.test.ts';

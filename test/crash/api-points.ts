@@ -62,7 +62,55 @@ async function payAgain(world: CrashWorld, { shopper, orderNo }: Buyer) {
   return expectPaid(world, { shopper, orderNo });
 }
 
+/** The API dies while a caller waits for its order to be stored; no worker runs until then. */
+async function buyWaiting(world: CrashWorld) {
+  const shopper = await world.shopper();
+  const buyOnce = () =>
+    shopper.placeOrder(
+      { saleId: world.saleId, items: [{ sku: 'lamp', quantity: 1 }], onTimeout: 'cancel' },
+      { 'idempotency-key': 'one-purchase', prefer: 'wait=7' },
+    );
+  await expectNoAnswer(buyOnce(), world);
+  const stored = await selectOne(world.stores.pool, 'SELECT COUNT(*) AS orders FROM orders');
+  const waiting = await world.outboxLength();
+
+  await world.takeOver();
+  const repeated = await buyOnce();
+  expect(repeated.status).toBe(200);
+  const { orderNo } = orderOf(repeated);
+  await payAndSettle(shopper, orderNo);
+  await expectLamps(world, { available: 9, held: 0, sold: 1 });
+  return { orderNo, stored, waiting };
+}
+
 export const apiPoints: Point[] = [
+  {
+    name: 'API: an order whose caller waits is about to be stored',
+    doom: { part: 'api', cue: 'storing', withoutOther: true },
+    async scenario(world) {
+      const { orderNo, stored, waiting } = await buyWaiting(world);
+      expect([stored, waiting]).toEqual([{ orders: 0 }, 1]);
+      return { [orderNo]: 'paid' };
+    },
+  },
+  {
+    name: 'API: an order whose caller waits is stored, and neither shown nor answered',
+    doom: { part: 'api', cue: 'stored', withoutOther: true },
+    async scenario(world) {
+      const { orderNo, stored, waiting } = await buyWaiting(world);
+      expect([stored, waiting]).toEqual([{ orders: 1 }, 1]);
+      return { [orderNo]: 'paid' };
+    },
+  },
+  {
+    name: 'API: an order whose caller waits is stored and shown, and its entry is not taken off',
+    doom: { part: 'api', cue: 'projected-ahead', withoutOther: true },
+    async scenario(world) {
+      const { orderNo, stored, waiting } = await buyWaiting(world);
+      expect([stored, waiting]).toEqual([{ orders: 1 }, 1]);
+      return { [orderNo]: 'paid' };
+    },
+  },
   {
     name: 'API: an order is reserved, and the shopper not answered',
     doom: { part: 'api', cue: 'reserved' },

@@ -33,7 +33,8 @@ type WaitingCall = Pick<Call, 'req' | 'res' | 'state' | 'status' | 'body' | 'get
 
 export type Waits = ReturnType<typeof createWaits>;
 
-export function createWaits(shop: Finder & { metrics: Metrics }, storing: Storing) {
+/** @param waitingMax calls that wait at once */
+export function createWaits(shop: Finder & { metrics: Metrics }, storing: Storing, waitingMax = MAX_WAITING) {
   const { metrics } = shop;
   let waiting = 0;
   metrics.watchWaiting(() => waiting);
@@ -56,7 +57,7 @@ export function createWaits(shop: Finder & { metrics: Metrics }, storing: Storin
     const { orderNo } = queuedOrder.safeParse(call.body).data ?? {};
     // Refused, or a repeat of an order that is stored already.
     if (orderNo === undefined) return;
-    if (waiting >= MAX_WAITING || !storing.hasRoom()) {
+    if (waiting >= waitingMax || !storing.hasRoom()) {
       metrics.waitEnded('full');
       return;
     }

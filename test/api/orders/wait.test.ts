@@ -1,15 +1,22 @@
 /** Purchases that wait until their order is stored, while no worker and no relay runs at all. */
 
+import { EventEmitter, once } from 'node:events';
+import { IncomingMessage, ServerResponse } from 'node:http';
+import { Socket } from 'node:net';
 import { ulid } from 'ulidx';
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import { z } from 'zod';
-import { readWait } from '../../../src/api/calls/wait.ts';
+import type { Finder } from '../../../src/api/calls/find-order.ts';
+import { createWaits, readWait } from '../../../src/api/calls/wait.ts';
+import type { Metrics } from '../../../src/metrics.ts';
+import type { Storing } from '../../../src/orders/storing.ts';
 import { rebuildSale } from '../../../src/reconcile/rebuild-sale.ts';
 import { saleKeys } from '../../../src/redis/keys.ts';
 import { listWaiting } from '../../../src/redis/outbox.ts';
 import { openStores, type Stores } from '../../../src/stores/open.ts';
 import { buildSale } from '../../support/factories.ts';
 import type { HttpApp } from '../../support/http-app.ts';
+import { partly } from '../../support/partly.ts';
 import { selectOne } from '../../support/rows.ts';
 import {
   orderOf,
@@ -459,4 +466,61 @@ test('where neither store takes the wish the answer is 202, and the order goes o
 
   expect(reply.status).toBe(202);
   expect(orderOf(reply)).toMatchObject({ status: 'queued', closing: false });
+});
+
+test('a free order is paid with its 201', async () => {
+  const skus = [{ sku: 'pass', name: 'Day pass', unitPrice: 0, total: 10, limitPerUser: null }];
+  const { saleId: free } = await api.stores.openSale(buildSale({ skus }));
+  const buyer = await api.shopper();
+
+  const reply = await buyer.placeOrder({ saleId: free, items: [{ sku: 'pass', quantity: 2 }] }, WAIT);
+
+  expect(reply.status).toBe(201);
+  expect(orderOf(reply)).toMatchObject({ status: 'paid', payment: 'applied', total: 0 });
+  await waitFor('the units to be sold', async () => {
+    const [pass] = (await api.stores.saleStock.read(free))?.skus ?? [];
+    return pass?.sold === 2 && pass.held === 0;
+  });
+});
+
+test.each([
+  ['as many calls wait as may', 1, true],
+  ['as many orders wait to be stored as may', 2, false],
+])('while %s, a call is answered at once, without waiting', async (_, waitingMax, hasRoom) => {
+  const outcomes: string[] = [];
+  const metrics = partly<Metrics>({
+    watchWaiting: () => {},
+    waitEnded: (outcome) => void outcomes.push(outcome),
+  });
+  const [begun, end] = [new EventEmitter(), new EventEmitter()];
+  const store = async () => {
+    begun.emit('wait');
+    await once(end, 'wait');
+    return { kind: 'late' } as const;
+  };
+  let isFirst = true;
+  const hasRoomThen = () => isFirst || hasRoom;
+  const storing = partly<Storing>({ store, hasRoom: hasRoomThen });
+  const finder = { ...api.stores, ...partly<Finder>({}), metrics };
+  const { around } = createWaits(finder, storing, waitingMax);
+  const set = vi.fn<(header: string, value: string) => void>();
+  const call = () =>
+    Object.assign(partly<Parameters<typeof around>[0]>({ req: { headers: { prefer: 'wait=7' } } }), {
+      res: new ServerResponse(new IncomingMessage(new Socket())),
+      status: 202,
+      body: { orderNo: 'o-0-1-01KAJ5T0ZV6Y3QH8M2C4D7E9FG', status: 'queued' },
+      get: () => 'wait=7',
+      set,
+    });
+  const waits = once(begun, 'wait');
+  const first = around(call(), async () => {});
+  await waits;
+  isFirst = false;
+
+  await around(call(), async () => {});
+
+  expect(outcomes).toEqual(['full']);
+  expect(set).not.toHaveBeenCalled();
+  end.emit('wait');
+  await first.catch(() => {});
 });
