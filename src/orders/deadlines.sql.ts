@@ -93,8 +93,8 @@ export function expiringDueAt(deadlineMs: number, noticeMs: number | null | unde
 
 /**
  * Records `order.expiring` for orders whose deadlines are near: once a deadline, and again after an
- * extension. It is no change of an order, and says by its version how it stood. Not for one that is paid, closing, or
- * past its deadline by then.
+ * extension. It is no change of an order, and says by its version how it stood. Not for one that is paid,
+ * closing, or past its deadline by then.
  * @returns how many orders were looked at: as many as the limit, where there may be more
  */
 export function announceExpiring(pool: Pool, limit: number): Promise<number> {
