@@ -191,7 +191,7 @@ export async function readUnpaid(pool: Pool, { saleId, sku }: CalledOff): Promis
       sumRow,
       `SELECT COUNT(*) AS orders, COALESCE(SUM(p.amount), 0) AS amount
        FROM orders o FORCE INDEX (orders_of_sale_status) ${ofSku(sku)}
-       STRAIGHT_JOIN payments p ON p.order_no = o.order_no AND p.refund_reason = 'called_off'
+       STRAIGHT_JOIN payments p ON p.order_no = o.order_no AND p.refund_reason IN ('called_off', 'order_ended')
        WHERE o.sale_id = ? AND o.status IN ('awaiting_payment', 'cancelled') AND o.closing_reason = 'called_off'`,
       values,
     ),

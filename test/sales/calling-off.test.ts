@@ -118,7 +118,7 @@ test('an order that is stored twice is closed once', async () => {
 
 test('money that comes for a closed order goes back, before it is stored and afterwards', async () => {
   const saleId = await openSale();
-  await callOff(saleId);
+  const job = await callOff(saleId);
   const early = buildOrder({ saleId });
   const { payment } = await world.withMoney(early);
   await stores.orders.storeOrder(early, 'due');
@@ -130,6 +130,13 @@ test('money that comes for a closed order goes back, before it is stored and aft
   const { payment: second } = await world.withMoney(late);
   expect(await world.rowOf(second)).toMatchObject({ status: 'refund_due', refund_reason: 'called_off' });
   expect(await stores.orders.markPaid(late.orderNo)).toMatchObject({ status: 'awaiting_payment' });
+
+  const ended = buildOrder({ saleId });
+  await stores.orders.storeOrder(ended, 'due');
+  await stores.orders.cancel(ended.orderNo, 'payment_timeout', { force: true });
+  const { payment: last } = await world.withMoney(ended);
+  expect(await world.rowOf(last)).toMatchObject({ status: 'refund_due', refund_reason: 'order_ended' });
+  expect((await reportOf(stores, job)).late).toEqual({ orders: 3, amount: 3 * 4_900 });
 });
 
 test('of a called-off SKU only the orders that have it are closed', async () => {
