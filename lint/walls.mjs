@@ -40,6 +40,12 @@ export const WALLS = [
       'The sandbox provider and its judge share the wire and the frame of a process with the product, and nothing else.',
   },
   {
+    of: /^packages\//,
+    not: [/^(?:src|sandbox|provider-check|stack|bench|chaos|test)\//],
+    typesToo: true,
+    because: 'The client knows the service by its OpenAPI document alone.',
+  },
+  {
     of: /^provider-check\//,
     not: [/^sandbox\//],
     typesToo: true,

@@ -115,6 +115,8 @@ async function buildIfNeeded() {
     'bench',
     'chaos',
     'test/compositions',
+    'packages/client/src',
+    'packages/client/tsconfig.json',
     'package.json',
     'package-lock.json',
     'tsconfig.json',

@@ -1,44 +1,44 @@
 /** `npm run sale`: makes the catalogue's sale in Holdfast, or brings it up to date. It may be repeated. */
 
-import { createClient, explain, isOk } from './holdfast.js';
+import { explain, isRefusal, openHoldfast } from './holdfast.js';
 import { catalogue } from './settings.js';
 
-const call = createClient('publisher', 'sales:read sales:write');
+const holdfast = openHoldfast('publisher', 'sales:read sales:write');
 const { saleId, ...terms } = catalogue.sale;
-const path = `/v1/admin/sales/${saleId}`;
 
-const found = await call('GET', path);
-if (!isOk(found) && found.status !== 404) fail(found);
-const isNew = found.status === 404;
-
-const published = await call('PUT', path, {
-  // No other change is overwritten, and no other new sale.
-  headers: isNew ? { 'if-none-match': '*' } : { 'if-match': found.headers.get('etag') ?? '' },
-  body: {
-    ...terms,
-    // Charges are in the ticket, so no order may come without one.
-    ticketRequired: true,
-    skus: catalogue.products.map(({ sku, title, price, stock, limitPerUser, reference, metadata }) => ({
-      sku,
-      name: title,
-      unitPrice: price,
-      total: stock,
-      ...(limitPerUser !== undefined && { limitPerUser }),
-      reference,
-      metadata,
-    })),
-  },
+const found = await holdfast.getShopSale(saleId).catch((error) => {
+  if (!isRefusal(error, 'sale_not_found')) fail(error);
 });
-if (published.status === 412)
-  console.log('Another program has changed the sale just now: look, and run again.');
-if (!isOk(published)) fail(published);
+const before = found?.headers.get('etag');
 
-const isSame = found.headers.get('etag') === published.headers.get('etag');
+const published = await holdfast
+  .putSale(
+    saleId,
+    {
+      ...terms,
+      // Charges are in the ticket, so no order may come without one.
+      ticketRequired: true,
+      skus: catalogue.products.map(({ sku, title, price, stock, limitPerUser, reference, metadata }) => ({
+        sku,
+        name: title,
+        unitPrice: price,
+        total: stock,
+        ...(limitPerUser !== undefined && { limitPerUser }),
+        reference,
+        metadata,
+      })),
+    },
+    // No other change is overwritten, and no other new sale.
+    { headers: before ? { 'If-Match': before } : { 'If-None-Match': '*' } },
+  )
+  .catch(fail);
+
+const isSame = before === published.headers.get('etag');
 const outcome = isSame ? 'is as the catalogue has it' : 'was changed';
-const { state, version, skus } = published.body;
-console.log(`The sale ${saleId} ${isNew ? 'was made' : outcome}: ${state}, version ${version}`);
+const { state, version, skus } = published.data;
+console.log(`The sale ${saleId} ${before ? outcome : 'was made'}: ${state}, version ${version}`);
 console.table(
-  skus.map((/** @type {any} */ { sku, unitPrice, total, available, held, sold }) => ({
+  skus.map(({ sku, unitPrice, total, available, held, sold }) => ({
     sku,
     price: unitPrice / 100,
     total,
@@ -49,10 +49,12 @@ console.table(
 );
 
 /**
- * @param {import('./holdfast.js').Answer} answer
+ * @param {unknown} error
  * @returns {never}
  */
-function fail(answer) {
-  console.error(`The sale ${saleId} was not published: ${explain(answer)}`);
+function fail(error) {
+  if (isRefusal(error, 'version_conflict'))
+    console.log('Another program has changed the sale just now: look, and run again.');
+  console.error(`The sale ${saleId} was not published: ${explain(error)}`);
   process.exit(1);
 }

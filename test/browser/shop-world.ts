@@ -1,7 +1,7 @@
 /** The example shop in front of Holdfast, all of it real processes. */
 
 import { execFile } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
+import { mkdir, readFile, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { z } from 'zod';
@@ -49,6 +49,7 @@ export async function openShopWorld(onClose: (close: () => Promise<void>) => voi
   const { processes, close } = await openTestProcesses((crash) => console.error(crash.message));
   onClose(close);
 
+  await linkClient();
   const [apiUrl, providerUrl, shopUrl, backOfficeUrl] = await findAddresses();
   const urls = { apiUrl, providerUrl, returnUrl: `${shopUrl}/` };
   const env = {
@@ -105,6 +106,15 @@ export async function openShopWorld(onClose: (close: () => Promise<void>) => voi
         .map((line) => entry.parse(JSON.parse(line)));
     },
   };
+}
+
+/** As `npm install` in the shop's folder does; its other packages are found in ours. */
+async function linkClient(): Promise<void> {
+  const scope = join(shopDir, 'node_modules', '@holdfast');
+  await mkdir(scope, { recursive: true });
+  await symlink(join(repoDir, 'packages', 'client'), join(scope, 'client')).catch((error: unknown) => {
+    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
+  });
 }
 
 async function findAddresses(): Promise<[string, string, string, string]> {

@@ -28,6 +28,7 @@ const FORBIDDEN: [file: string, imported: string][] = [
   ['sandbox/server.ts', '../stack/app.ts'],
   ['sandbox/server.ts', 'ioredis'],
   ['provider-check/check.ts', '../sandbox/server.ts'],
+  ['packages/client/src/client.ts', '../../../src/orders/order.ts'],
   ['provider-check/check.ts', '../src/stores/open.ts'],
   ['src/process.ts', '../provider-check/check.ts'],
   // The clients of the stores.

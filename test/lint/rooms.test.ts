@@ -14,6 +14,7 @@ const FOLDERS = [
   'src',
   'sandbox',
   'provider-check',
+  'packages',
   'stack',
   'bench',
   'chaos',

@@ -3,7 +3,10 @@
 import { catalogue } from '../settings.js';
 import { isKnown, write } from './book.js';
 
-/** Those that concern it, of all types of events. */
+/**
+ * Those that concern it, of all types of events.
+ * @type {import('@holdfast/client/admin').EventType[]}
+ */
 export const EVENT_TYPES = ['order.paid', 'order.cancelled', 'order.payment_changed'];
 
 /**

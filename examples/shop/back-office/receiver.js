@@ -4,14 +4,14 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { Webhook, WebhookVerificationError } from 'standardwebhooks';
-import { createClient, explain, isOk } from '../holdfast.js';
+import { openHoldfast } from '../holdfast.js';
 import { backOfficeUrl, catalogue, dataDir } from '../settings.js';
 import { EVENT_TYPES, handle } from './fulfil.js';
 
 const BODY_BYTES_MAX = 256 * 1024;
-const PATH = '/v1/admin/endpoints/back-office';
+const ENDPOINT = 'back-office';
 const secretFile = join(dataDir, 'endpoint-secret');
-const call = createClient('back-office', 'endpoints:write');
+const holdfast = openHoldfast('back-office', 'endpoints:write');
 
 export async function receivePushes() {
   const webhook = new Webhook(await register());
@@ -66,12 +66,11 @@ async function register() {
     saleId: catalogue.sale.saleId,
     description: 'fulfilment',
   };
-  const endpoint = await call('PUT', PATH, { body });
-  if (!isOk(endpoint)) throw new Error(explain(endpoint));
+  const endpoint = await holdfast.putEndpoint(ENDPOINT, body);
   if (endpoint.status === 200 && existsSync(secretFile)) return readFileSync(secretFile, 'utf8');
   // It existed, and the process died before it had written the secret down: another one.
-  const shown = endpoint.status === 200 ? await call('POST', `${PATH}/rotate-secret`) : endpoint;
-  if (!isOk(shown)) throw new Error(explain(shown));
-  writeFileSync(secretFile, shown.body.secret, { mode: 0o600 });
-  return shown.body.secret;
+  const { secret } =
+    endpoint.status === 200 ? (await holdfast.rotateEndpointSecret(ENDPOINT)).data : endpoint.data;
+  writeFileSync(secretFile, secret, { mode: 0o600 });
+  return secret;
 }

@@ -30,6 +30,13 @@ const files = new Map(
   ]),
 );
 
+// Holdfast's client for the browser, as `npm install` brought it.
+const clientDir = new URL('.', import.meta.resolve('@holdfast/client'));
+for (const name of readdirSync(clientDir, { recursive: true, encoding: 'utf8' })) {
+  if (!name.endsWith('.js')) continue;
+  files.set(`/client/${name}`, { type: TYPES['.js'] ?? '', content: readFileSync(new URL(name, clientDir)) });
+}
+
 const shop = {
   holdfastUrl,
   saleId: catalogue.sale.saleId,

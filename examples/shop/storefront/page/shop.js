@@ -1,6 +1,6 @@
 /** The storefront: shows the sale, checks out a basket, and follows the shopper's orders. */
 
-import { call, callPatiently, explain, isOk, pause } from './holdfast.js';
+import { callShop, createClient, explain, HoldfastError, newKey, pause } from './holdfast.js';
 import { byId, inputOf, makeLine, makeOrder, makeProduct, moneyIn } from './view.js';
 
 const REFRESH_MS = 3_000;
@@ -10,7 +10,7 @@ const ORDERS_MAX = 20;
 /** @type {Record<string, string>} */
 const STATES = { scheduled: 'Opens soon', open: 'Open now', paused: 'Back in a moment', closed: 'Over' };
 
-const { holdfastUrl, saleId, freeShippingFrom, products } = (await call('GET', '/shop.json')).body;
+const { holdfastUrl, saleId, freeShippingFrom, products } = await callShop('GET', '/shop.json');
 
 /** @type {Map<string, number>} quantities by SKU */
 const basket = new Map();
@@ -23,9 +23,10 @@ let prepared;
 /** @type {{ userId: string, token: string } | undefined} */
 let session = JSON.parse(sessionStorage.getItem('session') ?? 'null') ?? undefined;
 
+const holdfast = createClient({ url: holdfastUrl, token: () => session?.token });
 const money = (/** @type {number} */ amount) => moneyIn(sale.currency)(amount);
 
-for (const orderNo of readOrderNos()) void follow(orderNo);
+for (const orderNo of readOrderNos()) follow(orderNo).catch(console.warn);
 byId('basket').addEventListener('submit', (event) => {
   event.preventDefault();
   void proceed();
@@ -39,12 +40,12 @@ await followSale();
 
 async function followSale() {
   for (;;) {
-    const answer = await call('GET', `${holdfastUrl}/v1/sales/${saleId}`);
-    if (isOk(answer)) {
-      sale = answer.body;
+    try {
+      sale = await holdfast.sale(saleId);
       draw();
-    } else {
-      byId('state').textContent = answer.status === 404 ? 'Not announced yet' : 'One moment…';
+    } catch (error) {
+      const isUnknown = error instanceof HoldfastError && error.status === 404;
+      byId('state').textContent = isUnknown ? 'Not announced yet' : 'One moment…';
     }
     await pause(REFRESH_MS);
   }
@@ -55,58 +56,49 @@ async function proceed() {
   const button = byId('proceed');
   button.toggleAttribute('disabled', true);
   byId('note').textContent = '';
-  const note = await (prepared ? order(prepared) : checkOut());
-  byId('note').textContent = note ?? '';
+  await noteFailure(prepared ? order(prepared) : checkOut());
   button.toggleAttribute('disabled', false);
 }
 
-/** @returns {Promise<string | undefined>} what went wrong */
+/** @param {Promise<void>} doing */
+async function noteFailure(doing) {
+  await doing.catch((error) => {
+    byId('note').textContent = explain(error);
+  });
+}
+
 async function checkOut() {
   if (!session) {
-    const signedIn = await call('POST', '/sign-in', { body: { email: inputOf('email').value } });
-    if (!isOk(signedIn)) return explain(signedIn);
-    session = signedIn.body;
+    session = await callShop('POST', '/sign-in', { body: { email: inputOf('email').value } });
     sessionStorage.setItem('session', JSON.stringify(session));
   }
   const items = [...basket].map(([sku, quantity]) => ({ sku, quantity }));
   const code = inputOf('code').value.trim();
-  const answer = await call('POST', '/checkout', { token: session?.token, body: { items, code } });
-  if (!isOk(answer)) return explain(answer);
+  const cart = await callShop('POST', '/checkout', { token: session?.token, body: { items, code } });
   // One key for one purchase, however often it has to be sent.
-  prepare({ ...answer.body, key: crypto.randomUUID() });
-  return answer.body.isCodeKnown ? undefined : `We do not know the code ${code}.`;
+  prepare({ ...cart, key: newKey() });
+  if (!cart.isCodeKnown) byId('note').textContent = `We do not know the code ${code}.`;
 }
 
-/**
- * @param {NonNullable<typeof prepared>} purchase
- * @returns {Promise<string | undefined>} what went wrong
- */
+/** @param {NonNullable<typeof prepared>} purchase */
 async function order(purchase) {
-  const placed = await callPatiently('POST', `${holdfastUrl}/v1/orders`, {
-    token: session?.token,
-    headers: { 'Idempotency-Key': purchase.key },
-    body: purchase.order,
-  });
-  if (!isOk(placed)) {
+  try {
+    const { orderNo } = await holdfast.place(purchase.order, { idempotencyKey: purchase.key });
+    basket.clear();
+    keepOrderNos([orderNo, ...readOrderNos()]);
+    follow(orderNo, () => void noteFailure(pay(orderNo))).catch(console.warn);
+  } catch (error) {
     // Without an answer it may have been placed: the same key finds out.
-    if (placed.status !== 0 && placed.status < 500) prepare(undefined);
-    return explain(placed);
+    if (error instanceof HoldfastError && (error.status === 0 || error.status >= 500)) throw error;
+    prepare(undefined);
+    throw error;
   }
-  basket.clear();
   prepare(undefined);
-  const { orderNo } = placed.body;
-  keepOrderNos([orderNo, ...readOrderNos()]);
-  void follow(orderNo, () => void pay(orderNo));
-  return undefined;
 }
 
 /** @param {string} orderNo */
 async function pay(orderNo) {
-  const page = await callPatiently('POST', `${holdfastUrl}/v1/orders/${orderNo}/payment`, {
-    token: session?.token,
-  });
-  if (isOk(page)) location.assign(page.body.url);
-  else byId('note').textContent = explain(page);
+  location.assign((await holdfast.pay(orderNo)).url);
 }
 
 /**
@@ -115,26 +107,24 @@ async function pay(orderNo) {
  * @param {() => void} [onPayable] called once
  */
 async function follow(orderNo, onPayable) {
-  for (let version = -1, tell = onPayable; ;) {
-    const headers = version < 0 ? {} : { 'If-None-Match': `"${version}"` };
-    const answer = await call('GET', `${holdfastUrl}/v1/orders/${orderNo}`, {
-      token: session?.token,
-      headers,
-    });
-    if (isOk(answer)) {
-      ({ version } = answer.body);
-      orders.set(orderNo, answer.body);
-      draw();
-      if (answer.body.status === 'awaiting_payment') {
-        tell?.();
-        tell = undefined;
-      }
-      if (answer.body.pollAfterMs === null && answer.body.status !== 'paid') return;
-    } else if (answer.status === 401 || answer.status === 404) {
-      return;
-    }
-    await pause(orders.get(orderNo)?.pollAfterMs ?? REFUND_LOOK_MS);
+  let tell = onPayable;
+  for await (const each of holdfast.watch(orderNo)) {
+    show(each);
+    if (each.status !== 'awaiting_payment') continue;
+    tell?.();
+    tell = undefined;
   }
+  // Of an order that is paid, money may go back.
+  while (orders.get(orderNo)?.status === 'paid') {
+    await pause(REFUND_LOOK_MS);
+    show(await holdfast.order(orderNo));
+  }
+}
+
+/** @param {import('@holdfast/client').Order} each */
+function show(each) {
+  orders.set(each.orderNo, each);
+  draw();
 }
 
 /** @param {typeof prepared} purchase */
@@ -159,7 +149,7 @@ function draw() {
   byId('orders').replaceChildren(
     ...readOrderNos()
       .flatMap((orderNo) => orders.get(orderNo) ?? [])
-      .map((each) => makeOrder(each, { names, money, onPay: () => void pay(each.orderNo) })),
+      .map((each) => makeOrder(each, { names, money, onPay: () => void noteFailure(pay(each.orderNo)) })),
   );
   const again = [...document.querySelectorAll('button')].find((each) => each.ariaLabel === focused);
   if (focused && again) again.focus();
