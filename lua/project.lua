@@ -4,12 +4,15 @@ Copy a state from MySQL into the projections that pollers read, for one order or
 
 Only a greater version is applied, so a late or repeated copy never turns a status back. With an extended
 deadline the order gets its place among the held orders, where it is one. The script touches no stock.
+Who watches orders is told in one message which of them have changed. Only a hint: it is lost where no process
+listens, and a reader gets the state by a look-up.
 May run at maxmemory: it rewrites fields that exist.
 
 KEYS
   1   deadlines
   2   moves
-  3…  order
+  3   changes     the channel of the sale shard; no key, so that it lies in the slot of its orders
+  4…  order
 
 ARGV
   1   version     of the state, assigned by MySQL
@@ -28,7 +31,7 @@ Replies, one an order
 ]]
 local version, status, payment, reason = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
 local refunded, extendedUntil = ARGV[5], ARGV[6]
-local deadlinesKey, movesKey = KEYS[1], KEYS[2]
+local deadlinesKey, movesKey, changesKey = KEYS[1], KEYS[2], KEYS[3]
 local firstRepeated = 7
 -- Of a state that is not closing yet.
 local takesWish = status == 'awaiting_payment' and reason == ''
@@ -47,9 +50,12 @@ for i = firstRepeated, #ARGV do
   orderNos[#orderNos + 1] = orderNo
 end
 
-local replies = {}
+-- The number of `…:order:<orderNo>` begins where `…:changes` ends.
+local orderNoAt = #changesKey
+
+local replies, changed = {}, {}
 for i, orderKey in ipairs(KEYS) do
-  if i > 2 then
+  if i > 3 then
     local current = redis.call('HMGET', orderKey, 'version', 'wish')
     if not current[1] then
       replies[#replies + 1] = 'absent'
@@ -63,11 +69,16 @@ for i, orderKey in ipairs(KEYS) do
           redis.call('HSET', orderKey, 'refunded', refunded)
         end
         if extendedUntil ~= '' then
-          extend(orderKey, orderNos[i - 2])
+          extend(orderKey, orderNos[i - 3])
         end
+        changed[#changed + 1] = orderKey:sub(orderNoAt)
       end
       replies[#replies + 1] = takesWish and current[2] and 'wished' or isStale and 'stale' or 'projected'
     end
   end
+end
+if #changed > 0 then
+  -- An account that may not publish delays who watches, and nothing else.
+  redis.pcall('SPUBLISH', changesKey, table.concat(changed, ' '))
 end
 return replies

@@ -11,6 +11,8 @@ import {
   PURCHASES_AT_ONCE,
   SALE_ID_PATTERN,
   STORES_AT_ONCE,
+  WATCHERS_AT_ONCE,
+  WATCHERS_OF_USER,
 } from './limits.ts';
 import { DEFAULT_PAYMENT_METHODS, STRIPE_PAYMENT_METHODS } from './providers/stripe.ts';
 import { SAMPLERS } from './tracing.ts';
@@ -93,6 +95,9 @@ const CONNECTIONS_OF_LOOPS = 8;
 
 /** Each holds 15,000 connections and its own to Redis and MySQL; larger machines run more than one API. */
 const MAX_API_PROCESSES = 64;
+
+/** So many leave a few of the connections for those that buy. */
+const MAX_WATCHERS_AT_ONCE = 14_000;
 
 /** Tighter than Temporal's own: no dot or colon in a deployment's name, both short for 255-character ids. */
 const DEPLOYMENT_NAME = /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/;
@@ -322,6 +327,14 @@ const api = z.object({
     .describe(
       'Purchases that one process works on at once; 192 more wait, and the next is refused. Fewer refuse sooner, more accept no more orders a second.',
     ),
+  WATCHERS_AT_ONCE: wholeNumber(0, MAX_WATCHERS_AT_ONCE)
+    .default(WATCHERS_AT_ONCE)
+    .describe(
+      'Callers that may wait for changes of an order in one process, in long polls and event streams; the next is refused, and polls.',
+    ),
+  WATCHERS_OF_USER: wholeNumber(1, MAX_WATCHERS_AT_ONCE)
+    .default(WATCHERS_OF_USER)
+    .describe('Of these, those of one user.'),
   METRICS_PORT: port.optional().meta({
     description:
       'The port of `/metrics`, once for all processes; 0 takes any that is free. On it alone, so that shoppers do not read how a sale goes.',

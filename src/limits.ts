@@ -58,5 +58,12 @@ export const PROVIDER_CALLS_AT_ONCE = 10;
  * purchases at work (docs/decisions.md).
  */
 export const PURCHASES_AT_ONCE = 64;
+/**
+ * Callers that wait for changes of orders in one API process, of the 15,000 connections that it takes: the
+ * others buy.
+ */
+export const WATCHERS_AT_ONCE = 10_000;
+/** Of them those of one user: some open pages, and what their browser has not closed yet. */
+export const WATCHERS_OF_USER = 10;
 /** Connections of one process to MySQL. More would only queue inside a small server. */
 export const MYSQL_CONNECTIONS = 20;

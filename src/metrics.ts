@@ -14,6 +14,14 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom
 const NOTICE_OUTCOMES = ['accepted', 'forged', 'malformed', 'unavailable'] as const;
 export type NoticeOutcome = (typeof NOTICE_OUTCOMES)[number];
 
+/** Callers that wait for changes of an order: long polls, and streams of events. */
+const WATCHER_KINDS = ['poll', 'stream'] as const;
+export type WatcherKind = (typeof WATCHER_KINDS)[number];
+
+/** Why one may not wait: too many of its user, or of all. */
+const WATCHER_LIMITS = ['user', 'all'] as const;
+export type WatcherLimit = (typeof WATCHER_LIMITS)[number];
+
 /** The kinds of calls that load shedding bounds separately. */
 const LANES = ['purchases', 'notices', 'payments', 'others', 'staff', 'queries', 'feeds', 'bodies'] as const;
 export type LaneName = (typeof LANES)[number];
@@ -266,7 +274,21 @@ export function createMetrics() {
     buckets: CALL_BUCKETS,
     registers,
   });
+  const watchers = new Gauge({
+    name: 'holdfast_watchers',
+    help: 'Callers that wait for changes of an order, by kind.',
+    labelNames: ['kind'],
+    registers,
+  });
+  const watchersRefused = new Counter({
+    name: 'holdfast_watchers_refused_total',
+    help: 'Callers that may not wait for changes of an order, by which limit.',
+    labelNames: ['limit'],
+    registers,
+  });
   // Each label begins at 0, so that its first event shows as an increase.
+  for (const kind of WATCHER_KINDS) watchers.set({ kind }, 0);
+  for (const limit of WATCHER_LIMITS) watchersRefused.inc({ limit }, 0);
   for (const outcome of NOTICE_OUTCOMES) notices.inc({ outcome }, 0);
   for (const outcome of WAIT_OUTCOMES) waits.inc({ outcome }, 0);
   for (const lane of LANES) shed.inc({ lane }, 0);
@@ -282,6 +304,11 @@ export function createMetrics() {
     orderLost: (): void => lost.inc(),
 
     noticeAnswered: (outcome: NoticeOutcome): void => notices.inc({ outcome }),
+
+    /** One more or one fewer. */
+    watching: (kind: WatcherKind, change: 1 | -1): void => watchers.inc({ kind }, change),
+
+    watcherRefused: (limit: WatcherLimit): void => watchersRefused.inc({ limit }),
 
     /** @param outcome `accepted`, `stored`, `repeated`, or the code of a problem */
     purchaseAnswered: (outcome: string): void => purchases.inc({ outcome }),

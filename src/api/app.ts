@@ -36,6 +36,7 @@ import { createShedLog, createTokenLog } from './http/refusal-logs.ts';
 import { MAX_BODY_BYTES } from './http/request.ts';
 import { createBodyBudget, jsonBody } from './http/request.ts';
 import { getOpenApi, getProblemPage, PAGE_CACHE_CONTROL, protectPage, serveFile } from './page-routes.ts';
+import { createWatchers, type WatcherBounds } from './watchers.ts';
 
 /**
  * Bytes of bodies that one API process keeps at once: of notices so many, of purchases, and of the back
@@ -101,6 +102,7 @@ export interface AppDeps extends Stores {
   /** Serves the demo page and gives tokens to anyone; absent in production. */
   demo: DemoOptions | undefined;
   isStopping: () => boolean;
+  watcherBounds: WatcherBounds;
 }
 
 export interface App {
@@ -110,6 +112,8 @@ export interface App {
   keptSales: KeptSales;
   /** After the last answer: ends what is stored for callers who have gone. */
   stopStoring: () => Promise<void>;
+  /** Ends the calls that wait for changes of orders, at once. */
+  stopWatching: () => void;
 }
 
 /** As Koa's router names them too. */
@@ -141,7 +145,17 @@ export function createApp(deps: AppDeps): App {
   const findAbsentSale = createAbsentSales(deps.sales);
   const keptSales = keepSales(deps, findAbsentSale);
   const receiveNotice = createReceiveNotice(deps);
-  const shop = { ...deps, projection, queryWorkflow, lostOrders, findAbsentSale, keptSales, receiveNotice };
+  const finder = { ...deps, projection, lostOrders };
+  const watchers = createWatchers(finder, { bounds: deps.watcherBounds, metrics, log: deps.log });
+  const shop = {
+    ...finder,
+    queryWorkflow,
+    findAbsentSale,
+    keptSales,
+    receiveNotice,
+    watchers,
+    looks: others,
+  };
   const bodies = () => createBodyBudget(MAX_BODIES_BYTES, countShed('bodies', deps));
   const carts = bodies();
 
@@ -215,6 +229,7 @@ export function createApp(deps: AppDeps): App {
     routes,
     keptSales,
     stopStoring: () => storing.stop(),
+    stopWatching: watchers.stop,
   };
 }
 

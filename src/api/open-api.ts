@@ -272,6 +272,10 @@ const REQUEST_HEADERS: Record<RequestHeader, Json> = {
     schema: { type: 'string' },
   },
   Accept: { schema: { type: 'string' } },
+  'Last-Event-ID': {
+    description: 'The id of the last event that was read: only what is newer follows.',
+    schema: { type: 'string' },
+  },
 };
 
 const REPLY_HEADERS: Record<ReplyHeader | 'X-Request-Id' | 'WWW-Authenticate', Json> = {
@@ -322,12 +326,13 @@ const SIGNED_HEADERS: Json[] = [
 ];
 
 function responsesOf(call: Call, schemas: Schemas): Json {
-  const { id, replies, gives = {} } = call;
+  const { id, replies, isEventStream, gives = {} } = call;
+  const type = isEventStream ? 'text/event-stream' : 'application/json';
   const answers = Object.entries(replies).map(([status, schema]: [string, z.ZodType]): [string, Json] => {
     const headers = headersOf(['X-Request-Id', ...(gives[Number(status)] ?? [])]);
     const [first, ...others] = optionsOf(schema);
     const content = {
-      ...(first && { 'application/json': { schema: schemas.replies[`${id} ${status}`] } }),
+      ...(first && { [type]: { schema: schemas.replies[`${id} ${status}`] } }),
       ...(others.length > 0 && { 'text/csv': { schema: { type: 'string' } } }),
     };
     return [status, { description: reasonOf(status), headers, ...(first && { content }) }];

@@ -21,6 +21,7 @@ import { showBoard } from './gauges.ts';
 import { createTokenSigner, createKeySet } from './http/auth.ts';
 import { createHttpServer } from './http/http-server.ts';
 import { openApiText } from './open-api.ts';
+import { WATCHER_BOUNDS } from './watchers.ts';
 
 export interface ApiParts {
   stores: Stores;
@@ -61,7 +62,7 @@ export async function startApi(
   const ticketKeySet =
     config.TICKET_JWKS_URL === undefined ? undefined : createKeySet(config.TICKET_JWKS_URL, log);
   let stopping = false;
-  const { handle, keptSales, stopStoring } = createApp({
+  const { handle, keptSales, stopStoring, stopWatching } = createApp({
     ...stores,
     engine,
     provider,
@@ -88,6 +89,11 @@ export async function startApi(
     },
     demo: demoOf(config, tokens),
     isStopping: () => stopping,
+    watcherBounds: {
+      ...WATCHER_BOUNDS,
+      watchersMax: config.WATCHERS_AT_ONCE,
+      watchersPerUserMax: config.WATCHERS_OF_USER,
+    },
     log,
   });
   const server = createHttpServer(handle);
@@ -112,6 +118,7 @@ export async function startApi(
     async stop() {
       stopping = true;
       eventTicker.stop();
+      stopWatching();
       await server.close();
       await stopStoring();
       keys?.stop();

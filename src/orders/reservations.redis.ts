@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { z } from 'zod';
 import { BROUGHT_BACK_WITHIN_MS, IDEMPOTENCY_TTL_MS, PROJECTION_TTL_MS } from '../limits.ts';
 import type { RedisClient } from '../redis/connection.ts';
-import { epochOf, orderKeys } from '../redis/keys.ts';
+import { changesChannelOf, epochOf, orderKeys } from '../redis/keys.ts';
 import { acknowledge } from '../redis/outbox.ts';
 import { run, defineScript, replyInt } from '../redis/script.ts';
 import { fingerprintOf, carriedText, type Order, jsonText } from './content.ts';
@@ -102,7 +102,7 @@ export const giveBackScript = defineScript({
 
 export const projectScript = defineScript({
   file: 'project',
-  keys: ['deadlines', 'moves'],
+  keys: ['deadlines', 'moves', 'changes'],
   keyList: 'order',
   args: ['version', 'status', 'payment', 'reason', 'refunded', 'extendedUntil'],
   repeated: ['orderNo'],
@@ -237,10 +237,13 @@ export function createReservations(redis: RedisClient, options: { storesPerSecon
     orderNos: readonly string[],
     state: OrderState,
   ): Promise<z.infer<typeof projectReply>> {
+    const [first] = orderNos;
+    if (first === undefined) return [];
+    const keys = { ...orderKeys(first), changes: changesChannelOf(first) };
     const replies = await Promise.all(
       pagesOf(orderNos, PROJECTED_AT_ONCE).map((page) =>
         run(redis, projectScript, {
-          keys: orderKeys(page[0] ?? ''),
+          keys,
           keyList: page.map((orderNo) => orderKeys(orderNo).order),
           // Redis has no null: empty means none.
           args: {

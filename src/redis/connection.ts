@@ -160,6 +160,28 @@ export async function connectRedis(
 }
 
 /**
+ * A further connection to a node, for messages alone. It reconnects by itself, and subscribes to nothing
+ * anew: ioredis would put the prefix before a channel once more.
+ */
+export function connectToListen(node: Redis, log: Logger): Redis {
+  const redis = node.duplicate({
+    keyPrefix: '',
+    autoResubscribe: false,
+    enableOfflineQueue: false,
+    enableReadyCheck: true,
+    lazyConnect: false,
+    retryStrategy: reconnectDelayMs,
+  });
+  const { password } = node.options;
+  redis.on('error', (error: Error) => {
+    hideSecrets(error, typeof password === 'string' ? [password] : []);
+    storeFailed('redis', 'unavailable');
+    log.warn({ err: error }, 'redis connection for messages');
+  });
+  return redis;
+}
+
+/**
  * Where a cluster is not whole when ioredis first looks at it, ioredis looks again, and the promise of the
  * first look never settles.
  */

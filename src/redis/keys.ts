@@ -77,6 +77,11 @@ export function saleKeys(saleShard: SaleShard) {
   };
 }
 
+/** No key: the channel that says which orders have changed. See `lua/project.lua`. */
+export function changesChannel(saleShard: SaleShard): string {
+  return `holdfast:{${formatSaleShard(saleShard)}}:changes`;
+}
+
 /**
  * The field of `limits` that counts what a user holds or owns of a SKU. The scripts make it in the same way.
  */
@@ -113,6 +118,11 @@ export function returnMark(orderNo: string, what: 'stock' | 'limit', part: strin
 export function orderKeys(orderNo: string) {
   const keys = saleKeys(partsOf(orderNo));
   return { ...keys, order: keys.order(orderNo) };
+}
+
+/** That of the sale shard an order belongs to. `orderNo` must be valid. */
+export function changesChannelOf(orderNo: string): string {
+  return changesChannel(partsOf(orderNo));
 }
 
 /** The epoch that the orderNo was made in. `orderNo` must be valid. */

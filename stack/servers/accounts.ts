@@ -25,7 +25,8 @@ export function redisAccount(): string[] {
   const rights = readFileSync(join(repoDir, 'deploy', 'redis-rights.txt'), 'utf8')
     .trim()
     .split(/\s+/);
-  return ['--user', USER, 'on', `>${PASSWORD}`, '~holdfast:*', ...rights, '~*:holdfast:*'];
+  const keys = ['~holdfast:*', ...rights, '~*:holdfast:*'];
+  return ['--user', USER, 'on', `>${PASSWORD}`, ...keys, '&holdfast:*', '&*:holdfast:*'];
 }
 
 /**

@@ -17,7 +17,7 @@ import {
 import { bookMovement, lockOrder, transition } from '../../src/orders/rows.sql.ts';
 import type { PaymentProvider } from '../../src/providers/provider.ts';
 import type { RedisClient } from '../../src/redis/connection.ts';
-import { epochOf, orderKeys } from '../../src/redis/keys.ts';
+import { changesChannelOf, epochOf, orderKeys } from '../../src/redis/keys.ts';
 import { run } from '../../src/redis/script.ts';
 import type { Stores } from '../../src/stores/open.ts';
 
@@ -142,12 +142,12 @@ export const countStoredOrdersAgain: Mutant = (stores) =>
     },
   });
 
-/** Projected whatever comes: the script does not compare versions. */
+/** Projected whatever comes: the script compares with no version. */
 export const projectWithoutVersion: Mutant = (stores) => {
-  const mutant = without(stores.redis, project, /elseif \(tonumber\(current\) or -1\) >= .*?'stale'\n/s);
+  const mutant = without(stores.redis, project, /tonumber\(current\[1\]\) or (?=-1\) >= version)/);
   const projectAll: Stores['reservations']['projectAll'] = (orderNos, state) =>
     run(stores.redis, mutant, {
-      keys: orderKeys(orderNos[0] ?? ''),
+      keys: { ...orderKeys(orderNos[0] ?? ''), changes: changesChannelOf(orderNos[0] ?? '') },
       keyList: orderNos.map((orderNo) => orderKeys(orderNo).order),
       args: { ...state, reason: state.reason ?? '', refunded: state.refunded ?? 0, extendedUntil: '' },
       repeated: [],

@@ -148,8 +148,8 @@ describe('the services', () => {
   });
 
   test.each([
-    ['without a prefix', {}, '~holdfast:*'],
-    ['with one', { REDIS_KEY_PREFIX: 'shop2' }, '~shop2:holdfast:*'],
+    ['without a prefix', {}, '~holdfast:* &holdfast:*'],
+    ['with one', { REDIS_KEY_PREFIX: 'shop2' }, '~shop2:holdfast:* &shop2:holdfast:*'],
   ])(
     'Redis has an account for the keys of this deployment alone, and one for operators: %s',
     (_, env, keys) => {

@@ -32,7 +32,7 @@ import {
   renameUserScript as renameUser,
 } from '../../src/reconcile/retention.redis.ts';
 import type { RedisClient } from '../../src/redis/connection.ts';
-import { epochOf, orderKeys, saleKeys } from '../../src/redis/keys.ts';
+import { changesChannelOf, epochOf, orderKeys, saleKeys } from '../../src/redis/keys.ts';
 import { send } from '../../src/redis/script.ts';
 import { changeSaleScript as changeSale } from '../../src/sales/stock.redis.ts';
 
@@ -200,7 +200,7 @@ export async function callProject(
   version: number,
   { status = 'awaiting_payment', extendedUntil = '' }: { status?: string; extendedUntil?: number | '' } = {},
 ): Promise<string[]> {
-  const keys = orderKeys(orderNo);
+  const keys = { ...orderKeys(orderNo), changes: changesChannelOf(orderNo) };
   const args = { version, status, payment: 'none', reason: '', refunded: 0, extendedUntil };
   const repeated = extendedUntil === '' ? [] : [{ orderNo }];
   return reply.parse(await send(redis, project, { keys, keyList: [keys.order], args, repeated }));

@@ -12,6 +12,7 @@ import { ticketKeys } from '../../src/api/calls/ticket.ts';
 import type { DemoOptions } from '../../src/api/demo-routes.ts';
 import { createTokenSigner, USUAL_RULES } from '../../src/api/http/auth.ts';
 import { createHttpServer, type HttpBounds } from '../../src/api/http/http-server.ts';
+import { WATCHER_BOUNDS } from '../../src/api/watchers.ts';
 import { createEngineNotifier, type OrderEngine } from '../../src/engine/order-engine.ts';
 import { createEventTicker } from '../../src/events/feed.ts';
 import { PURCHASES_AT_ONCE } from '../../src/limits.ts';
@@ -110,6 +111,7 @@ export async function openHttpApp(options: HttpAppOptions): Promise<HttpApp> {
     corsOrigins: [],
     demo: undefined,
     isStopping: () => false,
+    watcherBounds: WATCHER_BOUNDS,
     log: silent,
     ...overrides,
   });
@@ -123,6 +125,7 @@ export async function openHttpApp(options: HttpAppOptions): Promise<HttpApp> {
     shopper: (userId) => openShopper(url, userId),
     async close() {
       eventTicker.stop();
+      app.stopWatching();
       await sandbox.stop();
       await server.close();
       await app.stopStoring();

@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { createApp } from '../../src/api/app.ts';
 import { ticketKeys } from '../../src/api/calls/ticket.ts';
 import { createTokenSigner, USUAL_RULES } from '../../src/api/http/auth.ts';
+import { WATCHER_BOUNDS } from '../../src/api/watchers.ts';
 import { PURCHASES_AT_ONCE } from '../../src/limits.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import { createStatusBoard, statusReaders } from '../../src/status/board.ts';
@@ -139,6 +140,7 @@ export async function openIdleApi(): Promise<IdleApi> {
     corsOrigins: [],
     demo: { saleId: 'demo', temporalUiUrl: undefined, sign: createTokenSigner(RULES) },
     isStopping: () => false,
+    watcherBounds: WATCHER_BOUNDS,
     log: pino({ level: 'silent' }),
   });
   const server = createServer(handle);

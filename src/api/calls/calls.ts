@@ -5,7 +5,7 @@
  */
 
 import type { Router } from '@koa/router';
-import type { Middleware } from 'koa';
+import type { Middleware, Next } from 'koa';
 import type { Metrics } from '../../metrics.ts';
 import { allow, type RequestState } from '../http/auth.ts';
 import { type BodyRule, type CallContext, partsOf, type ShopCalls, type ShopLane } from '../http/entry.ts';
@@ -18,7 +18,7 @@ import type { AdminCalls, AdminContext, BackOffice } from './call.ts';
 import { endpointCalls } from './endpoints.ts';
 import { eventCalls } from './events.ts';
 import { listCalls } from './find-order.ts';
-import { type Shop, shopperCalls } from './orders.ts';
+import { shopperCalls } from './orders.ts';
 import { refundCalls } from './refunds.ts';
 import { saleViewCalls, type SaleViews } from './sale-views.ts';
 import { saleCalls } from './sales.ts';
@@ -26,10 +26,12 @@ import { settlementCalls } from './settlement.ts';
 import { orderCalls } from './staff-orders.ts';
 import { statusCalls } from './status.ts';
 import type { Waits } from './wait.ts';
+import { watchCalls, type WatchShop } from './watch-order.ts';
 import { countNotices, noticeCalls, type Receiver } from './webhooks.ts';
 
-export const SHOP_CALLS: ShopCalls<Shop & Receiver & SaleViews> = {
+export const SHOP_CALLS: ShopCalls<WatchShop & Receiver & SaleViews> = {
   ...shopperCalls,
+  ...watchCalls,
   ...listCalls,
   ...saleViewCalls,
   ...noticeCalls,
@@ -51,7 +53,7 @@ interface ShopGuards {
   caller: Middleware<RequestState>;
   /** What the bodies of purchases share, and those of notices. */
   bodies: { carts: BodyBudget; notices: BodyBudget };
-  lanes: Record<ShopLane, Lane>;
+  lanes: Record<Exclude<ShopLane, 'watches'>, Lane>;
   waits: Waits;
   metrics: Pick<Metrics, 'noticeAnswered'>;
 }
@@ -62,17 +64,20 @@ interface ShopGuards {
  */
 export function mountShop(
   router: Router<RequestState & BodyState>,
-  shop: Shop & Receiver & SaleViews,
+  shop: WatchShop & Receiver & SaleViews,
   { caller, bodies, lanes, waits, metrics }: ShopGuards,
 ): void {
-  for (const [call, { who, lane, body, handle }] of Object.entries(SHOP_CALLS)) {
+  for (const [call, { who, lane, body, watch, handle }] of Object.entries(SHOP_CALLS)) {
     const { method, path } = partsOf(call);
     const counted = who === 'provider' ? [countNotices(metrics)] : [];
     const waiting = lane === 'purchases' ? [waits.around] : [];
     const reader = body ? [bodyReader(body, body.isSigned ? bodies.notices : bodies.carts)] : [];
     const known = who === 'shopper' ? [caller] : [];
     const answer = (ctx: CallContext) => handle(shop, ctx);
-    router.register(path, [method], [...counted, ...waiting, ...reader, ...known, lanes[lane].enter, answer]);
+    const watching = watch ? [(ctx: CallContext, next: Next) => watch(shop, ctx, next)] : [];
+    const inLane = lane === 'watches' ? [] : [lanes[lane].enter];
+    const before = [...counted, ...waiting, ...reader, ...known, ...watching, ...inLane];
+    router.register(path, [method], [...before, answer]);
   }
 }
 

@@ -25,11 +25,10 @@ import {
   unavailable,
   type TicketFault,
 } from '../http/problem.ts';
-import { noBody, orderReply, time } from '../http/replies.ts';
+import { orderReply, time } from '../http/replies.ts';
 import { readIdempotencyKey } from '../http/request.ts';
 import {
   findOrder,
-  sourcedOrderReply,
   viewOrder,
   type Finder,
   type FoundOrder,
@@ -74,7 +73,7 @@ const orderRequest = z.strictObject({
 type OrderRequest = z.infer<typeof orderRequest>;
 type Caller = Pick<ReserveRequest, 'userId' | 'idempotencyKey' | 'ip' | 'userAgent' | 'traceparent'>;
 
-const statusOptions = z.object({ source: z.enum(['workflow']).optional() });
+export const statusOptions = z.object({ source: z.enum(['workflow']).optional() });
 
 export const sessionReply = z.strictObject({
   orderNo: z.string(),
@@ -83,9 +82,6 @@ export const sessionReply = z.strictObject({
   expiresAt: time,
 });
 export type SessionReply = z.infer<typeof sessionReply>;
-
-/** `source` is there where the caller asked for it. */
-const maybeSourcedReply = orderReply.extend({ source: sourcedOrderReply.shape.source.optional() });
 
 export const shopperCalls = {
   'POST /v1/orders': {
@@ -126,18 +122,6 @@ export const shopperCalls = {
       'wait_timed_out',
     ],
     handle: placeOrder,
-  },
-  'GET /v1/orders/:orderNo': {
-    id: 'getOrder',
-    does: 'An order of the caller',
-    who: 'shopper',
-    lane: 'others',
-    query: statusOptions,
-    reads: ['If-None-Match'],
-    replies: { 200: maybeSourcedReply, 304: noBody },
-    gives: { 200: ['ETag'], 304: ['ETag'] },
-    refuses: ['order_not_found', 'status_unavailable'],
-    handle: getOrder,
   },
   'POST /v1/orders/:orderNo/cancel': {
     id: 'cancelOrder',
@@ -363,16 +347,19 @@ export async function getOrder(shop: Shop, ctx: Call): Promise<void> {
   const { state } = answered;
   if (state.version > found.state.version)
     await shop.projection.project({ order: found.order, state }, requestIdOf(ctx.req));
-  ctx.status = 200;
-  ctx.set('ETag', `"${state.version}"`);
-  if (knowsVersion(ctx, state.version)) {
-    ctx.status = 304;
-    return;
-  }
-  const view = viewOrder(found.order, state);
   // A caller that asked for the workflow must see whether it answered; the others chose no source.
-  ctx.body =
-    source === 'workflow' ? ({ ...view, source: answered.source } satisfies SourcedOrderReply) : view;
+  answerOrder(ctx, { order: found.order, state }, source === 'workflow' ? { source: answered.source } : {});
+}
+
+/** The order, or 304 for a caller that has this version. */
+export function answerOrder(
+  ctx: Pick<Call, 'get' | 'set' | 'status' | 'body'>,
+  { order, state }: ReservedOrder,
+  more: Partial<Pick<SourcedOrderReply, 'source'>> = {},
+): void {
+  ctx.set('ETag', `"${state.version}"`);
+  ctx.status = knowsVersion(ctx, state.version) ? 304 : 200;
+  if (ctx.status === 200) ctx.body = Object.assign(viewOrder(order, state), more);
 }
 
 /** POST /v1/orders/:orderNo/cancel: records the wish; the order is cancelled unless a payment wins. */
@@ -448,7 +435,7 @@ async function requestCancel({ orders }: Shop, { order, state }: ReservedOrder):
 }
 
 /** `*` matches any version of an order that exists (RFC 9110, 13.1.2). */
-function knowsVersion(ctx: Pick<Call, 'get'>, version: number): boolean {
+export function knowsVersion(ctx: Pick<Call, 'get'>, version: number): boolean {
   return ctx.get('If-None-Match').trim() === '*' || knownVersionsOf(ctx).includes(version);
 }
 
@@ -462,7 +449,7 @@ function knownVersionsOf(ctx: Pick<Call, 'get'>): number[] {
 }
 
 /** The newest version that the caller has seen. */
-function knownVersionOf(ctx: Pick<Call, 'get'>): number {
+export function knownVersionOf(ctx: Pick<Call, 'get'>): number {
   return Math.max(0, ...knownVersionsOf(ctx));
 }
 

@@ -103,6 +103,8 @@ export const USUAL_RULES = {
 interface Caller {
   userId: string;
   scopes: ReadonlySet<Scope>;
+  /** When the token expires: Unix ms by the wall clock, as in the token. */
+  expiresAtMs: number;
 }
 
 export type Verdict =
@@ -140,8 +142,8 @@ export function createTokenVerifier(rules: TokenRules): (token: string) => Verdi
     if (!claims) return refused('MALFORMED_CLAIM');
     if (userId === undefined) return refused('NOT_A_USER_ID', rules.userClaim);
     if ((claims.iat ?? 0) * 1_000 > Date.now() + CLOCK_TOLERANCE_MS) return refused('NOT_ISSUED_YET', 'iat');
-    const verdict: Verdict = { kind: 'caller', caller: { userId, scopes: scopesOf(claims) } };
     const expiresAtMs = claims.exp * 1_000 + CLOCK_TOLERANCE_MS;
+    const verdict: Verdict = { kind: 'caller', caller: { userId, scopes: scopesOf(claims), expiresAtMs } };
     remembered.set(token, { verdict, untilMs: Math.min(expiresAtMs, rememberUntilMs) });
     return verdict;
   }
@@ -262,9 +264,10 @@ export function authenticate(
       throw unauthorized('Send a token: Authorization: Bearer …', CHALLENGE);
     }
     const goOn = (verdict: Verdict): Promise<unknown> => {
-      const { userId, scopes } = callerOf(verdict);
+      const { userId, scopes, expiresAtMs } = callerOf(verdict);
       ctx.state.userId = userId;
       ctx.state.scopes = scopes;
+      ctx.state.expiresAtMs = expiresAtMs;
       return next();
     };
     const verdict = token === undefined ? NO_TOKEN_FORM : verify(token);

@@ -10,7 +10,13 @@ import type { BodyState } from './http-server.ts';
 import type { ProblemCode } from './problem-codes.ts';
 
 /** Headers that a call may read, beside those that every call may have. */
-export type RequestHeader = 'Idempotency-Key' | 'If-None-Match' | 'If-Match' | 'Prefer' | 'Accept';
+export type RequestHeader =
+  | 'Idempotency-Key'
+  | 'If-None-Match'
+  | 'If-Match'
+  | 'Prefer'
+  | 'Accept'
+  | 'Last-Event-ID';
 
 /** Headers that an answer has, beside those that every answer has. */
 export type ReplyHeader = 'ETag' | 'Location' | 'Retry-After' | 'Cache-Control' | 'Preference-Applied';
@@ -37,6 +43,8 @@ export interface Entry {
   reads?: readonly RequestHeader[];
   /** Its answers by status, problem documents apart. */
   replies: Readonly<Record<number, z.ZodType>>;
+  /** Its answer of 200 goes on for as long as there are events; else it is JSON. */
+  isEventStream?: true;
   /** Headers of these answers, by status. */
   gives?: Readonly<Record<number, readonly ReplyHeader[]>>;
   /**
@@ -58,11 +66,14 @@ interface ShopCall<Shop> extends Entry {
   /** shopper: by a token, of any rights. provider: by the signature of the body. */
   who: 'anyone' | 'shopper' | 'provider';
   lane: ShopLane;
+  /** Comes before the lane, with calls that wait; the others are passed on. */
+  watch?: (shop: Shop, ctx: CallContext, next: () => Promise<unknown>) => Promise<unknown>;
   /** @throws Problem where it refuses */
   handle: (shop: Shop, ctx: CallContext) => Promise<void>;
 }
 
-export type ShopLane = 'purchases' | 'notices' | 'payments' | 'others';
+/** watches: callers wait in bounds of their own, and enter a lane for their look-up alone. */
+export type ShopLane = 'watches' | 'purchases' | 'notices' | 'payments' | 'others';
 
 export type ShopCalls<Shop> = Calls<`/v1/${string}`, ShopCall<Shop>>;
 

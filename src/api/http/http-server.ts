@@ -100,7 +100,7 @@ export function answerDirectly({
     const call: Call = {
       req: request,
       res: response,
-      state: { userId: '', scopes: NO_RIGHTS, body: undefined, rawBody: '' },
+      state: { userId: '', scopes: NO_RIGHTS, expiresAtMs: 0, body: undefined, rawBody: '' },
       params,
       query: NO_QUERY,
       ip: addressOf(request, response),
@@ -500,6 +500,7 @@ const REQUEST_HEADERS = [
   'Content-Type',
   'Idempotency-Key',
   'If-None-Match',
+  'Last-Event-ID',
   'Prefer',
   REQUEST_ID,
   'traceparent',

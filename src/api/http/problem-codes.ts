@@ -234,6 +234,11 @@ export const PROBLEMS = {
     means: 'a deadline may be extended to later than `after`, up to `until`',
     remedy: 'ask for another time',
   },
+  too_many_watchers: {
+    status: 429,
+    means: 'the user waits for changes in too many calls at once',
+    remedy: 'poll meanwhile, repeat after `Retry-After`',
+  },
   not_refundable: {
     status: 409,
     means: 'the payment went back already, or its order is about to decide on it',
@@ -337,6 +342,11 @@ export const PROBLEMS = {
     status: 503,
     means: 'too many calls at once; nothing was done',
     remedy: 'repeat after `Retry-After` (1 to 4 seconds, spread)',
+  },
+  watchers_full: {
+    status: 503,
+    means: 'the API has as many callers that wait for changes as it takes',
+    remedy: 'poll meanwhile, repeat after `Retry-After`',
   },
   keys_unavailable: {
     status: 503,

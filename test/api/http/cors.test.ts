@@ -93,6 +93,7 @@ test('a preflight needs no token, and says what a page may send', async () => {
     'Content-Type',
     'Idempotency-Key',
     'If-None-Match',
+    'Last-Event-ID',
     'Prefer',
     'X-Request-Id',
     'traceparent',

@@ -93,6 +93,7 @@ test('rights come from roles, scope and scopes alike', async () => {
     kind: 'caller',
     caller: {
       userId: 'ada',
+      expiresAtMs: expect.any(Number),
       scopes: new Set([
         'sales:read',
         'orders:read',

@@ -1,0 +1,286 @@
+/** Long polls and event streams: what they answer, when, and to whom. */
+
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { signToken } from '../../../src/api/http/auth.ts';
+import { WATCHER_BOUNDS } from '../../../src/api/watchers.ts';
+import type { OrderState } from '../../../src/orders/order.ts';
+import { openEvents } from '../../support/event-stream.ts';
+import { buildSale } from '../../support/factories.ts';
+import { JWT_SECRET, orderOf, refusalOf, type Shopper } from '../../support/shopper.ts';
+import { waitFor } from '../../support/wait.ts';
+import { scrape } from '../metrics.ts';
+import { openApi, type TestApi } from '../open-api.ts';
+
+let api: TestApi;
+let saleId: string;
+let shopper: Shopper;
+
+beforeAll(async () => {
+  api = await openApi();
+  ({ saleId } = await api.stores.openSale(buildSale({ skus: [lamps] })));
+  shopper = await api.shopper();
+});
+afterAll(() => api.close());
+
+const lamps = { sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 100, limitPerUser: null };
+const paid: OrderState = { status: 'paid', version: 3, payment: 'applied', reason: null };
+const cancelled: OrderState = { status: 'cancelled', version: 2, payment: 'none', reason: 'shopper_request' };
+
+const project = (orderNo: string, state: OrderState) => api.stores.reservations.project(orderNo, state);
+
+function events(orderNo: string, headers: Record<string, string> = {}, url = api.url) {
+  return openEvents(url, orderNo, { authorization: shopper.authorization, ...headers });
+}
+
+/** Once so many wait in all, by the gauge. */
+async function untilWaiting(count: number, url = api.url): Promise<void> {
+  await waitFor(`${count} to wait`, async () => {
+    const samples = await scrape(url);
+    const kinds = ['poll', 'stream'].map((kind) => samples.get(`holdfast_watchers{kind="${kind}"}`) ?? 0);
+    return kinds.reduce((sum, each) => sum + each) === count;
+  });
+}
+
+test('a long poll without a version is answered with the next change', async () => {
+  const orderNo = await shopper.buy(saleId);
+
+  const polled = shopper.call('GET', `/v1/orders/${orderNo}?wait=25`);
+  await untilWaiting(1);
+  await api.store(orderNo);
+
+  const reply = await polled;
+  expect(orderOf(reply)).toMatchObject({ orderNo, status: 'awaiting_payment', version: 1 });
+  expect(reply.headers.get('etag')).toBe('"1"');
+  await untilWaiting(0);
+});
+
+test('a long poll with the present version waits, and one with another is answered at once', async () => {
+  const orderNo = await shopper.buy(saleId);
+  await api.store(orderNo);
+
+  const behind = await shopper.call('GET', `/v1/orders/${orderNo}?wait=25`, {
+    headers: { 'if-none-match': '"0"' },
+  });
+  const polled = shopper.call('GET', `/v1/orders/${orderNo}?wait=25`, {
+    headers: { 'if-none-match': '"1"' },
+  });
+  await untilWaiting(1);
+  await project(orderNo, cancelled);
+
+  expect(orderOf(behind)).toMatchObject({ version: 1 });
+  expect(orderOf(await polled)).toMatchObject({ status: 'cancelled', version: 2 });
+});
+
+test('at the end of its wait a long poll answers 304 for a version that it was given, else the order', async () => {
+  const orderNo = await shopper.buy(saleId);
+
+  const [known, unknown] = await Promise.all([
+    shopper.call('GET', `/v1/orders/${orderNo}?wait=1`, { headers: { 'if-none-match': '"0"' } }),
+    shopper.call('GET', `/v1/orders/${orderNo}?wait=1`),
+  ]);
+
+  expect(known).toMatchObject({ status: 304, body: '' });
+  expect(orderOf(unknown)).toMatchObject({ version: 0 });
+});
+
+test('a long poll on a final order is answered at once, and waits for its money where its version is given', async () => {
+  const orderNo = await shopper.buy(saleId);
+  await project(orderNo, paid);
+
+  const atOnce = await shopper.call('GET', `/v1/orders/${orderNo}?wait=25`);
+  const any = await shopper.call('GET', `/v1/orders/${orderNo}?wait=25`, {
+    headers: { 'if-none-match': '*' },
+  });
+  const polled = shopper.call('GET', `/v1/orders/${orderNo}?wait=25`, {
+    headers: { 'if-none-match': '"3"' },
+  });
+  await untilWaiting(1);
+  await project(orderNo, { ...paid, version: 4, payment: 'refunded', refunded: 4_900 });
+
+  expect(orderOf(atOnce)).toMatchObject({ status: 'paid' });
+  expect(any).toMatchObject({ status: 304 });
+  expect(orderOf(await polled)).toMatchObject({ payment: 'refunded', version: 4 });
+});
+
+test.each(['26', '-1', 'soon', '5&source=workflow'])('a wait of %s is refused', async (wait) => {
+  const orderNo = await shopper.buy(saleId);
+
+  expect(refusalOf(await shopper.call('GET', `/v1/orders/${orderNo}?wait=${wait}`))).toBe(
+    '400 invalid_request',
+  );
+});
+
+test('a wait of 0 is a poll like any other', async () => {
+  const orderNo = await shopper.buy(saleId);
+
+  expect(orderOf(await shopper.call('GET', `/v1/orders/${orderNo}?wait=0`))).toMatchObject({ version: 0 });
+});
+
+test("another user's order is found by neither, and leaves no place taken", async () => {
+  const orderNo = await shopper.buy(saleId);
+  const other = await api.shopper();
+
+  expect(refusalOf(await other.call('GET', `/v1/orders/${orderNo}?wait=25`))).toBe('404 order_not_found');
+  expect(refusalOf(await other.call('GET', `/v1/orders/${orderNo}/events`))).toBe('404 order_not_found');
+  expect(refusalOf(await shopper.call('GET', '/v1/orders/nonsense/events'))).toBe('404 order_not_found');
+  await untilWaiting(0);
+});
+
+test('a stream begins with the order as it is, tells each change, and ends with a final status', async () => {
+  const orderNo = await shopper.buy(saleId);
+
+  const stream = await events(orderNo);
+  const first = await stream.next();
+  await api.store(orderNo);
+  const second = await stream.next();
+  await project(orderNo, { ...paid, status: 'awaiting_payment', version: 2, payment: 'received' });
+  const third = await stream.next();
+  await project(orderNo, paid);
+  const { orders, text } = await stream.rest();
+
+  expect(
+    [first, second, third, ...orders].map(({ status, version, payment }) => [version, status, payment]),
+  ).toEqual([
+    [0, 'queued', 'none'],
+    [1, 'awaiting_payment', 'none'],
+    [2, 'awaiting_payment', 'received'],
+    [3, 'paid', 'applied'],
+  ]);
+  expect(text).toMatch(/^retry: \d+\n\n/);
+  await untilWaiting(0);
+});
+
+test('no cache keeps a stream, and no proxy keeps it back', async () => {
+  const orderNo = await shopper.buy(saleId);
+  await project(orderNo, cancelled);
+
+  const { headers } = await events(orderNo);
+
+  expect(headers.get('cache-control')).toBe('no-store');
+  expect(headers.get('x-accel-buffering')).toBe('no');
+  expect(headers.get('x-request-id')).toBeTruthy();
+});
+
+test('a stream with the Last-Event-ID of the present version begins with the next', async () => {
+  const orderNo = await shopper.buy(saleId);
+  await api.store(orderNo);
+
+  const stream = await events(orderNo, { 'last-event-id': '1' });
+  await untilWaiting(1);
+  await project(orderNo, cancelled);
+  const { orders } = await stream.rest();
+  const again = await events(orderNo, { 'last-event-id': '1' });
+
+  expect(orders.map(({ version }) => version)).toEqual([2]);
+  expect((await again.rest()).orders.map(({ version }) => version)).toEqual([2]);
+});
+
+test('a client that has the last event of an ended order is told with 204 not to come back', async () => {
+  const orderNo = await shopper.buy(saleId);
+  await project(orderNo, cancelled);
+
+  const reply = await shopper.call('GET', `/v1/orders/${orderNo}/events`, {
+    headers: { 'last-event-id': '2' },
+  });
+
+  expect(reply).toMatchObject({ status: 204, body: '' });
+});
+
+test('HEAD of a stream answers its headers and does not wait', async () => {
+  const orderNo = await shopper.buy(saleId);
+  const { authorization } = shopper;
+
+  const reply = await fetch(`${api.url}/v1/orders/${orderNo}/events`, {
+    method: 'HEAD',
+    headers: { authorization },
+  });
+
+  expect(reply.status).toBe(200);
+  expect(reply.headers.get('content-type')).toBe('text/event-stream');
+  await untilWaiting(0);
+});
+
+test('a stream ends when its token expires', async () => {
+  const orderNo = await shopper.buy(saleId);
+  // Clocks may differ by five seconds, for which an expired token is still taken.
+  const authorization = `Bearer ${await signToken(JWT_SECRET, shopper.userId, '-4s')}`;
+
+  const stream = await openEvents(api.url, orderNo, { authorization });
+
+  expect((await stream.rest()).orders.map(({ version }) => version)).toEqual([0]);
+});
+
+test('a change is told to all that wait for the order, and to them alone', async () => {
+  const [orderNo, otherNo] = [await shopper.buy(saleId), await shopper.buy(saleId)];
+  const stream = await events(orderNo);
+  await stream.next();
+  const polled = shopper.call('GET', `/v1/orders/${orderNo}?wait=25`);
+  const other = shopper.call('GET', `/v1/orders/${otherNo}?wait=2`);
+  await untilWaiting(3);
+
+  await api.store(orderNo);
+
+  expect(await stream.next()).toMatchObject({ version: 1 });
+  expect(orderOf(await polled)).toMatchObject({ version: 1 });
+  expect(orderOf(await other)).toMatchObject({ version: 0 });
+  stream.close();
+  await untilWaiting(0);
+});
+
+test('a caller that goes away leaves its place', async () => {
+  const orderNo = await shopper.buy(saleId);
+  const aborting = new AbortController();
+  const { authorization } = shopper;
+  const polled = fetch(`${api.url}/v1/orders/${orderNo}?wait=25`, {
+    headers: { authorization },
+    signal: aborting.signal,
+  }).catch(() => 'gone');
+  await untilWaiting(1);
+
+  aborting.abort();
+
+  expect(await polled).toBe('gone');
+  await untilWaiting(0);
+});
+
+test('beyond the places of a user and of the process a caller is refused, and may come back', async () => {
+  const bounds = { ...WATCHER_BOUNDS, watchersMax: 3, watchersPerUserMax: 2 };
+  const app = await api.withParts({ watcherBounds: bounds });
+  onTestFinished(() => app.close());
+  const [one, two] = [await app.shopper(), await app.shopper()];
+  const [first, second] = [await one.buy(saleId), await two.buy(saleId)];
+  const streams = await Promise.all(
+    [first, first].map((orderNo) => openEvents(app.url, orderNo, { authorization: one.authorization })),
+  );
+
+  const ofUser = await one.call('GET', `/v1/orders/${first}?wait=25`);
+  streams.push(await openEvents(app.url, second, { authorization: two.authorization }));
+  const ofAll = await two.call('GET', `/v1/orders/${second}/events`);
+
+  expect(refusalOf(ofUser)).toBe('429 too_many_watchers');
+  expect(refusalOf(ofAll)).toBe('503 watchers_full');
+  expect(ofAll.headers.get('retry-after')).toMatch(/^[1-9]$/);
+  const samples = await scrape(app.url);
+  expect(samples.get('holdfast_watchers_refused_total{limit="user"}')).toBe(1);
+  expect(samples.get('holdfast_watchers_refused_total{limit="all"}')).toBe(1);
+  streams[0]?.close();
+  await untilWaiting(2, app.url);
+  await openEvents(app.url, second, { authorization: two.authorization });
+});
+
+test('those that wait hold no place in the lane of the others', async () => {
+  const orderNo = await shopper.buy(saleId);
+  const app = await api.withParts({
+    watcherBounds: { ...WATCHER_BOUNDS, watchersPerUserMax: 1_000 },
+  });
+  onTestFinished(() => app.close());
+  const { authorization } = shopper;
+  const streams = await Promise.all(
+    Array.from({ length: 300 }, () => openEvents(app.url, orderNo, { authorization })),
+  );
+
+  const reply = await fetch(`${app.url}/v1/orders/${orderNo}`, { headers: { authorization } });
+
+  expect(reply.status).toBe(200);
+  await Promise.all(streams.map((stream) => stream.next()));
+});
