@@ -28,6 +28,8 @@ const DEEP = [
   'test/flow/sale-changes.test.ts',
   'test/flow/waiting.test.ts',
 ];
+/** An hour of made-up calls (`npm run test:openapi`); OPENAPI_CASES makes it shorter. */
+const OPEN_API = ['test/api/schemathesis.test.ts'];
 /** Fails on any other than Redis 8.2. */
 const WHICH_REDIS = 'test/versions/redis.test.ts';
 /** Scripts, stores and flows, once more on Redis 8.2 instead of the one that the machine has. */
@@ -65,12 +67,13 @@ export default defineConfig({
       // time.
       project('fast', {
         include: ['test/**/*.test.ts'],
-        exclude: [...configDefaults.exclude, ...DEEP, ...ALONE],
+        exclude: [...configDefaults.exclude, ...DEEP, ...ALONE, ...OPEN_API],
         isolate: false,
       }),
       project('alone', { include: ALONE, sequence: { groupOrder: 1 } }),
       project('storm', { include: STORM }),
       project('redis-8', { include: ON_REDIS_8 }),
+      project('openapi', { include: OPEN_API }),
     ],
   },
 });

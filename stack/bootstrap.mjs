@@ -42,6 +42,7 @@ const COMMANDS = {
   'test:fast': vitest('fast'),
   'test:storm': vitest('storm'),
   'test:redis-8': vitest('redis-8'),
+  'test:openapi': vitest('openapi'),
   explore: { script: 'dist/stack/explore.js', needsBuild: true },
   /** Brings dist/ up to date and runs nothing. */
   build: { needsBuild: true },
