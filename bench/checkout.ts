@@ -112,6 +112,7 @@ export async function openSale(
     paymentWindowMs,
     refundRestoresLimit: true,
     limitPerUser: null,
+    maxUnpaidHolds: null,
     ticketRequired: false,
     skus: [{ sku: 'unit', name: 'Unit', unitPrice: 1_000, total: units, limitPerUser: null }],
   };

@@ -29,6 +29,7 @@ export async function openSale(
     paymentWindowMs: PAYMENT_WINDOW_MS,
     refundRestoresLimit: true,
     limitPerUser: null,
+    maxUnpaidHolds: null,
     ticketRequired: false,
     skus: [
       { sku: 'lamp', name: 'Lamp', unitPrice: LAMP_PRICE, total: 1_000_000, limitPerUser: null },

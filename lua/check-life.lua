@@ -14,6 +14,8 @@ KEYS
   5   deadlines
   6   restored
   7   returns
+  8   open
+  9   unpaid
 
 Replies
   well          epoch
@@ -24,6 +26,7 @@ Replies
 ]]
 local saleKey, stockKey, limitsKey, outboxKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local deadlinesKey, restoredKey, returnsKey = KEYS[5], KEYS[6], KEYS[7]
+local openKey, unpaidKey = KEYS[8], KEYS[9]
 
 -- include shared/server.lua
 -- include shared/key-type.lua
@@ -43,7 +46,8 @@ if isSuspended then
   return { 'suspended', epoch }
 end
 if isDamaged(stockKey, 'hash') or isDamaged(limitsKey, 'hash') or isDamaged(outboxKey, 'stream')
-  or isDamaged(deadlinesKey, 'zset') or isDamaged(restoredKey, 'set') or isDamaged(returnsKey, 'set') then
+  or isDamaged(deadlinesKey, 'zset') or isDamaged(restoredKey, 'set') or isDamaged(returnsKey, 'set')
+  or isDamaged(openKey, 'hash') or isDamaged(unpaidKey, 'hash') then
   return { 'damaged', epoch }
 end
 

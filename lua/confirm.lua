@@ -14,6 +14,7 @@ KEYS
   3   deadlines
   4   sale
   5   moves
+  6   open
 
 ARGV
   1   orderNo
@@ -28,11 +29,13 @@ Replies
   lost        no such hold, though it is of the sale's present epoch: nothing was changed
   sale-absent the sale's data are missing or about to be made again: nothing was changed, to be repeated
 ]]
-local orderKey, stockKey, deadlinesKey, saleKey, movesKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local orderKey, stockKey, deadlinesKey = KEYS[1], KEYS[2], KEYS[3]
+local saleKey, movesKey, openKey = KEYS[4], KEYS[5], KEYS[6]
 local orderNo, epoch, projectionTtlMs = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
 -- include shared/server.lua
 -- include shared/held-order.lua
+-- include shared/drop-open-order.lua
 
 local refusal, order = findHeldOrder(saleKey, orderKey, epoch)
 if refusal then
@@ -47,6 +50,7 @@ for _, item in ipairs(items) do
 end
 redis.call('HSET', orderKey, 'hold', 'sold')
 redis.call('ZREM', deadlinesKey, orderNo)
+dropOpenOrder(openKey, order[3], orderNo)
 -- For a look that goes on (`look-sale`), and there only.
 redis.pcall('RPUSHX', movesKey, orderNo)
 redis.call('PEXPIRE', orderKey, projectionTtlMs)

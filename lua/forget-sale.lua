@@ -16,6 +16,8 @@ KEYS
   7   returns
   8   void
   9   damaged
+  10  open
+  11  unpaid
 
 Replies
   forgotten
@@ -23,6 +25,7 @@ Replies
 ]]
 local saleKey, stockKey, limitsKey, outboxKey, deadlinesKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local restoredKey, returnsKey, voidKey, damagedKey = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+local openKey, unpaidKey = KEYS[10], KEYS[11]
 
 -- include shared/key-type.lua
 
@@ -34,5 +37,5 @@ end
 
 -- Writes.
 redis.call('UNLINK', saleKey, stockKey, limitsKey, outboxKey, deadlinesKey)
-redis.call('UNLINK', restoredKey, returnsKey, voidKey, damagedKey)
+redis.call('UNLINK', restoredKey, returnsKey, voidKey, damagedKey, openKey, unpaidKey)
 return { 'forgotten' }

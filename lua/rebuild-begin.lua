@@ -20,6 +20,8 @@ KEYS
   6   void
   7   outbox
   8   damaged
+  9   open
+  10  unpaid
 
 ARGV
   1   epoch       of the data to be made
@@ -32,6 +34,7 @@ Replies
 ]]
 local saleKey, limitsKey, deadlinesKey, restoredKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local returnsKey, voidKey, outboxKey, damagedKey = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local openKey, unpaidKey = KEYS[9], KEYS[10]
 local epoch, movedMax = tonumber(ARGV[1]), ARGV[2]
 
 -- include shared/server.lua
@@ -73,5 +76,5 @@ else
     return { 'moving' }
   end
 end
-redis.call('UNLINK', limitsKey, restoredKey, returnsKey)
+redis.call('UNLINK', limitsKey, restoredKey, returnsKey, openKey, unpaidKey)
 return { 'begun' }

@@ -17,11 +17,14 @@ KEYS
   4   deadlines
   5   sale
   6   moves
+  7   open
+  8   unpaid
 
 ARGV
   1   orderNo
   2   epoch               of the orderNo, for a hold that does not say its own
   3   projectionTtlMs     how long the settled projection stays readable (ms)
+  4   isUnpaid            1: the user let it end without payment, which is counted with this step; 0: others did
 
 Replies
   released    now, or already before
@@ -32,12 +35,14 @@ Replies
   sale-absent the sale's data are missing or about to be made again: nothing was changed, to be repeated
 ]]
 local orderKey, stockKey, limitsKey, deadlinesKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local saleKey, movesKey = KEYS[5], KEYS[6]
+local saleKey, movesKey, openKey, unpaidKey = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local orderNo, epoch, projectionTtlMs = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local isUnpaid = ARGV[4]
 
 -- include shared/server.lua
 -- include shared/limit-field.lua
 -- include shared/held-order.lua
+-- include shared/drop-open-order.lua
 
 local refusal, order = findHeldOrder(saleKey, orderKey, epoch)
 if refusal then
@@ -54,8 +59,13 @@ for _, item in ipairs(items) do
     redis.call('HDEL', limitsKey, field)
   end
 end
-redis.call('HSET', orderKey, 'hold', 'released')
+if isUnpaid == '1' then
+  redis.pcall('HINCRBY', unpaidKey, userId, 1)
+end
+-- Should the hold be restored, its count goes.
+redis.call('HSET', orderKey, 'hold', 'released', 'unpaid', isUnpaid)
 redis.call('ZREM', deadlinesKey, orderNo)
+dropOpenOrder(openKey, userId, orderNo)
 -- For a look that goes on (`look-sale`), and there only.
 redis.pcall('RPUSHX', movesKey, orderNo)
 redis.call('PEXPIRE', orderKey, projectionTtlMs)

@@ -1,12 +1,15 @@
 #!lua flags=allow-oom
 --[[
-Count a user's units of some SKUs under another name, so that the sale still adds up when the name is erased.
+Count a user's units of some SKUs, and the holds that ended unpaid, under another name, so that the sale still adds
+up when the name is erased. The list of open orders goes: none of an erased person is open.
 
 Idempotent: what was moved is gone under the old name.
 May run at maxmemory: it adds as many fields as it removes.
 
 KEYS
   1   limits
+  2   open
+  3   unpaid
 
 ARGV
   1   userId
@@ -16,7 +19,7 @@ ARGV
 Replies
   renamed     units     that were moved, of all SKUs together
 ]]
-local limitsKey = KEYS[1]
+local limitsKey, openKey, unpaidKey = KEYS[1], KEYS[2], KEYS[3]
 local userId, token = ARGV[1], ARGV[2]
 local firstRepeated = 3
 
@@ -34,4 +37,10 @@ for i = firstRepeated, #ARGV do
     moved = moved + units
   end
 end
+local unpaid = redis.pcall('HGET', unpaidKey, userId)
+if tonumber(unpaid) then
+  redis.call('HINCRBY', unpaidKey, token, unpaid)
+  redis.call('HDEL', unpaidKey, userId)
+end
+redis.pcall('HDEL', openKey, userId)
 return { 'renamed', integer(moved) }

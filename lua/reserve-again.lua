@@ -28,6 +28,7 @@ KEYS
   8   restored
   9   ticket               of a ticket of single use: the order that spent it
   10  moves
+  11  open
 
 ARGV
   1   orderNo
@@ -59,7 +60,7 @@ Replies
 ]]
 local saleKey, stockKey, limitsKey, orderKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local idemKey, outboxKey, deadlinesKey, restoredKey = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
-local ticketKey, movesKey = KEYS[9], KEYS[10]
+local ticketKey, movesKey, openKey = KEYS[9], KEYS[10], KEYS[11]
 local orderNo, epoch, saleId, userId, idempotencyKey = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 local fingerprint, idempotencyTtlMs, items = ARGV[6], tonumber(ARGV[7]), cjson.decode(ARGV[8])
 local total, currency, reservedAtMs, paymentWindowMs = ARGV[9], ARGV[10], tonumber(ARGV[11]), tonumber(ARGV[12])
@@ -71,6 +72,7 @@ local lostEpoch, lateAfterMs = tonumber(ARGV[15]), tonumber(ARGV[16])
 -- include shared/limit-field.lua
 -- include shared/integer.lua
 -- include shared/write-order.lua
+-- include shared/add-open-order.lua
 -- include shared/key-type.lua
 
 local sale = redis.call('HMGET', saleKey, 'epoch', 'run_id', 'suspended', 'rebuilt_at', 'undecided_from')
@@ -158,4 +160,5 @@ redis.call('ZADD', deadlinesKey, integer(extended or reservedAtMs + paymentWindo
 -- For a look that goes on (`look-sale`), and there only: its time is that of the first reservation.
 redis.pcall('RPUSHX', movesKey, '+' .. orderNo)
 redis.call('SADD', restoredKey, orderNo)
+addOpenOrder(openKey, userId, orderNo)
 return { 'reserved', sale[1] }

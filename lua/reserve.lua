@@ -19,9 +19,11 @@ KEYS
   3   limits
   4   outbox
   5   deadlines
-  6…  order                of each order, with the two that follow
-  7…  idem
-  8…  ticket               of a ticket of single use: the order that spent it
+  6   open
+  7   unpaid
+  8…  order                of each order, with the two that follow
+  9…  idem
+  10…  ticket              of a ticket of single use: the order that spent it
 
 ARGV
   1   saleId
@@ -55,9 +57,11 @@ Replies, one an order
   ticket-required                    the sale takes orders with a ticket only
   ticket-expired
   ticket-used     orderNo            that spent it
-  sold-out        sku, available
-  limit-reached   sku, limit, bought
-  sale-limit-reached  limit, bought  of all SKUs together
+  too-many-unpaid  limit, unpaid     holds of the user ended without payment
+  sold-out        sku, available, held, openOrders
+                                     of the user: their numbers, with a space between; 20 at most are kept
+  limit-reached   sku, limit, bought, openOrders
+  sale-limit-reached  limit, bought, openOrders  of all SKUs together
   total-too-low   total (minor units)  the charges bring it below 0
   total-changed   total (minor units), currency
                                      another total than the expected one
@@ -68,6 +72,7 @@ Replies, one an order
 ]]
 local saleKey, stockKey, limitsKey = KEYS[1], KEYS[2], KEYS[3]
 local outboxKey, deadlinesKey = KEYS[4], KEYS[5]
+local openKey, unpaidKey = KEYS[6], KEYS[7]
 local saleId, idempotencyTtlMs = ARGV[1], ARGV[2]
 local storesPerSecond, waitingElsewhere = tonumber(ARGV[3]), tonumber(ARGV[4])
 local firstRepeated = 5
@@ -78,6 +83,7 @@ local keptFree = 0.1
 -- include shared/limit-field.lua
 -- include shared/integer.lua
 -- include shared/write-order.lua
+-- include shared/add-open-order.lua
 -- include shared/clock.lua
 
 -- What was read for one order and serves the next. The counts follow the orders that are accepted.
@@ -90,7 +96,7 @@ local accepted, acceptedByRequest, spentBy = {}, {}, {}
 local function readSale()
   sale = redis.call('HMGET', saleKey,
     'epoch', 'opens_at', 'closes_at', 'paused', 'payment_window', 'currency', 'suspended', 'run_id',
-    'ticket', 'limit_per_user')
+    'ticket', 'limit_per_user', 'max_unpaid')
   isTrusted = sale[1] and not sale[7] and isOfServer(sale[8])
   opensAt, closesAt = tonumber(sale[2]), tonumber(sale[3])
   paymentWindow, currency = tonumber(sale[5]), sale[6]
@@ -140,6 +146,25 @@ local function boughtOfAllSkus(userId)
   end
   boughtInSale[userId] = units
   return units
+end
+
+-- Where it refuses only: an order that is accepted pays for no look.
+local function heldOf(code)
+  local sku = skus[code]
+  sku.held = sku.held or tonumber(redis.call('HGET', stockKey, code .. ':held')) or 0
+  return sku.held + sku.taken
+end
+
+-- As `heldOf`. Those of this call come last, as they would in the list.
+local function openOrdersOf(userId)
+  local found = redis.pcall('HGET', openKey, userId)
+  local orderNos = { type(found) == 'string' and found or nil }
+  for _, order in ipairs(accepted) do
+    if order.userId == userId then
+      orderNos[#orderNos + 1] = order.orderNo
+    end
+  end
+  return table.concat(orderNos, ' ')
 end
 
 local function readBacklog()
@@ -243,6 +268,13 @@ local function decide(order)
     end
   end
 
+  if sale[11] then
+    local limit, unpaid = tonumber(sale[11]), tonumber(redis.call('HGET', unpaidKey, userId)) or 0
+    if unpaid >= limit then
+      return { 'too-many-unpaid', integer(limit), integer(unpaid) }
+    end
+  end
+
   local items, total, units = {}, order.chargesTotal, 0
   for i, line in ipairs(cjson.decode(order.items)) do
     local code, quantity = line.sku, line.quantity
@@ -254,12 +286,12 @@ local function decide(order)
       return { 'called-off', code }
     end
     if sku.available < quantity then
-      return { 'sold-out', code, integer(sku.available) }
+      return { 'sold-out', code, integer(sku.available), integer(heldOf(code)), openOrdersOf(userId) }
     end
     if sku.limit then
       local count = boughtOf(sku.limitPrefix .. userId)
       if count + quantity > sku.limit then
-        return { 'limit-reached', code, integer(sku.limit), integer(count) }
+        return { 'limit-reached', code, integer(sku.limit), integer(count), openOrdersOf(userId) }
       end
     end
     total = total + sku.unitPrice * quantity
@@ -269,7 +301,7 @@ local function decide(order)
   if sale[10] then
     local limit, count = tonumber(sale[10]), boughtOfAllSkus(userId)
     if count + units > limit then
-      return { 'sale-limit-reached', integer(limit), integer(count) }
+      return { 'sale-limit-reached', integer(limit), integer(count), openOrdersOf(userId) }
     end
   end
   if total < 0 then
@@ -294,7 +326,7 @@ end
 
 local orders, replies = {}, {}
 for i = firstRepeated, #ARGV, 11 do
-  local k = 6 + 3 * #orders
+  local k = 8 + 3 * #orders
   local orderKey, idemKey, ticketKey = KEYS[k], KEYS[k + 1], KEYS[k + 2]
   local orderNo, epoch, userId, idempotencyKey = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local fingerprint, items, carried = ARGV[i + 4], ARGV[i + 5], ARGV[i + 6]
@@ -339,6 +371,7 @@ for _, order in ipairs(accepted) do
   end
   redis.call('HSET', order.idemKey, 'order_no', orderNo, 'fingerprint', order.fingerprint)
   redis.call('PEXPIRE', order.idemKey, idempotencyTtlMs)
+  addOpenOrder(openKey, order.userId, orderNo)
   deadlines[#deadlines + 1] = deadline
   deadlines[#deadlines + 1] = orderNo
 end

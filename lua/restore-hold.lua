@@ -2,7 +2,8 @@
 --[[
 Write the hold of an order again that is open in MySQL and that Redis does not have as held.
 
-It changes no counter: whether they count the hold is found by comparing them with all holds, afterwards.
+It changes no counter of units: whether they count the hold is found by comparing them with all holds, afterwards.
+A release that was counted as unpaid is counted no longer: MySQL does not know it.
 Call it while MySQL keeps the order from ending, and say until when that is certain. A later call was frozen
 on its way, and would hold stock for an order that may have ended.
 A projection that has a greater version keeps it.
@@ -14,6 +15,8 @@ KEYS
   2   order
   3   deadlines
   4   moves
+  5   open
+  6   unpaid
 
 ARGV
   1   orderNo
@@ -41,6 +44,7 @@ Replies
                             changed
 ]]
 local saleKey, orderKey, deadlinesKey, movesKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local openKey, unpaidKey = KEYS[5], KEYS[6]
 local orderNo, epoch, untilMs, saleId, userId = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local idempotencyKey, items, total, currency = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 local reservedAtMs, paymentWindowMs = tonumber(ARGV[10]), tonumber(ARGV[11])
@@ -49,13 +53,14 @@ local extendedUntil = ARGV[17]
 
 -- include shared/integer.lua
 -- include shared/write-order.lua
+-- include shared/add-open-order.lua
 -- include shared/clock.lua
 
 local sale = redis.call('HMGET', saleKey, 'epoch', 'rebuilding')
 if sale[1] ~= epoch or sale[2] or nowMs() > untilMs then
   return { 'moved' }
 end
-local found = redis.pcall('HMGET', orderKey, 'hold', 'version', 'status', 'payment', 'reason')
+local found = redis.pcall('HMGET', orderKey, 'hold', 'version', 'status', 'payment', 'reason', 'unpaid')
 local isHash = not found.err
 local hold = isHash and found[1]
 -- A projection that lacks a field is none.
@@ -81,6 +86,13 @@ if hold ~= 'held' then
   end
   redis.call('PERSIST', orderKey)
 end
+if hold == 'released' and found[6] == '1' then
+  redis.call('HDEL', orderKey, 'unpaid')
+  if redis.pcall('HINCRBY', unpaidKey, userId, -1) == 0 then
+    redis.call('HDEL', unpaidKey, userId)
+  end
+end
+addOpenOrder(openKey, userId, orderNo)
 -- Of a projection that is newer, as it shows it.
 local extended = tonumber(redis.call('HGET', orderKey, 'extended_until'))
 redis.call('ZADD', deadlinesKey, integer(extended or reservedAtMs + paymentWindowMs), orderNo)

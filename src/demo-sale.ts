@@ -30,6 +30,7 @@ function demoSale(saleId: string, nowMs: number): Sale {
     paymentWindowMs: DEFAULT_PAYMENT_WINDOW_MS,
     refundRestoresLimit: true,
     limitPerUser: null,
+    maxUnpaidHolds: null,
     ticketRequired: false,
     skus: [
       { sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 1_000, limitPerUser: 2 },

@@ -76,6 +76,7 @@ async function openSale(
     paymentWindowMs,
     refundRestoresLimit: true,
     limitPerUser: null,
+    maxUnpaidHolds: null,
     ticketRequired: false,
     skus: [
       { sku: 'lantern', name: 'The only lantern', unitPrice: 9_900, total: 1, limitPerUser: null },

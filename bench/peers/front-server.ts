@@ -42,7 +42,7 @@ function createReserve(peer: Peer) {
       case 'accepted':
         return { kind: 'reserved', ...order, items: [...order.items] };
       case 'sold-out':
-        return { kind: 'sold-out', sku: order.items[0]?.sku ?? '', available: 0 };
+        return { kind: 'sold-out', sku: order.items[0]?.sku ?? '', available: 0, held: 0, openOrders: [] };
       case 'repeated':
         return outcome;
     }

@@ -114,9 +114,9 @@ function createPlain(deps: ActivityDeps) {
    * @throws while the sale's data are being made again: the step is to be repeated
    */
   async function mustEndHold(orderNo: string, status: 'paid' | 'cancelled'): Promise<void> {
-    const outcome = await endHold(deps, orderNo, { status });
-    if (outcome === 'later') throw new Error('the data of the sale are being made again');
     const stored = await orders.read(orderNo);
+    const outcome = await endHold(deps, orderNo, { status, reason: stored?.state.reason ?? null });
+    if (outcome === 'later') throw new Error('the data of the sale are being made again');
     if (stored) await reservations.project(orderNo, stored.state);
   }
 

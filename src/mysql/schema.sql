@@ -13,6 +13,7 @@ CREATE TABLE IF NOT EXISTS sales (
   draft BOOLEAN NOT NULL DEFAULT FALSE,
   paused BOOLEAN NOT NULL DEFAULT FALSE,
   limit_per_user INT UNSIGNED NULL,
+  max_unpaid_holds INT UNSIGNED NULL,
   ticket_required BOOLEAN NOT NULL DEFAULT FALSE,
   refund_restores_limit BOOLEAN NOT NULL DEFAULT TRUE,
   expiring_notice_ms INT UNSIGNED NULL,

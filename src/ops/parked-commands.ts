@@ -4,7 +4,7 @@ import { Option, type Command } from 'commander';
 import { z } from 'zod';
 import { nudgeWorkflow } from '../engine/order-engine.ts';
 import { messageOf } from '../log.ts';
-import { parseOrderNo } from '../orders/order.ts';
+import { isLeftUnpaid, parseOrderNo } from '../orders/order.ts';
 import { createReservations } from '../orders/reservations.redis.ts';
 import { type Decision, PARKED_KINDS } from '../parked/parked.sql.ts';
 import type { ParkedEntry } from '../parked/work.sql.ts';
@@ -75,7 +75,7 @@ async function finishEnded(parts: Parts, entry: ParkedEntry, decision: Decision)
   await reservations.project(entry.reference, stored.state);
   const hold = await (status === 'paid'
     ? reservations.confirm(entry.reference)
-    : reservations.release(entry.reference));
+    : reservations.release(entry.reference, isLeftUnpaid(stored.state)));
   const isSettled = status === 'paid' ? hold === 'sold' || hold === 'returned' : hold === 'released';
   if (!isSettled) {
     return refused(

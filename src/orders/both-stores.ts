@@ -5,7 +5,14 @@
 
 import type { Stores } from '../stores/open.ts';
 import type { Order } from './content.ts';
-import { type ClosingReason, type FailureReason, isFinal, type OrderState, parseOrderNo } from './order.ts';
+import {
+  type ClosingReason,
+  type FailureReason,
+  isFinal,
+  isLeftUnpaid,
+  type OrderState,
+  parseOrderNo,
+} from './order.ts';
 import type { StoreOutcome, WorkflowPresence } from './orders.sql.ts';
 import { type OrderChange, projectChanges } from './reservations.redis.ts';
 
@@ -112,6 +119,8 @@ export async function abandonOrder(deps: Stores, order: Order, reason: FailureRe
   return state;
 }
 
+type EndState = Pick<OrderState, 'status' | 'reason'>;
+
 /**
  * Turns the hold into a sale or gives it back. Idempotent. A hold that is missing without a reason is parked
  * for an operator.
@@ -122,9 +131,11 @@ export async function abandonOrder(deps: Stores, order: Order, reason: FailureRe
 export async function endHold(
   { reservations, orders, sales }: Stores,
   orderNo: string,
-  { status }: Pick<OrderState, 'status'>,
+  state: EndState,
 ): Promise<'settled' | 'later'> {
-  const hold = await (status === 'paid' ? reservations.confirm(orderNo) : reservations.release(orderNo));
+  const hold = await (state.status === 'paid'
+    ? reservations.confirm(orderNo)
+    : reservations.release(orderNo, isLeftUnpaid(state)));
   if (hold === 'lost') await orders.parkLostHold(orderNo);
   if (hold !== 'sale-absent') return 'settled';
   // A sale that is settled and long over is not made again: there is no stock left to settle.
@@ -138,7 +149,7 @@ export async function endHold(
  */
 export function endHolds(
   deps: Stores,
-  ended: readonly { orderNo: string; state: Pick<OrderState, 'status'> }[],
+  ended: readonly { orderNo: string; state: EndState }[],
 ): Promise<PromiseSettledResult<'settled' | 'later'>[]> {
   const answers = new Map<string, Promise<boolean>>();
   function isWatched(saleId: string): Promise<boolean> {

@@ -117,6 +117,14 @@ export function isFree({ total }: { total: number }): boolean {
   return total === 0;
 }
 
+/**
+ * Whether a hold ended unpaid because its user let it: by time-out, or at their own wish. What staff ended,
+ * what could not be stored and what was called off is not theirs.
+ */
+export function isLeftUnpaid({ status, reason }: Pick<OrderState, 'status' | 'reason'>): boolean {
+  return status === 'cancelled' && (reason === 'payment_timeout' || reason === 'shopper_request');
+}
+
 /** The statuses that never change again. */
 export const FINAL_STATUSES = ['paid', 'cancelled', 'failed'] as const satisfies OrderStatus[];
 

@@ -57,7 +57,19 @@ export const projectReply = z.array(z.enum(['projected', 'stale', 'wished', 'abs
 
 export const reserveAgainScript = defineScript({
   file: 'reserve-again',
-  keys: ['sale', 'stock', 'limits', 'order', 'idem', 'outbox', 'deadlines', 'restored', 'ticket', 'moves'],
+  keys: [
+    'sale',
+    'stock',
+    'limits',
+    'order',
+    'idem',
+    'outbox',
+    'deadlines',
+    'restored',
+    'ticket',
+    'moves',
+    'open',
+  ],
   args: [
     'orderNo',
     'epoch',
@@ -81,15 +93,15 @@ export const reserveAgainScript = defineScript({
 
 export const confirmScript = defineScript({
   file: 'confirm',
-  keys: ['order', 'stock', 'deadlines', 'sale', 'moves'],
+  keys: ['order', 'stock', 'deadlines', 'sale', 'moves', 'open'],
   args: ['orderNo', 'epoch', 'projectionTtlMs'],
   reply: holdReply,
 });
 
 export const releaseScript = defineScript({
   file: 'release',
-  keys: ['order', 'stock', 'limits', 'deadlines', 'sale', 'moves'],
-  args: ['orderNo', 'epoch', 'projectionTtlMs'],
+  keys: ['order', 'stock', 'limits', 'deadlines', 'sale', 'moves', 'open', 'unpaid'],
+  args: ['orderNo', 'epoch', 'projectionTtlMs', 'isUnpaid'],
   reply: holdReply,
 });
 
@@ -287,11 +299,14 @@ export function createReservations(redis: RedisClient, options: { storesPerSecon
         args: { orderNo, epoch: epochOf(orderNo), projectionTtlMs: PROJECTION_TTL_MS },
       }),
 
-    /** held → released. Idempotent. Only after MySQL has committed the order's end. */
-    release: (orderNo: string): Promise<HoldOutcome> =>
+    /**
+     * held → released. Idempotent. Only after MySQL has committed the order's end.
+     * @param isUnpaid it counts as one that its user left unpaid; see `isLeftUnpaid`
+     */
+    release: (orderNo: string, isUnpaid = false): Promise<HoldOutcome> =>
       run(redis, releaseScript, {
         keys: orderKeys(orderNo),
-        args: { orderNo, epoch: epochOf(orderNo), projectionTtlMs: PROJECTION_TTL_MS },
+        args: { orderNo, epoch: epochOf(orderNo), projectionTtlMs: PROJECTION_TTL_MS, isUnpaid },
       }),
 
     /**

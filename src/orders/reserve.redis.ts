@@ -158,14 +158,41 @@ function fromHash(orderNo: string, parsed: z.infer<typeof orderHash>): ReservedO
   };
 }
 
+/** Open orders of one user that are kept, the newest; `lua/shared/add-open-order.lua` has the same. */
+const OPEN_ORDERS_MAX = 20;
+
+/** From the list of a user's open orders in Redis; a hand may have written anything. */
+function toOrderNos(list: string | null): string[] {
+  if (list === null || list === '') return [];
+  return list
+    .split(' ')
+    .filter((text) => parseOrderNo(text))
+    .slice(-OPEN_ORDERS_MAX);
+}
+
+/** The list of a user's open orders, as the scripts write it. */
+export function toOpenList(orders: readonly Pick<Order, 'orderNo' | 'reservedAtMs'>[]): string {
+  const ordered = orders.toSorted((a, b) => a.reservedAtMs - b.reservedAtMs);
+  return ordered
+    .slice(-OPEN_ORDERS_MAX)
+    .map(({ orderNo }) => orderNo)
+    .join(' ');
+}
+
 /**
  * Times are Unix ms by Redis' clock, amounts minor units. The frequent replies come first: they are tried in
  * order.
  */
 const reserveReply = z.union([
   z
-    .tuple([z.literal('sold-out'), z.string(), replyInt])
-    .transform(([kind, sku, available]) => ({ kind, sku, available })),
+    .tuple([z.literal('sold-out'), z.string(), replyInt, replyInt, z.string()])
+    .transform(([kind, sku, available, held, open]) => ({
+      kind,
+      sku,
+      available,
+      held,
+      openOrders: toOrderNos(open),
+    })),
   z
     .tuple([z.literal('reserved'), z.string(), replyInt, z.string(), replyInt, replyInt, itemsJson])
     .transform(([kind, orderNo, total, currency, reservedAtMs, paymentWindowMs, items]) => ({
@@ -180,11 +207,20 @@ const reserveReply = z.union([
   z.tuple([z.literal('repeated'), z.string()]).transform(([kind, orderNo]) => ({ kind, orderNo })),
   z.tuple([z.literal('key-reused'), z.string()]).transform(([kind, orderNo]) => ({ kind, orderNo })),
   z
-    .tuple([z.literal('limit-reached'), z.string(), replyInt, replyInt])
-    .transform(([kind, sku, limit, bought]) => ({ kind, sku, limit, bought })),
+    .tuple([z.literal('limit-reached'), z.string(), replyInt, replyInt, z.string()])
+    .transform(([kind, sku, limit, bought, open]) => ({
+      kind,
+      sku,
+      limit,
+      bought,
+      openOrders: toOrderNos(open),
+    })),
   z
-    .tuple([z.literal('sale-limit-reached'), replyInt, replyInt])
-    .transform(([kind, limit, bought]) => ({ kind, limit, bought })),
+    .tuple([z.literal('sale-limit-reached'), replyInt, replyInt, z.string()])
+    .transform(([kind, limit, bought, open]) => ({ kind, limit, bought, openOrders: toOrderNos(open) })),
+  z
+    .tuple([z.literal('too-many-unpaid'), replyInt, replyInt])
+    .transform(([kind, limit, unpaid]) => ({ kind, limit, unpaid })),
   z.tuple([z.literal('ticket-used'), z.string()]).transform(([kind, orderNo]) => ({ kind, orderNo })),
   z.tuple([z.enum(['ticket-required', 'ticket-expired'])]).transform(([kind]) => ({ kind })),
   z
@@ -210,7 +246,7 @@ const reserveReplies = z.array(reserveReply);
 
 export const reserveScript = defineScript({
   file: 'reserve',
-  keys: ['sale', 'stock', 'limits', 'outbox', 'deadlines'],
+  keys: ['sale', 'stock', 'limits', 'outbox', 'deadlines', 'open', 'unpaid'],
   args: ['saleId', 'idempotencyTtlMs', 'storesPerSecond', 'waitingElsewhere'],
   repeatedKeys: ['order', 'idem', 'ticket'],
   repeated: [

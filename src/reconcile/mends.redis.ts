@@ -82,7 +82,7 @@ export const mendLimitScript = defineScript({
 
 export const restoreHoldScript = defineScript({
   file: 'restore-hold',
-  keys: ['sale', 'order', 'deadlines', 'moves'],
+  keys: ['sale', 'order', 'deadlines', 'moves', 'open', 'unpaid'],
   args: ['orderNo', 'epoch', 'untilMs', ...MYSQL_ORDER],
   reply: restoreHoldReply,
 });

@@ -6,7 +6,8 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { IDEMPOTENCY_TTL_MS } from '../limits.ts';
-import { parseOrderNo } from '../orders/order.ts';
+import type { Order } from '../orders/content.ts';
+import { isLeftUnpaid, parseOrderNo } from '../orders/order.ts';
 import { projectChanges } from '../orders/reservations.redis.ts';
 import { isDamaged } from '../redis/script.ts';
 import type { Stores } from '../stores/open.ts';
@@ -163,6 +164,7 @@ async function writePages(
 ): Promise<Pick<RebuildReport, 'openOrders' | 'requests' | 'replaced'>> {
   const counts = { openOrders: 0, requests: 0, replaced: 0 };
   const limits = new Map<string, UsedLimit>();
+  const users = { open: new Map<string, Order[]>(), unpaid: new Map<string, number>() };
   for await (const page of pages) {
     signal?.throwIfAborted();
     const open = page.filter(({ state }) => state.status === 'awaiting_payment');
@@ -177,10 +179,15 @@ async function writePages(
       saleRebuild.writeReturns(saleId, epoch, page.flatMap(returnsOf)),
     ]);
     for (const stored of page) if (countsAgainstLimit(stored)) addTo(limits, stored);
+    for (const { order } of open)
+      users.open.set(order.userId, [...(users.open.get(order.userId) ?? []), order]);
+    for (const { order, state } of page)
+      if (isLeftUnpaid(state)) users.unpaid.set(order.userId, (users.unpaid.get(order.userId) ?? 0) + 1);
     counts.openOrders += open.length;
     counts.requests += requests.length;
   }
   await saleRebuild.writeLimits(saleId, epoch, [...limits.values()]);
+  await saleRebuild.writeUsers(saleId, epoch, users);
   return counts;
 
   async function writeHolds(open: SnapshotOrder[], all: SnapshotOrder['order'][]): Promise<void> {

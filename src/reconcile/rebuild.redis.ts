@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { IDEMPOTENCY_TTL_MS, PROJECTION_TTL_MS } from '../limits.ts';
 import { fingerprintOf, type Order } from '../orders/content.ts';
 import { orderDeadlineMs, parseOrderNo, type OrderState } from '../orders/order.ts';
-import { toOrderFields, MYSQL_ORDER } from '../orders/reserve.redis.ts';
+import { toOpenList, toOrderFields, MYSQL_ORDER } from '../orders/reserve.redis.ts';
 import type { RedisClient } from '../redis/connection.ts';
 import { epochOf, limitField, orderKeys, returnMark, saleKeys, wholeSale } from '../redis/keys.ts';
 import { registerSales } from '../redis/outbox.ts';
@@ -39,7 +39,7 @@ export const suspendScript = defineScript({ file: 'suspend', keys: ['sale'], arg
 
 export const rebuildBeginScript = defineScript({
   file: 'rebuild-begin',
-  keys: ['sale', 'limits', 'deadlines', 'restored', 'returns', 'void', 'outbox', 'damaged'],
+  keys: ['sale', 'limits', 'deadlines', 'restored', 'returns', 'void', 'outbox', 'damaged', 'open', 'unpaid'],
   args: ['epoch', 'movedMax'],
   reply: rebuildBeginReply,
 });
@@ -107,6 +107,12 @@ export interface UsedLimit {
   sku: string;
   userId: string;
   units: number;
+}
+
+/** By user. */
+export interface UsersHolds {
+  open: ReadonlyMap<string, readonly Pick<Order, 'orderNo' | 'reservedAtMs'>[]>;
+  unpaid: ReadonlyMap<string, number>;
 }
 
 /** What a rebuild puts in place at its end. */
@@ -278,6 +284,20 @@ export function writeLimits(
     'hash',
     limits.map(({ sku, userId, units }) => ({ field: limitField(sku, userId), value: units })),
   );
+}
+
+/** Writes the open orders of users, and how many holds they left unpaid. @throws SupersededError */
+export async function writeUsers(
+  redis: RedisClient,
+  saleId: string,
+  epoch: number,
+  { open, unpaid }: UsersHolds,
+): Promise<void> {
+  const keys = keysOf(saleId);
+  const lists = [...open].map(([field, orderNos]) => ({ field, value: toOpenList(orderNos) }));
+  await write(redis, saleId, epoch, keys.open, 'hash', lists);
+  const counts = [...unpaid].map(([field, value]) => ({ field, value }));
+  await write(redis, saleId, epoch, keys.unpaid, 'hash', counts);
 }
 
 /** Writes the marks of what has gone back of refunded orders. @throws SupersededError */

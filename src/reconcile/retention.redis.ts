@@ -22,21 +22,33 @@ export const renameUserReply = z.tuple([z.literal('renamed'), replyInt]).transfo
 
 export const forgetOrderScript = defineScript({
   file: 'forget-order',
-  keys: ['order', 'idem'],
-  args: [],
+  keys: ['order', 'idem', 'open'],
+  args: ['orderNo', 'userId'],
   reply: forgetOrderReply,
 });
 
 export const forgetSaleScript = defineScript({
   file: 'forget-sale',
-  keys: ['sale', 'stock', 'limits', 'outbox', 'deadlines', 'restored', 'returns', 'void', 'damaged'],
+  keys: [
+    'sale',
+    'stock',
+    'limits',
+    'outbox',
+    'deadlines',
+    'restored',
+    'returns',
+    'void',
+    'damaged',
+    'open',
+    'unpaid',
+  ],
   args: [],
   reply: forgetSaleReply,
 });
 
 export const renameUserScript = defineScript({
   file: 'rename-user',
-  keys: ['limits'],
+  keys: ['limits', 'open', 'unpaid'],
   args: ['userId', 'token'],
   repeated: ['sku'],
   reply: renameUserReply,
@@ -50,7 +62,7 @@ export async function forgetSale(redis: RedisClient, shard: SaleShard): Promise<
   return outcome;
 }
 
-/** The hash of an order that has ended, and its idempotency entry. Idempotent. */
+/** The hash of an ended order, its idempotency entry, its place among the open ones. Idempotent. */
 export function forgetOrder(
   redis: RedisClient,
   { orderNo, userId, idempotencyKey }: Pick<Order, 'orderNo' | 'userId' | 'idempotencyKey'>,
@@ -58,7 +70,7 @@ export function forgetOrder(
   const keys = orderKeys(orderNo);
   return run(redis, forgetOrderScript, {
     keys: { ...keys, idem: keys.idem(userId, idempotencyKey) },
-    args: {},
+    args: { orderNo, userId },
   });
 }
 
@@ -73,7 +85,7 @@ export async function readLimits(
   return new Map(skus.map((sku, i) => [sku, Number(counts[i] ?? 0)]));
 }
 
-/** Counts the user's units under the token. Idempotent. @returns the units that were moved */
+/** Counts the user's units and unpaid holds under the token. Idempotent. @returns the units moved */
 export function renameUser(
   redis: RedisClient,
   shard: SaleShard,

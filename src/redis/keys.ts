@@ -70,6 +70,10 @@ export function saleKeys(saleShard: SaleShard) {
      * while they are.
      */
     moves: `${tag}:moves`,
+    /** The open orders of each user, by user: numbers with a space between, the newest last, 20 at most. */
+    open: `${tag}:open`,
+    /** How many holds of each user ended without payment, by time-out or at their own wish; by user. */
+    unpaid: `${tag}:unpaid`,
     idem: (userId: string, idempotencyKey: string) => `${tag}:idem:${escape(userId)}:${idempotencyKey}`,
     /** The order that spent a ticket of single use, until the ticket has expired; `''`: of no ticket. */
     ticket: (ticketId: string) => `${tag}:ticket:${ticketId}`,

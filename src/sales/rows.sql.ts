@@ -52,6 +52,7 @@ const saleRow = z.object({
   refund_restores_limit: z.coerce.boolean(),
   expiring_notice_ms: z.int().nullable(),
   limit_per_user: z.int().nullable(),
+  max_unpaid_holds: z.int().nullable(),
   ticket_required: z.coerce.boolean(),
   reference: z.string().nullable(),
   metadata: metadataJson,
@@ -89,7 +90,8 @@ const skuRow = z.object({
 });
 
 const SALE_COLUMNS = `sale_id, name, currency, opens_at, closes_at, payment_window_ms, paused, refund_restores_limit, expiring_notice_ms,
-  limit_per_user, ticket_required, reference, metadata, called_off, draft, version, change_no, change_id, pending_change_no, epoch,
+  limit_per_user, max_unpaid_holds, ticket_required, reference, metadata, called_off, draft, version, change_no,
+  change_id, pending_change_no, epoch,
   warmed_up_at, rebuilding_since IS NOT NULL AS rebuilding, redis_cleaned_at, sold_out_at, sold_out_count, opened_at, closed_at,
   settled_at, archived_at, NOW(3) AS now`;
 
@@ -247,6 +249,7 @@ function ruleColumns({ sale, isDraft }: SaleDocument): Record<string, unknown> {
     refund_restores_limit: sale.refundRestoresLimit,
     expiring_notice_ms: sale.expiringNoticeMs ?? null,
     limit_per_user: sale.limitPerUser,
+    max_unpaid_holds: sale.maxUnpaidHolds,
     ticket_required: sale.ticketRequired,
     reference: sale.reference ?? null,
     metadata: sale.metadata === undefined ? null : JSON.stringify(sale.metadata),
@@ -277,6 +280,7 @@ function toRecord(row: z.infer<typeof saleRow>, skus: readonly z.infer<typeof sk
     refundRestoresLimit: row.refund_restores_limit,
     ...(row.expiring_notice_ms !== null && { expiringNoticeMs: row.expiring_notice_ms }),
     limitPerUser: row.limit_per_user,
+    maxUnpaidHolds: row.max_unpaid_holds,
     ticketRequired: row.ticket_required,
     ...shopData(row),
     skus: skus.map((sku) => ({

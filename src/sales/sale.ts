@@ -10,6 +10,9 @@ export const IN_REDIS_PAGE = 1_000;
 /** Units of one SKU on sale; fits MySQL's INT UNSIGNED with room. */
 const MAX_SKU_TOTAL = 10_000_000;
 
+/** A shopper who has let so many holds end is none. */
+const MAX_UNPAID_HOLDS = 1_000;
+
 /** SKUs of one sale. Warm-up and the sale's page handle them in one reply. */
 const MAX_SALE_SKUS = 200;
 
@@ -76,6 +79,8 @@ export const saleSchema = z
     refundRestoresLimit: z.boolean().default(true),
     /** Units of all SKUs together that one user may hold or own at a time; null: no limit. */
     limitPerUser: z.int().min(1).max(MAX_SKU_TOTAL).nullable().default(null),
+    /** Holds that a user may let end unpaid, by time-out or own wish, before more are refused; null: any. */
+    maxUnpaidHolds: z.int().min(1).max(MAX_UNPAID_HOLDS).nullable().default(null),
     /** Whether an order must carry a ticket of the shop's. */
     ticketRequired: z.boolean().default(false),
     reference: referenceSchema.optional(),

@@ -38,7 +38,7 @@ export const changeSaleReply = z.union([
 
 export const checkLifeScript = defineScript({
   file: 'check-life',
-  keys: ['sale', 'stock', 'limits', 'outbox', 'deadlines', 'restored', 'returns'],
+  keys: ['sale', 'stock', 'limits', 'outbox', 'deadlines', 'restored', 'returns', 'open', 'unpaid'],
   args: [],
   reply: lifeReply,
 });
@@ -73,6 +73,7 @@ const saleHash = z.object({
   suspended: z.literal('1').optional(),
   payment_window: int,
   limit_per_user: int.optional(),
+  max_unpaid: int.optional(),
   ticket: z.enum(['0', '1']).optional(),
   reference: z.string().optional(),
   metadata: jsonText(metadataSchema).optional(),
@@ -252,7 +253,7 @@ export function saleFields(sale: Sale): Record<string, string | number> {
 
 /** Those of the sale as a whole. What it has not has no field. */
 function ruleFields(sale: Sale): Record<string, string> {
-  const { limitPerUser, reference, metadata } = sale;
+  const { limitPerUser, maxUnpaidHolds, reference, metadata } = sale;
   return {
     name: sale.name,
     currency: sale.currency,
@@ -262,6 +263,7 @@ function ruleFields(sale: Sale): Record<string, string> {
     payment_window: String(sale.paymentWindowMs),
     ticket: sale.ticketRequired ? '1' : '0',
     ...(limitPerUser === null ? {} : { limit_per_user: String(limitPerUser) }),
+    ...(maxUnpaidHolds === null ? {} : { max_unpaid: String(maxUnpaidHolds) }),
     ...(reference === undefined ? {} : { reference }),
     ...(metadata === undefined ? {} : { metadata: JSON.stringify(metadata) }),
     // For good: no change takes it away.
@@ -317,6 +319,7 @@ function toRules(parsed: SaleHash) {
     paused: parsed.paused === '1',
     paymentWindowMs: parsed.payment_window,
     limitPerUser: parsed.limit_per_user ?? null,
+    maxUnpaidHolds: parsed.max_unpaid ?? null,
     ticketRequired: parsed.ticket === '1',
     ...shopData(parsed),
   };

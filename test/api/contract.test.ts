@@ -30,7 +30,9 @@ const order = {
   pollAfterMs: 1_000,
 };
 const soldOut: unknown = JSON.parse(
-  problemDocument(new Problem('sold_out', 'None left.', { extra: { sku: 'lamp', available: 0 } })),
+  problemDocument(
+    new Problem('sold_out', 'None left.', { extra: { sku: 'lamp', available: 0, held: 0, openOrders: [] } }),
+  ),
 );
 
 const check =

@@ -72,7 +72,7 @@ export const releaseWithoutGuard: Mutant = (stores) => {
     release: (orderNo) =>
       run(stores.redis, mutant, {
         keys: orderKeys(orderNo),
-        args: { orderNo, epoch: epochOf(orderNo), projectionTtlMs: PROJECTION_TTL_MS },
+        args: { orderNo, epoch: epochOf(orderNo), projectionTtlMs: PROJECTION_TTL_MS, isUnpaid: false },
       }),
   });
 };
@@ -96,7 +96,7 @@ export const releaseStockAlone: Mutant = (stores) => {
     release: (orderNo) =>
       run(stores.redis, mutant, {
         keys: orderKeys(orderNo),
-        args: { orderNo, epoch: epochOf(orderNo), projectionTtlMs: PROJECTION_TTL_MS },
+        args: { orderNo, epoch: epochOf(orderNo), projectionTtlMs: PROJECTION_TTL_MS, isUnpaid: false },
       }),
   });
 };

@@ -118,8 +118,8 @@ export async function callConfirm(redis: RedisClient, orderNo: string): Promise<
   return reply.parse(await send(redis, confirm, { keys: orderKeys(orderNo), args }));
 }
 
-export async function callRelease(redis: RedisClient, orderNo: string): Promise<string[]> {
-  const args = { orderNo, epoch: epochOf(orderNo), projectionTtlMs: DAY_MS };
+export async function callRelease(redis: RedisClient, orderNo: string, isUnpaid = false): Promise<string[]> {
+  const args = { orderNo, epoch: epochOf(orderNo), projectionTtlMs: DAY_MS, isUnpaid };
   return reply.parse(await send(redis, release, { keys: orderKeys(orderNo), args }));
 }
 
@@ -302,7 +302,10 @@ export async function callForgetOrder(
 ): Promise<string[]> {
   const keys = orderKeys(orderNo);
   return reply.parse(
-    await send(redis, forgetOrder, { keys: { ...keys, idem: keys.idem('ada', idempotencyKey) }, args: {} }),
+    await send(redis, forgetOrder, {
+      keys: { ...keys, idem: keys.idem('ada', idempotencyKey) },
+      args: { orderNo, userId: 'ada' },
+    }),
   );
 }
 

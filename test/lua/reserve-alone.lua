@@ -2,12 +2,13 @@
 --[[
 What `lua/reserve.lua` answers and writes, for one order by itself: the oracle of its property test.
 
-KEYS  sale, stock, limits, order, idem, outbox, deadlines, ticket
+KEYS  sale, stock, limits, order, idem, outbox, deadlines, ticket, open, unpaid
 ARGV  orderNo, epoch, saleId, userId, idempotencyKey, fingerprint, idempotencyTtlMs, storesPerSecond, waitingElsewhere,
       carried, chargesTotal, expectedTotal, ticketEndsAtMs, isSingleUse; then sku, quantity, a pair a line
 ]]
 local saleKey, stockKey, limitsKey, orderKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local idemKey, outboxKey, deadlinesKey, ticketKey = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local openKey, unpaidKey = KEYS[9], KEYS[10]
 local orderNo, epoch, saleId, userId = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local idempotencyKey, fingerprint, idempotencyTtlMs = ARGV[5], ARGV[6], tonumber(ARGV[7])
 local storesPerSecond, waitingElsewhere = tonumber(ARGV[8]), tonumber(ARGV[9])
@@ -43,7 +44,7 @@ end
 
 local sale = redis.call('HMGET', saleKey,
   'epoch', 'opens_at', 'closes_at', 'paused', 'payment_window', 'currency', 'suspended', 'run_id',
-  'ticket', 'limit_per_user')
+  'ticket', 'limit_per_user', 'max_unpaid')
 if not sale[1] then
   return { 'sale-absent' }
 end
@@ -78,6 +79,12 @@ elseif isSingleUse then
   end
 end
 
+local unpaid = tonumber(redis.call('HGET', unpaidKey, userId)) or 0
+if sale[11] and unpaid >= tonumber(sale[11]) then
+  return { 'too-many-unpaid', sale[11], integer(unpaid) }
+end
+
+local open = redis.call('HGET', openKey, userId) or ''
 local items, total, units = {}, chargesTotal, 0
 for i = firstRepeated, #ARGV, 2 do
   local sku, quantity = ARGV[i], tonumber(ARGV[i + 1])
@@ -87,13 +94,13 @@ for i = firstRepeated, #ARGV, 2 do
     return { 'unknown-sku', sku }
   end
   if available < quantity then
-    return { 'sold-out', sku, integer(available) }
+    return { 'sold-out', sku, integer(available), redis.call('HGET', stockKey, sku .. ':held'), open }
   end
   local limit = tonumber(rules[2])
   if limit then
     local bought = tonumber(redis.call('HGET', limitsKey, limitField(sku, userId))) or 0
     if bought + quantity > limit then
-      return { 'limit-reached', sku, integer(limit), integer(bought) }
+      return { 'limit-reached', sku, integer(limit), integer(bought), open }
     end
   end
   local unitPrice = tonumber(rules[1])
@@ -105,7 +112,7 @@ end
 if sale[10] then
   local limit, bought = tonumber(sale[10]), boughtOfAllSkus()
   if bought + units > limit then
-    return { 'sale-limit-reached', integer(limit), integer(bought) }
+    return { 'sale-limit-reached', integer(limit), integer(bought), open }
   end
 end
 if total < 0 then
@@ -129,6 +136,7 @@ for _, item in ipairs(items) do
   redis.call('HINCRBY', stockKey, item.sku .. ':held', item.quantity)
   redis.call('HINCRBY', limitsKey, limitField(item.sku, userId), item.quantity)
 end
+redis.call('HSET', openKey, userId, open == '' and orderNo or open .. ' ' .. orderNo)
 local entry = redis.call('XADD', outboxKey, '*', 'order_no', orderNo)
 redis.call('HSET', orderKey,
   'sale_id', saleId, 'user_id', userId, 'items', itemsJson, 'total', integer(total), 'currency', currency,

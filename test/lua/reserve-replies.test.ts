@@ -185,21 +185,33 @@ test('a cart of which one line is sold out is refused as a whole, with what is l
     { sku: 'lamp', quantity: 1 },
     { sku: 'mug', quantity: 6 },
   ];
-  expect(await refusal(saleId, { items })).toEqual({ kind: 'sold-out', sku: 'mug', available: 5 });
+  expect(await refusal(saleId, { items })).toEqual({
+    kind: 'sold-out',
+    sku: 'mug',
+    available: 5,
+    held: 0,
+    openOrders: [],
+  });
 });
 
 test('the last unit is sold and the next shopper finds none', async () => {
   const { saleId } = await openSale();
   expect(await reserve(saleId, { items: [{ sku: 'mug', quantity: 5 }] })).toMatchObject({ kind: 'reserved' });
   const outcome = await refusal(saleId, { userId: 'bo', items: [{ sku: 'mug', quantity: 1 }] });
-  expect(outcome).toEqual({ kind: 'sold-out', sku: 'mug', available: 0 });
+  expect(outcome).toEqual({ kind: 'sold-out', sku: 'mug', available: 0, held: 5, openOrders: [] });
 });
 
 test('a user over the limit is refused with the limit and the units that they have', async () => {
   const { saleId } = await openSale();
   await reserve(saleId);
   const outcome = await refusal(saleId, { items: [{ sku: 'lamp', quantity: 2 }] });
-  expect(outcome).toEqual({ kind: 'limit-reached', sku: 'lamp', limit: 2, bought: 1 });
+  expect(outcome).toEqual({
+    kind: 'limit-reached',
+    sku: 'lamp',
+    limit: 2,
+    bought: 1,
+    openOrders: [expect.any(String)],
+  });
 });
 
 test('orders that wait in the outbox and in those of other sales together fill the backlog', async () => {

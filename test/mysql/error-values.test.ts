@@ -104,7 +104,11 @@ test('an error about a value names its column', async () => {
 test('what an answer tells its caller is in no line about it', () => {
   const { log, lines } = openTestLog();
   log.error(
-    { err: new Problem('sold_out', 'None is left.', { extra: { sku: 'a secret', available: 0 } }) },
+    {
+      err: new Problem('sold_out', 'None is left.', {
+        extra: { sku: 'a secret', available: 0, held: 0, openOrders: [] },
+      }),
+    },
     'failed',
   );
 

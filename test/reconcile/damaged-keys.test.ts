@@ -87,6 +87,8 @@ const KEY_NAMES = Object.values({
   void: 'void',
   damaged: 'damaged',
   moves: 'moves',
+  open: 'open',
+  unpaid: 'unpaid',
   idem: 'idem',
   ticket: 'ticket',
   order: 'order',

@@ -26,6 +26,7 @@ export function buildSale(overrides: Partial<Sale> = {}): Sale {
     paymentWindowMs: 30 * 60 * 1000,
     refundRestoresLimit: true,
     limitPerUser: null,
+    maxUnpaidHolds: null,
     ticketRequired: false,
     skus: [
       { sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 10, limitPerUser: 2 },

@@ -92,6 +92,7 @@ function showSale(form: string): unknown {
         paymentWindowMs: HOUR_MS / 2,
         refundRestoresLimit: true,
         limitPerUser: 4,
+        maxUnpaidHolds: null,
         ticketRequired: false,
         reference: 'shop-7',
         metadata: { campaign: 'winter' },

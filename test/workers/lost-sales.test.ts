@@ -108,7 +108,7 @@ test.each<[string, (saleId: string) => Promise<unknown>]>([
 
   await stores.orders.cancel(orderNo, 'operator_request', { force: true });
   await waitFor('its hold to end', async () => {
-    return (await endHold(stores, orderNo, { status: 'cancelled' })) === 'settled';
+    return (await endHold(stores, orderNo, { status: 'cancelled', reason: 'payment_timeout' })) === 'settled';
   });
   await waitFor('the sale to be settled', async () => {
     await pass();

@@ -113,6 +113,7 @@ export async function openEngineWorld(progress: (line: string) => void): Promise
         paymentWindowMs: WINDOW_MS,
         refundRestoresLimit: true,
         limitPerUser: null,
+        maxUnpaidHolds: null,
         ticketRequired: false,
         skus: [{ sku: 'unit', name: 'Unit', unitPrice: 1_000, total: units, limitPerUser: null }],
       });

@@ -167,6 +167,7 @@ async function openSale(pool: Pool, redis: RedisClient, stage: SeedStage): Promi
     paymentWindowMs: stage === 'waiting' ? liftedWindowMs() : WINDOW_MS,
     refundRestoresLimit: true,
     limitPerUser: null,
+    maxUnpaidHolds: null,
     ticketRequired: false,
     skus: [{ sku: 'unit', name: 'Unit', unitPrice: 1_000, total: UNITS, limitPerUser: null }],
   });

@@ -220,6 +220,8 @@ export function createProjection({ reservations, projectionDoubts, log }: Stores
   return {
     /** It may be older than what was answered, by this process or another. */
     isDoubted: doubt.isDoubted,
+    /** As far as this process knows, without asking a store. */
+    isKnownDoubted: doubt.isKnown,
 
     /**
      * Where Redis does not answer, MySQL may be asked: all APIs doubt the projection from then on.
@@ -299,6 +301,8 @@ function createDoubt(doubts: Stores['projectionDoubts']) {
   }
 
   return {
+    isKnown: (): boolean => performance.now() < doubtedUntilMs,
+
     /** At once where the latest look still holds. The next one begins before, so that few callers wait. */
     isDoubted(): boolean | Promise<boolean> {
       const nowMs = performance.now();

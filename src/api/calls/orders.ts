@@ -25,7 +25,7 @@ import {
   unavailable,
   type TicketFault,
 } from '../http/problem.ts';
-import { orderReply, time } from '../http/replies.ts';
+import { type OpenOrderReply, orderReply, time } from '../http/replies.ts';
 import { readIdempotencyKey } from '../http/request.ts';
 import {
   findOrder,
@@ -35,6 +35,7 @@ import {
   type QueryWorkflow,
   type SourcedOrderReply,
 } from './find-order.ts';
+import { viewOpenOrders } from './my-orders.ts';
 import type { AbsentSale } from './sale-views.ts';
 import { MAX_TICKET_CHARS, verifyTicket, type TicketRules } from './ticket.ts';
 
@@ -110,6 +111,7 @@ export const shopperCalls = {
       'sold_out',
       'limit_reached',
       'sale_limit_reached',
+      'too_many_unpaid',
       'total_changed',
       'ticket_used',
       'order_failed',
@@ -191,7 +193,8 @@ export async function placeOrder(shop: Shop, ctx: Call): Promise<void> {
   } else if (outcome.kind === 'sale-absent') {
     throw refuseAbsent(await shop.findAbsentSale(request.saleId));
   } else {
-    throw toRefusal(outcome);
+    const open = 'openOrders' in outcome ? outcome.openOrders : [];
+    throw toRefusal(outcome, await viewOpenOrders(shop, { userId, orderNos: open }));
   }
 }
 
@@ -249,6 +252,7 @@ function contactOf({ ip, req }: Call): Pick<Caller, 'ip' | 'userAgent'> {
 
 function toRefusal(
   outcome: Exclude<ReserveOutcome | TicketRefusal, { kind: 'reserved' | 'repeated' | 'sale-absent' }>,
+  openOrders: OpenOrderReply[],
 ): Problem {
   switch (outcome.kind) {
     case 'ticket-required':
@@ -270,20 +274,32 @@ function toRefusal(
       });
     }
     case 'sold-out': {
-      const { sku, available } = outcome;
-      return new Problem('sold_out', 'There are not enough units left.', { extra: { sku, available } });
+      const { sku, available, held } = outcome;
+      return new Problem('sold_out', 'There are not enough units left.', {
+        extra: { sku, available, held, openOrders },
+      });
     }
     case 'limit-reached': {
       const { sku, limit, bought } = outcome;
       return new Problem('limit_reached', describeLimit('of this SKU', limit, bought), {
-        extra: { sku, limit, bought },
+        extra: { sku, limit, bought, openOrders },
       });
     }
     case 'sale-limit-reached': {
       const { limit, bought } = outcome;
       return new Problem('sale_limit_reached', describeLimit('in this sale', limit, bought), {
-        extra: { limit, bought },
+        extra: { limit, bought, openOrders },
       });
+    }
+    case 'too-many-unpaid': {
+      const { limit, unpaid } = outcome;
+      return new Problem(
+        'too_many_unpaid',
+        'Too many orders of yours in this sale ended without a payment.',
+        {
+          extra: { limit, unpaid },
+        },
+      );
     }
     case 'key-reused':
       return new Problem('idempotency_key_reused', 'This Idempotency-Key was used for another request.');

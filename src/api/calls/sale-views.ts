@@ -48,6 +48,8 @@ export const saleReply = z.strictObject({
   paymentWindowMs: z.int().min(1),
   /** Of all SKUs together. */
   limitPerUser: z.int().min(1).nullable(),
+  /** Holds that a shopper may let end unpaid before more are refused. */
+  maxUnpaidHolds: z.int().min(1).nullable(),
   /** An order must carry a ticket of the shop's. */
   ticketRequired: z.boolean(),
   ...shopData,

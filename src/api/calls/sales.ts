@@ -96,6 +96,7 @@ const saleBody = z
     refundRestoresLimit: shape.refundRestoresLimit,
     expiringNoticeMs: shape.expiringNoticeMs,
     limitPerUser: shape.limitPerUser,
+    maxUnpaidHolds: shape.maxUnpaidHolds,
     ticketRequired: shape.ticketRequired,
     draft: z.boolean().default(false),
     reference: shape.reference,

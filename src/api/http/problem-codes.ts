@@ -131,18 +131,25 @@ export const PROBLEMS = {
   },
   sold_out: {
     status: 409,
-    means: 'fewer than asked for are left of `sku`: `available`',
-    remedy: 'ask for fewer, or come back: holds that are not paid return',
+    means:
+      'fewer than asked for are left of `sku`: `available`; unpaid orders hold `held`, with 0 all are sold; `openOrders` are those of this user',
+    remedy: 'pay one of `openOrders`, ask for fewer, or come back while some are held',
   },
   limit_reached: {
     status: 409,
-    means: '`limit` of `sku` for each user; this one has `bought`, held or owned',
-    remedy: 'ask for at most `limit - bought`',
+    means: '`limit` of `sku` for each user; this one has `bought`, held or owned; `openOrders` are unpaid',
+    remedy: 'pay one of `openOrders`, or ask for at most `limit - bought`',
   },
   sale_limit_reached: {
     status: 409,
-    means: '`limit` units of the sale for each user; this one has `bought`, held or owned',
-    remedy: 'ask for at most `limit - bought` units of all SKUs together',
+    means:
+      '`limit` units of the sale for each user; this one has `bought`, held or owned; `openOrders` are unpaid',
+    remedy: 'pay one of `openOrders`, or ask for at most `limit - bought` units of all SKUs together',
+  },
+  too_many_unpaid: {
+    status: 409,
+    means: '`unpaid` orders of this user ended without a payment, and the sale allows `limit`',
+    remedy: 'stop',
   },
   total_changed: {
     status: 409,

@@ -6,7 +6,7 @@ import type { Middleware } from 'koa';
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import { PROBLEMS, problemType, titleOf, type ProblemCode, type UnavailableCode } from './problem-codes.ts';
-import { time, count, amount, orderReply } from './replies.ts';
+import { time, count, amount, openOrderReply, orderReply } from './replies.ts';
 import { SCOPES } from './scopes.ts';
 
 export const PROBLEM_TYPE = 'application/problem+json';
@@ -201,6 +201,8 @@ const TICKET_FAULTS = [
 
 export type TicketFault = (typeof TICKET_FAULTS)[number];
 
+const openOrders = z.array(openOrderReply);
+
 /** What the problem document of a code has beside the members that all have. */
 const problemExtras = {
   invalid_request: z.strictObject({
@@ -210,9 +212,10 @@ const problemExtras = {
   unknown_sku: z.strictObject({ sku: z.string() }),
   called_off: z.strictObject({ sku: z.string() }),
   sale_not_open_yet: z.strictObject({ opensAt: time }),
-  sold_out: z.strictObject({ sku: z.string(), available: count }),
-  limit_reached: z.strictObject({ sku: z.string(), limit: count, bought: count }),
-  sale_limit_reached: z.strictObject({ limit: count, bought: count }),
+  sold_out: z.strictObject({ sku: z.string(), available: count, held: count, openOrders }),
+  limit_reached: z.strictObject({ sku: z.string(), limit: count, bought: count, openOrders }),
+  sale_limit_reached: z.strictObject({ limit: count, bought: count, openOrders }),
+  too_many_unpaid: z.strictObject({ limit: count, unpaid: count }),
   total_changed: z.strictObject({ total: amount, currency: z.string().length(3) }),
   ticket_invalid: z.strictObject({ reason: z.enum(TICKET_FAULTS) }),
   ticket_used: z.strictObject({ orderNo: z.string() }),

@@ -38,6 +38,19 @@ export const orderReply = z.strictObject({
 });
 export type OrderReply = z.infer<typeof orderReply>;
 
+/** An open order of the caller, where another one is refused: what is needed to go and pay it. */
+export const openOrderReply = orderReply.pick({
+  orderNo: true,
+  status: true,
+  payment: true,
+  closing: true,
+  items: true,
+  total: true,
+  currency: true,
+  deadline: true,
+});
+export type OpenOrderReply = z.infer<typeof openOrderReply>;
+
 // The answers about orders and refunds that staff get.
 
 // The answers about the feed of events.

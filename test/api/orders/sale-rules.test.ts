@@ -152,6 +152,7 @@ test("a sale's page shows its rules and stock to anyone", async () => {
     state: 'open',
     paymentWindowMs: sale.paymentWindowMs,
     limitPerUser: null,
+    maxUnpaidHolds: null,
     ticketRequired: false,
     skus: [
       {

@@ -56,6 +56,7 @@ describe('a new sale', () => {
       paymentWindowMs: 30 * 60_000,
       refundRestoresLimit: true,
       limitPerUser: null,
+      maxUnpaidHolds: null,
       ticketRequired: false,
       reference: 'CAMP 7',
       metadata: { team: 'blue' },
