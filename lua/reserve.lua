@@ -40,7 +40,7 @@ ARGV
   12…  chargesTotal        sum of the charges (minor units), which may be negative
   13…  expectedTotal       the total that the shopper saw (minor units); empty: none is expected
   14…  ticketEndsAtMs      from when on the request's ticket is refused (Unix ms); 0: it has no ticket
-  15…  isSingleUse         1: the ticket is spent by this order; 0: it is not
+  15…  isSingleUse         1: the ticket is spent by this order; 2: so is one that was worked for; 0: it is not
 
 Replies, one an order
   reserved        orderNo, total (minor units), currency, reservedAt (Unix ms), paymentWindow (ms),
@@ -54,7 +54,7 @@ Replies, one an order
   closed          closesAt (Unix ms)
   unknown-sku     sku
   called-off      sku                the shop has called this SKU off, for good
-  ticket-required                    the sale takes orders with a ticket only
+  ticket-required                    the sale takes orders with a ticket only, or with one of the shop only
   ticket-expired
   ticket-used     orderNo            that spent it
   too-many-unpaid  limit, unpaid     holds of the user ended without payment
@@ -96,7 +96,7 @@ local accepted, acceptedByRequest, spentBy = {}, {}, {}
 local function readSale()
   sale = redis.call('HMGET', saleKey,
     'epoch', 'opens_at', 'closes_at', 'paused', 'payment_window', 'currency', 'suspended', 'run_id',
-    'ticket', 'limit_per_user', 'max_unpaid')
+    'ticket', 'limit_per_user', 'max_unpaid', 'verification')
   isTrusted = sale[1] and not sale[7] and isOfServer(sale[8])
   opensAt, closesAt = tonumber(sale[2]), tonumber(sale[3])
   paymentWindow, currency = tonumber(sale[5]), sale[6]
@@ -255,9 +255,11 @@ local function decide(order)
     return { 'closed', sale[3] }
   end
   if order.ticketEndsAtMs == 0 then
-    if sale[9] == '1' then
+    if sale[9] == '1' or sale[12] then
       return { 'ticket-required' }
     end
+  elseif order.isOfWork and sale[9] == '1' then
+    return { 'ticket-required' }
   elseif now >= order.ticketEndsAtMs then
     -- The same moment at which a spent ticket is forgotten, by the same clock.
     return { 'ticket-expired' }
@@ -331,13 +333,13 @@ for i = firstRepeated, #ARGV, 11 do
   local orderNo, epoch, userId, idempotencyKey = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local fingerprint, items, carried = ARGV[i + 4], ARGV[i + 5], ARGV[i + 6]
   local chargesTotal, expectedTotal = tonumber(ARGV[i + 7]), tonumber(ARGV[i + 8])
-  local ticketEndsAtMs, isSingleUse = tonumber(ARGV[i + 9]), ARGV[i + 10] == '1'
+  local ticketEndsAtMs, isSingleUse = tonumber(ARGV[i + 9]), ARGV[i + 10]
   local order = {
     orderKey = orderKey, idemKey = idemKey, ticketKey = ticketKey,
     orderNo = orderNo, epoch = epoch, userId = userId, idempotencyKey = idempotencyKey,
     fingerprint = fingerprint, items = items, carried = carried,
     chargesTotal = chargesTotal, expectedTotal = expectedTotal,
-    ticketEndsAtMs = ticketEndsAtMs, isSingleUse = isSingleUse,
+    ticketEndsAtMs = ticketEndsAtMs, isSingleUse = isSingleUse ~= '0', isOfWork = isSingleUse == '2',
   }
   orders[#orders + 1] = order
   replies[#replies + 1] = decide(order)

@@ -23,7 +23,17 @@ const WATCHER_LIMITS = ['user', 'all'] as const;
 export type WatcherLimit = (typeof WATCHER_LIMITS)[number];
 
 /** The kinds of calls that load shedding bounds separately. */
-const LANES = ['purchases', 'notices', 'payments', 'others', 'staff', 'queries', 'feeds', 'bodies'] as const;
+const LANES = [
+  'purchases',
+  'notices',
+  'payments',
+  'others',
+  'verifications',
+  'staff',
+  'queries',
+  'feeds',
+  'bodies',
+] as const;
 export type LaneName = (typeof LANES)[number];
 
 /**

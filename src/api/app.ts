@@ -18,6 +18,7 @@ import type { KeptSales } from './calls/kept-sales.ts';
 import { getOrder, placeOrder } from './calls/orders.ts';
 import { createAbsentSales, getKeptSale, getSale, keepSales } from './calls/sale-views.ts';
 import type { TicketRules } from './calls/ticket.ts';
+import type { Verification } from './calls/verification.ts';
 import { createWaits } from './calls/wait.ts';
 import { createReceiveNotice } from './calls/webhooks.ts';
 import { createDemoRoutes, type DemoOptions } from './demo-routes.ts';
@@ -75,6 +76,13 @@ const MAX_STAFF_IN_FLIGHT = 64;
 const MAX_QUERIES_IN_FLIGHT = 16;
 
 /**
+ * Answers to challenges that are checked at once: each takes one of the four threads that Node also signs and
+ * reads files on. Three milliseconds each, so that the last of those that wait is answered within a second.
+ */
+const MAX_VERIFICATIONS_IN_FLIGHT = 2;
+const MAX_VERIFICATIONS_WAITING = 512;
+
+/**
  * Calls for events at once. Each consumer waits in one, so that more than there are consumers would be a
  * mistake; and they have a lane of their own, because they stay for so long.
  */
@@ -94,6 +102,7 @@ export interface AppDeps extends Stores {
   statusBoard: Pick<StatusBoard, 'all'>;
   tokens: TokenRules;
   tickets: TicketRules;
+  verification: Verification;
   trustedProxyHops: number;
   /** Which addresses endpoints may have. */
   pushRules: UrlRules;
@@ -137,6 +146,12 @@ export function createApp(deps: AppDeps): App {
   const notices = openLane('notices', MAX_NOTICES_IN_FLIGHT, 0, deps);
   const payments = openLane('payments', MAX_PAYMENTS_IN_FLIGHT, 0, deps);
   const others = openLane('others', MAX_OTHERS_IN_FLIGHT, 0, deps);
+  const verifications = openLane(
+    'verifications',
+    MAX_VERIFICATIONS_IN_FLIGHT,
+    MAX_VERIFICATIONS_WAITING,
+    deps,
+  );
   const staffCalls = openLane('staff', MAX_STAFF_IN_FLIGHT, 0, deps);
   const queries = openLane('queries', MAX_QUERIES_IN_FLIGHT, 0, deps);
   const feeds = openLane('feeds', MAX_FEEDS_IN_FLIGHT, 0, deps);
@@ -145,10 +160,12 @@ export function createApp(deps: AppDeps): App {
   const findAbsentSale = createAbsentSales(deps.sales);
   const keptSales = keepSales(deps, findAbsentSale);
   const receiveNotice = createReceiveNotice(deps);
+  const tickets = { ...deps.tickets, ownKey: deps.verification.ticketKey };
   const finder = { ...deps, projection, lostOrders };
   const watchers = createWatchers(finder, { bounds: deps.watcherBounds, metrics, log: deps.log });
   const shop = {
     ...finder,
+    tickets,
     queryWorkflow,
     findAbsentSale,
     keptSales,
@@ -172,7 +189,7 @@ export function createApp(deps: AppDeps): App {
   mountShop(router, shop, {
     caller: shopper,
     bodies: { carts, notices: bodies() },
-    lanes: { purchases, notices, payments, others },
+    lanes: { purchases, notices, payments, others, verifications },
     waits,
     metrics,
   });

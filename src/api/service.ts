@@ -15,6 +15,7 @@ import { createStatusBoard, statusReaders } from '../status/board.ts';
 import type { Stores } from '../stores/open.ts';
 import { createApp } from './app.ts';
 import { ticketKeys } from './calls/ticket.ts';
+import { createVerification } from './calls/verification.ts';
 import type { DemoOptions } from './demo-routes.ts';
 import { createDeploymentChecks } from './deployment-checks.ts';
 import { showBoard } from './gauges.ts';
@@ -82,6 +83,7 @@ export async function startApi(
       issuer: config.TICKET_ISSUER,
       audience: config.TICKET_AUDIENCE,
     },
+    verification: createVerification(config.ORDER_SIGNING_SECRETS, config.TICKET_AUDIENCE),
     trustedProxyHops: config.TRUSTED_PROXY_HOPS,
     pushRules: {
       allowPrivate: config.PUSH_ALLOW_PRIVATE === 'true',

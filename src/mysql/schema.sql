@@ -15,6 +15,8 @@ CREATE TABLE IF NOT EXISTS sales (
   limit_per_user INT UNSIGNED NULL,
   max_unpaid_holds INT UNSIGNED NULL,
   ticket_required BOOLEAN NOT NULL DEFAULT FALSE,
+  -- JSON: what shoppers do before they may order.
+  verification VARCHAR(200) NULL,
   refund_restores_limit BOOLEAN NOT NULL DEFAULT TRUE,
   expiring_notice_ms INT UNSIGNED NULL,
   -- The shop's own; metadata is JSON.

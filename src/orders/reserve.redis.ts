@@ -368,6 +368,8 @@ export interface AcceptedTicket {
   /** Unix time in ms from which it is refused. */
   endsAtMs: number;
   isSingleUse: boolean;
+  /** It is ours: worked for, and of single use. */
+  isOfWork?: true;
   /** Lines that add to the total; none: empty. */
   charges: NonNullable<Carried['charges']>;
 }
@@ -446,7 +448,7 @@ export function createReserve(redis: RedisClient, options: { storesPerSecond: nu
       chargesTotal: (ticket?.charges ?? []).reduce((sum, { amount }) => sum + amount, 0),
       expectedTotal,
       ticketEndsAtMs: ticket?.endsAtMs ?? 0,
-      isSingleUse: ticket?.isSingleUse ?? false,
+      isSingleUse: ticket?.isOfWork ? 2 : (ticket?.isSingleUse ?? false),
     };
     return reserveTogether({ saleId, keys, row, lines: items.length });
   }

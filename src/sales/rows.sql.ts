@@ -5,7 +5,7 @@ import type { ShopEventType } from '../events/event.ts';
 import { modify, selectRows, type Executor } from '../mysql/connection.ts';
 import { jsonText } from '../orders/content.ts';
 import { metadataSchema } from '../orders/content.ts';
-import type { SaleDocument, Sale, StockCount } from './sale.ts';
+import { verificationJson, type SaleDocument, type Sale, type StockCount } from './sale.ts';
 
 export interface ShopEvent {
   type: ShopEventType;
@@ -54,6 +54,7 @@ const saleRow = z.object({
   limit_per_user: z.int().nullable(),
   max_unpaid_holds: z.int().nullable(),
   ticket_required: z.coerce.boolean(),
+  verification: verificationJson.nullable(),
   reference: z.string().nullable(),
   metadata: metadataJson,
   called_off: z.enum(['sale', 'skus']).nullable(),
@@ -90,7 +91,7 @@ const skuRow = z.object({
 });
 
 const SALE_COLUMNS = `sale_id, name, currency, opens_at, closes_at, payment_window_ms, paused, refund_restores_limit, expiring_notice_ms,
-  limit_per_user, max_unpaid_holds, ticket_required, reference, metadata, called_off, draft, version, change_no,
+  limit_per_user, max_unpaid_holds, ticket_required, verification, reference, metadata, called_off, draft, version, change_no,
   change_id, pending_change_no, epoch,
   warmed_up_at, rebuilding_since IS NOT NULL AS rebuilding, redis_cleaned_at, sold_out_at, sold_out_count, opened_at, closed_at,
   settled_at, archived_at, NOW(3) AS now`;
@@ -251,6 +252,7 @@ function ruleColumns({ sale, isDraft }: SaleDocument): Record<string, unknown> {
     limit_per_user: sale.limitPerUser,
     max_unpaid_holds: sale.maxUnpaidHolds,
     ticket_required: sale.ticketRequired,
+    verification: sale.verification === undefined ? null : JSON.stringify(sale.verification),
     reference: sale.reference ?? null,
     metadata: sale.metadata === undefined ? null : JSON.stringify(sale.metadata),
     draft: isDraft,
@@ -282,6 +284,7 @@ function toRecord(row: z.infer<typeof saleRow>, skus: readonly z.infer<typeof sk
     limitPerUser: row.limit_per_user,
     maxUnpaidHolds: row.max_unpaid_holds,
     ticketRequired: row.ticket_required,
+    ...(row.verification === null ? {} : { verification: row.verification }),
     ...shopData(row),
     skus: skus.map((sku) => ({
       sku: sku.sku,

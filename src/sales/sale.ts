@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { SALE_ID_PATTERN, MIN_SALE_TIME_MS, MAX_PAYMENT_WINDOW_MS, MAX_SALE_TIME_MS } from '../limits.ts';
-import { MAX_UNIT_PRICE, skuSchema, metadataSchema, referenceSchema } from '../orders/content.ts';
+import { MAX_UNIT_PRICE, skuSchema, metadataSchema, referenceSchema, jsonText } from '../orders/content.ts';
 
 /** Sales in a page of those that Redis has: a relay reads one each second, and more are rarely there. */
 export const IN_REDIS_PAGE = 1_000;
@@ -61,6 +61,23 @@ export function skusOf<T extends z.ZodType<{ sku: string }>>(of: T) {
     .refine((skus) => new Set(skus.map(({ sku }) => sku)).size === skus.length, 'each SKU once');
 }
 
+/** KiB of memory of one try at a challenge, by which its time grows too. Measured in docs/decisions.md. */
+const DEFAULT_WORK_KIB = 1024;
+/** How long before its opening a sale gives challenges, unless it says otherwise, and at most. */
+const [DEFAULT_VERIFY_AHEAD_MS, MAX_VERIFY_AHEAD_MS] = [10 * 60 * 1000, 30 * 60 * 1000];
+
+/** What a shopper's own machine pays before an order is taken: a price, not a proof of a human. */
+const verificationSchema = z.strictObject({
+  kind: z.literal('proof_of_work'),
+  costKib: z
+    .int()
+    .min(64)
+    .max(16_384)
+    .refine((kib) => Number.isInteger(Math.log2(kib)), 'a power of two')
+    .default(DEFAULT_WORK_KIB),
+  aheadMs: z.int().min(0).max(MAX_VERIFY_AHEAD_MS).default(DEFAULT_VERIFY_AHEAD_MS),
+});
+
 export const saleSchema = z
   .strictObject({
     saleId: z.string().regex(SALE_ID_PATTERN),
@@ -83,6 +100,8 @@ export const saleSchema = z
     maxUnpaidHolds: z.int().min(1).max(MAX_UNPAID_HOLDS).nullable().default(null),
     /** Whether an order must carry a ticket of the shop's. */
     ticketRequired: z.boolean().default(false),
+    /** An order must carry a ticket: one that was worked for, or one of the shop's. */
+    verification: verificationSchema.optional(),
     reference: referenceSchema.optional(),
     metadata: metadataSchema.optional(),
     skus: skusOf(saleSku),
@@ -93,6 +112,7 @@ export const saleSchema = z
   });
 
 export type Sale = z.infer<typeof saleSchema>;
+export const verificationJson = jsonText(verificationSchema);
 
 /** Of a sale that shoppers may know of. Closed is final. */
 export const SALE_STATES = ['scheduled', 'open', 'paused', 'closed'] as const;

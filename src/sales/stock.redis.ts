@@ -13,6 +13,7 @@ import {
   type Sale,
   type SaleState,
   type StockCount,
+  verificationJson,
 } from './sale.ts';
 
 /** Whether a sale's data are those that this server was given. */
@@ -75,6 +76,7 @@ const saleHash = z.object({
   limit_per_user: int.optional(),
   max_unpaid: int.optional(),
   ticket: z.enum(['0', '1']).optional(),
+  verification: verificationJson.optional(),
   reference: z.string().optional(),
   metadata: jsonText(metadataSchema).optional(),
   skus: jsonText(
@@ -253,7 +255,7 @@ export function saleFields(sale: Sale): Record<string, string | number> {
 
 /** Those of the sale as a whole. What it has not has no field. */
 function ruleFields(sale: Sale): Record<string, string> {
-  const { limitPerUser, maxUnpaidHolds, reference, metadata } = sale;
+  const { limitPerUser, maxUnpaidHolds, verification, reference, metadata } = sale;
   return {
     name: sale.name,
     currency: sale.currency,
@@ -264,6 +266,7 @@ function ruleFields(sale: Sale): Record<string, string> {
     ticket: sale.ticketRequired ? '1' : '0',
     ...(limitPerUser === null ? {} : { limit_per_user: String(limitPerUser) }),
     ...(maxUnpaidHolds === null ? {} : { max_unpaid: String(maxUnpaidHolds) }),
+    ...(verification === undefined ? {} : { verification: JSON.stringify(verification) }),
     ...(reference === undefined ? {} : { reference }),
     ...(metadata === undefined ? {} : { metadata: JSON.stringify(metadata) }),
     // For good: no change takes it away.
@@ -321,6 +324,7 @@ function toRules(parsed: SaleHash) {
     limitPerUser: parsed.limit_per_user ?? null,
     maxUnpaidHolds: parsed.max_unpaid ?? null,
     ticketRequired: parsed.ticket === '1',
+    ...(parsed.verification === undefined ? {} : { verification: parsed.verification }),
     ...shopData(parsed),
   };
 }

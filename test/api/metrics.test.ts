@@ -44,7 +44,17 @@ test('the metrics come in the text format, without a token', async () => {
   expect([...samples.keys()].some((name) => name.startsWith('nodejs_eventloop_lag'))).toBe(true);
 });
 
-const lanes = ['purchases', 'notices', 'payments', 'others', 'staff', 'queries', 'feeds', 'bodies'];
+const lanes = [
+  'purchases',
+  'notices',
+  'payments',
+  'others',
+  'verifications',
+  'staff',
+  'queries',
+  'feeds',
+  'bodies',
+];
 /** Refusals of purchases that no shopper caused. */
 const FAILURES: ProblemCode[] = [
   'outcome_unknown',

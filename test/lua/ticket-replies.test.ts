@@ -52,6 +52,22 @@ async function refusal(saleId: string, overrides: Partial<ReserveRequest>): Prom
   return outcome;
 }
 
+test('a sale that asks for work takes a ticket that was worked for, and one of the shop', async () => {
+  const rule = JSON.stringify({ kind: 'proof_of_work', costKib: 64, aheadMs: 0 });
+  const saleId = await openSale({ verification: rule });
+  expect(await refusal(saleId, {})).toEqual({ kind: 'ticket-required' });
+  for (const worked of [ticket({ id: 'worked-for', isOfWork: true }), ticket({ id: 'of-the-shop' })])
+    expect(await reserve(saleId, { ticket: worked })).toMatchObject({ kind: 'reserved' });
+  expect(await refusal(saleId, { ticket: ticket({ id: 'worked-for', isOfWork: true }) })).toMatchObject({
+    kind: 'ticket-used',
+  });
+});
+
+test("where a ticket of the shop's is demanded, one that was worked for is none", async () => {
+  const saleId = await openSale({ ticket: '1' });
+  expect(await refusal(saleId, { ticket: ticket({ isOfWork: true }) })).toEqual({ kind: 'ticket-required' });
+});
+
 test('a sale that demands a ticket refuses an order without one', async () => {
   const saleId = await openSale({ ticket: '1' });
   expect(await refusal(saleId, {})).toEqual({ kind: 'ticket-required' });

@@ -9,6 +9,7 @@ import { openConsole, type SandboxConsole } from '../../sandbox/console.ts';
 import { createSandboxProvider } from '../../sandbox/server.ts';
 import { createApp, type AppDeps } from '../../src/api/app.ts';
 import { ticketKeys } from '../../src/api/calls/ticket.ts';
+import { createVerification } from '../../src/api/calls/verification.ts';
 import type { DemoOptions } from '../../src/api/demo-routes.ts';
 import { createTokenSigner, USUAL_RULES } from '../../src/api/http/auth.ts';
 import { createHttpServer, type HttpBounds } from '../../src/api/http/http-server.ts';
@@ -106,6 +107,7 @@ export async function openHttpApp(options: HttpAppOptions): Promise<HttpApp> {
       issuer: undefined,
       audience: TICKET_AUDIENCE,
     },
+    verification: createVerification([JWT_SECRET], TICKET_AUDIENCE),
     trustedProxyHops: 0,
     pushRules: { allowPrivate: true, requireHttps: false },
     corsOrigins: [],

@@ -7,6 +7,7 @@ import { pino } from 'pino';
 import { z } from 'zod';
 import { createApp } from '../../src/api/app.ts';
 import { ticketKeys } from '../../src/api/calls/ticket.ts';
+import { createVerification } from '../../src/api/calls/verification.ts';
 import { createTokenSigner, USUAL_RULES } from '../../src/api/http/auth.ts';
 import { WATCHER_BOUNDS } from '../../src/api/watchers.ts';
 import { PURCHASES_AT_ONCE } from '../../src/limits.ts';
@@ -135,6 +136,7 @@ export async function openIdleApi(): Promise<IdleApi> {
       issuer: undefined,
       audience: TICKET_AUDIENCE,
     },
+    verification: createVerification([JWT_SECRET], TICKET_AUDIENCE),
     trustedProxyHops: 0,
     pushRules: { allowPrivate: true, requireHttps: false },
     corsOrigins: [],

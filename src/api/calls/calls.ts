@@ -20,20 +20,22 @@ import { eventCalls } from './events.ts';
 import { listCalls } from './find-order.ts';
 import { shopperCalls } from './orders.ts';
 import { refundCalls } from './refunds.ts';
-import { saleViewCalls, type SaleViews } from './sale-views.ts';
+import { saleViewCalls } from './sale-views.ts';
 import { saleCalls } from './sales.ts';
 import { settlementCalls } from './settlement.ts';
 import { orderCalls } from './staff-orders.ts';
 import { statusCalls } from './status.ts';
+import { verificationCalls, type Verifier } from './verification.ts';
 import type { Waits } from './wait.ts';
 import { watchCalls, type WatchShop } from './watch-order.ts';
 import { countNotices, noticeCalls, type Receiver } from './webhooks.ts';
 
-export const SHOP_CALLS: ShopCalls<WatchShop & Receiver & SaleViews> = {
+export const SHOP_CALLS: ShopCalls<WatchShop & Receiver & Verifier> = {
   ...shopperCalls,
   ...watchCalls,
   ...listCalls,
   ...saleViewCalls,
+  ...verificationCalls,
   ...noticeCalls,
 };
 
@@ -64,7 +66,7 @@ interface ShopGuards {
  */
 export function mountShop(
   router: Router<RequestState & BodyState>,
-  shop: WatchShop & Receiver & SaleViews,
+  shop: WatchShop & Receiver & Verifier,
   { caller, bodies, lanes, waits, metrics }: ShopGuards,
 ): void {
   for (const [call, { who, lane, body, watch, handle }] of Object.entries(SHOP_CALLS)) {

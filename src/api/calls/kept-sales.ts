@@ -148,6 +148,13 @@ export function createKeptSales(
       return showNow(kept);
     },
 
+    /** What the sale is, at most a second old. */
+    async view(saleId: string): Promise<SaleView> {
+      const kept = keptSales.get(saleId);
+      const isFresh = kept && performance.now() - kept.beganAtMs <= KEPT_FRESH_MS;
+      return (isFresh ? kept : await refresh(saleId)).view;
+    },
+
     /** At start: what is on sale. Where Redis does not answer, the first callers read it. */
     warmUp: () => lookAhead(true).catch(() => {}),
 

@@ -52,6 +52,10 @@ export const saleReply = z.strictObject({
   maxUnpaidHolds: z.int().min(1).nullable(),
   /** An order must carry a ticket of the shop's. */
   ticketRequired: z.boolean(),
+  /** An order must carry a ticket: one that was worked for, or one of the shop's. */
+  verification: z
+    .strictObject({ kind: z.literal('proof_of_work'), costKib: count, aheadMs: count })
+    .optional(),
   ...shopData,
   skus: z.array(skuReply),
 });

@@ -98,6 +98,7 @@ const saleBody = z
     limitPerUser: shape.limitPerUser,
     maxUnpaidHolds: shape.maxUnpaidHolds,
     ticketRequired: shape.ticketRequired,
+    verification: shape.verification,
     draft: z.boolean().default(false),
     reference: shape.reference,
     metadata: shape.metadata,
@@ -107,6 +108,10 @@ const saleBody = z
   .refine(({ opensAt, closesAt }) => !(opensAt >= closesAt), {
     message: 'a sale opens before it closes',
     path: ['closesAt'],
+  })
+  .refine(({ ticketRequired, verification }) => !(ticketRequired && verification), {
+    message: 'not beside ticketRequired: no ticket that is worked for stands for one of yours',
+    path: ['verification'],
   });
 
 const saleIdInput = z.object({ saleId: z.string().regex(SALE_ID_PATTERN) });

@@ -3,8 +3,8 @@
  * add charges to the order.
  */
 
-import { createSecretKey, hash } from 'node:crypto';
-import { errors, jwtVerify, type JWTVerifyGetKey } from 'jose';
+import { createSecretKey, hash, type KeyObject } from 'node:crypto';
+import { decodeProtectedHeader, errors, jwtVerify, type JWTPayload, type JWTVerifyGetKey } from 'jose';
 import { z } from 'zod';
 import { chargesSchema } from '../../orders/content.ts';
 import type { OrderUnits } from '../../orders/order.ts';
@@ -13,7 +13,10 @@ import { type TokenRules, ALGORITHMS, KeysUnavailableError } from '../http/auth.
 import type { TicketFault } from '../http/problem.ts';
 
 /** Distinguishes a ticket from every other token that the same keys sign. */
-const TYPE = 'holdfast-ticket+jwt';
+export const TICKET_TYPE = 'holdfast-ticket+jwt';
+/** Of our own tickets, which are for work that was done. No key and no issuer of a shop has these names. */
+export const OWN_ISSUER = 'holdfast:proof-of-work';
+export const OWN_KEY_PREFIX = 'holdfast:';
 /** Half of what a request may have. Ten charges and a signature of 512 bytes take about 4,000. */
 export const MAX_TICKET_CHARS = 8 * 1024;
 /** A ticket is for one visit. What is spent is remembered for as long. */
@@ -65,6 +68,8 @@ export interface TicketRules {
   /** Undefined: any issuer that has a key. */
   issuer: string | undefined;
   audience: string;
+  /** Keys of our own, by their names. */
+  ownKey?: (keyId: string) => KeyObject | undefined;
 }
 
 /** Of whom, and for what. */
@@ -81,22 +86,52 @@ export type TicketOutcome =
   | { kind: 'refused'; fault: TicketFault };
 
 /** @throws when the keys cannot be had: nothing is known of the ticket */
-export async function verifyTicket(
-  { keys, issuer, audience }: TicketRules,
-  jws: string,
-  use: TicketUse,
-): Promise<TicketOutcome> {
+export async function verifyTicket(rules: TicketRules, jws: string, use: TicketUse): Promise<TicketOutcome> {
   try {
-    const { payload } = await jwtVerify(jws, keys.find, {
-      algorithms: keys.algorithms,
-      typ: TYPE,
-      audience,
-      ...(issuer !== undefined && { issuer }),
-      clockTolerance: CLOCK_TOLERANCE_MS / 1000,
-    });
-    return judge(payload, use);
+    const { payload, isOurs } = await verifySignature(rules, jws);
+    const outcome = judge(payload, use);
+    if (isOurs && outcome.kind === 'accepted') outcome.ticket.isOfWork = true;
+    return outcome;
   } catch (error) {
     return refused(toFault(error));
+  }
+}
+
+/**
+ * Whose it is says the name of its key, and each side has its own keys, algorithms and issuer: neither is
+ * tried with what is the other's.
+ */
+async function verifySignature(
+  { keys, issuer, audience, ownKey }: TicketRules,
+  jws: string,
+): Promise<{ payload: JWTPayload; isOurs: boolean }> {
+  const common = { typ: TICKET_TYPE, audience, clockTolerance: CLOCK_TOLERANCE_MS / 1000 };
+  const keyId = readKeyId(jws);
+  if (keyId?.startsWith(OWN_KEY_PREFIX)) {
+    const own = ownKey?.(keyId);
+    if (!own) throw new errors.JWKSNoMatchingKey();
+    const { payload } = await jwtVerify(jws, own, {
+      ...common,
+      algorithms: [SYMMETRIC],
+      issuer: OWN_ISSUER,
+    });
+    return { payload, isOurs: true };
+  }
+  const { payload } = await jwtVerify(jws, keys.find, {
+    ...common,
+    algorithms: keys.algorithms,
+    ...(issuer !== undefined && { issuer }),
+  });
+  if (payload.iss === OWN_ISSUER) throw new errors.JWKSNoMatchingKey();
+  return { payload, isOurs: false };
+}
+
+/** @throws JWSInvalid where it is no token */
+function readKeyId(jws: string): string | undefined {
+  try {
+    return decodeProtectedHeader(jws).kid;
+  } catch (error) {
+    throw new errors.JWSInvalid('its header cannot be read', { cause: error });
   }
 }
 

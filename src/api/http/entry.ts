@@ -73,7 +73,7 @@ interface ShopCall<Shop> extends Entry {
 }
 
 /** watches: callers wait in bounds of their own, and enter a lane for their look-up alone. */
-export type ShopLane = 'watches' | 'purchases' | 'notices' | 'payments' | 'others';
+export type ShopLane = 'watches' | 'purchases' | 'notices' | 'payments' | 'others' | 'verifications';
 
 export type ShopCalls<Shop> = Calls<`/v1/${string}`, ShopCall<Shop>>;
 

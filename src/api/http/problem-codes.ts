@@ -112,12 +112,24 @@ export const PROBLEMS = {
   ticket_required: {
     status: 403,
     means: 'the sale takes orders with a ticket only',
-    remedy: 'get a [ticket](#tickets) of the shop',
+    remedy:
+      'get a [ticket](#tickets) of the shop, or where `verification` asks for it [work for one](#tickets-that-are-worked-for)',
   },
   ticket_invalid: {
     status: 403,
     means: 'the ticket is refused; `reason` says why, see [Tickets](#tickets)',
     remedy: 'get another ticket',
+  },
+  verification_not_asked: {
+    status: 409,
+    means: 'orders of this sale need no ticket that is worked for',
+    remedy: 'order without it',
+  },
+  challenge_invalid: {
+    status: 403,
+    means:
+      'the answer to the challenge is refused; `reason` is `expired`, `other_user`, `other_sale`, `forged` (none of our challenges), `malformed` or `unsolved`',
+    remedy: 'get another challenge',
   },
   ticket_used: {
     status: 409,

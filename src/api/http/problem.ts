@@ -203,6 +203,14 @@ export type TicketFault = (typeof TICKET_FAULTS)[number];
 
 const openOrders = z.array(openOrderReply);
 
+/**
+ * Why the answer to a challenge is refused. forged: the challenge is none of ours. unsolved: it is, and this
+ * is no solution.
+ */
+const CHALLENGE_FAULTS = ['expired', 'other_user', 'other_sale', 'forged', 'malformed', 'unsolved'] as const;
+
+export type ChallengeFault = (typeof CHALLENGE_FAULTS)[number];
+
 /** What the problem document of a code has beside the members that all have. */
 const problemExtras = {
   invalid_request: z.strictObject({
@@ -218,6 +226,7 @@ const problemExtras = {
   too_many_unpaid: z.strictObject({ limit: count, unpaid: count }),
   total_changed: z.strictObject({ total: amount, currency: z.string().length(3) }),
   ticket_invalid: z.strictObject({ reason: z.enum(TICKET_FAULTS) }),
+  challenge_invalid: z.strictObject({ reason: z.enum(CHALLENGE_FAULTS) }),
   ticket_used: z.strictObject({ orderNo: z.string() }),
   sale_rule_fixed: z.strictObject({ path: z.string(), sku: z.string().optional() }),
   stock_below_committed: z.strictObject({ sku: z.string(), committed: count }),

@@ -97,6 +97,7 @@ const NONE_SHED = {
   notices: 0,
   payments: 0,
   others: 0,
+  verifications: 0,
   staff: 0,
   queries: 0,
   feeds: 0,

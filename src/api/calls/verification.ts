@@ -1,0 +1,260 @@
+/**
+ * The verified path: a shopper's machine works on a challenge, and the solution is answered by a ticket. It
+ * is a price, not a proof of a human. No store is asked: a challenge carries all that its ticket says, so that
+ * a repeat gets the same ticket, and `reserve` spends it with the order, in the sale's slot.
+ */
+
+import { createSecretKey, hash, hkdfSync, type KeyObject } from 'node:crypto';
+import { createChallenge, verifySolution } from 'altcha-lib';
+import { deriveKey } from 'altcha-lib/algorithms/scrypt';
+import { SignJWT } from 'jose';
+import { ulid } from 'ulidx';
+import { z } from 'zod';
+import { SALE_ID_PATTERN } from '../../limits.ts';
+import type { Sale } from '../../sales/sale.ts';
+import type { CallContext, ShopCalls } from '../http/entry.ts';
+import { parseInput, Problem, saleNotFound, type ChallengeFault } from '../http/problem.ts';
+import { time } from '../http/replies.ts';
+import type { SaleViews } from './sale-views.ts';
+import { OWN_ISSUER, OWN_KEY_PREFIX, TICKET_TYPE } from './ticket.ts';
+
+/** How long a challenge may be worked on: a slow phone needs half a minute, and none is kept in stock. */
+const CHALLENGE_LIFE_MS = 5 * 60 * 1000;
+/** From the opening on, or from the challenge where that is later. A ticket is for one purchase. */
+const TICKET_LIFE_MS = 10 * 60 * 1000;
+/**
+ * Bytes that scrypt reads and writes at a time, over 128. With it a try takes as many KiB as its cost says.
+ */
+const BLOCK_SIZE = 8;
+/** Of the result, in hex: one of 256 tries finds it. */
+const PREFIX = '00';
+/** Characters of an answer: one has about 900. */
+const MAX_PAYLOAD_CHARS = 4_096;
+const ALGORITHM = 'SCRYPT';
+
+const hex = z.string().regex(/^[0-9a-f]{2,128}$/);
+const aboutSchema = z.strictObject({
+  /** Of the challenge, and so of its ticket. */
+  id: z.string(),
+  /** A digest: a browser's base64 takes no name beyond Latin letters. */
+  user: z.string(),
+  sale: z.string(),
+  /** Of the ticket, in Unix seconds. */
+  begins: z.int(),
+  ends: z.int(),
+});
+type About = z.infer<typeof aboutSchema>;
+
+/** As altcha's widget takes it. */
+const challengeReply = z.strictObject({
+  parameters: z.strictObject({
+    algorithm: z.literal(ALGORITHM),
+    nonce: hex,
+    salt: hex,
+    cost: z.int().min(1),
+    memoryCost: z.literal(BLOCK_SIZE),
+    parallelism: z.literal(1),
+    keyLength: z.int(),
+    keyPrefix: hex,
+    /** Unix seconds. */
+    expiresAt: z.int(),
+    data: aboutSchema,
+  }),
+  signature: hex,
+});
+
+const solutionRequest = z.strictObject({
+  /** As altcha's widget gives it: base64 of the challenge and its solution. */
+  payload: z.string().min(1).max(MAX_PAYLOAD_CHARS),
+});
+
+const payloadSchema = z.object({
+  challenge: challengeReply,
+  solution: z.object({ counter: z.int().min(0).max(0xffff_ffff), derivedKey: hex }),
+});
+
+const ticketReply = z.strictObject({ ticket: z.string(), expiresAt: time });
+
+/** Keys of our own, each for one thing alone, from a secret that all API processes have. */
+function keysOf(secret: string) {
+  const derive = (purpose: string) => Buffer.from(hkdfSync('sha256', secret, '', `holdfast ${purpose}`, 32));
+  const ticket = derive('ticket');
+  return {
+    challenge: derive('challenge').toString('hex'),
+    ticket: createSecretKey(ticket),
+    ticketKeyId: `${OWN_KEY_PREFIX}${hash('sha256', ticket, 'hex').slice(0, 12)}`,
+  };
+}
+
+type Keys = ReturnType<typeof keysOf>;
+type Solved = { kind: 'solved'; about: About; keys: Keys } | { kind: 'refused'; fault: ChallengeFault };
+
+export type Verification = ReturnType<typeof createVerification>;
+
+/**
+ * @param secrets the current one and, while secrets are rotated, the previous one, which is still accepted
+ * @param audience for whom tickets are
+ */
+export function createVerification(secrets: readonly string[], audience: string) {
+  const all = secrets.map(keysOf);
+  const [current] = all;
+  if (!current) throw new Error('verification needs a secret');
+  const currentSecret = current.challenge;
+
+  function challenge(about: About, costKib: number, expiresAtMs: number) {
+    return createChallenge({
+      algorithm: ALGORITHM,
+      deriveKey,
+      cost: costKib,
+      memoryCost: BLOCK_SIZE,
+      parallelism: 1,
+      keyPrefix: PREFIX,
+      expiresAt: Math.floor(expiresAtMs / 1_000),
+      data: { ...about },
+      hmacSignatureSecret: currentSecret,
+    });
+  }
+
+  /** One try of the work, after all that costs nothing. */
+  async function check(payload: string, userId: string, saleId: string): Promise<Solved> {
+    const read = readPayload(payload);
+    if (!read) return { kind: 'refused', fault: 'malformed' };
+    const { challenge: given, solution } = read;
+    const about = given.parameters.data;
+    if (about.user !== digestOf(userId)) return { kind: 'refused', fault: 'other_user' };
+    if (about.sale !== saleId) return { kind: 'refused', fault: 'other_sale' };
+    if (!solution.derivedKey.startsWith(given.parameters.keyPrefix))
+      return { kind: 'refused', fault: 'unsolved' };
+    for (const keys of all) {
+      const found = await verifySolution({
+        challenge: given,
+        solution,
+        deriveKey,
+        hmacSignatureSecret: keys.challenge,
+      });
+      if (found.expired) return { kind: 'refused', fault: 'expired' };
+      if (found.verified) return { kind: 'solved', about, keys };
+      if (found.invalidSolution === true) return { kind: 'refused', fault: 'unsolved' };
+    }
+    return { kind: 'refused', fault: 'forged' };
+  }
+
+  return {
+    challenge,
+    check,
+
+    /** The same for the same challenge, byte by byte. */
+    ticketOf({ about, keys }: Extract<Solved, { kind: 'solved' }>, userId: string): Promise<string> {
+      const { id, sale, begins, ends } = about;
+      return new SignJWT({ iss: OWN_ISSUER, aud: audience, sub: userId, sale, jti: id, single_use: true })
+        .setProtectedHeader({ alg: 'HS256', typ: TICKET_TYPE, kid: keys.ticketKeyId })
+        .setIssuedAt(begins)
+        .setExpirationTime(ends)
+        .sign(keys.ticket);
+    },
+
+    /** The key of a ticket of ours; undefined: we have none of this name. */
+    ticketKey: (keyId: string): KeyObject | undefined =>
+      all.find(({ ticketKeyId }) => ticketKeyId === keyId)?.ticket,
+  };
+}
+
+function digestOf(userId: string): string {
+  return hash('sha256', userId, 'base64url');
+}
+
+function readPayload(payload: string): z.infer<typeof payloadSchema> | undefined {
+  try {
+    return payloadSchema.safeParse(JSON.parse(Buffer.from(payload, 'base64').toString())).data;
+  } catch {
+    return undefined;
+  }
+}
+
+export interface Verifier extends SaleViews {
+  verification: Verification;
+}
+
+export const verificationCalls = {
+  'POST /v1/sales/:saleId/challenge': {
+    id: 'createChallenge',
+    does: 'A challenge for the machine of a shopper, whose solution is worth a ticket',
+    who: 'shopper',
+    lane: 'others',
+    replies: { 200: challengeReply },
+    refuses: [
+      'sale_not_found',
+      'sale_unavailable',
+      'verification_not_asked',
+      'sale_not_open_yet',
+      'sale_closed',
+    ],
+    handle: giveChallenge,
+  },
+  'POST /v1/sales/:saleId/ticket': {
+    id: 'createTicket',
+    does: 'The ticket for a challenge that was solved; the same for a repeat',
+    who: 'shopper',
+    lane: 'verifications',
+    body: { schema: solutionRequest },
+    replies: { 200: ticketReply },
+    refuses: [
+      'sale_not_found',
+      'sale_unavailable',
+      'verification_not_asked',
+      'sale_not_open_yet',
+      'sale_closed',
+      'challenge_invalid',
+    ],
+    handle: giveTicket,
+  },
+} satisfies ShopCalls<Verifier>;
+
+/** POST /v1/sales/:saleId/challenge */
+async function giveChallenge(shop: Verifier, ctx: CallContext): Promise<void> {
+  const { saleId, costKib, opensAtMs, nowMs } = await readRule(shop, ctx);
+  const ticketEndsAtMs = Math.max(nowMs, opensAtMs) + TICKET_LIFE_MS;
+  const about = {
+    id: ulid(),
+    user: digestOf(ctx.state.userId),
+    sale: saleId,
+    begins: Math.floor(nowMs / 1_000),
+    ends: Math.floor(ticketEndsAtMs / 1_000),
+  };
+  ctx.body = await shop.verification.challenge(about, costKib, nowMs + CHALLENGE_LIFE_MS);
+}
+
+/** POST /v1/sales/:saleId/ticket */
+async function giveTicket(shop: Verifier, ctx: CallContext): Promise<void> {
+  const { payload } = parseInput(solutionRequest, ctx.state.body);
+  const { saleId } = await readRule(shop, ctx);
+  const solved = await shop.verification.check(payload, ctx.state.userId, saleId);
+  if (solved.kind === 'refused') {
+    const { fault } = solved;
+    const detail = `The answer to the challenge is refused: ${fault.replaceAll('_', ' ')}.`;
+    throw new Problem('challenge_invalid', detail, { extra: { reason: fault } });
+  }
+  const expiresAt = new Date(solved.about.ends * 1_000).toISOString();
+  const ticket = await shop.verification.ticketOf(solved, ctx.state.userId);
+  ctx.body = { ticket, expiresAt } satisfies z.infer<typeof ticketReply>;
+}
+
+type Rule = NonNullable<Sale['verification']> & Pick<Sale, 'saleId' | 'opensAtMs'> & { nowMs: number };
+
+/** As the sale was within the last second. @throws Problem where there is nothing to work for */
+async function readRule({ keptSales }: Verifier, ctx: CallContext): Promise<Rule> {
+  const saleId = ctx.params['saleId'] ?? '';
+  if (!SALE_ID_PATTERN.test(saleId)) throw saleNotFound();
+  const { verification, opensAtMs, closesAtMs } = await keptSales.view(saleId);
+  const nowMs = Date.now();
+  if (!verification)
+    throw new Problem('verification_not_asked', 'Orders of this sale need no ticket that is worked for.');
+  if (nowMs >= closesAtMs) throw new Problem('sale_closed', 'The sale is over.');
+  const waitMs = opensAtMs - verification.aheadMs - nowMs;
+  if (waitMs > 0)
+    throw new Problem('sale_not_open_yet', 'The sale gives no challenges yet.', {
+      extra: { opensAt: new Date(opensAtMs).toISOString() },
+      retryAfterSeconds: Math.ceil(waitMs / 1_000),
+    });
+  return { ...verification, saleId, opensAtMs, nowMs };
+}
