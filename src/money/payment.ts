@@ -178,6 +178,15 @@ export function sumRefunds(
   );
 }
 
+/** What is with the payer by disputes, or will be unless they end well: minor units of the payment's currency. */
+export function sumDisputes(currency: string, reversals: readonly Reversal[]): number {
+  const { succeeded, pending } = sumReversals(
+    currency,
+    reversals.filter(({ kind }) => kind === 'dispute'),
+  );
+  return succeeded + pending;
+}
+
 /** A payment, with what was requested of it. */
 interface Requested {
   /** Minor units. */

@@ -24,6 +24,7 @@ import {
 import {
   MAX_REFUNDS_PER_ORDER,
   sumRefunds,
+  sumDisputes,
   sumReversals,
   type PaymentStatus,
   type Reversal,
@@ -97,7 +98,6 @@ export function requestByOrder(
         : { kind: 'key-reused' };
     if (own.refunds.length >= MAX_REFUNDS_PER_ORDER) return { kind: 'too-many' };
     if (own.isMixed) return { kind: 'not-refundable' };
-
     const { payment, stored } = own;
     const wish = typeof asked === 'function' ? asked(own) : asked;
     if (!wish) return { kind: 'exceeds', refundable: 0, currency: payment.currency };
@@ -457,14 +457,6 @@ async function readTargets(
   );
   const open = rows.filter(({ due }) => !due);
   return { targets: open.map(({ target }) => target), isGiveBackDue: open.length < rows.length };
-}
-
-function sumDisputes(currency: string, reversals: readonly Reversal[]): number {
-  const { succeeded, pending } = sumReversals(
-    currency,
-    reversals.filter(({ kind }) => kind === 'dispute'),
-  );
-  return succeeded + pending;
 }
 
 // Claims of payments whose refund workflow is due to be started or signalled: taken, completed or released.

@@ -252,6 +252,33 @@ export interface CalledOffProblem {
   sku: string;
 }
 
+export type SoldOutProblemOpenOrdersItemStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
+export type SoldOutProblemOpenOrdersItemPayment = 'none' | 'received' | 'applied' | 'disputed' | 'refunded';
+export type SoldOutProblemOpenOrdersItemItemsItem = {
+  sku: string;
+  /** @minimum 1 */
+  quantity: number;
+  /** @minimum 0 */
+  unitPrice: number;
+};
+
+export type SoldOutProblemOpenOrdersItem = {
+  orderNo: string;
+  status: SoldOutProblemOpenOrdersItemStatus;
+  payment: SoldOutProblemOpenOrdersItemPayment;
+  closing: boolean;
+  items: SoldOutProblemOpenOrdersItemItemsItem[];
+  /** @minimum 0 */
+  total: number;
+  /**
+     * @minLength 3
+     * @maxLength 3
+     */
+  currency: string;
+  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
+  deadline: string;
+};
+
 export interface SoldOutProblem {
   type: '/problems/sold_out';
   /** @minLength 1 */
@@ -263,7 +290,37 @@ export interface SoldOutProblem {
   sku: string;
   /** @minimum 0 */
   available: number;
+  /** @minimum 0 */
+  held: number;
+  openOrders: SoldOutProblemOpenOrdersItem[];
 }
+
+export type LimitReachedProblemOpenOrdersItemStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
+export type LimitReachedProblemOpenOrdersItemPayment = 'none' | 'received' | 'applied' | 'disputed' | 'refunded';
+export type LimitReachedProblemOpenOrdersItemItemsItem = {
+  sku: string;
+  /** @minimum 1 */
+  quantity: number;
+  /** @minimum 0 */
+  unitPrice: number;
+};
+
+export type LimitReachedProblemOpenOrdersItem = {
+  orderNo: string;
+  status: LimitReachedProblemOpenOrdersItemStatus;
+  payment: LimitReachedProblemOpenOrdersItemPayment;
+  closing: boolean;
+  items: LimitReachedProblemOpenOrdersItemItemsItem[];
+  /** @minimum 0 */
+  total: number;
+  /**
+     * @minLength 3
+     * @maxLength 3
+     */
+  currency: string;
+  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
+  deadline: string;
+};
 
 export interface LimitReachedProblem {
   type: '/problems/limit_reached';
@@ -278,7 +335,35 @@ export interface LimitReachedProblem {
   limit: number;
   /** @minimum 0 */
   bought: number;
+  openOrders: LimitReachedProblemOpenOrdersItem[];
 }
+
+export type SaleLimitReachedProblemOpenOrdersItemStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
+export type SaleLimitReachedProblemOpenOrdersItemPayment = 'none' | 'received' | 'applied' | 'disputed' | 'refunded';
+export type SaleLimitReachedProblemOpenOrdersItemItemsItem = {
+  sku: string;
+  /** @minimum 1 */
+  quantity: number;
+  /** @minimum 0 */
+  unitPrice: number;
+};
+
+export type SaleLimitReachedProblemOpenOrdersItem = {
+  orderNo: string;
+  status: SaleLimitReachedProblemOpenOrdersItemStatus;
+  payment: SaleLimitReachedProblemOpenOrdersItemPayment;
+  closing: boolean;
+  items: SaleLimitReachedProblemOpenOrdersItemItemsItem[];
+  /** @minimum 0 */
+  total: number;
+  /**
+     * @minLength 3
+     * @maxLength 3
+     */
+  currency: string;
+  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
+  deadline: string;
+};
 
 export interface SaleLimitReachedProblem {
   type: '/problems/sale_limit_reached';
@@ -292,6 +377,21 @@ export interface SaleLimitReachedProblem {
   limit: number;
   /** @minimum 0 */
   bought: number;
+  openOrders: SaleLimitReachedProblemOpenOrdersItem[];
+}
+
+export interface TooManyUnpaidProblem {
+  type: '/problems/too_many_unpaid';
+  /** @minLength 1 */
+  title: string;
+  status: 409;
+  code: 'too_many_unpaid';
+  /** @minLength 1 */
+  detail: string;
+  /** @minimum 0 */
+  limit: number;
+  /** @minimum 0 */
+  unpaid: number;
 }
 
 export interface TotalChangedProblem {
@@ -490,56 +590,6 @@ export interface OrderList {
   next: string | null;
 }
 
-export type OrderWithSourceStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
-export type OrderWithSourcePayment = 'none' | 'received' | 'applied' | 'disputed' | 'refunded';
-export type OrderWithSourceReason = 'payment_timeout' | 'shopper_request' | 'operator_request' | 'called_off' | 'duplicate_request' | 'unknown_sku' | 'stock_exhausted' | 'lost_hold' | 'lost_before_stored' | 'invalid_order' | 'store_unavailable' | null;
-export type OrderWithSourceItemsItem = {
-  sku: string;
-  /** @minimum 1 */
-  quantity: number;
-  /** @minimum 0 */
-  unitPrice: number;
-};
-
-export type OrderWithSourceMetadata = {[key: string]: string};
-
-export type OrderWithSourceChargesItem = {
-  code: string;
-  name: string;
-  amount: number;
-};
-
-export type OrderWithSourceSource = 'workflow' | 'database' | 'projection';
-export interface OrderWithSource {
-  orderNo: string;
-  saleId: string;
-  status: OrderWithSourceStatus;
-  version: number;
-  payment: OrderWithSourcePayment;
-  reason: OrderWithSourceReason;
-  /** @minimum 0 */
-  refunded: number;
-  closing: boolean;
-  items: OrderWithSourceItemsItem[];
-  /** @minimum 0 */
-  total: number;
-  /**
-     * @minLength 3
-     * @maxLength 3
-     */
-  currency: string;
-  /** @nullable */
-  reference: string | null;
-  metadata: OrderWithSourceMetadata;
-  charges: OrderWithSourceChargesItem[];
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
-  reservedAt: string;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
-  deadline: string;
-  pollAfterMs: number | null;
-  source?: OrderWithSourceSource;
-}
-
 export interface AlreadyPaidProblem {
   type: '/problems/already_paid';
   /** @minLength 1 */
@@ -609,7 +659,85 @@ export interface PaymentUnavailableProblem {
   detail: string;
 }
 
+export type OrderWithSourceStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
+export type OrderWithSourcePayment = 'none' | 'received' | 'applied' | 'disputed' | 'refunded';
+export type OrderWithSourceReason = 'payment_timeout' | 'shopper_request' | 'operator_request' | 'called_off' | 'duplicate_request' | 'unknown_sku' | 'stock_exhausted' | 'lost_hold' | 'lost_before_stored' | 'invalid_order' | 'store_unavailable' | null;
+export type OrderWithSourceItemsItem = {
+  sku: string;
+  /** @minimum 1 */
+  quantity: number;
+  /** @minimum 0 */
+  unitPrice: number;
+};
+
+export type OrderWithSourceMetadata = {[key: string]: string};
+
+export type OrderWithSourceChargesItem = {
+  code: string;
+  name: string;
+  amount: number;
+};
+
+export type OrderWithSourceSource = 'workflow' | 'database' | 'projection';
+export interface OrderWithSource {
+  orderNo: string;
+  saleId: string;
+  status: OrderWithSourceStatus;
+  version: number;
+  payment: OrderWithSourcePayment;
+  reason: OrderWithSourceReason;
+  /** @minimum 0 */
+  refunded: number;
+  closing: boolean;
+  items: OrderWithSourceItemsItem[];
+  /** @minimum 0 */
+  total: number;
+  /**
+     * @minLength 3
+     * @maxLength 3
+     */
+  currency: string;
+  /** @nullable */
+  reference: string | null;
+  metadata: OrderWithSourceMetadata;
+  charges: OrderWithSourceChargesItem[];
+  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
+  reservedAt: string;
+  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
+  deadline: string;
+  pollAfterMs: number | null;
+  source?: OrderWithSourceSource;
+}
+
+export interface TooManyWatchersProblem {
+  type: '/problems/too_many_watchers';
+  /** @minLength 1 */
+  title: string;
+  status: 429;
+  code: 'too_many_watchers';
+  /** @minLength 1 */
+  detail: string;
+}
+
+export interface WatchersFullProblem {
+  type: '/problems/watchers_full';
+  /** @minLength 1 */
+  title: string;
+  status: 503;
+  code: 'watchers_full';
+  /** @minLength 1 */
+  detail: string;
+}
+
 export type SaleState = 'scheduled' | 'open' | 'paused' | 'closed';
+export type SaleVerification = {
+  kind: 'proof_of_work';
+  /** @minimum 0 */
+  costKib: number;
+  /** @minimum 0 */
+  aheadMs: number;
+};
+
 export type SaleMetadata = {[key: string]: string};
 
 export type SaleSkusItemMetadata = {[key: string]: string};
@@ -650,10 +778,34 @@ export interface Sale {
   /** @minimum 1 */
   paymentWindowMs: number;
   limitPerUser: number | null;
+  maxUnpaidHolds: number | null;
   ticketRequired: boolean;
+  verification?: SaleVerification;
   reference?: string;
   metadata?: SaleMetadata;
   skus: SaleSkusItem[];
+}
+
+export interface VerificationNotAskedProblem {
+  type: '/problems/verification_not_asked';
+  /** @minLength 1 */
+  title: string;
+  status: 409;
+  code: 'verification_not_asked';
+  /** @minLength 1 */
+  detail: string;
+}
+
+export type ChallengeInvalidProblemReason = 'expired' | 'other_user' | 'other_sale' | 'forged' | 'malformed' | 'unsolved';
+export interface ChallengeInvalidProblem {
+  type: '/problems/challenge_invalid';
+  /** @minLength 1 */
+  title: string;
+  status: 403;
+  code: 'challenge_invalid';
+  /** @minLength 1 */
+  detail: string;
+  reason: ChallengeInvalidProblemReason;
 }
 
 export type ListOrdersParams = {
@@ -671,9 +823,59 @@ limit?: number;
 
 export type GetOrderParams = {
 source?: GetOrderSource;
+/**
+ * @minimum 0
+ * @maximum 25
+ */
+wait?: number;
 };
 
 export type GetOrderSource = 'workflow';
+export type CreateChallenge200ParametersData = {
+  id: string;
+  user: string;
+  sale: string;
+  begins: number;
+  ends: number;
+};
+
+export type CreateChallenge200Parameters = {
+  algorithm: 'SCRYPT';
+  /** @pattern ^[0-9a-f]{2,128}$ */
+  nonce: string;
+  /** @pattern ^[0-9a-f]{2,128}$ */
+  salt: string;
+  /** @minimum 1 */
+  cost: number;
+  memoryCost: 8;
+  parallelism: 1;
+  keyLength: number;
+  /** @pattern ^[0-9a-f]{2,128}$ */
+  keyPrefix: string;
+  expiresAt: number;
+  data: CreateChallenge200ParametersData;
+};
+
+export type CreateChallenge200 = {
+  parameters: CreateChallenge200Parameters;
+  /** @pattern ^[0-9a-f]{2,128}$ */
+  signature: string;
+};
+
+export type CreateTicketBody = {
+  /**
+     * @minLength 1
+     * @maxLength 4096
+     */
+  payload: string;
+};
+
+export type CreateTicket200 = {
+  ticket: string;
+  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
+  expiresAt: string;
+};
+
 export type placeOrderResponse200 = {
   data: Order
   status: 200
@@ -715,7 +917,7 @@ export type placeOrderResponse408 = {
 }
 
 export type placeOrderResponse409 = {
-  data: CalledOffProblem | SoldOutProblem | LimitReachedProblem | SaleLimitReachedProblem | TotalChangedProblem | TicketUsedProblem | OrderFailedProblem
+  data: CalledOffProblem | SoldOutProblem | LimitReachedProblem | SaleLimitReachedProblem | TooManyUnpaidProblem | TotalChangedProblem | TicketUsedProblem | OrderFailedProblem
   status: 409
 }
 
@@ -877,101 +1079,6 @@ export const getListOrdersUrl = (params: ListOrdersParams,) => {
 export const listOrders = async (params: ListOrdersParams, options?: Parameters<typeof send>[1]): Promise<listOrdersResponseSuccess> => {
 
   return send<listOrdersResponseSuccess>(getListOrdersUrl(params),
-  {
-    ...options,
-    method: 'GET'
-
-
-  }
-);}
-
-
-
-export type getOrderResponse200 = {
-  data: OrderWithSource
-  status: 200
-}
-
-export type getOrderResponse304 = {
-  data: void
-  status: 304
-}
-
-export type getOrderResponse400 = {
-  data: MalformedRequestProblem | InvalidRequestProblem
-  status: 400
-}
-
-export type getOrderResponse401 = {
-  data: UnauthorizedProblem
-  status: 401
-}
-
-export type getOrderResponse404 = {
-  data: OrderNotFoundProblem
-  status: 404
-}
-
-export type getOrderResponse408 = {
-  data: RequestTimeoutProblem
-  status: 408
-}
-
-export type getOrderResponse413 = {
-  data: BodyTooLargeProblem
-  status: 413
-}
-
-export type getOrderResponse417 = {
-  data: ExpectationFailedProblem
-  status: 417
-}
-
-export type getOrderResponse431 = {
-  data: HeadersTooLargeProblem
-  status: 431
-}
-
-export type getOrderResponse500 = {
-  data: InternalErrorProblem
-  status: 500
-}
-
-export type getOrderResponse503 = {
-  data: KeysUnavailableProblem | OverloadedProblem | StatusUnavailableProblem
-  status: 503
-}
-
-export type getOrderResponseSuccess = (getOrderResponse200) & {
-  headers: Headers;
-};
-export type getOrderResponseError = (getOrderResponse304 | getOrderResponse400 | getOrderResponse401 | getOrderResponse404 | getOrderResponse408 | getOrderResponse413 | getOrderResponse417 | getOrderResponse431 | getOrderResponse500 | getOrderResponse503) & {
-  headers: Headers;
-};
-
-export const getGetOrderUrl = (orderNo: string,
-    params?: GetOrderParams,) => {
-  const normalizedParams = new URLSearchParams();
-
-  Object.entries(params || {}).forEach(([key, value]) => {
-
-    if (value !== undefined) {
-      normalizedParams.append(key, value === null ? 'null' : String(value))
-    }
-  });
-
-  const stringifiedParams = normalizedParams.toString();
-
-  return stringifiedParams.length > 0 ? `/v1/orders/${encodeURIComponent(String(orderNo))}?${stringifiedParams}` : `/v1/orders/${encodeURIComponent(String(orderNo))}`
-}
-
-/**
- * @summary An order of the caller
- */
-export const getOrder = async (orderNo: string,
-    params?: GetOrderParams, options?: Parameters<typeof send>[1]): Promise<getOrderResponseSuccess> => {
-
-  return send<getOrderResponseSuccess>(getGetOrderUrl(orderNo,params),
   {
     ...options,
     method: 'GET'
@@ -1164,6 +1271,197 @@ export const payOrder = async (orderNo: string, options?: Parameters<typeof send
 
 
 
+export type getOrderResponse200 = {
+  data: OrderWithSource
+  status: 200
+}
+
+export type getOrderResponse304 = {
+  data: void
+  status: 304
+}
+
+export type getOrderResponse400 = {
+  data: MalformedRequestProblem | InvalidRequestProblem
+  status: 400
+}
+
+export type getOrderResponse401 = {
+  data: UnauthorizedProblem
+  status: 401
+}
+
+export type getOrderResponse404 = {
+  data: OrderNotFoundProblem
+  status: 404
+}
+
+export type getOrderResponse408 = {
+  data: RequestTimeoutProblem
+  status: 408
+}
+
+export type getOrderResponse413 = {
+  data: BodyTooLargeProblem
+  status: 413
+}
+
+export type getOrderResponse417 = {
+  data: ExpectationFailedProblem
+  status: 417
+}
+
+export type getOrderResponse429 = {
+  data: TooManyWatchersProblem
+  status: 429
+}
+
+export type getOrderResponse431 = {
+  data: HeadersTooLargeProblem
+  status: 431
+}
+
+export type getOrderResponse500 = {
+  data: InternalErrorProblem
+  status: 500
+}
+
+export type getOrderResponse503 = {
+  data: KeysUnavailableProblem | OverloadedProblem | WatchersFullProblem | StatusUnavailableProblem
+  status: 503
+}
+
+export type getOrderResponseSuccess = (getOrderResponse200) & {
+  headers: Headers;
+};
+export type getOrderResponseError = (getOrderResponse304 | getOrderResponse400 | getOrderResponse401 | getOrderResponse404 | getOrderResponse408 | getOrderResponse413 | getOrderResponse417 | getOrderResponse429 | getOrderResponse431 | getOrderResponse500 | getOrderResponse503) & {
+  headers: Headers;
+};
+
+export const getGetOrderUrl = (orderNo: string,
+    params?: GetOrderParams,) => {
+  const normalizedParams = new URLSearchParams();
+
+  Object.entries(params || {}).forEach(([key, value]) => {
+
+    if (value !== undefined) {
+      normalizedParams.append(key, value === null ? 'null' : String(value))
+    }
+  });
+
+  const stringifiedParams = normalizedParams.toString();
+
+  return stringifiedParams.length > 0 ? `/v1/orders/${encodeURIComponent(String(orderNo))}?${stringifiedParams}` : `/v1/orders/${encodeURIComponent(String(orderNo))}`
+}
+
+/**
+ * @summary An order of the caller; on request once it has changed
+ */
+export const getOrder = async (orderNo: string,
+    params?: GetOrderParams, options?: Parameters<typeof send>[1]): Promise<getOrderResponseSuccess> => {
+
+  return send<getOrderResponseSuccess>(getGetOrderUrl(orderNo,params),
+  {
+    ...options,
+    method: 'GET'
+
+
+  }
+);}
+
+
+
+export type watchOrderResponse200 = {
+  data: string
+  status: 200
+}
+
+export type watchOrderResponse204 = {
+  data: void
+  status: 204
+}
+
+export type watchOrderResponse400 = {
+  data: MalformedRequestProblem
+  status: 400
+}
+
+export type watchOrderResponse401 = {
+  data: UnauthorizedProblem
+  status: 401
+}
+
+export type watchOrderResponse404 = {
+  data: OrderNotFoundProblem
+  status: 404
+}
+
+export type watchOrderResponse408 = {
+  data: RequestTimeoutProblem
+  status: 408
+}
+
+export type watchOrderResponse413 = {
+  data: BodyTooLargeProblem
+  status: 413
+}
+
+export type watchOrderResponse417 = {
+  data: ExpectationFailedProblem
+  status: 417
+}
+
+export type watchOrderResponse429 = {
+  data: TooManyWatchersProblem
+  status: 429
+}
+
+export type watchOrderResponse431 = {
+  data: HeadersTooLargeProblem
+  status: 431
+}
+
+export type watchOrderResponse500 = {
+  data: InternalErrorProblem
+  status: 500
+}
+
+export type watchOrderResponse503 = {
+  data: KeysUnavailableProblem | OverloadedProblem | WatchersFullProblem | StatusUnavailableProblem
+  status: 503
+}
+
+export type watchOrderResponseSuccess = (watchOrderResponse200 | watchOrderResponse204) & {
+  headers: Headers;
+};
+export type watchOrderResponseError = (watchOrderResponse400 | watchOrderResponse401 | watchOrderResponse404 | watchOrderResponse408 | watchOrderResponse413 | watchOrderResponse417 | watchOrderResponse429 | watchOrderResponse431 | watchOrderResponse500 | watchOrderResponse503) & {
+  headers: Headers;
+};
+
+export const getWatchOrderUrl = (orderNo: string,) => {
+
+
+
+
+  return `/v1/orders/${encodeURIComponent(String(orderNo))}/events`
+}
+
+/**
+ * @summary An order of the caller now and after each change, as server-sent events
+ */
+export const watchOrder = async (orderNo: string, options?: Parameters<typeof send>[1]): Promise<watchOrderResponseSuccess> => {
+
+  return send<watchOrderResponseSuccess>(getWatchOrderUrl(orderNo),
+  {
+    ...options,
+    method: 'GET'
+
+
+  }
+);}
+
+
+
 export type getSaleResponse200 = {
   data: Sale
   status: 200
@@ -1240,5 +1538,207 @@ export const getSale = async (saleId: string, options?: Parameters<typeof send>[
     method: 'GET'
 
 
+  }
+);}
+
+
+
+export type createChallengeResponse200 = {
+  data: CreateChallenge200
+  status: 200
+}
+
+export type createChallengeResponse400 = {
+  data: MalformedRequestProblem
+  status: 400
+}
+
+export type createChallengeResponse401 = {
+  data: UnauthorizedProblem
+  status: 401
+}
+
+export type createChallengeResponse403 = {
+  data: SaleNotOpenYetProblem | SaleClosedProblem
+  status: 403
+}
+
+export type createChallengeResponse404 = {
+  data: SaleNotFoundProblem
+  status: 404
+}
+
+export type createChallengeResponse408 = {
+  data: RequestTimeoutProblem
+  status: 408
+}
+
+export type createChallengeResponse409 = {
+  data: VerificationNotAskedProblem
+  status: 409
+}
+
+export type createChallengeResponse413 = {
+  data: BodyTooLargeProblem
+  status: 413
+}
+
+export type createChallengeResponse417 = {
+  data: ExpectationFailedProblem
+  status: 417
+}
+
+export type createChallengeResponse431 = {
+  data: HeadersTooLargeProblem
+  status: 431
+}
+
+export type createChallengeResponse500 = {
+  data: InternalErrorProblem
+  status: 500
+}
+
+export type createChallengeResponse503 = {
+  data: KeysUnavailableProblem | OverloadedProblem | SaleUnavailableProblem
+  status: 503
+}
+
+export type createChallengeResponseSuccess = (createChallengeResponse200) & {
+  headers: Headers;
+};
+export type createChallengeResponseError = (createChallengeResponse400 | createChallengeResponse401 | createChallengeResponse403 | createChallengeResponse404 | createChallengeResponse408 | createChallengeResponse409 | createChallengeResponse413 | createChallengeResponse417 | createChallengeResponse431 | createChallengeResponse500 | createChallengeResponse503) & {
+  headers: Headers;
+};
+
+export const getCreateChallengeUrl = (saleId: string,) => {
+
+
+
+
+  return `/v1/sales/${encodeURIComponent(String(saleId))}/challenge`
+}
+
+/**
+ * @summary A challenge for the machine of a shopper, whose solution is worth a ticket
+ */
+export const createChallenge = async (saleId: string, options?: Parameters<typeof send>[1]): Promise<createChallengeResponseSuccess> => {
+
+  return send<createChallengeResponseSuccess>(getCreateChallengeUrl(saleId),
+  {
+    ...options,
+    method: 'POST'
+
+
+  }
+);}
+
+
+
+export type createTicketResponse200 = {
+  data: CreateTicket200
+  status: 200
+}
+
+export type createTicketResponse400 = {
+  data: MalformedRequestProblem | InvalidRequestProblem
+  status: 400
+}
+
+export type createTicketResponse401 = {
+  data: UnauthorizedProblem
+  status: 401
+}
+
+export type createTicketResponse403 = {
+  data: SaleNotOpenYetProblem | SaleClosedProblem | ChallengeInvalidProblem
+  status: 403
+}
+
+export type createTicketResponse404 = {
+  data: SaleNotFoundProblem
+  status: 404
+}
+
+export type createTicketResponse408 = {
+  data: RequestTimeoutProblem
+  status: 408
+}
+
+export type createTicketResponse409 = {
+  data: VerificationNotAskedProblem
+  status: 409
+}
+
+export type createTicketResponse413 = {
+  data: BodyTooLargeProblem
+  status: 413
+}
+
+export type createTicketResponse415 = {
+  data: UnsupportedMediaTypeProblem | UnsupportedContentEncodingProblem
+  status: 415
+}
+
+export type createTicketResponse417 = {
+  data: ExpectationFailedProblem
+  status: 417
+}
+
+export type createTicketResponse431 = {
+  data: HeadersTooLargeProblem
+  status: 431
+}
+
+export type createTicketResponse500 = {
+  data: InternalErrorProblem
+  status: 500
+}
+
+export type createTicketResponse503 = {
+  data: KeysUnavailableProblem | OverloadedProblem | SaleUnavailableProblem
+  status: 503
+}
+
+export type createTicketResponseSuccess = (createTicketResponse200) & {
+  headers: Headers;
+};
+export type createTicketResponseError = (createTicketResponse400 | createTicketResponse401 | createTicketResponse403 | createTicketResponse404 | createTicketResponse408 | createTicketResponse409 | createTicketResponse413 | createTicketResponse415 | createTicketResponse417 | createTicketResponse431 | createTicketResponse500 | createTicketResponse503) & {
+  headers: Headers;
+};
+
+export const getCreateTicketUrl = (saleId: string,) => {
+
+
+
+
+  return `/v1/sales/${encodeURIComponent(String(saleId))}/ticket`
+}
+
+/**
+ * @summary The ticket for a challenge that was solved; the same for a repeat
+ */
+export const createTicket = async (saleId: string,
+    createTicketBody: CreateTicketBody, options?: Parameters<typeof send>[1]): Promise<createTicketResponseSuccess> => {
+
+    const getHeaders = (h?: NonNullable<RequestInit['headers']>): Record<string, string | readonly string[]> => {
+    if (!h) return {};
+    if (h instanceof Headers) return Object.fromEntries(h.entries());
+    if (Symbol.iterator in h) {
+      return Object.fromEntries(
+        Array.from(h as Iterable<Iterable<string>>, (entry) => Array.from(entry) as [string, string]),
+      );
+    }
+    const headers: Record<string, string | readonly string[]> = {};
+    for (const [name, value] of Object.entries<string | readonly string[] | undefined>(h)) {
+      if (value !== undefined) headers[name] = value;
+    }
+    return headers;
+  };
+return send<createTicketResponseSuccess>(getCreateTicketUrl(saleId),
+  {
+    ...options,
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json', ...getHeaders(options?.headers) },
+    body: JSON.stringify(createTicketBody)
   }
 );}

@@ -7,6 +7,14 @@
  */
 import { send } from '../send.ts';
 export type ShopSaleState = 'draft' | 'scheduled' | 'open' | 'paused' | 'closed' | 'archived';
+export type ShopSaleVerification = {
+  kind: 'proof_of_work';
+  /** @minimum 0 */
+  costKib: number;
+  /** @minimum 0 */
+  aheadMs: number;
+};
+
 export type ShopSaleMetadata = {[key: string]: string};
 
 export type ShopSaleSkusItemMetadata = {[key: string]: string};
@@ -49,7 +57,9 @@ export interface ShopSale {
   /** @minimum 1 */
   paymentWindowMs: number;
   limitPerUser: number | null;
+  maxUnpaidHolds: number | null;
   ticketRequired: boolean;
+  verification?: ShopSaleVerification;
   reference?: string;
   metadata?: ShopSaleMetadata;
   skus: ShopSaleSkusItem[];
@@ -206,6 +216,20 @@ export interface SaleNotFoundProblem {
   detail: string;
 }
 
+export type SaleTermsVerification = {
+  kind: 'proof_of_work';
+  /**
+     * @minimum 64
+     * @maximum 16384
+     */
+  costKib?: number;
+  /**
+     * @minimum 0
+     * @maximum 1800000
+     */
+  aheadMs?: number;
+};
+
 export type SaleTermsMetadata = {[key: string]: string};
 
 export type SaleTermsSkusItemMetadata = {[key: string]: string};
@@ -259,7 +283,9 @@ export interface SaleTerms {
      */
   expiringNoticeMs?: number;
   limitPerUser?: number | null;
+  maxUnpaidHolds?: number | null;
   ticketRequired?: boolean;
+  verification?: SaleTermsVerification;
   draft?: boolean;
   /**
      * @minLength 1
