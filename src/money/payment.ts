@@ -178,7 +178,7 @@ export function sumRefunds(
   );
 }
 
-/** What is with the payer by disputes, or will be unless they end well: minor units of the payment's currency. */
+/** What is with the payer by disputes, or will be unless they end well. In minor units of `currency`. */
 export function sumDisputes(currency: string, reversals: readonly Reversal[]): number {
   const { succeeded, pending } = sumReversals(
     currency,

@@ -1,7 +1,7 @@
 /**
  * The verified path: a shopper's machine works on a challenge, and the solution is answered by a ticket. It
- * is a price, not a proof of a human. No store is asked: a challenge carries all that its ticket says, so that
- * a repeat gets the same ticket, and `reserve` spends it with the order, in the sale's slot.
+ * is a price, not a proof of a human. No store is asked: a challenge carries all that its ticket says, so
+ * that a repeat gets the same ticket, and `reserve` spends it with the order, in the sale's slot.
  */
 
 import { createSecretKey, hash, hkdfSync, type KeyObject } from 'node:crypto';

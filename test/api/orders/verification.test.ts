@@ -122,10 +122,7 @@ test('the answer of another user, of another sale, without work or with a change
   const payload = await work();
   const { challenge, solution } = await solve(await ask());
   const { parameters, signature } = challenge;
-  const easier = {
-    parameters: { ...parameters, keyPrefix: '0' + '0' },
-    signature: signature?.replace(/^./, 'x'),
-  };
+  const easier = { parameters: { ...parameters, keyPrefix: '0' }, signature };
   const forged = { ...challenge, signature: 'ab'.repeat(32) };
   const own = await solve(await ask(saleId, other));
   const stolen = {
