@@ -214,9 +214,12 @@ export function createWatchers(
     return {
       begin(version) {
         waiting.version = version;
+        if (isStopped) {
+          watcher.end('stopping');
+          return;
+        }
         changes.follow(parts);
         if (waiting.isStale) lookSoon(orderNo);
-        if (isStopped) watcher.end('stopping');
       },
       leave() {
         if (!watched.waiting.delete(waiting)) return;

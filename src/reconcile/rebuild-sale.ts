@@ -164,7 +164,7 @@ async function writePages(
 ): Promise<Pick<RebuildReport, 'openOrders' | 'requests' | 'replaced'>> {
   const counts = { openOrders: 0, requests: 0, replaced: 0 };
   const limits = new Map<string, UsedLimit>();
-  const users = { open: new Map<string, Order[]>(), unpaid: new Map<string, number>() };
+  const users = { open: new Map<string, OpenOrder[]>(), unpaid: new Map<string, number>() };
   for await (const page of pages) {
     signal?.throwIfAborted();
     const open = page.filter(({ state }) => state.status === 'awaiting_payment');
@@ -179,8 +179,7 @@ async function writePages(
       saleRebuild.writeReturns(saleId, epoch, page.flatMap(returnsOf)),
     ]);
     for (const stored of page) if (countsAgainstLimit(stored)) addTo(limits, stored);
-    for (const { order } of open)
-      users.open.set(order.userId, [...(users.open.get(order.userId) ?? []), order]);
+    for (const { order } of open) addOpen(users.open, order);
     for (const { order, state } of page)
       if (isLeftUnpaid(state)) users.unpaid.set(order.userId, (users.unpaid.get(order.userId) ?? 0) + 1);
     counts.openOrders += open.length;
@@ -200,6 +199,15 @@ async function writePages(
 }
 
 /** A tombstone has no key: another order may have it. */
+/** What of an open order its user's list needs: orders are not kept whole beyond their page. */
+type OpenOrder = Pick<Order, 'orderNo' | 'reservedAtMs'>;
+
+function addOpen(open: Map<string, OpenOrder[]>, { userId, orderNo, reservedAtMs }: Order): void {
+  const list = open.get(userId);
+  if (list) list.push({ orderNo, reservedAtMs });
+  else open.set(userId, [{ orderNo, reservedAtMs }]);
+}
+
 function isRequestKnown({ idempotencyKey, reservedAtMs }: SnapshotOrder['order']): boolean {
   return idempotencyKey !== '' && reservedAtMs + IDEMPOTENCY_TTL_MS > Date.now();
 }

@@ -32,7 +32,7 @@ const SILENCE_MS = 45_000;
 /** Streams in a row that brought nothing. */
 const STREAM_FAILURES_MAX = 3;
 /** The service has no room for another stream, or knows none: then the order is polled. */
-const NO_STREAM = ['too_many_watchers', 'watchers_full', 'overloaded', 'no_such_resource'];
+const NO_STREAM = ['too_many_watchers', 'watchers_full', 'no_such_resource'];
 
 const FINAL: readonly string[] = ['paid', 'cancelled', 'failed'];
 
@@ -128,7 +128,7 @@ export function createClient(options: ClientOptions) {
         const isWithoutStream: boolean = hasStreams && NO_STREAM.includes(failure.code);
         if (isForGood(failure) && !isWithoutStream) throw failure;
         hasStreams &&= !isWithoutStream;
-        retryMs = hasStreams ? failure.retryAfterMs : 0;
+        retryMs = isWithoutStream ? 0 : failure.retryAfterMs;
       }
       failures += 1;
       // Something between may keep streams to itself.

@@ -13,6 +13,7 @@ import { z } from 'zod';
 import { SALE_ID_PATTERN } from '../../limits.ts';
 import type { Sale } from '../../sales/sale.ts';
 import type { CallContext, ShopCalls } from '../http/entry.ts';
+import { overloaded } from '../http/http-server.ts';
 import { parseInput, Problem, saleNotFound, type ChallengeFault } from '../http/problem.ts';
 import { time } from '../http/replies.ts';
 import type { SaleViews } from './sale-views.ts';
@@ -31,6 +32,8 @@ const PREFIX = '00';
 /** Characters of an answer: one has about 900. */
 const MAX_PAYLOAD_CHARS = 4_096;
 const ALGORITHM = 'SCRYPT';
+/** A check takes some milliseconds, and waits for others of a crowd. */
+const BUSY_RETRY_SECONDS = 1;
 
 const hex = z.string().regex(/^[0-9a-f]{2,128}$/);
 const aboutSchema = z.strictObject({
@@ -100,6 +103,8 @@ export function createVerification(secrets: readonly string[], audience: string)
   const [current] = all;
   if (!current) throw new Error('verification needs a secret');
   const currentSecret = current.challenge;
+  /** Users whose answers are checked now. */
+  const checking = new Set<string>();
 
   function challenge(about: About, costKib: number, expiresAtMs: number) {
     return createChallenge({
@@ -142,6 +147,17 @@ export function createVerification(secrets: readonly string[], audience: string)
   return {
     challenge,
     check,
+
+    /** @throws Problem while another answer of this user is at work */
+    async alone<T>(userId: string, work: () => Promise<T>): Promise<T> {
+      if (checking.has(userId)) throw overloaded(BUSY_RETRY_SECONDS);
+      checking.add(userId);
+      try {
+        return await work();
+      } finally {
+        checking.delete(userId);
+      }
+    },
 
     /** The same for the same challenge, byte by byte. */
     ticketOf({ about, keys }: Extract<Solved, { kind: 'solved' }>, userId: string): Promise<string> {
@@ -196,6 +212,7 @@ export const verificationCalls = {
     does: 'The ticket for a challenge that was solved; the same for a repeat',
     who: 'shopper',
     lane: 'verifications',
+    watch: oneAtATime,
     body: { schema: solutionRequest },
     replies: { 200: ticketReply },
     refuses: [
@@ -222,6 +239,15 @@ async function giveChallenge(shop: Verifier, ctx: CallContext): Promise<void> {
     ends: Math.floor(ticketEndsAtMs / 1_000),
   };
   ctx.body = await shop.verification.challenge(about, costKib, nowMs + CHALLENGE_LIFE_MS);
+}
+
+/** Before the lane: a check is work of ours, and one user's answers must not fill the places of all others. */
+function oneAtATime(
+  { verification }: Verifier,
+  { state }: CallContext,
+  next: () => Promise<unknown>,
+): Promise<unknown> {
+  return verification.alone(state.userId, next);
 }
 
 /** POST /v1/sales/:saleId/ticket */

@@ -74,14 +74,15 @@ async function pollOrder(shop: WatchShop, ctx: CallContext, next: () => Promise<
     tell: resolve,
     end: (why) => (why === 'gone' ? reject(orderNotFound()) : resolve(undefined)),
   });
-  ctx.res.once('close', resolve);
+  onGone(ctx, () => resolve(undefined));
   try {
     const found = await lookUp(shop, ctx);
     const timer = setTimeout(resolve, Math.min(seconds * 1_000, leftMs(ctx)), undefined);
     if (isAwaited(ctx, found)) watch.begin(found.state.version);
     else resolve(undefined);
     const changed = await promise.finally(() => clearTimeout(timer));
-    answerOrder(ctx, changed ?? found);
+    // At the end of the wait as at its change: no answer is older than one that was given meanwhile.
+    answerOrder(ctx, changed ?? (await newestOf(shop, ctx, found)));
   } finally {
     watch.leave();
   }
@@ -102,9 +103,11 @@ function isAwaited(ctx: CallContext, { state }: FoundOrder): boolean {
 async function streamOrder(shop: WatchShop, ctx: CallContext): Promise<void> {
   const lastId = /^\d{1,9}$/.exec(ctx.get('Last-Event-ID').trim())?.[0];
   const knownVersion = lastId === undefined ? -1 : Number(lastId);
+  // The caller went while its token was verified: no event comes any more that would give its place back.
+  if (ctx.res.closed || ctx.req.socket.destroyed) throw orderNotFound();
   const stream = createStream(ctx.res, { expiresInMs: leftMs(ctx) });
   const watch = shop.watchers.enter('stream', orderNoOf(ctx), callerOf(ctx), stream);
-  ctx.res.once('close', watch.leave);
+  onGone(ctx, watch.leave);
   const { order, state } = await lookUp(shop, ctx, Math.max(0, knownVersion));
   if (ctx.method === 'HEAD') {
     ctx.status = 200;
@@ -120,6 +123,25 @@ async function streamOrder(shop: WatchShop, ctx: CallContext): Promise<void> {
   }
 }
 
+/** Of answers that queue on one connection Node closes only the first when it breaks. */
+function onGone({ res, req }: CallContext, leave: () => void): void {
+  const { socket } = req;
+  function gone(): void {
+    res.off('close', gone);
+    socket.off('close', gone);
+    leave();
+  }
+  res.once('close', gone);
+  socket.once('close', gone);
+}
+
+/** What a call found that has waited in vain, or what is newer. */
+async function newestOf(shop: WatchShop, ctx: CallContext, found: FoundOrder): Promise<FoundOrder> {
+  if (ctx.res.closed || !isAwaited(ctx, found)) return found;
+  // Where no look is possible now, what was found is true of the time when the call came.
+  return lookUp(shop, ctx, found.state.version).catch(() => found);
+}
+
 const EVENT_STREAM = 'text/event-stream';
 
 /**
@@ -132,6 +154,8 @@ function createStream(response: ServerResponse, { expiresInMs }: { expiresInMs: 
   let wroteAtMs = performance.now();
   /** The newest state, where it could not be written yet. */
   let owed: ReservedOrder | undefined;
+  // A connection that breaks is closed, and nothing else is to be done.
+  response.on('error', () => {});
 
   function write(text: string): void {
     wroteAtMs = performance.now();
@@ -149,8 +173,7 @@ function createStream(response: ServerResponse, { expiresInMs }: { expiresInMs: 
 
   return {
     open(found: ReservedOrder | undefined): void {
-      // A connection that breaks is closed, and nothing else is to be done.
-      response.on('error', () => {}).on('drain', writeOwed);
+      response.on('drain', writeOwed);
       // Not to be kept back by a proxy: nginx goes by the second.
       response.writeHead(200, { 'Content-Type': EVENT_STREAM, 'X-Accel-Buffering': 'no' });
       write(`retry: ${RETRY_MS}\n\n`);
@@ -164,7 +187,7 @@ function createStream(response: ServerResponse, { expiresInMs }: { expiresInMs: 
 
     end(why: WatchEnd): void {
       // Not begun: it is refused, or the look-up is under way.
-      if (!response.headersSent) return;
+      if (!response.headersSent || response.writableEnded) return;
       // Who has not read so far would keep the process from its end.
       if (response.writableNeedDrain) response.destroy();
       else if (why === 'gone') response.end();

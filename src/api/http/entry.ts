@@ -66,7 +66,7 @@ interface ShopCall<Shop> extends Entry {
   /** shopper: by a token, of any rights. provider: by the signature of the body. */
   who: 'anyone' | 'shopper' | 'provider';
   lane: ShopLane;
-  /** Comes before the lane, with calls that wait; the others are passed on. */
+  /** Comes before the lane. What it does not answer itself it passes on. */
   watch?: (shop: Shop, ctx: CallContext, next: () => Promise<unknown>) => Promise<unknown>;
   /** @throws Problem where it refuses */
   handle: (shop: Shop, ctx: CallContext) => Promise<void>;
