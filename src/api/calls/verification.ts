@@ -241,8 +241,8 @@ async function giveChallenge(shop: Verifier, ctx: CallContext): Promise<void> {
   ctx.body = await shop.verification.challenge(about, costKib, nowMs + CHALLENGE_LIFE_MS);
 }
 
-/** Before the lane: a check is work of ours, and one user's answers must not fill the places of all others. */
-function oneAtATime(
+/** Before the lane: a check is work of ours, and one user's answers must not fill all places. */
+async function oneAtATime(
   { verification }: Verifier,
   { state }: CallContext,
   next: () => Promise<unknown>,

@@ -4,12 +4,14 @@ import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { signToken } from '../../../src/api/http/auth.ts';
 import { WATCHER_BOUNDS } from '../../../src/api/watchers.ts';
 import type { OrderState } from '../../../src/orders/order.ts';
+import { orderKeys } from '../../../src/redis/keys.ts';
 import { openEvents } from '../../support/event-stream.ts';
 import { buildSale } from '../../support/factories.ts';
 import { JWT_SECRET, orderOf, refusalOf, type Shopper } from '../../support/shopper.ts';
 import { waitFor } from '../../support/wait.ts';
 import { scrape } from '../metrics.ts';
 import { openApi, type TestApi } from '../open-api.ts';
+import { openRaw } from '../raw-http.ts';
 
 let api: TestApi;
 let saleId: string;
@@ -283,4 +285,28 @@ test('those that wait hold no place in the lane of the others', async () => {
 
   expect(reply.status).toBe(200);
   await Promise.all(streams.map((stream) => stream.next()));
+});
+
+test('at the end of its wait a long poll answers what no message told it of', async () => {
+  const orderNo = await shopper.buy(saleId);
+  await api.store(orderNo);
+  const polled = shopper.call('GET', `/v1/orders/${orderNo}?wait=2`, { headers: { 'if-none-match': '"1"' } });
+  await untilWaiting(1);
+
+  await api.stores.redis.hset(orderKeys(orderNo).order, { ...cancelled, version: '2' });
+
+  expect(orderOf(await polled)).toMatchObject({ status: 'cancelled', version: 2 });
+});
+
+test('streams that wait behind another answer give their places back when the connection breaks', async () => {
+  const orderNo = await shopper.buy(saleId);
+  const ask = (path: string) =>
+    `GET /v1/orders/${path} HTTP/1.1\r\nHost: x\r\nAuthorization: ${shopper.authorization}\r\n\r\n`;
+  const connection = await openRaw(api.url);
+  connection.write(ask(`${orderNo}?wait=25`) + ask(`${orderNo}/events`).repeat(3));
+  await untilWaiting(4);
+
+  connection.close();
+
+  await untilWaiting(0);
 });
