@@ -64,6 +64,8 @@ export const orderFileReply = staffOrderReply.extend({
       payment: z.enum(PAYMENT_STATES),
       refunded: amount,
       reason: z.string().nullable(),
+      /** Null: staff have not extended the deadline. */
+      extendedUntil: time.nullable(),
       occurredAt: time,
     }),
   ),
@@ -305,8 +307,9 @@ function viewLife({ payments, reversals, events, parked }: MysqlLife) {
         createdAt: row.created_at.toISOString(),
       }),
     ),
-    history: events.map(({ occurred_at: occurredAt, ...event }) => ({
+    history: events.map(({ occurred_at: occurredAt, extended_until: extendedUntil, ...event }) => ({
       ...event,
+      extendedUntil: extendedUntil?.toISOString() ?? null,
       occurredAt: occurredAt.toISOString(),
     })),
     parked: parked.map((entry) => ({
