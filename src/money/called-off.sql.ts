@@ -55,7 +55,7 @@ export async function requestCalledOff(
       return 'nothing';
     case 'too-many':
       return 'too_many_refunds';
-    // In another currency something went back; or no payment of ours has paid for it, or staff used the key.
+    // Money went back in another currency or unasked; no payment of ours has paid for it; staff used the key.
     case 'not-refundable':
     case 'unknown':
     case 'key-reused':
@@ -68,9 +68,10 @@ export async function requestCalledOff(
 
 /**
  * Of a SKU its lines, at their price; where nothing else of the order is left, all of its money, with the
- * charges. A free order gives its units back alone.
+ * charges. A free order gives its units back alone. Where money went back that was not asked for here, a
+ * person decides.
  */
-function wishOf(own: OwnPayment, { sku, restock }: RefundingJob): RefundWish | undefined {
+function wishOf(own: OwnPayment, { sku, restock }: RefundingJob): RefundWish | 'not-refundable' | undefined {
   const { payment, stored, refunds, refundable } = own;
   const left = unitsLeft(stored.order, refunds);
   const isAll = left.every((line) => sku === '' || line.sku === sku);
@@ -82,6 +83,8 @@ function wishOf(own: OwnPayment, { sku, restock }: RefundingJob): RefundWish | u
   const money = refundable - requestedBefore(own, isAll);
   if (money <= 0) return undefined;
   if (isAll) return { ...rule, kind: 'all' };
+  // Nothing says for which units that money went back: it may be for these.
+  if (own.refunding > payment.refundTarget) return 'not-refundable';
   const prices = new Map(stored.order.items.map((item) => [item.sku, item.unitPrice]));
   const price = items.reduce((sum, line) => sum + line.quantity * (prices.get(line.sku) ?? 0), 0);
   // Some of it may have gone back before, or be disputed.

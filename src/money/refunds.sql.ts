@@ -78,12 +78,13 @@ export type RequestRefundOutcome =
 
 /**
  * Staff send back all or a part of an order's money. A repeat under its key returns the same refund.
- * @param asked where it depends on what went back before, decided under the order's lock; undefined: nothing
+ * @param asked where it depends on what went back before, decided under the order's lock; undefined: nothing;
+ *   not-refundable: a person is to decide
  */
 export function requestByOrder(
   pool: Pool,
   orderNo: string,
-  asked: RefundWish | ((own: OwnPayment) => RefundWish | undefined),
+  asked: RefundWish | ((own: OwnPayment) => RefundWish | 'not-refundable' | undefined),
   decision: Decision,
   { idempotencyKey, fingerprint }: RefundRequestKey,
 ): Promise<RequestRefundOutcome> {
@@ -100,6 +101,7 @@ export function requestByOrder(
     if (own.isMixed) return { kind: 'not-refundable' };
     const { payment, stored } = own;
     const wish = typeof asked === 'function' ? asked(own) : asked;
+    if (wish === 'not-refundable') return { kind: wish };
     if (!wish) return { kind: 'exceeds', refundable: 0, currency: payment.currency };
     const before = requestedBefore(own, wish.kind === 'all');
     const left = Math.max(0, own.refundable - before);

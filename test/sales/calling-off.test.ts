@@ -1,6 +1,7 @@
 /** What becomes of orders and money once a sale, or a SKU of it, is called off: the rules in the stores. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Reversal } from '../../src/money/payment.ts';
 import type { Order } from '../../src/orders/content.ts';
 import { endClosing, takeClosing } from '../../src/orders/endings.sql.ts';
 import { rebuildSale } from '../../src/reconcile/rebuild-sale.ts';
@@ -53,6 +54,21 @@ const refundsOf = async ({ orderNo }: Order) =>
     restock,
     status,
   }));
+
+/** Money of the order's payment moves at the provider. */
+async function reverse(
+  { orderNo }: Order,
+  reversal: Pick<Reversal, 'kind' | 'amount' | 'status'>,
+): Promise<void> {
+  const row = await selectOne(stores.pool, 'SELECT provider_payment_id FROM payments WHERE order_no = ?', [
+    orderNo,
+  ]);
+  const providerPaymentId = String(row['provider_payment_id']);
+  const providerReversalId = `${reversal.kind}-${orderNo}`;
+  await stores.refunds.recordReversals('sandbox', [
+    { ...reversal, currency: 'EUR', providerReversalId, providerPaymentId },
+  ]);
+}
 
 const ask = (order: Order, job: CallOffJob) => stores.callingOffs.requestCalledOff(order.orderNo, job);
 
@@ -250,6 +266,23 @@ test('of a SKU its lines are asked back, and the charges where nothing else is l
   expect(await ask(both, lamp)).toBe('requested');
   expect((await refundsOf(both)).at(-1)).toMatchObject({ amount: 5_400, charges: true });
   expect(await refundsOf(both)).toHaveLength(2);
+});
+
+test('of a SKU nothing is asked back beside money that went back unasked, as that may be for its units', async () => {
+  const saleId = await openSale();
+  const both = await paidOrder(saleId, { items: [line('lamp', 1), line('mug', 2)], total: 7_800 });
+  const mug = await callOff(saleId, { sku: 'mug' });
+  // As after the loss of the very refund that the job had requested.
+  await reverse(both, { kind: 'refund', amount: 2_900, status: 'succeeded' });
+
+  expect(await ask(both, mug)).toBe('not_refundable');
+
+  expect(await refundsOf(both)).toEqual([]);
+  const lamp = await callOff(saleId, { sku: 'lamp' });
+  expect(await ask(both, lamp)).toBe('not_refundable');
+  const all = await callOff(saleId);
+  expect(await ask(both, all)).toBe('requested');
+  expect(await refundsOf(both)).toMatchObject([{ amount: 4_900 }]);
 });
 
 test('what staff have withdrawn is not asked for again', async () => {
