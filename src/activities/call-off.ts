@@ -51,6 +51,7 @@ export function createCallOffActivities(deps: Stores) {
     async callOffPage({ cursor, ...input }: CallOffInput & { cursor: CallOffCursor }): Promise<CallOffPage> {
       const job = await read(input);
       if (!job || job.endedAt) return { next: undefined, left: 0, isFull: false };
+      if (cursor.phase === 'open' && cursor.after === '') await callingOffs.beginPass(job.jobId);
       const beating = setInterval(heartbeat, HEARTBEAT_EVERY_MS);
       try {
         return cursor.phase === 'open'
@@ -72,8 +73,7 @@ export function createCallOffActivities(deps: Stores) {
       await callingOffs.countPass(job.jobId);
       const isWaiting = job.sku === '' && (await saleRebuild.countWaiting(job.saleId)) > 0;
       if (left > 0 || isWaiting) return false;
-      await callingOffs.endJob(job.jobId);
-      return true;
+      return callingOffs.endJob(job.jobId);
     },
   };
 }

@@ -104,6 +104,7 @@ CREATE TABLE IF NOT EXISTS sale_changes (
 
 -- Sales and SKUs that were called off for good, each with the job that cancels its orders and sends their money back.
 -- sku: empty: the sale as a whole. passes: of the job over all orders. ended_at: the last pass found nothing left.
+-- news: since the last pass began an order was stored that is paid and was not seen by it, so the job does not end.
 CREATE TABLE IF NOT EXISTS calling_offs (
   job_id CHAR(26) NOT NULL PRIMARY KEY,
   sale_id VARCHAR(32) NOT NULL,
@@ -112,6 +113,7 @@ CREATE TABLE IF NOT EXISTS calling_offs (
   actor VARCHAR(255) NOT NULL,
   reason VARCHAR(500) NULL,
   passes INT UNSIGNED NOT NULL DEFAULT 0,
+  news BOOLEAN NOT NULL DEFAULT FALSE,
   called_off_at DATETIME(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3),
   ended_at DATETIME(3) NULL,
   UNIQUE KEY calling_offs_once (sale_id, sku),

@@ -82,7 +82,9 @@ export async function closeStored(
   const calledOff = stored.filter((order) => jobsOf(order).length > 0);
   const goOn = calledOff.filter(isFree).flatMap((order) => jobsOf(order).map((job) => job.job_id));
   if (goOn.length > 0)
-    await modify(connection, 'UPDATE calling_offs SET ended_at = NULL WHERE job_id IN (?)', [goOn]);
+    await modify(connection, 'UPDATE calling_offs SET ended_at = NULL, news = TRUE WHERE job_id IN (?)', [
+      goOn,
+    ]);
   const open = calledOff.flatMap((order) => {
     return isFree(order) ? [] : [{ orderNo: order.orderNo, state: stateOf(order) }];
   });

@@ -99,13 +99,22 @@ export async function countPass(pool: Pool, jobId: string): Promise<void> {
   ]);
 }
 
-/** The last pass has found nothing left. A repeat changes nothing. */
-export function endJob(pool: Pool, jobId: string): Promise<void> {
+/** A pass begins. What is stored from now on, and it may miss, is news. */
+export async function beginPass(pool: Pool, jobId: string): Promise<void> {
+  await modify(pool, 'UPDATE calling_offs SET news = FALSE WHERE job_id = ?', [jobId]);
+}
+
+/**
+ * The last pass has found nothing left. A repeat changes nothing.
+ * @returns false: there is news since that pass began, so another is due
+ */
+export function endJob(pool: Pool, jobId: string): Promise<boolean> {
   return inTransaction(pool, async (connection) => {
     const [job] = await selectJobs(connection, 'job_id = ? FOR UPDATE', [jobId]);
-    if (!job || job.endedAt) return;
+    if (!job || job.endedAt) return true;
     const { saleId, sku, restock, passes } = job;
-    await modify(connection, 'UPDATE calling_offs SET ended_at = NOW(3) WHERE job_id = ?', [jobId]);
+    const sql = 'UPDATE calling_offs SET ended_at = NOW(3) WHERE job_id = ? AND NOT news';
+    if ((await modify(connection, sql, [jobId])) === 0) return false;
     const callingOff = { jobId, sku: sku === '' ? null : sku, restock };
     await recordAction(connection, {
       actor: 'holdfast',
@@ -116,6 +125,7 @@ export function endJob(pool: Pool, jobId: string): Promise<void> {
     });
     const data = { callOff: callingOff };
     await recordShopEvent(connection, { type: 'sale.call_off_ended', saleId, subject: saleId, data });
+    return true;
   });
 }
 

@@ -1,6 +1,8 @@
 /** What becomes of orders and money once a sale, or a SKU of it, is called off: the rules in the stores. */
 
+import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createCallOffActivities, type CallOffPage } from '../../src/activities/call-off.ts';
 import type { Reversal } from '../../src/money/payment.ts';
 import type { Order } from '../../src/orders/content.ts';
 import { endClosing, takeClosing } from '../../src/orders/endings.sql.ts';
@@ -182,6 +184,27 @@ test('a free order that is stored after the end opens its job again, which gives
   expect(await ask(free, job)).toBe('requested');
   expect(await refundsOf(free)).toMatchObject([{ amount: 0, items: [{ sku: 'lamp', quantity: 1 }] }]);
   expect(await world.stateOf(free)).toMatchObject({ status: 'paid', payment: 'refunded' });
+});
+
+test('a free order that is stored while the last pass goes on is found by another', async () => {
+  const saleId = await openSale();
+  const { jobId } = await callOff(saleId);
+  const { callOffPage, endCallOffPass } = createCallOffActivities(stores);
+  const passTo = (phase: 'open' | 'paid'): Promise<CallOffPage> =>
+    new MockActivityEnvironment().run(callOffPage, { jobId, cursor: { phase, after: '' } });
+  const end = (left: number) => new MockActivityEnvironment().run(endCallOffPass, { jobId, left });
+  await passTo('open');
+  expect((await passTo('paid')).left).toBe(0);
+  const free = buildOrder({ saleId, items: [{ ...line('lamp', 1), unitPrice: 0 }] });
+  await stores.orders.storeOrder(free, 'due');
+
+  expect(await end(0)).toBe(false);
+
+  await passTo('open');
+  expect((await passTo('paid')).left).toBeGreaterThan(0);
+  expect(await refundsOf(free)).toMatchObject([{ amount: 0 }]);
+  expect(await end(0)).toBe(true);
+  expect((await stores.callingOffs.readJob(jobId))?.endedAt).not.toBeNull();
 });
 
 test('open orders get the wish to cancel a page at a time; those with money keep it, and others their reason', async () => {
