@@ -58,7 +58,8 @@ const TO_THE_ENGINE = `engine_due_at = NOW(3), ${ANEW}`;
 
 /**
  * Closes those of these orders that are called off, in the transaction that has stored them and locked their
- * sales. No payment of theirs counts any more. A free one is paid by now, so its job goes on for it.
+ * sales. No payment of theirs counts any more. The job goes on for those that are kept: a free one is paid by
+ * now, and one that was shown as paid, and that MySQL had lost, is paid again: it would stay shown so.
  * @param stored of sales of which something is called off
  * @returns the states of those that are closed
  */
@@ -75,18 +76,19 @@ export async function closeStored(
     'SELECT job_id, sale_id, sku FROM calling_offs WHERE sale_id IN (?)',
     [[...new Set(stored.map(({ saleId }) => saleId))]],
   );
+  const isKept = (order: Order) => isFree(order) || order.shown?.status === 'paid';
   const jobsOf = ({ saleId, items }: Order) =>
     jobs.filter(
       (job) => job.sale_id === saleId && (job.sku === '' || items.some(({ sku }) => sku === job.sku)),
     );
   const calledOff = stored.filter((order) => jobsOf(order).length > 0);
-  const goOn = calledOff.filter(isFree).flatMap((order) => jobsOf(order).map((job) => job.job_id));
+  const goOn = calledOff.filter(isKept).flatMap((order) => jobsOf(order).map((job) => job.job_id));
   if (goOn.length > 0)
     await modify(connection, 'UPDATE calling_offs SET ended_at = NULL, news = TRUE WHERE job_id IN (?)', [
       goOn,
     ]);
   const open = calledOff.flatMap((order) => {
-    return isFree(order) ? [] : [{ orderNo: order.orderNo, state: stateOf(order) }];
+    return isKept(order) ? [] : [{ orderNo: order.orderNo, state: stateOf(order) }];
   });
   // The caller starts the workflows of all but those that are due, and they find the order closing.
   const closed = await close(connection, open, presence === 'due' ? TO_THE_ENDER : undefined);

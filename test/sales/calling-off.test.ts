@@ -186,6 +186,22 @@ test('a free order that is stored after the end opens its job again, which gives
   expect(await world.stateOf(free)).toMatchObject({ status: 'paid', payment: 'refunded' });
 });
 
+test('an order that MySQL has lost and that was shown as paid is paid again, and its job gives its money back', async () => {
+  const saleId = await openSale();
+  const job = await callOff(saleId);
+  await stores.callingOffs.endJob(job.jobId);
+  const shown = { status: 'paid', version: 3, payment: 'applied', reason: null } as const;
+  const order = buildOrder({ saleId, shown });
+  await world.withMoney(order);
+
+  await stores.orders.storeOrder(order, 'started');
+
+  expect((await stores.callingOffs.listOpenJobs()).map(({ jobId }) => jobId)).toContain(job.jobId);
+  expect(await stores.orders.markPaid(order.orderNo)).toMatchObject(shown);
+  expect(await ask(order, job)).toBe('requested');
+  expect(await refundsOf(order)).toMatchObject([{ amount: 4_900 }]);
+});
+
 test('a free order that is stored while the last pass goes on is found by another', async () => {
   const saleId = await openSale();
   const { jobId } = await callOff(saleId);
