@@ -108,11 +108,14 @@ async function askBack(
     if (!isRequested && payment !== 'refunded') {
       if (room <= 0 || signal.aborted)
         return { next: { phase: 'paid', after: last }, left: asked, isFull: true };
-      const outcome = await callingOffs.requestCalledOff(orderNo, job);
+      const { outcome, isDisputed = payment === 'disputed' } = await callingOffs.requestCalledOff(
+        orderNo,
+        job,
+      );
       if (outcome === 'failed') log.error({ orderNo, saleId, jobId }, 'a called-off order is not refunded');
       // What is disputed stays with the shop or not as the dispute ends.
       const isFine = outcome === 'requested' || outcome === 'nothing';
-      const cause = isFine ? (payment === 'disputed' ? payment : undefined) : outcome;
+      const cause = isFine ? (isDisputed ? 'disputed' : undefined) : outcome;
       await callingOffs.noteException(jobId, orderNo, cause);
       if (outcome === 'requested') {
         asked += 1;

@@ -4,7 +4,12 @@ import { hash } from 'node:crypto';
 import { z } from 'zod';
 import { isUnavailable, selectRows, type Pool } from '../mysql/connection.ts';
 import type { RefundWish } from './payment.ts';
-import { requestByOrder, requestedBefore, type OwnPayment } from './refunds.sql.ts';
+import {
+  requestByOrder,
+  requestedBefore,
+  type OwnPayment,
+  type RequestRefundOutcome,
+} from './refunds.sql.ts';
 import { unitsLeft } from './rows.sql.ts';
 
 /** For what refunds are requested. */
@@ -29,21 +34,30 @@ export function keyOf({ jobId }: Pick<RefundingJob, 'jobId'>): string {
 
 /**
  * All that is left of the order, or what is left of the SKU. A repeat asks for nothing more.
+ * @returns isDisputed: under the order's lock; undefined: it was not looked at
  * @throws when MySQL is away
  */
 export async function requestCalledOff(
   pool: Pool,
   orderNo: string,
   job: RefundingJob,
-): Promise<CalledOffRefund> {
+): Promise<{ outcome: CalledOffRefund; isDisputed: boolean | undefined }> {
   const idempotencyKey = keyOf(job);
   const key = { idempotencyKey, fingerprint: hash('sha256', idempotencyKey, 'base64url') };
-  const wish = (own: OwnPayment) => wishOf(own, job);
+  let isDisputed: boolean | undefined;
+  const wish = (own: OwnPayment) => {
+    isDisputed = own.stored.state.payment === 'disputed';
+    return wishOf(own, job);
+  };
   const { kind } = await requestByOrder(pool, orderNo, wish, job, key).catch((error: unknown) => {
     // One order whose bookings contradict each other must not keep back the others.
     if (isUnavailable(error)) throw error;
     return { kind: 'failed' as const };
   });
+  return { outcome: outcomeOf(kind), isDisputed };
+}
+
+function outcomeOf(kind: RequestRefundOutcome['kind'] | 'failed'): CalledOffRefund {
   switch (kind) {
     case 'failed':
       return kind;

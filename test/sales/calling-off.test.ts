@@ -72,7 +72,8 @@ async function reverse(
   ]);
 }
 
-const ask = (order: Order, job: CallOffJob) => stores.callingOffs.requestCalledOff(order.orderNo, job);
+const ask = async (order: Order, job: CallOffJob) =>
+  (await stores.callingOffs.requestCalledOff(order.orderNo, job)).outcome;
 
 test('a repeat answers with the same job, and one on other terms is refused', async () => {
   const saleId = await openSale();
@@ -322,6 +323,28 @@ test('of a SKU nothing is asked back beside money that went back unasked, as tha
   const all = await callOff(saleId);
   expect(await ask(both, all)).toBe('requested');
   expect(await refundsOf(both)).toMatchObject([{ amount: 4_900 }]);
+});
+
+test('an order is listed as disputed also where the dispute is opened after its page was read', async () => {
+  const saleId = await openSale();
+  const order = await paidOrder(saleId);
+  const job = await callOff(saleId);
+  // All of the money is with the payer, so nothing is asked for.
+  const listPaid: typeof stores.callingOffs.listPaid = async (...args) => {
+    const page = await stores.callingOffs.listPaid(...args);
+    await reverse(order, { kind: 'dispute', amount: 4_900, status: 'pending' });
+    return page;
+  };
+  const { callOffPage } = createCallOffActivities({
+    ...stores,
+    callingOffs: { ...stores.callingOffs, listPaid },
+  });
+
+  const cursor = { phase: 'paid', after: '' } as const;
+  await new MockActivityEnvironment().run(callOffPage, { jobId: job.jobId, cursor });
+
+  expect(await refundsOf(order)).toEqual([]);
+  expect((await reportOf(stores, job)).exceptions).toEqual([{ orderNo: order.orderNo, cause: 'disputed' }]);
 });
 
 test('what staff have withdrawn is not asked for again', async () => {
