@@ -6,8 +6,16 @@
 import { z } from 'zod';
 import { keyOf } from '../money/called-off.sql.ts';
 import { applyBatchPayments } from '../money/inbox.sql.ts';
-import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../mysql/connection.ts';
+import {
+  inTransaction,
+  isUnavailable,
+  modify,
+  selectRows,
+  type Pool,
+  type PoolConnection,
+} from '../mysql/connection.ts';
 import { ANEW } from '../mysql/leases.ts';
+import { park as parkWork } from '../parked/parked.sql.ts';
 import type { Order } from './content.ts';
 import { isFree, type OrderState } from './order.ts';
 import { recordEvents, stateColumns, toState } from './rows.sql.ts';
@@ -95,45 +103,73 @@ export async function closeStored(
   return new Map(closed.map(({ orderNo, state }) => [orderNo, state]));
 }
 
-/** Gives a page of open orders the wish to cancel. One that has a payment goes on, and is refunded later. */
-export function closePage(
+/**
+ * Gives a page of open orders the wish to cancel. One that has a payment goes on, and is refunded later.
+ * After a failure it closes a page of half the size, until an order that cannot be closed is alone: that one
+ * is parked, and counts as open.
+ */
+export async function closePage(
+  pool: Pool,
+  calledOff: CalledOff,
+  after: string,
+  limit: number,
+): Promise<PageOfOpen> {
+  const orderNos = await listOpen(pool, calledOff, after, limit);
+  const last = orderNos.length === limit ? orderNos.at(-1) : undefined;
+  const [first] = orderNos;
+  if (first === undefined) return { open: 0, closed: [], last };
+  try {
+    return { ...(await inTransaction(pool, (connection) => closeListed(connection, orderNos))), last };
+  } catch (error) {
+    if (isUnavailable(error)) throw error;
+    if (orderNos.length > 1) return closePage(pool, calledOff, after, Math.ceil(orderNos.length / 2));
+    const facts = { cause: 'step_failing', inputs: { orderNo: first, step: null } } as const;
+    await parkWork(pool, 'order', first, `it cannot be closed: ${String(error)}`, facts);
+    return { open: 1, closed: [], last: first };
+  }
+}
+
+async function listOpen(
   pool: Pool,
   { saleId, sku }: CalledOff,
   after: string,
   limit: number,
-): Promise<PageOfOpen> {
-  return inTransaction(pool, async (connection) => {
-    const listed = await selectRows(
-      connection,
-      orderNoRow,
-      `SELECT o.order_no FROM orders o FORCE INDEX (orders_of_sale_status) ${ofSku(sku)}
-       WHERE o.sale_id = ? AND o.status = 'awaiting_payment' AND o.order_no > ? ORDER BY o.order_no LIMIT ?`,
-      [...(sku === '' ? [] : [sku]), saleId, after, limit],
-    );
-    const last = listed.length === limit ? listed.at(-1)?.order_no : undefined;
-    if (listed.length === 0) return { open: 0, closed: [], last };
-    const rows = await selectRows(
-      connection,
-      openRow,
-      `SELECT order_no, status, version, payment, closing_reason, refunded, extended_until,
-         workflow_started_at IS NULL AND start_tried_at IS NULL AS unbegun
-       FROM orders WHERE order_no IN (?) AND status = 'awaiting_payment' ORDER BY order_no FOR UPDATE`,
-      [listed.map((row) => row.order_no)],
-    );
-    const paid = await applyBatchPayments(
-      connection,
-      rows.map((row) => row.order_no),
-    );
-    const toClose = rows.filter((row) => {
-      const state = paid.get(row.order_no) ?? toState(row);
-      return state.payment === 'none' && state.reason === null;
-    });
-    const toChange = (row: (typeof rows)[number]) => ({ orderNo: row.order_no, state: toState(row) });
-    const [unbegun, begun] = [toClose.filter((row) => row.unbegun), toClose.filter((row) => !row.unbegun)];
-    const ended = await close(connection, unbegun.map(toChange), TO_THE_ENDER);
-    const signalled = await close(connection, begun.map(toChange), TO_THE_ENGINE);
-    return { open: rows.length, closed: [...ended, ...signalled], last };
+): Promise<string[]> {
+  const listed = await selectRows(
+    pool,
+    orderNoRow,
+    `SELECT o.order_no FROM orders o FORCE INDEX (orders_of_sale_status) ${ofSku(sku)}
+     WHERE o.sale_id = ? AND o.status = 'awaiting_payment' AND o.order_no > ? ORDER BY o.order_no LIMIT ?`,
+    [...(sku === '' ? [] : [sku]), saleId, after, limit],
+  );
+  return listed.map((row) => row.order_no);
+}
+
+async function closeListed(
+  connection: PoolConnection,
+  orderNos: readonly string[],
+): Promise<Pick<PageOfOpen, 'open' | 'closed'>> {
+  const rows = await selectRows(
+    connection,
+    openRow,
+    `SELECT order_no, status, version, payment, closing_reason, refunded, extended_until,
+       workflow_started_at IS NULL AND start_tried_at IS NULL AS unbegun
+     FROM orders WHERE order_no IN (?) AND status = 'awaiting_payment' ORDER BY order_no FOR UPDATE`,
+    [orderNos],
+  );
+  const paid = await applyBatchPayments(
+    connection,
+    rows.map((row) => row.order_no),
+  );
+  const toClose = rows.filter((row) => {
+    const state = paid.get(row.order_no) ?? toState(row);
+    return state.payment === 'none' && state.reason === null;
   });
+  const toChange = (row: (typeof rows)[number]) => ({ orderNo: row.order_no, state: toState(row) });
+  const [unbegun, begun] = [toClose.filter((row) => row.unbegun), toClose.filter((row) => !row.unbegun)];
+  const ended = await close(connection, unbegun.map(toChange), TO_THE_ENDER);
+  const signalled = await close(connection, begun.map(toChange), TO_THE_ENGINE);
+  return { open: rows.length, closed: [...ended, ...signalled] };
 }
 
 /** @param assignments by whom they are ended, where the caller does not see to it */

@@ -4,6 +4,8 @@ import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createCallOffActivities, type CallOffPage } from '../../src/activities/call-off.ts';
 import type { Reversal } from '../../src/money/payment.ts';
+import { modify } from '../../src/mysql/connection.ts';
+import type { PageOfOpen } from '../../src/orders/called-off.sql.ts';
 import type { Order } from '../../src/orders/content.ts';
 import { endClosing, takeClosing } from '../../src/orders/endings.sql.ts';
 import { rebuildSale } from '../../src/reconcile/rebuild-sale.ts';
@@ -251,6 +253,33 @@ test('open orders get the wish to cancel a page at a time; those with money keep
   expect(await dueOf(paid)).toMatchObject({ closing_reason: null });
   expect(await dueOf(cancelled)).toMatchObject({ closing_reason: 'shopper_request' });
   expect((await stores.callingOffs.closePage(job, '', 10)).closed).toEqual([]);
+});
+
+test('an order that cannot be closed is parked, keeps its job open, and none of the others back', async () => {
+  const saleId = await openSale();
+  const orders = Array.from({ length: 5 }, () => buildOrder({ saleId }));
+  for (const order of orders) await stores.orders.storeOrder(order, 'due');
+  const byNumber = orders.map(({ orderNo }) => orderNo).toSorted();
+  const broken = byNumber[2] ?? '';
+  // An event has its next version already.
+  await modify(stores.pool, 'UPDATE order_events SET version = 2 WHERE order_no = ?', [broken]);
+
+  const closed: string[] = [];
+  let open = 0;
+  for (let after: string | undefined = ''; after !== undefined;) {
+    const page: PageOfOpen = await stores.callingOffs.closePage({ saleId, sku: '' }, after, 100);
+    closed.push(...page.closed.map(({ orderNo }) => orderNo));
+    open += page.open;
+    after = page.last;
+  }
+
+  expect([open, closed]).toEqual([5, byNumber.filter((orderNo) => orderNo !== broken)]);
+  const parked = await select(
+    stores.pool,
+    `SELECT reference, cause FROM parked WHERE kind = 'order' AND resolved_at IS NULL AND reference IN (?)`,
+    [byNumber],
+  );
+  expect(parked).toEqual([{ reference: broken, cause: 'step_failing' }]);
 });
 
 test('an order whose deadline was extended is closed all the same, and none is extended afterwards', async () => {
