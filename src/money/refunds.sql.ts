@@ -240,12 +240,12 @@ function amountOf(wish: RefundWish, units: readonly OrderUnits[] | null, order: 
 async function writeRefund(
   connection: PoolConnection,
   { payment, stored, succeeded }: OwnPayment,
-  refund: Omit<NewRefund, 'orderNo' | 'paymentId'>,
+  refund: Omit<NewRefund, 'orderNo' | 'paymentId' | 'refusalsBefore'>,
 ): Promise<Refund> {
   const { paymentId, providerPaymentId, currency, status } = payment;
   const { orderNo } = stored.order;
   const { amount, target, actor, reason, items, restock } = refund;
-  await insertRefund(connection, { ...refund, orderNo, paymentId });
+  await insertRefund(connection, { ...refund, orderNo, paymentId, refusalsBefore: payment.refusals });
   if (amount > 0) await makePartDue(connection, paymentId, target);
   else await makeRefundSignalDue(connection, paymentId);
   await finishRefundRows(connection, paymentId, status === 'refunded' ? payment.amount : succeeded);

@@ -207,7 +207,10 @@ export function partOf({ kind, refundId }: Pick<Refund, 'kind' | 'refundId'>): s
 export type NewRefund = Omit<
   Refund,
   'refundId' | 'kind' | 'isStockGiven' | 'isLimitGiven' | 'status' | 'createdAt' | 'endedAt'
->;
+> & {
+  /** Of its payment, by requests before this one. */
+  refusalsBefore: number;
+};
 
 /** @param condition everything after WHERE, including an order or a lock */
 export function selectRefunds(reader: Executor, condition: string, values: unknown[]): Promise<Refund[]> {
@@ -236,8 +239,9 @@ export function unitsLeft(
 export async function insertRefund(connection: PoolConnection, refund: NewRefund): Promise<void> {
   await modify(
     connection,
-    `INSERT INTO refunds (order_no, payment_id, amount, target, items, charges, restock, restores_limit, reason,
-       actor, idempotency_key, fingerprint, status) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'requested')`,
+    `INSERT INTO refunds (order_no, payment_id, amount, target, items, charges, restock, restores_limit,
+       refusals_before, reason, actor, idempotency_key, fingerprint, status)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'requested')`,
     [
       refund.orderNo,
       refund.paymentId,
@@ -247,6 +251,7 @@ export async function insertRefund(connection: PoolConnection, refund: NewRefund
       refund.charges,
       refund.restock,
       refund.restoresLimit,
+      refund.refusalsBefore,
       refund.reason,
       refund.actor,
       refund.idempotencyKey,

@@ -324,7 +324,8 @@ CREATE TABLE IF NOT EXISTS reversals (
 -- the units of a refunded order on sale again), rule (the sale's rule gives the limit back, as all of the money went
 -- back). target: what has gone back of the payment once this refund
 -- has ended. items: JSON, the units that it is about; null: none. given_back: what it gives back is booked;
--- stock_given, limit_given: what that was. status: requested, succeeded, failed (withdrawn).
+-- stock_given, limit_given: what that was. refusals_before: refund_refusals of the payment when it was requested.
+-- status: requested, succeeded, failed (withdrawn).
 CREATE TABLE IF NOT EXISTS refunds (
   refund_id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
   order_no VARCHAR(80) NOT NULL,
@@ -339,6 +340,7 @@ CREATE TABLE IF NOT EXISTS refunds (
   given_back BOOLEAN NOT NULL DEFAULT FALSE,
   stock_given BOOLEAN NOT NULL DEFAULT FALSE,
   limit_given BOOLEAN NOT NULL DEFAULT FALSE,
+  refusals_before INT UNSIGNED NOT NULL DEFAULT 0,
   reason VARCHAR(500) NULL,
   actor VARCHAR(255) NOT NULL,
   idempotency_key VARCHAR(128) NULL,

@@ -425,6 +425,29 @@ test('of refunds under way those count that are neither refused nor disputed; ac
   ]);
 });
 
+test('a refusal of an earlier refund makes the one of a job no refused one', async () => {
+  const saleId = await openSale();
+  const order = await paidOrder(saleId);
+  const row = await selectOne(
+    stores.pool,
+    'SELECT payment_id, provider_payment_id FROM payments WHERE order_no = ?',
+    [order.orderNo],
+  );
+  const payment = {
+    paymentId: Number(row['payment_id']),
+    providerPaymentId: String(row['provider_payment_id']),
+  };
+  await stores.refunds.recordRefusal(payment);
+  const job = await callOff(saleId);
+  await ask(order, job);
+
+  expect(await stores.callingOffs.countPending(job.jobId)).toEqual({ unended: 1, busy: 1 });
+  expect((await reportOf(stores, job)).exceptions).toEqual([]);
+  await stores.refunds.recordRefusal(payment);
+  expect(await stores.callingOffs.countPending(job.jobId)).toEqual({ unended: 0, busy: 0 });
+  expect((await reportOf(stores, job)).exceptions).toMatchObject([{ cause: 'refused' }]);
+});
+
 test('a called-off SKU stays so through a change of the sale, and a rebuild', async () => {
   const sale = await stores.openSale(buildSale());
   const { saleId } = sale;
