@@ -45,14 +45,10 @@ export async function OrderWorkflow(
   setHandler(paymentReceived, () => {
     paymentNoticed = true;
   });
-  setHandler(cancelRequested, (request) => {
-    cancelReason ??= reasonOf(request);
-  });
+  setHandler(cancelRequested, (request) => wish(reasonOf(request)));
   // Cancelling the workflow itself, say in the Web UI, is a wish to cancel the order: it must not cut a step
   // short.
-  CancellationScope.current().cancelRequested.catch(() => {
-    cancelReason ??= 'operator_request';
-  });
+  CancellationScope.current().cancelRequested.catch(() => wish('operator_request'));
 
   await CancellationScope.nonCancellable(async () => {
     // A step would give the engine's slot back; without one the worker does.
@@ -79,8 +75,11 @@ export async function OrderWorkflow(
         const outcome = await cancel(steps, orderNo, cancelReason ?? 'payment_timeout');
         become(afterStep(outcome));
         paymentNoticed ||= outcome.kind === 'payment-received';
-        if (outcome.kind === 'extended')
+        if (outcome.kind === 'extended') {
           windowEndsAtMs = Date.now() + Math.max(outcome.leftMs, LEAST_WAIT_MS);
+          // Signalled too early: the later window decides. A wish of a person stays.
+          if (cancelReason === 'payment_timeout') cancelReason = undefined;
+        }
       }
     }
 
@@ -92,6 +91,11 @@ export async function OrderWorkflow(
     await condition(allHandlersFinished);
   });
   return state;
+
+  /** The first stays, but a time-out, which a later deadline sets aside, gives way to a person's wish. */
+  function wish(reason: ClosingReason): void {
+    if (cancelReason === undefined || cancelReason === 'payment_timeout') cancelReason = reason;
+  }
 
   function become({ stockSettled, ...next }: OrderState & StockSettled): void {
     if (next.status !== state.status)

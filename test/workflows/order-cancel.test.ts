@@ -53,6 +53,29 @@ test('an order whose deadline was extended waits on for so long, without a signa
     expect(book.steps).toEqual(['persistOrder', 'cancelOrder', 'cancelOrder', 'releaseStock']);
   }));
 
+test('a time-out that is signalled to an order with an extended deadline ends it no earlier, and asks once', () =>
+  world.withOrder(async ({ book, untilPayable, signal, end, nowMs }) => {
+    const startedMs = await nowMs();
+    await untilPayable();
+    book.extend(WINDOW_MS);
+    await signal('cancelRequested', { reason: 'payment_timeout' });
+    expect(await end()).toMatchObject({ status: 'cancelled', reason: 'payment_timeout' });
+    expect((await nowMs()) - startedMs).toBeGreaterThanOrEqual(WINDOW_MS);
+    expect(book.steps).toEqual(['persistOrder', 'cancelOrder', 'cancelOrder', 'releaseStock']);
+  }));
+
+test('a wish that comes while a signalled time-out meets an extended deadline ends the order at once', () =>
+  world.withOrder(async ({ order, book, engine, untilPayable, signal, endAtOnce }) => {
+    await untilPayable();
+    book.extend(WINDOW_MS);
+    const cancelling = book.holdUp('cancelOrder');
+    await signal('cancelRequested', { reason: 'payment_timeout' });
+    await cancelling.entered;
+    await engine.signalCancelRequested(order);
+    cancelling.letGo();
+    expect(await endAtOnce()).toMatchObject({ status: 'cancelled', reason: 'shopper_request' });
+  }));
+
 test("the shopper's cancel ends the order at once, before its window is over", () =>
   world.withOrder(async ({ order, book, engine, untilPayable, endAtOnce }) => {
     await untilPayable();
