@@ -83,7 +83,8 @@ export async function showStored(
 
 /**
  * Notes that the shopper wants an order cancelled that was not stored in time: beside its hold in Redis, for
- * whoever stores it, or where Redis does not have it or does not answer, in MySQL.
+ * whoever stores it, or in MySQL, where Redis does not have it or does not answer, and where it is free: a
+ * free order is paid as it is stored, and MySQL alone knows which of the two came first.
  * @param order as Redis had it, where it was read
  * @returns wished: durable. stored, ended: it is to be looked at. unknown: no store took the wish
  * @throws when neither store answers

@@ -23,10 +23,14 @@ export function storedStateOf({ shown, total }: StateSource): OrderState {
   };
 }
 
-/** By the transaction that stores it: closing where its caller wishes, and paid where it is free. */
+/**
+ * By the transaction that stores it: closing where its caller wishes, and paid where it is free. A wish that
+ * was left beside the hold does not close an order that was shown as paid.
+ */
 export function stateOnceStored(order: StateSource): OrderState {
   const stored = storedStateOf(order);
-  if (order.wish) return { ...stored, reason: order.wish, version: stored.version + 1 };
+  if (order.wish && order.shown?.status !== 'paid')
+    return { ...stored, reason: order.wish, version: stored.version + 1 };
   if (!isFree(order)) return stored;
   return { ...stored, status: 'paid', payment: 'applied', version: stored.version + 1 };
 }

@@ -35,7 +35,6 @@ import {
   type FailureReason,
   type OrderState,
   holdEpochOf,
-  isFree,
   orderDeadlineMs,
 } from './order.ts';
 import {
@@ -363,7 +362,7 @@ async function insertBatch(
   const rows = isMore ? await readStates(connection, batch) : found;
   const fresh = rows ? current.filter((order) => rows.get(order.orderNo)?.batchId === batchId) : batch;
   await insertDetails(connection, fresh);
-  const free = fresh.filter((order) => isFree(order) && !order.wish);
+  const free = fresh.filter((order) => stateOnceStored(order).status === 'paid');
   await payFree(connection, free);
   const calledOff = fresh.filter(({ saleId }) => sales.get(saleId)?.called_off);
   const closed = await closeStored(connection, calledOff, stateOnceStored, presence);

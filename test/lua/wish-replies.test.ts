@@ -13,8 +13,8 @@ beforeAll(async () => {
 });
 afterAll(() => stores.close());
 
-async function hold(): Promise<{ saleId: string; orderNo: string }> {
-  const { saleId } = await stores.openSale(buildSale());
+async function hold(skus = buildSale().skus): Promise<{ saleId: string; orderNo: string }> {
+  const { saleId } = await stores.openSale(buildSale({ skus }));
   const outcome = await stores.reservations.reserve(buildReserveRequest({ saleId }));
   if (outcome.kind !== 'reserved') throw new Error(outcome.kind);
   return { saleId, orderNo: outcome.orderNo };
@@ -58,6 +58,11 @@ test('a hold that has ended takes no wish', async () => {
 test('an order that Redis does not have takes none', async () => {
   const { saleId } = await hold();
   expect(await refusal({ saleId, orderNo: newOrderNo(saleId) })).toBe('absent');
+});
+
+test('a free order takes none beside its hold: MySQL is to take it', async () => {
+  const free = buildSale().skus.map((sku) => ({ ...sku, unitPrice: 0 }));
+  expect(await refusal(await hold(free))).toBe('absent');
 });
 
 test('the wish stays when the hold is made again', async () => {

@@ -5,6 +5,7 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createActivities } from '../../src/activities/index.ts';
+import { wishCancel } from '../../src/orders/both-stores.ts';
 import type { Order } from '../../src/orders/content.ts';
 import { createStoring } from '../../src/orders/storing.ts';
 import { mendProjections } from '../../src/reconcile/order-books.ts';
@@ -27,6 +28,7 @@ afterAll(() => stores.close());
 
 const FREE = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 0, total: 10, limitPerUser: null }];
 const CLOSING = { status: 'awaiting_payment', version: 2, payment: 'none', reason: 'shopper_request' };
+const PAID = { status: 'paid', version: 2, payment: 'applied', reason: null } as const;
 
 async function accept(skus = buildSale().skus): Promise<Order> {
   const { saleId } = await stores.openSale(buildSale({ skus }));
@@ -81,9 +83,36 @@ test('an order with a wish is stored as closing, in one transaction with both ch
 
 test('a free order with a wish is not paid by being stored', async () => {
   const order = await accept(FREE);
-  await wish(order);
+  expect(await wishCancel(stores, order.orderNo, order)).toBe('wished');
   await createStoring(stores).store(order.orderNo, inSevenSeconds());
   expect(await stored(order)).toEqual(CLOSING);
+});
+
+test('a free order that was stored as paid meanwhile takes no wish, also before that is shown', async () => {
+  const order = await accept(FREE);
+  await stores.orders.storeOrder(order, 'due');
+
+  expect(await wishCancel(stores, order.orderNo, order)).toBe('stored');
+
+  expect(await stored(order)).toEqual(PAID);
+  expect(await shown(order)).toMatchObject({ status: 'queued', reason: null });
+});
+
+test('no wish for a free order is durable while MySQL is away', async () => {
+  const order = await accept(FREE);
+  const away = () => Promise.reject(new Error('MySQL is away'));
+  const under = { ...stores, orders: { ...stores.orders, storeOrder: away, read: away } };
+  await expect(wishCancel(under, order.orderNo, order)).rejects.toThrow('MySQL is away');
+  expect(await shown(order)).toMatchObject({ status: 'queued', reason: null });
+});
+
+test('a wish that was left does not close an order that MySQL has lost and that was shown as paid', async () => {
+  const wished = { wish: 'shopper_request', shown: PAID } as const;
+  const [free, priced] = [await accept(FREE), await accept()];
+  await stores.orders.storeOrder({ ...free, ...wished }, 'due');
+  await stores.orders.storeOrder({ ...priced, ...wished, shown: { ...PAID, version: 3 } }, 'due');
+  expect(await stored(free)).toEqual(PAID);
+  expect(await stored(priced)).toEqual({ ...CLOSING, version: 1, reason: null });
 });
 
 test.each(['before', 'while'])(
