@@ -36,6 +36,9 @@ export const MAX_SALE_TIME_MS = Date.UTC(2100, 0, 1);
 /** The longest payment window. A hold of more than a day would be a reservation, not a checkout. */
 export const MAX_PAYMENT_WINDOW_MS = 24 * 60 * 60 * 1000;
 
+/** A session is open no longer than its order may be paid; Stripe's are for 40 minutes at least. */
+export const LEAST_SESSION_MS = 40 * 60_000;
+
 // What a process does at once: each is a setting (src/config.ts), and this is what it is unless set.
 
 /**

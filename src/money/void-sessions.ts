@@ -1,5 +1,6 @@
 /** Closes payment sessions at the provider, before an order ends or gets a page that is open for longer. */
 
+import { LEAST_SESSION_MS } from '../limits.ts';
 import { SessionRefusedError, type PaymentProvider } from '../providers/provider.ts';
 import type { Stores } from '../stores/open.ts';
 import type { PaymentSession } from './sessions.sql.ts';
@@ -36,14 +37,19 @@ async function closeAtProvider(
   return 'paid';
 }
 
-/** Nothing is left to close or to learn: it has expired, and all that was collected until then is known. */
+/**
+ * Nothing is left to close or to learn: it has expired, and all that was collected until then is known. Not
+ * one that lived longer than payments are looked back for: one that began early in it may be unseen.
+ */
 async function isOver(
-  { comparedBook, provider }: VoidDeps,
-  { providerExpiresAtMs }: PaymentSession,
+  { comparedBook, sales, provider }: VoidDeps,
+  { providerExpiresAtMs, createdAtMs }: PaymentSession,
 ): Promise<boolean> {
   if (providerExpiresAtMs === null || providerExpiresAtMs > Date.now()) return false;
   const knownUntilMs = await comparedBook.knownUntilMs(provider.name);
-  return knownUntilMs > providerExpiresAtMs + COLLECTED_WITHIN_MS;
+  if (knownUntilMs <= providerExpiresAtMs + COLLECTED_WITHIN_MS) return false;
+  const lifeMs = providerExpiresAtMs - createdAtMs;
+  return lifeMs <= LEAST_SESSION_MS || lifeMs <= (await sales.longestPaymentWindowMs());
 }
 
 /**

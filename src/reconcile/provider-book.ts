@@ -4,6 +4,7 @@
  * since the last, and rarely one over all older ones of a day.
  */
 
+import { LEAST_SESSION_MS } from '../limits.ts';
 import {
   type ListedPayment,
   type RecordedTotals,
@@ -146,8 +147,6 @@ function isPending({ pending, isDisputed }: RecordedTotals): boolean {
 const LOOK_BACK_MS = 26 * 60 * 60_000;
 /** How often the older ones are walked: what happens to them without a notice is rare, and is not urgent. */
 const FAR_EVERY_MS = 60 * 60_000;
-/** A session is open no longer than its order may be paid; Stripe's are for 40 minutes at least. */
-const LEAST_SESSION_MS = 40 * 60_000;
 /** For clocks that differ, and for a list that lags behind what was collected. */
 const SLACK_MS = 20 * 60_000;
 /** The part of the list after which a walk saves its cursor: one call of the provider unless many pay. */
@@ -164,6 +163,8 @@ const PORTION_SIZE = 500;
 
 export async function compareProviderBook(deps: ProviderBookDeps, signal: AbortSignal): Promise<StepReport> {
   const windowMs = await deps.sales.longestPaymentWindowMs();
+  // A session that lives longer, as its order's deadline was extended, is met by the far walk alone, and is
+  // not taken as known (`src/money/void-sessions.ts`).
   const nearMs = Math.max(windowMs, LEAST_SESSION_MS) + SLACK_MS;
   const near = await goOn(deps, 'near', nearMs, signal);
   const far = await goOn(deps, 'far', nearMs, signal);

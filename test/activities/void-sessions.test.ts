@@ -5,6 +5,8 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Activities } from '../../src/activities/index.ts';
+import { LEAST_SESSION_MS } from '../../src/limits.ts';
+import { modify } from '../../src/mysql/connection.ts';
 import type { Order } from '../../src/orders/content.ts';
 import {
   ProviderBusyError,
@@ -167,4 +169,20 @@ test('voidPaymentSessions asks about an expired session whose payment may not be
     await compareUntil(expiresAtMs + 30_000);
     await steps.voidPaymentSessions(order);
     expect(await stage.sessionStatuses(order)).toEqual(['paid']);
+  }));
+
+test('voidPaymentSessions asks about one that lived longer than payments are looked back for', () =>
+  withSession(async ({ order, steps, writeDown, pay: payThere }) => {
+    const expiresAtMs = Date.now() - 10 * 60_000;
+    await payThere();
+    await writeDown({ expiresAtMs });
+    await compareUntil(expiresAtMs + 5 * 60_000);
+    const windowMs = await stage.stores.sales.longestPaymentWindowMs();
+    await modify(stage.stores.pool, 'UPDATE payment_sessions SET created_at = ? WHERE order_no = ?', [
+      new Date(expiresAtMs - Math.max(windowMs, LEAST_SESSION_MS) - 1_000),
+      order.orderNo,
+    ]);
+    await steps.voidPaymentSessions(order);
+    expect(await stage.sessionStatuses(order)).toEqual(['paid']);
+    expect(await stage.paymentStatuses(order)).toEqual(['received']);
   }));
