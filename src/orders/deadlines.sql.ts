@@ -3,11 +3,19 @@
  * announced to the shop when they are near.
  */
 
+import type { Logger } from 'pino';
 import { z } from 'zod';
 import type { OrderNews, OrderNewsType } from '../events/event.ts';
 import { MAX_PAYMENT_WINDOW_MS } from '../limits.ts';
 import { applyPayments } from '../money/inbox.sql.ts';
-import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../mysql/connection.ts';
+import {
+  inTransaction,
+  isUnavailable,
+  modify,
+  selectRows,
+  type Pool,
+  type PoolConnection,
+} from '../mysql/connection.ts';
 import { readClockMs } from '../mysql/leases.ts';
 import { recordAction, type Decision } from '../parked/parked.sql.ts';
 import { orderDeadlineMs } from './order.ts';
@@ -95,28 +103,53 @@ export function expiringDueAt(deadlineMs: number, noticeMs: number | null | unde
  * Records `order.expiring` for orders whose deadlines are near: once a deadline, and again after an
  * extension. It is no change of an order, and says by its version how it stood. Not for one that is paid,
  * closing, or past its deadline by then.
+ *
+ * After a failure it tells of half as many, until an order that cannot be read is alone: that one is not told
+ * of at this deadline.
  * @returns how many orders were looked at: as many as the limit, where there may be more
  */
-export function announceExpiring(pool: Pool, limit: number): Promise<number> {
-  return inTransaction(pool, async (connection) => {
-    const due = await selectRows(
-      connection,
-      orderNoRow,
-      `SELECT order_no FROM orders FORCE INDEX (orders_expiring) WHERE expiring_due_at <= NOW(3)
-       ORDER BY expiring_due_at LIMIT ? FOR UPDATE SKIP LOCKED`,
-      [limit],
-    );
-    if (due.length === 0) return 0;
-    const orderNos = due.map((row) => row.order_no);
-    await modify(connection, 'UPDATE orders SET expiring_due_at = NULL WHERE order_no IN (?)', [orderNos]);
-    const nowMs = await readClockMs(connection);
-    const expiring = (await readOrders(connection, orderNos)).filter(({ order, state }) => {
-      const isUnpaid = state.status === 'awaiting_payment' && state.payment === 'none';
-      return isUnpaid && state.reason === null && orderDeadlineMs(order, state) > nowMs;
+export async function announceExpiring(pool: Pool, limit: number, log: Logger): Promise<number> {
+  let due: string[] = [];
+  try {
+    return await inTransaction(pool, async (connection) => {
+      due = await lockExpiring(connection, limit);
+      await announce(connection, due);
+      return due.length;
     });
-    await recordExpiring(connection, expiring);
-    return due.length;
+  } catch (error) {
+    const [orderNo] = due;
+    if (isUnavailable(error) || orderNo === undefined) throw error;
+    if (due.length > 1) return announceExpiring(pool, Math.ceil(due.length / 2), log);
+    log.error({ err: error, orderNo }, 'the shop is not told of an order whose deadline is near');
+    await modify(
+      pool,
+      'UPDATE orders SET expiring_due_at = NULL WHERE order_no = ? AND expiring_due_at <= NOW(3)',
+      [orderNo],
+    );
+    return 1;
+  }
+}
+
+async function lockExpiring(connection: PoolConnection, limit: number): Promise<string[]> {
+  const rows = await selectRows(
+    connection,
+    orderNoRow,
+    `SELECT order_no FROM orders FORCE INDEX (orders_expiring) WHERE expiring_due_at <= NOW(3)
+     ORDER BY expiring_due_at LIMIT ? FOR UPDATE SKIP LOCKED`,
+    [limit],
+  );
+  return rows.map((row) => row.order_no);
+}
+
+async function announce(connection: PoolConnection, orderNos: readonly string[]): Promise<void> {
+  if (orderNos.length === 0) return;
+  await modify(connection, 'UPDATE orders SET expiring_due_at = NULL WHERE order_no IN (?)', [orderNos]);
+  const nowMs = await readClockMs(connection);
+  const expiring = (await readOrders(connection, orderNos)).filter(({ order, state }) => {
+    const isUnpaid = state.status === 'awaiting_payment' && state.payment === 'none';
+    return isUnpaid && state.reason === null && orderDeadlineMs(order, state) > nowMs;
   });
+  await recordExpiring(connection, expiring);
 }
 
 /** What the shop reads is made of the order when it is read, so that no person stays in an event. */

@@ -63,15 +63,25 @@ export async function runEnder(deps: CloserDeps & { watch?: LoopWatch }, signal:
 
 /** One pass of the ender's loop. @returns the pause before the next, in ms */
 export async function endUnbegun(deps: Stores): Promise<number> {
-  const { endings, deadlines, saleStock, reservations } = deps;
+  const { endings, saleStock, reservations } = deps;
   // While Redis is away no order ends: it could not give the stock back.
   const { taken, ended, closing } = await endings.endPage(await saleStock.readTimeMs(), PAGE_SIZE);
   await finishEnded(deps, ended);
   // Where this gets lost, the end is projected later.
   await projectChanges(reservations, closing);
   // Orders end first: who is told of the others in time has all of the notice's time for it.
-  const told = taken < PAGE_SIZE ? await deadlines.announceExpiring(PAGE_SIZE) : 0;
+  const told = taken < PAGE_SIZE ? await announceExpiring(deps) : 0;
   return taken + told > 0 ? 0 : IDLE_PAUSE_MS;
+}
+
+/** Where it fails the ends go on at their pace, and the notices come with a later pass. */
+async function announceExpiring({ deadlines, log }: Stores): Promise<number> {
+  try {
+    return await deadlines.announceExpiring(PAGE_SIZE, log);
+  } catch (error) {
+    log.warn({ err: error }, 'the shop is not told of orders whose deadlines are near yet');
+    return 0;
+  }
 }
 
 /**

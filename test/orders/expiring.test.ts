@@ -8,7 +8,7 @@ import { readFeed } from '../support/events.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { pay } from '../support/payment-notices.ts';
 import { everything, selectOne } from '../support/rows.ts';
-import { openTestStores, type TestStores } from '../support/stores.ts';
+import { openTestStores, silent, type TestStores } from '../support/stores.ts';
 
 let stores: TestStores;
 beforeAll(async () => {
@@ -30,7 +30,7 @@ async function stored(overrides: Partial<Order> = {}, presence: 'due' | 'started
 const near = (presence: 'due' | 'started' = 'due') =>
   stored({ reservedAtMs: Date.now() - 25 * MINUTE_MS }, presence);
 
-const announce = (limit = 100) => stores.deadlines.announceExpiring(limit);
+const announce = (limit = 100) => stores.deadlines.announceExpiring(limit, silent);
 async function newsOf({ saleId }: Order) {
   const feed = await readFeed(stores);
   return feed.filter((event) => event.saleId === saleId && event.type === 'order.expiring');
@@ -72,10 +72,10 @@ test.each(['due', 'started'] as const)(
 test('an order with more time is not told of yet, and one of a sale without the rule never', async () => {
   const early = await stored();
   const { saleId } = await stores.openSale(buildSale());
-  const silent = buildOrder({ saleId, reservedAtMs: Date.now() - 25 * MINUTE_MS });
-  await stores.orders.storeOrder(silent, 'due');
+  const untold = buildOrder({ saleId, reservedAtMs: Date.now() - 25 * MINUTE_MS });
+  await stores.orders.storeOrder(untold, 'due');
   await announce();
-  expect([await newsOf(early), await newsOf(silent)]).toEqual([[], []]);
+  expect([await newsOf(early), await newsOf(untold)]).toEqual([[], []]);
 });
 
 test('an order is told of again after an extension, with the deadline that it has then', async () => {
@@ -138,4 +138,27 @@ test('an event of an order whose person is erased shows the token in their place
   await announce();
   await modify(stores.pool, `UPDATE orders SET user_id = 'erased' WHERE order_no = ?`, [order.orderNo]);
   expect(await newsOf(order)).toMatchObject([{ data: { order: { userId: 'erased' } } }]);
+});
+
+test('an order that cannot be read keeps no other from being told of, and is not looked at again', async () => {
+  const [first, broken, last] = [await near(), await near(), await near()];
+  const writeCarried = (text: string) =>
+    modify(stores.pool, 'UPDATE orders SET carried = ? WHERE order_no = ?', [text, broken.orderNo]);
+  const { carried } = await selectOne(stores.pool, 'SELECT carried FROM orders WHERE order_no = ?', [
+    broken.orderNo,
+  ]);
+  await writeCarried('no JSON');
+
+  while ((await announce()) > 0);
+
+  await writeCarried(String(carried));
+  for (const order of [first, last]) expect(await newsOf(order)).toHaveLength(1);
+  expect(await announce()).toBe(0);
+  expect(await newsOf(broken)).toEqual([]);
+});
+
+test('the loop that ends orders goes on at its pace where the others cannot be told of', async () => {
+  const announceExpiring = () => Promise.reject(new Error('no table'));
+  const deadlines = { ...stores.deadlines, announceExpiring };
+  expect(await endUnbegun({ ...stores, deadlines })).toBeGreaterThan(0);
 });

@@ -13,7 +13,7 @@ import { confirmRedis, readDeployment } from '../../../src/stores/deployment.sql
 import { buildOrder } from '../../support/factories.ts';
 import { buildNotice, buildPayment, buildReversal, sign } from '../../support/payment-notices.ts';
 import { selectOne } from '../../support/rows.ts';
-import { openTestStores, type TestStores } from '../../support/stores.ts';
+import { openTestStores, silent, type TestStores } from '../../support/stores.ts';
 import { fillShop, type BigShop } from './big-shop.ts';
 import { measuredPool, type Measured } from './measured-pool.ts';
 
@@ -236,7 +236,7 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
         'paid-%',
       ]);
       await pool.query('ANALYZE TABLE orders');
-      expect(await deadlines.announceExpiring(500)).toBe(500);
+      expect(await deadlines.announceExpiring(500, silent)).toBe(500);
       const { orderNo } = orderOf('open');
       await deadlines.extend(orderNo, Date.now() + 1_000, { actor: 'olga', reason: null });
       await pool.query('UPDATE orders SET expiring_due_at = NULL');
