@@ -214,7 +214,11 @@ export function createApp(deps: AppDeps): App {
 
   // A router tries all of its paths for each call, so shoppers' calls do not come to that of the back office.
   const staff = new Router<RequestState & BodyState>({ sensitive: true, strict: true });
-  mountAdmin(staff, { ...deps, lostOrders }, { caller: shopper, bodies: bodies(), lane: staffCalls, feeds });
+  mountAdmin(
+    staff,
+    { ...deps, lostOrders, projection },
+    { caller: shopper, bodies: bodies(), lane: staffCalls, feeds },
+  );
 
   const app = new Koa({ proxy: deps.trustedProxyHops > 0, maxIpsCount: deps.trustedProxyHops });
   app

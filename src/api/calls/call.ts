@@ -8,11 +8,12 @@ import type { StatusBoard } from '../../status/board.ts';
 import type { Stores } from '../../stores/open.ts';
 import type { CallContext, Calls, Entry } from '../http/entry.ts';
 import type { Scope } from '../http/scopes.ts';
-import type { LostOrders } from './find-order.ts';
+import type { Finder, LostOrders } from './find-order.ts';
 
 /** What the calls work with. */
 export interface BackOffice extends Stores {
   lostOrders: Pick<LostOrders, 'judge'>;
+  projection: Pick<Finder['projection'], 'project'>;
   notifier: Pick<EngineNotifier, 'cancelRequested' | 'calledOff'>;
   provider: CreateSaleDeps['provider'];
   eventTicker: Pick<EventTicker, 'wait' | 'isStopping'>;

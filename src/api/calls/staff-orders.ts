@@ -9,7 +9,7 @@ import { isFinal, ORDER_STATUSES, parseOrderNo, PAYMENT_STATES } from '../../ord
 import type { WishRecorded } from '../../orders/orders.sql.ts';
 import type { ReservedOrder } from '../../orders/reservations.redis.ts';
 import { formatSaleShard } from '../../redis/keys.ts';
-import { parseInput, Problem, unavailable } from '../http/problem.ts';
+import { parseInput, Problem, requestIdOf, unavailable } from '../http/problem.ts';
 import { orderReply, amount, time, count } from '../http/replies.ts';
 import { pageLimit } from '../http/request.ts';
 import type { AdminCalls, AdminContext, BackOffice } from './call.ts';
@@ -188,6 +188,7 @@ async function cancelOrder(office: BackOffice, ctx: AdminContext): Promise<void>
     throw unavailable('cancel_unavailable', 'The order cannot be cancelled right now.', error);
   });
   const { order, state } = recorded;
+  if (state.version > 0) await office.projection.project(recorded, requestIdOf(ctx.req));
   if (state.status === 'paid' || state.payment !== 'none') {
     throw new Problem('already_paid', 'The order has been paid: refund it.', {
       extra: { order: viewOrder(order, state) },
@@ -213,10 +214,7 @@ async function extendDeadline(office: BackOffice, ctx: AdminContext): Promise<vo
   }
   switch (outcome.kind) {
     case 'extended':
-      // Where this gets lost, a repeat brings it, or the reconciliation.
-      await office.reservations
-        .project(orderNo, outcome.stored.state)
-        .catch((err: unknown) => office.log.warn({ err, orderNo }, 'a later deadline is not shown yet'));
+      await office.projection.project(outcome.stored, requestIdOf(ctx.req));
       ctx.body = viewForStaff(outcome.stored);
       return;
     case 'out-of-range': {

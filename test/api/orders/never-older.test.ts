@@ -1,11 +1,12 @@
 /** No answer is newer than what the next look can read, also for a caller that names no version. */
 
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { signToken } from '../../../src/api/http/auth.ts';
 import { readDoubtLeftMs } from '../../../src/orders/rows.sql.ts';
 import { openStores } from '../../../src/stores/open.ts';
 import { buildSale } from '../../support/factories.ts';
 import { openHttpApp } from '../../support/http-app.ts';
-import { orderOf, problemOf, refusalOf, type Shopper } from '../../support/shopper.ts';
+import { JWT_SECRET, orderOf, problemOf, refusalOf, send, type Shopper } from '../../support/shopper.ts';
 import { silent, type TestStores } from '../../support/stores.ts';
 import { openTcpProxy } from '../../support/tcp-proxy.ts';
 import { waitFor } from '../../support/wait.ts';
@@ -126,7 +127,7 @@ async function openCutOff() {
   });
   wire.cut();
   await waitFor('the wire to be cut', () => stores.redis.status !== 'ready');
-  return { shopper: await app.shopper(shopper.userId), stores };
+  return { url: app.url, shopper: await app.shopper(shopper.userId), stores };
 }
 
 /** They wait for a slow MySQL, as on a busy machine. To an API it would be away, and nothing be in doubt. */
@@ -155,6 +156,29 @@ test('what one API answers while its own link to Redis is cut is not taken back 
   expect(answered).toMatchObject({ version: 2, closing: true });
   expect(await other.readOrder(orderNo)).toEqual(answered);
 });
+
+test.each([
+  ['cancel', () => ({}), { version: 2, closing: true }],
+  ['deadline', () => ({ until: new Date(Date.now() + 2 * 60 * 60_000).toISOString() }), { version: 2 }],
+])(
+  'what the %s of staff answers while its link to Redis is cut is not taken back by another API',
+  async (call, body, now) => {
+    const orderNo = await buyStored();
+    const cutOff = await openCutOff();
+    const other = await openOther(orderNo);
+    const token = await signToken(JWT_SECRET, 'olga', '1h', { roles: ['operator'] });
+
+    const answered = await send(`${cutOff.url}/v1/admin/orders/${orderNo}/${call}`, 'POST', {
+      headers: { authorization: `Bearer ${token}` },
+      body: body(),
+    });
+
+    expect(answered.body).toMatchObject(now);
+    const seen = await other.readOrder(orderNo);
+    expect(seen).toMatchObject(now);
+    expect(answered.body).toMatchObject(seen);
+  },
+);
 
 test('a repeat with the same key through another API is not older either', async () => {
   const key = { 'idempotency-key': 'a-key-of-two-apis' };
