@@ -78,8 +78,7 @@ export type RequestRefundOutcome =
 
 /**
  * Staff send back all or a part of an order's money. A repeat under its key returns the same refund.
- * @param asked where it depends on what went back before, decided under the order's lock; undefined: nothing;
- *   not-refundable: a person is to decide
+ * @param asked or what decides it under the order's lock; undefined: nothing is left to ask for
  */
 export function requestByOrder(
   pool: Pool,
@@ -294,9 +293,8 @@ export function withdraw(
     if (own === 'unknown') return { kind: 'unknown' };
     const refund = own === 'not-paid' ? undefined : own.refunds.find((one) => one.refundId === refundId);
     if (own === 'not-paid' || !refund) return { kind: 'no-such-refund' };
-    const { currency } = own.payment;
+    const { currency, paymentId, refundTarget } = own.payment;
     if (refund.status === 'failed') return { kind: 'withdrawn', refund, currency };
-    const { paymentId, refundTarget } = own.payment;
     // A request is one refund up to its target. What provider staff send counts towards it, and stays.
     if (refund.status === 'succeeded' || own.refunding >= refund.target) return { kind: 'on-its-way' };
     const target = Math.max(refundTarget - refund.amount, Math.min(own.refunding, refundTarget));
