@@ -16,6 +16,7 @@ import { mountAdmin, mountShop } from './calls/calls.ts';
 import { createLostOrders, createProjection, createWorkflowQueries } from './calls/find-order.ts';
 import type { KeptSales } from './calls/kept-sales.ts';
 import { getOrder, placeOrder } from './calls/orders.ts';
+import { createPollAdvice } from './calls/poll-advice.ts';
 import { createAbsentSales, getKeptSale, getSale, keepSales } from './calls/sale-views.ts';
 import type { TicketRules } from './calls/ticket.ts';
 import type { Verification } from './calls/verification.ts';
@@ -99,7 +100,7 @@ export interface AppDeps extends Stores {
   showsMetrics: boolean;
   /** Purchases at work at once. */
   purchasesAtOnce: number;
-  statusBoard: Pick<StatusBoard, 'all'>;
+  statusBoard: Pick<StatusBoard, 'all' | 'current' | 'ageMs'>;
   tokens: TokenRules;
   tickets: TicketRules;
   verification: Verification;
@@ -161,7 +162,8 @@ export function createApp(deps: AppDeps): App {
   const keptSales = keepSales(deps, findAbsentSale);
   const receiveNotice = createReceiveNotice(deps);
   const tickets = { ...deps.tickets, ownKey: deps.verification.ticketKey };
-  const finder = { ...deps, projection, lostOrders };
+  const pollAdvice = createPollAdvice(deps.statusBoard);
+  const finder = { ...deps, projection, lostOrders, pollAdvice };
   const watchers = createWatchers(finder, { bounds: deps.watcherBounds, metrics, log: deps.log });
   const shop = {
     ...finder,
@@ -216,7 +218,7 @@ export function createApp(deps: AppDeps): App {
   const staff = new Router<RequestState & BodyState>({ sensitive: true, strict: true });
   mountAdmin(
     staff,
-    { ...deps, lostOrders, projection },
+    { ...deps, lostOrders, projection, pollAdvice },
     { caller: shopper, bodies: bodies(), lane: staffCalls, feeds },
   );
 

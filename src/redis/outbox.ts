@@ -57,6 +57,11 @@ const claimReply = z.tuple([z.string(), z.array(z.unknown())]).rest(z.unknown())
 /** XINFO's rows: names and values in turn. */
 const infoReply = z.array(z.array(z.union([z.string(), z.number(), z.null()])));
 const pendingReply = z.array(z.tuple([z.string()]).rest(z.unknown()));
+const streamInfo = z.object({
+  length: z.int(),
+  'entries-added': z.int(),
+  'first-entry': z.tuple([z.string()]).rest(z.unknown()).nullable(),
+});
 
 export type Outbox = ReturnType<typeof createOutbox>;
 
@@ -106,6 +111,31 @@ async function readCourse(
     if (!isReplyError(error, 'WRONGTYPE')) throw error;
     return { closesAtMs: null, waiting: 0 };
   }
+}
+
+export interface OutboxLook {
+  waiting: number;
+  /** Entries that have been taken off since the outbox was made. */
+  left: number;
+  /** When the oldest was accepted (Unix ms); undefined: none waits. */
+  oldestAtMs: number | undefined;
+}
+
+/** By one quick command, however many wait. Undefined: there is no outbox yet. */
+export async function lookAtOutbox(
+  redis: RedisClient,
+  saleShard: SaleShard,
+): Promise<OutboxLook | undefined> {
+  const reply = await unlessNoGroup(() => redis.xinfo('STREAM', saleKeys(saleShard).outbox));
+  if (!Array.isArray(reply)) return undefined;
+  const [fields = new Map<unknown, unknown>()] = pairsOf([reply]);
+  const info = streamInfo.parse(Object.fromEntries(fields));
+  const oldest = info['first-entry']?.[0];
+  return {
+    waiting: info.length,
+    left: info['entries-added'] - info.length,
+    oldestAtMs: oldest === undefined ? undefined : Number.parseInt(oldest),
+  };
 }
 
 /**
@@ -244,9 +274,13 @@ export function createOutbox(
 }
 
 function parseInfo(reply: unknown) {
-  return infoReply
-    .parse(reply)
-    .map((row) => new Map(row.flatMap((name, i) => (i % 2 === 0 ? [[name, row[i + 1]] as const] : []))));
+  return pairsOf(infoReply.parse(reply));
+}
+
+function pairsOf<T>(rows: readonly (readonly T[])[]): Map<T, T | undefined>[] {
+  return rows.map(
+    (row) => new Map(row.flatMap((name, i) => (i % 2 === 0 ? [[name, row[i + 1]] as const] : []))),
+  );
 }
 
 /** Without a group, or without the stream, no entry has been read yet; the next read creates both. */

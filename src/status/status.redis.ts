@@ -2,8 +2,8 @@
 
 import { z } from 'zod';
 import type { RedisClient } from '../redis/connection.ts';
-import { ENGINE_KEY, saleKeys, WORKERS_KEY } from '../redis/keys.ts';
-import { listSales } from '../redis/outbox.ts';
+import { ENGINE_KEY, WORKERS_KEY } from '../redis/keys.ts';
+import { listSales, lookAtOutbox } from '../redis/outbox.ts';
 import { defineScript, isDamaged, replyInt, run } from '../redis/script.ts';
 import { beatText, KEPT_MS, type Status, type WorkerBeat } from './status.ts';
 
@@ -51,22 +51,19 @@ export function listWorkers(redis: RedisClient): Promise<Status['workers']> {
   return run(redis, listWorkersScript, { keys, args: {} });
 }
 
-/** The outboxes in which orders wait, the longest first. Two quick commands each, however many wait. */
+/** The outboxes in which orders wait, the longest first. One quick command each, however many wait. */
 export async function readOutboxes(redis: RedisClient): Promise<Status['outboxes']> {
   const [shards, nowMs] = await Promise.all([listSales(redis), readNowMs(redis)]);
   const found = await Promise.all(
     shards.map(async (shard): Promise<Status['outboxes']> => {
-      const { outbox } = saleKeys(shard);
-      const [waiting, oldest] = await Promise.all([
-        redis.xlen(outbox),
-        redis.xrange(outbox, '-', '+', 'COUNT', 1).then(([entry]) => entry),
-      ]).catch((error: unknown) => {
+      const look = await lookAtOutbox(redis, shard).catch((error: unknown) => {
         // A damaged key hides no other: its sale is made again.
-        if (isDamaged(error)) return [0, undefined] as const;
+        if (isDamaged(error)) return undefined;
         throw error;
       });
-      if (!oldest) return [];
-      return [{ saleId: shard.saleId, waiting, oldestMs: Math.max(0, nowMs - Number.parseInt(oldest[0])) }];
+      const { waiting = 0, left = 0, oldestAtMs } = look ?? {};
+      if (oldestAtMs === undefined) return [];
+      return [{ saleId: shard.saleId, waiting, left, oldestAtMs, oldestMs: Math.max(0, nowMs - oldestAtMs) }];
     }),
   );
   return found.flat().toSorted((a, b) => b.waiting - a.waiting);

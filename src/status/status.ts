@@ -5,10 +5,11 @@ import type { EventConsumer } from '../events/consumers.sql.ts';
 import { jsonText } from '../orders/content.ts';
 import type { ParkedKind } from '../parked/parked.sql.ts';
 import type { Endpoint } from '../push/endpoints.sql.ts';
+import type { OutboxLook } from '../redis/outbox.ts';
 
-interface OutboxBacklog {
+export interface OutboxBacklog extends OutboxLook {
   saleId: string;
-  waiting: number;
+  oldestAtMs: number;
   /** Since the oldest was accepted. */
   oldestMs: number;
 }
@@ -21,7 +22,10 @@ export interface Waiting {
 }
 
 /** Of all sales together. */
-export function sumOf(outboxes: readonly OutboxBacklog[]): { waiting: number; oldestMs: number } {
+export function sumOf(outboxes: readonly Pick<OutboxBacklog, 'waiting' | 'oldestMs'>[]): {
+  waiting: number;
+  oldestMs: number;
+} {
   return {
     waiting: outboxes.reduce((sum, { waiting }) => sum + waiting, 0),
     oldestMs: Math.max(0, ...outboxes.map(({ oldestMs }) => oldestMs)),

@@ -14,8 +14,14 @@ const worker = { workerId: 'a', host: 'h', pid: 1, build: 'v1', url: 'http://h',
 
 const WELL = {
   outboxes: async () => [
-    { saleId: 'summer', waiting: 3, oldestMs: 1_500 },
-    ...Array.from({ length: 20 }, (_, i) => ({ saleId: `s${i}`, waiting: 1, oldestMs: 10 })),
+    { saleId: 'summer', waiting: 3, left: 0, oldestAtMs: 0, oldestMs: 1_500 },
+    ...Array.from({ length: 20 }, (_, i) => ({
+      saleId: `s${i}`,
+      waiting: 1,
+      left: 0,
+      oldestAtMs: 0,
+      oldestMs: 10,
+    })),
   ],
   slots: async () => 4,
   workers: async () => [worker, { ...worker, workerId: 'b', silentMs: 60_000 }],

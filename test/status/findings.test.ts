@@ -10,7 +10,7 @@ const nothing = { waiting: 0, oldestMs: null };
 const worker = { workerId: 'a', host: 'h', pid: 7, build: '', url: 'http://h', hanging: [], silentMs: 5 };
 const WELL: PartialStatus = {
   workers: [worker],
-  outboxes: [{ saleId: 'summer', waiting: 3, oldestMs: 900 }],
+  outboxes: [{ saleId: 'summer', waiting: 3, left: 0, oldestAtMs: 0, oldestMs: 900 }],
   slots: 3,
   backlog: {
     notBegun: { waiting: 90, oldestMs: 400_000 },
@@ -54,7 +54,7 @@ test.each<[string, Partial<PartialStatus>, boolean, RegExp[]]>([
   ['a loop hangs', { workers: [{ ...worker, hanging: ['events'] }] }, true, [/stands still in events/]],
   [
     'an old outbox',
-    { outboxes: [{ saleId: 's', waiting: 20, oldestMs: 41_000 }] },
+    { outboxes: [{ saleId: 's', waiting: 20, left: 0, oldestAtMs: 0, oldestMs: 41_000 }] },
     true,
     [/^20 accepted orders wait to be stored, the oldest for 41 s/],
   ],

@@ -14,6 +14,7 @@ import type { Finder, LostOrders } from './find-order.ts';
 export interface BackOffice extends Stores {
   lostOrders: Pick<LostOrders, 'judge'>;
   projection: Pick<Finder['projection'], 'project'>;
+  pollAdvice: Finder['pollAdvice'];
   notifier: Pick<EngineNotifier, 'cancelRequested' | 'calledOff'>;
   provider: CreateSaleDeps['provider'];
   eventTicker: Pick<EventTicker, 'wait' | 'isStopping'>;

@@ -8,13 +8,7 @@ import type { OrderEngine } from '../../engine/order-engine.ts';
 import { MAX_SALE_TIME_MS, MIN_SALE_TIME_MS } from '../../limits.ts';
 import type { Metrics } from '../../metrics.ts';
 import { showOrder, type VisibleOrder, carriedText } from '../../orders/content.ts';
-import {
-  isFinal,
-  parseOrderNo,
-  type OrderState,
-  type OrderStatus,
-  type OrderNoParts,
-} from '../../orders/order.ts';
+import { isFinal, parseOrderNo, type OrderState, type OrderNoParts } from '../../orders/order.ts';
 import type { ReservedOrder, OrderLook } from '../../orders/reservations.redis.ts';
 import type { StoredOrder } from '../../orders/rows.sql.ts';
 import type { UserOrderCursor } from '../../orders/user-orders.sql.ts';
@@ -28,6 +22,7 @@ import { orderNotFound, unavailable, parseInput, requestIdOf } from '../http/pro
 import { createBoundedLog } from '../http/refusal-logs.ts';
 import { type OrderReply, orderReply } from '../http/replies.ts';
 import { pageLimit } from '../http/request.ts';
+import type { PollAdvice } from './poll-advice.ts';
 
 /** Orders in one page of a list: about 100 KiB, and one read of MySQL. */
 export const MAX_ORDERS_LISTED = 100;
@@ -42,22 +37,11 @@ export const sourcedOrderReply = orderReply.extend({
 });
 export type SourcedOrderReply = z.infer<typeof sourcedOrderReply>;
 
-/**
- * When to ask again, in ms: soon while the order is being stored, then at a human pace, and never once it has
- * ended. Whole seconds, because `Retry-After` beside the 202 counts in seconds and must name the same moment.
- */
-const POLL_AFTER_MS: Record<OrderStatus, number | null> = {
-  queued: 1_000,
-  awaiting_payment: 2_000,
-  paid: null,
-  cancelled: null,
-  failed: null,
-};
-
 /** What an order is found with. */
 export interface Finder extends Stores {
   projection: Projection;
   lostOrders: LostOrders;
+  pollAdvice: PollAdvice;
 }
 
 /** `source`: where the state was read. */
@@ -113,12 +97,16 @@ async function read(
 }
 
 /** The one shape of an order in every answer. `closing`: its end is under way, and payment can still win. */
-export function viewOrder(order: VisibleOrder, state: OrderState): OrderReply {
+export function viewOrder(
+  { pollAdvice }: Pick<Finder, 'pollAdvice'>,
+  order: VisibleOrder,
+  state: OrderState,
+): OrderReply {
   const { status, reason } = state;
   // V8 makes a slow object of a spread to which keys are added: that took 3.4 us here, and this 0.8.
   return Object.assign(showOrder(order, state), {
     closing: reason !== null && !isFinal(status),
-    pollAfterMs: POLL_AFTER_MS[status],
+    pollAfterMs: pollAdvice.pollAfterMs(order, state),
   });
 }
 
@@ -163,7 +151,7 @@ async function listOrders(finder: Finder, ctx: CallContext): Promise<void> {
   const requestId = requestIdOf(ctx.req);
   const found = await Promise.all(stored.map((each) => newest(finder, each, requestId)));
   ctx.body = {
-    orders: found.map(({ order, state }) => viewOrder(order, state)),
+    orders: found.map(({ order, state }) => viewOrder(finder, order, state)),
     next: last ? formatCursor(last.order) : null,
   } satisfies OrdersReply;
 }

@@ -10,9 +10,10 @@ import { type Finder, viewOrder } from './find-order.ts';
  * cannot see, and all of them where projections are known to be doubted.
  */
 export async function viewOpenOrders(
-  { reservations, projection, log }: Finder,
+  finder: Finder,
   { userId, orderNos }: { userId: string; orderNos: readonly string[] },
 ): Promise<OpenOrderReply[]> {
+  const { reservations, projection, log } = finder;
   if (orderNos.length === 0 || projection.isKnownDoubted()) return [];
   const looks = await Promise.allSettled(orderNos.map(reservations.lookUp));
   return looks.flatMap((look) => {
@@ -23,6 +24,7 @@ export async function viewOpenOrders(
     const { found, isCertain } = look.value;
     if (!found || !isCertain || found.order.userId !== userId || isFinal(found.state.status)) return [];
     const { orderNo, status, payment, closing, items, total, currency, deadline } = viewOrder(
+      finder,
       found.order,
       found.state,
     );

@@ -182,14 +182,14 @@ export async function placeOrder(shop: Shop, ctx: Call): Promise<void> {
     shop.tracing?.accepted(ctx.req, outcome.orderNo);
     if (shop.log.isLevelEnabled('debug'))
       shop.log.debug({ orderNo: outcome.orderNo, requestId: requestIdOf(ctx.req), step: 'accept' }, 'order');
-    accept(ctx, outcome);
+    accept(shop, ctx, outcome);
   } else if (outcome.kind === 'repeated') {
     const { order, state } = await findOrder(shop, outcome.orderNo, {
       userId,
       requestId: requestIdOf(ctx.req),
     });
     ctx.set('Location', `/v1/orders/${outcome.orderNo}`);
-    ctx.body = viewOrder(order, state);
+    ctx.body = viewOrder(shop, order, state);
   } else if (outcome.kind === 'sale-absent') {
     throw refuseAbsent(await shop.findAbsentSale(request.saleId));
   } else {
@@ -234,8 +234,8 @@ function refuseAbsent(absent: AbsentSale): Problem {
   }
 }
 
-function accept(ctx: Call, outcome: ReserveOutcome & { kind: 'reserved' }): void {
-  const view = viewOrder(outcome, QUEUED);
+function accept(shop: Shop, ctx: Call, outcome: ReserveOutcome & { kind: 'reserved' }): void {
+  const view = viewOrder(shop, outcome, QUEUED);
   ctx.status = 202;
   ctx.set('Location', `/v1/orders/${outcome.orderNo}`);
   if (view.pollAfterMs !== null) ctx.set('Retry-After', String(Math.ceil(view.pollAfterMs / 1_000)));
@@ -364,18 +364,24 @@ export async function getOrder(shop: Shop, ctx: Call): Promise<void> {
   if (state.version > found.state.version)
     await shop.projection.project({ order: found.order, state }, requestIdOf(ctx.req));
   // A caller that asked for the workflow must see whether it answered; the others chose no source.
-  answerOrder(ctx, { order: found.order, state }, source === 'workflow' ? { source: answered.source } : {});
+  answerOrder(
+    shop,
+    ctx,
+    { order: found.order, state },
+    source === 'workflow' ? { source: answered.source } : {},
+  );
 }
 
 /** The order, or 304 for a caller that has this version. */
 export function answerOrder(
+  shop: Shop,
   ctx: Pick<Call, 'get' | 'set' | 'status' | 'body'>,
   { order, state }: ReservedOrder,
   more: Partial<Pick<SourcedOrderReply, 'source'>> = {},
 ): void {
   ctx.set('ETag', `"${state.version}"`);
   ctx.status = knowsVersion(ctx, state.version) ? 304 : 200;
-  if (ctx.status === 200) ctx.body = Object.assign(viewOrder(order, state), more);
+  if (ctx.status === 200) ctx.body = Object.assign(viewOrder(shop, order, state), more);
 }
 
 /** POST /v1/orders/:orderNo/cancel: records the wish; the order is cancelled unless a payment wins. */
@@ -391,14 +397,14 @@ async function cancelOrder(shop: Shop, ctx: CallContext): Promise<void> {
     await shop.projection.project({ order, state }, requestIdOf(ctx.req));
   if (state.status === 'paid' || state.payment !== 'none') {
     throw new Problem('already_paid', 'The order has been paid.', {
-      extra: { order: viewOrder(order, state) },
+      extra: { order: viewOrder(shop, order, state) },
     });
   }
   // A repeated request is not signalled again: a history has room for 10,000 signals. The relay sends a
   // signal that was lost the first time.
   if (recorded.isNews) shop.notifier.cancelRequested(recorded);
   ctx.status = isFinal(state.status) ? 200 : 202;
-  ctx.body = viewOrder(order, state);
+  ctx.body = viewOrder(shop, order, state);
 }
 
 function find(
@@ -481,7 +487,7 @@ interface PaymentPage {
 async function payOrder(shop: Shop, ctx: CallContext): Promise<void> {
   const found = await find(shop, ctx);
   if (found.state.reason === 'lost_before_stored') {
-    const extra = { order: viewOrder(found.order, found.state) };
+    const extra = { order: viewOrder(shop, found.order, found.state) };
     throw new Problem('not_payable', 'The order can no longer be paid.', { extra });
   }
   const { url, expiresAtMs } = await takeStep(
@@ -506,7 +512,7 @@ async function openPaymentPage(
   // A free order is paid once it is stored, and the provider has no part in it.
   const fault = isFree(order) ? undefined : shop.provider.priceFault({ amount, currency });
   if (fault !== undefined) {
-    const extra = { order: viewOrder(order, state) };
+    const extra = { order: viewOrder(shop, order, state) };
     throw new Problem('not_payable', `The order cannot be paid: ${fault}.`, { extra });
   }
   // What is paid or has ended is refused for that, however often it was tried.
@@ -540,7 +546,7 @@ async function beginSession(shop: Shop, orderNo: string, requestId: string): Pro
   if (outcome.kind === 'outdated') throw new Error(`a session of ${orderNo} that was closed is open`);
   // The refusal shows the order's state, so no later answer may be older.
   if (outcome.kind === 'not-payable') await shop.projection.project(outcome.stored, requestId);
-  throw notPayable(outcome);
+  throw notPayable(shop, outcome);
 }
 
 /**
@@ -582,13 +588,16 @@ function toBusy({ retryAfterMs }: ProviderBusyError): Problem {
   return new Problem('payment_unavailable', detail, { retryAfterSeconds });
 }
 
-function notPayable(outcome: Exclude<BeginSessionOutcome, { kind: 'begun' | 'outdated' }>): Problem {
+function notPayable(
+  shop: Shop,
+  outcome: Exclude<BeginSessionOutcome, { kind: 'begun' | 'outdated' }>,
+): Problem {
   if (outcome.kind === 'not-stored') {
     const detail = 'The order is being stored; it can be paid in a moment.';
     return new Problem('not_yet_payable', detail, { retryAfterSeconds: 1 });
   }
   const { order, state } = outcome.stored;
-  const extra = { order: viewOrder(order, state) };
+  const extra = { order: viewOrder(shop, order, state) };
   // A refunded order is not paid; a disputed payment is with the shop until it is decided.
   if (state.payment !== 'none' && state.payment !== 'refunded')
     return new Problem('already_paid', 'The order has been paid.', { extra });

@@ -150,15 +150,15 @@ export const orderCalls = {
   },
 } satisfies AdminCalls;
 
-async function listOrders({ staffOrders }: BackOffice, ctx: AdminContext): Promise<void> {
+async function listOrders(office: BackOffice, ctx: AdminContext): Promise<void> {
   const { limit, status, after, ...filter } = parseInput(listQuery, { ...ctx.query });
   const by = FILTERS.find((name) => filter[name] !== undefined) ?? 'userId';
   const search = { by, value: filter[by] ?? '', status, after };
-  const found = await staffOrders.list(search, limit).catch(failToRead);
+  const found = await office.staffOrders.list(search, limit).catch(failToRead);
   const last = found.length === limit ? found.at(-1) : undefined;
   ctx.set('Cache-Control', 'no-store');
   ctx.body = {
-    orders: found.map(viewForStaff),
+    orders: found.map((each) => viewForStaff(office, each)),
     next: last?.order.orderNo ?? null,
   } satisfies StaffOrdersReply;
 }
@@ -174,7 +174,7 @@ async function showOrderFile(office: BackOffice, ctx: AdminContext): Promise<voi
   const { currency } = found.order;
   ctx.set('Cache-Control', 'no-store');
   ctx.body = {
-    ...viewForStaff(found),
+    ...viewForStaff(office, found),
     ...viewLife(life),
     refunds: requested.map((refund) => viewRefund({ refund, currency })),
   } satisfies OrderFileReply;
@@ -191,13 +191,13 @@ async function cancelOrder(office: BackOffice, ctx: AdminContext): Promise<void>
   if (state.version > 0) await office.projection.project(recorded, requestIdOf(ctx.req));
   if (state.status === 'paid' || state.payment !== 'none') {
     throw new Problem('already_paid', 'The order has been paid: refund it.', {
-      extra: { order: viewOrder(order, state) },
+      extra: { order: viewOrder(office, order, state) },
     });
   }
   // The relay signals what was not signalled the first time.
   if (recorded.isNews) office.notifier.cancelRequested(recorded);
   ctx.status = isFinal(state.status) ? 200 : 202;
-  ctx.body = viewForStaff(recorded);
+  ctx.body = viewForStaff(office, recorded);
 }
 
 /** The order's workflow needs no signal: it asks MySQL before it cancels the order. */
@@ -215,7 +215,7 @@ async function extendDeadline(office: BackOffice, ctx: AdminContext): Promise<vo
   switch (outcome.kind) {
     case 'extended':
       await office.projection.project(outcome.stored, requestIdOf(ctx.req));
-      ctx.body = viewForStaff(outcome.stored);
+      ctx.body = viewForStaff(office, outcome.stored);
       return;
     case 'out-of-range': {
       const [after, latest] = [outcome.afterMs, outcome.untilMs].map((ms) => new Date(ms).toISOString());
@@ -226,7 +226,7 @@ async function extendDeadline(office: BackOffice, ctx: AdminContext): Promise<vo
     }
     case 'not-open': {
       const { order, state } = outcome.stored;
-      const extra = { order: viewOrder(order, state) };
+      const extra = { order: viewOrder(office, order, state) };
       throw new Problem('not_extendable', 'The order does not wait for a payment any more.', { extra });
     }
     case 'not-stored':
@@ -278,8 +278,8 @@ async function recordWish(
   return orders.requestCancel(orderNo, { actor, reason });
 }
 
-function viewForStaff({ order, state }: ReservedOrder): StaffOrderReply {
-  return { ...viewOrder(order, state), userId: order.userId };
+function viewForStaff(office: BackOffice, { order, state }: ReservedOrder): StaffOrderReply {
+  return { ...viewOrder(office, order, state), userId: order.userId };
 }
 
 function viewLife({ payments, reversals, events, parked }: MysqlLife) {

@@ -78,7 +78,9 @@ async function getStatus({ statusBoard }: BackOffice, ctx: AdminContext): Promis
         silentMs: worker.silentMs,
         hanging: worker.hanging,
       })) ?? null,
-    outboxes: outboxes ?? null,
+    outboxes:
+      outboxes?.map(({ saleId, waiting: orders, oldestMs }) => ({ saleId, waiting: orders, oldestMs })) ??
+      null,
     engineSlotsTaken: slots ?? null,
     ordersNotBegun: backlog?.notBegun ?? null,
     paymentsWaiting: backlog?.payments ?? null,

@@ -65,7 +65,7 @@ export function createWaits(shop: Finder & { metrics: Metrics }, storing: Storin
     try {
       const end = await waitForEnd(call, orderNo, untilMs);
       metrics.waitEnded(end.kind);
-      answer(call, orderNo, end, { 'Preference-Applied': `wait=${seconds}` });
+      answer(shop, call, orderNo, end, { 'Preference-Applied': `wait=${seconds}` });
     } finally {
       leave();
     }
@@ -111,20 +111,26 @@ async function within(timeoutMs: number, end: Promise<WaitEnd>): Promise<WaitEnd
 }
 
 /** @throws Problem where there is no order to be had */
-function answer(call: WaitingCall, orderNo: string, end: WaitEnd, applied: Record<string, string>): void {
+function answer(
+  shop: Finder,
+  call: WaitingCall,
+  orderNo: string,
+  end: WaitEnd,
+  applied: Record<string, string>,
+): void {
   const headers = { ...applied, Location: `/v1/orders/${orderNo}` };
   switch (end.kind) {
     case 'stored':
       // A repeat keeps its 200.
       if (call.status === 202) call.status = 201;
       call.remove('Retry-After');
-      call.body = viewOrder(end.order, end.state);
+      call.body = viewOrder(shop, end.order, end.state);
       break;
     case 'late':
       break;
     case 'failed':
       throw new Problem('order_failed', 'The order could not be stored, and has failed.', {
-        extra: { order: viewOrder(end.order, end.state) },
+        extra: { order: viewOrder(shop, end.order, end.state) },
         headers,
       });
     case 'cancelled':

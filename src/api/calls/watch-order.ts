@@ -82,7 +82,7 @@ async function pollOrder(shop: WatchShop, ctx: CallContext, next: () => Promise<
     else resolve(undefined);
     const changed = await promise.finally(() => clearTimeout(timer));
     // At the end of the wait as at its change: no answer is older than one that was given meanwhile.
-    answerOrder(ctx, changed ?? (await newestOf(shop, ctx, found)));
+    answerOrder(shop, ctx, changed ?? (await newestOf(shop, ctx, found)));
   } finally {
     watch.leave();
   }
@@ -105,7 +105,7 @@ async function streamOrder(shop: WatchShop, ctx: CallContext): Promise<void> {
   const knownVersion = lastId === undefined ? -1 : Number(lastId);
   // The caller went while its token was verified: no event comes any more that would give its place back.
   if (ctx.res.closed || ctx.req.socket.destroyed) throw orderNotFound();
-  const stream = createStream(ctx.res, { expiresInMs: leftMs(ctx) });
+  const stream = createStream(shop, ctx.res, { expiresInMs: leftMs(ctx) });
   const watch = shop.watchers.enter('stream', orderNoOf(ctx), callerOf(ctx), stream);
   onGone(ctx, watch.leave);
   const { order, state } = await lookUp(shop, ctx, Math.max(0, knownVersion));
@@ -149,7 +149,7 @@ const EVENT_STREAM = 'text/event-stream';
  * high-water mark; beyond, the newest state alone waits for it. One that reads nothing at all gets no sign of
  * life any more, and is cut off like any connection on which nothing moves.
  */
-function createStream(response: ServerResponse, { expiresInMs }: { expiresInMs: number }) {
+function createStream(shop: WatchShop, response: ServerResponse, { expiresInMs }: { expiresInMs: number }) {
   const untilMs = performance.now() + expiresInMs;
   let wroteAtMs = performance.now();
   /** The newest state, where it could not be written yet. */
@@ -167,7 +167,7 @@ function createStream(response: ServerResponse, { expiresInMs }: { expiresInMs: 
     if (!owed || response.writableNeedDrain || response.writableEnded) return;
     const { order, state } = owed;
     owed = undefined;
-    write(`id: ${state.version}\nevent: order\ndata: ${JSON.stringify(viewOrder(order, state))}\n\n`);
+    write(`id: ${state.version}\nevent: order\ndata: ${JSON.stringify(viewOrder(shop, order, state))}\n\n`);
     if (isFinal(state.status)) response.end();
   }
 

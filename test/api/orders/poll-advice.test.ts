@@ -1,0 +1,183 @@
+/** When a queued order is to be asked for again: by what waits before it, and by how fast that is stored. */
+
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
+import { createStoring } from '../../../src/orders/storing.ts';
+import { saleKeys } from '../../../src/redis/keys.ts';
+import { createStatusBoard, statusReaders } from '../../../src/status/board.ts';
+import { openStores } from '../../../src/stores/open.ts';
+import { buildSale } from '../../support/factories.ts';
+import { orderOf, type Shopper } from '../../support/shopper.ts';
+import { silent } from '../../support/stores.ts';
+import { openTcpProxy } from '../../support/tcp-proxy.ts';
+import { waitFor } from '../../support/wait.ts';
+import { openApi, type TestApi } from '../open-api.ts';
+
+let api: TestApi;
+beforeAll(async () => {
+  api = await openApi();
+});
+afterAll(() => api.close());
+
+/** An app with a board that looks when the test says so, and a clock that passes when the test says so. */
+async function openSaleToAsk({ paymentWindowMs = 30 * 60_000, stores = api.stores } = {}) {
+  const skus = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 1_000, limitPerUser: null }];
+  const { saleId } = await api.stores.openSale(buildSale({ skus, paymentWindowMs }));
+  const statusBoard = createStatusBoard(statusReaders(async () => stores, stores));
+  const app = await api.withParts({ statusBoard });
+  let nowMs = performance.now();
+  const clock = vi.spyOn(performance, 'now').mockImplementation(() => nowMs);
+  // Nobody is told a moment sooner than another.
+  const random = vi.spyOn(Math, 'random').mockReturnValue(0);
+  const storing = createStoring(api.stores);
+  onTestFinished(async () => {
+    clock.mockRestore();
+    random.mockRestore();
+    await storing.stop();
+    await app.close();
+  });
+  const shopper = await app.shopper();
+  const buy = async (count: number) => {
+    const orderNos = [];
+    for (let i = 0; i < count; i += 1) orderNos.push(await shopper.buy(saleId));
+    return orderNos;
+  };
+  const advice = async () => {
+    const reply = await shopper.placeOrder({ saleId, items: [{ sku: 'lamp', quantity: 1 }] });
+    const { pollAfterMs } = orderOf(reply);
+    expect(Number(reply.headers.get('retry-after')) * 1_000).toBe(pollAfterMs);
+    return pollAfterMs;
+  };
+  return {
+    shopper,
+    buy,
+    advice,
+    random,
+    pass: (ms: number) => void (nowMs += ms),
+    look: () => statusBoard.look(),
+    /** As a process does that stores orders, without a worker. */
+    store: (orderNos: readonly string[]) =>
+      Promise.all(orderNos.map((orderNo) => storing.store(orderNo, performance.now() + 60_000))),
+    /** An entry of an order that nobody comes to, from so long ago. */
+    async leave(ageMs: number): Promise<void> {
+      const { outbox } = saleKeys({ saleId, shard: 0 });
+      const [seconds] = await api.stores.redis.time();
+      await api.stores.redis.xadd(outbox, `${Number(seconds) * 1_000 - ageMs}-0`, 'order_no', 'x');
+    },
+  };
+}
+
+async function adviceFor(shopper: Shopper, orderNo = ''): Promise<number | null> {
+  return (await shopper.readOrder(orderNo)).pollAfterMs;
+}
+
+test('without a worker it is for as long again as the oldest has waited', async () => {
+  const sale = await openSaleToAsk();
+  await sale.leave(4_500);
+  expect(await sale.advice()).toBe(1_000);
+
+  await sale.look();
+  const advice = await sale.advice();
+
+  expect(advice).toBeGreaterThanOrEqual(4_000);
+  expect(advice).toBeLessThanOrEqual(6_000);
+});
+
+test('it is ten seconds at most, however long nothing was stored', async () => {
+  const sale = await openSaleToAsk();
+  await sale.leave(60 * 60_000);
+  await sale.look();
+
+  expect(await sale.advice()).toBe(10_000);
+});
+
+test('while orders are stored it is the time that those before it take', async () => {
+  const sale = await openSaleToAsk();
+  const [head = '', ...others] = await sale.buy(12);
+  await sale.look();
+  expect(await adviceFor(sale.shopper, head)).toBe(1_000);
+  // One a second.
+  sale.pass(2_000);
+  await sale.store([head, ...others.slice(0, 1)]);
+  await sale.look();
+  expect(await sale.advice()).toBe(10_000);
+  expect(await adviceFor(sale.shopper, others[1])).toBe(1_000);
+
+  // Two a second: with those before, three in two.
+  sale.pass(2_000);
+  await sale.store(others.slice(1, 5));
+  await sale.look();
+  // Six of the first, and the one above.
+  expect(await sale.advice()).toBe(4_000);
+});
+
+test('while nothing comes it stays as it was, as one that waits may be one that nobody can store', async () => {
+  const sale = await openSaleToAsk();
+  await sale.leave(60 * 60_000);
+  await sale.leave(59 * 60_000);
+  const [queued = '', other = ''] = await sale.buy(2);
+  await sale.look();
+  expect(await adviceFor(sale.shopper, queued)).toBe(10_000);
+  await sale.store([other]);
+  for (let second = 0; second < 4; second += 1) {
+    sale.pass(1_000);
+    await sale.look();
+    // One a second, with two before this one and nearly a third.
+    expect(await adviceFor(sale.shopper, queued)).toBe(2_000);
+  }
+});
+
+test('it takes at most a tenth of the time that is left to pay', async () => {
+  const sale = await openSaleToAsk({ paymentWindowMs: 40_000 });
+  await sale.leave(20_000);
+  await sale.look();
+  const [orderNo = ''] = await sale.buy(1);
+  expect(await adviceFor(sale.shopper, orderNo)).toBeLessThanOrEqual(4_000);
+  expect(await adviceFor(sale.shopper, orderNo)).toBeGreaterThan(1_000);
+});
+
+test('a crowd with one advice is spread over the last fifth of it', async () => {
+  const sale = await openSaleToAsk();
+  await sale.leave(60 * 60_000);
+  await sale.look();
+  const seen = new Set<number | null>();
+  for (const drawn of [0, 0.25, 0.5, 0.75, 0.99]) {
+    sale.random.mockReturnValue(drawn);
+    seen.add(await sale.advice());
+  }
+  expect(Math.max(...[...seen].map(Number))).toBe(10_000);
+  expect(Math.min(...[...seen].map(Number))).toBeGreaterThanOrEqual(8_000);
+  expect(seen.size).toBeGreaterThan(1);
+});
+
+test('it is by the status alone once nothing was read for a while, and while Redis is away', async () => {
+  const [redisUrl = ''] = api.stores.config.REDIS_URL;
+  const wire = await openTcpProxy(new URL(redisUrl).host);
+  const stores = await openStores({ ...api.stores.config, REDIS_URL: [`redis://${wire.address}`] }, silent);
+  onTestFinished(async () => {
+    await stores.close();
+    await wire.close();
+  });
+  const sale = await openSaleToAsk({ stores: { ...api.stores, ...stores } });
+  await sale.leave(60 * 60_000);
+  await sale.look();
+  expect(await sale.advice()).toBe(10_000);
+
+  wire.cut();
+  await waitFor('the wire to be cut', () => stores.redis.status !== 'ready');
+  sale.pass(6_000);
+  await sale.look();
+
+  expect(await sale.advice()).toBe(1_000);
+});
+
+test('no answer costs Redis a command for it', async () => {
+  const sale = await openSaleToAsk();
+  const [orderNo = ''] = await sale.buy(1);
+  await sale.look();
+  const commands = vi.spyOn(api.stores.redis, 'xinfo');
+  onTestFinished(() => commands.mockRestore());
+
+  for (let i = 0; i < 20; i += 1) await adviceFor(sale.shopper, orderNo);
+
+  expect(commands).not.toHaveBeenCalled();
+});
