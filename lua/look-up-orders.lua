@@ -6,7 +6,7 @@ After a restart from an old file, or a failover, a projection may be older than 
 is believed only while the sale's data are those that this server was given, and while the hold is of their
 epoch; otherwise MySQL knows better.
 The fields come as one JSON text, because that costs a process a fraction of a reply for each field. The relay
-reads hundreds of orders at once.
+reads hundreds of orders at once. A user's list of open orders is a field of a hash as well, and is read alike.
 Changes nothing.
 
 KEYS

@@ -98,6 +98,11 @@ export async function read(pool: Pool, orderNo: string): Promise<StoredOrder | u
   return (await readOrders(pool, [orderNo]))[0];
 }
 
+/** Those of these orders that are stored. */
+export function readAll(pool: Pool, orderNos: readonly string[]): Promise<StoredOrder[]> {
+  return readOrders(pool, orderNos);
+}
+
 /**
  * Abandons an order that could not be stored: a tombstone in its place keeps any slow write from storing
  * it later. The tombstone leaves the idempotency key out, because another order may have it.

@@ -7,14 +7,16 @@ import assert from 'node:assert/strict';
 import { z } from 'zod';
 import { BROUGHT_BACK_WITHIN_MS, IDEMPOTENCY_TTL_MS, PROJECTION_TTL_MS } from '../limits.ts';
 import type { RedisClient } from '../redis/connection.ts';
-import { changesChannelOf, epochOf, orderKeys } from '../redis/keys.ts';
+import { changesChannelOf, epochOf, orderKeys, saleKeys, shardOf } from '../redis/keys.ts';
 import { acknowledge } from '../redis/outbox.ts';
 import { run, defineScript, replyInt } from '../redis/script.ts';
 import { fingerprintOf, carriedText, type Order, jsonText } from './content.ts';
 import { type ClosingReason, holdEpochOf, parseOrderNo, type GiveBack, type OrderState } from './order.ts';
 import {
   hashOf,
+  OPEN_ORDERS_MAX,
   ORDER_FIELDS,
+  toOrderNos,
   toReservedOrder,
   type ReservedOrder,
   toReservedOrderIfWhole,
@@ -383,6 +385,26 @@ export function createReservations(redis: RedisClient, options: { storesPerSecon
 
     /** As `readOrder`, with whether Redis can be believed; those of one moment together. */
     lookUp: createOrderLookUp(redis),
+
+    /**
+     * A user's open orders of a sale, those in Redis alone among them: the newest 20, the oldest first.
+     * @returns `isWhole`: no other is open, as far as this Redis can be believed
+     * @throws where Redis does not answer
+     */
+    async readOpenOrders(saleId: string, userId: string): Promise<{ orderNos: string[]; isWhole: boolean }> {
+      const keys = saleKeys({ saleId, shard: shardOf(userId) });
+      // The lists of all users are a hash, too.
+      const { epoch, orders } = await run(redis, lookUpOrdersScript, {
+        keys,
+        keyList: [keys.open],
+        args: {},
+        repeated: [{ field: userId }],
+      });
+      const [list] = orders[0] || [];
+      const orderNos = toOrderNos(typeof list === 'string' ? list : null);
+      const isWhole = epoch !== undefined && orders[0] !== false && orderNos.length < OPEN_ORDERS_MAX;
+      return { orderNos, isWhole };
+    },
 
     /**
      * As `readOrder`, for orders of one sale shard in one round trip. Undefined also for what is no order

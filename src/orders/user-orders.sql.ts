@@ -12,6 +12,8 @@ export interface UserOrderCursor {
 
 export interface UserOrdersSearch {
   userId: string;
+  /** Undefined: of all sales. */
+  saleId?: string | undefined;
   /** Unix ms at which the orders were accepted: from the first on, and before the second. */
   fromMs: number;
   untilMs: number;
@@ -23,19 +25,20 @@ export interface UserOrdersSearch {
 
 /** The next orders, up to `limit`: a range of the index by user and time, which ends with the number. */
 export async function list(pool: Pool, search: UserOrdersSearch, limit: number): Promise<StoredOrder[]> {
-  const { userId, fromMs, untilMs, after, status } = search;
+  const { userId, saleId, fromMs, untilMs, after, status } = search;
   const isLater = after !== undefined && after.reservedAtMs >= fromMs;
   const since = new Date(isLater ? after.reservedAtMs : fromMs);
   return selectOrders(
     pool,
     `user_id = ? AND reserved_at >= ? AND reserved_at < ? AND (reserved_at > ? OR order_no > ?)
-         ${status === undefined ? '' : 'AND status = ?'} ORDER BY reserved_at, order_no LIMIT ?`,
+         ${saleId === undefined ? '' : 'AND sale_id = ?'} ${status === undefined ? '' : 'AND status = ?'} ORDER BY reserved_at, order_no LIMIT ?`,
     [
       userId,
       since,
       new Date(untilMs),
       since,
       isLater ? after.orderNo : '',
+      ...(saleId === undefined ? [] : [saleId]),
       ...(status === undefined ? [] : [status]),
       limit,
     ],

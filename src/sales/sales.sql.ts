@@ -155,6 +155,23 @@ export async function listInRedis(pool: Pool, after: string): Promise<string[]> 
   return rows.map((row) => row.sale_id);
 }
 
+/**
+ * The sales that Redis has, that have opened before then, and that may have open orders: one that is settled
+ * has none. Those that opened last come first.
+ */
+export async function listUnsettled(pool: Pool, beforeMs: number, limit: number): Promise<string[]> {
+  const rows = await selectRows(
+    pool,
+    saleIdRow,
+    // What is announced as closed has opened.
+    `SELECT sale_id FROM sales FORCE INDEX (sales_looked_after)
+       WHERE settled_at IS NULL AND draft = FALSE AND (closed_at IS NOT NULL OR (closed_at IS NULL AND opens_at < ?))
+         AND warmed_up_at IS NOT NULL ORDER BY opens_at DESC, sale_id LIMIT ?`,
+    [new Date(beforeMs), limit],
+  );
+  return rows.map((row) => row.sale_id);
+}
+
 /** Every sale's id, the newest first. */
 export async function listIds(pool: Pool): Promise<string[]> {
   const rows = await selectRows(

@@ -1,7 +1,7 @@
 /** A person is erased on request: nothing identifies them, the books add up, and money still goes back. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { ordersReply } from '../../src/api/calls/find-order.ts';
+import { ordersReply } from '../../src/api/calls/my-orders.ts';
 import { erasePerson } from '../../src/reconcile/retention.ts';
 import { limitField, saleKeys } from '../../src/redis/keys.ts';
 import { expectCleanAudit } from '../support/audit.ts';

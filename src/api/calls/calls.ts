@@ -17,7 +17,7 @@ import { callOffCalls } from './call-off.ts';
 import type { AdminCalls, AdminContext, BackOffice } from './call.ts';
 import { endpointCalls } from './endpoints.ts';
 import { eventCalls } from './events.ts';
-import { listCalls } from './find-order.ts';
+import { listCalls } from './my-orders.ts';
 import { shopperCalls } from './orders.ts';
 import { refundCalls } from './refunds.ts';
 import { saleViewCalls } from './sale-views.ts';

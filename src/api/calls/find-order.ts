@@ -5,31 +5,20 @@ import type { Logger } from 'pino';
 import { decodeTime } from 'ulidx';
 import { z } from 'zod';
 import type { OrderEngine } from '../../engine/order-engine.ts';
-import { MAX_SALE_TIME_MS, MIN_SALE_TIME_MS } from '../../limits.ts';
 import type { Metrics } from '../../metrics.ts';
 import { showOrder, type VisibleOrder, carriedText } from '../../orders/content.ts';
 import { isFinal, parseOrderNo, type OrderState, type OrderNoParts } from '../../orders/order.ts';
 import type { ReservedOrder, OrderLook } from '../../orders/reservations.redis.ts';
 import type { StoredOrder } from '../../orders/rows.sql.ts';
-import type { UserOrderCursor } from '../../orders/user-orders.sql.ts';
 import type { SaleEpoch } from '../../reconcile/rebuild.sql.ts';
 import { wholeSale } from '../../redis/keys.ts';
 import { isDamaged } from '../../redis/script.ts';
 import type { Stores } from '../../stores/open.ts';
-import type { CallContext, ShopCalls } from '../http/entry.ts';
 import type { Lane } from '../http/http-server.ts';
-import { orderNotFound, unavailable, parseInput, requestIdOf } from '../http/problem.ts';
+import { orderNotFound, unavailable } from '../http/problem.ts';
 import { createBoundedLog } from '../http/refusal-logs.ts';
 import { type OrderReply, orderReply } from '../http/replies.ts';
-import { pageLimit } from '../http/request.ts';
 import type { PollAdvice } from './poll-advice.ts';
-
-/** Orders in one page of a list: about 100 KiB, and one read of MySQL. */
-export const MAX_ORDERS_LISTED = 100;
-
-/** Orders of the caller. `next`: where the next page goes on; null: this is the last. */
-export const ordersReply = z.strictObject({ orders: z.array(orderReply), next: z.string().nullable() });
-type OrdersReply = z.infer<typeof ordersReply>;
 
 /** An order where the caller asked for the workflow's view: with what answered. */
 export const sourcedOrderReply = orderReply.extend({
@@ -50,7 +39,7 @@ export interface FoundOrder extends ReservedOrder {
 }
 
 /** Who asks, and by what the lines of the call are found. */
-interface Asker {
+export interface Asker {
   userId: string;
   requestId: string;
   /** The newest version that the caller has seen. */
@@ -70,30 +59,125 @@ export async function findOrder(finder: Finder, orderNo: string, asker: Asker): 
   return found;
 }
 
-async function read(
-  { projection, orders, lostOrders }: Finder,
-  orderNo: string,
-  { userId, requestId, knownVersion = 0 }: Asker,
-): Promise<FoundOrder | undefined> {
-  const answer = await projection.read(orderNo, requestId);
-  const look = answer === 'no-answer' ? { found: undefined, isCertain: false } : answer;
-  const { found: projected, isCertain } = look;
-  const isNewEnough = projected && isCertain && projected.state.version >= knownVersion;
-  if (isNewEnough && !(await projection.isDoubted())) return { source: 'projection', ...projected };
+async function read(finder: Finder, orderNo: string, asker: Asker): Promise<FoundOrder | undefined> {
+  const { projection, orders } = finder;
+  const answer = await projection.read(orderNo, asker.requestId);
+  if (isBelieved(answer, asker.knownVersion) && !(await projection.isDoubted()))
+    return { source: 'projection', ...answer.found };
+  let end: FoundOrder | Missing;
   try {
-    const stored = await orders.read(orderNo);
-    if (stored && projected) await projection.project(stored, requestId);
-    if (stored) return { source: 'database', ...stored };
-    if (projected) return { source: 'projection', ...projected };
-    // Redis may hold an accepted order that is not stored yet: only its answer proves that there is none.
-    if (isCertain) return undefined;
-    const missing = answer === 'no-answer' ? 'undecided' : await lostOrders.judgeFor(orderNo, userId);
-    if (missing === 'unknown') return undefined;
-    if (missing !== 'undecided') return { source: 'database', ...missing };
+    end = await decide(finder, orderNo, { answer, stored: await orders.read(orderNo) }, asker);
   } catch (error) {
     throw unavailable('status_unavailable', 'The status cannot be read right now.', error);
   }
-  throw unavailable('status_unavailable', 'The status cannot be read right now.', undefined);
+  if (end === 'undecided')
+    throw unavailable('status_unavailable', 'The status cannot be read right now.', undefined);
+  return end === 'unknown' ? undefined : end;
+}
+
+type Answer = OrderLook | 'no-answer';
+
+/** Unless projections are doubted. */
+function isBelieved(answer: Answer, knownVersion = 0): answer is OrderLook & { found: ReservedOrder } {
+  if (answer === 'no-answer' || !answer.found) return false;
+  return answer.isCertain && answer.found.state.version >= knownVersion;
+}
+
+/** @throws when MySQL cannot be asked: nothing is known */
+async function decide(
+  { projection, lostOrders }: Finder,
+  orderNo: string,
+  { answer, stored }: { answer: Answer; stored: StoredOrder | undefined },
+  { userId, requestId }: Asker,
+): Promise<FoundOrder | Missing> {
+  const { found: projected, isCertain } = answer === 'no-answer' ? NO_LOOK : answer;
+  if (stored) {
+    if (projected && projected.state.version < stored.state.version)
+      await projection.project(stored, requestId);
+    return { source: 'database', ...stored };
+  }
+  if (projected) return { source: 'projection', ...projected };
+  // Redis may hold an accepted order that is not stored yet: only its answer proves that there is none.
+  if (isCertain) return 'unknown';
+  const missing = answer === 'no-answer' ? 'undecided' : await lostOrders.judgeFor(orderNo, userId);
+  return typeof missing === 'string' ? missing : { source: 'database', ...missing };
+}
+
+const NO_LOOK: OrderLook = { found: undefined, isCertain: false };
+
+/**
+ * Orders of one call of which neither store has anything: each asks MySQL twice, and Temporal. A shopper has
+ * an order or two; more are made up.
+ */
+const JUDGED_MAX = 5;
+
+/** Of the numbers that were asked for. */
+export interface FoundOrders {
+  orders: FoundOrder[];
+  /** Those of no order of the user. */
+  unknown: string[];
+  /** False: of the others nothing is known now. */
+  isWhole: boolean;
+}
+
+/**
+ * Each as `findOrder` finds it, with one read of MySQL for all that the projection cannot answer.
+ * @throws Problem 503 where nothing is known of any
+ */
+export async function findOrders(
+  finder: Finder,
+  orderNos: readonly string[],
+  asker: Asker,
+): Promise<FoundOrders> {
+  const { projection } = finder;
+  const answers = await projection.readAll(
+    orderNos.filter((orderNo) => parseOrderNo(orderNo)),
+    asker.requestId,
+  );
+  const isDoubted = answers.size > 0 && (await projection.isDoubted());
+  const ends = new Map<string, FoundOrder | Missing>();
+  const left = new Map<string, Answer>();
+  for (const [orderNo, answer] of answers)
+    if (isBelieved(answer) && !isDoubted) ends.set(orderNo, { source: 'projection', ...answer.found });
+    else left.set(orderNo, answer);
+  for (const [orderNo, end] of await askMysql(finder, left, asker)) ends.set(orderNo, end);
+  const found: FoundOrders = { orders: [], unknown: [], isWhole: true };
+  for (const orderNo of orderNos) {
+    const end = ends.get(orderNo) ?? 'unknown';
+    if (end === 'undecided') found.isWhole = false;
+    else if (end === 'unknown' || end.order.userId !== asker.userId) found.unknown.push(orderNo);
+    else found.orders.push(end);
+  }
+  if (found.orders.length + found.unknown.length === 0)
+    throw unavailable('status_unavailable', 'The orders cannot be read right now.', undefined);
+  return found;
+}
+
+/** Undecided are all where MySQL does not answer. */
+async function askMysql(
+  finder: Finder,
+  answers: ReadonlyMap<string, Answer>,
+  asker: Asker,
+): Promise<[string, FoundOrder | Missing][]> {
+  const orderNos = [...answers.keys()];
+  if (orderNos.length === 0) return [];
+  const failed = (error: unknown): void => {
+    const { requestId } = asker;
+    finder.log.warn({ err: error, requestId, orders: orderNos.length }, 'MySQL does not say what orders are');
+  };
+  const stored = await finder.orders.readAll(orderNos).catch(failed);
+  if (!stored) return orderNos.map((orderNo) => [orderNo, 'undecided']);
+  const byNumber = new Map(stored.map((each) => [each.order.orderNo, each]));
+  let judged = 0;
+  return Promise.all(
+    [...answers].map(async ([orderNo, answer]): Promise<[string, FoundOrder | Missing]> => {
+      const known = { answer, stored: byNumber.get(orderNo) };
+      const isNowhere = !known.stored && answer !== 'no-answer' && !answer.found && !answer.isCertain;
+      if (isNowhere) judged += 1;
+      if (isNowhere && judged > JUDGED_MAX) return [orderNo, 'undecided'];
+      return [orderNo, (await decide(finder, orderNo, known, asker).catch(failed)) ?? 'undecided'];
+    }),
+  );
 }
 
 /** The one shape of an order in every answer. `closing`: its end is under way, and payment can still win. */
@@ -108,74 +192,6 @@ export function viewOrder(
     closing: reason !== null && !isFinal(status),
     pollAfterMs: pollAdvice.pollAfterMs(order, state),
   });
-}
-
-// GET /v1/orders: a shopper's own orders of a day.
-
-const DAY_MS = 24 * 60 * 60 * 1000;
-
-const listQuery = z.strictObject({
-  /** A day in UTC. @returns its beginning, in Unix ms */
-  date: z.iso
-    .date()
-    .transform((day) => Date.parse(day))
-    .refine((ms) => ms >= MIN_SALE_TIME_MS && ms < MAX_SALE_TIME_MS, 'a day of this century'),
-  after: z
-    .string()
-    .transform((text) => parseCursor(text) ?? 'nowhere')
-    .refine((place) => place !== 'nowhere', 'the `next` of the page before')
-    .optional(),
-  limit: pageLimit(MAX_ORDERS_LISTED),
-});
-
-export const listCalls = {
-  'GET /v1/orders': {
-    id: 'listOrders',
-    does: "The shopper's own orders of a day, of all sales",
-    who: 'shopper',
-    lane: 'others',
-    query: listQuery,
-    replies: { 200: ordersReply },
-    refuses: ['status_unavailable'],
-    handle: listOrders,
-  },
-} satisfies ShopCalls<Finder>;
-
-async function listOrders(finder: Finder, ctx: CallContext): Promise<void> {
-  const { date: fromMs, after, limit } = parseInput(listQuery, { ...ctx.query });
-  const search = { userId: ctx.state.userId, fromMs, untilMs: fromMs + DAY_MS, after };
-  const stored = await finder.userOrders.list(search, limit).catch((error: unknown) => {
-    throw unavailable('status_unavailable', 'The orders cannot be read right now.', error);
-  });
-  const last = stored.length === limit ? stored.at(-1) : undefined;
-  const requestId = requestIdOf(ctx.req);
-  const found = await Promise.all(stored.map((each) => newest(finder, each, requestId)));
-  ctx.body = {
-    orders: found.map(({ order, state }) => viewOrder(finder, order, state)),
-    next: last ? formatCursor(last.order) : null,
-  } satisfies OrdersReply;
-}
-
-/** As a look at this order alone answers it: neither answer is older than the other. */
-async function newest(
-  { projection }: Finder,
-  stored: StoredOrder,
-  requestId: string,
-): Promise<ReservedOrder> {
-  const look = await projection.read(stored.order.orderNo, requestId);
-  if (look === 'no-answer' || !look.found) return stored;
-  const { state } = look.found;
-  if (state.version < stored.state.version) await projection.project(stored, requestId);
-  return look.isCertain && state.version > stored.state.version ? { ...stored, state } : stored;
-}
-
-function formatCursor({ reservedAtMs, orderNo }: UserOrderCursor): string {
-  return `${reservedAtMs}.${orderNo}`;
-}
-
-function parseCursor(text: string): UserOrderCursor | undefined {
-  const [, time, orderNo = ''] = /^(\d{1,13})\.([^.]+)$/.exec(text) ?? [];
-  return parseOrderNo(orderNo) ? { reservedAtMs: Number(time), orderNo } : undefined;
 }
 
 /**
@@ -215,7 +231,7 @@ export function createProjection({ reservations, projectionDoubts, log }: Stores
      * Where Redis does not answer, MySQL may be asked: all APIs doubt the projection from then on.
      * @throws Problem 503 when the doubt cannot be recorded
      */
-    async read(orderNo: string, requestId: string): Promise<OrderLook | 'no-answer'> {
+    async read(orderNo: string, requestId: string): Promise<Answer> {
       try {
         return await reservations.lookUp(orderNo);
       } catch (error) {
@@ -224,6 +240,18 @@ export function createProjection({ reservations, projectionDoubts, log }: Stores
         if (!isDamaged(error)) await doubtForAll();
         return 'no-answer';
       }
+    },
+
+    /** As `read`, of each; one line of the log tells of all that had no answer. */
+    async readAll(orderNos: readonly string[], requestId: string): Promise<Map<string, Answer>> {
+      const looks = await Promise.allSettled(orderNos.map(reservations.lookUp));
+      const errors = looks.flatMap((look) => (look.status === 'rejected' ? [look.reason as unknown] : []));
+      if (errors.length > 0)
+        log.warn({ err: errors[0], requestId, orders: errors.length }, 'no answer from Redis; asking MySQL');
+      if (errors.some((error) => !isDamaged(error))) await doubtForAll();
+      return new Map(
+        looks.map((look, i) => [orderNos[i] ?? '', look.status === 'fulfilled' ? look.value : 'no-answer']),
+      );
     },
 
     /**
@@ -371,7 +399,7 @@ export interface LostOrderDeps extends Stores {
 }
 
 /** unknown: there never was such an order. undecided: it may still come back. */
-export type Missing = 'unknown' | 'undecided' | 'lost';
+type Missing = 'unknown' | 'undecided';
 
 export type LostOrders = ReturnType<typeof createLostOrders>;
 
@@ -416,13 +444,13 @@ export function createLostOrders(deps: LostOrderDeps) {
      * Judges an order that MySQL does not have, and that Redis does not have (any more).
      * @throws when MySQL cannot be asked: nothing is known
      */
-    async judge(orderNo: string): Promise<Missing> {
+    async judge(orderNo: string): Promise<Missing | 'lost'> {
       const found = await readLife(orderNo);
       return found ? judge(orderNo, found) : 'unknown';
     },
 
     /** As `judge`, for the user who asks for it: a lost order is counted, and answered as failed. */
-    async judgeFor(orderNo: string, userId: string): Promise<Exclude<Missing, 'lost'> | ReservedOrder> {
+    async judgeFor(orderNo: string, userId: string): Promise<Missing | ReservedOrder> {
       const found = await readLife(orderNo);
       if (!found) return 'unknown';
       const missing = await judge(orderNo, found);

@@ -13,8 +13,8 @@ import { parseInput, Problem, requestIdOf, unavailable } from '../http/problem.t
 import { orderReply, amount, time, count } from '../http/replies.ts';
 import { pageLimit } from '../http/request.ts';
 import type { AdminCalls, AdminContext, BackOffice } from './call.ts';
-import { MAX_ORDERS_LISTED } from './find-order.ts';
 import { viewOrder } from './find-order.ts';
+import { MAX_ORDERS_LISTED } from './my-orders.ts';
 import { orderNoOf, orderUnknown, viewRefund, orderRefundReply } from './refunds.ts';
 
 const staffOrderReply = orderReply.extend({ userId: z.string() });

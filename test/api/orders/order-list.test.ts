@@ -1,8 +1,8 @@
-/** A shopper's own orders of a day: pages, the newest of what is known, and what hostile requests get. */
+/** A shopper's own orders of a day or a sale: pages, the newest of what is known, and hostile requests. */
 
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { ordersReply } from '../../../src/api/calls/find-order.ts';
+import { ordersReply } from '../../../src/api/calls/my-orders.ts';
 import { buildOrder, buildSale } from '../../support/factories.ts';
 import { refusalOf, type Shopper } from '../../support/shopper.ts';
 import { openApi, openMysqlAway, type TestApi } from '../open-api.ts';
@@ -53,7 +53,7 @@ describe('a day', () => {
     expect(await numbersOf(shopper, 'date=2026-11-21')).toEqual([first, last]);
     expect(await numbersOf(shopper, 'date=2026-11-20')).toEqual([before]);
     expect(await numbersOf(shopper, 'date=2026-11-22')).toEqual([after]);
-    expect(await list(shopper, 'date=2026-11-19')).toEqual({ orders: [], next: null });
+    expect(await list(shopper, 'date=2026-11-19')).toEqual({ orders: [], next: null, complete: true });
   });
 
   test('comes page by page, each order once, also where several have the same time', async () => {
@@ -89,15 +89,16 @@ describe('a day', () => {
 });
 
 describe('what an order shows', () => {
-  test('is what a look at it alone shows, and an order appears once it is stored', async () => {
+  test('is what a look at it alone shows, before the order is stored and afterwards', async () => {
     const shopper = await api.shopper();
     const orderNo = await shopper.buy(saleId);
     const day = await dayOf(shopper, orderNo);
-    expect(await list(shopper, day)).toEqual({ orders: [], next: null });
+    const alone = { next: null, complete: true };
+    expect(await list(shopper, day)).toEqual({ orders: [await shopper.readOrder(orderNo)], ...alone });
 
     await api.store(orderNo);
 
-    expect((await list(shopper, day)).orders).toEqual([await shopper.readOrder(orderNo)]);
+    expect(await list(shopper, day)).toEqual({ orders: [await shopper.readOrder(orderNo)], ...alone });
   });
 
   test('is not taken back by the next look at it alone', async () => {
@@ -124,12 +125,142 @@ describe('what an order shows', () => {
     const cut = await api.withParts({ reservations: { ...reservations, lookUp: away } });
     try {
       const cutOff = await cut.shopper(shopper.userId);
-      expect((await list(cutOff, day)).orders).toMatchObject([{ orderNo, version: 1 }]);
+      const seen = await list(cutOff, day);
+      expect(seen.orders).toMatchObject([{ orderNo, version: 1 }]);
+      expect(seen.complete).toBe(true);
       await reservations.project(orderNo, { status: 'paid', version: 7, payment: 'applied', reason: null });
       expect((await list(shopper, day)).orders).toMatchObject([{ orderNo, version: 7 }]);
     } finally {
       await cut.close();
     }
+  });
+});
+
+describe('a sale', () => {
+  const openSale = () => api.stores.openSale(buildSale({ skus: [lamps()] }));
+  const lamps = () => ({ sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 100, limitPerUser: null });
+
+  /** Page by page, with what happens before each. */
+  async function walk(shopper: Shopper, query: string, before: (page: number) => Promise<void>) {
+    const seen: string[] = [];
+    let next: string | null = '';
+    for (let page = 0; next !== null; page += 1) {
+      await before(page);
+      const after: string = next === '' ? '' : `&after=${next}`;
+      const answer = await list(shopper, `${query}&limit=1${after}`);
+      seen.push(...answer.orders.map(({ orderNo }) => orderNo));
+      ({ next } = answer);
+    }
+    return seen;
+  }
+
+  test('has the orders of it alone, stored or not, in the order of their times', async () => {
+    const shopper = await api.shopper();
+    const [one, other] = [await openSale(), await openSale()];
+    const first = await shopper.buy(one.saleId);
+    const elsewhere = await shopper.buy(other.saleId);
+    const second = await shopper.buy(one.saleId);
+    await (await api.shopper()).buy(one.saleId);
+    await api.store(second);
+    const day = await dayOf(shopper, first);
+
+    expect(await numbersOf(shopper, `saleId=${one.saleId}`)).toEqual([first, second]);
+    expect(await numbersOf(shopper, `saleId=${other.saleId}&${day}`)).toEqual([elsewhere]);
+    expect(await numbersOf(shopper, day)).toEqual([first, elsewhere, second]);
+    expect(await numbersOf(shopper, `saleId=${one.saleId}&date=2026-11-20`)).toEqual([]);
+  });
+
+  test('neither skips nor repeats an order that is stored between two pages', async () => {
+    const shopper = await api.shopper();
+    const sale = await openSale();
+    const orderNos = [];
+    for (let i = 0; i < 4; i += 1) orderNos.push(await shopper.buy(sale.saleId));
+    const [day] = [await dayOf(shopper, orderNos[0] ?? '')];
+    // The one before the page, the one behind it, and one far behind.
+    const stored = [orderNos[3], orderNos[0], orderNos[2]];
+
+    for (const query of [`saleId=${sale.saleId}`, day])
+      expect(
+        await walk(shopper, query, async (page) => {
+          const orderNo = stored[page];
+          if (orderNo !== undefined) await api.store(orderNo);
+        }),
+      ).toEqual(orderNos);
+  });
+
+  test('keeps an order that has ended, which Redis lists no more', async () => {
+    const shopper = await api.shopper();
+    const sale = await openSale();
+    const orderNo = await shopper.buy(sale.saleId);
+    await api.store(orderNo);
+    await api.stores.orders.cancel(orderNo, 'shopper_request', { force: true });
+    await api.stores.reservations.release(orderNo);
+
+    const { orders, complete } = await list(shopper, `saleId=${sale.saleId}`);
+
+    expect(orders).toMatchObject([{ orderNo, status: 'cancelled' }]);
+    expect(complete).toBe(true);
+  });
+
+  test('is what MySQL has of it while Redis does not answer, and says that it may not be all', async () => {
+    const shopper = await api.shopper();
+    const sale = await openSale();
+    const [stored, queued] = [await shopper.buy(sale.saleId), await shopper.buy(sale.saleId)];
+    await api.store(stored);
+    const day = await dayOf(shopper, queued);
+    const { reservations } = api.stores;
+    const away = () => Promise.reject(new Error('Command timed out'));
+    const cut = await api.withParts({
+      reservations: { ...reservations, lookUp: away, readOpenOrders: away },
+    });
+    try {
+      const cutOff = await cut.shopper(shopper.userId);
+      for (const query of [`saleId=${sale.saleId}`, day]) {
+        const { orders, complete } = await list(cutOff, query);
+        expect(orders.map(({ orderNo }) => orderNo)).toEqual([stored]);
+        expect(complete).toBe(false);
+      }
+    } finally {
+      await cut.close();
+      await api.stores.pool.query('DELETE FROM projection_doubts');
+    }
+  });
+
+  test('may not be all while the data of Redis are lost, and is all once they were removed for good', async () => {
+    const shopper = await api.shopper();
+    const sale = await openSale();
+    const orderNo = await shopper.buy(sale.saleId);
+    await api.store(orderNo);
+    const day = await dayOf(shopper, orderNo);
+    const keys = await api.stores.redis.keys(`*{${sale.saleId}.0}*`);
+    await api.stores.redis.del(...keys);
+
+    for (const query of [`saleId=${sale.saleId}`, day])
+      expect(await list(shopper, query)).toMatchObject({ orders: [{ orderNo }], complete: false });
+
+    await api.stores.pool.query(
+      'UPDATE sales SET settled_at = NOW(3), redis_cleaned_at = NOW(3) WHERE sale_id = ?',
+      [sale.saleId],
+    );
+    for (const query of [`saleId=${sale.saleId}`, day])
+      expect(await list(shopper, query)).toMatchObject({ orders: [{ orderNo }], complete: true });
+  });
+
+  test('of a shopper with twenty open orders may not be all, as Redis lists no more of them', async () => {
+    const shopper = await api.shopper();
+    const sale = await openSale();
+    const orderNos = [];
+    for (let i = 0; i < 21; i += 1) orderNos.push(await shopper.buy(sale.saleId));
+    expect(await list(shopper, `saleId=${sale.saleId}`)).toMatchObject({ complete: false });
+
+    for (const orderNo of orderNos) await api.store(orderNo);
+
+    expect(await numbersOf(shopper, `saleId=${sale.saleId}`)).toEqual(orderNos);
+  });
+
+  test('that there is not has no orders', async () => {
+    const shopper = await api.shopper();
+    expect(await list(shopper, 'saleId=never-was')).toEqual({ orders: [], next: null, complete: true });
   });
 });
 
@@ -176,6 +307,26 @@ test.each([
   'date=2026-11-21&status=paid',
   `after=0.${someOrderNo}`,
 ])('a list is asked for by a day, with each value as it must be: %s', async (query) => {
+  const shopper = await api.shopper();
+  expect(refusalOf(await shopper.call('GET', `/v1/orders?${query}`))).toBe('400 invalid_request');
+});
+
+test.each([
+  'saleId=',
+  'saleId=Summer',
+  'saleId=summer&saleId=winter',
+  'saleId=summer&status=paid',
+  'limit=10',
+  'orderNo=',
+  `orderNo=${someOrderNo},`,
+  `orderNo=${someOrderNo}%00`,
+  `orderNo=${someOrderNo}&saleId=demo`,
+  `orderNo=${someOrderNo}&date=2026-11-21`,
+  `orderNo=${someOrderNo}&limit=1`,
+  `orderNo=${someOrderNo}&after=0.${someOrderNo}`,
+  `orderNo=${someOrderNo}&orderNo=${someOrderNo}`,
+  `orderNo=${Array.from({ length: 101 }, (_, i) => i).join(',')}`,
+])('orders are asked for by numbers, or by a sale and a day, and by nothing beside: %s', async (query) => {
   const shopper = await api.shopper();
   expect(refusalOf(await shopper.call('GET', `/v1/orders?${query}`))).toBe('400 invalid_request');
 });

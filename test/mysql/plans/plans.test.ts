@@ -335,6 +335,58 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
       await payments.recordFees('sandbox', new Map(ids.map((id) => [id, 74])));
     },
   ],
+  'sales.listUnsettled, beside thousands that are settled, drafts, or to come': [
+    ONE,
+    async ({ sales }) => {
+      const later = new Date(Date.now() + 86_400_000);
+      const columns =
+        'sale_id, name, currency, opens_at, closes_at, payment_window_ms, settled_at, draft, warmed_up_at, closed_at';
+      const make = (kind: string, opensAt: Date, ...states: unknown[]) =>
+        Array.from({ length: 2_000 }, (_, i) => [
+          `${kind}-${i}`,
+          'S',
+          'EUR',
+          opensAt,
+          later,
+          1_000,
+          ...states,
+        ]);
+      const rows = [
+        ...make('settled', AGO[0], AGO[0], false, AGO[0], AGO[0]),
+        ...make('draft', AGO[0], null, true, null, null),
+        ...make('later', later, null, false, null, null),
+      ];
+      await stores.pool.query(`INSERT INTO sales (${columns}) VALUES ?`, [rows]);
+      await stores.pool.query('ANALYZE TABLE sales');
+      expect(await sales.listUnsettled(Date.now(), 51)).toEqual([orderOf('paid').saleId]);
+      await stores.pool.query(`DELETE FROM sales WHERE sale_id RLIKE '^(settled|draft|later)-'`);
+      await stores.pool.query('ANALYZE TABLE sales');
+    },
+  ],
+  // Of a user who has 2,000 orders, two pages of a sale, and of one in which the user has none. At worst all
+  // of the user's are read, who has few as a rule.
+  'userOrders.list, of a sale': [
+    2_000 * PER_ROW,
+    async ({ userOrders }) => {
+      const mine = `user_id LIKE 'failed-%' AND LENGTH(user_id) < LENGTH('failed-2000')`;
+      await stores.pool.query(`UPDATE orders SET batch_id = user_id, user_id = 'collector' WHERE ${mine}`);
+      const { saleId, reservedAtMs } = orderOf('failed');
+      const search = { userId: 'collector', fromMs: 0, untilMs: reservedAtMs + 1 };
+      const first = await userOrders.list({ ...search, saleId, after: undefined }, 100);
+      const next = await userOrders.list({ ...search, saleId, after: first.at(-1)?.order }, 100);
+      expect(new Set([...first, ...next].map(({ order }) => order.orderNo)).size).toBe(200);
+      expect(await userOrders.list({ ...search, saleId: 'another', after: undefined }, 100)).toEqual([]);
+      await stores.pool.query(`UPDATE orders SET user_id = batch_id WHERE user_id = 'collector'`);
+    },
+  ],
+  'orders.readAll, a hundred numbers': [
+    100 * PER_ROW,
+    async ({ orders }) => {
+      const [rows] = await stores.pool.query('SELECT order_no FROM orders LIMIT 100');
+      const orderNos = (Array.isArray(rows) ? rows : []).map((row) => String(Object.values(row)[0]));
+      expect(await orders.readAll(orderNos)).toHaveLength(100);
+    },
+  ],
   // Of a user who has 2,000 orders, the pages of a day: each order with its line.
   'userOrders.list, two pages': [
     100 * PER_ROW,
