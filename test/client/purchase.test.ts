@@ -53,6 +53,22 @@ test('an order is placed, followed, paid and read', async () => {
   await expect(client.cancel(placed.orderNo)).rejects.toMatchObject({ status: 409, code: 'already_paid' });
 });
 
+test('orders are listed by their numbers and by their sale, page by page', async () => {
+  const { saleId } = await checkout.stores.openSale(buildSale());
+  const client = createClient(await openClient());
+  const cart = { saleId, items: [{ sku: 'mug', quantity: 1 }] };
+  const orderNos = [(await client.place(cart)).orderNo, (await client.place(cart)).orderNo];
+  const never = `${saleId}-0-1-01KAJ5T0ZV6Y3QH8M2C4D7E9FG`;
+
+  const found = await client.orders({ orderNos: [...orderNos, never] });
+  expect(found.orders.map(({ orderNo }) => orderNo)).toEqual(orderNos);
+  expect(found).toMatchObject({ complete: true, unknown: [never] });
+
+  const first = await client.orders({ saleId, limit: 1 });
+  const second = await client.orders({ saleId, limit: 1, after: first.next ?? '' });
+  expect([...first.orders, ...second.orders].map(({ orderNo }) => orderNo)).toEqual(orderNos);
+});
+
 test('a purchase that waits is stored, and a cancel is waited for', async () => {
   const { saleId } = await checkout.stores.openSale(buildSale());
   const client = createClient(await openClient());

@@ -20,6 +20,7 @@ type Answered<Call extends (...args: never[]) => Promise<{ status: number; data:
 >['data'];
 export type PlaceOrder = Parameters<typeof calls.placeOrder>[0];
 export type Order = Answered<typeof calls.getOrder>;
+export type OrderPage = Answered<typeof calls.listOrders>;
 export type PaymentPage = Answered<typeof calls.payOrder>;
 export type Sale = Answered<typeof calls.getSale>;
 
@@ -42,6 +43,11 @@ export interface PlaceOptions {
   /** Waits up to so many seconds until the order is stored, and can be paid. */
   waitSeconds?: number;
   signal?: AbortSignal;
+}
+
+/** Up to 100 by their numbers; or those of a sale, of a day in UTC (`2026-11-21`), or of both. */
+export interface OrderSearch extends Omit<NonNullable<Parameters<typeof calls.listOrders>[0]>, 'orderNo'> {
+  orderNos?: readonly string[];
 }
 
 interface Signalled {
@@ -185,6 +191,12 @@ export function createClient(options: ClientOptions) {
       const order = await look(orderNo, undefined, 0, signalled);
       if (!order) throw new TypeError('304 to a call that named no version');
       return order;
+    },
+
+    /** The caller's own orders, as they are now. `next` of a page is `after` of the next one. */
+    async orders({ orderNos, ...search }: OrderSearch, signalled: Signalled = {}): Promise<OrderPage> {
+      const query = orderNos ? { ...search, orderNo: [...orderNos] } : search;
+      return (await calls.listOrders(query, withClient(signalled))).data;
     },
 
     /** Waits until the order is as it is to be: until its status is final, unless told otherwise. */
