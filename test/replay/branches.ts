@@ -53,6 +53,20 @@ const beginAgain = async (play: Play, leftMs: number): Promise<void> => {
   await engine.start(order, book.state(), Date.now() + leftMs);
 };
 
+/** At its deadline, as the ender does for an order that no workflow has begun. */
+const endFromMysql = async ({ order: { orderNo }, book }: Play): Promise<void> => {
+  book.store();
+  await book.activities.cancelOrder({ orderNo, reason: 'payment_timeout', force: true });
+};
+
+/** The relay has read it as open, and starts it so: its first look is long after its end. */
+const startEnded = async (play: Play): Promise<void> => {
+  play.book.store();
+  const readBefore = play.book.state();
+  await endFromMysql(play);
+  await play.engine.start(play.order, readBefore);
+};
+
 /** Starts the order once the test has prepared it. */
 const arranged =
   (arrange: (play: Play) => void, then: (play: Play) => Promise<unknown> = start) =>
@@ -218,12 +232,40 @@ export const branches: Record<string, Branch> = {
   },
   'ended-before-its-workflow': {
     play: async (play) => {
-      play.book.store();
-      await play.book.activities.cancelOrder({
-        orderNo: play.order.orderNo,
-        reason: 'payment_timeout',
-        force: true,
-      });
+      await endFromMysql(play);
+      await start(play);
+    },
+  },
+  'ended-while-it-was-started': {
+    settlesStock: true,
+    play: async (play) => {
+      await startEnded(play);
+      await play.engine.signalEnded(play.order.orderNo);
+    },
+  },
+  'ended-at-its-deadline-unnoticed': {
+    settlesStock: true,
+    paymentWindowMs: SHORT_WINDOW_MS,
+    play: (play) => startEnded(play),
+  },
+  'called-off-before-its-workflow': {
+    settlesStock: true,
+    play: arranged(
+      ({ book }) => {
+        book.store();
+        book.requestCancel('called_off');
+      },
+      ({ order, book, engine }) => engine.start(order, book.state()),
+    ),
+  },
+  // As a free order is that is paid as it is stored, and one whose workflow was lost after its payment.
+  'paid-before-its-workflow': {
+    settlesStock: true,
+    play: async (play) => {
+      const { order, book } = play;
+      book.store();
+      book.receivePayment();
+      await book.activities.markPaid({ orderNo: order.orderNo });
       await start(play);
     },
   },

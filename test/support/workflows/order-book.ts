@@ -8,7 +8,12 @@ import { ApplicationFailure } from '@temporalio/common';
 import type { Activities, StockSettled } from '../../../src/activities/index.ts';
 import type { PaymentStatus } from '../../../src/money/payment.ts';
 import type { Order } from '../../../src/orders/content.ts';
-import { isFinal, type FailureReason, type OrderState } from '../../../src/orders/order.ts';
+import {
+  isFinal,
+  type ClosingReason,
+  type FailureReason,
+  type OrderState,
+} from '../../../src/orders/order.ts';
 import type { CancelOutcome } from '../../../src/orders/orders.sql.ts';
 import { ORDER_REFUSED } from '../../../src/workflows/contract.ts';
 import type { RefundActivities } from './refund-activities.ts';
@@ -96,7 +101,8 @@ export function createOrderBook(
     }),
     markPaid: step('markPaid', () => {
       const { status, payment } = mustBeStored();
-      if (status !== 'awaiting_payment' || payment !== 'received') return mustBeStored();
+      if (status !== 'awaiting_payment' || payment !== 'received')
+        return { ...mustBeStored(), ...endHold(mustBeStored()) };
       for (const received of payments.filter((each) => each.status === 'received'))
         received.status = 'applied';
       const state = change({ status: 'paid', payment: 'applied', reason: null });
@@ -104,7 +110,7 @@ export function createOrderBook(
     }),
     cancelOrder: step('cancelOrder', ({ reason, force }): CancelOutcome & StockSettled => {
       const { status, payment, reason: known } = mustBeStored();
-      if (isFinal(status)) return { kind: 'ended', state: mustBeStored() };
+      if (isFinal(status)) return { kind: 'ended', state: mustBeStored(), ...endHold(mustBeStored()) };
       if (payment === 'received') return { kind: 'payment-received', state: mustBeStored() };
       if (extensionMs > 0 && known === null && reason === 'payment_timeout' && !force) {
         const leftMs = extensionMs;
@@ -148,8 +154,8 @@ export function createOrderBook(
     store,
     /** Commits the provider's notice to the inbox, and sends no signal. */
     receivePayment,
-    /** Records the shopper's wish to cancel, and sends no signal. */
-    requestCancel: () => void change({ reason: 'shopper_request' }),
+    /** Records the shopper's wish to cancel, or another, and sends no signal. */
+    requestCancel: (reason: ClosingReason = 'shopper_request') => void change({ reason }),
     /** Staff extend the deadline: so much is left of it when the workflow comes to cancel the order. */
     extend: (leftMs: number) => void (extensionMs = leftMs),
     openSession: (kind: 'open' | 'paid-unnoticed') => void (session = kind),
