@@ -1,7 +1,7 @@
 /**
- * A sale is called off while payments still come, workers, Temporal and Redis are killed and its workflow is
- * terminated by hand; then one SKU of two. Every cent goes back once. CALL_OFF_FULL=1 runs it with the
- * numbers of a big sale.
+ * A sale is called off while payments still come and staff extend deadlines, workers, Temporal and Redis are
+ * killed and its workflow is terminated by hand; then one SKU of two. Every cent goes back once.
+ * CALL_OFF_FULL=1 runs it with the numbers of a big sale.
  */
 
 import pLimit from 'p-limit';
@@ -21,8 +21,8 @@ import { waitFor } from '../support/wait.ts';
 
 const isFull = process.env['CALL_OFF_FULL'] === '1';
 const COUNTS = isFull
-  ? { paid: 2_000, open: 500, queued: 200, free: 50, disputed: 20, late: 60 }
-  : { paid: 60, open: 30, queued: 20, free: 10, disputed: 4, late: 10 };
+  ? { paid: 2_000, open: 500, queued: 200, free: 50, disputed: 20, late: 60, extended: 100 }
+  : { paid: 60, open: 30, queued: 20, free: 10, disputed: 4, late: 10, extended: 10 };
 /** Of the sale of which one SKU is called off. */
 const OF_SKU = isFull ? { both: 200, alone: 100, other: 100 } : { both: 12, alone: 8, other: 8 };
 /** A busy machine makes some dozens of whole lives and refunds a second. */
@@ -106,6 +106,16 @@ const priceOf = (cart: Record<string, number>): number =>
 const pay = (reference: string, amount: number) =>
   system.providerConsole.takeStrayPayment({ reference, amount });
 
+const refusal = z.object({ code: z.string() });
+
+/** By staff who have not heard of it. @returns false: it does not wait for a payment any more */
+async function extend(orderNo: string, until: string): Promise<boolean> {
+  const { status, body } = await call('POST', `/v1/admin/orders/${orderNo}/deadline`, staff, { until });
+  if (status === 409) expect(refusal.parse(body).code).toBe('not_extendable');
+  else expect(status).toBe(200);
+  return status === 200;
+}
+
 async function countOrders(saleId: string, condition: string): Promise<number> {
   const sql = `SELECT COUNT(*) AS orders FROM orders WHERE sale_id = ? AND ${condition}`;
   return Number((await selectOne(system.stores.pool, sql, [saleId]))['orders']);
@@ -179,7 +189,7 @@ test(
     await awaitOrders(saleId, `status = 'awaiting_payment'`, COUNTS.open);
     // Nothing stores them while no worker lives.
     await Promise.all([partOf('worker-1').kill(), partOf('worker-2').kill()]);
-    await times(COUNTS.queued, (i) => buy(saleId, { lamp: 1 }, i));
+    const queued = await times(COUNTS.queued, (i) => buy(saleId, { lamp: 1 }, i));
     progress(`sold within ${Math.round((Date.now() - began) / 1_000)} s`);
 
     const { body: dry } = await call('POST', path(saleId), staff, { dryRun: true });
@@ -191,8 +201,13 @@ test(
     const calledOffMs = Date.now();
     const { body } = await call('POST', path(saleId), staff, { reason: 'The hall has burnt down' });
     const { jobId } = callOffReply.parse(body);
-    // Money for open orders comes before and after each of them is closed.
-    const paying = all(open.slice(0, COUNTS.late), (orderNo) => pay(orderNo, LAMP_PRICE));
+    const laterOn = new Date(calledOffMs + 12 * 60 * 60_000).toISOString();
+    const early = await all(open.slice(0, COUNTS.extended), (orderNo) => extend(orderNo, laterOn));
+    expect(early).not.toContain(false);
+    // Money for open orders comes, and more are extended, before and after each of them is closed.
+    const payers = open.slice(0, COUNTS.late);
+    const paying = all(payers.slice(COUNTS.late / 2), (orderNo) => pay(orderNo, LAMP_PRICE));
+    const extending = all([...open.slice(COUNTS.late), ...queued], (orderNo) => extend(orderNo, laterOn));
     await Promise.all([partOf('worker-1').start(), partOf('worker-2').start()]);
     const refunded = (share: number) =>
       waitFor(
@@ -201,6 +216,7 @@ test(
         TIMEOUT_MS,
       );
     await refunded(0.1);
+    await all(payers.slice(0, COUNTS.late / 2), (orderNo) => pay(orderNo, LAMP_PRICE));
     await killAndStart('redis');
     await refunded(0.3);
     await killAndStart('worker-1');
@@ -212,11 +228,16 @@ test(
       .terminate('by hand')
       .catch(() => undefined);
     await paying;
+    const extended = (await extending).filter((isExtended) => isExtended).length;
+    progress(
+      `extended ${early.length} at once, and ${extended} of ${COUNTS.open - COUNTS.late + COUNTS.queued} later`,
+    );
     const report = await awaitEnd(saleId);
     progress(`over within ${Math.round((Date.now() - calledOffMs) / 1_000)} s`);
 
     expect(report.open.orders).toBe(0);
     expect(report.requested.orders).toBe(0);
+    expect(report.late.orders).toBeGreaterThanOrEqual(COUNTS.late / 2);
     expect(new Set(report.exceptions.map(({ orderNo }) => orderNo))).toEqual(disputed);
     const sold = COUNTS.paid + COUNTS.free + COUNTS.open + COUNTS.queued;
     expect(await countOrders(saleId, `status IN ('paid', 'cancelled')`)).toBe(sold);
