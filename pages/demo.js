@@ -1,5 +1,7 @@
 /** The demo shop: shows the sale, buys, follows the orders of this tab, and lists the calls that it makes. */
 
+import { earnTicket } from './work.js';
+
 const SALE_REFRESH_MS = 1500;
 const CALL_TIMEOUT_MS = 15_000;
 const RETRY_MS = 1000;
@@ -13,12 +15,13 @@ const delay = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /**
  * What a reload, or the way to the payment page and back, must not lose. `intents`: purchases without an
- * answer, by SKU.
+ * answer, by SKU. `ticket`: worked for, for a purchase that was refused, so it is good for another.
  */
 const tab = {
   session: null,
   orders: [],
   intents: {},
+  ticket: null,
   log: [],
   ...JSON.parse(sessionStorage.getItem('holdfast')),
 };
@@ -31,6 +34,7 @@ const quiet = { refreshes: 0, polls: 0 };
 const outages = new Map();
 /** The service's clock minus this browser's. */
 let clockSkewMs = 0;
+let isWorkAsked = false;
 
 /** One call, with its line in the log. No answer is an answer too: status 0. */
 async function call(method, path, { headers = {}, body, isQuiet = () => false } = {}) {
@@ -88,6 +92,16 @@ const isOk = ({ status }) => status >= 200 && status < 300;
 const isRetryable = ({ status, headers }) => status === 0 || (status >= 429 && headers.has('Retry-After'));
 const retryAfterMs = ({ headers }) => Number(headers.get('Retry-After')) * 1000 || RETRY_MS;
 
+/** Repeats what may be repeated and may help, and says so. */
+async function callPatiently(method, path, options, say) {
+  for (let attempt = 1; ; attempt += 1) {
+    const reply = await call(method, path, options);
+    if (attempt === TRIES_MAX || !isRetryable(reply)) return reply;
+    say(`${explain(reply)} Trying again (${attempt + 1} of ${TRIES_MAX}).`, true);
+    await delay(retryAfterMs(reply));
+  }
+}
+
 function explain({ status, body }) {
   switch (body.code) {
     case 'sold_out':
@@ -98,6 +112,14 @@ function explain({ status, body }) {
       return 'The sale is paused. Please come back in a moment.';
     case 'sale_not_open_yet':
       return `The sale opens on ${new Date(body.opensAt).toLocaleString('en')}.`;
+    case 'ticket_used':
+      return 'The ticket for this purchase has bought an order before. Buy again to work for another.';
+    case 'ticket_invalid':
+      return body.reason === 'expired'
+        ? 'The ticket for this purchase has run out. Buy again to work for another.'
+        : body.detail;
+    case 'challenge_invalid':
+      return body.reason === 'expired' ? 'The work took too long. Nothing was bought.' : body.detail;
     case 'backlog_full':
       return 'Very busy right now; nothing was taken.';
     case 'outcome_unknown':
@@ -171,6 +193,7 @@ async function followSale(returned) {
 function showSale(sale) {
   setText(byId('sale-name'), sale.name);
   document.title = `${sale.name} · Holdfast`;
+  isWorkAsked = sale.verification !== undefined;
   setText(byId('sale-state'), saleState(sale));
   const format = new Intl.NumberFormat('en');
   for (const sku of sale.skus) {
@@ -191,17 +214,22 @@ function showSale(sale) {
 function saleState(sale) {
   const nowMs = Date.now() + clockSkewMs;
   if (sale.paused) return 'The sale is paused.';
-  if (nowMs < Date.parse(sale.opensAt))
-    return `The sale opens on ${new Date(sale.opensAt).toLocaleString('en')}.`;
+  const opensAtMs = Date.parse(sale.opensAt);
+  if (nowMs < opensAtMs) {
+    const canWork = isWorkAsked && nowMs >= opensAtMs - sale.verification.aheadMs;
+    const ahead = canWork ? ' Press Buy before: then your device has done its work when it opens.' : '';
+    return `The sale opens on ${new Date(opensAtMs).toLocaleString('en')}.${ahead}`;
+  }
   if (nowMs >= Date.parse(sale.closesAt)) return 'The sale is over.';
   const seconds = Math.round(sale.paymentWindowMs / 1000);
   const window = seconds < 60 ? plural(seconds, 'second') : plural(Math.round(seconds / 60), 'minute');
-  return `Open. Once you buy, you have ${window} to pay.`;
+  const work = isWorkAsked ? ' Before each purchase your device works for some seconds.' : '';
+  return `Open. Once you buy, you have ${window} to pay.${work}`;
 }
 
 function createSkuCard(sku, sale) {
   const { element, part } = stamp('sku-template');
-  const [button, select, note] = [part('buy'), part('quantity'), part('note')];
+  const [button, stop, select, note] = [part('buy'), part('stop'), part('quantity'), part('note')];
   part('name').textContent = sku.name;
   part('price').textContent = money(sku.unitPrice, sale.currency);
   part('limit').textContent = sku.limitPerUser === null ? '' : `at most ${sku.limitPerUser} per person`;
@@ -209,16 +237,29 @@ function createSkuCard(sku, sale) {
   for (let quantity = 1; quantity <= most; quantity += 1) select.add(new Option(quantity));
   let isBusy = false;
   let isBuyable = true;
+  /** Ends the work for a purchase, while there is some. */
+  let work = null;
   const show = () => {
     // A purchase without an answer is settled first, by asking for the same again, even when the rest is
     // sold.
     const intent = tab.intents[sku.sku];
     select.disabled = isBusy || intent !== undefined;
     if (intent) select.value = intent.quantity;
-    setText(button, isBusy ? 'Buying…' : intent ? 'Try again' : isBuyable ? 'Buy' : 'Sold out');
+    const idle = intent ? 'Try again' : isBuyable ? 'Buy' : 'Sold out';
+    setText(button, work ? 'Working…' : isBusy ? 'Buying…' : idle);
     button.setAttribute('aria-label', `${button.textContent}: ${sku.name}`);
     button.setAttribute('aria-disabled', String(isBusy || (!isBuyable && !intent)));
+    button.classList.toggle('working', work !== null);
+    if (!work && document.activeElement === stop) button.focus();
+    part('choice').hidden = work !== null;
+    stop.hidden = work === null;
   };
+  const showWork = (controller) => {
+    work = controller;
+    show();
+  };
+  stop.setAttribute('aria-label', `Cancel the purchase: ${sku.name}`);
+  stop.addEventListener('click', () => work?.abort());
   let heldOrder = null;
   const say = (text, isBad = false) => {
     heldOrder = null;
@@ -237,7 +278,7 @@ function createSkuCard(sku, sale) {
     event.preventDefault();
     if (button.getAttribute('aria-disabled') === 'true') return;
     isBusy = true;
-    const bought = buy(sku.sku, Number(select.value), { note, say, sayUnanswered });
+    const bought = buy(sku.sku, Number(select.value), { note, say, sayUnanswered, showWork });
     show();
     const order = await bought;
     isBusy = false;
@@ -268,31 +309,49 @@ function bringIntoView({ orderNo }) {
  * One click is one intent with one key; however often it is sent, it buys once. Returns the order, if there
  * is one.
  */
-async function buy(sku, quantity, { note, say, sayUnanswered }) {
-  const intent = (tab.intents[sku] ??= { key: newKey(), quantity });
-  save();
-  const items = [{ sku, quantity: intent.quantity }];
-  for (let attempt = 1; ; attempt += 1) {
-    const body = { saleId: tab.session.saleId, items };
-    const reply = await call('POST', '/v1/orders', {
-      headers: { 'Idempotency-Key': intent.key },
-      body,
-    });
-    if (!isRetryable(reply)) {
-      delete tab.intents[sku];
-      const order = isOk(reply) ? addOrder({ items, ...reply.body }) : undefined;
-      save();
-      say(order ? '' : explain(reply), !order);
-      return order;
-    }
-    if (attempt === TRIES_MAX) {
-      say(`${explain(reply)} Try again: you buy only once.`, true);
-      if (reply.status === 0) showOutage(note, sayUnanswered);
-      return undefined;
-    }
-    say(`${explain(reply)} Trying again (${attempt + 1} of ${TRIES_MAX}).`, true);
-    await delay(retryAfterMs(reply));
+async function buy(sku, quantity, card) {
+  const { note, say, sayUnanswered } = card;
+  if (!tab.intents[sku]) {
+    const ticket = isWorkAsked ? await findTicket(card) : undefined;
+    if (ticket === null) return undefined;
+    tab.intents[sku] = { key: newKey(), quantity, ticket };
+    save();
   }
+  const intent = tab.intents[sku];
+  const items = [{ sku, quantity: intent.quantity }];
+  const headers = { 'Idempotency-Key': intent.key };
+  const body = { saleId: tab.session.saleId, items, ticket: intent.ticket?.ticket };
+  const reply = await callPatiently('POST', '/v1/orders', { headers, body }, say);
+  if (isRetryable(reply)) {
+    say(`${explain(reply)} Try again: you buy only once.`, true);
+    if (reply.status === 0) showOutage(note, sayUnanswered);
+    return undefined;
+  }
+  delete tab.intents[sku];
+  const order = isOk(reply) ? addOrder({ items, ...reply.body }) : undefined;
+  // A refused purchase leaves its ticket good, unless it was refused for that.
+  if (!order && !reply.body.code?.startsWith('ticket_')) tab.ticket = intent.ticket;
+  save();
+  const left = tab.ticket ? ' The work that was done counts for your next purchase.' : '';
+  say(order ? '' : `${explain(reply)}${left}`, !order);
+  return order;
+}
+
+/** One that a refused purchase has left, or one that is worked for now. Null: `say` said why there is none. */
+async function findTicket({ say, showWork }) {
+  const kept = tab.ticket;
+  tab.ticket = null;
+  if (kept && Date.parse(kept.expiresAt) > Date.now() + clockSkewMs) return kept;
+  const controller = new AbortController();
+  const sayMeanwhile = (...said) => controller.signal.aborted || say(...said);
+  const post = (path, body) =>
+    callPatiently('POST', `/v1/sales/${tab.session.saleId}/${path}`, { body }, sayMeanwhile);
+  showWork(controller);
+  const reply = await earnTicket({ post, say: sayMeanwhile, controller });
+  showWork(null);
+  if (reply && isOk(reply)) return reply.body;
+  say(reply ? explain(reply) : 'You cancelled. Nothing was bought.', reply !== undefined);
+  return null;
 }
 
 /** Browsers have randomUUID on secure origins alone; a demo may be opened at a plain address. */

@@ -199,7 +199,7 @@ export function createApp(deps: AppDeps): App {
   router
     .get('/openapi.json', getOpenApi)
     // The viewer writes its styles into the page.
-    .get('/docs', protectPage(["'unsafe-inline'"]), serveFile('docs.html'))
+    .get('/docs', protectPage({ styleSrc: ["'self'", "'unsafe-inline'"] }), serveFile('docs.html'))
     .get('/docs/page.js', page, serveFile('docs.js'))
     .get('/docs/viewer.js', page, serveFile('viewer.js', PAGE_CACHE_CONTROL))
     .get('/problems/page.css', page, serveFile('problem.css'))
@@ -208,9 +208,13 @@ export function createApp(deps: AppDeps): App {
   if (deps.demo) {
     const demo = createDemoRoutes(deps.demo);
     router
-      .get('/', page, demo.getPage)
+      .get('/', protectPage({ workerSrc: ["'self'"] }), demo.getPage)
       .get('/demo/page.css', page, demo.getStyle)
       .get('/demo/page.js', page, demo.getScript)
+      .get('/demo/work.js', page, demo.getWork)
+      .get('/demo/altcha.js', page, demo.getWidget)
+      // A worker keeps to the policy of its own file, and this one makes WebAssembly.
+      .get('/demo/scrypt.js', protectPage({ scriptSrc: ["'self'", "'wasm-unsafe-eval'"] }), demo.getSolver)
       .post('/demo/token', demo.postToken);
   }
 

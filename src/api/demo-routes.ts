@@ -4,7 +4,7 @@ import type { Context } from 'koa';
 import { ulid } from 'ulidx';
 import { z } from 'zod';
 import type { SignToken } from './http/auth.ts';
-import { serveFile } from './page-routes.ts';
+import { PAGE_CACHE_CONTROL, serveFile } from './page-routes.ts';
 
 /** The demo's alone. */
 export const tokenReply = z.strictObject({
@@ -26,6 +26,10 @@ export function createDemoRoutes({ saleId, temporalUiUrl, sign }: DemoOptions) {
     getPage: serveFile('demo.html'),
     getStyle: serveFile('demo.css'),
     getScript: serveFile('demo.js'),
+    getWork: serveFile('work.js'),
+    /** Altcha's, without the workers for what our challenges never ask for. */
+    getWidget: serveFile(new URL(import.meta.resolve('altcha/external')), PAGE_CACHE_CONTROL),
+    getSolver: serveFile(new URL(import.meta.resolve('altcha/workers/scrypt')), PAGE_CACHE_CONTROL),
 
     /** Each tab is a shopper of its own. */
     async postToken(ctx: Context): Promise<void> {

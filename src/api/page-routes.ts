@@ -12,13 +12,17 @@ import { openApiText } from './open-api.ts';
 
 const require = createRequire(import.meta.url);
 
-/** A file of a page, read once. @param cacheControl where a cache may keep it */
-export function serveFile(file: string, cacheControl?: string): (ctx: Context) => void {
+/**
+ * A file of a page, read once.
+ * @param file in the folder of pages, or the URL of one of a package
+ * @param cacheControl where a cache may keep it
+ */
+export function serveFile(file: string | URL, cacheControl?: string): (ctx: Context) => void {
   let bytes: Buffer | undefined;
   return (ctx) => {
-    bytes ??= readFileSync(require.resolve(`#pages/${file}`));
+    bytes ??= readFileSync(file instanceof URL ? file : require.resolve(`#pages/${file}`));
     if (cacheControl !== undefined) ctx.set('Cache-Control', cacheControl);
-    ctx.type = extname(file);
+    ctx.type = extname(String(file));
     ctx.body = bytes;
   };
 }
@@ -26,21 +30,22 @@ export function serveFile(file: string, cacheControl?: string): (ctx: Context) =
 /**
  * Headers of a page: nothing but what this API serves is loaded or asked, no script stands in the page, and
  * no other site may frame it. Whether it comes by TLS is the proxy's to say.
- * @param styles further sources of styles
+ * @param more what this page is allowed beside it, by directive
  */
-export function protectPage(styles: readonly string[] = []): Middleware {
+export function protectPage(more: Readonly<Record<string, string[]>> = {}): Middleware {
   const protect = helmet({
     contentSecurityPolicy: {
       useDefaults: false,
       directives: {
         defaultSrc: ["'none'"],
         scriptSrc: ["'self'"],
-        styleSrc: ["'self'", ...styles],
+        styleSrc: ["'self'"],
         imgSrc: ["'self'", 'data:'],
         connectSrc: ["'self'"],
         formAction: ["'self'"],
         baseUri: ["'none'"],
         frameAncestors: ["'none'"],
+        ...more,
       },
     },
     strictTransportSecurity: false,

@@ -53,7 +53,7 @@ const ROUTES: Route[] = [
     replies: { 200: sourcedOrderReply, 304: noBody },
   },
   { method: 'GET', path: /^\/v1\/orders\/[^/?]+$/, replies: { 200: orderReply, 304: noBody } },
-  { method: 'GET', path: /^\/(demo\/page\.(css|js))?$/, replies: { 200: text } },
+  { method: 'GET', path: /^\/(demo\/(page\.css|(page|work|altcha|scrypt)\.js))?$/, replies: { 200: text } },
   { method: 'GET', path: /^\/openapi\.json$/, replies: { 200: z.looseObject({}), 304: noBody } },
   { method: 'GET', path: /^\/docs(\/(page|viewer)\.js)?$/, replies: { 200: text } },
   { method: 'GET', path: /^\/problems\/[a-z_.]+$/, replies: { 200: text } },
