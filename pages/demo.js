@@ -337,7 +337,7 @@ async function buy(sku, quantity, card) {
   return order;
 }
 
-/** One that a refused purchase has left, or one that is worked for now. Null: `say` said why there is none. */
+/** One that a refused purchase has left, or that is worked for now. Null: `say` said why there is none. */
 async function findTicket({ say, showWork }) {
   const kept = tab.ticket;
   tab.ticket = null;

@@ -5,16 +5,13 @@ const WORK_MAX_MS = 5 * 60_000;
 /** Challenges that a device may be too slow for, one after the other. */
 const CHALLENGES_MAX = 3;
 
-let loading;
-/** Loaded for the first purchase that needs it. */
-function loadWidget() {
-  loading ??= import('/demo/altcha.js').then(() => {
-    $altcha.algorithms.set('SCRYPT', () => new Worker('/demo/scrypt.js'));
-    // The page says itself what goes on, so the widget shows nothing; nor does it watch the pointer.
-    const own = { display: 'invisible', minDuration: 0, humanInteractionSignature: false };
-    $altcha.defaults.set({ ...own, timeout: WORK_MAX_MS });
-  });
-  return loading;
+/** From the first purchase that needs it on. */
+async function loadWidget() {
+  await import('/demo/altcha.js');
+  $altcha.algorithms.set('SCRYPT', () => new Worker('/demo/scrypt.js'));
+  // The page says itself what goes on, so the widget shows nothing; nor does it watch the pointer.
+  const own = { display: 'invisible', minDuration: 0, humanInteractionSignature: false };
+  $altcha.defaults.set({ ...own, timeout: WORK_MAX_MS });
 }
 
 /**
@@ -31,7 +28,7 @@ export function earnTicket({ post, say, controller }) {
 }
 
 async function work({ post, say, controller }) {
-  say('Your device works for this purchase. It takes some seconds.');
+  say('Your device works for some seconds.');
   for (let count = 1; ; count += 1) {
     const asked = await post('challenge');
     if (asked.status !== 200) return asked;

@@ -88,7 +88,10 @@ test('while the device works the button says so, and the shopper can call it off
     await buyButton(page, 'Storm lamp').click();
     await isAtWork;
     await page.getByRole('button', { name: 'Working…: Storm lamp', disabled: true }).waitFor();
-    await page.getByRole('status').getByText('Your device works for this purchase.').waitFor();
+    await page
+      .getByRole('status')
+      .getByText('Your device works for some seconds.', { exact: true })
+      .waitFor();
     const cancel = page.getByRole('button', { name: 'Cancel the purchase: Storm lamp' });
     await cancel.focus();
     await page.keyboard.press('Enter');
@@ -115,6 +118,16 @@ test('a challenge that expired while the device worked is replaced by another', 
     await buyButton(page, 'Storm lamp').click();
     await boughtOf(page, '1 × Storm lamp').waitFor();
     expect(answers).toEqual([403, 200]);
+  });
+});
+
+test.each([-10, 10])('a device whose clock is %s minutes off works as any other', async (minutes) => {
+  await onDemoPage(WIDE, { verification: LITTLE_WORK }, async (page, seen) => {
+    await page.addInitScript(`{ const { now } = Date; Date.now = () => now() + ${minutes * MINUTE_MS}; }`);
+    await page.reload();
+    await buyButton(page, 'Storm lamp').click();
+    await boughtOf(page, '1 × Storm lamp').waitFor();
+    expect(challengesOf(seen)).toBe(1);
   });
 });
 

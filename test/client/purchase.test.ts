@@ -6,6 +6,8 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { solveChallenge } from 'altcha-lib';
+import { deriveKey } from 'altcha-lib/algorithms/scrypt';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { createAdmin } from '../../packages/client/src/admin.ts';
 import { createClient } from '../../packages/client/src/index.ts';
@@ -77,6 +79,25 @@ test('a purchase that waits is stored, and a cancel is waited for', async () => 
   expect(status).toBe('awaiting_payment');
   await client.cancel(orderNo);
   expect((await client.wait(orderNo)).status).toBe('cancelled');
+});
+
+test('where a sale asks for work, a challenge is solved for the ticket of one order', async () => {
+  const verification = { kind: 'proof_of_work', costKib: 64, aheadMs: 0 } as const;
+  const { saleId } = await checkout.stores.openSale(buildSale({ verification }));
+  const client = createClient(await openClient());
+  expect((await client.sale(saleId)).verification).toEqual(verification);
+  const cart = { saleId, items: [{ sku: 'mug', quantity: 1 }] };
+  await expect(client.place(cart)).rejects.toMatchObject({ status: 403, code: 'ticket_required' });
+
+  const challenge = await client.challenge(saleId);
+  const solution = await solveChallenge({ challenge: { ...challenge }, deriveKey });
+  const payload = Buffer.from(JSON.stringify({ challenge, solution })).toString('base64');
+  const { ticket } = await client.ticket(saleId, payload);
+  const { orderNo } = await client.place({ ...cart, ticket });
+  await expect(client.place({ ...cart, ticket })).rejects.toMatchObject({
+    code: 'ticket_used',
+    problem: { orderNo },
+  });
 });
 
 test('the back office reads its feed, and goes on after what it has handled', async () => {

@@ -23,6 +23,8 @@ export type Order = Answered<typeof calls.getOrder>;
 export type OrderPage = Answered<typeof calls.listOrders>;
 export type PaymentPage = Answered<typeof calls.payOrder>;
 export type Sale = Answered<typeof calls.getSale>;
+export type Challenge = Answered<typeof calls.createChallenge>;
+export type Ticket = Answered<typeof calls.createTicket>;
 
 /** The longest that the service lets a call wait for a change. */
 const WAIT_SECONDS = 25;
@@ -226,6 +228,17 @@ export function createClient(options: ClientOptions) {
     /** Rules and stock of a sale; needs no token. */
     async sale(saleId: string, signalled: Signalled = {}): Promise<Sale> {
       return (await calls.getSale(saleId, withClient(signalled))).data;
+    },
+
+    /** What a device solves for a ticket where a sale has `verification`, as altcha's widget takes it. */
+    async challenge(saleId: string, signalled: Signalled = {}): Promise<Challenge> {
+      return (await calls.createChallenge(saleId, withClient(signalled, { isRepeatable: true }))).data;
+    },
+
+    /** The ticket for a solved challenge, for one `place`. @param payload as the widget gives it */
+    async ticket(saleId: string, payload: string, signalled: Signalled = {}): Promise<Ticket> {
+      const more = { isRepeatable: true };
+      return (await calls.createTicket(saleId, { payload }, withClient(signalled, more))).data;
     },
   };
 }

@@ -2,6 +2,7 @@
 
 export { createClient, isFinal, newKey } from './client.ts';
 export type {
+  Challenge,
   Client,
   Order,
   OrderPage,
@@ -10,6 +11,7 @@ export type {
   PlaceOptions,
   PlaceOrder,
   Sale,
+  Ticket,
 } from './client.ts';
 export { HoldfastError } from './send.ts';
 export type { ClientOptions, TokenSource } from './send.ts';

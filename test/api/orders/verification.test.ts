@@ -1,9 +1,9 @@
 /** The verified path over HTTP: a challenge, its solution, the ticket, and the order that spends it. */
 
-import { createSecretKey } from 'node:crypto';
+import { createSecretKey, hash } from 'node:crypto';
 import { solveChallenge, type Challenge } from 'altcha-lib';
 import { deriveKey } from 'altcha-lib/algorithms/scrypt';
-import { decodeProtectedHeader, SignJWT } from 'jose';
+import { decodeJwt, decodeProtectedHeader, SignJWT } from 'jose';
 import { ulid } from 'ulidx';
 import { afterAll, afterEach, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import { z } from 'zod';
@@ -100,6 +100,22 @@ test('another solution of one challenge is worth the same ticket, so that a chal
   if (!another) throw new Error('no solution');
   const first = ticketOf(await answer(encode({ challenge, solution })));
   expect(ticketOf(await answer(encode({ challenge, solution: another })))).toBe(first);
+});
+
+test("a challenge names its user, its sale and an id, and is spent with the order in the sale's slot", async () => {
+  const sale = await open();
+  const { challenge, solution } = await solve(await ask(sale));
+  const { data } = challenge.parameters;
+  expect(data).toMatchObject({ user: hash('sha256', shopper.userId, 'base64url'), sale });
+  expect((await solve(await ask(sale))).challenge.parameters.data?.['id']).not.toBe(data?.['id']);
+  const ticket = ticketOf(await answer(encode({ challenge, solution }), sale));
+  expect(decodeJwt(ticket)).toMatchObject({ sub: shopper.userId, sale, jti: data?.['id'] });
+  const readSpent = () => api.stores.redis.keys(saleKeys({ saleId: sale, shard: 0 }).ticket('*'));
+  expect(await readSpent()).toEqual([]);
+
+  const { orderNo } = acceptedOf(await shopper.placeOrder(order(ticket, sale)));
+  const [spent = '', ...others] = await readSpent();
+  expect([await api.stores.redis.hget(spent, 'order_no'), others]).toEqual([orderNo, []]);
 });
 
 test("the shop's own ticket counts as well", async () => {
