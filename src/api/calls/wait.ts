@@ -65,6 +65,7 @@ export function createWaits(shop: Finder & { metrics: Metrics }, storing: Storin
     try {
       const end = await waitForEnd(call, orderNo, untilMs);
       metrics.waitEnded(end.kind);
+      if (end.kind !== 'late') call.remove('Retry-After');
       answer(shop, call, orderNo, end, { 'Preference-Applied': `wait=${seconds}` });
     } finally {
       leave();
@@ -123,8 +124,7 @@ function answer(
     case 'stored':
       // A repeat keeps its 200.
       if (call.status === 202) call.status = 201;
-      call.remove('Retry-After');
-      call.body = viewOrder(shop, end.order, end.state);
+        call.body = viewOrder(shop, end.order, end.state);
       break;
     case 'late':
       break;

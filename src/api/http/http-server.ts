@@ -121,8 +121,8 @@ export function answerDirectly({
       }
     } catch (error) {
       problem = answerTo(error, { path: request.url ?? '', requestId, log });
-      problem.headers[REQUEST_ID] = requestId;
-      write(response, problem.status, problem.headers, problem.body);
+      // As with Koa, what the steps have set stays.
+      write(response, problem.status, { ...headers, ...problem.headers }, problem.body);
     }
     answered(name, problem?.status ?? call.status, problem?.code, sinceMs);
   }

@@ -370,6 +370,7 @@ test('with onTimeout the end of the wait is 504, and the order is closing and ho
   const { orderNo } = z.object({ orderNo: z.string() }).parse(problemOf(reply));
   expect(reply.headers.get('location')).toBe(`/v1/orders/${orderNo}`);
   expect(reply.headers.get('preference-applied')).toBe('wait=1');
+  expect(reply.headers.get('retry-after')).toBeNull();
   expect(await buyer.readOrder(orderNo)).toMatchObject({ status: 'queued', closing: true });
   expect(await isInOutbox(orderNo)).toBe(true);
   expect((await api.stores.reservations.readOrder(orderNo))?.order.wish).toBe('shopper_request');
