@@ -18,7 +18,7 @@ import { canConnect, findFreePort } from '../stack/processes/ports.ts';
 import type { Processes } from '../stack/processes/processes.ts';
 import { waitUntil } from '../stack/processes/wait.ts';
 import { launchServers, type Servers } from '../stack/servers/servers.ts';
-import { openSale } from './checkout.ts';
+import { ANY_PACE, openSale } from './checkout.ts';
 import { openBenchFolder } from './folder.ts';
 
 const READY_TIMEOUT_MS = 30_000;
@@ -84,7 +84,7 @@ export async function openBenchServers(
       servers,
       redis,
       pool,
-      appEnv: { ...appEnv({ servers, urls }), ...USUAL_SETTINGS },
+      appEnv: { ...appEnv({ servers, urls }), ...USUAL_SETTINGS, ...ANY_PACE },
       openSale: (units, windowMs = DEFAULT_PAYMENT_WINDOW_MS) => openSale(sales, saleStock, units, windowMs),
       startServer(name, script, env) {
         // The servers' own accounts: other designs have scripts and tables that ours has no rights for.

@@ -30,6 +30,7 @@ export async function openSale(
     refundRestoresLimit: true,
     limitPerUser: null,
     maxUnpaidHolds: null,
+    addressPurchasesPerMinute: null,
     ticketRequired: false,
     skus: [
       { sku: 'lamp', name: 'Lamp', unitPrice: LAMP_PRICE, total: 1_000_000, limitPerUser: null },

@@ -37,7 +37,9 @@ local saleKey, stockKey = KEYS[1], KEYS[2]
 local changeNo, changeId, epoch = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 local rules, untilMs, seenRunId = ARGV[4], tonumber(ARGV[5]), ARGV[6]
 local firstRepeated = 7
-local optional = { 'limit_per_user', 'max_unpaid', 'ticket', 'verification', 'reference', 'metadata' }
+local optional = {
+  'limit_per_user', 'max_unpaid', 'address_purchases', 'ticket', 'verification', 'reference', 'metadata',
+}
 
 -- include shared/clock.lua
 -- include shared/server.lua

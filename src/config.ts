@@ -11,6 +11,7 @@ import {
   PURCHASES_AT_ONCE,
   SALE_ID_PATTERN,
   STORES_AT_ONCE,
+  USER_PURCHASES_PER_MINUTE,
   WATCHERS_AT_ONCE,
   WATCHERS_OF_USER,
 } from './limits.ts';
@@ -98,6 +99,9 @@ const MAX_API_PROCESSES = 64;
 
 /** So many leave a few of the connections for those that buy. */
 const MAX_WATCHERS_AT_ONCE = 14_000;
+
+/** So many that there is no limit: a load test of a few users makes thousands a minute. */
+const MAX_USER_PURCHASES_PER_MINUTE = 1_000_000;
 
 /** Tighter than Temporal's own: no dot or colon in a deployment's name, both short for 255-character ids. */
 const DEPLOYMENT_NAME = /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/;
@@ -335,6 +339,11 @@ const api = z.object({
   WATCHERS_OF_USER: wholeNumber(1, MAX_WATCHERS_AT_ONCE)
     .default(WATCHERS_OF_USER)
     .describe('Of these, those of one user.'),
+  USER_PURCHASES_PER_MINUTE: wholeNumber(1, MAX_USER_PURCHASES_PER_MINUTE)
+    .default(USER_PURCHASES_PER_MINUTE)
+    .describe(
+      'Attempts to buy that one user may make within a minute at one machine, whose processes share them; the next is refused with 429. Repeats of an accepted order are not counted.',
+    ),
   METRICS_PORT: port.optional().meta({
     description:
       'The port of `/metrics`, once for all processes; 0 takes any that is free. On it alone, so that shoppers do not read how a sale goes.',

@@ -31,6 +31,7 @@ function demoSale(saleId: string, nowMs: number): Sale {
     refundRestoresLimit: true,
     limitPerUser: null,
     maxUnpaidHolds: null,
+    addressPurchasesPerMinute: null,
     ticketRequired: false,
     skus: [
       { sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 1_000, limitPerUser: 2 },

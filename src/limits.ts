@@ -68,5 +68,10 @@ export const PURCHASES_AT_ONCE = 64;
 export const WATCHERS_AT_ONCE = 10_000;
 /** Of them those of one user: some open pages, and what their browser has not closed yet. */
 export const WATCHERS_OF_USER = 10;
+/**
+ * Attempts of one user to buy within a minute: two a second, where an eager shopper makes one. A script that
+ * is to have more of a sale than others makes hundreds.
+ */
+export const USER_PURCHASES_PER_MINUTE = 120;
 /** Connections of one process to MySQL. More would only queue inside a small server. */
 export const MYSQL_CONNECTIONS = 20;

@@ -77,6 +77,7 @@ async function openSale(
     refundRestoresLimit: true,
     limitPerUser: null,
     maxUnpaidHolds: null,
+    addressPurchasesPerMinute: null,
     ticketRequired: false,
     skus: [
       { sku: 'lantern', name: 'The only lantern', unitPrice: 9_900, total: 1, limitPerUser: null },

@@ -140,6 +140,7 @@ test.each([
   ['JWT_ISSUER', ',holdfast'],
   ['JWT_USER_CLAIM', 'two words'],
   ['TRUSTED_PROXY_HOPS', '-1'],
+  ['USER_PURCHASES_PER_MINUTE', '0'],
   ['CORS_ORIGINS', '*'],
   ['CORS_ORIGINS', 'null'],
   ['CORS_ORIGINS', 'shop.example'],

@@ -17,6 +17,7 @@ import { createLostOrders, createProjection, createWorkflowQueries } from './cal
 import type { KeptSales } from './calls/kept-sales.ts';
 import { getOrder, placeOrder } from './calls/orders.ts';
 import { createPollAdvice } from './calls/poll-advice.ts';
+import { createPurchaseLimits, type PurchaseLimitRules } from './calls/purchase-limits.ts';
 import { createAbsentSales, getKeptSale, getSale, keepSales } from './calls/sale-views.ts';
 import type { TicketRules } from './calls/ticket.ts';
 import type { Verification } from './calls/verification.ts';
@@ -113,6 +114,7 @@ export interface AppDeps extends Stores {
   demo: DemoOptions | undefined;
   isStopping: () => boolean;
   watcherBounds: WatcherBounds;
+  purchaseLimits: PurchaseLimitRules;
 }
 
 export interface App {
@@ -171,6 +173,7 @@ export function createApp(deps: AppDeps): App {
     queryWorkflow,
     findAbsentSale,
     keptSales,
+    purchaseLimits: createPurchaseLimits(deps.purchaseLimits),
     receiveNotice,
     watchers,
     looks: others,

@@ -290,6 +290,14 @@ const REPLY_HEADERS: Record<ReplyHeader | 'X-Request-Id' | 'WWW-Authenticate', J
     description: 'What of `Prefer` was honoured (RFC 7240).',
     schema: { type: 'string' },
   },
+  RateLimit: {
+    description: 'Attempts that are left by each limit (`r`), for so many seconds (`t`).',
+    schema: { type: 'string' },
+  },
+  'RateLimit-Policy': {
+    description: 'Each limit: so many attempts (`q`) within so many seconds (`w`).',
+    schema: { type: 'string' },
+  },
   'X-Request-Id': {
     description: 'By it a call is found in logs and traces: the caller’s own, where it is well formed.',
     schema: { type: 'string' },
@@ -337,10 +345,10 @@ function responsesOf(call: Call, schemas: Schemas): Json {
     };
     return [status, { description: reasonOf(status), headers, ...(first && { content }) }];
   });
-  return { ...Object.fromEntries(answers), ...refusalsOf(codesOf(call)) };
+  return { ...Object.fromEntries(answers), ...refusalsOf(codesOf(call), gives) };
 }
 
-function refusalsOf(codes: readonly ProblemCode[]): Json {
+function refusalsOf(codes: readonly ProblemCode[], gives: NonNullable<Call['gives']>): Json {
   const statuses = [...new Set(codes.map((code) => PROBLEMS[code].status))].toSorted((a, b) => a - b);
   return Object.fromEntries(
     statuses.map((status) => {
@@ -348,7 +356,7 @@ function refusalsOf(codes: readonly ProblemCode[]): Json {
       const refs = own.map((code) => ({ $ref: `#/components/schemas/${problemName(code)}` }));
       const description = own.map((code) => `\`${code}\`: ${plain(PROBLEMS[code].means)}`).join('; ');
       const schema = refs.length === 1 ? refs[0] : { anyOf: refs };
-      const headers = headersOf(refusalHeaders(status));
+      const headers = headersOf([...refusalHeaders(status), ...(gives[status] ?? [])]);
       return [status, { description, headers, content: { [PROBLEM_TYPE]: { schema } } }];
     }),
   );

@@ -96,6 +96,7 @@ export async function startApi(
       watchersMax: config.WATCHERS_AT_ONCE,
       watchersPerUserMax: config.WATCHERS_OF_USER,
     },
+    purchaseLimits: { userPerMinute: config.USER_PURCHASES_PER_MINUTE, processes: config.API_PROCESSES },
     log,
   });
   const server = createHttpServer(handle);

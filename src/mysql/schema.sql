@@ -14,6 +14,7 @@ CREATE TABLE IF NOT EXISTS sales (
   paused BOOLEAN NOT NULL DEFAULT FALSE,
   limit_per_user INT UNSIGNED NULL,
   max_unpaid_holds INT UNSIGNED NULL,
+  address_purchases_per_minute INT UNSIGNED NULL,
   ticket_required BOOLEAN NOT NULL DEFAULT FALSE,
   -- JSON: what shoppers do before they may order.
   verification VARCHAR(200) NULL,
@@ -529,4 +530,4 @@ CREATE TABLE IF NOT EXISTS deployment (
   CONSTRAINT deployment_once CHECK (only_row = 1)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
-INSERT IGNORE INTO deployment (only_row, deployment_id, format) VALUES (1, LOWER(HEX(RANDOM_BYTES(12))), 6);
+INSERT IGNORE INTO deployment (only_row, deployment_id, format) VALUES (1, LOWER(HEX(RANDOM_BYTES(12))), 7);

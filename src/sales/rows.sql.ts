@@ -53,6 +53,7 @@ const saleRow = z.object({
   expiring_notice_ms: z.int().nullable(),
   limit_per_user: z.int().nullable(),
   max_unpaid_holds: z.int().nullable(),
+  address_purchases_per_minute: z.int().nullable(),
   ticket_required: z.coerce.boolean(),
   verification: verificationJson.nullable(),
   reference: z.string().nullable(),
@@ -91,7 +92,7 @@ const skuRow = z.object({
 });
 
 const SALE_COLUMNS = `sale_id, name, currency, opens_at, closes_at, payment_window_ms, paused, refund_restores_limit, expiring_notice_ms,
-  limit_per_user, max_unpaid_holds, ticket_required, verification, reference, metadata, called_off, draft, version, change_no,
+  limit_per_user, max_unpaid_holds, address_purchases_per_minute, ticket_required, verification, reference, metadata, called_off, draft, version, change_no,
   change_id, pending_change_no, epoch,
   warmed_up_at, rebuilding_since IS NOT NULL AS rebuilding, redis_cleaned_at, sold_out_at, sold_out_count, opened_at, closed_at,
   settled_at, archived_at, NOW(3) AS now`;
@@ -251,6 +252,7 @@ function ruleColumns({ sale, isDraft }: SaleDocument): Record<string, unknown> {
     expiring_notice_ms: sale.expiringNoticeMs ?? null,
     limit_per_user: sale.limitPerUser,
     max_unpaid_holds: sale.maxUnpaidHolds,
+    address_purchases_per_minute: sale.addressPurchasesPerMinute,
     ticket_required: sale.ticketRequired,
     verification: sale.verification === undefined ? null : JSON.stringify(sale.verification),
     reference: sale.reference ?? null,
@@ -283,6 +285,7 @@ function toRecord(row: z.infer<typeof saleRow>, skus: readonly z.infer<typeof sk
     ...(row.expiring_notice_ms !== null && { expiringNoticeMs: row.expiring_notice_ms }),
     limitPerUser: row.limit_per_user,
     maxUnpaidHolds: row.max_unpaid_holds,
+    addressPurchasesPerMinute: row.address_purchases_per_minute,
     ticketRequired: row.ticket_required,
     ...(row.verification === null ? {} : { verification: row.verification }),
     ...shopData(row),

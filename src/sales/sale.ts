@@ -13,6 +13,9 @@ const MAX_SKU_TOTAL = 10_000_000;
 /** A shopper who has let so many holds end is none. */
 const MAX_UNPAID_HOLDS = 1_000;
 
+/** Attempts within a minute from one address: more than an API process answers from all of them. */
+const MAX_ADDRESS_PURCHASES = 1_000_000;
+
 /** SKUs of one sale. Warm-up and the sale's page handle them in one reply. */
 const MAX_SALE_SKUS = 200;
 
@@ -98,6 +101,8 @@ export const saleSchema = z
     limitPerUser: z.int().min(1).max(MAX_SKU_TOTAL).nullable().default(null),
     /** Holds that a user may let end unpaid, by time-out or own wish, before more are refused; null: any. */
     maxUnpaidHolds: z.int().min(1).max(MAX_UNPAID_HOLDS).nullable().default(null),
+    /** Attempts to buy from one address within a minute, at one machine; null: any. Offices share one. */
+    addressPurchasesPerMinute: z.int().min(1).max(MAX_ADDRESS_PURCHASES).nullable().default(null),
     /** Whether an order must carry a ticket of the shop's. */
     ticketRequired: z.boolean().default(false),
     /** An order must carry a ticket: one that was worked for, or one of the shop's. */

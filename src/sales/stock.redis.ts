@@ -75,6 +75,7 @@ const saleHash = z.object({
   payment_window: int,
   limit_per_user: int.optional(),
   max_unpaid: int.optional(),
+  address_purchases: int.optional(),
   ticket: z.enum(['0', '1']).optional(),
   verification: verificationJson.optional(),
   reference: z.string().optional(),
@@ -255,7 +256,7 @@ export function saleFields(sale: Sale): Record<string, string | number> {
 
 /** Those of the sale as a whole. What it has not has no field. */
 function ruleFields(sale: Sale): Record<string, string> {
-  const { limitPerUser, maxUnpaidHolds, verification, reference, metadata } = sale;
+  const { limitPerUser, maxUnpaidHolds, addressPurchasesPerMinute, verification, reference, metadata } = sale;
   return {
     name: sale.name,
     currency: sale.currency,
@@ -266,6 +267,8 @@ function ruleFields(sale: Sale): Record<string, string> {
     ticket: sale.ticketRequired ? '1' : '0',
     ...(limitPerUser === null ? {} : { limit_per_user: String(limitPerUser) }),
     ...(maxUnpaidHolds === null ? {} : { max_unpaid: String(maxUnpaidHolds) }),
+    // No script reads it: it is for the views that the API has in memory.
+    ...(addressPurchasesPerMinute === null ? {} : { address_purchases: String(addressPurchasesPerMinute) }),
     ...(verification === undefined ? {} : { verification: JSON.stringify(verification) }),
     ...(reference === undefined ? {} : { reference }),
     ...(metadata === undefined ? {} : { metadata: JSON.stringify(metadata) }),
@@ -323,6 +326,7 @@ function toRules(parsed: SaleHash) {
     paymentWindowMs: parsed.payment_window,
     limitPerUser: parsed.limit_per_user ?? null,
     maxUnpaidHolds: parsed.max_unpaid ?? null,
+    addressPurchasesPerMinute: parsed.address_purchases ?? null,
     ticketRequired: parsed.ticket === '1',
     ...(parsed.verification === undefined ? {} : { verification: parsed.verification }),
     ...shopData(parsed),

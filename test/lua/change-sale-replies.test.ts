@@ -88,7 +88,8 @@ test('a change that comes late does nothing', async () => {
 
 test('rules are replaced, those that are missing go, and a price stays', async () => {
   const { change, sale, saleKey } = await openStage(0);
-  const rules = { limitPerUser: 3, ticketRequired: true, reference: 'R 1', metadata: { campaign: 'é' } };
+  const limits = { limitPerUser: 3, addressPurchasesPerMinute: 60 };
+  const rules = { ...limits, ticketRequired: true, reference: 'R 1', metadata: { campaign: 'é' } };
   await change(3, { ...rules, paused: true, paymentWindowMs: 60_000 });
   expect(await stores.saleStock.read(sale.saleId)).toMatchObject({
     ...rules,
@@ -103,7 +104,8 @@ test('rules are replaced, those that are missing go, and a price stays', async (
   });
 
   const read = await stores.saleStock.read(sale.saleId);
-  expect(read).toMatchObject({ limitPerUser: null, ticketRequired: false, paused: false });
+  const none = { limitPerUser: null, addressPurchasesPerMinute: null };
+  expect(read).toMatchObject({ ...none, ticketRequired: false, paused: false });
   expect(read).not.toHaveProperty('reference');
   expect(await stores.redis.hmget(saleKey, 'price:lamp', 'limit:lamp')).toEqual([
     String(lamp?.unitPrice),

@@ -27,6 +27,7 @@ export function buildSale(overrides: Partial<Sale> = {}): Sale {
     refundRestoresLimit: true,
     limitPerUser: null,
     maxUnpaidHolds: null,
+    addressPurchasesPerMinute: null,
     ticketRequired: false,
     skus: [
       { sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 10, limitPerUser: 2 },

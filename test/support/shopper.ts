@@ -61,12 +61,12 @@ export async function openShopper(url: string, userId = `shopper-${ulid().toLowe
     placeOrder: (body: object | string, headers: Record<string, string> = {}): Promise<Reply> =>
       call('POST', '/v1/orders', { body, headers: { 'idempotency-key': ulid(), ...headers } }),
 
-    /** Again with the same key while the API has no room or no answer, as it tells every client to. */
+    /** Again with the same key while the API tells every client to come back later. */
     placeUntilAnswered(body: object, headers: Record<string, string> = {}): Promise<Reply> {
       const key = { 'idempotency-key': ulid(), ...headers };
       return waitFor('an answer', async () => {
         const reply = await shopper.placeOrder(body, key);
-        return reply.status !== 503 && reply;
+        return reply.status !== 503 && reply.status !== 429 && reply;
       });
     },
 

@@ -93,6 +93,7 @@ function showSale(form: string): unknown {
         refundRestoresLimit: true,
         limitPerUser: 4,
         maxUnpaidHolds: null,
+        addressPurchasesPerMinute: null,
         ticketRequired: false,
         reference: 'shop-7',
         metadata: { campaign: 'winter' },

@@ -10,7 +10,7 @@ import { ticketKeys } from '../../src/api/calls/ticket.ts';
 import { createVerification } from '../../src/api/calls/verification.ts';
 import { createTokenSigner, USUAL_RULES } from '../../src/api/http/auth.ts';
 import { WATCHER_BOUNDS } from '../../src/api/watchers.ts';
-import { PURCHASES_AT_ONCE } from '../../src/limits.ts';
+import { PURCHASES_AT_ONCE, USER_PURCHASES_PER_MINUTE } from '../../src/limits.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import { createStatusBoard, statusReaders } from '../../src/status/board.ts';
 import type { Stores } from '../../src/stores/open.ts';
@@ -143,6 +143,7 @@ export async function openIdleApi(): Promise<IdleApi> {
     demo: { saleId: 'demo', temporalUiUrl: undefined, sign: createTokenSigner(RULES) },
     isStopping: () => false,
     watcherBounds: WATCHER_BOUNDS,
+    purchaseLimits: { userPerMinute: USER_PURCHASES_PER_MINUTE, processes: 1 },
     log: pino({ level: 'silent' }),
   });
   const server = createServer(handle);

@@ -114,6 +114,7 @@ export async function openEngineWorld(progress: (line: string) => void): Promise
         refundRestoresLimit: true,
         limitPerUser: null,
         maxUnpaidHolds: null,
+        addressPurchasesPerMinute: null,
         ticketRequired: false,
         skus: [{ sku: 'unit', name: 'Unit', unitPrice: 1_000, total: units, limitPerUser: null }],
       });

@@ -20,6 +20,7 @@ import { prepareDemo } from '../../../stack/demo-sale.ts';
 import type { Processes } from '../../../stack/processes/processes.ts';
 import { waitUntil } from '../../../stack/processes/wait.ts';
 import { launchServers, type Servers } from '../../../stack/servers/servers.ts';
+import { ANY_PACE } from '../../checkout.ts';
 import { openBenchFolder } from '../../folder.ts';
 import { liftedWindowMs } from '../../lifted-bound.ts';
 import { USUAL_SETTINGS } from '../../servers.ts';
@@ -92,6 +93,7 @@ function createRunner(processes: Processes, servers: Servers, { engineBudget }: 
   const envOf = (urls: AppUrls) => ({
     ...appEnv({ servers, urls }),
     ...USUAL_SETTINGS,
+    ...ANY_PACE,
     ...(engineBudget === undefined ? {} : { ENGINE_BUDGET: String(engineBudget) }),
   });
 
@@ -168,6 +170,7 @@ async function openSale(pool: Pool, redis: RedisClient, stage: SeedStage): Promi
     refundRestoresLimit: true,
     limitPerUser: null,
     maxUnpaidHolds: null,
+    addressPurchasesPerMinute: null,
     ticketRequired: false,
     skus: [{ sku: 'unit', name: 'Unit', unitPrice: 1_000, total: UNITS, limitPerUser: null }],
   });

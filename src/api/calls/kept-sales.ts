@@ -155,6 +155,19 @@ export function createKeptSales(
       return (isFresh ? kept : await refresh(saleId)).view;
     },
 
+    /**
+     * What was known of it at the purchase before, or a second ago: no purchase waits for a read. Undefined:
+     * this process has not seen it.
+     */
+    known(saleId: string): SaleView | undefined {
+      const kept = keptSales.get(saleId);
+      if (kept && performance.now() - kept.beganAtMs > KEPT_FRESH_MS) refreshBehind(saleId);
+      return kept?.view;
+    },
+
+    /** Reads one that is there, so that it is known. */
+    meet: refreshBehind,
+
     /** At start: what is on sale. Where Redis does not answer, the first callers read it. */
     warmUp: () => lookAhead(true).catch(() => {}),
 

@@ -17,15 +17,8 @@ import { takeStep } from '../../tracing.ts';
 import type { RequestState } from '../http/auth.ts';
 import type { CallContext, ShopCalls } from '../http/entry.ts';
 import type { Call } from '../http/http-server.ts';
-import {
-  parseInput,
-  Problem,
-  requestIdOf,
-  saleNotFound,
-  unavailable,
-  type TicketFault,
-} from '../http/problem.ts';
-import { type OpenOrderReply, orderReply, time } from '../http/replies.ts';
+import { parseInput, Problem, requestIdOf, unavailable } from '../http/problem.ts';
+import { orderReply, time } from '../http/replies.ts';
 import { readIdempotencyKey } from '../http/request.ts';
 import {
   findOrder,
@@ -36,7 +29,9 @@ import {
   type SourcedOrderReply,
 } from './find-order.ts';
 import { viewOpenOrders } from './my-orders.ts';
-import type { AbsentSale } from './sale-views.ts';
+import type { CountedAttempt, PurchaseLimits } from './purchase-limits.ts';
+import { refuseAbsent, toRefusal, type PurchaseOutcome } from './purchase-refusals.ts';
+import type { AbsentSale, SaleViews } from './sale-views.ts';
 import { MAX_TICKET_CHARS, verifyTicket, type TicketRules } from './ticket.ts';
 
 /** Characters of a user agent that are kept. A longer one is cut, because it is only recorded. */
@@ -46,7 +41,7 @@ const MAX_USER_AGENT_CHARS = 255;
 const MAX_IP_CHARS = 45;
 
 /** What the calls work with. */
-export interface Shop extends Finder {
+export interface Shop extends Finder, SaleViews {
   provider: PaymentProvider;
   /** Signs what a payment session carries of its order. */
   signer: OrderSigner;
@@ -55,6 +50,7 @@ export interface Shop extends Finder {
   /** @throws Problem when MySQL does not answer */
   findAbsentSale: (saleId: string) => Promise<AbsentSale>;
   tickets: TicketRules;
+  purchaseLimits: PurchaseLimits;
 }
 
 const orderRequest = z.strictObject({
@@ -84,6 +80,9 @@ export const sessionReply = z.strictObject({
 });
 export type SessionReply = z.infer<typeof sessionReply>;
 
+/** Of each answer for which a sale was asked, or would have been. */
+const COUNTED = ['RateLimit', 'RateLimit-Policy'] as const;
+
 export const shopperCalls = {
   'POST /v1/orders': {
     id: 'placeOrder',
@@ -94,9 +93,13 @@ export const shopperCalls = {
     reads: ['Idempotency-Key', 'Prefer'],
     replies: { 200: orderReply, 201: orderReply, 202: orderReply },
     gives: {
-      200: ['Location', 'Preference-Applied'],
-      201: ['Location', 'Preference-Applied'],
-      202: ['Location', 'Preference-Applied', 'Retry-After'],
+      200: ['Location', 'Preference-Applied', ...COUNTED],
+      201: ['Location', 'Preference-Applied', ...COUNTED],
+      202: ['Location', 'Preference-Applied', 'Retry-After', ...COUNTED],
+      403: COUNTED,
+      409: COUNTED,
+      422: COUNTED,
+      429: COUNTED,
     },
     refuses: [
       'unknown_sku',
@@ -116,6 +119,7 @@ export const shopperCalls = {
       'ticket_used',
       'order_failed',
       'idempotency_key_reused',
+      'too_many_purchases',
       'backlog_full',
       'stock_unavailable',
       'outcome_unknown',
@@ -156,12 +160,6 @@ export const shopperCalls = {
 /** An order that was accepted just now: MySQL assigns versions from 1 on. */
 const QUEUED: OrderState = { status: 'queued', version: 0, payment: 'none', reason: null };
 
-/** A backlog shrinks by what MySQL stores; a repeat every few seconds costs little. */
-const BACKLOG_RETRY_SECONDS = 5;
-
-/** Refused for its ticket, before the sale was asked. */
-type TicketRefusal = { kind: 'ticket-invalid'; fault: TicketFault };
-
 /** POST /v1/orders: holds the stock and accepts the order in one step, or refuses with the reason. */
 export async function placeOrder(shop: Shop, ctx: Call): Promise<void> {
   const { userId, body } = ctx.state;
@@ -170,15 +168,21 @@ export async function placeOrder(shop: Shop, ctx: Call): Promise<void> {
   const caller: Caller = { userId, idempotencyKey, ...contactOf(ctx) };
   const traceparent = shop.tracing?.traceparentOf(ctx.req);
   if (traceparent !== undefined) caller.traceparent = traceparent;
+  const knownSale = shop.keptSales.known(request.saleId);
+  const attempt = shop.purchaseLimits.count(caller, knownSale);
   const span = shop.tracing?.begin('reserve', caller, { kind: 'client' });
-  const reserved = reserve(shop, request, caller);
+  const reserved = reserve(shop, request, caller, attempt);
   if (span)
     reserved.then(
       () => span.end(),
       (error: unknown) => span.end(error),
     );
   const outcome = await reserved;
+  if (outcome.kind === 'repeated') attempt.giveBack();
+  for (const [name, value] of Object.entries(attempt.headers())) ctx.set(name, value);
   if (outcome.kind === 'reserved') {
+    // From the next purchase on its addresses can be counted.
+    if (!knownSale) shop.keptSales.meet(request.saleId);
     shop.tracing?.accepted(ctx.req, outcome.orderNo);
     if (shop.log.isLevelEnabled('debug'))
       shop.log.debug({ orderNo: outcome.orderNo, requestId: requestIdOf(ctx.req), step: 'accept' }, 'order');
@@ -202,9 +206,14 @@ async function reserve(
   { reservations, tickets }: Shop,
   { ticket, ...request }: OrderRequest,
   caller: Caller,
-): Promise<ReserveOutcome | TicketRefusal> {
+  { standing, over }: CountedAttempt,
+): Promise<PurchaseOutcome> {
   try {
     const asked = { fingerprint: fingerprintOf(request), ...request, ...caller };
+    if (over) {
+      const repeat = standing === 'over' ? await reservations.findRepeat(asked) : undefined;
+      return repeat ?? { kind: 'too-many', ...over };
+    }
     if (ticket === undefined) return await reservations.reserve(asked);
     const verified = await verifyTicket(tickets, ticket, asked);
     if (verified.kind === 'accepted')
@@ -214,23 +223,6 @@ async function reserve(
   } catch (error) {
     // The stock may or may not be held: only the same key finds out.
     throw unavailable('outcome_unknown', 'Repeat the request with the same Idempotency-Key.', error);
-  }
-}
-
-function refuseAbsent(absent: AbsentSale): Problem {
-  switch (absent.kind) {
-    case 'unknown':
-      return saleNotFound();
-    case 'lost':
-      return new Problem('sale_paused', 'The sale is paused.', { retryAfterSeconds: BACKLOG_RETRY_SECONDS });
-    case 'scheduled': {
-      const extra = { opensAt: new Date(absent.sale.opensAtMs).toISOString() };
-      return absent.isDue
-        ? new Problem('sale_not_open_yet', 'The sale is about to open.', { extra, retryAfterSeconds: 1 })
-        : new Problem('sale_not_open_yet', 'The sale has not opened yet.', { extra });
-    }
-    default:
-      return absent satisfies never;
   }
 }
 
@@ -248,103 +240,6 @@ function contactOf({ ip, req }: Call): Pick<Caller, 'ip' | 'userAgent'> {
     ip: isIP(ip) === 0 || ip.length > MAX_IP_CHARS ? '' : ip,
     userAgent: (req.headers['user-agent'] ?? '').slice(0, MAX_USER_AGENT_CHARS),
   };
-}
-
-function toRefusal(
-  outcome: Exclude<ReserveOutcome | TicketRefusal, { kind: 'reserved' | 'repeated' | 'sale-absent' }>,
-  openOrders: OpenOrderReply[],
-): Problem {
-  switch (outcome.kind) {
-    case 'ticket-required':
-      return new Problem('ticket_required', 'The sale takes orders with a ticket of the shop only.');
-    case 'ticket-invalid':
-      return ticketInvalid(outcome.fault);
-    case 'ticket-expired':
-      return ticketInvalid('expired');
-    case 'total-too-low':
-      return ticketInvalid('nothing_to_pay');
-    case 'ticket-used':
-      return new Problem('ticket_used', 'The ticket was used for another order of yours.', {
-        extra: { orderNo: outcome.orderNo },
-      });
-    case 'total-changed': {
-      const { total, currency } = outcome;
-      return new Problem('total_changed', 'The order comes to another total than the expected one.', {
-        extra: { total, currency },
-      });
-    }
-    case 'sold-out': {
-      const { sku, available, held } = outcome;
-      return new Problem('sold_out', 'There are not enough units left.', {
-        extra: { sku, available, held, openOrders },
-      });
-    }
-    case 'limit-reached': {
-      const { sku, limit, bought } = outcome;
-      return new Problem('limit_reached', describeLimit('of this SKU', limit, bought), {
-        extra: { sku, limit, bought, openOrders },
-      });
-    }
-    case 'sale-limit-reached': {
-      const { limit, bought } = outcome;
-      return new Problem('sale_limit_reached', describeLimit('in this sale', limit, bought), {
-        extra: { limit, bought, openOrders },
-      });
-    }
-    case 'too-many-unpaid': {
-      const { limit, unpaid } = outcome;
-      return new Problem(
-        'too_many_unpaid',
-        'Too many orders of yours in this sale ended without a payment.',
-        {
-          extra: { limit, unpaid },
-        },
-      );
-    }
-    case 'key-reused':
-      return new Problem('idempotency_key_reused', 'This Idempotency-Key was used for another request.');
-    case 'unknown-sku':
-      return new Problem('unknown_sku', 'The sale has no such SKU.', { extra: { sku: outcome.sku } });
-    case 'called-off':
-      return new Problem('called_off', 'The shop has called this off.', { extra: { sku: outcome.sku } });
-    case 'paused':
-      return new Problem('sale_paused', 'The sale is paused.', {
-        retryAfterSeconds: BACKLOG_RETRY_SECONDS,
-      });
-    case 'not-open-yet':
-      return new Problem('sale_not_open_yet', 'The sale has not opened yet.', {
-        extra: { opensAt: new Date(outcome.opensAtMs).toISOString() },
-      });
-    case 'closed':
-      return new Problem('sale_closed', 'The sale is over.');
-    case 'store-full':
-      return new Problem(
-        'stock_unavailable',
-        'No order can be taken right now. Repeat with the same Idempotency-Key.',
-        { retryAfterSeconds: BACKLOG_RETRY_SECONDS },
-      );
-    case 'backlog-full':
-      return new Problem('backlog_full', 'More orders wait than can be handled in time; nothing was taken.', {
-        retryAfterSeconds: BACKLOG_RETRY_SECONDS,
-      });
-    case 'memory-full':
-      return new Problem('backlog_full', 'There is no room for more orders right now; nothing was taken.', {
-        retryAfterSeconds: BACKLOG_RETRY_SECONDS,
-      });
-  }
-}
-
-/** True of a shopper with none, with some and with all: what is theirs counts held and sold units alike. */
-function describeLimit(ofWhat: string, limit: number, bought: number): string {
-  const left = Math.max(0, limit - bought);
-  const more = left === 0 ? 'no more' : `at most ${left} more`;
-  return `One shopper may have ${limit} ${ofWhat}; you have ${bought}, so you may order ${more}.`;
-}
-
-function ticketInvalid(reason: TicketFault): Problem {
-  return new Problem('ticket_invalid', `The ticket is refused: ${reason.replaceAll('_', ' ')}.`, {
-    extra: { reason },
-  });
 }
 
 // Read and cancel.

@@ -50,6 +50,8 @@ export const saleReply = z.strictObject({
   limitPerUser: z.int().min(1).nullable(),
   /** Holds that a shopper may let end unpaid before more are refused. */
   maxUnpaidHolds: z.int().min(1).nullable(),
+  /** Attempts to buy from one address within a minute. */
+  addressPurchasesPerMinute: z.int().min(1).nullable(),
   /** An order must carry a ticket of the shop's. */
   ticketRequired: z.boolean(),
   /** An order must carry a ticket: one that was worked for, or one of the shop's. */

@@ -97,6 +97,7 @@ const saleBody = z
     expiringNoticeMs: shape.expiringNoticeMs,
     limitPerUser: shape.limitPerUser,
     maxUnpaidHolds: shape.maxUnpaidHolds,
+    addressPurchasesPerMinute: shape.addressPurchasesPerMinute,
     ticketRequired: shape.ticketRequired,
     verification: shape.verification,
     draft: z.boolean().default(false),

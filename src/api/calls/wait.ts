@@ -124,7 +124,7 @@ function answer(
     case 'stored':
       // A repeat keeps its 200.
       if (call.status === 202) call.status = 201;
-        call.body = viewOrder(shop, end.order, end.state);
+      call.body = viewOrder(shop, end.order, end.state);
       break;
     case 'late':
       break;

@@ -19,7 +19,14 @@ export type RequestHeader =
   | 'Last-Event-ID';
 
 /** Headers that an answer has, beside those that every answer has. */
-export type ReplyHeader = 'ETag' | 'Location' | 'Retry-After' | 'Cache-Control' | 'Preference-Applied';
+export type ReplyHeader =
+  | 'ETag'
+  | 'Location'
+  | 'Retry-After'
+  | 'Cache-Control'
+  | 'Preference-Applied'
+  | 'RateLimit'
+  | 'RateLimit-Policy';
 
 /** A JSON body; it must be there unless `isOptional`. */
 export interface BodyRule {
@@ -45,7 +52,7 @@ export interface Entry {
   replies: Readonly<Record<number, z.ZodType>>;
   /** Its answer of 200 goes on for as long as there are events; else it is JSON. */
   isEventStream?: true;
-  /** Headers of these answers, by status. */
+  /** Headers of its answers, by status; a refusal has those of its status as well. */
   gives?: Readonly<Record<number, readonly ReplyHeader[]>>;
   /**
    * What its handler refuses with. What a token, a scope, a body, a query, a lane and a fault of ours are

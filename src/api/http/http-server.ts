@@ -505,7 +505,15 @@ const REQUEST_HEADERS = [
   REQUEST_ID,
   'traceparent',
 ];
-const EXPOSED_HEADERS = ['ETag', 'Location', 'Preference-Applied', 'Retry-After', REQUEST_ID];
+const EXPOSED_HEADERS = [
+  'ETag',
+  'Location',
+  'Preference-Applied',
+  'RateLimit',
+  'RateLimit-Policy',
+  'Retry-After',
+  REQUEST_ID,
+];
 /** How long a browser may remember the answer to a preflight; none remembers it for longer. */
 const REMEMBERED_SECONDS = 2 * 60 * 60;
 

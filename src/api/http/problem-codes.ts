@@ -215,6 +215,12 @@ export const PROBLEMS = {
     means: 'the key was used for another request',
     remedy: 'use a fresh key for another purchase',
   },
+  too_many_purchases: {
+    status: 429,
+    means:
+      'the user, or its address where the sale says so, has tried to buy too often within a minute; `RateLimit` names which',
+    remedy: 'repeat after `Retry-After`',
+  },
   /** The order's or the payment's state. */
   order_failed: {
     status: 409,

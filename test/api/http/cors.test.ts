@@ -53,6 +53,8 @@ test.each([SHOP, OTHER_SHOP])("a page of %s reads the answers to shoppers' calls
       'ETag',
       'Location',
       'Preference-Applied',
+      'RateLimit',
+      'RateLimit-Policy',
       'Retry-After',
       'X-Request-Id',
     ]);

@@ -153,6 +153,7 @@ test("a sale's page shows its rules and stock to anyone", async () => {
     paymentWindowMs: sale.paymentWindowMs,
     limitPerUser: null,
     maxUnpaidHolds: null,
+    addressPurchasesPerMinute: null,
     ticketRequired: false,
     skus: [
       {

@@ -57,6 +57,7 @@ describe('a new sale', () => {
       refundRestoresLimit: true,
       limitPerUser: null,
       maxUnpaidHolds: null,
+      addressPurchasesPerMinute: null,
       ticketRequired: false,
       reference: 'CAMP 7',
       metadata: { team: 'blue' },
@@ -172,6 +173,7 @@ describe('in mid-sale', () => {
       closesAt: fromNow(5),
       paymentWindowMs: 60_000,
       limitPerUser: 4,
+      addressPurchasesPerMinute: 60,
       skus: [
         { ...LAMP, total: 2, limitPerUser: 1 },
         { ...MUG, total: 50 },
@@ -180,7 +182,12 @@ describe('in mid-sale', () => {
     });
     const reply = await shop.put(saleId, changed);
 
-    expect(saleOf(reply)).toMatchObject({ version: 2, paymentWindowMs: 60_000, limitPerUser: 4 });
+    expect(saleOf(reply)).toMatchObject({
+      version: 2,
+      paymentWindowMs: 60_000,
+      limitPerUser: 4,
+      addressPurchasesPerMinute: 60,
+    });
     expect(saleOf(reply).skus[0]).toMatchObject({ total: 2, available: 0, held: 2 });
     const totals = [
       ['lamp', 2],

@@ -48,6 +48,7 @@ describe('a document', () => {
     ['with a ticket rule that is no yes or no', { ticketRequired: 1 }, 'ticketRequired'],
     ['with a limit of none', { limitPerUser: 0 }, 'limitPerUser'],
     ['with a limit in parts', { limitPerUser: 1.5 }, 'limitPerUser'],
+    ['with no purchases from an address', { addressPurchasesPerMinute: 0 }, 'addressPurchasesPerMinute'],
     ['with a member that is not known', { paused: true }, ''],
     ['with a reference too long', { reference: 'x'.repeat(129) }, 'reference'],
     ['with an empty reference', { reference: '' }, 'reference'],

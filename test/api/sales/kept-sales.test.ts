@@ -76,6 +76,27 @@ test('those who find no fresh view share one look at Redis, and none is shown an
   expect(await countCommands()).toBe(before + 3);
 });
 
+test('a purchase from a sale that counts addresses costs Redis what any other does', async () => {
+  const [counting, plain] = await Promise.all(
+    [1_000, null].map((addressPurchasesPerMinute) =>
+      api.stores.openSale(buildSale({ addressPurchasesPerMinute })),
+    ),
+  );
+  const costs: number[] = [];
+  for (const sale of [counting, plain]) {
+    const saleId = sale?.saleId ?? '';
+    const shopper = await api.shopper();
+    await look(saleId);
+    await shopper.buy(saleId, 'mug');
+    const before = await countCommands();
+    await shopper.buy(saleId, 'mug');
+    costs.push((await countCommands()) - before);
+  }
+
+  expect(costs[0]).toBeGreaterThan(0);
+  expect(costs[0]).toBe(costs[1]);
+});
+
 test('while Redis hangs a view is shown for its second, and then nothing older in its place', async () => {
   const saleId = await open();
   await look(saleId);

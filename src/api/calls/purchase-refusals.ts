@@ -1,0 +1,136 @@
+/** What a purchase is answered with where it is refused. */
+
+import type { ReserveOutcome } from '../../orders/reserve.redis.ts';
+import { Problem, saleNotFound, type TicketFault } from '../http/problem.ts';
+import type { OpenOrderReply } from '../http/replies.ts';
+import type { CountedAttempt } from './purchase-limits.ts';
+import type { AbsentSale } from './sale-views.ts';
+
+/** A backlog shrinks by what MySQL stores; a repeat every few seconds costs little. */
+const BACKLOG_RETRY_SECONDS = 5;
+
+/** Refused for its ticket or for its caller's pace, before the sale was asked. */
+type EarlyRefusal =
+  | { kind: 'ticket-invalid'; fault: TicketFault }
+  | ({ kind: 'too-many' } & NonNullable<CountedAttempt['over']>);
+
+export type PurchaseOutcome = ReserveOutcome | EarlyRefusal;
+
+export function refuseAbsent(absent: AbsentSale): Problem {
+  switch (absent.kind) {
+    case 'unknown':
+      return saleNotFound();
+    case 'lost':
+      return new Problem('sale_paused', 'The sale is paused.', { retryAfterSeconds: BACKLOG_RETRY_SECONDS });
+    case 'scheduled': {
+      const extra = { opensAt: new Date(absent.sale.opensAtMs).toISOString() };
+      return absent.isDue
+        ? new Problem('sale_not_open_yet', 'The sale is about to open.', { extra, retryAfterSeconds: 1 })
+        : new Problem('sale_not_open_yet', 'The sale has not opened yet.', { extra });
+    }
+    default:
+      return absent satisfies never;
+  }
+}
+
+export function toRefusal(
+  outcome: Exclude<PurchaseOutcome, { kind: 'reserved' | 'repeated' | 'sale-absent' }>,
+  openOrders: OpenOrderReply[],
+): Problem {
+  switch (outcome.kind) {
+    case 'ticket-required':
+      return new Problem('ticket_required', 'The sale takes orders with a ticket of the shop only.');
+    case 'ticket-invalid':
+      return ticketInvalid(outcome.fault);
+    case 'ticket-expired':
+      return ticketInvalid('expired');
+    case 'total-too-low':
+      return ticketInvalid('nothing_to_pay');
+    case 'ticket-used':
+      return new Problem('ticket_used', 'The ticket was used for another order of yours.', {
+        extra: { orderNo: outcome.orderNo },
+      });
+    case 'total-changed': {
+      const { total, currency } = outcome;
+      return new Problem('total_changed', 'The order comes to another total than the expected one.', {
+        extra: { total, currency },
+      });
+    }
+    case 'sold-out': {
+      const { sku, available, held } = outcome;
+      return new Problem('sold_out', 'There are not enough units left.', {
+        extra: { sku, available, held, openOrders },
+      });
+    }
+    case 'limit-reached': {
+      const { sku, limit, bought } = outcome;
+      return new Problem('limit_reached', describeLimit('of this SKU', limit, bought), {
+        extra: { sku, limit, bought, openOrders },
+      });
+    }
+    case 'sale-limit-reached': {
+      const { limit, bought } = outcome;
+      return new Problem('sale_limit_reached', describeLimit('in this sale', limit, bought), {
+        extra: { limit, bought, openOrders },
+      });
+    }
+    case 'too-many-unpaid': {
+      const { limit, unpaid } = outcome;
+      return new Problem(
+        'too_many_unpaid',
+        'Too many orders of yours in this sale ended without a payment.',
+        {
+          extra: { limit, unpaid },
+        },
+      );
+    }
+    case 'too-many': {
+      const { name, retryAfterSeconds } = outcome;
+      const by = name === 'user' ? 'It was tried' : 'From this address it was tried';
+      return new Problem('too_many_purchases', `${by} too often to buy.`, { retryAfterSeconds });
+    }
+    case 'key-reused':
+      return new Problem('idempotency_key_reused', 'This Idempotency-Key was used for another request.');
+    case 'unknown-sku':
+      return new Problem('unknown_sku', 'The sale has no such SKU.', { extra: { sku: outcome.sku } });
+    case 'called-off':
+      return new Problem('called_off', 'The shop has called this off.', { extra: { sku: outcome.sku } });
+    case 'paused':
+      return new Problem('sale_paused', 'The sale is paused.', {
+        retryAfterSeconds: BACKLOG_RETRY_SECONDS,
+      });
+    case 'not-open-yet':
+      return new Problem('sale_not_open_yet', 'The sale has not opened yet.', {
+        extra: { opensAt: new Date(outcome.opensAtMs).toISOString() },
+      });
+    case 'closed':
+      return new Problem('sale_closed', 'The sale is over.');
+    case 'store-full':
+      return new Problem(
+        'stock_unavailable',
+        'No order can be taken right now. Repeat with the same Idempotency-Key.',
+        { retryAfterSeconds: BACKLOG_RETRY_SECONDS },
+      );
+    case 'backlog-full':
+      return new Problem('backlog_full', 'More orders wait than can be handled in time; nothing was taken.', {
+        retryAfterSeconds: BACKLOG_RETRY_SECONDS,
+      });
+    case 'memory-full':
+      return new Problem('backlog_full', 'There is no room for more orders right now; nothing was taken.', {
+        retryAfterSeconds: BACKLOG_RETRY_SECONDS,
+      });
+  }
+}
+
+/** True of a shopper with none, with some and with all: what is theirs counts held and sold units alike. */
+function describeLimit(ofWhat: string, limit: number, bought: number): string {
+  const left = Math.max(0, limit - bought);
+  const more = left === 0 ? 'no more' : `at most ${left} more`;
+  return `One shopper may have ${limit} ${ofWhat}; you have ${bought}, so you may order ${more}.`;
+}
+
+function ticketInvalid(reason: TicketFault): Problem {
+  return new Problem('ticket_invalid', `The ticket is refused: ${reason.replaceAll('_', ' ')}.`, {
+    extra: { reason },
+  });
+}
