@@ -52,6 +52,16 @@ const origin = httpUrl.refine(
 
 export const port = wholeNumber(0, 65_535);
 
+/** What frames an answer, and what answers have already. */
+const OWN_HEADERS =
+  /^(?:connection|content-.+|transfer-encoding|trailer|upgrade|keep-alive|date|vary|cache-control|etag|location|preference-applied|ratelimit.*|retry-after|www-authenticate|x-content-type-options|x-request-id|access-control-.+)$/i;
+
+/** `Name: value`, as it stands in an answer (RFC 9110, 5.5). */
+const headerLine = z
+  .string()
+  .regex(/^[A-Za-z0-9-]{1,64}: [!-~](?:[ -~]{0,254}[!-~])?$/)
+  .refine((line) => !OWN_HEADERS.test(line.split(':')[0] ?? ''), 'is a header that answers have otherwise');
+
 // The settings, by what they belong to; their descriptions are the text of docs/configuration.md.
 
 /** Orders and signals in flight in Temporal; see docs/decisions.md for the measurement behind it. */
@@ -344,6 +354,11 @@ const api = z.object({
     .describe(
       'Attempts to buy that one user may make within a minute at one machine, whose processes share them; the next is refused with 429. Repeats of an accepted order are not counted.',
     ),
+  FINAL_ANSWER_HEADER: headerLine.optional().meta({
+    description:
+      'A header of final answers to purchases, by which a waiting room at the edge frees the place of its caller, such as `Cf-Waiting-Room-Command: revoke`.',
+    unset: 'none',
+  }),
   METRICS_PORT: port.optional().meta({
     description:
       'The port of `/metrics`, once for all processes; 0 takes any that is free. On it alone, so that shoppers do not read how a sale goes.',

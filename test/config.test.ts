@@ -141,6 +141,12 @@ test.each([
   ['JWT_USER_CLAIM', 'two words'],
   ['TRUSTED_PROXY_HOPS', '-1'],
   ['USER_PURCHASES_PER_MINUTE', '0'],
+  ['FINAL_ANSWER_HEADER', 'revoke'],
+  ['FINAL_ANSWER_HEADER', 'Final:yes'],
+  ['FINAL_ANSWER_HEADER', 'Final Answer: yes'],
+  ['FINAL_ANSWER_HEADER', 'Final: yes\r\nSet-Cookie: a=b'],
+  ['FINAL_ANSWER_HEADER', 'content-length: 0'],
+  ['FINAL_ANSWER_HEADER', 'Location: /gone'],
   ['CORS_ORIGINS', '*'],
   ['CORS_ORIGINS', 'null'],
   ['CORS_ORIGINS', 'shop.example'],
@@ -338,6 +344,13 @@ test('what a process does at once has the bounds that it had before it could be 
   expect(loadWorkerConfig(worker)).toMatchObject(atOnce);
   expect(loadApiConfig(api)).toMatchObject({ PURCHASES_AT_ONCE: 64, MYSQL_CONNECTIONS: 20 });
   expect(loadPrepareConfig(stores)).toMatchObject({ MYSQL_CONNECTIONS: 20 });
+});
+
+test('a user may try to buy 120 times a minute, and no answer has a header of its own, unless set otherwise', () => {
+  const { USER_PURCHASES_PER_MINUTE: limit, FINAL_ANSWER_HEADER: header } = loadApiConfig(api);
+  expect([limit, header]).toEqual([120, undefined]);
+  const line = 'Cf-Waiting-Room-Command: revoke';
+  expect(loadApiConfig({ ...api, FINAL_ANSWER_HEADER: line })).toMatchObject({ FINAL_ANSWER_HEADER: line });
 });
 
 test.each([

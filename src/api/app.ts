@@ -15,7 +15,7 @@ import type { Stores } from '../stores/open.ts';
 import { mountAdmin, mountShop } from './calls/calls.ts';
 import { createLostOrders, createProjection, createWorkflowQueries } from './calls/find-order.ts';
 import type { KeptSales } from './calls/kept-sales.ts';
-import { getOrder, placeOrder } from './calls/orders.ts';
+import { getOrder, placeOrder, type Shop } from './calls/orders.ts';
 import { createPollAdvice } from './calls/poll-advice.ts';
 import { createPurchaseLimits, type PurchaseLimitRules } from './calls/purchase-limits.ts';
 import { createAbsentSales, getKeptSale, getSale, keepSales } from './calls/sale-views.ts';
@@ -115,6 +115,7 @@ export interface AppDeps extends Stores {
   isStopping: () => boolean;
   watcherBounds: WatcherBounds;
   purchaseLimits: PurchaseLimitRules;
+  finalAnswerHeader: Shop['finalAnswerHeader'];
 }
 
 export interface App {

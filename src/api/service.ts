@@ -97,6 +97,7 @@ export async function startApi(
       watchersPerUserMax: config.WATCHERS_OF_USER,
     },
     purchaseLimits: { userPerMinute: config.USER_PURCHASES_PER_MINUTE, processes: config.API_PROCESSES },
+    finalAnswerHeader: headerOf(config.FINAL_ANSWER_HEADER),
     log,
   });
   const server = createHttpServer(handle);
@@ -144,6 +145,13 @@ function tokenRulesOf(config: ApiConfig) {
     audiences: config.JWT_AUDIENCE,
     userClaim: config.JWT_USER_CLAIM,
   };
+}
+
+/** Of `Name: value`. */
+function headerOf(line: string | undefined) {
+  if (line === undefined) return undefined;
+  const [name = ''] = line.split(':');
+  return { name, value: line.slice(name.length + 2) };
 }
 
 function demoOf(config: ApiConfig, tokens: ReturnType<typeof tokenRulesOf>): DemoOptions | undefined {

@@ -116,6 +116,7 @@ export async function openHttpApp(options: HttpAppOptions): Promise<HttpApp> {
     watcherBounds: WATCHER_BOUNDS,
     // Shoppers of tests buy faster than people.
     purchaseLimits: { userPerMinute: 1_000_000, processes: 1 },
+    finalAnswerHeader: undefined,
     log: silent,
     ...overrides,
   });

@@ -144,6 +144,7 @@ export async function openIdleApi(): Promise<IdleApi> {
     isStopping: () => false,
     watcherBounds: WATCHER_BOUNDS,
     purchaseLimits: { userPerMinute: USER_PURCHASES_PER_MINUTE, processes: 1 },
+    finalAnswerHeader: undefined,
     log: pino({ level: 'silent' }),
   });
   const server = createServer(handle);

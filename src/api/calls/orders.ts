@@ -30,7 +30,7 @@ import {
 } from './find-order.ts';
 import { viewOpenOrders } from './my-orders.ts';
 import type { CountedAttempt, PurchaseLimits } from './purchase-limits.ts';
-import { refuseAbsent, toRefusal, type PurchaseOutcome } from './purchase-refusals.ts';
+import { isFinalAnswer, refuseAbsent, toRefusal, type PurchaseOutcome } from './purchase-refusals.ts';
 import type { AbsentSale, SaleViews } from './sale-views.ts';
 import { MAX_TICKET_CHARS, verifyTicket, type TicketRules } from './ticket.ts';
 
@@ -51,6 +51,8 @@ export interface Shop extends Finder, SaleViews {
   findAbsentSale: (saleId: string) => Promise<AbsentSale>;
   tickets: TicketRules;
   purchaseLimits: PurchaseLimits;
+  /** Of answers after which a caller needs no place in a waiting room any more. */
+  finalAnswerHeader: { name: string; value: string } | undefined;
 }
 
 const orderRequest = z.strictObject({
@@ -180,6 +182,7 @@ export async function placeOrder(shop: Shop, ctx: Call): Promise<void> {
   const outcome = await reserved;
   if (outcome.kind === 'repeated') attempt.giveBack();
   for (const [name, value] of Object.entries(attempt.headers())) ctx.set(name, value);
+  if (shop.finalAnswerHeader) await markFinal(shop, ctx, request.saleId, outcome);
   if (outcome.kind === 'reserved') {
     // From the next purchase on its addresses can be counted.
     if (!knownSale) shop.keptSales.meet(request.saleId);
@@ -232,6 +235,17 @@ function accept(shop: Shop, ctx: Call, outcome: ReserveOutcome & { kind: 'reserv
   ctx.set('Location', `/v1/orders/${outcome.orderNo}`);
   if (view.pollAfterMs !== null) ctx.set('Retry-After', String(Math.ceil(view.pollAfterMs / 1_000)));
   ctx.body = view;
+}
+
+/** So that a waiting room at the edge gives the caller's place to the next. */
+async function markFinal(
+  { finalAnswerHeader: header, keptSales }: Shop,
+  ctx: Call,
+  saleId: string,
+  outcome: PurchaseOutcome,
+): Promise<void> {
+  if (header && (await isFinalAnswer(outcome, () => keptSales.view(saleId))))
+    ctx.set(header.name, header.value);
 }
 
 function contactOf({ ip, req }: Call): Pick<Caller, 'ip' | 'userAgent'> {

@@ -1,6 +1,7 @@
-/** What a purchase is answered with where it is refused. */
+/** What a purchase is answered with where it is refused, and which of its answers are final. */
 
 import type { ReserveOutcome } from '../../orders/reserve.redis.ts';
+import type { SaleView } from '../../sales/stock.redis.ts';
 import { Problem, saleNotFound, type TicketFault } from '../http/problem.ts';
 import type { OpenOrderReply } from '../http/replies.ts';
 import type { CountedAttempt } from './purchase-limits.ts';
@@ -133,4 +134,60 @@ function ticketInvalid(reason: TicketFault): Problem {
   return new Problem('ticket_invalid', `The ticket is refused: ${reason.replaceAll('_', ' ')}.`, {
     extra: { reason },
   });
+}
+
+// Final answers.
+
+/**
+ * Whether its caller has nothing left to come back for: the order is theirs, or nothing of this sale can be.
+ * Units that unpaid orders hold may come back, and so may a sale that is paused.
+ * @param readSale at most a second old; asked only where another SKU may be left
+ */
+export async function isFinalAnswer(
+  outcome: PurchaseOutcome,
+  readSale: () => Promise<SaleView>,
+): Promise<boolean> {
+  switch (outcome.kind) {
+    case 'reserved':
+    case 'repeated':
+    case 'closed':
+    case 'too-many-unpaid':
+      return true;
+    case 'sale-limit-reached':
+      return outcome.bought >= outcome.limit;
+    case 'limit-reached':
+      return outcome.bought >= outcome.limit && isLast(outcome.sku, readSale);
+    case 'sold-out':
+      return outcome.available + outcome.held === 0 && isLast(outcome.sku, readSale);
+    case 'called-off':
+      return isLast(outcome.sku, readSale);
+    case 'sale-absent':
+    case 'paused':
+    case 'not-open-yet':
+    case 'unknown-sku':
+    case 'key-reused':
+    case 'total-changed':
+    case 'total-too-low':
+    case 'ticket-required':
+    case 'ticket-invalid':
+    case 'ticket-expired':
+    case 'ticket-used':
+    case 'too-many':
+    case 'backlog-full':
+    case 'memory-full':
+    case 'store-full':
+      return false;
+    default:
+      return outcome satisfies never;
+  }
+}
+
+/** Whether nothing but this SKU is left, or may come back. Where no store tells, the answer is not final. */
+async function isLast(sku: string, readSale: () => Promise<SaleView>): Promise<boolean> {
+  try {
+    const { skus } = await readSale();
+    return skus.every((each) => each.sku === sku || each.calledOff || each.available + each.held === 0);
+  } catch {
+    return false;
+  }
 }

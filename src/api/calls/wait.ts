@@ -10,6 +10,7 @@ import type { Storing, StoringEnd } from '../../orders/storing.ts';
 import type { Call } from '../http/http-server.ts';
 import { Problem, requestIdOf } from '../http/problem.ts';
 import { findOrder, viewOrder, type Finder } from './find-order.ts';
+import type { Shop } from './orders.ts';
 
 /** In seconds. Load balancers and browsers give up after 10 to 60, and a shopper long before. */
 const MAX_WAIT_SECONDS = 7;
@@ -33,9 +34,11 @@ type WaitingCall = Pick<Call, 'req' | 'res' | 'state' | 'status' | 'body' | 'get
 
 export type Waits = ReturnType<typeof createWaits>;
 
+type Waited = Finder & Pick<Shop, 'finalAnswerHeader'> & { metrics: Metrics };
+
 /** @param waitingMax calls that wait at once */
-export function createWaits(shop: Finder & { metrics: Metrics }, storing: Storing, waitingMax = MAX_WAITING) {
-  const { metrics } = shop;
+export function createWaits(shop: Waited, storing: Storing, waitingMax = MAX_WAITING) {
+  const { metrics, finalAnswerHeader } = shop;
   let waiting = 0;
   metrics.watchWaiting(() => waiting);
 
@@ -66,6 +69,9 @@ export function createWaits(shop: Finder & { metrics: Metrics }, storing: Storin
       const end = await waitForEnd(call, orderNo, untilMs);
       metrics.waitEnded(end.kind);
       if (end.kind !== 'late') call.remove('Retry-After');
+      // Its caller may buy again.
+      const isLost = end.kind === 'failed' || end.kind === 'cancelled';
+      if (isLost && finalAnswerHeader) call.remove(finalAnswerHeader.name);
       answer(shop, call, orderNo, end, { 'Preference-Applied': `wait=${seconds}` });
     } finally {
       leave();

@@ -60,7 +60,7 @@ async function openBehindWire(): Promise<{ app: HttpApp; wire: TcpProxy; stores:
   url.host = wire.address;
   const stores = await openStores({ ...api.stores.config, MYSQL_URL: url.href }, silent);
   onTestFinished(() => stores.close());
-  const app = await api.withParts({ ...stores });
+  const app = await api.withParts({ ...stores, finalAnswerHeader: { name: 'Final', value: 'yes' } });
   onTestFinished(() => app.close());
   return { app, wire, stores };
 }
@@ -370,7 +370,7 @@ test('with onTimeout the end of the wait is 504, and the order is closing and ho
   const { orderNo } = z.object({ orderNo: z.string() }).parse(problemOf(reply));
   expect(reply.headers.get('location')).toBe(`/v1/orders/${orderNo}`);
   expect(reply.headers.get('preference-applied')).toBe('wait=1');
-  expect(reply.headers.get('retry-after')).toBeNull();
+  expect([reply.headers.get('retry-after'), reply.headers.get('final')]).toEqual([null, null]);
   expect(await buyer.readOrder(orderNo)).toMatchObject({ status: 'queued', closing: true });
   expect(await isInOutbox(orderNo)).toBe(true);
   expect((await api.stores.reservations.readOrder(orderNo))?.order.wish).toBe('shopper_request');
@@ -498,7 +498,7 @@ test.each([
   let isFirst = true;
   const hasRoomThen = () => isFirst || hasRoom;
   const storing = partly<Storing>({ store, hasRoom: hasRoomThen });
-  const finder = { ...api.stores, ...partly<Finder>({}), metrics };
+  const finder = { ...api.stores, ...partly<Finder>({}), metrics, finalAnswerHeader: undefined };
   const { around } = createWaits(finder, storing, waitingMax);
   const set = vi.fn<(header: string, value: string) => void>();
   const call = () =>
