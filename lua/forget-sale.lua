@@ -18,6 +18,7 @@ KEYS
   9   damaged
   10  open
   11  unpaid
+  12  free
 
 Replies
   forgotten
@@ -25,7 +26,7 @@ Replies
 ]]
 local saleKey, stockKey, limitsKey, outboxKey, deadlinesKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local restoredKey, returnsKey, voidKey, damagedKey = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
-local openKey, unpaidKey = KEYS[10], KEYS[11]
+local openKey, unpaidKey, freeKey = KEYS[10], KEYS[11], KEYS[12]
 
 -- include shared/key-type.lua
 
@@ -37,5 +38,5 @@ end
 
 -- Writes.
 redis.call('UNLINK', saleKey, stockKey, limitsKey, outboxKey, deadlinesKey)
-redis.call('UNLINK', restoredKey, returnsKey, voidKey, damagedKey, openKey, unpaidKey)
+redis.call('UNLINK', restoredKey, returnsKey, voidKey, damagedKey, openKey, unpaidKey, freeKey)
 return { 'forgotten' }

@@ -1,4 +1,4 @@
--- Finds an order whose hold may be ended: the list of its `hold`, `items`, `user_id` and `epoch`.
+-- Finds an order whose hold may be ended: the list of its `hold`, `items`, `user_id`, `epoch` and `total`.
 -- Otherwise the first result is the script's reply, and nothing is to be changed.
 -- The hold of an older epoch than the sale's is void: its stock was counted anew when the data were made again.
 local function findHeldOrder(saleKey, orderKey, epochOfOrderNo)
@@ -7,7 +7,7 @@ local function findHeldOrder(saleKey, orderKey, epochOfOrderNo)
     return { 'sale-absent' }
   end
   local saleEpoch = tonumber(sale[1])
-  local order = redis.call('HMGET', orderKey, 'hold', 'items', 'user_id', 'epoch')
+  local order = redis.call('HMGET', orderKey, 'hold', 'items', 'user_id', 'epoch', 'total')
   local holdEpoch = tonumber(order[4]) or epochOfOrderNo
   if holdEpoch > saleEpoch then
     return { 'sale-absent' }

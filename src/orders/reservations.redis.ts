@@ -95,7 +95,7 @@ export const reserveAgainScript = defineScript({
 
 export const confirmScript = defineScript({
   file: 'confirm',
-  keys: ['order', 'stock', 'deadlines', 'sale', 'moves', 'open'],
+  keys: ['order', 'stock', 'deadlines', 'sale', 'moves', 'open', 'free'],
   args: ['orderNo', 'epoch', 'projectionTtlMs'],
   reply: holdReply,
 });

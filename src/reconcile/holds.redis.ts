@@ -46,6 +46,17 @@ export interface HeldOrder {
   deadlineMs: number;
 }
 
+/** As the cursor of a walk. */
+export function formatHeldOrder({ orderNo, deadlineMs }: HeldOrder): string {
+  return `${deadlineMs} ${orderNo}`;
+}
+
+/** @returns undefined for a text that `formatHeldOrder` has not made */
+export function parseHeldOrder(cursor: string): HeldOrder | undefined {
+  const [, deadlineMs, orderNo] = /^(\d+) (.+)$/.exec(cursor) ?? [];
+  return orderNo === undefined ? undefined : { orderNo, deadlineMs: Number(deadlineMs) };
+}
+
 /** The shards of all sales that Redis holds. */
 export async function listShards(redis: RedisClient): Promise<SaleShard[]> {
   return (await redis.smembers(SALES_KEY)).toSorted().flatMap((text) => parseSaleShard(text) ?? []);
@@ -62,6 +73,21 @@ export function list(
   after: HeldOrder | undefined,
 ): Promise<HeldOrder[]> {
   return listHeldAfter(redis, saleKeys(shard).deadlines, limit, after);
+}
+
+/** As `list`, the free orders that were sold within a day; `deadlineMs` is when. */
+export function listFree(
+  redis: RedisClient,
+  shard: SaleShard,
+  limit: number,
+  after: HeldOrder | undefined,
+): Promise<HeldOrder[]> {
+  return listHeldAfter(redis, saleKeys(shard).free, limit, after);
+}
+
+/** Takes the free orders off the list that were sold before (Unix ms). */
+export async function trimFree(redis: RedisClient, shard: SaleShard, beforeMs: number): Promise<void> {
+  await redis.zremrangebyscore(saleKeys(shard).free, '-inf', beforeMs);
 }
 
 /** Where each of these orders of one shard is, in one step; see `lua/waiting.lua`. */

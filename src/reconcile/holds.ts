@@ -13,7 +13,7 @@ import { formatSaleShard, type SaleShard } from '../redis/keys.ts';
 import { isDamaged } from '../redis/script.ts';
 import type { Stores } from '../stores/open.ts';
 import { type StepReport } from '../workflows/contract.ts';
-import type { HeldOrder, HoldPlace } from './holds.redis.ts';
+import { formatHeldOrder, parseHeldOrder, type HeldOrder, type HoldPlace } from './holds.redis.ts';
 import { inOneRun, MANY_PAGES_MAX } from './walk.ts';
 
 /** Holds looked at by one script: it takes about two milliseconds of Redis. */
@@ -61,7 +61,7 @@ async function walkShard(
 ): Promise<void> {
   const { holds, cursors } = deps;
   const walk = `holds ${formatSaleShard(shard)}`;
-  let after = parseCursor(await cursors.read(walk));
+  let after = parseHeldOrder((await cursors.read(walk)) ?? '');
   const mayGoOn = inOneRun(pagesMax, signal);
   while (mayGoOn()) {
     const page = await holds.list(shard, PAGE_SIZE, after);
@@ -72,7 +72,7 @@ async function walkShard(
     }
     report.looked += page.length;
     after = page.length === PAGE_SIZE ? page.at(-1) : undefined;
-    await cursors.save(walk, after && `${after.deadlineMs} ${after.orderNo}`);
+    await cursors.save(walk, after && formatHeldOrder(after));
     if (!after) return;
   }
 }
@@ -101,11 +101,6 @@ async function judgePage(deps: HoldsDeps, shard: SaleShard, page: readonly HeldO
     }
   };
   return Promise.all(judged.map((held) => limit(() => tryToJudge(held))));
-}
-
-function parseCursor(cursor: string | undefined): HeldOrder | undefined {
-  const [, deadlineMs, orderNo] = /^(\d+) (.+)$/.exec(cursor ?? '') ?? [];
-  return orderNo === undefined ? undefined : { orderNo, deadlineMs: Number(deadlineMs) };
 }
 
 interface Held {

@@ -60,6 +60,20 @@ export async function isBeingEnded(pool: Pool, orderNo: string): Promise<boolean
   return rows.length > 0;
 }
 
+/** Those of these orders that were paid, that MySQL has lost, and that an operator saw to be refused by it. */
+export async function listRefusedPaid(pool: Pool, orderNos: readonly string[]): Promise<Set<string>> {
+  if (orderNos.length === 0) return new Set();
+  const rows = await selectRows(
+    pool,
+    z.object({ order_no: z.string() }),
+    `SELECT DISTINCT JSON_UNQUOTE(JSON_EXTRACT(inputs, '$.orderNo')) AS order_no FROM parked
+         WHERE kind = 'outbox_entry' AND cause = 'paid_order_refused'
+           AND JSON_UNQUOTE(JSON_EXTRACT(inputs, '$.orderNo')) IN (?)`,
+    [orderNos],
+  );
+  return new Set(rows.map((row) => row.order_no));
+}
+
 /** Writes down a repair that was made outside MySQL, after it was made. */
 export function record(pool: Pool, { action, subject, before, after }: Repair): Promise<void> {
   return recordAction(pool, {

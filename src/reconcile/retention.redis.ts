@@ -41,6 +41,7 @@ export const forgetSaleScript = defineScript({
     'damaged',
     'open',
     'unpaid',
+    'free',
   ],
   args: [],
   reply: forgetSaleReply,

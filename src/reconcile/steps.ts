@@ -1,6 +1,7 @@
 /** All steps of the reconciliation. A further step is one line here. */
 
 import { mendDrift } from './drift.ts';
+import { mendFreeOrders } from './free-orders.ts';
 import { mendHolds } from './holds.ts';
 import {
   type CallOffStepDeps,
@@ -34,6 +35,7 @@ export const RECONCILE_STEPS: ReadonlyMap<string, ReconcileStep> = new Map<strin
   ['give-backs', mendGiveBacks],
   ['callings-off', mendCallingOffs],
   ['holds', mendHolds],
+  ['free-orders', mendFreeOrders],
   ['projections', mendProjections],
   ['order-books', checkOrderBooks],
   ['drift', mendDrift],

@@ -117,6 +117,17 @@ test('an order is requeued for the entry that its hash names, and for no other',
   expect(await callRequeue(stores.redis, orderNo, '')).toEqual(['requeued']);
 });
 
+test('a free order that is sold is requeued', async () => {
+  const { saleId, orderNo, entry } = await hold();
+  const { order, outbox } = orderKeys(orderNo);
+  await stores.redis.hset(order, 'total', 0);
+  await callConfirm(stores.redis, orderNo);
+  await stores.redis.xdel(outbox, entry);
+  expect(await callRequeue(stores.redis, orderNo, entry)).toEqual(['requeued']);
+  expect(await stores.redis.xlen(outbox)).toBe(1);
+  expect(await unchanged(saleId, () => callRequeue(stores.redis, orderNo, entry))).toEqual(['moved']);
+});
+
 test('an order that is not held is not requeued', async () => {
   const { saleId, orderNo, entry } = await hold();
   const requeue = () => unchanged(saleId, () => callRequeue(stores.redis, orderNo, entry));
