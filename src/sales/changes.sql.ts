@@ -12,6 +12,7 @@ import { modify, selectRows, type Executor, inTransaction, type Pool } from '../
 import { jsonText } from '../orders/content.ts';
 import { type Decision, recordAction } from '../parked/parked.sql.ts';
 import {
+  listCalledOff,
   lockSale,
   writeDocument,
   raiseTotals,
@@ -517,7 +518,7 @@ async function recordIn(connection: Executor, ask: Ask, decision: Decision): Pro
   if (found.pendingNo !== undefined)
     return { kind: 'pending', change: await readChange(connection, saleId, found.pendingNo) };
 
-  const target = targetOf(found, ask);
+  const target = targetOf(found, ask, await listCalledOff(connection, found));
   if (ask.action === 'put' && ask.isNew) return { kind: 'conflict', version: found.version };
   // Before the version: what is asked for has been done, maybe by the same call whose answer was lost.
   if (compareDocuments(found, target).length === 0) return { kind: 'unchanged' };
@@ -564,8 +565,11 @@ async function create(
  * What the sale becomes. What `put` sends has neither the pause nor what was called off: only their own calls
  * decide that.
  */
-function targetOf({ sale, isDraft, nowMs }: SaleRecord, ask: Ask): SaleDocument {
-  const calledOff = sale.skus.flatMap(({ sku, calledOff: isOff }) => (isOff ? [sku] : []));
+function targetOf(
+  { sale, isDraft, nowMs }: SaleRecord,
+  ask: Ask,
+  calledOff: readonly string[],
+): SaleDocument {
   switch (ask.action) {
     case 'put': {
       const skus = markCalledOff(ask.sale.skus, calledOff);

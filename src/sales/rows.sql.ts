@@ -77,6 +77,7 @@ const saleRow = z.object({
   now: z.date(),
 });
 
+const calledOffRow = z.object({ sku: z.string() });
 const skuRow = z.object({
   sale_id: z.string(),
   sku: z.string(),
@@ -238,6 +239,17 @@ async function upsertSkus(
      VALUES ? ON DUPLICATE KEY UPDATE ${updates.join(', ')}`,
     [rows.toSorted(([, a], [, b]) => (String(a) < String(b) ? -1 : 1))],
   );
+}
+
+/** SKUs that are called off for good, also those that the sale does not have any more. */
+export async function listCalledOff(
+  reader: Executor,
+  { sale: { saleId, skus }, calledOff }: SaleRecord,
+): Promise<string[]> {
+  const marked = skus.flatMap(({ sku, calledOff: isOff }) => (isOff ? [sku] : []));
+  if (calledOff === undefined) return marked;
+  const sql = 'SELECT sku FROM calling_offs WHERE sale_id = ?';
+  return [...marked, ...(await selectRows(reader, calledOffRow, sql, [saleId])).map(({ sku }) => sku)];
 }
 
 function ruleColumns({ sale, isDraft }: SaleDocument): Record<string, unknown> {

@@ -466,6 +466,23 @@ test('a called-off SKU stays so through a change of the sale, and a rebuild', as
   expect(await stores.sales.read(saleId)).toMatchObject({ calledOff: 'skus', sale: { name: 'Renamed' } });
 });
 
+test('a called-off SKU that is taken out and put again before its sale is in Redis is refused', async () => {
+  const sale = buildSale();
+  const { saleId } = sale;
+  await stores.sales.create(sale);
+  await refuseOrders(stores, await callOff(saleId, { sku: 'mug' }));
+  const put = { action: 'put', isDraft: false, ifMatch: undefined, isNew: false } as const;
+  const without = { ...sale, skus: sale.skus.filter(({ sku }) => sku !== 'mug') };
+  for (const changed of [without, sale])
+    expect((await stores.saleChanges.record({ ...put, sale: changed }, BY)).kind).toBe('changed');
+
+  await stores.sales.warmUp(saleId, stores.saleStock);
+
+  const items = [{ sku: 'mug', quantity: 1 }];
+  const reserved = await stores.reservations.reserve(buildReserveRequest({ saleId, items }));
+  expect(reserved).toEqual({ kind: 'called-off', sku: 'mug' });
+});
+
 test('a sale that is called off before it opens is closed, and one that was never in Redis too', async () => {
   const opensAtMs = Date.now() + 3_600_000;
   const sale = buildSale({ opensAtMs, closesAtMs: opensAtMs + 1 });
