@@ -41,8 +41,9 @@ export async function mendFreeOrders(
       }
     } catch (error) {
       if (!isDamaged(error)) throw error;
-      // The list of one sale must not keep the others from being walked.
-      log.error({ err: error, ...shard }, 'the free orders of a sale cannot be read');
+      // Something else is in the place of the list, and the list is lost.
+      log.error({ err: error, ...shard }, 'the free orders of a sale cannot be read; their list begins anew');
+      await holds.removeFree(shard);
     }
   }
   if (report.repaired > 0) log.warn(report, 'MySQL had lost free orders; they are stored again');
@@ -74,13 +75,19 @@ async function listLost({ repairs }: Stores, page: readonly HeldOrder[]): Promis
 
 /** A relay stores it as paid, as Redis shows it, and takes its entry off. */
 async function requeue({ holds, repairs }: Stores, orderNo: string, report: StepReport): Promise<void> {
-  const before = await holds.readEntry(orderNo);
-  const after = await holds.requeue(orderNo, before);
-  if (after === 'requeued') {
-    await repairs.record({ action: 'order_requeued', subject: orderNo, before, after });
-    report.repaired += 1;
-  } else if (after !== 'moved') {
-    await repairs.parkOrder(orderNo, 'order_lost', `it was free and sold, and is ${after} in Redis`);
+  try {
+    const before = await holds.readEntry(orderNo);
+    const after = await holds.requeue(orderNo, before);
+    if (after === 'requeued') {
+      await repairs.record({ action: 'order_requeued', subject: orderNo, before, after });
+      report.repaired += 1;
+    } else if (after !== 'moved') {
+      await repairs.parkOrder(orderNo, 'order_lost', `it was free and sold, and is ${after} in Redis`);
+      report.parked += 1;
+    }
+  } catch (error) {
+    if (!isDamaged(error)) throw error;
+    await repairs.parkOrder(orderNo, 'order_damaged', `Redis cannot work on it: ${String(error)}`);
     report.parked += 1;
   }
 }

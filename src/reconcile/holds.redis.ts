@@ -90,6 +90,11 @@ export async function trimFree(redis: RedisClient, shard: SaleShard, beforeMs: n
   await redis.zremrangebyscore(saleKeys(shard).free, '-inf', beforeMs);
 }
 
+/** Removes what is in the place of their list. */
+export async function removeFree(redis: RedisClient, shard: SaleShard): Promise<void> {
+  await redis.unlink(saleKeys(shard).free);
+}
+
 /** Where each of these orders of one shard is, in one step; see `lua/waiting.lua`. */
 export function look(
   redis: RedisClient,

@@ -89,6 +89,7 @@ const KEY_NAMES = Object.values({
   moves: 'moves',
   open: 'open',
   unpaid: 'unpaid',
+  free: 'free',
   idem: 'idem',
   ticket: 'ticket',
   order: 'order',

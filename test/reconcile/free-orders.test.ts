@@ -35,11 +35,18 @@ const signal = new AbortController().signal;
 const run = (pagesMax?: number) => mendFreeOrders({ ...stores, log: silent }, signal, pagesMax);
 const compare = () => mendDrift({ ...stores, log: silent }, signal);
 const openSale = async () => (await stores.openSale(buildSale({ skus: SKUS }))).saleId;
-const store = ({ orderNo }: Order) => createStoring(stores).store(orderNo, performance.now() + 7_000);
 const waiting = ({ orderNo }: Order) => stores.redis.xlen(orderKeys(orderNo).outbox);
 const listed = ({ orderNo }: Order) => stores.redis.zscore(orderKeys(orderNo).free, orderNo);
 const parked = ({ orderNo }: Order) =>
   select(stores.pool, 'SELECT cause FROM parked WHERE reference = ?', [orderNo]);
+
+/** Until nothing of it is under way. */
+async function store({ orderNo }: Order) {
+  const storing = createStoring(stores);
+  const end = await storing.store(orderNo, performance.now() + 7_000);
+  await storing.stop();
+  return end;
+}
 
 /** Stored, sold and taken off the outbox. */
 async function take(saleId: string, sku = 'gift'): Promise<Order> {
@@ -143,4 +150,16 @@ test('what a hand put in the place of the list stops neither an order nor the wa
   ).toBe('stored');
   await lose(whole);
   expect(await run()).toMatchObject({ looked: 1, repaired: 1 });
+  const next = await take(damaged);
+  expect(await listed(next)).not.toBeNull();
+});
+
+test('an order in the place of which a hand put something else is shown, and stops no other', async () => {
+  const saleId = await openSale();
+  const putBack = await copyMysql(stores.config.MYSQL_URL);
+  const [damaged] = [await take(saleId), await take(saleId)];
+  await putBack();
+  await stores.redis.set(orderKeys(damaged.orderNo).order, 'text');
+  expect(await run()).toEqual({ looked: 2, repaired: 1, parked: 1 });
+  expect(await parked(damaged)).toEqual([{ cause: 'order_damaged' }]);
 });
