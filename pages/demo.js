@@ -363,6 +363,7 @@ function newKey() {
 const REASONS = {
   payment_timeout: 'It was not paid in time.',
   shopper_request: 'As you asked.',
+  wait_timeout: 'It took too long. Nothing was charged.',
   operator_request: 'The shop cancelled it.',
   stock_exhausted: 'It was sold out after all. Nothing was charged.',
   lost_hold: 'It was sold out after all. Nothing was charged.',

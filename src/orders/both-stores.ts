@@ -74,7 +74,7 @@ export async function showStored(
   const closing = new Map<string, OrderState>();
   for (const { change, reply } of await projectChanges(reservations, stored)) {
     if (reply !== 'wished') continue;
-    const { state } = await orders.requestCancel(change.orderNo);
+    const { state } = await orders.requestCancel(change.orderNo, WISH);
     await reservations.project(change.orderNo, state);
     closing.set(change.orderNo, state);
   }
@@ -82,7 +82,7 @@ export async function showStored(
 }
 
 /**
- * Notes that the shopper wants an order cancelled that was not stored in time: beside its hold in Redis, for
+ * Notes that its caller wants an order cancelled that was not stored in time: beside its hold in Redis, for
  * whoever stores it, or in MySQL, where Redis does not have it or does not answer, and where it is free: a
  * free order is paid as it is stored, and MySQL alone knows which of the two came first.
  * @param order as Redis had it, where it was read
@@ -100,12 +100,12 @@ export async function wishCancel(
   if (noted && noted !== 'absent') return noted;
   if (order) await orders.storeOrder({ ...order, wish: WISH }, 'due');
   if (!(await orders.read(orderNo))) return 'unknown';
-  const { state } = await orders.requestCancel(orderNo);
+  const { state } = await orders.requestCancel(orderNo, WISH);
   return state.reason !== null && !isFinal(state.status) ? 'wished' : 'stored';
 }
 
-/** The reason of the end that is wished. */
-const WISH = 'shopper_request' satisfies ClosingReason;
+/** The reason of the end that is wished beside a hold. */
+export const WISH = 'wait_timeout' satisfies ClosingReason;
 
 /**
  * Does what the order's workflow would do. First a tombstone makes the order's payments due for refund and

@@ -19,10 +19,14 @@ export type OrderStatus = (typeof ORDER_STATUSES)[number];
 export const PAYMENT_STATES = ['none', 'received', 'applied', 'disputed', 'refunded'] as const;
 type PaymentState = (typeof PAYMENT_STATES)[number];
 
-/** Why an order was cancelled. called_off: with its sale, or with a SKU that it has. */
+/**
+ * Why an order was cancelled. wait_timeout: it was not stored in time, and its caller had said not to wait
+ * longer. called_off: with its sale, or with a SKU that it has.
+ */
 export const CLOSING_REASONS = [
   'payment_timeout',
   'shopper_request',
+  'wait_timeout',
   'operator_request',
   'called_off',
 ] as const;
@@ -119,7 +123,7 @@ export function isFree({ total }: { total: number }): boolean {
 
 /**
  * Whether a hold ended unpaid because its user let it: by time-out, or at their own wish. What staff ended,
- * what could not be stored and what was called off is not theirs.
+ * what could not be stored, or not in time, and what was called off is not theirs.
  */
 export function isLeftUnpaid({ status, reason }: Pick<OrderState, 'status' | 'reason'>): boolean {
   return status === 'cancelled' && (reason === 'payment_timeout' || reason === 'shopper_request');

@@ -167,21 +167,26 @@ export function cancel(
 /**
  * Records that the shopper wants to cancel, where the order awaits payment and no payment has come. From
  * then on no payment session opens, and the workflow cancels the order.
- * @param staff where it is not the shopper who wants it
+ * @param by staff, where it is not the shopper who wants it; or why it is wished
  * @returns the order as it is now
  */
-export function requestCancel(pool: Pool, orderNo: string, staff?: Decision): Promise<WishRecorded> {
+export function requestCancel(
+  pool: Pool,
+  orderNo: string,
+  by: Decision | 'shopper_request' | 'wait_timeout' = 'shopper_request',
+): Promise<WishRecorded> {
   return inTransaction(pool, async (connection) => {
     const stored = await applyPayments(connection, await lockStoredOrder(connection, orderNo));
     const { status, payment, reason } = stored.state;
     if (status !== 'awaiting_payment' || payment !== 'none' || reason) return { ...stored, isNews: false };
     await makeSignalDue(connection, orderNo);
-    const by = staff ? 'operator_request' : 'shopper_request';
-    if (staff) {
+    const isByStaff = typeof by === 'object';
+    if (isByStaff) {
       const detail = { before: status, after: 'cancelled' };
-      await recordAction(connection, { ...staff, action: 'cancel_requested', subject: orderNo, detail });
+      await recordAction(connection, { ...by, action: 'cancel_requested', subject: orderNo, detail });
     }
-    return { ...(await transition(connection, stored, { reason: by })), isNews: true };
+    const wished = { reason: isByStaff ? ('operator_request' as const) : by };
+    return { ...(await transition(connection, stored, wished)), isNews: true };
   });
 }
 

@@ -1,6 +1,7 @@
 /** Steps that walk the orders: their bookings against their states, and their projections. */
 
 import type { NumberedState } from '../events/events.sql.ts';
+import { WISH } from '../orders/both-stores.ts';
 import { projectChanges, type Reservations } from '../orders/reservations.redis.ts';
 import { isDamaged } from '../redis/script.ts';
 import type { Stores } from '../stores/open.ts';
@@ -73,7 +74,7 @@ async function projectPage(deps: Stores, page: readonly NumberedState[]): Promis
     const projected = await projectChanges(deps.reservations, changes);
     // Whoever stored it has died, or left the wish of its caller to this step.
     for (const { change, reply } of projected)
-      if (reply === 'wished') await deps.orders.requestCancel(change.orderNo);
+      if (reply === 'wished') await deps.orders.requestCancel(change.orderNo, WISH);
     return projected.map(({ reply }) => reply);
   } catch (error) {
     if (!isDamaged(error)) throw error;

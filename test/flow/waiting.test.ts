@@ -192,7 +192,7 @@ test('500 callers who wait get answers that stay true, whatever is away', async 
     `SELECT DISTINCT status, closing_reason FROM orders WHERE order_no IN (${cancelled.map(() => '?').join(', ')})`,
     cancelled.map(({ orderNo }) => orderNo),
   );
-  expect(reasons).toEqual([{ status: 'cancelled', closing_reason: 'shopper_request' }]);
+  expect(reasons).toEqual([{ status: 'cancelled', closing_reason: 'wait_timeout' }]);
 
   await expectCleanAudit(world, withoutWorker, first);
   await expectCleanAudit(world, whileFrozen, second);

@@ -5,7 +5,7 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createActivities } from '../../src/activities/index.ts';
-import { wishCancel } from '../../src/orders/both-stores.ts';
+import { projectAndRelease, wishCancel } from '../../src/orders/both-stores.ts';
 import type { Order } from '../../src/orders/content.ts';
 import { createStoring } from '../../src/orders/storing.ts';
 import { mendProjections } from '../../src/reconcile/order-books.ts';
@@ -27,7 +27,7 @@ beforeAll(async () => {
 afterAll(() => stores.close());
 
 const FREE = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 0, total: 10, limitPerUser: null }];
-const CLOSING = { status: 'awaiting_payment', version: 2, payment: 'none', reason: 'shopper_request' };
+const CLOSING = { status: 'awaiting_payment', version: 2, payment: 'none', reason: 'wait_timeout' };
 const PAID = { status: 'paid', version: 2, payment: 'applied', reason: null } as const;
 
 async function accept(skus = buildSale().skus): Promise<Order> {
@@ -35,7 +35,7 @@ async function accept(skus = buildSale().skus): Promise<Order> {
   return acceptOrder(stores, saleId);
 }
 
-const wish = ({ orderNo }: Order) => stores.reservations.wishCancel(orderNo, 'shopper_request');
+const wish = ({ orderNo }: Order) => stores.reservations.wishCancel(orderNo, 'wait_timeout');
 const shown = async ({ orderNo }: Order) => (await stores.reservations.readOrder(orderNo))?.state;
 const stored = async ({ orderNo }: Order) => (await stores.orders.read(orderNo))?.state;
 const inSevenSeconds = () => performance.now() + 7_000;
@@ -73,7 +73,7 @@ test('an order with a wish is stored as closing, in one transaction with both ch
     ),
   ).toEqual([
     { version: 1, status: 'awaiting_payment', reason: null },
-    { version: 2, status: 'awaiting_payment', reason: 'shopper_request' },
+    { version: 2, status: 'awaiting_payment', reason: 'wait_timeout' },
   ]);
   const [urgent] = await stores.orderClaims.take(1, 0);
   expect(urgent?.order.orderNo).toBe(order.orderNo);
@@ -107,7 +107,7 @@ test('no wish for a free order is durable while MySQL is away', async () => {
 });
 
 test('a wish that was left does not close an order that MySQL has lost and that was shown as paid', async () => {
-  const wished = { wish: 'shopper_request', shown: PAID } as const;
+  const wished = { wish: 'wait_timeout', shown: PAID } as const;
   const [free, priced] = [await accept(FREE), await accept()];
   await stores.orders.storeOrder({ ...free, ...wished }, 'due');
   await stores.orders.storeOrder({ ...priced, ...wished, shown: { ...PAID, version: 3 } }, 'due');
@@ -187,4 +187,26 @@ test('a wish survives that its sale is made again', async () => {
   await createStoring(stores).store(order.orderNo, inSevenSeconds());
 
   expect(await stored(order)).toEqual(CLOSING);
+});
+
+test.each([
+  ["a wait's end does not count as left unpaid", wish, {}],
+  [
+    'its shopper counts as left unpaid',
+    ({ orderNo }: Order) => stores.orders.requestCancel(orderNo),
+    { ada: '1' },
+  ],
+])('an order that is cancelled at %s, also after a rebuild', async (_, cancel, counted) => {
+  const { saleId } = await stores.openSale(buildSale());
+  const order = await acceptOrder(stores, saleId, { userId: 'ada' });
+  if (cancel === wish) await wish(order);
+  await createStoring(stores).store(order.orderNo, inSevenSeconds());
+  if (cancel !== wish) await cancel(order);
+  const { state } = await stores.orders.cancel(order.orderNo, 'shopper_request', { force: true });
+  await projectAndRelease(stores, order.orderNo, state);
+  const { unpaid } = saleKeys({ saleId, shard: 0 });
+  expect(await stores.redis.hgetall(unpaid)).toEqual(counted);
+
+  await rebuildSale({ ...stores, log: silent }, saleId, { cause: 'requested', actor: 'olga' });
+  expect(await stores.redis.hgetall(unpaid)).toEqual(counted);
 });

@@ -373,7 +373,7 @@ test('with onTimeout the end of the wait is 504, and the order is closing and ho
   expect([reply.headers.get('retry-after'), reply.headers.get('final')]).toEqual([null, null]);
   expect(await buyer.readOrder(orderNo)).toMatchObject({ status: 'queued', closing: true });
   expect(await isInOutbox(orderNo)).toBe(true);
-  expect((await api.stores.reservations.readOrder(orderNo))?.order.wish).toBe('shopper_request');
+  expect((await api.stores.reservations.readOrder(orderNo))?.order.wish).toBe('wait_timeout');
 });
 
 test('with onTimeout a purchase that is stored in time answers 201, and is the same request as without', async () => {
@@ -412,7 +412,7 @@ test('a repeat of an order that is being cancelled says so again, and once store
   expect(orderOf(third)).toMatchObject({
     status: 'awaiting_payment',
     closing: true,
-    reason: 'shopper_request',
+    reason: 'wait_timeout',
   });
   expect(refusalOf(await buyer.pay(orderOf(third).orderNo))).toBe('409 not_payable');
 });
@@ -448,7 +448,7 @@ test('where Redis goes away meanwhile, the wish is recorded in MySQL', async () 
   const { orderNo } = z.object({ orderNo: z.string() }).parse(problemOf(reply));
   expect((await api.stores.orders.read(orderNo))?.state).toMatchObject({
     version: 2,
-    reason: 'shopper_request',
+    reason: 'wait_timeout',
   });
 });
 
