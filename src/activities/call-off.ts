@@ -35,10 +35,20 @@ export interface CallOffPage {
 export type CallOffActivities = ReturnType<typeof createCallOffActivities>;
 
 export function createCallOffActivities(deps: Stores) {
-  const { callingOffs, saleRebuild } = deps;
+  const { callingOffs, sales, saleRebuild, log } = deps;
 
-  /** Undefined where MySQL has lost it: its sale is to be called off again. */
-  const read = ({ jobId }: CallOffInput) => callingOffs.readJob(jobId);
+  /** Undefined where MySQL has lost it and it cannot be written again. */
+  async function read({ jobId, terms }: CallOffInput): Promise<CallOffJob | undefined> {
+    const found = await callingOffs.readJob(jobId);
+    if (found || !terms) return found;
+    const { saleId } = terms;
+    if (!(await sales.read(saleId))) return undefined;
+    // Before the job is there again: a repeat would not come to it.
+    await refuseOrders(deps, terms);
+    const job = await callingOffs.restoreJob(jobId, terms);
+    if (job) log.error({ jobId, saleId }, 'MySQL had lost a calling-off; it was written again');
+    return job;
+  }
 
   return {
     /** No order is taken any more. @throws while Redis cannot decide it */

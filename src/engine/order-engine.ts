@@ -12,6 +12,7 @@ import { formatMoney, type RefundReason } from '../money/payment.ts';
 import { orderStateSchema, type Order } from '../orders/content.ts';
 import { parseOrderNo, type OrderState } from '../orders/order.ts';
 import type { StoredOrder } from '../orders/rows.sql.ts';
+import type { CallOffTerms } from '../sales/calling-off.sql.ts';
 import type { Stores } from '../stores/open.ts';
 import { takeStep } from '../tracing.ts';
 import {
@@ -320,8 +321,9 @@ export function createOrderEngine(
     },
 
     /** Starts the workflow of a calling-off, or finds it running. Throws like `start`. */
-    async startCallOff({ jobId, saleId }: CallOffInput & { saleId: string }): Promise<void> {
-      const input: CallOffInput = { jobId };
+    async startCallOff(job: Pick<CallOffInput, 'jobId'> & CallOffTerms): Promise<void> {
+      const { jobId, saleId, sku, restock, actor, reason } = job;
+      const input: CallOffInput = { jobId, terms: { saleId, sku, restock, actor, reason } };
       await call(() =>
         client.workflow.start(CALL_OFF_WORKFLOW, {
           workflowId: callOffWorkflowId(input),
@@ -490,7 +492,7 @@ export function createEngineNotifier({ engine, budget, reservations, tracing, lo
       inBackground(() => notify(stored, 'signal cancel', engine.signalCancelRequested)),
 
     /** Where it fails the reconciliation starts it. */
-    calledOff: (job: CallOffInput & { saleId: string }): void =>
+    calledOff: (job: Pick<CallOffInput, 'jobId'> & CallOffTerms): void =>
       inBackground(() =>
         engine.startCallOff(job).catch((error: unknown) => {
           log.warn({ err: error, jobId: job.jobId }, 'the workflow of a calling-off begins later');

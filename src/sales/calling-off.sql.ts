@@ -5,10 +5,17 @@
 
 import { ulid } from 'ulidx';
 import { z } from 'zod';
-import { inTransaction, modify, selectRows, type Executor, type Pool } from '../mysql/connection.ts';
+import {
+  inTransaction,
+  modify,
+  selectRows,
+  type Executor,
+  type Pool,
+  type PoolConnection,
+} from '../mysql/connection.ts';
 import { ofSku, type CalledOff } from '../orders/called-off.sql.ts';
 import { recordAction, type Decision } from '../parked/parked.sql.ts';
-import { lockSale, readSale, recordShopEvent } from './rows.sql.ts';
+import { lockSale, readSale, recordShopEvent, type SaleRecord } from './rows.sql.ts';
 import { snapshotSale } from './sale.ts';
 
 /** Jobs that are looked at in one run: each is a decision of a person, and they end. */
@@ -30,6 +37,9 @@ const JOB = `job_id AS jobId, sale_id AS saleId, sku, restock, actor, reason, pa
 
 /** What was called off, and how far its job is. `sku`: empty: the sale as a whole. */
 export type CallOffJob = z.infer<typeof jobRow>;
+
+/** What is called off, by whom and why. */
+export type CallOffTerms = Pick<CallOffJob, 'saleId' | 'sku' | 'restock' | 'actor' | 'reason'>;
 
 /** otherwise: with other terms, or it is called off with its sale. */
 export type CallOffOutcome =
@@ -53,25 +63,50 @@ export function callOff(
       return earlier.restock === restock ? { kind: 'repeated', job: earlier } : { kind: 'otherwise' };
     if (jobs.some((job) => job.sku === '')) return { kind: 'otherwise' };
     if (sku !== '' && !found.sale.skus.some((item) => item.sku === sku)) return { kind: 'unknown-sku' };
-    const jobId = ulid();
-    await modify(
-      connection,
-      'INSERT INTO calling_offs (job_id, sale_id, sku, restock, actor, reason) VALUES (?, ?, ?, ?, ?, ?)',
-      [jobId, saleId, sku, restock, decision.actor, decision.reason],
-    );
-    await modify(connection, 'UPDATE sales SET called_off = ? WHERE sale_id = ?', [
-      sku === '' ? 'sale' : 'skus',
-      saleId,
-    ]);
-    const callingOff = { jobId, sku: sku === '' ? null : sku, restock };
-    const subject = `sale ${saleId}`;
-    await recordAction(connection, { ...decision, action: 'called_off', subject, detail: callingOff });
-    const data = { sale: snapshotSale(found, found.stock), callOff: callingOff };
-    await recordShopEvent(connection, { type: 'sale.called_off', saleId, subject: saleId, data });
-    const [job] = await selectJobs(connection, 'job_id = ?', [jobId]);
-    if (!job) throw new Error(`job ${jobId} was written in this transaction`);
-    return { kind: 'called-off', job };
+    const terms: CallOffTerms = { saleId, sku, restock, actor: decision.actor, reason: decision.reason };
+    return { kind: 'called-off', job: await writeJob(connection, found, ulid(), terms) };
   });
+}
+
+/**
+ * Writes a job again that MySQL has lost, with its mark, its action and its event. A repeat changes nothing.
+ * @returns undefined: the sale is lost as well, or another job has called the same off since
+ */
+export function restoreJob(pool: Pool, jobId: string, terms: CallOffTerms): Promise<CallOffJob | undefined> {
+  return inTransaction(pool, async (connection) => {
+    const found = await lockSale(connection, terms.saleId);
+    if (!found) return undefined;
+    const jobs = await selectJobs(connection, 'sale_id = ?', [terms.saleId]);
+    const job = jobs.find((one) => one.jobId === jobId);
+    if (job) return job;
+    // Of the sale as a whole: it closes and refunds the orders of each SKU too.
+    if (jobs.some(({ sku }) => sku === terms.sku || sku === '')) return undefined;
+    return writeJob(connection, found, jobId, terms);
+  });
+}
+
+/** With the mark on its sale, which is locked. */
+async function writeJob(
+  connection: PoolConnection,
+  found: SaleRecord,
+  jobId: string,
+  { saleId, sku, restock, actor, reason }: CallOffTerms,
+): Promise<CallOffJob> {
+  await modify(
+    connection,
+    'INSERT INTO calling_offs (job_id, sale_id, sku, restock, actor, reason) VALUES (?, ?, ?, ?, ?, ?)',
+    [jobId, saleId, sku, restock, actor, reason],
+  );
+  const mark = sku === '' || found.calledOff === 'sale' ? 'sale' : 'skus';
+  await modify(connection, 'UPDATE sales SET called_off = ? WHERE sale_id = ?', [mark, saleId]);
+  const callingOff = { jobId, sku: sku === '' ? null : sku, restock };
+  const subject = `sale ${saleId}`;
+  await recordAction(connection, { actor, reason, action: 'called_off', subject, detail: callingOff });
+  const data = { sale: snapshotSale(found, found.stock), callOff: callingOff };
+  await recordShopEvent(connection, { type: 'sale.called_off', saleId, subject: saleId, data });
+  const [job] = await selectJobs(connection, 'job_id = ?', [jobId]);
+  if (!job) throw new Error(`job ${jobId} was written in this transaction`);
+  return job;
 }
 
 export async function readJob(pool: Pool, jobId: string): Promise<CallOffJob | undefined> {

@@ -1,7 +1,7 @@
 /** What was called off is refused in Redis, by the ordinary way of a sale's change; the report of its job. */
 
 import type { Stores } from '../stores/open.ts';
-import type { CallOffException, CallOffJob, Sum, UnpaidOrders } from './calling-off.sql.ts';
+import type { CallOffException, CallOffJob, CallOffTerms, Sum, UnpaidOrders } from './calling-off.sql.ts';
 import type { Ask } from './changes.sql.ts';
 
 /** Changes that are completed before it. More are no accident, and it is repeated. */
@@ -13,7 +13,7 @@ const EARLIER_MAX = 5;
  */
 export async function refuseOrders(
   { saleChanges, saleStock }: Stores,
-  { saleId, sku, actor, reason }: CallOffJob,
+  { saleId, sku, actor, reason }: CallOffTerms,
 ): Promise<void> {
   const ask: Ask = sku === '' ? { action: 'close', saleId } : { action: 'call_off', saleId, sku };
   for (let earlier = 0; earlier <= EARLIER_MAX; earlier += 1) {

@@ -1,6 +1,7 @@
 /**
  * Cancels or refunds all orders of what was called off, in passes over them, until a pass has found nothing
- * left. What it does is in MySQL, so it may begin again at any time.
+ * left. What it does is in MySQL, so it may begin again at any time. Where MySQL has lost its job, a step writes
+ * it again by the terms.
  */
 
 import {
@@ -42,20 +43,21 @@ function stepsOf(summary: string, heartbeats?: { heartbeatTimeout: '10 seconds' 
 }
 
 export async function CallOffWorkflow(run: CallOffRun): Promise<void> {
-  const { jobId } = run;
+  const { jobId, terms } = run;
+  const input: CallOffInput = { jobId, terms };
   let { cursor = START, left = 0, pauseMs = FIRST_PAUSE_MS } = run;
-  if (!run.cursor) await stepsOf('Refuse further orders').refuseCalledOff({ jobId });
+  if (!run.cursor) await stepsOf('Refuse further orders').refuseCalledOff(input);
   for (let pages = 0; ; pages += 1) {
-    if (pages === PAGES_MAX) await continueAsNew<typeof CallOffWorkflow>({ jobId, cursor, left, pauseMs });
+    if (pages === PAGES_MAX) await continueAsNew<typeof CallOffWorkflow>({ ...input, cursor, left, pauseMs });
     const summary = cursor.phase === 'open' ? 'Cancel open orders' : 'Ask money back';
-    const page = await stepsOf(summary, { heartbeatTimeout: '10 seconds' }).callOffPage({ jobId, cursor });
+    const page = await stepsOf(summary, { heartbeatTimeout: '10 seconds' }).callOffPage({ ...input, cursor });
     left += page.left;
     if (page.next) {
       cursor = page.next;
       if (page.isFull) await sleep(FULL_PAUSE_MS, { summary: 'Refunds under way' });
       continue;
     }
-    if (await stepsOf('End the pass').endCallOffPass({ jobId, left })) return;
+    if (await stepsOf('End the pass').endCallOffPass({ ...input, left })) return;
     await sleep(pauseMs, { summary: 'Until the next pass' });
     [cursor, left, pauseMs] = [START, 0, Math.min(pauseMs * 2, MAX_PAUSE_MS)];
   }

@@ -6,6 +6,7 @@
 import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
 import { defineQuery, defineSignal, type Sinks } from '@temporalio/workflow';
 import type { ClosingReason, OrderState } from '../orders/order.ts';
+import type { CallOffTerms } from '../sales/calling-off.sql.ts';
 
 export interface StepReport {
   /** Things the step looked at. */
@@ -118,9 +119,11 @@ export const CALL_OFF_WORKFLOW = 'CallOffWorkflow';
 export interface CallOffInput {
   /** Of `calling_offs`: a ULID, so no other deployment has it. */
   jobId: string;
+  /** By which the job is written again where MySQL has lost it; a run from before they were given has none. */
+  terms?: CallOffTerms | undefined;
 }
 
-export function callOffWorkflowId({ jobId }: CallOffInput): string {
+export function callOffWorkflowId({ jobId }: Pick<CallOffInput, 'jobId'>): string {
   return `call-off-${jobId}`;
 }
 

@@ -199,3 +199,26 @@ test('a calling-off whose workflow is terminated is begun again by the reconcili
   );
   expect(repairs.length).toBeGreaterThan(0);
 });
+
+test('a calling-off that MySQL loses in mid-way is written again by its workflow, and ends', async () => {
+  const { saleId } = await openSale();
+  const shopper = await checkout.shopper();
+  const orderNo = await pay(shopper, await buy(shopper, saleId, { lamp: 1 }));
+  await checkout.providerConsole.setMischief({ refund_refused: 1 });
+  const { jobId } = callOffReply.parse((await callOff(saleId)).body);
+  const handle = checkout.client.workflow.getHandle(callOffWorkflowId({ jobId }));
+  await waitFor(
+    'its first pass',
+    async () => ((await checkout.stores.callingOffs.readJob(jobId))?.passes ?? 0) > 0,
+  );
+
+  const { pool } = checkout.stores;
+  await pool.query('DELETE FROM calling_offs WHERE job_id = ?', [jobId]);
+  await pool.query('UPDATE sales SET called_off = NULL WHERE sale_id = ?', [saleId]);
+  await checkout.providerConsole.setMischief({});
+
+  await waitFor('the job', async () => (await checkout.stores.callingOffs.readJob(jobId)) !== undefined);
+  expect(await awaitEnd(saleId)).toMatchObject({ jobId });
+  expect(await returnedOf(orderNo)).toBe(LAMP_PRICE);
+  await handle.result();
+});

@@ -26,6 +26,8 @@ export const callOffBranches: Record<string, CallOffBranch> = {
     ],
   },
   'call-off-store-away': { pages: [pageUntil('')], failures: 2 },
+  // Those recorded before it know their job by its id alone.
+  'call-off-with-its-terms': { pages: [pageUntil('')] },
   // The run that continues as new, and the one that goes on.
   'call-off-continues-as-new': overRuns,
   'call-off-continued': overRuns,

@@ -171,7 +171,8 @@ async function recordCallOff(client: Client, books: Map<string, CallOffBook>, na
   if (!branch) throw new Error(`no branch ${name}`);
   const jobId = `job-${books.size + 1}`;
   books.set(jobId, createCallOffBook(branch.pages, branch.failures));
-  await createOrderEngine(client).startCallOff({ jobId, saleId: 'replay' });
+  const terms = { saleId: 'replay', sku: '', restock: false, actor: 'grace', reason: null };
+  await createOrderEngine(client).startCallOff({ jobId, ...terms });
   const workflowId = callOffWorkflowId({ jobId });
   const handle = client.workflow.getHandle(workflowId);
   const { runId } = await handle.describe();

@@ -510,3 +510,59 @@ test('what calling off has done is in the log of actions and in the feed, once e
   const events = await select(stores.pool, 'SELECT type FROM shop_events WHERE sale_id = ?', [saleId]);
   expect(events.map(({ type }) => type)).toEqual(['sale.called_off', 'sale.call_off_ended']);
 });
+
+/** As if its commit were gone, and with it that of the sale's end. */
+async function loseJob({ jobId, saleId }: CallOffJob): Promise<void> {
+  await stores.pool.query('DELETE FROM calling_offs WHERE job_id = ?', [jobId]);
+  await stores.pool.query('UPDATE sales SET called_off = NULL WHERE sale_id = ?', [saleId]);
+}
+
+test.each(['', 'mug'])(
+  'a job that MySQL has lost, of SKU "%s", is written again by its terms, once',
+  async (sku) => {
+    const saleId = await openSale();
+    const job = await callOff(saleId, { sku });
+    const order = buildOrder({ saleId, items: [line('mug', 1)] });
+    await stores.orders.storeOrder(order, 'due');
+    await loseJob(job);
+    const steps = createCallOffActivities(stores);
+    const call = { jobId: job.jobId, terms: job, cursor: { phase: 'open', after: '' } } as const;
+
+    // Redis answers late, and the step comes again.
+    const late = {
+      ...stores,
+      saleStock: { ...stores.saleStock, change: () => Promise.reject(new Error('away')) },
+    };
+    await expect(
+      new MockActivityEnvironment().run(createCallOffActivities(late).callOffPage, call),
+    ).rejects.toThrow();
+    for (let times = 0; times < 2; times += 1)
+      await new MockActivityEnvironment().run(steps.callOffPage, call);
+
+    const { calledOffAt, ...terms } = job;
+    expect(await stores.callingOffs.readJob(job.jobId)).toMatchObject(terms);
+    expect(await stores.sales.read(saleId)).toMatchObject({ calledOff: sku === '' ? 'sale' : 'skus' });
+    const reserved = await stores.reservations.reserve(
+      buildReserveRequest({ saleId, items: [{ sku: 'mug', quantity: 1 }] }),
+    );
+    expect(reserved.kind).toBe(sku === '' ? 'closed' : 'called-off');
+    const actions = "SELECT detail FROM audit_log WHERE action = 'called_off' AND subject = ?";
+    // The first is not lost here.
+    expect(await select(stores.pool, actions, [`sale ${saleId}`])).toHaveLength(2);
+  },
+);
+
+test('a job that MySQL has lost ends where the same was called off again, or where its sale is lost too', async () => {
+  const saleId = await openSale();
+  const job = await callOff(saleId);
+  await loseJob(job);
+  const another = await callOff(saleId);
+  const steps = createCallOffActivities(stores);
+
+  expect(await steps.endCallOffPass({ jobId: job.jobId, terms: job, left: 1 })).toBe(true);
+  const elsewhere = { ...job, saleId: 'elsewhere' };
+  expect(await steps.endCallOffPass({ jobId: job.jobId, terms: elsewhere, left: 1 })).toBe(true);
+
+  expect(await stores.callingOffs.readJob(job.jobId)).toBeUndefined();
+  expect(await stores.callingOffs.findJob({ saleId, sku: '' })).toEqual(another);
+});

@@ -21,12 +21,14 @@ beforeAll(async () => {
 });
 afterAll(() => world.close());
 
+const TERMS = { saleId: 'summer', sku: '', restock: false, actor: 'grace', reason: 'It rains' };
+
 /** Until it has ended. @returns its book, and the runs that it took */
 async function callOff(pages: readonly CallOffPage[], failures = 0) {
   const jobId = ulid();
   const book = createCallOffBook(pages, failures);
   books.set(jobId, book);
-  await world.engine.startCallOff({ jobId, saleId: 'summer' });
+  await world.engine.startCallOff({ jobId, ...TERMS });
   const first = world.env.client.workflow.getHandle(callOffWorkflowId({ jobId }));
   const { runId } = await first.describe();
   await first.result();
