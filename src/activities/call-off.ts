@@ -93,7 +93,13 @@ async function closeOpen(
   job: CallOffJob,
   after: string,
 ): Promise<CallOffPage> {
-  const { open, closed, last } = await callingOffs.closePage(job, after, PAGE_SIZE);
+  // Redis shows one as paid that MySQL has lost and stored again: it waits for its payment to be found, else it would
+  // be cancelled behind what its shopper sees.
+  const readShownPaid = async (orderNos: readonly string[]) => {
+    const shown = await reservations.readOrders(orderNos);
+    return new Set(shown.flatMap((found) => (found?.state.status === 'paid' ? [found.order.orderNo] : [])));
+  };
+  const { open, closed, last } = await callingOffs.closePage(job, after, PAGE_SIZE, readShownPaid);
   // Where this gets lost, the end of each order is projected later.
   await projectChanges(reservations, closed);
   const next: CallOffCursor =

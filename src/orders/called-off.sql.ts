@@ -107,22 +107,29 @@ export async function closeStored(
  * Gives a page of open orders the wish to cancel. One that has a payment goes on, and is refunded later.
  * After a failure it closes a page of half the size, until an order that cannot be closed is alone: that one
  * is parked, and counts as open.
+ * @param readKept those of some orders that are not to be closed yet, and count as open
  */
 export async function closePage(
   pool: Pool,
   calledOff: CalledOff,
   after: string,
   limit: number,
+  readKept: (orderNos: readonly string[]) => Promise<ReadonlySet<string>>,
 ): Promise<PageOfOpen> {
   const orderNos = await listOpen(pool, calledOff, after, limit);
   const last = orderNos.length === limit ? orderNos.at(-1) : undefined;
   const [first] = orderNos;
   if (first === undefined) return { open: 0, closed: [], last };
+  const kept = await readKept(orderNos);
+  const toClose = orderNos.filter((orderNo) => !kept.has(orderNo));
+  if (toClose.length === 0) return { open: kept.size, closed: [], last };
   try {
-    return { ...(await inTransaction(pool, (connection) => closeListed(connection, orderNos))), last };
+    const { open, closed } = await inTransaction(pool, (connection) => closeListed(connection, toClose));
+    return { open: open + kept.size, closed, last };
   } catch (error) {
     if (isUnavailable(error)) throw error;
-    if (orderNos.length > 1) return closePage(pool, calledOff, after, Math.ceil(orderNos.length / 2));
+    if (orderNos.length > 1)
+      return closePage(pool, calledOff, after, Math.ceil(orderNos.length / 2), readKept);
     const facts = { cause: 'step_failing', inputs: { orderNo: first, step: null } } as const;
     await parkWork(pool, 'order', first, `it cannot be closed: ${String(error)}`, facts);
     return { open: 1, closed: [], last: first };

@@ -12,6 +12,7 @@ import { rebuildSale } from '../../src/reconcile/rebuild-sale.ts';
 import type { CallOffJob } from '../../src/sales/calling-off.sql.ts';
 import { refuseOrders, reportOf } from '../../src/sales/calling-off.ts';
 import { createMoneyWorld, type MoneyWorld } from '../money/money-world.ts';
+import { acceptOrder } from '../support/accept-order.ts';
 import { buildOrder, buildReserveRequest, buildSale } from '../support/factories.ts';
 import { buildPayment } from '../support/payment-notices.ts';
 import { select, selectOne } from '../support/rows.ts';
@@ -73,6 +74,8 @@ async function reverse(
     { ...reversal, currency: 'EUR', providerReversalId, providerPaymentId },
   ]);
 }
+
+const keepNone = () => Promise.resolve(new Set<string>());
 
 const ask = async (order: Order, job: CallOffJob) =>
   (await stores.callingOffs.requestCalledOff(order.orderNo, job)).outcome;
@@ -205,6 +208,27 @@ test('an order that MySQL has lost and that was shown as paid is paid again, and
   expect(await refundsOf(order)).toMatchObject([{ amount: 4_900 }]);
 });
 
+test('an order that is shown as paid and whose payment MySQL has lost too is not closed before it is found', async () => {
+  const saleId = await openSale();
+  const order = await acceptOrder(stores, saleId);
+  const shown = { status: 'paid', version: 3, payment: 'applied', reason: null } as const;
+  await stores.reservations.project(order.orderNo, shown);
+  await stores.orders.storeOrder({ ...order, shown }, 'started');
+  const other = await acceptOrder(stores, saleId);
+  await stores.orders.storeOrder(other, 'started');
+  const { jobId } = await callOff(saleId);
+  const { callOffPage } = createCallOffActivities(stores);
+  const begin = { jobId, cursor: { phase: 'open', after: '' } } as const;
+  const closeOpen = (): Promise<CallOffPage> => new MockActivityEnvironment().run(callOffPage, begin);
+
+  expect((await closeOpen()).left).toBe(2);
+  expect(await world.stateOf(order)).toMatchObject({ status: 'awaiting_payment', reason: null });
+  expect(await world.stateOf(other)).toMatchObject({ reason: 'called_off' });
+
+  await world.withMoney(order);
+  expect(await stores.orders.markPaid(order.orderNo)).toEqual(shown);
+});
+
 test('a free order that is stored while the last pass goes on is found by another', async () => {
   const saleId = await openSale();
   const { jobId } = await callOff(saleId);
@@ -236,8 +260,8 @@ test('open orders get the wish to cancel a page at a time; those with money keep
   await world.receive(buildPayment(paid));
   await stores.orders.requestCancel(cancelled.orderNo);
 
-  const first = await stores.callingOffs.closePage(job, '', 3);
-  const second = await stores.callingOffs.closePage(job, first.last ?? '', 3);
+  const first = await stores.callingOffs.closePage(job, '', 3, keepNone);
+  const second = await stores.callingOffs.closePage(job, first.last ?? '', 3, keepNone);
 
   expect([first.open, second.open, second.last]).toEqual([3, 1, undefined]);
   const closed = [...first.closed, ...second.closed].map(({ orderNo }) => orderNo);
@@ -252,7 +276,7 @@ test('open orders get the wish to cancel a page at a time; those with money keep
   expect(await dueOf(begun)).toEqual({ closing_reason: 'called_off', engine: 1, ender: 0 });
   expect(await dueOf(paid)).toMatchObject({ closing_reason: null });
   expect(await dueOf(cancelled)).toMatchObject({ closing_reason: 'shopper_request' });
-  expect((await stores.callingOffs.closePage(job, '', 10)).closed).toEqual([]);
+  expect((await stores.callingOffs.closePage(job, '', 10, keepNone)).closed).toEqual([]);
 });
 
 test('an order that cannot be closed is parked, keeps its job open, and none of the others back', async () => {
@@ -267,7 +291,7 @@ test('an order that cannot be closed is parked, keeps its job open, and none of 
   const closed: string[] = [];
   let open = 0;
   for (let after: string | undefined = ''; after !== undefined;) {
-    const page: PageOfOpen = await stores.callingOffs.closePage({ saleId, sku: '' }, after, 100);
+    const page: PageOfOpen = await stores.callingOffs.closePage({ saleId, sku: '' }, after, 100, keepNone);
     closed.push(...page.closed.map(({ orderNo }) => orderNo));
     open += page.open;
     after = page.last;
@@ -289,7 +313,7 @@ test('an order whose deadline was extended is closed all the same, and none is e
   const untilMs = order.reservedAtMs + order.paymentWindowMs + 60_000;
   expect((await stores.deadlines.extend(order.orderNo, untilMs, BY)).kind).toBe('extended');
 
-  const { closed } = await stores.callingOffs.closePage({ saleId, sku: '' }, '', 10);
+  const { closed } = await stores.callingOffs.closePage({ saleId, sku: '' }, '', 10, keepNone);
 
   const state = { reason: 'called_off', version: 3, extendedUntilMs: untilMs };
   expect(closed).toMatchObject([{ orderNo: order.orderNo, state }]);

@@ -521,7 +521,7 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
         [`call-off-${jobId}`],
       );
       for (const sku of ['', 'lamp']) {
-        expect((await callingOffs.closePage({ saleId, sku }, '', 100)).open).toBe(100);
+        expect((await callingOffs.closePage({ saleId, sku }, '', 100, async () => new Set())).open).toBe(100);
         const paid = await callingOffs.listPaid({ jobId, saleId, sku }, `${saleId}-0-1-01`, 100);
         expect(paid).toHaveLength(100);
       }
