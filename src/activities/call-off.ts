@@ -93,8 +93,8 @@ async function closeOpen(
   job: CallOffJob,
   after: string,
 ): Promise<CallOffPage> {
-  // Redis shows one as paid that MySQL has lost and stored again: it waits for its payment to be found, else it would
-  // be cancelled behind what its shopper sees.
+  // Redis shows one as paid that MySQL has lost and stored again. It waits for its payment to be found, else
+  // it would be cancelled behind what its shopper sees.
   const readShownPaid = async (orderNos: readonly string[]) => {
     const shown = await reservations.readOrders(orderNos);
     return new Set(shown.flatMap((found) => (found?.state.status === 'paid' ? [found.order.orderNo] : [])));

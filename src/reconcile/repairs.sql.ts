@@ -60,7 +60,7 @@ export async function isBeingEnded(pool: Pool, orderNo: string): Promise<boolean
   return rows.length > 0;
 }
 
-/** Those of these orders that were paid, that MySQL has lost, and that an operator saw to be refused by it. */
+/** Those of these orders that MySQL has lost, that were paid, and that are parked as it refuses them. */
 export async function listRefusedPaid(pool: Pool, orderNos: readonly string[]): Promise<Set<string>> {
   if (orderNos.length === 0) return new Set();
   const rows = await selectRows(

@@ -74,7 +74,7 @@ export function saleKeys(saleShard: SaleShard) {
     open: `${tag}:open`,
     /** How many holds of each user ended without payment, by time-out or at their own wish; by user. */
     unpaid: `${tag}:unpaid`,
-    /** Free orders of the last day, scored by when they were sold (Unix ms). MySQL may lose them unnoticed. */
+    /** Free orders of the last day, by when they were sold (Unix ms). MySQL may lose them unnoticed. */
     free: `${tag}:free`,
     idem: (userId: string, idempotencyKey: string) => `${tag}:idem:${escape(userId)}:${idempotencyKey}`,
     /** The order that spent a ticket of single use, until the ticket has expired; `''`: of no ticket. */

@@ -1,7 +1,7 @@
 /**
  * Cancels or refunds all orders of what was called off, in passes over them, until a pass has found nothing
- * left. What it does is in MySQL, so it may begin again at any time. Where MySQL has lost its job, a step writes
- * it again by the terms.
+ * left. What it does is in MySQL, so it may begin again at any time. Where MySQL has lost its job, a step
+ * writes it again by the terms.
  */
 
 import {

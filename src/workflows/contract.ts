@@ -119,7 +119,7 @@ export const CALL_OFF_WORKFLOW = 'CallOffWorkflow';
 export interface CallOffInput {
   /** Of `calling_offs`: a ULID, so no other deployment has it. */
   jobId: string;
-  /** By which the job is written again where MySQL has lost it; a run from before they were given has none. */
+  /** By these a job is written again that MySQL has lost; a run from before they were given has none. */
   terms?: CallOffTerms | undefined;
 }
 

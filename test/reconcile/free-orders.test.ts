@@ -1,4 +1,4 @@
-/** Free orders that MySQL has lost with its last commits: they come back, and their units are not sold twice. */
+/** Free orders that MySQL has lost with its last commits: they come back, and no unit is sold twice. */
 
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { PROJECTION_TTL_MS } from '../../src/limits.ts';
