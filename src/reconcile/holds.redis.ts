@@ -1,6 +1,7 @@
 /** The holds of a sale shard, walked by their deadlines, and what becomes of those that were lost. */
 
 import { z } from 'zod';
+import { toOrderNos } from '../orders/reserve.redis.ts';
 import type { RedisClient } from '../redis/connection.ts';
 import { orderKeys, parseSaleShard, saleKeys, SALES_KEY, type SaleShard } from '../redis/keys.ts';
 import { run, defineScript } from '../redis/script.ts';
@@ -34,6 +35,15 @@ export const dropDeadlineScript = defineScript({
   keys: ['order', 'deadlines'],
   args: ['orderNo'],
   reply: dropDeadlineReply,
+});
+
+export const dropOpenReply = z.tuple([z.enum(['dropped', 'gone', 'held'])]).transform(([kind]) => kind);
+
+export const dropOpenScript = defineScript({
+  file: 'drop-open',
+  keys: ['order', 'open'],
+  args: ['orderNo', 'userId'],
+  reply: dropOpenReply,
 });
 
 /** See `lua/waiting.lua`. */
@@ -130,6 +140,34 @@ export function dropDeadline(
     keys: { ...keys, order: keys.order(orderNo) },
     args: { orderNo },
   });
+}
+
+/** An order in the list of its user's open ones. */
+export interface ListedOrder {
+  orderNo: string;
+  userId: string;
+}
+
+/**
+ * The listed orders of some users.
+ * @param cursor where the page before ended; '0' begins, and is returned at the end
+ */
+export async function scanOpen(
+  redis: RedisClient,
+  shard: SaleShard,
+  cursor: string,
+  users: number,
+): Promise<{ cursor: string; orders: ListedOrder[] }> {
+  const [next, flat] = await redis.hscan(saleKeys(shard).open, cursor, 'COUNT', users);
+  const orders = flat.flatMap((userId, i) =>
+    i % 2 === 0 ? toOrderNos(flat[i + 1] ?? null).map((orderNo) => ({ orderNo, userId })) : [],
+  );
+  return { cursor: next, orders };
+}
+
+/** See `lua/drop-open.lua`. */
+export function dropOpen(redis: RedisClient, order: ListedOrder): Promise<z.infer<typeof dropOpenReply>> {
+  return run(redis, dropOpenScript, { keys: orderKeys(order.orderNo), args: { ...order } });
 }
 
 /** See `list`. */

@@ -11,6 +11,7 @@ import {
   mendOpenRefunds,
   type OpenOrdersDeps,
 } from './lost-work.ts';
+import { mendOpenLists } from './open-lists.ts';
 import { checkOrderBooks, mendProjections } from './order-books.ts';
 import { compareProviderBook, type ProviderBookDeps } from './provider-book.ts';
 import type { RebuildDeps } from './rebuild-sale.ts';
@@ -36,6 +37,7 @@ export const RECONCILE_STEPS: ReadonlyMap<string, ReconcileStep> = new Map<strin
   ['callings-off', mendCallingOffs],
   ['holds', mendHolds],
   ['free-orders', mendFreeOrders],
+  ['open-lists', mendOpenLists],
   ['projections', mendProjections],
   ['order-books', checkOrderBooks],
   ['drift', mendDrift],

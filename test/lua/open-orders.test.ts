@@ -7,6 +7,7 @@ import { openTestStores, type TestStores } from '../support/stores.ts';
 import {
   buildReserveCall,
   callConfirm,
+  callDropOpen,
   callForgetOrder,
   callRelease,
   callRenameUser,
@@ -58,6 +59,16 @@ describe("a user's open orders", () => {
     await callRelease(stores.redis, first ?? '');
     await callConfirm(stores.redis, third ?? '');
     expect(await open()).toEqual({});
+  });
+
+  test('lose one that has ended without a script, and none that is held', async () => {
+    const { keys, hold, open } = await openSale();
+    const [ended, held] = [(await hold()).orderNo, (await hold()).orderNo];
+    await stores.redis.del(keys.order(ended));
+    expect(await callDropOpen(stores.redis, held)).toEqual(['held']);
+    expect(await callDropOpen(stores.redis, ended)).toEqual(['dropped']);
+    expect(await callDropOpen(stores.redis, ended)).toEqual(['gone']);
+    expect(await open()).toEqual({ ada: held });
   });
 
   test('are the newest twenty', async () => {

@@ -17,6 +17,7 @@ import {
 import { reserveScript as reserve } from '../../src/orders/reserve.redis.ts';
 import {
   dropDeadlineScript as dropDeadline,
+  dropOpenScript as dropOpen,
   requeueScript as requeue,
   waitingScript as waiting,
 } from '../../src/reconcile/holds.redis.ts';
@@ -338,4 +339,8 @@ async function readKey(redis: RedisClient, key: string): Promise<unknown> {
   if (type === 'set') return (await redis.smembers(key)).toSorted();
   if (type === 'stream') return redis.xrange(key, '-', '+');
   return redis.get(key);
+}
+
+export async function callDropOpen(redis: RedisClient, orderNo: string, userId = 'ada'): Promise<string[]> {
+  return reply.parse(await send(redis, dropOpen, { keys: orderKeys(orderNo), args: { orderNo, userId } }));
 }
