@@ -4,8 +4,8 @@ Copy a state from MySQL into the projections that pollers read, for one order or
 
 Only a greater version is applied, so a late or repeated copy never turns a status back. With an extended
 deadline the order gets its place among the held orders, where it is one. The script touches no stock.
-Who watches orders is told in one message which of them have changed. Only a hint: it is lost where no process
-listens, and a reader gets the state by a look-up.
+Where one has changed, one message with all their keys tells who watches orders to look. Only a hint: some may
+be as they were, it is lost where no process listens, and a reader gets the state by a look-up.
 May run at maxmemory: it rewrites fields that exist.
 
 KEYS
@@ -33,6 +33,7 @@ local version, status, payment, reason = tonumber(ARGV[1]), ARGV[2], ARGV[3], AR
 local refunded, extendedUntil = ARGV[5], ARGV[6]
 local deadlinesKey, movesKey, changesKey = KEYS[1], KEYS[2], KEYS[3]
 local firstRepeated = 7
+local firstOrder = 4
 -- Of a state that is not closing yet.
 local takesWish = status == 'awaiting_payment' and reason == ''
 
@@ -50,35 +51,32 @@ for i = firstRepeated, #ARGV do
   orderNos[#orderNos + 1] = orderNo
 end
 
--- The number of `…:order:<orderNo>` begins where `…:changes` ends.
-local orderNoAt = #changesKey
-
-local replies, changed = {}, {}
+local replies, isChanged = {}, false
 for i, orderKey in ipairs(KEYS) do
-  if i > 3 then
-    local current = redis.call('HMGET', orderKey, 'version', 'wish')
+  if i >= firstOrder then
+    local current = redis.call('HMGET', orderKey, 'version', 'wish', 'refunded')
     if not current[1] then
       replies[#replies + 1] = 'absent'
     else
       local isStale = (tonumber(current[1]) or -1) >= version
       if not isStale then
         redis.call('HSET', orderKey, 'version', ARGV[1], 'status', status, 'payment', payment, 'reason', reason)
-        if refunded == '0' then
-          redis.call('HDEL', orderKey, 'refunded')
-        else
+        if refunded ~= '0' then
           redis.call('HSET', orderKey, 'refunded', refunded)
+        elseif current[3] then
+          redis.call('HDEL', orderKey, 'refunded')
         end
         if extendedUntil ~= '' then
-          extend(orderKey, orderNos[i - 3])
+          extend(orderKey, orderNos[i - firstOrder + 1])
         end
-        changed[#changed + 1] = orderKey:sub(orderNoAt)
+        isChanged = true
       end
       replies[#replies + 1] = takesWish and current[2] and 'wished' or isStale and 'stale' or 'projected'
     end
   end
 end
-if #changed > 0 then
+if isChanged then
   -- An account that may not publish delays who watches, and nothing else.
-  redis.pcall('SPUBLISH', changesKey, table.concat(changed, ' '))
+  redis.pcall('SPUBLISH', changesKey, table.concat(KEYS, ' ', firstOrder))
 end
 return replies

@@ -6,7 +6,7 @@
 import { Cluster, type Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import { connectToListen, type RedisClient } from '../redis/connection.ts';
-import { changesChannel, formatSaleShard, type SaleShard } from '../redis/keys.ts';
+import { changesChannel, formatSaleShard, orderNoOf, type SaleShard } from '../redis/keys.ts';
 
 /** How soon what could not be subscribed to is tried again, and a slot that has moved is followed. */
 const LOOK_EVERY_MS = 1_000;
@@ -14,7 +14,7 @@ const LOOK_EVERY_MS = 1_000;
 const LOOKS_A_PING = 5;
 
 export interface ChangeListener {
-  /** These orders have changed. */
+  /** Of these orders one or more have changed. */
   changed: (orderNos: readonly string[]) => void;
   /** From now on each change of the shard is heard; those before may have been missed. */
   subscribed: (shard: SaleShard) => void;
@@ -52,7 +52,7 @@ export function listenToChanges(redis: RedisClient, { changed, subscribed }: Cha
     const connection = connectToListen(node, log);
     connections.set(address, connection);
     connection
-      .on('smessage', (_: string, message: string) => changed(message.split(' ')))
+      .on('smessage', (_: string, message: string) => changed(message.split(' ').map(orderNoOf)))
       .on('ready', settle)
       .on('close', () => {
         for (const channel of channels.values()) if (channel.on === connection) channel.on = undefined;

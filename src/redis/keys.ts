@@ -126,6 +126,11 @@ export function orderKeys(orderNo: string) {
   return { ...keys, order: keys.order(orderNo) };
 }
 
+/** The number in the key of an order. */
+export function orderNoOf(orderKey: string): string {
+  return orderKey.slice(orderKey.lastIndexOf(':') + 1);
+}
+
 /** That of the sale shard an order belongs to. `orderNo` must be valid. */
 export function changesChannelOf(orderNo: string): string {
   return changesChannel(partsOf(orderNo));

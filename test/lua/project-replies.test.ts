@@ -1,10 +1,14 @@
 /** Every reply of `project`: a projection only moves forward. */
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { once } from 'node:events';
+import { Redis } from 'ioredis';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import type { OrderState } from '../../src/orders/order.ts';
-import { orderKeys } from '../../src/redis/keys.ts';
+import { connectToListen } from '../../src/redis/connection.ts';
+import { changesChannelOf, orderKeys } from '../../src/redis/keys.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
-import { openTestStores, type TestStores } from '../support/stores.ts';
+import { openTestStores, silent, type TestStores } from '../support/stores.ts';
+import { waitFor } from '../support/wait.ts';
 import { callProject, newOrderNo, snapshot } from './raw-scripts.ts';
 
 let stores: TestStores;
@@ -72,6 +76,38 @@ describe('project', () => {
     await stores.reservations.release(orderNo);
     await stores.reservations.project(orderNo, { ...cancelled, extendedUntilMs });
     expect(await stores.redis.zscore(deadlines, orderNo)).toBeNull();
+  });
+
+  test('forgets what went back of a payment where a newer state has nothing of it', async () => {
+    const { orderNo } = await hold();
+    const paid: OrderState = { status: 'paid', version: 3, payment: 'applied', reason: null };
+    await stores.reservations.project(orderNo, { ...paid, payment: 'refunded', refunded: 4_900 });
+    expect((await stores.reservations.readOrder(orderNo))?.state.refunded).toBe(4_900);
+    await stores.reservations.project(orderNo, { ...paid, version: 4 });
+    expect((await stores.reservations.readOrder(orderNo))?.state).toEqual({ ...paid, version: 4 });
+  });
+
+  test('tells who listens of all its orders in one message where one has changed, and nothing where none has', async () => {
+    const [newer, older] = [await hold(), await hold()];
+    const { redis } = stores;
+    await stores.reservations.project(older.orderNo, stored);
+    const heard: string[] = [];
+    const channel = changesChannelOf(newer.orderNo);
+    const listener = connectToListen(redis instanceof Redis ? redis : expect.unreachable(), silent);
+    onTestFinished(() => listener.disconnect());
+    listener.on('smessage', (_: string, message: string) => heard.push(message));
+    await once(listener, 'ready');
+    await listener.ssubscribe(channel);
+
+    await stores.reservations.project(newer.orderNo, stored);
+    await stores.reservations.project(newer.orderNo, stored);
+    await stores.reservations.projectAll([newer.orderNo, older.orderNo], stored);
+    await stores.reservations.projectAll([newer.orderNo, older.orderNo], { ...stored, version: 2 });
+    await redis.spublish(channel, 'the last');
+
+    await waitFor('the last message', () => heard.includes('the last'));
+    const keys = [newer, older].map(({ orderNo }) => orderKeys(orderNo).order);
+    expect(heard).toEqual([keys[0], keys.join(' '), 'the last']);
   });
 
   test('compares versions as numbers', async () => {
