@@ -75,7 +75,7 @@ interface Watched {
 
 /** The place of a caller. */
 export interface Watch {
-  /** The caller has this version: from now on it is told of newer ones. */
+  /** The caller has this version: from now on it is told of newer ones, unless it has left. */
   begin: (version: number) => void;
   /** May be called more than once. */
   leave: () => void;
@@ -89,9 +89,11 @@ export function createWatchers(
 ) {
   /** By their numbers. */
   const orders = new Map<string, Watched>();
+  /** The numbers of those, by their sale shards. */
+  const ofShards = new Map<string, Set<string>>();
   const ofUsers = new Map<string, number>();
-  /** Until when a sale shard is listened to without a watcher. */
-  const lingering = new Map<string, number>();
+  /** Until when each sale shard is listened to: without an end while one of its orders is watched. */
+  const listening = new Map<string, number>();
   /** To be looked up, the first first. */
   const due = new Set<string>();
   let count = 0;
@@ -104,8 +106,7 @@ export function createWatchers(
     {
       changed: (orderNos) => orderNos.forEach(lookSoon),
       subscribed(shard) {
-        const text = formatSaleShard(shard);
-        for (const [orderNo, watched] of orders) if (watched.shard === text) lookSoon(orderNo);
+        ofShards.get(formatSaleShard(shard))?.forEach(lookSoon);
       },
     },
     log,
@@ -166,13 +167,11 @@ export function createWatchers(
       for (const { watcher } of watched.waiting) watcher.tick?.(nowMs);
     }
     lookOn();
-    const watchedShards = new Set([...orders.values()].map(({ shard }) => shard));
-    for (const text of changes.shards()) {
-      if (watchedShards.has(text)) lingering.set(text, nowMs + bounds.lingerMs);
-      const shard = parseSaleShard(text);
-      if (!shard || (lingering.get(text) ?? 0) > nowMs) continue;
-      lingering.delete(text);
-      changes.unfollow(shard);
+    for (const [shard, untilMs] of listening) {
+      if (untilMs > nowMs) continue;
+      listening.delete(shard);
+      const parts = parseSaleShard(shard);
+      if (parts) changes.unfollow(parts);
     }
   }
 
@@ -186,6 +185,24 @@ export function createWatchers(
       : new Problem('watchers_full', 'No more callers can wait for changes right now.', {
           retryAfterSeconds,
         });
+  }
+
+  function watchOrder(orderNo: string, shard: string): Watched {
+    const watched: Watched = { shard, waiting: new Set(), nextLookMs: nextLook() };
+    orders.set(orderNo, watched);
+    const ofShard = ofShards.get(shard);
+    if (ofShard) ofShard.add(orderNo);
+    else ofShards.set(shard, new Set([orderNo]));
+    return watched;
+  }
+
+  function leaveOrder(orderNo: string, shard: string): void {
+    orders.delete(orderNo);
+    const ofShard = ofShards.get(shard);
+    ofShard?.delete(orderNo);
+    if (ofShard?.size !== 0) return;
+    ofShards.delete(shard);
+    if (listening.has(shard)) listening.set(shard, performance.now() + bounds.lingerMs);
   }
 
   /**
@@ -202,22 +219,19 @@ export function createWatchers(
     count += 1;
     ofUsers.set(userId, ofUser + 1);
     metrics.watching(kind, 1);
-    const watched = orders.get(orderNo) ?? {
-      shard: formatSaleShard(parts),
-      waiting: new Set(),
-      nextLookMs: nextLook(),
-    };
-    orders.set(orderNo, watched);
+    const watched = orders.get(orderNo) ?? watchOrder(orderNo, formatSaleShard(parts));
     const waiting: Waiting = { userId, requestId, watcher, version: undefined, isStale: false };
     watched.waiting.add(waiting);
 
     return {
       begin(version) {
+        if (!watched.waiting.has(waiting)) return;
         waiting.version = version;
         if (isStopped) {
           watcher.end('stopping');
           return;
         }
+        listening.set(watched.shard, Infinity);
         changes.follow(parts);
         if (waiting.isStale) lookSoon(orderNo);
       },
@@ -225,7 +239,7 @@ export function createWatchers(
         if (!watched.waiting.delete(waiting)) return;
         count -= 1;
         metrics.watching(kind, -1);
-        if (watched.waiting.size === 0) orders.delete(orderNo);
+        if (watched.waiting.size === 0) leaveOrder(orderNo, watched.shard);
         const left = (ofUsers.get(userId) ?? 1) - 1;
         if (left === 0) ofUsers.delete(userId);
         else ofUsers.set(userId, left);

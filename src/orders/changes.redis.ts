@@ -6,7 +6,7 @@
 import { Cluster, type Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import { connectToListen, type RedisClient } from '../redis/connection.ts';
-import { changesChannel, formatSaleShard, orderNoOf, type SaleShard } from '../redis/keys.ts';
+import { changesChannel, orderNoOf, type SaleShard } from '../redis/keys.ts';
 
 /** How soon what could not be subscribed to is tried again, and a slot that has moved is followed. */
 const LOOK_EVERY_MS = 1_000;
@@ -128,9 +128,6 @@ export function listenToChanges(redis: RedisClient, { changed, subscribed }: Cha
       channels.delete(name);
       if (connection?.status === 'ready') connection.sunsubscribe(name).catch(() => {});
     },
-
-    /** Those that are followed. */
-    shards: (): string[] => [...channels.values()].map(({ shard }) => formatSaleShard(shard)),
 
     close(): void {
       clearInterval(timer);
