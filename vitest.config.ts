@@ -17,7 +17,7 @@ const DEEP = [
   'test/flow/temporal-lost.test.ts',
   'test/flow/{alerts,slow-alerts}.test.ts',
   'test/flow/drift.test.ts',
-  'test/flow/cluster.test.ts',
+  'test/flow/{cluster,watch-cluster}.test.ts',
   'test/flow/clocks.test.ts',
   'test/mysql/plans/*.test.ts',
   'test/flow/poison.test.ts',
