@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- <rush|burst|overload|peak|money|herds>`: one measurement on servers of its own.
+ * `npm run bench -- <rush|burst|overload|peak|money|herds|watch>`: one measurement on servers of its own.
  * `work`: what the work before a purchase costs a device and the API.
  * `npm run bench -- compare`: all designs side by side; with `--check`, which parts are older than the code.
  * `capacity`: what an order costs, and how far more processes help. `page` writes docs/benchmarks.md,
@@ -16,6 +16,7 @@ import { overload } from './overload.ts';
 import { peak } from './peak.ts';
 import { rush } from './rush.ts';
 import { USUAL_SETTINGS } from './servers.ts';
+import { watch } from './watch.ts';
 import { work } from './work.ts';
 
 const BENCHES = {
@@ -25,6 +26,7 @@ const BENCHES = {
   peak: () => withBenchCheckout(peak, USUAL_SETTINGS),
   money: () => withBenchCheckout(money),
   herds: () => withBenchCheckout(herds),
+  watch: () => withBenchCheckout(watch, USUAL_SETTINGS),
   work,
   page() {
     rewritePage();
