@@ -1,6 +1,7 @@
 /** A reader of server-sent events, with the token in a header, as a page reads them with fetch. */
 
 import assert from 'node:assert/strict';
+import { fieldsOf, readBlocks } from '../../chaos/event-stream.ts';
 import { orderReply, type OrderReply } from '../../src/api/http/replies.ts';
 
 export interface EventStream {
@@ -22,36 +23,15 @@ export async function openEvents(
   const reply = await fetch(`${url}/v1/orders/${orderNo}/events`, { headers, signal: aborting.signal });
   assert.equal(reply.status, 200, await (reply.status === 200 ? '' : reply.text()));
   assert.equal(reply.headers.get('content-type'), 'text/event-stream');
-  const reader = (reply.body ?? assert.fail('a stream has a body'))
-    .pipeThrough(new TextDecoderStream())
-    .getReader();
+  const blocks = readBlocks(reply.body ?? assert.fail('a stream has a body'));
   let text = '';
-  let unread = '';
-
-  /** The next block, which an empty line ends. */
-  async function block(): Promise<string | undefined> {
-    while (!unread.includes('\n\n')) {
-      const { done, value } = await reader.read();
-      if (done) return undefined;
-      unread += value;
-      text += value;
-    }
-    const end = unread.indexOf('\n\n');
-    const found = unread.slice(0, end);
-    unread = unread.slice(end + 2);
-    return found;
-  }
 
   async function order(): Promise<OrderReply | undefined> {
     for (;;) {
-      const found = await block();
-      if (found === undefined) return undefined;
-      const fields = new Map(
-        found.split('\n').map((line) => {
-          const colon = line.indexOf(':');
-          return [line.slice(0, colon), line.slice(colon + 1).trim()];
-        }),
-      );
+      const { done, value } = await blocks.next();
+      if (done) return undefined;
+      text += `${value}\n\n`;
+      const fields = fieldsOf(value);
       const data = fields.get('data');
       if (data === undefined) continue;
       assert.equal(fields.get('event'), 'order');
