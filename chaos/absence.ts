@@ -8,7 +8,7 @@ import { signToken } from '../src/api/http/auth.ts';
 import { demoSecrets } from '../stack/app.ts';
 import { waitUntil } from '../stack/processes/wait.ts';
 import { createBackOffice } from './back-office.ts';
-import { checkTold, type Told } from './feed-checks.ts';
+import { checkNotices, checkTold } from './feed-checks.ts';
 import type { Recorded, Violation } from './history.ts';
 import { openPushReceiver } from './push-receiver.ts';
 import type { System } from './system.ts';
@@ -24,6 +24,8 @@ export interface ReturnReport {
   /** Changes of orders. */
   pulled: number;
   pushed: number;
+  /** Deadlines that it was told are near, by the feed and by pushes. */
+  notices: { pulled: number; pushed: number };
   violations: Violation[];
 }
 
@@ -40,25 +42,31 @@ export async function sendAway({ apiUrls }: System, saleId: string) {
       const cameAtMs = Date.now();
       await receiver.comeBack();
       await backOffice.readToEnd();
-      const isOfSale = ({ orderNo }: Told): boolean => recorded.states.has(orderNo);
+      const isOfSale = ({ orderNo }: { orderNo: string }): boolean => recorded.states.has(orderNo);
       const pulled = backOffice.told.filter(isOfSale);
+      const notices = backOffice.notices.filter(isOfSale);
+      const noticed = new Set(notices.map(({ id }) => id)).size;
       const changes = [...recorded.states.values()].reduce((sum, states) => sum + states.size, 0);
       await waitUntil({
         what: 'all pushes',
         timeoutMs: PUSHES_TIMEOUT_MS,
-        check: () => receiver.log.receptions.length >= changes,
+        check: () => {
+          const { receptions: told, notices: announced } = receiver.log;
+          return told.length >= changes && announced.length >= noticed;
+        },
         // What is missing then is judged below.
       }).catch(() => undefined);
-      const { receptions, forged } = receiver.log;
+      const { receptions, notices: pushedNotices, forged } = receiver.log;
       await receiver.close();
       return {
         awayMs: cameAtMs - wentAtMs,
         caughtUpMs: Date.now() - cameAtMs,
         pulled: pulled.length,
         pushed: receptions.length,
+        notices: { pulled: noticed, pushed: pushedNotices.length },
         violations: [
-          ...named('pulled', checkTold(pulled, recorded)),
-          ...named('pushed', checkTold(receptions, recorded)),
+          ...named('pulled', [...checkTold(pulled, recorded), ...checkNotices(notices, recorded)]),
+          ...named('pushed', [...checkTold(receptions, recorded), ...checkNotices(pushedNotices, recorded)]),
           ...(forged === 0 ? [] : [{ check: 'pushed', subject: receiver.url, detail: `${forged} forged` }]),
         ],
       };

@@ -8,7 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { eventsReply, type EventsReply } from '../src/api/calls/events.ts';
 import { signToken } from '../src/api/http/auth.ts';
 import { demoSecrets } from '../stack/app.ts';
-import type { Told } from './feed-checks.ts';
+import type { Notice, Told } from './feed-checks.ts';
 
 /** Longer than the call waits for an event. */
 const CALL_TIMEOUT_MS = 15_000;
@@ -24,8 +24,10 @@ export interface BackOffice {
   work(signal: AbortSignal): Promise<void>;
   /** Reads on from what it has committed until nothing follows. @throws when the feed cannot be read */
   readToEnd(): Promise<void>;
-  /** All that it was told, repeats too. */
+  /** All changes of orders that it was told, repeats too. */
   told: readonly Told[];
+  /** And the deadlines that are near. */
+  notices: readonly Notice[];
 }
 
 /** @param apiUrls each call goes to the next of them */
@@ -33,6 +35,7 @@ export async function createBackOffice(apiUrls: readonly string[], consumer: str
   const token = await signToken(demoSecrets.jwt, 'back-office', '12h', { roles: ['admin'] });
   const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
   const told: Told[] = [];
+  const notices: Notice[] = [];
   let calls = 0;
 
   /** Undefined when there was no answer, or a refusal. */
@@ -53,7 +56,12 @@ export async function createBackOffice(apiUrls: readonly string[], consumer: str
     const answer = await call(`?consumer=${consumer}&limit=${PAGE}&wait=${waitSeconds}`);
     if (answer === undefined) return undefined;
     const page = eventsReply.parse(answer);
-    for (const event of page.events) if ('orderNo' in event) told.push(toTold(event.data.order));
+    for (const event of page.events) {
+      if (!('orderNo' in event)) continue;
+      const { id, type, orderNo, version, data } = event;
+      if (type !== 'order.expiring') told.push(toTold(data.order));
+      else notices.push({ id, orderNo, version, deadline: data.order.deadline });
+    }
     // A commit that is not answered is repeated by the next round, which is told the same again.
     await call(`/consumers/${consumer}`, {
       method: 'PUT',
@@ -64,6 +72,7 @@ export async function createBackOffice(apiUrls: readonly string[], consumer: str
 
   return {
     told,
+    notices,
 
     async work(signal) {
       while (!signal.aborted) if (!(await round(WAIT_SECONDS))) await delay(PAUSE_MS);

@@ -11,6 +11,30 @@ export interface Told extends Pick<OrderState, 'version' | 'status' | 'payment'>
   orderNo: string;
 }
 
+/** That an order's deadline is near: no change of the order. */
+export interface Notice {
+  /** Of the event. */
+  id: string;
+  orderNo: string;
+  version: number;
+  deadline: string;
+}
+
+/** The shop is told once of a deadline, of an order that waits for its payment. @param notices repeats too */
+export function checkNotices(notices: readonly Notice[], { states }: Pick<Recorded, 'states'>): Violation[] {
+  const known = new Map<string, string>();
+  return notices.flatMap(({ id, orderNo: subject, version, deadline }) => {
+    const { status, payment } = states.get(subject)?.get(version) ?? {};
+    const first = known.get(`${subject} ${deadline}`) ?? id;
+    known.set(`${subject} ${deadline}`, first);
+    if (status !== 'awaiting_payment' || payment !== 'none')
+      return [{ check: 'a notice is of an open order', subject, detail: `${status} (payment ${payment})` }];
+    return first === id
+      ? []
+      : [{ check: 'a deadline is announced once', subject, detail: `${deadline} by ${first} and ${id}` }];
+  });
+}
+
 /** @param told in the order of arrival, by the feed or by pushes; repeats are no fault */
 export function checkTold(told: readonly Told[], { states }: Pick<Recorded, 'states'>): Violation[] {
   const violations: Violation[] = [];

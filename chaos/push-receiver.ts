@@ -9,21 +9,26 @@ import { Webhook } from 'standardwebhooks';
 import { z } from 'zod';
 import { ORDER_STATUSES, PAYMENT_STATES } from '../src/orders/order.ts';
 import { findFreePort } from '../stack/processes/ports.ts';
-import type { Told } from './feed-checks.ts';
+import type { Notice, Told } from './feed-checks.ts';
 
 /** As the feed shows it, of what is judged. */
 const pushed = z.looseObject({
   id: z.string(),
+  type: z.string(),
   orderNo: z.string().optional(),
   version: z.int().optional(),
   data: z.looseObject({
-    order: z.looseObject({ status: z.enum(ORDER_STATUSES), payment: z.enum(PAYMENT_STATES) }).optional(),
+    order: z
+      .looseObject({ status: z.enum(ORDER_STATUSES), payment: z.enum(PAYMENT_STATES), deadline: z.string() })
+      .optional(),
   }),
 });
 
 interface PushLog {
-  /** First receptions of orders' events alone, in the order in which they came. */
+  /** First receptions of orders' changes alone, in the order in which they came. */
   receptions: Told[];
+  /** And of deadlines that are near. */
+  notices: Notice[];
   /** Of events that had come before. */
   repeated: number;
   /** What was not signed by the secret, or was no event. */
@@ -34,7 +39,7 @@ export type PushReceiver = Awaited<ReturnType<typeof openPushReceiver>>;
 
 /** Listens on a free port of this machine, and takes nothing before it knows the secret. */
 export async function openPushReceiver() {
-  const log: PushLog = { receptions: [], repeated: 0, forged: 0 };
+  const log: PushLog = { receptions: [], notices: [], repeated: 0, forged: 0 };
   const known = new Set<string>();
   let secret: string | undefined;
 
@@ -46,9 +51,11 @@ export async function openPushReceiver() {
       return;
     }
     known.add(event.id);
-    const { orderNo, version, data } = event;
+    const { id, type, orderNo, version, data } = event;
     if (orderNo === undefined || version === undefined || !data.order) return;
-    log.receptions.push({ orderNo, version, status: data.order.status, payment: data.order.payment });
+    const { status, payment, deadline } = data.order;
+    if (type === 'order.expiring') log.notices.push({ id, orderNo, version, deadline });
+    else log.receptions.push({ orderNo, version, status, payment });
   }
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {

@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { createBackOffice } from '../../chaos/back-office.ts';
-import { checkTold, type Told } from '../../chaos/feed-checks.ts';
+import { checkNotices, checkTold, type Told } from '../../chaos/feed-checks.ts';
 import { USUAL_RULES } from '../../src/api/http/auth.ts';
 import { orderStateSchema } from '../../src/orders/content.ts';
 import type { OrderState } from '../../src/orders/order.ts';
@@ -84,3 +84,19 @@ test.each<[string, Told[], string[]]>([
 ])('of a back office that was told %s, the checks find what they should', (_, heard, checks) => {
   expect(checkTold(heard, { states }).map(({ check }) => check)).toEqual(checks);
 });
+
+const NOTICE = { id: '1', orderNo: 'o', version: 1, deadline: '2026-11-21T10:30:00.000Z' };
+
+test.each([
+  ['once', [NOTICE], []],
+  ['in two answers', [NOTICE, NOTICE], []],
+  ['of two deadlines', [NOTICE, { ...NOTICE, id: '2', deadline: '2026-11-21T10:31:00.000Z' }], []],
+  ['twice of one deadline', [NOTICE, { ...NOTICE, id: '2' }], ['a deadline is announced once']],
+  ['of an order with money', [{ ...NOTICE, version: 2 }], ['a notice is of an open order']],
+  ['of an order that never was', [{ ...NOTICE, orderNo: 'p' }], ['a notice is of an open order']],
+])(
+  'of a shop that was told %s that a deadline is near, the checks find what they should',
+  (_, heard, checks) => {
+    expect(checkNotices(heard, { states }).map(({ check }) => check)).toEqual(checks);
+  },
+);
