@@ -6,7 +6,10 @@ import { demoSecrets } from '../stack/app.ts';
 import type { Span } from './history.ts';
 import type { Random } from './random.ts';
 
-/** A shopper's patience with one call; the longest fault of a wire is shorter than all of it. */
+/**
+ * A shopper's patience with one call, beside the time that it asks to wait; the longest fault of a wire is
+ * shorter than all of it.
+ */
 const CALL_TIMEOUT_MS = 8_000;
 const PAUSE_MS = { min: 200, max: 900 };
 
@@ -26,6 +29,13 @@ export interface Reply extends Span {
   body: unknown;
 }
 
+interface Sent {
+  headers?: { [name: string]: string };
+  body?: string;
+  /** For how long the call asks the API to wait. */
+  waitMs?: number;
+}
+
 export async function createCaller({
   userId,
   roles = [],
@@ -42,13 +52,14 @@ export async function createCaller({
   const pause = ({ min, max }: { min: number; max: number }): Promise<void> => delay(random.int(min, max));
 
   return {
+    authorization: `Bearer ${token}`,
     pause,
 
     /** Undefined when there was no answer, or none that could be read to its end. */
     async call(
       method: string,
       url: URL,
-      { headers = {}, body }: { headers?: { [name: string]: string }; body?: string } = {},
+      { headers = {}, body, waitMs = 0 }: Sent = {},
     ): Promise<Reply | undefined> {
       const startMs = Date.now();
       try {
@@ -56,7 +67,7 @@ export async function createCaller({
           method,
           headers: { authorization: `Bearer ${token}`, ...headers },
           ...(body === undefined ? {} : { body }),
-          signal: AbortSignal.timeout(CALL_TIMEOUT_MS),
+          signal: AbortSignal.timeout(waitMs + CALL_TIMEOUT_MS),
         });
         const text = await response.text();
         const isJson = response.headers.get('content-type')?.includes('json') ?? false;

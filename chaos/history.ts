@@ -6,6 +6,7 @@
 import { isFinal, type OrderState, type OrderStatus } from '../src/orders/order.ts';
 import { findLost, findUnrecorded, lossesAreHonest, soldOutWasTrue } from './loss-checks.ts';
 import { groupByOrder, versionsNeverGoBack } from './version-check.ts';
+import { givenUpIsNotPaid, storedIsDurable, streamsGoForward } from './wait-checks.ts';
 
 /** When a call began and when its answer was there; Unix ms. */
 export interface Span {
@@ -21,7 +22,11 @@ export interface Answer extends Span, Pick<OrderState, 'version' | 'status' | 'p
   api: string;
   /** Whether the call named the newest version that the shopper knew. */
   isNamed: boolean;
+  way: Way;
 }
+
+/** How an answer came; changed: by a long poll that has waited for it. */
+export type Way = 'call' | 'changed' | 'event';
 
 export interface Acceptance extends Span, Hold {
   idempotencyKey: string;
@@ -44,6 +49,14 @@ export interface Loss extends Span {
   name: string;
 }
 
+/** What one stream of events told of an order. */
+interface StreamRead extends Told {
+  api: string;
+  /** The version that the shopper named as the last one it had. */
+  lastId: number | undefined;
+  versions: number[];
+}
+
 interface SoldOut extends Span {
   sku: string;
   quantity: number;
@@ -61,6 +74,11 @@ export interface History {
   denials: Told[];
   /** Payment sessions that were opened: the order was stored, and open. */
   payable: Told[];
+  /** Answers 201: the order was durable in MySQL. */
+  stored: (Told & { version: number })[];
+  /** Answers 504 to calls that gave up their wait: the order was being cancelled. */
+  timedOut: Told[];
+  streams: StreamRead[];
   soldOut: SoldOut[];
   stock: StockSample[];
   /** When the shop lowered the stock of a SKU: fewer units can be had than before, though none was taken. */
@@ -75,6 +93,9 @@ export const emptyHistory = (): History => ({
   answers: [],
   denials: [],
   payable: [],
+  stored: [],
+  timedOut: [],
+  streams: [],
   soldOut: [],
   stock: [],
   lowered: [],
@@ -88,6 +109,8 @@ type RecordedState = Pick<OrderState, 'status' | 'payment' | 'refunded'>;
 export interface Recorded {
   /** Every state that an order was ever in, by version. */
   states: ReadonlyMap<string, ReadonlyMap<number, RecordedState>>;
+  /** Orders that cost nothing, and were paid as they were stored. */
+  free: ReadonlySet<string>;
   /** Orders with money that was parked or went back before it was applied. */
   lostMoney: ReadonlySet<string>;
   /** Every hold that Redis has or MySQL was told of, by orderNo. */
@@ -172,13 +195,14 @@ const NEXT_PAYMENT: Record<OrderState['payment'], readonly OrderState['payment']
   refunded: ['applied', 'disputed'],
 };
 
-const moneyMovesAsItMay: Check = (_, { states, lostMoney }) =>
+const moneyMovesAsItMay: Check = (_, { states, free, lostMoney }) =>
   [...states].flatMap(([subject, ofOrder]) => {
     let before: OrderState['payment'] = 'none';
     return inOrder(ofOrder).flatMap(({ payment }) => {
       const [from, to] = [before, payment];
       before = payment;
-      const isAllowed = from === to || NEXT_PAYMENT[from].includes(to);
+      const isPaidAtOnce = free.has(subject) && from === 'none' && to === 'applied';
+      const isAllowed = from === to || isPaidAtOnce || NEXT_PAYMENT[from].includes(to);
       if (isAllowed && !(from === 'received' && to === 'none' && !lostMoney.has(subject))) return [];
       return [{ subject, detail: `its money was ${from}, and then ${to}` }];
     });
@@ -206,6 +230,9 @@ const CHECKS: { [name: string]: Check } = {
   'only what a loss caught is lost': lossesAreHonest,
   'money moves as it may': moneyMovesAsItMay,
   'sold out was true': soldOutWasTrue,
+  'what was answered as stored is durable': storedIsDurable,
+  'what was given up is not paid': givenUpIsNotPaid,
+  'a stream of events goes forward': streamsGoForward,
 };
 
 export const CHECK_NAMES = Object.keys(CHECKS);

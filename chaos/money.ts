@@ -6,8 +6,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import type { BookedPayment } from '../sandbox/test-wire.ts';
-import { PAYMENT_STATUSES, type PaymentStatus } from '../src/money/payment.ts';
+import { NO_PROVIDER, PAYMENT_STATUSES, type PaymentStatus } from '../src/money/payment.ts';
 import { selectRows } from '../src/mysql/connection.ts';
+import { listCallingOffs } from './called-off.ts';
 import type { Violation } from './history.ts';
 import type { System } from './system.ts';
 
@@ -57,17 +58,19 @@ export async function awaitRest(deps: Deps, saleId: string): Promise<string[]> {
   let sessions = await listSessions(deps, saleId);
   for (;;) {
     sessions = await filterPromised(deps, sessions);
-    const [collected, known, refunds, notCompared] = await Promise.all([
+    const [collected, known, refunds, notCompared, callingOffs] = await Promise.all([
       listCollected(deps, saleId),
       readKnown(deps, saleId),
       listOpenRefunds(deps, saleId),
       listNotCompared(deps),
+      listCallingOffs(deps, saleId),
     ]);
     const moving = [
       ...sessions.map((session) => `money is promised in session ${session}`),
       ...known.filter(isMoving).map((row) => `payment ${row.provider_payment_id} is ${row.status}`),
       ...refunds.map((refundId) => `refund ${refundId} has not ended, or given nothing back`),
       ...notCompared.map((sale) => `the stores have not been compared for sale ${sale}`),
+      ...callingOffs.map((sku) => `the calling-off of ${sku} has not ended`),
     ];
     const isAtRest = moving.length === 0 && compare(collected, known).length === 0;
     if (isAtRest || Date.now() >= untilMs) return moving;
@@ -148,6 +151,7 @@ async function listNotCompared({ stores }: Deps): Promise<string[]> {
   return rows.map(({ reference }) => reference);
 }
 
+/** But for the payments of free orders, which are of no provider. */
 function readKnown({ stores }: Deps, saleId: string): Promise<KnownPayment[]> {
   return selectRows(
     stores.pool,
@@ -157,8 +161,8 @@ function readKnown({ stores }: Deps, saleId: string): Promise<KnownPayment[]> {
           AND r.provider_payment_id = p.provider_payment_id AND r.status = 'succeeded') AS returned,
        EXISTS (SELECT 1 FROM parked k WHERE k.kind IN ('payment', 'refund') AND k.reference = p.provider_payment_id
           AND k.resolved_at IS NULL) AS is_shown
-     FROM payments p WHERE p.order_no LIKE ?`,
-    [`${saleId}-%`],
+     FROM payments p WHERE p.order_no LIKE ? AND p.provider <> ?`,
+    [`${saleId}-%`, NO_PROVIDER],
   );
 }
 

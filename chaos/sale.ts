@@ -12,8 +12,14 @@ const HOUR_MS = 60 * 60_000;
 /** Long enough to pay in spite of a fault, short enough that many run out of it within the trial. */
 export const PAYMENT_WINDOW_MS = 40_000;
 
+/** The shop is told of what is unpaid this long before its deadline. */
+const EXPIRING_NOTICE_MS = 15_000;
+
 /** Minor units. */
 export const LAMP_PRICE = 4_900;
+
+/** In mid-storm. */
+export const CALLED_OFF_SKU = 'poster';
 
 export async function openSale(
   { stores: { sales, saleStock } }: Pick<System, 'stores'>,
@@ -27,6 +33,7 @@ export async function openSale(
     closesAtMs: Date.now() + 12 * HOUR_MS,
     paused: false,
     paymentWindowMs: PAYMENT_WINDOW_MS,
+    expiringNoticeMs: EXPIRING_NOTICE_MS,
     refundRestoresLimit: true,
     limitPerUser: null,
     maxUnpaidHolds: null,
@@ -36,6 +43,8 @@ export async function openSale(
       { sku: 'lamp', name: 'Lamp', unitPrice: LAMP_PRICE, total: 1_000_000, limitPerUser: null },
       { sku: 'rug', name: 'Rug', unitPrice: 19_900, total: 60, limitPerUser: null },
       { sku: 'vase', name: 'Vase', unitPrice: 2_900, total: 2_000, limitPerUser: 2 },
+      { sku: CALLED_OFF_SKU, name: 'Poster', unitPrice: 1_450, total: 100_000, limitPerUser: null },
+      { sku: 'card', name: 'A card', unitPrice: 0, total: 100_000, limitPerUser: null },
     ],
   };
   await sales.create(sale);
@@ -70,8 +79,15 @@ export async function readRecorded({ stores }: Pick<System, 'stores'>, saleId: s
      WHERE order_no LIKE ? AND applied_at IS NULL AND status IN ('parked', 'refund_due', 'refunded')`,
     [`${saleId}-%`],
   );
+  const free = await selectRows(
+    stores.pool,
+    z.object({ order_no: z.string() }),
+    "SELECT order_no FROM orders WHERE sale_id = ? AND status = 'paid' AND total = 0",
+    [saleId],
+  );
   return {
     states,
+    free: new Set(free.map((row) => row.order_no)),
     lostMoney: new Set(lost.map((row) => row.order_no)),
     holds: await readHolds(stores, saleId),
   };

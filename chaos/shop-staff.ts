@@ -1,10 +1,13 @@
 /**
- * What the shop's staff do over HTTP in mid-storm: they change the sale that is being bought from, and refund
- * paid orders whose units go on sale again. What was answered must be so.
+ * What the shop's staff do over HTTP in mid-storm: they change the sale that is being bought from, refund
+ * paid orders whose units go on sale again, extend deadlines, and call a SKU off. What was answered must be
+ * so.
  */
 
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
+import { z } from 'zod';
+import { callOffReply } from '../src/api/calls/call-off.ts';
 import { shopSaleReply, type ShopSaleReply } from '../src/api/calls/sales.ts';
 import { orderFileReply } from '../src/api/calls/staff-orders.ts';
 import { createCaller, type Calls, type Reply } from './caller.ts';
@@ -22,8 +25,16 @@ const LOOK_EVERY_MS = 300;
 /** Of the paid orders. */
 const REFUNDED_SHARE = 0.1;
 const REFUNDS_MAX = 40;
+/** Of the orders that may be paid. */
+const EXTENDED_SHARE = 0.12;
+/** How long after its acceptance an order is extended, and by how much: the storm waits for its end. */
+const EXTENDED_AFTER_MS = { min: 1_000, max: 30_000 };
+const EXTENDED_BY_MS = { min: 5_000, max: 10_000 };
 
-const orderFile = orderFileReply.pick({ refunds: true }).strip();
+const orderFile = orderFileReply.pick({ refunds: true, history: true }).strip();
+const refusal = z.object({ code: z.string() });
+/** The order is not open any more, also the later deadline has passed, or the order was lost. */
+const NOT_EXTENDED = ['not_extendable', 'deadline_out_of_range', 'order_not_found'];
 
 export interface ShopStaffOptions {
   apiUrls: readonly string[];
@@ -40,6 +51,9 @@ export async function createShopStaff({ apiUrls, saleId, random, calls, lowered 
   const violations: Violation[] = [];
   /** The keys of requests for refunds, by their orders. */
   const refunded = new Map<string, string>();
+  /** Until when, in Unix ms, by their orders. */
+  const extended = new Map<string, number>();
+  const calledOff = new Set<string>();
   const count = (what: string): unknown => counts.set(what, (counts.get(what) ?? 0) + 1);
   const foundWrong = (check: string, subject: string, detail: string): unknown =>
     violations.push({ check, subject, detail });
@@ -126,18 +140,77 @@ export async function createShopStaff({ apiUrls, saleId, random, calls, lowered 
       return true;
     },
 
-    /** When the money has come to rest: each refund has succeeded, once, and its units are on sale again. */
-    async judge(): Promise<Violation[]> {
-      for (const [orderNo, key] of refunded) {
-        const reply = await send('GET', `orders/${orderNo}`);
-        const { refunds } = orderFile.parse(reply?.body);
-        const [refund, another] = refunds.filter(({ reason }) => reason?.includes(key));
-        if (refund?.status === 'succeeded' && refund.restocked && another === undefined) continue;
-        foundWrong('a refund ends, and its units are sold again', orderNo, JSON.stringify(refunds));
+    /** Now and then an order gets more time. @returns whether it did */
+    async maybeExtend(orderNo: string, deadlineMs: number, chance: Random): Promise<boolean> {
+      if (chance.next() >= EXTENDED_SHARE) return false;
+      await delay(chance.int(EXTENDED_AFTER_MS.min, EXTENDED_AFTER_MS.max));
+      const untilMs = deadlineMs + chance.int(EXTENDED_BY_MS.min, EXTENDED_BY_MS.max);
+      const reply = await send('POST', `orders/${orderNo}/deadline`, {
+        until: new Date(untilMs).toISOString(),
+      });
+      if (reply?.status === 200) {
+        count('deadlines extended');
+        extended.set(orderNo, untilMs);
+        return true;
       }
+      const code = refusal.safeParse(reply?.body).data?.code ?? '';
+      if (!NOT_EXTENDED.includes(code))
+        foundWrong('a deadline is extended or not', orderNo, JSON.stringify(reply?.body));
+      return false;
+    },
+
+    /** For good, with the units back on sale. */
+    async callOff(sku: string): Promise<void> {
+      calledOff.add(sku);
+      const reply = await send('POST', `sales/${saleId}/call-off`, { sku, restock: true });
+      if (reply?.status === 202 || reply?.status === 200) return;
+      foundWrong('a SKU is called off', sku, `${reply?.status} ${JSON.stringify(reply?.body)}`);
+    },
+
+    /** When all has come to rest: what was answered has come about. */
+    async judge(): Promise<Violation[]> {
+      await judgeRefunds();
+      await judgeExtended();
+      for (const sku of calledOff) await judgeCalledOff(sku);
       return violations;
     },
   };
+
+  /** Each has succeeded, once, and its units are on sale again. */
+  async function judgeRefunds(): Promise<void> {
+    for (const [orderNo, key] of refunded) {
+      const reply = await send('GET', `orders/${orderNo}`);
+      const { refunds } = orderFile.parse(reply?.body);
+      const [refund, another] = refunds.filter(({ reason }) => reason?.includes(key));
+      if (refund?.status === 'succeeded' && refund.restocked && another === undefined) continue;
+      foundWrong('a refund ends, and its units are sold again', orderNo, JSON.stringify(refunds));
+    }
+  }
+
+  /** The deadline was so, and no time-out came before. */
+  async function judgeExtended(): Promise<void> {
+    for (const [orderNo, untilMs] of extended) {
+      const reply = await send('GET', `orders/${orderNo}`);
+      const { history } = orderFile.parse(reply?.body);
+      const isExtended = history.some(({ extendedUntil }) => Date.parse(extendedUntil ?? '') === untilMs);
+      const end = history.find(({ status }) => status === 'cancelled');
+      if (end?.reason === 'payment_timeout') count('extended orders that ended at their later deadline');
+      const isTooEarly = end?.reason === 'payment_timeout' && Date.parse(end.occurredAt) < untilMs;
+      if (isExtended && !isTooEarly) continue;
+      foundWrong('an extended order has its time', orderNo, JSON.stringify({ untilMs, history }));
+    }
+  }
+
+  /** It is over: nothing is open or on its way, and nothing had to be left out. */
+  async function judgeCalledOff(sku: string): Promise<void> {
+    const reply = await send('GET', `sales/${saleId}/call-off?sku=${sku}`);
+    const report = callOffReply.parse(reply?.body);
+    const { endedAt, open, requested, withdrawn, exceptions, cancelled, refunded: back } = report;
+    counts.set('orders cancelled as called off', cancelled.orders);
+    counts.set('orders refunded as called off', back.orders);
+    const left = open.orders + requested.orders + withdrawn.orders + exceptions.length;
+    if (endedAt === null || left > 0) foundWrong('what is called off is over', sku, JSON.stringify(report));
+  }
 }
 
 /** Another version than was named: a first try may have made it, whose answer was lost. */
@@ -149,7 +222,16 @@ function outcomeOf(reply: Reply | undefined): 'made' | 'refused' | 'unknown' {
 /** What the shop decides of a sale, as it is sent: all but what comes of it. */
 function documentOf(shown: ShopSaleReply) {
   const { name, currency, opensAt, closesAt, paymentWindowMs, refundRestoresLimit, limitPerUser } = shown;
-  const rules = { currency, opensAt, closesAt, paymentWindowMs, refundRestoresLimit, limitPerUser };
+  const { expiringNoticeMs } = shown;
+  const rules = {
+    currency,
+    opensAt,
+    closesAt,
+    paymentWindowMs,
+    expiringNoticeMs,
+    refundRestoresLimit,
+    limitPerUser,
+  };
   const skus = shown.skus.map(({ sku, name: skuName, unitPrice, total, limitPerUser: limit }) => ({
     sku,
     name: skuName,

@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { planFaults, takeFaults, type PlannedFault } from './faults.ts';
 import type { History } from './history.ts';
 import { createRandom } from './random.ts';
+import { CALLED_OFF_SKU } from './sale.ts';
 import type { System } from './system.ts';
 import { runTrial, type TrialReport } from './trial.ts';
 
@@ -45,7 +46,10 @@ export async function runStorm(system: System, options: StormOptions): Promise<S
   const trial = { saleId, orders, random, seed, progress };
   const report = await runTrial(system, trial, async (crowd, history) => {
     calmMs = await crowd.recover();
+    const half = faults.length / 2;
+    let callingOff: Promise<void> | undefined;
     while (faults.length > 0) {
+      if (faults.length <= half) callingOff ??= crowd.shopStaff.callOff(CALLED_OFF_SKU);
       await delay(random.int(CALM_MS.min, CALM_MS.max));
       const inFlight = crowd.open();
       const together = takeFaults(faults, random);
@@ -57,6 +61,7 @@ export async function runStorm(system: System, options: StormOptions): Promise<S
         progress(`${struck.length}/${options.faults} ${name} for ${seconds(lastsMs)}: ${came}`);
       }
     }
+    await callingOff;
   });
   return { ...report, calmMs, struck };
 }

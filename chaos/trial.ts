@@ -6,9 +6,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { auditAll, type SaleAudit } from '../src/audit/run-audit.ts';
 import { sendAway, type ReturnReport } from './absence.ts';
+import { checkCalledOff } from './called-off.ts';
 import type { Calls } from './caller.ts';
 import { createCrowd, shop, type Crowd } from './crowd.ts';
-import { checkHistory, emptyHistory, type History, type Loss, type Violation } from './history.ts';
+import { checkHistory, emptyHistory, type History, type Loss, type Violation, type Way } from './history.ts';
 import { countLost, findUnrecorded } from './loss-checks.ts';
 import { startMischief, type Struck } from './mischief.ts';
 import { awaitRest, readBooks, type Books } from './money.ts';
@@ -49,8 +50,7 @@ export interface TrialReport {
   unrest: string[];
   calls: Calls;
   stockLooks: number;
-  /** How many answers the history holds. */
-  history: { answers: number; soldOut: number };
+  history: HistoryCounts;
   /** How often each order ended, as MySQL recorded it. */
   finals: ReadonlyMap<string, number>;
   /** How many orders each loss of Redis' data caught before they were stored. */
@@ -62,6 +62,20 @@ export interface TrialReport {
   neighbour: NeighbourReport;
   violations: Violation[];
   audits: SaleAudit[];
+}
+
+/** How much of each the history holds. */
+interface HistoryCounts {
+  answers: number;
+  soldOut: number;
+  /** Calls that waited, answered 201, and 504. */
+  stored: number;
+  timedOut: number;
+  /** Changes that long polls told. */
+  polled: number;
+  events: number;
+  /** Streams that were come back to, with the last event's id. */
+  resumed: number;
 }
 
 /**
@@ -109,6 +123,7 @@ export async function runTrial(
   const unrest = await awaitRest(system, saleId);
   progress('looking at what is left');
   const staffViolations = await crowd.shopStaff.judge();
+  const calledOff = await checkCalledOff(system, saleId);
   const unrecorded = findUnrecorded(history);
   const accepted = new Set(
     history.acceptances.map(({ orderNo }) => orderNo).filter((orderNo) => !unrecorded.has(orderNo)),
@@ -133,7 +148,7 @@ export async function runTrial(
     unrest,
     calls: crowd.calls,
     stockLooks: history.stock.length,
-    history: { answers: history.answers.length, soldOut: history.soldOut.length },
+    history: countHistory(history),
     finals: countFinals(recorded),
     lost: countLost(history),
     unrecorded,
@@ -145,7 +160,21 @@ export async function runTrial(
       ...books.uneven,
       ...told.violations,
       ...staffViolations,
+      ...calledOff,
     ],
     audits,
+  };
+}
+
+function countHistory({ answers, soldOut, stored, timedOut, streams }: History): HistoryCounts {
+  const cameBy = (which: Way): number => answers.filter(({ way }) => way === which).length;
+  return {
+    answers: answers.length,
+    soldOut: soldOut.length,
+    stored: stored.length,
+    timedOut: timedOut.length,
+    polled: cameBy('changed'),
+    events: cameBy('event'),
+    resumed: streams.filter(({ lastId = 0 }) => lastId > 0).length,
   };
 }

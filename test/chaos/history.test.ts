@@ -15,6 +15,7 @@ const answer = {
   reason: null,
   api: 'api-1',
   isNamed: true,
+  way: 'call',
 } as const;
 
 /** A shopper buys the last of two rugs, pays it, and a second shopper is refused because none is left. */
@@ -28,6 +29,9 @@ function buildHistory(changes: Partial<History> = {}): History {
     ],
     denials: [{ startMs: 5, endMs: 6, orderNo: ORDER }],
     payable: [{ startMs: 24, endMs: 26, orderNo: ORDER }],
+    stored: [],
+    timedOut: [],
+    streams: [],
     soldOut: [{ startMs: 30, endMs: 32, sku: 'rug', quantity: 1 }],
     stock: [{ startMs: 8, endMs: 9, available: new Map([['rug', 1]]) }],
     lowered: [],
@@ -64,6 +68,7 @@ const PAID_AGAIN: States = [
 
 const recorded: Recorded = {
   states: new Map([[ORDER, new Map(STATES)]]),
+  free: new Set(),
   lostMoney: new Set(),
   holds: new Map([[ORDER, HOLD]]),
 };
@@ -84,7 +89,10 @@ const LOST: Partial<History> = {
   payable: [],
   losses: [{ startMs: 50, endMs: 51, name: 'empty redis' }],
 };
-const UNRECORDED: Recorded = { states: new Map(), lostMoney: new Set(), holds: new Map() };
+const UNRECORDED: Recorded = { states: new Map(), free: new Set(), lostMoney: new Set(), holds: new Map() };
+
+const TOLD = { startMs: 13, endMs: 14, orderNo: ORDER };
+const STREAM = { ...TOLD, api: 'api-1', lastId: 1, versions: [2, 3] };
 
 const violations: { [check: string]: [History, Recorded?] } = {
   'one key, one order': [
@@ -131,6 +139,9 @@ const violations: { [check: string]: [History, Recorded?] } = {
     }),
     { ...recorded, holds: new Map() },
   ],
+  'what was answered as stored is durable': [buildHistory({ stored: [{ ...TOLD, version: 0 }] })],
+  'what was given up is not paid': [buildHistory({ timedOut: [TOLD] })],
+  'a stream of events goes forward': [buildHistory({ streams: [{ ...STREAM, versions: [2, 3, 3] }] })],
 };
 
 test('a true history has no violations', () => {
@@ -144,6 +155,14 @@ test.each([
 ] as const)('%s', (_, states, lost) => {
   const stores = { ...recorded, states: new Map([[ORDER, new Map(states)]]), lostMoney: new Set(lost) };
   expect(checkHistory(buildHistory({ answers: [] }), stores)).toEqual([]);
+});
+
+test('an order that costs nothing is paid as it is stored, and no other is', () => {
+  const atOnce: States = [...STATES.slice(0, 1), [2, { status: 'paid', payment: 'applied' }]];
+  const stores = { ...recorded, states: new Map([[ORDER, new Map(atOnce)]]) };
+  const history = buildHistory({ answers: [] });
+  expect(checkHistory(history, { ...stores, free: new Set([ORDER]) })).toEqual([]);
+  expect(checkHistory(history, stores)).toMatchObject([{ check: 'money moves as it may' }]);
 });
 
 test.each<readonly [string, States]>([
@@ -172,6 +191,22 @@ test('an order that a loss caught before it was stored may end as lost, and its 
   const history = buildHistory({ ...LOST, acceptances: [accepted, again] });
   const stores = { ...UNRECORDED, states: new Map([['storm-0-2-B', new Map(STATES)]]) };
   expect(checkHistory(history, stores)).toEqual([]);
+});
+
+test('what was stored is not lost to a loss of Redis, while a wish to cancel may be', () => {
+  const lost = buildHistory({ ...LOST, stored: [{ ...TOLD, version: 1 }] });
+  expect(checkHistory(lost, UNRECORDED)).toMatchObject([
+    { subject: ORDER, detail: 'was answered 201, and lost' },
+  ]);
+  const losses = [{ startMs: 15, endMs: 16, name: 'flush redis' }];
+  expect(checkHistory(buildHistory({ timedOut: [TOLD], losses }), recorded)).toEqual([]);
+});
+
+test('a stream begins with what its reader has not seen, and without a last event anywhere', () => {
+  const streams = [STREAM, { ...STREAM, lastId: undefined, versions: [1, 3] }];
+  expect(checkHistory(buildHistory({ streams }), recorded)).toEqual([]);
+  const seen = [{ ...STREAM, versions: [1, 2] }];
+  expect(checkHistory(buildHistory({ streams: seen }), recorded)).toHaveLength(1);
 });
 
 test('a refusal while Redis lost its holds is not judged', () => {

@@ -43,12 +43,23 @@ test(
     expect(faultsOfStorm(report)).toEqual([]);
     expect(report.struck).toHaveLength(FAULTS);
     expect(report.answers.get('accepted')).toBeGreaterThan(0);
-    expect(report.history.answers).toBeGreaterThan(0);
     const { duplicate, reorder, drop, late } = report.mischief;
     expect(Math.min(duplicate, reorder, drop, late)).toBeGreaterThan(0);
     expect(report.books.returned.amount).toBeGreaterThan(0);
     expect(report.neighbour.ends.get('paid')).toBeGreaterThan(0);
-    for (const done of ['changes made', 'refunds of all', 'refunds of a line'])
+    const { pulled, pushed } = report.backOffice.notices;
+    const ways = { ...report.history, pulled, pushed, free: report.ends.get('of them free') };
+    for (const [way, times] of Object.entries(ways)) expect(times, way).toBeGreaterThan(0);
+    expect(report.answers.get('called_off')).toBeGreaterThan(0);
+    for (const done of [
+      'changes made',
+      'refunds of all',
+      'refunds of a line',
+      'deadlines extended',
+      'extended orders that ended at their later deadline',
+      'orders cancelled as called off',
+      'orders refunded as called off',
+    ])
       expect(report.byShop.get(done), done).toBeGreaterThan(0);
   },
 );
