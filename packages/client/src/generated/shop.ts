@@ -44,7 +44,7 @@ export interface Purchase {
 
 export type OrderStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
 export type OrderPayment = 'none' | 'received' | 'applied' | 'disputed' | 'refunded';
-export type OrderReason = 'payment_timeout' | 'shopper_request' | 'operator_request' | 'called_off' | 'duplicate_request' | 'unknown_sku' | 'stock_exhausted' | 'lost_hold' | 'lost_before_stored' | 'invalid_order' | 'store_unavailable' | null;
+export type OrderReason = 'payment_timeout' | 'shopper_request' | 'wait_timeout' | 'operator_request' | 'called_off' | 'duplicate_request' | 'unknown_sku' | 'stock_exhausted' | 'lost_hold' | 'lost_before_stored' | 'invalid_order' | 'store_unavailable' | null;
 export type OrderItemsItem = {
   sku: string;
   /** @minimum 1 */
@@ -483,6 +483,16 @@ export interface IdempotencyKeyReusedProblem {
   detail: string;
 }
 
+export interface TooManyPurchasesProblem {
+  type: '/problems/too_many_purchases';
+  /** @minLength 1 */
+  title: string;
+  status: 429;
+  code: 'too_many_purchases';
+  /** @minLength 1 */
+  detail: string;
+}
+
 export interface HeadersTooLargeProblem {
   type: '/problems/headers_too_large';
   /** @minLength 1 */
@@ -588,6 +598,8 @@ export interface OrderList {
   orders: Order[];
   /** @nullable */
   next: string | null;
+  complete: boolean;
+  unknown?: string[];
 }
 
 export interface AlreadyPaidProblem {
@@ -661,7 +673,7 @@ export interface PaymentUnavailableProblem {
 
 export type OrderWithSourceStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
 export type OrderWithSourcePayment = 'none' | 'received' | 'applied' | 'disputed' | 'refunded';
-export type OrderWithSourceReason = 'payment_timeout' | 'shopper_request' | 'operator_request' | 'called_off' | 'duplicate_request' | 'unknown_sku' | 'stock_exhausted' | 'lost_hold' | 'lost_before_stored' | 'invalid_order' | 'store_unavailable' | null;
+export type OrderWithSourceReason = 'payment_timeout' | 'shopper_request' | 'wait_timeout' | 'operator_request' | 'called_off' | 'duplicate_request' | 'unknown_sku' | 'stock_exhausted' | 'lost_hold' | 'lost_before_stored' | 'invalid_order' | 'store_unavailable' | null;
 export type OrderWithSourceItemsItem = {
   sku: string;
   /** @minimum 1 */
@@ -779,6 +791,7 @@ export interface Sale {
   paymentWindowMs: number;
   limitPerUser: number | null;
   maxUnpaidHolds: number | null;
+  addressPurchasesPerMinute: number | null;
   ticketRequired: boolean;
   verification?: SaleVerification;
   reference?: string;
@@ -810,9 +823,18 @@ export interface ChallengeInvalidProblem {
 
 export type ListOrdersParams = {
 /**
+ * @maxItems 100
+ * @items.pattern ^[\w-]{1,80}$
+ */
+orderNo?: string[];
+/**
+ * @pattern ^(?=.{1,32}$)[a-z0-9]+(?:-[a-z0-9]+)*$
+ */
+saleId?: string;
+/**
  * @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))$
  */
-date: string;
+date?: string;
 after?: string;
 /**
  * @minimum 1
@@ -941,6 +963,11 @@ export type placeOrderResponse422 = {
   status: 422
 }
 
+export type placeOrderResponse429 = {
+  data: TooManyPurchasesProblem
+  status: 429
+}
+
 export type placeOrderResponse431 = {
   data: HeadersTooLargeProblem
   status: 431
@@ -964,7 +991,7 @@ export type placeOrderResponse504 = {
 export type placeOrderResponseSuccess = (placeOrderResponse200 | placeOrderResponse201 | placeOrderResponse202) & {
   headers: Headers;
 };
-export type placeOrderResponseError = (placeOrderResponse400 | placeOrderResponse401 | placeOrderResponse403 | placeOrderResponse404 | placeOrderResponse408 | placeOrderResponse409 | placeOrderResponse413 | placeOrderResponse415 | placeOrderResponse417 | placeOrderResponse422 | placeOrderResponse431 | placeOrderResponse500 | placeOrderResponse503 | placeOrderResponse504) & {
+export type placeOrderResponseError = (placeOrderResponse400 | placeOrderResponse401 | placeOrderResponse403 | placeOrderResponse404 | placeOrderResponse408 | placeOrderResponse409 | placeOrderResponse413 | placeOrderResponse415 | placeOrderResponse417 | placeOrderResponse422 | placeOrderResponse429 | placeOrderResponse431 | placeOrderResponse500 | placeOrderResponse503 | placeOrderResponse504) & {
   headers: Headers;
 };
 
@@ -1058,7 +1085,7 @@ export type listOrdersResponseError = (listOrdersResponse400 | listOrdersRespons
   headers: Headers;
 };
 
-export const getListOrdersUrl = (params: ListOrdersParams,) => {
+export const getListOrdersUrl = (params?: ListOrdersParams,) => {
   const normalizedParams = new URLSearchParams();
 
   Object.entries(params || {}).forEach(([key, value]) => {
@@ -1074,9 +1101,9 @@ export const getListOrdersUrl = (params: ListOrdersParams,) => {
 }
 
 /**
- * @summary The shopper's own orders of a day, of all sales
+ * @summary The shopper's own orders: by number, of a sale, or of a day
  */
-export const listOrders = async (params: ListOrdersParams, options?: Parameters<typeof send>[1]): Promise<listOrdersResponseSuccess> => {
+export const listOrders = async (params?: ListOrdersParams, options?: Parameters<typeof send>[1]): Promise<listOrdersResponseSuccess> => {
 
   return send<listOrdersResponseSuccess>(getListOrdersUrl(params),
   {

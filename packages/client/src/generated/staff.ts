@@ -58,6 +58,7 @@ export interface ShopSale {
   paymentWindowMs: number;
   limitPerUser: number | null;
   maxUnpaidHolds: number | null;
+  addressPurchasesPerMinute: number | null;
   ticketRequired: boolean;
   verification?: ShopSaleVerification;
   reference?: string;
@@ -284,6 +285,7 @@ export interface SaleTerms {
   expiringNoticeMs?: number;
   limitPerUser?: number | null;
   maxUnpaidHolds?: number | null;
+  addressPurchasesPerMinute?: number | null;
   ticketRequired?: boolean;
   verification?: SaleTermsVerification;
   draft?: boolean;
@@ -439,7 +441,7 @@ export interface NotCalledOffProblem {
 
 export type StaffOrderStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
 export type StaffOrderPayment = 'none' | 'received' | 'applied' | 'disputed' | 'refunded';
-export type StaffOrderReason = 'payment_timeout' | 'shopper_request' | 'operator_request' | 'called_off' | 'duplicate_request' | 'unknown_sku' | 'stock_exhausted' | 'lost_hold' | 'lost_before_stored' | 'invalid_order' | 'store_unavailable' | null;
+export type StaffOrderReason = 'payment_timeout' | 'shopper_request' | 'wait_timeout' | 'operator_request' | 'called_off' | 'duplicate_request' | 'unknown_sku' | 'stock_exhausted' | 'lost_hold' | 'lost_before_stored' | 'invalid_order' | 'store_unavailable' | null;
 export type StaffOrderItemsItem = {
   sku: string;
   /** @minimum 1 */
@@ -504,7 +506,7 @@ export interface StatusUnavailableProblem {
 
 export type OrderFileStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
 export type OrderFilePayment = 'none' | 'received' | 'applied' | 'disputed' | 'refunded';
-export type OrderFileReason = 'payment_timeout' | 'shopper_request' | 'operator_request' | 'called_off' | 'duplicate_request' | 'unknown_sku' | 'stock_exhausted' | 'lost_hold' | 'lost_before_stored' | 'invalid_order' | 'store_unavailable' | null;
+export type OrderFileReason = 'payment_timeout' | 'shopper_request' | 'wait_timeout' | 'operator_request' | 'called_off' | 'duplicate_request' | 'unknown_sku' | 'stock_exhausted' | 'lost_hold' | 'lost_before_stored' | 'invalid_order' | 'store_unavailable' | null;
 export type OrderFileItemsItem = {
   sku: string;
   /** @minimum 1 */
@@ -660,7 +662,7 @@ export interface OrderNotFoundProblem {
 
 export type OrderStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
 export type OrderPayment = 'none' | 'received' | 'applied' | 'disputed' | 'refunded';
-export type OrderReason = 'payment_timeout' | 'shopper_request' | 'operator_request' | 'called_off' | 'duplicate_request' | 'unknown_sku' | 'stock_exhausted' | 'lost_hold' | 'lost_before_stored' | 'invalid_order' | 'store_unavailable' | null;
+export type OrderReason = 'payment_timeout' | 'shopper_request' | 'wait_timeout' | 'operator_request' | 'called_off' | 'duplicate_request' | 'unknown_sku' | 'stock_exhausted' | 'lost_hold' | 'lost_before_stored' | 'invalid_order' | 'store_unavailable' | null;
 export type OrderItemsItem = {
   sku: string;
   /** @minimum 1 */
@@ -904,7 +906,7 @@ export type Event = {
   status: 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
   version: number;
   payment: 'none' | 'received' | 'applied' | 'disputed' | 'refunded';
-  reason: 'payment_timeout' | 'shopper_request' | 'operator_request' | 'called_off' | 'duplicate_request' | 'unknown_sku' | 'stock_exhausted' | 'lost_hold' | 'lost_before_stored' | 'invalid_order' | 'store_unavailable' | null;
+  reason: 'payment_timeout' | 'shopper_request' | 'wait_timeout' | 'operator_request' | 'called_off' | 'duplicate_request' | 'unknown_sku' | 'stock_exhausted' | 'lost_hold' | 'lost_before_stored' | 'invalid_order' | 'store_unavailable' | null;
   /** @minimum 0 */
   refunded: number;
   items: {
