@@ -7,8 +7,9 @@ import { STATUS_CODES } from 'node:http';
 import { z } from 'zod';
 import { SALE_ID_PATTERN } from '../limits.ts';
 import { IDEMPOTENCY_KEY_PATTERN } from '../orders/content.ts';
+import { ORDER_NO_PATTERN } from '../orders/order.ts';
 import { ADMIN_CALLS, SHOP_CALLS } from './calls/calls.ts';
-import { eventReply } from './calls/events.ts';
+import { EVENT_CONSUMER_PATTERN, eventReply } from './calls/events.ts';
 import { codesOf, partsOf, type Entry, type ReplyHeader, type RequestHeader } from './http/entry.ts';
 import { PROBLEMS, type ProblemCode } from './http/problem-codes.ts';
 import { PROBLEM_TYPE, problemReply } from './http/problem.ts';
@@ -89,7 +90,7 @@ function renderOpenApi(): Json {
     webhooks: { event: { post: eventOperation() } },
     components: {
       schemas: schemas.components,
-      headers: REPLY_HEADERS,
+      headers: { ...REPLY_HEADERS, RetryAfterAlways: { required: true, ...REPLY_HEADERS['Retry-After'] } },
       securitySchemes: SECURITY,
     },
   };
@@ -178,12 +179,13 @@ function write(io: 'input' | 'output', schemas: ReadonlyMap<string, z.ZodType>) 
       unrepresentable: 'any',
       metadata: names,
       override({ zodSchema, jsonSchema: shown }) {
-        const description = z.globalRegistry.get(zodSchema)?.description;
-        if (description !== undefined) shown.description = description;
+        // What is said of it with `describe` and `meta`: also what a check says to the service alone.
+        Object.assign(shown, z.globalRegistry.get(zodSchema));
         // Answers may get new members; and no number is less exact than these bounds say.
         if (io === 'output' && shown.additionalProperties === false) delete shown.additionalProperties;
         if (shown.minimum === Number.MIN_SAFE_INTEGER) delete shown.minimum;
         if (shown.maximum === Number.MAX_SAFE_INTEGER) delete shown.maximum;
+        showText(shown);
       },
     }),
   );
@@ -195,6 +197,19 @@ function write(io: 'input' | 'output', schemas: ReadonlyMap<string, z.ZodType>) 
     return [name, schema];
   });
   return { of: properties, named: Object.fromEntries(named) };
+}
+
+/** As readers in other languages take a text: many have no look ahead, by which a pattern bounds its length. */
+function showText(shown: { pattern?: string; format?: string; maxLength?: number }): void {
+  const [, length, rest] = /^\^\(\?=\.\{1,(\d+)\}\$\)(.*)$/.exec(shown.pattern ?? '') ?? [];
+  if (rest !== undefined) {
+    shown.pattern = `^${rest}`;
+    shown.maxLength = Number(length);
+  }
+  // Its format says it as well, and shorter than a pattern of all calendars.
+  if (shown.format === 'date' || shown.format === 'date-time') delete shown.pattern;
+  // A format of zod's own, for what the pattern says.
+  if (shown.format === 'starts_with') delete shown.format;
 }
 
 /**
@@ -247,10 +262,21 @@ function securityOf({ who, scope }: Call): Json[] {
   return who === 'provider' ? [{ signature: [] }] : [];
 }
 
-const PATH_PATTERNS: Record<string, RegExp> = {
-  saleId: SALE_ID_PATTERN,
-  paymentId: /^[1-9]\d{0,14}$/,
-  refundId: /^[1-9]\d{0,14}$/,
+/** Of a row of MySQL's. */
+const ROW_ID = /^[1-9]\d{0,14}$/;
+
+const PATH_PARAMETERS: Record<string, { description: string; pattern: RegExp }> = {
+  saleId: { description: "The sale's id.", pattern: SALE_ID_PATTERN },
+  orderNo: { description: "The order's number, as the purchase answered it.", pattern: ORDER_NO_PATTERN },
+  paymentId: {
+    description: 'The number of a payment, as `/v1/admin/orders/{orderNo}` shows it.',
+    pattern: ROW_ID,
+  },
+  refundId: {
+    description: 'The number of a refund, as `/v1/admin/orders/{orderNo}` shows it.',
+    pattern: ROW_ID,
+  },
+  name: { description: "The shop's own name of it.", pattern: EVENT_CONSUMER_PATTERN },
 };
 
 const REQUEST_HEADERS: Record<RequestHeader, Json> = {
@@ -305,11 +331,15 @@ const REPLY_HEADERS: Record<ReplyHeader | 'X-Request-Id' | 'WWW-Authenticate', J
   'WWW-Authenticate': { description: 'What the token lacks (RFC 6750).', schema: { type: 'string' } },
 };
 
+const RETRY_AFTER_ALWAYS = { 'Retry-After': { $ref: '#/components/headers/RetryAfterAlways' } };
+
 function parametersOf(path: string, { id, reads = [], who }: Call, schemas: Schemas): Json[] {
   const inPath = [...path.matchAll(/:(\w+)/g)].map(([, name = '']): Json => {
-    const pattern = PATH_PATTERNS[name]?.source;
-    const schema = { type: 'string', minLength: 1, ...(pattern !== undefined && { pattern }) };
-    return { name, in: 'path', required: true, schema };
+    const known = PATH_PARAMETERS[name];
+    if (!known) throw new Error(`no parameter of a path is called ${name}`);
+    const schema = { type: 'string', minLength: 1, pattern: known.pattern.source };
+    showText(schema);
+    return { name, in: 'path', required: true, description: known.description, schema };
   });
   const { properties, required } = jsonSchema.parse(schemas.queries[id] ?? { properties: {} });
   const inQuery = Object.entries(properties).map(([name, { description, ...schema }]): Json => ({
@@ -333,14 +363,30 @@ const SIGNED_HEADERS: Json[] = [
   { name: 'webhook-timestamp', in: 'header', schema: { type: 'string', pattern: '^\\d+$' } },
 ];
 
+/** OpenAPI 3.1 has no word for a stream: the schema of one is taken for that of each event. */
+const ORDER_EVENT = {
+  type: 'object',
+  properties: {
+    id: { type: 'string', description: 'The version of the order.' },
+    event: { type: 'string', const: 'order' },
+    data: {
+      type: 'string',
+      contentMediaType: 'application/json',
+      contentSchema: { $ref: '#/components/schemas/Order' },
+    },
+  },
+  required: ['id', 'event', 'data'],
+};
+
 function responsesOf(call: Call, schemas: Schemas): Json {
   const { id, replies, isEventStream, gives = {} } = call;
   const type = isEventStream ? 'text/event-stream' : 'application/json';
-  const answers = Object.entries(replies).map(([status, schema]: [string, z.ZodType]): [string, Json] => {
+  const answers = Object.entries(replies).map(([status, reply]: [string, z.ZodType]): [string, Json] => {
     const headers = headersOf(['X-Request-Id', ...(gives[Number(status)] ?? [])]);
-    const [first, ...others] = optionsOf(schema);
+    const [first, ...others] = optionsOf(reply);
+    const schema = isEventStream ? ORDER_EVENT : schemas.replies[`${id} ${status}`];
     const content = {
-      ...(first && { [type]: { schema: schemas.replies[`${id} ${status}`] } }),
+      ...(first && { [type]: { schema } }),
       ...(others.length > 0 && { 'text/csv': { schema: { type: 'string' } } }),
     };
     return [status, { description: reasonOf(status), headers, ...(first && { content }) }];
@@ -356,7 +402,10 @@ function refusalsOf(codes: readonly ProblemCode[], gives: NonNullable<Call['give
       const refs = own.map((code) => ({ $ref: `#/components/schemas/${problemName(code)}` }));
       const description = own.map((code) => `\`${code}\`: ${plain(PROBLEMS[code].means)}`).join('; ');
       const schema = refs.length === 1 ? refs[0] : { anyOf: refs };
-      const headers = headersOf([...refusalHeaders(status), ...(gives[status] ?? [])]);
+      const headers = {
+        ...headersOf([...refusalHeaders(status), ...(gives[status] ?? [])]),
+        ...(saysWhen(status) && RETRY_AFTER_ALWAYS),
+      };
       return [status, { description, headers, content: { [PROBLEM_TYPE]: { schema } } }];
     }),
   );
@@ -364,7 +413,12 @@ function refusalsOf(codes: readonly ProblemCode[], gives: NonNullable<Call['give
 
 function refusalHeaders(status: number): (keyof typeof REPLY_HEADERS)[] {
   if (status === 401 || status === 403) return ['X-Request-Id', 'WWW-Authenticate', 'Retry-After'];
-  return [409, 429, 500, 503].includes(status) ? ['X-Request-Id', 'Retry-After'] : ['X-Request-Id'];
+  return [409, 500].includes(status) ? ['X-Request-Id', 'Retry-After'] : ['X-Request-Id'];
+}
+
+/** What is over by itself: each such answer says when to come back. */
+function saysWhen(status: number): boolean {
+  return status === 429 || status === 503;
 }
 
 /** The links of the table lead into docs/api.md. */

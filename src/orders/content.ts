@@ -92,10 +92,16 @@ const UNPRINTABLE = /[\p{C}\p{Zl}\p{Zp}\uFFFD]/u;
 
 /** White space at an end is refused, because MySQL ignores it there when it compares. */
 function opaqueId(maxBytes: number) {
-  return z.string().refine((text) => {
-    const bytes = Buffer.byteLength(text);
-    return bytes >= 1 && bytes <= maxBytes && !UNPRINTABLE.test(text) && text === text.trim();
-  }, `1 to ${maxBytes} bytes in UTF-8 of printable text, without white space at its ends`);
+  return (
+    z
+      .string()
+      .refine((text) => {
+        const bytes = Buffer.byteLength(text);
+        return bytes >= 1 && bytes <= maxBytes && !UNPRINTABLE.test(text) && text === text.trim();
+      }, `1 to ${maxBytes} bytes in UTF-8 of printable text, without white space at its ends`)
+      // What a schema can say of it: no character has less than a byte.
+      .meta({ minLength: 1, maxLength: maxBytes })
+  );
 }
 
 export const userIdSchema = opaqueId(MAX_USER_ID_BYTES);

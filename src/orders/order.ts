@@ -146,11 +146,12 @@ export function formatOrderNo(parts: OrderNoParts): string {
 }
 
 /** As `formatOrderNo` writes it, and in no other way. The first sign of a ULID has three bits. */
-const ORDER_NO = /^([a-z0-9]+(?:-[a-z0-9]+)*)-(0|[1-9]\d{0,2})-([1-9]\d{0,8})-([0-7][0-9A-HJKMNP-TV-Z]{25})$/;
+export const ORDER_NO_PATTERN =
+  /^([a-z0-9]+(?:-[a-z0-9]+)*)-(0|[1-9]\d{0,2})-([1-9]\d{0,8})-([0-7][0-9A-HJKMNP-TV-Z]{25})$/;
 
 /** Undefined when `text` is no order number, so that callers answer "not found" and not with an error. */
 export function parseOrderNo(text: string): OrderNoParts | undefined {
-  const match = ORDER_NO.exec(text);
+  const match = ORDER_NO_PATTERN.exec(text);
   if (!match) return undefined;
   const [, saleId, shard, epoch, ulid] = match;
   if (saleId === undefined || ulid === undefined || saleId.length > 32) return undefined;

@@ -86,7 +86,10 @@ export const saleSchema = z
     saleId: z.string().regex(SALE_ID_PATTERN),
     name: nameSchema,
     /** ISO 4217. */
-    currency: z.string().refine(isCurrency, 'a currency of ISO 4217 that is in use'),
+    currency: z
+      .string()
+      .refine(isCurrency, 'a currency of ISO 4217 that is in use')
+      .meta({ pattern: '^[A-Z]{3}$' }),
     /** Unix time in ms. */
     opensAtMs: z.int().min(MIN_SALE_TIME_MS).max(MAX_SALE_TIME_MS),
     closesAtMs: z.int().min(MIN_SALE_TIME_MS).max(MAX_SALE_TIME_MS),

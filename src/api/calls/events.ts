@@ -17,7 +17,7 @@ const MAX_EVENTS_PAGE = 500;
 const MAX_EVENTS_WAIT_SECONDS = 25;
 
 /** Names of consumers are part of an address and of a metric: lower case, digits, single dots or dashes. */
-const EVENT_CONSUMER_PATTERN = /^(?=.{1,64}$)[a-z0-9]+(?:[-.][a-z0-9]+)*$/;
+export const EVENT_CONSUMER_PATTERN = /^(?=.{1,64}$)[a-z0-9]+(?:[-.][a-z0-9]+)*$/;
 
 const sequence = z.int().min(0);
 

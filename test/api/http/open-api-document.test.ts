@@ -5,6 +5,7 @@ import { Ajv2020 } from 'ajv/dist/2020.js';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
 import { ADMIN_CALLS, SHOP_CALLS } from '../../../src/api/calls/calls.ts';
+import { SALE_ID_PATTERN } from '../../../src/limits.ts';
 import { send } from '../../support/shopper.ts';
 import { openApi, type TestApi } from '../open-api.ts';
 
@@ -65,6 +66,23 @@ test('each reference leads somewhere, and each schema is one', () => {
   ajv.addSchema(read, 'document');
   for (const name of Object.keys(read.components.schemas))
     expect(ajv.getSchema(`document#/components/schemas/${name}`), name).toBeTypeOf('function');
+});
+
+test('each answer of 429 and 503 has to say when to come back', () => {
+  const headersOf = (status: string) => operations().map(({ responses }) => responses[status]?.['headers']);
+  const always = { 'Retry-After': { $ref: '#/components/headers/RetryAfterAlways' } };
+  for (const headers of [...headersOf('429').filter(Boolean), ...headersOf('503')])
+    expect(headers).toMatchObject(always);
+  expect(read.components).toMatchObject({ headers: { RetryAfterAlways: { required: true } } });
+});
+
+test('no pattern looks ahead, which readers in other languages cannot', () => {
+  expect(text).not.toContain('(?=');
+  expect(read.components.schemas).toMatchObject({
+    Purchase: {
+      properties: { saleId: { pattern: SALE_ID_PATTERN.source.replace('(?=.{1,32}$)', ''), maxLength: 32 } },
+    },
+  });
 });
 
 test("docs/api.md's order is an Order of the document", () => {
