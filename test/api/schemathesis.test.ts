@@ -80,6 +80,8 @@ const OWN_PARAMETERS: Record<string, Record<string, string>> = {
   callOffSale: { 'path.saleId': 'doomedSales' },
   closeSale: { 'path.saleId': 'doomedSales' },
   archiveSale: { 'path.saleId': 'doomedSales' },
+  cancelOrder: { 'path.orderNo': 'doomedOrders' },
+  cancelOrderForShopper: { 'path.orderNo': 'doomedOrders' },
   watchOrder: { 'path.orderNo': 'endedOrders' },
 };
 
@@ -170,8 +172,9 @@ async function furnish(checkout: Checkout): Promise<World> {
   const cancelled = await buyStored('open');
   await ada.cancel(cancelled);
   await ada.awaitStatus(cancelled, 'cancelled');
-  const endedOrders = [cancelled, await buyPaid('open'), await buyPaid('doomed')];
-  const openOrders = [await buyStored('open'), await buyStored('open'), await buyStored('doomed')];
+  const endedOrders = [cancelled, await buyPaid('open')];
+  const openOrders = [await buyStored('open'), await buyStored('open')];
+  const doomedOrders = [await buyStored('doomed'), await buyPaid('doomed')];
 
   const authorization = `Bearer ${await signToken(JWT_SECRET, 'olga', '1h', { roles: ['admin'] })}`;
   const put = (path: string, body: object) =>
@@ -185,6 +188,7 @@ async function furnish(checkout: Checkout): Promise<World> {
     doomedSales: ['doomed'],
     orders: [...endedOrders, ...openOrders],
     endedOrders,
+    doomedOrders,
     skus: ['lamp', 'mug'],
     names: ['office'],
     rows: [1, 2, 3],
